@@ -1,0 +1,3 @@
+//! Accord auth.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Accord cache.
+
+fn main() {}

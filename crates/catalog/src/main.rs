@@ -1,0 +1,3 @@
+//! Accord catalog.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Accord gateway.
+
+fn main() {}
