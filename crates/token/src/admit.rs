@@ -1,0 +1,53 @@
+//! The guard of an inner service: who calls, and may they?
+
+use std::sync::Arc;
+
+use accord_runtime::{deadline::Deadline, request::RequestId};
+use tonic::metadata::MetadataMap;
+
+use crate::{
+    decide::Question,
+    member::Member,
+    refusal::{Flaw, Refusal},
+    verify::Verified,
+};
+
+impl Member {
+    /// Admits a call of one of this binary's own methods: exactly one bearer token, believed, with the permission that
+    /// the method's contract asks for (empty where being authenticated is enough).
+    pub async fn admit(
+        &self,
+        metadata: &MetadataMap,
+        method: &str,
+        permission: &str,
+        deadline: Deadline,
+        id: &RequestId,
+    ) -> Result<Arc<Verified>, Refusal> {
+        let token = bearer(metadata)?;
+        let verified = self.verify(token)?;
+        // Nothing is called further inward, so no passport is wanted: no audience.
+        let question = Question {
+            method,
+            permission,
+            audience: "",
+            address: "",
+        };
+        self.decide(token, &verified, &question, deadline, id).await?;
+        Ok(verified)
+    }
+}
+
+/// The one bearer token of a call (RFC 6750). Two `authorization` values could be read differently by different hops, so
+/// they are refused rather than chosen from.
+pub fn bearer(metadata: &MetadataMap) -> Result<&str, Refusal> {
+    let mut values = metadata.get_all("authorization").iter();
+    let value = values.next().ok_or(Refusal::Missing)?;
+    if values.next().is_some() {
+        return Err(Refusal::Invalid(Flaw::Scheme));
+    }
+    let value = value.to_str().map_err(|_| Refusal::Invalid(Flaw::Scheme))?;
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => Ok(token),
+        _ => Err(Refusal::Invalid(Flaw::Scheme)),
+    }
+}

@@ -1,0 +1,115 @@
+//! What a token says.
+
+use std::time::Duration;
+
+use accord_api::accord::{auth::v1::Principal, policy::v1::PrincipalKind};
+use serde::{Deserialize, Serialize};
+
+/// Clocks of the machines may differ by this much.
+pub const LEEWAY: Duration = Duration::from_secs(10);
+
+/// The two kinds of tokens, told apart by `typ`, so that neither is ever taken for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// What a client brings to the door (RFC 9068).
+    Access,
+    /// What a request carries on its way inward.
+    Passport,
+}
+
+impl Type {
+    /// The header's `typ`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Type::Access => "at+jwt",
+            Type::Passport => "accord-passport+jwt",
+        }
+    }
+
+    /// The longest life a token of this kind may claim: 24 h, and 5 min for a passport.
+    pub fn longest_life(self) -> Duration {
+        match self {
+            Type::Access => Duration::from_secs(24 * 60 * 60),
+            Type::Passport => Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+/// The claims of both kinds of tokens (RFC 7519, RFC 9068, RFC 8693).
+///
+/// Times are whole seconds since 1970. Claims unknown here are let pass, so that an older verifier reads a newer issuer's
+/// tokens; none of them can widen what is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Who issued it.
+    pub iss: String,
+    /// Whose it is: stable and unique.
+    pub sub: String,
+    /// For whom it is; exactly one.
+    pub aud: String,
+    /// When it ends.
+    pub exp: i64,
+    /// When it was issued.
+    pub iat: i64,
+    /// When it begins.
+    pub nbf: i64,
+    /// Its own unique name.
+    pub jti: String,
+    /// A person or a program.
+    pub kind: Kind,
+    /// The subject's tenant; empty where there is only one.
+    pub tenant: String,
+    /// The subject's roles.
+    pub roles: Vec<String>,
+    /// The subject's epoch at issue: the token is revoked once the epoch has risen above it.
+    pub ep: u64,
+    /// The global epoch at issue.
+    pub gep: u64,
+    /// The `jti` of the access token from which a passport comes, however many hops ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ptj: Option<String>,
+    /// Through whose hands a passport went, newest first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Actor>,
+}
+
+/// A kind of principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A person.
+    User,
+    /// A program or workload.
+    Service,
+}
+
+/// One hop of the delegation chain (RFC 8693, section 4.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The workload that acted.
+    pub sub: String,
+    /// The one before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Box<Actor>>,
+}
+
+impl Claims {
+    /// The identity, as the APIs show it.
+    pub fn principal(&self) -> Principal {
+        Principal {
+            subject: self.sub.clone(),
+            kind: PrincipalKind::from(self.kind).into(),
+            tenant: self.tenant.clone(),
+            roles: self.roles.clone(),
+        }
+    }
+}
+
+impl From<Kind> for PrincipalKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::User => PrincipalKind::User,
+            Kind::Service => PrincipalKind::Service,
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! May this principal do that? Asks auth once, and remembers.
+
+use std::{sync::Arc, time::Duration};
+
+use accord_api::accord::{
+    auth::v1::{CheckRequest, CheckResponse, Principal, access_service_client::AccessServiceClient},
+    fault::v1::Reason,
+};
+use accord_runtime::{
+    deadline::Deadline,
+    fault,
+    request::{self, RequestId},
+};
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Status, transport::Channel};
+
+use crate::{
+    login::{Login, authorize},
+    refusal::{Flaw, Refusal},
+    verify::{self, Verified},
+};
+
+/// How long one question to auth may take, whoever waits for it.
+const ATTEMPT: Duration = Duration::from_secs(2);
+
+/// A passport is not used in its last moments: it must outlive the call that carries it.
+const MARGIN: Duration = Duration::from_secs(30);
+
+/// The longest memory of a decision without a passport. Roles and policies that change end it earlier.
+const MEMORY: Duration = Duration::from_secs(60);
+
+/// What is to be decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The called method, `pkg.Service/Method`.
+    pub method: &'a str,
+    /// The permission that its contract asks for; empty where being authenticated is enough.
+    pub permission: &'a str,
+    /// The upstream that serves the method, and so the passport's audience; empty where no passport is wanted.
+    pub audience: &'a str,
+    /// The client's address, for auth's records; it takes no part in the decision.
+    pub address: &'a str,
+}
+
+/// A positive decision.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// Whose token it was.
+    pub principal: Principal,
+    /// The passport for the way inward, where an audience was named.
+    pub passport: Option<Arc<str>>,
+    /// The policy set that decided.
+    pub policy_hash: Arc<str>,
+}
+
+/// What makes two questions the same one. A change of a subject's roles raises its epoch, and so ends the token.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    jti: String,
+    method: String,
+    permission: String,
+    audience: String,
+    policy_hash: Arc<str>,
+}
+
+/// A remembered answer, of either kind.
+struct Answer {
+    outcome: Result<Arc<Decision>, Refusal>,
+    good_until: Instant,
+}
+
+pub(crate) struct Decider {
+    channel: Channel,
+    login: Arc<Login>,
+    memory: moka::future::Cache<Key, Arc<Answer>>,
+}
+
+impl Decider {
+    pub fn new(channel: Channel, login: Arc<Login>, capacity: u64) -> Self {
+        let memory = moka::future::Cache::builder()
+            .max_capacity(capacity)
+            .time_to_live(Duration::from_secs(300))
+            .build();
+        Self { channel, login, memory }
+    }
+
+    pub async fn decide(
+        &self,
+        token: &str,
+        verified: &Verified,
+        question: &Question<'_>,
+        policy_hash: &Arc<str>,
+        deadline: Deadline,
+        id: &RequestId,
+    ) -> Result<Arc<Decision>, Refusal> {
+        let key = Key {
+            jti: verified.claims.jti.clone(),
+            method: question.method.to_owned(),
+            permission: question.permission.to_owned(),
+            audience: question.audience.to_owned(),
+            policy_hash: Arc::clone(policy_hash),
+        };
+        if let Some(answer) = self.memory.get(&key).await {
+            if Instant::now() < answer.good_until {
+                return answer.outcome.clone();
+            }
+            self.memory.invalidate(&key).await;
+        }
+        // Callers with the same question wait here for one answer, each as long as its own deadline allows. The first
+        // asks with time of its own, so that its short deadline does not fail the others.
+        let asking = self
+            .memory
+            .try_get_with_by_ref(&key, self.ask(token, verified, question, id));
+        let answer = timeout_at(deadline.at(), asking)
+            .await
+            .map_err(|_| Refusal::DeadlineExceeded)?
+            .map_err(|refusal| *refusal)?;
+        // Auth knew a newer policy set than this snapshot: good for this call, but not to be found under the old name.
+        if answer
+            .outcome
+            .as_ref()
+            .is_ok_and(|decision| decision.policy_hash != *policy_hash)
+        {
+            self.memory.invalidate(&key).await;
+        }
+        answer.outcome.clone()
+    }
+
+    async fn ask(
+        &self,
+        token: &str,
+        verified: &Verified,
+        question: &Question<'_>,
+        id: &RequestId,
+    ) -> Result<Arc<Answer>, Refusal> {
+        let message = CheckRequest {
+            token: token.to_owned(),
+            method: question.method.to_owned(),
+            permission: question.permission.to_owned(),
+            audience: question.audience.to_owned(),
+            address: question.address.to_owned(),
+        };
+        let deadline = Deadline::after(ATTEMPT);
+        let mut request = request::outbound(message, deadline, id);
+        authorize(&mut request, &*self.login.token()?)?;
+        let asked = Instant::now();
+        let mut client = AccessServiceClient::new(self.channel.clone());
+        let answer = timeout_at(deadline.at(), client.check(request))
+            .await
+            .map_err(|_| Refusal::Unavailable)?;
+        let answer = answer.map_err(|status| self.refused(&status))?.into_inner();
+        let memory = memory(verified, &answer);
+        Ok(Arc::new(Answer {
+            outcome: outcome(answer),
+            good_until: asked + memory,
+        }))
+    }
+
+    /// Auth calls the token in question an invalid *argument*; unauthenticated is what it calls this binary.
+    fn refused(&self, status: &Status) -> Refusal {
+        if status.code() == Code::Unauthenticated {
+            self.login.reject();
+        }
+        match (status.code(), fault::reason_of(status)) {
+            (Code::InvalidArgument, Some(Reason::TokenRevoked)) => Refusal::Revoked,
+            (Code::InvalidArgument, Some(Reason::TokenExpired)) => Refusal::Expired,
+            (Code::InvalidArgument, _) => Refusal::Invalid(Flaw::Signature),
+            _ => Refusal::Unavailable,
+        }
+    }
+}
+
+fn outcome(answer: CheckResponse) -> Result<Arc<Decision>, Refusal> {
+    let CheckResponse {
+        allowed: true,
+        principal: Some(principal),
+        passport,
+        policy_hash,
+        ..
+    } = answer
+    else {
+        return Err(Refusal::PermissionMissing);
+    };
+    let passport = (!passport.is_empty()).then(|| passport.into());
+    Ok(Arc::new(Decision {
+        principal,
+        passport,
+        policy_hash: policy_hash.into(),
+    }))
+}
+
+/// How long the answer holds: not past the token, and not into the last moments of the passport.
+fn memory(verified: &Verified, answer: &CheckResponse) -> Duration {
+    let left = u64::try_from(verified.claims.exp - verify::now()).unwrap_or(0);
+    let passport = answer
+        .passport_expires_in
+        .and_then(|life| Duration::try_from(life).ok());
+    let bound = passport.map_or(MEMORY, |life| life.saturating_sub(MARGIN.min(life / 2)));
+    bound.min(Duration::from_secs(left))
+}

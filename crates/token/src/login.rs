@@ -1,0 +1,159 @@
+//! The binary's own identity: logs in, and again before the token ends.
+
+use std::{sync::Arc, time::Duration};
+
+use accord_api::accord::auth::v1::{
+    ClientCredentialsGrant, IssueRequest, issue_request::Grant, token_service_client::TokenServiceClient,
+};
+use accord_runtime::{
+    config::Secret,
+    deadline::Deadline,
+    request::{self, RequestId},
+    shutdown::Shutdown,
+};
+use arc_swap::ArcSwapOption;
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep},
+};
+use tonic::{Status, transport::Channel};
+
+use crate::refusal::Refusal;
+
+/// How long one attempt to log in may take.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// Waits between attempts: doubled from the first to the last, each shortened at random by up to half.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LAST_WAIT: Duration = Duration::from_secs(3);
+
+pub(crate) struct Login {
+    channel: Channel,
+    client_id: String,
+    secret: Secret,
+    held: ArcSwapOption<Held>,
+    /// Told at each login, for those who wait for the first.
+    logins: watch::Sender<u64>,
+    /// Somebody was told that the token is not good any more.
+    rejected: Notify,
+}
+
+struct Held {
+    token: Arc<str>,
+    ends: Instant,
+}
+
+impl Login {
+    pub fn new(channel: Channel, client_id: String, secret: Secret) -> Self {
+        let (logins, _) = watch::channel(0);
+        Self {
+            channel,
+            client_id,
+            secret,
+            held: ArcSwapOption::empty(),
+            logins,
+            rejected: Notify::new(),
+        }
+    }
+
+    /// The token held, where it has not ended.
+    pub fn token(&self) -> Result<Arc<str>, Refusal> {
+        let held = self.held.load();
+        let held = held.as_ref().filter(|held| Instant::now() < held.ends);
+        held.map(|held| Arc::clone(&held.token)).ok_or(Refusal::Unavailable)
+    }
+
+    /// Waits until a token is held.
+    pub async fn first_token(&self) -> Arc<str> {
+        let mut logins = self.logins.subscribe();
+        loop {
+            logins.mark_unchanged();
+            if let Ok(token) = self.token() {
+                return token;
+            }
+            // The sender lives in `self`, so it can't have gone.
+            let _ = logins.changed().await;
+        }
+    }
+
+    /// The token was refused although it had not ended: its subject was revoked, or auth's keys were replaced.
+    pub fn reject(&self) {
+        self.rejected.notify_one();
+    }
+
+    /// Logs in again and again until shutdown.
+    pub async fn keep(self: Arc<Self>, shutdown: Shutdown) {
+        let mut backoff = Backoff::new();
+        loop {
+            let wait = match self.attempt().await {
+                Ok(life) => {
+                    backoff = Backoff::new();
+                    // At two thirds of its life, so that a third is left for auth to be down in.
+                    life * 2 / 3
+                }
+                Err(status) => {
+                    tracing::warn!(code = ?status.code(), "this binary could not log in; it tries again");
+                    backoff.next_wait()
+                }
+            };
+            tokio::select! {
+                () = sleep(wait) => {}
+                // A rejected token is renewed early, but not in a tight loop.
+                () = async { self.rejected.notified().await; sleep(backoff.next_wait()).await } => {}
+                () = shutdown.begun() => return,
+            }
+        }
+    }
+
+    async fn attempt(&self) -> Result<Duration, Status> {
+        let grant = ClientCredentialsGrant {
+            client_id: self.client_id.clone(),
+            client_secret: self.secret.expose().to_owned(),
+        };
+        let message = IssueRequest {
+            grant: Some(Grant::ClientCredentials(grant)),
+        };
+        let deadline = Deadline::after(ATTEMPT);
+        let request = request::outbound(message, deadline, &RequestId::new());
+        // The life counts from before the question: an answer that took long has used some of it up.
+        let asked = Instant::now();
+        let mut client = TokenServiceClient::new(self.channel.clone());
+        let answer = tokio::time::timeout_at(deadline.at(), client.issue(request))
+            .await
+            .map_err(|_| Status::deadline_exceeded("auth did not answer in time"))??
+            .into_inner();
+        let life = answer
+            .expires_in
+            .and_then(|life| Duration::try_from(life).ok())
+            .unwrap_or_default();
+        self.held.store(Some(Arc::new(Held {
+            token: answer.access_token.into(),
+            ends: asked + life,
+        })));
+        self.logins.send_modify(|logins| *logins += 1);
+        Ok(life.max(FIRST_WAIT))
+    }
+}
+
+/// Puts the workload's token on a request.
+pub(crate) fn authorize<T>(request: &mut tonic::Request<T>, token: &str) -> Result<(), Refusal> {
+    let bearer = request::bearer(token).ok_or(Refusal::Unavailable)?;
+    request.metadata_mut().insert("authorization", bearer);
+    Ok(())
+}
+
+/// The waits between attempts.
+pub(crate) struct Backoff(Duration);
+
+impl Backoff {
+    pub fn new() -> Self {
+        Self(FIRST_WAIT)
+    }
+
+    pub fn next_wait(&mut self) -> Duration {
+        let wait = self.0;
+        self.0 = (wait * 2).min(LAST_WAIT);
+        // Members that lost auth together must not come back together.
+        wait.mul_f64(rand::random_range(0.5..=1.0))
+    }
+}

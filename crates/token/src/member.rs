@@ -1,0 +1,183 @@
+//! A binary's membership in the mesh: it has an identity of its own, and believes or refuses those of others.
+
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
+
+use accord_runtime::{
+    client::{self, ClientConfig, ClientError},
+    config::Secret,
+    deadline::Deadline,
+    request::RequestId,
+    shutdown::Shutdown,
+};
+
+use crate::{
+    claims::Type,
+    config::MemberConfig,
+    decide::{Decider, Decision, Question},
+    login::Login,
+    refusal::{Flaw, Refusal},
+    snapshot::Knowledge,
+    verify::{self, Expected, Verified},
+    watch,
+};
+
+/// A verifier with an identity of its own. Clones share everything.
+#[derive(Clone)]
+pub struct Member(Arc<Inner>);
+
+struct Inner {
+    issuer: String,
+    audience: String,
+    bound: Duration,
+    knowledge: Arc<Knowledge>,
+    login: Arc<Login>,
+    decider: Decider,
+    /// Tokens whose signature was checked, by the SHA-256 of the token.
+    signatures: moka::sync::Cache<[u8; 32], Arc<Verified>>,
+}
+
+/// Why a binary can't become a member. Auth being down is no reason: the member then refuses until auth is up.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// Neither a secret nor a file with one was given.
+    #[error("`auth.client_id` needs a secret: set `auth.client_secret_file`, or the environment's AUTH__CLIENT_SECRET")]
+    NoSecret,
+    /// No client id was given.
+    #[error("`auth.client_id` is empty: set it to a client made with `accord-auth client add`")]
+    NoClient,
+    /// The file with the secret can't be read.
+    #[error("the client secret can't be read from `{}`: {source}", path.display())]
+    SecretFile {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Why it can't be read.
+        source: io::Error,
+    },
+    /// The bound leaves no time to ask and be answered.
+    #[error("`auth.staleness_bound` must be at least 100ms")]
+    BoundTooShort,
+    /// The channel to auth can't be set up.
+    #[error(transparent)]
+    Channel(#[from] ClientError),
+}
+
+impl Member {
+    /// Starts to log in and to follow revocations, in the background, until shutdown. Never waits for auth.
+    pub fn join(config: &MemberConfig, shutdown: Shutdown) -> Result<Member, JoinError> {
+        if config.client_id.is_empty() {
+            return Err(JoinError::NoClient);
+        }
+        if config.staleness_bound < Duration::from_millis(100) {
+            return Err(JoinError::BoundTooShort);
+        }
+        let secret = secret(config)?;
+        let channel = client::channel(&ClientConfig {
+            url: config.url.clone(),
+            ca_file: config.ca_file.clone(),
+            cert_file: config.cert_file.clone(),
+            key_file: config.key_file.clone(),
+            ..ClientConfig::default()
+        })?;
+        let knowledge = Arc::new(Knowledge::none());
+        let login = Arc::new(Login::new(channel.clone(), config.client_id.clone(), secret));
+        tokio::spawn(Arc::clone(&login).keep(shutdown.clone()));
+        let bound = config.staleness_bound;
+        tokio::spawn(watch::follow(
+            channel.clone(),
+            Arc::clone(&login),
+            Arc::clone(&knowledge),
+            bound,
+            shutdown,
+        ));
+        Ok(Member(Arc::new(Inner {
+            issuer: config.issuer.clone(),
+            audience: config.audience.clone(),
+            bound,
+            knowledge,
+            decider: Decider::new(channel, Arc::clone(&login), config.decision_memory),
+            login,
+            signatures: moka::sync::Cache::new(config.signature_memory),
+        })))
+    }
+
+    /// Believes an access token, or says why not.
+    pub fn verify(&self, token: &str) -> Result<Arc<Verified>, Refusal> {
+        self.believe(token, Type::Access, &self.0.audience)
+    }
+
+    /// Believes a passport made for this audience, or says why not.
+    pub fn verify_passport(&self, token: &str, audience: &str) -> Result<Arc<Verified>, Refusal> {
+        self.believe(token, Type::Passport, audience)
+    }
+
+    /// Asks auth whether the holder of a verified access token may do that. Answers are remembered as long as the token,
+    /// the passport in the answer, and the policy set hold; callers with the same question wait for one answer.
+    pub async fn decide(
+        &self,
+        token: &str,
+        verified: &Verified,
+        question: &Question<'_>,
+        deadline: Deadline,
+        id: &RequestId,
+    ) -> Result<Arc<Decision>, Refusal> {
+        let snapshot = self.0.knowledge.within(self.0.bound).ok_or(Refusal::Stale)?;
+        self.0
+            .decider
+            .decide(token, verified, question, &snapshot.policy_hash, deadline, id)
+            .await
+    }
+
+    /// This binary's own access token, for `authorization` on calls to the other binaries.
+    pub fn workload_token(&self) -> Result<Arc<str>, Refusal> {
+        self.0.login.token()
+    }
+
+    /// Whether tokens can be believed now, and this binary can prove who it is.
+    pub fn ready(&self) -> bool {
+        self.0.knowledge.within(self.0.bound).is_some() && self.0.login.token().is_ok()
+    }
+
+    fn believe(&self, token: &str, token_type: Type, audience: &str) -> Result<Arc<Verified>, Refusal> {
+        let inner = &*self.0;
+        // First of all: without fresh knowledge there are no keys to speak of, and nothing may be said about the token.
+        let snapshot = inner.knowledge.within(inner.bound).ok_or(Refusal::Stale)?;
+        if token.len() > verify::LONGEST {
+            return Err(Refusal::Invalid(Flaw::TooLong));
+        }
+        let fingerprint = verify::fingerprint(token);
+        let verified = match inner.signatures.get(&fingerprint) {
+            Some(verified) => verified,
+            None => Arc::new(verify::signed(token, token_type, &snapshot.keys).map_err(Refusal::Invalid)?),
+        };
+        let expected = Expected {
+            token_type,
+            issuer: &inner.issuer,
+            audience,
+        };
+        let believed = verify::current(&verified, &expected, verify::now(), &snapshot);
+        if believed.is_ok() {
+            inner.signatures.insert(fingerprint, Arc::clone(&verified));
+        } else {
+            inner.signatures.invalidate(&fingerprint);
+        }
+        believed.map(|()| verified)
+    }
+}
+
+fn secret(config: &MemberConfig) -> Result<Secret, JoinError> {
+    let Some(path) = &config.client_secret_file else {
+        return if config.client_secret.is_empty() {
+            Err(JoinError::NoSecret)
+        } else {
+            Ok(config.client_secret.clone())
+        };
+    };
+    let text = std::fs::read_to_string(path).map_err(|source| JoinError::SecretFile {
+        path: path.clone(),
+        source,
+    })?;
+    match text.trim() {
+        "" => Err(JoinError::NoSecret),
+        text => Ok(Secret::from(text.to_owned())),
+    }
+}

@@ -1,0 +1,125 @@
+//! Why a caller is refused, and the status that says so.
+
+use std::time::Duration;
+
+use accord_api::accord::fault::v1::Reason;
+use accord_runtime::fault;
+use tonic::{Code, Status};
+
+/// Why a caller is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No credential where one is needed.
+    #[error("a credential is needed")]
+    Missing,
+    /// A credential that does not verify.
+    #[error("the credential does not verify: {0}")]
+    Invalid(Flaw),
+    /// The token's life is over.
+    #[error("the token has expired")]
+    Expired,
+    /// The token, its subject or everything before now was revoked.
+    #[error("the token was revoked")]
+    Revoked,
+    /// What is known about revocations is older than the bound.
+    #[error("what is known about revocations is too old to believe any token")]
+    Stale,
+    /// Auth can't be reached, or can't reach its store.
+    #[error("auth does not answer")]
+    Unavailable,
+    /// The principal does not hold the permission.
+    #[error("the permission is missing")]
+    PermissionMissing,
+    /// The caller's time was over before auth answered.
+    #[error("the deadline passed before auth answered")]
+    DeadlineExceeded,
+}
+
+/// What is wrong with a token that does not verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// More than one `authorization` value, or none of the form `Bearer <token>`.
+    #[error("it is not exactly one bearer token")]
+    Scheme,
+    /// More than 4 KiB.
+    #[error("it is longer than 4 KiB")]
+    TooLong,
+    /// Not three segments.
+    #[error("it does not have three segments")]
+    Segments,
+    /// A segment is not canonical base64url.
+    #[error("a segment is not canonical base64url")]
+    Encoding,
+    /// The header says something else than `alg`, `kid` and `typ`, each once.
+    #[error("its header is not exactly alg, kid and typ")]
+    Header,
+    /// A token of another type.
+    #[error("it is a token of another type")]
+    Type,
+    /// No published key has this name.
+    #[error("its key is not known")]
+    KeyUnknown,
+    /// The header's algorithm is not the key's.
+    #[error("its algorithm is not the key's")]
+    Algorithm,
+    /// The signature is not the key's.
+    #[error("its signature is wrong")]
+    Signature,
+    /// A claim is missing, doubled or of the wrong type.
+    #[error("its claims are malformed")]
+    Claims,
+    /// Another issuer.
+    #[error("it comes from another issuer")]
+    Issuer,
+    /// For somebody else.
+    #[error("it is for another audience")]
+    Audience,
+    /// Not yet valid, issued in the future, or longer-lived than a token of its type may be.
+    #[error("its times are not acceptable")]
+    Times,
+}
+
+impl Refusal {
+    /// The stable reason.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Refusal::Missing => Reason::CredentialMissing,
+            Refusal::Invalid(_) => Reason::CredentialInvalid,
+            Refusal::Expired => Reason::TokenExpired,
+            Refusal::Revoked => Reason::TokenRevoked,
+            Refusal::Stale => Reason::RevocationsStale,
+            Refusal::Unavailable => Reason::AuthUnavailable,
+            Refusal::PermissionMissing => Reason::PermissionMissing,
+            Refusal::DeadlineExceeded => Reason::DeadlineExceeded,
+        }
+    }
+
+    /// The status that tells the caller.
+    pub fn status(&self) -> Status {
+        match self {
+            Refusal::Stale | Refusal::Unavailable => fault::status_with(
+                self.code(),
+                self.reason(),
+                self.to_string(),
+                std::iter::empty::<(String, String)>(),
+                Some(Duration::from_secs(1)),
+            ),
+            _ => fault::status(self.code(), self.reason(), self.to_string()),
+        }
+    }
+
+    fn code(self) -> Code {
+        match self {
+            Refusal::Missing | Refusal::Invalid(_) | Refusal::Expired | Refusal::Revoked => Code::Unauthenticated,
+            Refusal::Stale | Refusal::Unavailable => Code::Unavailable,
+            Refusal::PermissionMissing => Code::PermissionDenied,
+            Refusal::DeadlineExceeded => Code::DeadlineExceeded,
+        }
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        refusal.status()
+    }
+}

@@ -1,0 +1,156 @@
+//! The checklist between a string and a believed identity.
+//!
+//! It has two halves. [`signed`] reads the token and checks its signature: what it finds never changes, so it may be
+//! remembered. [`current`] checks all that time and the asker decide, and is repeated on every use.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Deserialize;
+
+use crate::{
+    claims::{Claims, LEEWAY, Type},
+    json,
+    keys::KeySet,
+    refusal::{Flaw, Refusal},
+    snapshot::Snapshot,
+};
+
+/// The longest token, in bytes.
+pub const LONGEST: usize = 4096;
+
+/// A token whose signature was checked.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// What it says.
+    pub claims: Claims,
+    /// What it is.
+    pub token_type: Type,
+    /// The key that signed it.
+    pub kid: String,
+}
+
+/// What a token must be to be believed by this asker.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// The type.
+    pub token_type: Type,
+    /// The exact issuer.
+    pub issuer: &'a str,
+    /// The exact audience.
+    pub audience: &'a str,
+}
+
+/// The header: these three, each once, and nothing that could redirect the check (`crit`, `jku`, `jwk`, `x5*`, `b64`).
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    alg: String,
+    kid: String,
+    typ: String,
+}
+
+/// Reads a token and checks its signature. The order is part of the contract: nothing the claims say is parsed before.
+pub fn signed(token: &str, token_type: Type, keys: &KeySet) -> Result<Verified, Flaw> {
+    if token.len() > LONGEST {
+        return Err(Flaw::TooLong);
+    }
+    let (message, signature) = token.rsplit_once('.').ok_or(Flaw::Segments)?;
+    let (header, payload) = message.split_once('.').ok_or(Flaw::Segments)?;
+    if payload.contains('.') {
+        return Err(Flaw::Segments);
+    }
+    let [header, payload, signature] = [decode(header)?, decode(payload)?, decode(signature)?];
+    let header: Header = serde_json::from_slice(&header).map_err(|_| Flaw::Header)?;
+    if header.typ != token_type.name() {
+        return Err(Flaw::Type);
+    }
+    if !is_key_name(&header.kid) {
+        return Err(Flaw::Header);
+    }
+    let key = keys.get(&header.kid).ok_or(Flaw::KeyUnknown)?;
+    if header.alg != key.algorithm.name() {
+        return Err(Flaw::Algorithm);
+    }
+    if !key.verifies(message.as_bytes(), &signature) {
+        return Err(Flaw::Signature);
+    }
+    let claims = json::read(&payload).map_err(|_| Flaw::Claims)?;
+    Ok(Verified {
+        claims,
+        token_type,
+        kid: header.kid,
+    })
+}
+
+/// Checks what may have changed since the signature was checked, and what depends on who asks.
+pub fn current(verified: &Verified, expected: &Expected, now: i64, snapshot: &Snapshot) -> Result<(), Refusal> {
+    let claims = &verified.claims;
+    if verified.token_type != expected.token_type {
+        return Err(Refusal::Invalid(Flaw::Type));
+    }
+    // A retired key takes its remembered tokens along.
+    if snapshot.keys.get(&verified.kid).is_none() {
+        return Err(Refusal::Invalid(Flaw::KeyUnknown));
+    }
+    if claims.iss != expected.issuer {
+        return Err(Refusal::Invalid(Flaw::Issuer));
+    }
+    if claims.aud != expected.audience {
+        return Err(Refusal::Invalid(Flaw::Audience));
+    }
+    times(claims, expected.token_type, now)?;
+    if snapshot.revokes(claims) {
+        return Err(Refusal::Revoked);
+    }
+    Ok(())
+}
+
+/// The wall clock, in seconds since 1970.
+pub fn now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}
+
+/// The name under which a token's checked signature is remembered.
+pub(crate) fn fingerprint(token: &str) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+    bytes
+}
+
+fn times(claims: &Claims, token_type: Type, now: i64) -> Result<(), Refusal> {
+    let leeway = seconds(LEEWAY);
+    if claims.sub.is_empty() || claims.jti.is_empty() {
+        return Err(Refusal::Invalid(Flaw::Claims));
+    }
+    let life = claims.exp.saturating_sub(claims.iat);
+    if life <= 0 || life > seconds(token_type.longest_life()) {
+        return Err(Refusal::Invalid(Flaw::Times));
+    }
+    if claims.iat > now.saturating_add(leeway) || claims.nbf > now.saturating_add(leeway) {
+        return Err(Refusal::Invalid(Flaw::Times));
+    }
+    if now >= claims.exp.saturating_add(leeway) {
+        return Err(Refusal::Expired);
+    }
+    Ok(())
+}
+
+fn seconds(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The engine refuses padding and non-zero trailing bits, so every token has one spelling.
+fn decode(segment: &str) -> Result<Vec<u8>, Flaw> {
+    URL_SAFE_NO_PAD.decode(segment).map_err(|_| Flaw::Encoding)
+}
+
+fn is_key_name(kid: &str) -> bool {
+    (1..=64).contains(&kid.len())
+        && kid
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}

@@ -1,0 +1,141 @@
+//! Follows revocations: asks often, and counts only answered questions as knowledge.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use accord_api::accord::auth::v1::{WatchRequest, WatchResponse, revocation_service_client::RevocationServiceClient};
+use accord_runtime::{
+    deadline::Deadline,
+    request::{self, RequestId},
+    shutdown::Shutdown,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming, transport::Channel};
+
+use crate::{
+    login::{Backoff, Login, authorize},
+    snapshot::Knowledge,
+    verify,
+};
+
+/// The longest life of one stream, as its contract says.
+const STREAM: Duration = Duration::from_secs(3600);
+
+/// Most unanswered questions on one stream; with more, the stream is taken for dead.
+const UNANSWERED: usize = 16;
+
+/// Follows until shutdown, over as many streams as it takes.
+pub(crate) async fn follow(
+    channel: Channel,
+    login: Arc<Login>,
+    knowledge: Arc<Knowledge>,
+    bound: Duration,
+    shutdown: Shutdown,
+) {
+    let mut backoff = Backoff::new();
+    loop {
+        let mut stream = Stream {
+            knowledge: &knowledge,
+            bound,
+            asked: VecDeque::new(),
+            count: 0,
+            answered: false,
+        };
+        let ended = tokio::select! {
+            ended = stream.run(channel.clone(), &login) => ended,
+            () = shutdown.begun() => return,
+        };
+        if stream.answered {
+            backoff = Backoff::new();
+        }
+        if let Err(status) = ended {
+            tracing::warn!(code = ?status.code(), "the stream of revocations ended; it is opened again");
+            if status.code() == Code::Unauthenticated {
+                login.reject();
+            }
+        }
+        tokio::select! {
+            () = sleep(backoff.next_wait()) => {}
+            () = shutdown.begun() => return,
+        }
+    }
+}
+
+struct Stream<'a> {
+    knowledge: &'a Knowledge,
+    bound: Duration,
+    /// When the unanswered questions were asked, oldest first.
+    asked: VecDeque<(u64, Instant)>,
+    count: u64,
+    answered: bool,
+}
+
+impl Stream<'_> {
+    async fn run(&mut self, channel: Channel, login: &Login) -> Result<(), Status> {
+        let token = login.first_token().await;
+        let (questions, outgoing) = mpsc::channel(UNANSWERED);
+        let outgoing = ReceiverStream::new(outgoing);
+        let mut request = request::outbound(outgoing, Deadline::after(STREAM), &RequestId::new());
+        authorize(&mut request, &token)?;
+        // The first question goes with the call: auth answers the call's head only when it has something to say.
+        self.ask(&questions)?;
+        let opening = timeout(self.bound, RevocationServiceClient::new(channel).watch(request));
+        let answers = opening
+            .await
+            .map_err(|_| Status::deadline_exceeded("auth did not open the stream"))??;
+        self.converse(questions, answers.into_inner()).await
+    }
+
+    async fn converse(
+        &mut self,
+        questions: mpsc::Sender<WatchRequest>,
+        mut answers: Streaming<WatchResponse>,
+    ) -> Result<(), Status> {
+        let mut ticks = interval(Duration::from_secs(1).min(self.bound / 5));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => self.ask(&questions)?,
+                answer = answers.message() => match answer? {
+                    Some(news) => self.learn(news),
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    fn ask(&mut self, questions: &mpsc::Sender<WatchRequest>) -> Result<(), Status> {
+        let oldest = self.asked.front();
+        if oldest.is_some_and(|(_, asked)| asked.elapsed() > self.bound) || self.asked.len() >= UNANSWERED {
+            return Err(Status::deadline_exceeded("auth does not answer questions"));
+        }
+        self.count += 1;
+        // The moment is taken before the question leaves: knowledge is never dated younger than it is.
+        self.asked.push_back((self.count, Instant::now()));
+        // Revision 0 asks for everything: another stream may lead to another store.
+        questions
+            .try_send(WatchRequest {
+                question: self.count,
+                revision: 0,
+            })
+            .map_err(|_| Status::unavailable("questions can't be sent"))
+    }
+
+    fn learn(&mut self, news: WatchResponse) {
+        let mut asked = None;
+        while let Some((question, at)) = self
+            .asked
+            .front()
+            .copied()
+            .filter(|(question, _)| *question <= news.question)
+        {
+            asked = Some(at);
+            self.answered |= question > 0;
+            self.asked.pop_front();
+        }
+        self.knowledge.learn(news, asked, verify::now());
+    }
+}
