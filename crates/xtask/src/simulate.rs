@@ -1,0 +1,28 @@
+//! `cargo xtask simulate`: the cache engine's simulation under many more seeds than an ordinary test run takes.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::workspace;
+
+/// What `cargo xtask simulate` can be asked.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many seeds to run, from 0 upwards. A failing seed is printed and fails the same way again.
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+}
+
+/// Runs the simulation; fails with the first seed that does.
+pub fn run(Args { seeds }: Args) -> Result<()> {
+    let status = Command::new(env!("CARGO"))
+        // Selected by target over the whole workspace: one feature resolution, nothing built twice.
+        .args(["test", "--workspace", "--test", "simulation", "--", "--nocapture"])
+        .current_dir(workspace::root())
+        .env("ACCORD_SIMULATION_SEEDS", seeds.to_string())
+        .status()
+        .context("cargo could not be started")?;
+    ensure!(status.success(), "the simulation failed; its output names the seed");
+    Ok(())
+}

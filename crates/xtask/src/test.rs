@@ -1,0 +1,135 @@
+//! `cargo xtask test`: everything that must pass, against real servers and clients nobody here wrote.
+//!
+//! A suite that could not run is a failure: a green run means that every suite ran.
+
+mod outside;
+mod postgres;
+
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::workspace;
+
+/// Features that only switch test targets on. Passed to every suite that needs one, so that they share one build.
+const SUITE_FEATURES: [&str; 3] = [
+    "accord-auth/postgres-tests",
+    "accord-cache/postgres-tests",
+    "accord-fabric/outside-clients",
+];
+
+/// What `cargo xtask test` can be asked.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Run only what needs nothing but Rust: no PostgreSQL, no Python, no buf, no collector.
+    #[arg(long)]
+    embedded: bool,
+}
+
+/// Runs every suite, whatever became of the one before, and sums up.
+pub fn run(Args { embedded }: Args) -> Result<()> {
+    let mut outcomes = vec![Outcome::of("rust", rust)];
+    if !embedded {
+        outcomes.push(Outcome::of("postgres", against_postgres));
+        outcomes.push(Outcome::of("outside-clients", with_outside_clients));
+    }
+    outcomes.push(Outcome::of("tour", tour));
+    sum_up(&outcomes)
+}
+
+fn rust() -> Result<()> {
+    succeed(cargo_test())
+}
+
+fn against_postgres() -> Result<()> {
+    let server = postgres::Server::start()?;
+    let mut command = cargo_test();
+    command.args(["--features", &SUITE_FEATURES.join(",")]);
+    command.args(targets_behind("postgres-tests")?);
+    command.env("ACCORD_TEST_POSTGRES_URL", server.url());
+    succeed(command)
+}
+
+fn with_outside_clients() -> Result<()> {
+    let tools = outside::Tools::install()?;
+    let mut command = cargo_test();
+    command.args(["--features", &SUITE_FEATURES.join(",")]);
+    command.args(targets_behind("outside-clients")?);
+    command.envs(tools.environment());
+    succeed(command)
+}
+
+/// The first thing a newcomer runs has to work.
+fn tour() -> Result<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["up", "--once"]);
+    succeed(command)
+}
+
+fn cargo_test() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .current_dir(workspace::root());
+    command
+}
+
+/// The arguments that select the test targets behind a feature; an error when there is none, since `cargo test` with an
+/// empty selection runs everything but them and calls it a success.
+fn targets_behind(feature: &str) -> Result<Vec<String>> {
+    let mut arguments = Vec::new();
+    for target in workspace::packages()?.into_iter().flat_map(|package| package.targets) {
+        if target.required_features.iter().any(|required| required == feature) {
+            arguments.extend(["--test".to_owned(), target.name]);
+        }
+    }
+    ensure!(!arguments.is_empty(), "no test target requires the feature {feature}");
+    Ok(arguments)
+}
+
+/// Runs a command to its end with its output on ours.
+fn succeed(mut command: Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = command
+        .status()
+        .with_context(|| format!("{program} could not be started"))?;
+    ensure!(status.success(), "{program} ended with {status}");
+    Ok(())
+}
+
+struct Outcome {
+    suite: &'static str,
+    took: Duration,
+    result: Result<()>,
+}
+
+impl Outcome {
+    fn of(suite: &'static str, run: impl FnOnce() -> Result<()>) -> Self {
+        println!("\n==> {suite}");
+        let started = Instant::now();
+        let result = run();
+        Self {
+            suite,
+            took: started.elapsed(),
+            result,
+        }
+    }
+}
+
+fn sum_up(outcomes: &[Outcome]) -> Result<()> {
+    println!();
+    for Outcome { suite, took, result } in outcomes {
+        let seconds = took.as_secs_f64();
+        match result {
+            Ok(()) => println!("{suite:<16} passed {seconds:8.1} s"),
+            Err(error) => println!("{suite:<16} FAILED {seconds:8.1} s  {error:#}"),
+        }
+    }
+    let failed = outcomes.iter().filter(|outcome| outcome.result.is_err()).count();
+    println!("suites: {} passed, {failed} failed", outcomes.len() - failed);
+    ensure!(failed == 0, "not every suite passed");
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! Tools that nobody here wrote: found on this machine or installed under `target/tools`, at pinned versions.
+
+use std::{
+    env, fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::succeed;
+use crate::workspace;
+
+/// Asks the environment's Python where the collector's program lies; the package puts none on the path.
+const FIND_COLLECTOR: &str =
+    "import importlib.util as u, pathlib; print(pathlib.Path(u.find_spec('rotel').origin).with_name('rotel-agent'))";
+
+/// Where the tools are.
+pub struct Tools {
+    python: PathBuf,
+    buf: PathBuf,
+    rotel: PathBuf,
+}
+
+impl Tools {
+    /// Installs what the pins ask for and is not there yet.
+    pub fn install() -> Result<Self> {
+        let directory = workspace::root().join("target/tools");
+        fs::create_dir_all(&directory)?;
+        let python = python_environment(&directory.join("venv"))?;
+        let buf = buf(&directory.join("npm"))?;
+        let rotel = collector(&python)?;
+        Ok(Self { python, buf, rotel })
+    }
+
+    /// The variables by which the test targets find the tools.
+    pub fn environment(&self) -> [(&'static str, &Path); 3] {
+        [
+            ("ACCORD_TEST_PYTHON", &self.python),
+            ("ACCORD_TEST_BUF", &self.buf),
+            ("ACCORD_TEST_ROTEL", &self.rotel),
+        ]
+    }
+}
+
+/// A virtual environment that holds exactly `tests/clients/requirements.txt`.
+fn python_environment(directory: &Path) -> Result<PathBuf> {
+    let pins = workspace::root().join("tests/clients/requirements.txt");
+    let python = directory.join("bin/python");
+    once_per_pins(&pins, &directory.join("installed.txt"), || {
+        ensure!(
+            on_path("python3").is_some(),
+            "Python is missing: install Python 3.10 or newer as python3"
+        );
+        let mut create = Command::new("python3");
+        create.args(["-m", "venv", "--clear"]).arg(directory);
+        if succeed(create).is_err() {
+            // Debian's Python comes without the module.
+            ensure!(can_install(), "Python's venv module is missing: install python3-venv");
+            apt_install(&["python3-venv"])?;
+            let mut create = Command::new("python3");
+            create.args(["-m", "venv", "--clear"]).arg(directory);
+            succeed(create)?;
+        }
+        let mut install = Command::new(&python);
+        install
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--requirement",
+            ])
+            .arg(&pins);
+        succeed(install)
+    })?;
+    Ok(python)
+}
+
+/// buf from the npm registry, at the version in `tests/clients/package.json`.
+fn buf(directory: &Path) -> Result<PathBuf> {
+    let pins = workspace::root().join("tests/clients/package.json");
+    once_per_pins(&pins, &directory.join("installed.json"), || {
+        ensure!(
+            on_path("npm").is_some(),
+            "npm is missing: install Node.js 20 or newer with npm"
+        );
+        fs::create_dir_all(directory)?;
+        fs::copy(&pins, directory.join("package.json"))?;
+        let mut install = Command::new("npm");
+        install.args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--no-package-lock",
+            "--loglevel=error",
+        ]);
+        install.current_dir(directory);
+        succeed(install)
+    })?;
+    Ok(directory.join("node_modules/.bin/buf"))
+}
+
+fn collector(python: &Path) -> Result<PathBuf> {
+    let output = Command::new(python)
+        .args(["-c", FIND_COLLECTOR])
+        .output()
+        .context("Python could not be started")?;
+    let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+    ensure!(
+        path.is_file(),
+        "the collector rotel is not where its package should have put it: {}",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// Installs unless the same pins were installed before; the mark is written last, so that half an installation is none.
+fn once_per_pins(pins: &Path, mark: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let wanted = fs::read(pins).with_context(|| format!("{} could not be read", pins.display()))?;
+    if fs::read(mark).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    install()?;
+    fs::write(mark, wanted).with_context(|| format!("{} could not be written", mark.display()))
+}
+
+/// The first program of this name on PATH.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|directory| directory.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+/// Whether packages can be installed here without asking anyone: Debian or Ubuntu, as root.
+pub fn can_install() -> bool {
+    on_path("apt-get").is_some() && fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+/// Installs Debian packages.
+pub fn apt_install(packages: &[&str]) -> Result<()> {
+    println!("installing {}", packages.join(" "));
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command
+            .args(["--quiet", "--quiet"])
+            .args(arguments)
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        succeed(command)
+    };
+    apt(&["update"])?;
+    apt(&[&["install", "--yes", "--no-install-recommends"], packages].concat())
+}

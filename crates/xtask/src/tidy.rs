@@ -1,0 +1,35 @@
+//! `cargo xtask tidy`: the house rules that a compiler does not know.
+
+mod commands;
+mod configuration;
+mod dependencies;
+mod sources;
+
+use anyhow::{Result, ensure};
+
+/// What `cargo xtask tidy` can be asked: nothing.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// One thing that is not as it should be: a sentence that begins with the place.
+type Finding = String;
+
+/// Prints every finding, one a line; fails if there is one.
+pub fn run(Args {}: Args) -> Result<()> {
+    let rules: [(&str, fn() -> Result<Vec<Finding>>); 4] = [
+        ("dependencies", dependencies::check),
+        ("sources", sources::check),
+        ("commands", commands::check),
+        ("configuration", configuration::check),
+    ];
+    let mut findings = 0;
+    for (rule, check) in rules {
+        for finding in check()? {
+            println!("{rule}: {finding}");
+            findings += 1;
+        }
+    }
+    ensure!(findings == 0, "{findings} findings");
+    println!("tidy: nothing to find fault with");
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! Commands that the documentation shows exist, with the flags it shows.
+
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
+
+use anyhow::{Context, Result, ensure};
+
+use super::Finding;
+use crate::workspace;
+
+/// How a documented line begins, and the program that answers for it.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("cargo xtask", "xtask"),
+    ("accord-gateway", "accord-gateway"),
+    ("accord-auth", "accord-auth"),
+    ("accord-cache", "accord-cache"),
+    ("accord-catalog", "accord-catalog"),
+];
+
+/// Builds the binaries and asks each for the help of every command that a Markdown file shows.
+pub fn check() -> Result<Vec<Finding>> {
+    build()?;
+    let mut helps = BTreeMap::new();
+    let mut findings = Vec::new();
+    for file in workspace::files()?
+        .iter()
+        .filter(|file| file.extension().is_some_and(|extension| extension == "md"))
+    {
+        let text = fs::read_to_string(workspace::root().join(file))?;
+        for mention in mentions(&text) {
+            let help = match helps.entry((mention.program, mention.subcommand.clone())) {
+                std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
+                std::collections::btree_map::Entry::Vacant(new) => new.insert(help(&mention)?),
+            };
+            findings.extend(mention.disagreements(file, help.as_deref()));
+        }
+    }
+    Ok(findings)
+}
+
+/// Builds the binaries as `cargo xtask` itself is built, so that nothing is built twice.
+pub fn build() -> Result<()> {
+    let mut command = Command::new(env!("CARGO"));
+    command
+        .args(["build", "--quiet", "--workspace", "--bins"])
+        .current_dir(workspace::root());
+    let status = command.status().context("cargo could not be started")?;
+    ensure!(status.success(), "the binaries do not build");
+    Ok(())
+}
+
+/// Where `build` leaves a binary: beside the running one.
+pub fn binary(name: &str) -> Result<std::path::PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name(name))
+}
+
+/// A command as a document shows it.
+#[derive(Debug, PartialEq)]
+struct Mention {
+    line: usize,
+    program: &'static str,
+    subcommand: Vec<String>,
+    flags: Vec<String>,
+}
+
+impl Mention {
+    /// `rest` is what follows the program on the line.
+    fn new(line: usize, program: &'static str, rest: &str) -> Self {
+        // A comment, a pipe or the next command ends what the program is given.
+        let own = rest.split([';', '|', '&', '#', '`', '>']).next().unwrap_or_default();
+        let words: Vec<&str> = own.split_whitespace().collect();
+        let is_name =
+            |word: &&&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+        let subcommand = words
+            .iter()
+            .take_while(|word| !word.starts_with('-'))
+            .take_while(is_name);
+        let flags = words.iter().filter(|word| word.starts_with("--") && word.len() > 2);
+        Self {
+            line,
+            program,
+            subcommand: subcommand.map(|word| (*word).to_owned()).collect(),
+            flags: flags
+                .map(|flag| flag.split('=').next().unwrap_or(flag).to_owned())
+                .collect(),
+        }
+    }
+
+    fn disagreements(&self, file: &Path, help: Option<&str>) -> Vec<Finding> {
+        let place = format!("{}:{}", file.display(), self.line);
+        let command = format!("{} {}", self.program, self.subcommand.join(" "));
+        let Some(help) = help else {
+            return vec![format!("{place} shows `{command}`, which does not exist")];
+        };
+        let missing = self.flags.iter().filter(|flag| {
+            !help
+                .split(|byte: char| !(byte.is_alphanumeric() || byte == '-'))
+                .any(|word| word == *flag)
+        });
+        missing
+            .map(|flag| format!("{place} shows `{command} {flag}`, but its help knows no such flag"))
+            .collect()
+    }
+}
+
+/// The help of a command, or nothing where there is no such command.
+fn help(mention: &Mention) -> Result<Option<String>> {
+    let output = Command::new(binary(mention.program)?)
+        .args(&mention.subcommand)
+        .arg("--help")
+        .output()
+        .with_context(|| format!("{} could not be started", mention.program))?;
+    Ok(output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
+/// Every command in code: fenced blocks, and spans between backticks. Prose may name a program without meaning a command.
+fn mentions(text: &str) -> Vec<Mention> {
+    let mut mentions = Vec::new();
+    let mut fenced = false;
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if fenced {
+            mentions.extend(in_code(number, line));
+        } else {
+            mentions.extend(
+                line.split('`')
+                    .skip(1)
+                    .step_by(2)
+                    .filter_map(|span| in_code(number, span)),
+            );
+        }
+    }
+    mentions
+}
+
+fn in_code(number: usize, code: &str) -> Option<Mention> {
+    let code = code.trim_start().trim_start_matches("$ ");
+    PROGRAMS.iter().find_map(|(beginning, program)| {
+        let rest = code.strip_prefix(beginning)?;
+        // More than the bare name: `accord-auth` alone is a noun.
+        let rest = rest.strip_prefix(' ')?;
+        Some(Mention::new(number, program, rest))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::mentions;
+
+    #[test]
+    fn commands_in_code_are_found_and_prose_is_not() {
+        let text = "Run cargo xtask nothing, or `cargo xtask up --once`.\n```sh\n$ accord-gateway config print --config a.toml | less\n```\n`accord-auth` is a noun.";
+        let found = mentions(text);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(
+            (found[0].subcommand.join(" "), found[0].flags.join(" ")),
+            ("up".to_owned(), "--once".to_owned())
+        );
+        assert_eq!(
+            (found[1].subcommand.join(" "), found[1].line),
+            ("config print".to_owned(), 3)
+        );
+    }
+
+    #[test]
+    fn a_flag_is_a_whole_word_of_the_help() {
+        let mention = &mentions("`accord-cache serve --listen ADDR`")[0];
+        let file = Path::new("README.md");
+        assert!(mention.disagreements(file, Some("--listen <ADDR>  Where")).is_empty());
+        assert_eq!(mention.disagreements(file, Some("--listen-address <ADDR>")).len(), 1);
+        assert_eq!(mention.disagreements(file, None).len(), 1);
+    }
+}

@@ -1,0 +1,84 @@
+//! The workspace as cargo and git know it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+/// The directory of the workspace.
+pub fn root() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().nth(2).unwrap_or(own).to_owned()
+}
+
+/// A member of the workspace.
+#[derive(Deserialize)]
+pub struct Package {
+    /// Its name, such as `accord-auth`.
+    pub name: String,
+    /// What it is built from, whatever for.
+    pub dependencies: Vec<Dependency>,
+    /// What it is built into.
+    pub targets: Vec<Target>,
+}
+
+/// What a package is built from.
+#[derive(Deserialize)]
+pub struct Dependency {
+    /// The name of the package depended on.
+    pub name: String,
+}
+
+/// What a package is built into.
+#[derive(Deserialize)]
+pub struct Target {
+    /// Its name, as in `cargo test --test NAME`.
+    pub name: String,
+    /// Features without which cargo leaves it out.
+    #[serde(default, rename = "required-features")]
+    pub required_features: Vec<String>,
+}
+
+/// The members of the workspace.
+pub fn packages() -> Result<Vec<Package>> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Package>,
+    }
+    let answer = output(env!("CARGO"), &["metadata", "--no-deps", "--format-version", "1"])?;
+    let metadata: Metadata = serde_json::from_str(&answer).context("cargo metadata answered in an unknown form")?;
+    Ok(metadata.packages)
+}
+
+/// The files that belong to the project, relative to its root: those git has or would take, still there.
+pub fn files() -> Result<Vec<PathBuf>> {
+    let listed = output("git", &["ls-files", "--cached", "--others", "--exclude-standard"])?;
+    let root = root();
+    let mut files: Vec<PathBuf> = listed
+        .lines()
+        .map(PathBuf::from)
+        .filter(|file| root.join(file).is_file())
+        .collect();
+    files.sort();
+    files.dedup();
+    Ok(files)
+}
+
+/// What a command prints when it is run at the root.
+pub fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(root())
+        .output()
+        .with_context(|| format!("{program} could not be started"))?;
+    let error = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{program} {} failed: {error}",
+        arguments.join(" ")
+    );
+    String::from_utf8(output.stdout).with_context(|| format!("{program} printed something other than text"))
+}
