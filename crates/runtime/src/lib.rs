@@ -1,1 +1,27 @@
-//! Accord runtime.
+//! What every Accord binary would be wrong without: configuration, listening, deadlines, telemetry, health and shutdown.
+//!
+//! Invariants:
+//! - Nothing here names a binary, and nothing here knows a contract.
+//! - Everything that waits has a bound: handshakes, headers, calls, connections, drains, exports.
+//! - A refused configuration never prints a value, so it can't print a secret.
+
+pub mod admin;
+pub mod client;
+pub mod config;
+mod connection;
+pub mod deadline;
+pub mod enforce;
+pub mod fault;
+pub mod health;
+pub mod observe;
+pub mod panic;
+mod prompt;
+pub mod reload;
+pub mod request;
+pub mod run;
+pub mod server;
+pub mod shutdown;
+pub mod surface;
+pub mod telemetry;
+pub mod tls;
+pub mod trace;

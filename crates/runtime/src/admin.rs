@@ -1,0 +1,33 @@
+//! The port for those who operate the process: figures, liveness, readiness, and gRPC health and reflection.
+
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+
+use crate::{
+    health::Health,
+    surface::{Surface, SurfaceError, SurfaceService},
+    telemetry::Telemetry,
+};
+
+/// The routes `/metrics`, `/livez` and `/readyz`.
+pub fn router(telemetry: &Telemetry, health: &Health) -> Router {
+    let metrics = Router::new().route("/metrics", get(metrics)).with_state(telemetry.clone());
+    let readiness = Router::new().route("/readyz", get(ready)).with_state(health.clone());
+    // Liveness depends on nothing: a restart mends no dependency.
+    metrics.merge(readiness).route("/livez", get(async || "alive\n"))
+}
+
+/// The routes and a surface on one port.
+pub fn service(surface: Surface, telemetry: &Telemetry, health: &Health) -> Result<SurfaceService, SurfaceError> {
+    surface.http(router(telemetry, health)).into_service()
+}
+
+async fn metrics(State(telemetry): State<Telemetry>) -> ([(http::HeaderName, &'static str); 1], String) {
+    ([(http::header::CONTENT_TYPE, "text/plain; version=0.0.4")], telemetry.prometheus())
+}
+
+async fn ready(State(health): State<Health>) -> (StatusCode, String) {
+    if health.ready() {
+        return (StatusCode::OK, "ready\n".to_owned());
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", health.missing().join(", ")))
+}

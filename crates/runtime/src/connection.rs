@@ -1,0 +1,170 @@
+//! The life of one connection: handshake, service, old age, drain.
+
+use std::{convert::Infallible, error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tower::{Service, ServiceExt};
+
+use crate::{
+    prompt::Prompt,
+    reload::Reloading,
+    server::{Figures, ListenConfig, Peer},
+    shutdown::Shutdown,
+};
+
+/// HTTP/1 reads at least this much at a time, so its limit on headers can't be lower.
+const LEAST_HTTP1_BUFFER: usize = 8192;
+
+/// Streams that a peer may reset before we have answered them, and that we may reset for its errors, until the
+/// connection is closed: the bounds against rapid resets.
+const MAX_RESETS: usize = 100;
+
+/// Everything that the connections of one listener share.
+pub(crate) struct Connections {
+    http: Builder<TokioExecutor>,
+    tls: Option<Arc<Reloading<ServerConfig>>>,
+    figures: Figures,
+    shutdown: Shutdown,
+    header_timeout: Duration,
+    age: Duration,
+    age_grace: Duration,
+}
+
+impl Connections {
+    pub(crate) fn new(
+        config: &ListenConfig,
+        tls: Option<Arc<Reloading<ServerConfig>>>,
+        figures: Figures,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self {
+            http: http(config),
+            tls,
+            figures,
+            shutdown,
+            header_timeout: config.header_timeout,
+            age: config.max_connection_age,
+            age_grace: config.max_connection_age_grace,
+        }
+    }
+
+    /// Serves one connection to its end.
+    pub(crate) async fn serve<S, B>(self: Arc<Self>, socket: TcpStream, address: SocketAddr, service: S)
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let _open = Open::count(self.figures.clone());
+        // Small frames must not wait for more; on failure the connection is only slower.
+        let _ = socket.set_nodelay(true);
+        let service = with_peer(service, Peer { address, tls: self.tls.is_some() });
+        let Some(tls) = &self.tls else {
+            return self.serve_http(socket, service).await;
+        };
+        match timeout(self.header_timeout, TlsAcceptor::from(tls.get()).accept(socket)).await {
+            Ok(Ok(stream)) => self.serve_http(stream, service).await,
+            Ok(Err(error)) => self.handshake_failed(&error),
+            Err(elapsed) => self.handshake_failed(&elapsed),
+        }
+    }
+
+    fn handshake_failed(&self, error: &(dyn Error + 'static)) {
+        self.figures.handshakes_failed.add(1, &self.figures.labels);
+        tracing::debug!(error, "TLS handshake failed");
+    }
+
+    async fn serve_http<I, S, B>(&self, io: I, service: S)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let io = TokioIo::new(Prompt::new(io, self.header_timeout));
+        let mut connection = pin!(self.http.serve_connection(io, TowerToHyperService::new(service)));
+        let too_old = tokio::select! {
+            ended = connection.as_mut() => return log_end(ended),
+            () = tokio::time::sleep(self.age) => true,
+            () = self.shutdown.begun() => false,
+        };
+        connection.as_mut().graceful_shutdown();
+        if too_old {
+            log_end(timeout(self.age_grace, connection).await.unwrap_or(Ok(())));
+        } else {
+            // The listener cuts what outlives the drain's grace.
+            log_end(connection.await);
+        }
+    }
+}
+
+fn log_end(ended: Result<(), Box<dyn Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        tracing::debug!(error, "connection ended");
+    }
+}
+
+fn http(config: &ListenConfig) -> Builder<TokioExecutor> {
+    let mut http = Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_buf_size(LEAST_HTTP1_BUFFER.max(config.max_header_bytes as usize));
+    http.http2()
+        .timer(TokioTimer::new())
+        .adaptive_window(true)
+        .max_concurrent_streams(config.max_streams)
+        .max_header_list_size(config.max_header_bytes)
+        .max_pending_accept_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS)
+        .keep_alive_interval(config.keepalive_interval)
+        .keep_alive_timeout(config.keepalive_timeout);
+    http
+}
+
+fn with_peer<S, B>(
+    service: S,
+    peer: Peer,
+) -> impl Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    service.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        request
+    })
+}
+
+/// Counts a connection as open for as long as it lives, whatever ends it.
+struct Open(Figures);
+
+impl Open {
+    fn count(figures: Figures) -> Self {
+        figures.accepted.add(1, &figures.labels);
+        figures.open.add(1, &figures.labels);
+        Self(figures)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.add(-1, &self.0.labels);
+    }
+}

@@ -1,0 +1,165 @@
+//! The moment by which a call must be over, and a body that keeps to it.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use accord_api::accord::fault::v1::Reason;
+use http::{HeaderMap, HeaderValue};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::{Code, Status};
+
+use crate::fault;
+
+/// A longer wait than anybody means; it keeps sums of durations far from overflow.
+const FAR: Duration = Duration::from_hours(365 * 24);
+
+/// A moment on the monotonic clock by which a call must be over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// The deadline that lies `duration` from now.
+    pub fn after(duration: Duration) -> Self {
+        Self(Instant::now() + duration.min(FAR))
+    }
+
+    /// The time that is left; zero once the deadline has passed.
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether no time is left.
+    pub fn expired(self) -> bool {
+        self.remaining().is_zero()
+    }
+
+    /// The earlier of two deadlines.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self(self.0.min(other.0))
+    }
+
+    /// The moment itself, for `tokio::time::timeout_at`.
+    pub fn at(self) -> Instant {
+        self.0
+    }
+
+    /// What is left now as a `grpc-timeout` value.
+    pub fn grpc_timeout(self) -> HeaderValue {
+        format_grpc_timeout(self.remaining())
+    }
+
+    /// The status of a call that did not make it.
+    pub fn exceeded() -> Status {
+        fault::status(Code::DeadlineExceeded, Reason::DeadlineExceeded, "the call's deadline has passed")
+    }
+}
+
+/// A `grpc-timeout` that is not one to eight digits and a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("grpc-timeout must be one to eight digits followed by one of H, M, S, m, u, n")]
+pub struct MalformedTimeout;
+
+/// Parses a `grpc-timeout` value, strictly as in gRPC's "HTTP/2 transport mapping".
+pub fn parse_grpc_timeout(text: &str) -> Result<Duration, MalformedTimeout> {
+    let (digits, unit) = text.split_at_checked(text.len().wrapping_sub(1)).ok_or(MalformedTimeout)?;
+    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(MalformedTimeout);
+    }
+    let amount: u64 = digits.parse().map_err(|_| MalformedTimeout)?;
+    match unit {
+        "H" => Ok(Duration::from_secs(amount * 3600)),
+        "M" => Ok(Duration::from_secs(amount * 60)),
+        "S" => Ok(Duration::from_secs(amount)),
+        "m" => Ok(Duration::from_millis(amount)),
+        "u" => Ok(Duration::from_micros(amount)),
+        "n" => Ok(Duration::from_nanos(amount)),
+        _ => Err(MalformedTimeout),
+    }
+}
+
+/// The finest unit in which the duration fits eight digits, rounded down: a hop never has more time than its caller.
+fn format_grpc_timeout(duration: Duration) -> HeaderValue {
+    const MOST: u128 = 99_999_999;
+    let finest = [(1, 'n'), (1_000, 'u'), (1_000_000, 'm'), (1_000_000_000, 'S'), (60_000_000_000, 'M')];
+    let text = finest
+        .into_iter()
+        .map(|(nanos, unit)| (duration.as_nanos() / nanos, unit))
+        .find(|(amount, _)| *amount <= MOST)
+        .map_or_else(|| format!("{MOST}M"), |(amount, unit)| format!("{amount}{unit}"));
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("0n"))
+}
+
+pin_project! {
+    /// A response body that ends with DEADLINE_EXCEEDED trailers when its deadline passes, and lets go of what it
+    /// wrapped at that moment, so that whoever produces the body learns that nobody waits any more.
+    pub struct DeadlineBody<B> {
+        #[pin]
+        inner: Option<B>,
+        // Boxed because a timer must not move, and absent for bodies that were over from the start.
+        timer: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<B> DeadlineBody<B> {
+    /// Bounds `inner` by `deadline`.
+    pub fn new(inner: B, deadline: Deadline) -> Self {
+        Self { inner: Some(inner), timer: Some(Box::pin(sleep_until(deadline.at()))) }
+    }
+
+    /// Lets `inner` take the time it takes.
+    pub fn unbounded(inner: B) -> Self {
+        Self { inner: Some(inner), timer: None }
+    }
+
+    /// A body that is over, for an answer that consists of its head.
+    pub fn over() -> Self {
+        Self { inner: None, timer: None }
+    }
+}
+
+impl<B: Body> Body for DeadlineBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else {
+            return Poll::Ready(None);
+        };
+        // The timer comes first: a body that is always ready would otherwise outrun its deadline.
+        if this.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(context).is_ready()) {
+            this.inner.set(None);
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers(&Deadline::exceeded())))));
+        }
+        inner.poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Nothing exact is promised of a body that may be cut.
+        SizeHint::default()
+    }
+}
+
+/// A status as the trailers that end a gRPC body.
+pub fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    if status.add_header(&mut trailers).is_err() {
+        // Only a message that can't be a header fails; the code matters more than the message.
+        trailers.insert("grpc-status", HeaderValue::from(i32::from(status.code())));
+    }
+    trailers
+}

@@ -1,0 +1,101 @@
+//! Holds every call of a server to its deadline: refuses what can't be read or has come too late, bounds the rest.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use accord_api::accord::fault::v1::Reason;
+use http::{HeaderMap, Request, Response};
+use tonic::{Code, Status};
+use tower::Service;
+
+use crate::{
+    deadline::{Deadline, DeadlineBody, parse_grpc_timeout},
+    fault,
+};
+
+/// How long calls may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The time of a call whose caller named none; `None` leaves it unbounded.
+    pub default: Option<Duration>,
+    /// The longest time that a caller may ask for; more is cut to it.
+    pub max: Option<Duration>,
+}
+
+impl Bounds {
+    /// The deadline of a call with these headers, `None` where nobody set one.
+    fn deadline(&self, headers: &HeaderMap) -> Result<Option<Deadline>, Status> {
+        let asked = match headers.get("grpc-timeout") {
+            Some(value) => {
+                Some(value.to_str().ok().and_then(|text| parse_grpc_timeout(text).ok()).ok_or_else(malformed)?)
+            }
+            None => self.default,
+        };
+        let bounded = asked.map(|asked| self.max.map_or(asked, |max| asked.min(max)));
+        Ok(bounded.map(Deadline::after))
+    }
+}
+
+fn malformed() -> Status {
+    let message = "grpc-timeout must be one to eight digits followed by one of H, M, S, m, u, n";
+    fault::status(Code::InvalidArgument, Reason::TimeoutMalformed, message)
+}
+
+/// Gives every call a [`Deadline`] in the request's extensions and ends head and body by it.
+#[derive(Clone, Debug)]
+pub struct Enforce<S> {
+    inner: S,
+    bounds: Bounds,
+}
+
+impl<S> Enforce<S> {
+    /// Wraps a service.
+    pub fn new(inner: S, bounds: Bounds) -> Self {
+        Self { inner, bounds }
+    }
+}
+
+impl<S, Q, B> Service<Request<Q>> for Enforce<S>
+where
+    S: Service<Request<Q>, Response = Response<B>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<DeadlineBody<B>>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Q>) -> Self::Future {
+        let deadline = match self.bounds.deadline(request.headers()) {
+            Ok(Some(deadline)) if deadline.expired() => {
+                return Box::pin(async { Ok(answer_with(Deadline::exceeded())) });
+            }
+            Ok(Some(deadline)) => deadline,
+            Ok(None) => {
+                let answer = self.inner.call(request);
+                return Box::pin(async move { Ok(answer.await?.map(DeadlineBody::unbounded)) });
+            }
+            Err(status) => return Box::pin(async { Ok(answer_with(status)) }),
+        };
+        request.extensions_mut().insert(deadline);
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            match tokio::time::timeout_at(deadline.at(), answer).await {
+                Ok(response) => Ok(response?.map(|body| DeadlineBody::new(body, deadline))),
+                Err(_) => Ok(answer_with(Deadline::exceeded())),
+            }
+        })
+    }
+}
+
+fn answer_with<B>(status: Status) -> Response<DeadlineBody<B>> {
+    status.into_http::<()>().map(|()| DeadlineBody::over())
+}

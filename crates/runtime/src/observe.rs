@@ -1,0 +1,289 @@
+//! What is seen of every call: its id, its span in the caller's trace, its rate, errors and duration.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+    time::Instant,
+};
+
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use opentelemetry::{
+    KeyValue,
+    metrics::{Histogram, UpDownCounter},
+};
+use pin_project_lite::pin_project;
+use tonic::Code;
+use tower::Service;
+use tracing::{Instrument, Span, field, instrument::Instrumented};
+
+use crate::{request, request::RequestId, telemetry, trace};
+
+/// The name under which calls of methods that nobody knows are counted, so that a caller can't invent label values.
+pub const OTHER: &str = "_OTHER";
+
+/// Upper bounds of the duration buckets in seconds: OpenTelemetry's advice, and finer below, where caches answer.
+const BUCKETS: [f64; 17] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+/// Tells the "pkg.Service/Method" of a request path, `None` for paths that are no known method.
+pub type Naming = Arc<dyn Fn(&str) -> Option<Arc<str>> + Send + Sync>;
+
+/// Stands in the request's extensions, for doors that learn the method's name later than from the path.
+#[derive(Clone, Debug, Default)]
+pub struct MethodName(Arc<OnceLock<Arc<str>>>);
+
+impl MethodName {
+    /// Names the call's method, "pkg.Service/Method". It must be one of a bounded set. The first name stays.
+    pub fn set(&self, name: Arc<str>) {
+        // A second name can't come from anything but the same routing, so it may be dropped.
+        let _ = self.0.set(name);
+    }
+}
+
+/// Observes the calls of the service it wraps.
+#[derive(Clone)]
+pub struct Observe<S> {
+    inner: S,
+    naming: Naming,
+    figures: Arc<Figures>,
+}
+
+struct Figures {
+    duration: Histogram<f64>,
+    active: UpDownCounter<i64>,
+}
+
+impl<S> Observe<S> {
+    /// Wraps a service. Call it after [`telemetry::init`], which says where figures go.
+    pub fn new(inner: S, naming: Naming) -> Self {
+        let meter = telemetry::meter();
+        let duration = meter
+            .f64_histogram("rpc.server.call.duration")
+            .with_description("Time from a call's first header to its last byte")
+            .with_unit("s")
+            .with_boundaries(BUCKETS.to_vec())
+            .build();
+        let active = meter
+            .i64_up_down_counter("rpc.server.active_requests")
+            .with_description("Calls in flight")
+            .with_unit("{request}")
+            .build();
+        Self { inner, naming, figures: Arc::new(Figures { duration, active }) }
+    }
+}
+
+impl<S, Q, B> Service<Request<Q>> for Observe<S>
+where
+    S: Service<Request<Q>, Response = Response<B>, Error = Infallible>,
+{
+    type Response = Response<ObservedBody<B>>;
+    type Error = Infallible;
+    type Future = Observed<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Q>) -> Self::Future {
+        let id = RequestId::of(request.headers());
+        let span = open_span(request.headers(), &id);
+        let name = MethodName::default();
+        if let Some(known) = (self.naming)(request.uri().path()) {
+            name.set(known);
+        }
+        request.extensions_mut().insert(id.clone());
+        request.extensions_mut().insert(name.clone());
+        self.figures.active.add(1, &[]);
+        let call =
+            Call { figures: Arc::clone(&self.figures), span: span.clone(), name, begun: Instant::now(), code: None };
+        let answer = span.in_scope(|| self.inner.call(request));
+        Observed { answer: answer.instrument(span), call: Some(call), id }
+    }
+}
+
+fn open_span(headers: &HeaderMap, id: &RequestId) -> Span {
+    // The target is the one that `telemetry` keeps enabled whatever the log level is: the trace hangs on this span.
+    let span = tracing::info_span!(
+        target: "accord::call",
+        "call",
+        otel.kind = "server",
+        otel.name = field::Empty,
+        otel.status_code = field::Empty,
+        rpc.system.name = "grpc",
+        rpc.method = field::Empty,
+        rpc.response.status_code = field::Empty,
+        request_id = %id,
+        trace_id = field::Empty,
+    );
+    let trace = trace::adopt(&span, headers);
+    span.record("trace_id", field::display(trace));
+    span
+}
+
+/// One call being observed. Whatever ends it, also its caller going away, ends the observation.
+struct Call {
+    figures: Arc<Figures>,
+    span: Span,
+    name: MethodName,
+    begun: Instant,
+    code: Option<Code>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // Dropped before a status was seen: the caller went away.
+        let code = code_name(self.code.unwrap_or(Code::Cancelled));
+        let name = self.name.0.get().cloned().unwrap_or_else(|| OTHER.into());
+        let service: Arc<str> = name.split_once('/').map_or(OTHER, |(service, _)| service).into();
+        self.span.record("otel.name", &*name);
+        self.span.record("rpc.method", &*name);
+        self.span.record("rpc.response.status_code", code);
+        if self.code.is_some_and(is_servers_fault) {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        self.figures.active.add(-1, &[]);
+        let attributes = [
+            KeyValue::new("rpc.service", service),
+            KeyValue::new("rpc.method", name),
+            KeyValue::new("rpc.response.status_code", code),
+        ];
+        self.figures.duration.record(self.begun.elapsed().as_secs_f64(), &attributes);
+    }
+}
+
+pin_project! {
+    /// The answer of an observed call.
+    pub struct Observed<F> {
+        #[pin]
+        answer: Instrumented<F>,
+        call: Option<Call>,
+        id: RequestId,
+    }
+}
+
+impl<F, B> Future for Observed<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    type Output = Result<Response<ObservedBody<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = ready!(this.answer.poll(context))?;
+        response.headers_mut().insert(request::HEADER, this.id.header());
+        let mut call = this.call.take();
+        if let Some(call) = &mut call {
+            call.code = code_of_head(&response);
+        }
+        Poll::Ready(Ok(response.map(|inner| ObservedBody { inner, call })))
+    }
+}
+
+pin_project! {
+    /// The body of an observed call: the call is over when it ends, with the status in its trailers.
+    pub struct ObservedBody<B> {
+        #[pin]
+        inner: B,
+        call: Option<Call>,
+    }
+}
+
+impl<B: Body> Body for ObservedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.project();
+        let entered = this.call.as_ref().map(|call| call.span.clone().entered());
+        let frame = ready!(this.inner.poll_frame(context));
+        drop(entered);
+        let ended = match &frame {
+            Some(Ok(frame)) => frame.trailers_ref().map(|trailers| code_of(trailers).unwrap_or(Code::Unknown)),
+            Some(Err(_)) => Some(Code::Unknown),
+            // A gRPC body without trailers, whose head had no status either, was cut.
+            None => Some(this.call.as_ref().and_then(|call| call.code).unwrap_or(Code::Unknown)),
+        };
+        if let (Some(code), Some(mut call)) = (ended, ended.and_then(|_| this.call.take())) {
+            call.code = Some(code);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// The status as far as the head tells it: what the handler put into the extensions, `grpc-status`, or HTTP's status.
+fn code_of_head<B>(response: &Response<B>) -> Option<Code> {
+    let told = response.extensions().get::<Code>().copied();
+    told.or_else(|| code_of(response.headers())).or_else(|| {
+        let content_type = response.headers().get(http::header::CONTENT_TYPE);
+        let grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        // The status of a gRPC answer is still to come, in its trailers.
+        (!grpc).then(|| code_of_http(response.status()))
+    })
+}
+
+fn code_of(headers: &HeaderMap) -> Option<Code> {
+    headers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
+}
+
+/// The mapping in the comments of `google/rpc/code.proto`, the other way round.
+fn code_of_http(status: StatusCode) -> Code {
+    match status.as_u16() {
+        200..=399 => Code::Ok,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::NotFound,
+        409 => Code::Aborted,
+        429 => Code::ResourceExhausted,
+        499 => Code::Cancelled,
+        400..=498 => Code::InvalidArgument,
+        501 => Code::Unimplemented,
+        503 => Code::Unavailable,
+        504 => Code::DeadlineExceeded,
+        500 => Code::Internal,
+        _ => Code::Unknown,
+    }
+}
+
+/// Which statuses are errors of a server span, as OpenTelemetry's conventions for gRPC say.
+fn is_servers_fault(code: Code) -> bool {
+    use Code::{DataLoss, DeadlineExceeded, Internal, Unavailable, Unimplemented, Unknown};
+    matches!(code, Unknown | DeadlineExceeded | Unimplemented | Internal | Unavailable | DataLoss)
+}
+
+/// A status code as gRPC spells it, such as `DEADLINE_EXCEEDED`.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

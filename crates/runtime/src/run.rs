@@ -1,0 +1,53 @@
+//! The frame of a binary: its runtime, and its last words.
+
+use std::{future::Future, process::ExitCode, time::Duration};
+
+use clap::Subcommand;
+
+use crate::tls;
+
+/// How long blocking work may still take when everything else is over.
+const LAST_WORK: Duration = Duration::from_secs(2);
+
+/// Runs `main` to its end. An error is told on stderr as one sentence, and the process ends with status 1.
+pub fn run<F>(main: impl FnOnce() -> F) -> ExitCode
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    tls::install_provider();
+    let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from);
+    let outcome = outcome.and_then(|runtime| {
+        let outcome = runtime.block_on(main());
+        runtime.shutdown_timeout(LAST_WORK);
+        outcome
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The commands that every binary has, beside flags of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Serve until SIGTERM or SIGINT, then drain.
+    Serve,
+    /// Say whether the configuration is good, without serving.
+    Check,
+    /// What the configuration is.
+    Config {
+        /// What to do with it.
+        #[command(subcommand)]
+        what: ConfigCommand,
+    },
+}
+
+/// What can be done with a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the effective configuration, with *** for secrets.
+    Print,
+}

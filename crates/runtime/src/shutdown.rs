@@ -1,0 +1,56 @@
+//! One word that travels through the whole process: stop taking on work, finish what is in hand.
+
+use std::{future::Future, io, time::Duration};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// A handle on the process's end. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    begun: CancellationToken,
+    grace: Duration,
+}
+
+impl Shutdown {
+    /// A shutdown that begins only when [`Shutdown::begin`] is called; work in flight then has `grace` to end.
+    pub fn new(grace: Duration) -> Self {
+        Self { begun: CancellationToken::new(), grace }
+    }
+
+    /// A shutdown that begins with SIGTERM or SIGINT. Call it once, inside the runtime.
+    pub fn on_signals(grace: Duration) -> io::Result<Self> {
+        let shutdown = Self::new(grace);
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let begun = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
+                _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
+                () = begun.begun() => {}
+            }
+            begun.begin();
+        });
+        Ok(shutdown)
+    }
+
+    /// Ends when the shutdown has begun; at once if it has already.
+    pub fn begun(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.begun.clone().cancelled_owned()
+    }
+
+    /// Whether the shutdown has begun.
+    pub fn is_begun(&self) -> bool {
+        self.begun.is_cancelled()
+    }
+
+    /// Begins the shutdown. Further calls change nothing.
+    pub fn begin(&self) {
+        self.begun.cancel();
+    }
+
+    /// How long work in flight may take to end once the shutdown has begun.
+    pub fn grace(&self) -> Duration {
+        self.grace
+    }
+}

@@ -1,0 +1,135 @@
+//! What every gRPC server of the project carries around its services: ids, spans, figures, deadlines, health, reflection.
+
+use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
+
+use axum::response::IntoResponse;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use tonic::{body::Body, server::NamedService, service::Routes};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::server::Builder as Reflection;
+use tower::Service;
+
+use crate::{
+    deadline::DeadlineBody,
+    enforce::{Bounds, Enforce},
+    health::Health,
+    observe::{Naming, Observe, ObservedBody},
+    panic::{Catch, CaughtBody},
+};
+
+/// The services of one port with everything around them. What serves is listed; what isn't listed doesn't serve.
+pub struct Surface {
+    health: Health,
+    routes: Routes,
+    descriptors: Vec<&'static [u8]>,
+    listed: Vec<String>,
+    bounds: Bounds,
+}
+
+/// A surface that is complete, for [`Listener::serve`](crate::server::Listener::serve).
+pub type SurfaceService = Observe<Catch<Enforce<Routes>>>;
+
+/// The bodies of its answers.
+pub type SurfaceBody = ObservedBody<CaughtBody<DeadlineBody<Body>>>;
+
+/// Descriptors that can't be decoded or contradict each other: a defect of the build.
+#[derive(Debug, thiserror::Error)]
+#[error("the descriptors for reflection are unusable: {0}; build the binary anew")]
+pub struct SurfaceError(String);
+
+impl Surface {
+    /// A surface with nothing but health and reflection, whose calls have no bound but their caller's.
+    pub fn new(health: &Health) -> Self {
+        Self {
+            health: health.clone(),
+            routes: Routes::default(),
+            descriptors: vec![tonic_health::pb::FILE_DESCRIPTOR_SET],
+            listed: vec!["grpc.health.v1.Health".to_owned()],
+            bounds: Bounds { default: None, max: None },
+        }
+    }
+
+    /// Lists `services` of an encoded descriptor set for reflection and metrics, and announces them to health.
+    #[must_use]
+    pub fn descriptors(mut self, set: &'static [u8], services: &[&str]) -> Self {
+        self.descriptors.push(set);
+        for service in services {
+            self.listed.push((*service).to_owned());
+            self.health.set_service(service, true);
+        }
+        self
+    }
+
+    /// Serves a generated gRPC server.
+    #[must_use]
+    pub fn service<S>(mut self, service: S) -> Self
+    where
+        S: Service<Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+        S::Response: IntoResponse,
+        S::Future: Send + 'static,
+    {
+        self.routes = self.routes.add_service(service);
+        self
+    }
+
+    /// Serves plain HTTP routes next to the services.
+    #[must_use]
+    pub fn http(mut self, plain: axum::Router) -> Self {
+        let routes = std::mem::take(&mut self.routes).into_axum_router();
+        self.routes = routes.merge(plain).into();
+        self
+    }
+
+    /// Bounds calls whose caller sets no deadline by `default`, and the others by `max`.
+    #[must_use]
+    pub fn deadline(mut self, default: Duration, max: Duration) -> Self {
+        self.bounds = Bounds { default: Some(default), max: Some(max) };
+        self
+    }
+
+    /// The complete service.
+    pub fn into_service(self) -> Result<SurfaceService, SurfaceError> {
+        let unusable = |error: &dyn std::fmt::Display| SurfaceError(error.to_string());
+        let v1 = self.reflection().build_v1().map_err(|error| unusable(&error))?;
+        let v1alpha = self.reflection().build_v1alpha().map_err(|error| unusable(&error))?;
+        let naming = self.naming().map_err(|error| unusable(&error))?;
+        let health = HealthServer::new(self.health);
+        let routes = self.routes.add_service(health).add_service(v1).add_service(v1alpha).prepare();
+        // Outermost first: what is refused or panics below is still seen, with its id in the answer.
+        Ok(Observe::new(Catch::new(Enforce::new(routes, self.bounds)), naming))
+    }
+
+    fn reflection(&self) -> Reflection<'static> {
+        let sets = self
+            .descriptors
+            .iter()
+            .fold(Reflection::configure(), |reflection, set| reflection.register_encoded_file_descriptor_set(set));
+        self.listed.iter().fold(sets, Reflection::with_service_name)
+    }
+
+    /// Knows the methods of the listed services, so that no caller can invent a name for the figures.
+    fn naming(&self) -> Result<Naming, prost::DecodeError> {
+        let mut names: HashMap<String, Arc<str>> = HashMap::new();
+        for set in &self.descriptors {
+            for file in FileDescriptorSet::decode(*set)?.file {
+                for service in &file.service {
+                    let full = format!("{}.{}", file.package(), service.name());
+                    for method in service.method.iter().filter(|_| self.listed.contains(&full)) {
+                        let name = format!("{full}/{}", method.name());
+                        names.insert(format!("/{name}"), name.into());
+                    }
+                }
+            }
+        }
+        Ok(Arc::new(move |path| names.get(path).cloned()))
+    }
+}
+
+/// What a listener needs of a service; a check that the surface has it.
+const _: fn() = || {
+    fn servable<S: Service<Request<Incoming>, Response = Response<SurfaceBody>, Error = Infallible> + Clone + Send>() {}
+    servable::<SurfaceService>();
+};

@@ -1,0 +1,224 @@
+//! Logs, traces and metrics, set up once per process.
+//!
+//! Prometheus text is always there to be asked for; OTLP only where an endpoint is configured. Log lines inside a call
+//! carry its trace and request ids, as the fields of the call's span.
+
+use std::time::Duration;
+
+use opentelemetry::{global, metrics::Meter, trace::TracerProvider};
+use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkError,
+    metrics::{PeriodicReader, SdkMeterProvider},
+    propagation::TraceContextPropagator,
+    trace::{Sampler, SdkTracer, SdkTracerProvider},
+};
+use prometheus::{Encoder, Registry, TextEncoder};
+use serde::{Deserialize, Serialize};
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::ParseError,
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::{SubscriberInitExt, TryInitError},
+};
+
+/// The longest that a process waits at its end for a collector to take the last figures.
+const LAST_EXPORT: Duration = Duration::from_secs(2);
+
+/// The span of a call stays enabled whatever the level, since its trace and its ids hang on it. It is a span, not an
+/// event, so it adds no line.
+const ALWAYS: &str = "accord::call=info";
+
+/// What is told to whom.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// Log lines.
+    pub log: LogConfig,
+    /// Traces and metrics by OTLP.
+    pub otlp: OtlpConfig,
+}
+
+/// How log lines look.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// `human` or `json`. Default human.
+    pub format: LogFormat,
+    /// Level, or directives by target such as `info,h2=warn`. Default info.
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { format: LogFormat::Human, level: "info".to_owned() }
+    }
+}
+
+/// The shapes of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For eyes.
+    Human,
+    /// For collectors: one object per line.
+    Json,
+}
+
+/// Where traces and metrics are sent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OtlpConfig {
+    /// A collector's OTLP/gRPC address such as `http://127.0.0.1:4317`. Default: the variable
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`; without both nothing is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// Share of the traces begun here that is sampled, 0 to 1; a caller's decision stands. Default 1.
+    pub sample_ratio: f64,
+    /// Time between two exports of metrics. Default 30s.
+    #[serde(with = "humantime_serde")]
+    pub interval: Duration,
+}
+
+impl Default for OtlpConfig {
+    fn default() -> Self {
+        Self { endpoint: None, sample_ratio: 1.0, interval: Duration::from_secs(30) }
+    }
+}
+
+impl OtlpConfig {
+    fn effective_endpoint(&self) -> Option<String> {
+        let from_environment = || std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
+        self.endpoint.clone().or_else(from_environment).filter(|endpoint| !endpoint.is_empty())
+    }
+}
+
+/// Why telemetry can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The level is none.
+    #[error(
+        "telemetry.log.level {level:?} is refused: {error}; write a level such as info, or directives such as info,h2=warn"
+    )]
+    Level {
+        /// What was written.
+        level: String,
+        /// What is wrong with it.
+        error: ParseError,
+    },
+    /// The collector's address is none.
+    #[error("OTLP export can't be set up: {0}; write telemetry.otlp.endpoint like http://127.0.0.1:4317")]
+    Exporter(#[from] ExporterBuildError),
+    /// Metrics can't be collected.
+    #[error("metrics can't be set up: {0}")]
+    Metrics(#[from] OTelSdkError),
+    /// A second set-up in one process.
+    #[error("telemetry is set up already: {0}; set it up once per process")]
+    Twice(#[from] TryInitError),
+}
+
+/// The process's telemetry.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    registry: Registry,
+    meters: SdkMeterProvider,
+    tracers: Option<SdkTracerProvider>,
+}
+
+/// Sets up logs, traces and metrics for the process. Call it inside the runtime and before anything that counts.
+pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
+    let filter = EnvFilter::try_new(&config.log.level)
+        .map_err(|error| TelemetryError::Level { level: config.log.level.clone(), error })?;
+    let resource = Resource::builder().with_service_name(service).build();
+    let endpoint = config.otlp.effective_endpoint();
+    let tracers = endpoint.as_deref().map(|to| tracers(to, config.otlp.sample_ratio, resource.clone())).transpose()?;
+    let registry = Registry::new();
+    let meters = meters(&registry, endpoint.as_deref(), config.otlp.interval, resource)?;
+
+    let tracer = tracers.as_ref().map(|provider| provider.tracer("accord"));
+    tracing_subscriber::registry()
+        .with(lines(config.log.format).with_filter(always(filter)))
+        .with(tracer.map(spans))
+        .try_init()?;
+    global::set_text_map_propagator(TraceContextPropagator::new());
+    global::set_meter_provider(meters.clone());
+    Ok(Telemetry { registry, meters, tracers })
+}
+
+fn always(filter: EnvFilter) -> EnvFilter {
+    match ALWAYS.parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    }
+}
+
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match format {
+        LogFormat::Human => Box::new(lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))),
+        LogFormat::Json => Box::new(lines.json().flatten_event(true).with_span_list(false)),
+    }
+}
+
+fn spans<S>(tracer: SdkTracer) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    // Where a span is in the source, and on which thread, costs more than it tells.
+    let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
+    layer.with_filter(always(EnvFilter::new("info,h2=off,hyper=off,tonic=off,tower=off")))
+}
+
+fn tracers(endpoint: &str, ratio: f64, resource: Resource) -> Result<SdkTracerProvider, TelemetryError> {
+    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio)));
+    let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_sampler(sampler);
+    Ok(provider.with_resource(resource).build())
+}
+
+fn meters(
+    registry: &Registry,
+    endpoint: Option<&str>,
+    interval: Duration,
+    resource: Resource,
+) -> Result<SdkMeterProvider, TelemetryError> {
+    let reader = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build()?;
+    let mut provider = SdkMeterProvider::builder().with_reader(reader).with_resource(resource);
+    if let Some(endpoint) = endpoint {
+        let exporter = MetricExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+        provider = provider.with_reader(PeriodicReader::builder(exporter).with_interval(interval).build());
+    }
+    Ok(provider.build())
+}
+
+/// The meter of everything that is counted here. What was made from it before [`init`] counts into nothing.
+pub fn meter() -> Meter {
+    global::meter("accord")
+}
+
+impl Telemetry {
+    /// Every metric in Prometheus's text format.
+    pub fn prometheus(&self) -> String {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::warn!(%error, "metrics can't be written as text");
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Sends what has not been sent yet, and waits no more than two seconds for it.
+    pub async fn shutdown(self) {
+        let last = tokio::task::spawn_blocking(move || {
+            // A collector that is gone is no reason to fail at the end.
+            let _ = self.tracers.map(|tracers| tracers.shutdown_with_timeout(LAST_EXPORT));
+            let _ = self.meters.shutdown_with_timeout(LAST_EXPORT);
+        });
+        let _ = tokio::time::timeout(LAST_EXPORT, last).await;
+    }
+}
