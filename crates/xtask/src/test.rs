@@ -15,11 +15,8 @@ use anyhow::{Context, Result, ensure};
 use crate::workspace;
 
 /// Features that only switch test targets on. Passed to every suite that needs one, so that they share one build.
-const SUITE_FEATURES: [&str; 3] = [
-    "accord-auth/postgres-tests",
-    "accord-cache/postgres-tests",
-    "accord-fabric/outside-clients",
-];
+const SUITE_FEATURES: [&str; 3] =
+    ["accord-auth/postgres-tests", "accord-cache/postgres-tests", "accord-fabric/outside-clients"];
 
 /// What `cargo xtask test` can be asked.
 #[derive(Debug, clap::Args)]
@@ -71,9 +68,7 @@ fn tour() -> Result<()> {
 
 fn cargo_test() -> Command {
     let mut command = Command::new(env!("CARGO"));
-    command
-        .args(["test", "--workspace", "--no-fail-fast"])
-        .current_dir(workspace::root());
+    command.args(["test", "--workspace", "--no-fail-fast"]).current_dir(workspace::root());
     command
 }
 
@@ -93,9 +88,7 @@ fn targets_behind(feature: &str) -> Result<Vec<String>> {
 /// Runs a command to its end with its output on ours.
 fn succeed(mut command: Command) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .status()
-        .with_context(|| format!("{program} could not be started"))?;
+    let status = command.status().with_context(|| format!("{program} could not be started"))?;
     ensure!(status.success(), "{program} ended with {status}");
     Ok(())
 }
@@ -111,11 +104,7 @@ impl Outcome {
         println!("\n==> {suite}");
         let started = Instant::now();
         let result = run();
-        Self {
-            suite,
-            took: started.elapsed(),
-            result,
-        }
+        Self { suite, took: started.elapsed(), result }
     }
 }
 

@@ -14,9 +14,12 @@ pub struct Args {}
 /// One thing that is not as it should be: a sentence that begins with the place.
 type Finding = String;
 
+/// Finds everything that breaks one rule; an error where it could not look.
+type Rule = fn() -> Result<Vec<Finding>>;
+
 /// Prints every finding, one a line; fails if there is one.
 pub fn run(Args {}: Args) -> Result<()> {
-    let rules: [(&str, fn() -> Result<Vec<Finding>>); 4] = [
+    let rules: [(&str, Rule); 4] = [
         ("dependencies", dependencies::check),
         ("sources", sources::check),
         ("commands", commands::check),

@@ -57,11 +57,7 @@ pub fn packages() -> Result<Vec<Package>> {
 pub fn files() -> Result<Vec<PathBuf>> {
     let listed = output("git", &["ls-files", "--cached", "--others", "--exclude-standard"])?;
     let root = root();
-    let mut files: Vec<PathBuf> = listed
-        .lines()
-        .map(PathBuf::from)
-        .filter(|file| root.join(file).is_file())
-        .collect();
+    let mut files: Vec<PathBuf> = listed.lines().map(PathBuf::from).filter(|file| root.join(file).is_file()).collect();
     files.sort();
     files.dedup();
     Ok(files)
@@ -75,10 +71,6 @@ pub fn output(program: &str, arguments: &[&str]) -> Result<String> {
         .output()
         .with_context(|| format!("{program} could not be started"))?;
     let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{program} {} failed: {error}",
-        arguments.join(" ")
-    );
+    ensure!(output.status.success(), "{program} {} failed: {error}", arguments.join(" "));
     String::from_utf8(output.stdout).with_context(|| format!("{program} printed something other than text"))
 }

@@ -36,11 +36,7 @@ impl Tools {
 
     /// The variables by which the test targets find the tools.
     pub fn environment(&self) -> [(&'static str, &Path); 3] {
-        [
-            ("ACCORD_TEST_PYTHON", &self.python),
-            ("ACCORD_TEST_BUF", &self.buf),
-            ("ACCORD_TEST_ROTEL", &self.rotel),
-        ]
+        [("ACCORD_TEST_PYTHON", &self.python), ("ACCORD_TEST_BUF", &self.buf), ("ACCORD_TEST_ROTEL", &self.rotel)]
     }
 }
 
@@ -49,10 +45,7 @@ fn python_environment(directory: &Path) -> Result<PathBuf> {
     let pins = workspace::root().join("tests/clients/requirements.txt");
     let python = directory.join("bin/python");
     once_per_pins(&pins, &directory.join("installed.txt"), || {
-        ensure!(
-            on_path("python3").is_some(),
-            "Python is missing: install Python 3.10 or newer as python3"
-        );
+        ensure!(on_path("python3").is_some(), "Python is missing: install Python 3.10 or newer as python3");
         let mut create = Command::new("python3");
         create.args(["-m", "venv", "--clear"]).arg(directory);
         if succeed(create).is_err() {
@@ -64,16 +57,7 @@ fn python_environment(directory: &Path) -> Result<PathBuf> {
             succeed(create)?;
         }
         let mut install = Command::new(&python);
-        install
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--requirement",
-            ])
-            .arg(&pins);
+        install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&pins);
         succeed(install)
     })?;
     Ok(python)
@@ -83,20 +67,11 @@ fn python_environment(directory: &Path) -> Result<PathBuf> {
 fn buf(directory: &Path) -> Result<PathBuf> {
     let pins = workspace::root().join("tests/clients/package.json");
     once_per_pins(&pins, &directory.join("installed.json"), || {
-        ensure!(
-            on_path("npm").is_some(),
-            "npm is missing: install Node.js 20 or newer with npm"
-        );
+        ensure!(on_path("npm").is_some(), "npm is missing: install Node.js 20 or newer with npm");
         fs::create_dir_all(directory)?;
         fs::copy(&pins, directory.join("package.json"))?;
         let mut install = Command::new("npm");
-        install.args([
-            "install",
-            "--no-audit",
-            "--no-fund",
-            "--no-package-lock",
-            "--loglevel=error",
-        ]);
+        install.args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]);
         install.current_dir(directory);
         succeed(install)
     })?;
@@ -104,16 +79,9 @@ fn buf(directory: &Path) -> Result<PathBuf> {
 }
 
 fn collector(python: &Path) -> Result<PathBuf> {
-    let output = Command::new(python)
-        .args(["-c", FIND_COLLECTOR])
-        .output()
-        .context("Python could not be started")?;
+    let output = Command::new(python).args(["-c", FIND_COLLECTOR]).output().context("Python could not be started")?;
     let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    ensure!(
-        path.is_file(),
-        "the collector rotel is not where its package should have put it: {}",
-        path.display()
-    );
+    ensure!(path.is_file(), "the collector rotel is not where its package should have put it: {}", path.display());
     Ok(path)
 }
 
@@ -130,9 +98,7 @@ fn once_per_pins(pins: &Path, mark: &Path, install: impl FnOnce() -> Result<()>)
 /// The first program of this name on PATH.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
-    env::split_paths(&path)
-        .map(|directory| directory.join(program))
-        .find(|candidate| candidate.is_file())
+    env::split_paths(&path).map(|directory| directory.join(program)).find(|candidate| candidate.is_file())
 }
 
 /// Whether packages can be installed here without asking anyone: Debian or Ubuntu, as root.
@@ -145,10 +111,7 @@ pub fn apt_install(packages: &[&str]) -> Result<()> {
     println!("installing {}", packages.join(" "));
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        command
-            .args(["--quiet", "--quiet"])
-            .args(arguments)
-            .env("DEBIAN_FRONTEND", "noninteractive");
+        command.args(["--quiet", "--quiet"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
         succeed(command)
     };
     apt(&["update"])?;

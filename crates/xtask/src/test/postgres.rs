@@ -18,14 +18,15 @@ use super::outside::{apt_install, can_install, on_path};
 /// Debian's place for servers of several versions side by side, none of them on PATH.
 const DEBIAN_SERVERS: &str = "/usr/lib/postgresql";
 /// A start on a loaded machine takes seconds; one that takes longer than this has failed.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// A running server whose superuser `accord` needs no password on loopback.
 pub struct Server {
     process: Child,
     port: u16,
-    // Last: the directory goes when the process is gone.
-    _directory: TempDir,
+    owner: Owner,
+    programs: PathBuf,
+    directory: TempDir,
 }
 
 impl Server {
@@ -38,12 +39,8 @@ impl Server {
         initialise(&programs, owner, directory.path())?;
         let port = free_port()?;
         let process = launch(&programs, owner, directory.path(), port)?;
-        let mut server = Self {
-            process,
-            port,
-            _directory: directory,
-        };
-        server.wait_until_ready(&programs)?;
+        let mut server = Self { process, port, owner, programs, directory };
+        server.wait_until_ready()?;
         Ok(server)
     }
 
@@ -52,47 +49,48 @@ impl Server {
         format!("postgres://accord@127.0.0.1:{}/postgres", self.port)
     }
 
-    fn wait_until_ready(&mut self, programs: &Path) -> Result<()> {
+    /// The server writes its state into the last line of its lock file.
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let lock = self.directory.path().join("data/postmaster.pid");
         let started = Instant::now();
-        loop {
-            let mut probe = Command::new(programs.join("pg_isready"));
-            probe.args(["--quiet", "--host=127.0.0.1", &format!("--port={}", self.port)]);
-            if probe.status().context("pg_isready could not be started")?.success() {
-                return Ok(());
-            }
+        while !fs::read_to_string(&lock).is_ok_and(|lines| lines.trim_end().ends_with("ready")) {
             if let Some(status) = self.process.try_wait()? {
-                bail!("PostgreSQL ended at its start with {status}");
+                let log = fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+                bail!("PostgreSQL ended at its start with {status}: {log}");
             }
             ensure!(started.elapsed() < START, "PostgreSQL was not ready within {START:?}");
-            thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(20));
         }
+        Ok(())
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Nothing in it is worth an orderly end, and an error here would only hide the suite's own.
-        let _ = self.process.kill();
+        // Asked to end, it takes its children and its shared memory along. An error here would only hide the suite's own.
+        let mut stop = self.owner.command(&self.programs.join("pg_ctl"), self.directory.path());
+        if !stop.args(["stop", "--silent", "--mode=immediate", "--pgdata=data"]).status().is_ok_and(|end| end.success())
+        {
+            let _ = self.process.kill();
+        }
         let _ = self.process.wait();
     }
 }
 
-/// The directory with `postgres`, `initdb` and `pg_isready`.
+/// The directory with `postgres`, `initdb` and `pg_ctl`.
 fn programs() -> Result<PathBuf> {
     if let Some(found) = installed() {
         return Ok(found);
     }
-    ensure!(
-        can_install(),
-        "PostgreSQL is missing: install PostgreSQL 15 or newer, with initdb on PATH"
-    );
+    ensure!(can_install(), "PostgreSQL is missing: install PostgreSQL 15 or newer, with initdb on PATH");
     apt_install(&["postgresql"])?;
     installed().with_context(|| format!("postgresql was installed, but there is no initdb below {DEBIAN_SERVERS}"))
 }
 
 fn installed() -> Option<PathBuf> {
     if let Some(initdb) = on_path("initdb") {
-        return initdb.parent().map(Path::to_owned);
+        // A link on PATH leads to where the other programs are.
+        return fs::canonicalize(initdb).ok()?.parent().map(Path::to_owned);
     }
     let mut versions: Vec<(u32, PathBuf)> = fs::read_dir(DEBIAN_SERVERS)
         .ok()?
@@ -119,10 +117,7 @@ impl Owner {
         }
         let accounts = fs::read_to_string("/etc/passwd")?;
         let ids = ["postgres", "nobody"].iter().find_map(|name| ids_of(&accounts, name));
-        ensure!(
-            ids.is_some(),
-            "PostgreSQL refuses to run as root, and there is neither a user postgres nor nobody"
-        );
+        ensure!(ids.is_some(), "PostgreSQL refuses to run as root, and there is neither a user postgres nor nobody");
         Ok(Self { ids })
     }
 
@@ -144,10 +139,7 @@ impl Owner {
 }
 
 fn ids_of(accounts: &str, name: &str) -> Option<(u32, u32)> {
-    let mut fields = accounts
-        .lines()
-        .map(|line| line.split(':'))
-        .find(|fields| fields.clone().next() == Some(name))?;
+    let mut fields = accounts.lines().map(|line| line.split(':')).find(|fields| fields.clone().next() == Some(name))?;
     let user = fields.nth(2)?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     Some((user, group))
@@ -156,21 +148,10 @@ fn ids_of(accounts: &str, name: &str) -> Option<(u32, u32)> {
 fn initialise(programs: &Path, owner: Owner, directory: &Path) -> Result<()> {
     let output = owner
         .command(&programs.join("initdb"), directory)
-        .args([
-            "--pgdata=data",
-            "--username=accord",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--no-locale",
-            "--no-sync",
-        ])
+        .args(["--pgdata=data", "--username=accord", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"])
         .output()
         .context("initdb could not be started")?;
-    ensure!(
-        output.status.success(),
-        "initdb failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    ensure!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
@@ -180,14 +161,7 @@ fn launch(programs: &Path, owner: Owner, directory: &Path, port: u16) -> Result<
         .command(&programs.join("postgres"), directory)
         .args(["-D", "data", "-k", ".", "-h", "127.0.0.1", "-p", &port.to_string()])
         // Nobody will ever recover this data.
-        .args([
-            "-c",
-            "fsync=off",
-            "-c",
-            "synchronous_commit=off",
-            "-c",
-            "full_page_writes=off",
-        ])
+        .args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"])
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()

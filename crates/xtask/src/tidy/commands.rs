@@ -21,10 +21,7 @@ pub fn check() -> Result<Vec<Finding>> {
     build()?;
     let mut helps = BTreeMap::new();
     let mut findings = Vec::new();
-    for file in workspace::files()?
-        .iter()
-        .filter(|file| file.extension().is_some_and(|extension| extension == "md"))
-    {
+    for file in workspace::files()?.iter().filter(|file| file.extension().is_some_and(|extension| extension == "md")) {
         let text = fs::read_to_string(workspace::root().join(file))?;
         for mention in mentions(&text) {
             let help = match helps.entry((mention.program, mention.subcommand.clone())) {
@@ -40,9 +37,7 @@ pub fn check() -> Result<Vec<Finding>> {
 /// Builds the binaries as `cargo xtask` itself is built, so that nothing is built twice.
 pub fn build() -> Result<()> {
     let mut command = Command::new(env!("CARGO"));
-    command
-        .args(["build", "--quiet", "--workspace", "--bins"])
-        .current_dir(workspace::root());
+    command.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(workspace::root());
     let status = command.status().context("cargo could not be started")?;
     ensure!(status.success(), "the binaries do not build");
     Ok(())
@@ -70,18 +65,13 @@ impl Mention {
         let words: Vec<&str> = own.split_whitespace().collect();
         let is_name =
             |word: &&&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
-        let subcommand = words
-            .iter()
-            .take_while(|word| !word.starts_with('-'))
-            .take_while(is_name);
+        let subcommand = words.iter().take_while(|word| !word.starts_with('-')).take_while(is_name);
         let flags = words.iter().filter(|word| word.starts_with("--") && word.len() > 2);
         Self {
             line,
             program,
             subcommand: subcommand.map(|word| (*word).to_owned()).collect(),
-            flags: flags
-                .map(|flag| flag.split('=').next().unwrap_or(flag).to_owned())
-                .collect(),
+            flags: flags.map(|flag| flag.split('=').next().unwrap_or(flag).to_owned()).collect(),
         }
     }
 
@@ -92,13 +82,9 @@ impl Mention {
             return vec![format!("{place} shows `{command}`, which does not exist")];
         };
         let missing = self.flags.iter().filter(|flag| {
-            !help
-                .split(|byte: char| !(byte.is_alphanumeric() || byte == '-'))
-                .any(|word| word == *flag)
+            !help.split(|byte: char| !(byte.is_alphanumeric() || byte == '-')).any(|word| word == *flag)
         });
-        missing
-            .map(|flag| format!("{place} shows `{command} {flag}`, but its help knows no such flag"))
-            .collect()
+        missing.map(|flag| format!("{place} shows `{command} {flag}`, but its help knows no such flag")).collect()
     }
 }
 
@@ -109,10 +95,7 @@ fn help(mention: &Mention) -> Result<Option<String>> {
         .arg("--help")
         .output()
         .with_context(|| format!("{} could not be started", mention.program))?;
-    Ok(output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
+    Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 /// Every command in code: fenced blocks, and spans between backticks. Prose may name a program without meaning a command.
@@ -125,12 +108,7 @@ fn mentions(text: &str) -> Vec<Mention> {
         } else if fenced {
             mentions.extend(in_code(number, line));
         } else {
-            mentions.extend(
-                line.split('`')
-                    .skip(1)
-                    .step_by(2)
-                    .filter_map(|span| in_code(number, span)),
-            );
+            mentions.extend(line.split('`').skip(1).step_by(2).filter_map(|span| in_code(number, span)));
         }
     }
     mentions
@@ -157,14 +135,8 @@ mod tests {
         let text = "Run cargo xtask nothing, or `cargo xtask up --once`.\n```sh\n$ accord-gateway config print --config a.toml | less\n```\n`accord-auth` is a noun.";
         let found = mentions(text);
         assert_eq!(found.len(), 2, "{found:?}");
-        assert_eq!(
-            (found[0].subcommand.join(" "), found[0].flags.join(" ")),
-            ("up".to_owned(), "--once".to_owned())
-        );
-        assert_eq!(
-            (found[1].subcommand.join(" "), found[1].line),
-            ("config print".to_owned(), 3)
-        );
+        assert_eq!((found[0].subcommand.join(" "), found[0].flags.join(" ")), ("up".to_owned(), "--once".to_owned()));
+        assert_eq!((found[1].subcommand.join(" "), found[1].line), ("config print".to_owned(), 3));
     }
 
     #[test]

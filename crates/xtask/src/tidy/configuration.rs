@@ -34,10 +34,7 @@ fn check_file(file: &str, binary: &str) -> Result<Vec<Finding>> {
     let text = fs::read_to_string(&path).with_context(|| format!("{file} could not be read"))?;
     let whole = tempfile::Builder::new().suffix(".toml").tempfile()?;
     fs::write(whole.path(), with_defaults(&text))?;
-    for (state, path) in [
-        ("as it is", path.as_path()),
-        ("with its defaults spelled out", whole.path()),
-    ] {
+    for (state, path) in [("as it is", path.as_path()), ("with its defaults spelled out", whole.path())] {
         if let Err(refusal) = print(binary, Some(path))? {
             return Ok(vec![format!("{binary} refuses {file} {state}: {refusal}")]);
         }
@@ -56,15 +53,9 @@ fn print(binary: &str, file: Option<&Path>) -> Result<std::result::Result<String
     if let Some(file) = file {
         command.arg("--config").arg(file);
     }
-    let output = command
-        .output()
-        .with_context(|| format!("{binary} could not be started"))?;
+    let output = command.output().with_context(|| format!("{binary} could not be started"))?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    Ok(if output.status.success() {
-        Ok(text(&output.stdout))
-    } else {
-        Err(text(&output.stderr))
-    })
+    Ok(if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) })
 }
 
 /// Every key must be in the file; one that is there as a default must state the real one.
@@ -79,9 +70,7 @@ fn disagreements(file: &str, text: &str, defaults: &BTreeMap<String, Value>) -> 
             None if whole.keys().any(|known| known.starts_with(&format!("{key}."))) => {}
             None => findings.push(format!("{file} does not document {key}, whose default is {default}")),
             Some(stated) if !set.contains_key(key) && stated != default => {
-                findings.push(format!(
-                    "{file} gives {stated} as the default of {key}, but it is {default}"
-                ));
+                findings.push(format!("{file} gives {stated} as the default of {key}, but it is {default}"));
             }
             Some(_) => {}
         }
@@ -90,14 +79,11 @@ fn disagreements(file: &str, text: &str, defaults: &BTreeMap<String, Value>) -> 
 }
 
 fn with_defaults(text: &str) -> String {
-    text.lines()
-        .map(|line| spelled_out(line).unwrap_or(line).to_owned() + "\n")
-        .collect()
+    text.lines().map(|line| spelled_out(line).unwrap_or(line).to_owned() + "\n").collect()
 }
 
 fn spelled_out(line: &str) -> Option<&str> {
-    line.strip_prefix('#')
-        .filter(|rest| rest.starts_with(|first: char| first.is_ascii_lowercase() || first == '['))
+    line.strip_prefix('#').filter(|rest| rest.starts_with(|first: char| first.is_ascii_lowercase() || first == '['))
 }
 
 /// Dotted paths of all values. An array of tables is as deep as its first table: its members are alike.
@@ -110,11 +96,9 @@ fn flatten(table: &Table) -> BTreeMap<String, Value> {
             _ => None,
         };
         match inner {
-            Some(inner) => flat.extend(
-                flatten(inner)
-                    .into_iter()
-                    .map(|(path, value)| (format!("{key}.{path}"), value)),
-            ),
+            Some(inner) => {
+                flat.extend(flatten(inner).into_iter().map(|(path, value)| (format!("{key}.{path}"), value)))
+            }
             None => drop(flat.insert(key.clone(), value.clone())),
         }
     }
@@ -128,11 +112,7 @@ mod tests {
     const DEFAULTS: &str = "grace = \"30s\"\n[listen]\naddress = \"127.0.0.1:8080\"\nmax_streams = 200\n";
 
     fn findings(text: &str) -> Vec<String> {
-        disagreements(
-            "a.toml",
-            text,
-            &flatten(&toml::from_str(DEFAULTS).expect("the defaults are TOML")),
-        )
+        disagreements("a.toml", text, &flatten(&toml::from_str(DEFAULTS).expect("the defaults are TOML")))
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! The direction of dependencies: the binaries meet in the contract only, and nothing that is shared knows one of them.
 
-use std::{collections::BTreeMap, fs};
+use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context, Result};
-use serde::Deserialize;
+use anyhow::Result;
 
 use super::Finding;
 use crate::workspace;
@@ -13,10 +12,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
     ("accord-contract", &["accord-api"]),
     ("accord-runtime", &["accord-api"]),
     ("accord-token", &["accord-api", "accord-runtime"]),
-    (
-        "accord-gateway",
-        &["accord-api", "accord-contract", "accord-runtime", "accord-token"],
-    ),
+    ("accord-gateway", &["accord-api", "accord-contract", "accord-runtime", "accord-token"]),
     ("accord-auth", &["accord-api", "accord-runtime", "accord-token"]),
     ("accord-cache", &["accord-api", "accord-runtime", "accord-token"]),
     ("accord-catalog", &["accord-api", "accord-runtime", "accord-token"]),
@@ -33,11 +29,12 @@ const BANNED: [(&str, &str); 3] = [
     ("native-tls", "rustls is the one TLS stack"),
 ];
 
-/// Compares the members' dependencies and the lock file with the rules.
+/// Compares the members' dependencies, and what they bring along, with the rules.
 pub fn check() -> Result<Vec<Finding>> {
     let mut findings = direction(&workspace::packages()?);
-    let lock = fs::read_to_string(workspace::root().join("Cargo.lock")).context("Cargo.lock could not be read")?;
-    findings.extend(versions(&lock)?);
+    // The lock file would also list what no feature switches on.
+    let tree = ["tree", "--workspace", "--all-features", "--prefix", "none", "--format", "{p}"];
+    findings.extend(versions(&workspace::output(env!("CARGO"), &tree)?));
     Ok(findings)
 }
 
@@ -49,57 +46,36 @@ fn direction(packages: &[workspace::Package]) -> Vec<Finding> {
         let may = allowed.get(package.name.as_str()).copied().unwrap_or_default();
         for dependency in package.dependencies.iter().map(|dependency| dependency.name.as_str()) {
             if is_member(dependency) && dependency != package.name && !may.contains(&dependency) {
-                let may = if may.is_empty() {
-                    "no other member".to_owned()
-                } else {
-                    may.join(", ")
-                };
-                findings.push(format!(
-                    "{} depends on {dependency}; it may depend on {may}",
-                    package.name
-                ));
+                let may = if may.is_empty() { "no other member".to_owned() } else { may.join(", ") };
+                findings.push(format!("{} depends on {dependency}; it may depend on {may}", package.name));
             }
         }
     }
     findings
 }
 
-fn versions(lock: &str) -> Result<Vec<Finding>> {
-    #[derive(Deserialize)]
-    struct Lock {
-        package: Vec<Locked>,
+/// Reads lines of a name and a version; what follows them, and how often a line comes, says nothing.
+fn versions(tree: &str) -> Vec<Finding> {
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for line in tree.lines() {
+        let mut words = line.split_whitespace();
+        if let (Some(name), Some(version)) = (words.next(), words.next()) {
+            versions.entry(name).or_default().insert(version);
+        }
     }
-    #[derive(Deserialize)]
-    struct Locked {
-        name: String,
-        version: String,
-    }
-    let Lock { package: locked } = toml::from_str(lock).context("Cargo.lock is in an unknown form")?;
-    let versions_of = |name: &str| -> Vec<&str> {
-        locked
-            .iter()
-            .filter(|package| package.name == name)
-            .map(|package| package.version.as_str())
-            .collect()
-    };
     let mut findings = Vec::new();
     for name in ONE_VERSION {
         let versions = versions_of(name);
         if versions.len() > 1 {
-            findings.push(format!(
-                "{name} is in the tree in several versions: {}",
-                versions.join(", ")
-            ));
+            findings.push(format!("{name} is in the tree in several versions: {}", versions.join(", ")));
         }
     }
     for (name, reason) in BANNED {
-        if !versions_of(name).is_empty() {
-            findings.push(format!(
-                "{name} is in the tree, but {reason}; `cargo tree --invert {name}` says why"
-            ));
+        if versions.contains_key(name) {
+            findings.push(format!("{name} is in the tree, but {reason}; `cargo tree --invert {name}` says why"));
         }
     }
-    Ok(findings)
+    findings
 }
 
 #[cfg(test)]
@@ -108,48 +84,28 @@ mod tests {
     use crate::workspace::{Dependency, Package};
 
     fn package(name: &str, dependencies: &[&str]) -> Package {
-        let dependencies = dependencies
-            .iter()
-            .map(|name| Dependency {
-                name: (*name).to_owned(),
-            })
-            .collect();
-        Package {
-            name: name.to_owned(),
-            dependencies,
-            targets: Vec::new(),
-        }
+        let dependencies = dependencies.iter().map(|name| Dependency { name: (*name).to_owned() }).collect();
+        Package { name: name.to_owned(), dependencies, targets: Vec::new() }
     }
 
     #[test]
     fn a_binary_never_depends_on_another() {
-        let members = [
-            package("accord-gateway", &["accord-auth", "tokio"]),
-            package("accord-auth", &["accord-token"]),
-        ];
+        let members = [package("accord-gateway", &["accord-auth", "tokio"]), package("accord-auth", &["accord-token"])];
         let findings = direction(&members);
         assert_eq!(findings.len(), 1, "{findings:?}");
-        assert!(
-            findings[0].starts_with("accord-gateway depends on accord-auth;"),
-            "{findings:?}"
-        );
+        assert!(findings[0].starts_with("accord-gateway depends on accord-auth;"), "{findings:?}");
     }
 
     #[test]
     fn a_member_without_a_rule_stands_alone() {
         let members = [package("accord-new", &["accord-api"]), package("accord-api", &[])];
-        assert_eq!(
-            direction(&members),
-            ["accord-new depends on accord-api; it may depend on no other member"]
-        );
+        assert_eq!(direction(&members), ["accord-new depends on accord-api; it may depend on no other member"]);
     }
 
     #[test]
     fn a_second_version_and_a_banned_library_are_found() {
-        let lock = "[[package]]\nname = \"prost\"\nversion = \"0.13.0\"\n\
-                    [[package]]\nname = \"prost\"\nversion = \"0.14.4\"\n\
-                    [[package]]\nname = \"ring\"\nversion = \"0.17.0\"\n";
-        let findings = versions(lock).expect("the lock file is well formed");
+        let tree = "accord-api v0.1.0 (/somewhere)\nprost v0.13.0\nprost v0.14.4\nprost v0.14.4 (*)\nring v0.17.0\n";
+        let findings = versions(tree);
         assert_eq!(findings.len(), 2, "{findings:?}");
     }
 }

@@ -30,10 +30,7 @@ const TEXTS: [&str; 10] = ["rs", "proto", "toml", "md", "py", "yaml", "yml", "sq
 pub fn check() -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for file in workspace::files()? {
-        let extension = file
-            .extension()
-            .and_then(|extension| extension.to_str())
-            .unwrap_or_default();
+        let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         if TEXTS.contains(&extension) {
             let content = fs::read_to_string(workspace::root().join(&file))
                 .with_context(|| format!("{} could not be read", file.display()))?;
@@ -50,17 +47,11 @@ fn form(file: &Path, content: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     let lines = content.lines().count();
     if lines > LONGEST {
-        findings.push(format!(
-            "{} has {lines} lines; above {LONGEST} it wants to be two files",
-            file.display()
-        ));
+        findings.push(format!("{} has {lines} lines; above {LONGEST} it wants to be two files", file.display()));
     }
     let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
     if EMPTY_NAMES.contains(&name) {
-        findings.push(format!(
-            "{} has a name that says nothing about what is in it",
-            file.display()
-        ));
+        findings.push(format!("{} has a name that says nothing about what is in it", file.display()));
     }
     findings
 }
@@ -69,10 +60,7 @@ fn postponements(file: &Path, content: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (number, line) in (1..).zip(content.lines()) {
         for word in POSTPONEMENTS.iter().filter(|word| line.contains(**word)) {
-            findings.push(format!(
-                "{}:{number} says {word}: do it, or leave it out",
-                file.display()
-            ));
+            findings.push(format!("{}:{number} says {word}: do it, or leave it out", file.display()));
         }
     }
     findings
