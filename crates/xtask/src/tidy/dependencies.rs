@@ -65,9 +65,8 @@ fn versions(tree: &str) -> Vec<Finding> {
     }
     let mut findings = Vec::new();
     for name in ONE_VERSION {
-        let versions = versions_of(name);
-        if versions.len() > 1 {
-            findings.push(format!("{name} is in the tree in several versions: {}", versions.join(", ")));
+        if let Some(several) = versions.get(name).filter(|versions| versions.len() > 1) {
+            findings.push(format!("{name} is in the tree in several versions: {several:?}"));
         }
     }
     for (name, reason) in BANNED {
