@@ -34,9 +34,15 @@ impl Tools {
         Ok(Self { python, buf, rotel })
     }
 
-    /// The variables by which the test targets find the tools.
-    pub fn environment(&self) -> [(&'static str, &Path); 3] {
-        [("ACCORD_TEST_PYTHON", &self.python), ("ACCORD_TEST_BUF", &self.buf), ("ACCORD_TEST_ROTEL", &self.rotel)]
+    /// Puts the tools on a command's path, and names them by variables for those who want exactly these.
+    pub fn offer_to(&self, command: &mut Command) -> Result<()> {
+        let tools =
+            [("ACCORD_TEST_PYTHON", &self.python), ("ACCORD_TEST_BUF", &self.buf), ("ACCORD_TEST_ROTEL", &self.rotel)];
+        let path = env::var_os("PATH").unwrap_or_default();
+        let directories = tools.iter().filter_map(|(_, tool)| tool.parent().map(Path::to_owned));
+        command.env("PATH", env::join_paths(directories.chain(env::split_paths(&path)))?);
+        command.envs(tools);
+        Ok(())
     }
 }
 
