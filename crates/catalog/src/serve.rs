@@ -1,0 +1,43 @@
+//! From a configuration to a service that ends in order.
+
+use accord_api::{FILE_DESCRIPTOR_SET, catalog::v1::product_service_server::ProductServiceServer};
+use accord_runtime::{
+    admin,
+    health::Health,
+    server::Listener,
+    shutdown::Shutdown,
+    surface::{Surface, SurfaceService},
+    telemetry,
+};
+use accord_token::Member;
+use anyhow::{Context, Result};
+
+use crate::{config::Config, passport::Guard, service::Products, store::Store};
+
+/// Serves until a signal to stop, then until the calls in flight have ended.
+pub async fn serve(config: Config) -> Result<()> {
+    let telemetry = telemetry::init("accord-catalog", &config.telemetry)?;
+    let shutdown = Shutdown::on_signals(config.grace)?;
+    let health = Health::new();
+    health.follow(&shutdown);
+
+    let store = Store::open(&config.store).await.with_context(|| format!("can't open {}", config.store.display()))?;
+    let member = config.auth.as_ref().map(|auth| Member::join(auth, shutdown.clone())).transpose()?;
+    let public = public(&health, Products::new(store.clone(), shutdown.clone()), Guard::new(member))?;
+    let internal = admin::service(Surface::new(&health), &telemetry, &health)?;
+
+    let listener = Listener::bind(&config.listen).await?;
+    let admin = Listener::bind(&config.admin).await?;
+    tracing::info!(listen = %listener.address(), admin = %admin.address(), "listening");
+    tokio::join!(listener.serve(public, shutdown.clone()), admin.serve(internal, shutdown));
+    store.close().await;
+    telemetry.shutdown().await;
+    Ok(())
+}
+
+fn public(health: &Health, products: Products, guard: Guard) -> Result<SurfaceService> {
+    let service = ProductServiceServer::with_interceptor(products, guard);
+    let surface =
+        Surface::new(health).descriptors(FILE_DESCRIPTOR_SET, &["catalog.v1.ProductService"]).service(service);
+    Ok(surface.into_service()?)
+}
