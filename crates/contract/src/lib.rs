@@ -1,1 +1,35 @@
-//! Accord contract.
+//! The operational contract: descriptors and their options, merged with overlays, checked, and compiled to plain
+//! policies that the gateway enforces.
+//!
+//! Invariants: this crate opens no socket and knows no HTTP message. It never decodes a whole request to answer a
+//! question about one field. What it can't enforce it refuses when a contract is loaded, never later.
+
+pub mod http;
+pub mod wire;
+
+mod canonical;
+mod check;
+mod compile;
+mod finding;
+mod load;
+mod merge;
+mod method;
+mod options;
+mod overlay;
+mod path;
+mod policy;
+mod required;
+mod source;
+mod template;
+
+pub use canonical::canonical;
+pub use finding::{Finding, Severity, refused};
+pub use method::{Contract, FieldSource, IdempotencyLevel, Method, MethodKind};
+pub use overlay::Overlay;
+pub use path::{FieldPath, PathError};
+pub use policy::{
+    Access, CachePolicy, CacheScope, Criticality, Deadline, Idempotency, Kinds, OnCacheFailure, Policy, PrincipalKind,
+    RateLimit, RateLimitBy, Retry,
+};
+pub use source::{Source, SourceError};
+pub use template::{Part, Template, TemplateError};

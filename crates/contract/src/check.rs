@@ -1,0 +1,52 @@
+//! Rules between options: what each allows alone, but not together.
+
+use prost_reflect::MethodDescriptor;
+
+use crate::finding::Finding;
+use crate::method::{IdempotencyLevel, MethodKind};
+use crate::policy::{CacheScope, Kinds, Policy};
+
+pub(crate) fn policy(
+    policy: &Policy,
+    level: IdempotencyLevel,
+    descriptor: &MethodDescriptor,
+    name: &str,
+    findings: &mut Vec<Finding>,
+) {
+    let mut refuse = |option: &str, problem: &str, remedy: &str| {
+        findings.push(Finding::error(name, option, problem, remedy));
+    };
+    let unary = MethodKind::of(descriptor) == MethodKind::Unary;
+
+    if let Some(cache) = &policy.cache {
+        if !unary {
+            refuse("cache", "the method is not unary", "remove `cache`, or declare it on unary methods only");
+        }
+        if level != IdempotencyLevel::NoSideEffects {
+            let remedy =
+                "set `option idempotency_level = NO_SIDE_EFFECTS` if a call changes nothing, or remove `cache`";
+            refuse("cache", "the method is not declared NO_SIDE_EFFECTS", remedy);
+        }
+        if cache.scope == CacheScope::Shared && policy.kinds != Kinds::ALL {
+            let problem = "answers are shared among all who hold the permission, but access depends on more: the kind of principal";
+            let remedy = "use CACHE_SCOPE_PER_PRINCIPAL, or remove access.principal_kinds";
+            refuse("cache.scope", problem, remedy);
+        }
+    }
+    if policy.retry.is_some() {
+        if level == IdempotencyLevel::Unknown && policy.idempotency.is_none() {
+            let problem = "the method is neither declared NO_SIDE_EFFECTS or IDEMPOTENT nor keyed, so a second attempt may act twice";
+            refuse("retry", problem, "set idempotency_level, declare `idempotency`, or remove `retry`");
+        }
+        if !unary {
+            refuse("retry", "the messages of a stream can't be sent again", "declare `retry` on unary methods only");
+        }
+    }
+    if policy.idempotency.is_some() && !unary {
+        refuse("idempotency", "a stream has no one answer to keep", "declare `idempotency` on unary methods only");
+    }
+    if !policy.invalidates.is_empty() && !unary {
+        let problem = "a stream has no one request to take tags from, and no one answer to hold back";
+        refuse("invalidates", problem, "declare `invalidates` on unary methods only");
+    }
+}

@@ -1,0 +1,209 @@
+//! From a merged policy to a compiled one: defaults, bounds, paths and templates.
+
+mod bindings;
+mod bounds;
+mod defaults;
+
+use accord_api::accord::policy::v1 as declared;
+use prost_reflect::MethodDescriptor;
+use tonic::Code;
+
+use crate::finding::Finding;
+use crate::path::FieldPath;
+use crate::policy::{
+    Access, CachePolicy, CacheScope, Criticality, Deadline, Idempotency, Kinds, OnCacheFailure, Policy, RateLimit,
+    RateLimitBy, Retry,
+};
+use crate::template::Template;
+pub(crate) use bindings::bindings;
+use bounds::Bounds;
+pub(crate) use defaults::{defaults, effective, reflected};
+
+/// Compiles an effective policy. Where a value is refused, the compiled policy holds a placeholder; a contract with a
+/// refusal is not served.
+pub(crate) fn policy(
+    effective: &declared::MethodPolicy,
+    descriptor: &MethodDescriptor,
+    name: &str,
+    findings: &mut Vec<Finding>,
+) -> Policy {
+    let mut compiler = Compiler { descriptor, bounds: Bounds { name, findings } };
+    Policy {
+        deadline: compiler.deadline(effective.deadline.unwrap_or_default()),
+        access: compiler.access(effective.access.as_ref()),
+        kinds: kinds(effective.access.as_ref()),
+        cache: effective.cache.as_ref().map(|cache| compiler.cache(cache)),
+        invalidates: compiler.invalidates(&effective.invalidates),
+        rate_limits: effective.rate_limit.iter().map(|limit| compiler.rate_limit(limit)).collect(),
+        retry: effective.retry.as_ref().map(|retry| compiler.retry(retry)),
+        idempotency: effective.idempotency.as_ref().map(|idempotency| compiler.idempotency(*idempotency)),
+        criticality: criticality(effective.criticality()),
+        max_request_bytes: compiler.bounds.limit("max_request_bytes", effective.max_request_bytes()),
+        max_response_bytes: compiler.bounds.limit("max_response_bytes", effective.max_response_bytes()),
+        max_stream_messages: effective
+            .max_stream_messages
+            .map(|messages| compiler.bounds.limit("max_stream_messages", messages)),
+        stream_idle: effective.stream_idle.map(|idle| compiler.bounds.positive("stream_idle", Some(idle))),
+        on_cache_failure: match effective.on_cache_failure() {
+            declared::OnCacheFailure::Fail => OnCacheFailure::Fail,
+            _ => OnCacheFailure::Bypass,
+        },
+    }
+}
+
+struct Compiler<'a> {
+    descriptor: &'a MethodDescriptor,
+    bounds: Bounds<'a>,
+}
+
+impl Compiler<'_> {
+    fn deadline(&mut self, declared: declared::Deadline) -> Deadline {
+        let default = self.bounds.positive("deadline.default", declared.default);
+        let max = self.bounds.positive("deadline.max", declared.max);
+        if default > max {
+            let problem = format!("{} is above deadline.max, {}", text(default), text(max));
+            self.bounds.refuse("deadline.default", problem, "raise deadline.max, or lower deadline.default");
+        }
+        Deadline { default, max }
+    }
+
+    fn access(&mut self, declared: Option<&declared::Access>) -> Access {
+        use declared::access::Rule;
+        match declared.and_then(|access| access.rule.as_ref()) {
+            None => Access::Denied,
+            Some(Rule::Public(true)) => Access::Public,
+            Some(Rule::Authenticated(true)) => Access::Authenticated,
+            Some(Rule::Permission(permission)) if is_permission(permission) => {
+                Access::Permission(permission.as_str().into())
+            }
+            Some(Rule::Permission(permission)) => {
+                let problem = format!("`{permission}` is no permission");
+                self.bounds.refuse("access.permission", problem, "write dotted names such as `catalog.products.read`");
+                Access::Denied
+            }
+            Some(Rule::Public(false)) => self.neither("access.public"),
+            Some(Rule::Authenticated(false)) => self.neither("access.authenticated"),
+        }
+    }
+
+    fn neither(&mut self, option: &str) -> Access {
+        let remedy = "write the rule that holds: `public: true`, `authenticated: true` or a `permission`";
+        self.bounds.refuse(option, "`false` says what does not hold, not who may call", remedy);
+        Access::Denied
+    }
+
+    fn cache(&mut self, declared: &declared::Cache) -> CachePolicy {
+        if declared.ttl.is_none() {
+            self.bounds.refuse("cache.ttl", "is missing", "say how long an answer is fresh");
+        }
+        CachePolicy {
+            ttl: declared.ttl.map(|ttl| self.bounds.positive("cache.ttl", Some(ttl))).unwrap_or_default(),
+            stale_while_revalidate: self
+                .bounds
+                .at_least_zero("cache.stale_while_revalidate", declared.stale_while_revalidate),
+            stale_if_error: self.bounds.at_least_zero("cache.stale_if_error", declared.stale_if_error),
+            negative_ttl: self.bounds.at_least_zero("cache.negative_ttl", declared.negative_ttl),
+            scope: match declared.scope() {
+                declared::CacheScope::Shared => CacheScope::Shared,
+                _ => CacheScope::PerPrincipal,
+            },
+            key: declared.key.iter().filter_map(|path| self.key(path)).collect(),
+            tags: declared.tags.iter().filter_map(|tag| self.template("cache.tags", tag)).collect(),
+            max_bytes: self.bounds.limit("cache.max_bytes", declared.max_bytes()),
+        }
+    }
+
+    fn key(&mut self, path: &str) -> Option<FieldPath> {
+        let compiled = FieldPath::compile(path, &self.descriptor.input());
+        compiled.map_err(|error| self.bounds.refuse("cache.key", error.to_string(), REMEDY_FIELD)).ok()
+    }
+
+    fn template(&mut self, option: &str, text: &str) -> Option<Template> {
+        let compiled = Template::compile(text, &self.descriptor.input(), &self.descriptor.output());
+        compiled.map_err(|error| self.bounds.refuse(option, format!("`{text}`: {error}"), REMEDY_FIELD)).ok()
+    }
+
+    fn invalidates(&mut self, declared: &[String]) -> Vec<Template> {
+        let mut templates = Vec::new();
+        for text in declared {
+            match self.template("invalidates", text) {
+                Some(template) if template.is_over_answer() => {
+                    let problem = format!("`{text}` needs the answer, but a call whose outcome is unknown has none");
+                    self.bounds.refuse("invalidates", problem, "name fields of the request only");
+                }
+                template => templates.extend(template),
+            }
+        }
+        templates
+    }
+
+    fn rate_limit(&mut self, declared: &declared::RateLimit) -> RateLimit {
+        RateLimit {
+            requests: self.bounds.limit("rate_limit.requests", declared.requests),
+            per: self.bounds.positive("rate_limit.per", declared.per),
+            // Where `requests` is refused already, its default for `burst` is not refused again.
+            burst: match declared.requests {
+                0 => declared.burst(),
+                _ => self.bounds.limit("rate_limit.burst", declared.burst()),
+            },
+            by: match declared.by() {
+                declared::RateLimitBy::Tenant => RateLimitBy::Tenant,
+                declared::RateLimitBy::Address => RateLimitBy::Address,
+                declared::RateLimitBy::Method => RateLimitBy::Method,
+                declared::RateLimitBy::Principal | declared::RateLimitBy::Unspecified => RateLimitBy::Principal,
+            },
+        }
+    }
+
+    fn retry(&mut self, declared: &declared::Retry) -> Retry {
+        if !(2..=5).contains(&declared.max_attempts) {
+            let problem = format!("{} is not between 2 and 5", declared.max_attempts);
+            self.bounds.refuse("retry.max_attempts", problem, "count all attempts, the first included");
+        }
+        if declared.on.contains(&0) {
+            self.bounds.refuse("retry.on", "holds a code that says nothing", "name status codes such as UNAVAILABLE");
+        }
+        Retry {
+            max_attempts: declared.max_attempts,
+            on: declared.on.iter().map(|code| Code::from_i32(*code)).collect(),
+            hedge_after: declared.hedge_after.map(|after| self.bounds.positive("retry.hedge_after", Some(after))),
+        }
+    }
+
+    fn idempotency(&mut self, declared: declared::Idempotency) -> Idempotency {
+        let window = self.bounds.positive("idempotency.window", declared.window);
+        Idempotency { required: declared.required(), window }
+    }
+}
+
+const REMEDY_FIELD: &str = "name a singular field that holds one value, such as `product.id`";
+
+fn kinds(declared: Option<&declared::Access>) -> Kinds {
+    use declared::PrincipalKind;
+    match declared.map(|access| access.principal_kinds().collect::<Vec<_>>()) {
+        Some(named) if !named.is_empty() => {
+            Kinds { users: named.contains(&PrincipalKind::User), services: named.contains(&PrincipalKind::Service) }
+        }
+        _ => Kinds::ALL,
+    }
+}
+
+fn criticality(declared: declared::Criticality) -> Criticality {
+    match declared {
+        declared::Criticality::CriticalPlus => Criticality::CriticalPlus,
+        declared::Criticality::Critical | declared::Criticality::Unspecified => Criticality::Critical,
+        declared::Criticality::SheddablePlus => Criticality::SheddablePlus,
+        declared::Criticality::Sheddable => Criticality::Sheddable,
+    }
+}
+
+fn is_permission(text: &str) -> bool {
+    let name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    };
+    text.split('.').all(name)
+}
+
+fn text(duration: std::time::Duration) -> String {
+    humantime::format_duration(duration).to_string()
+}

@@ -1,0 +1,87 @@
+//! HTTP rules, resolved against the method's messages.
+
+use accord_api::google::api::HttpRule;
+use accord_api::google::api::http_rule::Pattern;
+use prost_reflect::{FieldDescriptor, MessageDescriptor, MethodDescriptor};
+
+use crate::finding::Finding;
+use crate::http::{Binding, Body, PathTemplate};
+use crate::path::FieldPath;
+
+const OPTION: &str = "google.api.http";
+
+/// The bindings of a rule and of its additional rules.
+pub(crate) fn bindings(
+    rule: &HttpRule,
+    method: &MethodDescriptor,
+    name: &str,
+    findings: &mut Vec<Finding>,
+) -> Vec<Binding> {
+    let mut bindings = Vec::new();
+    for rule in std::iter::once(rule).chain(&rule.additional_bindings) {
+        match binding(rule, method) {
+            Ok(binding) => bindings.push(binding),
+            Err((problem, remedy)) => findings.push(Finding::error(name, OPTION, problem, remedy)),
+        }
+    }
+    if rule.additional_bindings.iter().any(|inner| !inner.additional_bindings.is_empty()) {
+        let problem = "an additional binding has additional bindings of its own";
+        findings.push(Finding::error(name, OPTION, problem, "list them all in the first rule"));
+    }
+    bindings
+}
+
+type Refusal = (String, &'static str);
+
+fn binding(rule: &HttpRule, method: &MethodDescriptor) -> Result<Binding, Refusal> {
+    let (http_method, path) = match rule.pattern.as_ref() {
+        Some(Pattern::Get(path)) => ("GET", path),
+        Some(Pattern::Put(path)) => ("PUT", path),
+        Some(Pattern::Post(path)) => ("POST", path),
+        Some(Pattern::Delete(path)) => ("DELETE", path),
+        Some(Pattern::Patch(path)) => ("PATCH", path),
+        Some(Pattern::Custom(custom)) => (custom.kind.as_str(), &custom.path),
+        None => return Err(("has no path".to_owned(), "write one of get, put, post, delete, patch or custom")),
+    };
+    if !is_method(http_method) {
+        return Err((format!("`{http_method}` is no HTTP method"), "write a method such as HEAD, or `*` for any"));
+    }
+    let template = path
+        .parse::<PathTemplate>()
+        .map_err(|error| (format!("`{path}`: {error}"), "write a path such as `/v1/products/{id}`"))?;
+    for variable in template.variables() {
+        FieldPath::compile(&variable.field, &method.input()).map_err(|error| {
+            (format!("`{path}`: {error}"), "name a singular field of the request that holds one value")
+        })?;
+    }
+    let response_body = match rule.response_body.as_str() {
+        "" => None,
+        name => Some(top_level(&method.output(), "response_body", name)?),
+    };
+    Ok(Binding { method: http_method.to_owned(), template, body: body(rule, method)?, response_body })
+}
+
+fn body(rule: &HttpRule, method: &MethodDescriptor) -> Result<Body, Refusal> {
+    match rule.body.as_str() {
+        "" => Ok(Body::None),
+        "*" => Ok(Body::Whole),
+        name => top_level(&method.input(), "body", name).map(Body::Field),
+    }
+}
+
+fn top_level(message: &MessageDescriptor, option: &str, name: &str) -> Result<FieldDescriptor, Refusal> {
+    let owner = message.full_name();
+    match message.get_field_by_name(name) {
+        None => Err((format!("{option}: `{owner}` has no field `{name}`"), "name a field of the message itself")),
+        Some(field) if field.is_list() || field.is_map() => {
+            Err((format!("{option}: `{name}` of `{owner}` is repeated"), "name a singular field"))
+        }
+        Some(field) => Ok(field),
+    }
+}
+
+/// A token (RFC 9110, section 5.6.2) without lower case, which no registered method has.
+fn is_method(name: &str) -> bool {
+    !name.is_empty()
+        && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"-*_".contains(&byte))
+}

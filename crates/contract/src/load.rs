@@ -1,0 +1,226 @@
+//! From descriptors and overlays to a contract.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use accord_api::google::api::HttpRule;
+use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, ServiceDescriptor};
+use prost_types::{MethodOptions, ServiceOptions, method_options};
+
+use crate::check;
+use crate::compile;
+use crate::finding::Finding;
+use crate::http::Binding;
+use crate::merge::Merged;
+use crate::method::{Contract, FieldSource, IdempotencyLevel, Method, MethodKind};
+use crate::options;
+use crate::overlay::{Overlay, Rule, rules_for};
+use crate::policy::Access;
+use crate::required::Required;
+use crate::source::Source;
+
+/// What every server answers for itself, and nobody answers for another.
+const OWN: [&str; 2] = ["grpc.health.", "grpc.reflection."];
+
+pub(crate) fn load(sources: &[Source], overlays: &[Overlay]) -> (Contract, Vec<Finding>) {
+    let mut loader = Loader { overlays, contract: Contract::default(), bindings: HashMap::new(), findings: Vec::new() };
+    for source in sources {
+        loader.source(source);
+    }
+    let mut findings = Vec::<Finding>::new();
+    for finding in loader.findings {
+        // A mistake in a service's or file's option shows at each of its methods.
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    }
+    (loader.contract, findings)
+}
+
+/// A finding for each overlay rule whose selector matches no method of any source.
+pub(crate) fn unmatched(sources: &[Source], overlays: &[Overlay]) -> Vec<Finding> {
+    let methods: Vec<_> = sources.iter().flat_map(served).flat_map(|service| names(&service)).collect();
+    let rules = overlays.iter().flat_map(|overlay| overlay.rules.iter().map(move |rule| (overlay, rule)));
+    let idle = rules.filter(|(_, rule)| !methods.iter().any(|method| rule.selector.matches(method)));
+    idle.map(|(overlay, rule)| {
+        let place = format!("{}:{}", overlay.file, rule.line);
+        let remedy = "name a method, service or package that an upstream serves, or remove the rule";
+        Finding::error(place, "selector", format!("`{}` matches no method", rule.selector), remedy)
+    })
+    .collect()
+}
+
+struct Loader<'a> {
+    overlays: &'a [Overlay],
+    contract: Contract,
+    /// The method of each HTTP method and path shape.
+    bindings: HashMap<(String, String), Arc<str>>,
+    findings: Vec<Finding>,
+}
+
+impl Loader<'_> {
+    fn source(&mut self, source: &Source) {
+        for name in source.services.iter().flatten() {
+            if source.pool.get_service_by_name(name).is_none() {
+                let problem =
+                    format!("is served by {}, but its descriptors ({}) don't have it", source.upstream, source.origin);
+                self.findings.push(Finding::error(name, "services", problem, "correct the name or the descriptors"));
+            }
+        }
+        for service in served(source) {
+            for descriptor in service.methods() {
+                self.method(source, descriptor);
+            }
+        }
+    }
+
+    fn method(&mut self, source: &Source, descriptor: MethodDescriptor) {
+        let name: Arc<str> = name(&descriptor).into();
+        if let Some(other) = self.contract.methods.get(&name) {
+            let problem = format!("is served by two upstreams, {} and {}", other.upstream, source.upstream);
+            self.findings.push(Finding::error(&*name, "services", problem, "name the services of each upstream"));
+            return;
+        }
+        let rules = rules_for(self.overlays, &name);
+        let merged = self.merge(&rules, &descriptor, &name);
+        let (idempotency_level, level_source) = level(&rules, &descriptor, &name);
+        let http = self.http(&rules, &descriptor, &name);
+
+        let effective = compile::effective(&merged);
+        let policy = compile::policy(&effective, &descriptor, &name, &mut self.findings);
+        check::policy(&policy, idempotency_level, &descriptor, &name, &mut self.findings);
+        if policy.access == Access::Denied {
+            self.findings.push(undeclared(&name));
+        }
+        let mut sources = merged.sources(&compile::reflected(&effective));
+        sources.extend(level_source);
+        let method = Method {
+            upstream: Arc::clone(&source.upstream),
+            kind: MethodKind::of(&descriptor),
+            deprecated: deprecated(&descriptor),
+            required: Required::of(&descriptor.input()),
+            name: Arc::clone(&name),
+            idempotency_level,
+            policy,
+            effective,
+            http,
+            sources,
+            descriptor,
+        };
+        self.contract.methods.insert(name, Arc::new(method));
+    }
+
+    fn merge(&mut self, rules: &[(&Overlay, &Rule)], descriptor: &MethodDescriptor, name: &str) -> Merged {
+        let mut merged = Merged::new();
+        for (overlay, rule) in rules {
+            if let Some(policy) = &rule.policy {
+                merged.fill(policy, &format!("overlay {} ({})", overlay.file, rule.selector));
+            }
+        }
+        let (service, file) = (descriptor.parent_service(), descriptor.parent_file());
+        let layers = [
+            ("method", name, descriptor.options()),
+            ("service", service.full_name(), service.options()),
+            ("file", file.name(), file.options()),
+        ];
+        for (layer, place, options) in layers {
+            if let Some(policy) = self.option(descriptor.parent_pool(), layer, place, &options) {
+                merged.fill(&policy, &format!("{layer} {place}"));
+            }
+        }
+        let defaults = compile::defaults(&merged);
+        merged.fill(&defaults, "default");
+        merged
+    }
+
+    fn option(
+        &mut self,
+        pool: &DescriptorPool,
+        layer: &str,
+        place: &str,
+        options: &DynamicMessage,
+    ) -> Option<DynamicMessage> {
+        let extension = format!("accord.policy.v1.{layer}");
+        match options::policy(pool, &extension, options) {
+            Ok(policy) => policy,
+            Err(what) => {
+                let problem = format!("the contract is newer than the binary, which doesn't know {what}");
+                let remedy = "update the binary, or leave the option to a later contract";
+                self.findings.push(Finding::error(place, format!("({extension})"), problem, remedy));
+                None
+            }
+        }
+    }
+
+    fn http(&mut self, rules: &[(&Overlay, &Rule)], descriptor: &MethodDescriptor, name: &Arc<str>) -> Vec<Binding> {
+        let overlaid = rules.iter().find_map(|(_, rule)| rule.http.clone());
+        let declared = options::message::<HttpRule>(descriptor.parent_pool(), "google.api.http", &descriptor.options());
+        let Some(rule) = overlaid.or(declared.ok().flatten()) else {
+            return Vec::new();
+        };
+        let bindings = compile::bindings(&rule, descriptor, name, &mut self.findings);
+        for binding in &bindings {
+            let key = (binding.method.clone(), binding.template.shape());
+            if let Some(other) = self.bindings.insert(key, Arc::clone(name)) {
+                let problem = format!("`{binding}` is a binding of {other} already");
+                self.findings.push(Finding::error(
+                    &**name,
+                    "google.api.http",
+                    problem,
+                    "give each its own path or method",
+                ));
+            }
+        }
+        bindings
+    }
+}
+
+fn served(source: &Source) -> Vec<ServiceDescriptor> {
+    let listed = |service: &ServiceDescriptor| match &source.services {
+        Some(services) => services.iter().any(|name| name == service.full_name()),
+        None => true,
+    };
+    let own = |service: &ServiceDescriptor| OWN.iter().any(|package| service.full_name().starts_with(package));
+    source.pool.services().filter(|service| listed(service) && !own(service)).collect()
+}
+
+fn names(service: &ServiceDescriptor) -> Vec<String> {
+    service.methods().map(|method| name(&method)).collect()
+}
+
+fn name(descriptor: &MethodDescriptor) -> String {
+    format!("{}/{}", descriptor.parent_service().full_name(), descriptor.name())
+}
+
+fn level(
+    rules: &[(&Overlay, &Rule)],
+    descriptor: &MethodDescriptor,
+    name: &str,
+) -> (IdempotencyLevel, Option<FieldSource>) {
+    use method_options::IdempotencyLevel as Declared;
+    let overlaid = rules.iter().find_map(|(overlay, rule)| {
+        Some((rule.idempotency_level?, format!("overlay {} ({})", overlay.file, rule.selector)))
+    });
+    let declared = || match descriptor.method_descriptor_proto().options.as_ref()?.idempotency_level() {
+        Declared::IdempotencyUnknown => None,
+        Declared::NoSideEffects => Some((IdempotencyLevel::NoSideEffects, format!("method {name}"))),
+        Declared::Idempotent => Some((IdempotencyLevel::Idempotent, format!("method {name}"))),
+    };
+    let Some((level, source)) = overlaid.or_else(declared) else {
+        return (IdempotencyLevel::Unknown, None);
+    };
+    let field = "idempotency_level".to_owned();
+    (level, Some(FieldSource { field, value: level.to_string(), source }))
+}
+
+fn deprecated(descriptor: &MethodDescriptor) -> bool {
+    let method = descriptor.method_descriptor_proto().options.as_ref().is_some_and(MethodOptions::deprecated);
+    let service = descriptor.parent_service();
+    method || service.service_descriptor_proto().options.as_ref().is_some_and(ServiceOptions::deprecated)
+}
+
+fn undeclared(name: &str) -> Finding {
+    let problem = "no layer says who may call, so every call is denied";
+    let remedy = "declare `public`, `authenticated` or a `permission`";
+    Finding::error(name, "access", problem, remedy).warning()
+}

@@ -1,0 +1,184 @@
+//! The methods of a contract.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use accord_api::accord::policy::v1::MethodPolicy;
+use bytes::{BufMut, Bytes, BytesMut};
+use prost_reflect::MethodDescriptor;
+
+use crate::canonical::canonical;
+use crate::finding::Finding;
+use crate::http::Binding;
+use crate::load;
+use crate::overlay::Overlay;
+use crate::policy::{CachePolicy, Policy};
+use crate::required::Required;
+use crate::source::Source;
+use crate::wire::Malformed;
+
+/// Every method that may be called, with its policy.
+#[derive(Clone, Debug, Default)]
+pub struct Contract {
+    pub(crate) methods: HashMap<Arc<str>, Arc<Method>>,
+}
+
+/// One method.
+pub struct Method {
+    /// `pkg.Service/Method`.
+    pub name: Arc<str>,
+    /// The upstream that serves it.
+    pub upstream: Arc<str>,
+    /// Its descriptor, in its upstream's pool.
+    pub descriptor: MethodDescriptor,
+    /// Which sides stream.
+    pub kind: MethodKind,
+    /// What repeating a call does.
+    pub idempotency_level: IdempotencyLevel,
+    /// How it behaves in operation.
+    pub policy: Policy,
+    /// The same policy as a message, with defaults filled in.
+    pub effective: MethodPolicy,
+    /// How it is reached over HTTP.
+    pub http: Vec<Binding>,
+    /// Whether callers should leave it.
+    pub deprecated: bool,
+    /// Where each field of the policy comes from, in the order of the vocabulary.
+    pub sources: Vec<FieldSource>,
+    pub(crate) required: Required,
+}
+
+/// Which sides of a method stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MethodKind {
+    /// One request, one answer.
+    Unary,
+    /// Many requests, one answer.
+    ClientStreaming,
+    /// One request, many answers.
+    ServerStreaming,
+    /// Many requests, many answers.
+    BidiStreaming,
+}
+
+/// What repeating a call does: `google.protobuf.MethodOptions.idempotency_level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdempotencyLevel {
+    /// Not said: a repetition may act twice.
+    Unknown,
+    /// A call changes nothing.
+    NoSideEffects,
+    /// A repetition changes nothing more.
+    Idempotent,
+}
+
+/// Where a field of a policy comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldSource {
+    /// Its path, such as `deadline.max`.
+    pub field: String,
+    /// Its value as text.
+    pub value: String,
+    /// `default`, `file NAME`, `service NAME`, `method NAME` or `overlay FILE (SELECTOR)`.
+    pub source: String,
+}
+
+impl Contract {
+    /// Loads, merges, checks and compiles. Overlays: the later is the stronger among equally specific selectors. With
+    /// an error among the findings ([`crate::refused`]) the contract must not be served.
+    pub fn load(sources: &[Source], overlays: &[Overlay]) -> (Self, Vec<Finding>) {
+        let (contract, mut findings) = Self::load_partial(sources, overlays);
+        findings.extend(load::unmatched(sources, overlays));
+        (contract, findings)
+    }
+
+    /// As [`Contract::load`], while some upstreams are not known yet: an overlay selector that matches nothing is no
+    /// finding, since what it is for may still come.
+    pub fn load_partial(sources: &[Source], overlays: &[Overlay]) -> (Self, Vec<Finding>) {
+        load::load(sources, overlays)
+    }
+
+    /// A method by `pkg.Service/Method`.
+    pub fn method(&self, name: &str) -> Option<&Arc<Method>> {
+        self.methods.get(name)
+    }
+
+    /// All methods in the order of their names.
+    pub fn methods(&self) -> Vec<&Arc<Method>> {
+        let mut methods: Vec<_> = self.methods.values().collect();
+        methods.sort_by(|one, other| one.name.cmp(&other.name));
+        methods
+    }
+}
+
+impl Method {
+    /// Whether a call may be made twice: it is declared so, or it carries an idempotency key that the policy honours.
+    pub fn may_repeat(&self, keyed: bool) -> bool {
+        self.idempotency_level != IdempotencyLevel::Unknown || (keyed && self.policy.idempotency.is_some())
+    }
+
+    /// What tells a cached answer from others of the method: the declared key fields, or else the whole request in
+    /// canonical form. Requests that differ in a key field have different keys, whatever their values hold.
+    pub fn cache_key(&self, cache: &CachePolicy, request: &[u8]) -> Result<Bytes, Malformed> {
+        if cache.key.is_empty() {
+            return canonical(&self.descriptor.input(), request);
+        }
+        let mut key = BytesMut::new();
+        for path in &cache.key {
+            match path.read(request)? {
+                // A length before each value keeps ("a", "bc") apart from ("ab", "c").
+                Some(value) => {
+                    key.put_u64(value.len() as u64 + 1);
+                    key.put_slice(value.as_bytes());
+                }
+                None => key.put_u64(0),
+            }
+        }
+        Ok(key.freeze())
+    }
+
+    /// The paths of fields declared REQUIRED (`google.api.field_behavior`) that the request doesn't set.
+    pub fn missing(&self, request: &[u8]) -> Result<Vec<String>, Malformed> {
+        self.required.missing(request)
+    }
+}
+
+impl MethodKind {
+    pub(crate) fn of(descriptor: &MethodDescriptor) -> Self {
+        match (descriptor.is_client_streaming(), descriptor.is_server_streaming()) {
+            (false, false) => Self::Unary,
+            (true, false) => Self::ClientStreaming,
+            (false, true) => Self::ServerStreaming,
+            (true, true) => Self::BidiStreaming,
+        }
+    }
+}
+
+impl fmt::Display for MethodKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Unary => "UNARY",
+            Self::ClientStreaming => "CLIENT_STREAMING",
+            Self::ServerStreaming => "SERVER_STREAMING",
+            Self::BidiStreaming => "BIDI_STREAMING",
+        })
+    }
+}
+
+impl fmt::Display for IdempotencyLevel {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Unknown => "IDEMPOTENCY_UNKNOWN",
+            Self::NoSideEffects => "NO_SIDE_EFFECTS",
+            Self::Idempotent => "IDEMPOTENT",
+        })
+    }
+}
+
+impl fmt::Debug for Method {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = formatter.debug_struct("Method");
+        debug.field("name", &self.name).field("policy", &self.policy).finish_non_exhaustive()
+    }
+}

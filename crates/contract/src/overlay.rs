@@ -1,0 +1,148 @@
+//! Overlay files: policies for protos that one does not own.
+//!
+//! ```toml
+//! [[rule]]
+//! selector = "echo.v1.EchoService/Say"
+//! policy = { deadline = { default = "1s" }, access = { permission = "echo.say" } }
+//! http = { get = "/v1/echo/{text}" }
+//! idempotency_level = "NO_SIDE_EFFECTS"
+//! ```
+
+mod document;
+
+use std::fmt;
+use std::path::Path;
+
+use accord_api::google::api::HttpRule;
+use prost_reflect::DynamicMessage;
+
+use crate::finding::Finding;
+use crate::method::IdempotencyLevel;
+
+/// An overlay file: rules that are stronger than what the descriptors say.
+#[derive(Clone, Debug)]
+pub struct Overlay {
+    /// The file, for messages.
+    pub(crate) file: String,
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// What an overlay says about the methods that a selector matches.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) line: usize,
+    pub(crate) selector: Selector,
+    pub(crate) policy: Option<DynamicMessage>,
+    pub(crate) http: Option<HttpRule>,
+    pub(crate) idempotency_level: Option<IdempotencyLevel>,
+}
+
+/// Which methods a rule is for, the least specific first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Selector {
+    /// `pkg.*`: the methods of a package and of the packages inside it.
+    Package(String),
+    /// `pkg.Service/*`.
+    Service(String),
+    /// `pkg.Service/Method`.
+    Method(String),
+}
+
+impl Overlay {
+    /// Reads a file.
+    pub fn file(path: &Path) -> Result<Self, Vec<Finding>> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let remedy = "name a readable overlay file, or none";
+            vec![Finding::error(&name, "overlay", format!("can't be read: {error}"), remedy)]
+        })?;
+        Self::parse(&name, &text)
+    }
+
+    /// Reads the text of a file.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Finding>> {
+        document::read(file, text).map(|rules| Self { file: file.to_owned(), rules })
+    }
+}
+
+impl Selector {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let dotted = |name: &str| !name.is_empty() && name.split('.').all(is_identifier);
+        match text.split_once('/') {
+            Some((service, "*")) if dotted(service) => Some(Self::Service(service.to_owned())),
+            Some((service, method)) if dotted(service) && is_identifier(method) => Some(Self::Method(text.to_owned())),
+            Some(_) => None,
+            None => {
+                text.strip_suffix(".*").filter(|package| dotted(package)).map(|name| Self::Package(name.to_owned()))
+            }
+        }
+    }
+
+    /// Whether it matches `pkg.Service/Method`.
+    pub(crate) fn matches(&self, method: &str) -> bool {
+        match self {
+            Self::Method(name) => name == method,
+            Self::Service(service) => method.strip_prefix(service.as_str()).is_some_and(|rest| rest.starts_with('/')),
+            Self::Package(package) => method.strip_prefix(package.as_str()).is_some_and(|rest| rest.starts_with('.')),
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Package(package) => write!(formatter, "{package}.*"),
+            Self::Service(service) => write!(formatter, "{service}/*"),
+            Self::Method(method) => formatter.write_str(method),
+        }
+    }
+}
+
+/// The rules for a method with the overlay of each, the strongest first: the more specific, then the later.
+pub(crate) fn rules_for<'a>(overlays: &'a [Overlay], method: &str) -> Vec<(&'a Overlay, &'a Rule)> {
+    let all = overlays.iter().flat_map(|overlay| overlay.rules.iter().map(move |rule| (overlay, rule)));
+    let mut matching: Vec<_> = all.filter(|(_, rule)| rule.selector.matches(method)).collect();
+    // All matching selectors of a kind are prefixes of the method, so the greater one is the longer one. The sort is
+    // stable, so turning it round puts the later of equals first.
+    matching.sort_by(|(_, one), (_, other)| one.selector.cmp(&other.selector));
+    matching.reverse();
+    matching
+}
+
+fn is_identifier(name: &str) -> bool {
+    name.bytes().next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overlay(file: &str, selectors: &[&str]) -> Overlay {
+        let rule =
+            |selector: &&str| format!("[[rule]]\nselector = \"{selector}\"\nidempotency_level = \"IDEMPOTENT\"\n");
+        Overlay::parse(file, &selectors.iter().map(rule).collect::<String>()).unwrap()
+    }
+
+    #[test]
+    fn the_more_specific_wins_then_the_later() {
+        let overlays = [
+            overlay("a", &["echo.v1.Echo/Say", "echo.v1.Echo/*", "echo.*", "echo.v1.*"]),
+            overlay("b", &["echo.v1.Echo/*", "other.*"]),
+        ];
+        let order: Vec<_> = rules_for(&overlays, "echo.v1.Echo/Say")
+            .into_iter()
+            .map(|(overlay, rule)| format!("{} {}", overlay.file, rule.selector))
+            .collect();
+        assert_eq!(order, ["a echo.v1.Echo/Say", "b echo.v1.Echo/*", "a echo.v1.Echo/*", "a echo.v1.*", "a echo.*"]);
+    }
+
+    #[test]
+    fn selectors_end_at_whole_names() {
+        assert!(!Selector::parse("echo.v1.Echo/*").unwrap().matches("echo.v1.EchoTwo/Say"));
+        assert!(!Selector::parse("echo.*").unwrap().matches("echoes.v1.Echo/Say"));
+        for wrong in ["", "*", "/", "echo", "echo.v1.Echo/", "echo/S*", ".*", "a..b/*", "/a.B/C"] {
+            assert_eq!(Selector::parse(wrong), None, "{wrong}");
+        }
+    }
+}

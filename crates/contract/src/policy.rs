@@ -1,0 +1,193 @@
+//! The policy of one method, compiled: every default filled in, every value within its bounds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::path::FieldPath;
+use crate::template::Template;
+
+/// How a method behaves in operation.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// How long a call may take.
+    pub deadline: Deadline,
+    /// Who may call.
+    pub access: Access,
+    /// The kinds of principals that may call.
+    pub kinds: Kinds,
+    /// How an answer may be reused; not at all where there is none.
+    pub cache: Option<CachePolicy>,
+    /// What a call makes invalid. Templates over the request only.
+    pub invalidates: Vec<Template>,
+    /// How often the method may be called. All must pass.
+    pub rate_limits: Vec<RateLimit>,
+    /// How a failed attempt is repeated; not at all where there is none.
+    pub retry: Option<Retry>,
+    /// Whether and how clients may repeat a call under a key.
+    pub idempotency: Option<Idempotency>,
+    /// What is shed first under overload.
+    pub criticality: Criticality,
+    /// Largest request message, in bytes.
+    pub max_request_bytes: u64,
+    /// Largest response message, in bytes.
+    pub max_response_bytes: u64,
+    /// Most messages in one direction of a stream.
+    pub max_stream_messages: Option<u64>,
+    /// Longest silence between two messages of a stream.
+    pub stream_idle: Option<Duration>,
+    /// What a cached read does when the cache does not answer.
+    pub on_cache_failure: OnCacheFailure,
+}
+
+/// The time a call may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// Of a call that brings none.
+    pub default: Duration,
+    /// Cap on what a call brings. Never below `default`.
+    pub max: Duration,
+}
+
+/// Who may call a method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// No layer says: nobody.
+    Denied,
+    /// Anyone, without a credential.
+    Public,
+    /// Any authenticated principal.
+    Authenticated,
+    /// A principal to whom this permission is granted.
+    Permission(Arc<str>),
+}
+
+/// A kind of principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PrincipalKind {
+    /// A person.
+    User,
+    /// A program or workload.
+    Service,
+}
+
+/// The kinds of principals that a method accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kinds {
+    /// Whether people may call.
+    pub users: bool,
+    /// Whether programs may call.
+    pub services: bool,
+}
+
+impl Kinds {
+    /// Every kind.
+    pub const ALL: Self = Self { users: true, services: true };
+
+    /// Whether a principal of this kind may call.
+    pub fn accepts(self, kind: PrincipalKind) -> bool {
+        match kind {
+            PrincipalKind::User => self.users,
+            PrincipalKind::Service => self.services,
+        }
+    }
+}
+
+/// How an answer may be reused.
+#[derive(Clone, Debug)]
+pub struct CachePolicy {
+    /// How long an answer is fresh, measured from the start of its load.
+    pub ttl: Duration,
+    /// Further time in which a stale answer is served while one reload runs behind it.
+    pub stale_while_revalidate: Duration,
+    /// Further time in which a stale answer is served when the origin fails.
+    pub stale_if_error: Duration,
+    /// How long `NOT_FOUND` is remembered; zero is not at all.
+    pub negative_ttl: Duration,
+    /// Who shares an answer.
+    pub scope: CacheScope,
+    /// The request fields that make the key. Empty: the whole request in canonical form.
+    pub key: Vec<FieldPath>,
+    /// The tags of an answer, over the request or the answer.
+    pub tags: Vec<Template>,
+    /// A larger answer is not stored.
+    pub max_bytes: u64,
+}
+
+/// Who shares a cached answer. The tenant always separates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheScope {
+    /// Only the principal that caused the load.
+    PerPrincipal,
+    /// All who may call the method.
+    Shared,
+}
+
+/// A limit on how often a method may be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Requests allowed in a period. Never zero.
+    pub requests: u32,
+    /// The period. Never zero.
+    pub per: Duration,
+    /// Requests that may come at once. Never zero.
+    pub burst: u32,
+    /// Who is counted.
+    pub by: RateLimitBy,
+}
+
+/// Whom a rate limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RateLimitBy {
+    /// Each principal; anonymous callers by address.
+    Principal,
+    /// Each tenant.
+    Tenant,
+    /// Each client address.
+    Address,
+    /// All callers of the method together.
+    Method,
+}
+
+/// How a failed attempt is repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts in all, the first included: 2 to 5.
+    pub max_attempts: u32,
+    /// The codes that are retried. Never empty.
+    pub on: Vec<Code>,
+    /// A second attempt starts after this time without an answer.
+    pub hedge_after: Option<Duration>,
+}
+
+/// A mutation that clients may repeat under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Refuse calls without a key.
+    pub required: bool,
+    /// How long an answer is kept.
+    pub window: Duration,
+}
+
+/// The order in which overload sheds: the lesser first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Criticality {
+    /// Shed first.
+    Sheddable,
+    /// Partial unavailability is expected.
+    SheddablePlus,
+    /// The default.
+    Critical,
+    /// Shed last.
+    CriticalPlus,
+}
+
+/// What a cached read does when the cache does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnCacheFailure {
+    /// Go to the origin.
+    Bypass,
+    /// Answer UNAVAILABLE.
+    Fail,
+}

@@ -1,0 +1,123 @@
+//! Fields that a request must set: `google.api.field_behavior` REQUIRED, here and in the messages inside.
+
+use std::collections::HashMap;
+
+use accord_api::google::api::FieldBehavior;
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, Value as Reflected};
+
+use crate::wire::{self, MAX_DEPTH, Malformed, Value};
+
+/// The required fields of a message type and of the types inside it. Empty where there is none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Required {
+    shapes: Vec<Shape>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Shape {
+    required: Vec<FieldDescriptor>,
+    /// Message fields, each with the index of its type's shape. Types may hold themselves.
+    inside: Vec<(FieldDescriptor, usize)>,
+}
+
+impl Required {
+    pub(crate) fn of(root: &MessageDescriptor) -> Self {
+        let mut shapes = Vec::new();
+        collect(root, &mut shapes, &mut HashMap::new());
+        if shapes.iter().all(|shape| shape.required.is_empty()) {
+            return Self::default();
+        }
+        Self { shapes }
+    }
+
+    pub(crate) fn missing(&self, wire: &[u8]) -> Result<Vec<String>, Malformed> {
+        let mut missing = Vec::new();
+        if !self.shapes.is_empty() {
+            self.look(0, &[wire], "", MAX_DEPTH, &mut missing)?;
+        }
+        Ok(missing)
+    }
+
+    fn look(
+        &self,
+        shape: usize,
+        pieces: &[&[u8]],
+        prefix: &str,
+        depth: usize,
+        missing: &mut Vec<String>,
+    ) -> Result<(), Malformed> {
+        let depth = depth.checked_sub(1).ok_or(Malformed)?;
+        let shape = &self.shapes[shape];
+        let mut seen = HashMap::<u32, Vec<Value<'_>>>::new();
+        for field in pieces.iter().flat_map(|piece| wire::fields(piece)) {
+            let field = field?;
+            seen.entry(field.number).or_default().push(field.value);
+        }
+        let occurrences = |field: &FieldDescriptor| seen.get(&field.number()).map(Vec::as_slice).unwrap_or_default();
+        for field in &shape.required {
+            if !is_set(field, occurrences(field)) {
+                missing.push(format!("{prefix}{}", field.name()));
+            }
+        }
+        for (field, inner) in &shape.inside {
+            let bodies: Vec<_> = occurrences(field).iter().filter_map(body).collect();
+            let name = field.name();
+            if field.is_list() {
+                for (index, body) in bodies.iter().enumerate() {
+                    self.look(*inner, &[body], &format!("{prefix}{name}[{index}]."), depth, missing)?;
+                }
+            } else if !bodies.is_empty() {
+                self.look(*inner, &bodies, &format!("{prefix}{name}."), depth, missing)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn collect(message: &MessageDescriptor, shapes: &mut Vec<Shape>, known: &mut HashMap<String, usize>) -> usize {
+    if let Some(index) = known.get(message.full_name()) {
+        return *index;
+    }
+    let index = shapes.len();
+    known.insert(message.full_name().to_owned(), index);
+    shapes.push(Shape::default());
+    for field in message.fields() {
+        if is_required(&field) {
+            shapes[index].required.push(field.clone());
+        }
+        if let (Kind::Message(inner), false) = (field.kind(), field.is_map()) {
+            let inner = collect(&inner, shapes, known);
+            shapes[index].inside.push((field, inner));
+        }
+    }
+    index
+}
+
+fn is_required(field: &FieldDescriptor) -> bool {
+    let Some(extension) = field.parent_pool().get_extension_by_name("google.api.field_behavior") else {
+        return false;
+    };
+    let options = field.options();
+    options.has_extension(&extension)
+        && options.get_extension(&extension).as_list().is_some_and(|behaviours| {
+            behaviours.iter().any(|behaviour| *behaviour == Reflected::EnumNumber(FieldBehavior::Required as i32))
+        })
+}
+
+/// A field without presence is set where it is not its default (AIP-203).
+fn is_set(field: &FieldDescriptor, occurrences: &[Value<'_>]) -> bool {
+    match occurrences.last() {
+        None => false,
+        Some(_) if field.supports_presence() || field.is_list() || field.is_map() => true,
+        Some(Value::Varint(bits) | Value::Fixed64(bits)) => *bits != 0,
+        Some(Value::Fixed32(bits)) => *bits != 0,
+        Some(Value::Bytes(bytes) | Value::Group(bytes)) => !bytes.is_empty(),
+    }
+}
+
+fn body<'a>(value: &Value<'a>) -> Option<&'a [u8]> {
+    match value {
+        Value::Bytes(bytes) | Value::Group(bytes) => Some(bytes),
+        _ => None,
+    }
+}
