@@ -27,7 +27,7 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 const MARGIN: Duration = Duration::from_secs(30);
 
 /// The longest memory of a decision without a passport. Roles and policies that change end it earlier.
-const MEMORY: Duration = Duration::from_secs(60);
+const MEMORY: Duration = Duration::from_mins(1);
 
 /// What is to be decided.
 #[derive(Clone, Copy, Debug)]
@@ -77,10 +77,7 @@ pub(crate) struct Decider {
 
 impl Decider {
     pub fn new(channel: Channel, login: Arc<Login>, capacity: u64) -> Self {
-        let memory = moka::future::Cache::builder()
-            .max_capacity(capacity)
-            .time_to_live(Duration::from_secs(300))
-            .build();
+        let memory = moka::future::Cache::builder().max_capacity(capacity).time_to_live(Duration::from_mins(5)).build();
         Self { channel, login, memory }
     }
 
@@ -108,19 +105,13 @@ impl Decider {
         }
         // Callers with the same question wait here for one answer, each as long as its own deadline allows. The first
         // asks with time of its own, so that its short deadline does not fail the others.
-        let asking = self
-            .memory
-            .try_get_with_by_ref(&key, self.ask(token, verified, question, id));
+        let asking = self.memory.try_get_with_by_ref(&key, self.ask(token, verified, question, id));
         let answer = timeout_at(deadline.at(), asking)
             .await
             .map_err(|_| Refusal::DeadlineExceeded)?
             .map_err(|refusal| *refusal)?;
         // Auth knew a newer policy set than this snapshot: good for this call, but not to be found under the old name.
-        if answer
-            .outcome
-            .as_ref()
-            .is_ok_and(|decision| decision.policy_hash != *policy_hash)
-        {
+        if answer.outcome.as_ref().is_ok_and(|decision| decision.policy_hash != *policy_hash) {
             self.memory.invalidate(&key).await;
         }
         answer.outcome.clone()
@@ -142,18 +133,13 @@ impl Decider {
         };
         let deadline = Deadline::after(ATTEMPT);
         let mut request = request::outbound(message, deadline, id);
-        authorize(&mut request, &*self.login.token()?)?;
+        authorize(&mut request, &self.login.token()?)?;
         let asked = Instant::now();
         let mut client = AccessServiceClient::new(self.channel.clone());
-        let answer = timeout_at(deadline.at(), client.check(request))
-            .await
-            .map_err(|_| Refusal::Unavailable)?;
+        let answer = timeout_at(deadline.at(), client.check(request)).await.map_err(|_| Refusal::Unavailable)?;
         let answer = answer.map_err(|status| self.refused(&status))?.into_inner();
         let memory = memory(verified, &answer);
-        Ok(Arc::new(Answer {
-            outcome: outcome(answer),
-            good_until: asked + memory,
-        }))
+        Ok(Arc::new(Answer { outcome: outcome(answer), good_until: asked + memory }))
     }
 
     /// Auth calls the token in question an invalid *argument*; unauthenticated is what it calls this binary.
@@ -171,30 +157,17 @@ impl Decider {
 }
 
 fn outcome(answer: CheckResponse) -> Result<Arc<Decision>, Refusal> {
-    let CheckResponse {
-        allowed: true,
-        principal: Some(principal),
-        passport,
-        policy_hash,
-        ..
-    } = answer
-    else {
+    let CheckResponse { allowed: true, principal: Some(principal), passport, policy_hash, .. } = answer else {
         return Err(Refusal::PermissionMissing);
     };
     let passport = (!passport.is_empty()).then(|| passport.into());
-    Ok(Arc::new(Decision {
-        principal,
-        passport,
-        policy_hash: policy_hash.into(),
-    }))
+    Ok(Arc::new(Decision { principal, passport, policy_hash: policy_hash.into() }))
 }
 
 /// How long the answer holds: not past the token, and not into the last moments of the passport.
 fn memory(verified: &Verified, answer: &CheckResponse) -> Duration {
     let left = u64::try_from(verified.claims.exp - verify::now()).unwrap_or(0);
-    let passport = answer
-        .passport_expires_in
-        .and_then(|life| Duration::try_from(life).ok());
+    let passport = answer.passport_expires_in.and_then(|life| Duration::try_from(life).ok());
     let bound = passport.map_or(MEMORY, |life| life.saturating_sub(MARGIN.min(life / 2)));
     bound.min(Duration::from_secs(left))
 }

@@ -36,9 +36,7 @@ impl Algorithm {
 
     /// The algorithm of this name.
     pub fn named(name: &str) -> Option<Self> {
-        [Algorithm::EdDsa, Algorithm::Es256]
-            .into_iter()
-            .find(|algorithm| algorithm.name() == name)
+        [Algorithm::EdDsa, Algorithm::Es256].into_iter().find(|algorithm| algorithm.name() == name)
     }
 }
 
@@ -83,9 +81,7 @@ impl SigningKey {
             Pair::Ed25519(pair) => pair.to_pkcs8(),
             Pair::P256(pair) => pair.to_pkcs8v1(),
         };
-        document
-            .map(|document| document.as_ref().to_vec())
-            .map_err(|_| KeyError(self.public.algorithm))
+        document.map(|document| document.as_ref().to_vec()).map_err(|_| KeyError(self.public.algorithm))
     }
 
     /// The public half.
@@ -96,9 +92,7 @@ impl SigningKey {
     pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         match &self.pair {
             Pair::Ed25519(pair) => pair.try_sign(message).map(|signature| signature.as_ref().to_vec()),
-            Pair::P256(pair) => pair
-                .sign(&SystemRandom::new(), message)
-                .map(|signature| signature.as_ref().to_vec()),
+            Pair::P256(pair) => pair.sign(&SystemRandom::new(), message).map(|signature| signature.as_ref().to_vec()),
         }
         .map_err(|_| KeyError(self.public.algorithm))
     }
@@ -127,11 +121,7 @@ impl PublicKey {
     /// The key with its name.
     pub fn new(algorithm: Algorithm, bytes: &[u8]) -> Self {
         let kid = URL_SAFE_NO_PAD.encode(&digest(&SHA256, bytes).as_ref()[..16]);
-        Self {
-            kid,
-            algorithm,
-            bytes: bytes.to_vec(),
-        }
+        Self { kid, algorithm, bytes: bytes.to_vec() }
     }
 
     /// Reads a published key. None where the algorithm is unknown or the name is not the key's.
@@ -142,11 +132,7 @@ impl PublicKey {
 
     /// As it is published.
     pub fn publish(&self) -> Key {
-        Key {
-            kid: self.kid.clone(),
-            alg: self.algorithm.name().to_owned(),
-            public_key: self.bytes.clone(),
-        }
+        Key { kid: self.kid.clone(), alg: self.algorithm.name().to_owned(), public_key: self.bytes.clone() }
     }
 
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {

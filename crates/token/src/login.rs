@@ -46,14 +46,7 @@ struct Held {
 impl Login {
     pub fn new(channel: Channel, client_id: String, secret: Secret) -> Self {
         let (logins, _) = watch::channel(0);
-        Self {
-            channel,
-            client_id,
-            secret,
-            held: ArcSwapOption::empty(),
-            logins,
-            rejected: Notify::new(),
-        }
+        Self { channel, client_id, secret, held: ArcSwapOption::empty(), logins, rejected: Notify::new() }
     }
 
     /// The token held, where it has not ended.
@@ -110,9 +103,7 @@ impl Login {
             client_id: self.client_id.clone(),
             client_secret: self.secret.expose().to_owned(),
         };
-        let message = IssueRequest {
-            grant: Some(Grant::ClientCredentials(grant)),
-        };
+        let message = IssueRequest { grant: Some(Grant::ClientCredentials(grant)) };
         let deadline = Deadline::after(ATTEMPT);
         let request = request::outbound(message, deadline, &RequestId::new());
         // The life counts from before the question: an answer that took long has used some of it up.
@@ -122,14 +113,8 @@ impl Login {
             .await
             .map_err(|_| Status::deadline_exceeded("auth did not answer in time"))??
             .into_inner();
-        let life = answer
-            .expires_in
-            .and_then(|life| Duration::try_from(life).ok())
-            .unwrap_or_default();
-        self.held.store(Some(Arc::new(Held {
-            token: answer.access_token.into(),
-            ends: asked + life,
-        })));
+        let life = answer.expires_in.and_then(|life| Duration::try_from(life).ok()).unwrap_or_default();
+        self.held.store(Some(Arc::new(Held { token: answer.access_token.into(), ends: asked + life })));
         self.logins.send_modify(|logins| *logins += 1);
         Ok(life.max(FIRST_WAIT))
     }

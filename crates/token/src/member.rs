@@ -82,13 +82,7 @@ impl Member {
         let login = Arc::new(Login::new(channel.clone(), config.client_id.clone(), secret));
         tokio::spawn(Arc::clone(&login).keep(shutdown.clone()));
         let bound = config.staleness_bound;
-        tokio::spawn(watch::follow(
-            channel.clone(),
-            Arc::clone(&login),
-            Arc::clone(&knowledge),
-            bound,
-            shutdown,
-        ));
+        tokio::spawn(watch::follow(channel.clone(), Arc::clone(&login), Arc::clone(&knowledge), bound, shutdown));
         Ok(Member(Arc::new(Inner {
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
@@ -121,10 +115,7 @@ impl Member {
         id: &RequestId,
     ) -> Result<Arc<Decision>, Refusal> {
         let snapshot = self.0.knowledge.within(self.0.bound).ok_or(Refusal::Stale)?;
-        self.0
-            .decider
-            .decide(token, verified, question, &snapshot.policy_hash, deadline, id)
-            .await
+        self.0.decider.decide(token, verified, question, &snapshot.policy_hash, deadline, id).await
     }
 
     /// This binary's own access token, for `authorization` on calls to the other binaries.
@@ -149,11 +140,7 @@ impl Member {
             Some(verified) => verified,
             None => Arc::new(verify::signed(token, token_type, &snapshot.keys).map_err(Refusal::Invalid)?),
         };
-        let expected = Expected {
-            token_type,
-            issuer: &inner.issuer,
-            audience,
-        };
+        let expected = Expected { token_type, issuer: &inner.issuer, audience };
         let believed = verify::current(&verified, &expected, verify::now(), &snapshot);
         if believed.is_ok() {
             inner.signatures.insert(fingerprint, Arc::clone(&verified));
@@ -172,10 +159,7 @@ fn secret(config: &MemberConfig) -> Result<Secret, JoinError> {
             Ok(config.client_secret.clone())
         };
     };
-    let text = std::fs::read_to_string(path).map_err(|source| JoinError::SecretFile {
-        path: path.clone(),
-        source,
-    })?;
+    let text = std::fs::read_to_string(path).map_err(|source| JoinError::SecretFile { path: path.clone(), source })?;
     match text.trim() {
         "" => Err(JoinError::NoSecret),
         text => Ok(Secret::from(text.to_owned())),

@@ -41,10 +41,7 @@ impl Snapshot {
         claims.gep < self.global_epoch
             || self.subjects.get(&claims.sub).is_some_and(|epoch| claims.ep < *epoch)
             || self.tokens.contains_key(&claims.jti)
-            || claims
-                .ptj
-                .as_ref()
-                .is_some_and(|parent| self.tokens.contains_key(parent))
+            || claims.ptj.as_ref().is_some_and(|parent| self.tokens.contains_key(parent))
     }
 
     /// What is known once this news is applied. Revocations of tokens that ended before `now` are forgotten.
@@ -55,13 +52,8 @@ impl Snapshot {
         if !news.keys.is_empty() {
             next.keys = news.keys.iter().filter_map(PublicKey::read).collect();
         }
-        next.subjects.extend(
-            news.subjects
-                .into_iter()
-                .map(|subject| (subject.subject, subject.epoch)),
-        );
-        next.tokens
-            .extend(news.tokens.into_iter().map(|token| (token.jti, token.expires_at)));
+        next.subjects.extend(news.subjects.into_iter().map(|subject| (subject.subject, subject.epoch)));
+        next.tokens.extend(news.tokens.into_iter().map(|token| (token.jti, token.expires_at)));
         // Twice the leeway: once for the clock that wrote the token, once for the one that reads it.
         let forgotten = now - 2 * i64::try_from(LEEWAY.as_secs()).unwrap_or(0);
         next.tokens.retain(|_, ends| *ends >= forgotten);
@@ -82,14 +74,8 @@ pub(crate) struct Knowledge {
 impl Knowledge {
     pub fn none() -> Self {
         // A little in the past, so that no real moment is 0.
-        let start = Instant::now()
-            .checked_sub(Duration::from_millis(1))
-            .unwrap_or_else(Instant::now);
-        Self {
-            snapshot: ArcSwap::default(),
-            as_of: AtomicU64::new(0),
-            start,
-        }
+        let start = Instant::now().checked_sub(Duration::from_millis(1)).unwrap_or_else(Instant::now);
+        Self { snapshot: ArcSwap::default(), as_of: AtomicU64::new(0), start }
     }
 
     /// The newest snapshot; None where it is older than the bound.

@@ -77,11 +77,7 @@ pub fn signed(token: &str, token_type: Type, keys: &KeySet) -> Result<Verified, 
         return Err(Flaw::Signature);
     }
     let claims = json::read(&payload).map_err(|_| Flaw::Claims)?;
-    Ok(Verified {
-        claims,
-        token_type,
-        kid: header.kid,
-    })
+    Ok(Verified { claims, token_type, kid: header.kid })
 }
 
 /// Checks what may have changed since the signature was checked, and what depends on who asks.
@@ -109,9 +105,7 @@ pub fn current(verified: &Verified, expected: &Expected, now: i64, snapshot: &Sn
 
 /// The wall clock, in seconds since 1970.
 pub fn now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// The name under which a token's checked signature is remembered.
@@ -149,8 +143,5 @@ fn decode(segment: &str) -> Result<Vec<u8>, Flaw> {
 }
 
 fn is_key_name(kid: &str) -> bool {
-    (1..=64).contains(&kid.len())
-        && kid
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+    (1..=64).contains(&kid.len()) && kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }

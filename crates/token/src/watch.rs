@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The longest life of one stream, as its contract says.
-const STREAM: Duration = Duration::from_secs(3600);
+const STREAM: Duration = Duration::from_hours(1);
 
 /// Most unanswered questions on one stream; with more, the stream is taken for dead.
 const UNANSWERED: usize = 16;
@@ -37,13 +37,7 @@ pub(crate) async fn follow(
 ) {
     let mut backoff = Backoff::new();
     loop {
-        let mut stream = Stream {
-            knowledge: &knowledge,
-            bound,
-            asked: VecDeque::new(),
-            count: 0,
-            answered: false,
-        };
+        let mut stream = Stream { knowledge: &knowledge, bound, asked: VecDeque::new(), count: 0, answered: false };
         let ended = tokio::select! {
             ended = stream.run(channel.clone(), &login) => ended,
             () = shutdown.begun() => return,
@@ -82,10 +76,9 @@ impl Stream<'_> {
         authorize(&mut request, &token)?;
         // The first question goes with the call: auth answers the call's head only when it has something to say.
         self.ask(&questions)?;
-        let opening = timeout(self.bound, RevocationServiceClient::new(channel).watch(request));
-        let answers = opening
-            .await
-            .map_err(|_| Status::deadline_exceeded("auth did not open the stream"))??;
+        let mut client = RevocationServiceClient::new(channel);
+        let opening = timeout(self.bound, client.watch(request));
+        let answers = opening.await.map_err(|_| Status::deadline_exceeded("auth did not open the stream"))??;
         self.converse(questions, answers.into_inner()).await
     }
 
@@ -117,20 +110,13 @@ impl Stream<'_> {
         self.asked.push_back((self.count, Instant::now()));
         // Revision 0 asks for everything: another stream may lead to another store.
         questions
-            .try_send(WatchRequest {
-                question: self.count,
-                revision: 0,
-            })
+            .try_send(WatchRequest { question: self.count, revision: 0 })
             .map_err(|_| Status::unavailable("questions can't be sent"))
     }
 
     fn learn(&mut self, news: WatchResponse) {
         let mut asked = None;
-        while let Some((question, at)) = self
-            .asked
-            .front()
-            .copied()
-            .filter(|(question, _)| *question <= news.question)
+        while let Some((question, at)) = self.asked.front().copied().filter(|(question, _)| *question <= news.question)
         {
             asked = Some(at);
             self.answered |= question > 0;
