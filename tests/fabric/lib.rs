@@ -1,1 +1,153 @@
-//! Fabric.
+//! The fabric: the real binaries on loopback, joined as in production, with everything that a test may do to them.
+//!
+//! ```no_run
+//! # async fn story() -> anyhow::Result<()> {
+//! use accord_fabric::{EDITOR, Fabric};
+//!
+//! let mut fabric = Fabric::start().await?;
+//! let token = fabric.token(EDITOR).await?;
+//! fabric.cache.process.kill()?;
+//! let answer = fabric.get("/v1/products/oak-desk").token(&token).send().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! A fabric has its own directory, ports, keys and databases, so that no two tests meet. Its processes end with it.
+
+pub mod binaries;
+mod builder;
+mod home;
+pub mod http;
+pub mod identities;
+pub mod metrics;
+mod ports;
+mod process;
+mod script;
+mod server;
+mod settings;
+
+use std::{path::Path, time::Duration};
+
+use ::http::Method;
+use accord_api::catalog::v1::product_service_client::ProductServiceClient;
+use anyhow::Result;
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::Channel,
+};
+
+pub use crate::{
+    builder::{Addresses, Builder},
+    identities::{EDITOR, READER, STRANGER},
+    process::{Launch, Process},
+    script::Script,
+    server::Server,
+    settings::Part,
+};
+use crate::{home::Home, http::Call, identities::Identities, ports::Ports};
+
+/// How long a binary may take to drain before the fabric calls it a failure.
+const DRAIN: Duration = Duration::from_secs(15);
+
+/// The running binaries. They are killed when this is dropped.
+pub struct Fabric {
+    /// The door.
+    pub gateway: Server,
+    /// The sample service.
+    pub catalog: Server,
+    /// The cache.
+    pub cache: Server,
+    /// Auth.
+    pub auth: Server,
+    scripts: Vec<Script>,
+    identities: Identities,
+    // Dropped last, so that no process writes into a directory that is gone.
+    home: Home,
+    _ports: Ports,
+}
+
+impl Fabric {
+    /// Starts everything as it comes, on free ports and in a directory of its own, and waits until all serve.
+    pub async fn start() -> Result<Self> {
+        Self::builder()?.start().await
+    }
+
+    /// A fabric that is to be otherwise.
+    pub fn builder() -> Result<Builder> {
+        Builder::new()
+    }
+
+    /// An access token of one of the fabric's principals: [`EDITOR`], [`READER`] or [`STRANGER`].
+    pub async fn token(&self, subject: &str) -> Result<String> {
+        self.identities.token(&self.auth, subject).await
+    }
+
+    /// A GET of the gateway.
+    pub fn get(&self, path: &str) -> Call {
+        self.call(Method::GET, path)
+    }
+
+    /// Any HTTP/1.1 call of the gateway.
+    pub fn call(&self, method: Method, path: &str) -> Call {
+        Call::new(self.gateway.listen, method, path)
+    }
+
+    /// The sample service through the gateway, as gRPC.
+    pub fn products(&self, token: &str) -> Result<ProductServiceClient<InterceptedService<Channel, Bearer>>> {
+        Ok(ProductServiceClient::with_interceptor(self.gateway.channel()?, Bearer::new(token)?))
+    }
+
+    /// The scripts, in the order in which the builder was given them.
+    pub fn scripts(&mut self) -> &mut [Script] {
+        &mut self.scripts
+    }
+
+    /// Where the fabric keeps its files.
+    pub fn directory(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// A configuration file of the fabric, for subcommands that want one.
+    pub fn config(&self, part: Part) -> std::path::PathBuf {
+        self.home.config(part.name())
+    }
+
+    /// Fails with its last words if any process has ended.
+    pub fn check(&mut self) -> Result<()> {
+        self.processes().try_for_each(Process::check)
+    }
+
+    /// Drains and ends everything, the door first, so that nobody calls what is gone.
+    pub async fn stop(mut self) -> Result<()> {
+        for process in self.processes() {
+            process.terminate(DRAIN).await?;
+        }
+        Ok(())
+    }
+
+    /// Every process, from the door inward.
+    pub fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
+        let servers = [&mut self.gateway, &mut self.catalog, &mut self.cache, &mut self.auth];
+        let servers = servers.into_iter().map(|server| &mut server.process);
+        servers.chain(self.scripts.iter_mut().map(|script| &mut script.process))
+    }
+}
+
+/// Presents an access token with every call.
+#[derive(Clone)]
+pub struct Bearer(MetadataValue<Ascii>);
+
+impl Bearer {
+    /// Presents this token.
+    pub fn new(token: &str) -> Result<Self> {
+        Ok(Self(format!("Bearer {token}").parse()?))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}

@@ -1,5 +1,7 @@
 //! From a configuration to a service that ends in order.
 
+use std::time::Duration;
+
 use accord_api::{FILE_DESCRIPTOR_SET, catalog::v1::product_service_server::ProductServiceServer};
 use accord_runtime::{
     admin,
@@ -23,6 +25,9 @@ pub async fn serve(config: Config) -> Result<()> {
 
     let store = Store::open(&config.store).await.with_context(|| format!("can't open {}", config.store.display()))?;
     let member = config.auth.as_ref().map(|auth| Member::join(auth, shutdown.clone())).transpose()?;
+    if let Some(member) = member.clone() {
+        tokio::spawn(follow(member, health.clone()));
+    }
     let public = public(&health, Products::new(store.clone(), shutdown.clone()), Guard::new(member))?;
     let internal = admin::service(Surface::new(&health), &telemetry, &health)?;
 
@@ -40,4 +45,13 @@ fn public(health: &Health, products: Products, guard: Guard) -> Result<SurfaceSe
     let surface =
         Surface::new(health).descriptors(FILE_DESCRIPTOR_SET, &["catalog.v1.ProductService"]).service(service);
     Ok(surface.into_service()?)
+}
+
+/// Where passports are asked for and none can be believed yet, nothing can be served.
+async fn follow(member: Member, health: Health) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        ticks.tick().await;
+        health.dependency("auth", member.ready());
+    }
 }

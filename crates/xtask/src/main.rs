@@ -1,3 +1,47 @@
-//! Accord xtask.
+//! The project's own chores, so that a clone needs nothing but Rust: `cargo xtask up`, `cargo xtask test`.
 
-fn main() {}
+mod simulate;
+mod test;
+mod tidy;
+mod tour;
+mod up;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Start auth, cache, the sample catalog and the gateway on this machine, and show how to call them
+    Up(up::Args),
+    /// Run everything that must pass
+    Test(test::Args),
+    /// Hold the house rules: the direction of dependencies, file sizes, documented commands
+    Tidy(tidy::Args),
+    /// Run the cache engine under many seeds of a simulated world
+    Simulate(simulate::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().chore {
+        Chore::Up(args) => up::run(args),
+        Chore::Test(args) => test::run(args),
+        Chore::Tidy(args) => tidy::run(args),
+        Chore::Simulate(args) => simulate::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("error: {problem:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

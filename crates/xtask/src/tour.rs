@@ -1,0 +1,92 @@
+//! The tour: lines that show what Accord does, each of which works when pasted. `--once` pastes them itself.
+
+mod paste;
+mod script;
+
+use std::{collections::BTreeMap, env};
+
+use anyhow::{Result, bail};
+
+/// The programs that can call gRPC, best first; the tour shows each such call in the words of each.
+const GRPC_TOOLS: [&str; 2] = ["grpcurl", "buf"];
+
+/// One thing that is shown, in one or several ways.
+pub struct Step {
+    /// What it shows.
+    pub title: String,
+    /// The ways.
+    pub lines: Vec<Line>,
+}
+
+/// A line for a shell.
+pub struct Line {
+    /// The line.
+    pub command: String,
+    /// What its output must contain, in any order.
+    pub expects: Vec<String>,
+}
+
+/// What the lines speak of.
+pub struct Scene {
+    /// Variables that the lines use, and their values.
+    pub variables: BTreeMap<&'static str, String>,
+    /// What stands in the lines for `{word}`.
+    pub words: BTreeMap<&'static str, String>,
+}
+
+/// Prints the lines for somebody to paste.
+pub fn print(scene: &Scene) {
+    println!("Paste this first; the tokens are for development and good here only:\n");
+    for (name, value) in &scene.variables {
+        println!("  export {name}={value}");
+    }
+    for step in script::steps(scene) {
+        println!("\n  # {}", step.title);
+        for line in step.lines {
+            println!("  {}", line.command);
+        }
+    }
+    println!();
+}
+
+/// Fails with what to install where `run` would have nothing to run a line with.
+pub fn require_tools() -> Result<()> {
+    if !installed("curl") {
+        bail!("the tour needs curl: install it with your system's package manager, such as `apt-get install curl`");
+    }
+    if grpc_tool().is_none() {
+        bail!("the tour needs grpcurl or buf: install one, such as by `npm install -g @bufbuild/buf`");
+    }
+    Ok(())
+}
+
+/// Runs every line, prints what came, and fails if any of it was not as it should be.
+pub fn run(scene: &Scene) -> Result<()> {
+    let mut wrong = 0;
+    for step in script::steps(scene) {
+        println!("\n# {}", step.title);
+        for line in step.lines.iter().filter(|line| chosen(line)) {
+            wrong += usize::from(!paste::paste(line, &scene.variables)?);
+        }
+    }
+    match wrong {
+        0 => Ok(()),
+        1 => bail!("one line of the tour did not do what it should: it is marked WRONG above"),
+        several => bail!("{several} lines of the tour did not do what they should: they are marked WRONG above"),
+    }
+}
+
+/// Of several programs for the same call, the best that is installed.
+fn chosen(line: &Line) -> bool {
+    let program = line.command.split(' ').next().unwrap_or_default();
+    !GRPC_TOOLS.contains(&program) || grpc_tool() == Some(program)
+}
+
+fn grpc_tool() -> Option<&'static str> {
+    GRPC_TOOLS.into_iter().find(|program| installed(program))
+}
+
+fn installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}

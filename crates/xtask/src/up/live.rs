@@ -1,0 +1,79 @@
+//! The live line: what goes through the gateway, from its own metrics.
+
+use std::{
+    io::{IsTerminal, Write, stdout},
+    time::Duration,
+};
+
+use accord_fabric::{Fabric, metrics::sum};
+use anyhow::{Result, bail};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+/// How often a line on a terminal is rewritten.
+const ON_TERMINAL: Duration = Duration::from_secs(1);
+/// How often a line is added where they are kept, such as in a file.
+const IN_FILE: Duration = Duration::from_secs(10);
+
+/// What has been counted since the gateway started.
+#[derive(Clone, Copy, Default)]
+struct Figures {
+    calls: f64,
+    failed: f64,
+    hits: f64,
+    misses: f64,
+    bypassed: f64,
+}
+
+/// Shows the line until the caller drops this, or a process ends on its own.
+pub async fn show(fabric: &mut Fabric) -> Result<()> {
+    println!("Ctrl-C drains and stops everything.\n");
+    let terminal = stdout().is_terminal();
+    let period = if terminal { ON_TERMINAL } else { IN_FILE };
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut before, mut at) = (Figures::default(), Instant::now());
+    loop {
+        ticks.tick().await;
+        require_alive(fabric)?;
+        // A gateway that is too busy to tell is told about at the next tick.
+        let Ok(text) = fabric.gateway.metrics().await else { continue };
+        let (now, seconds) = (Figures::read(&text), at.elapsed().as_secs_f64());
+        let line = now.line((now.calls - before.calls) / seconds.max(0.001));
+        if terminal {
+            print!("\r\x1b[2K{line}");
+            stdout().flush()?;
+        } else {
+            println!("{line}");
+        }
+        (before, at) = (now, Instant::now());
+    }
+}
+
+impl Figures {
+    fn read(text: &str) -> Self {
+        let cached = |outcome| sum(text, "accord_gateway_cache_reads_total", &[("outcome", outcome)]);
+        let all = "rpc_server_call_duration_seconds_count";
+        let calls = sum(text, all, &[]);
+        Self {
+            calls,
+            failed: calls - sum(text, all, &[("rpc_response_status_code", "OK")]),
+            hits: cached("hit"),
+            misses: cached("miss"),
+            bypassed: sum(text, "accord_gateway_cache_bypassed_total", &[]),
+        }
+    }
+
+    fn line(&self, rate: f64) -> String {
+        let Self { calls, failed, hits, misses, bypassed } = self;
+        format!(
+            "{rate:.0} calls/s   {calls} calls, {failed} not OK   cache: {hits} hits, {misses} misses, {bypassed} bypassed"
+        )
+    }
+}
+
+fn require_alive(fabric: &mut Fabric) -> Result<()> {
+    match fabric.processes().find_map(|process| (!process.alive()).then_some(process)) {
+        Some(gone) => bail!("{} has ended: {} says why; run this again", gone.name(), gone.log_file().display()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,67 @@
+//! The binaries that the fabric starts: those of the profile that the caller itself was built with.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+use anyhow::{Context, Result, bail};
+
+/// Names a directory with binaries to use as they are; without it they are built at first use.
+pub const VARIABLE: &str = "ACCORD_BINARIES";
+
+/// The root of the workspace.
+pub fn workspace() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests).to_owned()
+}
+
+/// The path of a binary, built first if this process has not done so yet.
+pub fn path(name: &str) -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    // Other processes that build at the same time are kept waiting by cargo's own lock.
+    match BUILT.get_or_init(|| locate().map_err(|problem| format!("{problem:#}"))) {
+        Ok(directory) => Ok(directory.join(name)),
+        Err(problem) => bail!("{problem}"),
+    }
+}
+
+/// Builds every binary of the workspace, showing cargo's progress.
+pub fn build() -> Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--workspace", "--bins", "--profile"])
+        .arg(profile()?)
+        .current_dir(workspace())
+        .status()
+        .context("can't run cargo")?;
+    if !status.success() {
+        bail!("the binaries do not build: see the compiler's messages above");
+    }
+    Ok(())
+}
+
+fn locate() -> Result<PathBuf> {
+    if let Some(directory) = env::var_os(VARIABLE) {
+        return Ok(directory.into());
+    }
+    build()?;
+    output()
+}
+
+/// `target/PROFILE`, seen from the running test (`target/PROFILE/deps/…`) or tool (`target/PROFILE/…`).
+fn output() -> Result<PathBuf> {
+    let running = env::current_exe()?;
+    let directory = running.parent().context("a program lies in a directory")?;
+    let directory = if directory.ends_with("deps") { directory.parent() } else { Some(directory) };
+    Ok(directory.context("`deps` lies in a directory")?.to_owned())
+}
+
+fn profile() -> Result<String> {
+    let directory = output()?;
+    let name = directory.file_name().and_then(|name| name.to_str()).context("a profile has a name")?;
+    // The one profile whose directory is called otherwise.
+    Ok(if name == "debug" { "dev".to_owned() } else { name.to_owned() })
+}

@@ -1,0 +1,185 @@
+//! What a fabric is to be like, and the steps in which it comes up.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::Result;
+use toml::Table;
+
+use crate::{
+    Fabric, binaries,
+    home::{self, Home},
+    identities::Identities,
+    ports::Ports,
+    process::{Launch, Process},
+    script::Script,
+    server::Server,
+    settings::{self, Part},
+};
+
+/// Where the binaries serve.
+pub struct Addresses(BTreeMap<Part, (SocketAddr, SocketAddr)>);
+
+impl Addresses {
+    /// The ports that the documentation names, on loopback.
+    pub fn documented() -> Self {
+        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let both = |part: Part| (loopback(part.default_port()), loopback(part.default_port() + 1));
+        Self(Part::ALL.map(|part| (part, both(part))).into())
+    }
+
+    fn free(ports: &mut Ports) -> Result<Self> {
+        let both = |part| Ok((part, (ports.reserve()?, ports.reserve()?)));
+        Ok(Self(Part::ALL.into_iter().map(both).collect::<Result<_>>()?))
+    }
+
+    /// Where a binary serves, and where its internal port is.
+    pub fn of(&self, part: Part) -> (SocketAddr, SocketAddr) {
+        self.0[&part]
+    }
+
+    /// Every address, and whose it is.
+    pub fn all(&self) -> impl Iterator<Item = (Part, SocketAddr)> {
+        self.0.iter().flat_map(|(part, (listen, admin))| [(*part, *listen), (*part, *admin)])
+    }
+}
+
+/// A fabric to be.
+#[must_use]
+pub struct Builder {
+    pub(crate) addresses: Addresses,
+    pub(crate) overlays: Vec<PathBuf>,
+    pub(crate) upstreams: Vec<(String, String)>,
+    pub(crate) staleness_bound: Option<Duration>,
+    pub(crate) otlp: Option<String>,
+    pub(crate) settings: BTreeMap<Part, Table>,
+    environment: Vec<(Part, String, String)>,
+    scripts: Vec<(String, String, SocketAddr)>,
+    kept: Option<PathBuf>,
+    ports: Ports,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Result<Self> {
+        let mut ports = Ports::new()?;
+        Ok(Self {
+            addresses: Addresses::free(&mut ports)?,
+            overlays: Vec::new(),
+            upstreams: Vec::new(),
+            staleness_bound: None,
+            otlp: None,
+            settings: BTreeMap::new(),
+            environment: Vec::new(),
+            scripts: Vec::new(),
+            kept: None,
+            ports,
+        })
+    }
+
+    /// Keeps its files in this directory, and goes on with what an earlier fabric left there.
+    pub fn kept_in(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.kept = Some(directory.into());
+        self
+    }
+
+    /// Serves there instead of on free ports.
+    pub fn on(mut self, addresses: Addresses) -> Self {
+        self.addresses = addresses;
+        self
+    }
+
+    /// Gives the gateway an overlay, by its path in the workspace; a later one is stronger.
+    pub fn overlay(mut self, path: &str) -> Self {
+        self.overlays.push(binaries::workspace().join(path));
+        self
+    }
+
+    /// Puts one more service behind the gateway.
+    pub fn upstream(mut self, name: &str, url: &str) -> Self {
+        self.upstreams.push((name.to_owned(), url.to_owned()));
+        self
+    }
+
+    /// Starts a Python script, by its path in the workspace, and puts it behind the gateway under this name.
+    pub fn script(mut self, name: &str, path: &str) -> Result<Self> {
+        let address = self.ports.reserve()?;
+        self.scripts.push((name.to_owned(), path.to_owned(), address));
+        Ok(self.upstream(name, &format!("http://{address}")))
+    }
+
+    /// How old the knowledge about revocations may be, at every binary.
+    pub fn staleness_bound(mut self, bound: Duration) -> Self {
+        self.staleness_bound = Some(bound);
+        self
+    }
+
+    /// Where every binary sends its traces and metrics.
+    pub fn otlp(mut self, endpoint: &str) -> Self {
+        self.otlp = Some(endpoint.to_owned());
+        self
+    }
+
+    /// Lays settings over those that the fabric makes for a binary.
+    pub fn settings(mut self, part: Part, stronger: Table) -> Self {
+        settings::merge(self.settings.entry(part).or_default(), stronger);
+        self
+    }
+
+    /// Sets a variable in a binary's environment.
+    pub fn environment(mut self, part: Part, key: &str, value: &str) -> Self {
+        self.environment.push((part, key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts everything, and waits until all serve.
+    pub async fn start(self) -> Result<Fabric> {
+        let home = match &self.kept {
+            Some(directory) => Home::kept(directory)?,
+            None => Home::temporary()?,
+        };
+        for part in Part::ALL {
+            home::write(&home.config(part.name()), &settings::of(part, &self, &home).to_string())?;
+        }
+        let identities = Identities::prepare(&home)?;
+        let scripts = self.start_scripts(&home).await?;
+        let mut fabric = Fabric {
+            auth: self.launch(Part::Auth, &home)?,
+            cache: self.launch(Part::Cache, &home)?,
+            catalog: self.launch(Part::Catalog, &home)?,
+            gateway: self.launch(Part::Gateway, &home)?,
+            scripts,
+            identities,
+            home,
+            _ports: self.ports,
+        };
+        for server in [&mut fabric.auth, &mut fabric.cache, &mut fabric.catalog, &mut fabric.gateway] {
+            server.wait_serving().await?;
+        }
+        Ok(fabric)
+    }
+
+    async fn start_scripts(&self, home: &Home) -> Result<Vec<Script>> {
+        let mut started = Vec::new();
+        for (name, path, address) in &self.scripts {
+            started.push(Script::start(name, path, *address, home.log(name)).await?);
+        }
+        Ok(started)
+    }
+
+    fn launch(&self, part: Part, home: &Home) -> Result<Server> {
+        let (listen, admin) = self.addresses.of(part);
+        let environment = self.environment.iter().filter(|(whose, ..)| *whose == part);
+        let launch = Launch {
+            name: part.name().to_owned(),
+            program: binaries::path(&format!("accord-{}", part.name()))?,
+            arguments: vec!["serve".into(), "--config".into(), home.config(part.name()).into()],
+            environment: environment.map(|(_, key, value)| (key.clone(), value.clone())).collect(),
+            log: home.log(part.name()),
+        };
+        Ok(Server { process: Process::start(launch)?, listen, admin })
+    }
+}

@@ -1,0 +1,73 @@
+//! Where a fabric keeps its files: configuration, secrets, databases, logs.
+
+use std::{
+    fs::{self, File, Permissions},
+    io::Write,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+const OWNER_ONLY: u32 = 0o600;
+
+/// A directory, thrown away with the fabric unless it was given.
+pub struct Home {
+    path: PathBuf,
+    _thrown_away: Option<TempDir>,
+}
+
+impl Home {
+    /// A new directory that is thrown away in the end.
+    pub fn temporary() -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("accord-").tempdir()?;
+        Self::new(directory.path().to_owned(), Some(directory))
+    }
+
+    /// A directory that is kept, and made where there is none.
+    pub fn kept(path: &Path) -> Result<Self> {
+        fs::create_dir_all(path).with_context(|| format!("can't make the directory {}", path.display()))?;
+        Self::new(path.canonicalize()?, None)
+    }
+
+    fn new(path: PathBuf, thrown_away: Option<TempDir>) -> Result<Self> {
+        for part in ["config", "data", "log", "secret"] {
+            fs::create_dir_all(path.join(part)).with_context(|| format!("can't write to {}", path.display()))?;
+        }
+        // Keys and databases of development are still nobody else's business.
+        fs::set_permissions(&path, Permissions::from_mode(0o700))?;
+        Ok(Self { path, _thrown_away: thrown_away })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where a server's configuration stands.
+    pub fn config(&self, name: &str) -> PathBuf {
+        self.path.join("config").join(name).with_extension("toml")
+    }
+
+    /// Where a database stands.
+    pub fn data(&self, name: &str) -> PathBuf {
+        self.path.join("data").join(name)
+    }
+
+    /// Where a process writes what it has to say.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.path.join("log").join(name).with_extension("log")
+    }
+
+    /// Where a secret stands.
+    pub fn secret(&self, name: &str) -> PathBuf {
+        self.path.join("secret").join(name)
+    }
+}
+
+/// Writes a file that only its owner can read.
+pub fn write(path: &Path, content: &str) -> Result<()> {
+    let mut file = File::options().create(true).truncate(true).write(true).mode(OWNER_ONLY).open(path)?;
+    Ok(file.write_all(content.as_bytes())?)
+}

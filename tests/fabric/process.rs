@@ -1,0 +1,231 @@
+//! One process of the fabric: started, stopped, killed, paused; its log at hand; never left behind.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs::{self, File},
+    io::ErrorKind,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::{Instant, sleep};
+
+/// How often a process is asked whether it has ended.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// How a process is started, and started again.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// What it is called in messages.
+    pub name: String,
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// What is added to its environment.
+    pub environment: Vec<(String, String)>,
+    /// The file that takes what it writes, on standard output and error.
+    pub log: PathBuf,
+}
+
+/// A started process. It is killed when this is dropped.
+pub struct Process {
+    launch: Launch,
+    child: Child,
+}
+
+impl Process {
+    /// Starts a process.
+    pub fn start(launch: Launch) -> Result<Self> {
+        let child = spawn(&launch)?;
+        Ok(Self { launch, child })
+    }
+
+    /// What it is called in messages.
+    pub fn name(&self) -> &str {
+        &self.launch.name
+    }
+
+    /// Its number in the operating system.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has not ended.
+    pub fn alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Fails with its last words where it has ended.
+    pub fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(anyhow!("{} ended ({status}): {}", self.name(), self.last_words())),
+        }
+    }
+
+    /// Kills it at once, as a power failure would.
+    pub fn kill(&mut self) -> Result<ExitStatus> {
+        // A stopped process dies of this signal as well.
+        match self.child.kill() {
+            Err(problem) if problem.kind() != ErrorKind::InvalidInput => Err(problem)?,
+            _ => Ok(self.child.wait()?),
+        }
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub async fn terminate(&mut self, within: Duration) -> Result<ExitStatus> {
+        if self.alive() {
+            self.signal(Signal::TERM)?;
+        }
+        let end = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() >= end {
+                bail!("{} did not end within {within:?} of SIGTERM: {}", self.name(), self.last_words());
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Stops it where it stands, with its connections open: a machine that hangs.
+    pub fn pause(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// Starts it again as it was started, killing it first where it still runs.
+    pub fn restart(&mut self) -> Result<()> {
+        self.kill()?;
+        self.child = spawn(&self.launch)?;
+        Ok(())
+    }
+
+    /// Starts it again with other arguments or another environment.
+    pub fn restart_as(&mut self, change: impl FnOnce(&mut Launch)) -> Result<()> {
+        change(&mut self.launch);
+        self.restart()
+    }
+
+    /// Where what it writes is kept.
+    pub fn log_file(&self) -> &Path {
+        &self.launch.log
+    }
+
+    /// Everything it wrote, over all its lives.
+    pub fn log(&self) -> String {
+        fs::read(&self.launch.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// The end of what it wrote, and where the rest is.
+    pub fn last_words(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        let last = lines[lines.len().saturating_sub(12)..].join("\n  ");
+        format!("its log {} ends with\n  {last}", self.launch.log.display())
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process has a number")?;
+        kill_process(id, signal).with_context(|| format!("can't signal {}", self.name()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Nothing can be done about a process that can't be killed.
+        let _ = self.kill();
+    }
+}
+
+fn spawn(launch: &Launch) -> Result<Child> {
+    let log = File::options().create(true).append(true).open(&launch.log)?;
+    let mut command = Command::new(&launch.program);
+    // Settings in the environment of whoever runs the fabric are not meant for it.
+    for (key, _) in env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("ACCORD_")) {
+        command.env_remove(key);
+    }
+    command
+        .args(&launch.arguments)
+        .envs(launch.environment.iter().cloned())
+        // A pipe that closes with the fabric, however that ends: a script that reads it notices, and ends as well.
+        .stdin(Stdio::piped())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        // Its own group: a Ctrl-C at the terminal reaches the fabric, which ends its processes in order.
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("can't start {} ({})", launch.name, launch.program.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn shell(directory: &Path, script: &str) -> Process {
+        Process::start(Launch {
+            name: "shell".to_owned(),
+            program: "sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            environment: vec![("WORD".to_owned(), "heard".to_owned())],
+            log: directory.join("shell.log"),
+        })
+        .expect("sh starts")
+    }
+
+    async fn hears(process: &Process, word: &str) {
+        let end = Instant::now() + SOON;
+        while !process.log().contains(word) {
+            assert!(Instant::now() < end, "{}", process.last_words());
+            sleep(LOOK).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_drains_ends_with_its_own_status() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut process =
+            shell(directory.path(), "trap 'echo draining; exit 3' TERM; echo $WORD; while :; do sleep 0.01; done");
+        hears(&process, "heard").await;
+        let status = process.terminate(SOON).await.expect("ended");
+        assert_eq!(status.code(), Some(3));
+        assert!(process.log().contains("draining"));
+    }
+
+    #[tokio::test]
+    async fn a_process_that_does_not_end_is_told_of_and_killed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut process = shell(directory.path(), "trap '' TERM; echo deaf; while :; do sleep 0.01; done");
+        hears(&process, "deaf").await;
+        let refusal = process.terminate(Duration::from_millis(50)).await.expect_err("still there");
+        assert!(refusal.to_string().contains("deaf"), "{refusal}");
+        assert!(process.alive());
+        process.kill().expect("killed");
+        assert!(!process.alive());
+        assert!(process.check().expect_err("gone").to_string().contains("ended"));
+    }
+
+    #[tokio::test]
+    async fn a_paused_process_can_be_killed_and_started_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut process = shell(directory.path(), "echo life; while :; do sleep 0.01; done");
+        hears(&process, "life").await;
+        process.pause().expect("paused");
+        assert!(process.alive());
+        process.restart().expect("started again");
+        hears(&process, "life\nlife").await;
+    }
+}

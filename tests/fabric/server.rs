@@ -1,0 +1,95 @@
+//! A process of the fabric that speaks gRPC on one port and answers questions about itself on another.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use http::Method;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use crate::{http::Call, metrics, process::Process};
+
+/// How often the fabric asks for what it waits for.
+const ASK: Duration = Duration::from_millis(25);
+/// How long it waits. Generous: a loaded machine is slow, and a failure is told early where the process has ended.
+const BOUND: Duration = Duration::from_mins(1);
+
+/// A server of the fabric.
+pub struct Server {
+    /// The process.
+    pub process: Process,
+    /// Where it serves.
+    pub listen: SocketAddr,
+    /// Where it answers for metrics and health.
+    pub admin: SocketAddr,
+}
+
+impl Server {
+    /// Where it serves, as a URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    /// A connection made at the first call, and made anew when it breaks.
+    pub fn channel(&self) -> Result<Channel> {
+        Ok(Endpoint::from_shared(self.url())?.tcp_nodelay(true).connect_lazy())
+    }
+
+    /// Waits until grpc.health.v1 says SERVING for the whole process.
+    pub async fn wait_serving(&mut self) -> Result<()> {
+        self.wait("to serve", async |server: &Self| server.serving().await.then_some(())).await
+    }
+
+    /// Waits until the sum of a metric's samples is as wanted, and returns it.
+    pub async fn await_metric(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        wanted: impl Fn(f64) -> bool,
+    ) -> Result<f64> {
+        let what = format!("for {name} {labels:?}");
+        self.wait(&what, async |server: &Self| {
+            let value = metrics::sum(&server.metrics().await.ok()?, name, labels);
+            wanted(value).then_some(value)
+        })
+        .await
+    }
+
+    /// The sum of a metric's samples now.
+    pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
+        Ok(metrics::sum(&self.metrics().await?, name, labels))
+    }
+
+    /// All metrics, as Prometheus text.
+    pub async fn metrics(&self) -> Result<String> {
+        let answer = Call::new(self.admin, Method::GET, "/metrics").send().await?;
+        if !answer.status.is_success() {
+            bail!("{} answers /metrics with {}", self.process.name(), answer.status);
+        }
+        Ok(answer.text())
+    }
+
+    async fn serving(&self) -> bool {
+        let Ok(channel) = self.channel() else { return false };
+        let mut health = HealthClient::new(channel);
+        let question = health.check(HealthCheckRequest::default());
+        let answer = timeout(Duration::from_secs(2), question).await;
+        matches!(answer, Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving)
+    }
+
+    async fn wait<T>(&mut self, what: &str, look: impl AsyncFn(&Self) -> Option<T>) -> Result<T> {
+        let end = Instant::now() + BOUND;
+        loop {
+            if let Some(found) = look(self).await {
+                return Ok(found);
+            }
+            self.process.check().with_context(|| format!("waiting {what}"))?;
+            if Instant::now() >= end {
+                let (name, words) = (self.process.name(), self.process.last_words());
+                bail!("waited {BOUND:?} for {name} {what}; {words}");
+            }
+            sleep(ASK).await;
+        }
+    }
+}

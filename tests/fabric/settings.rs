@@ -1,0 +1,168 @@
+//! The four binaries, and the configuration files with which the fabric joins them.
+
+use std::{net::SocketAddr, time::Duration};
+
+use toml::{Table, toml};
+
+use crate::{builder::Builder, home::Home};
+
+/// One of the binaries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// The door.
+    Gateway,
+    /// Auth.
+    Auth,
+    /// The cache.
+    Cache,
+    /// The sample service.
+    Catalog,
+}
+
+impl Part {
+    /// All of them, in the order in which they are started.
+    pub const ALL: [Self; 4] = [Self::Auth, Self::Cache, Self::Catalog, Self::Gateway];
+
+    /// Its name, as in `accord-NAME`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Auth => "auth",
+            Self::Cache => "cache",
+            Self::Catalog => "catalog",
+        }
+    }
+
+    /// The port on which it serves unless told otherwise; its internal port is the next.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Gateway => 8080,
+            Self::Auth => 8090,
+            Self::Cache => 8100,
+            Self::Catalog => 9000,
+        }
+    }
+}
+
+/// The whole configuration of a binary, secrets excepted.
+pub fn of(part: Part, builder: &Builder, home: &Home) -> Table {
+    let mut settings = common(builder, part);
+    merge(&mut settings, own(part, builder, home));
+    merge(&mut settings, builder.settings.get(&part).cloned().unwrap_or_default());
+    settings
+}
+
+fn common(builder: &Builder, part: Part) -> Table {
+    let (listen, admin) = builder.addresses.of(part);
+    let (listen, admin) = (listen.to_string(), admin.to_string());
+    let mut settings = toml! {
+        [listen]
+        address = listen
+        [admin]
+        address = admin
+    };
+    if let Some(endpoint) = &builder.otlp {
+        // A test waits for what it looks for: all of it, and soon.
+        merge(
+            &mut settings,
+            toml! {
+                [telemetry.otlp]
+                endpoint = (endpoint.as_str())
+                sample_ratio = 1.0
+                interval = "1s"
+            },
+        );
+    }
+    settings
+}
+
+fn own(part: Part, builder: &Builder, home: &Home) -> Table {
+    match part {
+        Part::Auth => auth(home),
+        Part::Cache => member(part, builder, home),
+        Part::Catalog => catalog(builder, home),
+        Part::Gateway => gateway(builder, home),
+    }
+}
+
+fn auth(home: &Home) -> Table {
+    let _ = home;
+    Table::new()
+}
+
+fn catalog(builder: &Builder, home: &Home) -> Table {
+    let store = home.data("catalog.db").display().to_string();
+    let mut settings = member(Part::Catalog, builder, home);
+    settings.insert("store".to_owned(), store.into());
+    settings
+}
+
+fn gateway(builder: &Builder, home: &Home) -> Table {
+    let (cache, catalog) = (url(builder.addresses.of(Part::Cache).0), url(builder.addresses.of(Part::Catalog).0));
+    let overlays: Vec<_> = builder.overlays.iter().map(|overlay| overlay.display().to_string()).collect();
+    let mut settings = member(Part::Gateway, builder, home);
+    merge(
+        &mut settings,
+        toml! {
+            [cache]
+            url = cache
+            [contract]
+            overlays = overlays
+            [[upstream]]
+            name = "catalog"
+            urls = [catalog]
+        },
+    );
+    let more = builder.upstreams.iter().map(|(name, url)| {
+        toml::Value::Table(toml! {
+            name = (name.as_str())
+            urls = [(url.as_str())]
+        })
+    });
+    if let Some(upstreams) = settings.get_mut("upstream").and_then(toml::Value::as_array_mut) {
+        upstreams.extend(more);
+    }
+    settings
+}
+
+/// What every binary needs that calls auth.
+fn member(part: Part, builder: &Builder, home: &Home) -> Table {
+    let url = url(builder.addresses.of(Part::Auth).0);
+    let (id, secret) = (part.name(), home.secret(part.name()).display().to_string());
+    let mut settings = toml! {
+        [auth]
+        url = url
+        client_id = id
+        client_secret_file = secret
+    };
+    if let Some(bound) = builder.staleness_bound {
+        merge(
+            &mut settings,
+            toml! {
+                [auth]
+                staleness_bound = (milliseconds(bound))
+            },
+        );
+    }
+    settings
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{}ms", duration.as_millis())
+}
+
+/// Lays `stronger` over `base`, table by table; anything else is replaced.
+pub fn merge(base: &mut Table, stronger: Table) {
+    for (key, value) in stronger {
+        match (base.get_mut(&key), value) {
+            (Some(toml::Value::Table(base)), toml::Value::Table(stronger)) => merge(base, stronger),
+            (_, value) => {
+                base.insert(key, value);
+            }
+        }
+    }
+}
