@@ -1,0 +1,210 @@
+//! What the gateway can be told: one tree of plain data, every key with its unit and default.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use accord_runtime::client::ClientConfig;
+use accord_runtime::config::{self, ConfigError, Overrides};
+use accord_runtime::server::ListenConfig;
+use accord_runtime::telemetry::TelemetryConfig;
+use accord_token::MemberConfig;
+use serde::{Deserialize, Serialize};
+
+/// The prefix of environment variables, as in `ACCORD_GATEWAY__LISTEN__ADDRESS`.
+pub const PREFIX: &str = "ACCORD_GATEWAY";
+
+/// The gateway's configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The public door. Default address: 127.0.0.1:8080.
+    pub listen: ListenConfig,
+    /// The internal port: metrics, health, explain. Default address: 127.0.0.1:8081.
+    pub admin: ListenConfig,
+    /// What the public door tells about itself.
+    pub inspection: InspectionConfig,
+    /// Where credentials are verified and access is decided.
+    pub auth: MemberConfig,
+    /// Where declared reads are answered from.
+    pub cache: CacheConfig,
+    /// The services behind the door.
+    pub upstream: Vec<UpstreamConfig>,
+    /// What the contract is made of, besides what each upstream says of itself.
+    pub contract: ContractConfig,
+    /// How much is let in.
+    pub limits: LimitsConfig,
+    /// Logs, metrics and traces.
+    pub telemetry: TelemetryConfig,
+    /// How long calls in flight may take to end after a signal to stop. Default: 30 s.
+    #[serde(with = "humantime_serde")]
+    pub grace: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: listen_on(8080),
+            admin: listen_on(8081),
+            inspection: InspectionConfig::default(),
+            auth: MemberConfig::default(),
+            cache: CacheConfig::default(),
+            upstream: Vec::new(),
+            contract: ContractConfig::default(),
+            limits: LimitsConfig::default(),
+            telemetry: TelemetryConfig::default(),
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Config {
+    /// What file, environment and flags say together, the later the stronger.
+    pub fn load(file: Option<&Path>, flags: impl Fn() -> Overrides) -> Result<Self, ConfigError> {
+        let mut config: Self = config::load(PREFIX, file, flags())?;
+        let said: Said = config::load(PREFIX, file, flags())?;
+        // A section that says something else but no address still means the gateway's own.
+        config.listen.address = said.listen.address.unwrap_or(Self::default().listen.address);
+        config.admin.address = said.admin.address.unwrap_or(Self::default().admin.address);
+        Ok(config)
+    }
+}
+
+/// Which addresses were given at all.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Said {
+    listen: SaidAddress,
+    admin: SaidAddress,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct SaidAddress {
+    address: Option<SocketAddr>,
+}
+
+fn listen_on(port: u16) -> ListenConfig {
+    ListenConfig { address: ([127, 0, 0, 1], port).into(), ..ListenConfig::default() }
+}
+
+/// What the public door tells about itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InspectionConfig {
+    /// Whether server reflection, with the descriptors of all upstreams, is answered. Default: true.
+    pub reflection: bool,
+}
+
+impl Default for InspectionConfig {
+    fn default() -> Self {
+        Self { reflection: true }
+    }
+}
+
+/// Where declared reads are answered from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// URL of the cache. Default: none, so that every read goes to its upstream.
+    pub url: Option<String>,
+    /// How long a connection to the cache may take to be made. Default: 1 s.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+}
+
+impl Default for CacheConfig {
+    fn default() -> Self {
+        Self { url: None, connect_timeout: Duration::from_secs(1) }
+    }
+}
+
+/// A service behind the gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct UpstreamConfig {
+    /// Its name: what `explain` and metrics show, and the audience of passports for it. No default.
+    pub name: String,
+    /// The URLs of its endpoints, `http://` or `https://`. No default; at least one.
+    pub urls: Vec<String>,
+    /// A file with its `FileDescriptorSet`, imports included. Default: none, its server reflection is read.
+    pub descriptors: Option<PathBuf>,
+    /// Connections to each endpoint. Default: 2.
+    pub connections: usize,
+    /// How long a connection may take to be made. Default: 2 s.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// A PEM file with the authorities that its `https://` endpoints are verified against. Default: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A PEM file with the certificate that the gateway shows to it. Default: none.
+    pub cert_file: Option<PathBuf>,
+    /// A PEM file with the key of that certificate. Default: none.
+    pub key_file: Option<PathBuf>,
+}
+
+impl Default for UpstreamConfig {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            urls: Vec::new(),
+            descriptors: None,
+            connections: 2,
+            connect_timeout: Duration::from_secs(2),
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
+        }
+    }
+}
+
+impl UpstreamConfig {
+    /// How one of its endpoints is connected to.
+    pub fn client(&self, url: &str) -> ClientConfig {
+        ClientConfig {
+            url: url.to_owned(),
+            connect_timeout: self.connect_timeout,
+            ca_file: self.ca_file.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+            ..ClientConfig::default()
+        }
+    }
+}
+
+/// What the contract is made of, besides what each upstream says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContractConfig {
+    /// Overlay files, weakest first. Default: none.
+    pub overlays: Vec<PathBuf>,
+    /// How often descriptor and overlay files are looked at for changes. Default: 1 s.
+    #[serde(with = "humantime_serde")]
+    pub watch_interval: Duration,
+    /// How often an upstream's server reflection is read again without a visible reason. Default: 1 min.
+    #[serde(with = "humantime_serde")]
+    pub reflection_interval: Duration,
+}
+
+impl Default for ContractConfig {
+    fn default() -> Self {
+        Self {
+            overlays: Vec::new(),
+            watch_interval: Duration::from_secs(1),
+            reflection_interval: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How much is let in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Most calls in flight at a time; more are shed, least critical first. Default: 4096.
+    pub max_in_flight: usize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self { max_in_flight: 4096 }
+    }
+}

@@ -1,0 +1,123 @@
+//! What holds for a method and which layer says so: as text for people, and as a service for programs.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use accord_api::accord::fault::v1::Reason;
+use accord_api::accord::gateway::v1::explain_service_server::ExplainService;
+use accord_api::accord::gateway::v1::{
+    ExplainRequest, ExplainResponse, FieldSource, ListMethodsRequest, ListMethodsResponse,
+};
+use accord_contract::{Contract, Method};
+use accord_runtime::deadline::Deadline;
+use accord_runtime::fault;
+use accord_runtime::request::RequestId;
+use accord_token::Member;
+use tonic::{Code, Request, Response, Status};
+
+use crate::table::Tables;
+
+/// How long a question may take that says nothing about it, as the contract's default is.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// The permission that the contract of [`ExplainService`] asks for.
+const PERMISSION: &str = "accord.gateway.explain";
+
+/// Explains the contract that is in force now.
+pub struct Explain {
+    tables: Arc<Tables>,
+    member: Member,
+}
+
+impl Explain {
+    /// Explains what `tables` hold to those whom `member` admits.
+    pub fn new(tables: Arc<Tables>, member: Member) -> Self {
+        Self { tables, member }
+    }
+
+    async fn admit<T>(&self, request: &Request<T>, method: &str) -> Result<(), Status> {
+        let deadline = request.extensions().get().copied().unwrap_or_else(|| Deadline::after(LONGEST));
+        let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
+        let admitted = self.member.admit(request.metadata(), method, PERMISSION, deadline, &id).await;
+        admitted.map(drop).map_err(|refusal| refusal.status())
+    }
+}
+
+#[tonic::async_trait]
+impl ExplainService for Explain {
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
+        self.admit(&request, "accord.gateway.v1.ExplainService/Explain").await?;
+        let name = request.into_inner().method;
+        let table = self.tables.load();
+        let Some(method) = table.contract().method(&name) else {
+            let message = unknown(table.contract(), table.pending(), &name);
+            return Err(fault::status(Code::NotFound, Reason::MethodUnknown, message));
+        };
+        Ok(Response::new(response(method)))
+    }
+
+    async fn list_methods(
+        &self,
+        request: Request<ListMethodsRequest>,
+    ) -> Result<Response<ListMethodsResponse>, Status> {
+        self.admit(&request, "accord.gateway.v1.ExplainService/ListMethods").await?;
+        let table = self.tables.load();
+        let methods = table.contract().methods().into_iter().map(|method| method.name.to_string()).collect();
+        Ok(Response::new(ListMethodsResponse { methods }))
+    }
+}
+
+fn response(method: &Method) -> ExplainResponse {
+    let source = |it: &accord_contract::FieldSource| FieldSource {
+        field: it.field.clone(),
+        value: it.value.clone(),
+        source: it.source.clone(),
+    };
+    ExplainResponse {
+        method: method.name.to_string(),
+        upstream: method.upstream.to_string(),
+        http: method.http.iter().map(ToString::to_string).collect(),
+        kind: method.kind.to_string(),
+        policy: Some(method.effective.clone()),
+        sources: method.sources.iter().map(source).collect(),
+    }
+}
+
+/// A method's effective policy in aligned columns: field, value, source.
+pub fn text(method: &Method) -> String {
+    let mut text = format!("{}\n\nupstream  {}\nkind      {}\n", method.name, method.upstream, method.kind);
+    for http in &method.http {
+        writeln!(text, "http      {http}").unwrap_or_default();
+    }
+    text.push('\n');
+    let head = ["FIELD", "VALUE", "SOURCE"];
+    let rows = method.sources.iter().map(|it| [it.field.as_str(), it.value.as_str(), it.source.as_str()]);
+    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (field, value) = (width(0), width(1));
+    for row in &rows {
+        writeln!(text, "{:field$}  {:value$}  {}", row[0], row[1], row[2]).unwrap_or_default();
+    }
+    text
+}
+
+/// Why there is nothing to explain, with the name that was probably meant.
+pub fn unknown(contract: &Contract, pending: &[Arc<str>], name: &str) -> String {
+    let (service, method) = name.rsplit_once(['/', '.']).unwrap_or(("", name));
+    let alike = |known: &&Arc<Method>| {
+        known.name.split_once('/').is_some_and(|(of, it)| it.eq_ignore_ascii_case(method) || of == service)
+    };
+    let near: Vec<_> = contract.methods().into_iter().filter(alike).map(|known| &*known.name).take(5).collect();
+    let mut message = format!("no method is named {name}; a name is written pkg.Service/Method");
+    if !near.is_empty() {
+        write!(message, ", such as {}", near.join(", ")).unwrap_or_default();
+    }
+    if !pending.is_empty() {
+        write!(message, "; the descriptors of {} could not be read", pending.join(", ")).unwrap_or_default();
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! What a stranger with grpcurl sees at the public door: reflection and health, merged over all upstreams.
+//!
+//! The gateway's own internal services are not listed here; they are on the internal port.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use accord_runtime::health::Health;
+use accord_runtime::shutdown::Shutdown;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use prost_reflect::DescriptorPool;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::server::Builder;
+use tower::Service;
+
+use crate::route::Upstream;
+use crate::table::{MethodTable, Tables, spawn};
+
+const HEALTH: &str = "/grpc.health.v1.Health/";
+const REFLECTION: [&str; 2] = ["/grpc.reflection.v1.ServerReflection/", "/grpc.reflection.v1alpha.ServerReflection/"];
+
+/// Answers questions about what stands behind the door.
+pub struct Inspection {
+    routes: ArcSwap<Routes>,
+    health: Health,
+    reflection: bool,
+}
+
+impl Inspection {
+    /// Answers from the tables, and keeps up with them and with the upstreams' health until shutdown.
+    pub fn open(tables: &Arc<Tables>, health: &Health, reflection: bool, shutdown: &Shutdown) -> Arc<Self> {
+        let routes = ArcSwap::from_pointee(routes(&tables.load(), health, reflection));
+        let inspection = Arc::new(Self { routes, health: health.clone(), reflection });
+        spawn(shutdown, follow_tables(Arc::clone(&inspection), Arc::clone(tables)));
+        for upstream in tables.upstreams() {
+            spawn(shutdown, follow_upstream(health.clone(), Arc::clone(tables), Arc::clone(upstream)));
+        }
+        inspection
+    }
+
+    /// Whether a path is answered here, before the method table is asked.
+    pub fn serves(path: &str) -> bool {
+        path.starts_with(HEALTH) || REFLECTION.iter().any(|own| path.starts_with(own))
+    }
+
+    /// Answers a gRPC request for which [`Inspection::serves`] said yes.
+    pub async fn call<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut routes = Routes::clone(&self.routes.load());
+        let Ok(response) = routes.call(request).await;
+        response
+    }
+}
+
+async fn follow_tables(inspection: Arc<Inspection>, tables: Arc<Tables>) {
+    let mut changed = tables.subscribe();
+    while changed.changed().await.is_ok() {
+        let routes = routes(&tables.load(), &inspection.health, inspection.reflection);
+        inspection.routes.store(Arc::new(routes));
+    }
+}
+
+/// Every service is as healthy as the upstream that serves it.
+async fn follow_upstream(health: Health, tables: Arc<Tables>, upstream: Arc<Upstream>) {
+    let (mut up, mut changed) = (upstream.watch(), tables.subscribe());
+    loop {
+        let able = *up.borrow_and_update();
+        changed.mark_unchanged();
+        health.set_service(upstream.name(), able);
+        for service in tables.load().services_of(upstream.name()) {
+            health.set_service(service, able);
+        }
+        let more = tokio::select! {
+            news = up.changed() => news.is_ok(),
+            news = changed.changed() => news.is_ok(),
+        };
+        if !more {
+            return;
+        }
+    }
+}
+
+fn routes(table: &MethodTable, health: &Health, reflection: bool) -> Routes {
+    let routes = Routes::new(HealthServer::new(health.clone()));
+    if !reflection {
+        return routes.prepare();
+    }
+    let files = merge(table.pools());
+    match (told(table, &files).build_v1(), told(table, &files).build_v1alpha()) {
+        (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha).prepare(),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "reflection is not answered: the descriptors can't be told on");
+            routes.prepare()
+        }
+    }
+}
+
+/// What reflection tells: the upstreams' services and those that are answered here.
+fn told<'a>(table: &MethodTable, files: &'a [u8]) -> Builder<'a> {
+    let builder = Builder::configure()
+        .register_encoded_file_descriptor_set(files)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
+    let own = std::iter::once(HEALTH).chain(REFLECTION).map(|path| path.trim_matches('/'));
+    table.services().into_iter().chain(own).fold(builder, Builder::with_service_name)
+}
+
+/// All files as one encoded `FileDescriptorSet`, with the options as they came.
+fn merge<'a>(pools: impl Iterator<Item = (&'a str, &'a DescriptorPool)>) -> Vec<u8> {
+    let mut files: BTreeMap<String, (&str, Vec<u8>)> = BTreeMap::new();
+    for (upstream, pool) in pools {
+        for file in pool.files() {
+            let encoded = file.encode_to_vec();
+            match files.get(file.name()) {
+                None => drop(files.insert(file.name().to_owned(), (upstream, encoded))),
+                Some((_, first)) if *first == encoded => {}
+                // Every language's protobuf brings its own copy of these, and they mean the same.
+                Some(_) if file.name().starts_with("google/protobuf/") => {}
+                Some((first, _)) => tracing::warn!(
+                    file = file.name(),
+                    "{first} and {upstream} have different files of this name; reflection tells that of {first}",
+                ),
+            }
+        }
+    }
+    let mut set = Vec::new();
+    for (_, encoded) in files.into_values() {
+        prost::encoding::bytes::encode(1, &encoded, &mut set);
+    }
+    set
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,257 @@
+//! Reading an upstream's descriptors from its own server reflection, v1 first and v1alpha after it.
+//!
+//! Both versions have the same messages under another package, so one reader speaks both. What an upstream may answer
+//! is bounded: it is another party's program.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use prost::Message;
+use prost_reflect::DescriptorPool;
+use prost_types::FileDescriptorProto;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::client::Grpc;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+use tonic_prost::ProstCodec;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+
+/// Longest time that all questions together may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Most files that an upstream may have.
+const MOST_FILES: usize = 2_000;
+/// Most bytes that all its files together may have.
+const MOST_BYTES: usize = 32 << 20;
+/// Largest single answer in bytes.
+const LARGEST_ANSWER: usize = 16 << 20;
+
+const V1: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+const V1ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+
+/// Services that every gRPC server may carry and that the gateway answers itself.
+const OWN: [&str; 3] = ["grpc.reflection.", "grpc.health.", "grpc.channelz."];
+
+/// What an upstream says it serves. Equal if it was said in the same bytes.
+#[derive(Clone, Debug)]
+pub struct Descriptors {
+    encoded: Arc<[u8]>,
+    /// The files, linked.
+    pub pool: DescriptorPool,
+    /// The full names of the services that it listed, in order. The files may declare more.
+    pub services: Vec<String>,
+}
+
+impl Descriptors {
+    /// From an encoded `FileDescriptorSet` and the names of the services in it that are served.
+    pub fn linked(encoded: Vec<u8>, services: Vec<String>) -> Result<Self, ReflectError> {
+        let pool = DescriptorPool::decode(encoded.as_slice());
+        let pool = pool.map_err(|error| ReflectError::Malformed(error.to_string()))?;
+        match services.iter().find(|service| pool.get_service_by_name(service).is_none()) {
+            Some(absent) => Err(ReflectError::Missing(absent.clone())),
+            None => Ok(Self { encoded: encoded.into(), pool, services }),
+        }
+    }
+}
+
+impl PartialEq for Descriptors {
+    fn eq(&self, other: &Self) -> bool {
+        self.services == other.services && self.encoded == other.encoded
+    }
+}
+
+/// Why an upstream's descriptors could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReflectError {
+    /// It can't be reached, or it broke off.
+    #[error("it does not answer: {0}")]
+    Unreachable(String),
+    /// It has no server reflection.
+    #[error("it has no server reflection; give its descriptor set with `--descriptors NAME=FILE`")]
+    Unsupported,
+    /// It is too slow.
+    #[error("it took longer than {} s to tell its descriptors", PATIENCE.as_secs())]
+    Slow,
+    /// It tells more than the bounds allow.
+    #[error("its descriptors are more than {MOST_FILES} files or {} MiB", MOST_BYTES >> 20)]
+    TooLarge,
+    /// It said that it does not know something that it refers to.
+    #[error("it does not know {0}, which it refers to")]
+    Missing(String),
+    /// What it says is not valid.
+    #[error("its descriptors are not valid: {0}")]
+    Malformed(String),
+}
+
+/// Reads everything that the server at the other end of `channel` serves.
+pub async fn read(channel: &Channel) -> Result<Descriptors, ReflectError> {
+    let reading = async {
+        match read_version(channel, V1).await {
+            Err(ReflectError::Unsupported) => read_version(channel, V1ALPHA).await,
+            read => read,
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.map_err(|_elapsed| ReflectError::Slow)?
+}
+
+async fn read_version(channel: &Channel, path: &'static str) -> Result<Descriptors, ReflectError> {
+    let (mut conversation, services) = Conversation::open(channel, path).await?;
+    let mut files = Files::default();
+    for service in &services {
+        if let Answer::Files(bytes) = conversation.ask(MessageRequest::FileContainingSymbol(service.clone())).await? {
+            files.add(bytes)?;
+        } else {
+            return Err(ReflectError::Missing(service.clone()));
+        }
+    }
+    while let Some(name) = files.wanted() {
+        match conversation.ask(MessageRequest::FileByFilename(name.clone())).await? {
+            Answer::Files(bytes) => files.add(bytes)?,
+            // Some servers leave out the well-known files that every client has.
+            Answer::Unknown => files.add(vec![well_known(&name).ok_or(ReflectError::Missing(name))?])?,
+            Answer::Services(_) => return Err(ReflectError::Malformed("it answered another question".to_owned())),
+        }
+    }
+    files.link(services)
+}
+
+/// One reflection stream: questions and answers in turn.
+struct Conversation {
+    questions: mpsc::Sender<ServerReflectionRequest>,
+    answers: Streaming<ServerReflectionResponse>,
+}
+
+enum Answer {
+    Services(Vec<String>),
+    Files(Vec<Vec<u8>>),
+    Unknown,
+}
+
+impl Conversation {
+    /// Opens the stream and asks for the services.
+    async fn open(channel: &Channel, path: &'static str) -> Result<(Self, Vec<String>), ReflectError> {
+        let (questions, receiver) = mpsc::channel(1);
+        // Asked before the stream is opened: a server may answer nothing, not even a head, before the first question.
+        let first = question(MessageRequest::ListServices("*".to_owned()));
+        questions.send(first).await.map_err(|_closed| hung_up())?;
+
+        let mut client = Grpc::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER);
+        client.ready().await.map_err(|_error| hung_up())?;
+        let codec = ProstCodec::<ServerReflectionRequest, ServerReflectionResponse>::default();
+        let request = tonic::Request::new(ReceiverStream::new(receiver));
+        let answers = client
+            .streaming(request, PathAndQuery::from_static(path), codec)
+            .await
+            .map_err(|status| refused(&status))?
+            .into_inner();
+
+        let mut conversation = Self { questions, answers };
+        let Answer::Services(mut services) = conversation.hear().await? else {
+            return Err(ReflectError::Malformed("it does not list its services".to_owned()));
+        };
+        services.retain(|service| !OWN.iter().any(|own| service.starts_with(own)));
+        services.sort();
+        services.dedup();
+        Ok((conversation, services))
+    }
+
+    async fn ask(&mut self, request: MessageRequest) -> Result<Answer, ReflectError> {
+        self.questions.send(question(request)).await.map_err(|_closed| hung_up())?;
+        self.hear().await
+    }
+
+    async fn hear(&mut self) -> Result<Answer, ReflectError> {
+        let answer = self.answers.message().await.map_err(|status| refused(&status))?.ok_or_else(hung_up)?;
+        match answer.message_response {
+            Some(MessageResponse::ListServicesResponse(list)) => {
+                Ok(Answer::Services(list.service.into_iter().map(|service| service.name).collect()))
+            }
+            Some(MessageResponse::FileDescriptorResponse(files)) => Ok(Answer::Files(files.file_descriptor_proto)),
+            Some(MessageResponse::ErrorResponse(error)) if error.error_code == Code::NotFound as i32 => {
+                Ok(Answer::Unknown)
+            }
+            Some(MessageResponse::ErrorResponse(error)) => Err(ReflectError::Malformed(error.error_message)),
+            Some(MessageResponse::AllExtensionNumbersResponse(_)) | None => {
+                Err(ReflectError::Malformed("it answered another question".to_owned()))
+            }
+        }
+    }
+}
+
+fn question(request: MessageRequest) -> ServerReflectionRequest {
+    ServerReflectionRequest { host: String::new(), message_request: Some(request) }
+}
+
+fn hung_up() -> ReflectError {
+    ReflectError::Unreachable("it ended the conversation".to_owned())
+}
+
+fn refused(status: &Status) -> ReflectError {
+    match status.code() {
+        Code::Unimplemented => ReflectError::Unsupported,
+        // tonic says so of an answer above the bound.
+        Code::OutOfRange => ReflectError::TooLarge,
+        _ => ReflectError::Unreachable(status.message().to_owned()),
+    }
+}
+
+/// The files read so far, as the bytes that came: decoding them would lose the options that policies are.
+#[derive(Default)]
+struct Files {
+    read: BTreeMap<String, Vec<u8>>,
+    bytes: usize,
+    imports: VecDeque<String>,
+    asked: BTreeSet<String>,
+}
+
+impl Files {
+    fn add(&mut self, files: Vec<Vec<u8>>) -> Result<(), ReflectError> {
+        for bytes in files {
+            let file = FileDescriptorProto::decode(bytes.as_slice())
+                .map_err(|error| ReflectError::Malformed(error.to_string()))?;
+            if self.read.contains_key(file.name()) {
+                continue;
+            }
+            self.bytes += bytes.len();
+            if self.bytes > MOST_BYTES || self.read.len() == MOST_FILES {
+                return Err(ReflectError::TooLarge);
+            }
+            let name = file.name().to_owned();
+            self.imports.extend(file.dependency);
+            self.read.insert(name, bytes);
+        }
+        Ok(())
+    }
+
+    /// The next import that was not read yet. Each is asked for once.
+    fn wanted(&mut self) -> Option<String> {
+        while let Some(name) = self.imports.pop_front() {
+            if !self.read.contains_key(&name) && self.asked.insert(name.clone()) {
+                return Some(name);
+            }
+        }
+        None
+    }
+
+    fn link(self, services: Vec<String>) -> Result<Descriptors, ReflectError> {
+        let mut encoded = Vec::with_capacity(self.bytes + self.read.len() * 8);
+        for bytes in self.read.values() {
+            prost::encoding::bytes::encode(1, bytes, &mut encoded);
+        }
+        Descriptors::linked(encoded, services)
+    }
+}
+
+fn well_known(name: &str) -> Option<Vec<u8>> {
+    let own = DescriptorPool::decode(accord_api::FILE_DESCRIPTOR_SET).ok()?;
+    own.get_file_by_name(name)
+        .or_else(|| DescriptorPool::global().get_file_by_name(name))
+        .map(|file| file.encode_to_vec())
+}
+
+#[cfg(test)]
+mod tests;

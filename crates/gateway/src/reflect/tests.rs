@@ -1,0 +1,80 @@
+use prost_reflect::Value;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::service::Routes;
+use tonic_reflection::server::Builder;
+
+use super::*;
+
+fn builder() -> Builder<'static> {
+    Builder::configure().register_encoded_file_descriptor_set(accord_api::FILE_DESCRIPTOR_SET)
+}
+
+async fn serving(routes: Routes) -> Channel {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tonic::transport::Server::builder().add_routes(routes);
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    Channel::from_shared(url).unwrap().connect_lazy()
+}
+
+fn cache_ttl_is_declared(descriptors: &Descriptors) -> bool {
+    let method = descriptors.pool.get_service_by_name("catalog.v1.ProductService").unwrap().methods().next().unwrap();
+    let policy = descriptors.pool.get_extension_by_name("accord.policy.v1.method").unwrap();
+    matches!(method.options().get_extension(&policy).as_ref(), Value::Message(policy) if policy.has_field_by_name("cache"))
+}
+
+#[tokio::test]
+async fn a_server_with_v1_is_read_with_its_options() {
+    let channel = serving(Routes::new(builder().build_v1().unwrap())).await;
+    let descriptors = read(&channel).await.unwrap();
+    assert!(descriptors.services.contains(&"catalog.v1.ProductService".to_owned()));
+    assert!(cache_ttl_is_declared(&descriptors));
+}
+
+#[tokio::test]
+async fn a_server_with_v1alpha_alone_is_read_too() {
+    let channel = serving(Routes::new(builder().build_v1alpha().unwrap())).await;
+    let descriptors = read(&channel).await.unwrap();
+    assert!(descriptors.services.contains(&"catalog.v1.ProductService".to_owned()));
+    assert!(cache_ttl_is_declared(&descriptors));
+}
+
+#[tokio::test]
+async fn services_that_every_server_carries_are_left_out() {
+    let reflection = builder()
+        .with_service_name("catalog.v1.ProductService")
+        .with_service_name("grpc.reflection.v1.ServerReflection")
+        .with_service_name("grpc.health.v1.Health");
+    let channel = serving(Routes::new(reflection.build_v1().unwrap())).await;
+    assert_eq!(read(&channel).await.unwrap().services, ["catalog.v1.ProductService"]);
+}
+
+#[tokio::test]
+async fn a_server_without_reflection_is_told_from_one_that_is_away() {
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    let channel = serving(Routes::new(health)).await;
+    assert!(matches!(read(&channel).await, Err(ReflectError::Unsupported)));
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let channel = Channel::from_shared(url).unwrap().connect_lazy();
+    assert!(matches!(read(&channel).await, Err(ReflectError::Unreachable(_))));
+}
+
+#[tokio::test]
+async fn a_service_that_is_listed_but_unknown_is_named() {
+    let reflection = builder().with_service_name("ghost.v1.Ghost");
+    let channel = serving(Routes::new(reflection.build_v1().unwrap())).await;
+    let error = read(&channel).await.unwrap_err();
+    assert_eq!(error.to_string(), "it does not know ghost.v1.Ghost, which it refers to");
+}
+
+#[test]
+fn files_without_end_are_refused() {
+    let mut files = Files::default();
+    let file = |index: usize| FileDescriptorProto { name: Some(format!("{index}.proto")), ..Default::default() };
+    let many = (0..=MOST_FILES).map(|index| file(index).encode_to_vec()).collect();
+    assert!(matches!(files.add(many), Err(ReflectError::TooLarge)));
+}

@@ -1,0 +1,140 @@
+//! What the gateway knows of every method: one immutable snapshot of the contract, replaced whole when it changes.
+//!
+//! A request takes the snapshot once and keeps it to its end, so it never sees two contracts.
+
+mod entry;
+mod files;
+mod follow;
+mod live;
+mod sources;
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use accord_contract::Contract;
+use prost_reflect::DescriptorPool;
+
+use crate::route::Upstream;
+use crate::transcode::{NoMatch, Plan, Routes, Schema};
+pub use entry::Entry;
+pub use live::Tables;
+pub use sources::{Built, Refused, Sources};
+
+pub(crate) use follow::spawn;
+
+/// One snapshot: every method of every upstream whose descriptors have been read.
+pub struct MethodTable {
+    contract: Contract,
+    entries: HashMap<Box<str>, Arc<Entry>>,
+    routes: Routes<(Arc<Entry>, Arc<Plan>)>,
+    pools: Vec<(Arc<str>, DescriptorPool)>,
+    pending: Vec<Arc<str>>,
+}
+
+/// The values of a path template's variables, for [`Plan::request`].
+pub type Variables = Vec<Cow<'static, str>>;
+
+/// A method found by an HTTP method and path.
+pub struct Found {
+    /// The method.
+    pub entry: Arc<Entry>,
+    /// How its request and answer are written under the binding that matched.
+    pub plan: Arc<Plan>,
+    /// What the path says: the values of the template's variables, decoded, in their order.
+    pub variables: Variables,
+}
+
+impl MethodTable {
+    /// The snapshot for a contract. What did not change goes on counting where `before` left off.
+    pub fn new(built: &Built, upstreams: &[Arc<Upstream>], before: Option<&Self>) -> Result<Self, Refused> {
+        let schemas = built.pools.iter().map(|(upstream, pool)| (&**upstream, Arc::new(Schema::compile(pool))));
+        let schemas: HashMap<_, _> = schemas.collect();
+        let (mut entries, mut bound, mut reasons) = (HashMap::new(), Vec::new(), Vec::new());
+        for method in built.contract.methods() {
+            let upstream = upstreams.iter().find(|upstream| *upstream.name() == method.upstream);
+            let (Some(upstream), Some(schema)) = (upstream, schemas.get(&*method.upstream)) else { continue };
+            let path = format!("/{}", method.name).into_boxed_str();
+            let before = before.and_then(|before| before.entries.get(&path)).map(Arc::as_ref);
+            match Entry::new(method, upstream, schema, before) {
+                Ok((entry, plans)) => {
+                    let entry = Arc::new(entry);
+                    bound.extend(
+                        method.http.iter().zip(plans).map(|(binding, plan)| (binding, Arc::clone(&entry), plan)),
+                    );
+                    entries.insert(path, entry);
+                }
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        let routes = bound.into_iter().map(|(http, entry, plan)| (http.method.as_str(), &http.template, (entry, plan)));
+        match Routes::build(routes) {
+            Ok(routes) if reasons.is_empty() => Ok(Self {
+                contract: built.contract.clone(),
+                entries,
+                routes,
+                pools: built.pools.clone(),
+                pending: built.pending.clone(),
+            }),
+            Ok(_) => Err(Refused::all(reasons)),
+            Err(error) => Err(Refused::one(format!("error: {error}"))),
+        }
+    }
+
+    /// The method at a gRPC path, `/pkg.Service/Method`. One look-up in a hash table.
+    pub fn grpc(&self, path: &str) -> Option<&Arc<Entry>> {
+        self.entries.get(path)
+    }
+
+    /// The method whose HTTP binding matches.
+    pub fn http(&self, method: &http::Method, path: &str) -> Result<Found, NoMatch> {
+        let found = self.routes.find(method, path)?;
+        let (entry, plan) = found.value;
+        let variables = found.variables.into_iter().map(|text| Cow::Owned(text.into_owned())).collect();
+        Ok(Found { entry: Arc::clone(entry), plan: Arc::clone(plan), variables })
+    }
+
+    /// Whether the descriptors of an upstream haven't been read yet, so that what isn't here may still come.
+    pub fn is_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The upstreams whose descriptors haven't been read yet.
+    pub fn pending(&self) -> &[Arc<str>] {
+        &self.pending
+    }
+
+    /// The effective contract.
+    pub fn contract(&self) -> &Contract {
+        &self.contract
+    }
+
+    /// How many methods there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no method.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The full names of the services, in order.
+    pub fn services(&self) -> BTreeSet<&str> {
+        self.entries.values().map(|entry| entry.service()).collect()
+    }
+
+    /// The full names of the services of one upstream, in order.
+    pub fn services_of(&self, upstream: &str) -> BTreeSet<&str> {
+        let of = |entry: &&Arc<Entry>| **entry.upstream.name() == *upstream;
+        self.entries.values().filter(of).map(|entry| entry.service()).collect()
+    }
+
+    /// The descriptors of each upstream, in the order of the configuration.
+    pub fn pools(&self) -> impl Iterator<Item = (&str, &DescriptorPool)> {
+        self.pools.iter().map(|(upstream, pool)| (&**upstream, pool))
+    }
+}
+
+#[cfg(test)]
+mod tests;

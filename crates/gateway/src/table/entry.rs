@@ -1,0 +1,89 @@
+//! One method, with all that serving it needs.
+
+use std::sync::Arc;
+
+use accord_contract::http::Binding;
+use accord_contract::{Method, MethodKind};
+use http::Uri;
+use opentelemetry::KeyValue;
+
+use crate::limit::Limits;
+use crate::route::Upstream;
+use crate::transcode::{self, Plan, Schema};
+use crate::upstream::Budget;
+
+/// One method, with all that serving it needs.
+pub struct Entry {
+    /// What the contract says of it.
+    pub method: Arc<Method>,
+    /// Who serves it.
+    pub upstream: Arc<Upstream>,
+    /// Its gRPC path, `/pkg.Service/Method`.
+    pub path: Uri,
+    /// How JSON is read and written where it is called by its gRPC path.
+    pub plan: Arc<Plan>,
+    /// Whether its contract can only be kept by looking at its messages.
+    pub needs_message: bool,
+    /// Its rate limits with their counts.
+    pub limits: Arc<Limits>,
+    /// What is left for repeating its failed attempts.
+    pub retries: Arc<Budget>,
+    /// How it is named in metrics, made once.
+    pub attributes: [KeyValue; 3],
+}
+
+impl Entry {
+    /// An entry that goes on counting where `before`, the entry of the previous snapshot, left off, and the plans of
+    /// its HTTP bindings. An error is one line for the operator.
+    pub fn new(
+        method: &Arc<Method>,
+        upstream: &Arc<Upstream>,
+        schema: &Arc<Schema>,
+        before: Option<&Self>,
+    ) -> Result<(Self, Vec<Arc<Plan>>), String> {
+        let unfit = |problem: String| format!("error: {}: {problem}", method.name);
+        let compile = |binding: Option<&Binding>| {
+            let plan = Plan::compile(schema, &method.descriptor, binding, transcode::Limits::default());
+            plan.map(Arc::new).map_err(|error| unfit(error.to_string()))
+        };
+        let entry = Self {
+            method: Arc::clone(method),
+            upstream: Arc::clone(upstream),
+            path: Uri::try_from(format!("/{}", method.name)).map_err(|error| unfit(error.to_string()))?,
+            plan: compile(None)?,
+            needs_message: needs_message(method),
+            limits: limits_of(method, before),
+            retries: before.map_or_else(Arc::default, |before| Arc::clone(&before.retries)),
+            attributes: attributes(method),
+        };
+        let plans = method.http.iter().map(|binding| compile(Some(binding))).collect::<Result<_, _>>()?;
+        Ok((entry, plans))
+    }
+
+    /// The full name of its service.
+    pub fn service(&self) -> &str {
+        self.method.name.split_once('/').map_or("", |(service, _)| service)
+    }
+}
+
+/// Caching, invalidating and idempotency keys read fields of the message; repeating a call needs it whole.
+fn needs_message(method: &Method) -> bool {
+    let policy = &method.policy;
+    let reads = policy.cache.is_some() || policy.idempotency.is_some() || !policy.invalidates.is_empty();
+    method.kind == MethodKind::Unary && (reads || policy.retry.is_some())
+}
+
+fn limits_of(method: &Method, before: Option<&Entry>) -> Arc<Limits> {
+    let declared = &method.policy.rate_limits;
+    let same = before.filter(|before| before.method.policy.rate_limits == *declared);
+    same.map_or_else(|| Arc::new(Limits::new(declared)), |before| Arc::clone(&before.limits))
+}
+
+fn attributes(method: &Method) -> [KeyValue; 3] {
+    let (service, name) = method.name.split_once('/').unwrap_or_default();
+    [
+        KeyValue::new("rpc.service", service.to_owned()),
+        KeyValue::new("rpc.method", name.to_owned()),
+        KeyValue::new("upstream", method.upstream.to_string()),
+    ]
+}

@@ -1,0 +1,105 @@
+//! Keeping the snapshot up to date: changed files, SIGHUP, upstreams that come, restart or change.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use accord_runtime::shutdown::Shutdown;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::files::Watched;
+use super::live::Tables;
+use crate::config::Config;
+use crate::reflect;
+use crate::route::Upstream;
+
+/// Between two attempts to read the descriptors of an upstream that is there but doesn't tell them: the shortest
+/// wait, doubled up to [`SLOWEST`].
+const FASTEST: Duration = Duration::from_millis(250);
+/// The longest wait between two such attempts.
+const SLOWEST: Duration = Duration::from_secs(15);
+
+/// Starts the tasks that keep the tables up to date until shutdown.
+pub fn start(tables: &Arc<Tables>, config: Config, shutdown: &Shutdown) {
+    for upstream in tables.upstreams() {
+        spawn(shutdown, Arc::clone(upstream).keep_probing());
+        let reflective = config.upstream.iter().any(|it| *it.name == **upstream.name() && it.descriptors.is_none());
+        if reflective {
+            let interval = config.contract.reflection_interval;
+            spawn(shutdown, follow_reflection(Arc::clone(tables), Arc::clone(upstream), interval));
+        }
+    }
+    spawn(shutdown, follow_files(Arc::clone(tables), config));
+}
+
+/// Runs a background task that has nothing to finish: shutdown ends it where it stands.
+pub(crate) fn spawn(shutdown: &Shutdown, task: impl Future<Output = ()> + Send + 'static) {
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = task => {}
+            () = shutdown.begun() => {}
+        }
+    });
+}
+
+/// Reads the files again when one of them changed or somebody asks for it by SIGHUP.
+async fn follow_files(tables: Arc<Tables>, config: Config) {
+    let mut watched = Watched::of(&config);
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::warn!("SIGHUP can't be listened for; a changed file is still noticed");
+        return poll_files(&tables, &config, &mut watched).await;
+    };
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => tables.reload_files(&config),
+            () = watched.changed(config.contract.watch_interval) => tables.reload_files(&config),
+        }
+    }
+}
+
+async fn poll_files(tables: &Tables, config: &Config, watched: &mut Watched) {
+    loop {
+        watched.changed(config.contract.watch_interval).await;
+        tables.reload_files(config);
+    }
+}
+
+/// Reads an upstream's reflection whenever the upstream comes up, and now and then while it is up.
+async fn follow_reflection(tables: Arc<Tables>, upstream: Arc<Upstream>, interval: Duration) {
+    let mut up = upstream.watch();
+    let mut wait = FASTEST;
+    loop {
+        if up.wait_for(|up| *up).await.is_err() {
+            return;
+        }
+        let pause = match read(&tables, &upstream).await {
+            Ok(()) => {
+                wait = FASTEST;
+                interval
+            }
+            Err(error) => {
+                tracing::warn!(upstream = %upstream.name(), %error, "the descriptors could not be read");
+                wait = (wait * 2).min(SLOWEST);
+                wait
+            }
+        };
+        until_news_or(&mut up, pause.mul_f64(rand::random_range(0.8..1.2))).await;
+    }
+}
+
+async fn read(tables: &Tables, upstream: &Arc<Upstream>) -> Result<(), reflect::ReflectError> {
+    let descriptors = reflect::read(&upstream.pick().channel()).await?;
+    tables.learn(upstream.name(), descriptors);
+    Ok(())
+}
+
+/// Waits, but not longer than until something happened to the upstream: it may come back as another version.
+async fn until_news_or(up: &mut watch::Receiver<bool>, pause: Duration) {
+    // The least pause, so that an upstream in trouble is not asked for its descriptors at the rate of its failures.
+    tokio::time::sleep(FASTEST).await;
+    tokio::select! {
+        () = tokio::time::sleep(pause) => {}
+        _ = up.changed() => {}
+    }
+}

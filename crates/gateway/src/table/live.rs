@@ -1,0 +1,112 @@
+//! The snapshot that requests take now, and how another one takes its place.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Counter;
+use tokio::sync::watch;
+
+use super::sources::{Refused, Sources};
+use super::{MethodTable, follow};
+use crate::config::Config;
+use crate::reflect::Descriptors;
+use crate::route::Upstream;
+use accord_runtime::shutdown::Shutdown;
+
+/// Holds the snapshot that new requests take. A contract that can't be enforced never becomes one.
+pub struct Tables {
+    current: ArcSwap<MethodTable>,
+    upstreams: Vec<Arc<Upstream>>,
+    // Also serialises rebuilding: two changes at a time must not overwrite each other.
+    sources: Mutex<Sources>,
+    changed: watch::Sender<u64>,
+    reloads: Counter<u64>,
+}
+
+impl Tables {
+    /// The first snapshot, from everything that can be read now. Any refusal is final: nothing would be served.
+    pub fn open(sources: Sources, upstreams: Vec<Arc<Upstream>>) -> Result<Arc<Self>, Refused> {
+        let built = sources.build()?;
+        for line in &built.warnings {
+            tracing::warn!("{line}");
+        }
+        for upstream in &built.pending {
+            tracing::warn!(%upstream, "its descriptors are not known yet: until it is up, its methods are UNAVAILABLE");
+        }
+        let table = MethodTable::new(&built, &upstreams, None)?;
+        let reloads = accord_runtime::telemetry::meter()
+            .u64_counter("accord.gateway.contract.reloads")
+            .with_description("Attempts to replace the contract while serving, by outcome.")
+            .build();
+        Ok(Arc::new(Self {
+            current: ArcSwap::from_pointee(table),
+            upstreams,
+            sources: Mutex::new(sources),
+            changed: watch::Sender::new(0),
+            reloads,
+        }))
+    }
+
+    /// Starts the tasks that keep the snapshot up to date, and the upstreams' health known, until shutdown.
+    pub fn follow(self: &Arc<Self>, config: &Config, shutdown: &Shutdown) {
+        follow::start(self, config.clone(), shutdown);
+    }
+
+    /// The snapshot for one request.
+    pub fn load(&self) -> Arc<MethodTable> {
+        self.current.load_full()
+    }
+
+    /// The upstreams, in the order of the configuration.
+    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
+    }
+
+    /// Tells when another snapshot took the place of the last one.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Takes in what an upstream says of itself, if that is news.
+    pub fn learn(&self, upstream: &str, descriptors: Descriptors) {
+        self.change(&format!("what {upstream} says of itself"), |sources| Ok(sources.learn(upstream, descriptors)));
+    }
+
+    /// Reads descriptor sets and overlays from their files again.
+    pub fn reload_files(&self, config: &Config) {
+        self.change("the contract's files", |sources| sources.read_files(config).map(|()| true));
+    }
+
+    /// Builds a snapshot from changed sources. If it is refused, both the snapshot and the sources stay as they were.
+    fn change(&self, what: &str, change: impl FnOnce(&mut Sources) -> Result<bool, Refused>) {
+        let mut sources = self.sources();
+        let mut candidate = sources.clone();
+        let before = self.load();
+        let rebuilt = match change(&mut candidate) {
+            Ok(false) => return,
+            Ok(true) => candidate.build().and_then(|built| MethodTable::new(&built, &self.upstreams, Some(&before))),
+            Err(refused) => Err(refused),
+        };
+        match rebuilt {
+            Ok(table) => {
+                tracing::info!(methods = table.len(), "the contract was replaced after a change of {what}");
+                self.current.store(Arc::new(table));
+                *sources = candidate;
+                self.changed.send_modify(|version| *version += 1);
+                self.reloads.add(1, &[KeyValue::new("outcome", "replaced")]);
+            }
+            Err(refused) => {
+                for reason in refused.reasons() {
+                    tracing::error!("a change of {what} is refused, the contract stays as it was: {reason}");
+                }
+                self.reloads.add(1, &[KeyValue::new("outcome", "refused")]);
+            }
+        }
+    }
+
+    fn sources(&self) -> MutexGuard<'_, Sources> {
+        // Only replaced whole, so a thread that died while it held the lock left nothing half done.
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,149 @@
+//! What a contract is built from: the descriptors of each upstream, and overlays.
+
+use std::fmt;
+use std::sync::Arc;
+
+use accord_contract::{Contract, Overlay, Source, refused};
+use futures_util::future::join_all;
+use prost_reflect::DescriptorPool;
+
+use crate::config::Config;
+use crate::reflect::{self, Descriptors, ReflectError};
+use crate::route::Upstream;
+
+/// What is known of every upstream, and the overlays over all of them.
+#[derive(Clone)]
+pub struct Sources {
+    upstreams: Vec<Known>,
+    overlays: Vec<Overlay>,
+}
+
+#[derive(Clone)]
+struct Known {
+    name: Arc<str>,
+    source: Option<Source>,
+    // What reflection told, to see whether it tells anything new.
+    told: Option<Descriptors>,
+}
+
+/// A contract that can be enforced, with what it was built from.
+pub struct Built {
+    /// The effective contract.
+    pub contract: Contract,
+    /// The descriptors of each upstream.
+    pub pools: Vec<(Arc<str>, DescriptorPool)>,
+    /// The upstreams whose descriptors are not known.
+    pub pending: Vec<Arc<str>>,
+    /// What is worth reading about it, one line each.
+    pub warnings: Vec<String>,
+}
+
+/// Every reason why a contract can't be enforced, one line each.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused(Vec<String>);
+
+impl Sources {
+    /// Reads everything that can be read now: files, and the reflection of upstreams that have none. An upstream that
+    /// can't be reached is left out and named in the warnings of what is built.
+    pub async fn gather(config: &Config, upstreams: &[Arc<Upstream>]) -> Result<Self, Refused> {
+        let known = config.upstream.iter().map(|it| Known { name: it.name.as_str().into(), source: None, told: None });
+        let mut sources = Self { upstreams: known.collect(), overlays: Vec::new() };
+        sources.read_files(config)?;
+        let silent = upstreams.iter().filter(|it| sources.is_pending(it.name()));
+        let told = join_all(silent.map(|it| async move { (it.name(), ask(it).await) })).await;
+        for (name, told) in told {
+            match told {
+                Ok(descriptors) => _ = sources.learn(name, descriptors),
+                Err(error) => tracing::debug!(upstream = %name, %error, "the descriptors are not known yet"),
+            }
+        }
+        Ok(sources)
+    }
+
+    /// Takes in what an upstream says of itself. False if that is what it said before.
+    pub fn learn(&mut self, upstream: &str, descriptors: Descriptors) -> bool {
+        let Some(known) = self.upstreams.iter_mut().find(|known| *known.name == *upstream) else { return false };
+        if known.told.as_ref() == Some(&descriptors) {
+            return false;
+        }
+        known.source = Some(Source {
+            upstream: Arc::clone(&known.name),
+            pool: descriptors.pool.clone(),
+            origin: "reflection".to_owned(),
+            services: Some(descriptors.services.clone()),
+        });
+        known.told = Some(descriptors);
+        true
+    }
+
+    /// Reads descriptor sets and overlays from their files.
+    pub fn read_files(&mut self, config: &Config) -> Result<(), Refused> {
+        let mut reasons = Vec::new();
+        for (known, upstream) in self.upstreams.iter_mut().zip(&config.upstream) {
+            match upstream.descriptors.as_deref().map(|file| Source::file(Arc::clone(&known.name), file)) {
+                Some(Ok(source)) => known.source = Some(source),
+                Some(Err(error)) => reasons.push(format!("error: upstream {}: {error}", known.name)),
+                None => {}
+            }
+        }
+        self.overlays.clear();
+        for file in &config.contract.overlays {
+            match Overlay::file(file) {
+                Ok(overlay) => self.overlays.push(overlay),
+                Err(findings) => reasons.extend(findings.iter().map(ToString::to_string)),
+            }
+        }
+        if reasons.is_empty() { Ok(()) } else { Err(Refused(reasons)) }
+    }
+
+    /// The contract that all of this makes, or every reason why it can't be enforced.
+    pub fn build(&self) -> Result<Built, Refused> {
+        let known: Vec<_> = self.upstreams.iter().filter_map(|known| known.source.clone()).collect();
+        let unknown = self.upstreams.iter().filter(|known| known.source.is_none());
+        let pending: Vec<_> = unknown.map(|known| Arc::clone(&known.name)).collect();
+        let load = if pending.is_empty() { Contract::load } else { Contract::load_partial };
+        let (contract, findings) = load(&known, &self.overlays);
+        let lines = findings.iter().map(ToString::to_string).collect();
+        if refused(&findings) {
+            return Err(Refused(lines));
+        }
+        let pools = known.into_iter().map(|source| (source.upstream, source.pool)).collect();
+        Ok(Built { contract, pools, pending, warnings: lines })
+    }
+
+    fn is_pending(&self, upstream: &str) -> bool {
+        self.upstreams.iter().any(|known| *known.name == *upstream && known.source.is_none())
+    }
+}
+
+async fn ask(upstream: &Arc<Upstream>) -> Result<Descriptors, ReflectError> {
+    if !upstream.probe().await {
+        return Err(ReflectError::Unreachable("no endpoint is up".to_owned()));
+    }
+    reflect::read(&upstream.pick().channel()).await
+}
+
+impl Refused {
+    /// Refused for one reason.
+    pub fn one(reason: impl Into<String>) -> Self {
+        Self(vec![reason.into()])
+    }
+
+    /// Refused for several reasons.
+    pub fn all(reasons: Vec<String>) -> Self {
+        Self(reasons)
+    }
+
+    /// The reasons, one line each.
+    pub fn reasons(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the contract can't be enforced:\n{}", self.0.join("\n"))
+    }
+}
+
+impl std::error::Error for Refused {}

@@ -1,0 +1,142 @@
+use std::path::Path;
+
+use super::*;
+use crate::config::{Config, UpstreamConfig};
+use crate::reflect;
+
+const GET: &str = "/catalog.v1.ProductService/GetProduct";
+
+/// The sample behind one upstream, with an overlay file that says nothing yet.
+struct Sample {
+    directory: tempfile::TempDir,
+    config: Config,
+}
+
+impl Sample {
+    fn new(with_descriptors: bool) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("catalog.binpb"), accord_api::FILE_DESCRIPTOR_SET).unwrap();
+        std::fs::write(at("overlay.toml"), "").unwrap();
+        let mut config = Config::default();
+        config.contract.overlays.push(at("overlay.toml"));
+        config.upstream.push(UpstreamConfig {
+            name: "catalog".to_owned(),
+            urls: vec!["http://127.0.0.1:1".to_owned()],
+            descriptors: with_descriptors.then(|| at("catalog.binpb")),
+            ..UpstreamConfig::default()
+        });
+        Self { directory, config }
+    }
+
+    async fn open(&self) -> Arc<Tables> {
+        let upstreams = Upstream::all(&self.config.upstream).unwrap();
+        let sources = Sources::gather(&self.config, &upstreams).await.unwrap();
+        Tables::open(sources, upstreams).unwrap()
+    }
+
+    fn overlay(&self, text: &str) {
+        std::fs::write(self.directory.path().join("overlay.toml"), text).unwrap();
+    }
+}
+
+fn overlay(policy: &str) -> String {
+    format!("[[rule]]\nselector = \"catalog.v1.ProductService/GetProduct\"\npolicy = {policy}\n")
+}
+
+#[tokio::test]
+async fn a_method_is_found_by_its_grpc_path_and_by_its_binding() {
+    let table = Sample::new(true).open().await.load();
+    let entry = table.grpc(GET).unwrap();
+    assert_eq!(&*entry.method.name, &GET[1..]);
+    assert_eq!(entry.path, GET);
+    assert_eq!(&**entry.upstream.name(), "catalog");
+    assert!(entry.needs_message);
+
+    let found = table.http(&http::Method::GET, "/v1/products/tea%20cup").unwrap();
+    assert!(Arc::ptr_eq(&found.entry, entry));
+    assert_eq!(found.variables, ["tea cup"]);
+    assert_eq!(table.http(&http::Method::GET, "/v2/products").err(), Some(NoMatch::NotFound));
+    assert!(table.grpc("/catalog.v1.ProductService/Get").is_none());
+    assert!(!table.is_pending());
+}
+
+#[tokio::test]
+async fn a_changed_overlay_takes_effect_and_what_did_not_change_goes_on_counting() {
+    let sample = Sample::new(true);
+    let tables = sample.open().await;
+    let before = tables.load();
+    let mut changed = tables.subscribe();
+
+    sample.overlay(&overlay("{ deadline = { default = \"1s\" } }"));
+    tables.reload_files(&sample.config);
+
+    assert!(changed.has_changed().unwrap());
+    changed.mark_unchanged();
+    let (old, new) = (before.grpc(GET).unwrap(), tables.load());
+    let new = new.grpc(GET).unwrap();
+    assert_eq!(new.method.policy.deadline.default.as_secs(), 1);
+    assert_eq!(old.method.policy.deadline.default.as_secs(), 2);
+    assert!(Arc::ptr_eq(&old.limits, &new.limits));
+    assert!(Arc::ptr_eq(&old.retries, &new.retries));
+}
+
+#[tokio::test]
+async fn a_bad_contract_is_refused_and_the_old_one_goes_on() {
+    let sample = Sample::new(true);
+    let tables = sample.open().await;
+    let before = tables.load();
+    for bad in [overlay("{ deadline = { default = \"1h\", max = \"1s\" } }"), "[[rule]]\nselector = 3\n".to_owned()] {
+        sample.overlay(&bad);
+        tables.reload_files(&sample.config);
+        assert!(Arc::ptr_eq(&before, &tables.load()));
+    }
+
+    // The refused change left nothing behind: the next good one is taken.
+    sample.overlay("");
+    tables.reload_files(&sample.config);
+    assert!(!Arc::ptr_eq(&before, &tables.load()));
+}
+
+#[tokio::test]
+async fn a_bad_contract_at_start_is_refused_with_a_line_for_each_reason() {
+    let sample = Sample::new(true);
+    sample.overlay(&(overlay("{ deadline = { default = \"-1s\" } }") + "[[rule]]\nselector = \"ghost.v1.*\"\n"));
+    let upstreams = Upstream::all(&sample.config.upstream).unwrap();
+    let gathered = Sources::gather(&sample.config, &upstreams).await;
+    let refused = gathered.and_then(|sources| sources.build()).err().unwrap();
+    assert!(!refused.reasons().is_empty());
+    assert!(refused.reasons().iter().all(|reason| !reason.contains('\n')), "{refused}");
+}
+
+#[tokio::test]
+async fn a_descriptor_file_that_is_not_there_is_named() {
+    let mut sample = Sample::new(true);
+    sample.config.upstream[0].descriptors = Some(Path::new("nowhere.binpb").to_owned());
+    let upstreams = Upstream::all(&sample.config.upstream).unwrap();
+    let refused = Sources::gather(&sample.config, &upstreams).await.err().unwrap();
+    assert!(refused.reasons()[0].contains("nowhere.binpb"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_down_is_pending_until_it_tells_its_descriptors() {
+    let sample = Sample::new(false);
+    let tables = sample.open().await;
+    assert!(tables.load().is_pending());
+    assert!(tables.load().grpc(GET).is_none());
+
+    tables.learn("catalog", told(&["catalog.v1.ProductService"]));
+    let table = tables.load();
+    assert!(!table.is_pending());
+    assert!(table.grpc(GET).is_some());
+    assert_eq!(table.services().into_iter().collect::<Vec<_>>(), ["catalog.v1.ProductService"]);
+
+    // The same again is no news.
+    tables.learn("catalog", told(&["catalog.v1.ProductService"]));
+    assert!(Arc::ptr_eq(&table, &tables.load()));
+}
+
+fn told(services: &[&str]) -> reflect::Descriptors {
+    let services = services.iter().map(ToString::to_string).collect();
+    reflect::Descriptors::linked(accord_api::FILE_DESCRIPTOR_SET.to_vec(), services).unwrap()
+}

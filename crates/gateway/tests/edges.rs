@@ -1,0 +1,126 @@
+//! The command line of the built binary, as a pipeline or a stranger meets it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+struct Files {
+    directory: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        let files = Self { directory: tempfile::tempdir().unwrap() };
+        std::fs::write(files.descriptors(), accord_api::FILE_DESCRIPTOR_SET).unwrap();
+        files
+    }
+
+    fn descriptors(&self) -> PathBuf {
+        self.directory.path().join("catalog.binpb")
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn gateway(&self, command: &[&str], overlay: Option<&Path>) -> Output {
+        let mut gateway = accord_gateway(command);
+        gateway.args(["--upstream", "catalog=http://127.0.0.1:1", "--descriptors"]).arg(self.descriptors());
+        if let Some(overlay) = overlay {
+            gateway.arg("--overlay").arg(overlay);
+        }
+        gateway.output().unwrap()
+    }
+}
+
+fn accord_gateway(command: &[&str]) -> Command {
+    let mut gateway = Command::new(env!("CARGO_BIN_EXE_accord-gateway"));
+    gateway.args(command).env_clear();
+    gateway
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_contract_that_can_be_enforced_passes_the_check() {
+    let checked = Files::new().gateway(&["check"], None);
+    assert_eq!(checked.status.code(), Some(0), "{}{}", stdout(&checked), stderr(&checked));
+    assert!(stdout(&checked).ends_with("methods of 1 upstreams can be enforced\n"));
+}
+
+#[test]
+fn each_finding_stands_on_a_line_and_the_check_fails() {
+    let files = Files::new();
+    let overlay = files.write(
+        "overlay.toml",
+        "[[rule]]\nselector = \"catalog.v1.ProductService/GetProduct\"\n\
+         policy = { deadline = { default = \"1h\", max = \"1s\" } }\n\
+         [[rule]]\nselector = \"catalog.v1.ProductService/CreateProduct\"\n\
+         policy = { cache = { ttl = \"1s\" } }\n",
+    );
+    let checked = files.gateway(&["check"], Some(&overlay));
+    assert_eq!(checked.status.code(), Some(1));
+    let findings = stdout(&checked);
+    let errors: Vec<_> = findings.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert!(errors.iter().any(|line| line.contains("GetProduct") && line.contains("deadline")), "{findings}");
+    assert!(errors.iter().any(|line| line.contains("CreateProduct") && line.contains("cache")), "{findings}");
+    assert_eq!(stderr(&checked), "error: the contract can't be enforced\n");
+}
+
+#[test]
+fn an_upstream_that_nobody_can_ask_is_said_to_be_unchecked() {
+    let checked = accord_gateway(&["check", "--upstream", "shop=http://127.0.0.1:1"]).output().unwrap();
+    assert_eq!(checked.status.code(), Some(0));
+    assert!(stdout(&checked).starts_with("warning: upstream shop: not checked"), "{}", stdout(&checked));
+}
+
+#[test]
+fn explain_shows_where_each_field_comes_from() {
+    let files = Files::new();
+    let overlay = files
+        .write("overlay.toml", "[[rule]]\nselector = \"catalog.v1.*\"\npolicy = { deadline = { default = \"1s\" } }\n");
+    let explained = files.gateway(&["explain", "catalog.v1.ProductService/GetProduct"], Some(&overlay));
+    assert_eq!(explained.status.code(), Some(0), "{}", stderr(&explained));
+    let text = stdout(&explained);
+    let line = |field: &str| text.lines().find(|line| line.starts_with(field)).unwrap_or_else(|| panic!("{text}"));
+    assert!(line("deadline.default ").contains("overlay "), "{text}");
+    assert!(line("deadline.max ").contains("file catalog/v1/product_service.proto"), "{text}");
+    assert!(line("http ").ends_with("GET /v1/products/{id}"), "{text}");
+}
+
+#[test]
+fn explaining_what_is_not_there_fails_and_suggests() {
+    let explained = Files::new().gateway(&["explain", "catalog.v1.ProductService/FetchProduct"], None);
+    assert_eq!(explained.status.code(), Some(1));
+    assert!(stderr(&explained).contains("such as catalog.v1.ProductService/"), "{}", stderr(&explained));
+}
+
+#[test]
+fn the_effective_configuration_hides_secrets() {
+    let mut gateway = accord_gateway(&["config", "print", "--listen", "127.0.0.1:4000"]);
+    let printed = gateway.env("ACCORD_GATEWAY__AUTH__CLIENT_SECRET", "hunter2").output().unwrap();
+    assert_eq!(printed.status.code(), Some(0), "{}", stderr(&printed));
+    let text = stdout(&printed);
+    assert!(text.contains("address = \"127.0.0.1:4000\""), "{text}");
+    assert!(text.contains("client_secret = \"***\"") && !text.contains("hunter2"), "{text}");
+}
+
+#[test]
+fn help_shows_a_stranger_how_to_begin() {
+    let help = stdout(&accord_gateway(&["--help"]).output().unwrap());
+    assert!(help.contains("accord-gateway serve --upstream catalog=http://127.0.0.1:9000"), "{help}");
+}
+
+#[test]
+fn a_wrong_flag_says_what_to_write() {
+    let refused = accord_gateway(&["check", "--upstream", "http://127.0.0.1:9000"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains("--upstream catalog=http://127.0.0.1:9000"), "{}", stderr(&refused));
+}
