@@ -19,6 +19,9 @@ const DOCUMENTED: [(&str, &str); 3] = [
     ("deploy/config/cache.toml", "accord-cache"),
 ];
 
+/// What `config print` shows in place of a secret.
+const HIDDEN: &str = "***";
+
 /// Asks each binary what it makes of its file.
 pub fn check() -> Result<Vec<Finding>> {
     commands::build()?;
@@ -69,7 +72,7 @@ fn disagreements(file: &str, text: &str, defaults: &BTreeMap<String, Value>) -> 
         match whole.get(key) {
             None if whole.keys().any(|known| known.starts_with(&format!("{key}."))) => {}
             None => findings.push(format!("{file} does not document {key}, whose default is {default}")),
-            Some(stated) if !set.contains_key(key) && stated != default => {
+            Some(stated) if !set.contains_key(key) && stated != default && default.as_str() != Some(HIDDEN) => {
                 findings.push(format!("{file} gives {stated} as the default of {key}, but it is {default}"));
             }
             Some(_) => {}
