@@ -1,15 +1,17 @@
 //! The port for those who operate the process: figures, liveness, readiness, and gRPC health and reflection.
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
+use opentelemetry::KeyValue;
 
 use crate::{
     health::Health,
     surface::{Surface, SurfaceError, SurfaceService},
-    telemetry::Telemetry,
+    telemetry::{self, Telemetry},
 };
 
 /// The routes `/metrics`, `/livez` and `/readyz`.
 pub fn router(telemetry: &Telemetry, health: &Health) -> Router {
+    count_dependencies(health.clone());
     let metrics = Router::new().route("/metrics", get(metrics)).with_state(telemetry.clone());
     let readiness = Router::new().route("/readyz", get(ready)).with_state(health.clone());
     // Liveness depends on nothing: a restart mends no dependency.
@@ -19,6 +21,20 @@ pub fn router(telemetry: &Telemetry, health: &Health) -> Router {
 /// The routes and a surface on one port.
 pub fn service(surface: Surface, telemetry: &Telemetry, health: &Health) -> Result<SurfaceService, SurfaceError> {
     surface.http(router(telemetry, health)).into_service()
+}
+
+/// Shows each dependency as 1 while it is up and 0 while it is not.
+fn count_dependencies(health: Health) {
+    // The meter provider keeps the callback; the handle that comes back is for nobody.
+    telemetry::meter()
+        .u64_observable_gauge("accord.dependency.up")
+        .with_description("Whether a dependency that readiness follows is up")
+        .with_callback(move |gauge| {
+            for (name, up) in health.dependencies() {
+                gauge.observe(u64::from(up), &[KeyValue::new("dependency", name)]);
+            }
+        })
+        .build();
 }
 
 async fn metrics(State(telemetry): State<Telemetry>) -> ([(http::HeaderName, &'static str); 1], String) {

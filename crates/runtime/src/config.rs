@@ -1,7 +1,8 @@
 //! Configuration: one TOML file, overridden by the environment, overridden by flags.
 //!
 //! A configuration is a tree of plain data. Every error names the place where the refused word stands (file, line and
-//! column; variable; flag) and the way out. Values are never repeated in errors of secrets.
+//! column; variable; flag) and the way out; an error about a
+//! secret never repeats it.
 
 mod origin;
 mod read;

@@ -87,12 +87,12 @@ pub fn parse_grpc_timeout(text: &str) -> Result<Duration, MalformedTimeout> {
 /// The finest unit in which the duration fits eight digits, rounded down: a hop never has more time than its caller.
 fn format_grpc_timeout(duration: Duration) -> HeaderValue {
     const MOST: u128 = 99_999_999;
-    let finest = [(1, 'n'), (1_000, 'u'), (1_000_000, 'm'), (1_000_000_000, 'S'), (60_000_000_000, 'M')];
+    let finest = [(1, 'n'), (1_000, 'u'), (1_000_000, 'm'), (1_000_000_000, 'S')];
     let text = finest
         .into_iter()
         .map(|(nanos, unit)| (duration.as_nanos() / nanos, unit))
         .find(|(amount, _)| *amount <= MOST)
-        .map_or_else(|| format!("{MOST}M"), |(amount, unit)| format!("{amount}{unit}"));
+        .map_or_else(|| format!("{MOST}S"), |(amount, unit)| format!("{amount}{unit}"));
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("0n"))
 }
 
@@ -162,4 +162,70 @@ pub fn trailers(status: &Status) -> HeaderMap {
         trailers.insert("grpc-status", HeaderValue::from(i32::from(status.code())));
     }
     trailers
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_strictly() {
+        let good = [
+            ("1H", Duration::from_hours(1)),
+            ("2M", Duration::from_mins(2)),
+            ("3S", Duration::from_secs(3)),
+            ("4m", Duration::from_millis(4)),
+            ("5u", Duration::from_micros(5)),
+            ("6n", Duration::from_nanos(6)),
+            ("0S", Duration::ZERO),
+            ("00000001S", Duration::from_secs(1)),
+            ("99999999H", Duration::from_hours(99_999_999)),
+        ];
+        for (text, expected) in good {
+            assert_eq!(parse_grpc_timeout(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "S", "5", "5s", "5h", "-5S", "+5S", "5 S", " 5S", "1.5S", "123456789S", "5SS", "5\u{b5}", "٣S"]
+        {
+            assert_eq!(parse_grpc_timeout(bad), Err(MalformedTimeout), "{bad:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_counts_down_and_shrinks() {
+        let long = Deadline::after(Duration::from_secs(10));
+        let short = Deadline::after(Duration::from_secs(4));
+        assert_eq!(long.min(short), short);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert_eq!(short.remaining(), Duration::from_secs(1));
+        tokio::time::advance(Duration::from_secs(3)).await;
+        assert!(short.expired() && !long.expired());
+        assert_eq!(short.grpc_timeout(), "0n");
+    }
+
+    #[test]
+    fn a_deadline_beyond_all_measure_is_still_one() {
+        assert!(!Deadline::after(Duration::MAX).expired());
+    }
+
+    /// Durations of all magnitudes up to `seconds`.
+    fn finer(seconds: u64) -> impl Strategy<Value = Duration> {
+        (0..64_u32).prop_map(move |halvings| Duration::from_secs(seconds) / 2_u32.saturating_pow(halvings))
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_hop_never_gets_more_time(left in (0..FAR.as_secs()).prop_flat_map(finer)) {
+            let told = parse_grpc_timeout(format_grpc_timeout(left).to_str().unwrap()).unwrap();
+            prop_assert!(told <= left);
+            // Eight digits lose less than one part in a hundred thousand.
+            prop_assert!(left.abs_diff(told) <= left / 100_000);
+        }
+
+        #[test]
+        fn no_text_breaks_the_parser(text in ".*") {
+            let _ = parse_grpc_timeout(&text);
+        }
+    }
 }

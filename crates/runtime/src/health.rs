@@ -103,6 +103,11 @@ impl Health {
         let _ = self.0.subscribe().wait_for(State::ready).await;
     }
 
+    /// The named dependencies and whether each is up.
+    pub fn dependencies(&self) -> Vec<(String, bool)> {
+        self.0.borrow().dependencies.iter().map(|(name, up)| (name.clone(), *up)).collect()
+    }
+
     /// Names of the announced services.
     pub fn services(&self) -> Vec<String> {
         self.0.borrow().services.keys().cloned().collect()

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - Nothing here names a binary, and nothing here knows a contract.
 //! - Everything that waits has a bound: handshakes, headers, calls, connections, drains, exports.
-//! - A refused configuration never prints a value, so it can't print a secret.
+//! - No secret is ever part of an error, a log line or a metric.
 
 pub mod admin;
 pub mod client;

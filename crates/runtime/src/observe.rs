@@ -14,11 +14,14 @@ use http_body::{Body, Frame, SizeHint};
 use opentelemetry::{
     KeyValue,
     metrics::{Histogram, UpDownCounter},
+    trace::TraceContextExt,
 };
 use pin_project_lite::pin_project;
 use tonic::Code;
 use tower::Service;
 use tracing::{Instrument, Span, field, instrument::Instrumented};
+
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{request, request::RequestId, telemetry, trace};
 
@@ -93,6 +96,7 @@ where
         let span = open_span(request.headers(), &id);
         let name = MethodName::default();
         if let Some(known) = (self.naming)(request.uri().path()) {
+            span.record("rpc.method", &*known);
             name.set(known);
         }
         request.extensions_mut().insert(id.clone());
@@ -111,11 +115,7 @@ fn open_span(headers: &HeaderMap, id: &RequestId) -> Span {
         target: "accord::call",
         "call",
         otel.kind = "server",
-        otel.name = field::Empty,
-        otel.status_code = field::Empty,
-        rpc.system.name = "grpc",
         rpc.method = field::Empty,
-        rpc.response.status_code = field::Empty,
         request_id = %id,
         trace_id = field::Empty,
     );
@@ -139,12 +139,7 @@ impl Drop for Call {
         let code = code_name(self.code.unwrap_or(Code::Cancelled));
         let name = self.name.0.get().cloned().unwrap_or_else(|| OTHER.into());
         let service: Arc<str> = name.split_once('/').map_or(OTHER, |(service, _)| service).into();
-        self.span.record("otel.name", &*name);
-        self.span.record("rpc.method", &*name);
-        self.span.record("rpc.response.status_code", code);
-        if self.code.is_some_and(is_servers_fault) {
-            self.span.record("otel.status_code", "ERROR");
-        }
+        self.tell_trace(&name, code);
         self.figures.active.add(-1, &[]);
         let attributes = [
             KeyValue::new("rpc.service", service),
@@ -152,6 +147,24 @@ impl Drop for Call {
             KeyValue::new("rpc.response.status_code", code),
         ];
         self.figures.duration.record(self.begun.elapsed().as_secs_f64(), &attributes);
+    }
+}
+
+impl Call {
+    /// Straight to OpenTelemetry, whose span is exported now; as fields they would only lengthen log lines.
+    fn tell_trace(&self, name: &Arc<str>, code: &'static str) {
+        let context = self.span.context();
+        let span = context.span();
+        if !span.is_recording() {
+            return;
+        }
+        span.update_name(name.to_string());
+        span.set_attribute(KeyValue::new("rpc.system.name", "grpc"));
+        span.set_attribute(KeyValue::new("rpc.method", Arc::clone(name)));
+        span.set_attribute(KeyValue::new("rpc.response.status_code", code));
+        if self.code.is_some_and(is_servers_fault) {
+            span.set_status(opentelemetry::trace::Status::error(code));
+        }
     }
 }
 

@@ -24,10 +24,18 @@ where
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error with its causes, without those that its text already contains.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |told, cause| {
+        let cause = cause.to_string();
+        if told.contains(&cause) { told } else { format!("{told}: {cause}") }
+    })
 }
 
 /// The commands that every binary has, beside flags of its own.
@@ -50,4 +58,16 @@ pub enum Command {
 pub enum ConfigCommand {
     /// Print the effective configuration, with *** for secrets.
     Print,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let inner = std::io::Error::other("disk full");
+        let error = anyhow::Error::from(inner).context("can't write the log: disk full").context("can't start");
+        assert_eq!(sentence(&error), "can't start: can't write the log: disk full");
+    }
 }

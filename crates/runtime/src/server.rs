@@ -38,7 +38,8 @@ pub struct ListenConfig {
     pub max_streams: u32,
     /// Bytes of one request's headers; more is refused. Default 16384.
     pub max_header_bytes: u32,
-    /// Time for the TLS handshake, and for the headers of an HTTP/1.1 request; then the connection is cut. Default 10s.
+    /// Time for the TLS handshake, for the first bytes, and for the (next) HTTP/1.1 request's headers; then the
+    /// connection is cut. Default 10s.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
     /// Age at which a connection is asked to go (GOAWAY), so that load spreads to new replicas. Default 30m.

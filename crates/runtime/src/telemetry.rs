@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use opentelemetry::{global, metrics::Meter, trace::TracerProvider};
-use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::{
     Resource,
     error::OTelSdkError,
@@ -16,6 +16,7 @@ use opentelemetry_sdk::{
 };
 use prometheus::{Encoder, Registry, TextEncoder};
 use serde::{Deserialize, Serialize};
+use tonic::transport::ClientTlsConfig;
 use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -130,7 +131,8 @@ pub struct Telemetry {
 
 /// Sets up logs, traces and metrics for the process. Call it inside the runtime and before anything that counts.
 pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
-    let filter = EnvFilter::try_new(&config.log.level)
+    // First, so that the configured level can still say otherwise: OpenTelemetry tells its own set-up at info.
+    let filter = EnvFilter::try_new(format!("opentelemetry=warn,{}", config.log.level))
         .map_err(|error| TelemetryError::Level { level: config.log.level.clone(), error })?;
     let resource = Resource::builder().with_service_name(service).build();
     let endpoint = config.otlp.effective_endpoint();
@@ -162,7 +164,8 @@ where
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {
         LogFormat::Human => Box::new(lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))),
-        LogFormat::Json => Box::new(lines.json().flatten_event(true).with_span_list(false)),
+        // The list of spans, since ids stand in the outermost.
+        LogFormat::Json => Box::new(lines.json().flatten_event(true).with_current_span(false)),
     }
 }
 
@@ -176,7 +179,7 @@ where
 }
 
 fn tracers(endpoint: &str, ratio: f64, resource: Resource) -> Result<SdkTracerProvider, TelemetryError> {
-    let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+    let exporter = trusting(SpanExporter::builder().with_tonic().with_endpoint(endpoint), endpoint).build()?;
     let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio)));
     let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_sampler(sampler);
     Ok(provider.with_resource(resource).build())
@@ -191,10 +194,19 @@ fn meters(
     let reader = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build()?;
     let mut provider = SdkMeterProvider::builder().with_reader(reader).with_resource(resource);
     if let Some(endpoint) = endpoint {
-        let exporter = MetricExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+        let exporter = trusting(MetricExporter::builder().with_tonic().with_endpoint(endpoint), endpoint).build()?;
         provider = provider.with_reader(PeriodicReader::builder(exporter).with_interval(interval).build());
     }
     Ok(provider.build())
+}
+
+/// An https collector is trusted where the machine's authorities vouch for it.
+fn trusting<E: WithTonicConfig>(exporter: E, endpoint: &str) -> E {
+    if endpoint.starts_with("https://") {
+        exporter.with_tls_config(ClientTlsConfig::new().with_native_roots())
+    } else {
+        exporter
+    }
 }
 
 /// The meter of everything that is counted here. What was made from it before [`init`] counts into nothing.

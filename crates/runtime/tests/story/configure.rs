@@ -1,0 +1,137 @@
+//! A configuration that is refused says where and what to do.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use accord_runtime::{
+    client::ClientConfig,
+    config::{ConfigError, Overrides, Secret, load_with, print},
+    server::ListenConfig,
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Config {
+    listen: ListenConfig,
+    auth: Auth,
+    names: Vec<String>,
+    level: Level,
+    limit: Option<u32>,
+    label: Option<String>,
+    upstreams: std::collections::BTreeMap<String, ClientConfig>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Auth {
+    client_id: String,
+    client_secret: Secret,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    #[default]
+    Low,
+    High,
+}
+
+fn read(file: &str, environment: &[(&str, &str)], overrides: Overrides) -> Result<Config, ConfigError> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("accord.toml");
+    std::fs::write(&path, file).unwrap();
+    let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    load_with("ACCORD_STORY", Some(&path), environment, overrides)
+}
+
+fn refused(file: &str, environment: &[(&str, &str)]) -> String {
+    read(file, environment, Overrides::default()).unwrap_err().to_string()
+}
+
+#[track_caller]
+fn assert_says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+}
+
+#[test]
+fn flags_override_the_environment_and_it_the_file() {
+    let file = "names = ['file']\nlevel = 'low'\n[listen]\naddress = '127.0.0.1:1'\nmax_streams = 7\n";
+    let environment = [
+        ("ACCORD_STORY__LISTEN__ADDRESS", "127.0.0.1:2"),
+        ("ACCORD_STORY__LEVEL", "high"),
+        ("ACCORD_STORY__NAMES", "['a', 'b']"),
+        ("ACCORD_STORY__LISTEN__HEADER_TIMEOUT", "3s"),
+        ("ACCORD_STORY__LIMIT", "5"),
+        ("ACCORD_STORY__UPSTREAMS__CATALOG__URL", "http://127.0.0.1:9000"),
+        ("ACCORD_OTHER__LEVEL", "nonsense"),
+    ];
+    let flags = Overrides::default().set("listen.address", "--listen", "127.0.0.1:3").set_option(
+        "level",
+        "--level",
+        None::<String>,
+    );
+    let config = read(file, &environment, flags).unwrap();
+    assert_eq!(config.listen.address.port(), 3);
+    assert_eq!(config.listen.max_streams, 7);
+    assert_eq!(config.listen.header_timeout, Duration::from_secs(3));
+    assert_eq!((config.level, config.limit), (Level::High, Some(5)));
+    assert_eq!(config.names, ["a", "b"]);
+    assert_eq!(config.upstreams["catalog"].url, "http://127.0.0.1:9000");
+}
+
+#[test]
+fn a_variable_takes_the_type_of_its_key() {
+    let digits = [("ACCORD_STORY__AUTH__CLIENT_SECRET", "123"), ("ACCORD_STORY__AUTH__CLIENT_ID", "true")];
+    let config = read("", &[digits[0], digits[1], ("ACCORD_STORY__LABEL", "42")], Overrides::default()).unwrap();
+    assert_eq!(config.auth.client_secret.expose(), "123");
+    assert_eq!((config.auth.client_id.as_str(), config.label.as_deref()), ("true", Some("42")));
+}
+
+#[test]
+fn an_unknown_key_is_refused_where_it_stands() {
+    let message = refused("level = 'low'\n\n[listen]\n  addres = '127.0.0.1:1'\n", &[]);
+    assert_says(&message, &["accord.toml:4:3", "unknown key `addres`", "`address`"]);
+    let message = refused("", &[("ACCORD_STORY__LISTEN__ADDRES", "127.0.0.1:1")]);
+    assert_says(&message, &["environment variable ACCORD_STORY__LISTEN__ADDRES", "unknown key `addres`", "`address`"]);
+}
+
+#[test]
+fn a_value_that_does_not_fit_is_refused_where_it_stands() {
+    assert_says(&refused("[listen]\nmax_streams = 'many'\n", &[]), &["accord.toml:2:15", "write u32"]);
+    assert_says(&refused("[listen]\nheader_timeout = 'soon'\n", &[]), &["accord.toml:2:18", "write a duration"]);
+    assert_says(&refused("level = 'middle'\n", &[]), &["accord.toml:1:9", "`low`, `high`"]);
+    assert_says(&refused("names = [1]\n", &[]), &["accord.toml:1:10", "write a string"]);
+    let message = refused("", &[("ACCORD_STORY__LISTEN__MAX_STREAMS", "many")]);
+    assert_says(&message, &["environment variable ACCORD_STORY__LISTEN__MAX_STREAMS", "write u32"]);
+    let flag = Overrides::default().set("listen.max_streams", "--streams", "many");
+    assert_says(&read("", &[], flag).unwrap_err().to_string(), &["flag --streams", "write u32"]);
+}
+
+#[test]
+fn broken_toml_is_refused_where_it_breaks() {
+    assert_says(&refused("level = 'low'\nnames = [\n", &[]), &["accord.toml:", "correct the TOML there"]);
+    let error = load_with::<Config>("X", Some(&PathBuf::from("nowhere.toml")), [], Overrides::default()).unwrap_err();
+    assert_says(&error.to_string(), &["nowhere.toml", "--config"]);
+}
+
+#[test]
+fn a_secret_shows_nowhere() {
+    let config = read("[auth]\nclient_secret = 'hunter2'\n", &[], Overrides::default()).unwrap();
+    assert_eq!(config.auth.client_secret.expose(), "hunter2");
+    let shown = format!("{}{config:?}", print(&config));
+    assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");
+    let message = refused("[auth]\nclient_secret = 424242\n", &[]);
+    assert_says(&message, &["accord.toml:2:17", "string in quotes"]);
+    assert!(!message.contains("424242"), "{message}");
+    // A broken line is not repeated either.
+    let message = refused("[auth]\nclient_secret = 'hunter2\n", &[]);
+    assert!(!message.contains("hunter2"), "{message}");
+}
+
+#[test]
+fn what_is_printed_can_be_read_again() {
+    let text = print(&read("[listen]\nmax_streams = 7\n", &[], Overrides::default()).unwrap());
+    assert_eq!(read(&text, &[], Overrides::default()).unwrap().listen.max_streams, 7);
+}

@@ -1,0 +1,90 @@
+//! No call outlives its deadline, and what has come too late is not even begun.
+
+use std::time::Duration;
+
+use accord_api::accord::fault::v1::Reason;
+use accord_runtime::{deadline::Deadline, fault::reason_of, health::Health, surface::Surface};
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+use tonic::Code;
+use tower::ServiceExt;
+
+use crate::{
+    call::{request, status},
+    probe::Probe,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_never_answers_is_ended() {
+    let begun = Instant::now();
+    let answer = Probe::default().surface().oneshot(request("Never", &[("grpc-timeout", "1S")])).await.unwrap();
+    let status = status(answer).await;
+    assert_eq!((status.code(), reason_of(&status)), (Code::DeadlineExceeded, Some(Reason::DeadlineExceeded)));
+    assert_eq!(begun.elapsed().as_secs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_ends_is_ended() {
+    let begun = Instant::now();
+    let answer = Probe::default().surface().oneshot(request("Endless", &[("grpc-timeout", "1S")])).await.unwrap();
+    let mut body = answer.into_body();
+    assert!(body.frame().await.unwrap().unwrap().is_data());
+    let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(trailers["grpc-status"], "4");
+    assert!(body.frame().await.is_none());
+    assert_eq!(begun.elapsed().as_secs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_without_a_deadline_gets_the_default_and_a_greedy_one_the_longest() {
+    let asked: [(&[(&str, &str)], u64); 3] =
+        [(&[], 2), (&[("grpc-timeout", "99S")], 5), (&[("grpc-timeout", "3S")], 3)];
+    for (headers, seconds) in asked {
+        let surface = Surface::new(&Health::new()).service(Probe::default()).deadline(2 * SECOND, 5 * SECOND);
+        let begun = Instant::now();
+        let answer = surface.into_service().unwrap().oneshot(request("Never", headers)).await.unwrap();
+        assert_eq!(status(answer).await.code(), Code::DeadlineExceeded);
+        assert_eq!(begun.elapsed().as_secs(), seconds);
+    }
+}
+
+#[tokio::test]
+async fn an_expired_call_reaches_nobody() {
+    let probe = Probe::default();
+    let answer = probe.surface().oneshot(request("Answer", &[("grpc-timeout", "0m")])).await.unwrap();
+    assert_eq!(status(answer).await.code(), Code::DeadlineExceeded);
+    assert_eq!(probe.calls(), 0);
+    let answer = probe.surface().oneshot(request("Answer", &[("grpc-timeout", "1M")])).await.unwrap();
+    assert_eq!(status(answer).await.code(), Code::Ok);
+    assert_eq!(probe.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_timeout_that_is_none_is_refused() {
+    let probe = Probe::default();
+    for malformed in ["5", "soon", "123456789S", "-1S"] {
+        let answer = probe.surface().oneshot(request("Answer", &[("grpc-timeout", malformed)])).await.unwrap();
+        let status = status(answer).await;
+        assert_eq!((status.code(), reason_of(&status)), (Code::InvalidArgument, Some(Reason::TimeoutMalformed)));
+    }
+    assert_eq!(probe.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_handler_finds_its_deadline_in_the_request() {
+    use accord_runtime::enforce::{Bounds, Enforce};
+    let seen = tower::service_fn(|request: http::Request<()>| async move {
+        let deadline = request.extensions().get::<Deadline>().copied();
+        let mut response = http::Response::new(http_body_util::Empty::<bytes::Bytes>::new());
+        if let Some(deadline) = deadline {
+            response.extensions_mut().insert(deadline);
+        }
+        Ok::<_, std::convert::Infallible>(response)
+    });
+    let bounds = Bounds { default: Some(SECOND), max: None };
+    let response = Enforce::new(seen, bounds).oneshot(http::Request::new(())).await.unwrap();
+    let left = response.extensions().get::<Deadline>().unwrap().remaining();
+    assert!(left > Duration::ZERO && left <= SECOND);
+}

@@ -1,0 +1,96 @@
+//! A restart fails no call: what is in flight ends, what doesn't end is cut when the grace is over.
+
+use std::{net::SocketAddr, time::Duration};
+
+use accord_runtime::server::ListenConfig;
+use http_body_util::BodyExt;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
+use tonic::Code;
+
+use crate::{
+    call::{Connection, status},
+    probe::serve,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const LONG: Duration = Duration::from_mins(10);
+const SHORT: Duration = Duration::from_millis(200);
+
+/// Ends when nobody listens any more.
+async fn refused(address: SocketAddr) {
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_in_flight_ends_and_with_it_the_drain() {
+    let port = serve(&ListenConfig::default(), LONG).await;
+    let connection = Connection::open(port.address).await;
+    let call = connection.begin("Wait");
+    port.probe.arrived().await;
+
+    port.shutdown.begin();
+    timeout(PATIENCE, refused(port.address)).await.unwrap();
+    assert!(!port.served.is_finished());
+    port.probe.release();
+
+    assert_eq!(call.await.unwrap().code(), Code::Ok);
+    timeout(PATIENCE, port.served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_idle_connection_does_not_hold_up_the_drain() {
+    let port = serve(&ListenConfig::default(), LONG).await;
+    let connection = Connection::open(port.address).await;
+    assert_eq!(status(connection.call("Answer", &[]).await.unwrap()).await.code(), Code::Ok);
+    let silent = TcpStream::connect(port.address).await.unwrap();
+
+    port.shutdown.begin();
+    timeout(PATIENCE, port.served).await.unwrap().unwrap();
+    timeout(PATIENCE, connection.closed()).await.unwrap();
+    drop(silent);
+}
+
+#[tokio::test]
+async fn an_endless_stream_is_cut_when_the_grace_is_over() {
+    let port = serve(&ListenConfig::default(), SHORT).await;
+    let connection = Connection::open(port.address).await;
+    let mut body = connection.call("Endless", &[]).await.unwrap().into_body();
+    assert!(body.frame().await.unwrap().unwrap().is_data());
+
+    let begun = Instant::now();
+    port.shutdown.begin();
+    timeout(PATIENCE, port.served).await.unwrap().unwrap();
+    assert!(begun.elapsed() >= SHORT);
+    assert!(timeout(PATIENCE, body.frame()).await.unwrap().is_none_or(|frame| frame.is_err()));
+}
+
+#[tokio::test]
+async fn an_old_connection_is_asked_to_go_and_its_call_still_ends() {
+    let config = ListenConfig { max_connection_age: SHORT, ..ListenConfig::default() };
+    let port = serve(&config, LONG).await;
+    let connection = Connection::open(port.address).await;
+    let call = connection.begin("Wait");
+    port.probe.arrived().await;
+    // GOAWAY shows as a refusal of new calls, while the one in flight is still open.
+    timeout(PATIENCE, async { while connection.call("Answer", &[]).await.is_ok() {} }).await.unwrap();
+    assert!(!call.is_finished());
+
+    port.probe.release();
+    assert_eq!(call.await.unwrap().code(), Code::Ok);
+    timeout(PATIENCE, connection.closed()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_old_connection_that_does_not_go_is_cut() {
+    let config = ListenConfig { max_connection_age: SHORT, max_connection_age_grace: SHORT, ..ListenConfig::default() };
+    let port = serve(&config, LONG).await;
+    let connection = Connection::open(port.address).await;
+    let mut body = connection.call("Endless", &[]).await.unwrap().into_body();
+    assert!(body.frame().await.unwrap().unwrap().is_data());
+    assert!(timeout(PATIENCE, body.frame()).await.unwrap().is_none_or(|frame| frame.is_err()));
+}

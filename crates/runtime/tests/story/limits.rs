@@ -1,0 +1,85 @@
+//! A listener's bounds hold against peers that take their time or too much.
+
+use std::time::Duration;
+
+use accord_runtime::server::ListenConfig;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tonic::Code;
+
+use crate::{
+    call::{Connection, status},
+    probe::serve,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn a_peer_that_takes_its_time_with_headers_is_cut() {
+    let config = ListenConfig { header_timeout: Duration::from_millis(100), ..ListenConfig::default() };
+    let port = serve(&config, GRACE).await;
+    for beginning in ["", "PRI * HTTP", "GET / HTTP/1.1\r\nhost: probe\r\nslow:"] {
+        let mut socket = TcpStream::connect(port.address).await.unwrap();
+        socket.write_all(beginning.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        timeout(PATIENCE, socket.read_to_end(&mut answer)).await.expect(beginning).unwrap();
+        assert!(!answer.starts_with(b"HTTP/1.1 200"), "{beginning:?} was answered");
+    }
+    assert_eq!(port.probe.calls(), 0);
+}
+
+#[tokio::test]
+async fn http_1_is_served_on_the_same_port() {
+    let port = serve(&ListenConfig::default(), GRACE).await;
+    let mut socket = TcpStream::connect(port.address).await.unwrap();
+    socket.write_all(b"GET /nowhere HTTP/1.1\r\nhost: probe\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, socket.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 ") && answer.contains("x-request-id: "), "{answer}");
+}
+
+#[tokio::test]
+async fn headers_beyond_the_limit_are_refused() {
+    let config = ListenConfig { max_header_bytes: 4096, ..ListenConfig::default() };
+    let port = serve(&config, GRACE).await;
+    let connection = Connection::open(port.address).await;
+    let long = "x".repeat(8192);
+    let refused = connection.call("Answer", &[("padding", &long)]).await;
+    assert!(refused.is_err_or_status(431), "{refused:?}");
+    assert_eq!(port.probe.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_waits_for_one_to_end() {
+    let config = ListenConfig { max_connections: 1, ..ListenConfig::default() };
+    let port = serve(&config, GRACE).await;
+    let first = Connection::open(port.address).await;
+    assert_eq!(status(first.call("Answer", &[]).await.unwrap()).await.code(), Code::Ok);
+
+    let address = port.address;
+    let second = tokio::spawn(async move {
+        let second = Connection::open(address).await;
+        status(second.call("Answer", &[]).await.unwrap()).await.code()
+    });
+    // As long as the first is open, its calls are served and the second's are not.
+    for _ in 0..50 {
+        assert_eq!(status(first.call("Answer", &[]).await.unwrap()).await.code(), Code::Ok);
+    }
+    assert!(!second.is_finished());
+    drop(first);
+    assert_eq!(timeout(PATIENCE, second).await.unwrap().unwrap(), Code::Ok);
+}
+
+trait Refusal {
+    fn is_err_or_status(&self, status: u16) -> bool;
+}
+
+impl<B> Refusal for hyper::Result<http::Response<B>> {
+    fn is_err_or_status(&self, status: u16) -> bool {
+        self.as_ref().map_or(true, |answer| answer.status() == status)
+    }
+}

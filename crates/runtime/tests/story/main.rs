@@ -1,0 +1,11 @@
+//! Stories of servers that carry this runtime: each on its own port, each about one promise.
+
+mod call;
+mod configure;
+mod deadline;
+mod drain;
+mod limits;
+mod operate;
+mod probe;
+mod tls;
+mod trace;

@@ -1,0 +1,160 @@
+//! What those who run a process can ask it.
+
+use std::time::Duration;
+
+use accord_runtime::{
+    admin,
+    health::Health,
+    server::{ListenConfig, Listener},
+    shutdown::Shutdown,
+    surface::{Surface, SurfaceService},
+    telemetry::{self, Telemetry, TelemetryConfig},
+};
+use http_body_util::BodyExt;
+use tokio::sync::OnceCell;
+use tonic::{Code, transport::Channel};
+use tonic_health::pb::{
+    FILE_DESCRIPTOR_SET, HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_reflection::pb::{v1, v1alpha};
+use tower::ServiceExt;
+
+use crate::{
+    call::{request, status},
+    probe::Probe,
+};
+
+/// Telemetry is set up once per process; what the stories count is told apart by methods.
+async fn telemetry() -> &'static Telemetry {
+    static TELEMETRY: OnceCell<Telemetry> = OnceCell::const_new();
+    TELEMETRY.get_or_init(async || telemetry::init("story", &TelemetryConfig::default()).unwrap()).await
+}
+
+async fn admin_service(health: &Health) -> SurfaceService {
+    let surface = Surface::new(health).service(Probe::default()).descriptors(FILE_DESCRIPTOR_SET, &[]);
+    admin::service(surface, telemetry().await, health).unwrap()
+}
+
+async fn get(service: &SurfaceService, path: &str) -> (u16, String) {
+    let request = http::Request::get(path).body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+    let answer = service.clone().oneshot(request).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+async fn channel(health: &Health) -> Channel {
+    let listener = Listener::bind(&ListenConfig::default()).await.unwrap();
+    let url = format!("http://{}", listener.address());
+    tokio::spawn(listener.serve(admin_service(health).await, Shutdown::new(Duration::ZERO)));
+    accord_runtime::client::lazy(&url).unwrap()
+}
+
+#[tokio::test]
+async fn readiness_names_what_is_missing_and_liveness_does_not_care() {
+    let health = Health::new();
+    let service = admin_service(&health).await;
+    health.dependency("store", false);
+    assert_eq!(get(&service, "/readyz").await, (503, "not ready: store\n".to_owned()));
+    assert_eq!(get(&service, "/livez").await.0, 200);
+    let metrics = get(&service, "/metrics").await.1;
+    assert!(metrics.contains("accord_dependency_up{dependency=\"store\""), "{metrics}");
+    health.dependency("store", true);
+    assert_eq!(get(&service, "/readyz").await.0, 200);
+    health.draining();
+    assert_eq!(get(&service, "/readyz").await, (503, "not ready: draining\n".to_owned()));
+}
+
+#[tokio::test]
+async fn health_answers_and_watches_over_the_wire() {
+    let health = Health::new();
+    let mut client = HealthClient::new(channel(&health).await);
+    let overall = client.check(HealthCheckRequest::default()).await.unwrap();
+    assert_eq!(overall.into_inner().status(), ServingStatus::Serving);
+    let unknown = client.check(HealthCheckRequest { service: "nobody".to_owned() }).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+
+    let mut watch = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::Serving);
+    health.draining();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    assert!(watch.message().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn reflection_lists_what_is_served_in_both_versions() {
+    use v1::{server_reflection_request::MessageRequest, server_reflection_response::MessageResponse};
+    use v1alpha::{
+        server_reflection_request::MessageRequest as AlphaAsk, server_reflection_response::MessageResponse as AlphaTold,
+    };
+    let channel = channel(&Health::new()).await;
+
+    let ask = v1::ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..Default::default()
+    };
+    let mut client = v1::server_reflection_client::ServerReflectionClient::new(channel.clone());
+    let mut told = client.server_reflection_info(tokio_stream::once(ask)).await.unwrap().into_inner();
+    let Some(MessageResponse::ListServicesResponse(list)) = told.message().await.unwrap().unwrap().message_response
+    else {
+        panic!("no list");
+    };
+    assert!(list.service.iter().any(|service| service.name == "grpc.health.v1.Health"));
+
+    let ask = v1alpha::ServerReflectionRequest {
+        message_request: Some(AlphaAsk::FileContainingSymbol("grpc.health.v1.Health".to_owned())),
+        ..Default::default()
+    };
+    let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(channel);
+    let mut told = client.server_reflection_info(tokio_stream::once(ask)).await.unwrap().into_inner();
+    let told = told.message().await.unwrap().unwrap().message_response;
+    assert!(matches!(told, Some(AlphaTold::FileDescriptorResponse(files)) if !files.file_descriptor_proto.is_empty()));
+}
+
+#[tokio::test]
+async fn calls_are_counted_under_bounded_names() {
+    let service = admin_service(&Health::new()).await;
+    let known = service.clone().oneshot(request("/grpc.health.v1.Health/Check", &[])).await.unwrap();
+    // An empty body is no message: refused, and counted under the method all the same.
+    assert_ne!(status(known).await.code(), Code::Ok);
+    for invented in ["/invented.v1.Name/A", "/invented.v1.Name/B"] {
+        let unknown = service.clone().oneshot(request(invented, &[])).await.unwrap();
+        assert_eq!(status(unknown).await.code(), Code::Unimplemented);
+    }
+    let (_, text) = get(&service, "/metrics").await;
+    assert!(text.contains("rpc_server_call_duration_seconds_bucket"), "{text}");
+    assert!(text.contains(r#"rpc_method="grpc.health.v1.Health/Check""#), "{text}");
+    assert!(text.contains(r#"rpc_method="_OTHER",rpc_response_status_code="UNIMPLEMENTED""#), "{text}");
+    assert!(!text.contains("invented"), "{text}");
+}
+
+#[tokio::test]
+async fn a_status_in_trailers_and_a_caller_that_goes_away_are_counted() {
+    let service = Surface::new(&Health::new()).service(Probe::default());
+    telemetry().await;
+    let named = accord_runtime::observe::Observe::new(
+        service.into_service().unwrap(),
+        std::sync::Arc::new(|path: &str| Some(path.trim_start_matches('/').into())),
+    );
+    let ended = named.clone().oneshot(request("Ended", &[])).await.unwrap();
+    assert_eq!(status(ended).await.code(), Code::Ok);
+    drop(named.clone().oneshot(request("Endless", &[])).await.unwrap());
+    let late = named.clone().oneshot(request("Never", &[("grpc-timeout", "1m")])).await.unwrap();
+    assert_eq!(status(late).await.code(), Code::DeadlineExceeded);
+
+    let text = telemetry().await.prometheus();
+    for (method, code) in [("Ended", "OK"), ("Endless", "CANCELLED"), ("Never", "DEADLINE_EXCEEDED")] {
+        let labels = format!(r#"rpc_method="probe.v1.Probe/{method}",rpc_response_status_code="{code}""#);
+        assert!(text.contains(&labels), "{labels} is not in {text}");
+    }
+}
+
+#[tokio::test]
+async fn the_request_id_is_echoed_and_made_where_it_is_missing() {
+    let service = Probe::default().surface();
+    let answer = service.clone().oneshot(request("Answer", &[("x-request-id", "order-17")])).await.unwrap();
+    assert_eq!(answer.headers()["x-request-id"], "order-17");
+    let answer = service.oneshot(request("Panic", &[])).await.unwrap();
+    assert_eq!(answer.headers()["x-request-id"].len(), 36);
+    assert_eq!(status(answer).await.code(), Code::Internal);
+}

@@ -1,0 +1,125 @@
+//! The service that the stories call, and the port it stands on.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use accord_runtime::{
+    health::Health,
+    server::{ListenConfig, Listener},
+    shutdown::Shutdown,
+    surface::{Surface, SurfaceService},
+};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, Request, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use tokio::{sync::Notify, task::JoinHandle};
+use tonic::{body::Body, server::NamedService};
+use tower::Service;
+
+/// Answers by the name of the called method.
+#[derive(Clone, Debug, Default)]
+pub struct Probe {
+    calls: Arc<AtomicUsize>,
+    arrived: Arc<Notify>,
+    release: Arc<Notify>,
+}
+
+impl Probe {
+    /// How many calls reached the service.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+
+    /// Ends when a call has arrived.
+    pub async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Lets one `Wait` answer.
+    pub fn release(&self) {
+        self.release.notify_one();
+    }
+
+    /// The service on a surface of its own.
+    pub fn surface(&self) -> SurfaceService {
+        Surface::new(&Health::new()).service(self.clone()).into_service().unwrap()
+    }
+}
+
+impl NamedService for Probe {
+    const NAME: &'static str = "probe.v1.Probe";
+}
+
+impl Service<Request<Body>> for Probe {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let probe = self.clone();
+        Box::pin(async move {
+            probe.calls.fetch_add(1, Ordering::SeqCst);
+            probe.arrived.notify_one();
+            let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+            Ok(match method {
+                "Wait" => {
+                    probe.release.notified().await;
+                    ended()
+                }
+                "Never" => std::future::pending().await,
+                "Panic" => panic!("boom"),
+                "Endless" => endless(),
+                _ => ended(),
+            })
+        })
+    }
+}
+
+fn grpc(body: Body) -> Response<Body> {
+    Response::builder().header("content-type", "application/grpc").body(body).unwrap()
+}
+
+fn ended() -> Response<Body> {
+    let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
+    let frames = [Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 5]))), Ok(Frame::trailers(trailers))];
+    grpc(Body::new(StreamBody::new(stream::iter(frames))))
+}
+
+/// One message, then silence.
+fn endless() -> Response<Body> {
+    let first = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 5])))]);
+    grpc(Body::new(StreamBody::new(futures_util::StreamExt::chain(first, stream::pending()))))
+}
+
+/// A port with a probe on it.
+pub struct Port {
+    pub address: SocketAddr,
+    pub probe: Probe,
+    pub shutdown: Shutdown,
+    pub served: JoinHandle<()>,
+}
+
+/// Serves a probe as `config` says, with `grace` to drain.
+pub async fn serve(config: &ListenConfig, grace: Duration) -> Port {
+    let probe = Probe::default();
+    let listener = Listener::bind(config).await.unwrap();
+    let (address, shutdown) = (listener.address(), Shutdown::new(grace));
+    let served = tokio::spawn(listener.serve(probe.surface(), shutdown.clone()));
+    Port { address, probe, shutdown, served }
+}

@@ -1,0 +1,114 @@
+//! TLS from files that change while they are used, and peers that must show who they are.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use accord_runtime::{
+    client::{self, ClientConfig},
+    server::{ListenConfig, TlsConfig},
+};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tempfile::TempDir;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use crate::probe::{Port, serve};
+
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A certificate authority and the files of what it has signed.
+struct Authority {
+    directory: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let authority = Self { directory: tempfile::tempdir().unwrap(), issuer };
+        fs::write(authority.file("ca.pem"), authority.issuer.pem()).unwrap();
+        authority
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a certificate for localhost, and its key, into the files of another authority or its own.
+    fn sign_into(&self, certificate: &PathBuf, key: &PathBuf) {
+        let pair = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let signed = params.signed_by(&pair, &self.issuer).unwrap();
+        fs::write(key, pair.serialize_pem()).unwrap();
+        fs::write(certificate, signed.pem()).unwrap();
+    }
+
+    async fn serve(&self, client_ca_file: Option<PathBuf>) -> Port {
+        let (cert_file, key_file) = (self.file("server.pem"), self.file("server.key"));
+        self.sign_into(&cert_file, &key_file);
+        let tls = TlsConfig { cert_file, key_file, client_ca_file, reload_interval: Duration::ZERO };
+        serve(&ListenConfig { tls: Some(tls), ..ListenConfig::default() }, GRACE).await
+    }
+
+    fn client(&self, port: &Port) -> ClientConfig {
+        let url = format!("https://localhost:{}", port.address.port());
+        ClientConfig { url, ca_file: Some(self.file("ca.pem")), ..ClientConfig::default() }
+    }
+}
+
+/// Whether a call over a new connection comes through.
+async fn reaches(config: &ClientConfig) -> bool {
+    let channel = client::channel(config).unwrap();
+    HealthClient::new(channel).check(HealthCheckRequest::default()).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_client_reaches_whom_its_authority_vouches_for() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let port = ours.serve(None).await;
+    assert!(reaches(&ours.client(&port)).await);
+    let astray = ClientConfig { ca_file: Some(theirs.file("ca.pem")), ..ours.client(&port) };
+    assert!(!reaches(&astray).await);
+}
+
+#[tokio::test]
+async fn a_changed_certificate_is_taken_up_and_a_broken_one_is_not() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let port = old.serve(None).await;
+    let trusts_new = ClientConfig { ca_file: Some(new.file("ca.pem")), ..old.client(&port) };
+    assert!(!reaches(&trusts_new).await);
+
+    new.sign_into(&old.file("server.pem"), &old.file("server.key"));
+    assert!(reaches(&trusts_new).await);
+    assert!(!reaches(&old.client(&port)).await);
+
+    fs::write(old.file("server.pem"), "half a certifica").unwrap();
+    assert!(reaches(&trusts_new).await);
+}
+
+#[tokio::test]
+async fn a_client_that_must_show_who_it_is_does() {
+    let ours = Authority::new();
+    let port = ours.serve(Some(ours.file("ca.pem"))).await;
+    assert!(!reaches(&ours.client(&port)).await);
+
+    let (cert, key) = (ours.file("client.pem"), ours.file("client.key"));
+    ours.sign_into(&cert, &key);
+    let known = ClientConfig { cert_file: Some(cert), key_file: Some(key), ..ours.client(&port) };
+    assert!(reaches(&known).await);
+
+    let stranger = Authority::new();
+    let (cert, key) = (stranger.file("client.pem"), stranger.file("client.key"));
+    stranger.sign_into(&cert, &key);
+    let unknown = ClientConfig { cert_file: Some(cert), key_file: Some(key), ..ours.client(&port) };
+    assert!(!reaches(&unknown).await);
+}
+
+#[tokio::test]
+async fn files_that_are_missing_are_named() {
+    let missing = PathBuf::from("nowhere/server.pem");
+    let tls = TlsConfig { cert_file: missing.clone(), key_file: missing, ..TlsConfig::default() };
+    let config = ListenConfig { tls: Some(tls), ..ListenConfig::default() };
+    let error = accord_runtime::server::Listener::bind(&config).await.err().unwrap().to_string();
+    assert!(error.contains("nowhere/server.pem") && error.contains("check the path"), "{error}");
+}

@@ -1,0 +1,60 @@
+//! One trace from hop to hop: the server's span is a child of the caller's and tells how the call ended.
+
+use std::sync::{Arc, Mutex};
+
+use accord_runtime::{observe::Observe, request, request::RequestId};
+use http::{HeaderMap, Request, Response};
+use opentelemetry::trace::{SpanKind, Status, TracerProvider};
+use opentelemetry_sdk::{
+    error::OTelSdkResult,
+    trace::{SdkTracerProvider, SpanData, SpanExporter},
+};
+use tower::{ServiceExt, service_fn};
+use tracing_subscriber::layer::SubscriberExt;
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// Keeps what would be exported.
+#[derive(Clone, Debug, Default)]
+struct Kept(Arc<Mutex<Vec<SpanData>>>);
+
+impl SpanExporter for Kept {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.0.lock().unwrap().extend(batch);
+        Ok(())
+    }
+}
+
+/// Answers UNAVAILABLE and gives back what it would have sent to the next hop.
+async fn next_hop(_: Request<()>) -> Result<Response<http_body_util::Empty<bytes::Bytes>>, std::convert::Infallible> {
+    let mut outgoing = HeaderMap::new();
+    let deadline = accord_runtime::deadline::Deadline::after(std::time::Duration::from_secs(1));
+    request::carry(&mut outgoing, deadline, &RequestId::new());
+    let mut response = Response::new(http_body_util::Empty::new());
+    response.headers_mut().insert("passed-on", outgoing["traceparent"].clone());
+    response.headers_mut().insert("grpc-status", "14".parse().unwrap());
+    Ok(response)
+}
+
+#[tokio::test]
+async fn the_servers_span_stands_between_the_caller_and_the_next_hop() {
+    let kept = Kept::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("story"));
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+
+    let service = Observe::new(service_fn(next_hop), Arc::new(|path: &str| Some(path.trim_start_matches('/').into())));
+    let call = Request::post("/shop.v1.Cart/Get").header("traceparent", PARENT).body(()).unwrap();
+    let response = service.oneshot(call).await.unwrap();
+    let passed_on = response.headers()["passed-on"].to_str().unwrap().to_owned();
+    drop(response);
+
+    let spans = kept.0.lock().unwrap();
+    let [span] = spans.as_slice() else { panic!("{} spans", spans.len()) };
+    assert_eq!((span.name.as_ref(), &span.span_kind), ("shop.v1.Cart/Get", &SpanKind::Server));
+    assert_eq!(span.span_context.trace_id().to_string(), TRACE);
+    assert_eq!(span.parent_span_id.to_string(), "b7ad6b7169203331");
+    assert_eq!(span.status, Status::error("UNAVAILABLE"));
+    assert_eq!(passed_on, format!("00-{TRACE}-{}-01", span.span_context.span_id()));
+}
