@@ -76,7 +76,29 @@ def check_pod(check, name, deployment, objects):
     check_probes(check, place, container, ports)
     check_end(check, place, pod, container, config)
     check_files(check, place, pod, container, config)
+    check_preparations(check, place, pod, text)
     check_service(check, name, deployment, ports, objects)
+
+
+def check_preparations(check, place, pod, text):
+    """Runs what the pod runs before its binary, with its arguments, on a store and secrets of our own."""
+    with tempfile.TemporaryDirectory() as directory:
+        directory = pathlib.Path(directory)
+        (directory / "config.toml").write_text(text)
+        environment = {**os.environ, "ACCORD_AUTH__STORE__URL": f"sqlite://{directory}/store.db"}
+        for container in pod.get("initContainers", ()):
+            arguments = [there_to_here(argument, directory) for argument in container["args"]]
+            command = [check.binaries / container["image"], *arguments]
+            run = subprocess.run(command, capture_output=True, text=True, env=environment)
+            check.expect(run.returncode == 0, f"{place}: {container['name']} fails: {run.stderr.strip()}")
+
+
+def there_to_here(argument, directory):
+    """A flag that names a file in the container, made to name one of ours."""
+    flag, _, path = argument.partition("=")
+    if not path.startswith("/"):
+        return argument
+    return f"{flag}={directory / ('config.toml' if flag == '--config' else pathlib.PurePosixPath(path).name)}"
 
 
 def mounted_file(check, place, pod, container, file, objects):
