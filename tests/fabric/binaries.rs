@@ -18,29 +18,19 @@ pub fn workspace() -> PathBuf {
     tests.parent().unwrap_or(tests).to_owned()
 }
 
-/// The path of a binary, built first if this process has not done so yet.
+/// The path of a binary.
 pub fn path(name: &str) -> Result<PathBuf> {
+    Ok(directory()?.join(name))
+}
+
+/// Where the binaries are. The first call of a process builds them, showing cargo's progress.
+pub fn directory() -> Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     // Other processes that build at the same time are kept waiting by cargo's own lock.
     match BUILT.get_or_init(|| locate().map_err(|problem| format!("{problem:#}"))) {
-        Ok(directory) => Ok(directory.join(name)),
+        Ok(directory) => Ok(directory),
         Err(problem) => bail!("{problem}"),
     }
-}
-
-/// Builds every binary of the workspace, showing cargo's progress.
-pub fn build() -> Result<()> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
-        .args(["build", "--workspace", "--bins", "--profile"])
-        .arg(profile()?)
-        .current_dir(workspace())
-        .status()
-        .context("can't run cargo")?;
-    if !status.success() {
-        bail!("the binaries do not build: see the compiler's messages above");
-    }
-    Ok(())
 }
 
 fn locate() -> Result<PathBuf> {
@@ -49,6 +39,16 @@ fn locate() -> Result<PathBuf> {
     }
     build()?;
     output()
+}
+
+fn build() -> Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--workspace", "--bins", "--profile"]).arg(profile()?).current_dir(workspace());
+    if !command.status().context("can't run cargo")?.success() {
+        bail!("the binaries do not build: see the compiler's messages above");
+    }
+    Ok(())
 }
 
 /// `target/PROFILE`, seen from the running test (`target/PROFILE/deps/…`) or tool (`target/PROFILE/…`).

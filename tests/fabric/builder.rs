@@ -144,7 +144,7 @@ impl Builder {
         for part in Part::ALL {
             home::write(&home.config(part.name()), &settings::of(part, &self, &home).to_string())?;
         }
-        let identities = Identities::prepare(&home)?;
+        let identities = Identities::prepare(&home).await?;
         let scripts = self.start_scripts(&home).await?;
         let mut fabric = Fabric {
             auth: self.launch(Part::Auth, &home)?,

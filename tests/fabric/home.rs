@@ -50,6 +50,11 @@ impl Home {
         self.path.join("config").join(name).with_extension("toml")
     }
 
+    /// Where auth finds what its principals may do.
+    pub fn policies(&self) -> PathBuf {
+        self.path.join("config").join("policies.cedar")
+    }
+
     /// Where a database stands.
     pub fn data(&self, name: &str) -> PathBuf {
         self.path.join("data").join(name)
@@ -58,6 +63,11 @@ impl Home {
     /// Where a process writes what it has to say.
     pub fn log(&self, name: &str) -> PathBuf {
         self.path.join("log").join(name).with_extension("log")
+    }
+
+    /// Where the key stands that seals auth's own keys.
+    pub fn encryption_key(&self) -> PathBuf {
+        self.secret("encryption-key")
     }
 
     /// Where a secret stands.

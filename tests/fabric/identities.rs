@@ -1,16 +1,15 @@
-//! Who exists in a fabric: the binaries themselves, and three clients that tests and the tour call as.
+//! Who exists in a fabric: the binaries, and three persons as whom tests and the tour call. All are made by auth's own
+//! command line, on the same store as the server.
 
-use std::{fs, process::Command};
+use std::path::PathBuf;
 
-use accord_api::accord::auth::v1::{
-    ClientCredentialsGrant, IssueRequest, issue_request::Grant, token_service_client::TokenServiceClient,
-};
 use anyhow::{Context, Result, bail};
+use tokio::process::Command;
 
 use crate::{
     binaries,
     home::{self, Home},
-    server::Server,
+    process::forget_settings,
     settings::Part,
 };
 
@@ -24,67 +23,63 @@ pub const STRANGER: &str = "stranger";
 /// What auth is told to grant to each role.
 const POLICIES: &str = include_str!("policies.cedar");
 
-/// Every client with its roles.
-const CLIENTS: [(&str, &[&str]); 6] = [
-    ("gateway", &["gateway"]),
-    ("cache", &["verifier"]),
-    ("catalog", &["verifier"]),
-    (EDITOR, &["reader", "writer"]),
-    (READER, &["reader"]),
-    (STRANGER, &[]),
-];
+/// The role of everybody who verifies tokens.
+const WORKLOAD: &str = "accord-mesh";
 
-/// The clients of a fabric and their secrets.
+const PERSONS: [(&str, &[&str]); 3] =
+    [(EDITOR, &["catalog-reader", "catalog-writer"]), (READER, &["catalog-reader"]), (STRANGER, &[])];
+
+/// Auth's command line, with the fabric's configuration.
 pub struct Identities {
-    secrets: Vec<(String, String)>,
+    program: PathBuf,
+    config: PathBuf,
 }
 
 impl Identities {
-    /// Creates those that an earlier fabric in the same directory has not created.
-    pub fn prepare(home: &Home) -> Result<Self> {
-        home::write(&home.config("policies").with_extension("cedar"), POLICIES)?;
-        let mut secrets = Vec::new();
-        for (id, roles) in CLIENTS {
-            secrets.push((id.to_owned(), secret(home, id, roles)?));
+    /// Makes the keys, workloads and persons that an earlier fabric in the same directory has not made.
+    pub async fn prepare(home: &Home) -> Result<Self> {
+        let config = home.config(Part::Auth.name());
+        let identities = Self { program: binaries::path("accord-auth")?, config };
+        home::write(&home.policies(), POLICIES)?;
+        let key = home.encryption_key();
+        if !key.exists() {
+            identities.manage(&["key", "new", &key.to_string_lossy()]).await?;
         }
-        Ok(Self { secrets })
+        for part in [Part::Gateway, Part::Cache, Part::Catalog] {
+            let (name, secret) = (part.name(), home.secret(part.name()));
+            let secret = secret.to_string_lossy();
+            identities
+                .manage(&["client", "add", name, "--role", WORKLOAD, "--secret-file", &secret, "--if-absent"])
+                .await?;
+        }
+        for (name, roles) in PERSONS {
+            identities.add_person(name, roles).await?;
+        }
+        Ok(identities)
     }
 
-    /// An access token for one of the clients.
-    pub async fn token(&self, auth: &Server, id: &str) -> Result<String> {
-        let (client_id, client_secret) =
-            self.secrets.iter().find(|(known, _)| known == id).cloned().with_context(|| format!("no client {id}"))?;
-        let grant = Grant::ClientCredentials(ClientCredentialsGrant { client_id, client_secret });
-        let answer = TokenServiceClient::new(auth.channel()?).issue(IssueRequest { grant: Some(grant) }).await?;
-        Ok(answer.into_inner().access_token)
+    /// Adds a person with these roles, if there is none of this name.
+    pub async fn add_person(&self, name: &str, roles: &[&str]) -> Result<()> {
+        let mut arguments = vec!["principal", "add", name, "--if-absent"];
+        arguments.extend(roles.iter().flat_map(|role| ["--role", role]));
+        self.manage(&arguments).await.map(drop)
     }
-}
 
-/// The client's secret; a client without one is created first.
-fn secret(home: &Home, id: &str, roles: &[&str]) -> Result<String> {
-    let file = home.secret(id);
-    if let Ok(secret) = fs::read_to_string(&file) {
-        return Ok(secret.trim().to_owned());
+    /// An access token that outlives any test and any working day.
+    pub async fn token(&self, subject: &str) -> Result<String> {
+        self.manage(&["token", "issue", "--subject", subject, "--lifetime", "24h"]).await
     }
-    let mut arguments = vec!["client", "create", id];
-    arguments.extend(roles.iter().flat_map(|role| ["--role", role]));
-    let secret = auth(home, &arguments)?.trim().to_owned();
-    // Written last: where this fails, the next fabric does not take the client for created.
-    home::write(&file, &secret)?;
-    Ok(secret)
-}
 
-/// Runs a subcommand of auth on the fabric's store, and returns what it prints.
-fn auth(home: &Home, arguments: &[&str]) -> Result<String> {
-    let output = Command::new(binaries::path("accord-auth")?)
-        .args(arguments)
-        .arg("--config")
-        .arg(home.config(Part::Auth.name()))
-        .output()
-        .context("can't run accord-auth")?;
-    if !output.status.success() {
-        let problem = String::from_utf8_lossy(&output.stderr);
-        bail!("accord-auth {} failed: {}", arguments.join(" "), problem.trim());
+    /// Runs one of auth's subcommands, and returns what it prints.
+    pub async fn manage(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).arg("--config").arg(&self.config).kill_on_drop(true);
+        forget_settings(command.as_std_mut());
+        let output = command.output().await.with_context(|| format!("can't run {}", self.program.display()))?;
+        if !output.status.success() {
+            let problem = String::from_utf8_lossy(&output.stderr);
+            bail!("accord-auth {} failed: {}", arguments.join(" "), problem.trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
-    Ok(String::from_utf8(output.stdout)?)
 }

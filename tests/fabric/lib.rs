@@ -17,7 +17,7 @@ pub mod binaries;
 mod builder;
 mod home;
 pub mod http;
-pub mod identities;
+mod identities;
 pub mod metrics;
 mod ports;
 mod process;
@@ -78,9 +78,15 @@ impl Fabric {
         Builder::new()
     }
 
-    /// An access token of one of the fabric's principals: [`EDITOR`], [`READER`] or [`STRANGER`].
+    /// An access token of a person: [`EDITOR`], [`READER`], [`STRANGER`], or one that [`Fabric::manage`] added.
     pub async fn token(&self, subject: &str) -> Result<String> {
-        self.identities.token(&self.auth, subject).await
+        self.identities.token(subject).await
+    }
+
+    /// Runs one of auth's subcommands on the fabric's store, such as `["token", "revoke", "--subject", EDITOR]`, and
+    /// returns what it prints.
+    pub async fn manage(&self, arguments: &[&str]) -> Result<String> {
+        self.identities.manage(arguments).await
     }
 
     /// A GET of the gateway.

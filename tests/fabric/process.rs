@@ -152,10 +152,7 @@ impl Drop for Process {
 fn spawn(launch: &Launch) -> Result<Child> {
     let log = File::options().create(true).append(true).open(&launch.log)?;
     let mut command = Command::new(&launch.program);
-    // Settings in the environment of whoever runs the fabric are not meant for it.
-    for (key, _) in env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("ACCORD_")) {
-        command.env_remove(key);
-    }
+    forget_settings(&mut command);
     command
         .args(&launch.arguments)
         .envs(launch.environment.iter().cloned())
@@ -167,6 +164,13 @@ fn spawn(launch: &Launch) -> Result<Child> {
         .process_group(0)
         .spawn()
         .with_context(|| format!("can't start {} ({})", launch.name, launch.program.display()))
+}
+
+/// Settings in the environment of whoever runs the fabric are not meant for it.
+pub fn forget_settings(command: &mut Command) {
+    for (key, _) in env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("ACCORD_")) {
+        command.env_remove(key);
+    }
 }
 
 #[cfg(test)]

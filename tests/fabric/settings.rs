@@ -86,8 +86,17 @@ fn own(part: Part, builder: &Builder, home: &Home) -> Table {
 }
 
 fn auth(home: &Home) -> Table {
-    let _ = home;
-    Table::new()
+    let url = format!("sqlite://{}", home.data("auth.db").display());
+    let (key, policies) = (home.encryption_key(), home.policies());
+    let (key, policies) = (key.display().to_string(), policies.display().to_string());
+    toml! {
+        [store]
+        url = url
+        [keys]
+        encryption_key_file = key
+        [policy]
+        files = [policies]
+    }
 }
 
 fn catalog(builder: &Builder, home: &Home) -> Table {

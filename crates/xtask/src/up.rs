@@ -35,7 +35,7 @@ pub fn run(Args { once, data }: Args) -> Result<()> {
     // Before the build: it takes minutes the first time, and would be waited for in vain.
     require_ports()?;
     eprintln!("Building (the first time takes minutes) ...");
-    binaries::build()?;
+    binaries::directory()?;
     let runtime = tokio::runtime::Runtime::new().context("can't start a runtime")?;
     runtime.block_on(up(once, &data))
 }

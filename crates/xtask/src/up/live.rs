@@ -1,4 +1,4 @@
-//! The live line: what goes through the gateway, from its own metrics.
+//! The live line: what goes through the gateway and the cache, by their own metrics.
 
 use std::{
     io::{IsTerminal, Write, stdout},
@@ -15,7 +15,7 @@ const ON_TERMINAL: Duration = Duration::from_secs(1);
 const IN_FILE: Duration = Duration::from_secs(10);
 
 /// What has been counted since the gateway started.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Figures {
     calls: f64,
     failed: f64,
@@ -31,35 +31,37 @@ pub async fn show(fabric: &mut Fabric) -> Result<()> {
     let period = if terminal { ON_TERMINAL } else { IN_FILE };
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut before, mut at) = (Figures::default(), Instant::now());
+    let mut before: Option<(Figures, Instant)> = None;
     loop {
         ticks.tick().await;
         require_alive(fabric)?;
-        // A gateway that is too busy to tell is told about at the next tick.
-        let Ok(text) = fabric.gateway.metrics().await else { continue };
-        let (now, seconds) = (Figures::read(&text), at.elapsed().as_secs_f64());
-        let line = now.line((now.calls - before.calls) / seconds.max(0.001));
+        // One that is too busy to answer is asked again at the next tick.
+        let (Ok(door), Ok(cache)) = (fabric.gateway.metrics().await, fabric.cache.metrics().await) else { continue };
+        let now = Figures::read(&door, &cache);
+        let rate = before.map_or(0.0, |(then, at)| (now.calls - then.calls) / at.elapsed().as_secs_f64());
+        let line = now.line(rate);
         if terminal {
             print!("\r\x1b[2K{line}");
             stdout().flush()?;
         } else {
             println!("{line}");
         }
-        (before, at) = (now, Instant::now());
+        before = Some((now, Instant::now()));
     }
 }
 
 impl Figures {
-    fn read(text: &str) -> Self {
-        let cached = |outcome| sum(text, "accord_gateway_cache_reads_total", &[("outcome", outcome)]);
-        let all = "rpc_server_call_duration_seconds_count";
-        let calls = sum(text, all, &[]);
+    fn read(door: &str, cache: &str) -> Self {
+        let duration = "rpc_server_call_duration_seconds_count";
+        let calls = sum(door, duration, &[]);
+        let reads = |outcome: &[(&str, &str)]| sum(cache, "accord_cache_reads_total", outcome);
+        let hits = reads(&[("outcome", "hit")]);
         Self {
             calls,
-            failed: calls - sum(text, all, &[("rpc_response_status_code", "OK")]),
-            hits: cached("hit"),
-            misses: cached("miss"),
-            bypassed: sum(text, "accord_gateway_cache_bypassed_total", &[]),
+            failed: calls - sum(door, duration, &[("rpc_response_status_code", "OK")]),
+            hits,
+            misses: reads(&[]) - hits,
+            bypassed: sum(door, "accord_gateway_cache_bypassed_total", &[]),
         }
     }
 
