@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use accord_runtime::config::{self, ConfigError, Overrides};
-use accord_runtime::run;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, UpstreamConfig};
+use crate::explain;
 use crate::route::Upstream;
 use crate::table::{Built, MethodTable, Refused, Sources};
-use crate::{explain, serve};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,11 +49,13 @@ pub enum Command {
     Explain {
         /// The method, `pkg.Service/Method`.
         method: String,
+        /// Where the contract is.
         #[command(flatten)]
         flags: Flags,
     },
     /// The configuration.
     Config {
+        /// What to do with it.
         #[command(subcommand)]
         command: ConfigCommand,
     },
@@ -71,7 +72,7 @@ pub enum ConfigCommand {
 #[derive(Debug, Default, Args)]
 pub struct Flags {
     /// Configuration file (TOML).
-    #[arg(long, value_name = "FILE", env = "ACCORD_GATEWAY_CONFIG")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Address of the public door. Default: 127.0.0.1:8080.
     #[arg(long, value_name = "ADDR")]
@@ -79,7 +80,7 @@ pub struct Flags {
     /// Address of the internal port: metrics, health, explain. Default: 127.0.0.1:8081.
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
-    /// Where auth is. Default: http://127.0.0.1:8090.
+    /// Where auth is. Default: `http://127.0.0.1:8090`.
     #[arg(long, value_name = "URL")]
     auth: Option<String>,
     /// The name under which the gateway logs in to auth.
@@ -210,46 +211,43 @@ fn named(given: &str) -> Option<(&str, &str)> {
     given.split_once('=').filter(|(name, rest)| !name.is_empty() && !rest.is_empty())
 }
 
-impl Cli {
-    /// Does what was asked for.
-    pub fn run(self) -> ExitCode {
-        run::run(async || match self.command {
-            Command::Serve(flags) => serve::serve(flags.load()?).await,
-            Command::Check(flags) => check(&flags.load()?).await,
-            Command::Explain { method, flags } => explain(&flags.load()?, &method).await,
-            Command::Config { command: ConfigCommand::Print(flags) } => {
-                print!("{}", config::print(&flags.load()?));
-                Ok(())
-            }
-        })
-    }
+/// Prints the effective configuration.
+pub fn print_config(config: &Config) -> ExitCode {
+    print!("{}", config::print(config));
+    ExitCode::SUCCESS
 }
 
-/// Prints every finding about the contract, one per line.
-async fn check(config: &Config) -> anyhow::Result<()> {
+/// Prints every finding about the contract, one per line. Fails where one of them is an error.
+pub async fn check(config: &Config) -> ExitCode {
     let built = match build(config).await {
         Ok(built) => built,
-        Err(refused) => {
-            refused.reasons().iter().for_each(|reason| println!("{reason}"));
-            anyhow::bail!("the contract can't be enforced")
-        }
+        Err(refused) => return refuse(&refused),
     };
     built.warnings.iter().for_each(|warning| println!("{warning}"));
     for upstream in &built.pending {
         println!("warning: upstream {upstream}: not checked, it has no descriptor file and tells none by reflection");
     }
     println!("{} methods of {} upstreams can be enforced", built.contract.methods().len(), built.pools.len());
-    Ok(())
+    ExitCode::SUCCESS
 }
 
-/// Prints the effective policy of one method.
-async fn explain(config: &Config, method: &str) -> anyhow::Result<()> {
-    let built = build(config).await?;
-    match built.contract.method(method) {
-        Some(method) => print!("{}", explain::text(method)),
-        None => anyhow::bail!(explain::unknown(&built.contract, &built.pending, method)),
+/// Prints the effective policy of one method. Fails where there is no such method.
+pub async fn explain(config: &Config, method: &str) -> ExitCode {
+    let built = match build(config).await {
+        Ok(built) => built,
+        Err(refused) => return refuse(&refused),
+    };
+    if let Some(method) = built.contract.method(method) {
+        print!("{}", explain::text(method));
+        return ExitCode::SUCCESS;
     }
-    Ok(())
+    eprintln!("error: {}", explain::unknown(&built.contract, &built.pending, method));
+    ExitCode::FAILURE
+}
+
+fn refuse(refused: &Refused) -> ExitCode {
+    refused.reasons().iter().for_each(|reason| println!("{reason}"));
+    ExitCode::FAILURE
 }
 
 async fn build(config: &Config) -> Result<Built, Refused> {

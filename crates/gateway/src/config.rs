@@ -190,7 +190,7 @@ impl Default for ContractConfig {
         Self {
             overlays: Vec::new(),
             watch_interval: Duration::from_secs(1),
-            reflection_interval: Duration::from_secs(60),
+            reflection_interval: Duration::from_mins(1),
         }
     }
 }

@@ -3,17 +3,15 @@
 //! The choice is power-of-two over peak EWMA latency times the calls really in flight. An endpoint that can't be
 //! reached, or keeps answering UNAVAILABLE, is set aside for a short bounded time, but never all of them.
 
-pub mod endpoint;
-pub mod held;
-pub mod load;
-pub mod probe;
-pub mod unreachable;
+mod endpoint;
+mod held;
+mod load;
+mod metrics;
+mod probe;
+mod unreachable;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Histogram};
 use rand::seq::IteratorRandom;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -22,6 +20,7 @@ use tonic::transport::Channel;
 use crate::config::UpstreamConfig;
 use endpoint::{Endpoint, InFlight};
 use held::Held;
+use metrics::Metrics;
 pub use unreachable::Unreachable;
 
 /// A service behind the gateway, with the endpoints that serve it.
@@ -152,7 +151,7 @@ impl Picked {
     ) -> Result<http::Response<tonic::body::Body>, Unreachable> {
         let started = Instant::now();
         let answer = self.seat.endpoint().send(request).await;
-        self.upstream.metrics.record(started.elapsed(), answer.is_ok());
+        self.upstream.metrics.attempted(started.elapsed(), answer.is_ok());
         match answer {
             Ok(response) => {
                 self.seat.answered();
@@ -163,7 +162,7 @@ impl Picked {
                 Ok(response.map(|body| tonic::body::Body::new(Held::new(body, self.seat))))
             }
             Err(error) => {
-                self.seat.failed(&error);
+                self.seat.failed(error);
                 self.upstream.trouble.notify_one();
                 Err(error)
             }
@@ -193,40 +192,6 @@ pub enum RouteError {
         /// What is wrong with it.
         source: accord_runtime::client::ClientError,
     },
-}
-
-#[derive(Debug)]
-struct Metrics {
-    attempts: Counter<u64>,
-    duration: Histogram<f64>,
-    reached: [KeyValue; 2],
-    unreached: [KeyValue; 2],
-}
-
-impl Metrics {
-    fn new(upstream: &str) -> Self {
-        let meter = accord_runtime::telemetry::meter();
-        let attributes = |reached| [KeyValue::new("upstream", upstream.to_owned()), KeyValue::new("reached", reached)];
-        Self {
-            attempts: meter
-                .u64_counter("accord.gateway.upstream.attempts")
-                .with_description("Attempts sent to an upstream, by whether an answer's head came.")
-                .build(),
-            duration: meter
-                .f64_histogram("accord.gateway.upstream.duration")
-                .with_unit("s")
-                .with_description("Time from sending an attempt to its answer's head.")
-                .build(),
-            reached: attributes(true),
-            unreached: attributes(false),
-        }
-    }
-
-    fn record(&self, elapsed: Duration, reached: bool) {
-        let attributes = if reached { &self.reached } else { &self.unreached };
-        self.attempts.add(1, attributes);
-        self.duration.record(elapsed.as_secs_f64(), attributes);
-    }
 }
 
 #[cfg(test)]

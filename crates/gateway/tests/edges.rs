@@ -71,7 +71,7 @@ fn each_finding_stands_on_a_line_and_the_check_fails() {
     let errors: Vec<_> = findings.lines().filter(|line| line.starts_with("error: ")).collect();
     assert!(errors.iter().any(|line| line.contains("GetProduct") && line.contains("deadline")), "{findings}");
     assert!(errors.iter().any(|line| line.contains("CreateProduct") && line.contains("cache")), "{findings}");
-    assert_eq!(stderr(&checked), "error: the contract can't be enforced\n");
+    assert_eq!(stderr(&checked), "");
 }
 
 #[test]

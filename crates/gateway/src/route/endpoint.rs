@@ -170,7 +170,7 @@ impl InFlight {
     }
 
     /// No answer came.
-    pub fn failed(&mut self, error: &Unreachable) {
+    pub fn failed(&mut self, error: Unreachable) {
         // A failure is often quick; taken as latency it would draw more calls to a dead endpoint.
         self.settled = true;
         match error {

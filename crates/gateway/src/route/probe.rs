@@ -23,6 +23,7 @@ impl Upstream {
     /// Asks all endpoints now, and says whether at least one of them lives.
     pub async fn probe(&self) -> bool {
         let alive = join_all(self.endpoints.iter().map(|endpoint| probe(endpoint))).await;
+        self.metrics.probed(alive.iter().filter(|alive| **alive).count());
         let up = alive.contains(&true);
         self.up.send_if_modified(|known| std::mem::replace(known, up) != up);
         up
@@ -64,9 +65,9 @@ async fn probe(endpoint: &Endpoint) -> bool {
         Err(_elapsed) => false,
     };
     if alive {
-        endpoint.succeeded()
+        endpoint.succeeded();
     } else {
-        endpoint.eject()
+        endpoint.eject();
     }
     alive
 }
