@@ -155,8 +155,14 @@ impl Loader<'_> {
     fn http(&mut self, rules: &[(&Overlay, &Rule)], descriptor: &MethodDescriptor, name: &Arc<str>) -> Vec<Binding> {
         let overlaid = rules.iter().find_map(|(_, rule)| rule.http.clone());
         let declared = options::message::<HttpRule>(descriptor.parent_pool(), "google.api.http", &descriptor.options());
-        let Some(rule) = overlaid.or(declared.ok().flatten()) else {
-            return Vec::new();
+        let rule = match overlaid.map_or(declared, |rule| Ok(Some(rule))) {
+            Ok(Some(rule)) => rule,
+            Ok(None) => return Vec::new(),
+            Err(problem) => {
+                let remedy = "build the descriptors with the published google/api/http.proto";
+                self.findings.push(Finding::error(&**name, "google.api.http", problem, remedy));
+                return Vec::new();
+            }
         };
         let bindings = compile::bindings(&rule, descriptor, name, &mut self.findings);
         for binding in &bindings {

@@ -1,11 +1,14 @@
 //! Where the descriptors of an upstream come from.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_reflect::{DescriptorError, DescriptorPool};
+
+use crate::wire::{self, Field, Value};
 
 /// The descriptors of one upstream. Each upstream has a pool of its own: two may carry different versions of a file.
 #[derive(Clone)]
@@ -65,14 +68,17 @@ impl Source {
         }
     }
 
-    /// From encoded `google.protobuf.FileDescriptorProto`s in any order, as server reflection gives them. Each file
-    /// must be given once.
+    /// From encoded `google.protobuf.FileDescriptorProto`s in any order, as server reflection gives them: a
+    /// file that several others import may come several times, and counts once.
     pub fn reflected<F: AsRef<[u8]>>(
         upstream: impl Into<Arc<str>>,
         files: impl IntoIterator<Item = F>,
     ) -> Result<Self, SourceError> {
-        let mut set = Vec::new();
+        let (mut set, mut known) = (Vec::new(), HashSet::new());
         for file in files {
+            if !known.insert(name(file.as_ref())) {
+                continue;
+            }
             encode_key(1, WireType::LengthDelimited, &mut set);
             encode_varint(file.as_ref().len() as u64, &mut set);
             set.extend_from_slice(file.as_ref());
@@ -85,6 +91,14 @@ impl Source {
     pub fn only(self, services: impl IntoIterator<Item = String>) -> Self {
         Self { services: Some(services.into_iter().collect()), ..self }
     }
+}
+
+/// `google.protobuf.FileDescriptorProto.name`, where the file has one.
+fn name(file: &[u8]) -> Option<Vec<u8>> {
+    wire::fields(file).find_map(|field| match field {
+        Ok(Field { number: 1, value: Value::Bytes(name), .. }) => Some(name.to_vec()),
+        _ => None,
+    })
 }
 
 impl fmt::Debug for Source {

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn endless_nesting_is_malformed() {
-        assert!(fields(&[0x0b; 100_000]).next().unwrap().is_err());
+        assert!(fields(&[0x0b; 10_000]).next().unwrap().is_err());
     }
 
     #[test]

@@ -1,0 +1,71 @@
+//! Nothing is served that nobody declared: an RPC without access doesn't pass this test.
+
+use accord_contract::{Access, Contract, Source};
+
+fn own() -> Source {
+    Source::descriptor_set("accord", "the workspace's protos", accord_api::FILE_DESCRIPTOR_SET).unwrap()
+}
+
+#[test]
+fn every_method_of_this_workspace_declares_who_may_call() {
+    let (contract, findings) = Contract::load(&[own()], &[]);
+    assert_eq!(findings.iter().map(ToString::to_string).collect::<Vec<_>>(), Vec::<String>::new());
+    for method in contract.methods() {
+        assert!(method.name.starts_with("accord.") || method.name.starts_with("catalog."), "{}", method.name);
+        assert_ne!(method.policy.access, Access::Denied, "{}", method.name);
+    }
+    assert!(contract.methods().len() > 10);
+}
+
+#[test]
+fn the_sample_means_what_it_says() {
+    let (contract, _) = Contract::load(&[own()], &[]);
+    let method = contract.method("catalog.v1.ProductService/GetProduct").unwrap();
+    assert_eq!(method.policy.access, Access::Permission("catalog.products.read".into()));
+    assert_eq!(method.http[0].to_string(), "GET /v1/products/{id}");
+    let cache = method.policy.cache.as_ref().unwrap();
+    let request = b"\x0a\x05lamp/";
+    assert_eq!(cache.tags[0].expand(request).unwrap().unwrap(), "product/lamp%2F");
+    assert_eq!(method.cache_key(cache, request).unwrap().as_ref(), request);
+    assert_eq!(method.missing(b"").unwrap(), ["id"]);
+
+    let source_of = |field: &str| method.sources.iter().find(|source| source.field == field).unwrap().source.as_str();
+    assert_eq!(source_of("deadline.max"), "file catalog/v1/product_service.proto");
+    assert_eq!(source_of("access.permission"), "service catalog.v1.ProductService");
+    assert_eq!(source_of("cache.ttl"), "method catalog.v1.ProductService/GetProduct");
+    assert_eq!(source_of("criticality"), "default");
+}
+
+#[test]
+fn only_named_services_are_served() {
+    let one = own().only(["catalog.v1.ProductService".to_owned()]);
+    let (contract, findings) = Contract::load(&[one], &[]);
+    assert_eq!((contract.methods().len(), findings.len()), (5, 0));
+
+    let (_, findings) = Contract::load(&[own().only(["catalog.v1.Nothing".to_owned()])], &[]);
+    crate::fixture::refused(&findings, "services", "don't have it");
+}
+
+#[test]
+fn reflected_files_make_the_same_contract_in_any_order_and_number() {
+    let pool = own().pool;
+    let mut files: Vec<_> = pool.files().map(|file| file.encode_to_vec()).collect();
+    files.reverse();
+    files.extend_from_within(..2);
+    let (contract, findings) = Contract::load(&[Source::reflected("accord", files).unwrap()], &[]);
+    assert_eq!(findings, []);
+    assert_eq!(contract.methods().len(), Contract::load(&[own()], &[]).0.methods().len());
+}
+
+#[test]
+fn a_descriptor_set_without_its_imports_says_how_to_build_it() {
+    let pool = own().pool;
+    let lone = pool.get_file_by_name("catalog/v1/product_service.proto").unwrap().encode_to_vec();
+    let error = Source::reflected("catalog", [lone]).unwrap_err();
+    assert!(error.to_string().contains("--include_imports"), "{error}");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("set.binpb");
+    assert!(Source::file("catalog", &path).unwrap_err().to_string().contains("set.binpb"));
+    std::fs::write(&path, accord_api::FILE_DESCRIPTOR_SET).unwrap();
+    assert!(Source::file("catalog", &path).is_ok());
+}

@@ -1,0 +1,56 @@
+//! HTTP bindings against the messages of their methods.
+
+use accord_contract::http::Body;
+
+use crate::fixture::{accepted, findings, get, refused, shop};
+
+const OPEN: &str = "option (accord.policy.v1.method) = { access: { public: true } };";
+
+fn bound(rule: &str) -> accord_contract::Source {
+    get(&format!("{OPEN} option (google.api.http) = {{ {rule} }};"))
+}
+
+#[test]
+fn all_of_a_rule_is_understood() {
+    let method = accepted(
+        bound(
+            "post: \"/v1/items/{item.id}:buy\" body: \"item\" response_body: \"item\"
+             additional_bindings: { custom: { kind: \"HEAD\" path: \"/v1/{id=a/*/**}\" } body: \"*\" }",
+        ),
+        &[],
+    );
+    let texts: Vec<_> = method.http.iter().map(ToString::to_string).collect();
+    assert_eq!(texts, ["POST /v1/items/{item.id}:buy", "HEAD /v1/{id=a/*/**}"]);
+    assert!(matches!(&method.http[0].body, Body::Field(field) if field.name() == "item"));
+    assert_eq!(method.http[0].response_body.as_ref().unwrap().name(), "item");
+    assert!(matches!(method.http[1].body, Body::Whole));
+}
+
+#[test]
+fn a_rule_that_names_no_usable_field() {
+    let http = |rule: &str| findings(bound(rule));
+    refused(&http("get: \"/v1/{nothing}\""), "google.api.http", "has no field `nothing`");
+    refused(&http("get: \"/v1/{items}\""), "google.api.http", "repeated");
+    refused(&http("get: \"/v1/{item}\""), "google.api.http", "is a message");
+    refused(&http("post: \"/v1\" body: \"nothing\""), "google.api.http", "body: `test.v1.Request` has no field");
+    refused(&http("post: \"/v1\" body: \"items\""), "google.api.http", "repeated");
+    refused(&http("get: \"/v1\" response_body: \"id\""), "google.api.http", "`test.v1.Response` has no field");
+    refused(&http("get: \"/v1\" response_body: \"items\""), "google.api.http", "repeated");
+}
+
+#[test]
+fn a_rule_outside_the_grammar() {
+    refused(&findings(bound("get: \"v1\"")), "google.api.http", "starts with `/`");
+    refused(&findings(bound("body: \"*\"")), "google.api.http", "no path");
+    refused(&findings(bound("custom: { kind: \"a b\" path: \"/v1\" }")), "google.api.http", "no HTTP method");
+}
+
+#[test]
+fn two_methods_with_the_same_binding() {
+    let rpc = |name: &str, path: &str| {
+        format!("rpc {name}(Request) returns (Response) {{ {OPEN} option (google.api.http) = {{ get: \"{path}\" }}; }}")
+    };
+    let two = |one: &str, other: &str| findings(shop("", &(rpc("Get", one) + &rpc("Find", other))));
+    refused(&two("/v1/{id}", "/v1/{other=*}"), "google.api.http", "is a binding of test.v1.Shop/Get already");
+    assert_eq!(two("/v1/{id}", "/v1/{id}:find"), []);
+}

@@ -1,0 +1,103 @@
+//! Layers of a policy, merged field by field.
+
+use std::time::Duration;
+
+use accord_contract::{Access, CacheScope, Contract, Criticality, Kinds, Overlay, PrincipalKind, RateLimitBy, Source};
+use tonic::Code;
+
+use crate::fixture::{accepted, get, reading, shop, writing};
+
+fn layered() -> Source {
+    shop(
+        "option (accord.policy.v1.file) = {
+           deadline: { default: { seconds: 2 } max: { seconds: 10 } } access: { authenticated: true }
+           criticality: CRITICALITY_SHEDDABLE
+         };",
+        "option (accord.policy.v1.service) = {
+           deadline: { max: { seconds: 20 } } cache: { ttl: { seconds: 60 } stale_if_error: { seconds: 9 } tags: \"all\" }
+           access: { permission: \"shop.read\" }
+         };
+         rpc Get(Request) returns (Response) {
+           option idempotency_level = NO_SIDE_EFFECTS;
+           option deprecated = true;
+           option (accord.policy.v1.method) = { cache: { ttl: { seconds: 5 } stale_if_error: {} tags: \"item/{id}\" } };
+         }",
+    )
+}
+
+#[test]
+fn a_field_set_nearer_wins_and_the_others_stay() {
+    let method = accepted(layered(), &[]);
+    let policy = &method.policy;
+    assert_eq!((policy.deadline.default, policy.deadline.max), (Duration::from_secs(2), Duration::from_secs(20)));
+    assert_eq!(policy.access, Access::Permission("shop.read".into()));
+    assert_eq!(policy.criticality, Criticality::Sheddable);
+    let cache = policy.cache.as_ref().unwrap();
+    assert_eq!((cache.ttl, cache.stale_if_error), (Duration::from_secs(5), Duration::ZERO));
+    assert_eq!(cache.tags.iter().map(ToString::to_string).collect::<Vec<_>>(), ["item/{id}"]);
+    assert!(method.deprecated);
+}
+
+#[test]
+fn every_field_tells_where_it_comes_from() {
+    let overlay =
+        "[[rule]]\nselector = \"test.*\"\npolicy = { access = { public = true }, cache = { ttl = \"1m 30s\" } }\n";
+    let method = accepted(layered(), &[Overlay::parse("shop.toml", overlay).unwrap()]);
+    let told: Vec<_> = method
+        .sources
+        .iter()
+        .map(|source| format!("{} = {} ({})", source.field, source.value, source.source))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "deadline.default = 2s (file test.proto)",
+            "deadline.max = 20s (service test.v1.Shop)",
+            "access.public = true (overlay shop.toml (test.*))",
+            "cache.ttl = 1m 30s (overlay shop.toml (test.*))",
+            "cache.stale_while_revalidate = 0s (default)",
+            "cache.stale_if_error = 0s (method test.v1.Shop/Get)",
+            "cache.negative_ttl = 0s (default)",
+            "cache.scope = CACHE_SCOPE_PER_PRINCIPAL (default)",
+            "cache.tags = [\"item/{id}\"] (method test.v1.Shop/Get)",
+            "cache.max_bytes = 1048576 (default)",
+            "criticality = CRITICALITY_SHEDDABLE (file test.proto)",
+            "max_request_bytes = 4194304 (default)",
+            "max_response_bytes = 4194304 (default)",
+            "on_cache_failure = ON_CACHE_FAILURE_BYPASS (default)",
+            "idempotency_level = NO_SIDE_EFFECTS (method test.v1.Shop/Get)",
+        ]
+    );
+}
+
+#[test]
+fn defaults_fill_what_nobody_says() {
+    let method =
+        accepted(reading("cache: { ttl: { seconds: 1 } } retry: { max_attempts: 3 } rate_limit: { requests: 7 }"), &[]);
+    let policy = &method.policy;
+    assert_eq!((policy.deadline.default, policy.deadline.max), (Duration::from_secs(5), Duration::from_secs(30)));
+    assert_eq!(policy.kinds, Kinds::ALL);
+    assert_eq!(policy.cache.as_ref().unwrap().scope, CacheScope::PerPrincipal);
+    assert_eq!(policy.retry.as_ref().unwrap().on, [Code::Unavailable]);
+    let limit = &policy.rate_limits[0];
+    assert_eq!((limit.burst, limit.per, limit.by), (7, Duration::from_secs(1), RateLimitBy::Principal));
+    assert!(policy.idempotency.is_none() && policy.stream_idle.is_none() && policy.max_stream_messages.is_none());
+    assert_eq!(method.effective.rate_limit[0].burst, Some(7));
+}
+
+#[test]
+fn a_keyed_mutation_may_be_repeated_under_its_key_only() {
+    let method = accepted(writing("idempotency: {} invalidates: \"item/{item.id}\""), &[]);
+    assert_eq!(method.policy.idempotency.unwrap().window, Duration::from_hours(24));
+    assert!(method.may_repeat(true) && !method.may_repeat(false));
+}
+
+#[test]
+fn kinds_of_principals_are_what_is_listed() {
+    let options = "option (accord.policy.v1.method) = {
+        access: { authenticated: true principal_kinds: PRINCIPAL_KIND_SERVICE }
+    };";
+    let (contract, _) = Contract::load(&[get(options)], &[]);
+    let kinds = contract.method("test.v1.Shop/Get").unwrap().policy.kinds;
+    assert!(kinds.accepts(PrincipalKind::Service) && !kinds.accepts(PrincipalKind::User));
+}

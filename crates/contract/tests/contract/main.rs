@@ -1,0 +1,10 @@
+//! The contract as its users meet it: protos and overlays in, policies and findings out.
+
+mod declared;
+mod fixture;
+mod http;
+mod layers;
+mod overlays;
+mod reading;
+mod refusals;
+mod required;

@@ -1,0 +1,116 @@
+//! Overlays: contracts for protos that carry none.
+
+use std::time::Duration;
+
+use accord_contract::{Access, Contract, Criticality, IdempotencyLevel, Overlay, Source, refused};
+
+use crate::fixture::{self, Inline, accepted, source};
+
+/// A service whose protos never heard of Accord.
+fn foreign() -> Source {
+    let text = "syntax = \"proto3\"; package echo.v1;
+        service Echo { rpc Say(Words) returns (Words); rpc Shout(Words) returns (Words); }
+        message Words { string text = 1; }";
+    source(Inline(vec![("echo.proto", text.to_owned())]))
+}
+
+fn overlay(text: &str) -> Overlay {
+    Overlay::parse("echo.toml", text).unwrap()
+}
+
+#[test]
+fn an_overlay_is_a_whole_contract() {
+    let text = r#"
+        [[rule]]
+        selector = "echo.v1.Echo/Say"
+        idempotency_level = "NO_SIDE_EFFECTS"
+        http = { get = "/v1/echo/{text}", additional_bindings = [{ post = "/v1/echo", body = "*" }] }
+        [rule.policy]
+        deadline = { default = "300ms", max = "1.5s" }
+        access = { permission = "echo.say", principal_kinds = ["USER", "PRINCIPAL_KIND_SERVICE"] }
+        cache = { ttl = "1m", scope = "SHARED", tags = ["echo/{text}"] }
+        rate_limit = [{ requests = 10, by = "TENANT" }, { requests = 1_000, per = "1h" }]
+        criticality = "SHEDDABLE_PLUS"
+        max_request_bytes = 1024
+
+        [[rule]]
+        selector = "echo.v1.Echo/*"
+        policy = { access = { authenticated = true }, deadline = { default = "2s" } }
+    "#;
+    let (contract, findings) = Contract::load(&[foreign()], &[overlay(text)]);
+    assert_eq!(findings, []);
+    let say = contract.method("echo.v1.Echo/Say").unwrap();
+    assert_eq!(say.idempotency_level, IdempotencyLevel::NoSideEffects);
+    assert_eq!(say.policy.access, Access::Permission("echo.say".into()));
+    assert_eq!(say.policy.deadline.default, Duration::from_millis(300));
+    assert_eq!(say.policy.deadline.max, Duration::from_millis(1500));
+    assert_eq!(say.policy.criticality, Criticality::SheddablePlus);
+    assert_eq!(say.policy.rate_limits.len(), 2);
+    assert_eq!(say.http.len(), 2);
+    assert_eq!(contract.method("echo.v1.Echo/Shout").unwrap().policy.access, Access::Authenticated);
+}
+
+#[test]
+fn an_overlay_is_stronger_than_the_options() {
+    let text = "[[rule]]\nselector = \"test.v1.Shop/Get\"\npolicy = { access = { public = true } }\n";
+    let method = accepted(fixture::reading(""), &[overlay(text)]);
+    assert_eq!(method.policy.access, Access::Public);
+}
+
+#[test]
+fn a_selector_that_matches_nothing_is_found_once_all_upstreams_are_known() {
+    let text = "[[rule]]\nselector = \"echo.v1.*\"\npolicy = { access = { public = true } }\n
+                [[rule]]\nselector = \"eco.v1.Echo/Say\"\npolicy = { access = { public = true } }\n";
+    let overlays = [overlay(text)];
+    let (_, findings) = Contract::load_partial(&[foreign()], &overlays);
+    assert_eq!(findings, []);
+    let (_, findings) = Contract::load(&[foreign()], &overlays);
+    fixture::refused(&findings, "selector", "`eco.v1.Echo/Say` matches no method");
+    assert_eq!(findings[0].subject, "echo.toml:5");
+    assert!(refused(&findings));
+}
+
+#[test]
+fn every_mistake_has_its_line() {
+    let wrong =
+        |rule: &str| Overlay::parse("echo.toml", &format!("[[rule]]\nselector = \"echo.*\"\n{rule}\n")).unwrap_err();
+    let cases = [
+        ("polcy = {}", "polcy", "no key"),
+        ("policy = { cahe = {} }", "cahe", "no key"),
+        ("policy = { cache = { tll = \"1s\" } }", "cache.tll", "no key"),
+        ("policy = 3", "policy", "not a table"),
+        ("policy = { cache = { ttl = 5 } }", "cache.ttl", "not a duration"),
+        ("policy = { cache = { ttl = \"soon\" } }", "cache.ttl", "not a duration"),
+        ("policy = { cache = { scope = \"ALL\" } }", "cache.scope", "not one of"),
+        ("policy = { cache = { tags = \"a\" } }", "cache.tags", "not a list"),
+        ("policy = { max_request_bytes = -1 }", "max_request_bytes", "whole number"),
+        ("policy = { access = { public = true, permission = \"a\" } }", "access.public", "only one"),
+        ("idempotency_level = \"SURE\"", "idempotency_level", "not a level"),
+        ("http = { gett = \"/\" }", "http.gett", "no key"),
+        ("policy = {", "overlay", ""),
+    ];
+    for (rule, option, words) in cases {
+        let findings = wrong(rule);
+        fixture::refused(&findings, option, words);
+        assert!(findings[0].subject.starts_with("echo.toml:"), "{}", findings[0]);
+        assert_ne!(findings[0].subject, "echo.toml:1", "{}", findings[0]);
+    }
+    assert_eq!(Overlay::parse("f", "[[rule]]\n").unwrap_err()[0].problem, "is missing");
+    assert_eq!(Overlay::parse("f", "\nrules = 1").unwrap_err()[0].subject, "f:2");
+    assert_eq!(Overlay::parse("f", "[[rule]]\nselector = \"*\"").unwrap_err()[0].option, "selector");
+}
+
+#[test]
+fn a_negative_duration_is_refused_at_its_method() {
+    let text =
+        "[[rule]]\nselector = \"echo.*\"\npolicy = { access = { public = true }, deadline = { max = \"-1s\" } }\n";
+    let (_, findings) = Contract::load(&[foreign()], &[overlay(text)]);
+    assert!(findings.iter().any(|finding| finding.option == "deadline.max" && finding.problem.contains("negative")));
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_finding() {
+    let directory = tempfile::tempdir().unwrap();
+    let findings = Overlay::file(&directory.path().join("none.toml")).unwrap_err();
+    fixture::refused(&findings, "overlay", "can't be read");
+}

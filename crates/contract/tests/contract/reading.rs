@@ -1,0 +1,270 @@
+//! Reading fields from the wire and the canonical form, against a decoder as the oracle.
+
+use accord_api::accord::cache::v1::answer_tag::{self, part::Part};
+use accord_contract::{FieldPath, Template, canonical};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use prost::Message;
+use prost::encoding::{self, WireType, encode_key, encode_varint};
+use prost_reflect::{DynamicMessage, MessageDescriptor, ReflectMessage, Value};
+
+use crate::fixture::{Inline, source};
+
+const PROTO: &str = "syntax = \"proto3\"; package test.v1;
+    message All {
+      int32 int = 1; string text = 2; repeated int32 packed = 3; repeated int64 loose = 4 [packed = false];
+      map<string, int32> numbers = 5; map<int32, Inner> inners = 6; Inner inner = 7;
+      oneof choice { string left = 8; Inner right = 9; int64 middle = 10; }
+      optional string note = 11; sint32 zigzag = 12; fixed64 fixed = 13; bytes data = 14; Color color = 15;
+      bool flag = 16; repeated Inner list = 17; uint32 small = 18; sint64 wide = 19; sfixed32 signed = 20;
+    }
+    message Inner {
+      string id = 1; int32 number = 2; Inner deeper = 3; map<string, string> labels = 4;
+      oneof choice { string one = 5; string other = 6; }
+    }
+    enum Color { COLOR_UNSPECIFIED = 0; COLOR_RED = 1; }";
+
+/// Paths to every kind of place.
+const PATHS: [&str; 20] = [
+    "int",
+    "text",
+    "left",
+    "middle",
+    "note",
+    "zigzag",
+    "fixed",
+    "data",
+    "color",
+    "flag",
+    "small",
+    "wide",
+    "signed",
+    "inner.id",
+    "inner.number",
+    "inner.one",
+    "inner.other",
+    "inner.deeper.id",
+    "right.id",
+    "right.deeper.other",
+];
+
+fn all() -> MessageDescriptor {
+    source(Inline(vec![("test.proto", PROTO.to_owned())])).pool.get_message_by_name("test.v1.All").unwrap()
+}
+
+/// One occurrence of a field: which field, or which oneof, and its bytes.
+type Occurrence = (u32, Vec<u8>);
+
+fn varint(number: u32, value: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_key(number, WireType::Varint, &mut out);
+    encode_varint(value, &mut out);
+    out
+}
+
+fn bytes(number: u32, value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_key(number, WireType::LengthDelimited, &mut out);
+    encode_varint(value.len() as u64, &mut out);
+    out.extend_from_slice(value);
+    out
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![Just(String::new()), "[a-c/{}%é]{1,3}"]
+}
+
+fn number() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), 0..4_u64, Just(u64::MAX), any::<u64>()]
+}
+
+fn inner() -> impl Strategy<Value = Vec<u8>> {
+    let leaf = prop_oneof![
+        (prop_oneof![Just(1_u32), Just(5), Just(6)], text()).prop_map(|(field, text)| bytes(field, text.as_bytes())),
+        number().prop_map(|value| varint(2, value)),
+        (text(), text()).prop_map(|(key, value)| entry(4, &bytes(1, key.as_bytes()), &bytes(2, value.as_bytes()))),
+    ];
+    let body = vec(leaf, 0..4).prop_map(|occurrences| occurrences.concat());
+    body.prop_recursive(3, 8, 2, |deeper| {
+        vec(deeper.prop_map(|body| [bytes(3, &body), body].concat()), 0..3).prop_map(|all| all.concat())
+    })
+}
+
+fn entry(number: u32, key: &[u8], value: &[u8]) -> Vec<u8> {
+    bytes(number, &[key, value].concat())
+}
+
+fn occurrence() -> impl Strategy<Value = Occurrence> {
+    prop_oneof![
+        (prop_oneof![Just(1_u32), Just(12), Just(15), Just(16), Just(18), Just(19)], number())
+            .prop_map(|(field, value)| (field, varint(field, value))),
+        (prop_oneof![Just(2_u32), Just(11), Just(14)], text())
+            .prop_map(|(field, text)| (field, bytes(field, text.as_bytes()))),
+        vec(number(), 0..3).prop_map(|values| {
+            let mut packed = Vec::new();
+            for value in values {
+                encode_varint(value, &mut packed);
+            }
+            (3, bytes(3, &packed))
+        }),
+        (3..5_u32, number()).prop_map(|(field, value)| (field, varint(field, value))),
+        (text(), number()).prop_map(|(key, value)| (5, entry(5, &bytes(1, key.as_bytes()), &varint(2, value)))),
+        (0..3_u64, inner()).prop_map(|(key, value)| (6, entry(6, &varint(1, key), &bytes(2, &value)))),
+        (prop_oneof![Just(7_u32), Just(17)], inner()).prop_map(|(field, body)| (field, bytes(field, &body))),
+        text().prop_map(|text| (8, bytes(8, text.as_bytes()))),
+        inner().prop_map(|body| (8, bytes(9, &body))),
+        number().prop_map(|value| (8, varint(10, value))),
+        any::<u64>().prop_map(|value| {
+            let mut out = Vec::new();
+            encoding::fixed64::encode(13, &value, &mut out);
+            (13, out)
+        }),
+        any::<i32>().prop_map(|value| {
+            let mut out = Vec::new();
+            encoding::sfixed32::encode(20, &value, &mut out);
+            (20, out)
+        }),
+        (100..103_u32, number()).prop_map(|(field, value)| (field, varint(field, value))),
+    ]
+}
+
+fn concat(occurrences: &[Occurrence]) -> Vec<u8> {
+    occurrences.iter().flat_map(|occurrence| occurrence.1.clone()).collect()
+}
+
+/// The same reading through a whole decode.
+fn oracle(path: &str, message: &DynamicMessage) -> Option<String> {
+    let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
+    let field = message.descriptor().get_field_by_name(name).unwrap();
+    if field.supports_presence() && !message.has_field(&field) {
+        return None;
+    }
+    match (message.get_field(&field).as_ref(), rest) {
+        (Value::Message(inner), Some(rest)) => oracle(rest, inner),
+        (Value::String(text), None) => Some(text.clone()),
+        (Value::Bytes(data), None) => {
+            Some(base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, data))
+        }
+        (Value::I32(value) | Value::EnumNumber(value), None) => Some(value.to_string()),
+        (Value::I64(value), None) => Some(value.to_string()),
+        (Value::U32(value), None) => Some(value.to_string()),
+        (Value::U64(value), None) => Some(value.to_string()),
+        (Value::Bool(value), None) => Some(value.to_string()),
+        (value, _) => unreachable!("{value:?}"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_path_reads_what_a_decoder_reads(occurrences in vec(occurrence(), 0..12)) {
+        let (all, wire) = (all_once(), concat(&occurrences));
+        let decoded = DynamicMessage::decode(all.clone(), wire.as_slice()).unwrap();
+        for path in PATHS {
+            let read = FieldPath::compile(path, all).unwrap();
+            prop_assert_eq!(read.read(&wire).unwrap().map(String::from), oracle(path, &decoded), "{}", path);
+        }
+    }
+
+    #[test]
+    fn the_canonical_form_is_the_same_message_and_its_own_canonical_form(occurrences in vec(occurrence(), 0..12)) {
+        let (all, wire) = (all_once(), concat(&occurrences));
+        let form = canonical(all, &wire).unwrap();
+        let decode = |wire: &[u8]| DynamicMessage::decode(all.clone(), wire).unwrap();
+        // Written again first: a decoder remembers defaults that were on the wire. Not prop_assert_eq: the debug form of
+        // a type that holds itself has no end.
+        prop_assert!(decode(&form) == decode(&decode(&wire).encode_to_vec()));
+        prop_assert_eq!(canonical(all, &form).unwrap(), form.clone());
+        prop_assert_eq!(canonical(all, &decode(&wire).encode_to_vec()).unwrap(), form);
+    }
+
+    #[test]
+    fn the_order_of_fields_does_not_matter(
+        occurrences in vec(occurrence(), 0..12),
+        ranks in vec(any::<u32>(), 103),
+    ) {
+        let mut shuffled = occurrences.clone();
+        // Stable: what belongs to one field or one oneof keeps its order, which does matter.
+        shuffled.sort_by_key(|occurrence| ranks[occurrence.0 as usize]);
+        let all = all_once();
+        prop_assert_eq!(canonical(all, &concat(&shuffled)), canonical(all, &concat(&occurrences)));
+    }
+
+    #[test]
+    fn nothing_that_arrives_makes_it_panic(wire in vec(any::<u8>(), 0..64)) {
+        let all = all_once();
+        let decodes = DynamicMessage::decode(all.clone(), wire.as_slice()).is_ok();
+        prop_assert_eq!(canonical(all, &wire).is_ok(), decodes);
+        for path in PATHS {
+            let path = FieldPath::compile(path, all).unwrap();
+            prop_assert!(path.read(&wire).is_ok() || !decodes);
+        }
+    }
+
+    #[test]
+    fn no_two_pairs_of_values_make_one_tag(one in (text(), text()), other in (text(), text())) {
+        let template = Template::compile("{text}/{note}", all_once(), all_once()).unwrap();
+        let tag = |pair: &(String, String)| {
+            let request = [bytes(2, pair.0.as_bytes()), bytes(11, pair.1.as_bytes())].concat();
+            template.expand(&request).unwrap().unwrap()
+        };
+        prop_assert_eq!(tag(&one) == tag(&other), one == other);
+    }
+}
+
+#[test]
+fn a_negative_zero_is_no_default() {
+    let price = crate::fixture::reading("").pool.get_message_by_name("test.v1.Item").unwrap();
+    let double = |value: f64| {
+        let mut out = Vec::new();
+        encoding::double::encode(4, &value, &mut out);
+        canonical(&price, &out).unwrap()
+    };
+    assert!(double(0.0).is_empty());
+    assert_ne!(double(-0.0), double(0.0));
+}
+
+fn all_once() -> &'static MessageDescriptor {
+    static ALL: std::sync::LazyLock<MessageDescriptor> = std::sync::LazyLock::new(all);
+    &ALL
+}
+
+#[test]
+fn a_template_over_the_answer_becomes_field_numbers() {
+    let all = all_once();
+    let template = Template::compile("{text}/x-{response.inner.deeper.id}", all, all).unwrap();
+    assert!(template.is_over_answer());
+    assert_eq!(template.expand(b"").unwrap(), None);
+    let tag = template.answer_tag(&bytes(2, b"a/b")).unwrap();
+    let parts: Vec<_> = tag.parts.into_iter().map(|part| part.part.unwrap()).collect();
+    assert_eq!(
+        parts,
+        [
+            Part::Literal("a%2Fb".into()),
+            Part::Literal("/x-".into()),
+            Part::Field(answer_tag::FieldPath { numbers: vec![7, 3, 1], r#type: 9 }),
+        ]
+    );
+}
+
+#[test]
+fn keys_of_several_fields_keep_their_borders() {
+    let shop = crate::fixture::reading("cache: { ttl: { seconds: 1 } key: \"id\" key: \"note\" key: \"other\" }");
+    let method = crate::fixture::accepted(shop, &[]);
+    let cache = method.policy.cache.as_ref().unwrap();
+    let key = |id: &str, note: Option<&str>, other: &str| {
+        let note = note.map(|note| bytes(6, note.as_bytes())).unwrap_or_default();
+        let request = [bytes(1, id.as_bytes()), note, bytes(7, other.as_bytes()), bytes(2, b"")].concat();
+        method.cache_key(cache, &request).unwrap()
+    };
+    let keys = [
+        key("a", Some("bc"), ""),
+        key("ab", Some("c"), ""),
+        key("a", Some(""), "bc"),
+        key("a", None, "bc"),
+        key("", Some("a"), "bc"),
+    ];
+    for (index, one) in keys.iter().enumerate() {
+        assert!(keys.iter().skip(index + 1).all(|other| other != one));
+    }
+    assert_eq!(key("a", None, ""), key("a", None, ""));
+}

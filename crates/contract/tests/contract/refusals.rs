@@ -1,0 +1,192 @@
+//! What a contract is refused for, one story each.
+
+use accord_contract::{Contract, Severity};
+
+use crate::fixture::{Inline, findings, get, reading, refused, shop, source, writing};
+
+const TTL: &str = "ttl: { seconds: 1 }";
+
+#[test]
+fn cache_on_a_stream() {
+    let options = "option idempotency_level = NO_SIDE_EFFECTS;
+        option (accord.policy.v1.method) = { access: { public: true } cache: { ttl: { seconds: 1 } } };";
+    let stream = shop("", &format!("rpc Get(Request) returns (stream Response) {{ {options} }}"));
+    refused(&findings(stream), "cache", "not unary");
+}
+
+#[test]
+fn cache_on_a_method_with_side_effects() {
+    refused(&findings(writing(&format!("cache: {{ {TTL} }}"))), "cache", "NO_SIDE_EFFECTS");
+}
+
+#[test]
+fn cache_without_ttl() {
+    refused(&findings(reading("cache: { scope: CACHE_SCOPE_SHARED }")), "cache.ttl", "missing");
+}
+
+#[test]
+fn shared_answers_where_access_depends_on_more_than_the_permission() {
+    let policy = "access: { public: true principal_kinds: PRINCIPAL_KIND_USER }
+                  cache: { ttl: { seconds: 1 } scope: CACHE_SCOPE_SHARED }";
+    let options =
+        format!("option idempotency_level = NO_SIDE_EFFECTS; option (accord.policy.v1.method) = {{ {policy} }};");
+    refused(&findings(get(&options)), "cache.scope", "depends on more");
+}
+
+#[test]
+fn retry_of_what_may_act_twice() {
+    refused(&findings(writing("retry: { max_attempts: 2 }")), "retry", "may act twice");
+    refused(&findings(writing("retry: { max_attempts: 2 hedge_after: { seconds: 1 } }")), "retry", "may act twice");
+    assert_eq!(findings(writing("retry: { max_attempts: 2 } idempotency: {}")), []);
+}
+
+#[test]
+fn one_attempt_or_too_many() {
+    refused(&findings(reading("retry: {}")), "retry.max_attempts", "0 is not between");
+    refused(&findings(reading("retry: { max_attempts: 1 }")), "retry.max_attempts", "1 is not between");
+    refused(&findings(reading("retry: { max_attempts: 6 }")), "retry.max_attempts", "6 is not between");
+    refused(&findings(reading("retry: { max_attempts: 2 hedge_after: {} }")), "retry.hedge_after", "zero");
+}
+
+#[test]
+fn retry_idempotency_and_invalidates_on_a_stream() {
+    for (option, policy) in [
+        ("retry", "retry: { max_attempts: 2 }"),
+        ("idempotency", "idempotency: {}"),
+        ("invalidates", "invalidates: \"all\""),
+    ] {
+        let options = format!(
+            "option idempotency_level = IDEMPOTENT;
+            option (accord.policy.v1.method) = {{ access: {{ public: true }} {policy} }};"
+        );
+        let stream = shop("", &format!("rpc Get(stream Request) returns (Response) {{ {options} }}"));
+        refused(&findings(stream), option, "stream");
+    }
+}
+
+#[test]
+fn a_tag_that_names_no_usable_field() {
+    let tag = |text: &str| findings(reading(&format!("cache: {{ {TTL} tags: \"{text}\" }}")));
+    refused(&tag("item/{nothing}"), "cache.tags", "has no field `nothing`");
+    refused(&tag("item/{items.id}"), "cache.tags", "repeated");
+    refused(&tag("item/{labels}"), "cache.tags", "repeated");
+    refused(&tag("item/{item}"), "cache.tags", "is a message");
+    refused(&tag("item/{id.x}"), "cache.tags", "not a message");
+    refused(&tag("item/{response.items.id}"), "cache.tags", "repeated");
+    refused(&tag("item/{response.id}"), "cache.tags", "has no field `id`");
+    refused(&tag("item/{price}"), "cache.tags", "floating-point");
+    refused(&tag("item/{id"), "cache.tags", "brace");
+    refused(&tag(""), "cache.tags", "empty");
+}
+
+#[test]
+fn a_key_that_names_no_usable_field() {
+    refused(&findings(reading(&format!("cache: {{ {TTL} key: \"nothing\" }}"))), "cache.key", "has no field");
+    refused(&findings(reading(&format!("cache: {{ {TTL} key: \"item.tags\" }}"))), "cache.key", "repeated");
+}
+
+#[test]
+fn an_invalidation_that_needs_the_answer() {
+    refused(&findings(writing("invalidates: \"item/{response.item.id}\"")), "invalidates", "unknown");
+    refused(&findings(writing("invalidates: \"item/{nothing}\"")), "invalidates", "has no field");
+}
+
+#[test]
+fn a_deadline_above_its_cap() {
+    refused(
+        &findings(reading("deadline: { default: { seconds: 31 } }")),
+        "deadline.default",
+        "31s is above deadline.max, 30s",
+    );
+    refused(
+        &findings(reading("deadline: { max: { seconds: 1 } }")),
+        "deadline.default",
+        "5s is above deadline.max, 1s",
+    );
+}
+
+#[test]
+fn durations_that_are_none() {
+    refused(&findings(reading("deadline: { default: {} }")), "deadline.default", "zero");
+    refused(&findings(reading("deadline: { default: { seconds: -1 } }")), "deadline.default", "negative");
+    refused(&findings(reading("stream_idle: {}")), "stream_idle", "zero");
+    refused(&findings(reading("cache: { ttl: {} }")), "cache.ttl", "zero");
+    refused(
+        &findings(reading(&format!("cache: {{ {TTL} stale_if_error: {{ seconds: -1 }} }}"))),
+        "cache.stale_if_error",
+        "negative",
+    );
+    refused(&findings(writing("idempotency: { window: {} }")), "idempotency.window", "zero");
+    refused(&findings(reading("rate_limit: { requests: 1 per: {} }")), "rate_limit.per", "zero");
+}
+
+#[test]
+fn limits_of_zero() {
+    refused(&findings(reading("rate_limit: { }")), "rate_limit.requests", "zero");
+    refused(&findings(reading("rate_limit: { requests: 1 burst: 0 }")), "rate_limit.burst", "zero");
+    refused(&findings(reading("max_request_bytes: 0")), "max_request_bytes", "zero");
+    refused(&findings(reading("max_response_bytes: 0")), "max_response_bytes", "zero");
+    refused(&findings(reading("max_stream_messages: 0")), "max_stream_messages", "zero");
+    refused(&findings(reading(&format!("cache: {{ {TTL} max_bytes: 0 }}"))), "cache.max_bytes", "zero");
+}
+
+#[test]
+fn access_by_what_does_not_hold() {
+    let access = |rule: &str| findings(get(&format!("option (accord.policy.v1.method) = {{ access: {{ {rule} }} }};")));
+    for (rule, option) in [("public: false", "access.public"), ("authenticated: false", "access.authenticated")] {
+        let found = access(rule);
+        refused(&found[..1], option, "does not hold");
+    }
+    refused(&access("permission: \"\"")[..1], "access.permission", "no permission");
+}
+
+#[test]
+fn a_contract_newer_than_the_binary() {
+    let policy = include_str!("../../../../proto/accord/policy/v1/policy.proto");
+    let newer = |policy: String, option: &str| {
+        let shop = format!(
+            "syntax = \"proto3\"; package test.v1; import \"accord/policy/v1/policy.proto\";
+             service Shop {{ rpc Get(M) returns (M); option (accord.policy.v1.service) = {{ {option} }}; }} message M {{}}"
+        );
+        findings(source(Inline(vec![("test.proto", shop), ("accord/policy/v1/policy.proto", policy)])))
+    };
+    let field = policy.replace("Access access = 2;", "Access access = 2; string mood = 99;");
+    refused(&newer(field, "access: { public: true } mood: \"good\"")[..1], "(accord.policy.v1.service)", "field 99");
+    let nested = policy.replace("bool public = 1;", "bool public = 1; bool friends = 9;");
+    refused(
+        &newer(nested, "access: { friends: true }")[..1],
+        "(accord.policy.v1.service)",
+        "field 9 of accord.policy.v1.Access",
+    );
+    let value = policy.replace("CRITICALITY_CRITICAL = 2;", "CRITICALITY_CRITICAL = 2; CRITICALITY_HUGE = 7;");
+    refused(
+        &newer(value, "access: { public: true } criticality: CRITICALITY_HUGE")[..1],
+        "(accord.policy.v1.service)",
+        "value 7",
+    );
+}
+
+#[test]
+fn a_method_that_two_upstreams_serve() {
+    let (_, findings) = Contract::load(&[reading(""), reading("")], &[]);
+    refused(&findings, "services", "two upstreams");
+}
+
+#[test]
+fn undeclared_access_is_a_warning_and_a_denial() {
+    let (contract, findings) = Contract::load(&[get("")], &[]);
+    assert_eq!(findings.len(), 1);
+    assert_eq!((findings[0].severity, findings[0].option.as_str()), (Severity::Warning, "access"));
+    assert!(!accord_contract::refused(&findings));
+    assert_eq!(contract.method("test.v1.Shop/Get").unwrap().policy.access, accord_contract::Access::Denied);
+}
+
+#[test]
+fn a_finding_is_one_line() {
+    let line = findings(reading("cache: { ttl: { seconds: 1 } tags: \"a\\nb{x\" }"))[0].to_string();
+    assert_eq!(
+        line,
+        "error: test.v1.Shop/Get: cache.tags: `a\\nb{x`: a brace is not closed or not opened; \
+         name a singular field that holds one value, such as `product.id`"
+    );
+}

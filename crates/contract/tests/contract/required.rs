@@ -1,0 +1,49 @@
+//! Fields that a request must set.
+
+use accord_contract::Source;
+use prost::Message;
+use prost_reflect::{DynamicMessage, ReflectMessage};
+
+use crate::fixture::{Inline, accepted, source};
+
+fn demanding() -> Source {
+    let text = "syntax = \"proto3\"; package test.v1;
+        import \"accord/policy/v1/policy.proto\"; import \"google/api/field_behavior.proto\";
+        service Shop {
+          rpc Get(Order) returns (Order) { option (accord.policy.v1.method) = { access: { public: true } }; }
+        }
+        message Order {
+          string id = 1 [(google.api.field_behavior) = REQUIRED];
+          optional int32 count = 2 [(google.api.field_behavior) = REQUIRED];
+          Line first = 3;
+          repeated Line lines = 4 [(google.api.field_behavior) = REQUIRED];
+          string note = 5 [(google.api.field_behavior) = OPTIONAL];
+        }
+        message Line { string sku = 1 [(google.api.field_behavior) = REQUIRED]; Line part = 2; }";
+    source(Inline(vec![("test.proto", text.to_owned())]))
+}
+
+#[test]
+fn what_is_required_is_missed_at_its_place() {
+    let method = accepted(demanding(), &[]);
+    let missing = |json: &str| {
+        let mut reader = serde_json::Deserializer::from_str(json);
+        let order = DynamicMessage::deserialize(method.descriptor.input(), &mut reader).unwrap();
+        assert_eq!(order.descriptor().full_name(), "test.v1.Order");
+        method.missing(&order.encode_to_vec()).unwrap()
+    };
+    assert_eq!(missing("{}"), ["id", "count", "lines"]);
+    assert_eq!(missing(r#"{"id": "a", "count": 0, "lines": [{"sku": "x"}]}"#), Vec::<String>::new());
+    assert_eq!(
+        missing(r#"{"id": "a", "count": 1, "first": {"part": {}}, "lines": [{"sku": "x"}, {}]}"#),
+        ["first.sku", "first.part.sku", "lines[1].sku"]
+    );
+}
+
+#[test]
+fn a_message_in_pieces_is_one_message() {
+    let method = accepted(demanding(), &[]);
+    let pieces = [&b"\x0a\x01a\x10\x01\x22\x03\x0a\x01x"[..], b"\x1a\x00", b"\x1a\x03\x0a\x01x"].concat();
+    assert_eq!(method.missing(&pieces).unwrap(), Vec::<String>::new());
+    assert!(method.missing(b"\x0a\x05a").is_err());
+}
