@@ -1,0 +1,101 @@
+//! Maps on their way out: entries of the wire, gathered into one JSON object.
+
+use super::{
+    order::ordered,
+    response::{Decoder, following, low, zero, zigzag},
+    schema::{Field, Kind},
+    text::{put, put_string},
+    violation::Malformed,
+    wire::{Occurrence, Occurrences, Value, occurrences},
+};
+
+impl<'s> Decoder<'s, '_> {
+    /// Entries by ascending key, so that equal messages have equal JSON; of equal keys the last counts.
+    pub(super) fn map(
+        &mut self,
+        field: &'s Field,
+        occurrence: Occurrence<'_>,
+        rest: &mut Occurrences<'_>,
+    ) -> Result<(), Malformed> {
+        let mismatch = || Malformed::Type { field: field.name.to_string() };
+        let Kind::Message(entry) = field.kind else { return Err(mismatch()) };
+        let entry = self.schema.shape(entry);
+        let [key_field, value_field] = &entry.fields[..] else { return Err(mismatch()) };
+        let (mut next, mut found) = (Some(occurrence), Vec::new());
+        while let Some(occurrence) = next {
+            let Value::Bytes(bytes) = occurrence.value else { return Err(mismatch()) };
+            found.push(ordered(entry, bytes)?);
+            next = following(rest, field.number)?;
+        }
+        let mut entries =
+            found.iter().map(|bytes| parts(key_field, value_field, bytes)).collect::<Result<Vec<_>, _>>()?;
+        // Stable, so that of equal keys the last is the last.
+        entries.sort_by_key(|(key, _)| *key);
+        self.out.push(b'{');
+        for (index, group) in entries.chunk_by(|(left, _), (right, _)| left == right).enumerate() {
+            if index > 0 {
+                self.out.push(b',');
+            }
+            let (key, value) = group[group.len() - 1];
+            key.put(self.out);
+            self.value(value_field, value)?;
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+}
+
+/// Key and value of an entry; what is absent has its default.
+fn parts<'a>(key: &Field, value: &Field, entry: &'a [u8]) -> Result<(Key<'a>, Value<'a>), Malformed> {
+    let (mut found_key, mut found_value) = (zero(key.kind), zero(value.kind));
+    for occurrence in occurrences(entry) {
+        let occurrence = occurrence?;
+        match occurrence.number {
+            1 => found_key = occurrence.value,
+            2 => found_value = occurrence.value,
+            _ => {}
+        }
+    }
+    Ok((Key::of(key, found_key)?, found_value))
+}
+
+/// The key of a map's entry, in the order in which entries are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Key<'a> {
+    Bool(bool),
+    Signed(i64),
+    Unsigned(u64),
+    Text(&'a str),
+}
+
+impl<'a> Key<'a> {
+    fn of(field: &Field, value: Value<'a>) -> Result<Self, Malformed> {
+        Ok(match (field.kind, value) {
+            (Kind::Bool, Value::Varint(value)) => Self::Bool(value != 0),
+            (Kind::Int32, Value::Varint(value)) => Self::Signed(low(value).cast_signed().into()),
+            (Kind::Sint32, Value::Varint(value)) => Self::Signed(zigzag(low(value).into())),
+            (Kind::Sfixed32, Value::Fixed32(value)) => Self::Signed(value.cast_signed().into()),
+            (Kind::Int64, Value::Varint(value)) | (Kind::Sfixed64, Value::Fixed64(value)) => {
+                Self::Signed(value.cast_signed())
+            }
+            (Kind::Sint64, Value::Varint(value)) => Self::Signed(zigzag(value)),
+            (Kind::Uint32, Value::Varint(value)) => Self::Unsigned(low(value).into()),
+            (Kind::Fixed32, Value::Fixed32(value)) => Self::Unsigned(value.into()),
+            (Kind::Uint64, Value::Varint(value)) | (Kind::Fixed64, Value::Fixed64(value)) => Self::Unsigned(value),
+            (Kind::String, Value::Bytes(bytes)) => {
+                Self::Text(std::str::from_utf8(bytes).map_err(|_| Malformed::Value("a key is not UTF-8"))?)
+            }
+            _ => return Err(Malformed::Type { field: field.name.to_string() }),
+        })
+    }
+
+    fn put(self, out: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => put_string(out, text),
+            Self::Bool(value) => out.extend_from_slice(if value { b"\"true\"" } else { b"\"false\"" }),
+            Self::Signed(value) => put(out, format_args!("\"{value}\"")),
+            Self::Unsigned(value) => put(out, format_args!("\"{value}\"")),
+        }
+        out.push(b':');
+    }
+}

@@ -1,0 +1,170 @@
+//! Path variables and query parameters: single values, addressed by a dotted path of fields.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use super::{
+    known,
+    request::Encoder,
+    scalar,
+    schema::{Form, Kind, Known, Schema},
+    violation::Violation,
+    wire::{close, open, put_tag},
+};
+
+/// A field somewhere below a message, whose value can be given as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    /// The message to start from.
+    shape: usize,
+    /// Positions of fields, each in the message of the one before.
+    steps: Vec<usize>,
+    repeated: bool,
+}
+
+impl Target {
+    /// Finds the field at `path`, such as `product.id`, by JSON names or proto names.
+    pub(super) fn resolve(schema: &Schema, shape: usize, path: &str) -> Result<Self, Violation> {
+        let unknown = || Violation::unknown(path, "there is no such field");
+        let (mut steps, mut current, mut repeated) = (Vec::new(), Some(shape), false);
+        for name in path.split('.') {
+            let shape = schema.shape(current.ok_or_else(unknown)?);
+            let index = shape.by_name(name, usize::MAX).ok_or_else(unknown)?;
+            let field = &shape.fields[index];
+            steps.push(index);
+            repeated = !matches!(field.form, Form::Single { .. });
+            current = match field.kind {
+                Kind::Message(next) if !repeated && schema.shape(next).known.is_none() => Some(next),
+                _ => None,
+            };
+        }
+        let target = Self { shape, steps, repeated };
+        let fits = target.takes_text(schema);
+        fits.then_some(target).ok_or_else(|| Violation::invalid("cannot be given as a parameter").within(path))
+    }
+
+    fn takes_text(&self, schema: &Schema) -> bool {
+        let Some((form, kind)) = self.leaf(schema) else { return false };
+        match kind {
+            _ if form == Form::Map => false,
+            Kind::Group(_) => false,
+            Kind::Message(index) => match schema.shape(index).known {
+                Some(Known::Timestamp | Known::Duration | Known::FieldMask) => true,
+                Some(Known::Only) => {
+                    let only = &schema.shape(index).fields[0];
+                    matches!(only.form, Form::Single { .. }) && !matches!(only.kind, Kind::Message(_))
+                }
+                _ => false,
+            },
+            _ => true,
+        }
+    }
+
+    fn leaf(&self, schema: &Schema) -> Option<(Form, Kind)> {
+        let (mut shape, mut leaf) = (Some(self.shape), None);
+        for &step in &self.steps {
+            let field = &schema.shape(shape?).fields[step];
+            leaf = Some((field.form, field.kind));
+            shape = if let Kind::Message(next) = field.kind { Some(next) } else { None };
+        }
+        leaf
+    }
+
+    /// Refuses a field that can hold several values, where there is only one to give.
+    pub(super) fn single(self) -> Result<Self, Violation> {
+        if self.repeated { Err(Violation::invalid("is a list")) } else { Ok(self) }
+    }
+
+    /// The JSON path, for messages.
+    pub(super) fn name(&self, schema: &Schema) -> String {
+        let (mut shape, mut names) = (schema.shape(self.shape), Vec::new());
+        for &step in &self.steps {
+            names.push(&*shape.fields[step].name);
+            if let Kind::Message(next) = shape.fields[step].kind {
+                shape = schema.shape(next);
+            }
+        }
+        names.join(".")
+    }
+
+    /// Whether the target lies in the field at `position` of the message it starts from.
+    pub(super) fn starts_with(&self, position: usize) -> bool {
+        self.steps.first() == Some(&position)
+    }
+}
+
+impl Encoder<'_> {
+    /// Writes `text` to the field at `target`. A reader merges it with what was written before.
+    pub(super) fn parameter(&mut self, target: &Target, text: Cow<'_, str>) -> Result<(), Violation> {
+        self.step(target.shape, &target.steps, text)
+    }
+
+    fn step(&mut self, shape: usize, steps: &[usize], text: Cow<'_, str>) -> Result<(), Violation> {
+        let Some((&step, deeper)) = steps.split_first() else { return Ok(()) };
+        let field = &self.schema.shape(shape).fields[step];
+        put_tag(&mut self.out, field.number, field.kind.wire_type());
+        let Kind::Message(next) = field.kind else {
+            scalar::from_text(self.schema, field.kind, text)?.put(&mut self.out);
+            return Ok(());
+        };
+        let start = open(&mut self.out);
+        match self.schema.shape(next).known {
+            None => self.step(next, deeper, text)?,
+            Some(Known::Only) => self.step(next, &[0], text)?,
+            Some(known) => known::put_text(&mut self.out, known, &text)?,
+        }
+        close(&mut self.out, start);
+        Ok(())
+    }
+}
+
+/// Which fields of a request were given already, so that none is given twice or beside one that excludes it.
+#[derive(Default)]
+pub(super) struct Given {
+    targets: BTreeSet<Vec<usize>>,
+    /// By the message that a oneof stands in (as the steps to it) and the oneof: the field that was given.
+    oneofs: BTreeMap<(Vec<usize>, usize), usize>,
+}
+
+impl Given {
+    pub(super) fn add(&mut self, schema: &Schema, target: &Target) -> Result<(), Violation> {
+        if !target.repeated && !self.targets.insert(target.steps.clone()) {
+            return Err(Violation::invalid("is given twice"));
+        }
+        let mut shape = target.shape;
+        for (depth, &step) in target.steps.iter().enumerate() {
+            let field = &schema.shape(shape).fields[step];
+            if let Some(oneof) = field.oneof {
+                let place = (target.steps[..depth].to_vec(), oneof);
+                if *self.oneofs.entry(place).or_insert(step) != step {
+                    return Err(Violation::invalid("excludes another field that is given"));
+                }
+            }
+            if let Kind::Message(next) = field.kind {
+                shape = next;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The pairs of a query, decoded: `+` is a space, as in forms.
+pub(super) fn pairs(query: &str) -> impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, str>), Violation>> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = decoded(name).ok_or_else(|| Violation::malformed("a query parameter's name is not UTF-8"))?;
+        let value = decoded(value).ok_or_else(|| Violation::malformed("is not UTF-8").within(&name))?;
+        Ok((name, value))
+    })
+}
+
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains(['+', '%']) {
+        return Some(Cow::Borrowed(text));
+    }
+    let spaced = text.replace('+', " ");
+    let decoded = percent_encoding::percent_decode_str(&spaced).decode_utf8().ok()?;
+    Some(Cow::Owned(decoded.into_owned()))
+}

@@ -1,0 +1,221 @@
+//! How one method is transcoded by one binding.
+
+use std::{borrow::Cow, sync::Arc};
+
+use accord_contract::http::{Binding, Body};
+use bytes::Bytes;
+use http::HeaderValue;
+use prost_reflect::{FieldDescriptor, MessageDescriptor, MethodDescriptor};
+
+use super::{
+    json::{Reader, Token},
+    order::ordered,
+    parameter::{Given, Target, pairs},
+    raw,
+    request::Encoder,
+    response::Decoder,
+    schema::Schema,
+    violation::{Malformed, Violation},
+    wire::{WireType, close, open, put_tag},
+};
+
+/// Bounds on what a request may contain, beyond its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Nesting of JSON objects and arrays in a request, and of messages in an answer. Default 64.
+    pub depth: usize,
+    /// Values in a JSON text, and parameters in a query. Default 100 000.
+    pub elements: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { depth: 64, elements: 100_000 }
+    }
+}
+
+/// Why a binding does not fit its method.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A message of the method is missing from the schema.
+    #[error("message {0} is not part of the schema")]
+    Message(String),
+    /// `body` or `response_body` is a field of another message.
+    #[error("field {0} is not one of the method's message")]
+    Field(String),
+    /// A path variable names a field that does not exist or cannot be given in a path.
+    #[error("path variable {variable} of {message}: {problem}")]
+    Variable {
+        /// The variable.
+        variable: String,
+        /// The message it was looked for in.
+        message: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// A method's transcoding by one binding, compiled.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    schema: Arc<Schema>,
+    limits: Limits,
+    input: usize,
+    output: usize,
+    body: Source,
+    /// The position of the field of the answer that is sent instead of the whole.
+    response: Option<usize>,
+    variables: Vec<Target>,
+}
+
+/// What the body of a request stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Whole,
+    /// By position in the message.
+    Field(usize),
+    Nothing,
+}
+
+impl Plan {
+    /// Resolves the names in `binding`; without one, the body is the request message, as in a plain
+    /// `POST /package.Service/Method`. The `schema` must come from the pool of `method`.
+    pub fn compile(
+        schema: &Arc<Schema>,
+        method: &MethodDescriptor,
+        binding: Option<&Binding>,
+        limits: Limits,
+    ) -> Result<Self, PlanError> {
+        let index = |message: &MessageDescriptor| {
+            let name = message.full_name();
+            schema.index_of(name).ok_or_else(|| PlanError::Message(name.to_owned()))
+        };
+        let (input, output) = (index(&method.input())?, index(&method.output())?);
+        let position = |message: usize, field: &FieldDescriptor| {
+            let found = schema.shape(message).by_number(field.number(), 0);
+            found.ok_or_else(|| PlanError::Field(field.full_name().to_owned()))
+        };
+        let body = match binding.map(|binding| &binding.body) {
+            None | Some(Body::Whole) => Source::Whole,
+            Some(Body::Field(field)) => Source::Field(position(input, field)?),
+            Some(Body::None) => Source::Nothing,
+        };
+        let response = binding.and_then(|binding| binding.response_body.as_ref());
+        let variables = binding.into_iter().flat_map(|binding| binding.template.variables()).map(|variable| {
+            let resolved = Target::resolve(schema, input, &variable.field).and_then(Target::single);
+            resolved.map_err(|violation| PlanError::Variable {
+                variable: variable.field.clone(),
+                message: method.input().full_name().to_owned(),
+                problem: violation.problem,
+            })
+        });
+        Ok(Self {
+            schema: Arc::clone(schema),
+            limits,
+            input,
+            output,
+            body,
+            response: response.map(|field| position(output, field)).transpose()?,
+            variables: variables.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The wire bytes of the request message. `variables` are those of the path, decoded, in the template's order.
+    pub fn request(
+        &self,
+        variables: &[Cow<'_, str>],
+        query: Option<&str>,
+        content_type: Option<&str>,
+        body: &[u8],
+    ) -> Result<Bytes, Violation> {
+        let mut encoder = Encoder { schema: &self.schema, out: Vec::with_capacity(body.len() + 16) };
+        self.put_body(&mut encoder, content_type, body)?;
+        if let Some(query) = query {
+            self.put_query(&mut encoder, query)?;
+        }
+        // Last, because on the wire the last value counts: what was routed by is what the upstream sees.
+        for (target, text) in self.variables.iter().zip(variables) {
+            let written = encoder.parameter(target, Cow::Borrowed(text));
+            written.map_err(|violation| violation.within(&target.name(&self.schema)))?;
+        }
+        Ok(encoder.out.into())
+    }
+
+    /// Writes an answer as JSON, or as it stands if it is an `HttpBody`; then its content type is returned.
+    pub fn response(&self, message: &[u8], out: &mut Vec<u8>) -> Result<Option<HeaderValue>, Malformed> {
+        if self.schema.is_raw(self.output) {
+            return raw::put_body(out, message).map(Some);
+        }
+        let shape = self.schema.shape(self.output);
+        let mut decoder = Decoder { schema: &self.schema, out, depth: self.limits.depth };
+        let Some(position) = self.response else {
+            decoder.message(shape, message)?;
+            return Ok(None);
+        };
+        if self.schema.holds_raw(&shape.fields[position]) {
+            let message = ordered(shape, message)?;
+            let body = raw::field(&message, shape.fields[position].number)?;
+            return raw::put_body(decoder.out, body).map(Some);
+        }
+        decoder.only(shape, position, message)?;
+        Ok(None)
+    }
+
+    fn put_body<'s>(
+        &'s self,
+        encoder: &mut Encoder<'s>,
+        content_type: Option<&str>,
+        body: &[u8],
+    ) -> Result<(), Violation> {
+        let shape = self.schema.shape(self.input);
+        match self.body {
+            Source::Whole if self.schema.is_raw(self.input) => raw::put_message(&mut encoder.out, content_type, body),
+            Source::Field(position) if self.schema.holds_raw(&shape.fields[position]) => {
+                put_tag(&mut encoder.out, shape.fields[position].number, WireType::Bytes);
+                let start = open(&mut encoder.out);
+                raw::put_message(&mut encoder.out, content_type, body);
+                close(&mut encoder.out, start);
+            }
+            // No text at all is what a client without arguments sends.
+            _ if body.is_empty() => {}
+            Source::Nothing => return Err(Violation::malformed("the method takes no body")),
+            Source::Whole => {
+                let mut reader = Reader::new(body, self.limits.depth, self.limits.elements)?;
+                encoder.message(shape, &mut reader)?;
+                reader.finish()?;
+            }
+            Source::Field(position) => {
+                let field = &shape.fields[position];
+                let mut reader = Reader::new(body, self.limits.depth, self.limits.elements)?;
+                if reader.peek()? == Token::Null && !encoder.takes_null(field) {
+                    reader.null()?;
+                } else {
+                    encoder.field(field, &mut reader).map_err(|violation| violation.within(&field.name))?;
+                }
+                reader.finish()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_query(&self, encoder: &mut Encoder<'_>, query: &str) -> Result<(), Violation> {
+        let mut given = Given::default();
+        for (count, pair) in pairs(query).enumerate() {
+            let (name, value) = pair?;
+            if count >= self.limits.elements {
+                return Err(Violation::malformed("the query has too many parameters"));
+            }
+            if self.body == Source::Whole {
+                return Err(Violation::unknown(&name, "the method takes no query parameters"));
+            }
+            let target = Target::resolve(&self.schema, self.input, &name)?;
+            let bound = matches!(self.body, Source::Field(position) if target.starts_with(position));
+            if bound || self.variables.contains(&target) {
+                return Err(Violation::unknown(&name, "is given by the path or the body"));
+            }
+            let written = given.add(&self.schema, &target).and_then(|()| encoder.parameter(&target, value));
+            written.map_err(|violation| violation.within(&name))?;
+        }
+        Ok(())
+    }
+}

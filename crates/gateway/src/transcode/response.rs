@@ -1,0 +1,269 @@
+//! The way out: wire bytes, written as canonical proto3 JSON.
+
+use super::{
+    known,
+    order::ordered,
+    schema::{Field, Form, Kind, Known, Schema, Shape},
+    text::{put_base64, put_double, put_float, put_signed, put_string, put_unsigned},
+    violation::Malformed,
+    wire::{Occurrence, Occurrences, Value, WireType, occurrences, read_fixed32, read_fixed64, read_varint},
+};
+
+/// Writes JSON from wire bytes.
+pub(super) struct Decoder<'s, 'o> {
+    pub(super) schema: &'s Schema,
+    pub(super) out: &'o mut Vec<u8>,
+    /// How much deeper messages may be nested.
+    pub(super) depth: usize,
+}
+
+impl<'s> Decoder<'s, '_> {
+    pub(super) fn message(&mut self, shape: &'s Shape, message: &[u8]) -> Result<(), Malformed> {
+        self.depth = self.depth.checked_sub(1).ok_or(Malformed::Depth)?;
+        match shape.known {
+            None | Some(Known::Empty | Known::HttpBody) => {
+                self.out.push(b'{');
+                self.fields(shape, message, true)?;
+                self.out.push(b'}');
+            }
+            Some(Known::Only) => self.only(shape, 0, message)?,
+            Some(Known::Value) => self.one_of(shape, message)?,
+            Some(Known::Any) => self.any(message)?,
+            Some(text) => known::put_json(self.out, text, message)?,
+        }
+        self.depth += 1;
+        Ok(())
+    }
+
+    /// The value of one field of a message, or what stands for its absence.
+    pub(super) fn only(&mut self, shape: &'s Shape, position: usize, message: &[u8]) -> Result<(), Malformed> {
+        let (message, field) = (ordered(shape, message)?, &shape.fields[position]);
+        let mut rest = occurrences(&message);
+        while let Some(occurrence) = rest.next().transpose()? {
+            if occurrence.number == field.number {
+                return self.whole(field, occurrence, &mut rest);
+            }
+        }
+        match field.form {
+            Form::List { .. } => self.out.extend_from_slice(b"[]"),
+            Form::Map => self.out.extend_from_slice(b"{}"),
+            Form::Single { implicit: true } => return self.value(field, zero(field.kind)),
+            Form::Single { implicit: false } => self.out.extend_from_slice(b"null"),
+        }
+        Ok(())
+    }
+
+    /// The members of an object, without its braces.
+    fn fields(&mut self, shape: &'s Shape, message: &[u8], mut first: bool) -> Result<(), Malformed> {
+        let message = ordered(shape, message)?;
+        let (mut rest, mut expected) = (occurrences(&message), 0);
+        while let Some(occurrence) = rest.next().transpose()? {
+            let Some(index) = shape.by_number(occurrence.number, expected) else { continue };
+            let field = &shape.fields[index];
+            expected = index + 1;
+            if is_absent(field, &occurrence, &rest) {
+                continue;
+            }
+            if !std::mem::replace(&mut first, false) {
+                self.out.push(b',');
+            }
+            self.out.extend_from_slice(&field.key);
+            self.whole(field, occurrence, &mut rest)?;
+        }
+        Ok(())
+    }
+
+    /// The value of a field, with those occurrences that follow.
+    fn whole(
+        &mut self,
+        field: &'s Field,
+        occurrence: Occurrence<'_>,
+        rest: &mut Occurrences<'_>,
+    ) -> Result<(), Malformed> {
+        match field.form {
+            Form::Single { .. } => self.value(field, occurrence.value),
+            Form::List { .. } => self.list(field, occurrence, rest),
+            Form::Map => self.map(field, occurrence, rest),
+        }
+    }
+
+    fn list(
+        &mut self,
+        field: &'s Field,
+        occurrence: Occurrence<'_>,
+        rest: &mut Occurrences<'_>,
+    ) -> Result<(), Malformed> {
+        self.out.push(b'[');
+        let (mut next, start) = (Some(occurrence), self.out.len());
+        while let Some(occurrence) = next {
+            match occurrence.value {
+                Value::Bytes(packed) if field.kind.is_packable() => self.packed(field, packed, start)?,
+                value => self.element(field, value, start)?,
+            }
+            next = following(rest, field.number)?;
+        }
+        self.out.push(b']');
+        Ok(())
+    }
+
+    fn packed(&mut self, field: &'s Field, mut packed: &[u8], start: usize) -> Result<(), Malformed> {
+        while !packed.is_empty() {
+            let value = match field.kind.wire_type() {
+                WireType::Fixed32 => Value::Fixed32(read_fixed32(&mut packed)?),
+                WireType::Fixed64 => Value::Fixed64(read_fixed64(&mut packed)?),
+                _ => Value::Varint(read_varint(&mut packed)?),
+            };
+            self.element(field, value, start)?;
+        }
+        Ok(())
+    }
+
+    fn element(&mut self, field: &'s Field, value: Value<'_>, start: usize) -> Result<(), Malformed> {
+        if self.out.len() > start {
+            self.out.push(b',');
+        }
+        self.value(field, value)
+    }
+
+    /// `google.protobuf.Value`: whichever field is there. Nothing is there in a null that was not set.
+    fn one_of(&mut self, shape: &'s Shape, message: &[u8]) -> Result<(), Malformed> {
+        let message = ordered(shape, message)?;
+        for occurrence in occurrences(&message) {
+            let occurrence = occurrence?;
+            let Some(index) = shape.by_number(occurrence.number, 0) else { continue };
+            let field = &shape.fields[index];
+            return match occurrence.value {
+                Value::Fixed64(bits) if !f64::from_bits(bits).is_finite() => {
+                    Err(Malformed::Value("a Value holds a number that is not finite"))
+                }
+                value => self.value(field, value),
+            };
+        }
+        self.out.extend_from_slice(b"null");
+        Ok(())
+    }
+
+    fn any(&mut self, message: &[u8]) -> Result<(), Malformed> {
+        let (mut url, mut content): (&[u8], &[u8]) = (b"", b"");
+        for occurrence in occurrences(message) {
+            match occurrence? {
+                Occurrence { number: 1, value: Value::Bytes(bytes), .. } => url = bytes,
+                Occurrence { number: 2, value: Value::Bytes(bytes), .. } => content = bytes,
+                _ => {}
+            }
+        }
+        if url.is_empty() && content.is_empty() {
+            self.out.extend_from_slice(b"{}");
+            return Ok(());
+        }
+        let url = std::str::from_utf8(url).map_err(|_| Malformed::UnknownType)?;
+        let shape = self.schema.by_type_url(url).ok_or(Malformed::UnknownType)?;
+        self.out.extend_from_slice(b"{\"@type\":");
+        put_string(self.out, url);
+        if shape.known.is_some_and(Known::wrapped_in_any) {
+            self.out.extend_from_slice(b",\"value\":");
+            self.message(shape, content)?;
+        } else {
+            self.fields(shape, content, false)?;
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    /// A single value.
+    pub(super) fn value(&mut self, field: &'s Field, value: Value<'_>) -> Result<(), Malformed> {
+        match (field.kind, value) {
+            (Kind::Bool, Value::Varint(value)) => {
+                self.out.extend_from_slice(if value == 0 { b"false" } else { b"true" });
+            }
+            (Kind::Int32, Value::Varint(value)) => put_signed(self.out, low(value).cast_signed().into()),
+            (Kind::Sint32, Value::Varint(value)) => put_signed(self.out, zigzag(low(value).into())),
+            (Kind::Sfixed32, Value::Fixed32(value)) => put_signed(self.out, value.cast_signed().into()),
+            (Kind::Uint32, Value::Varint(value)) => put_unsigned(self.out, low(value).into()),
+            (Kind::Fixed32, Value::Fixed32(value)) => put_unsigned(self.out, value.into()),
+            (Kind::Int64, Value::Varint(value)) | (Kind::Sfixed64, Value::Fixed64(value)) => {
+                self.quoted(|out| put_signed(out, value.cast_signed()));
+            }
+            (Kind::Sint64, Value::Varint(value)) => self.quoted(|out| put_signed(out, zigzag(value))),
+            (Kind::Uint64, Value::Varint(value)) | (Kind::Fixed64, Value::Fixed64(value)) => {
+                self.quoted(|out| put_unsigned(out, value));
+            }
+            (Kind::Float, Value::Fixed32(bits)) => put_float(self.out, f32::from_bits(bits)),
+            (Kind::Double, Value::Fixed64(bits)) => put_double(self.out, f64::from_bits(bits)),
+            (Kind::String, Value::Bytes(bytes)) => {
+                let text = std::str::from_utf8(bytes).map_err(|_| Malformed::Value("a string is not UTF-8"))?;
+                put_string(self.out, text);
+            }
+            (Kind::Bytes, Value::Bytes(bytes)) => put_base64(self.out, bytes),
+            (Kind::Enum(names), Value::Varint(value)) => self.enumerated(names, low(value).cast_signed()),
+            (Kind::Message(index), Value::Bytes(message)) | (Kind::Group(index), Value::Group(message)) => {
+                self.message(self.schema.shape(index), message)?;
+            }
+            _ => return Err(Malformed::Type { field: field.name.to_string() }),
+        }
+        Ok(())
+    }
+
+    fn enumerated(&mut self, names: usize, number: i32) {
+        let names = self.schema.names(names);
+        match names.name(number) {
+            _ if names.null => self.out.extend_from_slice(b"null"),
+            Some(name) => put_string(self.out, name),
+            None => put_signed(self.out, number.into()),
+        }
+    }
+
+    fn quoted(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
+        self.out.push(b'"');
+        put(self.out);
+        self.out.push(b'"');
+    }
+}
+
+/// The next occurrence, if it belongs to the same field.
+pub(super) fn following<'a>(rest: &mut Occurrences<'a>, number: u32) -> Result<Option<Occurrence<'a>>, Malformed> {
+    let mut ahead = rest.clone();
+    match ahead.next().transpose()? {
+        Some(occurrence) if occurrence.number == number => {
+            *rest = ahead;
+            Ok(Some(occurrence))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Whether what stands on the wire means that the field is not there.
+fn is_absent(field: &Field, occurrence: &Occurrence<'_>, rest: &Occurrences<'_>) -> bool {
+    match (field.form, occurrence.value) {
+        (Form::Single { implicit: true }, Value::Varint(value)) => match field.kind {
+            Kind::Int32 | Kind::Sint32 | Kind::Uint32 | Kind::Enum(_) => low(value) == 0,
+            _ => value == 0,
+        },
+        (Form::Single { implicit: true }, value) => value == zero(field.kind),
+        // An empty packed list is an empty list, unless more of it follows.
+        (Form::List { .. }, Value::Bytes([])) => {
+            field.kind.is_packable() && !matches!(rest.clone().next(), Some(Ok(next)) if next.number == field.number)
+        }
+        _ => false,
+    }
+}
+
+pub(super) fn zero(kind: Kind) -> Value<'static> {
+    match kind.wire_type() {
+        WireType::Varint => Value::Varint(0),
+        WireType::Fixed32 => Value::Fixed32(0),
+        WireType::Fixed64 => Value::Fixed64(0),
+        WireType::Bytes => Value::Bytes(&[]),
+        WireType::StartGroup | WireType::EndGroup => Value::Group(&[]),
+    }
+}
+
+/// A varint of a narrower field keeps its low bits.
+pub(super) fn low(value: u64) -> u32 {
+    let [a, b, c, d, ..] = value.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+pub(super) fn zigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}

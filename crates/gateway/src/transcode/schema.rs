@@ -1,0 +1,286 @@
+//! Descriptors, compiled into the tables that transcoding needs.
+
+use std::{collections::HashMap, fmt};
+
+use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, Kind as Declared, MessageDescriptor};
+
+use super::{enumeration::Names, wire::WireType};
+
+/// Every message and enum of a descriptor pool, compiled. Made once per pool and shared by its plans.
+pub struct Schema {
+    shapes: Vec<Shape>,
+    enums: Vec<Names>,
+    by_name: HashMap<Box<str>, usize>,
+}
+
+impl Schema {
+    /// Compiles all messages of `pool`, which is also where the types of `google.protobuf.Any` are looked up.
+    pub fn compile(pool: &DescriptorPool) -> Self {
+        let mut compiler = Compiler::default();
+        for (index, message) in pool.all_messages().enumerate() {
+            compiler.messages.insert(message.full_name().into(), index);
+        }
+        let shapes = pool.all_messages().map(|message| compiler.shape(&message)).collect();
+        Self { shapes, enums: compiler.enums, by_name: compiler.messages }
+    }
+
+    pub(super) fn shape(&self, index: usize) -> &Shape {
+        &self.shapes[index]
+    }
+
+    pub(super) fn names(&self, index: usize) -> &Names {
+        &self.enums[index]
+    }
+
+    /// Whether a message is a body as it stands.
+    pub(super) fn is_raw(&self, index: usize) -> bool {
+        self.shape(index).known == Some(Known::HttpBody)
+    }
+
+    /// Whether a field holds a body as it stands.
+    pub(super) fn holds_raw(&self, field: &Field) -> bool {
+        matches!((field.form, field.kind), (Form::Single { .. }, Kind::Message(index)) if self.is_raw(index))
+    }
+
+    pub(super) fn index_of(&self, full_name: &str) -> Option<usize> {
+        self.by_name.get(full_name).copied()
+    }
+
+    /// The message that the URL in a `google.protobuf.Any` names behind its last slash.
+    pub(super) fn by_type_url(&self, url: &str) -> Option<&Shape> {
+        let (_, name) = url.rsplit_once('/')?;
+        Some(self.shape(self.index_of(name)?))
+    }
+}
+
+impl fmt::Debug for Schema {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Schema").field("messages", &self.shapes.len()).finish_non_exhaustive()
+    }
+}
+
+/// A message type.
+pub(super) struct Shape {
+    pub(super) known: Option<Known>,
+    /// By ascending number.
+    pub(super) fields: Vec<Field>,
+    /// JSON names and proto names, sorted, with the position in `fields`.
+    by_name: Vec<(Box<str>, usize)>,
+}
+
+impl Shape {
+    /// `expected` is tried first: most JSON comes in the order of declaration.
+    #[inline]
+    pub(super) fn by_name(&self, name: &str, expected: usize) -> Option<usize> {
+        if self.fields.get(expected).is_some_and(|field| &*field.name == name) {
+            return Some(expected);
+        }
+        let found = self.by_name.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
+        Some(self.by_name[found].1)
+    }
+
+    /// `expected` is tried first: encoders write fields in order.
+    #[inline]
+    pub(super) fn by_number(&self, number: u32, expected: usize) -> Option<usize> {
+        if self.fields.get(expected).is_some_and(|field| field.number == number) {
+            return Some(expected);
+        }
+        self.fields.binary_search_by_key(&number, |field| field.number).ok()
+    }
+}
+
+/// A field of a message.
+pub(super) struct Field {
+    pub(super) number: u32,
+    /// The JSON name.
+    pub(super) name: Box<str>,
+    /// The JSON name as it stands in an object, `"name":`.
+    pub(super) key: Box<[u8]>,
+    pub(super) form: Form,
+    /// The kind of the value, of each element of a list, of each entry of a map.
+    pub(super) kind: Kind,
+    /// Position of the oneof (synthetic ones excepted) in its message.
+    pub(super) oneof: Option<usize>,
+}
+
+/// How many values a field holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// At most one. An implicit field at its default is as good as absent.
+    Single { implicit: bool },
+    /// Any number in order.
+    List { packed: bool },
+    /// By key. `kind` is the message of one entry.
+    Map,
+}
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Bool,
+    Int32,
+    Sint32,
+    Sfixed32,
+    Uint32,
+    Fixed32,
+    Int64,
+    Sint64,
+    Sfixed64,
+    Uint64,
+    Fixed64,
+    Float,
+    Double,
+    String,
+    Bytes,
+    /// By position in the schema, like the two that follow.
+    Enum(usize),
+    Message(usize),
+    Group(usize),
+}
+
+impl Kind {
+    pub(super) fn wire_type(self) -> WireType {
+        match self {
+            Self::Sfixed32 | Self::Fixed32 | Self::Float => WireType::Fixed32,
+            Self::Sfixed64 | Self::Fixed64 | Self::Double => WireType::Fixed64,
+            Self::String | Self::Bytes | Self::Message(_) => WireType::Bytes,
+            Self::Group(_) => WireType::StartGroup,
+            _ => WireType::Varint,
+        }
+    }
+
+    pub(super) fn is_message(self) -> bool {
+        matches!(self, Self::Message(_) | Self::Group(_))
+    }
+
+    /// Whether a list may come as one run of bytes. Both forms have to be read, whichever is declared.
+    pub(super) fn is_packable(self) -> bool {
+        !matches!(self.wire_type(), WireType::Bytes | WireType::StartGroup)
+    }
+}
+
+/// A message with a JSON form of its own: <https://protobuf.dev/programming-guides/json/>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    Timestamp,
+    Duration,
+    FieldMask,
+    Any,
+    Value,
+    /// Wrappers, `Struct` and `ListValue`: the form of their only field.
+    Only,
+    /// Looks like any message, but is wrapped like a known one within `Any`.
+    Empty,
+    /// A body as it stands, where it is the whole body.
+    HttpBody,
+}
+
+impl Known {
+    fn named(full_name: &str) -> Option<Self> {
+        match full_name.strip_prefix("google.protobuf.") {
+            Some("Timestamp") => Some(Self::Timestamp),
+            Some("Duration") => Some(Self::Duration),
+            Some("FieldMask") => Some(Self::FieldMask),
+            Some("Any") => Some(Self::Any),
+            Some("Value") => Some(Self::Value),
+            Some(
+                "Struct" | "ListValue" | "BoolValue" | "StringValue" | "BytesValue" | "FloatValue" | "DoubleValue"
+                | "Int32Value" | "Int64Value" | "UInt32Value" | "UInt64Value",
+            ) => Some(Self::Only),
+            Some("Empty") => Some(Self::Empty),
+            _ => (full_name == "google.api.HttpBody").then_some(Self::HttpBody),
+        }
+    }
+
+    /// Descriptors come from others, so that a name alone does not prove the fields that transcoding counts on.
+    fn fits(self, fields: usize) -> bool {
+        match self {
+            Self::Value => fields == 6,
+            Self::Only => fields == 1,
+            _ => true,
+        }
+    }
+
+    /// Whether `Any` holds this message under `value` rather than with its fields beside `@type`.
+    pub(super) fn wrapped_in_any(self) -> bool {
+        self != Self::HttpBody
+    }
+}
+
+/// Finds messages and enums that refer to each other, while the tables grow.
+#[derive(Default)]
+struct Compiler {
+    messages: HashMap<Box<str>, usize>,
+    enums: Vec<Names>,
+    enums_by_name: HashMap<Box<str>, usize>,
+}
+
+impl Compiler {
+    fn shape(&mut self, message: &MessageDescriptor) -> Shape {
+        let mut fields: Vec<_> = message.fields().collect();
+        fields.sort_by_key(FieldDescriptor::number);
+        let json = fields.iter().enumerate().map(|(index, field)| (field.json_name().into(), index));
+        let proto = fields.iter().enumerate().map(|(index, field)| (field.name().into(), index));
+        // Stable, so that a JSON name goes before an equal proto name of another field.
+        let mut by_name: Vec<(Box<str>, usize)> = json.chain(proto).collect();
+        by_name.sort_by(|(left, _), (right, _)| left.cmp(right));
+        by_name.dedup_by(|(left, _), (right, _)| left == right);
+        let known = Known::named(message.full_name()).filter(|known| known.fits(fields.len()));
+        let fields = fields.iter().map(|field| self.field(message, field)).collect();
+        Shape { known, fields, by_name }
+    }
+
+    fn field(&mut self, message: &MessageDescriptor, field: &FieldDescriptor) -> Field {
+        let form = if field.is_map() {
+            Form::Map
+        } else if field.is_list() {
+            Form::List { packed: field.is_packed() }
+        } else {
+            Form::Single { implicit: !field.supports_presence() }
+        };
+        let oneof = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
+        let mut key = Vec::new();
+        super::text::put_string(&mut key, field.json_name());
+        key.push(b':');
+        Field {
+            number: field.number(),
+            name: field.json_name().into(),
+            key: key.into(),
+            form,
+            kind: self.kind(field),
+            oneof: oneof.and_then(|oneof| message.oneofs().position(|other| other == oneof)),
+        }
+    }
+
+    fn kind(&mut self, field: &FieldDescriptor) -> Kind {
+        match field.kind() {
+            Declared::Bool => Kind::Bool,
+            Declared::Int32 => Kind::Int32,
+            Declared::Sint32 => Kind::Sint32,
+            Declared::Sfixed32 => Kind::Sfixed32,
+            Declared::Uint32 => Kind::Uint32,
+            Declared::Fixed32 => Kind::Fixed32,
+            Declared::Int64 => Kind::Int64,
+            Declared::Sint64 => Kind::Sint64,
+            Declared::Sfixed64 => Kind::Sfixed64,
+            Declared::Uint64 => Kind::Uint64,
+            Declared::Fixed64 => Kind::Fixed64,
+            Declared::Float => Kind::Float,
+            Declared::Double => Kind::Double,
+            Declared::String => Kind::String,
+            Declared::Bytes => Kind::Bytes,
+            Declared::Enum(declared) => Kind::Enum(self.names(&declared)),
+            Declared::Message(message) if field.is_group() => Kind::Group(self.messages[message.full_name()]),
+            Declared::Message(message) => Kind::Message(self.messages[message.full_name()]),
+        }
+    }
+
+    fn names(&mut self, declared: &EnumDescriptor) -> usize {
+        if let Some(&index) = self.enums_by_name.get(declared.full_name()) {
+            return index;
+        }
+        self.enums.push(Names::compile(declared));
+        self.enums_by_name.insert(declared.full_name().into(), self.enums.len() - 1);
+        self.enums.len() - 1
+    }
+}

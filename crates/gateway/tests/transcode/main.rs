@@ -1,0 +1,8 @@
+//! JSON to protobuf and back: through the public API only, with `prost-reflect` as the oracle.
+
+mod bodies;
+mod kitchen;
+mod oracle;
+mod requests;
+mod responses;
+mod routes;

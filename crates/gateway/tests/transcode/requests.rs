@@ -1,0 +1,288 @@
+//! Requests: what is accepted, and what is refused with which name.
+
+use std::borrow::Cow;
+
+use accord_gateway::transcode::{Limits, Plan, Violation, ViolationKind};
+
+use super::kitchen::{SCHEMA, binding, decoded, encoded, method, plan, request};
+
+/// Compares with the oracle, by value rather than by bytes: the order of fields may differ.
+#[track_caller]
+fn same(json: &str) {
+    let wire = request(json).unwrap_or_else(|violation| panic!("{json}: {violation}"));
+    let (ours, expected) = (decoded(&wire), decoded(&encoded(json)));
+    // Not `assert_eq`: a descriptor refers to itself, and would be shown without an end.
+    assert!(ours == expected, "{json} became {}", serde_json::to_string(&ours).unwrap());
+}
+
+#[track_caller]
+fn refused(json: &str, field: &str, kind: ViolationKind) {
+    let violation = request(json).expect_err(json);
+    assert_eq!((violation.field.as_str(), violation.kind), (field, kind), "{json}: {violation}");
+}
+
+#[test]
+fn everything_that_json_can_say_reaches_the_wire() {
+    for json in [
+        "{}",
+        " {\n\t\"flag\" : true }\r ",
+        r#"{"int32": -1, "sint32": -2147483648, "sfixed32": 2147483647, "uint32": 4294967295, "fixed32": 1}"#,
+        r#"{"int64": "-9223372036854775808", "uint64": "18446744073709551615", "fixed64": 12, "sint64": "-1"}"#,
+        r#"{"int32": 1.0, "int64": 1e3, "uint32": 100.00e-2}"#,
+        r#"{"float": 3.4e38, "double": 1.7976931348623157e308}"#,
+        r#"{"float": "Infinity", "double": "-Infinity", "doubles": ["Infinity", 0, -1.5, "2.5"]}"#,
+        r#"{"text": "\"\\\/\b\f\n\r\t\u00e9\ud83d\ude00é😀"}"#,
+        r#"{"rawBytes": "+/8="}"#,
+        r#"{"raw_bytes": "AQI="}"#,
+        r#"{"colour": "COLOUR_BLUE", "colours": [1, "COLOUR_RED", 42]}"#,
+        r#"{"maybeNumber": 0, "maybeText": ""}"#,
+        r#"{"numbers": [], "unpacked": [1, -2], "texts": ["", "a"], "labels": {}}"#,
+        r#"{"labels": {"": "x", "b": ""}, "leaves": {"-1": {"name": "n"}, "0": {}}, "switches": {"true": "4"}}"#,
+        r#"{"palette": {"18446744073709551615": "COLOUR_RED"}}"#,
+        r#"{"choiceLeaf": {"next": {"next": {"minorUnits": 4}}}, "leafList": [{}, {"name": "x"}]}"#,
+        r#"{"sink": {"sink": {"flag": true, "text": "deep"}}}"#,
+        r#"{"timestamp": "2026-02-28T23:59:59.5Z", "duration": "-1.000000001s", "mask": "a,bC.dE"}"#,
+        r#"{"timestamp": "2000-02-29T01:00:00+01:00", "duration": "315576000000s", "mask": ""}"#,
+        r#"{"struct": {"a": null, "b": [1, "x", true, {}]}, "value": null, "list": [[], null]}"#,
+        r#"{"value": {"a": 1}, "nothing": null, "values": [null, 1, "a", false]}"#,
+        r#"{"wrappedNumber": "0", "wrappedText": "", "wrappedFlag": false}"#,
+        r#"{"any": {"@type": "type.googleapis.com/kitchen.Leaf", "name": "x", "minorUnits": 3}}"#,
+        r#"{"any": {"value": "1.5s", "@type": "type.googleapis.com/google.protobuf.Duration"}}"#,
+        r#"{"empty": {}, "otherName": "x"}"#,
+        r#"{"leaf": null, "labels": null, "numbers": null, "wrappedText": null, "text": null}"#,
+    ] {
+        same(json);
+    }
+}
+
+#[test]
+fn integers_are_read_exactly_however_they_are_written() {
+    for (written, plain) in [
+        ("\"1.5e1\"", "15"),
+        ("9.223372036854775807e18", "9223372036854775807"),
+        ("-9223372036854775808.000", "-9223372036854775808"),
+        ("0e99", "0"),
+        ("-0", "0"),
+        ("1e0000000000000000000000000001", "10"),
+    ] {
+        let [written, plain] = [written, plain].map(|value| request(&format!("{{\"int64\": {value}}}")).unwrap());
+        assert_eq!(written, plain);
+    }
+}
+
+#[test]
+fn long_messages_get_long_lengths() {
+    for length in [0, 1, 126, 127, 128, 129, 16_383, 16_384, 16_385, 2_097_152] {
+        let text = "x".repeat(length);
+        same(&format!(r#"{{"leaf": {{"next": {{"name": "{text}"}}}}}}"#));
+    }
+}
+
+#[test]
+fn both_base64_alphabets_are_read_with_and_without_padding() {
+    let expected = request(r#"{"rawBytes": "-_-_8A=="}"#).unwrap();
+    for text in ["+/+/8A==", "-_-_8A", "+/+/8A"] {
+        assert_eq!(request(&format!(r#"{{"rawBytes": "{text}"}}"#)).unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_mistake_is_named_by_its_field() {
+    use ViolationKind::{InvalidValue, Malformed, UnknownField};
+    for (json, field, kind) in [
+        (r#"{"nope": 1}"#, "nope", UnknownField),
+        (r#"{"leaf": {"nope": 1}}"#, "leaf.nope", UnknownField),
+        (r#"{"leafList": [{}, {"next": {"minorUnits": "x"}}]}"#, "leafList[1].next.minorUnits", InvalidValue),
+        (r#"{"leaf_list": [{}, 1]}"#, "leafList[1]", InvalidValue),
+        (r#"{"leaves": {"7": {"minor_units": 1.5}}}"#, "leaves.7.minorUnits", InvalidValue),
+        (r#"{"leaves": {"x": {}}}"#, "leaves", InvalidValue),
+        (r#"{"switches": {"True": 1}}"#, "switches", InvalidValue),
+        (r#"{"flag": "true"}"#, "flag", InvalidValue),
+        (r#"{"text": 1}"#, "text", InvalidValue),
+        (r#"{"int32": 2147483648}"#, "int32", InvalidValue),
+        (r#"{"uint32": -1}"#, "uint32", InvalidValue),
+        (r#"{"uint64": "18446744073709551616"}"#, "uint64", InvalidValue),
+        (r#"{"int64": 1e99999999999}"#, "int64", InvalidValue),
+        (r#"{"int64": "0x1"}"#, "int64", InvalidValue),
+        (r#"{"int64": " 1"}"#, "int64", InvalidValue),
+        (r#"{"float": 1e39}"#, "float", InvalidValue),
+        (r#"{"double": 1e400}"#, "double", InvalidValue),
+        (r#"{"double": "inf"}"#, "double", InvalidValue),
+        (r#"{"value": 1e400}"#, "value", InvalidValue),
+        (r#"{"rawBytes": "*"}"#, "rawBytes", InvalidValue),
+        (r#"{"colour": "GREEN"}"#, "colour", InvalidValue),
+        (r#"{"colours": ["COLOUR_RED", null]}"#, "colours[1]", InvalidValue),
+        (r#"{"timestamp": "2026-02-29T00:00:00Z"}"#, "timestamp", InvalidValue),
+        (r#"{"timestamp": "0000-12-31T23:59:59Z"}"#, "timestamp", InvalidValue),
+        (r#"{"timestamp": "2026-01-01t00:00:00Z"}"#, "timestamp", InvalidValue),
+        (r#"{"timestamp": "2026-01-01T00:00:00.Z"}"#, "timestamp", InvalidValue),
+        (r#"{"timestamp": "2026-01-01T00:00:00+é1:00"}"#, "timestamp", InvalidValue),
+        (r#"{"timestamp": 1}"#, "timestamp", InvalidValue),
+        (r#"{"duration": "1"}"#, "duration", InvalidValue),
+        (r#"{"duration": "315576000001s"}"#, "duration", InvalidValue),
+        (r#"{"mask": "snake_case"}"#, "mask", InvalidValue),
+        (r#"{"leaf": []}"#, "leaf", InvalidValue),
+        (r#"{"labels": []}"#, "labels", InvalidValue),
+        (r#"{"numbers": 1}"#, "numbers", InvalidValue),
+        (r#"{"choiceText": "a", "choiceNumber": 1}"#, "choiceNumber", InvalidValue),
+        (r#"{"any": {"name": "x"}}"#, "any.@type", InvalidValue),
+        (r#"{"any": {"@type": "x/kitchen.Nope"}}"#, "any.@type", InvalidValue),
+        (r#"{"any": {"@type": "x/kitchen.Leaf", "nope": 1}}"#, "any.nope", UnknownField),
+        (r#"{"flag": true, "flag": true}"#, "flag", Malformed),
+        (r#"{"rawBytes": "", "raw_bytes": ""}"#, "rawBytes", Malformed),
+        (r#"{"labels": {"a": "1", "\u0061": "2"}}"#, "labels", Malformed),
+        (r#"{"struct": {"a": 1, "a": 2}}"#, "struct.fields", Malformed),
+    ] {
+        // The only field of a `Struct` has no name in JSON.
+        refused(json, field.trim_end_matches(".fields"), kind);
+    }
+}
+
+#[test]
+fn hostile_text_is_refused() {
+    let deep = |levels: usize| format!(r#"{{"list": {}{}}}"#, "[".repeat(levels), "]".repeat(levels));
+    assert!(request(&deep(63)).is_ok());
+    assert_eq!(request(&deep(64)).unwrap_err().kind, ViolationKind::Malformed);
+    assert_eq!(request(&deep(100_000)).unwrap_err().kind, ViolationKind::Malformed);
+
+    let many = format!(r#"{{"numbers": [{}0]}}"#, "0,".repeat(100_000));
+    assert!(request(&many).unwrap_err().problem.contains("too many elements"));
+
+    for json in [
+        "",
+        " ",
+        "null",
+        "[]",
+        "1",
+        "{",
+        "}",
+        "{}}",
+        "{} x",
+        "{,}",
+        r#"{"flag"}"#,
+        r#"{"flag":}"#,
+        r#"{"flag":true,}"#,
+        r#"{flag:true}"#,
+        r#"{"flag":tru}"#,
+        r#"{"flag":TRUE}"#,
+        r#"{"numbers":[1,]}"#,
+        r#"{"numbers":[1 2]}"#,
+        r#"{"int32":01}"#,
+        r#"{"int32":+1}"#,
+        r#"{"int32":.5}"#,
+        r#"{"int32":1.}"#,
+        r#"{"int32":1e}"#,
+        r#"{"int32":-}"#,
+        r#"{"int32":NaN}"#,
+        r#"{"text":"a"#,
+        r#"{"text":"\x"}"#,
+        r#"{"text":"\u12"}"#,
+        r#"{"text":"\ud800"}"#,
+        r#"{"text":"\ud800\u0041"}"#,
+        r#"{"text":"\udc00"}"#,
+        "{\"text\":\"\n\"}",
+        "{\"text\":\"\0\"}",
+        "\u{feff}{}",
+        "{}\u{a0}",
+        "// comment\n{}",
+    ] {
+        let refused = request(json);
+        assert!(refused.is_err() || json.is_empty(), "{json:?} was read as {refused:?}");
+    }
+    let plan = plan("kitchen.Kitchen.Cook", None);
+    let violation = plan.request(&[], None, None, b"{\"text\":\"\xff\"}").unwrap_err();
+    assert_eq!(violation.problem, "not UTF-8 at byte 9");
+}
+
+#[test]
+fn limits_are_the_operators() {
+    let limits = Limits { depth: 2, elements: 3 };
+    let plan = Plan::compile(&SCHEMA, &method("kitchen.Kitchen.Cook"), None, limits).unwrap();
+    let request = |json: &str| plan.request(&[], None, None, json.as_bytes());
+    assert!(request(r#"{"leaf": {"name": ""}}"#).is_ok());
+    assert!(request(r#"{"leaf": {"next": {}}}"#).is_err());
+    assert!(request(r#"{"numbers": [1, 2]}"#).is_err());
+}
+
+/// The request by a template, a body option, and what the caller sent.
+fn bound(template: &str, body: &str, variables: &[&str], query: &str, json: &str) -> Result<String, Violation> {
+    let plan = plan("kitchen.Kitchen.Cook", Some(&binding("kitchen.Kitchen.Cook", template, body)));
+    let variables: Vec<Cow<'_, str>> = variables.iter().map(|value| Cow::Borrowed(*value)).collect();
+    let wire = plan.request(&variables, Some(query).filter(|query| !query.is_empty()), None, json.as_bytes())?;
+    Ok(serde_json::to_string(&decoded(&wire)).unwrap())
+}
+
+#[test]
+fn path_body_and_query_make_one_message() {
+    let cases = [
+        (("/v1/{text}", "", &["x y"][..], "", ""), r#"{"text":"x y"}"#),
+        (
+            ("/v1/{int32}/{leaf.name}", "leaf", &["-4", "n"], "", r#"{"minorUnits":2}"#),
+            r#"{"int32":-4,"leaf":{"name":"n","minorUnits":2}}"#,
+        ),
+        (("/v1/{text}", "*", &["path"], "", r#"{"text":"body","flag":true}"#), r#"{"flag":true,"text":"path"}"#),
+        (("/v1/{int32}", "*", &["0"], "", r#"{"int32":5}"#), "{}"),
+        (("/v1/{colour}", "", &["COLOUR_RED"], "", ""), r#"{"colour":"COLOUR_RED"}"#),
+        (("/v1/{colour}", "", &["1"], "", ""), r#"{"colour":"COLOUR_RED"}"#),
+        (
+            ("/v1", "", &[], "text=a+b%2Bc&flag=true&&numbers=1&numbers=2", ""),
+            r#"{"flag":true,"text":"a b+c","numbers":[1,2]}"#,
+        ),
+        (
+            ("/v1", "", &[], "leaf.minor_units=3&leaf.next.name=%C3%A9", ""),
+            r#"{"leaf":{"minorUnits":3,"next":{"name":"é"}}}"#,
+        ),
+        (
+            ("/v1", "", &[], "timestamp=2026-01-01T00:00:00Z&duration=3s&mask=aB,c", ""),
+            r#"{"timestamp":"2026-01-01T00:00:00Z","duration":"3s","mask":"aB,c"}"#,
+        ),
+        (
+            ("/v1", "", &[], "wrappedNumber=5&wrapped_flag=false&otherName=x", ""),
+            r#"{"wrappedNumber":"5","wrappedFlag":false,"otherName":"x"}"#,
+        ),
+        (("/v1", "leaf", &[], "text=q", ""), r#"{"text":"q"}"#),
+        (("/v1", "leaf", &[], "", "null"), "{}"),
+        (("/v1", "leaf_list", &[], "", r#"[{"name":"a"}]"#), r#"{"leafList":[{"name":"a"}]}"#),
+        (("/v1", "labels", &[], "", r#"{"a":"b"}"#), r#"{"labels":{"a":"b"}}"#),
+    ];
+    for ((template, body, variables, query, json), expected) in cases {
+        assert_eq!(bound(template, body, variables, query, json).as_deref(), Ok(expected), "{template} {query} {json}");
+    }
+}
+
+#[test]
+fn parameters_are_refused_by_name() {
+    use ViolationKind::{InvalidValue, Malformed, UnknownField};
+    let cases = [
+        (("/v1", "", &[][..], "nope=1", ""), "nope", UnknownField),
+        (("/v1", "", &[], "leaf.nope=1", ""), "leaf.nope", UnknownField),
+        (("/v1", "", &[], "text.x=1", ""), "text.x", UnknownField),
+        (("/v1", "", &[], "=1", ""), "", UnknownField),
+        (("/v1", "", &[], "leaf=1", ""), "leaf", InvalidValue),
+        (("/v1", "", &[], "labels=1", ""), "labels", InvalidValue),
+        (("/v1", "", &[], "leafList.name=1", ""), "leafList.name", UnknownField),
+        (("/v1", "", &[], "flag", ""), "flag", InvalidValue),
+        (("/v1", "", &[], "text=a&text=b", ""), "text", InvalidValue),
+        (("/v1", "", &[], "choiceText=a&choiceLeaf.name=b", ""), "choiceLeaf.name", InvalidValue),
+        (("/v1", "", &[], "text=%ff", ""), "text", Malformed),
+        (("/v1/{text}", "", &["a"], "text=b", ""), "text", UnknownField),
+        (("/v1", "leaf", &[], "leaf.name=b", ""), "leaf.name", UnknownField),
+        (("/v1", "*", &[], "flag=true", ""), "flag", UnknownField),
+        (("/v1/{int32}", "", &["x"], "", ""), "int32", InvalidValue),
+        (("/v1/{leaf.minor_units}", "", &["x"], "", ""), "leaf.minorUnits", InvalidValue),
+        (("/v1", "", &[], "", "{}"), "", Malformed),
+    ];
+    for ((template, body, variables, query, json), field, kind) in cases {
+        let violation = bound(template, body, variables, query, json).expect_err(query);
+        assert_eq!((violation.field.as_str(), violation.kind), (field, kind), "{query}: {violation}");
+    }
+}
+
+#[test]
+fn a_template_that_does_not_fit_its_message_is_refused_when_compiled() {
+    for template in ["/v1/{nope}", "/v1/{leaf}", "/v1/{numbers}", "/v1/{labels}", "/v1/{leaf_list.name}"] {
+        let binding = binding("kitchen.Kitchen.Cook", template, "");
+        let plan = Plan::compile(&SCHEMA, &method("kitchen.Kitchen.Cook"), Some(&binding), Limits::default());
+        assert!(plan.is_err(), "{template}");
+    }
+}

@@ -1,0 +1,120 @@
+//! Answers: canonical JSON from wire bytes in any order.
+
+use super::kitchen::{COOK, binding, encoded, method, plan, request, response};
+
+#[test]
+fn values_have_their_canonical_form() {
+    for (sent, canonical) in [
+        (r#"{"int64": 1, "int32": 2, "fixed64": 3}"#, r#"{"int32":2,"int64":"1","fixed64":"3"}"#),
+        (
+            r#"{"double": 1, "float": 0.1, "doubles": [1e300, "NaN", "-Infinity"]}"#,
+            r#"{"float":0.1,"double":1.0,"doubles":[1e300,"NaN","-Infinity"]}"#,
+        ),
+        (r#"{"colours": [1, 42, "COLOUR_BLUE"]}"#, r#"{"colours":["COLOUR_RED",42,"COLOUR_BLUE"]}"#),
+        (r#"{"raw_bytes": "-_8"}"#, r#"{"rawBytes":"+/8="}"#),
+        (
+            r#"{"timestamp": "1969-12-31T23:59:59.25+00:00", "duration": "-0.5s"}"#,
+            r#"{"timestamp":"1969-12-31T23:59:59.250Z","duration":"-0.500s"}"#,
+        ),
+        (
+            r#"{"timestamp": "0001-01-01T00:00:00Z", "duration": "1.000001s"}"#,
+            r#"{"timestamp":"0001-01-01T00:00:00Z","duration":"1.000001s"}"#,
+        ),
+        (
+            r#"{"labels": {"b": "1", "a": "2"}, "leaves": {"10": {}, "-2": {}}}"#,
+            r#"{"labels":{"a":"2","b":"1"},"leaves":{"-2":{},"10":{}}}"#,
+        ),
+        (r#"{"text": "a\u0001\"\\/\u007f"}"#, "{\"text\":\"a\\u0001\\\"\\\\/\u{7f}\"}"),
+        (r#"{"maybeNumber": 0, "int32": 0, "numbers": [], "choiceText": ""}"#, r#"{"maybeNumber":0,"choiceText":""}"#),
+        (
+            r#"{"value": [null, 1.5], "wrappedFlag": false, "empty": {}}"#,
+            r#"{"value":[null,1.5],"wrappedFlag":false,"empty":{}}"#,
+        ),
+        (
+            r#"{"any": {"@type": "a/google.protobuf.Empty"}}"#,
+            r#"{"any":{"@type":"a/google.protobuf.Empty","value":{}}}"#,
+        ),
+    ] {
+        assert_eq!(response(&request(sent).unwrap()), canonical);
+    }
+}
+
+#[test]
+fn what_comes_in_pieces_is_put_together() {
+    let pieces = [
+        r#"{"leaf": {"name": "a", "minorUnits": 1}, "numbers": [1], "choiceText": "lost", "text": "first"}"#,
+        r#"{"numbers": [2, 3], "labels": {"k": "old"}, "choiceLeaf": {"name": "lost"}}"#,
+        r#"{"choiceNumber": "5"}"#,
+        r#"{"leaf": {"name": "b"}, "choiceLeaf": {"minorUnits": 9}, "labels": {"k": "new"}, "text": "last"}"#,
+    ];
+    let wire: Vec<u8> = pieces.iter().flat_map(|piece| encoded(piece)).collect();
+    let expected = r#"{"text":"last","numbers":[1,2,3],"labels":{"k":"new"},"choiceLeaf":{"minorUnits":9},"leaf":{"name":"b","minorUnits":1}}"#;
+    assert_eq!(response(&wire), expected);
+}
+
+#[test]
+fn packed_and_unpacked_lists_read_alike() {
+    // Field 19 is declared packed, field 20 is not; each comes in both forms.
+    let wire = [0x98, 0x01, 1, 0x9a, 0x01, 2, 2, 3, 0xa0, 0x01, 1, 0xa2, 0x01, 2, 2, 3, 0x9a, 0x01, 0];
+    assert_eq!(response(&wire), r#"{"numbers":[1,2,3],"unpacked":["-1","1","-2"]}"#);
+}
+
+#[test]
+fn unknown_fields_are_left_out() {
+    let known = encoded(r#"{"flag": true}"#);
+    // Field 1000: a varint, and a group that holds a string.
+    let unknown = [0xc0, 0x3e, 7, 0xc3, 0x3e, 0x0a, 1, b'x', 0xc4, 0x3e];
+    assert_eq!(response(&[&known[..], &unknown].concat()), r#"{"flag":true}"#);
+    assert_eq!(response(&[&unknown[..], &known].concat()), r#"{"flag":true}"#);
+}
+
+#[test]
+fn broken_answers_are_refused() {
+    let nested = (0..65).fold(Vec::new(), |inner, _| framed(&[0x1a], &inner));
+    let deep = framed(&[0xfa, 0x01], &nested);
+    for wire in [
+        &[0x08][..],
+        &[0x00],
+        &[0x0b],
+        &[0x0c],
+        &[0x72, 5, b'x'],
+        &[0x72, 1, 0xff],
+        &[0x70, 1],
+        &[0xff; 11],
+        // A timestamp beyond year 9999, and an Any of an unknown type.
+        &[0x92, 0x02, 7, 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f],
+        &[0xe2, 0x02, 5, 0x0a, 3, b'x', b'/', b'y'],
+        &deep,
+    ] {
+        assert!(COOK.response(wire, &mut Vec::new()).is_err(), "{wire:?}");
+    }
+}
+
+#[test]
+fn one_field_can_be_the_whole_answer() {
+    let answer = encoded(r#"{"numbers": [1, 2], "leaf": {"name": "x"}}"#);
+    for (field, expected) in [
+        ("numbers", "[1,2]"),
+        ("leaf", r#"{"name":"x"}"#),
+        ("texts", "[]"),
+        ("labels", "{}"),
+        ("int64", r#""0""#),
+        ("colour", r#""COLOUR_UNSPECIFIED""#),
+        ("maybe_text", "null"),
+        ("sink", "null"),
+    ] {
+        let mut binding = binding("kitchen.Kitchen.Cook", "/v1", "*");
+        binding.response_body = method("kitchen.Kitchen.Cook").output().get_field_by_name(field);
+        let mut out = Vec::new();
+        plan("kitchen.Kitchen.Cook", Some(&binding)).response(&answer, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), expected, "{field}");
+    }
+}
+
+/// `content` behind its tag and its length.
+fn framed(tag: &[u8], content: &[u8]) -> Vec<u8> {
+    let mut out = tag.to_vec();
+    prost::encode_length_delimiter(content.len(), &mut out).unwrap();
+    out.extend(content);
+    out
+}
