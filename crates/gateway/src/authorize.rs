@@ -1,0 +1,97 @@
+//! May this caller do that: the decision of auth, as the only type that later steps accept.
+
+use crate::{
+    admit::Arrival,
+    authenticate::{Identity, refusal},
+    fault::{Component, Fault},
+    table::Entry,
+};
+use accord_api::accord::fault::v1::Reason;
+use accord_contract::{Access, PrincipalKind};
+use accord_runtime::deadline::Deadline;
+use accord_token::{Decision, Member, Question};
+use http::HeaderValue;
+use std::{net::IpAddr, sync::Arc};
+use tonic::Code;
+
+/// The proof that a call may go on. Only [`authorize`] makes one; limits, cache keys and the way inward derive from it.
+pub struct Permit {
+    entry: Arc<Entry>,
+    decision: Option<Arc<Decision>>,
+    address: IpAddr,
+}
+
+impl Permit {
+    /// The called method.
+    pub fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+
+    /// Where the call came from.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Whose call it is; none for an anonymous one.
+    pub fn subject(&self) -> Option<&str> {
+        self.decision.as_ref().map(|decision| decision.principal.subject.as_str())
+    }
+
+    /// The caller's tenant; empty for an anonymous one and where there is only one.
+    pub fn tenant(&self) -> &str {
+        self.decision.as_ref().map_or("", |decision| decision.principal.tenant.as_str())
+    }
+
+    /// The passport for the way inward; none for an anonymous call.
+    pub fn passport(&self) -> Option<HeaderValue> {
+        let passport = self.decision.as_ref()?.passport.as_ref()?;
+        let mut value = HeaderValue::from_str(passport).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+/// Asks auth, whose answers are remembered for as long as they hold.
+pub async fn authorize(
+    member: &Member,
+    entry: &Arc<Entry>,
+    identity: Option<Identity>,
+    arrival: &Arrival,
+    deadline: Deadline,
+) -> Result<Permit, Fault> {
+    let policy = &entry.method.policy;
+    let permission = match &policy.access {
+        Access::Denied => return Err(undeclared(&entry.method.name)),
+        Access::Permission(permission) => permission.as_ref(),
+        Access::Public | Access::Authenticated => "",
+    };
+    let Some(identity) = identity else {
+        return Ok(Permit { entry: Arc::clone(entry), decision: None, address: arrival.address });
+    };
+    if !policy.kinds.accepts(kind(identity.verified.claims.kind)) {
+        return Err(kind_refused(&entry.method.name));
+    }
+    let address = arrival.address.to_string();
+    let question =
+        Question { method: &entry.method.name, permission, audience: &entry.method.upstream, address: &address };
+    let decision = member.decide(&identity.token, &identity.verified, &question, deadline, &arrival.id).await;
+    let decision = Some(decision.map_err(refusal)?);
+    Ok(Permit { entry: Arc::clone(entry), decision, address: arrival.address })
+}
+
+fn kind(kind: accord_token::Kind) -> PrincipalKind {
+    match kind {
+        accord_token::Kind::User => PrincipalKind::User,
+        accord_token::Kind::Service => PrincipalKind::Service,
+    }
+}
+
+fn undeclared(method: &str) -> Fault {
+    let message = format!("no layer of the contract says who may call {method}; declare its `access`");
+    Fault::new(Component::Gateway, Code::PermissionDenied, Reason::MethodUndeclared, message)
+}
+
+fn kind_refused(method: &str) -> Fault {
+    let message = format!("{method} does not accept principals of this kind");
+    Fault::new(Component::Gateway, Code::PermissionDenied, Reason::PrincipalKindRefused, message)
+}

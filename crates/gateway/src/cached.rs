@@ -1,0 +1,261 @@
+//! A declared read: from the cache service, which asks the upstream itself where it has to.
+
+use crate::{
+    fault::{Component, Fault},
+    inner,
+    upstream::{self, Answer, Call},
+};
+use accord_api::accord::{
+    cache::v1::{
+        Consistency, Freshness, Origin, Outcome, ReadRequest, ReadResponse, StaleReason, consistency::Wish,
+        read_response, read_through_service_client::ReadThroughServiceClient,
+    },
+    fault::v1::Reason,
+};
+use accord_contract::{CachePolicy, OnCacheFailure, wire::Malformed};
+use accord_runtime::deadline::Deadline;
+use accord_token::{Member, PASSPORT_HEADER};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use opentelemetry::{KeyValue, metrics::Counter};
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+use tonic::{Code, Status, metadata::MetadataValue, transport::Channel};
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+
+/// The cache service, as the gateway uses it.
+pub struct Cache {
+    client: ReadThroughServiceClient<Channel>,
+    member: Member,
+    breaker: Breaker,
+    bypassed: Counter<u64>,
+}
+
+impl Cache {
+    /// Reads through `channel`, as the workload that `member` is.
+    pub fn new(channel: Channel, member: Member) -> Self {
+        let bypassed = accord_runtime::telemetry::meter()
+            .u64_counter("accord.gateway.cache.bypassed")
+            .with_description("Cached reads that went to the upstream because the cache did not answer")
+            .build();
+        let client = ReadThroughServiceClient::new(channel).max_decoding_message_size(usize::MAX);
+        Self { client, member, breaker: Breaker::new(), bypassed }
+    }
+
+    /// Answers a cached read: through the cache, and without it where it fails and the contract allows that.
+    pub async fn read(
+        &self,
+        call: &Call,
+        policy: &CachePolicy,
+        message: &Bytes,
+        wish: Option<Wish>,
+    ) -> Result<Answer, Fault> {
+        let question = question(call, policy, message, wish).map_err(|_| Fault::unreadable())?;
+        let failure = if self.breaker.is_open() {
+            Status::unavailable("the cache failed a moment ago and is not asked again yet")
+        } else {
+            match self.ask(call, question).await {
+                Ok(answer) => {
+                    self.breaker.succeeded();
+                    return Ok(answer);
+                }
+                Err(status) => status,
+            }
+        };
+        self.without(call, message, &failure).await
+    }
+
+    async fn without(&self, call: &Call, message: &Bytes, failure: &Status) -> Result<Answer, Fault> {
+        if call.deadline.expired() {
+            return Err(Fault::deadline());
+        }
+        if is_down(failure) {
+            self.breaker.failed();
+        }
+        let method = &call.permit.entry().method;
+        tracing::warn!(method = &*method.name, code = %failure.code(), reason = failure.message(), "cache bypassed");
+        self.bypassed.add(1, &[KeyValue::new("rpc.method", method.name.to_string())]);
+        if method.policy.on_cache_failure == OnCacheFailure::Fail {
+            let message = "the cache does not answer, and the contract says to fail then";
+            return Err(Fault::new(Component::Cache, Code::Unavailable, Reason::CacheUnavailable, message));
+        }
+        // The origin itself is as fresh as any wish, so the wish needs no further care.
+        let mut answer = upstream::unary(call, message).await?;
+        answer.head.insert(CACHE_STATUS, HeaderValue::from_static("accord; fwd=bypass"));
+        Ok(answer)
+    }
+
+    async fn ask(&self, call: &Call, read: ReadRequest) -> Result<Answer, Status> {
+        // Half of the time that is left stays for the upstream, should the cache be slow.
+        let deadline = Deadline::after(call.deadline.remaining() / 2);
+        let mut request = inner::request(read, &self.member, deadline, &call.id)?;
+        if let Some(passport) = call.permit.passport() {
+            let passport = MetadataValue::try_from(passport.as_bytes())
+                .map_err(|_| Status::internal("the passport is not a header value"))?;
+            request.metadata_mut().insert(PASSPORT_HEADER, passport);
+        }
+        let mut client = self.client.clone();
+        let reading = client.read(request);
+        let timeout = || Status::deadline_exceeded("the cache did not answer in time");
+        let response = tokio::time::timeout_at(deadline.at(), Box::pin(reading)).await.map_err(|_| timeout())??;
+        answer(response.into_inner())
+    }
+}
+
+fn question(call: &Call, policy: &CachePolicy, message: &Bytes, wish: Option<Wish>) -> Result<ReadRequest, Malformed> {
+    let entry = call.permit.entry();
+    let (over_answer, over_request): (Vec<_>, Vec<_>) = policy.tags.iter().partition(|tag| tag.is_over_answer());
+    Ok(ReadRequest {
+        method: entry.method.name.to_string(),
+        request: message.to_vec(),
+        origin: Some(Origin { name: entry.method.upstream.to_string(), endpoints: entry.upstream.urls().collect() }),
+        key: entry.method.cache_key(policy, message)?.into(),
+        policy: entry.method.effective.cache.clone(),
+        tags: over_request.iter().filter_map(|tag| tag.expand(message).transpose()).collect::<Result<_, _>>()?,
+        answer_tags: over_answer.iter().map(|tag| tag.answer_tag(message)).collect::<Result<_, _>>()?,
+        consistency: wish.map(|wish| Consistency { wish: Some(wish) }),
+    })
+}
+
+fn answer(response: ReadResponse) -> Result<Answer, Status> {
+    let mut answer = match response.result {
+        Some(read_response::Result::Message(message)) => Answer::new(Ok(message.into())),
+        Some(read_response::Result::Failure(failure)) => {
+            let code = Code::from_i32(failure.code);
+            Answer::new(Err(Status::with_details(code, failure.message, failure.details.into())))
+        }
+        None => return Err(Status::internal("the cache's answer holds nothing")),
+    };
+    if let Some(freshness) = response.freshness {
+        describe(&freshness, &mut answer.head);
+    }
+    Ok(answer)
+}
+
+/// `Cache-Status` (RFC 9211) and `Age` (RFC 9111).
+fn describe(freshness: &Freshness, head: &mut HeaderMap) {
+    let mut text = String::from("accord");
+    text.push_str(match freshness.outcome() {
+        Outcome::Hit => "; hit",
+        Outcome::Stale => "; fwd=stale",
+        Outcome::Request => "; fwd=request",
+        Outcome::Bypass => "; fwd=bypass",
+        Outcome::UriMiss | Outcome::Unspecified => "; fwd=uri-miss",
+    });
+    if let Some(ttl) = &freshness.ttl {
+        // Formatting into a string can't fail.
+        let _ = write!(text, "; ttl={}", ttl.seconds);
+    }
+    for (flag, word) in [(freshness.stored, "; stored"), (freshness.collapsed, "; collapsed")] {
+        if flag {
+            text.push_str(word);
+        }
+    }
+    text.push_str(match freshness.stale_reason() {
+        StaleReason::Revalidating => "; detail=revalidating",
+        StaleReason::OriginFailed => "; detail=origin-failed",
+        StaleReason::Unspecified => "",
+    });
+    if let Ok(value) = HeaderValue::try_from(text) {
+        head.insert(CACHE_STATUS, value);
+    }
+    if let Some(age) = &freshness.age {
+        head.insert(header::AGE, HeaderValue::from(age.seconds));
+    }
+}
+
+/// What the caller wishes beyond its contract, said as `Cache-Control` (RFC 9111): `no-cache` or `max-age=SECONDS`.
+pub fn wish(headers: &HeaderMap) -> Option<Wish> {
+    let text = headers.get(header::CACHE_CONTROL)?.to_str().ok()?;
+    text.split(',').map(str::trim).find_map(|directive| match directive.split_once('=') {
+        None if directive.eq_ignore_ascii_case("no-cache") => Some(Wish::Strong(true)),
+        Some((name, seconds)) if name.eq_ignore_ascii_case("max-age") => {
+            let seconds = seconds.parse().ok().filter(|seconds| (0..=i64::from(u32::MAX)).contains(seconds))?;
+            Some(Wish::MaxStaleness(prost_types::Duration { seconds, nanos: 0 }))
+        }
+        _ => None,
+    })
+}
+
+fn is_down(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
+}
+
+/// Keeps calls from waiting, one after another, for a cache that is gone.
+struct Breaker {
+    started: Instant,
+    failures: AtomicU32,
+    closed_from: AtomicU64,
+}
+
+impl Breaker {
+    const FAILURES: u32 = 5;
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    fn new() -> Self {
+        Self { started: Instant::now(), failures: AtomicU32::new(0), closed_from: AtomicU64::new(0) }
+    }
+
+    fn is_open(&self) -> bool {
+        self.now() < self.closed_from.load(Ordering::Relaxed)
+    }
+
+    fn succeeded(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+    }
+
+    fn failed(&self) {
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= Self::FAILURES {
+            let pause = u64::try_from(Self::PAUSE.as_millis()).unwrap_or(u64::MAX);
+            self.closed_from.store(self.now() + pause, Ordering::Relaxed);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &'static str) -> Option<Wish> {
+        wish(&HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static(text))]))
+    }
+
+    #[test]
+    fn a_wish_is_read_from_cache_control() {
+        assert_eq!(said("no-cache"), Some(Wish::Strong(true)));
+        let ten = prost_types::Duration { seconds: 10, nanos: 0 };
+        assert_eq!(said("no-transform, max-age=10"), Some(Wish::MaxStaleness(ten)));
+        assert_eq!(said("max-age=-1"), None);
+        assert_eq!(said("no-store"), None);
+    }
+
+    #[test]
+    fn freshness_is_said_in_the_words_of_the_rfcs() {
+        let mut head = HeaderMap::new();
+        let duration = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let mut freshness = Freshness { age: duration(3), ttl: duration(27), ..Freshness::default() };
+        freshness.set_outcome(Outcome::Hit);
+        describe(&freshness, &mut head);
+        assert_eq!(head[CACHE_STATUS], "accord; hit; ttl=27");
+        assert_eq!(head[header::AGE], "3");
+    }
+
+    #[test]
+    fn the_breaker_opens_after_five_failures_in_a_row() {
+        let breaker = Breaker::new();
+        (0..4).for_each(|_| breaker.failed());
+        breaker.succeeded();
+        (0..4).for_each(|_| breaker.failed());
+        assert!(!breaker.is_open());
+        breaker.failed();
+        assert!(breaker.is_open());
+    }
+}

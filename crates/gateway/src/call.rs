@@ -1,0 +1,172 @@
+//! The way of a request.
+
+use crate::{
+    admit::{self, Arrival, Seats, admit},
+    authenticate::authenticate,
+    authorize::authorize,
+    cached::{self, Cache},
+    events,
+    fault::{Component, Fault},
+    frames::{self, Bounds, Verdict},
+    grpc,
+    invalidate::{Invalidator, Pending, Reach},
+    keyed::{self, Claimed, Records},
+    message, metadata,
+    method::{self, Called, Spoken, Way},
+    respond,
+    table::Tables,
+    upstream::{self, Answer, Call},
+};
+use accord_runtime::{
+    deadline::{Deadline, DeadlineBody},
+    observe::MethodName,
+};
+use accord_token::Member;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use std::{future::Future, sync::Arc, time::Duration};
+use tonic::{Code, Status, body::Body};
+use tracing::Instrument;
+
+/// Says that a mutation's invalidations had not reached the cache when it answered.
+pub const INVALIDATION: HeaderName = HeaderName::from_static("x-accord-invalidation");
+
+/// Everything that a request meets on its way.
+pub struct Gateway {
+    /// The contract in force.
+    pub tables: Arc<Tables>,
+    /// How many calls may be in flight.
+    pub seats: Seats,
+    /// Who verifies and decides.
+    pub member: Member,
+    /// Where declared reads are answered from.
+    pub cache: Option<Cache>,
+    /// How mutations reach what was cached.
+    pub invalidator: Option<Invalidator>,
+    /// What became of idempotency keys.
+    pub records: Option<Records>,
+}
+
+/// The way of a request, from its arrival to its answer.
+///
+/// The order is part of the contract: nothing is asked of auth for a method that does not exist, nothing is counted
+/// against a limit before it is known whose call it is, and nothing inward sees a call that has no permit.
+pub async fn travel(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Result<Response<Body>, Fault> {
+    let arrival = admit(request)?;
+    let called = method::find(&gateway.tables.load(), &arrival)?;
+    name(&arrival, &called);
+    let policy = &called.entry.method.policy;
+    // After the method is known, since its contract says how important the call is.
+    let seat = gateway.seats.take(policy.criticality)?;
+    let deadline = admit::deadline(&policy.deadline, &arrival)?;
+    let identity = authenticate(&gateway.member, &policy.access, &arrival)?;
+    let permit = authorize(&gateway.member, &called.entry, identity, &arrival, deadline).await?;
+    let allowance = called.entry.limits.take(&permit)?;
+    let call = Call::new(permit, deadline, &arrival, called.way()?);
+    let mut response = within(deadline, answer(gateway, call, called.spoken, arrival)).await?;
+    allowance.add_headers(response.headers_mut());
+    Ok(response.map(|body| seat.hold(body)))
+}
+
+/// Lets what observes the call from outside know its one canonical name.
+fn name(arrival: &Arrival, called: &Called) {
+    if let Some(name) = arrival.parts.extensions.get::<MethodName>() {
+        name.set(Arc::clone(&called.entry.method.name));
+    }
+}
+
+/// Dropping what is not done in time is what cancels it upstream.
+async fn within<T>(deadline: Deadline, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::time::timeout_at(deadline.at(), work).await.unwrap_or_else(|_| Err(Fault::deadline()))
+}
+
+/// The way inward and back, by what of the body has to be looked at.
+async fn answer(gateway: &Arc<Gateway>, call: Call, spoken: Spoken, arrival: Arrival) -> Result<Response<Body>, Fault> {
+    match call.way {
+        Way::Bytes => pass(call, arrival).await,
+        Way::Message => {
+            let message = message::read(&call, &spoken, arrival.body, &arrival.parts).await?;
+            let answer = ask(gateway, call, message, &arrival.parts.headers).await?;
+            respond::unary(&spoken, answer, respond::accepts_problem(&arrival.parts.headers))
+        }
+        Way::Events => {
+            let Spoken::Json(plan, _) = &spoken else { return pass(call, arrival).await };
+            let message = message::read(&call, &spoken, arrival.body, &arrival.parts).await?;
+            let response = upstream::stream(&call, grpc::Whole::bytes(grpc::frame(&message))).await?;
+            events::respond(response, Arc::clone(plan), &call, &arrival.parts.headers)
+        }
+    }
+}
+
+/// Bytes in, bytes out, watched for their bounds only.
+async fn pass(call: Call, arrival: Arrival) -> Result<Response<Body>, Fault> {
+    let policy = &call.permit.entry().method.policy;
+    let bounds = |message| Bounds { message, messages: policy.max_stream_messages, idle: policy.stream_idle };
+    let verdict = Verdict::default();
+    let body = frames::request(arrival.body, bounds(policy.max_request_bytes), Arc::clone(&verdict));
+    let answered = upstream::stream(&call, body).await;
+    if let Some(status) = verdict.get() {
+        return Err(Fault::from_status(Component::Gateway, status.clone()));
+    }
+    let mut response = answered?;
+    metadata::outward(response.headers_mut());
+    let bounds = bounds(policy.max_response_bytes);
+    Ok(response.map(|body| Body::new(DeadlineBody::new(frames::answer(body, bounds, verdict), call.deadline))))
+}
+
+/// One message in, one out: from the cache, under a key, or from the upstream.
+async fn ask(gateway: &Arc<Gateway>, call: Call, message: Bytes, headers: &HeaderMap) -> Result<Answer, Fault> {
+    let policy = &call.permit.entry().method.policy;
+    if let (Some(cache), Some(cached)) = (&gateway.cache, &policy.cache) {
+        return cache.read(&call, cached, &message, cached::wish(headers)).await;
+    }
+    let key = match &policy.idempotency {
+        Some(declared) => keyed::key(declared, headers)?.map(|key| (declared.window, key.to_owned())),
+        None => None,
+    };
+    match key {
+        Some((window, key)) => once(gateway, call, window, key, message).await,
+        None => mutate(gateway, &call, &message).await,
+    }
+}
+
+/// A call under a key. It runs to its end even when its caller leaves: the answer is what a repeated call will get.
+async fn once(
+    gateway: &Arc<Gateway>,
+    call: Call,
+    window: Duration,
+    key: String,
+    message: Bytes,
+) -> Result<Answer, Fault> {
+    let gateway = Arc::clone(gateway);
+    let run = async move {
+        let records = gateway.records.as_ref().ok_or_else(keyed::no_records)?;
+        match records.begin(&call, window, &key, &message).await? {
+            Claimed::Before(answer) => Ok(answer),
+            Claimed::Run(claim) => {
+                let outcome = within(call.deadline, mutate(&gateway, &call, &message)).await;
+                records.end(&call, claim, &outcome).await;
+                outcome
+            }
+        }
+    };
+    tokio::spawn(run.in_current_span()).await.unwrap_or_else(|_| Err(Fault::defect()))
+}
+
+/// A call that may change something: what it makes invalid is invalidated before it answers.
+async fn mutate(gateway: &Gateway, call: &Call, message: &Bytes) -> Result<Answer, Fault> {
+    let Some(pending) = Pending::of(gateway.invalidator.as_ref(), call, message)? else {
+        return upstream::unary(call, message).await;
+    };
+    let mut outcome = upstream::unary(call, message).await;
+    let code = match &outcome {
+        Ok(answer) => answer.result.as_ref().map_or_else(Status::code, |_| Code::Ok),
+        Err(fault) => fault.status().code(),
+    };
+    let reach = pending.settle(code, call.deadline).await;
+    if let (Ok(answer), Some(Reach::Deferred)) = (&mut outcome, reach) {
+        answer.head.insert(INVALIDATION, HeaderValue::from_static("DEFERRED"));
+    }
+    outcome
+}

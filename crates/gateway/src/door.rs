@@ -1,0 +1,58 @@
+//! The public door: inspection is answered here, everything else goes its way.
+
+use crate::{
+    admit::Protocol,
+    call::{Gateway, travel},
+    inspect::Inspection,
+    respond,
+};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tonic::body::Body;
+use tower::Service;
+
+/// Answers every request, whatever becomes of it.
+#[derive(Clone)]
+pub struct Door {
+    gateway: Arc<Gateway>,
+    inspection: Arc<Inspection>,
+}
+
+impl Door {
+    /// A door in front of the gateway.
+    pub fn new(gateway: Arc<Gateway>, inspection: Arc<Inspection>) -> Self {
+        Self { gateway, inspection }
+    }
+}
+
+impl Service<Request<Incoming>> for Door {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // A request that can't be taken is answered as such, which says more than waiting.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        if Inspection::serves(request.uri().path()) {
+            let inspection = Arc::clone(&self.inspection);
+            return Box::pin(async move { Ok(inspection.call(request).await) });
+        }
+        let gateway = Arc::clone(&self.gateway);
+        Box::pin(async move {
+            let is_grpc = Protocol::of(request.headers()) == Protocol::Grpc;
+            let accepts_problem = respond::accepts_problem(request.headers());
+            let answered = travel(&gateway, request).await;
+            Ok(answered.unwrap_or_else(|fault| respond::fault(&fault, is_grpc, accepts_problem)))
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! A server stream for callers without gRPC: a JSON text per message, as lines (NDJSON) or as events (SSE).
+
+use crate::{
+    fault::{self, Fault},
+    grpc::{self, Deframer},
+    metadata, respond,
+    transcode::Plan,
+    upstream::{self, Call},
+};
+use accord_runtime::deadline::Deadline;
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, Response, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use std::{convert::Infallible, sync::Arc};
+use tonic::{Code, Status, body::Body};
+
+/// How messages are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// One line each.
+    Lines,
+    /// One event each.
+    Events,
+}
+
+impl Framing {
+    /// Events where the caller accepts them, lines otherwise.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if accept.contains("text/event-stream") { Self::Events } else { Self::Lines }
+    }
+
+    fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Lines => "application/x-ndjson",
+            Self::Events => "text/event-stream",
+        })
+    }
+
+    fn message(self, text: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), Status>) -> Result<(), Status> {
+        if self == Self::Events {
+            text.extend_from_slice(b"data: ");
+        }
+        write(text)?;
+        text.extend_from_slice(if self == Self::Events { b"\n\n" } else { b"\n" });
+        Ok(())
+    }
+
+    /// An error is the last thing of a stream whose head has already said 200.
+    fn error(self, status: &Status) -> Vec<u8> {
+        let error = respond::status_json(status);
+        match self {
+            Self::Lines => format!("{}\n", serde_json::json!({ "error": error })).into(),
+            Self::Events => format!("event: error\ndata: {error}\n\n").into(),
+        }
+    }
+}
+
+/// What is still to be written of a stream.
+struct Writer {
+    body: Body,
+    frames: Deframer,
+    encoding: Option<HeaderValue>,
+    plan: Arc<Plan>,
+    framing: Framing,
+    deadline: Deadline,
+    is_over: bool,
+}
+
+/// Turns the upstream's stream into JSON as it comes. An error before the first message is a plain error answer.
+pub fn respond(
+    response: Response<Body>,
+    plan: Arc<Plan>,
+    call: &Call,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Fault> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(status) = Status::from_header_map(&parts.headers).filter(|status| status.code() != Code::Ok) {
+        let accepts_problem = respond::accepts_problem(headers);
+        return Ok(respond::json_error(&status, fault::http_status(status.code()), accepts_problem));
+    }
+    if parts.status != http::StatusCode::OK {
+        let text = format!("the upstream answered HTTP {} and no gRPC status", parts.status);
+        return Err(upstream::malformed(text));
+    }
+    let encoding = parts.headers.get("grpc-encoding").cloned();
+    let framing = Framing::of(headers);
+    let frames = Deframer::new(call.permit.entry().method.policy.max_response_bytes);
+    let writer = Writer { body, frames, encoding, plan, framing, deadline: call.deadline, is_over: false };
+    let chunks = stream::unfold(writer, |mut writer| async move {
+        let text = writer.next().await?;
+        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), writer))
+    });
+    metadata::outward(&mut parts.headers);
+    let mut response = Response::new(Body::new(StreamBody::new(chunks)));
+    for (name, value) in &parts.headers {
+        if !name.as_str().starts_with("grpc-") && *name != header::CONTENT_TYPE {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    response.headers_mut().insert(header::CONTENT_TYPE, framing.content_type());
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
+
+impl Writer {
+    /// The text of all messages that the next chunk completes; none once the stream is over.
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        while !self.is_over {
+            match self.advance().await {
+                Ok(text) if text.is_empty() => {}
+                Ok(text) => return Some(text),
+                Err(status) => {
+                    self.is_over = true;
+                    return Some(self.framing.error(&status));
+                }
+            }
+        }
+        None
+    }
+
+    async fn advance(&mut self) -> Result<Vec<u8>, Status> {
+        let frame = tokio::time::timeout_at(self.deadline.at(), self.body.frame()).await;
+        let frame = frame.map_err(|_| Fault::deadline().status().clone())?;
+        let Some(frame) = frame else { return Err(cut_off()) };
+        match frame.map_err(|_| cut_off())?.into_data() {
+            Ok(data) => {
+                self.frames.push(&data);
+                self.messages()
+            }
+            Err(frame) => {
+                self.is_over = true;
+                let status = frame.into_trailers().ok().and_then(|trailers| grpc::status(&trailers, None));
+                match status.unwrap_or_else(cut_off) {
+                    status if status.code() == Code::Ok => Ok(Vec::new()),
+                    status => Err(status),
+                }
+            }
+        }
+    }
+
+    fn messages(&mut self) -> Result<Vec<u8>, Status> {
+        let mut text = Vec::new();
+        let unusable = |error| upstream::malformed(format!("the stream can't be used: {error}")).status().clone();
+        while let Some(message) = self.frames.next(self.encoding.as_ref()).map_err(unusable)? {
+            let plan = &self.plan;
+            self.framing.message(&mut text, |text| respond::json_message(plan, &message, text))?;
+        }
+        Ok(text)
+    }
+}
+
+fn cut_off() -> Status {
+    upstream::malformed("the upstream's stream ended without a status".into()).status().clone()
+}

@@ -1,0 +1,154 @@
+//! An answer of the gateway's own: what went wrong, whose fault it was, and what the caller can do.
+
+use accord_api::accord::fault::v1::Reason;
+use accord_runtime::fault;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use std::time::Duration;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// Tells a caller which part of the mesh failed, where it was not the handler.
+pub const COMPONENT_HEADER: HeaderName = HeaderName::from_static("x-accord-fault");
+
+/// Whose fault it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Component {
+    /// The gateway refused or failed.
+    Gateway,
+    /// Auth refused, or can't be reached.
+    Auth,
+    /// The cache failed.
+    Cache,
+    /// The upstream can't be reached, or its answer can't be used.
+    Upstream,
+}
+
+impl Component {
+    /// Its name in headers, details and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Auth => "auth",
+            Self::Cache => "cache",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// A call that ends here. Boxed, because the good way should not carry its weight.
+#[derive(Debug)]
+pub struct Fault(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    status: Status,
+    component: Component,
+    http: Option<StatusCode>,
+    headers: HeaderMap,
+}
+
+impl Fault {
+    /// A fault with a stable reason.
+    pub fn new(component: Component, code: Code, reason: Reason, message: impl Into<String>) -> Self {
+        let status = fault::status_with(code, reason, message, [("component", component.name())], None);
+        Self::from_status(component, status)
+    }
+
+    /// A fault that will have passed after some time.
+    pub fn retry(
+        component: Component,
+        code: Code,
+        reason: Reason,
+        message: impl Into<String>,
+        after: Duration,
+    ) -> Self {
+        let status = fault::status_with(code, reason, message, [("component", component.name())], Some(after));
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        Self::from_status(component, status).header(http::header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
+    /// A status that another part of the mesh has already explained.
+    pub fn from_status(component: Component, status: Status) -> Self {
+        Self(Box::new(Inner { status, component, http: None, headers: HeaderMap::new() }))
+    }
+
+    /// A request that names a field its message does not have, or gives it a value it can't hold.
+    pub fn violation(reason: Reason, field: &str, problem: &str) -> Self {
+        let mut details = tonic_types::ErrorDetails::new();
+        details
+            .set_error_info(fault::name(reason), fault::DOMAIN, [("component".into(), "gateway".into())])
+            .add_bad_request_violation(field, problem);
+        let message = if field.is_empty() { problem.to_owned() } else { format!("`{field}`: {problem}") };
+        let status = Status::with_error_details(Code::InvalidArgument, message, details);
+        Self::from_status(Component::Gateway, status)
+    }
+
+    /// The deadline passed.
+    pub fn deadline() -> Self {
+        Self::new(
+            Component::Gateway,
+            Code::DeadlineExceeded,
+            Reason::DeadlineExceeded,
+            "the deadline passed before the call was answered",
+        )
+    }
+
+    /// A defect of our own.
+    pub fn defect() -> Self {
+        Self::new(Component::Gateway, Code::Internal, Reason::Internal, "a defect of the gateway ended the call")
+    }
+
+    /// A request that can't be read as the message of its method.
+    pub fn unreadable() -> Self {
+        Self::violation(Reason::RequestMalformed, "", "the request can't be read as the message of its method")
+    }
+
+    /// The same fault with an HTTP status that says more than its code does.
+    #[must_use]
+    pub fn http(mut self, status: StatusCode) -> Self {
+        self.0.http = Some(status);
+        self
+    }
+
+    /// The same fault with a header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.insert(name, value);
+        self
+    }
+
+    /// The gRPC status, with its details.
+    pub fn status(&self) -> &Status {
+        &self.0.status
+    }
+
+    /// The HTTP status of the JSON answer.
+    pub fn http_status(&self) -> StatusCode {
+        self.0.http.unwrap_or_else(|| http_status(self.0.status.code()))
+    }
+
+    /// Whose fault it was, and what else stands in the head of the answer.
+    pub fn add_headers(&self, headers: &mut HeaderMap) {
+        headers.extend(self.0.headers.clone());
+        headers.insert(COMPONENT_HEADER, HeaderValue::from_static(self.0.component.name()));
+    }
+}
+
+/// The HTTP status that stands for a gRPC code.
+pub fn http_status(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        // nginx's "client closed request": no code of the RFCs says it.
+        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,239 @@
+//! A body that passes through as bytes, watched only at the five bytes before each message: how large, how many, and
+//! how long the silence between them.
+
+use crate::{
+    fault::{Component, Fault},
+    grpc,
+};
+use accord_api::accord::fault::v1::Reason;
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use std::{
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::{Instant, Sleep};
+use tonic::{Code, Status, body::Body};
+
+/// The bounds of one direction of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Largest message in bytes.
+    pub message: u64,
+    /// Most messages.
+    pub messages: Option<u64>,
+    /// Longest silence.
+    pub idle: Option<Duration>,
+}
+
+/// Where the request's side leaves word of why it ended, for the side that answers.
+pub type Verdict = Arc<OnceLock<Status>>;
+
+/// Counts what passes by.
+struct Meter {
+    bounds: Bounds,
+    prefix: [u8; grpc::PREFIX],
+    filled: usize,
+    ahead: usize,
+    messages: u64,
+}
+
+impl Meter {
+    fn new(bounds: Bounds) -> Self {
+        Self { bounds, prefix: [0; grpc::PREFIX], filled: 0, ahead: 0, messages: 0 }
+    }
+
+    fn pass(&mut self, mut chunk: &[u8]) -> Result<(), &'static str> {
+        while !chunk.is_empty() {
+            if self.ahead > 0 {
+                let step = self.ahead.min(chunk.len());
+                self.ahead -= step;
+                chunk = &chunk[step..];
+                continue;
+            }
+            let step = (grpc::PREFIX - self.filled).min(chunk.len());
+            self.prefix[self.filled..self.filled + step].copy_from_slice(&chunk[..step]);
+            self.filled += step;
+            chunk = &chunk[step..];
+            if self.filled == grpc::PREFIX {
+                self.begin_message()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_message(&mut self) -> Result<(), &'static str> {
+        let [_, a, b, c, d] = self.prefix;
+        self.filled = 0;
+        self.ahead = u32::from_be_bytes([a, b, c, d]) as usize;
+        self.messages += 1;
+        if self.ahead as u64 > self.bounds.message {
+            return Err("a message is larger than its method allows");
+        }
+        if self.bounds.messages.is_some_and(|most| self.messages > most) {
+            return Err("the stream has more messages than its method allows");
+        }
+        Ok(())
+    }
+}
+
+/// The request's side: what is over the bounds ends the call.
+pub fn request(
+    body: impl HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError>> + Send + 'static,
+    bounds: Bounds,
+    verdict: Verdict,
+) -> Body {
+    Body::new(Request { body, meter: Meter::new(bounds), verdict })
+}
+
+pin_project! {
+    struct Request<B> {
+        #[pin]
+        body: B,
+        meter: Meter,
+        verdict: Verdict,
+    }
+}
+
+impl<B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError>>> HttpBody for Request<B> {
+    type Data = Bytes;
+    type Error = tonic::codegen::StdError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.project();
+        let frame = match ready!(this.body.poll_frame(context)) {
+            Some(frame) => frame.map_err(Into::into)?,
+            None => return Poll::Ready(None),
+        };
+        if let Some(Err(problem)) = frame.data_ref().map(|data| this.meter.pass(data)) {
+            let fault = Fault::new(Component::Gateway, Code::ResourceExhausted, Reason::RequestTooLarge, problem);
+            // The first word stands.
+            let _ = this.verdict.set(fault.status().clone());
+            return Poll::Ready(Some(Err(problem.into())));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The answer's side: what is over the bounds, silent or broken ends with a status that says so.
+pub fn answer(body: Body, bounds: Bounds, verdict: Verdict) -> Body {
+    let idle = bounds.idle.map(|idle| Box::pin(tokio::time::sleep(idle)));
+    Body::new(Answer { body: Some(body), meter: Meter::new(bounds), idle, verdict })
+}
+
+struct Answer {
+    // Gone once the answer has been ended here, so that the upstream learns of it at that moment.
+    body: Option<Body>,
+    meter: Meter,
+    idle: Option<Pin<Box<Sleep>>>,
+    verdict: Verdict,
+}
+
+impl Answer {
+    fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.body = None;
+        Poll::Ready(Some(Ok(Frame::trailers(grpc::trailers(status)))))
+    }
+
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Option<Status> {
+        let silent = self.idle.as_mut().is_some_and(|idle| idle.as_mut().poll(context).is_ready());
+        silent.then(|| {
+            let message = "the stream was silent for longer than its method allows";
+            Fault::new(Component::Gateway, Code::DeadlineExceeded, Reason::StreamIdle, message).status().clone()
+        })
+    }
+
+    fn broken(&self) -> Status {
+        self.verdict.get().cloned().unwrap_or_else(|| {
+            let message = "the upstream's answer ended early";
+            Fault::new(Component::Upstream, Code::Unavailable, Reason::UpstreamUnavailable, message).status().clone()
+        })
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let Some(body) = this.body.as_mut() else { return Poll::Ready(None) };
+        let frame = match Pin::new(body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => frame,
+            Poll::Ready(Some(Err(_))) => {
+                let status = this.broken();
+                return this.end(&status);
+            }
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending => {
+                return match this.poll_idle(context) {
+                    Some(status) => this.end(&status),
+                    None => Poll::Pending,
+                };
+            }
+        };
+        if let (Some(idle), Some(span)) = (&mut this.idle, this.meter.bounds.idle) {
+            idle.as_mut().reset(Instant::now() + span);
+        }
+        if let Some(Err(problem)) = frame.data_ref().map(|data| this.meter.pass(data)) {
+            let fault = Fault::new(Component::Upstream, Code::ResourceExhausted, Reason::ResponseTooLarge, problem);
+            return this.end(fault.status());
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meter(message: u64, messages: Option<u64>) -> Meter {
+        Meter::new(Bounds { message, messages, idle: None })
+    }
+
+    #[test]
+    fn messages_are_told_apart_however_they_are_cut() {
+        let stream: Vec<u8> = [grpc::frame(b"abc"), grpc::frame(b""), grpc::frame(b"0123456789")].concat();
+        for size in 1..stream.len() {
+            let mut meter = meter(10, Some(3));
+            for chunk in stream.chunks(size) {
+                meter.pass(chunk).unwrap();
+            }
+            assert_eq!((meter.messages, meter.ahead, meter.filled), (3, 0, 0));
+        }
+    }
+
+    #[test]
+    fn a_large_message_and_one_too_many_are_noticed_at_their_prefix() {
+        assert!(meter(2, None).pass(&grpc::frame(b"abc")[..5]).is_err());
+        let mut meter = meter(9, Some(1));
+        meter.pass(&grpc::frame(b"abc")).unwrap();
+        assert!(meter.pass(&grpc::frame(b"")).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_is_ended() {
+        use http_body_util::{BodyExt, StreamBody};
+        let silent = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Status>>());
+        let bounds = Bounds { message: 9, messages: None, idle: Some(Duration::from_secs(3)) };
+        let mut body = answer(Body::new(silent), bounds, Verdict::default());
+        let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(trailers["grpc-status"], "4");
+        assert!(body.frame().await.is_none());
+    }
+}

@@ -1,0 +1,194 @@
+//! What a mutation makes invalid, told to the cache in order.
+//!
+//! One task sends, so that the cache sees one sequence without gaps; what it can't deliver it keeps, newest per tag,
+//! and goes on trying. A cache that sees a gap or a new sender treats what it loaded before as unverified.
+
+use crate::{fault::Fault, inner, upstream::Call};
+use accord_api::accord::cache::v1::{InvalidateRequest, invalidation_service_client::InvalidationServiceClient};
+use accord_runtime::{deadline::Deadline, request::RequestId};
+use accord_token::Member;
+use bytes::Bytes;
+use opentelemetry::metrics::Counter;
+use std::{
+    collections::BTreeSet,
+    mem,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::sync::{Notify, oneshot};
+use tonic::{Code, Status, transport::Channel};
+use uuid::Uuid;
+
+/// Tags that may wait for a cache that is gone. Beyond it the sender begins a new life instead, which tells the cache
+/// that it has missed something.
+const MOST_WAITING: usize = 10_000;
+const ATTEMPT: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(200);
+/// How long a mutation waits for its invalidation before it answers as deferred.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How far an invalidation got before its mutation answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// The cache has it.
+    Done,
+    /// It is kept and sent when the cache can be reached.
+    Deferred,
+}
+
+/// The queue in front of the one sender.
+#[derive(Clone)]
+pub struct Invalidator(Arc<Queue>);
+
+struct Queue {
+    waiting: Mutex<Waiting>,
+    arrived: Notify,
+    deferred: Counter<u64>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    tags: BTreeSet<String>,
+    overflowed: bool,
+    callers: Vec<oneshot::Sender<()>>,
+}
+
+impl Invalidator {
+    /// Starts the sender. It goes on while the process drains; what it still holds at the end is lost with this life of
+    /// the gateway, and the next life has another name, which tells the cache to trust nothing it loaded before.
+    pub fn start(channel: Channel, member: Member) -> Self {
+        let deferred = accord_runtime::telemetry::meter()
+            .u64_counter("accord.gateway.invalidations.deferred")
+            .with_description("Mutations that answered before the cache had their invalidations")
+            .build();
+        let queue = Arc::new(Queue { waiting: Mutex::default(), arrived: Notify::new(), deferred });
+        let sender = Sender {
+            client: InvalidationServiceClient::new(channel),
+            member,
+            incarnation: Uuid::new_v4(),
+            sequence: 0,
+        };
+        tokio::spawn(sender.run(Arc::clone(&queue)));
+        Self(queue)
+    }
+
+    /// Sends tags on their way, and waits until the cache has them, but not long.
+    pub async fn invalidate(&self, tags: Vec<String>, deadline: Deadline) -> Reach {
+        let (sender, acknowledged) = oneshot::channel();
+        self.enqueue(tags, Some(sender));
+        let patience = deadline.min(Deadline::after(PATIENCE));
+        if tokio::time::timeout_at(patience.at(), acknowledged).await.is_ok_and(|said| said.is_ok()) {
+            return Reach::Done;
+        }
+        self.0.deferred.add(1, &[]);
+        Reach::Deferred
+    }
+
+    fn enqueue(&self, tags: Vec<String>, caller: Option<oneshot::Sender<()>>) {
+        {
+            let mut waiting = self.0.waiting();
+            waiting.tags.extend(tags);
+            waiting.callers.retain(|caller| !caller.is_closed());
+            waiting.callers.extend(caller);
+            if waiting.tags.len() > MOST_WAITING {
+                waiting.tags.clear();
+                waiting.overflowed = true;
+            }
+        }
+        self.0.arrived.notify_one();
+    }
+}
+
+impl Queue {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+        // A panic can't leave the set half changed.
+        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Sees to it that a mutation's tags are invalidated however it ends: the upstream may have committed although nobody
+/// waits for its answer any more.
+pub struct Pending {
+    invalidator: Invalidator,
+    tags: Vec<String>,
+}
+
+impl Pending {
+    /// The tags of a mutation that is about to be sent; none where it declares none.
+    pub fn of(invalidator: Option<&Invalidator>, call: &Call, message: &Bytes) -> Result<Option<Self>, Fault> {
+        let templates = &call.permit.entry().method.policy.invalidates;
+        let Some(invalidator) = invalidator.filter(|_| !templates.is_empty()) else { return Ok(None) };
+        let tags = templates.iter().filter_map(|template| template.expand(message).transpose());
+        let tags = tags.collect::<Result<_, _>>().map_err(|_| Fault::unreadable())?;
+        Ok(Some(Self { invalidator: invalidator.clone(), tags }))
+    }
+
+    /// The mutation has ended with this code: invalidates where it may have changed something.
+    pub async fn settle(mut self, code: Code, deadline: Deadline) -> Option<Reach> {
+        let tags = mem::take(&mut self.tags);
+        if !may_have_committed(code) {
+            return None;
+        }
+        Some(self.invalidator.invalidate(tags, deadline).await)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.tags.is_empty() {
+            self.invalidator.enqueue(mem::take(&mut self.tags), None);
+        }
+    }
+}
+
+/// Success, and every outcome that leaves open whether the upstream committed.
+fn may_have_committed(code: Code) -> bool {
+    use Code::{Cancelled, DeadlineExceeded, Internal, Ok, Unavailable, Unknown};
+    matches!(code, Ok | DeadlineExceeded | Unavailable | Cancelled | Unknown | Internal)
+}
+
+struct Sender {
+    client: InvalidationServiceClient<Channel>,
+    member: Member,
+    incarnation: Uuid,
+    sequence: u64,
+}
+
+impl Sender {
+    async fn run(mut self, queue: Arc<Queue>) {
+        loop {
+            queue.arrived.notified().await;
+            let batch = mem::take(&mut *queue.waiting());
+            if batch.overflowed {
+                self.incarnation = Uuid::new_v4();
+                self.sequence = 0;
+            }
+            self.deliver(batch).await;
+        }
+    }
+
+    async fn deliver(&mut self, batch: Waiting) {
+        self.sequence += 1;
+        let request = InvalidateRequest {
+            tags: batch.tags.into_iter().collect(),
+            incarnation: self.incarnation.to_string(),
+            sequence: self.sequence,
+        };
+        while let Err(status) = self.send(request.clone()).await {
+            tracing::warn!(code = %status.code(), reason = status.message(), tags = request.tags.len(), "invalidation deferred");
+            tokio::time::sleep(PAUSE).await;
+        }
+        for caller in batch.callers {
+            // A caller that has stopped waiting has already answered as deferred.
+            let _ = caller.send(());
+        }
+    }
+
+    async fn send(&mut self, request: InvalidateRequest) -> Result<(), Status> {
+        let deadline = Deadline::after(ATTEMPT);
+        let request = inner::request(request, &self.member, deadline, &RequestId::new())?;
+        let sending = tokio::time::timeout_at(deadline.at(), self.client.invalidate(request));
+        sending.await.map_err(|_| Status::deadline_exceeded("the cache did not answer in time"))??;
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! Mutations that clients may repeat: the same key and request gives the same stored answer.
+
+use crate::{
+    fault::{Component, Fault},
+    inner,
+    upstream::{Answer, Call},
+};
+use accord_api::accord::{
+    cache::v1::{
+        AbandonRequest, BeginRequest, CompleteRequest, StoredAnswer, begin_response::Decision,
+        idempotency_service_client::IdempotencyServiceClient,
+    },
+    fault::v1::Reason,
+};
+use accord_contract::Idempotency;
+use accord_runtime::deadline::Deadline;
+use accord_token::Member;
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use std::time::Duration;
+use tonic::{Code, Status, transport::Channel};
+
+/// The header that carries the key.
+pub const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// A claim outlives its call by this much, so that a slow `Complete` still finds it.
+const SLACK: Duration = Duration::from_secs(10);
+/// Storing an answer may take this long after the call's own deadline: the answer exists and must not be lost.
+const COMPLETING: Duration = Duration::from_secs(2);
+
+/// The records of idempotency keys.
+#[derive(Clone)]
+pub struct Records {
+    client: IdempotencyServiceClient<Channel>,
+    member: Member,
+}
+
+/// What became of a key.
+pub enum Claimed {
+    /// Run the call, then tell the records under this claim.
+    Run(String),
+    /// It ran before: this was its answer.
+    Before(Answer),
+}
+
+/// The key of a call, where its method takes keys and the caller sent one.
+pub fn key<'a>(declared: &Idempotency, headers: &'a HeaderMap) -> Result<Option<&'a str>, Fault> {
+    let mut values = headers.get_all(KEY).iter();
+    match (values.next(), values.next()) {
+        (None, _) if declared.required => Err(Fault::new(
+            Component::Gateway,
+            Code::InvalidArgument,
+            Reason::IdempotencyKeyMissing,
+            "this method needs an `Idempotency-Key` header, so that a repeated call is not done twice",
+        )),
+        (None, _) => Ok(None),
+        (Some(value), None) => match value.to_str() {
+            Ok(text) if (1..=255).contains(&text.len()) => Ok(Some(text)),
+            _ => Err(malformed()),
+        },
+        (Some(_), Some(_)) => Err(malformed()),
+    }
+}
+
+fn malformed() -> Fault {
+    let message = "`Idempotency-Key` must come once and be 1 to 255 visible ASCII characters";
+    Fault::new(Component::Gateway, Code::InvalidArgument, Reason::HeaderRefused, message)
+}
+
+impl Records {
+    /// Speaks through `channel`, as the workload that `member` is.
+    pub fn new(channel: Channel, member: Member) -> Self {
+        Self { client: IdempotencyServiceClient::new(channel), member }
+    }
+
+    /// Claims the key for this call, or tells what became of it.
+    pub async fn begin(&self, call: &Call, window: Duration, key: &str, message: &Bytes) -> Result<Claimed, Fault> {
+        let method = &call.permit.entry().method;
+        let canonical = accord_contract::canonical(&method.descriptor.input(), message);
+        let canonical = canonical.map_err(|_| Fault::unreadable())?;
+        let begin = BeginRequest {
+            method: method.name.to_string(),
+            owner: owner(call),
+            key: key.to_owned(),
+            request_digest: digest::digest(&digest::SHA256, &canonical).as_ref().to_vec(),
+            window: Some(proto_duration(window)),
+            lease: Some(proto_duration(call.deadline.remaining() + SLACK)),
+        };
+        let request =
+            inner::request(begin, &self.member, call.deadline, &call.id).map_err(|status| unavailable(&status))?;
+        let response = self.client.clone().begin(request).await.map_err(|status| unavailable(&status))?;
+        match response.into_inner().decision {
+            Some(Decision::Claim(claim)) => Ok(Claimed::Run(claim.id)),
+            Some(Decision::Answer(stored)) => Ok(Claimed::Before(replay(stored))),
+            Some(Decision::InFlight(left)) => Err(in_flight(left)),
+            Some(Decision::Mismatch(_)) => Err(mismatch()),
+            None => Err(unavailable(&Status::internal("the records' answer holds nothing"))),
+        }
+    }
+
+    /// Tells the records how a claimed call ended.
+    pub async fn end(&self, call: &Call, claim: String, outcome: &Result<Answer, Fault>) {
+        let told = match outcome {
+            Ok(answer) if is_final(answer) => self.complete(call, claim, answer).await,
+            // Whether it ran is open: the claim stays until its lease ends, and the client may repeat then.
+            Err(fault) if fault.status().code() == Code::DeadlineExceeded => Ok(()),
+            _ => self.abandon(call, claim).await,
+        };
+        if let Err(status) = told {
+            tracing::warn!(code = %status.code(), reason = status.message(), "an idempotency record was not updated");
+        }
+    }
+
+    async fn complete(&self, call: &Call, claim_id: String, answer: &Answer) -> Result<(), Status> {
+        let answer = match &answer.result {
+            Ok(message) => StoredAnswer { response: message.to_vec(), ..StoredAnswer::default() },
+            Err(status) => StoredAnswer {
+                code: status.code() as i32,
+                message: status.message().to_owned(),
+                details: status.details().to_vec(),
+                response: Vec::new(),
+            },
+        };
+        let complete = CompleteRequest { claim_id, answer: Some(answer) };
+        let request = inner::request(complete, &self.member, Deadline::after(COMPLETING), &call.id)?;
+        self.client.clone().complete(request).await.map(drop)
+    }
+
+    async fn abandon(&self, call: &Call, claim_id: String) -> Result<(), Status> {
+        let request = inner::request(AbandonRequest { claim_id }, &self.member, Deadline::after(COMPLETING), &call.id)?;
+        self.client.clone().abandon(request).await.map(drop)
+    }
+}
+
+/// Keys belong to who uses them: tenant and subject, told apart by their lengths; anonymous callers by address.
+fn owner(call: &Call) -> String {
+    let permit = &call.permit;
+    match permit.subject() {
+        Some(subject) => format!("{}:{}{subject}", permit.tenant().len(), permit.tenant()),
+        None => format!("@{}", permit.address()),
+    }
+}
+
+/// Whether a repeated call should get this answer, and not a new try.
+fn is_final(answer: &Answer) -> bool {
+    use Code::{Aborted, Cancelled, DeadlineExceeded, ResourceExhausted, Unauthenticated, Unavailable};
+    let code = answer.result.as_ref().map_or_else(Status::code, |_| Code::Ok);
+    !matches!(code, Aborted | Cancelled | DeadlineExceeded | ResourceExhausted | Unauthenticated | Unavailable)
+}
+
+fn replay(stored: StoredAnswer) -> Answer {
+    let result = match Code::from_i32(stored.code) {
+        Code::Ok => Ok(stored.response.into()),
+        code => Err(Status::with_details(code, stored.message, stored.details.into())),
+    };
+    let mut answer = Answer::new(result);
+    answer.head.insert(REPLAYED, HeaderValue::from_static("true"));
+    answer
+}
+
+fn unavailable(status: &Status) -> Fault {
+    tracing::warn!(code = %status.code(), reason = status.message(), "idempotency records do not answer");
+    let message = "the records of idempotency keys can't be reached, and without them the call could be done twice";
+    Fault::new(Component::Cache, Code::Unavailable, Reason::IdempotencyUnavailable, message)
+}
+
+/// A contract that declares keys needs a cache service to keep them.
+pub fn no_records() -> Fault {
+    let message =
+        "this method keeps idempotency keys, and the gateway has no cache service to keep them in: set `cache.url`";
+    Fault::new(Component::Gateway, Code::Unavailable, Reason::IdempotencyUnavailable, message)
+}
+
+fn in_flight(left: prost_types::Duration) -> Fault {
+    let message = "a call with this idempotency key is in flight; repeat it once that has ended";
+    let after = Duration::try_from(left).unwrap_or_default().min(Duration::from_secs(1));
+    Fault::retry(Component::Gateway, Code::Aborted, Reason::IdempotencyInFlight, message, after)
+}
+
+fn mismatch() -> Fault {
+    let message = "this idempotency key was used with another request; use a new key for a new request";
+    Fault::new(Component::Gateway, Code::InvalidArgument, Reason::IdempotencyKeyReused, message)
+        .http(StatusCode::UNPROCESSABLE_ENTITY)
+}
+
+fn proto_duration(duration: Duration) -> prost_types::Duration {
+    // Windows and deadlines are bounded by the contract, far below what the message can hold.
+    duration.try_into().unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
+}

@@ -1,0 +1,39 @@
+//! The gateway: one public door to gRPC services, with the contract of each method enforced.
+//!
+//! The modules stand in the order in which a request meets them; [`call::travel`] is the whole way in one function.
+//!
+//! Invariants: this is the only crate that knows HTTP/1.1 and JSON. A gRPC body that nobody has to look at passes
+//! through as bytes. Nothing goes inward without a [`authorize::Permit`].
+
+pub mod cli;
+pub mod config;
+pub mod serve;
+
+pub mod door;
+
+pub mod call;
+
+pub mod admit;
+pub mod authenticate;
+pub mod authorize;
+pub mod cached;
+pub mod events;
+pub mod frames;
+pub mod invalidate;
+pub mod keyed;
+pub mod limit;
+pub mod message;
+pub mod method;
+pub mod respond;
+pub mod upstream;
+
+pub mod explain;
+pub mod fault;
+pub mod grpc;
+pub mod inner;
+pub mod inspect;
+pub mod metadata;
+pub mod reflect;
+pub mod route;
+pub mod table;
+pub mod transcode;

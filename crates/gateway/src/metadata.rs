@@ -1,0 +1,100 @@
+//! Which of the caller's headers travel inward.
+
+use crate::admit::Protocol;
+use http::{HeaderMap, HeaderName, header};
+
+/// Ends at each hop (RFC 9110, 7.6.1), or is set anew by it.
+const OWN: [&str; 17] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "grpc-timeout",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "request-timeout",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-request-id",
+];
+
+/// Says something about an HTTP exchange that the upstream does not take part in.
+const HTTP_ONLY: [&str; 12] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "cache-control",
+    "content-encoding",
+    "cookie",
+    "expect",
+    "if-match",
+    "if-none-match",
+    "origin",
+    "pragma",
+    "referer",
+];
+
+/// The metadata of the inner call. Where the gateway reads the answer itself, it asks for it uncompressed.
+pub fn inward(headers: &HeaderMap, protocol: Protocol, is_read: bool) -> HeaderMap {
+    let mut metadata = HeaderMap::with_capacity(headers.len() + 6);
+    for (name, value) in headers {
+        if travels(name, protocol) && !(is_read && is_compression(name)) {
+            metadata.append(name.clone(), value.clone());
+        }
+    }
+    metadata
+}
+
+fn travels(name: &HeaderName, protocol: Protocol) -> bool {
+    if OWN.binary_search(&name.as_str()).is_ok() {
+        return false;
+    }
+    protocol == Protocol::Grpc
+        || !(HTTP_ONLY.contains(&name.as_str())
+            || name.as_str().starts_with("sec-")
+            || name.as_str().starts_with("grpc-")
+            || name == header::RANGE)
+}
+
+fn is_compression(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "grpc-encoding" | "grpc-accept-encoding")
+}
+
+/// Takes out of an upstream's answer what only our own hops may say.
+pub fn outward(headers: &mut HeaderMap) {
+    let ours: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with("x-accord-")).cloned().collect();
+    for name in ours.into_iter().chain([header::CONNECTION]) {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn the_credential_stays_and_the_rest_travels() {
+        assert!(OWN.is_sorted());
+        let headers = HeaderMap::from_iter(
+            ["authorization", "te", "accept", "idempotency-key", "grpc-encoding", "tenant-hint", "grpc-trace-bin"]
+                .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("v"))),
+        );
+        let kept = |protocol, is_read| {
+            let metadata = inward(&headers, protocol, is_read);
+            let mut names: Vec<_> = metadata.keys().map(|name| name.as_str().to_owned()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(kept(Protocol::Json, true), ["idempotency-key", "tenant-hint"]);
+        let all = ["accept", "grpc-encoding", "grpc-trace-bin", "idempotency-key", "tenant-hint"];
+        assert_eq!(kept(Protocol::Grpc, false), all);
+        assert_eq!(kept(Protocol::Grpc, true), ["accept", "grpc-trace-bin", "idempotency-key", "tenant-hint"]);
+    }
+}

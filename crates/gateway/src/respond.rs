@@ -1,0 +1,142 @@
+//! The answer, in the caller's own protocol.
+
+use crate::{
+    fault::{self, Fault},
+    grpc::{self, Whole},
+    metadata,
+    method::Spoken,
+    transcode::Plan,
+    upstream::{self, Answer},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde_json::{Value, json};
+use std::sync::LazyLock;
+use tonic::{Status, body::Body};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const PROBLEM: &str = "application/problem+json";
+
+/// A unary answer.
+pub fn unary(spoken: &Spoken, answer: Answer, accepts_problem: bool) -> Result<Response<Body>, Fault> {
+    match spoken {
+        Spoken::Grpc => Ok(grpc_answer(answer)),
+        Spoken::Json(plan, _) => json_answer(plan, answer, accepts_problem),
+    }
+}
+
+fn grpc_answer(mut answer: Answer) -> Response<Body> {
+    metadata::outward(&mut answer.head);
+    let mut response = match answer.result {
+        Ok(message) => {
+            let mut trailers = answer.trailers;
+            trailers.insert("grpc-status", HeaderValue::from_static("0"));
+            Response::new(Whole::answer(grpc::frame(&message), trailers))
+        }
+        Err(status) => {
+            let mut response = grpc::trailers_only(&status);
+            response.headers_mut().extend(answer.trailers);
+            response
+        }
+    };
+    response.headers_mut().extend(answer.head);
+    response.headers_mut().insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
+    response
+}
+
+fn json_answer(plan: &Plan, mut answer: Answer, accepts_problem: bool) -> Result<Response<Body>, Fault> {
+    metadata::outward(&mut answer.head);
+    let mut response = match answer.result {
+        Ok(message) => {
+            let mut text = Vec::with_capacity(message.len() * 2);
+            let content_type = plan
+                .response(&message, &mut text)
+                .map_err(|error| upstream::malformed(format!("the answer is not the declared message: {error}")))?;
+            let mut response = Response::new(Whole::bytes(text.into()));
+            let content_type = content_type.unwrap_or(JSON);
+            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+            response
+        }
+        Err(status) => json_error(&status, fault::http_status(status.code()), accepts_problem),
+    };
+    for (name, value) in &answer.head {
+        if !name.as_str().starts_with("grpc-") {
+            response.headers_mut().append(name.clone(), value.clone());
+        }
+    }
+    Ok(response)
+}
+
+/// A fault, in the caller's own protocol.
+pub fn fault(fault: &Fault, is_grpc: bool, accepts_problem: bool) -> Response<Body> {
+    let mut response = if is_grpc {
+        grpc::trailers_only(fault.status())
+    } else {
+        json_error(fault.status(), fault.http_status(), accepts_problem)
+    };
+    fault.add_headers(response.headers_mut());
+    response
+}
+
+/// A status as the JSON body of an error.
+pub fn json_error(status: &Status, http: StatusCode, accepts_problem: bool) -> Response<Body> {
+    let body = if accepts_problem { problem(status, http) } else { status_json(status) };
+    let mut response = Response::new(Whole::bytes(body.to_string().into()));
+    *response.status_mut() = http;
+    // For whoever counts: HTTP's status says less than the code.
+    response.extensions_mut().insert(status.code());
+    let content_type = if accepts_problem { HeaderValue::from_static(PROBLEM) } else { JSON };
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// The types of error details, by which their JSON form is known.
+static RPC: LazyLock<Option<DescriptorPool>> =
+    LazyLock::new(|| DescriptorPool::decode(tonic_types::pb::FILE_DESCRIPTOR_SET).ok());
+
+/// A status as the JSON form of `google.rpc.Status`. Details of an unknown type are left out.
+pub fn status_json(status: &Status) -> Value {
+    let details = detailed(status).and_then(|mut whole| whole.get_mut("details").map(Value::take));
+    json!({
+        "code": status.code() as i32,
+        "message": status.message(),
+        "details": details.unwrap_or_else(|| json!([])),
+    })
+}
+
+fn detailed(status: &Status) -> Option<Value> {
+    let descriptor = RPC.as_ref()?.get_message_by_name("google.rpc.Status")?;
+    serde_json::to_value(DynamicMessage::decode(descriptor, status.details()).ok()?).ok()
+}
+
+/// A status as a problem (RFC 9457).
+fn problem(status: &Status, http: StatusCode) -> Value {
+    let mut problem = json!({
+        "type": "about:blank",
+        "title": http.canonical_reason().unwrap_or("Error"),
+        "status": http.as_u16(),
+        "detail": status.message(),
+        "code": status.code() as i32,
+    });
+    if let Some(reason) = accord_runtime::fault::reason_of(status) {
+        problem["reason"] = accord_runtime::fault::name(reason).into();
+    }
+    problem
+}
+
+/// Whether the caller reads problems.
+pub fn accepts_problem(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).is_some_and(|value| value.to_str().is_ok_and(|text| text.contains(PROBLEM)))
+}
+
+/// One message of a JSON stream as text.
+pub fn json_message(plan: &Plan, message: &Bytes, text: &mut Vec<u8>) -> Result<(), Status> {
+    match plan.response(message, text) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let fault = upstream::malformed(format!("a message of the stream is not the declared one: {error}"));
+            Err(fault.status().clone())
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! From a configuration to a running gateway.
+
+use crate::{
+    admit::Seats,
+    cached::Cache,
+    call::Gateway,
+    config::{CacheConfig, Config},
+    door::Door,
+    explain::Explain,
+    inspect::Inspection,
+    invalidate::Invalidator,
+    keyed::Records,
+    route::Upstream,
+    table::{Sources, Tables},
+};
+use accord_api::{FILE_DESCRIPTOR_SET, accord::gateway::v1::explain_service_server::ExplainServiceServer};
+use accord_runtime::{
+    admin,
+    client::{self, ClientConfig},
+    health::Health,
+    observe::Observe,
+    panic::Catch,
+    server::Listener,
+    shutdown::Shutdown,
+    surface::{Surface, SurfaceService},
+    telemetry::{self, Telemetry},
+};
+use accord_token::Member;
+use std::{sync::Arc, time::Duration};
+use tonic::transport::Channel;
+
+/// Serves until a signal, then drains.
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    let telemetry = telemetry::init("accord-gateway", &config.telemetry)?;
+    let shutdown = Shutdown::on_signals(config.grace)?;
+    let health = Health::new();
+    health.follow(&shutdown);
+
+    let door = Listener::bind(&config.listen).await?;
+    let inside = Listener::bind(&config.admin).await?;
+    let gateway = build(&config, &shutdown).await?;
+    tokio::spawn(follow_member(gateway.member.clone(), health.clone()));
+    let inspection = Inspection::open(&gateway.tables, &health, config.inspection.reflection, &shutdown);
+    let admin = operate(&gateway, &telemetry, &health)?;
+
+    tracing::info!(address = %door.address(), admin = %inside.address(), "listening");
+    // Named by the path of a request it does not know: the door says the name once it has found the method.
+    let public = Observe::new(Catch::new(Door::new(gateway, inspection)), Arc::new(|_: &str| None));
+    tokio::join!(door.serve(public, shutdown.clone()), inside.serve(admin, shutdown));
+    telemetry.shutdown().await;
+    Ok(())
+}
+
+async fn build(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Arc<Gateway>> {
+    let upstreams = Upstream::all(&config.upstream)?;
+    let sources = Sources::gather(config, &upstreams).await?;
+    let tables = Tables::open(sources, upstreams)?;
+    tables.follow(config, shutdown);
+    let member = Member::join(&config.auth, shutdown.clone())?;
+    let channel = config.cache.url.as_ref().map(|url| cache_channel(url, &config.cache)).transpose()?;
+    let with_cache = |channel: &Channel| (channel.clone(), member.clone());
+    Ok(Arc::new(Gateway {
+        tables,
+        seats: Seats::new(config.limits.max_in_flight),
+        cache: channel.as_ref().map(with_cache).map(|(channel, member)| Cache::new(channel, member)),
+        invalidator: channel.as_ref().map(with_cache).map(|(channel, member)| Invalidator::start(channel, member)),
+        records: channel.as_ref().map(with_cache).map(|(channel, member)| Records::new(channel, member)),
+        member,
+    }))
+}
+
+fn cache_channel(url: &str, config: &CacheConfig) -> Result<Channel, client::ClientError> {
+    client::channel(&ClientConfig {
+        url: url.to_owned(),
+        connect_timeout: config.connect_timeout,
+        ..ClientConfig::default()
+    })
+}
+
+/// The internal port: figures, health, and what the contract says.
+fn operate(gateway: &Gateway, telemetry: &Telemetry, health: &Health) -> anyhow::Result<SurfaceService> {
+    let explain = Explain::new(Arc::clone(&gateway.tables), gateway.member.clone());
+    let surface = Surface::new(health)
+        .descriptors(FILE_DESCRIPTOR_SET, &["accord.gateway.v1.ExplainService"])
+        .service(ExplainServiceServer::new(explain))
+        .deadline(Duration::from_secs(5), Duration::from_secs(30));
+    Ok(admin::service(surface, telemetry, health)?)
+}
+
+/// Without auth nothing can be let in, so the gateway is not ready then. An upstream or a cache that is down only takes
+/// its own methods with it.
+async fn follow_member(member: Member, health: Health) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    loop {
+        ticks.tick().await;
+        health.dependency("auth", member.ready());
+    }
+}

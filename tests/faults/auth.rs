@@ -1,0 +1,38 @@
+//! Without auth nobody gets in.
+
+use crate::{stock, until};
+use accord_fabric::{Fabric, READER};
+use anyhow::Result;
+use std::time::Duration;
+
+#[tokio::test]
+async fn once_auth_is_gone_everything_is_refused_within_the_bound_and_comes_back_with_it() -> Result<()> {
+    let mut fabric = Fabric::builder()?.staleness_bound(Duration::from_secs(1)).start().await?;
+    stock(&fabric).await?;
+    let token = fabric.token(READER).await?;
+    assert_eq!(fabric.get("/v1/products/oak-desk").token(&token).send().await?.status, 200);
+
+    fabric.auth.process.kill()?;
+    let refused = until(&fabric, &token, Duration::from_secs(3), |answer| answer.status != 200).await?;
+    assert_eq!(refused.status, 503, "never 200 and never 401: {}", refused.text());
+    assert!(refused.text().contains("REVOCATIONS_STALE"), "{}", refused.text());
+    assert_eq!(refused.header("x-accord-fault"), Some("auth"));
+
+    fabric.auth.process.restart()?;
+    fabric.auth.wait_serving().await?;
+    until(&fabric, &token, Duration::from_secs(10), |answer| answer.status == 200).await?;
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn an_auth_that_hangs_is_as_good_as_gone() -> Result<()> {
+    let fabric = Fabric::builder()?.staleness_bound(Duration::from_secs(1)).start().await?;
+    stock(&fabric).await?;
+    let token = fabric.token(READER).await?;
+    fabric.auth.process.pause()?;
+    let refused = until(&fabric, &token, Duration::from_secs(3), |answer| answer.status != 200).await?;
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    fabric.auth.process.resume()?;
+    until(&fabric, &token, Duration::from_secs(10), |answer| answer.status == 200).await?;
+    fabric.stop().await
+}

@@ -1,0 +1,65 @@
+//! Without the cache reads go to the catalog, and writes say what they could not do.
+
+use crate::{stock, until};
+use accord_fabric::{EDITOR, Fabric};
+use anyhow::Result;
+use serde_json::json;
+use std::time::Duration;
+
+#[tokio::test]
+async fn a_dead_cache_is_bypassed_counted_and_never_believed_again_about_what_it_missed() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    stock(&fabric).await?;
+    let token = fabric.token(EDITOR).await?;
+    until(&fabric, &token, Duration::from_secs(5), |answer| is_hit(answer.header("cache-status"))).await?;
+
+    fabric.cache.process.kill()?;
+    let answer = fabric.get("/v1/products/oak-desk").token(&token).send().await?;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("cache-status"), Some("accord; fwd=bypass"));
+    assert!(fabric.gateway.metric("accord_gateway_cache_bypassed_total", &[]).await? >= 1.0);
+
+    let put = fabric.call(http::Method::PUT, "/v1/products/oak-desk").token(&token);
+    let put = put.json(&json!({ "title": "Written while the cache was gone" })).send().await?;
+    assert_eq!((put.status.as_u16(), put.header("x-accord-invalidation")), (200, Some("DEFERRED")), "{}", put.text());
+
+    fabric.cache.process.restart()?;
+    fabric.cache.wait_serving().await?;
+    let seen = until(&fabric, &token, Duration::from_secs(10), |answer| is_hit(answer.header("cache-status"))).await?;
+    assert_eq!(seen.json()?["title"], "Written while the cache was gone");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn a_cache_that_missed_an_invalidation_drops_what_it_had_before_it_answers_from_it() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    stock(&fabric).await?;
+    let token = fabric.token(EDITOR).await?;
+    until(&fabric, &token, Duration::from_secs(5), |answer| is_hit(answer.header("cache-status"))).await?;
+
+    fabric.cache.process.pause()?;
+    let put = fabric.call(http::Method::PUT, "/v1/products/oak-desk").token(&token);
+    let put = put.json(&json!({ "title": "Written while the cache hung" })).send().await?;
+    assert_eq!((put.status.as_u16(), put.header("x-accord-invalidation")), (200, Some("DEFERRED")), "{}", put.text());
+    fabric.cache.process.resume()?;
+    let is_new = |answer: &accord_fabric::http::Answer| answer.text().contains("while the cache hung");
+    until(&fabric, &token, Duration::from_secs(10), |answer| is_new(answer) && is_hit(answer.header("cache-status")))
+        .await?;
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn without_records_a_keyed_mutation_is_refused_rather_than_done_twice() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    let token = fabric.token(EDITOR).await?;
+    fabric.cache.process.kill()?;
+    let call = fabric.call(http::Method::POST, "/v1/products").token(&token).header("idempotency-key", "one");
+    let answer = call.json(&json!({ "id": "oak-desk", "title": "Oak desk" })).send().await?;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("IDEMPOTENCY_UNAVAILABLE"), "{}", answer.text());
+    fabric.stop().await
+}
+
+fn is_hit(cache_status: Option<&str>) -> bool {
+    cache_status.is_some_and(|text| text.starts_with("accord; hit"))
+}

@@ -1,0 +1,35 @@
+//! What happens when a part of the mesh is down, slow or gone.
+
+mod auth;
+mod cache;
+mod upstream;
+
+use accord_fabric::{EDITOR, Fabric, http::Answer};
+use anyhow::Result;
+use serde_json::json;
+
+/// Puts one product into the catalog through the gateway.
+pub async fn stock(fabric: &Fabric) -> Result<()> {
+    let token = fabric.token(EDITOR).await?;
+    let call = fabric.call(http::Method::POST, "/v1/products").token(&token).header("idempotency-key", "stock");
+    let answer = call.json(&json!({ "id": "oak-desk", "title": "Oak desk" })).send().await?;
+    anyhow::ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+    Ok(())
+}
+
+/// Asks until the answer is the wished one, within the time that the promise gives.
+pub async fn until(
+    fabric: &Fabric,
+    token: &str,
+    within: std::time::Duration,
+    wished: impl Fn(&Answer) -> bool,
+) -> Result<Answer> {
+    let end = tokio::time::Instant::now() + within;
+    loop {
+        let answer = fabric.get("/v1/products/oak-desk").token(token).send().await?;
+        if wished(&answer) {
+            return Ok(answer);
+        }
+        anyhow::ensure!(tokio::time::Instant::now() < end, "still {}: {}", answer.status, answer.text());
+    }
+}

@@ -1,0 +1,60 @@
+//! An upstream that is slow, gone, or not there yet.
+
+use crate::stock;
+use accord_fabric::{EDITOR, Fabric};
+use anyhow::Result;
+use std::time::{Duration, Instant};
+
+#[tokio::test]
+async fn a_call_ends_at_its_deadline_whatever_the_upstream_does() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    stock(&fabric).await?;
+    let token = fabric.token(EDITOR).await?;
+    fabric.catalog.process.pause()?;
+    let begun = Instant::now();
+    let call = fabric.get("/v1/products?pageSize=7").token(&token).header("request-timeout", "0.3");
+    let answer = call.send().await?;
+    let took = begun.elapsed();
+    assert_eq!(answer.status, 504, "{}", answer.text());
+    assert!(took >= Duration::from_millis(300), "{took:?}");
+    // Far below the contract's own two seconds: what ended it was the caller's wish.
+    assert!(took < Duration::from_millis(1500), "{took:?}");
+    fabric.catalog.process.resume()?;
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn a_dead_upstream_takes_only_its_own_methods_with_it() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    stock(&fabric).await?;
+    let token = fabric.token(EDITOR).await?;
+    fabric.catalog.process.kill()?;
+    let answer = fabric.get("/v1/products?pageSize=7").token(&token).send().await?;
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("UPSTREAM_UNAVAILABLE"), "{}", answer.text());
+    fabric.catalog.process.restart()?;
+    fabric.catalog.wait_serving().await?;
+    crate::until(&fabric, &token, Duration::from_secs(10), |answer| answer.status == 200).await?;
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn a_gateway_that_starts_before_its_upstream_serves_it_once_it_is_there() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    stock(&fabric).await?;
+    let token = fabric.token(EDITOR).await?;
+    fabric.catalog.process.kill()?;
+    fabric.gateway.process.terminate(Duration::from_secs(10)).await?;
+    fabric.gateway.process.restart()?;
+    fabric.gateway.wait_serving().await?;
+    let pending = crate::until(&fabric, &token, Duration::from_secs(10), |answer| answer.status == 503).await?;
+    assert!(
+        pending.text().contains("CONTRACT_PENDING") || pending.text().contains("REVOCATIONS_STALE"),
+        "{}",
+        pending.text()
+    );
+    fabric.catalog.process.restart()?;
+    fabric.catalog.wait_serving().await?;
+    crate::until(&fabric, &token, Duration::from_secs(15), |answer| answer.status == 200).await?;
+    fabric.stop().await
+}

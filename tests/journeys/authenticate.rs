@@ -1,0 +1,62 @@
+//! Who is calling.
+
+use crate::{create, reason};
+use accord_api::{
+    accord::auth::v1::{RevokeRequest, revoke_request::Target, token_service_client::TokenServiceClient},
+    catalog::v1::GetProductRequest,
+};
+use accord_fabric::{EDITOR, Fabric, READER};
+use anyhow::Result;
+use tonic::Code;
+
+#[tokio::test]
+async fn nobody_gets_in_without_a_token() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    let answer = fabric.get("/v1/products/oak-desk").send().await?;
+    assert_eq!(answer.status, 401);
+    assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+    assert_eq!(reason(&answer), "CREDENTIAL_MISSING");
+
+    let channel = fabric.gateway.channel()?;
+    let mut products = accord_api::catalog::v1::product_service_client::ProductServiceClient::new(channel);
+    let status = products.get_product(GetProductRequest { id: "oak-desk".into() }).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn a_token_that_was_tampered_with_does_not_hold() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    let token = fabric.token(READER).await?;
+    let (head, signature) = token.rsplit_once('.').unwrap();
+    let first = if signature.starts_with('A') { "B" } else { "A" };
+    let forged = format!("{head}.{first}{}", &signature[1..]);
+    let answer = fabric.get("/v1/products/oak-desk").token(&forged).send().await?;
+    assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (401, "CREDENTIAL_INVALID"));
+    let twice = fabric.get("/v1/products/oak-desk").token(&token).token(&token).send().await?;
+    assert_eq!((twice.status.as_u16(), reason(&twice).as_str()), (400, "HEADER_REFUSED"));
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_refused_everywhere_once_the_revocation_has_travelled() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    create(&fabric, "Oak desk").await?;
+    let (token, other) = (fabric.token(READER).await?, fabric.token(EDITOR).await?);
+    assert_eq!(fabric.get("/v1/products/oak-desk").token(&token).send().await?.status, 200);
+
+    let revoke = RevokeRequest { target: Some(Target::Token(token.clone())) };
+    TokenServiceClient::new(fabric.auth.channel()?).revoke(revoke).await?;
+
+    // The bound is five seconds; asking again until then is what a client would see.
+    let bound = tokio::time::Instant::now() + std::time::Duration::from_secs(5);
+    let refused = loop {
+        let answer = fabric.get("/v1/products/oak-desk").token(&token).send().await?;
+        if answer.status == 401 || tokio::time::Instant::now() > bound {
+            break answer;
+        }
+    };
+    assert_eq!((refused.status.as_u16(), reason(&refused).as_str()), (401, "TOKEN_REVOKED"));
+    assert_eq!(fabric.get("/v1/products/oak-desk").token(&other).send().await?.status, 200);
+    fabric.stop().await
+}

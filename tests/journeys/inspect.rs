@@ -1,0 +1,60 @@
+//! What a stranger with grpcurl sees.
+
+use accord_fabric::{Fabric, Server};
+use anyhow::{Context, Result};
+use std::collections::BTreeSet;
+use tokio_stream::StreamExt;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_reflection::pb::{v1, v1alpha};
+
+#[tokio::test]
+async fn all_binaries_tell_what_they_serve_and_how_they_are() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    for (server, service) in [
+        (&fabric.gateway, "catalog.v1.ProductService"),
+        (&fabric.auth, "accord.auth.v1.TokenService"),
+        (&fabric.cache, "accord.cache.v1.ReadThroughService"),
+    ] {
+        assert!(listed_v1(server).await?.contains(service), "{service} by v1");
+        assert!(listed_v1alpha(server).await?.contains(service), "{service} by v1alpha");
+        for name in ["", service] {
+            let request = HealthCheckRequest { service: name.to_owned() };
+            let status = HealthClient::new(server.channel()?).check(request).await?.into_inner().status();
+            assert_eq!(status, ServingStatus::Serving, "{name}");
+        }
+        assert!(server.metrics().await?.contains("# TYPE rpc_server_call_duration_seconds histogram"), "{service}");
+    }
+    let outside = listed_v1(&fabric.gateway).await?;
+    assert!(!outside.iter().any(|name| name.starts_with("accord.")), "nothing internal at the door: {outside:?}");
+    fabric.stop().await
+}
+
+async fn listed_v1(server: &Server) -> Result<BTreeSet<String>> {
+    use v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let question = MessageRequest::ListServices(String::new());
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+    let mut client = ServerReflectionClient::new(server.channel()?);
+    let mut answers = client.server_reflection_info(tokio_stream::once(request)).await?.into_inner();
+    match answers.next().await.context("no answer")??.message_response {
+        Some(MessageResponse::ListServicesResponse(list)) => Ok(list.service.into_iter().map(|it| it.name).collect()),
+        other => anyhow::bail!("{other:?}"),
+    }
+}
+
+async fn listed_v1alpha(server: &Server) -> Result<BTreeSet<String>> {
+    use v1alpha::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let question = MessageRequest::ListServices(String::new());
+    let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+    let mut client = ServerReflectionClient::new(server.channel()?);
+    let mut answers = client.server_reflection_info(tokio_stream::once(request)).await?.into_inner();
+    match answers.next().await.context("no answer")??.message_response {
+        Some(MessageResponse::ListServicesResponse(list)) => Ok(list.service.into_iter().map(|it| it.name).collect()),
+        other => anyhow::bail!("{other:?}"),
+    }
+}

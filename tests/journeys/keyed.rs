@@ -1,0 +1,41 @@
+//! Mutations that may be repeated.
+
+use crate::{create, desk, reason};
+use accord_fabric::{EDITOR, Fabric};
+use anyhow::Result;
+use http::Method;
+
+#[tokio::test]
+async fn the_same_key_and_request_gives_the_same_answer() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    let first = create(&fabric, "Oak desk").await?;
+    let again = create(&fabric, "Oak desk").await?;
+    assert_eq!((first.status, again.status), (http::StatusCode::OK, http::StatusCode::OK), "{}", again.text());
+    assert_eq!(first.body, again.body);
+    assert_eq!((first.header("idempotency-replayed"), again.header("idempotency-replayed")), (None, Some("true")));
+
+    let other = create(&fabric, "Another desk").await?;
+    assert_eq!((other.status.as_u16(), reason(&other).as_str()), (422, "IDEMPOTENCY_KEY_REUSED"));
+
+    let token = fabric.token(EDITOR).await?;
+    let bare = fabric.call(Method::POST, "/v1/products").token(&token).json(&desk("Oak desk")).send().await?;
+    assert_eq!((bare.status.as_u16(), reason(&bare).as_str()), (400, "IDEMPOTENCY_KEY_MISSING"));
+
+    let new = fabric.call(Method::POST, "/v1/products").token(&token).header("idempotency-key", "other");
+    let new = new.json(&desk("Oak desk")).send().await?;
+    assert_eq!(new.status, 409, "the handler's own answer: {}", new.text());
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn an_answer_outlives_the_process_that_kept_it() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    let first = create(&fabric, "Oak desk").await?;
+    fabric.cache.process.kill()?;
+    fabric.cache.process.restart()?;
+    fabric.cache.wait_serving().await?;
+    let again = create(&fabric, "Oak desk").await?;
+    assert_eq!(again.header("idempotency-replayed"), Some("true"), "{} {}", again.status, again.text());
+    assert_eq!(first.body, again.body);
+    fabric.stop().await
+}

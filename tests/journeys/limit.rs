@@ -1,0 +1,24 @@
+//! How often.
+
+use crate::{create, reason};
+use accord_fabric::{EDITOR, Fabric, READER};
+use anyhow::Result;
+
+#[tokio::test]
+async fn beyond_the_declared_rate_a_caller_is_told_when_to_come_back() -> Result<()> {
+    let fabric = Fabric::builder()?.overlay("tests/journeys/limit.toml").start().await?;
+    create(&fabric, "Oak desk").await?;
+    let (reader, editor) = (fabric.token(READER).await?, fabric.token(EDITOR).await?);
+    let read = |token| fabric.get("/v1/products/oak-desk").token(token).send();
+    let first = read(&reader).await?;
+    assert_eq!(first.header("ratelimit-policy"), Some("\"principal\";q=2;w=3600"));
+    assert_eq!(first.header("ratelimit"), Some("\"principal\";r=1"));
+    assert_eq!(read(&reader).await?.status, 200);
+
+    let refused = read(&reader).await?;
+    assert_eq!((refused.status.as_u16(), reason(&refused).as_str()), (429, "RATE_LIMITED"));
+    let seconds: u64 = refused.header("retry-after").unwrap().parse()?;
+    assert!((1..=1800).contains(&seconds), "{seconds}");
+    assert_eq!(read(&editor).await?.status, 200, "each principal has a rate of its own");
+    fabric.stop().await
+}

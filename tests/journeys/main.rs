@@ -1,0 +1,45 @@
+//! One story for each step of a request's way, told on the real binaries.
+
+mod authenticate;
+mod authorize;
+mod cached;
+mod drain;
+mod inspect;
+mod invalidate;
+mod keyed;
+mod limit;
+mod message;
+mod stream;
+mod way;
+
+use accord_fabric::{EDITOR, Fabric, http::Answer};
+use anyhow::Result;
+use http::Method;
+use serde_json::{Value, json};
+
+/// A product as a client would send it.
+pub fn desk(title: &str) -> Value {
+    json!({
+        "id": "oak-desk",
+        "title": title,
+        "price": { "currency": "EUR", "minorUnits": "79900" },
+        "availability": "AVAILABILITY_IN_STOCK",
+        "keywords": ["oak", "desk"],
+        "attributes": { "width": "160 cm" },
+    })
+}
+
+/// Creates the product through the gateway, under the key `create`.
+pub async fn create(fabric: &Fabric, title: &str) -> Result<Answer> {
+    let token = fabric.token(EDITOR).await?;
+    let call = fabric.call(Method::POST, "/v1/products").token(&token).header("idempotency-key", "create");
+    call.json(&desk(title)).send().await
+}
+
+/// The stable reason of an error answer.
+pub fn reason(answer: &Answer) -> String {
+    let body = answer.json().expect("an error answer is JSON");
+    let details = body["details"].as_array().expect("an error answer has details");
+    let info = details.iter().find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo");
+    info.and_then(|info| info["reason"].as_str()).unwrap_or_default().to_owned()
+}

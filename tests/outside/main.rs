@@ -1,0 +1,50 @@
+//! A service that Accord never met, and clients nobody here wrote: Python's gRPC, buf, and a real OTLP collector.
+//!
+//! The tools come from the environment that `cargo xtask test` prepares; without them these tests fail.
+
+mod buf;
+mod deadline;
+mod never_met;
+mod python;
+mod trace;
+
+use accord_fabric::{EDITOR, Fabric};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use std::process::Stdio;
+use tokio::process::Command;
+
+/// A fabric with the echo service behind its door: by flags and an overlay alone, as anybody's service would be put there.
+pub async fn with_echo() -> Result<Fabric> {
+    let builder = Fabric::builder()?.script("echo", "tests/clients/echo_server.py")?;
+    builder.overlay("tests/clients/overlay.toml").start().await
+}
+
+/// The path of a tool.
+pub fn tool(variable: &str) -> Result<String> {
+    std::env::var(variable).with_context(|| format!("{variable} is not set: run these tests with `cargo xtask test`"))
+}
+
+/// Runs a tool to its end and returns what it printed.
+pub async fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(std::time::Duration::from_secs(60), command.output()).await??;
+    let problem = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{program} ended with {}: {problem}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// What the echo service has seen so far.
+pub async fn journal(fabric: &Fabric) -> Result<Vec<Value>> {
+    let token = fabric.token(EDITOR).await?;
+    let call = fabric.call(http::Method::POST, "/echo.v1.EchoService/Journal").token(&token);
+    let answer = call.json(&json!({})).send().await?;
+    ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+    Ok(answer.json()?["entries"].as_array().cloned().unwrap_or_default())
+}
+
+/// An entry's number: int64 is a string in JSON.
+pub fn number(entry: &Value, field: &str) -> i64 {
+    entry[field].as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
+}

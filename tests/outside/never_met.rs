@@ -1,0 +1,75 @@
+//! The echo service: plain gRPC, reflection v1alpha only, and everything about it declared in an overlay.
+
+use crate::{journal, number, with_echo};
+use accord_fabric::READER;
+use anyhow::Result;
+
+#[tokio::test]
+async fn it_is_reached_as_json_and_answered_from_the_cache() -> Result<()> {
+    let fabric = with_echo().await?;
+    let token = fabric.token(READER).await?;
+    let say = || fabric.get("/v1/echo/hello").token(&token).send();
+    let first = say().await?;
+    assert_eq!(first.status, 200, "{}", first.text());
+    assert_eq!((first.json()?["text"].clone(), first.json()?["call"].clone()), ("hello".into(), "1".into()));
+    let second = say().await?;
+    assert_eq!(second.json()?["call"], "1", "the service was not asked again");
+    assert!(second.header("cache-status").unwrap().starts_with("accord; hit"));
+    assert_eq!(fabric.get("/v1/echo/hello").send().await?.status, 401);
+
+    let lines = fabric.get("/v1/count/3").token(&token).send().await?;
+    assert_eq!(lines.text().lines().count(), 3, "{}", lines.text());
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn what_travels_along_arrives() -> Result<()> {
+    let fabric = with_echo().await?;
+    let token = fabric.token(READER).await?;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let call = fabric.get("/v1/metadata").token(&token).header("x-request-id", "journey-7");
+    let call = call.header("traceparent", trace).header("x-accord-passport", "forged").header("request-timeout", "2");
+    let seen = call.send().await?.json()?;
+    let metadata = &seen["metadata"];
+    assert_eq!(metadata["x-request-id"], "journey-7");
+    assert!(metadata["traceparent"].as_str().unwrap().starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{seen}");
+    assert_eq!(metadata["x-accord-passport"].as_str().unwrap().split('.').count(), 3, "auth's own passport");
+    assert!(metadata["authorization"].is_null(), "the caller's token stays at the door");
+    let left = number(&seen, "remainingMilliseconds");
+    assert!((1..=2000).contains(&left), "{left}");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn a_load_of_the_cache_carries_the_same_things() -> Result<()> {
+    let fabric = with_echo().await?;
+    let token = fabric.token(READER).await?;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let call = fabric.get("/v1/echo/through-the-cache").token(&token).header("x-request-id", "journey-8");
+    let answer = call.header("traceparent", trace).header("request-timeout", "2").send().await?;
+    assert_eq!(
+        answer.header("cache-status").map(|it| it.starts_with("accord; fwd=uri-miss")),
+        Some(true),
+        "{answer:?}"
+    );
+    let entries = journal(&fabric).await?;
+    let said = entries.iter().find(|entry| entry["method"] == "Say").expect("the load reached the service");
+    assert_eq!(said["requestId"], "journey-8");
+    assert!(said["traceparent"].as_str().unwrap().starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{said}");
+    let left = number(said, "remainingMilliseconds");
+    assert!((1..=2000).contains(&left), "{left}");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn its_own_errors_stay_its_own() -> Result<()> {
+    let fabric = with_echo().await?;
+    let token = fabric.token(READER).await?;
+    let call = fabric.call(http::Method::POST, "/v1/fail").token(&token);
+    let answer = call.json(&serde_json::json!({ "code": 9, "message": "not today" })).send().await?;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.json()?["code"], 9);
+    assert_eq!(answer.json()?["message"], "not today");
+    assert_eq!(answer.header("x-accord-fault"), None);
+    fabric.stop().await
+}

@@ -1,0 +1,63 @@
+//! One trace from the door to the catalog's handler, as a real collector receives it.
+
+use crate::tool;
+use accord_fabric::{EDITOR, Fabric, Launch, Process};
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    time::{Duration, Instant},
+};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+#[tokio::test]
+async fn a_collector_sees_one_trace_through_every_binary() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let log = directory.path().join("rotel.log");
+    let endpoint = free_address()?;
+    let http = free_address()?;
+    let arguments = ["start", "--exporter", "blackhole", "--disable-batching", "--debug-log", "traces,metrics"];
+    let more = ["--debug-log-verbosity", "detailed", "--otlp-grpc-endpoint", &endpoint, "--otlp-http-endpoint", &http];
+    let collector = Process::start(Launch {
+        name: "rotel".into(),
+        program: tool("ACCORD_TEST_ROTEL")?.into(),
+        arguments: arguments.iter().chain(&more).map(Into::into).collect(),
+        environment: Vec::new(),
+        log,
+    })?;
+
+    let fabric = Fabric::builder()?.otlp(&format!("http://{endpoint}")).start().await?;
+    let token = fabric.token(EDITOR).await?;
+    let call = fabric.call(http::Method::POST, "/v1/products").token(&token).header("idempotency-key", "trace");
+    ensure!(call.json(&json!({ "id": "oak-desk", "title": "Oak desk" })).send().await?.status == 200);
+    let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
+    let read = fabric.get("/v1/products/oak-desk").token(&token).header("traceparent", &parent).send().await?;
+    ensure!(read.status == 200, "{}", read.text());
+
+    let patience = Instant::now() + Duration::from_secs(20);
+    let wanted = ["accord-gateway", "accord-cache", "accord-catalog"];
+    loop {
+        let log = collector.log();
+        let missing: Vec<_> = wanted.iter().filter(|service| !traced(&log, service)).collect();
+        if missing.is_empty() {
+            break;
+        }
+        ensure!(Instant::now() < patience, "no span of the trace from {missing:?}; the collector saw:\n{log}");
+        // The collector is another program's: its log is all there is to wait for.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    ensure!(collector.log().contains("rpc.server.call.duration"), "metrics arrive as well");
+    fabric.stop().await
+}
+
+/// Whether the log has a span of the trace under the resource of this service.
+fn traced(log: &str, service: &str) -> bool {
+    let resources = log.split("ResourceSpans").skip(1);
+    resources.filter(|resource| resource.contains(service)).any(|resource| resource.contains(TRACE))
+}
+
+fn free_address() -> Result<String> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    Ok(listener.local_addr()?.to_string())
+}
