@@ -60,8 +60,8 @@ fn with_outside_clients() -> Result<()> {
 
 /// The first thing a newcomer runs has to work.
 fn tour() -> Result<()> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["up", "--once"]);
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["xtask", "up", "--once"]).current_dir(workspace::root());
     outside::Tools::install()?.offer_to(&mut command)?;
     succeed(command)
 }
