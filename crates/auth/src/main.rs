@@ -1,3 +1,14 @@
-//! Accord auth.
+//! `accord-auth`: issues and verifies credentials, decides access, streams revocations.
 
-fn main() {}
+use std::process::ExitCode;
+
+use accord_auth::cli::Cli;
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    accord_runtime::run::run(|| cli.obey())
+}

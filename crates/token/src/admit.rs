@@ -46,3 +46,26 @@ pub fn bearer(metadata: &MetadataMap) -> Result<&str, Refusal> {
         _ => Err(Refusal::Invalid(Flaw::Scheme)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[&'static str]) -> Result<String, Refusal> {
+        let mut metadata = MetadataMap::new();
+        for value in values {
+            metadata.append("authorization", value.parse().unwrap());
+        }
+        bearer(&metadata).map(ToOwned::to_owned)
+    }
+
+    #[test]
+    fn exactly_one_bearer_token_is_a_credential() {
+        assert_eq!(read(&["Bearer abc"]), Ok("abc".to_owned()));
+        assert_eq!(read(&["bearer abc"]), Ok("abc".to_owned()));
+        assert_eq!(read(&[]), Err(Refusal::Missing));
+        for wrong in [&["Bearer a", "Bearer b"][..], &["Basic abc"], &["Bearer"], &["Bearer "], &["abc"]] {
+            assert_eq!(read(wrong), Err(Refusal::Invalid(Flaw::Scheme)), "{wrong:?}");
+        }
+    }
+}

@@ -100,3 +100,6 @@ impl Knowledge {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,3 +145,6 @@ fn decode(segment: &str) -> Result<Vec<u8>, Flaw> {
 fn is_key_name(kid: &str) -> bool {
     (1..=64).contains(&kid.len()) && kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
+
+#[cfg(test)]
+mod tests;

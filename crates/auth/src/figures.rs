@@ -1,0 +1,52 @@
+//! What auth counts.
+
+use accord_runtime::telemetry;
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, UpDownCounter},
+};
+
+/// Counters; none carries a name of anybody.
+pub struct Figures {
+    logins: Counter<u64>,
+    decisions: Counter<u64>,
+    tokens: Counter<u64>,
+    streams: UpDownCounter<i64>,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        let meter = telemetry::meter();
+        Self {
+            logins: meter.u64_counter("accord.auth.logins").with_description("Logins, by how they ended").build(),
+            decisions: meter.u64_counter("accord.auth.decisions").with_description("Decisions of policy").build(),
+            tokens: meter.u64_counter("accord.auth.tokens").with_description("Tokens issued, by type").build(),
+            streams: meter
+                .i64_up_down_counter("accord.auth.snapshot.streams")
+                .with_description("Verifiers that follow revocations now")
+                .build(),
+        }
+    }
+}
+
+impl Figures {
+    /// Somebody logged in, or failed to.
+    pub fn login(&self, outcome: &'static str) {
+        self.logins.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    /// Policy decided.
+    pub fn decision(&self, allowed: bool) {
+        self.decisions.add(1, &[KeyValue::new("allowed", allowed)]);
+    }
+
+    /// A token was issued.
+    pub fn token(&self, token_type: &'static str) {
+        self.tokens.add(1, &[KeyValue::new("type", token_type)]);
+    }
+
+    /// A verifier came (1) or went (-1).
+    pub fn stream(&self, change: i64) {
+        self.streams.add(change, &[]);
+    }
+}

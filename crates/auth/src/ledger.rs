@@ -1,0 +1,132 @@
+//! What auth knows right now: keys, revocations, and the policy set in force.
+//!
+//! Invariant: nothing is answered from memory alone. Every use reads the store's revision first, so that a change made
+//! by another process counts at once, and a store that is down stops every answer.
+
+use std::sync::Arc;
+
+use accord_api::accord::auth::v1::{RevokedToken, SubjectEpoch, WatchResponse};
+use accord_token::{Algorithm, KeySet, PublicKey, SigningKey, Snapshot, Type, claims::LEEWAY, verify};
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, watch};
+
+use crate::{
+    store::{Store, StoreError, keys::StoredKey, revocations::Revocations},
+    vault::Vault,
+};
+
+/// The state at one revision.
+pub struct State {
+    /// Everything revoked that still matters.
+    pub revocations: Revocations,
+    /// The published keys.
+    pub published: Vec<PublicKey>,
+    /// As a verifier sees it.
+    pub snapshot: Snapshot,
+    /// Private halves, with the moments between which they sign, oldest first.
+    signing: Vec<(StoredKey, Arc<SigningKey>)>,
+}
+
+/// The newest state, kept true to the store.
+pub struct Ledger {
+    store: Store,
+    vault: Arc<Vault>,
+    policy_hash: Arc<str>,
+    state: ArcSwap<State>,
+    reading: Mutex<()>,
+    revisions: watch::Sender<u64>,
+}
+
+impl Ledger {
+    /// Reads the first state.
+    pub async fn open(store: Store, vault: Arc<Vault>, policy_hash: Arc<str>) -> Result<Self, StoreError> {
+        let state = State::read(&store, &vault, &policy_hash).await?;
+        let (revisions, _) = watch::channel(state.revocations.revision);
+        Ok(Self { store, vault, policy_hash, state: ArcSwap::from_pointee(state), reading: Mutex::new(()), revisions })
+    }
+
+    /// The state that is true now.
+    pub async fn current(&self) -> Result<Arc<State>, StoreError> {
+        let revision = self.store.revision().await?;
+        let state = self.state.load_full();
+        if state.revocations.revision == revision {
+            return Ok(state);
+        }
+        let _reading = self.reading.lock().await;
+        // Whoever held the lock may have read what is needed.
+        let state = self.state.load_full();
+        if state.revocations.revision >= revision {
+            return Ok(state);
+        }
+        let state = Arc::new(State::read(&self.store, &self.vault, &self.policy_hash).await?);
+        self.state.store(Arc::clone(&state));
+        self.revisions.send_replace(state.revocations.revision);
+        Ok(state)
+    }
+
+    /// Tells of each new revision.
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.revisions.subscribe()
+    }
+}
+
+impl State {
+    /// The newest key whose time to sign has come.
+    pub fn signing_key(&self, now: i64) -> Option<Arc<SigningKey>> {
+        let signs = |key: &StoredKey| key.signs_from <= now && (key.signs_until == 0 || now < key.signs_until);
+        self.signing.iter().rfind(|(key, _)| signs(key)).map(|(_, key)| Arc::clone(key))
+    }
+
+    /// Everything after the revision `since`, as the news for a verifier that knows that much.
+    pub fn news(&self, since: u64, question: u64) -> WatchResponse {
+        let revocations = &self.revocations;
+        let subjects = revocations.subjects.iter().filter(|(_, (_, revision))| *revision > since);
+        let tokens = revocations.tokens.iter().filter(|(_, (_, revision))| *revision > since);
+        let changed = revocations.revision != since;
+        WatchResponse {
+            question,
+            revision: revocations.revision,
+            full: since == 0,
+            keys: if changed { self.published.iter().map(PublicKey::publish).collect() } else { Vec::new() },
+            subjects: subjects
+                .map(|(name, (epoch, _))| SubjectEpoch { subject: name.clone(), epoch: *epoch })
+                .collect(),
+            tokens: tokens.map(|(jti, (ends, _))| RevokedToken { jti: jti.clone(), expires_at: *ends }).collect(),
+            global_epoch: revocations.global_epoch,
+            policy_hash: self.snapshot.policy_hash.to_string(),
+        }
+    }
+
+    async fn read(store: &Store, vault: &Vault, policy_hash: &Arc<str>) -> Result<Self, StoreError> {
+        let now = verify::now();
+        // No token outlives this, so no older revocation can matter.
+        let since = now - i64::try_from((Type::Access.longest_life() + 3 * LEEWAY).as_secs()).unwrap_or(0);
+        let revocations = store.revocations(since).await?;
+        let keys = store.keys(now).await?;
+        let published: Vec<_> = keys.iter().filter_map(public_half).collect();
+        let snapshot = Snapshot {
+            revision: revocations.revision,
+            keys: published.iter().cloned().collect::<KeySet>(),
+            subjects: revocations.subjects.iter().map(|(name, (epoch, _))| (name.clone(), *epoch)).collect(),
+            tokens: revocations.tokens.iter().map(|(jti, (ends, _))| (jti.clone(), *ends)).collect(),
+            global_epoch: revocations.global_epoch,
+            policy_hash: Arc::clone(policy_hash),
+        };
+        let signing = keys.into_iter().filter_map(|key| private_half(vault, &key).map(|half| (key, half))).collect();
+        Ok(Self { revocations, published, snapshot, signing })
+    }
+}
+
+fn public_half(key: &StoredKey) -> Option<PublicKey> {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    let bytes = URL_SAFE_NO_PAD.decode(&key.public).ok()?;
+    Some(PublicKey::new(Algorithm::named(&key.algorithm)?, &bytes))
+}
+
+fn private_half(vault: &Vault, key: &StoredKey) -> Option<Arc<SigningKey>> {
+    if key.private.is_empty() {
+        return None;
+    }
+    let opened = vault.open(&key.kid, &key.private).ok()?;
+    SigningKey::from_pkcs8(Algorithm::named(&key.algorithm)?, &opened).ok().map(Arc::new)
+}

@@ -1,0 +1,123 @@
+//! What operators change from the command line, on the same store as a running server.
+
+use std::{fs, path::Path};
+
+use accord_token::verify;
+use anyhow::{Context as _, bail, ensure};
+
+use crate::{
+    auth::Auth,
+    login::secret_hash,
+    mint, password,
+    store::{Change, Store, principals::Principal},
+    vault,
+};
+
+/// Who the record of privileged operations names.
+const ACTOR: &str = "command line";
+
+/// The shortest password that is accepted (NIST SP 800-63B, section 5.1.1).
+const SHORTEST_PASSWORD: usize = 8;
+
+/// The shortest client secret that is accepted.
+const SHORTEST_SECRET: usize = 32;
+
+/// Adds a person or a program. `absent_only`: an existing one is left as it is.
+pub async fn add_principal(
+    store: &Store,
+    principal: &Principal,
+    password: Option<&str>,
+    absent_only: bool,
+) -> anyhow::Result<()> {
+    let hashed = match password {
+        Some(password) if password.len() < SHORTEST_PASSWORD => {
+            bail!("the password must have at least {SHORTEST_PASSWORD} characters")
+        }
+        Some(password) => password::hash(password)?,
+        None => String::new(),
+    };
+    let mut change = store.change().await?;
+    if !change.add_principal(principal, &hashed).await? {
+        ensure!(absent_only, "`{}` exists; use --if-absent to leave it as it is", principal.subject);
+        return Ok(());
+    }
+    record(change, "principal.add", &principal.subject).await
+}
+
+/// Adds a program with a secret: the one in the file, or a new one that is written there.
+pub async fn add_client(
+    store: &Store,
+    principal: &Principal,
+    secret_file: &Path,
+    absent_only: bool,
+) -> anyhow::Result<()> {
+    let id = &principal.subject;
+    if store.client(id).await?.is_some() {
+        ensure!(absent_only, "the client `{id}` exists; use --if-absent to leave it as it is");
+        ensure!(
+            secret_file.exists(),
+            "the client `{id}` exists, but not its secret at {}: the store holds only a hash of it",
+            secret_file.display()
+        );
+        return Ok(());
+    }
+    let secret = if secret_file.exists() { read(secret_file)? } else { vault::fresh_secret()? };
+    ensure!(secret.len() >= SHORTEST_SECRET, "a client secret must have at least {SHORTEST_SECRET} characters");
+    let mut change = store.change().await?;
+    change.add_principal(principal, "").await?;
+    change.add_client(id, id, &secret_hash(&secret)).await?;
+    if !secret_file.exists() {
+        // Written before the commit: a secret that nobody has would be worse than a file that means nothing.
+        vault::write_secret(secret_file, &secret)
+            .with_context(|| format!("the secret can't be written to {}", secret_file.display()))?;
+    }
+    record(change, "client.add", id).await
+}
+
+/// Gives a role. Tokens that do not show it yet are revoked.
+pub async fn grant_role(store: &Store, subject: &str, role: &str) -> anyhow::Result<()> {
+    ensure!(store.principal(subject).await?.is_some(), "`{subject}` is not known");
+    let mut change = store.change().await?;
+    if !change.add_role(subject, role).await? {
+        return Ok(());
+    }
+    let revision = change.next_revision().await?;
+    change.raise_epoch(subject, verify::now(), revision).await?;
+    record(change, "role.grant", &format!("{subject} {role}")).await
+}
+
+/// Revokes every token of a subject.
+pub async fn revoke_subject(store: &Store, subject: &str) -> anyhow::Result<()> {
+    let mut change = store.change().await?;
+    let revision = change.next_revision().await?;
+    ensure!(change.raise_epoch(subject, verify::now(), revision).await?, "`{subject}` is not known");
+    record(change, "subject.revoke", subject).await
+}
+
+/// Revokes every token there is; for restored backups and for the worst day.
+pub async fn revoke_everything(store: &Store) -> anyhow::Result<()> {
+    let mut change = store.change().await?;
+    change.next_revision().await?;
+    change.raise_global_epoch().await?;
+    record(change, "everything.revoke", "").await
+}
+
+/// An access token without a login. Recorded, since it is one.
+pub async fn issue(auth: &Auth, subject: &str, life: std::time::Duration) -> anyhow::Result<String> {
+    let principal = auth.store.principal(subject).await?.with_context(|| format!("`{subject}` is not known"))?;
+    let state = auth.ledger.current().await?;
+    let minted = mint::access(&auth.tokens, &state, &principal, life)?;
+    record(auth.store.change().await?, "token.issue", subject).await?;
+    Ok(minted.token)
+}
+
+/// A secret's file, without the white space around it.
+pub fn read(path: &Path) -> anyhow::Result<String> {
+    let text = fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
+    Ok(text.trim().to_owned())
+}
+
+async fn record(mut change: Change, action: &str, target: &str) -> anyhow::Result<()> {
+    change.record(verify::now(), ACTOR, action, target).await?;
+    Ok(change.commit().await?)
+}

@@ -1,0 +1,92 @@
+//! Makes tokens: access tokens for identities, passports for requests on their way inward.
+
+use std::time::Duration;
+
+use accord_token::{Actor, Claims, Type, Verified, sign, verify};
+use uuid::Uuid;
+
+use crate::{config::TokensConfig, denial::Denial, ledger::State, store::principals::Principal};
+
+/// The longest chain of hands that a passport goes through.
+const MOST_HOPS: usize = 8;
+
+/// A token, and what its maker keeps of it.
+pub struct Minted {
+    /// The token itself.
+    pub token: String,
+    /// Its name.
+    pub jti: String,
+    /// When it ends, in seconds since 1970.
+    pub expires_at: i64,
+    /// How long that is from now.
+    pub life: Duration,
+}
+
+/// An access token for an identity.
+pub fn access(config: &TokensConfig, state: &State, principal: &Principal, life: Duration) -> Result<Minted, Denial> {
+    let now = verify::now();
+    let claims = Claims {
+        iss: config.issuer.clone(),
+        sub: principal.subject.clone(),
+        aud: config.audience.clone(),
+        exp: now + seconds(life.min(Type::Access.longest_life())),
+        iat: now,
+        nbf: now,
+        jti: fresh_name(),
+        kind: principal.kind,
+        tenant: principal.tenant.clone(),
+        roles: principal.roles.clone(),
+        ep: principal.epoch,
+        gep: state.revocations.global_epoch,
+        ptj: None,
+        act: None,
+    };
+    signed(claims, Type::Access, state)
+}
+
+/// A passport: the subject's token narrowed to one audience. Never lives longer than the token it comes from, and falls
+/// with it. The workload that asked becomes the newest actor.
+pub fn passport(
+    config: &TokensConfig,
+    state: &State,
+    subject: &Verified,
+    audience: &str,
+    actor: &str,
+) -> Result<Minted, Denial> {
+    let now = verify::now();
+    let parent = &subject.claims;
+    if hops(parent.act.as_ref()) >= MOST_HOPS {
+        return Err(Denial::Field("subject_token", "has gone through too many hands"));
+    }
+    let claims = Claims {
+        aud: audience.to_owned(),
+        exp: parent.exp.min(now + seconds(config.passport_life)),
+        iat: now,
+        nbf: now,
+        jti: fresh_name(),
+        // The root of the chain is what gets revoked, so every passport names it.
+        ptj: Some(parent.ptj.clone().unwrap_or_else(|| parent.jti.clone())),
+        act: Some(Actor { sub: actor.to_owned(), act: parent.act.clone().map(Box::new) }),
+        ..parent.clone()
+    };
+    signed(claims, Type::Passport, state)
+}
+
+fn signed(claims: Claims, token_type: Type, state: &State) -> Result<Minted, Denial> {
+    let key = state.signing_key(claims.iat).ok_or(Denial::NoKey)?;
+    let token = sign::sign(&claims, token_type, &key)?;
+    let life = Duration::from_secs(u64::try_from(claims.exp - claims.iat).unwrap_or(0));
+    Ok(Minted { token, jti: claims.jti, expires_at: claims.exp, life })
+}
+
+fn hops(actor: Option<&Actor>) -> usize {
+    std::iter::successors(actor, |actor| actor.act.as_deref()).count()
+}
+
+fn fresh_name() -> String {
+    Uuid::new_v4().simple().to_string()
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 2)
+}

@@ -1,0 +1,64 @@
+//! Passwords: slow to check on purpose, and so at most one at a time on each core.
+
+use std::{sync::Arc, thread::available_parallelism};
+
+use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash};
+use tokio::sync::Semaphore;
+
+/// Memory in KiB, passes and lanes (OWASP, Password Storage Cheat Sheet).
+const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
+
+/// Most callers waiting for a core.
+const WAITING: usize = 64;
+
+/// Too many callers wait already, or the work could not be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("too many passwords are being checked")]
+pub struct Overloaded;
+
+/// Hashes and checks passwords.
+pub struct Passwords {
+    admitted: Semaphore,
+    cores: Semaphore,
+    /// What is checked where there is no such person, so that a wrong name takes as long as a wrong password.
+    nobody: Arc<str>,
+}
+
+impl Passwords {
+    /// Ready to check.
+    pub fn new() -> Result<Self, Overloaded> {
+        let cores = available_parallelism().map_or(1, usize::from);
+        Ok(Self {
+            admitted: Semaphore::new(cores + WAITING),
+            cores: Semaphore::new(cores),
+            nobody: hash("nobody's password")?.into(),
+        })
+    }
+
+    /// Whether the password is the one that was hashed. Takes as long where there is none.
+    pub async fn check(&self, password: String, hashed: Option<String>) -> Result<bool, Overloaded> {
+        let _admitted = self.admitted.try_acquire().map_err(|_| Overloaded)?;
+        let _core = self.cores.acquire().await.map_err(|_| Overloaded)?;
+        let known = hashed.is_some();
+        let hashed: Arc<str> = hashed.map_or_else(|| Arc::clone(&self.nobody), Into::into);
+        let fits = tokio::task::spawn_blocking(move || fits(&password, &hashed)).await.map_err(|_| Overloaded)?;
+        Ok(fits && known)
+    }
+}
+
+/// Hashes a password, for the store.
+pub fn hash(password: &str) -> Result<String, Overloaded> {
+    let argon = argon()?;
+    argon.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(|_| Overloaded)
+}
+
+fn fits(password: &str, hashed: &str) -> bool {
+    let (Ok(argon), Ok(hashed)) = (argon(), PasswordHash::new(hashed)) else { return false };
+    argon.verify_password(password.as_bytes(), &hashed).is_ok()
+}
+
+fn argon() -> Result<Argon2<'static>, Overloaded> {
+    let (memory, passes, lanes) = COST;
+    let params = Params::new(memory, passes, lanes, None).map_err(|_| Overloaded)?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}

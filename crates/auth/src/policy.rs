@@ -1,0 +1,301 @@
+//! Who may do what, decided by Cedar policies.
+//!
+//! A policy grants a role a permission:
+//!
+//! ```cedar
+//! permit (
+//!   principal in Accord::Role::"catalog-reader",
+//!   action == Accord::Action::"catalog.products.read",
+//!   resource
+//! );
+//! ```
+//!
+//! Actions are the permissions that contracts name; naming one in a policy declares it. Principals are `Accord::User` and
+//! `Accord::Service` with the attribute `tenant`, members of their `Accord::Role`s. The resource is the upstream,
+//! `Accord::Upstream::"catalog"`. The context has `method`, `pkg.Service/Method`.
+//!
+//! Invariant: any error while a policy is evaluated denies. Cedar itself would skip that policy, and a broken `forbid`
+//! would then allow.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use accord_token::Kind;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use cedar_policy::{
+    ActionConstraint, Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
+    PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+};
+
+use crate::store::principals::Principal;
+
+/// What the mesh's own workloads and admins may do.
+const BUILT_IN: &str = include_str!("built_in.cedar");
+
+/// A policy set that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// A file can't be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not Cedar.
+    #[error("{place}: {reason}")]
+    Malformed {
+        /// The file.
+        place: String,
+        /// What the parser says.
+        reason: String,
+    },
+    /// Does not fit the schema.
+    #[error("the policies do not fit the schema: {0}")]
+    Invalid(String),
+}
+
+/// Policies in force: validated, and sorted by the action they speak about.
+pub struct Policies {
+    /// Names this very set.
+    pub hash: Arc<str>,
+    by_action: HashMap<String, PolicySet>,
+    /// Those that speak about every action.
+    general: PolicySet,
+    authorizer: Authorizer,
+}
+
+/// A decision and what made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it may.
+    pub allowed: bool,
+    /// The policies that decided.
+    pub policies: Vec<String>,
+    /// Policies that failed.
+    pub errors: Vec<String>,
+}
+
+impl Policies {
+    /// Reads and validates the built-in policies and these files.
+    pub fn load(files: &[PathBuf]) -> Result<Self, PolicyError> {
+        let mut texts = vec![("built-in".to_owned(), BUILT_IN.to_owned())];
+        for path in files {
+            texts.push((place(path), read(path)?));
+        }
+        Self::parse(&texts)
+    }
+
+    fn parse(texts: &[(String, String)]) -> Result<Self, PolicyError> {
+        let mut all = Vec::new();
+        for (place, text) in texts {
+            all.extend(named(place, text)?);
+        }
+        let actions: BTreeSet<_> = all.iter().flat_map(|policy| spoken_of(policy).unwrap_or_default()).collect();
+        let schema = schema(&actions);
+        validate(&schema, &all)?;
+        let whole: Vec<_> = texts.iter().map(|(_, text)| text.as_str()).chain([schema.as_str()]).collect();
+        let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, whole.join("\0").as_bytes())).into();
+        let slice = |action: Option<&String>| {
+            let relevant = |policy: &&Policy| {
+                spoken_of(policy).is_none_or(|spoken| action.is_some_and(|action| spoken.contains(action)))
+            };
+            set(all.iter().filter(relevant).cloned())
+        };
+        let by_action =
+            actions.iter().map(|action| Ok((action.clone(), slice(Some(action))?))).collect::<Result<_, _>>()?;
+        Ok(Self { hash, by_action, general: slice(None)?, authorizer: Authorizer::new() })
+    }
+
+    /// Whether the principal holds the permission at the upstream. An empty permission asks only for being someone.
+    pub fn decide(&self, principal: &Principal, permission: &str, upstream: &str, method: &str) -> Verdict {
+        if permission.is_empty() {
+            return Verdict { allowed: true, policies: Vec::new(), errors: Vec::new() };
+        }
+        let (request, entities) = match question(principal, permission, upstream, method) {
+            Ok(question) => question,
+            Err(error) => return Verdict { allowed: false, policies: Vec::new(), errors: vec![error.to_string()] },
+        };
+        let policies = self.by_action.get(permission).unwrap_or(&self.general);
+        let answer = self.authorizer.is_authorized(&request, policies, &entities);
+        let errors: Vec<_> = answer.diagnostics().errors().map(ToString::to_string).collect();
+        Verdict {
+            allowed: answer.decision() == Decision::Allow && errors.is_empty(),
+            policies: answer.diagnostics().reason().map(ToString::to_string).collect(),
+            errors,
+        }
+    }
+}
+
+/// The schema under which policies are validated: fixed but for the actions.
+fn schema(actions: &BTreeSet<String>) -> String {
+    let mut schema = String::from(
+        "namespace Accord {\n  entity Role;\n  entity Upstream;\n  entity User in [Role] { tenant: String };\n  \
+         entity Service in [Role] { tenant: String };\n",
+    );
+    for action in actions {
+        schema.push_str("  action \"");
+        schema.push_str(&EntityId::new(action).escaped());
+        schema.push_str(
+            "\" appliesTo { principal: [User, Service], resource: [Upstream], context: { method: String } };\n",
+        );
+    }
+    schema.push('}');
+    schema
+}
+
+fn validate(schema: &str, policies: &[Policy]) -> Result<(), PolicyError> {
+    let invalid = |error: &dyn std::fmt::Display| PolicyError::Invalid(error.to_string());
+    let (schema, _) = Schema::from_cedarschema_str(schema).map_err(|error| invalid(&error))?;
+    let found = Validator::new(schema).validate(&set(policies.iter().cloned())?, ValidationMode::Strict);
+    let errors: Vec<_> = found.validation_errors().map(ToString::to_string).collect();
+    if errors.is_empty() { Ok(()) } else { Err(PolicyError::Invalid(errors.join("; "))) }
+}
+
+/// Policies of one text, each with a name: its `@id`, or its file and place.
+fn named(place: &str, text: &str) -> Result<Vec<Policy>, PolicyError> {
+    let malformed = |reason: String| PolicyError::Malformed { place: place.to_owned(), reason };
+    let parsed: PolicySet = text.parse().map_err(|error: cedar_policy::ParseErrors| malformed(error.to_string()))?;
+    if parsed.templates().next().is_some() {
+        return Err(malformed("templates have nothing to fill them in here".to_owned()));
+    }
+    // By the parser's own numbering, so that the places follow the text.
+    let ordered: BTreeMap<String, &Policy> =
+        parsed.policies().map(|policy| (format!("{:0>24}", policy.id().to_string()), policy)).collect();
+    let name = |(number, policy): (usize, &&Policy)| {
+        let id = policy.annotation("id").map_or_else(|| format!("{place}#{number}"), ToOwned::to_owned);
+        policy.new_id(PolicyId::new(id))
+    };
+    Ok((1..).zip(ordered.values()).map(name).collect())
+}
+
+/// The actions that a policy is about; None for all.
+fn spoken_of(policy: &Policy) -> Option<Vec<String>> {
+    let name = |action: &EntityUid| action.id().unescaped().to_owned();
+    match policy.action_constraint() {
+        ActionConstraint::Any => None,
+        ActionConstraint::Eq(action) => Some(vec![name(&action)]),
+        ActionConstraint::In(actions) => Some(actions.iter().map(name).collect()),
+    }
+}
+
+fn set(policies: impl IntoIterator<Item = Policy>) -> Result<PolicySet, PolicyError> {
+    PolicySet::from_policies(policies).map_err(|error| PolicyError::Invalid(error.to_string()))
+}
+
+type Question = (Request, Entities);
+
+fn question(
+    principal: &Principal,
+    permission: &str,
+    upstream: &str,
+    method: &str,
+) -> Result<Question, Box<dyn std::error::Error>> {
+    let kind = if principal.kind == Kind::User { "User" } else { "Service" };
+    let who = uid(kind, &principal.subject)?;
+    let roles = principal.roles.iter().map(|role| uid("Role", role)).collect::<Result<HashSet<_>, _>>()?;
+    let tenant = RestrictedExpression::new_string(principal.tenant.clone());
+    let known: Vec<_> = roles.iter().map(|role| Entity::new_no_attrs(role.clone(), HashSet::new())).collect();
+    let person = Entity::new(who.clone(), HashMap::from([("tenant".to_owned(), tenant)]), roles)?;
+    let entities = Entities::from_entities(known.into_iter().chain([person]), None)?;
+    let context = [("method".to_owned(), RestrictedExpression::new_string(method.to_owned()))];
+    let upstream = if upstream.is_empty() { "accord" } else { upstream };
+    let request = Request::new(
+        who,
+        uid("Action", permission)?,
+        uid("Upstream", upstream)?,
+        Context::from_pairs(context)?,
+        // Not checked against the schema: a permission that no policy names is not an error, it is a denial.
+        None,
+    )?;
+    Ok((request, entities))
+}
+
+fn uid(entity_type: &str, id: &str) -> Result<EntityUid, Box<cedar_policy::ParseErrors>> {
+    let name: EntityTypeName = format!("Accord::{entity_type}").parse().map_err(Box::new)?;
+    Ok(EntityUid::from_type_name_and_id(name, EntityId::new(id)))
+}
+
+fn place(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+fn read(path: &Path) -> Result<String, PolicyError> {
+    std::fs::read_to_string(path).map_err(|source| PolicyError::Unreadable { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policies(text: &str) -> Result<Policies, PolicyError> {
+        Policies::parse(&[("built-in".to_owned(), BUILT_IN.to_owned()), ("test".to_owned(), text.to_owned())])
+    }
+
+    fn somebody(role: &str) -> Principal {
+        Principal {
+            subject: "ada".to_owned(),
+            kind: Kind::User,
+            tenant: "north".to_owned(),
+            roles: vec![role.to_owned()],
+            epoch: 0,
+        }
+    }
+
+    const READERS: &str = r#"permit(
+        principal in Accord::Role::"catalog-reader", action == Accord::Action::"catalog.products.read", resource);"#;
+
+    #[test]
+    fn a_role_holds_the_permission_that_a_policy_grants_it_and_no_other() {
+        let policies = policies(READERS).unwrap();
+        let verdict = policies.decide(&somebody("catalog-reader"), "catalog.products.read", "catalog", "");
+        assert_eq!(verdict, Verdict { allowed: true, policies: vec!["test#1".to_owned()], errors: Vec::new() });
+        assert!(!policies.decide(&somebody("catalog-reader"), "catalog.products.write", "catalog", "").allowed);
+        assert!(!policies.decide(&somebody("stranger"), "catalog.products.read", "catalog", "").allowed);
+    }
+
+    #[test]
+    fn the_mesh_may_check_but_not_rotate_and_an_admin_may_both() {
+        let policies = policies("").unwrap();
+        for permission in ["accord.auth.check", "accord.auth.watch", "accord.cache.read", "accord.cache.invalidate"] {
+            assert!(policies.decide(&somebody("accord-mesh"), permission, "", "").allowed, "{permission}");
+        }
+        assert!(!policies.decide(&somebody("accord-mesh"), "accord.auth.rotate", "", "").allowed);
+        assert!(policies.decide(&somebody("accord-admin"), "accord.auth.rotate", "", "").allowed);
+    }
+
+    #[test]
+    fn a_policy_that_fails_denies_even_where_another_permits() {
+        // Valid by its types, but the sum leaves the range of integers when it is computed.
+        let broken = format!(
+            "{READERS} forbid(principal, action == Accord::Action::\"catalog.products.read\", resource) \
+             when {{ 9223372036854775807 + 1 == 0 }};"
+        );
+        let verdict =
+            policies(&broken).unwrap().decide(&somebody("catalog-reader"), "catalog.products.read", "catalog", "");
+        assert!(!verdict.allowed);
+        assert_eq!(verdict.errors.len(), 1);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_schema_is_refused_at_load() {
+        for wrong in [
+            "permit(principal in Accord::Group::\"x\", action, resource);",
+            "permit(principal, action, resource) when { principal.tenannt == \"north\" };",
+            "permit(principal == ?principal, action, resource);",
+            "permit(principal",
+        ] {
+            assert!(policies(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn another_set_has_another_name() {
+        assert_ne!(policies(READERS).unwrap().hash, policies("").unwrap().hash);
+    }
+}

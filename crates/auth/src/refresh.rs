@@ -1,0 +1,97 @@
+//! The next tokens of a login. A refresh token is good once; using it again tells that somebody else has it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use accord_token::verify;
+
+use crate::{
+    auth::Auth,
+    denial::Denial,
+    login::Tokens,
+    mint,
+    store::{families::Family, principals::Principal},
+};
+
+impl Auth {
+    /// The next access and refresh token.
+    pub async fn refresh(&self, token: &str) -> Result<Tokens, Denial> {
+        let (id, generation) = self.vault.read_refresh_token(token).ok_or(Denial::Credential)?;
+        let (family, principal) = self.living(&id).await?;
+        if generation > family.generation {
+            return Err(Denial::Credential);
+        }
+        if generation == family.generation && self.advance(&family).await? {
+            return self.successor(&family, &principal, generation + 1).await;
+        }
+        // Superseded: by an earlier call, or by one that was faster just now. What counts is the store's newest word.
+        let (family, principal) = self.living(&id).await?;
+        if generation + 1 == family.generation && self.in_grace(&family) {
+            return self.successor(&family, &principal, family.generation).await;
+        }
+        self.end_family(&family, "refresh.reused").await?;
+        Err(Denial::Reused)
+    }
+
+    /// Ends a family by one of its refresh tokens, whether or not it is the newest: its holder may.
+    pub async fn end_family_of(&self, token: &str) -> Result<bool, Denial> {
+        let Some((id, _)) = self.vault.read_refresh_token(token) else { return Ok(false) };
+        let Some(family) = self.store.family(&id).await? else { return Ok(false) };
+        self.end_family(&family, "refresh.revoke").await?;
+        Ok(true)
+    }
+
+    async fn living(&self, id: &str) -> Result<(Family, Principal), Denial> {
+        let family = self.store.family(id).await?.ok_or(Denial::Credential)?;
+        if family.dead {
+            return Err(Denial::Reused);
+        }
+        let principal = self.store.principal(&family.subject).await?.ok_or(Denial::Credential)?;
+        let state = self.ledger.current().await?;
+        let revoked = family.epoch < principal.epoch || family.global_epoch < state.revocations.global_epoch;
+        if revoked || family.expires_at <= verify::now() {
+            return Err(Denial::Credential);
+        }
+        Ok((family, principal))
+    }
+
+    async fn advance(&self, family: &Family) -> Result<bool, Denial> {
+        let mut change = self.store.change().await?;
+        let first = change.advance_family(&family.id, family.generation, now_millis()).await?;
+        change.commit().await?;
+        Ok(first)
+    }
+
+    async fn successor(&self, family: &Family, principal: &Principal, generation: u64) -> Result<Tokens, Denial> {
+        let state = self.ledger.current().await?;
+        let access = mint::access(&self.tokens, &state, principal, self.tokens.access_life)?;
+        let mut change = self.store.change().await?;
+        // A token that is not written down could not be revoked with its family, so it is written before it is given.
+        // Under the write lock the family may turn out to have been ended meanwhile; then there is none to give.
+        if !change.add_family_token(&family.id, &access.jti, access.expires_at).await? {
+            return Err(Denial::Reused);
+        }
+        change.commit().await?;
+        Ok(Tokens { access, refresh: self.vault.refresh_token(&family.id, generation) })
+    }
+
+    async fn end_family(&self, family: &Family, why: &str) -> Result<(), Denial> {
+        let mut change = self.store.change().await?;
+        let revision = change.next_revision().await?;
+        change.end_family(&family.id, revision).await?;
+        change.record(verify::now(), &family.subject, why, &family.id).await?;
+        change.commit().await?;
+        // Read at once, so that verifiers learn of it at once.
+        self.ledger.current().await?;
+        Ok(())
+    }
+
+    fn in_grace(&self, family: &Family) -> bool {
+        let since = now_millis().saturating_sub(family.rotated_at);
+        Duration::from_millis(u64::try_from(since).unwrap_or(0)) < self.tokens.refresh_grace
+    }
+}
+
+fn now_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,80 @@
+//! The lives of signing keys: published, then signing, then kept for what they signed, then gone.
+
+use std::time::Duration;
+
+use accord_token::{Algorithm, PublicKey, SigningKey, Type, claims::LEEWAY, verify};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use crate::{
+    store::{Change, Store, StoreError, keys::StoredKey},
+    vault::{Vault, VaultError},
+};
+
+/// A key could not be made or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The private half could not be sealed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The key could not be generated.
+    #[error(transparent)]
+    Key(#[from] accord_token::keys::KeyError),
+}
+
+/// Publishes a new key. It signs after `overlap`, by which time every verifier has seen it.
+pub async fn rotate(
+    store: &Store,
+    vault: &Vault,
+    algorithm: Algorithm,
+    overlap: Duration,
+    actor: &str,
+) -> Result<PublicKey, RotateError> {
+    let mut change = store.change().await?;
+    let public = publish(&mut change, vault, algorithm, overlap, actor).await?;
+    change.commit().await?;
+    store.destroy_retired_keys(verify::now()).await?;
+    Ok(public)
+}
+
+/// Makes the first key where there is none. It signs at once: nobody holds keys yet that could be too old.
+pub async fn first_key(store: &Store, vault: &Vault, algorithm: Algorithm) -> Result<(), RotateError> {
+    let mut change = store.change().await?;
+    if change.has_key().await? {
+        return Ok(());
+    }
+    publish(&mut change, vault, algorithm, Duration::ZERO, "accord-auth").await?;
+    Ok(change.commit().await?)
+}
+
+async fn publish(
+    change: &mut Change,
+    vault: &Vault,
+    algorithm: Algorithm,
+    overlap: Duration,
+    actor: &str,
+) -> Result<PublicKey, RotateError> {
+    let key = SigningKey::generate(algorithm)?;
+    let public = key.public().clone();
+    let now = verify::now();
+    let stored = StoredKey {
+        kid: public.kid.clone(),
+        algorithm: algorithm.name().to_owned(),
+        public: URL_SAFE_NO_PAD.encode(&public.bytes),
+        private: vault.seal(&public.kid, &key.to_pkcs8()?)?,
+        signs_from: now + seconds(overlap),
+        signs_until: 0,
+        gone_at: 0,
+    };
+    // Kept as long as the longest token it may have signed, and the clocks' differences.
+    change.add_key(&stored, seconds(Type::Access.longest_life() + 3 * LEEWAY)).await?;
+    change.record(now, actor, "key.rotate", &public.kid).await?;
+    change.next_revision().await?;
+    Ok(public)
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 2)
+}

@@ -1,0 +1,75 @@
+//! From a configuration to something that can serve.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use accord_runtime::config::Secret;
+use anyhow::Context as _;
+
+use crate::{
+    auth::Auth,
+    config::{Config, KeysConfig},
+    figures::Figures,
+    ledger::Ledger,
+    password::Passwords,
+    policy::Policies,
+    rotate,
+    store::Store,
+    throttle::Throttle,
+    vault::{self, Vault, VaultError},
+};
+
+impl Auth {
+    /// Opens everything that this configuration names, and makes the first signing key where there is none.
+    pub async fn open(config: &Config) -> anyhow::Result<Self> {
+        config.validate()?;
+        let policies = Policies::load(&config.policy.files)?;
+        let vault = Arc::new(Vault::new(&encryption_key(&config.keys)?)?);
+        let store = Store::open(config.store.url.expose()).await.context("the store can't be opened")?;
+        rotate::first_key(&store, &vault, config.keys.algorithm).await?;
+        let ledger = Ledger::open(store.clone(), Arc::clone(&vault), Arc::clone(&policies.hash)).await?;
+        anyhow::ensure!(!ledger.current().await?.published.is_empty(), "the store holds no key that is published");
+        Ok(Self {
+            store,
+            ledger,
+            vault,
+            policies,
+            passwords: Passwords::new()?,
+            throttle: Throttle::default(),
+            tokens: config.tokens.clone(),
+            keys: config.keys.clone(),
+            figures: Figures::default(),
+        })
+    }
+}
+
+/// For development: where no encryption key is configured, uses the one beside the SQLite file, and makes it where it is
+/// missing. Says on stderr what it made.
+pub fn development_key(config: &mut Config) -> anyhow::Result<()> {
+    if config.keys.encryption_key_file.is_some() || !config.keys.encryption_key.is_empty() {
+        return Ok(());
+    }
+    let path = sqlite_file(config.store.url.expose()).context("--development needs a store at sqlite://")?;
+    let path = path.with_added_extension("key");
+    if !path.exists() {
+        vault::write_secret(&path, &vault::fresh_secret()?)?;
+        eprintln!("generated {}: it encrypts the signing keys in the store; for development only", path.display());
+    }
+    config.keys.encryption_key_file = Some(path);
+    Ok(())
+}
+
+fn encryption_key(config: &KeysConfig) -> Result<Secret, VaultError> {
+    match &config.encryption_key_file {
+        Some(path) => Ok(Secret::from(std::fs::read_to_string(path)?)),
+        None if config.encryption_key.is_empty() => Err(VaultError::NoKey),
+        None => Ok(config.encryption_key.clone()),
+    }
+}
+
+fn sqlite_file(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("sqlite://")?;
+    Some(Path::new(path.split('?').next()?).to_owned())
+}

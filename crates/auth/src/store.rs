@@ -1,0 +1,159 @@
+//! What must last, in SQLite or PostgreSQL, through one text of SQL.
+//!
+//! Invariants:
+//! - Every change runs in a [`Change`], which holds the store's write lock from its first statement: what is read in it
+//!   is still true when it commits, and revisions become visible in their order.
+//! - What `commit` acknowledged is durable.
+//! - Binary values are base64url text, because the two engines name their binary types differently.
+
+use std::time::Instant;
+
+use opentelemetry::{KeyValue, metrics::Histogram};
+use sqlx::{Any, AnyPool, Executor, Row, Transaction, any::AnyPoolOptions};
+use tonic::{Code, Status};
+
+use accord_api::accord::fault::v1::Reason;
+use accord_runtime::{fault, telemetry};
+
+pub mod audit;
+pub mod families;
+pub mod keys;
+pub mod principals;
+pub mod revocations;
+mod schema;
+
+/// How long a statement waits for a connection before the store counts as down.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// The store can't be reached, or failed.
+#[derive(Debug, thiserror::Error)]
+#[error("the store failed: {0}")]
+pub struct StoreError(#[from] sqlx::Error);
+
+impl From<StoreError> for Status {
+    fn from(error: StoreError) -> Self {
+        // What the engine says may quote values: it belongs into the log of the operator, not into an answer.
+        tracing::error!(error = %error.0, "the store failed");
+        fault::status(Code::Unavailable, Reason::AuthUnavailable, "auth can't reach its store")
+    }
+}
+
+/// The store. Clones share its connections.
+#[derive(Clone)]
+pub struct Store {
+    pool: AnyPool,
+    engine: Engine,
+    latency: Histogram<f64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// A change in the making: dropped without `commit`, it never happened.
+pub struct Change {
+    transaction: Transaction<'static, Any>,
+    began: Instant,
+    latency: Histogram<f64>,
+}
+
+impl Store {
+    /// Opens the store and brings its tables up to date. `sqlite://…` makes the file where it is missing.
+    pub async fn open(url: &str) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let engine = if url.starts_with("postgres") { Engine::Postgres } else { Engine::Sqlite };
+        let options = AnyPoolOptions::new().max_connections(16).acquire_timeout(PATIENCE);
+        let options = match engine {
+            Engine::Postgres => options,
+            Engine::Sqlite => options.after_connect(|connection, _| {
+                Box::pin(async move {
+                    // FULL: a commit is on disk before it is acknowledged, also in the write-ahead log.
+                    for pragma in [
+                        "PRAGMA busy_timeout = 2000",
+                        "PRAGMA journal_mode = WAL",
+                        "PRAGMA synchronous = FULL",
+                        "PRAGMA foreign_keys = ON",
+                    ] {
+                        connection.execute(pragma).await?;
+                    }
+                    Ok(())
+                })
+            }),
+        };
+        let pool = options.connect(&address(url, engine)).await?;
+        let latency = telemetry::meter()
+            .f64_histogram("accord.auth.store.duration")
+            .with_unit("s")
+            .with_description("How long the store takes")
+            .build();
+        let store = Self { pool, engine, latency };
+        schema::migrate(&store).await?;
+        Ok(store)
+    }
+
+    /// The revision of everything verifiers must know. Reading it proves that the store answers.
+    pub async fn revision(&self) -> Result<u64, StoreError> {
+        let began = Instant::now();
+        let read = sqlx::query("SELECT value FROM meta WHERE name = 'revision'").fetch_one(&self.pool).await;
+        self.latency.record(began.elapsed().as_secs_f64(), &[KeyValue::new("operation", "revision")]);
+        Ok(unsigned(read?.try_get(0)?))
+    }
+
+    /// Begins a change, and waits for other changes to end.
+    pub async fn change(&self) -> Result<Change, StoreError> {
+        let began = Instant::now();
+        let transaction = match self.engine {
+            // A plain BEGIN that reads before it writes fails where another writer came in between.
+            Engine::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
+            Engine::Postgres => {
+                let mut transaction = self.pool.begin().await?;
+                sqlx::query("SELECT value FROM meta WHERE name = 'revision' FOR UPDATE")
+                    .fetch_one(&mut *transaction)
+                    .await?;
+                transaction
+            }
+        };
+        Ok(Change { transaction, began, latency: self.latency.clone() })
+    }
+
+    /// Closes all connections; whatever is asked afterwards fails.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl Change {
+    /// Makes the change last.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        let committed = self.transaction.commit().await;
+        self.latency.record(self.began.elapsed().as_secs_f64(), &[KeyValue::new("operation", "change")]);
+        Ok(committed?)
+    }
+
+    /// The next revision, for a change that verifiers must learn of.
+    pub async fn next_revision(&mut self) -> Result<u64, StoreError> {
+        let row = sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'revision' RETURNING value")
+            .fetch_one(&mut *self.transaction)
+            .await?;
+        Ok(unsigned(row.try_get(0)?))
+    }
+}
+
+/// SQLite makes a missing file only where it is told to.
+fn address(url: &str, engine: Engine) -> String {
+    match engine {
+        Engine::Sqlite if !url.contains('?') => format!("{url}?mode=rwc"),
+        _ => url.to_owned(),
+    }
+}
+
+/// The engines count with a sign; nothing here is ever below zero.
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,108 @@
+//! The record of privileged operations: each row carries the hash of the one before, so that none can be changed or
+//! taken out unseen. It is written in the same transaction as what it records; without the row, nothing happens.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sqlx::{AnyConnection, Row};
+
+use super::{Change, Store, StoreError};
+
+/// One recorded operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place in the chain, from 1.
+    pub seq: i64,
+    /// When, in seconds since 1970.
+    pub at: i64,
+    /// Who did it.
+    pub actor: String,
+    /// What was done.
+    pub action: String,
+    /// To whom or what.
+    pub target: String,
+    previous: String,
+    hash: String,
+}
+
+impl Entry {
+    fn digest(&self) -> String {
+        let mut context = Context::new(&SHA256);
+        let numbers = [self.seq.to_string(), self.at.to_string()];
+        for part in numbers.iter().chain([&self.actor, &self.action, &self.target, &self.previous]) {
+            // Each part is preceded by its length: shifting a character between parts changes the hash.
+            context.update(&(part.len() as u64).to_be_bytes());
+            context.update(part.as_bytes());
+        }
+        URL_SAFE_NO_PAD.encode(context.finish())
+    }
+}
+
+impl Change {
+    /// Records what this change does.
+    pub async fn record(&mut self, now: i64, actor: &str, action: &str, target: &str) -> Result<(), StoreError> {
+        let last = newest(&mut self.transaction).await?;
+        let (seq, previous) = last.map_or((1, String::new()), |last| (last.seq + 1, last.hash));
+        let mut entry = Entry {
+            seq,
+            at: now,
+            actor: actor.to_owned(),
+            action: action.to_owned(),
+            target: target.to_owned(),
+            previous,
+            hash: String::new(),
+        };
+        entry.hash = entry.digest();
+        sqlx::query(
+            "INSERT INTO audit (seq, at, actor, action, target, previous, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(entry.seq)
+        .bind(entry.at)
+        .bind(entry.actor)
+        .bind(entry.action)
+        .bind(entry.target)
+        .bind(entry.previous)
+        .bind(entry.hash)
+        .execute(&mut *self.transaction)
+        .await?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// The whole record, and the place of the first row that does not fit to the one before.
+    pub async fn audit(&self) -> Result<(Vec<Entry>, Option<i64>), StoreError> {
+        let rows = sqlx::query("SELECT seq, at, actor, action, target, previous, hash FROM audit ORDER BY seq")
+            .fetch_all(&self.pool)
+            .await?;
+        let entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+        let mut previous = "";
+        let mut broken = None;
+        for (place, entry) in (1..).zip(&entries) {
+            if entry.seq != place || entry.previous != previous || entry.hash != entry.digest() {
+                broken = Some(place);
+                break;
+            }
+            previous = &entry.hash;
+        }
+        Ok((entries, broken))
+    }
+}
+
+async fn newest(connection: &mut AnyConnection) -> Result<Option<Entry>, StoreError> {
+    let row = sqlx::query("SELECT seq, at, actor, action, target, previous, hash FROM audit ORDER BY seq DESC LIMIT 1")
+        .fetch_optional(connection)
+        .await?;
+    row.as_ref().map(entry).transpose()
+}
+
+fn entry(row: &sqlx::any::AnyRow) -> Result<Entry, StoreError> {
+    Ok(Entry {
+        seq: row.try_get(0)?,
+        at: row.try_get(1)?,
+        actor: row.try_get(2)?,
+        action: row.try_get(3)?,
+        target: row.try_get(4)?,
+        previous: row.try_get(5)?,
+        hash: row.try_get(6)?,
+    })
+}

@@ -1,0 +1,112 @@
+//! Families of refresh tokens: each use brings the next generation, and only the newest is good.
+
+use sqlx::Row;
+
+use super::{Change, Store, StoreError, signed, unsigned};
+
+/// A family, from a login to its end.
+#[derive(Clone, Debug)]
+pub struct Family {
+    /// Its name.
+    pub id: String,
+    /// Whose it is.
+    pub subject: String,
+    /// The subject's epoch at login: a raised one ends the family.
+    pub epoch: u64,
+    /// The global epoch at login.
+    pub global_epoch: u64,
+    /// The generation that is good now.
+    pub generation: u64,
+    /// When that generation came, in milliseconds since 1970.
+    pub rotated_at: i64,
+    /// When the family ends, in seconds since 1970.
+    pub expires_at: i64,
+    /// Whether it was ended before that.
+    pub dead: bool,
+}
+
+impl Store {
+    /// The family of this name.
+    pub async fn family(&self, id: &str) -> Result<Option<Family>, StoreError> {
+        let row = sqlx::query(
+            "SELECT subject, epoch, global_epoch, generation, rotated_at, expires_at, dead FROM families WHERE id = $1",
+        )
+        .bind(id)
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(Family {
+            id: id.to_owned(),
+            subject: row.try_get(0)?,
+            epoch: unsigned(row.try_get(1)?),
+            global_epoch: unsigned(row.try_get(2)?),
+            generation: unsigned(row.try_get(3)?),
+            rotated_at: row.try_get(4)?,
+            expires_at: row.try_get(5)?,
+            dead: row.try_get::<i64, _>(6)? != 0,
+        }))
+    }
+}
+
+impl Change {
+    /// Begins a family.
+    pub async fn add_family(&mut self, family: &Family) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO families (id, subject, epoch, global_epoch, generation, rotated_at, expires_at, dead)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, 0)",
+        )
+        .bind(&family.id)
+        .bind(&family.subject)
+        .bind(signed(family.epoch))
+        .bind(signed(family.global_epoch))
+        .bind(signed(family.generation))
+        .bind(family.rotated_at)
+        .bind(family.expires_at)
+        .execute(&mut *self.transaction)
+        .await?;
+        Ok(())
+    }
+
+    /// The next generation, where `from` still is the newest; false where somebody was faster.
+    pub async fn advance_family(&mut self, id: &str, from: u64, now_millis: i64) -> Result<bool, StoreError> {
+        let advanced = sqlx::query(
+            "UPDATE families SET generation = generation + 1, rotated_at = $3
+             WHERE id = $1 AND generation = $2 AND dead = 0",
+        )
+        .bind(id)
+        .bind(signed(from))
+        .bind(now_millis)
+        .execute(&mut *self.transaction)
+        .await?;
+        Ok(advanced.rows_affected() == 1)
+    }
+
+    /// Remembers an access token of a living family, so that it can be revoked together with it; false where the family
+    /// has ended.
+    pub async fn add_family_token(&mut self, id: &str, jti: &str, expires_at: i64) -> Result<bool, StoreError> {
+        let added = sqlx::query(
+            "INSERT INTO family_tokens (jti, family, expires_at)
+             SELECT $2, id, CAST($3 AS BIGINT) FROM families WHERE id = $1 AND dead = 0",
+        )
+        .bind(id)
+        .bind(jti)
+        .bind(expires_at)
+        .execute(&mut *self.transaction)
+        .await?;
+        Ok(added.rows_affected() == 1)
+    }
+
+    /// Ends the family and its access tokens.
+    pub async fn end_family(&mut self, id: &str, revision: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE families SET dead = 1 WHERE id = $1").bind(id).execute(&mut *self.transaction).await?;
+        sqlx::query(
+            "INSERT INTO revoked (jti, expires_at, revision)
+             SELECT jti, expires_at, CAST($2 AS BIGINT) FROM family_tokens WHERE family = $1 ON CONFLICT DO NOTHING",
+        )
+        .bind(id)
+        .bind(signed(revision))
+        .execute(&mut *self.transaction)
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! What verifiers must know to refuse a token that was good when it was signed.
+
+use std::collections::HashMap;
+
+use sqlx::Row;
+
+use super::{Change, Store, StoreError, signed, unsigned};
+
+/// A revoked thing's bound (an epoch, or when a token ends) and the revision that brought it.
+pub type Dated<T> = (T, u64);
+
+/// All revocations that still matter.
+#[derive(Clone, Debug, Default)]
+pub struct Revocations {
+    /// The revision they add up to.
+    pub revision: u64,
+    /// Tokens with a lower global epoch are revoked.
+    pub global_epoch: u64,
+    /// The lowest good epoch of subjects.
+    pub subjects: HashMap<String, Dated<u64>>,
+    /// When revoked tokens would have ended, by `jti`.
+    pub tokens: HashMap<String, Dated<i64>>,
+}
+
+impl Store {
+    /// Reads them. Whatever ended before `since` is of no more interest: no token is that old.
+    pub async fn revocations(&self, since: i64) -> Result<Revocations, StoreError> {
+        // The revision is read first: what is committed in between is then read twice, never missed.
+        let revision = self.revision().await?;
+        let row = sqlx::query("SELECT value FROM meta WHERE name = 'global_epoch'").fetch_one(&self.pool).await?;
+        let mut read = Revocations { revision, global_epoch: unsigned(row.try_get(0)?), ..Revocations::default() };
+        let rows =
+            sqlx::query("SELECT subject, epoch, epoch_revision FROM principals WHERE epoch_at >= $1 AND epoch > 0")
+                .bind(since)
+                .fetch_all(&self.pool)
+                .await?;
+        for row in rows {
+            read.subjects.insert(row.try_get(0)?, (unsigned(row.try_get(1)?), unsigned(row.try_get(2)?)));
+        }
+        let rows = sqlx::query("SELECT jti, expires_at, revision FROM revoked WHERE expires_at >= $1")
+            .bind(since)
+            .fetch_all(&self.pool)
+            .await?;
+        for row in rows {
+            read.tokens.insert(row.try_get(0)?, (row.try_get(1)?, unsigned(row.try_get(2)?)));
+        }
+        Ok(read)
+    }
+
+    /// Forgets single tokens that ended before this moment.
+    pub async fn forget_ended(&self, before: i64) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM revoked WHERE expires_at < $1").bind(before).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM family_tokens WHERE expires_at < $1").bind(before).execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+impl Change {
+    /// Revokes one token.
+    pub async fn revoke_token(&mut self, jti: &str, expires_at: i64, revision: u64) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO revoked (jti, expires_at, revision) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(jti)
+            .bind(expires_at)
+            .bind(signed(revision))
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+
+    /// Revokes every token of the subject; false where there is no such subject.
+    pub async fn raise_epoch(&mut self, subject: &str, now: i64, revision: u64) -> Result<bool, StoreError> {
+        let raised = sqlx::query(
+            "UPDATE principals SET epoch = epoch + 1, epoch_at = $2, epoch_revision = $3 WHERE subject = $1",
+        )
+        .bind(subject)
+        .bind(now)
+        .bind(signed(revision))
+        .execute(&mut *self.transaction)
+        .await?;
+        Ok(raised.rows_affected() == 1)
+    }
+
+    /// Revokes every token there is.
+    pub async fn raise_global_epoch(&mut self) -> Result<(), StoreError> {
+        sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'global_epoch'")
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{Algorithm, PublicKey, SigningKey, sign};
+
+const NOW: i64 = 1_800_000_000;
+
+struct Forge {
+    key: SigningKey,
+    snapshot: Snapshot,
+}
+
+impl Forge {
+    fn new(algorithm: Algorithm) -> Self {
+        let key = SigningKey::generate(algorithm).unwrap();
+        let keys = [key.public().clone()].into_iter().collect();
+        Self { key, snapshot: Snapshot { keys, ..Snapshot::default() } }
+    }
+
+    fn header(&self) -> Value {
+        let public = self.key.public();
+        json!({"alg": public.algorithm.name(), "kid": public.kid, "typ": "at+jwt"})
+    }
+
+    /// Any header and payload, with a true signature.
+    fn token(&self, header: &str, payload: &str) -> String {
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
+        let signature = self.key.sign(message.as_bytes()).unwrap();
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    fn with_header(&self, change: impl FnOnce(&mut Value)) -> String {
+        let mut header = self.header();
+        change(&mut header);
+        self.token(&header.to_string(), &claims().to_string())
+    }
+
+    fn with_claims(&self, change: impl FnOnce(&mut Value)) -> String {
+        let mut claims = claims();
+        change(&mut claims);
+        self.token(&self.header().to_string(), &claims.to_string())
+    }
+
+    fn good(&self) -> String {
+        self.with_header(|_| {})
+    }
+
+    fn believe(&self, token: &str) -> Result<Verified, Refusal> {
+        let expected = Expected { token_type: Type::Access, issuer: "https://accord.local", audience: "accord" };
+        let verified = signed(token, Type::Access, &self.snapshot.keys).map_err(Refusal::Invalid)?;
+        current(&verified, &expected, NOW, &self.snapshot)?;
+        Ok(verified)
+    }
+
+    #[track_caller]
+    fn refuses(&self, token: &str, flaw: Flaw) {
+        assert_eq!(self.believe(token).unwrap_err(), Refusal::Invalid(flaw));
+    }
+}
+
+fn claims() -> Value {
+    json!({
+        "iss": "https://accord.local", "sub": "ada", "aud": "accord", "exp": NOW + 900, "iat": NOW, "nbf": NOW,
+        "jti": "t1", "kind": "user", "tenant": "", "roles": ["reader"], "ep": 3, "gep": 2,
+    })
+}
+
+#[test]
+fn a_good_token_is_believed_under_both_algorithms() {
+    for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
+        let forge = Forge::new(algorithm);
+        assert_eq!(forge.believe(&forge.good()).unwrap().claims.sub, "ada");
+    }
+}
+
+#[test]
+fn what_is_signed_here_is_believed_here() {
+    let forge = Forge::new(Algorithm::EdDsa);
+    let claims: Claims = serde_json::from_value(claims()).unwrap();
+    let token = sign::sign(&claims, Type::Access, &forge.key).unwrap();
+    assert_eq!(forge.believe(&token).unwrap().claims, claims);
+}
+
+#[test]
+fn the_shape_is_refused_where_it_is_not_a_tokens() {
+    let forge = Forge::new(Algorithm::EdDsa);
+    let good = forge.good();
+    forge.refuses(&forge.with_claims(|claims| claims["tenant"] = "x".repeat(LONGEST).into()), Flaw::TooLong);
+    for token in ["", "one", "one.two", &format!("{good}.more"), &format!(".{good}")] {
+        forge.refuses(token, Flaw::Segments);
+    }
+    forge.refuses(&format!("{good}="), Flaw::Encoding);
+    forge.refuses(&format!("{good} "), Flaw::Encoding);
+    forge.refuses(&format!("+{}", &good[1..]), Flaw::Encoding);
+}
+
+#[test]
+fn a_signature_has_one_spelling() {
+    let forge = Forge::new(Algorithm::EdDsa);
+    let good = forge.good();
+    // 64 bytes leave four unused bits in the last character; setting them would spell the same bytes.
+    let last = good.chars().last().unwrap();
+    let alphabet: Vec<char> = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(['-', '_']).collect();
+    let place = alphabet.iter().position(|letter| *letter == last).unwrap();
+    let other = alphabet[place | 1];
+    assert_ne!(other, last);
+    forge.refuses(&format!("{}{other}", &good[..good.len() - 1]), Flaw::Encoding);
+}
+
+#[test]
+fn the_header_says_exactly_three_things() {
+    let forge = Forge::new(Algorithm::EdDsa);
+    for extra in ["crit", "jku", "jwk", "x5u", "x5c", "x5t", "b64", "cty", "zip"] {
+        forge.refuses(&forge.with_header(|header| header[extra] = json!(["x"])), Flaw::Header);
+    }
+    for missing in ["alg", "kid", "typ"] {
+        let token = forge.with_header(|header| drop(header.as_object_mut().unwrap().remove(missing)));
+        forge.refuses(&token, Flaw::Header);
+    }
+    let twice = forge.header().to_string().replacen('{', r#"{"alg":"none","#, 1);
+    forge.refuses(&forge.token(&twice, &claims().to_string()), Flaw::Header);
+    for kid in ["", "../key", "a b", "ключ", &"k".repeat(65)] {
+        forge.refuses(&forge.with_header(|header| header["kid"] = kid.into()), Flaw::Header);
+    }
+}
+
+#[test]
+fn type_key_and_algorithm_are_the_expected_ones() {
+    let forge = Forge::new(Algorithm::EdDsa);
+    for other in ["JWT", "at+JWT", "application/at+jwt", "accord-passport+jwt"] {
+        forge.refuses(&forge.with_header(|header| header["typ"] = other.into()), Flaw::Type);
+    }
+    forge.refuses(&forge.with_header(|header| header["kid"] = "unknown".into()), Flaw::KeyUnknown);
+    for other in ["none", "HS256", "ES256", "RS256", "eddsa"] {
+        forge.refuses(&forge.with_header(|header| header["alg"] = other.into()), Flaw::Algorithm);
+    }
+}
+
+#[test]
+fn a_signature_covers_every_byte() {
+    let forge = Forge::new(Algorithm::EdDsa);
+    let good = forge.good();
+    let (message, signature) = good.rsplit_once('.').unwrap();
+    let (header, _) = message.split_once('.').unwrap();
+    let mut admin = claims();
+    admin["roles"] = json!(["accord-admin"]);
+    let payload = URL_SAFE_NO_PAD.encode(admin.to_string());
+    forge.refuses(&format!("{header}.{payload}.{signature}"), Flaw::Signature);
+    forge.refuses(&format!("{message}."), Flaw::Signature);
+    // Claims that are not even JSON are not looked at before the signature.
+    forge.refuses(&format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode("{")), Flaw::Signature);
+}
+
+#[test]
+fn another_keys_signature_does_not_count_under_this_keys_name() {
+    let (forge, other) = (Forge::new(Algorithm::EdDsa), Forge::new(Algorithm::EdDsa));
+    forge.refuses(&other.token(&forge.header().to_string(), &claims().to_string()), Flaw::Signature);
+}
+
+#[test]
+fn claims_are_all_there_once_and_of_their_types() {
+    let forge = Forge::new(Algorithm::EdDsa);
+    for missing in ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "kind", "tenant", "roles", "ep", "gep"] {
+        let token = forge.with_claims(|claims| drop(claims.as_object_mut().unwrap().remove(missing)));
+        forge.refuses(&token, Flaw::Claims);
+    }
+    for (name, wrong) in [
+        ("exp", json!(1_800_000_900.5)),
+        ("exp", json!("1800000900")),
+        ("aud", json!(["accord"])),
+        ("aud", json!(["accord", "other"])),
+        ("ep", json!(-1)),
+        ("kind", json!("root")),
+        ("sub", json!("")),
+        ("jti", json!("")),
+    ] {
+        forge.refuses(&forge.with_claims(|claims| claims[name] = wrong), Flaw::Claims);
+    }
+    for double in [r#"{"sub":"eve","#, r#"{"unknown":1,"unknown":2,"#, r#"{"deep":{"a":1,"a":2},"#] {
+        let payload = claims().to_string().replacen('{', double, 1);
+        forge.refuses(&forge.token(&forge.header().to_string(), &payload), Flaw::Claims);
+    }
+}
+
+#[test]
+fn issuer_and_audience_are_exact() {
+    let forge = Forge::new(Algorithm::EdDsa);
+    for other in ["https://accord.local/", "https://ACCORD.local", ""] {
+        forge.refuses(&forge.with_claims(|claims| claims["iss"] = other.into()), Flaw::Issuer);
+    }
+    for other in ["catalog", "accord ", ""] {
+        forge.refuses(&forge.with_claims(|claims| claims["aud"] = other.into()), Flaw::Audience);
+    }
+}
+
+#[test]
+fn times_are_kept_to_within_the_leeway() {
+    let forge = Forge::new(Algorithm::EdDsa);
+    let at = |name: &'static str, time: i64| forge.believe(&forge.with_claims(|claims| claims[name] = time.into()));
+    let leeway = seconds(LEEWAY);
+    assert!(at("nbf", NOW + leeway).is_ok());
+    assert_eq!(at("nbf", NOW + leeway + 1).unwrap_err(), Refusal::Invalid(Flaw::Times));
+    assert!(at("iat", NOW + leeway).is_ok());
+    assert_eq!(at("iat", NOW + leeway + 1).unwrap_err(), Refusal::Invalid(Flaw::Times));
+    assert_eq!(at("exp", NOW).unwrap_err(), Refusal::Invalid(Flaw::Times), "a life of nothing");
+    assert_eq!(at("exp", NOW + 24 * 3600 + 1).unwrap_err(), Refusal::Invalid(Flaw::Times), "a life too long");
+    assert_eq!(at("exp", i64::MAX).unwrap_err(), Refusal::Invalid(Flaw::Times));
+    let old = |exp: i64| {
+        forge.believe(&forge.with_claims(|claims| {
+            claims["iat"] = (NOW - 900).into();
+            claims["exp"] = exp.into();
+        }))
+    };
+    assert!(old(NOW - leeway + 1).is_ok());
+    assert_eq!(old(NOW - leeway).unwrap_err(), Refusal::Expired);
+}
+
+#[test]
+fn every_way_of_revoking_counts() {
+    let good = Forge::new(Algorithm::EdDsa);
+    let token = good.good();
+    let revoked = |change: fn(&mut Snapshot)| {
+        let mut snapshot = good.snapshot.clone();
+        change(&mut snapshot);
+        let expected = Expected { token_type: Type::Access, issuer: "https://accord.local", audience: "accord" };
+        current(&signed(&token, Type::Access, &snapshot.keys).unwrap(), &expected, NOW, &snapshot)
+    };
+    assert_eq!(revoked(|_| {}), Ok(()));
+    assert_eq!(revoked(|snapshot| snapshot.tokens.extend([("t1".into(), NOW)])), Err(Refusal::Revoked));
+    assert_eq!(revoked(|snapshot| snapshot.subjects.extend([("ada".into(), 3)])), Ok(()));
+    assert_eq!(revoked(|snapshot| snapshot.subjects.extend([("ada".into(), 4)])), Err(Refusal::Revoked));
+    assert_eq!(revoked(|snapshot| snapshot.global_epoch = 2), Ok(()));
+    assert_eq!(revoked(|snapshot| snapshot.global_epoch = 3), Err(Refusal::Revoked));
+}
+
+#[test]
+fn a_passport_falls_with_the_token_it_came_from() {
+    let mut forge = Forge::new(Algorithm::EdDsa);
+    let mut claims: Claims = serde_json::from_value(claims()).unwrap();
+    (claims.jti, claims.ptj, claims.exp) = ("p1".into(), Some("t1".into()), NOW + 300);
+    let passport = sign::sign(&claims, Type::Passport, &forge.key).unwrap();
+    let expected = Expected { token_type: Type::Passport, issuer: "https://accord.local", audience: "accord" };
+    let verified = signed(&passport, Type::Passport, &forge.snapshot.keys).unwrap();
+    assert_eq!(current(&verified, &expected, NOW, &forge.snapshot), Ok(()));
+    forge.snapshot.tokens.insert("t1".into(), NOW);
+    assert_eq!(current(&verified, &expected, NOW, &forge.snapshot), Err(Refusal::Revoked));
+}
+
+#[test]
+fn a_key_goes_by_no_name_but_its_own() {
+    let key = SigningKey::generate(Algorithm::Es256).unwrap();
+    let mut published = key.public().publish();
+    assert_eq!(PublicKey::read(&published).as_ref(), Some(key.public()));
+    published.kid = "another".to_owned();
+    assert_eq!(PublicKey::read(&published), None);
+}
