@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -19,13 +20,16 @@ use crate::{
 };
 
 /// How long calls may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Bounds {
     /// The time of a call whose caller named none; `None` leaves it unbounded.
     pub default: Option<Duration>,
     /// The longest time that a caller may ask for; more is cut to it.
     pub max: Option<Duration>,
 }
+
+/// Tells the bounds of the calls of a request path.
+pub type Bounding = Arc<dyn Fn(&str) -> Bounds + Send + Sync>;
 
 impl Bounds {
     /// The deadline of a call with these headers, `None` where nobody set one.
@@ -47,16 +51,16 @@ fn malformed() -> Status {
 }
 
 /// Gives every call a [`Deadline`] in the request's extensions and ends head and body by it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Enforce<S> {
     inner: S,
-    bounds: Bounds,
+    bounding: Bounding,
 }
 
 impl<S> Enforce<S> {
     /// Wraps a service.
-    pub fn new(inner: S, bounds: Bounds) -> Self {
-        Self { inner, bounds }
+    pub fn new(inner: S, bounding: Bounding) -> Self {
+        Self { inner, bounding }
     }
 }
 
@@ -74,7 +78,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Q>) -> Self::Future {
-        let deadline = match self.bounds.deadline(request.headers()) {
+        let deadline = match (self.bounding)(request.uri().path()).deadline(request.headers()) {
             Ok(Some(deadline)) if deadline.expired() => {
                 return Box::pin(async { Ok(answer_with(Deadline::exceeded())) });
             }

@@ -20,7 +20,6 @@ use pin_project_lite::pin_project;
 use tonic::Code;
 use tower::Service;
 use tracing::{Instrument, Span, field, instrument::Instrumented};
-
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{request, request::RequestId, telemetry, trace};
@@ -139,6 +138,8 @@ impl Drop for Call {
         let code = code_name(self.code.unwrap_or(Code::Cancelled));
         let name = self.name.0.get().cloned().unwrap_or_else(|| OTHER.into());
         let service: Arc<str> = name.split_once('/').map_or(OTHER, |(service, _)| service).into();
+        let seconds = self.begun.elapsed().as_secs_f64();
+        tracing::debug!(parent: &self.span, method = &*name, code, seconds, "call ended");
         self.tell_trace(&name, code);
         self.figures.active.add(-1, &[]);
         let attributes = [
@@ -146,7 +147,7 @@ impl Drop for Call {
             KeyValue::new("rpc.method", name),
             KeyValue::new("rpc.response.status_code", code),
         ];
-        self.figures.duration.record(self.begun.elapsed().as_secs_f64(), &attributes);
+        self.figures.duration.record(seconds, &attributes);
     }
 }
 

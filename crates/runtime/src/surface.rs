@@ -6,7 +6,7 @@ use axum::response::IntoResponse;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use prost::Message;
-use prost_types::FileDescriptorSet;
+use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tonic::{body::Body, server::NamedService, service::Routes};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder as Reflection;
@@ -14,7 +14,7 @@ use tower::Service;
 
 use crate::{
     deadline::DeadlineBody,
-    enforce::{Bounds, Enforce},
+    enforce::{Bounding, Bounds, Enforce},
     health::Health,
     observe::{Naming, Observe, ObservedBody},
     panic::{Catch, CaughtBody},
@@ -48,7 +48,7 @@ impl Surface {
             routes: Routes::default(),
             descriptors: vec![tonic_health::pb::FILE_DESCRIPTOR_SET],
             listed: vec!["grpc.health.v1.Health".to_owned()],
-            bounds: Bounds { default: None, max: None },
+            bounds: Bounds::default(),
         }
     }
 
@@ -83,7 +83,8 @@ impl Surface {
         self
     }
 
-    /// Bounds calls whose caller sets no deadline by `default`, and the others by `max`.
+    /// Bounds calls whose caller sets no deadline by `default`, and the others by `max`. Streams of the listed services
+    /// are exempt: a watch is meant to stay, and ends with its caller's deadline, the connection or the drain.
     #[must_use]
     pub fn deadline(mut self, default: Duration, max: Duration) -> Self {
         self.bounds = Bounds { default: Some(default), max: Some(max) };
@@ -95,11 +96,11 @@ impl Surface {
         let unusable = |error: &dyn std::fmt::Display| SurfaceError(error.to_string());
         let v1 = self.reflection().build_v1().map_err(|error| unusable(&error))?;
         let v1alpha = self.reflection().build_v1alpha().map_err(|error| unusable(&error))?;
-        let naming = self.naming().map_err(|error| unusable(&error))?;
+        let methods = Arc::new(self.methods().map_err(|error| unusable(&error))?);
         let health = HealthServer::new(self.health);
         let routes = self.routes.add_service(health).add_service(v1).add_service(v1alpha).prepare();
         // Outermost first: what is refused or panics below is still seen, with its id in the answer.
-        Ok(Observe::new(Catch::new(Enforce::new(routes, self.bounds)), naming))
+        Ok(Observe::new(Catch::new(Enforce::new(routes, bounding(&methods, self.bounds))), naming(&methods)))
     }
 
     fn reflection(&self) -> Reflection<'static> {
@@ -110,22 +111,47 @@ impl Surface {
         self.listed.iter().fold(sets, Reflection::with_service_name)
     }
 
-    /// Knows the methods of the listed services, so that no caller can invent a name for the figures.
-    fn naming(&self) -> Result<Naming, prost::DecodeError> {
-        let mut names: HashMap<String, Arc<str>> = HashMap::new();
+    /// The methods of the listed services by their request paths.
+    fn methods(&self) -> Result<HashMap<String, Method>, prost::DecodeError> {
+        let mut methods = HashMap::new();
         for set in &self.descriptors {
             for file in FileDescriptorSet::decode(*set)?.file {
                 for service in &file.service {
                     let full = format!("{}.{}", file.package(), service.name());
-                    for method in service.method.iter().filter(|_| self.listed.contains(&full)) {
-                        let name = format!("{full}/{}", method.name());
-                        names.insert(format!("/{name}"), name.into());
+                    if self.listed.contains(&full) {
+                        methods.extend(service.method.iter().map(|method| Method::of(&full, method)));
                     }
                 }
             }
         }
-        Ok(Arc::new(move |path| names.get(path).cloned()))
+        Ok(methods)
     }
+}
+
+struct Method {
+    name: Arc<str>,
+    streams: bool,
+}
+
+impl Method {
+    fn of(service: &str, method: &MethodDescriptorProto) -> (String, Self) {
+        let name = format!("{service}/{}", method.name());
+        let streams = method.client_streaming() || method.server_streaming();
+        (format!("/{name}"), Self { name: name.into(), streams })
+    }
+}
+
+/// Knows only listed methods, so that no caller can invent a name for the figures.
+fn naming(methods: &Arc<HashMap<String, Method>>) -> Naming {
+    let methods = Arc::clone(methods);
+    Arc::new(move |path| methods.get(path).map(|method| Arc::clone(&method.name)))
+}
+
+fn bounding(methods: &Arc<HashMap<String, Method>>, bounds: Bounds) -> Bounding {
+    let methods = Arc::clone(methods);
+    Arc::new(
+        move |path| if methods.get(path).is_some_and(|method| method.streams) { Bounds::default() } else { bounds },
+    )
 }
 
 /// What a listener needs of a service; a check that the surface has it.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::{deadline::Deadline, fault::reason_of, health::Health, surface::Surface};
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
 use tonic::Code;
 use tower::ServiceExt;
@@ -50,6 +51,19 @@ async fn a_caller_without_a_deadline_gets_the_default_and_a_greedy_one_the_longe
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_watch_outlives_the_default() {
+    let health = Health::new();
+    let surface = Surface::new(&health).deadline(SECOND, SECOND).into_service().unwrap();
+    // An empty HealthCheckRequest in its five bytes of frame.
+    let watch = request("/grpc.health.v1.Health/Watch", &[]).map(|_| Full::new(Bytes::from_static(&[0; 5])));
+    let mut body = surface.oneshot(watch).await.unwrap().into_body();
+    assert!(body.frame().await.unwrap().unwrap().is_data());
+    tokio::time::sleep(10 * SECOND).await;
+    health.dependency("store", false);
+    assert!(body.frame().await.unwrap().unwrap().is_data());
+}
+
 #[tokio::test]
 async fn an_expired_call_reaches_nobody() {
     let probe = Probe::default();
@@ -84,7 +98,8 @@ async fn a_handler_finds_its_deadline_in_the_request() {
         Ok::<_, std::convert::Infallible>(response)
     });
     let bounds = Bounds { default: Some(SECOND), max: None };
-    let response = Enforce::new(seen, bounds).oneshot(http::Request::new(())).await.unwrap();
+    let response =
+        Enforce::new(seen, std::sync::Arc::new(move |_| bounds)).oneshot(http::Request::new(())).await.unwrap();
     let left = response.extensions().get::<Deadline>().unwrap().remaining();
     assert!(left > Duration::ZERO && left <= SECOND);
 }
