@@ -19,7 +19,7 @@ pub struct FieldPath {
     default: String,
 }
 
-/// A path that names no singular scalar field.
+/// A path that names no singular scalar field. Each variant holds the message type and the field's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// There is no such field.
@@ -55,18 +55,17 @@ impl FieldPath {
         let mut names = text.split('.').peekable();
         loop {
             let name = names.next().unwrap_or_default();
-            let place = || (message.full_name().to_owned(), name.to_owned());
             let field = singular(&message, name)?;
             steps.push(Step::to(&field));
-            match (field.kind(), names.peek().is_some()) {
-                (Kind::Message(inner), true) => message = inner,
-                (Kind::Message(_), false) => return Err(PathError::NotScalar(place().0, place().1)),
-                (_, true) => return Err(PathError::NotMessage(place().0, place().1)),
+            message = match (field.kind(), names.peek().is_some()) {
+                (Kind::Message(inner), true) => inner,
+                (Kind::Message(_), false) => return Err(at(&message, name, PathError::NotScalar)),
+                (_, true) => return Err(at(&message, name, PathError::NotMessage)),
                 (kind, false) => {
-                    let default = default_text(&field, &kind);
+                    let default = reflected_text(&kind, &field.default_value());
                     return Ok(Self { text: text.to_owned(), steps, leaf: field, default });
                 }
-            }
+            };
         }
     }
 
@@ -125,15 +124,16 @@ impl Step {
 }
 
 fn singular(message: &MessageDescriptor, name: &str) -> Result<FieldDescriptor, PathError> {
-    let place = || (message.full_name().to_owned(), name.to_owned());
-    let Some(field) = message.get_field_by_name(name) else {
-        return Err(PathError::Unknown(place().0, place().1));
-    };
-    match () {
-        () if field.is_list() || field.is_map() => Err(PathError::Repeated(place().0, place().1)),
-        () if field.is_group() => Err(PathError::Group(place().0, place().1)),
-        () => Ok(field),
+    match message.get_field_by_name(name) {
+        None => Err(at(message, name, PathError::Unknown)),
+        Some(field) if field.is_list() || field.is_map() => Err(at(message, name, PathError::Repeated)),
+        Some(field) if field.is_group() => Err(at(message, name, PathError::Group)),
+        Some(field) => Ok(field),
     }
+}
+
+fn at(message: &MessageDescriptor, name: &str, error: fn(String, String) -> PathError) -> PathError {
+    error(message.full_name().to_owned(), name.to_owned())
 }
 
 /// What a scan has seen so far.
@@ -192,10 +192,6 @@ fn text<'a>(kind: &Kind, value: Value<'a>) -> Result<Cow<'a, str>, Malformed> {
         (Kind::Double, Value::Fixed64(bits)) => format!("{:?}", f64::from_bits(bits)).into(),
         _ => return Err(Malformed),
     })
-}
-
-fn default_text(field: &FieldDescriptor, kind: &Kind) -> String {
-    reflected_text(kind, &field.default_value())
 }
 
 pub(crate) fn reflected_text(kind: &Kind, value: &Reflected) -> String {
