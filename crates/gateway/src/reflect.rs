@@ -99,13 +99,14 @@ pub async fn read(channel: &Channel) -> Result<Descriptors, ReflectError> {
 }
 
 async fn read_version(channel: &Channel, path: &'static str) -> Result<Descriptors, ReflectError> {
-    let (mut conversation, services) = Conversation::open(channel, path).await?;
+    let mut conversation = Conversation { channel, path, open: None };
+    let services = conversation.services().await?;
     let mut files = Files::default();
     for service in &services {
-        if let Answer::Files(bytes) = conversation.ask(MessageRequest::FileContainingSymbol(service.clone())).await? {
-            files.add(bytes)?;
-        } else {
-            return Err(ReflectError::Missing(service.clone()));
+        match conversation.ask(MessageRequest::FileContainingSymbol(service.clone())).await? {
+            Answer::Files(bytes) => files.add(bytes)?,
+            Answer::Unknown => return Err(ReflectError::Missing(service.clone())),
+            Answer::Services(_) => return Err(another_question()),
         }
     }
     while let Some(name) = files.wanted() {
@@ -113,14 +114,20 @@ async fn read_version(channel: &Channel, path: &'static str) -> Result<Descripto
             Answer::Files(bytes) => files.add(bytes)?,
             // Some servers leave out the well-known files that every client has.
             Answer::Unknown => files.add(vec![well_known(&name).ok_or(ReflectError::Missing(name))?])?,
-            Answer::Services(_) => return Err(ReflectError::Malformed("it answered another question".to_owned())),
+            Answer::Services(_) => return Err(another_question()),
         }
     }
     files.link(services)
 }
 
 /// One reflection stream: questions and answers in turn.
-struct Conversation {
+struct Conversation<'a> {
+    channel: &'a Channel,
+    path: &'static str,
+    open: Option<Stream>,
+}
+
+struct Stream {
     questions: mpsc::Sender<ServerReflectionRequest>,
     answers: Streaming<ServerReflectionResponse>,
 }
@@ -131,55 +138,66 @@ enum Answer {
     Unknown,
 }
 
-impl Conversation {
-    /// Opens the stream and asks for the services.
-    async fn open(channel: &Channel, path: &'static str) -> Result<(Self, Vec<String>), ReflectError> {
-        let (questions, receiver) = mpsc::channel(1);
-        // Asked before the stream is opened: a server may answer nothing, not even a head, before the first question.
-        let first = question(MessageRequest::ListServices("*".to_owned()));
-        questions.send(first).await.map_err(|_closed| hung_up())?;
-
-        let mut client = Grpc::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER);
-        client.ready().await.map_err(|_error| hung_up())?;
-        let codec = ProstCodec::<ServerReflectionRequest, ServerReflectionResponse>::default();
-        let request = tonic::Request::new(ReceiverStream::new(receiver));
-        let answers = client
-            .streaming(request, PathAndQuery::from_static(path), codec)
-            .await
-            .map_err(|status| refused(&status))?
-            .into_inner();
-
-        let mut conversation = Self { questions, answers };
-        let Answer::Services(mut services) = conversation.hear().await? else {
-            return Err(ReflectError::Malformed("it does not list its services".to_owned()));
+impl Conversation<'_> {
+    async fn services(&mut self) -> Result<Vec<String>, ReflectError> {
+        let Answer::Services(mut services) = self.ask(MessageRequest::ListServices("*".to_owned())).await? else {
+            return Err(another_question());
         };
         services.retain(|service| !OWN.iter().any(|own| service.starts_with(own)));
         services.sort();
         services.dedup();
-        Ok((conversation, services))
+        Ok(services)
     }
 
     async fn ask(&mut self, request: MessageRequest) -> Result<Answer, ReflectError> {
-        self.questions.send(question(request)).await.map_err(|_closed| hung_up())?;
-        self.hear().await
-    }
-
-    async fn hear(&mut self) -> Result<Answer, ReflectError> {
-        let answer = self.answers.message().await.map_err(|status| refused(&status))?.ok_or_else(hung_up)?;
-        match answer.message_response {
-            Some(MessageResponse::ListServicesResponse(list)) => {
-                Ok(Answer::Services(list.service.into_iter().map(|service| service.name).collect()))
+        let question = question(request);
+        let mut stream = match self.open.take() {
+            Some(stream) => {
+                stream.questions.send(question).await.map_err(|_closed| hung_up())?;
+                stream
             }
-            Some(MessageResponse::FileDescriptorResponse(files)) => Ok(Answer::Files(files.file_descriptor_proto)),
-            Some(MessageResponse::ErrorResponse(error)) if error.error_code == Code::NotFound as i32 => {
-                Ok(Answer::Unknown)
+            None => Stream::open(self.channel, self.path, question).await?,
+        };
+        match stream.answers.message().await {
+            Ok(answer) => {
+                self.open = Some(stream);
+                understood(answer.ok_or_else(hung_up)?)
             }
-            Some(MessageResponse::ErrorResponse(error)) => Err(ReflectError::Malformed(error.error_message)),
-            Some(MessageResponse::AllExtensionNumbersResponse(_)) | None => {
-                Err(ReflectError::Malformed("it answered another question".to_owned()))
-            }
+            // Some servers end the stream over a name they don't know, instead of saying so and going on.
+            Err(status) if status.code() == Code::NotFound => Ok(Answer::Unknown),
+            Err(status) => Err(refused(&status)),
         }
     }
+}
+
+impl Stream {
+    async fn open(channel: &Channel, path: &'static str, first: ServerReflectionRequest) -> Result<Self, ReflectError> {
+        let (questions, receiver) = mpsc::channel(1);
+        // Asked before the stream is opened: a server may answer nothing, not even a head, before the first question.
+        questions.send(first).await.map_err(|_closed| hung_up())?;
+        let mut client = Grpc::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER);
+        client.ready().await.map_err(|_error| hung_up())?;
+        let codec = ProstCodec::<ServerReflectionRequest, ServerReflectionResponse>::default();
+        let request = tonic::Request::new(ReceiverStream::new(receiver));
+        let opened = client.streaming(request, PathAndQuery::from_static(path), codec).await;
+        Ok(Self { questions, answers: opened.map_err(|status| refused(&status))?.into_inner() })
+    }
+}
+
+fn understood(answer: ServerReflectionResponse) -> Result<Answer, ReflectError> {
+    match answer.message_response {
+        Some(MessageResponse::ListServicesResponse(list)) => {
+            Ok(Answer::Services(list.service.into_iter().map(|service| service.name).collect()))
+        }
+        Some(MessageResponse::FileDescriptorResponse(files)) => Ok(Answer::Files(files.file_descriptor_proto)),
+        Some(MessageResponse::ErrorResponse(error)) if error.error_code == Code::NotFound as i32 => Ok(Answer::Unknown),
+        Some(MessageResponse::ErrorResponse(error)) => Err(ReflectError::Malformed(error.error_message)),
+        Some(MessageResponse::AllExtensionNumbersResponse(_)) | None => Err(another_question()),
+    }
+}
+
+fn another_question() -> ReflectError {
+    ReflectError::Malformed("it answered another question".to_owned())
 }
 
 fn question(request: MessageRequest) -> ServerReflectionRequest {

@@ -10,6 +10,7 @@ mod metrics;
 mod probe;
 mod unreachable;
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use rand::seq::IteratorRandom;
@@ -114,7 +115,12 @@ impl Upstream {
             1 => Some(drawn[0]),
             _ => {
                 let [first, second] = drawn.map(|index| self.endpoints[index].cost(now));
-                Some(if second < first { drawn[1] } else { drawn[0] })
+                match first.total_cmp(&second) {
+                    Ordering::Less => Some(drawn[0]),
+                    Ordering::Greater => Some(drawn[1]),
+                    // The draw is random, its order is not.
+                    Ordering::Equal => Some(drawn[usize::from(rand::random::<bool>())]),
+                }
             }
         }
     }

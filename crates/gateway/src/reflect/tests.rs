@@ -71,6 +71,17 @@ async fn a_service_that_is_listed_but_unknown_is_named() {
     assert_eq!(error.to_string(), "it does not know ghost.v1.Ghost, which it refers to");
 }
 
+#[tokio::test]
+async fn well_known_imports_that_the_server_leaves_out_are_known_here() {
+    let pool = DescriptorPool::decode(accord_api::FILE_DESCRIPTOR_SET).unwrap();
+    let mut alone = Vec::new();
+    let sample = pool.get_file_by_name("catalog/v1/product_service.proto").unwrap().encode_to_vec();
+    prost::encoding::bytes::encode(1, &sample, &mut alone);
+    let reflection = Builder::configure().register_encoded_file_descriptor_set(&alone);
+    let channel = serving(Routes::new(reflection.include_reflection_service(false).build_v1().unwrap())).await;
+    assert!(cache_ttl_is_declared(&read(&channel).await.unwrap()));
+}
+
 #[test]
 fn files_without_end_are_refused() {
     let mut files = Files::default();
