@@ -40,7 +40,7 @@ use tonic::{
 pub use crate::{
     builder::{Addresses, Builder},
     identities::{EDITOR, READER, STRANGER},
-    process::{Launch, Process},
+    process::{Ended, Launch, Process},
     script::Script,
     server::Server,
     settings::Part,

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::{Instant, sleep};
 
@@ -33,7 +33,21 @@ pub struct Launch {
     pub log: PathBuf,
 }
 
-/// A started process. It is killed when this is dropped.
+/// A process has ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} has ended ({status}); it said last\n{last_words}")]
+pub struct Ended {
+    /// What it was called.
+    pub name: String,
+    /// How it ended.
+    pub status: ExitStatus,
+    /// The file that has everything it said.
+    pub log: PathBuf,
+    /// The last lines of it.
+    pub last_words: String,
+}
+
+/// A started process. It is killed when this is dropped, and on Linux also when the thread that started it ends.
 pub struct Process {
     launch: Launch,
     child: Child,
@@ -61,11 +75,17 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Fails with its last words where it has ended.
+    /// Fails with [`Ended`] where it has ended.
     pub fn check(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
-            Some(status) => Err(anyhow!("{} ended ({status}): {}", self.name(), self.last_words())),
+            Some(status) => Err(Ended {
+                name: self.name().to_owned(),
+                status,
+                log: self.launch.log.clone(),
+                last_words: self.last_words(),
+            }
+            .into()),
         }
     }
 
@@ -89,7 +109,7 @@ impl Process {
                 return Ok(status);
             }
             if Instant::now() >= end {
-                bail!("{} did not end within {within:?} of SIGTERM: {}", self.name(), self.last_words());
+                bail!("{} did not end within {within:?} of SIGTERM; it said last\n{}", self.name(), self.last_words());
             }
             sleep(LOOK).await;
         }
@@ -118,22 +138,16 @@ impl Process {
         self.restart()
     }
 
-    /// Where what it writes is kept.
-    pub fn log_file(&self) -> &Path {
-        &self.launch.log
-    }
-
     /// Everything it wrote, over all its lives.
     pub fn log(&self) -> String {
         fs::read(&self.launch.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
-    /// The end of what it wrote, and where the rest is.
+    /// The end of what it wrote.
     pub fn last_words(&self) -> String {
         let log = self.log();
         let lines: Vec<_> = log.lines().collect();
-        let last = lines[lines.len().saturating_sub(12)..].join("\n  ");
-        format!("its log {} ends with\n  {last}", self.launch.log.display())
+        lines[lines.len().saturating_sub(12)..].join("\n")
     }
 
     fn signal(&self, signal: Signal) -> Result<()> {
@@ -151,7 +165,7 @@ impl Drop for Process {
 
 fn spawn(launch: &Launch) -> Result<Child> {
     let log = File::options().create(true).append(true).open(&launch.log)?;
-    let mut command = Command::new(&launch.program);
+    let mut command = dying_with_us(&launch.program);
     forget_settings(&mut command);
     command
         .args(&launch.arguments)
@@ -164,6 +178,18 @@ fn spawn(launch: &Launch) -> Result<Child> {
         .process_group(0)
         .spawn()
         .with_context(|| format!("can't start {} ({})", launch.name, launch.program.display()))
+}
+
+/// A process in its own group outlives a fabric that is killed. Linux can end it with the thread that started it:
+/// `setpriv` asks for that, and becomes the program.
+fn dying_with_us(program: &Path) -> Command {
+    let setpriv = Path::new("/usr/bin/setpriv");
+    if !setpriv.exists() {
+        return Command::new(program);
+    }
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 /// Settings in the environment of whoever runs the fabric are not meant for it.
@@ -220,6 +246,25 @@ mod tests {
         process.kill().expect("killed");
         assert!(!process.alive());
         assert!(process.check().expect_err("gone").to_string().contains("ended"));
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn a_process_ends_with_the_thread_that_started_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().to_owned();
+        let start = move || {
+            let process = shell(&path, "echo running; while :; do sleep 0.01; done");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+            runtime.block_on(hears(&process, "running"));
+            process
+        };
+        let mut process = std::thread::spawn(start).join().expect("no panic");
+        let end = Instant::now() + SOON;
+        while process.alive() {
+            assert!(Instant::now() < end, "it goes on");
+            sleep(LOOK).await;
+        }
     }
 
     #[tokio::test]

@@ -51,7 +51,7 @@ impl Script {
         while TcpStream::connect(self.listen).await.is_err() {
             self.process.check()?;
             if Instant::now() >= end {
-                bail!("{} does not listen: {}", self.process.name(), self.process.last_words());
+                bail!("{} does not listen; it said last\n{}", self.process.name(), self.process.last_words());
             }
             sleep(Duration::from_millis(20)).await;
         }

@@ -87,7 +87,7 @@ impl Server {
             self.process.check().with_context(|| format!("waiting {what}"))?;
             if Instant::now() >= end {
                 let (name, words) = (self.process.name(), self.process.last_words());
-                bail!("waited {BOUND:?} for {name} {what}; {words}");
+                bail!("waited {BOUND:?} for {name} {what}; it said last\n{words}");
             }
             sleep(ASK).await;
         }

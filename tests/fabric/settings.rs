@@ -79,14 +79,14 @@ fn common(builder: &Builder, part: Part) -> Table {
 fn own(part: Part, builder: &Builder, home: &Home) -> Table {
     match part {
         Part::Auth => auth(home),
-        Part::Cache => member(part, builder, home),
+        Part::Cache => cache(builder, home),
         Part::Catalog => catalog(builder, home),
         Part::Gateway => gateway(builder, home),
     }
 }
 
 fn auth(home: &Home) -> Table {
-    let url = format!("sqlite://{}", home.data("auth.db").display());
+    let url = sqlite(home, "auth.db");
     let (key, policies) = (home.encryption_key(), home.policies());
     let (key, policies) = (key.display().to_string(), policies.display().to_string());
     toml! {
@@ -97,6 +97,19 @@ fn auth(home: &Home) -> Table {
         [policy]
         files = [policies]
     }
+}
+
+fn cache(builder: &Builder, home: &Home) -> Table {
+    let url = sqlite(home, "cache.db");
+    let mut settings = member(Part::Cache, builder, home);
+    merge(
+        &mut settings,
+        toml! {
+            [records]
+            url = url
+        },
+    );
+    settings
 }
 
 fn catalog(builder: &Builder, home: &Home) -> Table {
@@ -154,6 +167,10 @@ fn member(part: Part, builder: &Builder, home: &Home) -> Table {
         );
     }
     settings
+}
+
+fn sqlite(home: &Home, file: &str) -> String {
+    format!("sqlite://{}", home.data(file).display())
 }
 
 fn url(address: SocketAddr) -> String {

@@ -10,7 +10,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use accord_fabric::{Addresses, EDITOR, Fabric, Part, READER, binaries};
+use accord_fabric::{Addresses, EDITOR, Ended, Fabric, Part, READER, binaries};
 use anyhow::{Context, Result, anyhow, bail};
 
 use self::stop::Stop;
@@ -37,7 +37,7 @@ pub fn run(Args { once, data }: Args) -> Result<()> {
     eprintln!("Building (the first time takes minutes) ...");
     binaries::directory()?;
     let runtime = tokio::runtime::Runtime::new().context("can't start a runtime")?;
-    runtime.block_on(up(once, &data))
+    runtime.block_on(up(once, &data)).map_err(in_one_sentence)
 }
 
 async fn up(once: bool, data: &Path) -> Result<()> {
@@ -120,4 +120,14 @@ fn require_ports() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// A process that ended by itself has said why in its last line; the lines before are in its log.
+fn in_one_sentence(problem: anyhow::Error) -> anyhow::Error {
+    let Some(ended) = problem.downcast_ref::<Ended>() else { return problem };
+    let (name, status, log) = (&ended.name, ended.status, ended.log.display());
+    let last = ended.last_words.lines().last().unwrap_or("nothing");
+    anyhow!(
+        "{name} has ended ({status}) and said last `{last}`: mend that (all it said is in {log}) and run this again"
+    )
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use accord_fabric::{Fabric, metrics::sum};
-use anyhow::{Result, bail};
+use anyhow::Result;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// How often a line on a terminal is rewritten.
@@ -34,7 +34,7 @@ pub async fn show(fabric: &mut Fabric) -> Result<()> {
     let mut before: Option<(Figures, Instant)> = None;
     loop {
         ticks.tick().await;
-        require_alive(fabric)?;
+        fabric.check()?;
         // One that is too busy to answer is asked again at the next tick.
         let (Ok(door), Ok(cache)) = (fabric.gateway.metrics().await, fabric.cache.metrics().await) else { continue };
         let now = Figures::read(&door, &cache);
@@ -70,12 +70,5 @@ impl Figures {
         format!(
             "{rate:.0} calls/s   {calls} calls, {failed} not OK   cache: {hits} hits, {misses} misses, {bypassed} bypassed"
         )
-    }
-}
-
-fn require_alive(fabric: &mut Fabric) -> Result<()> {
-    match fabric.processes().find_map(|process| (!process.alive()).then_some(process)) {
-        Some(gone) => bail!("{} has ended: {} says why; run this again", gone.name(), gone.log_file().display()),
-        None => Ok(()),
     }
 }
