@@ -98,6 +98,9 @@ where
         Some(file) => tree::parse(file, &read_file(file)?)?,
         None => Node::empty(),
     };
+    let mut environment: Vec<_> = environment.into_iter().collect();
+    // A section comes before its keys, so that a contradiction between them never depends on the system's order.
+    environment.sort_unstable();
     for (variable, value) in environment {
         root.overlay_variable(prefix, &variable, &value)?;
     }

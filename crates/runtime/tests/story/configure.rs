@@ -110,6 +110,16 @@ fn a_value_that_does_not_fit_is_refused_where_it_stands() {
 }
 
 #[test]
+fn a_section_given_whole_and_key_by_key_is_refused() {
+    let whole = ("ACCORD_STORY__LISTEN", "{ max_streams = 7 }");
+    let key = ("ACCORD_STORY__LISTEN__MAX_STREAMS", "8");
+    assert_eq!(read("", &[whole], Overrides::default()).unwrap().listen.max_streams, 7);
+    for environment in [[whole, key], [key, whole]] {
+        assert_says(&refused("", &environment), &["variable ACCORD_STORY__LISTEN__MAX_STREAMS", "give the section in"]);
+    }
+}
+
+#[test]
 fn broken_toml_is_refused_where_it_breaks() {
     assert_says(&refused("level = 'low'\nnames = [\n", &[]), &["accord.toml:", "correct the TOML there"]);
     let error = load_with::<Config>("X", Some(&PathBuf::from("nowhere.toml")), [], Overrides::default()).unwrap_err();
