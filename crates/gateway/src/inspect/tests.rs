@@ -1,6 +1,103 @@
+use std::convert::Infallible;
+use std::time::Duration;
+
 use accord_api::FILE_DESCRIPTOR_SET;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
+use crate::config::{Config, UpstreamConfig};
+use crate::reflect;
+use crate::table::Sources;
+
+/// Serves the sample's reflection and health, as one of the gateway's upstreams would.
+fn serve_sample(listener: TcpListener) {
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    let reflection = Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .with_service_name("catalog.v1.ProductService");
+    let server =
+        tonic::transport::Server::builder().add_service(health).add_service(reflection.build_v1alpha().unwrap());
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+}
+
+async fn tables_of(url: String) -> (Arc<Tables>, Config) {
+    let mut config = Config::default();
+    config.upstream.push(UpstreamConfig { name: "catalog".to_owned(), urls: vec![url], ..UpstreamConfig::default() });
+    let upstreams = Upstream::all(&config.upstream).unwrap();
+    let sources = Sources::gather(&config, &upstreams).await.unwrap();
+    (Tables::open(sources, upstreams).unwrap(), config)
+}
+
+async fn health_of(inspection: &Arc<Inspection>, service: &str) -> ServingStatus {
+    let inspection = Arc::clone(inspection);
+    let call = tower::service_fn(move |request: Request<Body>| {
+        let inspection = Arc::clone(&inspection);
+        async move { Ok::<_, Infallible>(inspection.call(request).await) }
+    });
+    let question = HealthCheckRequest { service: service.to_owned() };
+    HealthClient::new(call).check(question).await.unwrap().into_inner().status()
+}
+
+/// What a client reads by reflection from a door that answers with `inspection`.
+async fn read_through(inspection: &Arc<Inspection>) -> reflect::Descriptors {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let routes = Routes::clone(&inspection.routes.load());
+    let server = tonic::transport::Server::builder().add_routes(routes);
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    reflect::read(&accord_runtime::client::lazy(&url).unwrap()).await.unwrap()
+}
+
+#[tokio::test]
+async fn services_of_an_upstream_are_told_and_as_healthy_as_it_is() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    serve_sample(listener);
+    let (tables, _) = tables_of(url).await;
+    let (health, shutdown) = (Health::new(), Shutdown::new(Duration::ZERO));
+    let inspection = Inspection::open(&tables, &health, true, &shutdown);
+
+    assert_eq!(read_through(&inspection).await.services, ["catalog.v1.ProductService"]);
+    while health.services().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(health_of(&inspection, "catalog.v1.ProductService").await, ServingStatus::Serving);
+    assert_eq!(health_of(&inspection, "").await, ServingStatus::Serving);
+}
+
+#[tokio::test]
+async fn an_upstream_that_comes_later_is_read_and_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let (tables, config) = tables_of(format!("http://{address}")).await;
+    let (health, shutdown) = (Health::new(), Shutdown::new(Duration::ZERO));
+    let inspection = Inspection::open(&tables, &health, true, &shutdown);
+    assert!(tables.load().is_pending());
+
+    let mut changed = tables.subscribe();
+    tables.follow(&config, &shutdown);
+    serve_sample(TcpListener::bind(address).await.unwrap());
+    changed.changed().await.unwrap();
+
+    assert!(tables.load().grpc("/catalog.v1.ProductService/GetProduct").is_some());
+    while read_through(&inspection).await.services.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    shutdown.begin();
+}
+
+#[test]
+fn only_its_own_paths_are_answered_here() {
+    assert!(Inspection::serves("/grpc.health.v1.Health/Check"));
+    assert!(Inspection::serves("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"));
+    assert!(!Inspection::serves("/grpc.health.v1.Healthy/Check"));
+    assert!(!Inspection::serves("/catalog.v1.ProductService/GetProduct"));
+}
 
 fn one_file(name: &str, package: &str) -> DescriptorPool {
     let file = prost_types::FileDescriptorProto {
