@@ -1,0 +1,133 @@
+//! One load, from its start to its place in the store.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use super::entry::Entry;
+use super::flight::{Airborne, Landing, Shard};
+use super::key::Tag;
+use super::{Engine, Failure, Load, Loaded, Origin, Policy, Store, World};
+
+const DEADLINE_EXCEEDED: i32 = 4;
+const NOT_FOUND: i32 = 5;
+const RESOURCE_EXHAUSTED: i32 = 8;
+const INTERNAL: i32 = 13;
+const UNAVAILABLE: i32 = 14;
+
+/// How much of its declared life an entry may lose, so that entries loaded together don't expire together. It never gains:
+/// what the contract declares is the most that is tolerated.
+const JITTER: f64 = 0.1;
+
+/// Runs a load in its own task: it ends early only when nobody waits for it any more.
+pub(super) async fn fly<O, S, W>(engine: Engine<O, S, W>, airborne: Airborne, policy: Policy, call: O::Call)
+where
+    O: Origin,
+    S: Store,
+    W: World,
+{
+    let _flying = engine.0.metrics.flying();
+    if let Some(loaded) = airborne.unless_abandoned(guarded(&engine.0.origin, call)).await {
+        engine.land(airborne, &policy, loaded);
+    }
+}
+
+/// A load whose panic is its caller's INTERNAL, and nobody else's trouble.
+pub(super) async fn guarded<O: Origin>(origin: &O, call: O::Call) -> Loaded {
+    let load = AssertUnwindSafe(async { origin.load(call).await });
+    load.catch_unwind()
+        .await
+        .unwrap_or_else(|_| Loaded { load: Err(defect("the load panicked")), tags: Some(Vec::new()) })
+}
+
+/// Whether a stale answer may stand in for this failure: the origin could not answer, rather than would not.
+pub(super) fn permits_stale(failure: &Failure) -> bool {
+    matches!(failure.code, UNAVAILABLE | DEADLINE_EXCEEDED | INTERNAL | RESOURCE_EXHAUSTED)
+}
+
+pub(super) fn defect(message: &str) -> Failure {
+    Failure { code: INTERNAL, message: message.to_owned(), ..Failure::default() }
+}
+
+impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
+    fn land(&self, airborne: Airborne, policy: &Policy, loaded: Loaded) {
+        let flight = &airborne.flight;
+        let rules = self.0.rules;
+        let began = flight.started;
+        self.0.metrics.loaded(self.0.world.now().since(began), &loaded.load);
+        let epoch = if rules.start_epochs { flight.epoch } else { self.0.validity.now() };
+        let tags: Box<[Tag]> = flight.tags.iter().copied().chain(loaded.tags.iter().flatten().copied()).collect();
+        let part = 1.0 - JITTER * self.0.world.chance();
+        let entry = Entry::new(loaded.load, epoch, began, tags, part);
+        let mut landing = Landing {
+            load: entry.load.clone(),
+            epoch,
+            asked_until: flight.epoch,
+            started: began,
+            life: entry.life(policy),
+            tags: loaded.tags.is_some().then(|| entry.tags.clone()),
+            stored: false,
+        };
+        {
+            let mut shard = self.0.flights.lock(&airborne.key);
+            // The fill guard. Leaving the newest place and storing happen under one lock, so that no newer flight can
+            // come between them and be overwritten.
+            let newest = shard.retire(&airborne.key, flight);
+            let holds = newest && self.0.validity.holds(&flight.tags, flight.epoch);
+            if holds || !rules.fill_guard {
+                landing.stored = self.fill(&mut shard, &airborne, policy, entry, loaded.tags.is_some());
+            }
+        }
+        airborne.land(landing);
+    }
+
+    /// Stores what may be stored; whether it was.
+    fn fill(&self, shard: &mut Shard, airborne: &Airborne, policy: &Policy, entry: Entry, tagged: bool) -> bool {
+        let key = airborne.key;
+        let store = &self.0.store;
+        match &entry.load {
+            Ok(message) if tagged && fits(message.len(), policy) && entry.weight() as u64 <= self.0.bounds.capacity => {
+            }
+            Ok(_) => {
+                // The older answer goes as well: it is not what the origin says any more.
+                store.remove(&key);
+                shard.remember_uncacheable(key, self.0.world.now().after(self.0.bounds.uncacheable));
+                return false;
+            }
+            Err(failure) if tagged && failure.code == NOT_FOUND && policy.negative_ttl > Duration::ZERO => {}
+            Err(failure) => {
+                self.keep_despite(airborne, failure);
+                return false;
+            }
+        }
+        store.insert(key, Arc::new(entry));
+        true
+    }
+
+    /// An error never replaces a good answer; but an absence says that there is none.
+    fn keep_despite(&self, airborne: &Airborne, failure: &Failure) {
+        if failure.code == NOT_FOUND {
+            self.0.store.remove(&airborne.key);
+        } else if permits_stale(failure)
+            && let Some(entry) = self.0.store.get(&airborne.key)
+        {
+            entry.rest_until(self.0.world.now().after(self.0.bounds.rest));
+        }
+    }
+}
+
+fn fits(bytes: usize, policy: &Policy) -> bool {
+    bytes as u64 <= policy.max_bytes
+}
+
+/// The name of a load's result in metrics.
+pub(super) fn result(load: &Load) -> &'static str {
+    match load {
+        Ok(_) => "ok",
+        Err(failure) if failure.code == NOT_FOUND => "not_found",
+        Err(failure) if permits_stale(failure) => "failed",
+        Err(_) => "refused",
+    }
+}

@@ -1,0 +1,117 @@
+//! What the engine counts.
+
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::{AsyncInstrument, Counter, Histogram, Meter, UpDownCounter};
+
+use super::{Answer, Load, Outcome, Stale, load};
+
+/// The engine's instruments.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    reads: Counter<u64>,
+    stale: Counter<u64>,
+    evictions: Counter<u64>,
+    flights: UpDownCounter<i64>,
+    waiters: UpDownCounter<i64>,
+    loads: Histogram<f64>,
+}
+
+impl Metrics {
+    /// Instruments of this meter.
+    pub fn new(meter: &Meter) -> Self {
+        Self {
+            reads: meter.u64_counter("accord.cache.reads").with_description("Answers by outcome").build(),
+            stale: meter.u64_counter("accord.cache.stale").with_description("Stale answers by reason").build(),
+            evictions: meter
+                .u64_counter("accord.cache.evictions")
+                .with_description("Entries that left by cause")
+                .build(),
+            flights: meter.i64_up_down_counter("accord.cache.flights").with_description("Loads under way").build(),
+            waiters: meter
+                .i64_up_down_counter("accord.cache.waiters")
+                .with_description("Readers that wait for a load")
+                .build(),
+            loads: meter
+                .f64_histogram("accord.cache.load.duration")
+                .with_unit("s")
+                .with_description("Time of loads by result")
+                .build(),
+        }
+    }
+
+    /// Tells why an entry left.
+    pub fn evicted(&self, cause: &'static str) {
+        self.evictions.add(1, &[KeyValue::new("cause", cause)]);
+    }
+
+    pub(super) fn answered(&self, answer: &Answer) {
+        self.reads.add(1, &[KeyValue::new("outcome", outcome(answer.outcome))]);
+        if let Some(stale) = answer.stale {
+            self.stale.add(1, &[KeyValue::new("reason", reason(stale))]);
+        }
+    }
+
+    pub(super) fn waiting(&self) -> Present {
+        Present::new(&self.waiters)
+    }
+
+    pub(super) fn flying(&self) -> Present {
+        Present::new(&self.flights)
+    }
+
+    pub(super) fn loaded(&self, time: Duration, load: &Load) {
+        self.loads.record(time.as_secs_f64(), &[KeyValue::new("result", load::result(load))]);
+    }
+}
+
+/// A figure that is read when somebody looks.
+pub(super) fn gauge(
+    meter: &Meter,
+    name: &'static str,
+    description: &'static str,
+    read: impl Fn() -> Option<u64> + Send + Sync + 'static,
+) {
+    let observe = move |observer: &dyn AsyncInstrument<u64>| {
+        if let Some(value) = read() {
+            observer.observe(value, &[]);
+        }
+    };
+    // The meter keeps the callback; the handle has nothing more to do.
+    let _ = meter.u64_observable_gauge(name).with_description(description).with_callback(observe).build();
+}
+
+/// Counts as one until it is dropped: readers leave and tasks end in many ways.
+#[derive(Debug)]
+pub(super) struct Present(UpDownCounter<i64>);
+
+impl Present {
+    fn new(counter: &UpDownCounter<i64>) -> Self {
+        counter.add(1, &[]);
+        Self(counter.clone())
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.add(-1, &[]);
+    }
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Hit => "hit",
+        Outcome::Miss => "uri-miss",
+        Outcome::Stale => "stale",
+        Outcome::Request => "request",
+        Outcome::Bypass => "bypass",
+    }
+}
+
+fn reason(stale: Stale) -> &'static str {
+    match stale {
+        Stale::Revalidating => "revalidating",
+        Stale::OriginFailed => "origin_failed",
+    }
+}

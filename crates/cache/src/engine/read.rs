@@ -1,0 +1,206 @@
+//! The way of a read: look, join or start a load, wait, answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::entry::{Entry, Verdict};
+use super::flight::{Airborne, Departure, Flight, Landing, Seat};
+use super::{Answer, Engine, Load, Origin, Outcome, Overload, Read, Stale, Store, Wish, World, load};
+
+/// What a look into the store found.
+enum Look {
+    /// An answer.
+    Answer(Answer),
+    /// An answer whose reload should run behind it.
+    Revalidate(Answer),
+    /// A load is needed, and this is why.
+    Load(Outcome),
+}
+
+/// How a reader gets its load.
+enum Boarding {
+    /// It came in the meantime.
+    Answer(Answer),
+    /// It waits; `collapsed` if for another reader's load.
+    Wait { seat: Seat, collapsed: bool },
+    /// It loads alone.
+    Alone,
+}
+
+impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
+    /// Answers from memory where the contract and the wish allow it, and from the origin otherwise.
+    pub async fn read(&self, read: Read<O::Call>) -> Result<Answer, Overload> {
+        let answer = self.answer(&read).await?;
+        self.0.metrics.answered(&answer);
+        Ok(answer)
+    }
+
+    async fn answer(&self, read: &Read<O::Call>) -> Result<Answer, Overload> {
+        let asked = self.0.validity.now();
+        let why = match self.look(read) {
+            Look::Answer(answer) => return Ok(answer),
+            Look::Revalidate(answer) => {
+                self.revalidate(read);
+                return Ok(answer);
+            }
+            Look::Load(why) => why,
+        };
+        loop {
+            let (mut seat, collapsed) = match self.board(read)? {
+                Boarding::Answer(answer) => return Ok(answer),
+                Boarding::Alone => return Ok(self.load_alone(read).await),
+                Boarding::Wait { seat, collapsed } => (seat, collapsed),
+            };
+            let waiting = self.0.metrics.waiting();
+            let landing = seat.landing().await;
+            drop(waiting);
+            let Some(landing) = landing else { return Ok(lost(why)) };
+            // An answer that was invalidated on its way is good only for those who asked before. Any later flight started
+            // after this read was asked, so the loop goes round once at most.
+            if asked <= landing.asked_until || self.still_valid(&landing) {
+                return Ok(self.landed(read, &landing, why, collapsed));
+            }
+        }
+    }
+
+    fn still_valid(&self, landing: &Landing) -> bool {
+        let holds = |tags| self.0.validity.holds(tags, landing.epoch);
+        !self.0.rules.fill_guard || landing.tags.as_deref().is_some_and(holds)
+    }
+
+    fn look(&self, read: &Read<O::Call>) -> Look {
+        if read.wish == Wish::Strong {
+            return Look::Load(Outcome::Request);
+        }
+        let Some(entry) = self.0.store.get(&read.key) else { return Look::Load(Outcome::Miss) };
+        if !self.0.validity.holds(&entry.tags, entry.epoch) {
+            return Look::Load(Outcome::Stale);
+        }
+        let now = self.0.world.now();
+        let rests = entry.rests(now);
+        match entry.judge(&read.policy, read.wish, now) {
+            Verdict::Fresh => Look::Answer(self.hit(read, &entry, None)),
+            Verdict::WhileRevalidating if !rests => Look::Revalidate(self.hit(read, &entry, Some(Stale::Revalidating))),
+            // The origin failed a moment ago: asking it again for each reader would keep it down.
+            Verdict::WhileRevalidating | Verdict::IfError if rests => {
+                Look::Answer(self.hit(read, &entry, Some(Stale::OriginFailed)))
+            }
+            _ => Look::Load(Outcome::Stale),
+        }
+    }
+
+    fn hit(&self, read: &Read<O::Call>, entry: &Entry, stale: Option<Stale>) -> Answer {
+        Answer {
+            load: entry.load.clone(),
+            outcome: Outcome::Hit,
+            age: self.0.world.now().since(entry.started),
+            life: entry.life(&read.policy),
+            stored: false,
+            collapsed: false,
+            stale,
+        }
+    }
+
+    /// Joins the newest load of the key, or starts one.
+    fn board(&self, read: &Read<O::Call>) -> Result<Boarding, Overload> {
+        let (boarding, airborne) = self.find_seat(read)?;
+        // Tasks are spawned after the lock is released: one that dies at once takes it to free the key.
+        if let Some(airborne) = airborne {
+            self.spawn(read, airborne);
+        }
+        Ok(boarding)
+    }
+
+    fn find_seat(&self, read: &Read<O::Call>) -> Result<(Boarding, Option<Airborne>), Overload> {
+        let mut shard = self.0.flights.lock(&read.key);
+        // A load that landed since the look stands in the store now. Under the lock there is no such gap.
+        if let Look::Answer(answer) = self.look(read) {
+            return Ok((Boarding::Answer(answer), None));
+        }
+        if read.policy.ttl.is_zero() || shard.is_uncacheable(&read.key, self.0.world.now()) {
+            return Ok((Boarding::Alone, None));
+        }
+        if let Some(flight) = shard.newest(&read.key).filter(|flight| self.may_join(read, flight)) {
+            let seat = self.0.flights.join(read.key, flight)?;
+            return Ok((Boarding::Wait { seat, collapsed: true }, None));
+        }
+        let airborne = self.0.flights.depart(&mut shard, self.departure(read, false))?;
+        let seat = self.0.flights.seat(read.key, &airborne.flight);
+        Ok((Boarding::Wait { seat, collapsed: false }, Some(airborne)))
+    }
+
+    /// Whether a load that started earlier is new enough for this reader.
+    fn may_join(&self, read: &Read<O::Call>, flight: &Flight) -> bool {
+        let age = self.0.world.now().since(flight.started);
+        let young = match read.wish {
+            Wish::Strong => return false,
+            Wish::MaxStaleness(bound) => age <= bound.min(read.policy.ttl),
+            Wish::Contract => age <= read.policy.ttl,
+        };
+        young && (!self.0.rules.fill_guard || self.0.validity.holds(&flight.tags, flight.epoch))
+    }
+
+    /// Reloads behind a stale answer, unless a load is under way already. At the bound of loads the answer is still good.
+    fn revalidate(&self, read: &Read<O::Call>) {
+        let mut shard = self.0.flights.lock(&read.key);
+        if shard.newest(&read.key).is_some() {
+            return;
+        }
+        let departed = self.0.flights.depart(&mut shard, self.departure(read, true));
+        drop(shard);
+        if let Ok(airborne) = departed {
+            self.spawn(read, airborne);
+        }
+    }
+
+    fn departure(&self, read: &Read<O::Call>, background: bool) -> Departure {
+        Departure {
+            key: read.key,
+            epoch: self.0.validity.now(),
+            started: self.0.world.now(),
+            tags: Arc::clone(&read.tags),
+            background,
+        }
+    }
+
+    fn spawn(&self, read: &Read<O::Call>, airborne: Airborne) {
+        self.0.world.spawn(load::fly(self.clone(), airborne, read.policy, read.call.clone()));
+    }
+
+    /// A load that nobody shares: its answer can't be stored.
+    async fn load_alone(&self, read: &Read<O::Call>) -> Answer {
+        let started = self.0.world.now();
+        let loaded = load::guarded(&self.0.origin, read.call.clone()).await;
+        let age = self.0.world.now().since(started);
+        answer(loaded.load, Outcome::Bypass, age, Duration::ZERO)
+    }
+
+    fn landed(&self, read: &Read<O::Call>, landing: &Landing, why: Outcome, collapsed: bool) -> Answer {
+        if let Err(failure) = &landing.load
+            && load::permits_stale(failure)
+            && let Some(stale) = self.despite_failure(read)
+        {
+            return Answer { collapsed, ..stale };
+        }
+        let age = self.0.world.now().since(landing.started);
+        let fresh = answer(landing.load.clone(), why, age, landing.life);
+        Answer { collapsed, stored: landing.stored && !collapsed, ..fresh }
+    }
+
+    /// The stored answer, where the contract permits it when the origin fails. Never one that was invalidated.
+    fn despite_failure(&self, read: &Read<O::Call>) -> Option<Answer> {
+        let entry = self.0.store.get(&read.key)?;
+        let permitted = entry.judge(&read.policy, read.wish, self.0.world.now()) != Verdict::Unusable
+            && self.0.validity.holds(&entry.tags, entry.epoch);
+        permitted.then(|| self.hit(read, &entry, Some(Stale::OriginFailed)))
+    }
+}
+
+fn answer(load: Load, outcome: Outcome, age: Duration, life: Duration) -> Answer {
+    Answer { load, outcome, age, life, stored: false, collapsed: false, stale: None }
+}
+
+/// The answer of a load whose task is gone: only a process that is ending leaves one like this.
+fn lost(why: Outcome) -> Answer {
+    answer(Err(load::defect("the load was dropped")), why, Duration::ZERO, Duration::ZERO)
+}

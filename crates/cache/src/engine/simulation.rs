@@ -1,0 +1,75 @@
+//! The engine under a seed: one thread, chosen interleavings, virtual time, an origin that is slow and fails, callers that
+//! leave, and invalidations that get lost. Every answer is held against what the origin had committed.
+//!
+//! `ACCORD_SIMULATION_SEEDS` says how many seeds run (500 unless told). A failure names its seed.
+
+mod oracle;
+mod origin;
+mod run;
+mod scheduler;
+mod store;
+
+use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::Rules;
+use run::{Faults, simulate};
+
+const OPERATIONS: usize = 2_000;
+
+fn seeds() -> u64 {
+    env::var("ACCORD_SIMULATION_SEEDS").map_or(500, |seeds| seeds.parse().expect("ACCORD_SIMULATION_SEEDS is a number"))
+}
+
+#[test]
+fn every_seed_keeps_the_invariants() {
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    std::thread::scope(|scope| {
+        for worker in 0..workers {
+            scope.spawn(move || {
+                for seed in (worker..seeds()).step_by(usize::try_from(workers).expect("a small number")) {
+                    if let Err(broken) = simulate(seed, OPERATIONS, Rules::ALL, Faults::default()) {
+                        panic!("seed {seed}: {broken}");
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_seed_replays_its_run() {
+    let once = simulate(7, OPERATIONS, Rules::ALL, Faults::default()).expect("the invariants hold");
+    let again = simulate(7, OPERATIONS, Rules::ALL, Faults::default()).expect("the invariants hold");
+    assert_eq!(once, again);
+    assert!(once.hits > 100 && once.loads > 100 && once.stale > 5, "a run that shows little: {once:?}");
+}
+
+/// A check that cannot fail proves nothing: so each rule is taken out once, and must be missed.
+#[test]
+fn the_fill_guard_is_missed() {
+    assert_missed(Rules { fill_guard: false, ..Rules::ALL }, Faults::default());
+}
+
+#[test]
+fn load_start_epochs_are_missed() {
+    assert_missed(Rules { start_epochs: false, ..Rules::ALL }, Faults::default());
+}
+
+#[test]
+fn the_floor_of_forgotten_tags_is_missed() {
+    assert_missed(Rules { tag_floor: false, ..Rules::ALL }, Faults::default());
+}
+
+#[test]
+fn gap_detection_is_missed() {
+    assert_missed(Rules::ALL, Faults { ignore_gaps: true });
+}
+
+fn assert_missed(rules: Rules, faults: Faults) {
+    let noticed = (0..50).any(|seed| {
+        let run = AssertUnwindSafe(|| simulate(seed, OPERATIONS, rules, faults));
+        catch_unwind(run).is_ok_and(|run| run.is_err())
+    });
+    assert!(noticed, "50 seeds ran without {rules:?} {faults:?} and nothing was noticed");
+}

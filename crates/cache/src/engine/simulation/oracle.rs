@@ -1,0 +1,150 @@
+//! What the origin committed, and when: the truth that answers are held against.
+
+use std::time::Duration;
+
+use crate::engine::{Answer, Moment, Outcome, Policy, Stale, Wish};
+
+pub const OBJECTS: usize = 6;
+
+/// Who asks for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    pub object: u8,
+    pub tenant: u8,
+    pub principal: u8,
+}
+
+impl Asker {
+    /// Half of the objects are shared within a tenant.
+    pub fn shared(self) -> bool {
+        self.object.is_multiple_of(2)
+    }
+
+    /// Whom the answer is for, as the origin writes it into the answer.
+    pub fn audience(self) -> u8 {
+        if self.shared() { u8::MAX } else { self.principal }
+    }
+}
+
+/// What an answer says, decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    pub object: u8,
+    pub tenant: u8,
+    pub audience: u8,
+    pub version: u32,
+    pub sampled: Moment,
+}
+
+impl Said {
+    pub fn encode(self) -> Vec<u8> {
+        let mut bytes = vec![self.object, self.tenant, self.audience];
+        bytes.extend(self.version.to_be_bytes());
+        bytes.extend(self.sampled.0.to_be_bytes());
+        bytes
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (head, rest) = bytes.split_first_chunk::<3>()?;
+        let (version, rest) = rest.split_first_chunk::<4>()?;
+        let (sampled, _) = rest.split_first_chunk::<8>()?;
+        Some(Self {
+            object: head[0],
+            tenant: head[1],
+            audience: head[2],
+            version: u32::from_be_bytes(*version),
+            sampled: Moment(u64::from_be_bytes(*sampled)),
+        })
+    }
+}
+
+/// Each object's versions and the time of each commit, and up to which version invalidations were acknowledged.
+#[derive(Debug, Default)]
+pub struct Oracle {
+    commits: [Vec<Moment>; OBJECTS],
+    acknowledged: [u32; OBJECTS],
+}
+
+/// What was true when a read was asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    asker: Asker,
+    wish: Wish,
+    at: Moment,
+    current: u32,
+    acknowledged: u32,
+}
+
+impl Oracle {
+    pub fn commit(&mut self, object: u8, now: Moment) -> u32 {
+        self.commits[usize::from(object)].push(now);
+        self.current(object)
+    }
+
+    pub fn current(&self, object: u8) -> u32 {
+        u32::try_from(self.commits[usize::from(object)].len()).expect("few versions")
+    }
+
+    pub fn acknowledge(&mut self, object: u8, version: u32) {
+        let acknowledged = &mut self.acknowledged[usize::from(object)];
+        *acknowledged = version.max(*acknowledged);
+    }
+
+    pub fn ask(&self, asker: Asker, wish: Wish, at: Moment) -> Asked {
+        let object = asker.object;
+        let (current, acknowledged) = (self.current(object), self.acknowledged(object));
+        Asked { asker, wish, at, current, acknowledged }
+    }
+
+    pub fn acknowledged(&self, object: u8) -> u32 {
+        self.acknowledged[usize::from(object)]
+    }
+
+    /// When a version was superseded; never, for the current one.
+    fn superseded(&self, object: u8, version: u32) -> Moment {
+        let next = usize::try_from(version).expect("few versions");
+        self.commits[usize::from(object)].get(next).copied().unwrap_or(Moment(u64::MAX))
+    }
+
+    /// Holds an answer against the truth: the first invariant that it breaks.
+    pub fn check(&self, asked: &Asked, policy: &Policy, answer: &Answer, now: Moment) -> Result<(), String> {
+        let Asked { asker, wish, .. } = *asked;
+        let bytes = match &answer.load {
+            Ok(message) => message,
+            Err(failure) if failure.code == 5 => &failure.details,
+            Err(_) => return Ok(()),
+        };
+        let said = Said::decode(bytes).ok_or("I1: not an answer of the origin")?;
+        let whose = (said.object, said.tenant, said.audience);
+        let oldest = Moment(asked.at.0.saturating_sub(nanoseconds(tolerated(wish, policy, answer))));
+        let ensure = |holds: bool, broken: &str| {
+            let told = || format!("{broken}: {asked:?} got {said:?} in {answer:?}");
+            if holds { Ok(()) } else { Err(told()) }
+        };
+        ensure(whose == (asker.object, asker.tenant, asker.audience()), "I12: somebody else's answer")?;
+        ensure(said.version <= self.current(asker.object), "I1: a version that was never committed")?;
+        ensure(said.version >= asked.acknowledged, "I6: older than an acknowledged invalidation")?;
+        ensure(wish != Wish::Strong || said.version >= asked.current, "I4: older than when it was asked")?;
+        ensure(self.superseded(asker.object, said.version) >= oldest, "I2, I10: staler than tolerated")?;
+        ensure(answer.age >= now.since(said.sampled), "I9: older than it says")
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).expect("a short time")
+}
+
+/// How long before the question the answer may have been superseded.
+fn tolerated(wish: Wish, policy: &Policy, answer: &Answer) -> Duration {
+    let contract = match (answer.outcome, answer.stale) {
+        (_, Some(Stale::OriginFailed)) => policy.ttl + policy.stale_if_error.max(policy.stale_while_revalidate),
+        (_, Some(Stale::Revalidating)) => policy.ttl + policy.stale_while_revalidate,
+        (Outcome::Bypass | Outcome::Request, None) => Duration::ZERO,
+        (_, None) => policy.ttl,
+    };
+    match wish {
+        Wish::MaxStaleness(bound) => contract.min(bound),
+        Wish::Strong => Duration::ZERO,
+        Wish::Contract => contract,
+    }
+}

@@ -1,0 +1,148 @@
+//! A scheduler of one thread that lets a seed choose which task goes on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::engine::{Moment, World};
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Chance, shared by everything in a run.
+#[derive(Clone)]
+pub struct Dice(Arc<Mutex<SmallRng>>);
+
+impl Dice {
+    pub fn seeded(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))))
+    }
+
+    /// From 0 (inclusive) to `sides` (exclusive).
+    pub fn roll(&self, sides: u64) -> u64 {
+        self.0.lock().unwrap().random_range(0..sides)
+    }
+}
+
+/// The simulated world: time that stands until it is moved, and tasks that wait until they are chosen.
+#[derive(Clone)]
+pub struct Simulated {
+    now: Arc<AtomicU64>,
+    spawned: Arc<Mutex<Vec<Task>>>,
+    pub dice: Dice,
+}
+
+impl World for Simulated {
+    fn now(&self) -> Moment {
+        Moment(self.now.load(Ordering::Relaxed))
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a thousand steps are exact")]
+    fn chance(&self) -> f64 {
+        self.dice.roll(1000) as f64 / 1000.0
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawned.lock().unwrap().push(Box::pin(task));
+    }
+}
+
+impl Simulated {
+    pub fn begin(dice: Dice) -> Self {
+        // Not from nothing, so that moments before now exist.
+        Self { now: Arc::new(AtomicU64::new(1_000_000_000_000)), spawned: Arc::default(), dice }
+    }
+
+    pub fn pass(&self, nanoseconds: u64) {
+        self.now.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+}
+
+pub struct Scheduler {
+    world: Simulated,
+    tasks: BTreeMap<u64, (Task, Waker)>,
+    ready: Arc<Mutex<BTreeSet<u64>>>,
+    next: u64,
+}
+
+struct Alarm {
+    task: u64,
+    ready: Arc<Mutex<BTreeSet<u64>>>,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.ready.lock().unwrap().insert(self.task);
+    }
+}
+
+impl Scheduler {
+    pub fn new(world: Simulated) -> Self {
+        Self { world, tasks: BTreeMap::new(), ready: Arc::default(), next: 0 }
+    }
+
+    /// Adds a task; its number.
+    pub fn add(&mut self, task: Task) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        let waker = Waker::from(Arc::new(Alarm { task: number, ready: Arc::clone(&self.ready) }));
+        self.tasks.insert(number, (task, waker));
+        self.ready.lock().unwrap().insert(number);
+        number
+    }
+
+    /// Drops a task where it stands, as a caller does that goes away.
+    pub fn cancel(&mut self, number: u64) {
+        self.tasks.remove(&number);
+        self.ready.lock().unwrap().remove(&number);
+    }
+
+    /// Lets one chosen task go on; whether there was one.
+    pub fn step(&mut self) -> bool {
+        let Some(number) = self.choose() else { return false };
+        if let Some((task, waker)) = self.tasks.get_mut(&number)
+            && let Poll::Ready(()) = task.as_mut().poll(&mut Context::from_waker(waker))
+        {
+            self.tasks.remove(&number);
+        }
+        self.adopt();
+        true
+    }
+
+    fn choose(&mut self) -> Option<u64> {
+        let mut ready = self.ready.lock().unwrap();
+        if ready.is_empty() {
+            return None;
+        }
+        let chosen = usize::try_from(self.world.dice.roll(ready.len() as u64)).ok()?;
+        let number = *ready.iter().nth(chosen)?;
+        ready.remove(&number);
+        Some(number)
+    }
+
+    fn adopt(&mut self) {
+        let spawned = std::mem::take(&mut *self.world.spawned.lock().unwrap());
+        for task in spawned {
+            self.add(task);
+        }
+    }
+}
+
+/// Lets others go first.
+pub async fn give_way(turns: u64) {
+    for _ in 0..turns {
+        let mut gave = false;
+        std::future::poll_fn(|context| {
+            if std::mem::replace(&mut gave, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+}

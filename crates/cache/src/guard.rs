@@ -1,0 +1,69 @@
+//! Who calls the cache, and for whom.
+
+use accord_runtime::{deadline::Deadline, request::RequestId};
+use accord_token::Member;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Status};
+
+/// Whose answer is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The tenant; empty where there is but one.
+    pub tenant: String,
+    /// The subject.
+    pub subject: String,
+}
+
+/// What a method asks of its caller, as its contract declares it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The method, `pkg.Service/Method`.
+    pub method: &'static str,
+    /// The permission.
+    pub permission: &'static str,
+}
+
+/// What travels with a call.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// When its caller leaves.
+    pub deadline: Deadline,
+    /// Its id.
+    pub id: RequestId,
+}
+
+impl Terms {
+    /// As the layers around the services found them.
+    pub fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        let deadline = request.extensions().get::<Deadline>().copied();
+        let deadline = deadline.ok_or_else(|| Status::internal("the call has no deadline"))?;
+        let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
+        Ok(Self { deadline, id })
+    }
+}
+
+/// Admits callers and believes passports.
+pub trait Guard: Clone + Send + Sync + 'static {
+    /// Lets a workload in that holds the permission.
+    fn admit(
+        &self,
+        metadata: &MetadataMap,
+        entry: Entry,
+        terms: &Terms,
+    ) -> impl Future<Output = Result<(), Status>> + Send;
+
+    /// Whose passport this is, if it is a good one for this audience.
+    fn owner(&self, passport: &str, audience: &str) -> Result<Owner, Status>;
+}
+
+impl Guard for Member {
+    async fn admit(&self, metadata: &MetadataMap, entry: Entry, terms: &Terms) -> Result<(), Status> {
+        Member::admit(self, metadata, entry.method, entry.permission, terms.deadline, &terms.id).await?;
+        Ok(())
+    }
+
+    fn owner(&self, passport: &str, audience: &str) -> Result<Owner, Status> {
+        let verified = self.verify_passport(passport, audience)?;
+        Ok(Owner { tenant: verified.claims.tenant.clone(), subject: verified.claims.sub.clone() })
+    }
+}

@@ -1,0 +1,100 @@
+//! Who sent how many invalidations: what tells whether one is missing.
+
+use std::collections::HashMap;
+
+/// What a batch says about those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Continuity {
+    /// None is missing.
+    Whole,
+    /// It was here before, or was missed when a later one came. Then what it is about is gone already.
+    Late,
+    /// Some are missing, or the sender is unknown: what was loaded before can't be trusted.
+    Broken,
+}
+
+/// Each sender's newest sequence number. Bounded: a sender that is forgotten is unknown, which is safe.
+#[derive(Debug)]
+pub struct Ledger {
+    capacity: usize,
+    clock: u64,
+    senders: HashMap<String, Sender>,
+}
+
+#[derive(Debug)]
+struct Sender {
+    newest: u64,
+    heard: u64,
+}
+
+impl Ledger {
+    /// Remembers this many senders.
+    pub fn new(capacity: usize) -> Self {
+        Self { capacity, clock: 0, senders: HashMap::new() }
+    }
+
+    /// Notes a sender's batch. The caller acts on the result before it acknowledges.
+    pub fn note(&mut self, incarnation: &str, sequence: u64) -> Continuity {
+        self.clock += 1;
+        let Some(sender) = self.senders.get_mut(incarnation) else {
+            self.meet(incarnation, sequence);
+            // Its life before may have ended with invalidations unsent.
+            return Continuity::Broken;
+        };
+        sender.heard = self.clock;
+        if sequence <= sender.newest {
+            return Continuity::Late;
+        }
+        let whole = sequence == sender.newest + 1;
+        sender.newest = sequence;
+        if whole { Continuity::Whole } else { Continuity::Broken }
+    }
+
+    fn meet(&mut self, incarnation: &str, sequence: u64) {
+        if self.senders.len() >= self.capacity {
+            self.forget_longest_silent();
+        }
+        self.senders.insert(incarnation.to_owned(), Sender { newest: sequence, heard: self.clock });
+    }
+
+    fn forget_longest_silent(&mut self) {
+        let silent = self.senders.iter().min_by_key(|(_, sender)| sender.heard).map(|(name, _)| name.clone());
+        if let Some(name) = silent {
+            self.senders.remove(&name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_in_order_are_whole_after_the_first() {
+        let mut ledger = Ledger::new(2);
+        assert_eq!(ledger.note("a", 1), Continuity::Broken);
+        assert_eq!(ledger.note("a", 2), Continuity::Whole);
+        assert_eq!(ledger.note("a", 2), Continuity::Late);
+        assert_eq!(ledger.note("a", 3), Continuity::Whole);
+    }
+
+    #[test]
+    fn a_gap_is_noticed_once() {
+        let mut ledger = Ledger::new(2);
+        ledger.note("a", 1);
+        assert_eq!(ledger.note("a", 3), Continuity::Broken);
+        assert_eq!(ledger.note("a", 2), Continuity::Late);
+        assert_eq!(ledger.note("a", 4), Continuity::Whole);
+    }
+
+    #[test]
+    fn the_longest_silent_sender_is_forgotten_and_then_unknown() {
+        let mut ledger = Ledger::new(2);
+        ledger.note("a", 1);
+        ledger.note("b", 1);
+        ledger.note("a", 2);
+        ledger.note("c", 1);
+        assert_eq!(ledger.note("a", 3), Continuity::Whole);
+        assert_eq!(ledger.note("b", 2), Continuity::Broken);
+    }
+}

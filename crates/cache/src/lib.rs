@@ -1,0 +1,19 @@
+//! Accord's cache: answers of declared reads, kept while their contracts allow. Everything in it is derived; losing it
+//! costs time, never truth. The records of idempotency keys are the exception, and live in a database.
+//!
+//! Invariants:
+//! - Once an invalidation is acknowledged, no read that starts later sees an answer loaded before it.
+//! - No answer crosses tenants or, unless its contract shares it, principals.
+//! - The cache has no rights of its own: a load runs under the passport of the read that started it.
+//! - Everything is bounded: bytes, loads, waiters, remembered tags and senders, connections.
+
+pub mod answer_tag;
+pub mod config;
+pub mod engine;
+pub mod guard;
+pub mod ledger;
+pub mod origin;
+pub mod records;
+pub mod serve;
+pub mod service;
+pub mod wire;

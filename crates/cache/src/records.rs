@@ -1,0 +1,229 @@
+//! The durable records behind idempotency keys, in SQLite or PostgreSQL through one text of SQL.
+//!
+//! Invariants:
+//! - Of all concurrent claims of a key one succeeds: claiming is a single statement, so nothing can come between its
+//!   question and its write.
+//! - What a call acknowledged is durable.
+//! - A key answers, or refuses another request, until its window ends, whatever becomes of its first claim.
+
+mod schema;
+
+use std::time::{Duration, SystemTime};
+
+use sqlx::any::{AnyPoolOptions, AnyRow};
+use sqlx::{AnyPool, Executor, Row};
+use uuid::Uuid;
+
+/// How long a statement waits for a connection before the records count as unreachable.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A record may vanish between a lost claim and the look at who won it. Then the claim is tried again, so often.
+const ATTEMPTS: usize = 5;
+
+/// The records can't be reached, or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordsError {
+    /// The address is not one of a supported engine.
+    #[error("records.url must begin with sqlite:// or postgres://")]
+    Address,
+    /// The engine failed.
+    #[error("the engine failed: {0}")]
+    Engine(#[from] sqlx::Error),
+    /// The record changed on every attempt.
+    #[error("the record changed on every attempt to claim it")]
+    Contended,
+}
+
+/// What a key belongs to.
+#[derive(Clone, Debug)]
+pub struct Name {
+    /// The method.
+    pub method: String,
+    /// Tenant and subject.
+    pub owner: String,
+    /// The client's key.
+    pub key: String,
+}
+
+/// What to do with a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Run it, under this claim.
+    Claimed(String),
+    /// It ran, and this was the answer.
+    Answered(Kept),
+    /// It runs, for up to this long.
+    InFlight(Duration),
+    /// The key was used with another request.
+    Mismatch,
+}
+
+/// A kept answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The gRPC status code.
+    pub code: i32,
+    /// The status message.
+    pub message: String,
+    /// `grpc-status-details-bin`, decoded.
+    pub details: Vec<u8>,
+    /// The response message.
+    pub response: Vec<u8>,
+}
+
+/// What became of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// It is kept.
+    Kept,
+    /// Its claim is no more.
+    Lost,
+}
+
+/// The records. Clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Records {
+    pool: AnyPool,
+}
+
+impl Records {
+    /// Opens the records and makes their table. `sqlite://…` makes the file where it is missing.
+    pub async fn open(url: &str) -> Result<Self, RecordsError> {
+        sqlx::any::install_default_drivers();
+        let engine = schema::engine(url).ok_or(RecordsError::Address)?;
+        let mut options = AnyPoolOptions::new().max_connections(8).acquire_timeout(PATIENCE);
+        if engine == schema::Engine::Sqlite {
+            options = options.after_connect(|connection, _| {
+                Box::pin(async move {
+                    for pragma in schema::PRAGMAS {
+                        connection.execute(*pragma).await?;
+                    }
+                    Ok(())
+                })
+            });
+        }
+        let pool = options.connect(&schema::address(url, engine)).await?;
+        schema::create(&pool, engine).await?;
+        Ok(Self { pool })
+    }
+
+    /// Claims a key, or tells what became of it.
+    pub async fn begin(
+        &self,
+        name: &Name,
+        digest: &[u8],
+        window: Duration,
+        lease: Duration,
+        now: SystemTime,
+    ) -> Result<Decision, RecordsError> {
+        for _ in 0..ATTEMPTS {
+            if let Some(claim) = self.claim(name, digest, window, lease, now).await? {
+                return Ok(Decision::Claimed(claim));
+            }
+            if let Some(row) = self.find(name).await? {
+                return Ok(decide(&row, digest, now)?);
+            }
+        }
+        Err(RecordsError::Contended)
+    }
+
+    /// Takes the key if it is free: never used, out of its window, or claimed for this request by somebody whose lease is
+    /// over.
+    async fn claim(
+        &self,
+        name: &Name,
+        digest: &[u8],
+        window: Duration,
+        lease: Duration,
+        now: SystemTime,
+    ) -> Result<Option<String>, RecordsError> {
+        let claim = Uuid::new_v4().to_string();
+        let now = millis(now);
+        let row = sqlx::query(schema::CLAIM)
+            .bind(&name.method)
+            .bind(&name.owner)
+            .bind(&name.key)
+            .bind(digest.to_vec())
+            .bind(&claim)
+            .bind(now.saturating_add(length(lease)))
+            .bind(now.saturating_add(length(window.max(lease))))
+            .bind(length(window))
+            .bind(Vec::<u8>::new())
+            .bind(now)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.map(|_| claim))
+    }
+
+    async fn find(&self, name: &Name) -> Result<Option<AnyRow>, RecordsError> {
+        let query = sqlx::query(schema::FIND).bind(&name.method).bind(&name.owner).bind(&name.key);
+        Ok(query.fetch_optional(&self.pool).await?)
+    }
+
+    /// Keeps the answer of a claimed call. Repeating it does nothing.
+    pub async fn complete(&self, claim: &str, answer: &Kept, now: SystemTime) -> Result<Completion, RecordsError> {
+        let done = sqlx::query(schema::COMPLETE)
+            .bind(i64::from(answer.code))
+            .bind(&answer.message)
+            .bind(answer.details.clone())
+            .bind(answer.response.clone())
+            .bind(millis(now))
+            .bind(claim)
+            .execute(&self.pool)
+            .await?;
+        if done.rows_affected() > 0 {
+            return Ok(Completion::Kept);
+        }
+        let known = sqlx::query(schema::IS_CLAIM).bind(claim).fetch_optional(&self.pool).await?;
+        Ok(if known.is_some() { Completion::Kept } else { Completion::Lost })
+    }
+
+    /// Gives a claim back. One that was completed stays.
+    pub async fn abandon(&self, claim: &str) -> Result<(), RecordsError> {
+        sqlx::query(schema::ABANDON).bind(claim).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Removes up to a thousand records whose window is over; how many.
+    pub async fn sweep(&self, now: SystemTime) -> Result<u64, RecordsError> {
+        let swept = sqlx::query(schema::SWEEP).bind(millis(now)).execute(&self.pool).await?;
+        Ok(swept.rows_affected())
+    }
+
+    /// Whether the records answer.
+    pub async fn reachable(&self) -> bool {
+        let answer = sqlx::query("SELECT 1").fetch_one(&self.pool);
+        matches!(tokio::time::timeout(PATIENCE, answer).await, Ok(Ok(_)))
+    }
+
+    /// Closes all connections; whatever is asked afterwards fails.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// What a record that can't be claimed says.
+fn decide(row: &AnyRow, digest: &[u8], now: SystemTime) -> Result<Decision, sqlx::Error> {
+    if row.try_get::<Vec<u8>, _>("digest")? != digest {
+        return Ok(Decision::Mismatch);
+    }
+    if row.try_get::<i64, _>("answered")? == 0 {
+        let left = row.try_get::<i64, _>("lease_until")?.saturating_sub(millis(now));
+        return Ok(Decision::InFlight(Duration::from_millis(u64::try_from(left).unwrap_or(0))));
+    }
+    Ok(Decision::Answered(Kept {
+        code: i32::try_from(row.try_get::<i64, _>("code")?).unwrap_or_default(),
+        message: row.try_get("message")?,
+        details: row.try_get("details")?,
+        response: row.try_get("response")?,
+    }))
+}
+
+/// Milliseconds since 1970: records outlive processes, so their time is the wall's.
+fn millis(time: SystemTime) -> i64 {
+    length(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+fn length(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

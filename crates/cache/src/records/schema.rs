@@ -1,0 +1,87 @@
+//! The table and the statements. SQLite and PostgreSQL read the same text, but for the name of their binary type.
+
+use sqlx::{AnyPool, AssertSqlSafe, Executor};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// FULL: a commit is on disk before it is acknowledged, also in the write-ahead log.
+pub(super) const PRAGMAS: &[&str] =
+    &["PRAGMA busy_timeout = 2000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"];
+
+pub(super) const CLAIM: &str = "
+    INSERT INTO idempotency_records
+        (method, owner, key, digest, claim, lease_until, expires_at, window_ms, answered, code, message, details, response)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, '', $9, $9)
+    ON CONFLICT (method, owner, key) DO UPDATE SET
+        digest = excluded.digest, claim = excluded.claim, lease_until = excluded.lease_until,
+        expires_at = excluded.expires_at, window_ms = excluded.window_ms, answered = 0, code = 0, message = '',
+        details = excluded.details, response = excluded.response
+    WHERE idempotency_records.expires_at <= $10
+        OR (idempotency_records.answered = 0 AND idempotency_records.lease_until <= $10
+            AND idempotency_records.digest = excluded.digest)
+    RETURNING claim";
+
+pub(super) const FIND: &str = "
+    SELECT digest, lease_until, answered, code, message, details, response
+    FROM idempotency_records WHERE method = $1 AND owner = $2 AND key = $3";
+
+pub(super) const COMPLETE: &str = "
+    UPDATE idempotency_records
+    SET answered = 1, code = $1, message = $2, details = $3, response = $4, expires_at = $5 + window_ms
+    WHERE claim = $6 AND answered = 0";
+
+pub(super) const IS_CLAIM: &str = "SELECT claim FROM idempotency_records WHERE claim = $1";
+
+pub(super) const ABANDON: &str = "DELETE FROM idempotency_records WHERE claim = $1 AND answered = 0";
+
+pub(super) const SWEEP: &str = "
+    DELETE FROM idempotency_records WHERE claim IN
+        (SELECT claim FROM idempotency_records WHERE expires_at <= $1 LIMIT 1000)
+    AND expires_at <= $1";
+
+const TABLE: &str = "
+    CREATE TABLE IF NOT EXISTS idempotency_records (
+        method TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        key TEXT NOT NULL,
+        digest BINARY_TYPE NOT NULL,
+        claim TEXT NOT NULL UNIQUE,
+        lease_until BIGINT NOT NULL,
+        expires_at BIGINT NOT NULL,
+        window_ms BIGINT NOT NULL,
+        answered BIGINT NOT NULL,
+        code BIGINT NOT NULL,
+        message TEXT NOT NULL,
+        details BINARY_TYPE NOT NULL,
+        response BINARY_TYPE NOT NULL,
+        PRIMARY KEY (method, owner, key)
+    )";
+
+const INDEX: &str = "CREATE INDEX IF NOT EXISTS idempotency_records_expiry ON idempotency_records (expires_at)";
+
+pub(super) fn engine(url: &str) -> Option<Engine> {
+    match url.split_once(':')?.0 {
+        "sqlite" => Some(Engine::Sqlite),
+        "postgres" | "postgresql" => Some(Engine::Postgres),
+        _ => None,
+    }
+}
+
+/// The address with what makes a missing SQLite file.
+pub(super) fn address(url: &str, engine: Engine) -> String {
+    match engine {
+        Engine::Sqlite if !url.contains('?') => format!("{url}?mode=rwc"),
+        _ => url.to_owned(),
+    }
+}
+
+pub(super) async fn create(pool: &AnyPool, engine: Engine) -> Result<(), sqlx::Error> {
+    let binary = if engine == Engine::Sqlite { "BLOB" } else { "BYTEA" };
+    pool.execute(AssertSqlSafe(TABLE.replace("BINARY_TYPE", binary))).await?;
+    pool.execute(INDEX).await?;
+    Ok(())
+}

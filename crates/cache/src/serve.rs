@@ -1,0 +1,115 @@
+//! From a configuration to services that end in order.
+
+use std::time::{Duration, SystemTime};
+
+use accord_api::FILE_DESCRIPTOR_SET;
+use accord_api::accord::cache::v1::idempotency_service_server::IdempotencyServiceServer;
+use accord_api::accord::cache::v1::invalidation_service_server::InvalidationServiceServer;
+use accord_api::accord::cache::v1::read_through_service_server::ReadThroughServiceServer;
+use accord_runtime::surface::{Surface, SurfaceService};
+use accord_runtime::{admin, health::Health, server::Listener, shutdown::Shutdown, telemetry};
+use accord_token::Member;
+use anyhow::{Context, Result};
+use tokio::time::MissedTickBehavior;
+
+use crate::config::{Config, EngineConfig};
+use crate::engine::{Engine, Live, Metrics, MokaStore};
+use crate::guard::Guard;
+use crate::origin::Upstreams;
+use crate::records::Records;
+use crate::service::{idempotency::Idempotency, invalidation::Invalidation, read_through::ReadThrough};
+
+const SERVICES: &[&str] = &[
+    "accord.cache.v1.ReadThroughService",
+    "accord.cache.v1.InvalidationService",
+    "accord.cache.v1.IdempotencyService",
+];
+
+/// Longest time of a call whose caller names none, and of any call: the widest of what the services' contracts declare.
+const DEADLINE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
+
+/// Room in a message for what stands beside the largest answer.
+const ENVELOPE: usize = 64 * 1024;
+
+/// The engine as it runs in production.
+pub type LiveEngine = Engine<Upstreams, MokaStore, Live>;
+
+/// Serves until a signal to stop, then until the calls in flight have ended.
+pub async fn serve(config: Config) -> Result<()> {
+    config.check()?;
+    let telemetry = telemetry::init("accord-cache", &config.telemetry)?;
+    let shutdown = Shutdown::on_signals(config.grace)?;
+    let health = Health::new();
+    health.follow(&shutdown);
+
+    let records =
+        Records::open(&config.records.url).await.context("the records of idempotency keys can't be opened")?;
+    let member = Member::join(&config.auth, shutdown.clone())?;
+    tokio::spawn(watch(member.clone(), records.clone(), health.clone()));
+    tokio::spawn(sweep(records.clone(), config.records.sweep_interval));
+    let engine = engine(&config);
+    let public = surface(&config, &health, &engine, member, records.clone())?;
+    let internal = admin::service(Surface::new(&health), &telemetry, &health)?;
+
+    let listener = Listener::bind(&config.listen).await?;
+    let admin = Listener::bind(&config.admin).await?;
+    tracing::info!(listen = %listener.address(), admin = %admin.address(), "listening");
+    tokio::join!(listener.serve(public, shutdown.clone()), admin.serve(internal, shutdown));
+    records.close().await;
+    telemetry.shutdown().await;
+    Ok(())
+}
+
+/// An empty engine before the upstreams.
+pub fn engine(config: &Config) -> LiveEngine {
+    let EngineConfig { capacity_bytes, .. } = config.engine;
+    let metrics = Metrics::new(&telemetry::meter());
+    let told = metrics.clone();
+    let store = MokaStore::new(capacity_bytes, move |cause| told.evicted(cause));
+    let origin = Upstreams::new(config.origin.clone());
+    let engine = Engine::new(origin, store, Live::begin(), config.engine.bounds(), metrics);
+    engine.observe(&telemetry::meter());
+    engine
+}
+
+/// The services on one port.
+pub fn surface(
+    config: &Config,
+    health: &Health,
+    engine: &LiveEngine,
+    guard: impl Guard,
+    records: Records,
+) -> Result<SurfaceService> {
+    let largest = config.origin.max_answer_bytes.saturating_add(ENVELOPE);
+    let read = ReadThrough { engine: engine.clone(), guard: guard.clone(), node: config.node.clone() };
+    let invalidation = Invalidation::new(engine.clone(), guard.clone(), config.engine.max_senders);
+    let idempotency = Idempotency { records, guard };
+    let surface = Surface::new(health)
+        .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
+        .deadline(DEADLINE.0, DEADLINE.1)
+        .service(ReadThroughServiceServer::new(read).max_decoding_message_size(largest))
+        .service(InvalidationServiceServer::new(invalidation))
+        .service(IdempotencyServiceServer::new(idempotency).max_decoding_message_size(largest));
+    Ok(surface.into_service()?)
+}
+
+/// Ready means: callers can be admitted, and the records answer.
+async fn watch(member: Member, records: Records, health: Health) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        health.dependency("auth", member.ready());
+        health.dependency("records", records.reachable().await);
+    }
+}
+
+async fn sweep(records: Records, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        // In small steps, so that no caller waits long behind one of them.
+        while let Ok(1..) = records.sweep(SystemTime::now()).await {}
+    }
+}

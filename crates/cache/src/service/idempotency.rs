@@ -1,0 +1,100 @@
+//! Keyed calls: who runs one, and what its answer was.
+
+use std::time::SystemTime;
+
+use accord_api::accord::cache::v1::{
+    AbandonRequest, AbandonResponse, BeginRequest, BeginResponse, Claim, CompleteRequest, CompleteResponse,
+    StoredAnswer, begin_response::Decision as Decided, idempotency_service_server::IdempotencyService,
+};
+use accord_api::accord::fault::v1::Reason;
+use accord_runtime::fault;
+use tonic::{Code, Request, Response, Status};
+
+use super::{duration, malformed};
+use crate::guard::{Entry, Guard, Terms};
+use crate::records::{Completion, Decision, Kept, Name, Records, RecordsError};
+
+const PERMISSION: &str = "accord.cache.idempotency";
+const BEGIN: Entry = Entry { method: "accord.cache.v1.IdempotencyService/Begin", permission: PERMISSION };
+const COMPLETE: Entry = Entry { method: "accord.cache.v1.IdempotencyService/Complete", permission: PERMISSION };
+const ABANDON: Entry = Entry { method: "accord.cache.v1.IdempotencyService/Abandon", permission: PERMISSION };
+
+/// Bytes of a SHA-256 digest.
+const DIGEST: usize = 32;
+
+/// The idempotency service.
+#[derive(Clone, Debug)]
+pub struct Idempotency<G> {
+    /// The records.
+    pub records: Records,
+    /// Admits.
+    pub guard: G,
+}
+
+#[tonic::async_trait]
+impl<G: Guard> IdempotencyService for Idempotency<G> {
+    async fn begin(&self, request: Request<BeginRequest>) -> Result<Response<BeginResponse>, Status> {
+        let terms = Terms::of(&request)?;
+        self.guard.admit(request.metadata(), BEGIN, &terms).await?;
+        let asked = request.into_inner();
+        let window = duration("window", asked.window.as_ref())?;
+        let lease = duration("lease", asked.lease.as_ref())?;
+        if !is_key(&asked.key) || asked.method.is_empty() || asked.request_digest.len() != DIGEST {
+            return Err(malformed("a claim needs a method, a key of 1 to 255 visible characters and a SHA-256 digest"));
+        }
+        if window.is_zero() || lease.is_zero() {
+            return Err(malformed("`window` and `lease` must be longer than nothing"));
+        }
+        let name = Name { method: asked.method, owner: asked.owner, key: asked.key };
+        let decision = self.records.begin(&name, &asked.request_digest, window, lease, SystemTime::now()).await;
+        Ok(Response::new(BeginResponse { decision: Some(decided(decision.map_err(|error| unavailable(&error))?)) }))
+    }
+
+    async fn complete(&self, request: Request<CompleteRequest>) -> Result<Response<CompleteResponse>, Status> {
+        let terms = Terms::of(&request)?;
+        self.guard.admit(request.metadata(), COMPLETE, &terms).await?;
+        let CompleteRequest { claim_id, answer } = request.into_inner();
+        let answer = answer.ok_or_else(|| malformed("`answer` is missing"))?;
+        let kept =
+            Kept { code: answer.code, message: answer.message, details: answer.details, response: answer.response };
+        let completion = self.records.complete(&claim_id, &kept, SystemTime::now()).await;
+        match completion.map_err(|error| unavailable(&error))? {
+            Completion::Kept => Ok(Response::new(CompleteResponse {})),
+            Completion::Lost => {
+                let message = "the claim is over: its lease ended before the answer came";
+                Err(fault::status(Code::Aborted, Reason::IdempotencyInFlight, message))
+            }
+        }
+    }
+
+    async fn abandon(&self, request: Request<AbandonRequest>) -> Result<Response<AbandonResponse>, Status> {
+        let terms = Terms::of(&request)?;
+        self.guard.admit(request.metadata(), ABANDON, &terms).await?;
+        self.records.abandon(&request.into_inner().claim_id).await.map_err(|error| unavailable(&error))?;
+        Ok(Response::new(AbandonResponse {}))
+    }
+}
+
+fn is_key(key: &str) -> bool {
+    (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn decided(decision: Decision) -> Decided {
+    match decision {
+        Decision::Claimed(id) => Decided::Claim(Claim { id }),
+        Decision::Answered(kept) => Decided::Answer(StoredAnswer {
+            code: kept.code,
+            message: kept.message,
+            details: kept.details,
+            response: kept.response,
+        }),
+        Decision::InFlight(left) => Decided::InFlight(prost_types::Duration::try_from(left).unwrap_or_default()),
+        Decision::Mismatch => Decided::Mismatch(true),
+    }
+}
+
+/// What the engine of the records says may quote keys: it stays in the log of the operator.
+fn unavailable(error: &RecordsError) -> Status {
+    tracing::error!(%error, "the records of idempotency keys failed");
+    fault::status(Code::Unavailable, Reason::IdempotencyUnavailable, "the records of idempotency keys can't be reached")
+}

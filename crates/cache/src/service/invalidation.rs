@@ -1,0 +1,65 @@
+//! Invalidations: in order, or everything loaded before is dropped.
+
+use std::sync::{Mutex, PoisonError};
+
+use accord_api::accord::cache::v1::{
+    InvalidateRequest, InvalidateResponse, Reach, invalidation_service_server::InvalidationService,
+};
+use tonic::{Request, Response, Status};
+
+use super::malformed;
+use crate::engine::{Engine, Origin, Store, Tag, World};
+use crate::guard::{Entry, Guard, Terms};
+use crate::ledger::{Continuity, Ledger};
+
+const INVALIDATE: Entry =
+    Entry { method: "accord.cache.v1.InvalidationService/Invalidate", permission: "accord.cache.invalidate" };
+
+/// Longest name of a sender's life.
+const LONGEST_INCARNATION: usize = 128;
+
+/// The invalidation service.
+#[derive(Debug)]
+pub struct Invalidation<O, S, W, G> {
+    engine: Engine<O, S, W>,
+    guard: G,
+    ledger: Mutex<Ledger>,
+}
+
+impl<O: Origin, S: Store, W: World, G: Guard> Invalidation<O, S, W, G> {
+    /// Remembers this many senders.
+    pub fn new(engine: Engine<O, S, W>, guard: G, senders: usize) -> Self {
+        Self { engine, guard, ledger: Mutex::new(Ledger::new(senders.max(1))) }
+    }
+
+    /// Noting and acting are one step under one lock: a batch that was noted but not yet acted on would let the next one be
+    /// acknowledged as whole.
+    fn apply(&self, batch: &InvalidateRequest) {
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        if ledger.note(&batch.incarnation, batch.sequence) == Continuity::Broken {
+            tracing::info!(
+                sequence = batch.sequence,
+                "invalidations may be missing: what was loaded before is dropped"
+            );
+            self.engine.invalidate_all();
+        }
+        self.engine.invalidate(batch.tags.iter().map(|name| Tag::named(name)));
+    }
+}
+
+#[tonic::async_trait]
+impl<O: Origin, S: Store, W: World, G: Guard> InvalidationService for Invalidation<O, S, W, G> {
+    async fn invalidate(&self, request: Request<InvalidateRequest>) -> Result<Response<InvalidateResponse>, Status> {
+        let terms = Terms::of(&request)?;
+        self.guard.admit(request.metadata(), INVALIDATE, &terms).await?;
+        let batch = request.into_inner();
+        if batch.incarnation.is_empty() || batch.incarnation.len() > LONGEST_INCARNATION {
+            return Err(malformed("`incarnation` must have 1 to 128 bytes"));
+        }
+        if batch.sequence == 0 {
+            return Err(malformed("`sequence` counts from 1"));
+        }
+        self.apply(&batch);
+        Ok(Response::new(InvalidateResponse { reach: Reach::Local.into() }))
+    }
+}

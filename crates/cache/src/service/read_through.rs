@@ -1,0 +1,207 @@
+//! Reads: admitted, keyed by whose they are, and answered by the engine.
+
+use std::time::Duration;
+
+use accord_api::accord::cache::v1::{
+    self as api, ReadRequest, ReadResponse, consistency, read_response::Result as Said,
+    read_through_service_server::ReadThroughService,
+};
+use accord_api::accord::fault::v1::Reason;
+use accord_api::accord::policy::v1::{Cache, CacheScope};
+use accord_runtime::fault;
+use accord_token::PASSPORT_HEADER;
+use http::uri::PathAndQuery;
+use tonic::metadata::{AsciiMetadataValue, MetadataMap};
+use tonic::{Code, Request, Response, Status};
+use tracing::Span;
+
+use super::{duration, malformed};
+use crate::engine::{
+    Answer, Audience, Engine, Identity, Key, Origin, Outcome, Overload, Policy, Read, Stale, Store, Tag, Wish, World,
+};
+use crate::guard::{Entry, Guard, Owner, Terms};
+use crate::origin::Call;
+
+const READ: Entry = Entry { method: "accord.cache.v1.ReadThroughService/Read", permission: "accord.cache.read" };
+
+/// What the contract says where it leaves `cache.max_bytes` out.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// The read-through service.
+#[derive(Debug)]
+pub struct ReadThrough<O, S, W, G> {
+    /// Answers.
+    pub engine: Engine<O, S, W>,
+    /// Admits.
+    pub guard: G,
+    /// The name of this replica.
+    pub node: String,
+}
+
+#[tonic::async_trait]
+impl<O, S, W, G> ReadThroughService for ReadThrough<O, S, W, G>
+where
+    O: Origin<Call = Call>,
+    S: Store,
+    W: World,
+    G: Guard,
+{
+    async fn read(&self, request: Request<ReadRequest>) -> Result<Response<ReadResponse>, Status> {
+        let terms = Terms::of(&request)?;
+        self.guard.admit(request.metadata(), READ, &terms).await?;
+        let (metadata, _, asked) = request.into_parts();
+        let passport = passport(&metadata)?;
+        let owner = self.owner(passport.as_ref(), asked.origin.as_ref())?;
+        let read = compile(asked, owner.as_ref(), passport, terms)?;
+        let answer = self.engine.read(read).await.map_err(overloaded)?;
+        Ok(Response::new(respond(answer, self.node.clone())))
+    }
+}
+
+impl<O, S, W, G: Guard> ReadThrough<O, S, W, G> {
+    /// Whose answer is asked for: the passport says so, and nothing else does.
+    fn owner(
+        &self,
+        passport: Option<&AsciiMetadataValue>,
+        origin: Option<&api::Origin>,
+    ) -> Result<Option<Owner>, Status> {
+        let name = origin.map(|origin| origin.name.as_str()).filter(|name| !name.is_empty());
+        let name = name.ok_or_else(|| malformed("`origin.name` is missing"))?;
+        let Some(passport) = passport else { return Ok(None) };
+        let text = passport.to_str().map_err(|_| malformed("the passport is not text"))?;
+        self.guard.owner(text, name).map(Some)
+    }
+}
+
+/// The one passport of a call. Of two, which one counts would be a guess.
+fn passport(metadata: &MetadataMap) -> Result<Option<AsciiMetadataValue>, Status> {
+    let mut passports = metadata.get_all(PASSPORT_HEADER).iter();
+    let passport = passports.next().cloned();
+    if passports.next().is_some() {
+        return Err(fault::status(Code::InvalidArgument, Reason::HeaderRefused, "more than one passport"));
+    }
+    Ok(passport.map(|mut passport| {
+        passport.set_sensitive(true);
+        passport
+    }))
+}
+
+fn compile(
+    asked: ReadRequest,
+    owner: Option<&Owner>,
+    passport: Option<AsciiMetadataValue>,
+    terms: Terms,
+) -> Result<Read<Call>, Status> {
+    let declared = asked.policy.as_ref().ok_or_else(|| malformed("`policy` is missing"))?;
+    let origin = asked.origin.ok_or_else(|| malformed("`origin` is missing"))?;
+    let identity = Identity {
+        method: &asked.method,
+        origin: &origin.name,
+        tenant: owner.map_or("", |owner| &owner.tenant),
+        audience: match owner {
+            _ if declared.scope() == CacheScope::Shared => Audience::Shared,
+            Some(owner) => Audience::Principal(&owner.subject),
+            None => Audience::Anonymous,
+        },
+        bytes: &asked.key,
+    };
+    Ok(Read {
+        key: Key::of(&identity),
+        policy: policy(declared)?,
+        tags: asked.tags.iter().map(|name| Tag::named(name)).collect(),
+        wish: wish(asked.consistency.as_ref())?,
+        call: Call {
+            endpoints: origin.endpoints.into(),
+            path: path(&asked.method)?,
+            request: asked.request.into(),
+            passport,
+            deadline: terms.deadline,
+            id: terms.id,
+            answer_tags: asked.answer_tags.into(),
+            span: Span::current(),
+        },
+    })
+}
+
+fn path(method: &str) -> Result<PathAndQuery, Status> {
+    let named = method.split_once('/').filter(|(service, name)| {
+        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte));
+        !service.is_empty() && !name.is_empty() && plain(service) && plain(name)
+    });
+    let path = named.and_then(|_| PathAndQuery::try_from(format!("/{method}")).ok());
+    path.ok_or_else(|| malformed("`method` is not of the form pkg.Service/Method"))
+}
+
+fn policy(declared: &Cache) -> Result<Policy, Status> {
+    Ok(Policy {
+        ttl: duration("policy.ttl", declared.ttl.as_ref())?,
+        stale_while_revalidate: duration("policy.stale_while_revalidate", declared.stale_while_revalidate.as_ref())?,
+        stale_if_error: duration("policy.stale_if_error", declared.stale_if_error.as_ref())?,
+        negative_ttl: duration("policy.negative_ttl", declared.negative_ttl.as_ref())?,
+        max_bytes: declared.max_bytes.unwrap_or(MAX_BYTES),
+    })
+}
+
+fn wish(consistency: Option<&api::Consistency>) -> Result<Wish, Status> {
+    Ok(match consistency.and_then(|consistency| consistency.wish.as_ref()) {
+        None | Some(consistency::Wish::Strong(false)) => Wish::Contract,
+        Some(consistency::Wish::Strong(true)) => Wish::Strong,
+        Some(consistency::Wish::MaxStaleness(bound)) => {
+            Wish::MaxStaleness(duration("consistency.max_staleness", Some(bound))?)
+        }
+    })
+}
+
+fn overloaded(overload: Overload) -> Status {
+    let soon = Some(Duration::from_millis(100));
+    let nothing = std::iter::empty::<(String, String)>();
+    fault::status_with(Code::ResourceExhausted, Reason::Overloaded, overload.to_string(), nothing, soon)
+}
+
+fn respond(answer: Answer, node: String) -> ReadResponse {
+    let freshness = api::Freshness {
+        outcome: outcome(answer.outcome).into(),
+        age: prost_types::Duration::try_from(answer.age).ok(),
+        ttl: Some(remaining(answer.life, answer.age)),
+        stored: answer.stored,
+        collapsed: answer.collapsed,
+        stale_reason: stale_reason(answer.stale).into(),
+        node,
+    };
+    let said = match answer.load {
+        Ok(message) => Said::Message(message.into()),
+        Err(failure) => Said::Failure(api::Failure {
+            code: failure.code,
+            message: failure.message,
+            details: failure.details.into(),
+        }),
+    };
+    ReadResponse { result: Some(said), freshness: Some(freshness) }
+}
+
+/// What is left of a life; negative where it is over.
+fn remaining(life: Duration, age: Duration) -> prost_types::Duration {
+    let distance = prost_types::Duration::try_from(life.abs_diff(age)).unwrap_or_default();
+    if life >= age {
+        return distance;
+    }
+    prost_types::Duration { seconds: -distance.seconds, nanos: -distance.nanos }
+}
+
+fn outcome(outcome: Outcome) -> api::Outcome {
+    match outcome {
+        Outcome::Hit => api::Outcome::Hit,
+        Outcome::Miss => api::Outcome::UriMiss,
+        Outcome::Stale => api::Outcome::Stale,
+        Outcome::Request => api::Outcome::Request,
+        Outcome::Bypass => api::Outcome::Bypass,
+    }
+}
+
+fn stale_reason(stale: Option<Stale>) -> api::StaleReason {
+    match stale {
+        None => api::StaleReason::Unspecified,
+        Some(Stale::Revalidating) => api::StaleReason::Revalidating,
+        Some(Stale::OriginFailed) => api::StaleReason::OriginFailed,
+    }
+}

@@ -1,0 +1,97 @@
+//! What holds of the records on every engine. Each test has keys of its own, so that they share a database.
+
+use std::time::{Duration, SystemTime};
+
+use accord_cache::records::{Completion, Decision, Kept, Name, Records};
+use uuid::Uuid;
+
+const WINDOW: Duration = Duration::from_hours(1);
+const LEASE: Duration = Duration::from_secs(10);
+const DIGEST: &[u8] = &[1; 32];
+
+fn fresh() -> Name {
+    Name { method: "shop.Orders/Place".to_owned(), owner: "north/ada".to_owned(), key: Uuid::new_v4().to_string() }
+}
+
+fn answer() -> Kept {
+    Kept { code: 0, message: String::new(), details: vec![], response: vec![0, 255, 7] }
+}
+
+async fn claim(records: &Records, name: &Name, now: SystemTime) -> String {
+    match records.begin(name, DIGEST, WINDOW, LEASE, now).await.unwrap() {
+        Decision::Claimed(claim) => claim,
+        other => panic!("not claimed but {other:?}"),
+    }
+}
+
+/// Runs everything.
+pub async fn run(records: &Records) {
+    an_answer_is_given_again(records).await;
+    one_of_many_claims_succeeds(records).await;
+    another_request_under_the_key_is_refused(records).await;
+    a_claim_given_back_is_free(records).await;
+    a_lease_that_ended_lets_the_same_request_run_again(records).await;
+    a_window_that_ended_forgets(records).await;
+}
+
+async fn an_answer_is_given_again(records: &Records) {
+    let (name, now) = (fresh(), SystemTime::now());
+    let claim = claim(records, &name, now).await;
+    assert_eq!(records.complete(&claim, &answer(), now).await.unwrap(), Completion::Kept);
+    assert_eq!(records.complete(&claim, &Kept::default(), now).await.unwrap(), Completion::Kept);
+    records.abandon(&claim).await.unwrap();
+    let again = records.begin(&name, DIGEST, WINDOW, LEASE, now + LEASE * 2).await.unwrap();
+    assert_eq!(again, Decision::Answered(answer()));
+}
+
+async fn one_of_many_claims_succeeds(records: &Records) {
+    let (name, now) = (fresh(), SystemTime::now());
+    let claims = (0..16).map(|_| {
+        let (records, name) = (records.clone(), name.clone());
+        tokio::spawn(async move { records.begin(&name, DIGEST, WINDOW, LEASE, now).await.unwrap() })
+    });
+    let mut claimed = 0;
+    for claim in claims.collect::<Vec<_>>() {
+        match claim.await.unwrap() {
+            Decision::Claimed(_) => claimed += 1,
+            Decision::InFlight(left) => assert_eq!(left, LEASE),
+            other => panic!("neither claimed nor in flight but {other:?}"),
+        }
+    }
+    assert_eq!(claimed, 1);
+}
+
+async fn another_request_under_the_key_is_refused(records: &Records) {
+    let (name, now) = (fresh(), SystemTime::now());
+    claim(records, &name, now).await;
+    let other = records.begin(&name, &[2; 32], WINDOW, LEASE, now + LEASE * 2).await.unwrap();
+    assert_eq!(other, Decision::Mismatch);
+    let elsewhere = Name { owner: "south/ada".to_owned(), ..name };
+    claim(records, &elsewhere, now).await;
+}
+
+async fn a_claim_given_back_is_free(records: &Records) {
+    let (name, now) = (fresh(), SystemTime::now());
+    let first = claim(records, &name, now).await;
+    records.abandon(&first).await.unwrap();
+    claim(records, &name, now).await;
+    assert_eq!(records.complete(&first, &answer(), now).await.unwrap(), Completion::Lost);
+}
+
+async fn a_lease_that_ended_lets_the_same_request_run_again(records: &Records) {
+    let (name, now) = (fresh(), SystemTime::now());
+    let first = claim(records, &name, now).await;
+    let second = claim(records, &name, now + LEASE).await;
+    assert_eq!(records.complete(&first, &answer(), now).await.unwrap(), Completion::Lost);
+    assert_eq!(records.complete(&second, &answer(), now).await.unwrap(), Completion::Kept);
+}
+
+async fn a_window_that_ended_forgets(records: &Records) {
+    let (name, now) = (fresh(), SystemTime::now());
+    let first = claim(records, &name, now).await;
+    records.complete(&first, &answer(), now).await.unwrap();
+    let another = records.begin(&name, &[2; 32], WINDOW, LEASE, now + WINDOW).await.unwrap();
+    assert!(matches!(another, Decision::Claimed(_)));
+    assert!(records.sweep(now + WINDOW * 3).await.unwrap() > 0);
+    claim(records, &name, now).await;
+}
