@@ -98,12 +98,11 @@ fn flatten(table: &Table) -> BTreeMap<String, Value> {
             Value::Array(items) => items.first().and_then(Value::as_table),
             _ => None,
         };
-        match inner {
-            Some(inner) => {
-                flat.extend(flatten(inner).into_iter().map(|(path, value)| (format!("{key}.{path}"), value)))
-            }
-            None => drop(flat.insert(key.clone(), value.clone())),
-        }
+        let Some(inner) = inner else {
+            flat.insert(key.clone(), value.clone());
+            continue;
+        };
+        flat.extend(flatten(inner).into_iter().map(|(path, value)| (format!("{key}.{path}"), value)));
     }
     flat
 }
