@@ -61,9 +61,9 @@ impl Store {
 }
 
 impl Change {
-    /// Publishes a key, and ends those before it: they sign until it does, and go `kept` seconds later.
+    /// Publishes a key, and ends all others: they sign until it does, and go `kept` seconds later.
     pub async fn add_key(&mut self, key: &StoredKey, kept: i64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE keys SET signs_until = $1, gone_at = $2 WHERE signs_until = 0")
+        sqlx::query("UPDATE keys SET signs_until = $1, gone_at = $2 WHERE signs_until = 0 OR signs_until > $1")
             .bind(key.signs_from)
             .bind(key.signs_from + kept)
             .execute(&mut *self.transaction)

@@ -1,0 +1,32 @@
+//! The stories of auth, each on a SQLite file of its own.
+
+mod suite;
+
+use std::future::{Ready, ready};
+
+use suite::Place;
+
+fn place() -> Ready<Place> {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", directory.path().join("auth.db").display());
+    ready(Place { url, directory })
+}
+
+suite::stories!();
+
+#[tokio::test]
+async fn a_private_key_is_nowhere_in_the_file_as_it_is() {
+    let place = place().await;
+    let running = suite::Running::start(&place, |_| {}).await;
+    let stored = running.auth.store.keys(0).await.unwrap().remove(0);
+    let private = running.auth.vault.open(&stored.kid, &stored.private).unwrap();
+    let mut files = 0;
+    for file in std::fs::read_dir(place.directory.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        // The last 32 bytes of either PKCS#8 form belong to the key itself.
+        let secret = &private[16..48];
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret));
+        files += 1;
+    }
+    assert!(files > 0);
+}

@@ -1,0 +1,176 @@
+//! What every engine of the store must be able to tell.
+
+pub mod keys;
+pub mod logins;
+pub mod members;
+pub mod operators;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use accord_api::accord::{
+    auth::v1::{
+        ClientCredentialsGrant, IssueRequest, IssueResponse, PasswordGrant, issue_request::Grant,
+        token_service_client::TokenServiceClient,
+    },
+    fault::v1::Reason,
+};
+use accord_auth::{
+    auth::Auth,
+    config::Config,
+    manage,
+    serve::{keep_true, surface},
+    store::principals::Principal,
+    vault::fresh_secret,
+};
+use accord_runtime::{
+    client, config::Secret, fault, health::Health, request, server::ListenConfig, server::Listener, shutdown::Shutdown,
+};
+use accord_token::{Kind, Member, MemberConfig};
+use tempfile::TempDir;
+use tonic::{Request, Status, transport::Channel};
+
+/// Declares each story as a test on the engine that `place()` stands for.
+macro_rules! stories {
+    () => {
+        suite::stories!(@ logins: a_person_logs_in_refreshes_and_a_stolen_refresh_token_ends_the_family,
+            many_refreshes_with_one_token_have_one_successor, without_grace_only_one_of_many_refreshes_is_answered,
+            wrong_credentials_tell_nothing_and_guessing_is_slowed_down, a_family_ends_with_its_subjects_epoch);
+        suite::stories!(@ members: a_member_believes_decides_and_refuses_once_revoked,
+            what_another_process_revokes_is_in_force_too, a_store_that_is_down_denies_everything,
+            callers_without_the_permission_are_refused, a_passport_names_every_hand_and_dies_with_its_parent);
+        suite::stories!(@ keys: a_rotated_key_is_known_before_it_signs_and_the_old_one_still_verifies,
+            a_key_that_signs_no_more_loses_its_private_half);
+        suite::stories!(@ operators: adding_what_exists_changes_nothing_when_asked_so,
+            a_granted_role_shows_in_the_next_token, the_record_of_operations_shows_what_was_changed_in_it,
+            two_processes_may_open_a_new_store_at_once);
+    };
+    (@ $module:ident: $($story:ident),* $(,)?) => { $(
+        #[tokio::test]
+        async fn $story() {
+            suite::$module::$story(place().await).await;
+        }
+    )* };
+}
+pub(crate) use stories;
+
+/// A store of one's own.
+pub struct Place {
+    pub url: String,
+    pub directory: TempDir,
+}
+
+/// A running auth, with a client of the mesh and a person.
+pub struct Running {
+    pub auth: Arc<Auth>,
+    pub channel: Channel,
+    address: SocketAddr,
+    shutdown: Shutdown,
+}
+
+pub const PASSWORD: &str = "correct horse";
+const MESH_SECRET: &str = "a secret that is long enough for a client";
+
+impl Running {
+    pub async fn start(place: &Place, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        config.store.url = Secret::from(place.url.clone());
+        config.keys.encryption_key = Secret::from(fresh_secret().unwrap());
+        let policy = place.directory.path().join("catalog.cedar");
+        let text = r#"permit(principal in Accord::Role::"catalog-reader",
+            action == Accord::Action::"catalog.products.read", resource == Accord::Upstream::"catalog");"#;
+        std::fs::write(&policy, text).unwrap();
+        config.policy.files = vec![policy];
+        change(&mut config);
+        let auth = Arc::new(Auth::open(&config).await.unwrap());
+        people(&auth, place).await;
+        let (shutdown, health) = (Shutdown::new(Duration::from_secs(1)), Health::new());
+        let listen = ListenConfig { address: "127.0.0.1:0".parse().unwrap(), ..ListenConfig::default() };
+        let door = Listener::bind(&listen).await.unwrap();
+        let address = door.address();
+        tokio::spawn(keep_true(Arc::clone(&auth), health.clone(), shutdown.clone()));
+        tokio::spawn(door.serve(surface(&auth, &health, &shutdown).unwrap(), shutdown.clone()));
+        let channel = client::lazy(&format!("http://{address}")).unwrap();
+        Self { auth, channel, address, shutdown }
+    }
+
+    pub fn member(&self, bound: Duration) -> Member {
+        let config = MemberConfig {
+            url: format!("http://{}", self.address),
+            client_id: "gateway".to_owned(),
+            client_secret: Secret::from(MESH_SECRET.to_owned()),
+            staleness_bound: bound,
+            ..MemberConfig::default()
+        };
+        Member::join(&config, self.shutdown.clone()).unwrap()
+    }
+
+    pub fn tokens(&self) -> TokenServiceClient<Channel> {
+        TokenServiceClient::new(self.channel.clone())
+    }
+
+    pub async fn log_in(&self, name: &str, password: &str) -> Result<IssueResponse, Status> {
+        let grant = PasswordGrant { name: name.to_owned(), password: password.to_owned() };
+        let request = IssueRequest { grant: Some(Grant::Password(grant)) };
+        self.tokens().issue(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn log_in_client(&self, id: &str, secret: &str) -> Result<IssueResponse, Status> {
+        let grant = ClientCredentialsGrant { client_id: id.to_owned(), client_secret: secret.to_owned() };
+        let request = IssueRequest { grant: Some(Grant::ClientCredentials(grant)) };
+        self.tokens().issue(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// The access token of the mesh's client.
+    pub async fn mesh_token(&self) -> String {
+        self.log_in_client("gateway", MESH_SECRET).await.unwrap().access_token
+    }
+
+    pub async fn token_of(&self, subject: &str) -> String {
+        manage::issue(&self.auth, subject, Duration::from_mins(10)).await.unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown.begin();
+    }
+}
+
+pub fn principal(subject: &str, kind: Kind, roles: &[&str]) -> Principal {
+    let roles = roles.iter().map(ToString::to_string).collect();
+    Principal { subject: subject.to_owned(), kind, tenant: "north".to_owned(), roles, epoch: 0 }
+}
+
+pub fn authorized<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", request::bearer(token).unwrap());
+    request
+}
+
+#[track_caller]
+pub fn refused<T>(answer: Result<T, Status>) -> Reason {
+    let Err(status) = answer else { panic!("this should have been refused") };
+    fault::reason_of(&status).unwrap_or_else(|| panic!("no reason in {status:?}"))
+}
+
+/// Waits until the condition holds; the test fails where that takes longer than any bound in these stories.
+pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
+        while !holds() {
+            looks.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+async fn people(auth: &Auth, place: &Place) {
+    let secret = place.directory.path().join("gateway.secret");
+    std::fs::write(&secret, MESH_SECRET).unwrap();
+    let gateway = principal("gateway", Kind::Service, &["accord-mesh"]);
+    manage::add_client(&auth.store, &gateway, &secret, true).await.unwrap();
+    let ada = principal("ada", Kind::User, &["catalog-reader"]);
+    manage::add_principal(&auth.store, &ada, Some(PASSWORD), true).await.unwrap();
+    let root = principal("root", Kind::User, &["accord-admin"]);
+    manage::add_principal(&auth.store, &root, None, true).await.unwrap();
+}

@@ -1,0 +1,108 @@
+//! Credentials in, tokens out.
+
+use std::{collections::HashSet, time::Duration};
+
+use accord_api::accord::{
+    auth::v1::{IntrospectRequest, RefreshRequest, RefreshResponse},
+    fault::v1::Reason,
+};
+use accord_auth::manage;
+use tonic::{Code, Status};
+
+use super::{PASSWORD, Place, Running, refused};
+
+async fn refresh(running: &Running, token: &str) -> Result<RefreshResponse, Status> {
+    let request = RefreshRequest { refresh_token: token.to_owned() };
+    running.tokens().refresh(request).await.map(tonic::Response::into_inner)
+}
+
+async fn active(running: &Running, token: &str) -> bool {
+    let request = IntrospectRequest { token: token.to_owned() };
+    running.tokens().introspect(request).await.unwrap().into_inner().active
+}
+
+pub async fn a_person_logs_in_refreshes_and_a_stolen_refresh_token_ends_the_family(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let first = running.log_in("ada", PASSWORD).await.unwrap();
+    let second = refresh(&running, &first.refresh_token).await.unwrap();
+    let third = refresh(&running, &second.refresh_token).await.unwrap();
+    for token in [&first.access_token, &second.access_token, &third.access_token] {
+        assert!(active(&running, token).await);
+    }
+
+    // Somebody else had a copy of the first one.
+    assert_eq!(refused(refresh(&running, &first.refresh_token).await), Reason::RefreshReused);
+    assert_eq!(refused(refresh(&running, &third.refresh_token).await), Reason::RefreshReused);
+    for token in [&first.access_token, &second.access_token, &third.access_token] {
+        assert!(!active(&running, token).await, "the family's access tokens end with it");
+    }
+    let (entries, _) = running.auth.store.audit().await.unwrap();
+    assert!(entries.iter().any(|entry| entry.action == "refresh.reused" && entry.actor == "ada"));
+}
+
+/// N refreshes at once with the same token.
+async fn refresh_at_once(running: &Running, token: &str) -> Vec<Result<RefreshResponse, Status>> {
+    let calls = (0..16).map(|_| {
+        let (mut tokens, refresh_token) = (running.tokens(), token.to_owned());
+        tokio::spawn(async move { tokens.refresh(RefreshRequest { refresh_token }).await })
+    });
+    let mut answers = Vec::new();
+    for call in calls.collect::<Vec<_>>() {
+        answers.push(call.await.unwrap().map(tonic::Response::into_inner));
+    }
+    answers
+}
+
+pub async fn many_refreshes_with_one_token_have_one_successor(place: Place) {
+    let running = Running::start(&place, |config| config.tokens.refresh_grace = Duration::from_secs(5)).await;
+    let first = running.log_in("ada", PASSWORD).await.unwrap();
+    let answers = refresh_at_once(&running, &first.refresh_token).await;
+    let successors: HashSet<_> = answers.into_iter().map(|answer| answer.unwrap().refresh_token).collect();
+    assert_eq!(successors.len(), 1);
+    assert!(refresh(&running, successors.iter().next().unwrap()).await.is_ok());
+}
+
+pub async fn without_grace_only_one_of_many_refreshes_is_answered(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let first = running.log_in("ada", PASSWORD).await.unwrap();
+    let answers = refresh_at_once(&running, &first.refresh_token).await;
+    let (answered, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    assert!(answered.len() <= 1, "one token has at most one successor");
+    assert!(refused.len() >= 15);
+    // Two holders of one token can't be told apart, so both lose it.
+    for answer in answered {
+        let answer = answer.unwrap();
+        assert!(refresh(&running, &answer.refresh_token).await.is_err());
+        assert!(!active(&running, &answer.access_token).await);
+    }
+}
+
+pub async fn wrong_credentials_tell_nothing_and_guessing_is_slowed_down(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let mut told = HashSet::new();
+    for (name, password) in [("ada", "wrong password"), ("nobody", PASSWORD), ("gateway", PASSWORD), ("", "")] {
+        let status = running.log_in(name, password).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated);
+        told.insert(status.message().to_owned());
+    }
+    for (id, secret) in [("gateway", "wrong"), ("gateway", ""), ("nobody", ""), ("ada", "")] {
+        told.insert(running.log_in_client(id, secret).await.unwrap_err().message().to_owned());
+    }
+    assert_eq!(told.len(), 1, "every refusal says the same: {told:?}");
+
+    // The first failure was above; the wait begins with the fifth.
+    for _ in 0..4 {
+        assert_eq!(refused(running.log_in("ada", "wrong password").await), Reason::CredentialInvalid);
+    }
+    assert_eq!(refused(running.log_in("ada", PASSWORD).await), Reason::LoginThrottled);
+}
+
+pub async fn a_family_ends_with_its_subjects_epoch(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let first = running.log_in("ada", PASSWORD).await.unwrap();
+    manage::revoke_subject(&running.auth.store, "ada").await.unwrap();
+    assert_eq!(refused(refresh(&running, &first.refresh_token).await), Reason::CredentialInvalid);
+    assert!(!active(&running, &first.access_token).await);
+    let again = running.log_in("ada", PASSWORD).await.unwrap();
+    assert!(active(&running, &again.access_token).await);
+}

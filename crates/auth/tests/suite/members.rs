@@ -1,0 +1,161 @@
+//! Verifiers, and how soon they refuse.
+
+use std::time::Duration;
+
+use accord_api::accord::{
+    auth::v1::{
+        CheckRequest, ExchangeRequest, ExplainRequest, IntrospectRequest, ListKeysRequest, RefreshRequest,
+        RevokeRequest, RotateRequest, WatchRequest, access_service_client::AccessServiceClient,
+        key_service_client::KeyServiceClient, revocation_service_client::RevocationServiceClient,
+        revoke_request::Target,
+    },
+    fault::v1::Reason,
+};
+use accord_auth::{manage, store::Store};
+use accord_runtime::{deadline::Deadline, request::RequestId};
+use accord_token::{Kind, Question, Refusal};
+
+use super::{PASSWORD, Place, Running, authorized, eventually, principal, refused};
+
+const BOUND: Duration = Duration::from_secs(2);
+
+const READ: Question<'_> = Question {
+    method: "catalog.v1.ProductService/GetProduct",
+    permission: "catalog.products.read",
+    audience: "catalog",
+    address: "127.0.0.1",
+};
+
+pub async fn a_member_believes_decides_and_refuses_once_revoked(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let member = running.member(BOUND);
+    eventually("the member is ready", || member.ready()).await;
+    let token = running.log_in("ada", PASSWORD).await.unwrap().access_token;
+    let ada = member.verify(&token).unwrap();
+    assert_eq!((ada.claims.sub.as_str(), ada.claims.tenant.as_str()), ("ada", "north"));
+
+    let (deadline, id) = (Deadline::after(Duration::from_secs(10)), RequestId::new());
+    let decision = member.decide(&token, &ada, &READ, deadline, &id).await.unwrap();
+    let passport = decision.passport.clone().unwrap();
+    let believed = member.verify_passport(&passport, "catalog").unwrap();
+    assert_eq!(believed.claims.ptj.as_deref(), Some(ada.claims.jti.as_str()));
+    assert!(matches!(member.verify_passport(&passport, "orders"), Err(Refusal::Invalid(_))));
+    assert!(matches!(member.verify(&passport), Err(Refusal::Invalid(_))), "a passport is no access token");
+    let again = member.decide(&token, &ada, &READ, deadline, &id).await.unwrap();
+    assert_eq!(again.passport, decision.passport, "the second answer comes from memory");
+    let write = Question { permission: "catalog.products.write", ..READ };
+    assert_eq!(member.decide(&token, &ada, &write, deadline, &id).await.unwrap_err(), Refusal::PermissionMissing);
+
+    let target = Some(Target::Token(token.clone()));
+    running.tokens().revoke(RevokeRequest { target }).await.unwrap();
+    eventually("the token is refused", || matches!(member.verify(&token), Err(Refusal::Revoked))).await;
+    assert_eq!(member.verify_passport(&passport, "catalog").unwrap_err(), Refusal::Revoked);
+}
+
+pub async fn what_another_process_revokes_is_in_force_too(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let member = running.member(BOUND);
+    eventually("the member is ready", || member.ready()).await;
+    let (hers, his) = (running.token_of("ada").await, running.token_of("root").await);
+    assert!(member.verify(&hers).is_ok());
+    let other = Store::open(&place.url).await.unwrap();
+    manage::revoke_subject(&other, "ada").await.unwrap();
+    eventually("her token is refused", || matches!(member.verify(&hers), Err(Refusal::Revoked))).await;
+    assert!(member.verify(&his).is_ok());
+    manage::revoke_everything(&other).await.unwrap();
+    eventually("his token is refused", || matches!(member.verify(&his), Err(Refusal::Revoked))).await;
+    // The member's own token fell as well; it logs in again by itself.
+    let new = running.token_of("ada").await;
+    eventually("the member is ready again", || member.verify(&new).is_ok() && member.ready()).await;
+}
+
+pub async fn a_store_that_is_down_denies_everything(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let member = running.member(Duration::from_millis(500));
+    eventually("the member is ready", || member.ready()).await;
+    let logged_in = running.log_in("ada", PASSWORD).await.unwrap();
+    let (token, mesh) = (logged_in.access_token.clone(), running.mesh_token().await);
+    assert!(member.verify(&token).is_ok());
+
+    running.auth.store.close().await;
+    let down = Reason::AuthUnavailable;
+    let (mut tokens, channel) = (running.tokens(), running.channel.clone());
+    assert_eq!(refused(running.log_in("ada", PASSWORD).await), down);
+    assert_eq!(refused(running.log_in_client("gateway", "any").await), down);
+    let refresh_token = logged_in.refresh_token;
+    assert_eq!(refused(tokens.refresh(RefreshRequest { refresh_token }).await), down);
+    let exchange = ExchangeRequest { subject_token: token.clone(), audience: "catalog".to_owned() };
+    assert_eq!(refused(tokens.exchange(authorized(exchange, &mesh)).await), down);
+    let target = Some(Target::Token(token.clone()));
+    assert_eq!(refused(tokens.revoke(RevokeRequest { target }).await), down);
+    assert_eq!(refused(tokens.introspect(IntrospectRequest { token: token.clone() }).await), down);
+    let mut access = AccessServiceClient::new(channel.clone());
+    let check = CheckRequest { token: token.clone(), ..CheckRequest::default() };
+    assert_eq!(refused(access.check(authorized(check, &mesh)).await), down);
+    assert_eq!(refused(access.explain(authorized(ExplainRequest::default(), &mesh)).await), down);
+    let mut keys = KeyServiceClient::new(channel.clone());
+    assert_eq!(refused(keys.list_keys(ListKeysRequest {}).await), down);
+    assert_eq!(refused(keys.rotate(authorized(RotateRequest {}, &mesh)).await), down);
+    let question = tokio_stream::once(WatchRequest { question: 1, revision: 0 });
+    assert_eq!(refused(RevocationServiceClient::new(channel).watch(authorized(question, &mesh)).await), down);
+
+    eventually("the member believes nothing", || matches!(member.verify(&token), Err(Refusal::Stale))).await;
+    assert!(!member.ready());
+}
+
+pub async fn callers_without_the_permission_are_refused(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let ada = running.token_of("ada").await;
+    let mut access = AccessServiceClient::new(running.channel.clone());
+    let check = || CheckRequest { token: ada.clone(), ..CheckRequest::default() };
+    assert_eq!(refused(access.check(check()).await), Reason::CredentialMissing);
+    assert_eq!(refused(access.check(authorized(check(), "not a token")).await), Reason::CredentialInvalid);
+    assert_eq!(refused(access.check(authorized(check(), &ada)).await), Reason::PermissionMissing);
+    assert_eq!(refused(access.explain(authorized(ExplainRequest::default(), &ada)).await), Reason::PermissionMissing);
+    let mut keys = KeyServiceClient::new(running.channel.clone());
+    let mesh = running.mesh_token().await;
+    assert_eq!(refused(keys.rotate(authorized(RotateRequest {}, &mesh)).await), Reason::PermissionMissing);
+    let revoke = || RevokeRequest { target: Some(Target::Subject("ada".to_owned())) };
+    assert_eq!(refused(running.tokens().revoke(revoke()).await), Reason::CredentialMissing);
+    assert_eq!(refused(running.tokens().revoke(authorized(revoke(), &mesh)).await), Reason::PermissionMissing);
+    let question = tokio_stream::once(WatchRequest { question: 1, revision: 0 });
+    let mut revocations = RevocationServiceClient::new(running.channel.clone());
+    assert_eq!(refused(revocations.watch(authorized(question, &ada)).await), Reason::PermissionMissing);
+
+    let root = running.token_of("root").await;
+    assert!(running.tokens().revoke(authorized(revoke(), &root)).await.is_ok());
+    let wrong = CheckRequest { token: "not a token".to_owned(), ..CheckRequest::default() };
+    let status = access.check(authorized(wrong, &mesh)).await.unwrap_err();
+    assert_eq!(status.code(), tonic::Code::InvalidArgument, "the caller is known; its argument is not good");
+    assert_eq!(refused(access.check(authorized(check(), &mesh)).await), Reason::TokenRevoked);
+}
+
+pub async fn a_passport_names_every_hand_and_dies_with_its_parent(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let catalog = principal("catalog", Kind::Service, &["accord-mesh"]);
+    manage::add_principal(&running.auth.store, &catalog, None, false).await.unwrap();
+    let member = running.member(BOUND);
+    eventually("the member is ready", || member.ready()).await;
+    let ada = manage::issue(&running.auth, "ada", Duration::from_mins(1)).await.unwrap();
+    let (gateway, catalog) = (running.mesh_token().await, running.token_of("catalog").await);
+    let mut tokens = running.tokens();
+
+    let exchange = |token: &str, audience: &str| ExchangeRequest {
+        subject_token: token.to_owned(),
+        audience: audience.to_owned(),
+    };
+    let first = tokens.exchange(authorized(exchange(&ada, "catalog"), &gateway)).await.unwrap().into_inner();
+    assert!(first.expires_in.unwrap().seconds <= 60, "never past the parent");
+    let second = exchange(&first.passport, "orders");
+    assert!(tokens.exchange(authorized(second.clone(), &gateway)).await.is_err(), "it was made for the catalog");
+    let second = tokens.exchange(authorized(second, &catalog)).await.unwrap().into_inner();
+
+    let believed = member.verify_passport(&second.passport, "orders").unwrap();
+    assert_eq!(believed.claims.ptj, Some(member.verify(&ada).unwrap().claims.jti.clone()));
+    let newest = believed.claims.act.as_ref().unwrap();
+    assert_eq!((newest.sub.as_str(), newest.act.as_ref().unwrap().sub.as_str()), ("catalog", "gateway"));
+
+    tokens.revoke(RevokeRequest { target: Some(Target::Token(ada)) }).await.unwrap();
+    let refused = || matches!(member.verify_passport(&second.passport, "orders"), Err(Refusal::Revoked));
+    eventually("the passport of the passport is refused", refused).await;
+}

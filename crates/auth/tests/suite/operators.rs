@@ -1,0 +1,59 @@
+//! What operators do from the command line.
+
+use accord_auth::{manage, store::Store};
+use accord_token::{Kind, Type, verify};
+use sqlx::{Connection, Executor};
+
+use super::{Place, Running, principal};
+
+pub async fn adding_what_exists_changes_nothing_when_asked_so(place: Place) {
+    let store = Store::open(&place.url).await.unwrap();
+    let secret = place.directory.path().join("cache.secret");
+    let cache = principal("cache", Kind::Service, &["accord-mesh"]);
+    manage::add_client(&store, &cache, &secret, true).await.unwrap();
+    let written = manage::read(&secret).unwrap();
+    assert!(written.len() >= 32);
+    manage::add_client(&store, &cache, &secret, true).await.unwrap();
+    assert_eq!(manage::read(&secret).unwrap(), written);
+    assert!(manage::add_client(&store, &cache, &secret, false).await.is_err());
+    std::fs::remove_file(&secret).unwrap();
+    assert!(manage::add_client(&store, &cache, &secret, true).await.is_err(), "the secret is lost, and that is said");
+
+    let bob = principal("bob", Kind::User, &[]);
+    manage::add_principal(&store, &bob, Some("long enough"), true).await.unwrap();
+    let password = store.password("bob").await.unwrap();
+    manage::add_principal(&store, &bob, Some("another one"), true).await.unwrap();
+    assert_eq!(store.password("bob").await.unwrap(), password);
+    assert!(manage::add_principal(&store, &bob, None, false).await.is_err());
+    let eve = principal("eve", Kind::User, &[]);
+    assert!(manage::add_principal(&store, &eve, Some("short"), false).await.is_err());
+}
+
+pub async fn a_granted_role_shows_in_the_next_token(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let before = running.token_of("ada").await;
+    manage::grant_role(&running.auth.store, "ada", "catalog-writer").await.unwrap();
+    let after = running.token_of("ada").await;
+    let state = running.auth.ledger.current().await.unwrap();
+    assert!(running.auth.access_token(&before, &state).is_err(), "it does not show the role");
+    let claims = running.auth.access_token(&after, &state).unwrap().claims;
+    assert_eq!(claims.roles, ["catalog-reader", "catalog-writer"]);
+    assert_eq!(verify::signed(&after, Type::Access, &state.snapshot.keys).unwrap().claims, claims);
+}
+
+pub async fn the_record_of_operations_shows_what_was_changed_in_it(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let (entries, broken) = running.auth.store.audit().await.unwrap();
+    assert!(entries.len() >= 3);
+    assert_eq!(broken, None);
+    let mut connection = sqlx::AnyConnection::connect(&place.url).await.unwrap();
+    connection.execute("UPDATE audit SET target = 'somebody else' WHERE seq = 2").await.unwrap();
+    assert_eq!(running.auth.store.audit().await.unwrap().1, Some(2));
+    connection.execute("DELETE FROM audit WHERE seq = 2").await.unwrap();
+    assert_eq!(running.auth.store.audit().await.unwrap().1, Some(2));
+}
+
+pub async fn two_processes_may_open_a_new_store_at_once(place: Place) {
+    let (one, two) = tokio::join!(Store::open(&place.url), Store::open(&place.url));
+    assert_eq!(one.unwrap().revision().await.unwrap(), two.unwrap().revision().await.unwrap());
+}
