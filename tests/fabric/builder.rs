@@ -146,20 +146,15 @@ impl Builder {
         }
         let identities = Identities::prepare(&home).await?;
         let scripts = self.start_scripts(&home).await?;
-        let mut fabric = Fabric {
-            auth: self.launch(Part::Auth, &home)?,
-            cache: self.launch(Part::Cache, &home)?,
-            catalog: self.launch(Part::Catalog, &home)?,
-            gateway: self.launch(Part::Gateway, &home)?,
-            scripts,
-            identities,
-            home,
-            _ports: self.ports,
-        };
-        for server in [&mut fabric.auth, &mut fabric.cache, &mut fabric.catalog, &mut fabric.gateway] {
+        let (mut auth, mut cache, mut catalog) =
+            (self.launch(Part::Auth, &home)?, self.launch(Part::Cache, &home)?, self.launch(Part::Catalog, &home)?);
+        for server in [&mut auth, &mut cache, &mut catalog] {
             server.wait_serving().await?;
         }
-        Ok(fabric)
+        // Last, so that it finds everything: what it does not find, it looks for again only after a while.
+        let mut gateway = self.launch(Part::Gateway, &home)?;
+        gateway.wait_serving().await?;
+        Ok(Fabric { gateway, catalog, cache, auth, scripts, identities, home, _ports: self.ports })
     }
 
     async fn start_scripts(&self, home: &Home) -> Result<Vec<Script>> {
@@ -180,6 +175,13 @@ impl Builder {
             environment: environment.map(|(_, key, value)| (key.clone(), value.clone())).collect(),
             log: home.log(part.name()),
         };
-        Ok(Server { process: Process::start(launch)?, listen, admin })
+        Ok(Server { process: Process::start(launch)?, listen, admin, services: self.services(part) })
+    }
+
+    /// The gateway tells for each upstream, under its name, whether it can be called.
+    fn services(&self, part: Part) -> Vec<String> {
+        let fronted = ["catalog"].into_iter().chain(self.scripts.iter().map(|(name, ..)| name.as_str()));
+        let fronted = fronted.filter(|_| part == Part::Gateway);
+        [""].into_iter().chain(fronted).map(str::to_owned).collect()
     }
 }

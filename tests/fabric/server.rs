@@ -23,6 +23,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Where it answers for metrics and health.
     pub admin: SocketAddr,
+    /// What grpc.health.v1 has to call SERVING before it counts as serving; the empty name is the whole process.
+    pub(crate) services: Vec<String>,
 }
 
 impl Server {
@@ -36,7 +38,7 @@ impl Server {
         Ok(Endpoint::from_shared(self.url())?.tcp_nodelay(true).connect_lazy())
     }
 
-    /// Waits until grpc.health.v1 says SERVING for the whole process.
+    /// Waits until grpc.health.v1 says SERVING: for the process, and at the gateway also for what it fronts.
     pub async fn wait_serving(&mut self) -> Result<()> {
         self.wait("to serve", async |server: &Self| server.serving().await.then_some(())).await
     }
@@ -73,9 +75,14 @@ impl Server {
     async fn serving(&self) -> bool {
         let Ok(channel) = self.channel() else { return false };
         let mut health = HealthClient::new(channel);
-        let question = health.check(HealthCheckRequest::default());
-        let answer = timeout(Duration::from_secs(2), question).await;
-        matches!(answer, Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving)
+        for service in &self.services {
+            let question = health.check(HealthCheckRequest { service: service.clone() });
+            let answer = timeout(Duration::from_secs(2), question).await;
+            if !matches!(answer, Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving) {
+                return false;
+            }
+        }
+        true
     }
 
     async fn wait<T>(&mut self, what: &str, look: impl AsyncFn(&Self) -> Option<T>) -> Result<T> {

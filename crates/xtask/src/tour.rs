@@ -62,18 +62,20 @@ pub fn require_tools() -> Result<()> {
 
 /// Runs every line, prints what came, and fails if any of it was not as it should be.
 pub fn run(scene: &Scene) -> Result<()> {
-    let mut wrong = 0;
+    let (mut pasted, mut wrong) = (0, 0);
     for step in script::steps(scene) {
         println!("\n# {}", step.title);
         for line in step.lines.iter().filter(|line| chosen(line)) {
+            pasted += 1;
             wrong += usize::from(!paste::paste(line, &scene.variables)?);
         }
     }
     match wrong {
-        0 => Ok(()),
+        0 => println!("\nAll {pasted} lines did what they should."),
         1 => bail!("one line of the tour did not do what it should: it is marked WRONG above"),
         several => bail!("{several} lines of the tour did not do what they should: they are marked WRONG above"),
     }
+    Ok(())
 }
 
 /// Of several programs for the same call, the best that is installed.
