@@ -130,8 +130,16 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The string under `name` in the object that comes next.
-    pub(super) fn find(mut self, name: &str) -> Result<Option<Cow<'a, str>>, Violation> {
+    /// The string under `name` in the object that comes next, which is left unread. What is looked at counts as
+    /// elements nevertheless, because objects within objects are then looked at again and again.
+    pub(super) fn find(&mut self, name: &str) -> Result<Option<Cow<'a, str>>, Violation> {
+        let mut ahead = self.clone();
+        let found = ahead.find_here(name)?;
+        self.elements = ahead.elements;
+        Ok(found)
+    }
+
+    fn find_here(&mut self, name: &str) -> Result<Option<Cow<'a, str>>, Violation> {
         self.object()?;
         let mut first = true;
         while let Some(key) = self.key(&mut first)? {

@@ -101,14 +101,8 @@ impl Plan {
             Some(Body::None) => Source::Nothing,
         };
         let response = binding.and_then(|binding| binding.response_body.as_ref());
-        let variables = binding.into_iter().flat_map(|binding| binding.template.variables()).map(|variable| {
-            let resolved = Target::resolve(schema, input, &variable.field).and_then(Target::single);
-            resolved.map_err(|violation| PlanError::Variable {
-                variable: variable.field.clone(),
-                message: method.input().full_name().to_owned(),
-                problem: violation.problem,
-            })
-        });
+        let variables = binding.into_iter().flat_map(|binding| binding.template.variables());
+        let variables = variables.map(|variable| variable_target(schema, input, &method.input(), &variable.field));
         Ok(Self {
             schema: Arc::clone(schema),
             limits,
@@ -218,4 +212,17 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+fn variable_target(
+    schema: &Schema,
+    input: usize,
+    message: &MessageDescriptor,
+    variable: &str,
+) -> Result<Target, PlanError> {
+    Target::resolve(schema, input, variable).and_then(Target::single).map_err(|violation| PlanError::Variable {
+        variable: variable.to_owned(),
+        message: message.full_name().to_owned(),
+        problem: violation.problem,
+    })
 }

@@ -136,7 +136,7 @@ impl<'s> Encoder<'s> {
     /// `google.protobuf.Any`. Its type may be named behind its fields, so that one has to look ahead.
     fn any(&mut self, reader: &mut Reader<'_>) -> Result<(), Violation> {
         require(reader, Token::Object, "must be an object")?;
-        let Some(url) = reader.clone().find("@type")? else {
+        let Some(url) = reader.find("@type")? else {
             reader.object()?;
             return match reader.key(&mut true)? {
                 None => Ok(()),

@@ -19,7 +19,9 @@ pub(super) struct Decoder<'s, 'o> {
 
 impl<'s> Decoder<'s, '_> {
     pub(super) fn message(&mut self, shape: &'s Shape, message: &[u8]) -> Result<(), Malformed> {
-        self.depth = self.depth.checked_sub(1).ok_or(Malformed::Depth)?;
+        // A `Value` is no level of its own in JSON: what came in within the limit has to get out again.
+        let level = usize::from(shape.known != Some(Known::Value));
+        self.depth = self.depth.checked_sub(level).ok_or(Malformed::Depth)?;
         match shape.known {
             None | Some(Known::Empty | Known::HttpBody) => {
                 self.out.push(b'{');
@@ -31,7 +33,7 @@ impl<'s> Decoder<'s, '_> {
             Some(Known::Any) => self.any(message)?,
             Some(text) => known::put_json(self.out, text, message)?,
         }
-        self.depth += 1;
+        self.depth += level;
         Ok(())
     }
 
@@ -213,6 +215,7 @@ impl<'s> Decoder<'s, '_> {
         }
     }
 
+    /// Integers of 64 bits are strings, because JavaScript would round them.
     fn quoted(&mut self, put: impl FnOnce(&mut Vec<u8>)) {
         self.out.push(b'"');
         put(self.out);

@@ -42,7 +42,7 @@ pub(super) fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
-/// Integers up to 32 bits are numbers, longer ones strings, as JavaScript would round them.
+/// The digits of an integer.
 pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
     if value < 0 {
         out.push(b'-');
@@ -50,6 +50,7 @@ pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
     put_unsigned(out, value.unsigned_abs());
 }
 
+/// As [`put_signed`], for what has no sign.
 pub(super) fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [b'0'; 20];
     let mut start = digits.len();
@@ -66,7 +67,8 @@ pub(super) fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
 /// A floating point number in its shortest form that reads back as the same value.
 pub(super) fn put_double(out: &mut Vec<u8>, value: f64) {
     if value.is_finite() {
-        put(out, format_args!("{value:?}"));
+        // Writing to a `Vec` cannot fail.
+        serde_json::to_writer(out, &value).unwrap_or_default();
     } else {
         put_infinite(out, value);
     }
@@ -75,7 +77,7 @@ pub(super) fn put_double(out: &mut Vec<u8>, value: f64) {
 /// As [`put_double`], for the narrower type.
 pub(super) fn put_float(out: &mut Vec<u8>, value: f32) {
     if value.is_finite() {
-        put(out, format_args!("{value:?}"));
+        serde_json::to_writer(out, &value).unwrap_or_default();
     } else {
         put_infinite(out, value.into());
     }

@@ -14,7 +14,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDes
 pub static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut compiler = protox::Compiler::new([root.join("tests/transcode"), root.join("../../proto")]).unwrap();
-    compiler.include_imports(true).open_files(["kitchen.proto", "bodies.proto"]).unwrap();
+    compiler.include_imports(true).open_files(["kitchen.proto", "bodies.proto", "legacy.proto"]).unwrap();
     DescriptorPool::decode(&*compiler.encode_file_descriptor_set()).unwrap()
 });
 

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod kitchen;
+mod legacy;
 mod oracle;
 mod requests;
 mod responses;

@@ -135,7 +135,7 @@ fn is_message(field: &FieldDescriptor) -> bool {
 fn value(field: &FieldDescriptor, depth: u32) -> BoxedStrategy<Value> {
     if field.is_map() {
         let Kind::Message(entry) = field.kind() else { unreachable!("a map is made of entries") };
-        let key = key(entry.map_entry_key_field().kind());
+        let key = key(&entry.map_entry_key_field().kind());
         let value = single(entry.map_entry_value_field().kind(), depth);
         collection::hash_map(key, value, 0..4).prop_map(Value::Map).boxed()
     } else if field.is_list() {
@@ -145,7 +145,7 @@ fn value(field: &FieldDescriptor, depth: u32) -> BoxedStrategy<Value> {
     }
 }
 
-fn key(kind: Kind) -> BoxedStrategy<MapKey> {
+fn key(kind: &Kind) -> BoxedStrategy<MapKey> {
     match kind {
         Kind::Bool => any::<bool>().prop_map(MapKey::Bool).boxed(),
         Kind::Int32 => any::<i32>().prop_map(MapKey::I32).boxed(),

@@ -162,7 +162,7 @@ fn hostile_text_is_refused() {
         r#"{"flag"}"#,
         r#"{"flag":}"#,
         r#"{"flag":true,}"#,
-        r#"{flag:true}"#,
+        "{flag:true}",
         r#"{"flag":tru}"#,
         r#"{"flag":TRUE}"#,
         r#"{"numbers":[1,]}"#,

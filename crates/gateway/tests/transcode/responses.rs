@@ -8,7 +8,7 @@ fn values_have_their_canonical_form() {
         (r#"{"int64": 1, "int32": 2, "fixed64": 3}"#, r#"{"int32":2,"int64":"1","fixed64":"3"}"#),
         (
             r#"{"double": 1, "float": 0.1, "doubles": [1e300, "NaN", "-Infinity"]}"#,
-            r#"{"float":0.1,"double":1.0,"doubles":[1e300,"NaN","-Infinity"]}"#,
+            r#"{"float":0.1,"double":1.0,"doubles":[1e+300,"NaN","-Infinity"]}"#,
         ),
         (r#"{"colours": [1, 42, "COLOUR_BLUE"]}"#, r#"{"colours":["COLOUR_RED",42,"COLOUR_BLUE"]}"#),
         (r#"{"raw_bytes": "-_8"}"#, r#"{"rawBytes":"+/8="}"#),
@@ -66,6 +66,14 @@ fn unknown_fields_are_left_out() {
     let unknown = [0xc0, 0x3e, 7, 0xc3, 0x3e, 0x0a, 1, b'x', 0xc4, 0x3e];
     assert_eq!(response(&[&known[..], &unknown].concat()), r#"{"flag":true}"#);
     assert_eq!(response(&[&unknown[..], &known].concat()), r#"{"flag":true}"#);
+}
+
+#[test]
+fn what_came_in_within_the_depth_limit_gets_out_again() {
+    for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+        let json = format!(r#"{{"value":{}1.5{}}}"#, open.repeat(63), close.repeat(63));
+        assert_eq!(response(&request(&json).unwrap()), json);
+    }
 }
 
 #[test]
