@@ -14,11 +14,16 @@ pub struct Args {
     seeds: u64,
 }
 
+/// Selected by name over the whole workspace: one feature resolution, nothing built twice.
+const SELECT: [&str; 5] = ["test", "--workspace", "--lib", "--", "simulation::"];
+
 /// Runs the simulation; fails with the first seed that does.
 pub fn run(Args { seeds }: Args) -> Result<()> {
+    let known = workspace::output(env!("CARGO"), &[&SELECT[..], &["--list"]].concat())?;
+    ensure!(known.contains("every_seed"), "the simulation is not where it is looked for: no test of its name exists");
     let status = Command::new(env!("CARGO"))
-        // Selected by target over the whole workspace: one feature resolution, nothing built twice.
-        .args(["test", "--workspace", "--test", "simulation", "--", "--nocapture"])
+        .args(SELECT)
+        .arg("--nocapture")
         .current_dir(workspace::root())
         .env("ACCORD_SIMULATION_SEEDS", seeds.to_string())
         .status()

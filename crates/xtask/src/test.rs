@@ -6,6 +6,7 @@ mod outside;
 mod postgres;
 
 use std::{
+    collections::BTreeSet,
     process::Command,
     time::{Duration, Instant},
 };
@@ -75,14 +76,12 @@ fn cargo_test() -> Command {
 /// The arguments that select the test targets behind a feature; an error when there is none, since `cargo test` with an
 /// empty selection runs everything but them and calls it a success.
 fn targets_behind(feature: &str) -> Result<Vec<String>> {
-    let mut arguments = Vec::new();
-    for target in workspace::packages()?.into_iter().flat_map(|package| package.targets) {
-        if target.required_features.iter().any(|required| required == feature) {
-            arguments.extend(["--test".to_owned(), target.name]);
-        }
-    }
-    ensure!(!arguments.is_empty(), "no test target requires the feature {feature}");
-    Ok(arguments)
+    let targets = workspace::packages()?.into_iter().flat_map(|package| package.targets);
+    let behind = targets.filter(|target| target.required_features.iter().any(|required| required == feature));
+    // A name that several packages use selects all of theirs.
+    let names: BTreeSet<String> = behind.map(|target| target.name).collect();
+    ensure!(!names.is_empty(), "no test target requires the feature {feature}");
+    Ok(names.into_iter().flat_map(|name| ["--test".to_owned(), name]).collect())
 }
 
 /// Runs a command to its end with its output on ours.

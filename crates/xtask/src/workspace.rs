@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -63,14 +63,14 @@ pub fn files() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What a command prints when it is run at the root.
+/// What a command prints when it is run at the root. What it says on the way goes to our own standard error.
 pub fn output(program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(root())
+        .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("{program} could not be started"))?;
-    let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} {} failed: {error}", arguments.join(" "));
+    ensure!(output.status.success(), "{program} {} failed", arguments.join(" "));
     String::from_utf8(output.stdout).with_context(|| format!("{program} printed something other than text"))
 }
