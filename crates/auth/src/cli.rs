@@ -43,7 +43,7 @@ struct Flags {
 enum Command {
     /// Serve until SIGTERM or SIGINT, then drain.
     Serve(Serving),
-    /// Say whether the configuration, the policies and the store are good, without serving.
+    /// Say whether the configuration and its policies are good, without serving and without touching the store.
     Check(Serving),
     /// What the configuration is.
     #[command(subcommand)]
@@ -217,8 +217,7 @@ impl Cli {
         match command {
             Command::Serve(serving) => serve::serve(flags.load(&serving)?).await,
             Command::Check(serving) => {
-                let auth = Auth::open(&flags.load(&serving)?).await?;
-                auth.store.close().await;
+                setup::check(&flags.load(&serving)?)?;
                 println!("good");
                 Ok(())
             }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use accord_runtime::config::Secret;
+use accord_token::verify;
 use anyhow::Context as _;
 
 use crate::{
@@ -30,7 +31,10 @@ impl Auth {
         let store = Store::open(config.store.url.expose()).await.context("the store can't be opened")?;
         rotate::first_key(&store, &vault, config.keys.algorithm).await?;
         let ledger = Ledger::open(store.clone(), Arc::clone(&vault), Arc::clone(&policies.hash)).await?;
-        anyhow::ensure!(!ledger.current().await?.published.is_empty(), "the store holds no key that is published");
+        // Found out now rather than at the first login: the keys in the store were sealed with another encryption key.
+        if ledger.current().await?.signing_key(verify::now()).is_none() {
+            return Err(VaultError::Sealed.into());
+        }
         Ok(Self {
             store,
             ledger,
@@ -43,6 +47,14 @@ impl Auth {
             figures: Figures::default(),
         })
     }
+}
+
+/// Whether this configuration could be served, as far as that can be said without touching the store.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    config.validate()?;
+    Policies::load(&config.policy.files)?;
+    Vault::new(&encryption_key(&config.keys)?)?;
+    Ok(())
 }
 
 /// For development: where no encryption key is configured, uses the one beside the SQLite file, and makes it where it is

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use opentelemetry::{KeyValue, metrics::Histogram};
 use sqlx::{Any, AnyPool, Executor, Row, Transaction, any::AnyPoolOptions};
+use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use accord_api::accord::fault::v1::Reason;
@@ -52,6 +53,22 @@ enum Engine {
     Postgres,
 }
 
+impl Engine {
+    /// What is said on each new connection.
+    fn settings(self) -> &'static [&'static str] {
+        match self {
+            // FULL: a commit is on disk before it is acknowledged, also in the write-ahead log.
+            Engine::Sqlite => &[
+                "PRAGMA busy_timeout = 2000",
+                "PRAGMA journal_mode = WAL",
+                "PRAGMA synchronous = FULL",
+                "PRAGMA foreign_keys = ON",
+            ],
+            Engine::Postgres => &["SET statement_timeout = '5s'", "SET lock_timeout = '2s'"],
+        }
+    }
+}
+
 /// A change in the making: dropped without `commit`, it never happened.
 pub struct Change {
     transaction: Transaction<'static, Any>,
@@ -64,24 +81,16 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let engine = if url.starts_with("postgres") { Engine::Postgres } else { Engine::Sqlite };
+        let settings = engine.settings();
         let options = AnyPoolOptions::new().max_connections(16).acquire_timeout(PATIENCE);
-        let options = match engine {
-            Engine::Postgres => options,
-            Engine::Sqlite => options.after_connect(|connection, _| {
-                Box::pin(async move {
-                    // FULL: a commit is on disk before it is acknowledged, also in the write-ahead log.
-                    for pragma in [
-                        "PRAGMA busy_timeout = 2000",
-                        "PRAGMA journal_mode = WAL",
-                        "PRAGMA synchronous = FULL",
-                        "PRAGMA foreign_keys = ON",
-                    ] {
-                        connection.execute(pragma).await?;
-                    }
-                    Ok(())
-                })
-            }),
-        };
+        let options = options.after_connect(move |connection, _| {
+            Box::pin(async move {
+                for setting in settings {
+                    connection.execute(*setting).await?;
+                }
+                Ok(())
+            })
+        });
         let pool = options.connect(&address(url, engine)).await?;
         let latency = telemetry::meter()
             .f64_histogram("accord.auth.store.duration")
@@ -96,7 +105,9 @@ impl Store {
     /// The revision of everything verifiers must know. Reading it proves that the store answers.
     pub async fn revision(&self) -> Result<u64, StoreError> {
         let began = Instant::now();
-        let read = sqlx::query("SELECT value FROM meta WHERE name = 'revision'").fetch_one(&self.pool).await;
+        let reading = sqlx::query("SELECT value FROM meta WHERE name = 'revision'").fetch_one(&self.pool);
+        // A store that hangs is a store that is down.
+        let read = timeout(PATIENCE, reading).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         self.latency.record(began.elapsed().as_secs_f64(), &[KeyValue::new("operation", "revision")]);
         Ok(unsigned(read?.try_get(0)?))
     }

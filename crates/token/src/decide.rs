@@ -66,6 +66,7 @@ struct Key {
 /// A remembered answer, of either kind.
 struct Answer {
     outcome: Result<Arc<Decision>, Refusal>,
+    policy_hash: String,
     good_until: Instant,
 }
 
@@ -111,7 +112,7 @@ impl Decider {
             .map_err(|_| Refusal::DeadlineExceeded)?
             .map_err(|refusal| *refusal)?;
         // Auth knew a newer policy set than this snapshot: good for this call, but not to be found under the old name.
-        if answer.outcome.as_ref().is_ok_and(|decision| decision.policy_hash != *policy_hash) {
+        if *answer.policy_hash != **policy_hash {
             self.memory.invalidate(&key).await;
         }
         answer.outcome.clone()
@@ -139,7 +140,8 @@ impl Decider {
         let answer = timeout_at(deadline.at(), client.check(request)).await.map_err(|_| Refusal::Unavailable)?;
         let answer = answer.map_err(|status| self.refused(&status))?.into_inner();
         let memory = memory(verified, &answer);
-        Ok(Arc::new(Answer { outcome: outcome(answer), good_until: asked + memory }))
+        let policy_hash = answer.policy_hash.clone();
+        Ok(Arc::new(Answer { outcome: outcome(answer), policy_hash, good_until: asked + memory }))
     }
 
     /// Auth calls the token in question an invalid *argument*; unauthenticated is what it calls this binary.

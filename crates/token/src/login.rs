@@ -23,9 +23,10 @@ use crate::refusal::Refusal;
 /// How long one attempt to log in may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// Waits between attempts: doubled from the first to the last, each shortened at random by up to half.
+/// Waits between attempts: doubled from the first to the last, each shortened at random by up to half. The last is short
+/// against any sensible bound on staleness, so that a restart of auth goes unnoticed.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LAST_WAIT: Duration = Duration::from_secs(3);
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Login {
     channel: Channel,
@@ -67,6 +68,11 @@ impl Login {
             // The sender lives in `self`, so it can't have gone.
             let _ = logins.changed().await;
         }
+    }
+
+    /// Tells of each login.
+    pub fn logins(&self) -> watch::Receiver<u64> {
+        self.logins.subscribe()
     }
 
     /// The token was refused although it had not ended: its subject was revoked, or auth's keys were replaced.

@@ -136,18 +136,17 @@ impl Member {
             return Err(Refusal::Invalid(Flaw::TooLong));
         }
         let fingerprint = verify::fingerprint(token);
-        let verified = match inner.signatures.get(&fingerprint) {
-            Some(verified) => verified,
-            None => Arc::new(verify::signed(token, token_type, &snapshot.keys).map_err(Refusal::Invalid)?),
-        };
         let expected = Expected { token_type, issuer: &inner.issuer, audience };
-        let believed = verify::current(&verified, &expected, verify::now(), &snapshot);
-        if believed.is_ok() {
-            inner.signatures.insert(fingerprint, Arc::clone(&verified));
-        } else {
-            inner.signatures.invalidate(&fingerprint);
+        let now = verify::now();
+        if let Some(verified) = inner.signatures.get(&fingerprint) {
+            verify::current(&verified, &expected, now, &snapshot)?;
+            return Ok(verified);
         }
-        believed.map(|()| verified)
+        let verified = Arc::new(verify::signed(token, token_type, &snapshot.keys).map_err(Refusal::Invalid)?);
+        verify::current(&verified, &expected, now, &snapshot)?;
+        // Only what was believed is remembered, so that nobody fills the memory with tokens that are good for nothing.
+        inner.signatures.insert(fingerprint, Arc::clone(&verified));
+        Ok(verified)
     }
 }
 

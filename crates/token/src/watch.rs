@@ -9,7 +9,7 @@ use accord_runtime::{
     shutdown::Shutdown,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -70,6 +70,7 @@ struct Stream<'a> {
 impl Stream<'_> {
     async fn run(&mut self, channel: Channel, login: &Login) -> Result<(), Status> {
         let token = login.first_token().await;
+        let logins = login.logins();
         let (questions, outgoing) = mpsc::channel(UNANSWERED);
         let outgoing = ReceiverStream::new(outgoing);
         let mut request = request::outbound(outgoing, Deadline::after(STREAM), &RequestId::new());
@@ -79,13 +80,14 @@ impl Stream<'_> {
         let mut client = RevocationServiceClient::new(channel);
         let opening = timeout(self.bound, client.watch(request));
         let answers = opening.await.map_err(|_| Status::deadline_exceeded("auth did not open the stream"))??;
-        self.converse(questions, answers.into_inner()).await
+        self.converse(questions, answers.into_inner(), logins).await
     }
 
     async fn converse(
         &mut self,
         questions: mpsc::Sender<WatchRequest>,
         mut answers: Streaming<WatchResponse>,
+        mut logins: watch::Receiver<u64>,
     ) -> Result<(), Status> {
         let mut ticks = interval(Duration::from_secs(1).min(self.bound / 5));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -96,6 +98,8 @@ impl Stream<'_> {
                     Some(news) => self.learn(news),
                     None => return Ok(()),
                 },
+                // The stream was opened with a token that is about to end; the next one is opened with the new one.
+                _ = logins.changed() => return Ok(()),
             }
         }
     }
