@@ -18,7 +18,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder;
 use tower::Service;
 
-use crate::route::Upstream;
+use crate::route::{Liveness, Upstream};
 use crate::table::{MethodTable, Tables, spawn};
 
 const HEALTH: &str = "/grpc.health.v1.Health/";
@@ -70,16 +70,16 @@ async fn follow_tables(inspection: Arc<Inspection>, tables: Arc<Tables>) {
 
 /// Every service is as healthy as the upstream that serves it.
 async fn follow_upstream(health: Health, tables: Arc<Tables>, upstream: Arc<Upstream>) {
-    let (mut up, mut changed) = (upstream.watch(), tables.subscribe());
+    let (mut liveness, mut changed) = (upstream.watch(), tables.subscribe());
     loop {
-        let able = *up.borrow_and_update();
+        let able = *liveness.borrow_and_update() == Liveness::Serving;
         changed.mark_unchanged();
         health.set_service(upstream.name(), able);
         for service in tables.load().services_of(upstream.name()) {
             health.set_service(service, able);
         }
         let more = tokio::select! {
-            news = up.changed() => news.is_ok(),
+            news = liveness.changed() => news.is_ok(),
             news = changed.changed() => news.is_ok(),
         };
         if !more {

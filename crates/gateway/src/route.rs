@@ -22,6 +22,7 @@ use crate::config::UpstreamConfig;
 use endpoint::{Endpoint, InFlight};
 use held::Held;
 use metrics::Metrics;
+pub use probe::Liveness;
 pub use unreachable::Unreachable;
 
 /// A service behind the gateway, with the endpoints that serve it.
@@ -29,7 +30,7 @@ pub use unreachable::Unreachable;
 pub struct Upstream {
     name: Arc<str>,
     endpoints: Box<[Arc<Endpoint>]>,
-    up: watch::Sender<bool>,
+    liveness: watch::Sender<Liveness>,
     trouble: Notify,
     metrics: Metrics,
 }
@@ -59,7 +60,7 @@ impl Upstream {
         Ok(Arc::new(Self {
             name: config.name.as_str().into(),
             endpoints,
-            up: watch::Sender::new(false),
+            liveness: watch::Sender::new(Liveness::Away),
             trouble: Notify::new(),
             metrics: Metrics::new(&config.name),
         }))
@@ -85,14 +86,19 @@ impl Upstream {
         self.seat(self.choose(Some(failed)))
     }
 
-    /// Whether at least one endpoint answered when it was last asked.
+    /// Whether at least one endpoint served when it was last asked.
     pub fn is_up(&self) -> bool {
-        *self.up.borrow()
+        self.liveness() == Liveness::Serving
     }
 
-    /// [`Upstream::is_up`], as it changes.
-    pub fn watch(&self) -> watch::Receiver<bool> {
-        self.up.subscribe()
+    /// What the best of its endpoints was when it was last asked.
+    pub fn liveness(&self) -> Liveness {
+        *self.liveness.borrow()
+    }
+
+    /// [`Upstream::liveness`], as it changes. Also tells when it may have been away for a moment.
+    pub fn watch(&self) -> watch::Receiver<Liveness> {
+        self.liveness.subscribe()
     }
 
     fn seat(self: &Arc<Self>, index: usize) -> Picked {

@@ -132,9 +132,24 @@ async fn a_seat_is_held_until_the_last_byte_of_the_answer() {
 async fn an_upstream_is_up_while_one_endpoint_lives() {
     let upstream = upstream(&[nobody().await, format!("http://{}", healthy_server().await)]);
     assert!(!upstream.is_up());
-    assert!(upstream.probe().await);
+    assert_eq!(upstream.probe().await, Liveness::Serving);
     assert!(upstream.is_up());
     assert!(upstream.endpoints[0].is_ejected(Instant::now()));
+}
+
+#[tokio::test]
+async fn an_upstream_that_is_not_ready_is_told_from_one_that_is_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    let server = tonic::transport::Server::builder().add_service(health);
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+
+    let waiting = upstream(&[url, nobody().await]);
+    assert_eq!(waiting.probe().await, Liveness::Waiting);
+    assert!(!waiting.is_up());
+    assert_eq!(upstream(&[nobody().await]).probe().await, Liveness::Away);
 }
 
 #[test]

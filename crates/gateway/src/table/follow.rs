@@ -11,7 +11,7 @@ use super::files::Watched;
 use super::live::Tables;
 use crate::config::Config;
 use crate::reflect;
-use crate::route::Upstream;
+use crate::route::{Liveness, Upstream};
 
 /// Between two attempts to read the descriptors of an upstream that is there but doesn't tell them: the shortest
 /// wait, doubled up to [`SLOWEST`].
@@ -65,12 +65,12 @@ async fn poll_files(tables: &Tables, config: &Config, watched: &mut Watched) {
     }
 }
 
-/// Reads an upstream's reflection whenever the upstream comes up, and now and then while it is up.
+/// Reads an upstream's reflection whenever the upstream comes, and now and then while it is there.
 async fn follow_reflection(tables: Arc<Tables>, upstream: Arc<Upstream>, interval: Duration) {
-    let mut up = upstream.watch();
+    let mut liveness = upstream.watch();
     let mut wait = FASTEST;
     loop {
-        if up.wait_for(|up| *up).await.is_err() {
+        if liveness.wait_for(|it| *it > Liveness::Away).await.is_err() {
             return;
         }
         let pause = match read(&tables, &upstream).await {
@@ -84,7 +84,7 @@ async fn follow_reflection(tables: Arc<Tables>, upstream: Arc<Upstream>, interva
                 wait
             }
         };
-        until_news_or(&mut up, pause.mul_f64(rand::random_range(0.8..1.2))).await;
+        until_news_or(&mut liveness, pause.mul_f64(rand::random_range(0.8..1.2))).await;
     }
 }
 
@@ -95,11 +95,11 @@ async fn read(tables: &Tables, upstream: &Arc<Upstream>) -> Result<(), reflect::
 }
 
 /// Waits, but not longer than until something happened to the upstream: it may come back as another version.
-async fn until_news_or(up: &mut watch::Receiver<bool>, pause: Duration) {
+async fn until_news_or(liveness: &mut watch::Receiver<Liveness>, pause: Duration) {
     // The least pause, so that an upstream in trouble is not asked for its descriptors at the rate of its failures.
     tokio::time::sleep(FASTEST).await;
     tokio::select! {
         () = tokio::time::sleep(pause) => {}
-        _ = up.changed() => {}
+        _ = liveness.changed() => {}
     }
 }

@@ -9,7 +9,7 @@ use prost_reflect::DescriptorPool;
 
 use crate::config::Config;
 use crate::reflect::{self, Descriptors, ReflectError};
-use crate::route::Upstream;
+use crate::route::{Liveness, Upstream};
 
 /// What is known of every upstream, and the overlays over all of them.
 #[derive(Clone)]
@@ -117,7 +117,7 @@ impl Sources {
 }
 
 async fn ask(upstream: &Arc<Upstream>) -> Result<Descriptors, ReflectError> {
-    if !upstream.probe().await {
+    if upstream.probe().await == Liveness::Away {
         return Err(ReflectError::Unreachable("no endpoint is up".to_owned()));
     }
     reflect::read(&upstream.pick().channel()).await
