@@ -47,24 +47,7 @@ fn put_parts(out: &mut Vec<u8>, seconds: i64, nanos: i64) {
 fn timestamp(text: &str) -> Option<(i64, i64)> {
     let (date, time) = text.split_once('T')?;
     let [year, month, day] = numbers(date, '-', [4, 2, 2])?;
-    let (time, offset) = if let Some(time) = time.strip_suffix('Z') {
-        (time, 0)
-    } else {
-        let sign = time.rfind(['+', '-'])?;
-        let [hours, minutes] = numbers(&time[sign + 1..], ':', [2, 2])?;
-        let west = time.as_bytes()[sign] == b'-';
-        let offset = hours * 3600 + minutes * 60;
-        (
-            &time[..sign],
-            if hours > 23 || minutes > 59 {
-                return None;
-            } else if west {
-                -offset
-            } else {
-                offset
-            },
-        )
-    };
+    let (time, offset) = zone(time)?;
     let (time, fraction) = time.split_once('.').map_or((time, None), |(time, fraction)| (time, Some(fraction)));
     let [hour, minute, second] = numbers(time, ':', [2, 2, 2])?;
     if hour > 23 || minute > 59 || second > 59 {
@@ -72,6 +55,20 @@ fn timestamp(text: &str) -> Option<(i64, i64)> {
     }
     let seconds = civil::days(year, month, day)? * 86_400 + hour * 3600 + minute * 60 + second - offset;
     TIMESTAMPS.contains(&seconds).then_some((seconds, nanos(fraction)?))
+}
+
+/// Parts a time from its offset to UTC, in seconds.
+fn zone(time: &str) -> Option<(&str, i64)> {
+    if let Some(time) = time.strip_suffix('Z') {
+        return Some((time, 0));
+    }
+    let (time, offset) = time.split_at(time.rfind(['+', '-'])?);
+    let [hours, minutes] = numbers(&offset[1..], ':', [2, 2])?;
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    let seconds = hours * 3600 + minutes * 60;
+    Some((time, if offset.starts_with('-') { -seconds } else { seconds }))
 }
 
 /// Decimal numbers of fixed widths.
@@ -176,13 +173,11 @@ fn put_duration(out: &mut Vec<u8>, (seconds, nanos): (i64, i64)) -> Result<(), M
 
 /// Three, six or nine digits, or none.
 fn put_fraction(out: &mut Vec<u8>, nanos: i64) {
-    if nanos == 0 {
-    } else if nanos % 1_000_000 == 0 {
-        put(out, format_args!(".{:03}", nanos / 1_000_000));
-    } else if nanos % 1_000 == 0 {
-        put(out, format_args!(".{:06}", nanos / 1_000));
-    } else {
-        put(out, format_args!(".{nanos:09}"));
+    match (nanos, nanos % 1_000_000, nanos % 1_000) {
+        (0, ..) => {}
+        (_, 0, _) => put(out, format_args!(".{:03}", nanos / 1_000_000)),
+        (_, _, 0) => put(out, format_args!(".{:06}", nanos / 1_000)),
+        _ => put(out, format_args!(".{nanos:09}")),
     }
 }
 
@@ -191,8 +186,7 @@ fn put_mask(out: &mut Vec<u8>, message: &[u8]) -> Result<(), Malformed> {
     for occurrence in occurrences(message) {
         let occurrence = occurrence?;
         if let (1, Value::Bytes(path)) = (occurrence.number, occurrence.value) {
-            let comma = if mask.is_empty() { "" } else { "," };
-            mask.push_str(comma);
+            mask.push_str(if mask.is_empty() { "" } else { "," });
             push_camel(&mut mask, path).ok_or(Malformed::Value("a field mask has a path that is not in snake_case"))?;
         }
     }
