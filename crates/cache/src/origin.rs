@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
 use tonic::metadata::AsciiMetadataValue;
-use tonic::{Code, Status};
+use tonic::{Code, Status, TimeoutExpired};
 use tracing::{Instrument, Span};
 
 use crate::answer_tag;
@@ -103,7 +103,9 @@ impl Upstreams {
             client.unary(request, call.path.clone(), raw::RawCodec).await
         };
         match tokio::time::timeout_at(deadline.at(), answer).await {
-            Ok(answer) => answer.map(tonic::Response::into_inner),
+            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Err(status)) if is_timer(&status) => Err(Deadline::exceeded()),
+            Ok(Err(status)) => Err(status),
             Err(_) => Err(Deadline::exceeded()),
         }
     }
@@ -146,6 +148,18 @@ fn is_about_data(code: Code) -> bool {
 /// Statuses that came over the wire have no cause in this process.
 fn is_transport(status: &Status) -> bool {
     status.source().is_some() && matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown)
+}
+
+/// The channel keeps a timer of its own, which may go off first, and calls that CANCELLED.
+fn is_timer(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<TimeoutExpired>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn unreachable() -> Status {

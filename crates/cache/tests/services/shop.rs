@@ -1,0 +1,122 @@
+//! An upstream that tells what it was asked, and a door that knows two callers.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use accord_api::catalog::v1::{GetProductRequest, Product};
+use accord_cache::guard::{Entry, Guard, Owner, Terms};
+use accord_runtime::{
+    deadline::parse_grpc_timeout, health::Health, server::ListenConfig, server::Listener, shutdown::Shutdown,
+    surface::Surface,
+};
+use axum::routing::post;
+use tokio::sync::Semaphore;
+use tonic::metadata::MetadataMap;
+use tonic::server::UnaryService;
+use tonic::{Request, Response, Status};
+use tonic_prost::ProstCodec;
+
+/// What the upstream saw of a call.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Its metadata.
+    pub metadata: MetadataMap,
+    /// The product asked for.
+    pub id: String,
+}
+
+/// The upstream.
+#[derive(Clone)]
+pub struct Shop {
+    /// Its address.
+    pub url: String,
+    /// Every call.
+    pub seen: Arc<Mutex<Vec<Seen>>>,
+    /// What it answers instead of a product.
+    pub failure: Arc<Mutex<Option<Status>>>,
+    /// A call is answered when it gets a permit.
+    pub open: Arc<Semaphore>,
+}
+
+impl Shop {
+    /// Opens on a free port; serves until `shutdown`.
+    pub async fn open(shutdown: Shutdown) -> Self {
+        let listener = Listener::bind(&ListenConfig::default()).await.unwrap();
+        let shop = Self {
+            url: format!("http://{}", listener.address()),
+            seen: Arc::default(),
+            failure: Arc::default(),
+            open: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+        };
+        let counter = shop.clone();
+        let get = post(move |request: http::Request<axum::body::Body>| async move {
+            let codec = ProstCodec::<Product, GetProductRequest>::default();
+            tonic::server::Grpc::new(codec).unary(counter.clone(), request).await
+        });
+        let routes = axum::Router::new().route("/shop.v1.Shop/Get", get);
+        let service = Surface::new(&Health::new()).http(routes).into_service().unwrap();
+        tokio::spawn(listener.serve(service, shutdown));
+        shop
+    }
+
+    /// How many calls it saw.
+    pub fn calls(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    /// How much time a call had.
+    pub fn time_left(&self, call: usize) -> Duration {
+        let seen = self.seen.lock().unwrap();
+        let timeout = seen[call].metadata.get("grpc-timeout").unwrap().to_str().unwrap();
+        parse_grpc_timeout(timeout).unwrap()
+    }
+
+    /// Waits until it saw so many.
+    pub async fn saw(&self, calls: usize) {
+        while self.calls() < calls {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+impl UnaryService<GetProductRequest> for Shop {
+    type Response = Product;
+    type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response<Product>, Status>> + Send>>;
+
+    fn call(&mut self, request: Request<GetProductRequest>) -> Self::Future {
+        let shop = self.clone();
+        let (metadata, _, asked) = request.into_parts();
+        Box::pin(async move {
+            let version = {
+                let mut seen = shop.seen.lock().unwrap();
+                seen.push(Seen { metadata, id: asked.id.clone() });
+                seen.len()
+            };
+            shop.open.acquire().await.unwrap().forget();
+            if let Some(failure) = shop.failure.lock().unwrap().clone() {
+                return Err(failure);
+            }
+            let version = i64::try_from(version).unwrap();
+            Ok(Response::new(Product { id: asked.id, version, ..Product::default() }))
+        })
+    }
+}
+
+/// Lets the workload in whose token is `mesh`, and reads passports such as `north/ada@shop`.
+#[derive(Clone, Copy, Debug)]
+pub struct Doorman;
+
+impl Guard for Doorman {
+    async fn admit(&self, metadata: &MetadataMap, _: Entry, _: &Terms) -> Result<(), Status> {
+        let mesh = metadata.get("authorization").is_some_and(|value| value == "Bearer mesh");
+        if mesh { Ok(()) } else { Err(Status::unauthenticated("who are you?")) }
+    }
+
+    fn owner(&self, passport: &str, audience: &str) -> Result<Owner, Status> {
+        let owner = passport.strip_suffix(audience).and_then(|rest| rest.strip_suffix('@'));
+        let (tenant, subject) = owner
+            .and_then(|owner| owner.split_once('/'))
+            .ok_or_else(|| Status::unauthenticated("not a passport for this audience"))?;
+        Ok(Owner { tenant: tenant.to_owned(), subject: subject.to_owned() })
+    }
+}
