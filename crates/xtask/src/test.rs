@@ -7,11 +7,13 @@ mod postgres;
 
 use std::{
     collections::BTreeSet,
+    fmt,
     process::Command,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 
 use crate::workspace;
 
@@ -22,20 +24,54 @@ const SUITE_FEATURES: [&str; 3] =
 /// What `cargo xtask test` can be asked.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Run only what needs nothing but Rust: no PostgreSQL, no Python, no buf, no collector.
+    /// Run only what needs nothing but Rust: no PostgreSQL, no Python, no buf, no collector
     #[arg(long)]
     embedded: bool,
+    /// Run only these suites; may be given again
+    #[arg(long, value_name = "SUITE", conflicts_with = "embedded")]
+    only: Vec<Suite>,
+}
+
+/// What can pass or fail on its own.
+#[derive(Clone, Copy, Debug, PartialEq, clap::ValueEnum)]
+enum Suite {
+    /// All tests that need nothing but Rust
+    Rust,
+    /// The stores against a real server
+    Postgres,
+    /// Clients, servers and a collector that nobody here wrote
+    OutsideClients,
+    /// `cargo xtask up --once`
+    Tour,
 }
 
 /// Runs every suite, whatever became of the one before, and sums up.
-pub fn run(Args { embedded }: Args) -> Result<()> {
-    let mut outcomes = vec![Outcome::of("rust", rust)];
-    if !embedded {
-        outcomes.push(Outcome::of("postgres", against_postgres));
-        outcomes.push(Outcome::of("outside-clients", with_outside_clients));
-        outcomes.push(Outcome::of("tour", tour));
-    }
+pub fn run(Args { embedded, only }: Args) -> Result<()> {
+    let suites = match (embedded, only.is_empty()) {
+        (true, _) => vec![Suite::Rust],
+        (false, true) => Suite::value_variants().to_vec(),
+        (false, false) => only,
+    };
+    let outcomes: Vec<Outcome> = suites.into_iter().map(Outcome::of).collect();
     sum_up(&outcomes)
+}
+
+impl Suite {
+    fn run(self) -> Result<()> {
+        match self {
+            Self::Rust => rust(),
+            Self::Postgres => against_postgres(),
+            Self::OutsideClients => with_outside_clients(),
+            Self::Tour => tour(),
+        }
+    }
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        formatter.pad(value.as_ref().map_or("", clap::builder::PossibleValue::get_name))
+    }
 }
 
 fn rust() -> Result<()> {
@@ -93,16 +129,16 @@ fn succeed(mut command: Command) -> Result<()> {
 }
 
 struct Outcome {
-    suite: &'static str,
+    suite: Suite,
     took: Duration,
     result: Result<()>,
 }
 
 impl Outcome {
-    fn of(suite: &'static str, run: impl FnOnce() -> Result<()>) -> Self {
+    fn of(suite: Suite) -> Self {
         println!("\n==> {suite}");
         let started = Instant::now();
-        let result = run();
+        let result = suite.run();
         Self { suite, took: started.elapsed(), result }
     }
 }
