@@ -37,7 +37,7 @@ macro_rules! stories {
             wrong_credentials_tell_nothing_and_guessing_is_slowed_down, a_family_ends_with_its_subjects_epoch);
         suite::stories!(@ members: a_member_believes_decides_and_refuses_once_revoked,
             what_another_process_revokes_is_in_force_too, a_store_that_is_down_denies_everything,
-            callers_without_the_permission_are_refused, a_passport_names_every_hand_and_dies_with_its_parent);
+            callers_without_the_permission_are_refused, every_method_asks_for_the_permission_that_its_contract_declares, a_passport_names_every_hand_and_dies_with_its_parent);
         suite::stories!(@ keys: a_rotated_key_is_known_before_it_signs_and_the_old_one_still_verifies,
             a_key_that_signs_no_more_loses_its_private_half);
         suite::stories!(@ operators: adding_what_exists_changes_nothing_when_asked_so,

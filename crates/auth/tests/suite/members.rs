@@ -12,8 +12,10 @@ use accord_api::accord::{
     fault::v1::Reason,
 };
 use accord_auth::{manage, store::Store};
-use accord_runtime::{deadline::Deadline, request::RequestId};
+use accord_runtime::{deadline::Deadline, fault, request::RequestId};
 use accord_token::{Kind, Question, Refusal};
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use tonic::client::Grpc;
 
 use super::{PASSWORD, Place, Running, authorized, eventually, principal, refused};
 
@@ -128,6 +130,48 @@ pub async fn callers_without_the_permission_are_refused(place: Place) {
     let status = access.check(authorized(wrong, &mesh)).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::InvalidArgument, "the caller is known; its argument is not good");
     assert_eq!(refused(access.check(authorized(check(), &mesh)).await), Reason::TokenRevoked);
+}
+
+/// The permission of every method of auth, as its contract declares it; None for the public ones.
+fn declared() -> Vec<(String, Option<String>)> {
+    let pool = DescriptorPool::decode(accord_api::FILE_DESCRIPTOR_SET).unwrap();
+    let [of_method, of_service] =
+        ["method", "service"].map(|name| pool.get_extension_by_name(&format!("accord.policy.v1.{name}")).unwrap());
+    let services = pool.services().filter(|service| service.package_name() == "accord.auth.v1");
+    let methods: Vec<_> = services.flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
+    let access = |options: DynamicMessage, extension| {
+        let policy = options.get_extension(extension);
+        let policy = policy.as_message().filter(|policy| policy.has_field_by_name("access"))?;
+        Some(policy.get_field_by_name("access")?.as_message()?.get_field_by_name("permission")?.as_str()?.to_owned())
+    };
+    methods
+        .iter()
+        .map(|method| {
+            let declared = access(method.options(), &of_method)
+                .or_else(|| access(method.parent_service().options(), &of_service))
+                .expect("every method declares who may call it");
+            let name = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            (name, (!declared.is_empty()).then_some(declared))
+        })
+        .collect()
+}
+
+pub async fn every_method_asks_for_the_permission_that_its_contract_declares(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let (ada, root) = (running.token_of("ada").await, running.token_of("root").await);
+    let call = async |path: &str, token: &str| {
+        let mut client = Grpc::new(running.channel.clone());
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<(), ()>::default();
+        client.unary(authorized((), token), path.parse().unwrap(), codec).await.err()
+    };
+    for (path, permission) in declared() {
+        let missing = |status: Option<tonic::Status>| {
+            status.and_then(|status| fault::reason_of(&status)) == Some(Reason::PermissionMissing)
+        };
+        assert_eq!(missing(call(&path, &ada).await), permission.is_some(), "{path} for somebody");
+        assert!(!missing(call(&path, &root).await), "{path} for an admin");
+    }
 }
 
 pub async fn a_passport_names_every_hand_and_dies_with_its_parent(place: Place) {

@@ -152,6 +152,21 @@ fn a_signature_covers_every_byte() {
 }
 
 #[test]
+fn no_character_of_a_token_can_be_another() {
+    for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
+        let forge = Forge::new(algorithm);
+        let good = forge.good();
+        for place in 0..good.len() {
+            for other in ["A", "z", "0", "_", "=", "."] {
+                let mut changed = good.clone();
+                changed.replace_range(place..=place, other);
+                assert!(changed == good || forge.believe(&changed).is_err(), "{other} at {place} of {good}");
+            }
+        }
+    }
+}
+
+#[test]
 fn another_keys_signature_does_not_count_under_this_keys_name() {
     let (forge, other) = (Forge::new(Algorithm::EdDsa), Forge::new(Algorithm::EdDsa));
     forge.refuses(&other.token(&forge.header().to_string(), &claims().to_string()), Flaw::Signature);
