@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accord_runtime::{server::ListenConfig, telemetry::TelemetryConfig};
+use accord_runtime::{config::Secret, server::ListenConfig, telemetry::TelemetryConfig};
 use accord_token::MemberConfig;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -114,9 +114,9 @@ impl EngineConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RecordsConfig {
-    /// `sqlite:///path/to/file`, made where there is none, or `postgres://user@host/database`; a password is better given by
-    /// `PGPASSWORD`. Default: `sqlite://cache.db`.
-    pub url: String,
+    /// `sqlite:///path/to/file`, made where there is none, or `postgres://user:password@host/database`.
+    /// Default: `sqlite://accord-cache.db`.
+    pub url: Secret,
     /// Time between two sweeps of records whose window is over. Default: `1m`.
     #[serde(with = "humantime_serde")]
     pub sweep_interval: Duration,
@@ -124,7 +124,7 @@ pub struct RecordsConfig {
 
 impl Default for RecordsConfig {
     fn default() -> Self {
-        Self { url: "sqlite://cache.db".to_owned(), sweep_interval: Duration::from_mins(1) }
+        Self { url: Secret::from("sqlite://accord-cache.db".to_owned()), sweep_interval: Duration::from_mins(1) }
     }
 }
 
@@ -136,7 +136,7 @@ impl Config {
         ensure!(self.engine.max_flights > 0, "engine.max_flights is 0: nothing could ever be loaded");
         ensure!(!self.origin.timeout.is_zero(), "origin.timeout is 0: no load could ever end in time");
         ensure!(!self.records.sweep_interval.is_zero(), "records.sweep_interval is 0: write a time such as 1m");
-        let records = self.records.url.split_once("://").map(|(engine, _)| engine);
+        let records = self.records.url.expose().split_once("://").map(|(engine, _)| engine);
         ensure!(
             matches!(records, Some("sqlite" | "postgres" | "postgresql")),
             "records.url must begin with sqlite:// or postgres://"

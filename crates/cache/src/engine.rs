@@ -20,6 +20,8 @@ mod read;
 mod simulation;
 mod store;
 #[cfg(test)]
+mod stress;
+#[cfg(test)]
 mod tests;
 mod validity;
 mod world;

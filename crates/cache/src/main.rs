@@ -38,7 +38,7 @@ struct Cli {
     /// File with the secret that goes with the name.
     #[arg(long, global = true, value_name = "FILE")]
     client_secret_file: Option<String>,
-    /// Where the records of idempotency keys are: `sqlite:///path` or `postgres://…`. Default: `sqlite://cache.db`.
+    /// Where the records of idempotency keys are: `sqlite:///path` or `postgres://…`. Default: `sqlite://accord-cache.db`.
     #[arg(long, global = true, value_name = "URL")]
     store: Option<String>,
 }

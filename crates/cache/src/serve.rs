@@ -41,10 +41,12 @@ pub async fn serve(config: Config) -> Result<()> {
     let shutdown = Shutdown::on_signals(config.grace)?;
     let health = Health::new();
     health.follow(&shutdown);
+    // Until the first look says otherwise.
+    health.dependency("auth", false);
 
-    let records =
-        Records::open(&config.records.url).await.context("the records of idempotency keys can't be opened")?;
     let member = Member::join(&config.auth, shutdown.clone())?;
+    let records = Records::open(config.records.url.expose()).await;
+    let records = records.context("the records of idempotency keys can't be opened")?;
     tokio::spawn(watch(member.clone(), records.clone(), health.clone()));
     tokio::spawn(sweep(records.clone(), config.records.sweep_interval));
     let engine = engine(&config);

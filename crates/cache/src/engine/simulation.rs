@@ -1,7 +1,8 @@
 //! The engine under a seed: one thread, chosen interleavings, virtual time, an origin that is slow and fails, callers that
 //! leave, and invalidations that get lost. Every answer is held against what the origin had committed.
 //!
-//! `ACCORD_SIMULATION_SEEDS` says how many seeds run (500 unless told). A failure names its seed.
+//! `ACCORD_SIMULATION_SEEDS` says how many seeds run (500 unless told), `ACCORD_SIMULATION_FROM` which is the first. A
+//! failure names its seed.
 
 mod oracle;
 mod origin;
@@ -10,6 +11,7 @@ mod scheduler;
 mod store;
 
 use std::env;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::Rules;
@@ -17,17 +19,19 @@ use run::{Faults, simulate};
 
 const OPERATIONS: usize = 2_000;
 
-fn seeds() -> u64 {
-    env::var("ACCORD_SIMULATION_SEEDS").map_or(500, |seeds| seeds.parse().expect("ACCORD_SIMULATION_SEEDS is a number"))
+fn seeds() -> Range<u64> {
+    let number = |name, default| env::var(name).map_or(default, |text| text.parse().expect("a number"));
+    let from = number("ACCORD_SIMULATION_FROM", 0);
+    from..from + number("ACCORD_SIMULATION_SEEDS", 500)
 }
 
 #[test]
 fn every_seed_keeps_the_invariants() {
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for worker in 0..workers {
             scope.spawn(move || {
-                for seed in (worker..seeds()).step_by(usize::try_from(workers).expect("a small number")) {
+                for seed in seeds().skip(worker).step_by(workers) {
                     if let Err(broken) = simulate(seed, OPERATIONS, Rules::ALL, Faults::default()) {
                         panic!("seed {seed}: {broken}");
                     }

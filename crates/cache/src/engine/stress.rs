@@ -1,0 +1,85 @@
+//! The rules on real threads and the real store: what the simulation can't show is whether the locks hold.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::JoinSet;
+
+use super::*;
+
+/// An origin that holds one number, and takes a while to say it.
+#[derive(Clone, Default)]
+struct Counter(Arc<AtomicU64>);
+
+impl Origin for Counter {
+    type Call = ();
+
+    async fn load(&self, (): ()) -> Loaded {
+        let value = self.0.load(Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        Loaded { load: Ok(Bytes::copy_from_slice(&value.to_be_bytes())), tags: Some(vec![Tag::named("answer")]) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_thread_sees_an_answer_from_before_an_acknowledged_invalidation() {
+    let bounds = Bounds {
+        capacity: 1 << 20,
+        waiters: 100,
+        flights: 100,
+        tags: 8,
+        rest: Duration::ZERO,
+        uncacheable: Duration::ZERO,
+    };
+    let origin = Counter::default();
+    let metrics = Metrics::new(&opentelemetry::global::meter("stress"));
+    let store = MokaStore::new(bounds.capacity, |_| {});
+    let engine = Engine::new(origin.clone(), store, Live::begin(), bounds, metrics);
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let broken = Arc::new(Mutex::new(None));
+
+    let mut readers = JoinSet::new();
+    for _ in 0..4 {
+        let (engine, acknowledged, broken) = (engine.clone(), Arc::clone(&acknowledged), Arc::clone(&broken));
+        readers.spawn(async move {
+            for _ in 0..5_000 {
+                let floor = acknowledged.load(Ordering::SeqCst);
+                let seen = value(&engine.read(read()).await.unwrap());
+                if seen < floor {
+                    broken.lock().unwrap().get_or_insert((seen, floor));
+                }
+            }
+        });
+    }
+    let tags = [Tag::named("request"), Tag::named("answer")];
+    for round in 0.. {
+        if readers.is_empty() || readers.try_join_next().is_some_and(|reader| reader.is_err()) {
+            break;
+        }
+        let written = origin.0.fetch_add(1, Ordering::SeqCst) + 1;
+        engine.invalidate([tags[round % 2]]);
+        acknowledged.store(written, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*broken.lock().unwrap(), None, "seen, though a newer one was acknowledged");
+}
+
+fn read() -> Read<()> {
+    let identity = Identity { method: "m", origin: "o", tenant: "", audience: Audience::Shared, bytes: b"" };
+    let policy = Policy {
+        ttl: Duration::from_mins(1),
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        negative_ttl: Duration::ZERO,
+        max_bytes: 100,
+    };
+    let tags = [Tag::named("request")].into();
+    Read { key: Key::of(&identity), policy, tags, wish: Wish::Contract, call: () }
+}
+
+fn value(answer: &Answer) -> u64 {
+    let bytes = answer.load.as_ref().expect("the counter does not fail");
+    u64::from_be_bytes(bytes.as_ref().try_into().expect("eight bytes"))
+}
