@@ -146,14 +146,10 @@ impl Builder {
         }
         let identities = Identities::prepare(&home).await?;
         let scripts = self.start_scripts(&home).await?;
-        let (mut auth, mut cache, mut catalog) =
-            (self.launch(Part::Auth, &home)?, self.launch(Part::Cache, &home)?, self.launch(Part::Catalog, &home)?);
-        for server in [&mut auth, &mut cache, &mut catalog] {
-            server.wait_serving().await?;
-        }
-        // Last, so that it finds everything: what it does not find, it looks for again only after a while.
-        let mut gateway = self.launch(Part::Gateway, &home)?;
-        gateway.wait_serving().await?;
+        // Each starts when those it calls serve: what it does not find, it looks for again only after a while.
+        let auth = self.serving(Part::Auth, &home).await?;
+        let (cache, catalog) = tokio::try_join!(self.serving(Part::Cache, &home), self.serving(Part::Catalog, &home))?;
+        let gateway = self.serving(Part::Gateway, &home).await?;
         Ok(Fabric { gateway, catalog, cache, auth, scripts, identities, home, _ports: self.ports })
     }
 
@@ -163,6 +159,12 @@ impl Builder {
             started.push(Script::start(name, path, *address, home.log(name)).await?);
         }
         Ok(started)
+    }
+
+    async fn serving(&self, part: Part, home: &Home) -> Result<Server> {
+        let mut server = self.launch(part, home)?;
+        server.wait_serving().await?;
+        Ok(server)
     }
 
     fn launch(&self, part: Part, home: &Home) -> Result<Server> {

@@ -9,11 +9,10 @@
 /// ```
 pub fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
     let wanted: Vec<_> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
-    text.lines()
-        .filter_map(|line| sample(line, name))
-        .filter(|(found, _)| contains(found, &wanted))
-        .map(|(_, value)| value)
-        .sum()
+    let samples = text.lines().filter_map(|line| sample(line, name));
+    let values = samples.filter(|(found, _)| contains(found, &wanted)).map(|(_, value)| value);
+    // Not `sum`: of nothing, that is -0.
+    values.fold(0.0, |sum, value| sum + value)
 }
 
 fn contains(labels: &str, wanted: &[String]) -> bool {

@@ -46,13 +46,10 @@ async fn a_gateway_that_starts_before_its_upstream_serves_it_once_it_is_there() 
     fabric.catalog.process.kill()?;
     fabric.gateway.process.terminate(Duration::from_secs(10)).await?;
     fabric.gateway.process.restart()?;
-    fabric.gateway.wait_serving().await?;
-    let pending = crate::until(&fabric, &token, Duration::from_secs(10), |answer| answer.status == 503).await?;
-    assert!(
-        pending.text().contains("CONTRACT_PENDING") || pending.text().contains("REVOCATIONS_STALE"),
-        "{}",
-        pending.text()
-    );
+    fabric.gateway.await_metric("accord_dependency_up", &[("dependency", "auth")], |up| up > 0.0).await?;
+    let pending = fabric.get("/v1/products/oak-desk").token(&token).send().await?;
+    assert_eq!(pending.status, 503);
+    assert!(pending.text().contains("CONTRACT_PENDING"), "{}", pending.text());
     fabric.catalog.process.restart()?;
     fabric.catalog.wait_serving().await?;
     crate::until(&fabric, &token, Duration::from_secs(15), |answer| answer.status == 200).await?;

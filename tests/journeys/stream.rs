@@ -46,6 +46,8 @@ async fn a_watcher_sees_what_is_and_what_becomes() -> Result<()> {
     products.update_product(UpdateProductRequest { product: Some(changed) }).await?;
     let second = watch.message().await?.unwrap().product.unwrap();
     assert_eq!((second.title.as_str(), second.version), ("Old desk", 2));
+    // A watcher that stays would be waited for.
+    drop(watch);
     fabric.stop().await
 }
 

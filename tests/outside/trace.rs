@@ -17,7 +17,8 @@ async fn a_collector_sees_one_trace_through_every_binary() -> Result<()> {
     let log = directory.path().join("rotel.log");
     let endpoint = free_address()?;
     let http = free_address()?;
-    let arguments = ["start", "--exporter", "blackhole", "--disable-batching", "--debug-log", "traces,metrics"];
+    let arguments =
+        ["start", "--exporter", "blackhole", "--disable-batching", "--debug-log", "traces", "--debug-log", "metrics"];
     let more = ["--debug-log-verbosity", "detailed", "--otlp-grpc-endpoint", &endpoint, "--otlp-http-endpoint", &http];
     let collector = Process::start(Launch {
         name: "rotel".into(),

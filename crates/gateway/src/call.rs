@@ -83,19 +83,18 @@ async fn within<T>(deadline: Deadline, work: impl Future<Output = Result<T, Faul
 
 /// The way inward and back, by what of the body has to be looked at.
 async fn answer(gateway: &Arc<Gateway>, call: Call, spoken: Spoken, arrival: Arrival) -> Result<Response<Body>, Fault> {
-    match call.way {
-        Way::Bytes => pass(call, arrival).await,
-        Way::Message => {
+    match (call.way, &spoken) {
+        (Way::Message, _) => {
             let message = message::read(&call, &spoken, arrival.body, &arrival.parts).await?;
             let answer = ask(gateway, call, message, &arrival.parts.headers).await?;
             respond::unary(&spoken, answer, respond::accepts_problem(&arrival.parts.headers))
         }
-        Way::Events => {
-            let Spoken::Json(plan, _) = &spoken else { return pass(call, arrival).await };
+        (Way::Events, Spoken::Json(plan, _)) => {
             let message = message::read(&call, &spoken, arrival.body, &arrival.parts).await?;
             let response = upstream::stream(&call, grpc::Whole::bytes(grpc::frame(&message))).await?;
             events::respond(response, Arc::clone(plan), &call, &arrival.parts.headers)
         }
+        (Way::Bytes | Way::Events, _) => pass(call, arrival).await,
     }
 }
 

@@ -3,7 +3,6 @@
 use crate::{
     fault::{self, Fault},
     grpc::{self, Whole},
-    metadata,
     method::Spoken,
     transcode::Plan,
     upstream::{self, Answer},
@@ -26,8 +25,7 @@ pub fn unary(spoken: &Spoken, answer: Answer, accepts_problem: bool) -> Result<R
     }
 }
 
-fn grpc_answer(mut answer: Answer) -> Response<Body> {
-    metadata::outward(&mut answer.head);
+fn grpc_answer(answer: Answer) -> Response<Body> {
     let mut response = match answer.result {
         Ok(message) => {
             let mut trailers = answer.trailers;
@@ -45,8 +43,7 @@ fn grpc_answer(mut answer: Answer) -> Response<Body> {
     response
 }
 
-fn json_answer(plan: &Plan, mut answer: Answer, accepts_problem: bool) -> Result<Response<Body>, Fault> {
-    metadata::outward(&mut answer.head);
+fn json_answer(plan: &Plan, answer: Answer, accepts_problem: bool) -> Result<Response<Body>, Fault> {
     let mut response = match answer.result {
         Ok(message) => {
             let mut text = Vec::with_capacity(message.len() * 2);

@@ -259,6 +259,7 @@ async fn attempt(call: &Call, picked: Picked, body: &Bytes, previous: u32) -> Ou
     let status = grpc::status(&parts.headers, trailers.as_ref());
     let mut trailers = trailers.unwrap_or_default();
     strip_status(&mut parts.headers);
+    metadata::outward(&mut parts.headers);
     strip_status(&mut trailers);
     let result = match (status, message) {
         (Some(status), Some(message)) if status.code() == Code::Ok => Ok(message),
