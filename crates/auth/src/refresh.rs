@@ -12,6 +12,15 @@ use crate::{
     store::{families::Family, principals::Principal},
 };
 
+/// What a refresh does to its family.
+#[derive(Clone, Copy)]
+enum Step {
+    /// The newest token was used: the next generation comes.
+    Advance,
+    /// The one before was used within the grace: the newest generation is given again.
+    Repeat,
+}
+
 impl Auth {
     /// The next access and refresh token.
     pub async fn refresh(&self, token: &str) -> Result<Tokens, Denial> {
@@ -20,13 +29,15 @@ impl Auth {
         if generation > family.generation {
             return Err(Denial::Credential);
         }
-        if generation == family.generation && self.advance(&family).await? {
-            return self.successor(&family, &principal, generation + 1).await;
+        if generation == family.generation
+            && let Some(tokens) = self.next(&family, &principal, Step::Advance).await?
+        {
+            return Ok(tokens);
         }
         // Superseded: by an earlier call, or by one that was faster just now. What counts is the store's newest word.
         let (family, principal) = self.living(&id).await?;
         if generation + 1 == family.generation && self.in_grace(&family) {
-            return self.successor(&family, &principal, family.generation).await;
+            return self.next(&family, &principal, Step::Repeat).await?.ok_or(Denial::Reused);
         }
         self.end_family(&family, "refresh.reused").await?;
         Err(Denial::Reused)
@@ -54,24 +65,25 @@ impl Auth {
         Ok((family, principal))
     }
 
-    async fn advance(&self, family: &Family) -> Result<bool, Denial> {
-        let mut change = self.store.change().await?;
-        let first = change.advance_family(&family.id, family.generation, now_millis()).await?;
-        change.commit().await?;
-        Ok(first)
-    }
-
-    async fn successor(&self, family: &Family, principal: &Principal, generation: u64) -> Result<Tokens, Denial> {
+    /// The family's next tokens, or its newest ones again; None where somebody was faster or the family has ended. One
+    /// transaction: where the process dies before it is durable, the refresh token in the caller's hand is still good.
+    async fn next(&self, family: &Family, principal: &Principal, step: Step) -> Result<Option<Tokens>, Denial> {
         let state = self.ledger.current().await?;
         let access = mint::access(&self.tokens, &state, principal, self.tokens.access_life)?;
         let mut change = self.store.change().await?;
+        let generation = match step {
+            Step::Repeat => family.generation,
+            Step::Advance if change.advance_family(&family.id, family.generation, now_millis()).await? => {
+                family.generation + 1
+            }
+            Step::Advance => return Ok(None),
+        };
         // A token that is not written down could not be revoked with its family, so it is written before it is given.
-        // Under the write lock the family may turn out to have been ended meanwhile; then there is none to give.
         if !change.add_family_token(&family.id, &access.jti, access.expires_at).await? {
-            return Err(Denial::Reused);
+            return Ok(None);
         }
         change.commit().await?;
-        Ok(Tokens { access, refresh: self.vault.refresh_token(&family.id, generation) })
+        Ok(Some(Tokens { access, refresh: self.vault.refresh_token(&family.id, generation) }))
     }
 
     async fn end_family(&self, family: &Family, why: &str) -> Result<(), Denial> {

@@ -1,9 +1,6 @@
 //! From a configuration to something that can serve.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use accord_runtime::config::Secret;
 use accord_token::verify;
@@ -17,7 +14,7 @@ use crate::{
     password::Passwords,
     policy::Policies,
     rotate,
-    store::Store,
+    store::{Store, sqlite_file},
     throttle::Throttle,
     vault::{self, Vault, VaultError},
 };
@@ -79,9 +76,4 @@ fn encryption_key(config: &KeysConfig) -> Result<Secret, VaultError> {
         None if config.encryption_key.is_empty() => Err(VaultError::NoKey),
         None => Ok(config.encryption_key.clone()),
     }
-}
-
-fn sqlite_file(url: &str) -> Option<PathBuf> {
-    let path = url.strip_prefix("sqlite://")?;
-    Some(Path::new(path.split('?').next()?).to_owned())
 }

@@ -6,7 +6,12 @@
 //! - What `commit` acknowledged is durable.
 //! - Binary values are base64url text, because the two engines name their binary types differently.
 
-use std::time::Instant;
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use opentelemetry::{KeyValue, metrics::Histogram};
 use sqlx::{Any, AnyPool, Executor, Row, Transaction, any::AnyPoolOptions};
@@ -91,6 +96,9 @@ impl Store {
                 Ok(())
             })
         });
+        if let Some(file) = sqlite_file(url) {
+            make_private(&file)?;
+        }
         let pool = options.connect(&address(url, engine)).await?;
         let latency = telemetry::meter()
             .f64_histogram("accord.auth.store.duration")
@@ -151,6 +159,18 @@ impl Change {
             .await?;
         Ok(unsigned(row.try_get(0)?))
     }
+}
+
+/// The file of a SQLite URL.
+pub fn sqlite_file(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("sqlite://")?;
+    Some(Path::new(path.split('?').next()?).to_owned())
+}
+
+/// The file holds hashes of secrets, so only its owner reads it; SQLite gives the files beside it the same mode.
+fn make_private(file: &Path) -> Result<(), StoreError> {
+    let made = OpenOptions::new().append(true).create(true).mode(0o600).open(file);
+    made.map(drop).map_err(|error| StoreError(sqlx::Error::Io(error)))
 }
 
 /// SQLite makes a missing file only where it is told to.

@@ -27,6 +27,7 @@ use accord_runtime::{
 };
 use accord_token::{Kind, Member, MemberConfig};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tonic::{Request, Status, transport::Channel};
 
 /// Declares each story as a test on the engine that `place()` stands for.
@@ -36,7 +37,8 @@ macro_rules! stories {
             many_refreshes_with_one_token_have_one_successor, without_grace_only_one_of_many_refreshes_is_answered,
             wrong_credentials_tell_nothing_and_guessing_is_slowed_down, a_family_ends_with_its_subjects_epoch);
         suite::stories!(@ members: a_member_believes_decides_and_refuses_once_revoked,
-            what_another_process_revokes_is_in_force_too, a_store_that_is_down_denies_everything,
+            what_another_process_revokes_is_in_force_too, a_restart_of_auth_goes_unnoticed,
+            a_store_that_is_down_denies_everything,
             callers_without_the_permission_are_refused, every_method_asks_for_the_permission_that_its_contract_declares, a_passport_names_every_hand_and_dies_with_its_parent);
         suite::stories!(@ keys: a_rotated_key_is_known_before_it_signs_and_the_old_one_still_verifies,
             a_key_that_signs_no_more_loses_its_private_half);
@@ -63,8 +65,9 @@ pub struct Place {
 pub struct Running {
     pub auth: Arc<Auth>,
     pub channel: Channel,
-    address: SocketAddr,
+    pub address: SocketAddr,
     shutdown: Shutdown,
+    serving: JoinHandle<()>,
 }
 
 pub const PASSWORD: &str = "correct horse";
@@ -72,6 +75,10 @@ const MESH_SECRET: &str = "a secret that is long enough for a client";
 
 impl Running {
     pub async fn start(place: &Place, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_at("127.0.0.1:0", place, change).await
+    }
+
+    pub async fn start_at(address: &str, place: &Place, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.store.url = Secret::from(place.url.clone());
         config.keys.encryption_key = Secret::from(fresh_secret().unwrap());
@@ -84,13 +91,13 @@ impl Running {
         let auth = Arc::new(Auth::open(&config).await.unwrap());
         people(&auth, place).await;
         let (shutdown, health) = (Shutdown::new(Duration::from_secs(1)), Health::new());
-        let listen = ListenConfig { address: "127.0.0.1:0".parse().unwrap(), ..ListenConfig::default() };
+        let listen = ListenConfig { address: address.parse().unwrap(), ..ListenConfig::default() };
         let door = Listener::bind(&listen).await.unwrap();
         let address = door.address();
         tokio::spawn(keep_true(Arc::clone(&auth), health.clone(), shutdown.clone()));
-        tokio::spawn(door.serve(surface(&auth, &health, &shutdown).unwrap(), shutdown.clone()));
+        let serving = tokio::spawn(door.serve(surface(&auth, &health, &shutdown).unwrap(), shutdown.clone()));
         let channel = client::lazy(&format!("http://{address}")).unwrap();
-        Self { auth, channel, address, shutdown }
+        Self { auth, channel, address, shutdown, serving }
     }
 
     pub fn member(&self, bound: Duration) -> Member {
@@ -101,7 +108,8 @@ impl Running {
             staleness_bound: bound,
             ..MemberConfig::default()
         };
-        Member::join(&config, self.shutdown.clone()).unwrap()
+        // It lives as long as the test, so longer than this auth.
+        Member::join(&config, Shutdown::new(Duration::ZERO)).unwrap()
     }
 
     pub fn tokens(&self) -> TokenServiceClient<Channel> {
@@ -118,6 +126,12 @@ impl Running {
         let grant = ClientCredentialsGrant { client_id: id.to_owned(), client_secret: secret.to_owned() };
         let request = IssueRequest { grant: Some(Grant::ClientCredentials(grant)) };
         self.tokens().issue(request).await.map(tonic::Response::into_inner)
+    }
+
+    /// Drains, as after SIGTERM.
+    pub async fn stop(mut self) {
+        self.shutdown.begin();
+        (&mut self.serving).await.unwrap();
     }
 
     /// The access token of the mesh's client.

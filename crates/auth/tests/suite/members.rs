@@ -11,8 +11,8 @@ use accord_api::accord::{
     },
     fault::v1::Reason,
 };
-use accord_auth::{manage, store::Store};
-use accord_runtime::{deadline::Deadline, fault, request::RequestId};
+use accord_auth::{config::Config, manage, store::Store, vault::fresh_secret};
+use accord_runtime::{config::Secret, deadline::Deadline, fault, request::RequestId};
 use accord_token::{Kind, Question, Refusal};
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use tonic::client::Grpc;
@@ -69,6 +69,27 @@ pub async fn what_another_process_revokes_is_in_force_too(place: Place) {
     // The member's own token fell as well; it logs in again by itself.
     let new = running.token_of("ada").await;
     eventually("the member is ready again", || member.verify(&new).is_ok() && member.ready()).await;
+}
+
+pub async fn a_restart_of_auth_goes_unnoticed(place: Place) {
+    let key = fresh_secret().unwrap();
+    let with_key = |config: &mut Config| config.keys.encryption_key = Secret::from(key.clone());
+    let running = Running::start(&place, with_key).await;
+    let member = running.member(Duration::from_secs(5));
+    eventually("the member is ready", || member.ready()).await;
+    let token = running.token_of("ada").await;
+    let address = running.address.to_string();
+    running.stop().await;
+    assert!(member.verify(&token).is_ok(), "what is known is fresh enough for a while");
+
+    let running = Running::start_at(&address, &place, with_key).await;
+    manage::revoke_subject(&running.auth.store, "ada").await.unwrap();
+    eventually("the member hears of it from the new process", || {
+        let refusal = member.verify(&token).err();
+        assert_ne!(refusal, Some(Refusal::Stale), "the gap was shorter than the bound");
+        refusal == Some(Refusal::Revoked)
+    })
+    .await;
 }
 
 pub async fn a_store_that_is_down_denies_everything(place: Place) {
