@@ -63,6 +63,18 @@ struct Key {
     policy_hash: Arc<str>,
 }
 
+impl Key {
+    fn of(verified: &Verified, question: &Question<'_>, policy_hash: &Arc<str>) -> Self {
+        Self {
+            jti: verified.claims.jti.clone(),
+            method: question.method.to_owned(),
+            permission: question.permission.to_owned(),
+            audience: question.audience.to_owned(),
+            policy_hash: Arc::clone(policy_hash),
+        }
+    }
+}
+
 /// A remembered answer, of either kind.
 struct Answer {
     outcome: Result<Arc<Decision>, Refusal>,
@@ -91,18 +103,9 @@ impl Decider {
         deadline: Deadline,
         id: &RequestId,
     ) -> Result<Arc<Decision>, Refusal> {
-        let key = Key {
-            jti: verified.claims.jti.clone(),
-            method: question.method.to_owned(),
-            permission: question.permission.to_owned(),
-            audience: question.audience.to_owned(),
-            policy_hash: Arc::clone(policy_hash),
-        };
-        if let Some(answer) = self.memory.get(&key).await {
-            if Instant::now() < answer.good_until {
-                return answer.outcome.clone();
-            }
-            self.memory.invalidate(&key).await;
+        let key = Key::of(verified, question, policy_hash);
+        if let Some(answer) = self.remembered(&key).await {
+            return answer.outcome.clone();
         }
         // Callers with the same question wait here for one answer, each as long as its own deadline allows. The first
         // asks with time of its own, so that its short deadline does not fail the others.
@@ -116,6 +119,15 @@ impl Decider {
             self.memory.invalidate(&key).await;
         }
         answer.outcome.clone()
+    }
+
+    async fn remembered(&self, key: &Key) -> Option<Arc<Answer>> {
+        let answer = self.memory.get(key).await?;
+        if Instant::now() < answer.good_until {
+            return Some(answer);
+        }
+        self.memory.invalidate(key).await;
+        None
     }
 
     async fn ask(
@@ -146,8 +158,12 @@ impl Decider {
 
     /// Auth calls the token in question an invalid *argument*; unauthenticated is what it calls this binary.
     fn refused(&self, status: &Status) -> Refusal {
-        if status.code() == Code::Unauthenticated {
-            self.login.reject();
+        match status.code() {
+            Code::Unauthenticated => self.login.reject(),
+            Code::PermissionDenied => {
+                tracing::warn!("auth does not let this binary ask: its client lacks the role `accord-mesh`");
+            }
+            _ => {}
         }
         match (status.code(), fault::reason_of(status)) {
             (Code::InvalidArgument, Some(Reason::TokenRevoked)) => Refusal::Revoked,

@@ -8,6 +8,7 @@ use accord_api::accord::auth::v1::{
 use accord_runtime::{
     config::Secret,
     deadline::Deadline,
+    fault,
     request::{self, RequestId},
     shutdown::Shutdown,
 };
@@ -91,7 +92,8 @@ impl Login {
                     life * 2 / 3
                 }
                 Err(status) => {
-                    tracing::warn!(code = ?status.code(), "this binary could not log in; it tries again");
+                    let reason = fault::reason_of(&status).map(fault::name);
+                    tracing::warn!(code = ?status.code(), reason, "this binary could not log in; it tries again");
                     backoff.next_wait()
                 }
             };

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use accord_api::accord::auth::v1::{WatchRequest, WatchResponse, revocation_service_client::RevocationServiceClient};
 use accord_runtime::{
     deadline::Deadline,
+    fault,
     request::{self, RequestId},
     shutdown::Shutdown,
 };
@@ -46,7 +47,8 @@ pub(crate) async fn follow(
             backoff = Backoff::new();
         }
         if let Err(status) = ended {
-            tracing::warn!(code = ?status.code(), "the stream of revocations ended; it is opened again");
+            let reason = fault::reason_of(&status).map(fault::name);
+            tracing::warn!(code = ?status.code(), reason, "the stream of revocations ended; it is opened again");
             if status.code() == Code::Unauthenticated {
                 login.reject();
             }
