@@ -49,6 +49,24 @@ async fn a_cache_that_missed_an_invalidation_drops_what_it_had_before_it_answers
 }
 
 #[tokio::test]
+async fn a_cache_that_hangs_is_noticed_within_the_deadline_of_the_read_that_waits_for_it() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    stock(&fabric).await?;
+    let token = fabric.token(EDITOR).await?;
+    until(&fabric, &token, Duration::from_secs(5), |answer| is_hit(answer.header("cache-status"))).await?;
+    fabric.cache.process.pause()?;
+    let answer = fabric.get("/v1/products/oak-desk").token(&token).header("request-timeout", "10").send().await?;
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("cache-status")),
+        (200, Some("accord; fwd=bypass")),
+        "{answer:?}"
+    );
+    fabric.cache.process.resume()?;
+    until(&fabric, &token, Duration::from_secs(10), |answer| is_hit(answer.header("cache-status"))).await?;
+    fabric.stop().await
+}
+
+#[tokio::test]
 async fn without_records_a_keyed_mutation_is_refused_rather_than_done_twice() -> Result<()> {
     let mut fabric = Fabric::start().await?;
     let token = fabric.token(EDITOR).await?;

@@ -111,11 +111,23 @@ pub struct CacheConfig {
     /// How long a connection to the cache may take to be made. Default: 1 s.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
+    /// Silence on the connection after which the cache is pinged. With `keepalive_timeout` it bounds how long reads wait
+    /// for a cache that hangs before they go to their upstreams. Default: 500 ms.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_interval: Duration,
+    /// How long the answer to a ping may take; then the connection is given up. Default: 500 ms.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_timeout: Duration,
 }
 
 impl Default for CacheConfig {
     fn default() -> Self {
-        Self { url: None, connect_timeout: Duration::from_secs(1) }
+        Self {
+            url: None,
+            connect_timeout: Duration::from_secs(1),
+            keepalive_interval: Duration::from_millis(500),
+            keepalive_timeout: Duration::from_millis(500),
+        }
     }
 }
 

@@ -73,6 +73,8 @@ fn cache_channel(url: &str, config: &CacheConfig) -> Result<Channel, client::Cli
     client::channel(&ClientConfig {
         url: url.to_owned(),
         connect_timeout: config.connect_timeout,
+        keepalive_interval: config.keepalive_interval,
+        keepalive_timeout: config.keepalive_timeout,
         ..ClientConfig::default()
     })
 }
