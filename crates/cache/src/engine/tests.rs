@@ -25,12 +25,13 @@ impl Origin for Held {
 impl Held {
     /// The oldest load that waits.
     async fn next(&self) -> oneshot::Sender<Loaded> {
-        loop {
+        for _ in 0..1_000 {
             if let Some(load) = self.take() {
                 return load;
             }
             tokio::task::yield_now().await;
         }
+        panic!("nothing is loaded");
     }
 
     fn take(&self) -> Option<oneshot::Sender<Loaded>> {

@@ -10,7 +10,7 @@ use accord_runtime::{
     surface::Surface,
 };
 use axum::routing::post;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tonic::metadata::MetadataMap;
 use tonic::server::UnaryService;
 use tonic::{Request, Response, Status};
@@ -32,6 +32,7 @@ pub struct Shop {
     pub url: String,
     /// Every call.
     pub seen: Arc<Mutex<Vec<Seen>>>,
+    count: watch::Sender<usize>,
     /// What it answers instead of a product.
     pub failure: Arc<Mutex<Option<Status>>>,
     /// A call is answered when it gets a permit.
@@ -45,6 +46,7 @@ impl Shop {
         let shop = Self {
             url: format!("http://{}", listener.address()),
             seen: Arc::default(),
+            count: watch::Sender::new(0),
             failure: Arc::default(),
             open: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
         };
@@ -73,9 +75,7 @@ impl Shop {
 
     /// Waits until it saw so many.
     pub async fn saw(&self, calls: usize) {
-        while self.calls() < calls {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        self.count.subscribe().wait_for(|count| *count >= calls).await.unwrap();
     }
 }
 
@@ -90,6 +90,7 @@ impl UnaryService<GetProductRequest> for Shop {
             let version = {
                 let mut seen = shop.seen.lock().unwrap();
                 seen.push(Seen { metadata, id: asked.id.clone() });
+                shop.count.send_replace(seen.len());
                 seen.len()
             };
             shop.open.acquire().await.unwrap().forget();
