@@ -56,7 +56,7 @@ async fn up(once: bool, data: &Path) -> Result<()> {
     // Another Ctrl-C is impatience: the fabric is dropped, and so killed.
     let stopped = tokio::select! {
         stopped = fabric.stop() => stopped,
-        () = stop.asked() => bail!("stopped without draining"),
+        () = stop.asked_again() => bail!("stopped without draining"),
     };
     shown.and(stopped)
 }

@@ -1,7 +1,12 @@
 //! The wish that everything ends: Ctrl-C, a terminal that is closed, or the signal that a supervisor sends.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep,
+};
 
 /// Listens for it from the start, so that none is missed while something else is waited for.
 pub struct Stop {
@@ -28,5 +33,18 @@ impl Stop {
             _ = self.hangup.recv() => {}
             _ = self.terminate.recv() => {}
         }
+    }
+    /// Waits for one that is no echo of the one before: a shell and its group may be told of the same Ctrl-C.
+    pub async fn asked_again(&mut self) {
+        let echoes = sleep(Duration::from_secs(1));
+        tokio::pin!(echoes);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut echoes => break,
+                () = self.asked() => {}
+            }
+        }
+        self.asked().await;
     }
 }
