@@ -122,12 +122,10 @@ fn require_ports() -> Result<()> {
     Ok(())
 }
 
-/// A process that ended by itself has said why in its last line; the lines before are in its log.
+/// A process that gave up says why in its last line; one that was killed could not, but the line tells how far it came.
 fn in_one_sentence(problem: anyhow::Error) -> anyhow::Error {
     let Some(ended) = problem.downcast_ref::<Ended>() else { return problem };
     let (name, status, log) = (&ended.name, ended.status, ended.log.display());
     let last = ended.last_words.lines().last().unwrap_or("nothing");
-    anyhow!(
-        "{name} has ended ({status}) and said last `{last}`: mend that (all it said is in {log}) and run this again"
-    )
+    anyhow!("{name} has ended ({status}), its last words being `{last}`: see {log} for the rest, and run this again")
 }
