@@ -36,10 +36,10 @@ pub async fn create(fabric: &Fabric, title: &str) -> Result<Answer> {
     call.json(&desk(title)).send().await
 }
 
-/// The stable reason of an error answer.
+/// The stable reason of an error answer; empty where it has none.
 pub fn reason(answer: &Answer) -> String {
-    let body = answer.json().expect("an error answer is JSON");
-    let details = body["details"].as_array().expect("an error answer has details");
-    let info = details.iter().find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo");
+    let body = answer.json().unwrap_or_default();
+    let mut details = body["details"].as_array().into_iter().flatten();
+    let info = details.find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo");
     info.and_then(|info| info["reason"].as_str()).unwrap_or_default().to_owned()
 }

@@ -29,7 +29,7 @@ pub fn tool(variable: &str) -> Result<String> {
 pub async fn output(program: &str, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(std::time::Duration::from_secs(60), command.output()).await??;
+    let output = tokio::time::timeout(std::time::Duration::from_mins(1), command.output()).await??;
     let problem = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{program} ended with {}: {problem}", output.status);
     Ok(String::from_utf8(output.stdout)?)
