@@ -5,6 +5,7 @@ mod records;
 mod stop;
 
 use std::{
+    env,
     net::TcpListener,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
@@ -65,7 +66,7 @@ async fn start(data: &Path) -> Result<Fabric> {
     let fabric = Fabric::builder()?.kept_in(data).on(Addresses::documented()).start().await?;
     let token = fabric.token(EDITOR).await?;
     let count = records::load(&fabric, &token).await?;
-    println!("The catalog holds {count} products; keys, databases and logs are in {}.", fabric.directory().display());
+    println!("The catalog holds {count} products; keys, databases and logs are in {}.", from_here(fabric.directory()));
     Ok(fabric)
 }
 
@@ -101,11 +102,17 @@ async fn scene(fabric: &Fabric) -> Result<Scene> {
         // A price and a product that are not there yet: without them, a write that did nothing would look like success.
         ("price", (10_000 + seconds % 80_000).to_string()),
         ("product", format!("tour-{seconds:x}")),
-        ("gateway", binaries::path("accord-gateway")?.display().to_string()),
-        ("config", fabric.config(Part::Gateway).display().to_string()),
+        ("gateway", from_here(&binaries::path("accord-gateway")?)),
+        ("config", from_here(&fabric.config(Part::Gateway))),
     ];
     let variables = [("TOKEN", fabric.token(EDITOR).await?), ("READER", fabric.token(READER).await?)];
     Ok(Scene { variables: variables.into(), words: words.into() })
+}
+
+/// A path as it would be typed here.
+fn from_here(path: &Path) -> String {
+    let here = env::current_dir().unwrap_or_default();
+    path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
 
 /// Fails with what to do where a documented port is not to be had.
