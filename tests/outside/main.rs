@@ -38,7 +38,7 @@ pub async fn output(program: &str, arguments: &[&str]) -> Result<String> {
 /// What the echo service has seen so far.
 pub async fn journal(fabric: &Fabric) -> Result<Vec<Value>> {
     let token = fabric.token(EDITOR).await?;
-    let call = fabric.call(http::Method::POST, "/echo.v1.EchoService/Journal").token(&token);
+    let call = fabric.call(http::Method::POST, "/v1/journal").token(&token);
     let answer = call.json(&json!({})).send().await?;
     ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
     Ok(answer.json()?["entries"].as_array().cloned().unwrap_or_default())

@@ -1,7 +1,7 @@
 //! The echo service: plain gRPC, reflection v1alpha only, and everything about it declared in an overlay.
 
 use crate::{journal, number, with_echo};
-use accord_fabric::READER;
+use accord_fabric::{EDITOR, READER};
 use anyhow::Result;
 
 #[tokio::test]
@@ -64,12 +64,33 @@ async fn a_load_of_the_cache_carries_the_same_things() -> Result<()> {
 #[tokio::test]
 async fn its_own_errors_stay_its_own() -> Result<()> {
     let fabric = with_echo().await?;
-    let token = fabric.token(READER).await?;
-    let call = fabric.call(http::Method::POST, "/v1/fail").token(&token);
-    let answer = call.json(&serde_json::json!({ "code": 9, "message": "not today" })).send().await?;
+    let fail = serde_json::json!({ "code": 9, "message": "not today" });
+    let call = |token: &str| fabric.call(http::Method::POST, "/v1/fail").token(token).json(&fail).send();
+    assert_eq!(call(&fabric.token(READER).await?).await?.status, 403, "its overlay asks for a permission");
+    let answer = call(&fabric.token(EDITOR).await?).await?;
     assert_eq!(answer.status, 400);
     assert_eq!(answer.json()?["code"], 9);
     assert_eq!(answer.json()?["message"], "not today");
     assert_eq!(answer.header("x-accord-fault"), None);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn its_mutations_are_keyed_limited_and_make_what_was_cached_invalid() -> Result<()> {
+    let fabric = with_echo().await?;
+    let token = fabric.token(EDITOR).await?;
+    let say = async || fabric.get("/v1/echo/hello").token(&token).send().await?.json();
+    assert_eq!((say().await?["call"].clone(), say().await?["call"].clone()), ("1".into(), "1".into()));
+
+    let keyed = || fabric.call(http::Method::POST, "/v1/journal").token(&token).header("idempotency-key", "once");
+    let first = keyed().json(&serde_json::json!({ "forget": true })).send().await?;
+    assert_eq!(first.json()?["entries"].as_array().map(Vec::len), Some(1), "{}", first.text());
+    assert!(first.header("ratelimit-policy").is_some_and(|policy| policy.contains("q=50;w=60")), "{first:?}");
+    assert_eq!(say().await?["call"], "2", "what was said before the mutation is not said again");
+
+    let again = keyed().json(&serde_json::json!({ "forget": true })).send().await?;
+    assert_eq!((again.header("idempotency-replayed"), &again.body), (Some("true"), &first.body));
+    let other = keyed().json(&serde_json::json!({ "forget": false })).send().await?;
+    assert_eq!(other.status, 422, "{}", other.text());
     fabric.stop().await
 }
