@@ -16,6 +16,8 @@ async fn nobody_gets_in_without_a_token() -> Result<()> {
     assert_eq!(answer.status, 401);
     assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
     assert_eq!(reason(&answer), "CREDENTIAL_MISSING");
+    let counted = [("component", "gateway"), ("reason", "CREDENTIAL_MISSING")];
+    assert!(fabric.gateway.metric("accord_gateway_faults_total", &counted).await? >= 1.0);
 
     let channel = fabric.gateway.channel()?;
     let mut products = accord_api::catalog::v1::product_service_client::ProductServiceClient::new(channel);

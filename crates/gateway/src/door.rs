@@ -3,6 +3,7 @@
 use crate::{
     admit::Protocol,
     call::{Gateway, travel},
+    fault::Faults,
     inspect::Inspection,
     respond,
 };
@@ -23,12 +24,13 @@ use tower::Service;
 pub struct Door {
     gateway: Arc<Gateway>,
     inspection: Arc<Inspection>,
+    faults: Faults,
 }
 
 impl Door {
     /// A door in front of the gateway.
     pub fn new(gateway: Arc<Gateway>, inspection: Arc<Inspection>) -> Self {
-        Self { gateway, inspection }
+        Self { gateway, inspection, faults: Faults::new() }
     }
 }
 
@@ -47,12 +49,15 @@ impl Service<Request<Incoming>> for Door {
             let inspection = Arc::clone(&self.inspection);
             return Box::pin(async move { Ok(inspection.call(request).await) });
         }
-        let gateway = Arc::clone(&self.gateway);
+        let (gateway, faults) = (Arc::clone(&self.gateway), self.faults.clone());
         Box::pin(async move {
             let is_grpc = Protocol::of(request.headers()) == Protocol::Grpc;
             let accepts_problem = respond::accepts_problem(request.headers());
             let answered = travel(&gateway, request).await;
-            Ok(answered.unwrap_or_else(|fault| respond::fault(&fault, is_grpc, accepts_problem)))
+            Ok(answered.unwrap_or_else(|fault| {
+                faults.count(&fault);
+                respond::fault(&fault, is_grpc, accepts_problem)
+            }))
         })
     }
 }

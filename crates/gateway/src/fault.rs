@@ -1,8 +1,9 @@
 //! An answer of the gateway's own: what went wrong, whose fault it was, and what the caller can do.
 
 use accord_api::accord::fault::v1::Reason;
-use accord_runtime::fault;
+use accord_runtime::{fault, observe::code_name};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use opentelemetry::{KeyValue, metrics::Counter};
 use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -131,6 +132,35 @@ impl Fault {
     pub fn add_headers(&self, headers: &mut HeaderMap) {
         headers.extend(self.0.headers.clone());
         headers.insert(COMPONENT_HEADER, HeaderValue::from_static(self.0.component.name()));
+    }
+}
+
+/// Counts the calls that ended here, by whose fault it was and why.
+#[derive(Clone)]
+pub struct Faults(Counter<u64>);
+
+impl Faults {
+    /// Counts from zero.
+    pub fn new() -> Self {
+        let counter = accord_runtime::telemetry::meter()
+            .u64_counter("accord.gateway.faults")
+            .with_description("Calls that the mesh itself refused or failed, by component and reason.")
+            .build();
+        Self(counter)
+    }
+
+    /// One more.
+    pub fn count(&self, fault: &Fault) {
+        // A status of another binary may carry no reason of ours; its code is all there is to tell then.
+        let status = fault.status();
+        let reason = fault::reason_of(status).map_or_else(|| code_name(status.code()).to_owned(), fault::name);
+        self.0.add(1, &[KeyValue::new("component", fault.0.component.name()), KeyValue::new("reason", reason)]);
+    }
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
