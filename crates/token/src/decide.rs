@@ -20,7 +20,7 @@ use crate::{
     verify::{self, Verified},
 };
 
-/// How long one question to auth may take, whoever waits for it.
+/// The longest that one question to auth may take, whoever waits for it.
 const ATTEMPT: Duration = Duration::from_secs(2);
 
 /// A passport is not used in its last moments: it must outlive the call that carries it.
@@ -86,12 +86,15 @@ pub(crate) struct Decider {
     channel: Channel,
     login: Arc<Login>,
     memory: moka::future::Cache<Key, Arc<Answer>>,
+    patience: Duration,
 }
 
 impl Decider {
-    pub fn new(channel: Channel, login: Arc<Login>, capacity: u64) -> Self {
+    /// Waits for an answer no longer than `bound`: an auth that is silent for so long leaves no verifier anything to
+    /// believe.
+    pub fn new(channel: Channel, login: Arc<Login>, capacity: u64, bound: Duration) -> Self {
         let memory = moka::future::Cache::builder().max_capacity(capacity).time_to_live(Duration::from_mins(5)).build();
-        Self { channel, login, memory }
+        Self { channel, login, memory, patience: ATTEMPT.min(bound) }
     }
 
     pub async fn decide(
@@ -144,7 +147,7 @@ impl Decider {
             audience: question.audience.to_owned(),
             address: question.address.to_owned(),
         };
-        let deadline = Deadline::after(ATTEMPT);
+        let deadline = Deadline::after(self.patience);
         let mut request = request::outbound(message, deadline, id);
         authorize(&mut request, &self.login.token()?)?;
         let asked = Instant::now();

@@ -88,7 +88,7 @@ impl Member {
             audience: config.audience.clone(),
             bound,
             knowledge,
-            decider: Decider::new(channel, Arc::clone(&login), config.decision_memory),
+            decider: Decider::new(channel, Arc::clone(&login), config.decision_memory, bound),
             login,
             signatures: moka::sync::Cache::new(config.signature_memory),
         })))

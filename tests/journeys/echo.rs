@@ -1,0 +1,201 @@
+//! An upstream that answers as a story has written, and remembers what it was asked.
+
+use accord_fabric::{Builder, Fabric, binaries::workspace};
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::pending,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tonic::{Code, Status, body::Body, service::Routes};
+
+/// The policies under which the gateway serves it.
+pub const OVERLAY: &str = "tests/journeys/echo/overlay.toml";
+
+/// The longest that something may take to come to the upstream's notice.
+const BOUND: Duration = Duration::from_secs(10);
+
+/// A running upstream. Without a line to say it answers with what it was sent.
+#[derive(Clone)]
+pub struct Echo(Arc<Stage>);
+
+struct Stage {
+    url: String,
+    script: Mutex<VecDeque<Line>>,
+    heard: Mutex<Vec<Heard>>,
+    tally: watch::Sender<Tally>,
+    reflection: Routes,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    heard: usize,
+    left: usize,
+}
+
+/// A call as it came.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// Its metadata.
+    pub headers: HeaderMap,
+    /// Its whole body, frames and all.
+    pub body: Bytes,
+}
+
+/// One answer.
+#[derive(Clone, Default)]
+pub struct Line {
+    head: HeaderMap,
+    data: Vec<Bytes>,
+    // Without an end it falls silent.
+    end: Option<HeaderMap>,
+}
+
+impl Line {
+    /// Falls silent, after whatever else it is told to say.
+    pub fn silent() -> Self {
+        Self::default()
+    }
+
+    /// Answers with one message.
+    pub fn says(message: &Bytes) -> Self {
+        Self::silent().message(message).ends(&Status::new(Code::Ok, ""))
+    }
+
+    /// Fails with a code, in the head alone.
+    pub fn fails(code: Code) -> Self {
+        Self::silent().ends(&Status::new(code, "as written"))
+    }
+
+    /// Says one more message before it ends.
+    pub fn message(mut self, message: &Bytes) -> Self {
+        self.data.push(message.clone());
+        self
+    }
+
+    /// Ends with this status.
+    pub fn ends(mut self, status: &Status) -> Self {
+        let mut end = HeaderMap::new();
+        status.add_header(&mut end).expect("a status is metadata");
+        self.end = Some(end);
+        self
+    }
+
+    /// Says this in its head.
+    pub fn head(mut self, name: &'static str, value: &'static str) -> Self {
+        self.head.append(name, HeaderValue::from_static(value));
+        self
+    }
+
+    /// Says this with its status.
+    pub fn trailer(mut self, name: &'static str, value: &'static str) -> Self {
+        self.end.get_or_insert_default().append(name, HeaderValue::from_static(value));
+        self
+    }
+}
+
+/// Counts a caller that leaves before its answer has ended.
+struct Audience {
+    echo: Echo,
+    stayed: bool,
+}
+
+impl Drop for Audience {
+    fn drop(&mut self) {
+        if !self.stayed {
+            self.echo.0.tally.send_modify(|tally| tally.left += 1);
+        }
+    }
+}
+
+impl Echo {
+    /// Begins to serve.
+    pub async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let echo = Self(Arc::new(Stage {
+            url: format!("http://{}", listener.local_addr()?),
+            script: Mutex::default(),
+            heard: Mutex::default(),
+            tally: watch::Sender::default(),
+            reflection: reflection()?,
+        }));
+        tokio::spawn(echo.clone().serve(listener));
+        Ok(echo)
+    }
+
+    /// A fabric with it behind the gateway.
+    pub fn behind(&self) -> Result<Builder> {
+        Ok(Fabric::builder()?.upstream("echo", &self.0.url).overlay(OVERLAY))
+    }
+
+    /// Gives it lines, to be said one for each call.
+    pub fn script(&self, lines: impl IntoIterator<Item = Line>) {
+        self.0.script.lock().expect("no panic").extend(lines);
+    }
+
+    /// What it has heard since it was last asked. Lines that nobody asked for are struck.
+    pub fn take(&self) -> Vec<Heard> {
+        self.0.script.lock().expect("no panic").clear();
+        std::mem::take(&mut *self.0.heard.lock().expect("no panic"))
+    }
+
+    /// How many callers have left before their answers had ended.
+    pub fn left(&self) -> usize {
+        self.0.tally.borrow().left
+    }
+
+    /// Waits until so many calls have been heard since the beginning.
+    pub async fn until_heard(&self, calls: usize) -> Result<()> {
+        self.until(|tally| tally.heard >= calls).await.with_context(|| format!("{calls} calls never came"))
+    }
+
+    /// Waits until so many callers have left since the beginning.
+    pub async fn until_left(&self, callers: usize) -> Result<()> {
+        self.until(|tally| tally.left >= callers).await.with_context(|| format!("{callers} callers never left"))
+    }
+
+    /// How many calls have been heard since the beginning.
+    pub fn heard(&self) -> usize {
+        self.0.tally.borrow().heard
+    }
+
+    async fn until(&self, wanted: impl Fn(&Tally) -> bool) -> Result<()> {
+        timeout(BOUND, self.0.tally.subscribe().wait_for(wanted)).await?.map(drop).context("the upstream is gone")
+    }
+
+    async fn serve(self, listener: TcpListener) {
+        while let Ok((stream, _)) = listener.accept().await {
+            let echo = self.clone();
+            let service = service_fn(move |request| echo.clone().call(request));
+            tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service));
+        }
+    }
+
+    async fn call(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        if !request.uri().path().starts_with("/echo.v1.EchoService/") {
+            return tower::ServiceExt::oneshot(self.0.reflection.clone(), request).await;
+        }
+        let mut audience = Audience { echo: self.clone(), stayed: false };
+        let (parts, body) = request.into_parts();
+        let Ok(body) = body.collect().await else { return Ok(Response::new(Body::empty())) };
+        let heard = Heard { headers: parts.headers, body: body.to_bytes() };
+        let line = self.0.script.lock().expect("no panic").pop_front();
+        let line = line.unwrap_or_else(|| repeat(&heard));
+        self.0.heard.lock().expect("no panic").push(heard);
+        self.0.tally.send_modify(|tally| tally.heard += 1);
+        if line.data.is_empty() && line.end.is_none() {
+            return pending().await;
+        }
+        Ok(perform(line, &mut audience.stayed.then_some(()).map_or(Some(audience), |()| None)))
+    }
+}
