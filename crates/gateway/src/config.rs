@@ -118,6 +118,12 @@ pub struct CacheConfig {
     /// How long the answer to a ping may take; then the connection is given up. Default: 500 ms.
     #[serde(with = "humantime_serde")]
     pub keepalive_timeout: Duration,
+    /// A PEM file with the authorities that an `https://` cache is verified against. Default: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// A PEM file with the certificate that the gateway shows to it. Default: none.
+    pub cert_file: Option<PathBuf>,
+    /// A PEM file with the key of that certificate. Default: none.
+    pub key_file: Option<PathBuf>,
 }
 
 impl Default for CacheConfig {
@@ -127,6 +133,9 @@ impl Default for CacheConfig {
             connect_timeout: Duration::from_secs(1),
             keepalive_interval: Duration::from_millis(500),
             keepalive_timeout: Duration::from_millis(500),
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
         }
     }
 }

@@ -75,7 +75,9 @@ fn cache_channel(url: &str, config: &CacheConfig) -> Result<Channel, client::Cli
         connect_timeout: config.connect_timeout,
         keepalive_interval: config.keepalive_interval,
         keepalive_timeout: config.keepalive_timeout,
-        ..ClientConfig::default()
+        ca_file: config.ca_file.clone(),
+        cert_file: config.cert_file.clone(),
+        key_file: config.key_file.clone(),
     })
 }
 
