@@ -7,6 +7,8 @@
 //! 3. A load is stored only if it is still the newest of its key and none of its tags was invalidated since its start:
 //!    otherwise it answers those who asked before, and is forgotten.
 //! 4. Age counts from the start of the load.
+//! 5. A load has the time of the reader that started it. Where that was too short, a reader that joined and has more time
+//!    loads again.
 //!
 //! Time, chance, tasks, the origin and the store are parameters; the simulation replaces them all.
 
@@ -111,6 +113,8 @@ pub struct Read<C> {
     pub tags: Arc<[Tag]>,
     /// What the reader wishes.
     pub wish: Wish,
+    /// How long the reader waits.
+    pub patience: Duration,
     /// How to load it.
     pub call: C,
 }
@@ -188,14 +192,16 @@ pub struct Bounds {
 
 /// The rules that a simulation takes out one by one, to see that it would notice.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a rule of its own")]
 struct Rules {
     fill_guard: bool,
     start_epochs: bool,
     tag_floor: bool,
+    further_tries: bool,
 }
 
 impl Rules {
-    const ALL: Self = Self { fill_guard: true, start_epochs: true, tag_floor: true };
+    const ALL: Self = Self { fill_guard: true, start_epochs: true, tag_floor: true, further_tries: true };
 }
 
 /// The engine. Clones share everything.

@@ -44,6 +44,8 @@ pub(super) struct Flight {
     serial: u64,
     pub(super) epoch: Epoch,
     pub(super) started: Moment,
+    /// When the reader that started it leaves, and its load ends.
+    pub(super) until: Moment,
     pub(super) tags: Arc<[Tag]>,
     /// Nobody needs to wait for it: it is not cancelled when nobody does.
     background: bool,
@@ -65,6 +67,8 @@ pub(super) struct Landing {
     /// None: they can't be told, so nobody can say whether it was invalidated.
     pub(super) tags: Option<Box<[Tag]>>,
     pub(super) stored: bool,
+    /// When the time of its starter was over, where that is what ended it.
+    pub(super) cut_at: Option<Moment>,
 }
 
 /// What a flight starts with.
@@ -73,6 +77,7 @@ pub(super) struct Departure {
     pub(super) key: Key,
     pub(super) epoch: Epoch,
     pub(super) started: Moment,
+    pub(super) until: Moment,
     pub(super) tags: Arc<[Tag]>,
     pub(super) background: bool,
 }
@@ -117,6 +122,7 @@ impl Flights {
             serial: self.serial.fetch_add(1, Ordering::Relaxed),
             epoch: departure.epoch,
             started: departure.started,
+            until: departure.until,
             tags: departure.tags,
             background: departure.background,
             waiters: AtomicUsize::new(0),

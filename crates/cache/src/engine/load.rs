@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::entry::Entry;
-use super::flight::{Airborne, Landing, Shard};
+use super::flight::{Airborne, Flight, Landing, Shard};
 use super::key::Tag;
 use super::{Engine, Failure, Load, Loaded, Origin, Policy, Store, World};
 
@@ -20,6 +20,10 @@ const UNAVAILABLE: i32 = 14;
 /// How much of its declared life an entry may lose, so that entries loaded together don't expire together. It never gains:
 /// what the contract declares is the most that is tolerated.
 const JITTER: f64 = 0.1;
+
+/// Deadlines as close as this count as one: what is left of a deadline is rounded down at each hop, so an origin may give up
+/// a little before its reader does.
+pub(super) const MARGIN: Duration = Duration::from_millis(20);
 
 /// Runs a load in its own task: it ends early only when nobody waits for it any more.
 pub(super) async fn fly<O, S, W>(engine: Engine<O, S, W>, airborne: Airborne, policy: Policy, call: O::Call)
@@ -69,6 +73,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             life: entry.life(policy),
             tags: loaded.tags.is_some().then(|| entry.tags.clone()),
             stored: false,
+            cut_at: self.was_cut(flight, &entry.load).then_some(flight.until),
         };
         {
             let mut shard = self.0.flights.lock(&airborne.key);
@@ -81,6 +86,12 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             }
         }
         airborne.land(landing);
+    }
+
+    /// Whether a load ended because its starter had no more time, and not by the origin's own doing.
+    fn was_cut(&self, flight: &Flight, load: &Load) -> bool {
+        let over = self.0.world.now().after(MARGIN) >= flight.until;
+        over && self.0.rules.further_tries && load.as_ref().is_err_and(|failure| failure.code == DEADLINE_EXCEEDED)
     }
 
     /// Stores what may be stored; whether it was.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::entry::{Entry, Verdict};
 use super::flight::{Airborne, Departure, Flight, Landing, Seat};
+use super::world::Moment;
 use super::{Answer, Engine, Load, Origin, Outcome, Overload, Read, Stale, Store, Wish, World, load};
 
 /// What a look into the store found.
@@ -27,6 +28,29 @@ enum Boarding {
     Alone,
 }
 
+/// Until when a reader waits, and for which loads.
+#[derive(Clone, Copy)]
+struct Patience {
+    until: Moment,
+    /// It does not join a load that ends sooner.
+    least: Moment,
+}
+
+impl Patience {
+    fn begin(now: Moment, time: Duration) -> Self {
+        Self { until: now.after(time), least: Moment::default() }
+    }
+
+    /// How it goes on after a load that was cut for want of its starter's time; not at all where its own is over as well.
+    ///
+    /// From now on it joins only loads that have half of its own time left: so readers with little time can't cut it short
+    /// for ever, and a crowd with a little more time each does not start a load each.
+    fn after_cut(self, cut_at: Moment, now: Moment) -> Option<Self> {
+        let left = self.until.since(now.max(cut_at));
+        (left > load::MARGIN).then(|| Self { least: now.after(left / 2), ..self })
+    }
+}
+
 impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// Answers from memory where the contract and the wish allow it, and from the origin otherwise.
     pub async fn read(&self, read: Read<O::Call>) -> Result<Answer, Overload> {
@@ -37,16 +61,17 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
 
     async fn answer(&self, read: &Read<O::Call>) -> Result<Answer, Overload> {
         let asked = self.0.validity.now();
+        let mut patience = Patience::begin(self.0.world.now(), read.patience);
         let why = match self.look(read) {
             Look::Answer(answer) => return Ok(answer),
             Look::Revalidate(answer) => {
-                self.revalidate(read);
+                self.revalidate(read, patience);
                 return Ok(answer);
             }
             Look::Load(why) => why,
         };
         loop {
-            let (mut seat, collapsed) = match self.board(read)? {
+            let (mut seat, collapsed) = match self.board(read, patience)? {
                 Boarding::Answer(answer) => return Ok(answer),
                 Boarding::Alone => return Ok(self.load_alone(read).await),
                 Boarding::Wait { seat, collapsed } => (seat, collapsed),
@@ -55,8 +80,13 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             let landing = seat.landing().await;
             drop(waiting);
             let Some(landing) = landing else { return Ok(lost(why)) };
+            let cut = landing.cut_at.and_then(|cut_at| patience.after_cut(cut_at, self.0.world.now()));
+            if let Some(further) = cut {
+                patience = further;
+                continue;
+            }
             // An answer that was invalidated on its way is good only for those who asked before. Any later flight started
-            // after this read was asked, so the loop goes round once at most.
+            // after this read was asked, so this happens once at most.
             if asked <= landing.asked_until || self.still_valid(&landing) {
                 return Ok(self.landed(read, &landing, why, collapsed));
             }
@@ -102,8 +132,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     /// Joins the newest load of the key, or starts one.
-    fn board(&self, read: &Read<O::Call>) -> Result<Boarding, Overload> {
-        let (boarding, airborne) = self.find_seat(read)?;
+    fn board(&self, read: &Read<O::Call>, patience: Patience) -> Result<Boarding, Overload> {
+        let (boarding, airborne) = self.find_seat(read, patience)?;
         // Tasks are spawned after the lock is released: one that dies at once takes it to free the key.
         if let Some(airborne) = airborne {
             self.spawn(read, airborne);
@@ -111,7 +141,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         Ok(boarding)
     }
 
-    fn find_seat(&self, read: &Read<O::Call>) -> Result<(Boarding, Option<Airborne>), Overload> {
+    fn find_seat(&self, read: &Read<O::Call>, patience: Patience) -> Result<(Boarding, Option<Airborne>), Overload> {
         let mut shard = self.0.flights.lock(&read.key);
         // A load that landed since the look stands in the store now. Under the lock there is no such gap.
         if let Look::Answer(answer) = self.look(read) {
@@ -120,44 +150,47 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         if read.policy.ttl.is_zero() || shard.is_uncacheable(&read.key, self.0.world.now()) {
             return Ok((Boarding::Alone, None));
         }
-        if let Some(flight) = shard.newest(&read.key).filter(|flight| self.may_join(read, flight)) {
+        if let Some(flight) = shard.newest(&read.key).filter(|flight| self.may_join(read, patience, flight)) {
             let seat = self.0.flights.join(read.key, flight)?;
             return Ok((Boarding::Wait { seat, collapsed: true }, None));
         }
-        let airborne = self.0.flights.depart(&mut shard, self.departure(read, false))?;
+        let airborne = self.0.flights.depart(&mut shard, self.departure(read, patience, false))?;
         let seat = self.0.flights.seat(read.key, &airborne.flight);
         Ok((Boarding::Wait { seat, collapsed: false }, Some(airborne)))
     }
 
-    /// Whether a load that started earlier is new enough for this reader.
-    fn may_join(&self, read: &Read<O::Call>, flight: &Flight) -> bool {
+    /// Whether a load that started earlier is new enough for this reader, and lasts long enough.
+    fn may_join(&self, read: &Read<O::Call>, patience: Patience, flight: &Flight) -> bool {
         let age = self.0.world.now().since(flight.started);
         let young = match read.wish {
             Wish::Strong => return false,
             Wish::MaxStaleness(bound) => age <= bound.min(read.policy.ttl),
             Wish::Contract => age <= read.policy.ttl,
         };
-        young && (!self.0.rules.fill_guard || self.0.validity.holds(&flight.tags, flight.epoch))
+        young
+            && flight.until >= patience.least
+            && (!self.0.rules.fill_guard || self.0.validity.holds(&flight.tags, flight.epoch))
     }
 
     /// Reloads behind a stale answer, unless a load is under way already. At the bound of loads the answer is still good.
-    fn revalidate(&self, read: &Read<O::Call>) {
+    fn revalidate(&self, read: &Read<O::Call>, patience: Patience) {
         let mut shard = self.0.flights.lock(&read.key);
         if shard.newest(&read.key).is_some() {
             return;
         }
-        let departed = self.0.flights.depart(&mut shard, self.departure(read, true));
+        let departed = self.0.flights.depart(&mut shard, self.departure(read, patience, true));
         drop(shard);
         if let Ok(airborne) = departed {
             self.spawn(read, airborne);
         }
     }
 
-    fn departure(&self, read: &Read<O::Call>, background: bool) -> Departure {
+    fn departure(&self, read: &Read<O::Call>, patience: Patience, background: bool) -> Departure {
         Departure {
             key: read.key,
             epoch: self.0.validity.now(),
             started: self.0.world.now(),
+            until: patience.until,
             tags: Arc::clone(&read.tags),
             background,
         }

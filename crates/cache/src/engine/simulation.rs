@@ -66,6 +66,11 @@ fn the_floor_of_forgotten_tags_is_missed() {
 }
 
 #[test]
+fn further_tries_after_a_cut_are_missed() {
+    assert_missed(Rules { further_tries: false, ..Rules::ALL }, Faults::default());
+}
+
+#[test]
 fn gap_detection_is_missed() {
     assert_missed(Rules::ALL, Faults { ignore_gaps: true });
 }

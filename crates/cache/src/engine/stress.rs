@@ -76,7 +76,7 @@ fn read() -> Read<()> {
         max_bytes: 100,
     };
     let tags = [Tag::named("request")].into();
-    Read { key: Key::of(&identity), policy, tags, wish: Wish::Contract, call: () }
+    Read { key: Key::of(&identity), policy, tags, wish: Wish::Contract, patience: Duration::MAX, call: () }
 }
 
 fn value(answer: &Answer) -> u64 {

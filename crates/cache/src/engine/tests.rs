@@ -93,7 +93,14 @@ fn subject() -> (Subject, Held, Stopped) {
 fn of(name: &str) -> Read<()> {
     let identity =
         Identity { method: "m", origin: "o", tenant: "", audience: Audience::Shared, bytes: name.as_bytes() };
-    Read { key: Key::of(&identity), policy: POLICY, tags: [Tag::named(name)].into(), wish: Wish::Contract, call: () }
+    Read {
+        key: Key::of(&identity),
+        policy: POLICY,
+        tags: [Tag::named(name)].into(),
+        wish: Wish::Contract,
+        patience: Duration::from_secs(100),
+        call: (),
+    }
 }
 
 fn says(text: &'static str) -> Loaded {
@@ -179,6 +186,58 @@ async fn a_load_outlives_its_first_caller_and_ends_with_the_last() {
     second.abort();
     settle().await;
     assert!(load.is_closed());
+}
+
+#[tokio::test]
+async fn a_reader_whose_time_is_not_over_loads_again_where_another_one_had_too_little() {
+    let (engine, origin, world) = subject();
+    let hurried = |seconds| Read { patience: Duration::from_secs(seconds), ..of("milk") };
+    let short = ask(&engine, hurried(2));
+    let first = origin.next().await;
+    let (long, longer) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
+    settle().await;
+    world.pass(2);
+    first.send(fails(4)).unwrap();
+    assert_eq!(short.await.unwrap().unwrap().load.unwrap_err().code, 4);
+    let second = origin.next().await;
+    settle().await;
+    assert!(origin.take().is_none(), "those who go on share a load");
+    second.send(says("1")).unwrap();
+    assert_eq!(long.await.unwrap().unwrap().load.unwrap(), "1");
+    assert_eq!(longer.await.unwrap().unwrap().load.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn readers_with_little_time_cut_a_patient_one_short_only_once() {
+    let (engine, origin, world) = subject();
+    let hurried = || Read { patience: Duration::from_secs(2), ..of("milk") };
+    let short = ask(&engine, hurried());
+    let first = origin.next().await;
+    let long = ask(&engine, of("milk"));
+    settle().await;
+    world.pass(2);
+    let _next = ask(&engine, Read { wish: Wish::Strong, ..hurried() });
+    let _second = origin.next().await;
+    first.send(fails(4)).unwrap();
+    assert_eq!(short.await.unwrap().unwrap().load.unwrap_err().code, 4);
+    origin.next().await.send(says("1")).unwrap();
+    assert_eq!(long.await.unwrap().unwrap().load.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn an_origin_that_gives_up_by_itself_has_failed_for_all_who_wait() {
+    let (engine, origin, world) = subject();
+    stored(&engine, &origin, "milk", "1").await;
+    world.pass(100);
+    let (first, second) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
+    let load = origin.next().await;
+    settle().await;
+    world.pass(50);
+    load.send(fails(4)).unwrap();
+    for answer in [first, second] {
+        assert_eq!(answer.await.unwrap().unwrap().load.unwrap_err().code, 4);
+    }
+    assert!(origin.take().is_none());
 }
 
 #[tokio::test]

@@ -110,6 +110,7 @@ fn compile(
         policy: policy(declared)?,
         tags: asked.tags.iter().map(|name| Tag::named(name)).collect(),
         wish: wish(asked.consistency.as_ref())?,
+        patience: terms.deadline.remaining(),
         call: Call {
             endpoints: origin.endpoints.into(),
             path: path(&asked.method)?,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::engine::load::MARGIN;
 use crate::engine::{Answer, Moment, Outcome, Policy, Stale, Wish};
 
 pub const OBJECTS: usize = 6;
@@ -71,6 +72,7 @@ pub struct Asked {
     asker: Asker,
     wish: Wish,
     at: Moment,
+    until: Moment,
     current: u32,
     acknowledged: u32,
 }
@@ -90,10 +92,10 @@ impl Oracle {
         *acknowledged = version.max(*acknowledged);
     }
 
-    pub fn ask(&self, asker: Asker, wish: Wish, at: Moment) -> Asked {
+    pub fn ask(&self, asker: Asker, wish: Wish, at: Moment, patience: Duration) -> Asked {
         let object = asker.object;
         let (current, acknowledged) = (self.current(object), self.acknowledged(object));
-        Asked { asker, wish, at, current, acknowledged }
+        Asked { asker, wish, at, until: at.after(patience), current, acknowledged }
     }
 
     pub fn acknowledged(&self, object: u8) -> u32 {
@@ -112,6 +114,10 @@ impl Oracle {
         let bytes = match &answer.load {
             Ok(message) => message,
             Err(failure) if failure.code == 5 => &failure.details,
+            // The origin says so only where its caller has no more time.
+            Err(failure) if failure.code == 4 && now.after(MARGIN) < asked.until => {
+                return Err(format!("told that its time is over before it was: {asked:?} at {now:?}"));
+            }
             Err(_) => return Ok(()),
         };
         let said = Said::decode(bytes).ok_or("I1: not an answer of the origin")?;

@@ -24,6 +24,7 @@ pub struct Doors {
     pub broken: Option<String>,
     tick: u64,
     excused: u64,
+    cut: u64,
     under_way: Vec<(u64, Call)>,
 }
 
@@ -35,6 +36,12 @@ impl Doors {
         self.excused = self.tick;
     }
 
+    /// A load ended for want of its reader's time: those who waited for it may load again, beside newer loads.
+    fn cut(&mut self) {
+        self.excuse();
+        self.cut = self.tick;
+    }
+
     /// The time of a question.
     pub fn ask(&mut self) -> u64 {
         self.tick += 1;
@@ -43,7 +50,7 @@ impl Doors {
 
     fn enter(&mut self, call: Call, now: Moment) -> u64 {
         self.loads += 1;
-        if call.impatient {
+        if call.impatient || call.asked < self.cut {
             self.excuse();
         }
         let twin = self.under_way.iter().any(|(_, other)| {
@@ -69,6 +76,8 @@ pub struct Call {
     pub asked: u64,
     /// The same in time.
     pub asked_at: Moment,
+    /// When its reader leaves.
+    pub until: Moment,
     /// Whether its reader may wish a newer answer than the load under way.
     pub impatient: bool,
 }
@@ -101,7 +110,11 @@ impl Origin for SimulatedOrigin {
         let said = self.sample(call.asker);
         give_way(if dice.roll(40) == 0 { 80 } else { dice.roll(8) }).await;
         if dice.roll(8) == 0 {
-            return Loaded { load: Err(Failure { code: 14, ..Failure::default() }), tags: Some(Vec::new()) };
+            return failure(14);
+        }
+        if self.world.now() >= call.until {
+            self.doors.lock().unwrap().cut();
+            return failure(4);
         }
         answer(call, said)
     }
@@ -113,6 +126,10 @@ impl SimulatedOrigin {
         let sampled = self.world.now();
         Said { object: asker.object, tenant: asker.tenant, audience: asker.audience(), version, sampled }
     }
+}
+
+fn failure(code: i32) -> Loaded {
+    Loaded { load: Err(Failure { code, ..Failure::default() }), tags: Some(Vec::new()) }
 }
 
 fn answer(call: Call, said: Said) -> Loaded {

@@ -8,7 +8,7 @@ use super::origin::{Call, Doors, SimulatedOrigin, tag, tagged_by_answer};
 use super::scheduler::{Dice, Scheduler, Simulated, give_way};
 use super::store::PlainStore;
 use crate::engine::{
-    Audience, Bounds, Engine, Identity, Key, Metrics, Moment, Outcome, Policy, Read, Rules, Store, Tag, Wish, World,
+    Audience, Bounds, Engine, Identity, Key, Metrics, Outcome, Policy, Read, Rules, Store, Tag, Wish, World,
 };
 use crate::ledger::{Continuity, Ledger};
 
@@ -203,9 +203,20 @@ struct Message {
 
 impl Scene {
     async fn read(self, asker: Asker, wish: Wish) {
-        let question = self.origin.oracle.lock().unwrap().ask(asker, wish, self.world.now());
+        let now = self.world.now();
+        let patience = Duration::from_millis(self.world.dice.roll(10_000));
+        let question = self.origin.oracle.lock().unwrap().ask(asker, wish, now, patience);
         let tick = self.origin.doors.lock().unwrap().ask();
-        let answer = self.engine.read(request(asker, wish, tick, self.world.now())).await.expect("no bound is met");
+        let call = Call {
+            asker,
+            key: key(asker),
+            ttl: POLICY.ttl,
+            asked: tick,
+            asked_at: now,
+            until: now.after(patience),
+            impatient: wish != Wish::Contract,
+        };
+        let answer = self.engine.read(request(wish, patience, call)).await.expect("no bound is met");
         {
             let mut tally = self.tally.lock().unwrap();
             tally.hits += u64::from(answer.outcome == Outcome::Hit);
@@ -234,13 +245,15 @@ impl Scene {
     }
 }
 
-fn request(who: Asker, wish: Wish, asked: u64, asked_at: Moment) -> Read<Call> {
+fn request(wish: Wish, patience: Duration, call: Call) -> Read<Call> {
+    let object = call.asker.object;
+    let tags: Vec<Tag> = if tagged_by_answer(object) { Vec::new() } else { vec![tag(object)] };
+    Read { key: call.key, policy: POLICY, tags: tags.into(), wish, patience, call }
+}
+
+fn key(who: Asker) -> Key {
     let tenant = ["north", "south"][usize::from(who.tenant)];
     let principal = ["ada", "bob"][usize::from(who.principal)];
     let audience = if who.shared() { Audience::Shared } else { Audience::Principal(principal) };
-    let identity = Identity { method: "m", origin: "o", tenant, audience, bytes: &[who.object] };
-    let tags: Vec<Tag> = if tagged_by_answer(who.object) { Vec::new() } else { vec![tag(who.object)] };
-    let key = Key::of(&identity);
-    let call = Call { asker: who, key, ttl: POLICY.ttl, asked, asked_at, impatient: wish != Wish::Contract };
-    Read { key, policy: POLICY, tags: tags.into(), wish, call }
+    Key::of(&Identity { method: "m", origin: "o", tenant, audience, bytes: &[who.object] })
 }
