@@ -25,9 +25,6 @@ const SERVICES: &[&str] = &[
     "accord.cache.v1.IdempotencyService",
 ];
 
-/// Longest time of a call whose caller names none, and of any call: the widest of what the services' contracts declare.
-const DEADLINE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
-
 /// Room in a message for what stands beside the largest answer.
 const ENVELOPE: usize = 64 * 1024;
 
@@ -88,7 +85,6 @@ pub fn surface(
     let idempotency = Idempotency { records, guard };
     let surface = Surface::new(health)
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
-        .deadline(DEADLINE.0, DEADLINE.1)
         .service(ReadThroughServiceServer::new(read).max_decoding_message_size(largest))
         .service(InvalidationServiceServer::new(invalidation))
         .service(IdempotencyServiceServer::new(idempotency).max_decoding_message_size(largest));

@@ -19,11 +19,14 @@ use accord_api::catalog::v1::{GetProductRequest, Product};
 use accord_cache::config::Config;
 use accord_cache::{records::Records, serve};
 use accord_runtime::{client, fault, health::Health, server::ListenConfig, server::Listener, shutdown::Shutdown};
+use bytes::Bytes;
+use http_body_util::Full;
 use prost::Message;
-use shop::{Doorman, Shop};
+use shop::{Doorman, Shop, Timekeeper};
 use tokio::sync::Semaphore;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
+use tower::ServiceExt;
 
 struct Fixture {
     channel: Channel,
@@ -239,6 +242,29 @@ async fn a_crowd_waits_for_one_load_and_the_deadline_of_a_caller_holds() {
 }
 
 #[tokio::test]
+async fn a_reader_with_more_time_does_not_fail_with_one_in_a_hurry() {
+    let fixture = begin().await;
+    fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
+    let mut hurried = by_mesh(fixture.get("milk"));
+    hurried.metadata_mut().insert("x-accord-passport", "north/ada@shop".parse().unwrap());
+    hurried.set_timeout(Duration::from_millis(300));
+    let mut client = ReadThroughServiceClient::new(fixture.channel.clone());
+    let hurried = tokio::spawn(async move { client.read(hurried).await });
+    fixture.shop.saw(1).await;
+    let open = async {
+        fixture.shop.saw(2).await;
+        fixture.shop.open.add_permits(2);
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        answer = fixture.read(fixture.get("milk"), ADA) => assert_eq!(product(&answer.unwrap()).version, 2),
+        () = open => {}
+    }
+    let late = hurried.await.unwrap();
+    assert!(late.is_err() || matches!(late.unwrap().into_inner().result, Some(Said::Failure(_))));
+}
+
+#[tokio::test]
 async fn a_load_ends_by_the_timeout_of_its_origin() {
     let mut config = Config::default();
     config.origin.timeout = Duration::from_millis(100);
@@ -298,6 +324,33 @@ async fn a_keyed_call_runs_once_and_without_records_not_at_all() {
     let refused = client.begin(by_mesh(ask)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
     assert_eq!(fault::reason_of(&refused), Some(Reason::IdempotencyUnavailable));
+}
+
+#[tokio::test]
+async fn every_method_has_the_deadline_that_its_contract_declares() {
+    for (method, default, max) in [
+        ("ReadThroughService/Read", 5, 30),
+        ("InvalidationService/Invalidate", 1, 5),
+        ("IdempotencyService/Begin", 2, 5),
+        ("IdempotencyService/Complete", 2, 5),
+        ("IdempotencyService/Abandon", 2, 5),
+    ] {
+        assert_eq!(granted(method, None).await, default, "{method}");
+        assert_eq!(granted(method, Some("99S")).await, max, "{method}");
+    }
+}
+
+/// The seconds that a call of a method gets, as [`Timekeeper`] saw them.
+async fn granted(method: &str, asked: Option<&str>) -> u64 {
+    let folder = tempfile::tempdir().unwrap();
+    let records = Records::open(&format!("sqlite://{}/records.db", folder.path().display())).await.unwrap();
+    let config = Config::default();
+    let surface = serve::surface(&config, &Health::new(), &serve::engine(&config), Timekeeper, records).unwrap();
+    let call = http::Request::post(format!("/accord.cache.v1.{method}")).header("content-type", "application/grpc");
+    let call = asked.into_iter().fold(call, |call, asked| call.header("grpc-timeout", asked));
+    // An empty message in its five bytes of frame.
+    let answer = surface.oneshot(call.body(Full::new(Bytes::from_static(&[0; 5]))).unwrap()).await.unwrap();
+    Status::from_header_map(answer.headers()).unwrap().message().parse().unwrap()
 }
 
 /// Surfaces are built from what their services declare: a service that is not listed would not be found.

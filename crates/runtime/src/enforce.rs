@@ -32,6 +32,12 @@ pub struct Bounds {
 pub type Bounding = Arc<dyn Fn(&str) -> Bounds + Send + Sync>;
 
 impl Bounds {
+    /// These, and others where these say nothing.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self { default: self.default.or(others.default), max: self.max.or(others.max) }
+    }
+
     /// The deadline of a call with these headers, `None` where nobody set one.
     fn deadline(&self, headers: &HeaderMap) -> Result<Option<Deadline>, Status> {
         let asked = match headers.get("grpc-timeout") {

@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 mod connection;
 pub mod deadline;
+mod declared;
 pub mod enforce;
 pub mod fault;
 pub mod health;

@@ -5,8 +5,6 @@ use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 use axum::response::IntoResponse;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use prost::Message;
-use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 use tonic::{body::Body, server::NamedService, service::Routes};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder as Reflection;
@@ -14,6 +12,7 @@ use tower::Service;
 
 use crate::{
     deadline::DeadlineBody,
+    declared,
     enforce::{Bounding, Bounds, Enforce},
     health::Health,
     observe::{Naming, Observe, ObservedBody},
@@ -83,8 +82,9 @@ impl Surface {
         self
     }
 
-    /// Bounds calls whose caller sets no deadline by `default`, and the others by `max`. Streams of the listed services
-    /// are exempt: a watch is meant to stay, and ends with its caller's deadline, the connection or the drain.
+    /// Bounds calls whose caller sets no deadline by `default`, and the others by `max`, where the method's contract declares
+    /// nothing else. Streams of the listed services that declare nothing are exempt: a watch is meant to stay, and ends with
+    /// its caller's deadline, the connection or the drain.
     #[must_use]
     pub fn deadline(mut self, default: Duration, max: Duration) -> Self {
         self.bounds = Bounds { default: Some(default), max: Some(max) };
@@ -115,14 +115,11 @@ impl Surface {
     fn methods(&self) -> Result<HashMap<String, Method>, prost::DecodeError> {
         let mut methods = HashMap::new();
         for set in &self.descriptors {
-            for file in FileDescriptorSet::decode(*set)?.file {
-                for service in &file.service {
-                    let full = format!("{}.{}", file.package(), service.name());
-                    if self.listed.contains(&full) {
-                        methods.extend(service.method.iter().map(|method| Method::of(&full, method)));
-                    }
-                }
-            }
+            let listed = declared::methods(set)?.into_iter().filter(|method| self.listed.contains(&method.service));
+            methods.extend(listed.map(|method| {
+                let bounds = method.bounds.or(if method.streams { Bounds::default() } else { self.bounds });
+                (format!("/{}", method.name), Method { name: method.name.into(), bounds })
+            }));
         }
         Ok(methods)
     }
@@ -130,15 +127,7 @@ impl Surface {
 
 struct Method {
     name: Arc<str>,
-    streams: bool,
-}
-
-impl Method {
-    fn of(service: &str, method: &MethodDescriptorProto) -> (String, Self) {
-        let name = format!("{service}/{}", method.name());
-        let streams = method.client_streaming() || method.server_streaming();
-        (format!("/{name}"), Self { name: name.into(), streams })
-    }
+    bounds: Bounds,
 }
 
 /// Knows only listed methods, so that no caller can invent a name for the figures.
@@ -149,9 +138,7 @@ fn naming(methods: &Arc<HashMap<String, Method>>) -> Naming {
 
 fn bounding(methods: &Arc<HashMap<String, Method>>, bounds: Bounds) -> Bounding {
     let methods = Arc::clone(methods);
-    Arc::new(
-        move |path| if methods.get(path).is_some_and(|method| method.streams) { Bounds::default() } else { bounds },
-    )
+    Arc::new(move |path| methods.get(path).map_or(bounds, |method| method.bounds))
 }
 
 /// What a listener needs of a service; a check that the surface has it.
