@@ -3,6 +3,8 @@
 #[path = "records/suite.rs"]
 mod suite;
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use accord_cache::records::{Completion, Decision, Kept, Name, Records, RecordsError};
@@ -14,23 +16,48 @@ async fn the_records_keep_their_promises_on_sqlite() {
     suite::run(&Records::open(&url).await.unwrap()).await;
 }
 
+/// The test is its own other process: where this variable names records, it acknowledges and waits to be killed.
+const RECORDS: &str = "ACCORD_TEST_RECORDS_URL";
+
 #[tokio::test]
-async fn an_answer_outlives_the_process() {
+async fn what_was_acknowledged_outlives_a_process_that_is_killed() {
+    if let Ok(url) = std::env::var(RECORDS) {
+        return acknowledge(&Records::open(&url).await.unwrap()).await;
+    }
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("records.db").display());
-    let name = Name { method: "m".into(), owner: "o".into(), key: "k".into() };
-    let (hour, now) = (Duration::from_hours(1), SystemTime::now());
-    let answer = Kept { code: 9, message: "no".into(), details: vec![1], response: vec![] };
+    let mut other = Command::new(std::env::current_exe().unwrap())
+        .args(["what_was_acknowledged_outlives_a_process_that_is_killed", "--exact", "--nocapture"])
+        .env(RECORDS, &url)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(other.stdout.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().ends_with("acknowledged")), "the other process ended too early");
+    other.kill().unwrap();
+    other.wait().unwrap();
 
-    let first = Records::open(&url).await.unwrap();
-    let Decision::Claimed(claim) = first.begin(&name, &[1; 32], hour, hour, now).await.unwrap() else {
-        panic!("a new key is free");
-    };
-    assert_eq!(first.complete(&claim, &answer, now).await.unwrap(), Completion::Kept);
-    first.close().await;
+    let records = Records::open(&url).await.unwrap();
+    assert_eq!(begin(&records, "answered").await, Decision::Answered(answer()));
+    assert!(matches!(begin(&records, "claimed").await, Decision::InFlight(_)));
+}
 
-    let second = Records::open(&url).await.unwrap();
-    assert_eq!(second.begin(&name, &[1; 32], hour, hour, now).await.unwrap(), Decision::Answered(answer));
+async fn acknowledge(records: &Records) {
+    begin(records, "claimed").await;
+    let Decision::Claimed(claim) = begin(records, "answered").await else { panic!("a new key is free") };
+    assert_eq!(records.complete(&claim, &answer(), SystemTime::now()).await.unwrap(), Completion::Kept);
+    println!("acknowledged");
+    std::future::pending::<()>().await;
+}
+
+async fn begin(records: &Records, key: &str) -> Decision {
+    let name = Name { method: "m".to_owned(), owner: "o".to_owned(), key: key.to_owned() };
+    let hour = Duration::from_hours(1);
+    records.begin(&name, &[1; 32], hour, hour, SystemTime::now()).await.unwrap()
+}
+
+fn answer() -> Kept {
+    Kept { code: 9, message: "no".to_owned(), details: vec![1], response: vec![] }
 }
 
 #[tokio::test]
