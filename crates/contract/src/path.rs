@@ -79,6 +79,21 @@ impl FieldPath {
         &self.leaf
     }
 
+    /// Whether another member of a oneof can take the field away, or a message on the way to it.
+    pub fn is_in_oneof(&self) -> bool {
+        self.steps.iter().any(|step| !step.rivals.is_empty())
+    }
+
+    /// Whether its default is the one of its type, and not one that the field declares (proto2).
+    pub fn has_plain_default(&self) -> bool {
+        let plain = match self.leaf.kind() {
+            Kind::String | Kind::Bytes => "",
+            Kind::Bool => "false",
+            _ => "0",
+        };
+        self.default == plain
+    }
+
     /// The value as text: integers and enums in decimal, bytes in base64url. None where the field, or a message on the
     /// way to it, is absent; a field without presence reads as its default.
     pub fn read<'a>(&'a self, wire: &'a [u8]) -> Result<Option<Cow<'a, str>>, Malformed> {

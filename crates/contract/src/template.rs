@@ -45,6 +45,12 @@ pub enum TemplateError {
     /// It names no usable field.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// A later member of the oneof takes the field away, which a reader that knows only its number can't see.
+    #[error("`{0}` leads through a oneof, of which an answer may hold another member")]
+    Choice(String),
+    /// Where the field is absent, a reader that knows only its type can't know this default.
+    #[error("`{0}` has a default of its own")]
+    Default(String),
     /// A float has no one spelling.
     #[error("`{0}` is a floating-point number, which makes no stable name")]
     Float(String),
@@ -63,7 +69,7 @@ impl Template {
                 parts.push(Part::Literal(literal.to_owned()));
             }
             parts.push(match path.strip_prefix(ANSWER) {
-                Some(path) => Part::Answer(named(path, answer)?),
+                Some(path) => Part::Answer(plain(named(path, answer)?)?),
                 None => Part::Request(named(path, request)?),
             });
             rest = after;
@@ -136,4 +142,15 @@ fn named(path: &str, root: &MessageDescriptor) -> Result<FieldPath, TemplateErro
         Kind::Float | Kind::Double => Err(TemplateError::Float(path.to_owned())),
         _ => Ok(compiled),
     }
+}
+
+/// Tags over answers are read where types are not known, by numbers alone: so what needs more than them is refused.
+fn plain(path: FieldPath) -> Result<FieldPath, TemplateError> {
+    if path.is_in_oneof() {
+        return Err(TemplateError::Choice(path.to_string()));
+    }
+    if !path.has_plain_default() {
+        return Err(TemplateError::Default(path.to_string()));
+    }
+    Ok(path)
 }

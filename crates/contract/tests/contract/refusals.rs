@@ -80,6 +80,36 @@ fn a_tag_that_names_no_usable_field() {
 }
 
 #[test]
+fn a_tag_over_an_answer_that_needs_more_than_numbers_to_be_read() {
+    let tagged = |syntax: &str, response: &str| {
+        findings(source(Inline(vec![(
+            "test.proto",
+            format!(
+                "syntax = \"{syntax}\"; package test.v1; import \"accord/policy/v1/policy.proto\";
+                 service Shop {{ rpc Get(Response) returns (Response) {{
+                   option idempotency_level = NO_SIDE_EFFECTS;
+                   option (accord.policy.v1.method) = {{
+                     access: {{ public: true }} cache: {{ {TTL} tags: \"item/{{response.item.id}}\" }}
+                   }};
+                 }} }}
+                 message Item {{ optional string id = 1; }}
+                 message Response {{ {response} }}"
+            ),
+        )])))
+    };
+    let oneof = "oneof choice { Item item = 1; string text = 2; }";
+    refused(&tagged("proto3", oneof), "cache.tags", "leads through a oneof");
+    assert_eq!(tagged("proto3", "oneof choice { Item item = 1; }"), [], "nothing else can be chosen");
+    assert_eq!(tagged("proto3", "optional Item item = 1;"), []);
+
+    let inner = "optional Item item = 1; message Item { optional string id = 1 ";
+    refused(&tagged("proto2", &format!("{inner} [default = \"none\"]; }}")), "cache.tags", "a default of its own");
+    assert_eq!(tagged("proto2", &format!("{inner}; }}")), []);
+    let color = "optional Item item = 1; message Item { optional Color id = 1; } enum Color { COLOR_RED = 1; }";
+    refused(&tagged("proto2", color), "cache.tags", "a default of its own");
+}
+
+#[test]
 fn a_key_that_names_no_usable_field() {
     refused(&findings(reading(&format!("cache: {{ {TTL} key: \"nothing\" }}"))), "cache.key", "has no field");
     refused(&findings(reading(&format!("cache: {{ {TTL} key: \"item.tags\" }}"))), "cache.key", "repeated");
