@@ -1,6 +1,9 @@
 //! What comes in, made plain: which protocol, which request, how long it may take, and only headers that may come in.
 
-use crate::fault::{Component, Fault};
+use crate::{
+    fault::{Component, Fault},
+    metadata::is_ours,
+};
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Criticality;
 use accord_runtime::{
@@ -9,7 +12,7 @@ use accord_runtime::{
     server::Peer,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Version, header, request::Parts};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use opentelemetry::metrics::UpDownCounter;
@@ -41,14 +44,11 @@ impl Protocol {
         }
     }
 
-    /// Told by the content type alone, so that a refusal can already be said in the caller's words.
-    pub fn of(headers: &HeaderMap) -> Self {
-        let content_type = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-        if content_type.starts_with(b"application/grpc") && !content_type.starts_with(b"application/grpc-web") {
-            Self::Grpc
-        } else {
-            Self::Json
-        }
+    /// Told before anything is looked at, so that a refusal can already be said in the caller's words. Who says gRPC
+    /// on HTTP/1.1 can't read an answer in gRPC.
+    pub fn of<B>(request: &Request<B>) -> Self {
+        let is_grpc = request.version() == Version::HTTP_2 && grpc_flavour(request.headers()).is_some();
+        if is_grpc { Self::Grpc } else { Self::Json }
     }
 }
 
@@ -67,21 +67,42 @@ pub struct Arrival {
 }
 
 /// Looks at the head of a request and takes out what may not come from outside.
-pub fn admit(request: http::Request<Incoming>) -> Result<Arrival, Fault> {
+pub fn admit(request: Request<Incoming>) -> Result<Arrival, Fault> {
+    let protocol = Protocol::of(&request);
     let (mut parts, body) = request.into_parts();
-    let protocol = Protocol::of(&parts.headers);
-    if protocol == Protocol::Grpc && parts.version != Version::HTTP_2 {
-        return Err(unsupported("gRPC needs HTTP/2; call with JSON over HTTP/1.1 instead"));
-    }
-    let content_type = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
-    if content_type.starts_with(b"application/grpc-web") || content_type.starts_with(b"application/connect") {
-        return Err(unsupported("gRPC-Web and Connect streams are not served; call with gRPC or JSON"));
-    }
+    check_protocol(protocol, &parts)?;
     clean(&mut parts.headers)?;
     let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let address = parts.extensions.get::<Peer>().map_or(unknown, |peer| peer.address).ip();
     let id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
     Ok(Arrival { protocol, parts, body, id, address })
+}
+
+fn check_protocol(protocol: Protocol, parts: &Parts) -> Result<(), Fault> {
+    match grpc_flavour(&parts.headers) {
+        Some(_) if protocol == Protocol::Json => {
+            return Err(unsupported("gRPC needs HTTP/2; call with JSON over HTTP/1.1 instead"));
+        }
+        Some("" | "+proto") if parts.method == Method::POST => {}
+        Some("" | "+proto") => return Err(unsupported("a gRPC call is a POST")),
+        Some(_) => return Err(unsupported("gRPC is served with protobuf messages only; call with JSON otherwise")),
+        None => {}
+    }
+    let content_type = content_type(&parts.headers);
+    if ["application/grpc-web", "application/connect"].iter().any(|stranger| content_type.starts_with(stranger)) {
+        return Err(unsupported("gRPC-Web and Connect are not served; call with gRPC or JSON"));
+    }
+    Ok(())
+}
+
+/// What follows `application/grpc`, without parameters: nothing, or how messages are written.
+fn grpc_flavour(headers: &HeaderMap) -> Option<&str> {
+    let flavour = content_type(headers).strip_prefix("application/grpc")?.split(';').next()?.trim_end();
+    (flavour.is_empty() || flavour.starts_with('+')).then_some(flavour)
+}
+
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn unsupported(message: &str) -> Fault {
@@ -107,14 +128,6 @@ fn clean(headers: &mut HeaderMap) -> Result<(), Fault> {
 
 fn refused(message: &str) -> Fault {
     Fault::new(Component::Gateway, Code::InvalidArgument, Reason::HeaderRefused, message)
-}
-
-/// `x-accord-…`, and the spellings that a server which maps `_` to `-` would take for it.
-fn is_ours(name: &HeaderName) -> bool {
-    let name = name.as_str().as_bytes();
-    name.len() >= 9
-        && name[..8].iter().zip(b"x-accord").all(|(a, b)| a == b || (*a == b'_' && *b == b'-'))
-        && matches!(name[8], b'-' | b'_')
 }
 
 fn connection_headers(headers: &HeaderMap) -> Vec<HeaderName> {

@@ -11,7 +11,7 @@ use crate::{
     grpc,
     invalidate::{Invalidator, Pending, Reach},
     keyed::{self, Claimed, Records},
-    message, metadata,
+    message,
     method::{self, Called, Spoken, Way},
     respond,
     table::Tables,
@@ -92,6 +92,7 @@ async fn answer(gateway: &Arc<Gateway>, call: Call, spoken: Spoken, arrival: Arr
         (Way::Events, Spoken::Json(plan, _)) => {
             let message = message::read(&call, &spoken, arrival.body, &arrival.parts).await?;
             let response = upstream::stream(&call, grpc::Whole::bytes(grpc::frame(&message))).await?;
+            let response = frames::answer(response, Bounds::of_answers(&call), Verdict::default());
             events::respond(response, Arc::clone(plan), &call, &arrival.parts.headers)
         }
         (Way::Bytes | Way::Events, _) => pass(call, arrival).await,
@@ -100,18 +101,14 @@ async fn answer(gateway: &Arc<Gateway>, call: Call, spoken: Spoken, arrival: Arr
 
 /// Bytes in, bytes out, watched for their bounds only.
 async fn pass(call: Call, arrival: Arrival) -> Result<Response<Body>, Fault> {
-    let policy = &call.permit.entry().method.policy;
-    let bounds = |message| Bounds { message, messages: policy.max_stream_messages, idle: policy.stream_idle };
     let verdict = Verdict::default();
-    let body = frames::request(arrival.body, bounds(policy.max_request_bytes), Arc::clone(&verdict));
+    let body = frames::request(arrival.body, Bounds::of_requests(&call), Arc::clone(&verdict));
     let answered = upstream::stream(&call, body).await;
     if let Some(status) = verdict.get() {
         return Err(Fault::from_status(Component::Gateway, status.clone()));
     }
-    let mut response = answered?;
-    metadata::outward(response.headers_mut());
-    let bounds = bounds(policy.max_response_bytes);
-    Ok(response.map(|body| Body::new(DeadlineBody::new(frames::answer(body, bounds, verdict), call.deadline))))
+    let response = frames::answer(answered?, Bounds::of_answers(&call), verdict);
+    Ok(response.map(|body| Body::new(DeadlineBody::new(body, call.deadline))))
 }
 
 /// One message in, one out: from the cache, under a key, or from the upstream.

@@ -7,7 +7,7 @@ use crate::{
     inspect::Inspection,
     respond,
 };
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use std::{
     convert::Infallible,
@@ -51,13 +51,14 @@ impl Service<Request<Incoming>> for Door {
         }
         let (gateway, faults) = (Arc::clone(&self.gateway), self.faults.clone());
         Box::pin(async move {
-            let is_grpc = Protocol::of(request.headers()) == Protocol::Grpc;
+            let protocol = Protocol::of(&request);
             let accepts_problem = respond::accepts_problem(request.headers());
-            let answered = travel(&gateway, request).await;
-            Ok(answered.unwrap_or_else(|fault| {
+            let is_head = request.method() == Method::HEAD;
+            let response = travel(&gateway, request).await.unwrap_or_else(|fault| {
                 faults.count(&fault);
-                respond::fault(&fault, is_grpc, accepts_problem)
-            }))
+                respond::fault(&fault, protocol, accepts_problem)
+            });
+            Ok(if is_head { respond::head_alone(response) } else { response })
         })
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     fault::{self, Fault},
     grpc::{self, Deframer},
-    metadata, respond,
+    respond,
     transcode::Plan,
     upstream::{self, Call},
 };
@@ -76,14 +76,10 @@ pub fn respond(
     call: &Call,
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Fault> {
-    let (mut parts, body) = response.into_parts();
+    let (parts, body) = response.into_parts();
     if let Some(status) = Status::from_header_map(&parts.headers).filter(|status| status.code() != Code::Ok) {
         let accepts_problem = respond::accepts_problem(headers);
         return Ok(respond::json_error(&status, fault::http_status(status.code()), accepts_problem));
-    }
-    if parts.status != http::StatusCode::OK {
-        let text = format!("the upstream answered HTTP {} and no gRPC status", parts.status);
-        return Err(upstream::malformed(text));
     }
     let encoding = parts.headers.get("grpc-encoding").cloned();
     let framing = Framing::of(headers);
@@ -93,7 +89,6 @@ pub fn respond(
         let text = writer.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), writer))
     });
-    metadata::outward(&mut parts.headers);
     let mut response = Response::new(Body::new(StreamBody::new(chunks)));
     for (name, value) in &parts.headers {
         if !name.as_str().starts_with("grpc-") && *name != header::CONTENT_TYPE {

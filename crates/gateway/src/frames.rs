@@ -3,10 +3,12 @@
 
 use crate::{
     fault::{Component, Fault},
-    grpc,
+    grpc, metadata,
+    upstream::{self, Call},
 };
 use accord_api::accord::fault::v1::Reason;
 use bytes::Bytes;
+use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::{
@@ -27,6 +29,20 @@ pub struct Bounds {
     pub messages: Option<u64>,
     /// Longest silence.
     pub idle: Option<Duration>,
+}
+
+impl Bounds {
+    /// Those of what the caller sends.
+    pub fn of_requests(call: &Call) -> Self {
+        let policy = &call.permit.entry().method.policy;
+        Self { message: policy.max_request_bytes, messages: policy.max_stream_messages, idle: policy.stream_idle }
+    }
+
+    /// Those of what the upstream answers.
+    pub fn of_answers(call: &Call) -> Self {
+        let policy = &call.permit.entry().method.policy;
+        Self { message: policy.max_response_bytes, ..Self::of_requests(call) }
+    }
 }
 
 /// Where the request's side leaves word of why it ended, for the side that answers.
@@ -127,14 +143,17 @@ impl<B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError>>> HttpBody 
 }
 
 /// The answer's side: what is over the bounds, silent or broken ends with a status that says so.
-pub fn answer(body: Body, bounds: Bounds, verdict: Verdict) -> Body {
+pub fn answer(response: Response<Body>, bounds: Bounds, verdict: Verdict) -> Response<Body> {
+    let has_status = response.headers().contains_key("grpc-status");
     let idle = bounds.idle.map(|idle| Box::pin(tokio::time::sleep(idle)));
-    Body::new(Answer { body: Some(body), meter: Meter::new(bounds), idle, verdict })
+    response.map(|body| Body::new(Answer { body: Some(body), has_status, meter: Meter::new(bounds), idle, verdict }))
 }
 
 struct Answer {
     // Gone once the answer has been ended here, so that the upstream learns of it at that moment.
     body: Option<Body>,
+    // Without one the call has not ended, even if the bytes have.
+    has_status: bool,
     meter: Meter,
     idle: Option<Pin<Box<Sleep>>>,
     verdict: Verdict,
@@ -162,6 +181,10 @@ impl Answer {
     }
 }
 
+fn without_status() -> Status {
+    upstream::malformed("the upstream's answer ended without a status".into()).status().clone()
+}
+
 impl HttpBody for Answer {
     type Data = Bytes;
     type Error = Status;
@@ -169,13 +192,14 @@ impl HttpBody for Answer {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         let Some(body) = this.body.as_mut() else { return Poll::Ready(None) };
-        let frame = match Pin::new(body).poll_frame(context) {
+        let mut frame = match Pin::new(body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => frame,
             Poll::Ready(Some(Err(_))) => {
                 let status = this.broken();
                 return this.end(&status);
             }
-            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Ready(None) if this.has_status => return Poll::Ready(None),
+            Poll::Ready(None) => return this.end(&without_status()),
             Poll::Pending => {
                 return match this.poll_idle(context) {
                     Some(status) => this.end(&status),
@@ -190,11 +214,18 @@ impl HttpBody for Answer {
             let fault = Fault::new(Component::Upstream, Code::ResourceExhausted, Reason::ResponseTooLarge, problem);
             return this.end(fault.status());
         }
+        if let Some(trailers) = frame.trailers_mut() {
+            if !trailers.contains_key("grpc-status") {
+                return this.end(&without_status());
+            }
+            metadata::outward(trailers);
+            this.has_status = true;
+        }
         Poll::Ready(Some(Ok(frame)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.body.as_ref().is_none_or(|body| self.has_status && body.is_end_stream())
     }
 }
 
@@ -231,7 +262,7 @@ mod tests {
         use http_body_util::{BodyExt, StreamBody};
         let silent = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Status>>());
         let bounds = Bounds { message: 9, messages: None, idle: Some(Duration::from_secs(3)) };
-        let mut body = answer(Body::new(silent), bounds, Verdict::default());
+        let mut body = answer(Response::new(Body::new(silent)), bounds, Verdict::default()).into_body();
         let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
         assert_eq!(trailers["grpc-status"], "4");
         assert!(body.frame().await.is_none());

@@ -176,9 +176,11 @@ pub fn frame(message: &[u8]) -> Bytes {
     framed.freeze()
 }
 
-/// The status of a finished call: from its trailers, or from the head of an answer without a body.
+/// The status of a finished call: from its trailers, or from the head of an answer without a body. The metadata beside
+/// it is not part of it.
 pub fn status(head: &HeaderMap, trailers: Option<&HeaderMap>) -> Option<Status> {
-    trailers.and_then(Status::from_header_map).or_else(|| Status::from_header_map(head))
+    let status = trailers.and_then(Status::from_header_map).or_else(|| Status::from_header_map(head))?;
+    Some(Status::with_details(status.code(), status.message(), Bytes::copy_from_slice(status.details())))
 }
 
 /// What an HTTP status means where no `grpc-status` came (gRPC's http-grpc-status-mapping).

@@ -10,6 +10,7 @@ use crate::{
 use accord_api::accord::fault::v1::Reason;
 use bytes::Bytes;
 use http::{StatusCode, header, request::Parts};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tonic::Code;
 
@@ -38,11 +39,25 @@ async fn decode(call: &Call, spoken: &Spoken, body: Incoming, parts: &Parts) -> 
                     String::from_utf8_lossy(encoding.as_bytes()).into_owned(),
                 )));
             }
-            let (text, _) = grpc::collect(body, limit).await.map_err(|error| body_fault(&error))?;
             let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            if !plan.takes_any_content() && !content_type.is_none_or(is_json) && !body.is_end_stream() {
+                return Err(unsupported("the body must be `application/json`"));
+            }
+            let (text, _) = grpc::collect(body, limit).await.map_err(|error| body_fault(&error))?;
             plan.request(variables, parts.uri.query(), content_type, &text).map_err(|problem| violation(&problem))
         }
     }
+}
+
+/// `application/json`, or any other type that is written in JSON.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+fn unsupported(message: impl Into<String>) -> Fault {
+    Fault::new(Component::Gateway, Code::Unimplemented, Reason::ProtocolUnsupported, message)
+        .http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }
 
 fn violation(violation: &Violation) -> Fault {
@@ -61,10 +76,7 @@ fn body_fault(error: &BodyError) -> Fault {
             Fault::new(gateway, Code::ResourceExhausted, Reason::RequestTooLarge, error.to_string())
                 .http(StatusCode::PAYLOAD_TOO_LARGE)
         }
-        BodyError::Encoding(_) => {
-            Fault::new(gateway, Code::Unimplemented, Reason::ProtocolUnsupported, error.to_string())
-                .http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
-        }
+        BodyError::Encoding(_) => unsupported(error.to_string()),
         BodyError::Malformed(_) => Fault::violation(Reason::RequestMalformed, "", &error.to_string()),
         BodyError::Broken => Fault::new(gateway, Code::Cancelled, Reason::RequestMalformed, "the request ended early"),
     }

@@ -1,6 +1,7 @@
 //! The answer, in the caller's own protocol.
 
 use crate::{
+    admit::Protocol,
     fault::{self, Fault},
     grpc::{self, Whole},
     method::Spoken,
@@ -9,6 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http_body::Body as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
@@ -66,14 +68,21 @@ fn json_answer(plan: &Plan, answer: Answer, accepts_problem: bool) -> Result<Res
 }
 
 /// A fault, in the caller's own protocol.
-pub fn fault(fault: &Fault, is_grpc: bool, accepts_problem: bool) -> Response<Body> {
-    let mut response = if is_grpc {
-        grpc::trailers_only(fault.status())
-    } else {
-        json_error(fault.status(), fault.http_status(), accepts_problem)
+pub fn fault(fault: &Fault, protocol: Protocol, accepts_problem: bool) -> Response<Body> {
+    let mut response = match protocol {
+        Protocol::Grpc => grpc::trailers_only(fault.status()),
+        Protocol::Json => json_error(fault.status(), fault.http_status(), accepts_problem),
     };
     fault.add_headers(response.headers_mut());
     response
+}
+
+/// The answer to a HEAD: that to a GET without its body.
+pub fn head_alone(mut response: Response<Body>) -> Response<Body> {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response.map(|_| Body::empty())
 }
 
 /// A status as the JSON body of an error.

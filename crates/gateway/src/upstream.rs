@@ -17,7 +17,7 @@ use accord_runtime::{
 use accord_token::PASSPORT_HEADER;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use rand::RngExt;
 use std::{
     sync::atomic::{AtomicI64, Ordering},
@@ -111,7 +111,10 @@ impl Default for Budget {
 /// Sends a body on as it comes, and the answer back as it comes.
 pub async fn stream(call: &Call, body: Body) -> Result<Response<Body>, Fault> {
     let picked = call.permit.entry().upstream.pick();
-    send(call, picked, body, 0).await.map_err(|error| unreachable_fault(call, error))
+    let response = send(call, picked, body, 0).await.map_err(|error| unreachable_fault(call, error))?;
+    let mut response = in_grpc(call, response)?;
+    metadata::outward(response.headers_mut());
+    Ok(response)
 }
 
 /// Makes a unary call, repeated as its contract allows.
@@ -191,16 +194,19 @@ async fn hedged(call: &Call, body: &Bytes, retry: &accord_contract::Retry) -> Ou
     let first = entry.upstream.pick();
     let mut tried = first.index();
     let mut racing = FuturesUnordered::from_iter([attempt(call, first, body, 0)]);
-    let mut made = 1;
+    let (mut made, mut is_stopped) = (1, false);
     loop {
-        let may_start = made < retry.max_attempts && entry.retries.allows();
+        let may_start = !is_stopped && made < retry.max_attempts && entry.retries.allows();
         tokio::select! {
             Some(outcome) = racing.next() => {
-                if wants_another(&outcome, retry).is_none() {
+                let Some(pushback) = wants_another(&outcome, retry) else {
                     entry.retries.succeeded();
                     return outcome;
-                }
+                };
                 entry.retries.failed();
+                // A server that says not to come back says so of all attempts (gRFC A6).
+                is_stopped |= pushback.is_some_and(|pushback| pushback.wait().is_none());
+                let may_start = may_start && !is_stopped;
                 if racing.is_empty() && !may_start {
                     return outcome;
                 }
@@ -231,7 +237,8 @@ impl Pushback {
 fn wants_another(outcome: &Outcome, retry: &accord_contract::Retry) -> Option<Option<Pushback>> {
     match outcome {
         Ok(answer) if retry.on.contains(&answer.code()) => Some(pushback(&answer.trailers).or(pushback(&answer.head))),
-        Err(Failure::Unreachable(_)) if retry.on.contains(&Code::Unavailable) => Some(None),
+        Err(Failure::Unreachable(error)) if error.never_sent() || retry.on.contains(&Code::Unavailable) => Some(None),
+        Err(Failure::Fault(fault)) if retry.on.contains(&fault.status().code()) => Some(None),
         _ => None,
     }
 }
@@ -253,14 +260,15 @@ async fn attempt(call: &Call, picked: Picked, body: &Bytes, previous: u32) -> Ou
     let limit = call.permit.entry().method.policy.max_response_bytes;
     let response =
         send(call, picked, grpc::Whole::bytes(body.clone()), previous).await.map_err(Failure::Unreachable)?;
-    let (mut parts, body) = response.into_parts();
+    let (mut parts, body) = in_grpc(call, response).map_err(Failure::Fault)?.into_parts();
     let encoding = parts.headers.get("grpc-encoding").cloned();
     let (message, trailers) = grpc::read_unary(body, encoding.as_ref(), limit).await.map_err(Failure::Body)?;
     let status = grpc::status(&parts.headers, trailers.as_ref());
     let mut trailers = trailers.unwrap_or_default();
-    strip_status(&mut parts.headers);
-    metadata::outward(&mut parts.headers);
-    strip_status(&mut trailers);
+    for metadata in [&mut parts.headers, &mut trailers] {
+        strip_status(metadata);
+        metadata::outward(metadata);
+    }
     let result = match (status, message) {
         (Some(status), Some(message)) if status.code() == Code::Ok => Ok(message),
         (Some(status), None) if status.code() == Code::Ok => {
@@ -272,10 +280,16 @@ async fn attempt(call: &Call, picked: Picked, body: &Bytes, previous: u32) -> Ou
     Ok(Answer { head: parts.headers, result, trailers })
 }
 
+/// Refuses what a server answers that knows no gRPC, before its body is taken for messages.
+fn in_grpc(call: &Call, response: Response<Body>) -> Result<Response<Body>, Fault> {
+    if response.status() == StatusCode::OK || response.headers().contains_key("grpc-status") {
+        return Ok(response);
+    }
+    Err(not_grpc(call, response.status()))
+}
+
 fn strip_status(metadata: &mut HeaderMap) {
-    for name in
-        ["grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-encoding", "content-type", "content-length"]
-    {
+    for name in ["grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-encoding", "content-type"] {
         metadata.remove(name);
     }
 }
@@ -337,7 +351,7 @@ pub fn malformed(message: String) -> Fault {
     Fault::new(Component::Upstream, Code::Internal, Reason::UpstreamMalformed, message)
 }
 
-fn not_grpc(call: &Call, status: http::StatusCode) -> Fault {
+fn not_grpc(call: &Call, status: StatusCode) -> Fault {
     let message = format!("upstream {} answered HTTP {status} and no gRPC status", call.permit.entry().method.upstream);
     Fault::new(Component::Upstream, grpc::from_http(status), Reason::UpstreamMalformed, message)
 }

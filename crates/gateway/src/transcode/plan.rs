@@ -135,6 +135,15 @@ impl Plan {
         Ok(encoder.out.into())
     }
 
+    /// Whether the body goes into an `HttpBody`, which holds content of any type.
+    pub fn takes_any_content(&self) -> bool {
+        match self.body {
+            Source::Whole => self.schema.is_raw(self.input),
+            Source::Field(position) => self.schema.holds_raw(&self.schema.shape(self.input).fields[position]),
+            Source::Nothing => false,
+        }
+    }
+
     /// Writes an answer as JSON, or as it stands if it is an `HttpBody`; then its content type is returned.
     pub fn response(&self, message: &[u8], out: &mut Vec<u8>) -> Result<Option<HeaderValue>, Malformed> {
         if self.schema.is_raw(self.output) {

@@ -99,8 +99,16 @@ impl<T> Routes<T> {
         Ok(built)
     }
 
-    /// Finds the route of a raw path, as it stands in the request line without its query.
+    /// Finds the route of a raw path, as it stands in the request line without its query. What answers to GET answers to
+    /// HEAD as well.
     pub fn find<'p>(&self, method: &Method, path: &'p str) -> Result<Match<'_, 'p, T>, NoMatch> {
+        match self.find_for(method, path) {
+            Err(_) if *method == Method::HEAD => self.find_for(&Method::GET, path),
+            found => found,
+        }
+    }
+
+    fn find_for<'p>(&self, method: &Method, path: &'p str) -> Result<Match<'_, 'p, T>, NoMatch> {
         let mut segments = path::segments(path).map_err(NoMatch::NotCanonical)?;
         let whole = segments.clone();
         let verb = path::split_verb(path, &mut segments);
@@ -126,6 +134,9 @@ impl<T> Routes<T> {
             self.search(path, segments, Some(verb), &mut collect);
         }
         self.search(path, whole, None, &mut collect);
+        if allowed.contains(&Method::GET) {
+            allowed.push(Method::HEAD);
+        }
         allowed.sort_by(|left, right| left.as_str().cmp(right.as_str()));
         allowed.dedup();
         if allowed.is_empty() { NoMatch::NotFound } else { NoMatch::MethodNotAllowed { allowed } }

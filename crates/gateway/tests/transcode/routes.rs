@@ -116,9 +116,10 @@ fn a_wrong_method_is_told_apart_from_a_wrong_path() {
         Err(NoMatch::MethodNotAllowed { allowed }) => allowed,
         other => panic!("{path}: {other:?}"),
     };
-    assert_eq!(allowed("/v1/products"), [Method::GET, Method::POST]);
-    assert_eq!(allowed("/v1/products/7"), [Method::DELETE, Method::GET]);
-    assert_eq!(allowed("/v1/products/7:archive"), [Method::DELETE, Method::GET, Method::POST]);
+    assert_eq!(allowed("/v1/products"), [Method::GET, Method::HEAD, Method::POST]);
+    assert_eq!(allowed("/v1/products/7"), [Method::DELETE, Method::GET, Method::HEAD]);
+    assert_eq!(allowed("/v1/products/7:archive"), [Method::DELETE, Method::GET, Method::HEAD, Method::POST]);
+    assert!(routes.find(&Method::HEAD, "/v1/products").is_ok());
     assert_eq!(routes.find(&Method::GET, "/v2").unwrap_err(), NoMatch::NotFound);
     assert_eq!(routes.find(&Method::GET, "/").unwrap_err(), NoMatch::NotFound);
     // An escaped literal is another path, not a second spelling of the same one.
