@@ -4,7 +4,7 @@ use accord_fabric::{Builder, Fabric, binaries::workspace};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -16,7 +16,11 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    time::timeout,
+};
 use tonic::{Code, Status, body::Body, service::Routes};
 
 /// The policies under which the gateway serves it.
@@ -59,12 +63,19 @@ pub struct Line {
     data: Vec<Bytes>,
     // Without an end it falls silent.
     end: Option<HeaderMap>,
+    cue: Option<Arc<Notify>>,
+    http: StatusCode,
 }
 
 impl Line {
     /// Falls silent, after whatever else it is told to say.
     pub fn silent() -> Self {
         Self::default()
+    }
+
+    /// Answers with an HTTP status, as what knows no gRPC does.
+    pub fn http(status: StatusCode) -> Self {
+        Self { http: status, ..Self::silent().message(&Bytes::from_static(b"<p>Sorry</p>")).breaks_off() }
     }
 
     /// Answers with one message.
@@ -83,11 +94,23 @@ impl Line {
         self
     }
 
+    /// Ends without a status.
+    pub fn breaks_off(mut self) -> Self {
+        self.end = Some(HeaderMap::new());
+        self
+    }
+
     /// Ends with this status.
     pub fn ends(mut self, status: &Status) -> Self {
         let mut end = HeaderMap::new();
         status.add_header(&mut end).expect("a status is metadata");
         self.end = Some(end);
+        self
+    }
+
+    /// Waits for its cue before it says anything.
+    pub fn on(mut self, cue: &Arc<Notify>) -> Self {
+        self.cue = Some(Arc::clone(cue));
         self
     }
 
@@ -108,6 +131,12 @@ impl Line {
 struct Audience {
     echo: Echo,
     stayed: bool,
+}
+
+impl Audience {
+    fn stayed(mut self) {
+        self.stayed = true;
+    }
 }
 
 impl Drop for Audience {
@@ -154,6 +183,11 @@ impl Echo {
         self.0.tally.borrow().left
     }
 
+    /// How many calls have been heard since the beginning.
+    pub fn heard(&self) -> usize {
+        self.0.tally.borrow().heard
+    }
+
     /// Waits until so many calls have been heard since the beginning.
     pub async fn until_heard(&self, calls: usize) -> Result<()> {
         self.until(|tally| tally.heard >= calls).await.with_context(|| format!("{calls} calls never came"))
@@ -162,11 +196,6 @@ impl Echo {
     /// Waits until so many callers have left since the beginning.
     pub async fn until_left(&self, callers: usize) -> Result<()> {
         self.until(|tally| tally.left >= callers).await.with_context(|| format!("{callers} callers never left"))
-    }
-
-    /// How many calls have been heard since the beginning.
-    pub fn heard(&self) -> usize {
-        self.0.tally.borrow().heard
     }
 
     async fn until(&self, wanted: impl Fn(&Tally) -> bool) -> Result<()> {
@@ -185,17 +214,60 @@ impl Echo {
         if !request.uri().path().starts_with("/echo.v1.EchoService/") {
             return tower::ServiceExt::oneshot(self.0.reflection.clone(), request).await;
         }
-        let mut audience = Audience { echo: self.clone(), stayed: false };
+        let audience = Audience { echo: self.clone(), stayed: false };
         let (parts, body) = request.into_parts();
         let Ok(body) = body.collect().await else { return Ok(Response::new(Body::empty())) };
         let heard = Heard { headers: parts.headers, body: body.to_bytes() };
-        let line = self.0.script.lock().expect("no panic").pop_front();
-        let line = line.unwrap_or_else(|| repeat(&heard));
+        let line = self.0.script.lock().expect("no panic").pop_front().unwrap_or_else(|| repeat(&heard));
         self.0.heard.lock().expect("no panic").push(heard);
         self.0.tally.send_modify(|tally| tally.heard += 1);
-        if line.data.is_empty() && line.end.is_none() {
-            return pending().await;
+        if let Some(cue) = line.cue {
+            cue.notified().await;
         }
-        Ok(perform(line, &mut audience.stayed.then_some(()).map_or(Some(audience), |()| None)))
+        match line.end {
+            None if line.data.is_empty() => pending().await,
+            Some(mut end) if line.data.is_empty() => {
+                audience.stayed();
+                end.extend(line.head);
+                Ok(respond(line.http, end, Body::empty()))
+            }
+            end => Ok(respond(line.http, line.head, perform(line.data, end, audience))),
+        }
     }
+}
+
+/// Says what it heard.
+fn repeat(heard: &Heard) -> Line {
+    let mut line = Line::says(&heard.body);
+    if let Some(encoding) = heard.headers.get("grpc-encoding") {
+        line.head.insert("grpc-encoding", encoding.clone());
+    }
+    line
+}
+
+fn perform(data: Vec<Bytes>, end: Option<HeaderMap>, audience: Audience) -> Body {
+    let last = async move {
+        let Some(end) = end else { return pending().await };
+        audience.stayed();
+        Ok::<_, Infallible>(Frame::trailers(end))
+    };
+    let data = stream::iter(data).map(|message| Ok(Frame::data(message)));
+    Body::new(StreamBody::new(Box::pin(data.chain(stream::once(last)))))
+}
+
+fn respond(http: StatusCode, mut head: HeaderMap, body: Body) -> Response<Body> {
+    head.insert("content-type", HeaderValue::from_static("application/grpc"));
+    let mut response = Response::new(body);
+    *response.status_mut() = http;
+    *response.headers_mut() = head;
+    response
+}
+
+/// What the service is, told by server reflection.
+fn reflection() -> Result<Routes> {
+    let root = workspace();
+    let mut compiler = protox::Compiler::new([root.join("tests/journeys/echo"), root.join("proto")])?;
+    let files = compiler.include_imports(true).open_file("echo.proto")?.encode_file_descriptor_set();
+    let builder = tonic_reflection::server::Builder::configure();
+    Ok(Routes::new(builder.register_encoded_file_descriptor_set(&files).build_v1()?).prepare())
 }

@@ -2,15 +2,23 @@
 
 mod authenticate;
 mod authorize;
+mod bounds;
 mod cached;
 mod drain;
+mod echo;
+mod gone;
+mod hygiene;
 mod inspect;
 mod invalidate;
 mod keyed;
 mod limit;
 mod message;
+mod reload;
+mod repeat;
 mod stream;
+mod verbatim;
 mod way;
+mod wire;
 
 use accord_fabric::{EDITOR, Fabric, http::Answer};
 use anyhow::Result;

@@ -65,6 +65,6 @@ async fn what_no_contract_has_is_not_found() -> Result<()> {
     }
     let answer = fabric.call(http::Method::DELETE, "/v1/products/oak-desk").token(&token).send().await?;
     assert_eq!(answer.status, 405);
-    assert_eq!(answer.header("allow"), Some("GET, PUT"));
+    assert_eq!(answer.header("allow"), Some("GET, HEAD, PUT"));
     fabric.stop().await
 }

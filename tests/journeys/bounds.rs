@@ -1,0 +1,122 @@
+//! How much a method takes and gives, compressed or not.
+
+use crate::{
+    echo::{Echo, Line},
+    reason,
+    wire::{Call, frame, word},
+};
+use accord_fabric::{Fabric, http::Answer};
+use anyhow::Result;
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use http::Method;
+use serde_json::json;
+use std::io::Write;
+use tonic::{Code, Status};
+
+/// Larger than any message of the echo may be.
+fn long() -> String {
+    "long ".repeat(300)
+}
+
+fn gzip(message: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(message)?;
+    Ok(encoder.finish()?)
+}
+
+async fn as_json(fabric: &Fabric, method: &str, text: &str) -> Result<Answer> {
+    let path = format!("/echo.v1.EchoService/{method}");
+    fabric.call(Method::POST, &path).json(&json!({ "text": text })).send().await
+}
+
+#[tokio::test]
+async fn what_is_over_the_bounds_ends_the_call() -> Result<()> {
+    let echo = Echo::start().await?;
+    let fabric = echo.behind()?.start().await?;
+    a_large_request_is_refused(&fabric).await?;
+    assert_eq!(echo.heard(), 0, "none of it went inward");
+    a_large_answer_is_refused(&echo, &fabric).await?;
+    a_stream_has_so_many_messages_and_no_long_silence(&echo, &fabric).await?;
+    what_is_compressed_is_read_where_it_must_be(&echo, &fabric).await?;
+    fabric.stop().await
+}
+
+async fn a_large_request_is_refused(fabric: &Fabric) -> Result<()> {
+    let too_large = (Code::ResourceExhausted, "REQUEST_TOO_LARGE".to_owned());
+    for method in ["Say", "Change", "Converse"] {
+        assert_eq!(Call::new(fabric, method, &long()).send().await?.refusal(), too_large, "{method}");
+    }
+    let answer = as_json(fabric, "Say", &long()).await?;
+    assert_eq!((answer.status.as_u16(), reason(&answer)), (413, too_large.1));
+    Ok(())
+}
+
+async fn a_large_answer_is_refused(echo: &Echo, fabric: &Fabric) -> Result<()> {
+    let too_large = (Code::ResourceExhausted, "RESPONSE_TOO_LARGE".to_owned());
+    for method in ["Say", "Change", "Recite", "Converse"] {
+        echo.script([Line::says(&word(&long()))]);
+        assert_eq!(Call::new(fabric, method, "much").send().await?.refusal(), too_large, "{method}");
+    }
+    echo.script([Line::says(&word(&long())).head("content-length", "1508")]);
+    assert_eq!(Call::new(fabric, "Say", "measured").send().await?.refusal(), too_large);
+
+    echo.script([Line::says(&word(&long()))]);
+    let answer = as_json(fabric, "Say", "much").await?;
+    assert_eq!((answer.status.as_u16(), reason(&answer)), (429, too_large.1.clone()));
+
+    echo.script([Line::says(&word("little")).message(&word(&long()))]);
+    let text = fabric.get("/v1/words/much:recite").send().await?.text();
+    assert!(text.starts_with("{\"text\":\"little\"}\n") && text.contains(&too_large.1), "{text}");
+    echo.take();
+    Ok(())
+}
+
+async fn a_stream_has_so_many_messages_and_no_long_silence(echo: &Echo, fabric: &Fabric) -> Result<()> {
+    let (one, ok) = (word("one"), Status::new(Code::Ok, ""));
+    let lines = |count: usize| (0..count).fold(Line::silent(), |line, _| line.message(&one));
+    echo.script([lines(3).ends(&ok), lines(4).ends(&ok), lines(4).ends(&ok)]);
+    assert_eq!(Call::new(fabric, "Recite", "three").send().await?.code(), Code::Ok);
+    let many = Call::new(fabric, "Recite", "four").send().await?;
+    assert_eq!(many.refusal(), (Code::ResourceExhausted, "RESPONSE_TOO_LARGE".into()));
+    let text = fabric.get("/v1/words/four:recite").send().await?.text();
+    assert!(text.contains("RESPONSE_TOO_LARGE"), "{text}");
+    let many = Call::new(fabric, "Converse", "").body(vec![one.clone(); 4].concat()).send().await?;
+    assert_eq!(many.refusal(), (Code::ResourceExhausted, "REQUEST_TOO_LARGE".into()));
+
+    let left = echo.left();
+    echo.script([lines(1), lines(1)]);
+    let silent = Call::new(fabric, "Recite", "hush").send().await?;
+    assert_eq!(silent.refusal(), (Code::DeadlineExceeded, "STREAM_IDLE".into()));
+    assert_eq!(silent.body, one);
+    let text = fabric.get("/v1/words/hush:recite").send().await?.text();
+    assert!(text.contains("STREAM_IDLE"), "{text}");
+    echo.until_left(left + 2).await
+}
+
+async fn what_is_compressed_is_read_where_it_must_be(echo: &Echo, fabric: &Fabric) -> Result<()> {
+    let (plain, small) = (word("tight"), frame(1, &gzip(&word("tight")[5..])?));
+    let zipped = |method, body: &Bytes| {
+        Call::new(fabric, method, "")
+            .header("grpc-encoding", "gzip")
+            .header("grpc-accept-encoding", "gzip")
+            .body(body.clone())
+    };
+    echo.take();
+    assert_eq!(zipped("Say", &small).send().await?.ok()?, small);
+    let through = echo.take().remove(0);
+    assert_eq!((&through.body, through.headers["grpc-accept-encoding"].as_bytes()), (&small, &b"gzip"[..]));
+
+    assert_eq!(zipped("Change", &small).send().await?.ok()?, plain);
+    let read = echo.take().remove(0);
+    assert_eq!(read.body, plain);
+    assert!(!read.headers.contains_key("grpc-encoding") && !read.headers.contains_key("grpc-accept-encoding"));
+
+    let bomb = frame(1, &gzip(&vec![0; 900_000])?);
+    assert!(bomb.len() < 1000, "it comes in small");
+    assert_eq!(zipped("Change", &bomb).send().await?.refusal(), (Code::ResourceExhausted, "REQUEST_TOO_LARGE".into()));
+    let other = zipped("Change", &small).header("grpc-encoding", "zstd").send().await?;
+    assert_eq!(other.refusal(), (Code::Unimplemented, "PROTOCOL_UNSUPPORTED".into()));
+    assert!(echo.take().is_empty());
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! Callers that leave, and what their calls have done by then.
+
+use crate::{
+    echo::{Echo, Line},
+    wire::{Call, word},
+};
+use accord_fabric::Fabric;
+use anyhow::Result;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tonic::Code;
+
+#[tokio::test]
+async fn a_call_ends_with_its_caller_and_what_it_changed_is_seen() -> Result<()> {
+    let echo = Echo::start().await?;
+    let fabric = echo.behind()?.start().await?;
+    who_leaves_is_gone_at_the_upstream(&echo, &fabric).await?;
+    what_may_have_changed_is_read_anew(&echo, &fabric).await?;
+    a_mutation_whose_caller_left_may_have_changed_something(&echo, &fabric).await?;
+    under_a_key_the_answer_is_kept_for_who_comes_back(&echo, &fabric).await?;
+    fabric.stop().await
+}
+
+async fn who_leaves_is_gone_at_the_upstream(echo: &Echo, fabric: &Fabric) -> Result<()> {
+    let lines = [Line::silent(), Line::silent().message(&word("one"))];
+    for method in ["Say", "Change", "Recite", "Converse"] {
+        for line in lines.clone() {
+            let (heard, left) = (echo.heard(), echo.left());
+            echo.script([line]);
+            Call::new(fabric, method, "bye").leave_after(echo.until_heard(heard + 1)).await?;
+            echo.until_left(left + 1).await?;
+        }
+    }
+    for line in lines {
+        let (heard, left) = (echo.heard(), echo.left());
+        echo.script([line]);
+        tokio::select! {
+            answer = fabric.get("/v1/words/bye:recite").send() => anyhow::bail!("{answer:?}"),
+            came = echo.until_heard(heard + 1) => came?,
+        }
+        echo.until_left(left + 1).await?;
+    }
+    echo.take();
+    Ok(())
+}
+
+/// Whether a read that was cached goes to the upstream again.
+async fn is_read_anew(echo: &Echo, fabric: &Fabric, text: &str) -> Result<bool> {
+    let before = echo.heard();
+    Call::new(fabric, "Recall", text).send().await?.ok()?;
+    Ok(echo.heard() > before)
+}
+
+async fn what_may_have_changed_is_read_anew(echo: &Echo, fabric: &Fabric) -> Result<()> {
+    let cases = [
+        (Code::Unavailable, true),
+        (Code::DeadlineExceeded, true),
+        (Code::Internal, true),
+        (Code::NotFound, false),
+        (Code::InvalidArgument, false),
+    ];
+    assert!(is_read_anew(echo, fabric, "fact").await?);
+    for (code, anew) in cases {
+        assert!(!is_read_anew(echo, fabric, "fact").await?, "it is cached");
+        echo.script([Line::fails(code)]);
+        assert_eq!(Call::new(fabric, "Change", "fact").send().await?.code(), code);
+        assert_eq!(is_read_anew(echo, fabric, "fact").await?, anew, "{code:?}");
+    }
+    Ok(())
+}
+
+async fn a_mutation_whose_caller_left_may_have_changed_something(echo: &Echo, fabric: &Fabric) -> Result<()> {
+    assert!(!is_read_anew(echo, fabric, "fact").await?, "it is cached");
+    let (heard, left) = (echo.heard(), echo.left());
+    echo.script([Line::silent()]);
+    Call::new(fabric, "Change", "fact").leave_after(echo.until_heard(heard + 1)).await?;
+    echo.until_left(left + 1).await?;
+    // Nobody is told when the invalidation has arrived; asking again until then is what a reader would see.
+    let end = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !is_read_anew(echo, fabric, "fact").await? {
+        assert!(tokio::time::Instant::now() < end, "the old word stays");
+    }
+    Ok(())
+}
+
+async fn under_a_key_the_answer_is_kept_for_who_comes_back(echo: &Echo, fabric: &Fabric) -> Result<()> {
+    let (heard, left) = (echo.heard(), echo.left());
+    let cue = Arc::new(Notify::new());
+    echo.script([Line::says(&word("kept")).on(&cue)]);
+    let call = Call::new(fabric, "Keep", "promise").key("promise");
+    call.clone().leave_after(echo.until_heard(heard + 1)).await?;
+    cue.notify_one();
+    let answer = loop {
+        let answer = call.clone().send().await?;
+        if answer.refusal().1 != "IDEMPOTENCY_IN_FLIGHT" {
+            break answer;
+        }
+    };
+    assert_eq!(answer.head["idempotency-replayed"], "true");
+    assert_eq!(answer.ok()?, word("kept"));
+    assert_eq!((echo.heard(), echo.left()), (heard + 1, left));
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Errors of handlers, and answers that are none.
+
+use crate::{
+    echo::{Echo, Line},
+    wire::{Call, word},
+};
+use anyhow::Result;
+use http::{Method, StatusCode};
+use serde_json::json;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+#[tokio::test]
+async fn an_answer_that_is_none_is_the_upstreams_fault() -> Result<()> {
+    let echo = Echo::start().await?;
+    let fabric = echo.behind()?.start().await?;
+    for method in ["Say", "Change", "Recite", "Converse"] {
+        echo.script([Line::http(StatusCode::SERVICE_UNAVAILABLE)]);
+        let answer = Call::new(&fabric, method, "who").send().await?;
+        assert_eq!(answer.refusal(), (Code::Unavailable, "UPSTREAM_MALFORMED".into()), "{method}: {answer:?}");
+        assert_eq!(answer.head["x-accord-fault"], "upstream", "{method}");
+        echo.script([Line::silent().message(&word("half")).breaks_off()]);
+        let answer = Call::new(&fabric, method, "half").send().await?;
+        assert_eq!(answer.refusal().1, "UPSTREAM_MALFORMED", "{method}: {answer:?}");
+    }
+    echo.script([Line::http(StatusCode::SERVICE_UNAVAILABLE)]);
+    assert_eq!(fabric.get("/v1/words/who:recite").send().await?.status, 503);
+    echo.script([Line::http(StatusCode::SERVICE_UNAVAILABLE)]);
+    assert_eq!(Call::new(&fabric, "Repeat", "again").send().await?.ok()?, word("again"));
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn an_error_comes_out_as_its_handler_said_it() -> Result<()> {
+    let echo = Echo::start().await?;
+    let fabric = echo.behind()?.start().await?;
+    let mut details = ErrorDetails::new();
+    details.set_error_info(
+        "WORD_TAKEN",
+        "echo.example",
+        [("word", "é/1")].map(|(key, value)| (key.into(), value.into())),
+    );
+    details.add_bad_request_violation("text", "is taken");
+    let said = Status::with_error_details(Code::AlreadyExists, "déjà vu: 100%", details);
+
+    for method in ["Say", "Change", "Repeat", "Recall", "Recite", "Converse"] {
+        echo.script([Line::silent().ends(&said)]);
+        let answer = Call::new(&fabric, method, "taken").send().await?;
+        let status = answer.status();
+        assert_eq!((status.code(), status.message()), (said.code(), said.message()), "{method}");
+        assert_eq!(status.details(), said.details(), "{method}");
+        assert!(!answer.head.contains_key("x-accord-fault"), "{method}: it is nobody's fault but the handler's");
+    }
+    let calls = [
+        fabric.get("/v1/words/taken"),
+        fabric.get("/v1/words/taken:recite"),
+        fabric.call(Method::POST, "/v1/words/taken:change"),
+    ];
+    for call in calls {
+        echo.script([Line::silent().ends(&said)]);
+        let answer = call.send().await?;
+        assert_eq!(answer.status, 409, "{}", answer.text());
+        let body = answer.json()?;
+        assert_eq!((body["code"].as_i64(), body["message"].as_str()), (Some(6), Some(said.message())));
+        let info = json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "WORD_TAKEN",
+            "domain": "echo.example",
+            "metadata": { "word": "é/1" },
+        });
+        assert_eq!(body["details"][0], info);
+        assert_eq!(body["details"][1]["fieldViolations"][0]["field"], "text");
+    }
+    fabric.stop().await
+}

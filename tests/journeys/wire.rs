@@ -1,0 +1,150 @@
+//! A gRPC client that sends and shows everything as it stands on the wire.
+
+use accord_fabric::Fabric;
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
+use std::{net::SocketAddr, time::Duration};
+use tokio::{net::TcpStream, time::timeout};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// The longest that a call may take, so that a story that hangs says where.
+const BOUND: Duration = Duration::from_secs(20);
+
+/// A call of one of the echo's methods.
+#[derive(Clone)]
+#[must_use]
+pub struct Call {
+    address: SocketAddr,
+    method: http::Method,
+    path: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// The initial metadata.
+    pub head: HeaderMap,
+    /// The frames.
+    pub body: Bytes,
+    /// The trailing metadata; that of the head where there is nothing else.
+    pub trailers: HeaderMap,
+}
+
+/// A word in its gRPC frame.
+pub fn word(text: &str) -> Bytes {
+    frame(0, &Word { text: text.to_owned() }.encode_to_vec())
+}
+
+/// A message in a gRPC frame with this flag.
+pub fn frame(flag: u8, message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).expect("a short message");
+    [&[flag], &length.to_be_bytes()[..], message].concat().into()
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Word {
+    #[prost(string, tag = "1")]
+    text: String,
+}
+
+impl Call {
+    /// A call of `echo.v1.EchoService/METHOD` with a word.
+    pub fn new(fabric: &Fabric, method: &str, text: &str) -> Self {
+        let headers = [("content-type", "application/grpc"), ("te", "trailers")];
+        let headers = headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        Self {
+            address: fabric.gateway.listen,
+            method: http::Method::POST,
+            path: format!("/echo.v1.EchoService/{method}"),
+            headers: headers.into_iter().collect(),
+            body: word(text),
+        }
+    }
+
+    /// By another HTTP method.
+    pub fn method(mut self, method: http::Method) -> Self {
+        self.method = method;
+        self
+    }
+
+    /// On another path.
+    pub fn path(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
+    /// With another body.
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// With a header more; one that is there already is replaced.
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.insert(name, value.parse().expect("a header value"));
+        self
+    }
+
+    /// Under a key.
+    pub fn key(self, key: &str) -> Self {
+        self.header("idempotency-key", key)
+    }
+
+    /// Sends it, and reads the whole answer.
+    pub async fn send(self) -> Result<Answer> {
+        timeout(BOUND, self.exchange()).await.with_context(|| format!("no whole answer within {BOUND:?}"))?
+    }
+
+    /// Sends it, and leaves as soon as `moment` has come.
+    pub async fn leave_after(self, moment: impl Future<Output = Result<()>>) -> Result<()> {
+        tokio::select! {
+            answer = self.send() => anyhow::bail!("an answer came before the caller left: {answer:?}"),
+            came = moment => came,
+        }
+    }
+
+    async fn exchange(self) -> Result<Answer> {
+        let uri = format!("http://{}{}", self.address, self.path);
+        let mut request = Request::builder().method(self.method).uri(uri).body(Full::new(self.body))?;
+        *request.headers_mut() = self.headers;
+        let stream = TcpStream::connect(self.address).await?;
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let (parts, body) = sender.send_request(request).await?.into_parts();
+        let body = body.collect().await?;
+        let trailers = body.trailers().cloned().unwrap_or_else(|| parts.headers.clone());
+        Ok(Answer { head: parts.headers, body: body.to_bytes(), trailers })
+    }
+}
+
+impl Answer {
+    /// The status.
+    pub fn status(&self) -> Status {
+        Status::from_header_map(&self.trailers).unwrap_or_else(|| Status::unknown(format!("no status: {self:?}")))
+    }
+
+    /// The status' code.
+    pub fn code(&self) -> Code {
+        self.status().code()
+    }
+
+    /// The code and the stable reason.
+    pub fn refusal(&self) -> (Code, String) {
+        let status = self.status();
+        (status.code(), status.get_details_error_info().map(|info| info.reason).unwrap_or_default())
+    }
+
+    /// The frames of an answer that went well.
+    pub fn ok(self) -> Result<Bytes> {
+        ensure!(self.code() == Code::Ok, "{:?}", self.status());
+        Ok(self.body)
+    }
+}
