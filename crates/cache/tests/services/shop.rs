@@ -121,17 +121,3 @@ impl Guard for Doorman {
         Ok(Owner { tenant: tenant.to_owned(), subject: subject.to_owned() })
     }
 }
-
-/// Lets nobody in, and says how many seconds they had.
-#[derive(Clone, Copy, Debug)]
-pub struct Timekeeper;
-
-impl Guard for Timekeeper {
-    async fn admit(&self, _: &MetadataMap, _: Entry, terms: &Terms) -> Result<(), Status> {
-        Err(Status::unauthenticated(terms.deadline.remaining().as_secs_f64().ceil().to_string()))
-    }
-
-    fn owner(&self, _: &str, _: &str) -> Result<Owner, Status> {
-        Err(Status::unauthenticated("nobody is let in"))
-    }
-}

@@ -1,0 +1,103 @@
+//! What the contracts of the cache's own methods declare, held against what the methods ask and grant.
+
+use accord_api::FILE_DESCRIPTOR_SET;
+use accord_api::accord::policy::v1::{MethodPolicy, access::Rule};
+use accord_cache::config::Config;
+use accord_cache::guard::{Entry, Guard, Owner, Terms};
+use accord_cache::{records::Records, serve};
+use accord_runtime::{health::Health, surface::SurfaceService};
+use bytes::Bytes;
+use http_body_util::Full;
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use tonic::{Status, metadata::MetadataMap};
+use tower::ServiceExt;
+
+#[tokio::test]
+async fn every_method_asks_for_the_permission_and_grants_the_time_that_its_contract_declares() {
+    let surface = surface(&Health::new()).await;
+    let methods = declared();
+    assert_eq!(methods.len(), 5);
+    for (method, policy) in methods {
+        let Some(Rule::Permission(permission)) = policy.access.unwrap().rule else {
+            panic!("{method} asks for nothing")
+        };
+        let deadline = policy.deadline.unwrap();
+        for (asked, seconds) in
+            [(None, deadline.default.unwrap().seconds), (Some("99S"), deadline.max.unwrap().seconds)]
+        {
+            let seen = call(surface.clone(), &method, asked).await;
+            assert_eq!(seen, format!("{method} {permission} {seconds}"));
+        }
+    }
+}
+
+/// Surfaces are built from what their services declare: a service that is not listed would not be found.
+#[tokio::test]
+async fn the_services_are_listed() {
+    let health = Health::new();
+    surface(&health).await;
+    assert_eq!(
+        health.services(),
+        [
+            "accord.cache.v1.IdempotencyService",
+            "accord.cache.v1.InvalidationService",
+            "accord.cache.v1.ReadThroughService"
+        ]
+    );
+}
+
+async fn surface(health: &Health) -> SurfaceService {
+    let folder = tempfile::tempdir().unwrap();
+    let records = Records::open(&format!("sqlite://{}/records.db", folder.path().display())).await.unwrap();
+    let config = Config::default();
+    serve::surface(&config, health, &serve::engine(&config), Witness, records).unwrap()
+}
+
+/// The methods of the cache, `pkg.Service/Method`, with what they or their services declare.
+fn declared() -> Vec<(String, MethodPolicy)> {
+    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
+    let policy = |layer: &str, options: DynamicMessage| {
+        let extension = pool.get_extension_by_name(&format!("accord.policy.v1.{layer}")).unwrap();
+        let policy = options.get_extension(&extension).as_message().unwrap().encode_to_vec();
+        MethodPolicy::decode(policy.as_slice()).unwrap()
+    };
+    let services = pool.services().filter(|service| service.package_name() == "accord.cache.v1");
+    services
+        .flat_map(|service| service.methods().collect::<Vec<_>>())
+        .map(|method| {
+            let service = method.parent_service();
+            let (own, shared) = (policy("method", method.options()), policy("service", service.options()));
+            let merged = MethodPolicy {
+                access: own.access.or(shared.access),
+                deadline: own.deadline.or(shared.deadline),
+                ..MethodPolicy::default()
+            };
+            (format!("{}/{}", service.full_name(), method.name()), merged)
+        })
+        .collect()
+}
+
+/// Calls a method with an empty message; what the witness saw.
+async fn call(surface: SurfaceService, method: &str, asked: Option<&str>) -> String {
+    let call = http::Request::post(format!("/{method}")).header("content-type", "application/grpc");
+    let call = asked.into_iter().fold(call, |call, asked| call.header("grpc-timeout", asked));
+    // An empty message in its five bytes of frame.
+    let answer = surface.oneshot(call.body(Full::new(Bytes::from_static(&[0; 5]))).unwrap()).await.unwrap();
+    Status::from_header_map(answer.headers()).unwrap().message().to_owned()
+}
+
+/// Lets nobody in, and says what was asked of them and how many seconds they had.
+#[derive(Clone, Copy, Debug)]
+struct Witness;
+
+impl Guard for Witness {
+    async fn admit(&self, _: &MetadataMap, entry: Entry, terms: &Terms) -> Result<(), Status> {
+        let seconds = terms.deadline.remaining().as_secs_f64().ceil();
+        Err(Status::unauthenticated(format!("{} {} {seconds}", entry.method, entry.permission)))
+    }
+
+    fn owner(&self, _: &str, _: &str) -> Result<Owner, Status> {
+        Err(Status::unauthenticated("nobody is let in"))
+    }
+}
