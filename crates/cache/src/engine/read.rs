@@ -71,17 +71,14 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             Look::Load(why) => why,
         };
         loop {
-            let (mut seat, collapsed) = match self.board(read, patience)? {
+            let (seat, collapsed) = match self.board(read, patience)? {
                 Boarding::Answer(answer) => return Ok(answer),
                 Boarding::Alone => return Ok(self.load_alone(read).await),
                 Boarding::Wait { seat, collapsed } => (seat, collapsed),
             };
-            let waiting = self.0.metrics.waiting();
-            let landing = seat.landing().await;
-            drop(waiting);
-            let Some(landing) = landing else { return Ok(lost(why)) };
-            let cut = landing.cut_at.and_then(|cut_at| patience.after_cut(cut_at, self.0.world.now()));
-            if let Some(further) = cut {
+            let Some(landing) = self.wait(seat).await else { return Ok(lost(why)) };
+            let further = landing.cut_at.and_then(|cut_at| patience.after_cut(cut_at, self.0.world.now()));
+            if let Some(further) = further {
                 patience = further;
                 continue;
             }
@@ -91,6 +88,11 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
                 return Ok(self.landed(read, &landing, why, collapsed));
             }
         }
+    }
+
+    async fn wait(&self, mut seat: Seat) -> Option<Arc<Landing>> {
+        let _waiting = self.0.metrics.waiting();
+        seat.landing().await
     }
 
     fn still_valid(&self, landing: &Landing) -> bool {

@@ -307,6 +307,18 @@ async fn nothing_stands_in_after_an_invalidation_nor_for_a_refusal() {
 }
 
 #[tokio::test]
+async fn an_absence_takes_the_older_answer_away() {
+    let (engine, origin, world) = subject();
+    stored(&engine, &origin, "milk", "1").await;
+    world.pass(30);
+    for code in [5, 14] {
+        let asked = ask(&engine, of("milk"));
+        origin.next().await.send(fails(code)).unwrap();
+        assert_eq!(asked.await.unwrap().unwrap().load.unwrap_err().code, code);
+    }
+}
+
+#[tokio::test]
 async fn an_absence_is_remembered_for_its_own_time() {
     let (engine, origin, world) = subject();
     let negative = Read { policy: Policy { negative_ttl: Duration::from_secs(2), ..POLICY }, ..of("milk") };
@@ -334,6 +346,19 @@ async fn a_too_large_answer_drops_the_older_one_and_its_readers_do_not_queue() {
     assert_eq!(two.await.unwrap().unwrap().outcome, Outcome::Bypass);
     world.pass(11);
     stored(&engine, &origin, "milk", "4").await;
+}
+
+#[tokio::test]
+async fn an_answer_beyond_all_memory_is_not_stored() {
+    let (engine, origin, _) = subject();
+    let huge = Read { policy: Policy { max_bytes: u64::MAX, ..POLICY }, ..of("milk") };
+    let asked = ask(&engine, huge.clone());
+    let message = Bytes::from(vec![0; 2 << 20]);
+    origin.next().await.send(Loaded { load: Ok(message), tags: Some(Vec::new()) }).unwrap();
+    assert!(!asked.await.unwrap().unwrap().stored);
+    let again = ask(&engine, huge);
+    origin.next().await.send(says("1")).unwrap();
+    assert_eq!(again.await.unwrap().unwrap().outcome, Outcome::Bypass);
 }
 
 #[tokio::test]

@@ -128,6 +128,7 @@ impl Oracle {
             if holds { Ok(()) } else { Err(told()) }
         };
         ensure(whose == (asker.object, asker.tenant, asker.audience()), "I12: somebody else's answer")?;
+        ensure(answer.life <= policy.ttl.max(policy.negative_ttl), "I2: a longer life than declared")?;
         ensure(said.version <= self.current(asker.object), "I1: a version that was never committed")?;
         ensure(said.version >= asked.acknowledged, "I6: older than an acknowledged invalidation")?;
         ensure(wish != Wish::Strong || said.version >= asked.current, "I4: older than when it was asked")?;
