@@ -17,7 +17,7 @@ use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep},
 };
-use tonic::{Status, transport::Channel};
+use tonic::{Code, Status, transport::Channel};
 
 use crate::refusal::Refusal;
 
@@ -84,16 +84,20 @@ impl Login {
     /// Logs in again and again until shutdown.
     pub async fn keep(self: Arc<Self>, shutdown: Shutdown) {
         let mut backoff = Backoff::new();
+        let mut told = None;
         loop {
             let wait = match self.attempt().await {
                 Ok(life) => {
                     backoff = Backoff::new();
+                    told = None;
                     // At two thirds of its life, so that a third is left for auth to be down in.
                     life * 2 / 3
                 }
                 Err(status) => {
-                    let reason = fault::reason_of(&status).map(fault::name);
-                    tracing::warn!(code = ?status.code(), reason, "this binary could not log in; it tries again");
+                    // Once for each kind of failure: an auth that is down for a night must not fill a disk.
+                    if told.replace(status.code()) != Some(status.code()) {
+                        self.tell(&status);
+                    }
                     backoff.next_wait()
                 }
             };
@@ -103,6 +107,19 @@ impl Login {
                 () = async { self.rejected.notified().await; sleep(backoff.next_wait()).await } => {}
                 () = shutdown.begun() => return,
             }
+        }
+    }
+
+    fn tell(&self, status: &Status) {
+        let (client_id, reason) = (&*self.client_id, fault::reason_of(status).map(fault::name));
+        match status.code() {
+            Code::Unauthenticated => tracing::error!(
+                client_id,
+                reason,
+                "auth does not accept this binary's client id and secret: give it those that `accord-auth client add` \
+                 made; it keeps trying"
+            ),
+            code => tracing::warn!(client_id, ?code, reason, "this binary could not log in yet; it keeps trying"),
         }
     }
 
