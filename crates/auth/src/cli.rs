@@ -153,6 +153,13 @@ enum RoleCommand {
         /// Which.
         role: String,
     },
+    /// Take a role away. The principal's present tokens are revoked, since they still show it.
+    Remove {
+        /// From whom.
+        subject: String,
+        /// Which.
+        role: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -243,6 +250,9 @@ impl Cli {
             }
             Command::Role(RoleCommand::Grant { subject, role }) => {
                 manage::grant_role(&flags.store().await?, &subject, &role).await
+            }
+            Command::Role(RoleCommand::Remove { subject, role }) => {
+                manage::remove_role(&flags.store().await?, &subject, &role).await
             }
             Command::Token(TokenCommand::Issue { subject, lifetime }) => flags.issue(&subject, lifetime).await,
             Command::Token(TokenCommand::Revoke { subject: Some(subject), .. }) => {

@@ -64,7 +64,8 @@ pub async fn add_client(
     let secret = if secret_file.exists() { read(secret_file)? } else { vault::fresh_secret()? };
     ensure!(secret.len() >= SHORTEST_SECRET, "a client secret must have at least {SHORTEST_SECRET} characters");
     let mut change = store.change().await?;
-    change.add_principal(principal, "").await?;
+    // A client of somebody who exists would act with roles that nobody named here.
+    ensure!(change.add_principal(principal, "").await?, "`{id}` exists, and is no client: choose another id");
     change.add_client(id, id, &secret_hash(&secret)).await?;
     if !secret_file.exists() {
         // Written before the commit: a secret that nobody has would be worse than a file that means nothing.
@@ -84,6 +85,15 @@ pub async fn grant_role(store: &Store, subject: &str, role: &str) -> anyhow::Res
     let revision = change.next_revision().await?;
     change.raise_epoch(subject, verify::now(), revision).await?;
     record(change, "role.grant", &format!("{subject} {role}")).await
+}
+
+/// Takes a role away. Tokens that still show it are revoked.
+pub async fn remove_role(store: &Store, subject: &str, role: &str) -> anyhow::Result<()> {
+    let mut change = store.change().await?;
+    ensure!(change.remove_role(subject, role).await?, "`{subject}` does not hold the role `{role}`");
+    let revision = change.next_revision().await?;
+    change.raise_epoch(subject, verify::now(), revision).await?;
+    record(change, "role.remove", &format!("{subject} {role}")).await
 }
 
 /// Revokes every token of a subject.

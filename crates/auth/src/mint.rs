@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accord_token::{Actor, Claims, Type, Verified, sign, verify};
+use accord_token::{Actor, Claims, Refusal, Type, Verified, sign, verify};
 use uuid::Uuid;
 
 use crate::{config::TokensConfig, denial::Denial, ledger::State, store::principals::Principal};
@@ -55,6 +55,10 @@ pub fn passport(
 ) -> Result<Minted, Denial> {
     let now = verify::now();
     let parent = &subject.claims;
+    // Believed within the leeway, it has no life left to pass on.
+    if parent.exp <= now {
+        return Err(Denial::Subject(Refusal::Expired));
+    }
     if hops(parent.act.as_ref()) >= MOST_HOPS {
         return Err(Denial::Field("subject_token", "has gone through too many hands"));
     }

@@ -47,7 +47,10 @@ impl Auth {
     pub async fn end_family_of(&self, token: &str) -> Result<bool, Denial> {
         let Some((id, _)) = self.vault.read_refresh_token(token) else { return Ok(false) };
         let Some(family) = self.store.family(&id).await? else { return Ok(false) };
-        self.end_family(&family, "refresh.revoke").await?;
+        // Once is enough: who repeats it must not make the record grow, nor verifiers read.
+        if !family.dead {
+            self.end_family(&family, "refresh.revoke").await?;
+        }
         Ok(true)
     }
 

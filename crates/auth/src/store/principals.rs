@@ -109,6 +109,17 @@ impl Change {
         Ok(added.rows_affected() == 1)
     }
 
+    /// Takes a role away; false where it was not held. The caller raises the subject's epoch, so that tokens which still
+    /// show it end.
+    pub async fn remove_role(&mut self, subject: &str, role: &str) -> Result<bool, StoreError> {
+        let removed = sqlx::query("DELETE FROM roles WHERE subject = $1 AND role = $2")
+            .bind(subject)
+            .bind(role)
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(removed.rows_affected() == 1)
+    }
+
     /// Adds a client that acts as the subject.
     pub async fn add_client(&mut self, id: &str, subject: &str, secret_hash: &str) -> Result<(), StoreError> {
         sqlx::query("INSERT INTO clients (id, subject, secret_hash) VALUES ($1, $2, $3)")

@@ -47,10 +47,11 @@ impl Store {
         Ok(read)
     }
 
-    /// Forgets single tokens that ended before this moment.
+    /// Forgets single tokens, and families of refresh tokens, that ended before this moment.
     pub async fn forget_ended(&self, before: i64) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM revoked WHERE expires_at < $1").bind(before).execute(&self.pool).await?;
         sqlx::query("DELETE FROM family_tokens WHERE expires_at < $1").bind(before).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM families WHERE expires_at < $1").bind(before).execute(&self.pool).await?;
         Ok(())
     }
 }

@@ -3,10 +3,11 @@
 use std::{collections::HashSet, time::Duration};
 
 use accord_api::accord::{
-    auth::v1::{IntrospectRequest, RefreshRequest, RefreshResponse},
+    auth::v1::{IntrospectRequest, RefreshRequest, RefreshResponse, RevokeRequest, revoke_request::Target},
     fault::v1::Reason,
 };
-use accord_auth::manage;
+use accord_auth::{denial::Denial, manage, mint};
+use accord_token::{Refusal, verify};
 use tonic::{Code, Status};
 
 use super::{PASSWORD, Place, Running, refused};
@@ -105,4 +106,37 @@ pub async fn a_family_ends_with_its_subjects_epoch(place: Place) {
     assert!(!active(&running, &first.access_token).await);
     let again = running.log_in("ada", PASSWORD).await.unwrap();
     assert!(active(&running, &again.access_token).await);
+}
+
+pub async fn ending_a_family_again_changes_nothing(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let refresh_token = running.log_in("ada", PASSWORD).await.unwrap().refresh_token;
+    let mut revisions = HashSet::new();
+    for _ in 0..3 {
+        let target = Some(Target::Token(refresh_token.clone()));
+        revisions.insert(running.tokens().revoke(RevokeRequest { target }).await.unwrap().into_inner().revision);
+    }
+    assert_eq!(revisions.len(), 1);
+    let (entries, _) = running.auth.store.audit().await.unwrap();
+    assert_eq!(entries.iter().filter(|entry| entry.action == "refresh.revoke").count(), 1);
+}
+
+pub async fn a_family_whose_time_is_over_is_forgotten(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let token = running.log_in("ada", PASSWORD).await.unwrap().refresh_token;
+    let (family, _) = running.auth.vault.read_refresh_token(&token).unwrap();
+    running.auth.store.forget_ended(verify::now()).await.unwrap();
+    let ends = running.auth.store.family(&family).await.unwrap().expect("it lives").expires_at;
+    running.auth.store.forget_ended(ends + 1).await.unwrap();
+    assert!(running.auth.store.family(&family).await.unwrap().is_none());
+    assert_eq!(refused(refresh(&running, &token).await), Reason::CredentialInvalid);
+}
+
+pub async fn a_token_in_its_last_leeway_brings_no_passport(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let state = running.auth.ledger.current().await.unwrap();
+    let mut subject = running.auth.access_token(&running.token_of("ada").await, &state).unwrap();
+    subject.claims.exp = verify::now();
+    let denial = mint::passport(&running.auth.tokens, &state, &subject, "catalog", "gateway").err();
+    assert!(matches!(denial, Some(Denial::Subject(Refusal::Expired))));
 }

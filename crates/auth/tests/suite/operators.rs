@@ -1,7 +1,7 @@
 //! What operators do from the command line.
 
 use accord_auth::{manage, store::Store};
-use accord_token::{Kind, Type, verify};
+use accord_token::{Kind, Refusal, Type, verify};
 use sqlx::{Connection, Executor};
 
 use super::{Place, Running, principal};
@@ -39,6 +39,28 @@ pub async fn a_granted_role_shows_in_the_next_token(place: Place) {
     let claims = running.auth.access_token(&after, &state).unwrap().claims;
     assert_eq!(claims.roles, ["catalog-reader", "catalog-writer"]);
     assert_eq!(verify::signed(&after, Type::Access, &state.snapshot.keys).unwrap().claims, claims);
+}
+
+pub async fn a_role_taken_away_ends_the_tokens_that_show_it(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let before = running.token_of("ada").await;
+    manage::remove_role(&running.auth.store, "ada", "catalog-reader").await.unwrap();
+    let after = running.token_of("ada").await;
+    let state = running.auth.ledger.current().await.unwrap();
+    assert_eq!(running.auth.access_token(&before, &state).unwrap_err(), Refusal::Revoked);
+    assert!(running.auth.access_token(&after, &state).unwrap().claims.roles.is_empty());
+    assert!(manage::remove_role(&running.auth.store, "ada", "catalog-reader").await.is_err(), "there is none to take");
+}
+
+pub async fn a_client_never_takes_over_the_roles_of_somebody_who_exists(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let (store, secret) = (&running.auth.store, place.directory.path().join("root.secret"));
+    let root = principal("root", Kind::Service, &[]);
+    for absent_only in [false, true] {
+        assert!(manage::add_client(store, &root, &secret, absent_only).await.is_err());
+    }
+    assert_eq!(store.client("root").await.unwrap(), None);
+    assert!(!secret.exists(), "no secret is written for a client that is not there");
 }
 
 pub async fn the_record_of_operations_shows_what_was_changed_in_it(place: Place) {
