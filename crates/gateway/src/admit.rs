@@ -5,26 +5,18 @@ use crate::{
     metadata::is_ours,
 };
 use accord_api::accord::fault::v1::Reason;
-use accord_contract::Criticality;
 use accord_runtime::{
     deadline::{Deadline, parse_grpc_timeout},
     request::RequestId,
     server::Peer,
 };
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Version, header, request::Parts};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
-use opentelemetry::metrics::UpDownCounter;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Code, Status, body::Body};
+use tonic::Code;
 
 /// How the caller speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +28,6 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Its name in metrics and logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Grpc => "grpc",
-            Self::Json => "json",
-        }
-    }
-
     /// Told before anything is looked at, so that a refusal can already be said in the caller's words. Who says gRPC
     /// on HTTP/1.1 can't read an answer in gRPC.
     pub fn of<B>(request: &Request<B>) -> Self {
@@ -180,86 +164,6 @@ fn parse_seconds(text: &str) -> Option<Duration> {
     Some(Duration::new(whole.parse().ok()?, nanoseconds))
 }
 
-/// The seats of the gateway: how many calls may be in flight, and who goes first where they run short.
-pub struct Seats {
-    free: Arc<Semaphore>,
-    total: usize,
-    taken: UpDownCounter<i64>,
-}
-
-/// A seat, held until the last byte of the answer.
-pub struct Seat {
-    _permit: OwnedSemaphorePermit,
-    taken: UpDownCounter<i64>,
-}
-
-impl Seats {
-    /// A house with `total` seats.
-    pub fn new(total: usize) -> Self {
-        let taken = accord_runtime::telemetry::meter()
-            .i64_up_down_counter("accord.gateway.calls.active")
-            .with_description("Calls in flight, until the last byte of their answers")
-            .build();
-        Self { free: Arc::new(Semaphore::new(total)), total, taken }
-    }
-
-    /// A seat for a call. The last tenths are kept for the more critical ones, so that the least critical go first.
-    pub fn take(&self, criticality: Criticality) -> Result<Seat, Fault> {
-        let kept = match criticality {
-            Criticality::CriticalPlus => 0,
-            Criticality::Critical => self.total / 20,
-            Criticality::SheddablePlus => self.total / 5,
-            Criticality::Sheddable => self.total / 2,
-        };
-        if self.free.available_permits() <= kept {
-            return Err(full());
-        }
-        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| full())?;
-        self.taken.add(1, &[]);
-        Ok(Seat { _permit: permit, taken: self.taken.clone() })
-    }
-}
-
-impl Seat {
-    /// Keeps the seat taken until the last byte of the answer, and not only its head.
-    pub fn hold(self, body: Body) -> Body {
-        Body::new(Seated { body, _seat: self })
-    }
-}
-
-struct Seated {
-    body: Body,
-    _seat: Seat,
-}
-
-impl HttpBody for Seated {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.taken.add(-1, &[]);
-    }
-}
-
-fn full() -> Fault {
-    let message = "more calls are in flight than this gateway takes; try again shortly";
-    Fault::retry(Component::Gateway, Code::ResourceExhausted, Reason::Overloaded, message, Duration::from_secs(1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,18 +195,5 @@ mod tests {
         headers.append(header::AUTHORIZATION, "Bearer a".parse().unwrap());
         headers.append(header::AUTHORIZATION, "Bearer b".parse().unwrap());
         assert_eq!(clean(&mut headers).unwrap_err().status().code(), Code::InvalidArgument);
-    }
-
-    #[test]
-    fn the_least_critical_are_shed_first() {
-        let seats = Seats::new(20);
-        let held: Vec<_> = (0..10).map(|_| seats.take(Criticality::Sheddable).unwrap()).collect();
-        assert!(seats.take(Criticality::Sheddable).is_err());
-        let more: Vec<_> = (0..9).map(|_| seats.take(Criticality::Critical).unwrap()).collect();
-        assert!(seats.take(Criticality::Critical).is_err());
-        let last = seats.take(Criticality::CriticalPlus).unwrap();
-        assert!(seats.take(Criticality::CriticalPlus).is_err());
-        drop((held, more, last));
-        assert!(seats.take(Criticality::Sheddable).is_ok());
     }
 }

@@ -12,16 +12,16 @@ use std::sync::Arc;
 use tonic::Code;
 
 /// A caller, and the token that proves it.
-pub struct Identity {
+pub struct Identity<'a> {
     /// What the token says.
     pub verified: Arc<Verified>,
     /// The token itself: auth decides by it.
-    pub token: Arc<str>,
+    pub token: &'a str,
 }
 
 /// Verifies the caller's credential. None is needed for a public method; one that was sent must still be good, so that
 /// nobody believes to be known who is not.
-pub fn authenticate(member: &Member, access: &Access, arrival: &Arrival) -> Result<Option<Identity>, Fault> {
+pub fn authenticate<'a>(member: &Member, access: &Access, arrival: &'a Arrival) -> Result<Option<Identity<'a>>, Fault> {
     let Some(token) = bearer(&arrival.parts.headers)? else {
         return match access {
             Access::Public => Ok(None),
@@ -29,7 +29,7 @@ pub fn authenticate(member: &Member, access: &Access, arrival: &Arrival) -> Resu
         };
     };
     let verified = member.verify(token).map_err(refusal)?;
-    Ok(Some(Identity { verified, token: token.into() }))
+    Ok(Some(Identity { verified, token }))
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Fault> {

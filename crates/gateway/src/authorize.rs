@@ -55,7 +55,7 @@ impl Permit {
 pub async fn authorize(
     member: &Member,
     entry: &Arc<Entry>,
-    identity: Option<Identity>,
+    identity: Option<Identity<'_>>,
     arrival: &Arrival,
     deadline: Deadline,
 ) -> Result<Permit, Fault> {
@@ -74,7 +74,7 @@ pub async fn authorize(
     let address = arrival.address.to_string();
     let question =
         Question { method: &entry.method.name, permission, audience: &entry.method.upstream, address: &address };
-    let decision = member.decide(&identity.token, &identity.verified, &question, deadline, &arrival.id).await;
+    let decision = member.decide(identity.token, &identity.verified, &question, deadline, &arrival.id).await;
     let decision = Some(decision.map_err(refusal)?);
     Ok(Permit { entry: Arc::clone(entry), decision, address: arrival.address })
 }

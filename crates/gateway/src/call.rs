@@ -1,7 +1,7 @@
 //! The way of a request.
 
 use crate::{
-    admit::{self, Arrival, Seats, admit},
+    admit::{self, Arrival, admit},
     authenticate::authenticate,
     authorize::authorize,
     cached::{self, Cache},
@@ -14,6 +14,7 @@ use crate::{
     message,
     method::{self, Called, Spoken, Way},
     respond,
+    seats::Seats,
     table::Tables,
     upstream::{self, Answer, Call},
 };
@@ -92,7 +93,7 @@ async fn answer(gateway: &Arc<Gateway>, call: Call, spoken: Spoken, arrival: Arr
         (Way::Events, Spoken::Json(plan, _)) => {
             let message = message::read(&call, &spoken, arrival.body, &arrival.parts).await?;
             let response = upstream::stream(&call, grpc::Whole::bytes(grpc::frame(&message))).await?;
-            let response = frames::answer(response, Bounds::of_answers(&call), Verdict::default());
+            let response = watched(&call, response, Verdict::default());
             events::respond(response, Arc::clone(plan), &call, &arrival.parts.headers)
         }
         (Way::Bytes | Way::Events, _) => pass(call, arrival).await,
@@ -107,8 +108,13 @@ async fn pass(call: Call, arrival: Arrival) -> Result<Response<Body>, Fault> {
     if let Some(status) = verdict.get() {
         return Err(Fault::from_status(Component::Gateway, status.clone()));
     }
-    let response = frames::answer(answered?, Bounds::of_answers(&call), verdict);
-    Ok(response.map(|body| Body::new(DeadlineBody::new(body, call.deadline))))
+    Ok(watched(&call, answered?, verdict))
+}
+
+/// An answer that ends at the bounds of its method and at the deadline of its call.
+fn watched(call: &Call, response: Response<Body>, verdict: Verdict) -> Response<Body> {
+    let response = frames::answer(response, Bounds::of_answers(call), verdict);
+    response.map(|body| Body::new(DeadlineBody::new(body, call.deadline)))
 }
 
 /// One message in, one out: from the cache, under a key, or from the upstream.

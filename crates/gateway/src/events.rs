@@ -7,7 +7,6 @@ use crate::{
     transcode::Plan,
     upstream::{self, Call},
 };
-use accord_runtime::deadline::Deadline;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -65,7 +64,6 @@ struct Writer {
     encoding: Option<HeaderValue>,
     plan: Arc<Plan>,
     framing: Framing,
-    deadline: Deadline,
     is_over: bool,
 }
 
@@ -84,7 +82,7 @@ pub fn respond(
     let encoding = parts.headers.get("grpc-encoding").cloned();
     let framing = Framing::of(headers);
     let frames = Deframer::new(call.permit.entry().method.policy.max_response_bytes);
-    let writer = Writer { body, frames, encoding, plan, framing, deadline: call.deadline, is_over: false };
+    let writer = Writer { body, frames, encoding, plan, framing, is_over: false };
     let chunks = stream::unfold(writer, |mut writer| async move {
         let text = writer.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), writer))
@@ -117,10 +115,8 @@ impl Writer {
     }
 
     async fn advance(&mut self) -> Result<Vec<u8>, Status> {
-        let frame = tokio::time::timeout_at(self.deadline.at(), self.body.frame()).await;
-        let frame = frame.map_err(|_| Fault::deadline().status().clone())?;
-        let Some(frame) = frame else { return Err(cut_off()) };
-        match frame.map_err(|_| cut_off())?.into_data() {
+        let Some(frame) = self.body.frame().await else { return Err(upstream::without_status()) };
+        match frame.map_err(|_| upstream::without_status())?.into_data() {
             Ok(data) => {
                 self.frames.push(&data);
                 self.messages()
@@ -128,7 +124,7 @@ impl Writer {
             Err(frame) => {
                 self.is_over = true;
                 let status = frame.into_trailers().ok().and_then(|trailers| grpc::status(&trailers, None));
-                match status.unwrap_or_else(cut_off) {
+                match status.unwrap_or_else(upstream::without_status) {
                     status if status.code() == Code::Ok => Ok(Vec::new()),
                     status => Err(status),
                 }
@@ -145,8 +141,4 @@ impl Writer {
         }
         Ok(text)
     }
-}
-
-fn cut_off() -> Status {
-    upstream::malformed("the upstream's stream ended without a status".into()).status().clone()
 }

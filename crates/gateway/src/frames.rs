@@ -181,10 +181,6 @@ impl Answer {
     }
 }
 
-fn without_status() -> Status {
-    upstream::malformed("the upstream's answer ended without a status".into()).status().clone()
-}
-
 impl HttpBody for Answer {
     type Data = Bytes;
     type Error = Status;
@@ -199,7 +195,7 @@ impl HttpBody for Answer {
                 return this.end(&status);
             }
             Poll::Ready(None) if this.has_status => return Poll::Ready(None),
-            Poll::Ready(None) => return this.end(&without_status()),
+            Poll::Ready(None) => return this.end(&upstream::without_status()),
             Poll::Pending => {
                 return match this.poll_idle(context) {
                     Some(status) => this.end(&status),
@@ -216,7 +212,7 @@ impl HttpBody for Answer {
         }
         if let Some(trailers) = frame.trailers_mut() {
             if !trailers.contains_key("grpc-status") {
-                return this.end(&without_status());
+                return this.end(&upstream::without_status());
             }
             metadata::outward(trailers);
             this.has_status = true;

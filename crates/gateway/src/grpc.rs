@@ -118,11 +118,6 @@ impl Deframer {
         decompress(message, compressed, encoding, self.limit).map(Some)
     }
 
-    /// Whether a message has begun and not ended.
-    pub fn is_partial(&self) -> bool {
-        !self.buffer.is_empty()
-    }
-
     fn only(&mut self, mut bytes: Bytes, encoding: Option<&HeaderValue>) -> Result<Bytes, BodyError> {
         let Some((compressed, length)) = prefix(&bytes)? else {
             return Err(BodyError::Malformed("its prefix is cut off"));

@@ -1,6 +1,7 @@
 //! The gateway: one public door to gRPC services, with the contract of each method enforced.
 //!
-//! The modules stand in the order in which a request meets them; [`call::travel`] is the whole way in one function.
+//! [`call::travel`] is the whole way of a request in one function; it calls the steps in the order in which a request
+//! meets them.
 //!
 //! Invariants: this is the only crate that knows HTTP/1.1 and JSON. A gRPC body that nobody has to look at passes
 //! through as bytes. Nothing goes inward without a [`authorize::Permit`].
@@ -13,6 +14,7 @@ pub mod door;
 
 pub mod call;
 
+// The steps.
 pub mod admit;
 pub mod authenticate;
 pub mod authorize;
@@ -25,8 +27,10 @@ pub mod limit;
 pub mod message;
 pub mod method;
 pub mod respond;
+pub mod seats;
 pub mod upstream;
 
+// What the steps stand on.
 pub mod explain;
 pub mod fault;
 pub mod grpc;

@@ -13,11 +13,21 @@ use governor::{
     state::keyed::DefaultKeyedStateStore,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
-use std::{net::IpAddr, num::NonZeroU32, sync::Arc};
+use std::{
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 use tonic::Code;
 
-/// Keys beyond this many are swept before another is let in, so that strangers can't fill the memory.
+/// Keys beyond this many are swept, so that strangers can't fill the memory.
 const SWEEP_ABOVE: usize = 100_000;
+/// How many requests go by between two looks at the number of keys: counting them, and the more so sweeping them, costs
+/// more than taking one request.
+const LOOK_EVERY: u32 = 1024;
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Key {
@@ -36,6 +46,7 @@ pub struct Limits(Vec<Limit>);
 struct Limit {
     declared: RateLimit,
     buckets: Buckets,
+    taken: AtomicU32,
     policy: HeaderValue,
 }
 
@@ -75,13 +86,15 @@ impl Limit {
         let policy = format!("\"{}\";q={};w={}", name(declared.by), declared.requests, declared.per.as_secs().max(1));
         Self {
             declared: declared.clone(),
+            taken: AtomicU32::new(0),
             buckets: RateLimiter::keyed(quota.allow_burst(burst)).with_middleware(),
             policy: HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("\"default\"")),
         }
     }
 
     fn take(&self, permit: &Permit) -> Result<u32, Fault> {
-        if self.buckets.len() > SWEEP_ABOVE {
+        let is_time = self.taken.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY);
+        if is_time && self.buckets.len() > SWEEP_ABOVE {
             self.buckets.retain_recent();
         }
         match self.buckets.check_key(&key(self.declared.by, permit)) {

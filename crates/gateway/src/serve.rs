@@ -1,7 +1,6 @@
 //! From a configuration to a running gateway.
 
 use crate::{
-    admit::Seats,
     cached::Cache,
     call::Gateway,
     config::{CacheConfig, Config},
@@ -11,6 +10,7 @@ use crate::{
     invalidate::Invalidator,
     keyed::Records,
     route::Upstream,
+    seats::Seats,
     table::{Sources, Tables},
 };
 use accord_api::{FILE_DESCRIPTOR_SET, accord::gateway::v1::explain_service_server::ExplainServiceServer};
