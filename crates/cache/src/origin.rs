@@ -104,8 +104,7 @@ impl Upstreams {
         };
         match tokio::time::timeout_at(deadline.at(), answer).await {
             Ok(Ok(answer)) => Ok(answer.into_inner()),
-            Ok(Err(status)) if is_timer(&status) => Err(Deadline::exceeded()),
-            Ok(Err(status)) => Err(status),
+            Ok(Err(status)) => Err(without_timer(status)),
             Err(_) => Err(Deadline::exceeded()),
         }
     }
@@ -151,17 +150,30 @@ fn is_transport(status: &Status) -> bool {
 }
 
 /// The channel keeps a timer of its own, which may go off first, and calls that CANCELLED.
-fn is_timer(status: &Status) -> bool {
+fn without_timer(status: Status) -> Status {
     let mut cause = status.source();
     while let Some(error) = cause {
         if error.is::<TimeoutExpired>() {
-            return true;
+            return Deadline::exceeded();
         }
         cause = error.source();
     }
-    false
+    status
 }
 
 fn unreachable() -> Status {
     fault::status(Code::Unavailable, Reason::UpstreamUnavailable, "the upstream can't be reached")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_of_the_channel_is_a_deadline_and_no_broken_connection() {
+        let status = without_timer(Status::from_error(Box::new(TimeoutExpired(()))));
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert!(!is_transport(&status));
+        assert_eq!(without_timer(Status::cancelled("by the origin")).code(), Code::Cancelled);
+    }
 }
