@@ -34,8 +34,8 @@ const SERVICES: &[&str] = &[
     "accord.auth.v1.RevocationService",
 ];
 
-/// How long a call may take: that of the longest, the stream of revocations.
-const LONGEST_CALL: Duration = Duration::from_hours(1);
+/// How long a call may take whose contract says nothing about it: the contract's own defaults.
+const DEADLINE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 
 /// How often the store is asked for changes that another process made. Questions of verifiers are not answered from what
 /// was read then; this only bounds how late unasked news are.
@@ -74,7 +74,7 @@ pub fn surface(auth: &Arc<Auth>, health: &Health, shutdown: &Shutdown) -> Result
         .service(AccessServiceServer::new(Access(Arc::clone(auth))))
         .service(KeyServiceServer::new(Keys(Arc::clone(auth))))
         .service(RevocationServiceServer::new(revocations))
-        .deadline(LONGEST_CALL, LONGEST_CALL)
+        .deadline(DEADLINE.0, DEADLINE.1)
         .into_service()
 }
 
