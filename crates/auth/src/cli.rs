@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     auth::Auth, config::Config, manage, policy::Policies, rotate, serve, setup, store::Store,
-    store::principals::Principal, vault,
+    store::principals::Principal,
 };
 
 /// Issues and verifies credentials, decides access, streams revocations.
@@ -236,7 +236,7 @@ impl Cli {
                 println!("good: {}", Policies::load(&files)?.hash);
                 Ok(())
             }
-            Command::Key(KeyCommand::New { file }) => Ok(vault::write_secret(&file, &vault::fresh_secret()?)?),
+            Command::Key(KeyCommand::New { file }) => manage::new_key(&file),
             Command::Key(KeyCommand::Rotate) => flags.rotate().await,
             Command::Bootstrap { admin, password_file } => flags.bootstrap(admin, password_file).await,
             Command::Principal(PrincipalCommand::Add { name, kind, tenant, role, password_file, if_absent }) => {
@@ -293,7 +293,7 @@ impl Flags {
     }
 
     async fn store(&self) -> anyhow::Result<Store> {
-        Ok(Store::open(self.managed()?.store.url.expose()).await?)
+        setup::store(&self.managed()?).await
     }
 
     async fn rotate(&self) -> anyhow::Result<()> {

@@ -100,6 +100,9 @@ pub enum Unfit {
         /// What verifiers accept.
         longest: Duration,
     },
+    /// No engine is known by this scheme.
+    #[error("`store.url` must begin with `sqlite://` or `postgres://`")]
+    Store,
     /// The grace for refresh tokens is too long.
     #[error("`tokens.refresh_grace` must be at most 5s")]
     Grace,
@@ -108,6 +111,12 @@ pub enum Unfit {
 impl Config {
     /// Checks what the types can't.
     pub fn validate(&self) -> Result<(), Unfit> {
+        if !["sqlite://", "postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| self.store.url.expose().starts_with(scheme))
+        {
+            return Err(Unfit::Store);
+        }
         let second = Duration::from_secs(1);
         let lives = [
             ("access_life", self.tokens.access_life, Type::Access.longest_life()),

@@ -1,8 +1,8 @@
 //! What operators change from the command line, on the same store as a running server.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
-use accord_token::verify;
+use accord_token::{Type, verify};
 use anyhow::{Context as _, bail, ensure};
 
 use crate::{
@@ -22,6 +22,9 @@ const SHORTEST_PASSWORD: usize = 8;
 /// The shortest client secret that is accepted.
 const SHORTEST_SECRET: usize = 32;
 
+/// The longest name of a person or program, in bytes: every token of theirs carries it.
+const LONGEST_NAME: usize = 256;
+
 /// Adds a person or a program. `absent_only`: an existing one is left as it is.
 pub async fn add_principal(
     store: &Store,
@@ -29,6 +32,7 @@ pub async fn add_principal(
     password: Option<&str>,
     absent_only: bool,
 ) -> anyhow::Result<()> {
+    check_name(&principal.subject)?;
     let hashed = match password {
         Some(password) if password.len() < SHORTEST_PASSWORD => {
             bail!("the password must have at least {SHORTEST_PASSWORD} characters")
@@ -38,7 +42,7 @@ pub async fn add_principal(
     };
     let mut change = store.change().await?;
     if !change.add_principal(principal, &hashed).await? {
-        ensure!(absent_only, "`{}` exists; use --if-absent to leave it as it is", principal.subject);
+        ensure!(absent_only, "`{}` exists already", principal.subject);
         return Ok(());
     }
     record(change, "principal.add", &principal.subject).await
@@ -52,6 +56,7 @@ pub async fn add_client(
     absent_only: bool,
 ) -> anyhow::Result<()> {
     let id = &principal.subject;
+    check_name(id)?;
     if store.client(id).await?.is_some() {
         ensure!(absent_only, "the client `{id}` exists; use --if-absent to leave it as it is");
         ensure!(
@@ -113,12 +118,25 @@ pub async fn revoke_everything(store: &Store) -> anyhow::Result<()> {
 }
 
 /// An access token without a login. Recorded, since it is one.
-pub async fn issue(auth: &Auth, subject: &str, life: std::time::Duration) -> anyhow::Result<String> {
+pub async fn issue(auth: &Auth, subject: &str, life: Duration) -> anyhow::Result<String> {
+    let longest = Type::Access.longest_life();
+    ensure!(
+        (Duration::from_secs(1)..=longest).contains(&life),
+        "a token's life must be between 1s and {}",
+        humantime::format_duration(longest)
+    );
     let principal = auth.store.principal(subject).await?.with_context(|| format!("`{subject}` is not known"))?;
     let state = auth.ledger.current().await?;
     let minted = mint::access(&auth.tokens, &state, &principal, life)?;
     record(auth.store.change().await?, "token.issue", subject).await?;
     Ok(minted.token)
+}
+
+/// Makes a key that encrypts the store.
+pub fn new_key(file: &Path) -> anyhow::Result<()> {
+    vault::write_secret(file, &vault::fresh_secret()?).with_context(|| {
+        format!("the key can't be written to {}; a file that exists is never replaced", file.display())
+    })
 }
 
 /// A secret's file, without the white space around it.
@@ -130,4 +148,14 @@ pub fn read(path: &Path) -> anyhow::Result<String> {
 async fn record(mut change: Change, action: &str, target: &str) -> anyhow::Result<()> {
     change.record(verify::now(), ACTOR, action, target).await?;
     Ok(change.commit().await?)
+}
+
+/// Names go into tokens, policies and logs, where nobody should have to guess where they end.
+fn check_name(name: &str) -> anyhow::Result<()> {
+    let good = |letter: char| !letter.is_whitespace() && !letter.is_control();
+    ensure!(
+        (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(good),
+        "a name must have 1 to {LONGEST_NAME} bytes, and no white space"
+    );
+    Ok(())
 }

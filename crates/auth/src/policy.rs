@@ -27,9 +27,10 @@ use accord_token::Kind;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cedar_policy::{
-    ActionConstraint, Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
-    PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+    ActionConstraint, Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid,
+    ParseErrors, Policy, PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
+use miette::Diagnostic as _;
 
 use crate::store::principals::Principal;
 
@@ -50,7 +51,7 @@ pub enum PolicyError {
     /// Not Cedar.
     #[error("{place}: {reason}")]
     Malformed {
-        /// The file.
+        /// The file, line and column.
         place: String,
         /// What the parser says.
         reason: String,
@@ -160,7 +161,10 @@ fn validate(schema: &str, policies: &[Policy]) -> Result<(), PolicyError> {
 /// Policies of one text, each with a name: its `@id`, or its file and place.
 fn named(place: &str, text: &str) -> Result<Vec<Policy>, PolicyError> {
     let malformed = |reason: String| PolicyError::Malformed { place: place.to_owned(), reason };
-    let parsed: PolicySet = text.parse().map_err(|error: cedar_policy::ParseErrors| malformed(error.to_string()))?;
+    let parsed: PolicySet = text.parse().map_err(|errors: ParseErrors| PolicyError::Malformed {
+        place: format!("{place}{}", position(&errors, text)),
+        reason: errors.to_string(),
+    })?;
     if parsed.templates().next().is_some() {
         return Err(malformed("templates have nothing to fill them in here".to_owned()));
     }
@@ -172,6 +176,14 @@ fn named(place: &str, text: &str) -> Result<Vec<Policy>, PolicyError> {
         policy.new_id(PolicyId::new(id))
     };
     Ok((1..).zip(ordered.values()).map(name).collect())
+}
+
+/// Where the parser stumbled, as `:line:column`; empty where it does not say.
+fn position(errors: &ParseErrors, text: &str) -> String {
+    let offset = errors.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
+    let Some(before) = offset.and_then(|offset| text.get(..offset)) else { return String::new() };
+    let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count());
+    format!(":{}:{}", before.matches('\n').count() + 1, column + 1)
 }
 
 /// The actions that a policy is about; None for all.
@@ -216,7 +228,7 @@ fn question(
     Ok((request, entities))
 }
 
-fn uid(entity_type: &str, id: &str) -> Result<EntityUid, Box<cedar_policy::ParseErrors>> {
+fn uid(entity_type: &str, id: &str) -> Result<EntityUid, Box<ParseErrors>> {
     let name: EntityTypeName = format!("Accord::{entity_type}").parse().map_err(Box::new)?;
     Ok(EntityUid::from_type_name_and_id(name, EntityId::new(id)))
 }
@@ -292,6 +304,12 @@ mod tests {
         ] {
             assert!(policies(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_line_and_column() {
+        let told = policies("permit (principal,\n  action = 3, resource);").err().unwrap().to_string();
+        assert!(told.starts_with("test:2:"), "{told}");
     }
 
     #[test]

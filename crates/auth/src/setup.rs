@@ -25,7 +25,7 @@ impl Auth {
         config.validate()?;
         let policies = Policies::load(&config.policy.files)?;
         let vault = Arc::new(Vault::new(&encryption_key(&config.keys)?)?);
-        let store = Store::open(config.store.url.expose()).await.context("the store can't be opened")?;
+        let store = store(config).await?;
         rotate::first_key(&store, &vault, config.keys.algorithm).await?;
         let ledger = Ledger::open(store.clone(), Arc::clone(&vault), Arc::clone(&policies.hash)).await?;
         // Found out now rather than at the first login: the keys in the store were sealed with another encryption key.
@@ -44,6 +44,12 @@ impl Auth {
             figures: Figures::default(),
         })
     }
+}
+
+/// The store that this configuration names.
+pub async fn store(config: &Config) -> anyhow::Result<Store> {
+    let opened = Store::open(config.store.url.expose()).await;
+    opened.context("the store can't be opened; check `store.url`, and that what it names can be reached")
 }
 
 /// Whether this configuration could be served, as far as that can be said without touching the store.
@@ -72,7 +78,9 @@ pub fn development_key(config: &mut Config) -> anyhow::Result<()> {
 
 fn encryption_key(config: &KeysConfig) -> Result<Secret, VaultError> {
     match &config.encryption_key_file {
-        Some(path) => Ok(Secret::from(std::fs::read_to_string(path)?)),
+        Some(path) => std::fs::read_to_string(path)
+            .map(Secret::from)
+            .map_err(|source| VaultError::File { path: path.clone(), source }),
         None if config.encryption_key.is_empty() => Err(VaultError::NoKey),
         None => Ok(config.encryption_key.clone()),
     }

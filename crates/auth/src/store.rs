@@ -8,6 +8,7 @@
 
 use std::{
     fs::OpenOptions,
+    io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Instant,
@@ -170,7 +171,8 @@ pub fn sqlite_file(url: &str) -> Option<PathBuf> {
 /// The file holds hashes of secrets, so only its owner reads it; SQLite gives the files beside it the same mode.
 fn make_private(file: &Path) -> Result<(), StoreError> {
     let made = OpenOptions::new().append(true).create(true).mode(0o600).open(file);
-    made.map(drop).map_err(|error| StoreError(sqlx::Error::Io(error)))
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
+    made.map(drop).map_err(|error| StoreError(sqlx::Error::Io(named(error))))
 }
 
 /// SQLite makes a missing file only where it is told to.

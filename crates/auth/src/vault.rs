@@ -1,6 +1,10 @@
 //! The key that is not in the store: it seals what is, and proves that a refresh token was made here.
 
-use std::{fs, io, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
 
 use accord_runtime::config::Secret;
 use aws_lc_rs::{
@@ -21,11 +25,16 @@ pub enum VaultError {
          with `--development`"
     )]
     NoKey,
-    /// The key file can't be read or written.
-    #[error("the encryption key file: {0}")]
-    File(#[from] io::Error),
+    /// The key file can't be read.
+    #[error("the encryption key can't be read from `{}`: {source}; `accord-auth key new` makes one", path.display())]
+    File {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Why it can't be read.
+        source: io::Error,
+    },
     /// Not a key.
-    #[error("the encryption key must be 32 bytes as base64url without padding")]
+    #[error("the encryption key must be 32 bytes as base64url without padding, as `accord-auth key new` makes them")]
     Malformed,
     /// Sealed with another key, or changed since.
     #[error("a signing key in the store was sealed with another encryption key")]

@@ -46,7 +46,7 @@ macro_rules! stories {
             a_key_that_signs_no_more_loses_its_private_half);
         suite::stories!(@ operators: adding_what_exists_changes_nothing_when_asked_so,
             a_granted_role_shows_in_the_next_token, a_role_taken_away_ends_the_tokens_that_show_it,
-            a_client_never_takes_over_the_roles_of_somebody_who_exists, the_record_of_operations_shows_what_was_changed_in_it,
+            what_could_not_be_used_is_not_made, a_client_never_takes_over_the_roles_of_somebody_who_exists, the_record_of_operations_shows_what_was_changed_in_it,
             two_processes_may_open_a_new_store_at_once);
     };
     (@ $module:ident: $($story:ident),* $(,)?) => { $(

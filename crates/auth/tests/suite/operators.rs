@@ -1,5 +1,7 @@
 //! What operators do from the command line.
 
+use std::time::Duration;
+
 use accord_auth::{manage, store::Store};
 use accord_token::{Kind, Refusal, Type, verify};
 use sqlx::{Connection, Executor};
@@ -61,6 +63,22 @@ pub async fn a_client_never_takes_over_the_roles_of_somebody_who_exists(place: P
     }
     assert_eq!(store.client("root").await.unwrap(), None);
     assert!(!secret.exists(), "no secret is written for a client that is not there");
+}
+
+pub async fn what_could_not_be_used_is_not_made(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let store = &running.auth.store;
+    for name in ["", "two words", "line\nbreak", &"x".repeat(257)] {
+        assert!(manage::add_principal(store, &principal(name, Kind::User, &[]), None, false).await.is_err(), "{name}");
+    }
+    for life in [Duration::ZERO, Type::Access.longest_life() + Duration::from_secs(1)] {
+        assert!(manage::issue(&running.auth, "ada", life).await.is_err());
+    }
+    let key = place.directory.path().join("key");
+    manage::new_key(&key).unwrap();
+    let made = manage::read(&key).unwrap();
+    assert!(manage::new_key(&key).is_err());
+    assert_eq!(manage::read(&key).unwrap(), made, "a key is never replaced");
 }
 
 pub async fn the_record_of_operations_shows_what_was_changed_in_it(place: Place) {
