@@ -92,8 +92,9 @@ async fn answer(gateway: &Arc<Gateway>, call: Call, spoken: Spoken, arrival: Arr
         }
         (Way::Events, Spoken::Json(plan, _)) => {
             let message = message::read(&call, &spoken, arrival.body, &arrival.parts).await?;
-            let response = upstream::stream(&call, grpc::Whole::bytes(grpc::frame(&message))).await?;
-            let response = watched(&call, response, Verdict::default());
+            let verdict = Verdict::default();
+            let response = upstream::stream(&call, grpc::Whole::bytes(grpc::frame(&message)), &verdict).await?;
+            let response = watched(&call, response, verdict);
             events::respond(response, Arc::clone(plan), &call, &arrival.parts.headers)
         }
         (Way::Bytes | Way::Events, _) => pass(call, arrival).await,
@@ -104,7 +105,7 @@ async fn answer(gateway: &Arc<Gateway>, call: Call, spoken: Spoken, arrival: Arr
 async fn pass(call: Call, arrival: Arrival) -> Result<Response<Body>, Fault> {
     let verdict = Verdict::default();
     let body = frames::request(arrival.body, Bounds::of_requests(&call), Arc::clone(&verdict));
-    let answered = upstream::stream(&call, body).await;
+    let answered = upstream::stream(&call, body, &verdict).await;
     if let Some(status) = verdict.get() {
         return Err(Fault::from_status(Component::Gateway, status.clone()));
     }

@@ -104,6 +104,11 @@ impl Fault {
         Self::violation(Reason::RequestMalformed, "", "the request can't be read as the message of its method")
     }
 
+    /// The caller went away before its request was whole.
+    pub fn request_cut_off() -> Self {
+        Self::new(Component::Gateway, Code::Cancelled, Reason::RequestMalformed, "the request ended early")
+    }
+
     /// The same fault with an HTTP status that says more than its code does.
     #[must_use]
     pub fn http(mut self, status: StatusCode) -> Self {

@@ -121,12 +121,16 @@ impl<B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError>>> HttpBody 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.project();
         let frame = match ready!(this.body.poll_frame(context)) {
-            Some(frame) => frame.map_err(Into::into)?,
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                // The first word stands.
+                let _ = this.verdict.set(Fault::request_cut_off().status().clone());
+                return Poll::Ready(Some(Err(error.into())));
+            }
             None => return Poll::Ready(None),
         };
         if let Some(Err(problem)) = frame.data_ref().map(|data| this.meter.pass(data)) {
             let fault = Fault::new(Component::Gateway, Code::ResourceExhausted, Reason::RequestTooLarge, problem);
-            // The first word stands.
             let _ = this.verdict.set(fault.status().clone());
             return Poll::Ready(Some(Err(problem.into())));
         }

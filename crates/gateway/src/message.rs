@@ -78,6 +78,6 @@ fn body_fault(error: &BodyError) -> Fault {
         }
         BodyError::Encoding(_) => unsupported(error.to_string()),
         BodyError::Malformed(_) => Fault::violation(Reason::RequestMalformed, "", &error.to_string()),
-        BodyError::Broken => Fault::new(gateway, Code::Cancelled, Reason::RequestMalformed, "the request ended early"),
+        BodyError::Broken => Fault::request_cut_off(),
     }
 }

@@ -156,10 +156,12 @@ impl Picked {
         self.seat.endpoint().channel()
     }
 
-    /// Sends the request to the endpoint. The path is kept; scheme and authority become the endpoint's.
+    /// Sends the request to the endpoint. The path is kept; scheme and authority become the endpoint's. Where no answer
+    /// comes, `is_cut_off` says whether the request's own body broke off: that is not held against the endpoint.
     pub async fn call(
         mut self,
         request: http::Request<tonic::body::Body>,
+        is_cut_off: impl Fn() -> bool,
     ) -> Result<http::Response<tonic::body::Body>, Unreachable> {
         let started = Instant::now();
         let answer = self.seat.endpoint().send(request).await;
@@ -173,6 +175,7 @@ impl Picked {
                 }
                 Ok(response.map(|body| tonic::body::Body::new(Held::new(body, self.seat))))
             }
+            Err(error) if is_cut_off() => Err(error),
             Err(error) => {
                 self.seat.failed(error);
                 self.upstream.trouble.notify_one();

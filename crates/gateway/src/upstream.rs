@@ -10,6 +10,7 @@ use crate::{
     admit::Arrival,
     authorize::Permit,
     fault::{Component, Fault},
+    frames::Verdict,
     grpc::{self, BodyError},
     metadata,
     method::Way,
@@ -73,9 +74,10 @@ impl Answer {
 }
 
 /// Sends a body on as it comes, and the answer back as it comes.
-pub async fn stream(call: &Call, body: Body) -> Result<Response<Body>, Fault> {
+pub async fn stream(call: &Call, body: Body, verdict: &Verdict) -> Result<Response<Body>, Fault> {
     let picked = call.permit.entry().upstream.pick();
-    let response = send(call, picked, body, 0).await.map_err(|error| unreachable_fault(call, error))?;
+    let response = send(call, picked, body, 0, || verdict.get().is_some()).await;
+    let response = response.map_err(|error| unreachable_fault(call, error))?;
     let mut response = in_grpc(call, response)?;
     metadata::outward(response.headers_mut());
     Ok(response)
@@ -103,7 +105,7 @@ type Outcome = Result<Answer, Failure>;
 async fn attempt(call: &Call, picked: Picked, body: &Bytes, previous: u32) -> Outcome {
     let limit = call.permit.entry().method.policy.max_response_bytes;
     let response =
-        send(call, picked, grpc::Whole::bytes(body.clone()), previous).await.map_err(Failure::Unreachable)?;
+        send(call, picked, grpc::Whole::bytes(body.clone()), previous, || false).await.map_err(Failure::Unreachable)?;
     let (mut parts, body) = in_grpc(call, response).map_err(Failure::Fault)?.into_parts();
     let encoding = parts.headers.get("grpc-encoding").cloned();
     let (message, trailers) = grpc::read_unary(body, encoding.as_ref(), limit).await.map_err(Failure::Body)?;
@@ -138,7 +140,13 @@ fn strip_status(metadata: &mut HeaderMap) {
     }
 }
 
-async fn send(call: &Call, picked: Picked, body: Body, previous: u32) -> Result<Response<Body>, Unreachable> {
+async fn send(
+    call: &Call,
+    picked: Picked,
+    body: Body,
+    previous: u32,
+    is_cut_off: impl Fn() -> bool,
+) -> Result<Response<Body>, Unreachable> {
     let entry = call.permit.entry();
     let span = tracing::info_span!(
         "upstream",
@@ -148,7 +156,7 @@ async fn send(call: &Call, picked: Picked, body: Body, previous: u32) -> Result<
         server.address = picked.url(),
     );
     let request = span.in_scope(|| head(call, body, previous));
-    picked.call(request).instrument(span).await
+    picked.call(request, is_cut_off).instrument(span).await
 }
 
 fn head(call: &Call, body: Body, previous: u32) -> Request<Body> {

@@ -108,21 +108,34 @@ async fn another_endpoint_is_tried_after_a_failure_where_there_is_one() {
 async fn a_call_to_nobody_was_never_sent_and_the_next_goes_elsewhere() {
     let upstream = upstream(&[nobody().await, format!("http://{}", healthy_server().await)]);
     let dead = Picked { index: 0, seat: upstream.endpoints[0].enter(), upstream: Arc::clone(&upstream) };
-    let error = dead.call(health_check()).await.unwrap_err();
+    let error = dead.call(health_check(), || false).await.unwrap_err();
     assert_eq!(error, Unreachable::Connect);
     assert!(error.never_sent());
     for _ in 0..20 {
         let picked = upstream.pick();
         assert_eq!(picked.index(), 1);
-        let response = picked.call(health_check()).await.unwrap();
+        let response = picked.call(health_check(), || false).await.unwrap();
         assert_eq!(response.into_body().collect().await.unwrap().trailers().unwrap()["grpc-status"], "0");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_breaks_off_is_not_held_against_the_endpoint() {
+    let upstream = upstream(&[format!("http://{}", healthy_server().await)]);
+    for (is_cut_off, ejected) in [(true, false), (false, true)] {
+        for _ in 0..5 {
+            let broken = futures_util::stream::iter([Err::<http_body::Frame<bytes::Bytes>, _>("over the bound")]);
+            let request = health_check().map(|_| Body::new(http_body_util::StreamBody::new(broken)));
+            upstream.pick().call(request, || is_cut_off).await.unwrap_err();
+        }
+        assert_eq!(upstream.endpoints[0].is_ejected(Instant::now()), ejected);
     }
 }
 
 #[tokio::test]
 async fn a_seat_is_held_until_the_last_byte_of_the_answer() {
     let upstream = upstream(&[format!("http://{}", healthy_server().await)]);
-    let response = upstream.pick().call(health_check()).await.unwrap();
+    let response = upstream.pick().call(health_check(), || false).await.unwrap();
     assert_eq!(upstream.endpoints[0].in_flight(), 1);
     response.into_body().collect().await.unwrap();
     assert_eq!(upstream.endpoints[0].in_flight(), 0);
