@@ -1,4 +1,4 @@
-//! `TokenService`: open to all, since the credential is what it is asked about.
+//! `TokenService`: open to all where the credential is what it is asked about.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,6 +11,9 @@ use accord_token::{Verified, verify};
 use tonic::{Request, Response, Status};
 
 use crate::{auth::Auth, denial::Denial, ledger::State, mint};
+
+/// Makes passports of others' tokens.
+const EXCHANGE: &str = "accord.auth.exchange";
 
 /// Ends tokens of others.
 const REVOKE: &str = "accord.auth.revoke";
@@ -42,7 +45,7 @@ impl TokenService for Tokens {
 
     async fn exchange(&self, request: Request<ExchangeRequest>) -> Result<Response<ExchangeResponse>, Status> {
         let state = self.0.ledger.current().await?;
-        let caller = self.0.caller(request.metadata(), &state)?;
+        let caller = self.0.guard(request.metadata(), EXCHANGE, &state)?;
         let ExchangeRequest { subject_token, audience } = request.get_ref();
         if audience.is_empty() {
             return Err(Denial::Field("audience", "must name one service").into());

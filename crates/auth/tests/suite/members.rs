@@ -138,6 +138,9 @@ pub async fn callers_without_the_permission_are_refused(place: Place) {
     let mut keys = KeyServiceClient::new(running.channel.clone());
     let mesh = running.mesh_token().await;
     assert_eq!(refused(keys.rotate(authorized(RotateRequest {}, &mesh)).await), Reason::PermissionMissing);
+    let exchange = ExchangeRequest { subject_token: ada.clone(), audience: "catalog".to_owned() };
+    let passport = running.tokens().exchange(authorized(exchange, &ada)).await;
+    assert_eq!(refused(passport), Reason::PermissionMissing, "nobody lets themselves in");
     let revoke = || RevokeRequest { target: Some(Target::Subject("ada".to_owned())) };
     assert_eq!(refused(running.tokens().revoke(revoke()).await), Reason::CredentialMissing);
     assert_eq!(refused(running.tokens().revoke(authorized(revoke(), &mesh)).await), Reason::PermissionMissing);
