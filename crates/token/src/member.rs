@@ -40,13 +40,21 @@ struct Inner {
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// Neither a secret nor a file with one was given.
-    #[error("`auth.client_id` needs a secret: set `auth.client_secret_file`, or the environment's AUTH__CLIENT_SECRET")]
+    #[error(
+        "`auth.client_id` needs a secret: set `auth.client_secret_file`, or `auth.client_secret` by the environment"
+    )]
     NoSecret,
+    /// There is nothing in the file with the secret.
+    #[error("the client secret file `{}` is empty: put there what `accord-auth client add` made", path.display())]
+    EmptySecretFile {
+        /// Which.
+        path: PathBuf,
+    },
     /// No client id was given.
     #[error("`auth.client_id` is empty: set it to a client made with `accord-auth client add`")]
     NoClient,
     /// The file with the secret can't be read.
-    #[error("the client secret can't be read from `{}`: {source}", path.display())]
+    #[error("the client secret can't be read from `{}`: {source}; check `auth.client_secret_file`", path.display())]
     SecretFile {
         /// Where it was looked for.
         path: PathBuf,
@@ -160,7 +168,30 @@ fn secret(config: &MemberConfig) -> Result<Secret, JoinError> {
     };
     let text = std::fs::read_to_string(path).map_err(|source| JoinError::SecretFile { path: path.clone(), source })?;
     match text.trim() {
-        "" => Err(JoinError::NoSecret),
+        "" => Err(JoinError::EmptySecretFile { path: path.clone() }),
         text => Ok(Secret::from(text.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_comes_first_and_its_white_space_does_not_count() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        let config = |path: Option<&PathBuf>, secret: &str| MemberConfig {
+            client_secret_file: path.cloned(),
+            client_secret: Secret::from(secret.to_owned()),
+            ..MemberConfig::default()
+        };
+        assert!(matches!(secret(&config(Some(&file), "given")), Err(JoinError::SecretFile { .. })));
+        std::fs::write(&file, "\n").unwrap();
+        assert!(matches!(secret(&config(Some(&file), "given")), Err(JoinError::EmptySecretFile { .. })));
+        std::fs::write(&file, "from the file\n").unwrap();
+        assert_eq!(secret(&config(Some(&file), "given")).unwrap().expose(), "from the file");
+        assert_eq!(secret(&config(None, "given")).unwrap().expose(), "given");
+        assert!(matches!(secret(&config(None, "")), Err(JoinError::NoSecret)));
     }
 }
