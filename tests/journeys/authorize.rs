@@ -23,5 +23,6 @@ async fn who_lacks_the_permission_is_refused_even_where_the_answer_is_cached() -
 
     let write = fabric.call(Method::PUT, "/v1/products/oak-desk").token(&reader).json(&desk("Mine")).send().await?;
     assert_eq!((write.status.as_u16(), reason(&write).as_str()), (403, "PERMISSION_MISSING"));
+    assert!(write.text().contains("`catalog.products.write`"), "{}", write.text());
     fabric.stop().await
 }

@@ -26,6 +26,14 @@ pub enum RecordsError {
     /// The address is not one of a supported engine.
     #[error("records.url must begin with sqlite:// or postgres://")]
     Address,
+    /// The file can't be opened or made.
+    #[error("`{path}` can't be opened or made ({error}): make its directory writable, or set records.url elsewhere")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        error: sqlx::Error,
+    },
     /// The engine failed.
     #[error("the engine failed: {0}")]
     Engine(#[from] sqlx::Error),
@@ -102,7 +110,7 @@ impl Records {
                 })
             });
         }
-        let pool = options.connect(&schema::address(url, engine)).await?;
+        let pool = options.connect(&schema::address(url, engine)).await.map_err(|error| unopened(url, error))?;
         schema::create(&pool, engine).await?;
         Ok(Self { pool })
     }
@@ -226,4 +234,12 @@ fn millis(time: SystemTime) -> i64 {
 
 fn length(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Names the file of an embedded store; the address of a server may hold a password, so it is not shown.
+fn unopened(url: &str, error: sqlx::Error) -> RecordsError {
+    match url.strip_prefix("sqlite://") {
+        Some(path) => RecordsError::File { path: path.to_owned(), error },
+        None => RecordsError::Engine(error),
+    }
 }

@@ -27,7 +27,10 @@ pub struct Source {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The file can't be read.
-    #[error("{path}: {reason}", path = path.display())]
+    #[error(
+        "{path}: {reason}; build a descriptor set there (`buf build -o`, or `protoc --include_imports --descriptor_set_out`)",
+        path = path.display()
+    )]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -47,9 +47,12 @@ fn missing(message: &str) -> Fault {
 
 /// A refusal of the token as an answer of the gateway.
 pub fn refusal(refusal: Refusal) -> Fault {
-    let status = refusal.status();
-    let fault = Fault::from_status(Component::Auth, status);
-    if fault.status().code() == Code::Unauthenticated { challenge(fault) } else { fault }
+    let (code, reason, message) = (refusal.code(), refusal.reason(), refusal.to_string());
+    let fault = match refusal.passes_in() {
+        Some(after) => Fault::retry(Component::Auth, code, reason, message, after),
+        None => Fault::new(Component::Auth, code, reason, message),
+    };
+    if code == Code::Unauthenticated { challenge(fault) } else { fault }
 }
 
 /// RFC 6750 asks that a 401 names the scheme.

@@ -9,7 +9,7 @@ use crate::{
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::{Access, PrincipalKind};
 use accord_runtime::deadline::Deadline;
-use accord_token::{Decision, Member, Question};
+use accord_token::{Decision, Member, Question, Refusal};
 use http::HeaderValue;
 use std::{net::IpAddr, sync::Arc};
 use tonic::Code;
@@ -75,7 +75,7 @@ pub async fn authorize(
     let question =
         Question { method: &entry.method.name, permission, audience: &entry.method.upstream, address: &address };
     let decision = member.decide(identity.token, &identity.verified, &question, deadline, &arrival.id).await;
-    let decision = Some(decision.map_err(refusal)?);
+    let decision = Some(decision.map_err(|refused| denied(refused, permission))?);
     Ok(Permit { entry: Arc::clone(entry), decision, address: arrival.address })
 }
 
@@ -84,6 +84,15 @@ fn kind(kind: accord_token::Kind) -> PrincipalKind {
         accord_token::Kind::User => PrincipalKind::User,
         accord_token::Kind::Service => PrincipalKind::Service,
     }
+}
+
+/// Says which permission it was: the caller can ask for it, and the contract names it to everybody.
+fn denied(refused: Refusal, permission: &str) -> Fault {
+    if !matches!(refused, Refusal::PermissionMissing) {
+        return refusal(refused);
+    }
+    let message = format!("this method needs the permission `{permission}`, which the caller does not hold");
+    Fault::new(Component::Auth, Code::PermissionDenied, Reason::PermissionMissing, message)
 }
 
 fn undeclared(method: &str) -> Fault {

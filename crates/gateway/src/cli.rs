@@ -225,10 +225,14 @@ pub async fn check(config: &Config) -> ExitCode {
     };
     built.warnings.iter().for_each(|warning| println!("{warning}"));
     for upstream in &built.pending {
-        println!("warning: upstream {upstream}: not checked, it has no descriptor file and tells none by reflection");
+        println!(
+            "error: upstream {upstream}: not checked, it can't be asked for its descriptors: start it, or give them with \
+             --descriptors {upstream}=FILE"
+        );
     }
-    println!("{} methods of {} upstreams can be enforced", built.contract.methods().len(), built.pools.len());
-    ExitCode::SUCCESS
+    println!("can be enforced: methods: {}, upstreams: {}", built.contract.methods().len(), built.pools.len());
+    // A pipeline must not take what was not looked at for good.
+    if built.pending.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints the effective policy of one method. Fails where there is no such method.

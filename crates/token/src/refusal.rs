@@ -96,19 +96,17 @@ impl Refusal {
 
     /// The status that tells the caller.
     pub fn status(&self) -> Status {
-        match self {
-            Refusal::Stale | Refusal::Unavailable => fault::status_with(
-                self.code(),
-                self.reason(),
-                self.to_string(),
-                std::iter::empty::<(String, String)>(),
-                Some(Duration::from_secs(1)),
-            ),
-            _ => fault::status(self.code(), self.reason(), self.to_string()),
-        }
+        let nothing = std::iter::empty::<(String, String)>();
+        fault::status_with(self.code(), self.reason(), self.to_string(), nothing, self.passes_in())
     }
 
-    fn code(self) -> Code {
+    /// When to try again, where trying again can help.
+    pub fn passes_in(&self) -> Option<Duration> {
+        matches!(self, Refusal::Stale | Refusal::Unavailable).then_some(Duration::from_secs(1))
+    }
+
+    /// The status code.
+    pub fn code(&self) -> Code {
         match self {
             Refusal::Missing | Refusal::Invalid(_) | Refusal::Expired | Refusal::Revoked => Code::Unauthenticated,
             Refusal::Stale | Refusal::Unavailable => Code::Unavailable,

@@ -54,13 +54,22 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// What to write instead, where the standard library's words would not tell a newcomer.
+fn remedy(words: &str, usual: &str) -> String {
+    let told =
+        if words.contains("socket address") { "write an address and a port, such as 127.0.0.1:8080" } else { usual };
+    told.to_owned()
+}
+
 impl de::Error for Refusal {
     fn custom<T: fmt::Display>(problem: T) -> Self {
-        Self::new(problem.to_string(), "correct the value")
+        let problem = problem.to_string();
+        let remedy = remedy(&problem, "correct the value");
+        Self::new(problem, remedy)
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(format!("this is {unexpected}"), format!("write {expected}"))
+        Self::new(format!("this is {unexpected}"), remedy(&expected.to_string(), &format!("write {expected}")))
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
