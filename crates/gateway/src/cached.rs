@@ -62,21 +62,28 @@ impl Cache {
                     self.breaker.succeeded();
                     return Ok(answer);
                 }
-                Err(status) => status,
+                Err(status) => {
+                    self.note(&status);
+                    status
+                }
             }
         };
         self.without(call, message, &failure).await
+    }
+
+    /// Counts a failure of the cache itself. It is said when the cache is given up, and not for each call without it.
+    fn note(&self, failure: &Status) {
+        if is_down(failure) && self.breaker.failed() {
+            tracing::warn!(code = %failure.code(), reason = failure.message(), "the cache is down, reads go without it");
+        }
     }
 
     async fn without(&self, call: &Call, message: &Bytes, failure: &Status) -> Result<Answer, Fault> {
         if call.deadline.expired() {
             return Err(Fault::deadline());
         }
-        if is_down(failure) {
-            self.breaker.failed();
-        }
         let method = &call.permit.entry().method;
-        tracing::warn!(method = &*method.name, code = %failure.code(), reason = failure.message(), "cache bypassed");
+        tracing::debug!(method = &*method.name, code = %failure.code(), reason = failure.message(), "cache bypassed");
         self.bypassed.add(1, &[KeyValue::new("rpc.method", method.name.to_string())]);
         if method.policy.on_cache_failure == OnCacheFailure::Fail {
             let message = "the cache does not answer, and the contract says to fail then";
@@ -204,11 +211,14 @@ impl Breaker {
         self.failures.store(0, Ordering::Relaxed);
     }
 
-    fn failed(&self) {
-        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= Self::FAILURES {
+    /// Counts a failure, and opens where there were enough of them. Whether this was the one.
+    fn failed(&self) -> bool {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        if failures >= Self::FAILURES {
             let pause = u64::try_from(Self::PAUSE.as_millis()).unwrap_or(u64::MAX);
             self.closed_from.store(self.now() + pause, Ordering::Relaxed);
         }
+        failures == Self::FAILURES
     }
 
     fn now(&self) -> u64 {
@@ -247,11 +257,12 @@ mod tests {
     #[test]
     fn the_breaker_opens_after_five_failures_in_a_row() {
         let breaker = Breaker::new();
-        (0..4).for_each(|_| breaker.failed());
+        assert!((0..4).all(|_| !breaker.failed()));
         breaker.succeeded();
-        (0..4).for_each(|_| breaker.failed());
+        assert!((0..4).all(|_| !breaker.failed()));
         assert!(!breaker.is_open());
-        breaker.failed();
+        assert!(breaker.failed());
         assert!(breaker.is_open());
+        assert!(!breaker.failed(), "it is said once");
     }
 }

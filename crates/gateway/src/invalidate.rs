@@ -147,6 +147,11 @@ fn may_have_committed(code: Code) -> bool {
     matches!(code, Ok | DeadlineExceeded | Unavailable | Cancelled | Unknown | Internal)
 }
 
+/// Whether the cache will never take this batch: too large a tag, say, from a caller who left before anyone refused it.
+fn is_refused(code: Code) -> bool {
+    matches!(code, Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted)
+}
+
 struct Sender {
     client: InvalidationServiceClient<Channel>,
     member: Member,
@@ -160,22 +165,33 @@ impl Sender {
             queue.arrived.notified().await;
             let batch = mem::take(&mut *queue.waiting());
             if batch.overflowed {
-                self.incarnation = Uuid::new_v4();
-                self.sequence = 0;
+                self.begin_anew();
             }
             self.deliver(batch).await;
         }
     }
 
+    /// A sender that the cache does not know: it then trusts nothing that it loaded before.
+    fn begin_anew(&mut self) {
+        self.incarnation = Uuid::new_v4();
+        self.sequence = 0;
+    }
+
     async fn deliver(&mut self, batch: Waiting) {
+        let mut tags: Vec<_> = batch.tags.into_iter().collect();
         self.sequence += 1;
-        let request = InvalidateRequest {
-            tags: batch.tags.into_iter().collect(),
-            incarnation: self.incarnation.to_string(),
-            sequence: self.sequence,
-        };
-        while let Err(status) = self.send(request.clone()).await {
-            tracing::warn!(code = %status.code(), reason = status.message(), tags = request.tags.len(), "invalidation deferred");
+        let mut has_failed = false;
+        while let Err(status) = self.send(&tags).await {
+            // Said once for each batch: how long it lasts is told by the count of deferred mutations.
+            if !mem::replace(&mut has_failed, true) {
+                tracing::warn!(code = %status.code(), reason = status.message(), tags = tags.len(), "invalidation deferred");
+            }
+            if is_refused(status.code()) {
+                // Repeating it would hold up all that come after it. What can't be told tag by tag is told as a whole.
+                tags.clear();
+                self.begin_anew();
+                self.sequence += 1;
+            }
             tokio::time::sleep(PAUSE).await;
         }
         for caller in batch.callers {
@@ -184,8 +200,10 @@ impl Sender {
         }
     }
 
-    async fn send(&mut self, request: InvalidateRequest) -> Result<(), Status> {
+    async fn send(&mut self, tags: &[String]) -> Result<(), Status> {
         let deadline = Deadline::after(ATTEMPT);
+        let incarnation = self.incarnation.to_string();
+        let request = InvalidateRequest { tags: tags.to_vec(), incarnation, sequence: self.sequence };
         let request = inner::request(request, &self.member, deadline, &RequestId::new())?;
         let sending = tokio::time::timeout_at(deadline.at(), self.client.invalidate(request));
         sending.await.map_err(|_| Status::deadline_exceeded("the cache did not answer in time"))??;

@@ -71,7 +71,8 @@ fn malformed() -> Fault {
 impl Records {
     /// Speaks through `channel`, as the workload that `member` is.
     pub fn new(channel: Channel, member: Member) -> Self {
-        Self { client: IdempotencyServiceClient::new(channel), member }
+        // What it answers was bounded when it was stored.
+        Self { client: IdempotencyServiceClient::new(channel).max_decoding_message_size(usize::MAX), member }
     }
 
     /// Claims the key for this call, or tells what became of it.
@@ -160,7 +161,7 @@ fn replay(stored: StoredAnswer) -> Answer {
 }
 
 fn unavailable(status: &Status) -> Fault {
-    tracing::warn!(code = %status.code(), reason = status.message(), "idempotency records do not answer");
+    tracing::debug!(code = %status.code(), reason = status.message(), "idempotency records do not answer");
     let message = "the records of idempotency keys can't be reached, and without them the call could be done twice";
     Fault::new(Component::Cache, Code::Unavailable, Reason::IdempotencyUnavailable, message)
 }
