@@ -8,8 +8,12 @@ use anyhow::ensure;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    auth::Auth, config::Config, manage, policy::Policies, rotate, serve, setup, store::Store,
-    store::principals::Principal,
+    auth::Auth,
+    config::Config,
+    manage,
+    policy::Policies,
+    rotate, serve, setup,
+    store::{Store, principals::Principal},
 };
 
 /// Issues and verifies credentials, decides access, streams revocations.
@@ -320,7 +324,8 @@ impl Flags {
     }
 
     async fn verify_audit(&self) -> anyhow::Result<()> {
-        let (entries, broken) = self.store().await?.audit().await?;
+        let store = setup::existing_store(&self.managed()?).await?;
+        let (entries, broken) = store.audit().await?;
         ensure!(broken.is_none(), "the record is broken at row {}", broken.unwrap_or_default());
         println!("good: {} rows", entries.len());
         Ok(())

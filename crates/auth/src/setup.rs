@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use accord_runtime::config::Secret;
 use accord_token::verify;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use crate::{
     auth::Auth,
@@ -50,6 +50,14 @@ impl Auth {
 pub async fn store(config: &Config) -> anyhow::Result<Store> {
     let opened = Store::open(config.store.url.expose()).await;
     opened.context("the store can't be opened; check `store.url`, and that what it names can be reached")
+}
+
+/// As [`store`], but never makes an embedded one: what was made just now is empty, and so would be found good.
+pub async fn existing_store(config: &Config) -> anyhow::Result<Store> {
+    if let Some(file) = sqlite_file(config.store.url.expose()) {
+        ensure!(file.exists(), "there is no store at `{}`; name the one that is meant with --store", file.display());
+    }
+    store(config).await
 }
 
 /// Whether this configuration could be served, as far as that can be said without touching the store.

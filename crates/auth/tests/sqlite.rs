@@ -30,3 +30,15 @@ async fn a_private_key_is_nowhere_in_the_file_as_it_is() {
     }
     assert!(files > 0);
 }
+
+#[test]
+fn a_record_that_is_not_there_is_not_found_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("nowhere.db");
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_accord-auth"));
+    let store = format!("sqlite://{}", file.display());
+    let verified = command.args(["audit", "verify", "--store", &store]).output().unwrap();
+    assert_eq!(verified.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&verified.stderr).contains("there is no store at"), "{verified:?}");
+    assert!(!file.exists());
+}
