@@ -115,6 +115,18 @@ impl Process {
         }
     }
 
+    /// Waits until its log is as wanted; a program of somebody else's tells nothing by any other way.
+    pub async fn await_log(&self, within: Duration, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        let end = Instant::now() + within;
+        while !wanted(&self.log()) {
+            if Instant::now() >= end {
+                bail!("{} did not say what was waited for within {within:?}; it said\n{}", self.name(), self.log());
+            }
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
     /// Stops it where it stands, with its connections open: a machine that hangs.
     pub fn pause(&self) -> Result<()> {
         self.signal(Signal::STOP)
@@ -217,11 +229,7 @@ mod tests {
     }
 
     async fn hears(process: &Process, word: &str) {
-        let end = Instant::now() + SOON;
-        while !process.log().contains(word) {
-            assert!(Instant::now() < end, "{}", process.last_words());
-            sleep(LOOK).await;
-        }
+        process.await_log(SOON, |log| log.contains(word)).await.expect("it says so");
     }
 
     #[tokio::test]

@@ -29,32 +29,27 @@ async fn all_binaries_tell_what_they_serve_and_how_they_are() -> Result<()> {
     fabric.stop().await
 }
 
-async fn listed_v1(server: &Server) -> Result<BTreeSet<String>> {
-    use v1::{
-        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+/// The services that a server lists. The two versions of the protocol differ in nothing but the package of their types.
+macro_rules! listed {
+    ($function:ident, $version:ident) => {
+        async fn $function(server: &Server) -> Result<BTreeSet<String>> {
+            use $version::{
+                ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+                server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+            };
+            let question = Some(MessageRequest::ListServices(String::new()));
+            let request = ServerReflectionRequest { host: String::new(), message_request: question };
+            let mut client = ServerReflectionClient::new(server.channel()?);
+            let mut answers = client.server_reflection_info(tokio_stream::once(request)).await?.into_inner();
+            match answers.next().await.context("no answer")??.message_response {
+                Some(MessageResponse::ListServicesResponse(list)) => {
+                    Ok(list.service.into_iter().map(|service| service.name).collect())
+                }
+                other => anyhow::bail!("{other:?}"),
+            }
+        }
     };
-    let question = MessageRequest::ListServices(String::new());
-    let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
-    let mut client = ServerReflectionClient::new(server.channel()?);
-    let mut answers = client.server_reflection_info(tokio_stream::once(request)).await?.into_inner();
-    match answers.next().await.context("no answer")??.message_response {
-        Some(MessageResponse::ListServicesResponse(list)) => Ok(list.service.into_iter().map(|it| it.name).collect()),
-        other => anyhow::bail!("{other:?}"),
-    }
 }
 
-async fn listed_v1alpha(server: &Server) -> Result<BTreeSet<String>> {
-    use v1alpha::{
-        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
-        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
-    };
-    let question = MessageRequest::ListServices(String::new());
-    let request = ServerReflectionRequest { host: String::new(), message_request: Some(question) };
-    let mut client = ServerReflectionClient::new(server.channel()?);
-    let mut answers = client.server_reflection_info(tokio_stream::once(request)).await?.into_inner();
-    match answers.next().await.context("no answer")??.message_response {
-        Some(MessageResponse::ListServicesResponse(list)) => Ok(list.service.into_iter().map(|it| it.name).collect()),
-        other => anyhow::bail!("{other:?}"),
-    }
-}
+listed!(listed_v1, v1);
+listed!(listed_v1alpha, v1alpha);
