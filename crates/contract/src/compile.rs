@@ -19,8 +19,8 @@ pub(crate) use bindings::bindings;
 use bounds::Bounds;
 pub(crate) use defaults::{defaults, effective, reflected};
 
-/// Compiles an effective policy. Where a value is refused, the compiled policy holds a placeholder; a contract with a
-/// refusal is not served.
+/// Compiles an effective policy. Where a value is refused, what stands in the result means nothing: a contract with a
+/// refusal is never served.
 pub(crate) fn policy(
     effective: &declared::MethodPolicy,
     descriptor: &MethodDescriptor,

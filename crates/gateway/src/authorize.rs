@@ -43,11 +43,8 @@ impl Permit {
     }
 
     /// The passport for the way inward; none for an anonymous call.
-    pub fn passport(&self) -> Option<HeaderValue> {
-        let passport = self.decision.as_ref()?.passport.as_ref()?;
-        let mut value = HeaderValue::from_str(passport).ok()?;
-        value.set_sensitive(true);
-        Some(value)
+    pub fn passport(&self) -> Option<&HeaderValue> {
+        self.decision.as_ref()?.passport.as_ref()
     }
 }
 
@@ -71,9 +68,12 @@ pub async fn authorize(
     if !policy.kinds.accepts(kind(identity.verified.claims.kind)) {
         return Err(kind_refused(&entry.method.name));
     }
-    let address = arrival.address.to_string();
-    let question =
-        Question { method: &entry.method.name, permission, audience: &entry.method.upstream, address: &address };
+    let question = Question {
+        method: &entry.method.name,
+        permission,
+        audience: &entry.method.upstream,
+        address: Some(arrival.address),
+    };
     let decision = member.decide(identity.token, &identity.verified, &question, deadline, &arrival.id).await;
     let decision = Some(decision.map_err(|refused| denied(refused, permission))?);
     Ok(Permit { entry: Arc::clone(entry), decision, address: arrival.address })

@@ -13,7 +13,7 @@ use accord_api::accord::{
     fault::v1::Reason,
 };
 use accord_contract::{CachePolicy, OnCacheFailure, wire::Malformed};
-use accord_token::{Member, PASSPORT_HEADER};
+use accord_token::Member;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use opentelemetry::{KeyValue, metrics::Counter};
@@ -22,7 +22,7 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
-use tonic::{Code, Status, metadata::MetadataValue, transport::Channel};
+use tonic::{Code, Status, transport::Channel};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
@@ -96,12 +96,8 @@ impl Cache {
     }
 
     async fn ask(&self, call: &Call, read: ReadRequest) -> Result<Answer, Status> {
-        let mut request = inner::request(read, &self.member, call.deadline, &call.id)?;
-        if let Some(passport) = call.permit.passport() {
-            let passport = MetadataValue::try_from(passport.as_bytes())
-                .map_err(|_| Status::internal("the passport is not a header value"))?;
-            request.metadata_mut().insert(PASSPORT_HEADER, passport);
-        }
+        let request = inner::request(read, &self.member, call.deadline, &call.id)?;
+        let request = inner::with_passport(request, call.permit.passport());
         // A cache that is gone or hangs shows at its connection, which is watched closely: so the time that is left need
         // not be shared out between the cache and the upstream.
         let response = self.client.clone().read(request).await?;

@@ -7,6 +7,7 @@ use crate::{
     upstream::{self, Call},
 };
 use accord_api::accord::fault::v1::Reason;
+use accord_runtime::deadline::trailers;
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -166,7 +167,7 @@ struct Answer {
 impl Answer {
     fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.body = None;
-        Poll::Ready(Some(Ok(Frame::trailers(grpc::trailers(status)))))
+        Poll::Ready(Some(Ok(Frame::trailers(trailers(status)))))
     }
 
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Option<Status> {

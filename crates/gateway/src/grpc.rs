@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows what a message means. Where nobody has to look at a body, nothing here touches it either.
 
+use accord_runtime::deadline::trailers;
 use bytes::{Buf, Bytes, BytesMut};
 use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -188,17 +189,6 @@ pub fn from_http(status: http::StatusCode) -> tonic::Code {
         429 | 502 | 503 | 504 => tonic::Code::Unavailable,
         _ => tonic::Code::Unknown,
     }
-}
-
-/// The trailers that end a call with `status`.
-pub fn trailers(status: &Status) -> HeaderMap {
-    let mut trailers = HeaderMap::with_capacity(3);
-    if status.add_header(&mut trailers).is_err() {
-        // Only a message that can't be a header gets here; the code still can.
-        trailers.clear();
-        trailers.insert("grpc-status", HeaderValue::from(status.code() as i32));
-    }
-    trailers
 }
 
 /// An answer that is a status and nothing else.

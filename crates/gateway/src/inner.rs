@@ -4,14 +4,24 @@ use accord_runtime::{
     deadline::Deadline,
     request::{self, RequestId},
 };
-use accord_token::Member;
-use tonic::{Request, Status};
+use accord_token::{Member, PASSPORT_HEADER};
+use http::HeaderValue;
+use std::mem;
+use tonic::{Request, Status, metadata::MetadataMap};
 
 /// A request that carries the gateway's own token beside what always travels along.
 pub fn request<T>(message: T, member: &Member, deadline: Deadline, id: &RequestId) -> Result<Request<T>, Status> {
     let mut request = request::outbound(message, deadline, id);
-    let token = member.workload_token().map_err(|refusal| refusal.status())?;
-    let bearer = request::bearer(&token).ok_or_else(|| Status::internal("the workload token is not a header value"))?;
+    let bearer = member.workload_bearer().map_err(|refusal| refusal.status())?;
     request.metadata_mut().insert("authorization", bearer);
     Ok(request)
+}
+
+/// The same request with the passport of the call that it is made for.
+pub fn with_passport<T>(mut request: Request<T>, passport: Option<&HeaderValue>) -> Request<T> {
+    let Some(passport) = passport else { return request };
+    let mut headers = mem::take(request.metadata_mut()).into_headers();
+    headers.insert(PASSPORT_HEADER, passport.clone());
+    *request.metadata_mut() = MetadataMap::from_headers(headers);
+    request
 }

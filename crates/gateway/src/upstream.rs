@@ -170,7 +170,7 @@ fn head(call: &Call, body: Body, previous: u32) -> Request<Body> {
     headers.insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
     request::carry(headers, call.deadline, &call.id);
     if let Some(passport) = call.permit.passport() {
-        headers.insert(PASSPORT_HEADER, passport);
+        headers.insert(PASSPORT_HEADER, passport.clone());
     }
     if previous > 0 {
         headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(previous));

@@ -26,7 +26,7 @@ impl Member {
         let token = bearer(metadata)?;
         let verified = self.verify(token)?;
         // Nothing is called further inward, so no passport is wanted: no audience.
-        let question = Question { method, permission, audience: "", address: "" };
+        let question = Question { method, permission, audience: "", address: None };
         self.decide(token, &verified, &question, deadline, id).await?;
         Ok(verified)
     }

@@ -1,6 +1,6 @@
 //! May this principal do that? Asks auth once, and remembers.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use accord_api::accord::{
     auth::v1::{CheckRequest, CheckResponse, Principal, access_service_client::AccessServiceClient},
@@ -11,11 +11,12 @@ use accord_runtime::{
     fault,
     request::{self, RequestId},
 };
+use http::HeaderValue;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, transport::Channel};
 
 use crate::{
-    login::{Login, authorize},
+    login::Login,
     refusal::{Flaw, Refusal},
     verify::{self, Verified},
 };
@@ -39,7 +40,7 @@ pub struct Question<'a> {
     /// The upstream that serves the method, and so the passport's audience; empty where no passport is wanted.
     pub audience: &'a str,
     /// The client's address, for auth's records; it takes no part in the decision.
-    pub address: &'a str,
+    pub address: Option<IpAddr>,
 }
 
 /// A positive decision.
@@ -48,7 +49,7 @@ pub struct Decision {
     /// Whose token it was.
     pub principal: Principal,
     /// The passport for the way inward, where an audience was named.
-    pub passport: Option<Arc<str>>,
+    pub passport: Option<HeaderValue>,
     /// The policy set that decided.
     pub policy_hash: Arc<str>,
 }
@@ -145,11 +146,11 @@ impl Decider {
             method: question.method.to_owned(),
             permission: question.permission.to_owned(),
             audience: question.audience.to_owned(),
-            address: question.address.to_owned(),
+            address: question.address.map(|address| address.to_string()).unwrap_or_default(),
         };
         let deadline = Deadline::after(self.patience);
         let mut request = request::outbound(message, deadline, id);
-        authorize(&mut request, &self.login.token()?)?;
+        request.metadata_mut().insert("authorization", self.login.bearer()?);
         let asked = Instant::now();
         let mut client = AccessServiceClient::new(self.channel.clone());
         let answer = timeout_at(deadline.at(), client.check(request)).await.map_err(|_| Refusal::Unavailable)?;
@@ -181,8 +182,19 @@ fn outcome(answer: CheckResponse) -> Result<Arc<Decision>, Refusal> {
     let CheckResponse { allowed: true, principal: Some(principal), passport, policy_hash, .. } = answer else {
         return Err(Refusal::PermissionMissing);
     };
-    let passport = (!passport.is_empty()).then(|| passport.into());
+    let passport = match &*passport {
+        "" => None,
+        // A passport that can't stand in a header could not be shown to anybody.
+        passport => Some(header(passport).ok_or(Refusal::Unavailable)?),
+    };
     Ok(Arc::new(Decision { principal, passport, policy_hash: policy_hash.into() }))
+}
+
+/// The passport as it stands in a header, made once for all the calls that will carry it.
+fn header(passport: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(passport).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// How long the answer holds: not past the token, and not into the last moments of the passport.

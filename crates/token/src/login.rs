@@ -17,7 +17,7 @@ use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep},
 };
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status, metadata::AsciiMetadataValue, transport::Channel};
 
 use crate::refusal::Refusal;
 
@@ -41,7 +41,8 @@ pub(crate) struct Login {
 }
 
 struct Held {
-    token: Arc<str>,
+    /// As it stands in `authorization`, made once.
+    bearer: AsciiMetadataValue,
     ends: Instant,
 }
 
@@ -51,20 +52,20 @@ impl Login {
         Self { channel, client_id, secret, held: ArcSwapOption::empty(), logins, rejected: Notify::new() }
     }
 
-    /// The token held, where it has not ended.
-    pub fn token(&self) -> Result<Arc<str>, Refusal> {
+    /// The token held as a bearer credential, where it has not ended.
+    pub fn bearer(&self) -> Result<AsciiMetadataValue, Refusal> {
         let held = self.held.load();
         let held = held.as_ref().filter(|held| Instant::now() < held.ends);
-        held.map(|held| Arc::clone(&held.token)).ok_or(Refusal::Unavailable)
+        held.map(|held| held.bearer.clone()).ok_or(Refusal::Unavailable)
     }
 
     /// Waits until a token is held.
-    pub async fn first_token(&self) -> Arc<str> {
+    pub async fn first_bearer(&self) -> AsciiMetadataValue {
         let mut logins = self.logins.subscribe();
         loop {
             logins.mark_unchanged();
-            if let Ok(token) = self.token() {
-                return token;
+            if let Ok(bearer) = self.bearer() {
+                return bearer;
             }
             // The sender lives in `self`, so it can't have gone.
             let _ = logins.changed().await;
@@ -139,17 +140,12 @@ impl Login {
             .map_err(|_| Status::deadline_exceeded("auth did not answer in time"))??
             .into_inner();
         let life = answer.expires_in.and_then(|life| Duration::try_from(life).ok()).unwrap_or_default();
-        self.held.store(Some(Arc::new(Held { token: answer.access_token.into(), ends: asked + life })));
+        let bearer = request::bearer(&answer.access_token);
+        let bearer = bearer.ok_or_else(|| Status::internal("auth's token can't stand in a header"))?;
+        self.held.store(Some(Arc::new(Held { bearer, ends: asked + life })));
         self.logins.send_modify(|logins| *logins += 1);
         Ok(life.max(FIRST_WAIT))
     }
-}
-
-/// Puts the workload's token on a request.
-pub(crate) fn authorize<T>(request: &mut tonic::Request<T>, token: &str) -> Result<(), Refusal> {
-    let bearer = request::bearer(token).ok_or(Refusal::Unavailable)?;
-    request.metadata_mut().insert("authorization", bearer);
-    Ok(())
 }
 
 /// The waits between attempts.

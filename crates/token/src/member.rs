@@ -10,6 +10,8 @@ use accord_runtime::{
     shutdown::Shutdown,
 };
 
+use tonic::metadata::AsciiMetadataValue;
+
 use crate::{
     claims::Type,
     config::MemberConfig,
@@ -126,14 +128,14 @@ impl Member {
         self.0.decider.decide(token, verified, question, &snapshot.policy_hash, deadline, id).await
     }
 
-    /// This binary's own access token, for `authorization` on calls to the other binaries.
-    pub fn workload_token(&self) -> Result<Arc<str>, Refusal> {
-        self.0.login.token()
+    /// This binary's own access token as a bearer credential, for `authorization` on calls to the other binaries.
+    pub fn workload_bearer(&self) -> Result<AsciiMetadataValue, Refusal> {
+        self.0.login.bearer()
     }
 
     /// Whether tokens can be believed now, and this binary can prove who it is.
     pub fn ready(&self) -> bool {
-        self.0.knowledge.within(self.0.bound).is_some() && self.0.login.token().is_ok()
+        self.0.knowledge.within(self.0.bound).is_some() && self.0.login.bearer().is_ok()
     }
 
     fn believe(&self, token: &str, token_type: Type, audience: &str) -> Result<Arc<Verified>, Refusal> {

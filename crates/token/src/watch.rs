@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
 
 use crate::{
-    login::{Backoff, Login, authorize},
+    login::{Backoff, Login},
     snapshot::Knowledge,
     verify,
 };
@@ -71,12 +71,12 @@ struct Stream<'a> {
 
 impl Stream<'_> {
     async fn run(&mut self, channel: Channel, login: &Login) -> Result<(), Status> {
-        let token = login.first_token().await;
+        let bearer = login.first_bearer().await;
         let logins = login.logins();
         let (questions, outgoing) = mpsc::channel(UNANSWERED);
         let outgoing = ReceiverStream::new(outgoing);
         let mut request = request::outbound(outgoing, Deadline::after(STREAM), &RequestId::new());
-        authorize(&mut request, &token)?;
+        request.metadata_mut().insert("authorization", bearer);
         // The first question goes with the call: auth answers the call's head only when it has something to say.
         self.ask(&questions)?;
         let mut client = RevocationServiceClient::new(channel);
