@@ -19,7 +19,7 @@ use std::{
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tonic::{Code, Status, body::Body, service::Routes};
 
@@ -64,6 +64,7 @@ pub struct Line {
     // Without an end it falls silent.
     end: Option<HeaderMap>,
     cue: Option<Arc<Notify>>,
+    ahead: Option<Duration>,
     http: StatusCode,
 }
 
@@ -111,6 +112,12 @@ impl Line {
     /// Waits for its cue before it says anything.
     pub fn on(mut self, cue: &Arc<Notify>) -> Self {
         self.cue = Some(Arc::clone(cue));
+        self
+    }
+
+    /// Ends no sooner than when the deadline it was told is this near.
+    pub fn ahead_of_deadline(mut self, moment: Duration) -> Self {
+        self.ahead = Some(moment);
         self
     }
 
@@ -218,22 +225,30 @@ impl Echo {
         let (parts, body) = request.into_parts();
         let Ok(body) = body.collect().await else { return Ok(Response::new(Body::empty())) };
         let heard = Heard { headers: parts.headers, body: body.to_bytes() };
+        let told = heard.headers.get("grpc-timeout").and_then(microseconds);
         let line = self.0.script.lock().expect("no panic").pop_front().unwrap_or_else(|| repeat(&heard));
         self.0.heard.lock().expect("no panic").push(heard);
         self.0.tally.send_modify(|tally| tally.heard += 1);
         if let Some(cue) = line.cue {
             cue.notified().await;
         }
+        let rest = told.zip(line.ahead).map_or(Duration::ZERO, |(told, ahead)| told.saturating_sub(ahead));
         match line.end {
             None if line.data.is_empty() => pending().await,
             Some(mut end) if line.data.is_empty() => {
+                sleep(rest).await;
                 audience.stayed();
                 end.extend(line.head);
                 Ok(respond(line.http, end, Body::empty()))
             }
-            end => Ok(respond(line.http, line.head, perform(line.data, end, audience))),
+            end => Ok(respond(line.http, line.head, perform(line.data, rest, end, audience))),
         }
     }
+}
+
+/// A `grpc-timeout` in the unit that carries the deadlines of the stories.
+fn microseconds(timeout: &HeaderValue) -> Option<Duration> {
+    timeout.to_str().ok()?.strip_suffix('u')?.parse().ok().map(Duration::from_micros)
 }
 
 /// Says what it heard.
@@ -245,9 +260,10 @@ fn repeat(heard: &Heard) -> Line {
     line
 }
 
-fn perform(data: Vec<Bytes>, end: Option<HeaderMap>, audience: Audience) -> Body {
+fn perform(data: Vec<Bytes>, rest: Duration, end: Option<HeaderMap>, audience: Audience) -> Body {
     let last = async move {
         let Some(end) = end else { return pending().await };
+        sleep(rest).await;
         audience.stayed();
         Ok::<_, Infallible>(Frame::trailers(end))
     };

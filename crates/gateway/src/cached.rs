@@ -60,7 +60,9 @@ impl Cache {
             match self.ask(call, question).await {
                 Ok(answer) => {
                     self.breaker.succeeded();
-                    return Ok(answer);
+                    let ran_out =
+                        answer.result.as_ref().err().is_some_and(|status| upstream::ran_out(call.deadline, status));
+                    return if ran_out { Err(Fault::deadline()) } else { Ok(answer) };
                 }
                 Err(status) => {
                     self.note(&status);

@@ -114,7 +114,7 @@ async fn pass(call: Call, arrival: Arrival) -> Result<Response<Body>, Fault> {
 
 /// An answer that ends at the bounds of its method and at the deadline of its call.
 fn watched(call: &Call, response: Response<Body>, verdict: Verdict) -> Response<Body> {
-    let response = frames::answer(response, Bounds::of_answers(call), verdict);
+    let response = frames::answer(response, Bounds::of_answers(call), call.deadline, verdict);
     response.map(|body| Body::new(DeadlineBody::new(body, call.deadline)))
 }
 

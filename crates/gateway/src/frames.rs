@@ -7,7 +7,7 @@ use crate::{
     upstream::{self, Call},
 };
 use accord_api::accord::fault::v1::Reason;
-use accord_runtime::deadline::trailers;
+use accord_runtime::deadline::{Deadline, trailers};
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -148,10 +148,11 @@ impl<B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError>>> HttpBody 
 }
 
 /// The answer's side: what is over the bounds, silent or broken ends with a status that says so.
-pub fn answer(response: Response<Body>, bounds: Bounds, verdict: Verdict) -> Response<Body> {
+pub fn answer(response: Response<Body>, bounds: Bounds, deadline: Deadline, verdict: Verdict) -> Response<Body> {
     let has_status = response.headers().contains_key("grpc-status");
+    let meter = Meter::new(bounds);
     let idle = bounds.idle.map(|idle| Box::pin(tokio::time::sleep(idle)));
-    response.map(|body| Body::new(Answer { body: Some(body), has_status, meter: Meter::new(bounds), idle, verdict }))
+    response.map(|body| Body::new(Answer { body: Some(body), has_status, meter, idle, deadline, verdict }))
 }
 
 struct Answer {
@@ -161,6 +162,7 @@ struct Answer {
     has_status: bool,
     meter: Meter,
     idle: Option<Pin<Box<Sleep>>>,
+    deadline: Deadline,
     verdict: Verdict,
 }
 
@@ -219,6 +221,9 @@ impl HttpBody for Answer {
             if !trailers.contains_key("grpc-status") {
                 return this.end(&upstream::without_status());
             }
+            if upstream::ran_out_in(this.deadline, trailers) {
+                return this.end(Fault::deadline().status());
+            }
             metadata::outward(trailers);
             this.has_status = true;
         }
@@ -263,7 +268,8 @@ mod tests {
         use http_body_util::{BodyExt, StreamBody};
         let silent = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Status>>());
         let bounds = Bounds { message: 9, messages: None, idle: Some(Duration::from_secs(3)) };
-        let mut body = answer(Response::new(Body::new(silent)), bounds, Verdict::default()).into_body();
+        let deadline = Deadline::after(Duration::from_secs(9));
+        let mut body = answer(Response::new(Body::new(silent)), bounds, deadline, Verdict::default()).into_body();
         let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
         assert_eq!(trailers["grpc-status"], "4");
         assert!(body.frame().await.is_none());

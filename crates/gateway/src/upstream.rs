@@ -24,6 +24,7 @@ use accord_runtime::{
 use accord_token::PASSPORT_HEADER;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use std::time::Duration;
 use tonic::{Code, Status, body::Body};
 use tracing::Instrument;
 
@@ -79,8 +80,26 @@ pub async fn stream(call: &Call, body: Body, verdict: &Verdict) -> Result<Respon
     let response = send(call, picked, body, 0, || verdict.get().is_some()).await;
     let response = response.map_err(|error| unreachable_fault(call, error))?;
     let mut response = in_grpc(call, response)?;
+    if ran_out_in(call.deadline, response.headers()) {
+        return Err(Fault::deadline());
+    }
     metadata::outward(response.headers_mut());
     Ok(response)
+}
+
+/// How far apart two processes may notice the same moment.
+const SAME_MOMENT: Duration = Duration::from_millis(10);
+
+/// Whether a status says no more than that the deadline has passed, at the moment at which it does. The upstream was told
+/// that deadline, so its timer and ours race: whichever is first, the answer is to be the same.
+pub fn ran_out(deadline: Deadline, status: &Status) -> bool {
+    status.code() == Code::DeadlineExceeded && status.details().is_empty() && deadline.remaining() <= SAME_MOMENT
+}
+
+/// The same of the metadata that ends a call.
+pub fn ran_out_in(deadline: Deadline, metadata: &HeaderMap) -> bool {
+    let may_say_so = metadata.get("grpc-status").is_some_and(|code| code == "4");
+    may_say_so && grpc::status(metadata, None).is_some_and(|status| ran_out(deadline, &status))
 }
 
 /// Why an attempt has no answer.
@@ -120,6 +139,7 @@ async fn attempt(call: &Call, picked: Picked, body: &Bytes, previous: u32) -> Ou
         (Some(status), None) if status.code() == Code::Ok => {
             return Err(Failure::Body(BodyError::Malformed("its status is OK and there is no message")));
         }
+        (Some(status), _) if ran_out(call.deadline, &status) => return Err(Failure::Fault(Fault::deadline())),
         (Some(status), _) => Err(status),
         (None, _) => return Err(Failure::Fault(not_grpc(call, parts.status))),
     };

@@ -1,0 +1,54 @@
+//! A deadline that passes, whoever notices it first.
+
+use crate::{
+    echo::{Echo, Line},
+    reason,
+    wire::{Call, word},
+};
+use accord_fabric::Fabric;
+use anyhow::Result;
+use std::time::Duration;
+use tonic::{Code, Status};
+
+#[tokio::test]
+async fn who_notices_it_first_does_not_change_the_answer() -> Result<()> {
+    let echo = Echo::start().await?;
+    let fabric = echo.behind()?.start().await?;
+    an_upstream_that_is_a_moment_ahead_gives_the_same_answer(&echo, &fabric).await?;
+    a_timeout_of_its_own_stays_its_own(&echo, &fabric).await?;
+    fabric.stop().await
+}
+
+async fn an_upstream_that_is_a_moment_ahead_gives_the_same_answer(echo: &Echo, fabric: &Fabric) -> Result<()> {
+    let passed = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned());
+    let over = Status::new(Code::DeadlineExceeded, "as the upstream says it");
+    let alone = || Line::silent().ends(&over).ahead_of_deadline(Duration::from_millis(5));
+    for method in ["Say", "Change", "Recall", "Recite", "Converse"] {
+        echo.script([alone()]);
+        let answer = Call::new(fabric, method, method).header("grpc-timeout", "300m").send().await?;
+        assert_eq!(answer.refusal(), passed, "{method}");
+    }
+    // A stream that has begun can't take its head back: its last words are the same.
+    echo.script([alone().message(&word("one"))]);
+    let begun = Call::new(fabric, "Recite", "begun").header("grpc-timeout", "300m").send().await?;
+    assert_eq!((begun.refusal(), begun.body), (passed.clone(), word("one")));
+    for path in ["/v1/words/json", "/v1/words/json:recite"] {
+        echo.script([alone()]);
+        let answer = fabric.get(path).header("request-timeout", "0.3").send().await?;
+        assert_eq!((answer.status.as_u16(), reason(&answer)), (504, passed.1.clone()), "{path}: {}", answer.text());
+    }
+    Ok(())
+}
+
+async fn a_timeout_of_its_own_stays_its_own(echo: &Echo, fabric: &Fabric) -> Result<()> {
+    for (method, line) in [("Say", Line::silent()), ("Change", Line::silent()), ("Recite", Line::says(&word("one")))] {
+        echo.script([line.ends(&Status::new(Code::DeadlineExceeded, "the database took too long"))]);
+        let status = Call::new(fabric, method, "early").header("grpc-timeout", "20S").send().await?.status();
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::DeadlineExceeded, "the database took too long"),
+            "{method}"
+        );
+    }
+    Ok(())
+}
