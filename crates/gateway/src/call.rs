@@ -67,6 +67,8 @@ pub async fn travel(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Resul
     let call = Call::new(permit, deadline, &arrival, called.way()?);
     let mut response = within(deadline, answer(gateway, call, called.spoken, arrival)).await?;
     allowance.add_headers(response.headers_mut());
+    // The connection cuts a caller that has not read the answer by then, so that nobody keeps a seat by not reading.
+    response.extensions_mut().insert(deadline);
     Ok(response.map(|body| seat.hold(body)))
 }
 

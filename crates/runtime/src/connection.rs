@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::{Service, ServiceExt};
 
 use crate::{
+    answer::{self, Answer, Leash, Streams},
     prompt::Prompt,
     reload::Reloading,
     server::{Figures, ListenConfig, Peer},
@@ -35,7 +36,7 @@ const MAX_RESETS: usize = 100;
 
 /// Everything that the connections of one listener share.
 pub(crate) struct Connections {
-    http: Builder<TokioExecutor>,
+    http: Builder<Streams>,
     tls: Option<Arc<Reloading<ServerConfig>>>,
     figures: Figures,
     shutdown: Shutdown,
@@ -73,7 +74,7 @@ impl Connections {
         let _open = Open::count(self.figures.clone());
         // Small frames must not wait for more; on failure the connection is only slower.
         let _ = socket.set_nodelay(true);
-        let service = with_peer(service, Peer { address, tls: self.tls.is_some() });
+        let service = between(service, Peer { address, tls: self.tls.is_some() });
         let Some(tls) = &self.tls else {
             return self.serve_http(socket, service).await;
         };
@@ -99,29 +100,33 @@ impl Connections {
     {
         let io = TokioIo::new(Prompt::new(io, self.header_timeout));
         let mut connection = pin!(self.http.serve_connection(io, TowerToHyperService::new(service)));
+        let mut leash = Leash::default();
         let too_old = tokio::select! {
-            ended = connection.as_mut() => return log_end(ended),
+            ended = leash.hold(connection.as_mut()) => return log_end(ended),
             () = tokio::time::sleep(self.age) => true,
             () = self.shutdown.begun() => false,
         };
         connection.as_mut().graceful_shutdown();
         if too_old {
-            log_end(timeout(self.age_grace, connection).await.unwrap_or(Ok(())));
+            log_end(timeout(self.age_grace, leash.hold(connection)).await.unwrap_or(None));
         } else {
             // The listener cuts what outlives the drain's grace.
-            log_end(connection.await);
+            log_end(leash.hold(connection).await);
         }
     }
 }
 
-fn log_end(ended: Result<(), Box<dyn Error + Send + Sync>>) {
-    if let Err(error) = ended {
-        tracing::debug!(error, "connection ended");
+/// Tells how a connection ended; `None` if it was cut.
+fn log_end(ended: Option<Result<(), Box<dyn Error + Send + Sync>>>) {
+    match ended {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(error, "connection ended"),
+        None => tracing::debug!("connection cut: its peer did not read, or did not go, in time"),
     }
 }
 
-fn http(config: &ListenConfig) -> Builder<TokioExecutor> {
-    let mut http = Builder::new(TokioExecutor::new());
+fn http(config: &ListenConfig) -> Builder<Streams> {
+    let mut http = Builder::new(Streams);
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
@@ -138,18 +143,20 @@ fn http(config: &ListenConfig) -> Builder<TokioExecutor> {
     http
 }
 
-fn with_peer<S, B>(
+/// The service as the connection sees it: requests know their peer, answers their time.
+fn between<S, B>(
     service: S,
     peer: Peer,
-) -> impl Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send> + Clone + Send
+) -> impl Service<Request<Incoming>, Response = Response<Answer<B>>, Error = Infallible, Future: Send> + Clone + Send
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
-    service.map_request(move |mut request: Request<Incoming>| {
+    let with_peer = move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request
-    })
+    };
+    service.map_request(with_peer).map_response(answer::send)
 }
 
 /// Counts a connection as open for as long as it lives, whatever ends it.

@@ -56,7 +56,8 @@ fn malformed() -> Status {
     fault::status(Code::InvalidArgument, Reason::TimeoutMalformed, message)
 }
 
-/// Gives every call a [`Deadline`] in the request's extensions and ends head and body by it.
+/// Gives every call a [`Deadline`] in the request's extensions, ends head and body by it, and tells it to the connection in
+/// the answer's extensions.
 #[derive(Clone)]
 pub struct Enforce<S> {
     inner: S,
@@ -99,7 +100,12 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             match tokio::time::timeout_at(deadline.at(), answer).await {
-                Ok(response) => Ok(response?.map(|body| DeadlineBody::new(body, deadline))),
+                Ok(response) => {
+                    let mut response = response?.map(|body| DeadlineBody::new(body, deadline));
+                    // The connection holds its peer to it as well.
+                    response.extensions_mut().insert(deadline);
+                    Ok(response)
+                }
                 Err(_) => Ok(answer_with(Deadline::exceeded())),
             }
         })

@@ -1,11 +1,12 @@
 //! What every Accord binary would be wrong without: configuration, listening, deadlines, telemetry, health and shutdown.
 //!
 //! Invariants:
-//! - Nothing here names a binary, and nothing here knows a contract.
+//! - Nothing here names a binary, and of contracts it knows the deadlines of the methods it serves.
 //! - Everything that waits has a bound: handshakes, headers, calls, connections, drains, exports.
 //! - No secret is ever part of an error, a log line or a metric.
 
 pub mod admin;
+mod answer;
 pub mod client;
 pub mod config;
 mod connection;

@@ -34,6 +34,7 @@ pub struct Probe {
     calls: Arc<AtomicUsize>,
     arrived: Arc<Notify>,
     release: Arc<Notify>,
+    let_go: Arc<Notify>,
 }
 
 impl Probe {
@@ -50,6 +51,11 @@ impl Probe {
     /// Lets one `Wait` answer.
     pub fn release(&self) {
         self.release.notify_one();
+    }
+
+    /// Ends when the body of a `Flood` has been let go.
+    pub async fn let_go(&self) {
+        self.let_go.notified().await;
     }
 
     /// The service on a surface of its own.
@@ -85,6 +91,7 @@ impl Service<Request<Body>> for Probe {
                 "Never" => std::future::pending().await,
                 "Panic" => panic!("boom"),
                 "Endless" => endless(),
+                "Flood" => flood(LetGo(Arc::clone(&probe.let_go))),
                 _ => ended(),
             })
         })
@@ -105,6 +112,24 @@ fn ended() -> Response<Body> {
 fn endless() -> Response<Body> {
     let first = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 5])))]);
     grpc(Body::new(StreamBody::new(futures_util::StreamExt::chain(first, stream::pending()))))
+}
+
+/// More bytes whenever somebody reads.
+fn flood(guard: LetGo) -> Response<Body> {
+    let bytes = move |_: &mut Context<'_>| {
+        let _held = &guard;
+        Poll::Ready(Some(Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 100_000])))))
+    };
+    grpc(Body::new(StreamBody::new(stream::poll_fn(bytes))))
+}
+
+/// Says when it is gone.
+struct LetGo(Arc<Notify>);
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 /// A port with a probe on it.

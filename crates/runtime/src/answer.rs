@@ -1,0 +1,172 @@
+//! An answer on its way out: in pieces, and no longer than its caller may take to read it.
+//!
+//! A body is asked for more only when the peer has read what came before. A peer that reads nothing would keep a call's
+//! seat, its upstream and its bytes for as long as the connection lives, whatever the deadline says. So whoever writes an
+//! answer is dropped soon after the deadline of its call: the stream in HTTP/2, the connection in HTTP/1.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use hyper::rt::Executor;
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::deadline::Deadline;
+
+/// The most that is handed over at once, since what has been handed over waits for the peer without a bound: a frame of
+/// HTTP/2.
+const PIECE: usize = 16 * 1024;
+
+/// How long after the deadline its trailers, or the rest of a slow answer, may still take to get out.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+tokio::task_local! {
+    /// By when the answer that this task writes must be out; `None` for as long as it takes.
+    static UNTIL: Cell<Option<Instant>>;
+}
+
+/// Holds whoever writes answers to their time.
+#[derive(Default)]
+pub(crate) struct Leash {
+    until: Option<Instant>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Leash {
+    /// Runs the writer; `None` if an answer was not out in its time.
+    pub(crate) async fn hold<F: Future + Unpin>(&mut self, mut writer: F) -> Option<F::Output> {
+        poll_fn(|context| self.poll(&mut writer, context)).await
+    }
+
+    fn poll<F: Future + Unpin>(&mut self, writer: &mut F, context: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        let (written, until) = UNTIL.sync_scope(Cell::new(self.until), || {
+            let written = Pin::new(writer).poll(context);
+            (written, UNTIL.with(Cell::get))
+        });
+        if let Poll::Ready(output) = written {
+            return Poll::Ready(Some(output));
+        }
+        if until != self.until {
+            self.until = until;
+            self.timer = until.map(|until| Box::pin(sleep_until(until + LAST_WORDS)));
+        }
+        let Some(timer) = &mut self.timer else { return Poll::Pending };
+        timer.as_mut().poll(context).map(|()| None)
+    }
+}
+
+/// Runs the streams of HTTP/2 connections: each call is a task of its own, on a leash of its own.
+#[derive(Clone)]
+pub(crate) struct Streams;
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        tokio::spawn(async move { Leash::default().hold(pin!(stream)).await });
+    }
+}
+
+/// Sends an answer on its way. Its time is the [`Deadline`] in its extensions; without one it takes the time it takes.
+pub(crate) fn send<B>(response: Response<B>) -> Response<Answer<B>> {
+    let until = response.extensions().get().map(|deadline: &Deadline| deadline.at());
+    set(until);
+    response.map(|inner| Answer { inner, rest: Bytes::new(), _written: Written })
+}
+
+fn set(until: Option<Instant>) {
+    // Outside of a leash nobody waits for the answer to be read.
+    let _ = UNTIL.try_with(|cell| cell.set(until));
+}
+
+/// Ends an answer's time: the next one of the connection has its own.
+struct Written;
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        set(None);
+    }
+}
+
+pin_project! {
+    /// A body in pieces.
+    pub(crate) struct Answer<B> {
+        #[pin]
+        inner: B,
+        rest: Bytes,
+        _written: Written,
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for Answer<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.project();
+        if this.rest.is_empty() {
+            match ready!(this.inner.poll_frame(context)).map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => *this.rest = data,
+                Some(Ok(Err(other))) => return Poll::Ready(Some(Ok(other))),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (mut hint, rest) = (self.inner.size_hint(), self.rest.len() as u64);
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint.set_lower(hint.lower() + rest);
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_large_answer_is_handed_over_in_pieces() {
+        let whole = Bytes::from(vec![7; 3 * PIECE + 1]);
+        let mut body = send(Response::new(Full::new(whole.clone()))).into_body();
+        let (mut told, mut pieces) = (Vec::new(), 0);
+        while !body.is_end_stream() {
+            assert_eq!(body.size_hint().exact(), Some((whole.len() - told.len()) as u64));
+            told.extend(body.frame().await.unwrap().unwrap().into_data().unwrap());
+            pieces += 1;
+        }
+        assert_eq!((told, pieces), (whole.to_vec(), 4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_one_answer_is_not_that_of_the_next() {
+        let mut leash = Leash::default();
+        let writer = async {
+            let mut first = Response::new(Full::new(Bytes::new()));
+            first.extensions_mut().insert(Deadline::after(LAST_WORDS));
+            drop(send(first));
+            tokio::time::sleep(LAST_WORDS * 9).await;
+        };
+        assert_eq!(leash.hold(pin!(writer)).await, Some(()));
+    }
+}
