@@ -17,6 +17,7 @@ mod message;
 mod reload;
 mod repeat;
 mod stream;
+mod unread;
 mod verbatim;
 mod way;
 mod wire;
