@@ -32,8 +32,8 @@ impl Home {
     }
 
     fn new(path: PathBuf, thrown_away: Option<TempDir>) -> Result<Self> {
-        for part in ["config", "data", "log", "secret"] {
-            fs::create_dir_all(path.join(part)).with_context(|| format!("can't write to {}", path.display()))?;
+        for part in ["config", "data", "log", "secret"].map(|part| path.join(part)) {
+            fs::create_dir_all(&part).with_context(|| format!("can't make the directory {}", part.display()))?;
         }
         // Keys and databases of development are still nobody else's business.
         fs::set_permissions(&path, Permissions::from_mode(0o700))?;

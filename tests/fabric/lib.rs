@@ -40,7 +40,7 @@ use tonic::{
 pub use crate::{
     builder::{Addresses, Builder},
     identities::{EDITOR, READER, STRANGER},
-    process::{Ended, Launch, Process},
+    process::{Launch, Process, Trouble},
     script::Script,
     server::Server,
     settings::Part,

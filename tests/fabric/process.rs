@@ -33,14 +33,14 @@ pub struct Launch {
     pub log: PathBuf,
 }
 
-/// A process has ended by itself.
+/// A process does not do what it was started for.
 #[derive(Debug, thiserror::Error)]
-#[error("{name} has ended ({status}); it said last\n{last_words}")]
-pub struct Ended {
-    /// What it was called.
+#[error("{name} {what}; it said last\n{last_words}")]
+pub struct Trouble {
+    /// What it is called.
     pub name: String,
-    /// How it ended.
-    pub status: ExitStatus,
+    /// What is wrong with it, such as `has ended (exit status: 1)`.
+    pub what: String,
     /// The file that has everything it said.
     pub log: PathBuf,
     /// The last lines of it.
@@ -54,8 +54,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a process.
+    /// Starts a process, with a new log.
     pub fn start(launch: Launch) -> Result<Self> {
+        // What an earlier fabric left in a kept directory would be taken for this one's last words.
+        File::create(&launch.log).with_context(|| format!("can't write to {}", launch.log.display()))?;
         let child = spawn(&launch)?;
         Ok(Self { launch, child })
     }
@@ -75,18 +77,16 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Fails with [`Ended`] where it has ended.
+    /// Fails with [`Trouble`] where it has ended.
     pub fn check(&mut self) -> Result<()> {
-        match self.child.try_wait()? {
-            None => Ok(()),
-            Some(status) => Err(Ended {
-                name: self.name().to_owned(),
-                status,
-                log: self.launch.log.clone(),
-                last_words: self.last_words(),
-            }
-            .into()),
-        }
+        let ended = self.child.try_wait()?;
+        ended.map_or(Ok(()), |status| Err(self.trouble(format!("has ended ({status})")).into()))
+    }
+
+    /// What is wrong with it, and its last words.
+    pub fn trouble(&self, what: String) -> Trouble {
+        let last_words = self.last_words();
+        Trouble { name: self.name().to_owned(), what, log: self.launch.log.clone(), last_words }
     }
 
     /// Kills it at once, as a power failure would.
@@ -109,7 +109,7 @@ impl Process {
                 return Ok(status);
             }
             if Instant::now() >= end {
-                bail!("{} did not end within {within:?} of SIGTERM; it said last\n{}", self.name(), self.last_words());
+                return Err(self.trouble(format!("did not end within {within:?} of SIGTERM")).into());
             }
             sleep(LOOK).await;
         }
@@ -254,6 +254,17 @@ mod tests {
         process.kill().expect("killed");
         assert!(!process.alive());
         assert!(process.check().expect_err("gone").to_string().contains("ended"));
+    }
+
+    #[tokio::test]
+    async fn the_last_words_are_not_those_of_an_earlier_fabric() {
+        let directory = tempfile::tempdir().expect("a directory");
+        hears(&shell(directory.path(), "echo earlier; while :; do sleep 0.01; done"), "earlier").await;
+        let mut process = shell(directory.path(), "echo later; while :; do sleep 0.01; done");
+        hears(&process, "later").await;
+        process.restart().expect("started again");
+        hears(&process, "later\nlater").await;
+        assert!(!process.last_words().contains("earlier"), "{}", process.last_words());
     }
 
     #[tokio::test]

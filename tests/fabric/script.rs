@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep},
@@ -51,7 +51,7 @@ impl Script {
         while TcpStream::connect(self.listen).await.is_err() {
             self.process.check()?;
             if Instant::now() >= end {
-                bail!("{} does not listen; it said last\n{}", self.process.name(), self.process.last_words());
+                return Err(self.process.trouble(format!("does not listen after {BOUND:?}")).into());
             }
             sleep(Duration::from_millis(20)).await;
         }

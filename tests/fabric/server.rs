@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use http::Method;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
@@ -40,7 +40,7 @@ impl Server {
 
     /// Waits until grpc.health.v1 says SERVING: for the process, and at the gateway also for what it fronts.
     pub async fn wait_serving(&mut self) -> Result<()> {
-        self.wait("to serve", async |server: &Self| server.serving().await.then_some(())).await
+        self.wait("does not serve", async |server: &Self| server.serving().await.then_some(())).await
     }
 
     /// Waits until the sum of a metric's samples is as wanted, and returns it.
@@ -50,7 +50,7 @@ impl Server {
         labels: &[(&str, &str)],
         wanted: impl Fn(f64) -> bool,
     ) -> Result<f64> {
-        let what = format!("for {name} {labels:?}");
+        let what = format!("does not count {name} {labels:?} as wanted");
         self.wait(&what, async |server: &Self| {
             let value = metrics::sum(&server.metrics().await.ok()?, name, labels);
             wanted(value).then_some(value)
@@ -91,10 +91,9 @@ impl Server {
             if let Some(found) = look(self).await {
                 return Ok(found);
             }
-            self.process.check().with_context(|| format!("waiting {what}"))?;
+            self.process.check()?;
             if Instant::now() >= end {
-                let (name, words) = (self.process.name(), self.process.last_words());
-                bail!("waited {BOUND:?} for {name} {what}; it said last\n{words}");
+                return Err(self.process.trouble(format!("{what} after {BOUND:?}")).into());
             }
             sleep(ASK).await;
         }

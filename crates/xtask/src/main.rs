@@ -1,5 +1,6 @@
 //! The project's own chores, so that a clone needs nothing but Rust: `cargo xtask up`, `cargo xtask test`.
 
+mod say;
 mod simulate;
 mod test;
 mod tidy;
@@ -24,7 +25,7 @@ enum Chore {
     Up(up::Args),
     /// Run everything that must pass
     Test(test::Args),
-    /// Hold the house rules: the direction of dependencies, file sizes, documented commands
+    /// Hold the house rules: the direction of dependencies, file sizes, documented commands and settings
     Tidy(tidy::Args),
     /// Run the cache engine under many seeds of a simulated world
     Simulate(simulate::Args),
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            eprintln!("error: {problem:#}");
+            say::note(format_args!("error: {problem:#}"));
             ExitCode::FAILURE
         }
     }

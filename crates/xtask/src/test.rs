@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
-use crate::workspace;
+use crate::{say::say, workspace};
 
 /// Features that only switch test targets on. Passed to every suite that needs one, so that they share one build.
 const SUITE_FEATURES: [&str; 3] =
@@ -52,7 +52,7 @@ pub fn run(Args { embedded, only }: Args) -> Result<()> {
         (false, true) => Suite::value_variants().to_vec(),
         (false, false) => only,
     };
-    let outcomes: Vec<Outcome> = suites.into_iter().map(Outcome::of).collect();
+    let outcomes: Vec<Outcome> = suites.into_iter().map(Outcome::of).collect::<Result<_>>()?;
     sum_up(&outcomes)
 }
 
@@ -135,25 +135,25 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn of(suite: Suite) -> Self {
-        println!("\n==> {suite}");
+    fn of(suite: Suite) -> Result<Self> {
+        say(format_args!("\n==> {suite}"))?;
         let started = Instant::now();
         let result = suite.run();
-        Self { suite, took: started.elapsed(), result }
+        Ok(Self { suite, took: started.elapsed(), result })
     }
 }
 
 fn sum_up(outcomes: &[Outcome]) -> Result<()> {
-    println!();
+    say("")?;
     for Outcome { suite, took, result } in outcomes {
         let seconds = took.as_secs_f64();
         match result {
-            Ok(()) => println!("{suite:<16} passed {seconds:8.1} s"),
-            Err(error) => println!("{suite:<16} FAILED {seconds:8.1} s  {error:#}"),
+            Ok(()) => say(format_args!("{suite:<16} passed {seconds:8.1} s"))?,
+            Err(error) => say(format_args!("{suite:<16} FAILED {seconds:8.1} s  {error:#}"))?,
         }
     }
     let failed = outcomes.iter().filter(|outcome| outcome.result.is_err()).count();
-    println!("suites: {} passed, {failed} failed", outcomes.len() - failed);
+    say(format_args!("suites: {} passed, {failed} failed", outcomes.len() - failed))?;
     ensure!(failed == 0, "not every suite passed");
     Ok(())
 }

@@ -7,6 +7,8 @@ mod sources;
 
 use anyhow::{Result, ensure};
 
+use crate::say::say;
+
 /// What `cargo xtask tidy` can be asked: nothing.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
@@ -28,11 +30,10 @@ pub fn run(Args {}: Args) -> Result<()> {
     let mut findings = 0;
     for (rule, check) in rules {
         for finding in check()? {
-            println!("{rule}: {finding}");
+            say(format_args!("{rule}: {finding}"))?;
             findings += 1;
         }
     }
-    ensure!(findings == 0, "{findings} findings");
-    println!("tidy: nothing to find fault with");
-    Ok(())
+    ensure!(findings == 0, "findings: {findings}");
+    say("tidy: nothing to find fault with")
 }

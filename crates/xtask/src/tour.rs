@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, env};
 
 use anyhow::{Result, bail};
 
+use crate::say::say;
+
 /// The programs that can call gRPC, best first; the tour shows each such call in the words of each.
 const GRPC_TOOLS: [&str; 2] = ["grpcurl", "buf"];
 
@@ -35,18 +37,18 @@ pub struct Scene {
 }
 
 /// Prints the lines for somebody to paste.
-pub fn print(scene: &Scene) {
-    println!("Paste this first; the tokens are for development and good here only:\n");
+pub fn print(scene: &Scene) -> Result<()> {
+    say("Paste this first; the tokens are for development and good here only:\n")?;
     for (name, value) in &scene.variables {
-        println!("  export {name}={value}");
+        say(format_args!("  export {name}={value}"))?;
     }
     for step in script::steps(scene) {
-        println!("\n  # {}", step.title);
+        say(format_args!("\n  # {}", step.title))?;
         for line in step.lines {
-            println!("  {}", line.command);
+            say(format_args!("  {}", line.command))?;
         }
     }
-    println!();
+    say("")
 }
 
 /// Fails with what to install where `run` would have nothing to run a line with.
@@ -61,21 +63,23 @@ pub fn require_tools() -> Result<()> {
 }
 
 /// Runs every line, prints what came, and fails if any of it was not as it should be.
-pub fn run(scene: &Scene) -> Result<()> {
+pub async fn run(scene: &Scene) -> Result<()> {
     let (mut pasted, mut wrong) = (0, 0);
     for step in script::steps(scene) {
-        println!("\n# {}", step.title);
+        say(format_args!("\n# {}", step.title))?;
         for line in step.lines.iter().filter(|line| chosen(line)) {
+            say(format_args!("$ {}", line.command))?;
+            let outcome = paste::paste(line, &scene.variables).await?;
+            outcome.show()?;
             pasted += 1;
-            wrong += usize::from(!paste::paste(line, &scene.variables)?);
+            wrong += usize::from(!outcome.wrong.is_empty());
         }
     }
     match wrong {
-        0 => println!("\nAll {pasted} lines did what they should."),
+        0 => say(format_args!("\nAll {pasted} lines did what they should.")),
         1 => bail!("one line of the tour did not do what it should: it is marked WRONG above"),
         several => bail!("{several} lines of the tour did not do what they should: they are marked WRONG above"),
     }
-    Ok(())
 }
 
 /// Of several programs for the same call, the best that is installed.

@@ -5,17 +5,21 @@ mod records;
 mod stop;
 
 use std::{
-    env,
+    env, fs,
     net::TcpListener,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use accord_fabric::{Addresses, EDITOR, Ended, Fabric, Part, READER, binaries};
+use accord_fabric::{Addresses, EDITOR, Fabric, Part, READER, Server, Trouble, binaries};
 use anyhow::{Context, Result, anyhow, bail};
 
 use self::stop::Stop;
-use crate::tour::{self, Scene};
+use crate::{
+    say::{note, say},
+    tour::{self, Scene},
+    workspace,
+};
 
 /// How `up` can be called.
 #[derive(clap::Args)]
@@ -23,75 +27,83 @@ pub struct Args {
     /// Run the printed lines, show what came, stop everything, and tell by the exit status whether all was well
     #[arg(long)]
     once: bool,
-    /// Where development keys, databases and logs are kept
-    #[arg(long, value_name = "DIR", default_value = ".accord")]
-    data: PathBuf,
+    /// Where development keys, databases and logs are kept. Default: .accord, beside the README
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
 }
 
 /// Builds, starts, shows, and stops.
 pub fn run(Args { once, data }: Args) -> Result<()> {
+    // Before the build, which takes minutes the first time and would be waited for in vain.
     if once {
         tour::require_tools()?;
     }
-    // Before the build: it takes minutes the first time, and would be waited for in vain.
     require_ports()?;
-    eprintln!("Building (the first time takes minutes) ...");
+    let data = data.unwrap_or_else(|| workspace::root().join(".accord"));
+    let kept = data.exists();
+    fs::create_dir_all(&data)
+        .with_context(|| format!("can't make the directory {}: name another with --data", data.display()))?;
+    note("Building (the first time takes minutes) ...");
     binaries::directory()?;
     let runtime = tokio::runtime::Runtime::new().context("can't start a runtime")?;
-    runtime.block_on(up(once, &data)).map_err(in_one_sentence)
+    runtime.block_on(up(once, &data, kept))
 }
 
-async fn up(once: bool, data: &Path) -> Result<()> {
+async fn up(once: bool, data: &Path, kept: bool) -> Result<()> {
     let mut stop = Stop::listen()?;
-    eprintln!("Starting auth, cache, catalog and gateway ...");
-    let mut fabric = tokio::select! {
-        fabric = start(data) => fabric?,
+    note("Starting auth, cache, catalog and gateway ...");
+    let (mut fabric, products) = tokio::select! {
+        started = start(data) => started
+            .map_err(in_one_sentence)
+            .map_err(|problem| if kept { or_begin_anew(&problem, data) } else { problem })?,
         // What has been started is killed when the half-made fabric is dropped.
         () = stop.asked() => bail!("stopped before everything was up"),
     };
     let shown = tokio::select! {
-        shown = show(once, &mut fabric) => shown,
+        shown = show(once, &mut fabric, products) => shown,
         () = stop.asked() => if once { Err(anyhow!("stopped before the tour's end")) } else { Ok(()) },
     };
-    eprintln!("\nDraining ...");
+    note("\nDraining ...");
     // Another Ctrl-C is impatience: the fabric is dropped, and so killed.
     let stopped = tokio::select! {
         stopped = fabric.stop() => stopped,
         () = stop.asked_again() => bail!("stopped without draining"),
     };
-    shown.and(stopped)
+    shown.and(stopped).map_err(in_one_sentence)
 }
 
-async fn start(data: &Path) -> Result<Fabric> {
+/// The fabric, and how many products its catalog holds.
+async fn start(data: &Path) -> Result<(Fabric, usize)> {
     let fabric = Fabric::builder()?.kept_in(data).on(Addresses::documented()).start().await?;
     let token = fabric.token(EDITOR).await?;
-    let count = records::load(&fabric, &token).await?;
-    println!("The catalog holds {count} products; keys, databases and logs are in {}.", from_here(fabric.directory()));
-    Ok(fabric)
+    let products = records::load(&fabric, &token).await?;
+    Ok((fabric, products))
 }
 
-async fn show(once: bool, fabric: &mut Fabric) -> Result<()> {
-    print_addresses(fabric);
+async fn show(once: bool, fabric: &mut Fabric, products: usize) -> Result<()> {
+    let directory = from_here(fabric.directory());
+    say(format_args!("The catalog holds {products} products; keys, databases and logs are in {directory}."))?;
+    print_addresses(fabric)?;
     let scene = scene(fabric).await?;
     if once {
-        // Blocks this thread on purpose: a tour has nothing else to wait for but its own lines.
-        return tokio::task::spawn_blocking(move || tour::run(&scene)).await?;
+        return tour::run(&scene).await;
     }
-    tour::print(&scene);
-    live::show(fabric).await
+    tour::print(&scene)?;
+    live::follow(fabric).await
 }
 
-fn print_addresses(fabric: &Fabric) {
-    println!();
+fn print_addresses(fabric: &Fabric) -> Result<()> {
+    say("")?;
     for (part, server) in [
         (Part::Gateway, &fabric.gateway),
         (Part::Auth, &fabric.auth),
         (Part::Cache, &fabric.cache),
         (Part::Catalog, &fabric.catalog),
     ] {
-        println!("  {:8} http://{}   metrics and health: http://{}", part.name(), server.listen, server.admin);
+        let Server { listen, admin, .. } = server;
+        say(format_args!("  {:8} http://{listen}   metrics and health: http://{admin}", part.name()))?;
     }
-    println!();
+    say("")
 }
 
 async fn scene(fabric: &Fabric) -> Result<Scene> {
@@ -131,8 +143,13 @@ fn require_ports() -> Result<()> {
 
 /// A process that gave up says why in its last line; one that was killed could not, but the line tells how far it came.
 fn in_one_sentence(problem: anyhow::Error) -> anyhow::Error {
-    let Some(ended) = problem.downcast_ref::<Ended>() else { return problem };
-    let (name, status, log) = (&ended.name, ended.status, ended.log.display());
-    let last = ended.last_words.lines().last().unwrap_or("nothing");
-    anyhow!("{name} has ended ({status}), its last words being `{last}`: see {log} for the rest, and run this again")
+    let Some(Trouble { name, what, log, last_words }) = problem.downcast_ref() else { return problem };
+    let last = last_words.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    anyhow!("{name} {what}: the last line of {} is `{last}`", from_here(log))
+}
+
+/// What an earlier `up` kept may be at fault for what this one met.
+fn or_begin_anew(problem: &anyhow::Error, data: &Path) -> anyhow::Error {
+    let data = from_here(data);
+    anyhow!("{problem:#}; if {data} is damaged or of an older version, remove it: the next `up` makes it anew")
 }

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use super::succeed;
-use crate::workspace;
+use crate::{say::note, workspace};
 
 /// Asks the environment's Python where the collector's program lies; the package puts none on the path.
 const FIND_COLLECTOR: &str =
@@ -114,7 +114,7 @@ pub fn can_install() -> bool {
 
 /// Installs Debian packages.
 pub fn apt_install(packages: &[&str]) -> Result<()> {
-    println!("installing {}", packages.join(" "));
+    note(format_args!("installing {}", packages.join(" ")));
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(["--quiet", "--quiet"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");

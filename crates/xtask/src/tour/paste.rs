@@ -1,46 +1,53 @@
 //! Running a printed line as a shell would, and looking at what it prints.
 
-use std::{
-    collections::BTreeMap,
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result};
+use tokio::{process::Command, time::timeout};
 
 use super::Line;
+use crate::say::say;
 
 /// Lines of output that are shown; a stream or a long document is cut there.
 const SHOWN: usize = 14;
 /// Characters of a line that are shown.
 const WIDTH: usize = 160;
+/// How long a line may take. Generous: none should take a tenth of it.
+const BOUND: Duration = Duration::from_secs(30);
 
-/// Runs a line, shows it with its output, and tells whether the output was as it should be.
-pub fn paste(line: &Line, variables: &BTreeMap<&'static str, String>) -> Result<bool> {
-    println!("$ {}", line.command);
-    let output = Command::new("sh")
-        // Both streams in one, as they would stand on a terminal.
-        .args(["-c", &format!("{{ {}\n}} 2>&1", line.command)])
-        .envs(variables)
-        .stdin(Stdio::null())
-        .output()
-        .context("can't run sh")?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    show(&text);
-    let missing: Vec<_> = line.expects.iter().filter(|wanted| !text.contains(wanted.as_str())).collect();
-    for wanted in &missing {
-        println!("  WRONG: the output should contain {wanted:?}");
-    }
-    Ok(missing.is_empty())
+/// What came of a line.
+pub struct Outcome {
+    output: String,
+    /// What is not as it should be.
+    pub wrong: Vec<String>,
 }
 
-fn show(text: &str) {
-    let lines: Vec<_> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    for line in lines.iter().take(SHOWN) {
-        let cut: String = line.chars().take(WIDTH).collect();
-        println!("  {cut}{}", if cut.len() < line.len() { "…" } else { "" });
-    }
-    if lines.len() > SHOWN {
-        println!("  … {} more lines", lines.len() - SHOWN);
+/// Runs a line, and looks at its output.
+pub async fn paste(line: &Line, variables: &BTreeMap<&'static str, String>) -> Result<Outcome> {
+    let mut shell = Command::new("sh");
+    // Both streams in one, as they would stand on a terminal.
+    shell.args(["-c", &format!("{{ {}\n}} 2>&1", line.command)]).envs(variables);
+    let Ok(output) = timeout(BOUND, shell.stdin(Stdio::null()).kill_on_drop(true).output()).await else {
+        return Ok(Outcome { output: String::new(), wrong: vec![format!("it should have ended within {BOUND:?}")] });
+    };
+    let output = String::from_utf8_lossy(&output.context("can't run sh")?.stdout).into_owned();
+    let missing = line.expects.iter().filter(|wanted| !output.contains(wanted.as_str()));
+    let wrong = missing.map(|wanted| format!("the output should contain {wanted:?}")).collect();
+    Ok(Outcome { output, wrong })
+}
+
+impl Outcome {
+    /// Prints the output, shortened, and what is wrong with it.
+    pub fn show(&self) -> Result<()> {
+        let lines: Vec<_> = self.output.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        for line in lines.iter().take(SHOWN) {
+            let cut: String = line.chars().take(WIDTH).collect();
+            say(format_args!("  {cut}{}", if cut.len() < line.len() { "…" } else { "" }))?;
+        }
+        if lines.len() > SHOWN {
+            say(format_args!("  … {} more lines", lines.len() - SHOWN))?;
+        }
+        self.wrong.iter().try_for_each(|wrong| say(format_args!("  WRONG: {wrong}")))
     }
 }
 
@@ -48,16 +55,22 @@ fn show(text: &str) {
 mod tests {
     use super::*;
 
-    fn pasted(command: &str, wanted: &str) -> bool {
+    async fn is_right(command: &str, wanted: &str) -> bool {
         let line = Line { command: command.to_owned(), expects: vec![wanted.to_owned()] };
-        paste(&line, &BTreeMap::from([("TOKEN", "secret".to_owned())])).expect("sh runs")
+        paste(&line, &BTreeMap::from([("TOKEN", "secret".to_owned())])).await.expect("sh runs").wrong.is_empty()
     }
 
-    #[test]
-    fn a_line_is_judged_by_what_it_prints_anywhere() {
-        assert!(pasted("echo it says $TOKEN", "says secret"));
-        assert!(pasted("echo on the other stream >&2", "other stream"));
-        assert!(!pasted("echo nothing", "something"));
-        assert!(!pasted("exit 1", "something"));
+    #[tokio::test]
+    async fn a_line_is_judged_by_what_it_prints_anywhere() {
+        assert!(is_right("echo it says $TOKEN", "says secret").await);
+        assert!(is_right("echo on the other stream >&2", "other stream").await);
+        assert!(!is_right("echo nothing", "something").await);
+        assert!(!is_right("exit 1", "something").await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_that_does_not_end_is_wrong() {
+        // The clock is moved on as soon as nothing else is left to do, which is at once.
+        assert!(!is_right("exec sleep 600", "").await);
     }
 }

@@ -1,16 +1,18 @@
 //! The live line: what goes through the gateway and the cache, by their own metrics.
 
 use std::{
-    io::{IsTerminal, Write, stdout},
+    io::{IsTerminal, stdout},
     time::Duration,
 };
 
 use accord_fabric::{Fabric, metrics::sum};
 use anyhow::Result;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-/// How often a line on a terminal is rewritten.
-const ON_TERMINAL: Duration = Duration::from_secs(1);
+use crate::say::{say, show};
+
+/// How often the processes are looked at, and a line on a terminal is rewritten.
+const LOOK: Duration = Duration::from_secs(1);
 /// How often a line is added where they are kept, such as in a file.
 const IN_FILE: Duration = Duration::from_secs(10);
 
@@ -25,29 +27,37 @@ struct Figures {
 }
 
 /// Shows the line until the caller drops this, or a process ends on its own.
-pub async fn show(fabric: &mut Fabric) -> Result<()> {
-    println!("Ctrl-C drains and stops everything.\n");
+pub async fn follow(fabric: &mut Fabric) -> Result<()> {
+    say("Ctrl-C drains and stops everything.\n")?;
     let terminal = stdout().is_terminal();
-    let period = if terminal { ON_TERMINAL } else { IN_FILE };
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut looks, mut lines) = (ticks(LOOK), ticks(if terminal { LOOK } else { IN_FILE }));
     let mut before: Option<(Figures, Instant)> = None;
     loop {
-        ticks.tick().await;
-        fabric.check()?;
+        tokio::select! {
+            _ = looks.tick() => {
+                fabric.check()?;
+                continue;
+            }
+            _ = lines.tick() => {}
+        }
         // One that is too busy to answer is asked again at the next tick.
         let (Ok(door), Ok(cache)) = (fabric.gateway.metrics().await, fabric.cache.metrics().await) else { continue };
         let now = Figures::read(&door, &cache);
         let rate = before.map_or(0.0, |(then, at)| (now.calls - then.calls) / at.elapsed().as_secs_f64());
         let line = now.line(rate);
         if terminal {
-            print!("\r\x1b[2K{line}");
-            stdout().flush()?;
+            show(format_args!("\r\x1b[2K{line}"))?;
         } else {
-            println!("{line}");
+            say(line)?;
         }
         before = Some((now, Instant::now()));
     }
+}
+
+fn ticks(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 impl Figures {
