@@ -9,8 +9,12 @@ use serde::{
     de::{DeserializeOwned, Error, MapAccess, SeqAccess, Visitor},
 };
 
-/// Reads a value; refuses duplicate keys at any depth, whether or not the keys are known.
+/// Reads an object; refuses duplicate keys at any depth, whether or not the keys are known.
 pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
+    // A struct would be read from a list of its values as well.
+    if !text.starts_with(b"{") {
+        return Err(serde_json::Error::custom("not an object"));
+    }
     serde_json::from_slice::<Distinct>(text)?;
     serde_json::from_slice(text)
 }

@@ -62,7 +62,7 @@ pub fn signed(token: &str, token_type: Type, keys: &KeySet) -> Result<Verified, 
         return Err(Flaw::Segments);
     }
     let [header, payload, signature] = [decode(header)?, decode(payload)?, decode(signature)?];
-    let header: Header = serde_json::from_slice(&header).map_err(|_| Flaw::Header)?;
+    let header: Header = json::read(&header).map_err(|_| Flaw::Header)?;
     if header.typ != token_type.name() {
         return Err(Flaw::Type);
     }

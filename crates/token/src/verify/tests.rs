@@ -1,3 +1,4 @@
+use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 
 use super::*;
@@ -119,6 +120,13 @@ fn the_header_says_exactly_three_things() {
     }
     let twice = forge.header().to_string().replacen('{', r#"{"alg":"none","#, 1);
     forge.refuses(&forge.token(&twice, &claims().to_string()), Flaw::Header);
+    let escaped = forge.header().to_string().replacen('{', r#"{"\u0061lg":"none","#, 1);
+    forge.refuses(&forge.token(&escaped, &claims().to_string()), Flaw::Header);
+    let public = forge.key.public();
+    let list = json!([public.algorithm.name(), public.kid, "at+jwt"]).to_string();
+    for other in [list, format!(" {}", forge.header()), format!("{}{{}}", forge.header()), "null".to_owned()] {
+        forge.refuses(&forge.token(&other, &claims().to_string()), Flaw::Header);
+    }
     for kid in ["", "../key", "a b", "ключ", &"k".repeat(65)] {
         forge.refuses(&forge.with_header(|header| header["kid"] = kid.into()), Flaw::Header);
     }
@@ -134,6 +142,37 @@ fn type_key_and_algorithm_are_the_expected_ones() {
     for other in ["none", "HS256", "ES256", "RS256", "eddsa"] {
         forge.refuses(&forge.with_header(|header| header["alg"] = other.into()), Flaw::Algorithm);
     }
+    let forge = Forge::new(Algorithm::Es256);
+    forge.refuses(&forge.with_header(|header| header["alg"] = "EdDSA".into()), Flaw::Algorithm);
+}
+
+#[test]
+fn a_public_key_is_no_shared_secret() {
+    let forge = Forge::new(Algorithm::EdDsa);
+    let public = forge.key.public();
+    for algorithm in ["HS256", "EdDSA"] {
+        let header = json!({"alg": algorithm, "kid": public.kid, "typ": "at+jwt"}).to_string();
+        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims().to_string()));
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &public.bytes), message.as_bytes());
+        let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag));
+        assert!(matches!(forge.believe(&token), Err(Refusal::Invalid(Flaw::Algorithm | Flaw::Signature))));
+    }
+}
+
+#[test]
+fn what_was_believed_once_is_not_believed_for_ever() {
+    let forge = Forge::new(Algorithm::EdDsa);
+    let verified = forge.believe(&forge.good()).unwrap();
+    let expected = Expected { token_type: Type::Access, issuer: "https://accord.local", audience: "accord" };
+    let again = |expected: &Expected, now, snapshot: &Snapshot| current(&verified, expected, now, snapshot);
+    assert_eq!(again(&expected, NOW, &forge.snapshot), Ok(()));
+    assert_eq!(again(&expected, NOW + 900 + 10, &forge.snapshot), Err(Refusal::Expired));
+    let passport = Expected { token_type: Type::Passport, ..expected };
+    assert_eq!(again(&passport, NOW, &forge.snapshot), Err(Refusal::Invalid(Flaw::Type)));
+    let elsewhere = Expected { audience: "other", ..expected };
+    assert_eq!(again(&elsewhere, NOW, &forge.snapshot), Err(Refusal::Invalid(Flaw::Audience)));
+    let retired = Snapshot::default();
+    assert_eq!(again(&expected, NOW, &retired), Err(Refusal::Invalid(Flaw::KeyUnknown)));
 }
 
 #[test]
@@ -191,9 +230,24 @@ fn claims_are_all_there_once_and_of_their_types() {
     ] {
         forge.refuses(&forge.with_claims(|claims| claims[name] = wrong), Flaw::Claims);
     }
-    for double in [r#"{"sub":"eve","#, r#"{"unknown":1,"unknown":2,"#, r#"{"deep":{"a":1,"a":2},"#] {
+    for double in [
+        r#"{"sub":"eve","#,
+        r#"{"\u0061ud":"other","#,
+        r#"{"unknown":1,"unknown":2,"#,
+        r#"{"deep":{"a":1,"\u0061":2},"#,
+        r#"{"deep":[{"a":1,"a":2}],"#,
+    ] {
         let payload = claims().to_string().replacen('{', double, 1);
         forge.refuses(&forge.token(&forge.header().to_string(), &payload), Flaw::Claims);
+    }
+    for time in ["1e9", "1800000900.0", "-0", "9223372036854775808", "99999999999999999999999", "0x6b", "true"] {
+        let payload = claims().to_string().replace(&(NOW + 900).to_string(), time);
+        forge.refuses(&forge.token(&forge.header().to_string(), &payload), Flaw::Claims);
+    }
+    let good = claims().to_string();
+    let list = r#"["https://accord.local","ada","accord",1800000900,1800000000,1800000000,"t1","user","",[],3,2]"#;
+    for payload in [list, "null", "", "{", &format!("{good}{{}}"), &format!("\u{feff}{good}"), &"{\"a\":".repeat(200)] {
+        forge.refuses(&forge.token(&forge.header().to_string(), payload), Flaw::Claims);
     }
 }
 
