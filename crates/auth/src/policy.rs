@@ -28,9 +28,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cedar_policy::{
     ActionConstraint, Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid,
-    ParseErrors, Policy, PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+    ParseErrors, Policy, PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationError, ValidationMode,
+    Validator,
 };
-use miette::Diagnostic as _;
+use miette::Diagnostic;
 
 use crate::store::principals::Principal;
 
@@ -56,8 +57,8 @@ pub enum PolicyError {
         /// What the parser says.
         reason: String,
     },
-    /// Does not fit the schema.
-    #[error("the policies do not fit the schema: {0}")]
+    /// They do not fit the schema, or each other.
+    #[error("the policies can't be used: {0}")]
     Invalid(String),
 }
 
@@ -85,28 +86,25 @@ pub struct Verdict {
 impl Policies {
     /// Reads and validates the built-in policies and these files.
     pub fn load(files: &[PathBuf]) -> Result<Self, PolicyError> {
-        let mut texts = vec![("built-in".to_owned(), BUILT_IN.to_owned())];
+        let mut sources = vec![Source::new("built-in".to_owned(), BUILT_IN.to_owned())?];
         for path in files {
-            texts.push((place(path), read(path)?));
+            sources.push(Source::new(path.display().to_string(), read(path)?)?);
         }
-        Self::parse(&texts)
+        Self::of(&sources)
     }
 
-    fn parse(texts: &[(String, String)]) -> Result<Self, PolicyError> {
-        let mut all = Vec::new();
-        for (place, text) in texts {
-            all.extend(named(place, text)?);
-        }
+    fn of(sources: &[Source]) -> Result<Self, PolicyError> {
+        let all: Vec<_> = sources.iter().flat_map(|source| &source.policies).collect();
         let actions: BTreeSet<_> = all.iter().flat_map(|policy| spoken_of(policy).unwrap_or_default()).collect();
         let schema = schema(&actions);
-        validate(&schema, &all)?;
-        let whole: Vec<_> = texts.iter().map(|(_, text)| text.as_str()).chain([schema.as_str()]).collect();
+        validate(&schema, sources)?;
+        let whole: Vec<_> = sources.iter().map(|source| source.text.as_str()).chain([schema.as_str()]).collect();
         let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, whole.join("\0").as_bytes())).into();
         let slice = |action: Option<&String>| {
-            let relevant = |policy: &&Policy| {
+            let relevant = |policy: &&&Policy| {
                 spoken_of(policy).is_none_or(|spoken| action.is_some_and(|action| spoken.contains(action)))
             };
-            set(all.iter().filter(relevant).cloned())
+            set(all.iter().filter(relevant).copied())
         };
         let by_action =
             actions.iter().map(|action| Ok((action.clone(), slice(Some(action))?))).collect::<Result<_, _>>()?;
@@ -150,40 +148,59 @@ fn schema(actions: &BTreeSet<String>) -> String {
     schema
 }
 
-fn validate(schema: &str, policies: &[Policy]) -> Result<(), PolicyError> {
-    let invalid = |error: &dyn std::fmt::Display| PolicyError::Invalid(error.to_string());
-    let (schema, _) = Schema::from_cedarschema_str(schema).map_err(|error| invalid(&error))?;
-    let found = Validator::new(schema).validate(&set(policies.iter().cloned())?, ValidationMode::Strict);
-    let errors: Vec<_> = found.validation_errors().map(ToString::to_string).collect();
+fn validate(schema: &str, sources: &[Source]) -> Result<(), PolicyError> {
+    let (schema, _) = Schema::from_cedarschema_str(schema).map_err(|error| PolicyError::Invalid(error.to_string()))?;
+    let all = set(sources.iter().flat_map(|source| &source.policies))?;
+    let found = Validator::new(schema).validate(&all, ValidationMode::Strict);
+    let told = |error: &ValidationError| {
+        let said = |source: &&Source| source.policies.iter().any(|policy| policy.id() == error.policy_id());
+        let place = sources.iter().find(said).map_or_else(String::new, |source| source.place_of(error));
+        format!("{place}: {error}")
+    };
+    let errors: Vec<_> = found.validation_errors().map(told).collect();
     if errors.is_empty() { Ok(()) } else { Err(PolicyError::Invalid(errors.join("; "))) }
 }
 
-/// Policies of one text, each with a name: its `@id`, or its file and place.
-fn named(place: &str, text: &str) -> Result<Vec<Policy>, PolicyError> {
-    let malformed = |reason: String| PolicyError::Malformed { place: place.to_owned(), reason };
-    let parsed: PolicySet = text.parse().map_err(|errors: ParseErrors| PolicyError::Malformed {
-        place: format!("{place}{}", position(&errors, text)),
-        reason: errors.to_string(),
-    })?;
-    if parsed.templates().next().is_some() {
-        return Err(malformed("templates have nothing to fill them in here".to_owned()));
-    }
-    // By the parser's own numbering, so that the places follow the text.
-    let ordered: BTreeMap<String, &Policy> =
-        parsed.policies().map(|policy| (format!("{:0>24}", policy.id().to_string()), policy)).collect();
-    let name = |(number, policy): (usize, &&Policy)| {
-        let id = policy.annotation("id").map_or_else(|| format!("{place}#{number}"), ToOwned::to_owned);
-        policy.new_id(PolicyId::new(id))
-    };
-    Ok((1..).zip(ordered.values()).map(name).collect())
+/// A text with policies.
+struct Source {
+    /// The file it comes from.
+    name: String,
+    text: String,
+    policies: Vec<Policy>,
 }
 
-/// Where the parser stumbled, as `:line:column`; empty where it does not say.
-fn position(errors: &ParseErrors, text: &str) -> String {
-    let offset = errors.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
-    let Some(before) = offset.and_then(|offset| text.get(..offset)) else { return String::new() };
-    let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count());
-    format!(":{}:{}", before.matches('\n').count() + 1, column + 1)
+impl Source {
+    fn new(name: String, text: String) -> Result<Self, PolicyError> {
+        let mut source = Self { name, text, policies: Vec::new() };
+        source.policies = source.parsed()?;
+        Ok(source)
+    }
+
+    /// Each policy with a name: its `@id`, or its file and place.
+    fn parsed(&self) -> Result<Vec<Policy>, PolicyError> {
+        let malformed = |place, reason| PolicyError::Malformed { place, reason };
+        let parsed: PolicySet =
+            self.text.parse().map_err(|errors: ParseErrors| malformed(self.place_of(&errors), errors.to_string()))?;
+        if parsed.templates().next().is_some() {
+            return Err(malformed(self.name.clone(), "templates have nothing to fill them in here".to_owned()));
+        }
+        // By the parser's own numbering, so that the places follow the text.
+        let ordered: BTreeMap<String, &Policy> =
+            parsed.policies().map(|policy| (format!("{:0>24}", policy.id().to_string()), policy)).collect();
+        let name = |(number, policy): (usize, &&Policy)| {
+            let id = policy.annotation("id").map_or_else(|| format!("{}#{number}", self.name), ToOwned::to_owned);
+            policy.new_id(PolicyId::new(id))
+        };
+        Ok((1..).zip(ordered.values()).map(name).collect())
+    }
+
+    /// Where that was found wrong, as `file:line:column`; the file alone where it does not say.
+    fn place_of(&self, error: &dyn Diagnostic) -> String {
+        let offset = error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
+        let Some(before) = offset.and_then(|offset| self.text.get(..offset)) else { return self.name.clone() };
+        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count());
+        format!("{}:{}:{}", self.name, before.matches('\n').count() + 1, column + 1)
+    }
 }
 
 /// The actions that a policy is about; None for all.
@@ -196,8 +213,9 @@ fn spoken_of(policy: &Policy) -> Option<Vec<String>> {
     }
 }
 
-fn set(policies: impl IntoIterator<Item = Policy>) -> Result<PolicySet, PolicyError> {
-    PolicySet::from_policies(policies).map_err(|error| PolicyError::Invalid(error.to_string()))
+fn set<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Result<PolicySet, PolicyError> {
+    PolicySet::from_policies(policies.into_iter().cloned())
+        .map_err(|error| PolicyError::Invalid(format!("{error}; give each its own `@id`, and each file once")))
 }
 
 type Question = (Request, Entities);
@@ -233,87 +251,9 @@ fn uid(entity_type: &str, id: &str) -> Result<EntityUid, Box<ParseErrors>> {
     Ok(EntityUid::from_type_name_and_id(name, EntityId::new(id)))
 }
 
-fn place(path: &Path) -> String {
-    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
-}
-
 fn read(path: &Path) -> Result<String, PolicyError> {
     std::fs::read_to_string(path).map_err(|source| PolicyError::Unreadable { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn policies(text: &str) -> Result<Policies, PolicyError> {
-        Policies::parse(&[("built-in".to_owned(), BUILT_IN.to_owned()), ("test".to_owned(), text.to_owned())])
-    }
-
-    fn somebody(role: &str) -> Principal {
-        Principal {
-            subject: "ada".to_owned(),
-            kind: Kind::User,
-            tenant: "north".to_owned(),
-            roles: vec![role.to_owned()],
-            epoch: 0,
-        }
-    }
-
-    const READERS: &str = r#"permit(
-        principal in Accord::Role::"catalog-reader", action == Accord::Action::"catalog.products.read", resource);"#;
-
-    #[test]
-    fn a_role_holds_the_permission_that_a_policy_grants_it_and_no_other() {
-        let policies = policies(READERS).unwrap();
-        let verdict = policies.decide(&somebody("catalog-reader"), "catalog.products.read", "catalog", "");
-        assert_eq!(verdict, Verdict { allowed: true, policies: vec!["test#1".to_owned()], errors: Vec::new() });
-        assert!(!policies.decide(&somebody("catalog-reader"), "catalog.products.write", "catalog", "").allowed);
-        assert!(!policies.decide(&somebody("stranger"), "catalog.products.read", "catalog", "").allowed);
-    }
-
-    #[test]
-    fn the_mesh_may_check_but_not_rotate_and_an_admin_may_both() {
-        let policies = policies("").unwrap();
-        for permission in ["accord.auth.check", "accord.auth.watch", "accord.cache.read", "accord.cache.invalidate"] {
-            assert!(policies.decide(&somebody("accord-mesh"), permission, "", "").allowed, "{permission}");
-        }
-        assert!(!policies.decide(&somebody("accord-mesh"), "accord.auth.rotate", "", "").allowed);
-        assert!(policies.decide(&somebody("accord-admin"), "accord.auth.rotate", "", "").allowed);
-    }
-
-    #[test]
-    fn a_policy_that_fails_denies_even_where_another_permits() {
-        // Valid by its types, but the sum leaves the range of integers when it is computed.
-        let broken = format!(
-            "{READERS} forbid(principal, action == Accord::Action::\"catalog.products.read\", resource) \
-             when {{ 9223372036854775807 + 1 == 0 }};"
-        );
-        let verdict =
-            policies(&broken).unwrap().decide(&somebody("catalog-reader"), "catalog.products.read", "catalog", "");
-        assert!(!verdict.allowed);
-        assert_eq!(verdict.errors.len(), 1);
-    }
-
-    #[test]
-    fn what_does_not_fit_the_schema_is_refused_at_load() {
-        for wrong in [
-            "permit(principal in Accord::Group::\"x\", action, resource);",
-            "permit(principal, action, resource) when { principal.tenannt == \"north\" };",
-            "permit(principal == ?principal, action, resource);",
-            "permit(principal",
-        ] {
-            assert!(policies(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_mistake_is_told_with_its_line_and_column() {
-        let told = policies("permit (principal,\n  action = 3, resource);").err().unwrap().to_string();
-        assert!(told.starts_with("test:2:"), "{told}");
-    }
-
-    #[test]
-    fn another_set_has_another_name() {
-        assert_ne!(policies(READERS).unwrap().hash, policies("").unwrap().hash);
-    }
-}
+mod tests;
