@@ -84,7 +84,7 @@ enum Command {
     Audit(AuditCommand),
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct Serving {
     /// The door for callers.
     #[arg(long, value_name = "ADDRESS")]
@@ -253,17 +253,17 @@ impl Cli {
                 manage::add_client(&flags.store().await?, &principal, &secret_file, if_absent).await
             }
             Command::Role(RoleCommand::Grant { subject, role }) => {
-                manage::grant_role(&flags.store().await?, &subject, &role).await
+                manage::grant_role(&flags.existing_store().await?, &subject, &role).await
             }
             Command::Role(RoleCommand::Remove { subject, role }) => {
-                manage::remove_role(&flags.store().await?, &subject, &role).await
+                manage::remove_role(&flags.existing_store().await?, &subject, &role).await
             }
             Command::Token(TokenCommand::Issue { subject, lifetime }) => flags.issue(&subject, lifetime).await,
             Command::Token(TokenCommand::Revoke { subject: Some(subject), .. }) => {
-                manage::revoke_subject(&flags.store().await?, &subject).await
+                manage::revoke_subject(&flags.existing_store().await?, &subject).await
             }
             Command::Token(TokenCommand::Revoke { subject: None, .. }) => {
-                manage::revoke_everything(&flags.store().await?).await
+                manage::revoke_everything(&flags.existing_store().await?).await
             }
             Command::Audit(AuditCommand::Verify) => flags.verify_audit().await,
         }
@@ -272,6 +272,10 @@ impl Cli {
 
 impl Flags {
     fn load(&self, serving: &Serving) -> anyhow::Result<Config> {
+        self.completed(self.read(serving)?)
+    }
+
+    fn read(&self, serving: &Serving) -> anyhow::Result<Config> {
         let file = |path: &PathBuf| path.display().to_string();
         let policies = (!serving.policy.is_empty()).then(|| serving.policy.clone());
         let overrides = Overrides::default()
@@ -284,7 +288,10 @@ impl Flags {
             .set_option("listen.address", "--listen", serving.listen.clone())
             .set_option("admin.address", "--admin", serving.admin.clone())
             .set_option("policy.files", "--policy", policies);
-        let mut config: Config = config::load("ACCORD_AUTH", self.config.as_deref(), overrides)?;
+        Ok(config::load("ACCORD_AUTH", self.config.as_deref(), overrides)?)
+    }
+
+    fn completed(&self, mut config: Config) -> anyhow::Result<Config> {
         if self.development {
             setup::development_key(&mut config)?;
         }
@@ -293,15 +300,26 @@ impl Flags {
     }
 
     fn managed(&self) -> anyhow::Result<Config> {
-        self.load(&Serving { listen: None, admin: None, policy: Vec::new() })
+        self.load(&Serving::default())
+    }
+
+    /// For what only makes sense where a store is.
+    fn existing(&self) -> anyhow::Result<Config> {
+        let config = self.read(&Serving::default())?;
+        setup::expect_store(&config)?;
+        self.completed(config)
     }
 
     async fn store(&self) -> anyhow::Result<Store> {
         setup::store(&self.managed()?).await
     }
 
+    async fn existing_store(&self) -> anyhow::Result<Store> {
+        setup::store(&self.existing()?).await
+    }
+
     async fn rotate(&self) -> anyhow::Result<()> {
-        let auth = Auth::open(&self.managed()?).await?;
+        let auth = Auth::open(&self.existing()?).await?;
         let key =
             rotate::rotate(&auth.store, &auth.vault, auth.keys.algorithm, auth.keys.overlap, "command line").await?;
         println!("{}", key.kid);
@@ -318,14 +336,13 @@ impl Flags {
     }
 
     async fn issue(&self, subject: &str, life: Duration) -> anyhow::Result<()> {
-        let auth = Auth::open(&self.managed()?).await?;
+        let auth = Auth::open(&self.existing()?).await?;
         println!("{}", manage::issue(&auth, subject, life).await?);
         Ok(())
     }
 
     async fn verify_audit(&self) -> anyhow::Result<()> {
-        let store = setup::existing_store(&self.managed()?).await?;
-        let (entries, broken) = store.audit().await?;
+        let (entries, broken) = self.existing_store().await?.audit().await?;
         ensure!(broken.is_none(), "the record is broken at row {}", broken.unwrap_or_default());
         println!("good: {} rows", entries.len());
         Ok(())

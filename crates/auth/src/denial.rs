@@ -36,6 +36,11 @@ pub enum Denial {
     /// A field says nothing, or what can't be.
     #[error("`{0}` {1}")]
     Field(&'static str, &'static str),
+    /// No verifier would read the token.
+    #[error(
+        "the token would be longer than 4 KiB: its subject has too many roles, or it has gone through too many hands"
+    )]
+    TooLong,
     /// No key may sign now.
     #[error("no key may sign now")]
     NoKey,
@@ -80,6 +85,7 @@ impl From<Denial> for Status {
                 fault::status_with(Code::ResourceExhausted, Reason::LoginThrottled, message, nothing, Some(wait))
             }
             Denial::Overloaded(_) => fault::status(Code::ResourceExhausted, Reason::Overloaded, message),
+            Denial::TooLong => fault::status(Code::FailedPrecondition, Reason::FieldInvalid, message),
             Denial::Field(..) => fault::status(Code::InvalidArgument, Reason::FieldInvalid, message),
             Denial::NoKey | Denial::Key => fault::status(Code::Unavailable, Reason::AuthUnavailable, message),
         }

@@ -11,7 +11,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 
 use crate::{
-    store::{Store, StoreError, keys::StoredKey, revocations::Revocations},
+    rotate::RotateError,
+    store::{Store, StoreError, keys::StoredKey, patiently, revocations::Revocations},
     vault::Vault,
 };
 
@@ -25,6 +26,8 @@ pub struct State {
     pub snapshot: Snapshot,
     /// Private halves, with the moments between which they sign, oldest first.
     signing: Vec<(StoredKey, Arc<SigningKey>)>,
+    /// Why keys whose time to sign is now or still to come can't sign here.
+    pub unusable: Vec<RotateError>,
 }
 
 /// The newest state, kept true to the store.
@@ -58,7 +61,11 @@ impl Ledger {
         if state.revocations.revision == revision {
             return Ok(state);
         }
-        let state = Arc::new(State::read(&self.store, &self.vault, &self.policy_hash).await?);
+        // Bounded, since all others wait behind it.
+        let state = Arc::new(patiently(State::read(&self.store, &self.vault, &self.policy_hash)).await?);
+        for error in &state.unusable {
+            tracing::error!(%error, "no token will be issued here once only that key may sign");
+        }
         self.state.store(Arc::clone(&state));
         self.revisions.send_replace(state.revocations.revision);
         Ok(state)
@@ -82,20 +89,30 @@ impl State {
         let revocations = &self.revocations;
         // A revision that fell is another store, restored under this server: everything is news then.
         let since = if since > revocations.revision { 0 } else { since };
+        if since == revocations.revision {
+            // What most questions hear; nothing is looked through for it.
+            return self.nothing_new(question);
+        }
         let subjects = revocations.subjects.iter().filter(|(_, (_, revision))| *revision > since);
         let tokens = revocations.tokens.iter().filter(|(_, (_, revision))| *revision > since);
-        let changed = revocations.revision != since;
         WatchResponse {
-            question,
-            revision: revocations.revision,
             full: since == 0,
-            keys: if changed { self.published.iter().map(PublicKey::publish).collect() } else { Vec::new() },
+            keys: self.published.iter().map(PublicKey::publish).collect(),
             subjects: subjects
                 .map(|(name, (epoch, _))| SubjectEpoch { subject: name.clone(), epoch: *epoch })
                 .collect(),
             tokens: tokens.map(|(jti, (ends, _))| RevokedToken { jti: jti.clone(), expires_at: *ends }).collect(),
-            global_epoch: revocations.global_epoch,
+            ..self.nothing_new(question)
+        }
+    }
+
+    fn nothing_new(&self, question: u64) -> WatchResponse {
+        WatchResponse {
+            question,
+            revision: self.revocations.revision,
+            global_epoch: self.revocations.global_epoch,
             policy_hash: self.snapshot.policy_hash.to_string(),
+            ..WatchResponse::default()
         }
     }
 
@@ -114,8 +131,14 @@ impl State {
             global_epoch: revocations.global_epoch,
             policy_hash: Arc::clone(policy_hash),
         };
-        let signing = keys.into_iter().filter_map(|key| private_half(vault, &key).map(|half| (key, half))).collect();
-        Ok(Self { revocations, published, snapshot, signing })
+        let (mut signing, mut unusable) = (Vec::new(), Vec::new());
+        for key in keys.into_iter().filter(|key| key.signs_until == 0 || key.signs_until > now) {
+            match private_half(vault, &key) {
+                Ok(half) => signing.push((key, Arc::new(half))),
+                Err(error) => unusable.push(error),
+            }
+        }
+        Ok(Self { revocations, published, snapshot, signing, unusable })
     }
 }
 
@@ -125,10 +148,8 @@ fn public_half(key: &StoredKey) -> Option<PublicKey> {
     Some(PublicKey::new(Algorithm::named(&key.algorithm)?, &bytes))
 }
 
-fn private_half(vault: &Vault, key: &StoredKey) -> Option<Arc<SigningKey>> {
-    if key.private.is_empty() {
-        return None;
-    }
-    let opened = vault.open(&key.kid, &key.private).ok()?;
-    SigningKey::from_pkcs8(Algorithm::named(&key.algorithm)?, &opened).ok().map(Arc::new)
+fn private_half(vault: &Vault, key: &StoredKey) -> Result<SigningKey, RotateError> {
+    let opened = vault.open(&key.kid, &key.private)?;
+    let algorithm = Algorithm::named(&key.algorithm).unwrap_or_default();
+    Ok(SigningKey::from_pkcs8(algorithm, &opened)?)
 }

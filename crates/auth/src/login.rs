@@ -13,11 +13,11 @@ use crate::{
     auth::Auth,
     denial::Denial,
     mint::{self, Minted},
-    store::families::Family,
+    store::{families::Family, principals::is_name},
 };
 
-/// The longest name and the longest password, in bytes: hashing must not be fed by the megabyte.
-const LONGEST: usize = 1024;
+/// The longest password, in bytes: hashing must not be fed by the megabyte.
+pub const LONGEST_PASSWORD: usize = 1024;
 
 /// What a login brings.
 pub struct Tokens {
@@ -45,24 +45,30 @@ impl Auth {
     }
 
     async fn person(&self, grant: PasswordGrant) -> Result<Tokens, Denial> {
-        if grant.name.is_empty() || grant.name.len() > LONGEST || grant.password.len() > LONGEST {
+        // Nobody has such a name or password, so nothing needs to be counted or remembered for it.
+        if !is_name(&grant.name) || grant.password.len() > LONGEST_PASSWORD {
             return Err(Denial::Credential);
         }
         // Counted before the hashing, so that guesses made at the same time count each.
         self.throttle.attempt(&grant.name).map_err(Denial::Throttled)?;
-        let hashed = self.store.password(&grant.name).await?;
-        if !self.passwords.check(grant.password, hashed).await? {
-            return Err(Denial::Credential);
+        match self.is_password(&grant.name, grant.password).await {
+            Ok(true) => self.throttle.succeeded(&grant.name),
+            Ok(false) => return Err(Denial::Credential),
+            Err(denial) => {
+                self.throttle.unmade(&grant.name);
+                return Err(denial);
+            }
         }
-        self.throttle.succeeded(&grant.name);
         self.begin_family(&grant.name).await
+    }
+
+    async fn is_password(&self, name: &str, password: String) -> Result<bool, Denial> {
+        let hashed = self.store.password(name).await?;
+        Ok(self.passwords.check(password, hashed).await?)
     }
 
     /// Client secrets have 256 random bits: nobody guesses them, so nobody can lock a client out by failing for it.
     async fn program(&self, grant: ClientCredentialsGrant) -> Result<Tokens, Denial> {
-        if grant.client_id.len() > LONGEST || grant.client_secret.len() > LONGEST {
-            return Err(Denial::Credential);
-        }
         let known = self.store.client(&grant.client_id).await?;
         let (subject, expected) = known.unwrap_or_default();
         let given = secret_hash(&grant.client_secret);

@@ -7,9 +7,12 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::{
     auth::Auth,
-    login::secret_hash,
+    login::{LONGEST_PASSWORD, secret_hash},
     mint, password,
-    store::{Change, Store, principals::Principal},
+    store::{
+        Change, Store,
+        principals::{Principal, is_name},
+    },
     vault,
 };
 
@@ -22,8 +25,8 @@ const SHORTEST_PASSWORD: usize = 8;
 /// The shortest client secret that is accepted.
 const SHORTEST_SECRET: usize = 32;
 
-/// The longest name of a person or program, in bytes: every token of theirs carries it.
-const LONGEST_NAME: usize = 256;
+/// The most that all roles of one principal may come to, in bytes: half a token, so that passports have room as well.
+const LONGEST_ROLES: usize = 2048;
 
 /// Adds a person or a program. `absent_only`: an existing one is left as it is.
 pub async fn add_principal(
@@ -32,8 +35,11 @@ pub async fn add_principal(
     password: Option<&str>,
     absent_only: bool,
 ) -> anyhow::Result<()> {
-    check_name(&principal.subject)?;
+    check(principal)?;
     let hashed = match password {
+        Some(password) if password.len() > LONGEST_PASSWORD => {
+            bail!("the password must have at most {LONGEST_PASSWORD} bytes")
+        }
         Some(password) if password.len() < SHORTEST_PASSWORD => {
             bail!("the password must have at least {SHORTEST_PASSWORD} characters")
         }
@@ -56,7 +62,9 @@ pub async fn add_client(
     absent_only: bool,
 ) -> anyhow::Result<()> {
     let id = &principal.subject;
-    check_name(id)?;
+    check(principal)?;
+    // Begun before anything is read, so that of two replicas that add it at once the second one finds it.
+    let mut change = store.change().await?;
     if store.client(id).await?.is_some() {
         ensure!(absent_only, "the client `{id}` exists; use --if-absent to leave it as it is");
         ensure!(
@@ -67,8 +75,11 @@ pub async fn add_client(
         return Ok(());
     }
     let secret = if secret_file.exists() { read(secret_file)? } else { vault::fresh_secret()? };
-    ensure!(secret.len() >= SHORTEST_SECRET, "a client secret must have at least {SHORTEST_SECRET} characters");
-    let mut change = store.change().await?;
+    ensure!(
+        secret.len() >= SHORTEST_SECRET,
+        "the secret in {} must have at least {SHORTEST_SECRET} characters",
+        secret_file.display()
+    );
     // A client of somebody who exists would act with roles that nobody named here.
     ensure!(change.add_principal(principal, "").await?, "`{id}` exists, and is no client: choose another id");
     change.add_client(id, id, &secret_hash(&secret)).await?;
@@ -82,8 +93,10 @@ pub async fn add_client(
 
 /// Gives a role. Tokens that do not show it yet are revoked.
 pub async fn grant_role(store: &Store, subject: &str, role: &str) -> anyhow::Result<()> {
-    ensure!(store.principal(subject).await?.is_some(), "`{subject}` is not known");
     let mut change = store.change().await?;
+    let mut principal = store.principal(subject).await?.with_context(|| format!("`{subject}` is not known"))?;
+    principal.roles.push(role.to_owned());
+    check(&principal)?;
     if !change.add_role(subject, role).await? {
         return Ok(());
     }
@@ -150,12 +163,16 @@ async fn record(mut change: Change, action: &str, target: &str) -> anyhow::Resul
     Ok(change.commit().await?)
 }
 
-/// Names go into tokens, policies and logs, where nobody should have to guess where they end.
-fn check_name(name: &str) -> anyhow::Result<()> {
-    let good = |letter: char| !letter.is_whitespace() && !letter.is_control();
+fn check(principal: &Principal) -> anyhow::Result<()> {
+    let tenant = (!principal.tenant.is_empty()).then_some(&principal.tenant);
+    for name in principal.roles.iter().chain([&principal.subject]).chain(tenant) {
+        ensure!(is_name(name), "`{name}` is no name: it must have 1 to 256 bytes, and no white space");
+    }
+    let roles: usize = principal.roles.iter().map(String::len).sum();
     ensure!(
-        (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(good),
-        "a name must have 1 to {LONGEST_NAME} bytes, and no white space"
+        roles <= LONGEST_ROLES,
+        "the roles of `{}` come to {roles} bytes, and no more than {LONGEST_ROLES} fit into a token",
+        principal.subject
     );
     Ok(())
 }

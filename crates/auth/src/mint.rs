@@ -79,6 +79,9 @@ pub fn passport(
 fn signed(claims: Claims, token_type: Type, state: &State) -> Result<Minted, Denial> {
     let key = state.signing_key(claims.iat).ok_or(Denial::NoKey)?;
     let token = sign::sign(&claims, token_type, &key)?;
+    if token.len() > verify::LONGEST {
+        return Err(Denial::TooLong);
+    }
     let life = Duration::from_secs(u64::try_from(claims.exp - claims.iat).unwrap_or(0));
     Ok(Minted { token, jti: claims.jti, expires_at: claims.exp, life })
 }

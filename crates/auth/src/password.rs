@@ -19,7 +19,7 @@ pub struct Overloaded;
 /// Hashes and checks passwords.
 pub struct Passwords {
     admitted: Semaphore,
-    cores: Semaphore,
+    cores: Arc<Semaphore>,
     /// What is checked where there is no such person, so that a wrong name takes as long as a wrong password.
     nobody: Arc<str>,
 }
@@ -30,7 +30,7 @@ impl Passwords {
         let cores = available_parallelism().map_or(1, usize::from);
         Ok(Self {
             admitted: Semaphore::new(cores + WAITING),
-            cores: Semaphore::new(cores),
+            cores: Arc::new(Semaphore::new(cores)),
             nobody: hash("nobody's password")?.into(),
         })
     }
@@ -38,11 +38,15 @@ impl Passwords {
     /// Whether the password is the one that was hashed. Takes as long where there is none.
     pub async fn check(&self, password: String, hashed: Option<String>) -> Result<bool, Overloaded> {
         let _admitted = self.admitted.try_acquire().map_err(|_| Overloaded)?;
-        let _core = self.cores.acquire().await.map_err(|_| Overloaded)?;
+        let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| Overloaded)?;
         let known = hashed.is_some();
         let hashed: Arc<str> = hashed.map_or_else(|| Arc::clone(&self.nobody), Into::into);
-        let fits = tokio::task::spawn_blocking(move || fits(&password, &hashed)).await.map_err(|_| Overloaded)?;
-        Ok(fits && known)
+        let fits = tokio::task::spawn_blocking(move || {
+            // Work that has begun can't be stopped: it gives its core back when it ends, not when its caller goes away.
+            let _core = core;
+            fits(&password, &hashed)
+        });
+        Ok(fits.await.map_err(|_| Overloaded)? && known)
     }
 }
 
@@ -61,4 +65,20 @@ fn argon() -> Result<Argon2<'static>, Overloaded> {
     let (memory, passes, lanes) = COST;
     let params = Params::new(memory, passes, lanes, None).map_err(|_| Overloaded)?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_whose_caller_went_away_still_occupies_its_core() {
+        let passwords = Passwords::new().unwrap();
+        let cores = passwords.cores.available_permits();
+        // Polled once, which begins the work; then the caller goes away.
+        let check = passwords.check("a guess".to_owned(), None);
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, check).await.is_err());
+        assert_eq!(passwords.cores.available_permits(), cores - 1);
+        assert_eq!(passwords.admitted.available_permits(), cores + WAITING, "nobody waits");
+    }
 }

@@ -33,19 +33,18 @@ pub async fn rotate(
     actor: &str,
 ) -> Result<PublicKey, RotateError> {
     let mut change = store.change().await?;
-    let public = publish(&mut change, vault, algorithm, overlap, actor).await?;
+    let public = publish(&mut change, vault, algorithm, verify::now() + seconds(overlap), actor).await?;
     change.commit().await?;
-    store.destroy_retired_keys(verify::now()).await?;
     Ok(public)
 }
 
-/// Makes the first key where there is none. It signs at once: nobody holds keys yet that could be too old.
+/// Makes the first key where there is none. It signs at once, on every clock: nobody holds keys yet that could be too old.
 pub async fn first_key(store: &Store, vault: &Vault, algorithm: Algorithm) -> Result<(), RotateError> {
     let mut change = store.change().await?;
     if change.has_key().await? {
         return Ok(());
     }
-    publish(&mut change, vault, algorithm, Duration::ZERO, "accord-auth").await?;
+    publish(&mut change, vault, algorithm, 0, "accord-auth").await?;
     Ok(change.commit().await?)
 }
 
@@ -53,24 +52,23 @@ async fn publish(
     change: &mut Change,
     vault: &Vault,
     algorithm: Algorithm,
-    overlap: Duration,
+    signs_from: i64,
     actor: &str,
 ) -> Result<PublicKey, RotateError> {
     let key = SigningKey::generate(algorithm)?;
     let public = key.public().clone();
-    let now = verify::now();
     let stored = StoredKey {
         kid: public.kid.clone(),
         algorithm: algorithm.name().to_owned(),
         public: URL_SAFE_NO_PAD.encode(&public.bytes),
         private: vault.seal(&public.kid, &key.to_pkcs8()?)?,
-        signs_from: now + seconds(overlap),
+        signs_from,
         signs_until: 0,
         gone_at: 0,
     };
     // Kept as long as the longest token it may have signed, and the clocks' differences.
     change.add_key(&stored, seconds(Type::Access.longest_life() + 3 * LEEWAY)).await?;
-    change.record(now, actor, "key.rotate", &public.kid).await?;
+    change.record(verify::now(), actor, "key.rotate", &public.kid).await?;
     change.next_revision().await?;
     Ok(public)
 }

@@ -24,6 +24,7 @@ use crate::{
     auth::Auth,
     config::Config,
     service::{access::Access, key::Keys, revocation::Revocations, token::Tokens},
+    store::{StoreError, patiently},
 };
 
 /// The services, as reflection and health list them.
@@ -86,8 +87,13 @@ pub async fn keep_true(auth: Arc<Auth>, health: Health, shutdown: Shutdown) {
     tokio::pin!(begun);
     loop {
         let answered = tokio::select! {
-            _ = polls.tick() => auth.ledger.current().await.map(drop),
-            _ = sweeps.tick() => sweep(&auth).await,
+            _ = polls.tick() => auth.ledger.current().await,
+            _ = sweeps.tick() => {
+                if let Err(error) = patiently(sweep(&auth)).await {
+                    tracing::warn!(%error, "what has ended is cleared away a minute later");
+                }
+                continue;
+            }
             () = &mut begun => return,
         };
         if let Err(error) = &answered
@@ -99,7 +105,7 @@ pub async fn keep_true(auth: Arc<Auth>, health: Health, shutdown: Shutdown) {
     }
 }
 
-async fn sweep(auth: &Auth) -> Result<(), crate::store::StoreError> {
+async fn sweep(auth: &Auth) -> Result<(), StoreError> {
     let now = verify::now();
     auth.store.destroy_retired_keys(now).await?;
     // Kept for an hour after their end: verifiers' clocks may lag.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use accord_runtime::config::Secret;
-use accord_token::verify;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::{
     auth::Auth,
@@ -28,9 +27,9 @@ impl Auth {
         let store = store(config).await?;
         rotate::first_key(&store, &vault, config.keys.algorithm).await?;
         let ledger = Ledger::open(store.clone(), Arc::clone(&vault), Arc::clone(&policies.hash)).await?;
-        // Found out now rather than at the first login: the keys in the store were sealed with another encryption key.
-        if ledger.current().await?.signing_key(verify::now()).is_none() {
-            return Err(VaultError::Sealed.into());
+        // Found out now rather than when its time to sign comes: a key that was sealed with another encryption key.
+        if let Some(error) = ledger.current().await?.unusable.first() {
+            bail!("{error}");
         }
         Ok(Self {
             store,
@@ -52,12 +51,13 @@ pub async fn store(config: &Config) -> anyhow::Result<Store> {
     opened.context("the store can't be opened; check `store.url`, and that what it names can be reached")
 }
 
-/// As [`store`], but never makes an embedded one: what was made just now is empty, and so would be found good.
-pub async fn existing_store(config: &Config) -> anyhow::Result<Store> {
+/// Whether the store can be there. What only makes sense on a store with something in it is not done on one that would be
+/// made just now: revoking everything in an empty store would succeed, and revoke nothing.
+pub fn expect_store(config: &Config) -> anyhow::Result<()> {
     if let Some(file) = sqlite_file(config.store.url.expose()) {
         ensure!(file.exists(), "there is no store at `{}`; name the one that is meant with --store", file.display());
     }
-    store(config).await
+    Ok(())
 }
 
 /// Whether this configuration could be served, as far as that can be said without touching the store.

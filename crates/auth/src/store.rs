@@ -15,7 +15,7 @@ use std::{
 };
 
 use opentelemetry::{KeyValue, metrics::Histogram};
-use sqlx::{Any, AnyPool, Executor, Row, Transaction, any::AnyPoolOptions};
+use sqlx::{Any, AnyPool, Connection, Executor, Row, Transaction, any::AnyPoolOptions};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 
@@ -29,7 +29,7 @@ pub mod principals;
 pub mod revocations;
 mod schema;
 
-/// How long a statement waits for a connection before the store counts as down.
+/// How long the store may take before it counts as down.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The store can't be reached, or failed.
@@ -97,6 +97,17 @@ impl Store {
                 Ok(())
             })
         });
+        // A server that went away without a word leaves connections that never answer. Each would keep its place in the
+        // pool until the kernel gives it up, a quarter of an hour later.
+        let options = match engine {
+            Engine::Sqlite => options,
+            Engine::Postgres => options.after_release(|connection, _| {
+                Box::pin(async move {
+                    patiently(async { Ok(connection.ping().await?) }).await.map_err(|silent| silent.0)?;
+                    Ok(true)
+                })
+            }),
+        };
         if let Some(file) = sqlite_file(url) {
             make_private(&file)?;
         }
@@ -116,8 +127,7 @@ impl Store {
     pub async fn revision(&self) -> Result<u64, StoreError> {
         let began = Instant::now();
         let reading = sqlx::query("SELECT value FROM meta WHERE name = 'revision'").fetch_one(&self.pool);
-        // A store that hangs is a store that is down.
-        let read = timeout(PATIENCE, reading).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        let read = patiently(async { Ok(reading.await?) }).await;
         self.latency.record(began.elapsed().as_secs_f64(), &[KeyValue::new("operation", "revision")]);
         Ok(unsigned(read?.try_get(0)?))
     }
@@ -141,8 +151,15 @@ impl Store {
 
     /// Closes all connections; whatever is asked afterwards fails.
     pub async fn close(&self) {
-        self.pool.close().await;
+        // A connection that hangs is left to the end of the process.
+        let _ = timeout(PATIENCE, self.pool.close()).await;
     }
+}
+
+/// A store that hangs is a store that is down.
+pub async fn patiently<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let silent = || io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time");
+    timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(StoreError(sqlx::Error::Io(silent()))))
 }
 
 impl Change {

@@ -13,7 +13,7 @@ const FREE: u32 = 5;
 /// The longest wait.
 const LONGEST: Duration = Duration::from_mins(15);
 
-/// Accounts remembered; guessing at more names than that makes the oldest forgotten.
+/// Accounts remembered; guessing at more names than that makes the least tried forgotten.
 const ACCOUNTS: u64 = 100_000;
 
 /// Failures by account, in memory.
@@ -46,6 +46,17 @@ impl Throttle {
         Ok(())
     }
 
+    /// The try was not made after all: there was no store to read, or no time to hash.
+    pub fn unmade(&self, account: &str) {
+        if let Some(entry) = self.0.get(account) {
+            let mut entry = entry.lock().unwrap_or_else(PoisonError::into_inner);
+            entry.failures = entry.failures.saturating_sub(1);
+            if entry.failures < FREE {
+                entry.until = Instant::now();
+            }
+        }
+    }
+
     /// The try was good after all.
     pub fn succeeded(&self, account: &str) {
         self.0.invalidate(account);
@@ -69,5 +80,21 @@ mod tests {
         assert_eq!(throttle.attempt("ada"), Err(Duration::from_secs(2)));
         throttle.succeeded("ada");
         throttle.attempt("ada").unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_tried_is_not_counted_and_what_was_is() {
+        let throttle = Throttle::default();
+        for _ in 0..3 * FREE {
+            throttle.attempt("ada").unwrap();
+            throttle.unmade("ada");
+        }
+        for _ in 0..FREE {
+            throttle.attempt("ada").unwrap();
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        throttle.attempt("ada").unwrap();
+        throttle.unmade("ada");
+        assert_eq!(throttle.attempt("ada"), Err(Duration::from_secs(2)), "five failures stay five");
     }
 }

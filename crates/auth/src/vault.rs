@@ -37,8 +37,11 @@ pub enum VaultError {
     #[error("the encryption key must be 32 bytes as base64url without padding, as `accord-auth key new` makes them")]
     Malformed,
     /// Sealed with another key, or changed since.
-    #[error("a signing key in the store was sealed with another encryption key")]
-    Sealed,
+    #[error(
+        "the signing key `{0}` in the store was sealed with another encryption key: set `keys.encryption_key_file` to \
+         that one, the same for every process on this store"
+    )]
+    Sealed(String),
     /// The system has no randomness, or the cipher failed.
     #[error("the system's cryptography failed")]
     Failed,
@@ -76,11 +79,14 @@ impl Vault {
 
     /// Opens what was sealed under this name; under another name it does not open.
     pub fn open(&self, name: &str, sealed: &str) -> Result<Vec<u8>, VaultError> {
-        let mut sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| VaultError::Sealed)?;
-        let (nonce, body) = sealed.split_at_mut_checked(NONCE).ok_or(VaultError::Sealed)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| VaultError::Sealed)?;
-        let plain = self.sealing.open_in_place(nonce, Aad::from(name), body).map_err(|_| VaultError::Sealed)?;
-        Ok(plain.to_vec())
+        self.unseal(name, sealed).ok_or_else(|| VaultError::Sealed(name.to_owned()))
+    }
+
+    fn unseal(&self, name: &str, sealed: &str) -> Option<Vec<u8>> {
+        let mut sealed = URL_SAFE_NO_PAD.decode(sealed).ok()?;
+        let (nonce, body) = sealed.split_at_mut_checked(NONCE)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        self.sealing.open_in_place(nonce, Aad::from(name), body).ok().map(|plain| plain.to_vec())
     }
 
     /// The refresh token of a generation of a family. It is computed, not kept: a stolen store holds none.
@@ -91,7 +97,8 @@ impl Vault {
 
     /// The family and generation of a refresh token that was made here.
     pub fn read_refresh_token(&self, token: &str) -> Option<(String, u64)> {
-        let [_, family, generation, tag] = token.splitn(4, '_').collect::<Vec<_>>().try_into().ok()?;
+        let [family, generation, tag] =
+            token.strip_prefix("rt_")?.splitn(3, '_').collect::<Vec<_>>().try_into().ok()?;
         let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
         // `verify` compares in constant time.
         hmac::verify(&self.making, format!("{family}/{generation}").as_bytes(), &tag).ok()?;
@@ -139,5 +146,6 @@ mod tests {
         assert_eq!(vault.read_refresh_token(&token.replace("_7_", "_8_")), None);
         assert_eq!(self::vault().read_refresh_token(&token), None);
         assert_eq!(vault.read_refresh_token("rt_family_7"), None);
+        assert_eq!(vault.read_refresh_token(&token.replace("rt_", "at_")), None, "it has one spelling");
     }
 }

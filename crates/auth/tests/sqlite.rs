@@ -32,13 +32,22 @@ async fn a_private_key_is_nowhere_in_the_file_as_it_is() {
 }
 
 #[test]
-fn a_record_that_is_not_there_is_not_found_good() {
+fn nothing_is_done_to_a_store_that_is_not_there() {
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("nowhere.db");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_accord-auth"));
-    let store = format!("sqlite://{}", file.display());
-    let verified = command.args(["audit", "verify", "--store", &store]).output().unwrap();
-    assert_eq!(verified.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&verified.stderr).contains("there is no store at"), "{verified:?}");
-    assert!(!file.exists());
+    let store = format!("sqlite://{}", directory.path().join("nowhere.db").display());
+    for what in [
+        "audit verify",
+        "token revoke --everything",
+        "token revoke --subject ada",
+        "token issue --subject ada --development",
+        "role grant ada reader",
+        "role remove ada reader",
+        "key rotate --development",
+    ] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_accord-auth"));
+        let done = command.args(what.split(' ')).args(["--store", &store]).output().unwrap();
+        assert_eq!(done.status.code(), Some(1), "{what}");
+        assert!(String::from_utf8_lossy(&done.stderr).contains("there is no store at"), "{what}: {done:?}");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "{what} left something behind");
+    }
 }

@@ -37,16 +37,22 @@ macro_rules! stories {
             many_refreshes_with_one_token_have_one_successor, without_grace_only_one_of_many_refreshes_is_answered,
             wrong_credentials_tell_nothing_and_guessing_is_slowed_down, a_family_ends_with_its_subjects_epoch,
             ending_a_family_again_changes_nothing, a_family_whose_time_is_over_is_forgotten,
+            a_family_is_not_forgotten_before_its_tokens, what_could_not_be_checked_is_held_against_nobody,
             a_token_in_its_last_leeway_brings_no_passport);
         suite::stories!(@ members: a_member_believes_decides_and_refuses_once_revoked,
             what_another_process_revokes_is_in_force_too, a_restart_of_auth_goes_unnoticed,
             a_store_that_is_down_denies_everything,
-            callers_without_the_permission_are_refused, every_method_asks_for_the_permission_that_its_contract_declares, a_passport_names_every_hand_and_dies_with_its_parent);
+            callers_without_the_permission_are_refused,
+            every_method_asks_for_the_permission_that_its_contract_declares,
+            a_passport_names_every_hand_and_dies_with_its_parent, an_exchange_says_what_is_wrong_with_the_token,
+            the_explanation_is_the_decision);
         suite::stories!(@ keys: a_rotated_key_is_known_before_it_signs_and_the_old_one_still_verifies,
-            a_key_that_signs_no_more_loses_its_private_half);
+            a_key_that_signs_no_more_loses_its_private_half, a_retired_key_is_published_no_more,
+            a_replica_whose_clock_is_behind_can_sign_too, a_key_that_was_sealed_elsewhere_stops_the_start);
         suite::stories!(@ operators: adding_what_exists_changes_nothing_when_asked_so,
             a_granted_role_shows_in_the_next_token, a_role_taken_away_ends_the_tokens_that_show_it,
-            what_could_not_be_used_is_not_made, a_client_never_takes_over_the_roles_of_somebody_who_exists, the_record_of_operations_shows_what_was_changed_in_it,
+            what_could_not_be_used_is_not_made, a_client_never_takes_over_the_roles_of_somebody_who_exists,
+            the_record_of_operations_shows_what_was_changed_in_it, a_record_cut_short_is_found_out,
             two_processes_may_open_a_new_store_at_once);
     };
     (@ $module:ident: $($story:ident),* $(,)?) => { $(

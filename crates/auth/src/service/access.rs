@@ -44,7 +44,7 @@ impl AccessService for Access {
         let question = request.get_ref();
         let principal = self.0.store.principal(&question.subject).await?;
         let principal = principal.ok_or(Denial::Field("subject", "is not known"))?;
-        let verdict = self.0.policies.decide(&principal, &question.permission, "", &question.method);
+        let verdict = self.0.policies.decide(&principal, &question.permission, &question.audience, &question.method);
         Ok(Response::new(ExplainResponse {
             allowed: verdict.allowed,
             policies: verdict.policies,

@@ -7,10 +7,10 @@ use accord_api::accord::auth::v1::{
     RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse, revoke_request::Target,
     token_service_server::TokenService,
 };
-use accord_token::{Verified, verify};
+use accord_token::{Flaw, Refusal, Verified, verify};
 use tonic::{Request, Response, Status};
 
-use crate::{auth::Auth, denial::Denial, ledger::State, mint};
+use crate::{auth::Auth, denial::Denial, ledger::State, mint, store::principals::is_name};
 
 /// Makes passports of others' tokens.
 const EXCHANGE: &str = "accord.auth.exchange";
@@ -47,7 +47,7 @@ impl TokenService for Tokens {
         let state = self.0.ledger.current().await?;
         let caller = self.0.guard(request.metadata(), EXCHANGE, &state)?;
         let ExchangeRequest { subject_token, audience } = request.get_ref();
-        if audience.is_empty() {
+        if !is_name(audience) {
             return Err(Denial::Field("audience", "must name one service").into());
         }
         let subject = self.subject(subject_token, &caller, &state)?;
@@ -88,10 +88,11 @@ impl TokenService for Tokens {
 impl Tokens {
     /// An access token, or a passport that was made for this caller: a service can pass on only what it was given.
     fn subject(&self, token: &str, caller: &Verified, state: &State) -> Result<Verified, Denial> {
-        self.0
-            .access_token(token, state)
-            .or_else(|_| self.0.passport(token, &caller.claims.sub, state))
-            .map_err(Denial::Subject)
+        match self.0.access_token(token, state) {
+            Err(Refusal::Invalid(Flaw::Type)) => self.0.passport(token, &caller.claims.sub, state),
+            believed => believed,
+        }
+        .map_err(Denial::Subject)
     }
 
     /// A token that is not good any more needs no ending, and nothing is said about why (RFC 7009, section 2.2).

@@ -1,5 +1,6 @@
 //! The record of privileged operations: each row carries the hash of the one before, so that none can be changed or
-//! taken out unseen. It is written in the same transaction as what it records; without the row, nothing happens.
+//! taken out unseen. How many there are is kept apart, so that neither can the newest. It is written in the same
+//! transaction as what it records; without the row, nothing happens.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -64,27 +65,33 @@ impl Change {
         .bind(entry.hash)
         .execute(&mut *self.transaction)
         .await?;
+        sqlx::query("UPDATE meta SET value = $1 WHERE name = 'audit'")
+            .bind(entry.seq)
+            .execute(&mut *self.transaction)
+            .await?;
         Ok(())
     }
 }
 
 impl Store {
-    /// The whole record, and the place of the first row that does not fit to the one before.
+    /// The whole record, and the place of the first row that is missing or does not fit to the one before.
     pub async fn audit(&self) -> Result<(Vec<Entry>, Option<i64>), StoreError> {
+        // Read first: rows that are added meanwhile are more than were counted, never fewer.
+        let row = sqlx::query("SELECT value FROM meta WHERE name = 'audit'").fetch_one(&self.pool).await?;
+        let written: i64 = row.try_get(0)?;
         let rows = sqlx::query("SELECT seq, at, actor, action, target, previous, hash FROM audit ORDER BY seq")
             .fetch_all(&self.pool)
             .await?;
         let entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let mut previous = "";
-        let mut broken = None;
         for (place, entry) in (1..).zip(&entries) {
             if entry.seq != place || entry.previous != previous || entry.hash != entry.digest() {
-                broken = Some(place);
-                break;
+                return Ok((entries, Some(place)));
             }
             previous = &entry.hash;
         }
-        Ok((entries, broken))
+        let next = entries.last().map_or(1, |newest| newest.seq + 1);
+        Ok((entries, (next <= written).then_some(next)))
     }
 }
 

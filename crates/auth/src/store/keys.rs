@@ -2,6 +2,8 @@
 
 use sqlx::Row;
 
+use accord_token::claims::LEEWAY;
+
 use super::{Change, Store, StoreError};
 
 /// A signing key's life: published on arrival, signs from `signs_from` until `signs_until`, gone at `gone_at`. Seconds
@@ -49,14 +51,24 @@ impl Store {
             .collect()
     }
 
-    /// Destroys private halves that sign no more, and keys that nobody needs any more.
+    /// Destroys private halves that sign no more, by the slowest clock there may be, and keys that nobody needs any more.
     pub async fn destroy_retired_keys(&self, now: i64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE keys SET private = '' WHERE signs_until <> 0 AND signs_until < $1 AND private <> ''")
+        let mut change = self.change().await?;
+        let slowest = now - i64::try_from(LEEWAY.as_secs()).unwrap_or(0);
+        let halves =
+            sqlx::query("UPDATE keys SET private = '' WHERE signs_until <> 0 AND signs_until < $1 AND private <> ''")
+                .bind(slowest)
+                .execute(&mut *change.transaction)
+                .await?;
+        let keys = sqlx::query("DELETE FROM keys WHERE gone_at <> 0 AND gone_at < $1")
             .bind(now)
-            .execute(&self.pool)
+            .execute(&mut *change.transaction)
             .await?;
-        sqlx::query("DELETE FROM keys WHERE gone_at <> 0 AND gone_at < $1").bind(now).execute(&self.pool).await?;
-        Ok(())
+        if halves.rows_affected() + keys.rows_affected() > 0 {
+            // Told to everybody who holds them: to the processes that signed, and to the verifiers that believed.
+            change.next_revision().await?;
+        }
+        change.commit().await
     }
 }
 

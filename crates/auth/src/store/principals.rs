@@ -20,6 +20,15 @@ pub struct Principal {
     pub epoch: u64,
 }
 
+/// The longest name of a person, program, role or service, in bytes: tokens carry it.
+const LONGEST_NAME: usize = 256;
+
+/// Whether this can be a name: names go into tokens, policies and logs, where nobody should have to guess where they end.
+pub fn is_name(name: &str) -> bool {
+    let good = |letter: char| !letter.is_whitespace() && !letter.is_control();
+    (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(good)
+}
+
 impl Principal {
     /// The identity that a token's claims describe.
     pub fn of(claims: &Claims) -> Self {

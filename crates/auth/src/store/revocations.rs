@@ -47,11 +47,17 @@ impl Store {
         Ok(read)
     }
 
-    /// Forgets single tokens, and families of refresh tokens, that ended before this moment.
+    /// Forgets single tokens that ended before this moment, and families of refresh tokens that ended with all theirs.
     pub async fn forget_ended(&self, before: i64) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM revoked WHERE expires_at < $1").bind(before).execute(&self.pool).await?;
         sqlx::query("DELETE FROM family_tokens WHERE expires_at < $1").bind(before).execute(&self.pool).await?;
-        sqlx::query("DELETE FROM families WHERE expires_at < $1").bind(before).execute(&self.pool).await?;
+        sqlx::query(
+            "DELETE FROM families WHERE expires_at < $1
+             AND NOT EXISTS (SELECT 1 FROM family_tokens WHERE family_tokens.family = families.id)",
+        )
+        .bind(before)
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 }

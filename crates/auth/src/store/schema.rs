@@ -5,7 +5,9 @@ use sqlx::{Executor, Row};
 use super::{Engine, Store, StoreError};
 
 /// Each step runs once, in order. A released step never changes; another one is added.
-const STEPS: &[&[&str]] = &[&[
+const STEPS: &[&[&str]] = &[FIRST, &["INSERT INTO meta (name, value) SELECT 'audit', COUNT(*) FROM audit"]];
+
+const FIRST: &[&str] = &[
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
     "INSERT INTO meta (name, value) VALUES ('revision', 1), ('global_epoch', 0)",
     "CREATE TABLE principals (
@@ -29,7 +31,7 @@ const STEPS: &[&[&str]] = &[&[
     "CREATE TABLE audit (
         seq BIGINT PRIMARY KEY, at BIGINT NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL,
         previous TEXT NOT NULL, hash TEXT NOT NULL)",
-]];
+];
 
 /// Serves as the name of the lock under which PostgreSQL's tables change.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(4702111234474983745)";

@@ -3,8 +3,14 @@
 use std::time::Duration;
 
 use accord_api::accord::auth::v1::{ListKeysRequest, RotateRequest, key_service_client::KeyServiceClient};
-use accord_auth::{rotate::rotate, store::keys::StoredKey};
-use accord_token::{Algorithm, verify};
+use accord_auth::{
+    auth::Auth,
+    rotate::rotate,
+    store::keys::StoredKey,
+    vault::{Vault, fresh_secret},
+};
+use accord_runtime::config::Secret;
+use accord_token::{Algorithm, Flaw, Refusal, verify};
 
 use super::{Place, Running, authorized, eventually};
 
@@ -36,11 +42,47 @@ pub async fn a_key_that_signs_no_more_loses_its_private_half(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let (store, vault) = (&running.auth.store, &running.auth.vault);
     rotate(store, vault, Algorithm::EdDsa, Duration::ZERO, "test").await.unwrap();
-    let now = verify::now();
-    store.destroy_retired_keys(now + 1).await.unwrap();
+    let (now, leeway) = (verify::now(), 10);
     let halves = |keys: Vec<StoredKey>| keys.iter().filter(|key| !key.private.is_empty()).count();
+    store.destroy_retired_keys(now + leeway).await.unwrap();
+    assert_eq!(halves(store.keys(now).await.unwrap()), 2, "a replica whose clock is behind signs with it still");
+    store.destroy_retired_keys(now + leeway + 2).await.unwrap();
     let keys = store.keys(now).await.unwrap();
     assert_eq!((keys.len(), halves(keys)), (2, 1), "both verify, one signs");
     store.destroy_retired_keys(now + 2 * 24 * 3600).await.unwrap();
     assert_eq!(store.keys(now).await.unwrap().len(), 1, "nothing the first one signed is alive");
+}
+
+pub async fn a_retired_key_is_published_no_more(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let member = running.member(Duration::from_secs(2));
+    eventually("the member is ready", || member.ready()).await;
+    let before = running.token_of("ada").await;
+    assert!(member.verify(&before).is_ok());
+    let (store, vault) = (&running.auth.store, &running.auth.vault);
+    rotate(store, vault, Algorithm::EdDsa, Duration::ZERO, "test").await.unwrap();
+    let mut keys = KeyServiceClient::new(running.channel.clone());
+    assert_eq!(keys.list_keys(ListKeysRequest {}).await.unwrap().into_inner().keys.len(), 2);
+    store.destroy_retired_keys(verify::now() + 2 * 24 * 3600).await.unwrap();
+    assert_eq!(keys.list_keys(ListKeysRequest {}).await.unwrap().into_inner().keys.len(), 1);
+    let unknown = || member.verify(&before).err() == Some(Refusal::Invalid(Flaw::KeyUnknown));
+    eventually("the signature is forgotten with its key", unknown).await;
+}
+
+pub async fn a_replica_whose_clock_is_behind_can_sign_too(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let state = running.auth.ledger.current().await.unwrap();
+    assert!(state.signing_key(verify::now() - 10).is_some());
+}
+
+pub async fn a_key_that_was_sealed_elsewhere_stops_the_start(place: Place) {
+    let mut ours = None;
+    let running = Running::start(&place, |config| ours = Some(config.clone())).await;
+    let other = Vault::new(&Secret::from(fresh_secret().unwrap())).unwrap();
+    let overlap = Duration::from_hours(1);
+    let key = rotate(&running.auth.store, &other, Algorithm::EdDsa, overlap, "test").await.unwrap();
+    // It could sign now, and would stop when the other key's time comes.
+    let told = Auth::open(&ours.unwrap()).await.err().expect("it can't sign with that key").to_string();
+    assert!(told.contains(&key.kid) && told.contains("keys.encryption_key_file"), "{told}");
+    assert!(!running.token_of("ada").await.is_empty(), "what runs goes on as long as it can");
 }

@@ -132,6 +132,29 @@ pub async fn a_family_whose_time_is_over_is_forgotten(place: Place) {
     assert_eq!(refused(refresh(&running, &token).await), Reason::CredentialInvalid);
 }
 
+pub async fn a_family_is_not_forgotten_before_its_tokens(place: Place) {
+    let running = Running::start(&place, |config| {
+        config.tokens.refresh_life = Duration::from_mins(10);
+        config.tokens.access_life = Duration::from_hours(2);
+    })
+    .await;
+    let token = running.log_in("ada", PASSWORD).await.unwrap().refresh_token;
+    let (family, _) = running.auth.vault.read_refresh_token(&token).unwrap();
+    let store = &running.auth.store;
+    store.forget_ended(verify::now() + 3600).await.unwrap();
+    assert!(store.family(&family).await.unwrap().is_some(), "an access token of it is alive");
+    store.forget_ended(verify::now() + 3 * 3600).await.unwrap();
+    assert!(store.family(&family).await.unwrap().is_none());
+}
+
+pub async fn what_could_not_be_checked_is_held_against_nobody(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    running.auth.store.close().await;
+    for _ in 0..10 {
+        assert_eq!(refused(running.log_in("ada", PASSWORD).await), Reason::AuthUnavailable);
+    }
+}
+
 pub async fn a_token_in_its_last_leeway_brings_no_passport(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let state = running.auth.ledger.current().await.unwrap();

@@ -200,6 +200,39 @@ pub async fn every_method_asks_for_the_permission_that_its_contract_declares(pla
     }
 }
 
+pub async fn an_exchange_says_what_is_wrong_with_the_token(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let (ada, gateway) = (running.token_of("ada").await, running.mesh_token().await);
+    let exchange = async |token: &str, audience: &str| {
+        let message = ExchangeRequest { subject_token: token.to_owned(), audience: audience.to_owned() };
+        running.tokens().exchange(authorized(message, &gateway)).await
+    };
+    for audience in ["", "two words", &"x".repeat(257)] {
+        assert_eq!(refused(exchange(&ada, audience).await), Reason::FieldInvalid, "{audience}");
+    }
+    manage::revoke_subject(&running.auth.store, "ada").await.unwrap();
+    assert_eq!(refused(exchange(&ada, "catalog").await), Reason::TokenRevoked);
+}
+
+pub async fn the_explanation_is_the_decision(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let root = running.token_of("root").await;
+    let explain = async |audience: &str| {
+        let question = ExplainRequest {
+            subject: "ada".to_owned(),
+            permission: READ.permission.to_owned(),
+            method: READ.method.to_owned(),
+            audience: audience.to_owned(),
+        };
+        let mut access = AccessServiceClient::new(running.channel.clone());
+        access.explain(authorized(question, &root)).await.unwrap().into_inner()
+    };
+    let allowed = explain("catalog").await;
+    assert!(allowed.allowed, "as a check for the catalog says");
+    assert!(matches!(&*allowed.policies, [only] if only.ends_with("catalog.cedar#1")), "{:?}", allowed.policies);
+    assert!(!explain("orders").await.allowed);
+}
+
 pub async fn a_passport_names_every_hand_and_dies_with_its_parent(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let catalog = principal("catalog", Kind::Service, &["accord-mesh"]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use accord_auth::{manage, store::Store};
 use accord_token::{Kind, Refusal, Type, verify};
-use sqlx::{Connection, Executor};
+use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use super::{Place, Running, principal};
 
@@ -71,6 +71,23 @@ pub async fn what_could_not_be_used_is_not_made(place: Place) {
     for name in ["", "two words", "line\nbreak", &"x".repeat(257)] {
         assert!(manage::add_principal(store, &principal(name, Kind::User, &[]), None, false).await.is_err(), "{name}");
     }
+    let roles: Vec<_> = (0..40).map(|number| format!("{number}{}", "x".repeat(98))).collect();
+    let roles: Vec<_> = roles.iter().map(String::as_str).collect();
+    let much = principal("much", Kind::User, &roles);
+    assert!(manage::add_principal(store, &much, None, false).await.is_err(), "no verifier would read its tokens");
+    manage::add_principal(store, &principal("more", Kind::User, &roles[..10]), None, false).await.unwrap();
+    assert!(manage::grant_role(store, "more", "two words").await.is_err());
+    for role in &roles[10..] {
+        if manage::grant_role(store, "more", role).await.is_err() {
+            break;
+        }
+    }
+    let state = running.auth.ledger.current().await.unwrap();
+    let token = running.token_of("more").await;
+    assert!(running.auth.access_token(&token, &state).is_ok(), "what is issued is believed");
+    let long = "x".repeat(1025);
+    let bob = principal("bob", Kind::User, &[]);
+    assert!(manage::add_principal(store, &bob, Some(&long), false).await.is_err(), "nobody could log in with it");
     for life in [Duration::ZERO, Type::Access.longest_life() + Duration::from_secs(1)] {
         assert!(manage::issue(&running.auth, "ada", life).await.is_err());
     }
@@ -91,6 +108,17 @@ pub async fn the_record_of_operations_shows_what_was_changed_in_it(place: Place)
     assert_eq!(running.auth.store.audit().await.unwrap().1, Some(2));
     connection.execute("DELETE FROM audit WHERE seq = 2").await.unwrap();
     assert_eq!(running.auth.store.audit().await.unwrap().1, Some(2));
+}
+
+pub async fn a_record_cut_short_is_found_out(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let (entries, _) = running.auth.store.audit().await.unwrap();
+    let newest = entries.last().unwrap().seq;
+    let mut connection = sqlx::AnyConnection::connect(&place.url).await.unwrap();
+    connection.execute(AssertSqlSafe(format!("DELETE FROM audit WHERE seq = {newest}"))).await.unwrap();
+    assert_eq!(running.auth.store.audit().await.unwrap().1, Some(newest));
+    connection.execute("DELETE FROM audit").await.unwrap();
+    assert_eq!(running.auth.store.audit().await.unwrap().1, Some(1));
 }
 
 pub async fn two_processes_may_open_a_new_store_at_once(place: Place) {
