@@ -12,6 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
 use crate::{
+    config::bound,
     reload::Reloading,
     tls::{self, TlsError},
 };
@@ -35,13 +36,13 @@ pub struct ClientConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
     /// Time for a connection to stand, TLS included. Default 2s.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "bound::duration")]
     pub connect_timeout: Duration,
     /// Silence on the connection after which the server is pinged. Default 10s.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "bound::duration")]
     pub keepalive_interval: Duration,
     /// Time for the answer to a ping; then the connection is given up. Default 5s.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "bound::duration")]
     pub keepalive_timeout: Duration,
 }
 

@@ -1,9 +1,9 @@
 //! Configuration: one TOML file, overridden by the environment, overridden by flags.
 //!
 //! A configuration is a tree of plain data. Every error names the place where the refused word stands (file, line and
-//! column; variable; flag) and the way out; an error about a
-//! secret never repeats it.
+//! column; variable; flag) and the way out; an error about a secret never repeats it.
 
+pub mod bound;
 mod origin;
 mod read;
 mod secret;

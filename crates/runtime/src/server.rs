@@ -14,14 +14,17 @@ use serde::{Deserialize, Serialize};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
-use crate::{connection::Connections, reload::Reloading, shutdown::Shutdown, telemetry, tls};
+use crate::{config::bound, connection::Connections, reload::Reloading, shutdown::Shutdown, telemetry, tls};
 
 pub use crate::tls::TlsConfig;
+
+/// The least time between two log lines about a lack of room for connections.
+const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(30);
 
 /// How a port is listened on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,26 +36,29 @@ pub struct ListenConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
     /// Connections at a time; more wait in the kernel's backlog. Default 10000.
+    #[serde(deserialize_with = "bound::positive")]
     pub max_connections: usize,
     /// Calls at a time on one HTTP/2 connection; a client waits with more. Default 100.
+    #[serde(deserialize_with = "bound::positive")]
     pub max_streams: u32,
     /// Bytes of one request's headers; more is refused. Default 16384.
+    #[serde(deserialize_with = "bound::positive")]
     pub max_header_bytes: u32,
     /// Time for the TLS handshake, for the first bytes, and for the (next) HTTP/1.1 request's headers; then the
     /// connection is cut. Default 10s.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "bound::duration")]
     pub header_timeout: Duration,
     /// Age at which a connection is asked to go (GOAWAY), so that load spreads to new replicas. Default 30m.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "bound::duration")]
     pub max_connection_age: Duration,
     /// Time that calls in flight have after that; then the connection is cut. Default 5m.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "bound::duration")]
     pub max_connection_age_grace: Duration,
     /// Silence on an HTTP/2 connection after which the peer is pinged. Default 30s.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "bound::duration")]
     pub keepalive_interval: Duration,
     /// Time for the answer to a ping; then the connection is cut. Default 10s.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "bound::duration")]
     pub keepalive_timeout: Duration,
 }
 
@@ -166,9 +172,13 @@ async fn accept(
     mut serve: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
 ) {
     let room = Arc::new(Semaphore::new(room.clamp(1, Semaphore::MAX_PERMITS)));
+    let mut complaint = Complaint::default();
     let begun = shutdown.begun();
     tokio::pin!(begun);
     loop {
+        if room.available_permits() == 0 {
+            complaint.make(|| tracing::warn!("max_connections are open, further ones wait until one of them ends"));
+        }
         // Room first: a connection that can't be served yet stays in the kernel's backlog, where it costs us nothing.
         let next = async { (Arc::clone(&room).acquire_owned().await, socket.accept().await) };
         let (permit, accepted) = tokio::select! {
@@ -178,21 +188,35 @@ async fn accept(
         };
         match (permit, accepted) {
             (Ok(permit), Ok((socket, address))) => serve(socket, address, permit),
-            (Ok(_), Err(error)) => recover(&error).await,
+            (Ok(_), Err(error)) if broke_early(&error) => {}
+            (Ok(_), Err(error)) => {
+                complaint.make(|| tracing::warn!(%error, "can't accept connections, trying again"));
+                // A lack of descriptors passes only with time.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
             // Nobody closes the semaphore.
             (Err(_), _) => return,
         }
     }
 }
 
-/// A connection that broke before it was taken is nobody's problem; a lack of descriptors passes only with time.
-async fn recover(error: &io::Error) {
+/// A connection that broke before it was taken is nobody's problem.
+fn broke_early(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
-        return;
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+/// What is told once in a while, so that a peer who causes it can't fill the log.
+#[derive(Default)]
+struct Complaint(Option<Instant>);
+
+impl Complaint {
+    fn make(&mut self, tell: impl FnOnce()) {
+        if self.0.is_none_or(|last| last.elapsed() > BETWEEN_COMPLAINTS) {
+            self.0 = Some(Instant::now());
+            tell();
+        }
     }
-    tracing::warn!(%error, "can't accept connections, trying again");
-    tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
 /// What is counted about a listener's connections.

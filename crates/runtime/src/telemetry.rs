@@ -15,9 +15,9 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracer, SdkTracerProvider},
 };
 use prometheus::{Encoder, Registry, TextEncoder};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use tonic::transport::ClientTlsConfig;
-use tracing::Subscriber;
+use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     EnvFilter, Layer,
     filter::ParseError,
@@ -25,6 +25,8 @@ use tracing_subscriber::{
     registry::LookupSpan,
     util::{SubscriberInitExt, TryInitError},
 };
+
+use crate::config::bound;
 
 /// The longest that a process waits at its end for a collector to take the last figures.
 const LAST_EXPORT: Duration = Duration::from_secs(2);
@@ -50,6 +52,7 @@ pub struct LogConfig {
     /// `human` or `json`. Default human.
     pub format: LogFormat,
     /// Level, or directives by target such as `info,h2=warn`. Default info.
+    #[serde(deserialize_with = "level")]
     pub level: String,
 }
 
@@ -57,6 +60,17 @@ impl Default for LogConfig {
     fn default() -> Self {
         Self { format: LogFormat::Human, level: "info".to_owned() }
     }
+}
+
+/// Refuses what no filter can be made of, and a bare word that is no level: it would silence everything but itself.
+fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let word = |part: &&str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:".contains(&byte));
+    if let Some(wrong) = text.split(',').filter(word).find(|part| part.parse::<LevelFilter>().is_err()) {
+        return Err(D::Error::custom(format!("`{wrong}` is none of off, error, warn, info, debug, trace")));
+    }
+    EnvFilter::try_new(&text).map_err(D::Error::custom)?;
+    Ok(text)
 }
 
 /// The shapes of log lines.
@@ -78,9 +92,10 @@ pub struct OtlpConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     /// Share of the traces begun here that is sampled, 0 to 1; a caller's decision stands. Default 1.
+    #[serde(deserialize_with = "bound::share")]
     pub sample_ratio: f64,
     /// Time between two exports of metrics. Default 30s.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "bound::duration")]
     pub interval: Duration,
 }
 

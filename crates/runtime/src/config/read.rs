@@ -3,13 +3,16 @@
 //! A variable is only text; here, where the wanted type is known, it becomes a string where a string is wanted and is
 //! read as a TOML value elsewhere.
 
-use std::fmt;
+use std::{
+    collections::{BTreeMap, btree_map},
+    fmt,
+};
 
 use serde::{
     Deserializer, de,
     de::{
-        IntoDeserializer, Unexpected, Visitor,
-        value::{MapDeserializer, SeqDeserializer, StrDeserializer},
+        DeserializeSeed, IntoDeserializer, MapAccess, Unexpected, Visitor,
+        value::{MapAccessDeserializer, SeqDeserializer, StrDeserializer},
     },
     forward_to_deserialize_any,
 };
@@ -56,8 +59,12 @@ impl std::error::Error for Refusal {}
 
 /// What to write instead, where the standard library's words would not tell a newcomer.
 fn remedy(words: &str, usual: &str) -> String {
-    let told =
-        if words.contains("socket address") { "write an address and a port, such as 127.0.0.1:8080" } else { usual };
+    let told = match words {
+        _ if words.contains("socket address") => "write an address and a port, such as 127.0.0.1:8080",
+        "a duration" => "write a duration with its unit, such as 30s or 5m",
+        _ if words.starts_with("struct ") => "write a section with its keys",
+        _ => usual,
+    };
     told.to_owned()
 }
 
@@ -73,7 +80,8 @@ impl de::Error for Refusal {
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(format!("{unexpected} doesn't fit"), format!("write {expected}"))
+        let remedy = remedy(&expected.to_string(), &format!("write {expected}"));
+        Self::new(format!("{unexpected} doesn't fit"), remedy)
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -115,9 +123,7 @@ impl Node {
 
     fn visit<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Refusal> {
         match &self.content {
-            Content::Table(entries) => visitor.visit_map(MapDeserializer::new(
-                entries.iter().map(|(name, entry)| (Key { name, entry }, &entry.value)),
-            )),
+            Content::Table(entries) => visitor.visit_map(Entries::of(entries)),
             Content::Array(items) => visitor.visit_seq(SeqDeserializer::new(items.iter())),
             Content::Text(text) => match self.typed() {
                 Some(typed) => typed.visit(visitor),
@@ -168,10 +174,7 @@ impl<'de> Deserializer<'de> for &Node {
     ) -> Result<V::Value, Refusal> {
         let value = match (self.text(), &self.content) {
             (Some(text), _) => visitor.visit_enum(IntoDeserializer::<Refusal>::into_deserializer(text)),
-            (None, Content::Table(entries)) => {
-                let entries = entries.iter().map(|(name, entry)| (Key { name, entry }, &entry.value));
-                visitor.visit_enum(de::value::MapAccessDeserializer::new(MapDeserializer::new(entries)))
-            }
+            (None, Content::Table(entries)) => visitor.visit_enum(MapAccessDeserializer::new(Entries::of(entries))),
             (None, _) => Err(Refusal::new(format!("this is no {name}"), format!("write one of {}", list(variants)))),
         };
         value.map_err(|refusal| refusal.at(&self.origin))
@@ -188,6 +191,33 @@ impl IntoDeserializer<'_, Refusal> for &Node {
 
     fn into_deserializer(self) -> Self {
         self
+    }
+}
+
+/// A section's keys and values. What is refused after it has been read, as out of bounds, is refused where it stands.
+struct Entries<'a> {
+    left: btree_map::Iter<'a, String, Entry>,
+    value: Option<&'a Node>,
+}
+
+impl<'a> Entries<'a> {
+    fn of(entries: &'a BTreeMap<String, Entry>) -> Self {
+        Self { left: entries.iter(), value: None }
+    }
+}
+
+impl<'de> MapAccess<'de> for Entries<'_> {
+    type Error = Refusal;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Refusal> {
+        let Some((name, entry)) = self.left.next() else { return Ok(None) };
+        self.value = Some(&entry.value);
+        seed.deserialize(Key { name, entry }).map_err(|refusal| refusal.at(&entry.key)).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Refusal> {
+        let node = self.value.take().ok_or_else(|| <Refusal as de::Error>::missing_field("value"))?;
+        seed.deserialize(node).map_err(|refusal| refusal.at(&node.origin))
     }
 }
 
@@ -208,13 +238,5 @@ impl<'de> Deserializer<'de> for Key<'_> {
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
         newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
-impl IntoDeserializer<'_, Refusal> for Key<'_> {
-    type Deserializer = Self;
-
-    fn into_deserializer(self) -> Self {
-        self
     }
 }

@@ -6,6 +6,7 @@ use accord_runtime::{
     client::ClientConfig,
     config::{ConfigError, Overrides, Secret, load_with, print},
     server::ListenConfig,
+    telemetry::TelemetryConfig,
 };
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 struct Config {
     listen: ListenConfig,
+    telemetry: TelemetryConfig,
     auth: Auth,
     names: Vec<String>,
     level: Level,
@@ -107,6 +109,31 @@ fn a_value_that_does_not_fit_is_refused_where_it_stands() {
     assert_says(&message, &["environment variable ACCORD_STORY__LISTEN__MAX_STREAMS", "write u32"]);
     let flag = Overrides::default().set("listen.max_streams", "--streams", "many");
     assert_says(&read("", &[], flag).unwrap_err().to_string(), &["flag --streams", "write u32"]);
+}
+
+#[test]
+fn a_value_that_could_never_work_is_refused_where_it_stands() {
+    let listen = |line: &str| refused(&format!("[listen]\n{line}\n"), &[]);
+    for (line, column, says) in [
+        ("header_timeout = '0s'", 18, "longer than 0s"),
+        ("max_connection_age = '500000000000years'", 22, "longer than 0s and no longer than 10years"),
+        ("keepalive_interval = '0ms'", 22, "longer than 0s"),
+        ("max_streams = 0", 15, "more than 0"),
+        ("max_connections = 0", 19, "more than 0"),
+    ] {
+        assert_says(&listen(line), &[&format!("accord.toml:2:{column}: this must be {says}")]);
+    }
+    let log = |level: &str| refused(&format!("[telemetry.log]\nlevel = '{level}'\n"), &[]);
+    assert_says(&log("inof"), &["accord.toml:2:9", "`inof` is none of off, error, warn"]);
+    assert_says(&log("info,h2=loud"), &["accord.toml:2:9"]);
+    let ratio = refused("[telemetry.otlp]\nsample_ratio = 7\n", &[]);
+    assert_says(&ratio, &["accord.toml:2:16", "from 0 to 1"]);
+}
+
+#[test]
+fn what_to_write_instead_is_said_in_words_of_the_file() {
+    assert_says(&refused("listen = 5\n", &[]), &["accord.toml:1:10", "write a section"]);
+    assert_says(&refused("[listen]\nheader_timeout = '10'\n", &[]), &["accord.toml:2:18", "such as 30s"]);
 }
 
 #[test]
