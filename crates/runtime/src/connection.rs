@@ -78,7 +78,13 @@ impl Connections {
         let Some(tls) = &self.tls else {
             return self.serve_http(socket, service).await;
         };
-        match timeout(self.header_timeout, TlsAcceptor::from(tls.get()).accept(socket)).await {
+        let handshake = timeout(self.header_timeout, TlsAcceptor::from(tls.get()).accept(socket));
+        let shaken = tokio::select! {
+            shaken = handshake => shaken,
+            // No call has begun on it, so none is lost.
+            () = self.shutdown.begun() => return,
+        };
+        match shaken {
             Ok(Ok(stream)) => self.serve_http(stream, service).await,
             Ok(Err(error)) => self.handshake_failed(&error),
             Err(elapsed) => self.handshake_failed(&elapsed),

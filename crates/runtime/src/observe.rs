@@ -137,13 +137,12 @@ impl Drop for Call {
         // Dropped before a status was seen: the caller went away.
         let code = code_name(self.code.unwrap_or(Code::Cancelled));
         let name = self.name.0.get().cloned().unwrap_or_else(|| OTHER.into());
-        let service: Arc<str> = name.split_once('/').map_or(OTHER, |(service, _)| service).into();
         let seconds = self.begun.elapsed().as_secs_f64();
         tracing::debug!(parent: &self.span, method = &*name, code, seconds, "call ended");
         self.tell_trace(&name, code);
         self.figures.active.add(-1, &[]);
         let attributes = [
-            KeyValue::new("rpc.service", service),
+            KeyValue::new("rpc.system.name", "grpc"),
             KeyValue::new("rpc.method", name),
             KeyValue::new("rpc.response.status_code", code),
         ];

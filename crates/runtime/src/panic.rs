@@ -1,7 +1,6 @@
 //! A panic in a handler or in the body it produces becomes INTERNAL for that call and touches no other.
 
 use std::{
-    any::Any,
     convert::Infallible,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,7 +18,8 @@ use tower::Service;
 
 use crate::{deadline::trailers, fault};
 
-/// Catches panics of the service it wraps. The caller learns nothing but that there was a defect; the log has the rest.
+/// Catches panics of the service it wraps. The caller learns nothing but that there was a defect; the
+/// log has the rest, from [`run`](crate::run::run).
 #[derive(Clone, Debug)]
 pub struct Catch<S>(S);
 
@@ -54,15 +54,13 @@ where
             Ok(match outcome {
                 Ok(Ok(response)) => response.map(|body| CaughtBody { inner: Some(body) }),
                 Ok(Err(never)) => match never {},
-                Err(panic) => defect(panic.as_ref()).into_http().map(|()| CaughtBody { inner: None }),
+                Err(_) => defect().into_http().map(|()| CaughtBody { inner: None }),
             })
         })
     }
 }
 
-fn defect(panic: &(dyn Any + Send)) -> Status {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    tracing::error!(panic = text.unwrap_or("not a text"), "a handler panicked");
+fn defect() -> Status {
     fault::status(Code::Internal, Reason::Internal, "a defect of the server ended the call")
 }
 
@@ -86,9 +84,9 @@ impl<B: Body> Body for CaughtBody<B> {
         let Some(inner) = this.inner.as_mut().as_pin_mut() else {
             return Poll::Ready(None);
         };
-        catch_unwind(AssertUnwindSafe(|| inner.poll_frame(context))).unwrap_or_else(|panic| {
+        catch_unwind(AssertUnwindSafe(|| inner.poll_frame(context))).unwrap_or_else(|_| {
             this.inner.set(None);
-            Poll::Ready(Some(Ok(Frame::trailers(trailers(&defect(panic.as_ref()))))))
+            Poll::Ready(Some(Ok(Frame::trailers(trailers(&defect())))))
         })
     }
 

@@ -1,10 +1,10 @@
 //! What travels along with a call from hop to hop: its id, its deadline and its trace.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{deadline::Deadline, trace};
 
@@ -14,34 +14,37 @@ pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST: usize = 128;
 
 /// A call's id: the caller's where it is 1 to 128 visible ASCII characters, else a UUID of version 7.
+///
+/// It is kept as the header that it came in and goes out in, since every hop and every answer carries it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RequestId(Arc<str>);
+pub struct RequestId(HeaderValue);
 
 impl RequestId {
     /// A new id that sorts by time.
     pub fn new() -> Self {
-        Self(Uuid::now_v7().hyphenated().to_string().into())
+        let mut text = [0; Hyphenated::LENGTH];
+        let text = Uuid::now_v7().hyphenated().encode_lower(&mut text);
+        // Hexadecimal digits and hyphens may stand in a header.
+        Self(HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("none")))
     }
 
     /// The id that the caller chose, or a new one.
     pub fn of(headers: &HeaderMap) -> Self {
-        headers.get(HEADER).and_then(|value| Self::parse(value.as_bytes())).unwrap_or_default()
-    }
-
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let fits = (1..=LONGEST).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
-        fits.then(|| std::str::from_utf8(bytes).ok().map(|text| Self(text.into())))?
+        let fits = |value: &&HeaderValue| {
+            (1..=LONGEST).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic)
+        };
+        headers.get(HEADER).filter(fits).cloned().map_or_else(Self::new, Self)
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        // Only visible ASCII gets in.
+        self.0.to_str().unwrap_or_default()
     }
 
     /// The id as a header value.
     pub fn header(&self) -> HeaderValue {
-        // Only visible ASCII gets in, and all of it may stand in a header.
-        HeaderValue::from_str(&self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
+        self.0.clone()
     }
 }
 
@@ -53,7 +56,7 @@ impl Default for RequestId {
 
 impl fmt::Display for RequestId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        formatter.write_str(self.as_str())
     }
 }
 

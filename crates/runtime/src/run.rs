@@ -1,8 +1,9 @@
 //! The frame of a binary: its runtime, and its last words.
 
-use std::{future::Future, process::ExitCode, time::Duration};
+use std::{future::Future, panic, process::ExitCode, time::Duration};
 
 use clap::Subcommand;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::tls;
 
@@ -15,6 +16,8 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     tls::install_provider();
+    log_panics();
+    take_descriptors();
     let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from);
     let outcome = outcome.and_then(|runtime| {
         let outcome = runtime.block_on(main());
@@ -28,6 +31,26 @@ where
             ExitCode::FAILURE
         }
     }
+}
+
+/// Tells panics as log lines as soon as there is a log, so that whoever reads it by machine reads them too.
+fn log_panics() {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if !tracing::dispatcher::has_been_set() {
+            return before(panic);
+        }
+        let place = panic.location().map(tracing::field::display);
+        tracing::error!(place, "a defect: {}", panic.payload_as_str().unwrap_or("a panic without words"));
+    }));
+}
+
+/// Every connection needs a descriptor, and the limit that a process begins with is far below what the system allows it.
+fn take_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where that is refused, the listener tells when descriptors run out.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// The error with its causes, without those that its text already contains.

@@ -18,11 +18,18 @@ impl Shutdown {
         Self { begun: CancellationToken::new(), grace }
     }
 
-    /// A shutdown that begins with SIGTERM or SIGINT. Call it once, inside the runtime.
+    /// A shutdown that begins with SIGTERM or SIGINT, and not with SIGHUP, by which operators mean that files are to be
+    /// read again. Call it once, inside the runtime.
     pub fn on_signals(grace: Duration) -> io::Result<Self> {
         let shutdown = Self::new(grace);
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut hangup = signal(SignalKind::hangup())?;
         let begun = shutdown.clone();
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                tracing::info!("SIGHUP: files are read again where they changed");
+            }
+        });
         tokio::spawn(async move {
             tokio::select! {
                 _ = terminate.recv() => tracing::info!("SIGTERM: draining"),

@@ -18,7 +18,7 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const GRACE: Duration = Duration::from_secs(1);
-/// ENHANCE_YOUR_CALM.
+/// `ENHANCE_YOUR_CALM`.
 const CALM: u32 = 11;
 /// Far more than the buffers of two sockets hold, and than any server should take without an answer being read.
 const FLOOD: usize = 64 << 20;

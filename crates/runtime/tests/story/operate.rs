@@ -124,7 +124,10 @@ async fn calls_are_counted_under_bounded_names() {
     let (_, text) = get(&service, "/metrics").await;
     assert!(text.contains("rpc_server_call_duration_seconds_bucket"), "{text}");
     assert!(text.contains(r#"rpc_method="grpc.health.v1.Health/Check""#), "{text}");
-    assert!(text.contains(r#"rpc_method="_OTHER",rpc_response_status_code="UNIMPLEMENTED""#), "{text}");
+    assert!(
+        text.contains(r#"rpc_method="_OTHER",rpc_response_status_code="UNIMPLEMENTED",rpc_system_name="grpc""#),
+        "{text}"
+    );
     assert!(!text.contains("invented"), "{text}");
 }
 

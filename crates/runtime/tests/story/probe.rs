@@ -118,7 +118,7 @@ fn endless() -> Response<Body> {
 fn flood(guard: LetGo) -> Response<Body> {
     let bytes = move |_: &mut Context<'_>| {
         let _held = &guard;
-        Poll::Ready(Some(Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 100_000])))))
+        Poll::Ready(Some(Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 10_000])))))
     };
     grpc(Body::new(StreamBody::new(stream::poll_fn(bytes))))
 }

@@ -8,11 +8,18 @@ use accord_runtime::{
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::probe::{Port, serve};
 
-const GRACE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_mins(1);
+const SHORT: Duration = Duration::from_millis(100);
 
 /// A certificate authority and the files of what it has signed.
 struct Authority {
@@ -44,10 +51,14 @@ impl Authority {
     }
 
     async fn serve(&self, client_ca_file: Option<PathBuf>) -> Port {
+        self.serve_with(ListenConfig::default(), client_ca_file).await
+    }
+
+    async fn serve_with(&self, config: ListenConfig, client_ca_file: Option<PathBuf>) -> Port {
         let (cert_file, key_file) = (self.file("server.pem"), self.file("server.key"));
         self.sign_into(&cert_file, &key_file);
         let tls = TlsConfig { cert_file, key_file, client_ca_file, reload_interval: Duration::ZERO };
-        serve(&ListenConfig { tls: Some(tls), ..ListenConfig::default() }, GRACE).await
+        serve(&ListenConfig { tls: Some(tls), ..config }, GRACE).await
     }
 
     fn client(&self, port: &Port) -> ClientConfig {
@@ -102,6 +113,33 @@ async fn a_client_that_must_show_who_it_is_does() {
     stranger.sign_into(&cert, &key);
     let unknown = ClientConfig { cert_file: Some(cert), key_file: Some(key), ..ours.client(&port) };
     assert!(!reaches(&unknown).await);
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_is_cut() {
+    let ours = Authority::new();
+    let port = ours.serve_with(ListenConfig { header_timeout: SHORT, ..ListenConfig::default() }, None).await;
+    // Silence, half a handshake, and no TLS at all.
+    for said in [&b""[..], b"\x16\x03\x01\x02\x00\x01", b"GET / HTTP/1.1\r\nhost: here\r\n\r\n"] {
+        let mut socket = TcpStream::connect(port.address).await.unwrap();
+        socket.write_all(said).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = timeout(PATIENCE, socket.read_to_end(&mut answer)).await.expect("an end");
+        assert!(!answer.starts_with(b"HTTP"), "{said:?} was answered");
+    }
+    assert!(reaches(&ours.client(&port)).await);
+}
+
+#[tokio::test]
+async fn a_handshake_under_way_does_not_hold_up_the_drain() {
+    let ours = Authority::new();
+    let port = ours.serve_with(ListenConfig { header_timeout: PATIENCE * 2, ..ListenConfig::default() }, None).await;
+    let silent = TcpStream::connect(port.address).await.unwrap();
+    // The listener accepts in turn: when a later one has been served, the silent one has been accepted.
+    assert!(reaches(&ours.client(&port)).await);
+    port.shutdown.begin();
+    timeout(PATIENCE, port.served).await.expect("the drain ends").unwrap();
+    drop(silent);
 }
 
 #[tokio::test]

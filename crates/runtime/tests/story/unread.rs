@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// `grpc-timeout: 100m`, as a literal header.
 const TIMEOUT: &[u8] = b"\x00\x0cgrpc-timeout\x04100m";
 
-/// SETTINGS_INITIAL_WINDOW_SIZE.
+/// `SETTINGS_INITIAL_WINDOW_SIZE`.
 const INITIAL_WINDOW: u16 = 4;
 
 #[tokio::test]
