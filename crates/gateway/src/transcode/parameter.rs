@@ -25,11 +25,15 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Finds the field at `path`, such as `product.id`, by JSON names or proto names.
-    pub(super) fn resolve(schema: &Schema, shape: usize, path: &str) -> Result<Self, Violation> {
+    /// Finds the field at `path`, such as `product.id`, by JSON names or proto names. `depth` bounds its length, which a
+    /// message that holds itself does not.
+    pub(super) fn resolve(schema: &Schema, shape: usize, path: &str, depth: usize) -> Result<Self, Violation> {
         let unknown = || Violation::unknown(path, "there is no such field");
         let (mut steps, mut current, mut repeated) = (Vec::new(), Some(shape), false);
         for name in path.split('.') {
+            if steps.len() == depth {
+                return Err(Violation::malformed("nested too deeply").within(path));
+            }
             let shape = schema.shape(current.ok_or_else(unknown)?);
             let index = shape.by_name(name, usize::MAX).ok_or_else(unknown)?;
             let field = &shape.fields[index];
@@ -89,6 +93,11 @@ impl Target {
         names.join(".")
     }
 
+    /// The field at `position` of a message, whatever it holds.
+    pub(super) fn of(shape: usize, position: usize) -> Self {
+        Self { shape, steps: vec![position], repeated: false }
+    }
+
     /// Whether the target lies in the field at `position` of the message it starts from.
     pub(super) fn starts_with(&self, position: usize) -> bool {
         self.steps.first() == Some(&position)
@@ -121,7 +130,7 @@ impl Encoder<'_> {
 }
 
 /// Which fields of a request were given already, so that none is given twice or beside one that excludes it.
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Given {
     targets: BTreeSet<Vec<usize>>,
     /// By the message that a oneof stands in (as the steps to it) and the oneof: the field that was given.

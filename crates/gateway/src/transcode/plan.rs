@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use accord_contract::http::{Binding, Body};
+use accord_contract::http::{Binding, Body, Variable};
 use bytes::Bytes;
 use http::HeaderValue;
 use prost_reflect::{FieldDescriptor, MessageDescriptor, MethodDescriptor};
@@ -44,12 +44,23 @@ pub enum PlanError {
     #[error("field {0} is not one of the method's message")]
     Field(String),
     /// A path variable names a field that does not exist or cannot be given in a path.
-    #[error("path variable {variable} of {message}: {problem}")]
+    #[error(
+        "google.api.http: path variable {variable} of {message}: {problem}; name a field that holds one value and has no \
+         form of its own around it"
+    )]
     Variable {
         /// The variable.
         variable: String,
         /// The message it was looked for in.
         message: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The path gives what the body gives, or what excludes it.
+    #[error("google.api.http: body {field}: {problem} in the path; give each field, and each oneof, in one place")]
+    Body {
+        /// The field that the body stands for.
+        field: String,
         /// What is wrong.
         problem: String,
     },
@@ -66,6 +77,8 @@ pub struct Plan {
     /// The position of the field of the answer that is sent instead of the whole.
     response: Option<usize>,
     variables: Vec<Target>,
+    /// What the path gives.
+    given: Given,
 }
 
 /// What the body of a request stands for.
@@ -101,8 +114,15 @@ impl Plan {
             Some(Body::None) => Source::Nothing,
         };
         let response = binding.and_then(|binding| binding.response_body.as_ref());
-        let variables = binding.into_iter().flat_map(|binding| binding.template.variables());
-        let variables = variables.map(|variable| variable_target(schema, input, &method.input(), &variable.field));
+        let names = binding.into_iter().flat_map(|binding| binding.template.variables());
+        let (variables, given) = path(schema, input, &method.input(), names, limits.depth)?;
+        if let Source::Field(position) = body {
+            let checked = given.clone().add(schema, &Target::of(input, position));
+            checked.map_err(|violation| PlanError::Body {
+                field: schema.shape(input).fields[position].name.to_string(),
+                problem: violation.problem,
+            })?;
+        }
         Ok(Self {
             schema: Arc::clone(schema),
             limits,
@@ -110,7 +130,8 @@ impl Plan {
             output,
             body,
             response: response.map(|field| position(output, field)).transpose()?,
-            variables: variables.collect::<Result<_, _>>()?,
+            variables,
+            given,
         })
     }
 
@@ -202,7 +223,12 @@ impl Plan {
     }
 
     fn put_query(&self, encoder: &mut Encoder<'_>, query: &str) -> Result<(), Violation> {
-        let mut given = Given::default();
+        let mut given = self.given.clone();
+        if let Source::Field(position) = self.body
+            && !encoder.out.is_empty()
+        {
+            given.add(&self.schema, &Target::of(self.input, position))?;
+        }
         for (count, pair) in pairs(query).enumerate() {
             let (name, value) = pair?;
             if count >= self.limits.elements {
@@ -211,7 +237,7 @@ impl Plan {
             if self.body == Source::Whole {
                 return Err(Violation::unknown(&name, "the method takes no query parameters"));
             }
-            let target = Target::resolve(&self.schema, self.input, &name)?;
+            let target = Target::resolve(&self.schema, self.input, &name, self.limits.depth)?;
             let bound = matches!(self.body, Source::Field(position) if target.starts_with(position));
             if bound || self.variables.contains(&target) {
                 return Err(Violation::unknown(&name, "is given by the path or the body"));
@@ -223,15 +249,23 @@ impl Plan {
     }
 }
 
-fn variable_target(
+/// The fields that the variables of a path set, none of them twice.
+fn path<'b>(
     schema: &Schema,
     input: usize,
     message: &MessageDescriptor,
-    variable: &str,
-) -> Result<Target, PlanError> {
-    Target::resolve(schema, input, variable).and_then(Target::single).map_err(|violation| PlanError::Variable {
-        variable: variable.to_owned(),
-        message: message.full_name().to_owned(),
-        problem: violation.problem,
-    })
+    variables: impl Iterator<Item = &'b Variable>,
+    depth: usize,
+) -> Result<(Vec<Target>, Given), PlanError> {
+    let (mut targets, mut given) = (Vec::new(), Given::default());
+    for variable in variables {
+        let target = Target::resolve(schema, input, &variable.field, depth).and_then(Target::single);
+        let target = target.and_then(|target| given.add(schema, &target).map(|()| target));
+        targets.push(target.map_err(|violation| PlanError::Variable {
+            variable: variable.field.clone(),
+            message: message.full_name().to_owned(),
+            problem: violation.problem,
+        })?);
+    }
+    Ok((targets, given))
 }

@@ -19,8 +19,8 @@ pub(super) struct Decoder<'s, 'o> {
 
 impl<'s> Decoder<'s, '_> {
     pub(super) fn message(&mut self, shape: &'s Shape, message: &[u8]) -> Result<(), Malformed> {
-        // A `Value` is no level of its own in JSON: what came in within the limit has to get out again.
-        let level = usize::from(shape.known != Some(Known::Value));
+        // As JSON counts them: what came in within the limit has to get out again.
+        let level = usize::from(shape.nests());
         self.depth = self.depth.checked_sub(level).ok_or(Malformed::Depth)?;
         match shape.known {
             None | Some(Known::Empty | Known::HttpBody) => {

@@ -102,17 +102,13 @@ impl<T> Routes<T> {
     /// Finds the route of a raw path, as it stands in the request line without its query. What answers to GET answers to
     /// HEAD as well.
     pub fn find<'p>(&self, method: &Method, path: &'p str) -> Result<Match<'_, 'p, T>, NoMatch> {
-        match self.find_for(method, path) {
-            Err(_) if *method == Method::HEAD => self.find_for(&Method::GET, path),
-            found => found,
-        }
-    }
-
-    fn find_for<'p>(&self, method: &Method, path: &'p str) -> Result<Match<'_, 'p, T>, NoMatch> {
         let mut segments = path::segments(path).map_err(NoMatch::NotCanonical)?;
         let whole = segments.clone();
         let verb = path::split_verb(path, &mut segments);
-        let wanted = |end: &End<T>| end.method.as_ref().is_none_or(|expected| expected == method);
+        let wanted = |end: &End<T>| match &end.method {
+            Some(served) => served == method || (*method == Method::HEAD && *served == Method::GET),
+            None => true,
+        };
         // A colon may also belong to a value: only a verb that was declared is one.
         let found = verb.and_then(|verb| self.search(path, &segments, Some(verb), &mut { wanted }));
         if let Some(end) = found {
@@ -199,8 +195,8 @@ impl<T> Routes<T> {
             return Err(RouteError::Twice { method: method.to_owned(), template: template.to_string() });
         }
         ends.push(end);
-        // A named method goes before any method.
-        ends.sort_by_key(|end| end.method.is_none());
+        // A named method goes before any method, and HEAD before the GET that would answer to it.
+        ends.sort_by_key(|end| (end.method.is_none(), end.method != Some(Method::HEAD)));
         Ok(())
     }
 

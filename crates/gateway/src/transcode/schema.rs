@@ -69,6 +69,15 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// Whether its JSON form is an object or an array, and so a level of nesting.
+    pub(super) fn nests(&self) -> bool {
+        match self.known {
+            None | Some(Known::Any | Known::Empty | Known::HttpBody) => true,
+            Some(Known::Only) => !matches!(self.fields[0].form, Form::Single { .. }),
+            Some(Known::Timestamp | Known::Duration | Known::FieldMask | Known::Value) => false,
+        }
+    }
+
     /// `expected` is tried first: most JSON comes in the order of declaration.
     #[inline]
     pub(super) fn by_name(&self, name: &str, expected: usize) -> Option<usize> {
@@ -192,11 +201,20 @@ impl Known {
         }
     }
 
-    /// Descriptors come from others, so that a name alone does not prove the fields that transcoding counts on.
-    fn fits(self, fields: usize) -> bool {
-        match self {
-            Self::Value => fields == 6,
-            Self::Only => fields == 1,
+    /// Descriptors come from others, so that a name alone does not prove the fields that transcoding counts on. Above all
+    /// no form may be that of a message within, which could be the same again without an end.
+    fn fits(self, fields: &[FieldDescriptor]) -> bool {
+        let plain = |field: &FieldDescriptor| field.kind().as_message().is_none();
+        let is = |field: &FieldDescriptor, name: &str| {
+            field.kind().as_message().is_some_and(|message| message.full_name() == name)
+        };
+        match (self, fields) {
+            (Self::Value, [scalars @ .., object, array]) if scalars.len() == 4 => {
+                let nested = is(object, "google.protobuf.Struct") && is(array, "google.protobuf.ListValue");
+                nested && scalars.iter().all(plain)
+            }
+            (Self::Only, [only]) => plain(only) || only.is_list() || only.is_map(),
+            (Self::Value | Self::Only, _) => false,
             _ => true,
         }
     }
@@ -225,7 +243,7 @@ impl Compiler {
         let mut by_name: Vec<(Box<str>, usize)> = json.chain(proto).collect();
         by_name.sort_by(|(left, _), (right, _)| left.cmp(right));
         by_name.dedup_by(|(left, _), (right, _)| left == right);
-        let known = Known::named(message.full_name()).filter(|known| known.fits(fields.len()));
+        let known = Known::named(message.full_name()).filter(|known| known.fits(&fields));
         let fields = fields.iter().map(|field| self.field(message, field)).collect();
         Shape { known, fields, by_name }
     }

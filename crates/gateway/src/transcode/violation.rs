@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// How much of a name is shown, in characters.
+const LONGEST_NAME: usize = 128;
+
 /// Why a request cannot be transcoded: the caller's mistake, told so that the caller can mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -33,19 +36,19 @@ impl Violation {
         Self::new(ViolationKind::InvalidValue, problem)
     }
 
-    /// `name` is the caller's, so it may be of any length; its beginning is enough to find it again.
     pub(super) fn unknown(name: &str, problem: impl Into<String>) -> Self {
-        let shown: String = name.chars().take(128).collect();
-        Self::new(ViolationKind::UnknownField, problem).within(&shown)
+        Self::new(ViolationKind::UnknownField, problem).within(name)
     }
 
     fn new(kind: ViolationKind, problem: impl Into<String>) -> Self {
         Self { field: String::new(), problem: problem.into(), kind }
     }
 
-    /// The path is put together while the error travels outwards, so that a good request pays nothing for it.
+    /// The path is put together while the error travels outwards, so that a good request pays nothing for it. `name` may
+    /// be the caller's, and so of any length; its beginning is enough to find it again.
     #[must_use]
     pub(super) fn within(mut self, name: &str) -> Self {
+        let name = name.char_indices().nth(LONGEST_NAME).map_or(name, |(end, _)| &name[..end]);
         let dot = if self.field.is_empty() || self.field.starts_with('[') { "" } else { "." };
         self.field = format!("{name}{dot}{}", self.field);
         self

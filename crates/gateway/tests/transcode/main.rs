@@ -1,9 +1,13 @@
 //! JSON to protobuf and back: through the public API only, with `prost-reflect` as the oracle.
 
 mod bodies;
+mod forged;
+mod invented;
 mod kitchen;
 mod legacy;
 mod oracle;
+mod parameters;
 mod requests;
 mod responses;
 mod routes;
+mod samples;

@@ -1,10 +1,8 @@
 //! Requests: what is accepted, and what is refused with which name.
 
-use std::borrow::Cow;
+use accord_gateway::transcode::{Limits, Plan, ViolationKind};
 
-use accord_gateway::transcode::{Limits, Plan, Violation, ViolationKind};
-
-use super::kitchen::{SCHEMA, binding, decoded, encoded, method, plan, request};
+use super::kitchen::{SCHEMA, decoded, encoded, method, plan, request};
 
 /// Compares with the oracle, by value rather than by bytes: the order of fields may differ.
 #[track_caller]
@@ -202,87 +200,4 @@ fn limits_are_the_operators() {
     assert!(request(r#"{"leaf": {"name": ""}}"#).is_ok());
     assert!(request(r#"{"leaf": {"next": {}}}"#).is_err());
     assert!(request(r#"{"numbers": [1, 2]}"#).is_err());
-}
-
-/// The request by a template, a body option, and what the caller sent.
-fn bound(template: &str, body: &str, variables: &[&str], query: &str, json: &str) -> Result<String, Violation> {
-    let plan = plan("kitchen.Kitchen.Cook", Some(&binding("kitchen.Kitchen.Cook", template, body)));
-    let variables: Vec<Cow<'_, str>> = variables.iter().map(|value| Cow::Borrowed(*value)).collect();
-    let wire = plan.request(&variables, Some(query).filter(|query| !query.is_empty()), None, json.as_bytes())?;
-    Ok(serde_json::to_string(&decoded(&wire)).unwrap())
-}
-
-#[test]
-fn path_body_and_query_make_one_message() {
-    let cases = [
-        (("/v1/{text}", "", &["x y"][..], "", ""), r#"{"text":"x y"}"#),
-        (
-            ("/v1/{int32}/{leaf.name}", "leaf", &["-4", "n"], "", r#"{"minorUnits":2}"#),
-            r#"{"int32":-4,"leaf":{"name":"n","minorUnits":2}}"#,
-        ),
-        (("/v1/{text}", "*", &["path"], "", r#"{"text":"body","flag":true}"#), r#"{"flag":true,"text":"path"}"#),
-        (("/v1/{int32}", "*", &["0"], "", r#"{"int32":5}"#), "{}"),
-        (("/v1/{colour}", "", &["COLOUR_RED"], "", ""), r#"{"colour":"COLOUR_RED"}"#),
-        (("/v1/{colour}", "", &["1"], "", ""), r#"{"colour":"COLOUR_RED"}"#),
-        (
-            ("/v1", "", &[], "text=a+b%2Bc&flag=true&&numbers=1&numbers=2", ""),
-            r#"{"flag":true,"text":"a b+c","numbers":[1,2]}"#,
-        ),
-        (
-            ("/v1", "", &[], "leaf.minor_units=3&leaf.next.name=%C3%A9", ""),
-            r#"{"leaf":{"minorUnits":3,"next":{"name":"é"}}}"#,
-        ),
-        (
-            ("/v1", "", &[], "timestamp=2026-01-01T00:00:00Z&duration=3s&mask=aB,c", ""),
-            r#"{"timestamp":"2026-01-01T00:00:00Z","duration":"3s","mask":"aB,c"}"#,
-        ),
-        (
-            ("/v1", "", &[], "wrappedNumber=5&wrapped_flag=false&otherName=x", ""),
-            r#"{"wrappedNumber":"5","wrappedFlag":false,"otherName":"x"}"#,
-        ),
-        (("/v1", "leaf", &[], "text=q", ""), r#"{"text":"q"}"#),
-        (("/v1", "leaf", &[], "", "null"), "{}"),
-        (("/v1", "leaf_list", &[], "", r#"[{"name":"a"}]"#), r#"{"leafList":[{"name":"a"}]}"#),
-        (("/v1", "labels", &[], "", r#"{"a":"b"}"#), r#"{"labels":{"a":"b"}}"#),
-    ];
-    for ((template, body, variables, query, json), expected) in cases {
-        assert_eq!(bound(template, body, variables, query, json).as_deref(), Ok(expected), "{template} {query} {json}");
-    }
-}
-
-#[test]
-fn parameters_are_refused_by_name() {
-    use ViolationKind::{InvalidValue, Malformed, UnknownField};
-    let cases = [
-        (("/v1", "", &[][..], "nope=1", ""), "nope", UnknownField),
-        (("/v1", "", &[], "leaf.nope=1", ""), "leaf.nope", UnknownField),
-        (("/v1", "", &[], "text.x=1", ""), "text.x", UnknownField),
-        (("/v1", "", &[], "=1", ""), "", UnknownField),
-        (("/v1", "", &[], "leaf=1", ""), "leaf", InvalidValue),
-        (("/v1", "", &[], "labels=1", ""), "labels", InvalidValue),
-        (("/v1", "", &[], "leafList.name=1", ""), "leafList.name", UnknownField),
-        (("/v1", "", &[], "flag", ""), "flag", InvalidValue),
-        (("/v1", "", &[], "text=a&text=b", ""), "text", InvalidValue),
-        (("/v1", "", &[], "choiceText=a&choiceLeaf.name=b", ""), "choiceLeaf.name", InvalidValue),
-        (("/v1", "", &[], "text=%ff", ""), "text", Malformed),
-        (("/v1/{text}", "", &["a"], "text=b", ""), "text", UnknownField),
-        (("/v1", "leaf", &[], "leaf.name=b", ""), "leaf.name", UnknownField),
-        (("/v1", "*", &[], "flag=true", ""), "flag", UnknownField),
-        (("/v1/{int32}", "", &["x"], "", ""), "int32", InvalidValue),
-        (("/v1/{leaf.minor_units}", "", &["x"], "", ""), "leaf.minorUnits", InvalidValue),
-        (("/v1", "", &[], "", "{}"), "", Malformed),
-    ];
-    for ((template, body, variables, query, json), field, kind) in cases {
-        let violation = bound(template, body, variables, query, json).expect_err(query);
-        assert_eq!((violation.field.as_str(), violation.kind), (field, kind), "{query}: {violation}");
-    }
-}
-
-#[test]
-fn a_template_that_does_not_fit_its_message_is_refused_when_compiled() {
-    for template in ["/v1/{nope}", "/v1/{leaf}", "/v1/{numbers}", "/v1/{labels}", "/v1/{leaf_list.name}"] {
-        let binding = binding("kitchen.Kitchen.Cook", template, "");
-        let plan = Plan::compile(&SCHEMA, &method("kitchen.Kitchen.Cook"), Some(&binding), Limits::default());
-        assert!(plan.is_err(), "{template}");
-    }
 }

@@ -74,6 +74,12 @@ fn what_came_in_within_the_depth_limit_gets_out_again() {
         let json = format!(r#"{{"value":{}1.5{}}}"#, open.repeat(63), close.repeat(63));
         assert_eq!(response(&request(&json).unwrap()), json);
     }
+    // Forms that are no level of their own, in the innermost of 64 messages.
+    for leaf in [r#""timestamp":"2026-01-01T00:00:00Z""#, r#""wrappedNumber":"1""#, r#""mask":"a""#, r#""value":null"#]
+    {
+        let json = format!("{}{leaf}{}", r#"{"sink":"#.repeat(63) + "{", "}".repeat(64));
+        assert_eq!(response(&request(&json).unwrap()), json);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use accord_gateway::transcode::{NoMatch, RouteError, Routes};
 use http::Method;
 
-const TABLE: [(&str, &str); 15] = [
+const TABLE: [(&str, &str); 18] = [
     ("GET", "/v1/products"),
     ("POST", "/v1/products"),
     ("GET", "/v1/products/{id}"),
@@ -19,6 +19,9 @@ const TABLE: [(&str, &str); 15] = [
     ("GET", "/files/{path=dir/**}"),
     ("*", "/any/{id}"),
     ("PUT", "/any/{id}"),
+    ("GET", "/any/one"),
+    ("GET", "/head/{id}"),
+    ("HEAD", "/head/{id}"),
 ];
 
 fn routes() -> Routes<String> {
@@ -64,6 +67,14 @@ fn a_declared_verb_is_a_verb_and_another_colon_is_not() {
 fn any_method_stands_behind_a_named_one() {
     leads("PUT", "/any/1", "PUT /any/{id}", &["1"]);
     leads("PATCH", "/any/1", "* /any/{id}", &["1"]);
+}
+
+#[test]
+fn head_goes_where_get_goes_unless_it_has_a_route_of_its_own() {
+    leads("HEAD", "/v1/products/7", "GET /v1/products/{id}", &["7"]);
+    leads("HEAD", "/any/one", "GET /any/one", &[]);
+    leads("HEAD", "/head/1", "HEAD /head/{id}", &["1"]);
+    leads("GET", "/head/1", "GET /head/{id}", &["1"]);
 }
 
 #[test]
