@@ -17,8 +17,8 @@ import tomllib
 import yaml
 
 BINARIES = ("gateway", "auth", "cache")
-# The kubelet gives a pod this long after the pre-stop pause and the binary's own grace.
-MARGIN_SECONDS = 1
+# What a binary may need beside the pre-stop pause and its own grace: to send its last figures, and to end blocking work.
+MARGIN_SECONDS = 5
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60}
 
 
@@ -76,8 +76,18 @@ def check_pod(check, name, deployment, objects):
     check_probes(check, place, container, ports)
     check_end(check, place, pod, container, config)
     check_files(check, place, pod, container, config)
+    check_images(check, name, place, pod)
     check_preparations(check, place, pod, text)
     check_service(check, name, deployment, ports, objects)
+
+
+def check_images(check, name, place, pod):
+    """An image without a tag is the newest one, which a node asks a registry for although it has it."""
+    command = [check.binaries / f"accord-{name}", "--version"]
+    version = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
+    for container in (*pod.get("initContainers", ()), *pod["containers"]):
+        wanted = f"accord-{name}:{version}"
+        check.expect(container["image"] == wanted, f"{place}: runs {container['image']}, not {wanted}")
 
 
 def check_preparations(check, place, pod, text):
@@ -88,7 +98,7 @@ def check_preparations(check, place, pod, text):
         environment = {**os.environ, "ACCORD_AUTH__STORE__URL": f"sqlite://{directory}/store.db"}
         for container in pod.get("initContainers", ()):
             arguments = [there_to_here(argument, directory) for argument in container["args"]]
-            command = [check.binaries / container["image"], *arguments]
+            command = [check.binaries / container["image"].partition(":")[0], *arguments]
             run = subprocess.run(command, capture_output=True, text=True, env=environment)
             check.expect(run.returncode == 0, f"{place}: {container['name']} fails: {run.stderr.strip()}")
 
@@ -202,6 +212,9 @@ def check_compose(check, path):
         if not check.expect(file.is_file(), f"{place}: there is no {file}"):
             continue
         config = check.effective(place, name, file.read_text(), dict(service.get("environment", {})))
+        given = seconds(str(service["stop_grace_period"]))
+        needed = seconds(config["grace"]) + MARGIN_SECONDS if config else 0
+        check.expect(given >= needed, f"{place}: is killed after {given} s, but may need {needed} s to end")
         for published in service.get("ports", ()) if config else ():
             inside = int(published.rpartition(":")[2])
             check.expect(inside in ports_of(config).values(), f"{place}: publishes {inside}, where nothing listens")
