@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, UpstreamConfig};
 use crate::explain;
 use crate::route::Upstream;
-use crate::table::{Built, MethodTable, Refused, Sources};
+use crate::serve;
+use crate::table::{Built, MethodTable, Pending, Refused, Sources};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,7 +29,7 @@ Examples:
 
 Every key of the file can also be set by environment: ACCORD_GATEWAY__LISTEN__ADDRESS=0.0.0.0:8080.";
 
-/// The one door to gRPC services: JSON, gRPC and gRPC-Web in, with the contract of each method enforced.
+/// The one door to gRPC services: JSON and gRPC in, with the contract of each method enforced.
 #[derive(Debug, Parser)]
 #[command(name = "accord-gateway", version, after_help = EXAMPLES)]
 pub struct Cli {
@@ -219,20 +220,23 @@ pub fn print_config(config: &Config) -> ExitCode {
 
 /// Prints every finding about the contract, one per line. Fails where one of them is an error.
 pub async fn check(config: &Config) -> ExitCode {
+    if let Err(error) = serve::check(config) {
+        return refuse(&Refused::one(format!("error: {error:#}")));
+    }
     let built = match build(config).await {
         Ok(built) => built,
         Err(refused) => return refuse(&refused),
     };
     built.warnings.iter().for_each(|warning| println!("{warning}"));
-    for upstream in &built.pending {
-        println!(
-            "error: upstream {upstream}: not checked, it can't be asked for its descriptors: start it, or give them with \
-             --descriptors {upstream}=FILE"
-        );
+    for Pending { upstream, why } in &built.pending {
+        println!("error: upstream {upstream}: not checked: {why}");
+    }
+    if config.upstream.is_empty() {
+        println!("error: there is no upstream, and so no contract: add one with --upstream NAME=URL");
     }
     println!("can be enforced: methods: {}, upstreams: {}", built.contract.methods().len(), built.pools.len());
     // A pipeline must not take what was not looked at for good.
-    if built.pending.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if built.pending.is_empty() && !built.pools.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Prints the effective policy of one method. Fails where there is no such method.
@@ -245,7 +249,10 @@ pub async fn explain(config: &Config, method: &str) -> ExitCode {
         print!("{}", explain::text(method));
         return ExitCode::SUCCESS;
     }
-    eprintln!("error: {}", explain::unknown(&built.contract, &built.pending, method));
+    for Pending { upstream, why } in &built.pending {
+        eprintln!("error: upstream {upstream}: its methods are not known: {why}");
+    }
+    eprintln!("error: {}", explain::unknown(&built.contract, &[], method));
     ExitCode::FAILURE
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use accord_runtime::fault;
 use http::uri::PathAndQuery;
 use prost::Message;
 use prost_reflect::DescriptorPool;
@@ -68,7 +69,7 @@ impl PartialEq for Descriptors {
 #[derive(Debug, thiserror::Error)]
 pub enum ReflectError {
     /// It can't be reached, or it broke off.
-    #[error("it does not answer: {0}")]
+    #[error("it does not answer ({0}); start it, or give its descriptor set with `--descriptors NAME=FILE`")]
     Unreachable(String),
     /// It has no server reflection.
     #[error("it has no server reflection; give its descriptor set with `--descriptors NAME=FILE`")]
@@ -213,7 +214,7 @@ fn refused(status: &Status) -> ReflectError {
         Code::Unimplemented => ReflectError::Unsupported,
         // tonic says so of an answer above the bound.
         Code::OutOfRange => ReflectError::TooLarge,
-        _ => ReflectError::Unreachable(status.message().to_owned()),
+        _ => ReflectError::Unreachable(fault::cause(status)),
     }
 }
 

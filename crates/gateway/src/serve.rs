@@ -26,6 +26,7 @@ use accord_runtime::{
     telemetry::{self, Telemetry},
 };
 use accord_token::Member;
+use anyhow::Context;
 use std::{sync::Arc, time::Duration};
 use tonic::transport::Channel;
 
@@ -57,7 +58,7 @@ async fn build(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Arc<Gatew
     let tables = Tables::open(sources, upstreams)?;
     tables.follow(config, shutdown);
     let member = Member::join(&config.auth, shutdown.clone())?;
-    let channel = config.cache.url.as_ref().map(|url| cache_channel(url, &config.cache)).transpose()?;
+    let channel = cache_channel(&config.cache)?;
     let with_cache = |channel: &Channel| (channel.clone(), member.clone());
     Ok(Arc::new(Gateway {
         tables,
@@ -69,16 +70,25 @@ async fn build(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Arc<Gatew
     }))
 }
 
-fn cache_channel(url: &str, config: &CacheConfig) -> Result<Channel, client::ClientError> {
-    client::channel(&ClientConfig {
-        url: url.to_owned(),
+/// Whether auth and the cache can be called as configured, as far as that can be said without calling them.
+pub fn check(config: &Config) -> anyhow::Result<()> {
+    config.auth.channel()?;
+    cache_channel(&config.cache)?;
+    Ok(())
+}
+
+fn cache_channel(config: &CacheConfig) -> anyhow::Result<Option<Channel>> {
+    let Some(url) = &config.url else { return Ok(None) };
+    let channel = client::channel(&ClientConfig {
+        url: url.clone(),
         connect_timeout: config.connect_timeout,
         keepalive_interval: config.keepalive_interval,
         keepalive_timeout: config.keepalive_timeout,
         ca_file: config.ca_file.clone(),
         cert_file: config.cert_file.clone(),
         key_file: config.key_file.clone(),
-    })
+    });
+    channel.map(Some).context("the cache can't be called as the section `cache` says")
 }
 
 /// The internal port: figures, health, and what the contract says.

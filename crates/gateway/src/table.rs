@@ -19,7 +19,7 @@ use crate::route::Upstream;
 use crate::transcode::{NoMatch, Plan, Routes, Schema};
 pub use entry::Entry;
 pub use live::Tables;
-pub use sources::{Built, Refused, Sources};
+pub use sources::{Built, Pending, Refused, Sources};
 
 pub(crate) use follow::spawn;
 
@@ -74,7 +74,7 @@ impl MethodTable {
                 entries,
                 routes,
                 pools: built.pools.clone(),
-                pending: built.pending.clone(),
+                pending: built.pending.iter().map(|it| Arc::clone(&it.upstream)).collect(),
             }),
             Ok(_) => Err(Refused::all(reasons)),
             Err(error) => Err(Refused::one(format!("error: {error}"))),

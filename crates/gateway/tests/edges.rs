@@ -78,7 +78,37 @@ fn each_finding_stands_on_a_line_and_the_check_fails() {
 fn an_upstream_that_nobody_can_ask_is_said_to_be_unchecked() {
     let checked = accord_gateway(&["check", "--upstream", "shop=http://127.0.0.1:1"]).output().unwrap();
     assert_eq!(checked.status.code(), Some(1), "what was not looked at is not good");
-    assert!(stdout(&checked).starts_with("error: upstream shop: not checked"), "{}", stdout(&checked));
+    let findings = stdout(&checked);
+    assert!(findings.starts_with("error: upstream shop: not checked"), "{findings}");
+    assert!(findings.contains("refused") && findings.contains("--descriptors"), "why, and what to do: {findings}");
+}
+
+#[test]
+fn a_check_of_nothing_is_no_good_news() {
+    let checked = accord_gateway(&["check"]).output().unwrap();
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(stdout(&checked).contains("--upstream NAME=URL"), "{}", stdout(&checked));
+}
+
+#[test]
+fn an_address_that_serving_would_refuse_fails_the_check() {
+    for (flag, url) in [("--auth", "127.0.0.1:8090"), ("--cache", "ftp://127.0.0.1:8100")] {
+        let checked = Files::new().gateway(&["check", flag, url], None);
+        assert_eq!(checked.status.code(), Some(1), "{flag}");
+        let (findings, section) = (stdout(&checked), flag.trim_start_matches('-'));
+        assert!(findings.contains(&format!("`{section}`")) && findings.contains(url), "{findings}");
+    }
+}
+
+#[test]
+fn errors_stand_after_the_warnings_where_they_are_seen() {
+    let files = Files::new();
+    let broken = "[[rule]]\nselector = \"catalog.v1.*\"\npolicy = { deadline = { default = \"-1s\" } }\n";
+    let overlay = files.write("overlay.toml", broken);
+    let mut checked = accord_gateway(&["check", "--upstream", "catalog=http://127.0.0.1:1", "--descriptors"]);
+    let findings = stdout(&checked.arg(files.descriptors()).arg("--overlay").arg(overlay).output().unwrap());
+    let is_error: Vec<_> = findings.lines().map(|line| line.starts_with("error: ")).collect();
+    assert!(is_error.is_sorted() && is_error.ends_with(&[true]), "{findings}");
 }
 
 #[test]

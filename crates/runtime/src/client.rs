@@ -64,7 +64,10 @@ impl Default for ClientConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Not a URL of a scheme that is spoken.
-    #[error("{0:?} is not an address of a service; write it like http://127.0.0.1:8090 or https://auth.example:8090")]
+    #[error(
+        "{0:?} is not an address of a service; write it like http://127.0.0.1:8090 or https://auth.example:8090, with \
+         nothing after the port"
+    )]
     Url(String),
     /// A certificate without its key, or the other way round.
     #[error("cert_file and key_file belong together; give both or none")]
@@ -81,7 +84,9 @@ pub enum ClientError {
 pub fn channel(config: &ClientConfig) -> Result<Channel, ClientError> {
     let uri: Uri = config.url.parse().map_err(|_| ClientError::Url(config.url.clone()))?;
     let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme));
-    let (Some(scheme), Some(host)) = (scheme, uri.host()) else {
+    // A method's path takes the place of any other, which would be lost without a word.
+    let bare = uri.path_and_query().is_none_or(|rest| rest == "/");
+    let (Some(scheme), Some(host), true) = (scheme, uri.host(), bare) else {
         return Err(ClientError::Url(config.url.clone()));
     };
     let identity = match (&config.cert_file, &config.key_file) {
@@ -163,6 +168,7 @@ mod tests {
         assert!(lazy("http://127.0.0.1:8090").is_ok());
         assert!(refused(|config| config.url = "127.0.0.1:8090".into()).contains("write it like http://"));
         assert!(refused(|config| config.url = "ftp://host".into()).contains("write it like http://"));
+        assert!(refused(|config| config.url = "http://host:1/path".into()).contains("nothing after the port"));
         assert!(refused(|config| config.cert_file = Some("a.pem".into())).contains("give both or none"));
         assert!(refused(|config| config.ca_file = Some("ca.pem".into())).contains("write https://"));
     }

@@ -1,6 +1,6 @@
 //! Error answers with a stable, machine-readable reason (`google.rpc.ErrorInfo`, domain `accord`).
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, error::Error, iter::successors, time::Duration};
 
 use accord_api::accord::fault::v1::Reason;
 use tonic::{Code, Status};
@@ -45,9 +45,25 @@ pub fn name(reason: Reason) -> String {
     name.strip_prefix(PREFIX).unwrap_or(name).to_owned()
 }
 
+/// What lies at the bottom of a failure: of a connection that could not be made, the layers above say only that. For logs,
+/// not for callers.
+pub fn cause(status: &Status) -> String {
+    let causes = successors(status.source(), |error| (*error).source());
+    causes.last().map_or_else(|| status.message().to_owned(), ToString::to_string)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_cause_of_a_failed_connection_is_what_the_system_said() {
+        let channel = crate::client::lazy("http://127.0.0.1:1").unwrap();
+        let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+        let failure = health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap_err();
+        assert!(cause(&failure).contains("refused"), "{}", cause(&failure));
+        assert_eq!(cause(&Status::internal("plain")), "plain");
+    }
 
     #[test]
     fn a_reason_survives_the_way_through_a_status() {

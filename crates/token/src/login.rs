@@ -19,7 +19,7 @@ use tokio::{
 };
 use tonic::{Code, Status, metadata::AsciiMetadataValue, transport::Channel};
 
-use crate::refusal::Refusal;
+use crate::{config::MemberConfig, refusal::Refusal};
 
 /// How long one attempt to log in may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -31,6 +31,7 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Login {
     channel: Channel,
+    url: String,
     client_id: String,
     secret: Secret,
     held: ArcSwapOption<Held>,
@@ -47,9 +48,10 @@ struct Held {
 }
 
 impl Login {
-    pub fn new(channel: Channel, client_id: String, secret: Secret) -> Self {
+    pub fn new(channel: Channel, config: &MemberConfig, secret: Secret) -> Self {
         let (logins, _) = watch::channel(0);
-        Self { channel, client_id, secret, held: ArcSwapOption::empty(), logins, rejected: Notify::new() }
+        let (url, client_id) = (config.url.clone(), config.client_id.clone());
+        Self { channel, url, client_id, secret, held: ArcSwapOption::empty(), logins, rejected: Notify::new() }
     }
 
     /// The token held as a bearer credential, where it has not ended.
@@ -112,7 +114,7 @@ impl Login {
     }
 
     fn tell(&self, status: &Status) {
-        let (client_id, reason) = (&*self.client_id, fault::reason_of(status).map(fault::name));
+        let (url, client_id, reason) = (&*self.url, &*self.client_id, fault::reason_of(status).map(fault::name));
         match status.code() {
             Code::Unauthenticated => tracing::error!(
                 client_id,
@@ -120,7 +122,22 @@ impl Login {
                 "auth does not accept this binary's client id and secret: give it those that `accord-auth client add` \
                  made; it keeps trying"
             ),
-            code => tracing::warn!(client_id, ?code, reason, "this binary could not log in yet; it keeps trying"),
+            Code::Unimplemented => tracing::error!(
+                url,
+                reason,
+                "what answers there is not auth: give `auth.url` the address on which auth serves; it keeps trying"
+            ),
+            code => {
+                let cause = fault::cause(status);
+                tracing::warn!(
+                    url,
+                    client_id,
+                    ?code,
+                    reason,
+                    cause,
+                    "this binary could not log in yet; it keeps trying"
+                );
+            }
         }
     }
 

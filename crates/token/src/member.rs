@@ -10,7 +10,7 @@ use accord_runtime::{
     shutdown::Shutdown,
 };
 
-use tonic::metadata::AsciiMetadataValue;
+use tonic::{metadata::AsciiMetadataValue, transport::Channel};
 
 use crate::{
     claims::Type,
@@ -67,7 +67,7 @@ pub enum JoinError {
     #[error("`auth.staleness_bound` must be at least 100ms")]
     BoundTooShort,
     /// The channel to auth can't be set up.
-    #[error(transparent)]
+    #[error("auth can't be called as the section `auth` says: {0}")]
     Channel(#[from] ClientError),
 }
 
@@ -81,15 +81,9 @@ impl Member {
             return Err(JoinError::BoundTooShort);
         }
         let secret = secret(config)?;
-        let channel = client::channel(&ClientConfig {
-            url: config.url.clone(),
-            ca_file: config.ca_file.clone(),
-            cert_file: config.cert_file.clone(),
-            key_file: config.key_file.clone(),
-            ..ClientConfig::default()
-        })?;
+        let channel = config.channel()?;
         let knowledge = Arc::new(Knowledge::none());
-        let login = Arc::new(Login::new(channel.clone(), config.client_id.clone(), secret));
+        let login = Arc::new(Login::new(channel.clone(), config, secret));
         tokio::spawn(Arc::clone(&login).keep(shutdown.clone()));
         let bound = config.staleness_bound;
         tokio::spawn(watch::follow(channel.clone(), Arc::clone(&login), Arc::clone(&knowledge), bound, shutdown));
@@ -157,6 +151,19 @@ impl Member {
         // Only what was believed is remembered, so that nobody fills the memory with tokens that are good for nothing.
         inner.signatures.insert(fingerprint, Arc::clone(&verified));
         Ok(verified)
+    }
+}
+
+impl MemberConfig {
+    /// A channel to auth, which connects when it is first used.
+    pub fn channel(&self) -> Result<Channel, JoinError> {
+        Ok(client::channel(&ClientConfig {
+            url: self.url.clone(),
+            ca_file: self.ca_file.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+            ..ClientConfig::default()
+        })?)
     }
 }
 

@@ -7,7 +7,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Counter;
 use tokio::sync::watch;
 
-use super::sources::{Refused, Sources};
+use super::sources::{Pending, Refused, Sources};
 use super::{MethodTable, follow};
 use crate::config::Config;
 use crate::reflect::Descriptors;
@@ -29,10 +29,13 @@ impl Tables {
     pub fn open(sources: Sources, upstreams: Vec<Arc<Upstream>>) -> Result<Arc<Self>, Refused> {
         let built = sources.build()?;
         for line in &built.warnings {
-            tracing::warn!("{line}");
+            tracing::warn!("{}", line.trim_start_matches("warning: "));
         }
-        for upstream in &built.pending {
-            tracing::warn!(%upstream, "its descriptors are not known yet: until it is up, its methods are UNAVAILABLE");
+        if upstreams.is_empty() {
+            tracing::warn!("there is no upstream, so no method is served: add one with --upstream NAME=URL");
+        }
+        for Pending { upstream, why } in &built.pending {
+            tracing::warn!(%upstream, %why, "its descriptors are not known: until they are, its methods are UNAVAILABLE");
         }
         let table = MethodTable::new(&built, &upstreams, None)?;
         let reloads = accord_runtime::telemetry::meter()

@@ -2,14 +2,19 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use accord_contract::{Contract, Overlay, Source, refused};
+use accord_contract::{Contract, Overlay, Severity, Source, refused};
 use futures_util::future::join_all;
 use prost_reflect::DescriptorPool;
+use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::reflect::{self, Descriptors, ReflectError};
 use crate::route::{Liveness, Upstream};
+
+/// How long an upstream that seems to be away may take to say why it tells nothing.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What is known of every upstream, and the overlays over all of them.
 #[derive(Clone)]
@@ -24,6 +29,8 @@ struct Known {
     source: Option<Source>,
     // What reflection told, to see whether it tells anything new.
     told: Option<Descriptors>,
+    // Why it told nothing when it was asked.
+    silence: String,
 }
 
 /// A contract that can be enforced, with what it was built from.
@@ -33,9 +40,18 @@ pub struct Built {
     /// The descriptors of each upstream.
     pub pools: Vec<(Arc<str>, DescriptorPool)>,
     /// The upstreams whose descriptors are not known.
-    pub pending: Vec<Arc<str>>,
+    pub pending: Vec<Pending>,
     /// What is worth reading about it, one line each.
     pub warnings: Vec<String>,
+}
+
+/// An upstream whose descriptors are not known.
+#[derive(Debug)]
+pub struct Pending {
+    /// Its name.
+    pub upstream: Arc<str>,
+    /// Why they could not be read, and what to do.
+    pub why: String,
 }
 
 /// Every reason why a contract can't be enforced, one line each.
@@ -46,18 +62,25 @@ impl Sources {
     /// Reads everything that can be read now: files, and the reflection of upstreams that have none. An upstream that
     /// can't be reached is left out and named in the warnings of what is built.
     pub async fn gather(config: &Config, upstreams: &[Arc<Upstream>]) -> Result<Self, Refused> {
-        let known = config.upstream.iter().map(|it| Known { name: it.name.as_str().into(), source: None, told: None });
-        let mut sources = Self { upstreams: known.collect(), overlays: Vec::new() };
+        let unknown = |name: &str| Known { name: name.into(), source: None, told: None, silence: String::new() };
+        let known = config.upstream.iter().map(|it| unknown(&it.name)).collect();
+        let mut sources = Self { upstreams: known, overlays: Vec::new() };
         sources.read_files(config)?;
         let silent = upstreams.iter().filter(|it| sources.is_pending(it.name()));
         let told = join_all(silent.map(|it| async move { (it.name(), ask(it).await) })).await;
         for (name, told) in told {
             match told {
                 Ok(descriptors) => _ = sources.learn(name, descriptors),
-                Err(error) => tracing::debug!(upstream = %name, %error, "the descriptors are not known yet"),
+                Err(error) => sources.note(name, &error),
             }
         }
         Ok(sources)
+    }
+
+    fn note(&mut self, upstream: &str, error: &ReflectError) {
+        if let Some(known) = self.upstreams.iter_mut().find(|known| *known.name == *upstream) {
+            known.silence = error.to_string();
+        }
     }
 
     /// Takes in what an upstream says of itself. False if that is what it said before.
@@ -100,9 +123,12 @@ impl Sources {
     pub fn build(&self) -> Result<Built, Refused> {
         let known: Vec<_> = self.upstreams.iter().filter_map(|known| known.source.clone()).collect();
         let unknown = self.upstreams.iter().filter(|known| known.source.is_none());
-        let pending: Vec<_> = unknown.map(|known| Arc::clone(&known.name)).collect();
+        let pending = unknown.map(|it| Pending { upstream: Arc::clone(&it.name), why: it.silence.clone() });
+        let pending: Vec<_> = pending.collect();
         let load = if pending.is_empty() { Contract::load } else { Contract::load_partial };
-        let (contract, findings) = load(&known, &self.overlays);
+        let (contract, mut findings) = load(&known, &self.overlays);
+        // On a terminal the last lines are those that are seen.
+        findings.sort_by_key(|finding| finding.severity == Severity::Error);
         let lines = findings.iter().map(ToString::to_string).collect();
         if refused(&findings) {
             return Err(Refused(lines));
@@ -117,10 +143,15 @@ impl Sources {
 }
 
 async fn ask(upstream: &Arc<Upstream>) -> Result<Descriptors, ReflectError> {
-    if upstream.probe().await == Liveness::Away {
-        return Err(ReflectError::Unreachable("no endpoint is up".to_owned()));
+    let asked = async { reflect::read(&upstream.pick().channel()).await };
+    match upstream.probe().await {
+        // Asked all the same: how that fails says more than that nobody is there.
+        Liveness::Away => {
+            let silent = |_elapsed| Err(ReflectError::Unreachable("not a word in time".to_owned()));
+            timeout(LAST_WORDS, asked).await.unwrap_or_else(silent)
+        }
+        Liveness::Waiting | Liveness::Serving => asked.await,
     }
-    reflect::read(&upstream.pick().channel()).await
 }
 
 impl Refused {
