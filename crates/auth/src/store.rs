@@ -97,17 +97,15 @@ impl Store {
                 Ok(())
             })
         });
-        // A server that went away without a word leaves connections that never answer. Each would keep its place in the
-        // pool until the kernel gives it up, a quarter of an hour later.
-        let options = match engine {
-            Engine::Sqlite => options,
-            Engine::Postgres => options.after_release(|connection, _| {
-                Box::pin(async move {
-                    patiently(async { Ok(connection.ping().await?) }).await.map_err(|silent| silent.0)?;
-                    Ok(true)
-                })
-            }),
-        };
+        // Two kinds of connections are given up rather than used again: one that never answers, since its server went away
+        // without a word, would keep its place until the kernel gives it up, a quarter of an hour later; and one that
+        // believes itself in a transaction, which a full disk had SQLite end, would refuse every other one.
+        let options = options.after_release(|connection, _| {
+            Box::pin(async move {
+                patiently(async { Ok(connection.ping().await?) }).await.map_err(|silent| silent.0)?;
+                Ok(!connection.is_in_transaction())
+            })
+        });
         if let Some(file) = sqlite_file(url) {
             make_private(&file)?;
         }

@@ -2,11 +2,18 @@
 
 mod suite;
 
+use std::time::Duration;
+
+use accord_auth::store::Store;
 use sqlx::{AssertSqlSafe, Connection, Executor};
-use suite::Place;
+use suite::{Place, wire::Wire};
+
+fn server() -> String {
+    std::env::var("ACCORD_TEST_POSTGRES_URL").expect("ACCORD_TEST_POSTGRES_URL names the server")
+}
 
 async fn place() -> Place {
-    let server = std::env::var("ACCORD_TEST_POSTGRES_URL").expect("ACCORD_TEST_POSTGRES_URL names the server");
+    let server = server();
     let name = format!("accord_{}", uuid::Uuid::new_v4().simple());
     sqlx::any::install_default_drivers();
     let mut connection = sqlx::AnyConnection::connect(&server).await.unwrap();
@@ -17,3 +24,37 @@ async fn place() -> Place {
 }
 
 suite::stories!();
+
+/// As many as the pool holds.
+const CONNECTIONS: i64 = 16;
+
+#[tokio::test]
+async fn a_server_that_went_away_without_a_word_is_done_without() {
+    let place = place().await;
+    let server = server();
+    let host = server.split(['@', '/']).find(|part| part.contains(':') && !part.ends_with(':')).expect("host and port");
+    let wire = Wire::to(host.parse().unwrap()).await;
+    let store = Store::open(&place.url.replace(host, &wire.address.to_string())).await.unwrap();
+
+    // Every connection of the pool waits for an answer while the server goes away, and then its caller does too.
+    let directly = Store::open(&place.url).await.unwrap();
+    let change = directly.change().await.unwrap();
+    let waiting: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.change().await.map(drop) })
+        })
+        .collect();
+    let mut onlooker = sqlx::AnyConnection::connect(&place.url).await.unwrap();
+    let blocked =
+        "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&mut onlooker).await.unwrap() < CONNECTIONS {}
+    wire.lose_open_connections();
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    drop(change);
+
+    let again = async { while store.revision().await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(20), again)
+        .await
+        .expect("new connections take the place of the lost ones");
+}

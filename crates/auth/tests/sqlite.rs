@@ -4,6 +4,8 @@ mod suite;
 
 use std::future::{Ready, ready};
 
+use accord_auth::manage;
+use sqlx::{Connection, Executor};
 use suite::Place;
 
 fn place() -> Ready<Place> {
@@ -29,6 +31,24 @@ async fn a_private_key_is_nowhere_in_the_file_as_it_is() {
         files += 1;
     }
     assert!(files > 0);
+}
+
+#[tokio::test]
+async fn a_disk_that_was_full_can_be_written_again() {
+    let place = place().await;
+    let running = suite::Running::start(&place, |_| {}).await;
+    let (store, mut connection) = (&running.auth.store, sqlx::AnyConnection::connect(&place.url).await.unwrap());
+    // A full disk makes SQLite end a transaction of its own accord, and so does this.
+    let full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ROLLBACK, 'full'); END";
+    connection.execute(full).await.unwrap();
+    for _ in 0..3 {
+        assert!(manage::revoke_subject(store, "ada").await.is_err());
+    }
+    connection.execute("DROP TRIGGER full").await.unwrap();
+    for _ in 0..3 {
+        manage::revoke_subject(store, "ada").await.unwrap();
+    }
+    assert_eq!(store.principal("ada").await.unwrap().unwrap().epoch, 3, "what failed did not happen");
 }
 
 #[test]

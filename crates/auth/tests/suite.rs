@@ -4,6 +4,7 @@ pub mod keys;
 pub mod logins;
 pub mod members;
 pub mod operators;
+pub mod wire;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -40,7 +41,7 @@ macro_rules! stories {
             a_family_is_not_forgotten_before_its_tokens, what_could_not_be_checked_is_held_against_nobody,
             a_token_in_its_last_leeway_brings_no_passport);
         suite::stories!(@ members: a_member_believes_decides_and_refuses_once_revoked,
-            what_another_process_revokes_is_in_force_too, a_restart_of_auth_goes_unnoticed,
+            nothing_is_believed_over_a_silent_wire, what_another_process_revokes_is_in_force_too, a_restart_of_auth_goes_unnoticed,
             a_store_that_is_down_denies_everything,
             callers_without_the_permission_are_refused,
             every_method_asks_for_the_permission_that_its_contract_declares,
@@ -53,6 +54,7 @@ macro_rules! stories {
             a_granted_role_shows_in_the_next_token, a_role_taken_away_ends_the_tokens_that_show_it,
             what_could_not_be_used_is_not_made, a_client_never_takes_over_the_roles_of_somebody_who_exists,
             the_record_of_operations_shows_what_was_changed_in_it, a_record_cut_short_is_found_out,
+            what_can_not_be_recorded_does_not_happen,
             two_processes_may_open_a_new_store_at_once);
     };
     (@ $module:ident: $($story:ident),* $(,)?) => { $(
@@ -110,8 +112,13 @@ impl Running {
     }
 
     pub fn member(&self, bound: Duration) -> Member {
+        self.member_over(self.address, bound)
+    }
+
+    /// A member that finds this auth at that address.
+    pub fn member_over(&self, address: SocketAddr, bound: Duration) -> Member {
         let config = MemberConfig {
-            url: format!("http://{}", self.address),
+            url: format!("http://{address}"),
             client_id: "gateway".to_owned(),
             client_secret: Secret::from(MESH_SECRET.to_owned()),
             staleness_bound: bound,

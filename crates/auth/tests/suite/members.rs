@@ -1,6 +1,6 @@
 //! Verifiers, and how soon they refuse.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use accord_api::accord::{
     auth::v1::{
@@ -17,7 +17,7 @@ use accord_token::{Kind, Question, Refusal};
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use tonic::client::Grpc;
 
-use super::{PASSWORD, Place, Running, authorized, eventually, principal, refused};
+use super::{PASSWORD, Place, Running, authorized, eventually, principal, refused, wire::Wire};
 
 const BOUND: Duration = Duration::from_secs(2);
 
@@ -54,6 +54,34 @@ pub async fn a_member_believes_decides_and_refuses_once_revoked(place: Place) {
     running.tokens().revoke(RevokeRequest { target }).await.unwrap();
     eventually("the token is refused", || matches!(member.verify(&token), Err(Refusal::Revoked))).await;
     assert_eq!(member.verify_passport(passport, "catalog").unwrap_err(), Refusal::Revoked);
+}
+
+pub async fn nothing_is_believed_over_a_silent_wire(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let (wire, bound) = (Wire::to(running.address).await, Duration::from_secs(1));
+    let member = running.member_over(wire.address, bound);
+    eventually("the member is ready", || member.ready()).await;
+    let token = running.token_of("ada").await;
+    assert!(member.verify(&token).is_ok());
+
+    wire.fall_silent();
+    let silent = Instant::now();
+    manage::revoke_subject(&running.auth.store, "ada").await.unwrap();
+    eventually("the member refuses", || {
+        let asked = Instant::now();
+        let refusal = member.verify(&token).err();
+        assert!(refusal.is_some() || asked <= silent + bound, "believed beyond the bound");
+        refusal == Some(Refusal::Stale)
+    })
+    .await;
+    // The answers that waited on the wire are as old as their questions, and none of them makes the token good again.
+    wire.speak_again();
+    eventually("the member has heard of it", || {
+        let refusal = member.verify(&token).err();
+        assert!(refusal.is_some(), "believed after it was revoked");
+        refusal == Some(Refusal::Revoked)
+    })
+    .await;
 }
 
 pub async fn what_another_process_revokes_is_in_force_too(place: Place) {

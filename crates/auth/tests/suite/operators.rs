@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use accord_api::accord::{
+    auth::v1::{RevokeRequest, RotateRequest, key_service_client::KeyServiceClient, revoke_request::Target},
+    fault::v1::Reason,
+};
 use accord_auth::{manage, store::Store};
 use accord_token::{Kind, Refusal, Type, verify};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
-use super::{Place, Running, principal};
+use super::{PASSWORD, Place, Running, authorized, principal, refused};
 
 pub async fn adding_what_exists_changes_nothing_when_asked_so(place: Place) {
     let store = Store::open(&place.url).await.unwrap();
@@ -108,6 +112,32 @@ pub async fn the_record_of_operations_shows_what_was_changed_in_it(place: Place)
     assert_eq!(running.auth.store.audit().await.unwrap().1, Some(2));
     connection.execute("DELETE FROM audit WHERE seq = 2").await.unwrap();
     assert_eq!(running.auth.store.audit().await.unwrap().1, Some(2));
+}
+
+pub async fn what_can_not_be_recorded_does_not_happen(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let (ada, root) = (running.log_in("ada", PASSWORD).await.unwrap(), running.token_of("root").await);
+    let mut connection = sqlx::AnyConnection::connect(&place.url).await.unwrap();
+    connection.execute("ALTER TABLE audit RENAME TO lost").await.unwrap();
+    let before = running.auth.ledger.current().await.unwrap();
+
+    let revoke = |target| RevokeRequest { target: Some(target) };
+    let mut tokens = running.tokens();
+    for target in [ada.access_token.clone(), ada.refresh_token.clone()] {
+        assert_eq!(refused(tokens.revoke(revoke(Target::Token(target))).await), Reason::AuthUnavailable);
+    }
+    let all_of_ada = revoke(Target::Subject("ada".to_owned()));
+    assert_eq!(refused(tokens.revoke(authorized(all_of_ada.clone(), &root)).await), Reason::AuthUnavailable);
+    let mut keys = KeyServiceClient::new(running.channel.clone());
+    assert_eq!(refused(keys.rotate(authorized(RotateRequest {}, &root)).await), Reason::AuthUnavailable);
+    assert!(manage::grant_role(&running.auth.store, "ada", "accord-admin").await.is_err());
+    assert!(manage::issue(&running.auth, "ada", Duration::from_mins(1)).await.is_err());
+    let after = running.auth.ledger.current().await.unwrap();
+    assert_eq!(before.revocations.revision, after.revocations.revision, "nothing of it happened");
+    assert!(running.auth.access_token(&ada.access_token, &after).is_ok());
+
+    connection.execute("ALTER TABLE lost RENAME TO audit").await.unwrap();
+    tokens.revoke(authorized(all_of_ada, &root)).await.unwrap();
 }
 
 pub async fn a_record_cut_short_is_found_out(place: Place) {
