@@ -99,7 +99,10 @@ impl Records {
     pub async fn open(url: &str) -> Result<Self, RecordsError> {
         sqlx::any::install_default_drivers();
         let engine = schema::engine(url).ok_or(RecordsError::Address)?;
-        let mut options = AnyPoolOptions::new().max_connections(8).acquire_timeout(PATIENCE);
+        // SQLite writes one thing at a time. Those who queue for its one connection come in order; those who wait for its
+        // lock would sleep and look again, and seldom find it free while somebody sweeps.
+        let connections = if engine == schema::Engine::Sqlite { 1 } else { 8 };
+        let mut options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
         if engine == schema::Engine::Sqlite {
             options = options.after_connect(|connection, _| {
                 Box::pin(async move {
@@ -172,7 +175,8 @@ impl Records {
     pub async fn complete(&self, claim: &str, answer: &Kept, now: SystemTime) -> Result<Completion, RecordsError> {
         let done = sqlx::query(schema::COMPLETE)
             .bind(i64::from(answer.code))
-            .bind(&answer.message)
+            // PostgreSQL takes any character but this one, and for its sake the answer would be lost.
+            .bind(answer.message.replace('\0', "\u{fffd}"))
             .bind(answer.details.clone())
             .bind(answer.response.clone())
             .bind(millis(now))

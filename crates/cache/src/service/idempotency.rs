@@ -19,6 +19,9 @@ const BEGIN: Entry = Entry { method: "accord.cache.v1.IdempotencyService/Begin",
 const COMPLETE: Entry = Entry { method: "accord.cache.v1.IdempotencyService/Complete", permission: PERMISSION };
 const ABANDON: Entry = Entry { method: "accord.cache.v1.IdempotencyService/Abandon", permission: PERMISSION };
 
+/// Longest name of a method or an owner. Together with the key they have to fit into an index of PostgreSQL.
+const LONGEST_NAME: usize = 1024;
+
 /// Bytes of a SHA-256 digest.
 const DIGEST: usize = 32;
 
@@ -39,6 +42,9 @@ impl<G: Guard> IdempotencyService for Idempotency<G> {
         let asked = request.into_inner();
         let window = duration("window", asked.window.as_ref())?;
         let lease = duration("lease", asked.lease.as_ref())?;
+        if asked.method.len() > LONGEST_NAME || asked.owner.len() > LONGEST_NAME {
+            return Err(malformed("`method` and `owner` must not be longer than 1024 bytes"));
+        }
         if !is_key(&asked.key) || asked.method.is_empty() || asked.request_digest.len() != DIGEST {
             return Err(malformed("a claim needs a method, a key of 1 to 255 visible characters and a SHA-256 digest"));
         }

@@ -32,6 +32,7 @@ pub async fn run(records: &Records) {
     a_claim_given_back_is_free(records).await;
     a_lease_that_ended_lets_the_same_request_run_again(records).await;
     a_window_that_ended_forgets(records).await;
+    an_answer_is_kept_whatever_its_message_says(records).await;
 }
 
 async fn an_answer_is_given_again(records: &Records) {
@@ -94,4 +95,13 @@ async fn a_window_that_ended_forgets(records: &Records) {
     assert!(matches!(another, Decision::Claimed(_)));
     assert!(records.sweep(now + WINDOW * 3).await.unwrap() > 0);
     claim(records, &name, now).await;
+}
+
+async fn an_answer_is_kept_whatever_its_message_says(records: &Records) {
+    let (name, now) = (fresh(), SystemTime::now());
+    let claim = claim(records, &name, now).await;
+    let odd = Kept { code: 9, message: "a\0b\u{1f95b}\n".to_owned(), ..Kept::default() };
+    assert_eq!(records.complete(&claim, &odd, now).await.unwrap(), Completion::Kept);
+    let kept = Kept { message: "a\u{fffd}b\u{1f95b}\n".to_owned(), ..odd };
+    assert_eq!(records.begin(&name, DIGEST, WINDOW, LEASE, now).await.unwrap(), Decision::Answered(kept));
 }
