@@ -18,7 +18,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = Path::new(&env::var("OUT_DIR")?).join("accord.binpb");
     fs::write(out, compiler.encode_file_descriptor_set())?;
 
-    tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure()
+        // Answers of the cache may be large, and are handed on as they came.
+        .bytes(".accord.cache.v1.ReadRequest")
+        .bytes(".accord.cache.v1.ReadResponse")
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }
 

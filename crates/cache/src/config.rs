@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use accord_runtime::{config::Secret, server::ListenConfig, telemetry::TelemetryConfig};
 use accord_token::MemberConfig;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Bounds;
@@ -136,6 +136,7 @@ impl Config {
         ensure!(self.engine.max_flights > 0, "engine.max_flights is 0: nothing could ever be loaded");
         ensure!(!self.origin.timeout.is_zero(), "origin.timeout is 0: no load could ever end in time");
         ensure!(!self.records.sweep_interval.is_zero(), "records.sweep_interval is 0: write a time such as 1m");
+        self.origin.tls.check().context("origin.tls can't be used")?;
         let records = self.records.url.expose().split_once("://").map(|(engine, _)| engine);
         ensure!(
             matches!(records, Some("sqlite" | "postgres" | "postgresql")),

@@ -38,7 +38,7 @@ use opentelemetry::metrics::Meter;
 pub use entry::Entry;
 pub use key::{Audience, Identity, Key, Tag};
 pub use metrics::Metrics;
-pub use store::{MokaStore, Store};
+pub use store::{Memory, Store};
 pub use world::{Live, Moment, World};
 
 use flight::Flights;
@@ -194,6 +194,7 @@ pub struct Bounds {
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a rule of its own")]
 struct Rules {
+    shared_flights: bool,
     fill_guard: bool,
     start_epochs: bool,
     tag_floor: bool,
@@ -201,7 +202,8 @@ struct Rules {
 }
 
 impl Rules {
-    const ALL: Self = Self { fill_guard: true, start_epochs: true, tag_floor: true, further_tries: true };
+    const ALL: Self =
+        Self { shared_flights: true, fill_guard: true, start_epochs: true, tag_floor: true, further_tries: true };
 }
 
 /// The engine. Clones share everything.

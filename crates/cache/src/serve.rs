@@ -13,23 +13,21 @@ use anyhow::{Context, Result};
 use tokio::time::MissedTickBehavior;
 
 use crate::config::{Config, EngineConfig};
-use crate::engine::{Engine, Live, Metrics, MokaStore};
+use crate::engine::{Engine, Live, Memory, Metrics};
 use crate::guard::Guard;
 use crate::origin::Upstreams;
 use crate::records::Records;
 use crate::service::{idempotency::Idempotency, invalidation::Invalidation, read_through::ReadThrough};
 
-const SERVICES: &[&str] = &[
-    "accord.cache.v1.ReadThroughService",
-    "accord.cache.v1.InvalidationService",
-    "accord.cache.v1.IdempotencyService",
-];
+const IDEMPOTENCY: &str = "accord.cache.v1.IdempotencyService";
+
+const SERVICES: &[&str] = &["accord.cache.v1.ReadThroughService", "accord.cache.v1.InvalidationService", IDEMPOTENCY];
 
 /// Room in a message for what stands beside the largest answer.
 const ENVELOPE: usize = 64 * 1024;
 
 /// The engine as it runs in production.
-pub type LiveEngine = Engine<Upstreams, MokaStore, Live>;
+pub type LiveEngine = Engine<Upstreams, Memory, Live>;
 
 /// Serves until a signal to stop, then until the calls in flight have ended.
 pub async fn serve(config: Config) -> Result<()> {
@@ -65,7 +63,7 @@ pub fn engine(config: &Config) -> LiveEngine {
     let EngineConfig { capacity_bytes, .. } = config.engine;
     let metrics = Metrics::new(&telemetry::meter());
     let told = metrics.clone();
-    let store = MokaStore::new(capacity_bytes, move |cause| told.evicted(cause));
+    let store = Memory::new(capacity_bytes, move |cause| told.evicted(cause));
     let origin = Upstreams::new(config.origin.clone());
     let engine = Engine::new(origin, store, Live::begin(), config.engine.bounds(), metrics);
     engine.observe(&telemetry::meter());
@@ -92,15 +90,20 @@ pub fn surface(
     Ok(surface.into_service()?)
 }
 
-/// Ready means: callers can be admitted, and the records answer.
+/// Ready means: callers can be admitted. Where the records do not answer, only their own service is unable to serve: reads
+/// and invalidations have no need of them.
 async fn watch(member: Member, records: Records, health: Health) {
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        health.dependency("auth", member.ready());
-        health.dependency("records", records.reachable().await);
+        look(&health, member.ready(), &records).await;
     }
+}
+
+async fn look(health: &Health, admits: bool, records: &Records) {
+    health.dependency("auth", admits);
+    health.set_service(IDEMPOTENCY, records.reachable().await);
 }
 
 async fn sweep(records: Records, interval: Duration) {
@@ -110,5 +113,30 @@ async fn sweep(records: Records, interval: Duration) {
         ticks.tick().await;
         // In small steps, so that no caller waits long behind one of them.
         while let Ok(1..) = records.sweep(SystemTime::now()).await {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Request;
+    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_server::Health as _};
+
+    #[tokio::test]
+    async fn without_records_reads_are_answered_and_keyed_calls_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::open(&format!("sqlite://{}/records.db", folder.path().display())).await.unwrap();
+        let health = Health::new();
+        for service in SERVICES {
+            health.set_service(service, true);
+        }
+        records.close().await;
+        look(&health, true, &records).await;
+        let serves = async |service: &str| {
+            let asked = Request::new(HealthCheckRequest { service: service.to_owned() });
+            health.check(asked).await.unwrap().into_inner().status() == ServingStatus::Serving
+        };
+        assert!(serves("").await && serves("accord.cache.v1.ReadThroughService").await);
+        assert!(!serves(IDEMPOTENCY).await);
     }
 }

@@ -112,9 +112,9 @@ fn question(call: &Call, policy: &CachePolicy, message: &Bytes, wish: Option<Wis
     let (over_answer, over_request): (Vec<_>, Vec<_>) = policy.tags.iter().partition(|tag| tag.is_over_answer());
     Ok(ReadRequest {
         method: entry.method.name.to_string(),
-        request: message.to_vec(),
+        request: message.clone(),
         origin: Some(Origin { name: entry.method.upstream.to_string(), endpoints: entry.upstream.urls().collect() }),
-        key: entry.method.cache_key(policy, message)?.into(),
+        key: entry.method.cache_key(policy, message)?,
         policy: entry.method.effective.cache.clone(),
         tags: over_request.iter().filter_map(|tag| tag.expand(message).transpose()).collect::<Result<_, _>>()?,
         answer_tags: over_answer.iter().map(|tag| tag.answer_tag(message)).collect::<Result<_, _>>()?,
@@ -124,7 +124,7 @@ fn question(call: &Call, policy: &CachePolicy, message: &Bytes, wish: Option<Wis
 
 fn answer(response: ReadResponse) -> Result<Answer, Status> {
     let mut answer = match response.result {
-        Some(read_response::Result::Message(message)) => Answer::new(Ok(message.into())),
+        Some(read_response::Result::Message(message)) => Answer::new(Ok(message)),
         Some(read_response::Result::Failure(failure)) => {
             let code = Code::from_i32(failure.code);
             Answer::new(Err(Status::with_details(code, failure.message, failure.details.into())))

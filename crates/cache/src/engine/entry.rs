@@ -7,8 +7,9 @@ use super::key::Tag;
 use super::validity::Epoch;
 use super::{Load, Policy, Wish, world::Moment};
 
-/// What an entry costs beside its bytes: map slots, counters and the entry itself, measured roughly and rounded up.
-const OVERHEAD: usize = 320;
+/// What an entry costs beside its bytes: the entry itself, its slot in the map and its place in a queue. Measured as 280 to
+/// 350 bytes with 50,000 to 400,000 entries.
+const OVERHEAD: usize = 350;
 
 /// An answer in memory.
 #[derive(Debug)]

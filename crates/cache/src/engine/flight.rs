@@ -6,14 +6,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::entry::Entry;
 use super::key::{Key, Tag};
 use super::validity::Epoch;
-use super::{Load, Overload, world::Moment};
+use super::{Overload, world::Moment};
 
 const SHARDS: usize = 64;
 
@@ -57,15 +57,12 @@ pub(super) struct Flight {
 /// How a load ended.
 #[derive(Debug)]
 pub(super) struct Landing {
-    pub(super) load: Load,
-    /// The epoch for which its tags are checked.
-    pub(super) epoch: Epoch,
+    /// What it brought, stored or not.
+    pub(super) entry: Arc<Entry>,
+    /// Whether its tags could be told. Where not, nobody can say whether it was invalidated.
+    pub(super) tagged: bool,
     /// The epoch in which its load started: whoever asked in it or before is content with it.
     pub(super) asked_until: Epoch,
-    pub(super) started: Moment,
-    pub(super) life: Duration,
-    /// None: they can't be told, so nobody can say whether it was invalidated.
-    pub(super) tags: Option<Box<[Tag]>>,
     pub(super) stored: bool,
     /// When the time of its starter was over, where that is what ended it.
     pub(super) cut_at: Option<Moment>,
@@ -113,10 +110,7 @@ impl Flights {
 
     /// Takes the key's newest place.
     pub(super) fn depart(self: &Arc<Self>, shard: &mut Shard, departure: Departure) -> Result<Airborne, Overload> {
-        if self.under_way.fetch_add(1, Ordering::Relaxed) >= self.max_under_way {
-            self.under_way.fetch_sub(1, Ordering::Relaxed);
-            return Err(Overload::Flights);
-        }
+        let slot = self.slot()?;
         let (sender, landing) = watch::channel(None);
         let flight = Arc::new(Flight {
             serial: self.serial.fetch_add(1, Ordering::Relaxed),
@@ -130,7 +124,25 @@ impl Flights {
             landing,
         });
         shard.newest.insert(departure.key, Arc::clone(&flight));
-        Ok(Airborne { flights: Arc::clone(self), key: departure.key, flight, landing: sender })
+        Ok(Airborne { slot, key: departure.key, flight, landing: sender })
+    }
+
+    /// The right to load, whoever the load is for.
+    pub(super) fn slot(self: &Arc<Self>) -> Result<Slot, Overload> {
+        // Counted first: so it is given back where it is one too many.
+        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot(Arc::clone(self));
+        if before < self.max_under_way { Ok(slot) } else { Err(Overload::Flights) }
+    }
+}
+
+/// One of the loads that may be under way at a time, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Slot(Arc<Flights>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -168,7 +180,7 @@ impl Shard {
 /// A flight as its own task sees it. However the task ends, the key is free again and the waiters are woken.
 #[derive(Debug)]
 pub(super) struct Airborne {
-    flights: Arc<Flights>,
+    slot: Slot,
     pub(super) key: Key,
     pub(super) flight: Arc<Flight>,
     landing: watch::Sender<Option<Arc<Landing>>>,
@@ -187,8 +199,7 @@ impl Airborne {
 
 impl Drop for Airborne {
     fn drop(&mut self) {
-        self.flights.lock(&self.key).retire(&self.key, &self.flight);
-        self.flights.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.slot.0.lock(&self.key).retire(&self.key, &self.flight);
     }
 }
 

@@ -8,14 +8,16 @@ use futures_util::FutureExt;
 
 use super::entry::Entry;
 use super::flight::{Airborne, Flight, Landing, Shard};
-use super::key::Tag;
+use super::key::Key;
 use super::{Engine, Failure, Load, Loaded, Origin, Policy, Store, World};
 
 const DEADLINE_EXCEEDED: i32 = 4;
 const NOT_FOUND: i32 = 5;
+const PERMISSION_DENIED: i32 = 7;
 const RESOURCE_EXHAUSTED: i32 = 8;
 const INTERNAL: i32 = 13;
 const UNAVAILABLE: i32 = 14;
+const UNAUTHENTICATED: i32 = 16;
 
 /// How much of its declared life an entry may lose, so that entries loaded together don't expire together. It never gains:
 /// what the contract declares is the most that is tolerated.
@@ -32,18 +34,9 @@ where
     S: Store,
     W: World,
 {
-    let _flying = engine.0.metrics.flying();
-    if let Some(loaded) = airborne.unless_abandoned(guarded(&engine.0.origin, call)).await {
+    if let Some(loaded) = airborne.unless_abandoned(engine.load(call)).await {
         engine.land(airborne, &policy, loaded);
     }
-}
-
-/// A load whose panic is its caller's INTERNAL, and nobody else's trouble.
-pub(super) async fn guarded<O: Origin>(origin: &O, call: O::Call) -> Loaded {
-    let load = AssertUnwindSafe(async { origin.load(call).await });
-    load.catch_unwind()
-        .await
-        .unwrap_or_else(|_| Loaded { load: Err(defect("the load panicked")), tags: Some(Vec::new()) })
 }
 
 /// Whether a stale answer may stand in for this failure: the origin could not answer, rather than would not.
@@ -51,41 +44,45 @@ pub(super) fn permits_stale(failure: &Failure) -> bool {
     matches!(failure.code, UNAVAILABLE | DEADLINE_EXCEEDED | INTERNAL | RESOURCE_EXHAUSTED)
 }
 
+/// Whether a failure may be about whom the load ran for, rather than about what it was to bring.
+pub(super) fn is_personal(load: &Load) -> bool {
+    load.as_ref().is_err_and(|failure| matches!(failure.code, PERMISSION_DENIED | UNAUTHENTICATED))
+}
+
 pub(super) fn defect(message: &str) -> Failure {
     Failure { code: INTERNAL, message: message.to_owned(), ..Failure::default() }
 }
 
 impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
+    /// Loads once. A panic in it is its reader's INTERNAL, and nobody else's trouble.
+    pub(super) async fn load(&self, call: O::Call) -> Loaded {
+        let _flying = self.0.metrics.flying();
+        let began = self.0.world.now();
+        let load = AssertUnwindSafe(async { self.0.origin.load(call).await }).catch_unwind().await;
+        let loaded = load.unwrap_or_else(|_| Loaded { load: Err(defect("the load panicked")), tags: Some(Vec::new()) });
+        self.0.metrics.loaded(self.0.world.now().since(began), &loaded.load);
+        loaded
+    }
+
     fn land(&self, airborne: Airborne, policy: &Policy, loaded: Loaded) {
         let flight = &airborne.flight;
         let rules = self.0.rules;
-        let began = flight.started;
-        self.0.metrics.loaded(self.0.world.now().since(began), &loaded.load);
         let epoch = if rules.start_epochs { flight.epoch } else { self.0.validity.now() };
-        let tags: Box<[Tag]> = flight.tags.iter().copied().chain(loaded.tags.iter().flatten().copied()).collect();
+        let tagged = loaded.tags.is_some();
+        let tags = flight.tags.iter().copied().chain(loaded.tags.into_iter().flatten()).collect();
         let part = 1.0 - JITTER * self.0.world.chance();
-        let entry = Entry::new(loaded.load, epoch, began, tags, part);
-        let mut landing = Landing {
-            load: entry.load.clone(),
-            epoch,
-            asked_until: flight.epoch,
-            started: began,
-            life: entry.life(policy),
-            tags: loaded.tags.is_some().then(|| entry.tags.clone()),
-            stored: false,
-            cut_at: self.was_cut(flight, &entry.load).then_some(flight.until),
-        };
-        {
+        let entry = Arc::new(Entry::new(loaded.load, epoch, flight.started, tags, part));
+        let stored = {
             let mut shard = self.0.flights.lock(&airborne.key);
             // The fill guard. Leaving the newest place and storing happen under one lock, so that no newer flight can
             // come between them and be overwritten.
             let newest = shard.retire(&airborne.key, flight);
-            let holds = newest && self.0.validity.holds(&flight.tags, flight.epoch);
-            if holds || !rules.fill_guard {
-                landing.stored = self.fill(&mut shard, &airborne, policy, entry, loaded.tags.is_some());
-            }
-        }
-        airborne.land(landing);
+            let holds = newest && self.0.validity.holds(&entry.tags, entry.epoch);
+            (holds || !rules.fill_guard) && self.fill(&mut shard, airborne.key, policy, &entry, tagged)
+        };
+        let cut_at = self.was_cut(flight, &entry.load).then_some(flight.until);
+        let asked_until = flight.epoch;
+        airborne.land(Landing { entry, tagged, asked_until, stored, cut_at });
     }
 
     /// Whether a load ended because its starter had no more time, and not by the origin's own doing.
@@ -95,35 +92,29 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     /// Stores what may be stored; whether it was.
-    fn fill(&self, shard: &mut Shard, airborne: &Airborne, policy: &Policy, entry: Entry, tagged: bool) -> bool {
-        let key = airborne.key;
-        let store = &self.0.store;
+    fn fill(&self, shard: &mut Shard, key: Key, policy: &Policy, entry: &Arc<Entry>, tagged: bool) -> bool {
+        let kept = match &entry.load {
+            Ok(message) => tagged && fits(message.len(), policy) && entry.weight() as u64 <= self.0.bounds.capacity,
+            Err(failure) => tagged && failure.code == NOT_FOUND && policy.negative_ttl > Duration::ZERO,
+        };
         match &entry.load {
-            Ok(message) if tagged && fits(message.len(), policy) && entry.weight() as u64 <= self.0.bounds.capacity => {
-            }
+            _ if kept => self.0.store.insert(key, Arc::clone(entry)),
             Ok(_) => {
                 // The older answer goes as well: it is not what the origin says any more.
-                store.remove(&key);
+                self.0.store.remove(&key);
                 shard.remember_uncacheable(key, self.0.world.now().after(self.0.bounds.uncacheable));
-                return false;
             }
-            Err(failure) if tagged && failure.code == NOT_FOUND && policy.negative_ttl > Duration::ZERO => {}
-            Err(failure) => {
-                self.keep_despite(airborne, failure);
-                return false;
-            }
+            // An error never replaces a good answer; but an absence says that there is none.
+            Err(failure) if failure.code == NOT_FOUND => self.0.store.remove(&key),
+            Err(failure) if permits_stale(failure) => self.spare_origin(&key),
+            Err(_) => {}
         }
-        store.insert(key, Arc::new(entry));
-        true
+        kept
     }
 
-    /// An error never replaces a good answer; but an absence says that there is none.
-    fn keep_despite(&self, airborne: &Airborne, failure: &Failure) {
-        if failure.code == NOT_FOUND {
-            self.0.store.remove(&airborne.key);
-        } else if permits_stale(failure)
-            && let Some(entry) = self.0.store.get(&airborne.key)
-        {
+    /// Leaves the origin alone for a while, where there is an answer that may stand in.
+    pub(super) fn spare_origin(&self, key: &Key) {
+        if let Some(entry) = self.0.store.get(key) {
             entry.rest_until(self.0.world.now().after(self.0.bounds.rest));
         }
     }

@@ -53,10 +53,19 @@ impl Patience {
 
 impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// Answers from memory where the contract and the wish allow it, and from the origin otherwise.
-    pub async fn read(&self, read: Read<O::Call>) -> Result<Answer, Overload> {
-        let answer = self.answer(&read).await?;
+    pub async fn read(&self, read: &Read<O::Call>) -> Result<Answer, Overload> {
+        let answer = self.answer(read).await?;
         self.0.metrics.answered(&answer);
         Ok(answer)
+    }
+
+    /// A stored answer in the place of one that does not come: for a reader whose time is nearly over, where the contract
+    /// lets it stand in for a failure of the origin. Others are then spared the wait for a while.
+    pub fn stand_in(&self, read: &Read<O::Call>) -> Option<Answer> {
+        let answer = self.despite_failure(read)?;
+        self.spare_origin(&read.key);
+        self.0.metrics.answered(&answer);
+        Some(answer)
     }
 
     async fn answer(&self, read: &Read<O::Call>) -> Result<Answer, Overload> {
@@ -73,7 +82,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         loop {
             let (seat, collapsed) = match self.board(read, patience)? {
                 Boarding::Answer(answer) => return Ok(answer),
-                Boarding::Alone => return Ok(self.load_alone(read).await),
+                Boarding::Alone => return self.load_alone(read).await,
                 Boarding::Wait { seat, collapsed } => (seat, collapsed),
             };
             let Some(landing) = self.wait(seat).await else { return Ok(lost(why)) };
@@ -81,6 +90,10 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             if let Some(further) = further {
                 patience = further;
                 continue;
+            }
+            // The origin may have turned away the principal whose load it was, and not this one.
+            if collapsed && load::is_personal(&landing.entry.load) {
+                return self.load_alone(read).await;
             }
             // An answer that was invalidated on its way is good only for those who asked before. Any later flight started
             // after this read was asked, so this happens once at most.
@@ -96,8 +109,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     fn still_valid(&self, landing: &Landing) -> bool {
-        let holds = |tags| self.0.validity.holds(tags, landing.epoch);
-        !self.0.rules.fill_guard || landing.tags.as_deref().is_some_and(holds)
+        let entry = &landing.entry;
+        !self.0.rules.fill_guard || (landing.tagged && self.0.validity.holds(&entry.tags, entry.epoch))
     }
 
     fn look(&self, read: &Read<O::Call>) -> Look {
@@ -170,6 +183,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             Wish::Contract => age <= read.policy.ttl,
         };
         young
+            && self.0.rules.shared_flights
             && flight.until >= patience.least
             && (!self.0.rules.fill_guard || self.0.validity.holds(&flight.tags, flight.epoch))
     }
@@ -177,7 +191,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// Reloads behind a stale answer, unless a load is under way already. At the bound of loads the answer is still good.
     fn revalidate(&self, read: &Read<O::Call>, patience: Patience) {
         let mut shard = self.0.flights.lock(&read.key);
-        if shard.newest(&read.key).is_some() {
+        // One may also have landed since the look.
+        if shard.newest(&read.key).is_some() || !matches!(self.look(read), Look::Revalidate(_)) {
             return;
         }
         let departed = self.0.flights.depart(&mut shard, self.departure(read, patience, true));
@@ -202,32 +217,37 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         self.0.world.spawn(load::fly(self.clone(), airborne, read.policy, read.call.clone()));
     }
 
-    /// A load that nobody shares: its answer can't be stored.
-    async fn load_alone(&self, read: &Read<O::Call>) -> Answer {
+    /// A load that nobody shares, and whose answer is not stored.
+    async fn load_alone(&self, read: &Read<O::Call>) -> Result<Answer, Overload> {
+        let _slot = self.0.flights.slot()?;
         let started = self.0.world.now();
-        let loaded = load::guarded(&self.0.origin, read.call.clone()).await;
+        let loaded = self.load(read.call.clone()).await;
         let age = self.0.world.now().since(started);
-        answer(loaded.load, Outcome::Bypass, age, Duration::ZERO)
+        Ok(answer(loaded.load, Outcome::Bypass, age, Duration::ZERO))
     }
 
     fn landed(&self, read: &Read<O::Call>, landing: &Landing, why: Outcome, collapsed: bool) -> Answer {
-        if let Err(failure) = &landing.load
+        let entry = &landing.entry;
+        if let Err(failure) = &entry.load
             && load::permits_stale(failure)
             && let Some(stale) = self.despite_failure(read)
         {
             return Answer { collapsed, ..stale };
         }
-        let age = self.0.world.now().since(landing.started);
-        let fresh = answer(landing.load.clone(), why, age, landing.life);
+        let age = self.0.world.now().since(entry.started);
+        let fresh = answer(entry.load.clone(), why, age, entry.life(&read.policy));
         Answer { collapsed, stored: landing.stored && !collapsed, ..fresh }
     }
 
     /// The stored answer, where the contract permits it when the origin fails. Never one that was invalidated.
     fn despite_failure(&self, read: &Read<O::Call>) -> Option<Answer> {
         let entry = self.0.store.get(&read.key)?;
-        let permitted = entry.judge(&read.policy, read.wish, self.0.world.now()) != Verdict::Unusable
-            && self.0.validity.holds(&entry.tags, entry.epoch);
-        permitted.then(|| self.hit(read, &entry, Some(Stale::OriginFailed)))
+        let stale = match entry.judge(&read.policy, read.wish, self.0.world.now()) {
+            Verdict::Unusable => return None,
+            Verdict::Fresh => None,
+            Verdict::WhileRevalidating | Verdict::IfError => Some(Stale::OriginFailed),
+        };
+        self.0.validity.holds(&entry.tags, entry.epoch).then(|| self.hit(read, &entry, stale))
     }
 }
 

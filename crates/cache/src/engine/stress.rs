@@ -35,7 +35,7 @@ async fn no_thread_sees_an_answer_from_before_an_acknowledged_invalidation() {
     };
     let origin = Counter::default();
     let metrics = Metrics::new(&opentelemetry::global::meter("stress"));
-    let store = MokaStore::new(bounds.capacity, |_| {});
+    let store = Memory::new(bounds.capacity, |_| {});
     let engine = Engine::new(origin.clone(), store, Live::begin(), bounds, metrics);
     let acknowledged = Arc::new(AtomicU64::new(0));
     let broken = Arc::new(Mutex::new(None));
@@ -46,7 +46,7 @@ async fn no_thread_sees_an_answer_from_before_an_acknowledged_invalidation() {
         readers.spawn(async move {
             for _ in 0..5_000 {
                 let floor = acknowledged.load(Ordering::SeqCst);
-                let seen = value(&engine.read(read()).await.unwrap());
+                let seen = value(&engine.read(&read()).await.unwrap());
                 if seen < floor {
                     broken.lock().unwrap().get_or_insert((seen, floor));
                 }

@@ -65,7 +65,7 @@ impl Stopped {
     }
 }
 
-type Subject = Engine<Held, MokaStore, Stopped>;
+type Subject = Engine<Held, Memory, Stopped>;
 
 const POLICY: Policy = Policy {
     ttl: Duration::from_secs(10),
@@ -86,7 +86,7 @@ fn subject() -> (Subject, Held, Stopped) {
     };
     let (origin, world) = (Held::default(), Stopped::default());
     let metrics = Metrics::new(&opentelemetry::global::meter("test"));
-    let store = MokaStore::new(bounds.capacity, |_| {});
+    let store = Memory::new(bounds.capacity, |_| {});
     (Engine::new(origin.clone(), store, world.clone(), bounds, metrics), origin, world)
 }
 
@@ -113,7 +113,7 @@ fn fails(code: i32) -> Loaded {
 
 fn ask(engine: &Subject, read: Read<()>) -> tokio::task::JoinHandle<Result<Answer, Overload>> {
     let engine = engine.clone();
-    tokio::spawn(async move { engine.read(read).await })
+    tokio::spawn(async move { engine.read(&read).await })
 }
 
 async fn settle() {
@@ -140,7 +140,7 @@ async fn one_load_answers_all_who_ask_and_then_the_store_does() {
     assert_eq!((first.outcome, first.stored, first.collapsed), (Outcome::Miss, true, false));
     assert_eq!((second.outcome, second.stored, second.collapsed), (Outcome::Miss, false, true));
     world.pass(1);
-    let third = engine.read(of("milk")).await.unwrap();
+    let third = engine.read(&of("milk")).await.unwrap();
     assert_eq!((third.outcome, third.age), (Outcome::Hit, Duration::from_secs(3)));
     assert!(origin.take().is_none());
 }
@@ -157,7 +157,7 @@ async fn a_read_after_an_invalidation_does_not_join_the_load_before_it() {
     old.send(says("old")).unwrap();
     let before = before.await.unwrap().unwrap();
     assert_eq!((before.load.unwrap(), before.stored), (Bytes::from_static(b"old"), false));
-    assert_eq!(engine.read(of("milk")).await.unwrap().load.unwrap(), "new");
+    assert_eq!(engine.read(&of("milk")).await.unwrap().load.unwrap(), "new");
 }
 
 #[tokio::test]
@@ -255,10 +255,10 @@ async fn waiters_and_loads_are_bounded() {
     let _waiting: Vec<_> = (0..3).map(|_| ask(&engine, of("milk"))).collect();
     let _load = origin.next().await;
     settle().await;
-    assert_eq!(engine.read(of("milk")).await.unwrap_err(), Overload::Waiters);
+    assert_eq!(engine.read(&of("milk")).await.unwrap_err(), Overload::Waiters);
     let _bread = ask(&engine, of("bread"));
     let _second = origin.next().await;
-    assert_eq!(engine.read(of("salt")).await.unwrap_err(), Overload::Flights);
+    assert_eq!(engine.read(&of("salt")).await.unwrap_err(), Overload::Flights);
 }
 
 #[tokio::test]
@@ -267,13 +267,13 @@ async fn a_stale_answer_is_served_while_one_reload_runs() {
     stored(&engine, &origin, "milk", "1").await;
     world.pass(12);
     for _ in 0..3 {
-        let stale = engine.read(of("milk")).await.unwrap();
+        let stale = engine.read(&of("milk")).await.unwrap();
         assert_eq!((stale.outcome, stale.stale), (Outcome::Hit, Some(Stale::Revalidating)));
     }
     origin.next().await.send(says("2")).unwrap();
     settle().await;
     assert!(origin.take().is_none());
-    assert_eq!(engine.read(of("milk")).await.unwrap().load.unwrap(), "2");
+    assert_eq!(engine.read(&of("milk")).await.unwrap().load.unwrap(), "2");
 }
 
 #[tokio::test]
@@ -284,7 +284,7 @@ async fn a_stale_answer_stands_in_for_a_failure_and_the_origin_rests() {
     let asked = ask(&engine, of("milk"));
     origin.next().await.send(fails(14)).unwrap();
     assert_eq!(asked.await.unwrap().unwrap().stale, Some(Stale::OriginFailed));
-    assert_eq!(engine.read(of("milk")).await.unwrap().stale, Some(Stale::OriginFailed));
+    assert_eq!(engine.read(&of("milk")).await.unwrap().stale, Some(Stale::OriginFailed));
     assert!(origin.take().is_none(), "the origin was asked again at once");
     world.pass(2);
     let asked = ask(&engine, of("milk"));
@@ -325,7 +325,7 @@ async fn an_absence_is_remembered_for_its_own_time() {
     let asked = ask(&engine, negative.clone());
     origin.next().await.send(fails(5)).unwrap();
     assert!(asked.await.unwrap().unwrap().stored);
-    assert_eq!(engine.read(negative.clone()).await.unwrap().load.unwrap_err().code, 5);
+    assert_eq!(engine.read(&negative.clone()).await.unwrap().load.unwrap_err().code, 5);
     world.pass(2);
     let asked = ask(&engine, negative);
     origin.next().await.send(says("1")).unwrap();
@@ -371,7 +371,7 @@ async fn a_strong_read_goes_to_the_origin_and_an_older_load_does_not_undo_it() {
     assert_eq!(strong.await.unwrap().unwrap().outcome, Outcome::Request);
     old_load.send(says("old")).unwrap();
     assert!(!old.await.unwrap().unwrap().stored);
-    assert_eq!(engine.read(of("milk")).await.unwrap().load.unwrap(), "new");
+    assert_eq!(engine.read(&of("milk")).await.unwrap().load.unwrap(), "new");
 }
 
 #[tokio::test]
@@ -380,7 +380,7 @@ async fn a_wish_for_less_staleness_loads_and_does_not_wait_for_an_older_load() {
     stored(&engine, &origin, "milk", "1").await;
     world.pass(5);
     let wish = |seconds| Read { wish: Wish::MaxStaleness(Duration::from_secs(seconds)), ..of("milk") };
-    assert_eq!(engine.read(wish(6)).await.unwrap().outcome, Outcome::Hit);
+    assert_eq!(engine.read(&wish(6)).await.unwrap().outcome, Outcome::Hit);
     let asked = ask(&engine, wish(4));
     let _slow = origin.next().await;
     world.pass(5);
@@ -388,4 +388,54 @@ async fn a_wish_for_less_staleness_loads_and_does_not_wait_for_an_older_load() {
     origin.next().await.send(says("2")).unwrap();
     assert_eq!(stricter.await.unwrap().unwrap().load.unwrap(), "2");
     asked.abort();
+}
+
+#[tokio::test]
+async fn loads_of_what_can_not_be_stored_count_as_loads() {
+    let (engine, origin, _) = subject();
+    let never = Read { policy: Policy { ttl: Duration::ZERO, ..POLICY }, ..of("milk") };
+    let _loading: Vec<_> = (0..2).map(|_| ask(&engine, never.clone())).collect();
+    let (_one, two) = (origin.next().await, origin.next().await);
+    assert_eq!(engine.read(&never).await.unwrap_err(), Overload::Flights);
+    two.send(says("2")).unwrap();
+    settle().await;
+    let _third = ask(&engine, never);
+    origin.next().await;
+}
+
+#[tokio::test]
+async fn who_is_turned_away_takes_nobody_along() {
+    let (engine, origin, _) = subject();
+    let (turned_away, welcome) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
+    let load = origin.next().await;
+    settle().await;
+    load.send(fails(7)).unwrap();
+    assert_eq!(turned_away.await.unwrap().unwrap().load.unwrap_err().code, 7);
+    origin.next().await.send(says("1")).unwrap();
+    let welcome = welcome.await.unwrap().unwrap();
+    assert_eq!((welcome.load.unwrap(), welcome.outcome), (Bytes::from_static(b"1"), Outcome::Bypass));
+}
+
+#[tokio::test]
+async fn a_stored_answer_stands_in_for_one_that_does_not_come_unless_it_was_invalidated() {
+    let (engine, origin, world) = subject();
+    assert!(engine.stand_in(&of("milk")).is_none());
+    stored(&engine, &origin, "milk", "1").await;
+    world.pass(30);
+    assert_eq!(engine.stand_in(&of("milk")).unwrap().stale, Some(Stale::OriginFailed));
+    assert_eq!(engine.read(&of("milk")).await.unwrap().stale, Some(Stale::OriginFailed), "others need not wait");
+    assert!(engine.stand_in(&Read { wish: Wish::Strong, ..of("milk") }).is_none());
+    engine.invalidate([Tag::named("milk")]);
+    assert!(engine.stand_in(&of("milk")).is_none());
+}
+
+#[tokio::test]
+async fn a_contract_that_became_shorter_counts_for_those_who_join_too() {
+    let (engine, origin, _) = subject();
+    let shorter = Read { policy: Policy { ttl: Duration::from_secs(1), ..POLICY }, ..of("milk") };
+    let (_first, second) = (ask(&engine, of("milk")), ask(&engine, shorter));
+    let load = origin.next().await;
+    settle().await;
+    load.send(says("1")).unwrap();
+    assert_eq!(second.await.unwrap().unwrap().life, Duration::from_secs(1));
 }

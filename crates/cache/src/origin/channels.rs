@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use accord_runtime::client;
 use tonic::transport::Channel;
 
+use super::OriginTls;
+
 /// All connections.
 #[derive(Debug)]
 pub(super) struct Channels {
     capacity: usize,
+    tls: OriginTls,
     turn: AtomicUsize,
     roads: Mutex<Roads>,
 }
@@ -49,8 +52,8 @@ impl Drop for Lane {
 }
 
 impl Channels {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), turn: AtomicUsize::new(0), roads: Mutex::default() }
+    pub(super) fn new(capacity: usize, tls: OriginTls) -> Self {
+        Self { capacity: capacity.max(1), tls, turn: AtomicUsize::new(0), roads: Mutex::default() }
     }
 
     /// The least busy endpoint, by turns among equals; another than the one that failed where there is another. None where
@@ -62,7 +65,7 @@ impl Channels {
         let chosen = by_turns.min_by_key(|endpoint| {
             (failed.is_some_and(|failed| failed.endpoint == **endpoint), roads.load(endpoint))
         })?;
-        roads.enter(chosen, self.capacity)
+        roads.enter(chosen, self)
     }
 }
 
@@ -71,13 +74,13 @@ impl Roads {
         self.open.get(endpoint).map_or(0, |road| road.busy.load(Ordering::Relaxed))
     }
 
-    fn enter(&mut self, endpoint: &str, capacity: usize) -> Option<Lane> {
+    fn enter(&mut self, endpoint: &str, channels: &Channels) -> Option<Lane> {
         self.clock += 1;
         if !self.open.contains_key(endpoint) {
-            let channel = client::lazy(endpoint)
-                .inspect_err(|error| tracing::warn!(%error, "an origin's endpoint is no address"))
+            let channel = client::channel(&channels.tls.client(endpoint))
+                .inspect_err(|error| tracing::warn!(%error, "an origin's endpoint can't be connected to"))
                 .ok()?;
-            self.make_room(capacity);
+            self.make_room(channels.capacity);
             self.open.insert(endpoint.to_owned(), Road { channel, busy: Arc::default(), used: 0 });
         }
         let road = self.open.get_mut(endpoint)?;
@@ -108,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_least_busy_endpoint_is_taken() {
-        let channels = Channels::new(8);
+        let channels = Channels::new(8, OriginTls::default());
         let lanes: Vec<_> = (0..3).filter_map(|_| channels.choose(&endpoints(), None)).collect();
         let mut taken: Vec<_> = lanes.iter().map(|lane| lane.endpoint.clone()).collect();
         taken.sort();
@@ -117,7 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_endpoint_that_failed_is_the_last_choice() {
-        let channels = Channels::new(8);
+        let channels = Channels::new(8, OriginTls::default());
         let failed = channels.choose(&endpoints(), None).unwrap();
         for _ in 0..6 {
             assert_ne!(channels.choose(&endpoints(), Some(&failed)).unwrap().endpoint, failed.endpoint);
@@ -128,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_are_bounded() {
-        let channels = Channels::new(2);
+        let channels = Channels::new(2, OriginTls::default());
         for endpoint in endpoints() {
             channels.choose(&[endpoint], None).unwrap();
         }

@@ -1,6 +1,6 @@
 //! A codec that neither encodes nor decodes.
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
@@ -38,6 +38,9 @@ impl Decoder for RawCodec {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+        // A copy as large as the message: the buffer is larger, and would live for as long as the answer is kept.
+        let mut message = BytesMut::with_capacity(buffer.remaining());
+        message.put(buffer);
+        Ok(Some(message.freeze()))
     }
 }

@@ -1,9 +1,10 @@
 //! Reads: admitted, keyed by whose they are, and answered by the engine.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use accord_api::accord::cache::v1::{
-    self as api, ReadRequest, ReadResponse, consistency, read_response::Result as Said,
+    self as api, AnswerTag, ReadRequest, ReadResponse, answer_tag, consistency, read_response::Result as Said,
     read_through_service_server::ReadThroughService,
 };
 use accord_api::accord::fault::v1::Reason;
@@ -26,6 +27,15 @@ const READ: Entry = Entry { method: "accord.cache.v1.ReadThroughService/Read", p
 
 /// What the contract says where it leaves `cache.max_bytes` out.
 const MAX_BYTES: u64 = 1024 * 1024;
+
+/// How long before the end of a reader's time an older answer stands in for one that does not come.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
+
+/// Most endpoints, tags, and parts of tags that are read from the answer, of one read: far more than anybody means.
+const MOST: usize = 1024;
+
+/// Deepest field of an answer that makes a tag: as deep as decoders of protobuf go.
+const DEEPEST: usize = 100;
 
 /// The read-through service.
 #[derive(Debug)]
@@ -53,12 +63,26 @@ where
         let passport = passport(&metadata)?;
         let owner = self.owner(passport.as_ref(), asked.origin.as_ref())?;
         let read = compile(asked, owner.as_ref(), passport, terms)?;
-        let answer = self.engine.read(read).await.map_err(overloaded)?;
+        let answer = self.answer(&read).await.map_err(overloaded)?;
         Ok(Response::new(respond(answer, self.node.clone())))
     }
 }
 
-impl<O, S, W, G: Guard> ReadThrough<O, S, W, G> {
+impl<O: Origin<Call = Call>, S: Store, W: World, G: Guard> ReadThrough<O, S, W, G> {
+    /// What the engine says; or, where the origin keeps the reader waiting until its time is nearly over, an older answer
+    /// that the contract lets stand in. At the very end of its time no answer would reach the reader any more.
+    async fn answer(&self, read: &Read<Call>) -> Result<Answer, Overload> {
+        let mut reading = pin!(self.engine.read(read));
+        let most = read.patience.saturating_sub(LAST_MOMENT.min(read.patience / 2));
+        if let Ok(answer) = tokio::time::timeout(most, &mut reading).await {
+            return answer;
+        }
+        match self.engine.stand_in(read) {
+            Some(answer) => Ok(answer),
+            None => reading.await,
+        }
+    }
+
     /// Whose answer is asked for: the passport says so, and nothing else does.
     fn owner(
         &self,
@@ -94,6 +118,10 @@ fn compile(
 ) -> Result<Read<Call>, Status> {
     let declared = asked.policy.as_ref().ok_or_else(|| malformed("`policy` is missing"))?;
     let origin = asked.origin.ok_or_else(|| malformed("`origin` is missing"))?;
+    bounded("origin.endpoints", origin.endpoints.len(), MOST)?;
+    bounded("tags", asked.tags.len(), MOST)?;
+    bounded("answer_tags", asked.answer_tags.iter().map(|tag| tag.parts.len().max(1)).sum(), MOST)?;
+    bounded("answer_tags.parts.field.numbers", asked.answer_tags.iter().map(depth).max().unwrap_or(0), DEEPEST)?;
     let identity = Identity {
         method: &asked.method,
         origin: &origin.name,
@@ -114,7 +142,7 @@ fn compile(
         call: Call {
             endpoints: origin.endpoints.into(),
             path: path(&asked.method)?,
-            request: asked.request.into(),
+            request: asked.request,
             passport,
             deadline: terms.deadline,
             id: terms.id,
@@ -122,6 +150,19 @@ fn compile(
             span: Span::current(),
         },
     })
+}
+
+fn bounded(field: &str, count: usize, most: usize) -> Result<(), Status> {
+    if count <= most { Ok(()) } else { Err(malformed(format!("`{field}` has {count} elements, more than {most}"))) }
+}
+
+/// The longest way to a field.
+fn depth(tag: &AnswerTag) -> usize {
+    let field = |part: &answer_tag::Part| match &part.part {
+        Some(answer_tag::part::Part::Field(path)) => path.numbers.len(),
+        _ => 0,
+    };
+    tag.parts.iter().map(field).max().unwrap_or(0)
 }
 
 fn path(method: &str) -> Result<PathAndQuery, Status> {
@@ -170,7 +211,7 @@ fn respond(answer: Answer, node: String) -> ReadResponse {
         node,
     };
     let said = match answer.load {
-        Ok(message) => Said::Message(message.into()),
+        Ok(message) => Said::Message(message),
         Err(failure) => Said::Failure(api::Failure {
             code: failure.code,
             message: failure.message,

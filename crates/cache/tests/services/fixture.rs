@@ -44,7 +44,7 @@ pub async fn begin_with(config: Config) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let records = Records::open(&format!("sqlite://{}/records.db", folder.path().display())).await.unwrap();
     let shutdown = Shutdown::new(Duration::ZERO);
-    let shop = Shop::open(shutdown.clone()).await;
+    let shop = Shop::open(&ListenConfig::default(), shutdown.clone()).await;
     let engine = serve::engine(&config);
     let surface = serve::surface(&config, &Health::new(), &engine, Doorman, records.clone()).unwrap();
     let listener = Listener::bind(&ListenConfig::default()).await.unwrap();
@@ -58,9 +58,9 @@ impl Fixture {
     pub fn get(&self, id: &str) -> ReadRequest {
         ReadRequest {
             method: "shop.v1.Shop/Get".to_owned(),
-            request: GetProductRequest { id: id.to_owned() }.encode_to_vec(),
+            request: GetProductRequest { id: id.to_owned() }.encode_to_vec().into(),
             origin: Some(Origin { name: "shop".to_owned(), endpoints: vec![self.shop.url.clone()] }),
-            key: id.as_bytes().to_vec(),
+            key: id.to_owned().into(),
             policy: Some(Cache { ttl: seconds(60), stale_if_error: seconds(60), ..Cache::default() }),
             tags: vec![format!("product/{id}")],
             ..ReadRequest::default()
@@ -104,7 +104,7 @@ pub fn by_mesh<T>(message: T) -> Request<T> {
 /// The product of an answer.
 pub fn product(answer: &ReadResponse) -> Product {
     match answer.result.as_ref().unwrap() {
-        Said::Message(bytes) => Product::decode(bytes.as_slice()).unwrap(),
+        Said::Message(bytes) => Product::decode(bytes.clone()).unwrap(),
         Said::Failure(failure) => panic!("a failure: {failure:?}"),
     }
 }

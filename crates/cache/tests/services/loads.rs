@@ -1,16 +1,23 @@
 //! How the upstream is called, and what becomes of its failures.
 
+use std::fs;
 use std::time::Duration;
 
 use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServiceClient;
 use accord_api::accord::cache::v1::{ReadRequest, StaleReason, read_response::Result as Said};
 use accord_api::accord::fault::v1::Reason;
 use accord_cache::config::Config;
-use accord_runtime::fault;
+use accord_cache::engine::Origin as _;
+use accord_cache::origin::{Call, OriginConfig, Upstreams};
+use accord_runtime::server::{ListenConfig, TlsConfig};
+use accord_runtime::{deadline::Deadline, fault, request::RequestId, shutdown::Shutdown};
+use http::uri::PathAndQuery;
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
+use tracing::Span;
 
 use crate::fixture::{ADA, begin, begin_with, by_answer, by_mesh, failure, product, seconds};
+use crate::shop::Shop;
 
 #[tokio::test]
 async fn a_failure_of_the_origin_is_part_of_the_answer() {
@@ -41,6 +48,77 @@ async fn a_stored_answer_stands_in_where_the_origin_is_gone() {
     nowhere.origin.as_mut().unwrap().endpoints = vec!["http://127.0.0.1:1".to_owned()];
     let failure = failure(fixture.read(nowhere, ADA).await.unwrap());
     assert_eq!((failure.code, failure.message.as_str()), (14, "the upstream can't be reached"));
+}
+
+#[tokio::test]
+async fn a_stored_answer_stands_in_where_the_origin_does_not_answer_in_time() {
+    let fixture = begin().await;
+    let mut read = fixture.get("milk");
+    read.policy.as_mut().unwrap().ttl = Some(prost_types::Duration { seconds: 0, nanos: 1 });
+    assert_eq!(fixture.version(read.clone()).await, 1);
+    fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
+    for calls in [2, 2] {
+        let mut hurried = by_mesh(read.clone());
+        hurried.metadata_mut().insert("x-accord-passport", "north/ada@shop".parse().unwrap());
+        hurried.set_timeout(Duration::from_millis(500));
+        let answer = ReadThroughServiceClient::new(fixture.channel.clone()).read(hurried).await.unwrap().into_inner();
+        assert_eq!(product(&answer).version, 1);
+        assert_eq!(answer.freshness.unwrap().stale_reason(), StaleReason::OriginFailed);
+        assert_eq!(fixture.shop.calls(), calls, "an origin that keeps its readers waiting is left alone");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_holds_no_more_memory_than_it_needs() {
+    let fixture = begin().await;
+    let loaded = Upstreams::new(OriginConfig::default()).load(call(&fixture.shop.url, &fixture.get("milk"))).await;
+    let message = loaded.load.unwrap();
+    let length = message.len();
+    assert_eq!(message.try_into_mut().unwrap().capacity(), length);
+}
+
+#[tokio::test]
+async fn an_origin_behind_tls_is_known_by_its_authority() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cert_file, key_file) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(&cert_file, own.cert.pem()).unwrap();
+    fs::write(&key_file, own.signing_key.serialize_pem()).unwrap();
+    let tls = TlsConfig { cert_file: cert_file.clone(), key_file, ..TlsConfig::default() };
+    let shutdown = Shutdown::new(Duration::ZERO);
+    let shop = Shop::open(&ListenConfig { tls: Some(tls), ..ListenConfig::default() }, shutdown.clone()).await;
+
+    let mut config = Config::default();
+    config.origin.tls.ca_file = Some(cert_file);
+    config.check().unwrap();
+    for (config, code) in [(config, None), (Config::default(), Some(14))] {
+        let fixture = begin_with(config).await;
+        let mut read = fixture.get("milk");
+        read.origin.as_mut().unwrap().endpoints = vec![shop.url.clone()];
+        let answer = fixture.read(read, ADA).await.unwrap();
+        match code {
+            None => assert_eq!(product(&answer).id, "milk"),
+            Some(code) => assert_eq!(failure(answer).code, code),
+        }
+    }
+    shutdown.begin();
+
+    let mut missing = Config::default();
+    missing.origin.tls.ca_file = Some(folder.path().join("nowhere.pem"));
+    assert!(missing.check().unwrap_err().to_string().contains("origin.tls"));
+}
+
+fn call(endpoint: &str, read: &ReadRequest) -> Call {
+    Call {
+        endpoints: [endpoint.to_owned()].into(),
+        path: PathAndQuery::from_static("/shop.v1.Shop/Get"),
+        request: read.request.clone(),
+        passport: None,
+        deadline: Deadline::after(Duration::from_secs(5)),
+        id: RequestId::new(),
+        answer_tags: [].into(),
+        span: Span::none(),
+    }
 }
 
 #[tokio::test]

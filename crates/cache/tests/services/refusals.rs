@@ -2,14 +2,18 @@
 
 use accord_api::accord::cache::v1::invalidation_service_client::InvalidationServiceClient;
 use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServiceClient;
-use accord_api::accord::cache::v1::{InvalidateRequest, ReadRequest};
+use accord_api::accord::cache::v1::{
+    AnswerTag, InvalidateRequest, Origin, ReadRequest,
+    answer_tag::{FieldPath, Part, part},
+};
 use accord_api::accord::fault::v1::Reason;
+use accord_api::accord::policy::v1::Cache;
 use accord_cache::config::Config;
 use accord_runtime::fault;
 use tokio::sync::Semaphore;
 use tonic::Code;
 
-use crate::fixture::{ADA, begin, begin_with, by_mesh, product};
+use crate::fixture::{ADA, begin, begin_with, by_mesh, product, seconds};
 
 #[tokio::test]
 async fn strangers_and_nonsense_are_refused() {
@@ -28,6 +32,33 @@ async fn strangers_and_nonsense_are_refused() {
     ] {
         let status = fixture.read(nonsense, ADA).await.unwrap_err();
         assert_eq!(fault::reason_of(&status), Some(Reason::RequestMalformed));
+    }
+    assert_eq!(fixture.shop.calls(), 0);
+}
+
+#[tokio::test]
+async fn more_than_anybody_means_is_refused() {
+    let fixture = begin().await;
+    let good = fixture.get("milk");
+    let crowd = |text: &str| vec![text.to_owned(); 1025];
+    let deep = FieldPath { numbers: vec![1; 101], r#type: 9 };
+    let deep = AnswerTag { parts: vec![Part { part: Some(part::Part::Field(deep)) }] };
+    for (field, read) in [
+        (
+            "policy.ttl",
+            ReadRequest { policy: Some(Cache { ttl: seconds(i64::MAX), ..Cache::default() }), ..good.clone() },
+        ),
+        ("tags", ReadRequest { tags: crowd("product/milk"), ..good.clone() }),
+        ("answer_tags", ReadRequest { answer_tags: vec![AnswerTag::default(); 1025], ..good.clone() }),
+        ("answer_tags.parts.field.numbers", ReadRequest { answer_tags: vec![deep], ..good.clone() }),
+        ("origin.endpoints", {
+            let origin = Origin { name: "shop".to_owned(), endpoints: crowd(&fixture.shop.url) };
+            ReadRequest { origin: Some(origin), ..good }
+        }),
+    ] {
+        let status = fixture.read(read, ADA).await.unwrap_err();
+        assert_eq!(fault::reason_of(&status), Some(Reason::RequestMalformed));
+        assert!(status.message().contains(&format!("`{field}`")), "{}", status.message());
     }
     assert_eq!(fixture.shop.calls(), 0);
 }

@@ -41,10 +41,11 @@ pub struct Shop {
 
 impl Shop {
     /// Opens on a free port; serves until `shutdown`.
-    pub async fn open(shutdown: Shutdown) -> Self {
-        let listener = Listener::bind(&ListenConfig::default()).await.unwrap();
+    pub async fn open(listen: &ListenConfig, shutdown: Shutdown) -> Self {
+        let listener = Listener::bind(listen).await.unwrap();
+        let scheme = if listen.tls.is_some() { "https" } else { "http" };
         let shop = Self {
-            url: format!("http://{}", listener.address()),
+            url: format!("{scheme}://localhost:{}", listener.address().port()),
             seen: Arc::default(),
             count: watch::Sender::new(0),
             failure: Arc::default(),

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use crate::engine::load::MARGIN;
-use crate::engine::{Answer, Moment, Outcome, Policy, Stale, Wish};
+use crate::engine::{Answer, Failure, Moment, Outcome, Policy, Stale, Wish};
 
 pub const OBJECTS: usize = 6;
+
+/// The principal whom the origin turns away now and then.
+pub const UNWELCOME: u8 = 1;
 
 /// Who asks for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +62,13 @@ impl Said {
     }
 }
 
-/// Each object's versions and the time of each commit, and up to which version invalidations were acknowledged.
+/// Each object's versions and the time of each commit, up to which version invalidations were acknowledged, and when the
+/// origin last failed somebody.
 #[derive(Debug, Default)]
 pub struct Oracle {
     commits: [Vec<Moment>; OBJECTS],
     acknowledged: [u32; OBJECTS],
+    failed: [Moment; OBJECTS],
 }
 
 /// What was true when a read was asked.
@@ -102,6 +107,11 @@ impl Oracle {
         self.acknowledged[usize::from(object)]
     }
 
+    /// The origin failed somebody who asked for this, or kept them waiting for too long.
+    pub fn fail(&mut self, object: u8, now: Moment) {
+        self.failed[usize::from(object)] = now;
+    }
+
     /// When a version was superseded; never, for the current one.
     fn superseded(&self, object: u8, version: u32) -> Moment {
         let next = usize::try_from(version).expect("few versions");
@@ -109,16 +119,21 @@ impl Oracle {
     }
 
     /// Holds an answer against the truth: the first invariant that it breaks.
-    pub fn check(&self, asked: &Asked, policy: &Policy, answer: &Answer, now: Moment) -> Result<(), String> {
+    ///
+    /// `rest` is for how long an origin that failed is left alone.
+    pub fn check(
+        &self,
+        asked: &Asked,
+        policy: &Policy,
+        answer: &Answer,
+        rest: Duration,
+        now: Moment,
+    ) -> Result<(), String> {
         let Asked { asker, wish, .. } = *asked;
         let bytes = match &answer.load {
             Ok(message) => message,
             Err(failure) if failure.code == 5 => &failure.details,
-            // The origin says so only where its caller has no more time.
-            Err(failure) if failure.code == 4 && now.after(MARGIN) < asked.until => {
-                return Err(format!("told that its time is over before it was: {asked:?} at {now:?}"));
-            }
-            Err(_) => return Ok(()),
+            Err(failure) => return check_failure(asked, failure, now),
         };
         let said = Said::decode(bytes).ok_or("I1: not an answer of the origin")?;
         let whose = (said.object, said.tenant, said.audience);
@@ -128,13 +143,41 @@ impl Oracle {
             if holds { Ok(()) } else { Err(told()) }
         };
         ensure(whose == (asker.object, asker.tenant, asker.audience()), "I12: somebody else's answer")?;
-        ensure(answer.life <= policy.ttl.max(policy.negative_ttl), "I2: a longer life than declared")?;
+        let declared = if answer.load.is_ok() { policy.ttl } else { policy.negative_ttl };
+        ensure(answer.life <= declared, "I2: a longer life than declared")?;
+        ensure(answer.outcome != Outcome::Hit || answer.age < longest(policy, answer), "I2, I10: kept for too long")?;
+        ensure(answer.stale.is_none() || answer.load.is_ok(), "I10: a stale absence")?;
+        ensure(wish != Wish::Strong || answer.outcome != Outcome::Hit, "I4: not from the origin")?;
+        let failed = self.failed[usize::from(asker.object)].after(rest) >= asked.at;
+        ensure(answer.stale != Some(Stale::OriginFailed) || failed, "I10: the origin had not failed")?;
         ensure(said.version <= self.current(asker.object), "I1: a version that was never committed")?;
         ensure(said.version >= asked.acknowledged, "I6: older than an acknowledged invalidation")?;
         ensure(wish != Wish::Strong || said.version >= asked.current, "I4: older than when it was asked")?;
         ensure(self.superseded(asker.object, said.version) >= oldest, "I2, I10: staler than tolerated")?;
         ensure(answer.age >= now.since(said.sampled), "I9: older than it says")
     }
+}
+
+/// An error says something about its caller, who must be this one.
+fn check_failure(asked: &Asked, failure: &Failure, now: Moment) -> Result<(), String> {
+    match failure.code {
+        // The origin says so only where its caller has no more time.
+        4 if now.after(MARGIN) < asked.until => {
+            Err(format!("I12: told that its time is over before it was: {asked:?} at {now:?}"))
+        }
+        7 if asked.asker.principal != UNWELCOME => Err(format!("I12: turned away for somebody else: {asked:?}")),
+        _ => Ok(()),
+    }
+}
+
+/// How old an answer from memory may be.
+fn longest(policy: &Policy, answer: &Answer) -> Duration {
+    let further = match answer.stale {
+        None => Duration::ZERO,
+        Some(Stale::Revalidating) => policy.stale_while_revalidate,
+        Some(Stale::OriginFailed) => policy.stale_if_error.max(policy.stale_while_revalidate),
+    };
+    answer.life + further
 }
 
 fn nanoseconds(time: Duration) -> u64 {

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::oracle::{Asker, OBJECTS, Oracle, Said};
+use super::oracle::{Asker, OBJECTS, Oracle, Said, UNWELCOME};
 use super::scheduler::{Simulated, give_way};
 use crate::engine::{Failure, Key, Loaded, Moment, Origin, Tag, World};
+
+/// Objects change one by one, or all of one of so many groups.
+pub const GROUPS: u8 = 2;
 
 /// The oracle, and what the origin sees of the engine.
 #[derive(Clone)]
@@ -36,7 +39,7 @@ impl Doors {
         self.excused = self.tick;
     }
 
-    /// A load ended for want of its reader's time: those who waited for it may load again, beside newer loads.
+    /// A load ended for what is its own reader's affair: those who waited for it may load again, beside newer loads.
     fn cut(&mut self) {
         self.excuse();
         self.cut = self.tick;
@@ -55,7 +58,8 @@ impl Doors {
         }
         let twin = self.under_way.iter().any(|(_, other)| {
             let between = self.excused + 1..call.asked;
-            let comparable = other.key == call.key && between.contains(&other.asked) && !call.uncacheable();
+            let comparable = other.key == call.key && between.contains(&other.asked);
+            let comparable = comparable && !call.uncacheable() && !other.uncacheable();
             comparable && now.since(other.asked_at) <= call.ttl
         });
         if twin {
@@ -83,15 +87,20 @@ pub struct Call {
 }
 
 impl Call {
-    /// The last object is now and then too large for its contract.
+    /// The last object is now and then too large for its contract, and some contracts keep nothing.
     fn uncacheable(&self) -> bool {
-        usize::from(self.asker.object) == OBJECTS - 1
+        usize::from(self.asker.object) == OBJECTS - 1 || self.ttl.is_zero()
     }
 }
 
 /// The tag of an object.
 pub fn tag(object: u8) -> Tag {
     Tag::named(&format!("object/{object}"))
+}
+
+/// The tag of the objects that change together.
+pub fn group(object: u8) -> Tag {
+    Tag::named(&format!("group/{}", object % GROUPS))
 }
 
 /// Whether only the answer tells the tag.
@@ -110,10 +119,16 @@ impl Origin for SimulatedOrigin {
         let said = self.sample(call.asker);
         give_way(if dice.roll(40) == 0 { 80 } else { dice.roll(8) }).await;
         if dice.roll(8) == 0 {
-            return failure(14);
+            self.oracle.lock().unwrap().fail(call.asker.object, self.world.now());
+            return failure([8, 13, 14][usize::try_from(dice.roll(3)).expect("a small number")]);
+        }
+        if call.asker.principal == UNWELCOME && dice.roll(8) == 0 {
+            self.doors.lock().unwrap().cut();
+            return failure(7);
         }
         if self.world.now() >= call.until {
             self.doors.lock().unwrap().cut();
+            self.oracle.lock().unwrap().fail(call.asker.object, self.world.now());
             return failure(4);
         }
         answer(call, said)
@@ -134,7 +149,7 @@ fn failure(code: i32) -> Loaded {
 
 fn answer(call: Call, said: Said) -> Loaded {
     let object = call.asker.object;
-    let tags = if tagged_by_answer(object) { vec![tag(object)] } else { Vec::new() };
+    let tags = if tagged_by_answer(object) { vec![tag(object), group(object)] } else { Vec::new() };
     let mut bytes = said.encode();
     // Every few versions an object is absent: that is an answer too.
     if said.version % 7 == 6 {

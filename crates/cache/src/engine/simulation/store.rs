@@ -1,61 +1,61 @@
-//! A store whose evictions a seed can replay.
+//! The real store, watched: what ever went in is followed to its end.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
-use crate::engine::{Entry, Key, Store};
+use crate::engine::{Entry, Key, Memory, Store};
 
-/// A map that drops entries in the order of their keys, which is as good as any: keys are digests.
+/// The store of a run, and all that was ever inserted.
 #[derive(Clone)]
-pub struct PlainStore {
-    capacity: u64,
-    entries: Arc<Mutex<BTreeMap<Key, Arc<Entry>>>>,
+pub struct Watched {
+    memory: Arc<Memory>,
+    inserted: Arc<Mutex<Vec<Inserted>>>,
 }
 
-impl PlainStore {
+type Inserted = (Key, Weak<Entry>);
+
+impl Watched {
     pub fn new(capacity: u64) -> Self {
-        Self { capacity, entries: Arc::default() }
+        Self { memory: Arc::new(Memory::new(capacity, |_| {})), inserted: Arc::default() }
     }
 
     /// Drops all but a few entries.
     pub fn storm(&self) {
-        let mut entries = self.entries.lock().unwrap();
-        while entries.len() > 3 {
-            entries.pop_last();
+        for (key, _) in self.inserted.lock().unwrap().iter().skip(3) {
+            self.memory.remove(key);
         }
     }
 
+    /// The entries that can be found.
     pub fn all(&self) -> Vec<Arc<Entry>> {
-        self.entries.lock().unwrap().values().cloned().collect()
+        let mut inserted = self.inserted.lock().unwrap();
+        inserted.retain(|(_, entry)| entry.strong_count() > 0);
+        let there = |(key, entry): &Inserted| {
+            let found = self.memory.get(key)?;
+            std::ptr::eq(Arc::as_ptr(&found), entry.as_ptr()).then_some(found)
+        };
+        inserted.iter().filter_map(there).collect()
     }
 }
 
-fn weigh(entries: &BTreeMap<Key, Arc<Entry>>) -> u64 {
-    entries.values().map(|entry| entry.weight() as u64).sum()
-}
-
-impl Store for PlainStore {
+impl Store for Watched {
     fn get(&self, key: &Key) -> Option<Arc<Entry>> {
-        self.entries.lock().unwrap().get(key).cloned()
+        self.memory.get(key)
     }
 
     fn insert(&self, key: Key, entry: Arc<Entry>) {
-        let mut entries = self.entries.lock().unwrap();
-        entries.insert(key, entry);
-        while weigh(&entries) > self.capacity {
-            entries.pop_first();
-        }
+        self.inserted.lock().unwrap().push((key, Arc::downgrade(&entry)));
+        self.memory.insert(key, entry);
     }
 
     fn remove(&self, key: &Key) {
-        self.entries.lock().unwrap().remove(key);
+        self.memory.remove(key);
     }
 
     fn bytes(&self) -> u64 {
-        weigh(&self.entries.lock().unwrap())
+        self.memory.bytes()
     }
 
     fn entries(&self) -> u64 {
-        self.entries.lock().unwrap().len() as u64
+        self.memory.entries()
     }
 }
