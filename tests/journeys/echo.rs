@@ -65,6 +65,7 @@ pub struct Line {
     end: Option<HeaderMap>,
     cue: Option<Arc<Notify>>,
     ahead: Option<Duration>,
+    hangs_up: bool,
     http: StatusCode,
 }
 
@@ -99,6 +100,11 @@ impl Line {
     pub fn breaks_off(mut self) -> Self {
         self.end = Some(HeaderMap::new());
         self
+    }
+
+    /// Cuts the connection instead, with all that is said on it.
+    pub fn hangs_up() -> Self {
+        Self { hangs_up: true, ..Self::default() }
     }
 
     /// Ends with this status.
@@ -169,6 +175,11 @@ impl Echo {
         Ok(echo)
     }
 
+    /// Where it serves.
+    pub fn url(&self) -> &str {
+        &self.0.url
+    }
+
     /// A fabric with it behind the gateway.
     pub fn behind(&self) -> Result<Builder> {
         Ok(Fabric::builder()?.upstream("echo", &self.0.url).overlay(OVERLAY))
@@ -211,13 +222,20 @@ impl Echo {
 
     async fn serve(self, listener: TcpListener) {
         while let Ok((stream, _)) = listener.accept().await {
-            let echo = self.clone();
-            let service = service_fn(move |request| echo.clone().call(request));
-            tokio::spawn(http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service));
+            let (echo, cut) = (self.clone(), Arc::new(Notify::new()));
+            let cutter = Arc::clone(&cut);
+            let service = service_fn(move |request| echo.clone().call(request, Arc::clone(&cutter)));
+            let serving = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ended = serving => {}
+                    () = cut.notified() => {}
+                }
+            });
         }
     }
 
-    async fn call(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    async fn call(self, request: Request<Incoming>, cut: Arc<Notify>) -> Result<Response<Body>, Infallible> {
         if !request.uri().path().starts_with("/echo.v1.EchoService/") {
             return tower::ServiceExt::oneshot(self.0.reflection.clone(), request).await;
         }
@@ -231,6 +249,10 @@ impl Echo {
         self.0.tally.send_modify(|tally| tally.heard += 1);
         if let Some(cue) = line.cue {
             cue.notified().await;
+        }
+        if line.hangs_up {
+            cut.notify_one();
+            return pending().await;
         }
         let rest = told.zip(line.ahead).map_or(Duration::ZERO, |(told, ahead)| told.saturating_sub(ahead));
         match line.end {
@@ -265,7 +287,8 @@ fn perform(data: Vec<Bytes>, rest: Duration, end: Option<HeaderMap>, audience: A
         let Some(end) = end else { return pending().await };
         sleep(rest).await;
         audience.stayed();
-        Ok::<_, Infallible>(Frame::trailers(end))
+        // Where there is nothing to say at the end, nothing is said: not even trailers without a word.
+        Ok::<_, Infallible>(if end.is_empty() { Frame::data(Bytes::new()) } else { Frame::trailers(end) })
     };
     let data = stream::iter(data).map(|message| Ok(Frame::data(message)));
     Body::new(StreamBody::new(Box::pin(data.chain(stream::once(last)))))

@@ -14,6 +14,7 @@ mod invalidate;
 mod keyed;
 mod limit;
 mod message;
+mod promised;
 mod reload;
 mod repeat;
 mod stream;

@@ -19,9 +19,12 @@ async fn an_answer_that_is_none_is_the_upstreams_fault() -> Result<()> {
         let answer = Call::new(&fabric, method, "who").send().await?;
         assert_eq!(answer.refusal(), (Code::Unavailable, "UPSTREAM_MALFORMED".into()), "{method}: {answer:?}");
         assert_eq!(answer.head["x-accord-fault"], "upstream", "{method}");
-        echo.script([Line::silent().message(&word("half")).breaks_off()]);
-        let answer = Call::new(&fabric, method, "half").send().await?;
-        assert_eq!(answer.refusal().1, "UPSTREAM_MALFORMED", "{method}: {answer:?}");
+        let half = Line::silent().message(&word("half"));
+        for line in [half.clone().breaks_off(), half.trailer("kept", "1")] {
+            echo.script([line]);
+            let answer = Call::new(&fabric, method, "half").send().await?;
+            assert_eq!(answer.refusal().1, "UPSTREAM_MALFORMED", "{method}: {answer:?}");
+        }
     }
     echo.script([Line::http(StatusCode::SERVICE_UNAVAILABLE)]);
     assert_eq!(fabric.get("/v1/words/who:recite").send().await?.status, 503);

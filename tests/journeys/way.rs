@@ -8,7 +8,7 @@ use tonic::Code;
 
 #[tokio::test]
 async fn a_product_is_read_as_json_and_as_grpc() -> Result<()> {
-    let fabric = Fabric::start().await?;
+    let mut fabric = Fabric::start().await?;
     assert_eq!(create(&fabric, "Oak desk").await?.status, 200);
     let token = fabric.token(READER).await?;
 
@@ -29,6 +29,10 @@ async fn a_product_is_read_as_json_and_as_grpc() -> Result<()> {
     let request = GetProductRequest { id: "no-desk".into() };
     let status = fabric.products(&token)?.get_product(request).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
+
+    // However it was spoken, it is counted under its one name.
+    let get_product = [("rpc_method", "catalog.v1.ProductService/GetProduct")];
+    fabric.gateway.await_metric("rpc_server_call_duration_seconds_count", &get_product, |calls| calls > 2.0).await?;
     fabric.stop().await
 }
 
