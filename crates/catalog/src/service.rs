@@ -11,7 +11,7 @@ use accord_runtime::shutdown::Shutdown;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
-use tracing::instrument;
+use tracing::{Instrument, instrument};
 
 use crate::{
     page::Page,
@@ -36,11 +36,19 @@ impl Products {
         Self { store, changes: Changes::default(), writing: Arc::default(), shutdown }
     }
 
-    async fn write(&self, storing: impl Future<Output = Result<Product, StoreError>>) -> Result<Product, Status> {
-        let _writing = self.writing.lock().await;
-        let stored = storing.await?;
-        self.changes.announce(&stored);
-        Ok(stored)
+    /// Runs to its end even if the caller leaves meanwhile: what has been stored is announced.
+    async fn write<F>(&self, storing: impl FnOnce(Store) -> F + Send + 'static) -> Result<Product, Status>
+    where
+        F: Future<Output = Result<Product, StoreError>> + Send,
+    {
+        let Self { store, changes, writing, .. } = self.clone();
+        let written = async move {
+            let _writing = writing.lock().await;
+            let stored = storing(store).await?;
+            changes.announce(&stored);
+            Ok(stored)
+        };
+        tokio::spawn(written.in_current_span()).await.unwrap_or_else(|_| Err(Status::internal("the write failed")))
     }
 }
 
@@ -72,7 +80,7 @@ impl ProductService for Products {
         request: Request<CreateProductRequest>,
     ) -> Result<Response<CreateProductResponse>, Status> {
         let new = validate::create(request.into_inner())?;
-        let product = self.write(self.store.create(new)).await?;
+        let product = self.write(async |store| store.create(new).await).await?;
         Ok(Response::new(CreateProductResponse { product: Some(product) }))
     }
 
@@ -82,7 +90,7 @@ impl ProductService for Products {
         request: Request<UpdateProductRequest>,
     ) -> Result<Response<UpdateProductResponse>, Status> {
         let next = validate::update(request.into_inner())?;
-        let product = self.write(self.store.replace(next)).await?;
+        let product = self.write(async |store| store.replace(next).await).await?;
         Ok(Response::new(UpdateProductResponse { product: Some(product) }))
     }
 
@@ -118,5 +126,27 @@ impl From<StoreError> for Status {
                 Self::internal(message)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_write_whose_caller_left_is_told_all_the_same() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(&directory.path().join("catalog.db")).await.expect("a store");
+        let products = Products::new(store, Shutdown::new(Duration::ZERO));
+        let mut watcher = products.changes.listen();
+        let product = Product { id: "a".to_owned(), title: "A thing".to_owned(), ..Product::default() };
+        let create = products.create_product(Request::new(CreateProductRequest { product: Some(product) }));
+        assert!(create.now_or_never().is_none(), "the caller left before the answer");
+        let told = tokio::time::timeout(Duration::from_secs(20), watcher.recv()).await.expect("a change");
+        assert_eq!(told.expect("a product").id, "a");
     }
 }

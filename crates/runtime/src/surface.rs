@@ -19,6 +19,16 @@ use crate::{
     panic::{Catch, CaughtBody},
 };
 
+/// The services that every surface has, and where they are declared.
+const OWN: [(&str, &[u8]); 3] = [
+    ("grpc.health.v1.Health", tonic_health::pb::FILE_DESCRIPTOR_SET),
+    ("grpc.reflection.v1.ServerReflection", tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET),
+    ("grpc.reflection.v1alpha.ServerReflection", tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET),
+];
+
+/// The bounds of calls for which neither a contract nor the surface's owner says anything: nothing waits for ever.
+pub const BOUNDS: Bounds = Bounds { default: Some(Duration::from_secs(5)), max: Some(Duration::from_secs(30)) };
+
 /// The services of one port with everything around them. What serves is listed; what isn't listed doesn't serve.
 pub struct Surface {
     health: Health,
@@ -40,14 +50,14 @@ pub type SurfaceBody = ObservedBody<CaughtBody<DeadlineBody<Body>>>;
 pub struct SurfaceError(String);
 
 impl Surface {
-    /// A surface with nothing but health and reflection, whose calls have no bound but their caller's.
+    /// A surface with nothing but health and reflection, whose calls are bounded by [`BOUNDS`].
     pub fn new(health: &Health) -> Self {
         Self {
             health: health.clone(),
             routes: Routes::default(),
-            descriptors: vec![tonic_health::pb::FILE_DESCRIPTOR_SET],
-            listed: vec!["grpc.health.v1.Health".to_owned()],
-            bounds: Bounds::default(),
+            descriptors: OWN.map(|(_, set)| set).to_vec(),
+            listed: OWN.map(|(service, _)| service.to_owned()).to_vec(),
+            bounds: BOUNDS,
         }
     }
 

@@ -83,11 +83,23 @@ fn in_registry(span: &Span, visit: impl FnOnce(&Registry, &Id)) {
     });
 }
 
+/// Whether a `traceparent` has the form of W3C's Trace Context, section 3.2: the propagator would fill up ids that are too
+/// short. A later version may say more after a hyphen.
+fn well_formed(traceparent: &[u8]) -> bool {
+    let in_form = |(place, byte): (usize, &u8)| match place {
+        2 | 35 | 52 | 55 => *byte == b'-',
+        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+    };
+    let complete = traceparent.len() == 55 || traceparent.len() > 55 && !traceparent.starts_with(b"00");
+    complete && traceparent.iter().take(56).enumerate().all(in_form)
+}
+
 struct Headers<'a>(&'a HeaderMap);
 
 impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
+        let value = self.0.get(key)?.to_str().ok()?;
+        (key != "traceparent" || well_formed(value.as_bytes())).then_some(value)
     }
 
     fn keys(&self) -> Vec<&str> {
@@ -137,10 +149,30 @@ mod tests {
 
     #[test]
     fn an_invalid_parent_starts_a_new_trace() {
-        let zeros = passed_on("00-00000000000000000000000000000000-b7ad6b7169203331-01");
-        let nonsense = passed_on("nonsense");
-        assert!(!zeros.contains("0000000000000000000000"), "{zeros}");
-        assert_eq!(nonsense.len(), PARENT.len());
+        for invalid in [
+            "nonsense",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "00-0af7651916cd43dd8448eb211c80319-b7ad6b7169203331-01",
+        ] {
+            let begun = passed_on(invalid);
+            assert_eq!(begun.len(), PARENT.len(), "{invalid} became {begun}");
+            assert!(
+                !begun.contains("0af7651916cd43dd") && !begun.contains("0000000000000000"),
+                "{invalid} became {begun}"
+            );
+        }
+    }
+
+    #[test]
+    fn who_did_not_want_to_be_sampled_is_not() {
+        let unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+        assert_eq!(passed_on(unsampled), unsampled);
+        let later = "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-comes-later";
+        assert_eq!(passed_on(later), PARENT);
     }
 
     #[test]

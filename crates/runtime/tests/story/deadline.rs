@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
-use accord_runtime::{deadline::Deadline, fault::reason_of, health::Health, surface::Surface};
+use accord_runtime::{
+    deadline::Deadline,
+    fault::reason_of,
+    health::Health,
+    surface::{BOUNDS, Surface},
+};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
@@ -52,9 +57,17 @@ async fn a_caller_without_a_deadline_gets_the_default_and_a_greedy_one_the_longe
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_surface_of_which_nobody_says_anything_is_bounded_too() {
+    let begun = Instant::now();
+    let answer = Probe::default().surface().oneshot(request("Never", &[])).await.unwrap();
+    assert_eq!(status(answer).await.code(), Code::DeadlineExceeded);
+    assert_eq!(Some(begun.elapsed().as_secs()), BOUNDS.default.map(|default| default.as_secs()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watch_outlives_the_default() {
     let health = Health::new();
-    let surface = Surface::new(&health).deadline(SECOND, SECOND).into_service().unwrap();
+    let surface = Surface::new(&health).into_service().unwrap();
     // An empty HealthCheckRequest in its five bytes of frame.
     let watch = request("/grpc.health.v1.Health/Watch", &[]).map(|_| Full::new(Bytes::from_static(&[0; 5])));
     let mut body = surface.oneshot(watch).await.unwrap().into_body();

@@ -99,7 +99,10 @@ async fn reflection_lists_what_is_served_in_both_versions() {
     else {
         panic!("no list");
     };
-    assert!(list.service.iter().any(|service| service.name == "grpc.health.v1.Health"));
+    let listed: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
+    let own =
+        ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+    assert_eq!(listed, own);
 
     let ask = v1alpha::ServerReflectionRequest {
         message_request: Some(AlphaAsk::FileContainingSymbol("grpc.health.v1.Health".to_owned())),

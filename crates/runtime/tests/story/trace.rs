@@ -7,7 +7,7 @@ use http::{HeaderMap, Request, Response};
 use opentelemetry::trace::{SpanKind, Status, TracerProvider};
 use opentelemetry_sdk::{
     error::OTelSdkResult,
-    trace::{SdkTracerProvider, SpanData, SpanExporter},
+    trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter},
 };
 use tower::{ServiceExt, service_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -35,6 +35,21 @@ async fn next_hop(_: Request<()>) -> Result<Response<http_body_util::Empty<bytes
     response.headers_mut().insert("passed-on", outgoing["traceparent"].clone());
     response.headers_mut().insert("grpc-status", "14".parse().unwrap());
     Ok(response)
+}
+
+#[tokio::test]
+async fn who_did_not_want_to_be_sampled_is_not() {
+    let kept = Kept::default();
+    let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
+    let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).with_sampler(sampler).build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("story"));
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+
+    let service = Observe::new(service_fn(next_hop), Arc::new(|_: &str| None));
+    let call = Request::post("/").header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-00")).body(()).unwrap();
+    let passed_on = service.oneshot(call).await.unwrap().headers()["passed-on"].to_str().unwrap().to_owned();
+    assert!(passed_on.starts_with(&format!("00-{TRACE}-")) && passed_on.ends_with("-00"), "{passed_on}");
+    assert!(kept.0.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
