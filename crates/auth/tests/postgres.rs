@@ -49,7 +49,7 @@ async fn a_server_that_went_away_without_a_word_is_done_without() {
     let blocked =
         "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&mut onlooker).await.unwrap() < CONNECTIONS {}
-    wire.lose_open_connections();
+    wire.fall_silent();
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
     drop(change);
 

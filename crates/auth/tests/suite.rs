@@ -112,20 +112,7 @@ impl Running {
     }
 
     pub fn member(&self, bound: Duration) -> Member {
-        self.member_over(self.address, bound)
-    }
-
-    /// A member that finds this auth at that address.
-    pub fn member_over(&self, address: SocketAddr, bound: Duration) -> Member {
-        let config = MemberConfig {
-            url: format!("http://{address}"),
-            client_id: "gateway".to_owned(),
-            client_secret: Secret::from(MESH_SECRET.to_owned()),
-            staleness_bound: bound,
-            ..MemberConfig::default()
-        };
-        // It lives as long as the test, so longer than this auth.
-        Member::join(&config, Shutdown::new(Duration::ZERO)).unwrap()
+        member(self.address, bound)
     }
 
     pub fn tokens(&self) -> TokenServiceClient<Channel> {
@@ -158,6 +145,19 @@ impl Running {
     pub async fn token_of(&self, subject: &str) -> String {
         manage::issue(&self.auth, subject, Duration::from_mins(10)).await.unwrap()
     }
+}
+
+/// A member of the auth at this address.
+pub fn member(address: SocketAddr, bound: Duration) -> Member {
+    let config = MemberConfig {
+        url: format!("http://{address}"),
+        client_id: "gateway".to_owned(),
+        client_secret: Secret::from(MESH_SECRET.to_owned()),
+        staleness_bound: bound,
+        ..MemberConfig::default()
+    };
+    // It lives as long as the test, so longer than this auth.
+    Member::join(&config, Shutdown::new(Duration::ZERO)).unwrap()
 }
 
 impl Drop for Running {

@@ -17,7 +17,7 @@ use accord_token::{Kind, Question, Refusal};
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use tonic::client::Grpc;
 
-use super::{PASSWORD, Place, Running, authorized, eventually, principal, refused, wire::Wire};
+use super::{PASSWORD, Place, Running, authorized, eventually, member, principal, refused, wire::Wire};
 
 const BOUND: Duration = Duration::from_secs(2);
 
@@ -59,7 +59,7 @@ pub async fn a_member_believes_decides_and_refuses_once_revoked(place: Place) {
 pub async fn nothing_is_believed_over_a_silent_wire(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let (wire, bound) = (Wire::to(running.address).await, Duration::from_secs(1));
-    let member = running.member_over(wire.address, bound);
+    let member = member(wire.address, bound);
     eventually("the member is ready", || member.ready()).await;
     let token = running.token_of("ada").await;
     assert!(member.verify(&token).is_ok());

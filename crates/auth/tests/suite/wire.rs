@@ -45,13 +45,9 @@ impl Wire {
         wire
     }
 
-    /// All connections, also those to come.
+    /// Nothing more arrives over the connections that are open now. New ones work, as with another server in the place of
+    /// the lost one.
     pub fn fall_silent(&self) {
-        self.silent.send_replace(usize::MAX);
-    }
-
-    /// Those that are open now. New ones work, as after a server was replaced by another one.
-    pub fn lose_open_connections(&self) {
         self.silent.send_replace(self.opened.load(Ordering::SeqCst));
     }
 
