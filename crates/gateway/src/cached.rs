@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::{
     fmt::Write,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 use tonic::{Code, Status, transport::Channel};
@@ -64,6 +64,7 @@ impl Cache {
                         answer.result.as_ref().err().is_some_and(|status| upstream::ran_out(call.deadline, status));
                     return if ran_out { Err(Fault::deadline()) } else { Ok(answer) };
                 }
+                Err(status) if upstream::was_too_late(call.deadline, &status) => return Err(Fault::deadline()),
                 Err(status) => {
                     self.note(&status);
                     status
@@ -73,10 +74,19 @@ impl Cache {
         self.without(call, message, &failure).await
     }
 
-    /// Counts a failure of the cache itself. It is said when the cache is given up, and not for each call without it.
+    /// Counts a failure of the cache itself. It is said when the cache is given up or first refuses, and not for each call
+    /// without it.
     fn note(&self, failure: &Status) {
+        let (code, reason) = (failure.code(), failure.message());
         if is_down(failure) && self.breaker.failed() {
-            tracing::warn!(code = %failure.code(), reason = failure.message(), "the cache is down, reads go without it");
+            tracing::warn!(%code, reason, "the cache is down, reads go without it");
+        } else if is_refusal(failure) && self.breaker.refused() {
+            tracing::error!(
+                %code,
+                reason,
+                "the cache refuses this gateway, reads go without it: `cache.url` has to name a cache, and the gateway's \
+                 client needs the role `accord-mesh`"
+            );
         }
     }
 
@@ -186,9 +196,15 @@ fn is_down(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
 }
 
+/// Not the answer of a cache that is meant to be asked by this gateway.
+fn is_refusal(status: &Status) -> bool {
+    matches!(status.code(), Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied)
+}
+
 /// Keeps calls from waiting, one after another, for a cache that is gone.
 struct Breaker {
     started: Instant,
+    refused: AtomicBool,
     failures: AtomicU32,
     closed_from: AtomicU64,
 }
@@ -198,7 +214,12 @@ impl Breaker {
     const PAUSE: Duration = Duration::from_secs(1);
 
     fn new() -> Self {
-        Self { started: Instant::now(), failures: AtomicU32::new(0), closed_from: AtomicU64::new(0) }
+        Self {
+            started: Instant::now(),
+            refused: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
+            closed_from: AtomicU64::new(0),
+        }
     }
 
     fn is_open(&self) -> bool {
@@ -207,6 +228,12 @@ impl Breaker {
 
     fn succeeded(&self) {
         self.failures.store(0, Ordering::Relaxed);
+        self.refused.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes that the cache refused. Whether it is the first time since it last answered.
+    fn refused(&self) -> bool {
+        !self.refused.swap(true, Ordering::Relaxed)
     }
 
     /// Counts a failure, and opens where there were enough of them. Whether this was the one.
@@ -262,5 +289,14 @@ mod tests {
         assert!(breaker.failed());
         assert!(breaker.is_open());
         assert!(!breaker.failed(), "it is said once");
+    }
+    #[test]
+    fn a_refusal_is_said_once_until_the_cache_answers_again() {
+        let breaker = Breaker::new();
+        assert!(breaker.refused());
+        assert!(!breaker.refused());
+        breaker.succeeded();
+        assert!(breaker.refused());
+        assert!(!breaker.is_open(), "a refusal comes at once: there is no wait to be spared");
     }
 }
