@@ -1,6 +1,8 @@
 //! The services over the wire, before an upstream that tells what it was asked.
 
+mod admission;
 mod fixture;
+mod forgotten;
 mod invalidations;
 mod keyed;
 mod loads;
