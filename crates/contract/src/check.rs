@@ -4,7 +4,7 @@ use prost_reflect::MethodDescriptor;
 
 use crate::finding::Finding;
 use crate::method::{IdempotencyLevel, MethodKind};
-use crate::policy::{CacheScope, Kinds, Policy};
+use crate::policy::{Access, CacheScope, Kinds, Policy};
 
 pub(crate) fn policy(
     policy: &Policy,
@@ -18,6 +18,11 @@ pub(crate) fn policy(
     };
     let unary = MethodKind::of(descriptor) == MethodKind::Unary;
 
+    if policy.access == Access::Public && policy.kinds != Kinds::ALL {
+        let problem = "the method is public, so whoever brings no credential calls it, whatever kind they are";
+        let remedy = "write `authenticated: true` for the kinds to count, or remove access.principal_kinds";
+        refuse("access.principal_kinds", problem, remedy);
+    }
     if let Some(cache) = &policy.cache {
         if !unary {
             refuse("cache", "the method is not unary", "remove `cache`, or declare it on unary methods only");

@@ -16,7 +16,7 @@ use crate::policy::{
 };
 use crate::template::Template;
 pub(crate) use bindings::bindings;
-use bounds::Bounds;
+use bounds::{Bounds, LONGEST};
 pub(crate) use defaults::{defaults, effective, reflected};
 
 /// Compiles an effective policy. Where a value is refused, what stands in the result means nothing: a contract with a
@@ -31,7 +31,7 @@ pub(crate) fn policy(
     Policy {
         deadline: compiler.deadline(effective.deadline.unwrap_or_default()),
         access: compiler.access(effective.access.as_ref()),
-        kinds: kinds(effective.access.as_ref()),
+        kinds: compiler.kinds(effective.access.as_ref()),
         cache: effective.cache.as_ref().map(|cache| compiler.cache(cache)),
         invalidates: compiler.invalidates(&effective.invalidates),
         rate_limits: effective.rate_limit.iter().map(|limit| compiler.rate_limit(limit)).collect(),
@@ -86,6 +86,19 @@ impl Compiler<'_> {
         }
     }
 
+    fn kinds(&mut self, declared: Option<&declared::Access>) -> Kinds {
+        use declared::PrincipalKind::{Service, Unspecified, User};
+        let named: Vec<_> = declared.map(|access| access.principal_kinds().collect()).unwrap_or_default();
+        if named.contains(&Unspecified) {
+            let remedy = "name kinds such as PRINCIPAL_KIND_USER, or leave the option out for all";
+            self.bounds.refuse("access.principal_kinds", "holds a kind that says nothing", remedy);
+        }
+        if named.is_empty() {
+            return Kinds::ALL;
+        }
+        Kinds { users: named.contains(&User), services: named.contains(&Service) }
+    }
+
     fn neither(&mut self, option: &str) -> Access {
         let remedy = "write the rule that holds: `public: true`, `authenticated: true` or a `permission`";
         self.bounds.refuse(option, "`false` says what does not hold, not who may call", remedy);
@@ -138,7 +151,7 @@ impl Compiler<'_> {
     }
 
     fn rate_limit(&mut self, declared: &declared::RateLimit) -> RateLimit {
-        RateLimit {
+        let limit = RateLimit {
             requests: self.bounds.limit("rate_limit.requests", declared.requests),
             per: self.bounds.positive("rate_limit.per", declared.per),
             // Where `requests` is refused already, its default for `burst` is not refused again.
@@ -152,6 +165,21 @@ impl Compiler<'_> {
                 declared::RateLimitBy::Method => RateLimitBy::Method,
                 declared::RateLimitBy::Principal | declared::RateLimitBy::Unspecified => RateLimitBy::Principal,
             },
+        };
+        self.countable(&limit);
+        limit
+    }
+
+    /// A limit is kept by counting out nanoseconds: one for each request at least, and not more than a clock has.
+    fn countable(&mut self, limit: &RateLimit) {
+        let Some(each) = limit.per.checked_div(limit.requests).filter(|_| !limit.per.is_zero()) else { return };
+        if each.is_zero() {
+            let problem = format!("{} in {} are more than one in a nanosecond", limit.requests, text(limit.per));
+            self.bounds.refuse("rate_limit.requests", problem, "allow fewer requests, or lengthen rate_limit.per");
+        }
+        if each.checked_mul(limit.burst).is_none_or(|whole| whole > LONGEST) {
+            let problem = format!("{} at once take more than 100 years to be allowed again", limit.burst);
+            self.bounds.refuse("rate_limit.burst", problem, "lower rate_limit.burst, or shorten rate_limit.per");
         }
     }
 
@@ -177,16 +205,6 @@ impl Compiler<'_> {
 }
 
 const REMEDY_FIELD: &str = "name a singular field that holds one value, such as `product.id`";
-
-fn kinds(declared: Option<&declared::Access>) -> Kinds {
-    use declared::PrincipalKind;
-    match declared.map(|access| access.principal_kinds().collect::<Vec<_>>()) {
-        Some(named) if !named.is_empty() => {
-            Kinds { users: named.contains(&PrincipalKind::User), services: named.contains(&PrincipalKind::Service) }
-        }
-        _ => Kinds::ALL,
-    }
-}
 
 fn criticality(declared: declared::Criticality) -> Criticality {
     match declared {

@@ -90,7 +90,9 @@ pub enum PathTemplateError {
     #[error("`**` is not the last segment")]
     RestNotLast,
     /// A character with a meaning, or one that no path has.
-    #[error("`{0}` is not a literal: escape what is not a letter, a digit or one of `-._~!$&'()+,;@`")]
+    #[error(
+        "`{0}` is not a literal: write what is not a letter, a digit or one of `-._~!$&'()+,;@` as `%` and two digits"
+    )]
     Literal(String),
 }
 
@@ -246,11 +248,18 @@ fn literal(text: &str) -> Result<String, PathTemplateError> {
         "" => Err(PathTemplateError::EmptySegment),
         // A segment of dots is folded away by clients and proxies before it could match.
         "." | ".." => Err(PathTemplateError::Literal(text.to_owned())),
-        text if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()+,;@%".contains(&byte)) => {
-            Ok(text.to_owned())
-        }
+        text if text.bytes().all(is_plain) && text.split('%').skip(1).all(is_escape) => Ok(text.to_owned()),
         text => Err(PathTemplateError::Literal(text.to_owned())),
     }
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()+,;@%".contains(&byte)
+}
+
+/// Whether what follows a `%` makes an escape: without one, no path could ever match.
+fn is_escape(text: &str) -> bool {
+    text.as_bytes().first_chunk::<2>().is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 fn is_identifier(name: &str) -> bool {
@@ -269,7 +278,7 @@ mod tests {
     #[test]
     fn the_whole_grammar_is_read_and_written_back() {
         for text in
-            ["/v1/products", "/v1/{id}", "/v1/{a.b=shelves/*/books/**}:move", "/v1/*/{x}/**", "/v1/products:watch"]
+            ["/v1/products%2Fa", "/v1/{id}", "/v1/{a.b=shelves/*/books/**}:move", "/v1/*/{x}/**", "/v1/products:watch"]
         {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
@@ -310,6 +319,8 @@ mod tests {
             ("/v1/{a=**}/x", E::RestNotLast),
             ("/v1/a b", E::Literal("a b".into())),
             ("/v1/..", E::Literal("..".into())),
+            ("/v1/100%", E::Literal("100%".into())),
+            ("/v1/%zz", E::Literal("%zz".into())),
             ("/v1/x*", E::Literal("x*".into())),
         ];
         for (text, error) in cases {

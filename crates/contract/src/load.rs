@@ -169,13 +169,14 @@ impl Loader<'_> {
             let key = (binding.method.clone(), binding.template.shape());
             if let Some(other) = self.bindings.insert(key, Arc::clone(name)) {
                 let problem = format!("`{binding}` is a binding of {other} already");
-                self.findings.push(Finding::error(
-                    &**name,
-                    "google.api.http",
-                    problem,
-                    "give each its own path or method",
-                ));
+                let remedy = "give each its own path or method";
+                self.findings.push(Finding::error(&**name, "google.api.http", problem, remedy));
             }
+        }
+        if descriptor.is_client_streaming() && !bindings.is_empty() {
+            let problem = "the method takes a stream of requests, which JSON can't, so its paths only say so";
+            let remedy = "call it with gRPC, or remove the rule";
+            self.findings.push(Finding::error(&**name, "google.api.http", problem, remedy).warning());
         }
         bindings
     }

@@ -73,9 +73,6 @@ fn top_level(message: &MessageDescriptor, option: &str, name: &str) -> Result<Fi
     let owner = message.full_name();
     match message.get_field_by_name(name) {
         None => Err((format!("{option}: `{owner}` has no field `{name}`"), "name a field of the message itself")),
-        Some(field) if field.is_list() || field.is_map() => {
-            Err((format!("{option}: `{name}` of `{owner}` is repeated"), "name a singular field"))
-        }
         Some(field) => Ok(field),
     }
 }

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::finding::Finding;
 
+/// Longer than anybody means, and short enough that sums of durations and moments stay far from overflow.
+pub(super) const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+
 /// Collects what is out of bounds in one method's policy.
 pub(super) struct Bounds<'a> {
     pub(super) name: &'a str,
@@ -27,10 +30,13 @@ impl Bounds<'_> {
 
     /// A duration for which zero means "not at all", so that a method can turn off what its service declares.
     pub(super) fn at_least_zero(&mut self, option: &str, declared: Option<prost_types::Duration>) -> Duration {
-        Duration::try_from(declared.unwrap_or_default()).unwrap_or_else(|_| {
-            self.refuse(option, "is negative or out of range", "give a duration above zero, or leave the option out");
-            Duration::ZERO
-        })
+        let problem = match Duration::try_from(declared.unwrap_or_default()) {
+            Ok(duration) if duration <= LONGEST => return duration,
+            Ok(_) => "is longer than 100 years",
+            Err(_) => "is negative or out of range",
+        };
+        self.refuse(option, problem, "give a duration above zero, or leave the option out");
+        Duration::ZERO
     }
 
     /// A limit: zero would forbid the method.

@@ -124,6 +124,10 @@ impl Reader<'_> {
             }
             if let Some(value) = self.field(value, &option, &field) {
                 message.set_field(&field, value);
+                if !message.has_field(&field) {
+                    let problem = "is empty or zero, which says nothing: a weaker layer would still hold";
+                    self.refuse(key.span().start, option, problem, "write a value, or leave the key out");
+                }
             }
         }
         message

@@ -1,6 +1,6 @@
 //! HTTP bindings against the messages of their methods.
 
-use accord_contract::http::Body;
+use accord_contract::{Severity, http::Body};
 
 use crate::fixture::{accepted, findings, get, refused, shop};
 
@@ -27,15 +27,20 @@ fn all_of_a_rule_is_understood() {
 }
 
 #[test]
+fn a_list_can_be_a_body() {
+    let method = accepted(bound("post: \"/v1\" body: \"items\" response_body: \"items\""), &[]);
+    assert!(matches!(&method.http[0].body, Body::Field(field) if field.is_list()));
+    assert!(method.http[0].response_body.as_ref().unwrap().is_list());
+}
+
+#[test]
 fn a_rule_that_names_no_usable_field() {
     let http = |rule: &str| findings(bound(rule));
     refused(&http("get: \"/v1/{nothing}\""), "google.api.http", "has no field `nothing`");
     refused(&http("get: \"/v1/{items}\""), "google.api.http", "repeated");
     refused(&http("get: \"/v1/{item}\""), "google.api.http", "is a message");
     refused(&http("post: \"/v1\" body: \"nothing\""), "google.api.http", "body: `test.v1.Request` has no field");
-    refused(&http("post: \"/v1\" body: \"items\""), "google.api.http", "repeated");
     refused(&http("get: \"/v1\" response_body: \"id\""), "google.api.http", "`test.v1.Response` has no field");
-    refused(&http("get: \"/v1\" response_body: \"items\""), "google.api.http", "repeated");
 }
 
 #[test]
@@ -43,6 +48,18 @@ fn a_rule_outside_the_grammar() {
     refused(&findings(bound("get: \"v1\"")), "google.api.http", "starts with `/`");
     refused(&findings(bound("body: \"*\"")), "google.api.http", "no path");
     refused(&findings(bound("custom: { kind: \"a b\" path: \"/v1\" }")), "google.api.http", "no HTTP method");
+}
+
+#[test]
+fn a_binding_of_a_stream_of_requests_is_worth_a_warning() {
+    let rpc = |stream: &str| {
+        let options = format!("{OPEN} option (google.api.http) = {{ post: \"/v1\" body: \"*\" }};");
+        findings(shop("", &format!("rpc Get({stream} Request) returns (stream Response) {{ {options} }}")))
+    };
+    let found = rpc("stream");
+    assert_eq!((found.len(), found[0].severity, found[0].option.as_str()), (1, Severity::Warning, "google.api.http"));
+    assert!(found[0].problem.contains("stream of requests") && found[0].remedy.contains("gRPC"), "{}", found[0]);
+    assert_eq!(rpc(""), []);
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn cache_without_ttl() {
 
 #[test]
 fn shared_answers_where_access_depends_on_more_than_the_permission() {
-    let policy = "access: { public: true principal_kinds: PRINCIPAL_KIND_USER }
+    let policy = "access: { authenticated: true principal_kinds: PRINCIPAL_KIND_USER }
                   cache: { ttl: { seconds: 1 } scope: CACHE_SCOPE_SHARED }";
     let options =
         format!("option idempotency_level = NO_SIDE_EFFECTS; option (accord.policy.v1.method) = {{ {policy} }};");
@@ -148,6 +148,20 @@ fn durations_that_are_none() {
     );
     refused(&findings(writing("idempotency: { window: {} }")), "idempotency.window", "zero");
     refused(&findings(reading("rate_limit: { requests: 1 per: {} }")), "rate_limit.per", "zero");
+    refused(&findings(reading("stream_idle: { seconds: 9223372036854775807 }")), "stream_idle", "100 years");
+    refused(
+        &findings(reading("rate_limit: { requests: 1 per: { seconds: 20000000000 } }")),
+        "rate_limit.per",
+        "100 years",
+    );
+}
+
+#[test]
+fn rates_that_no_clock_can_count() {
+    let limit = |limit: &str| findings(reading(&format!("rate_limit: {{ {limit} }}")));
+    refused(&limit("requests: 2 per: { nanos: 1 }"), "rate_limit.requests", "more than one in a nanosecond");
+    refused(&limit("requests: 1 per: { seconds: 86400 } burst: 1000000"), "rate_limit.burst", "more than 100 years");
+    assert_eq!(limit("requests: 1000000 per: { seconds: 86400 }"), []);
 }
 
 #[test]
@@ -168,6 +182,10 @@ fn access_by_what_does_not_hold() {
         refused(&found[..1], option, "does not hold");
     }
     refused(&access("permission: \"\"")[..1], "access.permission", "no permission");
+    let kinds = |rule: &str, kind: &str| access(&format!("{rule}: true principal_kinds: PRINCIPAL_KIND_{kind}"));
+    refused(&kinds("public", "SERVICE"), "access.principal_kinds", "the method is public");
+    refused(&kinds("authenticated", "UNSPECIFIED"), "access.principal_kinds", "says nothing");
+    assert_eq!(access("public: true principal_kinds: [PRINCIPAL_KIND_SERVICE, PRINCIPAL_KIND_USER]"), []);
 }
 
 #[test]
