@@ -33,6 +33,19 @@ async fn a_peer_that_takes_its_time_with_headers_is_cut() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_come_ends_with_the_deadline() {
+    let port = serve(&ListenConfig::default(), GRACE).await;
+    let mut socket = TcpStream::connect(port.address).await.unwrap();
+    // A message is announced, and half of its prefix sent.
+    let head = "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: probe\r\nconnection: close\r\n\
+                content-type: application/grpc\r\ngrpc-timeout: 100m\r\ncontent-length: 5\r\n\r\n\0\0";
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, socket.read_to_string(&mut answer)).await.expect("an end").unwrap();
+    assert!(answer.contains("grpc-status: 4"), "{answer}");
+}
+
+#[tokio::test]
 async fn http_1_is_served_on_the_same_port() {
     let port = serve(&ListenConfig::default(), GRACE).await;
     let mut socket = TcpStream::connect(port.address).await.unwrap();

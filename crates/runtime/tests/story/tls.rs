@@ -1,21 +1,26 @@
 //! TLS from files that change while they are used, and peers that must show who they are.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use accord_runtime::{
     client::{self, ClientConfig},
     server::{ListenConfig, TlsConfig},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::RootCertStore;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
+use tokio_rustls::TlsConnector;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use crate::probe::{Port, serve};
+use crate::{
+    probe::{Port, serve},
+    wire::{END_HEADERS, END_STREAM, HEADERS, Wire, block, frame},
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const GRACE: Duration = Duration::from_mins(1);
@@ -113,6 +118,27 @@ async fn a_client_that_must_show_who_it_is_does() {
     stranger.sign_into(&cert, &key);
     let unknown = ClientConfig { cert_file: Some(cert), key_file: Some(key), ..ours.client(&port) };
     assert!(!reaches(&unknown).await);
+}
+
+#[tokio::test]
+async fn a_client_that_negotiates_no_protocol_says_by_its_first_bytes_which_it_speaks() {
+    let ours = Authority::new();
+    let port = ours.serve(None).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(ours.issuer.der().clone()).unwrap();
+    let trust = Arc::new(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
+    let connect = async || {
+        let socket = TcpStream::connect(port.address).await.unwrap();
+        TlsConnector::from(Arc::clone(&trust)).connect("localhost".try_into().unwrap(), socket).await.unwrap()
+    };
+    let mut older = connect().await;
+    older.write_all(b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    timeout(PATIENCE, older.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let mut newer = Wire::begin(connect().await, &[]).await;
+    newer.say(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block("Answer"))).await;
+    assert!(newer.next(HEADERS).await.is_some());
 }
 
 #[tokio::test]
