@@ -44,8 +44,9 @@ pub struct ListenConfig {
     /// Bytes of one request's headers; more is refused. Default 16384.
     #[serde(deserialize_with = "bound::positive")]
     pub max_header_bytes: u32,
-    /// Time for the TLS handshake, for the first bytes, and for the (next) HTTP/1.1 request's headers; then the
-    /// connection is cut. Default 10s.
+    /// Time for the TLS handshake, for the first bytes, and for the next request's headers in HTTP/1.1; then the
+    /// connection is cut. A load balancer in front that keeps idle HTTP/1.1 connections has to let go of them earlier.
+    /// Default 10s.
     #[serde(with = "bound::duration")]
     pub header_timeout: Duration,
     /// Age at which a connection is asked to go (GOAWAY), so that load spreads to new replicas. Default 30m.
