@@ -98,7 +98,7 @@ impl Builder {
         self
     }
 
-    /// Puts one more service behind the gateway.
+    /// Puts one more service behind the gateway, or one more endpoint of a service.
     pub fn upstream(mut self, name: &str, url: &str) -> Self {
         self.upstreams.push((name.to_owned(), url.to_owned()));
         self

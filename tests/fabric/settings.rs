@@ -1,6 +1,6 @@
 //! The four binaries, and the configuration files with which the fabric joins them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use toml::{Table, toml};
 
@@ -135,16 +135,24 @@ fn gateway(builder: &Builder, home: &Home) -> Table {
             urls = [catalog]
         },
     );
-    let more = builder.upstreams.iter().map(|(name, url)| {
-        toml::Value::Table(toml! {
-            name = (name.as_str())
-            urls = [(url.as_str())]
-        })
-    });
     if let Some(upstreams) = settings.get_mut("upstream").and_then(toml::Value::as_array_mut) {
-        upstreams.extend(more);
+        upstreams.extend(upstreams_of(builder).into_iter().map(toml::Value::Table));
     }
     settings
+}
+
+fn upstreams_of(builder: &Builder) -> Vec<Table> {
+    let mut endpoints = BTreeMap::<_, Vec<_>>::new();
+    for (name, url) in &builder.upstreams {
+        endpoints.entry(name.as_str()).or_default().push(url.as_str());
+    }
+    let upstream = |(name, urls): (&str, Vec<&str>)| {
+        toml! {
+            name = name
+            urls = urls
+        }
+    };
+    endpoints.into_iter().map(upstream).collect()
 }
 
 /// What every binary needs that calls auth.

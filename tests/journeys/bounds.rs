@@ -68,6 +68,10 @@ async fn a_large_answer_is_refused(echo: &Echo, fabric: &Fabric) -> Result<()> {
     echo.script([Line::says(&word("little")).message(&word(&long()))]);
     let text = fabric.get("/v1/words/much:recite").send().await?.text();
     assert!(text.starts_with("{\"text\":\"little\"}\n") && text.contains(&too_large.1), "{text}");
+    let together: Bytes = [word("little"), frame(9, b"odd")].concat().into();
+    echo.script([Line::says(&together)]);
+    let text = fabric.get("/v1/words/odd:recite").send().await?.text();
+    assert!(text.starts_with("{\"text\":\"little\"}\n") && text.contains("UPSTREAM_MALFORMED"), "{text}");
     echo.take();
     Ok(())
 }

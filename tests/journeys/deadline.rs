@@ -19,6 +19,36 @@ async fn who_notices_it_first_does_not_change_the_answer() -> Result<()> {
     fabric.stop().await
 }
 
+#[tokio::test]
+async fn it_is_not_held_against_the_cache() -> Result<()> {
+    let echo = Echo::start().await?;
+    let fabric = echo.behind()?.start().await?;
+    for word in 0..20 {
+        echo.script([Line::silent()]);
+        let slow = Call::new(&fabric, "Recall", &word.to_string()).header("grpc-timeout", "40m").send().await?;
+        assert_eq!(slow.refusal(), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
+    }
+    echo.take();
+    Call::new(&fabric, "Recall", "quick").send().await?.ok()?;
+    assert!(fabric.gateway.metric("accord_gateway_cache_bypassed_total", &[]).await? < 1.0, "the cache was there");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn a_call_that_is_over_before_it_goes_inward_reaches_nobody() -> Result<()> {
+    let echo = Echo::start().await?;
+    let fabric = echo.behind()?.start().await?;
+    for method in ["Say", "Change", "Repeat", "Race", "Recall", "Recite", "Converse"] {
+        let late = Call::new(&fabric, method, "late").header("grpc-timeout", "1n").send().await?;
+        assert_eq!(late.refusal(), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()), "{method}");
+    }
+    let late = fabric.get("/v1/words/late:recite").header("request-timeout", "0.000000001").send().await?;
+    assert_eq!(late.status, 504);
+    Call::new(&fabric, "Say", "in time").send().await?.ok()?;
+    assert_eq!(echo.heard(), 1);
+    fabric.stop().await
+}
+
 async fn an_upstream_that_is_a_moment_ahead_gives_the_same_answer(echo: &Echo, fabric: &Fabric) -> Result<()> {
     let passed = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned());
     let over = Status::new(Code::DeadlineExceeded, "as the upstream says it");

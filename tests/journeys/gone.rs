@@ -4,7 +4,7 @@ use crate::{
     echo::{Echo, Line},
     wire::{Call, word},
 };
-use accord_fabric::Fabric;
+use accord_fabric::{Fabric, Part};
 use anyhow::Result;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -18,6 +18,27 @@ async fn a_call_ends_with_its_caller_and_what_it_changed_is_seen() -> Result<()>
     what_may_have_changed_is_read_anew(&echo, &fabric).await?;
     a_mutation_whose_caller_left_may_have_changed_something(&echo, &fabric).await?;
     under_a_key_the_answer_is_kept_for_who_comes_back(&echo, &fabric).await?;
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn what_goes_on_without_its_caller_keeps_its_seat() -> Result<()> {
+    let echo = Echo::start().await?;
+    let two = toml::toml! { limits = { max_in_flight = 2 } };
+    let mut fabric = echo.behind()?.settings(Part::Gateway, two).start().await?;
+    let cues = [(); 2].map(|()| Arc::new(Notify::new()));
+    for (index, cue) in cues.iter().enumerate() {
+        echo.script([Line::says(&word("kept")).on(cue)]);
+        let call = Call::new(&fabric, "Keep", "kept").key(&format!("key-{index}"));
+        call.leave_after(echo.until_heard(index + 1)).await?;
+    }
+    let third = Call::new(&fabric, "Say", "three").send().await?;
+    assert_eq!(third.refusal(), (Code::ResourceExhausted, "OVERLOADED".into()));
+    for cue in &cues {
+        cue.notify_one();
+    }
+    fabric.gateway.await_metric("accord_gateway_calls_active", &[], |active| active < 1.0).await?;
+    Call::new(&fabric, "Say", "three").send().await?.ok()?;
     fabric.stop().await
 }
 
@@ -65,6 +86,20 @@ async fn what_may_have_changed_is_read_anew(echo: &Echo, fabric: &Fabric) -> Res
         echo.script([Line::fails(code)]);
         assert_eq!(Call::new(fabric, "Change", "fact").send().await?.code(), code);
         assert_eq!(is_read_anew(echo, fabric, "fact").await?, anew, "{code:?}");
+    }
+    // What can't be told on has been done all the same.
+    let unusable = [Line::says(&word(&"long ".repeat(300))), Line::says(&word("short").slice(..3))];
+    for line in unusable {
+        assert!(!is_read_anew(echo, fabric, "fact").await?, "it is cached");
+        echo.script([line.clone()]);
+        let told = Call::new(fabric, "Change", "fact").send().await?.refusal();
+        assert!(is_read_anew(echo, fabric, "fact").await?, "{told:?}");
+        let heard = echo.heard();
+        echo.script([line]);
+        let keep = || Call::new(fabric, "Keep", "fact").key(&told.1).send();
+        assert_eq!((keep().await?.refusal(), keep().await?.refusal()), (told.clone(), told));
+        assert_eq!(echo.heard(), heard + 1, "done once");
+        assert!(is_read_anew(echo, fabric, "fact").await?);
     }
     Ok(())
 }

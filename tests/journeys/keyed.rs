@@ -21,6 +21,10 @@ async fn the_same_key_and_request_gives_the_same_answer() -> Result<()> {
     let bare = fabric.call(Method::POST, "/v1/products").token(&token).json(&desk("Oak desk")).send().await?;
     assert_eq!((bare.status.as_u16(), reason(&bare).as_str()), (400, "IDEMPOTENCY_KEY_MISSING"));
 
+    let odd = fabric.call(Method::POST, "/v1/products").token(&token).header("idempotency-key", "two words");
+    let odd = odd.json(&desk("Oak desk")).send().await?;
+    assert_eq!((odd.status.as_u16(), reason(&odd).as_str()), (400, "HEADER_REFUSED"));
+
     let new = fabric.call(Method::POST, "/v1/products").token(&token).header("idempotency-key", "other");
     let new = new.json(&desk("Oak desk")).send().await?;
     assert_eq!(new.status, 409, "the handler's own answer: {}", new.text());

@@ -7,6 +7,7 @@ use crate::{
 use accord_fabric::Fabric;
 use anyhow::Result;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 use tonic::Code;
 
 /// What each attempt said of those before it.
@@ -57,6 +58,23 @@ async fn the_upstream_the_deadline_and_the_budget_end_the_repeating() -> Result<
     nothing_is_repeated_after_the_deadline(&echo, &fabric).await?;
     a_slow_attempt_gets_a_second_beside_it(&echo, &fabric).await?;
     steady_failure_uses_the_budget_up(&echo, &fabric).await?;
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn what_was_never_sent_goes_to_another_endpoint() -> Result<()> {
+    let echo = Echo::start().await?;
+    let away = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+    let fabric = echo.behind()?.upstream("echo", &format!("http://{away}")).start().await?;
+    let end = Instant::now() + Duration::from_secs(8);
+    let unreached = [("upstream", "echo"), ("reached", "false")];
+    // However often the one that is away is tried again, nobody notices.
+    while fabric.gateway.metric("accord_gateway_upstream_attempts_total", &unreached).await? < 3.0 {
+        assert!(Instant::now() < end, "nobody ever tries the one that is away");
+        for method in ["Say", "Change", "Repeat", "Recite", "Converse"] {
+            assert_eq!(Call::new(&fabric, method, "there").send().await?.ok()?, word("there"), "{method}");
+        }
+    }
     fabric.stop().await
 }
 

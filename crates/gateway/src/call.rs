@@ -14,7 +14,7 @@ use crate::{
     message,
     method::{self, Called, Spoken, Way},
     respond,
-    seats::Seats,
+    seats::{Seated, Seats},
     table::Tables,
     upstream::{self, Answer, Call},
 };
@@ -27,7 +27,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use std::{future::Future, sync::Arc, time::Duration};
-use tonic::{Code, Status, body::Body};
+use tonic::body::Body;
 use tracing::Instrument;
 
 /// Says that a mutation's invalidations had not reached the cache when it answered.
@@ -59,17 +59,17 @@ pub async fn travel(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Resul
     name(&arrival, &called);
     let policy = &called.entry.method.policy;
     // After the method is known, since its contract says how important the call is.
-    let seat = gateway.seats.take(policy.criticality)?;
+    let seat = Arc::new(gateway.seats.take(policy.criticality)?);
     let deadline = admit::deadline(&policy.deadline, &arrival)?;
     let identity = authenticate(&gateway.member, &policy.access, &arrival)?;
     let permit = authorize(&gateway.member, &called.entry, identity, &arrival, deadline).await?;
     let allowance = called.entry.limits.take(&permit)?;
-    let call = Call::new(permit, deadline, &arrival, called.way()?);
+    let call = Call::new(permit, Arc::clone(&seat), deadline, &arrival, called.way()?);
     let mut response = within(deadline, answer(gateway, call, called.spoken, arrival)).await?;
     allowance.add_headers(response.headers_mut());
     // The connection cuts a caller that has not read the answer by then, so that nobody keeps a seat by not reading.
     response.extensions_mut().insert(deadline);
-    Ok(response.map(|body| seat.hold(body)))
+    Ok(response.map(|body| Seated::body(body, seat)))
 }
 
 /// Lets what observes the call from outside know its one canonical name.
@@ -79,8 +79,11 @@ fn name(arrival: &Arrival, called: &Called) {
     }
 }
 
-/// Dropping what is not done in time is what cancels it upstream.
+/// Dropping what is not done in time is what cancels it upstream. What is over before it begins is not begun.
 async fn within<T>(deadline: Deadline, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    if deadline.expired() {
+        return Err(Fault::deadline());
+    }
     tokio::time::timeout_at(deadline.at(), work).await.unwrap_or_else(|_| Err(Fault::deadline()))
 }
 
@@ -136,7 +139,8 @@ async fn ask(gateway: &Arc<Gateway>, call: Call, message: Bytes, headers: &Heade
     }
 }
 
-/// A call under a key. It runs to its end even when its caller leaves: the answer is what a repeated call will get.
+/// A call under a key. It runs to its end even when its caller leaves, and keeps its seat until then: the answer is what
+/// a repeated call will get.
 async fn once(
     gateway: &Arc<Gateway>,
     call: Call,
@@ -165,11 +169,7 @@ async fn mutate(gateway: &Gateway, call: &Call, message: &Bytes) -> Result<Answe
         return upstream::unary(call, message).await;
     };
     let mut outcome = upstream::unary(call, message).await;
-    let code = match &outcome {
-        Ok(answer) => answer.result.as_ref().map_or_else(Status::code, |_| Code::Ok),
-        Err(fault) => fault.status().code(),
-    };
-    let reach = pending.settle(code, call.deadline).await;
+    let reach = pending.settle(&outcome, call.deadline).await;
     if let (Ok(answer), Some(Reach::Deferred)) = (&mut outcome, reach) {
         answer.head.insert(INVALIDATION, HeaderValue::from_static("DEFERRED"));
     }

@@ -38,11 +38,13 @@ impl Framing {
         })
     }
 
+    /// One message, or nothing of one that can't be written.
     fn message(self, text: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), Status>) -> Result<(), Status> {
+        let begin = text.len();
         if self == Self::Events {
             text.extend_from_slice(b"data: ");
         }
-        write(text)?;
+        write(text).inspect_err(|_| text.truncate(begin))?;
         text.extend_from_slice(if self == Self::Events { b"\n\n" } else { b"\n" });
         Ok(())
     }
@@ -102,43 +104,43 @@ impl Writer {
     /// The text of all messages that the next chunk completes; none once the stream is over.
     async fn next(&mut self) -> Option<Vec<u8>> {
         while !self.is_over {
-            match self.advance().await {
-                Ok(text) if text.is_empty() => {}
-                Ok(text) => return Some(text),
-                Err(status) => {
-                    self.is_over = true;
-                    return Some(self.framing.error(&status));
-                }
+            let mut text = Vec::new();
+            if let Err(status) = self.advance(&mut text).await {
+                self.is_over = true;
+                text.extend(self.framing.error(&status));
+            }
+            if !text.is_empty() {
+                return Some(text);
             }
         }
         None
     }
 
-    async fn advance(&mut self) -> Result<Vec<u8>, Status> {
+    async fn advance(&mut self, text: &mut Vec<u8>) -> Result<(), Status> {
         let Some(frame) = self.body.frame().await else { return Err(upstream::without_status()) };
         match frame.map_err(|_| upstream::without_status())?.into_data() {
             Ok(data) => {
                 self.frames.push(&data);
-                self.messages()
+                self.messages(text)
             }
             Err(frame) => {
                 self.is_over = true;
                 let status = frame.into_trailers().ok().and_then(|trailers| grpc::status(&trailers, None));
                 match status.unwrap_or_else(upstream::without_status) {
-                    status if status.code() == Code::Ok => Ok(Vec::new()),
+                    status if status.code() == Code::Ok => Ok(()),
                     status => Err(status),
                 }
             }
         }
     }
 
-    fn messages(&mut self) -> Result<Vec<u8>, Status> {
-        let mut text = Vec::new();
+    /// What comes before a message that can't be written is written.
+    fn messages(&mut self, text: &mut Vec<u8>) -> Result<(), Status> {
         let unusable = |error| upstream::malformed(format!("the stream can't be used: {error}")).status().clone();
         while let Some(message) = self.frames.next(self.encoding.as_ref()).map_err(unusable)? {
             let plan = &self.plan;
-            self.framing.message(&mut text, |text| respond::json_message(plan, &message, text))?;
+            self.framing.message(text, |text| respond::json_message(plan, &message, text))?;
         }
-        Ok(text)
+        Ok(())
     }
 }

@@ -123,6 +123,15 @@ impl Fault {
         self
     }
 
+    /// Whether it is about an answer that can't be told on: then the call itself was carried out.
+    pub fn is_of_an_answer(&self) -> bool {
+        let (code, reason) = (self.0.status.code(), fault::reason_of(&self.0.status));
+        matches!(
+            (code, reason),
+            (_, Some(Reason::ResponseTooLarge)) | (Code::Internal, Some(Reason::UpstreamMalformed))
+        )
+    }
+
     /// The gRPC status, with its details.
     pub fn status(&self) -> &Status {
         &self.0.status

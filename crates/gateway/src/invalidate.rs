@@ -3,7 +3,11 @@
 //! One task sends, so that the cache sees one sequence without gaps; what it can't deliver it keeps, newest per tag,
 //! and goes on trying. A cache that sees a gap or a new sender treats what it loaded before as unverified.
 
-use crate::{fault::Fault, inner, upstream::Call};
+use crate::{
+    fault::Fault,
+    inner,
+    upstream::{Answer, Call},
+};
 use accord_api::accord::cache::v1::{InvalidateRequest, invalidation_service_client::InvalidationServiceClient};
 use accord_runtime::{deadline::Deadline, request::RequestId};
 use accord_token::Member;
@@ -123,10 +127,10 @@ impl Pending {
         Ok(Some(Self { invalidator: invalidator.clone(), tags }))
     }
 
-    /// The mutation has ended with this code: invalidates where it may have changed something.
-    pub async fn settle(mut self, code: Code, deadline: Deadline) -> Option<Reach> {
+    /// The mutation has ended: invalidates where it may have changed something.
+    pub async fn settle(mut self, outcome: &Result<Answer, Fault>, deadline: Deadline) -> Option<Reach> {
         let tags = mem::take(&mut self.tags);
-        if !may_have_committed(code) {
+        if !may_have_committed(outcome) {
             return None;
         }
         Some(self.invalidator.invalidate(tags, deadline).await)
@@ -142,9 +146,14 @@ impl Drop for Pending {
 }
 
 /// Success, and every outcome that leaves open whether the upstream committed.
-fn may_have_committed(code: Code) -> bool {
-    use Code::{Cancelled, DeadlineExceeded, Internal, Ok, Unavailable, Unknown};
-    matches!(code, Ok | DeadlineExceeded | Unavailable | Cancelled | Unknown | Internal)
+fn may_have_committed(outcome: &Result<Answer, Fault>) -> bool {
+    use Code::{Cancelled, DeadlineExceeded, Internal, Unavailable, Unknown};
+    let code = match outcome {
+        Ok(answer) => answer.code(),
+        Err(fault) if fault.is_of_an_answer() => return true,
+        Err(fault) => fault.status().code(),
+    };
+    matches!(code, Code::Ok | DeadlineExceeded | Unavailable | Cancelled | Unknown | Internal)
 }
 
 /// Whether the cache will never take this batch: too large a tag, say, from a caller who left before anyone refused it.

@@ -56,7 +56,9 @@ pub fn key<'a>(declared: &Idempotency, headers: &'a HeaderMap) -> Result<Option<
         )),
         (None, _) => Ok(None),
         (Some(value), None) => match value.to_str() {
-            Ok(text) if (1..=255).contains(&text.len()) => Ok(Some(text)),
+            Ok(text) if (1..=255).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_graphic()) => {
+                Ok(Some(text))
+            }
             _ => Err(malformed()),
         },
         (Some(_), Some(_)) => Err(malformed()),
@@ -103,7 +105,9 @@ impl Records {
     /// Tells the records how a claimed call ended.
     pub async fn end(&self, call: &Call, claim: String, outcome: &Result<Answer, Fault>) {
         let told = match outcome {
-            Ok(answer) if is_final(answer) => self.complete(call, claim, answer).await,
+            Ok(answer) if is_final(answer) => self.complete(call, claim, stored(answer.result.as_ref())).await,
+            // It ran, and would run again if it were repeated.
+            Err(fault) if fault.is_of_an_answer() => self.complete(call, claim, stored(Err(fault.status()))).await,
             // Whether it ran is open: the claim stays until its lease ends, and the client may repeat then.
             Err(fault) if fault.status().code() == Code::DeadlineExceeded => Ok(()),
             _ => self.abandon(call, claim).await,
@@ -113,16 +117,7 @@ impl Records {
         }
     }
 
-    async fn complete(&self, call: &Call, claim_id: String, answer: &Answer) -> Result<(), Status> {
-        let answer = match &answer.result {
-            Ok(message) => StoredAnswer { response: message.to_vec(), ..StoredAnswer::default() },
-            Err(status) => StoredAnswer {
-                code: status.code() as i32,
-                message: status.message().to_owned(),
-                details: status.details().to_vec(),
-                response: Vec::new(),
-            },
-        };
+    async fn complete(&self, call: &Call, claim_id: String, answer: StoredAnswer) -> Result<(), Status> {
         let complete = CompleteRequest { claim_id, answer: Some(answer) };
         let request = inner::request(complete, &self.member, Deadline::after(COMPLETING), &call.id)?;
         self.client.clone().complete(request).await.map(drop)
@@ -146,8 +141,19 @@ fn owner(call: &Call) -> String {
 /// Whether a repeated call should get this answer, and not a new try.
 fn is_final(answer: &Answer) -> bool {
     use Code::{Aborted, Cancelled, DeadlineExceeded, ResourceExhausted, Unauthenticated, Unavailable};
-    let code = answer.result.as_ref().map_or_else(Status::code, |_| Code::Ok);
-    !matches!(code, Aborted | Cancelled | DeadlineExceeded | ResourceExhausted | Unauthenticated | Unavailable)
+    !matches!(answer.code(), Aborted | Cancelled | DeadlineExceeded | ResourceExhausted | Unauthenticated | Unavailable)
+}
+
+fn stored(result: Result<&Bytes, &Status>) -> StoredAnswer {
+    match result {
+        Ok(message) => StoredAnswer { response: message.to_vec(), ..StoredAnswer::default() },
+        Err(status) => StoredAnswer {
+            code: status.code() as i32,
+            message: status.message().to_owned(),
+            details: status.details().to_vec(),
+            response: Vec::new(),
+        },
+    }
 }
 
 fn replay(stored: StoredAnswer) -> Answer {

@@ -175,7 +175,7 @@ impl Picked {
                 }
                 Ok(response.map(|body| tonic::body::Body::new(Held::new(body, self.seat))))
             }
-            Err(error) if is_cut_off() => Err(error),
+            Err(error) if error == Unreachable::Late || is_cut_off() => Err(error),
             Err(error) => {
                 self.seat.failed(error);
                 self.upstream.trouble.notify_one();

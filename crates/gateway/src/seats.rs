@@ -22,7 +22,7 @@ pub struct Seats {
     taken: UpDownCounter<i64>,
 }
 
-/// A seat, held until the last byte of the answer.
+/// A seat, held until the last byte of the answer, or as long as work goes on whose caller has left.
 pub struct Seat {
     _permit: OwnedSemaphorePermit,
     taken: UpDownCounter<i64>,
@@ -55,16 +55,17 @@ impl Seats {
     }
 }
 
-impl Seat {
-    /// Keeps the seat taken until the last byte of the answer, and not only its head.
-    pub fn hold(self, body: Body) -> Body {
-        Body::new(Seated { body, _seat: self })
-    }
+/// A body that keeps a seat taken.
+pub struct Seated {
+    body: Body,
+    _seat: Arc<Seat>,
 }
 
-struct Seated {
-    body: Body,
-    _seat: Seat,
+impl Seated {
+    /// Keeps the seat taken until the last byte of the answer, and not only its head.
+    pub fn body(body: Body, seat: Arc<Seat>) -> Body {
+        Body::new(Self { body, _seat: seat })
+    }
 }
 
 impl HttpBody for Seated {

@@ -1,9 +1,11 @@
 //! The way inward: what goes to an upstream, and what comes back.
 
 mod budget;
+mod lent;
 mod repeat;
 
 pub use budget::Budget;
+use lent::Unread;
 pub use repeat::unary;
 
 use crate::{
@@ -15,6 +17,7 @@ use crate::{
     metadata,
     method::Way,
     route::{Picked, Unreachable},
+    seats::Seat,
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::{
@@ -24,7 +27,7 @@ use accord_runtime::{
 use accord_token::PASSPORT_HEADER;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tonic::{Code, Status, body::Body};
 use tracing::Instrument;
 
@@ -35,6 +38,8 @@ pub const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous
 pub struct Call {
     /// That it may.
     pub permit: Permit,
+    /// Its seat, for as long as something is done for it.
+    pub seat: Arc<Seat>,
     /// Until when.
     pub deadline: Deadline,
     /// Its id.
@@ -47,9 +52,9 @@ pub struct Call {
 
 impl Call {
     /// A call with what of its head travels inward.
-    pub fn new(permit: Permit, deadline: Deadline, arrival: &Arrival, way: Way) -> Self {
+    pub fn new(permit: Permit, seat: Arc<Seat>, deadline: Deadline, arrival: &Arrival, way: Way) -> Self {
         let metadata = metadata::inward(&arrival.parts.headers, arrival.protocol, way != Way::Bytes);
-        Self { permit, deadline, id: arrival.id.clone(), metadata, way }
+        Self { permit, seat, deadline, id: arrival.id.clone(), metadata, way }
     }
 }
 
@@ -69,7 +74,8 @@ impl Answer {
         Self { head: HeaderMap::new(), result, trailers: HeaderMap::new() }
     }
 
-    fn code(&self) -> Code {
+    /// The code that the handler ended with.
+    pub fn code(&self) -> Code {
         self.result.as_ref().map_or_else(Status::code, |_| Code::Ok)
     }
 }
@@ -100,6 +106,13 @@ pub fn ran_out(deadline: Deadline, status: &Status) -> bool {
 pub fn ran_out_in(deadline: Deadline, metadata: &HeaderMap) -> bool {
     let may_say_so = metadata.get("grpc-status").is_some_and(|code| code == "4");
     may_say_so && grpc::status(metadata, None).is_some_and(|status| ran_out(deadline, &status))
+}
+
+/// Whether a call to another binary of the mesh failed because its deadline passed, which says nothing about that binary:
+/// the other side says so with one code, the channel's own timer with another.
+pub fn was_too_late(deadline: Deadline, status: &Status) -> bool {
+    let may_say_so = matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
+    may_say_so && deadline.remaining() <= SAME_MOMENT
 }
 
 /// Why an attempt has no answer.
@@ -160,7 +173,25 @@ fn strip_status(metadata: &mut HeaderMap) {
     }
 }
 
+/// Sends the call to an endpoint, and to another one where the first certainly never saw it: that is always safe.
 async fn send(
+    call: &Call,
+    picked: Picked,
+    body: Body,
+    previous: u32,
+    is_cut_off: impl Fn() -> bool,
+) -> Result<Response<Body>, Unreachable> {
+    let (body, tried) = (Unread::new(body), picked.index());
+    match send_to(call, picked, body.lend(), previous, &is_cut_off).await {
+        Err(error) if error.never_sent() && body.is_whole() => {
+            let another = call.permit.entry().upstream.pick_other_than(tried);
+            send_to(call, another, body.lend(), previous, &is_cut_off).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn send_to(
     call: &Call,
     picked: Picked,
     body: Body,
@@ -199,7 +230,7 @@ fn head(call: &Call, body: Body, previous: u32) -> Request<Body> {
 }
 
 fn unreachable_fault(call: &Call, error: Unreachable) -> Fault {
-    if call.deadline.expired() {
+    if error == Unreachable::Late || call.deadline.expired() {
         return Fault::deadline();
     }
     let message = format!("upstream {}: {error}", call.permit.entry().method.upstream);

@@ -176,6 +176,7 @@ impl InFlight {
         match error {
             Unreachable::Connect => self.endpoint.eject(),
             Unreachable::Unsent | Unreachable::Broken => self.endpoint.faltered(),
+            Unreachable::Late => {}
         }
     }
 }

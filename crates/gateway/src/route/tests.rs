@@ -133,6 +133,18 @@ async fn a_request_that_breaks_off_is_not_held_against_the_endpoint() {
 }
 
 #[tokio::test]
+async fn a_deadline_that_passes_is_not_held_against_the_endpoint() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = upstream(&[format!("http://{}", silent.local_addr().unwrap())]);
+    for _ in 0..5 {
+        let mut request = health_check();
+        request.headers_mut().insert("grpc-timeout", "1m".parse().unwrap());
+        assert_eq!(upstream.pick().call(request, || false).await.unwrap_err(), Unreachable::Late);
+    }
+    assert!(!upstream.endpoints[0].is_ejected(Instant::now()));
+}
+
+#[tokio::test]
 async fn a_seat_is_held_until_the_last_byte_of_the_answer() {
     let upstream = upstream(&[format!("http://{}", healthy_server().await)]);
     let response = upstream.pick().call(health_check(), || false).await.unwrap();

@@ -14,6 +14,9 @@ pub enum Unreachable {
     /// The connection broke; the upstream may have seen the request.
     #[error("the connection to the upstream broke before an answer came")]
     Broken,
+    /// The call's deadline passed; the upstream may have seen the request.
+    #[error("the deadline passed before an answer came")]
+    Late,
 }
 
 impl Unreachable {
@@ -27,6 +30,10 @@ impl Unreachable {
         while let Some(cause) = source {
             if cause.is::<tonic::ConnectError>() {
                 return Self::Connect;
+            }
+            // The channel keeps the deadline as well, and may notice it first.
+            if cause.is::<tonic::TimeoutExpired>() {
+                return Self::Late;
             }
             // A call that met a GOAWAY before it got a stream.
             if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {

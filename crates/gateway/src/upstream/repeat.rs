@@ -1,7 +1,7 @@
 //! How often a failed attempt is repeated, and when another is made beside a slow one (gRFC A6).
 
 use super::{Call, Failure, Outcome, PREVIOUS_ATTEMPTS, attempt};
-use crate::{fault::Fault, grpc, keyed, upstream::Answer};
+use crate::{fault::Fault, grpc, keyed, route::Unreachable, upstream::Answer};
 use accord_contract::Retry;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -24,21 +24,9 @@ pub async fn unary(call: &Call, message: &Bytes) -> Result<Answer, Fault> {
     let outcome = match retry {
         Some(retry) if retry.hedge_after.is_some() => hedged(call, &body, retry).await,
         Some(retry) => retried(call, &body, retry).await,
-        None => once_or_unsent(call, &body).await,
+        None => attempt(call, entry.upstream.pick(), &body, 0).await,
     };
     outcome.map_err(|failure| failure.into_fault(call))
-}
-
-/// A call without a retry policy still gets another endpoint where the first certainly never saw it.
-async fn once_or_unsent(call: &Call, body: &Bytes) -> Outcome {
-    let picked = call.permit.entry().upstream.pick();
-    let tried = picked.index();
-    match attempt(call, picked, body, 0).await {
-        Err(Failure::Unreachable(error)) if error.never_sent() => {
-            attempt(call, call.permit.entry().upstream.pick_other_than(tried), body, 0).await
-        }
-        outcome => outcome,
-    }
 }
 
 async fn retried(call: &Call, body: &Bytes, retry: &Retry) -> Outcome {
@@ -121,6 +109,7 @@ fn next(outcome: &Outcome, retry: &Retry) -> Next {
         Ok(answer) if retry.on.contains(&answer.code()) => {
             pushback(&answer.trailers).or_else(|| pushback(&answer.head)).unwrap_or(Next::Again)
         }
+        Err(Failure::Unreachable(Unreachable::Late)) => Next::Answer,
         Err(Failure::Unreachable(error)) if error.never_sent() || retry.on.contains(&Code::Unavailable) => Next::Again,
         Err(Failure::Fault(fault)) if retry.on.contains(&fault.status().code()) => Next::Again,
         _ => Next::Answer,
