@@ -138,8 +138,8 @@ impl Method {
         Ok(key.freeze())
     }
 
-    /// The paths of fields declared REQUIRED (`google.api.field_behavior`) that the request doesn't set.
-    pub fn missing(&self, request: &[u8]) -> Result<Vec<String>, Malformed> {
+    /// The path of the first field declared REQUIRED (`google.api.field_behavior`) that the request doesn't set.
+    pub fn missing(&self, request: &[u8]) -> Result<Option<String>, Malformed> {
         self.required.missing(request)
     }
 }

@@ -30,47 +30,44 @@ impl Required {
         Self { shapes }
     }
 
-    pub(crate) fn missing(&self, wire: &[u8]) -> Result<Vec<String>, Malformed> {
-        let mut missing = Vec::new();
-        if !self.shapes.is_empty() {
-            self.look(0, &[wire], "", MAX_DEPTH, &mut missing)?;
-        }
-        Ok(missing)
+    /// The first field that is required and not set: one is enough to refuse a request, and a list may lack many.
+    pub(crate) fn missing(&self, wire: &[u8]) -> Result<Option<String>, Malformed> {
+        if self.shapes.is_empty() { Ok(None) } else { self.look(0, &[wire], MAX_DEPTH) }
     }
 
-    fn look(
-        &self,
-        shape: usize,
-        pieces: &[&[u8]],
-        prefix: &str,
-        depth: usize,
-        missing: &mut Vec<String>,
-    ) -> Result<(), Malformed> {
+    fn look(&self, shape: usize, pieces: &[&[u8]], depth: usize) -> Result<Option<String>, Malformed> {
         let depth = depth.checked_sub(1).ok_or(Malformed)?;
         let shape = &self.shapes[shape];
         let mut seen = HashMap::<u32, Vec<Value<'_>>>::new();
         for field in pieces.iter().flat_map(|piece| wire::fields(piece)) {
             let field = field?;
-            seen.entry(field.number).or_default().push(field.value);
+            if shape.asks_for(field.number) {
+                seen.entry(field.number).or_default().push(field.value);
+            }
         }
         let occurrences = |field: &FieldDescriptor| seen.get(&field.number()).map(Vec::as_slice).unwrap_or_default();
-        for field in &shape.required {
-            if !is_set(field, occurrences(field)) {
-                missing.push(format!("{prefix}{}", field.name()));
-            }
+        if let Some(field) = shape.required.iter().find(|field| !is_set(field, occurrences(field))) {
+            return Ok(Some(field.name().to_owned()));
         }
         for (field, inner) in &shape.inside {
             let bodies: Vec<_> = occurrences(field).iter().filter_map(body).collect();
-            let name = field.name();
-            if field.is_list() {
-                for (index, body) in bodies.iter().enumerate() {
-                    self.look(*inner, &[body], &format!("{prefix}{name}[{index}]."), depth, missing)?;
+            // The occurrences of a single message are pieces of one.
+            let together = if field.is_list() { 1 } else { bodies.len().max(1) };
+            for (index, pieces) in bodies.chunks(together).enumerate() {
+                if let Some(missing) = self.look(*inner, pieces, depth)? {
+                    let place = if field.is_list() { format!("[{index}]") } else { String::new() };
+                    return Ok(Some(format!("{}{place}.{missing}", field.name())));
                 }
-            } else if !bodies.is_empty() {
-                self.look(*inner, &bodies, &format!("{prefix}{name}."), depth, missing)?;
             }
         }
-        Ok(())
+        Ok(None)
+    }
+}
+
+impl Shape {
+    fn asks_for(&self, number: u32) -> bool {
+        let inside = self.inside.iter().map(|(field, _)| field);
+        self.required.iter().chain(inside).any(|field| field.number() == number)
     }
 }
 

@@ -17,9 +17,8 @@ use tonic::Code;
 /// Reads the one message of a request, within the bound of its method, and holds it against the fields it requires.
 pub async fn read(call: &Call, spoken: &Spoken, body: Incoming, parts: &Parts) -> Result<Bytes, Fault> {
     let message = decode(call, spoken, body, parts).await?;
-    let missing = call.permit.entry().method.missing(&message).map_err(|_| Fault::unreadable())?;
-    match missing.first() {
-        Some(field) => Err(Fault::violation(Reason::FieldInvalid, field, "is required")),
+    match call.permit.entry().method.missing(&message).map_err(|_| Fault::unreadable())? {
+        Some(field) => Err(Fault::violation(Reason::FieldInvalid, &field, "is required")),
         None => Ok(message),
     }
 }

@@ -27,7 +27,7 @@ fn the_sample_means_what_it_says() {
     let request = b"\x0a\x05lamp/";
     assert_eq!(cache.tags[0].expand(request).unwrap().unwrap(), "product/lamp%2F");
     assert_eq!(method.cache_key(cache, request).unwrap().as_ref(), request);
-    assert_eq!(method.missing(b"").unwrap(), ["id"]);
+    assert_eq!(method.missing(b"").unwrap().as_deref(), Some("id"));
 
     let source_of = |field: &str| method.sources.iter().find(|source| source.field == field).unwrap().source.as_str();
     assert_eq!(source_of("deadline.max"), "file catalog/v1/product_service.proto");
