@@ -16,9 +16,23 @@ use crate::{
     store::{Store, principals::Principal},
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  For development; the store and its key are made in the present directory:
+    accord-auth serve --development
+
+  A program that verifies tokens, such as the gateway; its secret is written into the file:
+    accord-auth client add gateway --role accord-mesh --secret-file gateway.secret --development
+
+  Somebody who may do what policies grant to a role, and a token for an hour:
+    accord-auth principal add me --role catalog-reader --development
+    accord-auth token issue --subject me --development
+
+Every key of the file can also be set by environment: ACCORD_AUTH__LISTEN__ADDRESS=0.0.0.0:8090.";
+
 /// Issues and verifies credentials, decides access, streams revocations.
 #[derive(Debug, Parser)]
-#[command(name = "accord-auth", version)]
+#[command(name = "accord-auth", version, after_help = EXAMPLES)]
 pub struct Cli {
     #[command(flatten)]
     flags: Flags,
@@ -32,7 +46,7 @@ struct Flags {
     /// The configuration, a TOML file.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The store: `sqlite:///path/to/file.db` or `postgres://…`.
+    /// The store: `sqlite:///path/to/file.db` or `postgres://…`. Default: `sqlite://accord-auth.db`.
     #[arg(long, global = true, value_name = "URL")]
     store: Option<String>,
     /// A file with the key that encrypts signing keys in the store; see `key new`.
@@ -86,10 +100,10 @@ enum Command {
 
 #[derive(Debug, Default, Args)]
 struct Serving {
-    /// The door for callers.
+    /// Address to serve on. Default: 127.0.0.1:8090.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// The port for those who operate auth.
+    /// Address of the internal port: metrics and health. Default: 127.0.0.1:8091.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<String>,
     /// A file with Cedar policies; may be given again.
@@ -113,7 +127,7 @@ enum PrincipalCommand {
         #[arg(long, value_enum, default_value = "user")]
         kind: KindName,
         /// Its tenant. Default: none.
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         tenant: String,
         /// A role; may be given again.
         #[arg(long)]
@@ -134,7 +148,7 @@ enum ClientCommand {
         /// Its id, and its name as a principal.
         id: String,
         /// Its tenant. Default: none.
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         tenant: String,
         /// A role; may be given again.
         #[arg(long)]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use accord_runtime::{config::Secret, server::ListenConfig, telemetry::TelemetryConfig};
-use accord_token::{Algorithm, Type};
+use accord_token::{Algorithm, Type, claims::LEEWAY};
 use serde::{Deserialize, Serialize};
 
 /// The whole configuration of `accord-auth`.
@@ -53,7 +53,8 @@ pub struct KeysConfig {
     pub encryption_key_file: Option<PathBuf>,
     /// What new keys sign with: `EdDSA` or `ES256`. Default: `EdDSA`.
     pub algorithm: Algorithm,
-    /// How long a key is published before it signs: at least the verifiers' staleness bound. Default: `15s`.
+    /// How long a key is published before it signs: at least the verifiers' staleness bound and the 10 s by which clocks
+    /// may differ. Default: `15s`.
     #[serde(with = "humantime_serde")]
     pub overlap: Duration,
 }
@@ -103,6 +104,12 @@ pub enum Unfit {
     /// No engine is known by this scheme.
     #[error("`store.url` must begin with `sqlite://` or `postgres://`")]
     Store,
+    /// A key would sign before every verifier knew it.
+    #[error(
+        "`keys.overlap` must be more than 10s, by which clocks may differ, and more by the `auth.staleness_bound` of the \
+         most patient verifier"
+    )]
+    Overlap,
     /// The grace for refresh tokens is too long.
     #[error("`tokens.refresh_grace` must be at most 5s")]
     Grace,
@@ -127,6 +134,10 @@ impl Config {
             if life < second || life > longest {
                 return Err(Unfit::Life { name, longest });
             }
+        }
+        // The verifiers' bounds are not known here; the clocks alone need this much.
+        if self.keys.overlap <= LEEWAY {
+            return Err(Unfit::Overlap);
         }
         if self.tokens.refresh_grace > Duration::from_secs(5) {
             return Err(Unfit::Grace);
@@ -179,5 +190,28 @@ impl Default for TokensConfig {
             refresh_life: Duration::from_hours(30 * 24),
             refresh_grace: Duration::ZERO,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unfit(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::default();
+        config.validate().expect("the defaults are good");
+        change(&mut config);
+        config.validate().err().map(|unfit| unfit.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_can_not_be_right_is_refused_by_its_name() {
+        assert!(unfit(|config| config.keys.overlap = LEEWAY).contains("`keys.overlap`"));
+        assert!(
+            unfit(|config| config.tokens.refresh_grace = Duration::from_secs(6)).contains("`tokens.refresh_grace`")
+        );
+        assert!(unfit(|config| config.tokens.access_life = Duration::from_hours(25)).contains("`tokens.access_life`"));
+        assert!(unfit(|config| config.tokens.passport_life = Duration::ZERO).contains("`tokens.passport_life`"));
+        assert!(unfit(|config| config.store.url = Secret::from("mysql://x".to_owned())).contains("`store.url`"));
     }
 }

@@ -1,5 +1,7 @@
 //! A credential in, tokens out.
 
+use std::net::IpAddr;
+
 use accord_api::accord::auth::v1::{ClientCredentialsGrant, IssueRequest, PasswordGrant, issue_request::Grant};
 use accord_token::verify;
 use aws_lc_rs::{
@@ -28,10 +30,10 @@ pub struct Tokens {
 }
 
 impl Auth {
-    /// Tokens for a credential.
-    pub async fn login(&self, request: IssueRequest) -> Result<Tokens, Denial> {
+    /// Tokens for a credential that came from this address.
+    pub async fn login(&self, request: IssueRequest, address: IpAddr) -> Result<Tokens, Denial> {
         let tokens = match request.grant {
-            Some(Grant::Password(grant)) => self.person(grant).await,
+            Some(Grant::Password(grant)) => self.person(grant, address).await,
             Some(Grant::ClientCredentials(grant)) => self.program(grant).await,
             None => Err(Denial::Field("grant", "must be given")),
         };
@@ -44,18 +46,18 @@ impl Auth {
         tokens
     }
 
-    async fn person(&self, grant: PasswordGrant) -> Result<Tokens, Denial> {
+    async fn person(&self, grant: PasswordGrant, address: IpAddr) -> Result<Tokens, Denial> {
         // Nobody has such a name or password, so nothing needs to be counted or remembered for it.
         if !is_name(&grant.name) || grant.password.len() > LONGEST_PASSWORD {
             return Err(Denial::Credential);
         }
         // Counted before the hashing, so that guesses made at the same time count each.
-        self.throttle.attempt(&grant.name).map_err(Denial::Throttled)?;
+        self.throttle.attempt(&grant.name, address).map_err(Denial::Throttled)?;
         match self.is_password(&grant.name, grant.password).await {
-            Ok(true) => self.throttle.succeeded(&grant.name),
+            Ok(true) => self.throttle.succeeded(&grant.name, address),
             Ok(false) => return Err(Denial::Credential),
             Err(denial) => {
-                self.throttle.unmade(&grant.name);
+                self.throttle.unmade(&grant.name, address);
                 return Err(denial);
             }
         }

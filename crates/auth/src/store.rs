@@ -11,7 +11,8 @@ use std::{
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    time::Instant,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use opentelemetry::{KeyValue, metrics::Histogram};
@@ -30,17 +31,29 @@ pub mod revocations;
 mod schema;
 
 /// How long the store may take before it counts as down.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The store can't be reached, or failed.
 #[derive(Debug, thiserror::Error)]
 #[error("the store failed: {0}")]
 pub struct StoreError(#[from] sqlx::Error);
 
+impl StoreError {
+    /// Tells the operator, once a second at most: every call fails while the store does, and what is full may be the disk.
+    pub fn tell(&self) {
+        static TOLD: Mutex<Option<Instant>> = Mutex::new(None);
+        let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1)) {
+            *told = Some(Instant::now());
+            tracing::error!(error = %self.0, "the store failed");
+        }
+    }
+}
+
 impl From<StoreError> for Status {
     fn from(error: StoreError) -> Self {
         // What the engine says may quote values: it belongs into the log of the operator, not into an answer.
-        tracing::error!(error = %error.0, "the store failed");
+        error.tell();
         fault::status(Code::Unavailable, Reason::AuthUnavailable, "auth can't reach its store")
     }
 }

@@ -38,7 +38,8 @@ macro_rules! stories {
             many_refreshes_with_one_token_have_one_successor, without_grace_only_one_of_many_refreshes_is_answered,
             wrong_credentials_tell_nothing_and_guessing_is_slowed_down, a_family_ends_with_its_subjects_epoch,
             ending_a_family_again_changes_nothing, a_family_whose_time_is_over_is_forgotten,
-            a_family_is_not_forgotten_before_its_tokens, what_could_not_be_checked_is_held_against_nobody,
+            a_family_is_not_forgotten_before_its_tokens, guessing_from_elsewhere_locks_nobody_out,
+            what_could_not_be_checked_is_held_against_nobody,
             a_token_in_its_last_leeway_brings_no_passport);
         suite::stories!(@ members: a_member_believes_decides_and_refuses_once_revoked,
             nothing_is_believed_over_a_silent_wire, what_another_process_revokes_is_in_force_too, a_restart_of_auth_goes_unnoticed,

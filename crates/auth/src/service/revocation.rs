@@ -80,7 +80,7 @@ impl Conversation {
             Ok(news) => news,
             // With the store down nothing is known, so nothing is said: silence is what makes the verifier stale.
             Err(Unanswerable::Store(error)) => {
-                tracing::error!(error = %error, "a question about revocations stays unanswered");
+                error.tell();
                 return Ok(());
             }
             Err(Unanswerable::Refused(status)) => return self.send(Err(status)).and(Err(Over)),

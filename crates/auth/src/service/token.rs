@@ -1,12 +1,13 @@
 //! `TokenService`: open to all where the credential is what it is asked about.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use accord_api::accord::auth::v1::{
     ExchangeRequest, ExchangeResponse, IntrospectRequest, IntrospectResponse, IssueRequest, IssueResponse,
     RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse, revoke_request::Target,
     token_service_server::TokenService,
 };
+use accord_runtime::server::Peer;
 use accord_token::{Flaw, Refusal, Verified, verify};
 use tonic::{Request, Response, Status};
 
@@ -24,7 +25,9 @@ pub struct Tokens(pub Arc<Auth>);
 #[tonic::async_trait]
 impl TokenService for Tokens {
     async fn issue(&self, request: Request<IssueRequest>) -> Result<Response<IssueResponse>, Status> {
-        let tokens = self.0.login(request.into_inner()).await?;
+        let peer = request.extensions().get::<Peer>();
+        let address = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip());
+        let tokens = self.0.login(request.into_inner(), address).await?;
         self.0.figures.token("access");
         Ok(Response::new(IssueResponse {
             access_token: tokens.access.token,

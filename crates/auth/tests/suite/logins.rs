@@ -1,6 +1,6 @@
 //! Credentials in, tokens out.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, net::IpAddr, time::Duration};
 
 use accord_api::accord::{
     auth::v1::{IntrospectRequest, RefreshRequest, RefreshResponse, RevokeRequest, revoke_request::Target},
@@ -8,7 +8,7 @@ use accord_api::accord::{
 };
 use accord_auth::{denial::Denial, manage, mint};
 use accord_token::{Refusal, verify};
-use tonic::{Code, Status};
+use tonic::{Code, Status, transport::Endpoint};
 
 use super::{PASSWORD, Place, Running, refused};
 
@@ -145,6 +145,18 @@ pub async fn a_family_is_not_forgotten_before_its_tokens(place: Place) {
     assert!(store.family(&family).await.unwrap().is_some(), "an access token of it is alive");
     store.forget_ended(verify::now() + 3 * 3600).await.unwrap();
     assert!(store.family(&family).await.unwrap().is_none());
+}
+
+pub async fn guessing_from_elsewhere_locks_nobody_out(place: Place) {
+    let mut running = Running::start(&place, |_| {}).await;
+    for _ in 0..5 {
+        assert_eq!(refused(running.log_in("ada", "wrong password").await), Reason::CredentialInvalid);
+    }
+    assert_eq!(refused(running.log_in("ada", PASSWORD).await), Reason::LoginThrottled);
+    let from = Some(IpAddr::from([127, 0, 0, 2]));
+    let endpoint = Endpoint::from_shared(format!("http://{}", running.address)).unwrap().local_address(from);
+    running.channel = endpoint.connect_lazy();
+    assert!(running.log_in("ada", PASSWORD).await.is_ok());
 }
 
 pub async fn what_could_not_be_checked_is_held_against_nobody(place: Place) {
