@@ -14,12 +14,16 @@ use crate::table::{Built, MethodTable, Pending, Refused, Sources};
 
 const EXAMPLES: &str = "\
 Examples:
-  One service that has server reflection, behind a door on port 8080:
-    accord-gateway serve --upstream catalog=http://127.0.0.1:9000
+  The gateway's own identity, made once beside auth:
+    accord-auth client add gateway --role accord-mesh --secret-file gateway.secret
 
-  Two endpoints of a service, its descriptor set, and policies for it from an overlay:
-    accord-gateway serve --upstream shop=http://10.0.0.7:9000 --upstream shop=http://10.0.0.8:9000 \\
-        --descriptors shop.binpb --overlay shop.toml
+  One service that has server reflection, behind a door on port 8080:
+    accord-gateway serve --client-id gateway --client-secret-file gateway.secret \\
+        --upstream catalog=http://127.0.0.1:9000
+
+  Two endpoints of a service, its descriptor set, and policies for it from an overlay; the rest from a file:
+    accord-gateway serve --config gateway.toml --upstream shop=http://10.0.0.7:9000 \\
+        --upstream shop=http://10.0.0.8:9000 --descriptors shop.binpb --overlay shop.toml
 
   Hold a contract against the gateway in a pipeline, with no server running:
     accord-gateway check --upstream shop=http://shop:9000 --descriptors shop.binpb

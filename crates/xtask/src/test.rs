@@ -8,6 +8,7 @@ mod postgres;
 use std::{
     collections::BTreeSet,
     fmt,
+    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
@@ -122,9 +123,10 @@ fn targets_behind(feature: &str) -> Result<Vec<String>> {
 
 /// Runs a command to its end with its output on ours.
 fn succeed(mut command: Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("{program} could not be started"))?;
-    ensure!(status.success(), "{program} ended with {status}");
+    let program = Path::new(command.get_program()).to_path_buf();
+    let status = command.status().with_context(|| format!("{} could not be started", program.display()))?;
+    let name = program.file_name().unwrap_or(program.as_os_str()).display();
+    ensure!(status.success(), "{name} ended with {status}; what it said stands above");
     Ok(())
 }
 
