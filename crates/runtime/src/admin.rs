@@ -9,18 +9,22 @@ use crate::{
     telemetry::{self, Telemetry},
 };
 
-/// The routes `/metrics`, `/livez` and `/readyz`.
-pub fn router(telemetry: &Telemetry, health: &Health) -> Router {
+const METRICS: &str = "/metrics";
+const READINESS: &str = "/readyz";
+const LIVENESS: &str = "/livez";
+
+fn router(telemetry: &Telemetry, health: &Health) -> Router {
     count_dependencies(health.clone());
-    let metrics = Router::new().route("/metrics", get(metrics)).with_state(telemetry.clone());
-    let readiness = Router::new().route("/readyz", get(ready)).with_state(health.clone());
+    let metrics = Router::new().route(METRICS, get(metrics)).with_state(telemetry.clone());
+    let readiness = Router::new().route(READINESS, get(ready)).with_state(health.clone());
     // Liveness depends on nothing: a restart mends no dependency.
-    metrics.merge(readiness).route("/livez", get(async || "alive\n"))
+    metrics.merge(readiness).route(LIVENESS, get(async || "alive\n"))
 }
 
-/// The routes and a surface on one port.
+/// The routes `/metrics`, `/livez` and `/readyz`, and a surface, on one port. Scrapes and probes come every few seconds,
+/// and would drown the calls among which they were counted.
 pub fn service(surface: Surface, telemetry: &Telemetry, health: &Health) -> Result<SurfaceService, SurfaceError> {
-    surface.http(router(telemetry, health)).into_service()
+    surface.http(router(telemetry, health), &[METRICS, READINESS, LIVENESS]).into_service()
 }
 
 /// Shows each dependency as 1 while it is up and 0 while it is not.

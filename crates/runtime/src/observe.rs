@@ -51,6 +51,7 @@ impl MethodName {
 pub struct Observe<S> {
     inner: S,
     naming: Naming,
+    aside: &'static [&'static str],
     figures: Arc<Figures>,
 }
 
@@ -74,7 +75,14 @@ impl<S> Observe<S> {
             .with_description("Calls in flight")
             .with_unit("{request}")
             .build();
-        Self { inner, naming, figures: Arc::new(Figures { duration, active }) }
+        Self { inner, naming, aside: &[], figures: Arc::new(Figures { duration, active }) }
+    }
+
+    /// Lets requests for these paths pass unobserved.
+    #[must_use]
+    pub fn aside(mut self, paths: &'static [&'static str]) -> Self {
+        self.aside = paths;
+        self
     }
 }
 
@@ -92,6 +100,9 @@ where
 
     fn call(&mut self, mut request: Request<Q>) -> Self::Future {
         let id = RequestId::of(request.headers());
+        if self.aside.contains(&request.uri().path()) {
+            return Observed { answer: self.inner.call(request).instrument(Span::none()), call: None, id };
+        }
         let span = open_span(request.headers(), &id);
         let name = MethodName::default();
         if let Some(known) = (self.naming)(request.uri().path()) {

@@ -35,6 +35,7 @@ pub struct Surface {
     routes: Routes,
     descriptors: Vec<&'static [u8]>,
     listed: Vec<String>,
+    aside: &'static [&'static str],
     bounds: Bounds,
 }
 
@@ -57,6 +58,7 @@ impl Surface {
             routes: Routes::default(),
             descriptors: OWN.map(|(_, set)| set).to_vec(),
             listed: OWN.map(|(service, _)| service.to_owned()).to_vec(),
+            aside: &[],
             bounds: BOUNDS,
         }
     }
@@ -84,9 +86,11 @@ impl Surface {
         self
     }
 
-    /// Serves plain HTTP routes next to the services.
+    /// Serves plain HTTP routes next to the services. Requests for these paths are no calls: they are neither counted nor
+    /// traced.
     #[must_use]
-    pub fn http(mut self, plain: axum::Router) -> Self {
+    pub fn http(mut self, plain: axum::Router, paths: &'static [&'static str]) -> Self {
+        self.aside = paths;
         let routes = std::mem::take(&mut self.routes).into_axum_router();
         self.routes = routes.merge(plain).into();
         self
@@ -110,7 +114,8 @@ impl Surface {
         let health = HealthServer::new(self.health);
         let routes = self.routes.add_service(health).add_service(v1).add_service(v1alpha).prepare();
         // Outermost first: what is refused or panics below is still seen, with its id in the answer.
-        Ok(Observe::new(Catch::new(Enforce::new(routes, bounding(&methods, self.bounds))), naming(&methods)))
+        let enforced = Enforce::new(routes, bounding(&methods, self.bounds));
+        Ok(Observe::new(Catch::new(enforced), naming(&methods)).aside(self.aside))
     }
 
     fn reflection(&self) -> Reflection<'static> {

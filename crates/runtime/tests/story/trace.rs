@@ -53,6 +53,21 @@ async fn who_did_not_want_to_be_sampled_is_not() {
 }
 
 #[tokio::test]
+async fn a_probe_begins_no_trace() {
+    let kept = Kept::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("story"));
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+
+    let answer = service_fn(async |_| Ok(Response::new(http_body_util::Empty::<bytes::Bytes>::new())));
+    let service = Observe::new(answer, Arc::new(|_: &str| None)).aside(&["/livez"]);
+    for (path, spans) in [("/livez", 0), ("/livez/", 1)] {
+        drop(service.clone().oneshot(Request::get(path).body(()).unwrap()).await.unwrap());
+        assert_eq!(kept.0.lock().unwrap().len(), spans, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn the_servers_span_stands_between_the_caller_and_the_next_hop() {
     let kept = Kept::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();

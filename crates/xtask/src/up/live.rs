@@ -64,7 +64,7 @@ impl Figures {
     fn read(door: &str, cache: &str) -> Self {
         let duration = "rpc_server_call_duration_seconds_count";
         let all = sum(door, duration, &[]);
-        // What is asked of the internal port, such as these figures, belongs to no method and is no call.
+        // What is asked of the door itself, about its health or its descriptors, belongs to no method and is no call.
         let own = sum(door, duration, &[("rpc_method", "_OTHER"), ("rpc_response_status_code", "OK")]);
         let reads = |outcome: &[(&str, &str)]| sum(cache, "accord_cache_reads_total", outcome);
         let hits = reads(&[("outcome", "hit")]);
