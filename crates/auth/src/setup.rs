@@ -10,12 +10,13 @@ use crate::{
     config::{Config, KeysConfig},
     figures::Figures,
     ledger::Ledger,
+    manage,
     password::Passwords,
     policy::Policies,
     rotate,
     store::{Store, sqlite_file},
     throttle::Throttle,
-    vault::{self, Vault, VaultError},
+    vault::{Vault, VaultError},
 };
 
 impl Auth {
@@ -77,7 +78,7 @@ pub fn development_key(config: &mut Config) -> anyhow::Result<()> {
     let path = sqlite_file(config.store.url.expose()).context("--development needs a store at sqlite://")?;
     let path = path.with_added_extension("key");
     if !path.exists() {
-        vault::write_secret(&path, &vault::fresh_secret()?)?;
+        manage::new_key(&path)?;
         eprintln!("generated {}: it encrypts the signing keys in the store; for development only", path.display());
     }
     config.keys.encryption_key_file = Some(path);

@@ -203,11 +203,15 @@ fn make_private(file: &Path) -> Result<(), StoreError> {
     made.map(drop).map_err(|error| StoreError(sqlx::Error::Io(named(error))))
 }
 
-/// SQLite makes a missing file only where it is told to.
+/// SQLite makes a missing file only where it is told to. Its path is taken as it stands: the file that was made private is
+/// the one that is opened.
 fn address(url: &str, engine: Engine) -> String {
     match engine {
-        Engine::Sqlite if !url.contains('?') => format!("{url}?mode=rwc"),
-        _ => url.to_owned(),
+        Engine::Postgres => url.to_owned(),
+        Engine::Sqlite => {
+            let literal = url.replace('%', "%25");
+            if url.contains('?') { literal } else { literal + "?mode=rwc" }
+        }
     }
 }
 

@@ -2,9 +2,12 @@
 
 mod suite;
 
-use std::future::{Ready, ready};
+use std::{
+    future::{Ready, ready},
+    os::unix::fs::PermissionsExt,
+};
 
-use accord_auth::manage;
+use accord_auth::{manage, store::Store};
 use sqlx::{Connection, Executor};
 use suite::Place;
 
@@ -31,6 +34,18 @@ async fn a_private_key_is_nowhere_in_the_file_as_it_is() {
         files += 1;
     }
     assert!(files > 0);
+}
+
+#[tokio::test]
+async fn the_file_is_private_whatever_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a%20b c#d.db");
+    Store::open(&format!("sqlite://{}", file.display())).await.unwrap();
+    assert!(file.exists());
+    for file in std::fs::read_dir(directory.path()).unwrap() {
+        let mode = file.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
 }
 
 #[tokio::test]

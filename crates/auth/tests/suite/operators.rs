@@ -151,6 +151,18 @@ pub async fn a_record_cut_short_is_found_out(place: Place) {
     assert_eq!(running.auth.store.audit().await.unwrap().1, Some(1));
 }
 
+pub async fn two_replicas_may_add_one_client_at_once(place: Place) {
+    let (one, two) = (Store::open(&place.url).await.unwrap(), Store::open(&place.url).await.unwrap());
+    let secret = place.directory.path().join("secret");
+    std::fs::write(&secret, "x".repeat(43)).unwrap();
+    for number in 0..10 {
+        let client = principal(&format!("client-{number}"), Kind::Service, &["accord-mesh"]);
+        let add = |store| manage::add_client(store, &client, &secret, true);
+        let (first, second) = tokio::join!(add(&one), add(&two));
+        first.and(second).unwrap();
+    }
+}
+
 pub async fn two_processes_may_open_a_new_store_at_once(place: Place) {
     let (one, two) = tokio::join!(Store::open(&place.url), Store::open(&place.url));
     assert_eq!(one.unwrap().revision().await.unwrap(), two.unwrap().revision().await.unwrap());
