@@ -24,7 +24,7 @@ fn router(telemetry: &Telemetry, health: &Health) -> Router {
 /// The routes `/metrics`, `/livez` and `/readyz`, and a surface, on one port. Scrapes and probes come every few seconds,
 /// and would drown the calls among which they were counted.
 pub fn service(surface: Surface, telemetry: &Telemetry, health: &Health) -> Result<SurfaceService, SurfaceError> {
-    surface.http(router(telemetry, health), &[METRICS, READINESS, LIVENESS]).into_service()
+    surface.http(router(telemetry, health)).aside(&[METRICS, READINESS, LIVENESS]).into_service()
 }
 
 /// Shows each dependency as 1 while it is up and 0 while it is not.

@@ -86,11 +86,16 @@ impl Surface {
         self
     }
 
-    /// Serves plain HTTP routes next to the services. Requests for these paths are no calls: they are neither counted nor
-    /// traced.
+    /// Says that requests for these paths are no calls: they are neither counted nor traced.
     #[must_use]
-    pub fn http(mut self, plain: axum::Router, paths: &'static [&'static str]) -> Self {
+    pub fn aside(mut self, paths: &'static [&'static str]) -> Self {
         self.aside = paths;
+        self
+    }
+
+    /// Serves plain HTTP routes next to the services.
+    #[must_use]
+    pub fn http(mut self, plain: axum::Router) -> Self {
         let routes = std::mem::take(&mut self.routes).into_axum_router();
         self.routes = routes.merge(plain).into();
         self

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use http::Uri;
 use opentelemetry::{global, metrics::Meter, trace::TracerProvider};
 use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::{
@@ -30,6 +31,9 @@ use crate::config::bound;
 
 /// The longest that a process waits at its end for a collector to take the last figures.
 const LAST_EXPORT: Duration = Duration::from_secs(2);
+
+/// Where the address of a collector stands if the configuration has none: OpenTelemetry's own name for it.
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// The span of a call stays enabled whatever the level, since its trace and its ids hang on it. It is a span, not an
 /// event, so it adds no line.
@@ -89,7 +93,7 @@ pub enum LogFormat {
 pub struct OtlpConfig {
     /// A collector's OTLP/gRPC address such as `http://127.0.0.1:4317`. Default: the variable
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`; without both nothing is sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "endpoint")]
     pub endpoint: Option<String>,
     /// Share of the traces begun here that is sampled, 0 to 1; a caller's decision stands. Default 1.
     #[serde(deserialize_with = "bound::share")]
@@ -106,11 +110,31 @@ impl Default for OtlpConfig {
 }
 
 impl OtlpConfig {
-    fn effective_endpoint(&self) -> Option<String> {
-        let from_environment = || std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
-        self.endpoint.clone().or_else(from_environment).filter(|endpoint| !endpoint.is_empty())
+    fn effective_endpoint(&self) -> Result<Option<String>, TelemetryError> {
+        if self.endpoint.is_some() {
+            return Ok(self.endpoint.clone());
+        }
+        let given = std::env::var(ENDPOINT).ok().filter(|endpoint| !endpoint.is_empty());
+        given.map(address).transpose().map_err(TelemetryError::Variable)
     }
 }
+
+fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { address(text).map(Some).map_err(D::Error::custom) }
+}
+
+/// Without a scheme an address would be accepted, and nothing ever sent there.
+fn address(text: String) -> Result<String, NoAddress> {
+    let uri: Option<Uri> = text.parse().ok();
+    let known = |uri: Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
+    if uri.is_some_and(known) { Ok(text) } else { Err(NoAddress(text)) }
+}
+
+/// A collector's address that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is no address of a collector, which looks like http://127.0.0.1:4317")]
+pub struct NoAddress(String);
 
 /// Why telemetry can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -125,8 +149,11 @@ pub enum TelemetryError {
         /// What is wrong with it.
         error: ParseError,
     },
-    /// The collector's address is none.
-    #[error("OTLP export can't be set up: {0}; write telemetry.otlp.endpoint like http://127.0.0.1:4317")]
+    /// The collector's address in the environment is none.
+    #[error("environment variable {ENDPOINT}: {0}; correct the value")]
+    Variable(NoAddress),
+    /// The collector can't be exported to.
+    #[error("OTLP export can't be set up: {0}; check telemetry.otlp.endpoint")]
     Exporter(#[from] ExporterBuildError),
     /// Metrics can't be collected.
     #[error("metrics can't be set up: {0}")]
@@ -150,7 +177,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     let filter = EnvFilter::try_new(format!("opentelemetry=warn,{}", config.log.level))
         .map_err(|error| TelemetryError::Level { level: config.log.level.clone(), error })?;
     let resource = Resource::builder().with_service_name(service).build();
-    let endpoint = config.otlp.effective_endpoint();
+    let endpoint = config.otlp.effective_endpoint()?;
     let tracers = endpoint.as_deref().map(|to| tracers(to, config.otlp.sample_ratio, resource.clone())).transpose()?;
     let registry = Registry::new();
     let meters = meters(&registry, endpoint.as_deref(), config.otlp.interval, resource)?;

@@ -18,29 +18,29 @@ use crate::reload::Reloading;
 
 /// Certificate and key of a listener.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct TlsConfig {
     /// PEM file with the certificate chain, the server's own certificate first.
     pub cert_file: PathBuf,
     /// PEM file with the private key.
     pub key_file: PathBuf,
     /// PEM file with the authorities of client certificates. When set, a client without a valid one is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_ca_file: Option<PathBuf>,
     /// How often at most the files are looked at for changes. Default 1s.
-    #[serde(with = "humantime_serde")]
+    #[serde(default = "reload_interval", with = "humantime_serde")]
     pub reload_interval: Duration,
 }
 
 impl Default for TlsConfig {
     fn default() -> Self {
-        Self {
-            cert_file: PathBuf::new(),
-            key_file: PathBuf::new(),
-            client_ca_file: None,
-            reload_interval: Duration::from_secs(1),
-        }
+        let none = PathBuf::new();
+        Self { cert_file: none.clone(), key_file: none, client_ca_file: None, reload_interval: reload_interval() }
     }
+}
+
+fn reload_interval() -> Duration {
+    Duration::from_secs(1)
 }
 
 /// Why TLS can't be set up from its files.
@@ -56,9 +56,24 @@ pub enum TlsError {
         /// What went wrong, without the file's content.
         error: String,
     },
-    /// Certificate, key and authorities that don't go together.
-    #[error("TLS refused: {0}; check that certificate and key belong together")]
-    Refused(String),
+    /// Certificate and key that don't go together.
+    #[error("{} and {} can't be used together: {error}; check that the key is the certificate's", cert.display(), key.display())]
+    Identity {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong with them.
+        error: rustls::Error,
+    },
+    /// Authorities that can't vouch for anybody.
+    #[error("{} can't vouch for anybody: {error}; put certificates of authorities into it", file.display())]
+    Authorities {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        error: String,
+    },
     /// No authority is known that could vouch for a server.
     #[error("this machine has no trusted certificates; install them, or name the authorities in ca_file")]
     NoSystemRoots,
@@ -88,10 +103,11 @@ fn server_from_files(config: &TlsConfig) -> Result<ServerConfig, TlsError> {
         None => ServerConfig::builder().with_no_client_auth(),
         Some(file) => {
             let verifier = WebPkiClientVerifier::builder(Arc::new(roots(file)?)).build();
-            ServerConfig::builder().with_client_cert_verifier(verifier.map_err(refused)?)
+            ServerConfig::builder().with_client_cert_verifier(verifier.map_err(|error| no_authorities(file, &error))?)
         }
     };
-    let mut server = builder.with_single_cert(chain, key).map_err(refused)?;
+    let server = builder.with_single_cert(chain, key);
+    let mut server = server.map_err(|error| mismatch(&config.cert_file, &config.key_file, error))?;
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(server)
 }
@@ -115,7 +131,10 @@ fn client_from_files(files: &ClientFiles) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder().with_root_certificates(files.ca.as_deref().map_or_else(system_roots, roots)?);
     let mut client = match &files.identity {
         None => builder.with_no_client_auth(),
-        Some((cert, key)) => builder.with_client_auth_cert(certificates(cert)?, private_key(key)?).map_err(refused)?,
+        Some((cert, key)) => {
+            let client = builder.with_client_auth_cert(certificates(cert)?, private_key(key)?);
+            client.map_err(|error| mismatch(cert, key, error))?
+        }
     };
     client.alpn_protocols = vec![b"h2".to_vec()];
     Ok(client)
@@ -138,7 +157,7 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 fn roots(file: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for authority in certificates(file)? {
-        roots.add(authority).map_err(refused)?;
+        roots.add(authority).map_err(|error| no_authorities(file, &error))?;
     }
     Ok(roots)
 }
@@ -150,6 +169,10 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     if added == 0 { Err(TlsError::NoSystemRoots) } else { Ok(roots) }
 }
 
-fn refused(error: impl std::fmt::Display) -> TlsError {
-    TlsError::Refused(error.to_string())
+fn mismatch(cert: &Path, key: &Path, error: rustls::Error) -> TlsError {
+    TlsError::Identity { cert: cert.to_owned(), key: key.to_owned(), error }
+}
+
+fn no_authorities(file: &Path, error: &dyn std::fmt::Display) -> TlsError {
+    TlsError::Authorities { file: file.to_owned(), error: error.to_string() }
 }

@@ -176,3 +176,16 @@ async fn files_that_are_missing_are_named() {
     let error = accord_runtime::server::Listener::bind(&config).await.err().unwrap().to_string();
     assert!(error.contains("nowhere/server.pem") && error.contains("check the path"), "{error}");
 }
+
+#[tokio::test]
+async fn files_that_do_not_go_together_are_named() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let (cert_file, key_file) = (ours.file("server.pem"), theirs.file("server.key"));
+    ours.sign_into(&cert_file, &ours.file("server.key"));
+    theirs.sign_into(&theirs.file("server.pem"), &key_file);
+    let names = [cert_file.display().to_string(), key_file.display().to_string()];
+    let tls = TlsConfig { cert_file, key_file, ..TlsConfig::default() };
+    let config = ListenConfig { tls: Some(tls), ..ListenConfig::default() };
+    let error = accord_runtime::server::Listener::bind(&config).await.err().unwrap().to_string();
+    assert!(names.iter().all(|name| error.contains(name)), "{error}");
+}
