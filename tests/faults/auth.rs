@@ -1,8 +1,12 @@
 //! Without auth nobody gets in.
 
 use crate::{stock, until};
-use accord_fabric::{Fabric, READER, http::Answer};
+use accord_fabric::{
+    Fabric, READER,
+    http::{Answer, Call},
+};
 use anyhow::Result;
+use http::Method;
 use std::time::Duration;
 
 #[tokio::test]
@@ -22,9 +26,17 @@ async fn once_auth_is_gone_everything_is_refused_within_the_bound_and_comes_back
         assert_eq!(answer.status, 503, "{}", answer.text());
     }
 
+    // Nobody new is sent to a door that lets nobody in.
+    fabric.gateway.await_metric("accord_dependency_up", &[("dependency", "auth")], |up| up < 1.0).await?;
+    let ready = Call::new(fabric.gateway.admin, Method::GET, "/readyz").send().await?;
+    assert_eq!((ready.status.as_u16(), ready.text().as_str()), (503, "not ready: auth\n"));
+    let live = Call::new(fabric.gateway.admin, Method::GET, "/livez").send().await?;
+    assert_eq!(live.status, 200, "a restart would mend nothing");
+
     fabric.auth.process.restart()?;
     fabric.auth.wait_serving().await?;
     until(&fabric, &token, Duration::from_secs(10), |answer| answer.status == 200).await?;
+    fabric.gateway.wait_serving().await?;
     fabric.stop().await
 }
 

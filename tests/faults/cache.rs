@@ -95,6 +95,23 @@ async fn a_tag_that_the_cache_refuses_does_not_hold_up_the_others() -> Result<()
 }
 
 #[tokio::test]
+async fn a_method_that_is_to_fail_without_the_cache_does_and_no_other() -> Result<()> {
+    let mut fabric = Fabric::builder()?.overlay("tests/faults/strict.toml").start().await?;
+    stock(&fabric).await?;
+    let token = fabric.token(EDITOR).await?;
+    fabric.cache.process.kill()?;
+    // Also once the gateway has given the cache up.
+    for _ in 0..10 {
+        let answer = fabric.get("/v1/products/oak-desk").token(&token).send().await?;
+        assert_eq!(answer.status, 503, "{}", answer.text());
+        assert!(answer.text().contains("CACHE_UNAVAILABLE"), "{}", answer.text());
+    }
+    let list = fabric.get("/v1/products").token(&token).send().await?;
+    assert_eq!(list.status, 200, "{}", list.text());
+    fabric.stop().await
+}
+
+#[tokio::test]
 async fn without_records_a_keyed_mutation_is_refused_rather_than_done_twice() -> Result<()> {
     let mut fabric = Fabric::start().await?;
     let token = fabric.token(EDITOR).await?;

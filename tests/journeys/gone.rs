@@ -77,6 +77,8 @@ async fn what_may_have_changed_is_read_anew(echo: &Echo, fabric: &Fabric) -> Res
         (Code::Unavailable, true),
         (Code::DeadlineExceeded, true),
         (Code::Internal, true),
+        (Code::Unknown, true),
+        (Code::Cancelled, true),
         (Code::NotFound, false),
         (Code::InvalidArgument, false),
     ];

@@ -5,6 +5,24 @@ use accord_fabric::{EDITOR, Fabric, READER};
 use anyhow::Result;
 
 #[tokio::test]
+async fn a_tenants_rate_is_shared_by_its_own_and_by_nobody_else() -> Result<()> {
+    let fabric = Fabric::builder()?.overlay("tests/journeys/tenants.toml").start().await?;
+    for (name, tenant) in [("nora", "north"), ("nils", "north"), ("sara", "south")] {
+        fabric.manage(&["principal", "add", name, "--tenant", tenant, "--role", "catalog-reader"]).await?;
+    }
+    let read = async |name| {
+        let token = fabric.token(name).await?;
+        fabric.get("/v1/products").token(&token).send().await
+    };
+    let first = read("nora").await?;
+    assert_eq!((first.status.as_u16(), first.header("ratelimit")), (200, Some("\"tenant\";r=0")));
+    let second = read("nils").await?;
+    assert_eq!((second.status.as_u16(), reason(&second).as_str()), (429, "RATE_LIMITED"));
+    assert_eq!(read("sara").await?.status, 200);
+    fabric.stop().await
+}
+
+#[tokio::test]
 async fn beyond_the_declared_rate_a_caller_is_told_when_to_come_back() -> Result<()> {
     let fabric = Fabric::builder()?.overlay("tests/journeys/limit.toml").start().await?;
     create(&fabric, "Oak desk").await?;

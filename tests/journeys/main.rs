@@ -4,6 +4,7 @@ mod authenticate;
 mod authorize;
 mod bounds;
 mod cached;
+mod claimed;
 mod deadline;
 mod drain;
 mod echo;

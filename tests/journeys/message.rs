@@ -28,6 +28,11 @@ async fn a_malformed_request_names_the_field() -> Result<()> {
         assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (400, expected), "{body}: {}", answer.text());
         assert!(answer.text().contains(field), "{body}: {}", answer.text());
     }
+    // Whoever serves it may rely on what its contract requires.
+    let answer = put("{}".to_owned()).await?;
+    assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (400, "FIELD_INVALID"), "{}", answer.text());
+    assert_eq!(answer.header("x-accord-fault"), Some("gateway"));
+    assert!(answer.text().contains("product.title"), "{}", answer.text());
     let query = fabric.get("/v1/products?page_size=2&colour=brown").token(&token).send().await?;
     assert_eq!((query.status.as_u16(), reason(&query).as_str()), (400, "FIELD_UNKNOWN"));
     assert!(query.text().contains("colour"), "{}", query.text());
