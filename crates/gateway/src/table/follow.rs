@@ -52,16 +52,29 @@ async fn follow_files(tables: Arc<Tables>, config: Config) {
     };
     loop {
         tokio::select! {
-            _ = hangup.recv() => tables.reload_files(&config),
-            () = watched.changed(config.contract.watch_interval) => tables.reload_files(&config),
+            _ = hangup.recv() => {}
+            () = watched.changed(config.contract.watch_interval) => {}
         }
+        reload(&tables, &config).await;
     }
 }
 
-async fn poll_files(tables: &Tables, config: &Config, watched: &mut Watched) {
+async fn poll_files(tables: &Arc<Tables>, config: &Config, watched: &mut Watched) {
     loop {
         watched.changed(config.contract.watch_interval).await;
-        tables.reload_files(config);
+        reload(tables, config).await;
+    }
+}
+
+async fn reload(tables: &Arc<Tables>, config: &Config) {
+    let (tables, config) = (Arc::clone(tables), config.clone());
+    aside(move || tables.reload_files(&config)).await;
+}
+
+/// A large contract takes its time to build, which must not be that of the calls that are being served.
+async fn aside(work: impl FnOnce() + Send + 'static) {
+    if tokio::task::spawn_blocking(work).await.is_err() {
+        tracing::error!("a defect of the gateway ended a change of the contract, which stays as it was");
     }
 }
 
@@ -88,9 +101,10 @@ async fn follow_reflection(tables: Arc<Tables>, upstream: Arc<Upstream>, interva
     }
 }
 
-async fn read(tables: &Tables, upstream: &Arc<Upstream>) -> Result<(), reflect::ReflectError> {
+async fn read(tables: &Arc<Tables>, upstream: &Arc<Upstream>) -> Result<(), reflect::ReflectError> {
     let descriptors = reflect::read(&upstream.pick().channel()).await?;
-    tables.learn(upstream.name(), descriptors);
+    let (tables, upstream) = (Arc::clone(tables), Arc::clone(upstream));
+    aside(move || tables.learn(upstream.name(), &descriptors)).await;
     Ok(())
 }
 

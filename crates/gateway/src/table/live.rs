@@ -19,9 +19,17 @@ pub struct Tables {
     current: ArcSwap<MethodTable>,
     upstreams: Vec<Arc<Upstream>>,
     // Also serialises rebuilding: two changes at a time must not overwrite each other.
-    sources: Mutex<Sources>,
+    held: Mutex<Held>,
     changed: watch::Sender<u64>,
     reloads: Counter<u64>,
+}
+
+/// What snapshots are built from.
+struct Held {
+    /// What the current one was built from.
+    served: Sources,
+    /// The newest of everything, some of which may have been refused.
+    newest: Sources,
 }
 
 impl Tables {
@@ -45,7 +53,7 @@ impl Tables {
         Ok(Arc::new(Self {
             current: ArcSwap::from_pointee(table),
             upstreams,
-            sources: Mutex::new(sources),
+            held: Mutex::new(Held { newest: sources.clone(), served: sources }),
             changed: watch::Sender::new(0),
             reloads,
         }))
@@ -72,8 +80,10 @@ impl Tables {
     }
 
     /// Takes in what an upstream says of itself, if that is news.
-    pub fn learn(&self, upstream: &str, descriptors: Descriptors) {
-        self.change(&format!("what {upstream} says of itself"), |sources| Ok(sources.learn(upstream, descriptors)));
+    pub fn learn(&self, upstream: &str, descriptors: &Descriptors) {
+        self.change(&format!("what {upstream} says of itself"), |sources| {
+            Ok(sources.learn(upstream, descriptors.clone()))
+        });
     }
 
     /// Reads descriptor sets and overlays from their files again.
@@ -81,21 +91,28 @@ impl Tables {
         self.change("the contract's files", |sources| sources.read_files(config).map(|()| true));
     }
 
-    /// Builds a snapshot from changed sources. If it is refused, both the snapshot and the sources stay as they were.
-    fn change(&self, what: &str, change: impl FnOnce(&mut Sources) -> Result<bool, Refused>) {
-        let mut sources = self.sources();
-        let mut candidate = sources.clone();
-        let before = self.load();
-        let rebuilt = match change(&mut candidate) {
+    /// Builds a snapshot from changed sources. If it is refused, the snapshot stays as it was.
+    fn change(&self, what: &str, change: impl Fn(&mut Sources) -> Result<bool, Refused>) {
+        let mut held = self.held();
+        let mut newest = held.newest.clone();
+        let rebuilt = match change(&mut newest) {
             Ok(false) => return,
-            Ok(true) => candidate.build().and_then(|built| MethodTable::new(&built, &self.upstreams, Some(&before))),
+            Ok(true) => {
+                held.newest.clone_from(&newest);
+                // What was refused before may have waited for this: a service and its overlay can't change in one moment.
+                // If it has to go on waiting, this is taken without it.
+                self.build(newest).or_else(|refused| {
+                    let mut alone = held.served.clone();
+                    change(&mut alone).and_then(|_| self.build(alone)).map_err(|_| refused)
+                })
+            }
             Err(refused) => Err(refused),
         };
         match rebuilt {
-            Ok(table) => {
+            Ok((table, sources)) => {
                 tracing::info!(methods = table.len(), "the contract was replaced after a change of {what}");
                 self.current.store(Arc::new(table));
-                *sources = candidate;
+                held.served = sources;
                 self.changed.send_modify(|version| *version += 1);
                 self.reloads.add(1, &[KeyValue::new("outcome", "replaced")]);
             }
@@ -108,8 +125,13 @@ impl Tables {
         }
     }
 
-    fn sources(&self) -> MutexGuard<'_, Sources> {
+    fn build(&self, sources: Sources) -> Result<(MethodTable, Sources), Refused> {
+        let table = MethodTable::new(&sources.build()?, &self.upstreams, Some(&self.load()))?;
+        Ok((table, sources))
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
         // Only replaced whole, so a thread that died while it held the lock left nothing half done.
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

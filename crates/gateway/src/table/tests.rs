@@ -125,15 +125,56 @@ async fn an_upstream_that_is_down_is_pending_until_it_tells_its_descriptors() {
     assert!(tables.load().is_pending());
     assert!(tables.load().grpc(GET).is_none());
 
-    tables.learn("catalog", told(&["catalog.v1.ProductService"]));
+    tables.learn("catalog", &told(&["catalog.v1.ProductService"]));
     let table = tables.load();
     assert!(!table.is_pending());
     assert!(table.grpc(GET).is_some());
     assert_eq!(table.services().into_iter().collect::<Vec<_>>(), ["catalog.v1.ProductService"]);
 
     // The same again is no news.
-    tables.learn("catalog", told(&["catalog.v1.ProductService"]));
+    tables.learn("catalog", &told(&["catalog.v1.ProductService"]));
     assert!(Arc::ptr_eq(&table, &tables.load()));
+}
+
+#[tokio::test]
+async fn a_service_and_its_overlay_may_change_in_either_order() {
+    let (products, access) = ("catalog.v1.ProductService", "accord.auth.v1.AccessService");
+    let rule = |service: &str| {
+        format!("[[rule]]\nselector = \"{service}/*\"\npolicy = {{ deadline = {{ default = \"1s\" }} }}\n")
+    };
+    for overlay_first in [true, false] {
+        let sample = Sample::new(false);
+        let tables = sample.open().await;
+        sample.overlay(&rule(products));
+        tables.reload_files(&sample.config);
+        tables.learn("catalog", &told(&[products]));
+        let before = tables.load();
+        assert_eq!(before.grpc(GET).unwrap().method.policy.deadline.default.as_secs(), 1);
+
+        let steps = [overlay_first, !overlay_first];
+        for (step, is_overlay) in steps.into_iter().enumerate() {
+            if is_overlay {
+                sample.overlay(&rule(access));
+                tables.reload_files(&sample.config);
+            } else {
+                tables.learn("catalog", &told(&[access]));
+            }
+            let changed = !Arc::ptr_eq(&before, &tables.load());
+            assert_eq!(changed, step == 1, "neither can be enforced without the other");
+        }
+        assert_eq!(tables.load().services().into_iter().collect::<Vec<_>>(), [access]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_holds_up_nothing_else() {
+    let sample = Sample::new(false);
+    let tables = sample.open().await;
+    tables.learn("catalog", &told(&["catalog.v1.ProductService"]));
+    sample.overlay("[[rule]]\nselector = \"ghost.v1.*\"\n");
+    tables.reload_files(&sample.config);
+    tables.learn("catalog", &told(&["accord.auth.v1.AccessService"]));
+    assert_eq!(tables.load().services().into_iter().collect::<Vec<_>>(), ["accord.auth.v1.AccessService"]);
 }
 
 fn told(services: &[&str]) -> reflect::Descriptors {
