@@ -33,13 +33,13 @@ impl Permit {
     }
 
     /// Whose call it is; none for an anonymous one.
-    pub fn subject(&self) -> Option<&str> {
-        self.decision.as_ref().map(|decision| decision.principal.subject.as_str())
+    pub fn subject(&self) -> Option<&Arc<str>> {
+        self.decision.as_ref().map(|decision| &decision.subject)
     }
 
-    /// The caller's tenant; empty for an anonymous one and where there is only one.
-    pub fn tenant(&self) -> &str {
-        self.decision.as_ref().map_or("", |decision| decision.principal.tenant.as_str())
+    /// The caller's tenant, empty where there is only one; none for an anonymous one.
+    pub fn tenant(&self) -> Option<&Arc<str>> {
+        self.decision.as_ref().map(|decision| &decision.tenant)
     }
 
     /// The passport for the way inward; none for an anonymous call.

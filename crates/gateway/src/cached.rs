@@ -19,7 +19,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::{
     fmt::Write,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tonic::{Code, Status, transport::Channel};
@@ -96,7 +99,7 @@ impl Cache {
         }
         let method = &call.permit.entry().method;
         tracing::debug!(method = &*method.name, code = %failure.code(), reason = failure.message(), "cache bypassed");
-        self.bypassed.add(1, &[KeyValue::new("rpc.method", method.name.to_string())]);
+        self.bypassed.add(1, &[KeyValue::new("rpc.method", Arc::clone(&method.name))]);
         if method.policy.on_cache_failure == OnCacheFailure::Fail {
             let message = "the cache does not answer, and the contract says to fail then";
             return Err(Fault::new(Component::Cache, Code::Unavailable, Reason::CacheUnavailable, message));
@@ -119,15 +122,15 @@ impl Cache {
 
 fn question(call: &Call, policy: &CachePolicy, message: &Bytes, wish: Option<Wish>) -> Result<ReadRequest, Malformed> {
     let entry = call.permit.entry();
-    let (over_answer, over_request): (Vec<_>, Vec<_>) = policy.tags.iter().partition(|tag| tag.is_over_answer());
+    let tags = |over_answer| policy.tags.iter().filter(move |tag| tag.is_over_answer() == over_answer);
     Ok(ReadRequest {
         method: entry.method.name.to_string(),
         request: message.clone(),
         origin: Some(Origin { name: entry.method.upstream.to_string(), endpoints: entry.upstream.urls().collect() }),
         key: entry.method.cache_key(policy, message)?,
         policy: entry.method.effective.cache.clone(),
-        tags: over_request.iter().filter_map(|tag| tag.expand(message).transpose()).collect::<Result<_, _>>()?,
-        answer_tags: over_answer.iter().map(|tag| tag.answer_tag(message)).collect::<Result<_, _>>()?,
+        tags: tags(false).filter_map(|tag| tag.expand(message).transpose()).collect::<Result<_, _>>()?,
+        answer_tags: tags(true).map(|tag| tag.answer_tag(message)).collect::<Result<_, _>>()?,
         consistency: wish.map(|wish| Consistency { wish: Some(wish) }),
     })
 }

@@ -80,8 +80,7 @@ impl Records {
     /// Claims the key for this call, or tells what became of it.
     pub async fn begin(&self, call: &Call, window: Duration, key: &str, message: &Bytes) -> Result<Claimed, Fault> {
         let method = &call.permit.entry().method;
-        let canonical = accord_contract::canonical(&method.descriptor.input(), message);
-        let canonical = canonical.map_err(|_| Fault::unreadable())?;
+        let canonical = method.canonical(message).map_err(|_| Fault::unreadable())?;
         let begin = BeginRequest {
             method: method.name.to_string(),
             owner: owner(call),
@@ -132,9 +131,9 @@ impl Records {
 /// Keys belong to who uses them: tenant and subject, told apart by their lengths; anonymous callers by address.
 fn owner(call: &Call) -> String {
     let permit = &call.permit;
-    match permit.subject() {
-        Some(subject) => format!("{}:{}{subject}", permit.tenant().len(), permit.tenant()),
-        None => format!("@{}", permit.address()),
+    match (permit.tenant(), permit.subject()) {
+        (Some(tenant), Some(subject)) => format!("{}:{tenant}{subject}", tenant.len()),
+        _ => format!("@{}", permit.address()),
     }
 }
 

@@ -32,7 +32,7 @@ const LOOK_EVERY: u32 = 1024;
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Key {
     Principal(Arc<str>),
-    Tenant(Arc<str>),
+    Tenant(Option<Arc<str>>),
     Address(IpAddr),
     Method,
 }
@@ -131,10 +131,10 @@ impl Allowance {
 fn key(by: RateLimitBy, permit: &Permit) -> Key {
     match by {
         RateLimitBy::Principal => match permit.subject() {
-            Some(subject) => Key::Principal(subject.into()),
+            Some(subject) => Key::Principal(Arc::clone(subject)),
             None => Key::Address(permit.address()),
         },
-        RateLimitBy::Tenant => Key::Tenant(permit.tenant().into()),
+        RateLimitBy::Tenant => Key::Tenant(permit.tenant().cloned()),
         RateLimitBy::Address => Key::Address(permit.address()),
         RateLimitBy::Method => Key::Method,
     }

@@ -205,7 +205,7 @@ pub enum RouteError {
         /// The URL as configured.
         url: String,
         /// What is wrong with it.
-        source: accord_runtime::client::ClientError,
+        source: Box<accord_runtime::client::ClientError>,
     },
 }
 

@@ -12,6 +12,7 @@ use accord_runtime::{
     request::{self, RequestId},
 };
 use http::HeaderValue;
+use moka::Equivalent;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, transport::Channel};
 
@@ -47,32 +48,35 @@ pub struct Question<'a> {
 #[derive(Clone, Debug)]
 pub struct Decision {
     /// Whose token it was.
-    pub principal: Principal,
+    pub subject: Arc<str>,
+    /// The tenant that the subject belongs to.
+    pub tenant: Arc<str>,
     /// The passport for the way inward, where an audience was named.
     pub passport: Option<HeaderValue>,
-    /// The policy set that decided.
-    pub policy_hash: Arc<str>,
 }
 
-/// What makes two questions the same one. A change of a subject's roles raises its epoch, and so ends the token.
+/// What makes two questions the same one: the token, the method, its permission, the audience and the policy set. A change
+/// of a subject's roles raises its epoch, and so ends the token.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Key {
-    jti: String,
-    method: String,
-    permission: String,
-    audience: String,
-    policy_hash: Arc<str>,
+struct Key([Box<str>; 5]);
+
+/// The same, as it stands in a question: a decision that is remembered is found without a copy of anything.
+#[derive(Clone, Copy, Hash)]
+struct Asked<'a>([&'a str; 5]);
+
+impl<'a> Asked<'a> {
+    fn of(verified: &'a Verified, question: &Question<'a>, policy_hash: &'a str) -> Self {
+        Self([&verified.claims.jti, question.method, question.permission, question.audience, policy_hash])
+    }
+
+    fn kept(self) -> Key {
+        Key(self.0.map(Box::from))
+    }
 }
 
-impl Key {
-    fn of(verified: &Verified, question: &Question<'_>, policy_hash: &Arc<str>) -> Self {
-        Self {
-            jti: verified.claims.jti.clone(),
-            method: question.method.to_owned(),
-            permission: question.permission.to_owned(),
-            audience: question.audience.to_owned(),
-            policy_hash: Arc::clone(policy_hash),
-        }
+impl Equivalent<Key> for Asked<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.0.iter().zip(&key.0).all(|(asked, kept)| *asked == &**kept)
     }
 }
 
@@ -103,14 +107,15 @@ impl Decider {
         token: &str,
         verified: &Verified,
         question: &Question<'_>,
-        policy_hash: &Arc<str>,
+        policy_hash: &str,
         deadline: Deadline,
         id: &RequestId,
     ) -> Result<Arc<Decision>, Refusal> {
-        let key = Key::of(verified, question, policy_hash);
-        if let Some(answer) = self.remembered(&key).await {
+        let asked = Asked::of(verified, question, policy_hash);
+        if let Some(answer) = self.remembered(asked).await {
             return answer.outcome.clone();
         }
+        let key = asked.kept();
         // Callers with the same question wait here for one answer, each as long as its own deadline allows. The first
         // asks with time of its own, so that its short deadline does not fail the others.
         let asking = self.memory.try_get_with_by_ref(&key, self.ask(token, verified, question, id));
@@ -119,18 +124,18 @@ impl Decider {
             .map_err(|_| Refusal::DeadlineExceeded)?
             .map_err(|refusal| *refusal)?;
         // Auth knew a newer policy set than this snapshot: good for this call, but not to be found under the old name.
-        if *answer.policy_hash != **policy_hash {
-            self.memory.invalidate(&key).await;
+        if answer.policy_hash != policy_hash {
+            self.memory.invalidate(&asked).await;
         }
         answer.outcome.clone()
     }
 
-    async fn remembered(&self, key: &Key) -> Option<Arc<Answer>> {
-        let answer = self.memory.get(key).await?;
+    async fn remembered(&self, asked: Asked<'_>) -> Option<Arc<Answer>> {
+        let answer = self.memory.get(&asked).await?;
         if Instant::now() < answer.good_until {
             return Some(answer);
         }
-        self.memory.invalidate(key).await;
+        self.memory.invalidate(&asked).await;
         None
     }
 
@@ -179,7 +184,7 @@ impl Decider {
 }
 
 fn outcome(answer: CheckResponse) -> Result<Arc<Decision>, Refusal> {
-    let CheckResponse { allowed: true, principal: Some(principal), passport, policy_hash, .. } = answer else {
+    let CheckResponse { allowed: true, principal: Some(principal), passport, .. } = answer else {
         return Err(Refusal::PermissionMissing);
     };
     let passport = match &*passport {
@@ -187,7 +192,8 @@ fn outcome(answer: CheckResponse) -> Result<Arc<Decision>, Refusal> {
         // A passport that can't stand in a header could not be shown to anybody.
         passport => Some(header(passport).ok_or(Refusal::Unavailable)?),
     };
-    Ok(Arc::new(Decision { principal, passport, policy_hash: policy_hash.into() }))
+    let Principal { subject, tenant, .. } = principal;
+    Ok(Arc::new(Decision { subject: subject.into(), tenant: tenant.into(), passport }))
 }
 
 /// The passport as it stands in a header, made once for all the calls that will carry it.
@@ -203,4 +209,23 @@ fn memory(verified: &Verified, answer: &CheckResponse) -> Duration {
     let passport = answer.passport_expires_in.and_then(|life| Duration::try_from(life).ok());
     let bound = passport.map_or(MEMORY, |life| life.saturating_sub(MARGIN.min(life / 2)));
     bound.min(Duration::from_secs(left))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{BuildHasher, RandomState};
+
+    use super::*;
+
+    #[test]
+    fn a_question_finds_what_was_kept_of_it_and_nothing_else() {
+        let (asked, hasher) = (Asked(["jti", "pkg.Service/Get", "read", "shop", "p1"]), RandomState::new());
+        assert_eq!(hasher.hash_one(asked), hasher.hash_one(asked.kept()));
+        assert!(asked.equivalent(&asked.kept()));
+        for index in 0..5 {
+            let mut other = asked;
+            other.0[index] = "other";
+            assert!(!other.equivalent(&asked.kept()));
+        }
+    }
 }

@@ -42,7 +42,11 @@ struct Record {
 impl Endpoint {
     /// An endpoint whose connections are made when they are first used.
     pub fn lazy(url: &str, config: &UpstreamConfig) -> Result<Self, RouteError> {
-        let refused = |source| RouteError::Endpoint { upstream: config.name.clone(), url: url.to_owned(), source };
+        let refused = |error| RouteError::Endpoint {
+            upstream: config.name.clone(),
+            url: url.to_owned(),
+            source: Box::new(error),
+        };
         let channels = (0..config.connections.max(1))
             .map(|_| client::channel(&config.client(url)))
             .collect::<Result<_, _>>()
