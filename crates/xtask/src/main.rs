@@ -1,5 +1,6 @@
 //! The project's own chores, so that a clone needs nothing but Rust: `cargo xtask up`, `cargo xtask test`.
 
+mod programs;
 mod say;
 mod simulate;
 mod test;

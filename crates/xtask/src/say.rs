@@ -16,7 +16,7 @@ pub fn say(line: impl Display) -> Result<()> {
 /// As [`say`], without ending the line.
 pub fn show(text: impl Display) -> Result<()> {
     let mut out = stdout().lock();
-    write!(out, "{text}").and_then(|()| out.flush()).context("nobody reads what is printed")
+    write!(out, "{text}").and_then(|()| out.flush()).context("the output can't be written")
 }
 
 /// Prints a line about the progress; it is lost where nobody reads it.

@@ -8,15 +8,14 @@ mod postgres;
 use std::{
     collections::BTreeSet,
     fmt,
-    path::Path,
     process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
-use crate::{say::say, workspace};
+use crate::{programs::succeed, say::say, workspace};
 
 /// Features that only switch test targets on. Passed to every suite that needs one, so that they share one build.
 const SUITE_FEATURES: [&str; 3] =
@@ -119,15 +118,6 @@ fn targets_behind(feature: &str) -> Result<Vec<String>> {
     let names: BTreeSet<String> = behind.map(|target| target.name).collect();
     ensure!(!names.is_empty(), "no test target requires the feature {feature}");
     Ok(names.into_iter().flat_map(|name| ["--test".to_owned(), name]).collect())
-}
-
-/// Runs a command to its end with its output on ours.
-fn succeed(mut command: Command) -> Result<()> {
-    let program = Path::new(command.get_program()).to_path_buf();
-    let status = command.status().with_context(|| format!("{} could not be started", program.display()))?;
-    let name = program.file_name().unwrap_or(program.as_os_str()).display();
-    ensure!(status.success(), "{name} ended with {status}; what it said stands above");
-    Ok(())
 }
 
 struct Outcome {

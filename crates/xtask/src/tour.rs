@@ -3,11 +3,11 @@
 mod paste;
 mod script;
 
-use std::{collections::BTreeMap, env};
+use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
-use crate::say::say;
+use crate::{programs::on_path, say::say};
 
 /// The programs that can call gRPC, best first; the tour shows each such call in the words of each.
 const GRPC_TOOLS: [&str; 2] = ["grpcurl", "buf"];
@@ -53,7 +53,7 @@ pub fn print(scene: &Scene) -> Result<()> {
 
 /// Fails with what to install where `run` would have nothing to run a line with.
 pub fn require_tools() -> Result<()> {
-    if !installed("curl") {
+    if on_path("curl").is_none() {
         bail!("the tour needs curl: install it with your system's package manager, such as `apt-get install curl`");
     }
     if grpc_tool().is_none() {
@@ -89,10 +89,5 @@ fn chosen(line: &Line) -> bool {
 }
 
 fn grpc_tool() -> Option<&'static str> {
-    GRPC_TOOLS.into_iter().find(|program| installed(program))
-}
-
-fn installed(program: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|directory| directory.join(program).is_file())
+    GRPC_TOOLS.into_iter().find(|program| on_path(program).is_some())
 }

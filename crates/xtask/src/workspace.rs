@@ -1,18 +1,13 @@
 //! The workspace as cargo and git know it.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
+pub use accord_fabric::binaries::workspace as root;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
-
-/// The directory of the workspace.
-pub fn root() -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.ancestors().nth(2).unwrap_or(own).to_owned()
-}
 
 /// A member of the workspace.
 #[derive(Deserialize)]

@@ -2,15 +2,16 @@
 
 use std::{
     env, fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
 
-use super::succeed;
-use crate::{say::note, workspace};
+use crate::{
+    programs::{apt_install, can_install, on_path, succeed},
+    workspace,
+};
 
 /// Asks the environment's Python where the collector's program lies; the package puts none on the path.
 const FIND_COLLECTOR: &str =
@@ -99,27 +100,4 @@ fn once_per_pins(pins: &Path, mark: &Path, install: impl FnOnce() -> Result<()>)
     }
     install()?;
     fs::write(mark, wanted).with_context(|| format!("{} could not be written", mark.display()))
-}
-
-/// The first program of this name on PATH.
-pub fn on_path(program: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    env::split_paths(&path).map(|directory| directory.join(program)).find(|candidate| candidate.is_file())
-}
-
-/// Whether packages can be installed here without asking anyone: Debian or Ubuntu, as root.
-pub fn can_install() -> bool {
-    on_path("apt-get").is_some() && fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
-}
-
-/// Installs Debian packages.
-pub fn apt_install(packages: &[&str]) -> Result<()> {
-    note(format_args!("installing {}", packages.join(" ")));
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("apt-get");
-        command.args(["--quiet", "--quiet"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        succeed(command)
-    };
-    apt(&["update"])?;
-    apt(&[&["install", "--yes", "--no-install-recommends"], packages].concat())
 }

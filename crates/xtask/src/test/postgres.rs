@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use super::outside::{apt_install, can_install, on_path};
+use crate::programs::{apt_install, can_install, on_path};
 
 /// Debian's place for servers of several versions side by side, none of them on PATH.
 const DEBIAN_SERVERS: &str = "/usr/lib/postgresql";

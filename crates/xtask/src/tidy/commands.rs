@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
-use anyhow::{Context, Result, ensure};
+use accord_fabric::binaries;
+use anyhow::{Context, Result};
 
 use super::Finding;
 use crate::workspace;
@@ -16,9 +17,8 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("accord-catalog", "accord-catalog"),
 ];
 
-/// Builds the binaries and asks each for the help of every command that a Markdown file shows.
+/// Asks each binary for the help of every command that a Markdown file shows.
 pub fn check() -> Result<Vec<Finding>> {
-    build()?;
     let mut helps = BTreeMap::new();
     let mut findings = Vec::new();
     for file in workspace::files()?.iter().filter(|file| file.extension().is_some_and(|extension| extension == "md")) {
@@ -32,20 +32,6 @@ pub fn check() -> Result<Vec<Finding>> {
         }
     }
     Ok(findings)
-}
-
-/// Builds the binaries as `cargo xtask` itself is built, so that nothing is built twice.
-pub fn build() -> Result<()> {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["build", "--quiet", "--workspace", "--bins"]).current_dir(workspace::root());
-    let status = command.status().context("cargo could not be started")?;
-    ensure!(status.success(), "the binaries do not build");
-    Ok(())
-}
-
-/// Where `build` leaves a binary: beside the running one.
-pub fn binary(name: &str) -> Result<std::path::PathBuf> {
-    Ok(std::env::current_exe()?.with_file_name(name))
 }
 
 /// A command as a document shows it.
@@ -90,7 +76,7 @@ impl Mention {
 
 /// The help of a command, or nothing where there is no such command.
 fn help(mention: &Mention) -> Result<Option<String>> {
-    let output = Command::new(binary(mention.program)?)
+    let output = Command::new(binaries::path(mention.program)?)
         .args(&mention.subcommand)
         .arg("--help")
         .output()

@@ -6,10 +6,11 @@
 
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
+use accord_fabric::binaries;
 use anyhow::{Context, Result};
 use toml::{Table, Value};
 
-use super::{Finding, commands};
+use super::Finding;
 use crate::workspace;
 
 /// The files and the binaries that they configure.
@@ -24,7 +25,6 @@ const HIDDEN: &str = "***";
 
 /// Asks each binary what it makes of its file.
 pub fn check() -> Result<Vec<Finding>> {
-    commands::build()?;
     let mut findings = Vec::new();
     for (file, binary) in DOCUMENTED {
         findings.extend(check_file(file, binary)?);
@@ -51,7 +51,7 @@ fn check_file(file: &str, binary: &str) -> Result<Vec<Finding>> {
 
 /// What `config print` prints, or why it refuses.
 fn print(binary: &str, file: Option<&Path>) -> Result<std::result::Result<String, String>> {
-    let mut command = Command::new(commands::binary(binary)?);
+    let mut command = Command::new(binaries::path(binary)?);
     command.args(["config", "print"]);
     if let Some(file) = file {
         command.arg("--config").arg(file);
