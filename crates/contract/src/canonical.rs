@@ -1,184 +1,196 @@
 //! One spelling for all encodings of the same message, so that equal requests have equal cache keys.
 
-use std::collections::BTreeMap;
+mod shape;
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::encoding::{WireType, encode_key, encode_varint};
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::MessageDescriptor;
 
 use crate::wire::{self, MAX_DEPTH, Malformed, Value};
+use shape::{Field, Form, Place, Shape, What, shapes};
 
-/// The canonical form of a message: known fields in the order of their numbers without defaults, maps sorted by key,
-/// then unknown fields in the order of theirs. It is a valid encoding of the same message, and its own canonical form.
-pub fn canonical(descriptor: &MessageDescriptor, wire: &[u8]) -> Result<Bytes, Malformed> {
-    let mut out = Vec::with_capacity(wire.len());
-    message(descriptor, &[wire], MAX_DEPTH, &mut out)?;
-    Ok(out.into())
+/// How messages of one type are spelt, compiled once from their descriptor.
+#[derive(Clone, Debug)]
+pub struct Canonical {
+    /// The type itself first.
+    shapes: Arc<[Shape]>,
 }
 
-/// The occurrences of one field.
-#[derive(Default)]
-struct Slot<'a> {
-    values: Vec<Value<'a>>,
-    raw: Vec<&'a [u8]>,
-}
+/// A value, or what keeps it from being one.
+type Read<'a> = Result<Value<'a>, Malformed>;
 
-/// Writes the message that `pieces` make when merged one after another.
-fn message(descriptor: &MessageDescriptor, pieces: &[&[u8]], depth: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let depth = depth.checked_sub(1).ok_or(Malformed)?;
-    let mut unknown = Vec::new();
-    for (number, slot) in slots(descriptor, pieces)? {
-        match descriptor.get_field(number) {
-            Some(known) => field(&known, &slot, depth, out)?,
-            None => unknown.extend(slot.raw),
-        }
+impl Canonical {
+    /// Compiles a message type.
+    pub fn of(root: &MessageDescriptor) -> Self {
+        Self { shapes: shapes(root).into() }
     }
-    out.extend(unknown.concat());
-    Ok(())
-}
 
-fn slots<'a>(descriptor: &MessageDescriptor, pieces: &[&'a [u8]]) -> Result<BTreeMap<u32, Slot<'a>>, Malformed> {
-    let mut slots = BTreeMap::<u32, Slot<'_>>::new();
-    for occurrence in pieces.iter().flat_map(|piece| wire::fields(piece)) {
-        let occurrence = occurrence?;
-        // A member of a oneof takes away the members before it.
-        if let Some(oneof) = descriptor.get_field(occurrence.number).and_then(|field| field.containing_oneof()) {
-            for rival in oneof.fields().filter(|rival| rival.number() != occurrence.number) {
-                slots.remove(&rival.number());
+    /// The canonical form of a message: known fields in the order of their numbers without defaults, maps sorted by key,
+    /// then unknown fields in the order of theirs. It is a valid encoding of the same message, and its own canonical form.
+    pub fn form(&self, message: &[u8]) -> Result<Bytes, Malformed> {
+        let mut out = Vec::with_capacity(message.len());
+        self.message(&self.shapes[0], message, MAX_DEPTH, &mut out)?;
+        Ok(out.into())
+    }
+
+    fn message(&self, shape: &Shape, message: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        let depth = depth.checked_sub(1).ok_or(Malformed)?;
+        for same in shape.places(message)?.chunk_by(|one, other| one.0 == other.0) {
+            match shape.known(same[0].0) {
+                Some(field) => self.field(field, values(message, same), depth, out)?,
+                None => same.iter().try_for_each(|place| occurrence(message, *place).map(|it| out.extend(it.raw)))?,
             }
         }
-        let slot = slots.entry(occurrence.number).or_default();
-        slot.values.push(occurrence.value);
-        slot.raw.push(occurrence.raw);
+        Ok(())
     }
-    Ok(slots)
-}
 
-fn field(field: &FieldDescriptor, slot: &Slot<'_>, depth: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let number = field.number();
-    match field.kind() {
-        Kind::Message(entry) if field.is_map() => map(number, &entry, slot, depth, out),
-        Kind::Message(inner) if field.is_list() => {
-            slot.values.iter().try_for_each(|value| nested(field, &inner, &[pieces(field, *value)?], depth, out))
-        }
-        Kind::Message(inner) => {
-            let pieces = slot.values.iter().map(|value| pieces(field, *value)).collect::<Result<Vec<_>, _>>()?;
-            nested(field, &inner, &pieces, depth, out)
-        }
-        kind if field.is_list() => list(field, &kind, slot, out),
-        kind => {
-            let value = normal(&kind, *slot.values.last().ok_or(Malformed)?)?;
-            if field.supports_presence() || !is_zero(value) {
-                write(number, value, out);
+    fn field<'a>(
+        &self,
+        field: &Field,
+        mut values: impl Iterator<Item = Read<'a>>,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
+        match (field.form, field.what) {
+            (Form::Implicit, _) => self.single(field, values, false, depth, out),
+            (Form::Explicit, _) => self.single(field, values, true, depth, out),
+            (Form::Map, What::Message(entry)) => self.map(field, &self.shapes[entry], values, depth, out),
+            (_, What::Message(inner)) => values.try_for_each(|value| {
+                let body = body(field, value?)?;
+                self.nested(field, inner, body, depth, out)
+            }),
+            (Form::Packed, _) => {
+                let mut packed = Vec::new();
+                elements(field, values, |element| write_bare(element, &mut packed))?;
+                if !packed.is_empty() {
+                    write(field.number, Value::Bytes(&packed), out);
+                }
+                Ok(())
             }
-            Ok(())
+            _ => elements(field, values, |element| write(field.number, element, out)),
         }
+    }
+
+    /// The last occurrence counts, or else the default; the occurrences of a message are pieces of one.
+    fn single<'a>(
+        &self,
+        field: &Field,
+        values: impl Iterator<Item = Read<'a>>,
+        even_default: bool,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
+        if let What::Message(inner) = field.what {
+            let pieces = values.map(|value| body(field, value?)).collect::<Result<Vec<_>, _>>()?;
+            // Concatenated encodings are the encoding of the merged message.
+            let merged = if let [whole] = pieces[..] { Cow::Borrowed(whole) } else { Cow::Owned(pieces.concat()) };
+            return self.nested(field, inner, &merged, depth, out);
+        }
+        let value = normal(field, values.last().unwrap_or(Ok(zero(field.wire_type)))?)?;
+        if even_default || !is_zero(value) {
+            write(field.number, value, out);
+        }
+        Ok(())
+    }
+
+    fn nested(
+        &self,
+        field: &Field,
+        inner: usize,
+        message: &[u8],
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
+        let mut body = Vec::new();
+        self.message(&self.shapes[inner], message, depth, &mut body)?;
+        let is_group = field.wire_type == WireType::StartGroup;
+        write(field.number, if is_group { Value::Group(&body) } else { Value::Bytes(&body) }, out);
+        Ok(())
+    }
+
+    /// Entries sorted by their key's bytes; the last entry of a key wins. Both halves are written, defaults too.
+    fn map<'a>(
+        &self,
+        field: &Field,
+        entry: &Shape,
+        values: impl Iterator<Item = Read<'a>>,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Malformed> {
+        let [key, value] = &entry.fields[..] else { return Err(Malformed) };
+        // All entries one after another, and where each begins, where its value does, and where it ends.
+        let (mut bodies, mut entries) = (Vec::new(), Vec::new());
+        let end = |bodies: &Vec<u8>| u32::try_from(bodies.len()).map_err(|_| Malformed);
+        for occurrence in values {
+            let message = body(field, occurrence?)?;
+            let places = entry.places(message)?;
+            let (keys, rest) = places.split_at(places.partition_point(|place| place.0 == 0));
+            let found = &rest[..rest.partition_point(|place| place.0 == 1)];
+            let start = end(&bodies)?;
+            self.single(key, self::values(message, keys), true, depth, &mut bodies)?;
+            let split = end(&bodies)?;
+            self.single(value, self::values(message, found), true, depth, &mut bodies)?;
+            entries.push([start, split, end(&bodies)?]);
+        }
+        let key = |entry: &[u32; 3]| &bodies[entry[0] as usize..entry[1] as usize];
+        // Stable, so that of equal keys the last is the last.
+        entries.sort_by(|one, other| key(one).cmp(key(other)));
+        for same in entries.chunk_by(|one, other| key(one) == key(other)) {
+            let [start, _, end] = same[same.len() - 1];
+            write(field.number, Value::Bytes(&bodies[start as usize..end as usize]), out);
+        }
+        Ok(())
     }
 }
 
-fn pieces<'a>(field: &FieldDescriptor, value: Value<'a>) -> Result<&'a [u8], Malformed> {
+fn values<'a>(message: &'a [u8], places: &[Place]) -> impl Iterator<Item = Read<'a>> {
+    places.iter().map(|place| occurrence(message, *place).map(|occurrence| occurrence.value))
+}
+
+fn occurrence(message: &[u8], place: Place) -> Result<wire::Field<'_>, Malformed> {
+    wire::fields(&message[place.1 as usize..]).next().unwrap_or(Err(Malformed))
+}
+
+fn body<'a>(field: &Field, value: Value<'a>) -> Result<&'a [u8], Malformed> {
     match value {
-        Value::Group(bytes) if field.is_group() => Ok(bytes),
-        Value::Bytes(bytes) if !field.is_group() => Ok(bytes),
+        Value::Group(bytes) | Value::Bytes(bytes) if value.wire_type() == field.wire_type => Ok(bytes),
         _ => Err(Malformed),
     }
 }
 
-fn nested(
-    field: &FieldDescriptor,
-    inner: &MessageDescriptor,
-    pieces: &[&[u8]],
-    depth: usize,
-    out: &mut Vec<u8>,
-) -> Result<(), Malformed> {
-    let mut body = Vec::new();
-    message(inner, pieces, depth, &mut body)?;
-    let value = if field.is_group() { Value::Group(&body) } else { Value::Bytes(&body) };
-    write(field.number(), value, out);
-    Ok(())
-}
-
-/// Entries sorted by their key's bytes; the last entry of a key wins. Both halves are written, defaults too.
-fn map(
-    number: u32,
-    entry: &MessageDescriptor,
-    slot: &Slot<'_>,
-    depth: usize,
-    out: &mut Vec<u8>,
-) -> Result<(), Malformed> {
-    let mut entries = BTreeMap::new();
-    for value in &slot.values {
-        let Value::Bytes(bytes) = value else { return Err(Malformed) };
-        let halves = slots(entry, &[bytes])?;
-        let key = half(&entry.map_entry_key_field(), &halves, depth)?;
-        let value = half(&entry.map_entry_value_field(), &halves, depth)?;
-        entries.insert(key, value);
-    }
-    for (key, value) in entries {
-        write(number, Value::Bytes(&[key, value].concat()), out);
-    }
-    Ok(())
-}
-
-fn half(field: &FieldDescriptor, halves: &BTreeMap<u32, Slot<'_>>, depth: usize) -> Result<Vec<u8>, Malformed> {
-    let mut out = Vec::new();
-    let occurrences = halves.get(&field.number()).map(|slot| slot.values.as_slice()).unwrap_or_default();
-    if let Kind::Message(inner) = field.kind() {
-        let pieces = occurrences.iter().map(|value| pieces(field, *value)).collect::<Result<Vec<_>, _>>()?;
-        nested(field, &inner, &pieces, depth, &mut out)?;
-    } else {
-        let value = occurrences.last().map_or(Ok(zero(&field.kind())), |value| normal(&field.kind(), *value))?;
-        write(field.number(), value, &mut out);
-    }
-    Ok(out)
-}
-
 /// A list of numbers may come packed, one by one, or both.
-fn list(field: &FieldDescriptor, kind: &Kind, slot: &Slot<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let mut elements = Vec::new();
-    for value in &slot.values {
-        match value {
-            Value::Bytes(packed) if kind.wire_type() != WireType::LengthDelimited => {
-                unpack(kind, packed, &mut elements)?;
-            }
-            value => elements.push(normal(kind, *value)?),
+fn elements<'a>(
+    field: &Field,
+    mut values: impl Iterator<Item = Read<'a>>,
+    mut put: impl FnMut(Value<'_>),
+) -> Result<(), Malformed> {
+    values.try_for_each(|value| {
+        let mut packed = match value? {
+            Value::Bytes(packed) if field.wire_type != WireType::LengthDelimited => packed,
+            value => return normal(field, value).map(&mut put),
+        };
+        while !packed.is_empty() {
+            put(normal(field, wire::bare(field.wire_type, &mut packed)?)?);
         }
-    }
-    if field.is_packed() && !elements.is_empty() {
-        let mut packed = Vec::new();
-        for element in elements {
-            write_bare(element, &mut packed);
-        }
-        write(field.number(), Value::Bytes(&packed), out);
-    } else {
-        for element in elements {
-            write(field.number(), element, out);
-        }
-    }
-    Ok(())
-}
-
-fn unpack<'a>(kind: &Kind, packed: &'a [u8], elements: &mut Vec<Value<'a>>) -> Result<(), Malformed> {
-    let mut rest = packed;
-    while !rest.is_empty() {
-        let element = wire::bare(kind.wire_type(), &mut rest)?;
-        elements.push(normal(kind, element)?);
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// The value as every decoder understands it: varints cut to the width of their type, text checked.
 #[expect(clippy::cast_possible_truncation, reason = "decoders truncate 32-bit varints so")]
 #[expect(clippy::cast_sign_loss, reason = "negative 32-bit integers are written sign-extended")]
-fn normal<'a>(kind: &Kind, value: Value<'a>) -> Result<Value<'a>, Malformed> {
-    if value.wire_type() != kind.wire_type() {
+fn normal<'a>(field: &Field, value: Value<'a>) -> Read<'a> {
+    if value.wire_type() != field.wire_type {
         return Err(Malformed);
     }
-    Ok(match (kind, value) {
-        (Kind::Bool, Value::Varint(bits)) => Value::Varint(u64::from(bits != 0)),
-        (Kind::Int32 | Kind::Enum(_), Value::Varint(bits)) => Value::Varint(i64::from(bits as i32) as u64),
-        (Kind::Uint32 | Kind::Sint32, Value::Varint(bits)) => Value::Varint(u64::from(bits as u32)),
-        (Kind::String, Value::Bytes(bytes)) => {
+    Ok(match (field.what, value) {
+        (What::Bool, Value::Varint(bits)) => Value::Varint(u64::from(bits != 0)),
+        (What::Int32, Value::Varint(bits)) => Value::Varint(i64::from(bits as i32) as u64),
+        (What::Uint32, Value::Varint(bits)) => Value::Varint(u64::from(bits as u32)),
+        (What::Text, Value::Bytes(bytes)) => {
             std::str::from_utf8(bytes).map_err(|_| Malformed)?;
             value
         }
@@ -186,8 +198,8 @@ fn normal<'a>(kind: &Kind, value: Value<'a>) -> Result<Value<'a>, Malformed> {
     })
 }
 
-fn zero(kind: &Kind) -> Value<'static> {
-    match kind.wire_type() {
+fn zero(wire_type: WireType) -> Value<'static> {
+    match wire_type {
         WireType::SixtyFourBit => Value::Fixed64(0),
         WireType::ThirtyTwoBit => Value::Fixed32(0),
         WireType::LengthDelimited => Value::Bytes(&[]),

@@ -22,7 +22,7 @@ mod required;
 mod source;
 mod template;
 
-pub use canonical::canonical;
+pub use canonical::Canonical;
 pub use finding::{Finding, Severity, refused};
 pub use method::{Contract, FieldSource, IdempotencyLevel, Method, MethodKind};
 pub use overlay::Overlay;

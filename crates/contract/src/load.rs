@@ -1,7 +1,7 @@
 //! From descriptors and overlays to a contract.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use accord_api::google::api::HttpRule;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, ServiceDescriptor};
@@ -99,6 +99,7 @@ impl Loader<'_> {
             kind: MethodKind::of(&descriptor),
             deprecated: deprecated(&descriptor),
             required: Required::of(&descriptor.input()),
+            canonical: OnceLock::new(),
             name: Arc::clone(&name),
             idempotency_level,
             policy,

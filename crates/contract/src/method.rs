@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use accord_api::accord::policy::v1::MethodPolicy;
 use bytes::{BufMut, Bytes, BytesMut};
 use prost_reflect::MethodDescriptor;
 
-use crate::canonical::canonical;
+use crate::canonical::Canonical;
 use crate::finding::Finding;
 use crate::http::Binding;
 use crate::load;
@@ -47,6 +47,8 @@ pub struct Method {
     /// Where each field of the policy comes from, in the order of the vocabulary.
     pub sources: Vec<FieldSource>,
     pub(crate) required: Required,
+    /// Compiled when the first request needs it: most methods' never do.
+    pub(crate) canonical: OnceLock<Canonical>,
 }
 
 /// Which sides of a method stream.
@@ -122,7 +124,7 @@ impl Method {
     /// canonical form. Requests that differ in a key field have different keys, whatever their values hold.
     pub fn cache_key(&self, cache: &CachePolicy, request: &[u8]) -> Result<Bytes, Malformed> {
         if cache.key.is_empty() {
-            return canonical(&self.descriptor.input(), request);
+            return self.canonical(request);
         }
         let mut key = BytesMut::new();
         for path in &cache.key {
@@ -136,6 +138,11 @@ impl Method {
             }
         }
         Ok(key.freeze())
+    }
+
+    /// A request in canonical form, which all its encodings share.
+    pub fn canonical(&self, request: &[u8]) -> Result<Bytes, Malformed> {
+        self.canonical.get_or_init(|| Canonical::of(&self.descriptor.input())).form(request)
     }
 
     /// The path of the first field declared REQUIRED (`google.api.field_behavior`) that the request doesn't set.

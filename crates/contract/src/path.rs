@@ -129,10 +129,10 @@ impl Step {
         let rivals = field.containing_oneof().into_iter().flat_map(|oneof| oneof.fields().collect::<Vec<_>>());
         Self {
             number: field.number(),
-            wire_type: field.kind().wire_type(),
+            wire_type: wire::wire_type(field),
             rivals: rivals
                 .filter(|rival| rival.number() != field.number())
-                .map(|rival| (rival.number(), rival.kind().wire_type()))
+                .map(|rival| (rival.number(), wire::wire_type(&rival)))
                 .collect(),
         }
     }

@@ -1,6 +1,7 @@
 //! Protobuf's wire format, one field after another, without a schema.
 
 use prost::encoding::{WireType, decode_key, decode_varint};
+use prost_reflect::FieldDescriptor;
 
 /// Messages nest at most this deep; what is deeper is malformed.
 pub(crate) const MAX_DEPTH: usize = 100;
@@ -47,6 +48,11 @@ impl Value<'_> {
             Self::Fixed32(_) => WireType::ThirtyTwoBit,
         }
     }
+}
+
+/// How the values of a field are written one by one. A kind alone does not tell groups from messages.
+pub(crate) fn wire_type(field: &FieldDescriptor) -> WireType {
+    if field.is_group() { WireType::StartGroup } else { field.kind().wire_type() }
 }
 
 /// The fields of a message in the order in which they are written. Nothing follows an error.
