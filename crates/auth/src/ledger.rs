@@ -3,18 +3,21 @@
 //! Invariant: nothing is answered from memory alone. Every use reads the store's revision first, so that a change made
 //! by another process counts at once, and a store that is down stops every answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use accord_api::accord::auth::v1::{RevokedToken, SubjectEpoch, WatchResponse};
-use accord_token::{Algorithm, KeySet, PublicKey, SigningKey, Snapshot, Type, claims::LEEWAY, verify};
+use accord_token::{Algorithm, KeySet, PublicKey, SigningKey, Snapshot, verify};
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 
 use crate::{
     rotate::RotateError,
-    store::{Store, StoreError, keys::StoredKey, patiently, revocations::Revocations},
+    store::{Store, StoreError, keys::StoredKey, revocations::Revocations, within},
     vault::Vault,
 };
+
+/// How long reading a new state may take: long after a restart with much to know, short with what is new.
+const READING: Duration = Duration::from_secs(10);
 
 /// The state at one revision.
 pub struct State {
@@ -43,7 +46,7 @@ pub struct Ledger {
 impl Ledger {
     /// Reads the first state.
     pub async fn open(store: Store, vault: Arc<Vault>, policy_hash: Arc<str>) -> Result<Self, StoreError> {
-        let state = State::read(&store, &vault, &policy_hash).await?;
+        let state = State::read(&store, &vault, &policy_hash, &Revocations::default()).await?;
         let (revisions, _) = watch::channel(state.revocations.revision);
         Ok(Self { store, vault, policy_hash, state: ArcSwap::from_pointee(state), reading: Mutex::new(()), revisions })
     }
@@ -62,7 +65,8 @@ impl Ledger {
             return Ok(state);
         }
         // Bounded, since all others wait behind it.
-        let state = Arc::new(patiently(State::read(&self.store, &self.vault, &self.policy_hash)).await?);
+        let reading = State::read(&self.store, &self.vault, &self.policy_hash, &state.revocations);
+        let state = Arc::new(within(READING, reading).await?);
         for error in &state.unusable {
             tracing::error!(%error, "no token will be issued here once only that key may sign");
         }
@@ -116,11 +120,14 @@ impl State {
         }
     }
 
-    async fn read(store: &Store, vault: &Vault, policy_hash: &Arc<str>) -> Result<Self, StoreError> {
+    async fn read(
+        store: &Store,
+        vault: &Vault,
+        policy_hash: &Arc<str>,
+        known: &Revocations,
+    ) -> Result<Self, StoreError> {
         let now = verify::now();
-        // No token outlives this, so no older revocation can matter.
-        let since = now - i64::try_from((Type::Access.longest_life() + 3 * LEEWAY).as_secs()).unwrap_or(0);
-        let revocations = store.revocations(since).await?;
+        let revocations = store.revocations(known, now).await?;
         let keys = store.keys(now).await?;
         let published: Vec<_> = keys.iter().filter_map(public_half).collect();
         let snapshot = Snapshot {

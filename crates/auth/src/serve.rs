@@ -24,7 +24,7 @@ use crate::{
     auth::Auth,
     config::Config,
     service::{access::Access, key::Keys, revocation::Revocations, token::Tokens},
-    store::{StoreError, patiently},
+    store::{StoreError, within},
 };
 
 /// The services, as reflection and health list them.
@@ -81,27 +81,36 @@ pub fn surface(auth: &Arc<Auth>, health: &Health, shutdown: &Shutdown) -> Result
 
 /// Follows what other processes change in the store, tells health whether the store answers, and clears away what ended.
 pub async fn keep_true(auth: Arc<Auth>, health: Health, shutdown: Shutdown) {
-    let (mut polls, mut sweeps) = (interval(POLL), interval(SWEEP));
+    tokio::select! {
+        () = follow(&auth, &health) => {}
+        () = clear_away(&auth) => {}
+        () = shutdown.begun() => {}
+    }
+}
+
+async fn follow(auth: &Auth, health: &Health) {
+    let mut polls = interval(POLL);
     polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let begun = shutdown.begun();
-    tokio::pin!(begun);
     loop {
-        let answered = tokio::select! {
-            _ = polls.tick() => auth.ledger.current().await,
-            _ = sweeps.tick() => {
-                if let Err(error) = patiently(sweep(&auth)).await {
-                    tracing::warn!(%error, "what has ended is cleared away a minute later");
-                }
-                continue;
-            }
-            () = &mut begun => return,
-        };
+        polls.tick().await;
+        let answered = auth.ledger.current().await;
         if let Err(error) = &answered
             && health.ready()
         {
             tracing::error!(%error, "everything is refused until the store answers");
         }
         health.dependency("store", answered.is_ok());
+    }
+}
+
+async fn clear_away(auth: &Auth) {
+    let mut sweeps = interval(SWEEP);
+    sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        sweeps.tick().await;
+        if let Err(error) = within(SWEEP, sweep(auth)).await {
+            tracing::warn!(%error, "what has ended is cleared away a minute later");
+        }
     }
 }
 

@@ -115,7 +115,7 @@ impl Store {
         // believes itself in a transaction, which a full disk had SQLite end, would refuse every other one.
         let options = options.after_release(|connection, _| {
             Box::pin(async move {
-                patiently(async { Ok(connection.ping().await?) }).await.map_err(|silent| silent.0)?;
+                within(PATIENCE, async { Ok(connection.ping().await?) }).await.map_err(|silent| silent.0)?;
                 Ok(!connection.is_in_transaction())
             })
         });
@@ -138,7 +138,7 @@ impl Store {
     pub async fn revision(&self) -> Result<u64, StoreError> {
         let began = Instant::now();
         let reading = sqlx::query("SELECT value FROM meta WHERE name = 'revision'").fetch_one(&self.pool);
-        let read = patiently(async { Ok(reading.await?) }).await;
+        let read = within(PATIENCE, async { Ok(reading.await?) }).await;
         self.latency.record(began.elapsed().as_secs_f64(), &[KeyValue::new("operation", "revision")]);
         Ok(unsigned(read?.try_get(0)?))
     }
@@ -168,9 +168,9 @@ impl Store {
 }
 
 /// A store that hangs is a store that is down.
-pub async fn patiently<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub async fn within<T>(bound: Duration, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let silent = || io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time");
-    timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(StoreError(sqlx::Error::Io(silent()))))
+    timeout(bound, work).await.unwrap_or_else(|_| Err(StoreError(sqlx::Error::Io(silent()))))
 }
 
 impl Change {

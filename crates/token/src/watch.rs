@@ -25,6 +25,9 @@ use crate::{
 /// The longest life of one stream, as its contract says.
 const STREAM: Duration = Duration::from_hours(1);
 
+/// The largest answer, in bytes: all that is known may be some million revoked tokens, and without it nothing is believed.
+const LARGEST: usize = 256 * 1024 * 1024;
+
 /// Most unanswered questions on one stream; with more, the stream is taken for dead.
 const UNANSWERED: usize = 16;
 
@@ -79,7 +82,7 @@ impl Stream<'_> {
         request.metadata_mut().insert("authorization", bearer);
         // The first question goes with the call: auth answers the call's head only when it has something to say.
         self.ask(&questions)?;
-        let mut client = RevocationServiceClient::new(channel);
+        let mut client = RevocationServiceClient::new(channel).max_decoding_message_size(LARGEST);
         let opening = timeout(self.bound, client.watch(request));
         let answers = opening.await.map_err(|_| Status::deadline_exceeded("auth did not open the stream"))??;
         self.converse(questions, answers.into_inner(), logins).await

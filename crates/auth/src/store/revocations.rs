@@ -1,10 +1,14 @@
 //! What verifiers must know to refuse a token that was good when it was signed.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
+use accord_token::{Type, claims::LEEWAY};
 use sqlx::Row;
 
 use super::{Change, Store, StoreError, signed, unsigned};
+
+/// How much longer than its time a token may be believed: by the leeway, and by the difference of two clocks.
+const SKEW: Duration = Duration::from_secs(3 * LEEWAY.as_secs());
 
 /// A revoked thing's bound (an epoch, or when a token ends) and the revision that brought it.
 pub type Dated<T> = (T, u64);
@@ -23,28 +27,49 @@ pub struct Revocations {
 }
 
 impl Store {
-    /// Reads them. Whatever ended before `since` is of no more interest: no token is that old.
-    pub async fn revocations(&self, since: i64) -> Result<Revocations, StoreError> {
+    /// What was known, with what has come since; everything where nothing was known.
+    pub async fn revocations(&self, known: &Revocations, now: i64) -> Result<Revocations, StoreError> {
         // The revision is read first: what is committed in between is then read twice, never missed.
         let revision = self.revision().await?;
         let row = sqlx::query("SELECT value FROM meta WHERE name = 'global_epoch'").fetch_one(&self.pool).await?;
-        let mut read = Revocations { revision, global_epoch: unsigned(row.try_get(0)?), ..Revocations::default() };
-        let rows =
-            sqlx::query("SELECT subject, epoch, epoch_revision FROM principals WHERE epoch_at >= $1 AND epoch > 0")
-                .bind(since)
-                .fetch_all(&self.pool)
-                .await?;
+        // A revision that fell is another store, restored under this process: nothing that was known counts.
+        let mut read = if revision < known.revision { Revocations::default() } else { known.clone() };
+        let since = signed(read.revision);
+        (read.revision, read.global_epoch) = (revision, unsigned(row.try_get(0)?));
+        self.read_epochs(&mut read, since, now).await?;
+        self.read_tokens(&mut read, since, now).await?;
+        Ok(read)
+    }
+
+    /// An epoch stays true for ever; one so old that no token from before it is alive is not worth telling.
+    async fn read_epochs(&self, read: &mut Revocations, since: i64, now: i64) -> Result<(), StoreError> {
+        let rows = sqlx::query(
+            "SELECT subject, epoch, epoch_revision FROM principals WHERE epoch_revision > $1 AND epoch_at >= $2",
+        )
+        .bind(since)
+        .bind(now - seconds(Type::Access.longest_life() + SKEW))
+        .fetch_all(&self.pool)
+        .await?;
         for row in rows {
             read.subjects.insert(row.try_get(0)?, (unsigned(row.try_get(1)?), unsigned(row.try_get(2)?)));
         }
-        let rows = sqlx::query("SELECT jti, expires_at, revision FROM revoked WHERE expires_at >= $1")
-            .bind(since)
-            .fetch_all(&self.pool)
-            .await?;
+        Ok(())
+    }
+
+    /// Tokens that ended on every clock are left out.
+    async fn read_tokens(&self, read: &mut Revocations, since: i64, now: i64) -> Result<(), StoreError> {
+        let ended = now - seconds(SKEW);
+        read.tokens.retain(|_, (ends, _)| *ends >= ended);
+        let rows =
+            sqlx::query("SELECT jti, expires_at, revision FROM revoked WHERE revision > $1 AND expires_at >= $2")
+                .bind(since)
+                .bind(ended)
+                .fetch_all(&self.pool)
+                .await?;
         for row in rows {
             read.tokens.insert(row.try_get(0)?, (row.try_get(1)?, unsigned(row.try_get(2)?)));
         }
-        Ok(read)
+        Ok(())
     }
 
     /// Forgets single tokens that ended before this moment, and families of refresh tokens that ended with all theirs.
@@ -94,4 +119,8 @@ impl Change {
             .await?;
         Ok(())
     }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 2)
 }

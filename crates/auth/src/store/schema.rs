@@ -5,7 +5,14 @@ use sqlx::{Executor, Row};
 use super::{Engine, Store, StoreError};
 
 /// Each step runs once, in order. A released step never changes; another one is added.
-const STEPS: &[&[&str]] = &[FIRST, &["INSERT INTO meta (name, value) SELECT 'audit', COUNT(*) FROM audit"]];
+const STEPS: &[&[&str]] = &[
+    FIRST,
+    &["INSERT INTO meta (name, value) SELECT 'audit', COUNT(*) FROM audit"],
+    &[
+        "CREATE INDEX revoked_by_revision ON revoked (revision)",
+        "CREATE INDEX principals_by_epoch_revision ON principals (epoch_revision)",
+    ],
+];
 
 const FIRST: &[&str] = &[
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",

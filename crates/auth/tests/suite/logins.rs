@@ -91,9 +91,10 @@ pub async fn wrong_credentials_tell_nothing_and_guessing_is_slowed_down(place: P
     }
     assert_eq!(told.len(), 1, "every refusal says the same: {told:?}");
 
-    // The first failure was above; the wait begins with the fifth.
+    // The first failure was above; the wait begins with the fifth. These are counted without a password to check, which on
+    // a busy machine takes longer than the first wait lasts.
     for _ in 0..4 {
-        assert_eq!(refused(running.log_in("ada", "wrong password").await), Reason::CredentialInvalid);
+        running.auth.throttle.attempt("ada", Ipv4Addr::LOCALHOST.into()).unwrap();
     }
     assert_eq!(refused(running.log_in("ada", PASSWORD).await), Reason::LoginThrottled);
 }

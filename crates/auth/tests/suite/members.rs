@@ -13,8 +13,9 @@ use accord_api::accord::{
 };
 use accord_auth::{config::Config, manage, store::Store, vault::fresh_secret};
 use accord_runtime::{config::Secret, deadline::Deadline, fault, request::RequestId};
-use accord_token::{Kind, Question, Refusal};
+use accord_token::{Kind, Question, Refusal, verify};
 use prost_reflect::{DescriptorPool, DynamicMessage};
+use sqlx::{AssertSqlSafe, Connection, Executor};
 use tonic::client::Grpc;
 
 use super::{PASSWORD, Place, Running, authorized, eventually, member, principal, refused, wire::Wire};
@@ -99,6 +100,51 @@ pub async fn what_another_process_revokes_is_in_force_too(place: Place) {
     // The member's own token fell as well; it logs in again by itself.
     let new = running.token_of("ada").await;
     eventually("the member is ready again", || member.verify(&new).is_ok() && member.ready()).await;
+}
+
+pub async fn a_hundred_thousand_revocations_reach_a_member(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let token = running.token_of("ada").await;
+    let now = verify::now();
+    let mut connection = sqlx::AnyConnection::connect(&place.url).await.unwrap();
+    // Half of them ended long enough ago for every clock.
+    let revoked = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
+         INSERT INTO revoked (jti, expires_at, revision)
+         SELECT '0123456789abcdef0123456789abcdef' || i, {now} - 60 + 900 * (i % 2), value + 1 FROM n, meta
+         WHERE name = 'revision'"
+    );
+    connection.execute(AssertSqlSafe(revoked)).await.unwrap();
+    connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'").await.unwrap();
+    let state = running.auth.ledger.current().await.unwrap();
+    assert_eq!(state.news(0, 1).tokens.len(), 100_000);
+    let member = running.member(BOUND);
+    eventually("the member is ready", || member.ready()).await;
+    assert!(member.verify(&token).is_ok());
+}
+
+pub async fn what_is_new_is_added_and_a_store_put_back_is_read_anew(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let (ada, root) = (running.token_of("ada").await, running.token_of("root").await);
+    let believed = async |token: &str| {
+        let state = running.auth.ledger.current().await.unwrap();
+        (running.auth.access_token(token, &state).is_ok(), state.news(u64::MAX, 1).full)
+    };
+    manage::revoke_subject(&running.auth.store, "ada").await.unwrap();
+    assert_eq!(believed(&ada).await, (false, true));
+    running.tokens().revoke(RevokeRequest { target: Some(Target::Token(root.clone())) }).await.unwrap();
+    assert_eq!((believed(&ada).await.0, believed(&root).await.0), (false, false), "what was known stays known");
+
+    let mut connection = sqlx::AnyConnection::connect(&place.url).await.unwrap();
+    for step in [
+        "DELETE FROM revoked",
+        "UPDATE principals SET epoch = 0, epoch_at = 0, epoch_revision = 0",
+        "UPDATE meta SET value = 1 WHERE name = 'revision'",
+    ] {
+        connection.execute(step).await.unwrap();
+    }
+    assert_eq!(believed(&ada).await, (true, true), "nothing of the other store is left");
+    assert!(believed(&root).await.0);
 }
 
 pub async fn a_restart_of_auth_goes_unnoticed(place: Place) {
