@@ -18,6 +18,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::deadline::Deadline;
 
@@ -77,10 +78,10 @@ where
 }
 
 /// Sends an answer on its way. Its time is the [`Deadline`] in its extensions; without one it takes the time it takes.
-pub(crate) fn send<B>(response: Response<B>) -> Response<Answer<B>> {
+pub(crate) fn send<B>(response: Response<B>, call: TaskTrackerToken) -> Response<Answer<B>> {
     let until = response.extensions().get().map(|deadline: &Deadline| deadline.at());
     set(until);
-    response.map(|inner| Answer { inner, rest: Bytes::new(), _written: Written })
+    response.map(|inner| Answer { inner, rest: Bytes::new(), _written: Written(call) })
 }
 
 fn set(until: Option<Instant>) {
@@ -88,8 +89,8 @@ fn set(until: Option<Instant>) {
     let _ = UNTIL.try_with(|cell| cell.set(until));
 }
 
-/// Ends an answer's time: the next one of the connection has its own.
-struct Written;
+/// Ends the call, and its answer's time: the next one of the connection has its own.
+struct Written(#[expect(dead_code, reason = "held until the answer is written")] TaskTrackerToken);
 
 impl Drop for Written {
     fn drop(&mut self) {
@@ -142,13 +143,14 @@ impl<B: Body<Data = Bytes>> Body for Answer<B> {
 #[cfg(test)]
 mod tests {
     use http_body_util::{BodyExt, Full};
+    use tokio_util::task::TaskTracker;
 
     use super::*;
 
     #[tokio::test]
     async fn a_large_answer_is_handed_over_in_pieces() {
         let whole = Bytes::from(vec![7; 3 * PIECE + 1]);
-        let mut body = send(Response::new(Full::new(whole.clone()))).into_body();
+        let mut body = send(Response::new(Full::new(whole.clone())), TaskTracker::new().token()).into_body();
         let (mut told, mut pieces) = (Vec::new(), 0);
         while !body.is_end_stream() {
             assert_eq!(body.size_hint().exact(), Some((whole.len() - told.len()) as u64));
@@ -164,7 +166,7 @@ mod tests {
         let writer = async {
             let mut first = Response::new(Full::new(Bytes::new()));
             first.extensions_mut().insert(Deadline::after(LAST_WORDS));
-            drop(send(first));
+            drop(send(first, TaskTracker::new().token()));
             tokio::time::sleep(LAST_WORDS * 9).await;
         };
         assert_eq!(leash.hold(pin!(writer)).await, Some(()));

@@ -17,6 +17,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
 use crate::{
@@ -33,6 +34,10 @@ const LEAST_HTTP1_BUFFER: usize = 8192;
 /// Streams that a peer may reset before we have answered them, and that we may reset for its errors, until the
 /// connection is closed: the bounds against rapid resets.
 const MAX_RESETS: usize = 100;
+
+/// How long a connection that was asked to go may stay without a call, and how often that is looked at.
+const LINGERING: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Everything that the connections of one listener share.
 pub(crate) struct Connections {
@@ -74,9 +79,10 @@ impl Connections {
         let _open = Open::count(self.figures.clone());
         // Small frames must not wait for more; on failure the connection is only slower.
         let _ = socket.set_nodelay(true);
-        let service = between(service, Peer { address, tls: self.tls.is_some() });
+        let calls = TaskTracker::new();
+        let service = between(service, Peer { address, tls: self.tls.is_some() }, calls.clone());
         let Some(tls) = &self.tls else {
-            return self.serve_http(socket, service).await;
+            return self.serve_http(socket, service, &calls).await;
         };
         let handshake = timeout(self.header_timeout, TlsAcceptor::from(tls.get()).accept(socket));
         let shaken = tokio::select! {
@@ -85,7 +91,7 @@ impl Connections {
             () = self.shutdown.begun() => return,
         };
         match shaken {
-            Ok(Ok(stream)) => self.serve_http(stream, service).await,
+            Ok(Ok(stream)) => self.serve_http(stream, service, &calls).await,
             Ok(Err(error)) => self.handshake_failed(&error),
             Err(elapsed) => self.handshake_failed(&elapsed),
         }
@@ -96,7 +102,7 @@ impl Connections {
         tracing::debug!(error, "TLS handshake failed");
     }
 
-    async fn serve_http<I, S, B>(&self, io: I, service: S)
+    async fn serve_http<I, S, B>(&self, io: I, service: S, calls: &TaskTracker)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -113,12 +119,21 @@ impl Connections {
             () = self.shutdown.begun() => false,
         };
         connection.as_mut().graceful_shutdown();
-        if too_old {
-            log_end(timeout(self.age_grace, leash.hold(connection)).await.unwrap_or(None));
-        } else {
-            // The listener cuts what outlives the drain's grace.
-            log_end(leash.hold(connection).await);
+        // In a drain it is the listener that cuts what outlives the grace.
+        let grace = if too_old { self.age_grace } else { Duration::MAX };
+        tokio::select! {
+            ended = timeout(grace, leash.hold(connection)) => log_end(ended.unwrap_or(None)),
+            () = forsaken(calls) => log_end(None),
         }
+    }
+}
+
+/// Ends when no call has been in flight for a while. A peer that is asked to go and has none goes at once, or is gone.
+async fn forsaken(calls: &TaskTracker) {
+    let mut quiet = Duration::ZERO;
+    while quiet < LINGERING {
+        tokio::time::sleep(LOOK).await;
+        quiet = if calls.is_empty() { quiet + LOOK } else { Duration::ZERO };
     }
 }
 
@@ -149,10 +164,11 @@ fn http(config: &ListenConfig) -> Builder<Streams> {
     http
 }
 
-/// The service as the connection sees it: requests know their peer, answers their time.
+/// The service as the connection sees it: requests know their peer, answers their time, and both count as a call.
 fn between<S, B>(
     service: S,
     peer: Peer,
+    calls: TaskTracker,
 ) -> impl Service<Request<Incoming>, Response = Response<Answer<B>>, Error = Infallible, Future: Send> + Clone + Send
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -162,7 +178,10 @@ where
         request.extensions_mut().insert(peer);
         request
     };
-    service.map_request(with_peer).map_response(answer::send)
+    service.map_request(with_peer).map_future(move |answer| {
+        let call = calls.token();
+        async move { Ok(answer::send(answer.await?, call)) }
+    })
 }
 
 /// Counts a connection as open for as long as it lives, whatever ends it.

@@ -13,6 +13,7 @@ use tonic::Code;
 use crate::{
     call::{Connection, status},
     probe::serve,
+    wire::{END_HEADERS, END_STREAM, HEADERS, Wire, block, frame},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,6 +54,18 @@ async fn an_idle_connection_does_not_hold_up_the_drain() {
     timeout(PATIENCE, port.served).await.unwrap().unwrap();
     timeout(PATIENCE, connection.closed()).await.unwrap();
     drop(silent);
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_hear_that_it_shall_go_does_not_hold_up_the_drain() {
+    let port = serve(&ListenConfig::default(), LONG).await;
+    // It never acknowledges the ping that comes with a GOAWAY, as a peer that is gone without a word.
+    let mut deaf = Wire::open(port.address, &[]).await;
+    deaf.say(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block("Answer"))).await;
+    assert!(deaf.next(HEADERS).await.is_some());
+
+    port.shutdown.begin();
+    timeout(PATIENCE, port.served).await.expect("the drain ends").unwrap();
 }
 
 #[tokio::test]
