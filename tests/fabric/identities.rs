@@ -78,7 +78,7 @@ impl Identities {
         let output = command.output().await.with_context(|| format!("can't run {}", self.program.display()))?;
         if !output.status.success() {
             let problem = String::from_utf8_lossy(&output.stderr);
-            bail!("accord-auth {} failed: {}", arguments.join(" "), problem.trim());
+            bail!("accord-auth {} failed: {}", arguments.join(" "), problem.trim().trim_start_matches("error: "));
         }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }

@@ -141,15 +141,34 @@ fn require_ports() -> Result<()> {
     Ok(())
 }
 
-/// A process that gave up says why in its last line; one that was killed could not, but the line tells how far it came.
+/// What a process complained of says why it is no use; where it did not, its last line tells how far it came.
 fn in_one_sentence(problem: anyhow::Error) -> anyhow::Error {
     let Some(Trouble { name, what, log, last_words }) = problem.downcast_ref() else { return problem };
-    let last = last_words.lines().last().unwrap_or_default().trim_start_matches("error: ");
-    anyhow!("{name} {what}: the last line of {} is `{last}`", from_here(log))
+    let complains = |line: &&str| ["error: ", " ERROR ", " WARN "].iter().any(|mark| line.contains(mark));
+    let said = last_words.lines().rfind(complains).or_else(|| last_words.lines().last()).unwrap_or("nothing");
+    anyhow!("{name} {what}, having said `{}` (in {})", said.trim_start_matches("error: "), from_here(log))
 }
 
 /// What an earlier `up` kept may be at fault for what this one met.
 fn or_begin_anew(problem: &anyhow::Error, data: &Path) -> anyhow::Error {
     let data = from_here(data);
     anyhow!("{problem:#}; if {data} is damaged or of an older version, remove it: the next `up` makes it anew")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trouble_of_a_process_is_what_it_complained_of_last() {
+        let told = |last_words: &str| {
+            let (name, what) = ("auth".to_owned(), "has ended".to_owned());
+            in_one_sentence(Trouble { name, what, log: "auth.log".into(), last_words: last_words.to_owned() }.into())
+        };
+        let refused = "1  INFO a: one\n2 ERROR b: not accepted\n3  INFO a: listening";
+        assert_eq!(told(refused).to_string(), "auth has ended, having said `2 ERROR b: not accepted` (in auth.log)");
+        assert_eq!(told("error: no key").to_string(), "auth has ended, having said `no key` (in auth.log)");
+        assert!(told("1  INFO a: one\n2  INFO a: two").to_string().contains("a: two"));
+        assert!(told("").to_string().contains("nothing"));
+    }
 }
