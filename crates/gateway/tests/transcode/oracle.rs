@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use accord_contract::Canonical;
 use accord_gateway::transcode::{Malformed, Violation};
 use bytes::Bytes;
 use proptest::{collection, prelude::*};
@@ -69,6 +70,23 @@ proptest! {
         if let Ok(ours) = schema.response(&damaged) {
             let (ours, theirs) = (parsed(&ours), schema.written(&damaged));
             prop_assert!(theirs.is_none_or(|theirs| ours == parsed(&theirs)), "{ours}");
+        }
+    }
+
+    // Cache keys are made of it; the schemas that it has to hold for are invented here.
+    #[test]
+    fn any_message_has_one_canonical_form(Case { schema, messages } in case(), damage in damage()) {
+        let canonical = Canonical::of(&schema.message);
+        let wire: Vec<u8> = messages.iter().flat_map(|Sample(message)| message.encode_to_vec()).collect();
+        let form = canonical.form(&wire).unwrap();
+        let again = schema.decoded(&wire).unwrap().encode_to_vec();
+        prop_assert_eq!(&canonical.form(&form).unwrap(), &form);
+        prop_assert_eq!(&canonical.form(&again).unwrap(), &form);
+        prop_assert!(schema.decoded(&form).unwrap() == schema.decoded(&again).unwrap());
+
+        let damaged = damage.done_to(wire);
+        if let (Ok(form), Ok(decoded)) = (canonical.form(&damaged), schema.decoded(&damaged)) {
+            prop_assert_eq!(canonical.form(&decoded.encode_to_vec()).unwrap(), form);
         }
     }
 }
