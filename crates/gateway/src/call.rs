@@ -49,6 +49,18 @@ pub struct Gateway {
     pub records: Option<Records>,
 }
 
+impl Gateway {
+    /// Waits for what goes on without a caller, until `end` at the latest: calls under a key, and then invalidations.
+    pub async fn finish(&self, end: Deadline) {
+        if tokio::time::timeout_at(end.at(), self.seats.emptied()).await.is_err() {
+            tracing::warn!("calls that were still in flight were cut off: raise `grace` if they should end");
+        }
+        if let Some(invalidator) = &self.invalidator {
+            invalidator.finish().await;
+        }
+    }
+}
+
 /// The way of a request, from its arrival to its answer.
 ///
 /// The order is part of the contract: nothing is asked of auth for a method that does not exist, nothing is counted

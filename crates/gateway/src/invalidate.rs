@@ -19,7 +19,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tonic::{Code, Status, transport::Channel};
 use uuid::Uuid;
 
@@ -30,6 +30,8 @@ const ATTEMPT: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long a mutation waits for its invalidation before it answers as deferred.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long the end of the process waits for invalidations that are under way.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How far an invalidation got before its mutation answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,7 @@ pub struct Invalidator(Arc<Queue>);
 struct Queue {
     waiting: Mutex<Waiting>,
     arrived: Notify,
+    under_way: watch::Sender<bool>,
     deferred: Counter<u64>,
 }
 
@@ -58,14 +61,19 @@ struct Waiting {
 }
 
 impl Invalidator {
-    /// Starts the sender. It goes on while the process drains; what it still holds at the end is lost with this life of
-    /// the gateway, and the next life has another name, which tells the cache to trust nothing it loaded before.
+    /// Starts the sender. What it still holds when the process ends is lost with this life of the gateway. The next life has
+    /// another name, which tells the cache to trust nothing it loaded before.
     pub fn start(channel: Channel, member: Member) -> Self {
         let deferred = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.invalidations.deferred")
             .with_description("Mutations that answered before the cache had their invalidations")
             .build();
-        let queue = Arc::new(Queue { waiting: Mutex::default(), arrived: Notify::new(), deferred });
+        let queue = Arc::new(Queue {
+            waiting: Mutex::default(),
+            arrived: Notify::new(),
+            under_way: watch::Sender::default(),
+            deferred,
+        });
         let sender = Sender {
             client: InvalidationServiceClient::new(channel),
             member,
@@ -88,6 +96,14 @@ impl Invalidator {
         Reach::Deferred
     }
 
+    /// Waits, but not long, until the cache has all that is under way: where no other gateway follows, nobody else tells it.
+    pub async fn finish(&self) {
+        let mut under_way = self.0.under_way.subscribe();
+        if tokio::time::timeout(FAREWELL, under_way.wait_for(|is| !is)).await.is_err() {
+            tracing::warn!("stopped before the cache had every invalidation; it finds that out from the next gateway");
+        }
+    }
+
     fn enqueue(&self, tags: Vec<String>, caller: Option<oneshot::Sender<()>>) {
         {
             let mut waiting = self.0.waiting();
@@ -98,6 +114,7 @@ impl Invalidator {
                 waiting.tags.clear();
                 waiting.overflowed = true;
             }
+            self.0.under_way.send_replace(true);
         }
         self.0.arrived.notify_one();
     }
@@ -177,6 +194,8 @@ impl Sender {
                 self.begin_anew();
             }
             self.deliver(batch).await;
+            let waiting = queue.waiting();
+            queue.under_way.send_replace(waiting.overflowed || !waiting.callers.is_empty() || !waiting.tags.is_empty());
         }
     }
 

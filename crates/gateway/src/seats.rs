@@ -53,6 +53,13 @@ impl Seats {
         self.taken.add(1, &[]);
         Ok(Seat { _permit: permit, taken: self.taken.clone() })
     }
+
+    /// Waits until every seat is free.
+    pub async fn emptied(&self) {
+        let all = u32::try_from(self.total).unwrap_or(u32::MAX);
+        // It fails only where there are no seats any more.
+        drop(self.free.acquire_many(all).await);
+    }
 }
 
 /// A body that keeps a seat taken.

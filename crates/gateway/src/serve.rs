@@ -17,6 +17,7 @@ use accord_api::{FILE_DESCRIPTOR_SET, accord::gateway::v1::explain_service_serve
 use accord_runtime::{
     admin,
     client::{self, ClientConfig},
+    deadline::Deadline,
     health::Health,
     observe::Observe,
     panic::Catch,
@@ -46,8 +47,13 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
     tracing::info!(address = %door.address(), admin = %inside.address(), "listening");
     // Named by the path of a request it does not know: the door says the name once it has found the method.
-    let public = Observe::new(Catch::new(Door::new(gateway, inspection)), Arc::new(|_: &str| None));
-    tokio::join!(door.serve(public, shutdown.clone()), inside.serve(admin, shutdown));
+    let public = Observe::new(Catch::new(Door::new(Arc::clone(&gateway), inspection)), Arc::new(|_: &str| None));
+    let end = async {
+        shutdown.begun().await;
+        Deadline::after(shutdown.grace())
+    };
+    let ((), (), end) = tokio::join!(door.serve(public, shutdown.clone()), inside.serve(admin, shutdown.clone()), end);
+    gateway.finish(end).await;
     telemetry.shutdown().await;
     Ok(())
 }
