@@ -5,8 +5,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{
-    Context,
-    propagation::{Extractor, Injector, TextMapPropagator},
+    propagation::{Extractor, TextMapPropagator},
     trace::{SpanContext, TraceContextExt, TraceFlags, TraceId, TraceState},
 };
 use opentelemetry_sdk::{
@@ -41,9 +40,17 @@ pub fn adopt(span: &Span, headers: &HeaderMap) -> TraceId {
 /// Writes the current span's trace into the headers of a request to the next hop.
 pub fn inject(headers: &mut HeaderMap) {
     let context = current();
-    if context.is_valid() {
-        let context = Context::new().with_remote_span_context(context);
-        TraceContextPropagator::new().inject_context(&context, &mut HeadersMut(headers));
+    if !context.is_valid() {
+        return;
+    }
+    let sampled = context.trace_flags() & TraceFlags::SAMPLED;
+    let parent = format!("00-{}-{}-{sampled:02x}", context.trace_id(), context.span_id());
+    // An empty tracestate says nothing, so it isn't sent.
+    let state = Some(context.trace_state().header()).filter(|state| !state.is_empty());
+    for (name, value) in [("traceparent", Some(parent)), ("tracestate", state)] {
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            headers.insert(name, value);
+        }
     }
 }
 
@@ -107,20 +114,6 @@ impl Extractor for Headers<'_> {
     }
 }
 
-struct HeadersMut<'a>(&'a mut HeaderMap);
-
-impl Injector for HeadersMut<'_> {
-    fn set(&mut self, key: &str, value: String) {
-        // An empty tracestate says nothing, so it isn't sent.
-        if value.is_empty() {
-            return;
-        }
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(key), HeaderValue::try_from(value)) {
-            self.0.insert(name, value);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tracing_subscriber::layer::SubscriberExt;
@@ -145,6 +138,19 @@ mod tests {
     #[test]
     fn without_an_exporter_the_callers_trace_is_passed_on() {
         assert_eq!(passed_on(PARENT), PARENT);
+    }
+
+    #[test]
+    fn what_vendors_say_beside_it_is_passed_on() {
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry());
+        let said = [("traceparent", PARENT), ("tracestate", "vendor=one,other=two")];
+        let incoming = HeaderMap::from_iter(said.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())));
+        let span = tracing::info_span!("call");
+        adopt(&span, &incoming);
+        let _entered = span.enter();
+        let mut outgoing = HeaderMap::new();
+        inject(&mut outgoing);
+        assert_eq!(outgoing, incoming);
     }
 
     #[test]
