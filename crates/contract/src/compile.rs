@@ -60,7 +60,8 @@ impl Compiler<'_> {
     fn deadline(&mut self, declared: declared::Deadline) -> Deadline {
         let default = self.bounds.positive("deadline.default", declared.default);
         let max = self.bounds.positive("deadline.max", declared.max);
-        if default > max {
+        // A cap that was refused is zero here, and says nothing of the default.
+        if default > max && !max.is_zero() {
             let problem = format!("{} is above deadline.max, {}", text(default), text(max));
             self.bounds.refuse("deadline.default", problem, "raise deadline.max, or lower deadline.default");
         }

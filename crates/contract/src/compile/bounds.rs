@@ -30,12 +30,12 @@ impl Bounds<'_> {
 
     /// A duration for which zero means "not at all", so that a method can turn off what its service declares.
     pub(super) fn at_least_zero(&mut self, option: &str, declared: Option<prost_types::Duration>) -> Duration {
-        let problem = match Duration::try_from(declared.unwrap_or_default()) {
+        let (problem, remedy) = match Duration::try_from(declared.unwrap_or_default()) {
             Ok(duration) if duration <= LONGEST => return duration,
-            Ok(_) => "is longer than 100 years",
-            Err(_) => "is negative or out of range",
+            Ok(_) => ("is longer than 100 years", "give a shorter duration, or leave the option out"),
+            Err(_) => ("is negative or out of range", "give a duration above zero, or leave the option out"),
         };
-        self.refuse(option, problem, "give a duration above zero, or leave the option out");
+        self.refuse(option, problem, remedy);
         Duration::ZERO
     }
 

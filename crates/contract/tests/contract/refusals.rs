@@ -139,6 +139,8 @@ fn a_deadline_above_its_cap() {
 fn durations_that_are_none() {
     refused(&findings(reading("deadline: { default: {} }")), "deadline.default", "zero");
     refused(&findings(reading("deadline: { default: { seconds: -1 } }")), "deadline.default", "negative");
+    refused(&findings(reading("deadline: { max: { seconds: -1 } }")), "deadline.max", "negative");
+    refused(&findings(reading("deadline: { max: {} }")), "deadline.max", "zero");
     refused(&findings(reading("stream_idle: {}")), "stream_idle", "zero");
     refused(&findings(reading("cache: { ttl: {} }")), "cache.ttl", "zero");
     refused(
