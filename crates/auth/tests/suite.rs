@@ -51,7 +51,8 @@ macro_rules! stories {
             a_passport_names_every_hand_and_dies_with_its_parent, an_exchange_says_what_is_wrong_with_the_token,
             the_explanation_is_the_decision);
         suite::stories!(@ keys: a_rotated_key_is_known_before_it_signs_and_the_old_one_still_verifies,
-            a_key_that_signs_no_more_loses_its_private_half, a_retired_key_is_published_no_more,
+            a_key_that_signs_no_more_loses_its_private_half,
+            whoever_rotates_when_one_key_may_sign_at_any_moment, a_retired_key_is_published_no_more,
             a_replica_whose_clock_is_behind_can_sign_too, a_key_that_was_sealed_elsewhere_stops_the_start);
         suite::stories!(@ operators: adding_what_exists_changes_nothing_when_asked_so,
             a_granted_role_shows_in_the_next_token, a_role_taken_away_ends_the_tokens_that_show_it,

@@ -6,7 +6,7 @@ use accord_api::accord::auth::v1::{ListKeysRequest, RotateRequest, key_service_c
 use accord_auth::{
     auth::Auth,
     rotate::rotate,
-    store::keys::StoredKey,
+    store::{Store, keys::StoredKey},
     vault::{Vault, fresh_secret},
 };
 use accord_runtime::config::Secret;
@@ -51,6 +51,35 @@ pub async fn a_key_that_signs_no_more_loses_its_private_half(place: Place) {
     assert_eq!((keys.len(), halves(keys)), (2, 1), "both verify, one signs");
     store.destroy_retired_keys(now + 2 * 24 * 3600).await.unwrap();
     assert_eq!(store.keys(now).await.unwrap().len(), 1, "nothing the first one signed is alive");
+}
+
+pub async fn whoever_rotates_when_one_key_may_sign_at_any_moment(place: Place) {
+    let mut ours = None;
+    let running = Running::start(&place, |config| ours = Some(config.clone())).await;
+    let (store, vault) = (&running.auth.store, &running.auth.vault);
+    let replica = Store::open(&place.url).await.unwrap();
+    let began = verify::now();
+    let rotated = |store, hours| rotate(store, vault, Algorithm::EdDsa, Duration::from_hours(hours), "test");
+    // Twice at once on two replicas, then sooner than those, then later.
+    let (first, second) = tokio::join!(rotated(store, 2), rotated(&replica, 2));
+    let (sooner, later) = (rotated(store, 1).await.unwrap(), rotated(&replica, 3).await.unwrap());
+
+    // Known in the same way to a process that starts in the middle of it.
+    let restarted = Auth::open(&ours.unwrap()).await.unwrap();
+    let state = restarted.ledger.current().await.unwrap();
+    let signs = |hours: i64| state.signing_key(began + hours * 3600 + 60).map(|key| key.public().kid.clone());
+    let early = signs(0).expect("the first key");
+    assert_eq!([signs(1), signs(2), signs(3)], [Some(sooner.kid.clone()), Some(sooner.kid), Some(later.kid)]);
+    for overtaken in [first.unwrap().kid, second.unwrap().kid] {
+        assert!((0..240).all(|minute| {
+            let key = state.signing_key(began + minute * 60).expect("one may sign at any moment");
+            key.public().kid != overtaken
+        }));
+    }
+    for key in store.keys(began).await.unwrap().iter().filter(|key| key.gone_at != 0) {
+        assert!(key.gone_at >= key.signs_until + 24 * 3600 + 15, "{} outlives what it signed", key.kid);
+        assert!(key.signs_from > began || key.kid == early, "{} was known before it signs", key.kid);
+    }
 }
 
 pub async fn a_retired_key_is_published_no_more(place: Place) {
