@@ -28,8 +28,8 @@ pub(crate) fn policy(
             refuse("cache", "the method is not unary", "remove `cache`, or declare it on unary methods only");
         }
         if level != IdempotencyLevel::NoSideEffects {
-            let remedy =
-                "set `option idempotency_level = NO_SIDE_EFFECTS` if a call changes nothing, or remove `cache`";
+            let remedy = "if a call changes nothing, set `option idempotency_level = NO_SIDE_EFFECTS`, or `idempotency_level \
+                          = \"NO_SIDE_EFFECTS\"` in an overlay; if not, remove `cache`";
             refuse("cache", "the method is not declared NO_SIDE_EFFECTS", remedy);
         }
         if cache.scope == CacheScope::Shared && policy.kinds != Kinds::ALL {

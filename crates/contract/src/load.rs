@@ -86,9 +86,11 @@ impl Loader<'_> {
         let (idempotency_level, level_source) = level(&rules, &descriptor, &name);
         let http = self.http(&rules, &descriptor, &name);
 
+        let before = self.findings.len();
         let effective = compile::effective(&merged);
         let policy = compile::policy(&effective, &descriptor, &name, &mut self.findings);
         check::policy(&policy, idempotency_level, &descriptor, &name, &mut self.findings);
+        self.findings[before..].iter_mut().for_each(|finding| say_where(finding, &merged));
         if policy.access == Access::Denied {
             self.findings.push(undeclared(&name));
         }
@@ -225,6 +227,13 @@ fn deprecated(descriptor: &MethodDescriptor) -> bool {
     let method = descriptor.method_descriptor_proto().options.as_ref().is_some_and(MethodOptions::deprecated);
     let service = descriptor.parent_service();
     method || service.service_descriptor_proto().options.as_ref().is_some_and(ServiceOptions::deprecated)
+}
+
+/// A method's name leads to its proto, but not to the overlay, service or file that the option stands in.
+fn say_where(finding: &mut Finding, merged: &Merged) {
+    if let Some(source) = merged.source(&finding.option).filter(|source| !source.starts_with("method ")) {
+        finding.problem = format!("{}, as {source} has it", finding.problem);
+    }
 }
 
 fn undeclared(name: &str) -> Finding {

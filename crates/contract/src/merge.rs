@@ -33,6 +33,12 @@ impl Merged {
         self.policy.has_field_by_name(section)
     }
 
+    /// The layer that an option comes from, or the first member of a section.
+    pub(crate) fn source(&self, option: &str) -> Option<&str> {
+        let is_of = |path: &str| path.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.sources.iter().find(|(path, _)| is_of(path)).map(|(_, source)| source.as_str())
+    }
+
     /// What is merged so far.
     pub(crate) fn message(&self) -> MethodPolicy {
         self.policy.transcode_to().expect("a merged policy is a message of its own type")

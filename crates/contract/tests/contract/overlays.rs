@@ -109,7 +109,9 @@ fn a_negative_duration_is_refused_at_its_method() {
     let text =
         "[[rule]]\nselector = \"echo.*\"\npolicy = { access = { public = true }, deadline = { max = \"-1s\" } }\n";
     let (_, findings) = Contract::load(&[foreign()], &[overlay(text)]);
-    assert!(findings.iter().any(|finding| finding.option == "deadline.max" && finding.problem.contains("negative")));
+    let found = findings.iter().find(|finding| finding.option == "deadline.max").unwrap();
+    assert!(found.problem.contains("negative"), "{found}");
+    assert!(found.problem.contains("overlay echo.toml (echo.*)"), "the method alone does not say where: {found}");
 }
 
 #[test]
