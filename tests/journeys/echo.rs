@@ -295,7 +295,7 @@ fn perform(data: Vec<Bytes>, rest: Duration, end: Option<HeaderMap>, audience: A
 }
 
 fn respond(http: StatusCode, mut head: HeaderMap, body: Body) -> Response<Body> {
-    head.insert("content-type", HeaderValue::from_static("application/grpc"));
+    head.entry("content-type").or_insert(HeaderValue::from_static("application/grpc"));
     let mut response = Response::new(body);
     *response.status_mut() = http;
     *response.headers_mut() = head;

@@ -20,7 +20,17 @@ async fn an_answer_that_is_none_is_the_upstreams_fault() -> Result<()> {
         assert_eq!(answer.refusal(), (Code::Unavailable, "UPSTREAM_MALFORMED".into()), "{method}: {answer:?}");
         assert_eq!(answer.head["x-accord-fault"], "upstream", "{method}");
         let half = Line::silent().message(&word("half"));
-        for line in [half.clone().breaks_off(), half.trailer("kept", "1")] {
+        let (ok, odd) = (Status::new(Code::Ok, ""), |line: Line| line.trailer("grpc-status", "banana"));
+        let lines = [
+            half.clone().breaks_off(),
+            half.clone().trailer("kept", "1"),
+            Line::silent().message(&word("half").slice(..3)).ends(&ok),
+            Line::silent().message(&word("half").slice(..8)).ends(&ok),
+            odd(half),
+            odd(Line::silent()),
+            Line::says(&word("half")).head("content-type", "text/html"),
+        ];
+        for line in lines {
             echo.script([line]);
             let answer = Call::new(&fabric, method, "half").send().await?;
             assert_eq!(answer.refusal().1, "UPSTREAM_MALFORMED", "{method}: {answer:?}");

@@ -82,6 +82,10 @@ impl Meter {
         Ok(())
     }
 
+    fn is_amid_message(&self) -> bool {
+        self.ahead > 0 || self.filled > 0
+    }
+
     fn begin_message(&mut self) -> Result<(), &'static str> {
         let [_, a, b, c, d] = self.prefix;
         self.filled = 0;
@@ -218,8 +222,11 @@ impl HttpBody for Answer {
             return this.end(fault.status());
         }
         if let Some(trailers) = frame.trailers_mut() {
-            if !trailers.contains_key("grpc-status") {
+            if !grpc::has_status(trailers) {
                 return this.end(&upstream::without_status());
+            }
+            if this.meter.is_amid_message() && trailers["grpc-status"] == "0" {
+                return this.end(&upstream::amid_message());
             }
             if upstream::ran_out_in(this.deadline, trailers) {
                 return this.end(Fault::deadline().status());

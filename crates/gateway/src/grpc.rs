@@ -175,8 +175,16 @@ pub fn frame(message: &[u8]) -> Bytes {
 /// The status of a finished call: from its trailers, or from the head of an answer without a body. The metadata beside
 /// it is not part of it.
 pub fn status(head: &HeaderMap, trailers: Option<&HeaderMap>) -> Option<Status> {
-    let status = trailers.and_then(Status::from_header_map).or_else(|| Status::from_header_map(head))?;
+    let metadata = trailers.filter(|trailers| trailers.contains_key("grpc-status")).unwrap_or(head);
+    let status = Status::from_header_map(metadata).filter(|_| has_status(metadata))?;
     Some(Status::with_details(status.code(), status.message(), Bytes::copy_from_slice(status.details())))
+}
+
+/// Whether metadata says how a call ended, with one of the codes that there are. A client may give its whole connection up
+/// over anything else.
+pub fn has_status(metadata: &HeaderMap) -> bool {
+    let code = metadata.get("grpc-status").map(HeaderValue::as_bytes);
+    matches!(code, Some([b'0'..=b'9'] | [b'1', b'0'..=b'6']))
 }
 
 /// What an HTTP status means where no `grpc-status` came (gRPC's http-grpc-status-mapping).

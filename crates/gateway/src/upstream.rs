@@ -161,10 +161,14 @@ async fn attempt(call: &Call, picked: Picked, body: &Bytes, previous: u32) -> Ou
 
 /// Refuses what a server answers that knows no gRPC, before its body is taken for messages.
 fn in_grpc(call: &Call, response: Response<Body>) -> Result<Response<Body>, Fault> {
-    if response.status() == StatusCode::OK || response.headers().contains_key("grpc-status") {
-        return Ok(response);
-    }
-    Err(not_grpc(call, response.status()))
+    let headers = response.headers();
+    let in_grpc = if headers.contains_key("grpc-status") {
+        grpc::has_status(headers)
+    } else {
+        let content_type = headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+        response.status() == StatusCode::OK && content_type.starts_with(grpc::CONTENT_TYPE.as_bytes())
+    };
+    if in_grpc { Ok(response) } else { Err(not_grpc(call, response.status())) }
 }
 
 fn strip_status(metadata: &mut HeaderMap) {
@@ -252,6 +256,11 @@ fn body_fault(call: &Call, error: &BodyError) -> Fault {
 /// The status of an answer that came without one.
 pub fn without_status() -> Status {
     malformed("the upstream's answer ended without a status".into()).status().clone()
+}
+
+/// The status of an answer that says it is whole and is not.
+pub fn amid_message() -> Status {
+    malformed("the upstream's answer ended with OK in the middle of a message".into()).status().clone()
 }
 
 /// A fault for an answer that is not what the contract says.
