@@ -36,7 +36,8 @@ impl Merged {
     /// The layer that an option comes from, or the first member of a section.
     pub(crate) fn source(&self, option: &str) -> Option<&str> {
         let is_of = |path: &str| path.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        self.sources.iter().find(|(path, _)| is_of(path)).map(|(_, source)| source.as_str())
+        let mut said = self.sources.iter().filter(|(path, source)| is_of(path) && *source != "default");
+        said.next().map(|(_, source)| source.as_str())
     }
 
     /// What is merged so far.

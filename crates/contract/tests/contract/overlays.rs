@@ -115,6 +115,14 @@ fn a_negative_duration_is_refused_at_its_method() {
 }
 
 #[test]
+fn a_section_is_said_to_stand_where_somebody_wrote_it_not_in_its_defaults() {
+    let text = "[[rule]]\nselector = \"echo.*\"\npolicy = { access = { public = true }, cache = { ttl = \"1s\" } }\n";
+    let (_, findings) = Contract::load(&[foreign()], &[overlay(text)]);
+    let found = findings.iter().find(|finding| finding.option == "cache").unwrap();
+    assert!(found.problem.contains("overlay echo.toml (echo.*)"), "{found}");
+}
+
+#[test]
 fn a_file_that_is_not_there_is_a_finding() {
     let directory = tempfile::tempdir().unwrap();
     let findings = Overlay::file(&directory.path().join("none.toml")).unwrap_err();
