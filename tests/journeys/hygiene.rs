@@ -184,6 +184,12 @@ async fn other_protocols_are_told_what_is_spoken(echo: &Echo, fabric: &Fabric) -
                 .is_some_and(|message| message.contains("JSON") || message.contains("json"))
         );
     }
+    for path in ["/grpc.health.v1.Health/Check", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"] {
+        for method in [Method::GET, Method::POST] {
+            let answer = fabric.call(method, path).body("application/json", "{}").send().await?;
+            assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (404, "METHOD_UNKNOWN"), "{path}");
+        }
+    }
     let odd = Call::new(fabric, "Say", "odd").header("content-type", "application/grpc+thrift").send().await?;
     assert_eq!(odd.refusal(), (Code::Unimplemented, "PROTOCOL_UNSUPPORTED".into()));
     let read = Call::new(fabric, "Say", "odd").method(Method::PUT).send().await?;

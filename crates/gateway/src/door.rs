@@ -45,13 +45,14 @@ impl Service<Request<Incoming>> for Door {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        if Inspection::serves(request.uri().path()) {
+        let protocol = Protocol::of(&request);
+        // In gRPC alone: whoever asks with HTTP would take the 200 of any answer for a good one.
+        if protocol == Protocol::Grpc && Inspection::serves(request.uri().path()) {
             let inspection = Arc::clone(&self.inspection);
             return Box::pin(async move { Ok(inspection.call(request).await) });
         }
         let (gateway, faults) = (Arc::clone(&self.gateway), self.faults.clone());
         Box::pin(async move {
-            let protocol = Protocol::of(&request);
             let accepts_problem = respond::accepts_problem(request.headers());
             let is_head = request.method() == Method::HEAD;
             let response = travel(&gateway, request).await.unwrap_or_else(|fault| {
