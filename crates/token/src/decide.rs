@@ -215,7 +215,67 @@ fn memory(verified: &Verified, answer: &CheckResponse) -> Duration {
 mod tests {
     use std::hash::{BuildHasher, RandomState};
 
+    use accord_runtime::{client, config::Secret};
+
     use super::*;
+    use crate::{
+        claims::{Claims, Kind, Type},
+        config::MemberConfig,
+    };
+
+    /// A token that ends so many seconds from now.
+    fn ends_in(seconds: i64) -> Verified {
+        let now = verify::now();
+        let claims = Claims {
+            iss: String::new(),
+            sub: "ada".to_owned(),
+            aud: String::new(),
+            exp: now + seconds,
+            iat: now,
+            nbf: now,
+            jti: "jti".to_owned(),
+            kind: Kind::User,
+            tenant: String::new(),
+            roles: Vec::new(),
+            ep: 0,
+            gep: 0,
+            ptj: None,
+            act: None,
+        };
+        Verified { claims, token_type: Type::Access, kid: String::new() }
+    }
+
+    #[test]
+    fn an_answer_holds_no_longer_than_the_token_and_the_passport_do() {
+        let passport = |seconds| CheckResponse {
+            passport_expires_in: Duration::from_secs(seconds).try_into().ok(),
+            ..CheckResponse::default()
+        };
+        let lasting = ends_in(3600);
+        assert_eq!(memory(&lasting, &CheckResponse::default()), MEMORY);
+        assert_eq!(memory(&lasting, &passport(300)), Duration::from_secs(270), "it must outlive the call");
+        assert_eq!(memory(&lasting, &passport(40)), Duration::from_secs(20), "half of a short life");
+        assert!(memory(&ends_in(5), &passport(300)) <= Duration::from_secs(5));
+        assert_eq!(memory(&ends_in(-5), &passport(300)), Duration::ZERO, "believed only within the leeway");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_holds_no_more_is_asked_for_again() {
+        let channel = client::lazy("http://127.0.0.1:1").unwrap();
+        let login = Login::new(channel.clone(), &MemberConfig::default(), Secret::default());
+        let decider = Decider::new(channel, Arc::new(login), 10, ATTEMPT);
+        let asked = Asked(["jti", "pkg.Service/Get", "read", "shop", "p1"]);
+        let answer = Answer {
+            outcome: Err(Refusal::PermissionMissing),
+            policy_hash: "p1".to_owned(),
+            good_until: Instant::now() + MEMORY + Duration::from_millis(1),
+        };
+        decider.memory.insert(asked.kept(), Arc::new(answer)).await;
+        tokio::time::advance(MEMORY).await;
+        assert!(decider.remembered(asked).await.is_some());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(decider.remembered(asked).await.is_none());
+    }
 
     #[test]
     fn a_question_finds_what_was_kept_of_it_and_nothing_else() {
