@@ -12,13 +12,13 @@ async fn a_call_ends_at_its_deadline_whatever_the_upstream_does() -> Result<()> 
     let token = fabric.token(EDITOR).await?;
     fabric.catalog.process.pause()?;
     let begun = Instant::now();
-    let call = fabric.get("/v1/products?pageSize=7").token(&token).header("request-timeout", "0.3");
+    let call = fabric.get("/v1/products:watch").token(&token).header("request-timeout", "0.3");
     let answer = call.send().await?;
     let took = begun.elapsed();
     assert_eq!(answer.status, 504, "{}", answer.text());
     assert!(took >= Duration::from_millis(300), "{took:?}");
-    // Far below the contract's own two seconds: what ended it was the caller's wish.
-    assert!(took < Duration::from_millis(1500), "{took:?}");
+    // Far below the contract's own minute: what ended it was the caller's wish.
+    assert!(took < Duration::from_secs(20), "{took:?}");
     fabric.catalog.process.resume()?;
     fabric.stop().await
 }

@@ -79,7 +79,10 @@ async fn what_was_never_sent_goes_to_another_endpoint() -> Result<()> {
 }
 
 async fn the_upstream_says_when(echo: &Echo, fabric: &Fabric) -> Result<()> {
-    for method in ["Repeat", "Race"] {
+    for method in ["Repeat", "Chase"] {
+        echo.script([Line::fails(Code::Unavailable)]);
+        Call::new(fabric, method, "again").send().await?.ok()?;
+        assert_eq!(echo.take().len(), 2, "{method}");
         echo.script([Line::fails(Code::Unavailable).trailer("grpc-retry-pushback-ms", "-1")]);
         assert_eq!(Call::new(fabric, method, "never").send().await?.code(), Code::Unavailable);
         assert_eq!(echo.take().len(), 1, "{method}");
