@@ -8,10 +8,13 @@
 
 mod schema;
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, SystemTime};
 
 use sqlx::any::{AnyPoolOptions, AnyRow};
-use sqlx::{AnyPool, Executor, Row};
+use sqlx::{AnyPool, Connection, Executor, Row};
 use uuid::Uuid;
 
 /// How long a statement waits for a connection before the records count as unreachable.
@@ -103,7 +106,16 @@ impl Records {
         // lock would sleep and look again, and seldom find it free while somebody sweeps.
         let connections = if engine == schema::Engine::Sqlite { 1 } else { 8 };
         let mut options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
-        if engine == schema::Engine::Sqlite {
+        // A server that went away without a word leaves connections that never answer. Each would keep its place in the
+        // pool until the kernel gives it up, a quarter of an hour later.
+        options = options.after_release(|connection, _| {
+            Box::pin(async move {
+                let answer = tokio::time::timeout(PATIENCE, connection.ping()).await;
+                answer.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into())).map(|()| true)
+            })
+        });
+        if let Some(path) = schema::file(url) {
+            make_private(path)?;
             options = options.after_connect(|connection, _| {
                 Box::pin(async move {
                     for pragma in schema::PRAGMAS {
@@ -240,9 +252,15 @@ fn length(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// The file holds answers, so only its owner reads it; SQLite gives the files beside it the same mode.
+fn make_private(path: &str) -> Result<(), RecordsError> {
+    let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    made.map(drop).map_err(|error| RecordsError::File { path: path.to_owned(), error: error.into() })
+}
+
 /// Names the file of an embedded store; the address of a server may hold a password, so it is not shown.
 fn unopened(url: &str, error: sqlx::Error) -> RecordsError {
-    match url.strip_prefix("sqlite://") {
+    match schema::file(url) {
         Some(path) => RecordsError::File { path: path.to_owned(), error },
         None => RecordsError::Engine(error),
     }

@@ -4,6 +4,7 @@
 mod suite;
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
@@ -58,6 +59,22 @@ async fn begin(records: &Records, key: &str) -> Decision {
 
 fn answer() -> Kept {
     Kept { code: 9, message: "no".to_owned(), details: vec![1], response: vec![] }
+}
+
+#[tokio::test]
+async fn only_its_owner_reads_the_file_and_its_path_is_taken_as_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("100%41.db");
+    let records = Records::open(&format!("sqlite://{}", file.display())).await.unwrap();
+    begin(&records, "one").await;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert!(entry.file_name().to_str().unwrap().starts_with("100%41.db"), "{entry:?}");
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+    }
+
+    let nowhere = Records::open(&format!("sqlite://{}/no/where.db", folder.path().display())).await.unwrap_err();
+    assert!(nowhere.to_string().contains("/no/where.db` can't be opened"), "{nowhere}");
 }
 
 #[tokio::test]

@@ -71,11 +71,16 @@ pub(super) fn engine(url: &str) -> Option<Engine> {
     }
 }
 
-/// The address with what makes a missing SQLite file.
+/// The path of an embedded store.
+pub(super) fn file(url: &str) -> Option<&str> {
+    url.strip_prefix("sqlite://")?.split('?').next()
+}
+
+/// The address as the engine reads it. SQLite would take what follows a `%` in a path for a character's number.
 pub(super) fn address(url: &str, engine: Engine) -> String {
     match engine {
-        Engine::Sqlite if !url.contains('?') => format!("{url}?mode=rwc"),
-        _ => url.to_owned(),
+        Engine::Sqlite => url.replace('%', "%25"),
+        Engine::Postgres => url.to_owned(),
     }
 }
 
