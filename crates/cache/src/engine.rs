@@ -7,8 +7,10 @@
 //! 3. A load is stored only if it is still the newest of its key and none of its tags was invalidated since its start:
 //!    otherwise it answers those who asked before, and is forgotten.
 //! 4. Age counts from the start of the load.
-//! 5. A load has the time of the reader that started it. Where that was too short, a reader that joined and has more time
-//!    loads again.
+//! 5. A load has the time and the passport of the reader that started it. Where the time was too short, a reader that
+//!    joined and has more loads again; where that principal was turned away, those who joined ask for themselves.
+//! 6. Where the contract permits a stale answer when the origin fails, it also stands in before a reader's time is over in
+//!    vain, and the origin is then left alone for a while.
 //!
 //! Time, chance, tasks, the origin and the store are parameters; the simulation replaces them all.
 
