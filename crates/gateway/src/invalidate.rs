@@ -238,3 +238,26 @@ impl Sender {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_may_wait_is_told_as_a_gap() {
+        let deferred = accord_runtime::telemetry::meter().u64_counter("deferred").build();
+        let (arrived, under_way) = (Notify::new(), watch::Sender::default());
+        let queue = Invalidator(Arc::new(Queue { waiting: Mutex::default(), arrived, under_way, deferred }));
+        queue.enqueue((0..MOST_WAITING).map(|tag| tag.to_string()).collect(), None);
+        queue.enqueue(vec!["0".to_owned()], None);
+        let waiting = |queue: &Invalidator| {
+            let waiting = queue.0.waiting();
+            (waiting.tags.len(), waiting.overflowed)
+        };
+        assert_eq!(waiting(&queue), (MOST_WAITING, false), "a tag waits once");
+        queue.enqueue(vec!["one more".to_owned()], None);
+        assert_eq!(waiting(&queue), (0, true));
+        queue.enqueue(vec!["later".to_owned()], None);
+        assert_eq!(waiting(&queue), (1, true), "nothing takes the gap back");
+    }
+}
