@@ -10,6 +10,7 @@ pub mod wire;
 mod canonical;
 mod check;
 mod compile;
+mod contract;
 mod finding;
 mod load;
 mod merge;
@@ -23,8 +24,9 @@ mod source;
 mod template;
 
 pub use canonical::Canonical;
+pub use contract::Contract;
 pub use finding::{Finding, Severity, refused};
-pub use method::{Contract, FieldSource, IdempotencyLevel, Method, MethodKind};
+pub use method::{FieldSource, IdempotencyLevel, Method, MethodKind};
 pub use overlay::Overlay;
 pub use path::{FieldPath, PathError};
 pub use policy::{

@@ -1,4 +1,4 @@
-//! From descriptors and overlays to a contract.
+//! From descriptors and overlays to the methods of a contract.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,7 @@ use crate::compile;
 use crate::finding::Finding;
 use crate::http::Binding;
 use crate::merge::Merged;
-use crate::method::{Contract, FieldSource, IdempotencyLevel, Method, MethodKind};
+use crate::method::{FieldSource, IdempotencyLevel, Method, MethodKind};
 use crate::options;
 use crate::overlay::{Overlay, Rule, rules_for};
 use crate::policy::Access;
@@ -22,8 +22,11 @@ use crate::source::Source;
 /// What every server answers for itself, and nobody answers for another.
 const OWN: [&str; 2] = ["grpc.health.", "grpc.reflection."];
 
-pub(crate) fn load(sources: &[Source], overlays: &[Overlay]) -> (Contract, Vec<Finding>) {
-    let mut loader = Loader { overlays, contract: Contract::default(), bindings: HashMap::new(), findings: Vec::new() };
+/// Methods by their names.
+type Methods = HashMap<Arc<str>, Arc<Method>>;
+
+pub(crate) fn load(sources: &[Source], overlays: &[Overlay]) -> (Methods, Vec<Finding>) {
+    let mut loader = Loader { overlays, methods: Methods::new(), bindings: HashMap::new(), findings: Vec::new() };
     for source in sources {
         loader.source(source);
     }
@@ -34,7 +37,7 @@ pub(crate) fn load(sources: &[Source], overlays: &[Overlay]) -> (Contract, Vec<F
             findings.push(finding);
         }
     }
-    (loader.contract, findings)
+    (loader.methods, findings)
 }
 
 /// A finding for each overlay rule whose selector matches no method of any source.
@@ -52,7 +55,7 @@ pub(crate) fn unmatched(sources: &[Source], overlays: &[Overlay]) -> Vec<Finding
 
 struct Loader<'a> {
     overlays: &'a [Overlay],
-    contract: Contract,
+    methods: Methods,
     /// The method of each HTTP method and path shape.
     bindings: HashMap<(String, String), Arc<str>>,
     findings: Vec<Finding>,
@@ -76,7 +79,7 @@ impl Loader<'_> {
 
     fn method(&mut self, source: &Source, descriptor: MethodDescriptor) {
         let name: Arc<str> = name(&descriptor).into();
-        if let Some(other) = self.contract.methods.get(&name) {
+        if let Some(other) = self.methods.get(&name) {
             let problem = format!("is served by two upstreams, {} and {}", other.upstream, source.upstream);
             self.findings.push(Finding::error(&*name, "services", problem, "name the services of each upstream"));
             return;
@@ -110,7 +113,7 @@ impl Loader<'_> {
             sources,
             descriptor,
         };
-        self.contract.methods.insert(name, Arc::new(method));
+        self.methods.insert(name, Arc::new(method));
     }
 
     fn merge(&mut self, rules: &[(&Overlay, &Rule)], descriptor: &MethodDescriptor, name: &str) -> Merged {

@@ -1,6 +1,5 @@
-//! The methods of a contract.
+//! One method, as the gateway needs it.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -9,20 +8,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost_reflect::MethodDescriptor;
 
 use crate::canonical::Canonical;
-use crate::finding::Finding;
 use crate::http::Binding;
-use crate::load;
-use crate::overlay::Overlay;
 use crate::policy::{CachePolicy, Policy};
 use crate::required::Required;
-use crate::source::Source;
 use crate::wire::Malformed;
-
-/// Every method that may be called, with its policy.
-#[derive(Clone, Debug, Default)]
-pub struct Contract {
-    pub(crate) methods: HashMap<Arc<str>, Arc<Method>>,
-}
 
 /// One method.
 pub struct Method {
@@ -84,34 +73,6 @@ pub struct FieldSource {
     pub value: String,
     /// `default`, `file NAME`, `service NAME`, `method NAME` or `overlay FILE (SELECTOR)`.
     pub source: String,
-}
-
-impl Contract {
-    /// Loads, merges, checks and compiles. Overlays: the later is the stronger among equally specific selectors. With
-    /// an error among the findings ([`crate::refused`]) the contract must not be served.
-    pub fn load(sources: &[Source], overlays: &[Overlay]) -> (Self, Vec<Finding>) {
-        let (contract, mut findings) = Self::load_partial(sources, overlays);
-        findings.extend(load::unmatched(sources, overlays));
-        (contract, findings)
-    }
-
-    /// As [`Contract::load`], while some upstreams are not known yet: an overlay selector that matches nothing is no
-    /// finding, since what it is for may still come.
-    pub fn load_partial(sources: &[Source], overlays: &[Overlay]) -> (Self, Vec<Finding>) {
-        load::load(sources, overlays)
-    }
-
-    /// A method by `pkg.Service/Method`.
-    pub fn method(&self, name: &str) -> Option<&Arc<Method>> {
-        self.methods.get(name)
-    }
-
-    /// All methods in the order of their names.
-    pub fn methods(&self) -> Vec<&Arc<Method>> {
-        let mut methods: Vec<_> = self.methods.values().collect();
-        methods.sort_by(|one, other| one.name.cmp(&other.name));
-        methods
-    }
 }
 
 impl Method {
