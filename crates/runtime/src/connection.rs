@@ -10,6 +10,10 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, UpDownCounter},
+};
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -22,10 +26,11 @@ use tower::{Service, ServiceExt};
 
 use crate::{
     answer::{self, Answer, Leash, Streams},
+    listen::ListenConfig,
     prompt::Prompt,
     reload::Reloading,
-    server::{Figures, ListenConfig, Peer},
     shutdown::Shutdown,
+    telemetry,
 };
 
 /// HTTP/1 reads at least this much at a time, so its limit on headers can't be lower.
@@ -38,6 +43,15 @@ const MAX_RESETS: usize = 100;
 /// How long a connection that was asked to go may stay without a call, and how often that is looked at.
 const LINGERING: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Who is at the other end of the connection. Stands in every request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Address of the connection's other end.
+    pub address: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+}
 
 /// Everything that the connections of one listener share.
 pub(crate) struct Connections {
@@ -54,13 +68,13 @@ impl Connections {
     pub(crate) fn new(
         config: &ListenConfig,
         tls: Option<Arc<Reloading<ServerConfig>>>,
-        figures: Figures,
+        address: SocketAddr,
         shutdown: Shutdown,
     ) -> Self {
         Self {
             http: http(config),
             tls,
-            figures,
+            figures: Figures::new(address),
             shutdown,
             header_timeout: config.header_timeout,
             age: config.max_connection_age,
@@ -198,5 +212,30 @@ impl Open {
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.add(-1, &self.0.labels);
+    }
+}
+
+/// What is counted about a listener's connections.
+#[derive(Clone)]
+struct Figures {
+    open: UpDownCounter<i64>,
+    accepted: Counter<u64>,
+    handshakes_failed: Counter<u64>,
+    /// The listener's port, which bounds the label to the few listeners a process has.
+    labels: [KeyValue; 1],
+}
+
+impl Figures {
+    fn new(address: SocketAddr) -> Self {
+        let meter = telemetry::meter();
+        Self {
+            open: meter.i64_up_down_counter("accord.connections.open").with_description("Open connections").build(),
+            accepted: meter.u64_counter("accord.connections.accepted").with_description("Accepted connections").build(),
+            handshakes_failed: meter
+                .u64_counter("accord.tls.handshakes.failed")
+                .with_description("TLS handshakes that failed or took too long")
+                .build(),
+            labels: [KeyValue::new("network.local.port", i64::from(address.port()))],
+        }
     }
 }

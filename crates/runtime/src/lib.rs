@@ -15,6 +15,7 @@ mod declared;
 pub mod enforce;
 pub mod fault;
 pub mod health;
+mod listen;
 pub mod observe;
 pub mod panic;
 mod prompt;
