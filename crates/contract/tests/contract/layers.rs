@@ -90,6 +90,8 @@ fn a_keyed_mutation_may_be_repeated_under_its_key_only() {
     let method = accepted(writing("idempotency: {} invalidates: \"item/{item.id}\""), &[]);
     assert_eq!(method.policy.idempotency.unwrap().window, Duration::from_hours(24));
     assert!(method.may_repeat(true) && !method.may_repeat(false));
+    let keyless = accepted(writing("invalidates: \"item/{item.id}\""), &[]);
+    assert!(!keyless.may_repeat(true), "a key that nobody keeps is worth nothing");
 }
 
 #[test]

@@ -51,4 +51,6 @@ fn a_message_in_pieces_is_one_message() {
     let pieces = [&b"\x0a\x01a\x10\x01\x22\x03\x0a\x01x"[..], b"\x1a\x00", b"\x1a\x03\x0a\x01x"].concat();
     assert_eq!(method.missing(&pieces).unwrap(), None);
     assert!(method.missing(b"\x0a\x05a").is_err());
+    let said_to_be_empty = [&b"\x0a\x00"[..], &pieces[3..]].concat();
+    assert_eq!(method.missing(&said_to_be_empty).unwrap().as_deref(), Some("id"), "nothing, at length");
 }
