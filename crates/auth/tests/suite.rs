@@ -44,7 +44,7 @@ macro_rules! stories {
         suite::stories!(@ members: a_member_believes_decides_and_refuses_once_revoked,
             nothing_is_believed_over_a_silent_wire,
             what_is_new_is_added_and_a_store_put_back_is_read_anew, a_hundred_thousand_revocations_reach_a_member,
-            what_another_process_revokes_is_in_force_too, a_restart_of_auth_goes_unnoticed,
+            what_another_process_revokes_is_in_force_too, a_watcher_whose_own_token_is_revoked_is_let_go, a_restart_of_auth_goes_unnoticed,
             a_store_that_is_down_denies_everything,
             callers_without_the_permission_are_refused,
             every_method_asks_for_the_permission_that_its_contract_declares,

@@ -85,6 +85,20 @@ pub async fn nothing_is_believed_over_a_silent_wire(place: Place) {
     .await;
 }
 
+pub async fn a_watcher_whose_own_token_is_revoked_is_let_go(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    let mesh = running.mesh_token().await;
+    let (questions, asked) = tokio::sync::mpsc::channel(2);
+    let ask = async |question| questions.send(WatchRequest { question, revision: 0 }).await.unwrap();
+    ask(1).await;
+    let request = authorized(tokio_stream::wrappers::ReceiverStream::new(asked), &mesh);
+    let mut answers = RevocationServiceClient::new(running.channel.clone()).watch(request).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().question, 1);
+    manage::revoke_subject(&running.auth.store, "gateway").await.unwrap();
+    ask(2).await;
+    assert_eq!(refused(answers.message().await), Reason::TokenRevoked);
+}
+
 pub async fn what_another_process_revokes_is_in_force_too(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let member = running.member(BOUND);
