@@ -49,10 +49,13 @@ fn a_seed_replays_its_run() {
     assert!(once.hits > 100 && once.loads > 100 && once.stale > 5, "a run that shows little: {once:?}");
 }
 
+/// An answer that was invalidated and lives on is read again, or found at the end: which of them is the seed's affair.
+const LIVES_ON: [&str; 2] = ["I6", "I7"];
+
 /// A check that cannot fail proves nothing: so each rule is taken out once, and must be missed.
 #[test]
 fn the_fill_guard_is_missed() {
-    assert_missed(Rules { fill_guard: false, ..Rules::ALL }, Faults::default(), &["I6"]);
+    assert_missed(Rules { fill_guard: false, ..Rules::ALL }, Faults::default(), &LIVES_ON);
 }
 
 #[test]
@@ -62,12 +65,12 @@ fn shared_flights_are_missed() {
 
 #[test]
 fn load_start_epochs_are_missed() {
-    assert_missed(Rules { start_epochs: false, ..Rules::ALL }, Faults::default(), &["I6"]);
+    assert_missed(Rules { start_epochs: false, ..Rules::ALL }, Faults::default(), &LIVES_ON);
 }
 
 #[test]
 fn the_floor_of_forgotten_tags_is_missed() {
-    assert_missed(Rules { tag_floor: false, ..Rules::ALL }, Faults::default(), &["I6", "I7"]);
+    assert_missed(Rules { tag_floor: false, ..Rules::ALL }, Faults::default(), &LIVES_ON);
 }
 
 #[test]
@@ -77,7 +80,7 @@ fn further_tries_after_a_cut_are_missed() {
 
 #[test]
 fn gap_detection_is_missed() {
-    assert_missed(Rules::ALL, Faults { ignore_gaps: true }, &["I6"]);
+    assert_missed(Rules::ALL, Faults { ignore_gaps: true }, &LIVES_ON);
 }
 
 /// Without a rule, these are the invariants that break first.

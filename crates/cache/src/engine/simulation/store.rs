@@ -1,5 +1,6 @@
 //! The real store, watched: what ever went in is followed to its end.
 
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, Weak};
 
 use crate::engine::{Entry, Key, Memory, Store};
@@ -7,15 +8,18 @@ use crate::engine::{Entry, Key, Memory, Store};
 /// The store of a run, and all that was ever inserted.
 #[derive(Clone)]
 pub struct Watched {
-    memory: Arc<Memory>,
+    memory: Arc<Memory<Seeded>>,
     inserted: Arc<Mutex<Vec<Inserted>>>,
 }
+
+/// The same in every run, so that a seed tells which entries leave.
+type Seeded = BuildHasherDefault<DefaultHasher>;
 
 type Inserted = (Key, Weak<Entry>);
 
 impl Watched {
     pub fn new(capacity: u64) -> Self {
-        Self { memory: Arc::new(Memory::new(capacity, |_| {})), inserted: Arc::default() }
+        Self { memory: Arc::new(Memory::with_hasher(capacity, Seeded::default(), |_| {})), inserted: Arc::default() }
     }
 
     /// Drops all but a few entries.
