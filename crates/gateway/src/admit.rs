@@ -3,6 +3,7 @@
 use crate::{
     fault::{Component, Fault},
     metadata::is_ours,
+    protocol::Protocol,
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::{
@@ -10,31 +11,13 @@ use accord_runtime::{
     request::RequestId,
     server::Peer,
 };
-use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, HeaderName, Request, header, request::Parts};
 use hyper::body::Incoming;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 use tonic::Code;
-
-/// How the caller speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// gRPC on HTTP/2.
-    Grpc,
-    /// JSON by `google.api.http`, or on the method's own path.
-    Json,
-}
-
-impl Protocol {
-    /// Told before anything is looked at, so that a refusal can already be said in the caller's words. Who says gRPC
-    /// on HTTP/1.1 can't read an answer in gRPC.
-    pub fn of<B>(request: &Request<B>) -> Self {
-        let is_grpc = request.version() == Version::HTTP_2 && grpc_flavour(request.headers()).is_some();
-        if is_grpc { Self::Grpc } else { Self::Json }
-    }
-}
 
 /// A request that may come in.
 pub struct Arrival {
@@ -54,44 +37,12 @@ pub struct Arrival {
 pub fn admit(request: Request<Incoming>) -> Result<Arrival, Fault> {
     let protocol = Protocol::of(&request);
     let (mut parts, body) = request.into_parts();
-    check_protocol(protocol, &parts)?;
+    protocol.check(&parts)?;
     clean(&mut parts.headers)?;
     let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let address = parts.extensions.get::<Peer>().map_or(unknown, |peer| peer.address).ip();
     let id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
     Ok(Arrival { protocol, parts, body, id, address })
-}
-
-fn check_protocol(protocol: Protocol, parts: &Parts) -> Result<(), Fault> {
-    match grpc_flavour(&parts.headers) {
-        Some(_) if protocol == Protocol::Json => {
-            return Err(unsupported("gRPC needs HTTP/2; call with JSON over HTTP/1.1 instead"));
-        }
-        Some("" | "+proto") if parts.method == Method::POST => {}
-        Some("" | "+proto") => return Err(unsupported("a gRPC call is a POST")),
-        Some(_) => return Err(unsupported("gRPC is served with protobuf messages only; call with JSON otherwise")),
-        None => {}
-    }
-    let content_type = content_type(&parts.headers);
-    if ["application/grpc-web", "application/connect"].iter().any(|stranger| content_type.starts_with(stranger)) {
-        return Err(unsupported("gRPC-Web and Connect are not served; call with gRPC or JSON"));
-    }
-    Ok(())
-}
-
-/// What follows `application/grpc`, without parameters: nothing, or how messages are written.
-fn grpc_flavour(headers: &HeaderMap) -> Option<&str> {
-    let flavour = content_type(headers).strip_prefix("application/grpc")?.split(';').next()?.trim_end();
-    (flavour.is_empty() || flavour.starts_with('+')).then_some(flavour)
-}
-
-fn content_type(headers: &HeaderMap) -> &str {
-    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
-}
-
-fn unsupported(message: &str) -> Fault {
-    Fault::new(Component::Gateway, Code::Unimplemented, Reason::ProtocolUnsupported, message)
-        .http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }
 
 /// Removes our own namespace and refuses what two readers could read differently.

@@ -2,7 +2,7 @@
 
 use crate::{
     fault::{Component, Fault},
-    inner,
+    inner, late,
     upstream::{self, Answer, Call},
 };
 use accord_api::accord::{
@@ -64,10 +64,10 @@ impl Cache {
                 Ok(answer) => {
                     self.breaker.succeeded();
                     let ran_out =
-                        answer.result.as_ref().err().is_some_and(|status| upstream::ran_out(call.deadline, status));
+                        answer.result.as_ref().err().is_some_and(|status| late::ran_out(call.deadline, status));
                     return if ran_out { Err(Fault::deadline()) } else { Ok(answer) };
                 }
-                Err(status) if upstream::was_too_late(call.deadline, &status) => return Err(Fault::deadline()),
+                Err(status) if late::was_too_late(call.deadline, &status) => return Err(Fault::deadline()),
                 Err(status) => {
                     self.note(&status);
                     status

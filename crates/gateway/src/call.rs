@@ -11,6 +11,7 @@ use crate::{
     grpc,
     invalidate::{Invalidator, Pending, Reach},
     keyed::{self, Claimed, Records},
+    limit::limit,
     message,
     method::{self, Called, Spoken, Way},
     respond,
@@ -75,7 +76,7 @@ pub async fn travel(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Resul
     let deadline = admit::deadline(&policy.deadline, &arrival)?;
     let identity = authenticate(&gateway.member, &policy.access, &arrival)?;
     let permit = authorize(&gateway.member, &called.entry, identity, &arrival, deadline).await?;
-    let allowance = called.entry.limits.take(&permit)?;
+    let allowance = limit(&permit)?;
     let call = Call::new(permit, Arc::clone(&seat), deadline, &arrival, called.way()?);
     let mut response = within(deadline, answer(gateway, call, called.spoken, arrival)).await?;
     allowance.add_headers(response.headers_mut());
@@ -121,7 +122,7 @@ async fn answer(gateway: &Arc<Gateway>, call: Call, spoken: Spoken, arrival: Arr
 /// Bytes in, bytes out, watched for their bounds only.
 async fn pass(call: Call, arrival: Arrival) -> Result<Response<Body>, Fault> {
     let verdict = Verdict::default();
-    let body = frames::request(arrival.body, Bounds::of_requests(&call), Arc::clone(&verdict));
+    let body = frames::request(arrival.body, Bounds::of_requests(call.policy()), Arc::clone(&verdict));
     let answered = upstream::stream(&call, body, &verdict).await;
     if let Some(status) = verdict.get() {
         return Err(Fault::from_status(Component::Gateway, status.clone()));
@@ -131,7 +132,7 @@ async fn pass(call: Call, arrival: Arrival) -> Result<Response<Body>, Fault> {
 
 /// An answer that ends at the bounds of its method and at the deadline of its call.
 fn watched(call: &Call, response: Response<Body>, verdict: Verdict) -> Response<Body> {
-    let response = frames::answer(response, Bounds::of_answers(call), call.deadline, verdict);
+    let response = frames::answer(response, Bounds::of_answers(call.policy()), call.deadline, verdict);
     response.map(|body| Body::new(DeadlineBody::new(body, call.deadline)))
 }
 

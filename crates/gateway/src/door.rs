@@ -1,10 +1,10 @@
 //! The public door: inspection is answered here, everything else goes its way.
 
 use crate::{
-    admit::Protocol,
     call::{Gateway, travel},
     fault::Faults,
     inspect::Inspection,
+    protocol::Protocol,
     respond,
 };
 use http::{Method, Request, Response};

@@ -5,7 +5,7 @@ use crate::{
     grpc::{self, Deframer},
     respond,
     transcode::Plan,
-    upstream::{self, Call},
+    upstream::Call,
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -117,8 +117,8 @@ impl Writer {
     }
 
     async fn advance(&mut self, text: &mut Vec<u8>) -> Result<(), Status> {
-        let Some(frame) = self.body.frame().await else { return Err(upstream::without_status()) };
-        match frame.map_err(|_| upstream::without_status())?.into_data() {
+        let Some(frame) = self.body.frame().await else { return Err(Fault::without_status().status().clone()) };
+        match frame.map_err(|_| Fault::without_status().status().clone())?.into_data() {
             Ok(data) => {
                 self.frames.push(&data);
                 self.messages(text)
@@ -126,7 +126,7 @@ impl Writer {
             Err(frame) => {
                 self.is_over = true;
                 let status = frame.into_trailers().ok().and_then(|trailers| grpc::status(&trailers, None));
-                match status.unwrap_or_else(upstream::without_status) {
+                match status.unwrap_or_else(|| Fault::without_status().status().clone()) {
                     status if status.code() == Code::Ok => Ok(()),
                     status => Err(status),
                 }
@@ -136,7 +136,7 @@ impl Writer {
 
     /// What comes before a message that can't be written is written.
     fn messages(&mut self, text: &mut Vec<u8>) -> Result<(), Status> {
-        let unusable = |error| upstream::malformed(format!("the stream can't be used: {error}")).status().clone();
+        let unusable = |error| Fault::malformed(format!("the stream can't be used: {error}")).status().clone();
         while let Some(message) = self.frames.next(self.encoding.as_ref()).map_err(unusable)? {
             let plan = &self.plan;
             self.framing.message(text, |text| respond::json_message(plan, &message, text))?;

@@ -109,6 +109,21 @@ impl Fault {
         Self::new(Component::Gateway, Code::Cancelled, Reason::RequestMalformed, "the request ended early")
     }
 
+    /// An upstream's answer that is not what the contract says.
+    pub fn malformed(message: impl Into<String>) -> Self {
+        Self::new(Component::Upstream, Code::Internal, Reason::UpstreamMalformed, message)
+    }
+
+    /// An upstream's answer that came without a status.
+    pub fn without_status() -> Self {
+        Self::malformed("the upstream's answer ended without a status")
+    }
+
+    /// An upstream's answer that says it is whole and is not.
+    pub fn amid_message() -> Self {
+        Self::malformed("the upstream's answer ended with OK in the middle of a message")
+    }
+
     /// The same fault with an HTTP status that says more than its code does.
     #[must_use]
     pub fn http(mut self, status: StatusCode) -> Self {

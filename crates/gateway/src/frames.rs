@@ -3,10 +3,10 @@
 
 use crate::{
     fault::{Component, Fault},
-    grpc, metadata,
-    upstream::{self, Call},
+    grpc, late, metadata,
 };
 use accord_api::accord::fault::v1::Reason;
+use accord_contract::Policy;
 use accord_runtime::deadline::{Deadline, trailers};
 use bytes::Bytes;
 use http::Response;
@@ -34,15 +34,13 @@ pub struct Bounds {
 
 impl Bounds {
     /// Those of what the caller sends.
-    pub fn of_requests(call: &Call) -> Self {
-        let policy = &call.permit.entry().method.policy;
+    pub fn of_requests(policy: &Policy) -> Self {
         Self { message: policy.max_request_bytes, messages: policy.max_stream_messages, idle: policy.stream_idle }
     }
 
     /// Those of what the upstream answers.
-    pub fn of_answers(call: &Call) -> Self {
-        let policy = &call.permit.entry().method.policy;
-        Self { message: policy.max_response_bytes, ..Self::of_requests(call) }
+    pub fn of_answers(policy: &Policy) -> Self {
+        Self { message: policy.max_response_bytes, ..Self::of_requests(policy) }
     }
 }
 
@@ -206,7 +204,7 @@ impl HttpBody for Answer {
                 return this.end(&status);
             }
             Poll::Ready(None) if this.has_status => return Poll::Ready(None),
-            Poll::Ready(None) => return this.end(&upstream::without_status()),
+            Poll::Ready(None) => return this.end(Fault::without_status().status()),
             Poll::Pending => {
                 return match this.poll_idle(context) {
                     Some(status) => this.end(&status),
@@ -223,12 +221,12 @@ impl HttpBody for Answer {
         }
         if let Some(trailers) = frame.trailers_mut() {
             if !grpc::has_status(trailers) {
-                return this.end(&upstream::without_status());
+                return this.end(Fault::without_status().status());
             }
             if this.meter.is_amid_message() && trailers["grpc-status"] == "0" {
-                return this.end(&upstream::amid_message());
+                return this.end(Fault::amid_message().status());
             }
-            if upstream::ran_out_in(this.deadline, trailers) {
+            if late::ran_out_in(this.deadline, trailers) {
                 return this.end(Fault::deadline().status());
             }
             metadata::outward(trailers);

@@ -1,6 +1,6 @@
 //! Which of the caller's headers travel inward.
 
-use crate::admit::Protocol;
+use crate::protocol::Protocol;
 use http::{HeaderMap, HeaderName, header};
 
 /// Ends at each hop (RFC 9110, 7.6.1), or is set anew by it.

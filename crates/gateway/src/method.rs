@@ -1,8 +1,9 @@
 //! Which method is called: one canonical name, whatever the caller spoke, used by everything after it.
 
 use crate::{
-    admit::{Arrival, Protocol},
+    admit::Arrival,
     fault::{Component, Fault},
+    protocol::Protocol,
     table::{Entry, MethodTable, Variables},
     transcode::{NoMatch, Plan},
 };

@@ -1,12 +1,12 @@
 //! The answer, in the caller's own protocol.
 
 use crate::{
-    admit::Protocol,
     fault::{self, Fault},
     grpc::{self, Whole},
     method::Spoken,
+    protocol::Protocol,
     transcode::Plan,
-    upstream::{self, Answer},
+    upstream::Answer,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -51,7 +51,7 @@ fn json_answer(plan: &Plan, answer: Answer, accepts_problem: bool) -> Result<Res
             let mut text = Vec::with_capacity(message.len() * 2);
             let content_type = plan
                 .response(&message, &mut text)
-                .map_err(|error| upstream::malformed(format!("the answer is not the declared message: {error}")))?;
+                .map_err(|error| Fault::malformed(format!("the answer is not the declared message: {error}")))?;
             let mut response = Response::new(Whole::bytes(text.into()));
             let content_type = content_type.unwrap_or(JSON);
             response.headers_mut().insert(header::CONTENT_TYPE, content_type);
@@ -141,7 +141,7 @@ pub fn json_message(plan: &Plan, message: &Bytes, text: &mut Vec<u8>) -> Result<
     match plan.response(message, text) {
         Ok(_) => Ok(()),
         Err(error) => {
-            let fault = upstream::malformed(format!("a message of the stream is not the declared one: {error}"));
+            let fault = Fault::malformed(format!("a message of the stream is not the declared one: {error}"));
             Err(fault.status().clone())
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     keyed::Records,
     route::Upstream,
     seats::Seats,
-    table::{Sources, Tables},
+    table::{self, Sources, Tables},
 };
 use accord_api::{FILE_DESCRIPTOR_SET, accord::gateway::v1::explain_service_server::ExplainServiceServer};
 use accord_runtime::{
@@ -62,7 +62,7 @@ async fn build(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Arc<Gatew
     let upstreams = Upstream::all(&config.upstream)?;
     let sources = Sources::gather(config, &upstreams).await?;
     let tables = Tables::open(sources, upstreams)?;
-    tables.follow(config, shutdown);
+    table::follow(&tables, config.clone(), shutdown);
     let member = Member::join(&config.auth, shutdown.clone())?;
     let channel = cache_channel(&config.cache)?;
     let with_cache = |channel: &Channel| (channel.clone(), member.clone());

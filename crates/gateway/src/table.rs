@@ -2,10 +2,12 @@
 //!
 //! A request takes the snapshot once and keeps it to its end, so it never sees two contracts.
 
+mod budget;
 mod entry;
 mod files;
 mod follow;
 mod live;
+mod rates;
 mod sources;
 
 use std::borrow::Cow;
@@ -19,8 +21,10 @@ use crate::route::Upstream;
 use crate::transcode::{NoMatch, Plan, Routes, Schema};
 pub use entry::Entry;
 pub use live::Tables;
+pub use rates::{Counted, Rate};
 pub use sources::{Built, Pending, Refused, Sources};
 
+pub use follow::follow;
 pub(crate) use follow::spawn;
 
 /// One snapshot: every method of every upstream whose descriptors have been read.

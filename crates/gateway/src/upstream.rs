@@ -1,10 +1,8 @@
 //! The way inward: what goes to an upstream, and what comes back.
 
-mod budget;
 mod lent;
 mod repeat;
 
-pub use budget::Budget;
 use lent::Unread;
 pub use repeat::unary;
 
@@ -14,12 +12,13 @@ use crate::{
     fault::{Component, Fault},
     frames::Verdict,
     grpc::{self, BodyError},
-    metadata,
+    late, metadata,
     method::Way,
     route::{Picked, Unreachable},
     seats::Seat,
 };
 use accord_api::accord::fault::v1::Reason;
+use accord_contract::Policy;
 use accord_runtime::{
     deadline::Deadline,
     request::{self, RequestId},
@@ -27,7 +26,7 @@ use accord_runtime::{
 use accord_token::PASSPORT_HEADER;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tonic::{Code, Status, body::Body};
 use tracing::Instrument;
 
@@ -55,6 +54,11 @@ impl Call {
     pub fn new(permit: Permit, seat: Arc<Seat>, deadline: Deadline, arrival: &Arrival, way: Way) -> Self {
         let metadata = metadata::inward(&arrival.parts.headers, arrival.protocol, way != Way::Bytes);
         Self { permit, seat, deadline, id: arrival.id.clone(), metadata, way }
+    }
+
+    /// What the contract says of its method.
+    pub fn policy(&self) -> &Policy {
+        &self.permit.entry().method.policy
     }
 }
 
@@ -86,33 +90,11 @@ pub async fn stream(call: &Call, body: Body, verdict: &Verdict) -> Result<Respon
     let response = send(call, picked, body, 0, || verdict.get().is_some()).await;
     let response = response.map_err(|error| unreachable_fault(call, error))?;
     let mut response = in_grpc(call, response)?;
-    if ran_out_in(call.deadline, response.headers()) {
+    if late::ran_out_in(call.deadline, response.headers()) {
         return Err(Fault::deadline());
     }
     metadata::outward(response.headers_mut());
     Ok(response)
-}
-
-/// How far apart two processes may notice the same moment.
-const SAME_MOMENT: Duration = Duration::from_millis(10);
-
-/// Whether a status says no more than that the deadline has passed, at the moment at which it does. The upstream was told
-/// that deadline, so its timer and ours race: whichever is first, the answer is to be the same.
-pub fn ran_out(deadline: Deadline, status: &Status) -> bool {
-    status.code() == Code::DeadlineExceeded && status.details().is_empty() && deadline.remaining() <= SAME_MOMENT
-}
-
-/// The same of the metadata that ends a call.
-pub fn ran_out_in(deadline: Deadline, metadata: &HeaderMap) -> bool {
-    let may_say_so = metadata.get("grpc-status").is_some_and(|code| code == "4");
-    may_say_so && grpc::status(metadata, None).is_some_and(|status| ran_out(deadline, &status))
-}
-
-/// Whether a call to another binary of the mesh failed because its deadline passed, which says nothing about that binary:
-/// the other side says so with one code, the channel's own timer with another.
-pub fn was_too_late(deadline: Deadline, status: &Status) -> bool {
-    let may_say_so = matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
-    may_say_so && deadline.remaining() <= SAME_MOMENT
 }
 
 /// Why an attempt has no answer.
@@ -135,7 +117,7 @@ impl Failure {
 type Outcome = Result<Answer, Failure>;
 
 async fn attempt(call: &Call, picked: Picked, body: &Bytes, previous: u32) -> Outcome {
-    let limit = call.permit.entry().method.policy.max_response_bytes;
+    let limit = call.policy().max_response_bytes;
     let response =
         send(call, picked, grpc::Whole::bytes(body.clone()), previous, || false).await.map_err(Failure::Unreachable)?;
     let (mut parts, body) = in_grpc(call, response).map_err(Failure::Fault)?.into_parts();
@@ -152,7 +134,7 @@ async fn attempt(call: &Call, picked: Picked, body: &Bytes, previous: u32) -> Ou
         (Some(status), None) if status.code() == Code::Ok => {
             return Err(Failure::Body(BodyError::Malformed("its status is OK and there is no message")));
         }
-        (Some(status), _) if ran_out(call.deadline, &status) => return Err(Failure::Fault(Fault::deadline())),
+        (Some(status), _) if late::ran_out(call.deadline, &status) => return Err(Failure::Fault(Fault::deadline())),
         (Some(status), _) => Err(status),
         (None, _) => return Err(Failure::Fault(not_grpc(call, parts.status))),
     };
@@ -249,23 +231,8 @@ fn body_fault(call: &Call, error: &BodyError) -> Fault {
         }
         BodyError::Broken if call.deadline.expired() => Fault::deadline(),
         BodyError::Broken => Fault::new(Component::Upstream, Code::Unavailable, Reason::UpstreamUnavailable, message),
-        BodyError::Malformed(_) | BodyError::Encoding(_) => malformed(message),
+        BodyError::Malformed(_) | BodyError::Encoding(_) => Fault::malformed(message),
     }
-}
-
-/// The status of an answer that came without one.
-pub fn without_status() -> Status {
-    malformed("the upstream's answer ended without a status".into()).status().clone()
-}
-
-/// The status of an answer that says it is whole and is not.
-pub fn amid_message() -> Status {
-    malformed("the upstream's answer ended with OK in the middle of a message".into()).status().clone()
-}
-
-/// A fault for an answer that is not what the contract says.
-pub fn malformed(message: String) -> Fault {
-    Fault::new(Component::Upstream, Code::Internal, Reason::UpstreamMalformed, message)
 }
 
 fn not_grpc(call: &Call, status: StatusCode) -> Fault {

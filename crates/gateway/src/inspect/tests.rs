@@ -11,7 +11,7 @@ use tonic_health::pb::health_client::HealthClient;
 use super::*;
 use crate::config::{Config, UpstreamConfig};
 use crate::reflect;
-use crate::table::Sources;
+use crate::table::{self, Sources};
 
 /// Serves the sample's reflection and health, as one of the gateway's upstreams would.
 fn serve_sample(listener: TcpListener) {
@@ -80,7 +80,7 @@ async fn an_upstream_that_comes_later_is_read_and_told() {
     assert!(tables.load().is_pending());
 
     let mut changed = tables.subscribe();
-    tables.follow(&config, &shutdown);
+    table::follow(&tables, config.clone(), &shutdown);
     serve_sample(TcpListener::bind(address).await.unwrap());
     changed.changed().await.unwrap();
 

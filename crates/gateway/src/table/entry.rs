@@ -7,10 +7,10 @@ use accord_contract::{Method, MethodKind};
 use http::Uri;
 use opentelemetry::KeyValue;
 
-use crate::limit::Limits;
+use super::budget::Budget;
+use super::rates::Rate;
 use crate::route::Upstream;
 use crate::transcode::{self, Plan, Schema};
-use crate::upstream::Budget;
 
 /// One method, with all that serving it needs.
 pub struct Entry {
@@ -25,7 +25,7 @@ pub struct Entry {
     /// Whether its contract can only be kept by looking at its messages.
     pub needs_message: bool,
     /// Its rate limits with their counts.
-    pub limits: Arc<Limits>,
+    pub rates: Arc<[Rate]>,
     /// What is left for repeating its failed attempts.
     pub retries: Arc<Budget>,
     /// How it is named in metrics, made once.
@@ -52,7 +52,7 @@ impl Entry {
             path: Uri::try_from(format!("/{}", method.name)).map_err(|error| unfit(error.to_string()))?,
             plan: compile(None)?,
             needs_message: needs_message(method),
-            limits: limits_of(method, before),
+            rates: rates_of(method, before),
             retries: before.map_or_else(Arc::default, |before| Arc::clone(&before.retries)),
             attributes: attributes(method),
         };
@@ -73,10 +73,10 @@ fn needs_message(method: &Method) -> bool {
     method.kind == MethodKind::Unary && (reads || policy.retry.is_some())
 }
 
-fn limits_of(method: &Method, before: Option<&Entry>) -> Arc<Limits> {
+fn rates_of(method: &Method, before: Option<&Entry>) -> Arc<[Rate]> {
     let declared = &method.policy.rate_limits;
     let same = before.filter(|before| before.method.policy.rate_limits == *declared);
-    same.map_or_else(|| Arc::new(Limits::new(declared)), |before| Arc::clone(&before.limits))
+    same.map_or_else(|| declared.iter().map(Rate::new).collect(), |before| Arc::clone(&before.rates))
 }
 
 fn attributes(method: &Method) -> [KeyValue; 3] {

@@ -19,8 +19,8 @@ const FASTEST: Duration = Duration::from_millis(250);
 /// The longest wait between two such attempts.
 const SLOWEST: Duration = Duration::from_secs(15);
 
-/// Starts the tasks that keep the tables up to date until shutdown.
-pub fn start(tables: &Arc<Tables>, config: Config, shutdown: &Shutdown) {
+/// Starts the tasks that keep the tables up to date, and the upstreams' health known, until shutdown.
+pub fn follow(tables: &Arc<Tables>, config: Config, shutdown: &Shutdown) {
     for upstream in tables.upstreams() {
         spawn(shutdown, Arc::clone(upstream).keep_probing());
         let reflective = config.upstream.iter().any(|it| *it.name == **upstream.name() && it.descriptors.is_none());

@@ -7,12 +7,11 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::Counter;
 use tokio::sync::watch;
 
+use super::MethodTable;
 use super::sources::{Pending, Refused, Sources};
-use super::{MethodTable, follow};
 use crate::config::Config;
 use crate::reflect::Descriptors;
 use crate::route::Upstream;
-use accord_runtime::shutdown::Shutdown;
 
 /// Holds the snapshot that new requests take. A contract that can't be enforced never becomes one.
 pub struct Tables {
@@ -57,11 +56,6 @@ impl Tables {
             changed: watch::Sender::new(0),
             reloads,
         }))
-    }
-
-    /// Starts the tasks that keep the snapshot up to date, and the upstreams' health known, until shutdown.
-    pub fn follow(self: &Arc<Self>, config: &Config, shutdown: &Shutdown) {
-        follow::start(self, config.clone(), shutdown);
     }
 
     /// The snapshot for one request.

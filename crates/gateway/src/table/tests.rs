@@ -77,7 +77,7 @@ async fn a_changed_overlay_takes_effect_and_what_did_not_change_goes_on_counting
     let new = new.grpc(GET).unwrap();
     assert_eq!(new.method.policy.deadline.default.as_secs(), 1);
     assert_eq!(old.method.policy.deadline.default.as_secs(), 2);
-    assert!(Arc::ptr_eq(&old.limits, &new.limits));
+    assert!(Arc::ptr_eq(&old.rates, &new.rates));
     assert!(Arc::ptr_eq(&old.retries, &new.retries));
 }
 

@@ -10,12 +10,12 @@ impl Budget {
     const MOST: i64 = 1000;
 
     /// A failure that might be repeated.
-    pub(super) fn failed(&self) {
+    pub fn failed(&self) {
         self.add(-10);
     }
 
     /// Anything else.
-    pub(super) fn succeeded(&self) {
+    pub fn succeeded(&self) {
         self.add(1);
     }
 
@@ -26,7 +26,7 @@ impl Budget {
     }
 
     /// Whether one more attempt may be made.
-    pub(super) fn allows(&self) -> bool {
+    pub fn allows(&self) -> bool {
         self.0.load(Ordering::Relaxed) > Self::MOST / 2
     }
 }
