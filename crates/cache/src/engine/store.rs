@@ -1,6 +1,6 @@
 //! Where entries live: in moka, and never more bytes of them than there may be.
 
-use std::hash::RandomState;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -54,7 +54,7 @@ impl Memory {
     }
 }
 
-impl<H: Hasher> Memory<H> {
+impl<H: BuildHasher + Clone + Send + Sync + 'static> Memory<H> {
     /// The same with a hasher, whose seed decides in part which entries are thought little of.
     pub fn with_hasher(capacity: u64, hasher: H, left: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
         let tally = Arc::<Tally>::default();
@@ -72,11 +72,6 @@ impl<H: Hasher> Memory<H> {
         Self { cache, tally, turn: Mutex::default() }
     }
 }
-
-/// How moka's hasher is made.
-pub trait Hasher: std::hash::BuildHasher + Clone + Send + Sync + 'static {}
-
-impl<H: std::hash::BuildHasher + Clone + Send + Sync + 'static> Hasher for H {}
 
 fn weight(slot: &Slot) -> u32 {
     slot.load().as_ref().map_or(0, |entry| u32::try_from(entry.weight()).unwrap_or(u32::MAX))
@@ -103,7 +98,7 @@ impl Tally {
     }
 }
 
-impl<H: Hasher> Store for Memory<H> {
+impl<H: BuildHasher + Clone + Send + Sync + 'static> Store for Memory<H> {
     fn get(&self, key: &Key) -> Option<Arc<Entry>> {
         // A slot that was emptied meanwhile is in the map no more: another look finds what took its place.
         loop {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use accord_contract::http::Binding;
 use accord_contract::{Method, MethodKind};
 use http::Uri;
-use opentelemetry::KeyValue;
 
 use super::budget::Budget;
 use super::rates::Rate;
@@ -28,8 +27,6 @@ pub struct Entry {
     pub rates: Arc<[Rate]>,
     /// What is left for repeating its failed attempts.
     pub retries: Arc<Budget>,
-    /// How it is named in metrics, made once.
-    pub attributes: [KeyValue; 3],
 }
 
 impl Entry {
@@ -54,7 +51,6 @@ impl Entry {
             needs_message: needs_message(method),
             rates: rates_of(method, before),
             retries: before.map_or_else(Arc::default, |before| Arc::clone(&before.retries)),
-            attributes: attributes(method),
         };
         let plans = method.http.iter().map(|binding| compile(Some(binding))).collect::<Result<_, _>>()?;
         Ok((entry, plans))
@@ -77,13 +73,4 @@ fn rates_of(method: &Method, before: Option<&Entry>) -> Arc<[Rate]> {
     let declared = &method.policy.rate_limits;
     let same = before.filter(|before| before.method.policy.rate_limits == *declared);
     same.map_or_else(|| declared.iter().map(Rate::new).collect(), |before| Arc::clone(&before.rates))
-}
-
-fn attributes(method: &Method) -> [KeyValue; 3] {
-    let (service, name) = method.name.split_once('/').unwrap_or_default();
-    [
-        KeyValue::new("rpc.service", service.to_owned()),
-        KeyValue::new("rpc.method", name.to_owned()),
-        KeyValue::new("upstream", method.upstream.to_string()),
-    ]
 }
