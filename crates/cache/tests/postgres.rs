@@ -25,6 +25,17 @@ async fn the_records_keep_their_promises_on_postgres() {
 }
 
 #[tokio::test]
+async fn replicas_may_start_together() {
+    let url = url();
+    sqlx::any::install_default_drivers();
+    let mut operator = sqlx::AnyConnection::connect(&url).await.unwrap();
+    operator.execute("CREATE SCHEMA started_together").await.unwrap();
+    let apart = if url.contains('?') { '&' } else { '?' };
+    let url = format!("{url}{apart}options[search_path]=started_together");
+    futures_util::future::try_join_all((0..8).map(|_| Records::open(&url))).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_server_that_went_away_without_a_word_is_done_without() {
     let url = url();
     let host = url.split(['@', '/']).find(|part| part.contains(':') && !part.ends_with(':')).expect("host and port");

@@ -84,9 +84,20 @@ pub(super) fn address(url: &str, engine: Engine) -> String {
     }
 }
 
+/// Serves as the name of the lock under which PostgreSQL's table is made: two who find it missing at the same time would
+/// both make it, and one of them fail.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(4702111234474983746)";
+
 pub(super) async fn create(pool: &AnyPool, engine: Engine) -> Result<(), sqlx::Error> {
-    let binary = if engine == Engine::Sqlite { "BLOB" } else { "BYTEA" };
-    pool.execute(AssertSqlSafe(TABLE.replace("BINARY_TYPE", binary))).await?;
-    pool.execute(INDEX).await?;
-    Ok(())
+    let (binary, mut transaction) = match engine {
+        Engine::Sqlite => ("BLOB", pool.begin_with("BEGIN IMMEDIATE").await?),
+        Engine::Postgres => {
+            let mut transaction = pool.begin().await?;
+            transaction.execute(LOCK).await?;
+            ("BYTEA", transaction)
+        }
+    };
+    transaction.execute(AssertSqlSafe(TABLE.replace("BINARY_TYPE", binary))).await?;
+    transaction.execute(INDEX).await?;
+    transaction.commit().await
 }
