@@ -89,23 +89,23 @@ impl Login {
         let mut backoff = Backoff::new();
         let mut told = None;
         loop {
-            let wait = match self.attempt().await {
+            let (wait, is_in) = match self.attempt().await {
                 Ok(life) => {
-                    backoff = Backoff::new();
                     told = None;
                     // At two thirds of its life, so that a third is left for auth to be down in.
-                    life * 2 / 3
+                    (life * 2 / 3, true)
                 }
                 Err(status) => {
                     // Once for each kind of failure: an auth that is down for a night must not fill a disk.
                     if told.replace(status.code()) != Some(status.code()) {
                         self.tell(&status);
                     }
-                    backoff.next_wait()
+                    (backoff.next_wait(), false)
                 }
             };
             tokio::select! {
-                () = sleep(wait) => {}
+                // Only a token that lasted is a success: auth may give out what it then refuses.
+                () = sleep(wait) => if is_in { backoff = Backoff::new() },
                 // A rejected token is renewed early, but not in a tight loop.
                 () = async { self.rejected.notified().await; sleep(backoff.next_wait()).await } => {}
                 () = shutdown.begun() => return,
@@ -178,5 +178,72 @@ impl Backoff {
         self.0 = (wait * 2).min(LAST_WAIT);
         // Members that lost auth together must not come back together.
         wait.mul_f64(rand::random_range(0.5..=1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use accord_api::accord::auth::v1::{
+        ExchangeRequest, ExchangeResponse, IntrospectRequest, IntrospectResponse, IssueResponse, RefreshRequest,
+        RefreshResponse, RevokeRequest, RevokeResponse,
+        token_service_server::{TokenService, TokenServiceServer},
+    };
+    use tokio::net::TcpListener;
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tonic::{Request, Response, transport::Server};
+
+    use super::*;
+
+    /// Gives everybody a token for an hour.
+    struct Generous;
+
+    #[tonic::async_trait]
+    impl TokenService for Generous {
+        async fn issue(&self, _: Request<IssueRequest>) -> Result<Response<IssueResponse>, Status> {
+            let expires_in = Duration::from_hours(1).try_into().ok();
+            Ok(Response::new(IssueResponse { access_token: "token".into(), expires_in, ..IssueResponse::default() }))
+        }
+
+        async fn refresh(&self, _: Request<RefreshRequest>) -> Result<Response<RefreshResponse>, Status> {
+            Err(Status::unimplemented("not asked here"))
+        }
+
+        async fn exchange(&self, _: Request<ExchangeRequest>) -> Result<Response<ExchangeResponse>, Status> {
+            Err(Status::unimplemented("not asked here"))
+        }
+
+        async fn revoke(&self, _: Request<RevokeRequest>) -> Result<Response<RevokeResponse>, Status> {
+            Err(Status::unimplemented("not asked here"))
+        }
+
+        async fn introspect(&self, _: Request<IntrospectRequest>) -> Result<Response<IntrospectResponse>, Status> {
+            Err(Status::unimplemented("not asked here"))
+        }
+    }
+
+    async fn generous_auth() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = Server::builder().add_service(TokenServiceServer::new(Generous));
+        tokio::spawn(served.serve_with_incoming(TcpListenerStream::new(listener)));
+        address
+    }
+
+    #[tokio::test]
+    async fn an_auth_that_refuses_what_it_gave_out_is_not_asked_in_a_tight_loop() {
+        let channel = Channel::from_shared(format!("http://{}", generous_auth().await)).unwrap().connect_lazy();
+        let login = Arc::new(Login::new(channel, &MemberConfig::default(), Secret::default()));
+        let mut logins = login.logins();
+        let keeping = tokio::spawn(Arc::clone(&login).keep(Shutdown::new(Duration::ZERO)));
+        let begun = Instant::now();
+        for _ in 0..6 {
+            logins.changed().await.unwrap();
+            login.reject();
+        }
+        // The shortest that five waits can be which double from the first on.
+        assert!(begun.elapsed() >= FIRST_WAIT / 2 * (1 + 2 + 4 + 8 + 16), "{:?}", begun.elapsed());
+        keeping.abort();
     }
 }
