@@ -42,6 +42,7 @@ macro_rules! stories {
             what_could_not_be_checked_is_held_against_nobody,
             a_token_in_its_last_leeway_brings_no_passport);
         suite::stories!(@ members: a_member_believes_decides_and_refuses_once_revoked,
+            a_caller_waits_for_a_decision_no_longer_than_its_deadline,
             nothing_is_believed_over_a_silent_wire,
             what_is_new_is_added_and_a_store_put_back_is_read_anew, a_hundred_thousand_revocations_reach_a_member,
             what_another_process_revokes_is_in_force_too, a_watcher_whose_own_token_is_revoked_is_let_go, a_restart_of_auth_goes_unnoticed,

@@ -57,6 +57,21 @@ pub async fn a_member_believes_decides_and_refuses_once_revoked(place: Place) {
     assert_eq!(member.verify_passport(passport, "catalog").unwrap_err(), Refusal::Revoked);
 }
 
+pub async fn a_caller_waits_for_a_decision_no_longer_than_its_deadline(place: Place) {
+    let running = Running::start(&place, |_| {}).await;
+    // Far beyond the deadline, so that it can't be the bound that ends the wait.
+    let (wire, bound) = (Wire::to(running.address).await, Duration::from_secs(30));
+    let member = member(wire.address, bound);
+    eventually("the member is ready", || member.ready()).await;
+    let token = running.token_of("ada").await;
+    let ada = member.verify(&token).unwrap();
+
+    wire.fall_silent();
+    let (deadline, id) = (Deadline::after(Duration::from_millis(100)), RequestId::new());
+    let refused = member.decide(&token, &ada, &READ, deadline, &id).await.unwrap_err();
+    assert_eq!(refused, Refusal::DeadlineExceeded);
+}
+
 pub async fn nothing_is_believed_over_a_silent_wire(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let (wire, bound) = (Wire::to(running.address).await, Duration::from_secs(1));
