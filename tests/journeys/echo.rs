@@ -66,6 +66,7 @@ pub struct Line {
     cue: Option<Arc<Notify>>,
     ahead: Option<Duration>,
     hangs_up: bool,
+    refuses: bool,
     http: StatusCode,
 }
 
@@ -105,6 +106,11 @@ impl Line {
     /// Cuts the connection instead, with all that is said on it.
     pub fn hangs_up() -> Self {
         Self { hangs_up: true, ..Self::default() }
+    }
+
+    /// Refuses the stream instead, as a server does that has not begun with it.
+    pub fn refuses() -> Self {
+        Self { refuses: true, ..Self::default() }
     }
 
     /// Ends with this status.
@@ -235,9 +241,11 @@ impl Echo {
         }
     }
 
-    async fn call(self, request: Request<Incoming>, cut: Arc<Notify>) -> Result<Response<Body>, Infallible> {
+    async fn call(self, request: Request<Incoming>, cut: Arc<Notify>) -> Result<Response<Body>, h2::Error> {
         if !request.uri().path().starts_with("/echo.v1.EchoService/") {
-            return tower::ServiceExt::oneshot(self.0.reflection.clone(), request).await;
+            return Ok(tower::ServiceExt::oneshot(self.0.reflection.clone(), request)
+                .await
+                .unwrap_or_else(|never| match never {}));
         }
         let audience = Audience { echo: self.clone(), stayed: false };
         let (parts, body) = request.into_parts();
@@ -249,6 +257,9 @@ impl Echo {
         self.0.tally.send_modify(|tally| tally.heard += 1);
         if let Some(cue) = line.cue {
             cue.notified().await;
+        }
+        if line.refuses {
+            return Err(h2::Reason::REFUSED_STREAM.into());
         }
         if line.hangs_up {
             cut.notify_one();

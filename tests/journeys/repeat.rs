@@ -78,6 +78,26 @@ async fn what_was_never_sent_goes_to_another_endpoint() -> Result<()> {
     fabric.stop().await
 }
 
+#[tokio::test]
+async fn what_was_refused_unprocessed_is_sent_once_more() -> Result<()> {
+    let echo = Echo::start().await?;
+    let fabric = echo.behind()?.start().await?;
+    echo.script([Line::refuses()]);
+    let changed = Call::new(&fabric, "Change", "unseen").send().await?;
+    assert_eq!(changed.ok()?, word("unseen"), "the service has not seen it, so nothing is done twice");
+    assert_eq!(previous(&echo.take()), [None, None], "that is no attempt");
+    echo.script([Line::refuses(), Line::refuses()]);
+    let refused = Call::new(&fabric, "Change", "unseen").send().await?;
+    assert_eq!(refused.refusal(), (Code::Unavailable, "UPSTREAM_UNAVAILABLE".into()));
+    assert_eq!(echo.take().len(), 2, "once more, and not for ever");
+
+    // What of a stream has been read is gone: it can't be sent again.
+    echo.script([Line::refuses()]);
+    assert_eq!(Call::new(&fabric, "Converse", "gone").send().await?.code(), Code::Unavailable);
+    assert_eq!(echo.take().len(), 1);
+    fabric.stop().await
+}
+
 async fn the_upstream_says_when(echo: &Echo, fabric: &Fabric) -> Result<()> {
     for method in ["Repeat", "Chase"] {
         echo.script([Line::fails(Code::Unavailable)]);

@@ -1,9 +1,9 @@
 //! The way inward: what goes to an upstream, and what comes back.
 
-mod lent;
+mod outgoing;
 mod repeat;
 
-use lent::Unread;
+use outgoing::Outgoing;
 pub use repeat::unary;
 
 use crate::{
@@ -87,7 +87,7 @@ impl Answer {
 /// Sends a body on as it comes, and the answer back as it comes.
 pub async fn stream(call: &Call, body: Body, verdict: &Verdict) -> Result<Response<Body>, Fault> {
     let picked = call.permit.entry().upstream.pick();
-    let response = send(call, picked, body, 0, || verdict.get().is_some()).await;
+    let response = send(call, picked, Outgoing::stream(body), 0, || verdict.get().is_some()).await;
     let response = response.map_err(|error| unreachable_fault(call, error))?;
     let mut response = in_grpc(call, response)?;
     if late::ran_out_in(call.deadline, response.headers()) {
@@ -118,8 +118,8 @@ type Outcome = Result<Answer, Failure>;
 
 async fn attempt(call: &Call, picked: Picked, body: &Bytes, previous: u32) -> Outcome {
     let limit = call.policy().max_response_bytes;
-    let response =
-        send(call, picked, grpc::Whole::bytes(body.clone()), previous, || false).await.map_err(Failure::Unreachable)?;
+    let message = Outgoing::Message(body.clone());
+    let response = send(call, picked, message, previous, || false).await.map_err(Failure::Unreachable)?;
     let (mut parts, body) = in_grpc(call, response).map_err(Failure::Fault)?.into_parts();
     let encoding = parts.headers.get("grpc-encoding").cloned();
     let (message, trailers) = grpc::read_unary(body, encoding.as_ref(), limit).await.map_err(Failure::Body)?;
@@ -163,17 +163,19 @@ fn strip_status(metadata: &mut HeaderMap) {
 async fn send(
     call: &Call,
     picked: Picked,
-    body: Body,
+    body: Outgoing,
     previous: u32,
     is_cut_off: impl Fn() -> bool,
 ) -> Result<Response<Body>, Unreachable> {
-    let (body, tried) = (Unread::new(body), picked.index());
-    match send_to(call, picked, body.lend(), previous, &is_cut_off).await {
-        Err(error) if error.never_sent() && body.is_whole() => {
+    let tried = picked.index();
+    let sent = send_to(call, picked, body.lend().unwrap_or_default(), previous, &is_cut_off).await;
+    let never_seen = sent.as_ref().is_err_and(|error| error.never_seen());
+    match never_seen.then(|| body.lend()).flatten() {
+        Some(body) => {
             let another = call.permit.entry().upstream.pick_other_than(tried);
-            send_to(call, another, body.lend(), previous, &is_cut_off).await
+            send_to(call, another, body, previous, &is_cut_off).await
         }
-        outcome => outcome,
+        None => sent,
     }
 }
 

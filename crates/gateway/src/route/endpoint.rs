@@ -179,7 +179,7 @@ impl InFlight {
         self.settled = true;
         match error {
             Unreachable::Connect => self.endpoint.eject(),
-            Unreachable::Unsent | Unreachable::Broken => self.endpoint.faltered(),
+            Unreachable::Refused | Unreachable::Broken => self.endpoint.faltered(),
             Unreachable::Late => {}
         }
     }

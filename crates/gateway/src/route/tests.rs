@@ -110,7 +110,7 @@ async fn a_call_to_nobody_was_never_sent_and_the_next_goes_elsewhere() {
     let dead = Picked { index: 0, seat: upstream.endpoints[0].enter(), upstream: Arc::clone(&upstream) };
     let error = dead.call(health_check(), || false).await.unwrap_err();
     assert_eq!(error, Unreachable::Connect);
-    assert!(error.never_sent());
+    assert!(error.never_seen());
     for _ in 0..20 {
         let picked = upstream.pick();
         assert_eq!(picked.index(), 1);

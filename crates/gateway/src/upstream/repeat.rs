@@ -110,7 +110,7 @@ fn next(outcome: &Outcome, retry: &Retry) -> Next {
             pushback(&answer.trailers).or_else(|| pushback(&answer.head)).unwrap_or(Next::Again)
         }
         Err(Failure::Unreachable(Unreachable::Late)) => Next::Answer,
-        Err(Failure::Unreachable(error)) if error.never_sent() || retry.on.contains(&Code::Unavailable) => Next::Again,
+        Err(Failure::Unreachable(error)) if error.never_seen() || retry.on.contains(&Code::Unavailable) => Next::Again,
         Err(Failure::Fault(fault)) if retry.on.contains(&fault.status().code()) => Next::Again,
         _ => Next::Answer,
     }

@@ -1,5 +1,6 @@
-//! A body that can be sent elsewhere as long as nobody has begun to read it.
+//! What goes out, and may go out again where the first endpoint certainly never saw the call.
 
+use crate::grpc;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::{
@@ -8,6 +9,29 @@ use std::{
     task::{Context, Poll},
 };
 use tonic::{Status, body::Body};
+
+/// The body of a call.
+pub enum Outgoing {
+    /// A message in its frame, which is here however often it is sent.
+    Message(Bytes),
+    /// A stream, which is here until somebody begins to read it.
+    Stream(Unread),
+}
+
+impl Outgoing {
+    /// A stream that nobody has begun to read.
+    pub fn stream(body: Body) -> Self {
+        Self::Stream(Unread(Arc::new(Mutex::new(Some(body)))))
+    }
+
+    /// The body, to be sent; none if a part of it is gone.
+    pub fn lend(&self) -> Option<Body> {
+        match self {
+            Self::Message(framed) => Some(grpc::Whole::bytes(framed.clone())),
+            Self::Stream(unread) => unread.is_whole().then(|| Body::new(Lent { unread: unread.clone(), body: None })),
+        }
+    }
+}
 
 /// A body that is there until somebody begins to read it.
 #[derive(Clone)]
@@ -20,18 +44,7 @@ struct Lent {
 }
 
 impl Unread {
-    /// Holds a body that nobody has read.
-    pub fn new(body: Body) -> Self {
-        Self(Arc::new(Mutex::new(Some(body))))
-    }
-
-    /// The body, to be sent.
-    pub fn lend(&self) -> Body {
-        Body::new(Lent { unread: self.clone(), body: None })
-    }
-
-    /// Whether nobody has begun to read it.
-    pub fn is_whole(&self) -> bool {
+    fn is_whole(&self) -> bool {
         self.lock().is_some()
     }
 
