@@ -27,7 +27,9 @@ pub fn apt_install(packages: &[&str]) -> Result<()> {
     note(format_args!("installing {}", packages.join(" ")));
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
-        command.args(["--quiet", "--quiet"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        // Another installation may be under way, as on a machine that has just started.
+        command.args(["--quiet", "--quiet", "-o", "DPkg::Lock::Timeout=300"]);
+        command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
         succeed(command)
     };
     apt(&["update"])?;
