@@ -1,0 +1,160 @@
+//! Loads that many share: who joins, who is left alone, and how they end.
+
+use super::*;
+
+#[tokio::test]
+async fn one_load_answers_all_who_ask_and_then_the_store_does() {
+    let (engine, origin, world) = subject();
+    let (first, second) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
+    let load = origin.next().await;
+    settle().await;
+    world.pass(2);
+    load.send(says("1")).unwrap();
+    let (first, second) = (first.await.unwrap().unwrap(), second.await.unwrap().unwrap());
+    assert_eq!((first.outcome, first.stored, first.collapsed), (Outcome::Miss, true, false));
+    assert_eq!((second.outcome, second.stored, second.collapsed), (Outcome::Miss, false, true));
+    world.pass(1);
+    let third = engine.read(&of("milk")).await.unwrap();
+    assert_eq!((third.outcome, third.age), (Outcome::Hit, Duration::from_secs(3)));
+    assert!(origin.take().is_none());
+}
+
+#[tokio::test]
+async fn a_read_after_an_invalidation_does_not_join_the_load_before_it() {
+    let (engine, origin, _) = subject();
+    let before = ask(&engine, of("milk"));
+    let old = origin.next().await;
+    engine.invalidate([Tag::named("milk")]);
+    let after = ask(&engine, of("milk"));
+    origin.next().await.send(says("new")).unwrap();
+    assert_eq!(after.await.unwrap().unwrap().load.unwrap(), "new");
+    old.send(says("old")).unwrap();
+    let before = before.await.unwrap().unwrap();
+    assert_eq!((before.load.unwrap(), before.stored), (Bytes::from_static(b"old"), false));
+    assert_eq!(engine.read(&of("milk")).await.unwrap().load.unwrap(), "new");
+}
+
+#[tokio::test]
+async fn an_invalidation_by_a_tag_of_the_answer_reaches_loads_under_way() {
+    let (engine, origin, _) = subject();
+    let before = ask(&engine, of("list"));
+    let old = origin.next().await;
+    engine.invalidate([Tag::named("product/1")]);
+    let after = ask(&engine, of("list"));
+    settle().await;
+    old.send(Loaded { tags: Some(vec![Tag::named("product/1")]), ..says("old") }).unwrap();
+    assert_eq!(before.await.unwrap().unwrap().load.unwrap(), "old");
+    origin.next().await.send(says("new")).unwrap();
+    assert_eq!(after.await.unwrap().unwrap().load.unwrap(), "new");
+}
+
+#[tokio::test]
+async fn a_load_outlives_its_first_caller_and_ends_with_the_last() {
+    let (engine, origin, _) = subject();
+    let (first, second) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
+    let load = origin.next().await;
+    settle().await;
+    first.abort();
+    settle().await;
+    assert!(!load.is_closed());
+    second.abort();
+    settle().await;
+    assert!(load.is_closed());
+}
+
+#[tokio::test]
+async fn a_reader_whose_time_is_not_over_loads_again_where_another_one_had_too_little() {
+    let (engine, origin, world) = subject();
+    let hurried = |seconds| Read { patience: Duration::from_secs(seconds), ..of("milk") };
+    let short = ask(&engine, hurried(2));
+    let first = origin.next().await;
+    let (long, longer) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
+    settle().await;
+    world.pass(2);
+    first.send(fails(4)).unwrap();
+    assert_eq!(short.await.unwrap().unwrap().load.unwrap_err().code, 4);
+    let second = origin.next().await;
+    settle().await;
+    assert!(origin.take().is_none(), "those who go on share a load");
+    second.send(says("1")).unwrap();
+    assert_eq!(long.await.unwrap().unwrap().load.unwrap(), "1");
+    assert_eq!(longer.await.unwrap().unwrap().load.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn readers_with_little_time_cut_a_patient_one_short_only_once() {
+    let (engine, origin, world) = subject();
+    let hurried = || Read { patience: Duration::from_secs(2), ..of("milk") };
+    let short = ask(&engine, hurried());
+    let first = origin.next().await;
+    let long = ask(&engine, of("milk"));
+    settle().await;
+    world.pass(2);
+    let _next = ask(&engine, Read { wish: Wish::Strong, ..hurried() });
+    let _second = origin.next().await;
+    first.send(fails(4)).unwrap();
+    assert_eq!(short.await.unwrap().unwrap().load.unwrap_err().code, 4);
+    origin.next().await.send(says("1")).unwrap();
+    assert_eq!(long.await.unwrap().unwrap().load.unwrap(), "1");
+}
+
+#[tokio::test]
+async fn an_origin_that_gives_up_by_itself_has_failed_for_all_who_wait() {
+    let (engine, origin, world) = subject();
+    stored(&engine, &origin, "milk", "1").await;
+    world.pass(100);
+    let (first, second) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
+    let load = origin.next().await;
+    settle().await;
+    world.pass(50);
+    load.send(fails(4)).unwrap();
+    for answer in [first, second] {
+        assert_eq!(answer.await.unwrap().unwrap().load.unwrap_err().code, 4);
+    }
+    assert!(origin.take().is_none());
+}
+
+#[tokio::test]
+async fn a_panic_of_a_load_is_internal_to_those_who_wait_and_the_next_one_runs() {
+    let (engine, origin, _) = subject();
+    let asked = ask(&engine, of("milk"));
+    drop(origin.next().await);
+    assert_eq!(asked.await.unwrap().unwrap().load.unwrap_err().code, 13);
+    stored(&engine, &origin, "milk", "1").await;
+}
+
+#[tokio::test]
+async fn waiters_and_loads_are_bounded() {
+    let (engine, origin, _) = subject();
+    let _waiting: Vec<_> = (0..3).map(|_| ask(&engine, of("milk"))).collect();
+    let _load = origin.next().await;
+    settle().await;
+    assert_eq!(engine.read(&of("milk")).await.unwrap_err(), Overload::Waiters);
+    let _bread = ask(&engine, of("bread"));
+    let _second = origin.next().await;
+    assert_eq!(engine.read(&of("salt")).await.unwrap_err(), Overload::Flights);
+}
+
+#[tokio::test]
+async fn who_is_turned_away_takes_nobody_along() {
+    let (engine, origin, _) = subject();
+    let (turned_away, welcome) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
+    let load = origin.next().await;
+    settle().await;
+    load.send(fails(7)).unwrap();
+    assert_eq!(turned_away.await.unwrap().unwrap().load.unwrap_err().code, 7);
+    origin.next().await.send(says("1")).unwrap();
+    let welcome = welcome.await.unwrap().unwrap();
+    assert_eq!((welcome.load.unwrap(), welcome.outcome), (Bytes::from_static(b"1"), Outcome::Bypass));
+}
+
+#[tokio::test]
+async fn a_contract_that_became_shorter_counts_for_those_who_join_too() {
+    let (engine, origin, _) = subject();
+    let shorter = Read { policy: Policy { ttl: Duration::from_secs(1), ..POLICY }, ..of("milk") };
+    let (_first, second) = (ask(&engine, of("milk")), ask(&engine, shorter));
+    let load = origin.next().await;
+    settle().await;
+    load.send(says("1")).unwrap();
+    assert_eq!(second.await.unwrap().unwrap().life, Duration::from_secs(1));
+}
