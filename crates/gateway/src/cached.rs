@@ -1,5 +1,7 @@
 //! A declared read: from the cache service, which asks the upstream itself where it has to.
 
+mod breaker;
+
 use crate::{
     fault::{Component, Fault},
     inner, late,
@@ -14,17 +16,11 @@ use accord_api::accord::{
 };
 use accord_contract::{CachePolicy, OnCacheFailure, wire::Malformed};
 use accord_token::Member;
+use breaker::Breaker;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use opentelemetry::{KeyValue, metrics::Counter};
-use std::{
-    fmt::Write,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{fmt::Write, sync::Arc};
 use tonic::{Code, Status, transport::Channel};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -204,56 +200,6 @@ fn is_refusal(status: &Status) -> bool {
     matches!(status.code(), Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied)
 }
 
-/// Keeps calls from waiting, one after another, for a cache that is gone.
-struct Breaker {
-    started: Instant,
-    refused: AtomicBool,
-    failures: AtomicU32,
-    closed_from: AtomicU64,
-}
-
-impl Breaker {
-    const FAILURES: u32 = 5;
-    const PAUSE: Duration = Duration::from_secs(1);
-
-    fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            refused: AtomicBool::new(false),
-            failures: AtomicU32::new(0),
-            closed_from: AtomicU64::new(0),
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        self.now() < self.closed_from.load(Ordering::Relaxed)
-    }
-
-    fn succeeded(&self) {
-        self.failures.store(0, Ordering::Relaxed);
-        self.refused.store(false, Ordering::Relaxed);
-    }
-
-    /// Notes that the cache refused. Whether it is the first time since it last answered.
-    fn refused(&self) -> bool {
-        !self.refused.swap(true, Ordering::Relaxed)
-    }
-
-    /// Counts a failure, and opens where there were enough of them. Whether this was the one.
-    fn failed(&self) -> bool {
-        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        if failures >= Self::FAILURES {
-            let pause = u64::try_from(Self::PAUSE.as_millis()).unwrap_or(u64::MAX);
-            self.closed_from.store(self.now() + pause, Ordering::Relaxed);
-        }
-        failures == Self::FAILURES
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,26 +226,5 @@ mod tests {
         describe(&freshness, &mut head);
         assert_eq!(head[CACHE_STATUS], "accord; hit; ttl=27");
         assert_eq!(head[header::AGE], "3");
-    }
-
-    #[test]
-    fn the_breaker_opens_after_five_failures_in_a_row() {
-        let breaker = Breaker::new();
-        assert!((0..4).all(|_| !breaker.failed()));
-        breaker.succeeded();
-        assert!((0..4).all(|_| !breaker.failed()));
-        assert!(!breaker.is_open());
-        assert!(breaker.failed());
-        assert!(breaker.is_open());
-        assert!(!breaker.failed(), "it is said once");
-    }
-    #[test]
-    fn a_refusal_is_said_once_until_the_cache_answers_again() {
-        let breaker = Breaker::new();
-        assert!(breaker.refused());
-        assert!(!breaker.refused());
-        breaker.succeeded();
-        assert!(breaker.refused());
-        assert!(!breaker.is_open(), "a refusal comes at once: there is no wait to be spared");
     }
 }
