@@ -34,6 +34,9 @@ use tracing::Instrument;
 /// Says that a mutation's invalidations had not reached the cache when it answered.
 pub const INVALIDATION: HeaderName = HeaderName::from_static("x-accord-invalidation");
 
+/// The least time that calls have to end once their connections have been cut.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
+
 /// Everything that a request meets on its way.
 pub struct Gateway {
     /// The contract in force.
@@ -53,7 +56,9 @@ pub struct Gateway {
 impl Gateway {
     /// Waits for what goes on without a caller, until `end` at the latest: calls under a key, and then invalidations.
     pub async fn finish(&self, end: Deadline) {
-        if tokio::time::timeout_at(end.at(), self.seats.emptied()).await.is_err() {
+        // The calls of connections that were cut are given up in a moment, and say then what they may have changed.
+        let end = end.at().max(Deadline::after(LAST_MOMENT).at());
+        if tokio::time::timeout_at(end, self.seats.emptied()).await.is_err() {
             tracing::warn!("calls that were still in flight were cut off: raise `grace` if they should end");
         }
         if let Some(invalidator) = &self.invalidator {
