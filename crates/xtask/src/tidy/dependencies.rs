@@ -8,10 +8,11 @@ use super::Finding;
 use crate::workspace;
 
 /// Which members a member may depend on. One that is not listed may depend on none.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 10] = [
     ("accord-contract", &["accord-api"]),
     ("accord-runtime", &["accord-api"]),
     ("accord-token", &["accord-api", "accord-runtime"]),
+    ("accord-upstream", &["accord-api", "accord-runtime"]),
     ("accord-gateway", &["accord-api", "accord-contract", "accord-runtime", "accord-token"]),
     ("accord-auth", &["accord-api", "accord-runtime", "accord-token"]),
     ("accord-cache", &["accord-api", "accord-runtime", "accord-token"]),

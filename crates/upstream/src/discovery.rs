@@ -1,0 +1,44 @@
+//! Where an upstream's endpoints are: a list that is watched.
+
+mod fixed;
+
+pub use fixed::Fixed;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::url::Url;
+
+/// Finds the endpoints of one URL.
+pub trait Discovery: Send + Sync + 'static {
+    /// The endpoints now, and whenever they change. Empty until they are first known. Where finding them fails, the last
+    /// answer stays. Ends (the sender is dropped) only with the upstream.
+    fn watch(&self) -> watch::Receiver<Addresses>;
+}
+
+/// The endpoints of a URL at a moment, without repetition, in a stable order.
+pub type Addresses = Arc<[Address]>;
+
+/// One endpoint: an address, and the URL that led to it.
+#[derive(Clone, Debug)]
+pub struct Address {
+    /// Where to connect to.
+    pub socket: SocketAddr,
+    /// How to speak there.
+    pub url: Arc<Url>,
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        self.socket == other.socket && self.url.text == other.url.text
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}://{}", self.url.scheme, self.socket)
+    }
+}

@@ -1,0 +1,108 @@
+//! The URL of an upstream as it is configured, taken apart.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::Uri;
+use http::uri::{Authority, Scheme};
+use rustls::pki_types::ServerName;
+
+/// A URL of an upstream: how to speak, and to whom.
+#[derive(Clone, Debug)]
+pub struct Url {
+    /// As it was configured.
+    pub text: Box<str>,
+    /// `http` or `https`.
+    pub scheme: Scheme,
+    /// What goes into `:authority`.
+    pub authority: Authority,
+    /// Where its addresses come from.
+    pub host: Host,
+    /// What its certificate has to be for; none for `http`.
+    pub server_name: Option<ServerName<'static>>,
+}
+
+/// Where the addresses of a URL come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// The URL says it.
+    Address(SocketAddr),
+    /// A and AAAA records of a name.
+    Name(Box<str>, u16),
+    /// SRV records of a name, which say the ports as well.
+    Service(Box<str>),
+}
+
+/// Not a URL of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// Not of a form that is understood.
+    #[error(
+        "{0:?} is not an address of a service; write it like http://127.0.0.1:8090, https://auth.example:8090 or \
+         http+srv://_grpc._tcp.auth.example, with nothing after the port"
+    )]
+    Form(String),
+    /// A name that no certificate can stand for.
+    #[error("{0:?} is not a server name; use a host name or an IP address")]
+    Name(String),
+}
+
+impl Url {
+    /// Takes a URL apart: `http://HOST:PORT`, `https://HOST:PORT`, and `http+srv://NAME` or `https+srv://NAME` for SRV records.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let form = || UrlError::Form(text.to_owned());
+        let uri: Uri = text.parse().map_err(|_| form())?;
+        let (scheme, is_srv) = match uri.scheme_str() {
+            Some("http") => (Scheme::HTTP, false),
+            Some("https") => (Scheme::HTTPS, false),
+            Some("http+srv") => (Scheme::HTTP, true),
+            Some("https+srv") => (Scheme::HTTPS, true),
+            _ => return Err(form()),
+        };
+        // A method's path takes the place of any other, which would be lost without a word.
+        let is_bare = uri.path_and_query().is_none_or(|rest| rest == "/");
+        let authority = uri.authority().filter(|it| is_bare && !it.as_str().contains('@')).ok_or_else(form)?.clone();
+        let name = authority.host().trim_matches(['[', ']']).to_owned();
+        let host = match (is_srv, authority.port_u16()) {
+            _ if name.is_empty() => return Err(form()),
+            (true, None) => Host::Service(name.as_str().into()),
+            (true, Some(_)) => return Err(form()),
+            (false, port) => {
+                let port = port.unwrap_or(if scheme == Scheme::HTTPS { 443 } else { 80 });
+                match name.parse::<IpAddr>() {
+                    Ok(address) => Host::Address(SocketAddr::new(address, port)),
+                    Err(_) => Host::Name(name.as_str().into(), port),
+                }
+            }
+        };
+        let server_name = if scheme == Scheme::HTTPS {
+            Some(ServerName::try_from(name.clone()).map_err(|_| UrlError::Name(name))?)
+        } else {
+            None
+        };
+        Ok(Self { text: text.into(), scheme, authority, host, server_name })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let host = |text: &str| Url::parse(text).unwrap().host;
+        assert_eq!(host("http://127.0.0.1:9000"), Host::Address(([127, 0, 0, 1], 9000).into()));
+        assert_eq!(host("http://[::1]:9000/"), Host::Address("[::1]:9000".parse().unwrap()));
+        assert_eq!(host("https://catalog.example"), Host::Name("catalog.example".into(), 443));
+        assert_eq!(host("http+srv://_grpc._tcp.catalog"), Host::Service("_grpc._tcp.catalog".into()));
+        assert!(Url::parse("https://catalog.example").unwrap().server_name.is_some());
+    }
+
+    #[test]
+    fn url_of_another_form_is_refused_with_the_remedy() {
+        let refused = |text: &str| Url::parse(text).unwrap_err().to_string();
+        for text in ["127.0.0.1:8090", "ftp://host", "http://host:1/path", "http://me@host:1", "http+srv://name:1", ""]
+        {
+            assert!(refused(text).contains("write it like http://"), "{text}");
+        }
+    }
+}
