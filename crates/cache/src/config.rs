@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use accord_readthrough::Bounds;
 use accord_runtime::{config::Secret, server::ListenConfig, telemetry::TelemetryConfig};
 use accord_token::MemberConfig;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Bounds;
 use crate::origin::OriginConfig;
 
 /// The prefix of environment variables, as in `ACCORD_CACHE__LISTEN__ADDRESS`.

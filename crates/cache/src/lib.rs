@@ -9,9 +9,7 @@
 
 pub mod answer_tag;
 pub mod config;
-pub mod engine;
 pub mod guard;
-pub mod ledger;
 pub mod origin;
 pub mod records;
 pub mod serve;

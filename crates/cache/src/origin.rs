@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use accord_api::accord::cache::v1::AnswerTag;
 use accord_api::accord::fault::v1::Reason;
+use accord_readthrough::{Failure, Loaded, Origin, Tag};
 use accord_runtime::{
     client, client::ClientConfig, client::ClientError, deadline::Deadline, fault, request, request::RequestId,
 };
@@ -23,7 +24,6 @@ use tonic::{Code, Status, TimeoutExpired};
 use tracing::{Instrument, Span};
 
 use crate::answer_tag;
-use crate::engine::{Failure, Loaded, Origin, Tag};
 use channels::{Channels, Lane};
 
 /// How origins are called: the section `[origin]`.

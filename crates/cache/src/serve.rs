@@ -6,6 +6,7 @@ use accord_api::FILE_DESCRIPTOR_SET;
 use accord_api::accord::cache::v1::idempotency_service_server::IdempotencyServiceServer;
 use accord_api::accord::cache::v1::invalidation_service_server::InvalidationServiceServer;
 use accord_api::accord::cache::v1::read_through_service_server::ReadThroughServiceServer;
+use accord_readthrough::{Engine, Live, Memory, Metrics};
 use accord_runtime::surface::{Surface, SurfaceService};
 use accord_runtime::{admin, health::Health, server::Listener, shutdown::Shutdown, telemetry};
 use accord_token::Member;
@@ -13,7 +14,6 @@ use anyhow::{Context, Result};
 use tokio::time::MissedTickBehavior;
 
 use crate::config::{Config, EngineConfig};
-use crate::engine::{Engine, Live, Memory, Metrics};
 use crate::guard::Guard;
 use crate::origin::Upstreams;
 use crate::records::Records;

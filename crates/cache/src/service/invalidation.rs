@@ -5,12 +5,12 @@ use std::sync::{Mutex, PoisonError};
 use accord_api::accord::cache::v1::{
     InvalidateRequest, InvalidateResponse, Reach, invalidation_service_server::InvalidationService,
 };
+use accord_readthrough::ledger::{Continuity, Ledger};
+use accord_readthrough::{Engine, Origin, Store, Tag, World};
 use tonic::{Request, Response, Status};
 
 use super::malformed;
-use crate::engine::{Engine, Origin, Store, Tag, World};
 use crate::guard::{Entry, Guard, Terms};
-use crate::ledger::{Continuity, Ledger};
 
 const INVALIDATE: Entry =
     Entry { method: "accord.cache.v1.InvalidationService/Invalidate", permission: "accord.cache.invalidate" };

@@ -9,6 +9,9 @@ use accord_api::accord::cache::v1::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_api::accord::policy::v1::{Cache, CacheScope};
+use accord_readthrough::{
+    Answer, Audience, Engine, Identity, Key, Origin, Outcome, Overload, Policy, Read, Stale, Store, Tag, Wish, World,
+};
 use accord_runtime::fault;
 use accord_token::PASSPORT_HEADER;
 use http::uri::PathAndQuery;
@@ -17,9 +20,6 @@ use tonic::{Code, Request, Response, Status};
 use tracing::Span;
 
 use super::{duration, malformed};
-use crate::engine::{
-    Answer, Audience, Engine, Identity, Key, Origin, Outcome, Overload, Policy, Read, Stale, Store, Tag, Wish, World,
-};
 use crate::guard::{Entry, Guard, Owner, Terms};
 use crate::origin::Call;
 

@@ -7,8 +7,8 @@ use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServi
 use accord_api::accord::cache::v1::{ReadRequest, StaleReason, read_response::Result as Said};
 use accord_api::accord::fault::v1::Reason;
 use accord_cache::config::Config;
-use accord_cache::engine::Origin as _;
 use accord_cache::origin::{Call, OriginConfig, Upstreams};
+use accord_readthrough::Origin as _;
 use accord_runtime::server::{ListenConfig, TlsConfig};
 use accord_runtime::{deadline::Deadline, fault, request::RequestId, shutdown::Shutdown};
 use http::uri::PathAndQuery;

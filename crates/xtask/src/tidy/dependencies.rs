@@ -15,7 +15,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("accord-upstream", &["accord-api", "accord-runtime"]),
     ("accord-gateway", &["accord-api", "accord-contract", "accord-runtime", "accord-token"]),
     ("accord-auth", &["accord-api", "accord-runtime", "accord-token"]),
-    ("accord-cache", &["accord-api", "accord-runtime", "accord-token"]),
+    ("accord-cache", &["accord-api", "accord-readthrough", "accord-runtime", "accord-token"]),
     ("accord-catalog", &["accord-api", "accord-runtime", "accord-token"]),
     // The fabric starts the binaries as processes: it sees what any client sees.
     ("accord-fabric", &["accord-api"]),
@@ -30,12 +30,24 @@ const BANNED: [(&str, &str); 3] = [
     ("native-tls", "rustls is the one TLS stack"),
 ];
 
+/// Libraries that a member must do without, in what it is built and tested from, and why.
+const WITHOUT: [(&str, &str, &str); 1] = [(
+    "accord-readthrough",
+    "tonic",
+    "the engine takes its transport as a parameter, so that the cache, a near cache and the simulation run the same one",
+)];
+
 /// Compares the members' dependencies, and what they bring along, with the rules.
 pub fn check() -> Result<Vec<Finding>> {
     let mut findings = direction(&workspace::packages()?);
     // The lock file would also list what no feature switches on.
     let tree = ["tree", "--workspace", "--all-features", "--prefix", "none", "--format", "{p}"];
     findings.extend(versions(&workspace::output(env!("CARGO"), &tree)?));
+    for (member, library, reason) in WITHOUT {
+        let tree = ["tree", "--package", member, "--all-features", "--edges", "normal,dev", "--prefix", "none"];
+        let tree = workspace::output(env!("CARGO"), &[&tree[..], &["--format", "{p}"]].concat())?;
+        findings.extend(brings(&tree, member, library, reason));
+    }
     Ok(findings)
 }
 
@@ -78,9 +90,18 @@ fn versions(tree: &str) -> Vec<Finding> {
     findings
 }
 
+/// Whether a member's tree, of which each line begins with a name, has a library that it must do without.
+fn brings(tree: &str, member: &str, library: &str, reason: &str) -> Option<Finding> {
+    let found = tree.lines().any(|line| line.split_whitespace().next() == Some(library));
+    found.then(|| {
+        let way = format!("`cargo tree --package {member} --edges normal,dev --invert {library}` shows the way");
+        format!("{member} brings {library} along, but {reason}; {way}")
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{direction, versions};
+    use super::{brings, direction, versions};
     use crate::workspace::{Dependency, Package};
 
     fn package(name: &str, dependencies: &[&str]) -> Package {
@@ -107,5 +128,14 @@ mod tests {
         let tree = "accord-api v0.1.0 (/somewhere)\nprost v0.13.0\nprost v0.14.4\nprost v0.14.4 (*)\nring v0.17.0\n";
         let findings = versions(tree);
         assert_eq!(findings.len(), 2, "{findings:?}");
+    }
+
+    #[test]
+    fn library_that_a_member_must_do_without_is_found_with_the_reason() {
+        let tree = "accord-readthrough v0.1.0 (/somewhere)\ntonic-types v0.14.9\n";
+        let looked = |tree: &str| brings(tree, "accord-readthrough", "tonic", "it knows no transport");
+        assert_eq!(looked(tree), None);
+        let finding = looked(&format!("{tree}tonic v0.14.9 (*)\n")).expect("tonic is in the tree");
+        assert!(finding.starts_with("accord-readthrough brings tonic along, but it knows no transport;"), "{finding}");
     }
 }

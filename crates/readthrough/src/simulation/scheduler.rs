@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::engine::{Moment, World};
+use crate::{Moment, World};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 

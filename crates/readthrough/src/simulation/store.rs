@@ -3,7 +3,7 @@
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, Weak};
 
-use crate::engine::{Entry, Key, Memory, Store};
+use crate::{Entry, Key, Memory, Store};
 
 /// The store of a run, and all that was ever inserted.
 #[derive(Clone)]

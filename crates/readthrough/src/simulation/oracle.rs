@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::engine::load::MARGIN;
-use crate::engine::{Answer, Failure, Moment, Outcome, Policy, Stale, Wish};
+use crate::load::MARGIN;
+use crate::{Answer, Failure, Moment, Outcome, Policy, Stale, Wish};
 
 pub const OBJECTS: usize = 6;
 

@@ -17,6 +17,7 @@
 mod entry;
 mod flight;
 mod key;
+pub mod ledger;
 mod load;
 mod metrics;
 mod read;

@@ -10,11 +10,11 @@ use super::oracle::{Asker, OBJECTS, Oracle, Said};
 use super::origin::{Call, Doors, GROUPS, SimulatedOrigin, group, tag, tagged_by_answer};
 use super::scheduler::{Dice, Scheduler, Simulated, give_way};
 use super::store::Watched;
-use crate::engine::{
+use crate::ledger::{Continuity, Ledger};
+use crate::{
     Answer, Audience, Bounds, Engine, Identity, Key, Metrics, Outcome, Overload, Policy, Read, Rules, Store, Tag, Wish,
     World,
 };
-use crate::ledger::{Continuity, Ledger};
 
 const POLICY: Policy = Policy {
     ttl: Duration::from_secs(2),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::oracle::{Asker, OBJECTS, Oracle, Said, UNWELCOME};
 use super::scheduler::{Simulated, give_way};
-use crate::engine::{Failure, Key, Loaded, Moment, Origin, Tag, World};
+use crate::{Failure, Key, Loaded, Moment, Origin, Tag, World};
 
 /// Objects change one by one, or all of one of so many groups.
 pub const GROUPS: u8 = 2;
