@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use accord_runtime::backoff;
 use tokio::time::Instant;
 
 /// How soon failures begin to cost, and how much at most.
@@ -18,6 +19,9 @@ struct Patience {
     /// The longest wait.
     longest: Duration,
 }
+
+/// The first wait that a failure costs.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// With one address: people mistype.
 const HERE: Patience = Patience { free: 5, longest: Duration::from_mins(15) };
@@ -79,7 +83,7 @@ impl Count {
     fn add(&mut self, now: Instant, patience: &Patience) {
         self.failures = self.failures.saturating_add(1);
         if let Some(doublings) = self.failures.checked_sub(patience.free) {
-            self.until = now + Duration::from_secs(1).saturating_mul(1 << doublings.min(20)).min(patience.longest);
+            self.until = now + backoff::exponential(SHORTEST, patience.longest, doublings);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{
     upstream::{Answer, Call},
 };
 use accord_api::accord::cache::v1::{InvalidateRequest, invalidation_service_client::InvalidationServiceClient};
-use accord_runtime::{deadline::Deadline, request::RequestId};
+use accord_runtime::{backoff::Backoff, deadline::Deadline, request::RequestId};
 use accord_token::Member;
 use bytes::Bytes;
 use opentelemetry::metrics::Counter;
@@ -27,7 +27,10 @@ use uuid::Uuid;
 /// that it has missed something.
 const MOST_WAITING: usize = 10_000;
 const ATTEMPT: Duration = Duration::from_secs(1);
-const PAUSE: Duration = Duration::from_millis(200);
+/// Waits between attempts. The last is short: what a cache that comes back has missed, it may still answer.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LAST_WAIT: Duration = Duration::from_millis(250);
+const JITTER: f64 = 0.2;
 /// How long a mutation waits for its invalidation before it answers as deferred.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long the end of the process waits for invalidations that are under way.
@@ -209,6 +212,7 @@ impl Sender {
         let mut tags: Vec<_> = batch.tags.into_iter().collect();
         self.sequence += 1;
         let mut has_failed = false;
+        let mut backoff = Backoff::new(FIRST_WAIT, LAST_WAIT, JITTER);
         while let Err(status) = self.send(&tags).await {
             // Said once for each batch: how long it lasts is told by the count of deferred mutations.
             if !mem::replace(&mut has_failed, true) {
@@ -220,7 +224,7 @@ impl Sender {
                 self.begin_anew();
                 self.sequence += 1;
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(backoff.next_wait()).await;
         }
         for caller in batch.callers {
             // A caller that has stopped waiting has already answered as deferred.

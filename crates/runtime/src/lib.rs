@@ -7,6 +7,7 @@
 
 pub mod admin;
 mod answer;
+pub mod backoff;
 pub mod client;
 pub mod config;
 mod connection;

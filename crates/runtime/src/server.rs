@@ -14,12 +14,16 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
-use crate::{connection::Connections, reload::Reloading, shutdown::Shutdown, tls};
+use crate::{backoff::Backoff, connection::Connections, reload::Reloading, shutdown::Shutdown, tls};
 
 pub use crate::{connection::Peer, listen::ListenConfig, tls::TlsConfig};
 
 /// The least time between two log lines about a lack of room for connections.
 const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(30);
+
+/// Pauses after connections that can't be accepted.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Why a port can't be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +109,7 @@ async fn accept(
 ) {
     let room = Arc::new(Semaphore::new(room.clamp(1, Semaphore::MAX_PERMITS)));
     let mut complaint = Complaint::default();
+    let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE, 0.0);
     let begun = shutdown.begun();
     tokio::pin!(begun);
     loop {
@@ -119,12 +124,15 @@ async fn accept(
             next = next => next,
         };
         match (permit, accepted) {
-            (Ok(permit), Ok((socket, address))) => serve(socket, address, permit),
+            (Ok(permit), Ok((socket, address))) => {
+                backoff.reset();
+                serve(socket, address, permit);
+            }
             (Ok(_), Err(error)) if broke_early(&error) => {}
             (Ok(_), Err(error)) => {
                 complaint.make(|| tracing::warn!(%error, "can't accept connections, trying again"));
                 // A lack of descriptors passes only with time.
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(backoff.next_wait()).await;
             }
             // Nobody closes the semaphore.
             (Err(_), _) => return,

@@ -6,6 +6,7 @@ use accord_api::accord::auth::v1::{
     ClientCredentialsGrant, IssueRequest, issue_request::Grant, token_service_client::TokenServiceClient,
 };
 use accord_runtime::{
+    backoff::Backoff,
     config::Secret,
     deadline::Deadline,
     fault,
@@ -24,10 +25,11 @@ use crate::{config::MemberConfig, refusal::Refusal};
 /// How long one attempt to log in may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// Waits between attempts: doubled from the first to the last, each shortened at random by up to half. The last is short
-/// against any sensible bound on staleness, so that a restart of auth goes unnoticed.
+/// Waits between attempts. The last is short against any sensible bound on staleness, so that a restart of auth goes
+/// unnoticed.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LAST_WAIT: Duration = Duration::from_secs(1);
+const JITTER: f64 = 0.5;
 
 pub(crate) struct Login {
     channel: Channel,
@@ -86,7 +88,7 @@ impl Login {
 
     /// Logs in again and again until shutdown.
     pub async fn keep(self: Arc<Self>, shutdown: Shutdown) {
-        let mut backoff = Backoff::new();
+        let mut backoff = backoff();
         let mut told = None;
         loop {
             let (wait, is_in) = match self.attempt().await {
@@ -105,7 +107,7 @@ impl Login {
             };
             tokio::select! {
                 // Only a token that lasted is a success: auth may give out what it then refuses.
-                () = sleep(wait) => if is_in { backoff = Backoff::new() },
+                () = sleep(wait) => if is_in { backoff.reset() },
                 // A rejected token is renewed early, but not in a tight loop.
                 () = async { self.rejected.notified().await; sleep(backoff.next_wait()).await } => {}
                 () = shutdown.begun() => return,
@@ -165,20 +167,9 @@ impl Login {
     }
 }
 
-/// The waits between attempts.
-pub(crate) struct Backoff(Duration);
-
-impl Backoff {
-    pub fn new() -> Self {
-        Self(FIRST_WAIT)
-    }
-
-    pub fn next_wait(&mut self) -> Duration {
-        let wait = self.0;
-        self.0 = (wait * 2).min(LAST_WAIT);
-        // Members that lost auth together must not come back together.
-        wait.mul_f64(rand::random_range(0.5..=1.0))
-    }
+/// The waits between attempts to reach auth.
+pub(crate) fn backoff() -> Backoff {
+    Backoff::new(FIRST_WAIT, LAST_WAIT, JITTER)
 }
 
 #[cfg(test)]

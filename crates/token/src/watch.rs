@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
 
 use crate::{
-    login::{Backoff, Login},
+    login::{self, Login},
     snapshot::Knowledge,
     verify,
 };
@@ -39,7 +39,7 @@ pub(crate) async fn follow(
     bound: Duration,
     shutdown: Shutdown,
 ) {
-    let mut backoff = Backoff::new();
+    let mut backoff = login::backoff();
     loop {
         let mut stream = Stream { knowledge: &knowledge, bound, asked: VecDeque::new(), count: 0, answered: false };
         let ended = tokio::select! {
@@ -47,7 +47,7 @@ pub(crate) async fn follow(
             () = shutdown.begun() => return,
         };
         if stream.answered {
-            backoff = Backoff::new();
+            backoff.reset();
         }
         if let Err(status) = ended {
             let reason = fault::reason_of(&status).map(fault::name);

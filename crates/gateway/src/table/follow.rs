@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use accord_runtime::backoff::{self, Backoff};
 use accord_runtime::shutdown::Shutdown;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -13,11 +14,12 @@ use crate::config::Config;
 use crate::reflect;
 use crate::route::{Liveness, Upstream};
 
-/// Between two attempts to read the descriptors of an upstream that is there but doesn't tell them: the shortest
-/// wait, doubled up to [`SLOWEST`].
+/// The shortest wait between two attempts to read the descriptors of an upstream that is there but doesn't tell them.
 const FASTEST: Duration = Duration::from_millis(250);
 /// The longest wait between two such attempts.
 const SLOWEST: Duration = Duration::from_secs(15);
+/// So that many gateways don't ask at the same moment.
+const JITTER: f64 = 0.4;
 
 /// Starts the tasks that keep the tables up to date, and the upstreams' health known, until shutdown.
 pub fn follow(tables: &Arc<Tables>, config: Config, shutdown: &Shutdown) {
@@ -81,23 +83,22 @@ async fn aside(work: impl FnOnce() + Send + 'static) {
 /// Reads an upstream's reflection whenever the upstream comes, and now and then while it is there.
 async fn follow_reflection(tables: Arc<Tables>, upstream: Arc<Upstream>, interval: Duration) {
     let mut liveness = upstream.watch();
-    let mut wait = FASTEST;
+    let mut backoff = Backoff::new(FASTEST, SLOWEST, JITTER);
     loop {
         if liveness.wait_for(|it| *it > Liveness::Away).await.is_err() {
             return;
         }
         let pause = match read(&tables, &upstream).await {
             Ok(()) => {
-                wait = FASTEST;
-                interval
+                backoff.reset();
+                backoff::jittered(interval, JITTER)
             }
             Err(error) => {
                 tracing::warn!(upstream = %upstream.name(), %error, "the descriptors could not be read");
-                wait = (wait * 2).min(SLOWEST);
-                wait
+                backoff.next_wait()
             }
         };
-        until_news_or(&mut liveness, pause.mul_f64(rand::random_range(0.8..1.2))).await;
+        until_news_or(&mut liveness, pause).await;
     }
 }
 
