@@ -13,14 +13,14 @@ use accord_api::accord::cache::v1::AnswerTag;
 use accord_api::accord::fault::v1::Reason;
 use accord_readthrough::{Failure, Loaded, Origin, Tag};
 use accord_runtime::{
-    client, client::ClientConfig, client::ClientError, deadline::Deadline, fault, request, request::RequestId,
+    client, client::ClientConfig, client::ClientError, deadline, deadline::Deadline, fault, request, request::RequestId,
 };
 use accord_token::PASSPORT_HEADER;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
 use tonic::metadata::AsciiMetadataValue;
-use tonic::{Code, Status, TimeoutExpired};
+use tonic::{Code, Status};
 use tracing::{Instrument, Span};
 
 use crate::answer_tag;
@@ -192,16 +192,9 @@ fn is_transport(status: &Status) -> bool {
     status.source().is_some() && matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Unknown)
 }
 
-/// The channel keeps a timer of its own, which may go off first, and calls that CANCELLED.
+/// The channel's own timer may go off first: the answer is to be the same.
 fn without_timer(status: Status) -> Status {
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        if error.is::<TimeoutExpired>() {
-            return Deadline::exceeded();
-        }
-        cause = error.source();
-    }
-    status
+    if deadline::is_channel_timer(&status) { Deadline::exceeded() } else { status }
 }
 
 fn unreachable() -> Status {
@@ -210,6 +203,8 @@ fn unreachable() -> Status {
 
 #[cfg(test)]
 mod tests {
+    use tonic::TimeoutExpired;
+
     use super::*;
 
     #[test]

@@ -4,7 +4,7 @@ mod breaker;
 
 use crate::{
     fault::{Component, Fault},
-    inner, late,
+    inner,
     upstream::{self, Answer, Call},
 };
 use accord_api::accord::{
@@ -15,6 +15,7 @@ use accord_api::accord::{
     fault::v1::Reason,
 };
 use accord_contract::{CachePolicy, OnCacheFailure, wire::Malformed};
+use accord_runtime::deadline;
 use accord_token::Member;
 use breaker::Breaker;
 use bytes::Bytes;
@@ -60,10 +61,10 @@ impl Cache {
                 Ok(answer) => {
                     self.breaker.succeeded();
                     let ran_out =
-                        answer.result.as_ref().err().is_some_and(|status| late::ran_out(call.deadline, status));
+                        answer.result.as_ref().err().is_some_and(|status| deadline::is_race(call.deadline, status));
                     return if ran_out { Err(Fault::deadline()) } else { Ok(answer) };
                 }
-                Err(status) if late::was_too_late(call.deadline, &status) => return Err(Fault::deadline()),
+                Err(status) if deadline::is_exceeded(call.deadline, &status) => return Err(Fault::deadline()),
                 Err(status) => {
                     self.note(&status);
                     status

@@ -3,11 +3,11 @@
 
 use crate::{
     fault::{Component, Fault},
-    grpc, late, metadata,
+    grpc, metadata,
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Policy;
-use accord_runtime::deadline::{Deadline, trailers};
+use accord_runtime::deadline::{self, Deadline, trailers};
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -226,7 +226,7 @@ impl HttpBody for Answer {
             if this.meter.is_amid_message() && trailers["grpc-status"] == "0" {
                 return this.end(Fault::amid_message().status());
             }
-            if late::ran_out_in(this.deadline, trailers) {
+            if deadline::is_race_in(this.deadline, trailers) {
                 return this.end(Fault::deadline().status());
             }
             metadata::outward(trailers);

@@ -36,7 +36,6 @@ pub mod fault;
 pub mod grpc;
 pub mod inner;
 pub mod inspect;
-pub mod late;
 pub mod metadata;
 pub mod protocol;
 pub mod reflect;

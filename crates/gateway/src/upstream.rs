@@ -12,7 +12,7 @@ use crate::{
     fault::{Component, Fault},
     frames::Verdict,
     grpc::{self, BodyError},
-    late, metadata,
+    metadata,
     method::Way,
     route::{Picked, Unreachable},
     seats::Seat,
@@ -20,7 +20,7 @@ use crate::{
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Policy;
 use accord_runtime::{
-    deadline::Deadline,
+    deadline::{self, Deadline},
     request::{self, RequestId},
 };
 use accord_token::PASSPORT_HEADER;
@@ -90,7 +90,7 @@ pub async fn stream(call: &Call, body: Body, verdict: &Verdict) -> Result<Respon
     let response = send(call, picked, Outgoing::stream(body), 0, || verdict.get().is_some()).await;
     let response = response.map_err(|error| unreachable_fault(call, error))?;
     let mut response = in_grpc(call, response)?;
-    if late::ran_out_in(call.deadline, response.headers()) {
+    if deadline::is_race_in(call.deadline, response.headers()) {
         return Err(Fault::deadline());
     }
     metadata::outward(response.headers_mut());
@@ -134,7 +134,9 @@ async fn attempt(call: &Call, picked: Picked, body: &Bytes, previous: u32) -> Ou
         (Some(status), None) if status.code() == Code::Ok => {
             return Err(Failure::Body(BodyError::Malformed("its status is OK and there is no message")));
         }
-        (Some(status), _) if late::ran_out(call.deadline, &status) => return Err(Failure::Fault(Fault::deadline())),
+        (Some(status), _) if deadline::is_race(call.deadline, &status) => {
+            return Err(Failure::Fault(Fault::deadline()));
+        }
         (Some(status), _) => Err(status),
         (None, _) => return Err(Failure::Fault(not_grpc(call, parts.status))),
     };

@@ -1,5 +1,7 @@
 //! The moment by which a call must be over, and a body that keeps to it.
 
+mod race;
+
 use std::{
     future::Future,
     pin::Pin,
@@ -15,6 +17,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Code, Status};
 
 use crate::fault;
+
+pub use race::{is_channel_timer, is_exceeded, is_race, is_race_in};
 
 /// A longer wait than anybody means; it keeps sums of durations far from overflow.
 const FAR: Duration = Duration::from_hours(365 * 24);
