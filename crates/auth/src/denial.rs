@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
-use accord_runtime::fault;
+use accord_runtime::fault::{self, StatusBuilder};
 use accord_token::{Refusal, keys::KeyError};
 use tonic::{Code, Status};
 
@@ -77,17 +77,16 @@ impl From<Denial> for Status {
             Denial::Store(error) => error.into(),
             Denial::Caller(refusal) => refusal.status(),
             // UNAUTHENTICATED would say that the *caller* is not known.
-            Denial::Subject(refusal) => fault::status(Code::InvalidArgument, refusal.reason(), message),
-            Denial::Credential => fault::status(Code::Unauthenticated, Reason::CredentialInvalid, message),
-            Denial::Reused => fault::status(Code::Unauthenticated, Reason::RefreshReused, message),
-            Denial::Throttled(wait) => {
-                let nothing = std::iter::empty::<(String, String)>();
-                fault::status_with(Code::ResourceExhausted, Reason::LoginThrottled, message, nothing, Some(wait))
+            Denial::Subject(refusal) => {
+                StatusBuilder::new(refusal.reason(), message).code(Code::InvalidArgument).build()
             }
-            Denial::Overloaded(_) => fault::status(Code::ResourceExhausted, Reason::Overloaded, message),
-            Denial::TooLong => fault::status(Code::FailedPrecondition, Reason::FieldInvalid, message),
-            Denial::Field(..) => fault::status(Code::InvalidArgument, Reason::FieldInvalid, message),
-            Denial::NoKey | Denial::Key => fault::status(Code::Unavailable, Reason::AuthUnavailable, message),
+            Denial::Credential => fault::status(Reason::CredentialInvalid, message),
+            Denial::Reused => fault::status(Reason::RefreshReused, message),
+            Denial::Throttled(wait) => StatusBuilder::new(Reason::LoginThrottled, message).retry_after(wait).build(),
+            Denial::Overloaded(_) => fault::status(Reason::Overloaded, message),
+            Denial::TooLong => StatusBuilder::new(Reason::FieldInvalid, message).code(Code::FailedPrecondition).build(),
+            Denial::Field(..) => fault::status(Reason::FieldInvalid, message),
+            Denial::NoKey | Denial::Key => fault::status(Reason::AuthUnavailable, message),
         }
     }
 }

@@ -18,7 +18,7 @@ use std::{
 use opentelemetry::{KeyValue, metrics::Histogram};
 use sqlx::{Any, AnyPool, Connection, Executor, Row, Transaction, any::AnyPoolOptions};
 use tokio::time::timeout;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::{fault, telemetry};
@@ -54,7 +54,7 @@ impl From<StoreError> for Status {
     fn from(error: StoreError) -> Self {
         // What the engine says may quote values: it belongs into the log of the operator, not into an answer.
         error.tell();
-        fault::status(Code::Unavailable, Reason::AuthUnavailable, "auth can't reach its store")
+        fault::status(Reason::AuthUnavailable, "auth can't reach its store")
     }
 }
 

@@ -198,7 +198,7 @@ fn without_timer(status: Status) -> Status {
 }
 
 fn unreachable() -> Status {
-    fault::status(Code::Unavailable, Reason::UpstreamUnavailable, "the upstream can't be reached")
+    fault::status(Reason::UpstreamUnavailable, "the upstream can't be reached")
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::fault;
-use tonic::{Code, Status};
+use tonic::Status;
 
 fn malformed(problem: impl Into<String>) -> Status {
-    fault::status(Code::InvalidArgument, Reason::RequestMalformed, problem)
+    fault::status(Reason::RequestMalformed, problem)
 }
 
 /// The longest duration that protobuf allows, about 10,000 years: sums of them are far from overflow.

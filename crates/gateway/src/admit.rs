@@ -17,7 +17,6 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
-use tonic::Code;
 
 /// A request that may come in.
 pub struct Arrival {
@@ -62,7 +61,7 @@ fn clean(headers: &mut HeaderMap) -> Result<(), Fault> {
 }
 
 fn refused(message: &str) -> Fault {
-    Fault::new(Component::Gateway, Code::InvalidArgument, Reason::HeaderRefused, message)
+    Fault::new(Component::Gateway, Reason::HeaderRefused, message)
 }
 
 fn connection_headers(headers: &HeaderMap) -> Vec<HeaderName> {
@@ -101,7 +100,7 @@ fn malformed(name: &str) -> Fault {
         _ => "seconds with at most nine decimals, such as `0.3`",
     };
     let message = format!("`{name}` must come once and be {form}");
-    Fault::new(Component::Gateway, Code::InvalidArgument, Reason::TimeoutMalformed, message)
+    Fault::new(Component::Gateway, Reason::TimeoutMalformed, message)
 }
 
 /// Seconds as `12` or `0.3`.
@@ -117,6 +116,8 @@ fn parse_seconds(text: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
 
     #[test]

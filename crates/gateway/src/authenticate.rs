@@ -42,17 +42,17 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
 }
 
 fn missing(message: &str) -> Fault {
-    Fault::new(Component::Gateway, Code::Unauthenticated, Reason::CredentialMissing, message)
+    Fault::new(Component::Gateway, Reason::CredentialMissing, message)
 }
 
 /// A refusal of the token as an answer of the gateway.
 pub fn refusal(refusal: Refusal) -> Fault {
-    let (code, reason, message) = (refusal.code(), refusal.reason(), refusal.to_string());
+    let (reason, message) = (refusal.reason(), refusal.to_string());
     let fault = match refusal.passes_in() {
-        Some(after) => Fault::retry(Component::Auth, code, reason, message, after),
-        None => Fault::new(Component::Auth, code, reason, message),
+        Some(after) => Fault::retry(Component::Auth, reason, message, after),
+        None => Fault::new(Component::Auth, reason, message),
     };
-    if code == Code::Unauthenticated { challenge(fault) } else { fault }
+    if fault.status().code() == Code::Unauthenticated { challenge(fault) } else { fault }
 }
 
 /// RFC 6750 asks that a 401 names the scheme.

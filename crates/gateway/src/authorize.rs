@@ -12,7 +12,6 @@ use accord_runtime::deadline::Deadline;
 use accord_token::{Decision, Member, Question, Refusal};
 use http::HeaderValue;
 use std::{net::IpAddr, sync::Arc};
-use tonic::Code;
 
 /// The proof that a call may go on. Only [`authorize`] makes one; limits, cache keys and the way inward derive from it.
 pub struct Permit {
@@ -92,15 +91,15 @@ fn denied(refused: Refusal, permission: &str) -> Fault {
         return refusal(refused);
     }
     let message = format!("this method needs the permission `{permission}`, which the caller does not hold");
-    Fault::new(Component::Auth, Code::PermissionDenied, Reason::PermissionMissing, message)
+    Fault::new(Component::Auth, Reason::PermissionMissing, message)
 }
 
 fn undeclared(method: &str) -> Fault {
     let message = format!("no layer of the contract says who may call {method}; declare its `access`");
-    Fault::new(Component::Gateway, Code::PermissionDenied, Reason::MethodUndeclared, message)
+    Fault::new(Component::Gateway, Reason::MethodUndeclared, message)
 }
 
 fn kind_refused(method: &str) -> Fault {
     let message = format!("{method} does not accept principals of this kind");
-    Fault::new(Component::Gateway, Code::PermissionDenied, Reason::PrincipalKindRefused, message)
+    Fault::new(Component::Gateway, Reason::PrincipalKindRefused, message)
 }

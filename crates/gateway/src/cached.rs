@@ -99,7 +99,7 @@ impl Cache {
         self.bypassed.add(1, &[KeyValue::new("rpc.method", Arc::clone(&method.name))]);
         if method.policy.on_cache_failure == OnCacheFailure::Fail {
             let message = "the cache does not answer, and the contract says to fail then";
-            return Err(Fault::new(Component::Cache, Code::Unavailable, Reason::CacheUnavailable, message));
+            return Err(Fault::new(Component::Cache, Reason::CacheUnavailable, message));
         }
         // The origin itself is as fresh as any wish, so the wish needs no further care.
         let mut answer = upstream::unary(call, message).await?;

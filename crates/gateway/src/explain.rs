@@ -11,7 +11,7 @@ use accord_api::accord::gateway::v1::{
 };
 use accord_contract::{Contract, Method};
 use accord_runtime::deadline::Deadline;
-use accord_runtime::fault;
+use accord_runtime::fault::StatusBuilder;
 use accord_runtime::request::RequestId;
 use accord_token::Member;
 use tonic::{Code, Request, Response, Status};
@@ -52,7 +52,8 @@ impl ExplainService for Explain {
         let table = self.tables.load();
         let Some(method) = table.contract().method(&name) else {
             let message = unknown(table.contract(), table.pending(), &name);
-            return Err(fault::status(Code::NotFound, Reason::MethodUnknown, message));
+            let unknown = StatusBuilder::new(Reason::MethodUnknown, message).code(Code::NotFound);
+            return Err(unknown.resource("method", &name).build());
         };
         Ok(Response::new(response(method)))
     }

@@ -1,12 +1,14 @@
 //! An answer of the gateway's own: what went wrong, whose fault it was, and what the caller can do.
 
 use accord_api::accord::fault::v1::Reason;
-use accord_runtime::{fault, observe::code_name};
+use accord_runtime::{
+    fault::{self, StatusBuilder},
+    observe::code_name,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::time::Duration;
 use tonic::{Code, Status};
-use tonic_types::StatusExt;
 
 /// Tells a caller which part of the mesh failed, where it was not the handler.
 pub const COMPONENT_HEADER: HeaderName = HeaderName::from_static("x-accord-fault");
@@ -50,22 +52,20 @@ struct Inner {
 
 impl Fault {
     /// A fault with a stable reason.
-    pub fn new(component: Component, code: Code, reason: Reason, message: impl Into<String>) -> Self {
-        let status = fault::status_with(code, reason, message, [("component", component.name())], None);
-        Self::from_status(component, status)
+    pub fn new(component: Component, reason: Reason, message: impl Into<String>) -> Self {
+        Self::of(component, StatusBuilder::new(reason, message))
+    }
+
+    /// A fault whose status says more than a reason.
+    pub fn of(component: Component, status: StatusBuilder) -> Self {
+        Self::from_status(component, status.metadata("component", component.name()).build())
     }
 
     /// A fault that will have passed after some time.
-    pub fn retry(
-        component: Component,
-        code: Code,
-        reason: Reason,
-        message: impl Into<String>,
-        after: Duration,
-    ) -> Self {
-        let status = fault::status_with(code, reason, message, [("component", component.name())], Some(after));
+    pub fn retry(component: Component, reason: Reason, message: impl Into<String>, after: Duration) -> Self {
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-        Self::from_status(component, status).header(http::header::RETRY_AFTER, HeaderValue::from(seconds))
+        Self::of(component, StatusBuilder::new(reason, message).retry_after(after))
+            .header(http::header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// A status that another part of the mesh has already explained.
@@ -75,28 +75,19 @@ impl Fault {
 
     /// A request that names a field its message does not have, or gives it a value it can't hold.
     pub fn violation(reason: Reason, field: &str, problem: &str) -> Self {
-        let mut details = tonic_types::ErrorDetails::new();
-        details
-            .set_error_info(fault::name(reason), fault::DOMAIN, [("component".into(), "gateway".into())])
-            .add_bad_request_violation(field, problem);
         let message = if field.is_empty() { problem.to_owned() } else { format!("`{field}`: {problem}") };
-        let status = Status::with_error_details(Code::InvalidArgument, message, details);
-        Self::from_status(Component::Gateway, status)
+        Self::of(Component::Gateway, StatusBuilder::new(reason, message).field(field, problem))
     }
 
     /// The deadline passed.
     pub fn deadline() -> Self {
-        Self::new(
-            Component::Gateway,
-            Code::DeadlineExceeded,
-            Reason::DeadlineExceeded,
-            "the deadline passed before the call was answered",
-        )
+        let message = "the deadline passed before the call was answered";
+        Self::new(Component::Gateway, Reason::DeadlineExceeded, message)
     }
 
     /// A defect of our own.
     pub fn defect() -> Self {
-        Self::new(Component::Gateway, Code::Internal, Reason::Internal, "a defect of the gateway ended the call")
+        Self::new(Component::Gateway, Reason::Internal, "a defect of the gateway ended the call")
     }
 
     /// A request that can't be read as the message of its method.
@@ -106,12 +97,13 @@ impl Fault {
 
     /// The caller went away before its request was whole.
     pub fn request_cut_off() -> Self {
-        Self::new(Component::Gateway, Code::Cancelled, Reason::RequestMalformed, "the request ended early")
+        let status = StatusBuilder::new(Reason::RequestMalformed, "the request ended early").code(Code::Cancelled);
+        Self::of(Component::Gateway, status)
     }
 
     /// An upstream's answer that is not what the contract says.
     pub fn malformed(message: impl Into<String>) -> Self {
-        Self::new(Component::Upstream, Code::Internal, Reason::UpstreamMalformed, message)
+        Self::new(Component::Upstream, Reason::UpstreamMalformed, message)
     }
 
     /// An upstream's answer that came without a status.

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, Sleep};
-use tonic::{Code, Status, body::Body};
+use tonic::{Status, body::Body};
 
 /// The bounds of one direction of a call.
 #[derive(Clone, Copy, Debug)]
@@ -133,7 +133,7 @@ impl<B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError>>> HttpBody 
             None => return Poll::Ready(None),
         };
         if let Some(Err(problem)) = frame.data_ref().map(|data| this.meter.pass(data)) {
-            let fault = Fault::new(Component::Gateway, Code::ResourceExhausted, Reason::RequestTooLarge, problem);
+            let fault = Fault::new(Component::Gateway, Reason::RequestTooLarge, problem);
             let _ = this.verdict.set(fault.status().clone());
             return Poll::Ready(Some(Err(problem.into())));
         }
@@ -178,14 +178,14 @@ impl Answer {
         let silent = self.idle.as_mut().is_some_and(|idle| idle.as_mut().poll(context).is_ready());
         silent.then(|| {
             let message = "the stream was silent for longer than its method allows";
-            Fault::new(Component::Gateway, Code::DeadlineExceeded, Reason::StreamIdle, message).status().clone()
+            Fault::new(Component::Gateway, Reason::StreamIdle, message).status().clone()
         })
     }
 
     fn broken(&self) -> Status {
         self.verdict.get().cloned().unwrap_or_else(|| {
             let message = "the upstream's answer ended early";
-            Fault::new(Component::Upstream, Code::Unavailable, Reason::UpstreamUnavailable, message).status().clone()
+            Fault::new(Component::Upstream, Reason::UpstreamUnavailable, message).status().clone()
         })
     }
 }
@@ -216,7 +216,7 @@ impl HttpBody for Answer {
             idle.as_mut().reset(Instant::now() + span);
         }
         if let Some(Err(problem)) = frame.data_ref().map(|data| this.meter.pass(data)) {
-            let fault = Fault::new(Component::Upstream, Code::ResourceExhausted, Reason::ResponseTooLarge, problem);
+            let fault = Fault::new(Component::Upstream, Reason::ResponseTooLarge, problem);
             return this.end(fault.status());
         }
         if let Some(trailers) = frame.trailers_mut() {

@@ -50,7 +50,6 @@ pub fn key<'a>(declared: &Idempotency, headers: &'a HeaderMap) -> Result<Option<
     match (values.next(), values.next()) {
         (None, _) if declared.required => Err(Fault::new(
             Component::Gateway,
-            Code::InvalidArgument,
             Reason::IdempotencyKeyMissing,
             "this method needs an `Idempotency-Key` header, so that a repeated call is not done twice",
         )),
@@ -67,7 +66,7 @@ pub fn key<'a>(declared: &Idempotency, headers: &'a HeaderMap) -> Result<Option<
 
 fn malformed() -> Fault {
     let message = "`Idempotency-Key` must come once and be 1 to 255 visible ASCII characters";
-    Fault::new(Component::Gateway, Code::InvalidArgument, Reason::HeaderRefused, message)
+    Fault::new(Component::Gateway, Reason::HeaderRefused, message)
 }
 
 impl Records {
@@ -168,26 +167,25 @@ fn replay(stored: StoredAnswer) -> Answer {
 fn unavailable(status: &Status) -> Fault {
     tracing::debug!(code = %status.code(), reason = status.message(), "idempotency records do not answer");
     let message = "the records of idempotency keys can't be reached, and without them the call could be done twice";
-    Fault::new(Component::Cache, Code::Unavailable, Reason::IdempotencyUnavailable, message)
+    Fault::new(Component::Cache, Reason::IdempotencyUnavailable, message)
 }
 
 /// A contract that declares keys needs a cache service to keep them.
 pub fn no_records() -> Fault {
     let message =
         "this method keeps idempotency keys, and the gateway has no cache service to keep them in: set `cache.url`";
-    Fault::new(Component::Gateway, Code::Unavailable, Reason::IdempotencyUnavailable, message)
+    Fault::new(Component::Gateway, Reason::IdempotencyUnavailable, message)
 }
 
 fn in_flight(left: prost_types::Duration) -> Fault {
     let message = "a call with this idempotency key is in flight; repeat it once that has ended";
     let after = Duration::try_from(left).unwrap_or_default().min(Duration::from_secs(1));
-    Fault::retry(Component::Gateway, Code::Aborted, Reason::IdempotencyInFlight, message, after)
+    Fault::retry(Component::Gateway, Reason::IdempotencyInFlight, message, after)
 }
 
 fn mismatch() -> Fault {
     let message = "this idempotency key was used with another request; use a new key for a new request";
-    Fault::new(Component::Gateway, Code::InvalidArgument, Reason::IdempotencyKeyReused, message)
-        .http(StatusCode::UNPROCESSABLE_ENTITY)
+    Fault::new(Component::Gateway, Reason::IdempotencyKeyReused, message).http(StatusCode::UNPROCESSABLE_ENTITY)
 }
 
 fn proto_duration(duration: Duration) -> prost_types::Duration {

@@ -9,7 +9,6 @@ use accord_api::accord::fault::v1::Reason;
 use accord_contract::RateLimitBy;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{sync::Arc, time::Duration};
-use tonic::Code;
 
 /// What is left of the tightest limit, for the head of an HTTP answer.
 pub struct Allowance(Option<Left>);
@@ -62,6 +61,6 @@ impl Allowance {
 fn used_up(rate: &Rate, wait: Duration) -> Fault {
     let (requests, per, by) = (rate.declared.requests, rate.declared.per, rate.name());
     let message = format!("the limit of {requests} requests in {per:?} for each {by} is used up");
-    let fault = Fault::retry(Component::Gateway, Code::ResourceExhausted, Reason::RateLimited, message, wait);
+    let fault = Fault::retry(Component::Gateway, Reason::RateLimited, message, wait);
     fault.header(POLICY, rate.policy.clone())
 }

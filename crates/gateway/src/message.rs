@@ -12,7 +12,6 @@ use bytes::Bytes;
 use http::{StatusCode, header, request::Parts};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tonic::Code;
 
 /// Reads the one message of a request, within the bound of its method, and holds it against the fields it requires.
 pub async fn read(call: &Call, spoken: &Spoken, body: Incoming, parts: &Parts) -> Result<Bytes, Fault> {
@@ -55,8 +54,7 @@ fn is_json(content_type: &str) -> bool {
 }
 
 fn unsupported(message: impl Into<String>) -> Fault {
-    Fault::new(Component::Gateway, Code::Unimplemented, Reason::ProtocolUnsupported, message)
-        .http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+    Fault::new(Component::Gateway, Reason::ProtocolUnsupported, message).http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }
 
 fn violation(violation: &Violation) -> Fault {
@@ -72,8 +70,7 @@ fn body_fault(error: &BodyError) -> Fault {
     let gateway = Component::Gateway;
     match error {
         BodyError::TooLarge { .. } => {
-            Fault::new(gateway, Code::ResourceExhausted, Reason::RequestTooLarge, error.to_string())
-                .http(StatusCode::PAYLOAD_TOO_LARGE)
+            Fault::new(gateway, Reason::RequestTooLarge, error.to_string()).http(StatusCode::PAYLOAD_TOO_LARGE)
         }
         BodyError::Encoding(_) => unsupported(error.to_string()),
         BodyError::Malformed(_) => Fault::violation(Reason::RequestMalformed, "", &error.to_string()),

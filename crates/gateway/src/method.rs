@@ -11,7 +11,6 @@ use accord_api::accord::fault::v1::Reason;
 use accord_contract::MethodKind;
 use http::{HeaderValue, Method, StatusCode, header};
 use std::{sync::Arc, time::Duration};
-use tonic::Code;
 
 /// A method, and how it was called.
 pub struct Called {
@@ -53,7 +52,7 @@ impl Called {
                     "{} takes a stream of requests, which JSON can't; call it with gRPC",
                     self.entry.method.name
                 );
-                Err(Fault::new(Component::Gateway, Code::Unimplemented, Reason::ProtocolUnsupported, message))
+                Err(Fault::new(Component::Gateway, Reason::ProtocolUnsupported, message))
             }
         }
     }
@@ -87,7 +86,7 @@ fn no_binding(table: &MethodTable, path: &str, no_match: NoMatch) -> Fault {
         NoMatch::MethodNotAllowed { allowed } => {
             let allowed = allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
             let message = format!("this path answers to {allowed}");
-            let fault = Fault::new(Component::Gateway, Code::Unimplemented, Reason::MethodUnknown, message);
+            let fault = Fault::new(Component::Gateway, Reason::MethodUnknown, message);
             let allow = HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static(""));
             fault.http(StatusCode::METHOD_NOT_ALLOWED).header(header::ALLOW, allow)
         }
@@ -98,10 +97,10 @@ fn unknown(table: &MethodTable, path: &str) -> Fault {
     if table.is_pending() {
         let message = "no such method is known yet: the descriptors of an upstream that is down have not been read";
         let after = Duration::from_secs(1);
-        return Fault::retry(Component::Upstream, Code::Unavailable, Reason::ContractPending, message, after);
+        return Fault::retry(Component::Upstream, Reason::ContractPending, message, after);
     }
     let message = format!("no method is served at {}", shown(path));
-    Fault::new(Component::Gateway, Code::Unimplemented, Reason::MethodUnknown, message).http(StatusCode::NOT_FOUND)
+    Fault::new(Component::Gateway, Reason::MethodUnknown, message).http(StatusCode::NOT_FOUND)
 }
 
 /// A stranger's path is repeated only as far as it is short and plain.

@@ -3,7 +3,6 @@
 use crate::fault::{Component, Fault};
 use accord_api::accord::fault::v1::Reason;
 use http::{HeaderMap, Method, Request, StatusCode, Version, header, request::Parts};
-use tonic::Code;
 
 /// How the caller speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +51,5 @@ fn content_type(headers: &HeaderMap) -> &str {
 }
 
 fn unsupported(message: &str) -> Fault {
-    Fault::new(Component::Gateway, Code::Unimplemented, Reason::ProtocolUnsupported, message)
-        .http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+    Fault::new(Component::Gateway, Reason::ProtocolUnsupported, message).http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
 }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Code, Status, body::Body};
+use tonic::{Status, body::Body};
 
 /// The seats of the gateway.
 pub struct Seats {
@@ -100,7 +100,7 @@ impl Drop for Seat {
 
 fn full() -> Fault {
     let message = "more calls are in flight than this gateway takes; try again shortly";
-    Fault::retry(Component::Gateway, Code::ResourceExhausted, Reason::Overloaded, message, Duration::from_secs(1))
+    Fault::retry(Component::Gateway, Reason::Overloaded, message, Duration::from_secs(1))
 }
 
 #[cfg(test)]

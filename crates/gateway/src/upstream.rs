@@ -21,6 +21,7 @@ use accord_api::accord::fault::v1::Reason;
 use accord_contract::Policy;
 use accord_runtime::{
     deadline::{self, Deadline},
+    fault::StatusBuilder,
     request::{self, RequestId},
 };
 use accord_token::PASSPORT_HEADER;
@@ -224,22 +225,21 @@ fn unreachable_fault(call: &Call, error: Unreachable) -> Fault {
         return Fault::deadline();
     }
     let message = format!("upstream {}: {error}", call.permit.entry().method.upstream);
-    Fault::new(Component::Upstream, Code::Unavailable, Reason::UpstreamUnavailable, message)
+    Fault::new(Component::Upstream, Reason::UpstreamUnavailable, message)
 }
 
 fn body_fault(call: &Call, error: &BodyError) -> Fault {
     let message = format!("the answer of {} can't be used: {error}", call.permit.entry().method.upstream);
     match error {
-        BodyError::TooLarge { .. } => {
-            Fault::new(Component::Upstream, Code::ResourceExhausted, Reason::ResponseTooLarge, message)
-        }
+        BodyError::TooLarge { .. } => Fault::new(Component::Upstream, Reason::ResponseTooLarge, message),
         BodyError::Broken if call.deadline.expired() => Fault::deadline(),
-        BodyError::Broken => Fault::new(Component::Upstream, Code::Unavailable, Reason::UpstreamUnavailable, message),
+        BodyError::Broken => Fault::new(Component::Upstream, Reason::UpstreamUnavailable, message),
         BodyError::Malformed(_) | BodyError::Encoding(_) => Fault::malformed(message),
     }
 }
 
 fn not_grpc(call: &Call, status: StatusCode) -> Fault {
     let message = format!("upstream {} answered HTTP {status} and no gRPC status", call.permit.entry().method.upstream);
-    Fault::new(Component::Upstream, grpc::from_http(status), Reason::UpstreamMalformed, message)
+    let status = StatusBuilder::new(Reason::UpstreamMalformed, message).code(grpc::from_http(status));
+    Fault::of(Component::Upstream, status)
 }

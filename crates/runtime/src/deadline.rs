@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::fault;
 
@@ -61,7 +61,7 @@ impl Deadline {
 
     /// The status of a call that did not make it.
     pub fn exceeded() -> Status {
-        fault::status(Code::DeadlineExceeded, Reason::DeadlineExceeded, "the call's deadline has passed")
+        fault::status(Reason::DeadlineExceeded, "the call's deadline has passed")
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use accord_api::accord::fault::v1::Reason;
 use http::{HeaderMap, Request, Response};
-use tonic::{Code, Status};
+use tonic::Status;
 use tower::Service;
 
 use crate::{
@@ -53,7 +53,7 @@ impl Bounds {
 
 fn malformed() -> Status {
     let message = "grpc-timeout must be one to eight digits followed by one of H, M, S, m, u, n";
-    fault::status(Code::InvalidArgument, Reason::TimeoutMalformed, message)
+    fault::status(Reason::TimeoutMalformed, message)
 }
 
 /// Gives every call a [`Deadline`] in the request's extensions, ends head and body by it, and tells it to the connection in

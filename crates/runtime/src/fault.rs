@@ -1,36 +1,87 @@
 //! Error answers with a stable, machine-readable reason (`google.rpc.ErrorInfo`, domain `accord`).
+//!
+//! Every error answer of this project is built here: from its reason, which brings its code, and what a caller can do
+//! something with. Errors that cross functions stay small; they become a status where they leave the process.
 
-use std::{collections::HashMap, error::Error, iter::successors, time::Duration};
+mod codes;
+
+use std::{error::Error, iter::successors, time::Duration};
 
 use accord_api::accord::fault::v1::Reason;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+pub use codes::{code, codes};
 
 /// The domain of every reason of this project.
 pub const DOMAIN: &str = "accord";
 
 const PREFIX: &str = "REASON_";
 
-/// A status that carries `reason`.
-pub fn status(code: Code, reason: Reason, message: impl Into<String>) -> Status {
-    status_with(code, reason, message, std::iter::empty::<(String, String)>(), None)
+/// A status in the making: a reason, its code, and `google.rpc` details.
+#[derive(Debug)]
+pub struct StatusBuilder {
+    reason: Reason,
+    code: Code,
+    message: String,
+    metadata: Vec<(String, String)>,
+    details: ErrorDetails,
 }
 
-/// A status that carries `reason`, facts about it, and when to try again.
-pub fn status_with<K: Into<String>, V: Into<String>>(
-    code: Code,
-    reason: Reason,
-    message: impl Into<String>,
-    metadata: impl IntoIterator<Item = (K, V)>,
-    retry_after: Option<Duration>,
-) -> Status {
-    let metadata: HashMap<String, String> =
-        metadata.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-    let mut details = ErrorDetails::with_error_info(name(reason), DOMAIN, metadata);
-    if let Some(delay) = retry_after {
-        details.set_retry_info(Some(delay));
+impl StatusBuilder {
+    /// A status with the usual code of `reason`.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        let (message, details) = (message.into(), ErrorDetails::new());
+        Self { reason, code: code(reason), message, metadata: Vec::new(), details }
     }
-    Status::with_error_details(code, message, details)
+
+    /// With another code, which has to be one of the reason's [`codes`].
+    #[must_use]
+    pub fn code(mut self, code: Code) -> Self {
+        debug_assert!(codes(self.reason).contains(&code), "{:?} never comes with {code:?}", self.reason);
+        self.code = code;
+        self
+    }
+
+    /// With a fact about the reason (`ErrorInfo.metadata`).
+    #[must_use]
+    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.metadata.push((key.into(), value.into()));
+        self
+    }
+
+    /// With the time after which to try again (`RetryInfo`).
+    #[must_use]
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.details.set_retry_info(Some(delay));
+        self
+    }
+
+    /// With a field of the request and what is wrong with it (`BadRequest`). An empty name is the whole request.
+    #[must_use]
+    pub fn field(mut self, name: &str, problem: &str) -> Self {
+        self.details.add_bad_request_violation(name, problem);
+        self
+    }
+
+    /// With the thing that the call is about (`ResourceInfo`).
+    #[must_use]
+    pub fn resource(mut self, kind: &str, name: &str) -> Self {
+        self.details.set_resource_info(kind, name, "", "");
+        self
+    }
+
+    /// The status.
+    pub fn build(mut self) -> Status {
+        let metadata: std::collections::HashMap<_, _> = self.metadata.into_iter().collect();
+        self.details.set_error_info(name(self.reason), DOMAIN, metadata);
+        Status::with_error_details(self.code, self.message, self.details)
+    }
+}
+
+/// A status that carries `reason` and its usual code.
+pub fn status(reason: Reason, message: impl Into<String>) -> Status {
+    StatusBuilder::new(reason, message).build()
 }
 
 /// The reason that a status carries, if it is one of this project's.
@@ -54,6 +105,8 @@ pub fn cause(status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
 
     #[tokio::test]
@@ -67,18 +120,39 @@ mod tests {
 
     #[test]
     fn a_reason_survives_the_way_through_a_status() {
-        let refusal = status_with(
-            Code::ResourceExhausted,
-            Reason::RateLimited,
-            "too many calls",
-            [("limit", "10")],
-            Some(Duration::from_secs(2)),
-        );
-        assert_eq!(reason_of(&refusal), Some(Reason::RateLimited));
+        let refusal = StatusBuilder::new(Reason::RateLimited, "too many calls")
+            .metadata("limit", "10")
+            .retry_after(Duration::from_secs(2))
+            .build();
+        assert_eq!((refusal.code(), reason_of(&refusal)), (Code::ResourceExhausted, Some(Reason::RateLimited)));
         let details = refusal.get_error_details();
         assert_eq!(details.error_info().unwrap().reason, "RATE_LIMITED");
         assert_eq!(details.error_info().unwrap().metadata["limit"], "10");
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn builder_carries_field_violations_and_the_resource() {
+        let refusal = StatusBuilder::new(Reason::FieldInvalid, "two fields")
+            .field("page.size", "is negative")
+            .field("", "is empty")
+            .resource("method", "pkg.Service/Get")
+            .build();
+        let details = refusal.get_error_details();
+        let violations = &details.bad_request().unwrap().field_violations;
+        let violations: Vec<_> = violations.iter().map(|one| (&*one.field, &*one.description)).collect();
+        assert_eq!(violations, [("page.size", "is negative"), ("", "is empty")]);
+        let resource = details.resource_info().unwrap();
+        assert_eq!((&*resource.resource_type, &*resource.resource_name), ("method", "pkg.Service/Get"));
+    }
+
+    #[test]
+    fn other_code_of_a_reason_replaces_the_usual_one() {
+        let about_another = StatusBuilder::new(Reason::TokenRevoked, "").code(Code::InvalidArgument).build();
+        assert_eq!(
+            (about_another.code(), status(Reason::TokenRevoked, "").code()),
+            (Code::InvalidArgument, Code::Unauthenticated)
+        );
     }
 
     #[test]

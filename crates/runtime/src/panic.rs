@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
-use tonic::{Code, Status};
+use tonic::Status;
 use tower::Service;
 
 use crate::{deadline::trailers, fault};
@@ -61,7 +61,7 @@ where
 }
 
 fn defect() -> Status {
-    fault::status(Code::Internal, Reason::Internal, "a defect of the server ended the call")
+    fault::status(Reason::Internal, "a defect of the server ended the call")
 }
 
 pin_project! {
@@ -103,6 +103,7 @@ impl<B: Body> Body for CaughtBody<B> {
 mod tests {
     use bytes::Bytes;
     use http_body_util::{BodyExt, Empty, StreamBody};
+    use tonic::Code;
     use tower::{ServiceExt, service_fn};
 
     use super::*;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
-use accord_runtime::fault;
-use tonic::{Code, Status};
+use accord_runtime::fault::StatusBuilder;
+use tonic::Status;
 
 /// Why a caller is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,23 +96,13 @@ impl Refusal {
 
     /// The status that tells the caller.
     pub fn status(&self) -> Status {
-        let nothing = std::iter::empty::<(String, String)>();
-        fault::status_with(self.code(), self.reason(), self.to_string(), nothing, self.passes_in())
+        let status = StatusBuilder::new(self.reason(), self.to_string());
+        self.passes_in().into_iter().fold(status, StatusBuilder::retry_after).build()
     }
 
     /// When to try again, where trying again can help.
     pub fn passes_in(&self) -> Option<Duration> {
         matches!(self, Refusal::Stale | Refusal::Unavailable).then_some(Duration::from_secs(1))
-    }
-
-    /// The status code.
-    pub fn code(&self) -> Code {
-        match self {
-            Refusal::Missing | Refusal::Invalid(_) | Refusal::Expired | Refusal::Revoked => Code::Unauthenticated,
-            Refusal::Stale | Refusal::Unavailable => Code::Unavailable,
-            Refusal::PermissionMissing => Code::PermissionDenied,
-            Refusal::DeadlineExceeded => Code::DeadlineExceeded,
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use accord_api::accord::cache::v1::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::fault;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use super::{duration, malformed};
 use crate::guard::{Entry, Guard, Terms};
@@ -68,7 +68,7 @@ impl<G: Guard> IdempotencyService for Idempotency<G> {
             Completion::Kept => Ok(Response::new(CompleteResponse {})),
             Completion::Lost => {
                 let message = "the claim is over: its lease ended before the answer came";
-                Err(fault::status(Code::Aborted, Reason::IdempotencyInFlight, message))
+                Err(fault::status(Reason::IdempotencyInFlight, message))
             }
         }
     }
@@ -102,5 +102,5 @@ fn decided(decision: Decision) -> Decided {
 /// What the engine of the records says may quote keys: it stays in the log of the operator.
 fn unavailable(error: &RecordsError) -> Status {
     tracing::error!(%error, "the records of idempotency keys failed");
-    fault::status(Code::Unavailable, Reason::IdempotencyUnavailable, "the records of idempotency keys can't be reached")
+    fault::status(Reason::IdempotencyUnavailable, "the records of idempotency keys can't be reached")
 }

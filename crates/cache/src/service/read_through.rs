@@ -12,11 +12,11 @@ use accord_api::accord::policy::v1::{Cache, CacheScope};
 use accord_readthrough::{
     Answer, Audience, Engine, Identity, Key, Origin, Outcome, Overload, Policy, Read, Stale, Store, Tag, Wish, World,
 };
-use accord_runtime::fault;
+use accord_runtime::fault::{self, StatusBuilder};
 use accord_token::PASSPORT_HEADER;
 use http::uri::PathAndQuery;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use tracing::Span;
 
 use super::{duration, malformed};
@@ -102,7 +102,7 @@ fn passport(metadata: &MetadataMap) -> Result<Option<AsciiMetadataValue>, Status
     let mut passports = metadata.get_all(PASSPORT_HEADER).iter();
     let passport = passports.next().cloned();
     if passports.next().is_some() {
-        return Err(fault::status(Code::InvalidArgument, Reason::HeaderRefused, "more than one passport"));
+        return Err(fault::status(Reason::HeaderRefused, "more than one passport"));
     }
     Ok(passport.map(|mut passport| {
         passport.set_sensitive(true);
@@ -195,9 +195,8 @@ fn wish(consistency: Option<&api::Consistency>) -> Result<Wish, Status> {
 }
 
 fn overloaded(overload: Overload) -> Status {
-    let soon = Some(Duration::from_millis(100));
-    let nothing = std::iter::empty::<(String, String)>();
-    fault::status_with(Code::ResourceExhausted, Reason::Overloaded, overload.to_string(), nothing, soon)
+    let soon = Duration::from_millis(100);
+    StatusBuilder::new(Reason::Overloaded, overload.to_string()).retry_after(soon).build()
 }
 
 fn respond(answer: Answer, node: String) -> ReadResponse {

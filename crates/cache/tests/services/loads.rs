@@ -22,7 +22,7 @@ use crate::shop::Shop;
 #[tokio::test]
 async fn a_failure_of_the_origin_is_part_of_the_answer() {
     let fixture = begin().await;
-    let details = fault::status(Code::PermissionDenied, Reason::PermissionMissing, "not yours");
+    let details = fault::status(Reason::PermissionMissing, "not yours");
     *fixture.shop.failure.lock().unwrap() = Some(details.clone());
     let answer = fixture.read(fixture.get("milk"), ADA).await.unwrap();
     let failure = failure(answer);

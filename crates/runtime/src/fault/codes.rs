@@ -1,0 +1,105 @@
+//! The one table of reasons and their gRPC codes. The comments of `fault.proto` say the same to its readers.
+
+use accord_api::accord::fault::v1::Reason;
+use tonic::Code;
+
+/// The codes that a reason may come with, the usual one first.
+pub fn codes(reason: Reason) -> &'static [Code] {
+    use Code::{
+        Aborted, Cancelled, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound,
+        PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented, Unknown,
+    };
+    match reason {
+        Reason::Unspecified => &[Unknown],
+        // A caller who goes away in the middle of its request has cancelled the call.
+        Reason::RequestMalformed => &[InvalidArgument, Cancelled],
+        // What is right by itself may be too much together with what the store holds.
+        Reason::FieldInvalid => &[InvalidArgument, FailedPrecondition],
+        Reason::FieldUnknown
+        | Reason::HeaderRefused
+        | Reason::TimeoutMalformed
+        | Reason::IdempotencyKeyMissing
+        | Reason::IdempotencyKeyReused => &[InvalidArgument],
+        Reason::ProtocolUnsupported => &[Unimplemented],
+        // gRPC says UNIMPLEMENTED of a method that is called; one that is asked about is not found.
+        Reason::MethodUnknown => &[Unimplemented, NotFound],
+        Reason::MethodUndeclared | Reason::PermissionMissing | Reason::PrincipalKindRefused => &[PermissionDenied],
+        Reason::CredentialMissing | Reason::RefreshReused => &[Unauthenticated],
+        // UNAUTHENTICATED is about the caller's own token. One that a call is about is an argument of it.
+        Reason::CredentialInvalid | Reason::TokenExpired | Reason::TokenRevoked => &[Unauthenticated, InvalidArgument],
+        Reason::RequestTooLarge
+        | Reason::LoginThrottled
+        | Reason::RateLimited
+        | Reason::Overloaded
+        | Reason::ResponseTooLarge => &[ResourceExhausted],
+        Reason::ContractPending
+        | Reason::RevocationsStale
+        | Reason::AuthUnavailable
+        | Reason::Draining
+        | Reason::UpstreamUnavailable
+        | Reason::CacheUnavailable
+        | Reason::ConsistencyUnmet
+        | Reason::IdempotencyUnavailable => &[Unavailable],
+        Reason::DeadlineExceeded | Reason::StreamIdle => &[DeadlineExceeded],
+        // After INTERNAL: what gRPC makes of the HTTP status of a server that knows no gRPC.
+        Reason::UpstreamMalformed => {
+            &[Internal, Unauthenticated, PermissionDenied, Unimplemented, Unavailable, Unknown]
+        }
+        Reason::IdempotencyInFlight => &[Aborted],
+        Reason::Internal => &[Internal],
+    }
+}
+
+/// The usual code of a reason.
+pub fn code(reason: Reason) -> Code {
+    codes(reason)[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::code_name;
+
+    const PROTO: &str = include_str!("../../../../proto/accord/fault/v1/fault.proto");
+
+    /// Each reason of the proto, with the codes that stand before the colon of its comment.
+    fn documented() -> Vec<(Reason, Vec<&'static str>)> {
+        let (mut found, mut comment) = (Vec::new(), String::new());
+        for line in PROTO.lines().map(str::trim) {
+            if let Some(text) = line.strip_prefix("//") {
+                comment.push_str(text);
+                continue;
+            }
+            if let Some((name, _)) = line.strip_suffix(';').and_then(|line| line.split_once(" = "))
+                && let Some(reason) = Reason::from_str_name(name)
+            {
+                found.push((reason, codes_named(comment.split(':').next().unwrap())));
+            }
+            comment.clear();
+        }
+        found
+    }
+
+    fn codes_named(text: &str) -> Vec<&'static str> {
+        let words = text.split(|letter: char| !letter.is_ascii_uppercase() && letter != '_');
+        let names: Vec<_> = (1..=16).map(|code| code_name(Code::from_i32(code))).collect();
+        words.filter_map(|word| names.iter().find(|name| **name == word).copied()).collect()
+    }
+
+    #[test]
+    fn every_reason_has_a_code() {
+        let reasons: Vec<_> = (0..1000).filter_map(|number| Reason::try_from(number).ok()).collect();
+        assert_eq!(reasons.len(), documented().len(), "the proto is read whole");
+        for reason in reasons {
+            assert!(!codes(reason).is_empty() && !codes(reason).contains(&Code::Ok), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn table_matches_the_codes_that_the_proto_documents() {
+        for (reason, documented) in documented() {
+            let table: Vec<_> = codes(reason).iter().map(|code| code_name(*code)).collect();
+            assert_eq!(table, documented, "{reason:?}");
+        }
+    }
+}
