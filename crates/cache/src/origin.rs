@@ -5,16 +5,13 @@ mod channels;
 mod raw;
 
 use std::error::Error as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use accord_api::accord::cache::v1::AnswerTag;
 use accord_api::accord::fault::v1::Reason;
 use accord_readthrough::{Failure, Loaded, Origin, Tag};
-use accord_runtime::{
-    client, client::ClientConfig, client::ClientError, deadline, deadline::Deadline, fault, request, request::RequestId,
-};
+use accord_runtime::{deadline, deadline::Deadline, fault, request, request::RequestId, tls::ClientFiles};
 use accord_token::PASSPORT_HEADER;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -37,41 +34,8 @@ pub struct OriginConfig {
     pub max_answer_bytes: usize,
     /// Most endpoints with an open connection; the longest unused is closed for a new one. Default: 256.
     pub max_channels: usize,
-    /// How `https://` endpoints are told, and told who calls.
-    pub tls: OriginTls,
-}
-
-/// The section `[origin.tls]`: what the cache believes of origins, and shows to them.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct OriginTls {
-    /// A PEM file with the authorities that `https://` endpoints are verified against. Default: the system's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    /// A PEM file with the certificate that the cache shows to them. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cert_file: Option<PathBuf>,
-    /// A PEM file with the key of that certificate. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_file: Option<PathBuf>,
-}
-
-impl OriginTls {
-    /// Whether the files can be used: better known before the first endpoint asks for them.
-    pub fn check(&self) -> Result<(), ClientError> {
-        // Whether the system has authorities matters only where some endpoint is told by them.
-        if *self == Self::default() { Ok(()) } else { client::channel(&self.client("https://localhost")).map(drop) }
-    }
-
-    /// How an endpoint is connected to. What is plaintext has no use for the files.
-    fn client(&self, url: &str) -> ClientConfig {
-        let plain = ClientConfig { url: url.to_owned(), ..ClientConfig::default() };
-        if !url.starts_with("https:") {
-            return plain;
-        }
-        let Self { ca_file, cert_file, key_file } = self.clone();
-        ClientConfig { ca_file, cert_file, key_file, ..plain }
-    }
+    /// What `https://` endpoints are verified against, and what the cache shows to them: the section `[origin.tls]`.
+    pub tls: ClientFiles,
 }
 
 impl Default for OriginConfig {
@@ -80,7 +44,7 @@ impl Default for OriginConfig {
             timeout: Duration::from_secs(10),
             max_answer_bytes: 4 * 1024 * 1024,
             max_channels: 256,
-            tls: OriginTls::default(),
+            tls: ClientFiles::default(),
         }
     }
 }

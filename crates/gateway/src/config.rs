@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use accord_runtime::client::ClientConfig;
 use accord_runtime::config::{self, ConfigError, Overrides};
 use accord_runtime::server::ListenConfig;
 use accord_runtime::telemetry::TelemetryConfig;
+use accord_runtime::{client::ClientConfig, tls::ClientFiles};
 use accord_token::MemberConfig;
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +140,25 @@ impl Default for CacheConfig {
     }
 }
 
+impl CacheConfig {
+    /// How the cache is connected to, where there is one.
+    pub fn client(&self) -> Option<ClientConfig> {
+        Some(ClientConfig {
+            url: self.url.clone()?,
+            connect_timeout: self.connect_timeout,
+            keepalive_interval: self.keepalive_interval,
+            keepalive_timeout: self.keepalive_timeout,
+            tls: self.tls(),
+        })
+    }
+
+    /// The three keys of TLS.
+    fn tls(&self) -> ClientFiles {
+        let (ca_file, cert_file, key_file) = (self.ca_file.clone(), self.cert_file.clone(), self.key_file.clone());
+        ClientFiles { ca_file, cert_file, key_file }
+    }
+}
+
 /// A service behind the gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -184,11 +203,15 @@ impl UpstreamConfig {
         ClientConfig {
             url: url.to_owned(),
             connect_timeout: self.connect_timeout,
-            ca_file: self.ca_file.clone(),
-            cert_file: self.cert_file.clone(),
-            key_file: self.key_file.clone(),
+            tls: self.tls(),
             ..ClientConfig::default()
         }
+    }
+
+    /// The three keys of TLS.
+    fn tls(&self) -> ClientFiles {
+        let (ca_file, cert_file, key_file) = (self.ca_file.clone(), self.cert_file.clone(), self.key_file.clone());
+        ClientFiles { ca_file, cert_file, key_file }
     }
 }
 

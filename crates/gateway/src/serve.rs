@@ -15,8 +15,7 @@ use crate::{
 };
 use accord_api::{FILE_DESCRIPTOR_SET, accord::gateway::v1::explain_service_server::ExplainServiceServer};
 use accord_runtime::{
-    admin,
-    client::{self, ClientConfig},
+    admin, client,
     deadline::Deadline,
     health::Health,
     observe::Observe,
@@ -84,17 +83,8 @@ pub fn check(config: &Config) -> anyhow::Result<()> {
 }
 
 fn cache_channel(config: &CacheConfig) -> anyhow::Result<Option<Channel>> {
-    let Some(url) = &config.url else { return Ok(None) };
-    let channel = client::channel(&ClientConfig {
-        url: url.clone(),
-        connect_timeout: config.connect_timeout,
-        keepalive_interval: config.keepalive_interval,
-        keepalive_timeout: config.keepalive_timeout,
-        ca_file: config.ca_file.clone(),
-        cert_file: config.cert_file.clone(),
-        key_file: config.key_file.clone(),
-    });
-    channel.map(Some).context("the cache can't be called as the section `cache` says")
+    let channel = config.client().map(|client| client::channel(&client)).transpose();
+    channel.context("the cache can't be called as the section `cache` says")
 }
 
 /// The internal port: figures, health, and what the contract says.

@@ -1,6 +1,6 @@
 //! Channels to other services: connected when first used, kept alive, TLS from files that are re-read on change.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use http::Uri;
 use hyper_util::rt::TokioIo;
@@ -14,11 +14,8 @@ use tower::service_fn;
 use crate::{
     config::bound,
     reload::Reloading,
-    tls::{self, TlsError},
+    tls::{ClientFiles, TlsError},
 };
-
-/// How often at most a client's TLS files are looked at for changes.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How another service is reached.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -26,15 +23,8 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 pub struct ClientConfig {
     /// Address such as `http://127.0.0.1:8090` or `https://auth.example:8090`. Default none.
     pub url: String,
-    /// PEM file with the authorities to trust. Default: the system's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    /// PEM file with the client's own certificate chain, for servers that ask for one. Default none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cert_file: Option<PathBuf>,
-    /// PEM file with the client's private key. Default none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_file: Option<PathBuf>,
+    /// What it is verified against, and what is shown to it. Default none.
+    pub tls: ClientFiles,
     /// Time for a connection to stand, TLS included. Default 2s.
     #[serde(with = "bound::duration")]
     pub connect_timeout: Duration,
@@ -50,9 +40,7 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             url: String::new(),
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
+            tls: ClientFiles::default(),
             connect_timeout: Duration::from_secs(2),
             keepalive_interval: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(5),
@@ -69,9 +57,6 @@ pub enum ClientError {
          nothing after the port"
     )]
     Url(String),
-    /// A certificate without its key, or the other way round.
-    #[error("cert_file and key_file belong together; give both or none")]
-    HalfIdentity,
     /// TLS files for a plaintext address.
     #[error("TLS files are given for {0:?}, which is plaintext; write https:// or leave the files out")]
     Plaintext(String),
@@ -89,14 +74,9 @@ pub fn channel(config: &ClientConfig) -> Result<Channel, ClientError> {
     let (Some(scheme), Some(host), true) = (scheme, uri.host(), bare) else {
         return Err(ClientError::Url(config.url.clone()));
     };
-    let identity = match (&config.cert_file, &config.key_file) {
-        (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
-        (None, None) => None,
-        _ => return Err(ClientError::HalfIdentity),
-    };
+    config.tls.identity()?;
     if scheme == "http" {
-        let plain = config.ca_file.is_none() && identity.is_none();
-        return if plain {
+        return if config.tls.is_empty() {
             Ok(endpoint(uri, config).connect_lazy())
         } else {
             Err(ClientError::Plaintext(config.url.clone()))
@@ -104,8 +84,7 @@ pub fn channel(config: &ClientConfig) -> Result<Channel, ClientError> {
     }
     let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
     let name = name.map_err(|_| TlsError::Name(host.to_owned()))?;
-    let trust = tls::client(tls::ClientFiles { ca: config.ca_file.clone(), identity }, RELOAD_INTERVAL)?;
-    Ok(encrypted(uri, config, name, Arc::new(trust)))
+    Ok(encrypted(uri, config, name, Arc::new(config.tls.load()?)))
 }
 
 /// A channel to `url` with default settings.
@@ -169,7 +148,7 @@ mod tests {
         assert!(refused(|config| config.url = "127.0.0.1:8090".into()).contains("write it like http://"));
         assert!(refused(|config| config.url = "ftp://host".into()).contains("write it like http://"));
         assert!(refused(|config| config.url = "http://host:1/path".into()).contains("nothing after the port"));
-        assert!(refused(|config| config.cert_file = Some("a.pem".into())).contains("give both or none"));
-        assert!(refused(|config| config.ca_file = Some("ca.pem".into())).contains("write https://"));
+        assert!(refused(|config| config.tls.cert_file = Some("a.pem".into())).contains("give both or none"));
+        assert!(refused(|config| config.tls.ca_file = Some("ca.pem".into())).contains("write https://"));
     }
 }

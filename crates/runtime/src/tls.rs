@@ -77,6 +77,9 @@ pub enum TlsError {
     /// No authority is known that could vouch for a server.
     #[error("this machine has no trusted certificates; install them, or name the authorities in ca_file")]
     NoSystemRoots,
+    /// A certificate without its key, or the other way round.
+    #[error("cert_file and key_file belong together; give both or none")]
+    HalfIdentity,
     /// A name or address that no certificate can stand for.
     #[error("{0:?} is not a server name; use a host name or an IP address")]
     Name(String),
@@ -112,32 +115,65 @@ fn server_from_files(config: &TlsConfig) -> Result<ServerConfig, TlsError> {
     Ok(server)
 }
 
-/// What a client trusts, and who it is: PEM files.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ClientFiles {
-    pub(crate) ca: Option<PathBuf>,
-    pub(crate) identity: Option<(PathBuf, PathBuf)>,
+/// What a client trusts, and who it is: the keys `ca_file`, `cert_file` and `key_file` of every section that says how
+/// somebody is called. A section that has other keys as well carries the three itself and hands them over in this.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientFiles {
+    /// PEM file with the authorities that servers are verified against. Default: the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with the certificate chain that is shown to servers that ask for one. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with the key of that certificate. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
 }
 
-/// A client's TLS, following its files.
-pub(crate) fn client(files: ClientFiles, interval: Duration) -> Result<Reloading<ClientConfig>, TlsError> {
-    install_provider();
-    let mut watched: Vec<PathBuf> = files.ca.iter().cloned().collect();
-    watched.extend(files.identity.clone().into_iter().flat_map(|(cert, key)| [cert, key]));
-    Reloading::new(watched, interval, move || client_from_files(&files))
-}
+impl ClientFiles {
+    /// Whether no file is given.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 
-fn client_from_files(files: &ClientFiles) -> Result<ClientConfig, TlsError> {
-    let builder = ClientConfig::builder().with_root_certificates(files.ca.as_deref().map_or_else(system_roots, roots)?);
-    let mut client = match &files.identity {
-        None => builder.with_no_client_auth(),
-        Some((cert, key)) => {
-            let client = builder.with_client_auth_cert(certificates(cert)?, private_key(key)?);
-            client.map_err(|error| mismatch(cert, key, error))?
+    /// Whether the files can be used: better known before the first connection asks for them.
+    pub fn check(&self) -> Result<(), TlsError> {
+        // Whether the system has authorities matters only where somebody is verified against them.
+        if self.is_empty() { Ok(()) } else { self.load().map(drop) }
+    }
+
+    /// A client's TLS, following the files.
+    pub fn load(&self) -> Result<Reloading<ClientConfig>, TlsError> {
+        install_provider();
+        let files = self.clone();
+        let watched = [&self.ca_file, &self.cert_file, &self.key_file].into_iter().flatten().cloned().collect();
+        Reloading::new(watched, reload_interval(), move || files.client())
+    }
+
+    /// The certificate and its key.
+    pub(crate) fn identity(&self) -> Result<Option<(&Path, &Path)>, TlsError> {
+        match (&self.cert_file, &self.key_file) {
+            (Some(cert), Some(key)) => Ok(Some((cert, key))),
+            (None, None) => Ok(None),
+            _ => Err(TlsError::HalfIdentity),
         }
-    };
-    client.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(client)
+    }
+
+    fn client(&self) -> Result<ClientConfig, TlsError> {
+        let identity = self.identity()?;
+        let trusted = self.ca_file.as_deref().map_or_else(system_roots, roots)?;
+        let builder = ClientConfig::builder().with_root_certificates(trusted);
+        let mut client = match identity {
+            None => builder.with_no_client_auth(),
+            Some((cert, key)) => {
+                let client = builder.with_client_auth_cert(certificates(cert)?, private_key(key)?);
+                client.map_err(|error| mismatch(cert, key, error))?
+            }
+        };
+        client.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(client)
+    }
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -175,4 +211,29 @@ fn mismatch(cert: &Path, key: &Path, error: rustls::Error) -> TlsError {
 
 fn no_authorities(file: &Path, error: &dyn std::fmt::Display) -> TlsError {
     TlsError::Authorities { file: file.to_owned(), error: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_files_without_any_file_are_good_wherever_they_stand() {
+        assert!(ClientFiles::default().is_empty());
+        assert!(ClientFiles::default().check().is_ok());
+    }
+
+    #[test]
+    fn client_certificate_without_its_key_is_refused() {
+        let half = ClientFiles { cert_file: Some("a.pem".into()), ..ClientFiles::default() };
+        assert!(matches!(half.check(), Err(TlsError::HalfIdentity)));
+        let half = ClientFiles { key_file: Some("a.pem".into()), ..ClientFiles::default() };
+        assert!(matches!(half.check(), Err(TlsError::HalfIdentity)));
+    }
+
+    #[test]
+    fn client_files_that_cannot_be_read_are_named() {
+        let missing = ClientFiles { ca_file: Some("nowhere/ca.pem".into()), ..ClientFiles::default() };
+        assert!(missing.check().unwrap_err().to_string().contains("nowhere/ca.pem"));
+    }
 }

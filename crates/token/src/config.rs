@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use accord_runtime::config::Secret;
+use accord_runtime::{config::Secret, tls::ClientFiles};
 use serde::{Deserialize, Serialize};
 
 /// The section `[auth]` of every binary that verifies tokens.
@@ -56,5 +56,13 @@ impl Default for MemberConfig {
             decision_memory: 100_000,
             signature_memory: 100_000,
         }
+    }
+}
+
+impl MemberConfig {
+    /// The three keys of TLS.
+    pub(crate) fn tls(&self) -> ClientFiles {
+        let (ca_file, cert_file, key_file) = (self.ca_file.clone(), self.cert_file.clone(), self.key_file.clone());
+        ClientFiles { ca_file, cert_file, key_file }
     }
 }

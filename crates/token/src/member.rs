@@ -157,13 +157,7 @@ impl Member {
 impl MemberConfig {
     /// A channel to auth, which connects when it is first used.
     pub fn channel(&self) -> Result<Channel, JoinError> {
-        Ok(client::channel(&ClientConfig {
-            url: self.url.clone(),
-            ca_file: self.ca_file.clone(),
-            cert_file: self.cert_file.clone(),
-            key_file: self.key_file.clone(),
-            ..ClientConfig::default()
-        })?)
+        Ok(client::channel(&ClientConfig { url: self.url.clone(), tls: self.tls(), ..ClientConfig::default() })?)
     }
 }
 

@@ -4,16 +4,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use accord_runtime::client;
+use accord_runtime::{client, client::ClientConfig, tls::ClientFiles};
 use tonic::transport::Channel;
-
-use super::OriginTls;
 
 /// All connections.
 #[derive(Debug)]
 pub(super) struct Channels {
     capacity: usize,
-    tls: OriginTls,
+    tls: ClientFiles,
     turn: AtomicUsize,
     roads: Mutex<Roads>,
 }
@@ -52,7 +50,7 @@ impl Drop for Lane {
 }
 
 impl Channels {
-    pub(super) fn new(capacity: usize, tls: OriginTls) -> Self {
+    pub(super) fn new(capacity: usize, tls: ClientFiles) -> Self {
         Self { capacity: capacity.max(1), tls, turn: AtomicUsize::new(0), roads: Mutex::default() }
     }
 
@@ -77,7 +75,7 @@ impl Roads {
     fn enter(&mut self, endpoint: &str, channels: &Channels) -> Option<Lane> {
         self.clock += 1;
         if !self.open.contains_key(endpoint) {
-            let channel = client::channel(&channels.tls.client(endpoint))
+            let channel = client::channel(&client_config(endpoint, &channels.tls))
                 .inspect_err(|error| tracing::warn!(%error, "an origin's endpoint can't be connected to"))
                 .ok()?;
             self.make_room(channels.capacity);
@@ -101,6 +99,12 @@ impl Roads {
     }
 }
 
+/// What is plaintext has no use for the files.
+fn client_config(endpoint: &str, tls: &ClientFiles) -> ClientConfig {
+    let tls = if endpoint.starts_with("https:") { tls.clone() } else { ClientFiles::default() };
+    ClientConfig { url: endpoint.to_owned(), tls, ..ClientConfig::default() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_least_busy_endpoint_is_taken() {
-        let channels = Channels::new(8, OriginTls::default());
+        let channels = Channels::new(8, ClientFiles::default());
         let lanes: Vec<_> = (0..3).filter_map(|_| channels.choose(&endpoints(), None)).collect();
         let mut taken: Vec<_> = lanes.iter().map(|lane| lane.endpoint.clone()).collect();
         taken.sort();
@@ -120,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_endpoint_that_failed_is_the_last_choice() {
-        let channels = Channels::new(8, OriginTls::default());
+        let channels = Channels::new(8, ClientFiles::default());
         let failed = channels.choose(&endpoints(), None).unwrap();
         for _ in 0..6 {
             assert_ne!(channels.choose(&endpoints(), Some(&failed)).unwrap().endpoint, failed.endpoint);
@@ -131,7 +135,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_are_bounded() {
-        let channels = Channels::new(2, OriginTls::default());
+        let channels = Channels::new(2, ClientFiles::default());
         for endpoint in endpoints() {
             channels.choose(&[endpoint], None).unwrap();
         }

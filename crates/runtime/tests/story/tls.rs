@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use accord_runtime::{
     client::{self, ClientConfig},
     server::{ListenConfig, TlsConfig},
+    tls::ClientFiles,
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::RootCertStore;
@@ -66,9 +67,13 @@ impl Authority {
         serve(&ListenConfig { tls: Some(tls), ..config }, GRACE).await
     }
 
+    fn trust(&self) -> ClientFiles {
+        ClientFiles { ca_file: Some(self.file("ca.pem")), ..ClientFiles::default() }
+    }
+
     fn client(&self, port: &Port) -> ClientConfig {
         let url = format!("https://localhost:{}", port.address.port());
-        ClientConfig { url, ca_file: Some(self.file("ca.pem")), ..ClientConfig::default() }
+        ClientConfig { url, tls: self.trust(), ..ClientConfig::default() }
     }
 }
 
@@ -83,7 +88,7 @@ async fn a_client_reaches_whom_its_authority_vouches_for() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let port = ours.serve(None).await;
     assert!(reaches(&ours.client(&port)).await);
-    let astray = ClientConfig { ca_file: Some(theirs.file("ca.pem")), ..ours.client(&port) };
+    let astray = ClientConfig { tls: theirs.trust(), ..ours.client(&port) };
     assert!(!reaches(&astray).await);
 }
 
@@ -91,7 +96,7 @@ async fn a_client_reaches_whom_its_authority_vouches_for() {
 async fn a_changed_certificate_is_taken_up_and_a_broken_one_is_not() {
     let (old, new) = (Authority::new(), Authority::new());
     let port = old.serve(None).await;
-    let trusts_new = ClientConfig { ca_file: Some(new.file("ca.pem")), ..old.client(&port) };
+    let trusts_new = ClientConfig { tls: new.trust(), ..old.client(&port) };
     assert!(!reaches(&trusts_new).await);
 
     new.sign_into(&old.file("server.pem"), &old.file("server.key"));
@@ -110,13 +115,15 @@ async fn a_client_that_must_show_who_it_is_does() {
 
     let (cert, key) = (ours.file("client.pem"), ours.file("client.key"));
     ours.sign_into(&cert, &key);
-    let known = ClientConfig { cert_file: Some(cert), key_file: Some(key), ..ours.client(&port) };
+    let tls = ClientFiles { cert_file: Some(cert), key_file: Some(key), ..ours.trust() };
+    let known = ClientConfig { tls, ..ours.client(&port) };
     assert!(reaches(&known).await);
 
     let stranger = Authority::new();
     let (cert, key) = (stranger.file("client.pem"), stranger.file("client.key"));
     stranger.sign_into(&cert, &key);
-    let unknown = ClientConfig { cert_file: Some(cert), key_file: Some(key), ..ours.client(&port) };
+    let tls = ClientFiles { cert_file: Some(cert), key_file: Some(key), ..ours.trust() };
+    let unknown = ClientConfig { tls, ..ours.client(&port) };
     assert!(!reaches(&unknown).await);
 }
 
