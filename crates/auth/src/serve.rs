@@ -9,12 +9,13 @@ use accord_api::{
         revocation_service_server::RevocationServiceServer, token_service_server::TokenServiceServer,
     },
 };
+use accord_contract::Contract;
 use accord_runtime::{
     admin,
     health::Health,
     server::Listener,
     shutdown::Shutdown,
-    surface::{Surface, SurfaceError, SurfaceService},
+    surface::{Surface, SurfaceService},
     telemetry,
 };
 use accord_token::verify;
@@ -67,16 +68,18 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// The door: all services with what every server carries.
-pub fn surface(auth: &Arc<Auth>, health: &Health, shutdown: &Shutdown) -> Result<SurfaceService, SurfaceError> {
+pub fn surface(auth: &Arc<Auth>, health: &Health, shutdown: &Shutdown) -> anyhow::Result<SurfaceService> {
+    let contract = Contract::own(FILE_DESCRIPTOR_SET, SERVICES)?;
     let revocations = Revocations { auth: Arc::clone(auth), shutdown: shutdown.clone() };
-    Surface::new(health)
+    let surface = Surface::new(health)
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
+        .declared(move |method| contract.declared_deadline(method))
         .service(TokenServiceServer::new(Tokens(Arc::clone(auth))))
         .service(AccessServiceServer::new(Access(Arc::clone(auth))))
         .service(KeyServiceServer::new(Keys(Arc::clone(auth))))
         .service(RevocationServiceServer::new(revocations))
-        .deadline(DEADLINE.0, DEADLINE.1)
-        .into_service()
+        .deadline(DEADLINE.0, DEADLINE.1);
+    Ok(surface.into_service()?)
 }
 
 /// Follows what other processes change in the store, tells health whether the store answers, and clears away what ended.

@@ -6,6 +6,7 @@ use accord_api::FILE_DESCRIPTOR_SET;
 use accord_api::accord::cache::v1::idempotency_service_server::IdempotencyServiceServer;
 use accord_api::accord::cache::v1::invalidation_service_server::InvalidationServiceServer;
 use accord_api::accord::cache::v1::read_through_service_server::ReadThroughServiceServer;
+use accord_contract::Contract;
 use accord_readthrough::{Engine, Live, Memory, Metrics};
 use accord_runtime::surface::{Surface, SurfaceService};
 use accord_runtime::{admin, health::Health, server::Listener, shutdown::Shutdown, telemetry};
@@ -82,8 +83,10 @@ pub fn surface(
     let read = ReadThrough { engine: engine.clone(), guard: guard.clone(), node: config.node.clone() };
     let invalidation = Invalidation::new(engine.clone(), guard.clone(), config.engine.max_senders);
     let idempotency = Idempotency { records, guard };
+    let contract = Contract::own(FILE_DESCRIPTOR_SET, SERVICES)?;
     let surface = Surface::new(health)
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
+        .declared(move |method| contract.declared_deadline(method))
         .service(ReadThroughServiceServer::new(read).max_decoding_message_size(largest))
         .service(InvalidationServiceServer::new(invalidation))
         .service(IdempotencyServiceServer::new(idempotency).max_decoding_message_size(largest));

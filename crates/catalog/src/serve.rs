@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use accord_api::{FILE_DESCRIPTOR_SET, catalog::v1::product_service_server::ProductServiceServer};
+use accord_contract::Contract;
 use accord_runtime::{
     admin,
     health::Health,
@@ -15,6 +16,9 @@ use accord_token::Member;
 use anyhow::{Context, Result};
 
 use crate::{config::Config, passport::Guard, service::Products, store::Store};
+
+/// The services, as reflection and health list them.
+const SERVICES: &[&str] = &["catalog.v1.ProductService"];
 
 /// Serves until a signal to stop, then until the calls in flight have ended.
 pub async fn serve(config: Config) -> Result<()> {
@@ -42,8 +46,11 @@ pub async fn serve(config: Config) -> Result<()> {
 
 fn public(health: &Health, products: Products, guard: Guard) -> Result<SurfaceService> {
     let service = ProductServiceServer::with_interceptor(products, guard);
-    let surface =
-        Surface::new(health).descriptors(FILE_DESCRIPTOR_SET, &["catalog.v1.ProductService"]).service(service);
+    let contract = Contract::own(FILE_DESCRIPTOR_SET, SERVICES)?;
+    let surface = Surface::new(health)
+        .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
+        .declared(move |method| contract.declared_deadline(method))
+        .service(service);
     Ok(surface.into_service()?)
 }
 

@@ -24,7 +24,7 @@ mod source;
 mod template;
 
 pub use canonical::Canonical;
-pub use contract::Contract;
+pub use contract::{Contract, OwnError};
 pub use finding::{Finding, Severity, refused};
 pub use method::{FieldSource, IdempotencyLevel, Method, MethodKind};
 pub use overlay::Overlay;

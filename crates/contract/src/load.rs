@@ -135,7 +135,7 @@ impl Loader<'_> {
             }
         }
         let defaults = compile::defaults(&merged);
-        merged.fill(&defaults, "default");
+        merged.fill(&defaults, FieldSource::DEFAULT);
         merged
     }
 

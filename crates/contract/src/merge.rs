@@ -36,7 +36,7 @@ impl Merged {
     /// The layer that an option comes from, or the first member of a section.
     pub(crate) fn source(&self, option: &str) -> Option<&str> {
         let is_of = |path: &str| path.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        let mut said = self.sources.iter().filter(|(path, source)| is_of(path) && *source != "default");
+        let mut said = self.sources.iter().filter(|(path, source)| is_of(path) && *source != FieldSource::DEFAULT);
         said.next().map(|(_, source)| source.as_str())
     }
 

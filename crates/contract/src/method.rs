@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use accord_api::accord::policy::v1::MethodPolicy;
 use bytes::{BufMut, Bytes, BytesMut};
@@ -9,7 +10,7 @@ use prost_reflect::MethodDescriptor;
 
 use crate::canonical::Canonical;
 use crate::http::Binding;
-use crate::policy::{CachePolicy, Policy};
+use crate::policy::{CachePolicy, Deadline, Policy};
 use crate::required::Required;
 use crate::wire::Malformed;
 
@@ -106,10 +107,25 @@ impl Method {
         self.canonical.get_or_init(|| Canonical::of(&self.descriptor.input())).form(request)
     }
 
+    /// The deadlines that some layer declares, the default and the longest: nothing where only the contract's own default
+    /// holds.
+    pub fn declared_deadline(&self) -> (Option<Duration>, Option<Duration>) {
+        let is_declared = |field: &str| {
+            self.sources.iter().any(|source| source.field == field && source.source != FieldSource::DEFAULT)
+        };
+        let Deadline { default, max } = self.policy.deadline;
+        (is_declared("deadline.default").then_some(default), is_declared("deadline.max").then_some(max))
+    }
+
     /// The path of the first field declared REQUIRED (`google.api.field_behavior`) that the request doesn't set.
     pub fn missing(&self, request: &[u8]) -> Result<Option<String>, Malformed> {
         self.required.missing(request)
     }
+}
+
+impl FieldSource {
+    /// The source of what no layer declares.
+    pub(crate) const DEFAULT: &str = "default";
 }
 
 impl MethodKind {

@@ -14,6 +14,7 @@ use crate::{
     table::{self, Sources, Tables},
 };
 use accord_api::{FILE_DESCRIPTOR_SET, accord::gateway::v1::explain_service_server::ExplainServiceServer};
+use accord_contract::Contract;
 use accord_runtime::{
     admin, client,
     deadline::Deadline,
@@ -29,6 +30,9 @@ use accord_token::Member;
 use anyhow::Context;
 use std::{sync::Arc, time::Duration};
 use tonic::transport::Channel;
+
+/// The services of the internal port, as reflection and health list them.
+const SERVICES: &[&str] = &["accord.gateway.v1.ExplainService"];
 
 /// Serves until a signal, then drains.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
@@ -90,8 +94,10 @@ fn cache_channel(config: &CacheConfig) -> anyhow::Result<Option<Channel>> {
 /// The internal port: figures, health, and what the contract says.
 fn operate(gateway: &Gateway, telemetry: &Telemetry, health: &Health) -> anyhow::Result<SurfaceService> {
     let explain = Explain::new(Arc::clone(&gateway.tables), gateway.member.clone());
+    let contract = Contract::own(FILE_DESCRIPTOR_SET, SERVICES)?;
     let surface = Surface::new(health)
-        .descriptors(FILE_DESCRIPTOR_SET, &["accord.gateway.v1.ExplainService"])
+        .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
+        .declared(move |method| contract.declared_deadline(method))
         .service(ExplainServiceServer::new(explain))
         .deadline(Duration::from_secs(5), Duration::from_secs(30));
     Ok(admin::service(surface, telemetry, health)?)

@@ -31,6 +31,12 @@ pub struct Bounds {
 /// Tells the bounds of the calls of a request path.
 pub type Bounding = Arc<dyn Fn(&str) -> Bounds + Send + Sync>;
 
+impl From<(Option<Duration>, Option<Duration>)> for Bounds {
+    fn from((default, max): (Option<Duration>, Option<Duration>)) -> Self {
+        Self { default, max }
+    }
+}
+
 impl Bounds {
     /// These, and others where these say nothing.
     #[must_use]

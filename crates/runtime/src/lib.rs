@@ -1,7 +1,7 @@
 //! What every Accord binary would be wrong without: configuration, listening, deadlines, telemetry, health and shutdown.
 //!
 //! Invariants:
-//! - Nothing here names a binary, and of contracts it knows the deadlines of the methods it serves.
+//! - Nothing here names a binary or knows of contracts: what they declare of the methods that are served is handed in.
 //! - Everything that waits has a bound: handshakes, headers, calls, connections, drains, exports.
 //! - No secret is ever part of an error, a log line or a metric.
 
@@ -12,7 +12,7 @@ pub mod client;
 pub mod config;
 mod connection;
 pub mod deadline;
-mod declared;
+mod descriptors;
 pub mod enforce;
 pub mod fault;
 pub mod health;

@@ -12,7 +12,7 @@ use tower::Service;
 
 use crate::{
     deadline::DeadlineBody,
-    declared,
+    descriptors,
     enforce::{Bounding, Bounds, Enforce},
     health::Health,
     observe::{Naming, Observe, ObservedBody},
@@ -37,7 +37,11 @@ pub struct Surface {
     listed: Vec<String>,
     aside: &'static [&'static str],
     bounds: Bounds,
+    declared: Declared,
 }
+
+/// What the contract of a method, `pkg.Service/Method`, declares of the time of its calls.
+type Declared = Box<dyn Fn(&str) -> Bounds>;
 
 /// A surface that is complete, for [`Listener::serve`](crate::server::Listener::serve).
 pub type SurfaceService = Observe<Catch<Enforce<Routes>>>;
@@ -60,6 +64,7 @@ impl Surface {
             listed: OWN.map(|(service, _)| service.to_owned()).to_vec(),
             aside: &[],
             bounds: BOUNDS,
+            declared: Box::new(|_| Bounds::default()),
         }
     }
 
@@ -101,6 +106,13 @@ impl Surface {
         self
     }
 
+    /// Tells the bounds that the contract of a listed method, `pkg.Service/Method`, declares. They go before the surface's.
+    #[must_use]
+    pub fn declared<B: Into<Bounds>>(mut self, declared: impl Fn(&str) -> B + 'static) -> Self {
+        self.declared = Box::new(move |method| declared(method).into());
+        self
+    }
+
     /// Bounds calls whose caller sets no deadline by `default`, and the others by `max`, where the method's contract declares
     /// nothing else. Streams of the listed services that declare nothing are exempt: a watch is meant to stay, and ends with
     /// its caller's deadline, the connection or the drain.
@@ -135,9 +147,10 @@ impl Surface {
     fn methods(&self) -> Result<HashMap<String, Method>, prost::DecodeError> {
         let mut methods = HashMap::new();
         for set in &self.descriptors {
-            let listed = declared::methods(set)?.into_iter().filter(|method| self.listed.contains(&method.service));
+            let listed = descriptors::methods(set)?.into_iter().filter(|method| self.listed.contains(&method.service));
             methods.extend(listed.map(|method| {
-                let bounds = method.bounds.or(if method.streams { Bounds::default() } else { self.bounds });
+                let bounds =
+                    (self.declared)(&method.name).or(if method.streams { Bounds::default() } else { self.bounds });
                 (format!("/{}", method.name), Method { name: method.name.into(), bounds })
             }));
         }

@@ -1,6 +1,6 @@
 //! Nothing is served that nobody declared: an RPC without access doesn't pass this test.
 
-use accord_contract::{Access, Contract, Source};
+use accord_contract::{Access, Contract, OwnError, Source};
 
 fn own() -> Source {
     Source::descriptor_set("accord", "the workspace's protos", accord_api::FILE_DESCRIPTOR_SET).unwrap()
@@ -15,6 +15,34 @@ fn every_method_of_this_workspace_declares_who_may_call() {
         assert_ne!(method.policy.access, Access::Denied, "{}", method.name);
     }
     assert!(contract.methods().len() > 10);
+}
+
+#[test]
+fn declared_deadline_is_that_of_the_nearest_layer_that_declares_one() {
+    let (contract, _) = Contract::load(&[own()], &[]);
+    let declared = |name: &str| {
+        let (default, max) = contract.method(name).unwrap().declared_deadline();
+        (default.map(|time| time.as_secs()), max.map(|time| time.as_secs()))
+    };
+    assert_eq!(declared("catalog.v1.ProductService/GetProduct"), (Some(2), Some(10)), "of the file");
+    assert_eq!(declared("catalog.v1.ProductService/WatchProducts"), (Some(60), Some(3600)), "of the method");
+    assert_eq!(declared("accord.auth.v1.TokenService/Issue"), (Some(5), Some(10)), "of the service");
+    assert_eq!(declared("accord.gateway.v1.ExplainService/Explain"), (None, None), "only the defaults hold");
+}
+
+#[test]
+fn own_contract_has_the_methods_of_the_named_services_alone() {
+    let contract = Contract::own(accord_api::FILE_DESCRIPTOR_SET, &["accord.gateway.v1.ExplainService"]).unwrap();
+    let names: Vec<_> = contract.methods().into_iter().map(|method| method.name.to_string()).collect();
+    assert_eq!(names, ["accord.gateway.v1.ExplainService/Explain", "accord.gateway.v1.ExplainService/ListMethods"]);
+}
+
+#[test]
+fn own_contract_without_a_named_service_is_refused() {
+    let refused = Contract::own(accord_api::FILE_DESCRIPTOR_SET, &["accord.gateway.v1.NoService"]).unwrap_err();
+    assert!(matches!(refused, OwnError::Refused(_)), "{refused}");
+    let refused = Contract::own(b"not descriptors", &[]).unwrap_err();
+    assert!(matches!(refused, OwnError::Source(_)), "{refused}");
 }
 
 #[test]

@@ -14,9 +14,9 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("accord-token", &["accord-api", "accord-runtime"]),
     ("accord-upstream", &["accord-api", "accord-runtime"]),
     ("accord-gateway", &["accord-api", "accord-contract", "accord-runtime", "accord-token"]),
-    ("accord-auth", &["accord-api", "accord-runtime", "accord-token"]),
-    ("accord-cache", &["accord-api", "accord-readthrough", "accord-runtime", "accord-token"]),
-    ("accord-catalog", &["accord-api", "accord-runtime", "accord-token"]),
+    ("accord-auth", &["accord-api", "accord-contract", "accord-runtime", "accord-token"]),
+    ("accord-cache", &["accord-api", "accord-contract", "accord-readthrough", "accord-runtime", "accord-token"]),
+    ("accord-catalog", &["accord-api", "accord-contract", "accord-runtime", "accord-token"]),
     // The fabric starts the binaries as processes: it sees what any client sees.
     ("accord-fabric", &["accord-api"]),
     ("xtask", &["accord-fabric"]),
