@@ -4,7 +4,7 @@ use prost_reflect::MethodDescriptor;
 
 use crate::finding::Finding;
 use crate::method::{IdempotencyLevel, MethodKind};
-use crate::policy::{Access, CacheScope, Kinds, Policy};
+use crate::policy::{Access, CachePolicy, CacheScope, Kinds, Policy};
 
 pub(crate) fn policy(
     policy: &Policy,
@@ -24,19 +24,7 @@ pub(crate) fn policy(
         refuse("access.principal_kinds", problem, remedy);
     }
     if let Some(cache) = &policy.cache {
-        if !unary {
-            refuse("cache", "the method is not unary", "remove `cache`, or declare it on unary methods only");
-        }
-        if level != IdempotencyLevel::NoSideEffects {
-            let remedy = "if a call changes nothing, set `option idempotency_level = NO_SIDE_EFFECTS`, or `idempotency_level \
-                          = \"NO_SIDE_EFFECTS\"` in an overlay; if not, remove `cache`";
-            refuse("cache", "the method is not declared NO_SIDE_EFFECTS", remedy);
-        }
-        if cache.scope == CacheScope::Shared && policy.kinds != Kinds::ALL {
-            let problem = "answers are shared among all who hold the permission, but access depends on more: the kind of principal";
-            let remedy = "use CACHE_SCOPE_PER_PRINCIPAL, or remove access.principal_kinds";
-            refuse("cache.scope", problem, remedy);
-        }
+        cached(cache, policy.kinds, level, unary, &mut refuse);
     }
     if policy.retry.is_some() {
         if level == IdempotencyLevel::Unknown && policy.idempotency.is_none() {
@@ -53,5 +41,37 @@ pub(crate) fn policy(
     if !policy.invalidates.is_empty() && !unary {
         let problem = "a stream has no one request to take tags from, and no one answer to hold back";
         refuse("invalidates", problem, "declare `invalidates` on unary methods only");
+    }
+}
+
+fn cached(
+    cache: &CachePolicy,
+    kinds: Kinds,
+    level: IdempotencyLevel,
+    unary: bool,
+    refuse: &mut impl FnMut(&str, &str, &str),
+) {
+    if !unary {
+        refuse("cache", "the method is not unary", "remove `cache`, or declare it on unary methods only");
+    }
+    if level != IdempotencyLevel::NoSideEffects {
+        let remedy = "if a call changes nothing, set `option idempotency_level = NO_SIDE_EFFECTS`, or `idempotency_level \
+                      = \"NO_SIDE_EFFECTS\"` in an overlay; if not, remove `cache`";
+        refuse("cache", "the method is not declared NO_SIDE_EFFECTS", remedy);
+    }
+    if cache.scope != CacheScope::Shared {
+        return;
+    }
+    if kinds != Kinds::ALL {
+        let problem =
+            "answers are shared among all who hold the permission, but access depends on more: the kind of principal";
+        let remedy = "use CACHE_SCOPE_PER_PRINCIPAL, or remove access.principal_kinds";
+        refuse("cache.scope", problem, remedy);
+    }
+    for (option, names) in [("cache.keep_headers", &cache.keep_headers), ("cache.vary", &cache.vary)] {
+        if names.iter().any(|name| **name == *"cookie") {
+            let problem = "`cookie` is a credential, and an answer that depends on one can't be shared";
+            refuse(option, problem, "use CACHE_SCOPE_PER_PRINCIPAL, or leave `cookie` out");
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod bindings;
 mod bounds;
 mod defaults;
+mod headers;
 
 use accord_api::accord::policy::v1 as declared;
 use prost_reflect::MethodDescriptor;
@@ -124,6 +125,8 @@ impl Compiler<'_> {
             key: declared.key.iter().filter_map(|path| self.key(path)).collect(),
             tags: declared.tags.iter().filter_map(|tag| self.template("cache.tags", tag)).collect(),
             max_bytes: self.bounds.limit("cache.max_bytes", declared.max_bytes()),
+            keep_headers: headers::keep(&declared.keep_headers, &mut self.bounds),
+            vary: headers::vary(&declared.vary, &mut self.bounds),
         }
     }
 

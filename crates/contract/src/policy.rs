@@ -113,6 +113,10 @@ pub struct CachePolicy {
     pub tags: Vec<Template>,
     /// A larger answer is not stored.
     pub max_bytes: u64,
+    /// Metadata of an answer that is kept and given with it, as lower-case names, each once. No other passes on.
+    pub keep_headers: Vec<Box<str>>,
+    /// Request headers that enter the key, as lower-case names, each once. No other header of a caller goes to the origin.
+    pub vary: Vec<Box<str>>,
 }
 
 /// Who shares a cached answer. The tenant always separates.

@@ -2,6 +2,7 @@
 
 mod declared;
 mod fixture;
+mod headers;
 mod http;
 mod layers;
 mod overlays;

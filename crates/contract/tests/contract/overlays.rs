@@ -28,7 +28,7 @@ fn an_overlay_is_a_whole_contract() {
         [rule.policy]
         deadline = { default = "300ms", max = "1.5s" }
         access = { permission = "echo.say", principal_kinds = ["USER", "PRINCIPAL_KIND_SERVICE"] }
-        cache = { ttl = "1m", scope = "SHARED", tags = ["echo/{text}"] }
+        cache = { ttl = "1m", scope = "SHARED", tags = ["echo/{text}"], vary = ["x-voice"], keep_headers = ["x-echo-bin"] }
         rate_limit = [{ requests = 10, by = "TENANT" }, { requests = 1_000, per = "1h" }]
         criticality = "SHEDDABLE_PLUS"
         max_request_bytes = 1024
@@ -45,6 +45,8 @@ fn an_overlay_is_a_whole_contract() {
     assert_eq!(say.policy.deadline.default, Duration::from_millis(300));
     assert_eq!(say.policy.deadline.max, Duration::from_millis(1500));
     assert_eq!(say.policy.criticality, Criticality::SheddablePlus);
+    let cache = say.policy.cache.as_ref().unwrap();
+    assert_eq!((&cache.vary[..], &cache.keep_headers[..]), (&["x-voice".into()][..], &["x-echo-bin".into()][..]));
     assert_eq!(say.policy.rate_limits.len(), 2);
     assert_eq!(say.http.len(), 2);
     assert_eq!(contract.method("echo.v1.Echo/Shout").unwrap().policy.access, Access::Authenticated);
@@ -78,6 +80,11 @@ fn every_mistake_has_its_line() {
         ("polcy = {}", "polcy", "no key"),
         ("policy = { cahe = {} }", "cahe", "no key"),
         ("policy = { cache = { tll = \"1s\" } }", "cache.tll", "no key"),
+        ("policy = { cache = { varry = [\"a\"] } }", "cache.varry", "no key"),
+        ("policy = { cache = { keep-headers = [\"a\"] } }", "cache.keep-headers", "no key"),
+        ("policy = { cache = { vary = \"a\" } }", "cache.vary", "not a list"),
+        ("policy = { cache = { vary = [\"a\", 1] } }", "cache.vary", "not a string"),
+        ("policy = { cache = { keep_headers = [] } }", "cache.keep_headers", "empty or zero"),
         ("policy = 3", "policy", "not a table"),
         ("policy = { cache = { ttl = 5 } }", "cache.ttl", "not a duration"),
         ("policy = { cache = { ttl = \"soon\" } }", "cache.ttl", "not a duration"),
