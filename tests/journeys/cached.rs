@@ -1,8 +1,15 @@
 //! Reads that are answered from the cache, and how the answer says so.
 
-use crate::create;
+use crate::{
+    create,
+    echo::{Echo, Line},
+    wire::{Call, word},
+};
 use accord_fabric::{Fabric, READER};
 use anyhow::Result;
+use http::HeaderMap;
+use std::collections::BTreeSet;
+use tonic::{Code, Status};
 
 #[tokio::test]
 async fn the_second_read_is_a_hit_and_says_so() -> Result<()> {
@@ -20,5 +27,37 @@ async fn the_second_read_is_a_hit_and_says_so() -> Result<()> {
 
     let fresh = read().header("cache-control", "no-cache").send().await?;
     assert!(fresh.header("cache-status").unwrap().starts_with("accord; fwd=request"), "{:?}", fresh.headers);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn read_past_a_dead_cache_carries_declared_headers_only() -> Result<()> {
+    let echo = Echo::start().await?;
+    let mut fabric = echo.behind()?.start().await?;
+    fabric.cache.process.kill()?;
+    let names = |headers: &HeaderMap| -> BTreeSet<_> {
+        let names = headers.keys().map(|name| name.as_str().to_owned());
+        names.filter(|name| name.starts_with("x-") && !name.starts_with("x-accord") && name != "x-request-id").collect()
+    };
+    for end in [Status::new(Code::Ok, ""), Status::not_found("no")] {
+        let line = Line::silent().head("x-edition", "2").head("x-other", "1").message(&word("w"));
+        let line = || line.clone().ends(&end).trailer("x-edition-bin", "AAE").trailer("x-more", "1");
+        echo.script([line(), line()]);
+        let grpc = Call::new(&fabric, "Recall", "w").header("x-dialect", "north").header("x-other", "1");
+        let grpc = grpc.header("user-agent", "caller").send().await?;
+        assert_eq!(grpc.code(), end.code());
+        let carried = &names(&grpc.head) | &names(&grpc.trailers);
+        assert_eq!(carried, ["x-edition", "x-edition-bin"].map(String::from).into());
+        let json = fabric.get("/v1/words/w").header("x-dialect", "north").header("x-other", "1").send().await?;
+        assert_eq!((json.header("x-edition"), json.header("x-other")), (Some("2"), None), "{:?}", json.headers);
+        assert_eq!(json.header("cache-status"), Some("accord; fwd=bypass"));
+    }
+    let heard = echo.take();
+    assert_eq!(heard.len(), 4);
+    for call in heard {
+        assert_eq!(names(&call.headers), ["x-dialect".to_owned()].into(), "{:?}", call.headers);
+        assert_ne!(call.headers["user-agent"], "caller");
+        assert!(call.headers.contains_key("grpc-timeout") && call.headers.contains_key("x-request-id"));
+    }
     fabric.stop().await
 }

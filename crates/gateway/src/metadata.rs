@@ -62,6 +62,12 @@ fn travels(name: &HeaderName, protocol: Protocol) -> bool {
             || name == header::RANGE)
 }
 
+/// The headers of these names. A contract names none that may not travel.
+pub fn only(headers: &HeaderMap, names: &[Box<str>]) -> HeaderMap {
+    let is_named = |name: &HeaderName| names.iter().any(|named| **named == *name.as_str());
+    headers.iter().filter(|(name, _)| is_named(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 fn is_compression(name: &HeaderName) -> bool {
     matches!(name.as_str(), "grpc-encoding" | "grpc-accept-encoding")
 }
@@ -103,5 +109,16 @@ mod tests {
         let all = ["accept", "grpc-encoding", "grpc-trace-bin", "idempotency-key", "tenant-hint"];
         assert_eq!(kept(Protocol::Grpc, false), all);
         assert_eq!(kept(Protocol::Grpc, true), ["accept", "grpc-trace-bin", "idempotency-key", "tenant-hint"]);
+    }
+
+    #[test]
+    fn only_named_headers_are_left_with_all_their_values() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("accept-language", "de"), ("x-market", "eu"), ("accept-language", "en")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let left = only(&headers, &["accept-language".into(), "etag".into()]);
+        assert_eq!(left.get_all("accept-language").iter().collect::<Vec<_>>(), ["de", "en"]);
+        assert_eq!(left.keys_len(), 1);
     }
 }

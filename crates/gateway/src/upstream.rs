@@ -46,6 +46,8 @@ pub struct Call {
     pub id: RequestId,
     /// The caller's metadata, as far as it travels.
     pub metadata: HeaderMap,
+    /// Whether whoever sent it repeats it.
+    pub is_retried_outside: bool,
     /// What of the body the gateway looks at.
     pub way: Way,
 }
@@ -53,8 +55,14 @@ pub struct Call {
 impl Call {
     /// A call with what of its head travels inward.
     pub fn new(permit: Permit, seat: Arc<Seat>, deadline: Deadline, arrival: &Arrival, way: Way) -> Self {
-        let metadata = metadata::inward(&arrival.parts.headers, arrival.protocol, way != Way::Bytes);
-        Self { permit, seat, deadline, id: arrival.id.clone(), metadata, way }
+        let headers = &arrival.parts.headers;
+        let inward = metadata::inward(headers, arrival.protocol, way != Way::Bytes);
+        let is_retried_outside = inward.contains_key(PREVIOUS_ATTEMPTS);
+        let metadata = match &permit.entry().method.policy.cache {
+            Some(cache) => metadata::only(headers, &cache.vary),
+            None => inward,
+        };
+        Self { permit, seat, deadline, id: arrival.id.clone(), metadata, is_retried_outside, way }
     }
 
     /// What the contract says of its method.
@@ -77,6 +85,15 @@ impl Answer {
     /// An answer without metadata.
     pub fn new(result: Result<Bytes, Status>) -> Self {
         Self { head: HeaderMap::new(), result, trailers: HeaderMap::new() }
+    }
+
+    /// Without the metadata that the contract of a cached method does not name, whoever gives the answer.
+    fn declared(mut self, policy: &Policy) -> Self {
+        if let Some(cache) = &policy.cache {
+            self.head = metadata::only(&self.head, &cache.keep_headers);
+            self.trailers = metadata::only(&self.trailers, &cache.keep_headers);
+        }
+        self
     }
 
     /// The code that the handler ended with.

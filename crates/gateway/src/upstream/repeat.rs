@@ -1,6 +1,6 @@
 //! How often a failed attempt is repeated, and when another is made beside a slow one (gRFC A6).
 
-use super::{Call, Failure, Outcome, PREVIOUS_ATTEMPTS, attempt};
+use super::{Call, Failure, Outcome, attempt};
 use crate::{fault::Fault, grpc, keyed, route::Unreachable, upstream::Answer};
 use accord_contract::Retry;
 use bytes::Bytes;
@@ -18,15 +18,15 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 pub async fn unary(call: &Call, message: &Bytes) -> Result<Answer, Fault> {
     let body = grpc::frame(message);
     let entry = call.permit.entry();
-    let is_retried_outside = call.metadata.contains_key(PREVIOUS_ATTEMPTS);
     let may_repeat = entry.method.may_repeat(call.metadata.contains_key(keyed::KEY));
-    let retry = entry.method.policy.retry.as_ref().filter(|_| may_repeat && !is_retried_outside);
+    let retry = entry.method.policy.retry.as_ref().filter(|_| may_repeat && !call.is_retried_outside);
     let outcome = match retry {
         Some(retry) if retry.hedge_after.is_some() => hedged(call, &body, retry).await,
         Some(retry) => retried(call, &body, retry).await,
         None => attempt(call, entry.upstream.pick(), &body, 0).await,
     };
-    outcome.map_err(|failure| failure.into_fault(call))
+    let answer = outcome.map_err(|failure| failure.into_fault(call))?;
+    Ok(answer.declared(call.policy()))
 }
 
 async fn retried(call: &Call, body: &Bytes, retry: &Retry) -> Outcome {
