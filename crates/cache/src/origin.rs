@@ -123,11 +123,11 @@ impl Origin for Upstreams {
     async fn load(&self, call: Call) -> Loaded {
         let span = tracing::info_span!(parent: &call.span, "load", otel.kind = "client", rpc.method = %call.path);
         match self.call(&call).instrument(span).await {
-            Ok(answer) => Loaded { tags: tags(&call.answer_tags, &answer), load: Ok(answer) },
+            Ok(answer) => Loaded { tags: tags(&call.answer_tags, &answer), ..Ok(answer).into() },
             Err(status) => {
                 // An error tells no tag. That matters where it says something about the data, and not only about the origin.
                 let tags = (call.answer_tags.is_empty() || !is_about_data(status.code())).then(Vec::new);
-                Loaded { load: Err(failure(&status)), tags }
+                Loaded { tags, ..Err(failure(&status)).into() }
             }
         }
     }

@@ -75,8 +75,17 @@ pub trait Origin: Send + Sync + 'static {
 pub struct Loaded {
     /// The answer or the error.
     pub load: Load,
+    /// What of its metadata is kept, encoded by the origin; the engine does not look inside. Empty where nothing is.
+    pub metadata: Bytes,
     /// The tags that only the answer tells. None: they can't be told, and the answer must not be stored.
     pub tags: Option<Vec<Tag>>,
+}
+
+impl From<Load> for Loaded {
+    /// Without metadata, and without tags that only the answer would tell.
+    fn from(load: Load) -> Self {
+        Self { load, metadata: Bytes::new(), tags: Some(Vec::new()) }
+    }
 }
 
 /// What a contract allows.
@@ -90,7 +99,7 @@ pub struct Policy {
     pub stale_if_error: Duration,
     /// How long an absence is remembered.
     pub negative_ttl: Duration,
-    /// A larger answer is not stored.
+    /// A larger answer is not stored. Its metadata does not count here, but in the weight of its entry.
     pub max_bytes: u64,
 }
 
@@ -127,6 +136,8 @@ pub struct Read<C> {
 pub struct Answer {
     /// What the origin said, now or earlier.
     pub load: Load,
+    /// The kept metadata of the same load.
+    pub metadata: Bytes,
     /// From where.
     pub outcome: Outcome,
     /// Time since the start of its load.

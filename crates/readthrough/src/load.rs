@@ -59,7 +59,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let _flying = self.0.metrics.flying();
         let began = self.0.world.now();
         let load = AssertUnwindSafe(async { self.0.origin.load(call).await }).catch_unwind().await;
-        let loaded = load.unwrap_or_else(|_| Loaded { load: Err(defect("the load panicked")), tags: Some(Vec::new()) });
+        let loaded = load.unwrap_or_else(|_| Err(defect("the load panicked")).into());
         self.0.metrics.loaded(self.0.world.now().since(began), &loaded.load);
         loaded
     }
@@ -71,7 +71,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let tagged = loaded.tags.is_some();
         let tags = flight.tags.iter().copied().chain(loaded.tags.into_iter().flatten()).collect();
         let part = 1.0 - JITTER * self.0.world.chance();
-        let entry = Arc::new(Entry::new(loaded.load, epoch, flight.started, tags, part));
+        let entry = Arc::new(Entry::new(loaded.load, loaded.metadata, epoch, flight.started, tags, part));
         let stored = {
             let mut shard = self.0.flights.lock(&airborne.key);
             // The fill guard. Leaving the newest place and storing happen under one lock, so that no newer flight can

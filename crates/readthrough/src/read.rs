@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::entry::{Entry, Verdict};
 use super::flight::{Airborne, Departure, Flight, Landing, Seat};
 use super::world::Moment;
@@ -137,6 +139,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     fn hit(&self, read: &Read<O::Call>, entry: &Entry, stale: Option<Stale>) -> Answer {
         Answer {
             load: entry.load.clone(),
+            metadata: entry.metadata.clone(),
             outcome: Outcome::Hit,
             age: self.0.world.now().since(entry.started),
             life: entry.life(&read.policy),
@@ -223,7 +226,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let started = self.0.world.now();
         let loaded = self.load(read.call.clone()).await;
         let age = self.0.world.now().since(started);
-        Ok(answer(loaded.load, Outcome::Bypass, age, Duration::ZERO))
+        Ok(answer(loaded.load, loaded.metadata, Outcome::Bypass, age, Duration::ZERO))
     }
 
     fn landed(&self, read: &Read<O::Call>, landing: &Landing, why: Outcome, collapsed: bool) -> Answer {
@@ -235,7 +238,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             return Answer { collapsed, ..stale };
         }
         let age = self.0.world.now().since(entry.started);
-        let fresh = answer(entry.load.clone(), why, age, entry.life(&read.policy));
+        let fresh = answer(entry.load.clone(), entry.metadata.clone(), why, age, entry.life(&read.policy));
         Answer { collapsed, stored: landing.stored && !collapsed, ..fresh }
     }
 
@@ -251,11 +254,11 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 }
 
-fn answer(load: Load, outcome: Outcome, age: Duration, life: Duration) -> Answer {
-    Answer { load, outcome, age, life, stored: false, collapsed: false, stale: None }
+fn answer(load: Load, metadata: Bytes, outcome: Outcome, age: Duration, life: Duration) -> Answer {
+    Answer { load, metadata, outcome, age, life, stored: false, collapsed: false, stale: None }
 }
 
 /// The answer of a load whose task is gone: only a process that is ending leaves one like this.
 fn lost(why: Outcome) -> Answer {
-    answer(Err(load::defect("the load was dropped")), why, Duration::ZERO, Duration::ZERO)
+    answer(Err(load::defect("the load was dropped")), Bytes::new(), why, Duration::ZERO, Duration::ZERO)
 }

@@ -219,6 +219,13 @@ mod tests {
 
     fn entry(bytes: usize) -> Arc<Entry> {
         let epoch = Validity::new(1, true).now();
-        Arc::new(Entry::new(Ok(Bytes::from(vec![0; bytes])), epoch, Moment::default(), Box::default(), 1.0))
+        Arc::new(Entry::new(
+            Ok(Bytes::from(vec![0; bytes])),
+            Bytes::new(),
+            epoch,
+            Moment::default(),
+            Box::default(),
+            1.0,
+        ))
     }
 }

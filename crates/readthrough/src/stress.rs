@@ -19,7 +19,8 @@ impl Origin for Counter {
     async fn load(&self, (): ()) -> Loaded {
         let value = self.0.load(Ordering::SeqCst);
         tokio::task::yield_now().await;
-        Loaded { load: Ok(Bytes::copy_from_slice(&value.to_be_bytes())), tags: Some(vec![Tag::named("answer")]) }
+        let load = Ok(Bytes::copy_from_slice(&value.to_be_bytes()));
+        Loaded { tags: Some(vec![Tag::named("answer")]), ..load.into() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Stories of single reads, on Tokio, with an origin that a test holds in its hand.
 
 mod flights;
+mod metadata;
 mod stale;
 mod stored;
 
@@ -109,11 +110,11 @@ fn of(name: &str) -> Read<()> {
 }
 
 fn says(text: &'static str) -> Loaded {
-    Loaded { load: Ok(Bytes::from_static(text.as_bytes())), tags: Some(Vec::new()) }
+    Ok(Bytes::from_static(text.as_bytes())).into()
 }
 
 fn fails(code: i32) -> Loaded {
-    Loaded { load: Err(Failure { code, ..Failure::default() }), tags: Some(Vec::new()) }
+    Err(Failure { code, ..Failure::default() }).into()
 }
 
 fn ask(engine: &Subject, read: Read<()>) -> tokio::task::JoinHandle<Result<Answer, Overload>> {

@@ -136,6 +136,9 @@ impl Oracle {
             Err(failure) => return check_failure(asked, failure, now),
         };
         let said = Said::decode(bytes).ok_or("I1: not an answer of the origin")?;
+        if !bytes.starts_with(&answer.metadata) || answer.metadata.is_empty() {
+            return Err(format!("I1: the metadata of another answer than {said:?}"));
+        }
         let whose = (said.object, said.tenant, said.audience);
         let oldest = Moment(asked.at.0.saturating_sub(nanoseconds(tolerated(wish, policy, answer))));
         let ensure = |holds: bool, broken: &str| {

@@ -144,23 +144,24 @@ impl SimulatedOrigin {
 }
 
 fn failure(code: i32) -> Loaded {
-    Loaded { load: Err(Failure { code, ..Failure::default() }), tags: Some(Vec::new()) }
+    Err(Failure { code, ..Failure::default() }).into()
 }
 
 fn answer(call: Call, said: Said) -> Loaded {
     let object = call.asker.object;
     let tags = if tagged_by_answer(object) { vec![tag(object), group(object)] } else { Vec::new() };
     let mut bytes = said.encode();
+    let metadata = Bytes::from(bytes.clone());
     // Every few versions an object is absent: that is an answer too.
     if said.version % 7 == 6 {
         let details = Bytes::from(bytes);
         // An absence has no answer that could tell a tag.
         let tags = (!tagged_by_answer(object)).then(Vec::new);
-        return Loaded { load: Err(Failure { code: 5, message: String::new(), details }), tags };
+        return Loaded { load: Err(Failure { code: 5, message: String::new(), details }), metadata, tags };
     }
     let padding = if call.uncacheable() && said.version % 5 == 4 { 2_000 } else { u64::from(object) * 40 };
     bytes.resize(bytes.len() + usize::try_from(padding).expect("a small number"), 0);
-    Loaded { load: Ok(Bytes::from(bytes)), tags: Some(tags) }
+    Loaded { load: Ok(Bytes::from(bytes)), metadata, tags: Some(tags) }
 }
 
 struct Leaving {

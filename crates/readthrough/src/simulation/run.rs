@@ -37,7 +37,7 @@ const STRICTER: Policy = Policy {
 const NOTHING: Policy = Policy { ttl: Duration::ZERO, ..STRICTER };
 
 const BOUNDS: Bounds = Bounds {
-    capacity: 9_500,
+    capacity: 10_700,
     // So few that now and then a reader is refused.
     waiters: 8,
     flights: 24,

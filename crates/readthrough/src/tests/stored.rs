@@ -50,7 +50,7 @@ async fn an_answer_beyond_all_memory_is_not_stored() {
     let huge = Read { policy: Policy { max_bytes: u64::MAX, ..POLICY }, ..of("milk") };
     let asked = ask(&engine, huge.clone());
     let message = Bytes::from(vec![0; 2 << 20]);
-    origin.next().await.send(Loaded { load: Ok(message), tags: Some(Vec::new()) }).unwrap();
+    origin.next().await.send(Ok(message).into()).unwrap();
     assert!(!asked.await.unwrap().unwrap().stored);
     let again = ask(&engine, huge);
     origin.next().await.send(says("1")).unwrap();
