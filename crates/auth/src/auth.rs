@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use accord_token::{Refusal, Type, Verified, admit::bearer, verify};
+use accord_mesh::admit::bearer;
+use accord_token::{Refusal, Type, Verified, verify};
 use tonic::metadata::MetadataMap;
 
 use crate::{

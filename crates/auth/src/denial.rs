@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
+use accord_mesh::refusal;
 use accord_runtime::fault::{self, StatusBuilder};
 use accord_token::{Refusal, keys::KeyError};
 use tonic::{Code, Status};
@@ -75,10 +76,10 @@ impl From<Denial> for Status {
         let message = denial.to_string();
         match denial {
             Denial::Store(error) => error.into(),
-            Denial::Caller(refusal) => refusal.status(),
+            Denial::Caller(refused) => refusal::status(refused),
             // UNAUTHENTICATED would say that the *caller* is not known.
-            Denial::Subject(refusal) => {
-                StatusBuilder::new(refusal.reason(), message).code(Code::InvalidArgument).build()
+            Denial::Subject(refused) => {
+                StatusBuilder::new(refusal::reason(refused), message).code(Code::InvalidArgument).build()
             }
             Denial::Credential => fault::status(Reason::CredentialInvalid, message),
             Denial::Reused => fault::status(Reason::RefreshReused, message),

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 
 use crate::{
+    message,
     rotate::RotateError,
     store::{Store, StoreError, keys::StoredKey, revocations::Revocations, within},
     vault::Vault,
@@ -101,7 +102,7 @@ impl State {
         let tokens = revocations.tokens.iter().filter(|(_, (_, revision))| *revision > since);
         WatchResponse {
             full: since == 0,
-            keys: self.published.iter().map(PublicKey::publish).collect(),
+            keys: self.published.iter().map(message::key).collect(),
             subjects: subjects
                 .map(|(name, (epoch, _))| SubjectEpoch { subject: name.clone(), epoch: *epoch })
                 .collect(),

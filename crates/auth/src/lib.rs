@@ -14,6 +14,7 @@ pub mod figures;
 pub mod ledger;
 pub mod login;
 pub mod manage;
+pub mod message;
 pub mod mint;
 pub mod password;
 pub mod policy;

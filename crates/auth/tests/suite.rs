@@ -23,10 +23,11 @@ use accord_auth::{
     store::principals::Principal,
     vault::fresh_secret,
 };
+use accord_mesh::{Member, MemberConfig};
 use accord_runtime::{
     client, config::Secret, fault, health::Health, request, server::ListenConfig, server::Listener, shutdown::Shutdown,
 };
-use accord_token::{Kind, Member, MemberConfig};
+use accord_token::Kind;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tonic::{Request, Status, transport::Channel};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use accord_mesh::MemberConfig;
 use accord_readthrough::Bounds;
 use accord_runtime::{config::Secret, server::ListenConfig, telemetry::TelemetryConfig};
-use accord_token::MemberConfig;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 

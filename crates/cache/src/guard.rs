@@ -1,7 +1,7 @@
 //! Who calls the cache, and for whom.
 
+use accord_mesh::{Member, refusal};
 use accord_runtime::{deadline::Deadline, request::RequestId};
-use accord_token::Member;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
@@ -58,12 +58,12 @@ pub trait Guard: Clone + Send + Sync + 'static {
 
 impl Guard for Member {
     async fn admit(&self, metadata: &MetadataMap, entry: Entry, terms: &Terms) -> Result<(), Status> {
-        Member::admit(self, metadata, entry.method, entry.permission, terms.deadline, &terms.id).await?;
-        Ok(())
+        let admitted = Member::admit(self, metadata, entry.method, entry.permission, terms.deadline, &terms.id).await;
+        admitted.map(drop).map_err(refusal::status)
     }
 
     fn owner(&self, passport: &str, audience: &str) -> Result<Owner, Status> {
-        let verified = self.verify_passport(passport, audience)?;
+        let verified = self.verify_passport(passport, audience).map_err(refusal::status)?;
         Ok(Owner { tenant: verified.claims.tenant.clone(), subject: verified.claims.sub.clone() })
     }
 }

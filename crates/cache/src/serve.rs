@@ -7,10 +7,10 @@ use accord_api::accord::cache::v1::idempotency_service_server::IdempotencyServic
 use accord_api::accord::cache::v1::invalidation_service_server::InvalidationServiceServer;
 use accord_api::accord::cache::v1::read_through_service_server::ReadThroughServiceServer;
 use accord_contract::Contract;
+use accord_mesh::Member;
 use accord_readthrough::{Engine, Live, Memory, Metrics};
 use accord_runtime::surface::{Surface, SurfaceService};
 use accord_runtime::{admin, health::Health, server::Listener, shutdown::Shutdown, telemetry};
-use accord_token::Member;
 use anyhow::{Context, Result};
 use tokio::time::MissedTickBehavior;
 

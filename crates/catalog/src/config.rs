@@ -2,8 +2,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use accord_mesh::MemberConfig;
 use accord_runtime::{server::ListenConfig, telemetry::TelemetryConfig};
-use accord_token::MemberConfig;
 use serde::{Deserialize, Serialize};
 
 /// The prefix of environment variables, as in `ACCORD_CATALOG__LISTEN__ADDRESS`.

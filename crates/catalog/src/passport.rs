@@ -1,6 +1,7 @@
 //! Who calls: the passport that the gateway or the cache sends along, made by auth for this service and no other.
 
-use accord_token::{Member, PASSPORT_HEADER, Refusal};
+use accord_mesh::{Member, refusal};
+use accord_token::{PASSPORT_HEADER, Refusal};
 use tonic::{Request, Status, service::Interceptor};
 
 /// The name under which the gateway knows this service.
@@ -25,7 +26,7 @@ impl Interceptor for Guard {
         let Some(member) = &self.0 else { return Ok(request) };
         let passport = request.metadata().get(PASSPORT_HEADER).and_then(|value| value.to_str().ok());
         let verified = passport.ok_or(Refusal::Missing).and_then(|passport| member.verify_passport(passport, AUDIENCE));
-        let verified = verified.map_err(|refusal| refusal.status())?;
+        let verified = verified.map_err(refusal::status)?;
         request.extensions_mut().insert(verified);
         Ok(request)
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use accord_api::{FILE_DESCRIPTOR_SET, catalog::v1::product_service_server::ProductServiceServer};
 use accord_contract::Contract;
+use accord_mesh::Member;
 use accord_runtime::{
     admin,
     health::Health,
@@ -12,7 +13,6 @@ use accord_runtime::{
     surface::{Surface, SurfaceService},
     telemetry,
 };
-use accord_token::Member;
 use anyhow::{Context, Result};
 
 use crate::{config::Config, passport::Guard, service::Products, store::Store};

@@ -6,7 +6,8 @@ use crate::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Access;
-use accord_token::{Member, Refusal, Verified};
+use accord_mesh::{self as mesh, Member};
+use accord_token::{Refusal, Verified};
 use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
 use tonic::Code;
@@ -47,8 +48,8 @@ fn missing(message: &str) -> Fault {
 
 /// A refusal of the token as an answer of the gateway.
 pub fn refusal(refusal: Refusal) -> Fault {
-    let (reason, message) = (refusal.reason(), refusal.to_string());
-    let fault = match refusal.passes_in() {
+    let (reason, message) = (mesh::refusal::reason(refusal), refusal.to_string());
+    let fault = match refusal.retry_after() {
         Some(after) => Fault::retry(Component::Auth, reason, message, after),
         None => Fault::new(Component::Auth, reason, message),
     };

@@ -8,8 +8,9 @@ use crate::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::{Access, PrincipalKind};
+use accord_mesh::{Decision, Member, Question};
 use accord_runtime::deadline::Deadline;
-use accord_token::{Decision, Member, Question, Refusal};
+use accord_token::{Kind, Refusal};
 use http::HeaderValue;
 use std::{net::IpAddr, sync::Arc};
 
@@ -78,10 +79,10 @@ pub async fn authorize(
     Ok(Permit { entry: Arc::clone(entry), decision, address: arrival.address })
 }
 
-fn kind(kind: accord_token::Kind) -> PrincipalKind {
+fn kind(kind: Kind) -> PrincipalKind {
     match kind {
-        accord_token::Kind::User => PrincipalKind::User,
-        accord_token::Kind::Service => PrincipalKind::Service,
+        Kind::User => PrincipalKind::User,
+        Kind::Service => PrincipalKind::Service,
     }
 }
 

@@ -15,8 +15,8 @@ use accord_api::accord::{
     fault::v1::Reason,
 };
 use accord_contract::{CachePolicy, OnCacheFailure, wire::Malformed};
+use accord_mesh::Member;
 use accord_runtime::deadline;
-use accord_token::Member;
 use breaker::Breaker;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};

@@ -19,11 +19,11 @@ use crate::{
     table::Tables,
     upstream::{self, Answer, Call},
 };
+use accord_mesh::Member;
 use accord_runtime::{
     deadline::{Deadline, DeadlineBody},
     observe::MethodName,
 };
-use accord_token::Member;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;

@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use accord_mesh::MemberConfig;
 use accord_runtime::config::{self, ConfigError, Overrides};
 use accord_runtime::server::ListenConfig;
 use accord_runtime::telemetry::TelemetryConfig;
 use accord_runtime::{client::ClientConfig, tls::ClientFiles};
-use accord_token::MemberConfig;
 use serde::{Deserialize, Serialize};
 
 /// The prefix of environment variables, as in `ACCORD_GATEWAY__LISTEN__ADDRESS`.

@@ -10,10 +10,10 @@ use accord_api::accord::gateway::v1::{
     ExplainRequest, ExplainResponse, FieldSource, ListMethodsRequest, ListMethodsResponse,
 };
 use accord_contract::{Contract, Method};
+use accord_mesh::{Member, refusal};
 use accord_runtime::deadline::Deadline;
 use accord_runtime::fault::StatusBuilder;
 use accord_runtime::request::RequestId;
-use accord_token::Member;
 use tonic::{Code, Request, Response, Status};
 
 use crate::table::Tables;
@@ -40,7 +40,7 @@ impl Explain {
         let deadline = request.extensions().get().copied().unwrap_or_else(|| Deadline::after(LONGEST));
         let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
         let admitted = self.member.admit(request.metadata(), method, PERMISSION, deadline, &id).await;
-        admitted.map(drop).map_err(|refusal| refusal.status())
+        admitted.map(drop).map_err(refusal::status)
     }
 }
 

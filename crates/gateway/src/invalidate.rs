@@ -9,8 +9,8 @@ use crate::{
     upstream::{Answer, Call},
 };
 use accord_api::accord::cache::v1::{InvalidateRequest, invalidation_service_client::InvalidationServiceClient};
+use accord_mesh::Member;
 use accord_runtime::{backoff::Backoff, deadline::Deadline, request::RequestId};
-use accord_token::Member;
 use bytes::Bytes;
 use opentelemetry::metrics::Counter;
 use std::{

@@ -13,8 +13,8 @@ use accord_api::accord::{
     fault::v1::Reason,
 };
 use accord_contract::Idempotency;
+use accord_mesh::Member;
 use accord_runtime::deadline::Deadline;
-use accord_token::Member;
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};

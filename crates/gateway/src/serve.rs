@@ -15,6 +15,7 @@ use crate::{
 };
 use accord_api::{FILE_DESCRIPTOR_SET, accord::gateway::v1::explain_service_server::ExplainServiceServer};
 use accord_contract::Contract;
+use accord_mesh::Member;
 use accord_runtime::{
     admin, client,
     deadline::Deadline,
@@ -26,7 +27,6 @@ use accord_runtime::{
     surface::{Surface, SurfaceService},
     telemetry::{self, Telemetry},
 };
-use accord_token::Member;
 use anyhow::Context;
 use std::{sync::Arc, time::Duration};
 use tonic::transport::Channel;

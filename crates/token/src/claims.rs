@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use accord_api::accord::{auth::v1::Principal, policy::v1::PrincipalKind};
 use serde::{Deserialize, Serialize};
 
 /// Clocks of the machines may differ by this much.
@@ -91,25 +90,4 @@ pub struct Actor {
     /// The one before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Box<Actor>>,
-}
-
-impl Claims {
-    /// The identity, as the APIs show it.
-    pub fn principal(&self) -> Principal {
-        Principal {
-            subject: self.sub.clone(),
-            kind: PrincipalKind::from(self.kind).into(),
-            tenant: self.tenant.clone(),
-            roles: self.roles.clone(),
-        }
-    }
-}
-
-impl From<Kind> for PrincipalKind {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::User => PrincipalKind::User,
-            Kind::Service => PrincipalKind::Service,
-        }
-    }
 }

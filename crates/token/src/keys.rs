@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use accord_api::accord::auth::v1::Key;
 use aws_lc_rs::{
     digest::{SHA256, digest},
     rand::SystemRandom,
@@ -124,15 +123,10 @@ impl PublicKey {
         Self { kid, algorithm, bytes: bytes.to_vec() }
     }
 
-    /// Reads a published key. None where the algorithm is unknown or the name is not the key's.
-    pub fn read(key: &Key) -> Option<Self> {
-        let read = Self::new(Algorithm::named(&key.alg)?, &key.public_key);
-        (read.kid == key.kid).then_some(read)
-    }
-
-    /// As it is published.
-    pub fn publish(&self) -> Key {
-        Key { kid: self.kid.clone(), alg: self.algorithm.name().to_owned(), public_key: self.bytes.clone() }
+    /// A published key. None where the algorithm is unknown or the name is not the key's.
+    pub fn published(kid: &str, algorithm: &str, bytes: &[u8]) -> Option<Self> {
+        let key = Self::new(Algorithm::named(algorithm)?, bytes);
+        (key.kid == kid).then_some(key)
     }
 
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {

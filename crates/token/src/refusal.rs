@@ -1,10 +1,6 @@
-//! Why a caller is refused, and the status that says so.
+//! Why a caller is refused.
 
 use std::time::Duration;
-
-use accord_api::accord::fault::v1::Reason;
-use accord_runtime::fault::StatusBuilder;
-use tonic::Status;
 
 /// Why a caller is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,34 +76,8 @@ pub enum Flaw {
 }
 
 impl Refusal {
-    /// The stable reason.
-    pub fn reason(&self) -> Reason {
-        match self {
-            Refusal::Missing => Reason::CredentialMissing,
-            Refusal::Invalid(_) => Reason::CredentialInvalid,
-            Refusal::Expired => Reason::TokenExpired,
-            Refusal::Revoked => Reason::TokenRevoked,
-            Refusal::Stale => Reason::RevocationsStale,
-            Refusal::Unavailable => Reason::AuthUnavailable,
-            Refusal::PermissionMissing => Reason::PermissionMissing,
-            Refusal::DeadlineExceeded => Reason::DeadlineExceeded,
-        }
-    }
-
-    /// The status that tells the caller.
-    pub fn status(&self) -> Status {
-        let status = StatusBuilder::new(self.reason(), self.to_string());
-        self.passes_in().into_iter().fold(status, StatusBuilder::retry_after).build()
-    }
-
     /// When to try again, where trying again can help.
-    pub fn passes_in(&self) -> Option<Duration> {
+    pub fn retry_after(&self) -> Option<Duration> {
         matches!(self, Refusal::Stale | Refusal::Unavailable).then_some(Duration::from_secs(1))
-    }
-}
-
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
-        refusal.status()
     }
 }

@@ -109,7 +109,7 @@ pub fn now() -> i64 {
 }
 
 /// The name under which a token's checked signature is remembered.
-pub(crate) fn fingerprint(token: &str) -> [u8; 32] {
+pub fn fingerprint(token: &str) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
     bytes

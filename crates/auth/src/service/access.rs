@@ -9,7 +9,7 @@ use accord_token::Verified;
 use tonic::{Request, Response, Status};
 
 use super::token::duration;
-use crate::{auth::Auth, denial::Denial, ledger::State, mint, store::principals::Principal};
+use crate::{auth::Auth, denial::Denial, ledger::State, message, mint, store::principals::Principal};
 
 const CHECK: &str = "accord.auth.check";
 
@@ -28,7 +28,7 @@ impl AccessService for Access {
         self.0.figures.decision(verdict.allowed);
         // Built as a denial; only what follows makes it anything else.
         let mut answer = CheckResponse {
-            principal: Some(subject.claims.principal()),
+            principal: Some(message::principal(&subject.claims)),
             policy_hash: self.0.policies.hash.to_string(),
             ..CheckResponse::default()
         };

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use accord_api::accord::auth::v1::{
     ListKeysRequest, ListKeysResponse, RotateRequest, RotateResponse, key_service_server::KeyService,
 };
-use accord_token::PublicKey;
 use tonic::{Request, Response, Status};
 
-use crate::{auth::Auth, denial::Denial, rotate::rotate};
+use crate::{auth::Auth, denial::Denial, message, rotate::rotate};
 
 const ROTATE: &str = "accord.auth.rotate";
 
@@ -19,7 +18,7 @@ pub struct Keys(pub Arc<Auth>);
 impl KeyService for Keys {
     async fn list_keys(&self, _: Request<ListKeysRequest>) -> Result<Response<ListKeysResponse>, Status> {
         let state = self.0.ledger.current().await?;
-        Ok(Response::new(ListKeysResponse { keys: state.published.iter().map(PublicKey::publish).collect() }))
+        Ok(Response::new(ListKeysResponse { keys: state.published.iter().map(message::key).collect() }))
     }
 
     async fn rotate(&self, request: Request<RotateRequest>) -> Result<Response<RotateResponse>, Status> {
@@ -31,6 +30,6 @@ impl KeyService for Keys {
             .map_err(Denial::from)?;
         // Read at once, so that verifiers see the key long before it signs.
         auth.ledger.current().await?;
-        Ok(Response::new(RotateResponse { key: Some(key.publish()) }))
+        Ok(Response::new(RotateResponse { key: Some(message::key(&key)) }))
     }
 }

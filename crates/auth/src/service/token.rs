@@ -11,7 +11,7 @@ use accord_runtime::server::Peer;
 use accord_token::{Flaw, Refusal, Verified, verify};
 use tonic::{Request, Response, Status};
 
-use crate::{auth::Auth, denial::Denial, ledger::State, mint, store::principals::is_name};
+use crate::{auth::Auth, denial::Denial, ledger::State, message, mint, store::principals::is_name};
 
 /// Makes passports of others' tokens.
 const EXCHANGE: &str = "accord.auth.exchange";
@@ -81,7 +81,7 @@ impl TokenService for Tokens {
         };
         Ok(Response::new(IntrospectResponse {
             active: true,
-            principal: Some(verified.claims.principal()),
+            principal: Some(message::principal(&verified.claims)),
             expire_time: Some(prost_types::Timestamp { seconds: verified.claims.exp, nanos: 0 }),
             audience: verified.claims.aud,
         }))

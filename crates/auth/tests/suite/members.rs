@@ -12,8 +12,9 @@ use accord_api::accord::{
     fault::v1::Reason,
 };
 use accord_auth::{config::Config, manage, store::Store, vault::fresh_secret};
+use accord_mesh::Question;
 use accord_runtime::{config::Secret, deadline::Deadline, fault, request::RequestId};
-use accord_token::{Kind, Question, Refusal, verify};
+use accord_token::{Kind, Refusal, verify};
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tonic::client::Grpc;

@@ -11,12 +11,15 @@ use crate::workspace;
 const ALLOWED: [(&str, &[&str]); 10] = [
     ("accord-contract", &["accord-api"]),
     ("accord-runtime", &["accord-api"]),
-    ("accord-token", &["accord-api", "accord-runtime"]),
+    ("accord-mesh", &["accord-api", "accord-runtime", "accord-token"]),
     ("accord-upstream", &["accord-api", "accord-runtime"]),
-    ("accord-gateway", &["accord-api", "accord-contract", "accord-runtime", "accord-token"]),
-    ("accord-auth", &["accord-api", "accord-contract", "accord-runtime", "accord-token"]),
-    ("accord-cache", &["accord-api", "accord-contract", "accord-readthrough", "accord-runtime", "accord-token"]),
-    ("accord-catalog", &["accord-api", "accord-contract", "accord-runtime", "accord-token"]),
+    ("accord-gateway", &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-token"]),
+    ("accord-auth", &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-token"]),
+    (
+        "accord-cache",
+        &["accord-api", "accord-contract", "accord-mesh", "accord-readthrough", "accord-runtime", "accord-token"],
+    ),
+    ("accord-catalog", &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-token"]),
     // The fabric starts the binaries as processes: it sees what any client sees.
     ("accord-fabric", &["accord-api"]),
     ("xtask", &["accord-fabric"]),
@@ -31,11 +34,17 @@ const BANNED: [(&str, &str); 3] = [
 ];
 
 /// Libraries that a member must do without, in what it is built and tested from, and why.
-const WITHOUT: [(&str, &str, &str); 1] = [(
-    "accord-readthrough",
-    "tonic",
-    "the engine takes its transport as a parameter, so that the cache, a near cache and the simulation run the same one",
-)];
+const WITHOUT: [(&str, &str, &str); 3] = [
+    (
+        "accord-readthrough",
+        "tonic",
+        "the engine takes its transport as a parameter, so that the cache, a near cache and the simulation run the same one",
+    ),
+    ("accord-token", "tonic", PURE_TOKENS),
+    ("accord-token", "tokio", PURE_TOKENS),
+];
+
+const PURE_TOKENS: &str = "a service of any make must be able to verify passports with it, on any runtime or none";
 
 /// Compares the members' dependencies, and what they bring along, with the rules.
 pub fn check() -> Result<Vec<Finding>> {

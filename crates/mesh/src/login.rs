@@ -13,6 +13,7 @@ use accord_runtime::{
     request::{self, RequestId},
     shutdown::Shutdown,
 };
+use accord_token::Refusal;
 use arc_swap::ArcSwapOption;
 use tokio::{
     sync::{Notify, watch},
@@ -20,7 +21,7 @@ use tokio::{
 };
 use tonic::{Code, Status, metadata::AsciiMetadataValue, transport::Channel};
 
-use crate::{config::MemberConfig, refusal::Refusal};
+use crate::config::MemberConfig;
 
 /// How long one attempt to log in may take.
 const ATTEMPT: Duration = Duration::from_secs(5);

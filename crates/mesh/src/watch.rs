@@ -9,6 +9,7 @@ use accord_runtime::{
     request::{self, RequestId},
     shutdown::Shutdown,
 };
+use accord_token::verify;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
@@ -19,7 +20,6 @@ use tonic::{Code, Status, Streaming, transport::Channel};
 use crate::{
     login::{self, Login},
     snapshot::Knowledge,
-    verify,
 };
 
 /// The longest life of one stream, as its contract says.

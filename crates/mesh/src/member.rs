@@ -9,17 +9,17 @@ use accord_runtime::{
     request::RequestId,
     shutdown::Shutdown,
 };
-
+use accord_token::{
+    Flaw, Refusal, Type, Verified,
+    verify::{self, Expected},
+};
 use tonic::{metadata::AsciiMetadataValue, transport::Channel};
 
 use crate::{
-    claims::Type,
     config::MemberConfig,
     decide::{Decider, Decision, Question},
     login::Login,
-    refusal::{Flaw, Refusal},
     snapshot::Knowledge,
-    verify::{self, Expected, Verified},
     watch,
 };
 

@@ -11,16 +11,13 @@ use accord_runtime::{
     fault,
     request::{self, RequestId},
 };
+use accord_token::{Flaw, Refusal, Verified, verify};
 use http::HeaderValue;
 use moka::Equivalent;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status, transport::Channel};
 
-use crate::{
-    login::Login,
-    refusal::{Flaw, Refusal},
-    verify::{self, Verified},
-};
+use crate::login::Login;
 
 /// The longest that one question to auth may take, whoever waits for it.
 const ATTEMPT: Duration = Duration::from_secs(2);
@@ -216,12 +213,10 @@ mod tests {
     use std::hash::{BuildHasher, RandomState};
 
     use accord_runtime::{client, config::Secret};
+    use accord_token::{Claims, Kind, Type};
 
     use super::*;
-    use crate::{
-        claims::{Claims, Kind, Type},
-        config::MemberConfig,
-    };
+    use crate::config::MemberConfig;
 
     /// A token that ends so many seconds from now.
     fn ends_in(seconds: i64) -> Verified {

@@ -3,14 +3,10 @@
 use std::sync::Arc;
 
 use accord_runtime::{deadline::Deadline, request::RequestId};
+use accord_token::{Flaw, Refusal, Verified};
 use tonic::metadata::MetadataMap;
 
-use crate::{
-    decide::Question,
-    member::Member,
-    refusal::{Flaw, Refusal},
-    verify::Verified,
-};
+use crate::{decide::Question, member::Member};
 
 impl Member {
     /// Admits a call of one of this binary's own methods: exactly one bearer token, believed, with the permission that

@@ -1,0 +1,26 @@
+//! The status that tells a caller why it is refused.
+
+use accord_api::accord::fault::v1::Reason;
+use accord_runtime::fault::StatusBuilder;
+use accord_token::Refusal;
+use tonic::Status;
+
+/// The stable reason.
+pub fn reason(refusal: Refusal) -> Reason {
+    match refusal {
+        Refusal::Missing => Reason::CredentialMissing,
+        Refusal::Invalid(_) => Reason::CredentialInvalid,
+        Refusal::Expired => Reason::TokenExpired,
+        Refusal::Revoked => Reason::TokenRevoked,
+        Refusal::Stale => Reason::RevocationsStale,
+        Refusal::Unavailable => Reason::AuthUnavailable,
+        Refusal::PermissionMissing => Reason::PermissionMissing,
+        Refusal::DeadlineExceeded => Reason::DeadlineExceeded,
+    }
+}
+
+/// The status, with its reason, and with when to try again where trying again can help.
+pub fn status(refusal: Refusal) -> Status {
+    let status = StatusBuilder::new(reason(refusal), refusal.to_string());
+    refusal.retry_after().into_iter().fold(status, StatusBuilder::retry_after).build()
+}

@@ -1,0 +1,73 @@
+//! What this binary knows about keys and revocations, and how old that knowledge is.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use accord_api::accord::auth::v1::{Key, WatchResponse};
+use accord_token::{PublicKey, Snapshot, Update};
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+/// A snapshot that is replaced while it is read, with its age.
+pub(crate) struct Knowledge {
+    snapshot: ArcSwap<Snapshot>,
+    /// Milliseconds from `start` to the asking of the newest answered question; 0 where none was answered.
+    as_of: AtomicU64,
+    start: Instant,
+}
+
+impl Knowledge {
+    pub fn none() -> Self {
+        // A little in the past, so that no real moment is 0.
+        let start = Instant::now().checked_sub(Duration::from_millis(1)).unwrap_or_else(Instant::now);
+        Self { snapshot: ArcSwap::default(), as_of: AtomicU64::new(0), start }
+    }
+
+    /// The newest snapshot; None where it is older than the bound.
+    pub fn within(&self, bound: Duration) -> Option<Arc<Snapshot>> {
+        // The age is read before the content: the other order could pair old content with a newer age.
+        let as_of = self.as_of.load(Ordering::Acquire);
+        let snapshot = self.snapshot.load_full();
+        let age = self.start.elapsed().checked_sub(Duration::from_millis(as_of))?;
+        (as_of > 0 && age <= bound).then_some(snapshot)
+    }
+
+    /// Applies news, and with it the answer to a question asked at that moment. News alone makes nothing fresher: it
+    /// says what changed, not that nothing else did.
+    pub fn learn(&self, news: WatchResponse, asked: Option<Instant>, now: i64) {
+        let current = self.snapshot.load();
+        if news.full || news.revision != current.revision {
+            self.snapshot.store(Arc::new(current.updated(update(news), now)));
+        }
+        if let Some(asked) = asked {
+            let millis = u64::try_from(asked.duration_since(self.start).as_millis()).unwrap_or(0);
+            self.as_of.fetch_max(millis, Ordering::Release);
+        }
+    }
+}
+
+fn update(news: WatchResponse) -> Update {
+    // An answer without keys says nothing about them; one with keys names all that are published.
+    let keys = (!news.keys.is_empty()).then(|| news.keys.iter().filter_map(published).collect());
+    Update {
+        revision: news.revision,
+        full: news.full,
+        keys,
+        subjects: news.subjects.into_iter().map(|subject| (subject.subject, subject.epoch)).collect(),
+        tokens: news.tokens.into_iter().map(|token| (token.jti, token.expires_at)).collect(),
+        global_epoch: news.global_epoch,
+        policy_hash: news.policy_hash.into(),
+    }
+}
+
+fn published(key: &Key) -> Option<PublicKey> {
+    PublicKey::published(&key.kid, &key.alg, &key.public_key)
+}
+
+#[cfg(test)]
+mod tests;
