@@ -1,7 +1,9 @@
 //! Where an upstream's endpoints are: a list that is watched.
 
+mod dns;
 mod fixed;
 
+pub use dns::Dns;
 pub use fixed::Fixed;
 
 use std::fmt;
@@ -17,6 +19,10 @@ pub trait Discovery: Send + Sync + 'static {
     /// The endpoints now, and whenever they change. Empty until they are first known. Where finding them fails, the last
     /// answer stays. Ends (the sender is dropped) only with the upstream.
     fn watch(&self) -> watch::Receiver<Addresses>;
+
+    /// Asks to find the endpoints again soon, because connections to the known ones fail. Returns at once. Where they can't
+    /// change, nothing happens.
+    fn refresh(&self) {}
 }
 
 /// The endpoints of a URL at a moment, without repetition, in a stable order.
