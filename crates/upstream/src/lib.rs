@@ -1,4 +1,51 @@
 //! The one way to an endpoint: discovery, choice, ejection, connections, one call with its retries.
+//!
+//! [`Upstream`] is a service with its endpoints. A [`Call`] describes what goes out in plain values; [`Upstream::unary`] makes
+//! it with its retries, [`Upstream::stream`] passes bytes through, and [`Client`] puts an upstream under generated stubs.
+//!
+//! Invariants:
+//! - A call is sent again without being asked only where the upstream certainly never saw it, and once.
+//! - Everything that waits ends with the call's deadline, or with a bound of its own.
+//! - An answer that breaks a bound fails alone: no other call of its connection is hurt.
+//! - Nothing here knows of contracts, protocols of callers, or caches.
 
+pub mod config;
 pub mod discovery;
 pub mod url;
+
+mod balance;
+mod bulkhead;
+mod endpoint;
+mod load;
+mod metrics;
+mod probe;
+
+mod connection;
+mod pool;
+
+mod body;
+mod exchange;
+mod payload;
+mod unreachable;
+
+mod budget;
+mod call;
+mod failure;
+mod retry;
+
+mod client;
+pub mod grpc;
+pub mod metadata;
+mod status;
+
+pub use balance::Upstream;
+pub use body::ResponseBody;
+pub use budget::Budget;
+pub use call::{Answer, Call, Outcome, PREVIOUS_ATTEMPTS};
+pub use client::Client;
+pub use config::{ConfigError, UpstreamConfig};
+pub use endpoint::Endpoint;
+pub use failure::Failure;
+pub use probe::Liveness;
+pub use retry::Retries;
+pub use unreachable::Unreachable;

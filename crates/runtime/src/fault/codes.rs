@@ -31,7 +31,11 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         | Reason::LoginThrottled
         | Reason::RateLimited
         | Reason::Overloaded
+        | Reason::UpstreamOverloaded
         | Reason::ResponseTooLarge => &[ResourceExhausted],
+        // By the table of gRPC over HTTP/2, "Errors".
+        Reason::UpstreamReset => &[Internal, Cancelled, ResourceExhausted, PermissionDenied],
+        Reason::UpstreamUnknown => &[FailedPrecondition],
         Reason::ContractPending
         | Reason::RevocationsStale
         | Reason::AuthUnavailable

@@ -1,0 +1,244 @@
+//! An upstream, and which of its endpoints takes a call.
+//!
+//! The choice is power of two over peak EWMA latency times the calls really in flight. An endpoint that can't be reached,
+//! or keeps answering UNAVAILABLE, is ejected for a short bounded time, but never all of them.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use futures_util::future::select_all;
+use rand::seq::IteratorRandom;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout_at};
+
+use crate::bulkhead::{Admission, Bulkhead};
+use crate::config::{Checked, ConfigError, UpstreamConfig};
+use crate::connection::Settings;
+use crate::discovery::{Address, Addresses, Discovery, Fixed};
+use crate::endpoint::{Endpoint, InFlight};
+use crate::metrics::Metrics;
+use crate::pool::Size;
+use crate::probe::Liveness;
+use crate::url::{Host, Url};
+
+/// Callers that run apart, each with connections of its own. One for now: whoever has several runtimes says so here.
+const SHARDS: usize = 1;
+
+/// A service that is called, with the endpoints that serve it.
+pub struct Upstream {
+    name: Arc<str>,
+    settings: Settings,
+    size: Size,
+    trust: Option<Arc<accord_runtime::reload::Reloading<rustls::ClientConfig>>>,
+    discoveries: Box<[Box<dyn Discovery>]>,
+    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    /// Changes when other endpoints are there.
+    discovered: watch::Sender<()>,
+    bulkhead: Bulkhead,
+    pub(crate) liveness: watch::Sender<Liveness>,
+    pub(crate) trouble: Notify,
+    metrics: Metrics,
+}
+
+impl Upstream {
+    /// All upstreams of a configuration, in its order. Their names differ.
+    pub fn all(configured: &[UpstreamConfig]) -> Result<Vec<Arc<Self>>, ConfigError> {
+        crate::config::check(configured)?;
+        configured.iter().map(Self::new).collect()
+    }
+
+    /// The upstream that a configuration describes. Connects to nothing yet, but needs a tokio runtime, in which it follows
+    /// its endpoints.
+    pub fn new(config: &UpstreamConfig) -> Result<Arc<Self>, ConfigError> {
+        let Checked { urls, trust } = config.checked()?;
+        let bulkhead = Bulkhead::new(config.max_in_flight);
+        let upstream = Arc::new(Self {
+            name: config.name.as_str().into(),
+            settings: Settings {
+                connect_timeout: config.connect_timeout,
+                keepalive_interval: config.keepalive_interval,
+                keepalive_timeout: config.keepalive_timeout,
+                max_header_bytes: config.max_header_bytes,
+            },
+            size: Size { usual: config.connections, most: config.max_connections },
+            trust: trust.map(Arc::new),
+            discoveries: discoveries(urls),
+            endpoints: ArcSwap::default(),
+            discovered: watch::Sender::new(()),
+            metrics: Metrics::new(&config.name, bulkhead.in_flight()),
+            bulkhead,
+            liveness: watch::Sender::new(Liveness::Away),
+            trouble: Notify::new(),
+        });
+        let watched: Vec<_> = upstream.discoveries.iter().map(|discovery| discovery.watch()).collect();
+        upstream.update(&watched);
+        tokio::spawn(follow(Arc::downgrade(&upstream), watched));
+        Ok(upstream)
+    }
+
+    /// The name, which is also the audience of passports for it.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The endpoints that are known now.
+    pub fn endpoints(&self) -> Arc<Vec<Arc<Endpoint>>> {
+        self.endpoints.load_full()
+    }
+
+    /// A place among the calls in flight; none where all are taken.
+    pub(crate) fn admit(&self) -> Option<Admission> {
+        let admission = self.bulkhead.admit();
+        if admission.is_none() {
+            self.metrics.refused();
+        }
+        admission
+    }
+
+    /// Takes a place at the better of two endpoints drawn at random; none where none is known. Waits for the first answer
+    /// of discovery, but no longer than a connection may take.
+    pub(crate) async fn pick(self: &Arc<Self>) -> Option<Picked> {
+        if let Some(endpoint) = self.choose(None) {
+            return Some(Picked::at(&endpoint));
+        }
+        let mut discovered = self.discovered.subscribe();
+        let end = Instant::now() + self.settings.connect_timeout;
+        while self.endpoints.load().is_empty() {
+            timeout_at(end, discovered.changed()).await.ok()?.ok()?;
+        }
+        self.choose(None).map(|endpoint| Picked::at(&endpoint))
+    }
+
+    /// As [`Upstream::pick`], but at another endpoint than the one that just failed, where there is another.
+    pub(crate) fn pick_other_than(&self, failed: &Arc<Endpoint>) -> Option<Picked> {
+        self.choose(Some(failed)).map(|endpoint| Picked::at(&endpoint))
+    }
+
+    /// Why the last connection that was tried could not be made.
+    pub(crate) fn connect_failure(&self) -> Option<Arc<std::io::Error>> {
+        self.endpoints.load().iter().find_map(|endpoint| endpoint.pool(0).failure())
+    }
+
+    pub(crate) fn max_header_bytes(&self) -> usize {
+        self.settings.max_header_bytes as usize
+    }
+
+    pub(crate) fn attempted(&self, elapsed: Duration, is_reached: bool) {
+        self.metrics.attempted(elapsed, is_reached);
+    }
+
+    pub(crate) fn probed(&self, alive: usize) {
+        self.metrics.probed(alive);
+    }
+
+    /// A call found no endpoint there: it may be elsewhere by now.
+    pub(crate) fn troubled(&self) {
+        self.trouble.notify_one();
+        for discovery in &self.discoveries {
+            discovery.refresh();
+        }
+    }
+
+    pub(crate) fn choose(&self, avoid: Option<&Arc<Endpoint>>) -> Option<Arc<Endpoint>> {
+        let endpoints = self.endpoints.load();
+        match endpoints.as_slice() {
+            [] => return None,
+            [only] => return Some(Arc::clone(only)),
+            _ => {}
+        }
+        let now = Instant::now();
+        let is_avoided = |endpoint| avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, endpoint));
+        let is_usable = |index: &usize| !is_avoided(&endpoints[*index]) && !endpoints[*index].is_ejected(now);
+        better_of_two(&endpoints, (0..endpoints.len()).filter(is_usable), now)
+            // With everything ejected, any endpoint is better than a certain refusal.
+            .or_else(|| better_of_two(&endpoints, 0..endpoints.len(), now))
+            .cloned()
+    }
+
+    /// Takes over what discovery says now. What is known of endpoints that stay, stays known.
+    fn update(&self, watched: &[watch::Receiver<Addresses>]) {
+        let known = self.endpoints.load();
+        let endpoint = |address: &Address| {
+            let same = known.iter().find(|endpoint| endpoint.address() == address);
+            let fresh = || Endpoint::new(address, self.trust.as_ref(), self.settings, self.size, SHARDS);
+            same.map_or_else(fresh, Arc::clone)
+        };
+        let addresses = watched.iter().flat_map(|watched| watched.borrow().to_vec());
+        self.endpoints.store(Arc::new(addresses.map(|address| endpoint(&address)).collect()));
+        self.discovered.send_replace(());
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Upstream").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// One discovery for what the configuration lists, and one for each name.
+fn discoveries(urls: Vec<Arc<Url>>) -> Box<[Box<dyn Discovery>]> {
+    let mut listed = Vec::new();
+    let mut discoveries: Vec<Box<dyn Discovery>> = Vec::new();
+    for url in urls {
+        match url.host {
+            Host::Address(socket) => listed.push(Address { socket, url }),
+            Host::Name(..) | Host::Service(_) => drop(url),
+        }
+    }
+    discoveries.push(Box::new(Fixed::new(listed)));
+    discoveries.into()
+}
+
+/// Follows discovery for as long as the upstream is there.
+async fn follow(upstream: Weak<Upstream>, mut watched: Vec<watch::Receiver<Addresses>>) {
+    loop {
+        let changes = watched.iter_mut().map(|watched| watched.changed().boxed());
+        if select_all(changes).await.0.is_err() {
+            return;
+        }
+        let Some(upstream) = upstream.upgrade() else { return };
+        upstream.update(&watched);
+    }
+}
+
+/// The better of two of the candidates, by their places in the list.
+fn better_of_two(
+    endpoints: &[Arc<Endpoint>],
+    candidates: impl Iterator<Item = usize>,
+    now: Instant,
+) -> Option<&Arc<Endpoint>> {
+    let mut drawn = [0; 2];
+    let count = candidates.sample_fill(&mut rand::rng(), &mut drawn);
+    let [first, second] = drawn.map(|index| &endpoints[index]);
+    match count {
+        0 => None,
+        1 => Some(first),
+        _ => Some(match first.cost(now).total_cmp(&second.cost(now)) {
+            Ordering::Less => first,
+            Ordering::Greater => second,
+            // The draw is random, its order is not.
+            Ordering::Equal if rand::random() => first,
+            Ordering::Equal => second,
+        }),
+    }
+}
+
+/// A place at an endpoint: counted as in flight until it is dropped, or until the answer's last byte was read.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    pub in_flight: InFlight,
+}
+
+impl Picked {
+    pub fn at(endpoint: &Arc<Endpoint>) -> Self {
+        Self { in_flight: endpoint.enter() }
+    }
+
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        self.in_flight.endpoint()
+    }
+}

@@ -1,0 +1,115 @@
+//! An upstream under generated stubs: a tower service that sends each request to one of its endpoints.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use accord_runtime::deadline::{Deadline, DeadlineBody, parse_grpc_timeout};
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request, Response};
+use http_body::Body;
+use tonic::Status;
+use tower::Service;
+
+use crate::balance::{Picked, Upstream};
+use crate::body::ResponseBody;
+use crate::bulkhead::Admission;
+use crate::endpoint::Endpoint;
+use crate::exchange;
+use crate::failure::Failure;
+use crate::payload::Payload;
+use crate::unreachable::Unreachable;
+
+/// The time of a call that says none. Nothing here waits for ever.
+const LONGEST: Duration = Duration::from_hours(1);
+
+/// An upstream as generated stubs call it: `ThingServiceClient::new(Client::new(upstream))`. Each call goes to an endpoint of
+/// the upstream's choice, and once more to another one where the first certainly never saw it. It ends with its
+/// `grpc-timeout`, which the request has to bring (`accord_runtime::request::outbound` writes it).
+#[derive(Clone, Debug)]
+pub struct Client {
+    upstream: Arc<Upstream>,
+    only: Option<Arc<Endpoint>>,
+}
+
+impl Client {
+    /// Calls any endpoint of the upstream.
+    pub fn new(upstream: Arc<Upstream>) -> Self {
+        Self { upstream, only: None }
+    }
+
+    /// Calls this endpoint and no other, whatever is known of it.
+    pub(crate) fn only(upstream: Arc<Upstream>, endpoint: Arc<Endpoint>) -> Self {
+        Self { upstream, only: Some(endpoint) }
+    }
+
+    async fn send<B>(
+        self,
+        request: Request<B>,
+        admission: Admission,
+    ) -> Result<Response<DeadlineBody<ResponseBody>>, Unreachable>
+    where
+        B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    {
+        let (parts, body) = request.into_parts();
+        let deadline = deadline(&parts.headers);
+        let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let mut payload = Payload::Stream(body);
+        let sending = async {
+            let head = || parts.headers.clone();
+            if let Some(endpoint) = &self.only {
+                let picked = Picked::at(endpoint);
+                return exchange::send_once(&self.upstream, picked, 0, &path, head(), &mut payload).await;
+            }
+            let picked = self.upstream.pick().await.ok_or(Unreachable::Connect)?;
+            exchange::send(&self.upstream, picked, 0, &path, head, &mut payload).await
+        };
+        let sent = tokio::time::timeout_at(deadline.at(), sending).await;
+        let mut response = sent.unwrap_or(Err(Unreachable::DeadlineExceeded))?;
+        response.body_mut().hold(admission);
+        Ok(response.map(|body| DeadlineBody::new(body, deadline)))
+    }
+}
+
+/// Why there is no answer; of a connection that could not be made, with what the system said.
+fn status(upstream: &Upstream, error: Unreachable) -> Status {
+    let mut status = Failure::Unreachable(error).status(upstream.name());
+    if let Some(cause) = upstream.connect_failure().filter(|_| error == Unreachable::Connect) {
+        status.set_source(cause);
+    }
+    status
+}
+
+/// What the request says of its own time.
+fn deadline(headers: &HeaderMap) -> Deadline {
+    let said = headers.get("grpc-timeout").and_then(|value| parse_grpc_timeout(value.to_str().ok()?).ok());
+    Deadline::after(said.unwrap_or(LONGEST))
+}
+
+impl<B> Service<Request<B>> for Client
+where
+    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+{
+    type Response = Response<DeadlineBody<ResponseBody>>;
+    type Error = Status;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let client = self.clone();
+        let Some(admission) = client.upstream.admit() else {
+            let refused = Failure::Overloaded.status(client.upstream.name());
+            return Box::pin(async { Err(refused) });
+        };
+        Box::pin(async move {
+            let upstream = Arc::clone(&client.upstream);
+            client.send(request, admission).await.map_err(|error| status(&upstream, error))
+        })
+    }
+}

@@ -1,0 +1,275 @@
+//! One HTTP/2 connection: made, kept alive, and given up when its peer falls silent.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{self, SendRequest};
+use h2::{Ping, PingPong};
+use http::Request;
+use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::discovery::Address;
+
+/// What a peer may send before it was read: of one stream, and of all streams of a connection.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// Headers are decoded up to this many times their configured bound. What lies between fails one call; beyond four times
+/// this, the HTTP/2 library gives up the whole connection.
+const HEADER_ROOM: u32 = 16;
+
+/// Silence is looked for this often in each keepalive interval: so no clock has to be read for each read.
+const LOOKS: u32 = 4;
+
+/// How connections are made and kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub connect_timeout: Duration,
+    pub keepalive_interval: Duration,
+    pub keepalive_timeout: Duration,
+    pub max_header_bytes: u32,
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    send: SendRequest<Bytes>,
+    in_flight: AtomicUsize,
+    closed: Arc<AtomicBool>,
+    trust: Option<Arc<ClientConfig>>,
+}
+
+/// Why a connection ended, as far as it matters for the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// In whatever way.
+    Somehow,
+    /// The peer was pinged more often than it allows (gRFC A8).
+    TooManyPings,
+}
+
+impl Connection {
+    /// Connects, and waits until the peer has answered a ping: so what is handed out is known to be served.
+    pub async fn open(
+        address: &Address,
+        trust: Option<Arc<ClientConfig>>,
+        settings: Settings,
+        ended: impl FnOnce(Ended) + Send + 'static,
+    ) -> io::Result<Self> {
+        let end = Instant::now() + settings.connect_timeout;
+        let too_slow = |_| io::Error::new(io::ErrorKind::TimedOut, "the connection took too long to stand");
+        let socket = timeout_at(end, TcpStream::connect(address.socket)).await.map_err(too_slow)??;
+        socket.set_nodelay(true)?;
+        let stream = match (&trust, &address.url.server_name) {
+            (Some(trust), Some(name)) => {
+                let encrypted = TlsConnector::from(Arc::clone(trust)).connect(name.clone(), socket);
+                Stream::Encrypted(Box::new(timeout_at(end, encrypted).await.map_err(too_slow)??))
+            }
+            _ => Stream::Plain(socket),
+        };
+        let heard = Arc::new(AtomicBool::new(false));
+        let io = Heard { stream, heard: Arc::clone(&heard) };
+        let handshake = builder(settings).handshake(io);
+        let (send, mut connection) = timeout_at(end, handshake).await.map_err(too_slow)?.map_err(io::Error::other)?;
+        let mut pings = connection.ping_pong().ok_or_else(|| io::Error::other("the connection can't be pinged"))?;
+        let pong = async {
+            tokio::select! {
+                ended = &mut connection => Err(ended.err().map_or_else(|| io::ErrorKind::UnexpectedEof.into(), io::Error::other)),
+                pong = pings.ping(Ping::opaque()) => pong.map(drop).map_err(io::Error::other),
+            }
+        };
+        timeout_at(end, pong).await.map_err(too_slow)??;
+        let closed = Arc::new(AtomicBool::new(false));
+        let done = Closing(Arc::clone(&closed));
+        tokio::spawn(async move {
+            let _done = done;
+            ended(drive(connection, keepalive(pings, heard, settings)).await);
+        });
+        Ok(Self { send, in_flight: AtomicUsize::new(0), closed, trust })
+    }
+
+    /// Whether calls can be sent, as far as is known: a GOAWAY shows only when one is.
+    pub fn is_open(&self, trust: Option<&Arc<ClientConfig>>) -> bool {
+        let is_current = match (&self.trust, trust) {
+            (Some(own), Some(newest)) => Arc::ptr_eq(own, newest),
+            _ => true,
+        };
+        is_current && !self.closed.load(Ordering::Relaxed)
+    }
+
+    /// No further call is sent on it. Those in flight go on.
+    pub fn retire(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// How many calls are in flight on it.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer takes one more stream.
+    pub fn has_room(&self) -> bool {
+        self.in_flight() < self.send.current_max_send_streams()
+    }
+
+    /// Counts a call in.
+    pub fn enter(self: &Arc<Self>) -> Lease {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Lease(Arc::clone(self))
+    }
+}
+
+/// A place on a connection, counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease(Arc<Connection>);
+
+impl Lease {
+    /// Opens a stream. An error is the connection's: nothing was sent.
+    pub fn send(
+        &self,
+        request: Request<()>,
+        end_of_stream: bool,
+    ) -> Result<(client::ResponseFuture, h2::SendStream<Bytes>), h2::Error> {
+        let sent = self.0.send.clone().send_request(request, end_of_stream);
+        if sent.is_err() {
+            self.0.retire();
+        }
+        sent
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Says that a connection is closed, however its task ends.
+struct Closing(Arc<AtomicBool>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+fn builder(settings: Settings) -> client::Builder {
+    let mut builder = client::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(settings.max_header_bytes.saturating_mul(HEADER_ROOM))
+        .enable_push(false);
+    builder
+}
+
+/// Moves the connection's bytes until it ends, or until its peer is found silent.
+async fn drive(connection: client::Connection<Heard, Bytes>, silence: impl Future<Output = ()>) -> Ended {
+    let ended = tokio::select! {
+        ended = connection => ended,
+        () = silence => return Ended::Somehow,
+    };
+    // The debug data of a GOAWAY is not told; the code is used for this alone by gRPC servers.
+    let calm = |error: h2::Error| {
+        error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM)
+    };
+    if ended.is_err_and(calm) { Ended::TooManyPings } else { Ended::Somehow }
+}
+
+/// Ends when the peer has sent nothing for the interval and does not answer a ping in time either.
+async fn keepalive(mut pings: PingPong, heard: Arc<AtomicBool>, settings: Settings) {
+    let mut silent = 0;
+    loop {
+        sleep(settings.keepalive_interval / LOOKS).await;
+        silent = if heard.swap(false, Ordering::Relaxed) { 0 } else { silent + 1 };
+        if silent < LOOKS {
+            continue;
+        }
+        silent = 0;
+        let pong = tokio::time::timeout(settings.keepalive_timeout, pings.ping(Ping::opaque())).await;
+        if pong.is_err() && !heard.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+/// What a connection runs over.
+enum Stream {
+    Plain(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
+}
+
+/// A stream that says when something was heard from the peer.
+struct Heard {
+    stream: Stream,
+    heard: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_read(context, buffer),
+        })?;
+        if buffer.filled().len() > before {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_write_vectored(),
+            Stream::Encrypted(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! One endpoint of an upstream: its connections, its load, and whether it is ejected.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use accord_runtime::backoff;
+use accord_runtime::reload::Reloading;
+use rustls::ClientConfig;
+use tokio::time::Instant;
+
+use crate::connection::Settings;
+use crate::discovery::Address;
+use crate::load::PeakEwma;
+use crate::pool::{Pool, Size};
+use crate::unreachable::Unreachable;
+
+/// UNAVAILABLE answers in a row after which an endpoint is ejected.
+const FAILURES: u32 = 5;
+/// How long it is ejected the first time; twice as long each further time, up to [`LONGEST`].
+const SHORTEST: Duration = Duration::from_millis(500);
+/// The longest time an endpoint is ejected before it is tried again.
+const LONGEST: Duration = Duration::from_secs(10);
+/// ±20%, so that many callers don't come back at the same moment.
+const JITTER: f64 = 0.2;
+
+/// One endpoint of an upstream.
+pub struct Endpoint {
+    address: Address,
+    label: Box<str>,
+    pools: Box<[Arc<Pool>]>,
+    in_flight: AtomicUsize,
+    record: Mutex<Record>,
+}
+
+/// What is remembered of an endpoint's answers.
+#[derive(Debug)]
+struct Record {
+    latency: PeakEwma,
+    failures: u32,
+    ejections: u32,
+    until: Option<Instant>,
+}
+
+impl Endpoint {
+    /// An endpoint whose connections are made when they are first used: a set of them for each shard of callers.
+    pub(crate) fn new(
+        address: &Address,
+        trust: Option<&Arc<Reloading<ClientConfig>>>,
+        settings: Settings,
+        size: Size,
+        shards: usize,
+    ) -> Arc<Self> {
+        let trust = trust.filter(|_| address.url.server_name.is_some());
+        let pool = |_| Pool::new(address.clone(), trust.cloned(), settings, size);
+        let record = Record { latency: PeakEwma::new(Instant::now()), failures: 0, ejections: 0, until: None };
+        Arc::new(Self {
+            address: address.clone(),
+            label: address.to_string().into(),
+            pools: (0..shards).map(pool).collect(),
+            in_flight: AtomicUsize::new(0),
+            record: Mutex::new(record),
+        })
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Its scheme, address and port.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The connections of a shard.
+    pub(crate) fn pool(&self, shard: usize) -> &Arc<Pool> {
+        &self.pools[shard % self.pools.len()]
+    }
+
+    /// Counts a call in.
+    pub(crate) fn enter(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight { endpoint: Arc::clone(self), since: Instant::now(), settled: false }
+    }
+
+    /// Calls in flight.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// What one more call would cost here, relative to other endpoints.
+    pub(crate) fn cost(&self, now: Instant) -> f64 {
+        self.record().latency.cost(self.in_flight(), now)
+    }
+
+    /// Whether it is ejected at this moment.
+    pub fn is_ejected(&self, now: Instant) -> bool {
+        self.record().until.is_some_and(|until| now < until)
+    }
+
+    /// An answer that shows the endpoint works. It is no longer ejected.
+    pub(crate) fn succeeded(&self) {
+        let mut record = self.record();
+        record.failures = 0;
+        record.ejections = 0;
+        record.until = None;
+    }
+
+    /// It answered UNAVAILABLE. One may be chance; [`FAILURES`] in a row are not.
+    pub(crate) fn failed(&self) {
+        let mut record = self.record();
+        record.failures += 1;
+        if record.failures >= FAILURES {
+            record.eject(Instant::now());
+        }
+    }
+
+    /// It can't be reached.
+    pub(crate) fn eject(&self) {
+        self.record().eject(Instant::now());
+    }
+
+    fn observe(&self, latency: Duration) {
+        self.record().latency.observe(latency, Instant::now());
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        // Figures stay meaningful even if a thread died while it wrote them.
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Record {
+    fn eject(&mut self, now: Instant) {
+        // Calls that were under way together fail together: they count as one.
+        if self.until.is_some_and(|until| now < until) {
+            return;
+        }
+        let time = backoff::exponential(SHORTEST, LONGEST, self.ejections);
+        self.until = Some(now + backoff::jittered(time, JITTER));
+        self.ejections += 1;
+        self.failures = 0;
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Endpoint").field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+/// A call in flight at an endpoint, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    endpoint: Arc<Endpoint>,
+    since: Instant,
+    settled: bool,
+}
+
+impl InFlight {
+    /// Where it is.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// The answer's head came.
+    pub fn answered(&mut self) {
+        self.settled = true;
+        self.endpoint.observe(self.since.elapsed());
+    }
+
+    /// No answer came.
+    pub fn failed(&mut self, error: Unreachable) {
+        match error {
+            Unreachable::Connect => self.endpoint.eject(),
+            Unreachable::Refused | Unreachable::Broken | Unreachable::Reset(_) => self.endpoint.failed(),
+            // Neither says anything bad of the endpoint but that it is at least as slow as this.
+            Unreachable::DeadlineExceeded | Unreachable::RequestBroken => return,
+        }
+        // A failure is often quick; taken as latency it would draw more calls to a dead endpoint.
+        self.settled = true;
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !self.settled {
+            // Given up before an answer came: the endpoint is at least as slow as this.
+            self.endpoint.observe(self.since.elapsed());
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! One request to one endpoint, and its answer's head.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http_body::Body;
+use tokio::time::Instant;
+
+use crate::balance::{Picked, Upstream};
+use crate::body::{Held, ResponseBody, bounded, judge};
+use crate::connection::Lease;
+use crate::discovery::Address;
+use crate::payload::{Payload, Sending};
+use crate::unreachable::Unreachable;
+
+/// Connections that may turn out to be closing before a call gives up: each holds none of it.
+const CONNECTIONS: usize = 3;
+
+/// Sends a call to an endpoint, and to another one where the first certainly never saw it: that is always safe, and done
+/// once. `head` makes the headers anew each time.
+pub(crate) async fn send<B>(
+    upstream: &Arc<Upstream>,
+    first: Picked,
+    shard: usize,
+    path: &PathAndQuery,
+    head: impl Fn() -> HeaderMap,
+    payload: &mut Payload<B>,
+) -> Result<Response<ResponseBody>, Unreachable>
+where
+    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+{
+    let tried = Arc::clone(first.endpoint());
+    match send_once(upstream, first, shard, path, head(), payload).await {
+        Err(error) if error.is_unprocessed() && payload.is_whole() => {
+            let another = upstream.pick_other_than(&tried).ok_or(error)?;
+            send_once(upstream, another, shard, path, head(), payload).await
+        }
+        sent => sent,
+    }
+}
+
+/// Sends a call to one endpoint, and learns from what comes of it.
+pub(crate) async fn send_once<B>(
+    upstream: &Upstream,
+    mut picked: Picked,
+    shard: usize,
+    path: &PathAndQuery,
+    head: HeaderMap,
+    payload: &mut Payload<B>,
+) -> Result<Response<ResponseBody>, Unreachable>
+where
+    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+{
+    let started = Instant::now();
+    let answer = attempt(&picked, shard, path, head, payload).await;
+    upstream.attempted(started.elapsed(), answer.is_ok());
+    match answer {
+        Ok((response, lease, sending)) => {
+            picked.in_flight.answered();
+            let most = upstream.max_header_bytes();
+            let (mut parts, stream) = response.into_parts();
+            let (headers, is_cut) = bounded(parts.headers, most);
+            parts.headers = headers;
+            // An answer without a body carries its status in the head.
+            if parts.headers.contains_key("grpc-status") {
+                judge(&picked.in_flight, &parts.headers);
+            }
+            if is_cut {
+                return Ok(Response::from_parts(parts, ResponseBody::over()));
+            }
+            let held = Held { sending, in_flight: picked.in_flight, lease, admission: None };
+            Ok(Response::from_parts(parts, ResponseBody::new(stream, most, held)))
+        }
+        Err(error) => {
+            picked.in_flight.failed(error);
+            if !matches!(error, Unreachable::DeadlineExceeded | Unreachable::RequestBroken) {
+                upstream.troubled();
+            }
+            Err(error)
+        }
+    }
+}
+
+type Begun = (Response<h2::RecvStream>, Lease, Sending);
+
+async fn attempt<B>(
+    picked: &Picked,
+    shard: usize,
+    path: &PathAndQuery,
+    head: HeaderMap,
+    payload: &mut Payload<B>,
+) -> Result<Begun, Unreachable>
+where
+    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+{
+    let endpoint = picked.endpoint();
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = uri(endpoint.address(), path);
+    *request.headers_mut() = head;
+    for _ in 0..CONNECTIONS {
+        let lease = endpoint.pool(shard).lease().await.map_err(|error| {
+            tracing::debug!(endpoint = endpoint.label(), %error, "no connection");
+            Unreachable::Connect
+        })?;
+        let Ok((response, stream)) = lease.send(request.clone(), false) else { continue };
+        let sending = payload.send(stream).await;
+        return match response.await {
+            Ok(response) => Ok((response, lease, sending)),
+            Err(_) if sending.is_broken() => Err(Unreachable::RequestBroken),
+            Err(error) => Err(Unreachable::of(&error)),
+        };
+    }
+    Err(Unreachable::Refused)
+}
+
+fn uri(address: &Address, path: &PathAndQuery) -> Uri {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(address.url.scheme.clone());
+    parts.authority = Some(address.url.authority.clone());
+    parts.path_and_query = Some(path.clone());
+    // Scheme, authority and path are all there, which is what makes it whole.
+    Uri::from_parts(parts).unwrap_or_default()
+}

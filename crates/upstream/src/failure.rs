@@ -1,0 +1,123 @@
+//! Why a call to an upstream has no answer, and how that is told.
+
+use std::time::Duration;
+
+use accord_api::accord::fault::v1::Reason;
+use accord_runtime::deadline::Deadline;
+use accord_runtime::fault::StatusBuilder;
+use http::StatusCode;
+use tonic::{Code, Status};
+
+use crate::call::{Answer, Outcome};
+use crate::grpc::{self, BodyError};
+use crate::unreachable::Unreachable;
+
+/// When a caller may come back to an upstream that has all the calls it may have.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Why a call has no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// No endpoint gave one.
+    Unreachable(Unreachable),
+    /// It can't be used.
+    Body(BodyError),
+    /// It is none of gRPC.
+    NotGrpc(StatusCode),
+    /// As many calls are in flight at the upstream as may be.
+    Overloaded,
+}
+
+impl Failure {
+    pub(crate) fn unreachable(error: Unreachable, deadline: Deadline) -> Self {
+        Self::Unreachable(if deadline.expired() { Unreachable::DeadlineExceeded } else { error })
+    }
+
+    pub(crate) fn body(error: BodyError, deadline: Deadline) -> Self {
+        match error {
+            BodyError::Broken(_) if deadline.expired() => Self::Unreachable(Unreachable::DeadlineExceeded),
+            BodyError::Broken(Some(error)) => Self::Unreachable(error.after_head()),
+            error => Self::Body(error),
+        }
+    }
+
+    pub(crate) fn no_message() -> Self {
+        Self::Body(BodyError::Malformed("its status is OK and there is no message"))
+    }
+
+    /// Whether the call's deadline passed.
+    pub fn is_deadline(&self) -> bool {
+        matches!(self, Self::Unreachable(Unreachable::DeadlineExceeded))
+    }
+
+    /// Whether it is certain that the upstream has not acted on the call.
+    pub fn is_unprocessed(&self) -> bool {
+        match self {
+            Self::Unreachable(error) => error.is_unprocessed(),
+            Self::Overloaded => true,
+            Self::Body(_) | Self::NotGrpc(_) => false,
+        }
+    }
+
+    /// Whether the call itself was carried out, and only its answer can't be told on.
+    pub fn is_of_an_answer(&self) -> bool {
+        matches!(self, Self::Body(_))
+    }
+
+    /// The code that stands for it.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Unreachable(error) => error.code(),
+            Self::Body(BodyError::TooLarge { .. }) | Self::Overloaded => Code::ResourceExhausted,
+            Self::Body(BodyError::Broken(_)) => Code::Unavailable,
+            Self::Body(BodyError::Malformed(_) | BodyError::Encoding(_)) => Code::Internal,
+            Self::NotGrpc(status) => grpc::from_http(*status),
+        }
+    }
+
+    /// What a caller of the upstream is told: the code, a stable reason, and that it was the upstream's fault.
+    pub fn status(&self, upstream: &str) -> Status {
+        let unusable = |error: &BodyError| format!("the answer of {upstream} can't be used: {error}");
+        let (reason, message, retry_after) = match self {
+            Self::Unreachable(Unreachable::DeadlineExceeded) => {
+                let message = "the deadline passed before the call was answered".to_owned();
+                (Reason::DeadlineExceeded, message, None)
+            }
+            Self::Unreachable(error @ Unreachable::Reset(_)) => {
+                (Reason::UpstreamReset, format!("upstream {upstream}: {error}"), None)
+            }
+            Self::Unreachable(error @ Unreachable::RequestBroken) => {
+                (Reason::RequestMalformed, error.to_string(), None)
+            }
+            Self::Unreachable(error) => (Reason::UpstreamUnavailable, format!("upstream {upstream}: {error}"), None),
+            Self::Body(error @ BodyError::TooLarge { .. }) => (Reason::ResponseTooLarge, unusable(error), None),
+            Self::Body(error @ BodyError::Broken(_)) => (Reason::UpstreamUnavailable, unusable(error), None),
+            Self::Body(error) => (Reason::UpstreamMalformed, unusable(error), None),
+            Self::NotGrpc(status) => {
+                let message = format!("upstream {upstream} answered HTTP {status} and no gRPC status");
+                (Reason::UpstreamMalformed, message, None)
+            }
+            Self::Overloaded => {
+                let message = format!("as many calls are in flight at upstream {upstream} as may be (`max_in_flight`)");
+                (Reason::UpstreamOverloaded, message, Some(RETRY_AFTER))
+            }
+        };
+        let component = if self.is_deadline() { "gateway" } else { "upstream" };
+        let status = StatusBuilder::new(reason, message).code(self.code()).metadata("component", component);
+        match retry_after {
+            Some(delay) => status.retry_after(delay).build(),
+            None => status.build(),
+        }
+    }
+}
+
+impl Outcome {
+    pub(crate) fn only(result: Result<Answer, Failure>) -> Self {
+        Self { result, may_have_acted_before: false }
+    }
+
+    /// The code that the call ended with, whoever says it.
+    pub fn code(&self) -> Code {
+        self.result.as_ref().map_or_else(Failure::code, Answer::code)
+    }
+}

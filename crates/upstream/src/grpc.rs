@@ -1,0 +1,188 @@
+//! gRPC on HTTP/2 as bytes: five bytes before each message, a status after the last.
+//!
+//! Nothing here knows what a message means. Where nobody has to look at a body, nothing here touches it either.
+
+use std::error::Error;
+use std::io::Read;
+
+use bytes::{Buf, Bytes, BytesMut};
+use flate2::read::GzDecoder;
+use http::{HeaderMap, HeaderValue};
+use http_body::Body as HttpBody;
+use http_body_util::BodyExt;
+
+use crate::unreachable::Unreachable;
+
+pub use crate::status::{code, has_status, status};
+
+/// One byte that says whether the message is compressed, and four that say how long it is.
+pub const PREFIX: usize = 5;
+
+/// The content type of gRPC.
+pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// Why a body is not the message it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// More bytes than the method allows.
+    #[error("the message is larger than the {limit} bytes its method allows")]
+    TooLarge {
+        /// The method's bound.
+        limit: u64,
+    },
+    /// The frames don't add up.
+    #[error("the body is not one gRPC message: {0}")]
+    Malformed(&'static str),
+    /// A compression that was not offered.
+    #[error("the message is compressed with `{0}`; `identity` and `gzip` are accepted")]
+    Encoding(String),
+    /// The peer went away in the middle.
+    #[error("the body ended early")]
+    Broken(Option<Unreachable>),
+}
+
+/// Reads a whole body of at most `limit` bytes. One chunk is handed on without a copy.
+pub async fn collect<B>(mut body: B, limit: u64) -> Result<(Bytes, Option<HeaderMap>), BodyError>
+where
+    B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
+{
+    let mut whole = Bytes::new();
+    let mut joined = BytesMut::new();
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(|error| broken(&error))?.into_data() {
+            Ok(data) if (whole.len() + joined.len() + data.len()) as u64 > limit => {
+                return Err(BodyError::TooLarge { limit });
+            }
+            Ok(data) if whole.is_empty() && joined.is_empty() => whole = data,
+            Ok(data) => {
+                joined.extend_from_slice(&std::mem::take(&mut whole));
+                joined.extend_from_slice(&data);
+            }
+            Err(frame) => trailers = frame.into_trailers().ok().or(trailers),
+        }
+    }
+    let bytes = if joined.is_empty() { whole } else { joined.freeze() };
+    Ok((bytes, trailers))
+}
+
+fn broken(error: &(dyn Error + 'static)) -> BodyError {
+    BodyError::Broken(error.downcast_ref().copied())
+}
+
+/// Reads the one message of a unary body.
+pub async fn read_unary<B>(
+    body: B,
+    encoding: Option<&HeaderValue>,
+    limit: u64,
+) -> Result<(Option<Bytes>, Option<HeaderMap>), BodyError>
+where
+    B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
+{
+    let (bytes, trailers) = collect(body, limit.saturating_add(PREFIX as u64)).await.map_err(|error| match error {
+        BodyError::TooLarge { .. } => BodyError::TooLarge { limit },
+        other => other,
+    })?;
+    if bytes.is_empty() {
+        return Ok((None, trailers));
+    }
+    let mut frames = Deframer { buffer: BytesMut::new(), limit };
+    let message = frames.only(bytes, encoding)?;
+    Ok((Some(message), trailers))
+}
+
+/// Cuts a stream of bytes into messages.
+pub struct Deframer {
+    buffer: BytesMut,
+    limit: u64,
+}
+
+impl Deframer {
+    /// For messages of at most `limit` bytes.
+    pub fn new(limit: u64) -> Self {
+        Self { buffer: BytesMut::new(), limit }
+    }
+
+    /// Takes the next chunk of the body.
+    pub fn push(&mut self, chunk: &[u8]) {
+        self.buffer.extend_from_slice(chunk);
+    }
+
+    /// The next whole message, if it has arrived.
+    pub fn next(&mut self, encoding: Option<&HeaderValue>) -> Result<Option<Bytes>, BodyError> {
+        let Some((compressed, length)) = prefix(&self.buffer)? else { return Ok(None) };
+        if length as u64 > self.limit {
+            return Err(BodyError::TooLarge { limit: self.limit });
+        }
+        if self.buffer.len() < PREFIX + length {
+            return Ok(None);
+        }
+        self.buffer.advance(PREFIX);
+        let message = self.buffer.split_to(length).freeze();
+        decompress(message, compressed, encoding, self.limit).map(Some)
+    }
+
+    fn only(&mut self, mut bytes: Bytes, encoding: Option<&HeaderValue>) -> Result<Bytes, BodyError> {
+        let Some((compressed, length)) = prefix(&bytes)? else {
+            return Err(BodyError::Malformed("its prefix is cut off"));
+        };
+        if bytes.len() != PREFIX + length {
+            return Err(BodyError::Malformed("its length is not the one its prefix says"));
+        }
+        bytes.advance(PREFIX);
+        decompress(bytes, compressed, encoding, self.limit)
+    }
+}
+
+fn prefix(bytes: &[u8]) -> Result<Option<(bool, usize)>, BodyError> {
+    let Some(&[flag, a, b, c, d]) = bytes.first_chunk::<PREFIX>() else { return Ok(None) };
+    let compressed = match flag {
+        0 => false,
+        1 => true,
+        _ => return Err(BodyError::Malformed("its compression flag is neither 0 nor 1")),
+    };
+    Ok(Some((compressed, u32::from_be_bytes([a, b, c, d]) as usize)))
+}
+
+fn decompress(
+    message: Bytes,
+    compressed: bool,
+    encoding: Option<&HeaderValue>,
+    limit: u64,
+) -> Result<Bytes, BodyError> {
+    if !compressed {
+        return Ok(message);
+    }
+    match encoding.map_or(&b""[..], HeaderValue::as_bytes) {
+        b"gzip" => {
+            let mut plain = Vec::new();
+            // One byte more than the limit tells a message at the limit from one above it.
+            let read = GzDecoder::new(&*message).take(limit.saturating_add(1)).read_to_end(&mut plain);
+            read.map_err(|_| BodyError::Malformed("it is not valid gzip"))?;
+            if plain.len() as u64 > limit { Err(BodyError::TooLarge { limit }) } else { Ok(plain.into()) }
+        }
+        other => Err(BodyError::Encoding(String::from_utf8_lossy(other).into_owned())),
+    }
+}
+
+/// A message with its prefix, uncompressed.
+pub fn frame(message: &[u8]) -> Bytes {
+    let mut framed = BytesMut::with_capacity(PREFIX + message.len());
+    framed.extend_from_slice(&[0]);
+    // A message is bounded far below 4 GiB before it gets here.
+    framed.extend_from_slice(&u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes());
+    framed.extend_from_slice(message);
+    framed.freeze()
+}
+
+/// What an HTTP status means where no `grpc-status` came (gRPC's http-grpc-status-mapping).
+pub fn from_http(status: http::StatusCode) -> tonic::Code {
+    match status.as_u16() {
+        400 | 431 => tonic::Code::Internal,
+        401 => tonic::Code::Unauthenticated,
+        403 => tonic::Code::PermissionDenied,
+        404 => tonic::Code::Unimplemented,
+        429 | 502 | 503 | 504 => tonic::Code::Unavailable,
+        _ => tonic::Code::Unknown,
+    }
+}

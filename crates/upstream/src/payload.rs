@@ -1,0 +1,180 @@
+//! The body of a request on its way out.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::future::poll_fn;
+use h2::SendStream;
+use http_body::{Body, Frame};
+use tokio::task::AbortHandle;
+
+/// What a call sends. It can be sent again as long as all of it is here.
+#[derive(Debug)]
+pub enum Payload<B> {
+    /// All of it.
+    Whole(Bytes),
+    /// A body that nobody has begun to read.
+    Stream(B),
+    /// A part of it is gone.
+    Spent,
+}
+
+impl<B> Payload<B> {
+    /// Whether it can be sent, from its beginning.
+    pub fn is_whole(&self) -> bool {
+        !matches!(self, Self::Spent)
+    }
+}
+
+/// What still sends the rest of a request, until it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Sending {
+    task: Option<AbortHandle>,
+    broken: Option<Arc<AtomicBool>>,
+}
+
+impl Sending {
+    /// Whether the request's own body broke off.
+    pub fn is_broken(&self) -> bool {
+        self.broken.as_ref().is_some_and(|broken| broken.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        // Letting go of the stream is what resets it at the peer.
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl<B> Payload<B>
+where
+    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+{
+    /// Sends as much as is here in one piece with the request's headers, and the rest in a task of its own.
+    pub(crate) async fn send(&mut self, mut stream: SendStream<Bytes>) -> Sending {
+        let mut body = match std::mem::replace(self, Self::Spent) {
+            Self::Whole(bytes) => {
+                // The stream says itself what is wrong with it, when its answer is asked for.
+                let _ = stream.send_data(bytes.clone(), true);
+                *self = Self::Whole(bytes);
+                return Sending::default();
+            }
+            Self::Stream(body) => body,
+            Self::Spent => return Sending::default(),
+        };
+        let first = poll_fn(|context| Poll::Ready(poll_next(&mut body, context))).await;
+        match first {
+            Poll::Ready(None) => *self = Self::Whole(Bytes::new()),
+            Poll::Ready(Some(Ok(frame))) if body.is_end_stream() && frame.is_data() => {
+                *self = Self::Whole(frame.into_data().unwrap_or_default());
+            }
+            Poll::Ready(Some(frame)) => return spawn(Upload { body, stream, next: Some(frame) }),
+            Poll::Pending => return spawn(Upload { body, stream, next: None }),
+        }
+        if let Self::Whole(bytes) = self {
+            let _ = stream.send_data(bytes.clone(), true);
+        }
+        Sending::default()
+    }
+}
+
+fn poll_next<B: Body + Unpin>(
+    body: &mut B,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    Pin::new(body).poll_frame(context)
+}
+
+fn spawn<B>(upload: Upload<B>) -> Sending
+where
+    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+{
+    let broken = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&broken);
+    let task = tokio::spawn(upload.run(told)).abort_handle();
+    Sending { task: Some(task), broken: Some(broken) }
+}
+
+/// The rest of a request's body.
+struct Upload<B: Body> {
+    body: B,
+    stream: SendStream<Bytes>,
+    next: Option<Result<Frame<Bytes>, B::Error>>,
+}
+
+impl<B> Upload<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    async fn run(mut self, broken: Arc<AtomicBool>) {
+        loop {
+            let frame = match self.next.take() {
+                Some(frame) => Some(frame),
+                None => poll_fn(|context| self.poll_frame(context)).await,
+            };
+            let goes_on = match frame {
+                Some(Ok(frame)) => self.pass(frame).await,
+                Some(Err(_)) => {
+                    broken.store(true, Ordering::Relaxed);
+                    self.stream.send_reset(h2::Reason::CANCEL);
+                    false
+                }
+                None => {
+                    let _ = self.stream.send_data(Bytes::new(), true);
+                    false
+                }
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+
+    /// The next frame of the body; none as well where the peer wants no more of it.
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if self.stream.poll_reset(context).is_ready() {
+            return Poll::Ready(None);
+        }
+        poll_next(&mut self.body, context)
+    }
+
+    /// Passes a frame on; whether there may be another.
+    async fn pass(&mut self, frame: Frame<Bytes>) -> bool {
+        match frame.into_data() {
+            Ok(data) => self.pass_data(data).await,
+            Err(frame) => {
+                let _ = self.stream.send_trailers(frame.into_trailers().unwrap_or_default());
+                false
+            }
+        }
+    }
+
+    /// Sends as much at a time as the peer takes, so that no more of the body is read than can leave.
+    async fn pass_data(&mut self, mut data: Bytes) -> bool {
+        let is_last = self.body.is_end_stream();
+        while !data.is_empty() {
+            self.stream.reserve_capacity(data.len());
+            let Some(Ok(room)) = poll_fn(|context| self.poll_room(context)).await else { return false };
+            let part = data.split_to(room.min(data.len()));
+            if self.stream.send_data(part, is_last && data.is_empty()).is_err() {
+                return false;
+            }
+        }
+        !is_last
+    }
+
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<usize, h2::Error>>> {
+        loop {
+            match ready!(self.stream.poll_capacity(context)) {
+                Some(Ok(0)) => {}
+                room => return Poll::Ready(room),
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The connections of one shard to one endpoint.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use accord_runtime::reload::Reloading;
+use rustls::ClientConfig;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::connection::{Connection, Ended, Lease, Settings};
+use crate::discovery::Address;
+
+/// How long a failed attempt at one more connection rests while others serve.
+const COOL_DOWN: Duration = Duration::from_secs(1);
+
+/// The longest interval that keepalive is stretched to for peers that want fewer pings.
+const LONGEST_INTERVAL: Duration = Duration::from_hours(2);
+
+/// How many connections there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// While all is well.
+    pub usual: usize,
+    /// Where the peer takes no more streams on those that there are.
+    pub most: usize,
+}
+
+/// The connections of one shard to one endpoint.
+pub(crate) struct Pool {
+    address: Address,
+    trust: Option<Arc<Reloading<ClientConfig>>>,
+    size: Size,
+    state: Mutex<State>,
+    /// Changes when an attempt to connect has ended: how often, and why the last one failed.
+    attempts: watch::Sender<(u64, Option<Arc<io::Error>>)>,
+}
+
+#[derive(Debug)]
+struct State {
+    settings: Settings,
+    connections: Vec<Arc<Connection>>,
+    opening: usize,
+    /// Before this, no further connection is tried as long as there is one.
+    cool_until: Option<Instant>,
+}
+
+/// What a look at the pool found.
+enum Found {
+    Lease(Lease),
+    Wait(watch::Receiver<(u64, Option<Arc<io::Error>>)>),
+}
+
+impl Pool {
+    pub fn new(
+        address: Address,
+        trust: Option<Arc<Reloading<ClientConfig>>>,
+        settings: Settings,
+        size: Size,
+    ) -> Arc<Self> {
+        let state = State { settings, connections: Vec::new(), opening: 0, cool_until: None };
+        Arc::new(Self { address, trust, size, state: Mutex::new(state), attempts: watch::Sender::default() })
+    }
+
+    /// A place on the least used connection; made where there is none. Several callers wait for one attempt, which goes on
+    /// when they leave.
+    pub async fn lease(self: &Arc<Self>) -> Result<Lease, Arc<io::Error>> {
+        loop {
+            let mut attempts = match self.look() {
+                Found::Lease(lease) => return Ok(lease),
+                Found::Wait(attempts) => attempts,
+            };
+            // The sender lives in `self`.
+            let _ = attempts.changed().await;
+            let failure = attempts.borrow_and_update().1.clone();
+            if let Some(failure) = failure.filter(|_| self.state().connections.is_empty()) {
+                return Err(failure);
+            }
+        }
+    }
+
+    /// Why the last attempt failed, if it did.
+    pub fn failure(&self) -> Option<Arc<io::Error>> {
+        self.attempts.borrow().1.clone()
+    }
+
+    /// How many connections are open.
+    #[cfg(test)]
+    pub fn open(&self) -> usize {
+        self.state().connections.len()
+    }
+
+    fn look(self: &Arc<Self>) -> Found {
+        let trust = self.trust.as_ref().map(|trust| trust.get());
+        let mut state = self.state();
+        state.connections.retain(|connection| connection.is_open(trust.as_ref()));
+        let best = state.connections.iter().min_by_key(|connection| connection.in_flight());
+        let lease = best.map(|connection| (connection.has_room(), connection.enter()));
+        let has_room = lease.as_ref().is_some_and(|(has_room, _)| *has_room);
+        let enough = if has_room { self.size.usual.min(self.size.most) } else { self.size.most };
+        let is_cooling = lease.is_some() && state.cool_until.is_some_and(|until| Instant::now() < until);
+        // One at a time is enough for everybody who waits; a crowd is served by more as they fill.
+        if state.opening == 0 && state.connections.len() < enough && !is_cooling {
+            state.opening = 1;
+            tokio::spawn(Arc::clone(self).open_one(trust, state.settings));
+        }
+        match lease {
+            // Beyond the most, calls queue up on the connections that there are, within their deadlines.
+            Some((has_room, lease)) if has_room || state.opening == 0 => Found::Lease(lease),
+            _ => Found::Wait(self.attempts.subscribe()),
+        }
+    }
+
+    async fn open_one(self: Arc<Self>, trust: Option<Arc<ClientConfig>>, settings: Settings) {
+        let pool = Arc::downgrade(&self);
+        let ended = move |ended| {
+            if let (Some(pool), Ended::TooManyPings) = (pool.upgrade(), ended) {
+                pool.ping_less();
+            }
+        };
+        let opened = Connection::open(&self.address, trust, settings, ended).await;
+        let failure = {
+            let mut state = self.state();
+            state.opening = 0;
+            match opened {
+                Ok(connection) => {
+                    state.cool_until = None;
+                    state.connections.push(Arc::new(connection));
+                    None
+                }
+                Err(error) => {
+                    state.cool_until = Some(Instant::now() + COOL_DOWN);
+                    Some(Arc::new(error))
+                }
+            }
+        };
+        self.attempts.send_modify(|(count, last)| (*count, *last) = (*count + 1, failure));
+    }
+
+    /// gRFC A8: who is told that it pings too often doubles its interval.
+    fn ping_less(&self) {
+        let settings = &mut self.state().settings;
+        settings.keepalive_interval = (settings.keepalive_interval * 2).min(LONGEST_INTERVAL);
+        let interval = settings.keepalive_interval;
+        tracing::warn!(endpoint = %self.address, ?interval, "the upstream wants fewer keepalive pings");
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change is one step, so a thread that died left nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

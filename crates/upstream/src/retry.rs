@@ -1,0 +1,193 @@
+//! How often a failed attempt is repeated, and when another is made beside a slow one (gRFC A6).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use accord_runtime::backoff;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use http::HeaderMap;
+use tonic::Code;
+
+use crate::balance::Upstream;
+use crate::budget::Budget;
+use crate::call::{Answer, Call, Outcome, PREVIOUS_ATTEMPTS};
+use crate::failure::Failure;
+use crate::unreachable::Unreachable;
+
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+/// ±20% (gRFC A6), so that those who failed together don't come back together: the longest wait, shortened by up to a third.
+const LONGEST_SHARE: f64 = 1.2;
+const JITTER: f64 = 1.0 / 3.0;
+
+/// How often a call may be tried.
+#[derive(Clone, Debug)]
+pub struct Retries {
+    /// Attempts in all.
+    pub max_attempts: u32,
+    /// The codes after which there is another.
+    pub on: Arc<[Code]>,
+    /// Where it is set, another attempt starts beside one that has taken this long.
+    pub hedge_after: Option<Duration>,
+    /// What is left for repeating: shared by all calls of a method.
+    pub budget: Arc<Budget>,
+}
+
+type Attempt = Result<Answer, Failure>;
+
+/// Makes a unary call, repeated as it allows. Whoever counts attempts of its own repeats them as well, so here nobody does.
+pub(crate) async fn call(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes) -> Outcome {
+    let is_retried_outside = call.metadata.contains_key(PREVIOUS_ATTEMPTS);
+    match call.retries.filter(|_| !is_retried_outside) {
+        Some(retries) if retries.hedge_after.is_some() => hedged(upstream, call, framed, retries).await,
+        Some(retries) => retried(upstream, call, framed, retries).await,
+        None => Outcome::only(first(upstream, call, framed).await),
+    }
+}
+
+async fn first(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes) -> Attempt {
+    let picked = upstream.pick().await.ok_or(Failure::Unreachable(Unreachable::Connect))?;
+    upstream.attempt(call, picked, framed, 0).await
+}
+
+async fn retried(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes, retries: &Retries) -> Outcome {
+    let mut may_have_acted_before = false;
+    let Some(mut picked) = upstream.pick().await else {
+        return Outcome::only(Err(Failure::Unreachable(Unreachable::Connect)));
+    };
+    for made in 1.. {
+        let tried = Arc::clone(picked.endpoint());
+        let result = upstream.attempt(call, picked, framed, made - 1).await;
+        let wait = match next(&result, retries) {
+            Next::Answer => {
+                retries.budget.succeeded();
+                return Outcome { result, may_have_acted_before };
+            }
+            Next::Again => Some(wait_before(made)),
+            Next::AgainAfter(wait) => Some(wait),
+            Next::GiveUp => None,
+        };
+        retries.budget.failed();
+        let may_start = made < retries.max_attempts && retries.budget.allows();
+        let wait = wait.filter(|wait| may_start && *wait < call.deadline.remaining());
+        let (Some(wait), Some(another)) = (wait, upstream.pick_other_than(&tried)) else {
+            return Outcome { result, may_have_acted_before };
+        };
+        may_have_acted_before |= may_have_acted(&result);
+        tokio::time::sleep(wait).await;
+        picked = another;
+    }
+    unreachable!("the loop counts up to max_attempts")
+}
+
+/// Starts further attempts beside the first where it is slow; the first good answer wins, and the others are cancelled.
+async fn hedged(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes, retries: &Retries) -> Outcome {
+    let after = retries.hedge_after.unwrap_or(Duration::MAX);
+    let Some(picked) = upstream.pick().await else {
+        return Outcome::only(Err(Failure::Unreachable(Unreachable::Connect)));
+    };
+    let mut tried = Arc::clone(picked.endpoint());
+    let mut racing = FuturesUnordered::from_iter([upstream.attempt(call, picked, framed, 0)]);
+    let (mut made, mut most) = (1, retries.max_attempts);
+    let mut may_have_acted_before = false;
+    loop {
+        let mut may_start = made < most && retries.budget.allows();
+        tokio::select! {
+            Some(result) = racing.next() => {
+                match next(&result, retries) {
+                    Next::Answer => {
+                        retries.budget.succeeded();
+                        may_have_acted_before |= !racing.is_empty();
+                        return Outcome { result, may_have_acted_before };
+                    }
+                    // What is under way may still win, but nothing is added to it.
+                    Next::GiveUp => most = made,
+                    Next::Again | Next::AgainAfter(_) => {}
+                }
+                retries.budget.failed();
+                may_start = made < most && retries.budget.allows();
+                if racing.is_empty() && !may_start {
+                    return Outcome { result, may_have_acted_before };
+                }
+                may_have_acted_before |= may_have_acted(&result);
+            }
+            () = tokio::time::sleep(after), if may_start => {}
+        }
+        if let Some(another) = may_start.then(|| upstream.pick_other_than(&tried)).flatten() {
+            tried = Arc::clone(another.endpoint());
+            racing.push(upstream.attempt(call, another, framed, made));
+            made += 1;
+        }
+    }
+}
+
+/// Whether the upstream may have acted on an attempt that failed: unless it certainly never saw it.
+fn may_have_acted(attempt: &Attempt) -> bool {
+    attempt.as_ref().err().is_none_or(|failure| !failure.is_unprocessed())
+}
+
+/// What becomes of an attempt.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// It is the answer: the contract does not repeat it.
+    Answer,
+    /// Another attempt, after the usual wait.
+    Again,
+    /// Another attempt, when the server says.
+    AgainAfter(Duration),
+    /// It failed, and the server says not to come back.
+    GiveUp,
+}
+
+fn next(attempt: &Attempt, retries: &Retries) -> Next {
+    match attempt {
+        Ok(answer) if retries.on.contains(&answer.code()) => {
+            pushback(&answer.trailers).or_else(|| pushback(&answer.head)).unwrap_or(Next::Again)
+        }
+        Err(failure) if failure.is_deadline() => Next::Answer,
+        Err(Failure::Unreachable(error)) if error.is_unprocessed() || retries.on.contains(&error.code()) => Next::Again,
+        Err(failure @ Failure::NotGrpc(_)) if retries.on.contains(&failure.code()) => Next::Again,
+        _ => Next::Answer,
+    }
+}
+
+fn pushback(metadata: &HeaderMap) -> Option<Next> {
+    let text = metadata.get(PUSHBACK)?.to_str().unwrap_or_default();
+    // Negative or malformed: don't come back at all.
+    Some(text.parse::<u32>().map_or(Next::GiveUp, |wait| Next::AgainAfter(Duration::from_millis(wait.into()))))
+}
+
+/// The wait before another attempt, after so many.
+fn wait_before(made: u32) -> Duration {
+    let wait = backoff::exponential(FIRST_BACKOFF, LONGEST_BACKOFF, made - 1);
+    backoff::jittered(wait.mul_f64(LONGEST_SHARE), JITTER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+
+    #[test]
+    fn pushback_is_milliseconds_and_anything_else_forbids_retries() {
+        let read = |text: &'static str| {
+            let metadata = HeaderMap::from_iter([(HeaderName::from_static(PUSHBACK), HeaderValue::from_static(text))]);
+            pushback(&metadata)
+        };
+        assert_eq!(read("250"), Some(Next::AgainAfter(Duration::from_millis(250))));
+        assert_eq!(read("-1"), Some(Next::GiveUp));
+        assert_eq!(read("soon"), Some(Next::GiveUp));
+        assert!(pushback(&HeaderMap::new()).is_none());
+    }
+
+    #[test]
+    fn attempt_that_was_never_seen_cannot_have_acted() {
+        let failed = |error| may_have_acted(&Err(Failure::Unreachable(error)));
+        assert!(!failed(Unreachable::Connect) && !failed(Unreachable::Refused));
+        assert!(failed(Unreachable::Broken) && failed(Unreachable::DeadlineExceeded));
+        assert!(may_have_acted(&Ok(Answer::new(Err(tonic::Status::unavailable(""))))));
+    }
+}

@@ -1,0 +1,71 @@
+//! Why an endpoint gave no answer, as far as it decides what may be done next.
+
+use h2::Reason;
+use tonic::Code;
+
+/// Why an endpoint gave no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreachable {
+    /// No connection could be made. The request was not sent.
+    #[error("no connection to the upstream could be made")]
+    Connect,
+    /// The connection was closing, or the upstream refused the stream. It has not processed the request.
+    #[error("the upstream was closing the connection, or took no more calls on it")]
+    Refused,
+    /// The connection broke; the upstream may have seen the request.
+    #[error("the connection to the upstream broke before its answer was whole")]
+    Broken,
+    /// The upstream reset the stream; it may have seen the request.
+    #[error("the upstream reset the stream: {0}")]
+    Reset(Reason),
+    /// The caller's own request broke off.
+    #[error("the request broke off")]
+    RequestBroken,
+    /// The call's deadline passed; the upstream may have seen the request.
+    #[error("the deadline passed before an answer came")]
+    DeadlineExceeded,
+}
+
+impl Unreachable {
+    /// Whether it is certain that the service has not seen the request, so that sending it again is always safe.
+    pub fn is_unprocessed(self) -> bool {
+        matches!(self, Self::Connect | Self::Refused)
+    }
+
+    /// The code that stands for it (for resets: gRPC over HTTP/2, "Errors").
+    pub fn code(self) -> Code {
+        match self {
+            Self::Connect | Self::Refused | Self::Broken => Code::Unavailable,
+            Self::RequestBroken => Code::Cancelled,
+            Self::DeadlineExceeded => Code::DeadlineExceeded,
+            Self::Reset(Reason::CANCEL) => Code::Cancelled,
+            Self::Reset(Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
+            Self::Reset(Reason::INADEQUATE_SECURITY) => Code::PermissionDenied,
+            Self::Reset(Reason::REFUSED_STREAM) => Code::Unavailable,
+            Self::Reset(_) => Code::Internal,
+        }
+    }
+
+    /// The same after the answer's head came: the upstream has processed the request.
+    pub(crate) fn after_head(self) -> Self {
+        if self.is_unprocessed() { Self::Broken } else { self }
+    }
+
+    /// What an error of a stream, or of its connection, means for a call.
+    pub(crate) fn of(error: &h2::Error) -> Self {
+        // RFC 9113, 8.7: a stream that was refused, or that is beyond the last one of a GOAWAY, has not been processed.
+        match error.reason() {
+            Some(Reason::REFUSED_STREAM) if error.is_remote() => Self::Refused,
+            _ if error.is_go_away() && error.is_remote() => Self::of_goaway(error),
+            Some(reason) if error.is_reset() && error.is_remote() => Self::Reset(reason),
+            _ => Self::Broken,
+        }
+    }
+
+    /// Streams up to the last one of a GOAWAY go on, so whoever gets this error was beyond it; unless the peer gave the
+    /// connection up for an error, which ends those that it was processing as well.
+    fn of_goaway(error: &h2::Error) -> Self {
+        let is_graceful = error.reason() == Some(Reason::NO_ERROR);
+        if is_graceful { Self::Refused } else { Self::Broken }
+    }
+}
