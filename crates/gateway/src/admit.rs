@@ -2,7 +2,6 @@
 
 use crate::{
     fault::{Component, Fault},
-    metadata::is_ours,
     protocol::Protocol,
 };
 use accord_api::accord::fault::v1::Reason;
@@ -11,6 +10,7 @@ use accord_runtime::{
     request::RequestId,
     server::Peer,
 };
+use accord_upstream::metadata::is_reserved;
 use http::{HeaderMap, HeaderName, Request, header, request::Parts};
 use hyper::body::Incoming;
 use std::{
@@ -50,7 +50,7 @@ fn clean(headers: &mut HeaderMap) -> Result<(), Fault> {
         return Err(refused("`authorization` came more than once; send one"));
     }
     let named = connection_headers(headers);
-    let strangers: Vec<_> = headers.keys().filter(|name| is_ours(name) || named.contains(name)).cloned().collect();
+    let strangers: Vec<_> = headers.keys().filter(|name| is_reserved(name) || named.contains(name)).cloned().collect();
     for name in strangers {
         if name == header::AUTHORIZATION {
             return Err(refused("`authorization` is named in `connection`; leave it out there"));

@@ -1,7 +1,5 @@
 //! A declared read: from the cache service, which asks the upstream itself where it has to.
 
-mod breaker;
-
 use crate::{
     fault::{Component, Fault},
     inner,
@@ -17,32 +15,41 @@ use accord_api::accord::{
 use accord_contract::{CachePolicy, OnCacheFailure, wire::Malformed};
 use accord_mesh::Member;
 use accord_runtime::deadline;
-use breaker::Breaker;
+use accord_upstream::{Client, Upstream};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use opentelemetry::{KeyValue, metrics::Counter};
-use std::{fmt::Write, sync::Arc};
-use tonic::{Code, Status, transport::Channel};
+use std::{
+    fmt::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tonic::{Code, Status};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// The cache service, as the gateway uses it.
 pub struct Cache {
-    client: ReadThroughServiceClient<Channel>,
+    client: ReadThroughServiceClient<Client>,
+    upstream: Arc<Upstream>,
     member: Member,
-    breaker: Breaker,
+    /// Whether its last failure has been said.
+    is_said: AtomicBool,
     bypassed: Counter<u64>,
 }
 
 impl Cache {
-    /// Reads through `channel`, as the workload that `member` is.
-    pub fn new(channel: Channel, member: Member) -> Self {
+    /// Reads through the cache that `upstream` is, as the workload that `member` is.
+    pub fn new(upstream: Arc<Upstream>, member: Member) -> Self {
         let bypassed = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.cache.bypassed")
             .with_description("Cached reads that went to the upstream because the cache did not answer")
             .build();
-        let client = ReadThroughServiceClient::new(channel).max_decoding_message_size(usize::MAX);
-        Self { client, member, breaker: Breaker::new(), bypassed }
+        let client = Client::new(Arc::clone(&upstream));
+        let client = ReadThroughServiceClient::new(client).max_decoding_message_size(usize::MAX);
+        Self { client, upstream, member, is_said: AtomicBool::new(false), bypassed }
     }
 
     /// Answers a cached read: through the cache, and without it where it fails and the contract allows that.
@@ -54,33 +61,32 @@ impl Cache {
         wish: Option<Wish>,
     ) -> Result<Answer, Fault> {
         let question = question(call, policy, message, wish).map_err(|_| Fault::unreadable())?;
-        let failure = if self.breaker.is_open() {
-            Status::unavailable("the cache failed a moment ago and is not asked again yet")
-        } else {
-            match self.ask(call, question).await {
-                Ok(answer) => {
-                    self.breaker.succeeded();
-                    let ran_out =
-                        answer.result.as_ref().err().is_some_and(|status| deadline::is_race(call.deadline, status));
-                    return if ran_out { Err(Fault::deadline()) } else { Ok(answer) };
-                }
-                Err(status) if deadline::is_exceeded(call.deadline, &status) => return Err(Fault::deadline()),
-                Err(status) => {
-                    self.note(&status);
-                    status
-                }
+        if !self.upstream.is_available() {
+            let failure = Status::unavailable("the cache failed a moment ago and is not asked again yet");
+            return self.without(call, message, &failure).await;
+        }
+        let failure = match self.ask(call, question).await {
+            Ok(answer) => {
+                self.is_said.store(false, Ordering::Relaxed);
+                let is_race = |status| deadline::is_race(call.deadline, status);
+                return if answer.result.as_ref().is_err_and(is_race) { Err(Fault::deadline()) } else { Ok(answer) };
             }
+            Err(status) if deadline::is_exceeded(call.deadline, &status) => return Err(Fault::deadline()),
+            Err(status) => status,
         };
+        self.note(&failure);
         self.without(call, message, &failure).await
     }
 
-    /// Counts a failure of the cache itself. It is said when the cache is given up or first refuses, and not for each call
-    /// without it.
+    /// Says that the cache fails: once, until it answers again.
     fn note(&self, failure: &Status) {
         let (code, reason) = (failure.code(), failure.message());
-        if is_down(failure) && self.breaker.failed() {
+        if (is_down(failure) || is_refusal(failure)) && self.is_said.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        if is_down(failure) {
             tracing::warn!(%code, reason, "the cache is down, reads go without it");
-        } else if is_refusal(failure) && self.breaker.refused() {
+        } else if is_refusal(failure) {
             tracing::error!(
                 %code,
                 reason,
@@ -102,7 +108,7 @@ impl Cache {
             return Err(Fault::new(Component::Cache, Reason::CacheUnavailable, message));
         }
         // The origin itself is as fresh as any wish, so the wish needs no further care.
-        let mut answer = upstream::unary(call, message).await?;
+        let mut answer = upstream::unary(call, message).await.result?;
         answer.head.insert(CACHE_STATUS, HeaderValue::from_static("accord; fwd=bypass"));
         Ok(answer)
     }
@@ -123,7 +129,10 @@ fn question(call: &Call, policy: &CachePolicy, message: &Bytes, wish: Option<Wis
     Ok(ReadRequest {
         method: entry.method.name.to_string(),
         request: message.clone(),
-        origin: Some(Origin { name: entry.method.upstream.to_string(), endpoints: entry.upstream.urls().collect() }),
+        origin: Some(Origin {
+            name: entry.method.upstream.to_string(),
+            endpoints: entry.upstream.endpoints().iter().map(|endpoint| endpoint.label().to_owned()).collect(),
+        }),
         key: entry.method.cache_key(policy, message)?,
         policy: entry.method.effective.cache.clone(),
         tags: tags(false).filter_map(|tag| tag.expand(message).transpose()).collect::<Result<_, _>>()?,

@@ -6,7 +6,7 @@ use crate::{
     authorize::authorize,
     cached::{self, Cache},
     events,
-    fault::{Component, Fault},
+    fault::Fault,
     frames::{self, Bounds, Verdict},
     grpc,
     invalidate::{Invalidator, Pending, Reach},
@@ -17,15 +17,17 @@ use crate::{
     respond,
     seats::{Seated, Seats},
     table::Tables,
-    upstream::{self, Answer, Call},
+    upstream::{self, Answer, Call, Outcome},
 };
 use accord_mesh::Member;
 use accord_runtime::{
     deadline::{Deadline, DeadlineBody},
     observe::MethodName,
 };
+use accord_upstream::ResponseBody;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use std::{future::Future, sync::Arc, time::Duration};
 use tonic::body::Body;
@@ -116,7 +118,7 @@ async fn answer(gateway: &Arc<Gateway>, call: Call, spoken: Spoken, arrival: Arr
         (Way::Events, Spoken::Json(plan, _)) => {
             let message = message::read(&call, &spoken, arrival.body, &arrival.parts).await?;
             let verdict = Verdict::default();
-            let response = upstream::stream(&call, grpc::Whole::bytes(grpc::frame(&message)), &verdict).await?;
+            let response = upstream::stream(&call, Full::new(grpc::frame(&message)), &verdict).await?;
             let response = watched(&call, response, verdict);
             events::respond(response, Arc::clone(plan), &call, &arrival.parts.headers)
         }
@@ -128,16 +130,14 @@ async fn answer(gateway: &Arc<Gateway>, call: Call, spoken: Spoken, arrival: Arr
 async fn pass(call: Call, arrival: Arrival) -> Result<Response<Body>, Fault> {
     let verdict = Verdict::default();
     let body = frames::request(arrival.body, Bounds::of_requests(call.policy()), Arc::clone(&verdict));
-    let answered = upstream::stream(&call, body, &verdict).await;
-    if let Some(status) = verdict.get() {
-        return Err(Fault::from_status(Component::Gateway, status.clone()));
-    }
-    Ok(watched(&call, answered?, verdict))
+    let answered = upstream::stream(&call, body, &verdict).await?;
+    Ok(watched(&call, answered, verdict))
 }
 
 /// An answer that ends at the bounds of its method and at the deadline of its call.
-fn watched(call: &Call, response: Response<Body>, verdict: Verdict) -> Response<Body> {
-    let response = frames::answer(response, Bounds::of_answers(call.policy()), call.deadline, verdict);
+fn watched(call: &Call, response: Response<ResponseBody>, verdict: Verdict) -> Response<Body> {
+    let (upstream, bounds) = (&call.permit.entry().method.upstream, Bounds::of_answers(call.policy()));
+    let response = frames::answer(response, upstream, bounds, call.deadline, verdict);
     response.map(|body| Body::new(DeadlineBody::new(body, call.deadline)))
 }
 
@@ -184,12 +184,12 @@ async fn once(
 /// A call that may change something: what it makes invalid is invalidated before it answers.
 async fn mutate(gateway: &Gateway, call: &Call, message: &Bytes) -> Result<Answer, Fault> {
     let Some(pending) = Pending::of(gateway.invalidator.as_ref(), call, message)? else {
-        return upstream::unary(call, message).await;
+        return upstream::unary(call, message).await.result;
     };
-    let mut outcome = upstream::unary(call, message).await;
-    let reach = pending.settle(&outcome, call.deadline).await;
-    if let (Ok(answer), Some(Reach::Deferred)) = (&mut outcome, reach) {
+    let Outcome { mut result, may_have_acted } = upstream::unary(call, message).await;
+    let reach = pending.settle(may_have_acted, call.deadline).await;
+    if let (Ok(answer), Some(Reach::Deferred)) = (&mut result, reach) {
         answer.head.insert(INVALIDATION, HeaderValue::from_static("DEFERRED"));
     }
-    outcome
+    result
 }

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use accord_runtime::config::{self, ConfigError, Overrides};
+use accord_upstream::Upstream;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, UpstreamConfig};
 use crate::explain;
-use crate::route::Upstream;
 use crate::serve;
 use crate::table::{Built, MethodTable, Pending, Refused, Sources};
 

@@ -8,7 +8,7 @@ use accord_mesh::MemberConfig;
 use accord_runtime::config::{self, ConfigError, Overrides};
 use accord_runtime::server::ListenConfig;
 use accord_runtime::telemetry::TelemetryConfig;
-use accord_runtime::{client::ClientConfig, tls::ClientFiles};
+pub use accord_upstream::UpstreamConfig;
 use serde::{Deserialize, Serialize};
 
 /// The prefix of environment variables, as in `ACCORD_GATEWAY__LISTEN__ADDRESS`.
@@ -141,77 +141,21 @@ impl Default for CacheConfig {
 }
 
 impl CacheConfig {
-    /// How the cache is connected to, where there is one.
-    pub fn client(&self) -> Option<ClientConfig> {
-        Some(ClientConfig {
-            url: self.url.clone()?,
+    /// The cache as an upstream, for one kind of calls: each kind has connections of its own, so that none waits behind
+    /// another. None where there is no cache.
+    pub fn upstream(&self, name: &str, max_in_flight: usize) -> Option<UpstreamConfig> {
+        Some(UpstreamConfig {
+            name: name.to_owned(),
+            urls: vec![self.url.clone()?],
+            max_in_flight,
             connect_timeout: self.connect_timeout,
             keepalive_interval: self.keepalive_interval,
             keepalive_timeout: self.keepalive_timeout,
-            tls: self.tls(),
+            ca_file: self.ca_file.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+            ..UpstreamConfig::default()
         })
-    }
-
-    /// The three keys of TLS.
-    fn tls(&self) -> ClientFiles {
-        let (ca_file, cert_file, key_file) = (self.ca_file.clone(), self.cert_file.clone(), self.key_file.clone());
-        ClientFiles { ca_file, cert_file, key_file }
-    }
-}
-
-/// A service behind the gateway.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct UpstreamConfig {
-    /// Its name: what `explain` and metrics show, and the audience of passports for it. No default.
-    pub name: String,
-    /// The URLs of its endpoints, `http://` or `https://`. No default; at least one.
-    pub urls: Vec<String>,
-    /// A file with its `FileDescriptorSet`, imports included. Default: none, its server reflection is read.
-    pub descriptors: Option<PathBuf>,
-    /// Connections to each endpoint. Default: 2.
-    pub connections: usize,
-    /// How long a connection may take to be made. Default: 2 s.
-    #[serde(with = "humantime_serde")]
-    pub connect_timeout: Duration,
-    /// A PEM file with the authorities that its `https://` endpoints are verified against. Default: the system's.
-    pub ca_file: Option<PathBuf>,
-    /// A PEM file with the certificate that the gateway shows to it. Default: none.
-    pub cert_file: Option<PathBuf>,
-    /// A PEM file with the key of that certificate. Default: none.
-    pub key_file: Option<PathBuf>,
-}
-
-impl Default for UpstreamConfig {
-    fn default() -> Self {
-        Self {
-            name: String::new(),
-            urls: Vec::new(),
-            descriptors: None,
-            connections: 2,
-            connect_timeout: Duration::from_secs(2),
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
-        }
-    }
-}
-
-impl UpstreamConfig {
-    /// How one of its endpoints is connected to.
-    pub fn client(&self, url: &str) -> ClientConfig {
-        ClientConfig {
-            url: url.to_owned(),
-            connect_timeout: self.connect_timeout,
-            tls: self.tls(),
-            ..ClientConfig::default()
-        }
-    }
-
-    /// The three keys of TLS.
-    fn tls(&self) -> ClientFiles {
-        let (ca_file, cert_file, key_file) = (self.ca_file.clone(), self.cert_file.clone(), self.key_file.clone());
-        ClientFiles { ca_file, cert_file, key_file }
     }
 }
 

@@ -3,11 +3,12 @@
 
 use crate::{
     fault::{Component, Fault},
-    grpc, metadata,
+    grpc,
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Policy;
 use accord_runtime::deadline::{self, Deadline, trailers};
+use accord_upstream::{Failure, Unreachable, metadata};
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -19,7 +20,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::{Instant, Sleep};
-use tonic::{Status, body::Body};
+use tonic::Status;
 
 /// The bounds of one direction of a call.
 #[derive(Clone, Copy, Debug)]
@@ -100,16 +101,13 @@ impl Meter {
 }
 
 /// The request's side: what is over the bounds ends the call.
-pub fn request(
-    body: impl HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError>> + Send + 'static,
-    bounds: Bounds,
-    verdict: Verdict,
-) -> Body {
-    Body::new(Request { body, meter: Meter::new(bounds), verdict })
+pub fn request<B>(body: B, bounds: Bounds, verdict: Verdict) -> Request<B> {
+    Request { body, meter: Meter::new(bounds), verdict }
 }
 
 pin_project! {
-    struct Request<B> {
+    /// A request's body on its way in.
+    pub struct Request<B> {
         #[pin]
         body: B,
         meter: Meter,
@@ -150,16 +148,25 @@ impl<B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError>>> HttpBody 
 }
 
 /// The answer's side: what is over the bounds, silent or broken ends with a status that says so.
-pub fn answer(response: Response<Body>, bounds: Bounds, deadline: Deadline, verdict: Verdict) -> Response<Body> {
+pub fn answer<B>(
+    response: Response<B>,
+    upstream: &Arc<str>,
+    bounds: Bounds,
+    deadline: Deadline,
+    verdict: Verdict,
+) -> Response<Answer<B>> {
+    let upstream = Arc::clone(upstream);
     let has_status = response.headers().contains_key("grpc-status");
     let meter = Meter::new(bounds);
     let idle = bounds.idle.map(|idle| Box::pin(tokio::time::sleep(idle)));
-    response.map(|body| Body::new(Answer { body: Some(body), has_status, meter, idle, deadline, verdict }))
+    response.map(|body| Answer { body: Some(body), upstream, has_status, meter, idle, deadline, verdict })
 }
 
-struct Answer {
+/// An answer's body on its way out.
+pub struct Answer<B> {
     // Gone once the answer has been ended here, so that the upstream learns of it at that moment.
-    body: Option<Body>,
+    body: Option<B>,
+    upstream: Arc<str>,
     // Without one the call has not ended, even if the bytes have.
     has_status: bool,
     meter: Meter,
@@ -168,7 +175,7 @@ struct Answer {
     verdict: Verdict,
 }
 
-impl Answer {
+impl<B> Answer<B> {
     fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.body = None;
         Poll::Ready(Some(Ok(Frame::trailers(trailers(status)))))
@@ -182,15 +189,13 @@ impl Answer {
         })
     }
 
-    fn broken(&self) -> Status {
-        self.verdict.get().cloned().unwrap_or_else(|| {
-            let message = "the upstream's answer ended early";
-            Fault::new(Component::Upstream, Reason::UpstreamUnavailable, message).status().clone()
-        })
+    fn broken(&self, error: Unreachable) -> Status {
+        let verdict = self.verdict.get().cloned();
+        verdict.unwrap_or_else(|| Failure::Unreachable(error.after_head()).status(&self.upstream))
     }
 }
 
-impl HttpBody for Answer {
+impl<B: HttpBody<Data = Bytes, Error = Unreachable> + Unpin> HttpBody for Answer<B> {
     type Data = Bytes;
     type Error = Status;
 
@@ -199,8 +204,8 @@ impl HttpBody for Answer {
         let Some(body) = this.body.as_mut() else { return Poll::Ready(None) };
         let mut frame = match Pin::new(body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => frame,
-            Poll::Ready(Some(Err(_))) => {
-                let status = this.broken();
+            Poll::Ready(Some(Err(error))) => {
+                let status = this.broken(error);
                 return this.end(&status);
             }
             Poll::Ready(None) if this.has_status => return Poll::Ready(None),
@@ -229,7 +234,7 @@ impl HttpBody for Answer {
             if deadline::is_race_in(this.deadline, trailers) {
                 return this.end(Fault::deadline().status());
             }
-            metadata::outward(trailers);
+            metadata::strip_reserved(trailers);
             this.has_status = true;
         }
         Poll::Ready(Some(Ok(frame)))
@@ -271,10 +276,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_stream_is_ended() {
         use http_body_util::{BodyExt, StreamBody};
-        let silent = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Status>>());
+        let silent = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Unreachable>>());
         let bounds = Bounds { message: 9, messages: None, idle: Some(Duration::from_secs(3)) };
         let deadline = Deadline::after(Duration::from_secs(9));
-        let mut body = answer(Response::new(Body::new(silent)), bounds, deadline, Verdict::default()).into_body();
+        let response = Response::new(silent);
+        let mut body = answer(response, &"shop".into(), bounds, deadline, Verdict::default()).into_body();
         let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
         assert_eq!(trailers["grpc-status"], "4");
         assert!(body.frame().await.is_none());

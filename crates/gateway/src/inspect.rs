@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use accord_runtime::health::Health;
 use accord_runtime::shutdown::Shutdown;
+use accord_upstream::{Liveness, Upstream};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -18,7 +19,6 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder;
 use tower::Service;
 
-use crate::route::{Liveness, Upstream};
 use crate::table::{MethodTable, Tables, spawn};
 
 const HEALTH: &str = "/grpc.health.v1.Health/";

@@ -3,14 +3,11 @@
 //! One task sends, so that the cache sees one sequence without gaps; what it can't deliver it keeps, newest per tag,
 //! and goes on trying. A cache that sees a gap or a new sender treats what it loaded before as unverified.
 
-use crate::{
-    fault::Fault,
-    inner,
-    upstream::{Answer, Call},
-};
+use crate::{fault::Fault, inner, upstream::Call};
 use accord_api::accord::cache::v1::{InvalidateRequest, invalidation_service_client::InvalidationServiceClient};
 use accord_mesh::Member;
 use accord_runtime::{backoff::Backoff, deadline::Deadline, request::RequestId};
+use accord_upstream::Client;
 use bytes::Bytes;
 use opentelemetry::metrics::Counter;
 use std::{
@@ -20,7 +17,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{Notify, oneshot, watch};
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 use uuid::Uuid;
 
 /// Tags that may wait for a cache that is gone. Beyond it the sender begins a new life instead, which tells the cache
@@ -66,7 +63,7 @@ struct Waiting {
 impl Invalidator {
     /// Starts the sender. What it still holds when the process ends is lost with this life of the gateway. The next life has
     /// another name, which tells the cache to trust nothing it loaded before.
-    pub fn start(channel: Channel, member: Member) -> Self {
+    pub fn start(client: Client, member: Member) -> Self {
         let deferred = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.invalidations.deferred")
             .with_description("Mutations that answered before the cache had their invalidations")
@@ -77,12 +74,8 @@ impl Invalidator {
             under_way: watch::Sender::default(),
             deferred,
         });
-        let sender = Sender {
-            client: InvalidationServiceClient::new(channel),
-            member,
-            incarnation: Uuid::new_v4(),
-            sequence: 0,
-        };
+        let sender =
+            Sender { client: InvalidationServiceClient::new(client), member, incarnation: Uuid::new_v4(), sequence: 0 };
         tokio::spawn(sender.run(Arc::clone(&queue)));
         Self(queue)
     }
@@ -148,9 +141,9 @@ impl Pending {
     }
 
     /// The mutation has ended: invalidates where it may have changed something.
-    pub async fn settle(mut self, outcome: &Result<Answer, Fault>, deadline: Deadline) -> Option<Reach> {
+    pub async fn settle(mut self, may_have_acted: bool, deadline: Deadline) -> Option<Reach> {
         let tags = mem::take(&mut self.tags);
-        if !may_have_committed(outcome) {
+        if !may_have_acted {
             return None;
         }
         Some(self.invalidator.invalidate(tags, deadline).await)
@@ -165,24 +158,13 @@ impl Drop for Pending {
     }
 }
 
-/// Success, and every outcome that leaves open whether the upstream committed.
-fn may_have_committed(outcome: &Result<Answer, Fault>) -> bool {
-    use Code::{Cancelled, DeadlineExceeded, Internal, Unavailable, Unknown};
-    let code = match outcome {
-        Ok(answer) => answer.code(),
-        Err(fault) if fault.is_of_an_answer() => return true,
-        Err(fault) => fault.status().code(),
-    };
-    matches!(code, Code::Ok | DeadlineExceeded | Unavailable | Cancelled | Unknown | Internal)
-}
-
 /// Whether the cache will never take this batch: too large a tag, say, from a caller who left before anyone refused it.
 fn is_refused(code: Code) -> bool {
     matches!(code, Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted)
 }
 
 struct Sender {
-    client: InvalidationServiceClient<Channel>,
+    client: InvalidationServiceClient<Client>,
     member: Member,
     incarnation: Uuid,
     sequence: u64,

@@ -15,11 +15,12 @@ use accord_api::accord::{
 use accord_contract::Idempotency;
 use accord_mesh::Member;
 use accord_runtime::deadline::Deadline;
+use accord_upstream::Client;
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::time::Duration;
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
 /// The header that carries the key.
 pub const KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -32,7 +33,7 @@ const COMPLETING: Duration = Duration::from_secs(2);
 /// The records of idempotency keys.
 #[derive(Clone)]
 pub struct Records {
-    client: IdempotencyServiceClient<Channel>,
+    client: IdempotencyServiceClient<Client>,
     member: Member,
 }
 
@@ -70,10 +71,10 @@ fn malformed() -> Fault {
 }
 
 impl Records {
-    /// Speaks through `channel`, as the workload that `member` is.
-    pub fn new(channel: Channel, member: Member) -> Self {
+    /// Speaks through `client`, as the workload that `member` is.
+    pub fn new(client: Client, member: Member) -> Self {
         // What it answers was bounded when it was stored.
-        Self { client: IdempotencyServiceClient::new(channel).max_decoding_message_size(usize::MAX), member }
+        Self { client: IdempotencyServiceClient::new(client).max_decoding_message_size(usize::MAX), member }
     }
 
     /// Claims the key for this call, or tells what became of it.

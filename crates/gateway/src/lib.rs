@@ -39,6 +39,5 @@ pub mod inspect;
 pub mod metadata;
 pub mod protocol;
 pub mod reflect;
-pub mod route;
 pub mod table;
 pub mod transcode;

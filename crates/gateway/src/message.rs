@@ -74,6 +74,6 @@ fn body_fault(error: &BodyError) -> Fault {
         }
         BodyError::Encoding(_) => unsupported(error.to_string()),
         BodyError::Malformed(_) => Fault::violation(Reason::RequestMalformed, "", &error.to_string()),
-        BodyError::Broken => Fault::request_cut_off(),
+        BodyError::Broken(_) => Fault::request_cut_off(),
     }
 }

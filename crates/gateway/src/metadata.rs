@@ -72,21 +72,6 @@ fn is_compression(name: &HeaderName) -> bool {
     matches!(name.as_str(), "grpc-encoding" | "grpc-accept-encoding")
 }
 
-/// Takes out of an upstream's answer what only our own hops may say, and the length of a body that may yet be cut off.
-pub fn outward(headers: &mut HeaderMap) {
-    let ours: Vec<_> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
-    for name in ours.into_iter().chain([header::CONNECTION, header::CONTENT_LENGTH]) {
-        headers.remove(name);
-    }
-}
-
-/// `x-accord-…`, and the spellings that a server which maps `_` to `-` would take for it.
-pub fn is_ours(name: &HeaderName) -> bool {
-    name.as_str().as_bytes().first_chunk::<9>().is_some_and(|start| {
-        start.iter().zip(b"x-accord-").all(|(given, ours)| given == ours || (*given == b'_' && *ours == b'-'))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use accord_runtime::deadline::Deadline;
 use accord_runtime::fault;
+use accord_runtime::request::{self, RequestId};
+use accord_upstream::Client;
 use http::uri::PathAndQuery;
 use prost::Message;
 use prost_reflect::DescriptorPool;
@@ -15,7 +18,6 @@ use prost_types::FileDescriptorProto;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
-use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
@@ -88,19 +90,19 @@ pub enum ReflectError {
     Malformed(String),
 }
 
-/// Reads everything that the server at the other end of `channel` serves.
-pub async fn read(channel: &Channel) -> Result<Descriptors, ReflectError> {
+/// Reads everything that the server at the other end of `client` serves.
+pub async fn read(client: &Client) -> Result<Descriptors, ReflectError> {
     let reading = async {
-        match read_version(channel, V1).await {
-            Err(ReflectError::Unsupported) => read_version(channel, V1ALPHA).await,
+        match read_version(client, V1).await {
+            Err(ReflectError::Unsupported) => read_version(client, V1ALPHA).await,
             read => read,
         }
     };
     tokio::time::timeout(PATIENCE, reading).await.map_err(|_elapsed| ReflectError::Slow)?
 }
 
-async fn read_version(channel: &Channel, path: &'static str) -> Result<Descriptors, ReflectError> {
-    let mut conversation = Conversation { channel, path, open: None };
+async fn read_version(client: &Client, path: &'static str) -> Result<Descriptors, ReflectError> {
+    let mut conversation = Conversation { client, path, open: None };
     let services = conversation.services().await?;
     let mut files = Files::default();
     for service in &services {
@@ -123,7 +125,7 @@ async fn read_version(channel: &Channel, path: &'static str) -> Result<Descripto
 
 /// One reflection stream: questions and answers in turn.
 struct Conversation<'a> {
-    channel: &'a Channel,
+    client: &'a Client,
     path: &'static str,
     open: Option<Stream>,
 }
@@ -157,7 +159,7 @@ impl Conversation<'_> {
                 stream.questions.send(question).await.map_err(|_closed| hung_up())?;
                 stream
             }
-            None => Stream::open(self.channel, self.path, question).await?,
+            None => Stream::open(self.client, self.path, question).await?,
         };
         match stream.answers.message().await {
             Ok(answer) => {
@@ -172,14 +174,13 @@ impl Conversation<'_> {
 }
 
 impl Stream {
-    async fn open(channel: &Channel, path: &'static str, first: ServerReflectionRequest) -> Result<Self, ReflectError> {
+    async fn open(client: &Client, path: &'static str, first: ServerReflectionRequest) -> Result<Self, ReflectError> {
         let (questions, receiver) = mpsc::channel(1);
         // Asked before the stream is opened: a server may answer nothing, not even a head, before the first question.
         questions.send(first).await.map_err(|_closed| hung_up())?;
-        let mut client = Grpc::new(channel.clone()).max_decoding_message_size(LARGEST_ANSWER);
-        client.ready().await.map_err(|_error| hung_up())?;
+        let mut client = Grpc::new(client.clone()).max_decoding_message_size(LARGEST_ANSWER);
         let codec = ProstCodec::<ServerReflectionRequest, ServerReflectionResponse>::default();
-        let request = tonic::Request::new(ReceiverStream::new(receiver));
+        let request = request::outbound(ReceiverStream::new(receiver), Deadline::after(PATIENCE), &RequestId::new());
         let opened = client.streaming(request, PathAndQuery::from_static(path), codec).await;
         Ok(Self { questions, answers: opened.map_err(|status| refused(&status))?.into_inner() })
     }

@@ -9,7 +9,6 @@ use crate::{
     inspect::Inspection,
     invalidate::Invalidator,
     keyed::Records,
-    route::Upstream,
     seats::Seats,
     table::{self, Sources, Tables},
 };
@@ -17,7 +16,7 @@ use accord_api::{FILE_DESCRIPTOR_SET, accord::gateway::v1::explain_service_serve
 use accord_contract::Contract;
 use accord_mesh::Member;
 use accord_runtime::{
-    admin, client,
+    admin,
     deadline::Deadline,
     health::Health,
     observe::Observe,
@@ -27,9 +26,9 @@ use accord_runtime::{
     surface::{Surface, SurfaceService},
     telemetry::{self, Telemetry},
 };
+use accord_upstream::{Client, Upstream};
 use anyhow::Context;
 use std::{sync::Arc, time::Duration};
-use tonic::transport::Channel;
 
 /// The services of the internal port, as reflection and health list them.
 const SERVICES: &[&str] = &["accord.gateway.v1.ExplainService"];
@@ -67,14 +66,17 @@ async fn build(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Arc<Gatew
     let tables = Tables::open(sources, upstreams)?;
     table::follow(&tables, config.clone(), shutdown);
     let member = Member::join(&config.auth, shutdown.clone())?;
-    let channel = cache_channel(&config.cache)?;
-    let with_cache = |channel: &Channel| (channel.clone(), member.clone());
+    let cache = |kind| cache(&config.cache, kind, config.limits.max_in_flight);
+    let (reads, invalidations, records) = (cache("cache")?, cache("cache.invalidation")?, cache("cache.idempotency")?);
+    if let Some(reads) = &reads {
+        table::spawn(shutdown, Arc::clone(reads).keep_probing());
+    }
     Ok(Arc::new(Gateway {
         tables,
         seats: Seats::new(config.limits.max_in_flight),
-        cache: channel.as_ref().map(with_cache).map(|(channel, member)| Cache::new(channel, member)),
-        invalidator: channel.as_ref().map(with_cache).map(|(channel, member)| Invalidator::start(channel, member)),
-        records: channel.as_ref().map(with_cache).map(|(channel, member)| Records::new(channel, member)),
+        cache: reads.map(|upstream| Cache::new(upstream, member.clone())),
+        invalidator: invalidations.map(|upstream| Invalidator::start(Client::new(upstream), member.clone())),
+        records: records.map(|upstream| Records::new(Client::new(upstream), member.clone())),
         member,
     }))
 }
@@ -82,13 +84,16 @@ async fn build(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Arc<Gatew
 /// Whether auth and the cache can be called as configured, as far as that can be said without calling them.
 pub fn check(config: &Config) -> anyhow::Result<()> {
     config.auth.channel()?;
-    cache_channel(&config.cache)?;
-    Ok(())
+    let cache = config.cache.upstream("cache", config.limits.max_in_flight);
+    cache.map_or(Ok(()), |cache| cache.check()).context(CACHE)
 }
 
-fn cache_channel(config: &CacheConfig) -> anyhow::Result<Option<Channel>> {
-    let channel = config.client().map(|client| client::channel(&client)).transpose();
-    channel.context("the cache can't be called as the section `cache` says")
+const CACHE: &str = "the cache can't be called as the section `cache` says";
+
+/// The cache, for one kind of calls.
+fn cache(config: &CacheConfig, kind: &str, max_in_flight: usize) -> anyhow::Result<Option<Arc<Upstream>>> {
+    let Some(config) = config.upstream(kind, max_in_flight) else { return Ok(None) };
+    Upstream::new(&config).map(Some).context(CACHE)
 }
 
 /// The internal port: figures, health, and what the contract says.

@@ -2,7 +2,6 @@
 //!
 //! A request takes the snapshot once and keeps it to its end, so it never sees two contracts.
 
-mod budget;
 mod entry;
 mod files;
 mod follow;
@@ -15,9 +14,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use accord_contract::Contract;
+use accord_upstream::Upstream;
 use prost_reflect::DescriptorPool;
 
-use crate::route::Upstream;
 use crate::transcode::{NoMatch, Plan, Routes, Schema};
 pub use entry::Entry;
 pub use live::Tables;

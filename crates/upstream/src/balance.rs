@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::bulkhead::{Admission, Bulkhead};
 use crate::config::{Checked, ConfigError, UpstreamConfig};
 use crate::connection::Settings;
-use crate::discovery::{Address, Addresses, Discovery, Fixed};
+use crate::discovery::{Address, Addresses, Discovery, Dns, Fixed};
 use crate::endpoint::{Endpoint, InFlight};
 use crate::metrics::Metrics;
 use crate::pool::Size;
@@ -88,6 +88,12 @@ impl Upstream {
     /// The endpoints that are known now.
     pub fn endpoints(&self) -> Arc<Vec<Arc<Endpoint>>> {
         self.endpoints.load_full()
+    }
+
+    /// Whether it may be worth a call: some endpoint is not ejected. For whoever can do without it.
+    pub fn is_available(&self) -> bool {
+        let (endpoints, now) = (self.endpoints.load(), Instant::now());
+        endpoints.iter().any(|endpoint| !endpoint.is_ejected(now))
     }
 
     /// A place among the calls in flight; none where all are taken.
@@ -186,7 +192,7 @@ fn discoveries(urls: Vec<Arc<Url>>) -> Box<[Box<dyn Discovery>]> {
     for url in urls {
         match url.host {
             Host::Address(socket) => listed.push(Address { socket, url }),
-            Host::Name(..) | Host::Service(_) => drop(url),
+            Host::Name(..) | Host::Service(_) => discoveries.push(Box::new(Dns::new(url))),
         }
     }
     discoveries.push(Box::new(Fixed::new(listed)));
@@ -217,13 +223,12 @@ fn better_of_two(
     match count {
         0 => None,
         1 => Some(first),
-        _ => Some(match first.cost(now).total_cmp(&second.cost(now)) {
-            Ordering::Less => first,
-            Ordering::Greater => second,
+        _ => match first.cost(now).total_cmp(&second.cost(now)) {
+            Ordering::Less => Some(first),
             // The draw is random, its order is not.
-            Ordering::Equal if rand::random() => first,
-            Ordering::Equal => second,
-        }),
+            Ordering::Equal if rand::random() => Some(first),
+            Ordering::Equal | Ordering::Greater => Some(second),
+        },
     }
 }
 
@@ -242,3 +247,6 @@ impl Picked {
         self.in_flight.endpoint()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,9 @@ use crate::{grpc, metadata, status};
 /// Counts the attempts before this one; a call that carries it is retried by whoever sent it, and not here as well (gRFC A6).
 pub const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
+/// What a call says of its caller where the metadata says nothing.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("accord/", env!("CARGO_PKG_VERSION")));
+
 /// A call to an upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
@@ -36,7 +39,8 @@ pub struct Call<'a> {
     pub id: &'a RequestId,
     /// The largest message of the answer in bytes.
     pub max_response_bytes: u64,
-    /// How often it may be tried, where that is more than once.
+    /// How often it may be tried, where that is more than once. None for a call that brings [`PREVIOUS_ATTEMPTS`]: whoever
+    /// sent it repeats it, and at two places attempts would multiply.
     pub retries: Option<&'a Retries>,
     /// The caller's shard: its runtime, which has connections of its own.
     pub shard: usize,
@@ -159,6 +163,7 @@ fn head(call: &Call<'_>, previous: u32) -> HeaderMap {
     let mut headers = call.metadata.clone();
     headers.insert(header::TE, HeaderValue::from_static("trailers"));
     headers.insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
+    headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
     request::carry(&mut headers, call.deadline, call.id);
     if previous > 0 {
         headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(previous));

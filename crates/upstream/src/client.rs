@@ -17,6 +17,7 @@ use tower::Service;
 use crate::balance::{Picked, Upstream};
 use crate::body::ResponseBody;
 use crate::bulkhead::Admission;
+use crate::config::{ConfigError, UpstreamConfig};
 use crate::endpoint::Endpoint;
 use crate::exchange;
 use crate::failure::Failure;
@@ -41,7 +42,14 @@ impl Client {
         Self { upstream, only: None }
     }
 
-    /// Calls this endpoint and no other, whatever is known of it.
+    /// Calls what answers at a URL, with the usual settings.
+    pub fn lazy(url: &str) -> Result<Self, ConfigError> {
+        let urls = vec![url.to_owned()];
+        let config = UpstreamConfig { name: url.to_owned(), urls, ..UpstreamConfig::default() };
+        Upstream::new(&config).map(Self::new)
+    }
+
+    /// Asks this endpoint about itself, whatever is known of it.
     pub(crate) fn only(upstream: Arc<Upstream>, endpoint: Arc<Endpoint>) -> Self {
         Self { upstream, only: Some(endpoint) }
     }
@@ -62,7 +70,7 @@ impl Client {
             let head = || parts.headers.clone();
             if let Some(endpoint) = &self.only {
                 let picked = Picked::at(endpoint);
-                return exchange::send_once(&self.upstream, picked, 0, &path, head(), &mut payload).await;
+                return exchange::ask(&self.upstream, picked, &path, head(), &mut payload).await;
             }
             let picked = self.upstream.pick().await.ok_or(Unreachable::Connect)?;
             exchange::send(&self.upstream, picked, 0, &path, head, &mut payload).await

@@ -24,7 +24,7 @@ pub struct UpstreamConfig {
     /// reflection is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptors: Option<PathBuf>,
-    /// Calls to it that may be in flight at a time; more are refused with RESOURCE_EXHAUSTED, so that a slow upstream can't
+    /// Calls to it that may be in flight at a time; more are refused with `RESOURCE_EXHAUSTED`, so that a slow upstream can't
     /// take the room of others. Default: 2048.
     pub max_in_flight: usize,
     /// Bytes of headers or trailers of one answer, counted as in RFC 9113, 6.5.2. A call with more fails alone, with the
@@ -113,7 +113,7 @@ pub enum ConfigError {
         /// The upstream's name.
         upstream: String,
         /// What is wrong with them.
-        source: TlsError,
+        source: Box<TlsError>,
     },
 }
 
@@ -148,7 +148,7 @@ impl UpstreamConfig {
             return Err(ConfigError::Plaintext(upstream()));
         }
         let trust = is_encrypted.then(|| files.load()).transpose();
-        let trust = trust.map_err(|source| ConfigError::Tls { upstream: upstream(), source })?;
+        let trust = trust.map_err(|source| ConfigError::Tls { upstream: upstream(), source: Box::new(source) })?;
         Ok(Checked { urls, trust })
     }
 

@@ -171,6 +171,11 @@ impl InFlight {
         self.endpoint.observe(self.since.elapsed());
     }
 
+    /// Its time says nothing about calls.
+    pub fn settle(&mut self) {
+        self.settled = true;
+    }
+
     /// No answer came.
     pub fn failed(&mut self, error: Unreachable) {
         match error {

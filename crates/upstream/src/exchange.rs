@@ -12,6 +12,7 @@ use crate::balance::{Picked, Upstream};
 use crate::body::{Held, ResponseBody, bounded, judge};
 use crate::connection::Lease;
 use crate::discovery::Address;
+use crate::endpoint::InFlight;
 use crate::payload::{Payload, Sending};
 use crate::unreachable::Unreachable;
 
@@ -57,21 +58,9 @@ where
     let answer = attempt(&picked, shard, path, head, payload).await;
     upstream.attempted(started.elapsed(), answer.is_ok());
     match answer {
-        Ok((response, lease, sending)) => {
+        Ok(begun) => {
             picked.in_flight.answered();
-            let most = upstream.max_header_bytes();
-            let (mut parts, stream) = response.into_parts();
-            let (headers, is_cut) = bounded(parts.headers, most);
-            parts.headers = headers;
-            // An answer without a body carries its status in the head.
-            if parts.headers.contains_key("grpc-status") {
-                judge(&picked.in_flight, &parts.headers);
-            }
-            if is_cut {
-                return Ok(Response::from_parts(parts, ResponseBody::over()));
-            }
-            let held = Held { sending, in_flight: picked.in_flight, lease, admission: None };
-            Ok(Response::from_parts(parts, ResponseBody::new(stream, most, held)))
+            Ok(begun.response(picked.in_flight, upstream.max_header_bytes()))
         }
         Err(error) => {
             picked.in_flight.failed(error);
@@ -83,7 +72,46 @@ where
     }
 }
 
-type Begun = (Response<h2::RecvStream>, Lease, Sending);
+/// Asks an endpoint about itself. What comes of it is neither counted among calls nor news to whoever probes.
+pub(crate) async fn ask<B>(
+    upstream: &Upstream,
+    mut picked: Picked,
+    path: &PathAndQuery,
+    head: HeaderMap,
+    payload: &mut Payload<B>,
+) -> Result<Response<ResponseBody>, Unreachable>
+where
+    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+{
+    picked.in_flight.settle();
+    let begun = attempt(&picked, 0, path, head, payload).await?;
+    Ok(begun.response(picked.in_flight, upstream.max_header_bytes()))
+}
+
+/// An answer whose head is here.
+struct Begun {
+    response: Response<h2::RecvStream>,
+    lease: Lease,
+    sending: Sending,
+}
+
+impl Begun {
+    /// The answer, with what its call holds until it is over.
+    fn response(self, in_flight: InFlight, max_header_bytes: usize) -> Response<ResponseBody> {
+        let (mut parts, stream) = self.response.into_parts();
+        let (headers, is_cut) = bounded(parts.headers, max_header_bytes);
+        parts.headers = headers;
+        // An answer without a body carries its status in the head.
+        if parts.headers.contains_key("grpc-status") {
+            judge(&in_flight, &parts.headers);
+        }
+        if is_cut {
+            return Response::from_parts(parts, ResponseBody::over());
+        }
+        let held = Held { sending: self.sending, in_flight, lease: self.lease, admission: None };
+        Response::from_parts(parts, ResponseBody::new(stream, max_header_bytes, held))
+    }
+}
 
 async fn attempt<B>(
     picked: &Picked,
@@ -109,7 +137,7 @@ where
         let Ok((response, stream)) = lease.send(request.clone(), false) else { continue };
         let sending = payload.send(stream).await;
         return match response.await {
-            Ok(response) => Ok((response, lease, sending)),
+            Ok(response) => Ok(Begun { response, lease, sending }),
             Err(_) if sending.is_broken() => Err(Unreachable::RequestBroken),
             Err(error) => Err(Unreachable::of(&error)),
         };

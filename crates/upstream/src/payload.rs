@@ -84,10 +84,10 @@ where
     }
 }
 
-fn poll_next<B: Body + Unpin>(
-    body: &mut B,
-    context: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+/// What a body gives next.
+type Next<B> = Option<Result<Frame<Bytes>, <B as Body>::Error>>;
+
+fn poll_next<B: Body<Data = Bytes> + Unpin>(body: &mut B, context: &mut Context<'_>) -> Poll<Next<B>> {
     Pin::new(body).poll_frame(context)
 }
 
@@ -105,7 +105,7 @@ where
 struct Upload<B: Body> {
     body: B,
     stream: SendStream<Bytes>,
-    next: Option<Result<Frame<Bytes>, B::Error>>,
+    next: Next<B>,
 }
 
 impl<B> Upload<B>
@@ -137,7 +137,7 @@ where
     }
 
     /// The next frame of the body; none as well where the peer wants no more of it.
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Next<B>> {
         if self.stream.poll_reset(context).is_ready() {
             return Poll::Ready(None);
         }
@@ -158,23 +158,33 @@ where
     /// Sends as much at a time as the peer takes, so that no more of the body is read than can leave.
     async fn pass_data(&mut self, mut data: Bytes) -> bool {
         let is_last = self.body.is_end_stream();
-        while !data.is_empty() {
-            self.stream.reserve_capacity(data.len());
-            let Some(Ok(room)) = poll_fn(|context| self.poll_room(context)).await else { return false };
-            let part = data.split_to(room.min(data.len()));
-            if self.stream.send_data(part, is_last && data.is_empty()).is_err() {
+        loop {
+            if !data.is_empty() {
+                self.stream.reserve_capacity(data.len());
+                let has_room = poll_fn(|context| self.poll_room(context)).await;
+                if !has_room {
+                    return false;
+                }
+            }
+            let part = data.split_to(self.stream.capacity().min(data.len()));
+            let ends = is_last && data.is_empty();
+            if self.stream.send_data(part, ends).is_err() || ends {
                 return false;
             }
-        }
-        !is_last
-    }
-
-    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<usize, h2::Error>>> {
-        loop {
-            match ready!(self.stream.poll_capacity(context)) {
-                Some(Ok(0)) => {}
-                room => return Poll::Ready(room),
+            if data.is_empty() {
+                return true;
             }
         }
+    }
+
+    /// Whether there is room to send; none any more where the stream is over.
+    fn poll_room(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+        while self.stream.capacity() == 0 {
+            match ready!(self.stream.poll_capacity(context)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(false),
+            }
+        }
+        Poll::Ready(true)
     }
 }

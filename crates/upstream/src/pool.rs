@@ -85,12 +85,6 @@ impl Pool {
         self.attempts.borrow().1.clone()
     }
 
-    /// How many connections are open.
-    #[cfg(test)]
-    pub fn open(&self) -> usize {
-        self.state().connections.len()
-    }
-
     fn look(self: &Arc<Self>) -> Found {
         let trust = self.trust.as_ref().map(|trust| trust.get());
         let mut state = self.state();

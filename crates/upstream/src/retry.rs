@@ -12,7 +12,7 @@ use tonic::Code;
 
 use crate::balance::Upstream;
 use crate::budget::Budget;
-use crate::call::{Answer, Call, Outcome, PREVIOUS_ATTEMPTS};
+use crate::call::{Answer, Call, Outcome};
 use crate::failure::Failure;
 use crate::unreachable::Unreachable;
 
@@ -38,10 +38,9 @@ pub struct Retries {
 
 type Attempt = Result<Answer, Failure>;
 
-/// Makes a unary call, repeated as it allows. Whoever counts attempts of its own repeats them as well, so here nobody does.
+/// Makes a unary call, repeated as it allows.
 pub(crate) async fn call(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes) -> Outcome {
-    let is_retried_outside = call.metadata.contains_key(PREVIOUS_ATTEMPTS);
-    match call.retries.filter(|_| !is_retried_outside) {
+    match call.retries {
         Some(retries) if retries.hedge_after.is_some() => hedged(upstream, call, framed, retries).await,
         Some(retries) => retried(upstream, call, framed, retries).await,
         None => Outcome::only(first(upstream, call, framed).await),

@@ -35,19 +35,18 @@ impl Unreachable {
     /// The code that stands for it (for resets: gRPC over HTTP/2, "Errors").
     pub fn code(self) -> Code {
         match self {
-            Self::Connect | Self::Refused | Self::Broken => Code::Unavailable,
-            Self::RequestBroken => Code::Cancelled,
+            Self::Connect | Self::Refused | Self::Broken | Self::Reset(Reason::REFUSED_STREAM) => Code::Unavailable,
+            Self::RequestBroken | Self::Reset(Reason::CANCEL) => Code::Cancelled,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
-            Self::Reset(Reason::CANCEL) => Code::Cancelled,
             Self::Reset(Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
             Self::Reset(Reason::INADEQUATE_SECURITY) => Code::PermissionDenied,
-            Self::Reset(Reason::REFUSED_STREAM) => Code::Unavailable,
             Self::Reset(_) => Code::Internal,
         }
     }
 
     /// The same after the answer's head came: the upstream has processed the request.
-    pub(crate) fn after_head(self) -> Self {
+    #[must_use]
+    pub fn after_head(self) -> Self {
         if self.is_unprocessed() { Self::Broken } else { self }
     }
 

@@ -49,7 +49,7 @@ async fn read_through(inspection: &Arc<Inspection>) -> reflect::Descriptors {
     let routes = Routes::clone(&inspection.routes.load());
     let server = tonic::transport::Server::builder().add_routes(routes);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    reflect::read(&accord_runtime::client::lazy(&url).unwrap()).await.unwrap()
+    reflect::read(&accord_upstream::Client::lazy(&url).unwrap()).await.unwrap()
 }
 
 #[tokio::test]

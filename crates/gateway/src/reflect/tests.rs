@@ -10,12 +10,12 @@ fn builder() -> Builder<'static> {
     Builder::configure().register_encoded_file_descriptor_set(accord_api::FILE_DESCRIPTOR_SET)
 }
 
-async fn serving(routes: Routes) -> Channel {
+async fn serving(routes: Routes) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = tonic::transport::Server::builder().add_routes(routes);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    Channel::from_shared(url).unwrap().connect_lazy()
+    Client::lazy(&url).unwrap()
 }
 
 fn cache_ttl_is_declared(descriptors: &Descriptors) -> bool {
@@ -26,16 +26,16 @@ fn cache_ttl_is_declared(descriptors: &Descriptors) -> bool {
 
 #[tokio::test]
 async fn a_server_with_v1_is_read_with_its_options() {
-    let channel = serving(Routes::new(builder().build_v1().unwrap())).await;
-    let descriptors = read(&channel).await.unwrap();
+    let client = serving(Routes::new(builder().build_v1().unwrap())).await;
+    let descriptors = read(&client).await.unwrap();
     assert!(descriptors.services.contains(&"catalog.v1.ProductService".to_owned()));
     assert!(cache_ttl_is_declared(&descriptors));
 }
 
 #[tokio::test]
 async fn a_server_with_v1alpha_alone_is_read_too() {
-    let channel = serving(Routes::new(builder().build_v1alpha().unwrap())).await;
-    let descriptors = read(&channel).await.unwrap();
+    let client = serving(Routes::new(builder().build_v1alpha().unwrap())).await;
+    let descriptors = read(&client).await.unwrap();
     assert!(descriptors.services.contains(&"catalog.v1.ProductService".to_owned()));
     assert!(cache_ttl_is_declared(&descriptors));
 }
@@ -46,29 +46,29 @@ async fn services_that_every_server_carries_are_left_out() {
         .with_service_name("catalog.v1.ProductService")
         .with_service_name("grpc.reflection.v1.ServerReflection")
         .with_service_name("grpc.health.v1.Health");
-    let channel = serving(Routes::new(reflection.build_v1().unwrap())).await;
-    assert_eq!(read(&channel).await.unwrap().services, ["catalog.v1.ProductService"]);
+    let client = serving(Routes::new(reflection.build_v1().unwrap())).await;
+    assert_eq!(read(&client).await.unwrap().services, ["catalog.v1.ProductService"]);
 }
 
 #[tokio::test]
 async fn a_server_without_reflection_is_told_from_one_that_is_away() {
     let (_reporter, health) = tonic_health::server::health_reporter();
-    let channel = serving(Routes::new(health)).await;
-    assert!(matches!(read(&channel).await, Err(ReflectError::Unsupported)));
+    let client = serving(Routes::new(health)).await;
+    assert!(matches!(read(&client).await, Err(ReflectError::Unsupported)));
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let channel = Channel::from_shared(url).unwrap().connect_lazy();
-    let error = read(&channel).await.unwrap_err();
+    let client = Client::lazy(&url).unwrap();
+    let error = read(&client).await.unwrap_err();
     assert!(matches!(&error, ReflectError::Unreachable(why) if why.contains("refused")), "{error}");
 }
 
 #[tokio::test]
 async fn a_service_that_is_listed_but_unknown_is_named() {
     let reflection = builder().with_service_name("ghost.v1.Ghost");
-    let channel = serving(Routes::new(reflection.build_v1().unwrap())).await;
-    let error = read(&channel).await.unwrap_err();
+    let client = serving(Routes::new(reflection.build_v1().unwrap())).await;
+    let error = read(&client).await.unwrap_err();
     assert_eq!(error.to_string(), "it does not know ghost.v1.Ghost, which it refers to");
 }
 
@@ -79,8 +79,8 @@ async fn well_known_imports_that_the_server_leaves_out_are_known_here() {
     let sample = pool.get_file_by_name("catalog/v1/product_service.proto").unwrap().encode_to_vec();
     prost::encoding::bytes::encode(1, &sample, &mut alone);
     let reflection = Builder::configure().register_encoded_file_descriptor_set(&alone);
-    let channel = serving(Routes::new(reflection.include_reflection_service(false).build_v1().unwrap())).await;
-    assert!(cache_ttl_is_declared(&read(&channel).await.unwrap()));
+    let client = serving(Routes::new(reflection.include_reflection_service(false).build_v1().unwrap())).await;
+    assert!(cache_ttl_is_declared(&read(&client).await.unwrap()));
 }
 
 #[test]

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use accord_contract::http::Binding;
 use accord_contract::{Method, MethodKind};
-use http::Uri;
+use accord_upstream::{Retries, Upstream};
+use http::uri::PathAndQuery;
 
-use super::budget::Budget;
 use super::rates::Rate;
-use crate::route::Upstream;
 use crate::transcode::{self, Plan, Schema};
 
 /// One method, with all that serving it needs.
@@ -18,15 +17,15 @@ pub struct Entry {
     /// Who serves it.
     pub upstream: Arc<Upstream>,
     /// Its gRPC path, `/pkg.Service/Method`.
-    pub path: Uri,
+    pub path: PathAndQuery,
     /// How JSON is read and written where it is called by its gRPC path.
     pub plan: Arc<Plan>,
     /// Whether its contract can only be kept by looking at its messages.
     pub needs_message: bool,
     /// Its rate limits with their counts.
     pub rates: Arc<[Rate]>,
-    /// What is left for repeating its failed attempts.
-    pub retries: Arc<Budget>,
+    /// How often a call may be tried, with what is left for repeating failed attempts.
+    pub retries: Option<Retries>,
 }
 
 impl Entry {
@@ -46,11 +45,11 @@ impl Entry {
         let entry = Self {
             method: Arc::clone(method),
             upstream: Arc::clone(upstream),
-            path: Uri::try_from(format!("/{}", method.name)).map_err(|error| unfit(error.to_string()))?,
+            path: PathAndQuery::try_from(format!("/{}", method.name)).map_err(|error| unfit(error.to_string()))?,
             plan: compile(None)?,
             needs_message: needs_message(method),
             rates: rates_of(method, before),
-            retries: before.map_or_else(Arc::default, |before| Arc::clone(&before.retries)),
+            retries: retries_of(method, before),
         };
         let plans = method.http.iter().map(|binding| compile(Some(binding))).collect::<Result<_, _>>()?;
         Ok((entry, plans))
@@ -67,6 +66,17 @@ fn needs_message(method: &Method) -> bool {
     let policy = &method.policy;
     let reads = policy.cache.is_some() || policy.idempotency.is_some() || !policy.invalidates.is_empty();
     method.kind == MethodKind::Unary && (reads || policy.retry.is_some())
+}
+
+fn retries_of(method: &Method, before: Option<&Entry>) -> Option<Retries> {
+    let declared = method.policy.retry.as_ref()?;
+    let budget = before.and_then(|before| before.retries.as_ref()).map(|before| Arc::clone(&before.budget));
+    Some(Retries {
+        max_attempts: declared.max_attempts,
+        on: declared.on.clone().into(),
+        hedge_after: declared.hedge_after,
+        budget: budget.unwrap_or_default(),
+    })
 }
 
 fn rates_of(method: &Method, before: Option<&Entry>) -> Arc<[Rate]> {

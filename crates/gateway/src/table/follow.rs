@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use accord_runtime::backoff::{self, Backoff};
 use accord_runtime::shutdown::Shutdown;
+use accord_upstream::{Client, Liveness, Upstream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -12,7 +13,6 @@ use super::files::Watched;
 use super::live::Tables;
 use crate::config::Config;
 use crate::reflect;
-use crate::route::{Liveness, Upstream};
 
 /// The shortest wait between two attempts to read the descriptors of an upstream that is there but doesn't tell them.
 const FASTEST: Duration = Duration::from_millis(250);
@@ -103,7 +103,7 @@ async fn follow_reflection(tables: Arc<Tables>, upstream: Arc<Upstream>, interva
 }
 
 async fn read(tables: &Arc<Tables>, upstream: &Arc<Upstream>) -> Result<(), reflect::ReflectError> {
-    let descriptors = reflect::read(&upstream.pick().channel()).await?;
+    let descriptors = reflect::read(&Client::new(Arc::clone(upstream))).await?;
     let (tables, upstream) = (Arc::clone(tables), Arc::clone(upstream));
     aside(move || tables.learn(upstream.name(), &descriptors)).await;
     Ok(())

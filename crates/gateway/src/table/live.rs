@@ -1,5 +1,6 @@
 //! The snapshot that requests take now, and how another one takes its place.
 
+use accord_upstream::Upstream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -11,7 +12,6 @@ use super::MethodTable;
 use super::sources::{Pending, Refused, Sources};
 use crate::config::Config;
 use crate::reflect::Descriptors;
-use crate::route::Upstream;
 
 /// Holds the snapshot that new requests take. A contract that can't be enforced never becomes one.
 pub struct Tables {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accord_contract::{Contract, Overlay, Severity, Source, refused};
+use accord_upstream::{Client, Liveness, Upstream};
 use futures_util::future::join_all;
 use prost_reflect::DescriptorPool;
 use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::reflect::{self, Descriptors, ReflectError};
-use crate::route::{Liveness, Upstream};
 
 /// How long an upstream that seems to be away may take to say why it tells nothing.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -143,7 +143,7 @@ impl Sources {
 }
 
 async fn ask(upstream: &Arc<Upstream>) -> Result<Descriptors, ReflectError> {
-    let asked = async { reflect::read(&upstream.pick().channel()).await };
+    let asked = async { reflect::read(&Client::new(Arc::clone(upstream))).await };
     match upstream.probe().await {
         // Asked all the same: how that fails says more than that nobody is there.
         Liveness::Away => {

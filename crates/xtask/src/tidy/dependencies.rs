@@ -13,7 +13,10 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("accord-runtime", &["accord-api"]),
     ("accord-mesh", &["accord-api", "accord-runtime", "accord-token"]),
     ("accord-upstream", &["accord-api", "accord-runtime"]),
-    ("accord-gateway", &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-token"]),
+    (
+        "accord-gateway",
+        &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-token", "accord-upstream"],
+    ),
     ("accord-auth", &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-token"]),
     (
         "accord-cache",

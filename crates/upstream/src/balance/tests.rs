@@ -1,0 +1,185 @@
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+
+use super::*;
+use crate::body::ResponseBody;
+use crate::exchange;
+use crate::payload::Payload;
+use crate::unreachable::Unreachable;
+
+fn upstream(urls: &[String]) -> Arc<Upstream> {
+    let config = UpstreamConfig { name: "shop".to_owned(), urls: urls.to_vec(), ..UpstreamConfig::default() };
+    Upstream::new(&config).unwrap()
+}
+
+fn anywhere(count: u16) -> Arc<Upstream> {
+    upstream(&(0..count).map(|index| format!("http://127.0.0.1:{}", 10_000 + index)).collect::<Vec<_>>())
+}
+
+/// An address that refuses connections: it was free a moment ago.
+async fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    format!("http://{}", listener.local_addr().unwrap())
+}
+
+async fn healthy_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    let server = tonic::transport::Server::builder().add_service(health);
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    url
+}
+
+fn head() -> HeaderMap {
+    HeaderMap::from_iter([
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
+        (header::TE, HeaderValue::from_static("trailers")),
+    ])
+}
+
+const CHECK: http::uri::PathAndQuery = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
+
+async fn check(upstream: &Arc<Upstream>, picked: Picked) -> Result<Response<ResponseBody>, Unreachable> {
+    let mut message = Payload::<Full<Bytes>>::Whole(Bytes::from_static(&[0; 5]));
+    exchange::send_once(upstream, picked, 0, &CHECK, head(), &mut message).await
+}
+
+/// Which endpoints are drawn in a hundred draws.
+fn drawn(upstream: &Arc<Upstream>) -> Vec<usize> {
+    let endpoints = upstream.endpoints();
+    let index = |endpoint| endpoints.iter().position(|it| Arc::ptr_eq(it, &endpoint)).unwrap();
+    (0..100).map(|_| index(upstream.choose(None).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn the_less_loaded_of_two_endpoints_takes_the_call() {
+    let upstream = anywhere(2);
+    let (endpoints, now) = (upstream.endpoints(), Instant::now());
+    for endpoint in endpoints.iter() {
+        endpoint.enter().answered();
+    }
+    let _busy: Vec<_> = (0..1000).map(|_| endpoints[0].enter()).collect();
+    assert!(endpoints[0].cost(now) > endpoints[1].cost(now));
+    assert!(drawn(&upstream).iter().all(|index| *index == 1));
+}
+
+#[tokio::test]
+async fn ejected_endpoint_takes_no_call_until_it_is_readmitted() {
+    let upstream = anywhere(3);
+    upstream.endpoints()[1].eject();
+    assert!(!drawn(&upstream).contains(&1));
+    upstream.endpoints()[1].succeeded();
+    assert!(drawn(&upstream).contains(&1));
+}
+
+#[tokio::test]
+async fn ejection_of_all_endpoints_refuses_no_call() {
+    let upstream = anywhere(2);
+    assert!(upstream.is_available());
+    upstream.endpoints().iter().for_each(|endpoint| endpoint.eject());
+    assert!(!upstream.is_available(), "who can do without it is told");
+    let drawn = drawn(&upstream);
+    assert!(drawn.contains(&0) && drawn.contains(&1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ejection_time_is_bounded() {
+    let upstream = anywhere(1);
+    let endpoint = Arc::clone(&upstream.endpoints()[0]);
+    for _ in 0..50 {
+        endpoint.eject();
+        assert!(endpoint.is_ejected(Instant::now()));
+        tokio::time::advance(Duration::from_secs(12)).await;
+        assert!(!endpoint.is_ejected(Instant::now()));
+    }
+}
+
+#[tokio::test]
+async fn unavailable_answers_in_a_row_eject_and_a_good_one_in_between_does_not() {
+    let upstream = anywhere(1);
+    let endpoint = Arc::clone(&upstream.endpoints()[0]);
+    (0..4).for_each(|_| endpoint.failed());
+    endpoint.succeeded();
+    (0..4).for_each(|_| endpoint.failed());
+    assert!(!endpoint.is_ejected(Instant::now()));
+    endpoint.failed();
+    assert!(endpoint.is_ejected(Instant::now()));
+}
+
+#[tokio::test]
+async fn retry_goes_to_another_endpoint_where_there_is_one() {
+    let upstream = anywhere(3);
+    let failed = Arc::clone(&upstream.endpoints()[2]);
+    let others = (0..100).map(|_| upstream.pick_other_than(&failed).unwrap());
+    assert!(others.into_iter().all(|picked| !Arc::ptr_eq(picked.endpoint(), &failed)));
+    let alone = anywhere(1);
+    let only = Arc::clone(&alone.endpoints()[0]);
+    assert!(Arc::ptr_eq(alone.pick_other_than(&only).unwrap().endpoint(), &only));
+}
+
+#[tokio::test]
+async fn refused_connection_is_unprocessed_and_ejects_the_endpoint() {
+    let upstream = upstream(&[nobody().await, healthy_server().await]);
+    let endpoints = upstream.endpoints();
+    let error = check(&upstream, Picked::at(&endpoints[0])).await.unwrap_err();
+    assert_eq!(error, Unreachable::Connect);
+    assert!(error.is_unprocessed());
+    for _ in 0..20 {
+        let picked = upstream.pick().await.unwrap();
+        assert!(Arc::ptr_eq(picked.endpoint(), &endpoints[1]));
+        let response = check(&upstream, picked).await.unwrap();
+        assert_eq!(response.into_body().collect().await.unwrap().trailers().unwrap()["grpc-status"], "0");
+    }
+}
+
+#[tokio::test]
+async fn request_that_breaks_off_is_not_held_against_the_endpoint() {
+    let upstream = upstream(&[healthy_server().await]);
+    for _ in 0..5 {
+        let broken = futures_util::stream::iter([Err::<Frame<Bytes>, _>("over the bound")]);
+        let mut payload = Payload::Stream(StreamBody::new(broken));
+        let picked = upstream.pick().await.unwrap();
+        let sent = exchange::send_once(&upstream, picked, 0, &CHECK, head(), &mut payload).await;
+        assert_eq!(sent.unwrap_err(), Unreachable::RequestBroken);
+    }
+    assert!(!upstream.endpoints()[0].is_ejected(Instant::now()));
+}
+
+#[tokio::test]
+async fn in_flight_call_is_counted_until_the_last_byte_of_its_answer() {
+    let upstream = upstream(&[healthy_server().await]);
+    let endpoint = Arc::clone(&upstream.endpoints()[0]);
+    let response = check(&upstream, upstream.pick().await.unwrap()).await.unwrap();
+    assert_eq!(endpoint.in_flight(), 1);
+    response.into_body().collect().await.unwrap();
+    assert_eq!(endpoint.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn upstream_is_up_while_one_endpoint_lives() {
+    let upstream = upstream(&[nobody().await, healthy_server().await]);
+    assert!(!upstream.is_up());
+    assert_eq!(upstream.probe().await, Liveness::Serving);
+    assert!(upstream.is_up());
+    assert!(upstream.endpoints()[0].is_ejected(Instant::now()));
+}
+
+#[tokio::test]
+async fn upstream_that_is_not_ready_is_told_from_one_that_is_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    let server = tonic::transport::Server::builder().add_service(health);
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+
+    let waiting = upstream(&[url, nobody().await]);
+    assert_eq!(waiting.probe().await, Liveness::Waiting);
+    assert!(!waiting.is_up());
+    assert_eq!(upstream(&[nobody().await]).probe().await, Liveness::Away);
+}
