@@ -14,4 +14,3 @@ pub mod origin;
 pub mod records;
 pub mod serve;
 pub mod service;
-pub mod wire;

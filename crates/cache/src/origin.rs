@@ -8,11 +8,11 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use accord_api::accord::cache::v1::AnswerTag;
 use accord_api::accord::fault::v1::Reason;
 use accord_readthrough::{Failure, Loaded, Origin, Tag};
 use accord_runtime::{deadline, deadline::Deadline, fault, request, request::RequestId, tls::ClientFiles};
 use accord_token::PASSPORT_HEADER;
+use accord_wire::Template;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,6 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Status};
 use tracing::{Instrument, Span};
 
-use crate::answer_tag;
 use channels::{Channels, Lane};
 
 /// How origins are called: the section `[origin]`.
@@ -65,7 +64,7 @@ pub struct Call {
     /// The id of the read.
     pub id: RequestId,
     /// The tags to read from the answer.
-    pub answer_tags: Arc<[AnswerTag]>,
+    pub answer_tags: Arc<[Template]>,
     /// The span of the read.
     pub span: Span,
 }
@@ -133,9 +132,9 @@ impl Origin for Upstreams {
     }
 }
 
-fn tags(templates: &[AnswerTag], answer: &[u8]) -> Option<Vec<Tag>> {
-    let expand = |template| answer_tag::expand(template, answer).map(|name| Tag::named(&name));
-    let tags = templates.iter().map(expand).collect::<Result<_, _>>();
+fn tags(templates: &[Template], answer: &[u8]) -> Option<Vec<Tag>> {
+    let names = templates.iter().filter_map(|template| template.expand(&[], Some(answer)).transpose());
+    let tags = names.map(|name| name.map(|name| Tag::named(&name))).collect::<Result<_, _>>();
     tags.inspect_err(|error| tracing::warn!(%error, "an answer's tags can't be read: it is not stored")).ok()
 }
 

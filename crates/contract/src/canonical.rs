@@ -5,11 +5,10 @@ mod shape;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use accord_wire::{MAX_DEPTH, Malformed, Occurrence, Value, WireType, occurrences, put_field, put_value, read_value};
 use bytes::Bytes;
-use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_reflect::MessageDescriptor;
 
-use crate::wire::{self, MAX_DEPTH, Malformed, Value};
 use shape::{Field, Form, Place, Shape, What, shapes};
 
 /// How messages of one type are spelt, compiled once from their descriptor.
@@ -37,7 +36,7 @@ impl Canonical {
     }
 
     fn message(&self, shape: &Shape, message: &[u8], depth: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
-        let depth = depth.checked_sub(1).ok_or(Malformed)?;
+        let depth = depth.checked_sub(1).ok_or(Malformed::TooDeep)?;
         for same in shape.places(message)?.chunk_by(|one, other| one.0 == other.0) {
             match shape.known(same[0].0) {
                 Some(field) => self.field(field, values(message, same), depth, out)?,
@@ -64,13 +63,13 @@ impl Canonical {
             }),
             (Form::Packed, _) => {
                 let mut packed = Vec::new();
-                elements(field, values, |element| write_bare(element, &mut packed))?;
+                elements(field, values, |element| put_value(&mut packed, element))?;
                 if !packed.is_empty() {
-                    write(field.number, Value::Bytes(&packed), out);
+                    put_field(out, field.number, Value::Bytes(&packed));
                 }
                 Ok(())
             }
-            _ => elements(field, values, |element| write(field.number, element, out)),
+            _ => elements(field, values, |element| put_field(out, field.number, element)),
         }
     }
 
@@ -91,7 +90,7 @@ impl Canonical {
         }
         let value = normal(field, values.last().unwrap_or(Ok(zero(field.wire_type)))?)?;
         if even_default || !is_zero(value) {
-            write(field.number, value, out);
+            put_field(out, field.number, value);
         }
         Ok(())
     }
@@ -107,7 +106,7 @@ impl Canonical {
         let mut body = Vec::new();
         self.message(&self.shapes[inner], message, depth, &mut body)?;
         let is_group = field.wire_type == WireType::StartGroup;
-        write(field.number, if is_group { Value::Group(&body) } else { Value::Bytes(&body) }, out);
+        put_field(out, field.number, if is_group { Value::Group(&body) } else { Value::Bytes(&body) });
         Ok(())
     }
 
@@ -120,10 +119,10 @@ impl Canonical {
         depth: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), Malformed> {
-        let [key, value] = &entry.fields[..] else { return Err(Malformed) };
+        let [key, value] = &entry.fields[..] else { return Err(Malformed::WrongType) };
         // All entries one after another, and where each begins, where its value does, and where it ends.
         let (mut bodies, mut entries) = (Vec::new(), Vec::new());
-        let end = |bodies: &Vec<u8>| u32::try_from(bodies.len()).map_err(|_| Malformed);
+        let end = |bodies: &Vec<u8>| u32::try_from(bodies.len()).map_err(|_| Malformed::TooLarge);
         for occurrence in values {
             let message = body(field, occurrence?)?;
             let places = entry.places(message)?;
@@ -140,7 +139,7 @@ impl Canonical {
         entries.sort_by(|one, other| key(one).cmp(key(other)));
         for same in entries.chunk_by(|one, other| key(one) == key(other)) {
             let [start, _, end] = same[same.len() - 1];
-            write(field.number, Value::Bytes(&bodies[start as usize..end as usize]), out);
+            put_field(out, field.number, Value::Bytes(&bodies[start as usize..end as usize]));
         }
         Ok(())
     }
@@ -150,14 +149,14 @@ fn values<'a>(message: &'a [u8], places: &[Place]) -> impl Iterator<Item = Read<
     places.iter().map(|place| occurrence(message, *place).map(|occurrence| occurrence.value))
 }
 
-fn occurrence(message: &[u8], place: Place) -> Result<wire::Field<'_>, Malformed> {
-    wire::fields(&message[place.1 as usize..]).next().unwrap_or(Err(Malformed))
+fn occurrence(message: &[u8], place: Place) -> Result<Occurrence<'_>, Malformed> {
+    occurrences(&message[place.1 as usize..]).next().unwrap_or(Err(Malformed::CutShort))
 }
 
 fn body<'a>(field: &Field, value: Value<'a>) -> Result<&'a [u8], Malformed> {
     match value {
         Value::Group(bytes) | Value::Bytes(bytes) if value.wire_type() == field.wire_type => Ok(bytes),
-        _ => Err(Malformed),
+        _ => Err(Malformed::WrongType),
     }
 }
 
@@ -169,11 +168,11 @@ fn elements<'a>(
 ) -> Result<(), Malformed> {
     values.try_for_each(|value| {
         let mut packed = match value? {
-            Value::Bytes(packed) if field.wire_type != WireType::LengthDelimited => packed,
+            Value::Bytes(packed) if field.wire_type != WireType::Bytes => packed,
             value => return normal(field, value).map(&mut put),
         };
         while !packed.is_empty() {
-            put(normal(field, wire::bare(field.wire_type, &mut packed)?)?);
+            put(normal(field, read_value(&mut packed, field.wire_type)?)?);
         }
         Ok(())
     })
@@ -184,14 +183,14 @@ fn elements<'a>(
 #[expect(clippy::cast_sign_loss, reason = "negative 32-bit integers are written sign-extended")]
 fn normal<'a>(field: &Field, value: Value<'a>) -> Read<'a> {
     if value.wire_type() != field.wire_type {
-        return Err(Malformed);
+        return Err(Malformed::WrongType);
     }
     Ok(match (field.what, value) {
         (What::Bool, Value::Varint(bits)) => Value::Varint(u64::from(bits != 0)),
         (What::Int32, Value::Varint(bits)) => Value::Varint(i64::from(bits as i32) as u64),
         (What::Uint32, Value::Varint(bits)) => Value::Varint(u64::from(bits as u32)),
         (What::Text, Value::Bytes(bytes)) => {
-            std::str::from_utf8(bytes).map_err(|_| Malformed)?;
+            std::str::from_utf8(bytes).map_err(|_| Malformed::NotUtf8)?;
             value
         }
         _ => value,
@@ -200,34 +199,13 @@ fn normal<'a>(field: &Field, value: Value<'a>) -> Read<'a> {
 
 fn zero(wire_type: WireType) -> Value<'static> {
     match wire_type {
-        WireType::SixtyFourBit => Value::Fixed64(0),
-        WireType::ThirtyTwoBit => Value::Fixed32(0),
-        WireType::LengthDelimited => Value::Bytes(&[]),
+        WireType::Fixed64 => Value::Fixed64(0),
+        WireType::Fixed32 => Value::Fixed32(0),
+        WireType::Bytes => Value::Bytes(&[]),
         _ => Value::Varint(0),
     }
 }
 
 fn is_zero(value: Value<'_>) -> bool {
     matches!(value, Value::Varint(0) | Value::Fixed64(0) | Value::Fixed32(0) | Value::Bytes([]))
-}
-
-fn write(number: u32, value: Value<'_>, out: &mut Vec<u8>) {
-    encode_key(number, value.wire_type(), out);
-    write_bare(value, out);
-    if let Value::Group(_) = value {
-        encode_key(number, WireType::EndGroup, out);
-    }
-}
-
-fn write_bare(value: Value<'_>, out: &mut Vec<u8>) {
-    match value {
-        Value::Varint(bits) => encode_varint(bits, out),
-        Value::Fixed64(bits) => out.extend_from_slice(&bits.to_le_bytes()),
-        Value::Fixed32(bits) => out.extend_from_slice(&bits.to_le_bytes()),
-        Value::Bytes(bytes) => {
-            encode_varint(bytes.len() as u64, out);
-            out.extend_from_slice(bytes);
-        }
-        Value::Group(bytes) => out.extend_from_slice(bytes),
-    }
 }

@@ -6,16 +6,17 @@ mod defaults;
 mod headers;
 
 use accord_api::accord::policy::v1 as declared;
+use accord_wire::{FieldPath, Template};
 use prost_reflect::MethodDescriptor;
 use tonic::Code;
 
 use crate::finding::Finding;
-use crate::path::FieldPath;
+use crate::path::compile_path;
 use crate::policy::{
     Access, CachePolicy, CacheScope, Criticality, Deadline, Idempotency, Kinds, OnCacheFailure, Policy, RateLimit,
     RateLimitBy, Retry,
 };
-use crate::template::Template;
+use crate::template::compile_template;
 pub(crate) use bindings::bindings;
 use bounds::{Bounds, LONGEST};
 pub(crate) use defaults::{defaults, effective, reflected};
@@ -131,12 +132,12 @@ impl Compiler<'_> {
     }
 
     fn key(&mut self, path: &str) -> Option<FieldPath> {
-        let compiled = FieldPath::compile(path, &self.descriptor.input());
+        let compiled = compile_path(path, &self.descriptor.input());
         compiled.map_err(|error| self.bounds.refuse("cache.key", error.to_string(), REMEDY_FIELD)).ok()
     }
 
     fn template(&mut self, option: &str, text: &str) -> Option<Template> {
-        let compiled = Template::compile(text, &self.descriptor.input(), &self.descriptor.output());
+        let compiled = compile_template(text, &self.descriptor.input(), &self.descriptor.output());
         compiled.map_err(|error| self.bounds.refuse(option, format!("`{text}`: {error}"), REMEDY_FIELD)).ok()
     }
 

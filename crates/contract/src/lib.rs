@@ -5,12 +5,12 @@
 //! question about one field. What it can't enforce it refuses when a contract is loaded, never later.
 
 pub mod http;
-pub mod wire;
 
 mod canonical;
 mod check;
 mod compile;
 mod contract;
+mod field_type;
 mod finding;
 mod load;
 mod merge;
@@ -28,10 +28,10 @@ pub use contract::{Contract, OwnError};
 pub use finding::{Finding, Severity, refused};
 pub use method::{FieldSource, IdempotencyLevel, Method, MethodKind};
 pub use overlay::Overlay;
-pub use path::{FieldPath, PathError};
+pub use path::{PathError, compile_path};
 pub use policy::{
     Access, CachePolicy, CacheScope, Criticality, Deadline, Idempotency, Kinds, OnCacheFailure, Policy, PrincipalKind,
     RateLimit, RateLimitBy, Retry,
 };
 pub use source::{Source, SourceError};
-pub use template::{Part, Template, TemplateError};
+pub use template::{TemplateError, compile_template};

@@ -1,14 +1,15 @@
 //! Layers of a policy, merged field by field, with the source of every field.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use accord_api::accord::policy::v1::MethodPolicy;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, ReflectMessage, Value};
 
+use crate::field_type::scalar_text;
 use crate::method::FieldSource;
 use crate::options::policy_type;
-use crate::path::reflected_text;
 
 const DURATION: &str = "google.protobuf.Duration";
 
@@ -116,7 +117,7 @@ fn text(kind: &Kind, value: &Value) -> String {
             names.get_value(*number).map_or_else(|| number.to_string(), |value| value.name().to_owned())
         }
         (_, Value::String(text)) => format!("\"{text}\""),
-        (kind, value) => reflected_text(kind, value),
+        (kind, value) => scalar_text(value).map_or_else(|| format!("{kind:?}"), Cow::into_owned),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use accord_api::accord::policy::v1::MethodPolicy;
+use accord_wire::Malformed;
 use bytes::{BufMut, Bytes, BytesMut};
 use prost_reflect::MethodDescriptor;
 
@@ -12,7 +13,6 @@ use crate::canonical::Canonical;
 use crate::http::Binding;
 use crate::policy::{CachePolicy, Deadline, Policy};
 use crate::required::Required;
-use crate::wire::Malformed;
 
 /// One method.
 pub struct Method {

@@ -1,23 +1,11 @@
-//! A path to one field of a message, read from the wire without decoding the rest.
+//! Paths such as `product.id`, compiled for a message type.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use prost::encoding::WireType;
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, Value as Reflected};
+use accord_wire::{FieldPath, Rival, ScalarType, Step};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
-use crate::wire::{self, Malformed, Value};
-
-/// The way to a singular scalar field, compiled to field numbers.
-#[derive(Clone)]
-pub struct FieldPath {
-    text: String,
-    steps: Vec<Step>,
-    leaf: FieldDescriptor,
-    default: String,
-}
+use crate::field_type::{scalar_text, scalar_type, wire_type};
 
 /// A path that names no singular scalar field. Each variant holds the message type and the field's name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,102 +27,45 @@ pub enum PathError {
     Group(String, String),
 }
 
-#[derive(Clone, Debug)]
-struct Step {
-    number: u32,
-    wire_type: WireType,
-    /// The other members of the same oneof: each, when it comes later, takes the field away.
-    rivals: Vec<(u32, WireType)>,
-}
-
-impl FieldPath {
-    /// Compiles `product.id` for a message type.
-    pub fn compile(text: &str, root: &MessageDescriptor) -> Result<Self, PathError> {
-        let mut message = root.clone();
-        let mut steps = Vec::new();
-        let mut names = text.split('.').peekable();
-        loop {
-            let name = names.next().unwrap_or_default();
-            let field = singular(&message, name)?;
-            steps.push(Step::to(&field));
-            message = match (field.kind(), names.peek().is_some()) {
-                (Kind::Message(inner), true) => inner,
-                (Kind::Message(_), false) => return Err(at(&message, name, PathError::NotScalar)),
-                (_, true) => return Err(at(&message, name, PathError::NotMessage)),
-                (kind, false) => {
-                    let default = reflected_text(&kind, &field.default_value());
-                    return Ok(Self { text: text.to_owned(), steps, leaf: field, default });
-                }
-            };
+/// Compiles the path to a singular scalar field of a message type.
+pub fn compile_path(text: &str, root: &MessageDescriptor) -> Result<FieldPath, PathError> {
+    let mut message = root.clone();
+    let mut parents = Vec::new();
+    let mut names = text.split('.').peekable();
+    loop {
+        let name = names.next().unwrap_or_default();
+        let field = singular(&message, name)?;
+        let is_last = names.peek().is_none();
+        match (field.kind(), scalar_type(&field.kind())) {
+            (_, Some(scalar)) if is_last => return Ok(path(parents, &field, scalar)),
+            (Kind::Message(inner), _) if !is_last => {
+                parents.push(step(&field));
+                message = inner;
+            }
+            (Kind::Message(_), _) => return Err(at(&message, name, PathError::NotScalar)),
+            _ => return Err(at(&message, name, PathError::NotMessage)),
         }
     }
+}
 
-    /// The field numbers from the root.
-    pub fn numbers(&self) -> impl Iterator<Item = u32> {
-        self.steps.iter().map(|step| step.number)
-    }
-
-    /// The field at the end.
-    pub fn leaf(&self) -> &FieldDescriptor {
-        &self.leaf
-    }
-
-    /// Whether another member of a oneof can take the field away, or a message on the way to it.
-    pub fn is_in_oneof(&self) -> bool {
-        self.steps.iter().any(|step| !step.rivals.is_empty())
-    }
-
-    /// Whether its default is the one of its type, and not one that the field declares (proto2).
-    pub fn has_plain_default(&self) -> bool {
-        let plain = match self.leaf.kind() {
-            Kind::String | Kind::Bytes => "",
-            Kind::Bool => "false",
-            _ => "0",
-        };
-        self.default == plain
-    }
-
-    /// The value as text: integers and enums in decimal, bytes in base64url. None where the field, or a message on the
-    /// way to it, is absent; a field without presence reads as its default.
-    pub fn read<'a>(&'a self, wire: &'a [u8]) -> Result<Option<Cow<'a, str>>, Malformed> {
-        let mut found = Found::default();
-        find(&self.steps, 0, wire, &mut found)?;
-        match found.value {
-            Some(value) => text(&self.leaf.kind(), value).map(Some),
-            None if found.reached + 1 < self.steps.len() || self.leaf.supports_presence() => Ok(None),
-            None => Ok(Some(Cow::Borrowed(&self.default))),
-        }
-    }
-
-    /// As [`FieldPath::read`], with the default of the field where it is absent.
-    pub fn text<'a>(&'a self, wire: &'a [u8]) -> Result<Cow<'a, str>, Malformed> {
-        Ok(self.read(wire)?.unwrap_or(Cow::Borrowed(&self.default)))
+fn path(parents: Vec<Step>, field: &FieldDescriptor, scalar: ScalarType) -> FieldPath {
+    let declared = field.default_value();
+    let default = scalar_text(&declared).filter(|text| *text != scalar.default_value().text());
+    FieldPath {
+        parents,
+        leaf: step(field),
+        scalar,
+        has_presence: field.supports_presence(),
+        default: default.map(Cow::into_owned),
     }
 }
 
-impl fmt::Display for FieldPath {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.text)
-    }
-}
-
-impl fmt::Debug for FieldPath {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "FieldPath({})", self.text)
-    }
-}
-
-impl Step {
-    fn to(field: &FieldDescriptor) -> Self {
-        let rivals = field.containing_oneof().into_iter().flat_map(|oneof| oneof.fields().collect::<Vec<_>>());
-        Self {
-            number: field.number(),
-            wire_type: wire::wire_type(field),
-            rivals: rivals
-                .filter(|rival| rival.number() != field.number())
-                .map(|rival| (rival.number(), wire::wire_type(&rival)))
-                .collect(),
-        }
+fn step(field: &FieldDescriptor) -> Step {
+    let members = field.containing_oneof().into_iter().flat_map(|oneof| oneof.fields().collect::<Vec<_>>());
+    let rivals = members.filter(|rival| rival.number() != field.number());
+    Step {
+        number: field.number(),
+        rivals: rivals.map(|rival| Rival { number: rival.number(), wire_type: wire_type(&rival) }).collect(),
     }
 }
 
@@ -149,78 +80,4 @@ fn singular(message: &MessageDescriptor, name: &str) -> Result<FieldDescriptor, 
 
 fn at(message: &MessageDescriptor, name: &str, error: fn(String, String) -> PathError) -> PathError {
     error(message.full_name().to_owned(), name.to_owned())
-}
-
-/// What a scan has seen so far.
-#[derive(Default)]
-struct Found<'a> {
-    value: Option<Value<'a>>,
-    /// How many messages on the way are present.
-    reached: usize,
-}
-
-/// The last occurrence wins; the occurrences of a message are merged, as every decoder does.
-fn find<'a>(steps: &[Step], depth: usize, wire: &'a [u8], found: &mut Found<'a>) -> Result<(), Malformed> {
-    let step = &steps[depth];
-    for field in wire::fields(wire) {
-        let field = field?;
-        let wire_type = field.value.wire_type();
-        if field.number == step.number {
-            match field.value {
-                // Some decoders skip a field of an unexpected wire type and some refuse it: a value on which they
-                // differ is none.
-                _ if wire_type != step.wire_type => return Err(Malformed),
-                Value::Bytes(inner) if depth + 1 < steps.len() => {
-                    found.reached = found.reached.max(depth + 1);
-                    find(steps, depth + 1, inner, found)?;
-                }
-                value => found.value = Some(value),
-            }
-        } else if let Some(rival) = step.rivals.iter().find(|rival| rival.0 == field.number) {
-            if rival.1 != wire_type {
-                return Err(Malformed);
-            }
-            *found = Found { value: None, reached: found.reached.min(depth) };
-        }
-    }
-    Ok(())
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "decoders truncate 32-bit varints so")]
-fn text<'a>(kind: &Kind, value: Value<'a>) -> Result<Cow<'a, str>, Malformed> {
-    Ok(match (kind, value) {
-        (Kind::String, Value::Bytes(bytes)) => std::str::from_utf8(bytes).map_err(|_| Malformed)?.into(),
-        (Kind::Bytes, Value::Bytes(bytes)) => URL_SAFE_NO_PAD.encode(bytes).into(),
-        (Kind::Bool, Value::Varint(bits)) => (bits != 0).to_string().into(),
-        (Kind::Int32 | Kind::Enum(_), Value::Varint(bits)) => (bits as i32).to_string().into(),
-        (Kind::Int64, Value::Varint(bits)) | (Kind::Sfixed64, Value::Fixed64(bits)) => (bits as i64).to_string().into(),
-        (Kind::Uint32, Value::Varint(bits)) => (bits as u32).to_string().into(),
-        (Kind::Uint64, Value::Varint(bits)) | (Kind::Fixed64, Value::Fixed64(bits)) => bits.to_string().into(),
-        (Kind::Sint32, Value::Varint(bits)) => {
-            let bits = bits as u32;
-            ((bits >> 1) as i32 ^ -((bits & 1) as i32)).to_string().into()
-        }
-        (Kind::Sint64, Value::Varint(bits)) => ((bits >> 1) as i64 ^ -((bits & 1) as i64)).to_string().into(),
-        (Kind::Fixed32, Value::Fixed32(bits)) => bits.to_string().into(),
-        (Kind::Sfixed32, Value::Fixed32(bits)) => (bits as i32).to_string().into(),
-        (Kind::Float, Value::Fixed32(bits)) => format!("{:?}", f32::from_bits(bits)).into(),
-        (Kind::Double, Value::Fixed64(bits)) => format!("{:?}", f64::from_bits(bits)).into(),
-        _ => return Err(Malformed),
-    })
-}
-
-pub(crate) fn reflected_text(kind: &Kind, value: &Reflected) -> String {
-    match value {
-        Reflected::Bool(value) => value.to_string(),
-        Reflected::I32(value) | Reflected::EnumNumber(value) => value.to_string(),
-        Reflected::I64(value) => value.to_string(),
-        Reflected::U32(value) => value.to_string(),
-        Reflected::U64(value) => value.to_string(),
-        Reflected::F32(value) => format!("{value:?}"),
-        Reflected::F64(value) => format!("{value:?}"),
-        Reflected::String(value) => value.clone(),
-        Reflected::Bytes(value) => URL_SAFE_NO_PAD.encode(value),
-        // Paths end at scalars only.
-        Reflected::Message(_) | Reflected::List(_) | Reflected::Map(_) => format!("{kind:?}"),
-    }
 }

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use accord_wire::{FieldPath, Template};
 use tonic::Code;
-
-use crate::path::FieldPath;
-use crate::template::Template;
 
 /// How a method behaves in operation.
 #[derive(Clone, Debug)]

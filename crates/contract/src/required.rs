@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 
 use accord_api::google::api::FieldBehavior;
+use accord_wire::{MAX_DEPTH, Malformed, Value};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, Value as Reflected};
-
-use crate::wire::{self, MAX_DEPTH, Malformed, Value};
 
 /// The required fields of a message type and of the types inside it. Empty where there is none.
 #[derive(Clone, Debug, Default)]
@@ -36,10 +35,10 @@ impl Required {
     }
 
     fn look(&self, shape: usize, pieces: &[&[u8]], depth: usize) -> Result<Option<String>, Malformed> {
-        let depth = depth.checked_sub(1).ok_or(Malformed)?;
+        let depth = depth.checked_sub(1).ok_or(Malformed::TooDeep)?;
         let shape = &self.shapes[shape];
         let mut seen = HashMap::<u32, Vec<Value<'_>>>::new();
-        for field in pieces.iter().flat_map(|piece| wire::fields(piece)) {
+        for field in pieces.iter().flat_map(|piece| accord_wire::occurrences(piece)) {
             let field = field?;
             if shape.asks_for(field.number) {
                 seen.entry(field.number).or_default().push(field.value);

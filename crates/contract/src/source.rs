@@ -5,10 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use prost::encoding::{WireType, encode_key, encode_varint};
+use accord_wire::{Occurrence, Value, occurrences, put_bytes};
 use prost_reflect::{DescriptorError, DescriptorPool};
-
-use crate::wire::{self, Field, Value};
 
 /// The descriptors of one upstream. Each upstream has a pool of its own: two may carry different versions of a file.
 #[derive(Clone)]
@@ -82,9 +80,7 @@ impl Source {
             if !known.insert(name(file.as_ref())) {
                 continue;
             }
-            encode_key(1, WireType::LengthDelimited, &mut set);
-            encode_varint(file.as_ref().len() as u64, &mut set);
-            set.extend_from_slice(file.as_ref());
+            put_bytes(&mut set, 1, file.as_ref());
         }
         Self::descriptor_set(upstream, "reflection", &set)
     }
@@ -98,8 +94,8 @@ impl Source {
 
 /// `google.protobuf.FileDescriptorProto.name`, where the file has one.
 fn name(file: &[u8]) -> Option<Vec<u8>> {
-    wire::fields(file).find_map(|field| match field {
-        Ok(Field { number: 1, value: Value::Bytes(name), .. }) => Some(name.to_vec()),
+    occurrences(file).find_map(|occurrence| match occurrence {
+        Ok(Occurrence { number: 1, value: Value::Bytes(name), .. }) => Some(name.to_vec()),
         _ => None,
     })
 }

@@ -1,5 +1,7 @@
 //! A declared read: from the cache service, which asks the upstream itself where it has to.
 
+mod answer_tag;
+
 use crate::{
     fault::{Component, Fault},
     inner,
@@ -12,10 +14,12 @@ use accord_api::accord::{
     },
     fault::v1::Reason,
 };
-use accord_contract::{CachePolicy, OnCacheFailure, wire::Malformed};
+use accord_contract::{CachePolicy, OnCacheFailure};
 use accord_mesh::Member;
 use accord_runtime::deadline;
 use accord_upstream::{Client, Upstream};
+use accord_wire::Malformed;
+use answer_tag::answer_tag;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use opentelemetry::{KeyValue, metrics::Counter};
@@ -135,8 +139,8 @@ fn question(call: &Call, policy: &CachePolicy, message: &Bytes, wish: Option<Wis
         }),
         key: entry.method.cache_key(policy, message)?,
         policy: entry.method.effective.cache.clone(),
-        tags: tags(false).filter_map(|tag| tag.expand(message).transpose()).collect::<Result<_, _>>()?,
-        answer_tags: tags(true).map(|tag| tag.answer_tag(message)).collect::<Result<_, _>>()?,
+        tags: tags(false).filter_map(|tag| tag.expand(message, None).transpose()).collect::<Result<_, _>>()?,
+        answer_tags: tags(true).map(|tag| answer_tag(tag, message)).collect::<Result<_, _>>()?,
         consistency: wish.map(|wish| Consistency { wish: Some(wish) }),
     })
 }

@@ -135,7 +135,7 @@ impl Pending {
     pub fn of(invalidator: Option<&Invalidator>, call: &Call, message: &Bytes) -> Result<Option<Self>, Fault> {
         let templates = &call.permit.entry().method.policy.invalidates;
         let Some(invalidator) = invalidator.filter(|_| !templates.is_empty()) else { return Ok(None) };
-        let tags = templates.iter().filter_map(|template| template.expand(message).transpose());
+        let tags = templates.iter().filter_map(|template| template.expand(message, None).transpose());
         let tags = tags.collect::<Result<_, _>>().map_err(|_| Fault::unreadable())?;
         Ok(Some(Self { invalidator: invalidator.clone(), tags }))
     }

@@ -29,7 +29,6 @@ mod scalar;
 mod schema;
 mod text;
 mod violation;
-mod wire;
 
 pub use plan::{Limits, Plan, PlanError};
 pub use routes::{Match, NoMatch, RouteError, Routes};

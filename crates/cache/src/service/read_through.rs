@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status};
 use tracing::Span;
 
 use super::{duration, malformed};
+use crate::answer_tag::template;
 use crate::guard::{Entry, Guard, Owner, Terms};
 use crate::origin::Call;
 
@@ -122,6 +123,7 @@ fn compile(
     bounded("tags", asked.tags.len(), MOST)?;
     bounded("answer_tags", asked.answer_tags.iter().map(|tag| tag.parts.len().max(1)).sum(), MOST)?;
     bounded("answer_tags.parts.field.numbers", asked.answer_tags.iter().map(depth).max().unwrap_or(0), DEEPEST)?;
+    let templates = asked.answer_tags.into_iter().map(template).collect::<Option<_>>();
     let identity = Identity {
         method: &asked.method,
         origin: &origin.name,
@@ -146,7 +148,7 @@ fn compile(
             passport,
             deadline: terms.deadline,
             id: terms.id,
-            answer_tags: asked.answer_tags.into(),
+            answer_tags: templates.ok_or_else(|| malformed("`answer_tags` name no field of an answer"))?,
             span: Span::current(),
         },
     })

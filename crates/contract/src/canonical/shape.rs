@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use prost::encoding::WireType;
+use accord_wire::{Malformed, WireType, occurrences};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
-use crate::wire::{self, Malformed, wire_type};
+use crate::field_type::wire_type;
 
 /// A message type.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +63,7 @@ impl Shape {
         let (mut places, mut at) = (Vec::<Place>::new(), 0);
         // Which member each oneof holds, and since when: a member takes away the members before it.
         let mut held = vec![(u32::MAX, 0); self.oneofs];
-        for occurrence in wire::fields(message) {
+        for occurrence in occurrences(message) {
             let occurrence = occurrence?;
             let known = self.fields.binary_search_by_key(&occurrence.number, |field| field.number).ok();
             let position = known.and_then(|known| u32::try_from(known).ok()).unwrap_or(UNKNOWN | occurrence.number);
@@ -73,7 +73,7 @@ impl Shape {
                 held[oneof] = (position, at);
             }
             places.push((position, at));
-            at += u32::try_from(occurrence.raw.len()).map_err(|_| Malformed)?;
+            at += u32::try_from(occurrence.raw.len()).map_err(|_| Malformed::TooLarge)?;
         }
         places.retain(|(position, at)| match self.known(*position).and_then(|field| field.oneof) {
             Some(oneof) => held[oneof].0 == *position && held[oneof].1 <= *at,

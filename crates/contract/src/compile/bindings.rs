@@ -6,7 +6,7 @@ use prost_reflect::{FieldDescriptor, MessageDescriptor, MethodDescriptor};
 
 use crate::finding::Finding;
 use crate::http::{Binding, Body, PathTemplate};
-use crate::path::FieldPath;
+use crate::path::compile_path;
 
 const OPTION: &str = "google.api.http";
 
@@ -50,7 +50,7 @@ fn binding(rule: &HttpRule, method: &MethodDescriptor) -> Result<Binding, Refusa
         .parse::<PathTemplate>()
         .map_err(|error| (format!("`{path}`: {error}"), "write a path such as `/v1/products/{id}`"))?;
     for variable in template.variables() {
-        FieldPath::compile(&variable.field, &method.input()).map_err(|error| {
+        compile_path(&variable.field, &method.input()).map_err(|error| {
             (format!("`{path}`: {error}"), "name a singular field of the request that holds one value")
         })?;
     }

@@ -53,7 +53,7 @@ fn the_sample_means_what_it_says() {
     assert_eq!(method.http[0].to_string(), "GET /v1/products/{id}");
     let cache = method.policy.cache.as_ref().unwrap();
     let request = b"\x0a\x05lamp/";
-    assert_eq!(cache.tags[0].expand(request).unwrap().unwrap(), "product/lamp%2F");
+    assert_eq!(cache.tags[0].expand(request, None).unwrap().unwrap(), "product/lamp%2F");
     assert_eq!(method.cache_key(cache, request).unwrap().as_ref(), request);
     assert_eq!(method.missing(b"").unwrap().as_deref(), Some("id"));
 

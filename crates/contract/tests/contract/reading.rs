@@ -1,7 +1,7 @@
 //! Reading fields from the wire and the canonical form, against a decoder as the oracle.
 
-use accord_api::accord::cache::v1::answer_tag::{self, part::Part};
-use accord_contract::{Canonical, FieldPath, Template};
+use accord_contract::{Canonical, compile_path, compile_template};
+use accord_wire::{Malformed, Part, ScalarType};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message;
@@ -160,7 +160,7 @@ proptest! {
         let (all, wire) = (all_once(), concat(&occurrences));
         let decoded = DynamicMessage::decode(all.clone(), wire.as_slice()).unwrap();
         for path in PATHS {
-            let read = FieldPath::compile(path, all).unwrap();
+            let read = compile_path(path, all).unwrap();
             prop_assert_eq!(read.read(&wire).unwrap().map(String::from), oracle(path, &decoded), "{}", path);
         }
     }
@@ -194,17 +194,17 @@ proptest! {
         let decodes = DynamicMessage::decode(all.clone(), wire.as_slice()).is_ok();
         prop_assert_eq!(canonical(&wire).is_ok(), decodes);
         for path in PATHS {
-            let path = FieldPath::compile(path, all).unwrap();
+            let path = compile_path(path, all).unwrap();
             prop_assert!(path.read(&wire).is_ok() || !decodes);
         }
     }
 
     #[test]
     fn no_two_pairs_of_values_make_one_tag(one in (text(), text()), other in (text(), text())) {
-        let template = Template::compile("{text}/{note}", all_once(), all_once()).unwrap();
+        let template = compile_template("{text}/{note}", all_once(), all_once()).unwrap();
         let tag = |pair: &(String, String)| {
             let request = [bytes(2, pair.0.as_bytes()), bytes(11, pair.1.as_bytes())].concat();
-            template.expand(&request).unwrap().unwrap()
+            template.expand(&request, None).unwrap().unwrap()
         };
         prop_assert_eq!(tag(&one) == tag(&other), one == other);
     }
@@ -230,7 +230,7 @@ fn groups_are_merged_and_take_the_place_of_their_rivals() {
     assert_eq!(form.form(&[group(1, count), group(1, name)].concat()).unwrap(), whole);
     assert_eq!(form.form(&whole).unwrap(), whole);
 
-    let path = FieldPath::compile("text", &old).unwrap();
+    let path = compile_path("text", &old).unwrap();
     let (chosen, other) = (bytes(3, b"x"), group(4, bytes(1, b"y")));
     assert_eq!(path.read(&[other.clone(), chosen.clone()].concat()).unwrap().as_deref(), Some("x"));
     assert_eq!(path.read(&[chosen, other].concat()).unwrap(), None);
@@ -248,7 +248,7 @@ fn a_negative_zero_is_no_default() {
     assert_ne!(double(-0.0), double(0.0));
 }
 
-fn canonical(wire: &[u8]) -> Result<bytes::Bytes, accord_contract::wire::Malformed> {
+fn canonical(wire: &[u8]) -> Result<bytes::Bytes, Malformed> {
     static FORM: std::sync::LazyLock<Canonical> = std::sync::LazyLock::new(|| Canonical::of(all_once()));
     FORM.form(wire)
 }
@@ -261,19 +261,15 @@ fn all_once() -> &'static MessageDescriptor {
 #[test]
 fn a_template_over_the_answer_becomes_field_numbers() {
     let all = all_once();
-    let template = Template::compile("{text}/x-{response.inner.deeper.id}", all, all).unwrap();
+    let template = compile_template("{text}/x-{response.inner.deeper.id}", all, all).unwrap();
     assert!(template.is_over_answer());
-    assert_eq!(template.expand(b"").unwrap(), None);
-    let tag = template.answer_tag(&bytes(2, b"a/b")).unwrap();
-    let parts: Vec<_> = tag.parts.into_iter().map(|part| part.part.unwrap()).collect();
-    assert_eq!(
-        parts,
-        [
-            Part::Literal("a%2Fb".into()),
-            Part::Literal("/x-".into()),
-            Part::Field(answer_tag::FieldPath { numbers: vec![7, 3, 1], r#type: 9 }),
-        ]
-    );
+    assert_eq!(template.expand(b"", None).unwrap(), None);
+    let [Part::Request(request), Part::Literal(literal), Part::Answer(answer)] = &template.parts[..] else {
+        panic!("{template:?}");
+    };
+    assert_eq!((request.parents.len(), request.leaf.number, literal.as_str()), (0, 2, "/x-"));
+    let parents: Vec<_> = answer.parents.iter().map(|step| step.number).collect();
+    assert_eq!((parents, answer.leaf.number, answer.scalar), (vec![7, 3], 1, ScalarType::String));
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Well-known messages whose JSON form is a string: timestamps, durations, field masks.
 
+use accord_wire::{Value, WireType, occurrences, put_bytes, put_tag, put_varint};
+
 use super::{
     civil,
     schema::Known,
     text::{put, put_string},
     violation::{Malformed, Violation},
-    wire::{Value, WireType, occurrences, put_bytes, put_tag, put_varint},
 };
 
 /// 0001-01-01T00:00:00Z and 9999-12-31T23:59:59Z.

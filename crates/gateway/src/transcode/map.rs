@@ -1,12 +1,13 @@
 //! Maps on their way out: entries of the wire, gathered into one JSON object.
 
+use accord_wire::{Occurrence, Occurrences, Value, low, occurrences, zigzag};
+
 use super::{
     order::ordered,
-    response::{Decoder, following, low, zero, zigzag},
+    response::{Decoder, following, zero},
     schema::{Field, Kind},
     text::{put, put_string},
     violation::Malformed,
-    wire::{Occurrence, Occurrences, Value, occurrences},
 };
 
 impl<'s> Decoder<'s, '_> {

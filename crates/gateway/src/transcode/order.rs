@@ -5,11 +5,12 @@
 
 use std::borrow::Cow;
 
+use accord_wire::{Occurrence, Value, WireType, occurrences, put_bytes, put_tag};
+
 use super::{
     members::Seen,
     schema::{Field, Form, Shape},
     violation::Malformed,
-    wire::{Occurrence, Value, WireType, occurrences, put_bytes, put_tag},
 };
 
 /// `message` with known fields in ascending order, each single one and each oneof at most once.

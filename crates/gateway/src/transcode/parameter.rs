@@ -5,13 +5,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+use accord_wire::{close_length, open_length, put_tag};
+
 use super::{
     known,
     request::Encoder,
     scalar,
     schema::{Form, Kind, Known, Schema},
     violation::Violation,
-    wire::{close, open, put_tag},
 };
 
 /// A field somewhere below a message, whose value can be given as text.
@@ -118,13 +119,13 @@ impl Encoder<'_> {
             scalar::from_text(self.schema, field.kind, text)?.put(&mut self.out);
             return Ok(());
         };
-        let start = open(&mut self.out);
+        let start = open_length(&mut self.out);
         match self.schema.shape(next).known {
             None => self.step(next, deeper, text)?,
             Some(Known::Only) => self.step(next, &[0], text)?,
             Some(known) => known::put_text(&mut self.out, known, &text)?,
         }
-        close(&mut self.out, start);
+        close_length(&mut self.out, start);
         Ok(())
     }
 }

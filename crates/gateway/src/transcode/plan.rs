@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::HeaderValue;
 use prost_reflect::{FieldDescriptor, MessageDescriptor, MethodDescriptor};
 
+use accord_wire::{WireType, close_length, open_length, put_tag};
+
 use super::{
     json::{Reader, Token},
     order::ordered,
@@ -16,7 +18,6 @@ use super::{
     response::Decoder,
     schema::Schema,
     violation::{Malformed, Violation},
-    wire::{WireType, close, open, put_tag},
 };
 
 /// Bounds on what a request may contain, beyond its bytes.
@@ -196,9 +197,9 @@ impl Plan {
             Source::Whole if self.schema.is_raw(self.input) => raw::put_message(&mut encoder.out, content_type, body),
             Source::Field(position) if self.schema.holds_raw(&shape.fields[position]) => {
                 put_tag(&mut encoder.out, shape.fields[position].number, WireType::Bytes);
-                let start = open(&mut encoder.out);
+                let start = open_length(&mut encoder.out);
                 raw::put_message(&mut encoder.out, content_type, body);
-                close(&mut encoder.out, start);
+                close_length(&mut encoder.out, start);
             }
             // No text at all is what a client without arguments sends.
             _ if body.is_empty() => {}

@@ -2,10 +2,9 @@
 
 use http::HeaderValue;
 
-use super::{
-    violation::Malformed,
-    wire::{Value, occurrences, put_bytes},
-};
+use accord_wire::{Value, occurrences, put_bytes};
+
+use super::violation::Malformed;
 
 const CONTENT_TYPE: u32 = 1;
 const DATA: u32 = 2;

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 
+use accord_wire::{WireType, close_length, open_length, put_bytes, put_tag};
+
 use super::{
     json::{Reader, Token},
     known, scalar,
     schema::{Field, Form, Kind, Known, Schema, Shape},
     violation::Violation,
-    wire::{WireType, close, open, put_bytes, put_tag},
 };
 
 /// Writes wire bytes from JSON.
@@ -54,9 +55,9 @@ impl<'s> Encoder<'s> {
         match field.kind {
             Kind::Message(index) => {
                 put_tag(&mut self.out, field.number, WireType::Bytes);
-                let start = open(&mut self.out);
+                let start = open_length(&mut self.out);
                 self.message(self.schema.shape(index), reader)?;
-                close(&mut self.out, start);
+                close_length(&mut self.out, start);
             }
             Kind::Group(index) => {
                 put_tag(&mut self.out, field.number, WireType::StartGroup);
@@ -81,7 +82,7 @@ impl<'s> Encoder<'s> {
     fn packed(&mut self, field: &'s Field, reader: &mut Reader<'_>) -> Result<(), Violation> {
         let before = self.out.len();
         put_tag(&mut self.out, field.number, WireType::Bytes);
-        let start = open(&mut self.out);
+        let start = open_length(&mut self.out);
         each(reader, |reader| {
             scalar::from_json(self.schema, field.kind, reader)?.put(&mut self.out);
             Ok(())
@@ -95,7 +96,7 @@ impl<'s> Encoder<'s> {
         if self.out.len() == start {
             self.out.truncate(before);
         } else {
-            close(&mut self.out, start);
+            close_length(&mut self.out, start);
         }
     }
 
@@ -107,7 +108,7 @@ impl<'s> Encoder<'s> {
         let (mut first, mut seen) = (true, HashSet::new());
         while let Some(name) = reader.key(&mut first)? {
             put_tag(&mut self.out, field.number, WireType::Bytes);
-            let start = open(&mut self.out);
+            let start = open_length(&mut self.out);
             let scalar = scalar::from_text(self.schema, key.kind, name.clone())?;
             put_tag(&mut self.out, key.number, key.kind.wire_type());
             scalar.put(&mut self.out);
@@ -115,7 +116,7 @@ impl<'s> Encoder<'s> {
                 return Err(Violation::malformed("a key is given twice"));
             }
             self.single(value, false, reader).map_err(|violation| violation.within(&name))?;
-            close(&mut self.out, start);
+            close_length(&mut self.out, start);
         }
         Ok(())
     }
@@ -148,7 +149,7 @@ impl<'s> Encoder<'s> {
         put_bytes(&mut self.out, 1, url.as_bytes());
         let before = self.out.len();
         put_tag(&mut self.out, 2, WireType::Bytes);
-        let start = open(&mut self.out);
+        let start = open_length(&mut self.out);
         if shape.known.is_some_and(Known::wrapped_in_any) {
             self.wrapped(shape, reader)?;
         } else {

@@ -1,12 +1,13 @@
 //! The way out: wire bytes, written as canonical proto3 JSON.
 
+use accord_wire::{Occurrence, Occurrences, Value, WireType, low, occurrences, read_value, zigzag};
+
 use super::{
     known,
     order::ordered,
     schema::{Field, Form, Kind, Known, Schema, Shape},
     text::{put_base64, put_double, put_float, put_signed, put_string, put_unsigned},
     violation::Malformed,
-    wire::{Occurrence, Occurrences, Value, WireType, occurrences, read_fixed32, read_fixed64, read_varint},
 };
 
 /// Writes JSON from wire bytes.
@@ -110,12 +111,7 @@ impl<'s> Decoder<'s, '_> {
 
     fn packed(&mut self, field: &'s Field, mut packed: &[u8], start: usize) -> Result<(), Malformed> {
         while !packed.is_empty() {
-            let value = match field.kind.wire_type() {
-                WireType::Fixed32 => Value::Fixed32(read_fixed32(&mut packed)?),
-                WireType::Fixed64 => Value::Fixed64(read_fixed64(&mut packed)?),
-                _ => Value::Varint(read_varint(&mut packed)?),
-            };
-            self.element(field, value, start)?;
+            self.element(field, read_value(&mut packed, field.kind.wire_type())?, start)?;
         }
         Ok(())
     }
@@ -259,14 +255,4 @@ pub(super) fn zero(kind: Kind) -> Value<'static> {
         WireType::Bytes => Value::Bytes(&[]),
         WireType::StartGroup | WireType::EndGroup => Value::Group(&[]),
     }
-}
-
-/// A varint of a narrower field keeps its low bits.
-pub(super) fn low(value: u64) -> u32 {
-    let [a, b, c, d, ..] = value.to_le_bytes();
-    u32::from_le_bytes([a, b, c, d])
-}
-
-pub(super) fn zigzag(value: u64) -> i64 {
-    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }

@@ -8,12 +8,13 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
+use accord_wire::put_varint;
+
 use super::{
     json::{Reader, Token},
     number,
     schema::{Kind, Schema},
     violation::Violation,
-    wire::put_varint,
 };
 
 /// A scalar as the wire holds it.

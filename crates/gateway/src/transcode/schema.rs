@@ -4,7 +4,9 @@ use std::{collections::HashMap, fmt};
 
 use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, Kind as Declared, MessageDescriptor};
 
-use super::{enumeration::Names, wire::WireType};
+use accord_wire::WireType;
+
+use super::enumeration::Names;
 
 /// Every message and enum of a descriptor pool, compiled. Made once per pool and shared by its plans.
 pub struct Schema {

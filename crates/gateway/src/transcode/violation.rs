@@ -94,3 +94,12 @@ pub enum Malformed {
     #[error("the answer is nested too deeply")]
     Depth,
 }
+
+impl From<accord_wire::Malformed> for Malformed {
+    fn from(error: accord_wire::Malformed) -> Self {
+        match error {
+            accord_wire::Malformed::TooDeep => Self::Depth,
+            error => Self::Wire(error.reason()),
+        }
+    }
+}

@@ -9,18 +9,34 @@ use crate::workspace;
 
 /// Which members a member may depend on. One that is not listed may depend on none.
 const ALLOWED: [(&str, &[&str]); 10] = [
-    ("accord-contract", &["accord-api"]),
+    ("accord-contract", &["accord-api", "accord-wire"]),
     ("accord-runtime", &["accord-api"]),
     ("accord-mesh", &["accord-api", "accord-runtime", "accord-token"]),
     ("accord-upstream", &["accord-api", "accord-runtime"]),
     (
         "accord-gateway",
-        &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-token", "accord-upstream"],
+        &[
+            "accord-api",
+            "accord-contract",
+            "accord-mesh",
+            "accord-runtime",
+            "accord-token",
+            "accord-upstream",
+            "accord-wire",
+        ],
     ),
     ("accord-auth", &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-token"]),
     (
         "accord-cache",
-        &["accord-api", "accord-contract", "accord-mesh", "accord-readthrough", "accord-runtime", "accord-token"],
+        &[
+            "accord-api",
+            "accord-contract",
+            "accord-mesh",
+            "accord-readthrough",
+            "accord-runtime",
+            "accord-token",
+            "accord-wire",
+        ],
     ),
     ("accord-catalog", &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-token"]),
     // The fabric starts the binaries as processes: it sees what any client sees.

@@ -1,0 +1,23 @@
+//! Protobuf's wire format (<https://protobuf.dev/programming-guides/encoding/>), read and written one field after
+//! another, and the tags that a template makes of a request and its answer.
+//!
+//! Invariants: nothing here knows descriptors; whoever does compiles what it needs into [`FieldPath`]s and
+//! [`Template`]s. Reading allocates nothing, and no bytes make it panic or recurse without a bound.
+
+#![warn(unreachable_pub)]
+
+mod malformed;
+mod path;
+mod reader;
+mod scalar;
+mod template;
+mod value;
+mod writer;
+
+pub use malformed::Malformed;
+pub use path::{FieldPath, Rival, Step};
+pub use reader::{MAX_DEPTH, Occurrence, Occurrences, occurrences, read_value};
+pub use scalar::{Scalar, ScalarType, low, zigzag};
+pub use template::{Part, Template};
+pub use value::{Value, WireType};
+pub use writer::{close_length, open_length, put_bytes, put_field, put_tag, put_value, put_varint};
