@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use accord_mesh::MemberConfig;
-use accord_readthrough::Bounds;
+use accord_readthrough::Limits;
 use accord_runtime::{config::Secret, server::ListenConfig, telemetry::TelemetryConfig};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -98,13 +98,13 @@ impl Default for EngineConfig {
 
 impl EngineConfig {
     /// As the engine takes them.
-    pub fn bounds(&self) -> Bounds {
-        Bounds {
+    pub fn limits(&self) -> Limits {
+        Limits {
             capacity: self.capacity_bytes,
             waiters: self.max_waiters,
             flights: self.max_flights,
             tags: self.max_tags,
-            rest: self.rest_after_failure,
+            cool_down: self.rest_after_failure,
             uncacheable: self.uncacheable_for,
         }
     }

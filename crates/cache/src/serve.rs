@@ -8,7 +8,7 @@ use accord_api::accord::cache::v1::invalidation_service_server::InvalidationServ
 use accord_api::accord::cache::v1::read_through_service_server::ReadThroughServiceServer;
 use accord_contract::Contract;
 use accord_mesh::Member;
-use accord_readthrough::{Engine, Live, Memory, Metrics};
+use accord_readthrough::{Engine, Live, MemoryStore, Metrics};
 use accord_runtime::surface::{Surface, SurfaceService};
 use accord_runtime::{admin, health::Health, server::Listener, shutdown::Shutdown, telemetry};
 use anyhow::{Context, Result};
@@ -28,7 +28,7 @@ const SERVICES: &[&str] = &["accord.cache.v1.ReadThroughService", "accord.cache.
 const ENVELOPE: usize = 64 * 1024;
 
 /// The engine as it runs in production.
-pub type LiveEngine = Engine<Upstreams, Memory, Live>;
+pub type LiveEngine = Engine<Upstreams, MemoryStore, Live>;
 
 /// Serves until a signal to stop, then until the calls in flight have ended.
 pub async fn serve(config: Config) -> Result<()> {
@@ -64,9 +64,9 @@ pub fn engine(config: &Config) -> LiveEngine {
     let EngineConfig { capacity_bytes, .. } = config.engine;
     let metrics = Metrics::new(&telemetry::meter());
     let told = metrics.clone();
-    let store = Memory::new(capacity_bytes, move |cause| told.evicted(cause));
+    let store = MemoryStore::new(capacity_bytes, move |cause| told.evicted(cause));
     let origin = Upstreams::new(config.origin.clone());
-    let engine = Engine::new(origin, store, Live::begin(), config.engine.bounds(), metrics);
+    let engine = Engine::new(origin, store, Live::begin(), config.engine.limits(), metrics);
     engine.observe(&telemetry::meter());
     engine
 }

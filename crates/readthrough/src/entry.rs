@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::key::Tag;
-use super::validity::Epoch;
-use super::{Load, Policy, Wish, world::Moment};
+use crate::answer::Load;
+use crate::key::Tag;
+use crate::policy::{ConsistencyRequirement, Policy};
+use crate::validity::Epoch;
+use crate::world::Moment;
 
 /// What an entry costs beside its bytes: the entry itself, its slot, and what moka keeps to find it and to weigh it up.
 /// Measured as 560 to 570 bytes with 50,000 to 400,000 entries without metadata; the rest is for the allocations of
@@ -18,24 +20,24 @@ const OVERHEAD: usize = 620;
 #[derive(Debug)]
 pub struct Entry {
     /// What the origin said.
-    pub(super) load: Load,
+    pub(crate) load: Load,
     /// What is kept of its metadata.
-    pub(super) metadata: Bytes,
+    pub(crate) metadata: Bytes,
     /// The epoch in which its load started.
-    pub(super) epoch: Epoch,
+    pub(crate) epoch: Epoch,
     /// When its load started: its age counts from here.
-    pub(super) started: Moment,
+    pub(crate) started: Moment,
     /// What its tags are.
-    pub(super) tags: Box<[Tag]>,
+    pub(crate) tags: Box<[Tag]>,
     /// The part of the declared life that this entry has, so that entries loaded together don't expire together.
-    pub(super) share: f64,
+    pub(crate) share: f64,
     /// Until when the origin is left alone after a failure, in nanoseconds.
-    rest_until: AtomicU64,
+    cool_down_ends: AtomicU64,
 }
 
 /// What an entry is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Usability {
     /// An answer.
     Fresh,
     /// An answer while one reload runs behind it.
@@ -47,7 +49,7 @@ pub(super) enum Verdict {
 }
 
 impl Entry {
-    pub(super) fn new(
+    pub(crate) fn new(
         load: Load,
         metadata: Bytes,
         epoch: Epoch,
@@ -55,7 +57,7 @@ impl Entry {
         tags: Box<[Tag]>,
         share: f64,
     ) -> Self {
-        Self { load, metadata, epoch, started, tags, share, rest_until: AtomicU64::new(0) }
+        Self { load, metadata, epoch, started, tags, share, cool_down_ends: AtomicU64::new(0) }
     }
 
     /// Bytes of memory.
@@ -68,46 +70,47 @@ impl Entry {
     }
 
     /// How long it is fresh. The contract that counts is the reader's, not the one of the time of the load.
-    pub(super) fn life(&self, policy: &Policy) -> Duration {
+    pub(crate) fn life(&self, policy: &Policy) -> Duration {
         let declared = if self.load.is_ok() { policy.ttl } else { policy.negative_ttl };
         declared.mul_f64(self.share)
     }
 
-    pub(super) fn judge(&self, policy: &Policy, wish: Wish, now: Moment) -> Verdict {
+    pub(crate) fn usability(&self, policy: &Policy, consistency: ConsistencyRequirement, now: Moment) -> Usability {
         let age = now.since(self.started);
         let life = self.life(policy);
-        match wish {
-            Wish::Strong => return Verdict::Unusable,
-            Wish::MaxStaleness(bound) if age > bound => return Verdict::Unusable,
-            Wish::MaxStaleness(_) | Wish::Contract => {}
+        match consistency {
+            ConsistencyRequirement::Strong => return Usability::Unusable,
+            ConsistencyRequirement::MaxStaleness(bound) if age > bound => return Usability::Unusable,
+            ConsistencyRequirement::MaxStaleness(_) | ConsistencyRequirement::MinimizeLatency => {}
         }
         if age < life {
-            Verdict::Fresh
+            Usability::Fresh
         } else if self.load.is_err() {
-            Verdict::Unusable
+            Usability::Unusable
         } else if age < life + policy.stale_while_revalidate {
-            Verdict::WhileRevalidating
+            Usability::WhileRevalidating
         } else if age < life + policy.stale_if_error {
-            Verdict::IfError
+            Usability::IfError
         } else {
-            Verdict::Unusable
+            Usability::Unusable
         }
     }
 
     /// Whether the origin failed a short time ago and is left alone.
-    pub(super) fn rests(&self, now: Moment) -> bool {
-        now.0 < self.rest_until.load(Ordering::Relaxed)
+    pub(crate) fn is_cooling_down(&self, now: Moment) -> bool {
+        now.0 < self.cool_down_ends.load(Ordering::Relaxed)
     }
 
-    pub(super) fn rest_until(&self, until: Moment) {
-        self.rest_until.store(until.0, Ordering::Relaxed);
+    pub(crate) fn cool_down_until(&self, until: Moment) {
+        self.cool_down_ends.store(until.0, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Failure, validity::Validity};
     use super::*;
+    use crate::answer::Failure;
+    use crate::validity::Validity;
 
     const POLICY: Policy = Policy {
         ttl: Duration::from_secs(10),
@@ -126,30 +129,32 @@ mod tests {
     }
 
     #[test]
-    fn a_value_passes_through_its_ages() {
+    fn value_becomes_stale_then_unusable_with_age() {
         let entry = entry(Ok(Bytes::from_static(b"milk")));
-        let judged = |seconds| entry.judge(&POLICY, Wish::Contract, at(seconds));
-        assert_eq!(judged(9), Verdict::Fresh);
-        assert_eq!(judged(10), Verdict::WhileRevalidating);
-        assert_eq!(judged(15), Verdict::IfError);
-        assert_eq!(judged(70), Verdict::Unusable);
+        let judged = |seconds| entry.usability(&POLICY, ConsistencyRequirement::MinimizeLatency, at(seconds));
+        assert_eq!(judged(9), Usability::Fresh);
+        assert_eq!(judged(10), Usability::WhileRevalidating);
+        assert_eq!(judged(15), Usability::IfError);
+        assert_eq!(judged(70), Usability::Unusable);
     }
 
     #[test]
-    fn a_wish_narrows_the_contract_and_never_widens_it() {
+    fn consistency_requirement_narrows_policy_and_never_widens_it() {
         let entry = entry(Ok(Bytes::from_static(b"milk")));
-        let within = |bound, seconds| entry.judge(&POLICY, Wish::MaxStaleness(Duration::from_secs(bound)), at(seconds));
-        assert_eq!(within(3, 3), Verdict::Fresh);
-        assert_eq!(within(3, 4), Verdict::Unusable);
-        assert_eq!(within(1000, 70), Verdict::Unusable);
-        assert_eq!(entry.judge(&POLICY, Wish::Strong, at(0)), Verdict::Unusable);
+        let within = |bound, seconds| {
+            entry.usability(&POLICY, ConsistencyRequirement::MaxStaleness(Duration::from_secs(bound)), at(seconds))
+        };
+        assert_eq!(within(3, 3), Usability::Fresh);
+        assert_eq!(within(3, 4), Usability::Unusable);
+        assert_eq!(within(1000, 70), Usability::Unusable);
+        assert_eq!(entry.usability(&POLICY, ConsistencyRequirement::Strong, at(0)), Usability::Unusable);
     }
 
     #[test]
-    fn a_remembered_absence_has_its_own_life_and_no_stale_use() {
+    fn negative_entry_has_negative_ttl_and_no_stale_use() {
         let entry = entry(Err(Failure { code: 5, ..Failure::default() }));
-        assert_eq!(entry.judge(&POLICY, Wish::Contract, at(0)), Verdict::Fresh);
-        assert_eq!(entry.judge(&POLICY, Wish::Contract, at(1)), Verdict::Unusable);
+        assert_eq!(entry.usability(&POLICY, ConsistencyRequirement::MinimizeLatency, at(0)), Usability::Fresh);
+        assert_eq!(entry.usability(&POLICY, ConsistencyRequirement::MinimizeLatency, at(1)), Usability::Unusable);
     }
 
     #[test]
@@ -166,9 +171,9 @@ mod tests {
     }
 
     #[test]
-    fn a_shorter_contract_counts_at_once() {
+    fn shorter_ttl_counts_for_stored_entry() {
         let entry = entry(Ok(Bytes::from_static(b"milk")));
         let shorter = Policy { ttl: Duration::from_secs(1), stale_while_revalidate: Duration::ZERO, ..POLICY };
-        assert_eq!(entry.judge(&shorter, Wish::Contract, at(2)), Verdict::IfError);
+        assert_eq!(entry.usability(&shorter, ConsistencyRequirement::MinimizeLatency, at(2)), Usability::IfError);
     }
 }

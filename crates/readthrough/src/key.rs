@@ -57,7 +57,7 @@ impl Key {
     }
 
     /// Spreads keys over `shards`.
-    pub(super) fn shard(&self, shards: usize) -> usize {
+    pub(crate) fn shard(&self, shards: usize) -> usize {
         usize::from(u16::from_be_bytes([self.0[0], self.0[1]])) % shards
     }
 }
@@ -65,7 +65,7 @@ impl Key {
 /// The name of a group of entries. Two names that meet in one hash are invalidated together, which costs a load and
 /// never truth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Tag(pub(super) u64);
+pub struct Tag(pub(crate) u64);
 
 impl Tag {
     /// The tag of this name.
@@ -89,7 +89,7 @@ mod tests {
     };
 
     #[test]
-    fn every_part_of_the_identity_tells_keys_apart() {
+    fn key_differs_for_every_part_of_identity() {
         let others = [
             Identity { method: "shop.Products/List", ..IDENTITY },
             Identity { origin: "shop-two", ..IDENTITY },
@@ -106,13 +106,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_reads_like_two_parts_is_one() {
+    fn key_differs_when_part_boundary_moves() {
         let joined = Identity { tenant: "northada", audience: Audience::Principal(""), ..IDENTITY };
         assert_ne!(Key::of(&IDENTITY), Key::of(&joined));
     }
 
     #[test]
-    fn a_principal_cannot_take_the_name_of_an_audience() {
+    fn principal_named_like_audience_has_its_own_key() {
         let posing = Identity { audience: Audience::Principal("shared"), ..IDENTITY };
         let shared = Identity { audience: Audience::Shared, ..IDENTITY };
         assert_ne!(Key::of(&posing), Key::of(&shared));

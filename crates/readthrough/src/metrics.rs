@@ -5,7 +5,7 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Counter, Histogram, Meter, UpDownCounter};
 
-use super::{Answer, Load, Outcome, Stale, load};
+use crate::answer::{Answer, Load, Outcome, Stale};
 
 /// The engine's instruments.
 #[derive(Clone, Debug)]
@@ -46,28 +46,28 @@ impl Metrics {
         self.evictions.add(1, &[KeyValue::new("cause", cause)]);
     }
 
-    pub(super) fn answered(&self, answer: &Answer) {
+    pub(crate) fn answered(&self, answer: &Answer) {
         self.reads.add(1, &[KeyValue::new("outcome", outcome(answer.outcome))]);
         if let Some(stale) = answer.stale {
             self.stale.add(1, &[KeyValue::new("reason", reason(stale))]);
         }
     }
 
-    pub(super) fn waiting(&self) -> Present {
+    pub(crate) fn waiting(&self) -> Present {
         Present::new(&self.waiters)
     }
 
-    pub(super) fn flying(&self) -> Present {
+    pub(crate) fn in_flight(&self) -> Present {
         Present::new(&self.flights)
     }
 
-    pub(super) fn loaded(&self, time: Duration, load: &Load) {
-        self.loads.record(time.as_secs_f64(), &[KeyValue::new("result", load::result(load))]);
+    pub(crate) fn loaded(&self, time: Duration, load: &Load) {
+        self.loads.record(time.as_secs_f64(), &[KeyValue::new("result", result(load))]);
     }
 }
 
 /// A figure that is read when somebody looks.
-pub(super) fn gauge(
+pub(crate) fn gauge(
     meter: &Meter,
     name: &'static str,
     description: &'static str,
@@ -84,7 +84,7 @@ pub(super) fn gauge(
 
 /// Counts as one until it is dropped: readers leave and tasks end in many ways.
 #[derive(Debug)]
-pub(super) struct Present(UpDownCounter<i64>);
+pub(crate) struct Present(UpDownCounter<i64>);
 
 impl Present {
     fn new(counter: &UpDownCounter<i64>) -> Self {
@@ -113,5 +113,14 @@ fn reason(stale: Stale) -> &'static str {
     match stale {
         Stale::Revalidating => "revalidating",
         Stale::OriginFailed => "origin_failed",
+    }
+}
+
+fn result(load: &Load) -> &'static str {
+    match load {
+        Ok(_) => "ok",
+        Err(failure) if failure.is_absence() => "not_found",
+        Err(failure) if failure.permits_stale() => "failed",
+        Err(_) => "refused",
     }
 }

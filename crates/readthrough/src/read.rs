@@ -1,17 +1,41 @@
-//! The way of a read: look, join or start a load, wait, answer.
+//! The way of a read: look up, join or start a load, wait, answer.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::entry::{Entry, Verdict};
-use super::flight::{Airborne, Departure, Flight, Landing, Seat};
-use super::world::Moment;
-use super::{Answer, Engine, Load, Origin, Outcome, Overload, Read, Stale, Store, Wish, World, load};
+use crate::answer::{Answer, Failure, Load, Outcome, Stale};
+use crate::engine::Engine;
+use crate::entry::{Entry, Usability};
+use crate::flight::{Flight, FlightHandle, FlightStart, LoadOutcome, Waiter};
+use crate::key::{Key, Tag};
+use crate::limits::Overload;
+use crate::load::{self, DEADLINE_MARGIN};
+use crate::origin::Origin;
+use crate::policy::{ConsistencyRequirement, Policy};
+use crate::store::Store;
+use crate::world::{Moment, World};
 
-/// What a look into the store found.
-enum Look {
+/// One read.
+#[derive(Clone, Debug)]
+pub struct Read<C> {
+    /// The place of its answer.
+    pub key: Key,
+    /// What its contract allows.
+    pub policy: Policy,
+    /// The tags known before the load.
+    pub tags: Arc<[Tag]>,
+    /// How fresh an answer the reader requires.
+    pub consistency: ConsistencyRequirement,
+    /// How long the reader waits.
+    pub wait_budget: Duration,
+    /// How to load it.
+    pub call: C,
+}
+
+/// What was found in the store.
+enum Lookup {
     /// An answer.
     Answer(Answer),
     /// An answer whose reload should run behind it.
@@ -21,118 +45,120 @@ enum Look {
 }
 
 /// How a reader gets its load.
-enum Boarding {
-    /// It came in the meantime.
+enum FlightAccess {
+    /// It ended in the meantime.
     Answer(Answer),
     /// It waits; `collapsed` if for another reader's load.
-    Wait { seat: Seat, collapsed: bool },
+    Wait { waiter: Waiter, collapsed: bool },
     /// It loads alone.
     Alone,
 }
 
 /// Until when a reader waits, and for which loads.
 #[derive(Clone, Copy)]
-struct Patience {
+struct WaitBudget {
     until: Moment,
     /// It does not join a load that ends sooner.
-    least: Moment,
+    min_until: Moment,
 }
 
-impl Patience {
-    fn begin(now: Moment, time: Duration) -> Self {
-        Self { until: now.after(time), least: Moment::default() }
+impl WaitBudget {
+    fn new(now: Moment, time: Duration) -> Self {
+        Self { until: now.after(time), min_until: Moment::default() }
     }
 
-    /// How it goes on after a load that was cut for want of its starter's time; not at all where its own is over as well.
+    /// What is left of it after a load that ended by its starter's deadline; nothing where its own is over as well.
     ///
     /// From now on it joins only loads that have half of its own time left: so readers with little time can't cut it short
     /// for ever, and a crowd with a little more time each does not start a load each.
-    fn after_cut(self, cut_at: Moment, now: Moment) -> Option<Self> {
-        let left = self.until.since(now.max(cut_at));
-        (left > load::MARGIN).then(|| Self { least: now.after(left / 2), ..self })
+    fn after_starter_deadline(self, starter_deadline: Moment, now: Moment) -> Option<Self> {
+        let left = self.until.since(now.max(starter_deadline));
+        (left > DEADLINE_MARGIN).then(|| Self { min_until: now.after(left / 2), ..self })
     }
 }
 
 impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
-    /// Answers from memory where the contract and the wish allow it, and from the origin otherwise.
+    /// Answers from memory where the contract and the consistency requirement allow it, and from the origin otherwise.
     pub async fn read(&self, read: &Read<O::Call>) -> Result<Answer, Overload> {
         let answer = self.answer(read).await?;
         self.0.metrics.answered(&answer);
         Ok(answer)
     }
 
-    /// A stored answer in the place of one that does not come: for a reader whose time is nearly over, where the contract
-    /// lets it stand in for a failure of the origin. Others are then spared the wait for a while.
-    pub fn stand_in(&self, read: &Read<O::Call>) -> Option<Answer> {
-        let answer = self.despite_failure(read)?;
-        self.spare_origin(&read.key);
+    /// A stored answer in the place of one that does not come: for a reader whose wait budget is nearly spent, where the
+    /// contract permits stale-if-error. The cool-down then spares others the wait.
+    pub fn stale_if_error(&self, read: &Read<O::Call>) -> Option<Answer> {
+        let answer = self.stored_if_error(read)?;
+        self.start_cool_down(&read.key);
         self.0.metrics.answered(&answer);
         Some(answer)
     }
 
     async fn answer(&self, read: &Read<O::Call>) -> Result<Answer, Overload> {
         let asked = self.0.validity.now();
-        let mut patience = Patience::begin(self.0.world.now(), read.patience);
-        let why = match self.look(read) {
-            Look::Answer(answer) => return Ok(answer),
-            Look::Revalidate(answer) => {
-                self.revalidate(read, patience);
+        let mut budget = WaitBudget::new(self.0.world.now(), read.wait_budget);
+        let why = match self.lookup(read) {
+            Lookup::Answer(answer) => return Ok(answer),
+            Lookup::Revalidate(answer) => {
+                self.revalidate(read, budget);
                 return Ok(answer);
             }
-            Look::Load(why) => why,
+            Lookup::Load(why) => why,
         };
         loop {
-            let (seat, collapsed) = match self.board(read, patience)? {
-                Boarding::Answer(answer) => return Ok(answer),
-                Boarding::Alone => return self.load_alone(read).await,
-                Boarding::Wait { seat, collapsed } => (seat, collapsed),
+            let (waiter, collapsed) = match self.join_or_start(read, budget)? {
+                FlightAccess::Answer(answer) => return Ok(answer),
+                FlightAccess::Alone => return self.load_alone(read).await,
+                FlightAccess::Wait { waiter, collapsed } => (waiter, collapsed),
             };
-            let Some(landing) = self.wait(seat).await else { return Ok(lost(why)) };
-            let further = landing.cut_at.and_then(|cut_at| patience.after_cut(cut_at, self.0.world.now()));
+            let Some(outcome) = self.wait(waiter).await else { return Ok(lost(why)) };
+            let further = outcome.starter_deadline.and_then(|at| budget.after_starter_deadline(at, self.0.world.now()));
             if let Some(further) = further {
-                patience = further;
+                budget = further;
                 continue;
             }
             // The origin may have turned away the principal whose load it was, and not this one.
-            if collapsed && load::is_personal(&landing.entry.load) {
+            if collapsed && outcome.entry.load.as_ref().is_err_and(Failure::is_about_principal) {
                 return self.load_alone(read).await;
             }
             // An answer that was invalidated on its way is good only for those who asked before. Any later flight started
             // after this read was asked, so this happens once at most.
-            if asked <= landing.asked_until || self.still_valid(&landing) {
-                return Ok(self.landed(read, &landing, why, collapsed));
+            if asked <= outcome.asked_until || self.still_valid(&outcome) {
+                return Ok(self.loaded_answer(read, &outcome, why, collapsed));
             }
         }
     }
 
-    async fn wait(&self, mut seat: Seat) -> Option<Arc<Landing>> {
+    async fn wait(&self, mut waiter: Waiter) -> Option<Arc<LoadOutcome>> {
         let _waiting = self.0.metrics.waiting();
-        seat.landing().await
+        waiter.outcome().await
     }
 
-    fn still_valid(&self, landing: &Landing) -> bool {
-        let entry = &landing.entry;
-        !self.0.rules.fill_guard || (landing.tagged && self.0.validity.holds(&entry.tags, entry.epoch))
+    fn still_valid(&self, outcome: &LoadOutcome) -> bool {
+        let entry = &outcome.entry;
+        !self.0.rules.fill_guard || (outcome.tagged && self.0.validity.holds(&entry.tags, entry.epoch))
     }
 
-    fn look(&self, read: &Read<O::Call>) -> Look {
-        if read.wish == Wish::Strong {
-            return Look::Load(Outcome::Request);
+    fn lookup(&self, read: &Read<O::Call>) -> Lookup {
+        if read.consistency == ConsistencyRequirement::Strong {
+            return Lookup::Load(Outcome::Request);
         }
-        let Some(entry) = self.0.store.get(&read.key) else { return Look::Load(Outcome::Miss) };
+        let Some(entry) = self.0.store.get(&read.key) else { return Lookup::Load(Outcome::Miss) };
         if !self.0.validity.holds(&entry.tags, entry.epoch) {
-            return Look::Load(Outcome::Stale);
+            return Lookup::Load(Outcome::Stale);
         }
         let now = self.0.world.now();
-        let rests = entry.rests(now);
-        match entry.judge(&read.policy, read.wish, now) {
-            Verdict::Fresh => Look::Answer(self.hit(read, &entry, None)),
-            Verdict::WhileRevalidating if !rests => Look::Revalidate(self.hit(read, &entry, Some(Stale::Revalidating))),
-            // The origin failed a moment ago: asking it again for each reader would keep it down.
-            Verdict::WhileRevalidating | Verdict::IfError if rests => {
-                Look::Answer(self.hit(read, &entry, Some(Stale::OriginFailed)))
+        let cooling_down = entry.is_cooling_down(now);
+        match entry.usability(&read.policy, read.consistency, now) {
+            Usability::Fresh => Lookup::Answer(self.hit(read, &entry, None)),
+            Usability::WhileRevalidating if !cooling_down => {
+                Lookup::Revalidate(self.hit(read, &entry, Some(Stale::Revalidating)))
             }
-            _ => Look::Load(Outcome::Stale),
+            // The origin failed a moment ago: asking it again for each reader would keep it down.
+            Usability::WhileRevalidating | Usability::IfError if cooling_down => {
+                Lookup::Answer(self.hit(read, &entry, Some(Stale::OriginFailed)))
+            }
+            _ => Lookup::Load(Outcome::Stale),
         }
     }
 
@@ -150,74 +176,78 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     /// Joins the newest load of the key, or starts one.
-    fn board(&self, read: &Read<O::Call>, patience: Patience) -> Result<Boarding, Overload> {
-        let (boarding, airborne) = self.find_seat(read, patience)?;
+    fn join_or_start(&self, read: &Read<O::Call>, budget: WaitBudget) -> Result<FlightAccess, Overload> {
+        let (access, handle) = self.access_flight(read, budget)?;
         // Tasks are spawned after the lock is released: one that dies at once takes it to free the key.
-        if let Some(airborne) = airborne {
-            self.spawn(read, airborne);
+        if let Some(handle) = handle {
+            self.spawn(read, handle);
         }
-        Ok(boarding)
+        Ok(access)
     }
 
-    fn find_seat(&self, read: &Read<O::Call>, patience: Patience) -> Result<(Boarding, Option<Airborne>), Overload> {
+    fn access_flight(
+        &self,
+        read: &Read<O::Call>,
+        budget: WaitBudget,
+    ) -> Result<(FlightAccess, Option<FlightHandle>), Overload> {
         let mut shard = self.0.flights.lock(&read.key);
-        // A load that landed since the look stands in the store now. Under the lock there is no such gap.
-        if let Look::Answer(answer) = self.look(read) {
-            return Ok((Boarding::Answer(answer), None));
+        // A load that ended since the first look is in the store now. Under the lock there is no such gap.
+        if let Lookup::Answer(answer) = self.lookup(read) {
+            return Ok((FlightAccess::Answer(answer), None));
         }
         if read.policy.ttl.is_zero() || shard.is_uncacheable(&read.key, self.0.world.now()) {
-            return Ok((Boarding::Alone, None));
+            return Ok((FlightAccess::Alone, None));
         }
-        if let Some(flight) = shard.newest(&read.key).filter(|flight| self.may_join(read, patience, flight)) {
-            let seat = self.0.flights.join(read.key, flight)?;
-            return Ok((Boarding::Wait { seat, collapsed: true }, None));
+        if let Some(flight) = shard.newest(&read.key).filter(|flight| self.may_join(read, budget, flight)) {
+            let waiter = self.0.flights.join(read.key, flight)?;
+            return Ok((FlightAccess::Wait { waiter, collapsed: true }, None));
         }
-        let airborne = self.0.flights.depart(&mut shard, self.departure(read, patience, false))?;
-        let seat = self.0.flights.seat(read.key, &airborne.flight);
-        Ok((Boarding::Wait { seat, collapsed: false }, Some(airborne)))
+        let handle = self.0.flights.start(&mut shard, self.flight_start(read, budget, false))?;
+        let waiter = self.0.flights.wait_for(read.key, &handle.flight);
+        Ok((FlightAccess::Wait { waiter, collapsed: false }, Some(handle)))
     }
 
     /// Whether a load that started earlier is new enough for this reader, and lasts long enough.
-    fn may_join(&self, read: &Read<O::Call>, patience: Patience, flight: &Flight) -> bool {
+    fn may_join(&self, read: &Read<O::Call>, budget: WaitBudget, flight: &Flight) -> bool {
         let age = self.0.world.now().since(flight.started);
-        let young = match read.wish {
-            Wish::Strong => return false,
-            Wish::MaxStaleness(bound) => age <= bound.min(read.policy.ttl),
-            Wish::Contract => age <= read.policy.ttl,
+        let young = match read.consistency {
+            ConsistencyRequirement::Strong => return false,
+            ConsistencyRequirement::MaxStaleness(bound) => age <= bound.min(read.policy.ttl),
+            ConsistencyRequirement::MinimizeLatency => age <= read.policy.ttl,
         };
         young
             && self.0.rules.shared_flights
-            && flight.until >= patience.least
+            && flight.until >= budget.min_until
             && (!self.0.rules.fill_guard || self.0.validity.holds(&flight.tags, flight.epoch))
     }
 
-    /// Reloads behind a stale answer, unless a load is under way already. At the bound of loads the answer is still good.
-    fn revalidate(&self, read: &Read<O::Call>, patience: Patience) {
+    /// Reloads behind a stale answer, unless a load is in flight already. At the bound of loads the answer is still good.
+    fn revalidate(&self, read: &Read<O::Call>, budget: WaitBudget) {
         let mut shard = self.0.flights.lock(&read.key);
-        // One may also have landed since the look.
-        if shard.newest(&read.key).is_some() || !matches!(self.look(read), Look::Revalidate(_)) {
+        // One may also have ended since the first look.
+        if shard.newest(&read.key).is_some() || !matches!(self.lookup(read), Lookup::Revalidate(_)) {
             return;
         }
-        let departed = self.0.flights.depart(&mut shard, self.departure(read, patience, true));
+        let started = self.0.flights.start(&mut shard, self.flight_start(read, budget, true));
         drop(shard);
-        if let Ok(airborne) = departed {
-            self.spawn(read, airborne);
+        if let Ok(handle) = started {
+            self.spawn(read, handle);
         }
     }
 
-    fn departure(&self, read: &Read<O::Call>, patience: Patience, background: bool) -> Departure {
-        Departure {
+    fn flight_start(&self, read: &Read<O::Call>, budget: WaitBudget, background: bool) -> FlightStart {
+        FlightStart {
             key: read.key,
             epoch: self.0.validity.now(),
             started: self.0.world.now(),
-            until: patience.until,
+            until: budget.until,
             tags: Arc::clone(&read.tags),
             background,
         }
     }
 
-    fn spawn(&self, read: &Read<O::Call>, airborne: Airborne) {
-        self.0.world.spawn(load::fly(self.clone(), airborne, read.policy, read.call.clone()));
+    fn spawn(&self, read: &Read<O::Call>, handle: FlightHandle) {
+        self.0.world.spawn(load::run(self.clone(), handle, read.policy, read.call.clone()));
     }
 
     /// A load that nobody shares, and whose answer is not stored.
@@ -229,26 +259,26 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         Ok(answer(loaded.load, loaded.metadata, Outcome::Bypass, age, Duration::ZERO))
     }
 
-    fn landed(&self, read: &Read<O::Call>, landing: &Landing, why: Outcome, collapsed: bool) -> Answer {
-        let entry = &landing.entry;
+    fn loaded_answer(&self, read: &Read<O::Call>, outcome: &LoadOutcome, why: Outcome, collapsed: bool) -> Answer {
+        let entry = &outcome.entry;
         if let Err(failure) = &entry.load
-            && load::permits_stale(failure)
-            && let Some(stale) = self.despite_failure(read)
+            && failure.permits_stale()
+            && let Some(stale) = self.stored_if_error(read)
         {
             return Answer { collapsed, ..stale };
         }
         let age = self.0.world.now().since(entry.started);
         let fresh = answer(entry.load.clone(), entry.metadata.clone(), why, age, entry.life(&read.policy));
-        Answer { collapsed, stored: landing.stored && !collapsed, ..fresh }
+        Answer { collapsed, stored: outcome.stored && !collapsed, ..fresh }
     }
 
     /// The stored answer, where the contract permits it when the origin fails. Never one that was invalidated.
-    fn despite_failure(&self, read: &Read<O::Call>) -> Option<Answer> {
+    fn stored_if_error(&self, read: &Read<O::Call>) -> Option<Answer> {
         let entry = self.0.store.get(&read.key)?;
-        let stale = match entry.judge(&read.policy, read.wish, self.0.world.now()) {
-            Verdict::Unusable => return None,
-            Verdict::Fresh => None,
-            Verdict::WhileRevalidating | Verdict::IfError => Some(Stale::OriginFailed),
+        let stale = match entry.usability(&read.policy, read.consistency, self.0.world.now()) {
+            Usability::Unusable => return None,
+            Usability::Fresh => None,
+            Usability::WhileRevalidating | Usability::IfError => Some(Stale::OriginFailed),
         };
         self.0.validity.holds(&entry.tags, entry.epoch).then(|| self.hit(read, &entry, stale))
     }
@@ -260,5 +290,5 @@ fn answer(load: Load, metadata: Bytes, outcome: Outcome, age: Duration, life: Du
 
 /// The answer of a load whose task is gone: only a process that is ending leaves one like this.
 fn lost(why: Outcome) -> Answer {
-    answer(Err(load::defect("the load was dropped")), Bytes::new(), why, Duration::ZERO, Duration::ZERO)
+    answer(Err(Failure::internal("the load was dropped")), Bytes::new(), why, Duration::ZERO, Duration::ZERO)
 }

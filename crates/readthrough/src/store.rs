@@ -8,8 +8,8 @@ use arc_swap::ArcSwapOption;
 use moka::notification::RemovalCause;
 use moka::sync::Cache;
 
-use super::entry::Entry;
-use super::key::Key;
+use crate::entry::Entry;
+use crate::key::Key;
 
 /// A bounded map.
 pub trait Store: Send + Sync + 'static {
@@ -25,13 +25,13 @@ pub trait Store: Send + Sync + 'static {
     fn entries(&self) -> u64;
 }
 
-/// Moka, weighing entries by their bytes. The bound holds whenever an insertion has ended; while one is under way it may be
+/// Moka, weighing entries by their bytes. The bound holds whenever an insertion has ended; while one runs it may be
 /// passed by the one entry that comes in.
-pub struct Memory<H = RandomState> {
+pub struct MemoryStore<H = RandomState> {
     cache: Cache<Key, Slot, H>,
-    tally: Arc<Tally>,
+    usage: Arc<Usage>,
     // One insertion at a time, so that what comes in before others leave is one entry. A load has time for it.
-    turn: Mutex<()>,
+    inserting: Mutex<()>,
 }
 
 /// What moka keeps. It lets go of a value some time after the value has left, so the slot is emptied when it leaves: what
@@ -39,7 +39,7 @@ pub struct Memory<H = RandomState> {
 type Slot = Arc<ArcSwapOption<Entry>>;
 
 #[derive(Default)]
-struct Tally {
+struct Usage {
     bytes: AtomicU64,
     entries: AtomicU64,
 }
@@ -47,29 +47,29 @@ struct Tally {
 /// How often an insertion has moka make room, which takes one time unless it gives way to thousands of small entries.
 const ROUNDS: usize = 16;
 
-impl Memory {
-    /// At most `capacity` bytes. `left` is told why an entry left.
-    pub fn new(capacity: u64, left: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
-        Self::with_hasher(capacity, RandomState::new(), left)
+impl MemoryStore {
+    /// At most `capacity` bytes. `left` is tracked why an entry left.
+    pub fn new(capacity: u64, on_removal: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
+        Self::with_hasher(capacity, RandomState::new(), on_removal)
     }
 }
 
-impl<H: BuildHasher + Clone + Send + Sync + 'static> Memory<H> {
+impl<H: BuildHasher + Clone + Send + Sync + 'static> MemoryStore<H> {
     /// The same with a hasher, whose seed decides in part which entries are thought little of.
-    pub fn with_hasher(capacity: u64, hasher: H, left: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
-        let tally = Arc::<Tally>::default();
-        let told = Arc::clone(&tally);
+    pub fn with_hasher(capacity: u64, hasher: H, on_removal: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
+        let usage = Arc::<Usage>::default();
+        let tracked = Arc::clone(&usage);
         let cache = Cache::builder()
             .max_capacity(capacity)
             .weigher(|_, slot: &Slot| weight(slot))
             .eviction_listener(move |_, slot: Slot, cause| {
                 if let Some(entry) = slot.swap(None) {
-                    told.leaves(&entry);
-                    left(name(cause));
+                    tracked.subtract(&entry);
+                    on_removal(name(cause));
                 }
             })
             .build_with_hasher(hasher);
-        Self { cache, tally, turn: Mutex::default() }
+        Self { cache, usage, inserting: Mutex::default() }
     }
 }
 
@@ -86,19 +86,19 @@ fn name(cause: RemovalCause) -> &'static str {
     }
 }
 
-impl Tally {
-    fn comes(&self, entry: &Entry) {
+impl Usage {
+    fn add(&self, entry: &Entry) {
         self.bytes.fetch_add(entry.weight() as u64, Ordering::Relaxed);
         self.entries.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn leaves(&self, entry: &Entry) {
+    fn subtract(&self, entry: &Entry) {
         self.bytes.fetch_sub(entry.weight() as u64, Ordering::Relaxed);
         self.entries.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl<H: BuildHasher + Clone + Send + Sync + 'static> Store for Memory<H> {
+impl<H: BuildHasher + Clone + Send + Sync + 'static> Store for MemoryStore<H> {
     fn get(&self, key: &Key) -> Option<Arc<Entry>> {
         // A slot that was emptied meanwhile is in the map no more: another look finds what took its place.
         loop {
@@ -109,8 +109,8 @@ impl<H: BuildHasher + Clone + Send + Sync + 'static> Store for Memory<H> {
     }
 
     fn insert(&self, key: Key, entry: Arc<Entry>) {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.tally.comes(&entry);
+        let _inserting = self.inserting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.usage.add(&entry);
         self.cache.insert(key, Arc::new(ArcSwapOption::new(Some(entry))));
         for _ in 0..ROUNDS {
             self.cache.run_pending_tasks();
@@ -125,15 +125,15 @@ impl<H: BuildHasher + Clone + Send + Sync + 'static> Store for Memory<H> {
     }
 
     fn bytes(&self) -> u64 {
-        self.tally.bytes.load(Ordering::Relaxed)
+        self.usage.bytes.load(Ordering::Relaxed)
     }
 
     fn entries(&self) -> u64 {
-        self.tally.entries.load(Ordering::Relaxed)
+        self.usage.entries.load(Ordering::Relaxed)
     }
 }
 
-impl<H> std::fmt::Debug for Memory<H> {
+impl<H> std::fmt::Debug for MemoryStore<H> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Memory").finish_non_exhaustive()
     }
@@ -141,18 +141,18 @@ impl<H> std::fmt::Debug for Memory<H> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::key::{Audience, Identity};
-    use super::super::validity::Validity;
-    use super::super::world::Moment;
     use super::*;
+    use crate::key::{Audience, Identity};
+    use crate::validity::Validity;
+    use crate::world::Moment;
     use bytes::Bytes;
     use std::sync::Weak;
 
     const CAPACITY: u64 = 4 * 1024 * 1024;
 
     #[test]
-    fn what_is_in_memory_is_within_the_bound_at_every_moment() {
-        let store = Memory::new(CAPACITY, |_| {});
+    fn resident_bytes_stay_under_capacity_at_every_insertion() {
+        let store = MemoryStore::new(CAPACITY, |_| {});
         let mut made = Vec::new();
         for n in 0..400 {
             let entry = entry(100 * 1024);
@@ -166,8 +166,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_again_stays_while_others_pass_by() {
-        let store = Memory::new(CAPACITY, |_| {});
+    fn frequently_read_entries_survive_scan() {
+        let store = MemoryStore::new(CAPACITY, |_| {});
         let wanted = 0..200;
         for n in wanted.clone() {
             store.insert(key(n), entry(10 * 1024));
@@ -181,10 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_takes_the_place_of_another_or_is_dropped_gives_its_bytes_back() {
+    fn replaced_and_removed_entries_return_their_bytes() {
         let told = Arc::new(Mutex::new(Vec::new()));
         let causes = Arc::clone(&told);
-        let store = Memory::new(CAPACITY, move |cause| causes.lock().unwrap().push(cause));
+        let store = MemoryStore::new(CAPACITY, move |cause| causes.lock().unwrap().push(cause));
         for _ in 0..10_000 {
             store.insert(key(1), entry(1024));
             store.insert(key(1), entry(2048));
@@ -195,8 +195,8 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_insert_and_drop_the_same_keys_keep_count() {
-        let store = Memory::new(CAPACITY / 8, |_| {});
+    fn byte_count_is_exact_after_concurrent_inserts_and_removals() {
+        let store = MemoryStore::new(CAPACITY / 8, |_| {});
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
-use super::*;
+use crate::*;
 
 /// An origin that holds one number, and takes a while to say it.
 #[derive(Clone, Default)]
@@ -25,19 +25,19 @@ impl Origin for Counter {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_thread_sees_an_answer_from_before_an_acknowledged_invalidation() {
-    let bounds = Bounds {
+async fn read_after_acknowledged_invalidation_never_sees_older_answer() {
+    let limits = Limits {
         capacity: 1 << 20,
         waiters: 100,
         flights: 100,
         tags: 8,
-        rest: Duration::ZERO,
+        cool_down: Duration::ZERO,
         uncacheable: Duration::ZERO,
     };
     let origin = Counter::default();
     let metrics = Metrics::new(&opentelemetry::global::meter("stress"));
-    let store = Memory::new(bounds.capacity, |_| {});
-    let engine = Engine::new(origin.clone(), store, Live::begin(), bounds, metrics);
+    let store = MemoryStore::new(limits.capacity, |_| {});
+    let engine = Engine::new(origin.clone(), store, Live::begin(), limits, metrics);
     let acknowledged = Arc::new(AtomicU64::new(0));
     let broken = Arc::new(Mutex::new(None));
 
@@ -77,7 +77,14 @@ fn read() -> Read<()> {
         max_bytes: 100,
     };
     let tags = [Tag::named("request")].into();
-    Read { key: Key::of(&identity), policy, tags, wish: Wish::Contract, patience: Duration::MAX, call: () }
+    Read {
+        key: Key::of(&identity),
+        policy,
+        tags,
+        consistency: ConsistencyRequirement::MinimizeLatency,
+        wait_budget: Duration::MAX,
+        call: (),
+    }
 }
 
 fn value(answer: &Answer) -> u64 {

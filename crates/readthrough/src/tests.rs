@@ -1,4 +1,4 @@
-//! Stories of single reads, on Tokio, with an origin that a test holds in its hand.
+//! Single reads, on Tokio, with an origin that a test answers by hand.
 
 mod flights;
 mod metadata;
@@ -12,13 +12,13 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
-use super::*;
+use crate::*;
 
 /// An origin whose loads wait until the test answers them.
 #[derive(Clone, Default)]
-struct Held(Arc<Mutex<Vec<oneshot::Sender<Loaded>>>>);
+struct ManualOrigin(Arc<Mutex<Vec<oneshot::Sender<Loaded>>>>);
 
-impl Origin for Held {
+impl Origin for ManualOrigin {
     type Call = ();
 
     async fn load(&self, (): ()) -> Loaded {
@@ -28,7 +28,7 @@ impl Origin for Held {
     }
 }
 
-impl Held {
+impl ManualOrigin {
     /// The oldest load that waits.
     async fn next(&self) -> oneshot::Sender<Loaded> {
         for _ in 0..1_000 {
@@ -46,16 +46,16 @@ impl Held {
     }
 }
 
-/// A world whose time the test moves.
+/// A world whose clock the test moves.
 #[derive(Clone, Default)]
-struct Stopped(Arc<Mutex<Moment>>);
+struct ManualWorld(Arc<Mutex<Moment>>);
 
-impl World for Stopped {
+impl World for ManualWorld {
     fn now(&self) -> Moment {
         *self.0.lock().unwrap()
     }
 
-    fn chance(&self) -> f64 {
+    fn random(&self) -> f64 {
         0.0
     }
 
@@ -64,14 +64,14 @@ impl World for Stopped {
     }
 }
 
-impl Stopped {
-    fn pass(&self, seconds: u64) {
+impl ManualWorld {
+    fn advance(&self, seconds: u64) {
         let mut now = self.0.lock().unwrap();
         *now = now.after(Duration::from_secs(seconds));
     }
 }
 
-type Subject = Engine<Held, Memory, Stopped>;
+type Subject = Engine<ManualOrigin, MemoryStore, ManualWorld>;
 
 const POLICY: Policy = Policy {
     ttl: Duration::from_secs(10),
@@ -81,19 +81,19 @@ const POLICY: Policy = Policy {
     max_bytes: 10,
 };
 
-fn subject() -> (Subject, Held, Stopped) {
-    let bounds = Bounds {
+fn subject() -> (Subject, ManualOrigin, ManualWorld) {
+    let limits = Limits {
         capacity: 1 << 20,
         waiters: 3,
         flights: 2,
         tags: 100,
-        rest: Duration::from_secs(1),
+        cool_down: Duration::from_secs(1),
         uncacheable: Duration::from_secs(10),
     };
-    let (origin, world) = (Held::default(), Stopped::default());
+    let (origin, world) = (ManualOrigin::default(), ManualWorld::default());
     let metrics = Metrics::new(&opentelemetry::global::meter("test"));
-    let store = Memory::new(bounds.capacity, |_| {});
-    (Engine::new(origin.clone(), store, world.clone(), bounds, metrics), origin, world)
+    let store = MemoryStore::new(limits.capacity, |_| {});
+    (Engine::new(origin.clone(), store, world.clone(), limits, metrics), origin, world)
 }
 
 fn of(name: &str) -> Read<()> {
@@ -103,8 +103,8 @@ fn of(name: &str) -> Read<()> {
         key: Key::of(&identity),
         policy: POLICY,
         tags: [Tag::named(name)].into(),
-        wish: Wish::Contract,
-        patience: Duration::from_secs(100),
+        consistency: ConsistencyRequirement::MinimizeLatency,
+        wait_budget: Duration::from_secs(100),
         call: (),
     }
 }
@@ -128,7 +128,7 @@ async fn settle() {
     }
 }
 
-async fn stored(engine: &Subject, origin: &Held, name: &str, text: &'static str) {
+async fn stored(engine: &Subject, origin: &ManualOrigin, name: &str, text: &'static str) {
     let asked = ask(engine, of(name));
     origin.next().await.send(says(text)).unwrap();
     assert!(asked.await.unwrap().unwrap().stored);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
-use super::key::Tag;
+use crate::key::Tag;
 
 /// Many shards, so that hits of different tags seldom meet.
 const SHARDS: usize = 64;
@@ -18,7 +18,7 @@ pub struct Epoch(u64);
 
 /// The record of invalidations. Bounded: what it forgets it takes as invalidated.
 #[derive(Debug)]
-pub(super) struct Validity {
+pub(crate) struct Validity {
     current: AtomicU64,
     everything: AtomicU64,
     shards: Box<[RwLock<Shard>]>,
@@ -26,7 +26,7 @@ pub(super) struct Validity {
 
 impl Validity {
     /// Remembers about `capacity` tags. Without `floor`, a forgotten tag would count as never invalidated.
-    pub(super) fn new(capacity: usize, floor: bool) -> Self {
+    pub(crate) fn new(capacity: usize, floor: bool) -> Self {
         let shards = SHARDS.min(capacity.max(1));
         let shard = || RwLock::new(Shard::new(capacity.div_ceil(shards), floor));
         Self {
@@ -38,24 +38,24 @@ impl Validity {
     }
 
     /// The current epoch.
-    pub(super) fn now(&self) -> Epoch {
+    pub(crate) fn now(&self) -> Epoch {
         Epoch(self.current.load(Ordering::SeqCst))
     }
 
     /// Kills what was loaded under a tag so far. Holds for every look that starts after this returns.
-    pub(super) fn invalidate(&self, tag: Tag) {
+    pub(crate) fn invalidate(&self, tag: Tag) {
         let mut shard = self.shard(tag).write().unwrap_or_else(PoisonError::into_inner);
         // The epoch ends under the lock: so the records of a shard only ever move forward.
         shard.record(tag, self.end_epoch());
     }
 
     /// Kills everything that was loaded so far.
-    pub(super) fn invalidate_all(&self) {
+    pub(crate) fn invalidate_all(&self) {
         self.everything.fetch_max(self.end_epoch(), Ordering::SeqCst);
     }
 
     /// Whether nothing of this was invalidated in the epoch `since` or later.
-    pub(super) fn holds(&self, tags: &[Tag], since: Epoch) -> bool {
+    pub(crate) fn holds(&self, tags: &[Tag], since: Epoch) -> bool {
         self.everything.load(Ordering::SeqCst) < since.0
             && tags.iter().all(|tag| {
                 let shard = self.shard(*tag).read().unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_invalidation_reaches_loads_that_started_before_it_and_no_others() {
+    fn invalidation_reaches_only_loads_started_before_it() {
         let validity = Validity::new(100, true);
         let (milk, bread) = (Tag::named("product/milk"), Tag::named("product/bread"));
         let before = validity.now();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn dropping_everything_reaches_what_has_no_tags() {
+    fn invalidate_all_reaches_entries_without_tags() {
         let validity = Validity::new(100, true);
         let before = validity.now();
         validity.invalidate_all();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_tag_revives_nothing() {
+    fn forgotten_tag_revives_no_entry() {
         let validity = Validity::new(1, true);
         let start = validity.now();
         let milk = Tag::named("product/milk");
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_record_stays_within_its_bound() {
+    fn tag_records_stay_within_capacity() {
         let validity = Validity::new(128, true);
         for n in 0..10_000 {
             validity.invalidate(Tag::named(&format!("product/{n}")));

@@ -1,4 +1,4 @@
-//! What the engine takes from outside, so that a seed can replay a run: time, chance, and tasks.
+//! What the engine takes from outside, so that a seed can replay a run: the clock, randomness, and tasks.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -20,12 +20,12 @@ impl Moment {
     }
 }
 
-/// Time, chance, and tasks.
+/// The clock, randomness, and tasks.
 pub trait World: Send + Sync + 'static {
     /// Monotonic: never goes back.
     fn now(&self) -> Moment;
     /// Evenly from 0 (inclusive) to 1 (exclusive).
-    fn chance(&self) -> f64;
+    fn random(&self) -> f64;
     /// Runs a task to its end, whoever else leaves.
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static);
 }
@@ -48,7 +48,7 @@ impl World for Live {
         Moment::default().after(self.origin.elapsed())
     }
 
-    fn chance(&self) -> f64 {
+    fn random(&self) -> f64 {
         rand::random()
     }
 

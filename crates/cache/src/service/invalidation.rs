@@ -5,8 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use accord_api::accord::cache::v1::{
     InvalidateRequest, InvalidateResponse, Reach, invalidation_service_server::InvalidationService,
 };
-use accord_readthrough::ledger::{Continuity, Ledger};
-use accord_readthrough::{Engine, Origin, Store, Tag, World};
+use accord_readthrough::{Continuity, Engine, GapDetector, Origin, Store, Tag, World};
 use tonic::{Request, Response, Status};
 
 use super::malformed;
@@ -23,20 +22,20 @@ const LONGEST_INCARNATION: usize = 128;
 pub struct Invalidation<O, S, W, G> {
     engine: Engine<O, S, W>,
     guard: G,
-    ledger: Mutex<Ledger>,
+    gap_detector: Mutex<GapDetector>,
 }
 
 impl<O: Origin, S: Store, W: World, G: Guard> Invalidation<O, S, W, G> {
     /// Remembers this many senders.
     pub fn new(engine: Engine<O, S, W>, guard: G, senders: usize) -> Self {
-        Self { engine, guard, ledger: Mutex::new(Ledger::new(senders.max(1))) }
+        Self { engine, guard, gap_detector: Mutex::new(GapDetector::new(senders.max(1))) }
     }
 
     /// Noting and acting are one step under one lock: a batch that was noted but not yet acted on would let the next one be
     /// acknowledged as whole.
     fn apply(&self, batch: &InvalidateRequest) {
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        if ledger.note(&batch.incarnation, batch.sequence) == Continuity::Broken {
+        let mut gap_detector = self.gap_detector.lock().unwrap_or_else(PoisonError::into_inner);
+        if gap_detector.note(&batch.incarnation, batch.sequence) == Continuity::Broken {
             tracing::info!(
                 sequence = batch.sequence,
                 "invalidations may be missing: what was loaded before is dropped"

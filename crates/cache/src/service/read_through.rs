@@ -10,7 +10,8 @@ use accord_api::accord::cache::v1::{
 use accord_api::accord::fault::v1::Reason;
 use accord_api::accord::policy::v1::{Cache, CacheScope};
 use accord_readthrough::{
-    Answer, Audience, Engine, Identity, Key, Origin, Outcome, Overload, Policy, Read, Stale, Store, Tag, Wish, World,
+    Answer, Audience, ConsistencyRequirement, Engine, Identity, Key, Origin, Outcome, Overload, Policy, Read, Stale,
+    Store, Tag, World,
 };
 use accord_runtime::fault::{self, StatusBuilder};
 use accord_token::PASSPORT_HEADER;
@@ -70,15 +71,16 @@ where
 }
 
 impl<O: Origin<Call = Call>, S: Store, W: World, G: Guard> ReadThrough<O, S, W, G> {
-    /// What the engine says; or, where the origin keeps the reader waiting until its time is nearly over, an older answer
-    /// that the contract lets stand in. At the very end of its time no answer would reach the reader any more.
+    /// What the engine says; or, where the origin keeps the reader waiting until its wait budget is nearly spent, an older
+    /// answer that the contract permits as stale-if-error. At the very end of its time no answer would reach the reader any
+    /// more.
     async fn answer(&self, read: &Read<Call>) -> Result<Answer, Overload> {
         let mut reading = pin!(self.engine.read(read));
-        let most = read.patience.saturating_sub(LAST_MOMENT.min(read.patience / 2));
+        let most = read.wait_budget.saturating_sub(LAST_MOMENT.min(read.wait_budget / 2));
         if let Ok(answer) = tokio::time::timeout(most, &mut reading).await {
             return answer;
         }
-        match self.engine.stand_in(read) {
+        match self.engine.stale_if_error(read) {
             Some(answer) => Ok(answer),
             None => reading.await,
         }
@@ -139,8 +141,8 @@ fn compile(
         key: Key::of(&identity),
         policy: policy(declared)?,
         tags: asked.tags.iter().map(|name| Tag::named(name)).collect(),
-        wish: wish(asked.consistency.as_ref())?,
-        patience: terms.deadline.remaining(),
+        consistency: requirement(asked.consistency.as_ref())?,
+        wait_budget: terms.deadline.remaining(),
         call: Call {
             endpoints: origin.endpoints.into(),
             path: path(&asked.method)?,
@@ -186,12 +188,12 @@ fn policy(declared: &Cache) -> Result<Policy, Status> {
     })
 }
 
-fn wish(consistency: Option<&api::Consistency>) -> Result<Wish, Status> {
+fn requirement(consistency: Option<&api::Consistency>) -> Result<ConsistencyRequirement, Status> {
     Ok(match consistency.and_then(|consistency| consistency.wish.as_ref()) {
-        None | Some(consistency::Wish::Strong(false)) => Wish::Contract,
-        Some(consistency::Wish::Strong(true)) => Wish::Strong,
+        None | Some(consistency::Wish::Strong(false)) => ConsistencyRequirement::MinimizeLatency,
+        Some(consistency::Wish::Strong(true)) => ConsistencyRequirement::Strong,
         Some(consistency::Wish::MaxStaleness(bound)) => {
-            Wish::MaxStaleness(duration("consistency.max_staleness", Some(bound))?)
+            ConsistencyRequirement::MaxStaleness(duration("consistency.max_staleness", Some(bound))?)
         }
     })
 }

@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-use crate::load::MARGIN;
-use crate::{Answer, Failure, Moment, Outcome, Policy, Stale, Wish};
+use crate::load::DEADLINE_MARGIN;
+use crate::{Answer, ConsistencyRequirement, Failure, Moment, Outcome, Policy, Stale};
 
 pub const OBJECTS: usize = 6;
 
-/// The principal whom the origin turns away now and then.
-pub const UNWELCOME: u8 = 1;
+/// The principal whom the origin refuses now and then.
+pub const REFUSED_PRINCIPAL: u8 = 1;
 
-/// Who asks for what.
+/// Who asks, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asker {
+pub struct Caller {
     pub object: u8,
     pub tenant: u8,
     pub principal: u8,
 }
 
-impl Asker {
+impl Caller {
     /// Half of the objects are shared within a tenant.
     pub fn shared(self) -> bool {
         self.object.is_multiple_of(2)
@@ -30,9 +30,9 @@ impl Asker {
     }
 }
 
-/// What an answer says, decoded.
+/// The value in an answer: a version of an object, as it was for somebody at a moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Said {
+pub struct Value {
     pub object: u8,
     pub tenant: u8,
     pub audience: u8,
@@ -40,7 +40,7 @@ pub struct Said {
     pub sampled: Moment,
 }
 
-impl Said {
+impl Value {
     pub fn encode(self) -> Vec<u8> {
         let mut bytes = vec![self.object, self.tenant, self.audience];
         bytes.extend(self.version.to_be_bytes());
@@ -49,9 +49,9 @@ impl Said {
     }
 
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (head, rest) = bytes.split_first_chunk::<3>()?;
-        let (version, rest) = rest.split_first_chunk::<4>()?;
-        let (sampled, _) = rest.split_first_chunk::<8>()?;
+        let (head, cool_down) = bytes.split_first_chunk::<3>()?;
+        let (version, cool_down) = cool_down.split_first_chunk::<4>()?;
+        let (sampled, _) = cool_down.split_first_chunk::<8>()?;
         Some(Self {
             object: head[0],
             tenant: head[1],
@@ -74,8 +74,8 @@ pub struct Oracle {
 /// What was true when a read was asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
-    asker: Asker,
-    wish: Wish,
+    caller: Caller,
+    consistency: ConsistencyRequirement,
     at: Moment,
     until: Moment,
     current: u32,
@@ -97,10 +97,10 @@ impl Oracle {
         *acknowledged = version.max(*acknowledged);
     }
 
-    pub fn ask(&self, asker: Asker, wish: Wish, at: Moment, patience: Duration) -> Asked {
-        let object = asker.object;
+    pub fn ask(&self, caller: Caller, consistency: ConsistencyRequirement, at: Moment, wait_budget: Duration) -> Asked {
+        let object = caller.object;
         let (current, acknowledged) = (self.current(object), self.acknowledged(object));
-        Asked { asker, wish, at, until: at.after(patience), current, acknowledged }
+        Asked { caller, consistency, at, until: at.after(wait_budget), current, acknowledged }
     }
 
     pub fn acknowledged(&self, object: u8) -> u32 {
@@ -120,44 +120,50 @@ impl Oracle {
 
     /// Holds an answer against the truth: the first invariant that it breaks.
     ///
-    /// `rest` is for how long an origin that failed is left alone.
+    /// `cool_down` is for how long an origin that failed is left alone.
     pub fn check(
         &self,
         asked: &Asked,
         policy: &Policy,
         answer: &Answer,
-        rest: Duration,
+        cool_down: Duration,
         now: Moment,
     ) -> Result<(), String> {
-        let Asked { asker, wish, .. } = *asked;
+        let Asked { caller, consistency, .. } = *asked;
         let bytes = match &answer.load {
             Ok(message) => message,
             Err(failure) if failure.code == 5 => &failure.details,
             Err(failure) => return check_failure(asked, failure, now),
         };
-        let said = Said::decode(bytes).ok_or("I1: not an answer of the origin")?;
+        let value = Value::decode(bytes).ok_or("I1: not an answer of the origin")?;
         if !bytes.starts_with(&answer.metadata) || answer.metadata.is_empty() {
-            return Err(format!("I1: the metadata of another answer than {said:?}"));
+            return Err(format!("I1: the metadata of another answer than {value:?}"));
         }
-        let whose = (said.object, said.tenant, said.audience);
-        let oldest = Moment(asked.at.0.saturating_sub(nanoseconds(tolerated(wish, policy, answer))));
+        let whose = (value.object, value.tenant, value.audience);
+        let oldest = Moment(asked.at.0.saturating_sub(nanoseconds(tolerated(consistency, policy, answer))));
         let ensure = |holds: bool, broken: &str| {
-            let told = || format!("{broken}: {asked:?} got {said:?} in {answer:?}");
+            let told = || format!("{broken}: {asked:?} got {value:?} in {answer:?}");
             if holds { Ok(()) } else { Err(told()) }
         };
-        ensure(whose == (asker.object, asker.tenant, asker.audience()), "I12: somebody else's answer")?;
+        ensure(whose == (caller.object, caller.tenant, caller.audience()), "I12: somebody else's answer")?;
         let declared = if answer.load.is_ok() { policy.ttl } else { policy.negative_ttl };
         ensure(answer.life <= declared, "I2: a longer life than declared")?;
         ensure(answer.outcome != Outcome::Hit || answer.age < longest(policy, answer), "I2, I10: kept for too long")?;
         ensure(answer.stale.is_none() || answer.load.is_ok(), "I10: a stale absence")?;
-        ensure(wish != Wish::Strong || answer.outcome != Outcome::Hit, "I4: not from the origin")?;
-        let failed = self.failed[usize::from(asker.object)].after(rest) >= asked.at;
+        ensure(
+            consistency != ConsistencyRequirement::Strong || answer.outcome != Outcome::Hit,
+            "I4: not from the origin",
+        )?;
+        let failed = self.failed[usize::from(caller.object)].after(cool_down) >= asked.at;
         ensure(answer.stale != Some(Stale::OriginFailed) || failed, "I10: the origin had not failed")?;
-        ensure(said.version <= self.current(asker.object), "I1: a version that was never committed")?;
-        ensure(said.version >= asked.acknowledged, "I6: older than an acknowledged invalidation")?;
-        ensure(wish != Wish::Strong || said.version >= asked.current, "I4: older than when it was asked")?;
-        ensure(self.superseded(asker.object, said.version) >= oldest, "I2, I10: staler than tolerated")?;
-        ensure(answer.age >= now.since(said.sampled), "I9: older than it says")
+        ensure(value.version <= self.current(caller.object), "I1: a version that was never committed")?;
+        ensure(value.version >= asked.acknowledged, "I6: older than an acknowledged invalidation")?;
+        ensure(
+            consistency != ConsistencyRequirement::Strong || value.version >= asked.current,
+            "I4: older than when it was asked",
+        )?;
+        ensure(self.superseded(caller.object, value.version) >= oldest, "I2, I10: staler than tolerated")?;
+        ensure(answer.age >= now.since(value.sampled), "I9: older than it says")
     }
 }
 
@@ -165,10 +171,12 @@ impl Oracle {
 fn check_failure(asked: &Asked, failure: &Failure, now: Moment) -> Result<(), String> {
     match failure.code {
         // The origin says so only where its caller has no more time.
-        4 if now.after(MARGIN) < asked.until => {
+        4 if now.after(DEADLINE_MARGIN) < asked.until => {
             Err(format!("I12: told that its time is over before it was: {asked:?} at {now:?}"))
         }
-        7 if asked.asker.principal != UNWELCOME => Err(format!("I12: turned away for somebody else: {asked:?}")),
+        7 if asked.caller.principal != REFUSED_PRINCIPAL => {
+            Err(format!("I12: turned away for somebody else: {asked:?}"))
+        }
         _ => Ok(()),
     }
 }
@@ -188,16 +196,16 @@ fn nanoseconds(time: Duration) -> u64 {
 }
 
 /// How long before the question the answer may have been superseded.
-fn tolerated(wish: Wish, policy: &Policy, answer: &Answer) -> Duration {
+fn tolerated(consistency: ConsistencyRequirement, policy: &Policy, answer: &Answer) -> Duration {
     let contract = match (answer.outcome, answer.stale) {
         (_, Some(Stale::OriginFailed)) => policy.ttl + policy.stale_if_error.max(policy.stale_while_revalidate),
         (_, Some(Stale::Revalidating)) => policy.ttl + policy.stale_while_revalidate,
         (Outcome::Bypass | Outcome::Request, None) => Duration::ZERO,
         (_, None) => policy.ttl,
     };
-    match wish {
-        Wish::MaxStaleness(bound) => contract.min(bound),
-        Wish::Strong => Duration::ZERO,
-        Wish::Contract => contract,
+    match consistency {
+        ConsistencyRequirement::MaxStaleness(bound) => contract.min(bound),
+        ConsistencyRequirement::Strong => Duration::ZERO,
+        ConsistencyRequirement::MinimizeLatency => contract,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::oracle::{Asker, OBJECTS, Oracle, Said, UNWELCOME};
+use super::oracle::{Caller, OBJECTS, Oracle, REFUSED_PRINCIPAL, Value};
 use super::scheduler::{Simulated, give_way};
 use crate::{Failure, Key, Loaded, Moment, Origin, Tag, World};
 
@@ -17,32 +17,32 @@ pub const GROUPS: u8 = 2;
 pub struct SimulatedOrigin {
     pub world: Simulated,
     pub oracle: Arc<Mutex<Oracle>>,
-    pub doors: Arc<Mutex<Doors>>,
+    pub monitor: Arc<Mutex<LoadMonitor>>,
 }
 
-/// Loads under way, and when something last allowed a second load of a key.
+/// Loads in flight, and when something last allowed a second load of a key.
 #[derive(Debug, Default)]
-pub struct Doors {
+pub struct LoadMonitor {
     pub loads: u64,
     pub broken: Option<String>,
     tick: u64,
-    excused: u64,
-    cut: u64,
-    under_way: Vec<(u64, Call)>,
+    overlap_allowed: u64,
+    ended_for_own_reader: u64,
+    in_flight: Vec<(u64, Call)>,
 }
 
-impl Doors {
-    /// From here on, loads that are under way may be followed by newer ones: something was invalidated, a caller left, or
-    /// somebody wishes a newer answer.
-    pub fn excuse(&mut self) {
+impl LoadMonitor {
+    /// From here on, loads that are in flight may be followed by newer ones: something was invalidated, a caller left, or
+    /// somebody requires a newer answer.
+    pub fn allow_overlap(&mut self) {
         self.tick += 1;
-        self.excused = self.tick;
+        self.overlap_allowed = self.tick;
     }
 
     /// A load ended for what is its own reader's affair: those who waited for it may load again, beside newer loads.
-    fn cut(&mut self) {
-        self.excuse();
-        self.cut = self.tick;
+    fn end_for_own_reader(&mut self) {
+        self.allow_overlap();
+        self.ended_for_own_reader = self.tick;
     }
 
     /// The time of a question.
@@ -53,19 +53,19 @@ impl Doors {
 
     fn enter(&mut self, call: Call, now: Moment) -> u64 {
         self.loads += 1;
-        if call.impatient || call.asked < self.cut {
-            self.excuse();
+        if call.stricter || call.asked < self.ended_for_own_reader {
+            self.allow_overlap();
         }
-        let twin = self.under_way.iter().any(|(_, other)| {
-            let between = self.excused + 1..call.asked;
+        let twin = self.in_flight.iter().any(|(_, other)| {
+            let between = self.overlap_allowed + 1..call.asked;
             let comparable = other.key == call.key && between.contains(&other.asked);
             let comparable = comparable && !call.uncacheable() && !other.uncacheable();
             comparable && now.since(other.asked_at) <= call.ttl
         });
         if twin {
-            self.broken = Some(format!("I8: two loads at once for {:?}", call.asker));
+            self.broken = Some(format!("I8: two loads at once for {:?}", call.caller));
         }
-        self.under_way.push((self.loads, call));
+        self.in_flight.push((self.loads, call));
         self.loads
     }
 }
@@ -73,7 +73,7 @@ impl Doors {
 /// What a load needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
-    pub asker: Asker,
+    pub caller: Caller,
     pub key: Key,
     pub ttl: Duration,
     /// When its reader asked.
@@ -82,14 +82,14 @@ pub struct Call {
     pub asked_at: Moment,
     /// When its reader leaves.
     pub until: Moment,
-    /// Whether its reader may wish a newer answer than the load under way.
-    pub impatient: bool,
+    /// Whether its reader may require a newer answer than that of the load in flight.
+    pub stricter: bool,
 }
 
 impl Call {
     /// The last object is now and then too large for its contract, and some contracts keep nothing.
     fn uncacheable(&self) -> bool {
-        usize::from(self.asker.object) == OBJECTS - 1 || self.ttl.is_zero()
+        usize::from(self.caller.object) == OBJECTS - 1 || self.ttl.is_zero()
     }
 }
 
@@ -112,34 +112,34 @@ impl Origin for SimulatedOrigin {
     type Call = Call;
 
     async fn load(&self, call: Call) -> Loaded {
-        let dice = &self.world.dice;
-        let load = self.doors.lock().unwrap().enter(call, self.world.now());
-        let _leaving = Leaving { doors: Arc::clone(&self.doors), load };
-        give_way(dice.roll(6)).await;
-        let said = self.sample(call.asker);
-        give_way(if dice.roll(40) == 0 { 80 } else { dice.roll(8) }).await;
-        if dice.roll(8) == 0 {
-            self.oracle.lock().unwrap().fail(call.asker.object, self.world.now());
-            return failure([8, 13, 14][usize::try_from(dice.roll(3)).expect("a small number")]);
+        let rng = &self.world.rng;
+        let load = self.monitor.lock().unwrap().enter(call, self.world.now());
+        let _leaving = Leaving { monitor: Arc::clone(&self.monitor), load };
+        give_way(rng.below(6)).await;
+        let value = self.sample(call.caller);
+        give_way(if rng.below(40) == 0 { 80 } else { rng.below(8) }).await;
+        if rng.below(8) == 0 {
+            self.oracle.lock().unwrap().fail(call.caller.object, self.world.now());
+            return failure([8, 13, 14][usize::try_from(rng.below(3)).expect("a small number")]);
         }
-        if call.asker.principal == UNWELCOME && dice.roll(8) == 0 {
-            self.doors.lock().unwrap().cut();
+        if call.caller.principal == REFUSED_PRINCIPAL && rng.below(8) == 0 {
+            self.monitor.lock().unwrap().end_for_own_reader();
             return failure(7);
         }
         if self.world.now() >= call.until {
-            self.doors.lock().unwrap().cut();
-            self.oracle.lock().unwrap().fail(call.asker.object, self.world.now());
+            self.monitor.lock().unwrap().end_for_own_reader();
+            self.oracle.lock().unwrap().fail(call.caller.object, self.world.now());
             return failure(4);
         }
-        answer(call, said)
+        answer(call, value)
     }
 }
 
 impl SimulatedOrigin {
-    fn sample(&self, asker: Asker) -> Said {
-        let version = self.oracle.lock().unwrap().current(asker.object);
+    fn sample(&self, caller: Caller) -> Value {
+        let version = self.oracle.lock().unwrap().current(caller.object);
         let sampled = self.world.now();
-        Said { object: asker.object, tenant: asker.tenant, audience: asker.audience(), version, sampled }
+        Value { object: caller.object, tenant: caller.tenant, audience: caller.audience(), version, sampled }
     }
 }
 
@@ -147,30 +147,30 @@ fn failure(code: i32) -> Loaded {
     Err(Failure { code, ..Failure::default() }).into()
 }
 
-fn answer(call: Call, said: Said) -> Loaded {
-    let object = call.asker.object;
+fn answer(call: Call, value: Value) -> Loaded {
+    let object = call.caller.object;
     let tags = if tagged_by_answer(object) { vec![tag(object), group(object)] } else { Vec::new() };
-    let mut bytes = said.encode();
+    let mut bytes = value.encode();
     let metadata = Bytes::from(bytes.clone());
     // Every few versions an object is absent: that is an answer too.
-    if said.version % 7 == 6 {
+    if value.version % 7 == 6 {
         let details = Bytes::from(bytes);
         // An absence has no answer that could tell a tag.
         let tags = (!tagged_by_answer(object)).then(Vec::new);
         return Loaded { load: Err(Failure { code: 5, message: String::new(), details }), metadata, tags };
     }
-    let padding = if call.uncacheable() && said.version % 5 == 4 { 2_000 } else { u64::from(object) * 40 };
+    let padding = if call.uncacheable() && value.version % 5 == 4 { 2_000 } else { u64::from(object) * 40 };
     bytes.resize(bytes.len() + usize::try_from(padding).expect("a small number"), 0);
     Loaded { load: Ok(Bytes::from(bytes)), metadata, tags: Some(tags) }
 }
 
 struct Leaving {
-    doors: Arc<Mutex<Doors>>,
+    monitor: Arc<Mutex<LoadMonitor>>,
     load: u64,
 }
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        self.doors.lock().unwrap().under_way.retain(|(load, _)| *load != self.load);
+        self.monitor.lock().unwrap().in_flight.retain(|(load, _)| *load != self.load);
     }
 }

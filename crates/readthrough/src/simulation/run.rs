@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 
-use super::oracle::{Asker, OBJECTS, Oracle, Said};
-use super::origin::{Call, Doors, GROUPS, SimulatedOrigin, group, tag, tagged_by_answer};
-use super::scheduler::{Dice, Scheduler, Simulated, give_way};
-use super::store::Watched;
-use crate::ledger::{Continuity, Ledger};
+use super::oracle::{Caller, OBJECTS, Oracle, Value};
+use super::origin::{Call, GROUPS, LoadMonitor, SimulatedOrigin, group, tag, tagged_by_answer};
+use super::scheduler::{Rng, Scheduler, Simulated, give_way};
+use super::store::TrackedStore;
+use crate::engine::Rules;
 use crate::{
-    Answer, Audience, Bounds, Engine, Identity, Key, Metrics, Outcome, Overload, Policy, Read, Rules, Store, Tag, Wish,
-    World,
+    Answer, Audience, ConsistencyRequirement, Continuity, Engine, GapDetector, Identity, Key, Limits, Metrics, Outcome,
+    Overload, Policy, Read, Store, Tag, World,
 };
 
 const POLICY: Policy = Policy {
@@ -36,14 +36,14 @@ const STRICTER: Policy = Policy {
 /// A contract that keeps nothing at all.
 const NOTHING: Policy = Policy { ttl: Duration::ZERO, ..STRICTER };
 
-const BOUNDS: Bounds = Bounds {
+const LIMITS: Limits = Limits {
     capacity: 10_700,
     // So few that now and then a reader is refused.
     waiters: 8,
     flights: 24,
     // Fewer than there are objects, so that records are forgotten all the time.
     tags: 4,
-    rest: Duration::from_millis(200),
+    cool_down: Duration::from_millis(200),
     uncacheable: Duration::from_millis(500),
 };
 
@@ -56,14 +56,14 @@ pub struct Faults {
 
 /// What a run saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct RunStats {
     pub hits: u64,
     pub stale: u64,
     pub loads: u64,
 }
 
 /// Runs a seed; the first broken invariant.
-pub fn simulate(seed: u64, operations: usize, rules: Rules, faults: Faults) -> Result<Tally, String> {
+pub fn simulate(seed: u64, operations: usize, rules: Rules, faults: Faults) -> Result<RunStats, String> {
     let mut run = Run::begin(seed, rules, faults);
     for _ in 0..operations {
         run.operate();
@@ -74,26 +74,26 @@ pub fn simulate(seed: u64, operations: usize, rules: Rules, faults: Faults) -> R
 
 struct Run {
     scheduler: Scheduler,
-    scene: Scene,
-    store: Watched,
+    context: Context,
+    store: TrackedStore,
     callers: Vec<u64>,
 }
 
 /// What all tasks of a run share.
 #[derive(Clone)]
-struct Scene {
-    engine: Engine<SimulatedOrigin, Watched, Simulated>,
+struct Context {
+    engine: Engine<SimulatedOrigin, TrackedStore, Simulated>,
     origin: SimulatedOrigin,
     world: Simulated,
-    post: Arc<Mutex<Post>>,
-    tally: Arc<Mutex<Tally>>,
+    sender: Arc<Mutex<InvalidationSender>>,
+    stats: Arc<Mutex<RunStats>>,
     broken: Arc<Mutex<Option<String>>>,
     faults: Faults,
 }
 
-/// The sender of invalidations and the cache's ledger. Messages are numbered over all lives of the sender.
-struct Post {
-    ledger: Ledger,
+/// The sender of invalidations and the cache's gap detector. Messages are numbered over all lives of the sender.
+struct InvalidationSender {
+    gap_detector: GapDetector,
     life: u64,
     before_this_life: usize,
     sent: Vec<Vec<(u8, u32)>>,
@@ -101,78 +101,79 @@ struct Post {
 
 impl Run {
     fn begin(seed: u64, rules: Rules, faults: Faults) -> Self {
-        let world = Simulated::begin(Dice::seeded(seed));
-        let doors = Arc::<Mutex<Doors>>::default();
-        let origin = SimulatedOrigin { world: world.clone(), oracle: Arc::<Mutex<Oracle>>::default(), doors };
-        let store = Watched::new(BOUNDS.capacity);
+        let world = Simulated::begin(Rng::seeded(seed));
+        let monitor = Arc::<Mutex<LoadMonitor>>::default();
+        let origin = SimulatedOrigin { world: world.clone(), oracle: Arc::<Mutex<Oracle>>::default(), monitor };
+        let store = TrackedStore::new(LIMITS.capacity);
         let metrics = Metrics::new(&opentelemetry::global::meter("simulation"));
-        let engine = Engine::with_rules(origin.clone(), store.clone(), world.clone(), BOUNDS, metrics, rules);
-        let post = Post { ledger: Ledger::new(2), life: 0, before_this_life: 0, sent: Vec::new() };
-        let scene = Scene {
+        let engine = Engine::with_rules(origin.clone(), store.clone(), world.clone(), LIMITS, metrics, rules);
+        let sender =
+            InvalidationSender { gap_detector: GapDetector::new(2), life: 0, before_this_life: 0, sent: Vec::new() };
+        let context = Context {
             engine,
             origin,
             world: world.clone(),
-            post: Arc::new(Mutex::new(post)),
-            tally: Arc::default(),
+            sender: Arc::new(Mutex::new(sender)),
+            stats: Arc::default(),
             broken: Arc::default(),
             faults,
         };
-        Self { scheduler: Scheduler::new(world), scene, store, callers: Vec::new() }
+        Self { scheduler: Scheduler::new(world), context, store, callers: Vec::new() }
     }
 
     fn operate(&mut self) {
-        let dice = self.scene.world.dice.clone();
-        match dice.roll(100) {
-            0..72 => self.read(Wish::Contract),
-            72..80 => self.read(Wish::MaxStaleness(Duration::from_millis(dice.roll(2_500)))),
-            80..84 => self.read(Wish::Strong),
-            84..90 => self.write(dice.roll(8) == 0),
+        let rng = self.context.world.rng.clone();
+        match rng.below(100) {
+            0..72 => self.read(ConsistencyRequirement::MinimizeLatency),
+            72..80 => self.read(ConsistencyRequirement::MaxStaleness(Duration::from_millis(rng.below(2_500)))),
+            80..84 => self.read(ConsistencyRequirement::Strong),
+            84..90 => self.write(rng.below(8) == 0),
             90 => self.write_group(),
             91..95 => self.cancel(),
             95 => self.cancel_all(),
             96 => self.store.storm(),
-            97 => self.scene.post.lock().unwrap().restart(),
-            98 => self.scene.world.pass(dice.roll(3_000_000_000)),
-            _ => self.scene.world.pass(dice.roll(60_000_000_000)),
+            97 => self.context.sender.lock().unwrap().restart(),
+            98 => self.context.world.advance(rng.below(3_000_000_000)),
+            _ => self.context.world.advance(rng.below(60_000_000_000)),
         }
-        self.scene.world.pass(dice.roll(30_000_000));
-        for _ in 0..dice.roll(20) {
+        self.context.world.advance(rng.below(30_000_000));
+        for _ in 0..rng.below(20) {
             self.scheduler.step();
         }
     }
 
-    fn read(&mut self, wish: Wish) {
-        let dice = &self.scene.world.dice;
-        let small = |sides: u64| u8::try_from(dice.roll(sides)).expect("a small number");
-        let asker = Asker { object: small(OBJECTS as u64), tenant: small(2), principal: small(2) };
+    fn read(&mut self, consistency: ConsistencyRequirement) {
+        let rng = &self.context.world.rng;
+        let small = |bound: u64| u8::try_from(rng.below(bound)).expect("a small number");
+        let caller = Caller { object: small(OBJECTS as u64), tenant: small(2), principal: small(2) };
         let policy = [NOTHING, STRICTER].get(usize::from(small(40))).copied().unwrap_or(POLICY);
-        let caller = self.scheduler.add(Box::pin(self.scene.clone().read(asker, wish, policy)));
-        self.callers.push(caller);
+        let task = self.scheduler.add(Box::pin(self.context.clone().read(caller, consistency, policy)));
+        self.callers.push(task);
         if self.callers.len() > 50 {
             self.callers.remove(0);
         }
     }
 
     fn write(&mut self, lost: bool) {
-        let object = u8::try_from(self.scene.world.dice.roll(OBJECTS as u64)).expect("a small number");
+        let object = u8::try_from(self.context.world.rng.below(OBJECTS as u64)).expect("a small number");
         let changes = self.commit([object]);
-        let message = self.scene.post.lock().unwrap().send(tag(object), changes);
+        let message = self.context.sender.lock().unwrap().send(tag(object), changes);
         if !lost {
-            self.scheduler.add(Box::pin(self.scene.clone().deliver(message)));
+            self.scheduler.add(Box::pin(self.context.clone().deliver(message)));
         }
     }
 
     fn write_group(&mut self) {
-        let chosen = u8::try_from(self.scene.world.dice.roll(GROUPS.into())).expect("a small number");
+        let chosen = u8::try_from(self.context.world.rng.below(GROUPS.into())).expect("a small number");
         let objects = u8::try_from(OBJECTS).expect("few objects");
         let changes = self.commit((chosen..objects).step_by(GROUPS.into()));
-        let message = self.scene.post.lock().unwrap().send(group(chosen), changes);
-        self.scheduler.add(Box::pin(self.scene.clone().deliver(message)));
+        let message = self.context.sender.lock().unwrap().send(group(chosen), changes);
+        self.scheduler.add(Box::pin(self.context.clone().deliver(message)));
     }
 
     fn commit(&self, objects: impl IntoIterator<Item = u8>) -> Vec<(u8, u32)> {
-        let mut oracle = self.scene.origin.oracle.lock().unwrap();
-        let now = self.scene.world.now();
+        let mut oracle = self.context.origin.oracle.lock().unwrap();
+        let now = self.context.world.now();
         objects.into_iter().map(|object| (object, oracle.commit(object, now))).collect()
     }
 
@@ -180,9 +181,9 @@ impl Run {
         if self.callers.is_empty() {
             return;
         }
-        let chosen = usize::try_from(self.scene.world.dice.roll(self.callers.len() as u64)).expect("a small number");
+        let chosen = usize::try_from(self.context.world.rng.below(self.callers.len() as u64)).expect("a small number");
         self.scheduler.cancel(self.callers.swap_remove(chosen));
-        self.scene.origin.doors.lock().unwrap().excuse();
+        self.context.origin.monitor.lock().unwrap().allow_overlap();
     }
 
     /// Nobody waits any more, for anything.
@@ -193,45 +194,45 @@ impl Run {
     }
 
     fn verify(&self) -> Result<(), String> {
-        if let Some(broken) = self.scene.broken.lock().unwrap().take() {
+        if let Some(broken) = self.context.broken.lock().unwrap().take() {
             return Err(broken);
         }
-        if let Some(broken) = self.scene.origin.doors.lock().unwrap().broken.take() {
+        if let Some(broken) = self.context.origin.monitor.lock().unwrap().broken.take() {
             return Err(broken);
         }
         let bytes = self.store.bytes();
-        if bytes > BOUNDS.capacity { Err(format!("I11: {bytes} bytes")) } else { Ok(()) }
+        if bytes > LIMITS.capacity { Err(format!("I11: {bytes} bytes")) } else { Ok(()) }
     }
 
     /// Lets everything come to rest, and looks at what remains.
-    fn settle(&mut self) -> Result<Tally, String> {
+    fn settle(&mut self) -> Result<RunStats, String> {
         // Whatever was lost before is noticed by this at the latest.
         self.write(false);
         while self.scheduler.step() {
             self.verify()?;
         }
-        let oracle = self.scene.origin.oracle.lock().unwrap();
+        let oracle = self.context.origin.oracle.lock().unwrap();
         for entry in self.store.all() {
-            if !self.scene.engine.0.validity.holds(&entry.tags, entry.epoch) {
+            if !self.context.engine.0.validity.holds(&entry.tags, entry.epoch) {
                 continue;
             }
             let bytes = entry.load.as_ref().unwrap_or_else(|absence| &absence.details);
-            let said = Said::decode(bytes).ok_or("I1: not an answer of the origin")?;
-            if said.version != oracle.current(said.object) {
-                return Err(format!("I7: {said:?} remains, and is not what the origin says"));
+            let value = Value::decode(bytes).ok_or("I1: not an answer of the origin")?;
+            if value.version != oracle.current(value.object) {
+                return Err(format!("I7: {value:?} remains, and is not what the origin says"));
             }
         }
-        let flights = &self.scene.engine.0.flights;
-        let slots: Vec<_> = (0..BOUNDS.flights).map_while(|_| flights.slot().ok()).collect();
-        if slots.len() < BOUNDS.flights {
-            return Err(format!("I8: {} loads never end", BOUNDS.flights - slots.len()));
+        let flights = &self.context.engine.0.flights;
+        let slots: Vec<_> = (0..LIMITS.flights).map_while(|_| flights.slot().ok()).collect();
+        if slots.len() < LIMITS.flights {
+            return Err(format!("I8: {} loads never end", LIMITS.flights - slots.len()));
         }
-        let loads = self.scene.origin.doors.lock().unwrap().loads;
-        Ok(Tally { loads, ..*self.scene.tally.lock().unwrap() })
+        let loads = self.context.origin.monitor.lock().unwrap().loads;
+        Ok(RunStats { loads, ..*self.context.stats.lock().unwrap() })
     }
 }
 
-impl Post {
+impl InvalidationSender {
     fn send(&mut self, tag: Tag, changes: Vec<(u8, u32)>) -> Message {
         self.sent.push(changes);
         let sequence = (self.sent.len() - self.before_this_life) as u64;
@@ -251,45 +252,45 @@ struct Message {
     tag: Tag,
 }
 
-impl Scene {
-    async fn read(self, asker: Asker, wish: Wish, policy: Policy) {
+impl Context {
+    async fn read(self, caller: Caller, consistency: ConsistencyRequirement, policy: Policy) {
         let now = self.world.now();
-        let patience = Duration::from_millis(self.world.dice.roll(10_000));
-        let question = self.origin.oracle.lock().unwrap().ask(asker, wish, now, patience);
-        let tick = self.origin.doors.lock().unwrap().ask();
+        let wait_budget = Duration::from_millis(self.world.rng.below(10_000));
+        let question = self.origin.oracle.lock().unwrap().ask(caller, consistency, now, wait_budget);
+        let tick = self.origin.monitor.lock().unwrap().ask();
         let call = Call {
-            asker,
-            key: key(asker),
+            caller,
+            key: key(caller),
             ttl: policy.ttl,
             asked: tick,
             asked_at: now,
-            until: now.after(patience),
-            impatient: wish != Wish::Contract,
+            until: now.after(wait_budget),
+            stricter: consistency != ConsistencyRequirement::MinimizeLatency,
         };
         // One that was refused for want of room has nothing that could be checked.
-        let Ok(answer) = self.ask(&request(wish, policy, patience, call)).await else { return };
+        let Ok(answer) = self.ask(&request(consistency, policy, wait_budget, call)).await else { return };
         {
-            let mut tally = self.tally.lock().unwrap();
-            tally.hits += u64::from(answer.outcome == Outcome::Hit);
-            tally.stale += u64::from(answer.stale.is_some());
+            let mut stats = self.stats.lock().unwrap();
+            stats.hits += u64::from(answer.outcome == Outcome::Hit);
+            stats.stale += u64::from(answer.stale.is_some());
         }
         let oracle = self.origin.oracle.lock().unwrap();
-        if let Err(broken) = oracle.check(&question, &policy, &answer, BOUNDS.rest, self.world.now()) {
+        if let Err(broken) = oracle.check(&question, &policy, &answer, LIMITS.cool_down, self.world.now()) {
             self.broken.lock().unwrap().get_or_insert(broken);
         }
     }
 
-    /// Some readers do not wait to the end of their time, where an older answer may stand in.
+    /// Some readers do not wait to the end of their time, where stale-if-error may serve an older answer.
     async fn ask(&self, read: &Read<Call>) -> Result<Answer, Overload> {
         let mut reading = pin!(self.engine.read(read));
-        let waited = pin!(give_way(self.world.dice.roll(60)));
+        let waited = pin!(give_way(self.world.rng.below(60)));
         if let Either::Left((answer, _)) = select(reading.as_mut(), waited).await {
             return answer;
         }
-        match self.engine.stand_in(read) {
+        match self.engine.stale_if_error(read) {
             Some(answer) => {
-                self.origin.oracle.lock().unwrap().fail(read.call.asker.object, self.world.now());
-                self.origin.doors.lock().unwrap().excuse();
+                self.origin.oracle.lock().unwrap().fail(read.call.caller.object, self.world.now());
+                self.origin.monitor.lock().unwrap().allow_overlap();
                 Ok(answer)
             }
             None => reading.await,
@@ -298,28 +299,28 @@ impl Scene {
 
     /// Brings a message to the cache after a while. Its acknowledgement speaks for all that were sent before it.
     async fn deliver(self, message: Message) {
-        give_way(self.world.dice.roll(4)).await;
-        self.origin.doors.lock().unwrap().excuse();
-        let mut post = self.post.lock().unwrap();
-        let continuity = post.ledger.note(&message.life.to_string(), message.sequence);
+        give_way(self.world.rng.below(4)).await;
+        self.origin.monitor.lock().unwrap().allow_overlap();
+        let mut sender = self.sender.lock().unwrap();
+        let continuity = sender.gap_detector.note(&message.life.to_string(), message.sequence);
         if continuity == Continuity::Broken && !self.faults.ignore_gaps {
             self.engine.invalidate_all();
         }
         self.engine.invalidate([message.tag]);
         let mut oracle = self.origin.oracle.lock().unwrap();
-        for (object, version) in post.sent[..message.number].iter().flatten() {
+        for (object, version) in sender.sent[..message.number].iter().flatten() {
             oracle.acknowledge(*object, *version);
         }
     }
 }
 
-fn request(wish: Wish, policy: Policy, patience: Duration, call: Call) -> Read<Call> {
-    let object = call.asker.object;
+fn request(consistency: ConsistencyRequirement, policy: Policy, wait_budget: Duration, call: Call) -> Read<Call> {
+    let object = call.caller.object;
     let tags: Vec<Tag> = if tagged_by_answer(object) { Vec::new() } else { vec![tag(object), group(object)] };
-    Read { key: call.key, policy, tags: tags.into(), wish, patience, call }
+    Read { key: call.key, policy, tags: tags.into(), consistency, wait_budget, call }
 }
 
-fn key(who: Asker) -> Key {
+fn key(who: Caller) -> Key {
     let tenant = ["north", "south"][usize::from(who.tenant)];
     let principal = ["ada", "bob"][usize::from(who.principal)];
     let audience = if who.shared() { Audience::Shared } else { Audience::Principal(principal) };

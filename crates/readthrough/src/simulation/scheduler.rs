@@ -13,18 +13,18 @@ use crate::{Moment, World};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Chance, shared by everything in a run.
+/// The random numbers of a run, shared by everything in it.
 #[derive(Clone)]
-pub struct Dice(Arc<Mutex<SmallRng>>);
+pub struct Rng(Arc<Mutex<SmallRng>>);
 
-impl Dice {
+impl Rng {
     pub fn seeded(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))))
     }
 
-    /// From 0 (inclusive) to `sides` (exclusive).
-    pub fn roll(&self, sides: u64) -> u64 {
-        self.0.lock().unwrap().random_range(0..sides)
+    /// From 0 (inclusive) to `bound` (exclusive).
+    pub fn below(&self, bound: u64) -> u64 {
+        self.0.lock().unwrap().random_range(0..bound)
     }
 }
 
@@ -33,7 +33,7 @@ impl Dice {
 pub struct Simulated {
     now: Arc<AtomicU64>,
     spawned: Arc<Mutex<Vec<Task>>>,
-    pub dice: Dice,
+    pub rng: Rng,
 }
 
 impl World for Simulated {
@@ -42,8 +42,8 @@ impl World for Simulated {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a thousand steps are exact")]
-    fn chance(&self) -> f64 {
-        self.dice.roll(1000) as f64 / 1000.0
+    fn random(&self) -> f64 {
+        self.rng.below(1000) as f64 / 1000.0
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -52,12 +52,12 @@ impl World for Simulated {
 }
 
 impl Simulated {
-    pub fn begin(dice: Dice) -> Self {
+    pub fn begin(rng: Rng) -> Self {
         // Not from nothing, so that moments before now exist.
-        Self { now: Arc::new(AtomicU64::new(1_000_000_000_000)), spawned: Arc::default(), dice }
+        Self { now: Arc::new(AtomicU64::new(1_000_000_000_000)), spawned: Arc::default(), rng }
     }
 
-    pub fn pass(&self, nanoseconds: u64) {
+    pub fn advance(&self, nanoseconds: u64) {
         self.now.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 }
@@ -69,12 +69,12 @@ pub struct Scheduler {
     next: u64,
 }
 
-struct Alarm {
+struct TaskWaker {
     task: u64,
     ready: Arc<Mutex<BTreeSet<u64>>>,
 }
 
-impl Wake for Alarm {
+impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
         self.ready.lock().unwrap().insert(self.task);
     }
@@ -89,7 +89,7 @@ impl Scheduler {
     pub fn add(&mut self, task: Task) -> u64 {
         let number = self.next;
         self.next += 1;
-        let waker = Waker::from(Arc::new(Alarm { task: number, ready: Arc::clone(&self.ready) }));
+        let waker = Waker::from(Arc::new(TaskWaker { task: number, ready: Arc::clone(&self.ready) }));
         self.tasks.insert(number, (task, waker));
         self.ready.lock().unwrap().insert(number);
         number
@@ -118,7 +118,7 @@ impl Scheduler {
         if ready.is_empty() {
             return None;
         }
-        let chosen = usize::try_from(self.world.dice.roll(ready.len() as u64)).ok()?;
+        let chosen = usize::try_from(self.world.rng.below(ready.len() as u64)).ok()?;
         let number = *ready.iter().nth(chosen)?;
         ready.remove(&number);
         Some(number)

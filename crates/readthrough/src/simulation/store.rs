@@ -3,12 +3,12 @@
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, Weak};
 
-use crate::{Entry, Key, Memory, Store};
+use crate::{Entry, Key, MemoryStore, Store};
 
 /// The store of a run, and all that was ever inserted.
 #[derive(Clone)]
-pub struct Watched {
-    memory: Arc<Memory<Seeded>>,
+pub struct TrackedStore {
+    memory: Arc<MemoryStore<Seeded>>,
     inserted: Arc<Mutex<Vec<Inserted>>>,
 }
 
@@ -17,9 +17,12 @@ type Seeded = BuildHasherDefault<DefaultHasher>;
 
 type Inserted = (Key, Weak<Entry>);
 
-impl Watched {
+impl TrackedStore {
     pub fn new(capacity: u64) -> Self {
-        Self { memory: Arc::new(Memory::with_hasher(capacity, Seeded::default(), |_| {})), inserted: Arc::default() }
+        Self {
+            memory: Arc::new(MemoryStore::with_hasher(capacity, Seeded::default(), |_| {})),
+            inserted: Arc::default(),
+        }
     }
 
     /// Drops all but a few entries.
@@ -41,7 +44,7 @@ impl Watched {
     }
 }
 
-impl Store for Watched {
+impl Store for TrackedStore {
     fn get(&self, key: &Key) -> Option<Arc<Entry>> {
         self.memory.get(key)
     }

@@ -3,24 +3,24 @@
 use super::*;
 
 #[tokio::test]
-async fn one_load_answers_all_who_ask_and_then_the_store_does() {
+async fn concurrent_reads_share_one_load_and_later_reads_hit() {
     let (engine, origin, world) = subject();
     let (first, second) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
     let load = origin.next().await;
     settle().await;
-    world.pass(2);
+    world.advance(2);
     load.send(says("1")).unwrap();
     let (first, second) = (first.await.unwrap().unwrap(), second.await.unwrap().unwrap());
     assert_eq!((first.outcome, first.stored, first.collapsed), (Outcome::Miss, true, false));
     assert_eq!((second.outcome, second.stored, second.collapsed), (Outcome::Miss, false, true));
-    world.pass(1);
+    world.advance(1);
     let third = engine.read(&of("milk")).await.unwrap();
     assert_eq!((third.outcome, third.age), (Outcome::Hit, Duration::from_secs(3)));
     assert!(origin.take().is_none());
 }
 
 #[tokio::test]
-async fn a_read_after_an_invalidation_does_not_join_the_load_before_it() {
+async fn read_after_invalidation_does_not_join_older_load() {
     let (engine, origin, _) = subject();
     let before = ask(&engine, of("milk"));
     let old = origin.next().await;
@@ -35,7 +35,7 @@ async fn a_read_after_an_invalidation_does_not_join_the_load_before_it() {
 }
 
 #[tokio::test]
-async fn an_invalidation_by_a_tag_of_the_answer_reaches_loads_under_way() {
+async fn invalidation_of_answer_tag_reaches_loads_in_flight() {
     let (engine, origin, _) = subject();
     let before = ask(&engine, of("list"));
     let old = origin.next().await;
@@ -49,7 +49,7 @@ async fn an_invalidation_by_a_tag_of_the_answer_reaches_loads_under_way() {
 }
 
 #[tokio::test]
-async fn a_load_outlives_its_first_caller_and_ends_with_the_last() {
+async fn load_outlives_first_waiter_and_is_cancelled_with_last() {
     let (engine, origin, _) = subject();
     let (first, second) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
     let load = origin.next().await;
@@ -63,14 +63,14 @@ async fn a_load_outlives_its_first_caller_and_ends_with_the_last() {
 }
 
 #[tokio::test]
-async fn a_reader_whose_time_is_not_over_loads_again_where_another_one_had_too_little() {
+async fn waiter_with_wait_budget_left_reloads_after_starter_deadline() {
     let (engine, origin, world) = subject();
-    let hurried = |seconds| Read { patience: Duration::from_secs(seconds), ..of("milk") };
+    let hurried = |seconds| Read { wait_budget: Duration::from_secs(seconds), ..of("milk") };
     let short = ask(&engine, hurried(2));
     let first = origin.next().await;
     let (long, longer) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
     settle().await;
-    world.pass(2);
+    world.advance(2);
     first.send(fails(4)).unwrap();
     assert_eq!(short.await.unwrap().unwrap().load.unwrap_err().code, 4);
     let second = origin.next().await;
@@ -82,15 +82,15 @@ async fn a_reader_whose_time_is_not_over_loads_again_where_another_one_had_too_l
 }
 
 #[tokio::test]
-async fn readers_with_little_time_cut_a_patient_one_short_only_once() {
+async fn waiter_joins_no_second_load_with_too_short_deadline() {
     let (engine, origin, world) = subject();
-    let hurried = || Read { patience: Duration::from_secs(2), ..of("milk") };
+    let hurried = || Read { wait_budget: Duration::from_secs(2), ..of("milk") };
     let short = ask(&engine, hurried());
     let first = origin.next().await;
     let long = ask(&engine, of("milk"));
     settle().await;
-    world.pass(2);
-    let _next = ask(&engine, Read { wish: Wish::Strong, ..hurried() });
+    world.advance(2);
+    let _next = ask(&engine, Read { consistency: ConsistencyRequirement::Strong, ..hurried() });
     let _second = origin.next().await;
     first.send(fails(4)).unwrap();
     assert_eq!(short.await.unwrap().unwrap().load.unwrap_err().code, 4);
@@ -99,14 +99,14 @@ async fn readers_with_little_time_cut_a_patient_one_short_only_once() {
 }
 
 #[tokio::test]
-async fn an_origin_that_gives_up_by_itself_has_failed_for_all_who_wait() {
+async fn origin_timeout_before_starter_deadline_fails_all_waiters() {
     let (engine, origin, world) = subject();
     stored(&engine, &origin, "milk", "1").await;
-    world.pass(100);
+    world.advance(100);
     let (first, second) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
     let load = origin.next().await;
     settle().await;
-    world.pass(50);
+    world.advance(50);
     load.send(fails(4)).unwrap();
     for answer in [first, second] {
         assert_eq!(answer.await.unwrap().unwrap().load.unwrap_err().code, 4);
@@ -115,7 +115,7 @@ async fn an_origin_that_gives_up_by_itself_has_failed_for_all_who_wait() {
 }
 
 #[tokio::test]
-async fn a_panic_of_a_load_is_internal_to_those_who_wait_and_the_next_one_runs() {
+async fn panic_in_load_is_internal_to_waiters_and_next_load_runs() {
     let (engine, origin, _) = subject();
     let asked = ask(&engine, of("milk"));
     drop(origin.next().await);
@@ -124,7 +124,7 @@ async fn a_panic_of_a_load_is_internal_to_those_who_wait_and_the_next_one_runs()
 }
 
 #[tokio::test]
-async fn waiters_and_loads_are_bounded() {
+async fn waiters_and_loads_beyond_limits_are_refused() {
     let (engine, origin, _) = subject();
     let _waiting: Vec<_> = (0..3).map(|_| ask(&engine, of("milk"))).collect();
     let _load = origin.next().await;
@@ -136,7 +136,7 @@ async fn waiters_and_loads_are_bounded() {
 }
 
 #[tokio::test]
-async fn who_is_turned_away_takes_nobody_along() {
+async fn permission_denied_to_starter_lets_other_waiters_load_alone() {
     let (engine, origin, _) = subject();
     let (turned_away, welcome) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
     let load = origin.next().await;
@@ -149,7 +149,7 @@ async fn who_is_turned_away_takes_nobody_along() {
 }
 
 #[tokio::test]
-async fn a_contract_that_became_shorter_counts_for_those_who_join_too() {
+async fn shorter_ttl_of_joining_reader_counts_for_its_answer() {
     let (engine, origin, _) = subject();
     let shorter = Read { policy: Policy { ttl: Duration::from_secs(1), ..POLICY }, ..of("milk") };
     let (_first, second) = (ask(&engine, of("milk")), ask(&engine, shorter));

@@ -7,7 +7,7 @@ fn with_metadata(loaded: Loaded, metadata: &'static str) -> Loaded {
 }
 
 /// Loads and stores an answer with the metadata `etag=1`.
-async fn stored_with_metadata(engine: &Subject, origin: &Held) -> Answer {
+async fn stored_with_metadata(engine: &Subject, origin: &ManualOrigin) -> Answer {
     let asked = ask(engine, of("milk"));
     origin.next().await.send(with_metadata(says("1"), "etag=1")).unwrap();
     asked.await.unwrap().unwrap()
@@ -37,7 +37,7 @@ async fn collapsed_read_returns_metadata_of_shared_load() {
 async fn stale_answer_returns_its_own_metadata_until_reload_replaces_it() {
     let (engine, origin, world) = subject();
     stored_with_metadata(&engine, &origin).await;
-    world.pass(12);
+    world.advance(12);
     let stale = engine.read(&of("milk")).await.unwrap();
     assert_eq!((stale.stale, stale.metadata), (Some(Stale::Revalidating), Bytes::from_static(b"etag=1")));
     origin.next().await.send(with_metadata(says("2"), "etag=2")).unwrap();
@@ -49,9 +49,9 @@ async fn stale_answer_returns_its_own_metadata_until_reload_replaces_it() {
 async fn stale_if_error_returns_metadata_of_stored_answer_and_not_of_failure() {
     let (engine, origin, world) = subject();
     stored_with_metadata(&engine, &origin).await;
-    world.pass(30);
-    assert_eq!(engine.stand_in(&of("milk")).unwrap().metadata, "etag=1");
-    world.pass(2);
+    world.advance(30);
+    assert_eq!(engine.stale_if_error(&of("milk")).unwrap().metadata, "etag=1");
+    world.advance(2);
     let asked = ask(&engine, of("milk"));
     origin.next().await.send(with_metadata(fails(14), "retry=later")).unwrap();
     let answer = asked.await.unwrap().unwrap();

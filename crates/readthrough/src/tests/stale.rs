@@ -3,10 +3,10 @@
 use super::*;
 
 #[tokio::test]
-async fn a_stale_answer_is_served_while_one_reload_runs() {
+async fn stale_answer_is_served_while_one_reload_runs() {
     let (engine, origin, world) = subject();
     stored(&engine, &origin, "milk", "1").await;
-    world.pass(12);
+    world.advance(12);
     for _ in 0..3 {
         let stale = engine.read(&of("milk")).await.unwrap();
         assert_eq!((stale.outcome, stale.stale), (Outcome::Hit, Some(Stale::Revalidating)));
@@ -18,26 +18,26 @@ async fn a_stale_answer_is_served_while_one_reload_runs() {
 }
 
 #[tokio::test]
-async fn a_stale_answer_stands_in_for_a_failure_and_the_origin_rests() {
+async fn stale_answer_is_served_on_failure_and_origin_cools_down() {
     let (engine, origin, world) = subject();
     stored(&engine, &origin, "milk", "1").await;
-    world.pass(30);
+    world.advance(30);
     let asked = ask(&engine, of("milk"));
     origin.next().await.send(fails(14)).unwrap();
     assert_eq!(asked.await.unwrap().unwrap().stale, Some(Stale::OriginFailed));
     assert_eq!(engine.read(&of("milk")).await.unwrap().stale, Some(Stale::OriginFailed));
     assert!(origin.take().is_none(), "the origin was asked again at once");
-    world.pass(2);
+    world.advance(2);
     let asked = ask(&engine, of("milk"));
     origin.next().await.send(says("2")).unwrap();
     assert_eq!(asked.await.unwrap().unwrap().load.unwrap(), "2");
 }
 
 #[tokio::test]
-async fn nothing_stands_in_after_an_invalidation_nor_for_a_refusal() {
+async fn stale_if_error_is_refused_after_invalidation_and_for_permission_denied() {
     let (engine, origin, world) = subject();
     stored(&engine, &origin, "milk", "1").await;
-    world.pass(30);
+    world.advance(30);
     let asked = ask(&engine, of("milk"));
     origin.next().await.send(fails(7)).unwrap();
     assert_eq!(asked.await.unwrap().unwrap().load.unwrap_err().code, 7);
@@ -48,11 +48,11 @@ async fn nothing_stands_in_after_an_invalidation_nor_for_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_strong_read_goes_to_the_origin_and_an_older_load_does_not_undo_it() {
+async fn strong_read_goes_to_origin_and_older_load_does_not_overwrite_it() {
     let (engine, origin, _) = subject();
     let old = ask(&engine, of("milk"));
     let old_load = origin.next().await;
-    let strong = ask(&engine, Read { wish: Wish::Strong, ..of("milk") });
+    let strong = ask(&engine, Read { consistency: ConsistencyRequirement::Strong, ..of("milk") });
     origin.next().await.send(says("new")).unwrap();
     assert_eq!(strong.await.unwrap().unwrap().outcome, Outcome::Request);
     old_load.send(says("old")).unwrap();
@@ -61,31 +61,34 @@ async fn a_strong_read_goes_to_the_origin_and_an_older_load_does_not_undo_it() {
 }
 
 #[tokio::test]
-async fn a_wish_for_less_staleness_loads_and_does_not_wait_for_an_older_load() {
+async fn max_staleness_read_loads_and_does_not_join_older_load() {
     let (engine, origin, world) = subject();
     stored(&engine, &origin, "milk", "1").await;
-    world.pass(5);
-    let wish = |seconds| Read { wish: Wish::MaxStaleness(Duration::from_secs(seconds)), ..of("milk") };
-    assert_eq!(engine.read(&wish(6)).await.unwrap().outcome, Outcome::Hit);
-    let asked = ask(&engine, wish(4));
+    world.advance(5);
+    let consistency = |seconds| Read {
+        consistency: ConsistencyRequirement::MaxStaleness(Duration::from_secs(seconds)),
+        ..of("milk")
+    };
+    assert_eq!(engine.read(&consistency(6)).await.unwrap().outcome, Outcome::Hit);
+    let asked = ask(&engine, consistency(4));
     let _slow = origin.next().await;
-    world.pass(5);
-    let stricter = ask(&engine, wish(3));
+    world.advance(5);
+    let stricter = ask(&engine, consistency(3));
     origin.next().await.send(says("2")).unwrap();
     assert_eq!(stricter.await.unwrap().unwrap().load.unwrap(), "2");
     asked.abort();
 }
 
 #[tokio::test]
-async fn a_stored_answer_stands_in_for_one_that_does_not_come_unless_it_was_invalidated() {
+async fn stale_if_error_on_request_serves_stored_answer_unless_invalidated() {
     let (engine, origin, world) = subject();
-    assert!(engine.stand_in(&of("milk")).is_none());
+    assert!(engine.stale_if_error(&of("milk")).is_none());
     stored(&engine, &origin, "milk", "1").await;
-    world.pass(30);
-    assert_eq!(engine.stand_in(&of("milk")).unwrap().stale, Some(Stale::OriginFailed));
+    world.advance(30);
+    assert_eq!(engine.stale_if_error(&of("milk")).unwrap().stale, Some(Stale::OriginFailed));
     let next = engine.read(&of("milk")).now_or_never().expect("others need not wait");
     assert_eq!(next.unwrap().stale, Some(Stale::OriginFailed));
-    assert!(engine.stand_in(&Read { wish: Wish::Strong, ..of("milk") }).is_none());
+    assert!(engine.stale_if_error(&Read { consistency: ConsistencyRequirement::Strong, ..of("milk") }).is_none());
     engine.invalidate([Tag::named("milk")]);
-    assert!(engine.stand_in(&of("milk")).is_none());
+    assert!(engine.stale_if_error(&of("milk")).is_none());
 }

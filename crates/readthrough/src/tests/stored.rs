@@ -3,10 +3,10 @@
 use super::*;
 
 #[tokio::test]
-async fn an_absence_takes_the_older_answer_away() {
+async fn not_found_removes_older_answer() {
     let (engine, origin, world) = subject();
     stored(&engine, &origin, "milk", "1").await;
-    world.pass(30);
+    world.advance(30);
     for code in [5, 14] {
         let asked = ask(&engine, of("milk"));
         origin.next().await.send(fails(code)).unwrap();
@@ -15,24 +15,24 @@ async fn an_absence_takes_the_older_answer_away() {
 }
 
 #[tokio::test]
-async fn an_absence_is_remembered_for_its_own_time() {
+async fn not_found_is_stored_for_negative_ttl() {
     let (engine, origin, world) = subject();
     let negative = Read { policy: Policy { negative_ttl: Duration::from_secs(2), ..POLICY }, ..of("milk") };
     let asked = ask(&engine, negative.clone());
     origin.next().await.send(fails(5)).unwrap();
     assert!(asked.await.unwrap().unwrap().stored);
     assert_eq!(engine.read(&negative.clone()).await.unwrap().load.unwrap_err().code, 5);
-    world.pass(2);
+    world.advance(2);
     let asked = ask(&engine, negative);
     origin.next().await.send(says("1")).unwrap();
     assert_eq!(asked.await.unwrap().unwrap().load.unwrap(), "1");
 }
 
 #[tokio::test]
-async fn a_too_large_answer_drops_the_older_one_and_its_readers_do_not_queue() {
+async fn oversized_answer_removes_older_one_and_its_readers_bypass() {
     let (engine, origin, world) = subject();
     stored(&engine, &origin, "milk", "1").await;
-    let strong = ask(&engine, Read { wish: Wish::Strong, ..of("milk") });
+    let strong = ask(&engine, Read { consistency: ConsistencyRequirement::Strong, ..of("milk") });
     origin.next().await.send(says("far too much milk")).unwrap();
     assert!(!strong.await.unwrap().unwrap().stored);
     let (one, two) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
@@ -40,12 +40,12 @@ async fn a_too_large_answer_drops_the_older_one_and_its_readers_do_not_queue() {
     origin.next().await.send(says("3")).unwrap();
     assert_eq!(one.await.unwrap().unwrap().outcome, Outcome::Bypass);
     assert_eq!(two.await.unwrap().unwrap().outcome, Outcome::Bypass);
-    world.pass(11);
+    world.advance(11);
     stored(&engine, &origin, "milk", "4").await;
 }
 
 #[tokio::test]
-async fn an_answer_beyond_all_memory_is_not_stored() {
+async fn answer_above_capacity_is_not_stored() {
     let (engine, origin, _) = subject();
     let huge = Read { policy: Policy { max_bytes: u64::MAX, ..POLICY }, ..of("milk") };
     let asked = ask(&engine, huge.clone());
@@ -58,7 +58,7 @@ async fn an_answer_beyond_all_memory_is_not_stored() {
 }
 
 #[tokio::test]
-async fn loads_of_what_can_not_be_stored_count_as_loads() {
+async fn bypass_loads_count_against_flight_limit() {
     let (engine, origin, _) = subject();
     let never = Read { policy: Policy { ttl: Duration::ZERO, ..POLICY }, ..of("milk") };
     let _loading: Vec<_> = (0..2).map(|_| ask(&engine, never.clone())).collect();

@@ -1,4 +1,4 @@
-//! Who sent how many invalidations: what tells whether one is missing.
+//! Gap detection: who sent how many invalidations, and whether one is missing.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ pub enum Continuity {
 
 /// Each sender's newest sequence number. Bounded: a sender that is forgotten is unknown, which is safe.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct GapDetector {
     capacity: usize,
     clock: u64,
     senders: HashMap<String, Sender>,
@@ -27,7 +27,7 @@ struct Sender {
     heard: u64,
 }
 
-impl Ledger {
+impl GapDetector {
     /// Remembers this many senders.
     pub fn new(capacity: usize) -> Self {
         Self { capacity, clock: 0, senders: HashMap::new() }
@@ -37,7 +37,7 @@ impl Ledger {
     pub fn note(&mut self, incarnation: &str, sequence: u64) -> Continuity {
         self.clock += 1;
         let Some(sender) = self.senders.get_mut(incarnation) else {
-            self.meet(incarnation, sequence);
+            self.remember(incarnation, sequence);
             // Its life before may have ended with invalidations unsent.
             return Continuity::Broken;
         };
@@ -50,7 +50,7 @@ impl Ledger {
         if whole { Continuity::Whole } else { Continuity::Broken }
     }
 
-    fn meet(&mut self, incarnation: &str, sequence: u64) {
+    fn remember(&mut self, incarnation: &str, sequence: u64) {
         if self.senders.len() >= self.capacity {
             self.forget_longest_silent();
         }
@@ -70,31 +70,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batches_in_order_are_whole_after_the_first() {
-        let mut ledger = Ledger::new(2);
-        assert_eq!(ledger.note("a", 1), Continuity::Broken);
-        assert_eq!(ledger.note("a", 2), Continuity::Whole);
-        assert_eq!(ledger.note("a", 2), Continuity::Late);
-        assert_eq!(ledger.note("a", 3), Continuity::Whole);
+    fn batches_in_order_are_whole_after_first() {
+        let mut detector = GapDetector::new(2);
+        assert_eq!(detector.note("a", 1), Continuity::Broken);
+        assert_eq!(detector.note("a", 2), Continuity::Whole);
+        assert_eq!(detector.note("a", 2), Continuity::Late);
+        assert_eq!(detector.note("a", 3), Continuity::Whole);
     }
 
     #[test]
-    fn a_gap_is_noticed_once() {
-        let mut ledger = Ledger::new(2);
-        ledger.note("a", 1);
-        assert_eq!(ledger.note("a", 3), Continuity::Broken);
-        assert_eq!(ledger.note("a", 2), Continuity::Late);
-        assert_eq!(ledger.note("a", 4), Continuity::Whole);
+    fn gap_is_reported_once() {
+        let mut detector = GapDetector::new(2);
+        detector.note("a", 1);
+        assert_eq!(detector.note("a", 3), Continuity::Broken);
+        assert_eq!(detector.note("a", 2), Continuity::Late);
+        assert_eq!(detector.note("a", 4), Continuity::Whole);
     }
 
     #[test]
-    fn the_longest_silent_sender_is_forgotten_and_then_unknown() {
-        let mut ledger = Ledger::new(2);
-        ledger.note("a", 1);
-        ledger.note("b", 1);
-        ledger.note("a", 2);
-        ledger.note("c", 1);
-        assert_eq!(ledger.note("a", 3), Continuity::Whole);
-        assert_eq!(ledger.note("b", 2), Continuity::Broken);
+    fn longest_silent_sender_is_forgotten_and_then_unknown() {
+        let mut detector = GapDetector::new(2);
+        detector.note("a", 1);
+        detector.note("b", 1);
+        detector.note("a", 2);
+        detector.note("c", 1);
+        assert_eq!(detector.note("a", 3), Continuity::Whole);
+        assert_eq!(detector.note("b", 2), Continuity::Broken);
     }
 }

@@ -1,0 +1,97 @@
+//! What the origin said, and what a reader is told about it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+const DEADLINE_EXCEEDED: i32 = 4;
+const NOT_FOUND: i32 = 5;
+const PERMISSION_DENIED: i32 = 7;
+const RESOURCE_EXHAUSTED: i32 = 8;
+const INTERNAL: i32 = 13;
+const UNAVAILABLE: i32 = 14;
+const UNAUTHENTICATED: i32 = 16;
+
+/// What a load brings: the answer, or the origin's error.
+pub type Load = Result<Bytes, Failure>;
+
+/// An error of the origin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// The gRPC status code.
+    pub code: i32,
+    /// The status message.
+    pub message: String,
+    /// `grpc-status-details-bin`, decoded.
+    pub details: Bytes,
+}
+
+impl Failure {
+    pub(crate) fn internal(message: &str) -> Self {
+        Self { code: INTERNAL, message: message.to_owned(), ..Self::default() }
+    }
+
+    /// Whether it says that there is nothing, which can be remembered.
+    pub(crate) fn is_absence(&self) -> bool {
+        self.code == NOT_FOUND
+    }
+
+    pub(crate) fn is_deadline_exceeded(&self) -> bool {
+        self.code == DEADLINE_EXCEEDED
+    }
+
+    /// Whether a stale answer may be served instead: the origin could not answer, rather than would not.
+    pub(crate) fn permits_stale(&self) -> bool {
+        matches!(self.code, UNAVAILABLE | DEADLINE_EXCEEDED | INTERNAL | RESOURCE_EXHAUSTED)
+    }
+
+    /// Whether it may be about the principal for whom the load ran, rather than about what it was to bring.
+    pub(crate) fn is_about_principal(&self) -> bool {
+        matches!(self.code, PERMISSION_DENIED | UNAUTHENTICATED)
+    }
+}
+
+/// An answer, and how fresh it is.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// What the origin said, now or earlier.
+    pub load: Load,
+    /// The kept metadata of the same load.
+    pub metadata: Bytes,
+    /// From where.
+    pub outcome: Outcome,
+    /// Time since the start of its load.
+    pub age: Duration,
+    /// How long it is fresh, from the start of its load. Less than `age`: it is stale.
+    pub life: Duration,
+    /// Whether this read stored it.
+    pub stored: bool,
+    /// Whether another read loaded it at the same time.
+    pub collapsed: bool,
+    /// Why it is stale.
+    pub stale: Option<Stale>,
+}
+
+/// Where an answer came from (RFC 9211, section 2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// From memory.
+    Hit,
+    /// Loaded: nothing was there.
+    Miss,
+    /// Loaded: what was there was too old or invalid.
+    Stale,
+    /// Loaded: the reader required it.
+    Request,
+    /// Loaded without the cache.
+    Bypass,
+}
+
+/// Why an answer is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stale {
+    /// A reload runs behind it.
+    Revalidating,
+    /// The origin failed.
+    OriginFailed,
+}

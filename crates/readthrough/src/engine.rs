@@ -1,0 +1,98 @@
+//! The engine: what its reads share, and invalidation.
+
+use std::sync::Arc;
+
+use opentelemetry::metrics::Meter;
+
+use crate::flight::Flights;
+use crate::key::Tag;
+use crate::limits::Limits;
+use crate::metrics::{self, Metrics};
+use crate::origin::Origin;
+use crate::store::Store;
+use crate::validity::Validity;
+use crate::world::World;
+
+/// The engine. Clones share everything.
+#[derive(Debug)]
+pub struct Engine<O, S, W>(pub(crate) Arc<Parts<O, S, W>>);
+
+impl<O, S, W> Clone for Engine<O, S, W> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Parts<O, S, W> {
+    pub(crate) origin: O,
+    pub(crate) store: S,
+    pub(crate) world: W,
+    pub(crate) validity: Validity,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) limits: Limits,
+    pub(crate) rules: Rules,
+    pub(crate) metrics: Metrics,
+}
+
+/// The rules that a simulation takes out one by one, to see that it would notice.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a rule of its own")]
+pub(crate) struct Rules {
+    pub(crate) shared_flights: bool,
+    pub(crate) fill_guard: bool,
+    pub(crate) start_epochs: bool,
+    pub(crate) tag_floor: bool,
+    pub(crate) reload_after_starter_deadline: bool,
+}
+
+impl Rules {
+    pub(crate) const ALL: Self = Self {
+        shared_flights: true,
+        fill_guard: true,
+        start_epochs: true,
+        tag_floor: true,
+        reload_after_starter_deadline: true,
+    };
+}
+
+impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
+    /// An empty cache before an origin.
+    pub fn new(origin: O, store: S, world: W, limits: Limits, metrics: Metrics) -> Self {
+        Self::with_rules(origin, store, world, limits, metrics, Rules::ALL)
+    }
+
+    pub(crate) fn with_rules(origin: O, store: S, world: W, limits: Limits, metrics: Metrics, rules: Rules) -> Self {
+        Self(Arc::new(Parts {
+            origin,
+            store,
+            world,
+            validity: Validity::new(limits.tags, rules.tag_floor),
+            flights: Arc::new(Flights::new(limits.flights, limits.waiters)),
+            limits,
+            rules,
+            metrics,
+        }))
+    }
+
+    /// Once this returns, no read that starts later sees an answer loaded before it under one of the tags.
+    pub fn invalidate(&self, tags: impl IntoIterator<Item = Tag>) {
+        for tag in tags {
+            self.0.validity.invalidate(tag);
+        }
+    }
+
+    /// Once this returns, no read that starts later sees an answer loaded before it.
+    pub fn invalidate_all(&self) {
+        self.0.validity.invalidate_all();
+    }
+
+    /// Shows the bytes and the number of the entries on this meter, for as long as the engine lives.
+    pub fn observe(&self, meter: &Meter) {
+        let (bytes, entries) = (Arc::downgrade(&self.0), Arc::downgrade(&self.0));
+        let bytes = move || bytes.upgrade().map(|parts| parts.store.bytes());
+        let entries = move || entries.upgrade().map(|parts| parts.store.entries());
+        metrics::gauge(meter, "accord.cache.bytes", "Bytes of all entries", bytes);
+        metrics::gauge(meter, "accord.cache.entries", "Number of entries", entries);
+    }
+}

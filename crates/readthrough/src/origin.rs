@@ -1,0 +1,35 @@
+//! Where misses are loaded from.
+
+use std::future::Future;
+
+use bytes::Bytes;
+
+use crate::answer::Load;
+use crate::key::Tag;
+
+/// Loads answers.
+pub trait Origin: Send + Sync + 'static {
+    /// All that one load needs.
+    type Call: Clone + Send + Sync + 'static;
+
+    /// Loads, within the time that the call says.
+    fn load(&self, call: Self::Call) -> impl Future<Output = Loaded> + Send;
+}
+
+/// What came from the origin.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The answer or the error.
+    pub load: Load,
+    /// What of its metadata is kept, encoded by the origin; the engine does not look inside. Empty where nothing is.
+    pub metadata: Bytes,
+    /// The tags that only the answer tells. None: they can't be told, and the answer must not be stored.
+    pub tags: Option<Vec<Tag>>,
+}
+
+impl From<Load> for Loaded {
+    /// Without metadata, and without tags that only the answer would tell.
+    fn from(load: Load) -> Self {
+        Self { load, metadata: Bytes::new(), tags: Some(Vec::new()) }
+    }
+}
