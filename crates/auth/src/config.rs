@@ -7,6 +7,7 @@ use std::{
 };
 
 use accord_runtime::{config::Secret, server::ListenConfig, telemetry::TelemetryConfig};
+use accord_store::Location;
 use accord_token::{Algorithm, Type, claims::LEEWAY};
 use serde::{Deserialize, Serialize};
 
@@ -101,8 +102,8 @@ pub enum Unfit {
         /// What verifiers accept.
         longest: Duration,
     },
-    /// No engine is known by this scheme.
-    #[error("`store.url` must begin with `sqlite://` or `postgres://`")]
+    /// Nothing that lasts is known by this URL.
+    #[error("`store.url` must be `sqlite://` with the path of a file, or begin with `postgres://`")]
     Store,
     /// A key would sign before every verifier knew it.
     #[error(
@@ -118,10 +119,7 @@ pub enum Unfit {
 impl Config {
     /// Checks what the types can't.
     pub fn validate(&self) -> Result<(), Unfit> {
-        if !["sqlite://", "postgres://", "postgresql://"]
-            .iter()
-            .any(|scheme| self.store.url.expose().starts_with(scheme))
-        {
+        if Location::parse(self.store.url.expose()).is_err() {
             return Err(Unfit::Store);
         }
         let second = Duration::from_secs(1);

@@ -1,8 +1,9 @@
 //! From a configuration to something that can serve.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use accord_runtime::config::Secret;
+use accord_store::Location;
 use anyhow::{Context as _, bail, ensure};
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     password::Passwords,
     policy::Policies,
     rotate,
-    store::{Store, sqlite_file},
+    store::Store,
     throttle::Throttle,
     vault::{Vault, VaultError},
 };
@@ -55,7 +56,7 @@ pub async fn store(config: &Config) -> anyhow::Result<Store> {
 /// Whether the store can be there. What only makes sense on a store with something in it is not done on one that would be
 /// made just now: revoking everything in an empty store would succeed, and revoke nothing.
 pub fn expect_store(config: &Config) -> anyhow::Result<()> {
-    if let Some(file) = sqlite_file(config.store.url.expose()) {
+    if let Some(file) = sqlite_file(config) {
         ensure!(file.exists(), "there is no store at `{}`; name the one that is meant with --store", file.display());
     }
     Ok(())
@@ -75,7 +76,7 @@ pub fn development_key(config: &mut Config) -> anyhow::Result<()> {
     if config.keys.encryption_key_file.is_some() || !config.keys.encryption_key.is_empty() {
         return Ok(());
     }
-    let path = sqlite_file(config.store.url.expose()).context("--development needs a store at sqlite://")?;
+    let path = sqlite_file(config).context("--development needs a store at sqlite://")?;
     let path = path.with_added_extension("key");
     if !path.exists() {
         manage::new_key(&path)?;
@@ -83,6 +84,10 @@ pub fn development_key(config: &mut Config) -> anyhow::Result<()> {
     }
     config.keys.encryption_key_file = Some(path);
     Ok(())
+}
+
+fn sqlite_file(config: &Config) -> Option<PathBuf> {
+    Some(Location::parse(config.store.url.expose()).ok()?.file()?.to_owned())
 }
 
 fn encryption_key(config: &KeysConfig) -> Result<Secret, VaultError> {

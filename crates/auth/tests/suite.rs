@@ -61,7 +61,7 @@ macro_rules! stories {
             what_could_not_be_used_is_not_made, a_client_never_takes_over_the_roles_of_somebody_who_exists,
             the_record_of_operations_shows_what_was_changed_in_it, a_record_cut_short_is_found_out,
             what_can_not_be_recorded_does_not_happen,
-            two_processes_may_open_a_new_store_at_once, two_replicas_may_add_one_client_at_once);
+            two_processes_may_open_a_new_store_at_once, a_store_of_the_previous_build_opens_as_it_is, two_replicas_may_add_one_client_at_once);
     };
     (@ $module:ident: $($story:ident),* $(,)?) => { $(
         #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use accord_mesh::MemberConfig;
 use accord_readthrough::Limits;
 use accord_runtime::{config::Secret, server::ListenConfig, telemetry::TelemetryConfig};
+use accord_store::Location;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
@@ -137,10 +138,9 @@ impl Config {
         ensure!(!self.origin.timeout.is_zero(), "origin.timeout is 0: no load could ever end in time");
         ensure!(!self.records.sweep_interval.is_zero(), "records.sweep_interval is 0: write a time such as 1m");
         self.origin.tls.check().context("origin.tls can't be used")?;
-        let records = self.records.url.expose().split_once("://").map(|(engine, _)| engine);
         ensure!(
-            matches!(records, Some("sqlite" | "postgres" | "postgresql")),
-            "records.url must begin with sqlite:// or postgres://"
+            Location::parse(self.records.url.expose()).is_ok(),
+            "records.url must be sqlite:// with the path of a file, or begin with postgres://"
         );
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The durable records behind idempotency keys, in SQLite or PostgreSQL through one text of SQL.
+//! The durable records behind idempotency keys, in SQLite or PostgreSQL.
 //!
 //! Invariants:
 //! - Of all concurrent claims of a key one succeeds: claiming is a single statement, so nothing can come between its
@@ -8,17 +8,16 @@
 
 mod schema;
 
-use std::fs::OpenOptions;
-use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, SystemTime};
 
-use sqlx::any::{AnyPoolOptions, AnyRow};
-use sqlx::{AnyPool, Connection, Executor, Row};
+use accord_store::{Connections, Location, Pool, retry};
+use sqlx::Row;
+use sqlx::any::AnyRow;
 use uuid::Uuid;
 
-/// How long a statement waits for a connection before the records count as unreachable.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// SQLite writes one thing at a time. Those who queue for its one connection come in order; those who wait for its lock
+/// would sleep and look again, and seldom find it free while somebody sweeps.
+const CONNECTIONS: Connections = Connections { sqlite: 1, postgres: 8 };
 
 /// A record may vanish between a lost claim and the look at who won it. Then the claim is tried again, so often.
 const ATTEMPTS: usize = 5;
@@ -26,20 +25,9 @@ const ATTEMPTS: usize = 5;
 /// The records can't be reached, or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordsError {
-    /// The address is not one of a supported engine.
-    #[error("records.url must begin with sqlite:// or postgres://")]
-    Address,
-    /// The file can't be opened or made.
-    #[error("`{path}` can't be opened or made ({error}): make its directory writable, or set records.url elsewhere")]
-    File {
-        /// The file.
-        path: String,
-        /// Why.
-        error: sqlx::Error,
-    },
-    /// The engine failed.
-    #[error("the engine failed: {0}")]
-    Engine(#[from] sqlx::Error),
+    /// The store can't be opened, or failed.
+    #[error(transparent)]
+    Store(#[from] accord_store::Error),
     /// The record changed on every attempt.
     #[error("the record changed on every attempt to claim it")]
     Contended,
@@ -94,39 +82,13 @@ pub enum Completion {
 /// The records. Clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Records {
-    pool: AnyPool,
+    pool: Pool,
 }
 
 impl Records {
     /// Opens the records and makes their table. `sqlite://…` makes the file where it is missing.
     pub async fn open(url: &str) -> Result<Self, RecordsError> {
-        sqlx::any::install_default_drivers();
-        let engine = schema::engine(url).ok_or(RecordsError::Address)?;
-        // SQLite writes one thing at a time. Those who queue for its one connection come in order; those who wait for its
-        // lock would sleep and look again, and seldom find it free while somebody sweeps.
-        let connections = if engine == schema::Engine::Sqlite { 1 } else { 8 };
-        let mut options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(PATIENCE);
-        // A server that went away without a word leaves connections that never answer. Each would keep its place in the
-        // pool until the kernel gives it up, a quarter of an hour later.
-        options = options.after_release(|connection, _| {
-            Box::pin(async move {
-                let answer = tokio::time::timeout(PATIENCE, connection.ping()).await;
-                answer.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into())).map(|()| true)
-            })
-        });
-        if let Some(path) = schema::file(url) {
-            make_private(path)?;
-            options = options.after_connect(|connection, _| {
-                Box::pin(async move {
-                    for pragma in schema::PRAGMAS {
-                        connection.execute(*pragma).await?;
-                    }
-                    Ok(())
-                })
-            });
-        }
-        let pool = options.connect(&schema::address(url, engine)).await.map_err(|error| unopened(url, error))?;
-        schema::create(&pool, engine).await?;
+        let pool = Pool::open(&Location::parse(url)?, CONNECTIONS, &schema::MIGRATIONS).await?;
         Ok(Self { pool })
     }
 
@@ -144,7 +106,7 @@ impl Records {
                 return Ok(Decision::Claimed(claim));
             }
             if let Some(row) = self.find(name).await? {
-                return Ok(decide(&row, digest, now)?);
+                return decide(&row, digest, now).map_err(|error| accord_store::Error::from(error).into());
             }
         }
         Err(RecordsError::Contended)
@@ -162,62 +124,68 @@ impl Records {
     ) -> Result<Option<String>, RecordsError> {
         let claim = Uuid::new_v4().to_string();
         let now = millis(now);
-        let row = sqlx::query(schema::CLAIM)
-            .bind(&name.method)
-            .bind(&name.owner)
-            .bind(&name.key)
-            .bind(digest.to_vec())
-            .bind(&claim)
-            .bind(now.saturating_add(length(lease)))
-            .bind(now.saturating_add(length(window.max(lease))))
-            .bind(length(window))
-            .bind(Vec::<u8>::new())
-            .bind(now)
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = retry(|| {
+            sqlx::query(schema::CLAIM)
+                .bind(&name.method)
+                .bind(&name.owner)
+                .bind(&name.key)
+                .bind(digest.to_vec())
+                .bind(&claim)
+                .bind(now.saturating_add(length(lease)))
+                .bind(now.saturating_add(length(window.max(lease))))
+                .bind(length(window))
+                .bind(Vec::<u8>::new())
+                .bind(now)
+                .fetch_optional(self.pool.connections())
+        })
+        .await?;
         Ok(row.map(|_| claim))
     }
 
     async fn find(&self, name: &Name) -> Result<Option<AnyRow>, RecordsError> {
-        let query = sqlx::query(schema::FIND).bind(&name.method).bind(&name.owner).bind(&name.key);
-        Ok(query.fetch_optional(&self.pool).await?)
+        let find = || {
+            let query = sqlx::query(schema::FIND).bind(&name.method).bind(&name.owner).bind(&name.key);
+            query.fetch_optional(self.pool.connections())
+        };
+        Ok(retry(find).await?)
     }
 
     /// Keeps the answer of a claimed call. Repeating it does nothing.
     pub async fn complete(&self, claim: &str, answer: &Kept, now: SystemTime) -> Result<Completion, RecordsError> {
-        let done = sqlx::query(schema::COMPLETE)
-            .bind(i64::from(answer.code))
-            // PostgreSQL takes any character but this one, and for its sake the answer would be lost.
-            .bind(answer.message.replace('\0', "\u{fffd}"))
-            .bind(answer.details.clone())
-            .bind(answer.response.clone())
-            .bind(millis(now))
-            .bind(claim)
-            .execute(&self.pool)
-            .await?;
+        let done = retry(|| {
+            sqlx::query(schema::COMPLETE)
+                .bind(i64::from(answer.code))
+                // PostgreSQL takes any character but this one, and for its sake the answer would be lost.
+                .bind(answer.message.replace('\0', "\u{fffd}"))
+                .bind(answer.details.clone())
+                .bind(answer.response.clone())
+                .bind(millis(now))
+                .bind(claim)
+                .execute(self.pool.connections())
+        })
+        .await?;
         if done.rows_affected() > 0 {
             return Ok(Completion::Kept);
         }
-        let known = sqlx::query(schema::IS_CLAIM).bind(claim).fetch_optional(&self.pool).await?;
+        let known = retry(|| sqlx::query(schema::IS_CLAIM).bind(claim).fetch_optional(self.pool.connections())).await?;
         Ok(if known.is_some() { Completion::Kept } else { Completion::Lost })
     }
 
     /// Gives a claim back. One that was completed stays.
     pub async fn abandon(&self, claim: &str) -> Result<(), RecordsError> {
-        sqlx::query(schema::ABANDON).bind(claim).execute(&self.pool).await?;
+        retry(|| sqlx::query(schema::ABANDON).bind(claim).execute(self.pool.connections())).await?;
         Ok(())
     }
 
     /// Removes up to a thousand records whose window is over; how many.
     pub async fn sweep(&self, now: SystemTime) -> Result<u64, RecordsError> {
-        let swept = sqlx::query(schema::SWEEP).bind(millis(now)).execute(&self.pool).await?;
+        let swept = retry(|| sqlx::query(schema::SWEEP).bind(millis(now)).execute(self.pool.connections())).await?;
         Ok(swept.rows_affected())
     }
 
     /// Whether the records answer.
     pub async fn reachable(&self) -> bool {
-        let answer = sqlx::query("SELECT 1").fetch_one(&self.pool);
-        matches!(tokio::time::timeout(PATIENCE, answer).await, Ok(Ok(_)))
+        self.pool.probe().await.is_ok()
     }
 
     /// Closes all connections; whatever is asked afterwards fails.
@@ -250,18 +218,4 @@ fn millis(time: SystemTime) -> i64 {
 
 fn length(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// The file holds answers, so only its owner reads it; SQLite gives the files beside it the same mode.
-fn make_private(path: &str) -> Result<(), RecordsError> {
-    let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-    made.map(drop).map_err(|error| RecordsError::File { path: path.to_owned(), error: error.into() })
-}
-
-/// Names the file of an embedded store; the address of a server may hold a password, so it is not shown.
-fn unopened(url: &str, error: sqlx::Error) -> RecordsError {
-    match schema::file(url) {
-        Some(path) => RecordsError::File { path: path.to_owned(), error },
-        None => RecordsError::Engine(error),
-    }
 }

@@ -42,7 +42,7 @@ pub async fn serve(config: Config) -> Result<()> {
 
     // First what can only fail here, so that its error is not lost among words of others.
     let records = Records::open(config.records.url.expose()).await;
-    let records = records.context("the records of idempotency keys can't be opened")?;
+    let records = records.context("the records of idempotency keys can't be opened; check `records.url`")?;
     let member = Member::join(&config.auth, shutdown.clone())?;
     tokio::spawn(watch(member.clone(), records.clone(), health.clone()));
     tokio::spawn(sweep(records.clone(), config.records.sweep_interval));

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use accord_cache::records::{Completion, Decision, Kept, Name, Records, RecordsError};
+use sqlx::{Connection, Executor};
 
 #[tokio::test]
 async fn the_records_keep_their_promises_on_sqlite() {
@@ -85,5 +86,42 @@ async fn closed_records_are_unreachable() {
     assert!(records.reachable().await);
     records.close().await;
     assert!(!records.reachable().await);
-    assert!(matches!(Records::open("mysql://host/db").await, Err(RecordsError::Address)));
+    assert!(matches!(Records::open("mysql://host/db").await, Err(RecordsError::Store(accord_store::Error::Url))));
+}
+
+/// The table as the build before made it that had a base of its own.
+const PREVIOUS_BUILD: &str = "
+    CREATE TABLE IF NOT EXISTS idempotency_records (
+        method TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        key TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        claim TEXT NOT NULL UNIQUE,
+        lease_until BIGINT NOT NULL,
+        expires_at BIGINT NOT NULL,
+        window_ms BIGINT NOT NULL,
+        answered BIGINT NOT NULL,
+        code BIGINT NOT NULL,
+        message TEXT NOT NULL,
+        details BLOB NOT NULL,
+        response BLOB NOT NULL,
+        PRIMARY KEY (method, owner, key)
+    );
+    CREATE INDEX IF NOT EXISTS idempotency_records_expiry ON idempotency_records (expires_at);
+    INSERT INTO idempotency_records VALUES
+        ('m', 'o', 'old', zeroblob(32), 'claim', 0, 9000000000000000, 3600000, 1, 9, 'no', x'01', x'');";
+
+#[tokio::test]
+async fn records_of_the_previous_build_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("records.db").display());
+    sqlx::any::install_default_drivers();
+    let mut connection = sqlx::AnyConnection::connect(&format!("{url}?mode=rwc")).await.unwrap();
+    connection.execute(PREVIOUS_BUILD).await.unwrap();
+    let records = Records::open(&url).await.unwrap();
+    let name = Name { method: "m".to_owned(), owner: "o".to_owned(), key: "old".to_owned() };
+    let hour = Duration::from_hours(1);
+    let decision = records.begin(&name, &[0; 32], hour, hour, SystemTime::now()).await.unwrap();
+    assert_eq!(decision, Decision::Answered(answer()));
+    assert!(matches!(begin(&records, "new").await, Decision::Claimed(_)));
 }

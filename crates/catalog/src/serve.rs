@@ -14,6 +14,7 @@ use accord_runtime::{
     telemetry,
 };
 use anyhow::{Context, Result};
+use tokio::time::MissedTickBehavior;
 
 use crate::{config::Config, passport::Guard, service::Products, store::Store};
 
@@ -29,9 +30,7 @@ pub async fn serve(config: Config) -> Result<()> {
 
     let store = Store::open(&config.store).await.with_context(|| format!("can't open {}", config.store.display()))?;
     let member = config.auth.as_ref().map(|auth| Member::join(auth, shutdown.clone())).transpose()?;
-    if let Some(member) = member.clone() {
-        tokio::spawn(follow(member, health.clone()));
-    }
+    tokio::spawn(follow(member.clone(), store.clone(), health.clone()));
     let public = public(&health, Products::new(store.clone(), shutdown.clone()), Guard::new(member))?;
     let internal = admin::service(Surface::new(&health), &telemetry, &health)?;
 
@@ -54,11 +53,15 @@ fn public(health: &Health, products: Products, guard: Guard) -> Result<SurfaceSe
     Ok(surface.into_service()?)
 }
 
-/// Where passports are asked for and none can be believed yet, nothing can be served.
-async fn follow(member: Member, health: Health) {
+/// Without its store the catalog can serve nothing, nor where passports are asked for and none can be believed yet.
+async fn follow(member: Option<Member>, store: Store, health: Health) {
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        health.dependency("auth", member.ready());
+        if let Some(member) = &member {
+            health.dependency("auth", member.ready());
+        }
+        health.dependency("store", store.reachable().await);
     }
 }

@@ -8,6 +8,7 @@ use accord_api::catalog::v1::{
     WatchProductsResponse, product_service_server::ProductService,
 };
 use accord_runtime::shutdown::Shutdown;
+use accord_store::log_failure;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
@@ -122,7 +123,7 @@ impl From<StoreError> for Status {
             StoreError::Outdated { .. } => Self::aborted(message),
             StoreError::Database(_) | StoreError::Corrupt(_) => {
                 // The caller learns that it failed; whoever is on call learns why.
-                tracing::error!(problem = &problem as &dyn std::error::Error, "the product store failed");
+                log_failure(&problem);
                 Self::internal(message)
             }
         }

@@ -18,8 +18,12 @@ use clap::ValueEnum;
 use crate::{programs::succeed, say::say, workspace};
 
 /// Features that only switch test targets on. Passed to every suite that needs one, so that they share one build.
-const SUITE_FEATURES: [&str; 3] =
-    ["accord-auth/postgres-tests", "accord-cache/postgres-tests", "accord-fabric/outside-clients"];
+const SUITE_FEATURES: [&str; 4] = [
+    "accord-auth/postgres-tests",
+    "accord-cache/postgres-tests",
+    "accord-store/postgres-tests",
+    "accord-fabric/outside-clients",
+];
 
 /// What `cargo xtask test` can be asked.
 #[derive(Debug, clap::Args)]

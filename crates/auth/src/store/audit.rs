@@ -77,10 +77,10 @@ impl Store {
     /// The whole record, and the place of the first row that is missing or does not fit to the one before.
     pub async fn audit(&self) -> Result<(Vec<Entry>, Option<i64>), StoreError> {
         // Read first: rows that are added meanwhile are more than were counted, never fewer.
-        let row = sqlx::query("SELECT value FROM meta WHERE name = 'audit'").fetch_one(&self.pool).await?;
+        let row = sqlx::query("SELECT value FROM meta WHERE name = 'audit'").fetch_one(self.connections()).await?;
         let written: i64 = row.try_get(0)?;
         let rows = sqlx::query("SELECT seq, at, actor, action, target, previous, hash FROM audit ORDER BY seq")
-            .fetch_all(&self.pool)
+            .fetch_all(self.connections())
             .await?;
         let entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
         let mut previous = "";

@@ -32,7 +32,7 @@ impl Store {
             "SELECT subject, epoch, global_epoch, generation, rotated_at, expires_at, dead FROM families WHERE id = $1",
         )
         .bind(id)
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.connections())
         .await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(Family {

@@ -34,7 +34,7 @@ impl Store {
              WHERE gone_at = 0 OR gone_at > $1 ORDER BY signs_from, kid",
         )
         .bind(now)
-        .fetch_all(&self.pool)
+        .fetch_all(self.connections())
         .await?;
         rows.iter()
             .map(|row| {

@@ -47,12 +47,12 @@ impl Store {
     pub async fn principal(&self, subject: &str) -> Result<Option<Principal>, StoreError> {
         let row = sqlx::query("SELECT kind, tenant, epoch FROM principals WHERE subject = $1")
             .bind(subject)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.connections())
             .await?;
         let Some(row) = row else { return Ok(None) };
         let roles = sqlx::query("SELECT role FROM roles WHERE subject = $1 ORDER BY role")
             .bind(subject)
-            .fetch_all(&self.pool)
+            .fetch_all(self.connections())
             .await?;
         let kind = if row.try_get::<String, _>(0)? == "user" { Kind::User } else { Kind::Service };
         Ok(Some(Principal {
@@ -69,7 +69,7 @@ impl Store {
         let row =
             sqlx::query("SELECT password FROM principals WHERE subject = $1 AND kind = 'user' AND password <> ''")
                 .bind(subject)
-                .fetch_optional(&self.pool)
+                .fetch_optional(self.connections())
                 .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
@@ -78,7 +78,7 @@ impl Store {
     pub async fn client(&self, id: &str) -> Result<Option<(String, String)>, StoreError> {
         let row = sqlx::query("SELECT subject, secret_hash FROM clients WHERE id = $1")
             .bind(id)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.connections())
             .await?;
         row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
     }

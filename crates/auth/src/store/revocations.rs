@@ -31,7 +31,8 @@ impl Store {
     pub async fn revocations(&self, known: &Revocations, now: i64) -> Result<Revocations, StoreError> {
         // The revision is read first: what is committed in between is then read twice, never missed.
         let revision = self.revision().await?;
-        let row = sqlx::query("SELECT value FROM meta WHERE name = 'global_epoch'").fetch_one(&self.pool).await?;
+        let row =
+            sqlx::query("SELECT value FROM meta WHERE name = 'global_epoch'").fetch_one(self.connections()).await?;
         // A revision that fell is another store, restored under this process: nothing that was known counts.
         let mut read = if revision < known.revision { Revocations::default() } else { known.clone() };
         let since = signed(read.revision);
@@ -48,7 +49,7 @@ impl Store {
         )
         .bind(since)
         .bind(now - seconds(Type::Access.longest_life() + SKEW))
-        .fetch_all(&self.pool)
+        .fetch_all(self.connections())
         .await?;
         for row in rows {
             read.subjects.insert(row.try_get(0)?, (unsigned(row.try_get(1)?), unsigned(row.try_get(2)?)));
@@ -64,7 +65,7 @@ impl Store {
             sqlx::query("SELECT jti, expires_at, revision FROM revoked WHERE revision > $1 AND expires_at >= $2")
                 .bind(since)
                 .bind(ended)
-                .fetch_all(&self.pool)
+                .fetch_all(self.connections())
                 .await?;
         for row in rows {
             read.tokens.insert(row.try_get(0)?, (row.try_get(1)?, unsigned(row.try_get(2)?)));
@@ -74,14 +75,14 @@ impl Store {
 
     /// Forgets single tokens that ended before this moment, and families of refresh tokens that ended with all theirs.
     pub async fn forget_ended(&self, before: i64) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM revoked WHERE expires_at < $1").bind(before).execute(&self.pool).await?;
-        sqlx::query("DELETE FROM family_tokens WHERE expires_at < $1").bind(before).execute(&self.pool).await?;
+        sqlx::query("DELETE FROM revoked WHERE expires_at < $1").bind(before).execute(self.connections()).await?;
+        sqlx::query("DELETE FROM family_tokens WHERE expires_at < $1").bind(before).execute(self.connections()).await?;
         sqlx::query(
             "DELETE FROM families WHERE expires_at < $1
              AND NOT EXISTS (SELECT 1 FROM family_tokens WHERE family_tokens.family = families.id)",
         )
         .bind(before)
-        .execute(&self.pool)
+        .execute(self.connections())
         .await?;
         Ok(())
     }

@@ -1,18 +1,19 @@
 //! The tables, and the steps that lead to them.
 
-use sqlx::{Executor, Row};
+use accord_store::Migrations;
 
-use super::{Engine, Store, StoreError};
-
-/// Each step runs once, in order. A released step never changes; another one is added.
-const STEPS: &[&[&str]] = &[
-    FIRST,
-    &["INSERT INTO meta (name, value) SELECT 'audit', COUNT(*) FROM audit"],
-    &[
-        "CREATE INDEX revoked_by_revision ON revoked (revision)",
-        "CREATE INDEX principals_by_epoch_revision ON principals (epoch_revision)",
+pub(super) const MIGRATIONS: Migrations = Migrations {
+    table: "schema_steps",
+    lock: 4_702_111_234_474_983_745,
+    steps: &[
+        FIRST,
+        &["INSERT INTO meta (name, value) SELECT 'audit', COUNT(*) FROM audit"],
+        &[
+            "CREATE INDEX revoked_by_revision ON revoked (revision)",
+            "CREATE INDEX principals_by_epoch_revision ON principals (epoch_revision)",
+        ],
     ],
-];
+};
 
 const FIRST: &[&str] = &[
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
@@ -39,27 +40,3 @@ const FIRST: &[&str] = &[
         seq BIGINT PRIMARY KEY, at BIGINT NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL,
         previous TEXT NOT NULL, hash TEXT NOT NULL)",
 ];
-
-/// Serves as the name of the lock under which PostgreSQL's tables change.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(4702111234474983745)";
-
-pub(super) async fn migrate(store: &Store) -> Result<(), StoreError> {
-    let mut transaction = match store.engine {
-        Engine::Sqlite => store.pool.begin_with("BEGIN IMMEDIATE").await?,
-        Engine::Postgres => {
-            let mut transaction = store.pool.begin().await?;
-            transaction.execute(LOCK).await?;
-            transaction
-        }
-    };
-    transaction.execute("CREATE TABLE IF NOT EXISTS schema_steps (done BIGINT PRIMARY KEY)").await?;
-    let row = sqlx::query("SELECT COUNT(*) FROM schema_steps").fetch_one(&mut *transaction).await?;
-    let done = row.try_get::<i64, _>(0)?;
-    for (index, step) in (0_i64..).zip(STEPS).filter(|(index, _)| *index >= done) {
-        for statement in *step {
-            transaction.execute(*statement).await?;
-        }
-        sqlx::query("INSERT INTO schema_steps (done) VALUES ($1)").bind(index).execute(&mut *transaction).await?;
-    }
-    Ok(transaction.commit().await?)
-}

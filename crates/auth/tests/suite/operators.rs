@@ -167,3 +167,20 @@ pub async fn two_processes_may_open_a_new_store_at_once(place: Place) {
     let (one, two) = tokio::join!(Store::open(&place.url), Store::open(&place.url));
     assert_eq!(one.unwrap().revision().await.unwrap(), two.unwrap().revision().await.unwrap());
 }
+
+/// A store as the build before wrote it that had a base of its own, with somebody in it.
+const PREVIOUS_BUILD: &str = include_str!("previous_build.sql");
+
+pub async fn a_store_of_the_previous_build_opens_as_it_is(place: Place) {
+    sqlx::any::install_default_drivers();
+    let made = if place.url.starts_with("sqlite") { format!("{}?mode=rwc", place.url) } else { place.url.clone() };
+    let mut connection = sqlx::AnyConnection::connect(&made).await.unwrap();
+    connection.execute(PREVIOUS_BUILD).await.unwrap();
+    let store = Store::open(&place.url).await.unwrap();
+    assert_eq!(store.principal("ada").await.unwrap().unwrap().roles, ["reader"]);
+    assert_eq!(store.revision().await.unwrap(), 2);
+    let (entries, broken) = store.audit().await.unwrap();
+    assert_eq!((entries.len(), broken), (2, None));
+    manage::grant_role(&store, "ada", "writer").await.unwrap();
+    assert_eq!(store.audit().await.unwrap().0.len(), 3);
+}

@@ -1,16 +1,13 @@
-//! The table and the statements. SQLite and PostgreSQL read the same text, but for the name of their binary type.
+//! The table and the statements.
 
-use sqlx::{AnyPool, AssertSqlSafe, Executor};
+use accord_store::Migrations;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Engine {
-    Sqlite,
-    Postgres,
-}
-
-/// FULL: a commit is on disk before it is acknowledged, also in the write-ahead log.
-pub(super) const PRAGMAS: &[&str] =
-    &["PRAGMA busy_timeout = 2000", "PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"];
+pub(super) const MIGRATIONS: Migrations = Migrations {
+    table: "idempotency_schema_steps",
+    lock: 4_702_111_234_474_983_746,
+    // The first step finds its table where a build made it that did not count steps.
+    steps: &[&[TABLE, INDEX]],
+};
 
 pub(super) const CLAIM: &str = "
     INSERT INTO idempotency_records
@@ -62,42 +59,3 @@ const TABLE: &str = "
     )";
 
 const INDEX: &str = "CREATE INDEX IF NOT EXISTS idempotency_records_expiry ON idempotency_records (expires_at)";
-
-pub(super) fn engine(url: &str) -> Option<Engine> {
-    match url.split_once(':')?.0 {
-        "sqlite" => Some(Engine::Sqlite),
-        "postgres" | "postgresql" => Some(Engine::Postgres),
-        _ => None,
-    }
-}
-
-/// The path of an embedded store.
-pub(super) fn file(url: &str) -> Option<&str> {
-    url.strip_prefix("sqlite://")?.split('?').next()
-}
-
-/// The address as the engine reads it. SQLite would take what follows a `%` in a path for a character's number.
-pub(super) fn address(url: &str, engine: Engine) -> String {
-    match engine {
-        Engine::Sqlite => url.replace('%', "%25"),
-        Engine::Postgres => url.to_owned(),
-    }
-}
-
-/// Serves as the name of the lock under which PostgreSQL's table is made: two who find it missing at the same time would
-/// both make it, and one of them fail.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(4702111234474983746)";
-
-pub(super) async fn create(pool: &AnyPool, engine: Engine) -> Result<(), sqlx::Error> {
-    let (binary, mut transaction) = match engine {
-        Engine::Sqlite => ("BLOB", pool.begin_with("BEGIN IMMEDIATE").await?),
-        Engine::Postgres => {
-            let mut transaction = pool.begin().await?;
-            transaction.execute(LOCK).await?;
-            ("BYTEA", transaction)
-        }
-    };
-    transaction.execute(AssertSqlSafe(TABLE.replace("BINARY_TYPE", binary))).await?;
-    transaction.execute(INDEX).await?;
-    transaction.commit().await
-}

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 use super::{duration, malformed};
 use crate::guard::{Entry, Guard, Terms};
 use crate::records::{Completion, Decision, Kept, Name, Records, RecordsError};
+use accord_store::log_failure;
 
 const PERMISSION: &str = "accord.cache.idempotency";
 const BEGIN: Entry = Entry { method: "accord.cache.v1.IdempotencyService/Begin", permission: PERMISSION };
@@ -101,6 +102,6 @@ fn decided(decision: Decision) -> Decided {
 
 /// What the engine of the records says may quote keys: it stays in the log of the operator.
 fn unavailable(error: &RecordsError) -> Status {
-    tracing::error!(%error, "the records of idempotency keys failed");
+    log_failure(error);
     fault::status(Reason::IdempotencyUnavailable, "the records of idempotency keys can't be reached")
 }

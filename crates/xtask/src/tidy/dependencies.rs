@@ -25,7 +25,10 @@ const ALLOWED: [(&str, &[&str]); 10] = [
             "accord-wire",
         ],
     ),
-    ("accord-auth", &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-token"]),
+    (
+        "accord-auth",
+        &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-store", "accord-token"],
+    ),
     (
         "accord-cache",
         &[
@@ -34,11 +37,15 @@ const ALLOWED: [(&str, &[&str]); 10] = [
             "accord-mesh",
             "accord-readthrough",
             "accord-runtime",
+            "accord-store",
             "accord-token",
             "accord-wire",
         ],
     ),
-    ("accord-catalog", &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-token"]),
+    (
+        "accord-catalog",
+        &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-store", "accord-token"],
+    ),
     // The fabric starts the binaries as processes: it sees what any client sees.
     ("accord-fabric", &["accord-api"]),
     ("xtask", &["accord-fabric"]),

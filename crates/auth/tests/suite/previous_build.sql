@@ -1,0 +1,34 @@
+-- The tables as the build before made them, and rows that its command line wrote.
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
+INSERT INTO meta (name, value) VALUES ('revision', 1), ('global_epoch', 0);
+CREATE TABLE principals (
+    subject TEXT PRIMARY KEY, kind TEXT NOT NULL, tenant TEXT NOT NULL, password TEXT NOT NULL,
+    epoch BIGINT NOT NULL, epoch_at BIGINT NOT NULL, epoch_revision BIGINT NOT NULL);
+CREATE TABLE roles (
+    subject TEXT NOT NULL REFERENCES principals (subject), role TEXT NOT NULL, PRIMARY KEY (subject, role));
+CREATE TABLE clients (
+    id TEXT PRIMARY KEY, subject TEXT NOT NULL REFERENCES principals (subject), secret_hash TEXT NOT NULL);
+CREATE TABLE families (
+    id TEXT PRIMARY KEY, subject TEXT NOT NULL REFERENCES principals (subject), epoch BIGINT NOT NULL,
+    global_epoch BIGINT NOT NULL, generation BIGINT NOT NULL, rotated_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL, dead BIGINT NOT NULL);
+CREATE TABLE family_tokens (
+    jti TEXT PRIMARY KEY, family TEXT NOT NULL REFERENCES families (id), expires_at BIGINT NOT NULL);
+CREATE INDEX family_tokens_by_family ON family_tokens (family);
+CREATE TABLE revoked (jti TEXT PRIMARY KEY, expires_at BIGINT NOT NULL, revision BIGINT NOT NULL);
+CREATE TABLE keys (
+    kid TEXT PRIMARY KEY, algorithm TEXT NOT NULL, public TEXT NOT NULL, private TEXT NOT NULL,
+    signs_from BIGINT NOT NULL, signs_until BIGINT NOT NULL, gone_at BIGINT NOT NULL);
+CREATE TABLE audit (
+    seq BIGINT PRIMARY KEY, at BIGINT NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL,
+    previous TEXT NOT NULL, hash TEXT NOT NULL);
+CREATE TABLE schema_steps (done BIGINT PRIMARY KEY);
+INSERT INTO principals VALUES ('ada', 'user', '', '', 0, 0, 0);
+INSERT INTO roles VALUES ('ada', 'reader');
+INSERT INTO audit VALUES (1, 1795889986, 'command line', 'principal.add', 'ada', '', 'MEXdPJKL6vbUo5Wv0CdzWIGtLObGsWYmD75y9kXMc0Q');
+INSERT INTO audit VALUES (2, 1795889986, 'accord-auth', 'key.rotate', 'giBjM4B-huQ-hUp2q5x2yQ', 'MEXdPJKL6vbUo5Wv0CdzWIGtLObGsWYmD75y9kXMc0Q', 'DdOiU9SR4Jayc5QgqkYvTSbpQK2fkLPmmSCumSPUnP0');
+UPDATE meta SET value = 2 WHERE name = 'revision';
+INSERT INTO meta (name, value) SELECT 'audit', COUNT(*) FROM audit;
+CREATE INDEX revoked_by_revision ON revoked (revision);
+CREATE INDEX principals_by_epoch_revision ON principals (epoch_revision);
+INSERT INTO schema_steps VALUES (0), (1), (2);

@@ -1,0 +1,72 @@
+//! What can go wrong, with the way out.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Why a store can't be opened or used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The URL is not one of a supported engine, or names nothing that lasts.
+    #[error("the URL of a store must be sqlite:// with the path of a file, or begin with postgres://")]
+    Url,
+    /// The file can't be opened or made.
+    #[error("`{}` can't be opened or made ({error}): make its directory writable, or name another file", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The file is there, but SQLite can't work with it.
+    #[error("`{}` can't be used as a SQLite database ({error}): name another file, or one that does not exist", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        error: sqlx::Error,
+    },
+    /// The server can't be reached, or lets nobody in under this URL.
+    #[error("the database server can't be used ({0}): check the URL, and that the server runs")]
+    Server(sqlx::Error),
+    /// A step of the schema can't be applied. Nothing of it was.
+    #[error("step {step} of `{table}` can't be applied: {error}")]
+    Migration {
+        /// The table that counts the steps.
+        table: &'static str,
+        /// Which step, from 1.
+        step: usize,
+        /// What the engine said.
+        error: sqlx::Error,
+    },
+    /// The engine failed, or did not answer in time.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+impl Error {
+    /// What the engine said, where it said anything.
+    pub(crate) fn engine(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Url | Self::File { .. } => None,
+            Self::Unusable { error, .. }
+            | Self::Migration { error, .. }
+            | Self::Server(error)
+            | Self::Database(error) => Some(error),
+        }
+    }
+}
+
+/// Logs that the store of this process failed, once a second at most: every call fails while the store does, and what is
+/// full may be the disk that holds the log.
+pub fn log_failure(error: &(dyn std::error::Error + 'static)) {
+    static LOGGED: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    if logged.is_none_or(|logged| logged.elapsed() >= Duration::from_secs(1)) {
+        *logged = Some(Instant::now());
+        tracing::error!(error, "the store failed");
+    }
+}
