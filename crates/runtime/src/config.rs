@@ -1,9 +1,10 @@
-//! Configuration: one TOML file, overridden by the environment, overridden by flags.
+//! Configuration: TOML files, later ones over earlier ones, overridden by the environment, overridden by flags.
 //!
 //! A configuration is a tree of plain data. Every error names the place where the refused word stands (file, line and
 //! column; variable; flag) and the way out; an error about a secret never repeats it.
 
 pub mod bound;
+mod merge;
 mod origin;
 mod read;
 mod secret;
@@ -76,28 +77,40 @@ impl Overrides {
     }
 }
 
-/// Reads the configuration: `file`, over it variables such as `PREFIX__LISTEN__ADDRESS`, over them `overrides`.
-pub fn load<T>(prefix: &'static str, file: Option<&Path>, overrides: Overrides) -> Result<T, ConfigError>
+/// Reads the configuration: `files`, the later over the earlier, over them variables such as `PREFIX__LISTEN__ADDRESS`, over
+/// them `overrides`. Lists of sections, as in `[[upstream]]`, are joined; of two sections with the same `name` none is
+/// preferred, they are refused.
+pub fn load<T>(prefix: &'static str, files: &[PathBuf], overrides: Overrides) -> Result<T, ConfigError>
 where
     T: DeserializeOwned + Serialize + Default,
 {
-    load_with(prefix, file, std::env::vars_os(), overrides)
+    load_with(prefix, files, std::env::vars_os(), overrides)
+}
+
+/// The configuration files: those given with `--config`, or else those of the variable `PREFIX_CONFIG`, which separates
+/// several as `PATH` does.
+pub fn files(prefix: &str, given: Vec<PathBuf>) -> Vec<PathBuf> {
+    if !given.is_empty() {
+        return given;
+    }
+    let variable = std::env::var_os(format!("{prefix}_CONFIG")).unwrap_or_default();
+    std::env::split_paths(&variable).filter(|file| !file.as_os_str().is_empty()).collect()
 }
 
 /// Like [`load`], with the environment given.
 pub fn load_with<T>(
     prefix: &'static str,
-    file: Option<&Path>,
+    files: &[PathBuf],
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     overrides: Overrides,
 ) -> Result<T, ConfigError>
 where
     T: DeserializeOwned + Serialize + Default,
 {
-    let mut root = match file {
-        Some(file) => tree::parse(file, &read_file(file)?)?,
-        None => Node::empty(),
-    };
+    let mut root = Node::empty();
+    for file in files {
+        root.overlay_file(tree::parse(file, &read_file(file)?)?)?;
+    }
     let mut environment: Vec<_> = environment.into_iter().collect();
     // A section comes before its keys, so that a contradiction between them never depends on the system's order.
     environment.sort_unstable();

@@ -114,7 +114,7 @@ impl Node {
         Some(Self::from_value(value, &self.origin))
     }
 
-    fn text(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         match &self.content {
             Content::Text(text) | Content::Scalar(Value::String(text)) => Some(text),
             _ => None,

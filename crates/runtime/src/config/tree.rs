@@ -136,6 +136,6 @@ fn too_large(origin: &Origin) -> ConfigError {
     refused(origin.clone(), "this number can't be held", "write a smaller one")
 }
 
-fn refused(origin: Origin, problem: impl Into<String>, remedy: impl Into<String>) -> ConfigError {
+pub(super) fn refused(origin: Origin, problem: impl Into<String>, remedy: impl Into<String>) -> ConfigError {
     ConfigError::Refused { origin, problem: problem.into(), remedy: remedy.into() }
 }

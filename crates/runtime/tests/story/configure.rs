@@ -17,6 +17,7 @@ struct Config {
     telemetry: TelemetryConfig,
     auth: Auth,
     names: Vec<String>,
+    shops: Vec<Shop>,
     level: Level,
     limit: Option<u32>,
     label: Option<String>,
@@ -28,6 +29,13 @@ struct Config {
 struct Auth {
     client_id: String,
     client_secret: Secret,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Shop {
+    name: String,
+    url: String,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,7 +51,18 @@ fn read(file: &str, environment: &[(&str, &str)], overrides: Overrides) -> Resul
     let path = directory.path().join("accord.toml");
     std::fs::write(&path, file).unwrap();
     let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    load_with("ACCORD_STORY", Some(&path), environment, overrides)
+    load_with("ACCORD_STORY", &[path], environment, overrides)
+}
+
+fn read_files(files: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |(name, text): &(&str, &str)| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let paths: Vec<_> = files.iter().map(write).collect();
+    load_with("ACCORD_STORY", &paths, [], Overrides::default())
 }
 
 fn refused(file: &str, environment: &[(&str, &str)]) -> String {
@@ -81,6 +100,46 @@ fn flags_override_the_environment_and_it_the_file() {
     assert_eq!((config.level, config.limit), (Level::High, Some(5)));
     assert_eq!(config.names, ["a", "b"]);
     assert_eq!(config.upstreams["catalog"].url, "http://127.0.0.1:9000");
+}
+
+#[test]
+fn later_file_overrides_earlier_key_by_key_and_replaces_lists_of_values() {
+    let base = ("base.toml", "names = ['a', 'b']\nlevel = 'high'\n[listen]\nmax_streams = 7\nmax_connections = 8\n");
+    let over = ("over.toml", "names = ['c']\n[listen]\nmax_streams = 9\n");
+    let config = read_files(&[base, over]).unwrap();
+    assert_eq!((config.listen.max_streams, config.listen.max_connections), (9, 8));
+    assert_eq!((config.names, config.level), (vec!["c".to_owned()], Level::High));
+}
+
+#[test]
+fn lists_of_sections_of_several_files_are_joined() {
+    let shops = ("shops.toml", "[[shops]]\nname = 'north'\n[[shops]]\nname = 'south'\n");
+    let further = ("further.toml", "[[shops]]\nname = 'west'\nurl = 'w'\n");
+    let config = read_files(&[shops, ("base.toml", "level = 'high'\n"), further]).unwrap();
+    let names: Vec<_> = config.shops.iter().map(|shop| shop.name.as_str()).collect();
+    assert_eq!(names, ["north", "south", "west"]);
+    assert_eq!(config.shops[2].url, "w");
+}
+
+#[test]
+fn section_of_a_name_in_two_files_is_refused_with_both_places() {
+    let one = ("one.toml", "[[shops]]\nname = 'north'\n");
+    let other = ("other.toml", "\n[[shops]]\nurl = 'n'\nname = 'north'\n");
+    let message = read_files(&[one, other]).unwrap_err().to_string();
+    assert_says(
+        &message,
+        &["other.toml:4:8: the name \"north\" is taken already at", "one.toml:2:8", "one of the files"],
+    );
+}
+
+#[test]
+fn refusal_names_the_file_whose_word_it_is() {
+    let good = ("good.toml", "[listen]\nmax_streams = 7\n");
+    let bad = ("bad.toml", "[listen]\nmax_streams = 'many'\n");
+    assert_says(&read_files(&[good, bad]).unwrap_err().to_string(), &["bad.toml:2:15", "write u32"]);
+    assert_eq!(read_files(&[bad, good]).unwrap().listen.max_streams, 7);
+    let unknown = ("unknown.toml", "\nlisten = { addres = 'x' }\n");
+    assert_says(&read_files(&[good, unknown]).unwrap_err().to_string(), &["unknown.toml:2:12", "`addres`"]);
 }
 
 #[test]
@@ -153,7 +212,7 @@ fn a_section_given_whole_and_key_by_key_is_refused() {
 #[test]
 fn broken_toml_is_refused_where_it_breaks() {
     assert_says(&refused("level = 'low'\nnames = [\n", &[]), &["accord.toml:", "correct the TOML there"]);
-    let error = load_with::<Config>("X", Some(&PathBuf::from("nowhere.toml")), [], Overrides::default()).unwrap_err();
+    let error = load_with::<Config>("X", &[PathBuf::from("nowhere.toml")], [], Overrides::default()).unwrap_err();
     assert_says(&error.to_string(), &["nowhere.toml", "--config"]);
 }
 
