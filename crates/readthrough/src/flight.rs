@@ -45,7 +45,7 @@ pub(crate) struct Flight {
     serial: u64,
     pub(crate) epoch: Epoch,
     pub(crate) started: Moment,
-    /// When the reader that started it leaves, and its load ends.
+    /// When its load ends: with the time of the reader that started it, or with its own where nobody waits for it.
     pub(crate) until: Moment,
     pub(crate) tags: Arc<[Tag]>,
     /// Nobody needs to wait for it: it is not cancelled when nobody does.

@@ -14,7 +14,7 @@ use crate::key::Key;
 use crate::origin::{Loaded, Origin};
 use crate::policy::Policy;
 use crate::store::Store;
-use crate::world::World;
+use crate::world::{Moment, World};
 
 /// How much of its declared life an entry may lose, so that entries loaded together don't expire together. It never gains:
 /// what the contract declares is the most that is tolerated.
@@ -31,17 +31,17 @@ where
     S: Store,
     W: World,
 {
-    if let Some(loaded) = handle.unless_abandoned(engine.load(call)).await {
+    if let Some(loaded) = handle.unless_abandoned(engine.load(call, handle.flight.until)).await {
         engine.finish(handle, &policy, loaded);
     }
 }
 
 impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
-    /// Loads once. A panic in it is INTERNAL to its reader, and does not reach others.
-    pub(crate) async fn load(&self, call: O::Call) -> Loaded {
+    /// Loads once, until a moment. A panic in it is INTERNAL to its reader, and does not reach others.
+    pub(crate) async fn load(&self, call: O::Call, until: Moment) -> Loaded {
         let _in_flight = self.0.metrics.in_flight();
         let began = self.0.world.now();
-        let load = AssertUnwindSafe(async { self.0.origin.load(call).await }).catch_unwind().await;
+        let load = AssertUnwindSafe(async { self.0.origin.load(call, until.since(began)).await }).catch_unwind().await;
         let loaded = load.unwrap_or_else(|_| Err(Failure::internal("the load panicked")).into());
         self.0.metrics.loaded(self.0.world.now().since(began), &loaded.load);
         loaded

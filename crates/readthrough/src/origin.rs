@@ -1,6 +1,7 @@
 //! Where misses are loaded from.
 
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -12,8 +13,8 @@ pub trait Origin: Send + Sync + 'static {
     /// All that one load needs.
     type Call: Clone + Send + Sync + 'static;
 
-    /// Loads, within the time that the call says.
-    fn load(&self, call: Self::Call) -> impl Future<Output = Loaded> + Send;
+    /// Loads, within this time: what its reader has left, or what a load has behind which nobody waits.
+    fn load(&self, call: Self::Call, time: Duration) -> impl Future<Output = Loaded> + Send;
 }
 
 /// What came from the origin.

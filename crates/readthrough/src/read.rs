@@ -30,6 +30,8 @@ pub struct Read<C> {
     pub consistency: ConsistencyRequirement,
     /// How long the reader waits.
     pub wait_budget: Duration,
+    /// How long a load may take that runs behind a stale answer, for which nobody waits.
+    pub load_timeout: Duration,
     /// How to load it.
     pub call: C,
 }
@@ -100,7 +102,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let why = match self.lookup(read) {
             Lookup::Answer(answer) => return Ok(answer),
             Lookup::Revalidate(answer) => {
-                self.revalidate(read, budget);
+                self.revalidate(read);
                 return Ok(answer);
             }
             Lookup::Load(why) => why,
@@ -108,7 +110,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         loop {
             let (waiter, collapsed) = match self.join_or_start(read, budget)? {
                 FlightAccess::Answer(answer) => return Ok(answer),
-                FlightAccess::Alone => return self.load_alone(read).await,
+                FlightAccess::Alone => return self.load_alone(read, budget).await,
                 FlightAccess::Wait { waiter, collapsed } => (waiter, collapsed),
             };
             let Some(outcome) = self.wait(waiter).await else { return Ok(lost(why)) };
@@ -119,7 +121,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             }
             // The origin may have turned away the principal whose load it was, and not this one.
             if collapsed && outcome.entry.load.as_ref().is_err_and(Failure::is_about_principal) {
-                return self.load_alone(read).await;
+                return self.load_alone(read, budget).await;
             }
             // An answer that was invalidated on its way is good only for those who asked before. Any later flight started
             // after this read was asked, so this happens once at most.
@@ -202,7 +204,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             let waiter = self.0.flights.join(read.key, flight)?;
             return Ok((FlightAccess::Wait { waiter, collapsed: true }, None));
         }
-        let handle = self.0.flights.start(&mut shard, self.flight_start(read, budget, false))?;
+        let handle = self.0.flights.start(&mut shard, self.flight_start(read, budget.until, false))?;
         let waiter = self.0.flights.wait_for(read.key, &handle.flight);
         Ok((FlightAccess::Wait { waiter, collapsed: false }, Some(handle)))
     }
@@ -222,25 +224,27 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     /// Reloads behind a stale answer, unless a load is in flight already. At the bound of loads the answer is still good.
-    fn revalidate(&self, read: &Read<O::Call>, budget: WaitBudget) {
+    fn revalidate(&self, read: &Read<O::Call>) {
         let mut shard = self.0.flights.lock(&read.key);
         // One may also have ended since the first look.
         if shard.newest(&read.key).is_some() || !matches!(self.lookup(read), Lookup::Revalidate(_)) {
             return;
         }
-        let started = self.0.flights.start(&mut shard, self.flight_start(read, budget, true));
+        // Its reader has been answered: how little time that one had left says nothing about this load.
+        let until = self.0.world.now().after(read.load_timeout);
+        let started = self.0.flights.start(&mut shard, self.flight_start(read, until, true));
         drop(shard);
         if let Ok(handle) = started {
             self.spawn(read, handle);
         }
     }
 
-    fn flight_start(&self, read: &Read<O::Call>, budget: WaitBudget, background: bool) -> FlightStart {
+    fn flight_start(&self, read: &Read<O::Call>, until: Moment, background: bool) -> FlightStart {
         FlightStart {
             key: read.key,
             epoch: self.0.validity.now(),
             started: self.0.world.now(),
-            until: budget.until,
+            until,
             tags: Arc::clone(&read.tags),
             background,
         }
@@ -251,10 +255,10 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     /// A load that nobody shares, and whose answer is not stored.
-    async fn load_alone(&self, read: &Read<O::Call>) -> Result<Answer, Overload> {
+    async fn load_alone(&self, read: &Read<O::Call>, budget: WaitBudget) -> Result<Answer, Overload> {
         let _slot = self.0.flights.slot()?;
         let started = self.0.world.now();
-        let loaded = self.load(read.call.clone()).await;
+        let loaded = self.load(read.call.clone(), budget.until).await;
         let age = self.0.world.now().since(started);
         Ok(answer(loaded.load, loaded.metadata, Outcome::Bypass, age, Duration::ZERO))
     }

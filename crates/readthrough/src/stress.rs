@@ -16,7 +16,7 @@ struct Counter(Arc<AtomicU64>);
 impl Origin for Counter {
     type Call = ();
 
-    async fn load(&self, (): ()) -> Loaded {
+    async fn load(&self, (): (), _: Duration) -> Loaded {
         let value = self.0.load(Ordering::SeqCst);
         tokio::task::yield_now().await;
         let load = Ok(Bytes::copy_from_slice(&value.to_be_bytes()));
@@ -83,6 +83,7 @@ fn read() -> Read<()> {
         tags,
         consistency: ConsistencyRequirement::MinimizeLatency,
         wait_budget: Duration::MAX,
+        load_timeout: Duration::MAX,
         call: (),
     }
 }

@@ -16,14 +16,19 @@ use crate::*;
 
 /// An origin whose loads wait until the test answers them.
 #[derive(Clone, Default)]
-struct ManualOrigin(Arc<Mutex<Vec<oneshot::Sender<Loaded>>>>);
+struct ManualOrigin {
+    loads: Arc<Mutex<Vec<oneshot::Sender<Loaded>>>>,
+    /// How much time each load had.
+    times: Arc<Mutex<Vec<Duration>>>,
+}
 
 impl Origin for ManualOrigin {
     type Call = ();
 
-    async fn load(&self, (): ()) -> Loaded {
+    async fn load(&self, (): (), time: Duration) -> Loaded {
         let (answer, answered) = oneshot::channel();
-        self.0.lock().unwrap().push(answer);
+        self.times.lock().unwrap().push(time);
+        self.loads.lock().unwrap().push(answer);
         answered.await.expect("the origin panics where the test drops its load")
     }
 }
@@ -41,7 +46,7 @@ impl ManualOrigin {
     }
 
     fn take(&self) -> Option<oneshot::Sender<Loaded>> {
-        let mut loads = self.0.lock().unwrap();
+        let mut loads = self.loads.lock().unwrap();
         if loads.is_empty() { None } else { Some(loads.remove(0)) }
     }
 }
@@ -105,6 +110,7 @@ fn of(name: &str) -> Read<()> {
         tags: [Tag::named(name)].into(),
         consistency: ConsistencyRequirement::MinimizeLatency,
         wait_budget: Duration::from_secs(100),
+        load_timeout: Duration::from_secs(7),
         call: (),
     }
 }

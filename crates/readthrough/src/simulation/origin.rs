@@ -80,8 +80,6 @@ pub struct Call {
     pub asked: u64,
     /// The same in time.
     pub asked_at: Moment,
-    /// When its reader leaves.
-    pub until: Moment,
     /// Whether its reader may require a newer answer than that of the load in flight.
     pub stricter: bool,
 }
@@ -111,7 +109,8 @@ pub fn tagged_by_answer(object: u8) -> bool {
 impl Origin for SimulatedOrigin {
     type Call = Call;
 
-    async fn load(&self, call: Call) -> Loaded {
+    async fn load(&self, call: Call, time: Duration) -> Loaded {
+        let until = self.world.now().after(time);
         let rng = &self.world.rng;
         let load = self.monitor.lock().unwrap().enter(call, self.world.now());
         let _leaving = Leaving { monitor: Arc::clone(&self.monitor), load };
@@ -126,7 +125,7 @@ impl Origin for SimulatedOrigin {
             self.monitor.lock().unwrap().end_for_own_reader();
             return failure(7);
         }
-        if self.world.now() >= call.until {
+        if self.world.now() >= until {
             self.monitor.lock().unwrap().end_for_own_reader();
             self.oracle.lock().unwrap().fail(call.caller.object, self.world.now());
             return failure(4);

@@ -252,6 +252,9 @@ struct Message {
     tag: Tag,
 }
 
+/// Shorter than many readers stay, and longer than most.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(7);
+
 impl Context {
     async fn read(self, caller: Caller, consistency: ConsistencyRequirement, policy: Policy) {
         let now = self.world.now();
@@ -264,7 +267,6 @@ impl Context {
             ttl: policy.ttl,
             asked: tick,
             asked_at: now,
-            until: now.after(wait_budget),
             stricter: consistency != ConsistencyRequirement::MinimizeLatency,
         };
         // One that was refused for want of room has nothing that could be checked.
@@ -317,7 +319,7 @@ impl Context {
 fn request(consistency: ConsistencyRequirement, policy: Policy, wait_budget: Duration, call: Call) -> Read<Call> {
     let object = call.caller.object;
     let tags: Vec<Tag> = if tagged_by_answer(object) { Vec::new() } else { vec![tag(object), group(object)] };
-    Read { key: call.key, policy, tags: tags.into(), consistency, wait_budget, call }
+    Read { key: call.key, policy, tags: tags.into(), consistency, wait_budget, load_timeout: LOAD_TIMEOUT, call }
 }
 
 fn key(who: Caller) -> Key {

@@ -18,6 +18,17 @@ async fn stale_answer_is_served_while_one_reload_runs() {
 }
 
 #[tokio::test]
+async fn load_behind_stale_answer_has_load_timeout_and_not_time_of_reader() {
+    let (engine, origin, world) = subject();
+    stored(&engine, &origin, "milk", "1").await;
+    world.advance(12);
+    let hurried = Read { wait_budget: Duration::from_millis(1), ..of("milk") };
+    assert_eq!(engine.read(&hurried).await.unwrap().stale, Some(Stale::Revalidating));
+    origin.next().await.send(says("2")).unwrap();
+    assert_eq!(*origin.times.lock().unwrap(), [Duration::from_secs(100), Duration::from_secs(7)]);
+}
+
+#[tokio::test]
 async fn stale_answer_is_served_on_failure_and_origin_cools_down() {
     let (engine, origin, world) = subject();
     stored(&engine, &origin, "milk", "1").await;
