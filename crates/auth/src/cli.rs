@@ -302,7 +302,7 @@ impl Flags {
             .set_option("listen.address", "--listen", serving.listen.clone())
             .set_option("admin.address", "--admin", serving.admin.clone())
             .set_option("policy.files", "--policy", policies);
-        Ok(config::load("ACCORD_AUTH", self.config.as_deref(), overrides)?)
+        Ok(config::load("ACCORD_AUTH", self.config.as_slice(), overrides)?)
     }
 
     fn completed(&self, mut config: Config) -> anyhow::Result<Config> {

@@ -6,10 +6,9 @@ use accord_mesh::MemberConfig;
 use accord_readthrough::Limits;
 use accord_runtime::{config::Secret, server::ListenConfig, telemetry::TelemetryConfig};
 use accord_store::Location;
-use anyhow::{Context, Result, ensure};
+use accord_upstream::UpstreamConfig;
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
-
-use crate::origin::OriginConfig;
 
 /// The prefix of environment variables, as in `ACCORD_CACHE__LISTEN__ADDRESS`.
 pub const PREFIX: &str = "ACCORD_CACHE";
@@ -31,8 +30,8 @@ pub struct Config {
     pub auth: MemberConfig,
     /// What the cache keeps in memory.
     pub engine: EngineConfig,
-    /// How misses are loaded.
-    pub origin: OriginConfig,
+    /// Where misses are loaded from. Default: nowhere.
+    pub upstream: Vec<UpstreamConfig>,
     /// Where the records of idempotency keys are.
     pub records: RecordsConfig,
     /// Logs, metrics and traces.
@@ -48,7 +47,7 @@ impl Default for Config {
             admin: listen_on(8101),
             auth: MemberConfig::default(),
             engine: EngineConfig::default(),
-            origin: OriginConfig::default(),
+            upstream: Vec::new(),
             records: RecordsConfig::default(),
             telemetry: TelemetryConfig::default(),
         }
@@ -75,6 +74,8 @@ pub struct EngineConfig {
     /// Senders of invalidations that are remembered. One that was forgotten makes all answers count as invalid.
     /// Default: 1024.
     pub max_senders: usize,
+    /// Plans that are remembered: what the contract of a method says. One that was forgotten is sent again. Default: 16384.
+    pub max_plans: u64,
     /// How long an origin that failed is left alone where a stale answer serves instead. Default: `1s`.
     #[serde(with = "humantime_serde")]
     pub rest_after_failure: Duration,
@@ -91,6 +92,7 @@ impl Default for EngineConfig {
             max_flights: 4_096,
             max_tags: 262_144,
             max_senders: 1_024,
+            max_plans: 16_384,
             rest_after_failure: Duration::from_secs(1),
             uncacheable_for: Duration::from_secs(10),
         }
@@ -135,9 +137,10 @@ impl Config {
         ensure!(self.engine.capacity_bytes > 0, "engine.capacity_bytes is 0: give the cache some memory");
         ensure!(self.engine.max_waiters > 0, "engine.max_waiters is 0: the first reader of an answer waits too");
         ensure!(self.engine.max_flights > 0, "engine.max_flights is 0: nothing could ever be loaded");
-        ensure!(!self.origin.timeout.is_zero(), "origin.timeout is 0: no load could ever end in time");
+        ensure!(self.engine.max_plans > 0, "engine.max_plans is 0: the cache would ask for each plan again and again");
         ensure!(!self.records.sweep_interval.is_zero(), "records.sweep_interval is 0: write a time such as 1m");
-        self.origin.tls.check().context("origin.tls can't be used")?;
+        accord_upstream::config::check(&self.upstream)?;
+        self.auth.channel()?;
         ensure!(
             Location::parse(self.records.url.expose()).is_ok(),
             "records.url must be sqlite:// with the path of a file, or begin with postgres://"

@@ -5,12 +5,16 @@
 //! - Once an invalidation is acknowledged, no read that starts later sees an answer loaded before it.
 //! - No answer crosses tenants or, unless its contract shares it, principals.
 //! - The cache has no rights of its own: a load runs under the passport of the read that started it.
-//! - Everything is bounded: bytes, loads, waiters, remembered tags and senders, connections.
+//! - Everything is bounded: bytes, loads, waiters, remembered plans, tags and senders, connections.
+//! - It calls the upstreams that its configuration holds, and no address that a caller says.
 
-pub mod answer_tag;
 pub mod config;
 pub mod guard;
+pub mod kept;
+pub mod malformed;
 pub mod origin;
+pub mod plan;
+pub mod plans;
 pub mod records;
 pub mod serve;
 pub mod service;

@@ -7,6 +7,7 @@ use accord_cache::config::{Config, PREFIX};
 use accord_cache::serve::serve;
 use accord_runtime::config::{self as settings, Overrides};
 use accord_runtime::run::{Command, ConfigCommand, run};
+use accord_upstream::config as upstream;
 use clap::Parser;
 
 #[global_allocator]
@@ -20,9 +21,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Configuration file (TOML); `accord-cache config print` shows its keys.
-    #[arg(long, global = true, value_name = "FILE", env = "ACCORD_CACHE_CONFIG")]
-    config: Option<PathBuf>,
+    /// Configuration file (TOML); `accord-cache config print` shows its keys. Repeatable; a later one is stronger, and lists
+    /// such as `[[upstream]]` are joined. Without it, the files of the variable `ACCORD_CACHE_CONFIG`, separated by `:`.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Vec<PathBuf>,
     /// Address to serve on. Default: 127.0.0.1:8100.
     #[arg(long, global = true, value_name = "ADDR")]
     listen: Option<String>,
@@ -41,6 +43,10 @@ struct Cli {
     /// Where the records of idempotency keys are: `sqlite:///path` or `postgres://…`. Default: `sqlite://accord-cache.db`.
     #[arg(long, global = true, value_name = "URL")]
     store: Option<String>,
+    /// A service to load from, under the gateway's name for it. Repeat it for more services, or with the same name for more
+    /// endpoints of one. Takes the place of the configured ones.
+    #[arg(long, global = true, value_name = "NAME=URL")]
+    upstream: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -48,15 +54,9 @@ fn main() -> ExitCode {
 }
 
 async fn obey(cli: Cli) -> anyhow::Result<()> {
-    let overrides = Overrides::default()
-        .set_option("listen.address", "--listen", cli.listen)
-        .set_option("admin.address", "--admin", cli.admin)
-        .set_option("auth.url", "--auth", cli.auth)
-        .set_option("auth.client_id", "--client-id", cli.client_id)
-        .set_option("auth.client_secret_file", "--client-secret-file", cli.client_secret_file)
-        .set_option("records.url", "--store", cli.store);
-    let config: Config = settings::load(PREFIX, cli.config.as_deref(), overrides)?;
-    match cli.command {
+    let command = cli.command;
+    let config = load(cli)?;
+    match command {
         Command::Serve => serve(config).await?,
         Command::Check => {
             config.check()?;
@@ -65,4 +65,19 @@ async fn obey(cli: Cli) -> anyhow::Result<()> {
         Command::Config { what: ConfigCommand::Print } => print!("{}", settings::print(&config)),
     }
     Ok(())
+}
+
+fn load(cli: Cli) -> anyhow::Result<Config> {
+    let overrides = Overrides::default()
+        .set_option("listen.address", "--listen", cli.listen)
+        .set_option("admin.address", "--admin", cli.admin)
+        .set_option("auth.url", "--auth", cli.auth)
+        .set_option("auth.client_id", "--client-id", cli.client_id)
+        .set_option("auth.client_secret_file", "--client-secret-file", cli.client_secret_file)
+        .set_option("records.url", "--store", cli.store);
+    let mut config: Config = settings::load(PREFIX, &settings::files(PREFIX, cli.config), overrides)?;
+    if !cli.upstream.is_empty() {
+        config.upstream = upstream::from_flags(&cli.upstream)?;
+    }
+    Ok(config)
 }

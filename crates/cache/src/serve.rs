@@ -16,7 +16,8 @@ use tokio::time::MissedTickBehavior;
 
 use crate::config::{Config, EngineConfig};
 use crate::guard::Guard;
-use crate::origin::Upstreams;
+use crate::origin::{Loader, Upstreams};
+use crate::plans::Plans;
 use crate::records::Records;
 use crate::service::{idempotency::Idempotency, invalidation::Invalidation, read_through::ReadThrough};
 
@@ -24,11 +25,12 @@ const IDEMPOTENCY: &str = "accord.cache.v1.IdempotencyService";
 
 const SERVICES: &[&str] = &["accord.cache.v1.ReadThroughService", "accord.cache.v1.InvalidationService", IDEMPOTENCY];
 
-/// Room in a message for what stands beside the largest answer.
-const ENVELOPE: usize = 64 * 1024;
+/// Largest message that is decoded. Contracts bound requests and answers at the gateway; this only keeps a peer that has not
+/// been admitted yet from reserving gigabytes by a word.
+const LARGEST: usize = 64 * 1024 * 1024;
 
 /// The engine as it runs in production.
-pub type LiveEngine = Engine<Upstreams, MemoryStore, Live>;
+pub type LiveEngine = Engine<Loader, MemoryStore, Live>;
 
 /// Serves until a signal to stop, then until the calls in flight have ended.
 pub async fn serve(config: Config) -> Result<()> {
@@ -46,8 +48,13 @@ pub async fn serve(config: Config) -> Result<()> {
     let member = Member::join(&config.auth, shutdown.clone())?;
     tokio::spawn(watch(member.clone(), records.clone(), health.clone()));
     tokio::spawn(sweep(records.clone(), config.records.sweep_interval));
+    let upstreams = Upstreams::new(&config.upstream)?;
+    upstreams.keep_probing();
+    if config.upstream.is_empty() {
+        tracing::warn!("no upstream is configured, so nothing can be loaded: add [[upstream]] or --upstream NAME=URL");
+    }
     let engine = engine(&config);
-    let public = surface(&config, &health, &engine, member, records.clone())?;
+    let public = surface(&config, &health, &engine, &upstreams, member, records.clone())?;
     let internal = admin::service(Surface::new(&health), &telemetry, &health)?;
 
     let listener = Listener::bind(&config.listen).await?;
@@ -59,14 +66,13 @@ pub async fn serve(config: Config) -> Result<()> {
     Ok(())
 }
 
-/// An empty engine before the upstreams.
+/// An empty engine.
 pub fn engine(config: &Config) -> LiveEngine {
     let EngineConfig { capacity_bytes, .. } = config.engine;
     let metrics = Metrics::new(&telemetry::meter());
     let told = metrics.clone();
     let store = MemoryStore::new(capacity_bytes, move |cause| told.evicted(cause));
-    let origin = Upstreams::new(config.origin.clone());
-    let engine = Engine::new(origin, store, Live::begin(), config.engine.limits(), metrics);
+    let engine = Engine::new(Loader, store, Live::begin(), config.engine.limits(), metrics);
     engine.observe(&telemetry::meter());
     engine
 }
@@ -76,20 +82,26 @@ pub fn surface(
     config: &Config,
     health: &Health,
     engine: &LiveEngine,
+    upstreams: &Upstreams,
     guard: impl Guard,
     records: Records,
 ) -> Result<SurfaceService> {
-    let largest = config.origin.max_answer_bytes.saturating_add(ENVELOPE);
-    let read = ReadThrough { engine: engine.clone(), guard: guard.clone(), node: config.node.clone() };
+    let read = ReadThrough {
+        engine: engine.clone(),
+        plans: Plans::new(config.engine.max_plans),
+        upstreams: upstreams.clone(),
+        guard: guard.clone(),
+        node: config.node.clone(),
+    };
     let invalidation = Invalidation::new(engine.clone(), guard.clone(), config.engine.max_senders);
     let idempotency = Idempotency { records, guard };
     let contract = Contract::own(FILE_DESCRIPTOR_SET, SERVICES)?;
     let surface = Surface::new(health)
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
         .declared(move |method| contract.declared_deadline(method))
-        .service(ReadThroughServiceServer::new(read).max_decoding_message_size(largest))
+        .service(ReadThroughServiceServer::new(read).max_decoding_message_size(LARGEST))
         .service(InvalidationServiceServer::new(invalidation))
-        .service(IdempotencyServiceServer::new(idempotency).max_decoding_message_size(largest));
+        .service(IdempotencyServiceServer::new(idempotency).max_decoding_message_size(LARGEST));
     Ok(surface.into_service()?)
 }
 

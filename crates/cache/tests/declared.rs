@@ -4,6 +4,7 @@ use accord_api::FILE_DESCRIPTOR_SET;
 use accord_api::accord::policy::v1::{MethodPolicy, access::Rule};
 use accord_cache::config::Config;
 use accord_cache::guard::{Entry, Guard, Owner, Terms};
+use accord_cache::origin::Upstreams;
 use accord_cache::{records::Records, serve};
 use accord_runtime::{health::Health, surface::SurfaceService};
 use bytes::Bytes;
@@ -24,7 +25,7 @@ async fn every_method_asks_for_the_permission_and_grants_the_time_that_its_contr
         };
         let deadline = policy.deadline.unwrap();
         for (asked, seconds) in
-            [(None, deadline.default.unwrap().seconds), (Some("99S"), deadline.max.unwrap().seconds)]
+            [(None, deadline.default.unwrap().seconds), (Some("99999999S"), deadline.max.unwrap().seconds)]
         {
             let seen = call(surface.clone(), &method, asked).await;
             assert_eq!(seen, format!("{method} {permission} {seconds}"));
@@ -51,7 +52,8 @@ async fn surface(health: &Health) -> SurfaceService {
     let folder = tempfile::tempdir().unwrap();
     let records = Records::open(&format!("sqlite://{}/records.db", folder.path().display())).await.unwrap();
     let config = Config::default();
-    serve::surface(&config, health, &serve::engine(&config), Witness, records).unwrap()
+    let upstreams = Upstreams::new(&config.upstream).unwrap();
+    serve::surface(&config, health, &serve::engine(&config), &upstreams, Witness, records).unwrap()
 }
 
 /// The methods of the cache, `pkg.Service/Method`, with what they or their services declare.

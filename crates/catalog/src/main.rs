@@ -84,7 +84,7 @@ impl Flags {
             .set_option("auth.url", "--auth", self.auth)
             .set_option("auth.client_id", "--client-id", self.client_id)
             .set_option("auth.client_secret_file", "--client-secret-file", self.client_secret_file);
-        settings::load(PREFIX, self.config.as_deref(), overrides)
+        settings::load(PREFIX, self.config.as_slice(), overrides)
     }
 }
 

@@ -1,6 +1,8 @@
 //! A declared read: from the cache service, which asks the upstream itself where it has to.
 
-mod answer_tag;
+mod plan;
+
+pub use plan::Plan;
 
 use crate::{
     fault::{Component, Fault},
@@ -9,24 +11,25 @@ use crate::{
 };
 use accord_api::accord::{
     cache::v1::{
-        Consistency, Freshness, Origin, Outcome, ReadRequest, ReadResponse, StaleReason, consistency::Wish,
+        Consistency, Freshness, Header, Outcome, ReadRequest, ReadResponse, StaleReason, consistency::Wish,
         read_response, read_through_service_client::ReadThroughServiceClient,
     },
     fault::v1::Reason,
 };
 use accord_contract::{CachePolicy, OnCacheFailure};
 use accord_mesh::Member;
-use accord_runtime::deadline;
+use accord_runtime::{deadline, fault};
+use accord_token::PASSPORT_HEADER;
 use accord_upstream::{Client, Upstream};
 use accord_wire::Malformed;
-use answer_tag::answer_tag;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::{
+    collections::HashSet,
     fmt::Write,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -41,6 +44,8 @@ pub struct Cache {
     member: Member,
     /// Whether its last failure has been said.
     is_said: AtomicBool,
+    /// The upstreams of which it has been said that the cache does not know them.
+    unknown: Mutex<HashSet<Arc<str>>>,
     bypassed: Counter<u64>,
 }
 
@@ -53,7 +58,7 @@ impl Cache {
             .build();
         let client = Client::new(Arc::clone(&upstream));
         let client = ReadThroughServiceClient::new(client).max_decoding_message_size(usize::MAX);
-        Self { client, upstream, member, is_said: AtomicBool::new(false), bypassed }
+        Self { client, upstream, member, is_said: AtomicBool::new(false), unknown: Mutex::default(), bypassed }
     }
 
     /// Answers a cached read: through the cache, and without it where it fails and the contract allows that.
@@ -61,30 +66,33 @@ impl Cache {
         &self,
         call: &Call,
         policy: &CachePolicy,
+        plan: &Plan,
         message: &Bytes,
         wish: Option<Wish>,
     ) -> Result<Answer, Fault> {
-        let question = question(call, policy, message, wish).map_err(|_| Fault::unreadable())?;
+        let read = read(call, policy, plan, message, wish).map_err(|_| Fault::unreadable())?;
         if !self.upstream.is_available() {
             let failure = Status::unavailable("the cache failed a moment ago and is not asked again yet");
             return self.without(call, message, &failure).await;
         }
-        let failure = match self.ask(call, question).await {
-            Ok(answer) => {
+        let failure = match self.ask(call, plan, read).await {
+            Ok(answered) => {
                 self.is_said.store(false, Ordering::Relaxed);
-                let is_race = |status| deadline::is_race(call.deadline, status);
-                return if answer.result.as_ref().is_err_and(is_race) { Err(Fault::deadline()) } else { Ok(answer) };
+                return answered;
             }
             Err(status) if deadline::is_exceeded(call.deadline, &status) => return Err(Fault::deadline()),
             Err(status) => status,
         };
-        self.note(&failure);
+        self.note(call, &failure);
         self.without(call, message, &failure).await
     }
 
     /// Says that the cache fails: once, until it answers again.
-    fn note(&self, failure: &Status) {
+    fn note(&self, call: &Call, failure: &Status) {
         let (code, reason) = (failure.code(), failure.message());
+        if fault::reason_of(failure) == Some(Reason::UpstreamUnknown) {
+            return self.note_unknown(&call.permit.entry().method.upstream);
+        }
         if (is_down(failure) || is_refusal(failure)) && self.is_said.swap(true, Ordering::Relaxed) {
             return;
         }
@@ -96,6 +104,19 @@ impl Cache {
                 reason,
                 "the cache refuses this gateway, reads go without it: `cache.url` has to name a cache, and the gateway's \
                  client needs the role `accord-mesh`"
+            );
+        }
+    }
+
+    /// Says it of each upstream once.
+    fn note_unknown(&self, upstream: &Arc<str>) {
+        // What it holds is whole whenever the lock is free.
+        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        if unknown.insert(Arc::clone(upstream)) {
+            tracing::warn!(
+                %upstream,
+                "the cache does not know this upstream, reads of it go without the cache: give the cache the same \
+                 [[upstream]] as the gateway"
             );
         }
     }
@@ -117,47 +138,91 @@ impl Cache {
         Ok(answer)
     }
 
-    async fn ask(&self, call: &Call, read: ReadRequest) -> Result<Answer, Status> {
+    /// Asks under the plan's digest, and once more with the plan where the cache does not know it. An error is the cache's.
+    async fn ask(&self, call: &Call, plan: &Plan, read: ReadRequest) -> Result<Result<Answer, Fault>, Status> {
+        let response = self.send(call, read.clone()).await?;
+        let response = match response.result {
+            Some(read_response::Result::PlanUnknown(_)) => {
+                self.send(call, ReadRequest { plan: plan.encoded.clone(), ..read }).await?
+            }
+            _ => response,
+        };
+        answered(response)
+    }
+
+    async fn send(&self, call: &Call, read: ReadRequest) -> Result<ReadResponse, Status> {
         let request = inner::request(read, &self.member, call.deadline, &call.id)?;
         let request = inner::with_passport(request, call.permit.passport());
         // A cache that is gone or hangs shows at its connection, which is watched closely: so the time that is left need
         // not be shared out between the cache and the upstream.
-        let response = self.client.clone().read(request).await?;
-        answer(response.into_inner())
+        Ok(self.client.clone().read(request).await?.into_inner())
     }
 }
 
-fn question(call: &Call, policy: &CachePolicy, message: &Bytes, wish: Option<Wish>) -> Result<ReadRequest, Malformed> {
-    let entry = call.permit.entry();
-    let tags = |over_answer| policy.tags.iter().filter(move |tag| tag.is_over_answer() == over_answer);
+fn read(
+    call: &Call,
+    policy: &CachePolicy,
+    plan: &Plan,
+    message: &Bytes,
+    wish: Option<Wish>,
+) -> Result<ReadRequest, Malformed> {
     Ok(ReadRequest {
-        method: entry.method.name.to_string(),
+        plan_digest: plan.digest.clone(),
+        plan: Bytes::new(),
         request: message.clone(),
-        origin: Some(Origin {
-            name: entry.method.upstream.to_string(),
-            endpoints: entry.upstream.endpoints().iter().map(|endpoint| endpoint.label().to_owned()).collect(),
-        }),
-        key: entry.method.cache_key(policy, message)?,
-        policy: entry.method.effective.cache.clone(),
-        tags: tags(false).filter_map(|tag| tag.expand(message, None).transpose()).collect::<Result<_, _>>()?,
-        answer_tags: tags(true).map(|tag| answer_tag(tag, message)).collect::<Result<_, _>>()?,
+        key: call.permit.entry().method.cache_key(policy, message)?,
+        headers: call.metadata.iter().filter(|(name, _)| *name != PASSPORT_HEADER).map(header).collect(),
+        is_retried_outside: call.is_retried_outside,
         consistency: wish.map(|wish| Consistency { wish: Some(wish) }),
     })
 }
 
-fn answer(response: ReadResponse) -> Result<Answer, Status> {
-    let mut answer = match response.result {
-        Some(read_response::Result::Message(message)) => Answer::new(Ok(message)),
+fn header((name, value): (&HeaderName, &HeaderValue)) -> Header {
+    Header { name: name.as_str().to_owned(), value: Bytes::copy_from_slice(value.as_bytes()) }
+}
+
+fn answered(response: ReadResponse) -> Result<Result<Answer, Fault>, Status> {
+    let result = match response.result {
+        Some(read_response::Result::Message(message)) => Ok(message),
         Some(read_response::Result::Failure(failure)) => {
             let code = Code::from_i32(failure.code);
-            Answer::new(Err(Status::with_details(code, failure.message, failure.details.into())))
+            let status = Status::with_details(code, failure.message, failure.details);
+            if failure.is_fault {
+                return Ok(Err(upstream_fault(status)));
+            }
+            Err(status)
+        }
+        Some(read_response::Result::PlanUnknown(_)) => {
+            return Err(Status::internal("the cache does not know the plan that it was told"));
         }
         None => return Err(Status::internal("the cache's answer holds nothing")),
     };
+    let mut head = metadata(&response.head)?;
     if let Some(freshness) = response.freshness {
-        describe(&freshness, &mut answer.head);
+        describe(&freshness, &mut head);
     }
-    Ok(answer)
+    Ok(Ok(Answer { head, result, trailers: metadata(&response.trailers)? }))
+}
+
+/// Why the upstream gave the cache no answer: the same as if the gateway had asked it.
+fn upstream_fault(status: Status) -> Fault {
+    if fault::reason_of(&status) == Some(Reason::DeadlineExceeded) {
+        return Fault::deadline();
+    }
+    Fault::from_status(Component::Upstream, status)
+}
+
+fn metadata(headers: &[Header]) -> Result<HeaderMap, Status> {
+    let mut metadata = HeaderMap::with_capacity(headers.len());
+    for Header { name, value } in headers {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        let value = HeaderValue::from_maybe_shared(value.clone());
+        let (Ok(name), Ok(value)) = (name, value) else {
+            return Err(Status::internal("the cache's answer holds metadata that is none"));
+        };
+        metadata.append(name, value);
+    }
+    Ok(metadata)
 }
 
 /// `Cache-Status` (RFC 9211) and `Age` (RFC 9111).

@@ -143,9 +143,10 @@ fn watched(call: &Call, response: Response<ResponseBody>, verdict: Verdict) -> R
 
 /// One message in, one out: from the cache, under a key, or from the upstream.
 async fn ask(gateway: &Arc<Gateway>, call: Call, message: Bytes, headers: &HeaderMap) -> Result<Answer, Fault> {
-    let policy = &call.permit.entry().method.policy;
-    if let (Some(cache), Some(cached)) = (&gateway.cache, &policy.cache) {
-        return cache.read(&call, cached, &message, cached::wish(headers)).await;
+    let entry = call.permit.entry();
+    let policy = &entry.method.policy;
+    if let (Some(cache), Some(cached), Some(plan)) = (&gateway.cache, &policy.cache, &entry.cache_plan) {
+        return cache.read(&call, cached, plan, &message, cached::wish(headers)).await;
     }
     let key = match &policy.idempotency {
         Some(declared) => keyed::key(declared, headers)?.map(|key| (declared.window, key.to_owned())),

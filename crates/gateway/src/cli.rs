@@ -7,7 +7,7 @@ use accord_runtime::config::{self, ConfigError, Overrides};
 use accord_upstream::Upstream;
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, UpstreamConfig};
+use crate::config::{Config, PREFIX, UpstreamConfig};
 use crate::explain;
 use crate::serve;
 use crate::table::{Built, MethodTable, Pending, Refused, Sources};
@@ -76,9 +76,10 @@ pub enum ConfigCommand {
 /// Settings that all subcommands take. They win over the environment, which wins over the file.
 #[derive(Debug, Default, Args)]
 pub struct Flags {
-    /// Configuration file (TOML).
+    /// Configuration file (TOML). Repeatable; a later one is stronger, and lists such as `[[upstream]]` are joined. Without it,
+    /// the files of the variable `ACCORD_GATEWAY_CONFIG`, separated by `:`.
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    config: Vec<PathBuf>,
     /// Address of the public door. Default: 127.0.0.1:8080.
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -112,8 +113,8 @@ pub struct Flags {
 #[derive(Debug, thiserror::Error)]
 pub enum FlagError {
     /// `--upstream` without a name or a URL.
-    #[error("--upstream {0} is not of the form NAME=URL, such as --upstream catalog=http://127.0.0.1:9000")]
-    Upstream(String),
+    #[error(transparent)]
+    Upstream(#[from] accord_upstream::ConfigError),
     /// `--descriptors FILE` while there are several upstreams, or none.
     #[error(
         "--descriptors {file} does not say whose it is: write --descriptors NAME={file}, NAME being one of {names}"
@@ -145,7 +146,8 @@ pub enum FlagError {
 impl Flags {
     /// The configuration that holds: flags over environment over file over defaults.
     pub fn load(&self) -> Result<Config, FlagError> {
-        let base = Config::load(self.config.as_deref(), || self.overrides())?;
+        let files = config::files(PREFIX, self.config.clone());
+        let base = Config::load(&files, || self.overrides())?;
         let upstream = self.upstreams(base.upstream.clone())?;
         Ok(Config { upstream, ..base })
     }
@@ -164,18 +166,8 @@ impl Flags {
 
     /// Upstreams given by flags stand in place of the configured ones; descriptor sets are added to what there is.
     fn upstreams(&self, configured: Vec<UpstreamConfig>) -> Result<Vec<UpstreamConfig>, FlagError> {
-        let mut upstreams = if self.upstream.is_empty() { configured } else { Vec::new() };
-        for given in &self.upstream {
-            let (name, url) = named(given).ok_or_else(|| FlagError::Upstream(given.clone()))?;
-            match upstreams.iter_mut().find(|upstream| upstream.name == name) {
-                Some(upstream) => upstream.urls.push(url.to_owned()),
-                None => upstreams.push(UpstreamConfig {
-                    name: name.to_owned(),
-                    urls: vec![url.to_owned()],
-                    ..UpstreamConfig::default()
-                }),
-            }
-        }
+        let mut upstreams =
+            if self.upstream.is_empty() { configured } else { accord_upstream::config::from_flags(&self.upstream)? };
         self.give_descriptors(&mut upstreams)?;
         Ok(upstreams)
     }

@@ -1,7 +1,7 @@
 //! What the gateway can be told: one tree of plain data, every key with its unit and default.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use accord_mesh::MemberConfig;
@@ -59,10 +59,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// What file, environment and flags say together, the later the stronger.
-    pub fn load(file: Option<&Path>, flags: impl Fn() -> Overrides) -> Result<Self, ConfigError> {
-        let mut config: Self = config::load(PREFIX, file, flags())?;
-        let said: Said = config::load(PREFIX, file, flags())?;
+    /// What files, environment and flags say together, the later the stronger.
+    pub fn load(files: &[PathBuf], flags: impl Fn() -> Overrides) -> Result<Self, ConfigError> {
+        let mut config: Self = config::load(PREFIX, files, flags())?;
+        let said: Said = config::load(PREFIX, files, flags())?;
         // A section that says something else but no address still means the gateway's own.
         config.listen.address = said.listen.address.unwrap_or(Self::default().listen.address);
         config.admin.address = said.admin.address.unwrap_or(Self::default().admin.address);

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::time::Duration;
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 /// Tells a caller which part of the mesh failed, where it was not the handler.
 pub const COMPONENT_HEADER: HeaderName = HeaderName::from_static("x-accord-fault");
@@ -63,14 +64,16 @@ impl Fault {
 
     /// A fault that will have passed after some time.
     pub fn retry(component: Component, reason: Reason, message: impl Into<String>, after: Duration) -> Self {
-        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         Self::of(component, StatusBuilder::new(reason, message).retry_after(after))
-            .header(http::header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// A status that another part of the mesh has already explained.
     pub fn from_status(component: Component, status: Status) -> Self {
-        Self(Box::new(Inner { status, component, http: None, headers: HeaderMap::new() }))
+        let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        let fault = Self(Box::new(Inner { status, component, http: None, headers: HeaderMap::new() }));
+        let Some(after) = retry_after else { return fault };
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        fault.header(http::header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// A request that names a field its message does not have, or gives it a value it can't hold.

@@ -76,9 +76,30 @@ impl Default for UpstreamConfig {
     }
 }
 
+/// Upstreams as the flag `--upstream` gives them: `NAME=URL`, and the same name again for another endpoint.
+pub fn from_flags(given: &[String]) -> Result<Vec<UpstreamConfig>, ConfigError> {
+    let mut upstreams: Vec<UpstreamConfig> = Vec::new();
+    for flag in given {
+        let named = flag.split_once('=').filter(|(name, url)| !name.is_empty() && !url.is_empty());
+        let (name, url) = named.ok_or_else(|| ConfigError::Flag(flag.clone()))?;
+        match upstreams.iter_mut().find(|upstream| upstream.name == name) {
+            Some(upstream) => upstream.urls.push(url.to_owned()),
+            None => upstreams.push(UpstreamConfig {
+                name: name.to_owned(),
+                urls: vec![url.to_owned()],
+                ..UpstreamConfig::default()
+            }),
+        }
+    }
+    Ok(upstreams)
+}
+
 /// Why an upstream can't be called as configured. Whether it is there shows only when it is called.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// `--upstream` without a name or a URL.
+    #[error("--upstream {0} is not of the form NAME=URL, such as --upstream catalog=http://127.0.0.1:9000")]
+    Flag(String),
     /// No name.
     #[error("an upstream has no name: give each [[upstream]] a `name`")]
     Nameless,
@@ -210,6 +231,26 @@ mod tests {
         assert!(refused(|config| config.ca_file = Some("ca.pem".into())).contains("write https://"));
         assert!(refused(|config| config.max_in_flight = 0).contains("`max_in_flight` is 0"));
         assert!(refused(|config| config.keepalive_timeout = Duration::ZERO).contains("`keepalive_timeout` is 0"));
+    }
+
+    fn flags(given: &[&str]) -> Result<Vec<UpstreamConfig>, ConfigError> {
+        from_flags(&given.iter().copied().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn flag_with_a_known_name_adds_an_endpoint() {
+        let found = flags(&["catalog=http://127.0.0.1:9000", "shop=http://a:1", "shop=http://b:1?x=y"]).unwrap();
+        let urls: Vec<_> = found.iter().map(|upstream| (upstream.name.as_str(), upstream.urls.len())).collect();
+        assert_eq!(urls, [("catalog", 1), ("shop", 2)]);
+        assert_eq!(found[1].urls[1], "http://b:1?x=y", "only the first = separates");
+    }
+
+    #[test]
+    fn flag_without_a_name_or_a_url_is_refused_with_an_example() {
+        for wrong in ["http://127.0.0.1:9000", "=http://127.0.0.1:9000", "catalog="] {
+            let error = flags(&[wrong]).unwrap_err().to_string();
+            assert!(error.contains("--upstream catalog=http://127.0.0.1:9000"), "{error}");
+        }
     }
 
     #[test]

@@ -16,11 +16,14 @@ use crate::endpoint::InFlight;
 use crate::payload::{Payload, Sending};
 use crate::unreachable::Unreachable;
 
+/// Endpoints that are tried after one that can't be connected to: each is ejected, so the next is a better guess.
+const OTHERS: usize = 3;
+
 /// Connections that may turn out to be closing before a call gives up: each holds none of it.
 const CONNECTIONS: usize = 3;
 
-/// Sends a call to an endpoint, and to another one where the first certainly never saw it: that is always safe, and done
-/// once. `head` makes the headers anew each time.
+/// Sends a call to an endpoint, and to another one where the first certainly never saw it, which is always safe: once after
+/// a server refused it, and a few times where no connection can be made. `head` makes the headers anew each time.
 pub(crate) async fn send<B>(
     upstream: &Arc<Upstream>,
     first: Picked,
@@ -32,13 +35,18 @@ pub(crate) async fn send<B>(
 where
     B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
 {
-    let tried = Arc::clone(first.endpoint());
-    match send_once(upstream, first, shard, path, head(), payload).await {
-        Err(error) if error.is_unprocessed() && payload.is_whole() => {
-            let another = upstream.pick_other_than(&tried).ok_or(error)?;
-            send_once(upstream, another, shard, path, head(), payload).await
-        }
-        sent => sent,
+    let mut picked = first;
+    let (mut unconnected, mut refused) = (0, 0);
+    loop {
+        let tried = Arc::clone(picked.endpoint());
+        let sent = send_once(upstream, picked, shard, path, head(), payload).await;
+        let Err(error) = &sent else { return sent };
+        unconnected += usize::from(*error == Unreachable::Connect);
+        refused += usize::from(*error == Unreachable::Refused);
+        let may_go_on = error.is_unprocessed() && unconnected <= OTHERS && refused <= 1 && payload.is_whole();
+        let another = may_go_on.then(|| upstream.pick_other_than(&tried)).flatten();
+        let Some(another) = another else { return sent };
+        picked = another;
     }
 }
 

@@ -10,8 +10,8 @@ use accord_api::accord::fault::v1::Reason;
 use accord_runtime::fault;
 use tonic::{Request, Response, Status};
 
-use super::{duration, malformed};
 use crate::guard::{Entry, Guard, Terms};
+use crate::malformed::{duration, malformed};
 use crate::records::{Completion, Decision, Kept, Name, Records, RecordsError};
 use accord_store::log_failure;
 

@@ -8,8 +8,8 @@ use accord_api::accord::cache::v1::{
 use accord_readthrough::{Continuity, Engine, GapDetector, Origin, Store, Tag, World};
 use tonic::{Request, Response, Status};
 
-use super::malformed;
 use crate::guard::{Entry, Guard, Terms};
+use crate::malformed::malformed;
 
 const INVALIDATE: Entry =
     Entry { method: "accord.cache.v1.InvalidationService/Invalidate", permission: "accord.cache.invalidate" };

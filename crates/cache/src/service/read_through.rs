@@ -1,49 +1,49 @@
 //! Reads: admitted, keyed by whose they are, and answered by the engine.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use accord_api::accord::cache::v1::{
-    self as api, AnswerTag, ReadRequest, ReadResponse, answer_tag, consistency, read_response::Result as Said,
+    self as api, ReadRequest, ReadResponse, consistency, read_response::Result as Said,
     read_through_service_server::ReadThroughService,
 };
 use accord_api::accord::fault::v1::Reason;
-use accord_api::accord::policy::v1::{Cache, CacheScope};
 use accord_readthrough::{
-    Answer, Audience, ConsistencyRequirement, Engine, Identity, Key, Origin, Outcome, Overload, Policy, Read, Stale,
-    Store, Tag, World,
+    Answer, Audience, ConsistencyRequirement, Engine, Identity, Key, Origin, Outcome, Overload, Read, Stale, Store,
+    World,
 };
 use accord_runtime::fault::{self, StatusBuilder};
 use accord_token::PASSPORT_HEADER;
-use http::uri::PathAndQuery;
-use tonic::metadata::{AsciiMetadataValue, MetadataMap};
+use http::{HeaderMap, HeaderValue};
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tracing::Span;
 
-use super::{duration, malformed};
-use crate::answer_tag::template;
 use crate::guard::{Entry, Guard, Owner, Terms};
-use crate::origin::Call;
+use crate::kept::Kept;
+use crate::malformed::{bounded, duration, malformed};
+use crate::origin::{Call, Upstreams};
+use crate::plan::Plan;
+use crate::plans::Plans;
 
 const READ: Entry = Entry { method: "accord.cache.v1.ReadThroughService/Read", permission: "accord.cache.read" };
-
-/// What the contract says where it leaves `cache.max_bytes` out.
-const MAX_BYTES: u64 = 1024 * 1024;
 
 /// How long before the end of a reader's time an older answer stands in for one that does not come.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 
-/// Most endpoints, tags, and parts of tags that are read from the answer, of one read: far more than anybody means.
-const MOST: usize = 1024;
-
-/// Deepest field of an answer that makes a tag: as deep as decoders of protobuf go.
-const DEEPEST: usize = 100;
+/// Most headers of a read: far more than anybody means.
+const MOST_HEADERS: usize = 1024;
 
 /// The read-through service.
 #[derive(Debug)]
 pub struct ReadThrough<O, S, W, G> {
     /// Answers.
     pub engine: Engine<O, S, W>,
+    /// What contracts say.
+    pub plans: Plans,
+    /// Where answers are loaded from.
+    pub upstreams: Upstreams,
     /// Admits.
     pub guard: G,
     /// The name of this replica.
@@ -62,9 +62,11 @@ where
         let terms = Terms::of(&request)?;
         self.guard.admit(request.metadata(), READ, &terms).await?;
         let (metadata, _, asked) = request.into_parts();
+        let Some(plan) = self.plans.find(&asked.plan_digest, &asked.plan)? else {
+            return Ok(Response::new(plan_unknown()));
+        };
         let passport = passport(&metadata)?;
-        let owner = self.owner(passport.as_ref(), asked.origin.as_ref())?;
-        let read = compile(asked, owner.as_ref(), passport, terms)?;
+        let read = self.compile(asked, plan, passport, terms)?;
         let answer = self.answer(&read).await.map_err(overloaded)?;
         Ok(Response::new(respond(answer, self.node.clone())))
     }
@@ -86,23 +88,47 @@ impl<O: Origin<Call = Call>, S: Store, W: World, G: Guard> ReadThrough<O, S, W, 
         }
     }
 
-    /// Whose answer is asked for: the passport says so, and nothing else does.
-    fn owner(
+    fn compile(
         &self,
-        passport: Option<&AsciiMetadataValue>,
-        origin: Option<&api::Origin>,
-    ) -> Result<Option<Owner>, Status> {
-        let name = origin.map(|origin| origin.name.as_str()).filter(|name| !name.is_empty());
-        let name = name.ok_or_else(|| malformed("`origin.name` is missing"))?;
+        asked: ReadRequest,
+        plan: Arc<Plan>,
+        passport: Option<HeaderValue>,
+        terms: Terms,
+    ) -> Result<Read<Call>, Status> {
+        let upstream = Arc::clone(self.upstreams.find(&plan.upstream)?);
+        let owner = self.owner(passport.as_ref(), &plan.upstream)?;
+        let headers = headers(&plan, asked.headers)?;
+        Ok(Read {
+            key: key(&plan, owner.as_ref(), &asked.key, &headers),
+            policy: plan.policy,
+            tags: plan.request_tags(&asked.request).map_err(|error| malformed(error.to_string()))?.into(),
+            consistency: requirement(asked.consistency.as_ref())?,
+            wait_budget: terms.deadline.remaining(),
+            load_timeout: plan.load_timeout,
+            call: Call {
+                plan,
+                upstream,
+                request: asked.request,
+                passport,
+                headers,
+                is_retried_outside: asked.is_retried_outside,
+                id: terms.id,
+                span: Span::current(),
+            },
+        })
+    }
+
+    /// Whose answer is asked for: the passport says so, and nothing else does.
+    fn owner(&self, passport: Option<&HeaderValue>, upstream: &str) -> Result<Option<Owner>, Status> {
         let Some(passport) = passport else { return Ok(None) };
         let text = passport.to_str().map_err(|_| malformed("the passport is not text"))?;
-        self.guard.owner(text, name).map(Some)
+        self.guard.owner(text, upstream).map(Some)
     }
 }
 
 /// The one passport of a call. Of two, which one counts would be a guess.
-fn passport(metadata: &MetadataMap) -> Result<Option<AsciiMetadataValue>, Status> {
-    let mut passports = metadata.get_all(PASSPORT_HEADER).iter();
+fn passport(metadata: &MetadataMap) -> Result<Option<HeaderValue>, Status> {
+    let mut passports = metadata.as_ref().get_all(PASSPORT_HEADER).iter();
     let passport = passports.next().cloned();
     if passports.next().is_some() {
         return Err(fault::status(Reason::HeaderRefused, "more than one passport"));
@@ -113,79 +139,48 @@ fn passport(metadata: &MetadataMap) -> Result<Option<AsciiMetadataValue>, Status
     }))
 }
 
-fn compile(
-    asked: ReadRequest,
-    owner: Option<&Owner>,
-    passport: Option<AsciiMetadataValue>,
-    terms: Terms,
-) -> Result<Read<Call>, Status> {
-    let declared = asked.policy.as_ref().ok_or_else(|| malformed("`policy` is missing"))?;
-    let origin = asked.origin.ok_or_else(|| malformed("`origin` is missing"))?;
-    bounded("origin.endpoints", origin.endpoints.len(), MOST)?;
-    bounded("tags", asked.tags.len(), MOST)?;
-    bounded("answer_tags", asked.answer_tags.iter().map(|tag| tag.parts.len().max(1)).sum(), MOST)?;
-    bounded("answer_tags.parts.field.numbers", asked.answer_tags.iter().map(depth).max().unwrap_or(0), DEEPEST)?;
-    let templates = asked.answer_tags.into_iter().map(template).collect::<Option<_>>();
-    let identity = Identity {
-        method: &asked.method,
-        origin: &origin.name,
+/// The caller's headers, of which there may only be those that enter the key.
+fn headers(plan: &Plan, given: Vec<api::Header>) -> Result<HeaderMap, Status> {
+    bounded("headers", given.len(), MOST_HEADERS)?;
+    let mut headers = HeaderMap::new();
+    for header in given {
+        let name = plan.vary.iter().find(|name| name.as_str() == header.name);
+        let name = name.ok_or_else(|| malformed("`headers` has one that the plan's `cache.vary` does not name"))?;
+        let value = HeaderValue::from_maybe_shared(header.value)
+            .map_err(|_| malformed("`headers` has a value that is none"))?;
+        headers.append(name.clone(), value);
+    }
+    Ok(headers)
+}
+
+/// The place of an answer. The plan's digest is part of it: what was loaded under the tags of one contract is no answer to a
+/// reader of another, whose invalidations it would never see.
+fn key(plan: &Plan, owner: Option<&Owner>, asked: &[u8], headers: &HeaderMap) -> Key {
+    let mut bytes = plan.digest.to_vec();
+    put(&mut bytes, asked);
+    for name in &plan.vary {
+        for value in headers.get_all(name) {
+            put(&mut bytes, name.as_str().as_bytes());
+            put(&mut bytes, value.as_bytes());
+        }
+    }
+    Key::of(&Identity {
+        method: &plan.method,
+        origin: &plan.upstream,
         tenant: owner.map_or("", |owner| &owner.tenant),
         audience: match owner {
-            _ if declared.scope() == CacheScope::Shared => Audience::Shared,
+            _ if plan.is_shared => Audience::Shared,
             Some(owner) => Audience::Principal(&owner.subject),
             None => Audience::Anonymous,
         },
-        bytes: &asked.key,
-    };
-    Ok(Read {
-        key: Key::of(&identity),
-        policy: policy(declared)?,
-        tags: asked.tags.iter().map(|name| Tag::named(name)).collect(),
-        consistency: requirement(asked.consistency.as_ref())?,
-        wait_budget: terms.deadline.remaining(),
-        call: Call {
-            endpoints: origin.endpoints.into(),
-            path: path(&asked.method)?,
-            request: asked.request,
-            passport,
-            deadline: terms.deadline,
-            id: terms.id,
-            answer_tags: templates.ok_or_else(|| malformed("`answer_tags` name no field of an answer"))?,
-            span: Span::current(),
-        },
+        bytes: &bytes,
     })
 }
 
-fn bounded(field: &str, count: usize, most: usize) -> Result<(), Status> {
-    if count <= most { Ok(()) } else { Err(malformed(format!("`{field}` has {count} elements, more than {most}"))) }
-}
-
-/// The longest way to a field.
-fn depth(tag: &AnswerTag) -> usize {
-    let field = |part: &answer_tag::Part| match &part.part {
-        Some(answer_tag::part::Part::Field(path)) => path.numbers.len(),
-        _ => 0,
-    };
-    tag.parts.iter().map(field).max().unwrap_or(0)
-}
-
-fn path(method: &str) -> Result<PathAndQuery, Status> {
-    let named = method.split_once('/').filter(|(service, name)| {
-        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte));
-        !service.is_empty() && !name.is_empty() && plain(service) && plain(name)
-    });
-    let path = named.and_then(|_| PathAndQuery::try_from(format!("/{method}")).ok());
-    path.ok_or_else(|| malformed("`method` is not of the form pkg.Service/Method"))
-}
-
-fn policy(declared: &Cache) -> Result<Policy, Status> {
-    Ok(Policy {
-        ttl: duration("policy.ttl", declared.ttl.as_ref())?,
-        stale_while_revalidate: duration("policy.stale_while_revalidate", declared.stale_while_revalidate.as_ref())?,
-        stale_if_error: duration("policy.stale_if_error", declared.stale_if_error.as_ref())?,
-        negative_ttl: duration("policy.negative_ttl", declared.negative_ttl.as_ref())?,
-        max_bytes: declared.max_bytes.unwrap_or(MAX_BYTES),
-    })
+/// With its length before it, no part can reach into the next one.
+fn put(bytes: &mut Vec<u8>, part: &[u8]) {
+    bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+    bytes.extend_from_slice(part);
 }
 
 fn requirement(consistency: Option<&api::Consistency>) -> Result<ConsistencyRequirement, Status> {
@@ -203,7 +198,12 @@ fn overloaded(overload: Overload) -> Status {
     StatusBuilder::new(Reason::Overloaded, overload.to_string()).retry_after(soon).build()
 }
 
+fn plan_unknown() -> ReadResponse {
+    ReadResponse { result: Some(Said::PlanUnknown(api::PlanUnknown {})), ..ReadResponse::default() }
+}
+
 fn respond(answer: Answer, node: String) -> ReadResponse {
+    let kept = Kept::decode(&answer.metadata);
     let freshness = api::Freshness {
         outcome: outcome(answer.outcome).into(),
         age: prost_types::Duration::try_from(answer.age).ok(),
@@ -218,10 +218,11 @@ fn respond(answer: Answer, node: String) -> ReadResponse {
         Err(failure) => Said::Failure(api::Failure {
             code: failure.code,
             message: failure.message,
-            details: failure.details.into(),
+            details: failure.details,
+            is_fault: !kept.is_of_handler,
         }),
     };
-    ReadResponse { result: Some(said), freshness: Some(freshness) }
+    ReadResponse { result: Some(said), freshness: Some(freshness), head: kept.head, trailers: kept.trailers }
 }
 
 /// What is left of a life; negative where it is over.

@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use accord_api::accord::cache::v1::invalidation_service_client::InvalidationServiceClient;
 use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServiceClient;
+use accord_api::accord::cache::v1::tag_template::{FieldPath, Part, Step, part};
 use accord_api::accord::cache::v1::{
-    AnswerTag, Failure, InvalidateRequest, Origin, Outcome, ReadRequest, ReadResponse, answer_tag,
+    Failure, Header, InvalidateRequest, Outcome, Plan, ReadRequest, ReadResponse, TagTemplate,
     read_response::Result as Said,
 };
 use accord_api::accord::policy::v1::Cache;
 use accord_api::catalog::v1::{GetProductRequest, Product};
 use accord_cache::config::Config;
+use accord_cache::origin::Upstreams;
 use accord_cache::{records::Records, serve};
 use accord_runtime::{client, health::Health, server::ListenConfig, server::Listener, shutdown::Shutdown};
+use accord_upstream::UpstreamConfig;
+use aws_lc_rs::digest::{SHA256, digest};
 use prost::Message;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -21,8 +25,10 @@ use crate::shop::{Doorman, Shop};
 
 /// The services, an upstream and the records, until it is dropped.
 pub struct Fixture {
+    pub url: String,
     pub channel: Channel,
     pub shop: Shop,
+    pub upstreams: Upstreams,
     pub records: Records,
     shutdown: Shutdown,
     _folder: tempfile::TempDir,
@@ -34,46 +40,110 @@ impl Drop for Fixture {
     }
 }
 
-/// As configured from the start.
+/// As configured from the start, with the shop as the upstream `shop`.
 pub async fn begin() -> Fixture {
-    begin_with(Config::default()).await
+    begin_with(|_, _| {}).await
 }
 
-/// As configured by a test.
-pub async fn begin_with(config: Config) -> Fixture {
+/// As configured by a test, which is told the shop's URL.
+pub async fn begin_with(configure: impl FnOnce(&mut Config, &str)) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let records = Records::open(&format!("sqlite://{}/records.db", folder.path().display())).await.unwrap();
     let shutdown = Shutdown::new(Duration::ZERO);
     let shop = Shop::open(&ListenConfig::default(), shutdown.clone()).await;
+    let mut config = Config { upstream: vec![upstream("shop", &[&shop.url])], ..Config::default() };
+    configure(&mut config, &shop.url);
     let engine = serve::engine(&config);
-    let surface = serve::surface(&config, &Health::new(), &engine, Doorman, records.clone()).unwrap();
+    let upstreams = Upstreams::new(&config.upstream).unwrap();
+    let surface = serve::surface(&config, &Health::new(), &engine, &upstreams, Doorman, records.clone()).unwrap();
     let listener = Listener::bind(&ListenConfig::default()).await.unwrap();
-    let channel = client::lazy(&format!("http://{}", listener.address())).unwrap();
+    let url = format!("http://{}", listener.address());
+    let channel = client::lazy(&url).unwrap();
     tokio::spawn(listener.serve(surface, shutdown.clone()));
-    Fixture { channel, shop, records, shutdown, _folder: folder }
+    Fixture { url, channel, shop, upstreams, records, shutdown, _folder: folder }
+}
+
+/// An upstream of these endpoints.
+pub fn upstream(name: &str, urls: &[&str]) -> UpstreamConfig {
+    let urls = urls.iter().map(|url| (*url).to_owned()).collect();
+    UpstreamConfig { name: name.to_owned(), urls, ..UpstreamConfig::default() }
+}
+
+/// A read, and the plan that it is made under.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub plan: Plan,
+    pub read: ReadRequest,
+}
+
+impl Asked {
+    /// The same under another plan.
+    pub fn with(mut self, change: impl FnOnce(&mut Plan)) -> Self {
+        change(&mut self.plan);
+        self
+    }
+
+    /// The same under another cache policy.
+    pub fn cached(self, change: impl FnOnce(&mut Cache)) -> Self {
+        self.with(|plan| change(plan.cache.as_mut().unwrap()))
+    }
+
+    /// The same with headers of the caller.
+    pub fn with_headers(mut self, headers: &[(&str, &str)]) -> Self {
+        let header =
+            |(name, value): &(&str, &str)| Header { name: (*name).to_owned(), value: value.as_bytes().to_vec().into() };
+        self.read.headers = headers.iter().map(header).collect();
+        self
+    }
+
+    /// As it travels where the cache does not know the plan.
+    pub fn whole(&self) -> ReadRequest {
+        let plan = self.plan.encode_to_vec();
+        ReadRequest { plan: plan.into(), ..self.brief() }
+    }
+
+    /// As it travels where the cache knows the plan.
+    pub fn brief(&self) -> ReadRequest {
+        let plan_digest = digest(&SHA256, &self.plan.encode_to_vec()).as_ref().to_vec().into();
+        ReadRequest { plan_digest, ..self.read.clone() }
+    }
+}
+
+/// A read of a product that may be kept for a minute.
+pub fn get(id: &str) -> Asked {
+    let plan = Plan {
+        method: "shop.v1.Shop/Get".to_owned(),
+        upstream: "shop".to_owned(),
+        cache: Some(Cache { ttl: seconds(60), stale_if_error: seconds(60), ..Cache::default() }),
+        max_response_bytes: 4 << 20,
+        load_timeout: seconds(10),
+        tags: vec![tag(part::Part::Request)],
+        ..Plan::default()
+    };
+    let request = GetProductRequest { id: id.to_owned() }.encode_to_vec().into();
+    Asked { plan, read: ReadRequest { request, key: id.to_owned().into(), ..ReadRequest::default() } }
 }
 
 impl Fixture {
-    /// A read of a product that may be kept for a minute.
-    pub fn get(&self, id: &str) -> ReadRequest {
-        ReadRequest {
-            method: "shop.v1.Shop/Get".to_owned(),
-            request: GetProductRequest { id: id.to_owned() }.encode_to_vec().into(),
-            origin: Some(Origin { name: "shop".to_owned(), endpoints: vec![self.shop.url.clone()] }),
-            key: id.to_owned().into(),
-            policy: Some(Cache { ttl: seconds(60), stale_if_error: seconds(60), ..Cache::default() }),
-            tags: vec![format!("product/{id}")],
-            ..ReadRequest::default()
-        }
+    /// Reads under a passport.
+    pub async fn read(&self, asked: Asked, passport: Option<&str>) -> Result<ReadResponse, Status> {
+        self.send(asked.whole(), passport, Duration::from_secs(5)).await
     }
 
-    /// Reads under a passport.
-    pub async fn read(&self, read: ReadRequest, passport: Option<&str>) -> Result<ReadResponse, Status> {
+    /// Sends a read of a caller with so much time.
+    pub async fn send(
+        &self,
+        read: ReadRequest,
+        passport: Option<&str>,
+        time: Duration,
+    ) -> Result<ReadResponse, Status> {
         let mut request = by_mesh(read);
+        request.set_timeout(time);
         if let Some(passport) = passport {
             request.metadata_mut().insert("x-accord-passport", passport.parse().unwrap());
         }
-        let answer = ReadThroughServiceClient::new(self.channel.clone()).read(request).await;
+        let client = ReadThroughServiceClient::new(self.channel.clone());
+        let answer = client.max_decoding_message_size(usize::MAX).read(request).await;
         answer.map(tonic::Response::into_inner)
     }
 
@@ -85,8 +155,8 @@ impl Fixture {
     }
 
     /// The version that a read by Ada sees.
-    pub async fn version(&self, read: ReadRequest) -> i64 {
-        product(&self.read(read, ADA).await.unwrap()).version
+    pub async fn version(&self, asked: Asked) -> i64 {
+        product(&self.read(asked, ADA).await.unwrap()).version
     }
 }
 
@@ -105,7 +175,7 @@ pub fn by_mesh<T>(message: T) -> Request<T> {
 pub fn product(answer: &ReadResponse) -> Product {
     match answer.result.as_ref().unwrap() {
         Said::Message(bytes) => Product::decode(bytes.clone()).unwrap(),
-        Said::Failure(failure) => panic!("a failure: {failure:?}"),
+        other => panic!("no message: {other:?}"),
     }
 }
 
@@ -118,8 +188,13 @@ pub fn outcome(answer: &ReadResponse) -> Outcome {
 pub fn failure(answer: ReadResponse) -> Failure {
     match answer.result.unwrap() {
         Said::Failure(failure) => failure,
-        Said::Message(_) => panic!("a message"),
+        other => panic!("no failure: {other:?}"),
     }
+}
+
+/// The status that a failure stands for.
+pub fn status(failure: &Failure) -> Status {
+    Status::with_details(failure.code.into(), failure.message.clone(), failure.details.clone())
 }
 
 /// A stretch of time as the protos write it.
@@ -128,10 +203,17 @@ pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
-/// `product/` and the id in the answer.
-pub fn by_answer() -> AnswerTag {
-    let part = |part| answer_tag::Part { part: Some(part) };
-    let id = answer_tag::FieldPath { numbers: vec![1], r#type: 9 };
-    let parts = [answer_tag::part::Part::Literal("product/".to_owned()), answer_tag::part::Part::Field(id)];
-    AnswerTag { parts: parts.map(part).into() }
+/// As short as a time can be.
+pub const NO_TIME: Option<prost_types::Duration> = Some(prost_types::Duration { seconds: 0, nanos: 1 });
+
+/// `product/` and the id in the request or the answer, both of which have it as their first field.
+pub fn tag(of: fn(FieldPath) -> part::Part) -> TagTemplate {
+    let id = FieldPath { parents: vec![], leaf: Some(Step { number: 1, rivals: vec![] }), r#type: 9, default: None };
+    let parts = [part::Part::Literal("product/".to_owned()), of(id)];
+    TagTemplate { parts: parts.map(|part| Part { part: Some(part) }).into() }
+}
+
+/// Under the tag of the answer alone.
+pub fn by_answer(asked: Asked) -> Asked {
+    asked.with(|plan| plan.tags = vec![tag(part::Part::Answer)])
 }

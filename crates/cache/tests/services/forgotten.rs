@@ -1,14 +1,14 @@
 //! What is answered and not kept.
 
-use accord_api::accord::cache::v1::{AnswerTag, ReadRequest, answer_tag};
+use accord_api::accord::cache::v1::tag_template::part;
 use prost_types::field_descriptor_proto::Type;
 use tokio::sync::Semaphore;
 use tonic::Status;
 
-use crate::fixture::{ADA, Fixture, begin, by_answer, failure, product, seconds};
+use crate::fixture::{ADA, Asked, Fixture, begin, by_answer, failure, get, product, seconds};
 
 /// Whether a read says that its answer was kept.
-async fn is_kept(fixture: &Fixture, read: &ReadRequest) -> bool {
+async fn is_kept(fixture: &Fixture, read: &Asked) -> bool {
     fixture.read(read.clone(), ADA).await.unwrap().freshness.unwrap().stored
 }
 
@@ -16,8 +16,8 @@ async fn is_kept(fixture: &Fixture, read: &ReadRequest) -> bool {
 async fn an_answer_that_was_invalidated_on_its_way_is_not_kept() {
     let fixture = begin().await;
     fixture.invalidate(&[], 1).await;
-    let by_answer = ReadRequest { tags: vec![], answer_tags: vec![by_answer()], ..fixture.get("bread") };
-    for (load, read) in [fixture.get("milk"), by_answer].into_iter().enumerate() {
+    let told_by_answer = by_answer(get("bread"));
+    for (load, read) in [get("milk"), told_by_answer].into_iter().enumerate() {
         fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
         let overtaken = async {
             fixture.shop.saw(2 * load + 1).await;
@@ -36,14 +36,13 @@ async fn an_answer_that_was_invalidated_on_its_way_is_not_kept() {
 #[tokio::test]
 async fn an_answer_whose_tags_can_not_be_told_is_not_kept() {
     let fixture = begin().await;
-    let mut unfit: AnswerTag = by_answer();
-    for part in &mut unfit.parts {
-        if let Some(answer_tag::part::Part::Field(id)) = &mut part.part {
+    let mut read = by_answer(get("milk"));
+    for part in read.plan.tags.iter_mut().flat_map(|tag| &mut tag.parts) {
+        if let Some(part::Part::Answer(id)) = &mut part.part {
             // The id is text.
             id.r#type = Type::Int64.into();
         }
     }
-    let read = ReadRequest { answer_tags: vec![unfit], ..fixture.get("milk") };
     for calls in [1, 2] {
         let answer = fixture.read(read.clone(), ADA).await.unwrap();
         assert_eq!((product(&answer).id.as_str(), fixture.shop.calls()), ("milk", calls));
@@ -54,8 +53,7 @@ async fn an_answer_whose_tags_can_not_be_told_is_not_kept() {
 #[tokio::test]
 async fn of_errors_only_an_absence_is_kept() {
     let fixture = begin().await;
-    let mut read = fixture.get("milk");
-    read.policy.as_mut().unwrap().negative_ttl = seconds(60);
+    let read = get("milk").cached(|cache| cache.negative_ttl = seconds(60));
     for (error, calls) in [(Status::permission_denied("not you"), [1, 2]), (Status::not_found("no milk"), [3, 3])] {
         *fixture.shop.failure.lock().unwrap() = Some(error.clone());
         for calls in calls {

@@ -1,22 +1,28 @@
 //! How the upstream is called, and what becomes of its failures.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServiceClient;
-use accord_api::accord::cache::v1::{ReadRequest, StaleReason, read_response::Result as Said};
+use accord_api::accord::cache::v1::{Outcome, StaleReason, read_response::Result as Said};
 use accord_api::accord::fault::v1::Reason;
 use accord_cache::config::Config;
-use accord_cache::origin::{Call, OriginConfig, Upstreams};
+use accord_cache::origin::{Call, Loader, Upstreams};
+use accord_cache::plan::Plan;
 use accord_readthrough::Origin as _;
 use accord_runtime::server::{ListenConfig, TlsConfig};
-use accord_runtime::{deadline::Deadline, fault, request::RequestId, shutdown::Shutdown};
-use http::uri::PathAndQuery;
+use accord_runtime::{fault, request::RequestId, shutdown::Shutdown};
+use accord_upstream::{Client, Upstream};
+use futures_util::future::join_all;
+use http::HeaderMap;
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 use tracing::Span;
 
-use crate::fixture::{ADA, begin, begin_with, by_answer, by_mesh, failure, product, seconds};
+use crate::fixture::{
+    ADA, NO_TIME, begin, begin_with, by_answer, by_mesh, failure, get, outcome, product, seconds, status, upstream,
+};
 use crate::shop::Shop;
 
 #[tokio::test]
@@ -24,18 +30,16 @@ async fn a_failure_of_the_origin_is_part_of_the_answer() {
     let fixture = begin().await;
     let details = fault::status(Reason::PermissionMissing, "not yours");
     *fixture.shop.failure.lock().unwrap() = Some(details.clone());
-    let answer = fixture.read(fixture.get("milk"), ADA).await.unwrap();
+    let answer = fixture.read(get("milk"), ADA).await.unwrap();
     let failure = failure(answer);
-    assert_eq!((failure.code, failure.message.as_str()), (7, "not yours"));
+    assert_eq!((failure.code, failure.message.as_str(), failure.is_fault), (7, "not yours", false));
     assert_eq!(failure.details, details.details());
 }
 
 #[tokio::test]
 async fn a_stored_answer_stands_in_where_the_origin_is_gone() {
-    let fixture = begin().await;
-    let no_time = Some(prost_types::Duration { seconds: 0, nanos: 1 });
-    let mut read = fixture.get("milk");
-    read.policy.as_mut().unwrap().ttl = no_time;
+    let fixture = begin_with(|config, _| config.upstream.push(upstream("nowhere", &["http://127.0.0.1:1"]))).await;
+    let read = get("milk").cached(|cache| cache.ttl = NO_TIME);
     assert_eq!(fixture.version(read.clone()).await, 1);
     *fixture.shop.failure.lock().unwrap() = Some(Status::unavailable("closed"));
     let answer = fixture.read(read, ADA).await.unwrap();
@@ -44,24 +48,21 @@ async fn a_stored_answer_stands_in_where_the_origin_is_gone() {
     assert_eq!(freshness.stale_reason(), StaleReason::OriginFailed);
     assert!(freshness.ttl.unwrap().nanos < 0);
 
-    let mut nowhere = fixture.get("bread");
-    nowhere.origin.as_mut().unwrap().endpoints = vec!["http://127.0.0.1:1".to_owned()];
-    let failure = failure(fixture.read(nowhere, ADA).await.unwrap());
-    assert_eq!((failure.code, failure.message.as_str()), (14, "the upstream can't be reached"));
+    let nowhere = get("bread").with(|plan| plan.upstream = "nowhere".to_owned());
+    let failure = failure(fixture.read(nowhere, Some("north/ada@nowhere")).await.unwrap());
+    assert_eq!((failure.code, failure.is_fault), (14, true));
+    assert!(failure.message.starts_with("upstream nowhere: "), "{}", failure.message);
+    assert_eq!(fault::reason_of(&status(&failure)), Some(Reason::UpstreamUnavailable));
 }
 
 #[tokio::test]
 async fn a_stored_answer_stands_in_where_the_origin_does_not_answer_in_time() {
     let fixture = begin().await;
-    let mut read = fixture.get("milk");
-    read.policy.as_mut().unwrap().ttl = Some(prost_types::Duration { seconds: 0, nanos: 1 });
+    let read = get("milk").cached(|cache| cache.ttl = NO_TIME);
     assert_eq!(fixture.version(read.clone()).await, 1);
     fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
     for calls in [2, 2] {
-        let mut hurried = by_mesh(read.clone());
-        hurried.metadata_mut().insert("x-accord-passport", "north/ada@shop".parse().unwrap());
-        hurried.set_timeout(Duration::from_millis(500));
-        let answer = ReadThroughServiceClient::new(fixture.channel.clone()).read(hurried).await.unwrap().into_inner();
+        let answer = fixture.send(read.whole(), ADA, Duration::from_millis(500)).await.unwrap();
         assert_eq!(product(&answer).version, 1);
         assert_eq!(answer.freshness.unwrap().stale_reason(), StaleReason::OriginFailed);
         assert_eq!(fixture.shop.calls(), calls, "an origin that keeps its readers waiting is left alone");
@@ -71,7 +72,19 @@ async fn a_stored_answer_stands_in_where_the_origin_does_not_answer_in_time() {
 #[tokio::test]
 async fn an_answer_holds_no_more_memory_than_it_needs() {
     let fixture = begin().await;
-    let loaded = Upstreams::new(OriginConfig::default()).load(call(&fixture.shop.url, &fixture.get("milk"))).await;
+    let upstreams = Upstreams::new(&[upstream("shop", &[&fixture.shop.url])]).unwrap();
+    let asked = get("milk");
+    let call = Call {
+        plan: Plan::compile([0; 32], asked.plan).unwrap().into(),
+        upstream: Arc::clone(upstreams.find("shop").unwrap()),
+        request: asked.read.request,
+        passport: None,
+        headers: HeaderMap::new(),
+        is_retried_outside: false,
+        id: RequestId::new(),
+        span: Span::none(),
+    };
+    let loaded = Loader.load(call, Duration::from_secs(5)).await;
     let message = loaded.load.unwrap();
     let length = message.len();
     assert_eq!(message.try_into_mut().unwrap().capacity(), length);
@@ -88,14 +101,12 @@ async fn an_origin_behind_tls_is_known_by_its_authority() {
     let shutdown = Shutdown::new(Duration::ZERO);
     let shop = Shop::open(&ListenConfig { tls: Some(tls), ..ListenConfig::default() }, shutdown.clone()).await;
 
-    let mut config = Config::default();
-    config.origin.tls.ca_file = Some(cert_file);
-    config.check().unwrap();
-    for (config, code) in [(config, None), (Config::default(), Some(14))] {
-        let fixture = begin_with(config).await;
-        let mut read = fixture.get("milk");
-        read.origin.as_mut().unwrap().endpoints = vec![shop.url.clone()];
-        let answer = fixture.read(read, ADA).await.unwrap();
+    let mut safe = upstream("shop", &[&shop.url]);
+    let unverified = safe.clone();
+    safe.ca_file = Some(cert_file);
+    for (upstream, code) in [(safe.clone(), None), (unverified, Some(14))] {
+        let fixture = begin_with(|config, _| config.upstream = vec![upstream]).await;
+        let answer = fixture.read(get("milk"), ADA).await.unwrap();
         match code {
             None => assert_eq!(product(&answer).id, "milk"),
             Some(code) => assert_eq!(failure(answer).code, code),
@@ -103,41 +114,27 @@ async fn an_origin_behind_tls_is_known_by_its_authority() {
     }
     shutdown.begin();
 
-    let mut missing = Config::default();
-    missing.origin.tls.ca_file = Some(folder.path().join("nowhere.pem"));
-    assert!(missing.check().unwrap_err().to_string().contains("origin.tls"));
-}
-
-fn call(endpoint: &str, read: &ReadRequest) -> Call {
-    Call {
-        endpoints: [endpoint.to_owned()].into(),
-        path: PathAndQuery::from_static("/shop.v1.Shop/Get"),
-        request: read.request.clone(),
-        passport: None,
-        deadline: Deadline::after(Duration::from_secs(5)),
-        id: RequestId::new(),
-        answer_tags: [].into(),
-        span: Span::none(),
-    }
+    let mut config = Config { upstream: vec![safe], ..Config::default() };
+    config.check().unwrap();
+    config.upstream[0].ca_file = Some(folder.path().join("nowhere.pem"));
+    assert!(config.check().unwrap_err().to_string().contains("upstream shop"));
 }
 
 #[tokio::test]
 async fn a_crowd_waits_for_one_load_and_the_deadline_of_a_caller_holds() {
     let fixture = begin().await;
     fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
-    let reads = (0..50).map(|_| fixture.read(fixture.get("milk"), ADA));
+    let reads = (0..50).map(|_| fixture.read(get("milk"), ADA));
     let open = async {
         fixture.shop.saw(1).await;
         fixture.shop.open.add_permits(1);
     };
-    let (answers, ()) = tokio::join!(futures_util::future::join_all(reads), open);
+    let (answers, ()) = tokio::join!(join_all(reads), open);
     assert!(answers.iter().all(|answer| product(answer.as_ref().unwrap()).version == 1));
     assert_eq!(fixture.shop.calls(), 1);
 
-    let mut hurried = by_mesh(fixture.get("bread"));
-    hurried.set_timeout(Duration::from_millis(150));
-    let late = ReadThroughServiceClient::new(fixture.channel.clone()).read(hurried).await;
-    assert!(late.is_err() || matches!(late.unwrap().into_inner().result, Some(Said::Failure(_))));
+    let late = fixture.send(get("bread").whole(), None, Duration::from_millis(150)).await;
+    assert!(late.is_err() || matches!(late.unwrap().result, Some(Said::Failure(_))));
     assert!(fixture.shop.time_left(1) <= Duration::from_millis(150));
 }
 
@@ -145,7 +142,7 @@ async fn a_crowd_waits_for_one_load_and_the_deadline_of_a_caller_holds() {
 async fn a_reader_with_more_time_does_not_fail_with_one_in_a_hurry() {
     let fixture = begin().await;
     fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
-    let mut hurried = by_mesh(fixture.get("milk"));
+    let mut hurried = by_mesh(get("milk").whole());
     hurried.metadata_mut().insert("x-accord-passport", "north/ada@shop".parse().unwrap());
     hurried.set_timeout(Duration::from_millis(300));
     let mut client = ReadThroughServiceClient::new(fixture.channel.clone());
@@ -157,7 +154,7 @@ async fn a_reader_with_more_time_does_not_fail_with_one_in_a_hurry() {
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        answer = fixture.read(fixture.get("milk"), ADA) => assert_eq!(product(&answer.unwrap()).version, 2),
+        answer = fixture.read(get("milk"), ADA) => assert_eq!(product(&answer.unwrap()).version, 2),
         () = open => {}
     }
     let late = hurried.await.unwrap();
@@ -165,33 +162,69 @@ async fn a_reader_with_more_time_does_not_fail_with_one_in_a_hurry() {
 }
 
 #[tokio::test]
-async fn a_load_ends_by_the_timeout_of_its_origin() {
-    let mut config = Config::default();
-    config.origin.timeout = Duration::from_millis(100);
-    let fixture = begin_with(config).await;
+async fn load_that_runs_out_of_time_is_not_made_again() {
+    let fixture = begin().await;
     fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
-    let failure = failure(fixture.read(fixture.get("milk"), ADA).await.unwrap());
-    assert_eq!(Code::from_i32(failure.code), Code::DeadlineExceeded);
-    assert_eq!(fixture.shop.calls(), 1, "a timeout is no reason to ask again");
+    let late = fixture.send(get("milk").whole(), ADA, Duration::from_millis(200)).await;
+    match late {
+        Ok(answer) => assert_eq!(Code::from_i32(failure(answer).code), Code::DeadlineExceeded),
+        Err(status) => assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}"),
+    }
+    assert_eq!(fixture.shop.calls(), 1);
 }
 
 #[tokio::test]
-async fn another_endpoint_answers_where_one_is_gone() {
+async fn load_behind_a_stale_answer_has_the_time_of_its_method_and_not_of_its_reader() {
     let fixture = begin().await;
-    for id in ["milk", "bread"] {
-        let mut read = fixture.get(id);
-        read.origin.as_mut().unwrap().endpoints.insert(0, "http://127.0.0.1:1".to_owned());
-        assert_eq!(product(&fixture.read(read, ADA).await.unwrap()).id, id);
-    }
+    let read = get("milk").cached(|cache| {
+        cache.ttl = NO_TIME;
+        cache.stale_while_revalidate = seconds(60);
+    });
+    assert_eq!(fixture.version(read.clone()).await, 1);
+    let answer = fixture.send(read.whole(), ADA, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(answer.freshness.unwrap().stale_reason(), StaleReason::Revalidating);
+    fixture.shop.saw(2).await;
+    assert!(fixture.shop.time_left(1) > Duration::from_secs(5));
+
+    let shorter = read.with(|plan| plan.load_timeout = Some(prost_types::Duration { seconds: 0, nanos: 100_000_000 }));
+    assert_eq!(fixture.version(shorter.clone()).await, 3);
+    assert_eq!(fixture.version(shorter).await, 3);
+    fixture.shop.saw(4).await;
+    assert!(fixture.shop.time_left(3) <= Duration::from_millis(100));
+}
+
+/// As many loads as the streams of one connection, and some: they must not take the way of what needs no load.
+#[tokio::test]
+async fn slow_loads_delay_neither_hits_nor_invalidations() {
+    let fixture = begin().await;
+    fixture.invalidate(&[], 1).await;
+    assert_eq!(fixture.version(get("milk")).await, 1);
+    fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
+    let cache = Upstream::new(&upstream("cache", &[&fixture.url])).unwrap();
+    let client = ReadThroughServiceClient::new(Client::new(cache));
+    let read = |id: String| {
+        let (mut client, mut request) = (client.clone(), by_mesh(get(&id).whole()));
+        request.metadata_mut().insert("x-accord-passport", "north/ada@shop".parse().unwrap());
+        request.set_timeout(Duration::from_secs(30));
+        async move { client.read(request).await.unwrap().into_inner() }
+    };
+    let fast = async {
+        fixture.shop.saw(1 + 250).await;
+        assert_eq!(outcome(&read("milk".to_owned()).await), Outcome::Hit);
+        fixture.invalidate(&["product/milk"], 2).await;
+        fixture.shop.open.add_permits(Semaphore::MAX_PERMITS);
+    };
+    let slow = join_all((0..250).map(|id| read(format!("slow-{id}"))));
+    let (answers, ()) = tokio::join!(slow, fast);
+    assert!(answers.iter().all(|answer| product(answer).id.starts_with("slow-")));
 }
 
 #[tokio::test]
 async fn an_absence_is_remembered_only_where_its_tags_are_known() {
     let fixture = begin().await;
     *fixture.shop.failure.lock().unwrap() = Some(Status::not_found("sold out"));
-    let mut known = fixture.get("milk");
-    known.policy.as_mut().unwrap().negative_ttl = seconds(60);
-    let unknown = ReadRequest { answer_tags: vec![by_answer()], ..known.clone() };
+    let known = get("milk").cached(|cache| cache.negative_ttl = seconds(60));
+    let unknown = by_answer(known.clone());
     for calls in [1, 2] {
         assert_eq!(failure(fixture.read(unknown.clone(), ADA).await.unwrap()).code, 5);
         assert_eq!(fixture.shop.calls(), calls);

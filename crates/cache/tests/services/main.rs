@@ -6,6 +6,8 @@ mod forgotten;
 mod invalidations;
 mod keyed;
 mod loads;
+mod plans;
 mod reads;
 mod refusals;
+mod retries;
 mod shop;

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use accord_api::accord::cache::v1::{Consistency, Outcome, ReadRequest, consistency::Wish};
+use accord_api::accord::cache::v1::{Consistency, Outcome, consistency::Wish};
 use accord_api::accord::policy::v1::CacheScope;
 
-use crate::fixture::{ADA, begin, outcome, product, seconds};
+use crate::fixture::{ADA, Asked, begin, get, outcome, product, seconds};
 
 #[tokio::test]
 async fn a_miss_is_loaded_once_and_carries_what_travels() {
     let fixture = begin().await;
-    let first = fixture.read(fixture.get("milk"), ADA).await.unwrap();
+    let first = fixture.read(get("milk"), ADA).await.unwrap();
     assert_eq!((outcome(&first), first.freshness.as_ref().unwrap().stored), (Outcome::UriMiss, true));
-    let second = fixture.read(fixture.get("milk"), ADA).await.unwrap();
+    let second = fixture.read(get("milk"), ADA).await.unwrap();
     assert_eq!((outcome(&second), product(&second)), (Outcome::Hit, product(&first)));
     assert_eq!(fixture.shop.calls(), 1);
 
@@ -28,10 +28,9 @@ async fn a_miss_is_loaded_once_and_carries_what_travels() {
 #[tokio::test]
 async fn no_answer_crosses_principals_or_tenants() {
     let fixture = begin().await;
-    let mut shared = fixture.get("milk");
-    shared.policy.as_mut().unwrap().set_scope(CacheScope::Shared);
+    let shared = get("milk").cached(|cache| cache.set_scope(CacheScope::Shared));
     for passport in [ADA, Some("north/bob@shop"), Some("south/ada@shop"), None] {
-        let answer = fixture.read(fixture.get("milk"), passport).await.unwrap();
+        let answer = fixture.read(get("milk"), passport).await.unwrap();
         assert_eq!(outcome(&answer), Outcome::UriMiss, "{passport:?}");
     }
     assert_eq!(outcome(&fixture.read(shared.clone(), ADA).await.unwrap()), Outcome::UriMiss);
@@ -42,20 +41,101 @@ async fn no_answer_crosses_principals_or_tenants() {
 #[tokio::test]
 async fn a_strong_read_goes_to_the_origin() {
     let fixture = begin().await;
-    assert_eq!(fixture.version(fixture.get("milk")).await, 1);
-    let strong = Some(Consistency { wish: Some(Wish::Strong(true)) });
-    assert_eq!(fixture.version(ReadRequest { consistency: strong, ..fixture.get("milk") }).await, 2);
-    assert_eq!(fixture.version(fixture.get("milk")).await, 2);
+    assert_eq!(fixture.version(get("milk")).await, 1);
+    assert_eq!(fixture.version(wishing(get("milk"), Wish::Strong(true))).await, 2);
+    assert_eq!(fixture.version(get("milk")).await, 2);
 }
 
 #[tokio::test]
 async fn a_reader_may_wish_for_less_staleness() {
     let fixture = begin().await;
-    assert_eq!(fixture.version(fixture.get("milk")).await, 1);
-    let within = |bound| ReadRequest {
-        consistency: Some(Consistency { wish: Some(Wish::MaxStaleness(seconds(bound).unwrap())) }),
-        ..fixture.get("milk")
-    };
+    assert_eq!(fixture.version(get("milk")).await, 1);
+    let within = |bound| wishing(get("milk"), Wish::MaxStaleness(seconds(bound).unwrap()));
     assert_eq!(fixture.version(within(60)).await, 1);
     assert_eq!(fixture.version(within(0)).await, 2);
+}
+
+fn wishing(mut asked: Asked, wish: Wish) -> Asked {
+    asked.read.consistency = Some(Consistency { wish: Some(wish) });
+    asked
+}
+
+#[tokio::test]
+async fn answers_of_two_plans_are_two_entries() {
+    let fixture = begin().await;
+    let other = get("milk").with(|plan| plan.tags.clear());
+    assert_eq!(fixture.version(get("milk")).await, 1);
+    assert_eq!(fixture.version(other.clone()).await, 2, "a contract with other tags has answers of its own");
+    fixture.invalidate(&[], 1).await;
+    assert_eq!((fixture.version(get("milk")).await, fixture.version(other.clone()).await), (3, 4));
+    fixture.invalidate(&["product/milk"], 2).await;
+    assert_eq!((fixture.version(get("milk")).await, fixture.version(other).await), (5, 4));
+}
+
+#[tokio::test]
+async fn kept_headers_come_with_every_answer_and_others_with_none() {
+    let fixture = begin().await;
+    let read = get("milk").cached(|cache| cache.keep_headers = vec!["etag".to_owned(), "x-none".to_owned()]);
+    let label = |answer: accord_api::accord::cache::v1::ReadResponse| {
+        assert!(answer.trailers.is_empty());
+        answer.head.into_iter().map(|header| (header.name, header.value.to_vec())).collect::<Vec<_>>()
+    };
+    for (etag, read, calls) in [
+        ("1", read.clone(), 1),
+        ("1", read.clone(), 1),
+        ("2", wishing(read.clone(), Wish::Strong(true)), 2),
+        ("2", read.clone(), 2),
+    ] {
+        for (name, value) in [("etag", etag), ("x-secret", "s")] {
+            fixture.shop.head.lock().unwrap().insert(name, value.parse().unwrap());
+        }
+        let kept = label(fixture.read(read, ADA).await.unwrap());
+        assert_eq!((kept, fixture.shop.calls()), (vec![("etag".to_owned(), etag.as_bytes().to_vec())], calls));
+    }
+}
+
+#[tokio::test]
+async fn kept_headers_of_a_refusal_come_with_its_remembered_absence() {
+    let fixture = begin().await;
+    let mut absent = tonic::Status::not_found("sold out");
+    absent.metadata_mut().insert("x-until", "monday".parse().unwrap());
+    *fixture.shop.failure.lock().unwrap() = Some(absent);
+    let read = get("milk").cached(|cache| {
+        cache.keep_headers = vec!["x-until".to_owned()];
+        cache.negative_ttl = seconds(60);
+    });
+    for _ in 0..2 {
+        let answer = fixture.read(read.clone(), ADA).await.unwrap();
+        let kept: Vec<_> = answer.head.iter().chain(&answer.trailers).map(|header| &header.value[..]).collect();
+        assert_eq!((kept, fixture.shop.calls()), (vec![&b"monday"[..]], 1));
+    }
+}
+
+#[tokio::test]
+async fn varying_headers_tell_answers_apart_and_reach_the_upstream() {
+    let fixture = begin().await;
+    let read = |headers: &[(&str, &str)]| {
+        let vary = vec!["accept-language".to_owned(), "x-currency".to_owned()];
+        get("milk").cached(|cache| cache.vary = vary).with_headers(headers)
+    };
+    let (german, english) = (("accept-language", "de"), ("accept-language", "en"));
+    for (headers, version) in [
+        (&[][..], 1),
+        (&[german], 2),
+        (&[english], 3),
+        (&[german, english], 4),
+        (&[("x-currency", "de")], 5),
+        (&[german, ("x-currency", "eur")], 6),
+        (&[("x-currency", "eur"), german], 6),
+        (&[german], 2),
+        (&[], 1),
+    ] {
+        assert_eq!(fixture.version(read(headers)).await, version, "{headers:?}");
+    }
+    let seen = fixture.shop.seen.lock().unwrap();
+    let languages: Vec<_> =
+        seen[3].metadata.get_all("accept-language").iter().map(|value| value.to_str().unwrap()).collect();
+    assert_eq!(languages, ["de", "en"]);
+    assert_eq!(seen[5].metadata.get("x-currency").unwrap(), "eur");
+    assert!(!seen[0].metadata.contains_key("accept-language"));
 }

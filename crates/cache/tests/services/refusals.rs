@@ -2,33 +2,30 @@
 
 use accord_api::accord::cache::v1::invalidation_service_client::InvalidationServiceClient;
 use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServiceClient;
-use accord_api::accord::cache::v1::{
-    AnswerTag, InvalidateRequest, Origin, ReadRequest,
-    answer_tag::{FieldPath, Part, part},
-};
+use accord_api::accord::cache::v1::tag_template::{FieldPath, Part, Step, part};
+use accord_api::accord::cache::v1::{InvalidateRequest, TagTemplate};
 use accord_api::accord::fault::v1::Reason;
-use accord_api::accord::policy::v1::Cache;
-use accord_cache::config::Config;
 use accord_runtime::fault;
 use tokio::sync::Semaphore;
 use tonic::Code;
 
-use crate::fixture::{ADA, begin, begin_with, by_mesh, product, seconds};
+use crate::fixture::{ADA, begin, begin_with, by_mesh, get, product, seconds};
 
 #[tokio::test]
 async fn strangers_and_nonsense_are_refused() {
     let fixture = begin().await;
     let mut client = ReadThroughServiceClient::new(fixture.channel.clone());
-    let stranger = client.read(fixture.get("milk")).await.unwrap_err();
+    let stranger = client.read(get("milk").whole()).await.unwrap_err();
     assert_eq!(stranger.code(), Code::Unauthenticated);
-    let elsewhere = fixture.read(fixture.get("milk"), Some("north/ada@bank")).await.unwrap_err();
+    let elsewhere = fixture.read(get("milk"), Some("north/ada@bank")).await.unwrap_err();
     assert_eq!(elsewhere.code(), Code::Unauthenticated);
-    let good = fixture.get("milk");
+    let good = get("milk");
     for nonsense in [
-        ReadRequest { method: "shop.v1.Shop".to_owned(), ..good.clone() },
-        ReadRequest { method: "shop.v1.Shop/Get?x".to_owned(), ..good.clone() },
-        ReadRequest { origin: None, ..good.clone() },
-        ReadRequest { policy: None, ..good },
+        good.clone().with(|plan| plan.method = "shop.v1.Shop".to_owned()),
+        good.clone().with(|plan| plan.method = "shop.v1.Shop/Get?x".to_owned()),
+        good.clone().with(|plan| plan.upstream.clear()),
+        good.clone().with(|plan| plan.cache = None),
+        good.with_headers(&[("accept-language", "de")]),
     ] {
         let status = fixture.read(nonsense, ADA).await.unwrap_err();
         assert_eq!(fault::reason_of(&status), Some(Reason::RequestMalformed));
@@ -39,22 +36,18 @@ async fn strangers_and_nonsense_are_refused() {
 #[tokio::test]
 async fn more_than_anybody_means_is_refused() {
     let fixture = begin().await;
-    let good = fixture.get("milk");
-    let crowd = |text: &str| vec![text.to_owned(); 1025];
-    let deep = FieldPath { numbers: vec![1; 101], r#type: 9 };
-    let deep = AnswerTag { parts: vec![Part { part: Some(part::Part::Field(deep)) }] };
+    let good = || get("milk");
+    let step = Step { number: 1, rivals: vec![] };
+    let deep = FieldPath { parents: vec![step.clone(); 100], leaf: Some(step), r#type: 9, default: None };
+    let deep = TagTemplate { parts: vec![Part { part: Some(part::Part::Answer(deep)) }] };
+    let crowd = vec![("accept-language", "de"); 1025];
+    let vary = || good().cached(|cache| cache.vary.push("accept-language".to_owned()));
     for (field, read) in [
-        (
-            "policy.ttl",
-            ReadRequest { policy: Some(Cache { ttl: seconds(i64::MAX), ..Cache::default() }), ..good.clone() },
-        ),
-        ("tags", ReadRequest { tags: crowd("product/milk"), ..good.clone() }),
-        ("answer_tags", ReadRequest { answer_tags: vec![AnswerTag::default(); 1025], ..good.clone() }),
-        ("answer_tags.parts.field.numbers", ReadRequest { answer_tags: vec![deep], ..good.clone() }),
-        ("origin.endpoints", {
-            let origin = Origin { name: "shop".to_owned(), endpoints: crowd(&fixture.shop.url) };
-            ReadRequest { origin: Some(origin), ..good }
-        }),
+        ("plan.cache.ttl", good().cached(|cache| cache.ttl = seconds(i64::MAX))),
+        ("plan.tags", good().with(|plan| plan.tags = vec![TagTemplate::default(); 1025])),
+        ("plan.tags.parts.parents", good().with(|plan| plan.tags = vec![deep])),
+        ("headers", vary().with_headers(&crowd)),
+        ("plan", good().with(|plan| plan.method = "m".repeat(64 * 1024))),
     ] {
         let status = fixture.read(read, ADA).await.unwrap_err();
         assert_eq!(fault::reason_of(&status), Some(Reason::RequestMalformed));
@@ -66,7 +59,7 @@ async fn more_than_anybody_means_is_refused() {
 #[tokio::test]
 async fn of_two_passports_none_counts() {
     let fixture = begin().await;
-    let mut request = by_mesh(fixture.get("milk"));
+    let mut request = by_mesh(get("milk").whole());
     for passport in ["north/ada@shop", "north/bob@shop"] {
         request.metadata_mut().append("x-accord-passport", passport.parse().unwrap());
     }
@@ -88,17 +81,15 @@ async fn a_batch_of_nobody_or_out_of_count_is_refused() {
 
 #[tokio::test]
 async fn a_load_beyond_the_bound_is_refused() {
-    let mut config = Config::default();
-    config.engine.max_flights = 1;
-    let fixture = begin_with(config).await;
+    let fixture = begin_with(|config, _| config.engine.max_flights = 1).await;
     fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
     let second = async {
         fixture.shop.saw(1).await;
-        let refused = fixture.read(fixture.get("bread"), ADA).await.unwrap_err();
+        let refused = fixture.read(get("bread"), ADA).await.unwrap_err();
         fixture.shop.open.add_permits(1);
         refused
     };
-    let (first, refused) = tokio::join!(fixture.read(fixture.get("milk"), ADA), second);
+    let (first, refused) = tokio::join!(fixture.read(get("milk"), ADA), second);
     assert_eq!(product(&first.unwrap()).id, "milk");
     assert_eq!((refused.code(), fault::reason_of(&refused)), (Code::ResourceExhausted, Some(Reason::Overloaded)));
 }

@@ -1,5 +1,7 @@
 //! An upstream that tells what it was asked, and a door that knows two callers.
 
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,6 +37,12 @@ pub struct Shop {
     count: watch::Sender<usize>,
     /// What it answers instead of a product.
     pub failure: Arc<Mutex<Option<Status>>>,
+    /// What it answers to the next calls instead.
+    pub next: Arc<Mutex<VecDeque<Status>>>,
+    /// The initial metadata of its products.
+    pub head: Arc<Mutex<MetadataMap>>,
+    /// Bytes in the title of its products.
+    pub size: Arc<AtomicUsize>,
     /// A call is answered when it gets a permit.
     pub open: Arc<Semaphore>,
 }
@@ -49,6 +57,9 @@ impl Shop {
             seen: Arc::default(),
             count: watch::Sender::new(0),
             failure: Arc::default(),
+            next: Arc::default(),
+            head: Arc::default(),
+            size: Arc::default(),
             open: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
         };
         let counter = shop.clone();
@@ -95,11 +106,17 @@ impl UnaryService<GetProductRequest> for Shop {
                 seen.len()
             };
             shop.open.acquire().await.unwrap().forget();
+            if let Some(failure) = shop.next.lock().unwrap().pop_front() {
+                return Err(failure);
+            }
             if let Some(failure) = shop.failure.lock().unwrap().clone() {
                 return Err(failure);
             }
             let version = i64::try_from(version).unwrap();
-            Ok(Response::new(Product { id: asked.id, version, ..Product::default() }))
+            let title = "x".repeat(shop.size.load(Ordering::Relaxed));
+            let mut answer = Response::new(Product { id: asked.id, version, title, ..Product::default() });
+            *answer.metadata_mut() = shop.head.lock().unwrap().clone();
+            Ok(answer)
         })
     }
 }

@@ -75,6 +75,22 @@ fn flags_win_over_the_file() {
 }
 
 #[test]
+fn upstreams_of_a_second_file_are_added() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let base = write("gateway.toml", "[listen]\naddress = \"127.0.0.1:1\"\n");
+    let shared = write("upstreams.toml", "[[upstream]]\nname = \"shop\"\nurls = [\"http://127.0.0.1:2\"]\n");
+    let config = flags(&["--config", &base, "--config", &shared]).load().unwrap();
+    assert_eq!((config.listen.address.port(), config.upstream[0].name.as_str()), (1, "shop"));
+    let twice = flags(&["--config", &shared, "--config", &shared]).load().unwrap_err().to_string();
+    assert!(twice.contains("\"shop\" is taken already"), "{twice}");
+}
+
+#[test]
 fn a_key_that_does_not_exist_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("gateway.toml");

@@ -8,6 +8,7 @@ use accord_upstream::{Retries, Upstream};
 use http::uri::PathAndQuery;
 
 use super::rates::Rate;
+use crate::cached;
 use crate::transcode::{self, Plan, Schema};
 
 /// One method, with all that serving it needs.
@@ -22,6 +23,8 @@ pub struct Entry {
     pub plan: Arc<Plan>,
     /// Whether its contract can only be kept by looking at its messages.
     pub needs_message: bool,
+    /// What the cache is told of it, where it is cached.
+    pub cache_plan: Option<cached::Plan>,
     /// Its rate limits with their counts.
     pub rates: Arc<[Rate]>,
     /// How often a call may be tried, with what is left for repeating failed attempts.
@@ -48,6 +51,7 @@ impl Entry {
             path: PathAndQuery::try_from(format!("/{}", method.name)).map_err(|error| unfit(error.to_string()))?,
             plan: compile(None)?,
             needs_message: needs_message(method),
+            cache_plan: cached::Plan::of(method),
             rates: rates_of(method, before),
             retries: retries_of(method, before),
         };

@@ -1,0 +1,171 @@
+//! A plan: how reads of one method are answered, compiled from what its contract says.
+
+mod tag_template;
+
+use std::time::Duration;
+
+use accord_api::accord::cache::v1 as api;
+use accord_api::accord::policy::v1::{Cache, CacheScope, Retry};
+use accord_readthrough::{Policy, Tag};
+use accord_upstream::{Retries, metadata};
+use accord_wire::{Malformed, Template};
+use http::HeaderName;
+use http::uri::PathAndQuery;
+use tonic::{Code, Status};
+
+use crate::malformed::{bounded, duration, malformed};
+
+/// SHA-256 of a plan's encoding.
+pub type Digest = [u8; 32];
+
+/// What the contract says where it leaves `cache.max_bytes` out.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Most tags and parts of tags: far more than anybody means.
+const MOST_PARTS: usize = 1024;
+
+/// Most names of headers in a list, and the longest, as contracts have it.
+const MOST_NAMES: usize = 16;
+const LONGEST_NAME: usize = 100;
+
+/// Attempts in all that a contract may declare.
+const ATTEMPTS: std::ops::RangeInclusive<u32> = 2..=5;
+
+/// How reads of one method are answered.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its name.
+    pub digest: Digest,
+    /// The method, `pkg.Service/Method`.
+    pub method: Box<str>,
+    /// The same as a path.
+    pub path: PathAndQuery,
+    /// The name of its upstream, which is the passport's audience.
+    pub upstream: Box<str>,
+    /// What the contract allows.
+    pub policy: Policy,
+    /// Whether all principals of a tenant share an answer.
+    pub is_shared: bool,
+    /// How often a load may be tried, with what is left for it: it lives as long as the plan.
+    pub retries: Option<Retries>,
+    /// The largest answer in bytes.
+    pub max_response_bytes: u64,
+    /// The time of a load that nobody waits for.
+    pub load_timeout: Duration,
+    /// Metadata that is kept with an answer.
+    pub keep_headers: Vec<HeaderName>,
+    /// Headers of the caller that enter the key and go to the upstream.
+    pub vary: Vec<HeaderName>,
+    tags: Vec<Template>,
+}
+
+impl Plan {
+    /// Compiles a plan. What is refused is the fault of whoever sent it.
+    pub fn compile(digest: Digest, declared: api::Plan) -> Result<Self, Status> {
+        let cache = declared.cache.as_ref().ok_or_else(|| malformed("`plan.cache` is missing"))?;
+        if declared.upstream.is_empty() {
+            return Err(malformed("`plan.upstream` is missing"));
+        }
+        if declared.max_response_bytes == 0 {
+            return Err(malformed("`plan.max_response_bytes` is 0, so no answer could ever be taken"));
+        }
+        let parts = declared.tags.iter().map(|tag| tag.parts.len().max(1)).sum();
+        bounded("plan.tags", parts, MOST_PARTS)?;
+        Ok(Self {
+            digest,
+            path: path(&declared.method)?,
+            policy: policy(cache)?,
+            is_shared: cache.scope() == CacheScope::Shared,
+            retries: declared.retry.as_ref().map(retries).transpose()?,
+            max_response_bytes: declared.max_response_bytes,
+            load_timeout: positive("plan.load_timeout", declared.load_timeout.as_ref())?,
+            keep_headers: names("plan.cache.keep_headers", &cache.keep_headers)?,
+            vary: names("plan.cache.vary", &cache.vary)?,
+            tags: declared.tags.into_iter().map(tag_template::compile).collect::<Result<_, _>>()?,
+            method: declared.method.into(),
+            upstream: declared.upstream.into(),
+        })
+    }
+
+    /// The tags that the request tells.
+    pub fn request_tags(&self, request: &[u8]) -> Result<Vec<Tag>, Malformed> {
+        self.expand(request, None).collect()
+    }
+
+    /// The tags that only the answer tells.
+    pub fn answer_tags(&self, request: &[u8], answer: &[u8]) -> Result<Vec<Tag>, Malformed> {
+        self.expand(request, Some(answer)).collect()
+    }
+
+    /// Whether some tags are told by the answer only.
+    pub fn has_answer_tags(&self) -> bool {
+        self.tags.iter().any(Template::is_over_answer)
+    }
+
+    fn expand<'a>(
+        &'a self,
+        request: &'a [u8],
+        answer: Option<&'a [u8]>,
+    ) -> impl Iterator<Item = Result<Tag, Malformed>> {
+        let templates = self.tags.iter().filter(move |template| template.is_over_answer() == answer.is_some());
+        templates
+            .filter_map(move |template| template.expand(request, answer).transpose())
+            .map(|tag| Ok(Tag::named(&tag?)))
+    }
+}
+
+fn path(method: &str) -> Result<PathAndQuery, Status> {
+    let named = method.split_once('/').filter(|(service, name)| {
+        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte));
+        !service.is_empty() && !name.is_empty() && plain(service) && plain(name)
+    });
+    let path = named.and_then(|_| PathAndQuery::try_from(format!("/{method}")).ok());
+    path.ok_or_else(|| malformed("`plan.method` is not of the form pkg.Service/Method"))
+}
+
+fn policy(declared: &Cache) -> Result<Policy, Status> {
+    let (revalidate, error) = (declared.stale_while_revalidate.as_ref(), declared.stale_if_error.as_ref());
+    Ok(Policy {
+        ttl: duration("plan.cache.ttl", declared.ttl.as_ref())?,
+        stale_while_revalidate: duration("plan.cache.stale_while_revalidate", revalidate)?,
+        stale_if_error: duration("plan.cache.stale_if_error", error)?,
+        negative_ttl: duration("plan.cache.negative_ttl", declared.negative_ttl.as_ref())?,
+        max_bytes: declared.max_bytes.unwrap_or(MAX_BYTES),
+    })
+}
+
+fn retries(declared: &Retry) -> Result<Retries, Status> {
+    if !ATTEMPTS.contains(&declared.max_attempts) {
+        return Err(malformed("`plan.retry.max_attempts` is not between 2 and 5"));
+    }
+    if declared.on.contains(&0) {
+        return Err(malformed("`plan.retry.on` holds a code that says nothing"));
+    }
+    let on: Vec<_> = declared.on.iter().map(|code| Code::from_i32(*code)).collect();
+    let hedge_after = declared.hedge_after.as_ref();
+    Ok(Retries {
+        max_attempts: declared.max_attempts,
+        on: if on.is_empty() { [Code::Unavailable].into() } else { on.into() },
+        hedge_after: hedge_after.map(|after| positive("plan.retry.hedge_after", Some(after))).transpose()?,
+        budget: std::sync::Arc::default(),
+    })
+}
+
+fn positive(field: &str, value: Option<&prost_types::Duration>) -> Result<Duration, Status> {
+    let duration = duration(field, value)?;
+    if duration.is_zero() { Err(malformed(format!("`{field}` is missing or 0"))) } else { Ok(duration) }
+}
+
+/// The contract says what may be named, and is asked before. Here it must only not be what the cache itself says.
+fn names(field: &str, declared: &[String]) -> Result<Vec<HeaderName>, Status> {
+    bounded(field, declared.len(), MOST_NAMES)?;
+    let name = |name: &String| {
+        let known = HeaderName::from_lowercase(name.as_bytes()).ok().filter(|_| name.len() <= LONGEST_NAME);
+        let free = known.filter(|name| !metadata::is_reserved(name) && !name.as_str().starts_with("grpc-"));
+        free.ok_or_else(|| malformed(format!("`{field}` names {name:?}, which is no header that can be kept or sent")))
+    };
+    declared.iter().map(name).collect()
+}
+
+#[cfg(test)]
+mod tests;

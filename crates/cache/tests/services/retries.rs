@@ -1,0 +1,118 @@
+//! Loads that are tried more than once, or at several endpoints, as the contract says.
+
+use std::time::Duration;
+
+use accord_api::accord::fault::v1::Reason;
+use accord_api::accord::policy::v1::{Retry, StatusCode};
+use accord_runtime::fault;
+use accord_upstream::Liveness;
+use tokio::sync::Semaphore;
+use tonic::Status;
+
+use crate::fixture::{ADA, Asked, Fixture, begin, begin_with, failure, get, product, status, upstream};
+
+/// Ports that nobody listens on.
+const GONE: [&str; 2] = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
+
+fn retried(id: &str, retry: Retry) -> Asked {
+    get(id).with(|plan| plan.retry = Some(retry))
+}
+
+fn fails_next(fixture: &Fixture, times: usize) {
+    fixture.shop.next.lock().unwrap().extend(vec![Status::unavailable("a moment"); times]);
+}
+
+#[tokio::test]
+async fn unavailable_upstream_is_tried_again_as_often_as_declared() {
+    let fixture = begin().await;
+    fails_next(&fixture, 2);
+    let read = retried("milk", Retry { max_attempts: 3, ..Retry::default() });
+    let answer = fixture.read(read, ADA).await.unwrap();
+    assert_eq!((product(&answer).version, fixture.shop.calls()), (3, 3));
+    assert!(answer.freshness.unwrap().stored);
+
+    fails_next(&fixture, 2);
+    let read = retried("bread", Retry { max_attempts: 2, ..Retry::default() });
+    assert_eq!(failure(fixture.read(read, ADA).await.unwrap()).message, "a moment");
+    assert_eq!(fixture.shop.calls(), 5);
+}
+
+#[tokio::test]
+async fn upstream_is_tried_once_without_retry_for_another_code_and_where_the_caller_retries() {
+    let fixture = begin().await;
+    let usual = Retry { max_attempts: 3, ..Retry::default() };
+    let on = vec![StatusCode::Aborted.into()];
+    let mut outside = retried("tea", usual.clone());
+    outside.read.is_retried_outside = true;
+    for (calls, read) in [(1, get("milk")), (2, retried("bread", Retry { on, ..usual })), (3, outside)] {
+        fails_next(&fixture, 1);
+        let failure = failure(fixture.read(read, ADA).await.unwrap());
+        assert_eq!((failure.code, failure.is_fault, fixture.shop.calls()), (14, false, calls));
+    }
+}
+
+#[tokio::test]
+async fn slow_load_is_hedged_where_declared() {
+    let fixture = begin().await;
+    fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
+    let hedge_after = Some(prost_types::Duration { seconds: 0, nanos: 20_000_000 });
+    let read = retried("milk", Retry { max_attempts: 2, hedge_after, ..Retry::default() });
+    let open = async {
+        fixture.shop.saw(2).await;
+        fixture.shop.open.add_permits(1);
+    };
+    let (answer, ()) = tokio::join!(fixture.read(read, ADA), open);
+    assert_eq!((product(&answer.unwrap()).id.as_str(), fixture.shop.calls()), ("milk", 2));
+}
+
+#[tokio::test]
+async fn dead_endpoints_among_three_fail_no_read() {
+    let fixture =
+        begin_with(|config, url| config.upstream[0].urls = vec![GONE[0].into(), url.into(), GONE[1].into()]).await;
+    // As served: by the first calls, the dead ones are known.
+    fixture.upstreams.keep_probing();
+    let mut liveness = fixture.upstreams.find("shop").unwrap().watch();
+    liveness.wait_for(|liveness| *liveness == Liveness::Serving).await.unwrap();
+    for read in 0..40 {
+        let id = read.to_string();
+        assert_eq!(product(&fixture.read(get(&id), ADA).await.unwrap()).id, id);
+    }
+    assert_eq!(fixture.shop.calls(), 40);
+}
+
+#[tokio::test]
+async fn full_upstream_is_an_overload_that_says_when_to_come_back() {
+    let fixture = begin_with(|config, url| {
+        config.upstream.push(upstream("small", &[url]));
+        config.upstream[1].max_in_flight = 1;
+    })
+    .await;
+    fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
+    let small = |id| get(id).with(|plan| plan.upstream = "small".to_owned());
+    let ada = Some("north/ada@small");
+    let second = async {
+        fixture.shop.saw(1).await;
+        let refused = failure(fixture.read(small("bread"), ada).await.unwrap());
+        fixture.shop.open.add_permits(1);
+        refused
+    };
+    let (first, refused) = tokio::join!(fixture.read(small("milk"), ada), second);
+    assert_eq!(product(&first.unwrap()).id, "milk");
+    assert_eq!((refused.code, refused.is_fault), (8, true));
+    assert_eq!(fault::reason_of(&status(&refused)), Some(Reason::UpstreamOverloaded));
+}
+
+#[tokio::test]
+async fn answer_is_bounded_by_its_contract_alone() {
+    const MIB: usize = 1 << 20;
+    let fixture = begin().await;
+    fixture.shop.size.store(6 * MIB, std::sync::atomic::Ordering::Relaxed);
+    let bounded = |limit: u64| get("milk").with(|plan| plan.max_response_bytes = limit << 20);
+    let time = Duration::from_secs(30);
+    let answer = fixture.send(bounded(16).whole(), ADA, time).await.unwrap();
+    assert_eq!(product(&answer).title.len(), 6 * MIB);
+    assert!(!answer.freshness.unwrap().stored, "`cache.max_bytes` is another bound");
+    let failure = failure(fixture.send(bounded(5).whole(), ADA, time).await.unwrap());
+    assert_eq!((failure.code, failure.is_fault), (8, true));
+    assert_eq!(fault::reason_of(&status(&failure)), Some(Reason::ResponseTooLarge));
+}
