@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -92,13 +92,13 @@ impl Builder {
         self
     }
 
-    /// Gives the gateway an overlay, by its path in the workspace; a later one is stronger.
-    pub fn overlay(mut self, path: &str) -> Self {
+    /// Gives the gateway an overlay, by its path, which may begin in the workspace; a later one is stronger.
+    pub fn overlay(mut self, path: impl AsRef<Path>) -> Self {
         self.overlays.push(binaries::workspace().join(path));
         self
     }
 
-    /// Puts one more service behind the gateway, or one more endpoint of a service.
+    /// Puts one more service behind the gateway and the cache, or one more endpoint of a service.
     pub fn upstream(mut self, name: &str, url: &str) -> Self {
         self.upstreams.push((name.to_owned(), url.to_owned()));
         self

@@ -109,6 +109,7 @@ fn cache(builder: &Builder, home: &Home) -> Table {
             url = url
         },
     );
+    settings.insert("upstream".to_owned(), upstreams(builder));
     settings
 }
 
@@ -120,7 +121,7 @@ fn catalog(builder: &Builder, home: &Home) -> Table {
 }
 
 fn gateway(builder: &Builder, home: &Home) -> Table {
-    let (cache, catalog) = (url(builder.addresses.of(Part::Cache).0), url(builder.addresses.of(Part::Catalog).0));
+    let cache = url(builder.addresses.of(Part::Cache).0);
     let overlays: Vec<_> = builder.overlays.iter().map(|overlay| overlay.display().to_string()).collect();
     let mut settings = member(Part::Gateway, builder, home);
     merge(
@@ -130,20 +131,17 @@ fn gateway(builder: &Builder, home: &Home) -> Table {
             url = cache
             [contract]
             overlays = overlays
-            [[upstream]]
-            name = "catalog"
-            urls = [catalog]
         },
     );
-    if let Some(upstreams) = settings.get_mut("upstream").and_then(toml::Value::as_array_mut) {
-        upstreams.extend(upstreams_of(builder).into_iter().map(toml::Value::Table));
-    }
+    settings.insert("upstream".to_owned(), upstreams(builder));
     settings
 }
 
-fn upstreams_of(builder: &Builder) -> Vec<Table> {
+/// The services behind the gateway, which are the origins of the cache.
+fn upstreams(builder: &Builder) -> toml::Value {
+    let catalog = ("catalog".to_owned(), url(builder.addresses.of(Part::Catalog).0));
     let mut endpoints = BTreeMap::<_, Vec<_>>::new();
-    for (name, url) in &builder.upstreams {
+    for (name, url) in [&catalog].into_iter().chain(&builder.upstreams) {
         endpoints.entry(name.as_str()).or_default().push(url.as_str());
     }
     let upstream = |(name, urls): (&str, Vec<&str>)| {
@@ -152,7 +150,7 @@ fn upstreams_of(builder: &Builder) -> Vec<Table> {
             urls = urls
         }
     };
-    endpoints.into_iter().map(upstream).collect()
+    endpoints.into_iter().map(upstream).map(toml::Value::Table).collect::<Vec<_>>().into()
 }
 
 /// What every binary needs that calls auth.

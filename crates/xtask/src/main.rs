@@ -34,7 +34,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
-        Chore::Up(args) => up::run(args),
+        Chore::Up(args) => up::run(&args),
         Chore::Test(args) => test::run(args),
         Chore::Tidy(args) => tidy::run(args),
         Chore::Simulate(args) => simulate::run(args),

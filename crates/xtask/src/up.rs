@@ -27,33 +27,48 @@ pub struct Args {
     /// Run the printed lines, show what came, stop everything, and tell by the exit status whether all was well
     #[arg(long)]
     once: bool,
+    /// Put one more service behind the gateway and the cache; repeatable, with the same name for one more endpoint
+    #[arg(long, value_name = "NAME=URL", value_parser = named)]
+    upstream: Vec<(String, String)>,
+    /// Give the gateway a file with policies for protos one does not own; repeatable, a later one is stronger
+    #[arg(long, value_name = "FILE")]
+    overlay: Vec<PathBuf>,
     /// Where development keys, databases and logs are kept. Default: .accord, beside the README
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
 
+/// A service and where it is, as a flag says it.
+fn named(flag: &str) -> Result<(String, String), String> {
+    let named = flag.split_once('=').filter(|(name, url)| !name.is_empty() && !url.is_empty());
+    let named = named.map(|(name, url)| (name.to_owned(), url.to_owned()));
+    named.ok_or_else(|| "it is not of the form NAME=URL, such as shop=http://127.0.0.1:50051".to_owned())
+}
+
 /// Builds, starts, shows, and stops.
-pub fn run(Args { once, data }: Args) -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
+    let Args { once, data, .. } = args;
     // Before the build, which takes minutes the first time and would be waited for in vain.
-    if once {
+    if *once {
         tour::require_tools()?;
     }
     require_ports()?;
-    let data = data.unwrap_or_else(|| workspace::root().join(".accord"));
+    let data = data.clone().unwrap_or_else(|| workspace::root().join(".accord"));
     let kept = data.exists();
     fs::create_dir_all(&data)
         .with_context(|| format!("can't make the directory {}: name another with --data", data.display()))?;
     note("Building (the first time takes minutes) ...");
     binaries::directory()?;
     let runtime = tokio::runtime::Runtime::new().context("can't start a runtime")?;
-    runtime.block_on(up(once, &data, kept))
+    runtime.block_on(up(args, &data, kept))
 }
 
-async fn up(once: bool, data: &Path, kept: bool) -> Result<()> {
+async fn up(args: &Args, data: &Path, kept: bool) -> Result<()> {
+    let once = args.once;
     let mut stop = Stop::listen()?;
     note("Starting auth, cache, catalog and gateway ...");
     let (mut fabric, products) = tokio::select! {
-        started = start(data) => started
+        started = start(args, data) => started
             .map_err(in_one_sentence)
             .map_err(|problem| if kept { or_begin_anew(&problem, data) } else { problem })?,
         // What has been started is killed when the half-made fabric is dropped.
@@ -73,8 +88,17 @@ async fn up(once: bool, data: &Path, kept: bool) -> Result<()> {
 }
 
 /// The fabric, and how many products its catalog holds.
-async fn start(data: &Path) -> Result<(Fabric, usize)> {
-    let fabric = Fabric::builder()?.kept_in(data).on(Addresses::documented()).start().await?;
+async fn start(args: &Args, data: &Path) -> Result<(Fabric, usize)> {
+    let mut builder = Fabric::builder()?.kept_in(data).on(Addresses::documented());
+    for (name, url) in &args.upstream {
+        builder = builder.upstream(name, url);
+    }
+    for overlay in &args.overlay {
+        // As it is seen from here: the binaries run elsewhere.
+        let there = overlay.canonicalize().with_context(|| format!("can't read the overlay {}", overlay.display()))?;
+        builder = builder.overlay(there);
+    }
+    let fabric = builder.start().await?;
     let token = fabric.token(EDITOR).await?;
     let products = records::load(&fabric, &token).await?;
     Ok((fabric, products))

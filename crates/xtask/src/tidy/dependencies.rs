@@ -39,6 +39,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
             "accord-runtime",
             "accord-store",
             "accord-token",
+            "accord-upstream",
             "accord-wire",
         ],
     ),
