@@ -4,9 +4,9 @@ use crate::{
     fault::{self, Fault},
     grpc::{self, Deframer},
     respond,
-    transcode::Plan,
     upstream::Call,
 };
+use accord_transcode::Plan;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Response, header};

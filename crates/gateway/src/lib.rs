@@ -3,8 +3,8 @@
 //! [`call::travel`] is the whole way of a request in one function; it calls the steps in the order in which a request
 //! meets them.
 //!
-//! Invariants: this is the only crate that knows HTTP/1.1 and JSON. A gRPC body that nobody has to look at passes
-//! through as bytes. Nothing goes inward without a [`authorize::Permit`].
+//! Invariants: this is the only crate that knows HTTP/1.1. A gRPC body that nobody has to look at passes through as
+//! bytes. Nothing goes inward without a [`authorize::Permit`].
 
 pub mod cli;
 pub mod config;
@@ -40,4 +40,3 @@ pub mod metadata;
 pub mod protocol;
 pub mod reflect;
 pub mod table;
-pub mod transcode;

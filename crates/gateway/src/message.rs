@@ -4,10 +4,10 @@ use crate::{
     fault::{Component, Fault},
     grpc::{self, BodyError},
     method::Spoken,
-    transcode::{Violation, ViolationKind},
     upstream::Call,
 };
 use accord_api::accord::fault::v1::Reason;
+use accord_transcode::{Violation, ViolationKind};
 use bytes::Bytes;
 use http::{StatusCode, header, request::Parts};
 use http_body::Body as _;

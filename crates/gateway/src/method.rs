@@ -5,10 +5,10 @@ use crate::{
     fault::{Component, Fault},
     protocol::Protocol,
     table::{Entry, MethodTable, Variables},
-    transcode::{NoMatch, Plan},
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::MethodKind;
+use accord_transcode::{NoMatch, Plan};
 use http::{HeaderValue, Method, StatusCode, header};
 use std::{sync::Arc, time::Duration};
 

@@ -5,9 +5,9 @@ use crate::{
     grpc::{self, Whole},
     method::Spoken,
     protocol::Protocol,
-    transcode::Plan,
     upstream::Answer,
 };
+use accord_transcode::Plan;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;

@@ -14,10 +14,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use accord_contract::Contract;
+use accord_transcode::{NoMatch, Plan, Routes, Schema};
 use accord_upstream::Upstream;
 use prost_reflect::DescriptorPool;
 
-use crate::transcode::{NoMatch, Plan, Routes, Schema};
 pub use entry::Entry;
 pub use live::Tables;
 pub use rates::{Counted, Rate};

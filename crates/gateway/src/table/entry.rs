@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use accord_contract::http::Binding;
 use accord_contract::{Method, MethodKind};
+use accord_transcode::{Limits, Plan, Schema};
 use accord_upstream::{Retries, Upstream};
 use http::uri::PathAndQuery;
 
 use super::rates::Rate;
 use crate::cached;
-use crate::transcode::{self, Plan, Schema};
 
 /// One method, with all that serving it needs.
 pub struct Entry {
@@ -42,7 +42,7 @@ impl Entry {
     ) -> Result<(Self, Vec<Arc<Plan>>), String> {
         let unfit = |problem: String| format!("error: {}: {problem}", method.name);
         let compile = |binding: Option<&Binding>| {
-            let plan = Plan::compile(schema, &method.descriptor, binding, transcode::Limits::default());
+            let plan = Plan::compile(schema, &method.descriptor, binding, Limits::default());
             plan.map(Arc::new).map_err(|error| unfit(error.to_string()))
         };
         let entry = Self {

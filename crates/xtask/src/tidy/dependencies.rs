@@ -8,8 +8,9 @@ use super::Finding;
 use crate::workspace;
 
 /// Which members a member may depend on. One that is not listed may depend on none.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("accord-contract", &["accord-api", "accord-wire"]),
+    ("accord-transcode", &["accord-contract", "accord-wire"]),
     ("accord-runtime", &["accord-api"]),
     ("accord-mesh", &["accord-api", "accord-runtime", "accord-token"]),
     ("accord-upstream", &["accord-api", "accord-runtime"]),
@@ -21,6 +22,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
             "accord-mesh",
             "accord-runtime",
             "accord-token",
+            "accord-transcode",
             "accord-upstream",
             "accord-wire",
         ],

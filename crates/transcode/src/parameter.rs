@@ -7,7 +7,7 @@ use std::{
 
 use accord_wire::{close_length, open_length, put_tag};
 
-use super::{
+use crate::{
     known,
     request::Encoder,
     scalar,
@@ -17,7 +17,7 @@ use super::{
 
 /// A field somewhere below a message, whose value can be given as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// The message to start from.
     shape: usize,
     /// Positions of fields, each in the message of the one before.
@@ -28,7 +28,7 @@ pub(super) struct Target {
 impl Target {
     /// Finds the field at `path`, such as `product.id`, by JSON names or proto names. `depth` bounds its length, which a
     /// message that holds itself does not.
-    pub(super) fn resolve(schema: &Schema, shape: usize, path: &str, depth: usize) -> Result<Self, Violation> {
+    pub(crate) fn resolve(schema: &Schema, shape: usize, path: &str, depth: usize) -> Result<Self, Violation> {
         let unknown = || Violation::unknown(path, "there is no such field");
         let (mut steps, mut current, mut repeated) = (Vec::new(), Some(shape), false);
         for name in path.split('.') {
@@ -78,12 +78,12 @@ impl Target {
     }
 
     /// Refuses a field that can hold several values, where there is only one to give.
-    pub(super) fn single(self) -> Result<Self, Violation> {
+    pub(crate) fn single(self) -> Result<Self, Violation> {
         if self.repeated { Err(Violation::invalid("is a list")) } else { Ok(self) }
     }
 
     /// The JSON path, for messages.
-    pub(super) fn name(&self, schema: &Schema) -> String {
+    pub(crate) fn name(&self, schema: &Schema) -> String {
         let (mut shape, mut names) = (schema.shape(self.shape), Vec::new());
         for &step in &self.steps {
             names.push(&*shape.fields[step].name);
@@ -95,19 +95,19 @@ impl Target {
     }
 
     /// The field at `position` of a message, whatever it holds.
-    pub(super) fn of(shape: usize, position: usize) -> Self {
+    pub(crate) fn of(shape: usize, position: usize) -> Self {
         Self { shape, steps: vec![position], repeated: false }
     }
 
     /// Whether the target lies in the field at `position` of the message it starts from.
-    pub(super) fn starts_with(&self, position: usize) -> bool {
+    pub(crate) fn starts_with(&self, position: usize) -> bool {
         self.steps.first() == Some(&position)
     }
 }
 
 impl Encoder<'_> {
     /// Writes `text` to the field at `target`. A reader merges it with what was written before.
-    pub(super) fn parameter(&mut self, target: &Target, text: Cow<'_, str>) -> Result<(), Violation> {
+    pub(crate) fn parameter(&mut self, target: &Target, text: Cow<'_, str>) -> Result<(), Violation> {
         self.step(target.shape, &target.steps, text)
     }
 
@@ -132,14 +132,14 @@ impl Encoder<'_> {
 
 /// Which fields of a request were given already, so that none is given twice or beside one that excludes it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Given {
+pub(crate) struct Given {
     targets: BTreeSet<Vec<usize>>,
     /// By the message that a oneof stands in (as the steps to it) and the oneof: the field that was given.
     oneofs: BTreeMap<(Vec<usize>, usize), usize>,
 }
 
 impl Given {
-    pub(super) fn add(&mut self, schema: &Schema, target: &Target) -> Result<(), Violation> {
+    pub(crate) fn add(&mut self, schema: &Schema, target: &Target) -> Result<(), Violation> {
         if !target.repeated && !self.targets.insert(target.steps.clone()) {
             return Err(Violation::invalid("is given twice"));
         }
@@ -161,7 +161,7 @@ impl Given {
 }
 
 /// The pairs of a query, decoded: `+` is a space, as in forms.
-pub(super) fn pairs(query: &str) -> impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, str>), Violation>> {
+pub(crate) fn pairs(query: &str) -> impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, str>), Violation>> {
     query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = decoded(name).ok_or_else(|| Violation::malformed("a query parameter's name is not UTF-8"))?;

@@ -10,7 +10,7 @@ use base64::{
 
 use accord_wire::put_varint;
 
-use super::{
+use crate::{
     json::{Reader, Token},
     number,
     schema::{Kind, Schema},
@@ -19,7 +19,7 @@ use super::{
 
 /// A scalar as the wire holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Scalar<'a> {
+pub(crate) enum Scalar<'a> {
     Varint(u64),
     Fixed32(u32),
     Fixed64(u64),
@@ -27,7 +27,7 @@ pub(super) enum Scalar<'a> {
 }
 
 impl Scalar<'_> {
-    pub(super) fn is_default(&self) -> bool {
+    pub(crate) fn is_default(&self) -> bool {
         match self {
             Self::Varint(value) | Self::Fixed64(value) => *value == 0,
             Self::Fixed32(value) => *value == 0,
@@ -36,7 +36,7 @@ impl Scalar<'_> {
     }
 
     /// Writes the value without its tag.
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
         match self {
             Self::Varint(value) => put_varint(out, *value),
             Self::Fixed32(value) => out.extend_from_slice(&value.to_le_bytes()),
@@ -50,7 +50,7 @@ impl Scalar<'_> {
 }
 
 /// The scalar that comes next in a JSON text.
-pub(super) fn from_json<'a>(schema: &Schema, kind: Kind, reader: &mut Reader<'a>) -> Result<Scalar<'a>, Violation> {
+pub(crate) fn from_json<'a>(schema: &Schema, kind: Kind, reader: &mut Reader<'a>) -> Result<Scalar<'a>, Violation> {
     match (kind, reader.peek()?) {
         (Kind::Bool, Token::Bool) => Ok(Scalar::Varint(reader.bool()?.into())),
         (Kind::Enum(names), Token::Null) if schema.names(names).null => {
@@ -71,7 +71,7 @@ pub(super) fn from_json<'a>(schema: &Schema, kind: Kind, reader: &mut Reader<'a>
 }
 
 /// The scalar that a text stands for. An enum is given by name or by number.
-pub(super) fn from_text<'a>(schema: &Schema, kind: Kind, text: Cow<'a, str>) -> Result<Scalar<'a>, Violation> {
+pub(crate) fn from_text<'a>(schema: &Schema, kind: Kind, text: Cow<'a, str>) -> Result<Scalar<'a>, Violation> {
     let scalar = match kind {
         Kind::Bool => match &*text {
             "true" => Some(Scalar::Varint(1)),

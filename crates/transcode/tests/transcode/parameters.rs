@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use accord_gateway::transcode::{Limits, Plan, Violation, ViolationKind};
+use accord_transcode::{Limits, Plan, Violation, ViolationKind};
 
 use super::kitchen::{SCHEMA, binding, decoded, method, plan, request};
 

@@ -4,15 +4,15 @@ use prost_reflect::EnumDescriptor;
 
 /// The names of an enum's values.
 #[derive(Default)]
-pub(super) struct Names {
+pub(crate) struct Names {
     by_name: Vec<(Box<str>, i32)>,
     by_number: Vec<(i32, Box<str>)>,
     /// `google.protobuf.NullValue`, whose only value is JSON's `null`.
-    pub(super) null: bool,
+    pub(crate) null: bool,
 }
 
 impl Names {
-    pub(super) fn compile(declared: &EnumDescriptor) -> Self {
+    pub(crate) fn compile(declared: &EnumDescriptor) -> Self {
         let mut compiled = Self { null: declared.full_name() == "google.protobuf.NullValue", ..Self::default() };
         for value in declared.values() {
             compiled.by_name.push((value.name().into(), value.number()));
@@ -25,12 +25,12 @@ impl Names {
         compiled
     }
 
-    pub(super) fn number(&self, name: &str) -> Option<i32> {
+    pub(crate) fn number(&self, name: &str) -> Option<i32> {
         let found = self.by_name.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
         Some(self.by_name[found].1)
     }
 
-    pub(super) fn name(&self, number: i32) -> Option<&str> {
+    pub(crate) fn name(&self, number: i32) -> Option<&str> {
         let found = self.by_number.binary_search_by_key(&number, |(known, _)| *known).ok()?;
         Some(&self.by_number[found].1)
     }

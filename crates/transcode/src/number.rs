@@ -1,9 +1,9 @@
 //! Numbers of JSON texts, path segments and query parameters, read exactly.
 
-use super::json::number_length;
+use crate::json::number_length;
 
 /// An integer of any declared type; `None` if `text` is not one. `1.0`, `1e3` are integers (proto3 JSON says so).
-pub(super) fn integer(text: &str) -> Option<i128> {
+pub(crate) fn integer(text: &str) -> Option<i128> {
     if number_length(text.as_bytes()) != Some(text.len()) {
         return None;
     }
@@ -42,7 +42,7 @@ fn shifted(whole: &str, fraction: &str, exponent: i32) -> Option<i128> {
 }
 
 /// A floating point number. `None` if `text` is not one, or is larger than its type can hold.
-pub(super) fn double(text: &str) -> Option<f64> {
+pub(crate) fn double(text: &str) -> Option<f64> {
     match text {
         "NaN" => Some(f64::NAN),
         "Infinity" => Some(f64::INFINITY),
@@ -55,7 +55,7 @@ pub(super) fn double(text: &str) -> Option<f64> {
 }
 
 /// As [`double`], for the narrower type.
-pub(super) fn float(text: &str) -> Option<f32> {
+pub(crate) fn float(text: &str) -> Option<f32> {
     match text {
         "NaN" => Some(f32::NAN),
         "Infinity" => Some(f32::INFINITY),

@@ -9,7 +9,7 @@ use std::{borrow::Cow, ops::Range};
 use accord_contract::http::{PathTemplate, Segment};
 use http::Method;
 
-use super::path;
+use crate::path;
 
 /// HTTP methods and path templates, each with what it leads to.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use accord_wire::{Occurrence, Occurrences, Value, WireType, low, occurrences, read_value, zigzag};
 
-use super::{
+use crate::{
     known,
     order::ordered,
     schema::{Field, Form, Kind, Known, Schema, Shape},
@@ -11,15 +11,15 @@ use super::{
 };
 
 /// Writes JSON from wire bytes.
-pub(super) struct Decoder<'s, 'o> {
-    pub(super) schema: &'s Schema,
-    pub(super) out: &'o mut Vec<u8>,
+pub(crate) struct Decoder<'s, 'o> {
+    pub(crate) schema: &'s Schema,
+    pub(crate) out: &'o mut Vec<u8>,
     /// How much deeper messages may be nested.
-    pub(super) depth: usize,
+    pub(crate) depth: usize,
 }
 
 impl<'s> Decoder<'s, '_> {
-    pub(super) fn message(&mut self, shape: &'s Shape, message: &[u8]) -> Result<(), Malformed> {
+    pub(crate) fn message(&mut self, shape: &'s Shape, message: &[u8]) -> Result<(), Malformed> {
         // As JSON counts them: what came in within the limit has to get out again.
         let level = usize::from(shape.nests());
         self.depth = self.depth.checked_sub(level).ok_or(Malformed::Depth)?;
@@ -39,7 +39,7 @@ impl<'s> Decoder<'s, '_> {
     }
 
     /// The value of one field of a message, or what stands for its absence.
-    pub(super) fn only(&mut self, shape: &'s Shape, position: usize, message: &[u8]) -> Result<(), Malformed> {
+    pub(crate) fn only(&mut self, shape: &'s Shape, position: usize, message: &[u8]) -> Result<(), Malformed> {
         let (message, field) = (ordered(shape, message)?, &shape.fields[position]);
         let mut rest = occurrences(&message);
         while let Some(occurrence) = rest.next().transpose()? {
@@ -169,7 +169,7 @@ impl<'s> Decoder<'s, '_> {
     }
 
     /// A single value.
-    pub(super) fn value(&mut self, field: &'s Field, value: Value<'_>) -> Result<(), Malformed> {
+    pub(crate) fn value(&mut self, field: &'s Field, value: Value<'_>) -> Result<(), Malformed> {
         match (field.kind, value) {
             (Kind::Bool, Value::Varint(value)) => {
                 self.out.extend_from_slice(if value == 0 { b"false" } else { b"true" });
@@ -220,7 +220,7 @@ impl<'s> Decoder<'s, '_> {
 }
 
 /// The next occurrence, if it belongs to the same field.
-pub(super) fn following<'a>(rest: &mut Occurrences<'a>, number: u32) -> Result<Option<Occurrence<'a>>, Malformed> {
+pub(crate) fn following<'a>(rest: &mut Occurrences<'a>, number: u32) -> Result<Option<Occurrence<'a>>, Malformed> {
     let mut ahead = rest.clone();
     match ahead.next().transpose()? {
         Some(occurrence) if occurrence.number == number => {
@@ -247,7 +247,7 @@ fn is_absent(field: &Field, occurrence: &Occurrence<'_>, rest: &Occurrences<'_>)
     }
 }
 
-pub(super) fn zero(kind: Kind) -> Value<'static> {
+pub(crate) fn zero(kind: Kind) -> Value<'static> {
     match kind.wire_type() {
         WireType::Varint => Value::Varint(0),
         WireType::Fixed32 => Value::Fixed32(0),

@@ -28,15 +28,15 @@ pub enum ViolationKind {
 }
 
 impl Violation {
-    pub(super) fn malformed(problem: impl Into<String>) -> Self {
+    pub(crate) fn malformed(problem: impl Into<String>) -> Self {
         Self::new(ViolationKind::Malformed, problem)
     }
 
-    pub(super) fn invalid(problem: impl Into<String>) -> Self {
+    pub(crate) fn invalid(problem: impl Into<String>) -> Self {
         Self::new(ViolationKind::InvalidValue, problem)
     }
 
-    pub(super) fn unknown(name: &str, problem: impl Into<String>) -> Self {
+    pub(crate) fn unknown(name: &str, problem: impl Into<String>) -> Self {
         Self::new(ViolationKind::UnknownField, problem).within(name)
     }
 
@@ -47,7 +47,7 @@ impl Violation {
     /// The path is put together while the error travels outwards, so that a good request pays nothing for it. `name` may
     /// be the caller's, and so of any length; its beginning is enough to find it again.
     #[must_use]
-    pub(super) fn within(mut self, name: &str) -> Self {
+    pub(crate) fn within(mut self, name: &str) -> Self {
         let name = name.char_indices().nth(LONGEST_NAME).map_or(name, |(end, _)| &name[..end]);
         let dot = if self.field.is_empty() || self.field.starts_with('[') { "" } else { "." };
         self.field = format!("{name}{dot}{}", self.field);
@@ -55,7 +55,7 @@ impl Violation {
     }
 
     #[must_use]
-    pub(super) fn at(self, index: usize) -> Self {
+    pub(crate) fn at(self, index: usize) -> Self {
         self.within(&format!("[{index}]"))
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use accord_contract::http::{Binding, Body};
-use accord_gateway::transcode::{Limits, Plan, Schema, Violation};
+use accord_transcode::{Limits, Plan, Schema, Violation};
 use bytes::Bytes;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};

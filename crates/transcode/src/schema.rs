@@ -6,7 +6,7 @@ use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, Kind as Dec
 
 use accord_wire::WireType;
 
-use super::enumeration::Names;
+use crate::enumeration::Names;
 
 /// Every message and enum of a descriptor pool, compiled. Made once per pool and shared by its plans.
 pub struct Schema {
@@ -26,30 +26,30 @@ impl Schema {
         Self { shapes, enums: compiler.enums, by_name: compiler.messages }
     }
 
-    pub(super) fn shape(&self, index: usize) -> &Shape {
+    pub(crate) fn shape(&self, index: usize) -> &Shape {
         &self.shapes[index]
     }
 
-    pub(super) fn names(&self, index: usize) -> &Names {
+    pub(crate) fn names(&self, index: usize) -> &Names {
         &self.enums[index]
     }
 
     /// Whether a message is a body as it stands.
-    pub(super) fn is_raw(&self, index: usize) -> bool {
+    pub(crate) fn is_raw(&self, index: usize) -> bool {
         self.shape(index).known == Some(Known::HttpBody)
     }
 
     /// Whether a field holds a body as it stands.
-    pub(super) fn holds_raw(&self, field: &Field) -> bool {
+    pub(crate) fn holds_raw(&self, field: &Field) -> bool {
         matches!((field.form, field.kind), (Form::Single { .. }, Kind::Message(index)) if self.is_raw(index))
     }
 
-    pub(super) fn index_of(&self, full_name: &str) -> Option<usize> {
+    pub(crate) fn index_of(&self, full_name: &str) -> Option<usize> {
         self.by_name.get(full_name).copied()
     }
 
     /// The message that the URL in a `google.protobuf.Any` names behind its last slash.
-    pub(super) fn by_type_url(&self, url: &str) -> Option<&Shape> {
+    pub(crate) fn by_type_url(&self, url: &str) -> Option<&Shape> {
         let (_, name) = url.rsplit_once('/')?;
         Some(self.shape(self.index_of(name)?))
     }
@@ -62,17 +62,17 @@ impl fmt::Debug for Schema {
 }
 
 /// A message type.
-pub(super) struct Shape {
-    pub(super) known: Option<Known>,
+pub(crate) struct Shape {
+    pub(crate) known: Option<Known>,
     /// By ascending number.
-    pub(super) fields: Vec<Field>,
+    pub(crate) fields: Vec<Field>,
     /// JSON names and proto names, sorted, with the position in `fields`.
     by_name: Vec<(Box<str>, usize)>,
 }
 
 impl Shape {
     /// Whether its JSON form is an object or an array, and so a level of nesting.
-    pub(super) fn nests(&self) -> bool {
+    pub(crate) fn nests(&self) -> bool {
         match self.known {
             None | Some(Known::Any | Known::Empty | Known::HttpBody) => true,
             Some(Known::Only) => !matches!(self.fields[0].form, Form::Single { .. }),
@@ -82,7 +82,7 @@ impl Shape {
 
     /// `expected` is tried first: most JSON comes in the order of declaration.
     #[inline]
-    pub(super) fn by_name(&self, name: &str, expected: usize) -> Option<usize> {
+    pub(crate) fn by_name(&self, name: &str, expected: usize) -> Option<usize> {
         if self.fields.get(expected).is_some_and(|field| &*field.name == name) {
             return Some(expected);
         }
@@ -92,7 +92,7 @@ impl Shape {
 
     /// `expected` is tried first: encoders write fields in order.
     #[inline]
-    pub(super) fn by_number(&self, number: u32, expected: usize) -> Option<usize> {
+    pub(crate) fn by_number(&self, number: u32, expected: usize) -> Option<usize> {
         if self.fields.get(expected).is_some_and(|field| field.number == number) {
             return Some(expected);
         }
@@ -101,22 +101,22 @@ impl Shape {
 }
 
 /// A field of a message.
-pub(super) struct Field {
-    pub(super) number: u32,
+pub(crate) struct Field {
+    pub(crate) number: u32,
     /// The JSON name.
-    pub(super) name: Box<str>,
+    pub(crate) name: Box<str>,
     /// The JSON name as it stands in an object, `"name":`.
-    pub(super) key: Box<[u8]>,
-    pub(super) form: Form,
+    pub(crate) key: Box<[u8]>,
+    pub(crate) form: Form,
     /// The kind of the value, of each element of a list, of each entry of a map.
-    pub(super) kind: Kind,
+    pub(crate) kind: Kind,
     /// Position of the oneof (synthetic ones excepted) in its message.
-    pub(super) oneof: Option<usize>,
+    pub(crate) oneof: Option<usize>,
 }
 
 /// How many values a field holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// At most one. An implicit field at its default is as good as absent.
     Single { implicit: bool },
     /// Any number in order.
@@ -127,7 +127,7 @@ pub(super) enum Form {
 
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Bool,
     Int32,
     Sint32,
@@ -150,7 +150,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn wire_type(self) -> WireType {
+    pub(crate) fn wire_type(self) -> WireType {
         match self {
             Self::Sfixed32 | Self::Fixed32 | Self::Float => WireType::Fixed32,
             Self::Sfixed64 | Self::Fixed64 | Self::Double => WireType::Fixed64,
@@ -160,19 +160,19 @@ impl Kind {
         }
     }
 
-    pub(super) fn is_message(self) -> bool {
+    pub(crate) fn is_message(self) -> bool {
         matches!(self, Self::Message(_) | Self::Group(_))
     }
 
     /// Whether a list may come as one run of bytes. Both forms have to be read, whichever is declared.
-    pub(super) fn is_packable(self) -> bool {
+    pub(crate) fn is_packable(self) -> bool {
         !matches!(self.wire_type(), WireType::Bytes | WireType::StartGroup)
     }
 }
 
 /// A message with a JSON form of its own: <https://protobuf.dev/programming-guides/json/>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Known {
+pub(crate) enum Known {
     Timestamp,
     Duration,
     FieldMask,
@@ -222,7 +222,7 @@ impl Known {
     }
 
     /// Whether `Any` holds this message under `value` rather than with its fields beside `@type`.
-    pub(super) fn wrapped_in_any(self) -> bool {
+    pub(crate) fn wrapped_in_any(self) -> bool {
         self != Self::HttpBody
     }
 }
@@ -260,7 +260,7 @@ impl Compiler {
         };
         let oneof = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
         let mut key = Vec::new();
-        super::text::put_string(&mut key, field.json_name());
+        crate::text::put_string(&mut key, field.json_name());
         key.push(b':');
         Field {
             number: field.number(),

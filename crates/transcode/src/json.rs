@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::violation::Violation;
+use crate::violation::Violation;
 
 /// Reads a JSON text from front to back. A copy of it looks ahead.
 #[derive(Clone)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
@@ -15,7 +15,7 @@ pub(super) struct Reader<'a> {
 
 /// What a value is, told by its first character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Token {
+pub(crate) enum Token {
     Object,
     Array,
     String,
@@ -26,14 +26,14 @@ pub(super) enum Token {
 
 impl<'a> Reader<'a> {
     /// `depth` bounds the nesting of objects and arrays, `elements` the number of values.
-    pub(super) fn new(text: &'a [u8], depth: usize, elements: usize) -> Result<Self, Violation> {
+    pub(crate) fn new(text: &'a [u8], depth: usize, elements: usize) -> Result<Self, Violation> {
         let text = std::str::from_utf8(text)
             .map_err(|error| Violation::malformed(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
         Ok(Self { text, at: 0, depth, elements })
     }
 
     /// The value that comes next, without reading it.
-    pub(super) fn peek(&mut self) -> Result<Token, Violation> {
+    pub(crate) fn peek(&mut self) -> Result<Token, Violation> {
         match self.next_byte() {
             Some(b'{') => Ok(Token::Object),
             Some(b'[') => Ok(Token::Array),
@@ -46,17 +46,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Enters the object that comes next.
-    pub(super) fn object(&mut self) -> Result<(), Violation> {
+    pub(crate) fn object(&mut self) -> Result<(), Violation> {
         self.enter(b'{', "an object")
     }
 
     /// Enters the array that comes next.
-    pub(super) fn array(&mut self) -> Result<(), Violation> {
+    pub(crate) fn array(&mut self) -> Result<(), Violation> {
         self.enter(b'[', "an array")
     }
 
     /// The next key of an object, with its colon; none leaves the object. `first` is true before the first key.
-    pub(super) fn key(&mut self, first: &mut bool) -> Result<Option<Cow<'a, str>>, Violation> {
+    pub(crate) fn key(&mut self, first: &mut bool) -> Result<Option<Cow<'a, str>>, Violation> {
         if !self.more(b'}', first)? {
             return Ok(None);
         }
@@ -69,11 +69,11 @@ impl<'a> Reader<'a> {
     }
 
     /// Whether an array has another element; if not, leaves it.
-    pub(super) fn element(&mut self, first: &mut bool) -> Result<bool, Violation> {
+    pub(crate) fn element(&mut self, first: &mut bool) -> Result<bool, Violation> {
         self.more(b']', first)
     }
 
-    pub(super) fn string(&mut self) -> Result<Cow<'a, str>, Violation> {
+    pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, Violation> {
         self.count()?;
         if self.next_byte() != Some(b'"') {
             return Err(self.expected("a string"));
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A number as it is written.
-    pub(super) fn number(&mut self) -> Result<&'a str, Violation> {
+    pub(crate) fn number(&mut self) -> Result<&'a str, Violation> {
         self.count()?;
         self.next_byte();
         let length = number_length(self.rest()).ok_or_else(|| self.expected("a number"))?;
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
         Ok(number)
     }
 
-    pub(super) fn bool(&mut self) -> Result<bool, Violation> {
+    pub(crate) fn bool(&mut self) -> Result<bool, Violation> {
         self.count()?;
         if self.next_byte() == Some(b't') {
             self.word("true").map(|()| true)
@@ -100,14 +100,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn null(&mut self) -> Result<(), Violation> {
+    pub(crate) fn null(&mut self) -> Result<(), Violation> {
         self.count()?;
         self.next_byte();
         self.word("null")
     }
 
     /// Reads past the next value, whatever it is.
-    pub(super) fn skip(&mut self) -> Result<(), Violation> {
+    pub(crate) fn skip(&mut self) -> Result<(), Violation> {
         let mut first = true;
         match self.peek()? {
             Token::Object => {
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
 
     /// The string under `name` in the object that comes next, which is left unread. What is looked at counts as
     /// elements nevertheless, because objects within objects are then looked at again and again.
-    pub(super) fn find(&mut self, name: &str) -> Result<Option<Cow<'a, str>>, Violation> {
+    pub(crate) fn find(&mut self, name: &str) -> Result<Option<Cow<'a, str>>, Violation> {
         let mut ahead = self.clone();
         let found = ahead.find_here(name)?;
         self.elements = ahead.elements;
@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
     }
 
     /// After the last value only white space may follow.
-    pub(super) fn finish(&mut self) -> Result<(), Violation> {
+    pub(crate) fn finish(&mut self) -> Result<(), Violation> {
         match self.next_byte() {
             None => Ok(()),
             Some(_) => Err(self.expected("the end")),
@@ -293,7 +293,7 @@ fn hex_value(digit: u8) -> u16 {
 }
 
 /// The length of the number that `text` starts with, by the grammar of RFC 8259.
-pub(super) fn number_length(text: &[u8]) -> Option<usize> {
+pub(crate) fn number_length(text: &[u8]) -> Option<usize> {
     let digits = |from: usize| text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let at_least_one = |from: usize| Some(digits(from)).filter(|count| *count > 0);
     let mut at = usize::from(text.first() == Some(&b'-'));

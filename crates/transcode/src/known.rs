@@ -2,7 +2,7 @@
 
 use accord_wire::{Value, WireType, occurrences, put_bytes, put_tag, put_varint};
 
-use super::{
+use crate::{
     civil,
     schema::Known,
     text::{put, put_string},
@@ -16,7 +16,7 @@ const LONGEST: i64 = 315_576_000_000;
 const BILLION: i64 = 1_000_000_000;
 
 /// Writes the fields of the message that `text` stands for.
-pub(super) fn put_text(out: &mut Vec<u8>, known: Known, text: &str) -> Result<(), Violation> {
+pub(crate) fn put_text(out: &mut Vec<u8>, known: Known, text: &str) -> Result<(), Violation> {
     match known {
         Known::Timestamp => {
             let (seconds, nanos) = timestamp(text)
@@ -124,7 +124,7 @@ fn put_paths(out: &mut Vec<u8>, text: &str) -> Result<(), Violation> {
 }
 
 /// Writes the JSON string that a message stands for.
-pub(super) fn put_json(out: &mut Vec<u8>, known: Known, message: &[u8]) -> Result<(), Malformed> {
+pub(crate) fn put_json(out: &mut Vec<u8>, known: Known, message: &[u8]) -> Result<(), Malformed> {
     match known {
         Known::Timestamp => put_timestamp(out, parts(message)?),
         Known::Duration => put_duration(out, parts(message)?),

@@ -4,13 +4,13 @@ use http::HeaderValue;
 
 use accord_wire::{Value, occurrences, put_bytes};
 
-use super::violation::Malformed;
+use crate::violation::Malformed;
 
 const CONTENT_TYPE: u32 = 1;
 const DATA: u32 = 2;
 
 /// Writes the fields of the message that a raw body stands for.
-pub(super) fn put_message(out: &mut Vec<u8>, content_type: Option<&str>, body: &[u8]) {
+pub(crate) fn put_message(out: &mut Vec<u8>, content_type: Option<&str>, body: &[u8]) {
     if let Some(content_type) = content_type {
         put_bytes(out, CONTENT_TYPE, content_type.as_bytes());
     }
@@ -20,7 +20,7 @@ pub(super) fn put_message(out: &mut Vec<u8>, content_type: Option<&str>, body: &
 }
 
 /// Writes the data of a message, and returns what it is.
-pub(super) fn put_body(out: &mut Vec<u8>, message: &[u8]) -> Result<HeaderValue, Malformed> {
+pub(crate) fn put_body(out: &mut Vec<u8>, message: &[u8]) -> Result<HeaderValue, Malformed> {
     let (mut content_type, mut data): (&[u8], &[u8]) = (b"", b"");
     for occurrence in occurrences(message) {
         let occurrence = occurrence?;
@@ -39,7 +39,7 @@ pub(super) fn put_body(out: &mut Vec<u8>, message: &[u8]) -> Result<HeaderValue,
 }
 
 /// The message in field `number`, which is empty where the field is absent.
-pub(super) fn field(message: &[u8], number: u32) -> Result<&[u8], Malformed> {
+pub(crate) fn field(message: &[u8], number: u32) -> Result<&[u8], Malformed> {
     let mut found: &[u8] = b"";
     for occurrence in occurrences(message) {
         let occurrence = occurrence?;

@@ -1,6 +1,6 @@
 //! The members of a JSON object that stands for a message.
 
-use super::{
+use crate::{
     json::{Reader, Token},
     request::{Encoder, require},
     schema::Shape,
@@ -9,7 +9,7 @@ use super::{
 
 impl<'s> Encoder<'s> {
     /// Writes each member as the field that it names. A `tagged` object also has an `@type`, read before.
-    pub(super) fn members(&mut self, shape: &'s Shape, reader: &mut Reader<'_>, tagged: bool) -> Result<(), Violation> {
+    pub(crate) fn members(&mut self, shape: &'s Shape, reader: &mut Reader<'_>, tagged: bool) -> Result<(), Violation> {
         require(reader, Token::Object, "must be an object")?;
         reader.object()?;
         let (mut fields, mut oneofs) = (Seen::default(), Seen::default());
@@ -40,7 +40,7 @@ impl<'s> Encoder<'s> {
     }
 
     /// A well-known message within `Any`: its own form stands under `value`.
-    pub(super) fn wrapped(&mut self, shape: &'s Shape, reader: &mut Reader<'_>) -> Result<(), Violation> {
+    pub(crate) fn wrapped(&mut self, shape: &'s Shape, reader: &mut Reader<'_>) -> Result<(), Violation> {
         reader.object()?;
         let (mut first, mut tags, mut values) = (true, 0, 0);
         while let Some(key) = reader.key(&mut first)? {
@@ -66,14 +66,14 @@ impl<'s> Encoder<'s> {
 
 /// A set of small numbers that does not allocate for the first 64.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     low: u64,
     high: Vec<u64>,
 }
 
 impl Seen {
     /// Whether `index` is new.
-    pub(super) fn insert(&mut self, index: usize) -> bool {
+    pub(crate) fn insert(&mut self, index: usize) -> bool {
         let word = match (index / 64).checked_sub(1) {
             None => &mut self.low,
             Some(word) => {

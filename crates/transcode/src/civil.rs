@@ -7,7 +7,7 @@ const ERA: i64 = 146_097;
 const EPOCH: i64 = 719_468;
 
 /// Days since 1970-01-01; `None` if there is no such date.
-pub(super) fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+pub(crate) fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     if !(1..=12).contains(&month) || day < 1 {
         return None;
     }
@@ -21,7 +21,7 @@ pub(super) fn days(year: i64, month: i64, day: i64) -> Option<i64> {
 }
 
 /// Year, month and day.
-pub(super) fn date(days: i64) -> (i64, i64, i64) {
+pub(crate) fn date(days: i64) -> (i64, i64, i64) {
     let days = days + EPOCH;
     let day_of_era = days.rem_euclid(ERA);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -5,7 +5,7 @@ use std::{borrow::Cow, ops::Range};
 use percent_encoding::percent_decode_str;
 
 /// Where the segments of a path are. An error says what is wrong with the path.
-pub(super) fn segments(path: &str) -> Result<Vec<Range<usize>>, &'static str> {
+pub(crate) fn segments(path: &str) -> Result<Vec<Range<usize>>, &'static str> {
     let inner = path.strip_prefix('/').ok_or("does not start with a slash")?;
     if inner.is_empty() {
         return Ok(Vec::new());
@@ -44,7 +44,7 @@ fn check(segment: &str) -> Result<(), &'static str> {
 }
 
 /// Takes what follows the last colon of the last segment.
-pub(super) fn split_verb<'p>(path: &'p str, segments: &mut [Range<usize>]) -> Option<&'p str> {
+pub(crate) fn split_verb<'p>(path: &'p str, segments: &mut [Range<usize>]) -> Option<&'p str> {
     let last = segments.last_mut()?;
     let (before, verb) = path[last.clone()].rsplit_once(':')?;
     if before.is_empty() || verb.is_empty() {
@@ -55,12 +55,12 @@ pub(super) fn split_verb<'p>(path: &'p str, segments: &mut [Range<usize>]) -> Op
 }
 
 /// The value of a variable of one segment.
-pub(super) fn decoded(text: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn decoded(text: &str) -> Option<Cow<'_, str>> {
     percent_decode_str(text).decode_utf8().ok()
 }
 
 /// The value of a variable of several segments, in which an escaped slash has to stay apart from the others.
-pub(super) fn decoded_but_slashes(text: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn decoded_but_slashes(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text));
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use accord_wire::{WireType, close_length, open_length, put_bytes, put_tag};
 
-use super::{
+use crate::{
     json::{Reader, Token},
     known, scalar,
     schema::{Field, Form, Kind, Known, Schema, Shape},
@@ -12,14 +12,14 @@ use super::{
 };
 
 /// Writes wire bytes from JSON.
-pub(super) struct Encoder<'s> {
-    pub(super) schema: &'s Schema,
-    pub(super) out: Vec<u8>,
+pub(crate) struct Encoder<'s> {
+    pub(crate) schema: &'s Schema,
+    pub(crate) out: Vec<u8>,
 }
 
 impl<'s> Encoder<'s> {
     /// The content of a message, without a length.
-    pub(super) fn message(&mut self, shape: &'s Shape, reader: &mut Reader<'_>) -> Result<(), Violation> {
+    pub(crate) fn message(&mut self, shape: &'s Shape, reader: &mut Reader<'_>) -> Result<(), Violation> {
         match shape.known {
             None | Some(Known::Empty | Known::HttpBody) => self.members(shape, reader, false),
             Some(Known::Only) => self.field(&shape.fields[0], reader),
@@ -33,7 +33,7 @@ impl<'s> Encoder<'s> {
     }
 
     /// A field with its tag, unless it holds what absence means.
-    pub(super) fn field(&mut self, field: &'s Field, reader: &mut Reader<'_>) -> Result<(), Violation> {
+    pub(crate) fn field(&mut self, field: &'s Field, reader: &mut Reader<'_>) -> Result<(), Violation> {
         match field.form {
             Form::Single { implicit } => self.single(field, implicit, reader),
             Form::List { packed: true } => self.packed(field, reader),
@@ -43,7 +43,7 @@ impl<'s> Encoder<'s> {
     }
 
     /// Whether `null` is a value of the field. Of any other field it means that the field is absent.
-    pub(super) fn takes_null(&self, field: &Field) -> bool {
+    pub(crate) fn takes_null(&self, field: &Field) -> bool {
         match (field.form, field.kind) {
             (Form::Single { .. }, Kind::Message(index)) => self.schema.shape(index).known == Some(Known::Value),
             (Form::Single { .. }, Kind::Enum(index)) => self.schema.names(index).null,
@@ -160,7 +160,7 @@ impl<'s> Encoder<'s> {
     }
 }
 
-pub(super) fn require(reader: &mut Reader<'_>, token: Token, problem: &str) -> Result<(), Violation> {
+pub(crate) fn require(reader: &mut Reader<'_>, token: Token, problem: &str) -> Result<(), Violation> {
     if reader.peek()? == token { Ok(()) } else { Err(Violation::invalid(problem)) }
 }
 

@@ -2,7 +2,7 @@
 
 use accord_wire::{Occurrence, Occurrences, Value, low, occurrences, zigzag};
 
-use super::{
+use crate::{
     order::ordered,
     response::{Decoder, following, zero},
     schema::{Field, Kind},
@@ -12,7 +12,7 @@ use super::{
 
 impl<'s> Decoder<'s, '_> {
     /// Entries by ascending key, so that equal messages have equal JSON; of equal keys the last counts.
-    pub(super) fn map(
+    pub(crate) fn map(
         &mut self,
         field: &'s Field,
         occurrence: Occurrence<'_>,

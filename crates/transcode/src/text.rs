@@ -5,7 +5,7 @@ use std::io::Write;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 /// A string with its quotes. Escapes what RFC 8259 asks for and nothing else.
-pub(super) fn put_string(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn put_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut written = 0;
     for (index, byte) in text.bytes().enumerate() {
@@ -33,7 +33,7 @@ fn put_escape(out: &mut Vec<u8>, byte: u8) {
 }
 
 /// Bytes in base64, with the standard alphabet and padding.
-pub(super) fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
@@ -43,7 +43,7 @@ pub(super) fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// The digits of an integer.
-pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
     if value < 0 {
         out.push(b'-');
     }
@@ -51,7 +51,7 @@ pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
 }
 
 /// As [`put_signed`], for what has no sign.
-pub(super) fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [b'0'; 20];
     let mut start = digits.len();
     loop {
@@ -65,7 +65,7 @@ pub(super) fn put_unsigned(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// A floating point number in its shortest form that reads back as the same value.
-pub(super) fn put_double(out: &mut Vec<u8>, value: f64) {
+pub(crate) fn put_double(out: &mut Vec<u8>, value: f64) {
     if value.is_finite() {
         // Writing to a `Vec` cannot fail.
         serde_json::to_writer(out, &value).unwrap_or_default();
@@ -75,7 +75,7 @@ pub(super) fn put_double(out: &mut Vec<u8>, value: f64) {
 }
 
 /// As [`put_double`], for the narrower type.
-pub(super) fn put_float(out: &mut Vec<u8>, value: f32) {
+pub(crate) fn put_float(out: &mut Vec<u8>, value: f32) {
     if value.is_finite() {
         serde_json::to_writer(out, &value).unwrap_or_default();
     } else {
@@ -94,6 +94,6 @@ fn put_infinite(out: &mut Vec<u8>, value: f64) {
 }
 
 /// Writing to a `Vec` cannot fail.
-pub(super) fn put(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
+pub(crate) fn put(out: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
     out.write_fmt(arguments).unwrap_or_default();
 }

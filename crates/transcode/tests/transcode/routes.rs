@@ -1,6 +1,6 @@
 //! Routes: precedence, verbs, values, and paths that could be read in two ways.
 
-use accord_gateway::transcode::{NoMatch, RouteError, Routes};
+use accord_transcode::{NoMatch, RouteError, Routes};
 use http::Method;
 
 const TABLE: [(&str, &str); 18] = [

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use accord_gateway::transcode::{Limits, Plan, Schema};
+use accord_transcode::{Limits, Plan, Schema};
 use prost_reflect::DescriptorPool;
 use protox::file::{File, FileResolver};
 

@@ -1,6 +1,6 @@
 //! Requests: what is accepted, and what is refused with which name.
 
-use accord_gateway::transcode::{Limits, Plan, ViolationKind};
+use accord_transcode::{Limits, Plan, ViolationKind};
 
 use super::kitchen::{SCHEMA, decoded, encoded, method, plan, request};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use accord_contract::Canonical;
-use accord_gateway::transcode::{Malformed, Violation};
+use accord_transcode::{Malformed, Violation};
 use bytes::Bytes;
 use proptest::{collection, prelude::*};
 use prost::Message;

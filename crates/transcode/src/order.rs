@@ -7,14 +7,14 @@ use std::borrow::Cow;
 
 use accord_wire::{Occurrence, Value, WireType, occurrences, put_bytes, put_tag};
 
-use super::{
+use crate::{
     members::Seen,
     schema::{Field, Form, Shape},
     violation::Malformed,
 };
 
 /// `message` with known fields in ascending order, each single one and each oneof at most once.
-pub(super) fn ordered<'a>(shape: &Shape, message: &'a [u8]) -> Result<Cow<'a, [u8]>, Malformed> {
+pub(crate) fn ordered<'a>(shape: &Shape, message: &'a [u8]) -> Result<Cow<'a, [u8]>, Malformed> {
     if is_ordered(shape, message)? { Ok(Cow::Borrowed(message)) } else { rearranged(shape, message).map(Cow::Owned) }
 }
 

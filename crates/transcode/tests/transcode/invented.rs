@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use accord_gateway::transcode::{Limits, Plan, Schema};
+use accord_transcode::{Limits, Plan, Schema};
 use proptest::{collection, prelude::*, sample};
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};

@@ -9,7 +9,7 @@ use prost_reflect::{FieldDescriptor, MessageDescriptor, MethodDescriptor};
 
 use accord_wire::{WireType, close_length, open_length, put_tag};
 
-use super::{
+use crate::{
     json::{Reader, Token},
     order::ordered,
     parameter::{Given, Target, pairs},
