@@ -8,10 +8,12 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use accord_runtime::reload::Reloading;
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use futures_util::future::select_all;
-use rand::seq::IteratorRandom;
+use rand::seq::{IteratorRandom, index};
+use rustls::ClientConfig;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout_at};
 
@@ -33,7 +35,7 @@ pub struct Upstream {
     name: Arc<str>,
     settings: Settings,
     size: Size,
-    trust: Option<Arc<accord_runtime::reload::Reloading<rustls::ClientConfig>>>,
+    trust: Option<Arc<Reloading<ClientConfig>>>,
     discoveries: Box<[Box<dyn Discovery>]>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     /// Changes when other endpoints are there.
@@ -55,6 +57,15 @@ impl Upstream {
     /// its endpoints.
     pub fn new(config: &UpstreamConfig) -> Result<Arc<Self>, ConfigError> {
         let Checked { urls, trust } = config.checked()?;
+        Ok(Self::discovered_by(config, trust, discoveries(urls)))
+    }
+
+    /// An upstream whose endpoints are where these say.
+    pub(crate) fn discovered_by(
+        config: &UpstreamConfig,
+        trust: Option<Reloading<ClientConfig>>,
+        discoveries: Box<[Box<dyn Discovery>]>,
+    ) -> Arc<Self> {
         let bulkhead = Bulkhead::new(config.max_in_flight);
         let upstream = Arc::new(Self {
             name: config.name.as_str().into(),
@@ -66,7 +77,7 @@ impl Upstream {
             },
             size: Size { usual: config.connections, most: config.max_connections },
             trust: trust.map(Arc::new),
-            discoveries: discoveries(urls),
+            discoveries,
             endpoints: ArcSwap::default(),
             discovered: watch::Sender::new(()),
             metrics: Metrics::new(&config.name, bulkhead.in_flight()),
@@ -77,7 +88,7 @@ impl Upstream {
         let watched: Vec<_> = upstream.discoveries.iter().map(|discovery| discovery.watch()).collect();
         upstream.update(&watched);
         tokio::spawn(follow(Arc::downgrade(&upstream), watched));
-        Ok(upstream)
+        upstream
     }
 
     /// The name, which is also the audience of passports for it.
@@ -111,12 +122,18 @@ impl Upstream {
         if let Some(endpoint) = self.choose(None) {
             return Some(Picked::at(&endpoint));
         }
+        self.wait_for_endpoints().await?;
+        self.choose(None).map(|endpoint| Picked::at(&endpoint))
+    }
+
+    /// Waits until discovery has said something, but no longer than a connection may take; whether it has.
+    pub(crate) async fn wait_for_endpoints(&self) -> Option<()> {
         let mut discovered = self.discovered.subscribe();
         let end = Instant::now() + self.settings.connect_timeout;
         while self.endpoints.load().is_empty() {
             timeout_at(end, discovered.changed()).await.ok()?.ok()?;
         }
-        self.choose(None).map(|endpoint| Picked::at(&endpoint))
+        Some(())
     }
 
     /// As [`Upstream::pick`], but at another endpoint than the one that just failed, where there is another.
@@ -159,6 +176,11 @@ impl Upstream {
         let now = Instant::now();
         let is_avoided = |endpoint| avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, endpoint));
         let is_usable = |index: &usize| !is_avoided(&endpoints[*index]) && !endpoints[*index].is_ejected(now);
+        // As long as all are well, only the two that are drawn are looked at, however many there are.
+        let drawn = index::sample_array(&mut rand::rng(), endpoints.len());
+        if let Some([first, second]) = drawn.filter(|drawn| drawn.iter().all(is_usable)) {
+            return Some(Arc::clone(better(&endpoints[first], &endpoints[second], now)));
+        }
         better_of_two(&endpoints, (0..endpoints.len()).filter(is_usable), now)
             // With everything ejected, any endpoint is better than a certain refusal.
             .or_else(|| better_of_two(&endpoints, 0..endpoints.len(), now))
@@ -223,12 +245,16 @@ fn better_of_two(
     match count {
         0 => None,
         1 => Some(first),
-        _ => match first.cost(now).total_cmp(&second.cost(now)) {
-            Ordering::Less => Some(first),
-            // The draw is random, its order is not.
-            Ordering::Equal if rand::random() => Some(first),
-            Ordering::Equal | Ordering::Greater => Some(second),
-        },
+        _ => Some(better(first, second, now)),
+    }
+}
+
+fn better<'a>(first: &'a Arc<Endpoint>, second: &'a Arc<Endpoint>, now: Instant) -> &'a Arc<Endpoint> {
+    match first.cost(now).total_cmp(&second.cost(now)) {
+        Ordering::Less => first,
+        // The draw is random, its order is not.
+        Ordering::Equal if rand::random() => first,
+        Ordering::Equal | Ordering::Greater => second,
     }
 }
 

@@ -64,7 +64,7 @@ impl ResponseBody {
 
     fn broken(&mut self, error: &h2::Error) -> Poll<Option<Result<Frame<Bytes>, Unreachable>>> {
         let is_requests = self.end().is_some_and(|held| held.sending.is_broken());
-        let error = if is_requests { Unreachable::RequestBroken } else { Unreachable::of(error) };
+        let error = if is_requests { Unreachable::RequestBroken } else { Unreachable::of(error).after_head() };
         Poll::Ready(Some(Err(error)))
     }
 }

@@ -3,14 +3,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use accord_runtime::deadline::{Deadline, DeadlineBody, parse_grpc_timeout};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, Response};
-use http_body::Body;
+use http_body::{Body, Frame};
 use tonic::Status;
 use tower::Service;
 
@@ -57,8 +57,8 @@ impl Client {
     async fn send<B>(
         self,
         request: Request<B>,
-        admission: Admission,
-    ) -> Result<Response<DeadlineBody<ResponseBody>>, Unreachable>
+        admission: Option<Admission>,
+    ) -> Result<Response<DeadlineBody<StubBody>>, Unreachable>
     where
         B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
     {
@@ -70,15 +70,39 @@ impl Client {
             let head = || parts.headers.clone();
             if let Some(endpoint) = &self.only {
                 let picked = Picked::at(endpoint);
-                return exchange::ask(&self.upstream, picked, &path, head(), &mut payload).await;
+                return exchange::ask(&self.upstream, picked, &path, head, &mut payload).await;
             }
             let picked = self.upstream.pick().await.ok_or(Unreachable::Connect)?;
             exchange::send(&self.upstream, picked, 0, &path, head, &mut payload).await
         };
         let sent = tokio::time::timeout_at(deadline.at(), sending).await;
         let mut response = sent.unwrap_or(Err(Unreachable::DeadlineExceeded))?;
-        response.body_mut().hold(admission);
-        Ok(response.map(|body| DeadlineBody::new(body, deadline)))
+        if let Some(admission) = admission {
+            response.body_mut().hold(admission);
+        }
+        Ok(response.map(|body| DeadlineBody::new(StubBody { body, upstream: self.upstream }, deadline)))
+    }
+}
+
+/// The body of an answer as generated stubs read it: what breaks it off is a status, which they pass on. Any other error
+/// would be UNKNOWN to them.
+#[derive(Debug)]
+pub struct StubBody {
+    body: ResponseBody,
+    upstream: Arc<Upstream>,
+}
+
+impl Body for StubBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| status(&self.upstream, error))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 }
 
@@ -101,7 +125,7 @@ impl<B> Service<Request<B>> for Client
 where
     B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
 {
-    type Response = Response<DeadlineBody<ResponseBody>>;
+    type Response = Response<DeadlineBody<StubBody>>;
     type Error = Status;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Status>> + Send>>;
 
@@ -111,9 +135,15 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let client = self.clone();
-        let Some(admission) = client.upstream.admit() else {
-            let refused = Failure::Overloaded.status(client.upstream.name());
-            return Box::pin(async { Err(refused) });
+        // A probe takes no place of a call: it has to find out what a full upstream is.
+        let admission = if client.only.is_some() {
+            None
+        } else {
+            let Some(admission) = client.upstream.admit() else {
+                let refused = Failure::Overloaded.status(client.upstream.name());
+                return Box::pin(async { Err(refused) });
+            };
+            Some(admission)
         };
         Box::pin(async move {
             let upstream = Arc::clone(&client.upstream);

@@ -4,17 +4,19 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::poll_fn;
 use h2::client::{self, SendRequest};
 use h2::{Ping, PingPong};
 use http::Request;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -27,6 +29,11 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 /// Headers are decoded up to this many times their configured bound. What lies between fails one call; beyond four times
 /// this, the HTTP/2 library gives up the whole connection.
 const HEADER_ROOM: u32 = 16;
+
+/// Over this much overhead of small DATA frames that nobody has read yet (256 bytes less their length, each), the HTTP/2
+/// library gives up the whole connection. One stalled reader can't reach it: a window full of the smallest messages, of five
+/// bytes, is 50 MiB.
+const SMALL_FRAMES: usize = 64 << 20;
 
 /// Silence is looked for this often in each keepalive interval: so no clock has to be read for each read.
 const LOOKS: u32 = 4;
@@ -47,6 +54,8 @@ pub(crate) struct Connection {
     in_flight: AtomicUsize,
     closed: Arc<AtomicBool>,
     trust: Option<Arc<ClientConfig>>,
+    /// Told when a place on it is given back.
+    freed: Arc<Notify>,
 }
 
 /// Why a connection ended, as far as it matters for the next one.
@@ -64,6 +73,7 @@ impl Connection {
         address: &Address,
         trust: Option<Arc<ClientConfig>>,
         settings: Settings,
+        freed: Arc<Notify>,
         ended: impl FnOnce(Ended) + Send + 'static,
     ) -> io::Result<Self> {
         let end = Instant::now() + settings.connect_timeout;
@@ -95,10 +105,10 @@ impl Connection {
             let _done = done;
             ended(drive(connection, keepalive(pings, heard, settings)).await);
         });
-        Ok(Self { send, in_flight: AtomicUsize::new(0), closed, trust })
+        Ok(Self { send, in_flight: AtomicUsize::new(0), closed, trust, freed })
     }
 
-    /// Whether calls can be sent, as far as is known: a GOAWAY shows only when one is.
+    /// Whether calls can be sent, as far as that can be said at little cost: a GOAWAY does not show here.
     pub fn is_open(&self, trust: Option<&Arc<ClientConfig>>) -> bool {
         let is_current = match (&self.trust, trust) {
             (Some(own), Some(newest)) => Arc::ptr_eq(own, newest),
@@ -107,9 +117,10 @@ impl Connection {
         is_current && !self.closed.load(Ordering::Relaxed)
     }
 
-    /// No further call is sent on it. Those in flight go on.
-    pub fn retire(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+    /// Whether it takes no more calls, because its peer said so or because it broke. Those in flight may go on.
+    pub fn is_closing(&self) -> bool {
+        let ready = self.send.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        matches!(ready, Poll::Ready(Err(_)))
     }
 
     /// How many calls are in flight on it.
@@ -123,9 +134,9 @@ impl Connection {
     }
 
     /// Counts a call in.
-    pub fn enter(self: &Arc<Self>) -> Lease {
+    pub fn enter(self: Arc<Self>) -> Lease {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Lease(Arc::clone(self))
+        Lease(self)
     }
 }
 
@@ -140,17 +151,15 @@ impl Lease {
         request: Request<()>,
         end_of_stream: bool,
     ) -> Result<(client::ResponseFuture, h2::SendStream<Bytes>), h2::Error> {
-        let sent = self.0.send.clone().send_request(request, end_of_stream);
-        if sent.is_err() {
-            self.0.retire();
-        }
-        sent
+        // A clone, since one sender waits until its last stream is open before it opens another.
+        self.0.send.clone().send_request(request, end_of_stream)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.freed.notify_one();
     }
 }
 
@@ -169,6 +178,9 @@ fn builder(settings: Settings) -> client::Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(settings.max_header_bytes.saturating_mul(HEADER_ROOM))
+        .data_frame_budget(SMALL_FRAMES)
+        // Late answers to calls that were given up count as errors of a stream; no number of them is a reason to end others.
+        .max_local_error_reset_streams(None)
         .enable_push(false);
     builder
 }
@@ -188,7 +200,7 @@ async fn drive(connection: client::Connection<Heard, Bytes>, silence: impl Futur
 
 /// Ends when the peer has sent nothing for the interval and does not answer a ping in time either.
 async fn keepalive(mut pings: PingPong, heard: Arc<AtomicBool>, settings: Settings) {
-    let mut silent = 0;
+    let (mut silent, mut is_pending) = (0, false);
     loop {
         sleep(settings.keepalive_interval / LOOKS).await;
         silent = if heard.swap(false, Ordering::Relaxed) { 0 } else { silent + 1 };
@@ -196,11 +208,22 @@ async fn keepalive(mut pings: PingPong, heard: Arc<AtomicBool>, settings: Settin
             continue;
         }
         silent = 0;
-        let pong = tokio::time::timeout(settings.keepalive_timeout, pings.ping(Ping::opaque())).await;
+        let pong = timeout(settings.keepalive_timeout, answered(&mut pings, &mut is_pending)).await;
         if pong.is_err() && !heard.load(Ordering::Relaxed) {
             return;
         }
     }
+}
+
+/// Pings the peer, and waits for the answer. There is one ping at a time: as long as one is pending, it waits for that.
+async fn answered(pings: &mut PingPong, is_pending: &mut bool) {
+    if !*is_pending && pings.send_ping(Ping::opaque()).is_err() {
+        return;
+    }
+    *is_pending = true;
+    // An error is the connection's, which ends anyway.
+    let _ = poll_fn(|context| pings.poll_pong(context)).await;
+    *is_pending = false;
 }
 
 /// What a connection runs over.

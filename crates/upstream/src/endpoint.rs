@@ -122,8 +122,8 @@ impl Endpoint {
         self.record().eject(Instant::now());
     }
 
-    fn observe(&self, latency: Duration) {
-        self.record().latency.observe(latency, Instant::now());
+    fn observe(&self, latency: Duration, now: Instant) {
+        self.record().latency.observe(latency, now);
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -165,10 +165,17 @@ impl InFlight {
         &self.endpoint
     }
 
-    /// The answer's head came.
-    pub fn answered(&mut self) {
+    /// The answer's head came; after how long.
+    pub fn answered(&mut self) -> Duration {
         self.settled = true;
-        self.endpoint.observe(self.since.elapsed());
+        self.observe()
+    }
+
+    fn observe(&self) -> Duration {
+        let now = Instant::now();
+        let latency = now.saturating_duration_since(self.since);
+        self.endpoint.observe(latency, now);
+        latency
     }
 
     /// Its time says nothing about calls.
@@ -176,16 +183,19 @@ impl InFlight {
         self.settled = true;
     }
 
-    /// No answer came.
-    pub fn failed(&mut self, error: Unreachable) {
+    /// No answer came; after how long.
+    pub fn failed(&mut self, error: Unreachable) -> Duration {
         match error {
             Unreachable::Connect => self.endpoint.eject(),
             Unreachable::Refused | Unreachable::Broken | Unreachable::Reset(_) => self.endpoint.failed(),
-            // Neither says anything bad of the endpoint but that it is at least as slow as this.
-            Unreachable::DeadlineExceeded | Unreachable::RequestBroken => return,
+            // The endpoint waited for the caller.
+            Unreachable::RequestBroken => {}
+            // It says nothing bad of the endpoint but that it is at least as slow as this.
+            Unreachable::DeadlineExceeded => return self.since.elapsed(),
         }
         // A failure is often quick; taken as latency it would draw more calls to a dead endpoint.
         self.settled = true;
+        self.since.elapsed()
     }
 }
 
@@ -194,7 +204,7 @@ impl Drop for InFlight {
         self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
         if !self.settled {
             // Given up before an answer came: the endpoint is at least as slow as this.
-            self.endpoint.observe(self.since.elapsed());
+            self.observe();
         }
     }
 }

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, Uri, Version};
 use http_body::Body;
-use tokio::time::Instant;
 
 use crate::balance::{Picked, Upstream};
 use crate::body::{Held, ResponseBody, bounded, judge};
@@ -39,7 +38,7 @@ where
     let (mut unconnected, mut refused) = (0, 0);
     loop {
         let tried = Arc::clone(picked.endpoint());
-        let sent = send_once(upstream, picked, shard, path, head(), payload).await;
+        let sent = send_once(upstream, picked, shard, path, &head, payload).await;
         let Err(error) = &sent else { return sent };
         unconnected += usize::from(*error == Unreachable::Connect);
         refused += usize::from(*error == Unreachable::Refused);
@@ -56,22 +55,19 @@ pub(crate) async fn send_once<B>(
     mut picked: Picked,
     shard: usize,
     path: &PathAndQuery,
-    head: HeaderMap,
+    head: impl Fn() -> HeaderMap,
     payload: &mut Payload<B>,
 ) -> Result<Response<ResponseBody>, Unreachable>
 where
     B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
 {
-    let started = Instant::now();
-    let answer = attempt(&picked, shard, path, head, payload).await;
-    upstream.attempted(started.elapsed(), answer.is_ok());
-    match answer {
+    match attempt(&picked, shard, path, head, payload).await {
         Ok(begun) => {
-            picked.in_flight.answered();
+            upstream.attempted(picked.in_flight.answered(), true);
             Ok(begun.response(picked.in_flight, upstream.max_header_bytes()))
         }
         Err(error) => {
-            picked.in_flight.failed(error);
+            upstream.attempted(picked.in_flight.failed(error), false);
             if !matches!(error, Unreachable::DeadlineExceeded | Unreachable::RequestBroken) {
                 upstream.troubled();
             }
@@ -85,7 +81,7 @@ pub(crate) async fn ask<B>(
     upstream: &Upstream,
     mut picked: Picked,
     path: &PathAndQuery,
-    head: HeaderMap,
+    head: impl Fn() -> HeaderMap,
     payload: &mut Payload<B>,
 ) -> Result<Response<ResponseBody>, Unreachable>
 where
@@ -125,24 +121,24 @@ async fn attempt<B>(
     picked: &Picked,
     shard: usize,
     path: &PathAndQuery,
-    head: HeaderMap,
+    head: impl Fn() -> HeaderMap,
     payload: &mut Payload<B>,
 ) -> Result<Begun, Unreachable>
 where
     B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
 {
     let endpoint = picked.endpoint();
-    let mut request = Request::new(());
-    *request.method_mut() = Method::POST;
-    *request.version_mut() = Version::HTTP_2;
-    *request.uri_mut() = uri(endpoint.address(), path);
-    *request.headers_mut() = head;
+    let pool = endpoint.pool(shard);
     for _ in 0..CONNECTIONS {
-        let lease = endpoint.pool(shard).lease().await.map_err(|error| {
+        let lease = pool.lease().await.map_err(|error| {
             tracing::debug!(endpoint = endpoint.label(), %error, "no connection");
             Unreachable::Connect
         })?;
-        let Ok((response, stream)) = lease.send(request.clone(), false) else { continue };
+        let Ok((response, stream)) = lease.send(request(endpoint.address(), path, head()), false) else {
+            // A peer that goes away says so on all of its connections.
+            pool.discard_closing();
+            continue;
+        };
         let sending = payload.send(stream).await;
         return match response.await {
             Ok(response) => Ok(Begun { response, lease, sending }),
@@ -151,6 +147,15 @@ where
         };
     }
     Err(Unreachable::Refused)
+}
+
+fn request(address: &Address, path: &PathAndQuery, head: HeaderMap) -> Request<()> {
+    let mut request = Request::new(());
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = uri(address, path);
+    *request.headers_mut() = head;
+    request
 }
 
 fn uri(address: &Address, path: &PathAndQuery) -> Uri {

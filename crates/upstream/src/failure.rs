@@ -36,7 +36,7 @@ impl Failure {
     pub(crate) fn body(error: BodyError, deadline: Deadline) -> Self {
         match error {
             BodyError::Broken(_) if deadline.expired() => Self::Unreachable(Unreachable::DeadlineExceeded),
-            BodyError::Broken(Some(error)) => Self::Unreachable(error.after_head()),
+            BodyError::Broken(Some(error)) => Self::Unreachable(error),
             error => Self::Body(error),
         }
     }

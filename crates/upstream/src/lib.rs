@@ -42,7 +42,7 @@ pub use balance::Upstream;
 pub use body::ResponseBody;
 pub use budget::Budget;
 pub use call::{Answer, Call, Outcome, PREVIOUS_ATTEMPTS};
-pub use client::Client;
+pub use client::{Client, StubBody};
 pub use config::{ConfigError, UpstreamConfig};
 pub use endpoint::Endpoint;
 pub use failure::Failure;

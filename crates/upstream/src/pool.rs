@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use accord_runtime::reload::Reloading;
 use rustls::ClientConfig;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::connection::{Connection, Ended, Lease, Settings};
@@ -35,13 +35,15 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     /// Changes when an attempt to connect has ended: how often, and why the last one failed.
     attempts: watch::Sender<(u64, Option<Arc<io::Error>>)>,
+    /// Told when a place on one of the connections is given back.
+    freed: Arc<Notify>,
 }
 
 #[derive(Debug)]
 struct State {
     settings: Settings,
     connections: Vec<Arc<Connection>>,
-    opening: usize,
+    is_opening: bool,
     /// Before this, no further connection is tried as long as there is one.
     cool_until: Option<Instant>,
 }
@@ -59,8 +61,9 @@ impl Pool {
         settings: Settings,
         size: Size,
     ) -> Arc<Self> {
-        let state = State { settings, connections: Vec::new(), opening: 0, cool_until: None };
-        Arc::new(Self { address, trust, size, state: Mutex::new(state), attempts: watch::Sender::default() })
+        let state = State { settings, connections: Vec::new(), is_opening: false, cool_until: None };
+        let (attempts, freed) = (watch::Sender::default(), Arc::default());
+        Arc::new(Self { address, trust, size, state: Mutex::new(state), attempts, freed })
     }
 
     /// A place on the least used connection; made where there is none. Several callers wait for one attempt, which goes on
@@ -71,8 +74,11 @@ impl Pool {
                 Found::Lease(lease) => return Ok(lease),
                 Found::Wait(attempts) => attempts,
             };
-            // The sender lives in `self`.
-            let _ = attempts.changed().await;
+            // The sender lives in `self`. A place that was given back while nobody waited ends one wait too early at most.
+            tokio::select! {
+                _ = attempts.changed() => {}
+                () = self.freed.notified() => continue,
+            }
             let failure = attempts.borrow_and_update().1.clone();
             if let Some(failure) = failure.filter(|_| self.state().connections.is_empty()) {
                 return Err(failure);
@@ -85,23 +91,28 @@ impl Pool {
         self.attempts.borrow().1.clone()
     }
 
+    /// Lets go of all connections that take no more calls.
+    pub fn discard_closing(&self) {
+        self.state().connections.retain(|connection| !connection.is_closing());
+    }
+
     fn look(self: &Arc<Self>) -> Found {
         let trust = self.trust.as_ref().map(|trust| trust.get());
         let mut state = self.state();
         state.connections.retain(|connection| connection.is_open(trust.as_ref()));
         let best = state.connections.iter().min_by_key(|connection| connection.in_flight());
-        let lease = best.map(|connection| (connection.has_room(), connection.enter()));
-        let has_room = lease.as_ref().is_some_and(|(has_room, _)| *has_room);
+        let best = best.cloned();
+        let has_room = best.as_ref().is_some_and(|connection| connection.has_room());
         let enough = if has_room { self.size.usual.min(self.size.most) } else { self.size.most };
-        let is_cooling = lease.is_some() && state.cool_until.is_some_and(|until| Instant::now() < until);
+        let is_cooling = best.is_some() && state.cool_until.is_some_and(|until| Instant::now() < until);
         // One at a time is enough for everybody who waits; a crowd is served by more as they fill.
-        if state.opening == 0 && state.connections.len() < enough && !is_cooling {
-            state.opening = 1;
+        if !state.is_opening && state.connections.len() < enough && !is_cooling {
+            state.is_opening = true;
             tokio::spawn(Arc::clone(self).open_one(trust, state.settings));
         }
-        match lease {
+        match best {
             // Beyond the most, calls queue up on the connections that there are, within their deadlines.
-            Some((has_room, lease)) if has_room || state.opening == 0 => Found::Lease(lease),
+            Some(connection) if has_room || !state.is_opening => Found::Lease(connection.enter()),
             _ => Found::Wait(self.attempts.subscribe()),
         }
     }
@@ -110,13 +121,13 @@ impl Pool {
         let pool = Arc::downgrade(&self);
         let ended = move |ended| {
             if let (Some(pool), Ended::TooManyPings) = (pool.upgrade(), ended) {
-                pool.ping_less();
+                pool.ping_less(settings.keepalive_interval);
             }
         };
-        let opened = Connection::open(&self.address, trust, settings, ended).await;
+        let opened = Connection::open(&self.address, trust, settings, Arc::clone(&self.freed), ended).await;
         let failure = {
             let mut state = self.state();
-            state.opening = 0;
+            state.is_opening = false;
             match opened {
                 Ok(connection) => {
                     state.cool_until = None;
@@ -132,12 +143,15 @@ impl Pool {
         self.attempts.send_modify(|(count, last)| (*count, *last) = (*count + 1, failure));
     }
 
-    /// gRFC A8: who is told that it pings too often doubles its interval.
-    fn ping_less(&self) {
-        let settings = &mut self.state().settings;
-        settings.keepalive_interval = (settings.keepalive_interval * 2).min(LONGEST_INTERVAL);
-        let interval = settings.keepalive_interval;
-        tracing::warn!(endpoint = %self.address, ?interval, "the upstream wants fewer keepalive pings");
+    /// gRFC A8: who is told that it pings too often doubles its interval. Connections that were made before it was doubled,
+    /// and are told the same, don't double it once more.
+    fn ping_less(&self, interval: Duration) {
+        let doubled = interval.saturating_mul(2).min(LONGEST_INTERVAL);
+        let mut state = self.state();
+        if doubled > state.settings.keepalive_interval {
+            state.settings.keepalive_interval = doubled;
+            tracing::warn!(endpoint = %self.address, interval = ?doubled, "the upstream wants fewer keepalive pings");
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -145,3 +159,6 @@ impl Pool {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,7 +57,7 @@ impl Upstream {
     /// Asks all endpoints now, and says what the best of them is.
     pub async fn probe(self: &Arc<Self>) -> Liveness {
         // Until discovery has said something, there is nobody to ask.
-        drop(self.pick().await);
+        let _ = self.wait_for_endpoints().await;
         let endpoints = self.endpoints();
         let found = join_all(endpoints.iter().map(|endpoint| ask(self, endpoint))).await;
         self.probed(found.iter().filter(|liveness| **liveness == Liveness::Serving).count());

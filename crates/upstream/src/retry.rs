@@ -8,11 +8,13 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::HeaderMap;
+use tokio::time::{Instant, sleep_until};
 use tonic::Code;
 
-use crate::balance::Upstream;
+use crate::balance::{Picked, Upstream};
 use crate::budget::Budget;
 use crate::call::{Answer, Call, Outcome};
+use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::unreachable::Unreachable;
 
@@ -71,12 +73,13 @@ async fn retried(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes, retr
         };
         retries.budget.failed();
         let may_start = made < retries.max_attempts && retries.budget.allows();
-        let wait = wait.filter(|wait| may_start && *wait < call.deadline.remaining());
-        let (Some(wait), Some(another)) = (wait, upstream.pick_other_than(&tried)) else {
+        let Some(wait) = wait.filter(|wait| may_start && *wait < call.deadline.remaining()) else {
             return Outcome { result, may_have_acted_before };
         };
-        may_have_acted_before |= may_have_acted(&result);
         tokio::time::sleep(wait).await;
+        // Chosen after the wait: it is no time of the endpoint's, and others may be the better ones by now.
+        let Some(another) = upstream.pick_other_than(&tried) else { return Outcome { result, may_have_acted_before } };
+        may_have_acted_before |= may_have_acted(&result);
         picked = another;
     }
     unreachable!("the loop counts up to max_attempts")
@@ -84,42 +87,99 @@ async fn retried(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes, retr
 
 /// Starts further attempts beside the first where it is slow; the first good answer wins, and the others are cancelled.
 async fn hedged(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes, retries: &Retries) -> Outcome {
-    let after = retries.hedge_after.unwrap_or(Duration::MAX);
     let Some(picked) = upstream.pick().await else {
         return Outcome::only(Err(Failure::Unreachable(Unreachable::Connect)));
     };
-    let mut tried = Arc::clone(picked.endpoint());
-    let mut racing = FuturesUnordered::from_iter([upstream.attempt(call, picked, framed, 0)]);
-    let (mut made, mut most) = (1, retries.max_attempts);
+    let mut hedging = Hedging::new(upstream, call, framed, retries, picked.endpoint());
+    let mut racing = FuturesUnordered::from_iter([hedging.start(picked)]);
     let mut may_have_acted_before = false;
     loop {
-        let mut may_start = made < most && retries.budget.allows();
         tokio::select! {
             Some(result) = racing.next() => {
-                match next(&result, retries) {
-                    Next::Answer => {
-                        retries.budget.succeeded();
-                        may_have_acted_before |= !racing.is_empty();
-                        return Outcome { result, may_have_acted_before };
-                    }
-                    // What is under way may still win, but nothing is added to it.
-                    Next::GiveUp => most = made,
-                    Next::Again | Next::AgainAfter(_) => {}
-                }
-                retries.budget.failed();
-                may_start = made < most && retries.budget.allows();
-                if racing.is_empty() && !may_start {
+                if hedging.is_answer(&result) {
+                    may_have_acted_before |= !racing.is_empty();
                     return Outcome { result, may_have_acted_before };
+                }
+                if racing.is_empty() {
+                    let Some(another) = hedging.wait().await else { return Outcome { result, may_have_acted_before } };
+                    racing.push(hedging.start(another));
                 }
                 may_have_acted_before |= may_have_acted(&result);
             }
-            () = tokio::time::sleep(after), if may_start => {}
+            () = sleep_until(hedging.next_at), if hedging.may_start() => {
+                if let Some(another) = hedging.pick() {
+                    racing.push(hedging.start(another));
+                }
+            }
         }
-        if let Some(another) = may_start.then(|| upstream.pick_other_than(&tried)).flatten() {
-            tried = Arc::clone(another.endpoint());
-            racing.push(upstream.attempt(call, another, framed, made));
-            made += 1;
+    }
+}
+
+/// When a hedged call gets its next attempt.
+struct Hedging<'a> {
+    upstream: &'a Arc<Upstream>,
+    call: &'a Call<'a>,
+    framed: &'a Bytes,
+    retries: &'a Retries,
+    made: u32,
+    most: u32,
+    tried: Arc<Endpoint>,
+    next_at: Instant,
+}
+
+impl<'a> Hedging<'a> {
+    fn new(
+        upstream: &'a Arc<Upstream>,
+        call: &'a Call<'a>,
+        framed: &'a Bytes,
+        retries: &'a Retries,
+        first: &Arc<Endpoint>,
+    ) -> Self {
+        let most = retries.max_attempts;
+        Self { upstream, call, framed, retries, made: 0, most, tried: Arc::clone(first), next_at: Instant::now() }
+    }
+
+    fn start(&mut self, picked: Picked) -> impl Future<Output = Attempt> + use<'a> {
+        let previous = self.made;
+        self.made += 1;
+        self.next_at = Instant::now() + self.retries.hedge_after.unwrap_or(Duration::ZERO);
+        self.tried = Arc::clone(picked.endpoint());
+        self.upstream.attempt(self.call, picked, self.framed, previous)
+    }
+
+    fn may_start(&self) -> bool {
+        self.made < self.most && self.retries.budget.allows()
+    }
+
+    /// Another endpoint; none makes the next one wait as long as if there had been one.
+    fn pick(&mut self) -> Option<Picked> {
+        self.next_at = Instant::now() + self.retries.hedge_after.unwrap_or(Duration::ZERO);
+        self.upstream.pick_other_than(&self.tried)
+    }
+
+    /// Whether this ends the call. Where it does not, the next attempt starts at once, or when the server says (gRFC A6).
+    fn is_answer(&mut self, result: &Attempt) -> bool {
+        match next(result, self.retries) {
+            Next::Answer => {
+                self.retries.budget.succeeded();
+                return true;
+            }
+            Next::Again => self.next_at = Instant::now(),
+            Next::AgainAfter(wait) => self.next_at = Instant::now() + wait,
+            // What is under way may still win, but nothing is added to it.
+            Next::GiveUp => self.most = self.made,
         }
+        self.retries.budget.failed();
+        false
+    }
+
+    /// Waits for the next attempt's time where nothing else is under way; nothing where there is none within the deadline.
+    async fn wait(&mut self) -> Option<Picked> {
+        if !self.may_start() || self.next_at >= self.call.deadline.at() {
+            return None;
+        }
+        sleep_until(self.next_at).await;
+        self.pick()
     }
 }
 

@@ -4,9 +4,14 @@ use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic_health::ServingStatus;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_health::server::HealthReporter;
 
 use super::*;
 use crate::body::ResponseBody;
+use crate::client::Client;
 use crate::exchange;
 use crate::payload::Payload;
 use crate::unreachable::Unreachable;
@@ -27,12 +32,16 @@ async fn nobody() -> String {
 }
 
 async fn healthy_server() -> String {
+    reporting_server().await.0
+}
+
+async fn reporting_server() -> (String, HealthReporter) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let (_reporter, health) = tonic_health::server::health_reporter();
+    let (reporter, health) = tonic_health::server::health_reporter();
     let server = tonic::transport::Server::builder().add_service(health);
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    url
+    (url, reporter)
 }
 
 fn head() -> HeaderMap {
@@ -46,7 +55,7 @@ const CHECK: http::uri::PathAndQuery = http::uri::PathAndQuery::from_static("/gr
 
 async fn check(upstream: &Arc<Upstream>, picked: Picked) -> Result<Response<ResponseBody>, Unreachable> {
     let mut message = Payload::<Full<Bytes>>::Whole(Bytes::from_static(&[0; 5]));
-    exchange::send_once(upstream, picked, 0, &CHECK, head(), &mut message).await
+    exchange::send_once(upstream, picked, 0, &CHECK, head, &mut message).await
 }
 
 /// Which endpoints are drawn in a hundred draws.
@@ -144,10 +153,12 @@ async fn request_that_breaks_off_is_not_held_against_the_endpoint() {
         let broken = futures_util::stream::iter([Err::<Frame<Bytes>, _>("over the bound")]);
         let mut payload = Payload::Stream(StreamBody::new(broken));
         let picked = upstream.pick().await.unwrap();
-        let sent = exchange::send_once(&upstream, picked, 0, &CHECK, head(), &mut payload).await;
+        let sent = exchange::send_once(&upstream, picked, 0, &CHECK, head, &mut payload).await;
         assert_eq!(sent.unwrap_err(), Unreachable::RequestBroken);
     }
-    assert!(!upstream.endpoints()[0].is_ejected(Instant::now()));
+    let endpoint = Arc::clone(&upstream.endpoints()[0]);
+    assert!(!endpoint.is_ejected(Instant::now()));
+    assert!(endpoint.cost(Instant::now()) < f64::EPSILON, "nor is its time");
 }
 
 #[tokio::test]
@@ -171,15 +182,85 @@ async fn upstream_is_up_while_one_endpoint_lives() {
 
 #[tokio::test]
 async fn upstream_that_is_not_ready_is_told_from_one_that_is_away() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let (reporter, health) = tonic_health::server::health_reporter();
-    reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-    let server = tonic::transport::Server::builder().add_service(health);
-    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-
+    let (url, reporter) = reporting_server().await;
+    reporter.set_service_status("", ServingStatus::NotServing).await;
     let waiting = upstream(&[url, nobody().await]);
     assert_eq!(waiting.probe().await, Liveness::Waiting);
     assert!(!waiting.is_up());
     assert_eq!(upstream(&[nobody().await]).probe().await, Liveness::Away);
+}
+
+/// A discovery that says what a test says.
+struct Told(Arc<watch::Sender<Addresses>>);
+
+impl Discovery for Told {
+    fn watch(&self) -> watch::Receiver<Addresses> {
+        self.0.subscribe()
+    }
+}
+
+fn addresses(urls: &[&str]) -> Addresses {
+    let address = |url: &&str| {
+        let url = Arc::new(Url::parse(url).unwrap());
+        let Host::Address(socket) = url.host else { panic!("{url:?}") };
+        Address { socket, url }
+    };
+    urls.iter().map(address).collect()
+}
+
+/// An upstream whose endpoints are where its discovery says.
+fn discovered(urls: &[&str]) -> (Arc<Upstream>, Arc<watch::Sender<Addresses>>) {
+    let told = Arc::new(watch::Sender::new(addresses(urls)));
+    let config = UpstreamConfig { name: "shop".to_owned(), ..UpstreamConfig::default() };
+    let upstream = Upstream::discovered_by(&config, None, Box::new([Box::new(Told(Arc::clone(&told)))]));
+    (upstream, told)
+}
+
+async fn discover(upstream: &Upstream, told: &watch::Sender<Addresses>, urls: &[&str]) {
+    let mut changed = upstream.discovered.subscribe();
+    told.send_replace(addresses(urls));
+    changed.changed().await.unwrap();
+}
+
+fn any_service() -> HealthCheckRequest {
+    HealthCheckRequest { service: String::new() }
+}
+
+#[tokio::test]
+async fn removed_endpoint_gets_no_new_calls_and_its_call_in_flight_goes_on() {
+    let (old, reporter) = reporting_server().await;
+    let (new, new_reporter) = reporting_server().await;
+    new_reporter.set_service_status("", ServingStatus::NotServing).await;
+    let (upstream, told) = discovered(&[&old]);
+    let mut client = HealthClient::new(Client::new(Arc::clone(&upstream)));
+    let mut watching = client.watch(any_service()).await.unwrap().into_inner();
+    assert_eq!(watching.message().await.unwrap().unwrap().status, ServingStatus::Serving as i32);
+
+    discover(&upstream, &told, &[&new]).await;
+    for _ in 0..10 {
+        let answer = client.check(any_service()).await.unwrap().into_inner();
+        assert_eq!(answer.status, ServingStatus::NotServing as i32, "the new one says so");
+    }
+    reporter.set_service_status("", ServingStatus::NotServing).await;
+    assert_eq!(watching.message().await.unwrap().unwrap().status, ServingStatus::NotServing as i32);
+}
+
+#[tokio::test]
+async fn added_endpoint_gets_calls_and_what_is_known_of_the_others_stays() {
+    let (first, second) = (healthy_server().await, healthy_server().await);
+    let (upstream, told) = discovered(&[&first]);
+    let known = Arc::clone(&upstream.endpoints()[0]);
+    known.eject();
+    discover(&upstream, &told, &[&first, &second]).await;
+    assert!(Arc::ptr_eq(&known, &upstream.endpoints()[0]));
+    assert!(drawn(&upstream).iter().all(|index| *index == 1));
+}
+
+#[tokio::test]
+async fn call_waits_for_the_first_answer_of_discovery() {
+    let server = healthy_server().await;
+    let (upstream, told) = discovered(&[]);
+    let urls = [server.as_str()];
+    let (picked, ()) = tokio::join!(upstream.pick(), discover(&upstream, &told, &urls));
+    check(&upstream, picked.unwrap()).await.unwrap();
 }

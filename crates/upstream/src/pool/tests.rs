@@ -1,0 +1,132 @@
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{Request, Response};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::url::Url;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn pool(url: &str, trust: Option<Arc<Reloading<ClientConfig>>>) -> Arc<Pool> {
+    let url = Arc::new(Url::parse(url).unwrap());
+    let crate::url::Host::Address(socket) = url.host else { panic!("{url:?}") };
+    let settings = Settings {
+        connect_timeout: Duration::from_secs(10),
+        keepalive_interval: Duration::from_secs(10),
+        keepalive_timeout: Duration::from_secs(5),
+        max_header_bytes: 65536,
+    };
+    Pool::new(Address { socket, url }, trust, settings, Size { usual: 1, most: 4 })
+}
+
+fn interval(pool: &Pool) -> Duration {
+    pool.state().settings.keepalive_interval
+}
+
+#[tokio::test]
+async fn keepalive_interval_is_doubled_once_for_connections_that_had_the_same() {
+    let pool = pool("http://127.0.0.1:1", None);
+    for (told, expected) in [(10, 20), (10, 20), (20, 40), (7200, 7200), (40, 7200)] {
+        pool.ping_less(Duration::from_secs(told));
+        assert_eq!(interval(&pool), Duration::from_secs(expected));
+    }
+}
+
+#[tokio::test]
+async fn peer_that_wants_calm_is_pinged_half_as_often() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let pool = pool(&format!("http://{}", listener.local_addr().unwrap()), None);
+    let server = tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut connection = h2::server::handshake(socket).await.unwrap();
+        let (_request, _respond) = connection.accept().await.unwrap().unwrap();
+        connection.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+        while connection.accept().await.is_some() {}
+    });
+    let lease = pool.lease().await.unwrap();
+    let (response, _stream) = lease.send(Request::post("http://shop/").body(()).unwrap(), true).unwrap();
+    response.await.unwrap_err();
+    server.await.unwrap();
+    let doubled = async {
+        while interval(&pool) != Duration::from_secs(20) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, doubled).await.unwrap();
+}
+
+/// Who signs certificates.
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A server of one certificate that answers everything, with the count of its connections.
+async fn encrypted(authority: &CertifiedIssuer<'static, KeyPair>) -> (String, Arc<AtomicUsize>) {
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, authority).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.into()], key).unwrap();
+    let (acceptor, connections) = (TlsAcceptor::from(Arc::new(config)), Arc::<AtomicUsize>::default());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let count = Arc::clone(&connections);
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let Ok(stream) = acceptor.accept(socket).await else { continue };
+            count.fetch_add(1, Ordering::Relaxed);
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(stream).await.unwrap();
+                while let Some(Ok((_request, mut respond))) = connection.accept().await {
+                    respond.send_response(Response::new(()), true).unwrap();
+                }
+            });
+        }
+    });
+    (url, connections)
+}
+
+async fn call(lease: &Lease) -> Response<h2::RecvStream> {
+    let (response, _stream) = lease.send(Request::post("https://shop/").body(()).unwrap(), true).unwrap();
+    response.await.unwrap()
+}
+
+#[tokio::test]
+async fn changed_authority_holds_for_new_connections_and_leaves_calls_on_the_old_ones() {
+    accord_runtime::tls::install_provider();
+    let directory = tempfile::tempdir().unwrap();
+    let (file, ours, other) = (directory.path().join("ca.pem"), authority(), authority());
+    fs::write(&file, ours.pem()).unwrap();
+    let read = file.clone();
+    let trust = Reloading::new(vec![file.clone()], Duration::ZERO, move || -> Result<_, String> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&read).unwrap()).unwrap();
+        Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+    });
+    let (url, connections) = encrypted(&ours).await;
+    let pool = pool(&url, Some(Arc::new(trust.unwrap())));
+    let old = pool.lease().await.unwrap();
+    call(&old).await;
+
+    // Each text has another length, which is what shows the change.
+    fs::write(&file, format!("# one more line\n{}", ours.pem())).unwrap();
+    let new = pool.lease().await.unwrap();
+    call(&new).await;
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
+
+    fs::write(&file, format!("# another authority, which did not sign\n{}", other.pem())).unwrap();
+    assert!(pool.lease().await.is_err());
+    for lease in [old, new] {
+        call(&lease).await;
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 2);
+}

@@ -1,0 +1,54 @@
+//! What calls hold is given back, however they end.
+
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Full};
+
+use crate::server::{PATIENCE, Server};
+use crate::{Calling, unary, upstream};
+
+const STREAMS: u32 = 8;
+const CALLS: usize = 1000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_held_after_calls_that_were_cancelled_at_random() {
+    let server = Server::with_streams(STREAMS).await;
+    let url = server.url.clone();
+    server.echo();
+    let upstream = upstream(&url, |config| {
+        config.max_connections = 2;
+        config.max_in_flight = CALLS;
+    });
+    let calls: Vec<_> = (0..CALLS)
+        .map(|index| {
+            let upstream = Arc::clone(&upstream);
+            let call = tokio::spawn(async move {
+                if index % 2 == 0 {
+                    drop(Calling::default().unary(upstream).await);
+                } else if let Ok(response) = Calling::default().stream(upstream, Full::from(vec![7; 100_000])).await {
+                    let _ = response.into_body().collect().await;
+                }
+            });
+            (call, rand::random_range(0..200))
+        })
+        .collect();
+    for (call, turns) in calls {
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        call.abort();
+    }
+    let endpoint = Arc::clone(&upstream.endpoints()[0]);
+    let given_back = async {
+        while endpoint.in_flight() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, given_back).await.expect("calls are still counted");
+    // All streams of all connections, and all places in flight, can be used once more.
+    let calls: Vec<_> = (0..CALLS).map(|_| unary(&upstream)).collect();
+    for call in calls {
+        assert!(call.await.unwrap().result.is_ok());
+    }
+    assert_eq!(endpoint.in_flight(), 0);
+}

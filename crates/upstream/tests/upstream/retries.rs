@@ -1,0 +1,216 @@
+//! Calls that are tried more than once.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use accord_upstream::{Budget, Outcome, PREVIOUS_ATTEMPTS, Retries, Unreachable, Upstream};
+use h2::Reason;
+use tokio::task::JoinHandle;
+use tonic::Code;
+
+use crate::raw::{DATA, Listener};
+use crate::server::{PATIENCE, Server};
+use crate::{Calling, answer, one_connection, unreachable, upstream};
+
+const NEVER: Duration = Duration::from_hours(1);
+
+fn retries(max_attempts: u32, hedge_after: Option<Duration>) -> Retries {
+    Retries { max_attempts, on: Arc::new([Code::Unavailable]), hedge_after, budget: Arc::default() }
+}
+
+fn call(upstream: &Arc<Upstream>, retries: Retries) -> JoinHandle<Outcome> {
+    let calling = Calling { retries: Some(retries), ..Calling::default() };
+    tokio::spawn(calling.unary(Arc::clone(upstream)))
+}
+
+fn code(outcome: &Outcome) -> Code {
+    outcome.result.as_ref().unwrap().code()
+}
+
+#[tokio::test]
+async fn unavailable_is_tried_again_and_may_have_acted_before() {
+    let mut server = Server::start().await;
+    let call = call(&upstream(&server.url, one_connection), retries(3, None));
+    let mut first = server.next().await;
+    assert!(!first.request.headers().contains_key(PREVIOUS_ATTEMPTS));
+    first.fail("14", &[]);
+    let mut second = server.next().await;
+    assert_eq!(second.request.headers()[PREVIOUS_ATTEMPTS], "1");
+    second.answer(&[0; 5]);
+    let outcome = call.await.unwrap();
+    assert!(outcome.may_have_acted_before);
+    answer(outcome);
+}
+
+#[tokio::test]
+async fn attempt_that_was_refused_has_not_acted_before() {
+    let mut server = Server::start().await;
+    let call = call(&upstream(&server.url, one_connection), retries(3, None));
+    // Twice, since it is sent again once without being a retry.
+    for _ in 0..2 {
+        server.next().await.respond.send_reset(Reason::REFUSED_STREAM);
+    }
+    server.next().await.answer(&[0; 5]);
+    let outcome = call.await.unwrap();
+    assert!(!outcome.may_have_acted_before);
+    answer(outcome);
+}
+
+#[tokio::test]
+async fn first_answer_of_another_code_is_the_answer() {
+    let mut server = Server::start().await;
+    let call = call(&upstream(&server.url, one_connection), retries(3, None));
+    server.next().await.fail("5", &[]);
+    let outcome = call.await.unwrap();
+    assert_eq!((code(&outcome), outcome.may_have_acted_before), (Code::NotFound, false));
+    assert!(server.is_quiet());
+}
+
+#[tokio::test]
+async fn attempts_end_at_the_most_with_the_last_answer() {
+    let mut server = Server::start().await;
+    let call = call(&upstream(&server.url, one_connection), retries(2, None));
+    for _ in 0..2 {
+        server.next().await.fail("14", &[("grpc-retry-pushback-ms", "1")]);
+    }
+    let outcome = call.await.unwrap();
+    assert_eq!((code(&outcome), outcome.may_have_acted_before), (Code::Unavailable, true));
+    assert!(server.is_quiet());
+}
+
+#[tokio::test]
+async fn negative_pushback_ends_retries() {
+    let mut server = Server::start().await;
+    let call = call(&upstream(&server.url, one_connection), retries(3, None));
+    server.next().await.fail("14", &[("grpc-retry-pushback-ms", "-1")]);
+    let outcome = call.await.unwrap();
+    assert_eq!((code(&outcome), outcome.may_have_acted_before), (Code::Unavailable, false));
+    assert!(server.is_quiet());
+}
+
+#[tokio::test]
+async fn pushback_beyond_the_deadline_ends_retries_at_once() {
+    let mut server = Server::start().await;
+    let started = Instant::now();
+    let call = call(&upstream(&server.url, one_connection), retries(3, None));
+    server.next().await.fail("14", &[("grpc-retry-pushback-ms", "3600000")]);
+    assert_eq!(code(&call.await.unwrap()), Code::Unavailable);
+    assert!(started.elapsed() < PATIENCE / 2);
+}
+
+#[tokio::test]
+async fn empty_budget_ends_retries() {
+    let mut server = Server::start().await;
+    let retries = retries(3, None);
+    (0..100).for_each(|_| Budget::failed(&retries.budget));
+    let call = call(&upstream(&server.url, one_connection), retries);
+    server.next().await.fail("14", &[]);
+    assert_eq!(code(&call.await.unwrap()), Code::Unavailable);
+    assert!(server.is_quiet());
+}
+
+#[tokio::test]
+async fn wait_before_a_retry_takes_no_place_at_an_endpoint() {
+    let mut server = Server::start().await;
+    let upstream = upstream(&server.url, one_connection);
+    let calling = Calling { within: NEVER * 2, retries: Some(retries(3, None)) };
+    let call = tokio::spawn(calling.unary(Arc::clone(&upstream)));
+    server.next().await.fail("14", &[("grpc-retry-pushback-ms", "3600000")]);
+    let endpoint = Arc::clone(&upstream.endpoints()[0]);
+    let given_back = async {
+        while endpoint.in_flight() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, given_back).await.unwrap();
+    call.abort();
+}
+
+#[tokio::test]
+async fn deadline_of_an_attempt_is_not_retried() {
+    let mut server = Server::start().await;
+    let upstream = upstream(&server.url, one_connection);
+    let retries = Retries { on: Arc::new([Code::DeadlineExceeded, Code::Unavailable]), ..retries(3, None) };
+    let calling = Calling { within: Duration::from_millis(50), retries: Some(retries) };
+    let call = tokio::spawn(calling.unary(upstream));
+    let mut received = server.next().await;
+    assert_eq!(unreachable(&call.await.unwrap().result.unwrap_err()), Unreachable::DeadlineExceeded);
+    assert_eq!(received.given_up().await, Reason::CANCEL);
+    assert!(server.is_quiet());
+}
+
+#[tokio::test]
+async fn hedge_beside_a_slow_attempt_wins_and_the_slow_one_is_cancelled() {
+    let mut server = Server::start().await;
+    let call = call(&upstream(&server.url, one_connection), retries(2, Some(Duration::from_millis(20))));
+    let mut slow = server.next().await;
+    let mut quick = server.next().await;
+    assert_eq!(quick.request.headers()[PREVIOUS_ATTEMPTS], "1");
+    quick.answer(&[0; 5]);
+    let outcome = call.await.unwrap();
+    assert!(outcome.may_have_acted_before, "the slow one may have");
+    answer(outcome);
+    assert_eq!(slow.given_up().await, Reason::CANCEL);
+    assert!(server.is_quiet());
+}
+
+#[tokio::test]
+async fn hedged_call_whose_first_attempt_is_quick_is_made_once() {
+    let mut server = Server::start().await;
+    let call = call(&upstream(&server.url, one_connection), retries(3, Some(NEVER)));
+    server.next().await.answer(&[0; 5]);
+    let outcome = call.await.unwrap();
+    assert!(!outcome.may_have_acted_before);
+    answer(outcome);
+}
+
+#[tokio::test]
+async fn failed_attempt_of_a_hedged_call_starts_the_next_at_once() {
+    let mut server = Server::start().await;
+    let call = call(&upstream(&server.url, one_connection), retries(3, Some(NEVER)));
+    server.next().await.fail("14", &[]);
+    server.next().await.answer(&[0; 5]);
+    let outcome = call.await.unwrap();
+    assert!(outcome.may_have_acted_before);
+    answer(outcome);
+}
+
+#[tokio::test]
+async fn pushback_delays_the_next_attempt_of_a_hedged_call() {
+    let mut server = Server::start().await;
+    let call = call(&upstream(&server.url, one_connection), retries(3, Some(NEVER)));
+    let mut first = server.next().await;
+    let pushed_back = Instant::now();
+    first.fail("14", &[("grpc-retry-pushback-ms", "150")]);
+    server.next().await.answer(&[0; 5]);
+    assert!(pushed_back.elapsed() >= Duration::from_millis(150));
+    answer(call.await.unwrap());
+}
+
+#[tokio::test]
+async fn negative_pushback_lets_the_other_attempt_of_a_hedged_call_win() {
+    let mut server = Server::start().await;
+    let call = call(&upstream(&server.url, one_connection), retries(5, Some(Duration::from_millis(500))));
+    let mut slow = server.next().await;
+    server.next().await.fail("14", &[("grpc-retry-pushback-ms", "-1")]);
+    slow.answer(&[0; 5]);
+    let outcome = call.await.unwrap();
+    assert!(outcome.may_have_acted_before);
+    answer(outcome);
+    assert!(server.is_quiet());
+}
+
+#[tokio::test]
+async fn retry_after_a_broken_connection_uses_another() {
+    let listener = Listener::start().await;
+    let call = call(&upstream(&listener.url, one_connection), retries(2, None));
+    let mut peer = listener.accept(&[]).await;
+    peer.next(DATA).await;
+    drop(peer);
+    let mut peer = listener.accept(&[]).await;
+    let stream = peer.next(DATA).await.stream;
+    peer.answer(stream).await;
+    let outcome = call.await.unwrap();
+    assert!(outcome.may_have_acted_before);
+    answer(outcome);
+}
