@@ -41,14 +41,14 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Believes an access token on the state of this moment.
+    /// Verifies an access token on the state of this moment.
     pub fn access_token(&self, token: &str, state: &State) -> Result<Verified, Refusal> {
-        self.believe(token, Type::Access, &self.tokens.audience, state)
+        self.verify(token, Type::Access, &self.tokens.audience, state)
     }
 
-    /// Believes a passport that was made for this audience.
+    /// Verifies a passport that was made for this audience.
     pub fn passport(&self, token: &str, audience: &str, state: &State) -> Result<Verified, Refusal> {
-        self.believe(token, Type::Passport, audience, state)
+        self.verify(token, Type::Passport, audience, state)
     }
 
     /// Who calls, by the one bearer token of the call.
@@ -64,7 +64,7 @@ impl Auth {
         if verdict.allowed { Ok(caller) } else { Err(Denial::Caller(Refusal::PermissionMissing)) }
     }
 
-    fn believe(&self, token: &str, token_type: Type, audience: &str, state: &State) -> Result<Verified, Refusal> {
+    fn verify(&self, token: &str, token_type: Type, audience: &str, state: &State) -> Result<Verified, Refusal> {
         let expected = verify::Expected { token_type, issuer: &self.tokens.issuer, audience };
         let verified = verify::signed(token, token_type, &state.snapshot.keys).map_err(Refusal::Invalid)?;
         verify::current(&verified, &expected, verify::now(), &state.snapshot)?;

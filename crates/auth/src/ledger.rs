@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use accord_api::accord::auth::v1::{RevokedToken, SubjectEpoch, WatchResponse};
-use accord_token::{Algorithm, KeySet, PublicKey, SigningKey, Snapshot, verify};
+use accord_token::{Algorithm, KeySet, PublicKey, RevocationSnapshot, SigningKey, verify};
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 
@@ -27,7 +27,7 @@ pub struct State {
     /// The published keys.
     pub published: Vec<PublicKey>,
     /// As a verifier sees it.
-    pub snapshot: Snapshot,
+    pub snapshot: RevocationSnapshot,
     /// Private halves, with the moments between which they sign, oldest first.
     signing: Vec<(StoredKey, Arc<SigningKey>)>,
     /// Why keys whose time to sign is now or still to come can't sign here.
@@ -131,7 +131,7 @@ impl State {
         let revocations = store.revocations(known, now).await?;
         let keys = store.keys(now).await?;
         let published: Vec<_> = keys.iter().filter_map(public_half).collect();
-        let snapshot = Snapshot {
+        let snapshot = RevocationSnapshot {
             revision: revocations.revision,
             keys: published.iter().cloned().collect::<KeySet>(),
             subjects: revocations.subjects.iter().map(|(name, (epoch, _))| (name.clone(), *epoch)).collect(),

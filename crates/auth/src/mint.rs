@@ -55,7 +55,7 @@ pub fn passport(
 ) -> Result<Minted, Denial> {
     let now = verify::now();
     let parent = &subject.claims;
-    // Believed within the leeway, it has no life left to pass on.
+    // Accepted within the leeway, it has no life left to pass on.
     if parent.exp <= now {
         return Err(Denial::Subject(Refusal::Expired));
     }

@@ -2,7 +2,7 @@
 
 pub mod keys;
 pub mod logins;
-pub mod members;
+pub mod mesh;
 pub mod operators;
 pub mod wire;
 
@@ -23,7 +23,7 @@ use accord_auth::{
     store::principals::Principal,
     vault::fresh_secret,
 };
-use accord_mesh::{Member, MemberConfig};
+use accord_mesh::{MeshClient, MeshConfig};
 use accord_runtime::{
     client, config::Secret, fault, health::Health, request, server::ListenConfig, server::Listener, shutdown::Shutdown,
 };
@@ -42,10 +42,10 @@ macro_rules! stories {
             a_family_is_not_forgotten_before_its_tokens, guessing_from_elsewhere_locks_nobody_out,
             what_could_not_be_checked_is_held_against_nobody,
             a_token_in_its_last_leeway_brings_no_passport);
-        suite::stories!(@ members: a_member_believes_decides_and_refuses_once_revoked,
+        suite::stories!(@ mesh: mesh_client_verifies_decides_and_refuses_once_revoked,
             a_caller_waits_for_a_decision_no_longer_than_its_deadline,
-            nothing_is_believed_over_a_silent_wire,
-            what_is_new_is_added_and_a_store_put_back_is_read_anew, a_hundred_thousand_revocations_reach_a_member,
+            mesh_client_refuses_everything_once_a_silent_wire_makes_it_stale,
+            what_is_new_is_added_and_a_store_put_back_is_read_anew, a_hundred_thousand_revocations_reach_a_mesh_client,
             what_another_process_revokes_is_in_force_too, a_watcher_whose_own_token_is_revoked_is_let_go, a_restart_of_auth_goes_unnoticed,
             a_store_that_is_down_denies_everything,
             callers_without_the_permission_are_refused,
@@ -117,8 +117,8 @@ impl Running {
         Self { auth, channel, address, shutdown, serving }
     }
 
-    pub fn member(&self, bound: Duration) -> Member {
-        member(self.address, bound)
+    pub fn mesh_client(&self, bound: Duration) -> MeshClient {
+        mesh_client(self.address, bound)
     }
 
     pub fn tokens(&self) -> TokenServiceClient<Channel> {
@@ -153,17 +153,17 @@ impl Running {
     }
 }
 
-/// A member of the auth at this address.
-pub fn member(address: SocketAddr, bound: Duration) -> Member {
-    let config = MemberConfig {
+/// A mesh client of the auth at this address.
+pub fn mesh_client(address: SocketAddr, bound: Duration) -> MeshClient {
+    let config = MeshConfig {
         url: format!("http://{address}"),
         client_id: "gateway".to_owned(),
         client_secret: Secret::from(MESH_SECRET.to_owned()),
         staleness_bound: bound,
-        ..MemberConfig::default()
+        ..MeshConfig::default()
     };
     // It lives as long as the test, so longer than this auth.
-    Member::join(&config, Shutdown::new(Duration::ZERO)).unwrap()
+    MeshClient::join(&config, Shutdown::new(Duration::ZERO)).unwrap()
 }
 
 impl Drop for Running {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accord_mesh::MemberConfig;
+use accord_mesh::MeshConfig;
 use accord_readthrough::Limits;
 use accord_runtime::{config::Secret, server::ListenConfig, telemetry::TelemetryConfig};
 use accord_store::Location;
@@ -27,7 +27,7 @@ pub struct Config {
     /// The internal port: metrics, health and reflection. Default address: 127.0.0.1:8101.
     pub admin: ListenConfig,
     /// Where auth is, and who the cache is.
-    pub auth: MemberConfig,
+    pub auth: MeshConfig,
     /// What the cache keeps in memory.
     pub engine: EngineConfig,
     /// Where misses are loaded from. Default: nowhere.
@@ -45,7 +45,7 @@ impl Default for Config {
             grace: Duration::from_secs(10),
             listen: listen_on(8100),
             admin: listen_on(8101),
-            auth: MemberConfig::default(),
+            auth: MeshConfig::default(),
             engine: EngineConfig::default(),
             upstream: Vec::new(),
             records: RecordsConfig::default(),

@@ -1,6 +1,6 @@
 //! Who calls the cache, and for whom.
 
-use accord_mesh::{Member, refusal};
+use accord_mesh::{MeshClient, refusal};
 use accord_runtime::{deadline::Deadline, request::RequestId};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
@@ -42,7 +42,7 @@ impl Terms {
     }
 }
 
-/// Admits callers and believes passports.
+/// Admits callers and verifies passports.
 pub trait Guard: Clone + Send + Sync + 'static {
     /// Lets a workload in that holds the permission.
     fn admit(
@@ -56,9 +56,10 @@ pub trait Guard: Clone + Send + Sync + 'static {
     fn owner(&self, passport: &str, audience: &str) -> Result<Owner, Status>;
 }
 
-impl Guard for Member {
+impl Guard for MeshClient {
     async fn admit(&self, metadata: &MetadataMap, entry: Entry, terms: &Terms) -> Result<(), Status> {
-        let admitted = Member::admit(self, metadata, entry.method, entry.permission, terms.deadline, &terms.id).await;
+        let admitted =
+            MeshClient::admit(self, metadata, entry.method, entry.permission, terms.deadline, &terms.id).await;
         admitted.map(drop).map_err(refusal::status)
     }
 

@@ -7,7 +7,7 @@ use accord_api::accord::cache::v1::idempotency_service_server::IdempotencyServic
 use accord_api::accord::cache::v1::invalidation_service_server::InvalidationServiceServer;
 use accord_api::accord::cache::v1::read_through_service_server::ReadThroughServiceServer;
 use accord_contract::Contract;
-use accord_mesh::Member;
+use accord_mesh::MeshClient;
 use accord_readthrough::{Engine, Live, MemoryStore, Metrics};
 use accord_runtime::surface::{Surface, SurfaceService};
 use accord_runtime::{admin, health::Health, server::Listener, shutdown::Shutdown, telemetry};
@@ -45,8 +45,8 @@ pub async fn serve(config: Config) -> Result<()> {
     // First what can only fail here, so that its error is not lost among words of others.
     let records = Records::open(config.records.url.expose()).await;
     let records = records.context("the records of idempotency keys can't be opened; check `records.url`")?;
-    let member = Member::join(&config.auth, shutdown.clone())?;
-    tokio::spawn(watch(member.clone(), records.clone(), health.clone()));
+    let mesh = MeshClient::join(&config.auth, shutdown.clone())?;
+    tokio::spawn(watch(mesh.clone(), records.clone(), health.clone()));
     tokio::spawn(sweep(records.clone(), config.records.sweep_interval));
     let upstreams = Upstreams::new(&config.upstream)?;
     upstreams.keep_probing();
@@ -54,7 +54,7 @@ pub async fn serve(config: Config) -> Result<()> {
         tracing::warn!("no upstream is configured, so nothing can be loaded: add [[upstream]] or --upstream NAME=URL");
     }
     let engine = engine(&config);
-    let public = surface(&config, &health, &engine, &upstreams, member, records.clone())?;
+    let public = surface(&config, &health, &engine, &upstreams, mesh, records.clone())?;
     let internal = admin::service(Surface::new(&health), &telemetry, &health)?;
 
     let listener = Listener::bind(&config.listen).await?;
@@ -107,12 +107,12 @@ pub fn surface(
 
 /// Ready means: callers can be admitted. Where the records do not answer, only their own service is unable to serve: reads
 /// and invalidations have no need of them.
-async fn watch(member: Member, records: Records, health: Health) {
+async fn watch(mesh: MeshClient, records: Records, health: Health) {
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        look(&health, member.ready(), &records).await;
+        look(&health, mesh.ready(), &records).await;
     }
 }
 

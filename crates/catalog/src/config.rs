@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use accord_mesh::MemberConfig;
+use accord_mesh::MeshConfig;
 use accord_runtime::{server::ListenConfig, telemetry::TelemetryConfig};
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ pub struct Config {
     pub store: PathBuf,
     /// Where passports are verified. Default: none, and every call is served; for development on one machine only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub auth: Option<MemberConfig>,
+    pub auth: Option<MeshConfig>,
     /// Logs, metrics and traces.
     pub telemetry: TelemetryConfig,
     /// How long calls in flight may take to end after a signal to stop. Default: 10 s.

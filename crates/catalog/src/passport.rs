@@ -1,6 +1,6 @@
 //! Who calls: the passport that the gateway or the cache sends along, made by auth for this service and no other.
 
-use accord_mesh::{Member, refusal};
+use accord_mesh::{MeshClient, refusal};
 use accord_token::{PASSPORT_HEADER, Refusal};
 use tonic::{Request, Status, service::Interceptor};
 
@@ -9,23 +9,23 @@ const AUDIENCE: &str = "catalog";
 
 /// Lets in only calls with a good passport. Handlers find it as `Arc<Verified>` in the request's extensions.
 #[derive(Clone)]
-pub struct Guard(Option<Member>);
+pub struct Guard(Option<MeshClient>);
 
 impl Guard {
-    /// Verifies with a member of the mesh; without one, lets everybody in.
-    pub fn new(member: Option<Member>) -> Self {
-        if member.is_none() {
+    /// Verifies with a client of the mesh; without one, lets everybody in.
+    pub fn new(mesh: Option<MeshClient>) -> Self {
+        if mesh.is_none() {
             tracing::warn!("no [auth] is configured: every call is served, whoever makes it");
         }
-        Self(member)
+        Self(mesh)
     }
 }
 
 impl Interceptor for Guard {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let Some(member) = &self.0 else { return Ok(request) };
+        let Some(mesh) = &self.0 else { return Ok(request) };
         let passport = request.metadata().get(PASSPORT_HEADER).and_then(|value| value.to_str().ok());
-        let verified = passport.ok_or(Refusal::Missing).and_then(|passport| member.verify_passport(passport, AUDIENCE));
+        let verified = passport.ok_or(Refusal::Missing).and_then(|passport| mesh.verify_passport(passport, AUDIENCE));
         let verified = verified.map_err(refusal::status)?;
         request.extensions_mut().insert(verified);
         Ok(request)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use accord_api::{FILE_DESCRIPTOR_SET, catalog::v1::product_service_server::ProductServiceServer};
 use accord_contract::Contract;
-use accord_mesh::Member;
+use accord_mesh::MeshClient;
 use accord_runtime::{
     admin,
     health::Health,
@@ -29,9 +29,9 @@ pub async fn serve(config: Config) -> Result<()> {
     health.follow(&shutdown);
 
     let store = Store::open(&config.store).await.with_context(|| format!("can't open {}", config.store.display()))?;
-    let member = config.auth.as_ref().map(|auth| Member::join(auth, shutdown.clone())).transpose()?;
-    tokio::spawn(follow(member.clone(), store.clone(), health.clone()));
-    let public = public(&health, Products::new(store.clone(), shutdown.clone()), Guard::new(member))?;
+    let mesh = config.auth.as_ref().map(|auth| MeshClient::join(auth, shutdown.clone())).transpose()?;
+    tokio::spawn(follow(mesh.clone(), store.clone(), health.clone()));
+    let public = public(&health, Products::new(store.clone(), shutdown.clone()), Guard::new(mesh))?;
     let internal = admin::service(Surface::new(&health), &telemetry, &health)?;
 
     let listener = Listener::bind(&config.listen).await?;
@@ -53,14 +53,14 @@ fn public(health: &Health, products: Products, guard: Guard) -> Result<SurfaceSe
     Ok(surface.into_service()?)
 }
 
-/// Without its store the catalog can serve nothing, nor where passports are asked for and none can be believed yet.
-async fn follow(member: Option<Member>, store: Store, health: Health) {
+/// Without its store the catalog can serve nothing, nor where passports are asked for and none can be verified yet.
+async fn follow(mesh: Option<MeshClient>, store: Store, health: Health) {
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Some(member) = &member {
-            health.dependency("auth", member.ready());
+        if let Some(mesh) = &mesh {
+            health.dependency("auth", mesh.ready());
         }
         health.dependency("store", store.reachable().await);
     }

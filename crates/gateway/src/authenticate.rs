@@ -6,7 +6,7 @@ use crate::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Access;
-use accord_mesh::{self as mesh, Member};
+use accord_mesh::MeshClient;
 use accord_token::{Refusal, Verified};
 use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
@@ -21,15 +21,19 @@ pub struct Identity<'a> {
 }
 
 /// Verifies the caller's credential. None is needed for a public method; one that was sent must still be good, so that
-/// nobody believes to be known who is not.
-pub fn authenticate<'a>(member: &Member, access: &Access, arrival: &'a Arrival) -> Result<Option<Identity<'a>>, Fault> {
+/// nobody takes themselves for known who is not.
+pub fn authenticate<'a>(
+    mesh: &MeshClient,
+    access: &Access,
+    arrival: &'a Arrival,
+) -> Result<Option<Identity<'a>>, Fault> {
     let Some(token) = bearer(&arrival.parts.headers)? else {
         return match access {
             Access::Public => Ok(None),
             _ => Err(challenge(missing("this method needs a credential: send `authorization: Bearer TOKEN`"))),
         };
     };
-    let verified = member.verify(token).map_err(refusal)?;
+    let verified = mesh.verify(token).map_err(refusal)?;
     Ok(Some(Identity { verified, token }))
 }
 
@@ -48,7 +52,7 @@ fn missing(message: &str) -> Fault {
 
 /// A refusal of the token as an answer of the gateway.
 pub fn refusal(refusal: Refusal) -> Fault {
-    let (reason, message) = (mesh::refusal::reason(refusal), refusal.to_string());
+    let (reason, message) = (accord_mesh::refusal::reason(refusal), refusal.to_string());
     let fault = match refusal.retry_after() {
         Some(after) => Fault::retry(Component::Auth, reason, message, after),
         None => Fault::new(Component::Auth, reason, message),

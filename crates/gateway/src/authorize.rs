@@ -8,7 +8,7 @@ use crate::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::{Access, PrincipalKind};
-use accord_mesh::{Decision, Member, Question};
+use accord_mesh::{Decision, MeshClient, Question};
 use accord_runtime::deadline::Deadline;
 use accord_token::{Kind, Refusal};
 use http::HeaderValue;
@@ -50,7 +50,7 @@ impl Permit {
 
 /// Asks auth, whose answers are remembered for as long as they hold.
 pub async fn authorize(
-    member: &Member,
+    mesh: &MeshClient,
     entry: &Arc<Entry>,
     identity: Option<Identity<'_>>,
     arrival: &Arrival,
@@ -74,7 +74,7 @@ pub async fn authorize(
         audience: &entry.method.upstream,
         address: Some(arrival.address),
     };
-    let decision = member.decide(identity.token, &identity.verified, &question, deadline, &arrival.id).await;
+    let decision = mesh.decide(identity.token, &identity.verified, &question, deadline, &arrival.id).await;
     let decision = Some(decision.map_err(|refused| denied(refused, permission))?);
     Ok(Permit { entry: Arc::clone(entry), decision, address: arrival.address })
 }

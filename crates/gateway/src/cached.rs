@@ -17,7 +17,7 @@ use accord_api::accord::{
     fault::v1::Reason,
 };
 use accord_contract::{CachePolicy, OnCacheFailure};
-use accord_mesh::Member;
+use accord_mesh::MeshClient;
 use accord_runtime::{deadline, fault};
 use accord_token::PASSPORT_HEADER;
 use accord_upstream::{Client, Upstream};
@@ -41,7 +41,7 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub struct Cache {
     client: ReadThroughServiceClient<Client>,
     upstream: Arc<Upstream>,
-    member: Member,
+    mesh: MeshClient,
     /// Whether its last failure has been said.
     is_said: AtomicBool,
     /// The upstreams of which it has been said that the cache does not know them.
@@ -50,15 +50,15 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Reads through the cache that `upstream` is, as the workload that `member` is.
-    pub fn new(upstream: Arc<Upstream>, member: Member) -> Self {
+    /// Reads through the cache that `upstream` is, as the workload that `mesh` is.
+    pub fn new(upstream: Arc<Upstream>, mesh: MeshClient) -> Self {
         let bypassed = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.cache.bypassed")
             .with_description("Cached reads that went to the upstream because the cache did not answer")
             .build();
         let client = Client::new(Arc::clone(&upstream));
         let client = ReadThroughServiceClient::new(client).max_decoding_message_size(usize::MAX);
-        Self { client, upstream, member, is_said: AtomicBool::new(false), unknown: Mutex::default(), bypassed }
+        Self { client, upstream, mesh, is_said: AtomicBool::new(false), unknown: Mutex::default(), bypassed }
     }
 
     /// Answers a cached read: through the cache, and without it where it fails and the contract allows that.
@@ -151,7 +151,7 @@ impl Cache {
     }
 
     async fn send(&self, call: &Call, read: ReadRequest) -> Result<ReadResponse, Status> {
-        let request = inner::request(read, &self.member, call.deadline, &call.id)?;
+        let request = inner::request(read, &self.mesh, call.deadline, &call.id)?;
         let request = inner::with_passport(request, call.permit.passport());
         // A cache that is gone or hangs shows at its connection, which is watched closely: so the time that is left need
         // not be shared out between the cache and the upstream.

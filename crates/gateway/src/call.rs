@@ -19,7 +19,7 @@ use crate::{
     table::Tables,
     upstream::{self, Answer, Call, Outcome},
 };
-use accord_mesh::Member;
+use accord_mesh::MeshClient;
 use accord_runtime::{
     deadline::{Deadline, DeadlineBody},
     observe::MethodName,
@@ -46,7 +46,7 @@ pub struct Gateway {
     /// How many calls may be in flight.
     pub seats: Seats,
     /// Who verifies and decides.
-    pub member: Member,
+    pub mesh: MeshClient,
     /// Where declared reads are answered from.
     pub cache: Option<Cache>,
     /// How mutations reach what was cached.
@@ -81,8 +81,8 @@ pub async fn travel(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Resul
     // After the method is known, since its contract says how important the call is.
     let seat = Arc::new(gateway.seats.take(policy.criticality)?);
     let deadline = admit::deadline(&policy.deadline, &arrival)?;
-    let identity = authenticate(&gateway.member, &policy.access, &arrival)?;
-    let permit = authorize(&gateway.member, &called.entry, identity, &arrival, deadline).await?;
+    let identity = authenticate(&gateway.mesh, &policy.access, &arrival)?;
+    let permit = authorize(&gateway.mesh, &called.entry, identity, &arrival, deadline).await?;
     let allowance = limit(&permit)?;
     let call = Call::new(permit, Arc::clone(&seat), deadline, &arrival, called.way()?);
     let mut response = within(deadline, answer(gateway, call, called.spoken, arrival)).await?;

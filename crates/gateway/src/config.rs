@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use accord_mesh::MemberConfig;
+use accord_mesh::MeshConfig;
 use accord_runtime::config::{self, ConfigError, Overrides};
 use accord_runtime::server::ListenConfig;
 use accord_runtime::telemetry::TelemetryConfig;
@@ -25,7 +25,7 @@ pub struct Config {
     /// What the public door tells about itself.
     pub inspection: InspectionConfig,
     /// Where credentials are verified and access is decided.
-    pub auth: MemberConfig,
+    pub auth: MeshConfig,
     /// Where declared reads are answered from.
     pub cache: CacheConfig,
     /// The services behind the door.
@@ -47,7 +47,7 @@ impl Default for Config {
             listen: listen_on(8080),
             admin: listen_on(8081),
             inspection: InspectionConfig::default(),
-            auth: MemberConfig::default(),
+            auth: MeshConfig::default(),
             cache: CacheConfig::default(),
             upstream: Vec::new(),
             contract: ContractConfig::default(),

@@ -10,7 +10,7 @@ use accord_api::accord::gateway::v1::{
     ExplainRequest, ExplainResponse, FieldSource, ListMethodsRequest, ListMethodsResponse,
 };
 use accord_contract::{Contract, Method};
-use accord_mesh::{Member, refusal};
+use accord_mesh::{MeshClient, refusal};
 use accord_runtime::deadline::Deadline;
 use accord_runtime::fault::StatusBuilder;
 use accord_runtime::request::RequestId;
@@ -27,19 +27,19 @@ const PERMISSION: &str = "accord.gateway.explain";
 /// Explains the contract that is in force now.
 pub struct Explain {
     tables: Arc<Tables>,
-    member: Member,
+    mesh: MeshClient,
 }
 
 impl Explain {
-    /// Explains what `tables` hold to those whom `member` admits.
-    pub fn new(tables: Arc<Tables>, member: Member) -> Self {
-        Self { tables, member }
+    /// Explains what `tables` hold to those whom `mesh` admits.
+    pub fn new(tables: Arc<Tables>, mesh: MeshClient) -> Self {
+        Self { tables, mesh }
     }
 
     async fn admit<T>(&self, request: &Request<T>, method: &str) -> Result<(), Status> {
         let deadline = request.extensions().get().copied().unwrap_or_else(|| Deadline::after(LONGEST));
         let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
-        let admitted = self.member.admit(request.metadata(), method, PERMISSION, deadline, &id).await;
+        let admitted = self.mesh.admit(request.metadata(), method, PERMISSION, deadline, &id).await;
         admitted.map(drop).map_err(refusal::status)
     }
 }

@@ -1,6 +1,6 @@
 //! Calls to the other binaries of the mesh, made as the workload that the gateway is.
 
-use accord_mesh::{Member, refusal};
+use accord_mesh::{MeshClient, refusal};
 use accord_runtime::{
     deadline::Deadline,
     request::{self, RequestId},
@@ -11,9 +11,9 @@ use std::mem;
 use tonic::{Request, Status, metadata::MetadataMap};
 
 /// A request that carries the gateway's own token beside what always travels along.
-pub fn request<T>(message: T, member: &Member, deadline: Deadline, id: &RequestId) -> Result<Request<T>, Status> {
+pub fn request<T>(message: T, mesh: &MeshClient, deadline: Deadline, id: &RequestId) -> Result<Request<T>, Status> {
     let mut request = request::outbound(message, deadline, id);
-    let bearer = member.workload_bearer().map_err(refusal::status)?;
+    let bearer = mesh.workload_bearer().map_err(refusal::status)?;
     request.metadata_mut().insert("authorization", bearer);
     Ok(request)
 }

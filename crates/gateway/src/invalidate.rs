@@ -5,7 +5,7 @@
 
 use crate::{fault::Fault, inner, upstream::Call};
 use accord_api::accord::cache::v1::{InvalidateRequest, invalidation_service_client::InvalidationServiceClient};
-use accord_mesh::Member;
+use accord_mesh::MeshClient;
 use accord_runtime::{backoff::Backoff, deadline::Deadline, request::RequestId};
 use accord_upstream::Client;
 use bytes::Bytes;
@@ -63,7 +63,7 @@ struct Waiting {
 impl Invalidator {
     /// Starts the sender. What it still holds when the process ends is lost with this life of the gateway. The next life has
     /// another name, which tells the cache to trust nothing it loaded before.
-    pub fn start(client: Client, member: Member) -> Self {
+    pub fn start(client: Client, mesh: MeshClient) -> Self {
         let deferred = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.invalidations.deferred")
             .with_description("Mutations that answered before the cache had their invalidations")
@@ -75,7 +75,7 @@ impl Invalidator {
             deferred,
         });
         let sender =
-            Sender { client: InvalidationServiceClient::new(client), member, incarnation: Uuid::new_v4(), sequence: 0 };
+            Sender { client: InvalidationServiceClient::new(client), mesh, incarnation: Uuid::new_v4(), sequence: 0 };
         tokio::spawn(sender.run(Arc::clone(&queue)));
         Self(queue)
     }
@@ -165,7 +165,7 @@ fn is_refused(code: Code) -> bool {
 
 struct Sender {
     client: InvalidationServiceClient<Client>,
-    member: Member,
+    mesh: MeshClient,
     incarnation: Uuid,
     sequence: u64,
 }
@@ -218,7 +218,7 @@ impl Sender {
         let deadline = Deadline::after(ATTEMPT);
         let incarnation = self.incarnation.to_string();
         let request = InvalidateRequest { tags: tags.to_vec(), incarnation, sequence: self.sequence };
-        let request = inner::request(request, &self.member, deadline, &RequestId::new())?;
+        let request = inner::request(request, &self.mesh, deadline, &RequestId::new())?;
         let sending = tokio::time::timeout_at(deadline.at(), self.client.invalidate(request));
         sending.await.map_err(|_| Status::deadline_exceeded("the cache did not answer in time"))??;
         Ok(())

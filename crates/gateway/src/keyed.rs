@@ -13,7 +13,7 @@ use accord_api::accord::{
     fault::v1::Reason,
 };
 use accord_contract::Idempotency;
-use accord_mesh::Member;
+use accord_mesh::MeshClient;
 use accord_runtime::deadline::Deadline;
 use accord_upstream::Client;
 use aws_lc_rs::digest;
@@ -34,7 +34,7 @@ const COMPLETING: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Records {
     client: IdempotencyServiceClient<Client>,
-    member: Member,
+    mesh: MeshClient,
 }
 
 /// What became of a key.
@@ -71,10 +71,10 @@ fn malformed() -> Fault {
 }
 
 impl Records {
-    /// Speaks through `client`, as the workload that `member` is.
-    pub fn new(client: Client, member: Member) -> Self {
+    /// Speaks through `client`, as the workload that `mesh` is.
+    pub fn new(client: Client, mesh: MeshClient) -> Self {
         // What it answers was bounded when it was stored.
-        Self { client: IdempotencyServiceClient::new(client).max_decoding_message_size(usize::MAX), member }
+        Self { client: IdempotencyServiceClient::new(client).max_decoding_message_size(usize::MAX), mesh }
     }
 
     /// Claims the key for this call, or tells what became of it.
@@ -90,7 +90,7 @@ impl Records {
             lease: Some(proto_duration(call.deadline.remaining() + SLACK)),
         };
         let request =
-            inner::request(begin, &self.member, call.deadline, &call.id).map_err(|status| unavailable(&status))?;
+            inner::request(begin, &self.mesh, call.deadline, &call.id).map_err(|status| unavailable(&status))?;
         let response = self.client.clone().begin(request).await.map_err(|status| unavailable(&status))?;
         match response.into_inner().decision {
             Some(Decision::Claim(claim)) => Ok(Claimed::Run(claim.id)),
@@ -118,12 +118,12 @@ impl Records {
 
     async fn complete(&self, call: &Call, claim_id: String, answer: StoredAnswer) -> Result<(), Status> {
         let complete = CompleteRequest { claim_id, answer: Some(answer) };
-        let request = inner::request(complete, &self.member, Deadline::after(COMPLETING), &call.id)?;
+        let request = inner::request(complete, &self.mesh, Deadline::after(COMPLETING), &call.id)?;
         self.client.clone().complete(request).await.map(drop)
     }
 
     async fn abandon(&self, call: &Call, claim_id: String) -> Result<(), Status> {
-        let request = inner::request(AbandonRequest { claim_id }, &self.member, Deadline::after(COMPLETING), &call.id)?;
+        let request = inner::request(AbandonRequest { claim_id }, &self.mesh, Deadline::after(COMPLETING), &call.id)?;
         self.client.clone().abandon(request).await.map(drop)
     }
 }

@@ -14,7 +14,7 @@ use crate::{
 };
 use accord_api::{FILE_DESCRIPTOR_SET, accord::gateway::v1::explain_service_server::ExplainServiceServer};
 use accord_contract::Contract;
-use accord_mesh::Member;
+use accord_mesh::MeshClient;
 use accord_runtime::{
     admin,
     deadline::Deadline,
@@ -43,7 +43,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let door = Listener::bind(&config.listen).await?;
     let inside = Listener::bind(&config.admin).await?;
     let gateway = build(&config, &shutdown).await?;
-    tokio::spawn(follow_member(gateway.member.clone(), health.clone()));
+    tokio::spawn(follow_mesh(gateway.mesh.clone(), health.clone()));
     let inspection = Inspection::open(&gateway.tables, &health, config.inspection.reflection, &shutdown);
     let admin = operate(&gateway, &telemetry, &health)?;
 
@@ -65,7 +65,7 @@ async fn build(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Arc<Gatew
     let sources = Sources::gather(config, &upstreams).await?;
     let tables = Tables::open(sources, upstreams)?;
     table::follow(&tables, config.clone(), shutdown);
-    let member = Member::join(&config.auth, shutdown.clone())?;
+    let mesh = MeshClient::join(&config.auth, shutdown.clone())?;
     let cache = |kind| cache(&config.cache, kind, config.limits.max_in_flight);
     let (reads, invalidations, records) = (cache("cache")?, cache("cache.invalidation")?, cache("cache.idempotency")?);
     if let Some(reads) = &reads {
@@ -74,10 +74,10 @@ async fn build(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Arc<Gatew
     Ok(Arc::new(Gateway {
         tables,
         seats: Seats::new(config.limits.max_in_flight),
-        cache: reads.map(|upstream| Cache::new(upstream, member.clone())),
-        invalidator: invalidations.map(|upstream| Invalidator::start(Client::new(upstream), member.clone())),
-        records: records.map(|upstream| Records::new(Client::new(upstream), member.clone())),
-        member,
+        cache: reads.map(|upstream| Cache::new(upstream, mesh.clone())),
+        invalidator: invalidations.map(|upstream| Invalidator::start(Client::new(upstream), mesh.clone())),
+        records: records.map(|upstream| Records::new(Client::new(upstream), mesh.clone())),
+        mesh,
     }))
 }
 
@@ -98,7 +98,7 @@ fn cache(config: &CacheConfig, kind: &str, max_in_flight: usize) -> anyhow::Resu
 
 /// The internal port: figures, health, and what the contract says.
 fn operate(gateway: &Gateway, telemetry: &Telemetry, health: &Health) -> anyhow::Result<SurfaceService> {
-    let explain = Explain::new(Arc::clone(&gateway.tables), gateway.member.clone());
+    let explain = Explain::new(Arc::clone(&gateway.tables), gateway.mesh.clone());
     let contract = Contract::own(FILE_DESCRIPTOR_SET, SERVICES)?;
     let surface = Surface::new(health)
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
@@ -110,10 +110,10 @@ fn operate(gateway: &Gateway, telemetry: &Telemetry, health: &Health) -> anyhow:
 
 /// Without auth nothing can be let in, so the gateway is not ready then. An upstream or a cache that is down only takes
 /// its own methods with it.
-async fn follow_member(member: Member, health: Health) {
+async fn follow_mesh(mesh: MeshClient, health: Health) {
     let mut ticks = tokio::time::interval(Duration::from_millis(200));
     loop {
         ticks.tick().await;
-        health.dependency("auth", member.ready());
+        health.dependency("auth", mesh.ready());
     }
 }

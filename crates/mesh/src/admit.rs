@@ -6,10 +6,10 @@ use accord_runtime::{deadline::Deadline, request::RequestId};
 use accord_token::{Flaw, Refusal, Verified};
 use tonic::metadata::MetadataMap;
 
-use crate::{decide::Question, member::Member};
+use crate::{client::MeshClient, decide::Question};
 
-impl Member {
-    /// Admits a call of one of this binary's own methods: exactly one bearer token, believed, with the permission that
+impl MeshClient {
+    /// Admits a call of one of this binary's own methods: exactly one bearer token, verified, with the permission that
     /// the method's contract asks for (empty where being authenticated is enough).
     pub async fn admit(
         &self,

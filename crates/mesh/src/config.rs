@@ -1,4 +1,4 @@
-//! How a binary finds auth and believes it.
+//! How a binary finds auth, and which tokens it accepts.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The section `[auth]` of every binary that verifies tokens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct MemberConfig {
+pub struct MeshConfig {
     /// Where auth is. Default: `http://127.0.0.1:8090`.
     pub url: String,
     /// A PEM file with the authorities that may vouch for auth's certificate. Default: the system's.
@@ -27,11 +27,11 @@ pub struct MemberConfig {
     /// A file that holds the secret; white space around it is ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_secret_file: Option<PathBuf>,
-    /// The only believed issuer. Default: `https://accord.local`.
+    /// The only accepted issuer. Default: `https://accord.local`.
     pub issuer: String,
     /// The audience of access tokens. Default: `accord`.
     pub audience: String,
-    /// How old the knowledge about revocations may be before every token is refused. Default: `5s`.
+    /// How old the snapshot of revocations may be before every token is refused. Default: `5s`.
     #[serde(with = "humantime_serde")]
     pub staleness_bound: Duration,
     /// Most decisions remembered. Default: 100000.
@@ -40,7 +40,7 @@ pub struct MemberConfig {
     pub signature_memory: u64,
 }
 
-impl Default for MemberConfig {
+impl Default for MeshConfig {
     fn default() -> Self {
         Self {
             url: "http://127.0.0.1:8090".to_owned(),
@@ -59,7 +59,7 @@ impl Default for MemberConfig {
     }
 }
 
-impl MemberConfig {
+impl MeshConfig {
     /// The three keys of TLS.
     pub(crate) fn tls(&self) -> ClientFiles {
         let (ca_file, cert_file, key_file) = (self.ca_file.clone(), self.cert_file.clone(), self.key_file.clone());

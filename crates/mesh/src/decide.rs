@@ -93,7 +93,7 @@ pub(crate) struct Decider {
 
 impl Decider {
     /// Waits for an answer no longer than `bound`: an auth that is silent for so long leaves no verifier anything to
-    /// believe.
+    /// verify with.
     pub fn new(channel: Channel, login: Arc<Login>, capacity: u64, bound: Duration) -> Self {
         let memory = moka::future::Cache::builder().max_capacity(capacity).time_to_live(Duration::from_mins(5)).build();
         Self { channel, login, memory, patience: ATTEMPT.min(bound) }
@@ -216,7 +216,7 @@ mod tests {
     use accord_token::{Claims, Kind, Type};
 
     use super::*;
-    use crate::config::MemberConfig;
+    use crate::config::MeshConfig;
 
     /// A token that ends so many seconds from now.
     fn ends_in(seconds: i64) -> Verified {
@@ -251,13 +251,13 @@ mod tests {
         assert_eq!(memory(&lasting, &passport(300)), Duration::from_secs(270), "it must outlive the call");
         assert_eq!(memory(&lasting, &passport(40)), Duration::from_secs(20), "half of a short life");
         assert!(memory(&ends_in(5), &passport(300)) <= Duration::from_secs(5));
-        assert_eq!(memory(&ends_in(-5), &passport(300)), Duration::ZERO, "believed only within the leeway");
+        assert_eq!(memory(&ends_in(-5), &passport(300)), Duration::ZERO, "accepted only within the leeway");
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_holds_no_more_is_asked_for_again() {
         let channel = client::lazy("http://127.0.0.1:1").unwrap();
-        let login = Login::new(channel.clone(), &MemberConfig::default(), Secret::default());
+        let login = Login::new(channel.clone(), &MeshConfig::default(), Secret::default());
         let decider = Decider::new(channel, Arc::new(login), 10, ATTEMPT);
         let asked = Asked(["jti", "pkg.Service/Get", "read", "shop", "p1"]);
         let answer = Answer {

@@ -2,17 +2,17 @@
 //!
 //! What a token is and how it is checked stands in `accord-token`; this crate keeps what the check needs fresh.
 //!
-//! Invariant: a token is never accepted on a snapshot older than the bound; [`Member`] then refuses with `UNAVAILABLE`.
+//! Invariant: a token is never accepted on a snapshot older than the bound; [`MeshClient`] then refuses with `UNAVAILABLE`.
 
 pub mod admit;
+pub mod client;
 pub mod config;
 mod decide;
 mod login;
-pub mod member;
 pub mod refusal;
 mod snapshot;
 mod watch;
 
-pub use config::MemberConfig;
+pub use client::{JoinError, MeshClient};
+pub use config::MeshConfig;
 pub use decide::{Decision, Question};
-pub use member::{JoinError, Member};

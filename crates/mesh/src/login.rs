@@ -21,7 +21,7 @@ use tokio::{
 };
 use tonic::{Code, Status, metadata::AsciiMetadataValue, transport::Channel};
 
-use crate::config::MemberConfig;
+use crate::config::MeshConfig;
 
 /// How long one attempt to log in may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -51,7 +51,7 @@ struct Held {
 }
 
 impl Login {
-    pub fn new(channel: Channel, config: &MemberConfig, secret: Secret) -> Self {
+    pub fn new(channel: Channel, config: &MeshConfig, secret: Secret) -> Self {
         let (logins, _) = watch::channel(0);
         let (url, client_id) = (config.url.clone(), config.client_id.clone());
         Self { channel, url, client_id, secret, held: ArcSwapOption::empty(), logins, rejected: Notify::new() }
@@ -226,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn an_auth_that_refuses_what_it_gave_out_is_not_asked_in_a_tight_loop() {
         let channel = Channel::from_shared(format!("http://{}", generous_auth().await)).unwrap().connect_lazy();
-        let login = Arc::new(Login::new(channel, &MemberConfig::default(), Secret::default()));
+        let login = Arc::new(Login::new(channel, &MeshConfig::default(), Secret::default()));
         let mut logins = login.logins();
         let keeping = tokio::spawn(Arc::clone(&login).keep(Shutdown::new(Duration::ZERO)));
         let begun = Instant::now();

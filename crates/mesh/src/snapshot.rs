@@ -1,4 +1,4 @@
-//! What this binary knows about keys and revocations, and how old that knowledge is.
+//! What this binary knows about keys and revocations, and how old that is.
 
 use std::{
     sync::{
@@ -9,19 +9,19 @@ use std::{
 };
 
 use accord_api::accord::auth::v1::{Key, WatchResponse};
-use accord_token::{PublicKey, Snapshot, Update};
+use accord_token::{PublicKey, RevocationSnapshot, RevocationUpdate};
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 /// A snapshot that is replaced while it is read, with its age.
-pub(crate) struct Knowledge {
-    snapshot: ArcSwap<Snapshot>,
+pub(crate) struct LatestSnapshot {
+    snapshot: ArcSwap<RevocationSnapshot>,
     /// Milliseconds from `start` to the asking of the newest answered question; 0 where none was answered.
     as_of: AtomicU64,
     start: Instant,
 }
 
-impl Knowledge {
+impl LatestSnapshot {
     pub fn none() -> Self {
         // A little in the past, so that no real moment is 0.
         let start = Instant::now().checked_sub(Duration::from_millis(1)).unwrap_or_else(Instant::now);
@@ -29,7 +29,7 @@ impl Knowledge {
     }
 
     /// The newest snapshot; None where it is older than the bound.
-    pub fn within(&self, bound: Duration) -> Option<Arc<Snapshot>> {
+    pub fn within(&self, bound: Duration) -> Option<Arc<RevocationSnapshot>> {
         // The age is read before the content: the other order could pair old content with a newer age.
         let as_of = self.as_of.load(Ordering::Acquire);
         let snapshot = self.snapshot.load_full();
@@ -51,10 +51,10 @@ impl Knowledge {
     }
 }
 
-fn update(news: WatchResponse) -> Update {
+fn update(news: WatchResponse) -> RevocationUpdate {
     // An answer without keys says nothing about them; one with keys names all that are published.
     let keys = (!news.keys.is_empty()).then(|| news.keys.iter().filter_map(published).collect());
-    Update {
+    RevocationUpdate {
         revision: news.revision,
         full: news.full,
         keys,

@@ -1,4 +1,4 @@
-//! Follows revocations: asks often, and counts only answered questions as knowledge.
+//! Follows revocations: asks often, and only an answered question makes the snapshot fresher.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -19,13 +19,13 @@ use tonic::{Code, Status, Streaming, transport::Channel};
 
 use crate::{
     login::{self, Login},
-    snapshot::Knowledge,
+    snapshot::LatestSnapshot,
 };
 
 /// The longest life of one stream, as its contract says.
 const STREAM: Duration = Duration::from_hours(1);
 
-/// The largest answer, in bytes: all that is known may be some million revoked tokens, and without it nothing is believed.
+/// The largest answer, in bytes: all that is known may be some million revoked tokens, and without it nothing is accepted.
 const LARGEST: usize = 256 * 1024 * 1024;
 
 /// Most unanswered questions on one stream; with more, the stream is taken for dead.
@@ -35,13 +35,13 @@ const UNANSWERED: usize = 16;
 pub(crate) async fn follow(
     channel: Channel,
     login: Arc<Login>,
-    knowledge: Arc<Knowledge>,
+    latest: Arc<LatestSnapshot>,
     bound: Duration,
     shutdown: Shutdown,
 ) {
     let mut backoff = login::backoff();
     loop {
-        let mut stream = Stream { knowledge: &knowledge, bound, asked: VecDeque::new(), count: 0, answered: false };
+        let mut stream = Stream { latest: &latest, bound, asked: VecDeque::new(), count: 0, answered: false };
         let ended = tokio::select! {
             ended = stream.run(channel.clone(), &login) => ended,
             () = shutdown.begun() => return,
@@ -64,7 +64,7 @@ pub(crate) async fn follow(
 }
 
 struct Stream<'a> {
-    knowledge: &'a Knowledge,
+    latest: &'a LatestSnapshot,
     bound: Duration,
     /// When the unanswered questions were asked, oldest first.
     asked: VecDeque<(u64, Instant)>,
@@ -115,7 +115,7 @@ impl Stream<'_> {
             return Err(Status::deadline_exceeded("auth does not answer questions"));
         }
         self.count += 1;
-        // The moment is taken before the question leaves: knowledge is never dated younger than it is.
+        // The moment is taken before the question leaves: the snapshot is never dated younger than it is.
         self.asked.push_back((self.count, Instant::now()));
         // Revision 0 asks for everything: another stream may lead to another store.
         questions
@@ -131,6 +131,6 @@ impl Stream<'_> {
             self.answered |= question > 0;
             self.asked.pop_front();
         }
-        self.knowledge.learn(news, asked, verify::now());
+        self.latest.learn(news, asked, verify::now());
     }
 }

@@ -21,7 +21,7 @@ pub mod verify;
 pub use claims::{Actor, Claims, Kind, Type};
 pub use keys::{Algorithm, KeySet, PublicKey, SigningKey};
 pub use refusal::{Flaw, Refusal};
-pub use snapshot::{Snapshot, Update};
+pub use snapshot::{RevocationSnapshot, RevocationUpdate};
 pub use verify::Verified;
 
 /// The metadata key and header that carries a passport.

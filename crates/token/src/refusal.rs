@@ -18,7 +18,7 @@ pub enum Refusal {
     #[error("the token was revoked")]
     Revoked,
     /// What is known about revocations is older than the bound.
-    #[error("what is known about revocations is too old to believe any token")]
+    #[error("what is known about revocations is too old to accept any token")]
     Stale,
     /// Auth can't be reached, or can't reach its store.
     #[error("auth does not answer")]

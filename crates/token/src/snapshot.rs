@@ -9,7 +9,7 @@ use crate::{
 
 /// Keys, revocations and the policy set in force.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub struct RevocationSnapshot {
     /// Rises with every change.
     pub revision: u64,
     /// Published keys.
@@ -24,7 +24,7 @@ pub struct Snapshot {
     pub policy_hash: Arc<str>,
 }
 
-impl Snapshot {
+impl RevocationSnapshot {
     /// Whether a token that says this was revoked. A passport falls with the access token it came from.
     pub fn revokes(&self, claims: &Claims) -> bool {
         claims.gep < self.global_epoch
@@ -35,7 +35,7 @@ impl Snapshot {
 
     /// The snapshot once this update is applied. Revocations of tokens that ended before `now` are forgotten.
     #[must_use]
-    pub fn updated(&self, update: Update, now: i64) -> Self {
+    pub fn updated(&self, update: RevocationUpdate, now: i64) -> Self {
         let mut next = if update.full { Self::default() } else { self.clone() };
         next.revision = update.revision;
         if let Some(keys) = update.keys {
@@ -54,7 +54,7 @@ impl Snapshot {
 
 /// What auth says has changed.
 #[derive(Clone, Debug, Default)]
-pub struct Update {
+pub struct RevocationUpdate {
     /// The revision that it leads to.
     pub revision: u64,
     /// Whether it replaces everything known before.

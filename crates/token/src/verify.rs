@@ -1,4 +1,4 @@
-//! The checklist between a string and a believed identity.
+//! The checklist between a string and a verified identity.
 //!
 //! It has two halves. [`signed`] reads the token and checks its signature: what it finds never changes, so it may be
 //! remembered. [`current`] checks all that time and the asker decide, and is repeated on every use.
@@ -14,7 +14,7 @@ use crate::{
     json,
     keys::KeySet,
     refusal::{Flaw, Refusal},
-    snapshot::Snapshot,
+    snapshot::RevocationSnapshot,
 };
 
 /// The longest token, in bytes.
@@ -31,7 +31,7 @@ pub struct Verified {
     pub kid: String,
 }
 
-/// What a token must be to be believed by this asker.
+/// What a token must be to be accepted by this verifier.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
     /// The type.
@@ -81,7 +81,12 @@ pub fn signed(token: &str, token_type: Type, keys: &KeySet) -> Result<Verified, 
 }
 
 /// Checks what may have changed since the signature was checked, and what depends on who asks.
-pub fn current(verified: &Verified, expected: &Expected, now: i64, snapshot: &Snapshot) -> Result<(), Refusal> {
+pub fn current(
+    verified: &Verified,
+    expected: &Expected,
+    now: i64,
+    snapshot: &RevocationSnapshot,
+) -> Result<(), Refusal> {
     let claims = &verified.claims;
     if verified.token_type != expected.token_type {
         return Err(Refusal::Invalid(Flaw::Type));

@@ -93,7 +93,7 @@ impl Tokens {
     fn subject(&self, token: &str, caller: &Verified, state: &State) -> Result<Verified, Denial> {
         match self.0.access_token(token, state) {
             Err(Refusal::Invalid(Flaw::Type)) => self.0.passport(token, &caller.claims.sub, state),
-            believed => believed,
+            verified => verified,
         }
         .map_err(Denial::Subject)
     }

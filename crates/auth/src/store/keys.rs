@@ -65,7 +65,7 @@ impl Store {
             .execute(&mut *change.transaction)
             .await?;
         if halves.rows_affected() + keys.rows_affected() > 0 {
-            // Told to everybody who holds them: to the processes that signed, and to the verifiers that believed.
+            // Told to everybody who holds them: to the processes that signed, and to the verifiers that trusted them.
             change.next_revision().await?;
         }
         change.commit().await

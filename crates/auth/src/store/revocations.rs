@@ -7,7 +7,7 @@ use sqlx::Row;
 
 use super::{Change, Store, StoreError, signed, unsigned};
 
-/// How much longer than its time a token may be believed: by the leeway, and by the difference of two clocks.
+/// How much longer than its time a token may be accepted: by the leeway, and by the difference of two clocks.
 const SKEW: Duration = Duration::from_secs(3 * LEEWAY.as_secs());
 
 /// A revoked thing's bound (an epoch, or when a token ends) and the revision that brought it.

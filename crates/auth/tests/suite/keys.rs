@@ -16,25 +16,25 @@ use super::{Place, Running, authorized, eventually};
 
 pub async fn a_rotated_key_is_known_before_it_signs_and_the_old_one_still_verifies(place: Place) {
     let running = Running::start(&place, |config| config.keys.overlap = Duration::from_hours(1)).await;
-    let member = running.member(Duration::from_secs(2));
-    eventually("the member is ready", || member.ready()).await;
+    let client = running.mesh_client(Duration::from_secs(2));
+    eventually("the mesh client is ready", || client.ready()).await;
     let (before, root) = (running.token_of("ada").await, running.token_of("root").await);
-    let first = member.verify(&before).unwrap().kid.clone();
+    let first = client.verify(&before).unwrap().kid.clone();
 
     let mut keys = KeyServiceClient::new(running.channel.clone());
     let new = keys.rotate(authorized(RotateRequest {}, &root)).await.unwrap().into_inner().key.unwrap();
     let listed = keys.list_keys(ListKeysRequest {}).await.unwrap().into_inner().keys;
     assert_eq!(listed.len(), 2, "both are published");
     let waiting = running.token_of("ada").await;
-    assert_eq!(member.verify(&waiting).unwrap().kid, first, "the new one does not sign yet");
+    assert_eq!(client.verify(&waiting).unwrap().kid, first, "the new one does not sign yet");
 
     // Another one without the wait signs at once, and what the first signed is still good.
     let (store, vault) = (&running.auth.store, &running.auth.vault);
     let third = rotate(store, vault, Algorithm::Es256, Duration::ZERO, "test").await.unwrap();
     let after = running.token_of("ada").await;
-    eventually("the third key is known", || member.verify(&after).is_ok()).await;
-    assert_eq!(member.verify(&after).unwrap().kid, third.kid);
-    assert!(member.verify(&before).is_ok());
+    eventually("the third key is known", || client.verify(&after).is_ok()).await;
+    assert_eq!(client.verify(&after).unwrap().kid, third.kid);
+    assert!(client.verify(&before).is_ok());
     assert_ne!(new.kid, third.kid);
 }
 
@@ -84,17 +84,17 @@ pub async fn whoever_rotates_when_one_key_may_sign_at_any_moment(place: Place) {
 
 pub async fn a_retired_key_is_published_no_more(place: Place) {
     let running = Running::start(&place, |_| {}).await;
-    let member = running.member(Duration::from_secs(2));
-    eventually("the member is ready", || member.ready()).await;
+    let client = running.mesh_client(Duration::from_secs(2));
+    eventually("the mesh client is ready", || client.ready()).await;
     let before = running.token_of("ada").await;
-    assert!(member.verify(&before).is_ok());
+    assert!(client.verify(&before).is_ok());
     let (store, vault) = (&running.auth.store, &running.auth.vault);
     rotate(store, vault, Algorithm::EdDsa, Duration::ZERO, "test").await.unwrap();
     let mut keys = KeyServiceClient::new(running.channel.clone());
     assert_eq!(keys.list_keys(ListKeysRequest {}).await.unwrap().into_inner().keys.len(), 2);
     store.destroy_retired_keys(verify::now() + 2 * 24 * 3600).await.unwrap();
     assert_eq!(keys.list_keys(ListKeysRequest {}).await.unwrap().into_inner().keys.len(), 1);
-    let unknown = || member.verify(&before).err() == Some(Refusal::Invalid(Flaw::KeyUnknown));
+    let unknown = || client.verify(&before).err() == Some(Refusal::Invalid(Flaw::KeyUnknown));
     eventually("the signature is forgotten with its key", unknown).await;
 }
 

@@ -88,7 +88,7 @@ pub async fn what_could_not_be_used_is_not_made(place: Place) {
     }
     let state = running.auth.ledger.current().await.unwrap();
     let token = running.token_of("more").await;
-    assert!(running.auth.access_token(&token, &state).is_ok(), "what is issued is believed");
+    assert!(running.auth.access_token(&token, &state).is_ok(), "what is issued is accepted");
     let long = "x".repeat(1025);
     let bob = principal("bob", Kind::User, &[]);
     assert!(manage::add_principal(store, &bob, Some(&long), false).await.is_err(), "nobody could log in with it");

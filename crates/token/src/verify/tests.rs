@@ -8,14 +8,14 @@ const NOW: i64 = 1_800_000_000;
 
 struct Forge {
     key: SigningKey,
-    snapshot: Snapshot,
+    snapshot: RevocationSnapshot,
 }
 
 impl Forge {
     fn new(algorithm: Algorithm) -> Self {
         let key = SigningKey::generate(algorithm).unwrap();
         let keys = [key.public().clone()].into_iter().collect();
-        Self { key, snapshot: Snapshot { keys, ..Snapshot::default() } }
+        Self { key, snapshot: RevocationSnapshot { keys, ..RevocationSnapshot::default() } }
     }
 
     fn header(&self) -> Value {
@@ -46,7 +46,7 @@ impl Forge {
         self.with_header(|_| {})
     }
 
-    fn believe(&self, token: &str) -> Result<Verified, Refusal> {
+    fn verify(&self, token: &str) -> Result<Verified, Refusal> {
         let expected = Expected { token_type: Type::Access, issuer: "https://accord.local", audience: "accord" };
         let verified = signed(token, Type::Access, &self.snapshot.keys).map_err(Refusal::Invalid)?;
         current(&verified, &expected, NOW, &self.snapshot)?;
@@ -55,7 +55,7 @@ impl Forge {
 
     #[track_caller]
     fn refuses(&self, token: &str, flaw: Flaw) {
-        assert_eq!(self.believe(token).unwrap_err(), Refusal::Invalid(flaw));
+        assert_eq!(self.verify(token).unwrap_err(), Refusal::Invalid(flaw));
     }
 }
 
@@ -67,19 +67,19 @@ fn claims() -> Value {
 }
 
 #[test]
-fn a_good_token_is_believed_under_both_algorithms() {
+fn a_good_token_verifies_under_both_algorithms() {
     for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
         let forge = Forge::new(algorithm);
-        assert_eq!(forge.believe(&forge.good()).unwrap().claims.sub, "ada");
+        assert_eq!(forge.verify(&forge.good()).unwrap().claims.sub, "ada");
     }
 }
 
 #[test]
-fn what_is_signed_here_is_believed_here() {
+fn a_signed_token_verifies_to_the_same_claims() {
     let forge = Forge::new(Algorithm::EdDsa);
     let claims: Claims = serde_json::from_value(claims()).unwrap();
     let token = sign::sign(&claims, Type::Access, &forge.key).unwrap();
-    assert_eq!(forge.believe(&token).unwrap().claims, claims);
+    assert_eq!(forge.verify(&token).unwrap().claims, claims);
 }
 
 #[test]
@@ -155,23 +155,23 @@ fn a_public_key_is_no_shared_secret() {
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims().to_string()));
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &public.bytes), message.as_bytes());
         let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag));
-        assert!(matches!(forge.believe(&token), Err(Refusal::Invalid(Flaw::Algorithm | Flaw::Signature))));
+        assert!(matches!(forge.verify(&token), Err(Refusal::Invalid(Flaw::Algorithm | Flaw::Signature))));
     }
 }
 
 #[test]
-fn what_was_believed_once_is_not_believed_for_ever() {
+fn a_verified_token_is_checked_again_on_every_use() {
     let forge = Forge::new(Algorithm::EdDsa);
-    let verified = forge.believe(&forge.good()).unwrap();
+    let verified = forge.verify(&forge.good()).unwrap();
     let expected = Expected { token_type: Type::Access, issuer: "https://accord.local", audience: "accord" };
-    let again = |expected: &Expected, now, snapshot: &Snapshot| current(&verified, expected, now, snapshot);
+    let again = |expected: &Expected, now, snapshot: &RevocationSnapshot| current(&verified, expected, now, snapshot);
     assert_eq!(again(&expected, NOW, &forge.snapshot), Ok(()));
     assert_eq!(again(&expected, NOW + 900 + 10, &forge.snapshot), Err(Refusal::Expired));
     let passport = Expected { token_type: Type::Passport, ..expected };
     assert_eq!(again(&passport, NOW, &forge.snapshot), Err(Refusal::Invalid(Flaw::Type)));
     let elsewhere = Expected { audience: "other", ..expected };
     assert_eq!(again(&elsewhere, NOW, &forge.snapshot), Err(Refusal::Invalid(Flaw::Audience)));
-    let retired = Snapshot::default();
+    let retired = RevocationSnapshot::default();
     assert_eq!(again(&expected, NOW, &retired), Err(Refusal::Invalid(Flaw::KeyUnknown)));
 }
 
@@ -199,7 +199,7 @@ fn no_character_of_a_token_can_be_another() {
             for other in ["A", "z", "0", "_", "=", "."] {
                 let mut changed = good.clone();
                 changed.replace_range(place..=place, other);
-                assert!(changed == good || forge.believe(&changed).is_err(), "{other} at {place} of {good}");
+                assert!(changed == good || forge.verify(&changed).is_err(), "{other} at {place} of {good}");
             }
         }
     }
@@ -265,7 +265,7 @@ fn issuer_and_audience_are_exact() {
 #[test]
 fn times_are_kept_to_within_the_leeway() {
     let forge = Forge::new(Algorithm::EdDsa);
-    let at = |name: &'static str, time: i64| forge.believe(&forge.with_claims(|claims| claims[name] = time.into()));
+    let at = |name: &'static str, time: i64| forge.verify(&forge.with_claims(|claims| claims[name] = time.into()));
     let leeway = seconds(LEEWAY);
     assert!(at("nbf", NOW + leeway).is_ok());
     assert_eq!(at("nbf", NOW + leeway + 1).unwrap_err(), Refusal::Invalid(Flaw::Times));
@@ -275,7 +275,7 @@ fn times_are_kept_to_within_the_leeway() {
     assert_eq!(at("exp", NOW + 24 * 3600 + 1).unwrap_err(), Refusal::Invalid(Flaw::Times), "a life too long");
     assert_eq!(at("exp", i64::MAX).unwrap_err(), Refusal::Invalid(Flaw::Times));
     let old = |exp: i64| {
-        forge.believe(&forge.with_claims(|claims| {
+        forge.verify(&forge.with_claims(|claims| {
             claims["iat"] = (NOW - 900).into();
             claims["exp"] = exp.into();
         }))
@@ -288,7 +288,7 @@ fn times_are_kept_to_within_the_leeway() {
 fn every_way_of_revoking_counts() {
     let good = Forge::new(Algorithm::EdDsa);
     let token = good.good();
-    let revoked = |change: fn(&mut Snapshot)| {
+    let revoked = |change: fn(&mut RevocationSnapshot)| {
         let mut snapshot = good.snapshot.clone();
         change(&mut snapshot);
         let expected = Expected { token_type: Type::Access, issuer: "https://accord.local", audience: "accord" };

@@ -1,4 +1,4 @@
-//! A binary's membership in the mesh: it has an identity of its own, and believes or refuses those of others.
+//! A binary's membership in the mesh: it has an identity of its own, and verifies those of others.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,29 +16,29 @@ use accord_token::{
 use tonic::{metadata::AsciiMetadataValue, transport::Channel};
 
 use crate::{
-    config::MemberConfig,
+    config::MeshConfig,
     decide::{Decider, Decision, Question},
     login::Login,
-    snapshot::Knowledge,
+    snapshot::LatestSnapshot,
     watch,
 };
 
 /// A verifier with an identity of its own. Clones share everything.
 #[derive(Clone)]
-pub struct Member(Arc<Inner>);
+pub struct MeshClient(Arc<Inner>);
 
 struct Inner {
     issuer: String,
     audience: String,
     bound: Duration,
-    knowledge: Arc<Knowledge>,
+    latest: Arc<LatestSnapshot>,
     login: Arc<Login>,
     decider: Decider,
     /// Tokens whose signature was checked, by the SHA-256 of the token.
     signatures: moka::sync::Cache<[u8; 32], Arc<Verified>>,
 }
 
-/// Why a binary can't become a member. Auth being down is no reason: the member then refuses until auth is up.
+/// Why a binary can't join the mesh. Auth being down is no reason: the client then refuses until auth is up.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// Neither a secret nor a file with one was given.
@@ -71,9 +71,9 @@ pub enum JoinError {
     Channel(#[from] ClientError),
 }
 
-impl Member {
+impl MeshClient {
     /// Starts to log in and to follow revocations, in the background, until shutdown. Never waits for auth.
-    pub fn join(config: &MemberConfig, shutdown: Shutdown) -> Result<Member, JoinError> {
+    pub fn join(config: &MeshConfig, shutdown: Shutdown) -> Result<MeshClient, JoinError> {
         if config.client_id.is_empty() {
             return Err(JoinError::NoClient);
         }
@@ -82,30 +82,30 @@ impl Member {
         }
         let secret = secret(config)?;
         let channel = config.channel()?;
-        let knowledge = Arc::new(Knowledge::none());
+        let latest = Arc::new(LatestSnapshot::none());
         let login = Arc::new(Login::new(channel.clone(), config, secret));
         tokio::spawn(Arc::clone(&login).keep(shutdown.clone()));
         let bound = config.staleness_bound;
-        tokio::spawn(watch::follow(channel.clone(), Arc::clone(&login), Arc::clone(&knowledge), bound, shutdown));
-        Ok(Member(Arc::new(Inner {
+        tokio::spawn(watch::follow(channel.clone(), Arc::clone(&login), Arc::clone(&latest), bound, shutdown));
+        Ok(MeshClient(Arc::new(Inner {
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
             bound,
-            knowledge,
+            latest,
             decider: Decider::new(channel, Arc::clone(&login), config.decision_memory, bound),
             login,
             signatures: moka::sync::Cache::new(config.signature_memory),
         })))
     }
 
-    /// Believes an access token, or says why not.
+    /// Verifies an access token, or says why it is refused.
     pub fn verify(&self, token: &str) -> Result<Arc<Verified>, Refusal> {
-        self.believe(token, Type::Access, &self.0.audience)
+        self.verify_as(token, Type::Access, &self.0.audience)
     }
 
-    /// Believes a passport made for this audience, or says why not.
+    /// Verifies a passport made for this audience, or says why it is refused.
     pub fn verify_passport(&self, token: &str, audience: &str) -> Result<Arc<Verified>, Refusal> {
-        self.believe(token, Type::Passport, audience)
+        self.verify_as(token, Type::Passport, audience)
     }
 
     /// Asks auth whether the holder of a verified access token may do that. Answers are remembered as long as the token,
@@ -118,7 +118,7 @@ impl Member {
         deadline: Deadline,
         id: &RequestId,
     ) -> Result<Arc<Decision>, Refusal> {
-        let snapshot = self.0.knowledge.within(self.0.bound).ok_or(Refusal::Stale)?;
+        let snapshot = self.0.latest.within(self.0.bound).ok_or(Refusal::Stale)?;
         self.0.decider.decide(token, verified, question, &snapshot.policy_hash, deadline, id).await
     }
 
@@ -127,15 +127,15 @@ impl Member {
         self.0.login.bearer()
     }
 
-    /// Whether tokens can be believed now, and this binary can prove who it is.
+    /// Whether tokens can be verified now, and this binary can prove who it is.
     pub fn ready(&self) -> bool {
-        self.0.knowledge.within(self.0.bound).is_some() && self.0.login.bearer().is_ok()
+        self.0.latest.within(self.0.bound).is_some() && self.0.login.bearer().is_ok()
     }
 
-    fn believe(&self, token: &str, token_type: Type, audience: &str) -> Result<Arc<Verified>, Refusal> {
+    fn verify_as(&self, token: &str, token_type: Type, audience: &str) -> Result<Arc<Verified>, Refusal> {
         let inner = &*self.0;
-        // First of all: without fresh knowledge there are no keys to speak of, and nothing may be said about the token.
-        let snapshot = inner.knowledge.within(inner.bound).ok_or(Refusal::Stale)?;
+        // First of all: without a fresh snapshot there are no keys to speak of, and nothing may be said about the token.
+        let snapshot = inner.latest.within(inner.bound).ok_or(Refusal::Stale)?;
         if token.len() > verify::LONGEST {
             return Err(Refusal::Invalid(Flaw::TooLong));
         }
@@ -148,20 +148,20 @@ impl Member {
         }
         let verified = Arc::new(verify::signed(token, token_type, &snapshot.keys).map_err(Refusal::Invalid)?);
         verify::current(&verified, &expected, now, &snapshot)?;
-        // Only what was believed is remembered, so that nobody fills the memory with tokens that are good for nothing.
+        // Only what was accepted is remembered, so that nobody fills the memory with tokens that are good for nothing.
         inner.signatures.insert(fingerprint, Arc::clone(&verified));
         Ok(verified)
     }
 }
 
-impl MemberConfig {
+impl MeshConfig {
     /// A channel to auth, which connects when it is first used.
     pub fn channel(&self) -> Result<Channel, JoinError> {
         Ok(client::channel(&ClientConfig { url: self.url.clone(), tls: self.tls(), ..ClientConfig::default() })?)
     }
 }
 
-fn secret(config: &MemberConfig) -> Result<Secret, JoinError> {
+fn secret(config: &MeshConfig) -> Result<Secret, JoinError> {
     let Some(path) = &config.client_secret_file else {
         return if config.client_secret.is_empty() {
             Err(JoinError::NoSecret)
@@ -184,10 +184,10 @@ mod tests {
     fn the_file_comes_first_and_its_white_space_does_not_count() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("secret");
-        let config = |path: Option<&PathBuf>, secret: &str| MemberConfig {
+        let config = |path: Option<&PathBuf>, secret: &str| MeshConfig {
             client_secret_file: path.cloned(),
             client_secret: Secret::from(secret.to_owned()),
-            ..MemberConfig::default()
+            ..MeshConfig::default()
         };
         assert!(matches!(secret(&config(Some(&file), "given")), Err(JoinError::SecretFile { .. })));
         std::fs::write(&file, "\n").unwrap();

@@ -19,7 +19,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tonic::client::Grpc;
 
-use super::{PASSWORD, Place, Running, authorized, eventually, member, principal, refused, wire::Wire};
+use super::{PASSWORD, Place, Running, authorized, eventually, mesh_client, principal, refused, wire::Wire};
 
 const BOUND: Duration = Duration::from_secs(2);
 
@@ -30,73 +30,73 @@ const READ: Question<'_> = Question {
     address: None,
 };
 
-pub async fn a_member_believes_decides_and_refuses_once_revoked(place: Place) {
+pub async fn mesh_client_verifies_decides_and_refuses_once_revoked(place: Place) {
     let running = Running::start(&place, |_| {}).await;
-    let member = running.member(BOUND);
-    eventually("the member is ready", || member.ready()).await;
+    let client = running.mesh_client(BOUND);
+    eventually("the mesh client is ready", || client.ready()).await;
     let token = running.log_in("ada", PASSWORD).await.unwrap().access_token;
-    let ada = member.verify(&token).unwrap();
+    let ada = client.verify(&token).unwrap();
     assert_eq!((ada.claims.sub.as_str(), ada.claims.tenant.as_str()), ("ada", "north"));
 
     let (deadline, id) = (Deadline::after(Duration::from_secs(10)), RequestId::new());
-    let decision = member.decide(&token, &ada, &READ, deadline, &id).await.unwrap();
+    let decision = client.decide(&token, &ada, &READ, deadline, &id).await.unwrap();
     let passport = decision.passport.as_ref().unwrap();
     assert!(passport.is_sensitive());
     let passport = passport.to_str().unwrap();
-    let believed = member.verify_passport(passport, "catalog").unwrap();
-    assert_eq!(believed.claims.ptj.as_deref(), Some(ada.claims.jti.as_str()));
-    assert!(matches!(member.verify_passport(passport, "orders"), Err(Refusal::Invalid(_))));
-    assert!(matches!(member.verify(passport), Err(Refusal::Invalid(_))), "a passport is no access token");
-    let again = member.decide(&token, &ada, &READ, deadline, &id).await.unwrap();
+    let accepted = client.verify_passport(passport, "catalog").unwrap();
+    assert_eq!(accepted.claims.ptj.as_deref(), Some(ada.claims.jti.as_str()));
+    assert!(matches!(client.verify_passport(passport, "orders"), Err(Refusal::Invalid(_))));
+    assert!(matches!(client.verify(passport), Err(Refusal::Invalid(_))), "a passport is no access token");
+    let again = client.decide(&token, &ada, &READ, deadline, &id).await.unwrap();
     assert_eq!(again.passport, decision.passport, "the second answer comes from memory");
     let write = Question { permission: "catalog.products.write", ..READ };
-    assert_eq!(member.decide(&token, &ada, &write, deadline, &id).await.unwrap_err(), Refusal::PermissionMissing);
+    assert_eq!(client.decide(&token, &ada, &write, deadline, &id).await.unwrap_err(), Refusal::PermissionMissing);
 
     let target = Some(Target::Token(token.clone()));
     running.tokens().revoke(RevokeRequest { target }).await.unwrap();
-    eventually("the token is refused", || matches!(member.verify(&token), Err(Refusal::Revoked))).await;
-    assert_eq!(member.verify_passport(passport, "catalog").unwrap_err(), Refusal::Revoked);
+    eventually("the token is refused", || matches!(client.verify(&token), Err(Refusal::Revoked))).await;
+    assert_eq!(client.verify_passport(passport, "catalog").unwrap_err(), Refusal::Revoked);
 }
 
 pub async fn a_caller_waits_for_a_decision_no_longer_than_its_deadline(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     // Far beyond the deadline, so that it can't be the bound that ends the wait.
     let (wire, bound) = (Wire::to(running.address).await, Duration::from_secs(30));
-    let member = member(wire.address, bound);
-    eventually("the member is ready", || member.ready()).await;
+    let client = mesh_client(wire.address, bound);
+    eventually("the mesh client is ready", || client.ready()).await;
     let token = running.token_of("ada").await;
-    let ada = member.verify(&token).unwrap();
+    let ada = client.verify(&token).unwrap();
 
     wire.fall_silent();
     let (deadline, id) = (Deadline::after(Duration::from_millis(100)), RequestId::new());
-    let refused = member.decide(&token, &ada, &READ, deadline, &id).await.unwrap_err();
+    let refused = client.decide(&token, &ada, &READ, deadline, &id).await.unwrap_err();
     assert_eq!(refused, Refusal::DeadlineExceeded);
 }
 
-pub async fn nothing_is_believed_over_a_silent_wire(place: Place) {
+pub async fn mesh_client_refuses_everything_once_a_silent_wire_makes_it_stale(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let (wire, bound) = (Wire::to(running.address).await, Duration::from_secs(1));
-    let member = member(wire.address, bound);
-    eventually("the member is ready", || member.ready()).await;
+    let client = mesh_client(wire.address, bound);
+    eventually("the mesh client is ready", || client.ready()).await;
     let token = running.token_of("ada").await;
-    assert!(member.verify(&token).is_ok());
+    assert!(client.verify(&token).is_ok());
 
     wire.fall_silent();
     let silent = Instant::now();
     manage::revoke_subject(&running.auth.store, "ada").await.unwrap();
-    eventually("the member refuses", || {
+    eventually("the mesh client refuses", || {
         let asked = Instant::now();
-        let refusal = member.verify(&token).err();
-        assert!(refusal.is_some() || asked <= silent + bound, "believed beyond the bound");
+        let refusal = client.verify(&token).err();
+        assert!(refusal.is_some() || asked <= silent + bound, "accepted beyond the bound");
         // A question that was under way when the silence began keeps what it brings for a bound of its own.
         refusal == Some(Refusal::Stale) && asked > silent + bound
     })
     .await;
     // The answers that waited on the wire are as old as their questions, and none of them makes the token good again.
     wire.speak_again();
-    eventually("the member has heard of it", || {
-        let refusal = member.verify(&token).err();
-        assert!(refusal.is_some(), "believed after it was revoked");
+    eventually("the mesh client has heard of it", || {
+        let refusal = client.verify(&token).err();
+        assert!(refusal.is_some(), "accepted after it was revoked");
         refusal == Some(Refusal::Revoked)
     })
     .await;
@@ -118,22 +118,22 @@ pub async fn a_watcher_whose_own_token_is_revoked_is_let_go(place: Place) {
 
 pub async fn what_another_process_revokes_is_in_force_too(place: Place) {
     let running = Running::start(&place, |_| {}).await;
-    let member = running.member(BOUND);
-    eventually("the member is ready", || member.ready()).await;
+    let client = running.mesh_client(BOUND);
+    eventually("the mesh client is ready", || client.ready()).await;
     let (hers, his) = (running.token_of("ada").await, running.token_of("root").await);
-    assert!(member.verify(&hers).is_ok());
+    assert!(client.verify(&hers).is_ok());
     let other = Store::open(&place.url).await.unwrap();
     manage::revoke_subject(&other, "ada").await.unwrap();
-    eventually("her token is refused", || matches!(member.verify(&hers), Err(Refusal::Revoked))).await;
-    assert!(member.verify(&his).is_ok());
+    eventually("her token is refused", || matches!(client.verify(&hers), Err(Refusal::Revoked))).await;
+    assert!(client.verify(&his).is_ok());
     manage::revoke_everything(&other).await.unwrap();
-    eventually("his token is refused", || matches!(member.verify(&his), Err(Refusal::Revoked))).await;
-    // The member's own token fell as well; it logs in again by itself.
+    eventually("his token is refused", || matches!(client.verify(&his), Err(Refusal::Revoked))).await;
+    // The mesh client's own token fell as well; it logs in again by itself.
     let new = running.token_of("ada").await;
-    eventually("the member is ready again", || member.verify(&new).is_ok() && member.ready()).await;
+    eventually("the mesh client is ready again", || client.verify(&new).is_ok() && client.ready()).await;
 }
 
-pub async fn a_hundred_thousand_revocations_reach_a_member(place: Place) {
+pub async fn a_hundred_thousand_revocations_reach_a_mesh_client(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let token = running.token_of("ada").await;
     let now = verify::now();
@@ -149,22 +149,22 @@ pub async fn a_hundred_thousand_revocations_reach_a_member(place: Place) {
     connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'").await.unwrap();
     let state = running.auth.ledger.current().await.unwrap();
     assert_eq!(state.news(0, 1).tokens.len(), 100_000);
-    let member = running.member(BOUND);
-    eventually("the member is ready", || member.ready()).await;
-    assert!(member.verify(&token).is_ok());
+    let client = running.mesh_client(BOUND);
+    eventually("the mesh client is ready", || client.ready()).await;
+    assert!(client.verify(&token).is_ok());
 }
 
 pub async fn what_is_new_is_added_and_a_store_put_back_is_read_anew(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let (ada, root) = (running.token_of("ada").await, running.token_of("root").await);
-    let believed = async |token: &str| {
+    let accepted = async |token: &str| {
         let state = running.auth.ledger.current().await.unwrap();
         (running.auth.access_token(token, &state).is_ok(), state.news(u64::MAX, 1).full)
     };
     manage::revoke_subject(&running.auth.store, "ada").await.unwrap();
-    assert_eq!(believed(&ada).await, (false, true));
+    assert_eq!(accepted(&ada).await, (false, true));
     running.tokens().revoke(RevokeRequest { target: Some(Target::Token(root.clone())) }).await.unwrap();
-    assert_eq!((believed(&ada).await.0, believed(&root).await.0), (false, false), "what was known stays known");
+    assert_eq!((accepted(&ada).await.0, accepted(&root).await.0), (false, false), "what was known stays known");
 
     let mut connection = sqlx::AnyConnection::connect(&place.url).await.unwrap();
     for step in [
@@ -174,25 +174,25 @@ pub async fn what_is_new_is_added_and_a_store_put_back_is_read_anew(place: Place
     ] {
         connection.execute(step).await.unwrap();
     }
-    assert_eq!(believed(&ada).await, (true, true), "nothing of the other store is left");
-    assert!(believed(&root).await.0);
+    assert_eq!(accepted(&ada).await, (true, true), "nothing of the other store is left");
+    assert!(accepted(&root).await.0);
 }
 
 pub async fn a_restart_of_auth_goes_unnoticed(place: Place) {
     let key = fresh_secret().unwrap();
     let with_key = |config: &mut Config| config.keys.encryption_key = Secret::from(key.clone());
     let running = Running::start(&place, with_key).await;
-    let member = running.member(Duration::from_secs(5));
-    eventually("the member is ready", || member.ready()).await;
+    let client = running.mesh_client(Duration::from_secs(5));
+    eventually("the mesh client is ready", || client.ready()).await;
     let token = running.token_of("ada").await;
     let address = running.address.to_string();
     running.stop().await;
-    assert!(member.verify(&token).is_ok(), "what is known is fresh enough for a while");
+    assert!(client.verify(&token).is_ok(), "what is known is fresh enough for a while");
 
     let running = Running::start_at(&address, &place, with_key).await;
     manage::revoke_subject(&running.auth.store, "ada").await.unwrap();
-    eventually("the member hears of it from the new process", || {
-        let refusal = member.verify(&token).err();
+    eventually("the mesh client hears of it from the new process", || {
+        let refusal = client.verify(&token).err();
         assert_ne!(refusal, Some(Refusal::Stale), "the gap was shorter than the bound");
         refusal == Some(Refusal::Revoked)
     })
@@ -201,11 +201,11 @@ pub async fn a_restart_of_auth_goes_unnoticed(place: Place) {
 
 pub async fn a_store_that_is_down_denies_everything(place: Place) {
     let running = Running::start(&place, |_| {}).await;
-    let member = running.member(Duration::from_millis(500));
-    eventually("the member is ready", || member.ready()).await;
+    let client = running.mesh_client(Duration::from_millis(500));
+    eventually("the mesh client is ready", || client.ready()).await;
     let logged_in = running.log_in("ada", PASSWORD).await.unwrap();
     let (token, mesh) = (logged_in.access_token.clone(), running.mesh_token().await);
-    assert!(member.verify(&token).is_ok());
+    assert!(client.verify(&token).is_ok());
 
     running.auth.store.close().await;
     let down = Reason::AuthUnavailable;
@@ -229,8 +229,8 @@ pub async fn a_store_that_is_down_denies_everything(place: Place) {
     let question = tokio_stream::once(WatchRequest { question: 1, revision: 0 });
     assert_eq!(refused(RevocationServiceClient::new(channel).watch(authorized(question, &mesh)).await), down);
 
-    eventually("the member believes nothing", || matches!(member.verify(&token), Err(Refusal::Stale))).await;
-    assert!(!member.ready());
+    eventually("the mesh client accepts nothing", || matches!(client.verify(&token), Err(Refusal::Stale))).await;
+    assert!(!client.ready());
 }
 
 pub async fn callers_without_the_permission_are_refused(place: Place) {
@@ -343,8 +343,8 @@ pub async fn a_passport_names_every_hand_and_dies_with_its_parent(place: Place) 
     let running = Running::start(&place, |_| {}).await;
     let catalog = principal("catalog", Kind::Service, &["accord-mesh"]);
     manage::add_principal(&running.auth.store, &catalog, None, false).await.unwrap();
-    let member = running.member(BOUND);
-    eventually("the member is ready", || member.ready()).await;
+    let client = running.mesh_client(BOUND);
+    eventually("the mesh client is ready", || client.ready()).await;
     let ada = manage::issue(&running.auth, "ada", Duration::from_mins(1)).await.unwrap();
     let (gateway, catalog) = (running.mesh_token().await, running.token_of("catalog").await);
     let mut tokens = running.tokens();
@@ -359,12 +359,12 @@ pub async fn a_passport_names_every_hand_and_dies_with_its_parent(place: Place) 
     assert!(tokens.exchange(authorized(second.clone(), &gateway)).await.is_err(), "it was made for the catalog");
     let second = tokens.exchange(authorized(second, &catalog)).await.unwrap().into_inner();
 
-    let believed = member.verify_passport(&second.passport, "orders").unwrap();
-    assert_eq!(believed.claims.ptj, Some(member.verify(&ada).unwrap().claims.jti.clone()));
-    let newest = believed.claims.act.as_ref().unwrap();
+    let accepted = client.verify_passport(&second.passport, "orders").unwrap();
+    assert_eq!(accepted.claims.ptj, Some(client.verify(&ada).unwrap().claims.jti.clone()));
+    let newest = accepted.claims.act.as_ref().unwrap();
     assert_eq!((newest.sub.as_str(), newest.act.as_ref().unwrap().sub.as_str()), ("catalog", "gateway"));
 
     tokens.revoke(RevokeRequest { target: Some(Target::Token(ada)) }).await.unwrap();
-    let refused = || matches!(member.verify_passport(&second.passport, "orders"), Err(Refusal::Revoked));
+    let refused = || matches!(client.verify_passport(&second.passport, "orders"), Err(Refusal::Revoked));
     eventually("the passport of the passport is refused", refused).await;
 }
