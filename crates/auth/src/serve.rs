@@ -13,6 +13,7 @@ use accord_contract::Contract;
 use accord_runtime::{
     admin,
     health::Health,
+    probe,
     server::Listener,
     shutdown::Shutdown,
     surface::{Surface, SurfaceService},
@@ -84,26 +85,29 @@ pub fn surface(auth: &Arc<Auth>, health: &Health, shutdown: &Shutdown) -> anyhow
 
 /// Follows what other processes change in the store, tells health whether the store answers, and clears away what ended.
 pub async fn keep_true(auth: Arc<Auth>, health: Health, shutdown: Shutdown) {
+    follow(&auth, &health).await;
     tokio::select! {
-        () = follow(&auth, &health) => {}
         () = clear_away(&auth) => {}
         () = shutdown.begun() => {}
     }
 }
 
-async fn follow(auth: &Auth, health: &Health) {
-    let mut polls = interval(POLL);
-    polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        polls.tick().await;
-        let answered = auth.ledger.current().await;
-        if let Err(error) = &answered
-            && health.ready()
-        {
-            tracing::error!(%error, "everything is refused until the store answers");
+/// The question whether the store answers is also the one that brings its news.
+async fn follow(auth: &Arc<Auth>, health: &Health) {
+    let (asking, ready) = (Arc::clone(auth), health.clone());
+    let ask = move || {
+        let (auth, health) = (Arc::clone(&asking), ready.clone());
+        async move {
+            let answered = auth.ledger.current().await;
+            if let Err(error) = &answered
+                && health.ready()
+            {
+                tracing::error!(%error, "everything is refused until the store answers");
+            }
+            answered.is_ok()
         }
-        health.dependency("store", answered.is_ok());
-    }
+    };
+    health.follow_dependency("store", probe::every(POLL, ask).await);
 }
 
 async fn clear_away(auth: &Auth) {

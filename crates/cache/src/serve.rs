@@ -10,7 +10,7 @@ use accord_contract::Contract;
 use accord_mesh::MeshClient;
 use accord_readthrough::{Engine, Live, MemoryStore, Metrics};
 use accord_runtime::surface::{Surface, SurfaceService};
-use accord_runtime::{admin, health::Health, server::Listener, shutdown::Shutdown, telemetry};
+use accord_runtime::{admin, health::Health, probe, server::Listener, shutdown::Shutdown, telemetry};
 use anyhow::{Context, Result};
 use tokio::time::MissedTickBehavior;
 
@@ -24,6 +24,9 @@ use crate::service::{idempotency::Idempotency, invalidation::Invalidation, read_
 const IDEMPOTENCY: &str = "accord.cache.v1.IdempotencyService";
 
 const SERVICES: &[&str] = &["accord.cache.v1.ReadThroughService", "accord.cache.v1.InvalidationService", IDEMPOTENCY];
+
+/// Between two questions whether the records answer.
+const PROBES: Duration = Duration::from_millis(200);
 
 /// Largest message that is decoded. Contracts bound requests and answers at the gateway; this only keeps a peer that has not
 /// been admitted yet from reserving gigabytes by a word.
@@ -39,14 +42,12 @@ pub async fn serve(config: Config) -> Result<()> {
     let shutdown = Shutdown::on_signals(config.grace)?;
     let health = Health::new();
     health.follow(&shutdown);
-    // Until the first look says otherwise.
-    health.dependency("auth", false);
 
     // First what can only fail here, so that its error is not lost among words of others.
     let records = Records::open(config.records.url.expose()).await;
     let records = records.context("the records of idempotency keys can't be opened; check `records.url`")?;
     let mesh = MeshClient::join(&config.auth, shutdown.clone())?;
-    tokio::spawn(watch(mesh.clone(), records.clone(), health.clone()));
+    health.follow_dependency("auth", mesh.readiness());
     tokio::spawn(sweep(records.clone(), config.records.sweep_interval));
     let upstreams = Upstreams::new(&config.upstream)?;
     upstreams.keep_probing();
@@ -55,6 +56,7 @@ pub async fn serve(config: Config) -> Result<()> {
     }
     let engine = engine(&config);
     let public = surface(&config, &health, &engine, &upstreams, mesh, records.clone())?;
+    follow_records(&health, &records).await;
     let internal = admin::service(Surface::new(&health), &telemetry, &health)?;
 
     let listener = Listener::bind(&config.listen).await?;
@@ -105,20 +107,14 @@ pub fn surface(
     Ok(surface.into_service()?)
 }
 
-/// Ready means: callers can be admitted. Where the records do not answer, only their own service is unable to serve: reads
-/// and invalidations have no need of them.
-async fn watch(mesh: MeshClient, records: Records, health: Health) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(200));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        look(&health, mesh.ready(), &records).await;
-    }
-}
-
-async fn look(health: &Health, admits: bool, records: &Records) {
-    health.dependency("auth", admits);
-    health.set_service(IDEMPOTENCY, records.reachable().await);
+/// Where the records do not answer, only their own service is unable to serve: reads and invalidations have no need of them.
+async fn follow_records(health: &Health, records: &Records) {
+    let records = records.clone();
+    let ask = move || {
+        let records = records.clone();
+        async move { records.reachable().await }
+    };
+    health.follow_service(IDEMPOTENCY, probe::every(PROBES, ask).await);
 }
 
 async fn sweep(records: Records, interval: Duration) {
@@ -146,7 +142,7 @@ mod tests {
             health.set_service(service, true);
         }
         records.close().await;
-        look(&health, true, &records).await;
+        follow_records(&health, &records).await;
         let serves = async |service: &str| {
             let asked = Request::new(HealthCheckRequest { service: service.to_owned() });
             health.check(asked).await.unwrap().into_inner().status() == ServingStatus::Serving

@@ -8,18 +8,21 @@ use accord_mesh::MeshClient;
 use accord_runtime::{
     admin,
     health::Health,
+    probe,
     server::Listener,
     shutdown::Shutdown,
     surface::{Surface, SurfaceService},
     telemetry,
 };
 use anyhow::{Context, Result};
-use tokio::time::MissedTickBehavior;
 
 use crate::{config::Config, passport::Guard, service::Products, store::Store};
 
 /// The services, as reflection and health list them.
 const SERVICES: &[&str] = &["catalog.v1.ProductService"];
+
+/// Between two questions whether the store answers.
+const PROBES: Duration = Duration::from_millis(200);
 
 /// Serves until a signal to stop, then until the calls in flight have ended.
 pub async fn serve(config: Config) -> Result<()> {
@@ -30,7 +33,7 @@ pub async fn serve(config: Config) -> Result<()> {
 
     let store = Store::open(&config.store).await.with_context(|| format!("can't open {}", config.store.display()))?;
     let mesh = config.auth.as_ref().map(|auth| MeshClient::join(auth, shutdown.clone())).transpose()?;
-    tokio::spawn(follow(mesh.clone(), store.clone(), health.clone()));
+    follow(mesh.as_ref(), &store, &health).await;
     let public = public(&health, Products::new(store.clone(), shutdown.clone()), Guard::new(mesh))?;
     let internal = admin::service(Surface::new(&health), &telemetry, &health)?;
 
@@ -54,14 +57,14 @@ fn public(health: &Health, products: Products, guard: Guard) -> Result<SurfaceSe
 }
 
 /// Without its store the catalog can serve nothing, nor where passports are asked for and none can be verified yet.
-async fn follow(mesh: Option<MeshClient>, store: Store, health: Health) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(200));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        if let Some(mesh) = &mesh {
-            health.dependency("auth", mesh.ready());
-        }
-        health.dependency("store", store.reachable().await);
+async fn follow(mesh: Option<&MeshClient>, store: &Store, health: &Health) {
+    if let Some(mesh) = mesh {
+        health.follow_dependency("auth", mesh.readiness());
     }
+    let store = store.clone();
+    let ask = move || {
+        let store = store.clone();
+        async move { store.reachable().await }
+    };
+    health.follow_dependency("store", probe::every(PROBES, ask).await);
 }

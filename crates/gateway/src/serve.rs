@@ -43,7 +43,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let door = Listener::bind(&config.listen).await?;
     let inside = Listener::bind(&config.admin).await?;
     let gateway = build(&config, &shutdown).await?;
-    tokio::spawn(follow_mesh(gateway.mesh.clone(), health.clone()));
+    // Without auth nothing can be let in, so the gateway is not ready then. An upstream or a cache that is down only takes its
+    // own methods with it.
+    health.follow_dependency("auth", gateway.mesh.readiness());
     let inspection = Inspection::open(&gateway.tables, &health, config.inspection.reflection, &shutdown);
     let admin = operate(&gateway, &telemetry, &health)?;
 
@@ -106,14 +108,4 @@ fn operate(gateway: &Gateway, telemetry: &Telemetry, health: &Health) -> anyhow:
         .service(ExplainServiceServer::new(explain))
         .deadline(Duration::from_secs(5), Duration::from_secs(30));
     Ok(admin::service(surface, telemetry, health)?)
-}
-
-/// Without auth nothing can be let in, so the gateway is not ready then. An upstream or a cache that is down only takes
-/// its own methods with it.
-async fn follow_mesh(mesh: MeshClient, health: Health) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(200));
-    loop {
-        ticks.tick().await;
-        health.dependency("auth", mesh.ready());
-    }
 }

@@ -13,14 +13,16 @@ use accord_token::{
     Flaw, Refusal, Type, Verified,
     verify::{self, Expected},
 };
+use tokio::sync::watch;
 use tonic::{metadata::AsciiMetadataValue, transport::Channel};
 
 use crate::{
     config::MeshConfig,
     decide::{Decider, Decision, Question},
     login::Login,
+    readiness::Readiness,
     snapshot::LatestSnapshot,
-    watch,
+    watch::follow,
 };
 
 /// A verifier with an identity of its own. Clones share everything.
@@ -32,6 +34,7 @@ struct Inner {
     audience: String,
     bound: Duration,
     latest: Arc<LatestSnapshot>,
+    ready: watch::Receiver<bool>,
     login: Arc<Login>,
     decider: Decider,
     /// Tokens whose signature was checked, by the SHA-256 of the token.
@@ -86,12 +89,16 @@ impl MeshClient {
         let login = Arc::new(Login::new(channel.clone(), config, secret));
         tokio::spawn(Arc::clone(&login).keep(shutdown.clone()));
         let bound = config.staleness_bound;
-        tokio::spawn(watch::follow(channel.clone(), Arc::clone(&login), Arc::clone(&latest), bound, shutdown));
+        tokio::spawn(follow(channel.clone(), Arc::clone(&login), Arc::clone(&latest), bound, shutdown));
+        let (told, ready) = watch::channel(false);
+        let readiness = Readiness { latest: Arc::clone(&latest), login: Arc::clone(&login), bound };
+        tokio::spawn(readiness.tell(told));
         Ok(MeshClient(Arc::new(Inner {
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
             bound,
             latest,
+            ready,
             decider: Decider::new(channel, Arc::clone(&login), config.decision_memory, bound),
             login,
             signatures: moka::sync::Cache::new(config.signature_memory),
@@ -129,7 +136,13 @@ impl MeshClient {
 
     /// Whether tokens can be verified now, and this binary can prove who it is.
     pub fn ready(&self) -> bool {
-        self.0.latest.within(self.0.bound).is_some() && self.0.login.bearer().is_ok()
+        *self.0.ready.borrow()
+    }
+
+    /// The same as a watch: it changes when the snapshot becomes too old or fresh again, and when this binary's token ends
+    /// or is renewed.
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.0.ready.clone()
     }
 
     fn verify_as(&self, token: &str, token_type: Type, audience: &str) -> Result<Arc<Verified>, Refusal> {

@@ -9,6 +9,7 @@ pub mod client;
 pub mod config;
 mod decide;
 mod login;
+mod readiness;
 pub mod refusal;
 mod snapshot;
 mod watch;

@@ -64,6 +64,12 @@ impl Login {
         held.map(|held| held.bearer.clone()).ok_or(Refusal::Unavailable)
     }
 
+    /// How much longer the held token lasts; None where none is held or it has ended.
+    pub fn lasts_for(&self) -> Option<Duration> {
+        let left = self.held.load().as_ref()?.ends.checked_duration_since(Instant::now())?;
+        (!left.is_zero()).then_some(left)
+    }
+
     /// Waits until a token is held.
     pub async fn first_bearer(&self) -> AsciiMetadataValue {
         let mut logins = self.logins.subscribe();
@@ -85,6 +91,12 @@ impl Login {
     /// The token was refused although it had not ended: its subject was revoked, or auth's keys were replaced.
     pub fn reject(&self) {
         self.rejected.notify_one();
+    }
+
+    /// Holds the token of a login until it ends or the next one takes its place.
+    pub fn hold(&self, bearer: AsciiMetadataValue, ends: Instant) {
+        self.held.store(Some(Arc::new(Held { bearer, ends })));
+        self.logins.send_modify(|logins| *logins += 1);
     }
 
     /// Logs in again and again until shutdown.
@@ -162,8 +174,7 @@ impl Login {
         let life = answer.expires_in.and_then(|life| Duration::try_from(life).ok()).unwrap_or_default();
         let bearer = request::bearer(&answer.access_token);
         let bearer = bearer.ok_or_else(|| Status::internal("auth's token can't stand in a header"))?;
-        self.held.store(Some(Arc::new(Held { bearer, ends: asked + life })));
-        self.logins.send_modify(|logins| *logins += 1);
+        self.hold(bearer, asked + life);
         Ok(life.max(FIRST_WAIT))
     }
 }

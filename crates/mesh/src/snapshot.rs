@@ -11,7 +11,10 @@ use std::{
 use accord_api::accord::auth::v1::{Key, WatchResponse};
 use accord_token::{PublicKey, RevocationSnapshot, RevocationUpdate};
 use arc_swap::ArcSwap;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Notify, futures::Notified},
+    time::Instant,
+};
 
 /// A snapshot that is replaced while it is read, with its age.
 pub(crate) struct LatestSnapshot {
@@ -19,22 +22,33 @@ pub(crate) struct LatestSnapshot {
     /// Milliseconds from `start` to the asking of the newest answered question; 0 where none was answered.
     as_of: AtomicU64,
     start: Instant,
+    answered: Notify,
 }
 
 impl LatestSnapshot {
     pub fn none() -> Self {
         // A little in the past, so that no real moment is 0.
         let start = Instant::now().checked_sub(Duration::from_millis(1)).unwrap_or_else(Instant::now);
-        Self { snapshot: ArcSwap::default(), as_of: AtomicU64::new(0), start }
+        Self { snapshot: ArcSwap::default(), as_of: AtomicU64::new(0), start, answered: Notify::new() }
     }
 
     /// The newest snapshot; None where it is older than the bound.
     pub fn within(&self, bound: Duration) -> Option<Arc<RevocationSnapshot>> {
         // The age is read before the content: the other order could pair old content with a newer age.
-        let as_of = self.as_of.load(Ordering::Acquire);
-        let snapshot = self.snapshot.load_full();
+        self.fresh_for(bound)?;
+        Some(self.snapshot.load_full())
+    }
+
+    /// How much longer the snapshot is within the bound if no answer comes; None where it is not.
+    pub fn fresh_for(&self, bound: Duration) -> Option<Duration> {
+        let as_of = Some(self.as_of.load(Ordering::Acquire)).filter(|as_of| *as_of > 0)?;
         let age = self.start.elapsed().checked_sub(Duration::from_millis(as_of))?;
-        (as_of > 0 && age <= bound).then_some(snapshot)
+        bound.checked_sub(age)
+    }
+
+    /// Ends with the next answer to a question after this call.
+    pub fn answered(&self) -> Notified<'_> {
+        self.answered.notified()
     }
 
     /// Applies news, and with it the answer to a question asked at that moment. News alone makes nothing fresher: it
@@ -47,6 +61,7 @@ impl LatestSnapshot {
         if let Some(asked) = asked {
             let millis = u64::try_from(asked.duration_since(self.start).as_millis()).unwrap_or(0);
             self.as_of.fetch_max(millis, Ordering::Release);
+            self.answered.notify_waiters();
         }
     }
 }

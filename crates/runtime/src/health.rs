@@ -85,6 +85,29 @@ impl Health {
         });
     }
 
+    /// Lets a dependency be up as the watch says, from its present value on. Where its sender is gone, nobody vouches for the
+    /// dependency any more, and it is down.
+    pub fn follow_dependency(&self, name: &'static str, up: watch::Receiver<bool>) {
+        self.follow_watch(up, move |health, up| health.dependency(name, up));
+    }
+
+    /// Lets a service be able to serve as the watch says, likewise. The service must have been announced before.
+    pub fn follow_service(&self, name: &'static str, able: watch::Receiver<bool>) {
+        self.follow_watch(able, move |health, able| health.set_service(name, able));
+    }
+
+    fn follow_watch(&self, mut watch: watch::Receiver<bool>, tell: impl Fn(&Self, bool) + Send + 'static) {
+        tell(self, *watch.borrow_and_update());
+        let health = self.clone();
+        tokio::spawn(async move {
+            while watch.changed().await.is_ok() {
+                let now = *watch.borrow_and_update();
+                tell(&health, now);
+            }
+            tell(&health, false);
+        });
+    }
+
     /// Whether every dependency is up and no shutdown has begun.
     pub fn ready(&self) -> bool {
         self.0.borrow().ready()
@@ -195,6 +218,33 @@ mod tests {
         assert!(!health.ready());
         health.dependency("auth", true);
         assert!(health.ready());
+    }
+
+    #[tokio::test]
+    async fn a_dependency_follows_its_watch_and_is_down_once_nobody_vouches_for_it() {
+        let (sender, up) = watch::channel(false);
+        let health = Health::new();
+        health.follow_dependency("auth", up);
+        assert_eq!(health.missing(), ["auth"], "from the present value on");
+        let mut watched = self::watch(&health, "").await;
+        assert_eq!(next(&mut watched).await, Some(ServingStatus::NotServing));
+        sender.send_replace(true);
+        assert_eq!(next(&mut watched).await, Some(ServingStatus::Serving));
+        drop(sender);
+        assert_eq!(next(&mut watched).await, Some(ServingStatus::NotServing));
+    }
+
+    #[tokio::test]
+    async fn a_service_follows_its_watch_and_leaves_the_process_ready() {
+        let (sender, able) = watch::channel(false);
+        let health = Health::new();
+        health.set_service("shop.v1.Cart", true);
+        health.follow_service("shop.v1.Cart", able);
+        let mut watched = self::watch(&health, "shop.v1.Cart").await;
+        assert_eq!(next(&mut watched).await, Some(ServingStatus::NotServing));
+        assert!(health.ready());
+        sender.send_replace(true);
+        assert_eq!(next(&mut watched).await, Some(ServingStatus::Serving));
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ pub mod health;
 mod listen;
 pub mod observe;
 pub mod panic;
+pub mod probe;
 mod prompt;
 pub mod reload;
 pub mod request;

@@ -1,0 +1,161 @@
+use std::{
+    future::poll_fn,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use accord_api::accord::auth::v1::WatchResponse;
+use accord_runtime::{client, config::Secret};
+use tokio::time::advance;
+
+use super::*;
+use crate::config::MeshConfig;
+
+const BOUND: Duration = Duration::from_secs(5);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Readiness that is told on, and how often whoever tells it was woken.
+struct Told {
+    latest: Arc<LatestSnapshot>,
+    login: Arc<Login>,
+    ready: watch::Receiver<bool>,
+    wakeups: Arc<AtomicUsize>,
+}
+
+impl Told {
+    fn begin() -> Self {
+        let channel = client::lazy("http://127.0.0.1:1").unwrap();
+        let latest = Arc::new(LatestSnapshot::none());
+        let login = Arc::new(Login::new(channel, &MeshConfig::default(), Secret::default()));
+        let readiness = Readiness { latest: Arc::clone(&latest), login: Arc::clone(&login), bound: BOUND };
+        let (sender, ready) = watch::channel(false);
+        let wakeups = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&wakeups);
+        let mut telling = Box::pin(readiness.tell(sender));
+        tokio::spawn(poll_fn(move |context| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            telling.as_mut().poll(context)
+        }));
+        Self { latest, login, ready, wakeups }
+    }
+
+    /// Auth answers a question that is asked now.
+    fn answer(&self) {
+        let everything = WatchResponse { question: 1, revision: 1, full: true, ..WatchResponse::default() };
+        self.latest.learn(everything, Some(Instant::now()), 0);
+    }
+
+    /// A login whose token ends then.
+    fn log_in(&self, life: Duration) {
+        self.login.hold("Bearer token".parse().unwrap(), Instant::now() + life);
+    }
+
+    /// Waits for the next change, however far the clock has to be put forward; what it is, and how long that took.
+    async fn change(&mut self) -> (bool, Duration) {
+        let begun = Instant::now();
+        self.ready.changed().await.unwrap();
+        (*self.ready.borrow_and_update(), begun.elapsed())
+    }
+
+    /// What is told once the clock stands so much later, and how often the teller was woken until then.
+    async fn after(&self, time: Duration) -> (bool, usize) {
+        settle().await;
+        let before = self.wakeups.load(Ordering::Relaxed);
+        advance(time).await;
+        settle().await;
+        (*self.ready.borrow(), self.wakeups.load(Ordering::Relaxed) - before)
+    }
+}
+
+/// Lets every task run that can.
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_needs_an_answer_and_a_login() {
+    let mut told = Told::begin();
+    assert!(!told.after(Duration::ZERO).await.0);
+    told.answer();
+    assert!(!told.after(Duration::ZERO).await.0, "nobody has logged in");
+    told.log_in(HOUR);
+    assert_eq!(told.change().await, (true, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_ends_when_the_bound_passes_and_returns_with_an_answer() {
+    let mut told = Told::begin();
+    told.log_in(HOUR);
+    told.answer();
+    assert_eq!(told.change().await, (true, Duration::ZERO));
+    assert_eq!(told.change().await, (false, BOUND + RESOLUTION));
+    told.answer();
+    assert_eq!(told.change().await, (true, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_lasts_from_the_newest_answer() {
+    let mut told = Told::begin();
+    told.log_in(HOUR);
+    told.answer();
+    assert_eq!(told.change().await, (true, Duration::ZERO));
+    told.after(BOUND.saturating_sub(RESOLUTION)).await;
+    told.answer();
+    assert_eq!(told.change().await, (false, BOUND + RESOLUTION));
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_ends_with_the_workload_token_and_returns_with_a_login() {
+    let mut told = Told::begin();
+    told.answer();
+    told.log_in(Duration::from_secs(2));
+    assert_eq!(told.change().await, (true, Duration::ZERO));
+    assert_eq!(told.change().await, (false, Duration::from_secs(2) + RESOLUTION));
+    told.log_in(HOUR);
+    assert_eq!(told.change().await, (true, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_ends_early_with_a_login_of_a_shorter_life() {
+    let mut told = Told::begin();
+    told.answer();
+    told.log_in(HOUR);
+    assert_eq!(told.change().await, (true, Duration::ZERO));
+    told.log_in(Duration::from_secs(1));
+    assert_eq!(told.change().await, (false, Duration::from_secs(1) + RESOLUTION));
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_is_not_polled() {
+    let mut told = Told::begin();
+    assert_eq!(told.after(HOUR).await, (false, 0), "before the first answer nothing fires");
+    told.log_in(2 * HOUR);
+    told.answer();
+    assert_eq!(told.change().await, (true, Duration::ZERO));
+    assert_eq!(told.after(BOUND.saturating_sub(RESOLUTION)).await, (true, 0), "up to the bound nothing fires");
+    assert_eq!(told.after(2 * RESOLUTION).await, (false, 1), "one timer for the moment of the change");
+    assert_eq!(told.after(HOUR).await, (false, 0), "after it nothing fires");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_while_ready_wake_nobody() {
+    let mut told = Told::begin();
+    told.log_in(HOUR);
+    told.answer();
+    assert_eq!(told.change().await, (true, Duration::ZERO));
+    for _ in 0..4 {
+        assert_eq!(told.after(Duration::from_secs(1)).await, (true, 0));
+        told.answer();
+    }
+    assert_eq!(told.after(Duration::from_secs(2)).await, (true, 1), "the first answer's timer looks once more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_teller_ends_with_the_last_listener() {
+    let Told { latest, login, ready, .. } = Told::begin();
+    settle().await;
+    drop(ready);
+    settle().await;
+    assert_eq!((Arc::strong_count(&latest), Arc::strong_count(&login)), (1, 1));
+}
