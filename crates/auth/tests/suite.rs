@@ -25,12 +25,15 @@ use accord_auth::{
 };
 use accord_mesh::{MeshClient, MeshConfig};
 use accord_runtime::{
-    client, config::Secret, fault, health::Health, request, server::ListenConfig, server::Listener, shutdown::Shutdown,
+    config::Secret, fault, health::Health, request, server::ListenConfig, server::Listener, shutdown::Shutdown,
 };
 use accord_token::Kind;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use tonic::{Request, Status, transport::Channel};
+use tonic::{
+    Request, Status,
+    transport::{Channel, Endpoint},
+};
 
 /// Declares each story as a test on the engine that `place()` stands for.
 macro_rules! stories {
@@ -113,7 +116,7 @@ impl Running {
         let address = door.address();
         tokio::spawn(keep_true(Arc::clone(&auth), health.clone(), shutdown.clone()));
         let serving = tokio::spawn(door.serve(surface(&auth, &health, &shutdown).unwrap(), shutdown.clone()));
-        let channel = client::lazy(&format!("http://{address}")).unwrap();
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         Self { auth, channel, address, shutdown, serving }
     }
 

@@ -140,7 +140,7 @@ impl Config {
         ensure!(self.engine.max_plans > 0, "engine.max_plans is 0: the cache would ask for each plan again and again");
         ensure!(!self.records.sweep_interval.is_zero(), "records.sweep_interval is 0: write a time such as 1m");
         accord_upstream::config::check(&self.upstream)?;
-        self.auth.channel()?;
+        self.auth.check()?;
         ensure!(
             Location::parse(self.records.url.expose()).is_ok(),
             "records.url must be sqlite:// with the path of a file, or begin with postgres://"

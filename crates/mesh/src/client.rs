@@ -2,19 +2,14 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use accord_runtime::{
-    client::{self, ClientConfig, ClientError},
-    config::Secret,
-    deadline::Deadline,
-    request::RequestId,
-    shutdown::Shutdown,
-};
+use accord_runtime::{config::Secret, deadline::Deadline, request::RequestId, shutdown::Shutdown};
 use accord_token::{
     Flaw, Refusal, Type, Verified,
     verify::{self, Expected},
 };
+use accord_upstream::{Client, ConfigError, Upstream, UpstreamConfig};
 use tokio::sync::watch;
-use tonic::{metadata::AsciiMetadataValue, transport::Channel};
+use tonic::metadata::AsciiMetadataValue;
 
 use crate::{
     config::MeshConfig,
@@ -69,9 +64,9 @@ pub enum JoinError {
     /// The bound leaves no time to ask and be answered.
     #[error("`auth.staleness_bound` must be at least 100ms")]
     BoundTooShort,
-    /// The channel to auth can't be set up.
+    /// Auth can't be called as configured.
     #[error("auth can't be called as the section `auth` says: {0}")]
-    Channel(#[from] ClientError),
+    Auth(#[from] ConfigError),
 }
 
 impl MeshClient {
@@ -84,12 +79,12 @@ impl MeshClient {
             return Err(JoinError::BoundTooShort);
         }
         let secret = secret(config)?;
-        let channel = config.channel()?;
+        let auth = Client::new(Upstream::new(&config.upstream())?);
         let latest = Arc::new(LatestSnapshot::none());
-        let login = Arc::new(Login::new(channel.clone(), config, secret));
+        let login = Arc::new(Login::new(auth.clone(), config, secret));
         tokio::spawn(Arc::clone(&login).keep(shutdown.clone()));
         let bound = config.staleness_bound;
-        tokio::spawn(follow(channel.clone(), Arc::clone(&login), Arc::clone(&latest), bound, shutdown));
+        tokio::spawn(follow(auth.clone(), Arc::clone(&login), Arc::clone(&latest), bound, shutdown));
         let (told, ready) = watch::channel(false);
         let readiness = Readiness { latest: Arc::clone(&latest), login: Arc::clone(&login), bound };
         tokio::spawn(readiness.tell(told));
@@ -99,7 +94,7 @@ impl MeshClient {
             bound,
             latest,
             ready,
-            decider: Decider::new(channel, Arc::clone(&login), config.decision_memory, bound),
+            decider: Decider::new(auth, Arc::clone(&login), config.decision_memory, bound),
             login,
             signatures: moka::sync::Cache::new(config.signature_memory),
         })))
@@ -168,9 +163,20 @@ impl MeshClient {
 }
 
 impl MeshConfig {
-    /// A channel to auth, which connects when it is first used.
-    pub fn channel(&self) -> Result<Channel, JoinError> {
-        Ok(client::channel(&ClientConfig { url: self.url.clone(), tls: self.tls(), ..ClientConfig::default() })?)
+    /// Whether auth can be called as configured, as far as that can be said without calling it.
+    pub fn check(&self) -> Result<(), JoinError> {
+        Ok(self.upstream().check()?)
+    }
+
+    fn upstream(&self) -> UpstreamConfig {
+        UpstreamConfig {
+            name: "auth".to_owned(),
+            urls: vec![self.url.clone()],
+            ca_file: self.ca_file.clone(),
+            cert_file: self.cert_file.clone(),
+            key_file: self.key_file.clone(),
+            ..UpstreamConfig::default()
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use accord_runtime::{config::Secret, tls::ClientFiles};
+use accord_runtime::config::Secret;
 use serde::{Deserialize, Serialize};
 
 /// The section `[auth]` of every binary that verifies tokens.
@@ -56,13 +56,5 @@ impl Default for MeshConfig {
             decision_memory: 100_000,
             signature_memory: 100_000,
         }
-    }
-}
-
-impl MeshConfig {
-    /// The three keys of TLS.
-    pub(crate) fn tls(&self) -> ClientFiles {
-        let (ca_file, cert_file, key_file) = (self.ca_file.clone(), self.cert_file.clone(), self.key_file.clone());
-        ClientFiles { ca_file, cert_file, key_file }
     }
 }

@@ -12,10 +12,11 @@ use accord_runtime::{
     request::{self, RequestId},
 };
 use accord_token::{Flaw, Refusal, Verified, verify};
+use accord_upstream::Client;
 use http::HeaderValue;
 use moka::Equivalent;
 use tokio::time::{Instant, timeout_at};
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
 use crate::login::Login;
 
@@ -85,7 +86,7 @@ struct Answer {
 }
 
 pub(crate) struct Decider {
-    channel: Channel,
+    auth: Client,
     login: Arc<Login>,
     memory: moka::future::Cache<Key, Arc<Answer>>,
     patience: Duration,
@@ -94,9 +95,9 @@ pub(crate) struct Decider {
 impl Decider {
     /// Waits for an answer no longer than `bound`: an auth that is silent for so long leaves no verifier anything to
     /// verify with.
-    pub fn new(channel: Channel, login: Arc<Login>, capacity: u64, bound: Duration) -> Self {
+    pub fn new(auth: Client, login: Arc<Login>, capacity: u64, bound: Duration) -> Self {
         let memory = moka::future::Cache::builder().max_capacity(capacity).time_to_live(Duration::from_mins(5)).build();
-        Self { channel, login, memory, patience: ATTEMPT.min(bound) }
+        Self { auth, login, memory, patience: ATTEMPT.min(bound) }
     }
 
     pub async fn decide(
@@ -154,7 +155,7 @@ impl Decider {
         let mut request = request::outbound(message, deadline, id);
         request.metadata_mut().insert("authorization", self.login.bearer()?);
         let asked = Instant::now();
-        let mut client = AccessServiceClient::new(self.channel.clone());
+        let mut client = AccessServiceClient::new(self.auth.clone());
         let answer = timeout_at(deadline.at(), client.check(request)).await.map_err(|_| Refusal::Unavailable)?;
         let answer = answer.map_err(|status| self.refused(&status))?.into_inner();
         let memory = memory(verified, &answer);
@@ -212,7 +213,7 @@ fn memory(verified: &Verified, answer: &CheckResponse) -> Duration {
 mod tests {
     use std::hash::{BuildHasher, RandomState};
 
-    use accord_runtime::{client, config::Secret};
+    use accord_runtime::config::Secret;
     use accord_token::{Claims, Kind, Type};
 
     use super::*;
@@ -256,9 +257,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_holds_no_more_is_asked_for_again() {
-        let channel = client::lazy("http://127.0.0.1:1").unwrap();
-        let login = Login::new(channel.clone(), &MeshConfig::default(), Secret::default());
-        let decider = Decider::new(channel, Arc::new(login), 10, ATTEMPT);
+        let auth = Client::lazy("http://127.0.0.1:1").unwrap();
+        let login = Login::new(auth.clone(), &MeshConfig::default(), Secret::default());
+        let decider = Decider::new(auth, Arc::new(login), 10, ATTEMPT);
         let asked = Asked(["jti", "pkg.Service/Get", "read", "shop", "p1"]);
         let answer = Answer {
             outcome: Err(Refusal::PermissionMissing),

@@ -14,12 +14,13 @@ use accord_runtime::{
     shutdown::Shutdown,
 };
 use accord_token::Refusal;
+use accord_upstream::Client;
 use arc_swap::ArcSwapOption;
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep},
 };
-use tonic::{Code, Status, metadata::AsciiMetadataValue, transport::Channel};
+use tonic::{Code, Status, metadata::AsciiMetadataValue};
 
 use crate::config::MeshConfig;
 
@@ -33,7 +34,7 @@ const LAST_WAIT: Duration = Duration::from_secs(1);
 const JITTER: f64 = 0.5;
 
 pub(crate) struct Login {
-    channel: Channel,
+    auth: Client,
     url: String,
     client_id: String,
     secret: Secret,
@@ -51,10 +52,10 @@ struct Held {
 }
 
 impl Login {
-    pub fn new(channel: Channel, config: &MeshConfig, secret: Secret) -> Self {
+    pub fn new(auth: Client, config: &MeshConfig, secret: Secret) -> Self {
         let (logins, _) = watch::channel(0);
         let (url, client_id) = (config.url.clone(), config.client_id.clone());
-        Self { channel, url, client_id, secret, held: ArcSwapOption::empty(), logins, rejected: Notify::new() }
+        Self { auth, url, client_id, secret, held: ArcSwapOption::empty(), logins, rejected: Notify::new() }
     }
 
     /// The token held as a bearer credential, where it has not ended.
@@ -166,7 +167,7 @@ impl Login {
         let request = request::outbound(message, deadline, &RequestId::new());
         // The life counts from before the question: an answer that took long has used some of it up.
         let asked = Instant::now();
-        let mut client = TokenServiceClient::new(self.channel.clone());
+        let mut client = TokenServiceClient::new(self.auth.clone());
         let answer = tokio::time::timeout_at(deadline.at(), client.issue(request))
             .await
             .map_err(|_| Status::deadline_exceeded("auth did not answer in time"))??
@@ -236,8 +237,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_auth_that_refuses_what_it_gave_out_is_not_asked_in_a_tight_loop() {
-        let channel = Channel::from_shared(format!("http://{}", generous_auth().await)).unwrap().connect_lazy();
-        let login = Arc::new(Login::new(channel, &MeshConfig::default(), Secret::default()));
+        let auth = Client::lazy(&format!("http://{}", generous_auth().await)).unwrap();
+        let login = Arc::new(Login::new(auth, &MeshConfig::default(), Secret::default()));
         let mut logins = login.logins();
         let keeping = tokio::spawn(Arc::clone(&login).keep(Shutdown::new(Duration::ZERO)));
         let begun = Instant::now();

@@ -10,12 +10,13 @@ use accord_runtime::{
     shutdown::Shutdown,
 };
 use accord_token::verify;
+use accord_upstream::Client;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming, transport::Channel};
+use tonic::{Code, Status, Streaming};
 
 use crate::{
     login::{self, Login},
@@ -33,7 +34,7 @@ const UNANSWERED: usize = 16;
 
 /// Follows until shutdown, over as many streams as it takes.
 pub(crate) async fn follow(
-    channel: Channel,
+    auth: Client,
     login: Arc<Login>,
     latest: Arc<LatestSnapshot>,
     bound: Duration,
@@ -43,7 +44,7 @@ pub(crate) async fn follow(
     loop {
         let mut stream = Stream { latest: &latest, bound, asked: VecDeque::new(), count: 0, answered: false };
         let ended = tokio::select! {
-            ended = stream.run(channel.clone(), &login) => ended,
+            ended = stream.run(auth.clone(), &login) => ended,
             () = shutdown.begun() => return,
         };
         if stream.answered {
@@ -73,7 +74,7 @@ struct Stream<'a> {
 }
 
 impl Stream<'_> {
-    async fn run(&mut self, channel: Channel, login: &Login) -> Result<(), Status> {
+    async fn run(&mut self, auth: Client, login: &Login) -> Result<(), Status> {
         let bearer = login.first_bearer().await;
         let logins = login.logins();
         let (questions, outgoing) = mpsc::channel(UNANSWERED);
@@ -82,7 +83,7 @@ impl Stream<'_> {
         request.metadata_mut().insert("authorization", bearer);
         // The first question goes with the call: auth answers the call's head only when it has something to say.
         self.ask(&questions)?;
-        let mut client = RevocationServiceClient::new(channel).max_decoding_message_size(LARGEST);
+        let mut client = RevocationServiceClient::new(auth).max_decoding_message_size(LARGEST);
         let opening = timeout(self.bound, client.watch(request));
         let answers = opening.await.map_err(|_| Status::deadline_exceeded("auth did not open the stream"))??;
         self.converse(questions, answers.into_inner(), logins).await

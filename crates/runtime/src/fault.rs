@@ -111,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_cause_of_a_failed_connection_is_what_the_system_said() {
-        let channel = crate::client::lazy("http://127.0.0.1:1").unwrap();
+        let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
         let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
         let failure = health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap_err();
         assert!(cause(&failure).contains("refused"), "{}", cause(&failure));

@@ -8,7 +8,6 @@
 pub mod admin;
 mod answer;
 pub mod backoff;
-pub mod client;
 pub mod config;
 mod connection;
 pub mod deadline;

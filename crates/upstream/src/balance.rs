@@ -272,6 +272,10 @@ impl Picked {
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         self.in_flight.endpoint()
     }
+
+    pub fn is_ejected(&self) -> bool {
+        self.endpoint().is_ejected(Instant::now())
+    }
 }
 
 #[cfg(test)]

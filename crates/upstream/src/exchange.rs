@@ -44,6 +44,8 @@ where
         refused += usize::from(*error == Unreachable::Refused);
         let may_go_on = error.is_unprocessed() && unconnected <= OTHERS && refused <= 1 && payload.is_whole();
         let another = may_go_on.then(|| upstream.pick_other_than(&tried)).flatten();
+        // Whom nobody could connect to a moment ago is not waited for once more.
+        let another = another.filter(|another| *error == Unreachable::Refused || !another.is_ejected());
         let Some(another) = another else { return sent };
         picked = another;
     }

@@ -14,11 +14,11 @@ use accord_api::catalog::v1::{GetProductRequest, Product};
 use accord_cache::config::Config;
 use accord_cache::origin::Upstreams;
 use accord_cache::{records::Records, serve};
-use accord_runtime::{client, health::Health, server::ListenConfig, server::Listener, shutdown::Shutdown};
+use accord_runtime::{health::Health, server::ListenConfig, server::Listener, shutdown::Shutdown};
 use accord_upstream::UpstreamConfig;
 use aws_lc_rs::digest::{SHA256, digest};
 use prost::Message;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use crate::shop::{Doorman, Shop};
@@ -58,7 +58,7 @@ pub async fn begin_with(configure: impl FnOnce(&mut Config, &str)) -> Fixture {
     let surface = serve::surface(&config, &Health::new(), &engine, &upstreams, Doorman, records.clone()).unwrap();
     let listener = Listener::bind(&ListenConfig::default()).await.unwrap();
     let url = format!("http://{}", listener.address());
-    let channel = client::lazy(&url).unwrap();
+    let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
     tokio::spawn(listener.serve(surface, shutdown.clone()));
     Fixture { url, channel, shop, upstreams, records, shutdown, _folder: folder }
 }

@@ -4,7 +4,8 @@ use std::{
 };
 
 use accord_api::accord::auth::v1::WatchResponse;
-use accord_runtime::{client, config::Secret};
+use accord_runtime::config::Secret;
+use accord_upstream::Client;
 use tokio::time::advance;
 
 use super::*;
@@ -23,9 +24,9 @@ struct Told {
 
 impl Told {
     fn begin() -> Self {
-        let channel = client::lazy("http://127.0.0.1:1").unwrap();
+        let auth = Client::lazy("http://127.0.0.1:1").unwrap();
         let latest = Arc::new(LatestSnapshot::none());
-        let login = Arc::new(Login::new(channel, &MeshConfig::default(), Secret::default()));
+        let login = Arc::new(Login::new(auth, &MeshConfig::default(), Secret::default()));
         let readiness = Readiness { latest: Arc::clone(&latest), login: Arc::clone(&login), bound: BOUND };
         let (sender, ready) = watch::channel(false);
         let wakeups = Arc::new(AtomicUsize::new(0));

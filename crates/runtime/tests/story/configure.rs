@@ -3,7 +3,6 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use accord_runtime::{
-    client::ClientConfig,
     config::{ConfigError, Overrides, Secret, load_with, print},
     server::ListenConfig,
     telemetry::TelemetryConfig,
@@ -21,7 +20,13 @@ struct Config {
     level: Level,
     limit: Option<u32>,
     label: Option<String>,
-    upstreams: std::collections::BTreeMap<String, ClientConfig>,
+    upstreams: std::collections::BTreeMap<String, Neighbour>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Neighbour {
+    url: String,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -12,7 +12,10 @@ use accord_runtime::{
 };
 use http_body_util::BodyExt;
 use tokio::sync::OnceCell;
-use tonic::{Code, transport::Channel};
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
 use tonic_health::pb::{
     FILE_DESCRIPTOR_SET, HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -47,7 +50,7 @@ async fn channel(health: &Health) -> Channel {
     let listener = Listener::bind(&ListenConfig::default()).await.unwrap();
     let url = format!("http://{}", listener.address());
     tokio::spawn(listener.serve(admin_service(health).await, Shutdown::new(Duration::ZERO)));
-    accord_runtime::client::lazy(&url).unwrap()
+    Endpoint::from_shared(url).unwrap().connect_lazy()
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
 //! TLS from files that change while they are used, and peers that must show who they are.
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use accord_runtime::{
-    client::{self, ClientConfig},
     server::{ListenConfig, TlsConfig},
     tls::ClientFiles,
 };
+use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::RootCertStore;
 use tempfile::TempDir;
@@ -16,6 +16,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsConnector;
+use tonic::transport::Endpoint;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::{
@@ -71,15 +72,28 @@ impl Authority {
         ClientFiles { ca_file: Some(self.file("ca.pem")), ..ClientFiles::default() }
     }
 
-    fn client(&self, port: &Port) -> ClientConfig {
-        let url = format!("https://localhost:{}", port.address.port());
-        ClientConfig { url, tls: self.trust(), ..ClientConfig::default() }
+    fn client(&self, port: &Port) -> Caller {
+        Caller { address: port.address, tls: self.trust() }
     }
 }
 
+/// Who calls a port, and whom it trusts.
+struct Caller {
+    address: SocketAddr,
+    tls: ClientFiles,
+}
+
 /// Whether a call over a new connection comes through.
-async fn reaches(config: &ClientConfig) -> bool {
-    let channel = client::channel(config).unwrap();
+async fn reaches(Caller { address, tls }: &Caller) -> bool {
+    let (address, tls) = (*address, TlsConnector::from(tls.load().unwrap().get()));
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let tls = tls.clone();
+        async move {
+            let socket = TcpStream::connect(address).await?;
+            tls.connect("localhost".try_into().unwrap(), socket).await.map(TokioIo::new)
+        }
+    });
+    let channel = Endpoint::from_static("http://localhost").connect_with_connector_lazy(connector);
     HealthClient::new(channel).check(HealthCheckRequest::default()).await.is_ok()
 }
 
@@ -88,7 +102,7 @@ async fn a_client_reaches_whom_its_authority_vouches_for() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let port = ours.serve(None).await;
     assert!(reaches(&ours.client(&port)).await);
-    let astray = ClientConfig { tls: theirs.trust(), ..ours.client(&port) };
+    let astray = Caller { tls: theirs.trust(), ..ours.client(&port) };
     assert!(!reaches(&astray).await);
 }
 
@@ -96,7 +110,7 @@ async fn a_client_reaches_whom_its_authority_vouches_for() {
 async fn a_changed_certificate_is_taken_up_and_a_broken_one_is_not() {
     let (old, new) = (Authority::new(), Authority::new());
     let port = old.serve(None).await;
-    let trusts_new = ClientConfig { tls: new.trust(), ..old.client(&port) };
+    let trusts_new = Caller { tls: new.trust(), ..old.client(&port) };
     assert!(!reaches(&trusts_new).await);
 
     new.sign_into(&old.file("server.pem"), &old.file("server.key"));
@@ -116,14 +130,14 @@ async fn a_client_that_must_show_who_it_is_does() {
     let (cert, key) = (ours.file("client.pem"), ours.file("client.key"));
     ours.sign_into(&cert, &key);
     let tls = ClientFiles { cert_file: Some(cert), key_file: Some(key), ..ours.trust() };
-    let known = ClientConfig { tls, ..ours.client(&port) };
+    let known = Caller { tls, ..ours.client(&port) };
     assert!(reaches(&known).await);
 
     let stranger = Authority::new();
     let (cert, key) = (stranger.file("client.pem"), stranger.file("client.key"));
     stranger.sign_into(&cert, &key);
     let tls = ClientFiles { cert_file: Some(cert), key_file: Some(key), ..ours.trust() };
-    let unknown = ClientConfig { tls, ..ours.client(&port) };
+    let unknown = Caller { tls, ..ours.client(&port) };
     assert!(!reaches(&unknown).await);
 }
 

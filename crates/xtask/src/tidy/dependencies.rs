@@ -12,7 +12,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("accord-contract", &["accord-api", "accord-wire"]),
     ("accord-transcode", &["accord-contract", "accord-wire"]),
     ("accord-runtime", &["accord-api"]),
-    ("accord-mesh", &["accord-api", "accord-runtime", "accord-token"]),
+    ("accord-mesh", &["accord-api", "accord-runtime", "accord-token", "accord-upstream"]),
     ("accord-upstream", &["accord-api", "accord-runtime"]),
     (
         "accord-gateway",
