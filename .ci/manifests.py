@@ -2,11 +2,12 @@
 
 Usage: manifests.py MANIFESTS COMPOSE --binaries DIRECTORY
 
-MANIFESTS is what kustomize built. What a binary does with a configuration is asked of the binary itself, by its
-`config print`. Prints one line per finding and exits with 1 if there is one.
+MANIFESTS is what kustomize built; beside COMPOSE is the Dockerfile. What a binary does with its configuration files is
+asked of the binary itself, by its `config print`. Prints one line per finding and exits with 1 if there is one.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import subprocess
@@ -17,6 +18,11 @@ import tomllib
 import yaml
 
 BINARIES = ("gateway", "auth", "cache")
+# What keeps the pods of each. Only a StatefulSet never has two of one name at a time, and of the cache there is one.
+WORKLOADS = {"gateway": "Deployment", "auth": "Deployment", "cache": "StatefulSet"}
+# The binaries that call upstreams, and the file that tells them which.
+CALLERS = ("gateway", "cache")
+UPSTREAMS = "upstreams.toml"
 # What a binary may need beside the pre-stop pause and its own grace: to send its last figures, and to end blocking work.
 MARGIN_SECONDS = 5
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60}
@@ -32,16 +38,34 @@ class Check:
             self.findings.append(finding)
         return truth
 
-    def effective(self, place, name, text, environment=None):
-        """The configuration that a binary makes of a file's text and of variables; None if it refuses them."""
-        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-            file.write(text)
-            file.flush()
-            command = [self.binaries / f"accord-{name}", "config", "print", "--config", file.name]
+    def effective(self, place, name, texts, environment=None):
+        """What a binary makes of files, given by name and text, and of variables; None if it refuses them."""
+        with tempfile.TemporaryDirectory() as directory:
+            command = [self.binaries / f"accord-{name}", "config", "print"]
+            for file, text in texts.items():
+                path = pathlib.Path(directory, file)
+                path.write_text(text)
+                command += ["--config", path]
             printed = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})})
         if not self.expect(printed.returncode == 0, f"{place}: accord-{name} refuses it: {printed.stderr.strip()}"):
             return None
         return tomllib.loads(printed.stdout)
+
+
+def image_arguments(dockerfile, name):
+    """What the image of a binary starts it with."""
+    stage = dockerfile.read_text().partition(f" AS {name}\n")[2].partition("\nFROM ")[0]
+    commands = [line.removeprefix("CMD ") for line in stage.splitlines() if line.startswith("CMD ")]
+    return json.loads(commands[-1]) if commands else []
+
+
+def config_files(check, place, name, arguments):
+    """The files that the arguments name, each with a --config: the binary's own, and upstreams where it calls any."""
+    wanted = [f"{name}.toml", UPSTREAMS] if name in CALLERS else [f"{name}.toml"]
+    flags = [part for file in wanted for part in ("--config", f"/etc/accord/{file}")]
+    check.expect(arguments == ["serve", *flags], f"{place}: starts with {arguments}, not with serve and {flags}")
+    named = [path for flag, path in zip(arguments, arguments[1:]) if flag == "--config"]
+    return [pathlib.PurePosixPath(path) for path in named]
 
 
 def ports_of(config):
@@ -56,18 +80,16 @@ def seconds(text):
     return sum(float(part.rstrip("ms in")) * UNITS[part.lstrip("0123456789.")] for part in text.split())
 
 
-def check_pod(check, name, deployment, objects):
-    place = f"deployment accord-{name}"
-    pod = deployment["spec"]["template"]["spec"]
+def check_pod(check, name, workload, objects):
+    place = f"{workload['kind']} accord-{name}"
+    pod = workload["spec"]["template"]["spec"]
     container = pod["containers"][0]
-    arguments = container["args"]
-    check.expect(arguments[:2] == ["serve", "--config"], f"{place}: starts with {arguments}")
-    file = pathlib.PurePosixPath(arguments[2])
-    text = mounted_file(check, place, pod, container, file, objects)
-    if text is None:
+    files = config_files(check, place, name, container["args"])
+    texts = {file.name: mounted_file(check, place, pod, container, file, objects) for file in files}
+    if None in texts.values():
         return
     environment = {variable["name"]: variable.get("value", "x") for variable in container.get("env", ())}
-    config = check.effective(place, name, text, environment)
+    config = check.effective(place, name, texts, environment)
     if config is None:
         return
     ports = ports_of(config)
@@ -77,8 +99,46 @@ def check_pod(check, name, deployment, objects):
     check_end(check, place, pod, container, config)
     check_files(check, place, pod, container, config)
     check_images(check, name, place, pod)
-    check_preparations(check, place, pod, text)
-    check_service(check, name, deployment, ports, objects)
+    check_preparations(check, place, pod, texts)
+    check_service(check, name, workload, ports, objects)
+
+
+def check_one_process(check, objects):
+    """Of two caches behind one name, each would answer what a write through the other made invalid."""
+    named = {kind: it.get("spec", {}) for (kind, name), it in objects.items() if name == "accord-cache"}
+    kinds = [kind for kind, spec in named.items() if "template" in spec]
+    check.expect(kinds == ["StatefulSet"], f"accord-cache: {kinds} keep its pods, but only a StatefulSet never has two")
+    for kind in kinds:
+        replicas = named[kind].get("replicas", 1)
+        check.expect(replicas == 1, f"{kind} accord-cache: has {replicas} replicas, and can have one")
+
+
+def check_shared_upstreams(check, objects):
+    """Gateway and cache know the same services, and nothing lets one reach them and not the other."""
+    sources, limits = {}, {}
+    for name in CALLERS:
+        workload = objects.get((WORKLOADS[name], f"accord-{name}"))
+        pod = workload["spec"]["template"]["spec"] if workload else {}
+        sources[name] = [source for volume in pod.get("volumes", ()) for source in config_maps(volume)]
+        labels = workload["spec"]["template"]["metadata"]["labels"] if workload else {}
+        limiting = [policy["spec"] for policy in policies_of(labels, objects) if limits_egress(policy)]
+        limits[name] = [spec.get("egress") for spec in limiting]
+    shared = [source for source in sources["gateway"] if source in sources["cache"]]
+    holding = [source for source in shared if UPSTREAMS in objects["ConfigMap", source].get("data", {})]
+    check.expect(len(holding) == 1, f"{UPSTREAMS}: gateway and cache share it from {holding}, not from one ConfigMap")
+    check.expect(
+        limits["gateway"] == limits["cache"],
+        f"network policies: the gateway may reach {limits['gateway']}, the cache {limits['cache']}",
+    )
+
+
+def policies_of(labels, objects):
+    policies = [document for (kind, _), document in objects.items() if kind == "NetworkPolicy"]
+    return [it for it in policies if it["spec"]["podSelector"].get("matchLabels", {}).items() <= labels.items()]
+
+
+def limits_egress(policy):
+    return "Egress" in policy["spec"].get("policyTypes", ()) or "egress" in policy["spec"]
 
 
 def check_images(check, name, place, pod):
@@ -90,11 +150,12 @@ def check_images(check, name, place, pod):
         check.expect(container["image"] == wanted, f"{place}: runs {container['image']}, not {wanted}")
 
 
-def check_preparations(check, place, pod, text):
+def check_preparations(check, place, pod, texts):
     """Runs what the pod runs before its binary, with its arguments, on a store and secrets of our own."""
     with tempfile.TemporaryDirectory() as directory:
         directory = pathlib.Path(directory)
-        (directory / "config.toml").write_text(text)
+        for file, text in texts.items():
+            (directory / file).write_text(text)
         environment = {**os.environ, "ACCORD_AUTH__STORE__URL": f"sqlite://{directory}/store.db"}
         for container in pod.get("initContainers", ()):
             arguments = [there_to_here(argument, directory) for argument in container["args"]]
@@ -108,21 +169,28 @@ def there_to_here(argument, directory):
     flag, _, path = argument.partition("=")
     if not path.startswith("/"):
         return argument
-    return f"{flag}={directory / ('config.toml' if flag == '--config' else pathlib.PurePosixPath(path).name)}"
+    return f"{flag}={directory / pathlib.PurePosixPath(path).name}"
 
 
 def mounted_file(check, place, pod, container, file, objects):
     """The text of a file that a ConfigMap puts into the container."""
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     for mount in container["volumeMounts"]:
-        source = volumes[mount["name"]].get("configMap")
-        if source and str(file.parent) == mount["mountPath"]:
-            data = objects["ConfigMap", source["name"]]["data"]
-            if check.expect(file.name in data, f"{place}: {source['name']} holds no {file.name}"):
-                return data[file.name]
-            return None
+        sources = config_maps(volumes[mount["name"]])
+        if not sources or str(file.parent) != mount["mountPath"]:
+            continue
+        holding = [source for source in sources if file.name in objects["ConfigMap", source].get("data", {})]
+        if check.expect(len(holding) == 1, f"{place}: one of {sources} should hold {file.name}, but {holding} do"):
+            return objects["ConfigMap", holding[0]]["data"][file.name]
+        return None
     check.expect(False, f"{place}: nothing is mounted where {file} should be")
     return None
+
+
+def config_maps(volume):
+    """The names of the ConfigMaps that a volume shows: one, or several in one directory."""
+    sources = volume["projected"]["sources"] if "projected" in volume else [volume]
+    return [source["configMap"]["name"] for source in sources if "configMap" in source]
 
 
 def check_probes(check, place, container, ports):
@@ -168,14 +236,14 @@ def flatten(value, path=""):
         yield path, value
 
 
-def check_service(check, name, deployment, ports, objects):
+def check_service(check, name, workload, ports, objects):
     service = objects.get(("Service", f"accord-{name}"))
     if not check.expect(service, f"service accord-{name}: is missing"):
         return
-    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    labels = workload["spec"]["template"]["metadata"]["labels"]
     for owner, selector in (
         ("service", service["spec"]["selector"]),
-        ("deployment", deployment["spec"]["selector"]["matchLabels"]),
+        (workload["kind"], workload["spec"]["selector"]["matchLabels"]),
         ("network policy", objects["NetworkPolicy", f"accord-{name}"]["spec"]["podSelector"]["matchLabels"]),
     ):
         selects = selector.items() <= labels.items()
@@ -196,6 +264,12 @@ def check_addresses(check, names, config, place):
                 check.expect(right, f"{place}: {key} is {value}, but accord-{name} listens on {port}")
 
 
+def mounted_here(service, directory):
+    """What a service's volumes show, by where it is in the container."""
+    parts = [volume.split(":") for volume in service["volumes"]]
+    return {pathlib.PurePosixPath(target): directory / source for source, target, *_ in parts}
+
+
 def check_compose(check, path):
     compose = yaml.safe_load(path.read_text())
     for name in BINARIES:
@@ -204,14 +278,13 @@ def check_compose(check, path):
         if not check.expect(service, f"{place}: is missing"):
             continue
         check.expect(service["build"]["target"] == name, f"{place}: builds {service['build']['target']}")
-        source, _, target = service["volumes"][0].partition(":")
-        file = path.parent / source
-        wanted = f"/etc/accord/{name}.toml"
-        mounted = target.removesuffix(":ro") == wanted
-        check.expect(mounted, f"{place}: the image starts with {wanted}, not with {target}")
-        if not check.expect(file.is_file(), f"{place}: there is no {file}"):
+        mounts = mounted_here(service, path.parent)
+        files = config_files(check, place, name, image_arguments(path.parent / "Dockerfile", name))
+        missing = [str(file) for file in files if not mounts.get(file, path.parent / "nothing").is_file()]
+        if not check.expect(not missing, f"{place}: the image starts with {missing}, not mounted or not there"):
             continue
-        config = check.effective(place, name, file.read_text(), dict(service.get("environment", {})))
+        texts = {file.name: mounts[file].read_text() for file in files}
+        config = check.effective(place, name, texts, dict(service.get("environment", {})))
         given = seconds(str(service["stop_grace_period"]))
         needed = seconds(config["grace"]) + MARGIN_SECONDS if config else 0
         check.expect(given >= needed, f"{place}: is killed after {given} s, but may need {needed} s to end")
@@ -231,15 +304,17 @@ def main():
     documents = [document for document in yaml.safe_load_all(arguments.manifests.read_text()) if document]
     objects = {(document["kind"], document["metadata"]["name"]): document for document in documents}
     for name in BINARIES:
-        deployment = objects.get(("Deployment", f"accord-{name}"))
-        if check.expect(deployment, f"deployment accord-{name}: is missing"):
-            check_pod(check, name, deployment, objects)
+        workload = objects.get((WORKLOADS[name], f"accord-{name}"))
+        if check.expect(workload, f"{WORKLOADS[name]} accord-{name}: is missing"):
+            check_pod(check, name, workload, objects)
+    check_one_process(check, objects)
+    check_shared_upstreams(check, objects)
     configs = {}
     for (kind, _), document in objects.items():
         for file, text in document.get("data", {}).items() if kind == "ConfigMap" else ():
             name = file.removesuffix(".toml")
             if file.endswith(".toml") and name in BINARIES:
-                configs[name] = check.effective(file, name, text)
+                configs[name] = check.effective(file, name, {file: text})
     ports = {name: port_of(config["listen"]) for name, config in configs.items() if config}
     for name, config in configs.items():
         check_addresses(check, ports, config or {}, f"{name}.toml")
