@@ -20,12 +20,6 @@ pub enum TemplateError {
     /// It names no usable field.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// A later member of the oneof takes the field away, which a reader that knows only its number can't see.
-    #[error("`{0}` leads through a oneof, of which an answer may hold another member")]
-    Choice(String),
-    /// Where the field is absent, a reader that knows only its type can't know this default.
-    #[error("`{0}` has a default of its own")]
-    Default(String),
     /// A float has no one spelling.
     #[error("`{0}` is a floating-point number, which makes no stable name")]
     Float(String),
@@ -47,7 +41,7 @@ pub fn compile_template(
             parts.push(Part::Literal(literal.to_owned()));
         }
         parts.push(match path.strip_prefix(ANSWER) {
-            Some(path) => Part::Answer(plain(path, named(path, answer)?)?),
+            Some(path) => Part::Answer(named(path, answer)?),
             None => Part::Request(named(path, request)?),
         });
         rest = after;
@@ -67,15 +61,4 @@ fn named(text: &str, root: &MessageDescriptor) -> Result<FieldPath, TemplateErro
         ScalarType::Float | ScalarType::Double => Err(TemplateError::Float(text.to_owned())),
         _ => Ok(path),
     }
-}
-
-/// Paths over answers travel to the cache as numbers and a type: what needs more than them is refused.
-fn plain(text: &str, path: FieldPath) -> Result<FieldPath, TemplateError> {
-    if path.is_in_oneof() {
-        return Err(TemplateError::Choice(text.to_owned()));
-    }
-    if path.default.is_some() {
-        return Err(TemplateError::Default(text.to_owned()));
-    }
-    Ok(path)
 }

@@ -68,11 +68,6 @@ impl FieldPath {
         }
     }
 
-    /// Whether another member of a oneof can take the field away, or a message on the way to it.
-    pub fn is_in_oneof(&self) -> bool {
-        self.parents.iter().chain([&self.leaf]).any(|step| !step.rivals.is_empty())
-    }
-
     fn default_text(&self) -> Cow<'_, str> {
         self.default.as_deref().map_or_else(|| self.scalar.default_value().text(), Cow::Borrowed)
     }

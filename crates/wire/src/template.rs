@@ -47,13 +47,6 @@ impl Template {
     }
 }
 
-impl FieldPath {
-    /// The value as it stands in a tag: its text, or that of its default, escaped.
-    pub fn tag_text(&self, message: &[u8]) -> Result<String, Malformed> {
-        Ok(escape(&self.text(message)?).to_string())
-    }
-}
-
 fn escape(value: &str) -> PercentEncode<'_> {
     utf8_percent_encode(value, VALUE)
 }

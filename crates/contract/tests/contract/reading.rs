@@ -237,6 +237,21 @@ fn groups_are_merged_and_take_the_place_of_their_rivals() {
 }
 
 #[test]
+fn template_over_an_answer_knows_oneofs_and_declared_defaults() {
+    let text = "syntax = \"proto2\"; package test.v1; message Old {
+        oneof choice { Item item = 1; string text = 2; }
+    }
+    message Item { optional string id = 1 [default = \"none\"]; }";
+    let old = source(Inline(vec![("test.proto", text.to_owned())])).pool.get_message_by_name("test.v1.Old").unwrap();
+    let template = compile_template("item/{response.item.id}", &old, &old).unwrap();
+    let expanded = |answer: &[u8]| template.expand(b"", Some(answer)).unwrap().unwrap();
+    let (item, text) = (bytes(1, &bytes(1, b"milk")), bytes(2, b"x"));
+    assert_eq!(expanded(&item), "item/milk");
+    assert_eq!(expanded(&[text.clone(), item.clone()].concat()), "item/milk");
+    assert_eq!(expanded(&[item, text].concat()), "item/none");
+}
+
+#[test]
 fn a_negative_zero_is_no_default() {
     let price = crate::fixture::reading("").pool.get_message_by_name("test.v1.Item").unwrap();
     let double = |value: f64| {
