@@ -85,9 +85,9 @@ impl MeshClient {
         tokio::spawn(Arc::clone(&login).keep(shutdown.clone()));
         let bound = config.staleness_bound;
         tokio::spawn(follow(auth.clone(), Arc::clone(&login), Arc::clone(&latest), bound, shutdown));
-        let (told, ready) = watch::channel(false);
+        let (sender, ready) = watch::channel(false);
         let readiness = Readiness { latest: Arc::clone(&latest), login: Arc::clone(&login), bound };
-        tokio::spawn(readiness.tell(told));
+        tokio::spawn(readiness.notify(sender));
         Ok(MeshClient(Arc::new(Inner {
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),

@@ -23,11 +23,11 @@ pub(crate) struct Readiness {
 }
 
 impl Readiness {
-    /// Tells `ready` of every change until nobody listens any more.
+    /// Notifies `ready` of every change until nobody listens any more.
     ///
     /// Nothing is polled: while ready, only time or a new login can end that, and one timer waits for the moment; while
     /// not ready, only an answer or a login can.
-    pub async fn tell(self, ready: watch::Sender<bool>) {
+    pub async fn notify(self, ready: watch::Sender<bool>) {
         let mut logins = self.login.logins();
         loop {
             // Both listen before the look, so that nothing that comes after it is missed.

@@ -96,15 +96,15 @@ impl Health {
         self.follow_watch(able, move |health, able| health.set_service(name, able));
     }
 
-    fn follow_watch(&self, mut watch: watch::Receiver<bool>, tell: impl Fn(&Self, bool) + Send + 'static) {
-        tell(self, *watch.borrow_and_update());
+    fn follow_watch(&self, mut watch: watch::Receiver<bool>, apply: impl Fn(&Self, bool) + Send + 'static) {
+        apply(self, *watch.borrow_and_update());
         let health = self.clone();
         tokio::spawn(async move {
             while watch.changed().await.is_ok() {
                 let now = *watch.borrow_and_update();
-                tell(&health, now);
+                apply(&health, now);
             }
-            tell(&health, false);
+            apply(&health, false);
         });
     }
 
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dependency_follows_its_watch_and_is_down_once_nobody_vouches_for_it() {
+    async fn dependency_follows_its_watch_and_is_down_once_the_sender_is_gone() {
         let (sender, up) = watch::channel(false);
         let health = Health::new();
         health.follow_dependency("auth", up);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_service_follows_its_watch_and_leaves_the_process_ready() {
+    async fn service_follows_its_watch_and_leaves_the_process_ready() {
         let (sender, able) = watch::channel(false);
         let health = Health::new();
         health.set_service("shop.v1.Cart", true);

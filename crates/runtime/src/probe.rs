@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_probe_asks_at_once_and_tells_what_changes() {
+    async fn probe_asks_at_once_and_reports_changes() {
         let store = Arc::new(Store::default());
         let mut answers = store.probed().await;
         assert!(*answers.borrow_and_update());
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn equal_answers_are_no_change() {
+    async fn probe_with_equal_answers_reports_no_change() {
         let store = Arc::new(Store::default());
         let answers = store.probed().await;
         sleep(5 * SECOND + SECOND / 2).await;
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_probe_ends_with_its_last_listener() {
+    async fn probe_ends_with_its_last_listener() {
         let store = Arc::new(Store::default());
         drop(store.probed().await);
         tokio::task::yield_now().await;

@@ -6,7 +6,7 @@ use std::{
 use accord_api::accord::auth::v1::WatchResponse;
 use accord_runtime::config::Secret;
 use accord_upstream::Client;
-use tokio::time::advance;
+use tokio::time::{advance, timeout};
 
 use super::*;
 use crate::config::MeshConfig;
@@ -14,15 +14,15 @@ use crate::config::MeshConfig;
 const BOUND: Duration = Duration::from_secs(5);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// Readiness that is told on, and how often whoever tells it was woken.
-struct Told {
+/// Readiness as a listener sees it, and how often the task behind it was woken.
+struct Observed {
     latest: Arc<LatestSnapshot>,
     login: Arc<Login>,
     ready: watch::Receiver<bool>,
     wakeups: Arc<AtomicUsize>,
 }
 
-impl Told {
+impl Observed {
     fn begin() -> Self {
         let auth = Client::lazy("http://127.0.0.1:1").unwrap();
         let latest = Arc::new(LatestSnapshot::none());
@@ -31,10 +31,10 @@ impl Told {
         let (sender, ready) = watch::channel(false);
         let wakeups = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&wakeups);
-        let mut telling = Box::pin(readiness.tell(sender));
+        let mut task = Box::pin(readiness.notify(sender));
         tokio::spawn(poll_fn(move |context| {
             counted.fetch_add(1, Ordering::Relaxed);
-            telling.as_mut().poll(context)
+            task.as_mut().poll(context)
         }));
         Self { latest, login, ready, wakeups }
     }
@@ -53,11 +53,11 @@ impl Told {
     /// Waits for the next change, however far the clock has to be put forward; what it is, and how long that took.
     async fn change(&mut self) -> (bool, Duration) {
         let begun = Instant::now();
-        self.ready.changed().await.unwrap();
+        timeout(2 * HOUR, self.ready.changed()).await.expect("a change").unwrap();
         (*self.ready.borrow_and_update(), begun.elapsed())
     }
 
-    /// What is told once the clock stands so much later, and how often the teller was woken until then.
+    /// Whether it is ready once the clock stands so much later, and how often the task was woken until then.
     async fn after(&self, time: Duration) -> (bool, usize) {
         settle().await;
         let before = self.wakeups.load(Ordering::Relaxed);
@@ -76,85 +76,85 @@ async fn settle() {
 
 #[tokio::test(start_paused = true)]
 async fn readiness_needs_an_answer_and_a_login() {
-    let mut told = Told::begin();
-    assert!(!told.after(Duration::ZERO).await.0);
-    told.answer();
-    assert!(!told.after(Duration::ZERO).await.0, "nobody has logged in");
-    told.log_in(HOUR);
-    assert_eq!(told.change().await, (true, Duration::ZERO));
+    let mut observed = Observed::begin();
+    assert!(!observed.after(Duration::ZERO).await.0);
+    observed.answer();
+    assert!(!observed.after(Duration::ZERO).await.0, "nobody has logged in");
+    observed.log_in(HOUR);
+    assert_eq!(observed.change().await, (true, Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]
 async fn readiness_ends_when_the_bound_passes_and_returns_with_an_answer() {
-    let mut told = Told::begin();
-    told.log_in(HOUR);
-    told.answer();
-    assert_eq!(told.change().await, (true, Duration::ZERO));
-    assert_eq!(told.change().await, (false, BOUND + RESOLUTION));
-    told.answer();
-    assert_eq!(told.change().await, (true, Duration::ZERO));
+    let mut observed = Observed::begin();
+    observed.log_in(HOUR);
+    observed.answer();
+    assert_eq!(observed.change().await, (true, Duration::ZERO));
+    assert_eq!(observed.change().await, (false, BOUND + RESOLUTION));
+    observed.answer();
+    assert_eq!(observed.change().await, (true, Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]
 async fn readiness_lasts_from_the_newest_answer() {
-    let mut told = Told::begin();
-    told.log_in(HOUR);
-    told.answer();
-    assert_eq!(told.change().await, (true, Duration::ZERO));
-    told.after(BOUND.saturating_sub(RESOLUTION)).await;
-    told.answer();
-    assert_eq!(told.change().await, (false, BOUND + RESOLUTION));
+    let mut observed = Observed::begin();
+    observed.log_in(HOUR);
+    observed.answer();
+    assert_eq!(observed.change().await, (true, Duration::ZERO));
+    observed.after(BOUND.saturating_sub(RESOLUTION)).await;
+    observed.answer();
+    assert_eq!(observed.change().await, (false, BOUND + RESOLUTION));
 }
 
 #[tokio::test(start_paused = true)]
 async fn readiness_ends_with_the_workload_token_and_returns_with_a_login() {
-    let mut told = Told::begin();
-    told.answer();
-    told.log_in(Duration::from_secs(2));
-    assert_eq!(told.change().await, (true, Duration::ZERO));
-    assert_eq!(told.change().await, (false, Duration::from_secs(2) + RESOLUTION));
-    told.log_in(HOUR);
-    assert_eq!(told.change().await, (true, Duration::ZERO));
+    let mut observed = Observed::begin();
+    observed.answer();
+    observed.log_in(Duration::from_secs(2));
+    assert_eq!(observed.change().await, (true, Duration::ZERO));
+    assert_eq!(observed.change().await, (false, Duration::from_secs(2) + RESOLUTION));
+    observed.log_in(HOUR);
+    assert_eq!(observed.change().await, (true, Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]
 async fn readiness_ends_early_with_a_login_of_a_shorter_life() {
-    let mut told = Told::begin();
-    told.answer();
-    told.log_in(HOUR);
-    assert_eq!(told.change().await, (true, Duration::ZERO));
-    told.log_in(Duration::from_secs(1));
-    assert_eq!(told.change().await, (false, Duration::from_secs(1) + RESOLUTION));
+    let mut observed = Observed::begin();
+    observed.answer();
+    observed.log_in(HOUR);
+    assert_eq!(observed.change().await, (true, Duration::ZERO));
+    observed.log_in(Duration::from_secs(1));
+    assert_eq!(observed.change().await, (false, Duration::from_secs(1) + RESOLUTION));
 }
 
 #[tokio::test(start_paused = true)]
 async fn readiness_is_not_polled() {
-    let mut told = Told::begin();
-    assert_eq!(told.after(HOUR).await, (false, 0), "before the first answer nothing fires");
-    told.log_in(2 * HOUR);
-    told.answer();
-    assert_eq!(told.change().await, (true, Duration::ZERO));
-    assert_eq!(told.after(BOUND.saturating_sub(RESOLUTION)).await, (true, 0), "up to the bound nothing fires");
-    assert_eq!(told.after(2 * RESOLUTION).await, (false, 1), "one timer for the moment of the change");
-    assert_eq!(told.after(HOUR).await, (false, 0), "after it nothing fires");
+    let mut observed = Observed::begin();
+    assert_eq!(observed.after(HOUR).await, (false, 0), "before the first answer nothing fires");
+    observed.log_in(2 * HOUR);
+    observed.answer();
+    assert_eq!(observed.change().await, (true, Duration::ZERO));
+    assert_eq!(observed.after(BOUND.saturating_sub(RESOLUTION)).await, (true, 0), "up to the bound nothing fires");
+    assert_eq!(observed.after(2 * RESOLUTION).await, (false, 1), "one timer for the moment of the change");
+    assert_eq!(observed.after(HOUR).await, (false, 0), "after it nothing fires");
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_while_ready_wake_nobody() {
-    let mut told = Told::begin();
-    told.log_in(HOUR);
-    told.answer();
-    assert_eq!(told.change().await, (true, Duration::ZERO));
+async fn readiness_task_sleeps_through_answers_while_ready() {
+    let mut observed = Observed::begin();
+    observed.log_in(HOUR);
+    observed.answer();
+    assert_eq!(observed.change().await, (true, Duration::ZERO));
     for _ in 0..4 {
-        assert_eq!(told.after(Duration::from_secs(1)).await, (true, 0));
-        told.answer();
+        assert_eq!(observed.after(Duration::from_secs(1)).await, (true, 0));
+        observed.answer();
     }
-    assert_eq!(told.after(Duration::from_secs(2)).await, (true, 1), "the first answer's timer looks once more");
+    assert_eq!(observed.after(Duration::from_secs(2)).await, (true, 1), "the first answer's timer looks once more");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_teller_ends_with_the_last_listener() {
-    let Told { latest, login, ready, .. } = Told::begin();
+async fn readiness_task_ends_with_its_last_listener() {
+    let Observed { latest, login, ready, .. } = Observed::begin();
     settle().await;
     drop(ready);
     settle().await;
