@@ -12,7 +12,7 @@ use crate::{login::Login, snapshot::LatestSnapshot};
 /// Readiness lapses after its last moment, not at it. This is also what the timer rounds to.
 const RESOLUTION: Duration = Duration::from_millis(1);
 
-/// A wait that no bound reaches: sums of moments and absurd bounds must not overflow.
+/// The timer looks again after this long at the latest, so that a bound of centuries does not overflow the clock.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// What readiness depends on.
