@@ -54,6 +54,7 @@ pub struct Builder {
     pub(crate) addresses: Addresses,
     pub(crate) overlays: Vec<PathBuf>,
     pub(crate) upstreams: Vec<(String, String)>,
+    pub(crate) upstream_settings: BTreeMap<String, Table>,
     pub(crate) staleness_bound: Option<Duration>,
     pub(crate) otlp: Option<String>,
     pub(crate) settings: BTreeMap<Part, Table>,
@@ -70,6 +71,7 @@ impl Builder {
             addresses: Addresses::free(&mut ports)?,
             overlays: Vec::new(),
             upstreams: Vec::new(),
+            upstream_settings: BTreeMap::new(),
             staleness_bound: None,
             otlp: None,
             settings: BTreeMap::new(),
@@ -101,6 +103,12 @@ impl Builder {
     /// Puts one more service behind the gateway and the cache, or one more endpoint of a service.
     pub fn upstream(mut self, name: &str, url: &str) -> Self {
         self.upstreams.push((name.to_owned(), url.to_owned()));
+        self
+    }
+
+    /// Lays settings over those of an upstream, such as `descriptors` or `connections`.
+    pub fn upstream_settings(mut self, name: &str, stronger: Table) -> Self {
+        settings::merge(self.upstream_settings.entry(name.to_owned()).or_default(), stronger);
         self
     }
 

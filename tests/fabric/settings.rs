@@ -145,10 +145,12 @@ fn upstreams(builder: &Builder) -> toml::Value {
         endpoints.entry(name.as_str()).or_default().push(url.as_str());
     }
     let upstream = |(name, urls): (&str, Vec<&str>)| {
-        toml! {
+        let mut upstream = toml! {
             name = name
             urls = urls
-        }
+        };
+        merge(&mut upstream, builder.upstream_settings.get(name).cloned().unwrap_or_default());
+        upstream
     };
     endpoints.into_iter().map(upstream).map(toml::Value::Table).collect::<Vec<_>>().into()
 }

@@ -1,0 +1,232 @@
+//! Calls of the gateway as gRPC and as JSON, and what came back, in one form for both.
+
+use accord_fabric::{Fabric, http as json};
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
+use serde_json::{Value, json};
+use std::{fmt, time::Duration};
+use tokio::{net::TcpStream, time::timeout};
+use tonic::{
+    Code, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
+use tonic_types::pb;
+
+/// The longest that a call may take, so that a test that hangs says where.
+const BOUND: Duration = Duration::from_secs(30);
+
+/// How a caller speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    Grpc,
+    Json,
+}
+
+impl Protocol {
+    pub const ALL: [Self; 2] = [Self::Grpc, Self::Json];
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if *self == Self::Grpc { "grpc" } else { "json" })
+    }
+}
+
+/// A call of a row's service.
+#[derive(Clone)]
+pub struct Call {
+    /// `pkg.Service/Method`.
+    pub method: String,
+    /// The text of the request.
+    pub text: String,
+    /// What the caller sends beside it.
+    pub headers: Vec<(&'static str, &'static str)>,
+    /// The caller's own deadline.
+    pub timeout: Option<Duration>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    /// The code; in words where the answer is not one of its protocol.
+    pub code: Result<Code, String>,
+    /// The HTTP status of a JSON answer.
+    pub http: u16,
+    /// The message of an error.
+    pub message: String,
+    /// Its details.
+    pub details: Vec<Detail>,
+    /// The text of an answer that went well.
+    pub text: String,
+    /// The initial metadata; all metadata of a JSON answer.
+    pub head: HeaderMap,
+    /// The trailing metadata, also where it stands in the head because there is nothing else.
+    pub trailers: HeaderMap,
+}
+
+/// What is compared of a detail of an error, in either protocol.
+#[derive(Clone, Debug, Default)]
+pub struct Detail {
+    /// The last name of its type.
+    pub name: String,
+    /// The reason of an `ErrorInfo`.
+    pub reason: String,
+    /// Which part of the mesh an `ErrorInfo` of Accord names.
+    pub component: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Word {
+    #[prost(string, tag = "1")]
+    text: String,
+}
+
+/// A word in its gRPC frame.
+pub fn word(text: &str) -> Bytes {
+    let message = Word { text: text.to_owned() }.encode_to_vec();
+    let length = u32::try_from(message.len()).expect("a message below 4 GiB");
+    [&[0], &length.to_be_bytes()[..], &message].concat().into()
+}
+
+/// `google.rpc.Status` as it stands in `grpc-status-details-bin`.
+pub fn rpc_status(code: Code, message: &str, details: Vec<prost_types::Any>) -> Bytes {
+    pb::Status { code: code as i32, message: message.to_owned(), details }.encode_to_vec().into()
+}
+
+impl Call {
+    /// Sends it, and reads the whole answer.
+    pub async fn send(&self, fabric: &Fabric, protocol: Protocol) -> Result<Answer> {
+        let exchange = async {
+            match protocol {
+                Protocol::Grpc => self.send_grpc(fabric).await,
+                Protocol::Json => self.send_json(fabric).await,
+            }
+        };
+        timeout(BOUND, exchange).await.with_context(|| format!("no whole answer to {} in {BOUND:?}", self.method))?
+    }
+
+    async fn send_grpc(&self, fabric: &Fabric) -> Result<Answer> {
+        let mut request = Request::post(format!("{}/{}", fabric.gateway.url(), self.method))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        if let Some(timeout) = self.timeout {
+            request = request.header("grpc-timeout", format!("{}m", timeout.as_millis()));
+        }
+        for (name, value) in &self.headers {
+            request = request.header(*name, *value);
+        }
+        let stream = TcpStream::connect(fabric.gateway.listen).await?;
+        // Whatever the gateway may pass on fits: its bounds are tested, not this client's.
+        let mut client = http2::Builder::new(TokioExecutor::new());
+        client
+            .max_header_list_size(1 << 20)
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(1 << 20);
+        let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let (parts, body) = sender.send_request(request.body(Full::new(word(&self.text)))?).await?.into_parts();
+        let body = body.collect().await?;
+        let (head, trailers) = match body.trailers() {
+            Some(trailers) => (parts.headers, trailers.clone()),
+            None => (HeaderMap::new(), parts.headers),
+        };
+        Ok(Answer::of_grpc(head, &body.to_bytes(), trailers))
+    }
+
+    async fn send_json(&self, fabric: &Fabric) -> Result<Answer> {
+        let mut call = fabric.call(Method::POST, &format!("/{}", self.method)).json(&json!({ "text": self.text }));
+        if let Some(timeout) = self.timeout {
+            call = call.header("request-timeout", &timeout.as_secs_f64().to_string());
+        }
+        for (name, value) in &self.headers {
+            call = call.header(name, value);
+        }
+        Ok(Answer::of_json(call.send().await?))
+    }
+}
+
+impl Answer {
+    fn of_grpc(head: HeaderMap, body: &[u8], trailers: HeaderMap) -> Self {
+        let metadata = MetadataMap::from_headers(trailers.clone());
+        // Not by tonic, which panics over details that are no base64.
+        let details = metadata.get_bin("grpc-status-details-bin").map(MetadataValue::to_bytes);
+        let mut plain = trailers.clone();
+        plain.remove("grpc-status-details-bin");
+        let status = Status::from_header_map(&plain);
+        let text = body.get(5..).and_then(|message| Word::decode(message).ok()).unwrap_or_default().text;
+        Self {
+            code: status.as_ref().map(Status::code).ok_or_else(|| "none".to_owned()),
+            http: 200,
+            message: status.map(|status| status.message().to_owned()).unwrap_or_default(),
+            details: match details {
+                None => Vec::new(),
+                Some(Ok(bytes)) => pb::Status::decode(bytes).map(|status| details_of(&status)).unwrap_or_default(),
+                Some(Err(_)) => vec![Detail { name: "not base64".to_owned(), ..Detail::default() }],
+            },
+            text,
+            head,
+            trailers,
+        }
+    }
+
+    fn of_json(answer: json::Answer) -> Self {
+        let body = answer.json().ok();
+        let error = body.as_ref().and_then(|body| body["code"].as_i64());
+        let code = match (answer.status.is_success(), &body, error) {
+            (true, Some(_), None) => Ok(Code::Ok),
+            (false, _, Some(code)) => Ok(Code::from_i32(i32::try_from(code).unwrap_or(-1))),
+            _ => Err(format!("HTTP {} without JSON", answer.status.as_u16())),
+        };
+        let body = body.unwrap_or_default();
+        let said = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
+        let details = body["details"].as_array().into_iter().flatten();
+        Self {
+            code,
+            http: answer.status.as_u16(),
+            message: said("message"),
+            details: details.map(Detail::of_json).collect(),
+            text: said("text"),
+            head: answer.headers,
+            trailers: HeaderMap::new(),
+        }
+    }
+
+    /// The answer's header of this name, wherever it stands.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.get(name).or_else(|| self.trailers.get(name))?.to_str().ok()
+    }
+}
+
+fn details_of(status: &pb::Status) -> Vec<Detail> {
+    status.details.iter().map(Detail::of_any).collect()
+}
+
+impl Detail {
+    fn of_any(any: &prost_types::Any) -> Self {
+        let detail = Self { name: last(&any.type_url), ..Self::default() };
+        if detail.name != "ErrorInfo" {
+            return detail;
+        }
+        let info = pb::ErrorInfo::decode(&*any.value).unwrap_or_default();
+        let component = info.metadata.get("component").filter(|_| info.domain == "accord").cloned();
+        Self { reason: info.reason, component, ..detail }
+    }
+
+    fn of_json(detail: &Value) -> Self {
+        let said = |value: &Value| value.as_str().map(ToOwned::to_owned);
+        Self {
+            name: last(detail["@type"].as_str().unwrap_or_default()),
+            reason: said(&detail["reason"]).unwrap_or_default(),
+            component: said(&detail["metadata"]["component"]).filter(|_| detail["domain"] == "accord"),
+        }
+    }
+}
+
+fn last(type_url: &str) -> String {
+    type_url.rsplit(['/', '.']).next().unwrap_or_default().to_owned()
+}
