@@ -5,7 +5,9 @@ mod shape;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use accord_wire::{MAX_DEPTH, Malformed, Occurrence, Value, WireType, occurrences, put_field, put_value, read_value};
+use accord_wire::{
+    MAX_DEPTH, Malformed, Occurrence, Value, WireType, occurrences, put_field, put_tag, put_value, read_value,
+};
 use bytes::Bytes;
 use prost_reflect::MessageDescriptor;
 
@@ -40,7 +42,7 @@ impl Canonical {
         for same in shape.places(message)?.chunk_by(|one, other| one.0 == other.0) {
             match shape.known(same[0].0) {
                 Some(field) => self.field(field, values(message, same), depth, out)?,
-                None => same.iter().try_for_each(|place| occurrence(message, *place).map(|it| out.extend(it.raw)))?,
+                None => same.iter().try_for_each(|place| put_unknown(out, &occurrence(message, *place)?))?,
             }
         }
         Ok(())
@@ -151,6 +153,19 @@ fn values<'a>(message: &'a [u8], places: &[Place]) -> impl Iterator<Item = Read<
 
 fn occurrence(message: &[u8], place: Place) -> Result<Occurrence<'_>, Malformed> {
     occurrences(&message[place.1 as usize..]).next().unwrap_or(Err(Malformed::CutShort))
+}
+
+/// An unknown field with its tag and lengths in their shortest form, as decoders write what they keep of it.
+fn put_unknown(out: &mut Vec<u8>, unknown: &Occurrence<'_>) -> Result<(), Malformed> {
+    let Value::Group(inner) = unknown.value else {
+        put_field(out, unknown.number, unknown.value);
+        return Ok(());
+    };
+    put_tag(out, unknown.number, WireType::StartGroup);
+    // No deeper than the reader, which has read it to its end, goes into groups.
+    occurrences(inner).try_for_each(|inner| put_unknown(out, &inner?))?;
+    put_tag(out, unknown.number, WireType::EndGroup);
+    Ok(())
 }
 
 fn body<'a>(field: &Field, value: Value<'a>) -> Result<&'a [u8], Malformed> {

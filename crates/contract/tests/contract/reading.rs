@@ -268,6 +268,18 @@ fn canonical(wire: &[u8]) -> Result<bytes::Bytes, Malformed> {
     FORM.form(wire)
 }
 
+#[test]
+fn unknown_fields_have_one_canonical_spelling() {
+    // Field 4094 as a varint, and a group 4095 that holds field 1: each once with tags and values longer than they need to be.
+    let short = [0xf0, 0xff, 0x01, 0x05, 0xfb, 0xff, 0x01, 0x08, 0x07, 0xfc, 0xff, 0x01];
+    let long = [
+        0xf0, 0xff, 0x81, 0x00, 0x85, 0x00, 0xfb, 0xff, 0x81, 0x00, 0x88, 0x00, 0x87, 0x80, 0x00, 0xfc, 0xff, 0x81,
+        0x00,
+    ];
+    assert_eq!(canonical(&long).unwrap(), &short[..]);
+    assert_eq!(canonical(&short).unwrap(), &short[..]);
+}
+
 fn all_once() -> &'static MessageDescriptor {
     static ALL: std::sync::LazyLock<MessageDescriptor> = std::sync::LazyLock::new(all);
     &ALL
