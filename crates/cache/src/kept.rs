@@ -18,6 +18,9 @@ pub struct Kept {
     /// Whether a handler of the upstream said an error. One that lacks it is of the way there, or of the cache.
     #[prost(bool, tag = "3")]
     pub is_of_handler: bool,
+    /// Whether it had one block of metadata alone.
+    #[prost(bool, tag = "4")]
+    pub is_trailers_only: bool,
 }
 
 impl Kept {
@@ -27,6 +30,7 @@ impl Kept {
             head: named(&answer.head, names),
             trailers: named(&answer.trailers, names),
             is_of_handler: answer.result.is_err(),
+            is_trailers_only: answer.is_trailers_only,
         }
     }
 

@@ -201,7 +201,8 @@ fn answered(response: ReadResponse) -> Result<Result<Answer, Fault>, Status> {
     if let Some(freshness) = response.freshness {
         describe(&freshness, &mut head);
     }
-    Ok(Ok(Answer { head, result, trailers: metadata(&response.trailers)? }))
+    let trailers = metadata(&response.trailers)?;
+    Ok(Ok(Answer { head, result, trailers, is_trailers_only: response.is_trailers_only }))
 }
 
 /// Why the upstream gave the cache no answer: the same as if the gateway had asked it.

@@ -112,8 +112,10 @@ async fn answer(gateway: &Arc<Gateway>, call: Call, spoken: Spoken, arrival: Arr
     match (call.way, &spoken) {
         (Way::Message, _) => {
             let message = message::read(&call, &spoken, arrival.body, &arrival.parts).await?;
+            let entry = Arc::clone(call.permit.entry());
             let answer = ask(gateway, call, message, &arrival.parts.headers).await?;
-            respond::unary(&spoken, answer, respond::accepts_problem(&arrival.parts.headers))
+            let accepts_problem = respond::accepts_problem(&arrival.parts.headers);
+            respond::unary(&spoken, answer, accepts_problem, entry.method.descriptor.parent_pool())
         }
         (Way::Events, Spoken::Json(plan, _)) => {
             let message = message::read(&call, &spoken, arrival.body, &arrival.parts).await?;
@@ -136,7 +138,7 @@ async fn pass(call: Call, arrival: Arrival) -> Result<Response<Body>, Fault> {
 
 /// An answer that ends at the bounds of its method and at the deadline of its call.
 fn watched(call: &Call, response: Response<ResponseBody>, verdict: Verdict) -> Response<Body> {
-    let (upstream, bounds) = (&call.permit.entry().method.upstream, Bounds::of_answers(call.policy()));
+    let (upstream, bounds) = (&call.permit.entry().method.upstream, Bounds::of_answers(&call.permit.entry().method));
     let response = frames::answer(response, upstream, bounds, call.deadline, verdict);
     response.map(|body| Body::new(DeadlineBody::new(body, call.deadline)))
 }
@@ -171,7 +173,7 @@ async fn once(
     let run = async move {
         let records = gateway.records.as_ref().ok_or_else(keyed::no_records)?;
         match records.begin(&call, window, &key, &message).await? {
-            Claimed::Before(answer) => Ok(answer),
+            Claimed::Before(answer) => Ok(*answer),
             Claimed::Run(claim) => {
                 let outcome = within(call.deadline, mutate(&gateway, &call, &message)).await;
                 records.end(&call, claim, &outcome).await;

@@ -12,6 +12,7 @@ use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use prost_reflect::DescriptorPool;
 use std::{convert::Infallible, sync::Arc};
 use tonic::{Code, Status, body::Body};
 
@@ -50,8 +51,8 @@ impl Framing {
     }
 
     /// An error is the last thing of a stream whose head has already said 200.
-    fn error(self, status: &Status) -> Vec<u8> {
-        let error = respond::status_json(status);
+    fn error(self, status: &Status, known: Option<&DescriptorPool>) -> Vec<u8> {
+        let error = respond::status_json(status, known);
         match self {
             Self::Lines => format!("{}\n", serde_json::json!({ "error": error })).into(),
             Self::Events => format!("event: error\ndata: {error}\n\n").into(),
@@ -66,6 +67,8 @@ struct Writer {
     encoding: Option<HeaderValue>,
     plan: Arc<Plan>,
     framing: Framing,
+    /// The types of an error's details.
+    known: DescriptorPool,
     is_over: bool,
 }
 
@@ -77,14 +80,15 @@ pub fn respond(
     headers: &HeaderMap,
 ) -> Result<Response<Body>, Fault> {
     let (parts, body) = response.into_parts();
-    if let Some(status) = Status::from_header_map(&parts.headers).filter(|status| status.code() != Code::Ok) {
+    let known = call.permit.entry().method.descriptor.parent_pool().clone();
+    if let Some(status) = grpc::status(&parts.headers, None).filter(|status| status.code() != Code::Ok) {
         let accepts_problem = respond::accepts_problem(headers);
-        return Ok(respond::json_error(&status, fault::http_status(status.code()), accepts_problem));
+        return Ok(respond::json_error(&status, fault::http_status(status.code()), accepts_problem, Some(&known)));
     }
     let encoding = parts.headers.get("grpc-encoding").cloned();
     let framing = Framing::of(headers);
     let frames = Deframer::new(call.permit.entry().method.policy.max_response_bytes);
-    let writer = Writer { body, frames, encoding, plan, framing, is_over: false };
+    let writer = Writer { body, frames, encoding, plan, framing, known, is_over: false };
     let chunks = stream::unfold(writer, |mut writer| async move {
         let text = writer.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), writer))
@@ -107,7 +111,7 @@ impl Writer {
             let mut text = Vec::new();
             if let Err(status) = self.advance(&mut text).await {
                 self.is_over = true;
-                text.extend(self.framing.error(&status));
+                text.extend(self.framing.error(&status, Some(&self.known)));
             }
             if !text.is_empty() {
                 return Some(text);

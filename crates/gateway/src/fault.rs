@@ -109,9 +109,16 @@ impl Fault {
         Self::new(Component::Upstream, Reason::UpstreamMalformed, message)
     }
 
-    /// An upstream's answer that came without a status.
+    /// An upstream's answer that came without a status: UNKNOWN, as where HTTP's status says no more (gRPC's
+    /// http-grpc-status-mapping).
     pub fn without_status() -> Self {
-        Self::malformed("the upstream's answer ended without a status")
+        let message = "the upstream's answer ended without a status";
+        Self::of(Component::Upstream, StatusBuilder::new(Reason::UpstreamMalformed, message).code(Code::Unknown))
+    }
+
+    /// An upstream's answer that says OK and is not the one message that its method answers with.
+    pub fn not_one_message() -> Self {
+        Self::malformed("the upstream's answer says OK and is not one message")
     }
 
     /// An upstream's answer that says it is whole and is not.

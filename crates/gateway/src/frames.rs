@@ -6,7 +6,7 @@ use crate::{
     grpc,
 };
 use accord_api::accord::fault::v1::Reason;
-use accord_contract::Policy;
+use accord_contract::{Method, MethodKind, Policy};
 use accord_runtime::deadline::{self, Deadline, trailers};
 use accord_upstream::{Failure, Unreachable, metadata};
 use bytes::Bytes;
@@ -31,17 +31,25 @@ pub struct Bounds {
     pub messages: Option<u64>,
     /// Longest silence.
     pub idle: Option<Duration>,
+    /// Whether it is one message where all is well, and not a stream.
+    pub is_single: bool,
 }
 
 impl Bounds {
     /// Those of what the caller sends.
     pub fn of_requests(policy: &Policy) -> Self {
-        Self { message: policy.max_request_bytes, messages: policy.max_stream_messages, idle: policy.stream_idle }
+        Self {
+            message: policy.max_request_bytes,
+            messages: policy.max_stream_messages,
+            idle: policy.stream_idle,
+            is_single: false,
+        }
     }
 
     /// Those of what the upstream answers.
-    pub fn of_answers(policy: &Policy) -> Self {
-        Self { message: policy.max_response_bytes, ..Self::of_requests(policy) }
+    pub fn of_answers(method: &Method) -> Self {
+        let is_single = matches!(method.kind, MethodKind::Unary | MethodKind::ClientStreaming);
+        Self { message: method.policy.max_response_bytes, is_single, ..Self::of_requests(&method.policy) }
     }
 }
 
@@ -81,8 +89,12 @@ impl Meter {
         Ok(())
     }
 
-    fn is_amid_message(&self) -> bool {
-        self.ahead > 0 || self.filled > 0
+    /// Why what has passed can't be all of an answer that ends with OK.
+    fn disagreement(&self) -> Option<Fault> {
+        if self.ahead > 0 || self.filled > 0 {
+            return Some(Fault::amid_message());
+        }
+        (self.bounds.is_single && self.messages != 1).then(Fault::not_one_message)
     }
 
     fn begin_message(&mut self) -> Result<(), &'static str> {
@@ -228,12 +240,13 @@ impl<B: HttpBody<Data = Bytes, Error = Unreachable> + Unpin> HttpBody for Answer
             if !grpc::has_status(trailers) {
                 return this.end(Fault::without_status().status());
             }
-            if this.meter.is_amid_message() && trailers["grpc-status"] == "0" {
-                return this.end(Fault::amid_message().status());
+            if let Some(fault) = this.meter.disagreement().filter(|_| trailers["grpc-status"] == "0") {
+                return this.end(fault.status());
             }
             if deadline::is_race_in(this.deadline, trailers) {
                 return this.end(Fault::deadline().status());
             }
+            grpc::strip_unreadable(trailers);
             metadata::strip_reserved(trailers);
             this.has_status = true;
         }
@@ -250,7 +263,7 @@ mod tests {
     use super::*;
 
     fn meter(message: u64, messages: Option<u64>) -> Meter {
-        Meter::new(Bounds { message, messages, idle: None })
+        Meter::new(Bounds { message, messages, idle: None, is_single: false })
     }
 
     #[test]
@@ -277,7 +290,7 @@ mod tests {
     async fn a_silent_stream_is_ended() {
         use http_body_util::{BodyExt, StreamBody};
         let silent = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Unreachable>>());
-        let bounds = Bounds { message: 9, messages: None, idle: Some(Duration::from_secs(3)) };
+        let bounds = Bounds { message: 9, messages: None, idle: Some(Duration::from_secs(3)), is_single: false };
         let deadline = Deadline::after(Duration::from_secs(9));
         let response = Response::new(silent);
         let mut body = answer(response, &"shop".into(), bounds, deadline, Verdict::default()).into_body();

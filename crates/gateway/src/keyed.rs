@@ -42,7 +42,7 @@ pub enum Claimed {
     /// Run the call, then tell the records under this claim.
     Run(String),
     /// It ran before: this was its answer.
-    Before(Answer),
+    Before(Box<Answer>),
 }
 
 /// The key of a call, where its method takes keys and the caller sent one.
@@ -94,7 +94,7 @@ impl Records {
         let response = self.client.clone().begin(request).await.map_err(|status| unavailable(&status))?;
         match response.into_inner().decision {
             Some(Decision::Claim(claim)) => Ok(Claimed::Run(claim.id)),
-            Some(Decision::Answer(stored)) => Ok(Claimed::Before(replay(stored))),
+            Some(Decision::Answer(stored)) => Ok(Claimed::Before(Box::new(replay(stored)))),
             Some(Decision::InFlight(left)) => Err(in_flight(left)),
             Some(Decision::Mismatch(_)) => Err(mismatch()),
             None => Err(unavailable(&Status::internal("the records' answer holds nothing"))),

@@ -31,6 +31,7 @@ pub mod seats;
 pub mod upstream;
 
 // What the steps stand on.
+pub mod details;
 pub mod explain;
 pub mod fault;
 pub mod grpc;

@@ -1,29 +1,35 @@
 //! The answer, in the caller's own protocol.
 
 use crate::{
+    details,
     fault::{self, Fault},
     grpc::{self, Whole},
     method::Spoken,
     protocol::Protocol,
     upstream::Answer,
 };
+use accord_runtime::deadline;
 use accord_transcode::Plan;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Body as _;
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::DescriptorPool;
 use serde_json::{Value, json};
-use std::sync::LazyLock;
 use tonic::{Status, body::Body};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: &str = "application/problem+json";
 
-/// A unary answer.
-pub fn unary(spoken: &Spoken, answer: Answer, accepts_problem: bool) -> Result<Response<Body>, Fault> {
+/// A unary answer. `known` has the types of its error's details.
+pub fn unary(
+    spoken: &Spoken,
+    answer: Answer,
+    accepts_problem: bool,
+    known: &DescriptorPool,
+) -> Result<Response<Body>, Fault> {
     match spoken {
         Spoken::Grpc => Ok(grpc_answer(answer)),
-        Spoken::Json(plan, _) => json_answer(plan, answer, accepts_problem),
+        Spoken::Json(plan, _) => json_answer(plan, answer, accepts_problem, known),
     }
 }
 
@@ -34,10 +40,11 @@ fn grpc_answer(answer: Answer) -> Response<Body> {
             trailers.insert("grpc-status", HeaderValue::from_static("0"));
             Response::new(Whole::answer(grpc::frame(&message), trailers))
         }
+        Err(status) if answer.is_trailers_only => grpc::trailers_only(&status),
         Err(status) => {
-            let mut response = grpc::trailers_only(&status);
-            response.headers_mut().extend(answer.trailers);
-            response
+            let mut trailers = answer.trailers;
+            trailers.extend(deadline::trailers(&status));
+            Response::new(Whole::answer(Bytes::new(), trailers))
         }
     };
     response.headers_mut().extend(answer.head);
@@ -45,7 +52,12 @@ fn grpc_answer(answer: Answer) -> Response<Body> {
     response
 }
 
-fn json_answer(plan: &Plan, answer: Answer, accepts_problem: bool) -> Result<Response<Body>, Fault> {
+fn json_answer(
+    plan: &Plan,
+    answer: Answer,
+    accepts_problem: bool,
+    known: &DescriptorPool,
+) -> Result<Response<Body>, Fault> {
     let mut response = match answer.result {
         Ok(message) => {
             let mut text = Vec::with_capacity(message.len() * 2);
@@ -57,7 +69,7 @@ fn json_answer(plan: &Plan, answer: Answer, accepts_problem: bool) -> Result<Res
             response.headers_mut().insert(header::CONTENT_TYPE, content_type);
             response
         }
-        Err(status) => json_error(&status, fault::http_status(status.code()), accepts_problem),
+        Err(status) => json_error(&status, fault::http_status(status.code()), accepts_problem, Some(known)),
     };
     for (name, value) in &answer.head {
         if !name.as_str().starts_with("grpc-") {
@@ -71,7 +83,7 @@ fn json_answer(plan: &Plan, answer: Answer, accepts_problem: bool) -> Result<Res
 pub fn fault(fault: &Fault, protocol: Protocol, accepts_problem: bool) -> Response<Body> {
     let mut response = match protocol {
         Protocol::Grpc => grpc::trailers_only(fault.status()),
-        Protocol::Json => json_error(fault.status(), fault.http_status(), accepts_problem),
+        Protocol::Json => json_error(fault.status(), fault.http_status(), accepts_problem, None),
     };
     fault.add_headers(response.headers_mut());
     response
@@ -85,9 +97,14 @@ pub fn head_alone(mut response: Response<Body>) -> Response<Body> {
     response.map(|_| Body::empty())
 }
 
-/// A status as the JSON body of an error.
-pub fn json_error(status: &Status, http: StatusCode, accepts_problem: bool) -> Response<Body> {
-    let body = if accepts_problem { problem(status, http) } else { status_json(status) };
+/// A status as the JSON body of an error. `known` has the types of its details.
+pub fn json_error(
+    status: &Status,
+    http: StatusCode,
+    accepts_problem: bool,
+    known: Option<&DescriptorPool>,
+) -> Response<Body> {
+    let body = if accepts_problem { problem(status, http) } else { status_json(status, known) };
     let mut response = Response::new(Whole::bytes(body.to_string().into()));
     *response.status_mut() = http;
     // For whoever counts: HTTP's status says less than the code.
@@ -97,23 +114,13 @@ pub fn json_error(status: &Status, http: StatusCode, accepts_problem: bool) -> R
     response
 }
 
-/// The types of error details, by which their JSON form is known.
-static RPC: LazyLock<Option<DescriptorPool>> =
-    LazyLock::new(|| DescriptorPool::decode(tonic_types::pb::FILE_DESCRIPTOR_SET).ok());
-
-/// A status as the JSON form of `google.rpc.Status`. Details of an unknown type are left out.
-pub fn status_json(status: &Status) -> Value {
-    let details = detailed(status).and_then(|mut whole| whole.get_mut("details").map(Value::take));
+/// A status as the JSON form of `google.rpc.Status`.
+pub fn status_json(status: &Status, known: Option<&DescriptorPool>) -> Value {
     json!({
         "code": status.code() as i32,
         "message": status.message(),
-        "details": details.unwrap_or_else(|| json!([])),
+        "details": details::json(status, known),
     })
-}
-
-fn detailed(status: &Status) -> Option<Value> {
-    let descriptor = RPC.as_ref()?.get_message_by_name("google.rpc.Status")?;
-    serde_json::to_value(DynamicMessage::decode(descriptor, status.details()).ok()?).ok()
 }
 
 /// A status as a problem (RFC 9457).

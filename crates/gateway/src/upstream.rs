@@ -4,8 +4,8 @@ use crate::{
     admit::Arrival,
     authorize::Permit,
     fault::{Component, Fault},
-    frames::Verdict,
-    keyed, metadata,
+    frames::{Bounds, Verdict},
+    grpc, keyed, metadata,
     method::Way,
     seats::Seat,
 };
@@ -144,7 +144,12 @@ where
     if let Some(status) = verdict.get() {
         return Err(Fault::from_status(Component::Gateway, status.clone()));
     }
-    answered.map_err(|failure| call.fault(&failure))
+    let response = answered.map_err(|failure| call.fault(&failure))?;
+    let method = &call.permit.entry().method;
+    if Bounds::of_answers(method).is_single && grpc::code(response.headers()) == Some(Code::Ok) {
+        return Err(Fault::not_one_message());
+    }
+    Ok(response)
 }
 
 #[cfg(test)]

@@ -55,12 +55,15 @@ pub struct Answer {
     pub result: Result<Bytes, Status>,
     /// The trailing metadata, without the status.
     pub trailers: HeaderMap,
+    /// Whether it had one block of metadata alone, which stands in `head` (gRPC over HTTP/2, "Trailers-Only").
+    pub is_trailers_only: bool,
 }
 
 impl Answer {
     /// An answer without metadata.
     pub fn new(result: Result<Bytes, Status>) -> Self {
-        Self { head: HeaderMap::new(), result, trailers: HeaderMap::new() }
+        let is_trailers_only = result.is_err();
+        Self { head: HeaderMap::new(), result, trailers: HeaderMap::new(), is_trailers_only }
     }
 
     /// The code that the handler ended with.
@@ -96,6 +99,7 @@ impl Upstream {
         if deadline::is_race_in(call.deadline, response.headers()) {
             return Err(Failure::Unreachable(Unreachable::DeadlineExceeded));
         }
+        status::strip_unreadable(response.headers_mut());
         metadata::strip_reserved(response.headers_mut());
         response.body_mut().hold(admission);
         Ok(response)
@@ -140,6 +144,7 @@ impl Upstream {
         let read = read.map_err(|_| Failure::Unreachable(Unreachable::DeadlineExceeded))?;
         let (message, trailers) = read.map_err(|error| Failure::body(error, call.deadline))?;
         let status = status::status(&parts.headers, trailers.as_ref());
+        let is_trailers_only = trailers.is_none();
         let mut trailers = trailers.unwrap_or_default();
         for metadata in [&mut parts.headers, &mut trailers] {
             status::strip(metadata);
@@ -154,7 +159,7 @@ impl Upstream {
             (Some(status), _) => Err(status),
             (None, _) => return Err(Failure::NotGrpc(parts.status)),
         };
-        Ok(Answer { head: parts.headers, result, trailers })
+        Ok(Answer { head: parts.headers, result, trailers, is_trailers_only })
     }
 }
 

@@ -13,7 +13,7 @@ use http_body_util::BodyExt;
 
 use crate::unreachable::Unreachable;
 
-pub use crate::status::{code, has_status, status};
+pub use crate::status::{code, has_status, status, strip_unreadable};
 
 /// One byte that says whether the message is compressed, and four that say how long it is.
 pub const PREFIX: usize = 5;

@@ -50,6 +50,13 @@ fn read(metadata: &HeaderMap) -> Option<Status> {
     Some(Status::with_details(code, message, Bytes::from(details)))
 }
 
+/// Takes details that are none out of metadata that is passed on: some clients give up the call over them.
+pub fn strip_unreadable(metadata: &mut HeaderMap) {
+    if metadata.get(DETAILS).is_some_and(|value| BASE64.decode(value.as_bytes()).is_err()) {
+        metadata.remove(DETAILS);
+    }
+}
+
 /// Takes the status, and what else is part of the answer's frame, out of its metadata.
 pub(crate) fn strip(metadata: &mut HeaderMap) {
     for name in [CODE, MESSAGE, DETAILS, "grpc-encoding", "content-type"] {

@@ -222,7 +222,13 @@ fn respond(answer: Answer, node: String) -> ReadResponse {
             is_fault: !kept.is_of_handler,
         }),
     };
-    ReadResponse { result: Some(said), freshness: Some(freshness), head: kept.head, trailers: kept.trailers }
+    ReadResponse {
+        result: Some(said),
+        freshness: Some(freshness),
+        head: kept.head,
+        trailers: kept.trailers,
+        is_trailers_only: kept.is_trailers_only,
+    }
 }
 
 /// What is left of a life; negative where it is over.

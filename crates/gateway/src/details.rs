@@ -1,0 +1,74 @@
+//! The details of an error in JSON: each as its type is written, one of an unknown type as its bytes.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde_json::{Map, Value};
+use std::sync::LazyLock;
+use tonic::Status;
+use tonic_types::pb;
+
+/// The types that gRPC itself has for details.
+static RPC: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).ok());
+
+/// The details of a status. `known` has the types of the contract of whoever said it.
+pub fn json(status: &Status, known: Option<&DescriptorPool>) -> Value {
+    let details = pb::Status::decode(status.details()).map(|status| status.details).unwrap_or_default();
+    details.iter().map(|detail| written(&detail.type_url, &detail.value, known)).collect()
+}
+
+fn written(url: &str, value: &[u8], known: Option<&DescriptorPool>) -> Value {
+    let name = url.rsplit('/').next().unwrap_or_default();
+    let mut pools = RPC.as_ref().into_iter().chain(known);
+    let descriptor = pools.find_map(|pool| pool.get_message_by_name(name));
+    let message = descriptor.and_then(|descriptor| DynamicMessage::decode(descriptor, value).ok());
+    let text = message.and_then(|message| serde_json::to_value(message).ok());
+    let mut detail = match text {
+        Some(Value::Object(members)) => members,
+        // A type with a JSON form of its own, such as a Duration, stands in a member.
+        Some(other) => Map::from_iter([("value".to_owned(), other)]),
+        None => Map::from_iter([("value".to_owned(), STANDARD.encode(value).into())]),
+    };
+    detail.insert("@type".to_owned(), url.into());
+    detail.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic::Code;
+    use tonic_types::{ErrorDetails, StatusExt};
+
+    fn any(type_url: &str, value: Vec<u8>) -> prost_types::Any {
+        prost_types::Any { type_url: type_url.to_owned(), value }
+    }
+
+    fn of(details: Vec<prost_types::Any>) -> Status {
+        let status = pb::Status { code: 5, message: String::new(), details };
+        Status::with_details(Code::NotFound, "", status.encode_to_vec().into())
+    }
+
+    #[test]
+    fn detail_of_unknown_type_hides_no_other() {
+        let known = DescriptorPool::decode(accord_api::FILE_DESCRIPTOR_SET).unwrap();
+        let product = accord_api::catalog::v1::Product { id: "desk".to_owned(), ..Default::default() };
+        let status = of(vec![
+            any("type.googleapis.com/catalog.v1.Product", product.encode_to_vec()),
+            any("type.googleapis.com/acme.v1.Unknown", vec![8, 5]),
+            any("type.googleapis.com/google.protobuf.Duration", vec![8, 5]),
+        ]);
+        let details = json(&status, Some(&known));
+        assert_eq!(details[0], serde_json::json!({"@type": "type.googleapis.com/catalog.v1.Product", "id": "desk"}));
+        assert_eq!(details[1], serde_json::json!({"@type": "type.googleapis.com/acme.v1.Unknown", "value": "CAU="}));
+        assert_eq!(details[2]["value"], "5s");
+        assert_eq!(json(&status, None)[0]["value"], STANDARD.encode(product.encode_to_vec()), "of another contract");
+    }
+
+    #[test]
+    fn error_info_is_written_without_a_contract() {
+        let details = ErrorDetails::with_error_info("WHY", "accord", [("a".to_owned(), "b".to_owned())]);
+        let details = json(&Status::with_error_details(Code::NotFound, "", details), None);
+        assert_eq!(details[0]["reason"], "WHY");
+        assert_eq!(json(&Status::not_found("plain"), None), serde_json::json!([]));
+    }
+}
