@@ -1,12 +1,9 @@
 //! A declared read: from the cache service, which asks the upstream itself where it has to.
 
-mod plan;
-
-pub use plan::Plan;
-
 use crate::{
     fault::{Component, Fault},
     inner,
+    table::CachePlan,
     upstream::{self, Answer, Call},
 };
 use accord_api::accord::{
@@ -66,7 +63,7 @@ impl Cache {
         &self,
         call: &Call,
         policy: &CachePolicy,
-        plan: &Plan,
+        plan: &CachePlan,
         message: &Bytes,
         wish: Option<Wish>,
     ) -> Result<Answer, Fault> {
@@ -139,7 +136,7 @@ impl Cache {
     }
 
     /// Asks under the plan's digest, and once more with the plan where the cache does not know it. An error is the cache's.
-    async fn ask(&self, call: &Call, plan: &Plan, read: ReadRequest) -> Result<Result<Answer, Fault>, Status> {
+    async fn ask(&self, call: &Call, plan: &CachePlan, read: ReadRequest) -> Result<Result<Answer, Fault>, Status> {
         let response = self.send(call, read.clone()).await?;
         let response = match response.result {
             Some(read_response::Result::PlanUnknown(_)) => {
@@ -162,7 +159,7 @@ impl Cache {
 fn read(
     call: &Call,
     policy: &CachePolicy,
-    plan: &Plan,
+    plan: &CachePlan,
     message: &Bytes,
     wish: Option<Wish>,
 ) -> Result<ReadRequest, Malformed> {

@@ -3,6 +3,7 @@
 use crate::{
     fault::{Component, Fault},
     inner,
+    metadata::IDEMPOTENCY_KEY,
     upstream::{Answer, Call},
 };
 use accord_api::accord::{
@@ -22,8 +23,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::time::Duration;
 use tonic::{Code, Status};
 
-/// The header that carries the key.
-pub const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// A claim outlives its call by this much, so that a slow `Complete` still finds it.
 const SLACK: Duration = Duration::from_secs(10);
@@ -47,7 +46,7 @@ pub enum Claimed {
 
 /// The key of a call, where its method takes keys and the caller sent one.
 pub fn key<'a>(declared: &Idempotency, headers: &'a HeaderMap) -> Result<Option<&'a str>, Fault> {
-    let mut values = headers.get_all(KEY).iter();
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     match (values.next(), values.next()) {
         (None, _) if declared.required => Err(Fault::new(
             Component::Gateway,

@@ -3,6 +3,9 @@
 use crate::protocol::Protocol;
 use http::{HeaderMap, HeaderName, header};
 
+/// Carries the key under which a mutation may be repeated.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// Ends at each hop (RFC 9110, 7.6.1), or is set anew by it.
 const OWN: [&str; 17] = [
     "authorization",

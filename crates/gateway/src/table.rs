@@ -6,6 +6,7 @@ mod entry;
 mod files;
 mod follow;
 mod live;
+mod plan;
 mod rates;
 mod sources;
 
@@ -20,6 +21,7 @@ use prost_reflect::DescriptorPool;
 
 pub use entry::Entry;
 pub use live::Tables;
+pub use plan::CachePlan;
 pub use rates::{Counted, Rate};
 pub use sources::{Built, Pending, Refused, Sources};
 

@@ -5,7 +5,8 @@ use crate::{
     authorize::Permit,
     fault::{Component, Fault},
     frames::{Bounds, Verdict},
-    grpc, keyed, metadata,
+    grpc,
+    metadata::{self, IDEMPOTENCY_KEY},
     method::Way,
     seats::Seat,
 };
@@ -74,7 +75,7 @@ impl Call {
 
     fn retries(&self) -> Option<&Retries> {
         let entry = self.permit.entry();
-        let has_key = self.metadata.contains_key(keyed::KEY);
+        let has_key = self.metadata.contains_key(IDEMPOTENCY_KEY);
         let may_repeat = !self.is_retried_outside && entry.method.may_repeat(has_key);
         entry.retries.as_ref().filter(|_| may_repeat)
     }

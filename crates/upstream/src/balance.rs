@@ -22,9 +22,9 @@ use crate::config::{Checked, ConfigError, UpstreamConfig};
 use crate::connection::Settings;
 use crate::discovery::{Address, Addresses, Discovery, Dns, Fixed};
 use crate::endpoint::{Endpoint, InFlight};
+use crate::liveness::Liveness;
 use crate::metrics::Metrics;
 use crate::pool::Size;
-use crate::probe::Liveness;
 use crate::url::{Host, Url};
 
 /// Callers that run apart, each with connections of its own. One for now: whoever has several runtimes says so here.

@@ -1,30 +1,20 @@
 //! One call, described plainly: what goes out, by when, what may come back, and how often it may be tried.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use accord_runtime::deadline::{self, Deadline};
-use accord_runtime::request::{self, RequestId};
+use accord_runtime::deadline::Deadline;
+use accord_runtime::request::RequestId;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
-use http_body::Body;
+use http::{HeaderMap, HeaderName};
 use tonic::{Code, Status};
-use tracing::Instrument;
 
-use crate::balance::{Picked, Upstream};
-use crate::body::ResponseBody;
-use crate::exchange;
+use crate::budget::Budget;
 use crate::failure::Failure;
-use crate::payload::Payload;
-use crate::retry::{self, Retries};
-use crate::unreachable::Unreachable;
-use crate::{grpc, metadata, status};
 
 /// Counts the attempts before this one; a call that carries it is retried by whoever sent it, and not here as well (gRFC A6).
 pub const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
-
-/// What a call says of its caller where the metadata says nothing.
-const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("accord/", env!("CARGO_PKG_VERSION")));
 
 /// A call to an upstream.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +34,19 @@ pub struct Call<'a> {
     pub retries: Option<&'a Retries>,
     /// The caller's shard: its runtime, which has connections of its own.
     pub shard: usize,
+}
+
+/// How often a call may be tried.
+#[derive(Clone, Debug)]
+pub struct Retries {
+    /// Attempts in all.
+    pub max_attempts: u32,
+    /// The codes after which there is another.
+    pub on: Arc<[Code]>,
+    /// Where it is set, another attempt starts beside one that has taken this long.
+    pub hedge_after: Option<Duration>,
+    /// What is left for repeating: shared by all calls of a method.
+    pub budget: Arc<Budget>,
 }
 
 /// What a handler said to a unary call.
@@ -81,109 +84,13 @@ pub struct Outcome {
     pub may_have_acted_before: bool,
 }
 
-impl Upstream {
-    /// Makes a unary call of one message, tried again as `call.retries` allows.
-    pub async fn unary(self: &Arc<Self>, call: &Call<'_>, message: &[u8]) -> Outcome {
-        let Some(_admission) = self.admit() else { return Outcome::only(Err(Failure::Overloaded)) };
-        retry::call(self, call, &grpc::frame(message)).await
+impl Outcome {
+    pub(crate) fn only(result: Result<Answer, Failure>) -> Self {
+        Self { result, may_have_acted_before: false }
     }
 
-    /// Sends a body on as it comes, and the answer back as it comes.
-    pub async fn stream<B>(self: &Arc<Self>, call: &Call<'_>, body: B) -> Result<Response<ResponseBody>, Failure>
-    where
-        B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
-    {
-        let admission = self.admit().ok_or(Failure::Overloaded)?;
-        let picked = self.pick().await.ok_or(Failure::Unreachable(Unreachable::Connect))?;
-        let mut response = self.send(call, picked, 0, &mut Payload::Stream(body)).await.and_then(in_grpc)?;
-        if deadline::is_race_in(call.deadline, response.headers()) {
-            return Err(Failure::Unreachable(Unreachable::DeadlineExceeded));
-        }
-        status::strip_unreadable(response.headers_mut());
-        metadata::strip_reserved(response.headers_mut());
-        response.body_mut().hold(admission);
-        Ok(response)
+    /// The code that the call ended with, whoever says it.
+    pub fn code(&self) -> Code {
+        self.result.as_ref().map_or_else(Failure::code, Answer::code)
     }
-
-    async fn send<B>(
-        self: &Arc<Self>,
-        call: &Call<'_>,
-        picked: Picked,
-        previous: u32,
-        payload: &mut Payload<B>,
-    ) -> Result<Response<ResponseBody>, Failure>
-    where
-        B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
-    {
-        let span = tracing::info_span!(
-            "upstream",
-            otel.kind = "client",
-            otel.name = call.path.as_str().trim_start_matches('/'),
-            rpc.system.name = "grpc",
-            server.address = picked.endpoint().label(),
-        );
-        let sending = exchange::send(self, picked, call.shard, call.path, || head(call, previous), payload);
-        let sent = tokio::time::timeout_at(call.deadline.at(), sending.instrument(span)).await;
-        sent.unwrap_or(Err(Unreachable::DeadlineExceeded)).map_err(|error| Failure::unreachable(error, call.deadline))
-    }
-
-    /// One attempt at a unary call.
-    pub(crate) async fn attempt(
-        self: &Arc<Self>,
-        call: &Call<'_>,
-        picked: Picked,
-        framed: &Bytes,
-        previous: u32,
-    ) -> Result<Answer, Failure> {
-        let mut payload = Payload::<http_body_util::Empty<Bytes>>::Whole(framed.clone());
-        let response = self.send(call, picked, previous, &mut payload).await.and_then(in_grpc)?;
-        let (mut parts, body) = response.into_parts();
-        let encoding = parts.headers.get("grpc-encoding").cloned();
-        let reading = grpc::read_unary(body, encoding.as_ref(), call.max_response_bytes);
-        let read = tokio::time::timeout_at(call.deadline.at(), reading).await;
-        let read = read.map_err(|_| Failure::Unreachable(Unreachable::DeadlineExceeded))?;
-        let (message, trailers) = read.map_err(|error| Failure::body(error, call.deadline))?;
-        let status = status::status(&parts.headers, trailers.as_ref());
-        let is_trailers_only = trailers.is_none();
-        let mut trailers = trailers.unwrap_or_default();
-        for metadata in [&mut parts.headers, &mut trailers] {
-            status::strip(metadata);
-            metadata::strip_reserved(metadata);
-        }
-        let result = match (status, message) {
-            (Some(status), Some(message)) if status.code() == Code::Ok => Ok(message),
-            (Some(status), None) if status.code() == Code::Ok => return Err(Failure::no_message()),
-            (Some(status), _) if deadline::is_race(call.deadline, &status) => {
-                return Err(Failure::Unreachable(Unreachable::DeadlineExceeded));
-            }
-            (Some(status), _) => Err(status),
-            (None, _) => return Err(Failure::NotGrpc(parts.status)),
-        };
-        Ok(Answer { head: parts.headers, result, trailers, is_trailers_only })
-    }
-}
-
-/// The headers of an attempt.
-fn head(call: &Call<'_>, previous: u32) -> HeaderMap {
-    let mut headers = call.metadata.clone();
-    headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    headers.insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
-    headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
-    request::carry(&mut headers, call.deadline, call.id);
-    if previous > 0 {
-        headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(previous));
-    }
-    headers
-}
-
-/// Refuses what a server answers that knows no gRPC, before its body is taken for messages.
-fn in_grpc(response: Response<ResponseBody>) -> Result<Response<ResponseBody>, Failure> {
-    let headers = response.headers();
-    let in_grpc = if headers.contains_key("grpc-status") {
-        status::has_status(headers)
-    } else {
-        let content_type = headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
-        response.status() == http::StatusCode::OK && content_type.starts_with(grpc::CONTENT_TYPE.as_bytes())
-    };
-    if in_grpc { Ok(response) } else { Err(Failure::NotGrpc(response.status())) }
 }

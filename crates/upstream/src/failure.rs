@@ -8,7 +8,6 @@ use accord_runtime::fault::StatusBuilder;
 use http::StatusCode;
 use tonic::{Code, Status};
 
-use crate::call::{Answer, Outcome};
 use crate::grpc::{self, BodyError};
 use crate::unreachable::Unreachable;
 
@@ -108,16 +107,5 @@ impl Failure {
             Some(delay) => status.retry_after(delay).build(),
             None => status.build(),
         }
-    }
-}
-
-impl Outcome {
-    pub(crate) fn only(result: Result<Answer, Failure>) -> Self {
-        Self { result, may_have_acted_before: false }
-    }
-
-    /// The code that the call ended with, whoever says it.
-    pub fn code(&self) -> Code {
-        self.result.as_ref().map_or_else(Failure::code, Answer::code)
     }
 }

@@ -16,6 +16,7 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::balance::Upstream;
 use crate::client::Client;
 use crate::endpoint::Endpoint;
+use crate::liveness::Liveness;
 
 /// Between two questions while all is well.
 const CALM: Duration = Duration::from_secs(5);
@@ -26,17 +27,6 @@ const LAST_WAIT: Duration = Duration::from_millis(1200);
 const JITTER: f64 = 1.0 / 3.0;
 /// How long an endpoint may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What an endpoint, or the best endpoint of an upstream, was found to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Liveness {
-    /// It does not answer.
-    Away,
-    /// It answers, but says that it is not ready to serve. It can be asked for its descriptors.
-    Waiting,
-    /// It serves.
-    Serving,
-}
 
 impl Upstream {
     /// Whether at least one endpoint served when it was last asked.

@@ -9,13 +9,12 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use http::HeaderMap;
 use tokio::time::{Instant, sleep_until};
-use tonic::Code;
 
 use crate::balance::{Picked, Upstream};
-use crate::budget::Budget;
-use crate::call::{Answer, Call, Outcome};
+use crate::call::{Answer, Call, Outcome, Retries};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
+use crate::grpc;
 use crate::unreachable::Unreachable;
 
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
@@ -25,27 +24,18 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_SHARE: f64 = 1.2;
 const JITTER: f64 = 1.0 / 3.0;
 
-/// How often a call may be tried.
-#[derive(Clone, Debug)]
-pub struct Retries {
-    /// Attempts in all.
-    pub max_attempts: u32,
-    /// The codes after which there is another.
-    pub on: Arc<[Code]>,
-    /// Where it is set, another attempt starts beside one that has taken this long.
-    pub hedge_after: Option<Duration>,
-    /// What is left for repeating: shared by all calls of a method.
-    pub budget: Arc<Budget>,
-}
-
 type Attempt = Result<Answer, Failure>;
 
-/// Makes a unary call, repeated as it allows.
-pub(crate) async fn call(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes) -> Outcome {
-    match call.retries {
-        Some(retries) if retries.hedge_after.is_some() => hedged(upstream, call, framed, retries).await,
-        Some(retries) => retried(upstream, call, framed, retries).await,
-        None => Outcome::only(first(upstream, call, framed).await),
+impl Upstream {
+    /// Makes a unary call of one message, tried again as `call.retries` allows.
+    pub async fn unary(self: &Arc<Self>, call: &Call<'_>, message: &[u8]) -> Outcome {
+        let Some(_admission) = self.admit() else { return Outcome::only(Err(Failure::Overloaded)) };
+        let framed = grpc::frame(message);
+        match call.retries {
+            Some(retries) if retries.hedge_after.is_some() => hedged(self, call, &framed, retries).await,
+            Some(retries) => retried(self, call, &framed, retries).await,
+            None => Outcome::only(first(self, call, &framed).await),
+        }
     }
 }
 

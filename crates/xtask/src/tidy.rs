@@ -3,6 +3,7 @@
 mod commands;
 mod configuration;
 mod dependencies;
+mod modules;
 mod sources;
 
 use anyhow::{Result, ensure};
@@ -21,8 +22,9 @@ type Rule = fn() -> Result<Vec<Finding>>;
 
 /// Prints every finding, one a line; fails if there is one.
 pub fn run(Args {}: Args) -> Result<()> {
-    let rules: [(&str, Rule); 4] = [
+    let rules: [(&str, Rule); 5] = [
         ("dependencies", dependencies::check),
+        ("modules", modules::check),
         ("sources", sources::check),
         ("commands", commands::check),
         ("configuration", configuration::check),

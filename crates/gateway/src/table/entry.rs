@@ -8,8 +8,8 @@ use accord_transcode::{Limits, Plan, Schema};
 use accord_upstream::{Retries, Upstream};
 use http::uri::PathAndQuery;
 
+use super::plan::CachePlan;
 use super::rates::Rate;
-use crate::cached;
 
 /// One method, with all that serving it needs.
 pub struct Entry {
@@ -24,7 +24,7 @@ pub struct Entry {
     /// Whether its contract can only be kept by looking at its messages.
     pub needs_message: bool,
     /// What the cache is told of it, where it is cached.
-    pub cache_plan: Option<cached::Plan>,
+    pub cache_plan: Option<CachePlan>,
     /// Its rate limits with their counts.
     pub rates: Arc<[Rate]>,
     /// How often a call may be tried, with what is left for repeating failed attempts.
@@ -51,7 +51,7 @@ impl Entry {
             path: PathAndQuery::try_from(format!("/{}", method.name)).map_err(|error| unfit(error.to_string()))?,
             plan: compile(None)?,
             needs_message: needs_message(method),
-            cache_plan: cached::Plan::of(method),
+            cache_plan: CachePlan::of(method),
             rates: rates_of(method, before),
             retries: retries_of(method, before),
         };

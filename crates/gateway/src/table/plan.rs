@@ -12,14 +12,14 @@ use prost::Message;
 
 /// A method's plan, with the digest that names it in every read.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct CachePlan {
     /// SHA-256 of the encoding.
     pub digest: Bytes,
     /// The encoded plan.
     pub encoded: Bytes,
 }
 
-impl Plan {
+impl CachePlan {
     /// The plan of a method that its contract declares cacheable; none for others.
     pub fn of(method: &Method) -> Option<Self> {
         let policy = &method.policy;
@@ -71,12 +71,12 @@ mod tests {
 
     use super::*;
 
-    fn plan_of(name: &str) -> Option<Plan> {
+    fn plan_of(name: &str) -> Option<CachePlan> {
         let pool = prost_reflect::DescriptorPool::decode(accord_api::FILE_DESCRIPTOR_SET).unwrap();
         let services = Some(vec!["catalog.v1.ProductService".to_owned()]);
         let source = Source { upstream: "catalog".into(), pool, origin: "test".to_owned(), services };
         let (contract, _) = Contract::load(&[source], &[]);
-        Plan::of(contract.methods().into_iter().find(|method| &*method.name == name).unwrap())
+        CachePlan::of(contract.methods().into_iter().find(|method| &*method.name == name).unwrap())
     }
 
     #[test]

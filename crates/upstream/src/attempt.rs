@@ -1,0 +1,124 @@
+//! One attempt at a call: its headers, its answer, and what of it can't be one.
+
+use std::sync::Arc;
+
+use accord_runtime::deadline;
+use accord_runtime::request;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, header};
+use http_body::Body;
+use tonic::Code;
+use tracing::Instrument;
+
+use crate::balance::{Picked, Upstream};
+use crate::body::ResponseBody;
+use crate::call::{Answer, Call, PREVIOUS_ATTEMPTS};
+use crate::exchange;
+use crate::failure::Failure;
+use crate::payload::Payload;
+use crate::unreachable::Unreachable;
+use crate::{grpc, metadata, status};
+
+/// What a call says of its caller where the metadata says nothing.
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("accord/", env!("CARGO_PKG_VERSION")));
+
+impl Upstream {
+    /// Sends a body on as it comes, and the answer back as it comes.
+    pub async fn stream<B>(self: &Arc<Self>, call: &Call<'_>, body: B) -> Result<Response<ResponseBody>, Failure>
+    where
+        B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    {
+        let admission = self.admit().ok_or(Failure::Overloaded)?;
+        let picked = self.pick().await.ok_or(Failure::Unreachable(Unreachable::Connect))?;
+        let mut response = self.send(call, picked, 0, &mut Payload::Stream(body)).await.and_then(in_grpc)?;
+        if deadline::is_race_in(call.deadline, response.headers()) {
+            return Err(Failure::Unreachable(Unreachable::DeadlineExceeded));
+        }
+        status::strip_unreadable(response.headers_mut());
+        metadata::strip_reserved(response.headers_mut());
+        response.body_mut().hold(admission);
+        Ok(response)
+    }
+
+    async fn send<B>(
+        self: &Arc<Self>,
+        call: &Call<'_>,
+        picked: Picked,
+        previous: u32,
+        payload: &mut Payload<B>,
+    ) -> Result<Response<ResponseBody>, Failure>
+    where
+        B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    {
+        let span = tracing::info_span!(
+            "upstream",
+            otel.kind = "client",
+            otel.name = call.path.as_str().trim_start_matches('/'),
+            rpc.system.name = "grpc",
+            server.address = picked.endpoint().label(),
+        );
+        let sending = exchange::send(self, picked, call.shard, call.path, || head(call, previous), payload);
+        let sent = tokio::time::timeout_at(call.deadline.at(), sending.instrument(span)).await;
+        sent.unwrap_or(Err(Unreachable::DeadlineExceeded)).map_err(|error| Failure::unreachable(error, call.deadline))
+    }
+
+    /// One attempt at a unary call.
+    pub(crate) async fn attempt(
+        self: &Arc<Self>,
+        call: &Call<'_>,
+        picked: Picked,
+        framed: &Bytes,
+        previous: u32,
+    ) -> Result<Answer, Failure> {
+        let mut payload = Payload::<http_body_util::Empty<Bytes>>::Whole(framed.clone());
+        let response = self.send(call, picked, previous, &mut payload).await.and_then(in_grpc)?;
+        let (mut parts, body) = response.into_parts();
+        let encoding = parts.headers.get("grpc-encoding").cloned();
+        let reading = grpc::read_unary(body, encoding.as_ref(), call.max_response_bytes);
+        let read = tokio::time::timeout_at(call.deadline.at(), reading).await;
+        let read = read.map_err(|_| Failure::Unreachable(Unreachable::DeadlineExceeded))?;
+        let (message, trailers) = read.map_err(|error| Failure::body(error, call.deadline))?;
+        let status = status::status(&parts.headers, trailers.as_ref());
+        let is_trailers_only = trailers.is_none();
+        let mut trailers = trailers.unwrap_or_default();
+        for metadata in [&mut parts.headers, &mut trailers] {
+            status::strip(metadata);
+            metadata::strip_reserved(metadata);
+        }
+        let result = match (status, message) {
+            (Some(status), Some(message)) if status.code() == Code::Ok => Ok(message),
+            (Some(status), None) if status.code() == Code::Ok => return Err(Failure::no_message()),
+            (Some(status), _) if deadline::is_race(call.deadline, &status) => {
+                return Err(Failure::Unreachable(Unreachable::DeadlineExceeded));
+            }
+            (Some(status), _) => Err(status),
+            (None, _) => return Err(Failure::NotGrpc(parts.status)),
+        };
+        Ok(Answer { head: parts.headers, result, trailers, is_trailers_only })
+    }
+}
+
+/// The headers of an attempt.
+fn head(call: &Call<'_>, previous: u32) -> HeaderMap {
+    let mut headers = call.metadata.clone();
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    headers.insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
+    headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+    request::carry(&mut headers, call.deadline, call.id);
+    if previous > 0 {
+        headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(previous));
+    }
+    headers
+}
+
+/// Refuses what a server answers that knows no gRPC, before its body is taken for messages.
+fn in_grpc(response: Response<ResponseBody>) -> Result<Response<ResponseBody>, Failure> {
+    let headers = response.headers();
+    let in_grpc = if headers.contains_key("grpc-status") {
+        status::has_status(headers)
+    } else {
+        let content_type = headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+        response.status() == http::StatusCode::OK && content_type.starts_with(grpc::CONTENT_TYPE.as_bytes())
+    };
+    if in_grpc { Ok(response) } else { Err(Failure::NotGrpc(response.status())) }
+}
