@@ -1,12 +1,10 @@
 //! Calls of the gateway as gRPC and as JSON, and what came back, in one form for both.
 
 use accord_fabric::{Fabric, http as json};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use serde_json::{Value, json};
 use std::{fmt, time::Duration};
@@ -120,22 +118,19 @@ impl Call {
         for (name, value) in &self.headers {
             request = request.header(*name, *value);
         }
+        let request = request.body(())?;
         let stream = TcpStream::connect(fabric.gateway.listen).await?;
         // Whatever the gateway may pass on fits: its bounds are tested, not this client's.
-        let mut client = http2::Builder::new(TokioExecutor::new());
-        client
-            .max_header_list_size(1 << 20)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(1 << 20);
-        let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
-        let (parts, body) = sender.send_request(request.body(Full::new(word(&self.text)))?).await?.into_parts();
-        let body = body.collect().await?;
-        let (head, trailers) = match body.trailers() {
-            Some(trailers) => (parts.headers, trailers.clone()),
-            None => (HeaderMap::new(), parts.headers),
-        };
-        Ok(Answer::of_grpc(head, &body.to_bytes(), trailers))
+        let mut client = h2::client::Builder::new();
+        client.max_header_list_size(1 << 20).initial_window_size(1 << 20).initial_connection_window_size(1 << 20);
+        let (client, connection) = client.handshake(stream).await?;
+        tokio::select! {
+            // First, so that head and message leave in one piece: what the gateway may send again must not depend on when
+            // the one comes after the other.
+            biased;
+            answer = exchange(client, request, word(&self.text)) => answer,
+            ended = connection => bail!("the connection ended amid the call: {ended:?}"),
+        }
     }
 
     async fn send_json(&self, fabric: &Fabric) -> Result<Answer> {
@@ -148,6 +143,23 @@ impl Call {
         }
         Ok(Answer::of_json(call.send().await?))
     }
+}
+
+async fn exchange(client: SendRequest<Bytes>, request: Request<()>, message: Bytes) -> Result<Answer> {
+    let (response, mut sending) = client.ready().await?.send_request(request, false)?;
+    sending.send_data(message, true)?;
+    let (parts, mut stream) = response.await?.into_parts();
+    let mut body = Vec::new();
+    while let Some(chunk) = stream.data().await {
+        let chunk = chunk?;
+        stream.flow_control().release_capacity(chunk.len())?;
+        body.extend_from_slice(&chunk);
+    }
+    let (head, trailers) = match stream.trailers().await? {
+        Some(trailers) => (parts.headers, trailers),
+        None => (HeaderMap::new(), parts.headers),
+    };
+    Ok(Answer::of_grpc(head, &body, trailers))
 }
 
 impl Answer {

@@ -8,7 +8,7 @@ use crate::{
     seen::{self, Seen},
     upstream::{Endpoint, Upstream},
 };
-use accord_fabric::Fabric;
+use accord_fabric::{Fabric, Part};
 use anyhow::{Result, anyhow, ensure};
 use futures_util::{
     StreamExt, TryStreamExt,
@@ -105,7 +105,14 @@ async fn drive(rows: Vec<Row>) -> Result<Results> {
 
 async fn start(rows: Vec<Row>) -> Result<(Fabric, Vec<Run>, TempDir)> {
     let directory = tempfile::tempdir()?;
-    let (mut builder, mut runs) = (Fabric::builder()?, Vec::new());
+    // A busy machine is no cache that hangs: whether one is noticed in time is another test's.
+    let patient = toml::toml! {
+        [cache]
+        connect_timeout = "10s"
+        keepalive_interval = "10s"
+        keepalive_timeout = "10s"
+    };
+    let (mut builder, mut runs) = (Fabric::builder()?.settings(Part::Gateway, patient), Vec::new());
     for row in rows {
         let upstream = Upstream::start(&contract::package(row.name), &row.endpoints)?;
         builder = contract::put_behind(builder, &directory, row.name, row.policy, row.connections, &upstream)?;
@@ -182,7 +189,7 @@ impl Run {
         }
         let calls = (0..self.row.times).map(|index| self.one_of_many(fabric, path, protocol, index));
         let all = if self.row.endpoints.contains(&Endpoint::FallsSilent) {
-            self.upstream.fall_silent();
+            self.upstream.fall_silent().await?;
             // All at once, so that every endpoint is chosen for some.
             try_join_all(calls).await?
         } else {

@@ -3,13 +3,15 @@
 use crate::reply::{End, Reply, Wait};
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use h2::{Reason, RecvStream, server::SendResponse};
 use http::{HeaderMap, Request, Response};
 use std::{
     collections::VecDeque,
-    future::poll_fn,
+    future::{pending, poll_fn},
     io::Write,
     net::{SocketAddr, TcpStream as BlockingStream},
+    pin::pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -34,7 +36,7 @@ pub enum Endpoint {
     Refuses,
     /// Accepts connections, and never answers SETTINGS.
     Silent,
-    /// Plays the script until [`Upstream::fall_silent`] cuts its connections; silent from then on.
+    /// Plays the script until [`Upstream::fall_silent`] ends its connections; silent from then on.
     FallsSilent,
 }
 
@@ -50,6 +52,8 @@ struct State {
     called: watch::Sender<usize>,
     barrier: Semaphore,
     silent: watch::Sender<bool>,
+    // Connections to endpoints that fall silent.
+    ending: watch::Sender<usize>,
     // Bound and not listening: connections are refused, and nobody else gets the port.
     _refusing: Vec<TcpSocket>,
 }
@@ -83,6 +87,7 @@ impl Upstream {
             called: watch::Sender::default(),
             barrier: Semaphore::new(0),
             silent: watch::Sender::default(),
+            ending: watch::Sender::default(),
             _refusing: refusing,
         }));
         for (endpoint, listener) in listening {
@@ -124,28 +129,39 @@ impl Upstream {
         self.0.barrier.add_permits(replies);
     }
 
-    /// Cuts the connections of the endpoints that fall silent, and answers nothing on new ones.
-    pub fn fall_silent(&self) {
+    /// Ends the connections of the endpoints that fall silent, and answers nothing on new ones. Whoever had one knows that it
+    /// is over, so that no call is lost on it.
+    pub async fn fall_silent(&self) -> Result<()> {
         self.0.silent.send_replace(true);
+        let mut ending = self.0.ending.subscribe();
+        let ended = timeout(BOUND, ending.wait_for(|open| *open == 0)).await;
+        ended.context("a connection outlives its GOAWAY")?.map(drop).context("the upstream is gone")
     }
 
     async fn listen(self, endpoint: Endpoint, listener: TcpListener) {
         while let Ok((stream, _)) = listener.accept().await {
-            let mut silent = self.0.silent.subscribe();
-            let (upstream, falls_silent) = (self.clone(), endpoint == Endpoint::FallsSilent);
-            tokio::spawn(async move {
-                if endpoint == Endpoint::Silent || falls_silent && *silent.borrow_and_update() {
-                    return held_open(stream).await;
-                }
-                tokio::select! {
-                    _ended = upstream.serve(stream) => {}
-                    Ok(()) = silent.changed(), if falls_silent => {}
-                }
-            });
+            tokio::spawn(self.clone().connected(endpoint, stream));
         }
     }
 
-    async fn serve(self, stream: TcpStream) -> Result<()> {
+    async fn connected(self, endpoint: Endpoint, stream: TcpStream) {
+        let mut silent = self.0.silent.subscribe();
+        match endpoint {
+            Endpoint::Serves | Endpoint::Refuses => drop(self.serve(stream, pending()).await),
+            Endpoint::Silent => held_open(stream).await,
+            Endpoint::FallsSilent if *silent.borrow() => held_open(stream).await,
+            Endpoint::FallsSilent => {
+                self.0.ending.send_modify(|open| *open += 1);
+                let falls_silent = async { drop(silent.wait_for(|silent| *silent).await) };
+                // How it ends says nothing that the table does not.
+                let _ = self.clone().serve(stream, falls_silent).await;
+                self.0.ending.send_modify(|open| *open -= 1);
+            }
+        }
+    }
+
+    /// Serves a connection to its end, which comes gracefully once `last` has.
+    async fn serve(self, stream: TcpStream, last: impl Future<Output = ()>) -> Result<()> {
         // Written to directly where HTTP/2's own state forbids what the script wants to say.
         let stream = stream.into_std()?;
         let mut raw = stream.try_clone()?;
@@ -155,6 +171,7 @@ impl Upstream {
         settings.initial_window_size(WINDOW).initial_connection_window_size(WINDOW).max_concurrent_streams(1000);
         let mut connection = settings.handshake(stream).await?;
         let (order, mut orders) = mpsc::channel(16);
+        let mut last = pin!(last.fuse());
         loop {
             tokio::select! {
                 accepted = connection.accept() => {
@@ -162,6 +179,7 @@ impl Upstream {
                     let (request, respond) = call?;
                     tokio::spawn(self.clone().call(request, respond, order.clone()));
                 }
+                () = &mut last => connection.graceful_shutdown(),
                 Some(order) = orders.recv() => match order {
                     Order::GoAway(done) => {
                         connection.graceful_shutdown();

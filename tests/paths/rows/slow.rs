@@ -8,7 +8,7 @@ use crate::{
 use std::time::Duration;
 use tonic::Code;
 
-const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(2);
 const EARLY: Wait = Wait::NearDeadline(Duration::from_secs(1));
 const LAST_MOMENT: Wait = Wait::NearDeadline(Duration::from_millis(5));
 
@@ -16,7 +16,7 @@ pub fn rows() -> Vec<Row> {
     let late = "as the upstream says it";
     vec![
         Row::new("slow_within_deadline", [Reply::text("slow").after(EARLY)], Expected::ok().text("slow"))
-            .timeout(2 * TIMEOUT),
+            .timeout(TIMEOUT),
         Row::new("hanging", [Reply::never()], Expected::deadline()).timeout(TIMEOUT),
         Row::new(
             "deadline_noticed_upstream",
@@ -34,7 +34,7 @@ pub fn rows() -> Vec<Row> {
             [Reply::never(), Reply::text("swift")],
             Expected::ok().text("swift").calls("-,1"),
         )
-        .policy("retry = { max_attempts = 2, hedge_after = \"0.1s\" }")
+        .policy("retry = { max_attempts = 2, hedge_after = \"0.5s\" }")
         .endpoints(&[Serves, Serves]),
     ]
 }
