@@ -144,12 +144,6 @@ impl Process {
         Ok(())
     }
 
-    /// Starts it again with other arguments or another environment.
-    pub fn restart_as(&mut self, change: impl FnOnce(&mut Launch)) -> Result<()> {
-        change(&mut self.launch);
-        self.restart()
-    }
-
     /// Everything it wrote, over all its lives.
     pub fn log(&self) -> String {
         fs::read(&self.launch.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()

@@ -18,7 +18,7 @@ use tonic::Status;
 
 use crate::fault;
 
-pub use race::{is_channel_timer, is_exceeded, is_race, is_race_in};
+pub use race::{is_exceeded, is_race, is_race_in};
 
 /// A longer wait than anybody means; it keeps sums of durations far from overflow.
 const FAR: Duration = Duration::from_hours(365 * 24);

@@ -120,12 +120,6 @@ impl Health {
         down.chain(state.draining.then(|| "draining".to_owned())).collect()
     }
 
-    /// Ends when the process is ready.
-    pub async fn wait_ready(&self) {
-        // The sender lives as long as `self`, so the wait ends only by being ready.
-        let _ = self.0.subscribe().wait_for(State::ready).await;
-    }
-
     /// The named dependencies and whether each is up.
     pub fn dependencies(&self) -> Vec<(String, bool)> {
         self.0.borrow().dependencies.iter().map(|(name, up)| (name.clone(), *up)).collect()

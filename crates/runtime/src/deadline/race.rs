@@ -1,10 +1,10 @@
 //! The deadline race: two processes know one deadline, and whichever notices it first, the answer is to be the same.
 
-use std::{error::Error, iter::successors, time::Duration};
+use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
 use http::HeaderMap;
-use tonic::{Code, Status, TimeoutExpired};
+use tonic::{Code, Status};
 
 use super::Deadline;
 use crate::fault;
@@ -25,16 +25,11 @@ pub fn is_race_in(deadline: Deadline, metadata: &HeaderMap) -> bool {
     may_be && Status::from_header_map(metadata).is_some_and(|status| is_race(deadline, &status))
 }
 
-/// Whether a call of our own failed because its deadline passed, which says nothing about the other side: that one says so
-/// with one code, the channel's own timer with another.
+/// Whether a call of our own failed because its deadline passed, which says nothing about the other side. A timer over there
+/// may call it CANCELLED, as tonic's does.
 pub fn is_exceeded(deadline: Deadline, status: &Status) -> bool {
     let may_be = matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled);
     may_be && deadline.remaining() <= SAME_MOMENT
-}
-
-/// Whether a status comes from the timer that a channel keeps for each call, which calls it CANCELLED.
-pub fn is_channel_timer(status: &Status) -> bool {
-    successors(status.source(), |error| (*error).source()).any(<dyn Error>::is::<TimeoutExpired>)
 }
 
 #[cfg(test)]
@@ -75,11 +70,5 @@ mod tests {
             assert!(!is_exceeded(ends_in(SAME_MOMENT * 2), &status));
         }
         assert!(!is_exceeded(ends_in(Duration::ZERO), &Status::unavailable("")));
-    }
-
-    #[test]
-    fn channel_timer_is_told_from_a_cancellation_by_the_other_side() {
-        assert!(is_channel_timer(&Status::from_error(Box::new(TimeoutExpired(())))));
-        assert!(!is_channel_timer(&Status::cancelled("by the origin")));
     }
 }
