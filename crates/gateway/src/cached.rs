@@ -8,7 +8,7 @@ use crate::{
 };
 use accord_api::accord::{
     cache::v1::{
-        Consistency, Freshness, Header, Outcome, ReadRequest, ReadResponse, StaleReason, consistency::Wish,
+        Consistency, Freshness, Header, Outcome, ReadRequest, ReadResponse, StaleReason, consistency::Requirement,
         read_response, read_through_service_client::ReadThroughServiceClient,
     },
     fault::v1::Reason,
@@ -65,9 +65,9 @@ impl Cache {
         policy: &CachePolicy,
         plan: &CachePlan,
         message: &Bytes,
-        wish: Option<Wish>,
+        requirement: Option<Requirement>,
     ) -> Result<Answer, Fault> {
-        let read = read(call, policy, plan, message, wish).map_err(|_| Fault::unreadable())?;
+        let read = read(call, policy, plan, message, requirement).map_err(|_| Fault::unreadable())?;
         if !self.upstream.is_available() {
             let failure = Status::unavailable("the cache failed a moment ago and is not asked again yet");
             return self.without(call, message, &failure).await;
@@ -129,7 +129,7 @@ impl Cache {
             let message = "the cache does not answer, and the contract says to fail then";
             return Err(Fault::new(Component::Cache, Reason::CacheUnavailable, message));
         }
-        // The origin itself is as fresh as any wish, so the wish needs no further care.
+        // The upstream itself meets every requirement.
         let mut answer = upstream::unary(call, message).await.result?;
         answer.head.insert(CACHE_STATUS, HeaderValue::from_static("accord; fwd=bypass"));
         Ok(answer)
@@ -161,7 +161,7 @@ fn read(
     policy: &CachePolicy,
     plan: &CachePlan,
     message: &Bytes,
-    wish: Option<Wish>,
+    requirement: Option<Requirement>,
 ) -> Result<ReadRequest, Malformed> {
     Ok(ReadRequest {
         plan_digest: plan.digest.clone(),
@@ -170,7 +170,7 @@ fn read(
         key: call.permit.entry().method.cache_key(policy, message)?,
         headers: call.metadata.iter().filter(|(name, _)| *name != PASSPORT_HEADER).map(header).collect(),
         is_retried_outside: call.is_retried_outside,
-        consistency: wish.map(|wish| Consistency { wish: Some(wish) }),
+        consistency: requirement.map(|requirement| Consistency { requirement: Some(requirement) }),
     })
 }
 
@@ -255,14 +255,14 @@ fn describe(freshness: &Freshness, head: &mut HeaderMap) {
     }
 }
 
-/// What the caller wishes beyond its contract, said as `Cache-Control` (RFC 9111): `no-cache` or `max-age=SECONDS`.
-pub fn wish(headers: &HeaderMap) -> Option<Wish> {
+/// How fresh an answer the caller requires beyond its contract, by `Cache-Control` (RFC 9111): `no-cache` or `max-age=SECONDS`.
+pub fn requirement(headers: &HeaderMap) -> Option<Requirement> {
     let text = headers.get(header::CACHE_CONTROL)?.to_str().ok()?;
     text.split(',').map(str::trim).find_map(|directive| match directive.split_once('=') {
-        None if directive.eq_ignore_ascii_case("no-cache") => Some(Wish::Strong(true)),
+        None if directive.eq_ignore_ascii_case("no-cache") => Some(Requirement::Strong(true)),
         Some((name, seconds)) if name.eq_ignore_ascii_case("max-age") => {
             let seconds = seconds.parse().ok().filter(|seconds| (0..=i64::from(u32::MAX)).contains(seconds))?;
-            Some(Wish::MaxStaleness(prost_types::Duration { seconds, nanos: 0 }))
+            Some(Requirement::MaxStaleness(prost_types::Duration { seconds, nanos: 0 }))
         }
         _ => None,
     })
@@ -281,15 +281,15 @@ fn is_refusal(status: &Status) -> bool {
 mod tests {
     use super::*;
 
-    fn said(text: &'static str) -> Option<Wish> {
-        wish(&HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static(text))]))
+    fn said(text: &'static str) -> Option<Requirement> {
+        requirement(&HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static(text))]))
     }
 
     #[test]
-    fn a_wish_is_read_from_cache_control() {
-        assert_eq!(said("no-cache"), Some(Wish::Strong(true)));
+    fn consistency_requirement_is_read_from_cache_control() {
+        assert_eq!(said("no-cache"), Some(Requirement::Strong(true)));
         let ten = prost_types::Duration { seconds: 10, nanos: 0 };
-        assert_eq!(said("no-transform, max-age=10"), Some(Wish::MaxStaleness(ten)));
+        assert_eq!(said("no-transform, max-age=10"), Some(Requirement::MaxStaleness(ten)));
         assert_eq!(said("max-age=-1"), None);
         assert_eq!(said("no-store"), None);
     }

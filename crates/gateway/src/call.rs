@@ -148,7 +148,7 @@ async fn ask(gateway: &Arc<Gateway>, call: Call, message: Bytes, headers: &Heade
     let entry = call.permit.entry();
     let policy = &entry.method.policy;
     if let (Some(cache), Some(cached), Some(plan)) = (&gateway.cache, &policy.cache, &entry.cache_plan) {
-        return cache.read(&call, cached, plan, &message, cached::wish(headers)).await;
+        return cache.read(&call, cached, plan, &message, cached::requirement(headers)).await;
     }
     let key = match &policy.idempotency {
         Some(declared) => keyed::key(declared, headers)?.map(|key| (declared.window, key.to_owned())),

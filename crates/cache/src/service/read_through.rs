@@ -184,10 +184,10 @@ fn put(bytes: &mut Vec<u8>, part: &[u8]) {
 }
 
 fn requirement(consistency: Option<&api::Consistency>) -> Result<ConsistencyRequirement, Status> {
-    Ok(match consistency.and_then(|consistency| consistency.wish.as_ref()) {
-        None | Some(consistency::Wish::Strong(false)) => ConsistencyRequirement::MinimizeLatency,
-        Some(consistency::Wish::Strong(true)) => ConsistencyRequirement::Strong,
-        Some(consistency::Wish::MaxStaleness(bound)) => {
+    Ok(match consistency.and_then(|consistency| consistency.requirement.as_ref()) {
+        None | Some(consistency::Requirement::Strong(false)) => ConsistencyRequirement::MinimizeLatency,
+        Some(consistency::Requirement::Strong(true)) => ConsistencyRequirement::Strong,
+        Some(consistency::Requirement::MaxStaleness(bound)) => {
             ConsistencyRequirement::MaxStaleness(duration("consistency.max_staleness", Some(bound))?)
         }
     })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accord_api::accord::cache::v1::{Consistency, Outcome, consistency::Wish};
+use accord_api::accord::cache::v1::{Consistency, Outcome, consistency::Requirement};
 use accord_api::accord::policy::v1::CacheScope;
 
 use crate::fixture::{ADA, Asked, begin, get, outcome, product, seconds};
@@ -42,21 +42,21 @@ async fn no_answer_crosses_principals_or_tenants() {
 async fn a_strong_read_goes_to_the_origin() {
     let fixture = begin().await;
     assert_eq!(fixture.version(get("milk")).await, 1);
-    assert_eq!(fixture.version(wishing(get("milk"), Wish::Strong(true))).await, 2);
+    assert_eq!(fixture.version(requiring(get("milk"), Requirement::Strong(true))).await, 2);
     assert_eq!(fixture.version(get("milk")).await, 2);
 }
 
 #[tokio::test]
-async fn a_reader_may_wish_for_less_staleness() {
+async fn reader_may_require_less_staleness() {
     let fixture = begin().await;
     assert_eq!(fixture.version(get("milk")).await, 1);
-    let within = |bound| wishing(get("milk"), Wish::MaxStaleness(seconds(bound).unwrap()));
+    let within = |bound| requiring(get("milk"), Requirement::MaxStaleness(seconds(bound).unwrap()));
     assert_eq!(fixture.version(within(60)).await, 1);
     assert_eq!(fixture.version(within(0)).await, 2);
 }
 
-fn wishing(mut asked: Asked, wish: Wish) -> Asked {
-    asked.read.consistency = Some(Consistency { wish: Some(wish) });
+fn requiring(mut asked: Asked, requirement: Requirement) -> Asked {
+    asked.read.consistency = Some(Consistency { requirement: Some(requirement) });
     asked
 }
 
@@ -83,7 +83,7 @@ async fn kept_headers_come_with_every_answer_and_others_with_none() {
     for (etag, read, calls) in [
         ("1", read.clone(), 1),
         ("1", read.clone(), 1),
-        ("2", wishing(read.clone(), Wish::Strong(true)), 2),
+        ("2", requiring(read.clone(), Requirement::Strong(true)), 2),
         ("2", read.clone(), 2),
     ] {
         for (name, value) in [("etag", etag), ("x-secret", "s")] {
