@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::pool::Size;
 use crate::url::{Host, Url};
 
-/// Callers that run apart, each with connections of its own. One for now: whoever has several runtimes says so here.
+/// Callers that run apart, each with connections of its own: one, since every binary has one runtime.
 const SHARDS: usize = 1;
 
 /// A service that is called, with the endpoints that serve it.
@@ -265,15 +265,15 @@ pub(crate) struct Picked {
 }
 
 impl Picked {
-    pub fn at(endpoint: &Arc<Endpoint>) -> Self {
+    pub(crate) fn at(endpoint: &Arc<Endpoint>) -> Self {
         Self { in_flight: endpoint.enter() }
     }
 
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
         self.in_flight.endpoint()
     }
 
-    pub fn is_ejected(&self) -> bool {
+    pub(crate) fn is_ejected(&self) -> bool {
         self.endpoint().is_ejected(Instant::now())
     }
 }

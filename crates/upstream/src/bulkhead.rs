@@ -11,12 +11,12 @@ pub(crate) struct Bulkhead {
 }
 
 impl Bulkhead {
-    pub fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self { in_flight: Arc::default(), most }
     }
 
     /// One of the places; none where all are taken.
-    pub fn admit(&self) -> Option<Admission> {
+    pub(crate) fn admit(&self) -> Option<Admission> {
         // Counted first: so it is given back where it is one too many.
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
         let admission = Admission(Arc::clone(&self.in_flight));
@@ -24,14 +24,14 @@ impl Bulkhead {
     }
 
     /// The count of calls in flight, to be shown in metrics.
-    pub fn in_flight(&self) -> &Arc<AtomicUsize> {
+    pub(crate) fn in_flight(&self) -> &Arc<AtomicUsize> {
         &self.in_flight
     }
 }
 
 /// A call's place, until it is dropped.
 #[derive(Debug)]
-pub struct Admission(Arc<AtomicUsize>);
+pub(crate) struct Admission(Arc<AtomicUsize>);
 
 impl Drop for Admission {
     fn drop(&mut self) {

@@ -16,7 +16,7 @@ use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -69,36 +69,16 @@ pub(crate) enum Ended {
 
 impl Connection {
     /// Connects, and waits until the peer has answered a ping: so what is handed out is known to be served.
-    pub async fn open(
+    pub(crate) async fn open(
         address: &Address,
         trust: Option<Arc<ClientConfig>>,
         settings: Settings,
         freed: Arc<Notify>,
         ended: impl FnOnce(Ended) + Send + 'static,
     ) -> io::Result<Self> {
-        let end = Instant::now() + settings.connect_timeout;
         let too_slow = |_| io::Error::new(io::ErrorKind::TimedOut, "the connection took too long to stand");
-        let socket = timeout_at(end, TcpStream::connect(address.socket)).await.map_err(too_slow)??;
-        socket.set_nodelay(true)?;
-        let stream = match (&trust, &address.url.server_name) {
-            (Some(trust), Some(name)) => {
-                let encrypted = TlsConnector::from(Arc::clone(trust)).connect(name.clone(), socket);
-                Stream::Encrypted(Box::new(timeout_at(end, encrypted).await.map_err(too_slow)??))
-            }
-            _ => Stream::Plain(socket),
-        };
-        let heard = Arc::new(AtomicBool::new(false));
-        let io = Heard { stream, heard: Arc::clone(&heard) };
-        let handshake = builder(settings).handshake(io);
-        let (send, mut connection) = timeout_at(end, handshake).await.map_err(too_slow)?.map_err(io::Error::other)?;
-        let mut pings = connection.ping_pong().ok_or_else(|| io::Error::other("the connection can't be pinged"))?;
-        let pong = async {
-            tokio::select! {
-                ended = &mut connection => Err(ended.err().map_or_else(|| io::ErrorKind::UnexpectedEof.into(), io::Error::other)),
-                pong = pings.ping(Ping::opaque()) => pong.map(drop).map_err(io::Error::other),
-            }
-        };
-        timeout_at(end, pong).await.map_err(too_slow)??;
+        let established = timeout(settings.connect_timeout, establish(address, trust.as_ref(), settings)).await;
+        let Established { send, connection, pings, heard } = established.map_err(too_slow)??;
         let closed = Arc::new(AtomicBool::new(false));
         let done = Closing(Arc::clone(&closed));
         tokio::spawn(async move {
@@ -109,7 +89,7 @@ impl Connection {
     }
 
     /// Whether calls can be sent, as far as that can be said at little cost: a GOAWAY does not show here.
-    pub fn is_open(&self, trust: Option<&Arc<ClientConfig>>) -> bool {
+    pub(crate) fn is_open(&self, trust: Option<&Arc<ClientConfig>>) -> bool {
         let is_current = match (&self.trust, trust) {
             (Some(own), Some(newest)) => Arc::ptr_eq(own, newest),
             _ => true,
@@ -118,23 +98,23 @@ impl Connection {
     }
 
     /// Whether it takes no more calls, because its peer said so or because it broke. Those in flight may go on.
-    pub fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         let ready = self.send.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
         matches!(ready, Poll::Ready(Err(_)))
     }
 
     /// How many calls are in flight on it.
-    pub fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
 
     /// Whether the peer takes one more stream.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         self.in_flight() < self.send.current_max_send_streams()
     }
 
     /// Counts a call in.
-    pub fn enter(self: Arc<Self>) -> Lease {
+    pub(crate) fn enter(self: Arc<Self>) -> Lease {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         Lease(self)
     }
@@ -146,7 +126,7 @@ pub(crate) struct Lease(Arc<Connection>);
 
 impl Lease {
     /// Opens a stream. An error is the connection's: nothing was sent.
-    pub fn send(
+    pub(crate) fn send(
         &self,
         request: Request<()>,
         end_of_stream: bool,
@@ -170,6 +150,42 @@ impl Drop for Closing {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+/// A connection that is served, before its bytes are moved by a task.
+struct Established {
+    send: SendRequest<Bytes>,
+    connection: client::Connection<Heard, Bytes>,
+    pings: PingPong,
+    heard: Arc<AtomicBool>,
+}
+
+async fn establish(
+    address: &Address,
+    trust: Option<&Arc<ClientConfig>>,
+    settings: Settings,
+) -> io::Result<Established> {
+    let heard = Arc::new(AtomicBool::new(false));
+    let io = Heard { stream: dial(address, trust).await?, heard: Arc::clone(&heard) };
+    let (send, mut connection) = builder(settings).handshake(io).await.map_err(io::Error::other)?;
+    let mut pings = connection.ping_pong().ok_or_else(|| io::Error::other("the connection can't be pinged"))?;
+    tokio::select! {
+        ended = &mut connection => Err(ended.err().map_or_else(|| io::ErrorKind::UnexpectedEof.into(), io::Error::other)),
+        pong = pings.ping(Ping::opaque()) => pong.map(drop).map_err(io::Error::other),
+    }?;
+    Ok(Established { send, connection, pings, heard })
+}
+
+async fn dial(address: &Address, trust: Option<&Arc<ClientConfig>>) -> io::Result<Stream> {
+    let socket = TcpStream::connect(address.socket).await?;
+    socket.set_nodelay(true)?;
+    Ok(match (trust, &address.url.server_name) {
+        (Some(trust), Some(name)) => {
+            let encrypted = TlsConnector::from(Arc::clone(trust)).connect(name.clone(), socket).await?;
+            Stream::Encrypted(Box::new(encrypted))
+        }
+        _ => Stream::Plain(socket),
+    })
 }
 
 fn builder(settings: Settings) -> client::Builder {

@@ -161,12 +161,12 @@ pub(crate) struct InFlight {
 
 impl InFlight {
     /// Where it is.
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
 
     /// The answer's head came; after how long.
-    pub fn answered(&mut self) -> Duration {
+    pub(crate) fn answered(&mut self) -> Duration {
         self.settled = true;
         self.observe()
     }
@@ -179,12 +179,12 @@ impl InFlight {
     }
 
     /// Its time says nothing about calls.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         self.settled = true;
     }
 
     /// No answer came; after how long.
-    pub fn failed(&mut self, error: Unreachable) -> Duration {
+    pub(crate) fn failed(&mut self, error: Unreachable) -> Duration {
         match error {
             Unreachable::Connect => self.endpoint.eject(),
             Unreachable::Refused | Unreachable::Broken | Unreachable::Reset(_) => self.endpoint.failed(),

@@ -9,6 +9,8 @@
 //! - An answer that breaks a bound fails alone: no other call of its connection is hurt.
 //! - Nothing here knows of contracts, protocols of callers, or caches.
 
+#![warn(unreachable_pub)]
+
 pub mod config;
 pub mod discovery;
 pub mod url;

@@ -12,19 +12,19 @@ const UNEXPLORED: f64 = 1e9;
 
 /// The estimate of an endpoint's latency. Jumps up with every slower answer, sinks slowly with faster ones.
 #[derive(Debug)]
-pub struct PeakEwma {
+pub(crate) struct PeakEwma {
     seconds: f64,
     at: Instant,
 }
 
 impl PeakEwma {
     /// Nothing known yet.
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self { seconds: 0.0, at: now }
     }
 
     /// Takes an answer's latency in.
-    pub fn observe(&mut self, latency: Duration, now: Instant) {
+    pub(crate) fn observe(&mut self, latency: Duration, now: Instant) {
         let sample = latency.as_secs_f64();
         let kept = self.kept(now);
         self.seconds = if sample > self.seconds { sample } else { self.seconds * kept + sample * (1.0 - kept) };
@@ -32,7 +32,7 @@ impl PeakEwma {
     }
 
     /// The expected wait of one more call, relative to other endpoints.
-    pub fn cost(&self, in_flight: usize, now: Instant) -> f64 {
+    pub(crate) fn cost(&self, in_flight: usize, now: Instant) -> f64 {
         let in_flight = f64::from(u32::try_from(in_flight).unwrap_or(u32::MAX));
         if self.seconds == 0.0 && in_flight > 0.0 {
             return UNEXPLORED + in_flight;

@@ -21,7 +21,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Figures under the upstream's name.
-    pub fn new(upstream: &str, in_flight: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(upstream: &str, in_flight: &Arc<AtomicUsize>) -> Self {
         let meter = accord_runtime::telemetry::meter();
         let name = KeyValue::new("upstream", upstream.to_owned());
         observe_in_flight(&meter, &name, in_flight);
@@ -50,19 +50,19 @@ impl Metrics {
     }
 
     /// An attempt came to its end.
-    pub fn attempted(&self, elapsed: Duration, is_reached: bool) {
+    pub(crate) fn attempted(&self, elapsed: Duration, is_reached: bool) {
         let attributes = if is_reached { &self.reached } else { &self.unreached };
         self.attempts.add(1, attributes);
         self.duration.record(elapsed.as_secs_f64(), attributes);
     }
 
     /// So many endpoints live.
-    pub fn probed(&self, alive: usize) {
+    pub(crate) fn probed(&self, alive: usize) {
         self.alive.record(alive as u64, &self.upstream);
     }
 
     /// A call was refused.
-    pub fn refused(&self) {
+    pub(crate) fn refused(&self) {
         self.refused.add(1, &self.upstream);
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 /// What a call sends. It can be sent again as long as all of it is here.
 #[derive(Debug)]
-pub enum Payload<B> {
+pub(crate) enum Payload<B> {
     /// All of it.
     Whole(Bytes),
     /// A body that nobody has begun to read.
@@ -24,7 +24,7 @@ pub enum Payload<B> {
 
 impl<B> Payload<B> {
     /// Whether it can be sent, from its beginning.
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         !matches!(self, Self::Spent)
     }
 }
@@ -38,7 +38,7 @@ pub(crate) struct Sending {
 
 impl Sending {
     /// Whether the request's own body broke off.
-    pub fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         self.broken.as_ref().is_some_and(|broken| broken.load(Ordering::Relaxed))
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::connection::{Connection, Ended, Lease, Settings};
 use crate::discovery::Address;
 
-/// How long a failed attempt at one more connection rests while others serve.
+/// After a failed attempt, no further connection is tried for this long where there are others.
 const COOL_DOWN: Duration = Duration::from_secs(1);
 
 /// The longest interval that keepalive is stretched to for peers that want fewer pings.
@@ -55,7 +55,7 @@ enum Found {
 }
 
 impl Pool {
-    pub fn new(
+    pub(crate) fn new(
         address: Address,
         trust: Option<Arc<Reloading<ClientConfig>>>,
         settings: Settings,
@@ -68,7 +68,7 @@ impl Pool {
 
     /// A place on the least used connection; made where there is none. Several callers wait for one attempt, which goes on
     /// when they leave.
-    pub async fn lease(self: &Arc<Self>) -> Result<Lease, Arc<io::Error>> {
+    pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease, Arc<io::Error>> {
         loop {
             let mut attempts = match self.look() {
                 Found::Lease(lease) => return Ok(lease),
@@ -87,12 +87,12 @@ impl Pool {
     }
 
     /// Why the last attempt failed, if it did.
-    pub fn failure(&self) -> Option<Arc<io::Error>> {
+    pub(crate) fn failure(&self) -> Option<Arc<io::Error>> {
         self.attempts.borrow().1.clone()
     }
 
     /// Lets go of all connections that take no more calls.
-    pub fn discard_closing(&self) {
+    pub(crate) fn discard_closing(&self) {
         self.state().connections.retain(|connection| !connection.is_closing());
     }
 

@@ -143,7 +143,7 @@ impl Updates {
                     backoff.next_wait()
                 }
             };
-            rest(wait, refresh).await;
+            wait_or_refresh(wait, refresh).await;
         }
     }
 
@@ -186,8 +186,8 @@ fn interval(ttl: Duration) -> Duration {
     jittered(ttl.clamp(MIN_INTERVAL, MAX_INTERVAL), JITTER)
 }
 
-/// Waits so long, or until an early resolution is asked for; at least the shortest time has passed then.
-async fn rest(wait: Duration, refresh: &Notify) {
+/// Waits that long, or until an early resolution is asked for, but never less than the shortest interval.
+async fn wait_or_refresh(wait: Duration, refresh: &Notify) {
     let earliest = Instant::now() + MIN_INTERVAL;
     let requested = async {
         refresh.notified().await;
