@@ -89,18 +89,18 @@ pub(crate) struct Decider {
     auth: Client,
     login: Arc<Login>,
     memory: moka::future::Cache<Key, Arc<Answer>>,
-    patience: Duration,
+    attempt_timeout: Duration,
 }
 
 impl Decider {
     /// Waits for an answer no longer than `bound`: an auth that is silent for so long leaves no verifier anything to
     /// verify with.
-    pub fn new(auth: Client, login: Arc<Login>, capacity: u64, bound: Duration) -> Self {
+    pub(crate) fn new(auth: Client, login: Arc<Login>, capacity: u64, bound: Duration) -> Self {
         let memory = moka::future::Cache::builder().max_capacity(capacity).time_to_live(Duration::from_mins(5)).build();
-        Self { auth, login, memory, patience: ATTEMPT.min(bound) }
+        Self { auth, login, memory, attempt_timeout: ATTEMPT.min(bound) }
     }
 
-    pub async fn decide(
+    pub(crate) async fn decide(
         &self,
         token: &str,
         verified: &Verified,
@@ -151,7 +151,7 @@ impl Decider {
             audience: question.audience.to_owned(),
             address: question.address.map(|address| address.to_string()).unwrap_or_default(),
         };
-        let deadline = Deadline::after(self.patience);
+        let deadline = Deadline::after(self.attempt_timeout);
         let mut request = request::outbound(message, deadline, id);
         request.metadata_mut().insert("authorization", self.login.bearer()?);
         let asked = Instant::now();

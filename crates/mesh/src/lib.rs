@@ -4,15 +4,21 @@
 //!
 //! Invariant: a token is never accepted on a snapshot older than the bound; [`MeshClient`] then refuses with `UNAVAILABLE`.
 
-pub mod admit;
+#![warn(unreachable_pub)]
+
 pub mod client;
 pub mod config;
-mod decide;
+
+// What goes on in the background: the binary's own identity, and what it knows of revocations.
 mod login;
 mod readiness;
-pub mod refusal;
 mod snapshot;
 mod watch;
+
+// What each call meets.
+pub mod admit;
+mod decide;
+pub mod refusal;
 
 pub use client::{JoinError, MeshClient};
 pub use config::MeshConfig;

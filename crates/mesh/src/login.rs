@@ -52,27 +52,27 @@ struct Held {
 }
 
 impl Login {
-    pub fn new(auth: Client, config: &MeshConfig, secret: Secret) -> Self {
+    pub(crate) fn new(auth: Client, config: &MeshConfig, secret: Secret) -> Self {
         let (logins, _) = watch::channel(0);
         let (url, client_id) = (config.url.clone(), config.client_id.clone());
         Self { auth, url, client_id, secret, held: ArcSwapOption::empty(), logins, rejected: Notify::new() }
     }
 
     /// The token held as a bearer credential, where it has not ended.
-    pub fn bearer(&self) -> Result<AsciiMetadataValue, Refusal> {
+    pub(crate) fn bearer(&self) -> Result<AsciiMetadataValue, Refusal> {
         let held = self.held.load();
         let held = held.as_ref().filter(|held| Instant::now() < held.ends);
         held.map(|held| held.bearer.clone()).ok_or(Refusal::Unavailable)
     }
 
     /// How much longer the held token lasts; None where none is held or it has ended.
-    pub fn lasts_for(&self) -> Option<Duration> {
+    pub(crate) fn lasts_for(&self) -> Option<Duration> {
         let left = self.held.load().as_ref()?.ends.checked_duration_since(Instant::now())?;
         (!left.is_zero()).then_some(left)
     }
 
     /// Waits until a token is held.
-    pub async fn first_bearer(&self) -> AsciiMetadataValue {
+    pub(crate) async fn first_bearer(&self) -> AsciiMetadataValue {
         let mut logins = self.logins.subscribe();
         loop {
             logins.mark_unchanged();
@@ -85,23 +85,23 @@ impl Login {
     }
 
     /// Tells of each login.
-    pub fn logins(&self) -> watch::Receiver<u64> {
+    pub(crate) fn logins(&self) -> watch::Receiver<u64> {
         self.logins.subscribe()
     }
 
     /// The token was refused although it had not ended: its subject was revoked, or auth's keys were replaced.
-    pub fn reject(&self) {
+    pub(crate) fn reject(&self) {
         self.rejected.notify_one();
     }
 
     /// Holds the token of a login until it ends or the next one takes its place.
-    pub fn hold(&self, bearer: AsciiMetadataValue, ends: Instant) {
+    pub(crate) fn hold(&self, bearer: AsciiMetadataValue, ends: Instant) {
         self.held.store(Some(Arc::new(Held { bearer, ends })));
         self.logins.send_modify(|logins| *logins += 1);
     }
 
     /// Logs in again and again until shutdown.
-    pub async fn keep(self: Arc<Self>, shutdown: Shutdown) {
+    pub(crate) async fn keep(self: Arc<Self>, shutdown: Shutdown) {
         let mut backoff = backoff();
         let mut told = None;
         loop {

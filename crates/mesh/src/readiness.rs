@@ -27,7 +27,7 @@ impl Readiness {
     ///
     /// Nothing is polled: while ready, only time or a new login can end that, and one timer waits for the moment; while
     /// not ready, only an answer or a login can.
-    pub async fn notify(self, ready: watch::Sender<bool>) {
+    pub(crate) async fn notify(self, ready: watch::Sender<bool>) {
         let mut logins = self.login.logins();
         loop {
             // Both listen before the look, so that nothing that comes after it is missed.

@@ -26,34 +26,34 @@ pub(crate) struct LatestSnapshot {
 }
 
 impl LatestSnapshot {
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         // A little in the past, so that no real moment is 0.
         let start = Instant::now().checked_sub(Duration::from_millis(1)).unwrap_or_else(Instant::now);
         Self { snapshot: ArcSwap::default(), as_of: AtomicU64::new(0), start, answered: Notify::new() }
     }
 
     /// The newest snapshot; None where it is older than the bound.
-    pub fn within(&self, bound: Duration) -> Option<Arc<RevocationSnapshot>> {
+    pub(crate) fn within(&self, bound: Duration) -> Option<Arc<RevocationSnapshot>> {
         // The age is read before the content: the other order could pair old content with a newer age.
         self.fresh_for(bound)?;
         Some(self.snapshot.load_full())
     }
 
     /// How much longer the snapshot is within the bound if no answer comes; None where it is not.
-    pub fn fresh_for(&self, bound: Duration) -> Option<Duration> {
+    pub(crate) fn fresh_for(&self, bound: Duration) -> Option<Duration> {
         let as_of = Some(self.as_of.load(Ordering::Acquire)).filter(|as_of| *as_of > 0)?;
         let age = self.start.elapsed().checked_sub(Duration::from_millis(as_of))?;
         bound.checked_sub(age)
     }
 
     /// Ends with the next answer to a question after this call.
-    pub fn answered(&self) -> Notified<'_> {
+    pub(crate) fn answered(&self) -> Notified<'_> {
         self.answered.notified()
     }
 
     /// Applies news, and with it the answer to a question asked at that moment. News alone makes nothing fresher: it
     /// says what changed, not that nothing else did.
-    pub fn learn(&self, news: WatchResponse, asked: Option<Instant>, now: i64) {
+    pub(crate) fn learn(&self, news: WatchResponse, asked: Option<Instant>, now: i64) {
         let current = self.snapshot.load();
         if news.full || news.revision != current.revision {
             self.snapshot.store(Arc::new(current.updated(update(news), now)));

@@ -14,27 +14,37 @@
 //!
 //! Clock, randomness, tasks, the origin and the store are parameters; the simulation replaces them all.
 
+#![cfg_attr(not(test), warn(unreachable_pub))]
+
+// What a read asks for, and what it is told.
 mod answer;
-mod engine;
-mod entry;
-mod flight;
-mod gap_detector;
 mod key;
 mod limits;
+mod policy;
+
+// Its way.
+mod engine;
+mod flight;
 mod load;
+mod read;
+
+// What is remembered between reads.
+mod entry;
+mod gap_detector;
+mod store;
+mod validity;
+
+// What is taken from outside.
 mod metrics;
 mod origin;
-mod policy;
-mod read;
+mod world;
+
 #[cfg(test)]
 mod simulation;
-mod store;
 #[cfg(test)]
 mod stress;
 #[cfg(test)]
 mod tests;
-mod validity;
-mod world;
 
 pub use answer::{Answer, Failure, Load, Outcome, Stale};
 pub use engine::Engine;

@@ -48,7 +48,7 @@ struct Usage {
 const ROUNDS: usize = 16;
 
 impl MemoryStore {
-    /// At most `capacity` bytes. `left` is tracked why an entry left.
+    /// At most `capacity` bytes. `on_removal` is told why an entry left: `expired`, `dropped`, `replaced` or `size`.
     pub fn new(capacity: u64, on_removal: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
         Self::with_hasher(capacity, RandomState::new(), on_removal)
     }
@@ -135,7 +135,7 @@ impl<H: BuildHasher + Clone + Send + Sync + 'static> Store for MemoryStore<H> {
 
 impl<H> std::fmt::Debug for MemoryStore<H> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Memory").finish_non_exhaustive()
+        formatter.debug_struct("MemoryStore").finish_non_exhaustive()
     }
 }
 

@@ -14,7 +14,7 @@ const SHARDS: usize = 64;
 
 /// A time between two invalidations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Epoch(u64);
+pub(crate) struct Epoch(u64);
 
 /// The record of invalidations. Bounded: what it forgets it takes as invalidated.
 #[derive(Debug)]

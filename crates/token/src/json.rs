@@ -10,7 +10,7 @@ use serde::{
 };
 
 /// Reads an object; refuses duplicate keys at any depth, whether or not the keys are known.
-pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
+pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, serde_json::Error> {
     // A struct would be read from a list of its values as well.
     if !text.starts_with(b"{") {
         return Err(serde_json::Error::custom("not an object"));

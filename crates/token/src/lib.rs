@@ -10,6 +10,8 @@
 //! - Nothing a token says is looked at before its signature has been checked.
 //! - A remembered signature spares the arithmetic only; expiry and revocation are checked on every use.
 
+#![warn(unreachable_pub)]
+
 pub mod claims;
 mod json;
 pub mod keys;

@@ -10,23 +10,30 @@
 //! - path variables, body and query parameters are written one after the other, because concatenated encodings merge
 //!   (<https://protobuf.dev/programming-guides/encoding/#last-one-wins>).
 
+// Compiled once.
+mod plan;
+mod routes;
+mod schema;
+
+// A request's way in.
+mod members;
+mod parameter;
+mod path;
+mod request;
+mod scalar;
+
+// An answer's way out.
+mod map;
+mod order;
+mod response;
+
+// Both ways.
 mod civil;
 mod enumeration;
 mod json;
 mod known;
-mod map;
-mod members;
 mod number;
-mod order;
-mod parameter;
-mod path;
-mod plan;
 mod raw;
-mod request;
-mod response;
-mod routes;
-mod scalar;
-mod schema;
 mod text;
 mod violation;
 

@@ -6,11 +6,14 @@
 
 #![warn(unreachable_pub)]
 
-mod malformed;
+// Tags.
 mod path;
+mod template;
+
+// Fields.
+mod malformed;
 mod reader;
 mod scalar;
-mod template;
 mod value;
 mod writer;
 
