@@ -3,8 +3,8 @@
 mod dns;
 mod fixed;
 
-pub use dns::Dns;
-pub use fixed::Fixed;
+pub(crate) use dns::Dns;
+pub(crate) use fixed::Fixed;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::url::Url;
 
 /// Finds the endpoints of one URL.
-pub trait Discovery: Send + Sync + 'static {
+pub(crate) trait Discovery: Send + Sync + 'static {
     /// The endpoints now, and whenever they change. Empty until they are first known. Where finding them fails, the last
     /// answer stays. Ends (the sender is dropped) only with the upstream.
     fn watch(&self) -> watch::Receiver<Addresses>;
@@ -26,11 +26,11 @@ pub trait Discovery: Send + Sync + 'static {
 }
 
 /// The endpoints of a URL at a moment, without repetition, in a stable order.
-pub type Addresses = Arc<[Address]>;
+pub(crate) type Addresses = Arc<[Address]>;
 
 /// One endpoint: an address, and the URL that led to it.
 #[derive(Clone, Debug)]
-pub struct Address {
+pub(crate) struct Address {
     /// Where to connect to.
     pub socket: SocketAddr,
     /// How to speak there.

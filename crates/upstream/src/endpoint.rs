@@ -65,12 +65,12 @@ impl Endpoint {
     }
 
     /// Where it is.
-    pub fn address(&self) -> &Address {
+    pub(crate) fn address(&self) -> &Address {
         &self.address
     }
 
     /// Its scheme, address and port.
-    pub fn label(&self) -> &str {
+    pub(crate) fn label(&self) -> &str {
         &self.label
     }
 
@@ -96,7 +96,7 @@ impl Endpoint {
     }
 
     /// Whether it is ejected at this moment.
-    pub fn is_ejected(&self, now: Instant) -> bool {
+    pub(crate) fn is_ejected(&self, now: Instant) -> bool {
         self.record().until.is_some_and(|until| now < until)
     }
 

@@ -176,7 +176,7 @@ pub fn frame(message: &[u8]) -> Bytes {
 }
 
 /// What an HTTP status means where no `grpc-status` came (gRPC's http-grpc-status-mapping).
-pub fn from_http(status: http::StatusCode) -> tonic::Code {
+pub(crate) fn from_http(status: http::StatusCode) -> tonic::Code {
     match status.as_u16() {
         400 | 431 => tonic::Code::Internal,
         401 => tonic::Code::Unauthenticated,

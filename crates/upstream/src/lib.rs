@@ -12,8 +12,8 @@
 #![warn(unreachable_pub)]
 
 pub mod config;
-pub mod discovery;
-pub mod url;
+mod discovery;
+mod url;
 
 mod balance;
 mod bulkhead;

@@ -30,7 +30,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Upstream {
     /// Whether at least one endpoint served when it was last asked.
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.liveness() == Liveness::Serving
     }
 

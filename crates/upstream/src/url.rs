@@ -8,7 +8,7 @@ use rustls::pki_types::ServerName;
 
 /// A URL of an upstream: how to speak, and to whom.
 #[derive(Clone, Debug)]
-pub struct Url {
+pub(crate) struct Url {
     /// As it was configured.
     pub text: Box<str>,
     /// `http` or `https`.
@@ -23,7 +23,7 @@ pub struct Url {
 
 /// Where the addresses of a URL come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Host {
+pub(crate) enum Host {
     /// The URL says it.
     Address(SocketAddr),
     /// A and AAAA records of a name.
@@ -48,7 +48,7 @@ pub enum UrlError {
 
 impl Url {
     /// Takes a URL apart: `http://HOST:PORT`, `https://HOST:PORT`, and `http+srv://NAME` or `https+srv://NAME` for SRV records.
-    pub fn parse(text: &str) -> Result<Self, UrlError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, UrlError> {
         let form = || UrlError::Form(text.to_owned());
         let uri: Uri = text.parse().map_err(|_| form())?;
         let (scheme, is_srv) = match uri.scheme_str() {

@@ -69,7 +69,7 @@ const RESOLUTION_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// The work ends when this value is dropped; the watch closes then.
 #[derive(Debug)]
-pub struct Dns {
+pub(crate) struct Dns {
     addresses: watch::Receiver<Addresses>,
     refresh: Arc<Notify>,
     task: JoinHandle<()>,
@@ -77,7 +77,7 @@ pub struct Dns {
 
 impl Dns {
     /// Starts to resolve the host of a URL, on the runtime that this is called in.
-    pub fn new(url: Arc<Url>) -> Self {
+    pub(crate) fn new(url: Arc<Url>) -> Self {
         let host = Arc::new(url.host.clone());
         Self::start(url, move || {
             let host = Arc::clone(&host);

@@ -6,11 +6,11 @@ use super::{Address, Addresses, Discovery};
 
 /// A list that does not change.
 #[derive(Debug)]
-pub struct Fixed(watch::Sender<Addresses>);
+pub(crate) struct Fixed(watch::Sender<Addresses>);
 
 impl Fixed {
     /// These endpoints, for good.
-    pub fn new(addresses: impl IntoIterator<Item = Address>) -> Self {
+    pub(crate) fn new(addresses: impl IntoIterator<Item = Address>) -> Self {
         Self(watch::Sender::new(addresses.into_iter().collect()))
     }
 }
