@@ -2,11 +2,15 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, Value as Field};
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 use tonic::Status;
 use tonic_types::pb;
+
+/// Messages in a detail nest at most this deep. Each `Any` in it is decoded anew, so that no decoder counts all of the levels,
+/// and writing them is a recursion.
+const MOST_LEVELS: usize = 64;
 
 /// The types that gRPC itself has for details.
 static RPC: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).ok());
@@ -22,6 +26,7 @@ fn written(url: &str, value: &[u8], known: Option<&DescriptorPool>) -> Value {
     let mut pools = RPC.as_ref().into_iter().chain(known);
     let descriptor = pools.find_map(|pool| pool.get_message_by_name(name));
     let message = descriptor.and_then(|descriptor| DynamicMessage::decode(descriptor, value).ok());
+    let message = message.filter(|message| is_shallow(message, MOST_LEVELS));
     let text = message.and_then(|message| serde_json::to_value(message).ok());
     let mut detail = match text {
         Some(Value::Object(members)) => members,
@@ -31,6 +36,34 @@ fn written(url: &str, value: &[u8], known: Option<&DescriptorPool>) -> Value {
     };
     detail.insert("@type".to_owned(), url.into());
     detail.into()
+}
+
+/// Whether messages nest at most so many levels deep, those in `Any` included.
+fn is_shallow(message: &DynamicMessage, levels: usize) -> bool {
+    let Some(left) = levels.checked_sub(1) else { return false };
+    let packed = unpacked(message);
+    packed.is_none_or(|packed| is_shallow(&packed, left))
+        && message.fields().all(|(_, field)| is_shallow_field(field, left))
+}
+
+fn is_shallow_field(field: &Field, levels: usize) -> bool {
+    match field {
+        Field::Message(message) => is_shallow(message, levels),
+        Field::List(items) => items.iter().all(|item| is_shallow_field(item, levels)),
+        Field::Map(entries) => entries.values().all(|value| is_shallow_field(value, levels)),
+        _ => true,
+    }
+}
+
+/// What is in an `Any`, as far as it can be decoded.
+fn unpacked(message: &DynamicMessage) -> Option<DynamicMessage> {
+    let descriptor = message.descriptor();
+    if descriptor.full_name() != "google.protobuf.Any" {
+        return None;
+    }
+    let any = message.transcode_to::<prost_types::Any>().ok()?;
+    let name = any.type_url.rsplit('/').next().unwrap_or_default();
+    DynamicMessage::decode(descriptor.parent_pool().get_message_by_name(name)?, &*any.value).ok()
 }
 
 #[cfg(test)]
@@ -62,6 +95,25 @@ mod tests {
         assert_eq!(details[1], serde_json::json!({"@type": "type.googleapis.com/acme.v1.Unknown", "value": "CAU="}));
         assert_eq!(details[2]["value"], "5s");
         assert_eq!(json(&status, None)[0]["value"], STANDARD.encode(product.encode_to_vec()), "of another contract");
+    }
+
+    fn nested(url: &str, levels: usize) -> Value {
+        let wrap = |inner: prost_types::Any| match url {
+            "a/google.rpc.Status" => {
+                any(url, pb::Status { details: vec![inner], ..Default::default() }.encode_to_vec())
+            }
+            _ => any(url, inner.encode_to_vec()),
+        };
+        json(&of(vec![(0..levels).fold(any(url, Vec::new()), |inner, _| wrap(inner))]), None)
+    }
+
+    #[test]
+    fn details_that_nest_without_end_are_written_as_bytes() {
+        for url in ["a/google.protobuf.Any", "a/google.rpc.Status"] {
+            assert!(nested(url, 2000)[0]["value"].is_string(), "{url}");
+        }
+        let shallow = nested("a/google.rpc.Status", 20);
+        assert_eq!(shallow[0]["details"][0]["@type"], "a/google.rpc.Status");
     }
 
     #[test]
