@@ -8,10 +8,11 @@ use accord_upstream::{Failure, grpc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
+use tokio::time::timeout;
 use tonic::Code;
 
 use crate::raw::{HEADERS, Listener, RST_STREAM};
-use crate::server::{Received, Server, trailers};
+use crate::server::{PATIENCE, Received, Server, trailers};
 use crate::{answer, nothing, one_connection, stream, unary, upstream};
 
 const MOST: u32 = 4096;
@@ -80,6 +81,27 @@ async fn stalled_reader_of_tiny_messages_does_not_end_its_connection() {
     }
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes().len(), MESSAGES * 5);
     assert_eq!(server.connections(), 1);
+}
+
+/// As many as servers allow on a connection, each with more than its window takes.
+const STALLED: usize = 100;
+
+#[tokio::test]
+async fn many_stalled_readers_leave_their_connection_to_others() {
+    let mut server = Server::start().await;
+    let upstream = upstream(&server.url, one_connection);
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED {
+        let call = stream(&upstream, nothing());
+        let mut received = server.next().await;
+        let mut body = received.head();
+        body.send_data(vec![0; 2 << 20].into(), false).unwrap();
+        stalled.push((call.await.unwrap().unwrap(), body, received));
+    }
+    let other = unary(&upstream);
+    server.next().await.answer(&[0; 5]);
+    answer(timeout(PATIENCE, other).await.expect("the stalled readers hold the connection's window").unwrap());
+    assert_eq!((server.connections(), stalled.len()), (1, STALLED));
 }
 
 /// More than the HTTP/2 library forgives by itself.
