@@ -29,7 +29,7 @@ impl Upstream {
         B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
     {
         let admission = self.admit().ok_or(Failure::Overloaded)?;
-        let picked = self.pick().await.ok_or(Failure::Unreachable(Unreachable::Connect))?;
+        let picked = self.pick_for(call).await?;
         let mut response = self.send(call, picked, 0, &mut Payload::Stream(body)).await.and_then(in_grpc)?;
         if deadline::is_race_in(call.deadline, response.headers()) {
             return Err(Failure::Unreachable(Unreachable::DeadlineExceeded));
@@ -38,6 +38,13 @@ impl Upstream {
         metadata::strip_reserved(response.headers_mut());
         response.body_mut().hold(admission);
         Ok(response)
+    }
+
+    /// A place at an endpoint, which may have to be discovered first, within the call's time.
+    pub(crate) async fn pick_for(self: &Arc<Self>, call: &Call<'_>) -> Result<Picked, Failure> {
+        let picked = tokio::time::timeout_at(call.deadline.at(), self.pick()).await;
+        let picked = picked.map_err(|_| Failure::Unreachable(Unreachable::DeadlineExceeded))?;
+        picked.ok_or(Failure::Unreachable(Unreachable::Connect))
     }
 
     async fn send<B>(

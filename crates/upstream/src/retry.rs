@@ -15,7 +15,6 @@ use crate::call::{Answer, Call, Outcome, Retries};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::grpc;
-use crate::unreachable::Unreachable;
 
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
@@ -40,14 +39,15 @@ impl Upstream {
 }
 
 async fn first(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes) -> Attempt {
-    let picked = upstream.pick().await.ok_or(Failure::Unreachable(Unreachable::Connect))?;
+    let picked = upstream.pick_for(call).await?;
     upstream.attempt(call, picked, framed, 0).await
 }
 
 async fn retried(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes, retries: &Retries) -> Outcome {
     let mut may_have_acted_before = false;
-    let Some(mut picked) = upstream.pick().await else {
-        return Outcome::only(Err(Failure::Unreachable(Unreachable::Connect)));
+    let mut picked = match upstream.pick_for(call).await {
+        Ok(picked) => picked,
+        Err(failure) => return Outcome::only(Err(failure)),
     };
     for made in 1.. {
         let tried = Arc::clone(picked.endpoint());
@@ -77,8 +77,9 @@ async fn retried(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes, retr
 
 /// Starts further attempts beside the first where it is slow; the first good answer wins, and the others are cancelled.
 async fn hedged(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes, retries: &Retries) -> Outcome {
-    let Some(picked) = upstream.pick().await else {
-        return Outcome::only(Err(Failure::Unreachable(Unreachable::Connect)));
+    let picked = match upstream.pick_for(call).await {
+        Ok(picked) => picked,
+        Err(failure) => return Outcome::only(Err(failure)),
     };
     let mut hedging = Hedging::new(upstream, call, framed, retries, picked.endpoint());
     let mut racing = FuturesUnordered::from_iter([hedging.start(picked)]);
@@ -218,6 +219,7 @@ fn wait_before(made: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unreachable::Unreachable;
     use http::{HeaderName, HeaderValue};
 
     #[test]

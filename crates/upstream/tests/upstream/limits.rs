@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::fault;
-use accord_upstream::{Failure, Upstream};
+use accord_upstream::{Failure, Retries, Unreachable, Upstream};
 use http_body_util::BodyExt;
+use tokio::time::timeout;
 use tonic::Code;
 use tonic_types::StatusExt;
 
 use crate::raw::{DATA, Listener};
-use crate::server::Server;
-use crate::{Calling, answer, nothing, one_connection, stream, unary, upstream};
+use crate::server::{PATIENCE, Server};
+use crate::{Calling, answer, nothing, one_connection, stream, unary, unreachable, upstream};
 
 #[tokio::test]
 async fn calls_beyond_the_streams_of_a_connection_open_others_up_to_the_most_and_then_queue() {
@@ -157,4 +158,20 @@ async fn place_in_flight_is_given_back_after_an_error_and_after_the_deadline() {
     let _never_answered = server.next().await;
     assert!(call.await.unwrap().result.unwrap_err().is_deadline());
     assert!(!is_full(&upstream, &mut server).await);
+}
+
+#[tokio::test]
+async fn call_ends_with_its_deadline_while_no_endpoint_is_known() {
+    let upstream = upstream("http://nobody.invalid:1", |config| config.connect_timeout = Duration::from_hours(1));
+    let calling = || Calling { within: Duration::from_millis(50), retries: None };
+    let retries = |hedge_after| {
+        let retries = Retries { max_attempts: 2, on: [Code::Unavailable].into(), hedge_after, budget: Arc::default() };
+        Calling { retries: Some(retries), ..calling() }
+    };
+    for calling in [calling(), retries(None), retries(Some(Duration::from_secs(1)))] {
+        let outcome = timeout(PATIENCE, calling.unary(Arc::clone(&upstream))).await.expect("it waits for discovery");
+        assert_eq!(unreachable(&outcome.result.unwrap_err()), Unreachable::DeadlineExceeded);
+    }
+    let streamed = timeout(PATIENCE, calling().stream(upstream, nothing())).await.expect("it waits for discovery");
+    assert_eq!(unreachable(&streamed.unwrap_err()), Unreachable::DeadlineExceeded);
 }
