@@ -54,7 +54,7 @@ impl Unreachable {
     pub(crate) fn of(error: &h2::Error) -> Self {
         // RFC 9113, 8.7: a stream that was refused, or that is beyond the last one of a GOAWAY, has not been processed.
         match error.reason() {
-            Some(Reason::REFUSED_STREAM) if error.is_remote() => Self::Refused,
+            Some(Reason::REFUSED_STREAM) if error.is_reset() && error.is_remote() => Self::Refused,
             _ if error.is_go_away() && error.is_remote() => Self::of_goaway(error),
             Some(reason) if error.is_reset() && error.is_remote() => Self::Reset(reason),
             _ => Self::Broken,

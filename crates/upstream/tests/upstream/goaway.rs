@@ -8,6 +8,7 @@ use crate::server::Server;
 use crate::{answer, nothing, one_connection, stream, unary, unreachable, upstream};
 
 const NO_ERROR: u32 = 0;
+const REFUSED_STREAM: u32 = 7;
 const MOST: u32 = (1 << 31) - 1;
 
 #[tokio::test]
@@ -101,4 +102,17 @@ async fn call_that_a_graceful_goaway_covers_is_not_sent_again_when_the_connectio
     leaving.go_away(MOST, NO_ERROR).await;
     leaving.close().await;
     assert_eq!(unreachable(&call.await.unwrap().result.unwrap_err()), Unreachable::Broken);
+}
+
+#[tokio::test]
+async fn call_on_a_connection_that_is_given_up_with_the_code_of_a_refused_stream_is_not_sent_again() {
+    for last in [0, MOST] {
+        let listener = Listener::start().await;
+        let call = unary(&upstream(&listener.url, one_connection));
+        let mut leaving = listener.accept(&[]).await;
+        leaving.next(DATA).await;
+        leaving.go_away(last, REFUSED_STREAM).await;
+        leaving.close().await;
+        assert_eq!(unreachable(&call.await.unwrap().result.unwrap_err()), Unreachable::Broken, "{last}");
+    }
 }
