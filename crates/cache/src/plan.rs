@@ -28,6 +28,24 @@ const MOST_PARTS: usize = 1024;
 const MOST_NAMES: usize = 16;
 const LONGEST_NAME: usize = 100;
 
+/// Concern one connection or one message: the upstream's connection refuses a call with them, as if it were broken itself.
+const OF_A_CONNECTION: [&str; 11] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The longest tag in bytes: far more than anybody means, and no reason to hold many times a request.
+const LONGEST_TAG: usize = 64 * 1024;
+
 /// Attempts in all that a contract may declare.
 const ATTEMPTS: std::ops::RangeInclusive<u32> = 2..=5;
 
@@ -109,7 +127,7 @@ impl Plan {
     ) -> impl Iterator<Item = Result<Tag, Malformed>> {
         let templates = self.tags.iter().filter(move |template| template.is_over_answer() == answer.is_some());
         templates
-            .filter_map(move |template| template.expand(request, answer).transpose())
+            .filter_map(move |template| template.expand_within(LONGEST_TAG, request, answer).transpose())
             .map(|tag| Ok(Tag::named(&tag?)))
     }
 }
@@ -156,12 +174,13 @@ fn positive(field: &str, value: Option<&prost_types::Duration>) -> Result<Durati
     if duration.is_zero() { Err(malformed(format!("`{field}` is missing or 0"))) } else { Ok(duration) }
 }
 
-/// The contract says what may be named, and is asked before. Here it must only not be what the cache itself says.
+/// The contract says what may be named, and is asked before. Here it must only not be what the cache or HTTP itself says.
 fn names(field: &str, declared: &[String]) -> Result<Vec<HeaderName>, Status> {
     bounded(field, declared.len(), MOST_NAMES)?;
     let name = |name: &String| {
         let known = HeaderName::from_lowercase(name.as_bytes()).ok().filter(|_| name.len() <= LONGEST_NAME);
-        let free = known.filter(|name| !metadata::is_reserved(name) && !name.as_str().starts_with("grpc-"));
+        let is_taken = |name: &str| name.starts_with("grpc-") || OF_A_CONNECTION.contains(&name);
+        let free = known.filter(|name| !metadata::is_reserved(name) && !is_taken(name.as_str()));
         free.ok_or_else(|| malformed(format!("`{field}` names {name:?}, which is no header that can be kept or sent")))
     };
     declared.iter().map(name).collect()

@@ -34,6 +34,16 @@ impl Template {
 
     /// The tag for a request and, once there is one, its answer. None for a template that needs the answer before that.
     pub fn expand(&self, request: &[u8], answer: Option<&[u8]>) -> Result<Option<String>, Malformed> {
+        self.expand_within(usize::MAX, request, answer)
+    }
+
+    /// As [`Template::expand`], with at most so many bytes: a template may name a large field many times.
+    pub fn expand_within(
+        &self,
+        most: usize,
+        request: &[u8],
+        answer: Option<&[u8]>,
+    ) -> Result<Option<String>, Malformed> {
         let mut tag = String::new();
         for part in &self.parts {
             match (part, answer) {
@@ -41,6 +51,9 @@ impl Template {
                 (Part::Request(path), _) => tag.extend(escape(&path.text(request)?)),
                 (Part::Answer(path), Some(answer)) => tag.extend(escape(&path.text(answer)?)),
                 (Part::Answer(_), None) => return Ok(None),
+            }
+            if tag.len() > most {
+                return Err(Malformed::TooLarge);
             }
         }
         Ok(Some(tag))

@@ -63,13 +63,25 @@ fn plan_beyond_its_bounds_is_refused() {
 
 #[test]
 fn header_that_only_the_cache_may_say_is_refused() {
-    for name in
-        ["x-accord-passport", "x_accord-passport", "grpc-timeout", "Accept-Language", "", "a b", &*"x".repeat(101)]
-    {
+    let of_a_connection = ["connection", "content-length", "te", "transfer-encoding"];
+    let long = "x".repeat(101);
+    let ours = ["x-accord-passport", "x_accord-passport", "grpc-timeout", "Accept-Language", "", "a b", &long];
+    for name in ours.into_iter().chain(of_a_connection) {
         assert_refused("plan.cache.vary", |plan| cache(plan).vary.push(name.to_owned()));
         assert_refused("plan.cache.keep_headers", |plan| cache(plan).keep_headers.push(name.to_owned()));
     }
     assert_eq!(compiled(|plan| cache(plan).vary.push("accept-language".to_owned())).unwrap().vary, ["accept-language"]);
+}
+
+#[test]
+fn tag_longer_than_anybody_means_is_no_tag() {
+    let leaf = Some(api::tag_template::Step { number: 1, rivals: Vec::new() });
+    let path = api::tag_template::FieldPath { parents: Vec::new(), leaf, r#type: 9, default: None };
+    let part = api::tag_template::Part { part: Some(api::tag_template::part::Part::Request(path)) };
+    let plan = compiled(|plan| plan.tags = vec![api::TagTemplate { parts: vec![part; 1000] }]).unwrap();
+    let request = |length: usize| prost::Message::encode_to_vec(&"x".repeat(length));
+    assert_eq!(plan.request_tags(&request(60)).unwrap().len(), 1);
+    assert_eq!(plan.request_tags(&request(70)), Err(Malformed::TooLarge));
 }
 
 #[test]
