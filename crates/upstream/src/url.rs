@@ -49,7 +49,7 @@ pub enum UrlError {
 impl Url {
     /// Takes a URL apart: `http://HOST:PORT`, `https://HOST:PORT`, and `http+srv://NAME` or `https+srv://NAME` for SRV records.
     pub(crate) fn parse(text: &str) -> Result<Self, UrlError> {
-        let form = || UrlError::Form(text.to_owned());
+        let form = || UrlError::Form(without_credentials(text));
         let uri: Uri = text.parse().map_err(|_| form())?;
         let (scheme, is_srv) = match uri.scheme_str() {
             Some("http") => (Scheme::HTTP, false),
@@ -83,6 +83,13 @@ impl Url {
     }
 }
 
+/// A text that may be a URL, as it can be shown: what stands before an `@` may be a password.
+fn without_credentials(text: &str) -> String {
+    let Some((before, host)) = text.rsplit_once('@') else { return text.to_owned() };
+    let scheme = before.split_once("://").map_or("", |(scheme, _)| scheme);
+    format!("{scheme}://***@{host}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +110,14 @@ mod tests {
         for text in ["127.0.0.1:8090", "ftp://host", "http://host:1/path", "http://me@host:1", "http+srv://name:1", ""]
         {
             assert!(refused(text).contains("write it like http://"), "{text}");
+        }
+    }
+
+    #[test]
+    fn refusal_does_not_repeat_a_password() {
+        for text in ["http://me:secret@host:1", "http://me:se/cret@host", "me:secret@host:1"] {
+            let refused = Url::parse(text).unwrap_err().to_string();
+            assert!(!refused.contains("cret") && refused.contains("***@host"), "{refused}");
         }
     }
 }
