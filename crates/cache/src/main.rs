@@ -44,7 +44,7 @@ struct Cli {
     #[arg(long, global = true, value_name = "URL")]
     store: Option<String>,
     /// A service to load from, under the gateway's name for it. Repeat it for more services, or with the same name for more
-    /// endpoints of one. Takes the place of the configured ones.
+    /// endpoints of one. Takes the place of all configured ones.
     #[arg(long, global = true, value_name = "NAME=URL")]
     upstream: Vec<String>,
 }

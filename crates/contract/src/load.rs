@@ -81,7 +81,12 @@ impl Loader<'_> {
         let name: Arc<str> = name(&descriptor).into();
         if let Some(other) = self.methods.get(&name) {
             let problem = format!("is served by two upstreams, {} and {}", other.upstream, source.upstream);
-            self.findings.push(Finding::error(&*name, "services", problem, "name the services of each upstream"));
+            self.findings.push(Finding::error(
+                &*name,
+                "services",
+                problem,
+                "remove one, or make their endpoints one upstream",
+            ));
             return;
         }
         let rules = rules_for(self.overlays, &name);

@@ -99,6 +99,7 @@ pub struct Flags {
     #[arg(long, value_name = "URL")]
     cache: Option<String>,
     /// A service behind the door. Repeat it for more services, or with the same name for more endpoints of one.
+    /// Takes the place of all configured ones.
     #[arg(long, value_name = "NAME=URL")]
     upstream: Vec<String>,
     /// Descriptor set of a service, instead of its server reflection. With one service the name can be left out.

@@ -150,7 +150,7 @@ impl Pool {
         let mut state = self.state();
         if doubled > state.settings.keepalive_interval {
             state.settings.keepalive_interval = doubled;
-            tracing::warn!(endpoint = %self.address, interval = ?doubled, "the upstream wants fewer keepalive pings");
+            tracing::info!(endpoint = %self.address, interval = ?doubled, "the upstream wants fewer keepalive pings");
         }
     }
 

@@ -37,8 +37,8 @@ pub(crate) enum Host {
 pub enum UrlError {
     /// Not of a form that is understood.
     #[error(
-        "{0:?} is not an address of a service; write it like http://127.0.0.1:8090, https://auth.example:8090 or \
-         http+srv://_grpc._tcp.auth.example, with nothing after the port"
+        "{0:?} is not an address of a service; write it like http://127.0.0.1:9000, https://catalog.example:9000 or \
+         http+srv://_grpc._tcp.catalog.example, with a port from 1 to 65535 and nothing after it"
     )]
     Form(String),
     /// A name that no certificate can stand for.
@@ -61,6 +61,11 @@ impl Url {
         // A method's path takes the place of any other, which would be lost without a word.
         let is_bare = uri.path_and_query().is_none_or(|rest| rest == "/");
         let authority = uri.authority().filter(|it| is_bare && !it.as_str().contains('@')).ok_or_else(form)?.clone();
+        // A port beyond 65535 would read as none, and so as the scheme's.
+        let has_port = authority.as_str().len() > authority.host().len();
+        if has_port && matches!(authority.port_u16(), None | Some(0)) {
+            return Err(form());
+        }
         let name = authority.host().trim_matches(['[', ']']).to_owned();
         let host = match (is_srv, authority.port_u16()) {
             _ if name.is_empty() => return Err(form()),
@@ -102,6 +107,14 @@ mod tests {
         assert_eq!(host("https://catalog.example"), Host::Name("catalog.example".into(), 443));
         assert_eq!(host("http+srv://_grpc._tcp.catalog"), Host::Service("_grpc._tcp.catalog".into()));
         assert!(Url::parse("https://catalog.example").unwrap().server_name.is_some());
+    }
+
+    #[test]
+    fn port_that_is_none_is_not_taken_for_the_schemes() {
+        for text in ["http://127.0.0.1:99999", "http://name:65536", "http://[::1]:0", "https://name:", "http://name:x"]
+        {
+            assert!(Url::parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]
