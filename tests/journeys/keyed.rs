@@ -1,7 +1,7 @@
 //! Mutations that may be repeated.
 
 use crate::{create, desk, reason};
-use accord_fabric::{EDITOR, Fabric};
+use accord_fabric::{EDITOR, Fabric, READER};
 use anyhow::Result;
 use http::Method;
 
@@ -41,5 +41,21 @@ async fn an_answer_outlives_the_process_that_kept_it() -> Result<()> {
     let again = create(&fabric, "Oak desk").await?;
     assert_eq!(again.header("idempotency-replayed"), Some("true"), "{} {}", again.status, again.text());
     assert_eq!(first.body, again.body);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn a_replayed_answer_invalidates_as_the_first_one_did() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    create(&fabric, "Oak desk").await?;
+    let token = fabric.token(READER).await?;
+    let is_hit = async || -> Result<bool> {
+        let answer = fabric.get("/v1/products").token(&token).send().await?;
+        Ok(answer.header("cache-status").is_some_and(|status| status.starts_with("accord; hit")))
+    };
+    assert_eq!([is_hit().await?, is_hit().await?], [false, true]);
+    let again = create(&fabric, "Oak desk").await?;
+    assert_eq!(again.header("idempotency-replayed"), Some("true"), "{} {}", again.status, again.text());
+    assert!(!is_hit().await?, "what the first answer invalidated may have been deferred");
     fabric.stop().await
 }

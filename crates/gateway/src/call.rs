@@ -173,7 +173,7 @@ async fn once(
     let run = async move {
         let records = gateway.records.as_ref().ok_or_else(keyed::no_records)?;
         match records.begin(&call, window, &key, &message).await? {
-            Claimed::Before(answer) => Ok(*answer),
+            Claimed::Before(answer) => replay(&gateway, &call, &message, *answer).await,
             Claimed::Run(claim) => {
                 let outcome = within(call.deadline, mutate(&gateway, &call, &message)).await;
                 records.end(&call, claim, &outcome).await;
@@ -184,12 +184,27 @@ async fn once(
     tokio::spawn(run.in_current_span()).await.unwrap_or_else(|_| Err(Fault::defect()))
 }
 
+/// The answer of a call that ran before. Its invalidations may have been deferred then, and whoever gets the answer now is
+/// promised that reads see what it says.
+async fn replay(gateway: &Gateway, call: &Call, message: &Bytes, answer: Answer) -> Result<Answer, Fault> {
+    let may_have_acted = upstream::may_have_committed(answer.code());
+    match Pending::of(gateway.invalidator.as_ref(), call, message)? {
+        Some(pending) => settle(pending, call, Outcome { result: Ok(answer), may_have_acted }).await,
+        None => Ok(answer),
+    }
+}
+
 /// A call that may change something: what it makes invalid is invalidated before it answers.
 async fn mutate(gateway: &Gateway, call: &Call, message: &Bytes) -> Result<Answer, Fault> {
     let Some(pending) = Pending::of(gateway.invalidator.as_ref(), call, message)? else {
         return upstream::unary(call, message).await.result;
     };
-    let Outcome { mut result, may_have_acted } = upstream::unary(call, message).await;
+    settle(pending, call, upstream::unary(call, message).await).await
+}
+
+/// Invalidates what may have changed, and says so where the cache does not know of it yet.
+async fn settle(pending: Pending, call: &Call, outcome: Outcome) -> Result<Answer, Fault> {
+    let Outcome { mut result, may_have_acted } = outcome;
     let reach = pending.settle(may_have_acted, call.deadline).await;
     if let (Ok(answer), Some(Reach::Deferred)) = (&mut result, reach) {
         answer.head.insert(INVALIDATION, HeaderValue::from_static("DEFERRED"));

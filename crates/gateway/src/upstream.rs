@@ -118,7 +118,7 @@ fn declared(mut answer: Answer, policy: &Policy) -> Answer {
 }
 
 /// Success, and every code that leaves open whether the handler committed.
-fn may_have_committed(code: Code) -> bool {
+pub fn may_have_committed(code: Code) -> bool {
     use Code::{
         AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, PermissionDenied, Unauthenticated,
         Unimplemented,
