@@ -43,9 +43,6 @@ const OF_A_CONNECTION: [&str; 11] = [
     "upgrade",
 ];
 
-/// The longest tag in bytes: far more than anybody means, and no reason to hold many times a request.
-const LONGEST_TAG: usize = 64 * 1024;
-
 /// Attempts in all that a contract may declare.
 const ATTEMPTS: std::ops::RangeInclusive<u32> = 2..=5;
 
@@ -127,7 +124,7 @@ impl Plan {
     ) -> impl Iterator<Item = Result<Tag, Malformed>> {
         let templates = self.tags.iter().filter(move |template| template.is_over_answer() == answer.is_some());
         templates
-            .filter_map(move |template| template.expand_within(LONGEST_TAG, request, answer).transpose())
+            .filter_map(move |template| template.expand(request, answer).transpose())
             .map(|tag| Ok(Tag::named(&tag?)))
     }
 }

@@ -8,6 +8,7 @@ use accord_api::accord::cache::v1::{InvalidateRequest, invalidation_service_clie
 use accord_mesh::MeshClient;
 use accord_runtime::{backoff::Backoff, deadline::Deadline, request::RequestId};
 use accord_upstream::Client;
+use accord_wire::Malformed;
 use bytes::Bytes;
 use opentelemetry::metrics::Counter;
 use std::{
@@ -23,6 +24,10 @@ use uuid::Uuid;
 /// Tags that may wait for a cache that is gone. Beyond it the sender begins a new life instead, which tells the cache
 /// that it has missed something.
 const MOST_WAITING: usize = 10_000;
+/// Bytes of the tags that may wait.
+const MOST_WAITING_BYTES: usize = 16 << 20;
+/// Bytes of the tags of one batch, well below what the cache takes in one message.
+const BATCH_BYTES: usize = 1 << 20;
 const ATTEMPT: Duration = Duration::from_secs(1);
 /// Waits between attempts. The last is short: what a cache that comes back has missed, it may still answer.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -56,6 +61,7 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     tags: BTreeSet<String>,
+    bytes: usize,
     overflowed: bool,
     callers: Vec<oneshot::Sender<()>>,
 }
@@ -103,16 +109,28 @@ impl Invalidator {
     fn enqueue(&self, tags: Vec<String>, caller: Option<oneshot::Sender<()>>) {
         {
             let mut waiting = self.0.waiting();
-            waiting.tags.extend(tags);
+            waiting.add(tags);
             waiting.callers.retain(|caller| !caller.is_closed());
             waiting.callers.extend(caller);
-            if waiting.tags.len() > MOST_WAITING {
-                waiting.tags.clear();
-                waiting.overflowed = true;
-            }
             self.0.under_way.send_replace(true);
         }
         self.0.arrived.notify_one();
+    }
+}
+
+impl Waiting {
+    fn add(&mut self, tags: Vec<String>) {
+        for tag in tags {
+            let bytes = tag.len();
+            if self.tags.insert(tag) {
+                self.bytes += bytes;
+            }
+        }
+        if self.tags.len() > MOST_WAITING || self.bytes > MOST_WAITING_BYTES {
+            self.tags.clear();
+            self.bytes = 0;
+            self.overflowed = true;
+        }
     }
 }
 
@@ -135,8 +153,15 @@ impl Pending {
     pub fn of(invalidator: Option<&Invalidator>, call: &Call, message: &Bytes) -> Result<Option<Self>, Fault> {
         let templates = &call.permit.entry().method.policy.invalidates;
         let Some(invalidator) = invalidator.filter(|_| !templates.is_empty()) else { return Ok(None) };
-        let tags = templates.iter().filter_map(|template| template.expand(message, None).transpose());
-        let tags = tags.collect::<Result<_, _>>().map_err(|_| Fault::unreadable())?;
+        let mut tags = Vec::with_capacity(templates.len());
+        for template in templates {
+            match template.expand(message, None) {
+                Ok(tag) => tags.extend(tag),
+                // Longer than any tag of a cached answer.
+                Err(Malformed::TooLarge) => {}
+                Err(_) => return Err(Fault::unreadable()),
+            }
+        }
         Ok(Some(Self { invalidator: invalidator.clone(), tags }))
     }
 
@@ -158,7 +183,21 @@ impl Drop for Pending {
     }
 }
 
-/// Whether the cache will never take this batch: too large a tag, say, from a caller who left before anyone refused it.
+/// The batches that tags are sent in. One at least, even if it is empty: it tells of a new sender.
+fn batches(tags: BTreeSet<String>) -> Vec<Vec<String>> {
+    let (mut batches, mut bytes) = (vec![Vec::new()], 0);
+    for tag in tags {
+        if bytes > 0 && bytes + tag.len() > BATCH_BYTES {
+            batches.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += tag.len();
+        batches.last_mut().expect("there is always one").push(tag);
+    }
+    batches
+}
+
+/// Whether the cache will never take this batch.
 fn is_refused(code: Code) -> bool {
     matches!(code, Code::InvalidArgument | Code::OutOfRange | Code::ResourceExhausted)
 }
@@ -191,7 +230,16 @@ impl Sender {
     }
 
     async fn deliver(&mut self, batch: Waiting) {
-        let mut tags: Vec<_> = batch.tags.into_iter().collect();
+        for tags in batches(batch.tags) {
+            self.deliver_one(tags).await;
+        }
+        for caller in batch.callers {
+            // A caller that has stopped waiting has already answered as deferred.
+            let _ = caller.send(());
+        }
+    }
+
+    async fn deliver_one(&mut self, mut tags: Vec<String>) {
         self.sequence += 1;
         let mut has_failed = false;
         let mut backoff = Backoff::new(FIRST_WAIT, LAST_WAIT, JITTER);
@@ -207,10 +255,6 @@ impl Sender {
                 self.sequence += 1;
             }
             tokio::time::sleep(backoff.next_wait()).await;
-        }
-        for caller in batch.callers {
-            // A caller that has stopped waiting has already answered as deferred.
-            let _ = caller.send(());
         }
     }
 
@@ -228,6 +272,25 @@ impl Sender {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_tags_are_sent_in_several_batches() {
+        let tags: BTreeSet<_> = (0..100).map(|tag| format!("{tag:060000}")).collect();
+        let batches = batches(tags.clone());
+        assert!(batches.len() > 1);
+        assert!(batches.iter().all(|batch| batch.iter().map(String::len).sum::<usize>() <= BATCH_BYTES));
+        assert_eq!(batches.into_iter().flatten().collect::<BTreeSet<_>>(), tags);
+        assert_eq!(super::batches(BTreeSet::new()).len(), 1, "a new sender is told of without a tag");
+    }
+
+    #[test]
+    fn more_bytes_than_may_wait_are_told_as_a_gap() {
+        let mut waiting = Waiting::default();
+        waiting.add((0..MOST_WAITING_BYTES / 60_000).map(|tag| format!("{tag:060000}")).collect());
+        assert!(!waiting.overflowed && waiting.bytes <= MOST_WAITING_BYTES);
+        waiting.add(vec!["0".repeat(60_001)]);
+        assert!(waiting.overflowed && waiting.tags.is_empty() && waiting.bytes == 0);
+    }
 
     #[test]
     fn more_than_may_wait_is_told_as_a_gap() {

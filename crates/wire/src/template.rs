@@ -8,6 +8,10 @@ use crate::path::FieldPath;
 /// What is escaped in a value, so that no value can pass for a separator: `/`, `{`, `}`, `%` and control characters.
 const VALUE: &AsciiSet = &CONTROLS.add(b'/').add(b'{').add(b'}').add(b'%');
 
+/// The longest tag in bytes: far more than anybody means, and no reason to hold many times a request, where a template names
+/// a large field many times.
+const LONGEST: usize = 64 * 1024;
+
 /// A compiled template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
@@ -34,16 +38,6 @@ impl Template {
 
     /// The tag for a request and, once there is one, its answer. None for a template that needs the answer before that.
     pub fn expand(&self, request: &[u8], answer: Option<&[u8]>) -> Result<Option<String>, Malformed> {
-        self.expand_within(usize::MAX, request, answer)
-    }
-
-    /// As [`Template::expand`], with at most so many bytes: a template may name a large field many times.
-    pub fn expand_within(
-        &self,
-        most: usize,
-        request: &[u8],
-        answer: Option<&[u8]>,
-    ) -> Result<Option<String>, Malformed> {
         let mut tag = String::new();
         for part in &self.parts {
             match (part, answer) {
@@ -52,7 +46,7 @@ impl Template {
                 (Part::Answer(path), Some(answer)) => tag.extend(escape(&path.text(answer)?)),
                 (Part::Answer(_), None) => return Ok(None),
             }
-            if tag.len() > most {
+            if tag.len() > LONGEST {
                 return Err(Malformed::TooLarge);
             }
         }

@@ -70,6 +70,16 @@ fn template_over_the_answer_has_no_tag_before_there_is_one() {
 }
 
 #[test]
+fn tag_is_bounded_however_often_a_field_is_named() {
+    let mut request = vec![0x0a];
+    accord_wire::put_varint(&mut request, 40_000);
+    request.resize(request.len() + 40_000, b'x');
+    let named = |times| Template { parts: vec![Part::Request(path(&[], 1, ScalarType::String)); times] };
+    assert_eq!(named(1).expand(&request, None).unwrap().unwrap().len(), 40_000);
+    assert_eq!(named(2).expand(&request, None), Err(Malformed::TooLarge));
+}
+
+#[test]
 fn what_is_no_message_or_of_another_type_is_refused() {
     assert_eq!(expand("n/", path(&[], 1, ScalarType::Int32), &[0x0a, 9, 1]), Err(Malformed::CutShort));
     assert_eq!(expand("n/", path(&[], 1, ScalarType::String), &[0x08, 1]), Err(Malformed::WrongType));
