@@ -6,7 +6,6 @@ use accord_runtime::deadline;
 use accord_runtime::request;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
-use http_body::Body;
 use tonic::Code;
 use tracing::Instrument;
 
@@ -15,7 +14,7 @@ use crate::body::ResponseBody;
 use crate::call::{Answer, Call, PREVIOUS_ATTEMPTS};
 use crate::exchange;
 use crate::failure::Failure;
-use crate::payload::Payload;
+use crate::payload::{Payload, RequestBody};
 use crate::unreachable::Unreachable;
 use crate::{grpc, metadata, status};
 
@@ -26,7 +25,7 @@ impl Upstream {
     /// Sends a body on as it comes, and the answer back as it comes.
     pub async fn stream<B>(self: &Arc<Self>, call: &Call<'_>, body: B) -> Result<Response<ResponseBody>, Failure>
     where
-        B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+        B: RequestBody,
     {
         let admission = self.admit().ok_or(Failure::Overloaded)?;
         let picked = self.pick_for(call).await?;
@@ -55,7 +54,7 @@ impl Upstream {
         payload: &mut Payload<B>,
     ) -> Result<Response<ResponseBody>, Failure>
     where
-        B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+        B: RequestBody,
     {
         let span = tracing::info_span!(
             "upstream",

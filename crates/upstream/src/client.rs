@@ -21,7 +21,7 @@ use crate::config::{ConfigError, UpstreamConfig};
 use crate::endpoint::Endpoint;
 use crate::exchange;
 use crate::failure::Failure;
-use crate::payload::Payload;
+use crate::payload::{Payload, RequestBody};
 use crate::unreachable::Unreachable;
 
 /// The time of a call that says none. Nothing here waits for ever.
@@ -60,7 +60,7 @@ impl Client {
         admission: Option<Admission>,
     ) -> Result<Response<DeadlineBody<StubBody>>, Unreachable>
     where
-        B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+        B: RequestBody,
     {
         let (parts, body) = request.into_parts();
         let deadline = deadline(&parts.headers);
@@ -123,7 +123,7 @@ fn deadline(headers: &HeaderMap) -> Deadline {
 
 impl<B> Service<Request<B>> for Client
 where
-    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    B: RequestBody,
 {
     type Response = Response<DeadlineBody<StubBody>>;
     type Error = Status;

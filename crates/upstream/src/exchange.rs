@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, Uri, Version};
-use http_body::Body;
 
 use crate::balance::{Picked, Upstream};
 use crate::body::{Held, ResponseBody, bounded, judge};
 use crate::connection::Lease;
 use crate::discovery::Address;
 use crate::endpoint::InFlight;
-use crate::payload::{Payload, Sending};
+use crate::payload::{Payload, RequestBody, Sending};
 use crate::unreachable::Unreachable;
 
 /// Endpoints that are tried after one that can't be connected to: each is ejected, so the next is a better guess.
@@ -32,7 +30,7 @@ pub(crate) async fn send<B>(
     payload: &mut Payload<B>,
 ) -> Result<Response<ResponseBody>, Unreachable>
 where
-    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    B: RequestBody,
 {
     let mut picked = first;
     let (mut unconnected, mut refused) = (0, 0);
@@ -61,7 +59,7 @@ pub(crate) async fn send_once<B>(
     payload: &mut Payload<B>,
 ) -> Result<Response<ResponseBody>, Unreachable>
 where
-    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    B: RequestBody,
 {
     match attempt(&picked, shard, path, head, payload).await {
         Ok(begun) => {
@@ -87,7 +85,7 @@ pub(crate) async fn ask<B>(
     payload: &mut Payload<B>,
 ) -> Result<Response<ResponseBody>, Unreachable>
 where
-    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    B: RequestBody,
 {
     picked.in_flight.settle();
     let begun = attempt(&picked, 0, path, head, payload).await?;
@@ -127,7 +125,7 @@ async fn attempt<B>(
     payload: &mut Payload<B>,
 ) -> Result<Begun, Unreachable>
 where
-    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    B: RequestBody,
 {
     let endpoint = picked.endpoint();
     let pool = endpoint.pool(shard);

@@ -11,6 +11,11 @@ use h2::SendStream;
 use http_body::{Body, Frame};
 use tokio::task::AbortHandle;
 
+/// The body of a request, as a call sends it.
+pub trait RequestBody: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static {}
+
+impl<B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static> RequestBody for B {}
+
 /// What a call sends. It can be sent again as long as all of it is here.
 #[derive(Debug)]
 pub(crate) enum Payload<B> {
@@ -54,7 +59,7 @@ impl Drop for Sending {
 
 impl<B> Payload<B>
 where
-    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    B: RequestBody,
 {
     /// Sends as much as is here in one piece with the request's headers, and the rest in a task of its own.
     pub(crate) async fn send(&mut self, mut stream: SendStream<Bytes>) -> Sending {
@@ -117,7 +122,7 @@ fn poll_next<B: Body<Data = Bytes> + Unpin>(body: &mut B, context: &mut Context<
 
 fn spawn<B>(upload: Upload<B>) -> Sending
 where
-    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    B: RequestBody,
 {
     let broken = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&broken);

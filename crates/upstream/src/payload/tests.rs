@@ -74,7 +74,7 @@ async fn read_one(io: DuplexStream) -> (usize, server::Connection<DuplexStream, 
 /// In how many writes a request leaves, and how long its body is.
 async fn sent<B>(mut payload: Payload<B>) -> (usize, usize)
 where
-    B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
+    B: RequestBody,
 {
     let (io, theirs) = duplex(1 << 20);
     let server = tokio::spawn(read_one(theirs));
