@@ -3,7 +3,7 @@
 use crate::{
     fault::{self, Fault},
     grpc::{self, Deframer},
-    respond,
+    metadata, respond,
     upstream::Call,
 };
 use accord_transcode::Plan;
@@ -94,11 +94,7 @@ pub fn respond(
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), writer))
     });
     let mut response = Response::new(Body::new(StreamBody::new(chunks)));
-    for (name, value) in &parts.headers {
-        if !name.as_str().starts_with("grpc-") && *name != header::CONTENT_TYPE {
-            response.headers_mut().append(name.clone(), value.clone());
-        }
-    }
+    metadata::outward(&parts.headers, false, response.headers_mut());
     response.headers_mut().insert(header::CONTENT_TYPE, framing.content_type());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Ok(response)

@@ -1,4 +1,4 @@
-//! Which of the caller's headers travel inward.
+//! Which of the caller's headers travel inward, and which of an upstream's reach an HTTP caller.
 
 use crate::protocol::Protocol;
 use http::{HeaderMap, HeaderName, header};
@@ -71,6 +71,17 @@ pub fn only(headers: &HeaderMap, names: &[Box<str>]) -> HeaderMap {
     headers.iter().filter(|(name, _)| is_named(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
+/// Adds an upstream's metadata to an HTTP response. What it says of the encoding of bytes holds only where the body is passed
+/// on as it is (`google.api.HttpBody`).
+pub fn outward(metadata: &HeaderMap, is_passed_on: bool, response: &mut HeaderMap) {
+    for (name, value) in metadata {
+        let is_own = name.as_str().starts_with("grpc-") || *name == header::CONTENT_TYPE;
+        if !is_own && (is_passed_on || *name != header::CONTENT_ENCODING) {
+            response.append(name.clone(), value.clone());
+        }
+    }
+}
+
 fn is_compression(name: &HeaderName) -> bool {
     matches!(name.as_str(), "grpc-encoding" | "grpc-accept-encoding")
 }
@@ -97,6 +108,23 @@ mod tests {
         let all = ["accept", "grpc-encoding", "grpc-trace-bin", "idempotency-key", "tenant-hint"];
         assert_eq!(kept(Protocol::Grpc, false), all);
         assert_eq!(kept(Protocol::Grpc, true), ["accept", "grpc-trace-bin", "idempotency-key", "tenant-hint"]);
+    }
+
+    #[test]
+    fn content_encoding_of_an_upstream_is_kept_only_for_a_body_that_is_passed_on() {
+        let metadata = HeaderMap::from_iter(
+            ["content-encoding", "content-type", "grpc-encoding", "etag"]
+                .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("gzip"))),
+        );
+        let told = |is_passed_on| {
+            let mut response = HeaderMap::new();
+            outward(&metadata, is_passed_on, &mut response);
+            let mut names: Vec<_> = response.keys().map(|name| name.as_str().to_owned()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(told(false), ["etag"]);
+        assert_eq!(told(true), ["content-encoding", "etag"]);
     }
 
     #[test]

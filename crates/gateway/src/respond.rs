@@ -4,6 +4,7 @@ use crate::{
     details,
     fault::{self, Fault},
     grpc::{self, Whole},
+    metadata,
     method::Spoken,
     protocol::Protocol,
     upstream::Answer,
@@ -58,6 +59,7 @@ fn json_answer(
     accepts_problem: bool,
     known: &DescriptorPool,
 ) -> Result<Response<Body>, Fault> {
+    let mut is_passed_on = false;
     let mut response = match answer.result {
         Ok(message) => {
             let mut text = Vec::with_capacity(message.len() * 2);
@@ -65,17 +67,13 @@ fn json_answer(
                 .response(&message, &mut text)
                 .map_err(|error| Fault::malformed(format!("the answer is not the declared message: {error}")))?;
             let mut response = Response::new(Whole::bytes(text.into()));
-            let content_type = content_type.unwrap_or(JSON);
-            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+            is_passed_on = content_type.is_some();
+            response.headers_mut().insert(header::CONTENT_TYPE, content_type.unwrap_or(JSON));
             response
         }
         Err(status) => json_error(&status, fault::http_status(status.code()), accepts_problem, Some(known)),
     };
-    for (name, value) in &answer.head {
-        if !name.as_str().starts_with("grpc-") {
-            response.headers_mut().append(name.clone(), value.clone());
-        }
-    }
+    metadata::outward(&answer.head, is_passed_on, response.headers_mut());
     Ok(response)
 }
 
