@@ -12,7 +12,12 @@ const CALLS: usize = 1000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_held_after_calls_that_were_cancelled_at_random() {
-    let server = Server::with_streams(STREAMS).await;
+    let mut builder = h2::server::Builder::new();
+    builder.max_concurrent_streams(STREAMS);
+    // h2 gives a connection up (ENHANCE_YOUR_CALM) when more than 20 calls are cancelled before it has handed them on; this
+    // test is about what our side holds.
+    builder.max_pending_accept_reset_streams(CALLS);
+    let server = Server::with(builder, None).await;
     let url = server.url.clone();
     server.echo();
     let upstream = upstream(&url, |config| {
@@ -48,7 +53,8 @@ async fn nothing_is_held_after_calls_that_were_cancelled_at_random() {
     // All streams of all connections, and all places in flight, can be used once more.
     let calls: Vec<_> = (0..CALLS).map(|_| unary(&upstream)).collect();
     for call in calls {
-        assert!(call.await.unwrap().result.is_ok());
+        let result = call.await.unwrap().result;
+        assert!(result.is_ok(), "{:?}", result.err());
     }
     assert_eq!(endpoint.in_flight(), 0);
 }

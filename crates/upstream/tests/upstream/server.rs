@@ -102,13 +102,13 @@ impl Server {
         begun.await.unwrap();
     }
 
-    /// Answers all calls from now on, each with its own message.
+    /// Answers all calls from now on, each with its own message, but for those that were cancelled.
     pub fn echo(mut self) {
         tokio::spawn(async move {
             while let Some(mut call) = self.calls.recv().await {
                 tokio::spawn(async move {
                     if let Ok(message) = call.body().await {
-                        call.answer(&message);
+                        let _ = call.try_answer(&message);
                     }
                 });
             }
@@ -159,17 +159,26 @@ impl Received {
     }
 
     pub fn head_with(&mut self, metadata: HeaderMap) -> SendStream<Bytes> {
+        self.try_head_with(metadata).unwrap()
+    }
+
+    fn try_head_with(&mut self, metadata: HeaderMap) -> Result<SendStream<Bytes>, h2::Error> {
         let mut head = Response::new(());
         *head.headers_mut() = metadata;
         head.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
-        self.respond.send_response(head, false).unwrap()
+        self.respond.send_response(head, false)
     }
 
     /// OK, with bytes that are a message with its prefix.
     pub fn answer(&mut self, framed: &[u8]) {
-        let mut stream = self.head();
-        let _ = stream.send_data(Bytes::copy_from_slice(framed), false);
-        let _ = stream.send_trailers(trailers("0", &[]));
+        self.try_answer(framed).unwrap();
+    }
+
+    /// The same to a call that may have been cancelled by now.
+    pub fn try_answer(&mut self, framed: &[u8]) -> Result<(), h2::Error> {
+        let mut stream = self.try_head_with(HeaderMap::new())?;
+        stream.send_data(Bytes::copy_from_slice(framed), false)?;
+        stream.send_trailers(trailers("0", &[]))
     }
 
     /// An error in the head.
