@@ -13,20 +13,20 @@ use tempfile::TempDir;
 const OWNER_ONLY: u32 = 0o600;
 
 /// A directory, thrown away with the fabric unless it was given.
-pub struct Home {
+pub(crate) struct Home {
     path: PathBuf,
     _thrown_away: Option<TempDir>,
 }
 
 impl Home {
     /// A new directory that is thrown away in the end.
-    pub fn temporary() -> Result<Self> {
+    pub(crate) fn temporary() -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("accord-").tempdir()?;
         Self::new(directory.path().to_owned(), Some(directory))
     }
 
     /// A directory that is kept, and made where there is none.
-    pub fn kept(path: &Path) -> Result<Self> {
+    pub(crate) fn kept(path: &Path) -> Result<Self> {
         fs::create_dir_all(path).with_context(|| format!("can't make the directory {}", path.display()))?;
         Self::new(path.canonicalize()?, None)
     }
@@ -41,43 +41,43 @@ impl Home {
     }
 
     /// The directory.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Where a server's configuration stands.
-    pub fn config(&self, name: &str) -> PathBuf {
+    pub(crate) fn config(&self, name: &str) -> PathBuf {
         self.path.join("config").join(name).with_extension("toml")
     }
 
     /// Where auth finds what its principals may do.
-    pub fn policies(&self) -> PathBuf {
+    pub(crate) fn policies(&self) -> PathBuf {
         self.path.join("config").join("policies.cedar")
     }
 
     /// Where a database stands.
-    pub fn data(&self, name: &str) -> PathBuf {
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
         self.path.join("data").join(name)
     }
 
     /// Where a process writes what it has to say.
-    pub fn log(&self, name: &str) -> PathBuf {
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.path.join("log").join(name).with_extension("log")
     }
 
     /// Where the key stands that seals auth's own keys.
-    pub fn encryption_key(&self) -> PathBuf {
+    pub(crate) fn encryption_key(&self) -> PathBuf {
         self.secret("encryption-key")
     }
 
     /// Where a secret stands.
-    pub fn secret(&self, name: &str) -> PathBuf {
+    pub(crate) fn secret(&self, name: &str) -> PathBuf {
         self.path.join("secret").join(name)
     }
 }
 
 /// Writes a file that only its owner can read.
-pub fn write(path: &Path, content: &str) -> Result<()> {
+pub(crate) fn write(path: &Path, content: &str) -> Result<()> {
     let mut file = File::options().create(true).truncate(true).write(true).mode(OWNER_ONLY).open(path)?;
     Ok(file.write_all(content.as_bytes())?)
 }

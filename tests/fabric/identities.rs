@@ -30,14 +30,14 @@ const PERSONS: [(&str, &[&str]); 3] =
     [(EDITOR, &["catalog-reader", "catalog-writer"]), (READER, &["catalog-reader"]), (STRANGER, &[])];
 
 /// Auth's command line, with the fabric's configuration.
-pub struct Identities {
+pub(crate) struct Identities {
     program: PathBuf,
     config: PathBuf,
 }
 
 impl Identities {
     /// Makes the keys, workloads and persons that an earlier fabric in the same directory has not made.
-    pub async fn prepare(home: &Home) -> Result<Self> {
+    pub(crate) async fn prepare(home: &Home) -> Result<Self> {
         let config = home.config(Part::Auth.name());
         let identities = Self { program: binaries::path("accord-auth")?, config };
         home::write(&home.policies(), POLICIES)?;
@@ -59,19 +59,19 @@ impl Identities {
     }
 
     /// Adds a person with these roles, if there is none of this name.
-    pub async fn add_person(&self, name: &str, roles: &[&str]) -> Result<()> {
+    pub(crate) async fn add_person(&self, name: &str, roles: &[&str]) -> Result<()> {
         let mut arguments = vec!["principal", "add", name, "--if-absent"];
         arguments.extend(roles.iter().flat_map(|role| ["--role", role]));
         self.manage(&arguments).await.map(drop)
     }
 
     /// An access token that outlives any test and any working day.
-    pub async fn token(&self, subject: &str) -> Result<String> {
+    pub(crate) async fn token(&self, subject: &str) -> Result<String> {
         self.manage(&["token", "issue", "--subject", subject, "--lifetime", "24h"]).await
     }
 
     /// Runs one of auth's subcommands, and returns what it prints.
-    pub async fn manage(&self, arguments: &[&str]) -> Result<String> {
+    pub(crate) async fn manage(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
         command.args(arguments).arg("--config").arg(&self.config).kill_on_drop(true);
         forget_settings(command.as_std_mut());

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 const RANGE: Range<u16> = 20_000..32_000;
 
 /// Ports held by this fabric, for as long as it lives.
-pub struct Ports {
+pub(crate) struct Ports {
     directory: PathBuf,
     next: u16,
     locks: Vec<File>,
@@ -23,7 +23,7 @@ pub struct Ports {
 
 impl Ports {
     /// Nothing reserved yet.
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let user = rustix::process::getuid().as_raw();
         let directory = env::temp_dir().join(format!("accord-ports-{user}"));
         fs::create_dir_all(&directory).with_context(|| format!("can't make {}", directory.display()))?;
@@ -33,7 +33,7 @@ impl Ports {
     }
 
     /// A loopback address on which nobody listens, and which no other fabric of this user gets.
-    pub fn reserve(&mut self) -> Result<SocketAddr> {
+    pub(crate) fn reserve(&mut self) -> Result<SocketAddr> {
         for _ in RANGE {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.next));
             self.next = if self.next + 1 == RANGE.end { RANGE.start } else { self.next + 1 };

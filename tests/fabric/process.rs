@@ -199,7 +199,7 @@ fn dying_with_us(program: &Path) -> Command {
 }
 
 /// Settings in the environment of whoever runs the fabric are not meant for it.
-pub fn forget_settings(command: &mut Command) {
+pub(crate) fn forget_settings(command: &mut Command) {
     for (key, _) in env::vars_os().filter(|(key, _)| key.to_string_lossy().starts_with("ACCORD_")) {
         command.env_remove(key);
     }

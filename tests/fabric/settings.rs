@@ -45,7 +45,7 @@ impl Part {
 }
 
 /// The whole configuration of a binary, secrets excepted.
-pub fn of(part: Part, builder: &Builder, home: &Home) -> Table {
+pub(crate) fn of(part: Part, builder: &Builder, home: &Home) -> Table {
     let mut settings = common(builder, part);
     merge(&mut settings, own(part, builder, home));
     merge(&mut settings, builder.settings.get(&part).cloned().unwrap_or_default());
@@ -190,7 +190,7 @@ fn milliseconds(duration: Duration) -> String {
 }
 
 /// Lays `stronger` over `base`, table by table; anything else is replaced.
-pub fn merge(base: &mut Table, stronger: Table) {
+pub(crate) fn merge(base: &mut Table, stronger: Table) {
     for (key, value) in stronger {
         match (base.get_mut(&key), value) {
             (Some(toml::Value::Table(base)), toml::Value::Table(stronger)) => merge(base, stronger),

@@ -24,14 +24,14 @@ use tokio::{
 use tonic::{Code, Status, body::Body, service::Routes};
 
 /// The policies under which the gateway serves it.
-pub const OVERLAY: &str = "tests/journeys/echo/overlay.toml";
+pub(crate) const OVERLAY: &str = "tests/journeys/echo/overlay.toml";
 
 /// The longest that something may take to come to the upstream's notice.
 const BOUND: Duration = Duration::from_secs(10);
 
 /// A running upstream. Without a line to say it answers with what it was sent.
 #[derive(Clone)]
-pub struct Echo(Arc<Stage>);
+pub(crate) struct Echo(Arc<Stage>);
 
 struct Stage {
     url: String,
@@ -49,7 +49,7 @@ struct Tally {
 
 /// A call as it came.
 #[derive(Clone, Debug)]
-pub struct Heard {
+pub(crate) struct Heard {
     /// Its metadata.
     pub headers: HeaderMap,
     /// Its whole body, frames and all.
@@ -58,7 +58,7 @@ pub struct Heard {
 
 /// One answer.
 #[derive(Clone, Default)]
-pub struct Line {
+pub(crate) struct Line {
     head: HeaderMap,
     data: Vec<Bytes>,
     // Without an end it falls silent.
@@ -72,49 +72,49 @@ pub struct Line {
 
 impl Line {
     /// Falls silent, after whatever else it is told to say.
-    pub fn silent() -> Self {
+    pub(crate) fn silent() -> Self {
         Self::default()
     }
 
     /// Answers with an HTTP status, as what knows no gRPC does.
-    pub fn http(status: StatusCode) -> Self {
+    pub(crate) fn http(status: StatusCode) -> Self {
         Self { http: status, ..Self::silent().message(&Bytes::from_static(b"<p>Sorry</p>")).breaks_off() }
     }
 
     /// Answers with one message.
-    pub fn says(message: &Bytes) -> Self {
+    pub(crate) fn says(message: &Bytes) -> Self {
         Self::silent().message(message).ends(&Status::new(Code::Ok, ""))
     }
 
     /// Fails with a code, in the head alone.
-    pub fn fails(code: Code) -> Self {
+    pub(crate) fn fails(code: Code) -> Self {
         Self::silent().ends(&Status::new(code, "as written"))
     }
 
     /// Says one more message before it ends.
-    pub fn message(mut self, message: &Bytes) -> Self {
+    pub(crate) fn message(mut self, message: &Bytes) -> Self {
         self.data.push(message.clone());
         self
     }
 
     /// Ends without a status.
-    pub fn breaks_off(mut self) -> Self {
+    pub(crate) fn breaks_off(mut self) -> Self {
         self.end = Some(HeaderMap::new());
         self
     }
 
     /// Cuts the connection instead, with all that is said on it.
-    pub fn hangs_up() -> Self {
+    pub(crate) fn hangs_up() -> Self {
         Self { hangs_up: true, ..Self::default() }
     }
 
     /// Refuses the stream instead, as a server does that has not begun with it.
-    pub fn refuses() -> Self {
+    pub(crate) fn refuses() -> Self {
         Self { refuses: true, ..Self::default() }
     }
 
     /// Ends with this status.
-    pub fn ends(mut self, status: &Status) -> Self {
+    pub(crate) fn ends(mut self, status: &Status) -> Self {
         let mut end = HeaderMap::new();
         status.add_header(&mut end).expect("a status is metadata");
         self.end = Some(end);
@@ -122,25 +122,25 @@ impl Line {
     }
 
     /// Waits for its cue before it says anything.
-    pub fn on(mut self, cue: &Arc<Notify>) -> Self {
+    pub(crate) fn on(mut self, cue: &Arc<Notify>) -> Self {
         self.cue = Some(Arc::clone(cue));
         self
     }
 
     /// Ends no sooner than when the deadline it was told is this near.
-    pub fn ahead_of_deadline(mut self, moment: Duration) -> Self {
+    pub(crate) fn ahead_of_deadline(mut self, moment: Duration) -> Self {
         self.ahead = Some(moment);
         self
     }
 
     /// Says this in its head.
-    pub fn head(mut self, name: &'static str, value: &'static str) -> Self {
+    pub(crate) fn head(mut self, name: &'static str, value: &'static str) -> Self {
         self.head.append(name, HeaderValue::from_static(value));
         self
     }
 
     /// Says this with its status.
-    pub fn trailer(mut self, name: &'static str, value: &'static str) -> Self {
+    pub(crate) fn trailer(mut self, name: &'static str, value: &'static str) -> Self {
         self.end.get_or_insert_default().append(name, HeaderValue::from_static(value));
         self
     }
@@ -168,7 +168,7 @@ impl Drop for Audience {
 
 impl Echo {
     /// Begins to serve.
-    pub async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let echo = Self(Arc::new(Stage {
             url: format!("http://{}", listener.local_addr()?),
@@ -182,43 +182,43 @@ impl Echo {
     }
 
     /// Where it serves.
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.0.url
     }
 
     /// A fabric with it behind the gateway.
-    pub fn behind(&self) -> Result<Builder> {
+    pub(crate) fn behind(&self) -> Result<Builder> {
         Ok(Fabric::builder()?.upstream("echo", &self.0.url).overlay(OVERLAY))
     }
 
     /// Gives it lines, to be said one for each call.
-    pub fn script(&self, lines: impl IntoIterator<Item = Line>) {
+    pub(crate) fn script(&self, lines: impl IntoIterator<Item = Line>) {
         self.0.script.lock().expect("no panic").extend(lines);
     }
 
     /// What it has heard since it was last asked. Lines that nobody asked for are struck.
-    pub fn take(&self) -> Vec<Heard> {
+    pub(crate) fn take(&self) -> Vec<Heard> {
         self.0.script.lock().expect("no panic").clear();
         std::mem::take(&mut *self.0.heard.lock().expect("no panic"))
     }
 
     /// How many callers have left before their answers had ended.
-    pub fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         self.0.tally.borrow().left
     }
 
     /// How many calls have been heard since the beginning.
-    pub fn heard(&self) -> usize {
+    pub(crate) fn heard(&self) -> usize {
         self.0.tally.borrow().heard
     }
 
     /// Waits until so many calls have been heard since the beginning.
-    pub async fn until_heard(&self, calls: usize) -> Result<()> {
+    pub(crate) async fn until_heard(&self, calls: usize) -> Result<()> {
         self.until(|tally| tally.heard >= calls).await.with_context(|| format!("{calls} calls never came"))
     }
 
     /// Waits until so many callers have left since the beginning.
-    pub async fn until_left(&self, callers: usize) -> Result<()> {
+    pub(crate) async fn until_left(&self, callers: usize) -> Result<()> {
         self.until(|tally| tally.left >= callers).await.with_context(|| format!("{callers} callers never left"))
     }
 

@@ -19,7 +19,7 @@ const BOUND: Duration = Duration::from_secs(20);
 /// A call of one of the echo's methods.
 #[derive(Clone)]
 #[must_use]
-pub struct Call {
+pub(crate) struct Call {
     address: SocketAddr,
     method: http::Method,
     path: String,
@@ -29,7 +29,7 @@ pub struct Call {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The initial metadata.
     pub head: HeaderMap,
     /// The frames.
@@ -39,12 +39,12 @@ pub struct Answer {
 }
 
 /// A word in its gRPC frame.
-pub fn word(text: &str) -> Bytes {
+pub(crate) fn word(text: &str) -> Bytes {
     frame(0, &Word { text: text.to_owned() }.encode_to_vec())
 }
 
 /// A message in a gRPC frame with this flag.
-pub fn frame(flag: u8, message: &[u8]) -> Bytes {
+pub(crate) fn frame(flag: u8, message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).expect("a short message");
     [&[flag], &length.to_be_bytes()[..], message].concat().into()
 }
@@ -57,7 +57,7 @@ struct Word {
 
 impl Call {
     /// A call of `echo.v1.EchoService/METHOD` with a word.
-    pub fn new(fabric: &Fabric, method: &str, text: &str) -> Self {
+    pub(crate) fn new(fabric: &Fabric, method: &str, text: &str) -> Self {
         let headers = [("content-type", "application/grpc"), ("te", "trailers")];
         let headers = headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         Self {
@@ -70,41 +70,41 @@ impl Call {
     }
 
     /// By another HTTP method.
-    pub fn method(mut self, method: http::Method) -> Self {
+    pub(crate) fn method(mut self, method: http::Method) -> Self {
         self.method = method;
         self
     }
 
     /// On another path.
-    pub fn path(mut self, path: &str) -> Self {
+    pub(crate) fn path(mut self, path: &str) -> Self {
         path.clone_into(&mut self.path);
         self
     }
 
     /// With another body.
-    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
     }
 
     /// With a header more; one that is there already is replaced.
-    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+    pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.insert(name, value.parse().expect("a header value"));
         self
     }
 
     /// Under a key.
-    pub fn key(self, key: &str) -> Self {
+    pub(crate) fn key(self, key: &str) -> Self {
         self.header("idempotency-key", key)
     }
 
     /// Sends it, and reads the whole answer.
-    pub async fn send(self) -> Result<Answer> {
+    pub(crate) async fn send(self) -> Result<Answer> {
         timeout(BOUND, self.exchange()).await.with_context(|| format!("no whole answer within {BOUND:?}"))?
     }
 
     /// Sends it, and leaves as soon as `moment` has come.
-    pub async fn leave_after(self, moment: impl Future<Output = Result<()>>) -> Result<()> {
+    pub(crate) async fn leave_after(self, moment: impl Future<Output = Result<()>>) -> Result<()> {
         tokio::select! {
             answer = self.send() => anyhow::bail!("an answer came before the caller left: {answer:?}"),
             came = moment => came,
@@ -127,23 +127,23 @@ impl Call {
 
 impl Answer {
     /// The status.
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         Status::from_header_map(&self.trailers).unwrap_or_else(|| Status::unknown(format!("no status: {self:?}")))
     }
 
     /// The status' code.
-    pub fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         self.status().code()
     }
 
     /// The code and the stable reason.
-    pub fn refusal(&self) -> (Code, String) {
+    pub(crate) fn refusal(&self) -> (Code, String) {
         let status = self.status();
         (status.code(), status.get_details_error_info().map(|info| info.reason).unwrap_or_default())
     }
 
     /// The frames of an answer that went well.
-    pub fn ok(self) -> Result<Bytes> {
+    pub(crate) fn ok(self) -> Result<Bytes> {
         ensure!(self.code() == Code::Ok, "{:?}", self.status());
         Ok(self.body)
     }

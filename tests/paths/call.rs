@@ -20,13 +20,13 @@ const BOUND: Duration = Duration::from_secs(30);
 
 /// How a caller speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     Grpc,
     Json,
 }
 
 impl Protocol {
-    pub const ALL: [Self; 2] = [Self::Grpc, Self::Json];
+    pub(crate) const ALL: [Self; 2] = [Self::Grpc, Self::Json];
 }
 
 impl fmt::Display for Protocol {
@@ -37,7 +37,7 @@ impl fmt::Display for Protocol {
 
 /// A call of a row's service.
 #[derive(Clone)]
-pub struct Call {
+pub(crate) struct Call {
     /// `pkg.Service/Method`.
     pub method: String,
     /// The text of the request.
@@ -50,7 +50,7 @@ pub struct Call {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The code; in words where the answer is not one of its protocol.
     pub code: Result<Code, String>,
     /// The HTTP status of a JSON answer.
@@ -69,7 +69,7 @@ pub struct Answer {
 
 /// What is compared of a detail of an error, in either protocol.
 #[derive(Clone, Debug, Default)]
-pub struct Detail {
+pub(crate) struct Detail {
     /// The last name of its type.
     pub name: String,
     /// The reason of an `ErrorInfo`.
@@ -85,20 +85,20 @@ struct Word {
 }
 
 /// A word in its gRPC frame.
-pub fn word(text: &str) -> Bytes {
+pub(crate) fn word(text: &str) -> Bytes {
     let message = Word { text: text.to_owned() }.encode_to_vec();
     let length = u32::try_from(message.len()).expect("a message below 4 GiB");
     [&[0], &length.to_be_bytes()[..], &message].concat().into()
 }
 
 /// `google.rpc.Status` as it stands in `grpc-status-details-bin`.
-pub fn rpc_status(code: Code, message: &str, details: Vec<prost_types::Any>) -> Bytes {
+pub(crate) fn rpc_status(code: Code, message: &str, details: Vec<prost_types::Any>) -> Bytes {
     pb::Status { code: code as i32, message: message.to_owned(), details }.encode_to_vec().into()
 }
 
 impl Call {
     /// Sends it, and reads the whole answer.
-    pub async fn send(&self, fabric: &Fabric, protocol: Protocol) -> Result<Answer> {
+    pub(crate) async fn send(&self, fabric: &Fabric, protocol: Protocol) -> Result<Answer> {
         let exchange = async {
             match protocol {
                 Protocol::Grpc => self.send_grpc(fabric).await,
@@ -209,7 +209,7 @@ impl Answer {
     }
 
     /// The answer's header of this name, wherever it stands.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.get(name).or_else(|| self.trailers.get(name))?.to_str().ok()
     }
 }

@@ -49,12 +49,12 @@ policy = { invalidates = ["word/{text}"] }
 "#;
 
 /// The package of a row's service.
-pub fn package(row: &str) -> String {
+pub(crate) fn package(row: &str) -> String {
     format!("{row}.v1")
 }
 
 /// Puts a row's upstream behind the gateway, with its contract in files of this directory.
-pub fn put_behind(
+pub(crate) fn put_behind(
     builder: Builder,
     directory: &TempDir,
     row: &str,

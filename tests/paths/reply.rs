@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 /// What is said to one call, and how it ends.
 #[derive(Clone)]
-pub struct Reply {
+pub(crate) struct Reply {
     pub wait: Wait,
     pub http: StatusCode,
     pub head: HeaderMap,
@@ -19,7 +19,7 @@ pub struct Reply {
 
 /// What a reply waits for.
 #[derive(Clone, Copy)]
-pub enum Wait {
+pub(crate) enum Wait {
     No,
     /// Until the test lets it pass.
     Barrier,
@@ -31,7 +31,7 @@ pub enum Wait {
 
 /// How a reply ends.
 #[derive(Clone)]
-pub enum End {
+pub(crate) enum End {
     /// With trailers after the head.
     Trailers(HeaderMap),
     /// With the status in the head, which is all there is.
@@ -52,76 +52,76 @@ impl Reply {
     }
 
     /// OK with this frame.
-    pub fn framed(frame: Bytes) -> Self {
+    pub(crate) fn framed(frame: Bytes) -> Self {
         Self { data: vec![frame], ..Self::new(End::Trailers(Self::ok_trailers())) }
     }
 
     /// OK with this text.
-    pub fn text(text: &str) -> Self {
+    pub(crate) fn text(text: &str) -> Self {
         Self::framed(word(text))
     }
 
     /// An error, in the head alone.
-    pub fn error(code: Code, message: &str) -> Self {
+    pub(crate) fn error(code: Code, message: &str) -> Self {
         Self::status(&Status::new(code, message))
     }
 
     /// A status, in the head alone.
-    pub fn status(status: &Status) -> Self {
+    pub(crate) fn status(status: &Status) -> Self {
         let mut trailers = HeaderMap::new();
         status.add_header(&mut trailers).expect("a status is metadata");
         Self::new(End::TrailersOnly(trailers))
     }
 
     /// What a server says of methods that it does not have.
-    pub fn unimplemented() -> Self {
+    pub(crate) fn unimplemented() -> Self {
         Self::error(Code::Unimplemented, "")
     }
 
     /// `RST_STREAM` in place of an answer.
-    pub fn reset(reason: Reason) -> Self {
+    pub(crate) fn reset(reason: Reason) -> Self {
         Self::new(End::Reset(reason))
     }
 
     /// GOAWAY before the call was processed.
-    pub fn go_away_unprocessed() -> Self {
+    pub(crate) fn go_away_unprocessed() -> Self {
         Self::new(End::GoAwayUnprocessed)
     }
 
     /// A web server's error page.
-    pub fn html(status: StatusCode) -> Self {
+    pub(crate) fn html(status: StatusCode) -> Self {
         let page = Self { http: status, data: vec![Bytes::from_static(b"<p>Sorry</p>")], ..Self::new(End::NoStatus) };
         page.head("content-type", "text/html")
     }
 
     /// No answer, ever.
-    pub fn never() -> Self {
+    pub(crate) fn never() -> Self {
         Self { wait: Wait::Forever, ..Self::new(End::NoStatus) }
     }
 
     /// The same reply, once the wait is over.
-    pub fn after(self, wait: Wait) -> Self {
+    pub(crate) fn after(self, wait: Wait) -> Self {
         Self { wait, ..self }
     }
 
     /// The same reply with another end.
-    pub fn ends(self, end: End) -> Self {
+    pub(crate) fn ends(self, end: End) -> Self {
         Self { end, ..self }
     }
 
     /// The same reply with only the first bytes of its frame.
-    pub fn cut(mut self, bytes: usize) -> Self {
+    pub(crate) fn cut(mut self, bytes: usize) -> Self {
         self.data.iter_mut().for_each(|data| data.truncate(bytes));
         self
     }
 
     /// The same reply without its message.
-    pub fn without_message(self) -> Self {
+    pub(crate) fn without_message(self) -> Self {
         Self { data: Vec::new(), ..self }
     }
 
     /// The same reply with its status after a head of its own.
-    pub fn with_head(mut self) -> Self {
+    pub(crate) fn with_head(mut self) -> Self {
         if let End::TrailersOnly(trailers) = self.end {
             self.end = End::Trailers(trailers);
         }
@@ -129,13 +129,13 @@ impl Reply {
     }
 
     /// The same reply with a line more of initial metadata.
-    pub fn head(mut self, name: &'static str, value: &'static str) -> Self {
+    pub(crate) fn head(mut self, name: &'static str, value: &'static str) -> Self {
         self.head.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         self
     }
 
     /// The same reply with a line more of trailing metadata, or with another status.
-    pub fn trailer(mut self, name: &'static str, value: &'static str) -> Self {
+    pub(crate) fn trailer(mut self, name: &'static str, value: &'static str) -> Self {
         if let End::Trailers(trailers) | End::TrailersOnly(trailers) = &mut self.end {
             let (name, value) = (HeaderName::from_static(name), HeaderValue::from_static(value));
             if name == "grpc-status" {
@@ -147,7 +147,7 @@ impl Reply {
     }
 
     /// The trailers of a call that went well.
-    pub fn ok_trailers() -> HeaderMap {
+    pub(crate) fn ok_trailers() -> HeaderMap {
         HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))])
     }
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 use tonic::Code;
 
 /// Names and values of metadata.
-pub type Pairs = &'static [(&'static str, &'static str)];
+pub(crate) type Pairs = &'static [(&'static str, &'static str)];
 
 /// Headers of an answer that its contract keeps where the method is cached, and of a request that go upstream from there.
 /// The contract of every row declares them.
-pub const KEPT: &[&str] = &["x-kept", "x-kept-bin"];
-pub const VARIES: &[&str] = &["x-vary"];
+pub(crate) const KEPT: &[&str] = &["x-kept", "x-kept-bin"];
+pub(crate) const VARIES: &[&str] = &["x-vary"];
 
 /// One row.
-pub struct Row {
+pub(crate) struct Row {
     pub name: &'static str,
     /// What the contract says besides, as members of a policy in an overlay.
     pub policy: &'static str,
@@ -32,7 +32,7 @@ pub struct Row {
 
 /// What every path gives. What is not said is not looked at, but the same on all of them.
 #[derive(Clone)]
-pub struct Expected {
+pub(crate) struct Expected {
     pub code: Code,
     pub message: Option<String>,
     pub details: Option<&'static [&'static str]>,
@@ -66,59 +66,59 @@ impl Expected {
     }
 
     /// The handler's answer.
-    pub fn ok() -> Self {
+    pub(crate) fn ok() -> Self {
         Self::new(Code::Ok)
     }
 
     /// The handler's own error.
-    pub fn error(code: Code, message: impl Into<String>) -> Self {
+    pub(crate) fn error(code: Code, message: impl Into<String>) -> Self {
         Self { message: Some(message.into()), ..Self::new(code) }
     }
 
     /// The handler's own code, with a message of the mesh.
-    pub fn error_of_code(code: Code) -> Self {
+    pub(crate) fn error_of_code(code: Code) -> Self {
         Self { message: None, ..Self::new(code) }
     }
 
     /// What the mesh says of an upstream that gave no answer, or none that can be used.
-    pub fn upstream_fault(code: Code, details: Option<&'static [&'static str]>) -> Self {
+    pub(crate) fn upstream_fault(code: Code, details: Option<&'static [&'static str]>) -> Self {
         Self { message: None, details, fault: Some("upstream"), ..Self::new(code) }
     }
 
     /// The end of the caller's time.
-    pub fn deadline() -> Self {
+    pub(crate) fn deadline() -> Self {
         let details: &[_] = &["ErrorInfo DEADLINE_EXCEEDED"];
         Self { message: None, details: Some(details), fault: Some("gateway"), ..Self::new(Code::DeadlineExceeded) }
     }
 
-    pub fn details(self, details: &'static [&'static str]) -> Self {
+    pub(crate) fn details(self, details: &'static [&'static str]) -> Self {
         Self { details: Some(details), ..self }
     }
 
-    pub fn text(self, text: impl Into<String>) -> Self {
+    pub(crate) fn text(self, text: impl Into<String>) -> Self {
         Self { text: Some(text.into()), ..self }
     }
 
-    pub fn calls(self, calls: &'static str) -> Self {
+    pub(crate) fn calls(self, calls: &'static str) -> Self {
         Self { calls, ..self }
     }
 
-    pub fn sent(self, sent: Pairs) -> Self {
+    pub(crate) fn sent(self, sent: Pairs) -> Self {
         Self { sent, ..self }
     }
 
-    pub fn head(self, head: Pairs) -> Self {
+    pub(crate) fn head(self, head: Pairs) -> Self {
         Self { head, ..self }
     }
 
-    pub fn trailers(self, trailers: Pairs) -> Self {
+    pub(crate) fn trailers(self, trailers: Pairs) -> Self {
         Self { trailers, ..self }
     }
 }
 
 impl Row {
     /// An upstream of one endpoint that plays this script.
-    pub fn new(name: &'static str, script: impl Into<Vec<Reply>>, expected: Expected) -> Self {
+    pub(crate) fn new(name: &'static str, script: impl Into<Vec<Reply>>, expected: Expected) -> Self {
         Self {
             name,
             policy: "",
@@ -133,31 +133,31 @@ impl Row {
         }
     }
 
-    pub fn policy(self, policy: &'static str) -> Self {
+    pub(crate) fn policy(self, policy: &'static str) -> Self {
         Self { policy, ..self }
     }
 
-    pub fn endpoints(self, endpoints: &[Endpoint]) -> Self {
+    pub(crate) fn endpoints(self, endpoints: &[Endpoint]) -> Self {
         Self { endpoints: endpoints.to_vec(), ..self }
     }
 
-    pub fn caller(self, caller: Pairs) -> Self {
+    pub(crate) fn caller(self, caller: Pairs) -> Self {
         Self { caller, ..self }
     }
 
-    pub fn timeout(self, timeout: Duration) -> Self {
+    pub(crate) fn timeout(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
     }
 
-    pub fn connections(self, connections: u32) -> Self {
+    pub(crate) fn connections(self, connections: u32) -> Self {
         Self { connections, ..self }
     }
 
-    pub fn times(self, times: usize) -> Self {
+    pub(crate) fn times(self, times: usize) -> Self {
         Self { times, ..self }
     }
 
-    pub fn beside(self) -> Self {
+    pub(crate) fn beside(self) -> Self {
         Self { beside: true, ..self }
     }
 }

@@ -1,18 +1,18 @@
 //! The table, by subject.
 
-pub mod bodies;
-pub mod endpoints;
-pub mod errors;
-pub mod metadata;
-pub mod resets;
-pub mod retries;
-pub mod slow;
-pub mod trailers;
+pub(crate) mod bodies;
+pub(crate) mod endpoints;
+pub(crate) mod errors;
+pub(crate) mod metadata;
+pub(crate) mod resets;
+pub(crate) mod retries;
+pub(crate) mod slow;
+pub(crate) mod trailers;
 
 use crate::row::Row;
 
 /// All of it.
-pub fn all() -> Vec<Row> {
+pub(crate) fn all() -> Vec<Row> {
     let subjects = [
         bodies::rows,
         endpoints::rows,

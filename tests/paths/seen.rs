@@ -31,10 +31,10 @@ const OWN: [&str; 11] = [
 ];
 
 /// Aspects and their values; an aspect that is not there is not looked at.
-pub type Seen = BTreeMap<&'static str, String>;
+pub(crate) type Seen = BTreeMap<&'static str, String>;
 
 /// What the caller and the upstream saw of one call.
-pub fn of(answer: &Answer, protocol: Protocol, calls: &[HeaderMap]) -> Seen {
+pub(crate) fn of(answer: &Answer, protocol: Protocol, calls: &[HeaderMap]) -> Seen {
     let code = answer.code.as_ref().map_or_else(Clone::clone, |code| name(*code));
     let is_ok = matches!(answer.code, Ok(Code::Ok));
     let fault = answer.details.iter().find_map(|detail| detail.component.as_deref());
@@ -60,17 +60,17 @@ pub fn of(answer: &Answer, protocol: Protocol, calls: &[HeaderMap]) -> Seen {
 }
 
 /// Whether an answer came that is no error.
-pub fn is_ok(seen: &Seen) -> bool {
+pub(crate) fn is_ok(seen: &Seen) -> bool {
     seen["code"] == name(Code::Ok)
 }
 
 /// What was seen of a call that had no whole answer.
-pub fn nothing(problem: &anyhow::Error) -> Seen {
+pub(crate) fn nothing(problem: &anyhow::Error) -> Seen {
     ["details", "code"].map(|aspect| (aspect, format!("{problem:#}"))).into()
 }
 
 /// What should be seen.
-pub fn expected(row: &Row, path: Path, protocol: Protocol, text: &str) -> Seen {
+pub(crate) fn expected(row: &Row, path: Path, protocol: Protocol, text: &str) -> Seen {
     let Expected { code, message, details, fault, text: other, calls, sent, head, trailers } = row.expected.clone();
     let is_ok = code == Code::Ok;
     // From memory the upstream is not asked.
@@ -104,7 +104,7 @@ pub fn expected(row: &Row, path: Path, protocol: Protocol, text: &str) -> Seen {
 }
 
 /// Several calls as one: each aspect as the set of its values.
-pub fn together(all: Vec<Seen>, calls: usize) -> Seen {
+pub(crate) fn together(all: Vec<Seen>, calls: usize) -> Seen {
     let number = match calls.cmp(&all.len()) {
         Ordering::Less => "too few",
         Ordering::Equal => "one each",
@@ -122,7 +122,7 @@ pub fn together(all: Vec<Seen>, calls: usize) -> Seen {
 
 /// Where what was seen is not what should be, in words. Another code has another message, other details and so on: they
 /// are not told as well.
-pub fn difference(seen: &Seen, expected: &Seen) -> Option<String> {
+pub(crate) fn difference(seen: &Seen, expected: &Seen) -> Option<String> {
     let found = |aspect: &str| seen.get(aspect).map_or("-", String::as_str);
     let is_other = expected.get("code").is_some_and(|code| found("code") != code);
     let told = |aspect: &str| !is_other || ["beside", "calls", "code", "http"].contains(&aspect);

@@ -21,7 +21,7 @@ use tonic::Code;
 
 /// How a call reaches its upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Path {
+pub(crate) enum Path {
     /// The contract says nothing of a cache.
     Uncached,
     /// Through the cache, which has no answer yet.
@@ -34,7 +34,7 @@ pub enum Path {
 
 impl Path {
     /// Where an answer on this path says that it came from.
-    pub fn through(self) -> &'static str {
+    pub(crate) fn through(self) -> &'static str {
         match self {
             Self::Uncached => "upstream",
             Self::Cached => "cache",
@@ -72,7 +72,7 @@ type Results = BTreeMap<(&'static str, Path, Protocol), (Seen, Seen)>;
 type Difference = (&'static str, String, String);
 
 /// Fails unless these rows give what they say on every path.
-pub fn hold(rows: &[Row]) -> Result<()> {
+pub(crate) fn hold(rows: &[Row]) -> Result<()> {
     let names: Vec<_> = rows.iter().map(|row| row.name).collect();
     let results = results().as_ref().map_err(|problem| anyhow!("{problem}"))?;
     let own = results.iter().filter(|((row, ..), _)| names.contains(row));

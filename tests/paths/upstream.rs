@@ -29,7 +29,7 @@ const WINDOW: u32 = 1 << 20;
 
 /// What stands at one address of the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
+pub(crate) enum Endpoint {
     /// Plays the script.
     Serves,
     /// Nobody listens.
@@ -42,7 +42,7 @@ pub enum Endpoint {
 
 /// A running upstream. Without a reply in its script it answers with the message that it was sent.
 #[derive(Clone)]
-pub struct Upstream(Arc<State>);
+pub(crate) struct Upstream(Arc<State>);
 
 struct State {
     prefix: String,
@@ -68,7 +68,7 @@ enum Order {
 
 impl Upstream {
     /// Serves the services of a package at these endpoints.
-    pub fn start(package: &str, endpoints: &[Endpoint]) -> Result<Self> {
+    pub(crate) fn start(package: &str, endpoints: &[Endpoint]) -> Result<Self> {
         let (mut addresses, mut refusing, mut listening) = (Vec::new(), Vec::new(), Vec::new());
         for endpoint in endpoints {
             let socket = TcpSocket::new_v4()?;
@@ -97,27 +97,27 @@ impl Upstream {
     }
 
     /// The URLs of its endpoints.
-    pub fn urls(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn urls(&self) -> impl Iterator<Item = String> {
         self.0.addresses.iter().map(|address| format!("http://{address}"))
     }
 
     /// Replaces the script: one reply for each call.
-    pub fn script(&self, replies: impl IntoIterator<Item = Reply>) {
+    pub(crate) fn script(&self, replies: impl IntoIterator<Item = Reply>) {
         *self.0.script.lock().expect("no panic") = replies.into_iter().collect();
     }
 
     /// The metadata of the calls since it was last asked.
-    pub fn take(&self) -> Vec<HeaderMap> {
+    pub(crate) fn take(&self) -> Vec<HeaderMap> {
         std::mem::take(&mut *self.0.calls.lock().expect("no panic"))
     }
 
     /// How many calls have come since the beginning.
-    pub fn called(&self) -> usize {
+    pub(crate) fn called(&self) -> usize {
         *self.0.called.borrow()
     }
 
     /// Waits until so many calls have come since the beginning.
-    pub async fn until_called(&self, calls: usize) -> Result<()> {
+    pub(crate) async fn until_called(&self, calls: usize) -> Result<()> {
         let mut called = self.0.called.subscribe();
         let reached = timeout(BOUND, called.wait_for(|called| *called >= calls)).await;
         let at_last = self.called();
@@ -125,13 +125,13 @@ impl Upstream {
     }
 
     /// Lets so many replies pass that wait at the barrier.
-    pub fn release(&self, replies: usize) {
+    pub(crate) fn release(&self, replies: usize) {
         self.0.barrier.add_permits(replies);
     }
 
     /// Ends the connections of the endpoints that fall silent, and answers nothing on new ones. Whoever had one knows that it
     /// is over, so that no call is lost on it.
-    pub async fn fall_silent(&self) -> Result<()> {
+    pub(crate) async fn fall_silent(&self) -> Result<()> {
         self.0.silent.send_replace(true);
         let mut ending = self.0.ending.subscribe();
         let ended = timeout(BOUND, ending.wait_for(|open| *open == 0)).await;

@@ -1,10 +1,10 @@
 //! What every engine of the store must be able to tell.
 
-pub mod keys;
-pub mod logins;
-pub mod mesh;
-pub mod operators;
-pub mod wire;
+pub(crate) mod keys;
+pub(crate) mod logins;
+pub(crate) mod mesh;
+pub(crate) mod operators;
+pub(crate) mod wire;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -76,13 +76,13 @@ macro_rules! stories {
 pub(crate) use stories;
 
 /// A store of one's own.
-pub struct Place {
+pub(crate) struct Place {
     pub url: String,
     pub directory: TempDir,
 }
 
 /// A running auth, with a client of the mesh and a person.
-pub struct Running {
+pub(crate) struct Running {
     pub auth: Arc<Auth>,
     pub channel: Channel,
     pub address: SocketAddr,
@@ -90,15 +90,15 @@ pub struct Running {
     serving: JoinHandle<()>,
 }
 
-pub const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 const MESH_SECRET: &str = "a secret that is long enough for a client";
 
 impl Running {
-    pub async fn start(place: &Place, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start(place: &Place, change: impl FnOnce(&mut Config)) -> Self {
         Self::start_at("127.0.0.1:0", place, change).await
     }
 
-    pub async fn start_at(address: &str, place: &Place, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_at(address: &str, place: &Place, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.store.url = Secret::from(place.url.clone());
         config.keys.encryption_key = Secret::from(fresh_secret().unwrap());
@@ -120,44 +120,44 @@ impl Running {
         Self { auth, channel, address, shutdown, serving }
     }
 
-    pub fn mesh_client(&self, bound: Duration) -> MeshClient {
+    pub(crate) fn mesh_client(&self, bound: Duration) -> MeshClient {
         mesh_client(self.address, bound)
     }
 
-    pub fn tokens(&self) -> TokenServiceClient<Channel> {
+    pub(crate) fn tokens(&self) -> TokenServiceClient<Channel> {
         TokenServiceClient::new(self.channel.clone())
     }
 
-    pub async fn log_in(&self, name: &str, password: &str) -> Result<IssueResponse, Status> {
+    pub(crate) async fn log_in(&self, name: &str, password: &str) -> Result<IssueResponse, Status> {
         let grant = PasswordGrant { name: name.to_owned(), password: password.to_owned() };
         let request = IssueRequest { grant: Some(Grant::Password(grant)) };
         self.tokens().issue(request).await.map(tonic::Response::into_inner)
     }
 
-    pub async fn log_in_client(&self, id: &str, secret: &str) -> Result<IssueResponse, Status> {
+    pub(crate) async fn log_in_client(&self, id: &str, secret: &str) -> Result<IssueResponse, Status> {
         let grant = ClientCredentialsGrant { client_id: id.to_owned(), client_secret: secret.to_owned() };
         let request = IssueRequest { grant: Some(Grant::ClientCredentials(grant)) };
         self.tokens().issue(request).await.map(tonic::Response::into_inner)
     }
 
     /// Drains, as after SIGTERM.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.shutdown.begin();
         (&mut self.serving).await.unwrap();
     }
 
     /// The access token of the mesh's client.
-    pub async fn mesh_token(&self) -> String {
+    pub(crate) async fn mesh_token(&self) -> String {
         self.log_in_client("gateway", MESH_SECRET).await.unwrap().access_token
     }
 
-    pub async fn token_of(&self, subject: &str) -> String {
+    pub(crate) async fn token_of(&self, subject: &str) -> String {
         manage::issue(&self.auth, subject, Duration::from_mins(10)).await.unwrap()
     }
 }
 
 /// A mesh client of the auth at this address.
-pub fn mesh_client(address: SocketAddr, bound: Duration) -> MeshClient {
+pub(crate) fn mesh_client(address: SocketAddr, bound: Duration) -> MeshClient {
     let config = MeshConfig {
         url: format!("http://{address}"),
         client_id: "gateway".to_owned(),
@@ -175,25 +175,25 @@ impl Drop for Running {
     }
 }
 
-pub fn principal(subject: &str, kind: Kind, roles: &[&str]) -> Principal {
+pub(crate) fn principal(subject: &str, kind: Kind, roles: &[&str]) -> Principal {
     let roles = roles.iter().map(ToString::to_string).collect();
     Principal { subject: subject.to_owned(), kind, tenant: "north".to_owned(), roles, epoch: 0 }
 }
 
-pub fn authorized<T>(message: T, token: &str) -> Request<T> {
+pub(crate) fn authorized<T>(message: T, token: &str) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", request::bearer(token).unwrap());
     request
 }
 
 #[track_caller]
-pub fn refused<T>(answer: Result<T, Status>) -> Reason {
+pub(crate) fn refused<T>(answer: Result<T, Status>) -> Reason {
     let Err(status) = answer else { panic!("this should have been refused") };
     fault::reason_of(&status).unwrap_or_else(|| panic!("no reason in {status:?}"))
 }
 
 /// Waits until the condition holds; the test fails where that takes longer than any bound in these stories.
-pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let waiting = async {
         let mut looks = tokio::time::interval(Duration::from_millis(5));
         while !holds() {

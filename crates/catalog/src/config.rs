@@ -7,12 +7,12 @@ use accord_runtime::{server::ListenConfig, telemetry::TelemetryConfig};
 use serde::{Deserialize, Serialize};
 
 /// The prefix of environment variables, as in `ACCORD_CATALOG__LISTEN__ADDRESS`.
-pub const PREFIX: &str = "ACCORD_CATALOG";
+pub(crate) const PREFIX: &str = "ACCORD_CATALOG";
 
 /// The catalog's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where products are served. Default address: 127.0.0.1:9000.
     pub listen: ListenConfig,
     /// The internal port: metrics and health. Default address: 127.0.0.1:9001.

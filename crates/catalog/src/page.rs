@@ -13,7 +13,7 @@ const LARGEST_SIZE: usize = 100;
 
 /// What to read for one page.
 #[derive(Debug, PartialEq)]
-pub struct Page {
+pub(crate) struct Page {
     /// Products in it.
     pub size: usize,
     /// The id after which it begins.
@@ -33,7 +33,7 @@ struct Cursor {
 
 impl Page {
     /// The page that a request asks for.
-    pub fn of(request: ListProductsRequest) -> Result<Self, Status> {
+    pub(crate) fn of(request: ListProductsRequest) -> Result<Self, Status> {
         validate::availabilities(&request.availability, "availability")?;
         let size = match usize::try_from(request.page_size) {
             Ok(0) => DEFAULT_SIZE,
@@ -54,7 +54,7 @@ impl Page {
     }
 
     /// Cuts one product more than the page holds down to the page, and makes the token for the next.
-    pub fn cut(self, mut products: Vec<Product>) -> (Vec<Product>, String) {
+    pub(crate) fn cut(self, mut products: Vec<Product>) -> (Vec<Product>, String) {
         let more = products.len() > self.size;
         products.truncate(self.size);
         let last = products.last().filter(|_| more);

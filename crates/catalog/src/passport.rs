@@ -9,11 +9,11 @@ const AUDIENCE: &str = "catalog";
 
 /// Lets in only calls with a good passport. Handlers find it as `Arc<Verified>` in the request's extensions.
 #[derive(Clone)]
-pub struct Guard(Option<MeshClient>);
+pub(crate) struct Guard(Option<MeshClient>);
 
 impl Guard {
     /// Verifies with a client of the mesh; without one, lets everybody in.
-    pub fn new(mesh: Option<MeshClient>) -> Self {
+    pub(crate) fn new(mesh: Option<MeshClient>) -> Self {
         if mesh.is_none() {
             tracing::warn!("no [auth] is configured: every call is served, whoever makes it");
         }

@@ -25,7 +25,7 @@ const SERVICES: &[&str] = &["catalog.v1.ProductService"];
 const PROBES: Duration = Duration::from_millis(200);
 
 /// Serves until a signal to stop, then until the calls in flight have ended.
-pub async fn serve(config: Config) -> Result<()> {
+pub(crate) async fn serve(config: Config) -> Result<()> {
     let telemetry = telemetry::init("accord-catalog", &config.telemetry)?;
     let shutdown = Shutdown::on_signals(config.grace)?;
     let health = Health::new();

@@ -23,7 +23,7 @@ use crate::{
 
 /// The service: a store, and the watchers of its changes.
 #[derive(Clone)]
-pub struct Products {
+pub(crate) struct Products {
     store: Store,
     changes: Changes,
     /// One write at a time, so that changes are told in the order in which they were stored.
@@ -33,7 +33,7 @@ pub struct Products {
 
 impl Products {
     /// Serves the products of a store until shutdown begins.
-    pub fn new(store: Store, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(store: Store, shutdown: Shutdown) -> Self {
         Self { store, changes: Changes::default(), writing: Arc::default(), shutdown }
     }
 

@@ -59,25 +59,30 @@ impl From<sqlx::Error> for StoreError {
 
 /// Products by id.
 #[derive(Clone)]
-pub struct Store {
+pub(crate) struct Store {
     pool: Pool,
 }
 
 impl Store {
     /// Opens the file, and makes it where there is none.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
         Ok(Self { pool: Pool::open(&Location::sqlite(path), CONNECTIONS, &MIGRATIONS).await? })
     }
 
     /// One product.
-    pub async fn get(&self, id: &str) -> Result<Product, StoreError> {
+    pub(crate) async fn get(&self, id: &str) -> Result<Product, StoreError> {
         let get = "SELECT version, updated_ms, message FROM products WHERE id = $1";
         let found = retry(|| sqlx::query(get).bind(id).fetch_optional(self.pool.connections())).await?;
         found.map_or_else(|| Err(StoreError::Unknown(id.to_owned())), |row| product(&row))
     }
 
     /// Up to `limit` products whose id comes after `after`, in the order of their ids. An empty `availability` means any.
-    pub async fn list(&self, after: &str, availability: &[i32], limit: usize) -> Result<Vec<Product>, StoreError> {
+    pub(crate) async fn list(
+        &self,
+        after: &str,
+        availability: &[i32],
+        limit: usize,
+    ) -> Result<Vec<Product>, StoreError> {
         let places: Vec<_> = (3..).take(availability.len()).map(|place| format!("${place}")).collect();
         let wanted = if places.is_empty() { "TRUE" } else { &format!("availability IN ({})", places.join(", ")) };
         let list = format!(
@@ -92,7 +97,7 @@ impl Store {
     }
 
     /// Stores a product whose id is free, as version 1.
-    pub async fn create(&self, new: Product) -> Result<Product, StoreError> {
+    pub(crate) async fn create(&self, new: Product) -> Result<Product, StoreError> {
         let created = retry(|| {
             sqlx::query(
                 "INSERT INTO products (id, availability, version, updated_ms, message) VALUES ($1, $2, 1, $3, $4)
@@ -108,7 +113,7 @@ impl Store {
     }
 
     /// Replaces a product. Where `next.version` is not 0, only that version is replaced.
-    pub async fn replace(&self, next: Product) -> Result<Product, StoreError> {
+    pub(crate) async fn replace(&self, next: Product) -> Result<Product, StoreError> {
         let replaced = retry(|| {
             sqlx::query(
                 "UPDATE products SET availability = $2, version = version + 1, updated_ms = $3, message = $4
@@ -129,12 +134,12 @@ impl Store {
     }
 
     /// Whether the store answers.
-    pub async fn reachable(&self) -> bool {
+    pub(crate) async fn reachable(&self) -> bool {
         self.pool.probe().await.is_ok()
     }
 
     /// Closes all connections; whatever is asked afterwards fails.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.pool.close().await;
     }
 }

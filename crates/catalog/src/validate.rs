@@ -7,28 +7,28 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 const LARGEST_THUMBNAIL: usize = 64 * 1024;
 
 /// The product to create.
-pub fn create(request: CreateProductRequest) -> Result<Product, Status> {
+pub(crate) fn create(request: CreateProductRequest) -> Result<Product, Status> {
     product(request.product)
 }
 
 /// The product to replace.
-pub fn update(request: UpdateProductRequest) -> Result<Product, Status> {
+pub(crate) fn update(request: UpdateProductRequest) -> Result<Product, Status> {
     product(request.product)
 }
 
 /// An id in its form: 1 to 64 of `a-z`, `0-9`, `-`.
-pub fn id(id: &str, path: &str) -> Result<(), Status> {
+pub(crate) fn id(id: &str, path: &str) -> Result<(), Status> {
     refuse(wrong_id(id, path).into_iter().collect())
 }
 
 /// Ways in which a product can be had, each known.
-pub fn availabilities(values: &[i32], path: &str) -> Result<(), Status> {
+pub(crate) fn availabilities(values: &[i32], path: &str) -> Result<(), Status> {
     let wrong = |(index, value): (usize, &i32)| wrong_availability(*value, &format!("{path}[{index}]"));
     refuse(values.iter().enumerate().filter_map(wrong).collect())
 }
 
 /// `INVALID_ARGUMENT` with one violation.
-pub fn violation(path: &str, description: &str) -> Status {
+pub(crate) fn violation(path: &str, description: &str) -> Status {
     invalid(vec![FieldViolation::new(path, description)])
 }
 

@@ -17,7 +17,7 @@ const PAGE: usize = 100;
 
 /// Where writers announce what they stored.
 #[derive(Clone)]
-pub struct Changes(Sender<Product>);
+pub(crate) struct Changes(Sender<Product>);
 
 impl Default for Changes {
     fn default() -> Self {
@@ -27,19 +27,19 @@ impl Default for Changes {
 
 impl Changes {
     /// Tells every watcher.
-    pub fn announce(&self, product: &Product) {
+    pub(crate) fn announce(&self, product: &Product) {
         // Only fails where nobody watches.
         let _ = self.0.send(product.clone());
     }
 
     /// Listens from now on.
-    pub fn listen(&self) -> Receiver<Product> {
+    pub(crate) fn listen(&self) -> Receiver<Product> {
         self.0.subscribe()
     }
 }
 
 /// Every product of the store. A change during the snapshot may be told twice; its version says which is newer.
-pub fn snapshot(store: Store) -> impl Stream<Item = Result<WatchProductsResponse, Status>> {
+pub(crate) fn snapshot(store: Store) -> impl Stream<Item = Result<WatchProductsResponse, Status>> {
     let pages = stream::try_unfold(Some(String::new()), move |after| {
         let store = store.clone();
         async move {
@@ -59,7 +59,7 @@ pub fn snapshot(store: Store) -> impl Stream<Item = Result<WatchProductsResponse
 }
 
 /// Every change from the listener's beginning on, until the watcher lags too far or the service ends.
-pub fn changes(
+pub(crate) fn changes(
     listener: Receiver<Product>,
     ending: impl Future<Output = ()>,
 ) -> impl Stream<Item = Result<WatchProductsResponse, Status>> {

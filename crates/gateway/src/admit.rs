@@ -19,7 +19,7 @@ use std::{
 };
 
 /// A request that may come in.
-pub struct Arrival {
+pub(crate) struct Arrival {
     /// How the caller speaks.
     pub protocol: Protocol,
     /// The head, without anything that only our own hops may say.
@@ -33,7 +33,7 @@ pub struct Arrival {
 }
 
 /// Looks at the head of a request and takes out what may not come from outside.
-pub fn admit(request: Request<Incoming>) -> Result<Arrival, Fault> {
+pub(crate) fn admit(request: Request<Incoming>) -> Result<Arrival, Fault> {
     let protocol = Protocol::of(&request);
     let (mut parts, body) = request.into_parts();
     protocol.check(&parts)?;
@@ -70,7 +70,7 @@ fn connection_headers(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// The deadline of a call: the shorter of what it wishes and what its contract caps; without a wish, the default.
-pub fn deadline(policy: &accord_contract::Deadline, arrival: &Arrival) -> Result<Deadline, Fault> {
+pub(crate) fn deadline(policy: &accord_contract::Deadline, arrival: &Arrival) -> Result<Deadline, Fault> {
     let wish = match arrival.protocol {
         Protocol::Grpc => timeout(&arrival.parts.headers, "grpc-timeout", |text| parse_grpc_timeout(text).ok())?,
         Protocol::Json => timeout(&arrival.parts.headers, "request-timeout", parse_seconds)?,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tonic::Code;
 
 /// A caller, and the token that proves it.
-pub struct Identity<'a> {
+pub(crate) struct Identity<'a> {
     /// What the token says.
     pub verified: Arc<Verified>,
     /// The token itself: auth decides by it.
@@ -22,7 +22,7 @@ pub struct Identity<'a> {
 
 /// Verifies the caller's credential. None is needed for a public method; one that was sent must still be good, so that
 /// nobody takes themselves for known who is not.
-pub fn authenticate<'a>(
+pub(crate) fn authenticate<'a>(
     mesh: &MeshClient,
     access: &Access,
     arrival: &'a Arrival,
@@ -51,7 +51,7 @@ fn missing(message: &str) -> Fault {
 }
 
 /// A refusal of the token as an answer of the gateway.
-pub fn refusal(refusal: Refusal) -> Fault {
+pub(crate) fn refusal(refusal: Refusal) -> Fault {
     let (reason, message) = (accord_mesh::refusal::reason(refusal), refusal.to_string());
     let fault = match refusal.retry_after() {
         Some(after) => Fault::retry(Component::Auth, reason, message, after),

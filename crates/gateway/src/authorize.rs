@@ -15,7 +15,7 @@ use http::HeaderValue;
 use std::{net::IpAddr, sync::Arc};
 
 /// The proof that a call may go on. Only [`authorize`] makes one; limits, cache keys and the way inward derive from it.
-pub struct Permit {
+pub(crate) struct Permit {
     entry: Arc<Entry>,
     decision: Option<Arc<Decision>>,
     address: IpAddr,
@@ -23,33 +23,33 @@ pub struct Permit {
 
 impl Permit {
     /// The called method.
-    pub fn entry(&self) -> &Arc<Entry> {
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
         &self.entry
     }
 
     /// Where the call came from.
-    pub fn address(&self) -> IpAddr {
+    pub(crate) fn address(&self) -> IpAddr {
         self.address
     }
 
     /// Whose call it is; none for an anonymous one.
-    pub fn subject(&self) -> Option<&Arc<str>> {
+    pub(crate) fn subject(&self) -> Option<&Arc<str>> {
         self.decision.as_ref().map(|decision| &decision.subject)
     }
 
     /// The caller's tenant, empty where there is only one; none for an anonymous one.
-    pub fn tenant(&self) -> Option<&Arc<str>> {
+    pub(crate) fn tenant(&self) -> Option<&Arc<str>> {
         self.decision.as_ref().map(|decision| &decision.tenant)
     }
 
     /// The passport for the way inward; none for an anonymous call.
-    pub fn passport(&self) -> Option<&HeaderValue> {
+    pub(crate) fn passport(&self) -> Option<&HeaderValue> {
         self.decision.as_ref()?.passport.as_ref()
     }
 }
 
 /// Asks auth, whose answers are remembered for as long as they hold.
-pub async fn authorize(
+pub(crate) async fn authorize(
     mesh: &MeshClient,
     entry: &Arc<Entry>,
     identity: Option<Identity<'_>>,

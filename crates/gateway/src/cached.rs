@@ -35,7 +35,7 @@ use tonic::{Code, Status};
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// The cache service, as the gateway uses it.
-pub struct Cache {
+pub(crate) struct Cache {
     client: ReadThroughServiceClient<Client>,
     upstream: Arc<Upstream>,
     mesh: MeshClient,
@@ -48,7 +48,7 @@ pub struct Cache {
 
 impl Cache {
     /// Reads through the cache that `upstream` is, as the workload that `mesh` is.
-    pub fn new(upstream: Arc<Upstream>, mesh: MeshClient) -> Self {
+    pub(crate) fn new(upstream: Arc<Upstream>, mesh: MeshClient) -> Self {
         let bypassed = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.cache.bypassed")
             .with_description("Cached reads that went to the upstream because the cache did not answer")
@@ -59,7 +59,7 @@ impl Cache {
     }
 
     /// Answers a cached read: through the cache, and without it where it fails and the contract allows that.
-    pub async fn read(
+    pub(crate) async fn read(
         &self,
         call: &Call,
         policy: &CachePolicy,
@@ -256,7 +256,7 @@ fn describe(freshness: &Freshness, head: &mut HeaderMap) {
 }
 
 /// How fresh an answer the caller requires beyond its contract, by `Cache-Control` (RFC 9111): `no-cache` or `max-age=SECONDS`.
-pub fn requirement(headers: &HeaderMap) -> Option<Requirement> {
+pub(crate) fn requirement(headers: &HeaderMap) -> Option<Requirement> {
     let text = headers.get(header::CACHE_CONTROL)?.to_str().ok()?;
     text.split(',').map(str::trim).find_map(|directive| match directive.split_once('=') {
         None if directive.eq_ignore_ascii_case("no-cache") => Some(Requirement::Strong(true)),

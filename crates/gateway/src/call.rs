@@ -34,13 +34,13 @@ use tonic::body::Body;
 use tracing::Instrument;
 
 /// Says that a mutation's invalidations had not reached the cache when it answered.
-pub const INVALIDATION: HeaderName = HeaderName::from_static("x-accord-invalidation");
+pub(crate) const INVALIDATION: HeaderName = HeaderName::from_static("x-accord-invalidation");
 
 /// The least time that calls have to end once their connections have been cut.
 const LAST_MOMENT: Duration = Duration::from_millis(500);
 
 /// Everything that a request meets on its way.
-pub struct Gateway {
+pub(crate) struct Gateway {
     /// The contract in force.
     pub tables: Arc<Tables>,
     /// How many calls may be in flight.
@@ -57,7 +57,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Waits for what goes on without a caller, until `end` at the latest: calls under a key, and then invalidations.
-    pub async fn finish(&self, end: Deadline) {
+    pub(crate) async fn finish(&self, end: Deadline) {
         // The calls of connections that were cut are given up in a moment, and say then what they may have changed.
         let end = end.at().max(Deadline::after(LAST_MOMENT).at());
         if tokio::time::timeout_at(end, self.seats.emptied()).await.is_err() {
@@ -73,7 +73,7 @@ impl Gateway {
 ///
 /// The order is part of the contract: nothing is asked of auth for a method that does not exist, nothing is counted
 /// against a limit before it is known whose call it is, and nothing inward sees a call that has no permit.
-pub async fn travel(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Result<Response<Body>, Fault> {
+pub(crate) async fn travel(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Result<Response<Body>, Fault> {
     let arrival = admit(request)?;
     let called = method::find(&gateway.tables.load(), &arrival)?;
     name(&arrival, &called);
@@ -122,7 +122,7 @@ async fn answer(gateway: &Arc<Gateway>, call: Call, spoken: Spoken, arrival: Arr
             let verdict = Verdict::default();
             let response = upstream::stream(&call, Full::new(grpc::frame(&message)), &verdict).await?;
             let response = watched(&call, response, verdict);
-            events::respond(response, Arc::clone(plan), &call, &arrival.parts.headers)
+            Ok(events::respond(response, Arc::clone(plan), &call, &arrival.parts.headers))
         }
         (Way::Bytes | Way::Events, _) => pass(call, arrival).await,
     }

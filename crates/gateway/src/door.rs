@@ -21,7 +21,7 @@ use tower::Service;
 
 /// Answers every request, whatever becomes of it.
 #[derive(Clone)]
-pub struct Door {
+pub(crate) struct Door {
     gateway: Arc<Gateway>,
     inspection: Arc<Inspection>,
     faults: Faults,
@@ -29,7 +29,7 @@ pub struct Door {
 
 impl Door {
     /// A door in front of the gateway.
-    pub fn new(gateway: Arc<Gateway>, inspection: Arc<Inspection>) -> Self {
+    pub(crate) fn new(gateway: Arc<Gateway>, inspection: Arc<Inspection>) -> Self {
         Self { gateway, inspection, faults: Faults::new() }
     }
 }

@@ -18,7 +18,7 @@ use tonic::{Code, Status, body::Body};
 
 /// How messages are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
+pub(crate) enum Framing {
     /// One line each.
     Lines,
     /// One event each.
@@ -27,7 +27,7 @@ pub enum Framing {
 
 impl Framing {
     /// Events where the caller accepts them, lines otherwise.
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
         let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if accept.contains("text/event-stream") { Self::Events } else { Self::Lines }
     }
@@ -73,17 +73,12 @@ struct Writer {
 }
 
 /// Turns the upstream's stream into JSON as it comes. An error before the first message is a plain error answer.
-pub fn respond(
-    response: Response<Body>,
-    plan: Arc<Plan>,
-    call: &Call,
-    headers: &HeaderMap,
-) -> Result<Response<Body>, Fault> {
+pub(crate) fn respond(response: Response<Body>, plan: Arc<Plan>, call: &Call, headers: &HeaderMap) -> Response<Body> {
     let (parts, body) = response.into_parts();
     let known = call.permit.entry().method.descriptor.parent_pool().clone();
     if let Some(status) = grpc::status(&parts.headers, None).filter(|status| status.code() != Code::Ok) {
         let accepts_problem = respond::accepts_problem(headers);
-        return Ok(respond::json_error(&status, fault::http_status(status.code()), accepts_problem, Some(&known)));
+        return respond::json_error(&status, fault::http_status(status.code()), accepts_problem, Some(&known));
     }
     let encoding = parts.headers.get("grpc-encoding").cloned();
     let framing = Framing::of(headers);
@@ -97,7 +92,7 @@ pub fn respond(
     metadata::outward(&parts.headers, false, response.headers_mut());
     response.headers_mut().insert(header::CONTENT_TYPE, framing.content_type());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    Ok(response)
+    response
 }
 
 impl Writer {

@@ -25,14 +25,14 @@ const LONGEST: Duration = Duration::from_secs(5);
 const PERMISSION: &str = "accord.gateway.explain";
 
 /// Explains the contract that is in force now.
-pub struct Explain {
+pub(crate) struct Explain {
     tables: Arc<Tables>,
     mesh: MeshClient,
 }
 
 impl Explain {
     /// Explains what `tables` hold to those whom `mesh` admits.
-    pub fn new(tables: Arc<Tables>, mesh: MeshClient) -> Self {
+    pub(crate) fn new(tables: Arc<Tables>, mesh: MeshClient) -> Self {
         Self { tables, mesh }
     }
 
@@ -86,7 +86,7 @@ fn response(method: &Method) -> ExplainResponse {
 }
 
 /// A method's effective policy in aligned columns: field, value, source.
-pub fn text(method: &Method) -> String {
+pub(crate) fn text(method: &Method) -> String {
     let mut text = format!("{}\n\nupstream  {}\nkind      {}\n", method.name, method.upstream, method.kind);
     for http in &method.http {
         writeln!(text, "http      {http}").unwrap_or_default();
@@ -104,7 +104,7 @@ pub fn text(method: &Method) -> String {
 }
 
 /// Why there is nothing to explain, with the name that was probably meant.
-pub fn unknown(contract: &Contract, pending: &[Arc<str>], name: &str) -> String {
+pub(crate) fn unknown(contract: &Contract, pending: &[Arc<str>], name: &str) -> String {
     let (service, method) = name.rsplit_once(['/', '.']).unwrap_or(("", name));
     let alike = |known: &&Arc<Method>| {
         known.name.split_once('/').is_some_and(|(of, it)| it.eq_ignore_ascii_case(method) || of == service)

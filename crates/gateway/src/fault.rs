@@ -12,11 +12,11 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 /// Tells a caller which part of the mesh failed, where it was not the handler.
-pub const COMPONENT_HEADER: HeaderName = HeaderName::from_static("x-accord-fault");
+pub(crate) const COMPONENT_HEADER: HeaderName = HeaderName::from_static("x-accord-fault");
 
 /// Whose fault it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Component {
+pub(crate) enum Component {
     /// The gateway refused or failed.
     Gateway,
     /// Auth refused, or can't be reached.
@@ -29,7 +29,7 @@ pub enum Component {
 
 impl Component {
     /// Its name in headers, details and metrics.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
             Self::Auth => "auth",
@@ -41,7 +41,7 @@ impl Component {
 
 /// A call that ends here. Boxed, because the good way should not carry its weight.
 #[derive(Debug)]
-pub struct Fault(Box<Inner>);
+pub(crate) struct Fault(Box<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -53,22 +53,22 @@ struct Inner {
 
 impl Fault {
     /// A fault with a stable reason.
-    pub fn new(component: Component, reason: Reason, message: impl Into<String>) -> Self {
+    pub(crate) fn new(component: Component, reason: Reason, message: impl Into<String>) -> Self {
         Self::of(component, StatusBuilder::new(reason, message))
     }
 
     /// A fault whose status says more than a reason.
-    pub fn of(component: Component, status: StatusBuilder) -> Self {
+    pub(crate) fn of(component: Component, status: StatusBuilder) -> Self {
         Self::from_status(component, status.metadata("component", component.name()).build())
     }
 
     /// A fault that will have passed after some time.
-    pub fn retry(component: Component, reason: Reason, message: impl Into<String>, after: Duration) -> Self {
+    pub(crate) fn retry(component: Component, reason: Reason, message: impl Into<String>, after: Duration) -> Self {
         Self::of(component, StatusBuilder::new(reason, message).retry_after(after))
     }
 
     /// A status that another part of the mesh has already explained.
-    pub fn from_status(component: Component, status: Status) -> Self {
+    pub(crate) fn from_status(component: Component, status: Status) -> Self {
         let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
         let fault = Self(Box::new(Inner { status, component, http: None, headers: HeaderMap::new() }));
         let Some(after) = retry_after else { return fault };
@@ -77,71 +77,71 @@ impl Fault {
     }
 
     /// A request that names a field its message does not have, or gives it a value it can't hold.
-    pub fn violation(reason: Reason, field: &str, problem: &str) -> Self {
+    pub(crate) fn violation(reason: Reason, field: &str, problem: &str) -> Self {
         let message = if field.is_empty() { problem.to_owned() } else { format!("`{field}`: {problem}") };
         Self::of(Component::Gateway, StatusBuilder::new(reason, message).field(field, problem))
     }
 
     /// The deadline passed.
-    pub fn deadline() -> Self {
+    pub(crate) fn deadline() -> Self {
         let message = "the deadline passed before the call was answered";
         Self::new(Component::Gateway, Reason::DeadlineExceeded, message)
     }
 
     /// A defect of our own.
-    pub fn defect() -> Self {
+    pub(crate) fn defect() -> Self {
         Self::new(Component::Gateway, Reason::Internal, "a defect of the gateway ended the call")
     }
 
     /// A request that can't be read as the message of its method.
-    pub fn unreadable() -> Self {
+    pub(crate) fn unreadable() -> Self {
         Self::violation(Reason::RequestMalformed, "", "the request can't be read as the message of its method")
     }
 
     /// The caller went away before its request was whole.
-    pub fn request_cut_off() -> Self {
+    pub(crate) fn request_cut_off() -> Self {
         let status = StatusBuilder::new(Reason::RequestMalformed, "the request ended early").code(Code::Cancelled);
         Self::of(Component::Gateway, status)
     }
 
     /// An upstream's answer that is not what the contract says.
-    pub fn malformed(message: impl Into<String>) -> Self {
+    pub(crate) fn malformed(message: impl Into<String>) -> Self {
         Self::new(Component::Upstream, Reason::UpstreamMalformed, message)
     }
 
     /// An upstream's answer that came without a status: UNKNOWN, as where HTTP's status says no more (gRPC's
     /// http-grpc-status-mapping).
-    pub fn without_status() -> Self {
+    pub(crate) fn without_status() -> Self {
         let message = "the upstream's answer ended without a status";
         Self::of(Component::Upstream, StatusBuilder::new(Reason::UpstreamMalformed, message).code(Code::Unknown))
     }
 
     /// An upstream's answer that says OK and is not the one message that its method answers with.
-    pub fn not_one_message() -> Self {
+    pub(crate) fn not_one_message() -> Self {
         Self::malformed("the upstream's answer says OK and is not one message")
     }
 
     /// An upstream's answer that says it is whole and is not.
-    pub fn amid_message() -> Self {
+    pub(crate) fn amid_message() -> Self {
         Self::malformed("the upstream's answer ended with OK in the middle of a message")
     }
 
     /// The same fault with an HTTP status that says more than its code does.
     #[must_use]
-    pub fn http(mut self, status: StatusCode) -> Self {
+    pub(crate) fn http(mut self, status: StatusCode) -> Self {
         self.0.http = Some(status);
         self
     }
 
     /// The same fault with a header.
     #[must_use]
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+    pub(crate) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.0.headers.insert(name, value);
         self
     }
 
     /// Whether it is about an answer that can't be told on: then the call itself was carried out.
-    pub fn is_of_an_answer(&self) -> bool {
+    pub(crate) fn is_of_an_answer(&self) -> bool {
         let (code, reason) = (self.0.status.code(), fault::reason_of(&self.0.status));
         matches!(
             (code, reason),
@@ -150,17 +150,17 @@ impl Fault {
     }
 
     /// The gRPC status, with its details.
-    pub fn status(&self) -> &Status {
+    pub(crate) fn status(&self) -> &Status {
         &self.0.status
     }
 
     /// The HTTP status of the JSON answer.
-    pub fn http_status(&self) -> StatusCode {
+    pub(crate) fn http_status(&self) -> StatusCode {
         self.0.http.unwrap_or_else(|| http_status(self.0.status.code()))
     }
 
     /// Whose fault it was, and what else stands in the head of the answer.
-    pub fn add_headers(&self, headers: &mut HeaderMap) {
+    pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
         headers.extend(self.0.headers.clone());
         headers.insert(COMPONENT_HEADER, HeaderValue::from_static(self.0.component.name()));
     }
@@ -168,11 +168,11 @@ impl Fault {
 
 /// Counts the calls that ended here, by whose fault it was and why.
 #[derive(Clone)]
-pub struct Faults(Counter<u64>);
+pub(crate) struct Faults(Counter<u64>);
 
 impl Faults {
     /// Counts from zero.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let counter = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.faults")
             .with_description("Calls that the mesh itself refused or failed, by component and reason.")
@@ -181,7 +181,7 @@ impl Faults {
     }
 
     /// One more.
-    pub fn count(&self, fault: &Fault) {
+    pub(crate) fn count(&self, fault: &Fault) {
         // A status of another binary may carry no reason of ours; its code is all there is to tell then.
         let status = fault.status();
         let reason = fault::reason_of(status).map_or_else(|| code_name(status.code()).to_owned(), fault::name);
@@ -196,7 +196,7 @@ impl Default for Faults {
 }
 
 /// The HTTP status that stands for a gRPC code.
-pub fn http_status(code: Code) -> StatusCode {
+pub(crate) fn http_status(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,
         // nginx's "client closed request": no code of the RFCs says it.

@@ -24,7 +24,7 @@ use tonic::Status;
 
 /// The bounds of one direction of a call.
 #[derive(Clone, Copy, Debug)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// Largest message in bytes.
     pub message: u64,
     /// Most messages.
@@ -37,7 +37,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// Those of what the caller sends.
-    pub fn of_requests(policy: &Policy) -> Self {
+    pub(crate) fn of_requests(policy: &Policy) -> Self {
         Self {
             message: policy.max_request_bytes,
             messages: policy.max_stream_messages,
@@ -47,14 +47,14 @@ impl Bounds {
     }
 
     /// Those of what the upstream answers.
-    pub fn of_answers(method: &Method) -> Self {
+    pub(crate) fn of_answers(method: &Method) -> Self {
         let is_single = matches!(method.kind, MethodKind::Unary | MethodKind::ClientStreaming);
         Self { message: method.policy.max_response_bytes, is_single, ..Self::of_requests(&method.policy) }
     }
 }
 
 /// Where the request's side leaves word of why it ended, for the side that answers.
-pub type Verdict = Arc<OnceLock<Status>>;
+pub(crate) type Verdict = Arc<OnceLock<Status>>;
 
 /// Counts what passes by.
 struct Meter {
@@ -113,7 +113,7 @@ impl Meter {
 }
 
 /// The request's side: what is over the bounds ends the call.
-pub fn request<B>(body: B, bounds: Bounds, verdict: Verdict) -> Request<B> {
+pub(crate) fn request<B>(body: B, bounds: Bounds, verdict: Verdict) -> Request<B> {
     Request { body, meter: Meter::new(bounds), verdict }
 }
 
@@ -160,7 +160,7 @@ impl<B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError>>> HttpBody 
 }
 
 /// The answer's side: what is over the bounds, silent or broken ends with a status that says so.
-pub fn answer<B>(
+pub(crate) fn answer<B>(
     response: Response<B>,
     upstream: &Arc<str>,
     bounds: Bounds,
@@ -175,7 +175,7 @@ pub fn answer<B>(
 }
 
 /// An answer's body on its way out.
-pub struct Answer<B> {
+pub(crate) struct Answer<B> {
     // Gone once the answer has been ended here, so that the upstream learns of it at that moment.
     body: Option<B>,
     upstream: Arc<str>,

@@ -1,6 +1,6 @@
 //! Answers in gRPC of the gateway's own.
 
-pub use accord_upstream::grpc::*;
+pub(crate) use accord_upstream::grpc::*;
 
 use accord_runtime::deadline::trailers;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use std::{
 use tonic::{Status, body::Body};
 
 /// An answer that is a status and nothing else.
-pub fn trailers_only(status: &Status) -> Response<Body> {
+pub(crate) fn trailers_only(status: &Status) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.headers_mut() = trailers(status);
     response.headers_mut().insert(header::CONTENT_TYPE, CONTENT_TYPE);
@@ -22,19 +22,19 @@ pub fn trailers_only(status: &Status) -> Response<Body> {
 }
 
 /// A body in hand: at most one chunk, then at most one set of trailers.
-pub struct Whole {
+pub(crate) struct Whole {
     data: Option<Bytes>,
     trailers: Option<HeaderMap>,
 }
 
 impl Whole {
     /// A body of a framed message and its trailers.
-    pub fn answer(data: Bytes, trailers: HeaderMap) -> Body {
+    pub(crate) fn answer(data: Bytes, trailers: HeaderMap) -> Body {
         Body::new(Self { data: Some(data), trailers: Some(trailers) })
     }
 
     /// A body of bytes alone.
-    pub fn bytes(data: Bytes) -> Body {
+    pub(crate) fn bytes(data: Bytes) -> Body {
         Body::new(Self { data: Some(data), trailers: None })
     }
 }

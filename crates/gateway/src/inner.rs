@@ -11,7 +11,12 @@ use std::mem;
 use tonic::{Request, Status, metadata::MetadataMap};
 
 /// A request that carries the gateway's own token beside what always travels along.
-pub fn request<T>(message: T, mesh: &MeshClient, deadline: Deadline, id: &RequestId) -> Result<Request<T>, Status> {
+pub(crate) fn request<T>(
+    message: T,
+    mesh: &MeshClient,
+    deadline: Deadline,
+    id: &RequestId,
+) -> Result<Request<T>, Status> {
     let mut request = request::outbound(message, deadline, id);
     let bearer = mesh.workload_bearer().map_err(refusal::status)?;
     request.metadata_mut().insert("authorization", bearer);
@@ -19,7 +24,7 @@ pub fn request<T>(message: T, mesh: &MeshClient, deadline: Deadline, id: &Reques
 }
 
 /// The same request with the passport of the call that it is made for.
-pub fn with_passport<T>(mut request: Request<T>, passport: Option<&HeaderValue>) -> Request<T> {
+pub(crate) fn with_passport<T>(mut request: Request<T>, passport: Option<&HeaderValue>) -> Request<T> {
     let Some(passport) = passport else { return request };
     let mut headers = mem::take(request.metadata_mut()).into_headers();
     headers.insert(PASSPORT_HEADER, passport.clone());

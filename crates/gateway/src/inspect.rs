@@ -25,7 +25,7 @@ const HEALTH: &str = "/grpc.health.v1.Health/";
 const REFLECTION: [&str; 2] = ["/grpc.reflection.v1.ServerReflection/", "/grpc.reflection.v1alpha.ServerReflection/"];
 
 /// Answers questions about what stands behind the door.
-pub struct Inspection {
+pub(crate) struct Inspection {
     routes: ArcSwap<Routes>,
     health: Health,
     reflection: bool,
@@ -33,7 +33,7 @@ pub struct Inspection {
 
 impl Inspection {
     /// Answers from the tables, and keeps up with them and with the upstreams' health until shutdown.
-    pub fn open(tables: &Arc<Tables>, health: &Health, reflection: bool, shutdown: &Shutdown) -> Arc<Self> {
+    pub(crate) fn open(tables: &Arc<Tables>, health: &Health, reflection: bool, shutdown: &Shutdown) -> Arc<Self> {
         let routes = ArcSwap::from_pointee(routes(&tables.load(), health, reflection));
         let inspection = Arc::new(Self { routes, health: health.clone(), reflection });
         spawn(shutdown, follow_tables(Arc::clone(&inspection), Arc::clone(tables)));
@@ -44,12 +44,12 @@ impl Inspection {
     }
 
     /// Whether a path is answered here, before the method table is asked.
-    pub fn serves(path: &str) -> bool {
+    pub(crate) fn serves(path: &str) -> bool {
         path.starts_with(HEALTH) || REFLECTION.iter().any(|own| path.starts_with(own))
     }
 
     /// Answers a gRPC request for which [`Inspection::serves`] said yes.
-    pub async fn call<B>(&self, request: Request<B>) -> Response<Body>
+    pub(crate) async fn call<B>(&self, request: Request<B>) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -40,7 +40,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How far an invalidation got before its mutation answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub(crate) enum Reach {
     /// The cache has it.
     Done,
     /// It is kept and sent when the cache can be reached.
@@ -49,7 +49,7 @@ pub enum Reach {
 
 /// The queue in front of the one sender.
 #[derive(Clone)]
-pub struct Invalidator(Arc<Queue>);
+pub(crate) struct Invalidator(Arc<Queue>);
 
 struct Queue {
     waiting: Mutex<Waiting>,
@@ -69,7 +69,7 @@ struct Waiting {
 impl Invalidator {
     /// Starts the sender. What it still holds when the process ends is lost with this life of the gateway. The next life has
     /// another name, which tells the cache to trust nothing it loaded before.
-    pub fn start(client: Client, mesh: MeshClient) -> Self {
+    pub(crate) fn start(client: Client, mesh: MeshClient) -> Self {
         let deferred = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.invalidations.deferred")
             .with_description("Mutations that answered before the cache had their invalidations")
@@ -87,7 +87,7 @@ impl Invalidator {
     }
 
     /// Sends tags on their way, and waits until the cache has them, but not long.
-    pub async fn invalidate(&self, tags: Vec<String>, deadline: Deadline) -> Reach {
+    pub(crate) async fn invalidate(&self, tags: Vec<String>, deadline: Deadline) -> Reach {
         let (sender, acknowledged) = oneshot::channel();
         self.enqueue(tags, Some(sender));
         let patience = deadline.min(Deadline::after(PATIENCE));
@@ -99,7 +99,7 @@ impl Invalidator {
     }
 
     /// Waits, but not long, until the cache has all that is under way: where no other gateway follows, nobody else tells it.
-    pub async fn finish(&self) {
+    pub(crate) async fn finish(&self) {
         let mut under_way = self.0.under_way.subscribe();
         if tokio::time::timeout(FAREWELL, under_way.wait_for(|is| !is)).await.is_err() {
             tracing::warn!("stopped before the cache had every invalidation; it finds that out from the next gateway");
@@ -143,14 +143,14 @@ impl Queue {
 
 /// Sees to it that a mutation's tags are invalidated however it ends: the upstream may have committed although nobody
 /// waits for its answer any more.
-pub struct Pending {
+pub(crate) struct Pending {
     invalidator: Invalidator,
     tags: Vec<String>,
 }
 
 impl Pending {
     /// The tags of a mutation that is about to be sent; none where it declares none.
-    pub fn of(invalidator: Option<&Invalidator>, call: &Call, message: &Bytes) -> Result<Option<Self>, Fault> {
+    pub(crate) fn of(invalidator: Option<&Invalidator>, call: &Call, message: &Bytes) -> Result<Option<Self>, Fault> {
         let templates = &call.permit.entry().method.policy.invalidates;
         let Some(invalidator) = invalidator.filter(|_| !templates.is_empty()) else { return Ok(None) };
         let mut tags = Vec::with_capacity(templates.len());
@@ -166,7 +166,7 @@ impl Pending {
     }
 
     /// The mutation has ended: invalidates where it may have changed something.
-    pub async fn settle(mut self, may_have_acted: bool, deadline: Deadline) -> Option<Reach> {
+    pub(crate) async fn settle(mut self, may_have_acted: bool, deadline: Deadline) -> Option<Reach> {
         let tags = mem::take(&mut self.tags);
         if !may_have_acted {
             return None;

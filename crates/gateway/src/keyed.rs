@@ -31,13 +31,13 @@ const COMPLETING: Duration = Duration::from_secs(2);
 
 /// The records of idempotency keys.
 #[derive(Clone)]
-pub struct Records {
+pub(crate) struct Records {
     client: IdempotencyServiceClient<Client>,
     mesh: MeshClient,
 }
 
 /// What became of a key.
-pub enum Claimed {
+pub(crate) enum Claimed {
     /// Run the call, then tell the records under this claim.
     Run(String),
     /// It ran before: this was its answer.
@@ -45,7 +45,7 @@ pub enum Claimed {
 }
 
 /// The key of a call, where its method takes keys and the caller sent one.
-pub fn key<'a>(declared: &Idempotency, headers: &'a HeaderMap) -> Result<Option<&'a str>, Fault> {
+pub(crate) fn key<'a>(declared: &Idempotency, headers: &'a HeaderMap) -> Result<Option<&'a str>, Fault> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     match (values.next(), values.next()) {
         (None, _) if declared.required => Err(Fault::new(
@@ -71,13 +71,19 @@ fn malformed() -> Fault {
 
 impl Records {
     /// Speaks through `client`, as the workload that `mesh` is.
-    pub fn new(client: Client, mesh: MeshClient) -> Self {
+    pub(crate) fn new(client: Client, mesh: MeshClient) -> Self {
         // What it answers was bounded when it was stored.
         Self { client: IdempotencyServiceClient::new(client).max_decoding_message_size(usize::MAX), mesh }
     }
 
     /// Claims the key for this call, or tells what became of it.
-    pub async fn begin(&self, call: &Call, window: Duration, key: &str, message: &Bytes) -> Result<Claimed, Fault> {
+    pub(crate) async fn begin(
+        &self,
+        call: &Call,
+        window: Duration,
+        key: &str,
+        message: &Bytes,
+    ) -> Result<Claimed, Fault> {
         let method = &call.permit.entry().method;
         let canonical = method.canonical(message).map_err(|_| Fault::unreadable())?;
         let begin = BeginRequest {
@@ -101,7 +107,7 @@ impl Records {
     }
 
     /// Tells the records how a claimed call ended.
-    pub async fn end(&self, call: &Call, claim: String, outcome: &Result<Answer, Fault>) {
+    pub(crate) async fn end(&self, call: &Call, claim: String, outcome: &Result<Answer, Fault>) {
         let told = match outcome {
             Ok(answer) if is_final(answer) => self.complete(call, claim, stored(answer.result.as_ref())).await,
             // It ran, and would run again if it were repeated.
@@ -171,7 +177,7 @@ fn unavailable(status: &Status) -> Fault {
 }
 
 /// A contract that declares keys needs a cache service to keep them.
-pub fn no_records() -> Fault {
+pub(crate) fn no_records() -> Fault {
     let message =
         "this method keeps idempotency keys, and the gateway has no cache service to keep them in: set `cache.url`";
     Fault::new(Component::Gateway, Reason::IdempotencyUnavailable, message)

@@ -10,34 +10,34 @@ pub mod cli;
 pub mod config;
 pub mod serve;
 
-pub mod door;
+mod door;
 
-pub mod call;
+mod call;
 
 // The steps.
-pub mod admit;
-pub mod authenticate;
-pub mod authorize;
-pub mod cached;
-pub mod events;
-pub mod frames;
-pub mod invalidate;
-pub mod keyed;
-pub mod limit;
-pub mod message;
-pub mod method;
-pub mod respond;
-pub mod seats;
-pub mod upstream;
+mod admit;
+mod authenticate;
+mod authorize;
+mod cached;
+mod events;
+mod frames;
+mod invalidate;
+mod keyed;
+mod limit;
+mod message;
+mod method;
+mod respond;
+mod seats;
+mod upstream;
 
 // What the steps stand on.
-pub mod details;
-pub mod explain;
-pub mod fault;
-pub mod grpc;
-pub mod inner;
-pub mod inspect;
-pub mod metadata;
-pub mod protocol;
-pub mod reflect;
-pub mod table;
+mod details;
+mod explain;
+mod fault;
+mod grpc;
+mod inner;
+mod inspect;
+mod metadata;
+mod protocol;
+mod reflect;
+mod table;

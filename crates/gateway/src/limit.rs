@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{sync::Arc, time::Duration};
 
 /// What is left of the tightest limit, for the head of an HTTP answer.
-pub struct Allowance(Option<Left>);
+pub(crate) struct Allowance(Option<Left>);
 
 struct Left {
     policy: HeaderValue,
@@ -20,7 +20,7 @@ struct Left {
 }
 
 /// Takes one call from every limit, or says when to come back.
-pub fn limit(permit: &Permit) -> Result<Allowance, Fault> {
+pub(crate) fn limit(permit: &Permit) -> Result<Allowance, Fault> {
     let mut tightest = None;
     for rate in permit.entry().rates.iter() {
         let left = rate.take(&counted(rate.declared.by, permit)).map_err(|wait| used_up(rate, wait))?;
@@ -49,7 +49,7 @@ const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 
 impl Allowance {
     /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers).
-    pub fn add_headers(&self, headers: &mut HeaderMap) {
+    pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
         let Some(Left { policy, name, calls }) = &self.0 else { return };
         headers.insert(POLICY, policy.clone());
         if let Ok(left) = HeaderValue::try_from(format!("\"{name}\";r={calls}")) {

@@ -14,7 +14,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 /// Reads the one message of a request, within the bound of its method, and holds it against the fields it requires.
-pub async fn read(call: &Call, spoken: &Spoken, body: Incoming, parts: &Parts) -> Result<Bytes, Fault> {
+pub(crate) async fn read(call: &Call, spoken: &Spoken, body: Incoming, parts: &Parts) -> Result<Bytes, Fault> {
     let message = decode(call, spoken, body, parts).await?;
     match call.permit.entry().method.missing(&message).map_err(|_| Fault::unreadable())? {
         Some(field) => Err(Fault::violation(Reason::FieldInvalid, &field, "is required")),

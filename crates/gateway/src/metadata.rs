@@ -4,7 +4,7 @@ use crate::protocol::Protocol;
 use http::{HeaderMap, HeaderName, header};
 
 /// Carries the key under which a mutation may be repeated.
-pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Ends at each hop (RFC 9110, 7.6.1), or is set anew by it.
 const OWN: [&str; 17] = [
@@ -44,7 +44,7 @@ const HTTP_ONLY: [&str; 12] = [
 ];
 
 /// The metadata of the inner call. Where the gateway reads the answer itself, it asks for it uncompressed.
-pub fn inward(headers: &HeaderMap, protocol: Protocol, is_read: bool) -> HeaderMap {
+pub(crate) fn inward(headers: &HeaderMap, protocol: Protocol, is_read: bool) -> HeaderMap {
     let mut metadata = HeaderMap::with_capacity(headers.len() + 6);
     for (name, value) in headers {
         if travels(name, protocol) && !(is_read && is_compression(name)) {
@@ -66,14 +66,14 @@ fn travels(name: &HeaderName, protocol: Protocol) -> bool {
 }
 
 /// The headers of these names. A contract names none that may not travel.
-pub fn only(headers: &HeaderMap, names: &[Box<str>]) -> HeaderMap {
+pub(crate) fn only(headers: &HeaderMap, names: &[Box<str>]) -> HeaderMap {
     let is_named = |name: &HeaderName| names.iter().any(|named| **named == *name.as_str());
     headers.iter().filter(|(name, _)| is_named(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Adds an upstream's metadata to an HTTP response. What it says of the encoding of bytes holds only where the body is passed
 /// on as it is (`google.api.HttpBody`).
-pub fn outward(metadata: &HeaderMap, is_passed_on: bool, response: &mut HeaderMap) {
+pub(crate) fn outward(metadata: &HeaderMap, is_passed_on: bool, response: &mut HeaderMap) {
     for (name, value) in metadata {
         let is_own = name.as_str().starts_with("grpc-") || *name == header::CONTENT_TYPE;
         if !is_own && (is_passed_on || *name != header::CONTENT_ENCODING) {

@@ -13,7 +13,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use std::{sync::Arc, time::Duration};
 
 /// A method, and how it was called.
-pub struct Called {
+pub(crate) struct Called {
     /// The method.
     pub entry: Arc<Entry>,
     /// How its request and answer are written.
@@ -21,7 +21,7 @@ pub struct Called {
 }
 
 /// How a request and its answer are written.
-pub enum Spoken {
+pub(crate) enum Spoken {
     /// As protobuf in gRPC frames.
     Grpc,
     /// As JSON, by the plan of the binding that matched, with what the path says.
@@ -30,7 +30,7 @@ pub enum Spoken {
 
 /// What of the body the gateway has to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub(crate) enum Way {
     /// Nothing: bytes in, bytes out.
     Bytes,
     /// One message in, one out.
@@ -41,7 +41,7 @@ pub enum Way {
 
 impl Called {
     /// Bytes that nobody has to look at are not looked at.
-    pub fn way(&self) -> Result<Way, Fault> {
+    pub(crate) fn way(&self) -> Result<Way, Fault> {
         match (&self.spoken, self.entry.method.kind) {
             (Spoken::Grpc, MethodKind::Unary) if self.entry.needs_message => Ok(Way::Message),
             (Spoken::Grpc, _) => Ok(Way::Bytes),
@@ -59,7 +59,7 @@ impl Called {
 }
 
 /// Finds the called method.
-pub fn find(table: &MethodTable, arrival: &Arrival) -> Result<Called, Fault> {
+pub(crate) fn find(table: &MethodTable, arrival: &Arrival) -> Result<Called, Fault> {
     let path = arrival.parts.uri.path();
     if arrival.protocol == Protocol::Grpc {
         let entry = table.grpc(path).cloned().ok_or_else(|| unknown(table, path))?;

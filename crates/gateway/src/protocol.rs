@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, Request, StatusCode, Version, header, request::Par
 
 /// How the caller speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     /// gRPC on HTTP/2.
     Grpc,
     /// JSON by `google.api.http`, or on the method's own path.
@@ -16,13 +16,13 @@ pub enum Protocol {
 impl Protocol {
     /// Told before anything is looked at, so that a refusal can already be said in the caller's words. Who says gRPC
     /// on HTTP/1.1 can't read an answer in gRPC.
-    pub fn of<B>(request: &Request<B>) -> Self {
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
         let is_grpc = request.version() == Version::HTTP_2 && grpc_flavour(request.headers()).is_some();
         if is_grpc { Self::Grpc } else { Self::Json }
     }
 
     /// Refuses what looks like this protocol and is another one.
-    pub fn check(self, parts: &Parts) -> Result<(), Fault> {
+    pub(crate) fn check(self, parts: &Parts) -> Result<(), Fault> {
         match grpc_flavour(&parts.headers) {
             Some(_) if self == Self::Json => {
                 return Err(unsupported("gRPC needs HTTP/2; call with JSON over HTTP/1.1 instead"));

@@ -41,7 +41,7 @@ const OWN: [&str; 3] = ["grpc.reflection.", "grpc.health.", "grpc.channelz."];
 
 /// What an upstream says it serves. Equal if it was said in the same bytes.
 #[derive(Clone, Debug)]
-pub struct Descriptors {
+pub(crate) struct Descriptors {
     encoded: Arc<[u8]>,
     /// The files, linked.
     pub pool: DescriptorPool,
@@ -51,7 +51,7 @@ pub struct Descriptors {
 
 impl Descriptors {
     /// From an encoded `FileDescriptorSet` and the names of the services in it that are served.
-    pub fn linked(encoded: Vec<u8>, services: Vec<String>) -> Result<Self, ReflectError> {
+    pub(crate) fn linked(encoded: Vec<u8>, services: Vec<String>) -> Result<Self, ReflectError> {
         let pool = DescriptorPool::decode(encoded.as_slice());
         let pool = pool.map_err(|error| ReflectError::Malformed(error.to_string()))?;
         match services.iter().find(|service| pool.get_service_by_name(service).is_none()) {
@@ -69,7 +69,7 @@ impl PartialEq for Descriptors {
 
 /// Why an upstream's descriptors could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum ReflectError {
+pub(crate) enum ReflectError {
     /// It can't be reached, or it broke off.
     #[error("it does not answer ({0}); start it, or give its descriptor set with `--descriptors NAME=FILE`")]
     Unreachable(String),
@@ -91,7 +91,7 @@ pub enum ReflectError {
 }
 
 /// Reads everything that the server at the other end of `client` serves.
-pub async fn read(client: &Client) -> Result<Descriptors, ReflectError> {
+pub(crate) async fn read(client: &Client) -> Result<Descriptors, ReflectError> {
     let reading = async {
         match read_version(client, V1).await {
             Err(ReflectError::Unsupported) => read_version(client, V1ALPHA).await,

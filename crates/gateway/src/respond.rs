@@ -22,7 +22,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const PROBLEM: &str = "application/problem+json";
 
 /// A unary answer. `known` has the types of its error's details.
-pub fn unary(
+pub(crate) fn unary(
     spoken: &Spoken,
     answer: Answer,
     accepts_problem: bool,
@@ -78,7 +78,7 @@ fn json_answer(
 }
 
 /// A fault, in the caller's own protocol.
-pub fn fault(fault: &Fault, protocol: Protocol, accepts_problem: bool) -> Response<Body> {
+pub(crate) fn fault(fault: &Fault, protocol: Protocol, accepts_problem: bool) -> Response<Body> {
     let mut response = match protocol {
         Protocol::Grpc => grpc::trailers_only(fault.status()),
         Protocol::Json => json_error(fault.status(), fault.http_status(), accepts_problem, None),
@@ -88,7 +88,7 @@ pub fn fault(fault: &Fault, protocol: Protocol, accepts_problem: bool) -> Respon
 }
 
 /// The answer to a HEAD: that to a GET without its body.
-pub fn head_alone(mut response: Response<Body>) -> Response<Body> {
+pub(crate) fn head_alone(mut response: Response<Body>) -> Response<Body> {
     if let Some(length) = response.body().size_hint().exact() {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -96,7 +96,7 @@ pub fn head_alone(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// A status as the JSON body of an error. `known` has the types of its details.
-pub fn json_error(
+pub(crate) fn json_error(
     status: &Status,
     http: StatusCode,
     accepts_problem: bool,
@@ -113,7 +113,7 @@ pub fn json_error(
 }
 
 /// A status as the JSON form of `google.rpc.Status`.
-pub fn status_json(status: &Status, known: Option<&DescriptorPool>) -> Value {
+pub(crate) fn status_json(status: &Status, known: Option<&DescriptorPool>) -> Value {
     json!({
         "code": status.code() as i32,
         "message": status.message(),
@@ -137,12 +137,12 @@ fn problem(status: &Status, http: StatusCode) -> Value {
 }
 
 /// Whether the caller reads problems.
-pub fn accepts_problem(headers: &HeaderMap) -> bool {
+pub(crate) fn accepts_problem(headers: &HeaderMap) -> bool {
     headers.get(header::ACCEPT).is_some_and(|value| value.to_str().is_ok_and(|text| text.contains(PROBLEM)))
 }
 
 /// One message of a JSON stream as text.
-pub fn json_message(plan: &Plan, message: &Bytes, text: &mut Vec<u8>) -> Result<(), Status> {
+pub(crate) fn json_message(plan: &Plan, message: &Bytes, text: &mut Vec<u8>) -> Result<(), Status> {
     match plan.response(message, text) {
         Ok(_) => Ok(()),
         Err(error) => {

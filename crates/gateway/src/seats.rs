@@ -16,21 +16,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body};
 
 /// The seats of the gateway.
-pub struct Seats {
+pub(crate) struct Seats {
     free: Arc<Semaphore>,
     total: usize,
     taken: UpDownCounter<i64>,
 }
 
 /// A seat, held until the last byte of the answer, or as long as work goes on whose caller has left.
-pub struct Seat {
+pub(crate) struct Seat {
     _permit: OwnedSemaphorePermit,
     taken: UpDownCounter<i64>,
 }
 
 impl Seats {
     /// A house with `total` seats.
-    pub fn new(total: usize) -> Self {
+    pub(crate) fn new(total: usize) -> Self {
         let taken = accord_runtime::telemetry::meter()
             .i64_up_down_counter("accord.gateway.calls.active")
             .with_description("Calls in flight, until the last byte of their answers")
@@ -39,7 +39,7 @@ impl Seats {
     }
 
     /// A seat for a call. The last tenths are kept for the more critical ones, so that the least critical go first.
-    pub fn take(&self, criticality: Criticality) -> Result<Seat, Fault> {
+    pub(crate) fn take(&self, criticality: Criticality) -> Result<Seat, Fault> {
         let kept = match criticality {
             Criticality::CriticalPlus => 0,
             Criticality::Critical => self.total / 20,
@@ -55,7 +55,7 @@ impl Seats {
     }
 
     /// Waits until every seat is free.
-    pub async fn emptied(&self) {
+    pub(crate) async fn emptied(&self) {
         let all = u32::try_from(self.total).unwrap_or(u32::MAX);
         // It fails only where there are no seats any more.
         drop(self.free.acquire_many(all).await);
@@ -63,14 +63,14 @@ impl Seats {
 }
 
 /// A body that keeps a seat taken.
-pub struct Seated {
+pub(crate) struct Seated {
     body: Body,
     _seat: Arc<Seat>,
 }
 
 impl Seated {
     /// Keeps the seat taken until the last byte of the answer, and not only its head.
-    pub fn body(body: Body, seat: Arc<Seat>) -> Body {
+    pub(crate) fn body(body: Body, seat: Arc<Seat>) -> Body {
         Body::new(Self { body, _seat: seat })
     }
 }

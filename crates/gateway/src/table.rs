@@ -19,17 +19,17 @@ use accord_transcode::{NoMatch, Plan, Routes, Schema};
 use accord_upstream::Upstream;
 use prost_reflect::DescriptorPool;
 
-pub use entry::Entry;
-pub use live::Tables;
-pub use plan::CachePlan;
-pub use rates::{Counted, Rate};
-pub use sources::{Built, Pending, Refused, Sources};
+pub(crate) use entry::Entry;
+pub(crate) use live::Tables;
+pub(crate) use plan::CachePlan;
+pub(crate) use rates::{Counted, Rate};
+pub(crate) use sources::{Built, Pending, Refused, Sources};
 
-pub use follow::follow;
+pub(crate) use follow::follow;
 pub(crate) use follow::spawn;
 
 /// One snapshot: every method of every upstream whose descriptors have been read.
-pub struct MethodTable {
+pub(crate) struct MethodTable {
     contract: Contract,
     entries: HashMap<Box<str>, Arc<Entry>>,
     routes: Routes<(Arc<Entry>, Arc<Plan>)>,
@@ -38,10 +38,10 @@ pub struct MethodTable {
 }
 
 /// The values of a path template's variables, for [`Plan::request`].
-pub type Variables = Vec<Cow<'static, str>>;
+pub(crate) type Variables = Vec<Cow<'static, str>>;
 
 /// A method found by an HTTP method and path.
-pub struct Found {
+pub(crate) struct Found {
     /// The method.
     pub entry: Arc<Entry>,
     /// How its request and answer are written under the binding that matched.
@@ -52,7 +52,7 @@ pub struct Found {
 
 impl MethodTable {
     /// The snapshot for a contract. What did not change goes on counting where `before` left off.
-    pub fn new(built: &Built, upstreams: &[Arc<Upstream>], before: Option<&Self>) -> Result<Self, Refused> {
+    pub(crate) fn new(built: &Built, upstreams: &[Arc<Upstream>], before: Option<&Self>) -> Result<Self, Refused> {
         let schemas = built.pools.iter().map(|(upstream, pool)| (&**upstream, Arc::new(Schema::compile(pool))));
         let schemas: HashMap<_, _> = schemas.collect();
         let (mut entries, mut bound, mut reasons) = (HashMap::new(), Vec::new(), Vec::new());
@@ -87,12 +87,12 @@ impl MethodTable {
     }
 
     /// The method at a gRPC path, `/pkg.Service/Method`. One look-up in a hash table.
-    pub fn grpc(&self, path: &str) -> Option<&Arc<Entry>> {
+    pub(crate) fn grpc(&self, path: &str) -> Option<&Arc<Entry>> {
         self.entries.get(path)
     }
 
     /// The method whose HTTP binding matches.
-    pub fn http(&self, method: &http::Method, path: &str) -> Result<Found, NoMatch> {
+    pub(crate) fn http(&self, method: &http::Method, path: &str) -> Result<Found, NoMatch> {
         let found = self.routes.find(method, path)?;
         let (entry, plan) = found.value;
         let variables = found.variables.into_iter().map(|text| Cow::Owned(text.into_owned())).collect();
@@ -100,43 +100,38 @@ impl MethodTable {
     }
 
     /// Whether the descriptors of an upstream haven't been read yet, so that what isn't here may still come.
-    pub fn is_pending(&self) -> bool {
+    pub(crate) fn is_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 
     /// The upstreams whose descriptors haven't been read yet.
-    pub fn pending(&self) -> &[Arc<str>] {
+    pub(crate) fn pending(&self) -> &[Arc<str>] {
         &self.pending
     }
 
     /// The effective contract.
-    pub fn contract(&self) -> &Contract {
+    pub(crate) fn contract(&self) -> &Contract {
         &self.contract
     }
 
     /// How many methods there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is no method.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// The full names of the services, in order.
-    pub fn services(&self) -> BTreeSet<&str> {
+    pub(crate) fn services(&self) -> BTreeSet<&str> {
         self.entries.values().map(|entry| entry.service()).collect()
     }
 
     /// The full names of the services of one upstream, in order.
-    pub fn services_of(&self, upstream: &str) -> BTreeSet<&str> {
+    pub(crate) fn services_of(&self, upstream: &str) -> BTreeSet<&str> {
         let of = |entry: &&Arc<Entry>| **entry.upstream.name() == *upstream;
         self.entries.values().filter(of).map(|entry| entry.service()).collect()
     }
 
     /// The descriptors of each upstream, in the order of the configuration.
-    pub fn pools(&self) -> impl Iterator<Item = (&str, &DescriptorPool)> {
+    pub(crate) fn pools(&self) -> impl Iterator<Item = (&str, &DescriptorPool)> {
         self.pools.iter().map(|(upstream, pool)| (&**upstream, pool))
     }
 }

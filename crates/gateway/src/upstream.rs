@@ -13,7 +13,7 @@ use crate::{
 use accord_contract::Policy;
 use accord_runtime::{deadline::Deadline, request::RequestId};
 use accord_token::PASSPORT_HEADER;
-pub use accord_upstream::Answer;
+pub(crate) use accord_upstream::Answer;
 use accord_upstream::{self as upstream, Failure, PREVIOUS_ATTEMPTS, ResponseBody, Retries};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -22,11 +22,11 @@ use std::sync::Arc;
 use tonic::Code;
 
 /// A call that may go inward.
-pub struct Call {
+pub(crate) struct Call {
     /// That it may.
     pub permit: Permit,
     /// Its seat, for as long as something is done for it.
-    pub seat: Arc<Seat>,
+    pub _seat: Arc<Seat>,
     /// Until when.
     pub deadline: Deadline,
     /// Its id.
@@ -41,7 +41,7 @@ pub struct Call {
 
 impl Call {
     /// A call with what of its head travels inward.
-    pub fn new(permit: Permit, seat: Arc<Seat>, deadline: Deadline, arrival: &Arrival, way: Way) -> Self {
+    pub(crate) fn new(permit: Permit, seat: Arc<Seat>, deadline: Deadline, arrival: &Arrival, way: Way) -> Self {
         let headers = &arrival.parts.headers;
         let inward = metadata::inward(headers, arrival.protocol, way != Way::Bytes);
         let is_retried_outside = inward.contains_key(PREVIOUS_ATTEMPTS);
@@ -52,11 +52,11 @@ impl Call {
         if let Some(passport) = permit.passport() {
             metadata.insert(PASSPORT_HEADER, passport.clone());
         }
-        Self { permit, seat, deadline, id: arrival.id.clone(), metadata, is_retried_outside, way }
+        Self { permit, _seat: seat, deadline, id: arrival.id.clone(), metadata, is_retried_outside, way }
     }
 
     /// What the contract says of its method.
-    pub fn policy(&self) -> &Policy {
+    pub(crate) fn policy(&self) -> &Policy {
         &self.permit.entry().method.policy
     }
 
@@ -89,7 +89,7 @@ impl Call {
 }
 
 /// What came of a unary call, and whether the upstream may have acted on it.
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The answer, or why there is none.
     pub result: Result<Answer, Fault>,
     /// Whether something may have changed.
@@ -97,7 +97,7 @@ pub struct Outcome {
 }
 
 /// Makes a unary call, repeated as its contract allows.
-pub async fn unary(call: &Call, message: &Bytes) -> Outcome {
+pub(crate) async fn unary(call: &Call, message: &Bytes) -> Outcome {
     let outcome = call.permit.entry().upstream.unary(&call.described(), message).await;
     let may_have_acted = outcome.may_have_acted_before
         || match &outcome.result {
@@ -118,7 +118,7 @@ fn declared(mut answer: Answer, policy: &Policy) -> Answer {
 }
 
 /// Success, and every code that leaves open whether the handler committed.
-pub fn may_have_committed(code: Code) -> bool {
+pub(crate) fn may_have_committed(code: Code) -> bool {
     use Code::{
         AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange, PermissionDenied, Unauthenticated,
         Unimplemented,
@@ -137,7 +137,7 @@ pub fn may_have_committed(code: Code) -> bool {
 }
 
 /// Sends a body on as it comes, and the answer back as it comes.
-pub async fn stream<B>(call: &Call, body: B, verdict: &Verdict) -> Result<Response<ResponseBody>, Fault>
+pub(crate) async fn stream<B>(call: &Call, body: B, verdict: &Verdict) -> Result<Response<ResponseBody>, Fault>
 where
     B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
 {

@@ -1,9 +1,9 @@
 //! What holds on every engine.
 
-pub mod migration;
-pub mod pool;
-pub mod retries;
-pub mod transaction;
+pub(crate) mod migration;
+pub(crate) mod pool;
+pub(crate) mod retries;
+pub(crate) mod transaction;
 
 use accord_store::{Connections, Location, Migrations, Pool};
 use sqlx::{AnyConnection, Connection};
@@ -33,55 +33,55 @@ macro_rules! tests {
 pub(crate) use tests;
 
 /// Room for a store of one's own.
-pub struct Place {
+pub(crate) struct Place {
     pub url: String,
     /// Stays until the test ends.
     _directory: Option<TempDir>,
 }
 
-pub const CONNECTIONS: Connections = Connections { sqlite: 4, postgres: 4 };
+pub(crate) const CONNECTIONS: Connections = Connections { sqlite: 4, postgres: 4 };
 
 /// The lock statement of writers.
-pub const LOCK: &str = "SELECT value FROM counters WHERE name = 'all' FOR UPDATE";
+pub(crate) const LOCK: &str = "SELECT value FROM counters WHERE name = 'all' FOR UPDATE";
 
 const FIRST: &[&str] = &[
     "CREATE TABLE counters (name TEXT PRIMARY KEY, value BIGINT NOT NULL)",
     "INSERT INTO counters (name, value) VALUES ('all', 0)",
 ];
 
-pub static COUNTERS: Migrations = Migrations { table: "counter_steps", lock: 17, steps: &[FIRST] };
+pub(crate) static COUNTERS: Migrations = Migrations { table: "counter_steps", lock: 17, steps: &[FIRST] };
 
 /// What a later build knows.
-pub static COUNTERS_AND_MORE: Migrations = Migrations {
+pub(crate) static COUNTERS_AND_MORE: Migrations = Migrations {
     table: "counter_steps",
     lock: 17,
     steps: &[FIRST, &["CREATE TABLE blobs (bytes BINARY_TYPE NOT NULL)", "UPDATE counters SET value = value + 1000"]],
 };
 
 impl Place {
-    pub fn new(url: String, directory: Option<TempDir>) -> Self {
+    pub(crate) fn new(url: String, directory: Option<TempDir>) -> Self {
         Self { url, _directory: directory }
     }
 
-    pub fn location(&self) -> Location {
+    pub(crate) fn location(&self) -> Location {
         Location::parse(&self.url).unwrap()
     }
 
-    pub async fn open(&self) -> Pool {
+    pub(crate) async fn open(&self) -> Pool {
         Pool::open(&self.location(), CONNECTIONS, &COUNTERS).await.unwrap()
     }
 
     /// A connection that knows nothing of the pool.
-    pub async fn connection(&self) -> AnyConnection {
+    pub(crate) async fn connection(&self) -> AnyConnection {
         AnyConnection::connect(&self.url).await.unwrap()
     }
 
-    pub fn is_sqlite(&self) -> bool {
+    pub(crate) fn is_sqlite(&self) -> bool {
         self.location().file().is_some()
     }
 }
 
 /// What was counted.
-pub async fn value(pool: &Pool) -> i64 {
+pub(crate) async fn value(pool: &Pool) -> i64 {
     sqlx::query_scalar("SELECT value FROM counters WHERE name = 'all'").fetch_one(pool.connections()).await.unwrap()
 }

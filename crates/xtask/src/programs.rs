@@ -12,18 +12,18 @@ use anyhow::{Context, Result, ensure};
 use crate::say::note;
 
 /// The first program of this name on PATH.
-pub fn on_path(program: &str) -> Option<PathBuf> {
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|directory| directory.join(program)).find(|candidate| candidate.is_file())
 }
 
 /// Whether packages can be installed here without asking anyone: Debian or Ubuntu, as root.
-pub fn can_install() -> bool {
+pub(crate) fn can_install() -> bool {
     on_path("apt-get").is_some() && fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 /// Installs Debian packages.
-pub fn apt_install(packages: &[&str]) -> Result<()> {
+pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
     note(format_args!("installing {}", packages.join(" ")));
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
@@ -37,7 +37,7 @@ pub fn apt_install(packages: &[&str]) -> Result<()> {
 }
 
 /// Runs a command to its end with its output on ours.
-pub fn succeed(mut command: Command) -> Result<()> {
+pub(crate) fn succeed(mut command: Command) -> Result<()> {
     let program = Path::new(command.get_program()).to_path_buf();
     let status = command.status().with_context(|| format!("{} could not be started", program.display()))?;
     let name = program.file_name().unwrap_or(program.as_os_str()).display();

@@ -9,17 +9,17 @@ use std::{
 use anyhow::{Context, Result};
 
 /// Prints a line of the result; an error where nobody reads it.
-pub fn say(line: impl Display) -> Result<()> {
+pub(crate) fn say(line: impl Display) -> Result<()> {
     show(format_args!("{line}\n"))
 }
 
 /// As [`say`], without ending the line.
-pub fn show(text: impl Display) -> Result<()> {
+pub(crate) fn show(text: impl Display) -> Result<()> {
     let mut out = stdout().lock();
     write!(out, "{text}").and_then(|()| out.flush()).context("the output can't be written")
 }
 
 /// Prints a line about the progress; it is lost where nobody reads it.
-pub fn note(line: impl Display) {
+pub(crate) fn note(line: impl Display) {
     let _ = writeln!(stderr(), "{line}");
 }

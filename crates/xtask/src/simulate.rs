@@ -8,7 +8,7 @@ use crate::workspace;
 
 /// What `cargo xtask simulate` can be asked.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// How many seeds to run, from 0 upwards. A failing seed is printed and fails the same way again.
     #[arg(long, default_value_t = 1000)]
     seeds: u64,
@@ -18,7 +18,7 @@ pub struct Args {
 const SELECT: [&str; 5] = ["test", "--workspace", "--lib", "--", "simulation::"];
 
 /// Runs the simulation; fails with the first seed that does.
-pub fn run(Args { seeds }: Args) -> Result<()> {
+pub(crate) fn run(Args { seeds }: Args) -> Result<()> {
     let known = workspace::output(env!("CARGO"), &[&SELECT[..], &["--list"]].concat())?;
     ensure!(known.contains("every_seed"), "the simulation is not where it is looked for: no test of its name exists");
     let status = Command::new(env!("CARGO"))

@@ -27,7 +27,7 @@ const SUITE_FEATURES: [&str; 4] = [
 
 /// What `cargo xtask test` can be asked.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Run only what needs nothing but Rust: no PostgreSQL, no Python, no buf, no collector
     #[arg(long)]
     embedded: bool,
@@ -50,7 +50,7 @@ enum Suite {
 }
 
 /// Runs every suite, whatever became of the one before, and sums up.
-pub fn run(Args { embedded, only }: Args) -> Result<()> {
+pub(crate) fn run(Args { embedded, only }: Args) -> Result<()> {
     let suites = match (embedded, only.is_empty()) {
         (true, _) => vec![Suite::Rust],
         (false, true) => Suite::value_variants().to_vec(),

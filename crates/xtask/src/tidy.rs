@@ -12,7 +12,7 @@ use crate::say::say;
 
 /// What `cargo xtask tidy` can be asked: nothing.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub(crate) struct Args {}
 
 /// One thing that is not as it should be: a sentence that begins with the place.
 type Finding = String;
@@ -21,7 +21,7 @@ type Finding = String;
 type Rule = fn() -> Result<Vec<Finding>>;
 
 /// Prints every finding, one a line; fails if there is one.
-pub fn run(Args {}: Args) -> Result<()> {
+pub(crate) fn run(Args {}: Args) -> Result<()> {
     let rules: [(&str, Rule); 5] = [
         ("dependencies", dependencies::check),
         ("modules", modules::check),

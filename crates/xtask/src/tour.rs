@@ -13,7 +13,7 @@ use crate::{programs::on_path, say::say};
 const GRPC_TOOLS: [&str; 2] = ["grpcurl", "buf"];
 
 /// One thing that is shown, in one or several ways.
-pub struct Step {
+pub(crate) struct Step {
     /// What it shows.
     pub title: String,
     /// The ways.
@@ -21,7 +21,7 @@ pub struct Step {
 }
 
 /// A line for a shell.
-pub struct Line {
+pub(crate) struct Line {
     /// The line.
     pub command: String,
     /// What its output must contain, in any order.
@@ -29,7 +29,7 @@ pub struct Line {
 }
 
 /// What the lines speak of.
-pub struct Scene {
+pub(crate) struct Scene {
     /// Variables that the lines use, and their values.
     pub variables: BTreeMap<&'static str, String>,
     /// What stands in the lines for `{word}`.
@@ -37,7 +37,7 @@ pub struct Scene {
 }
 
 /// Prints the lines for somebody to paste.
-pub fn print(scene: &Scene) -> Result<()> {
+pub(crate) fn print(scene: &Scene) -> Result<()> {
     say("Paste this first; the tokens are for development and good here only:\n")?;
     for (name, value) in &scene.variables {
         say(format_args!("  export {name}={value}"))?;
@@ -52,7 +52,7 @@ pub fn print(scene: &Scene) -> Result<()> {
 }
 
 /// Fails with what to install where `run` would have nothing to run a line with.
-pub fn require_tools() -> Result<()> {
+pub(crate) fn require_tools() -> Result<()> {
     if on_path("curl").is_none() {
         bail!("the tour needs curl: install it with your system's package manager, such as `apt-get install curl`");
     }
@@ -63,7 +63,7 @@ pub fn require_tools() -> Result<()> {
 }
 
 /// Runs every line, prints what came, and fails if any of it was not as it should be.
-pub async fn run(scene: &Scene) -> Result<()> {
+pub(crate) async fn run(scene: &Scene) -> Result<()> {
     let (mut pasted, mut wrong) = (0, 0);
     for step in script::steps(scene) {
         say(format_args!("\n# {}", step.title))?;

@@ -23,7 +23,7 @@ use crate::{
 
 /// How `up` can be called.
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Run the printed lines, show what came, stop everything, and tell by the exit status whether all was well
     #[arg(long)]
     once: bool,
@@ -46,7 +46,7 @@ fn named(flag: &str) -> Result<(String, String), String> {
 }
 
 /// Builds, starts, shows, and stops.
-pub fn run(args: &Args) -> Result<()> {
+pub(crate) fn run(args: &Args) -> Result<()> {
     let Args { once, data, .. } = args;
     // Before the build, which takes minutes the first time and would be waited for in vain.
     if *once {

@@ -5,13 +5,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-pub use accord_fabric::binaries::workspace as root;
+pub(crate) use accord_fabric::binaries::workspace as root;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 /// A member of the workspace.
 #[derive(Deserialize)]
-pub struct Package {
+pub(crate) struct Package {
     /// Its name, such as `accord-auth`.
     pub name: String,
     /// What it is built from, whatever for.
@@ -22,14 +22,14 @@ pub struct Package {
 
 /// What a package is built from.
 #[derive(Deserialize)]
-pub struct Dependency {
+pub(crate) struct Dependency {
     /// The name of the package depended on.
     pub name: String,
 }
 
 /// What a package is built into.
 #[derive(Deserialize)]
-pub struct Target {
+pub(crate) struct Target {
     /// Its name, as in `cargo test --test NAME`.
     pub name: String,
     /// Features without which cargo leaves it out.
@@ -38,7 +38,7 @@ pub struct Target {
 }
 
 /// The members of the workspace.
-pub fn packages() -> Result<Vec<Package>> {
+pub(crate) fn packages() -> Result<Vec<Package>> {
     #[derive(Deserialize)]
     struct Metadata {
         packages: Vec<Package>,
@@ -49,7 +49,7 @@ pub fn packages() -> Result<Vec<Package>> {
 }
 
 /// The files that belong to the project, relative to its root: those git has or would take, still there.
-pub fn files() -> Result<Vec<PathBuf>> {
+pub(crate) fn files() -> Result<Vec<PathBuf>> {
     let listed = output("git", &["ls-files", "--cached", "--others", "--exclude-standard"])?;
     let root = root();
     let mut files: Vec<PathBuf> = listed.lines().map(PathBuf::from).filter(|file| root.join(file).is_file()).collect();
@@ -59,7 +59,7 @@ pub fn files() -> Result<Vec<PathBuf>> {
 }
 
 /// What a command prints when it is run at the root. What it says on the way goes to our own standard error.
-pub fn output(program: &str, arguments: &[&str]) -> Result<String> {
+pub(crate) fn output(program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(root())

@@ -7,7 +7,7 @@ use crate::{
 use http::StatusCode;
 use tonic::Code;
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let malformed = |code| Expected::upstream_fault(code, Some(&["ErrorInfo UPSTREAM_MALFORMED"]));
     let large = "l".repeat(6 << 20);
     let half = || Reply::text("half");

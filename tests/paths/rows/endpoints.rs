@@ -14,7 +14,7 @@ fn unavailable() -> Expected {
     Expected::upstream_fault(Code::Unavailable, Some(&["ErrorInfo UPSTREAM_UNAVAILABLE"]))
 }
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     vec![
         Row::new("one_of_three_refuses", [], Expected::ok()).endpoints(&[Refuses, Serves, Serves]).times(MANY),
         Row::new("two_of_three_refuse", [], Expected::ok()).endpoints(&[Refuses, Serves, Refuses]).times(MANY),

@@ -10,7 +10,7 @@ use prost_types::Any;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt, pb::ErrorInfo};
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let plain = |name, code, message| Row::new(name, [Reply::error(code, message)], Expected::error(code, message));
     vec![
         plain("not_found", Code::NotFound, "no such word"),

@@ -21,7 +21,7 @@ const HEAD: Pairs =
     &[("x-kept", "1"), ("x-kept-bin", "AAEC"), ("x-other", "2"), ("x-several", "a"), ("x-several", "b")];
 const TRAILERS: Pairs = &[("x-late", "1"), ("x-late-bin", "AAEC"), ("x-late-several", "a"), ("x-late-several", "b")];
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     vec![
         Row::new("metadata_of_the_caller", [], Expected::ok().sent(SENT)).caller(CALLER),
         Row::new(

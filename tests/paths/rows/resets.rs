@@ -7,7 +7,7 @@ use crate::{
 use h2::Reason;
 use tonic::Code;
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let reset = |name, reason, code| Row::new(name, [Reply::reset(reason)], Expected::upstream_fault(code, None));
     let refused = || Reply::reset(Reason::REFUSED_STREAM);
     let unavailable: &[_] = &["ErrorInfo UPSTREAM_UNAVAILABLE"];

@@ -9,7 +9,7 @@ use tonic::Code;
 const THREE: &str = "retry = { max_attempts = 3 }";
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let down = || Reply::error(Code::Unavailable, "down");
     let failed = || Expected::error(Code::Unavailable, "down");
     let row = |name, script: Vec<Reply>, expected| Row::new(name, script, expected).policy(THREE);

@@ -12,7 +12,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const EARLY: Wait = Wait::NearDeadline(Duration::from_secs(1));
 const LAST_MOMENT: Wait = Wait::NearDeadline(Duration::from_millis(5));
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let late = "as the upstream says it";
     vec![
         Row::new("slow_within_deadline", [Reply::text("slow").after(EARLY)], Expected::ok().text("slow"))

@@ -8,7 +8,7 @@ use crate::{
 use prost_types::Any;
 use tonic::{Code, Status};
 
-pub fn rows() -> Vec<Row> {
+pub(crate) fn rows() -> Vec<Row> {
     let message = |bytes| "m".repeat(bytes);
     let large = Any { type_url: "type.googleapis.com/acme.v1.Unknown".to_owned(), value: vec![0; 40 << 10] };
     let details = rpc_status(Code::FailedPrecondition, "large", vec![large]);

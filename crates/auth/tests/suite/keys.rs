@@ -14,7 +14,7 @@ use accord_token::{Algorithm, Flaw, Refusal, verify};
 
 use super::{Place, Running, authorized, eventually};
 
-pub async fn a_rotated_key_is_known_before_it_signs_and_the_old_one_still_verifies(place: Place) {
+pub(crate) async fn a_rotated_key_is_known_before_it_signs_and_the_old_one_still_verifies(place: Place) {
     let running = Running::start(&place, |config| config.keys.overlap = Duration::from_hours(1)).await;
     let client = running.mesh_client(Duration::from_secs(2));
     eventually("the mesh client is ready", || client.ready()).await;
@@ -38,7 +38,7 @@ pub async fn a_rotated_key_is_known_before_it_signs_and_the_old_one_still_verifi
     assert_ne!(new.kid, third.kid);
 }
 
-pub async fn a_key_that_signs_no_more_loses_its_private_half(place: Place) {
+pub(crate) async fn a_key_that_signs_no_more_loses_its_private_half(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let (store, vault) = (&running.auth.store, &running.auth.vault);
     let (now, leeway) = (verify::now(), 10);
@@ -53,7 +53,7 @@ pub async fn a_key_that_signs_no_more_loses_its_private_half(place: Place) {
     assert_eq!(store.keys(now).await.unwrap().len(), 1, "nothing the first one signed is alive");
 }
 
-pub async fn whoever_rotates_when_one_key_may_sign_at_any_moment(place: Place) {
+pub(crate) async fn whoever_rotates_when_one_key_may_sign_at_any_moment(place: Place) {
     let mut ours = None;
     let running = Running::start(&place, |config| ours = Some(config.clone())).await;
     let (store, vault) = (&running.auth.store, &running.auth.vault);
@@ -82,7 +82,7 @@ pub async fn whoever_rotates_when_one_key_may_sign_at_any_moment(place: Place) {
     }
 }
 
-pub async fn a_retired_key_is_published_no_more(place: Place) {
+pub(crate) async fn a_retired_key_is_published_no_more(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let client = running.mesh_client(Duration::from_secs(2));
     eventually("the mesh client is ready", || client.ready()).await;
@@ -98,13 +98,13 @@ pub async fn a_retired_key_is_published_no_more(place: Place) {
     eventually("the signature is forgotten with its key", unknown).await;
 }
 
-pub async fn a_replica_whose_clock_is_behind_can_sign_too(place: Place) {
+pub(crate) async fn a_replica_whose_clock_is_behind_can_sign_too(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let state = running.auth.ledger.current().await.unwrap();
     assert!(state.signing_key(verify::now() - 10).is_some());
 }
 
-pub async fn a_key_that_was_sealed_elsewhere_stops_the_start(place: Place) {
+pub(crate) async fn a_key_that_was_sealed_elsewhere_stops_the_start(place: Place) {
     let mut ours = None;
     let running = Running::start(&place, |config| ours = Some(config.clone())).await;
     let other = Vault::new(&Secret::from(fresh_secret().unwrap())).unwrap();

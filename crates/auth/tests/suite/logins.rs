@@ -26,7 +26,7 @@ async fn active(running: &Running, token: &str) -> bool {
     running.tokens().introspect(request).await.unwrap().into_inner().active
 }
 
-pub async fn a_person_logs_in_refreshes_and_a_stolen_refresh_token_ends_the_family(place: Place) {
+pub(crate) async fn a_person_logs_in_refreshes_and_a_stolen_refresh_token_ends_the_family(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let first = running.log_in("ada", PASSWORD).await.unwrap();
     let second = refresh(&running, &first.refresh_token).await.unwrap();
@@ -58,7 +58,7 @@ async fn refresh_at_once(running: &Running, token: &str) -> Vec<Result<RefreshRe
     answers
 }
 
-pub async fn many_refreshes_with_one_token_have_one_successor(place: Place) {
+pub(crate) async fn many_refreshes_with_one_token_have_one_successor(place: Place) {
     let running = Running::start(&place, |config| config.tokens.refresh_grace = Duration::from_secs(5)).await;
     let first = running.log_in("ada", PASSWORD).await.unwrap();
     let answers = refresh_at_once(&running, &first.refresh_token).await;
@@ -67,7 +67,7 @@ pub async fn many_refreshes_with_one_token_have_one_successor(place: Place) {
     assert!(refresh(&running, successors.iter().next().unwrap()).await.is_ok());
 }
 
-pub async fn without_grace_only_one_of_many_refreshes_is_answered(place: Place) {
+pub(crate) async fn without_grace_only_one_of_many_refreshes_is_answered(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let first = running.log_in("ada", PASSWORD).await.unwrap();
     let answers = refresh_at_once(&running, &first.refresh_token).await;
@@ -82,7 +82,7 @@ pub async fn without_grace_only_one_of_many_refreshes_is_answered(place: Place) 
     }
 }
 
-pub async fn wrong_credentials_tell_nothing_and_guessing_is_slowed_down(place: Place) {
+pub(crate) async fn wrong_credentials_tell_nothing_and_guessing_is_slowed_down(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let mut told = HashSet::new();
     for (name, password) in [("ada", "wrong password"), ("nobody", PASSWORD), ("gateway", PASSWORD), ("", "")] {
@@ -103,7 +103,7 @@ pub async fn wrong_credentials_tell_nothing_and_guessing_is_slowed_down(place: P
     assert_eq!(refused(running.log_in("ada", PASSWORD).await), Reason::LoginThrottled);
 }
 
-pub async fn a_family_ends_with_its_subjects_epoch(place: Place) {
+pub(crate) async fn a_family_ends_with_its_subjects_epoch(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let first = running.log_in("ada", PASSWORD).await.unwrap();
     manage::revoke_subject(&running.auth.store, "ada").await.unwrap();
@@ -113,7 +113,7 @@ pub async fn a_family_ends_with_its_subjects_epoch(place: Place) {
     assert!(active(&running, &again.access_token).await);
 }
 
-pub async fn ending_a_family_again_changes_nothing(place: Place) {
+pub(crate) async fn ending_a_family_again_changes_nothing(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let refresh_token = running.log_in("ada", PASSWORD).await.unwrap().refresh_token;
     let mut revisions = HashSet::new();
@@ -126,7 +126,7 @@ pub async fn ending_a_family_again_changes_nothing(place: Place) {
     assert_eq!(entries.iter().filter(|entry| entry.action == "refresh.revoke").count(), 1);
 }
 
-pub async fn a_family_whose_time_is_over_is_forgotten(place: Place) {
+pub(crate) async fn a_family_whose_time_is_over_is_forgotten(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let token = running.log_in("ada", PASSWORD).await.unwrap().refresh_token;
     let (family, _) = running.auth.vault.read_refresh_token(&token).unwrap();
@@ -138,7 +138,7 @@ pub async fn a_family_whose_time_is_over_is_forgotten(place: Place) {
     assert_eq!(refused(refresh(&running, &token).await), Reason::CredentialInvalid);
 }
 
-pub async fn a_family_is_not_forgotten_before_its_tokens(place: Place) {
+pub(crate) async fn a_family_is_not_forgotten_before_its_tokens(place: Place) {
     let running = Running::start(&place, |config| {
         config.tokens.refresh_life = Duration::from_mins(10);
         config.tokens.access_life = Duration::from_hours(2);
@@ -153,7 +153,7 @@ pub async fn a_family_is_not_forgotten_before_its_tokens(place: Place) {
     assert!(store.family(&family).await.unwrap().is_none());
 }
 
-pub async fn guessing_from_elsewhere_locks_nobody_out(place: Place) {
+pub(crate) async fn guessing_from_elsewhere_locks_nobody_out(place: Place) {
     let mut running = Running::start(&place, |_| {}).await;
     for _ in 0..5 {
         assert_eq!(refused(running.log_in("ada", "wrong password").await), Reason::CredentialInvalid);
@@ -165,7 +165,7 @@ pub async fn guessing_from_elsewhere_locks_nobody_out(place: Place) {
     assert!(running.log_in("ada", PASSWORD).await.is_ok());
 }
 
-pub async fn what_could_not_be_checked_is_held_against_nobody(place: Place) {
+pub(crate) async fn what_could_not_be_checked_is_held_against_nobody(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     running.auth.store.close().await;
     for _ in 0..10 {
@@ -173,7 +173,7 @@ pub async fn what_could_not_be_checked_is_held_against_nobody(place: Place) {
     }
 }
 
-pub async fn a_token_in_its_last_leeway_brings_no_passport(place: Place) {
+pub(crate) async fn a_token_in_its_last_leeway_brings_no_passport(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let state = running.auth.ledger.current().await.unwrap();
     let mut subject = running.auth.access_token(&running.token_of("ada").await, &state).unwrap();

@@ -30,7 +30,7 @@ const READ: Question<'_> = Question {
     address: None,
 };
 
-pub async fn mesh_client_verifies_decides_and_refuses_once_revoked(place: Place) {
+pub(crate) async fn mesh_client_verifies_decides_and_refuses_once_revoked(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let client = running.mesh_client(BOUND);
     eventually("the mesh client is ready", || client.ready()).await;
@@ -58,7 +58,7 @@ pub async fn mesh_client_verifies_decides_and_refuses_once_revoked(place: Place)
     assert_eq!(client.verify_passport(passport, "catalog").unwrap_err(), Refusal::Revoked);
 }
 
-pub async fn a_caller_waits_for_a_decision_no_longer_than_its_deadline(place: Place) {
+pub(crate) async fn a_caller_waits_for_a_decision_no_longer_than_its_deadline(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     // Far beyond the deadline, so that it can't be the bound that ends the wait.
     let (wire, bound) = (Wire::to(running.address).await, Duration::from_secs(30));
@@ -73,7 +73,7 @@ pub async fn a_caller_waits_for_a_decision_no_longer_than_its_deadline(place: Pl
     assert_eq!(refused, Refusal::DeadlineExceeded);
 }
 
-pub async fn mesh_client_refuses_everything_once_a_silent_wire_makes_it_stale(place: Place) {
+pub(crate) async fn mesh_client_refuses_everything_once_a_silent_wire_makes_it_stale(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let (wire, bound) = (Wire::to(running.address).await, Duration::from_secs(1));
     let client = mesh_client(wire.address, bound);
@@ -102,7 +102,7 @@ pub async fn mesh_client_refuses_everything_once_a_silent_wire_makes_it_stale(pl
     .await;
 }
 
-pub async fn a_watcher_whose_own_token_is_revoked_is_let_go(place: Place) {
+pub(crate) async fn a_watcher_whose_own_token_is_revoked_is_let_go(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let mesh = running.mesh_token().await;
     let (questions, asked) = tokio::sync::mpsc::channel(2);
@@ -116,7 +116,7 @@ pub async fn a_watcher_whose_own_token_is_revoked_is_let_go(place: Place) {
     assert_eq!(refused(answers.message().await), Reason::TokenRevoked);
 }
 
-pub async fn what_another_process_revokes_is_in_force_too(place: Place) {
+pub(crate) async fn what_another_process_revokes_is_in_force_too(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let client = running.mesh_client(BOUND);
     eventually("the mesh client is ready", || client.ready()).await;
@@ -133,7 +133,7 @@ pub async fn what_another_process_revokes_is_in_force_too(place: Place) {
     eventually("the mesh client is ready again", || client.verify(&new).is_ok() && client.ready()).await;
 }
 
-pub async fn a_hundred_thousand_revocations_reach_a_mesh_client(place: Place) {
+pub(crate) async fn a_hundred_thousand_revocations_reach_a_mesh_client(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let token = running.token_of("ada").await;
     let now = verify::now();
@@ -154,7 +154,7 @@ pub async fn a_hundred_thousand_revocations_reach_a_mesh_client(place: Place) {
     assert!(client.verify(&token).is_ok());
 }
 
-pub async fn what_is_new_is_added_and_a_store_put_back_is_read_anew(place: Place) {
+pub(crate) async fn what_is_new_is_added_and_a_store_put_back_is_read_anew(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let (ada, root) = (running.token_of("ada").await, running.token_of("root").await);
     let accepted = async |token: &str| {
@@ -178,7 +178,7 @@ pub async fn what_is_new_is_added_and_a_store_put_back_is_read_anew(place: Place
     assert!(accepted(&root).await.0);
 }
 
-pub async fn a_restart_of_auth_goes_unnoticed(place: Place) {
+pub(crate) async fn a_restart_of_auth_goes_unnoticed(place: Place) {
     let key = fresh_secret().unwrap();
     let with_key = |config: &mut Config| config.keys.encryption_key = Secret::from(key.clone());
     let running = Running::start(&place, with_key).await;
@@ -199,7 +199,7 @@ pub async fn a_restart_of_auth_goes_unnoticed(place: Place) {
     .await;
 }
 
-pub async fn a_store_that_is_down_denies_everything(place: Place) {
+pub(crate) async fn a_store_that_is_down_denies_everything(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let client = running.mesh_client(Duration::from_millis(500));
     eventually("the mesh client is ready", || client.ready()).await;
@@ -233,7 +233,7 @@ pub async fn a_store_that_is_down_denies_everything(place: Place) {
     eventually("the mesh client is not ready", || !client.ready()).await;
 }
 
-pub async fn callers_without_the_permission_are_refused(place: Place) {
+pub(crate) async fn callers_without_the_permission_are_refused(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let ada = running.token_of("ada").await;
     let mut access = AccessServiceClient::new(running.channel.clone());
@@ -287,7 +287,7 @@ fn declared() -> Vec<(String, Option<String>)> {
         .collect()
 }
 
-pub async fn every_method_asks_for_the_permission_that_its_contract_declares(place: Place) {
+pub(crate) async fn every_method_asks_for_the_permission_that_its_contract_declares(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let (ada, root) = (running.token_of("ada").await, running.token_of("root").await);
     let call = async |path: &str, token: &str| {
@@ -306,7 +306,7 @@ pub async fn every_method_asks_for_the_permission_that_its_contract_declares(pla
     }
 }
 
-pub async fn an_exchange_says_what_is_wrong_with_the_token(place: Place) {
+pub(crate) async fn an_exchange_says_what_is_wrong_with_the_token(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let (ada, gateway) = (running.token_of("ada").await, running.mesh_token().await);
     let exchange = async |token: &str, audience: &str| {
@@ -320,7 +320,7 @@ pub async fn an_exchange_says_what_is_wrong_with_the_token(place: Place) {
     assert_eq!(refused(exchange(&ada, "catalog").await), Reason::TokenRevoked);
 }
 
-pub async fn the_explanation_is_the_decision(place: Place) {
+pub(crate) async fn the_explanation_is_the_decision(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let root = running.token_of("root").await;
     let explain = async |audience: &str| {
@@ -339,7 +339,7 @@ pub async fn the_explanation_is_the_decision(place: Place) {
     assert!(!explain("orders").await.allowed);
 }
 
-pub async fn a_passport_names_every_hand_and_dies_with_its_parent(place: Place) {
+pub(crate) async fn a_passport_names_every_hand_and_dies_with_its_parent(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let catalog = principal("catalog", Kind::Service, &["accord-mesh"]);
     manage::add_principal(&running.auth.store, &catalog, None, false).await.unwrap();

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use super::{PASSWORD, Place, Running, authorized, principal, refused};
 
-pub async fn adding_what_exists_changes_nothing_when_asked_so(place: Place) {
+pub(crate) async fn adding_what_exists_changes_nothing_when_asked_so(place: Place) {
     let store = Store::open(&place.url).await.unwrap();
     let secret = place.directory.path().join("cache.secret");
     let cache = principal("cache", Kind::Service, &["accord-mesh"]);
@@ -35,7 +35,7 @@ pub async fn adding_what_exists_changes_nothing_when_asked_so(place: Place) {
     assert!(manage::add_principal(&store, &eve, Some("short"), false).await.is_err());
 }
 
-pub async fn a_granted_role_shows_in_the_next_token(place: Place) {
+pub(crate) async fn a_granted_role_shows_in_the_next_token(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let before = running.token_of("ada").await;
     manage::grant_role(&running.auth.store, "ada", "catalog-writer").await.unwrap();
@@ -47,7 +47,7 @@ pub async fn a_granted_role_shows_in_the_next_token(place: Place) {
     assert_eq!(verify::signed(&after, Type::Access, &state.snapshot.keys).unwrap().claims, claims);
 }
 
-pub async fn a_role_taken_away_ends_the_tokens_that_show_it(place: Place) {
+pub(crate) async fn a_role_taken_away_ends_the_tokens_that_show_it(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let before = running.token_of("ada").await;
     manage::remove_role(&running.auth.store, "ada", "catalog-reader").await.unwrap();
@@ -58,7 +58,7 @@ pub async fn a_role_taken_away_ends_the_tokens_that_show_it(place: Place) {
     assert!(manage::remove_role(&running.auth.store, "ada", "catalog-reader").await.is_err(), "there is none to take");
 }
 
-pub async fn a_client_never_takes_over_the_roles_of_somebody_who_exists(place: Place) {
+pub(crate) async fn a_client_never_takes_over_the_roles_of_somebody_who_exists(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let (store, secret) = (&running.auth.store, place.directory.path().join("root.secret"));
     let root = principal("root", Kind::Service, &[]);
@@ -69,7 +69,7 @@ pub async fn a_client_never_takes_over_the_roles_of_somebody_who_exists(place: P
     assert!(!secret.exists(), "no secret is written for a client that is not there");
 }
 
-pub async fn what_could_not_be_used_is_not_made(place: Place) {
+pub(crate) async fn what_could_not_be_used_is_not_made(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let store = &running.auth.store;
     for name in ["", "two words", "line\nbreak", &"x".repeat(257)] {
@@ -102,7 +102,7 @@ pub async fn what_could_not_be_used_is_not_made(place: Place) {
     assert_eq!(manage::read(&key).unwrap(), made, "a key is never replaced");
 }
 
-pub async fn the_record_of_operations_shows_what_was_changed_in_it(place: Place) {
+pub(crate) async fn the_record_of_operations_shows_what_was_changed_in_it(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let (entries, broken) = running.auth.store.audit().await.unwrap();
     assert!(entries.len() >= 3);
@@ -114,7 +114,7 @@ pub async fn the_record_of_operations_shows_what_was_changed_in_it(place: Place)
     assert_eq!(running.auth.store.audit().await.unwrap().1, Some(2));
 }
 
-pub async fn what_can_not_be_recorded_does_not_happen(place: Place) {
+pub(crate) async fn what_can_not_be_recorded_does_not_happen(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let (ada, root) = (running.log_in("ada", PASSWORD).await.unwrap(), running.token_of("root").await);
     let mut connection = sqlx::AnyConnection::connect(&place.url).await.unwrap();
@@ -140,7 +140,7 @@ pub async fn what_can_not_be_recorded_does_not_happen(place: Place) {
     tokens.revoke(authorized(all_of_ada, &root)).await.unwrap();
 }
 
-pub async fn a_record_cut_short_is_found_out(place: Place) {
+pub(crate) async fn a_record_cut_short_is_found_out(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let (entries, _) = running.auth.store.audit().await.unwrap();
     let newest = entries.last().unwrap().seq;
@@ -151,7 +151,7 @@ pub async fn a_record_cut_short_is_found_out(place: Place) {
     assert_eq!(running.auth.store.audit().await.unwrap().1, Some(1));
 }
 
-pub async fn two_replicas_may_add_one_client_at_once(place: Place) {
+pub(crate) async fn two_replicas_may_add_one_client_at_once(place: Place) {
     let (one, two) = (Store::open(&place.url).await.unwrap(), Store::open(&place.url).await.unwrap());
     let secret = place.directory.path().join("secret");
     std::fs::write(&secret, "x".repeat(43)).unwrap();
@@ -163,7 +163,7 @@ pub async fn two_replicas_may_add_one_client_at_once(place: Place) {
     }
 }
 
-pub async fn two_processes_may_open_a_new_store_at_once(place: Place) {
+pub(crate) async fn two_processes_may_open_a_new_store_at_once(place: Place) {
     let (one, two) = tokio::join!(Store::open(&place.url), Store::open(&place.url));
     assert_eq!(one.unwrap().revision().await.unwrap(), two.unwrap().revision().await.unwrap());
 }
@@ -171,7 +171,7 @@ pub async fn two_processes_may_open_a_new_store_at_once(place: Place) {
 /// A store as the build before wrote it that had a base of its own, with somebody in it.
 const PREVIOUS_BUILD: &str = include_str!("previous_build.sql");
 
-pub async fn a_store_of_the_previous_build_opens_as_it_is(place: Place) {
+pub(crate) async fn a_store_of_the_previous_build_opens_as_it_is(place: Place) {
     sqlx::any::install_default_drivers();
     let made = if place.url.starts_with("sqlite") { format!("{}?mode=rwc", place.url) } else { place.url.clone() };
     let mut connection = sqlx::AnyConnection::connect(&made).await.unwrap();

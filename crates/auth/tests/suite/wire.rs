@@ -17,7 +17,7 @@ use tokio::{
     sync::watch,
 };
 
-pub struct Wire {
+pub(crate) struct Wire {
     pub address: SocketAddr,
     opened: Arc<AtomicUsize>,
     /// Connections up to this one are silent.
@@ -26,7 +26,7 @@ pub struct Wire {
 
 impl Wire {
     /// Leads every connection on to `target`.
-    pub async fn to(target: SocketAddr) -> Self {
+    pub(crate) async fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (silent, heard) = watch::channel(0);
@@ -47,12 +47,12 @@ impl Wire {
 
     /// Nothing more arrives over the connections that are open now. New ones work, as with another server in the place of
     /// the lost one.
-    pub fn fall_silent(&self) {
+    pub(crate) fn fall_silent(&self) {
         self.silent.send_replace(self.opened.load(Ordering::SeqCst));
     }
 
     /// What waited arrives.
-    pub fn speak_again(&self) {
+    pub(crate) fn speak_again(&self) {
         self.silent.send_replace(0);
     }
 }

@@ -25,7 +25,7 @@ async fn claim(records: &Records, name: &Name, now: SystemTime) -> String {
 }
 
 /// Runs everything.
-pub async fn run(records: &Records) {
+pub(crate) async fn run(records: &Records) {
     an_answer_is_given_again(records).await;
     one_of_many_claims_succeeds(records).await;
     another_request_under_the_key_is_refused(records).await;

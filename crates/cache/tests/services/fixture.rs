@@ -24,7 +24,7 @@ use tonic::{Request, Status};
 use crate::shop::{Doorman, Shop};
 
 /// The services, an upstream and the records, until it is dropped.
-pub struct Fixture {
+pub(crate) struct Fixture {
     pub url: String,
     pub channel: Channel,
     pub shop: Shop,
@@ -41,12 +41,12 @@ impl Drop for Fixture {
 }
 
 /// As configured from the start, with the shop as the upstream `shop`.
-pub async fn begin() -> Fixture {
+pub(crate) async fn begin() -> Fixture {
     begin_with(|_, _| {}).await
 }
 
 /// As configured by a test, which is told the shop's URL.
-pub async fn begin_with(configure: impl FnOnce(&mut Config, &str)) -> Fixture {
+pub(crate) async fn begin_with(configure: impl FnOnce(&mut Config, &str)) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let records = Records::open(&format!("sqlite://{}/records.db", folder.path().display())).await.unwrap();
     let shutdown = Shutdown::new(Duration::ZERO);
@@ -64,32 +64,32 @@ pub async fn begin_with(configure: impl FnOnce(&mut Config, &str)) -> Fixture {
 }
 
 /// An upstream of these endpoints.
-pub fn upstream(name: &str, urls: &[&str]) -> UpstreamConfig {
+pub(crate) fn upstream(name: &str, urls: &[&str]) -> UpstreamConfig {
     let urls = urls.iter().map(|url| (*url).to_owned()).collect();
     UpstreamConfig { name: name.to_owned(), urls, ..UpstreamConfig::default() }
 }
 
 /// A read, and the plan that it is made under.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     pub plan: Plan,
     pub read: ReadRequest,
 }
 
 impl Asked {
     /// The same under another plan.
-    pub fn with(mut self, change: impl FnOnce(&mut Plan)) -> Self {
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Plan)) -> Self {
         change(&mut self.plan);
         self
     }
 
     /// The same under another cache policy.
-    pub fn cached(self, change: impl FnOnce(&mut Cache)) -> Self {
+    pub(crate) fn cached(self, change: impl FnOnce(&mut Cache)) -> Self {
         self.with(|plan| change(plan.cache.as_mut().unwrap()))
     }
 
     /// The same with headers of the caller.
-    pub fn with_headers(mut self, headers: &[(&str, &str)]) -> Self {
+    pub(crate) fn with_headers(mut self, headers: &[(&str, &str)]) -> Self {
         let header =
             |(name, value): &(&str, &str)| Header { name: (*name).to_owned(), value: value.as_bytes().to_vec().into() };
         self.read.headers = headers.iter().map(header).collect();
@@ -97,20 +97,20 @@ impl Asked {
     }
 
     /// As it travels where the cache does not know the plan.
-    pub fn whole(&self) -> ReadRequest {
+    pub(crate) fn whole(&self) -> ReadRequest {
         let plan = self.plan.encode_to_vec();
         ReadRequest { plan: plan.into(), ..self.brief() }
     }
 
     /// As it travels where the cache knows the plan.
-    pub fn brief(&self) -> ReadRequest {
+    pub(crate) fn brief(&self) -> ReadRequest {
         let plan_digest = digest(&SHA256, &self.plan.encode_to_vec()).as_ref().to_vec().into();
         ReadRequest { plan_digest, ..self.read.clone() }
     }
 }
 
 /// A read of a product that may be kept for a minute.
-pub fn get(id: &str) -> Asked {
+pub(crate) fn get(id: &str) -> Asked {
     let plan = Plan {
         method: "shop.v1.Shop/Get".to_owned(),
         upstream: "shop".to_owned(),
@@ -126,12 +126,12 @@ pub fn get(id: &str) -> Asked {
 
 impl Fixture {
     /// Reads under a passport.
-    pub async fn read(&self, asked: Asked, passport: Option<&str>) -> Result<ReadResponse, Status> {
+    pub(crate) async fn read(&self, asked: Asked, passport: Option<&str>) -> Result<ReadResponse, Status> {
         self.send(asked.whole(), passport, Duration::from_secs(5)).await
     }
 
     /// Sends a read of a caller with so much time.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         read: ReadRequest,
         passport: Option<&str>,
@@ -148,23 +148,23 @@ impl Fixture {
     }
 
     /// Sends a batch.
-    pub async fn invalidate(&self, tags: &[&str], sequence: u64) {
+    pub(crate) async fn invalidate(&self, tags: &[&str], sequence: u64) {
         let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
         let batch = InvalidateRequest { tags, incarnation: "gateway-1".to_owned(), sequence };
         InvalidationServiceClient::new(self.channel.clone()).invalidate(by_mesh(batch)).await.unwrap();
     }
 
     /// The version that a read by Ada sees.
-    pub async fn version(&self, asked: Asked) -> i64 {
+    pub(crate) async fn version(&self, asked: Asked) -> i64 {
         product(&self.read(asked, ADA).await.unwrap()).version
     }
 }
 
 /// Who reads where it does not matter.
-pub const ADA: Option<&str> = Some("north/ada@shop");
+pub(crate) const ADA: Option<&str> = Some("north/ada@shop");
 
 /// A call by a workload that may.
-pub fn by_mesh<T>(message: T) -> Request<T> {
+pub(crate) fn by_mesh<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", "Bearer mesh".parse().unwrap());
     request.set_timeout(Duration::from_secs(5));
@@ -172,7 +172,7 @@ pub fn by_mesh<T>(message: T) -> Request<T> {
 }
 
 /// The product of an answer.
-pub fn product(answer: &ReadResponse) -> Product {
+pub(crate) fn product(answer: &ReadResponse) -> Product {
     match answer.result.as_ref().unwrap() {
         Said::Message(bytes) => Product::decode(bytes.clone()).unwrap(),
         other => panic!("no message: {other:?}"),
@@ -180,12 +180,12 @@ pub fn product(answer: &ReadResponse) -> Product {
 }
 
 /// Where an answer came from.
-pub fn outcome(answer: &ReadResponse) -> Outcome {
+pub(crate) fn outcome(answer: &ReadResponse) -> Outcome {
     answer.freshness.as_ref().unwrap().outcome()
 }
 
 /// The failure of an answer.
-pub fn failure(answer: ReadResponse) -> Failure {
+pub(crate) fn failure(answer: ReadResponse) -> Failure {
     match answer.result.unwrap() {
         Said::Failure(failure) => failure,
         other => panic!("no failure: {other:?}"),
@@ -193,27 +193,27 @@ pub fn failure(answer: ReadResponse) -> Failure {
 }
 
 /// The status that a failure stands for.
-pub fn status(failure: &Failure) -> Status {
+pub(crate) fn status(failure: &Failure) -> Status {
     Status::with_details(failure.code.into(), failure.message.clone(), failure.details.clone())
 }
 
 /// A stretch of time as the protos write it.
 #[expect(clippy::unnecessary_wraps, reason = "every duration of a message is optional")]
-pub fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+pub(crate) fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }
 
 /// As short as a time can be.
-pub const NO_TIME: Option<prost_types::Duration> = Some(prost_types::Duration { seconds: 0, nanos: 1 });
+pub(crate) const NO_TIME: Option<prost_types::Duration> = Some(prost_types::Duration { seconds: 0, nanos: 1 });
 
 /// `product/` and the id in the request or the answer, both of which have it as their first field.
-pub fn tag(of: fn(FieldPath) -> part::Part) -> TagTemplate {
+pub(crate) fn tag(of: fn(FieldPath) -> part::Part) -> TagTemplate {
     let id = FieldPath { parents: vec![], leaf: Some(Step { number: 1, rivals: vec![] }), r#type: 9, default: None };
     let parts = [part::Part::Literal("product/".to_owned()), of(id)];
     TagTemplate { parts: parts.map(|part| Part { part: Some(part) }).into() }
 }
 
 /// Under the tag of the answer alone.
-pub fn by_answer(asked: Asked) -> Asked {
+pub(crate) fn by_answer(asked: Asked) -> Asked {
     asked.with(|plan| plan.tags = vec![tag(part::Part::Answer)])
 }

@@ -20,7 +20,7 @@ use tonic_prost::ProstCodec;
 
 /// What the upstream saw of a call.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// Its metadata.
     pub metadata: MetadataMap,
     /// The product asked for.
@@ -29,7 +29,7 @@ pub struct Seen {
 
 /// The upstream.
 #[derive(Clone)]
-pub struct Shop {
+pub(crate) struct Shop {
     /// Its address.
     pub url: String,
     /// Every call.
@@ -49,7 +49,7 @@ pub struct Shop {
 
 impl Shop {
     /// Opens on a free port; serves until `shutdown`.
-    pub async fn open(listen: &ListenConfig, shutdown: Shutdown) -> Self {
+    pub(crate) async fn open(listen: &ListenConfig, shutdown: Shutdown) -> Self {
         let listener = Listener::bind(listen).await.unwrap();
         let scheme = if listen.tls.is_some() { "https" } else { "http" };
         let shop = Self {
@@ -74,19 +74,19 @@ impl Shop {
     }
 
     /// How many calls it saw.
-    pub fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
 
     /// How much time a call had.
-    pub fn time_left(&self, call: usize) -> Duration {
+    pub(crate) fn time_left(&self, call: usize) -> Duration {
         let seen = self.seen.lock().unwrap();
         let timeout = seen[call].metadata.get("grpc-timeout").unwrap().to_str().unwrap();
         parse_grpc_timeout(timeout).unwrap()
     }
 
     /// Waits until it saw so many.
-    pub async fn saw(&self, calls: usize) {
+    pub(crate) async fn saw(&self, calls: usize) {
         self.count.subscribe().wait_for(|count| *count >= calls).await.unwrap();
     }
 }
@@ -123,7 +123,7 @@ impl UnaryService<GetProductRequest> for Shop {
 
 /// Lets the workload in whose token is `mesh`, and reads passports such as `north/ada@shop`.
 #[derive(Clone, Copy, Debug)]
-pub struct Doorman;
+pub(crate) struct Doorman;
 
 impl Guard for Doorman {
     async fn admit(&self, metadata: &MetadataMap, _: Entry, _: &Terms) -> Result<(), Status> {

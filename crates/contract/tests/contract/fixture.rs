@@ -7,7 +7,7 @@ use protox::Compiler;
 use protox::file::{ChainFileResolver, DescriptorSetFileResolver, File, FileResolver, GoogleFileResolver};
 
 /// Files by name.
-pub struct Inline(pub Vec<(&'static str, String)>);
+pub(crate) struct Inline(pub Vec<(&'static str, String)>);
 
 impl FileResolver for Inline {
     fn resolve_path(&self, path: &Path) -> Option<String> {
@@ -23,7 +23,7 @@ impl FileResolver for Inline {
 }
 
 /// Compiles files, of which the first is the root; imports may also be Accord's and Google's.
-pub fn source(files: Inline) -> Source {
+pub(crate) fn source(files: Inline) -> Source {
     let root = files.0[0].0;
     let mut resolver = ChainFileResolver::new();
     resolver.add(files);
@@ -35,7 +35,7 @@ pub fn source(files: Inline) -> Source {
 }
 
 /// The service `test.v1.Shop` with these methods, in a file with these other statements.
-pub fn shop(file: &str, service: &str) -> Source {
+pub(crate) fn shop(file: &str, service: &str) -> Source {
     let text = format!(
         "syntax = \"proto3\"; package test.v1;
          import \"accord/policy/v1/policy.proto\"; import \"google/api/annotations.proto\";
@@ -54,12 +54,12 @@ pub fn shop(file: &str, service: &str) -> Source {
 }
 
 /// One unary method `test.v1.Shop/Get` with these options.
-pub fn get(options: &str) -> Source {
+pub(crate) fn get(options: &str) -> Source {
     shop("", &format!("rpc Get(Request) returns (Response) {{ {options} }}"))
 }
 
 /// As [`get`], open to all, declared free of side effects, with this policy.
-pub fn reading(policy: &str) -> Source {
+pub(crate) fn reading(policy: &str) -> Source {
     get(&format!(
         "option idempotency_level = NO_SIDE_EFFECTS;
          option (accord.policy.v1.method) = {{ access: {{ permission: \"shop.read\" }} {policy} }};"
@@ -67,17 +67,17 @@ pub fn reading(policy: &str) -> Source {
 }
 
 /// As [`get`], a mutation with this policy.
-pub fn writing(policy: &str) -> Source {
+pub(crate) fn writing(policy: &str) -> Source {
     get(&format!("option (accord.policy.v1.method) = {{ access: {{ permission: \"shop.write\" }} {policy} }};"))
 }
 
 /// The findings of a contract from one source.
-pub fn findings(source: Source) -> Vec<Finding> {
+pub(crate) fn findings(source: Source) -> Vec<Finding> {
     Contract::load(&[source], &[]).1
 }
 
 /// The method `test.v1.Shop/Get` of a contract without findings.
-pub fn accepted(source: Source, overlays: &[Overlay]) -> std::sync::Arc<Method> {
+pub(crate) fn accepted(source: Source, overlays: &[Overlay]) -> std::sync::Arc<Method> {
     let (contract, findings) = Contract::load(&[source], overlays);
     assert_eq!(findings, []);
     contract.method("test.v1.Shop/Get").unwrap().clone()
@@ -85,7 +85,7 @@ pub fn accepted(source: Source, overlays: &[Overlay]) -> std::sync::Arc<Method> 
 
 /// Asserts that there is exactly one error, about this option and with these words.
 #[track_caller]
-pub fn refused(findings: &[Finding], option: &str, words: &str) {
+pub(crate) fn refused(findings: &[Finding], option: &str, words: &str) {
     let [finding] = findings else { panic!("not one finding: {findings:#?}") };
     assert_eq!(finding.severity, Severity::Error);
     assert_eq!(finding.option, option);

@@ -12,7 +12,7 @@ use super::plan::CachePlan;
 use super::rates::Rate;
 
 /// One method, with all that serving it needs.
-pub struct Entry {
+pub(crate) struct Entry {
     /// What the contract says of it.
     pub method: Arc<Method>,
     /// Who serves it.
@@ -34,7 +34,7 @@ pub struct Entry {
 impl Entry {
     /// An entry that goes on counting where `before`, the entry of the previous snapshot, left off, and the plans of
     /// its HTTP bindings. An error is one line for the operator.
-    pub fn new(
+    pub(crate) fn new(
         method: &Arc<Method>,
         upstream: &Arc<Upstream>,
         schema: &Arc<Schema>,
@@ -60,7 +60,7 @@ impl Entry {
     }
 
     /// The full name of its service.
-    pub fn service(&self) -> &str {
+    pub(crate) fn service(&self) -> &str {
         self.method.name.split_once('/').map_or("", |(service, _)| service)
     }
 }

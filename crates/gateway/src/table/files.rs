@@ -7,7 +7,7 @@ use crate::config::Config;
 
 /// The files that the contract is read from, as they were when last looked at.
 #[derive(Debug)]
-pub struct Watched {
+pub(super) struct Watched {
     files: Vec<(PathBuf, Option<Stamp>)>,
 }
 
@@ -17,7 +17,7 @@ type Stamp = (SystemTime, u64);
 
 impl Watched {
     /// The files of a configuration, as they are now.
-    pub fn of(config: &Config) -> Self {
+    pub(super) fn of(config: &Config) -> Self {
         let descriptors = config.upstream.iter().filter_map(|upstream| upstream.descriptors.as_ref());
         let files = descriptors.chain(&config.contract.overlays).map(|path| (path.clone(), stamp(path))).collect();
         Self { files }
@@ -25,7 +25,7 @@ impl Watched {
 
     /// Looks again and again, and returns when something is different and has been at rest for one interval, so that
     /// a file that is being written is not read half.
-    pub async fn changed(&mut self, interval: Duration) {
+    pub(super) async fn changed(&mut self, interval: Duration) {
         let mut moving = false;
         loop {
             tokio::time::sleep(interval).await;

@@ -22,7 +22,7 @@ const SLOWEST: Duration = Duration::from_secs(15);
 const JITTER: f64 = 0.4;
 
 /// Starts the tasks that keep the tables up to date, and the upstreams' health known, until shutdown.
-pub fn follow(tables: &Arc<Tables>, config: Config, shutdown: &Shutdown) {
+pub(crate) fn follow(tables: &Arc<Tables>, config: Config, shutdown: &Shutdown) {
     for upstream in tables.upstreams() {
         spawn(shutdown, Arc::clone(upstream).keep_probing());
         let reflective = config.upstream.iter().any(|it| *it.name == **upstream.name() && it.descriptors.is_none());

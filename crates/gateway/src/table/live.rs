@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::reflect::Descriptors;
 
 /// Holds the snapshot that new requests take. A contract that can't be enforced never becomes one.
-pub struct Tables {
+pub(crate) struct Tables {
     current: ArcSwap<MethodTable>,
     upstreams: Vec<Arc<Upstream>>,
     // Also serialises rebuilding: two changes at a time must not overwrite each other.
@@ -33,7 +33,7 @@ struct Held {
 
 impl Tables {
     /// The first snapshot, from everything that can be read now. Any refusal is final: nothing would be served.
-    pub fn open(sources: Sources, upstreams: Vec<Arc<Upstream>>) -> Result<Arc<Self>, Refused> {
+    pub(crate) fn open(sources: Sources, upstreams: Vec<Arc<Upstream>>) -> Result<Arc<Self>, Refused> {
         let built = sources.build()?;
         for line in &built.warnings {
             tracing::warn!("{}", line.trim_start_matches("warning: "));
@@ -59,29 +59,29 @@ impl Tables {
     }
 
     /// The snapshot for one request.
-    pub fn load(&self) -> Arc<MethodTable> {
+    pub(crate) fn load(&self) -> Arc<MethodTable> {
         self.current.load_full()
     }
 
     /// The upstreams, in the order of the configuration.
-    pub fn upstreams(&self) -> &[Arc<Upstream>] {
+    pub(crate) fn upstreams(&self) -> &[Arc<Upstream>] {
         &self.upstreams
     }
 
     /// Tells when another snapshot took the place of the last one.
-    pub fn subscribe(&self) -> watch::Receiver<u64> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
     /// Takes in what an upstream says of itself, if that is news.
-    pub fn learn(&self, upstream: &str, descriptors: &Descriptors) {
+    pub(crate) fn learn(&self, upstream: &str, descriptors: &Descriptors) {
         self.change(&format!("what {upstream} says of itself"), |sources| {
             Ok(sources.learn(upstream, descriptors.clone()))
         });
     }
 
     /// Reads descriptor sets and overlays from their files again.
-    pub fn reload_files(&self, config: &Config) {
+    pub(crate) fn reload_files(&self, config: &Config) {
         self.change("the contract's files", |sources| sources.read_files(config).map(|()| true));
     }
 

@@ -12,7 +12,7 @@ use prost::Message;
 
 /// A method's plan, with the digest that names it in every read.
 #[derive(Clone, Debug)]
-pub struct CachePlan {
+pub(crate) struct CachePlan {
     /// SHA-256 of the encoding.
     pub digest: Bytes,
     /// The encoded plan.
@@ -21,7 +21,7 @@ pub struct CachePlan {
 
 impl CachePlan {
     /// The plan of a method that its contract declares cacheable; none for others.
-    pub fn of(method: &Method) -> Option<Self> {
+    pub(crate) fn of(method: &Method) -> Option<Self> {
         let policy = &method.policy;
         let cache = policy.cache.as_ref()?;
         let declared = Declared {

@@ -26,7 +26,7 @@ const LOOK_EVERY: u32 = 1024;
 
 /// Whose calls are counted together.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub enum Counted {
+pub(crate) enum Counted {
     /// Those of a principal.
     Principal(Arc<str>),
     /// Those of a tenant; of everybody unknown where there is none.
@@ -40,7 +40,7 @@ pub enum Counted {
 type Buckets = RateLimiter<Counted, DefaultKeyedStateStore<Counted>, DefaultClock, StateInformationMiddleware>;
 
 /// A declared limit with its counts: a generic cell rate algorithm for each that is counted.
-pub struct Rate {
+pub(crate) struct Rate {
     /// What the contract says.
     pub declared: RateLimit,
     /// The same as a `RateLimit-Policy` header.
@@ -51,7 +51,7 @@ pub struct Rate {
 
 impl Rate {
     /// Fresh counts.
-    pub fn new(declared: &RateLimit) -> Self {
+    pub(crate) fn new(declared: &RateLimit) -> Self {
         let one = NonZeroU32::MIN;
         let requests = NonZeroU32::new(declared.requests).unwrap_or(one);
         let burst = NonZeroU32::new(declared.burst).unwrap_or(one);
@@ -66,7 +66,7 @@ impl Rate {
     }
 
     /// Counts a call: how many more there is room for at once, or how long to wait until there is room for it.
-    pub fn take(&self, counted: &Counted) -> Result<u32, Duration> {
+    pub(crate) fn take(&self, counted: &Counted) -> Result<u32, Duration> {
         let is_time = self.taken.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY);
         if is_time && self.buckets.len() > SWEEP_ABOVE {
             self.buckets.retain_recent();
@@ -78,7 +78,7 @@ impl Rate {
     }
 
     /// What is counted, in a word.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         name(self.declared.by)
     }
 }

@@ -18,7 +18,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What is known of every upstream, and the overlays over all of them.
 #[derive(Clone)]
-pub struct Sources {
+pub(crate) struct Sources {
     upstreams: Vec<Known>,
     overlays: Vec<Overlay>,
 }
@@ -34,7 +34,7 @@ struct Known {
 }
 
 /// A contract that can be enforced, with what it was built from.
-pub struct Built {
+pub(crate) struct Built {
     /// The effective contract.
     pub contract: Contract,
     /// The descriptors of each upstream.
@@ -47,7 +47,7 @@ pub struct Built {
 
 /// An upstream whose descriptors are not known.
 #[derive(Debug)]
-pub struct Pending {
+pub(crate) struct Pending {
     /// Its name.
     pub upstream: Arc<str>,
     /// Why they could not be read, and what to do.
@@ -56,12 +56,12 @@ pub struct Pending {
 
 /// Every reason why a contract can't be enforced, one line each.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Refused(Vec<String>);
+pub(crate) struct Refused(Vec<String>);
 
 impl Sources {
     /// Reads everything that can be read now: files, and the reflection of upstreams that have none. An upstream that
     /// can't be reached is left out and named in the warnings of what is built.
-    pub async fn gather(config: &Config, upstreams: &[Arc<Upstream>]) -> Result<Self, Refused> {
+    pub(crate) async fn gather(config: &Config, upstreams: &[Arc<Upstream>]) -> Result<Self, Refused> {
         let unknown = |name: &str| Known { name: name.into(), source: None, told: None, silence: String::new() };
         let known = config.upstream.iter().map(|it| unknown(&it.name)).collect();
         let mut sources = Self { upstreams: known, overlays: Vec::new() };
@@ -84,7 +84,7 @@ impl Sources {
     }
 
     /// Takes in what an upstream says of itself. False if that is what it said before.
-    pub fn learn(&mut self, upstream: &str, descriptors: Descriptors) -> bool {
+    pub(crate) fn learn(&mut self, upstream: &str, descriptors: Descriptors) -> bool {
         let Some(known) = self.upstreams.iter_mut().find(|known| *known.name == *upstream) else { return false };
         if known.told.as_ref() == Some(&descriptors) {
             return false;
@@ -100,7 +100,7 @@ impl Sources {
     }
 
     /// Reads descriptor sets and overlays from their files.
-    pub fn read_files(&mut self, config: &Config) -> Result<(), Refused> {
+    pub(crate) fn read_files(&mut self, config: &Config) -> Result<(), Refused> {
         let mut reasons = Vec::new();
         for (known, upstream) in self.upstreams.iter_mut().zip(&config.upstream) {
             match upstream.descriptors.as_deref().map(|file| Source::file(Arc::clone(&known.name), file)) {
@@ -120,7 +120,7 @@ impl Sources {
     }
 
     /// The contract that all of this makes, or every reason why it can't be enforced.
-    pub fn build(&self) -> Result<Built, Refused> {
+    pub(crate) fn build(&self) -> Result<Built, Refused> {
         let known: Vec<_> = self.upstreams.iter().filter_map(|known| known.source.clone()).collect();
         let unknown = self.upstreams.iter().filter(|known| known.source.is_none());
         let pending = unknown.map(|it| Pending { upstream: Arc::clone(&it.name), why: it.silence.clone() });
@@ -156,17 +156,17 @@ async fn ask(upstream: &Arc<Upstream>) -> Result<Descriptors, ReflectError> {
 
 impl Refused {
     /// Refused for one reason.
-    pub fn one(reason: impl Into<String>) -> Self {
+    pub(crate) fn one(reason: impl Into<String>) -> Self {
         Self(vec![reason.into()])
     }
 
     /// Refused for several reasons.
-    pub fn all(reasons: Vec<String>) -> Self {
+    pub(crate) fn all(reasons: Vec<String>) -> Self {
         Self(reasons)
     }
 
     /// The reasons, one line each.
-    pub fn reasons(&self) -> &[String] {
+    pub(crate) fn reasons(&self) -> &[String] {
         &self.0
     }
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use crate::load::DEADLINE_MARGIN;
 use crate::{Answer, ConsistencyRequirement, Failure, Moment, Outcome, Policy, Stale};
 
-pub const OBJECTS: usize = 6;
+pub(super) const OBJECTS: usize = 6;
 
 /// The principal whom the origin refuses now and then.
-pub const REFUSED_PRINCIPAL: u8 = 1;
+pub(super) const REFUSED_PRINCIPAL: u8 = 1;
 
 /// Who asks, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
+pub(super) struct Caller {
     pub object: u8,
     pub tenant: u8,
     pub principal: u8,
@@ -20,19 +20,19 @@ pub struct Caller {
 
 impl Caller {
     /// Half of the objects are shared within a tenant.
-    pub fn shared(self) -> bool {
+    pub(super) fn shared(self) -> bool {
         self.object.is_multiple_of(2)
     }
 
     /// Whom the answer is for, as the origin writes it into the answer.
-    pub fn audience(self) -> u8 {
+    pub(super) fn audience(self) -> u8 {
         if self.shared() { u8::MAX } else { self.principal }
     }
 }
 
 /// The value in an answer: a version of an object, as it was for somebody at a moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Value {
+pub(super) struct Value {
     pub object: u8,
     pub tenant: u8,
     pub audience: u8,
@@ -41,14 +41,14 @@ pub struct Value {
 }
 
 impl Value {
-    pub fn encode(self) -> Vec<u8> {
+    pub(super) fn encode(self) -> Vec<u8> {
         let mut bytes = vec![self.object, self.tenant, self.audience];
         bytes.extend(self.version.to_be_bytes());
         bytes.extend(self.sampled.0.to_be_bytes());
         bytes
     }
 
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let (head, cool_down) = bytes.split_first_chunk::<3>()?;
         let (version, cool_down) = cool_down.split_first_chunk::<4>()?;
         let (sampled, _) = cool_down.split_first_chunk::<8>()?;
@@ -65,7 +65,7 @@ impl Value {
 /// Each object's versions and the time of each commit, up to which version invalidations were acknowledged, and when the
 /// origin last failed somebody.
 #[derive(Debug, Default)]
-pub struct Oracle {
+pub(super) struct Oracle {
     commits: [Vec<Moment>; OBJECTS],
     acknowledged: [u32; OBJECTS],
     failed: [Moment; OBJECTS],
@@ -73,7 +73,7 @@ pub struct Oracle {
 
 /// What was true when a read was asked.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub(super) struct Asked {
     caller: Caller,
     consistency: ConsistencyRequirement,
     at: Moment,
@@ -83,32 +83,38 @@ pub struct Asked {
 }
 
 impl Oracle {
-    pub fn commit(&mut self, object: u8, now: Moment) -> u32 {
+    pub(super) fn commit(&mut self, object: u8, now: Moment) -> u32 {
         self.commits[usize::from(object)].push(now);
         self.current(object)
     }
 
-    pub fn current(&self, object: u8) -> u32 {
+    pub(super) fn current(&self, object: u8) -> u32 {
         u32::try_from(self.commits[usize::from(object)].len()).expect("few versions")
     }
 
-    pub fn acknowledge(&mut self, object: u8, version: u32) {
+    pub(super) fn acknowledge(&mut self, object: u8, version: u32) {
         let acknowledged = &mut self.acknowledged[usize::from(object)];
         *acknowledged = version.max(*acknowledged);
     }
 
-    pub fn ask(&self, caller: Caller, consistency: ConsistencyRequirement, at: Moment, wait_budget: Duration) -> Asked {
+    pub(super) fn ask(
+        &self,
+        caller: Caller,
+        consistency: ConsistencyRequirement,
+        at: Moment,
+        wait_budget: Duration,
+    ) -> Asked {
         let object = caller.object;
         let (current, acknowledged) = (self.current(object), self.acknowledged(object));
         Asked { caller, consistency, at, until: at.after(wait_budget), current, acknowledged }
     }
 
-    pub fn acknowledged(&self, object: u8) -> u32 {
+    pub(super) fn acknowledged(&self, object: u8) -> u32 {
         self.acknowledged[usize::from(object)]
     }
 
     /// The origin failed somebody who asked for this, or kept them waiting for too long.
-    pub fn fail(&mut self, object: u8, now: Moment) {
+    pub(super) fn fail(&mut self, object: u8, now: Moment) {
         self.failed[usize::from(object)] = now;
     }
 
@@ -121,7 +127,7 @@ impl Oracle {
     /// Holds an answer against the truth: the first invariant that it breaks.
     ///
     /// `cool_down` is for how long an origin that failed is left alone.
-    pub fn check(
+    pub(super) fn check(
         &self,
         asked: &Asked,
         policy: &Policy,

@@ -10,11 +10,11 @@ use super::scheduler::{Simulated, give_way};
 use crate::{Failure, Key, Loaded, Moment, Origin, Tag, World};
 
 /// Objects change one by one, or all of one of so many groups.
-pub const GROUPS: u8 = 2;
+pub(super) const GROUPS: u8 = 2;
 
 /// The oracle, and what the origin sees of the engine.
 #[derive(Clone)]
-pub struct SimulatedOrigin {
+pub(super) struct SimulatedOrigin {
     pub world: Simulated,
     pub oracle: Arc<Mutex<Oracle>>,
     pub monitor: Arc<Mutex<LoadMonitor>>,
@@ -22,7 +22,7 @@ pub struct SimulatedOrigin {
 
 /// Loads in flight, and when something last allowed a second load of a key.
 #[derive(Debug, Default)]
-pub struct LoadMonitor {
+pub(super) struct LoadMonitor {
     pub loads: u64,
     pub broken: Option<String>,
     tick: u64,
@@ -34,7 +34,7 @@ pub struct LoadMonitor {
 impl LoadMonitor {
     /// From here on, loads that are in flight may be followed by newer ones: something was invalidated, a caller left, or
     /// somebody requires a newer answer.
-    pub fn allow_overlap(&mut self) {
+    pub(super) fn allow_overlap(&mut self) {
         self.tick += 1;
         self.overlap_allowed = self.tick;
     }
@@ -46,7 +46,7 @@ impl LoadMonitor {
     }
 
     /// The time of a question.
-    pub fn ask(&mut self) -> u64 {
+    pub(super) fn ask(&mut self) -> u64 {
         self.tick += 1;
         self.tick
     }
@@ -72,7 +72,7 @@ impl LoadMonitor {
 
 /// What a load needs.
 #[derive(Clone, Copy, Debug)]
-pub struct Call {
+pub(super) struct Call {
     pub caller: Caller,
     pub key: Key,
     pub ttl: Duration,
@@ -92,17 +92,17 @@ impl Call {
 }
 
 /// The tag of an object.
-pub fn tag(object: u8) -> Tag {
+pub(super) fn tag(object: u8) -> Tag {
     Tag::named(&format!("object/{object}"))
 }
 
 /// The tag of the objects that change together.
-pub fn group(object: u8) -> Tag {
+pub(super) fn group(object: u8) -> Tag {
     Tag::named(&format!("group/{}", object % GROUPS))
 }
 
 /// Whether only the answer tells the tag.
-pub fn tagged_by_answer(object: u8) -> bool {
+pub(super) fn tagged_by_answer(object: u8) -> bool {
     !object.is_multiple_of(3)
 }
 

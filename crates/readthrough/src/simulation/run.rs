@@ -49,21 +49,21 @@ const LIMITS: Limits = Limits {
 
 /// What else goes wrong.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
+pub(super) struct Faults {
     /// Lost invalidations are not noticed.
     pub ignore_gaps: bool,
 }
 
 /// What a run saw.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RunStats {
+pub(super) struct RunStats {
     pub hits: u64,
     pub stale: u64,
     pub loads: u64,
 }
 
 /// Runs a seed; the first broken invariant.
-pub fn simulate(seed: u64, operations: usize, rules: Rules, faults: Faults) -> Result<RunStats, String> {
+pub(super) fn simulate(seed: u64, operations: usize, rules: Rules, faults: Faults) -> Result<RunStats, String> {
     let mut run = Run::begin(seed, rules, faults);
     for _ in 0..operations {
         run.operate();

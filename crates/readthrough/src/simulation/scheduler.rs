@@ -15,22 +15,22 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The random numbers of a run, shared by everything in it.
 #[derive(Clone)]
-pub struct Rng(Arc<Mutex<SmallRng>>);
+pub(super) struct Rng(Arc<Mutex<SmallRng>>);
 
 impl Rng {
-    pub fn seeded(seed: u64) -> Self {
+    pub(super) fn seeded(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))))
     }
 
     /// From 0 (inclusive) to `bound` (exclusive).
-    pub fn below(&self, bound: u64) -> u64 {
+    pub(super) fn below(&self, bound: u64) -> u64 {
         self.0.lock().unwrap().random_range(0..bound)
     }
 }
 
 /// The simulated world: time that stands until it is moved, and tasks that wait until they are chosen.
 #[derive(Clone)]
-pub struct Simulated {
+pub(super) struct Simulated {
     now: Arc<AtomicU64>,
     spawned: Arc<Mutex<Vec<Task>>>,
     pub rng: Rng,
@@ -52,17 +52,17 @@ impl World for Simulated {
 }
 
 impl Simulated {
-    pub fn begin(rng: Rng) -> Self {
+    pub(super) fn begin(rng: Rng) -> Self {
         // Not from nothing, so that moments before now exist.
         Self { now: Arc::new(AtomicU64::new(1_000_000_000_000)), spawned: Arc::default(), rng }
     }
 
-    pub fn advance(&self, nanoseconds: u64) {
+    pub(super) fn advance(&self, nanoseconds: u64) {
         self.now.fetch_add(nanoseconds, Ordering::Relaxed);
     }
 }
 
-pub struct Scheduler {
+pub(super) struct Scheduler {
     world: Simulated,
     tasks: BTreeMap<u64, (Task, Waker)>,
     ready: Arc<Mutex<BTreeSet<u64>>>,
@@ -81,12 +81,12 @@ impl Wake for TaskWaker {
 }
 
 impl Scheduler {
-    pub fn new(world: Simulated) -> Self {
+    pub(super) fn new(world: Simulated) -> Self {
         Self { world, tasks: BTreeMap::new(), ready: Arc::default(), next: 0 }
     }
 
     /// Adds a task; its number.
-    pub fn add(&mut self, task: Task) -> u64 {
+    pub(super) fn add(&mut self, task: Task) -> u64 {
         let number = self.next;
         self.next += 1;
         let waker = Waker::from(Arc::new(TaskWaker { task: number, ready: Arc::clone(&self.ready) }));
@@ -96,13 +96,13 @@ impl Scheduler {
     }
 
     /// Drops a task where it stands, as a caller does that goes away.
-    pub fn cancel(&mut self, number: u64) {
+    pub(super) fn cancel(&mut self, number: u64) {
         self.tasks.remove(&number);
         self.ready.lock().unwrap().remove(&number);
     }
 
     /// Lets one chosen task go on; whether there was one.
-    pub fn step(&mut self) -> bool {
+    pub(super) fn step(&mut self) -> bool {
         let Some(number) = self.choose() else { return false };
         if let Some((task, waker)) = self.tasks.get_mut(&number)
             && let Poll::Ready(()) = task.as_mut().poll(&mut Context::from_waker(waker))
@@ -133,7 +133,7 @@ impl Scheduler {
 }
 
 /// Lets others go first.
-pub async fn give_way(turns: u64) {
+pub(super) async fn give_way(turns: u64) {
     for _ in 0..turns {
         let mut gave = false;
         std::future::poll_fn(|context| {

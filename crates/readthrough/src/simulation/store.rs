@@ -7,7 +7,7 @@ use crate::{Entry, Key, MemoryStore, Store};
 
 /// The store of a run, and all that was ever inserted.
 #[derive(Clone)]
-pub struct TrackedStore {
+pub(super) struct TrackedStore {
     memory: Arc<MemoryStore<Seeded>>,
     inserted: Arc<Mutex<Vec<Inserted>>>,
 }
@@ -18,7 +18,7 @@ type Seeded = BuildHasherDefault<DefaultHasher>;
 type Inserted = (Key, Weak<Entry>);
 
 impl TrackedStore {
-    pub fn new(capacity: u64) -> Self {
+    pub(super) fn new(capacity: u64) -> Self {
         Self {
             memory: Arc::new(MemoryStore::with_hasher(capacity, Seeded::default(), |_| {})),
             inserted: Arc::default(),
@@ -26,14 +26,14 @@ impl TrackedStore {
     }
 
     /// Drops all but a few entries.
-    pub fn storm(&self) {
+    pub(super) fn storm(&self) {
         for (key, _) in self.inserted.lock().unwrap().iter().skip(3) {
             self.memory.remove(key);
         }
     }
 
     /// The entries that can be found.
-    pub fn all(&self) -> Vec<Arc<Entry>> {
+    pub(super) fn all(&self) -> Vec<Arc<Entry>> {
         let mut inserted = self.inserted.lock().unwrap();
         inserted.retain(|(_, entry)| entry.strong_count() > 0);
         let there = |(key, entry): &Inserted| {

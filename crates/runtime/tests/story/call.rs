@@ -13,34 +13,34 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpStream, task::JoinHandle};
 
 /// One connection.
-pub struct Connection {
+pub(crate) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
     closed: JoinHandle<Result<(), hyper::Error>>,
 }
 
 impl Connection {
     /// Connects without TLS.
-    pub async fn open(address: SocketAddr) -> Self {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
         Self { sender, closed: tokio::spawn(connection) }
     }
 
     /// Calls a method of the probe with these headers; the answer's head.
-    pub async fn call(&self, method: &str, headers: &[(&str, &str)]) -> hyper::Result<Response<Incoming>> {
+    pub(crate) async fn call(&self, method: &str, headers: &[(&str, &str)]) -> hyper::Result<Response<Incoming>> {
         let mut sender = self.sender.clone();
         sender.ready().await?;
         sender.send_request(request(method, headers)).await
     }
 
     /// Begins a call of a method of the probe; its status.
-    pub fn begin(&self, method: &str) -> JoinHandle<tonic::Status> {
+    pub(crate) fn begin(&self, method: &str) -> JoinHandle<tonic::Status> {
         let (mut sender, request) = (self.sender.clone(), request(method, &[]));
         tokio::spawn(async move { status(sender.send_request(request).await.unwrap()).await })
     }
 
     /// Ends when the server has closed the connection.
-    pub async fn closed(self) {
+    pub(crate) async fn closed(self) {
         let Self { sender, closed } = self;
         let _ = closed.await.unwrap();
         drop(sender);
@@ -48,14 +48,14 @@ impl Connection {
 }
 
 /// A request for a method of the probe.
-pub fn request(method: &str, headers: &[(&str, &str)]) -> Request<Empty<Bytes>> {
+pub(crate) fn request(method: &str, headers: &[(&str, &str)]) -> Request<Empty<Bytes>> {
     let path = if method.starts_with('/') { method.to_owned() } else { format!("/probe.v1.Probe/{method}") };
     let request = Request::post(format!("http://probe{path}")).header("content-type", "application/grpc");
     headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(Empty::new()).unwrap()
 }
 
 /// The status of an answer, from its head or from its trailers; panics when the body breaks.
-pub async fn status<B>(response: Response<B>) -> tonic::Status
+pub(crate) async fn status<B>(response: Response<B>) -> tonic::Status
 where
     B: http_body::Body,
     B::Error: std::fmt::Debug,

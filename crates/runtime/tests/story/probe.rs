@@ -30,7 +30,7 @@ use tower::Service;
 
 /// Answers by the name of the called method.
 #[derive(Clone, Debug, Default)]
-pub struct Probe {
+pub(crate) struct Probe {
     calls: Arc<AtomicUsize>,
     arrived: Arc<Notify>,
     release: Arc<Notify>,
@@ -39,27 +39,27 @@ pub struct Probe {
 
 impl Probe {
     /// How many calls reached the service.
-    pub fn calls(&self) -> usize {
+    pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
 
     /// Ends when a call has arrived.
-    pub async fn arrived(&self) {
+    pub(crate) async fn arrived(&self) {
         self.arrived.notified().await;
     }
 
     /// Lets one `Wait` answer.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         self.release.notify_one();
     }
 
     /// Ends when the body of a `Flood` has been let go.
-    pub async fn let_go(&self) {
+    pub(crate) async fn let_go(&self) {
         self.let_go.notified().await;
     }
 
     /// The service on a surface of its own.
-    pub fn surface(&self) -> SurfaceService {
+    pub(crate) fn surface(&self) -> SurfaceService {
         Surface::new(&Health::new()).service(self.clone()).into_service().unwrap()
     }
 }
@@ -133,7 +133,7 @@ impl Drop for LetGo {
 }
 
 /// A port with a probe on it.
-pub struct Port {
+pub(crate) struct Port {
     pub address: SocketAddr,
     pub probe: Probe,
     pub shutdown: Shutdown,
@@ -141,7 +141,7 @@ pub struct Port {
 }
 
 /// Serves a probe as `config` says, with `grace` to drain.
-pub async fn serve(config: &ListenConfig, grace: Duration) -> Port {
+pub(crate) async fn serve(config: &ListenConfig, grace: Duration) -> Port {
     let probe = Probe::default();
     let listener = Listener::bind(config).await.unwrap();
     let (address, shutdown) = (listener.address(), Shutdown::new(grace));

@@ -11,26 +11,26 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(20);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const RST_STREAM: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PING: u8 = 6;
-pub const GOAWAY: u8 = 7;
-pub const WINDOW_UPDATE: u8 = 8;
-pub const CONTINUATION: u8 = 9;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
 
-pub const END_STREAM: u8 = 1;
-pub const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 /// One frame.
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// The header block of a call of the probe's method, without compression.
-pub fn block(method: &str) -> Vec<u8> {
+pub(crate) fn block(method: &str) -> Vec<u8> {
     let path = format!("/probe.v1.Probe/{method}");
     // POST and http from the static table; path, authority and content type as literals.
     let mut block = vec![0x83, 0x86];
@@ -43,11 +43,11 @@ pub fn block(method: &str) -> Vec<u8> {
 }
 
 /// A connection that says what it is told to.
-pub struct Wire<T>(T);
+pub(crate) struct Wire<T>(T);
 
 impl Wire<TcpStream> {
     /// Connects and says the preface with these settings.
-    pub async fn open(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
+    pub(crate) async fn open(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
         socket.set_nodelay(true).unwrap();
         Self::begin(socket, settings).await
@@ -56,7 +56,7 @@ impl Wire<TcpStream> {
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     /// Says the preface with these settings.
-    pub async fn begin(socket: T, settings: &[(u16, u32)]) -> Self {
+    pub(crate) async fn begin(socket: T, settings: &[(u16, u32)]) -> Self {
         let mut wire = Self(socket);
         let settings: Vec<u8> =
             settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
@@ -65,17 +65,17 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     }
 
     /// Sends bytes; whether the server still took them shows when it is listened to.
-    pub async fn say(&mut self, bytes: &[u8]) {
+    pub(crate) async fn say(&mut self, bytes: &[u8]) {
         let _ = timeout(PATIENCE, self.0.write_all(bytes)).await.expect("the server reads");
     }
 
     /// Whether the server takes the bytes at all within `patience`.
-    pub async fn takes(&mut self, bytes: &[u8], patience: Duration) -> bool {
+    pub(crate) async fn takes(&mut self, bytes: &[u8], patience: Duration) -> bool {
         matches!(timeout(patience, self.0.write_all(bytes)).await, Ok(Ok(())))
     }
 
     /// The next frame of this kind, `None` when the server has closed the connection.
-    pub async fn next(&mut self, wanted: u8) -> Option<Vec<u8>> {
+    pub(crate) async fn next(&mut self, wanted: u8) -> Option<Vec<u8>> {
         timeout(PATIENCE, async {
             loop {
                 let mut head = [0; 9];
@@ -92,7 +92,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
     }
 
     /// Ends when the server has closed the connection; the error code of its GOAWAY, if it sent one.
-    pub async fn closed(&mut self) -> Option<u32> {
+    pub(crate) async fn closed(&mut self) -> Option<u32> {
         let told = self.next(GOAWAY).await;
         let mut rest = Vec::new();
         let _ = timeout(PATIENCE, self.0.read_to_end(&mut rest)).await.expect("an end");

@@ -13,7 +13,7 @@ async fn steps(pool: &Pool, table: &str) -> i64 {
     sqlx::query_scalar(count).fetch_one(pool.connections()).await.unwrap()
 }
 
-pub async fn step_added_later_is_applied_once_and_rows_stay(place: Place) {
+pub(crate) async fn step_added_later_is_applied_once_and_rows_stay(place: Place) {
     let before = place.open().await;
     before.connections().execute("UPDATE counters SET value = 7").await.unwrap();
     before.close().await;
@@ -30,7 +30,7 @@ pub async fn step_added_later_is_applied_once_and_rows_stay(place: Place) {
     assert_eq!(value(&place.open().await).await, 1007);
 }
 
-pub async fn replicas_that_start_together_apply_each_step_once(place: Place) {
+pub(crate) async fn replicas_that_start_together_apply_each_step_once(place: Place) {
     let mut opening = JoinSet::new();
     for _ in 0..8 {
         let location = place.location();
@@ -42,7 +42,7 @@ pub async fn replicas_that_start_together_apply_each_step_once(place: Place) {
     }
 }
 
-pub async fn step_that_fails_leaves_nothing_behind(place: Place) {
+pub(crate) async fn step_that_fails_leaves_nothing_behind(place: Place) {
     const SHELVES: &str = "CREATE TABLE shelves (id BIGINT PRIMARY KEY)";
     static BROKEN: Migrations =
         Migrations { table: "shelf_steps", lock: 18, steps: &[&[], &[SHELVES, "INSERT INTO nowhere (id) VALUES (1)"]] };
@@ -54,7 +54,7 @@ pub async fn step_that_fails_leaves_nothing_behind(place: Place) {
     assert_eq!(steps(&pool, "shelf_steps").await, 2);
 }
 
-pub async fn table_made_by_a_build_that_counted_no_steps_is_kept(place: Place) {
+pub(crate) async fn table_made_by_a_build_that_counted_no_steps_is_kept(place: Place) {
     static TAGS: Migrations = Migrations {
         table: "tag_steps",
         lock: 19,
@@ -68,7 +68,7 @@ pub async fn table_made_by_a_build_that_counted_no_steps_is_kept(place: Place) {
     assert_eq!(tags.await.unwrap(), ["new", "old"]);
 }
 
-pub async fn users_of_one_database_count_their_steps_apart(place: Place) {
+pub(crate) async fn users_of_one_database_count_their_steps_apart(place: Place) {
     static OTHERS: Migrations = Migrations {
         table: "other_steps",
         lock: 20,
@@ -79,7 +79,7 @@ pub async fn users_of_one_database_count_their_steps_apart(place: Place) {
     assert_eq!((steps(&counters, "counter_steps").await, steps(&others, "other_steps").await), (1, 2));
 }
 
-pub async fn migration_is_waited_for_longer_than_a_statement(place: Place) {
+pub(crate) async fn migration_is_waited_for_longer_than_a_statement(place: Place) {
     place.open().await.close().await;
     let mut holder = place.connection().await;
     holder.execute(if place.is_sqlite() { "BEGIN IMMEDIATE" } else { "BEGIN" }).await.unwrap();

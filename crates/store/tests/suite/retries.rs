@@ -21,7 +21,7 @@ async fn write_too_late(pool: &Pool, place: &Place) -> Result<(), sqlx::Error> {
     late.commit().await
 }
 
-pub async fn retry_repeats_a_statement_that_lost_against_another(place: Place) {
+pub(crate) async fn retry_repeats_a_statement_that_lost_against_another(place: Place) {
     let (pool, attempts) = (place.open().await, Cell::new(0));
     let statement = || async {
         attempts.set(attempts.get() + 1);
@@ -31,7 +31,7 @@ pub async fn retry_repeats_a_statement_that_lost_against_another(place: Place) {
     assert_eq!((attempts.get(), value(&pool).await), (2, 2));
 }
 
-pub async fn retry_gives_up_when_every_attempt_conflicts(place: Place) {
+pub(crate) async fn retry_gives_up_when_every_attempt_conflicts(place: Place) {
     let (pool, attempts) = (place.open().await, Cell::new(0));
     let statement = || async {
         attempts.set(attempts.get() + 1);
@@ -42,7 +42,7 @@ pub async fn retry_gives_up_when_every_attempt_conflicts(place: Place) {
     assert_eq!((attempts.get(), value(&pool).await), (5, 5));
 }
 
-pub async fn retry_does_not_repeat_other_failures(place: Place) {
+pub(crate) async fn retry_does_not_repeat_other_failures(place: Place) {
     let (pool, attempts) = (place.open().await, Cell::new(0));
     let statement = || async {
         attempts.set(attempts.get() + 1);

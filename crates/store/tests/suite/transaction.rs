@@ -13,7 +13,7 @@ async fn read_and_add(pool: &Pool) -> Result<(), Error> {
     Ok(transaction.commit().await?)
 }
 
-pub async fn concurrent_transactions_that_read_before_they_write_lose_no_write(place: Place) {
+pub(crate) async fn concurrent_transactions_that_read_before_they_write_lose_no_write(place: Place) {
     let pool = place.open().await;
     let mut writers = JoinSet::new();
     for _ in 0..8 {
@@ -28,7 +28,7 @@ pub async fn concurrent_transactions_that_read_before_they_write_lose_no_write(p
     assert_eq!(value(&pool).await, 40);
 }
 
-pub async fn transaction_dropped_without_commit_changes_nothing(place: Place) {
+pub(crate) async fn transaction_dropped_without_commit_changes_nothing(place: Place) {
     let pool = place.open().await;
     let mut transaction = pool.begin(LOCK).await.unwrap();
     transaction.execute("UPDATE counters SET value = 7").await.unwrap();
@@ -37,7 +37,7 @@ pub async fn transaction_dropped_without_commit_changes_nothing(place: Place) {
     assert_eq!(value(&pool).await, 1);
 }
 
-pub async fn failed_transactions_use_no_connection_up(place: Place) {
+pub(crate) async fn failed_transactions_use_no_connection_up(place: Place) {
     let pool = place.open().await;
     for _ in 0..12 {
         let mut transaction = pool.begin(LOCK).await.unwrap();

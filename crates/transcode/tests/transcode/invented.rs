@@ -8,7 +8,7 @@ use prost_reflect::{DescriptorPool, MessageDescriptor};
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
 
 /// A schema, and a plan for a method that takes and returns its first message.
-pub struct Invented {
+pub(crate) struct Invented {
     pub message: MessageDescriptor,
     pub plan: Plan,
     pub text: String,
@@ -61,7 +61,7 @@ enum Field {
     Group(&'static str),
 }
 
-pub fn schema() -> impl Strategy<Value = Arc<Invented>> {
+pub(crate) fn schema() -> impl Strategy<Value = Arc<Invented>> {
     (any::<bool>(), [fields(), fields(), fields()])
         .prop_map(|(older, messages)| Arc::new(Invented::new(older, &messages)))
 }

@@ -4,7 +4,7 @@ use proptest::{collection, prelude::*};
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MapKey, MessageDescriptor, Value};
 
 /// A message that is shown as its JSON: descriptors refer to each other, and would be shown without an end.
-pub struct Sample(pub DynamicMessage);
+pub(crate) struct Sample(pub DynamicMessage);
 
 impl std::fmt::Debug for Sample {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -12,11 +12,11 @@ impl std::fmt::Debug for Sample {
     }
 }
 
-pub fn json(message: &DynamicMessage) -> String {
+pub(crate) fn json(message: &DynamicMessage) -> String {
     serde_json::to_string(message).unwrap()
 }
 
-pub fn sample(descriptor: MessageDescriptor, depth: u32) -> impl Strategy<Value = Sample> {
+pub(crate) fn sample(descriptor: MessageDescriptor, depth: u32) -> impl Strategy<Value = Sample> {
     message(descriptor, depth).prop_map(Sample)
 }
 

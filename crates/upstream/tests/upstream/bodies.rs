@@ -12,17 +12,17 @@ use http_body::{Body, Frame};
 use tokio::sync::mpsc;
 
 /// Frames that are there, with a count of those that were taken. It says itself when the last one is gone.
-pub struct Frames {
+pub(crate) struct Frames {
     left: VecDeque<Frame<Bytes>>,
     pub taken: Arc<AtomicUsize>,
 }
 
 impl Frames {
-    pub fn new(frames: impl IntoIterator<Item = Frame<Bytes>>) -> Self {
+    pub(crate) fn new(frames: impl IntoIterator<Item = Frame<Bytes>>) -> Self {
         Self { left: frames.into_iter().collect(), taken: Arc::default() }
     }
 
-    pub fn of(chunks: impl IntoIterator<Item = Bytes>) -> Self {
+    pub(crate) fn of(chunks: impl IntoIterator<Item = Bytes>) -> Self {
         Self::new(chunks.into_iter().map(Frame::data))
     }
 }
@@ -42,11 +42,11 @@ impl Body for Frames {
 }
 
 /// Frames as a test sends them. Its end, or an error, is the test's as well.
-pub struct Piped(mpsc::Receiver<Result<Frame<Bytes>, &'static str>>);
+pub(crate) struct Piped(mpsc::Receiver<Result<Frame<Bytes>, &'static str>>);
 
-pub type Pipe = mpsc::Sender<Result<Frame<Bytes>, &'static str>>;
+pub(crate) type Pipe = mpsc::Sender<Result<Frame<Bytes>, &'static str>>;
 
-pub fn pipe() -> (Pipe, Piped) {
+pub(crate) fn pipe() -> (Pipe, Piped) {
     let (sender, receiver) = mpsc::channel(1);
     (sender, Piped(receiver))
 }
@@ -63,6 +63,6 @@ impl Body for Piped {
     }
 }
 
-pub fn data(bytes: &'static [u8]) -> Frame<Bytes> {
+pub(crate) fn data(bytes: &'static [u8]) -> Frame<Bytes> {
     Frame::data(Bytes::from_static(bytes))
 }

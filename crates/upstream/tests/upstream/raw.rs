@@ -6,15 +6,15 @@ use tokio::time::timeout;
 
 use crate::server::PATIENCE;
 
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const RST_STREAM: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PING: u8 = 6;
-pub const GOAWAY: u8 = 7;
-pub const WINDOW_UPDATE: u8 = 8;
-pub const END_STREAM: u8 = 1;
-pub const END_HEADERS: u8 = 4;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 
 /// `:status: 200` and `content-type: application/grpc`, in HPACK.
@@ -23,16 +23,16 @@ const HEAD: &[u8] = b"\x88\x0f\x10\x10application/grpc";
 const TRAILERS: &[u8] = b"\x00\x0bgrpc-status\x010";
 
 /// Where peers are reached.
-pub struct Listener {
+pub(crate) struct Listener {
     pub url: String,
     listener: TcpListener,
 }
 
 /// One connection.
-pub struct Peer(TcpStream);
+pub(crate) struct Peer(TcpStream);
 
 #[derive(Debug)]
-pub struct Frame {
+pub(crate) struct Frame {
     pub kind: u8,
     pub flags: u8,
     pub stream: u32,
@@ -40,20 +40,20 @@ pub struct Frame {
 }
 
 impl Listener {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { url: format!("http://{}", listener.local_addr().unwrap()), listener }
     }
 
     /// A connection on which nothing was said.
-    pub async fn accept_silently(&self) -> TcpStream {
+    pub(crate) async fn accept_silently(&self) -> TcpStream {
         let (socket, _) = timeout(PATIENCE, self.listener.accept()).await.expect("no connection came").unwrap();
         socket.set_nodelay(true).unwrap();
         socket
     }
 
     /// A connection that stands: settings were exchanged, and the first ping answered.
-    pub async fn accept(&self, settings: &[u8]) -> Peer {
+    pub(crate) async fn accept(&self, settings: &[u8]) -> Peer {
         let mut peer = Peer(self.accept_silently().await);
         peer.0.read_exact(&mut [0; 24]).await.unwrap();
         peer.write(SETTINGS, 0, 0, settings).await;
@@ -76,7 +76,7 @@ impl Listener {
 
 impl Peer {
     /// The next frame; none where the connection was closed.
-    pub async fn read(&mut self) -> Option<Frame> {
+    pub(crate) async fn read(&mut self) -> Option<Frame> {
         timeout(PATIENCE, self.read_frame()).await.expect("no frame came")
     }
 
@@ -91,7 +91,7 @@ impl Peer {
     }
 
     /// The next frame of a kind.
-    pub async fn next(&mut self, kind: u8) -> Frame {
+    pub(crate) async fn next(&mut self, kind: u8) -> Frame {
         loop {
             let frame = self.read().await.expect("the connection was closed");
             if frame.kind == kind {
@@ -100,7 +100,7 @@ impl Peer {
         }
     }
 
-    pub async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    pub(crate) async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let mut frame = vec![length[1], length[2], length[3], kind, flags];
         frame.extend_from_slice(&stream.to_be_bytes());
@@ -108,25 +108,25 @@ impl Peer {
         self.0.write_all(&frame).await.unwrap();
     }
 
-    pub async fn head(&mut self, stream: u32) {
+    pub(crate) async fn head(&mut self, stream: u32) {
         self.write(HEADERS, END_HEADERS, stream, HEAD).await;
     }
 
     /// OK with an empty message.
-    pub async fn answer(&mut self, stream: u32) {
+    pub(crate) async fn answer(&mut self, stream: u32) {
         self.head(stream).await;
         self.write(DATA, 0, stream, &[0; 5]).await;
         self.write(HEADERS, END_HEADERS | END_STREAM, stream, TRAILERS).await;
     }
 
     /// Takes no more calls than those up to `last`.
-    pub async fn go_away(&mut self, last: u32, code: u32) {
+    pub(crate) async fn go_away(&mut self, last: u32, code: u32) {
         let payload = [last.to_be_bytes(), code.to_be_bytes()].concat();
         self.write(GOAWAY, 0, 0, &payload).await;
     }
 
     /// Ends the connection, and waits until the other side has seen it.
-    pub async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         self.0.shutdown().await.unwrap();
         while self.read().await.is_some() {}
     }

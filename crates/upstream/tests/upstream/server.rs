@@ -15,20 +15,20 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 /// No step of a test takes so long.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Tells a connection to finish its calls and take no more; it says when it has begun with it.
 type Leave = oneshot::Sender<()>;
 
 /// The server.
-pub struct Server {
+pub(crate) struct Server {
     pub url: String,
     calls: mpsc::Receiver<Received>,
     connections: Arc<Mutex<Vec<mpsc::Sender<Leave>>>>,
 }
 
 /// A call that arrived.
-pub struct Received {
+pub(crate) struct Received {
     /// On which connection, counted from 0.
     pub connection: usize,
     pub request: Request<RecvStream>,
@@ -36,17 +36,17 @@ pub struct Received {
 }
 
 impl Server {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(Builder::new(), None).await
     }
 
-    pub async fn with_streams(most: u32) -> Self {
+    pub(crate) async fn with_streams(most: u32) -> Self {
         let mut builder = Builder::new();
         builder.max_concurrent_streams(most);
         Self::with(builder, None).await
     }
 
-    pub async fn with(builder: Builder, tls: Option<TlsAcceptor>) -> Self {
+    pub(crate) async fn with(builder: Builder, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}", listener.local_addr().unwrap());
@@ -80,22 +80,22 @@ impl Server {
     }
 
     /// The next call.
-    pub async fn next(&mut self) -> Received {
+    pub(crate) async fn next(&mut self) -> Received {
         timeout(PATIENCE, self.calls.recv()).await.expect("no call came").unwrap()
     }
 
     /// Whether no call is there that was not looked at.
-    pub fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         self.calls.is_empty()
     }
 
     /// How many connections there were.
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.lock().unwrap().len()
     }
 
     /// Lets a connection finish its calls and take no more.
-    pub async fn leave(&self, connection: usize) {
+    pub(crate) async fn leave(&self, connection: usize) {
         let tell = self.connections.lock().unwrap()[connection].clone();
         let (leave, begun) = oneshot::channel();
         tell.send(leave).await.unwrap();
@@ -103,7 +103,7 @@ impl Server {
     }
 
     /// Answers all calls from now on, each with its own message, but for those that were cancelled.
-    pub fn echo(mut self) {
+    pub(crate) fn echo(mut self) {
         tokio::spawn(async move {
             while let Some(mut call) = self.calls.recv().await {
                 tokio::spawn(async move {
@@ -142,7 +142,7 @@ async fn serve<S>(
 
 impl Received {
     /// All of the request's body.
-    pub async fn body(&mut self) -> Result<Bytes, h2::Error> {
+    pub(crate) async fn body(&mut self) -> Result<Bytes, h2::Error> {
         let mut whole = Vec::new();
         let body = self.request.body_mut();
         while let Some(data) = body.data().await {
@@ -154,11 +154,11 @@ impl Received {
     }
 
     /// The answer's head; its body is still to come.
-    pub fn head(&mut self) -> SendStream<Bytes> {
+    pub(crate) fn head(&mut self) -> SendStream<Bytes> {
         self.head_with(HeaderMap::new())
     }
 
-    pub fn head_with(&mut self, metadata: HeaderMap) -> SendStream<Bytes> {
+    pub(crate) fn head_with(&mut self, metadata: HeaderMap) -> SendStream<Bytes> {
         self.try_head_with(metadata).unwrap()
     }
 
@@ -170,19 +170,19 @@ impl Received {
     }
 
     /// OK, with bytes that are a message with its prefix.
-    pub fn answer(&mut self, framed: &[u8]) {
+    pub(crate) fn answer(&mut self, framed: &[u8]) {
         self.try_answer(framed).unwrap();
     }
 
     /// The same to a call that may have been cancelled by now.
-    pub fn try_answer(&mut self, framed: &[u8]) -> Result<(), h2::Error> {
+    pub(crate) fn try_answer(&mut self, framed: &[u8]) -> Result<(), h2::Error> {
         let mut stream = self.try_head_with(HeaderMap::new())?;
         stream.send_data(Bytes::copy_from_slice(framed), false)?;
         stream.send_trailers(trailers("0", &[]))
     }
 
     /// An error in the head.
-    pub fn fail(&mut self, code: &'static str, metadata: &[(&'static str, &'static str)]) {
+    pub(crate) fn fail(&mut self, code: &'static str, metadata: &[(&'static str, &'static str)]) {
         let mut head = Response::new(());
         *head.headers_mut() = trailers(code, metadata);
         head.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
@@ -190,12 +190,12 @@ impl Received {
     }
 
     /// Waits until the caller has given the call up, and says with which code.
-    pub async fn given_up(&mut self) -> Reason {
+    pub(crate) async fn given_up(&mut self) -> Reason {
         timeout(PATIENCE, poll_fn(|context| self.respond.poll_reset(context))).await.expect("no reset came").unwrap()
     }
 }
 
-pub fn trailers(code: &'static str, metadata: &[(&'static str, &'static str)]) -> HeaderMap {
+pub(crate) fn trailers(code: &'static str, metadata: &[(&'static str, &'static str)]) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static(code));
     for (name, value) in metadata {

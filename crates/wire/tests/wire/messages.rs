@@ -9,7 +9,7 @@ use crate::schema::scalar_type;
 
 /// A value that owns its bytes.
 #[derive(Clone, Debug)]
-pub enum Owned {
+pub(crate) enum Owned {
     Varint(u64),
     Fixed64(u64),
     Fixed32(u32),
@@ -18,7 +18,7 @@ pub enum Owned {
 }
 
 impl Owned {
-    pub fn value(&self) -> Value<'_> {
+    pub(crate) fn value(&self) -> Value<'_> {
         match self {
             Self::Varint(bits) => Value::Varint(*bits),
             Self::Fixed64(bits) => Value::Fixed64(*bits),
@@ -30,7 +30,7 @@ impl Owned {
 }
 
 /// An encoding of a message of a type.
-pub fn message(descriptor: &MessageDescriptor, depth: usize) -> BoxedStrategy<Vec<u8>> {
+pub(crate) fn message(descriptor: &MessageDescriptor, depth: usize) -> BoxedStrategy<Vec<u8>> {
     let fields = descriptor.fields().filter(|field| depth > 0 || scalar_type(field).is_some());
     let mut occurrences: Vec<_> = fields.map(|field| occurrence(&field, depth)).collect();
     occurrences.push(unknown());
@@ -79,7 +79,7 @@ fn unknown() -> BoxedStrategy<Vec<u8>> {
 }
 
 /// A value of any wire type. What stands in a group is a message.
-pub fn any_value() -> impl Strategy<Value = Owned> {
+pub(crate) fn any_value() -> impl Strategy<Value = Owned> {
     let leaf = prop_oneof![
         any::<u64>().prop_map(Owned::Varint),
         any::<u64>().prop_map(|bits| Owned::Varint(zigzag(bits).cast_unsigned())),
@@ -95,11 +95,11 @@ pub fn any_value() -> impl Strategy<Value = Owned> {
 }
 
 /// Any number that a field can have.
-pub fn number() -> impl Strategy<Value = u32> {
+pub(crate) fn number() -> impl Strategy<Value = u32> {
     prop_oneof![1..20_u32, 1..=0x1fff_ffff_u32]
 }
 
-pub fn encoded(number: u32, value: Value<'_>) -> Vec<u8> {
+pub(crate) fn encoded(number: u32, value: Value<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     put_field(&mut out, number, value);
     out

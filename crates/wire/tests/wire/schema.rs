@@ -14,18 +14,18 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
 });
 
 /// Both ways to any singular scalar: the path, and the descriptors on it.
-pub type Way = (FieldPath, Vec<FieldDescriptor>);
+pub(crate) type Way = (FieldPath, Vec<FieldDescriptor>);
 
-pub fn modern() -> MessageDescriptor {
+pub(crate) fn modern() -> MessageDescriptor {
     POOL.get_message_by_name("wire.Modern").unwrap()
 }
 
-pub fn legacy() -> MessageDescriptor {
+pub(crate) fn legacy() -> MessageDescriptor {
     POOL.get_message_by_name("wire.Legacy").unwrap()
 }
 
 /// The paths to all singular scalars of a message type, through at most so many messages.
-pub fn ways(message: &MessageDescriptor, parents: usize) -> Vec<Way> {
+pub(crate) fn ways(message: &MessageDescriptor, parents: usize) -> Vec<Way> {
     let mut found = Vec::new();
     collect(message, parents, &mut Vec::new(), &mut found);
     found
@@ -65,7 +65,7 @@ fn step(field: &FieldDescriptor) -> Step {
     }
 }
 
-pub fn wire_type(field: &FieldDescriptor) -> WireType {
+pub(crate) fn wire_type(field: &FieldDescriptor) -> WireType {
     match scalar_type(field) {
         Some(scalar) => scalar.wire_type(),
         None if field.is_group() => WireType::StartGroup,
@@ -74,12 +74,12 @@ pub fn wire_type(field: &FieldDescriptor) -> WireType {
 }
 
 /// By its number in the descriptor, where the crate goes by its kind.
-pub fn scalar_type(field: &FieldDescriptor) -> Option<ScalarType> {
+pub(crate) fn scalar_type(field: &FieldDescriptor) -> Option<ScalarType> {
     ScalarType::from_number(field.field_descriptor_proto().r#type.unwrap())
 }
 
 /// A decoded value as text.
-pub fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     let scalar = match value {
         Value::Bool(value) => Scalar::Bool(*value),
         Value::I32(value) | Value::EnumNumber(value) => Scalar::Signed((*value).into()),

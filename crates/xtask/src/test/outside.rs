@@ -18,7 +18,7 @@ const FIND_COLLECTOR: &str =
     "import importlib.util as u, pathlib; print(pathlib.Path(u.find_spec('rotel').origin).with_name('rotel-agent'))";
 
 /// Where the tools are.
-pub struct Tools {
+pub(super) struct Tools {
     python: PathBuf,
     buf: PathBuf,
     rotel: PathBuf,
@@ -26,7 +26,7 @@ pub struct Tools {
 
 impl Tools {
     /// Installs what the pins ask for and is not there yet.
-    pub fn install() -> Result<Self> {
+    pub(super) fn install() -> Result<Self> {
         let directory = workspace::root().join("target/tools");
         fs::create_dir_all(&directory)?;
         let python = python_environment(&directory.join("venv"))?;
@@ -36,7 +36,7 @@ impl Tools {
     }
 
     /// Puts the tools on a command's path, and names them by variables for those who want exactly these.
-    pub fn offer_to(&self, command: &mut Command) -> Result<()> {
+    pub(super) fn offer_to(&self, command: &mut Command) -> Result<()> {
         let tools =
             [("ACCORD_TEST_PYTHON", &self.python), ("ACCORD_TEST_BUF", &self.buf), ("ACCORD_TEST_ROTEL", &self.rotel)];
         let path = env::var_os("PATH").unwrap_or_default();

@@ -21,7 +21,7 @@ const DEBIAN_SERVERS: &str = "/usr/lib/postgresql";
 const START: Duration = Duration::from_mins(1);
 
 /// A running server whose superuser `accord` needs no password on loopback.
-pub struct Server {
+pub(super) struct Server {
     process: Child,
     port: u16,
     owner: Owner,
@@ -31,7 +31,7 @@ pub struct Server {
 
 impl Server {
     /// Starts a server found on this machine; installs one first where that is possible.
-    pub fn start() -> Result<Self> {
+    pub(super) fn start() -> Result<Self> {
         let programs = programs()?;
         let owner = Owner::fit_for_postgres()?;
         let directory = tempfile::Builder::new().prefix("accord-postgres-").tempdir()?;
@@ -45,7 +45,7 @@ impl Server {
     }
 
     /// Where the server is reached.
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("postgres://accord@127.0.0.1:{}/postgres", self.port)
     }
 

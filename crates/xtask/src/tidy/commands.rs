@@ -18,7 +18,7 @@ const PROGRAMS: [(&str, &str); 5] = [
 ];
 
 /// Asks each binary for the help of every command that a Markdown file shows.
-pub fn check() -> Result<Vec<Finding>> {
+pub(super) fn check() -> Result<Vec<Finding>> {
     let mut helps = BTreeMap::new();
     let mut findings = Vec::new();
     for file in workspace::files()?.iter().filter(|file| file.extension().is_some_and(|extension| extension == "md")) {

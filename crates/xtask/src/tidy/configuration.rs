@@ -55,7 +55,7 @@ impl Documentation {
 }
 
 /// Asks each binary what it makes of its files.
-pub fn check() -> Result<Vec<Finding>> {
+pub(super) fn check() -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (binary, files) in STARTED {
         findings.extend(check_binary(binary, files)?);

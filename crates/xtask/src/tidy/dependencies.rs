@@ -76,7 +76,7 @@ const WITHOUT: [(&str, &str, &str); 3] = [
 const PURE_TOKENS: &str = "a service of any make must be able to verify passports with it, on any runtime or none";
 
 /// Compares the members' dependencies, and what they bring along, with the rules.
-pub fn check() -> Result<Vec<Finding>> {
+pub(super) fn check() -> Result<Vec<Finding>> {
     let mut findings = direction(&workspace::packages()?);
     // The lock file would also list what no feature switches on.
     let tree = ["tree", "--workspace", "--all-features", "--prefix", "none", "--format", "{p}"];

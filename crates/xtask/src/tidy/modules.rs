@@ -14,7 +14,7 @@ use crate::workspace;
 type Imports = BTreeMap<String, BTreeSet<String>>;
 
 /// Reads the imports of every crate.
-pub fn check() -> Result<Vec<Finding>> {
+pub(super) fn check() -> Result<Vec<Finding>> {
     let mut crates: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for file in workspace::files()? {
         let Some((owner, module)) = place(&file) else { continue };

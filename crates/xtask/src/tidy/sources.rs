@@ -27,7 +27,7 @@ const POSTPONEMENTS: [&str; 7] = [
 const TEXTS: [&str; 10] = ["rs", "proto", "toml", "md", "py", "yaml", "yml", "sql", "sh", "cedar"];
 
 /// Reads every file of the project.
-pub fn check() -> Result<Vec<Finding>> {
+pub(super) fn check() -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for file in workspace::files()? {
         let extension = file.extension().and_then(|extension| extension.to_str()).unwrap_or_default();

@@ -16,14 +16,14 @@ const WIDTH: usize = 160;
 const BOUND: Duration = Duration::from_secs(30);
 
 /// What came of a line.
-pub struct Outcome {
+pub(super) struct Outcome {
     output: String,
     /// What is not as it should be.
     pub wrong: Vec<String>,
 }
 
 /// Runs a line, and looks at its output.
-pub async fn paste(line: &Line, variables: &BTreeMap<&'static str, String>) -> Result<Outcome> {
+pub(super) async fn paste(line: &Line, variables: &BTreeMap<&'static str, String>) -> Result<Outcome> {
     let mut shell = Command::new("sh");
     // Both streams in one, as they would stand on a terminal.
     shell.args(["-c", &format!("{{ {}\n}} 2>&1", line.command)]).envs(variables);
@@ -38,7 +38,7 @@ pub async fn paste(line: &Line, variables: &BTreeMap<&'static str, String>) -> R
 
 impl Outcome {
     /// Prints the output, shortened, and what is wrong with it.
-    pub fn show(&self) -> Result<()> {
+    pub(super) fn show(&self) -> Result<()> {
         let lines: Vec<_> = self.output.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
         for line in lines.iter().take(SHOWN) {
             let cut: String = line.chars().take(WIDTH).collect();

@@ -6,7 +6,7 @@ use super::{Line, Scene, Step};
 const TEXT: &str = include_str!("tour.txt");
 
 /// The whole tour, speaking of this scene.
-pub fn steps(scene: &Scene) -> Vec<Step> {
+pub(super) fn steps(scene: &Scene) -> Vec<Step> {
     read(&scene.words.iter().fold(TEXT.to_owned(), |text, (word, value)| text.replace(&format!("{{{word}}}"), value)))
 }
 

@@ -27,7 +27,7 @@ struct Figures {
 }
 
 /// Shows the line until the caller drops this, or a process ends on its own.
-pub async fn follow(fabric: &mut Fabric) -> Result<()> {
+pub(super) async fn follow(fabric: &mut Fabric) -> Result<()> {
     say("Ctrl-C drains and stops everything.\n")?;
     let terminal = stdout().is_terminal();
     let (mut looks, mut lines) = (ticks(LOOK), ticks(if terminal { LOOK } else { IN_FILE }));

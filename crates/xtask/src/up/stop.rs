@@ -9,7 +9,7 @@ use tokio::{
 };
 
 /// Listens for it from the start, so that none is missed while something else is waited for.
-pub struct Stop {
+pub(super) struct Stop {
     interrupt: Signal,
     hangup: Signal,
     terminate: Signal,
@@ -17,7 +17,7 @@ pub struct Stop {
 
 impl Stop {
     /// From now on the signals no longer end the process by themselves.
-    pub fn listen() -> Result<Self> {
+    pub(super) fn listen() -> Result<Self> {
         let listen = |kind| signal(kind).context("can't listen for signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -27,7 +27,7 @@ impl Stop {
     }
 
     /// Waits for the next one.
-    pub async fn asked(&mut self) {
+    pub(super) async fn asked(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.hangup.recv() => {}
@@ -35,7 +35,7 @@ impl Stop {
         }
     }
     /// Waits for one that is no echo of the one before: a shell and its group may be told of the same Ctrl-C.
-    pub async fn asked_again(&mut self) {
+    pub(super) async fn asked_again(&mut self) {
         let echoes = sleep(Duration::from_secs(1));
         tokio::pin!(echoes);
         loop {
