@@ -24,7 +24,7 @@ async fn a_tenants_rate_is_shared_by_its_own_and_by_nobody_else() -> Result<()> 
 
 #[tokio::test]
 async fn beyond_the_declared_rate_a_caller_is_told_when_to_come_back() -> Result<()> {
-    let fabric = Fabric::builder()?.overlay("tests/journeys/limit.toml").start().await?;
+    let fabric = Fabric::builder()?.overlay("tests/journeys/rate_limit.toml").start().await?;
     create(&fabric, "Oak desk").await?;
     let (reader, editor) = (fabric.token(READER).await?, fabric.token(EDITOR).await?);
     let read = |token| fabric.get("/v1/products/oak-desk").token(token).send();

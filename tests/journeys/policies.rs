@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Code;
 
-const OVERLAY: &str = "tests/journeys/promised.toml";
+const OVERLAY: &str = "tests/journeys/policies.toml";
 
 #[tokio::test]
 async fn what_is_declared_holds_and_what_is_not_is_closed() -> Result<()> {
