@@ -9,38 +9,35 @@
 //! - An answer that breaks a bound fails alone: no other call of its connection is hurt.
 //! - Nothing here knows of contracts, protocols of callers, or caches.
 
-#![warn(unreachable_pub)]
-
 pub mod config;
-mod discovery;
 mod url;
 
-mod balance;
+// The way of a call.
+mod call;
+mod client;
 mod bulkhead;
-mod endpoint;
-mod liveness;
+mod retry;
+mod budget;
+mod attempt;
+mod balance;
 mod load;
-mod metrics;
+mod discovery;
+mod endpoint;
 mod probe;
-
-mod connection;
 mod pool;
-
-mod body;
+mod connection;
 mod exchange;
 mod payload;
 mod unreachable;
-
-mod attempt;
-mod budget;
-mod call;
-mod failure;
-mod retry;
-
-mod client;
-pub mod grpc;
-pub mod metadata;
+mod body;
 mod status;
+mod failure;
+
+// What its steps stand on.
+pub mod grpc;
+mod liveness;
+pub mod metadata;
+mod metrics;
 
 pub use balance::Upstream;
 pub use body::ResponseBody;
