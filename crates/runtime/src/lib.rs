@@ -5,27 +5,34 @@
 //! - Everything that waits has a bound: handshakes, headers, calls, connections, drains, exports.
 //! - No secret is ever part of an error, a log line or a metric.
 
-pub mod admin;
-mod answer;
-pub mod backoff;
+// A process, from its configuration to its end.
 pub mod config;
-mod connection;
-pub mod deadline;
-mod descriptors;
-pub mod enforce;
-pub mod fault;
-pub mod health;
-mod listen;
-pub mod observe;
-pub mod panic;
-pub mod probe;
-mod prompt;
-pub mod reload;
-pub mod request;
 pub mod run;
-pub mod server;
-pub mod shutdown;
-pub mod surface;
 pub mod telemetry;
+pub mod reload;
+pub mod backoff;
+pub mod shutdown;
+
+// The way of a connection.
+mod listen;
+pub mod server;
 pub mod tls;
+mod prompt;
+mod connection;
+mod answer;
+
+// The way of a call.
+pub mod surface;
+mod descriptors;
+pub mod observe;
 pub mod trace;
+pub mod request;
+pub mod enforce;
+pub mod deadline;
+pub mod panic;
+pub mod fault;
+
+// What operators ask.
+pub mod admin;
+pub mod health;
+pub mod probe;
