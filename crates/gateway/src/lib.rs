@@ -14,30 +14,30 @@ mod door;
 
 mod call;
 
-// The steps.
+// The steps, in the order in which a request meets them.
 mod admit;
+mod protocol;
+mod method;
+mod table;
+mod seats;
 mod authenticate;
 mod authorize;
-mod cached;
-mod events;
-mod frames;
-mod invalidate;
-mod keyed;
 mod limit;
 mod message;
-mod method;
-mod respond;
-mod seats;
+mod cached;
+mod keyed;
+mod invalidate;
 mod upstream;
+mod frames;
+mod respond;
+mod events;
+mod details;
 
 // What the steps stand on.
-mod details;
 mod explain;
 mod fault;
 mod grpc;
 mod inner;
 mod inspect;
 mod metadata;
-mod protocol;
 mod reflect;
-mod table;
