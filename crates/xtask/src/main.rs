@@ -26,7 +26,7 @@ enum Chore {
     Up(up::Args),
     /// Run everything that must pass
     Test(test::Args),
-    /// Hold the house rules: the direction of dependencies, file sizes, documented commands and settings
+    /// Hold the house rules: what depends on what, licences, sizes, request order, documented commands, links and settings
     Tidy(tidy::Args),
     /// Run the cache engine under many seeds of a simulated world
     Simulate(simulate::Args),

@@ -1,10 +1,20 @@
 //! `cargo xtask tidy`: the house rules that a compiler does not know.
+//!
+//! What the compiler and clippy know, such as unreachable `pub`, is not looked for again: tidy sees to it that their lints are
+//! on in every package, and `.ci/run` denies their warnings.
 
 mod commands;
 mod configuration;
 mod dependencies;
+mod graph;
+mod layout;
+mod licences;
+mod links;
+mod lints;
 mod modules;
+mod order;
 mod sources;
+mod unused;
 
 use anyhow::{Result, ensure};
 
@@ -22,10 +32,16 @@ type Rule = fn() -> Result<Vec<Finding>>;
 
 /// Prints every finding, one a line; fails if there is one.
 pub(crate) fn run(Args {}: Args) -> Result<()> {
-    let rules: [(&str, Rule); 5] = [
+    let rules: [(&str, Rule); 11] = [
+        ("layout", layout::check),
+        ("lints", lints::check),
+        ("licences", licences::check),
         ("dependencies", dependencies::check),
+        ("unused dependencies", unused::check),
         ("modules", modules::check),
+        ("request order", order::check),
         ("sources", sources::check),
+        ("links", links::check),
         ("commands", commands::check),
         ("configuration", configuration::check),
     ];

@@ -1,7 +1,8 @@
 //! The workspace as cargo and git know it.
 
 use std::{
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -14,6 +15,8 @@ use serde::Deserialize;
 pub(crate) struct Package {
     /// Its name, such as `accord-auth`.
     pub name: String,
+    /// Where its manifest is.
+    pub manifest_path: PathBuf,
     /// What it is built from, whatever for.
     pub dependencies: Vec<Dependency>,
     /// What it is built into.
@@ -25,6 +28,10 @@ pub(crate) struct Package {
 pub(crate) struct Dependency {
     /// The name of the package depended on.
     pub name: String,
+    /// The name that the sources know it by, where that is another.
+    pub rename: Option<String>,
+    /// What for: `dev` and `build` say so, what the package itself is built from says nothing.
+    pub kind: Option<String>,
 }
 
 /// What a package is built into.
@@ -32,6 +39,10 @@ pub(crate) struct Dependency {
 pub(crate) struct Target {
     /// Its name, as in `cargo test --test NAME`.
     pub name: String,
+    /// `lib`, `bin`, `test`, `custom-build` and the like.
+    pub kind: Vec<String>,
+    /// The file that it begins with.
+    pub src_path: PathBuf,
     /// Features without which cargo leaves it out.
     #[serde(default, rename = "required-features")]
     pub required_features: Vec<String>,
@@ -46,6 +57,68 @@ pub(crate) fn packages() -> Result<Vec<Package>> {
     let answer = output(env!("CARGO"), &["metadata", "--no-deps", "--format-version", "1"])?;
     let metadata: Metadata = serde_json::from_str(&answer).context("cargo metadata answered in an unknown form")?;
     Ok(metadata.packages)
+}
+
+impl Dependency {
+    /// What its line in a manifest begins with.
+    pub(crate) fn key(&self) -> &str {
+        self.rename.as_deref().unwrap_or(&self.name)
+    }
+
+    /// What the sources call it.
+    pub(crate) fn identifier(&self) -> String {
+        self.key().replace('-', "_")
+    }
+}
+
+impl Target {
+    /// Whether the dependencies of this kind are there for it: `dev`, `build`, or nothing for the package itself.
+    pub(crate) fn is_built_for(&self, kind: &str) -> bool {
+        let is = |wanted: &str| self.kind.iter().any(|kind| kind == wanted);
+        match kind {
+            "build" => is("custom-build"),
+            "dev" => !is("custom-build"),
+            _ => is("lib") || is("bin"),
+        }
+    }
+
+    /// Where its sources are, relative to the root: a folder, or one file.
+    pub(crate) fn sources(&self) -> PathBuf {
+        let file = self.src_path.strip_prefix(root()).unwrap_or(&self.src_path);
+        // A build script lies beside the manifest, and stands for itself alone.
+        let own = if self.is_built_for("build") { Some(file) } else { file.parent() };
+        own.unwrap_or(file).to_path_buf()
+    }
+}
+
+/// What `cargo metadata` says of a library from elsewhere.
+#[derive(Deserialize)]
+pub(crate) struct Library {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its licence as an SPDX expression; some have none, or a file instead.
+    pub license: Option<String>,
+}
+
+/// The members, and every library that they are built from on this machine.
+pub(crate) fn libraries() -> Result<Vec<Library>> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        packages: Vec<Library>,
+    }
+    let version = output(env!("CARGO"), &["--version", "--verbose"])?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("cargo names no host")?;
+    let metadata = ["metadata", "--format-version", "1", "--all-features", "--filter-platform", host];
+    let metadata: Metadata = serde_json::from_str(&output(env!("CARGO"), &metadata)?)
+        .context("cargo metadata answered in an unknown form")?;
+    Ok(metadata.packages)
+}
+
+/// Reads a file of the project; its path is relative to the root.
+pub(crate) fn read(file: &Path) -> Result<String> {
+    fs::read_to_string(root().join(file)).with_context(|| format!("{} could not be read", file.display()))
 }
 
 /// The files that belong to the project, relative to its root: those git has or would take, still there.

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use super::Finding;
+use super::{
+    Finding,
+    graph::{self, Graph},
+};
 use crate::workspace;
 
 /// Which members a member may depend on. One that is not listed may depend on none.
@@ -77,7 +80,9 @@ const PURE_TOKENS: &str = "a service of any make must be able to verify passport
 
 /// Compares the members' dependencies, and what they bring along, with the rules.
 pub(super) fn check() -> Result<Vec<Finding>> {
-    let mut findings = direction(&workspace::packages()?);
+    let packages = workspace::packages()?;
+    let mut findings = direction(&packages);
+    findings.extend(circles(&packages));
     // The lock file would also list what no feature switches on.
     let tree = ["tree", "--workspace", "--all-features", "--prefix", "none", "--format", "{p}"];
     findings.extend(versions(&workspace::output(env!("CARGO"), &tree)?));
@@ -103,6 +108,17 @@ fn direction(packages: &[workspace::Package]) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Members that depend on each other, be it for their tests alone: cargo lets those pass.
+fn circles(packages: &[workspace::Package]) -> Vec<Finding> {
+    let names = |package: &workspace::Package| package.dependencies.iter().map(|it| it.name.clone()).collect();
+    let graph: Graph = packages.iter().map(|package| (package.name.clone(), names(package))).collect();
+    let name = |circle: BTreeSet<String>| circle.into_iter().collect::<Vec<_>>().join(", ");
+    graph::circles(&graph)
+        .into_iter()
+        .map(|it| format!("these depend on each other in a circle: {}", name(it)))
+        .collect()
 }
 
 /// Reads lines of a name and a version; what follows them, and how often a line comes, says nothing.
@@ -139,12 +155,15 @@ fn brings(tree: &str, member: &str, library: &str, reason: &str) -> Option<Findi
 
 #[cfg(test)]
 mod tests {
-    use super::{brings, direction, versions};
+    use std::path::PathBuf;
+
+    use super::{brings, circles, direction, versions};
     use crate::workspace::{Dependency, Package};
 
     fn package(name: &str, dependencies: &[&str]) -> Package {
-        let dependencies = dependencies.iter().map(|name| Dependency { name: (*name).to_owned() }).collect();
-        Package { name: name.to_owned(), dependencies, targets: Vec::new() }
+        let dependencies =
+            dependencies.iter().map(|name| Dependency { name: (*name).to_owned(), rename: None, kind: None }).collect();
+        Package { name: name.to_owned(), manifest_path: PathBuf::new(), dependencies, targets: Vec::new() }
     }
 
     #[test]
@@ -153,6 +172,13 @@ mod tests {
         let findings = direction(&members);
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(findings[0].starts_with("accord-gateway depends on accord-auth;"), "{findings:?}");
+    }
+
+    #[test]
+    fn members_that_depend_on_each_other_are_found() {
+        let members = [package("a", &["b", "tokio"]), package("b", &["c"]), package("c", &["a"]), package("d", &["a"])];
+        assert_eq!(circles(&members), ["these depend on each other in a circle: a, b, c"]);
+        assert!(circles(&members[1..]).is_empty());
     }
 
     #[test]

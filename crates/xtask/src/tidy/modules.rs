@@ -1,28 +1,25 @@
-//! Within a crate, files import in one direction: none imports one that imports it in turn, directly or through others. A
-//! module below another is part of it, so what it takes from there does not count.
+//! Within a crate, files import in one direction: none takes from one that takes from it in turn, directly or through others,
+//! by an import or by a path in its code. A module below another is part of it, so what it takes from there does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::Finding;
+use super::{
+    Finding,
+    graph::{self, Graph},
+};
 use crate::workspace;
-
-/// What each module of a crate imports. The root has the empty name.
-type Imports = BTreeMap<String, BTreeSet<String>>;
 
 /// Reads the imports of every crate.
 pub(super) fn check() -> Result<Vec<Finding>> {
     let mut crates: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for file in workspace::files()? {
         let Some((owner, module)) = place(&file) else { continue };
-        let text = fs::read_to_string(workspace::root().join(&file));
-        let text = text.with_context(|| format!("{} could not be read", file.display()))?;
-        crates.entry(owner).or_default().insert(module, text);
+        crates.entry(owner).or_default().insert(module, workspace::read(&file)?);
     }
-    Ok(crates.iter().flat_map(|(owner, modules)| circles(owner, &imports(modules))).collect())
+    Ok(crates.iter().flat_map(|(owner, modules)| findings(owner, &imports(modules))).collect())
 }
 
 /// The crate and the module of a file under `crates/NAME/src`; tests may look at everything.
@@ -38,12 +35,13 @@ fn place(file: &Path) -> Option<(String, String)> {
     Some(((*owner).to_owned(), modules.join("::")))
 }
 
-fn imports(modules: &BTreeMap<String, String>) -> Imports {
+/// What each module of a crate imports. The root has the empty name.
+fn imports(modules: &BTreeMap<String, String>) -> Graph {
     let known =
         |path: &[&str]| (1..=path.len()).rev().map(|end| path[..end].join("::")).find(|it| modules.contains_key(it));
     let of = |module: &String, text: &String| {
         let own: Vec<_> = module.split("::").filter(|part| !part.is_empty()).collect();
-        let paths = statements(text).flat_map(|statement| expand(&statement));
+        let paths = statements(text).flat_map(|statement| expand(&statement)).chain(inline(text));
         let targets =
             paths.filter_map(|path| known(&absolute(&own, &path)?.iter().map(|it| &**it).collect::<Vec<_>>()));
         targets.filter(|target| !is_above(target, module)).collect()
@@ -68,6 +66,14 @@ fn statements(text: &str) -> impl Iterator<Item = String> {
         let rest = &line[line.len() - begins(line)?..];
         Some(rest.split(';').next().unwrap_or_default().split_whitespace().collect())
     })
+}
+
+/// The paths that code names without importing them. What is in a module of tests may look at everything.
+fn inline(text: &str) -> impl Iterator<Item = String> {
+    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let paths = lines.flat_map(|line| line.split(|letter: char| !(letter.is_alphanumeric() || "_:".contains(letter))));
+    paths.filter(|path| ["crate::", "super::", "self::"].iter().any(|it| path.starts_with(it))).map(str::to_owned)
 }
 
 /// The single paths of `a::{b, c::{d, e}}`.
@@ -103,28 +109,12 @@ fn absolute(own: &[&str], path: &str) -> Option<Vec<String>> {
 }
 
 /// A finding for each set of modules that reach each other.
-fn circles(owner: &str, imports: &Imports) -> Vec<Finding> {
-    let reached: BTreeMap<_, _> = imports.keys().map(|module| (module, reach(module, imports))).collect();
-    let circle = |module: &String| {
-        let others = reached[module].iter().filter(|other| reached.get(other).is_some_and(|it| it.contains(module)));
-        others.cloned().collect::<BTreeSet<_>>()
-    };
-    let circles: BTreeSet<_> = imports.keys().map(circle).filter(|circle| !circle.is_empty()).collect();
+fn findings(owner: &str, imports: &Graph) -> Vec<Finding> {
     let name = |circle: &BTreeSet<String>| circle.iter().cloned().collect::<Vec<_>>().join(", ");
-    circles
+    graph::circles(imports)
         .iter()
         .map(|circle| format!("crates/{owner}: these modules import each other in a circle: {}", name(circle)))
         .collect()
-}
-
-/// Everything that a module imports, directly or through others.
-fn reach(module: &str, imports: &Imports) -> BTreeSet<String> {
-    let (mut reached, mut ahead) = (BTreeSet::new(), vec![module.to_owned()]);
-    while let Some(next) = ahead.pop() {
-        let fresh = imports.get(&next).into_iter().flatten().filter(|it| reached.insert((*it).clone())).cloned();
-        ahead.extend(fresh.collect::<Vec<_>>());
-    }
-    reached
 }
 
 #[cfg(test)]
@@ -133,7 +123,7 @@ mod tests {
 
     fn found(files: &[(&str, &str)]) -> Vec<Finding> {
         let modules = files.iter().map(|(module, text)| ((*module).to_owned(), (*text).to_owned())).collect();
-        circles("shop", &imports(&modules))
+        findings("shop", &imports(&modules))
     }
 
     #[test]
@@ -149,6 +139,14 @@ mod tests {
         let circle = "crates/shop: these modules import each other in a circle: a, b, c::inner";
         assert_eq!(found(&files), [circle]);
         assert!(found(&files[..4]).is_empty());
+    }
+
+    #[test]
+    fn circle_through_a_path_in_code_is_found_and_one_through_tests_is_not() {
+        let path = "fn a() {\n    crate::b::f();\n}\n";
+        let back = ("b", "use crate::a::A;\n");
+        assert_eq!(found(&[("a", path), back]).len(), 1);
+        assert!(found(&[("a", &format!("// crate::b\n#[cfg(test)]\nmod tests {{\n{path}}}\n")), back]).is_empty());
     }
 
     #[test]
