@@ -1,20 +1,23 @@
 //! The command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use accord_runtime::config::{self, Overrides};
-use accord_token::Kind;
-use anyhow::ensure;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
-use crate::{
-    auth::Auth,
-    config::Config,
-    manage,
-    policy::Policies,
-    rotate, serve, setup,
-    store::{Store, principals::Principal},
-};
+use crate::{config::Config, domain::auth::Auth, serve, setup, store::Store};
+
+mod audit;
+mod bootstrap;
+mod client;
+mod key;
+mod policy;
+mod principal;
+mod role;
+mod token;
+
+/// Who the audit log names.
+const ACTOR: &str = "command line";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,35 +70,28 @@ enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Make the store, its first key and its first admin; print a token that lives 15 minutes.
-    Bootstrap {
-        /// The admin's name. There is no default account.
-        #[arg(long, value_name = "NAME")]
-        admin: String,
-        /// A file with the admin's password. Default: none, so that only the printed token works.
-        #[arg(long, value_name = "FILE")]
-        password_file: Option<PathBuf>,
-    },
+    Bootstrap(bootstrap::Bootstrap),
     /// Persons and programs.
     #[command(subcommand)]
-    Principal(PrincipalCommand),
+    Principal(principal::PrincipalCommand),
     /// Programs that log in with a secret.
     #[command(subcommand)]
-    Client(ClientCommand),
+    Client(client::ClientCommand),
     /// What principals may do, by name.
     #[command(subcommand)]
-    Role(RoleCommand),
+    Role(role::RoleCommand),
     /// Access tokens.
     #[command(subcommand)]
-    Token(TokenCommand),
+    Token(token::TokenCommand),
     /// The keys that sign and the key that encrypts.
     #[command(subcommand)]
-    Key(KeyCommand),
+    Key(key::KeyCommand),
     /// Policies.
     #[command(subcommand)]
-    Policy(PolicyCommand),
+    Policy(policy::PolicyCommand),
     /// The record of privileged operations.
     #[command(subcommand)]
-    Audit(AuditCommand),
+    Audit(audit::AuditCommand),
 }
 
 #[derive(Debug, Default, Args)]
@@ -117,127 +113,9 @@ enum ConfigCommand {
     Print(Serving),
 }
 
-#[derive(Debug, Subcommand)]
-enum PrincipalCommand {
-    /// Add a person or a program.
-    Add {
-        /// Its name: stable and unique.
-        name: String,
-        /// What it is.
-        #[arg(long, value_enum, default_value = "user")]
-        kind: KindName,
-        /// Its tenant. Default: none.
-        #[arg(long, default_value = "", hide_default_value = true)]
-        tenant: String,
-        /// A role; may be given again.
-        #[arg(long)]
-        role: Vec<String>,
-        /// A file with a password.
-        #[arg(long, value_name = "FILE")]
-        password_file: Option<PathBuf>,
-        /// Leave it as it is where it exists.
-        #[arg(long)]
-        if_absent: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum ClientCommand {
-    /// Add a program. Its secret is read from the file, or made and written there.
-    Add {
-        /// Its id, and its name as a principal.
-        id: String,
-        /// Its tenant. Default: none.
-        #[arg(long, default_value = "", hide_default_value = true)]
-        tenant: String,
-        /// A role; may be given again.
-        #[arg(long)]
-        role: Vec<String>,
-        /// Where its secret is.
-        #[arg(long, value_name = "FILE")]
-        secret_file: PathBuf,
-        /// Leave it as it is where it exists.
-        #[arg(long)]
-        if_absent: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum RoleCommand {
-    /// Give a role. The principal's present tokens are revoked, since they do not show it.
-    Grant {
-        /// To whom.
-        subject: String,
-        /// Which.
-        role: String,
-    },
-    /// Take a role away. The principal's present tokens are revoked, since they still show it.
-    Remove {
-        /// From whom.
-        subject: String,
-        /// Which.
-        role: String,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum TokenCommand {
-    /// Print an access token.
-    Issue {
-        /// Whose.
-        #[arg(long)]
-        subject: String,
-        /// How long it lives; at most 24h.
-        #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
-        lifetime: Duration,
-    },
-    /// Revoke every token of a subject, or every token there is.
-    #[command(group = clap::ArgGroup::new("whose").required(true))]
-    Revoke {
-        /// Whose tokens.
-        #[arg(long, group = "whose")]
-        subject: Option<String>,
-        /// All tokens of everybody.
-        #[arg(long, group = "whose")]
-        everything: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum KeyCommand {
-    /// Write a new encryption key into a new file.
-    New {
-        /// Which file.
-        file: PathBuf,
-    },
-    /// Publish a new signing key. It signs once every verifier has had time to see it.
-    Rotate,
-}
-
-#[derive(Debug, Subcommand)]
-enum PolicyCommand {
-    /// Say whether these files and the built-in policies are good together.
-    Check {
-        /// Cedar policies.
-        files: Vec<PathBuf>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum AuditCommand {
-    /// Say whether every row of the record fits to the one before.
-    Verify,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum KindName {
-    User,
-    Service,
-}
-
 impl Cli {
     /// Does what was asked.
-    pub async fn obey(self) -> anyhow::Result<()> {
+    pub async fn run(self) -> anyhow::Result<()> {
         let Cli { flags, command } = self;
         match command {
             Command::Serve(serving) => serve::serve(flags.load(&serving)?).await,
@@ -250,36 +128,14 @@ impl Cli {
                 print!("{}", config::print(&flags.load(&serving)?));
                 Ok(())
             }
-            Command::Policy(PolicyCommand::Check { files }) => {
-                println!("good: {}", Policies::load(&files)?.hash);
-                Ok(())
-            }
-            Command::Key(KeyCommand::New { file }) => manage::new_key(&file),
-            Command::Key(KeyCommand::Rotate) => flags.rotate().await,
-            Command::Bootstrap { admin, password_file } => flags.bootstrap(admin, password_file).await,
-            Command::Principal(PrincipalCommand::Add { name, kind, tenant, role, password_file, if_absent }) => {
-                let principal = principal(name, kind.into(), tenant, role);
-                let password = password_file.as_deref().map(manage::read).transpose()?;
-                manage::add_principal(&flags.store().await?, &principal, password.as_deref(), if_absent).await
-            }
-            Command::Client(ClientCommand::Add { id, tenant, role, secret_file, if_absent }) => {
-                let principal = principal(id, Kind::Service, tenant, role);
-                manage::add_client(&flags.store().await?, &principal, &secret_file, if_absent).await
-            }
-            Command::Role(RoleCommand::Grant { subject, role }) => {
-                manage::grant_role(&flags.existing_store().await?, &subject, &role).await
-            }
-            Command::Role(RoleCommand::Remove { subject, role }) => {
-                manage::remove_role(&flags.existing_store().await?, &subject, &role).await
-            }
-            Command::Token(TokenCommand::Issue { subject, lifetime }) => flags.issue(&subject, lifetime).await,
-            Command::Token(TokenCommand::Revoke { subject: Some(subject), .. }) => {
-                manage::revoke_subject(&flags.existing_store().await?, &subject).await
-            }
-            Command::Token(TokenCommand::Revoke { subject: None, .. }) => {
-                manage::revoke_everything(&flags.existing_store().await?).await
-            }
-            Command::Audit(AuditCommand::Verify) => flags.verify_audit().await,
+            Command::Bootstrap(command) => command.run(&flags).await,
+            Command::Principal(command) => command.run(&flags).await,
+            Command::Client(command) => command.run(&flags).await,
+            Command::Role(command) => command.run(&flags).await,
+            Command::Token(command) => command.run(&flags).await,
+            Command::Key(command) => command.run(&flags).await,
+            Command::Policy(command) => command.run(),
+            Command::Audit(command) => command.run(&flags).await,
         }
     }
 }
@@ -324,55 +180,19 @@ impl Flags {
         self.completed(config)
     }
 
+    async fn auth(&self) -> anyhow::Result<Auth> {
+        Auth::open(&self.managed()?).await
+    }
+
+    async fn existing_auth(&self) -> anyhow::Result<Auth> {
+        Auth::open(&self.existing()?).await
+    }
+
     async fn store(&self) -> anyhow::Result<Store> {
         setup::store(&self.managed()?).await
     }
 
     async fn existing_store(&self) -> anyhow::Result<Store> {
         setup::store(&self.existing()?).await
-    }
-
-    async fn rotate(&self) -> anyhow::Result<()> {
-        let auth = Auth::open(&self.existing()?).await?;
-        let key =
-            rotate::rotate(&auth.store, &auth.vault, auth.keys.algorithm, auth.keys.overlap, "command line").await?;
-        println!("{}", key.kid);
-        Ok(())
-    }
-
-    async fn bootstrap(&self, admin: String, password_file: Option<PathBuf>) -> anyhow::Result<()> {
-        let auth = Auth::open(&self.managed()?).await?;
-        let password = password_file.as_deref().map(manage::read).transpose()?;
-        let admin = principal(admin, Kind::User, String::new(), vec!["accord-admin".to_owned()]);
-        manage::add_principal(&auth.store, &admin, password.as_deref(), false).await?;
-        println!("{}", manage::issue(&auth, &admin.subject, Duration::from_mins(15)).await?);
-        Ok(())
-    }
-
-    async fn issue(&self, subject: &str, life: Duration) -> anyhow::Result<()> {
-        let auth = Auth::open(&self.existing()?).await?;
-        println!("{}", manage::issue(&auth, subject, life).await?);
-        Ok(())
-    }
-
-    async fn verify_audit(&self) -> anyhow::Result<()> {
-        let (entries, broken) = self.existing_store().await?.audit().await?;
-        ensure!(broken.is_none(), "the record is broken at row {}", broken.unwrap_or_default());
-        println!("good: {} rows", entries.len());
-        Ok(())
-    }
-}
-
-fn principal(subject: String, kind: Kind, tenant: String, mut roles: Vec<String>) -> Principal {
-    roles.sort();
-    Principal { subject, kind, tenant, roles, epoch: 0 }
-}
-
-impl From<KindName> for Kind {
-    fn from(name: KindName) -> Self {
-        match name {
-            KindName::User => Kind::User,
-            KindName::Service => Kind::Service,
-        }
     }
 }

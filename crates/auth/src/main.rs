@@ -10,5 +10,5 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    accord_runtime::run::run(|| cli.obey())
+    accord_runtime::run::run(|| cli.run())
 }

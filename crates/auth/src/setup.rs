@@ -7,17 +7,19 @@ use accord_store::Location;
 use anyhow::{Context as _, bail, ensure};
 
 use crate::{
-    auth::Auth,
     config::{Config, KeysConfig},
-    figures::Figures,
-    ledger::Ledger,
-    manage,
-    password::Passwords,
-    policy::Policies,
-    rotate,
+    domain::{
+        auth::Auth,
+        encryption_key::{EncryptionError, EncryptionKey},
+        key_rotation,
+        password::Passwords,
+        policy::Policies,
+        state::StateCache,
+        throttle::LoginThrottle,
+    },
+    metrics::Metrics,
+    secret_file,
     store::Store,
-    throttle::Throttle,
-    vault::{Vault, VaultError},
 };
 
 impl Auth {
@@ -25,37 +27,37 @@ impl Auth {
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
         config.validate()?;
         let policies = Policies::load(&config.policy.files)?;
-        let vault = Arc::new(Vault::new(&encryption_key(&config.keys)?)?);
+        let encryption_key = Arc::new(EncryptionKey::new(&configured_key(&config.keys)?)?);
         let store = store(config).await?;
-        rotate::first_key(&store, &vault, config.keys.algorithm).await?;
-        let ledger = Ledger::open(store.clone(), Arc::clone(&vault), Arc::clone(&policies.hash)).await?;
-        // Found out now rather than when its time to sign comes: a key that was sealed with another encryption key.
-        if let Some(error) = ledger.current().await?.unusable.first() {
+        key_rotation::ensure_key(&store, &encryption_key, config.keys.algorithm).await?;
+        let state = StateCache::open(store.clone(), Arc::clone(&encryption_key), Arc::clone(&policies.hash)).await?;
+        // Found out now rather than when its time to sign comes: a key that was encrypted with another encryption key.
+        if let Some(error) = state.current().await?.unusable.first() {
             bail!("{error}");
         }
         Ok(Self {
             store,
-            ledger,
-            vault,
+            state,
+            encryption_key,
             policies,
             passwords: Passwords::new()?,
-            throttle: Throttle::default(),
+            throttle: LoginThrottle::default(),
             tokens: config.tokens.clone(),
             keys: config.keys.clone(),
-            figures: Figures::default(),
+            metrics: Metrics::default(),
         })
     }
 }
 
 /// The store that this configuration names.
-pub async fn store(config: &Config) -> anyhow::Result<Store> {
+pub(crate) async fn store(config: &Config) -> anyhow::Result<Store> {
     let opened = Store::open(config.store.url.expose()).await;
     opened.context("the store can't be opened; check `store.url`, and that what it names can be reached")
 }
 
 /// Whether the store can be there. What only makes sense on a store with something in it is not done on one that would be
 /// made just now: revoking everything in an empty store would succeed, and revoke nothing.
-pub fn expect_store(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn expect_store(config: &Config) -> anyhow::Result<()> {
     if let Some(file) = sqlite_file(config) {
         ensure!(file.exists(), "there is no store at `{}`; name the one that is meant with --store", file.display());
     }
@@ -63,23 +65,23 @@ pub fn expect_store(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Whether this configuration could be served, as far as that can be said without touching the store.
-pub fn check(config: &Config) -> anyhow::Result<()> {
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
     config.validate()?;
     Policies::load(&config.policy.files)?;
-    Vault::new(&encryption_key(&config.keys)?)?;
+    EncryptionKey::new(&configured_key(&config.keys)?)?;
     Ok(())
 }
 
 /// For development: where no encryption key is configured, uses the one beside the SQLite file, and makes it where it is
 /// missing. Says on stderr what it made.
-pub fn development_key(config: &mut Config) -> anyhow::Result<()> {
+pub(crate) fn development_key(config: &mut Config) -> anyhow::Result<()> {
     if config.keys.encryption_key_file.is_some() || !config.keys.encryption_key.is_empty() {
         return Ok(());
     }
     let path = sqlite_file(config).context("--development needs a store at sqlite://")?;
     let path = path.with_added_extension("key");
     if !path.exists() {
-        manage::new_key(&path)?;
+        secret_file::create_encryption_key(&path)?;
         eprintln!("generated {}: it encrypts the signing keys in the store; for development only", path.display());
     }
     config.keys.encryption_key_file = Some(path);
@@ -90,12 +92,12 @@ fn sqlite_file(config: &Config) -> Option<PathBuf> {
     Some(Location::parse(config.store.url.expose()).ok()?.file()?.to_owned())
 }
 
-fn encryption_key(config: &KeysConfig) -> Result<Secret, VaultError> {
+fn configured_key(config: &KeysConfig) -> Result<Secret, EncryptionError> {
     match &config.encryption_key_file {
         Some(path) => std::fs::read_to_string(path)
             .map(Secret::from)
-            .map_err(|source| VaultError::File { path: path.clone(), source }),
-        None if config.encryption_key.is_empty() => Err(VaultError::NoKey),
+            .map_err(|source| EncryptionError::File { path: path.clone(), source }),
+        None if config.encryption_key.is_empty() => Err(EncryptionError::NoKey),
         None => Ok(config.encryption_key.clone()),
     }
 }

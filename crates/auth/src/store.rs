@@ -11,12 +11,10 @@ use std::time::Instant;
 use accord_store::{ANSWER, Connections, Location, Pool, Transaction, log_failure};
 use opentelemetry::{KeyValue, metrics::Histogram};
 use sqlx::{AnyPool, Row};
-use tonic::Status;
 
-use accord_api::accord::fault::v1::Reason;
-use accord_runtime::{fault, telemetry};
+use accord_runtime::telemetry;
 
-pub use accord_store::within;
+pub(crate) use accord_store::within;
 
 pub mod audit;
 pub mod families;
@@ -40,17 +38,9 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
-    /// Tells the operator.
-    pub fn tell(&self) {
+    /// Logs it, for operators.
+    pub(crate) fn log(&self) {
         log_failure(&self.0);
-    }
-}
-
-impl From<StoreError> for Status {
-    fn from(error: StoreError) -> Self {
-        // What the engine says may quote values: it belongs into the log of the operator, not into an answer.
-        error.tell();
-        fault::status(Reason::AuthUnavailable, "auth can't reach its store")
     }
 }
 

@@ -5,11 +5,12 @@ mod suite;
 use std::{
     future::{Ready, ready},
     os::unix::fs::PermissionsExt,
+    process::{Command, Output},
 };
 
-use accord_auth::{manage, store::Store};
+use accord_auth::{secret_file, store::Store};
 use sqlx::{Connection, Executor};
-use suite::Place;
+use suite::{Place, admin};
 
 fn place() -> Ready<Place> {
     let directory = tempfile::tempdir().unwrap();
@@ -24,7 +25,7 @@ async fn a_private_key_is_nowhere_in_the_file_as_it_is() {
     let place = place().await;
     let running = suite::Running::start(&place, |_| {}).await;
     let stored = running.auth.store.keys(0).await.unwrap().remove(0);
-    let private = running.auth.vault.open(&stored.kid, &stored.private).unwrap();
+    let private = running.auth.encryption_key.decrypt(&stored.kid, &stored.private).unwrap();
     // The seed of an Ed25519 key follows the 16 bytes of its form (RFC 8410, section 7).
     let secret = &private[16..48];
     let mut files = 0;
@@ -57,20 +58,40 @@ async fn a_disk_that_was_full_can_be_written_again() {
     let full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ROLLBACK, 'full'); END";
     connection.execute(full).await.unwrap();
     for _ in 0..3 {
-        assert!(manage::revoke_subject(store, "ada").await.is_err());
+        assert!(admin(store).revoke_subject("ada").await.is_err());
     }
     connection.execute("DROP TRIGGER full").await.unwrap();
     for _ in 0..3 {
-        manage::revoke_subject(store, "ada").await.unwrap();
+        admin(store).revoke_subject("ada").await.unwrap();
     }
     assert_eq!(store.principal("ada").await.unwrap().unwrap().epoch, 3, "what failed did not happen");
 }
 
+/// What the binary does with these words and this store.
+fn run(words: &str, place: &Place) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_accord-auth"));
+    let command = command.current_dir(place.directory.path()).args(words.split(' ')).args(["--store", &place.url]);
+    command.output().unwrap()
+}
+
+#[track_caller]
+fn succeeds(words: &str, place: &Place) {
+    let done = run(words, place);
+    assert!(done.status.success(), "{words}: {done:?}");
+}
+
+/// Fails, and says so with these words.
+#[track_caller]
+fn fails(words: &str, place: &Place, saying: &str) {
+    let done = run(words, place);
+    assert_eq!(done.status.code(), Some(1), "{words}");
+    assert!(String::from_utf8_lossy(&done.stderr).contains(saying), "{words}: {done:?}");
+}
+
 #[test]
-fn nothing_is_done_to_a_store_that_is_not_there() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = format!("sqlite://{}", directory.path().join("nowhere.db").display());
-    for what in [
+fn command_on_a_store_that_is_not_there_fails_and_makes_nothing() {
+    let place = place().into_inner();
+    for words in [
         "audit verify",
         "token revoke --everything",
         "token revoke --subject ada",
@@ -79,10 +100,77 @@ fn nothing_is_done_to_a_store_that_is_not_there() {
         "role remove ada reader",
         "key rotate --development",
     ] {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_accord-auth"));
-        let done = command.args(what.split(' ')).args(["--store", &store]).output().unwrap();
-        assert_eq!(done.status.code(), Some(1), "{what}");
-        assert!(String::from_utf8_lossy(&done.stderr).contains("there is no store at"), "{what}: {done:?}");
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "{what} left something behind");
+        fails(words, &place, "there is no store at");
+        assert_eq!(std::fs::read_dir(place.directory.path()).unwrap().count(), 0, "{words} left something behind");
     }
+}
+
+const ADD_CACHE: &str = "client add cache --role accord-mesh --secret-file cache.secret --development";
+
+#[test]
+fn client_add_writes_a_secret_that_only_its_owner_reads() {
+    let place = place().into_inner();
+    succeeds(ADD_CACHE, &place);
+    let file = place.directory.path().join("cache.secret");
+    assert!(secret_file::read(&file).unwrap().len() >= 32);
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn client_add_takes_the_secret_that_is_there() {
+    let place = place().into_inner();
+    let file = place.directory.path().join("cache.secret");
+    std::fs::write(&file, "x".repeat(43)).unwrap();
+    succeeds(ADD_CACHE, &place);
+    assert_eq!(secret_file::read(&file).unwrap(), "x".repeat(43));
+}
+
+#[test]
+fn client_add_with_a_short_secret_names_the_file() {
+    let place = place().into_inner();
+    std::fs::write(place.directory.path().join("cache.secret"), "short").unwrap();
+    fails(ADD_CACHE, &place, "cache.secret");
+}
+
+#[test]
+fn client_add_if_absent_leaves_a_client_that_exists() {
+    let place = place().into_inner();
+    succeeds(ADD_CACHE, &place);
+    let file = place.directory.path().join("cache.secret");
+    let before = secret_file::read(&file).unwrap();
+    succeeds(&format!("{ADD_CACHE} --if-absent"), &place);
+    assert_eq!(secret_file::read(&file).unwrap(), before);
+}
+
+#[test]
+fn client_add_of_one_that_exists_fails() {
+    let place = place().into_inner();
+    succeeds(ADD_CACHE, &place);
+    fails(ADD_CACHE, &place, "use --if-absent");
+}
+
+#[test]
+fn client_add_if_absent_fails_where_the_secret_is_lost() {
+    let place = place().into_inner();
+    succeeds(ADD_CACHE, &place);
+    std::fs::remove_file(place.directory.path().join("cache.secret")).unwrap();
+    fails(&format!("{ADD_CACHE} --if-absent"), &place, "the store holds only a hash of it");
+}
+
+#[test]
+fn principal_add_if_absent_leaves_one_that_exists() {
+    let place = place().into_inner();
+    succeeds("principal add bob --role reader --development", &place);
+    succeeds("principal add bob --development --if-absent", &place);
+    fails("principal add bob --development", &place, "`bob` exists already");
+}
+
+#[test]
+fn key_new_never_replaces_a_file() {
+    let place = place().into_inner();
+    let file = place.directory.path().join("key");
+    succeeds("key new key", &place);
+    let before = secret_file::read(&file).unwrap();
+    fails("key new key", &place, "a file that exists is never replaced");
+    assert_eq!(secret_file::read(&file).unwrap(), before);
 }

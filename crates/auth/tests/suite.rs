@@ -16,12 +16,15 @@ use accord_api::accord::{
     fault::v1::Reason,
 };
 use accord_auth::{
-    auth::Auth,
     config::Config,
-    manage,
-    serve::{keep_true, surface},
-    store::principals::Principal,
-    vault::fresh_secret,
+    domain::{
+        admin::{Admin, AdminError},
+        auth::Auth,
+        encryption_key::generate_secret,
+    },
+    maintenance,
+    serve::surface,
+    store::{Store, principals::Principal},
 };
 use accord_mesh::{MeshClient, MeshConfig};
 use accord_runtime::{
@@ -59,12 +62,17 @@ macro_rules! stories {
             a_key_that_signs_no_more_loses_its_private_half,
             whoever_rotates_when_one_key_may_sign_at_any_moment, a_retired_key_is_published_no_more,
             a_replica_whose_clock_is_behind_can_sign_too, a_key_that_was_sealed_elsewhere_stops_the_start);
-        suite::stories!(@ operators: adding_what_exists_changes_nothing_when_asked_so,
-            a_granted_role_shows_in_the_next_token, a_role_taken_away_ends_the_tokens_that_show_it,
-            what_could_not_be_used_is_not_made, a_client_never_takes_over_the_roles_of_somebody_who_exists,
-            the_record_of_operations_shows_what_was_changed_in_it, a_record_cut_short_is_found_out,
-            what_can_not_be_recorded_does_not_happen,
-            two_processes_may_open_a_new_store_at_once, a_store_of_the_previous_build_opens_as_it_is, two_replicas_may_add_one_client_at_once);
+        suite::stories!(@ operators: client_that_exists_keeps_its_secret, principal_that_exists_keeps_its_password,
+            password_too_short_or_too_long_is_refused, granted_role_shows_in_the_next_token,
+            granted_role_revokes_tokens_that_do_not_show_it, removed_role_revokes_tokens_that_show_it,
+            removing_a_role_that_is_not_held_is_refused, client_under_a_principals_name_is_refused,
+            client_secret_too_short_is_refused, malformed_name_is_refused,
+            principal_with_more_roles_than_a_token_holds_is_refused,
+            roles_are_granted_only_as_long_as_a_token_holds_them, token_lifetime_out_of_bounds_is_refused,
+            changed_or_deleted_audit_row_breaks_the_chain, truncated_audit_log_breaks_the_chain,
+            change_that_cannot_be_audited_does_not_happen, new_store_can_be_opened_by_two_processes_at_once,
+            store_of_the_previous_build_is_migrated_with_its_data,
+            client_added_by_two_replicas_at_once_is_added_once);
     };
     (@ $module:ident: $($story:ident),* $(,)?) => { $(
         #[tokio::test]
@@ -101,7 +109,7 @@ impl Running {
     pub(crate) async fn start_at(address: &str, place: &Place, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.store.url = Secret::from(place.url.clone());
-        config.keys.encryption_key = Secret::from(fresh_secret().unwrap());
+        config.keys.encryption_key = Secret::from(generate_secret().unwrap());
         let policy = place.directory.path().join("catalog.cedar");
         let text = r#"permit(principal in Accord::Role::"catalog-reader",
             action == Accord::Action::"catalog.products.read", resource == Accord::Upstream::"catalog");"#;
@@ -109,12 +117,12 @@ impl Running {
         config.policy.files = vec![policy];
         change(&mut config);
         let auth = Arc::new(Auth::open(&config).await.unwrap());
-        people(&auth, place).await;
+        add_principals(&auth.store).await;
         let (shutdown, health) = (Shutdown::new(Duration::from_secs(1)), Health::new());
         let listen = ListenConfig { address: address.parse().unwrap(), ..ListenConfig::default() };
         let door = Listener::bind(&listen).await.unwrap();
         let address = door.address();
-        tokio::spawn(keep_true(Arc::clone(&auth), health.clone(), shutdown.clone()));
+        tokio::spawn(maintenance::run(Arc::clone(&auth), health.clone(), shutdown.clone()));
         let serving = tokio::spawn(door.serve(surface(&auth, &health, &shutdown).unwrap(), shutdown.clone()));
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         Self { auth, channel, address, shutdown, serving }
@@ -152,7 +160,7 @@ impl Running {
     }
 
     pub(crate) async fn token_of(&self, subject: &str) -> String {
-        manage::issue(&self.auth, subject, Duration::from_mins(10)).await.unwrap()
+        self.auth.issue_token(subject, Duration::from_mins(10), "test").await.unwrap()
     }
 }
 
@@ -175,9 +183,14 @@ impl Drop for Running {
     }
 }
 
+/// An administrator at work.
+pub(crate) fn admin(store: &Store) -> Admin<'_> {
+    Admin::new(store, "test")
+}
+
 pub(crate) fn principal(subject: &str, kind: Kind, roles: &[&str]) -> Principal {
     let roles = roles.iter().map(ToString::to_string).collect();
-    Principal { subject: subject.to_owned(), kind, tenant: "north".to_owned(), roles, epoch: 0 }
+    Principal::new(subject.to_owned(), kind, "north".to_owned(), roles)
 }
 
 pub(crate) fn authorized<T>(message: T, token: &str) -> Request<T> {
@@ -203,13 +216,16 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-async fn people(auth: &Auth, place: &Place) {
-    let secret = place.directory.path().join("gateway.secret");
-    std::fs::write(&secret, MESH_SECRET).unwrap();
+/// A client of the mesh, a person and an administrator; a restart finds them.
+async fn add_principals(store: &Store) {
+    let admin = admin(store);
     let gateway = principal("gateway", Kind::Service, &["accord-mesh"]);
-    manage::add_client(&auth.store, &gateway, &secret, true).await.unwrap();
-    let ada = principal("ada", Kind::User, &["catalog-reader"]);
-    manage::add_principal(&auth.store, &ada, Some(PASSWORD), true).await.unwrap();
-    let root = principal("root", Kind::User, &["accord-admin"]);
-    manage::add_principal(&auth.store, &root, None, true).await.unwrap();
+    let added = [
+        admin.add_client(&gateway, || Ok(MESH_SECRET.to_owned())).await,
+        admin.add_principal(&principal("ada", Kind::User, &["catalog-reader"]), Some(PASSWORD)).await,
+        admin.add_principal(&principal("root", Kind::User, &["accord-admin"]), None).await,
+    ];
+    for added in added {
+        assert!(matches!(added, Ok(()) | Err(AdminError::Exists(_))), "{added:?}");
+    }
 }

@@ -1,14 +1,16 @@
-//! `RevocationService`: the conversation that keeps verifiers' knowledge fresh.
+//! `RevocationService`: the stream that keeps verifiers' knowledge fresh.
 
 use std::sync::Arc;
 
 use accord_api::accord::auth::v1::{WatchRequest, WatchResponse, revocation_service_server::RevocationService};
+use accord_mesh::admit::bearer;
 use accord_runtime::shutdown::Shutdown;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
+use tonic::{Request, Response, Status, Streaming};
 
-use crate::{auth::Auth, store::StoreError};
+use super::message;
+use crate::domain::{auth::Auth, denial::Denial, revocation::Watcher};
 
 const WATCH: &str = "accord.auth.watch";
 
@@ -16,11 +18,11 @@ const WATCH: &str = "accord.auth.watch";
 const UNREAD: usize = 32;
 
 /// The service.
-pub struct Revocations {
+pub(crate) struct Revocations {
     /// What is known.
-    pub auth: Arc<Auth>,
+    pub(crate) auth: Arc<Auth>,
     /// Streams end when it begins, so that the process can.
-    pub shutdown: Shutdown,
+    pub(crate) shutdown: Shutdown,
 }
 
 #[tonic::async_trait]
@@ -28,37 +30,32 @@ impl RevocationService for Revocations {
     type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
 
     async fn watch(&self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
-        let state = self.auth.ledger.current().await?;
-        self.auth.guard(request.metadata(), WATCH, &state)?;
-        let (metadata, _, questions) = request.into_parts();
+        let token = bearer(request.metadata()).map_err(Denial::Caller)?.to_owned();
+        let watcher = Watcher::start(Arc::clone(&self.auth), token, WATCH).await?;
         let (answers, reading) = mpsc::channel(UNREAD);
-        let conversation = Conversation { auth: Arc::clone(&self.auth), metadata, answers, known: 0, answered: 0 };
-        tokio::spawn(conversation.hold(questions, self.shutdown.clone()));
+        let stream = VerifierStream { watcher, answers, answered: 0 };
+        tokio::spawn(stream.run(request.into_inner(), self.shutdown.clone()));
         Ok(Response::new(ReceiverStream::new(reading)))
     }
 }
 
-struct Conversation {
-    auth: Arc<Auth>,
-    /// The verifier's own credential: it is checked again at each question, since it can be revoked too.
-    metadata: MetadataMap,
+struct VerifierStream {
+    watcher: Watcher,
     answers: mpsc::Sender<Result<WatchResponse, Status>>,
-    /// The revision that the verifier has.
-    known: u64,
+    /// The newest question that was answered.
     answered: u64,
 }
 
 /// The stream is over: the verifier has gone, or is too slow.
 struct Over;
 
-impl Conversation {
-    async fn hold(mut self, mut questions: Streaming<WatchRequest>, shutdown: Shutdown) {
-        self.auth.figures.stream(1);
-        let mut revisions = self.auth.ledger.revisions();
+impl VerifierStream {
+    async fn run(mut self, mut questions: Streaming<WatchRequest>, shutdown: Shutdown) {
+        let mut revisions = self.watcher.revisions();
         let begun = shutdown.begun();
         tokio::pin!(begun);
         loop {
-            let on = tokio::select! {
+            let sent = tokio::select! {
                 question = questions.message() => match question {
                     Ok(Some(question)) => self.answer(question.question).await,
                     Ok(None) | Err(_) => Err(Over),
@@ -68,32 +65,26 @@ impl Conversation {
                 () = &mut begun => Err(Over),
                 () = self.answers.closed() => Err(Over),
             };
-            if on.is_err() {
+            if sent.is_err() {
                 break;
             }
         }
-        self.auth.figures.stream(-1);
     }
 
     async fn answer(&mut self, question: u64) -> Result<(), Over> {
-        let news = match self.news(question).await {
-            Ok(news) => news,
-            // With the store down nothing is known, so nothing is said: silence is what makes the verifier stale.
-            Err(Unanswerable::Store(error)) => {
-                error.tell();
-                return Ok(());
-            }
-            Err(Unanswerable::Refused(status)) => return self.send(Err(status)).and(Err(Over)),
-        };
-        (self.known, self.answered) = (news.revision, question);
-        self.send(Ok(news))
-    }
-
-    async fn news(&self, question: u64) -> Result<WatchResponse, Unanswerable> {
         // Read after the question came: the answer says what was true when it was asked, or later.
-        let state = self.auth.ledger.current().await.map_err(Unanswerable::Store)?;
-        self.auth.guard(&self.metadata, WATCH, &state).map_err(|denial| Unanswerable::Refused(denial.into()))?;
-        Ok(state.news(self.known, question))
+        match self.watcher.update().await {
+            Ok(update) => {
+                self.answered = question;
+                self.send(Ok(message::update(update, question)))
+            }
+            // With the store down nothing is known, so nothing is said: silence is what makes the verifier stale.
+            Err(Denial::Store(error)) => {
+                error.log();
+                Ok(())
+            }
+            Err(denial) => self.send(Err(denial.into())).and(Err(Over)),
+        }
     }
 
     fn send(&self, answer: Result<WatchResponse, Status>) -> Result<(), Over> {
@@ -104,9 +95,4 @@ impl Conversation {
             Over
         })
     }
-}
-
-enum Unanswerable {
-    Store(StoreError),
-    Refused(Status),
 }

@@ -21,8 +21,8 @@ pub struct Family {
     pub rotated_at: i64,
     /// When the family ends, in seconds since 1970.
     pub expires_at: i64,
-    /// Whether it was ended before that.
-    pub dead: bool,
+    /// Whether it was revoked before that.
+    pub revoked: bool,
 }
 
 impl Store {
@@ -43,7 +43,7 @@ impl Store {
             generation: unsigned(row.try_get(3)?),
             rotated_at: row.try_get(4)?,
             expires_at: row.try_get(5)?,
-            dead: row.try_get::<i64, _>(6)? != 0,
+            revoked: row.try_get::<i64, _>(6)? != 0,
         }))
     }
 }
@@ -96,8 +96,8 @@ impl Change {
         Ok(added.rows_affected() == 1)
     }
 
-    /// Ends the family and its access tokens.
-    pub async fn end_family(&mut self, id: &str, revision: u64) -> Result<(), StoreError> {
+    /// Revokes the family and its access tokens.
+    pub async fn revoke_family(&mut self, id: &str, revision: u64) -> Result<(), StoreError> {
         sqlx::query("UPDATE families SET dead = 1 WHERE id = $1").bind(id).execute(&mut *self.transaction).await?;
         sqlx::query(
             "INSERT INTO revoked (jti, expires_at, revision)

@@ -30,6 +30,12 @@ pub fn is_name(name: &str) -> bool {
 }
 
 impl Principal {
+    /// One that was not there before.
+    pub fn new(subject: String, kind: Kind, tenant: String, mut roles: Vec<String>) -> Self {
+        roles.sort();
+        Self { subject, kind, tenant, roles, epoch: 0 }
+    }
+
     /// The identity that a token's claims describe.
     pub fn of(claims: &Claims) -> Self {
         Self {

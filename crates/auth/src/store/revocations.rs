@@ -73,8 +73,8 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets single tokens that ended before this moment, and families of refresh tokens that ended with all theirs.
-    pub async fn forget_ended(&self, before: i64) -> Result<(), StoreError> {
+    /// Deletes single tokens that expired before this moment, and families of refresh tokens that expired with all theirs.
+    pub async fn purge_expired(&self, before: i64) -> Result<(), StoreError> {
         sqlx::query("DELETE FROM revoked WHERE expires_at < $1").bind(before).execute(self.connections()).await?;
         sqlx::query("DELETE FROM family_tokens WHERE expires_at < $1").bind(before).execute(self.connections()).await?;
         sqlx::query(

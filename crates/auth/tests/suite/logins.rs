@@ -10,11 +10,11 @@ use accord_api::accord::{
     auth::v1::{IntrospectRequest, RefreshRequest, RefreshResponse, RevokeRequest, revoke_request::Target},
     fault::v1::Reason,
 };
-use accord_auth::{denial::Denial, manage, mint};
+use accord_auth::domain::{denial::Denial, issue};
 use accord_token::{Refusal, verify};
 use tonic::{Code, Status, transport::Endpoint};
 
-use super::{PASSWORD, Place, Running, refused};
+use super::{PASSWORD, Place, Running, admin, refused};
 
 async fn refresh(running: &Running, token: &str) -> Result<RefreshResponse, Status> {
     let request = RefreshRequest { refresh_token: token.to_owned() };
@@ -98,7 +98,7 @@ pub(crate) async fn wrong_credentials_tell_nothing_and_guessing_is_slowed_down(p
     // The first failure was above; the wait begins with the fifth. These are counted without a password to check, which on
     // a busy machine takes longer than the first wait lasts.
     for _ in 0..4 {
-        running.auth.throttle.attempt("ada", Ipv4Addr::LOCALHOST.into()).unwrap();
+        running.auth.throttle.count_attempt("ada", Ipv4Addr::LOCALHOST.into()).unwrap();
     }
     assert_eq!(refused(running.log_in("ada", PASSWORD).await), Reason::LoginThrottled);
 }
@@ -106,7 +106,7 @@ pub(crate) async fn wrong_credentials_tell_nothing_and_guessing_is_slowed_down(p
 pub(crate) async fn a_family_ends_with_its_subjects_epoch(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let first = running.log_in("ada", PASSWORD).await.unwrap();
-    manage::revoke_subject(&running.auth.store, "ada").await.unwrap();
+    admin(&running.auth.store).revoke_subject("ada").await.unwrap();
     assert_eq!(refused(refresh(&running, &first.refresh_token).await), Reason::CredentialInvalid);
     assert!(!active(&running, &first.access_token).await);
     let again = running.log_in("ada", PASSWORD).await.unwrap();
@@ -129,11 +129,11 @@ pub(crate) async fn ending_a_family_again_changes_nothing(place: Place) {
 pub(crate) async fn a_family_whose_time_is_over_is_forgotten(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let token = running.log_in("ada", PASSWORD).await.unwrap().refresh_token;
-    let (family, _) = running.auth.vault.read_refresh_token(&token).unwrap();
+    let (family, _) = running.auth.encryption_key.parse_refresh_token(&token).unwrap();
     let ends = running.auth.store.family(&family).await.unwrap().expect("it lives").expires_at;
-    running.auth.store.forget_ended(ends).await.unwrap();
+    running.auth.store.purge_expired(ends).await.unwrap();
     assert!(running.auth.store.family(&family).await.unwrap().is_some(), "its last second is not over");
-    running.auth.store.forget_ended(ends + 1).await.unwrap();
+    running.auth.store.purge_expired(ends + 1).await.unwrap();
     assert!(running.auth.store.family(&family).await.unwrap().is_none());
     assert_eq!(refused(refresh(&running, &token).await), Reason::CredentialInvalid);
 }
@@ -145,11 +145,11 @@ pub(crate) async fn a_family_is_not_forgotten_before_its_tokens(place: Place) {
     })
     .await;
     let token = running.log_in("ada", PASSWORD).await.unwrap().refresh_token;
-    let (family, _) = running.auth.vault.read_refresh_token(&token).unwrap();
+    let (family, _) = running.auth.encryption_key.parse_refresh_token(&token).unwrap();
     let store = &running.auth.store;
-    store.forget_ended(verify::now() + 3600).await.unwrap();
+    store.purge_expired(verify::now() + 3600).await.unwrap();
     assert!(store.family(&family).await.unwrap().is_some(), "an access token of it is alive");
-    store.forget_ended(verify::now() + 3 * 3600).await.unwrap();
+    store.purge_expired(verify::now() + 3 * 3600).await.unwrap();
     assert!(store.family(&family).await.unwrap().is_none());
 }
 
@@ -175,9 +175,9 @@ pub(crate) async fn what_could_not_be_checked_is_held_against_nobody(place: Plac
 
 pub(crate) async fn a_token_in_its_last_leeway_brings_no_passport(place: Place) {
     let running = Running::start(&place, |_| {}).await;
-    let state = running.auth.ledger.current().await.unwrap();
-    let mut subject = running.auth.access_token(&running.token_of("ada").await, &state).unwrap();
+    let state = running.auth.state.current().await.unwrap();
+    let mut subject = running.auth.verify_access_token(&running.token_of("ada").await, &state).unwrap();
     subject.claims.exp = verify::now();
-    let denial = mint::passport(&running.auth.tokens, &state, &subject, "catalog", "gateway").err();
+    let denial = issue::passport(&running.auth.tokens, &state, &subject, "catalog", "gateway").err();
     assert!(matches!(denial, Some(Denial::Subject(Refusal::Expired))));
 }

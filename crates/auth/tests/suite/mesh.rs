@@ -11,7 +11,7 @@ use accord_api::accord::{
     },
     fault::v1::Reason,
 };
-use accord_auth::{config::Config, manage, store::Store, vault::fresh_secret};
+use accord_auth::{config::Config, domain::encryption_key::generate_secret, store::Store};
 use accord_mesh::Question;
 use accord_runtime::{config::Secret, deadline::Deadline, fault, request::RequestId};
 use accord_token::{Kind, Refusal, verify};
@@ -19,7 +19,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tonic::client::Grpc;
 
-use super::{PASSWORD, Place, Running, authorized, eventually, mesh_client, principal, refused, wire::Wire};
+use super::{PASSWORD, Place, Running, admin, authorized, eventually, mesh_client, principal, refused, wire::Wire};
 
 const BOUND: Duration = Duration::from_secs(2);
 
@@ -83,7 +83,7 @@ pub(crate) async fn mesh_client_refuses_everything_once_a_silent_wire_makes_it_s
 
     wire.fall_silent();
     let silent = Instant::now();
-    manage::revoke_subject(&running.auth.store, "ada").await.unwrap();
+    admin(&running.auth.store).revoke_subject("ada").await.unwrap();
     eventually("the mesh client refuses", || {
         let asked = Instant::now();
         let refusal = client.verify(&token).err();
@@ -111,7 +111,7 @@ pub(crate) async fn a_watcher_whose_own_token_is_revoked_is_let_go(place: Place)
     let request = authorized(tokio_stream::wrappers::ReceiverStream::new(asked), &mesh);
     let mut answers = RevocationServiceClient::new(running.channel.clone()).watch(request).await.unwrap().into_inner();
     assert_eq!(answers.message().await.unwrap().unwrap().question, 1);
-    manage::revoke_subject(&running.auth.store, "gateway").await.unwrap();
+    admin(&running.auth.store).revoke_subject("gateway").await.unwrap();
     ask(2).await;
     assert_eq!(refused(answers.message().await), Reason::TokenRevoked);
 }
@@ -123,10 +123,10 @@ pub(crate) async fn what_another_process_revokes_is_in_force_too(place: Place) {
     let (hers, his) = (running.token_of("ada").await, running.token_of("root").await);
     assert!(client.verify(&hers).is_ok());
     let other = Store::open(&place.url).await.unwrap();
-    manage::revoke_subject(&other, "ada").await.unwrap();
+    admin(&other).revoke_subject("ada").await.unwrap();
     eventually("her token is refused", || matches!(client.verify(&hers), Err(Refusal::Revoked))).await;
     assert!(client.verify(&his).is_ok());
-    manage::revoke_everything(&other).await.unwrap();
+    admin(&other).revoke_everything().await.unwrap();
     eventually("his token is refused", || matches!(client.verify(&his), Err(Refusal::Revoked))).await;
     // The mesh client's own token fell as well; it logs in again by itself.
     let new = running.token_of("ada").await;
@@ -147,8 +147,8 @@ pub(crate) async fn a_hundred_thousand_revocations_reach_a_mesh_client(place: Pl
     );
     connection.execute(AssertSqlSafe(revoked)).await.unwrap();
     connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'revision'").await.unwrap();
-    let state = running.auth.ledger.current().await.unwrap();
-    assert_eq!(state.news(0, 1).tokens.len(), 100_000);
+    let state = running.auth.state.current().await.unwrap();
+    assert_eq!(state.update_since(0).tokens.len(), 100_000);
     let client = running.mesh_client(BOUND);
     eventually("the mesh client is ready", || client.ready()).await;
     assert!(client.verify(&token).is_ok());
@@ -158,10 +158,10 @@ pub(crate) async fn what_is_new_is_added_and_a_store_put_back_is_read_anew(place
     let running = Running::start(&place, |_| {}).await;
     let (ada, root) = (running.token_of("ada").await, running.token_of("root").await);
     let accepted = async |token: &str| {
-        let state = running.auth.ledger.current().await.unwrap();
-        (running.auth.access_token(token, &state).is_ok(), state.news(u64::MAX, 1).full)
+        let state = running.auth.state.current().await.unwrap();
+        (running.auth.verify_access_token(token, &state).is_ok(), state.update_since(u64::MAX).full)
     };
-    manage::revoke_subject(&running.auth.store, "ada").await.unwrap();
+    admin(&running.auth.store).revoke_subject("ada").await.unwrap();
     assert_eq!(accepted(&ada).await, (false, true));
     running.tokens().revoke(RevokeRequest { target: Some(Target::Token(root.clone())) }).await.unwrap();
     assert_eq!((accepted(&ada).await.0, accepted(&root).await.0), (false, false), "what was known stays known");
@@ -179,7 +179,7 @@ pub(crate) async fn what_is_new_is_added_and_a_store_put_back_is_read_anew(place
 }
 
 pub(crate) async fn a_restart_of_auth_goes_unnoticed(place: Place) {
-    let key = fresh_secret().unwrap();
+    let key = generate_secret().unwrap();
     let with_key = |config: &mut Config| config.keys.encryption_key = Secret::from(key.clone());
     let running = Running::start(&place, with_key).await;
     let client = running.mesh_client(Duration::from_secs(5));
@@ -190,7 +190,7 @@ pub(crate) async fn a_restart_of_auth_goes_unnoticed(place: Place) {
     assert!(client.verify(&token).is_ok(), "what is known is fresh enough for a while");
 
     let running = Running::start_at(&address, &place, with_key).await;
-    manage::revoke_subject(&running.auth.store, "ada").await.unwrap();
+    admin(&running.auth.store).revoke_subject("ada").await.unwrap();
     eventually("the mesh client hears of it from the new process", || {
         let refusal = client.verify(&token).err();
         assert_ne!(refusal, Some(Refusal::Stale), "the gap was shorter than the bound");
@@ -316,7 +316,7 @@ pub(crate) async fn an_exchange_says_what_is_wrong_with_the_token(place: Place) 
     for audience in ["", "two words", &"x".repeat(257)] {
         assert_eq!(refused(exchange(&ada, audience).await), Reason::FieldInvalid, "{audience}");
     }
-    manage::revoke_subject(&running.auth.store, "ada").await.unwrap();
+    admin(&running.auth.store).revoke_subject("ada").await.unwrap();
     assert_eq!(refused(exchange(&ada, "catalog").await), Reason::TokenRevoked);
 }
 
@@ -342,10 +342,10 @@ pub(crate) async fn the_explanation_is_the_decision(place: Place) {
 pub(crate) async fn a_passport_names_every_hand_and_dies_with_its_parent(place: Place) {
     let running = Running::start(&place, |_| {}).await;
     let catalog = principal("catalog", Kind::Service, &["accord-mesh"]);
-    manage::add_principal(&running.auth.store, &catalog, None, false).await.unwrap();
+    admin(&running.auth.store).add_principal(&catalog, None).await.unwrap();
     let client = running.mesh_client(BOUND);
     eventually("the mesh client is ready", || client.ready()).await;
-    let ada = manage::issue(&running.auth, "ada", Duration::from_mins(1)).await.unwrap();
+    let ada = running.auth.issue_token("ada", Duration::from_mins(1), "test").await.unwrap();
     let (gateway, catalog) = (running.mesh_token().await, running.token_of("catalog").await);
     let mut tokens = running.tokens();
 

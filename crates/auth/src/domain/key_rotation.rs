@@ -5,20 +5,18 @@ use std::time::Duration;
 use accord_token::{Algorithm, PublicKey, SigningKey, Type, claims::LEEWAY, verify};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::{
-    store::{Change, Store, StoreError, keys::StoredKey},
-    vault::{Vault, VaultError},
-};
+use super::encryption_key::{EncryptionError, EncryptionKey};
+use crate::store::{Change, Store, StoreError, keys::StoredKey};
 
 /// A key could not be made or kept.
 #[derive(Debug, thiserror::Error)]
-pub enum RotateError {
+pub enum KeyRotationError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The private half could not be sealed.
+    /// The private half could not be encrypted.
     #[error(transparent)]
-    Vault(#[from] VaultError),
+    Encryption(#[from] EncryptionError),
     /// The key could not be generated.
     #[error(transparent)]
     Key(#[from] accord_token::keys::KeyError),
@@ -27,41 +25,45 @@ pub enum RotateError {
 /// Publishes a new key. It signs after `overlap`, by which time every verifier has seen it.
 pub async fn rotate(
     store: &Store,
-    vault: &Vault,
+    encryption_key: &EncryptionKey,
     algorithm: Algorithm,
     overlap: Duration,
     actor: &str,
-) -> Result<PublicKey, RotateError> {
+) -> Result<PublicKey, KeyRotationError> {
     let mut change = store.change().await?;
-    let public = publish(&mut change, vault, algorithm, verify::now() + seconds(overlap), actor).await?;
+    let public = publish(&mut change, encryption_key, algorithm, verify::now() + seconds(overlap), actor).await?;
     change.commit().await?;
     Ok(public)
 }
 
 /// Makes the first key where there is none. It signs at once, on every clock: nobody holds keys yet that could be too old.
-pub async fn first_key(store: &Store, vault: &Vault, algorithm: Algorithm) -> Result<(), RotateError> {
+pub async fn ensure_key(
+    store: &Store,
+    encryption_key: &EncryptionKey,
+    algorithm: Algorithm,
+) -> Result<(), KeyRotationError> {
     let mut change = store.change().await?;
     if change.has_key().await? {
         return Ok(());
     }
-    publish(&mut change, vault, algorithm, 0, "accord-auth").await?;
+    publish(&mut change, encryption_key, algorithm, 0, "accord-auth").await?;
     Ok(change.commit().await?)
 }
 
 async fn publish(
     change: &mut Change,
-    vault: &Vault,
+    encryption_key: &EncryptionKey,
     algorithm: Algorithm,
     signs_from: i64,
     actor: &str,
-) -> Result<PublicKey, RotateError> {
+) -> Result<PublicKey, KeyRotationError> {
     let key = SigningKey::generate(algorithm)?;
     let public = key.public().clone();
     let stored = StoredKey {
         kid: public.kid.clone(),
         algorithm: algorithm.name().to_owned(),
         public: URL_SAFE_NO_PAD.encode(&public.bytes),
-        private: vault.seal(&public.kid, &key.to_pkcs8()?)?,
+        private: encryption_key.encrypt(&public.kid, &key.to_pkcs8()?)?,
         signs_from,
         signs_until: 0,
         gone_at: 0,

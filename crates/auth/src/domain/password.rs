@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_whose_caller_went_away_still_occupies_its_core() {
+    async fn cancelled_check_occupies_its_core_until_it_ends() {
         let passwords = Passwords::new().unwrap();
         let cores = passwords.cores.available_permits();
         // Polled once, which begins the work; then the caller goes away.

@@ -1,20 +1,21 @@
-//! Makes tokens: access tokens for identities, passports for requests on their way inward.
+//! Issues tokens: access tokens for identities, passports for requests on their way inward.
 
 use std::time::Duration;
 
 use accord_token::{Actor, Claims, Refusal, Type, Verified, sign, verify};
 use uuid::Uuid;
 
-use crate::{config::TokensConfig, denial::Denial, ledger::State, store::principals::Principal};
+use super::{denial::Denial, state::AuthState};
+use crate::{config::TokensConfig, store::principals::Principal};
 
-/// The longest chain of hands that a passport goes through.
-const MOST_HOPS: usize = 8;
+/// The longest chain of actors in a passport (RFC 8693, section 4.1).
+const MAX_ACTORS: usize = 8;
 
-/// A token, and what its maker keeps of it.
-pub struct Minted {
+/// A token as it was signed.
+pub struct SignedToken {
     /// The token itself.
     pub token: String,
-    /// Its name.
+    /// Its id.
     pub jti: String,
     /// When it ends, in seconds since 1970.
     pub expires_at: i64,
@@ -23,7 +24,12 @@ pub struct Minted {
 }
 
 /// An access token for an identity.
-pub fn access(config: &TokensConfig, state: &State, principal: &Principal, life: Duration) -> Result<Minted, Denial> {
+pub fn access_token(
+    config: &TokensConfig,
+    state: &AuthState,
+    principal: &Principal,
+    life: Duration,
+) -> Result<SignedToken, Denial> {
     let now = verify::now();
     let claims = Claims {
         iss: config.issuer.clone(),
@@ -32,7 +38,7 @@ pub fn access(config: &TokensConfig, state: &State, principal: &Principal, life:
         exp: now + seconds(life.min(Type::Access.longest_life())),
         iat: now,
         nbf: now,
-        jti: fresh_name(),
+        jti: new_id(),
         kind: principal.kind,
         tenant: principal.tenant.clone(),
         roles: principal.roles.clone(),
@@ -48,18 +54,18 @@ pub fn access(config: &TokensConfig, state: &State, principal: &Principal, life:
 /// with it. The workload that asked becomes the newest actor.
 pub fn passport(
     config: &TokensConfig,
-    state: &State,
+    state: &AuthState,
     subject: &Verified,
     audience: &str,
     actor: &str,
-) -> Result<Minted, Denial> {
+) -> Result<SignedToken, Denial> {
     let now = verify::now();
     let parent = &subject.claims;
     // Accepted within the leeway, it has no life left to pass on.
     if parent.exp <= now {
         return Err(Denial::Subject(Refusal::Expired));
     }
-    if hops(parent.act.as_ref()) >= MOST_HOPS {
+    if actors(parent.act.as_ref()) >= MAX_ACTORS {
         return Err(Denial::Field("subject_token", "has gone through too many hands"));
     }
     let claims = Claims {
@@ -67,7 +73,7 @@ pub fn passport(
         exp: parent.exp.min(now + seconds(config.passport_life)),
         iat: now,
         nbf: now,
-        jti: fresh_name(),
+        jti: new_id(),
         // The root of the chain is what gets revoked, so every passport names it.
         ptj: Some(parent.ptj.clone().unwrap_or_else(|| parent.jti.clone())),
         act: Some(Actor { sub: actor.to_owned(), act: parent.act.clone().map(Box::new) }),
@@ -76,21 +82,21 @@ pub fn passport(
     signed(claims, Type::Passport, state)
 }
 
-fn signed(claims: Claims, token_type: Type, state: &State) -> Result<Minted, Denial> {
+fn signed(claims: Claims, token_type: Type, state: &AuthState) -> Result<SignedToken, Denial> {
     let key = state.signing_key(claims.iat).ok_or(Denial::NoKey)?;
     let token = sign::sign(&claims, token_type, &key)?;
     if token.len() > verify::LONGEST {
         return Err(Denial::TooLong);
     }
     let life = Duration::from_secs(u64::try_from(claims.exp - claims.iat).unwrap_or(0));
-    Ok(Minted { token, jti: claims.jti, expires_at: claims.exp, life })
+    Ok(SignedToken { token, jti: claims.jti, expires_at: claims.exp, life })
 }
 
-fn hops(actor: Option<&Actor>) -> usize {
+fn actors(actor: Option<&Actor>) -> usize {
     std::iter::successors(actor, |actor| actor.act.as_deref()).count()
 }
 
-fn fresh_name() -> String {
+fn new_id() -> String {
     Uuid::new_v4().simple().to_string()
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use accord_api::accord::auth::v1::{ClientCredentialsGrant, IssueRequest, PasswordGrant, issue_request::Grant};
 use accord_token::verify;
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
@@ -11,57 +10,76 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
-use crate::{
+use super::{
     auth::Auth,
     denial::Denial,
-    mint::{self, Minted},
-    store::{families::Family, principals::is_name},
+    issue::{self, SignedToken},
 };
+use crate::store::{families::Family, principals::is_name};
 
 /// The longest password, in bytes: hashing must not be fed by the megabyte.
-pub const LONGEST_PASSWORD: usize = 1024;
+pub(super) const MAX_PASSWORD: usize = 1024;
 
-/// What a login brings.
-pub struct Tokens {
+/// How somebody proves who they are.
+pub enum Credential {
+    /// A person.
+    Password {
+        /// The person's name.
+        name: String,
+        /// The password.
+        password: String,
+    },
+    /// A program (RFC 6749, section 4.4).
+    ClientSecret {
+        /// The client's id.
+        id: String,
+        /// The secret.
+        secret: String,
+    },
+}
+
+/// What a login or a refresh brings.
+pub struct IssuedTokens {
     /// The access token.
-    pub access: Minted,
+    pub access: SignedToken,
     /// The refresh token; only for persons.
-    pub refresh: String,
+    pub refresh: Option<String>,
 }
 
 impl Auth {
     /// Tokens for a credential that came from this address.
-    pub async fn login(&self, request: IssueRequest, address: IpAddr) -> Result<Tokens, Denial> {
-        let tokens = match request.grant {
-            Some(Grant::Password(grant)) => self.person(grant, address).await,
-            Some(Grant::ClientCredentials(grant)) => self.program(grant).await,
-            None => Err(Denial::Field("grant", "must be given")),
+    pub async fn login(&self, credential: Credential, address: IpAddr) -> Result<IssuedTokens, Denial> {
+        let tokens = match credential {
+            Credential::Password { name, password } => self.login_person(&name, password, address).await,
+            Credential::ClientSecret { id, secret } => self.login_client(&id, &secret).await,
         };
-        self.figures.login(match &tokens {
+        self.metrics.login(match &tokens {
             Ok(_) => "succeeded",
             Err(Denial::Credential) => "refused",
             Err(Denial::Throttled(_)) => "throttled",
             Err(_) => "failed",
         });
-        tokens
+        let tokens = tokens?;
+        self.metrics.token("access");
+        Ok(tokens)
     }
 
-    async fn person(&self, grant: PasswordGrant, address: IpAddr) -> Result<Tokens, Denial> {
+    async fn login_person(&self, name: &str, password: String, address: IpAddr) -> Result<IssuedTokens, Denial> {
         // Nobody has such a name or password, so nothing needs to be counted or remembered for it.
-        if !is_name(&grant.name) || grant.password.len() > LONGEST_PASSWORD {
+        if !is_name(name) || password.len() > MAX_PASSWORD {
             return Err(Denial::Credential);
         }
         // Counted before the hashing, so that guesses made at the same time count each.
-        self.throttle.attempt(&grant.name, address).map_err(Denial::Throttled)?;
-        match self.is_password(&grant.name, grant.password).await {
-            Ok(true) => self.throttle.succeeded(&grant.name, address),
+        self.throttle.count_attempt(name, address).map_err(Denial::Throttled)?;
+        match self.is_password(name, password).await {
+            Ok(true) => self.throttle.reset(name, address),
             Ok(false) => return Err(Denial::Credential),
             Err(denial) => {
-                self.throttle.unmade(&grant.name, address);
+                self.throttle.cancel_attempt(name, address);
                 return Err(denial);
             }
         }
-        self.begin_family(&grant.name).await
+        self.begin_family(name).await
     }
 
     async fn is_password(&self, name: &str, password: String) -> Result<bool, Denial> {
@@ -70,23 +88,23 @@ impl Auth {
     }
 
     /// Client secrets have 256 random bits: nobody guesses them, so nobody can lock a client out by failing for it.
-    async fn program(&self, grant: ClientCredentialsGrant) -> Result<Tokens, Denial> {
-        let known = self.store.client(&grant.client_id).await?;
+    async fn login_client(&self, id: &str, secret: &str) -> Result<IssuedTokens, Denial> {
+        let known = self.store.client(id).await?;
         let (subject, expected) = known.unwrap_or_default();
-        let given = secret_hash(&grant.client_secret);
+        let given = hash_client_secret(secret);
         if verify_slices_are_equal(given.as_bytes(), expected.as_bytes()).is_err() {
             return Err(Denial::Credential);
         }
         let principal = self.store.principal(&subject).await?.ok_or(Denial::Credential)?;
-        let state = self.ledger.current().await?;
-        let access = mint::access(&self.tokens, &state, &principal, self.tokens.access_life)?;
-        Ok(Tokens { access, refresh: String::new() })
+        let state = self.state.current().await?;
+        let access = issue::access_token(&self.tokens, &state, &principal, self.tokens.access_life)?;
+        Ok(IssuedTokens { access, refresh: None })
     }
 
-    async fn begin_family(&self, subject: &str) -> Result<Tokens, Denial> {
+    async fn begin_family(&self, subject: &str) -> Result<IssuedTokens, Denial> {
         let principal = self.store.principal(subject).await?.ok_or(Denial::Credential)?;
-        let state = self.ledger.current().await?;
-        let access = mint::access(&self.tokens, &state, &principal, self.tokens.access_life)?;
+        let state = self.state.current().await?;
+        let access = issue::access_token(&self.tokens, &state, &principal, self.tokens.access_life)?;
         let life = i64::try_from(self.tokens.refresh_life.as_secs()).unwrap_or(0);
         let family = Family {
             id: Uuid::new_v4().simple().to_string(),
@@ -96,17 +114,18 @@ impl Auth {
             generation: 1,
             rotated_at: 0,
             expires_at: verify::now() + life,
-            dead: false,
+            revoked: false,
         };
         let mut change = self.store.change().await?;
         change.add_family(&family).await?;
         change.add_family_token(&family.id, &access.jti, access.expires_at).await?;
         change.commit().await?;
-        Ok(Tokens { access, refresh: self.vault.refresh_token(&family.id, family.generation) })
+        let refresh = self.encryption_key.refresh_token(&family.id, family.generation);
+        Ok(IssuedTokens { access, refresh: Some(refresh) })
     }
 }
 
 /// How a client's secret is kept.
-pub fn secret_hash(secret: &str) -> String {
+pub(super) fn hash_client_secret(secret: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest(&SHA256, secret.as_bytes()))
 }

@@ -7,14 +7,14 @@ use opentelemetry::{
 };
 
 /// Counters; none carries a name of anybody.
-pub struct Figures {
+pub(crate) struct Metrics {
     logins: Counter<u64>,
     decisions: Counter<u64>,
     tokens: Counter<u64>,
     streams: UpDownCounter<i64>,
 }
 
-impl Default for Figures {
+impl Default for Metrics {
     fn default() -> Self {
         let meter = telemetry::meter();
         Self {
@@ -29,24 +29,24 @@ impl Default for Figures {
     }
 }
 
-impl Figures {
+impl Metrics {
     /// Somebody logged in, or failed to.
-    pub fn login(&self, outcome: &'static str) {
+    pub(crate) fn login(&self, outcome: &'static str) {
         self.logins.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 
     /// Policy decided.
-    pub fn decision(&self, allowed: bool) {
+    pub(crate) fn decision(&self, allowed: bool) {
         self.decisions.add(1, &[KeyValue::new("allowed", allowed)]);
     }
 
     /// A token was issued.
-    pub fn token(&self, token_type: &'static str) {
+    pub(crate) fn token(&self, token_type: &'static str) {
         self.tokens.add(1, &[KeyValue::new("type", token_type)]);
     }
 
     /// A verifier came (1) or went (-1).
-    pub fn stream(&self, change: i64) {
+    pub(crate) fn watcher(&self, change: i64) {
         self.streams.add(change, &[]);
     }
 }

@@ -5,23 +5,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use accord_api::accord::auth::v1::{RevokedToken, SubjectEpoch, WatchResponse};
-use accord_token::{Algorithm, KeySet, PublicKey, RevocationSnapshot, SigningKey, verify};
+use accord_token::{Algorithm, KeySet, PublicKey, RevocationSnapshot, RevocationUpdate, SigningKey, verify};
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 
-use crate::{
-    message,
-    rotate::RotateError,
-    store::{Store, StoreError, keys::StoredKey, revocations::Revocations, within},
-    vault::Vault,
-};
+use super::{encryption_key::EncryptionKey, key_rotation::KeyRotationError};
+use crate::store::{Store, StoreError, keys::StoredKey, revocations::Revocations, within};
 
 /// How long reading a new state may take: long after a restart with much to know, short with what is new.
 const READING: Duration = Duration::from_secs(10);
 
 /// The state at one revision.
-pub struct State {
+pub struct AuthState {
     /// Everything revoked that still matters.
     pub revocations: Revocations,
     /// The published keys.
@@ -31,29 +26,40 @@ pub struct State {
     /// Private halves, with the moments between which they sign, oldest first.
     signing: Vec<(StoredKey, Arc<SigningKey>)>,
     /// Why keys whose time to sign is now or still to come can't sign here.
-    pub unusable: Vec<RotateError>,
+    pub unusable: Vec<KeyRotationError>,
 }
 
-/// The newest state, kept true to the store.
-pub struct Ledger {
+/// The newest state; each use is validated against the store.
+pub struct StateCache {
     store: Store,
-    vault: Arc<Vault>,
+    encryption_key: Arc<EncryptionKey>,
     policy_hash: Arc<str>,
-    state: ArcSwap<State>,
+    state: ArcSwap<AuthState>,
     reading: Mutex<()>,
     revisions: watch::Sender<u64>,
 }
 
-impl Ledger {
+impl StateCache {
     /// Reads the first state.
-    pub async fn open(store: Store, vault: Arc<Vault>, policy_hash: Arc<str>) -> Result<Self, StoreError> {
-        let state = State::read(&store, &vault, &policy_hash, &Revocations::default()).await?;
+    pub async fn open(
+        store: Store,
+        encryption_key: Arc<EncryptionKey>,
+        policy_hash: Arc<str>,
+    ) -> Result<Self, StoreError> {
+        let state = AuthState::read(&store, &encryption_key, &policy_hash, &Revocations::default()).await?;
         let (revisions, _) = watch::channel(state.revocations.revision);
-        Ok(Self { store, vault, policy_hash, state: ArcSwap::from_pointee(state), reading: Mutex::new(()), revisions })
+        Ok(Self {
+            store,
+            encryption_key,
+            policy_hash,
+            state: ArcSwap::from_pointee(state),
+            reading: Mutex::new(()),
+            revisions,
+        })
     }
 
     /// The state that is true now.
-    pub async fn current(&self) -> Result<Arc<State>, StoreError> {
+    pub async fn current(&self) -> Result<Arc<AuthState>, StoreError> {
         let revision = self.store.revision().await?;
         let state = self.state.load_full();
         if state.revocations.revision == revision {
@@ -66,7 +72,7 @@ impl Ledger {
             return Ok(state);
         }
         // Bounded, since all others wait behind it.
-        let reading = State::read(&self.store, &self.vault, &self.policy_hash, &state.revocations);
+        let reading = AuthState::read(&self.store, &self.encryption_key, &self.policy_hash, &state.revocations);
         let state = Arc::new(within(READING, reading).await?);
         for error in &state.unusable {
             tracing::error!(%error, "no token will be issued here once only that key may sign");
@@ -76,54 +82,48 @@ impl Ledger {
         Ok(state)
     }
 
-    /// Tells of each new revision.
+    /// Changes with each new revision.
     pub fn revisions(&self) -> watch::Receiver<u64> {
         self.revisions.subscribe()
     }
 }
 
-impl State {
+impl AuthState {
     /// The newest key whose time to sign has come.
     pub fn signing_key(&self, now: i64) -> Option<Arc<SigningKey>> {
         let signs = |key: &StoredKey| key.signs_from <= now && (key.signs_until == 0 || now < key.signs_until);
         self.signing.iter().rfind(|(key, _)| signs(key)).map(|(_, key)| Arc::clone(key))
     }
 
-    /// Everything after the revision `since`, as the news for a verifier that knows that much.
-    pub fn news(&self, since: u64, question: u64) -> WatchResponse {
+    /// Everything after the revision `since`, for a verifier that knows that much.
+    pub fn update_since(&self, since: u64) -> RevocationUpdate {
         let revocations = &self.revocations;
-        // A revision that fell is another store, restored under this server: everything is news then.
+        let unchanged = RevocationUpdate {
+            revision: revocations.revision,
+            global_epoch: revocations.global_epoch,
+            policy_hash: Arc::clone(&self.snapshot.policy_hash),
+            ..RevocationUpdate::default()
+        };
+        // A revision that fell is another store, restored under this server: everything is new then.
         let since = if since > revocations.revision { 0 } else { since };
         if since == revocations.revision {
             // What most questions hear; nothing is looked through for it.
-            return self.nothing_new(question);
+            return unchanged;
         }
         let subjects = revocations.subjects.iter().filter(|(_, (_, revision))| *revision > since);
         let tokens = revocations.tokens.iter().filter(|(_, (_, revision))| *revision > since);
-        WatchResponse {
+        RevocationUpdate {
             full: since == 0,
-            keys: self.published.iter().map(message::key).collect(),
-            subjects: subjects
-                .map(|(name, (epoch, _))| SubjectEpoch { subject: name.clone(), epoch: *epoch })
-                .collect(),
-            tokens: tokens.map(|(jti, (ends, _))| RevokedToken { jti: jti.clone(), expires_at: *ends }).collect(),
-            ..self.nothing_new(question)
-        }
-    }
-
-    fn nothing_new(&self, question: u64) -> WatchResponse {
-        WatchResponse {
-            question,
-            revision: self.revocations.revision,
-            global_epoch: self.revocations.global_epoch,
-            policy_hash: self.snapshot.policy_hash.to_string(),
-            ..WatchResponse::default()
+            keys: Some(self.snapshot.keys.clone()),
+            subjects: subjects.map(|(name, (epoch, _))| (name.clone(), *epoch)).collect(),
+            tokens: tokens.map(|(jti, (ends, _))| (jti.clone(), *ends)).collect(),
+            ..unchanged
         }
     }
 
     async fn read(
         store: &Store,
-        vault: &Vault,
+        encryption_key: &EncryptionKey,
         policy_hash: &Arc<str>,
         known: &Revocations,
     ) -> Result<Self, StoreError> {
@@ -141,7 +141,7 @@ impl State {
         };
         let (mut signing, mut unusable) = (Vec::new(), Vec::new());
         for key in keys.into_iter().filter(|key| key.signs_until == 0 || key.signs_until > now) {
-            match private_half(vault, &key) {
+            match private_half(encryption_key, &key) {
                 Ok(half) => signing.push((key, Arc::new(half))),
                 Err(error) => unusable.push(error),
             }
@@ -156,8 +156,8 @@ fn public_half(key: &StoredKey) -> Option<PublicKey> {
     Some(PublicKey::new(Algorithm::named(&key.algorithm)?, &bytes))
 }
 
-fn private_half(vault: &Vault, key: &StoredKey) -> Result<SigningKey, RotateError> {
-    let opened = vault.open(&key.kid, &key.private)?;
+fn private_half(encryption_key: &EncryptionKey, key: &StoredKey) -> Result<SigningKey, KeyRotationError> {
+    let pkcs8 = encryption_key.decrypt(&key.kid, &key.private)?;
     let algorithm = Algorithm::named(&key.algorithm).unwrap_or_default();
-    Ok(SigningKey::from_pkcs8(algorithm, &opened)?)
+    Ok(SigningKey::from_pkcs8(algorithm, &pkcs8)?)
 }

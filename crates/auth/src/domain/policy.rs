@@ -36,7 +36,7 @@ use miette::Diagnostic;
 use crate::store::principals::Principal;
 
 /// What the mesh's own workloads and admins may do.
-const BUILT_IN: &str = include_str!("built_in.cedar");
+const BUILT_IN: &str = include_str!("policy/built_in.cedar");
 
 /// A policy set that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,19 +62,30 @@ pub enum PolicyError {
     Invalid(String),
 }
 
-/// Policies in force: validated, and sorted by the action they speak about.
+/// Policies in force: validated, and sorted by the action they are about.
 pub struct Policies {
     /// Names this very set.
     pub hash: Arc<str>,
     by_action: HashMap<String, PolicySet>,
-    /// Those that speak about every action.
+    /// Those that are about every action.
     general: PolicySet,
     authorizer: Authorizer,
 }
 
+/// What is asked about a principal.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AccessQuestion<'a> {
+    /// The permission that the method's contract asks for; empty where being authenticated is enough.
+    pub permission: &'a str,
+    /// The upstream that serves the method; empty for auth's own.
+    pub upstream: &'a str,
+    /// The called method, `pkg.Service/Method`; may be empty.
+    pub method: &'a str,
+}
+
 /// A decision and what made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct PolicyDecision {
     /// Whether it may.
     pub allowed: bool,
     /// The policies that decided.
@@ -86,23 +97,23 @@ pub struct Verdict {
 impl Policies {
     /// Reads and validates the built-in policies and these files.
     pub fn load(files: &[PathBuf]) -> Result<Self, PolicyError> {
-        let mut sources = vec![Source::new("built-in".to_owned(), BUILT_IN.to_owned())?];
+        let mut sources = vec![PolicyFile::new("built-in".to_owned(), BUILT_IN.to_owned())?];
         for path in files {
-            sources.push(Source::new(path.display().to_string(), read(path)?)?);
+            sources.push(PolicyFile::new(path.display().to_string(), read(path)?)?);
         }
         Self::of(&sources)
     }
 
-    fn of(sources: &[Source]) -> Result<Self, PolicyError> {
+    fn of(sources: &[PolicyFile]) -> Result<Self, PolicyError> {
         let all: Vec<_> = sources.iter().flat_map(|source| &source.policies).collect();
-        let actions: BTreeSet<_> = all.iter().flat_map(|policy| spoken_of(policy).unwrap_or_default()).collect();
+        let actions: BTreeSet<_> = all.iter().flat_map(|policy| actions_of(policy).unwrap_or_default()).collect();
         let schema = schema(&actions);
         validate(&schema, sources)?;
         let whole: Vec<_> = sources.iter().map(|source| source.text.as_str()).chain([schema.as_str()]).collect();
         let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, whole.join("\0").as_bytes())).into();
         let slice = |action: Option<&String>| {
             let relevant = |policy: &&&Policy| {
-                spoken_of(policy).is_none_or(|spoken| action.is_some_and(|action| spoken.contains(action)))
+                actions_of(policy).is_none_or(|actions| action.is_some_and(|action| actions.contains(action)))
             };
             set(all.iter().filter(relevant).copied())
         };
@@ -111,19 +122,21 @@ impl Policies {
         Ok(Self { hash, by_action, general: slice(None)?, authorizer: Authorizer::new() })
     }
 
-    /// Whether the principal holds the permission at the upstream. An empty permission asks only for being someone.
-    pub fn decide(&self, principal: &Principal, permission: &str, upstream: &str, method: &str) -> Verdict {
-        if permission.is_empty() {
-            return Verdict { allowed: true, policies: Vec::new(), errors: Vec::new() };
+    /// Whether the principal may.
+    pub fn decide(&self, principal: &Principal, question: &AccessQuestion<'_>) -> PolicyDecision {
+        if question.permission.is_empty() {
+            return PolicyDecision { allowed: true, policies: Vec::new(), errors: Vec::new() };
         }
-        let (request, entities) = match question(principal, permission, upstream, method) {
-            Ok(question) => question,
-            Err(error) => return Verdict { allowed: false, policies: Vec::new(), errors: vec![error.to_string()] },
+        let (request, entities) = match request(principal, question) {
+            Ok(request) => request,
+            Err(error) => {
+                return PolicyDecision { allowed: false, policies: Vec::new(), errors: vec![error.to_string()] };
+            }
         };
-        let policies = self.by_action.get(permission).unwrap_or(&self.general);
+        let policies = self.by_action.get(question.permission).unwrap_or(&self.general);
         let answer = self.authorizer.is_authorized(&request, policies, &entities);
         let errors: Vec<_> = answer.diagnostics().errors().map(ToString::to_string).collect();
-        Verdict {
+        PolicyDecision {
             allowed: answer.decision() == Decision::Allow && errors.is_empty(),
             policies: answer.diagnostics().reason().map(ToString::to_string).collect(),
             errors,
@@ -148,28 +161,28 @@ fn schema(actions: &BTreeSet<String>) -> String {
     schema
 }
 
-fn validate(schema: &str, sources: &[Source]) -> Result<(), PolicyError> {
+fn validate(schema: &str, sources: &[PolicyFile]) -> Result<(), PolicyError> {
     let (schema, _) = Schema::from_cedarschema_str(schema).map_err(|error| PolicyError::Invalid(error.to_string()))?;
     let all = set(sources.iter().flat_map(|source| &source.policies))?;
     let found = Validator::new(schema).validate(&all, ValidationMode::Strict);
-    let told = |error: &ValidationError| {
-        let said = |source: &&Source| source.policies.iter().any(|policy| policy.id() == error.policy_id());
-        let place = sources.iter().find(said).map_or_else(String::new, |source| source.place_of(error));
+    let located = |error: &ValidationError| {
+        let has_policy = |source: &&PolicyFile| source.policies.iter().any(|policy| policy.id() == error.policy_id());
+        let place = sources.iter().find(has_policy).map_or_else(String::new, |source| source.place_of(error));
         format!("{place}: {error}")
     };
-    let errors: Vec<_> = found.validation_errors().map(told).collect();
+    let errors: Vec<_> = found.validation_errors().map(located).collect();
     if errors.is_empty() { Ok(()) } else { Err(PolicyError::Invalid(errors.join("; "))) }
 }
 
 /// A text with policies.
-struct Source {
+struct PolicyFile {
     /// The file it comes from.
     name: String,
     text: String,
     policies: Vec<Policy>,
 }
 
-impl Source {
+impl PolicyFile {
     fn new(name: String, text: String) -> Result<Self, PolicyError> {
         let mut source = Self { name, text, policies: Vec::new() };
         source.policies = source.parsed()?;
@@ -204,7 +217,7 @@ impl Source {
 }
 
 /// The actions that a policy is about; None for all.
-fn spoken_of(policy: &Policy) -> Option<Vec<String>> {
+fn actions_of(policy: &Policy) -> Option<Vec<String>> {
     let name = |action: &EntityUid| action.id().unescaped().to_owned();
     match policy.action_constraint() {
         ActionConstraint::Any => None,
@@ -218,14 +231,10 @@ fn set<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Result<PolicySet, 
         .map_err(|error| PolicyError::Invalid(format!("{error}; give each its own `@id`, and each file once")))
 }
 
-type Question = (Request, Entities);
-
-fn question(
+fn request(
     principal: &Principal,
-    permission: &str,
-    upstream: &str,
-    method: &str,
-) -> Result<Question, Box<dyn std::error::Error>> {
+    question: &AccessQuestion<'_>,
+) -> Result<(Request, Entities), Box<dyn std::error::Error>> {
     let kind = if principal.kind == Kind::User { "User" } else { "Service" };
     let who = uid(kind, &principal.subject)?;
     let roles = principal.roles.iter().map(|role| uid("Role", role)).collect::<Result<HashSet<_>, _>>()?;
@@ -233,11 +242,11 @@ fn question(
     let known: Vec<_> = roles.iter().map(|role| Entity::new_no_attrs(role.clone(), HashSet::new())).collect();
     let person = Entity::new(who.clone(), HashMap::from([("tenant".to_owned(), tenant)]), roles)?;
     let entities = Entities::from_entities(known.into_iter().chain([person]), None)?;
-    let context = [("method".to_owned(), RestrictedExpression::new_string(method.to_owned()))];
-    let upstream = if upstream.is_empty() { "accord" } else { upstream };
+    let context = [("method".to_owned(), RestrictedExpression::new_string(question.method.to_owned()))];
+    let upstream = if question.upstream.is_empty() { "accord" } else { question.upstream };
     let request = Request::new(
         who,
-        uid("Action", permission)?,
+        uid("Action", question.permission)?,
         uid("Upstream", upstream)?,
         Context::from_pairs(context)?,
         // Not checked against the schema: a permission that no policy names is not an error, it is a denial.

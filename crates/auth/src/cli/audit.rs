@@ -1,0 +1,22 @@
+//! `accord-auth audit`.
+
+use anyhow::ensure;
+use clap::Subcommand;
+
+use super::Flags;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AuditCommand {
+    /// Say whether every row of the audit log fits to the one before.
+    Verify,
+}
+
+impl AuditCommand {
+    pub(super) async fn run(self, flags: &Flags) -> anyhow::Result<()> {
+        let Self::Verify = self;
+        let (entries, broken) = flags.existing_store().await?.audit().await?;
+        ensure!(broken.is_none(), "the audit log is broken at row {}", broken.unwrap_or_default());
+        println!("good: {} rows", entries.len());
+        Ok(())
+    }
+}

@@ -1,0 +1,24 @@
+//! `accord-auth policy`.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use crate::domain::policy::Policies;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Say whether these files and the built-in policies are good together.
+    Check {
+        /// Cedar policies.
+        files: Vec<PathBuf>,
+    },
+}
+
+impl PolicyCommand {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let Self::Check { files } = self;
+        println!("good: {}", Policies::load(&files)?.hash);
+        Ok(())
+    }
+}

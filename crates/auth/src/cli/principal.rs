@@ -1,0 +1,64 @@
+//! `accord-auth principal`.
+
+use std::path::PathBuf;
+
+use accord_token::Kind;
+use clap::{Subcommand, ValueEnum};
+
+use super::{ACTOR, Flags};
+use crate::{
+    domain::admin::{Admin, AdminError},
+    secret_file,
+    store::principals::Principal,
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PrincipalCommand {
+    /// Add a person or a program.
+    Add {
+        /// Its name: stable and unique.
+        name: String,
+        /// What it is.
+        #[arg(long, value_enum, default_value = "user")]
+        kind: KindName,
+        /// Its tenant. Default: none.
+        #[arg(long, default_value = "", hide_default_value = true)]
+        tenant: String,
+        /// A role; may be given again.
+        #[arg(long)]
+        role: Vec<String>,
+        /// A file with a password.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// Leave it as it is where it exists.
+        #[arg(long)]
+        if_absent: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum KindName {
+    User,
+    Service,
+}
+
+impl PrincipalCommand {
+    pub(super) async fn run(self, flags: &Flags) -> anyhow::Result<()> {
+        let Self::Add { name, kind, tenant, role, password_file, if_absent } = self;
+        let password = password_file.as_deref().map(secret_file::read).transpose()?;
+        let (store, principal) = (flags.store().await?, Principal::new(name, kind.into(), tenant, role));
+        match Admin::new(&store, ACTOR).add_principal(&principal, password.as_deref()).await {
+            Err(AdminError::Exists(_)) if if_absent => Ok(()),
+            added => Ok(added?),
+        }
+    }
+}
+
+impl From<KindName> for Kind {
+    fn from(name: KindName) -> Self {
+        match name {
+            KindName::User => Kind::User,
+            KindName::Service => Kind::Service,
+        }
+    }
+}

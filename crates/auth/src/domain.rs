@@ -1,0 +1,25 @@
+//! What auth does, in its own terms: no protocol and no command line is named here, those are faces on it.
+//!
+//! From the question that everything begins with to what answers it.
+
+pub mod auth;
+pub mod denial;
+
+// What callers ask for.
+pub mod access;
+pub mod login;
+pub mod refresh;
+pub mod revocation;
+pub mod token;
+
+// What administrators ask for.
+pub mod admin;
+pub mod key_rotation;
+
+// What these are made with.
+pub mod encryption_key;
+pub mod issue;
+pub mod password;
+pub mod policy;
+pub mod state;
+pub mod throttle;

@@ -1,0 +1,75 @@
+//! May this principal do that?
+
+use std::sync::Arc;
+
+use accord_token::{Claims, Verified};
+
+use super::{
+    auth::Auth,
+    denial::Denial,
+    issue::{self, SignedToken},
+    policy::{AccessQuestion, PolicyDecision},
+    state::AuthState,
+};
+use crate::store::principals::Principal;
+
+/// The answer to one question about one token.
+pub struct AccessDecision {
+    /// Whose token it is.
+    pub subject: Claims,
+    /// Whether it may.
+    pub allowed: bool,
+    /// For the way inward; only where allowed.
+    pub passport: Option<SignedToken>,
+    /// The policy set that decided; a decision holds only under the same one.
+    pub policy_hash: Arc<str>,
+}
+
+impl Auth {
+    /// Decides for whoever holds the token, and narrows it to the upstream where there is one.
+    pub fn check(
+        &self,
+        token: &str,
+        question: &AccessQuestion<'_>,
+        caller: &Verified,
+        state: &AuthState,
+    ) -> Result<AccessDecision, Denial> {
+        let subject = self.verify_access_token(token, state).map_err(Denial::Subject)?;
+        let decided = self.policies.decide(&Principal::of(&subject.claims), question);
+        self.metrics.decision(decided.allowed);
+        // Built as a denial; only what follows makes it anything else.
+        let mut decision = AccessDecision {
+            subject: subject.claims.clone(),
+            allowed: false,
+            passport: None,
+            policy_hash: Arc::clone(&self.policies.hash),
+        };
+        if decided.allowed {
+            // Without an upstream nobody goes further inward, and no passport is needed.
+            if !question.upstream.is_empty() {
+                decision.passport = Some(self.passport(&subject, question.upstream, caller, state)?);
+            }
+            decision.allowed = true;
+        }
+        Ok(decision)
+    }
+
+    /// The same decision for a subject, with the policies that made it.
+    pub async fn explain(&self, subject: &str, question: &AccessQuestion<'_>) -> Result<PolicyDecision, Denial> {
+        let principal = self.store.principal(subject).await?.ok_or(Denial::Field("subject", "is not known"))?;
+        Ok(self.policies.decide(&principal, question))
+    }
+
+    /// A passport for the subject's request on its way to the upstream, with the caller as its newest actor.
+    pub(super) fn passport(
+        &self,
+        subject: &Verified,
+        upstream: &str,
+        caller: &Verified,
+        state: &AuthState,
+    ) -> Result<SignedToken, Denial> {
+        let passport = issue::passport(&self.tokens, state, subject, upstream, &caller.claims.sub)?;
+        self.metrics.token("passport");
+        Ok(passport)
+    }
+}

@@ -1,0 +1,250 @@
+//! What administrators change. Every change is recorded in the audit log under the name of whoever makes it.
+
+use std::time::Duration;
+
+use accord_token::{PublicKey, Type, verify};
+
+use super::{
+    auth::Auth,
+    denial::Denial,
+    encryption_key::EncryptionError,
+    issue,
+    key_rotation::{self, KeyRotationError},
+    login::{MAX_PASSWORD, hash_client_secret},
+    password::{self, Overloaded},
+    revocation,
+};
+use crate::store::{
+    Change, Store, StoreError,
+    principals::{Principal, is_name},
+};
+
+/// The shortest password that is accepted (NIST SP 800-63B, section 5.1.1).
+const MIN_PASSWORD: usize = 8;
+
+/// The shortest client secret that is accepted.
+const MIN_CLIENT_SECRET: usize = 32;
+
+/// The most that all roles of one principal may come to, in bytes: half a token, so that passports have room as well.
+const MAX_ROLES: usize = 2048;
+
+/// Why an administrator's change is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Auth says no.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// The name is taken.
+    #[error("`{0}` exists already")]
+    Exists(String),
+    /// A client would act with roles that nobody named.
+    #[error("`{0}` exists, and is no client: choose another id")]
+    NoClient(String),
+    /// There is no such principal.
+    #[error("`{0}` is not known")]
+    Unknown(String),
+    /// There is no role to take away.
+    #[error("`{subject}` does not hold the role `{role}`")]
+    RoleMissing {
+        /// Whose.
+        subject: String,
+        /// Which.
+        role: String,
+    },
+    /// A name that could not be used.
+    #[error("`{0}` is no name: it must have 1 to 256 bytes, and no white space")]
+    Name(String),
+    /// No token has room for so many roles.
+    #[error("the roles of `{subject}` come to {bytes} bytes, and no more than {MAX_ROLES} fit into a token")]
+    RolesTooLong {
+        /// Whose.
+        subject: String,
+        /// How long they are.
+        bytes: usize,
+    },
+    /// Guessed too easily.
+    #[error("the password must have at least {MIN_PASSWORD} characters")]
+    PasswordTooShort,
+    /// Nobody could log in with it.
+    #[error("the password must have at most {MAX_PASSWORD} bytes")]
+    PasswordTooLong,
+    /// The password could not be hashed.
+    #[error(transparent)]
+    Hashing(#[from] Overloaded),
+    /// Guessed too easily.
+    #[error("a client's secret must have at least {MIN_CLIENT_SECRET} characters")]
+    SecretTooShort,
+    /// A new client's secret can't be read or kept.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// No verifier would accept it.
+    #[error(
+        "a token's life must be between 1s and {}",
+        humantime::format_duration(Type::Access.longest_life())
+    )]
+    Lifetime,
+}
+
+/// A new client's secret can't be made, or not be given to whoever needs it.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The system has no randomness.
+    #[error(transparent)]
+    Random(#[from] EncryptionError),
+    /// It can't be read or written where it was to be.
+    #[error("the secret in {place} can't be read or written: {source}")]
+    Inaccessible {
+        /// Where.
+        place: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// An administrator at work.
+pub struct Admin<'a> {
+    store: &'a Store,
+    /// Who the audit log names.
+    actor: &'a str,
+}
+
+impl<'a> Admin<'a> {
+    /// Somebody who may change this store.
+    pub fn new(store: &'a Store, actor: &'a str) -> Self {
+        Self { store, actor }
+    }
+
+    /// Adds a person or a program.
+    pub async fn add_principal(&self, principal: &Principal, password: Option<&str>) -> Result<(), AdminError> {
+        validate(principal)?;
+        let hashed = password.map_or(Ok(String::new()), hash_password)?;
+        let mut change = self.store.change().await?;
+        if !change.add_principal(principal, &hashed).await? {
+            return Err(AdminError::Exists(principal.subject.clone()));
+        }
+        self.record(change, "principal.add", &principal.subject).await
+    }
+
+    /// Adds a program that logs in with the secret that `secret` brings. It is asked once nothing else stands in the way,
+    /// and before the client is there: a secret that nobody has would be worse than one that means nothing.
+    pub async fn add_client(
+        &self,
+        principal: &Principal,
+        secret: impl FnOnce() -> Result<String, SecretError>,
+    ) -> Result<(), AdminError> {
+        let id = &principal.subject;
+        validate(principal)?;
+        // Begun before anything is read, so that of two replicas that add it at once the second one finds it.
+        let mut change = self.store.change().await?;
+        if self.store.client(id).await?.is_some() {
+            return Err(AdminError::Exists(id.clone()));
+        }
+        if !change.add_principal(principal, "").await? {
+            return Err(AdminError::NoClient(id.clone()));
+        }
+        let secret = secret()?;
+        if secret.len() < MIN_CLIENT_SECRET {
+            return Err(AdminError::SecretTooShort);
+        }
+        change.add_client(id, id, &hash_client_secret(&secret)).await?;
+        self.record(change, "client.add", id).await
+    }
+
+    /// Gives a role. Tokens that do not show it yet are revoked.
+    pub async fn grant_role(&self, subject: &str, role: &str) -> Result<(), AdminError> {
+        let mut change = self.store.change().await?;
+        let mut principal = known(self.store, subject).await?;
+        principal.roles.push(role.to_owned());
+        validate(&principal)?;
+        if !change.add_role(subject, role).await? {
+            return Ok(());
+        }
+        let revision = change.next_revision().await?;
+        change.raise_epoch(subject, verify::now(), revision).await?;
+        self.record(change, "role.grant", &format!("{subject} {role}")).await
+    }
+
+    /// Takes a role away. Tokens that still show it are revoked.
+    pub async fn remove_role(&self, subject: &str, role: &str) -> Result<(), AdminError> {
+        let mut change = self.store.change().await?;
+        if !change.remove_role(subject, role).await? {
+            return Err(AdminError::RoleMissing { subject: subject.to_owned(), role: role.to_owned() });
+        }
+        let revision = change.next_revision().await?;
+        change.raise_epoch(subject, verify::now(), revision).await?;
+        self.record(change, "role.remove", &format!("{subject} {role}")).await
+    }
+
+    /// Revokes every token of a subject.
+    pub async fn revoke_subject(&self, subject: &str) -> Result<(), AdminError> {
+        let revoked = revocation::revoke_subject(self.store, subject, self.actor).await?;
+        if revoked { Ok(()) } else { Err(AdminError::Unknown(subject.to_owned())) }
+    }
+
+    /// Revokes every token there is; for restored backups and for the worst day.
+    pub async fn revoke_everything(&self) -> Result<(), AdminError> {
+        let mut change = self.store.change().await?;
+        change.next_revision().await?;
+        change.raise_global_epoch().await?;
+        self.record(change, "everything.revoke", "").await
+    }
+
+    async fn record(&self, mut change: Change, action: &str, target: &str) -> Result<(), AdminError> {
+        change.record(verify::now(), self.actor, action, target).await?;
+        Ok(change.commit().await?)
+    }
+}
+
+impl Auth {
+    /// An access token without a login.
+    pub async fn issue_token(&self, subject: &str, life: Duration, actor: &str) -> Result<String, AdminError> {
+        if !(Duration::from_secs(1)..=Type::Access.longest_life()).contains(&life) {
+            return Err(AdminError::Lifetime);
+        }
+        let principal = known(&self.store, subject).await?;
+        let state = self.state.current().await?;
+        let issued = issue::access_token(&self.tokens, &state, &principal, life)?;
+        Admin::new(&self.store, actor).record(self.store.change().await?, "token.issue", subject).await?;
+        Ok(issued.token)
+    }
+
+    /// Publishes a new signing key. It signs once every verifier has had time to see it.
+    pub async fn rotate_key(&self, actor: &str) -> Result<PublicKey, KeyRotationError> {
+        let (algorithm, overlap) = (self.keys.algorithm, self.keys.overlap);
+        let key = key_rotation::rotate(&self.store, &self.encryption_key, algorithm, overlap, actor).await?;
+        // Read at once, so that verifiers see the key long before it signs.
+        self.state.current().await?;
+        Ok(key)
+    }
+}
+
+async fn known(store: &Store, subject: &str) -> Result<Principal, AdminError> {
+    store.principal(subject).await?.ok_or_else(|| AdminError::Unknown(subject.to_owned()))
+}
+
+fn hash_password(password: &str) -> Result<String, AdminError> {
+    if password.len() > MAX_PASSWORD {
+        return Err(AdminError::PasswordTooLong);
+    }
+    if password.len() < MIN_PASSWORD {
+        return Err(AdminError::PasswordTooShort);
+    }
+    Ok(password::hash(password)?)
+}
+
+fn validate(principal: &Principal) -> Result<(), AdminError> {
+    let tenant = (!principal.tenant.is_empty()).then_some(&principal.tenant);
+    for name in principal.roles.iter().chain([&principal.subject]).chain(tenant) {
+        if !is_name(name) {
+            return Err(AdminError::Name(name.clone()));
+        }
+    }
+    let bytes = principal.roles.iter().map(String::len).sum();
+    if bytes > MAX_ROLES {
+        return Err(AdminError::RolesTooLong { subject: principal.subject.clone(), bytes });
+    }
+    Ok(())
+}

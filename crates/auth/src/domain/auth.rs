@@ -1,0 +1,69 @@
+//! What all operations share, and the one question they begin with: whose token is this?
+
+use std::sync::Arc;
+
+use accord_token::{Refusal, Type, Verified, verify};
+
+use super::{
+    denial::Denial,
+    encryption_key::EncryptionKey,
+    password::Passwords,
+    policy::{AccessQuestion, Policies},
+    state::{AuthState, StateCache},
+    throttle::LoginThrottle,
+};
+use crate::{
+    config::{KeysConfig, TokensConfig},
+    metrics::Metrics,
+    store::{Store, principals::Principal},
+};
+
+/// Everything that operations need.
+pub struct Auth {
+    /// What must last.
+    pub store: Store,
+    /// Keys and revocations as of now.
+    pub state: StateCache,
+    /// Encrypts signing keys, and makes refresh tokens.
+    pub encryption_key: Arc<EncryptionKey>,
+    /// Who may do what.
+    pub policies: Policies,
+    /// Checks passwords.
+    pub passwords: Passwords,
+    /// Slows down guessing.
+    pub throttle: LoginThrottle,
+    /// What tokens say.
+    pub tokens: TokensConfig,
+    /// How keys are made.
+    pub keys: KeysConfig,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
+}
+
+impl Auth {
+    /// Verifies an access token on the state of this moment.
+    pub fn verify_access_token(&self, token: &str, state: &AuthState) -> Result<Verified, Refusal> {
+        self.verify(token, Type::Access, &self.tokens.audience, state)
+    }
+
+    /// Verifies a passport that was made for this audience.
+    pub fn verify_passport(&self, token: &str, audience: &str, state: &AuthState) -> Result<Verified, Refusal> {
+        self.verify(token, Type::Passport, audience, state)
+    }
+
+    /// Who calls, by the bearer token of the call; refused without this permission.
+    pub fn authorize(&self, token: &str, permission: &str, state: &AuthState) -> Result<Verified, Denial> {
+        let caller = self.verify_access_token(token, state)?;
+        let question = AccessQuestion { permission, ..AccessQuestion::default() };
+        let decision = self.policies.decide(&Principal::of(&caller.claims), &question);
+        self.metrics.decision(decision.allowed);
+        if decision.allowed { Ok(caller) } else { Err(Denial::Caller(Refusal::PermissionMissing)) }
+    }
+
+    fn verify(&self, token: &str, token_type: Type, audience: &str, state: &AuthState) -> Result<Verified, Refusal> {
+        let expected = verify::Expected { token_type, issuer: &self.tokens.issuer, audience };
+        let verified = verify::signed(token, token_type, &state.snapshot.keys).map_err(Refusal::Invalid)?;
+        verify::current(&verified, &expected, verify::now(), &state.snapshot)?;
+        Ok(verified)
+    }
+}

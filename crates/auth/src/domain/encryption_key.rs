@@ -1,0 +1,166 @@
+//! The key that is not in the store: it encrypts signing keys there, and authenticates refresh tokens.
+
+use std::{io, path::PathBuf};
+
+use accord_runtime::config::Secret;
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey},
+    hmac, rand,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+const KEY: usize = 32;
+const NONCE: usize = 12;
+
+/// The encryption key can't be used, or what it should decrypt was encrypted with another one.
+#[derive(Debug, thiserror::Error)]
+pub enum EncryptionError {
+    /// No key was given.
+    #[error(
+        "no key encrypts the store: set `keys.encryption_key_file` to a file made with `accord-auth key new`, or start \
+         with `--development`"
+    )]
+    NoKey,
+    /// The key file can't be read.
+    #[error("the encryption key can't be read from `{}`: {source}; `accord-auth key new` makes one", path.display())]
+    File {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Why it can't be read.
+        source: io::Error,
+    },
+    /// Not a key.
+    #[error("the encryption key must be 32 bytes as base64url without padding, as `accord-auth key new` makes them")]
+    Malformed,
+    /// Encrypted with another key, or changed since.
+    #[error(
+        "the signing key `{0}` in the store was encrypted with another encryption key: set `keys.encryption_key_file` to \
+         that one, the same for every process on this store"
+    )]
+    OtherKey(String),
+    /// The system has no randomness, or the cipher failed.
+    #[error("the system's cryptography failed")]
+    Failed,
+}
+
+/// Two keys, both derived from the one that was given: to encrypt (AES-256-GCM), and to authenticate (HMAC-SHA-256).
+pub struct EncryptionKey {
+    aead: RandomizedNonceKey,
+    hmac: hmac::Key,
+}
+
+impl EncryptionKey {
+    /// From 32 bytes in base64url.
+    pub fn new(key: &Secret) -> Result<Self, EncryptionError> {
+        let key = URL_SAFE_NO_PAD.decode(key.expose().trim()).map_err(|_| EncryptionError::Malformed)?;
+        if key.len() != KEY {
+            return Err(EncryptionError::Malformed);
+        }
+        let root = hmac::Key::new(hmac::HMAC_SHA256, &key);
+        let derive = |purpose: &[u8]| hmac::sign(&root, purpose);
+        let aead = RandomizedNonceKey::new(&AES_256_GCM, derive(b"accord-auth/seal").as_ref());
+        Ok(Self {
+            aead: aead.map_err(|_| EncryptionError::Failed)?,
+            hmac: hmac::Key::new(hmac::HMAC_SHA256, derive(b"accord-auth/refresh").as_ref()),
+        })
+    }
+
+    /// Encrypts under a name (as associated data), with a random nonce.
+    pub fn encrypt(&self, name: &str, plain: &[u8]) -> Result<String, EncryptionError> {
+        let mut text = plain.to_vec();
+        let nonce =
+            self.aead.seal_in_place_append_tag(Aad::from(name), &mut text).map_err(|_| EncryptionError::Failed)?;
+        Ok(URL_SAFE_NO_PAD.encode([&nonce.as_ref()[..], &text].concat()))
+    }
+
+    /// Decrypts what was encrypted under this name; under another name it fails.
+    pub fn decrypt(&self, name: &str, encrypted: &str) -> Result<Vec<u8>, EncryptionError> {
+        self.opened(name, encrypted).ok_or_else(|| EncryptionError::OtherKey(name.to_owned()))
+    }
+
+    fn opened(&self, name: &str, encrypted: &str) -> Option<Vec<u8>> {
+        let mut bytes = URL_SAFE_NO_PAD.decode(encrypted).ok()?;
+        let (nonce, text) = bytes.split_at_mut_checked(NONCE)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        self.aead.open_in_place(nonce, Aad::from(name), text).ok().map(|plain| plain.to_vec())
+    }
+
+    /// The refresh token of a generation of a family. It is computed, not kept: a stolen store holds none.
+    pub fn refresh_token(&self, family: &str, generation: u64) -> String {
+        let tag = hmac::sign(&self.hmac, format!("{family}/{generation}").as_bytes());
+        format!("rt_{family}_{generation}_{}", URL_SAFE_NO_PAD.encode(tag))
+    }
+
+    /// The family and generation of a refresh token that was made here.
+    pub fn parse_refresh_token(&self, token: &str) -> Option<(String, u64)> {
+        let [family, generation, tag] =
+            token.strip_prefix("rt_")?.splitn(3, '_').collect::<Vec<_>>().try_into().ok()?;
+        let tag = URL_SAFE_NO_PAD.decode(tag).ok()?;
+        // `verify` compares in constant time.
+        hmac::verify(&self.hmac, format!("{family}/{generation}").as_bytes(), &tag).ok()?;
+        Some((family.to_owned(), generation.parse().ok()?))
+    }
+}
+
+/// A new secret of 32 random bytes, base64url.
+pub fn generate_secret() -> Result<String, EncryptionError> {
+    let mut bytes = [0; KEY];
+    rand::fill(&mut bytes).map_err(|_| EncryptionError::Failed)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn new_key() -> EncryptionKey {
+        EncryptionKey::new(&Secret::from(generate_secret().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn encrypted_text_decrypts_under_its_name() {
+        let key = new_key();
+        let encrypted = key.encrypt("one", b"the private half").unwrap();
+        assert_eq!(key.decrypt("one", &encrypted).unwrap(), b"the private half");
+    }
+
+    #[test]
+    fn encrypted_text_does_not_decrypt_under_another_name() {
+        let key = new_key();
+        assert!(key.decrypt("two", &key.encrypt("one", b"the private half").unwrap()).is_err());
+    }
+
+    #[test]
+    fn encrypted_text_does_not_decrypt_with_another_key() {
+        let encrypted = new_key().encrypt("one", b"the private half").unwrap();
+        assert!(new_key().decrypt("one", &encrypted).is_err());
+    }
+
+    #[test]
+    fn truncated_text_does_not_decrypt() {
+        let key = new_key();
+        let encrypted = key.encrypt("one", b"the private half").unwrap();
+        assert!(key.decrypt("one", &encrypted[..encrypted.len() - 2]).is_err());
+    }
+
+    #[test]
+    fn refresh_token_parses_to_its_family_and_generation() {
+        let key = new_key();
+        let token = key.refresh_token("family", 7);
+        assert_eq!(key.parse_refresh_token(&token), Some(("family".to_owned(), 7)));
+    }
+
+    #[test]
+    fn refresh_token_made_with_another_key_is_refused() {
+        assert_eq!(new_key().parse_refresh_token(&new_key().refresh_token("family", 7)), None);
+    }
+
+    #[test]
+    fn refresh_token_with_another_generation_prefix_or_no_tag_is_refused() {
+        let key = new_key();
+        let token = key.refresh_token("family", 7);
+        for forged in [token.replace("_7_", "_8_"), token.replace("rt_", "at_"), "rt_family_7".to_owned()] {
+            assert_eq!(key.parse_refresh_token(&forged), None, "{forged}");
+        }
+    }
+}

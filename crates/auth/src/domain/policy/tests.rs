@@ -1,0 +1,130 @@
+use super::*;
+
+fn policies(text: &str) -> Result<Policies, PolicyError> {
+    of(&[("test", text)])
+}
+
+fn of(texts: &[(&str, &str)]) -> Result<Policies, PolicyError> {
+    let texts = [("built-in", BUILT_IN)].iter().chain(texts);
+    let files: Result<Vec<_>, _> =
+        texts.map(|(name, text)| PolicyFile::new((*name).to_owned(), (*text).to_owned())).collect();
+    Policies::of(&files?)
+}
+
+/// The decision of these policies for somebody with this role.
+fn decide(text: &str, role: &str, permission: &str) -> PolicyDecision {
+    let principal = Principal::new("ada".to_owned(), Kind::User, "north".to_owned(), vec![role.to_owned()]);
+    let question = AccessQuestion { permission, upstream: "catalog", method: "" };
+    policies(text).unwrap().decide(&principal, &question)
+}
+
+fn error(text: &str) -> String {
+    policies(text).err().expect("these policies can't be used").to_string()
+}
+
+const READ: &str = "catalog.products.read";
+
+const READERS: &str = r#"permit(
+    principal in Accord::Role::"catalog-reader", action == Accord::Action::"catalog.products.read", resource);"#;
+
+#[test]
+fn granted_permission_is_allowed_by_the_policy_that_grants_it() {
+    let decision = decide(READERS, "catalog-reader", READ);
+    assert_eq!(decision, PolicyDecision { allowed: true, policies: vec!["test#1".to_owned()], errors: Vec::new() });
+}
+
+#[test]
+fn permission_that_is_not_granted_is_denied() {
+    assert!(!decide(READERS, "catalog-reader", "catalog.products.write").allowed);
+}
+
+#[test]
+fn role_without_the_grant_is_denied() {
+    assert!(!decide(READERS, "stranger", READ).allowed);
+}
+
+#[test]
+fn mesh_role_may_check_watch_and_use_the_cache() {
+    for permission in ["accord.auth.check", "accord.auth.watch", "accord.cache.read", "accord.cache.invalidate"] {
+        assert!(decide("", "accord-mesh", permission).allowed, "{permission}");
+    }
+}
+
+#[test]
+fn mesh_role_may_not_rotate_keys_and_the_admin_role_may() {
+    assert!(!decide("", "accord-mesh", "accord.auth.rotate").allowed);
+    assert!(decide("", "accord-admin", "accord.auth.rotate").allowed);
+}
+
+#[test]
+fn policy_that_fails_to_evaluate_denies_even_where_another_permits() {
+    // Valid by its types, but the sum leaves the range of integers when it is computed.
+    let broken = format!(
+        "{READERS} forbid(principal, action == Accord::Action::\"catalog.products.read\", resource) \
+         when {{ 9223372036854775807 + 1 == 0 }};"
+    );
+    let decision = decide(&broken, "catalog-reader", READ);
+    assert_eq!((decision.allowed, decision.errors.len()), (false, 1));
+}
+
+#[test]
+fn policy_outside_the_schema_is_refused_at_load() {
+    for wrong in [
+        "permit(principal in Accord::Group::\"x\", action, resource);",
+        "permit(principal, action, resource) when { principal.tenannt == \"north\" };",
+        "permit(principal == ?principal, action, resource);",
+        "permit(principal",
+    ] {
+        assert!(policies(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn syntax_error_names_its_line_and_column() {
+    let error = error("permit (principal,\n  action = 3, resource);");
+    assert!(error.starts_with("test:2:"), "{error}");
+}
+
+#[test]
+fn validation_error_names_its_line_and_attribute() {
+    let error = error(
+        "permit(principal, action, resource);\n@id(\"x\")\npermit(principal, action, resource)\n  \
+         when { principal.tenannt == \"north\" };",
+    );
+    assert!(error.contains("test:4:") && error.contains("tenannt"), "{error}");
+}
+
+#[test]
+fn policy_files_of_one_name_in_two_directories_load() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = ["a", "b"].map(|part| directory.path().join(part).join("policies.cedar"));
+    for file in &files {
+        std::fs::create_dir(file.parent().unwrap()).unwrap();
+        std::fs::write(file, READERS).unwrap();
+    }
+    assert!(Policies::load(&files).is_ok());
+}
+
+#[test]
+fn policy_id_used_twice_is_refused() {
+    let error = of(&[("a", "@id(\"x\") permit(principal, action, resource);"); 2]).err().unwrap().to_string();
+    assert!(error.contains("`x`") && error.contains("@id"), "{error}");
+}
+
+#[test]
+fn forbid_for_every_action_overrides_a_permit() {
+    let frozen = format!("{READERS} @id(\"frozen\") forbid(principal, action, resource);");
+    let decision = decide(&frozen, "catalog-reader", READ);
+    assert_eq!((decision.allowed, decision.policies), (false, vec!["frozen".to_owned()]));
+}
+
+#[test]
+fn permit_for_every_action_covers_permissions_that_no_policy_names() {
+    let any = "permit(principal in Accord::Role::\"root\", action, resource);";
+    assert!(decide(any, "root", "named.by.nobody").allowed);
+}
+
+#[test]
+fn policy_hash_differs_between_sets() {
+    assert_ne!(policies(READERS).unwrap().hash, policies("").unwrap().hash);
+}

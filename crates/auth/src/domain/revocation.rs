@@ -1,0 +1,105 @@
+//! Ends tokens, and tells verifiers which.
+
+use std::sync::Arc;
+
+use accord_token::{RevocationUpdate, verify};
+use tokio::sync::watch;
+
+use super::{auth::Auth, denial::Denial};
+use crate::store::{Store, StoreError};
+
+/// What is to be revoked.
+pub enum RevocationOrder {
+    /// One access or refresh token, by whoever holds it.
+    Token(String),
+    /// Every token of a subject.
+    Subject {
+        /// Whose.
+        subject: String,
+        /// Who says so.
+        actor: String,
+    },
+}
+
+impl Auth {
+    /// Revokes, and returns the revision of the revocations that contains it.
+    pub async fn revoke(&self, order: RevocationOrder) -> Result<u64, Denial> {
+        match order {
+            RevocationOrder::Token(token) => self.revoke_token(&token).await?,
+            RevocationOrder::Subject { subject, actor } => {
+                if !revoke_subject(&self.store, &subject, &actor).await? {
+                    return Err(Denial::Field("subject", "is not known"));
+                }
+            }
+        }
+        // Read at once, so that verifiers learn of it at once.
+        Ok(self.state.current().await?.revocations.revision)
+    }
+
+    /// A token that is not good any more needs no ending, and nothing is said about why (RFC 7009, section 2.2).
+    async fn revoke_token(&self, token: &str) -> Result<(), Denial> {
+        let state = self.state.current().await?;
+        if self.revoke_refresh_token(token).await? {
+            return Ok(());
+        }
+        let Ok(verified) = self.verify_access_token(token, &state) else { return Ok(()) };
+        let claims = verified.claims;
+        let mut change = self.store.change().await?;
+        let revision = change.next_revision().await?;
+        change.revoke_token(&claims.jti, claims.exp, revision).await?;
+        change.record(verify::now(), &claims.sub, "token.revoke", &claims.jti).await?;
+        Ok(change.commit().await?)
+    }
+}
+
+/// Revokes every token of a subject; false where there is no such subject.
+pub async fn revoke_subject(store: &Store, subject: &str, actor: &str) -> Result<bool, StoreError> {
+    let mut change = store.change().await?;
+    let revision = change.next_revision().await?;
+    if !change.raise_epoch(subject, verify::now(), revision).await? {
+        return Ok(false);
+    }
+    change.record(verify::now(), actor, "subject.revoke", subject).await?;
+    change.commit().await?;
+    Ok(true)
+}
+
+/// One verifier that follows revocations.
+pub struct Watcher {
+    auth: Arc<Auth>,
+    /// The verifier's own credential: it is checked again for each update, since it can be revoked too.
+    token: String,
+    permission: &'static str,
+    /// The revision that the verifier has.
+    known: u64,
+}
+
+impl Watcher {
+    /// A verifier that knows nothing yet. Refused where its token or its permission does not hold.
+    pub async fn start(auth: Arc<Auth>, token: String, permission: &'static str) -> Result<Self, Denial> {
+        let state = auth.state.current().await?;
+        auth.authorize(&token, permission, &state)?;
+        auth.metrics.watcher(1);
+        Ok(Self { auth, token, permission, known: 0 })
+    }
+
+    /// Everything that this verifier has not seen, as of now.
+    pub async fn update(&mut self) -> Result<RevocationUpdate, Denial> {
+        let state = self.auth.state.current().await?;
+        self.auth.authorize(&self.token, self.permission, &state)?;
+        let update = state.update_since(self.known);
+        self.known = update.revision;
+        Ok(update)
+    }
+
+    /// Changes with each new revision.
+    pub fn revisions(&self) -> watch::Receiver<u64> {
+        self.auth.state.revisions()
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.auth.metrics.watcher(-1);
+    }
+}

@@ -1,0 +1,64 @@
+//! What goes on beside the calls: the state is refreshed, health follows the store, and what has expired is purged.
+
+use std::{sync::Arc, time::Duration};
+
+use accord_runtime::{health::Health, probe, shutdown::Shutdown};
+use accord_token::verify;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::{
+    domain::auth::Auth,
+    store::{StoreError, within},
+};
+
+/// How often the store is asked for changes that another process made. Questions of verifiers are not answered from what
+/// was read then; this only bounds how late unasked updates are.
+const POLL: Duration = Duration::from_millis(200);
+
+/// How often what has expired is purged.
+const PURGE: Duration = Duration::from_mins(1);
+
+/// Until shutdown.
+pub async fn run(auth: Arc<Auth>, health: Health, shutdown: Shutdown) {
+    refresh_state(&auth, &health).await;
+    tokio::select! {
+        () = purge(&auth) => {}
+        () = shutdown.begun() => {}
+    }
+}
+
+/// The probe that asks whether the store answers is also the one that brings its changes.
+async fn refresh_state(auth: &Arc<Auth>, health: &Health) {
+    let (asking, ready) = (Arc::clone(auth), health.clone());
+    let ask = move || {
+        let (auth, health) = (Arc::clone(&asking), ready.clone());
+        async move {
+            let answered = auth.state.current().await;
+            if let Err(error) = &answered
+                && health.ready()
+            {
+                tracing::error!(%error, "everything is refused until the store answers");
+            }
+            answered.is_ok()
+        }
+    };
+    health.follow_dependency("store", probe::every(POLL, ask).await);
+}
+
+async fn purge(auth: &Auth) {
+    let mut ticks = interval(PURGE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = within(PURGE, purge_expired(auth)).await {
+            tracing::warn!(%error, "what has expired is purged a minute later");
+        }
+    }
+}
+
+async fn purge_expired(auth: &Auth) -> Result<(), StoreError> {
+    let now = verify::now();
+    auth.store.destroy_retired_keys(now).await?;
+    // Kept for an hour after their end: verifiers' clocks may lag.
+    auth.store.purge_expired(now - 3600).await
+}

@@ -1,0 +1,129 @@
+//! The API's messages to and from the domain's types.
+
+use std::time::Duration;
+
+use accord_api::accord::{
+    auth::v1::{
+        CheckRequest, CheckResponse, ExchangeResponse, ExplainRequest, ExplainResponse, IntrospectResponse,
+        IssueResponse, Key, Principal, RefreshResponse, RevokedToken, SubjectEpoch, WatchResponse,
+        issue_request::Grant,
+    },
+    policy::v1::PrincipalKind,
+};
+use accord_token::{Claims, KeySet, Kind, PublicKey, RevocationUpdate, Verified};
+
+use crate::domain::{
+    access::AccessDecision,
+    denial::Denial,
+    issue::SignedToken,
+    login::{Credential, IssuedTokens},
+    policy::{AccessQuestion, PolicyDecision},
+};
+
+pub(super) fn credential(grant: Option<Grant>) -> Result<Credential, Denial> {
+    match grant {
+        Some(Grant::Password(grant)) => Ok(Credential::Password { name: grant.name, password: grant.password }),
+        Some(Grant::ClientCredentials(grant)) => {
+            Ok(Credential::ClientSecret { id: grant.client_id, secret: grant.client_secret })
+        }
+        None => Err(Denial::Field("grant", "must be given")),
+    }
+}
+
+pub(super) fn issued(tokens: IssuedTokens) -> IssueResponse {
+    IssueResponse {
+        access_token: tokens.access.token,
+        expires_in: duration(tokens.access.life),
+        refresh_token: tokens.refresh.unwrap_or_default(),
+    }
+}
+
+pub(super) fn refreshed(tokens: IssuedTokens) -> RefreshResponse {
+    RefreshResponse {
+        access_token: tokens.access.token,
+        expires_in: duration(tokens.access.life),
+        refresh_token: tokens.refresh.unwrap_or_default(),
+    }
+}
+
+pub(super) fn exchanged(passport: SignedToken) -> ExchangeResponse {
+    ExchangeResponse { passport: passport.token, expires_in: duration(passport.life) }
+}
+
+/// None: the token is not good now.
+pub(super) fn introspected(token: Option<Verified>) -> IntrospectResponse {
+    let Some(Verified { claims, .. }) = token else { return IntrospectResponse::default() };
+    IntrospectResponse {
+        active: true,
+        principal: Some(principal(&claims)),
+        expire_time: Some(prost_types::Timestamp { seconds: claims.exp, nanos: 0 }),
+        audience: claims.aud,
+    }
+}
+
+pub(super) fn check_question(request: &CheckRequest) -> AccessQuestion<'_> {
+    AccessQuestion { permission: &request.permission, upstream: &request.audience, method: &request.method }
+}
+
+pub(super) fn explain_question(request: &ExplainRequest) -> AccessQuestion<'_> {
+    AccessQuestion { permission: &request.permission, upstream: &request.audience, method: &request.method }
+}
+
+pub(super) fn checked(decision: AccessDecision) -> CheckResponse {
+    let (passport, passport_expires_in) =
+        decision.passport.map_or((String::new(), None), |passport| (passport.token, duration(passport.life)));
+    CheckResponse {
+        allowed: decision.allowed,
+        principal: Some(principal(&decision.subject)),
+        passport,
+        passport_expires_in,
+        policy_hash: decision.policy_hash.to_string(),
+    }
+}
+
+pub(super) fn explained(decision: PolicyDecision, policy_hash: &str) -> ExplainResponse {
+    ExplainResponse {
+        allowed: decision.allowed,
+        policies: decision.policies,
+        errors: decision.errors,
+        policy_hash: policy_hash.to_owned(),
+    }
+}
+
+/// The answer to this question of a verifier.
+pub(super) fn update(update: RevocationUpdate, question: u64) -> WatchResponse {
+    let subjects = update.subjects.into_iter().map(|(subject, epoch)| SubjectEpoch { subject, epoch });
+    let tokens = update.tokens.into_iter().map(|(jti, expires_at)| RevokedToken { jti, expires_at });
+    WatchResponse {
+        question,
+        revision: update.revision,
+        full: update.full,
+        keys: update.keys.iter().flat_map(KeySet::iter).map(key).collect(),
+        subjects: subjects.collect(),
+        tokens: tokens.collect(),
+        global_epoch: update.global_epoch,
+        policy_hash: update.policy_hash.to_string(),
+    }
+}
+
+/// A public key as it is published.
+pub(super) fn key(key: &PublicKey) -> Key {
+    Key { kid: key.kid.clone(), alg: key.algorithm.name().to_owned(), public_key: key.bytes.clone() }
+}
+
+fn principal(claims: &Claims) -> Principal {
+    let kind = match claims.kind {
+        Kind::User => PrincipalKind::User,
+        Kind::Service => PrincipalKind::Service,
+    };
+    Principal {
+        subject: claims.sub.clone(),
+        kind: kind.into(),
+        tenant: claims.tenant.clone(),
+        roles: claims.roles.clone(),
+    }
+}
+
+fn duration(life: Duration) -> Option<prost_types::Duration> {
+    prost_types::Duration::try_from(life).ok()
+}
