@@ -2,14 +2,10 @@
 
 use crate::{
     fault::{Component, Fault},
-    protocol::Protocol,
+    protocol::{RequestOptions, WireProtocol},
 };
 use accord_api::accord::fault::v1::Reason;
-use accord_runtime::{
-    deadline::{Deadline, parse_grpc_timeout},
-    request::RequestId,
-    server::Peer,
-};
+use accord_runtime::{deadline::Deadline, request::RequestId, server::Peer};
 use accord_upstream::metadata::is_reserved;
 use http::{HeaderMap, HeaderName, Request, header, request::Parts};
 use hyper::body::Incoming;
@@ -20,8 +16,8 @@ use std::{
 
 /// A request that may come in.
 pub(crate) struct Arrival {
-    /// How the caller speaks.
-    pub protocol: Protocol,
+    /// What the caller asks for.
+    pub options: RequestOptions,
     /// The head, without anything that only our own hops may say.
     pub parts: Parts,
     /// The body, untouched.
@@ -32,16 +28,15 @@ pub(crate) struct Arrival {
     pub address: IpAddr,
 }
 
-/// Looks at the head of a request and takes out what may not come from outside.
-pub(crate) fn admit(request: Request<Incoming>) -> Result<Arrival, Fault> {
-    let protocol = Protocol::of(&request);
+/// Takes out of the head of a request what may not come from outside, and reads what the caller asks for.
+pub(crate) fn admit(protocol: WireProtocol, request: Request<Incoming>) -> Result<Arrival, Fault> {
     let (mut parts, body) = request.into_parts();
-    protocol.check(&parts)?;
     clean(&mut parts.headers)?;
+    let options = protocol.admit(&parts)?;
     let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let address = parts.extensions.get::<Peer>().map_or(unknown, |peer| peer.address).ip();
     let id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
-    Ok(Arrival { protocol, parts, body, id, address })
+    Ok(Arrival { options, parts, body, id, address })
 }
 
 /// Removes our own namespace and refuses what two readers could read differently.
@@ -69,49 +64,12 @@ fn connection_headers(headers: &HeaderMap) -> Vec<HeaderName> {
     values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
 }
 
-/// The deadline of a call: the shorter of what it wishes and what its contract caps; without a wish, the default.
-pub(crate) fn deadline(policy: &accord_contract::Deadline, arrival: &Arrival) -> Result<Deadline, Fault> {
-    let wish = match arrival.protocol {
-        Protocol::Grpc => timeout(&arrival.parts.headers, "grpc-timeout", |text| parse_grpc_timeout(text).ok())?,
-        Protocol::Json => timeout(&arrival.parts.headers, "request-timeout", parse_seconds)?,
-    };
-    match wish {
+/// The deadline of a call: the shorter of what its caller gives it and what its contract caps; else the default.
+pub(crate) fn deadline(policy: &accord_contract::Deadline, options: &RequestOptions) -> Result<Deadline, Fault> {
+    match options.timeout? {
         Some(Duration::ZERO) => Err(Fault::deadline()),
-        wish => Ok(Deadline::after(wish.map_or(policy.default, |wish| wish.min(policy.max)))),
+        timeout => Ok(Deadline::after(timeout.map_or(policy.default, |timeout| timeout.min(policy.max)))),
     }
-}
-
-fn timeout(
-    headers: &HeaderMap,
-    name: &'static str,
-    parse: fn(&str) -> Option<Duration>,
-) -> Result<Option<Duration>, Fault> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().ok().and_then(parse).map(Some).ok_or_else(|| malformed(name)),
-        (Some(_), Some(_)) => Err(malformed(name)),
-    }
-}
-
-fn malformed(name: &str) -> Fault {
-    let form = match name {
-        "grpc-timeout" => "1 to 8 digits and one of H M S m u n, such as `300m`",
-        _ => "seconds with at most nine decimals, such as `0.3`",
-    };
-    let message = format!("`{name}` must come once and be {form}");
-    Fault::new(Component::Gateway, Reason::TimeoutMalformed, message)
-}
-
-/// Seconds as `12` or `0.3`.
-fn parse_seconds(text: &str) -> Option<Duration> {
-    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |part: &str, most: usize| (1..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole, 8) || !digits(decimals, 9) {
-        return None;
-    }
-    let nanoseconds: u32 = format!("{decimals:0<9}").parse().ok()?;
-    Some(Duration::new(whole.parse().ok()?, nanoseconds))
 }
 
 #[cfg(test)]
@@ -119,15 +77,6 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-
-    #[test]
-    fn request_timeout_is_seconds_with_decimals() {
-        assert_eq!(parse_seconds("0.3"), Some(Duration::from_millis(300)));
-        assert_eq!(parse_seconds("12"), Some(Duration::from_secs(12)));
-        for bad in ["", ".", ".3", "1.", "-1", "+1", "1e3", "1.0000000001", "123456789", " 1"] {
-            assert_eq!(parse_seconds(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn our_own_headers_do_not_come_in() {

@@ -3,12 +3,13 @@
 use crate::{
     fault::{Component, Fault},
     inner,
+    protocol::Consistency,
     table::CachePlan,
     upstream::{self, Answer, Call},
 };
 use accord_api::accord::{
     cache::v1::{
-        Consistency, Freshness, Header, Outcome, ReadRequest, ReadResponse, StaleReason, consistency::Requirement,
+        self as cache, Freshness, Header, Outcome, ReadRequest, ReadResponse, StaleReason, consistency::Requirement,
         read_response, read_through_service_client::ReadThroughServiceClient,
     },
     fault::v1::Reason,
@@ -65,9 +66,9 @@ impl Cache {
         policy: &CachePolicy,
         plan: &CachePlan,
         message: &Bytes,
-        requirement: Option<Requirement>,
+        consistency: Option<Consistency>,
     ) -> Result<Answer, Fault> {
-        let read = read(call, policy, plan, message, requirement).map_err(|_| Fault::unreadable())?;
+        let read = read(call, policy, plan, message, consistency).map_err(|_| Fault::unreadable())?;
         if !self.upstream.is_available() {
             let failure = Status::unavailable("the cache failed a moment ago and is not asked again yet");
             return self.without(call, message, &failure).await;
@@ -161,7 +162,7 @@ fn read(
     policy: &CachePolicy,
     plan: &CachePlan,
     message: &Bytes,
-    requirement: Option<Requirement>,
+    consistency: Option<Consistency>,
 ) -> Result<ReadRequest, Malformed> {
     Ok(ReadRequest {
         plan_digest: plan.digest.clone(),
@@ -170,8 +171,19 @@ fn read(
         key: call.permit.entry().method.cache_key(policy, message)?,
         headers: call.metadata.iter().filter(|(name, _)| *name != PASSPORT_HEADER).map(header).collect(),
         is_retried_outside: call.is_retried_outside,
-        consistency: requirement.map(|requirement| Consistency { requirement: Some(requirement) }),
+        consistency: consistency.map(required),
     })
+}
+
+fn required(consistency: Consistency) -> cache::Consistency {
+    let requirement = match consistency {
+        Consistency::Strong => Requirement::Strong(true),
+        Consistency::MaxStaleness(staleness) => {
+            let seconds = i64::try_from(staleness.as_secs()).unwrap_or(i64::MAX);
+            Requirement::MaxStaleness(prost_types::Duration { seconds, nanos: 0 })
+        }
+    };
+    cache::Consistency { requirement: Some(requirement) }
 }
 
 fn header((name, value): (&HeaderName, &HeaderValue)) -> Header {
@@ -255,19 +267,6 @@ fn describe(freshness: &Freshness, head: &mut HeaderMap) {
     }
 }
 
-/// How fresh an answer the caller requires beyond its contract, by `Cache-Control` (RFC 9111): `no-cache` or `max-age=SECONDS`.
-pub(crate) fn requirement(headers: &HeaderMap) -> Option<Requirement> {
-    let text = headers.get(header::CACHE_CONTROL)?.to_str().ok()?;
-    text.split(',').map(str::trim).find_map(|directive| match directive.split_once('=') {
-        None if directive.eq_ignore_ascii_case("no-cache") => Some(Requirement::Strong(true)),
-        Some((name, seconds)) if name.eq_ignore_ascii_case("max-age") => {
-            let seconds = seconds.parse().ok().filter(|seconds| (0..=i64::from(u32::MAX)).contains(seconds))?;
-            Some(Requirement::MaxStaleness(prost_types::Duration { seconds, nanos: 0 }))
-        }
-        _ => None,
-    })
-}
-
 fn is_down(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
 }
@@ -280,19 +279,6 @@ fn is_refusal(status: &Status) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn said(text: &'static str) -> Option<Requirement> {
-        requirement(&HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static(text))]))
-    }
-
-    #[test]
-    fn consistency_requirement_is_read_from_cache_control() {
-        assert_eq!(said("no-cache"), Some(Requirement::Strong(true)));
-        let ten = prost_types::Duration { seconds: 10, nanos: 0 };
-        assert_eq!(said("no-transform, max-age=10"), Some(Requirement::MaxStaleness(ten)));
-        assert_eq!(said("max-age=-1"), None);
-        assert_eq!(said("no-store"), None);
-    }
 
     #[test]
     fn freshness_is_said_in_the_words_of_the_rfcs() {

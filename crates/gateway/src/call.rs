@@ -4,17 +4,14 @@ use crate::{
     admit::{self, Arrival, admit},
     authenticate::authenticate,
     authorize::authorize,
-    cached::{self, Cache},
-    events,
+    cached::Cache,
     fault::Fault,
     frames::{self, Bounds, Verdict},
-    grpc,
     invalidate::{Invalidator, Pending, Reach},
     keyed::{self, Claimed, Records},
     limit::limit,
     message,
-    method::{self, Called, Spoken, Way},
-    respond,
+    protocol::{BodyMode, Reply, RequestOptions, RouteMatch, WireProtocol},
     seats::{Seated, Seats},
     table::Tables,
     upstream::{self, Answer, Call, Outcome},
@@ -24,9 +21,9 @@ use accord_runtime::{
     deadline::{Deadline, DeadlineBody},
     observe::MethodName,
 };
-use accord_upstream::ResponseBody;
+use accord_upstream::{ResponseBody, grpc};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use std::{future::Future, sync::Arc, time::Duration};
@@ -73,19 +70,23 @@ impl Gateway {
 ///
 /// The order is part of the contract: nothing is asked of auth for a method that does not exist, nothing is counted
 /// against a limit before it is known whose call it is, and nothing inward sees a call that has no permit.
-pub(crate) async fn travel(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Result<Response<Body>, Fault> {
-    let arrival = admit(request)?;
-    let called = method::find(&gateway.tables.load(), &arrival)?;
-    name(&arrival, &called);
-    let policy = &called.entry.method.policy;
+pub(crate) async fn travel(
+    gateway: &Arc<Gateway>,
+    protocol: WireProtocol,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Fault> {
+    let arrival = admit(protocol, request)?;
+    let route = protocol.find(&gateway.tables.load(), &arrival.parts)?;
+    name(&arrival, &route);
+    let policy = &route.entry.method.policy;
     // After the method is known, since its contract says how important the call is.
     let seat = Arc::new(gateway.seats.take(policy.criticality)?);
-    let deadline = admit::deadline(&policy.deadline, &arrival)?;
+    let deadline = admit::deadline(&policy.deadline, &arrival.options)?;
     let identity = authenticate(&gateway.mesh, &policy.access, &arrival)?;
-    let permit = authorize(&gateway.mesh, &called.entry, identity, &arrival, deadline).await?;
+    let permit = authorize(&gateway.mesh, &route.entry, identity, &arrival, deadline).await?;
     let allowance = limit(&permit)?;
-    let call = Call::new(permit, Arc::clone(&seat), deadline, &arrival, called.way()?);
-    let mut response = within(deadline, answer(gateway, call, called.spoken, arrival)).await?;
+    let call = Call::new(permit, Arc::clone(&seat), deadline, &arrival, route.mode);
+    let mut response = within(deadline, answer(gateway, call, route, arrival)).await?;
     allowance.add_headers(response.headers_mut());
     // The connection cuts a caller that has not read the answer by then, so that nobody keeps a seat by not reading.
     response.extensions_mut().insert(deadline);
@@ -93,9 +94,9 @@ pub(crate) async fn travel(gateway: &Arc<Gateway>, request: Request<Incoming>) -
 }
 
 /// Lets what observes the call from outside know its one canonical name.
-fn name(arrival: &Arrival, called: &Called) {
+fn name(arrival: &Arrival, route: &RouteMatch) {
     if let Some(name) = arrival.parts.extensions.get::<MethodName>() {
-        name.set(Arc::clone(&called.entry.method.name));
+        name.set(Arc::clone(&route.entry.method.name));
     }
 }
 
@@ -108,32 +109,40 @@ async fn within<T>(deadline: Deadline, work: impl Future<Output = Result<T, Faul
 }
 
 /// The way inward and back, by what of the body has to be looked at.
-async fn answer(gateway: &Arc<Gateway>, call: Call, spoken: Spoken, arrival: Arrival) -> Result<Response<Body>, Fault> {
-    match (call.way, &spoken) {
-        (Way::Message, _) => {
-            let message = message::read(&call, &spoken, arrival.body, &arrival.parts).await?;
-            let entry = Arc::clone(call.permit.entry());
-            let answer = ask(gateway, call, message, &arrival.parts.headers).await?;
-            let accepts_problem = respond::accepts_problem(&arrival.parts.headers);
-            respond::unary(&spoken, answer, accepts_problem, entry.method.descriptor.parent_pool())
+async fn answer(
+    gateway: &Arc<Gateway>,
+    call: Call,
+    route: RouteMatch,
+    arrival: Arrival,
+) -> Result<Response<Body>, Fault> {
+    let Arrival { options, parts, body, .. } = arrival;
+    let reply = match route.mode {
+        BodyMode::PassThrough => Reply::Stream(pass(&call, body).await?),
+        BodyMode::Unary => {
+            let message = message::read(&route, &parts, body).await?;
+            Reply::Unary(ask(gateway, call, message, options).await?)
         }
-        (Way::Events, Spoken::Json(plan, _)) => {
-            let message = message::read(&call, &spoken, arrival.body, &arrival.parts).await?;
-            let verdict = Verdict::default();
-            let response = upstream::stream(&call, Full::new(grpc::frame(&message)), &verdict).await?;
-            let response = watched(&call, response, verdict);
-            Ok(events::respond(response, Arc::clone(plan), &call, &arrival.parts.headers))
+        BodyMode::ServerStream => {
+            let message = message::read(&route, &parts, body).await?;
+            Reply::Stream(stream(&call, &message).await?)
         }
-        (Way::Bytes | Way::Events, _) => pass(call, arrival).await,
-    }
+    };
+    route.respond(reply)
 }
 
 /// Bytes in, bytes out, watched for their bounds only.
-async fn pass(call: Call, arrival: Arrival) -> Result<Response<Body>, Fault> {
+async fn pass(call: &Call, body: Incoming) -> Result<Response<Body>, Fault> {
     let verdict = Verdict::default();
-    let body = frames::request(arrival.body, Bounds::of_requests(call.policy()), Arc::clone(&verdict));
-    let answered = upstream::stream(&call, body, &verdict).await?;
-    Ok(watched(&call, answered, verdict))
+    let body = frames::request(body, Bounds::of_requests(call.policy()), Arc::clone(&verdict));
+    let response = upstream::stream(call, body, &verdict).await?;
+    Ok(watched(call, response, verdict))
+}
+
+/// One message in, a stream of them out.
+async fn stream(call: &Call, message: &Bytes) -> Result<Response<Body>, Fault> {
+    let verdict = Verdict::default();
+    let response = upstream::stream(call, Full::new(grpc::frame(message)), &verdict).await?;
+    Ok(watched(call, response, verdict))
 }
 
 /// An answer that ends at the bounds of its method and at the deadline of its call.
@@ -144,14 +153,14 @@ fn watched(call: &Call, response: Response<ResponseBody>, verdict: Verdict) -> R
 }
 
 /// One message in, one out: from the cache, under a key, or from the upstream.
-async fn ask(gateway: &Arc<Gateway>, call: Call, message: Bytes, headers: &HeaderMap) -> Result<Answer, Fault> {
+async fn ask(gateway: &Arc<Gateway>, call: Call, message: Bytes, options: RequestOptions) -> Result<Answer, Fault> {
     let entry = call.permit.entry();
     let policy = &entry.method.policy;
     if let (Some(cache), Some(cached), Some(plan)) = (&gateway.cache, &policy.cache, &entry.cache_plan) {
-        return cache.read(&call, cached, plan, &message, cached::requirement(headers)).await;
+        return cache.read(&call, cached, plan, &message, options.consistency).await;
     }
     let key = match &policy.idempotency {
-        Some(declared) => keyed::key(declared, headers)?.map(|key| (declared.window, key.to_owned())),
+        Some(declared) => keyed::key(declared, options.idempotency_key)?.map(|key| (declared.window, key)),
         None => None,
     };
     match key {
@@ -172,7 +181,7 @@ async fn once(
     let gateway = Arc::clone(gateway);
     let run = async move {
         let records = gateway.records.as_ref().ok_or_else(keyed::no_records)?;
-        match records.begin(&call, window, &key, &message).await? {
+        match records.begin(&call, window, key, &message).await? {
             Claimed::Before(answer) => replay(&gateway, &call, &message, *answer).await,
             Claimed::Run(claim) => {
                 let outcome = within(call.deadline, mutate(&gateway, &call, &message)).await;

@@ -4,10 +4,10 @@ use crate::{
     call::{Gateway, travel},
     fault::Faults,
     inspect::Inspection,
-    protocol::Protocol,
-    respond,
+    protocol::WireProtocol,
 };
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use std::{
     convert::Infallible,
@@ -45,21 +45,28 @@ impl Service<Request<Incoming>> for Door {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let protocol = Protocol::of(&request);
+        let protocol = WireProtocol::detect(&request);
         // In gRPC alone: whoever asks with HTTP would take the 200 of any answer for a good one.
-        if protocol == Protocol::Grpc && Inspection::serves(request.uri().path()) {
+        if protocol.is_answered_by_grpc_servers() && Inspection::serves(request.uri().path()) {
             let inspection = Arc::clone(&self.inspection);
             return Box::pin(async move { Ok(inspection.call(request).await) });
         }
         let (gateway, faults) = (Arc::clone(&self.gateway), self.faults.clone());
         Box::pin(async move {
-            let accepts_problem = respond::accepts_problem(request.headers());
             let is_head = request.method() == Method::HEAD;
-            let response = travel(&gateway, request).await.unwrap_or_else(|fault| {
+            let response = travel(&gateway, protocol, request).await.unwrap_or_else(|fault| {
                 faults.count(&fault);
-                respond::fault(&fault, protocol, accepts_problem)
+                protocol.fault(&fault)
             });
-            Ok(if is_head { respond::head_alone(response) } else { response })
+            Ok(if is_head { head_alone(response) } else { response })
         })
     }
+}
+
+/// The answer to a HEAD: that to a GET without its body.
+fn head_alone(mut response: Response<Body>) -> Response<Body> {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    response.map(|_| Body::empty())
 }

@@ -154,9 +154,9 @@ impl Fault {
         &self.0.status
     }
 
-    /// The HTTP status of the JSON answer.
-    pub(crate) fn http_status(&self) -> StatusCode {
-        self.0.http.unwrap_or_else(|| http_status(self.0.status.code()))
+    /// The HTTP status that says more than its code does, where there is one.
+    pub(crate) fn http_status(&self) -> Option<StatusCode> {
+        self.0.http
     }
 
     /// Whose fault it was, and what else stands in the head of the answer.
@@ -192,24 +192,5 @@ impl Faults {
 impl Default for Faults {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// The HTTP status that stands for a gRPC code.
-pub(crate) fn http_status(code: Code) -> StatusCode {
-    match code {
-        Code::Ok => StatusCode::OK,
-        // nginx's "client closed request": no code of the RFCs says it.
-        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::PermissionDenied => StatusCode::FORBIDDEN,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
-        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

@@ -1,14 +1,11 @@
 //! A body that passes through as bytes, watched only at the five bytes before each message: how large, how many, and
 //! how long the silence between them.
 
-use crate::{
-    fault::{Component, Fault},
-    grpc,
-};
+use crate::fault::{Component, Fault};
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::{Method, MethodKind, Policy};
 use accord_runtime::deadline::{self, Deadline, trailers};
-use accord_upstream::{Failure, Unreachable, metadata};
+use accord_upstream::{Failure, Unreachable, grpc, metadata};
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};

@@ -3,7 +3,7 @@
 use crate::{
     fault::{Component, Fault},
     inner,
-    metadata::IDEMPOTENCY_KEY,
+    protocol::Malformed,
     upstream::{Answer, Call},
 };
 use accord_api::accord::{
@@ -19,7 +19,7 @@ use accord_runtime::deadline::Deadline;
 use accord_upstream::Client;
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use std::time::Duration;
 use tonic::{Code, Status};
 
@@ -45,28 +45,15 @@ pub(crate) enum Claimed {
 }
 
 /// The key of a call, where its method takes keys and the caller sent one.
-pub(crate) fn key<'a>(declared: &Idempotency, headers: &'a HeaderMap) -> Result<Option<&'a str>, Fault> {
-    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
-    match (values.next(), values.next()) {
-        (None, _) if declared.required => Err(Fault::new(
+pub(crate) fn key(declared: &Idempotency, sent: Result<Option<String>, Malformed>) -> Result<Option<String>, Fault> {
+    match sent? {
+        None if declared.required => Err(Fault::new(
             Component::Gateway,
             Reason::IdempotencyKeyMissing,
             "this method needs an `Idempotency-Key` header, so that a repeated call is not done twice",
         )),
-        (None, _) => Ok(None),
-        (Some(value), None) => match value.to_str() {
-            Ok(text) if (1..=255).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_graphic()) => {
-                Ok(Some(text))
-            }
-            _ => Err(malformed()),
-        },
-        (Some(_), Some(_)) => Err(malformed()),
+        key => Ok(key),
     }
-}
-
-fn malformed() -> Fault {
-    let message = "`Idempotency-Key` must come once and be 1 to 255 visible ASCII characters";
-    Fault::new(Component::Gateway, Reason::HeaderRefused, message)
 }
 
 impl Records {
@@ -81,7 +68,7 @@ impl Records {
         &self,
         call: &Call,
         window: Duration,
-        key: &str,
+        key: String,
         message: &Bytes,
     ) -> Result<Claimed, Fault> {
         let method = &call.permit.entry().method;
@@ -89,7 +76,7 @@ impl Records {
         let begin = BeginRequest {
             method: method.name.to_string(),
             owner: owner(call),
-            key: key.to_owned(),
+            key,
             request_digest: digest::digest(&digest::SHA256, &canonical).as_ref().to_vec(),
             window: Some(proto_duration(window)),
             lease: Some(proto_duration(call.deadline.remaining() + SLACK)),

@@ -29,14 +29,10 @@ mod keyed;
 mod invalidate;
 mod upstream;
 mod frames;
-mod respond;
-mod events;
-mod details;
 
 // What the steps stand on.
 mod explain;
 mod fault;
-mod grpc;
 mod inner;
 mod inspect;
 mod metadata;

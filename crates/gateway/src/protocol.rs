@@ -1,55 +1,179 @@
-//! Which protocol a caller speaks.
+//! The seam between protocols: one file each, with the same five functions.
+//!
+//! Nothing outside this module asks which protocol a call speaks. A new one is a file with an implementation of
+//! [`Protocol`], a line in [`WireProtocol::detect`], and an arm wherever the compiler then asks for one.
 
-use crate::fault::{Component, Fault};
-use accord_api::accord::fault::v1::Reason;
-use http::{HeaderMap, Method, Request, StatusCode, Version, header, request::Parts};
+mod body;
+mod grpc;
+mod json;
+mod options;
 
-/// How the caller speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    /// gRPC on HTTP/2.
-    Grpc,
-    /// JSON by `google.api.http`, or on the method's own path.
-    Json,
+use crate::{
+    fault::Fault,
+    table::{Entry, MethodTable},
+};
+use accord_contract::Method;
+use accord_upstream::Answer;
+use bytes::Bytes;
+use grpc::Grpc;
+use http::{HeaderMap, Request, Response, Version, header, request::Parts};
+use http_body::Body as HttpBody;
+use json::Json;
+pub(crate) use options::{Consistency, Malformed, RequestOptions};
+use std::{error::Error, sync::Arc};
+use tonic::body::Body;
+
+/// What a protocol knows how to do, in the order in which a request meets it.
+trait Protocol {
+    /// Whether its bodies are gRPC's own, so that a gRPC server can read and answer them as they stand.
+    const IS_GRPC: bool;
+
+    /// What reading and answering need beside the method: how this call's messages are written.
+    type Codec;
+
+    /// Refuses what looks like this protocol and is not served; says what the caller asks for.
+    fn admit(&self, parts: &Parts) -> Result<RequestOptions, Fault>;
+
+    /// The called method, and what of the body has to be looked at.
+    fn find(&self, table: &MethodTable, parts: &Parts) -> Result<RouteMatch<Self::Codec>, Fault>;
+
+    /// The one message of a request, of at most `limit` bytes.
+    async fn read<B>(codec: &Self::Codec, method: &Method, parts: &Parts, body: B) -> Result<Bytes, Fault>
+    where
+        B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin;
+
+    /// The answer to a call that reached its method.
+    fn respond(codec: &Self::Codec, method: &Method, reply: Reply) -> Result<Response<Body>, Fault>;
+
+    /// The answer to a call that ended in the gateway.
+    fn fault(&self, fault: &Fault) -> Response<Body>;
 }
 
-impl Protocol {
-    /// Told before anything is looked at, so that a refusal can already be said in the caller's words. Who says gRPC
-    /// on HTTP/1.1 can't read an answer in gRPC.
-    pub(crate) fn of<B>(request: &Request<B>) -> Self {
-        let is_grpc = request.version() == Version::HTTP_2 && grpc_flavour(request.headers()).is_some();
-        if is_grpc { Self::Grpc } else { Self::Json }
+/// How a caller speaks, and how it wants to be answered.
+#[derive(Clone, Copy)]
+pub(crate) struct WireProtocol(Kind);
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Grpc(Grpc),
+    Json(Json),
+}
+
+/// A method, and how it was called.
+pub(crate) struct RouteMatch<C = Codec> {
+    /// The method.
+    pub entry: Arc<Entry>,
+    /// What of the body has to be looked at.
+    pub mode: BodyMode,
+    codec: C,
+}
+
+/// What of the body the gateway has to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyMode {
+    /// Nothing: bytes in, bytes out.
+    PassThrough,
+    /// One message in, one out.
+    Unary,
+    /// One message in, a stream of them out.
+    ServerStream,
+}
+
+/// How the messages of one call are written.
+pub(crate) struct Codec(CodecKind);
+
+enum CodecKind {
+    Grpc(<Grpc as Protocol>::Codec),
+    Json(<Json as Protocol>::Codec),
+}
+
+/// What came back for a call that reached its method.
+pub(crate) enum Reply {
+    /// One message or error.
+    Unary(Answer),
+    /// Messages in gRPC frames, and a status in the head or in the trailers.
+    Stream(Response<Body>),
+}
+
+impl WireProtocol {
+    /// Told before anything else is looked at, so that a refusal can already be said in the caller's protocol. Who says
+    /// gRPC on HTTP/1.1 can't read an answer in gRPC.
+    pub(crate) fn detect<B>(request: &Request<B>) -> Self {
+        let is_grpc = request.version() == Version::HTTP_2 && grpc_subtype(request.headers()).is_some();
+        Self(if is_grpc { Kind::Grpc(Grpc) } else { Kind::Json(Json::new(request.headers())) })
     }
 
-    /// Refuses what looks like this protocol and is another one.
-    pub(crate) fn check(self, parts: &Parts) -> Result<(), Fault> {
-        match grpc_flavour(&parts.headers) {
-            Some(_) if self == Self::Json => {
-                return Err(unsupported("gRPC needs HTTP/2; call with JSON over HTTP/1.1 instead"));
-            }
-            Some("" | "+proto") if parts.method == Method::POST => {}
-            Some("" | "+proto") => return Err(unsupported("a gRPC call is a POST")),
-            Some(_) => return Err(unsupported("gRPC is served with protobuf messages only; call with JSON otherwise")),
-            None => {}
+    /// Whether a gRPC server can answer the request as it stands.
+    pub(crate) fn is_answered_by_grpc_servers(self) -> bool {
+        match self.0 {
+            Kind::Grpc(_) => Grpc::IS_GRPC,
+            Kind::Json(_) => Json::IS_GRPC,
         }
-        let content_type = content_type(&parts.headers);
-        if ["application/grpc-web", "application/connect"].iter().any(|stranger| content_type.starts_with(stranger)) {
-            return Err(unsupported("gRPC-Web and Connect are not served; call with gRPC or JSON"));
+    }
+
+    /// What the caller asks for.
+    pub(crate) fn admit(self, parts: &Parts) -> Result<RequestOptions, Fault> {
+        match self.0 {
+            Kind::Grpc(grpc) => grpc.admit(parts),
+            Kind::Json(json) => json.admit(parts),
         }
-        Ok(())
+    }
+
+    /// The called method: one canonical name, whatever the caller speaks, used by everything after it.
+    pub(crate) fn find(self, table: &MethodTable, parts: &Parts) -> Result<RouteMatch, Fault> {
+        match self.0 {
+            Kind::Grpc(grpc) => grpc.find(table, parts).map(|route| route.map(CodecKind::Grpc)),
+            Kind::Json(json) => json.find(table, parts).map(|route| route.map(CodecKind::Json)),
+        }
+    }
+
+    /// A fault, in the caller's own protocol.
+    pub(crate) fn fault(self, fault: &Fault) -> Response<Body> {
+        let mut response = match self.0 {
+            Kind::Grpc(grpc) => grpc.fault(fault),
+            Kind::Json(json) => json.fault(fault),
+        };
+        fault.add_headers(response.headers_mut());
+        response
+    }
+}
+
+impl RouteMatch {
+    /// Reads the one message of a request, within the bound of its method.
+    pub(crate) async fn read<B>(&self, parts: &Parts, body: B) -> Result<Bytes, Fault>
+    where
+        B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
+    {
+        match &self.codec.0 {
+            CodecKind::Grpc(codec) => Grpc::read(codec, &self.entry.method, parts, body).await,
+            CodecKind::Json(codec) => Json::read(codec, &self.entry.method, parts, body).await,
+        }
+    }
+
+    /// An answer, in the caller's own protocol.
+    pub(crate) fn respond(&self, reply: Reply) -> Result<Response<Body>, Fault> {
+        match &self.codec.0 {
+            CodecKind::Grpc(codec) => Grpc::respond(codec, &self.entry.method, reply),
+            CodecKind::Json(codec) => Json::respond(codec, &self.entry.method, reply),
+        }
+    }
+}
+
+impl<C> RouteMatch<C> {
+    fn map(self, kind: impl FnOnce(C) -> CodecKind) -> RouteMatch {
+        RouteMatch { entry: self.entry, mode: self.mode, codec: Codec(kind(self.codec)) }
     }
 }
 
 /// What follows `application/grpc`, without parameters: nothing, or how messages are written.
-fn grpc_flavour(headers: &HeaderMap) -> Option<&str> {
-    let flavour = content_type(headers).strip_prefix("application/grpc")?.split(';').next()?.trim_end();
-    (flavour.is_empty() || flavour.starts_with('+')).then_some(flavour)
+fn grpc_subtype(headers: &HeaderMap) -> Option<&str> {
+    let subtype = content_type(headers).strip_prefix("application/grpc")?.split(';').next()?.trim_end();
+    (subtype.is_empty() || subtype.starts_with('+')).then_some(subtype)
 }
 
 fn content_type(headers: &HeaderMap) -> &str {
     headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-fn unsupported(message: &str) -> Fault {
-    Fault::new(Component::Gateway, Reason::ProtocolUnsupported, message).http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
-}
+#[cfg(test)]
+mod tests;

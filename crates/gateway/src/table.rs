@@ -137,4 +137,4 @@ impl MethodTable {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,16 +5,15 @@ use crate::{
     authorize::Permit,
     fault::{Component, Fault},
     frames::{Bounds, Verdict},
-    grpc,
-    metadata::{self, IDEMPOTENCY_KEY},
-    method::Way,
+    metadata,
+    protocol::BodyMode,
     seats::Seat,
 };
 use accord_contract::Policy;
 use accord_runtime::{deadline::Deadline, request::RequestId};
 use accord_token::PASSPORT_HEADER;
 pub(crate) use accord_upstream::Answer;
-use accord_upstream::{self as upstream, Failure, PREVIOUS_ATTEMPTS, ResponseBody, Retries};
+use accord_upstream::{self as upstream, Failure, ResponseBody, Retries, grpc};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::Body;
@@ -35,24 +34,30 @@ pub(crate) struct Call {
     pub metadata: HeaderMap,
     /// Whether whoever sent it repeats it.
     pub is_retried_outside: bool,
-    /// What of the body the gateway looks at.
-    pub way: Way,
+    /// Whether it carries a key under which it may be repeated.
+    pub has_idempotency_key: bool,
 }
 
 impl Call {
     /// A call with what of its head travels inward.
-    pub(crate) fn new(permit: Permit, seat: Arc<Seat>, deadline: Deadline, arrival: &Arrival, way: Way) -> Self {
-        let headers = &arrival.parts.headers;
-        let inward = metadata::inward(headers, arrival.protocol, way != Way::Bytes);
-        let is_retried_outside = inward.contains_key(PREVIOUS_ATTEMPTS);
+    pub(crate) fn new(permit: Permit, seat: Arc<Seat>, deadline: Deadline, arrival: &Arrival, mode: BodyMode) -> Self {
+        let (headers, options) = (&arrival.parts.headers, &arrival.options);
         let mut metadata = match &permit.entry().method.policy.cache {
             Some(cache) => metadata::only(headers, &cache.vary),
-            None => inward,
+            None => metadata::inward(headers, options.is_metadata, mode != BodyMode::PassThrough),
         };
         if let Some(passport) = permit.passport() {
             metadata.insert(PASSPORT_HEADER, passport.clone());
         }
-        Self { permit, _seat: seat, deadline, id: arrival.id.clone(), metadata, is_retried_outside, way }
+        Self {
+            permit,
+            _seat: seat,
+            deadline,
+            id: arrival.id.clone(),
+            metadata,
+            is_retried_outside: options.is_retried_by_caller,
+            has_idempotency_key: matches!(options.idempotency_key, Ok(Some(_))),
+        }
     }
 
     /// What the contract says of its method.
@@ -75,8 +80,7 @@ impl Call {
 
     fn retries(&self) -> Option<&Retries> {
         let entry = self.permit.entry();
-        let has_key = self.metadata.contains_key(IDEMPOTENCY_KEY);
-        let may_repeat = !self.is_retried_outside && entry.method.may_repeat(has_key);
+        let may_repeat = !self.is_retried_outside && entry.method.may_repeat(self.has_idempotency_key);
         entry.retries.as_ref().filter(|_| may_repeat)
     }
 

@@ -7,13 +7,13 @@ use crate::reflect;
 const GET: &str = "/catalog.v1.ProductService/GetProduct";
 
 /// The sample behind one upstream, with an overlay file that says nothing yet.
-struct Sample {
+pub(crate) struct Sample {
     directory: tempfile::TempDir,
     config: Config,
 }
 
 impl Sample {
-    fn new(with_descriptors: bool) -> Self {
+    pub(crate) fn new(with_descriptors: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         std::fs::write(at("catalog.binpb"), accord_api::FILE_DESCRIPTOR_SET).unwrap();
@@ -29,7 +29,7 @@ impl Sample {
         Self { directory, config }
     }
 
-    async fn open(&self) -> Arc<Tables> {
+    pub(crate) async fn open(&self) -> Arc<Tables> {
         let upstreams = Upstream::all(&self.config.upstream).unwrap();
         let sources = Sources::gather(&self.config, &upstreams).await.unwrap();
         Tables::open(sources, upstreams).unwrap()

@@ -16,7 +16,7 @@ const MOST_LEVELS: usize = 64;
 static RPC: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).ok());
 
 /// The details of a status. `known` has the types of the contract of whoever said it.
-pub(crate) fn json(status: &Status, known: Option<&DescriptorPool>) -> Value {
+pub(super) fn json(status: &Status, known: Option<&DescriptorPool>) -> Value {
     let details = pb::Status::decode(status.details()).map(|status| status.details).unwrap_or_default();
     details.iter().map(|detail| written(&detail.type_url, &detail.value, known)).collect()
 }

@@ -1,15 +1,13 @@
 //! A server stream for callers without gRPC: a JSON text per message, as lines (NDJSON) or as events (SSE).
 
-use crate::{
-    fault::{self, Fault},
-    grpc::{self, Deframer},
-    metadata, respond,
-    upstream::Call,
-};
+use super::{Codec, add_metadata, error};
+use crate::fault::Fault;
+use accord_contract::Method;
 use accord_transcode::Plan;
+use accord_upstream::grpc::{self, Deframer};
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use prost_reflect::DescriptorPool;
@@ -18,7 +16,7 @@ use tonic::{Code, Status, body::Body};
 
 /// How messages are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
+pub(super) enum Framing {
     /// One line each.
     Lines,
     /// One event each.
@@ -27,8 +25,7 @@ pub(crate) enum Framing {
 
 impl Framing {
     /// Events where the caller accepts them, lines otherwise.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    pub(super) fn of(accept: &str) -> Self {
         if accept.contains("text/event-stream") { Self::Events } else { Self::Lines }
     }
 
@@ -52,7 +49,7 @@ impl Framing {
 
     /// An error is the last thing of a stream whose head has already said 200.
     fn error(self, status: &Status, known: Option<&DescriptorPool>) -> Vec<u8> {
-        let error = respond::status_json(status, known);
+        let error = error::status_json(status, known);
         match self {
             Self::Lines => format!("{}\n", serde_json::json!({ "error": error })).into(),
             Self::Events => format!("event: error\ndata: {error}\n\n").into(),
@@ -73,23 +70,27 @@ struct Writer {
 }
 
 /// Turns the upstream's stream into JSON as it comes. An error before the first message is a plain error answer.
-pub(crate) fn respond(response: Response<Body>, plan: Arc<Plan>, call: &Call, headers: &HeaderMap) -> Response<Body> {
+pub(super) fn respond(codec: &Codec, method: &Method, response: Response<Body>) -> Response<Body> {
     let (parts, body) = response.into_parts();
-    let known = call.permit.entry().method.descriptor.parent_pool().clone();
     if let Some(status) = grpc::status(&parts.headers, None).filter(|status| status.code() != Code::Ok) {
-        let accepts_problem = respond::accepts_problem(headers);
-        return respond::json_error(&status, fault::http_status(status.code()), accepts_problem, Some(&known));
+        return codec.json.error(&status, method);
     }
-    let encoding = parts.headers.get("grpc-encoding").cloned();
-    let framing = Framing::of(headers);
-    let frames = Deframer::new(call.permit.entry().method.policy.max_response_bytes);
-    let writer = Writer { body, frames, encoding, plan, framing, known, is_over: false };
+    let framing = codec.json.framing;
+    let writer = Writer {
+        body,
+        frames: Deframer::new(method.policy.max_response_bytes),
+        encoding: parts.headers.get("grpc-encoding").cloned(),
+        plan: Arc::clone(&codec.plan),
+        framing,
+        known: method.descriptor.parent_pool().clone(),
+        is_over: false,
+    };
     let chunks = stream::unfold(writer, |mut writer| async move {
         let text = writer.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), writer))
     });
     let mut response = Response::new(Body::new(StreamBody::new(chunks)));
-    metadata::outward(&parts.headers, false, response.headers_mut());
+    add_metadata(&parts.headers, false, response.headers_mut());
     response.headers_mut().insert(header::CONTENT_TYPE, framing.content_type());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
@@ -134,8 +135,15 @@ impl Writer {
         let unusable = |error| Fault::malformed(format!("the stream can't be used: {error}")).status().clone();
         while let Some(message) = self.frames.next(self.encoding.as_ref()).map_err(unusable)? {
             let plan = &self.plan;
-            self.framing.message(text, |text| respond::json_message(plan, &message, text))?;
+            self.framing.message(text, |text| write_message(plan, &message, text))?;
         }
         Ok(())
     }
+}
+
+fn write_message(plan: &Plan, message: &Bytes, text: &mut Vec<u8>) -> Result<(), Status> {
+    plan.response(message, text).map(drop).map_err(|error| {
+        let fault = Fault::malformed(format!("a message of the stream is not the declared one: {error}"));
+        fault.status().clone()
+    })
 }

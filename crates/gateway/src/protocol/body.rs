@@ -1,0 +1,66 @@
+//! Bodies in hand, and what is wrong with those that came.
+
+use crate::fault::{Component, Fault};
+use accord_api::accord::fault::v1::Reason;
+use accord_upstream::grpc::BodyError;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tonic::body::Body;
+
+/// A body in hand: at most one chunk, then at most one set of trailers.
+pub(super) struct Whole {
+    data: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+}
+
+impl Whole {
+    /// A body of bytes and trailers.
+    pub(super) fn with_trailers(data: Bytes, trailers: HeaderMap) -> Body {
+        Body::new(Self { data: Some(data), trailers: Some(trailers) })
+    }
+
+    /// A body of bytes alone.
+    pub(super) fn bytes(data: Bytes) -> Body {
+        Body::new(Self { data: Some(data), trailers: None })
+    }
+}
+
+impl HttpBody for Whole {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let data = self.data.take().filter(|data| !data.is_empty()).map(Frame::data);
+        Poll::Ready(data.or_else(|| self.trailers.take().map(Frame::trailers)).map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.as_ref().is_none_or(Bytes::is_empty) && self.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+    }
+}
+
+/// What is not served as it was sent.
+pub(super) fn unsupported(message: impl Into<String>) -> Fault {
+    Fault::new(Component::Gateway, Reason::ProtocolUnsupported, message).http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+}
+
+/// Why a request's body is not its message.
+pub(super) fn body_fault(error: &BodyError) -> Fault {
+    match error {
+        BodyError::TooLarge { .. } => Fault::new(Component::Gateway, Reason::RequestTooLarge, error.to_string())
+            .http(StatusCode::PAYLOAD_TOO_LARGE),
+        BodyError::Encoding(_) => unsupported(error.to_string()),
+        BodyError::Malformed(_) => Fault::violation(Reason::RequestMalformed, "", &error.to_string()),
+        BodyError::Broken(_) => Fault::request_cut_off(),
+    }
+}

@@ -1,0 +1,105 @@
+//! gRPC on HTTP/2 (gRPC's PROTOCOL-HTTP2).
+
+use super::{
+    BodyMode, Malformed, Protocol, Reply, RequestOptions, RouteMatch,
+    body::{Whole, body_fault, unsupported},
+    grpc_subtype,
+    options::single,
+};
+use crate::{fault::Fault, method, table::MethodTable};
+use accord_api::accord::fault::v1::Reason;
+use accord_contract::Method;
+use accord_runtime::deadline::{self, parse_grpc_timeout};
+use accord_upstream::{
+    Answer, PREVIOUS_ATTEMPTS,
+    grpc::{self, BodyError},
+};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, header, request::Parts};
+use http_body::Body as HttpBody;
+use std::{error::Error, sync::Arc};
+use tonic::{Status, body::Body};
+
+const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const MALFORMED_TIMEOUT: Malformed = Malformed {
+    reason: Reason::TimeoutMalformed,
+    message: "`grpc-timeout` must come once and be 1 to 8 digits and one of H M S m u n, such as `300m`",
+};
+
+/// A call in gRPC.
+#[derive(Clone, Copy)]
+pub(super) struct Grpc;
+
+impl Protocol for Grpc {
+    const IS_GRPC: bool = true;
+
+    type Codec = ();
+
+    fn admit(&self, parts: &Parts) -> Result<RequestOptions, Fault> {
+        match grpc_subtype(&parts.headers) {
+            Some("" | "+proto") if parts.method == http::Method::POST => {}
+            Some("" | "+proto") => return Err(unsupported("a gRPC call is a POST")),
+            _ => return Err(unsupported("gRPC is served with protobuf messages only; call with JSON otherwise")),
+        }
+        let timeout = single(&parts.headers, &TIMEOUT, MALFORMED_TIMEOUT, |text| parse_grpc_timeout(text).ok());
+        let is_retried_by_caller = parts.headers.contains_key(PREVIOUS_ATTEMPTS);
+        Ok(RequestOptions { is_retried_by_caller, ..RequestOptions::new(&parts.headers, timeout) })
+    }
+
+    /// Bytes that nobody has to look at are not looked at.
+    fn find(&self, table: &MethodTable, parts: &Parts) -> Result<RouteMatch<()>, Fault> {
+        let entry = Arc::clone(method::at_path(table, parts.uri.path())?);
+        let mode = if entry.needs_message { BodyMode::Unary } else { BodyMode::PassThrough };
+        Ok(RouteMatch { entry, mode, codec: () })
+    }
+
+    async fn read<B>((): &(), method: &Method, parts: &Parts, body: B) -> Result<Bytes, Fault>
+    where
+        B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
+    {
+        let encoding = parts.headers.get("grpc-encoding");
+        match grpc::read_unary(body, encoding, method.policy.max_request_bytes).await {
+            Ok((Some(message), _)) => Ok(message),
+            Ok((None, _)) => Err(body_fault(&BodyError::Malformed("there is no message"))),
+            Err(error) => Err(body_fault(&error)),
+        }
+    }
+
+    fn respond((): &(), _: &Method, reply: Reply) -> Result<Response<Body>, Fault> {
+        Ok(match reply {
+            Reply::Unary(answer) => unary(answer),
+            Reply::Stream(response) => response,
+        })
+    }
+
+    fn fault(&self, fault: &Fault) -> Response<Body> {
+        trailers_only(fault.status())
+    }
+}
+
+fn unary(answer: Answer) -> Response<Body> {
+    let mut response = match answer.result {
+        Ok(message) => {
+            let mut trailers = answer.trailers;
+            trailers.insert("grpc-status", HeaderValue::from_static("0"));
+            Response::new(Whole::with_trailers(grpc::frame(&message), trailers))
+        }
+        Err(status) if answer.is_trailers_only => trailers_only(&status),
+        Err(status) => {
+            let mut trailers = answer.trailers;
+            trailers.extend(deadline::trailers(&status));
+            Response::new(Whole::with_trailers(Bytes::new(), trailers))
+        }
+    };
+    response.headers_mut().extend(answer.head);
+    response.headers_mut().insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
+    response
+}
+
+/// An answer that is a status and nothing else.
+fn trailers_only(status: &Status) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.headers_mut() = deadline::trailers(status);
+    response.headers_mut().insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
+    response
+}

@@ -1,0 +1,248 @@
+//! JSON on HTTP, by `google.api.http` or on a method's own path.
+
+mod details;
+mod error;
+mod stream;
+
+use super::{
+    BodyMode, Malformed, Protocol, Reply, RequestOptions, RouteMatch,
+    body::{Whole, body_fault, unsupported},
+    content_type, grpc_subtype,
+    options::single,
+};
+use crate::{
+    fault::{Component, Fault},
+    method,
+    table::{MethodTable, Variables},
+};
+use accord_api::accord::fault::v1::Reason;
+use accord_contract::{Method, MethodKind};
+use accord_transcode::{NoMatch, Plan, Violation, ViolationKind};
+use accord_upstream::{
+    Answer,
+    grpc::{self, BodyError},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
+use http_body::Body as HttpBody;
+use std::{error::Error, sync::Arc, time::Duration};
+use stream::Framing;
+use tonic::{Status, body::Body};
+
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json");
+
+/// draft-thomson-hybi-http-timeout.
+const TIMEOUT: HeaderName = HeaderName::from_static("request-timeout");
+const MALFORMED_TIMEOUT: Malformed = Malformed {
+    reason: Reason::TimeoutMalformed,
+    message: "`request-timeout` must come once and be seconds with at most nine decimals, such as `0.3`",
+};
+
+/// Protocols that are told apart by their content types and are not served.
+const NOT_SERVED: [&str; 2] = ["application/grpc-web", "application/connect"];
+
+/// Say something about an HTTP exchange that the upstream does not take part in.
+const OF_THE_EXCHANGE: [&str; 13] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "cache-control",
+    "content-encoding",
+    "cookie",
+    "expect",
+    "if-match",
+    "if-none-match",
+    "origin",
+    "pragma",
+    "range",
+    "referer",
+];
+
+/// A call in JSON, with what the caller reads.
+#[derive(Clone, Copy)]
+pub(super) struct Json {
+    /// Whether errors are problems (RFC 9457).
+    accepts_problem: bool,
+    /// How a stream's messages are told apart.
+    framing: Framing,
+}
+
+/// How one call's JSON is read and written.
+pub(super) struct Codec {
+    plan: Arc<Plan>,
+    /// What the path says.
+    variables: Variables,
+    json: Json,
+}
+
+impl Json {
+    /// What a caller reads by its `accept`.
+    pub(super) fn new(headers: &HeaderMap) -> Self {
+        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        Self { accepts_problem: accept.contains(error::PROBLEM), framing: Framing::of(accept) }
+    }
+
+    fn codec(self, plan: Arc<Plan>, variables: Variables) -> Codec {
+        Codec { plan, variables, json: self }
+    }
+
+    /// A handler's error.
+    fn error(self, status: &Status, method: &Method) -> Response<Body> {
+        let known = method.descriptor.parent_pool();
+        error::respond(status, error::http_status(status.code()), self.accepts_problem, Some(known))
+    }
+}
+
+impl Protocol for Json {
+    const IS_GRPC: bool = false;
+
+    type Codec = Codec;
+
+    fn admit(&self, parts: &Parts) -> Result<RequestOptions, Fault> {
+        if grpc_subtype(&parts.headers).is_some() {
+            return Err(unsupported("gRPC needs HTTP/2; call with JSON over HTTP/1.1 instead"));
+        }
+        if NOT_SERVED.iter().any(|other| content_type(&parts.headers).starts_with(other)) {
+            return Err(unsupported("gRPC-Web and Connect are not served; call with gRPC or JSON"));
+        }
+        let timeout = single(&parts.headers, &TIMEOUT, MALFORMED_TIMEOUT, parse_seconds);
+        Ok(RequestOptions { is_metadata, ..RequestOptions::new(&parts.headers, timeout) })
+    }
+
+    /// By its binding, or by `POST /pkg.Service/Method`, which reaches every method.
+    fn find(&self, table: &MethodTable, parts: &Parts) -> Result<RouteMatch<Codec>, Fault> {
+        let path = parts.uri.path();
+        let (entry, codec) = match table.http(&parts.method, path) {
+            Ok(found) => (found.entry, self.codec(found.plan, found.variables)),
+            Err(no_match) => {
+                let own = table.grpc(path).filter(|_| parts.method == http::Method::POST);
+                let entry = own.ok_or_else(|| no_binding(table, path, no_match))?;
+                (Arc::clone(entry), self.codec(Arc::clone(&entry.plan), Variables::default()))
+            }
+        };
+        let mode = match entry.method.kind {
+            MethodKind::Unary | MethodKind::ClientStreaming => BodyMode::Unary,
+            MethodKind::ServerStreaming | MethodKind::BidiStreaming => BodyMode::ServerStream,
+        };
+        Ok(RouteMatch { entry, mode, codec })
+    }
+
+    async fn read<B>(codec: &Codec, method: &Method, parts: &Parts, body: B) -> Result<Bytes, Fault>
+    where
+        B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
+    {
+        if matches!(method.kind, MethodKind::ClientStreaming | MethodKind::BidiStreaming) {
+            return Err(one_message_only(method));
+        }
+        if let Some(encoding) = parts.headers.get(header::CONTENT_ENCODING).filter(|value| *value != "identity") {
+            let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
+            return Err(body_fault(&BodyError::Encoding(encoding)));
+        }
+        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if !codec.plan.takes_any_content() && !content_type.is_none_or(is_json) && !body.is_end_stream() {
+            return Err(unsupported("the body must be `application/json`"));
+        }
+        let collected = grpc::collect(body, method.policy.max_request_bytes).await;
+        let (text, _) = collected.map_err(|error| body_fault(&error))?;
+        let message = codec.plan.request(&codec.variables, parts.uri.query(), content_type, &text);
+        message.map_err(|problem| violation(&problem))
+    }
+
+    fn respond(codec: &Codec, method: &Method, reply: Reply) -> Result<Response<Body>, Fault> {
+        match reply {
+            Reply::Unary(answer) => unary(codec, method, answer),
+            Reply::Stream(response) => Ok(stream::respond(codec, method, response)),
+        }
+    }
+
+    fn fault(&self, fault: &Fault) -> Response<Body> {
+        let http = fault.http_status().unwrap_or_else(|| error::http_status(fault.status().code()));
+        error::respond(fault.status(), http, self.accepts_problem, None)
+    }
+}
+
+fn unary(codec: &Codec, method: &Method, answer: Answer) -> Result<Response<Body>, Fault> {
+    let mut is_passed_on = false;
+    let mut response = match answer.result {
+        Ok(message) => {
+            let mut text = Vec::with_capacity(message.len() * 2);
+            let content_type = codec
+                .plan
+                .response(&message, &mut text)
+                .map_err(|error| Fault::malformed(format!("the answer is not the declared message: {error}")))?;
+            let mut response = Response::new(Whole::bytes(text.into()));
+            is_passed_on = content_type.is_some();
+            response.headers_mut().insert(header::CONTENT_TYPE, content_type.unwrap_or(CONTENT_TYPE));
+            response
+        }
+        Err(status) => codec.json.error(&status, method),
+    };
+    add_metadata(&answer.head, is_passed_on, response.headers_mut());
+    Ok(response)
+}
+
+/// Adds an upstream's metadata to an HTTP response. What it says of the encoding of bytes holds only where the body is passed
+/// on as it is (`google.api.HttpBody`).
+fn add_metadata(metadata: &HeaderMap, is_passed_on: bool, response: &mut HeaderMap) {
+    for (name, value) in metadata {
+        let is_own = name.as_str().starts_with("grpc-") || *name == header::CONTENT_TYPE;
+        if !is_own && (is_passed_on || *name != header::CONTENT_ENCODING) {
+            response.append(name.clone(), value.clone());
+        }
+    }
+}
+
+fn is_metadata(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    !(OF_THE_EXCHANGE.contains(&name) || name.starts_with("sec-") || name.starts_with("grpc-"))
+}
+
+/// Seconds as `12` or `0.3`.
+fn parse_seconds(text: &str) -> Option<Duration> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str, most: usize| (1..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole, 8) || !digits(decimals, 9) {
+        return None;
+    }
+    let nanoseconds: u32 = format!("{decimals:0<9}").parse().ok()?;
+    Some(Duration::new(whole.parse().ok()?, nanoseconds))
+}
+
+/// `application/json`, or any other type that is written in JSON.
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || essence.ends_with("+json")
+}
+
+fn one_message_only(method: &Method) -> Fault {
+    let message = format!("{} takes a stream of requests, which JSON can't; call it with gRPC", method.name);
+    Fault::new(Component::Gateway, Reason::ProtocolUnsupported, message)
+}
+
+fn no_binding(table: &MethodTable, path: &str, no_match: NoMatch) -> Fault {
+    match no_match {
+        NoMatch::NotFound => method::unknown(table, path),
+        NoMatch::NotCanonical(problem) => {
+            Fault::violation(Reason::RequestMalformed, "", &format!("the path {problem}"))
+        }
+        NoMatch::MethodNotAllowed { allowed } => {
+            let allowed = allowed.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
+            let message = format!("this path answers to {allowed}");
+            let fault = Fault::new(Component::Gateway, Reason::MethodUnknown, message);
+            let allow = HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static(""));
+            fault.http(StatusCode::METHOD_NOT_ALLOWED).header(header::ALLOW, allow)
+        }
+    }
+}
+
+fn violation(violation: &Violation) -> Fault {
+    let reason = match violation.kind {
+        ViolationKind::Malformed => Reason::RequestMalformed,
+        ViolationKind::UnknownField => Reason::FieldUnknown,
+        ViolationKind::InvalidValue => Reason::FieldInvalid,
+    };
+    Fault::violation(reason, &violation.field, &violation.problem)
+}
+
+#[cfg(test)]
+mod tests;

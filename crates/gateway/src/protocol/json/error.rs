@@ -1,0 +1,71 @@
+//! A status as an answer in JSON.
+
+use super::{CONTENT_TYPE, details};
+use crate::protocol::body::Whole;
+use http::{HeaderValue, Response, StatusCode, header};
+use prost_reflect::DescriptorPool;
+use serde_json::{Value, json};
+use tonic::{Code, Status, body::Body};
+
+/// The content type of a problem (RFC 9457).
+pub(super) const PROBLEM: &str = "application/problem+json";
+
+/// A status as the JSON body of an error. `known` has the types of its details.
+pub(super) fn respond(
+    status: &Status,
+    http: StatusCode,
+    accepts_problem: bool,
+    known: Option<&DescriptorPool>,
+) -> Response<Body> {
+    let body = if accepts_problem { problem(status, http) } else { status_json(status, known) };
+    let mut response = Response::new(Whole::bytes(body.to_string().into()));
+    *response.status_mut() = http;
+    // For whoever counts: HTTP's status says less than the code.
+    response.extensions_mut().insert(status.code());
+    let content_type = if accepts_problem { HeaderValue::from_static(PROBLEM) } else { CONTENT_TYPE };
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// A status as the JSON form of `google.rpc.Status`.
+pub(super) fn status_json(status: &Status, known: Option<&DescriptorPool>) -> Value {
+    json!({
+        "code": status.code() as i32,
+        "message": status.message(),
+        "details": details::json(status, known),
+    })
+}
+
+/// A status as a problem (RFC 9457).
+fn problem(status: &Status, http: StatusCode) -> Value {
+    let mut problem = json!({
+        "type": "about:blank",
+        "title": http.canonical_reason().unwrap_or("Error"),
+        "status": http.as_u16(),
+        "detail": status.message(),
+        "code": status.code() as i32,
+    });
+    if let Some(reason) = accord_runtime::fault::reason_of(status) {
+        problem["reason"] = accord_runtime::fault::name(reason).into();
+    }
+    problem
+}
+
+/// The HTTP status that stands for a gRPC code.
+pub(super) fn http_status(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        // nginx's "client closed request": no code of the RFCs says it.
+        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,46 @@
+use super::*;
+
+#[test]
+fn request_timeout_is_seconds_with_decimals() {
+    assert_eq!(parse_seconds("0.3"), Some(Duration::from_millis(300)));
+    assert_eq!(parse_seconds("12"), Some(Duration::from_secs(12)));
+}
+
+#[test]
+fn request_timeout_in_any_other_form_is_malformed() {
+    for bad in ["", ".", ".3", "1.", "-1", "+1", "1e3", "1.0000000001", "123456789", " 1"] {
+        assert_eq!(parse_seconds(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn header_about_the_http_exchange_is_no_metadata() {
+    for name in ["accept", "cookie", "range", "sec-fetch-mode", "grpc-encoding", "grpc-trace-bin"] {
+        assert!(!is_metadata(&HeaderName::from_static(name)), "{name}");
+    }
+    for name in ["idempotency-key", "tenant-hint"] {
+        assert!(is_metadata(&HeaderName::from_static(name)), "{name}");
+    }
+}
+
+fn added(is_passed_on: bool) -> Vec<String> {
+    let metadata = HeaderMap::from_iter(
+        ["content-encoding", "content-type", "grpc-encoding", "etag"]
+            .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("gzip"))),
+    );
+    let mut response = HeaderMap::new();
+    add_metadata(&metadata, is_passed_on, &mut response);
+    let mut names: Vec<_> = response.keys().map(|name| name.as_str().to_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn content_encoding_of_an_upstream_is_kept_for_a_body_that_is_passed_on() {
+    assert_eq!(added(true), ["content-encoding", "etag"]);
+}
+
+#[test]
+fn content_encoding_of_an_upstream_is_left_out_where_the_body_is_transcoded() {
+    assert_eq!(added(false), ["etag"]);
+}

@@ -1,0 +1,294 @@
+//! The same call through every protocol: a column each, so that a new protocol adds one.
+
+use super::*;
+use crate::table::tests::Sample;
+use accord_api::{accord::fault::v1::Reason, catalog::v1::GetProductRequest};
+use accord_runtime::fault::reason_of;
+use accord_upstream::grpc as frames;
+use http::request::Builder;
+use http_body_util::{BodyExt, Full};
+use prost::Message;
+use std::time::Duration;
+use tonic::{Code, Status};
+
+const GET: &str = "/catalog.v1.ProductService/GetProduct";
+const WATCH: &str = "/catalog.v1.ProductService/WatchProducts";
+
+/// What differs between protocols.
+struct Column {
+    name: &'static str,
+    /// A call of the method at a path, without headers of its own.
+    call: fn(path: &str) -> Builder,
+    timeout: &'static str,
+    /// 300 ms.
+    timeout_value: &'static str,
+    /// A request of this product.
+    body: fn(id: &str) -> Bytes,
+    /// The same, said to be compressed in a way that nobody knows.
+    compressed: fn(id: &str) -> (&'static str, Bytes),
+    /// Whether it has a way to say that the caller retries.
+    says_retries: bool,
+    /// How a stream of messages is carried.
+    streams: BodyMode,
+    outcome: fn(&Received) -> Outcome,
+}
+
+/// The code of an answer and the stable reason in it.
+type Outcome = (i32, String);
+
+/// An answer as it came.
+struct Received {
+    head: HeaderMap,
+    trailers: HeaderMap,
+    body: Bytes,
+}
+
+const COLUMNS: [Column; 2] = [
+    Column {
+        name: "gRPC",
+        call: |path| post(path).version(Version::HTTP_2).header("content-type", "application/grpc"),
+        timeout: "grpc-timeout",
+        timeout_value: "300m",
+        body: |id| frames::frame(&message(id)),
+        compressed: |id| ("grpc-encoding", [&[1], &frames::frame(&message(id))[1..]].concat().into()),
+        says_retries: true,
+        streams: BodyMode::PassThrough,
+        outcome: |Received { head, trailers, .. }| {
+            let status = Status::from_header_map(head).or_else(|| Status::from_header_map(trailers));
+            let status = status.expect("a status");
+            (status.code() as i32, reason_of(&status).map(accord_runtime::fault::name).unwrap_or_default())
+        },
+    },
+    Column {
+        name: "JSON",
+        call: |path| post(path).header("content-type", "application/json"),
+        timeout: "request-timeout",
+        timeout_value: "0.3",
+        body: |id| serde_json::json!({ "id": id }).to_string().into(),
+        compressed: |id| ("content-encoding", id.to_owned().into()),
+        says_retries: false,
+        streams: BodyMode::ServerStream,
+        outcome: |Received { body, .. }| {
+            let body: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+            let reason = body["details"][0]["reason"].as_str().unwrap_or_default().to_owned();
+            (body["code"].as_i64().unwrap_or_default().try_into().expect("a code"), reason)
+        },
+    },
+];
+
+fn post(path: &str) -> Builder {
+    Request::builder().method(http::Method::POST).uri(path)
+}
+
+fn message(id: &str) -> Vec<u8> {
+    GetProductRequest { id: id.to_owned() }.encode_to_vec()
+}
+
+/// The head of a request, with headers of the caller's, and the protocol that it speaks.
+fn head(call: Builder, headers: &[(&str, &str)]) -> (WireProtocol, Parts) {
+    let call = headers.iter().fold(call, |call, (name, value)| call.header(*name, *value));
+    let request = call.body(()).unwrap();
+    (WireProtocol::detect(&request), request.into_parts().0)
+}
+
+fn options(call: Builder, headers: &[(&str, &str)]) -> RequestOptions {
+    let (protocol, parts) = head(call, headers);
+    protocol.admit(&parts).expect("admitted")
+}
+
+async fn table() -> Arc<MethodTable> {
+    Sample::new(true).open().await.load()
+}
+
+/// What is read of a request's body.
+async fn read(column: &Column, headers: &[(&str, &str)], body: Bytes) -> Result<Bytes, Fault> {
+    let (protocol, parts) = head((column.call)(GET), headers);
+    let route = protocol.find(&*table().await, &parts)?;
+    route.read(&parts, Full::new(body)).await
+}
+
+async fn outcome(column: &Column, response: Response<Body>) -> Outcome {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap();
+    let trailers = body.trailers().cloned().unwrap_or_default();
+    (column.outcome)(&Received { head: parts.headers, trailers, body: body.to_bytes() })
+}
+
+fn reason(fault: &Fault) -> Option<Reason> {
+    reason_of(fault.status())
+}
+
+#[tokio::test]
+async fn same_method_and_policy_are_found() {
+    let table = table().await;
+    for Column { name, call, .. } in COLUMNS {
+        let (protocol, parts) = head(call(GET), &[]);
+        let route = protocol.find(&table, &parts).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
+        assert!(Arc::ptr_eq(&route.entry, table.grpc(GET).unwrap()), "{name}");
+        assert_eq!(route.mode, BodyMode::Unary, "{name}: a cached method is read");
+    }
+}
+
+#[tokio::test]
+async fn server_stream_is_passed_through_only_where_its_frames_are_grpc() {
+    let table = table().await;
+    for Column { name, call, streams, .. } in COLUMNS {
+        let (protocol, parts) = head(call(WATCH), &[]);
+        assert_eq!(protocol.find(&table, &parts).ok().map(|route| route.mode), Some(streams), "{name}");
+        assert_eq!(protocol.is_answered_by_grpc_servers(), streams == BodyMode::PassThrough, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_method_is_refused_with_the_same_reason() {
+    let table = table().await;
+    for Column { name, call, .. } in COLUMNS {
+        let (protocol, parts) = head(call("/catalog.v1.ProductService/Get"), &[]);
+        let fault = protocol.find(&table, &parts).err().expect("a fault");
+        assert_eq!(reason(&fault), Some(Reason::MethodUnknown), "{name}");
+    }
+}
+
+#[test]
+fn timeout_is_the_same_however_it_is_written() {
+    for Column { name, call, timeout, timeout_value, .. } in COLUMNS {
+        let asked = options(call(GET), &[(timeout, timeout_value)]).timeout;
+        assert_eq!(asked, Ok(Some(Duration::from_millis(300))), "{name}");
+        assert_eq!(options(call(GET), &[]).timeout, Ok(None), "{name}");
+    }
+}
+
+#[test]
+fn malformed_or_repeated_timeout_is_refused_with_the_same_reason() {
+    for Column { name, call, timeout, timeout_value, .. } in COLUMNS {
+        for headers in [&[(timeout, "soon")][..], &[(timeout, timeout_value), (timeout, timeout_value)]] {
+            let malformed = options(call(GET), headers).timeout.unwrap_err();
+            assert_eq!(reason(&malformed.into()), Some(Reason::TimeoutMalformed), "{name}");
+            assert!(malformed.message.contains(timeout), "{name}: {}", malformed.message);
+        }
+    }
+}
+
+#[test]
+fn timeout_of_another_protocol_is_not_asked_for() {
+    let headers = COLUMNS.map(|column| (column.timeout, column.timeout_value));
+    for Column { name, call, timeout, .. } in COLUMNS {
+        let others: Vec<_> = headers.into_iter().filter(|(other, _)| *other != timeout).collect();
+        assert_eq!(options(call(GET), &others).timeout, Ok(None), "{name}");
+    }
+}
+
+#[test]
+fn idempotency_key_is_the_same_in_every_protocol() {
+    for Column { name, call, .. } in COLUMNS {
+        let key = options(call(GET), &[("idempotency-key", "order-17")]).idempotency_key;
+        assert_eq!(key, Ok(Some("order-17".to_owned())), "{name}");
+    }
+}
+
+#[test]
+fn malformed_or_repeated_idempotency_key_is_refused_with_the_same_reason() {
+    let long = "k".repeat(256);
+    for Column { name, call, .. } in COLUMNS {
+        for keys in [&["two words"][..], &[""], &[&long], &["a", "b"]] {
+            let headers: Vec<_> = keys.iter().map(|key| ("idempotency-key", *key)).collect();
+            let malformed = options(call(GET), &headers).idempotency_key.unwrap_err();
+            assert_eq!(reason(&malformed.into()), Some(Reason::HeaderRefused), "{name}: {keys:?}");
+        }
+    }
+}
+
+#[test]
+fn consistency_is_asked_for_alike() {
+    for Column { name, call, .. } in COLUMNS {
+        let asked = options(call(GET), &[("cache-control", "no-cache")]).consistency;
+        assert_eq!(asked, Some(Consistency::Strong), "{name}");
+    }
+}
+
+#[test]
+fn caller_that_retries_itself_is_recognised_where_the_protocol_can_say_so() {
+    for Column { name, call, says_retries, .. } in COLUMNS {
+        let asked = options(call(GET), &[("grpc-previous-rpc-attempts", "1")]);
+        assert_eq!(asked.is_retried_by_caller, says_retries, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn same_message_is_read() {
+    for column in COLUMNS {
+        let read = read(&column, &[], (column.body)("desk")).await;
+        assert_eq!(read.ok(), Some(message("desk").into()), "{}", column.name);
+    }
+}
+
+#[tokio::test]
+async fn body_that_is_not_its_message_is_refused_with_the_same_reason() {
+    for column in COLUMNS {
+        let fault = read(&column, &[], Bytes::from_static(b"{")).await.unwrap_err();
+        assert_eq!(reason(&fault), Some(Reason::RequestMalformed), "{}", column.name);
+    }
+}
+
+#[tokio::test]
+async fn body_over_the_bound_of_its_method_is_refused_with_the_same_reason() {
+    for column in COLUMNS {
+        let body = (column.body)(&"x".repeat(8 << 20));
+        let fault = read(&column, &[], body).await.unwrap_err();
+        assert_eq!(reason(&fault), Some(Reason::RequestTooLarge), "{}", column.name);
+    }
+}
+
+#[tokio::test]
+async fn unknown_compression_is_refused_with_the_same_reason() {
+    for column in COLUMNS {
+        let (encoding, body) = (column.compressed)("desk");
+        let fault = read(&column, &[(encoding, "br")], body).await.unwrap_err();
+        assert_eq!(reason(&fault), Some(Reason::ProtocolUnsupported), "{}", column.name);
+    }
+}
+
+#[tokio::test]
+async fn fault_carries_the_same_code_and_reason() {
+    let fault = Fault::new(crate::fault::Component::Auth, Reason::PermissionMissing, "no");
+    for column in COLUMNS {
+        let (protocol, _) = head((column.call)(GET), &[]);
+        let response = protocol.fault(&fault);
+        assert_eq!(response.headers()["x-accord-fault"], "auth", "{}", column.name);
+        let expected = (Code::PermissionDenied as i32, "PERMISSION_MISSING".to_owned());
+        assert_eq!(outcome(&column, response).await, expected, "{}", column.name);
+    }
+}
+
+#[tokio::test]
+async fn error_of_a_handler_carries_the_same_code_and_metadata() {
+    let table = table().await;
+    for column in COLUMNS {
+        let (protocol, parts) = head((column.call)(GET), &[]);
+        let route = protocol.find(&table, &parts).unwrap_or_else(|fault| panic!("{}: {fault:?}", column.name));
+        let mut answer = Answer::new(Err(Status::not_found("no desk")));
+        answer.head.insert("x-shelf", "7".parse().unwrap());
+        let response = route.respond(Reply::Unary(answer)).unwrap();
+        assert_eq!(response.headers()["x-shelf"], "7", "{}", column.name);
+        assert_eq!(outcome(&column, response).await, (Code::NotFound as i32, String::new()), "{}", column.name);
+    }
+}
+
+#[tokio::test]
+async fn protocol_that_is_not_served_is_refused_in_one_that_the_caller_reads() {
+    let refused = [
+        (post(GET).header("content-type", "application/grpc"), "gRPC on HTTP/1.1"),
+        (post(GET).header("content-type", "application/grpc-web+proto"), "gRPC-Web"),
+        (post(GET).header("content-type", "application/connect+json"), "Connect"),
+        (post(GET).version(Version::HTTP_2).header("content-type", "application/grpc+thrift"), "another encoding"),
+        (
+            post(GET).method(http::Method::PUT).version(Version::HTTP_2).header("content-type", "application/grpc"),
+            "a PUT",
+        ),
+    ];
+    for (call, name) in refused {
+        let (protocol, parts) = head(call, &[]);
+        let fault = protocol.admit(&parts).err().expect("a fault");
+        assert_eq!(reason(&fault), Some(Reason::ProtocolUnsupported), "{name}");
+    }
+}
