@@ -1,4 +1,4 @@
-//! The stories of auth, each in a database of its own on the PostgreSQL at `ACCORD_TEST_POSTGRES_URL`.
+//! The tests of auth, each in a database of its own on the PostgreSQL at `ACCORD_TEST_POSTGRES_URL`.
 
 mod suite;
 
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use accord_auth::store::Store;
 use sqlx::{AssertSqlSafe, Connection, Executor};
-use suite::{Place, wire::Wire};
+use suite::{Database, proxy::Proxy};
 
 fn server() -> String {
     std::env::var("ACCORD_TEST_POSTGRES_URL").expect("ACCORD_TEST_POSTGRES_URL names the server")
 }
 
-async fn place() -> Place {
+async fn database() -> Database {
     let server = server();
     let name = format!("accord_{}", uuid::Uuid::new_v4().simple());
     sqlx::any::install_default_drivers();
@@ -20,24 +20,24 @@ async fn place() -> Place {
     // The name is made here, of letters and digits.
     connection.execute(AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
     let (before, _) = server.rsplit_once('/').expect("the URL ends with a database's name");
-    Place { url: format!("{before}/{name}"), directory: tempfile::tempdir().unwrap() }
+    Database { url: format!("{before}/{name}"), directory: tempfile::tempdir().unwrap() }
 }
 
-suite::stories!();
+suite::database_tests!();
 
 /// As many as the pool holds.
 const CONNECTIONS: i64 = 16;
 
 #[tokio::test]
-async fn a_server_that_went_away_without_a_word_is_done_without() {
-    let place = place().await;
+async fn connections_of_a_silent_server_are_replaced() {
+    let database = database().await;
     let server = server();
     let host = server.split(['@', '/']).find(|part| part.contains(':') && !part.ends_with(':')).expect("host and port");
-    let wire = Wire::to(host.parse().unwrap()).await;
-    let store = Store::open(&place.url.replace(host, &wire.address.to_string())).await.unwrap();
+    let proxy = Proxy::to(host.parse().unwrap()).await;
+    let store = Store::open(&database.url.replace(host, &proxy.address.to_string())).await.unwrap();
 
     // Every connection of the pool waits for an answer while the server goes away, and then its caller does too.
-    let directly = Store::open(&place.url).await.unwrap();
+    let directly = Store::open(&database.url).await.unwrap();
     let change = directly.change().await.unwrap();
     let waiting: Vec<_> = (0..CONNECTIONS)
         .map(|_| {
@@ -46,11 +46,11 @@ async fn a_server_that_went_away_without_a_word_is_done_without() {
             tokio::spawn(async move { while store.change().await.is_err() {} })
         })
         .collect();
-    let mut onlooker = sqlx::AnyConnection::connect(&place.url).await.unwrap();
+    let mut onlooker = sqlx::AnyConnection::connect(&database.url).await.unwrap();
     let blocked =
         "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&mut onlooker).await.unwrap() < CONNECTIONS {}
-    wire.fall_silent();
+    proxy.stall();
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
     drop(change);
 

@@ -1,4 +1,4 @@
-//! The stories of auth, each on a SQLite file of its own.
+//! The tests of auth, each on a SQLite file of its own.
 
 mod suite;
 
@@ -10,26 +10,26 @@ use std::{
 
 use accord_auth::{secret_file, store::Store};
 use sqlx::{Connection, Executor};
-use suite::{Place, admin};
+use suite::{Database, admin};
 
-fn place() -> Ready<Place> {
+fn database() -> Ready<Database> {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", directory.path().join("auth.db").display());
-    ready(Place { url, directory })
+    ready(Database { url, directory })
 }
 
-suite::stories!();
+suite::database_tests!();
 
 #[tokio::test]
-async fn a_private_key_is_nowhere_in_the_file_as_it_is() {
-    let place = place().await;
-    let running = suite::Running::start(&place, |_| {}).await;
-    let stored = running.auth.store.keys(0).await.unwrap().remove(0);
-    let private = running.auth.encryption_key.decrypt(&stored.kid, &stored.private).unwrap();
+async fn private_key_is_encrypted_in_the_files() {
+    let database = database().await;
+    let server = suite::Server::start(&database, |_| {}).await;
+    let stored = server.auth.store.keys(0).await.unwrap().remove(0);
+    let private = server.auth.encryption_key.decrypt(&stored.kid, &stored.private).unwrap();
     // The seed of an Ed25519 key follows the 16 bytes of its form (RFC 8410, section 7).
     let secret = &private[16..48];
     let mut files = 0;
-    for file in std::fs::read_dir(place.directory.path()).unwrap() {
+    for file in std::fs::read_dir(database.directory.path()).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         assert!(!bytes.windows(secret.len()).any(|window| window == secret));
         files += 1;
@@ -38,7 +38,7 @@ async fn a_private_key_is_nowhere_in_the_file_as_it_is() {
 }
 
 #[tokio::test]
-async fn the_file_is_private_whatever_its_name() {
+async fn files_are_readable_by_their_owner_alone() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("a%20b c#d.db");
     Store::open(&format!("sqlite://{}", file.display())).await.unwrap();
@@ -50,10 +50,10 @@ async fn the_file_is_private_whatever_its_name() {
 }
 
 #[tokio::test]
-async fn a_disk_that_was_full_can_be_written_again() {
-    let place = place().await;
-    let running = suite::Running::start(&place, |_| {}).await;
-    let (store, mut connection) = (&running.auth.store, sqlx::AnyConnection::connect(&place.url).await.unwrap());
+async fn full_disk_fails_changes_until_there_is_room() {
+    let database = database().await;
+    let server = suite::Server::start(&database, |_| {}).await;
+    let (store, mut connection) = (&server.auth.store, sqlx::AnyConnection::connect(&database.url).await.unwrap());
     // A full disk makes SQLite end a transaction of its own accord, and so does this.
     let full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ROLLBACK, 'full'); END";
     connection.execute(full).await.unwrap();
@@ -68,29 +68,30 @@ async fn a_disk_that_was_full_can_be_written_again() {
 }
 
 /// What the binary does with these words and this store.
-fn run(words: &str, place: &Place) -> Output {
+fn run(words: &str, database: &Database) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_accord-auth"));
-    let command = command.current_dir(place.directory.path()).args(words.split(' ')).args(["--store", &place.url]);
+    let command =
+        command.current_dir(database.directory.path()).args(words.split(' ')).args(["--store", &database.url]);
     command.output().unwrap()
 }
 
 #[track_caller]
-fn succeeds(words: &str, place: &Place) {
-    let done = run(words, place);
+fn succeeds(words: &str, database: &Database) {
+    let done = run(words, database);
     assert!(done.status.success(), "{words}: {done:?}");
 }
 
 /// Fails, and says so with these words.
 #[track_caller]
-fn fails(words: &str, place: &Place, saying: &str) {
-    let done = run(words, place);
+fn fails(words: &str, database: &Database, saying: &str) {
+    let done = run(words, database);
     assert_eq!(done.status.code(), Some(1), "{words}");
     assert!(String::from_utf8_lossy(&done.stderr).contains(saying), "{words}: {done:?}");
 }
 
 #[test]
 fn command_on_a_store_that_is_not_there_fails_and_makes_nothing() {
-    let place = place().into_inner();
+    let database = database().into_inner();
     for words in [
         "audit verify",
         "token revoke --everything",
@@ -100,8 +101,8 @@ fn command_on_a_store_that_is_not_there_fails_and_makes_nothing() {
         "role remove ada reader",
         "key rotate --development",
     ] {
-        fails(words, &place, "there is no store at");
-        assert_eq!(std::fs::read_dir(place.directory.path()).unwrap().count(), 0, "{words} left something behind");
+        fails(words, &database, "there is no store at");
+        assert_eq!(std::fs::read_dir(database.directory.path()).unwrap().count(), 0, "{words} left something behind");
     }
 }
 
@@ -109,68 +110,68 @@ const ADD_CACHE: &str = "client add cache --role accord-mesh --secret-file cache
 
 #[test]
 fn client_add_writes_a_secret_that_only_its_owner_reads() {
-    let place = place().into_inner();
-    succeeds(ADD_CACHE, &place);
-    let file = place.directory.path().join("cache.secret");
+    let database = database().into_inner();
+    succeeds(ADD_CACHE, &database);
+    let file = database.directory.path().join("cache.secret");
     assert!(secret_file::read(&file).unwrap().len() >= 32);
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
 fn client_add_takes_the_secret_that_is_there() {
-    let place = place().into_inner();
-    let file = place.directory.path().join("cache.secret");
+    let database = database().into_inner();
+    let file = database.directory.path().join("cache.secret");
     std::fs::write(&file, "x".repeat(43)).unwrap();
-    succeeds(ADD_CACHE, &place);
+    succeeds(ADD_CACHE, &database);
     assert_eq!(secret_file::read(&file).unwrap(), "x".repeat(43));
 }
 
 #[test]
 fn client_add_with_a_short_secret_names_the_file() {
-    let place = place().into_inner();
-    std::fs::write(place.directory.path().join("cache.secret"), "short").unwrap();
-    fails(ADD_CACHE, &place, "cache.secret");
+    let database = database().into_inner();
+    std::fs::write(database.directory.path().join("cache.secret"), "short").unwrap();
+    fails(ADD_CACHE, &database, "cache.secret");
 }
 
 #[test]
 fn client_add_if_absent_leaves_a_client_that_exists() {
-    let place = place().into_inner();
-    succeeds(ADD_CACHE, &place);
-    let file = place.directory.path().join("cache.secret");
+    let database = database().into_inner();
+    succeeds(ADD_CACHE, &database);
+    let file = database.directory.path().join("cache.secret");
     let before = secret_file::read(&file).unwrap();
-    succeeds(&format!("{ADD_CACHE} --if-absent"), &place);
+    succeeds(&format!("{ADD_CACHE} --if-absent"), &database);
     assert_eq!(secret_file::read(&file).unwrap(), before);
 }
 
 #[test]
 fn client_add_of_one_that_exists_fails() {
-    let place = place().into_inner();
-    succeeds(ADD_CACHE, &place);
-    fails(ADD_CACHE, &place, "use --if-absent");
+    let database = database().into_inner();
+    succeeds(ADD_CACHE, &database);
+    fails(ADD_CACHE, &database, "use --if-absent");
 }
 
 #[test]
 fn client_add_if_absent_fails_where_the_secret_is_lost() {
-    let place = place().into_inner();
-    succeeds(ADD_CACHE, &place);
-    std::fs::remove_file(place.directory.path().join("cache.secret")).unwrap();
-    fails(&format!("{ADD_CACHE} --if-absent"), &place, "the store holds only a hash of it");
+    let database = database().into_inner();
+    succeeds(ADD_CACHE, &database);
+    std::fs::remove_file(database.directory.path().join("cache.secret")).unwrap();
+    fails(&format!("{ADD_CACHE} --if-absent"), &database, "the store holds only a hash of it");
 }
 
 #[test]
 fn principal_add_if_absent_leaves_one_that_exists() {
-    let place = place().into_inner();
-    succeeds("principal add bob --role reader --development", &place);
-    succeeds("principal add bob --development --if-absent", &place);
-    fails("principal add bob --development", &place, "`bob` exists already");
+    let database = database().into_inner();
+    succeeds("principal add bob --role reader --development", &database);
+    succeeds("principal add bob --development --if-absent", &database);
+    fails("principal add bob --development", &database, "`bob` exists already");
 }
 
 #[test]
 fn key_new_never_replaces_a_file() {
-    let place = place().into_inner();
-    let file = place.directory.path().join("key");
-    succeeds("key new key", &place);
+    let database = database().into_inner();
+    let file = database.directory.path().join("key");
+    succeeds("key new key", &database);
     let before = secret_file::read(&file).unwrap();
-    fails("key new key", &place, "a file that exists is never replaced");
+    fails("key new key", &database, "a file that exists is never replaced");
     assert_eq!(secret_file::read(&file).unwrap(), before);
 }

@@ -1,16 +1,20 @@
-//! What every engine of the store must be able to tell.
+//! What holds on every database that auth can have its store in.
 
-pub(crate) mod keys;
-pub(crate) mod logins;
-pub(crate) mod mesh;
-pub(crate) mod operators;
-pub(crate) mod wire;
+pub(crate) mod access;
+pub(crate) mod admin;
+pub(crate) mod exchange;
+pub(crate) mod key_rotation;
+pub(crate) mod login;
+pub(crate) mod revocation;
+pub(crate) mod verifier;
+
+pub(crate) mod proxy;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use accord_api::accord::{
     auth::v1::{
-        ClientCredentialsGrant, IssueRequest, IssueResponse, PasswordGrant, issue_request::Grant,
+        ClientCredentialsGrant, IntrospectRequest, IssueRequest, IssueResponse, PasswordGrant, issue_request::Grant,
         token_service_client::TokenServiceClient,
     },
     fault::v1::Reason,
@@ -26,11 +30,11 @@ use accord_auth::{
     serve::surface,
     store::{Store, principals::Principal},
 };
-use accord_mesh::{MeshClient, MeshConfig};
+use accord_mesh::{MeshClient, MeshConfig, Question};
 use accord_runtime::{
     config::Secret, fault, health::Health, request, server::ListenConfig, server::Listener, shutdown::Shutdown,
 };
-use accord_token::Kind;
+use accord_token::{Kind, Type, verify};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tonic::{
@@ -38,59 +42,120 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-/// Declares each story as a test on the engine that `place()` stands for.
-macro_rules! stories {
+/// Declares each of them as a test on the database that `database()` makes.
+macro_rules! database_tests {
     () => {
-        suite::stories!(@ logins: a_person_logs_in_refreshes_and_a_stolen_refresh_token_ends_the_family,
-            many_refreshes_with_one_token_have_one_successor, without_grace_only_one_of_many_refreshes_is_answered,
-            wrong_credentials_tell_nothing_and_guessing_is_slowed_down, a_family_ends_with_its_subjects_epoch,
-            ending_a_family_again_changes_nothing, a_family_whose_time_is_over_is_forgotten,
-            a_family_is_not_forgotten_before_its_tokens, guessing_from_elsewhere_locks_nobody_out,
-            what_could_not_be_checked_is_held_against_nobody,
-            a_token_in_its_last_leeway_brings_no_passport);
-        suite::stories!(@ mesh: mesh_client_verifies_decides_and_refuses_once_revoked,
-            a_caller_waits_for_a_decision_no_longer_than_its_deadline,
-            mesh_client_refuses_everything_once_a_silent_wire_makes_it_stale,
-            what_is_new_is_added_and_a_store_put_back_is_read_anew, a_hundred_thousand_revocations_reach_a_mesh_client,
-            what_another_process_revokes_is_in_force_too, a_watcher_whose_own_token_is_revoked_is_let_go, a_restart_of_auth_goes_unnoticed,
-            a_store_that_is_down_denies_everything,
-            callers_without_the_permission_are_refused,
-            every_method_asks_for_the_permission_that_its_contract_declares,
-            a_passport_names_every_hand_and_dies_with_its_parent, an_exchange_says_what_is_wrong_with_the_token,
-            the_explanation_is_the_decision);
-        suite::stories!(@ keys: a_rotated_key_is_known_before_it_signs_and_the_old_one_still_verifies,
-            a_key_that_signs_no_more_loses_its_private_half,
-            whoever_rotates_when_one_key_may_sign_at_any_moment, a_retired_key_is_published_no_more,
-            a_replica_whose_clock_is_behind_can_sign_too, a_key_that_was_sealed_elsewhere_stops_the_start);
-        suite::stories!(@ operators: client_that_exists_keeps_its_secret, principal_that_exists_keeps_its_password,
-            password_too_short_or_too_long_is_refused, granted_role_shows_in_the_next_token,
-            granted_role_revokes_tokens_that_do_not_show_it, removed_role_revokes_tokens_that_show_it,
-            removing_a_role_that_is_not_held_is_refused, client_under_a_principals_name_is_refused,
-            client_secret_too_short_is_refused, malformed_name_is_refused,
+        suite::database_tests!(@ login:
+            refreshed_and_earlier_access_tokens_are_active,
+            reused_refresh_token_ends_the_newest_one,
+            reused_refresh_token_revokes_the_access_tokens_of_its_family,
+            reused_refresh_token_is_audited,
+            concurrent_refreshes_within_the_grace_have_one_successor,
+            concurrent_refreshes_without_grace_have_at_most_one_answer,
+            concurrent_refreshes_without_grace_end_the_family,
+            wrong_credentials_are_unauthenticated_with_one_message,
+            right_password_is_throttled_after_five_failures,
+            account_throttled_at_one_address_can_log_in_from_another,
+            login_that_could_not_be_checked_does_not_count_as_failed,
+            refresh_token_of_a_revoked_subject_is_refused,
+            revoked_subject_can_log_in_again,
+            refresh_token_revoked_again_changes_nothing,
+            expired_family_is_purged_after_its_last_second,
+            refresh_token_of_a_purged_family_is_refused,
+            expired_family_is_kept_until_its_access_tokens_expire,
+        );
+        suite::database_tests!(@ verifier:
+            access_token_verifies_with_its_subject_and_tenant,
+            allowed_question_brings_a_passport_for_its_upstream_alone,
+            decision_asked_again_is_answered_from_memory,
+            question_without_the_permission_is_refused,
+            revoked_token_and_its_passport_are_refused,
+            decision_that_does_not_come_ends_with_the_callers_deadline,
+            stalled_connection_makes_a_verifier_refuse_within_the_bound,
+            subject_revoked_by_another_process_is_refused,
+            everything_revoked_by_another_process_is_refused,
+            a_hundred_thousand_revocations_reach_a_verifier,
+            restart_of_auth_is_shorter_than_the_bound,
+            store_that_is_down_makes_a_verifier_stale,
+        );
+        suite::database_tests!(@ revocation:
+            revoked_token_is_not_active,
+            later_revocation_is_added_to_earlier_ones,
+            verifier_ahead_of_the_store_is_sent_everything,
+            restored_store_replaces_what_was_known,
+            stream_of_a_verifier_whose_own_token_is_revoked_ends,
+        );
+        suite::database_tests!(@ exchange:
+            malformed_audience_is_refused,
+            exchange_of_a_revoked_token_is_refused_as_revoked,
+            passport_of_a_token_within_its_leeway_is_refused_as_expired,
+            passport_ends_no_later_than_its_parent,
+            passport_is_exchanged_only_by_its_own_audience,
+            passport_names_its_parent_and_every_actor,
+            passport_of_a_passport_is_revoked_with_the_first_parent,
+        );
+        suite::database_tests!(@ access:
+            store_that_is_down_denies_every_call,
+            check_without_a_token_is_refused,
+            check_with_a_malformed_token_is_refused,
+            person_may_neither_check_nor_explain_nor_exchange_nor_watch,
+            workload_may_not_rotate_keys,
+            subject_is_revoked_by_an_admin_alone,
+            check_of_a_malformed_token_is_an_invalid_argument,
+            check_of_a_revoked_token_is_refused,
+            explanation_names_the_policy_that_allows,
+            explanation_of_another_upstream_is_a_denial,
+            each_method_requires_the_permission_that_its_contract_declares,
+        );
+        suite::database_tests!(@ key_rotation:
+            rotated_key_is_published_before_it_signs,
+            rotated_key_signs_after_the_overlap,
+            tokens_of_the_key_before_still_verify,
+            retired_key_loses_its_private_half_and_then_its_public_one,
+            concurrent_rotations_leave_one_signing_key_at_any_moment,
+            retired_key_is_neither_published_nor_accepted,
+            first_key_signs_on_a_replica_whose_clock_is_behind,
+            key_encrypted_with_another_encryption_key_fails_the_start,
+        );
+        suite::database_tests!(@ admin:
+            client_that_exists_keeps_its_secret,
+            principal_that_exists_keeps_its_password,
+            password_too_short_or_too_long_is_refused,
+            granted_role_shows_in_the_next_token,
+            granted_role_revokes_tokens_that_do_not_show_it,
+            removed_role_revokes_tokens_that_show_it,
+            removing_a_role_that_is_not_held_is_refused,
+            client_under_a_principals_name_is_refused,
+            client_secret_too_short_is_refused,
+            malformed_name_is_refused,
             principal_with_more_roles_than_a_token_holds_is_refused,
-            roles_are_granted_only_as_long_as_a_token_holds_them, token_lifetime_out_of_bounds_is_refused,
-            changed_or_deleted_audit_row_breaks_the_chain, truncated_audit_log_breaks_the_chain,
-            change_that_cannot_be_audited_does_not_happen, new_store_can_be_opened_by_two_processes_at_once,
+            roles_are_granted_only_as_long_as_a_token_holds_them,
+            token_lifetime_out_of_bounds_is_refused,
+            changed_or_deleted_audit_row_breaks_the_chain,
+            change_that_cannot_be_audited_does_not_happen,
+            truncated_audit_log_breaks_the_chain,
+            client_added_by_two_replicas_at_once_is_added_once,
+            new_store_can_be_opened_by_two_processes_at_once,
             store_of_the_previous_build_is_migrated_with_its_data,
-            client_added_by_two_replicas_at_once_is_added_once);
+        );
     };
-    (@ $module:ident: $($story:ident),* $(,)?) => { $(
+    (@ $module:ident: $($test:ident),* $(,)?) => { $(
         #[tokio::test]
-        async fn $story() {
-            suite::$module::$story(place().await).await;
+        async fn $test() {
+            suite::$module::$test(database().await).await;
         }
     )* };
 }
-pub(crate) use stories;
+pub(crate) use database_tests;
 
-/// A store of one's own.
-pub(crate) struct Place {
+/// An empty database, and a directory beside it.
+pub(crate) struct Database {
     pub url: String,
     pub directory: TempDir,
 }
 
-/// A running auth, with a client of the mesh and a person.
-pub(crate) struct Running {
+/// Auth as it serves, with a client of the mesh, a person and an administrator.
+pub(crate) struct Server {
     pub auth: Arc<Auth>,
     pub channel: Channel,
     pub address: SocketAddr,
@@ -99,18 +164,30 @@ pub(crate) struct Running {
 }
 
 pub(crate) const PASSWORD: &str = "correct horse";
+
+/// How old a verifier's knowledge may be.
+pub(crate) const BOUND: Duration = Duration::from_secs(2);
+
+/// What the policies of these tests grant to `catalog-reader`.
+pub(crate) const READ: Question<'_> = Question {
+    method: "catalog.v1.ProductService/GetProduct",
+    permission: "catalog.products.read",
+    audience: "catalog",
+    address: None,
+};
+
 const MESH_SECRET: &str = "a secret that is long enough for a client";
 
-impl Running {
-    pub(crate) async fn start(place: &Place, change: impl FnOnce(&mut Config)) -> Self {
-        Self::start_at("127.0.0.1:0", place, change).await
+impl Server {
+    pub(crate) async fn start(database: &Database, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_at("127.0.0.1:0", database, change).await
     }
 
-    pub(crate) async fn start_at(address: &str, place: &Place, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_at(address: &str, database: &Database, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
-        config.store.url = Secret::from(place.url.clone());
+        config.store.url = Secret::from(database.url.clone());
         config.keys.encryption_key = Secret::from(generate_secret().unwrap());
-        let policy = place.directory.path().join("catalog.cedar");
+        let policy = database.directory.path().join("catalog.cedar");
         let text = r#"permit(principal in Accord::Role::"catalog-reader",
             action == Accord::Action::"catalog.products.read", resource == Accord::Upstream::"catalog");"#;
         std::fs::write(&policy, text).unwrap();
@@ -120,10 +197,10 @@ impl Running {
         add_principals(&auth.store).await;
         let (shutdown, health) = (Shutdown::new(Duration::from_secs(1)), Health::new());
         let listen = ListenConfig { address: address.parse().unwrap(), ..ListenConfig::default() };
-        let door = Listener::bind(&listen).await.unwrap();
-        let address = door.address();
+        let listener = Listener::bind(&listen).await.unwrap();
+        let address = listener.address();
         tokio::spawn(maintenance::run(Arc::clone(&auth), health.clone(), shutdown.clone()));
-        let serving = tokio::spawn(door.serve(surface(&auth, &health, &shutdown).unwrap(), shutdown.clone()));
+        let serving = tokio::spawn(listener.serve(surface(&auth, &health, &shutdown).unwrap(), shutdown.clone()));
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         Self { auth, channel, address, shutdown, serving }
     }
@@ -162,6 +239,18 @@ impl Running {
     pub(crate) async fn token_of(&self, subject: &str) -> String {
         self.auth.issue_token(subject, Duration::from_mins(10), "test").await.unwrap()
     }
+
+    /// Whether introspection finds the token good.
+    pub(crate) async fn is_active(&self, token: &str) -> bool {
+        let request = IntrospectRequest { token: token.to_owned() };
+        self.tokens().introspect(request).await.unwrap().into_inner().active
+    }
+
+    /// The key that signed the token.
+    pub(crate) async fn kid_of(&self, token: &str) -> String {
+        let state = self.auth.state.current().await.unwrap();
+        verify::signed(token, Type::Access, &state.snapshot.keys).unwrap().kid
+    }
 }
 
 /// A mesh client of the auth at this address.
@@ -177,7 +266,7 @@ pub(crate) fn mesh_client(address: SocketAddr, bound: Duration) -> MeshClient {
     MeshClient::join(&config, Shutdown::new(Duration::ZERO)).unwrap()
 }
 
-impl Drop for Running {
+impl Drop for Server {
     fn drop(&mut self) {
         self.shutdown.begin();
     }
@@ -205,7 +294,7 @@ pub(crate) fn refused<T>(answer: Result<T, Status>) -> Reason {
     fault::reason_of(&status).unwrap_or_else(|| panic!("no reason in {status:?}"))
 }
 
-/// Waits until the condition holds; the test fails where that takes longer than any bound in these stories.
+/// Waits until the condition holds; the test fails where that takes longer than any bound in these tests.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let waiting = async {
         let mut looks = tokio::time::interval(Duration::from_millis(5));

@@ -14,35 +14,40 @@ use accord_auth::{
 use accord_runtime::config::Secret;
 use accord_token::{Algorithm, Flaw, Refusal, verify};
 
-use super::{Place, Running, authorized, eventually};
+use super::{Database, Server, authorized, eventually};
 
-pub(crate) async fn a_rotated_key_is_known_before_it_signs_and_the_old_one_still_verifies(place: Place) {
-    let running = Running::start(&place, |config| config.keys.overlap = Duration::from_hours(1)).await;
-    let client = running.mesh_client(Duration::from_secs(2));
-    eventually("the mesh client is ready", || client.ready()).await;
-    let (before, root) = (running.token_of("ada").await, running.token_of("root").await);
-    let first = client.verify(&before).unwrap().kid.clone();
-
-    let mut keys = KeyServiceClient::new(running.channel.clone());
+pub(crate) async fn rotated_key_is_published_before_it_signs(database: Database) {
+    let server = Server::start(&database, |config| config.keys.overlap = Duration::from_hours(1)).await;
+    let root = server.token_of("root").await;
+    let mut keys = KeyServiceClient::new(server.channel.clone());
     let new = keys.rotate(authorized(RotateRequest {}, &root)).await.unwrap().into_inner().key.unwrap();
-    let listed = keys.list_keys(ListKeysRequest {}).await.unwrap().into_inner().keys;
-    assert_eq!(listed.len(), 2, "both are published");
-    let waiting = running.token_of("ada").await;
-    assert_eq!(client.verify(&waiting).unwrap().kid, first, "the new one does not sign yet");
-
-    // Another one without the wait signs at once, and what the first signed is still good.
-    let (store, encryption_key) = (&running.auth.store, &running.auth.encryption_key);
-    let third = rotate(store, encryption_key, Algorithm::Es256, Duration::ZERO, "test").await.unwrap();
-    let after = running.token_of("ada").await;
-    eventually("the third key is known", || client.verify(&after).is_ok()).await;
-    assert_eq!(client.verify(&after).unwrap().kid, third.kid);
-    assert!(client.verify(&before).is_ok());
-    assert_ne!(new.kid, third.kid);
+    let published = keys.list_keys(ListKeysRequest {}).await.unwrap().into_inner().keys;
+    assert!(published.len() == 2 && published.contains(&new), "{published:?}");
+    assert_ne!(server.kid_of(&server.token_of("ada").await).await, new.kid);
 }
 
-pub(crate) async fn a_key_that_signs_no_more_loses_its_private_half(place: Place) {
-    let running = Running::start(&place, |_| {}).await;
-    let (store, encryption_key) = (&running.auth.store, &running.auth.encryption_key);
+pub(crate) async fn rotated_key_signs_after_the_overlap(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (store, encryption_key) = (&server.auth.store, &server.auth.encryption_key);
+    let new = rotate(store, encryption_key, Algorithm::Es256, Duration::ZERO, "test").await.unwrap();
+    assert_eq!(server.kid_of(&server.token_of("ada").await).await, new.kid);
+}
+
+pub(crate) async fn tokens_of_the_key_before_still_verify(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let client = server.mesh_client(Duration::from_secs(2));
+    eventually("the mesh client is ready", || client.ready()).await;
+    let before = server.token_of("ada").await;
+    let (store, encryption_key) = (&server.auth.store, &server.auth.encryption_key);
+    rotate(store, encryption_key, Algorithm::Es256, Duration::ZERO, "test").await.unwrap();
+    let after = server.token_of("ada").await;
+    eventually("the new key is known", || client.verify(&after).is_ok()).await;
+    assert!(client.verify(&before).is_ok());
+}
+
+pub(crate) async fn retired_key_loses_its_private_half_and_then_its_public_one(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (store, encryption_key) = (&server.auth.store, &server.auth.encryption_key);
     let (now, leeway) = (verify::now(), 10);
     rotate(store, encryption_key, Algorithm::EdDsa, Duration::ZERO, "test").await.unwrap();
     let halves = |keys: Vec<StoredKey>| keys.iter().filter(|key| !key.private.is_empty()).count();
@@ -55,11 +60,11 @@ pub(crate) async fn a_key_that_signs_no_more_loses_its_private_half(place: Place
     assert_eq!(store.keys(now).await.unwrap().len(), 1, "nothing the first one signed is alive");
 }
 
-pub(crate) async fn whoever_rotates_when_one_key_may_sign_at_any_moment(place: Place) {
+pub(crate) async fn concurrent_rotations_leave_one_signing_key_at_any_moment(database: Database) {
     let mut ours = None;
-    let running = Running::start(&place, |config| ours = Some(config.clone())).await;
-    let (store, encryption_key) = (&running.auth.store, &running.auth.encryption_key);
-    let replica = Store::open(&place.url).await.unwrap();
+    let server = Server::start(&database, |config| ours = Some(config.clone())).await;
+    let (store, encryption_key) = (&server.auth.store, &server.auth.encryption_key);
+    let replica = Store::open(&database.url).await.unwrap();
     let began = verify::now();
     let rotated = |store, hours| rotate(store, encryption_key, Algorithm::EdDsa, Duration::from_hours(hours), "test");
     // Twice at once on two replicas, then sooner than those, then later.
@@ -84,15 +89,15 @@ pub(crate) async fn whoever_rotates_when_one_key_may_sign_at_any_moment(place: P
     }
 }
 
-pub(crate) async fn a_retired_key_is_published_no_more(place: Place) {
-    let running = Running::start(&place, |_| {}).await;
-    let client = running.mesh_client(Duration::from_secs(2));
+pub(crate) async fn retired_key_is_neither_published_nor_accepted(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let client = server.mesh_client(Duration::from_secs(2));
     eventually("the mesh client is ready", || client.ready()).await;
-    let before = running.token_of("ada").await;
+    let before = server.token_of("ada").await;
     assert!(client.verify(&before).is_ok());
-    let (store, encryption_key) = (&running.auth.store, &running.auth.encryption_key);
+    let (store, encryption_key) = (&server.auth.store, &server.auth.encryption_key);
     rotate(store, encryption_key, Algorithm::EdDsa, Duration::ZERO, "test").await.unwrap();
-    let mut keys = KeyServiceClient::new(running.channel.clone());
+    let mut keys = KeyServiceClient::new(server.channel.clone());
     assert_eq!(keys.list_keys(ListKeysRequest {}).await.unwrap().into_inner().keys.len(), 2);
     store.destroy_retired_keys(verify::now() + 2 * 24 * 3600).await.unwrap();
     assert_eq!(keys.list_keys(ListKeysRequest {}).await.unwrap().into_inner().keys.len(), 1);
@@ -100,20 +105,20 @@ pub(crate) async fn a_retired_key_is_published_no_more(place: Place) {
     eventually("the signature is forgotten with its key", unknown).await;
 }
 
-pub(crate) async fn a_replica_whose_clock_is_behind_can_sign_too(place: Place) {
-    let running = Running::start(&place, |_| {}).await;
-    let state = running.auth.state.current().await.unwrap();
+pub(crate) async fn first_key_signs_on_a_replica_whose_clock_is_behind(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let state = server.auth.state.current().await.unwrap();
     assert!(state.signing_key(verify::now() - 10).is_some());
 }
 
-pub(crate) async fn a_key_that_was_sealed_elsewhere_stops_the_start(place: Place) {
+pub(crate) async fn key_encrypted_with_another_encryption_key_fails_the_start(database: Database) {
     let mut ours = None;
-    let running = Running::start(&place, |config| ours = Some(config.clone())).await;
+    let server = Server::start(&database, |config| ours = Some(config.clone())).await;
     let other = EncryptionKey::new(&Secret::from(generate_secret().unwrap())).unwrap();
     let overlap = Duration::from_hours(1);
-    let key = rotate(&running.auth.store, &other, Algorithm::EdDsa, overlap, "test").await.unwrap();
+    let key = rotate(&server.auth.store, &other, Algorithm::EdDsa, overlap, "test").await.unwrap();
     // It could sign now, and would stop when the other key's time comes.
-    let told = Auth::open(&ours.unwrap()).await.err().expect("it can't sign with that key").to_string();
-    assert!(told.contains(&key.kid) && told.contains("keys.encryption_key_file"), "{told}");
-    assert!(!running.token_of("ada").await.is_empty(), "what runs goes on as long as it can");
+    let error = Auth::open(&ours.unwrap()).await.err().expect("it can't sign with that key").to_string();
+    assert!(error.contains(&key.kid) && error.contains("keys.encryption_key_file"), "{error}");
+    assert!(!server.token_of("ada").await.is_empty(), "what runs goes on as long as it can");
 }

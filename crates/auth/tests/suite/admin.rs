@@ -10,12 +10,12 @@ use accord_auth::{domain::admin::AdminError, store::Store};
 use accord_token::{Kind, Refusal, Type, verify};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
-use super::{PASSWORD, Place, Running, admin, authorized, principal, refused};
+use super::{Database, PASSWORD, Server, admin, authorized, principal, refused};
 
 const SECRET: &str = "a client's secret of 40 letters or so...";
 
-pub(crate) async fn client_that_exists_keeps_its_secret(place: Place) {
-    let store = Store::open(&place.url).await.unwrap();
+pub(crate) async fn client_that_exists_keeps_its_secret(database: Database) {
+    let store = Store::open(&database.url).await.unwrap();
     let cache = principal("cache", Kind::Service, &["accord-mesh"]);
     admin(&store).add_client(&cache, || Ok(SECRET.to_owned())).await.unwrap();
     let before = store.client("cache").await.unwrap();
@@ -24,8 +24,8 @@ pub(crate) async fn client_that_exists_keeps_its_secret(place: Place) {
     assert_eq!(store.client("cache").await.unwrap(), before);
 }
 
-pub(crate) async fn principal_that_exists_keeps_its_password(place: Place) {
-    let store = Store::open(&place.url).await.unwrap();
+pub(crate) async fn principal_that_exists_keeps_its_password(database: Database) {
+    let store = Store::open(&database.url).await.unwrap();
     let bob = principal("bob", Kind::User, &[]);
     admin(&store).add_principal(&bob, Some("long enough")).await.unwrap();
     let before = store.password("bob").await.unwrap();
@@ -34,8 +34,8 @@ pub(crate) async fn principal_that_exists_keeps_its_password(place: Place) {
     assert_eq!(store.password("bob").await.unwrap(), before);
 }
 
-pub(crate) async fn password_too_short_or_too_long_is_refused(place: Place) {
-    let store = Store::open(&place.url).await.unwrap();
+pub(crate) async fn password_too_short_or_too_long_is_refused(database: Database) {
+    let store = Store::open(&database.url).await.unwrap();
     let eve = principal("eve", Kind::User, &[]);
     let short = admin(&store).add_principal(&eve, Some("short")).await;
     assert!(matches!(short, Err(AdminError::PasswordTooShort)), "{short:?}");
@@ -43,59 +43,59 @@ pub(crate) async fn password_too_short_or_too_long_is_refused(place: Place) {
     assert!(matches!(long, Err(AdminError::PasswordTooLong)), "{long:?}");
 }
 
-pub(crate) async fn granted_role_shows_in_the_next_token(place: Place) {
-    let running = Running::start(&place, |_| {}).await;
-    admin(&running.auth.store).grant_role("ada", "catalog-writer").await.unwrap();
-    let after = running.token_of("ada").await;
-    let state = running.auth.state.current().await.unwrap();
-    let claims = running.auth.verify_access_token(&after, &state).unwrap().claims;
+pub(crate) async fn granted_role_shows_in_the_next_token(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    admin(&server.auth.store).grant_role("ada", "catalog-writer").await.unwrap();
+    let after = server.token_of("ada").await;
+    let state = server.auth.state.current().await.unwrap();
+    let claims = server.auth.verify_access_token(&after, &state).unwrap().claims;
     assert_eq!(claims.roles, ["catalog-reader", "catalog-writer"]);
     assert_eq!(verify::signed(&after, Type::Access, &state.snapshot.keys).unwrap().claims, claims);
 }
 
-pub(crate) async fn granted_role_revokes_tokens_that_do_not_show_it(place: Place) {
-    let running = Running::start(&place, |_| {}).await;
-    let before = running.token_of("ada").await;
-    admin(&running.auth.store).grant_role("ada", "catalog-writer").await.unwrap();
-    let state = running.auth.state.current().await.unwrap();
-    assert_eq!(running.auth.verify_access_token(&before, &state).unwrap_err(), Refusal::Revoked);
+pub(crate) async fn granted_role_revokes_tokens_that_do_not_show_it(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let before = server.token_of("ada").await;
+    admin(&server.auth.store).grant_role("ada", "catalog-writer").await.unwrap();
+    let state = server.auth.state.current().await.unwrap();
+    assert_eq!(server.auth.verify_access_token(&before, &state).unwrap_err(), Refusal::Revoked);
 }
 
-pub(crate) async fn removed_role_revokes_tokens_that_show_it(place: Place) {
-    let running = Running::start(&place, |_| {}).await;
-    let before = running.token_of("ada").await;
-    admin(&running.auth.store).remove_role("ada", "catalog-reader").await.unwrap();
-    let after = running.token_of("ada").await;
-    let state = running.auth.state.current().await.unwrap();
-    assert_eq!(running.auth.verify_access_token(&before, &state).unwrap_err(), Refusal::Revoked);
-    assert!(running.auth.verify_access_token(&after, &state).unwrap().claims.roles.is_empty());
+pub(crate) async fn removed_role_revokes_tokens_that_show_it(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let before = server.token_of("ada").await;
+    admin(&server.auth.store).remove_role("ada", "catalog-reader").await.unwrap();
+    let after = server.token_of("ada").await;
+    let state = server.auth.state.current().await.unwrap();
+    assert_eq!(server.auth.verify_access_token(&before, &state).unwrap_err(), Refusal::Revoked);
+    assert!(server.auth.verify_access_token(&after, &state).unwrap().claims.roles.is_empty());
 }
 
-pub(crate) async fn removing_a_role_that_is_not_held_is_refused(place: Place) {
-    let running = Running::start(&place, |_| {}).await;
-    let removed = admin(&running.auth.store).remove_role("ada", "catalog-writer").await;
+pub(crate) async fn removing_a_role_that_is_not_held_is_refused(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let removed = admin(&server.auth.store).remove_role("ada", "catalog-writer").await;
     assert!(matches!(removed, Err(AdminError::RoleMissing { .. })), "{removed:?}");
 }
 
-pub(crate) async fn client_under_a_principals_name_is_refused(place: Place) {
-    let running = Running::start(&place, |_| {}).await;
-    let (store, root) = (&running.auth.store, principal("root", Kind::Service, &[]));
+pub(crate) async fn client_under_a_principals_name_is_refused(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (store, root) = (&server.auth.store, principal("root", Kind::Service, &[]));
     let added = admin(store).add_client(&root, || panic!("no secret is made for a client that is not there")).await;
     assert!(matches!(added, Err(AdminError::NoClient(_))), "{added:?}");
     assert_eq!(store.client("root").await.unwrap(), None);
 }
 
-pub(crate) async fn client_secret_too_short_is_refused(place: Place) {
-    let store = Store::open(&place.url).await.unwrap();
+pub(crate) async fn client_secret_too_short_is_refused(database: Database) {
+    let store = Store::open(&database.url).await.unwrap();
     let cache = principal("cache", Kind::Service, &[]);
     let added = admin(&store).add_client(&cache, || Ok("x".repeat(31))).await;
     assert!(matches!(added, Err(AdminError::SecretTooShort)), "{added:?}");
     assert_eq!(store.principal("cache").await.unwrap(), None, "nothing of it is left");
 }
 
-pub(crate) async fn malformed_name_is_refused(place: Place) {
-    let running = Running::start(&place, |_| {}).await;
-    let admin = admin(&running.auth.store);
+pub(crate) async fn malformed_name_is_refused(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let admin = admin(&server.auth.store);
     for name in ["", "two words", "line\nbreak", &"x".repeat(257)] {
         let added = admin.add_principal(&principal(name, Kind::User, &[]), None).await;
         assert!(matches!(added, Err(AdminError::Name(_))), "{name}");
@@ -108,17 +108,17 @@ fn long_roles() -> Vec<String> {
     (0..40).map(|number| format!("{number}{}", "x".repeat(98))).collect()
 }
 
-pub(crate) async fn principal_with_more_roles_than_a_token_holds_is_refused(place: Place) {
-    let store = Store::open(&place.url).await.unwrap();
+pub(crate) async fn principal_with_more_roles_than_a_token_holds_is_refused(database: Database) {
+    let store = Store::open(&database.url).await.unwrap();
     let roles = long_roles();
     let roles: Vec<_> = roles.iter().map(String::as_str).collect();
     let added = admin(&store).add_principal(&principal("much", Kind::User, &roles), None).await;
     assert!(matches!(added, Err(AdminError::RolesTooLong { .. })), "no verifier would read its tokens");
 }
 
-pub(crate) async fn roles_are_granted_only_as_long_as_a_token_holds_them(place: Place) {
-    let running = Running::start(&place, |_| {}).await;
-    let (admin, mut granted) = (admin(&running.auth.store), 0);
+pub(crate) async fn roles_are_granted_only_as_long_as_a_token_holds_them(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (admin, mut granted) = (admin(&server.auth.store), 0);
     admin.add_principal(&principal("more", Kind::User, &[]), None).await.unwrap();
     for role in long_roles() {
         match admin.grant_role("more", &role).await {
@@ -127,70 +127,70 @@ pub(crate) async fn roles_are_granted_only_as_long_as_a_token_holds_them(place: 
         }
     }
     assert_eq!(granted, 20);
-    let state = running.auth.state.current().await.unwrap();
-    let token = running.token_of("more").await;
-    assert!(running.auth.verify_access_token(&token, &state).is_ok(), "what is issued is accepted");
+    let state = server.auth.state.current().await.unwrap();
+    let token = server.token_of("more").await;
+    assert!(server.auth.verify_access_token(&token, &state).is_ok(), "what is issued is accepted");
 }
 
-pub(crate) async fn token_lifetime_out_of_bounds_is_refused(place: Place) {
-    let running = Running::start(&place, |_| {}).await;
+pub(crate) async fn token_lifetime_out_of_bounds_is_refused(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
     for life in [Duration::ZERO, Type::Access.longest_life() + Duration::from_secs(1)] {
-        let issued = running.auth.issue_token("ada", life, "test").await;
+        let issued = server.auth.issue_token("ada", life, "test").await;
         assert!(matches!(issued, Err(AdminError::Lifetime)), "{life:?}");
     }
 }
 
-pub(crate) async fn changed_or_deleted_audit_row_breaks_the_chain(place: Place) {
-    let running = Running::start(&place, |_| {}).await;
-    let (entries, broken) = running.auth.store.audit().await.unwrap();
+pub(crate) async fn changed_or_deleted_audit_row_breaks_the_chain(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (entries, broken) = server.auth.store.audit().await.unwrap();
     assert!(entries.len() >= 3);
     assert_eq!(broken, None);
-    let mut connection = sqlx::AnyConnection::connect(&place.url).await.unwrap();
+    let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
     connection.execute("UPDATE audit SET target = 'somebody else' WHERE seq = 2").await.unwrap();
-    assert_eq!(running.auth.store.audit().await.unwrap().1, Some(2));
+    assert_eq!(server.auth.store.audit().await.unwrap().1, Some(2));
     connection.execute("DELETE FROM audit WHERE seq = 2").await.unwrap();
-    assert_eq!(running.auth.store.audit().await.unwrap().1, Some(2));
+    assert_eq!(server.auth.store.audit().await.unwrap().1, Some(2));
 }
 
-pub(crate) async fn change_that_cannot_be_audited_does_not_happen(place: Place) {
-    let running = Running::start(&place, |_| {}).await;
-    let (ada, root) = (running.log_in("ada", PASSWORD).await.unwrap(), running.token_of("root").await);
-    let mut connection = sqlx::AnyConnection::connect(&place.url).await.unwrap();
+pub(crate) async fn change_that_cannot_be_audited_does_not_happen(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (ada, root) = (server.log_in("ada", PASSWORD).await.unwrap(), server.token_of("root").await);
+    let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
     connection.execute("ALTER TABLE audit RENAME TO lost").await.unwrap();
-    let before = running.auth.state.current().await.unwrap();
+    let before = server.auth.state.current().await.unwrap();
 
     let revoke = |target| RevokeRequest { target: Some(target) };
-    let mut tokens = running.tokens();
+    let mut tokens = server.tokens();
     for target in [ada.access_token.clone(), ada.refresh_token.clone()] {
         assert_eq!(refused(tokens.revoke(revoke(Target::Token(target))).await), Reason::AuthUnavailable);
     }
     let all_of_ada = revoke(Target::Subject("ada".to_owned()));
     assert_eq!(refused(tokens.revoke(authorized(all_of_ada.clone(), &root)).await), Reason::AuthUnavailable);
-    let mut keys = KeyServiceClient::new(running.channel.clone());
+    let mut keys = KeyServiceClient::new(server.channel.clone());
     assert_eq!(refused(keys.rotate(authorized(RotateRequest {}, &root)).await), Reason::AuthUnavailable);
-    assert!(admin(&running.auth.store).grant_role("ada", "accord-admin").await.is_err());
-    assert!(running.auth.issue_token("ada", Duration::from_mins(1), "test").await.is_err());
-    let after = running.auth.state.current().await.unwrap();
+    assert!(admin(&server.auth.store).grant_role("ada", "accord-admin").await.is_err());
+    assert!(server.auth.issue_token("ada", Duration::from_mins(1), "test").await.is_err());
+    let after = server.auth.state.current().await.unwrap();
     assert_eq!(before.revocations.revision, after.revocations.revision, "nothing of it happened");
-    assert!(running.auth.verify_access_token(&ada.access_token, &after).is_ok());
+    assert!(server.auth.verify_access_token(&ada.access_token, &after).is_ok());
 
     connection.execute("ALTER TABLE lost RENAME TO audit").await.unwrap();
     tokens.revoke(authorized(all_of_ada, &root)).await.unwrap();
 }
 
-pub(crate) async fn truncated_audit_log_breaks_the_chain(place: Place) {
-    let running = Running::start(&place, |_| {}).await;
-    let (entries, _) = running.auth.store.audit().await.unwrap();
+pub(crate) async fn truncated_audit_log_breaks_the_chain(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (entries, _) = server.auth.store.audit().await.unwrap();
     let newest = entries.last().unwrap().seq;
-    let mut connection = sqlx::AnyConnection::connect(&place.url).await.unwrap();
+    let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
     connection.execute(AssertSqlSafe(format!("DELETE FROM audit WHERE seq = {newest}"))).await.unwrap();
-    assert_eq!(running.auth.store.audit().await.unwrap().1, Some(newest));
+    assert_eq!(server.auth.store.audit().await.unwrap().1, Some(newest));
     connection.execute("DELETE FROM audit").await.unwrap();
-    assert_eq!(running.auth.store.audit().await.unwrap().1, Some(1));
+    assert_eq!(server.auth.store.audit().await.unwrap().1, Some(1));
 }
 
-pub(crate) async fn client_added_by_two_replicas_at_once_is_added_once(place: Place) {
-    let (one, two) = (Store::open(&place.url).await.unwrap(), Store::open(&place.url).await.unwrap());
+pub(crate) async fn client_added_by_two_replicas_at_once_is_added_once(database: Database) {
+    let (one, two) = (Store::open(&database.url).await.unwrap(), Store::open(&database.url).await.unwrap());
     for number in 0..10 {
         let client = principal(&format!("client-{number}"), Kind::Service, &["accord-mesh"]);
         let add = async |store| admin(store).add_client(&client, || Ok(SECRET.to_owned())).await;
@@ -201,20 +201,21 @@ pub(crate) async fn client_added_by_two_replicas_at_once_is_added_once(place: Pl
     }
 }
 
-pub(crate) async fn new_store_can_be_opened_by_two_processes_at_once(place: Place) {
-    let (one, two) = tokio::join!(Store::open(&place.url), Store::open(&place.url));
+pub(crate) async fn new_store_can_be_opened_by_two_processes_at_once(database: Database) {
+    let (one, two) = tokio::join!(Store::open(&database.url), Store::open(&database.url));
     assert_eq!(one.unwrap().revision().await.unwrap(), two.unwrap().revision().await.unwrap());
 }
 
 /// A store as the build before wrote it that had a base of its own, with somebody in it.
 const PREVIOUS_BUILD: &str = include_str!("previous_build.sql");
 
-pub(crate) async fn store_of_the_previous_build_is_migrated_with_its_data(place: Place) {
+pub(crate) async fn store_of_the_previous_build_is_migrated_with_its_data(database: Database) {
     sqlx::any::install_default_drivers();
-    let made = if place.url.starts_with("sqlite") { format!("{}?mode=rwc", place.url) } else { place.url.clone() };
+    let made =
+        if database.url.starts_with("sqlite") { format!("{}?mode=rwc", database.url) } else { database.url.clone() };
     let mut connection = sqlx::AnyConnection::connect(&made).await.unwrap();
     connection.execute(PREVIOUS_BUILD).await.unwrap();
-    let store = Store::open(&place.url).await.unwrap();
+    let store = Store::open(&database.url).await.unwrap();
     assert_eq!(store.principal("ada").await.unwrap().unwrap().roles, ["reader"]);
     assert_eq!(store.revision().await.unwrap(), 2);
     let (entries, broken) = store.audit().await.unwrap();

@@ -1,0 +1,172 @@
+//! Who may call what, and what auth answers where it can't know.
+
+use accord_api::accord::{
+    auth::v1::{
+        CheckRequest, ExchangeRequest, ExplainRequest, ExplainResponse, IntrospectRequest, ListKeysRequest,
+        RefreshRequest, RevokeRequest, RotateRequest, WatchRequest, access_service_client::AccessServiceClient,
+        key_service_client::KeyServiceClient, revocation_service_client::RevocationServiceClient,
+        revoke_request::Target,
+    },
+    fault::v1::Reason,
+};
+use accord_runtime::fault;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use tonic::{Code, client::Grpc};
+
+use super::{Database, PASSWORD, READ, Server, admin, authorized, refused};
+
+pub(crate) async fn store_that_is_down_denies_every_call(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let logged_in = server.log_in("ada", PASSWORD).await.unwrap();
+    let (token, mesh) = (logged_in.access_token.clone(), server.mesh_token().await);
+    server.auth.store.close().await;
+    let down = Reason::AuthUnavailable;
+    let (mut tokens, channel) = (server.tokens(), server.channel.clone());
+    assert_eq!(refused(server.log_in("ada", PASSWORD).await), down);
+    assert_eq!(refused(server.log_in_client("gateway", "any").await), down);
+    let refresh_token = logged_in.refresh_token;
+    assert_eq!(refused(tokens.refresh(RefreshRequest { refresh_token }).await), down);
+    let exchange = ExchangeRequest { subject_token: token.clone(), audience: "catalog".to_owned() };
+    assert_eq!(refused(tokens.exchange(authorized(exchange, &mesh)).await), down);
+    let target = Some(Target::Token(token.clone()));
+    assert_eq!(refused(tokens.revoke(RevokeRequest { target }).await), down);
+    assert_eq!(refused(tokens.introspect(IntrospectRequest { token: token.clone() }).await), down);
+    let mut access = AccessServiceClient::new(channel.clone());
+    let check = CheckRequest { token: token.clone(), ..CheckRequest::default() };
+    assert_eq!(refused(access.check(authorized(check, &mesh)).await), down);
+    assert_eq!(refused(access.explain(authorized(ExplainRequest::default(), &mesh)).await), down);
+    let mut keys = KeyServiceClient::new(channel.clone());
+    assert_eq!(refused(keys.list_keys(ListKeysRequest {}).await), down);
+    assert_eq!(refused(keys.rotate(authorized(RotateRequest {}, &mesh)).await), down);
+    let question = tokio_stream::once(WatchRequest { question: 1, revision: 0 });
+    assert_eq!(refused(RevocationServiceClient::new(channel).watch(authorized(question, &mesh)).await), down);
+}
+
+pub(crate) async fn check_without_a_token_is_refused(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let answer = AccessServiceClient::new(server.channel.clone()).check(CheckRequest::default()).await;
+    assert_eq!(refused(answer), Reason::CredentialMissing);
+}
+
+pub(crate) async fn check_with_a_malformed_token_is_refused(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let check = authorized(CheckRequest::default(), "not a token");
+    let answer = AccessServiceClient::new(server.channel.clone()).check(check).await;
+    assert_eq!(refused(answer), Reason::CredentialInvalid);
+}
+
+pub(crate) async fn person_may_neither_check_nor_explain_nor_exchange_nor_watch(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let ada = server.token_of("ada").await;
+    let mut access = AccessServiceClient::new(server.channel.clone());
+    let missing = Reason::PermissionMissing;
+    assert_eq!(refused(access.check(authorized(CheckRequest::default(), &ada)).await), missing);
+    assert_eq!(refused(access.explain(authorized(ExplainRequest::default(), &ada)).await), missing);
+    let exchange = ExchangeRequest { subject_token: ada.clone(), audience: "catalog".to_owned() };
+    assert_eq!(
+        refused(server.tokens().exchange(authorized(exchange, &ada)).await),
+        missing,
+        "nobody lets themselves in"
+    );
+    let question = tokio_stream::once(WatchRequest { question: 1, revision: 0 });
+    let mut revocations = RevocationServiceClient::new(server.channel.clone());
+    assert_eq!(refused(revocations.watch(authorized(question, &ada)).await), missing);
+}
+
+pub(crate) async fn workload_may_not_rotate_keys(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let rotate = authorized(RotateRequest {}, &server.mesh_token().await);
+    let answer = KeyServiceClient::new(server.channel.clone()).rotate(rotate).await;
+    assert_eq!(refused(answer), Reason::PermissionMissing);
+}
+
+pub(crate) async fn subject_is_revoked_by_an_admin_alone(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let revoke = || RevokeRequest { target: Some(Target::Subject("ada".to_owned())) };
+    let (mesh, root, mut tokens) = (server.mesh_token().await, server.token_of("root").await, server.tokens());
+    assert_eq!(refused(tokens.revoke(revoke()).await), Reason::CredentialMissing);
+    assert_eq!(refused(tokens.revoke(authorized(revoke(), &mesh)).await), Reason::PermissionMissing);
+    assert!(tokens.revoke(authorized(revoke(), &root)).await.is_ok());
+}
+
+pub(crate) async fn check_of_a_malformed_token_is_an_invalid_argument(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let check = CheckRequest { token: "not a token".to_owned(), ..CheckRequest::default() };
+    let check = authorized(check, &server.mesh_token().await);
+    let status = AccessServiceClient::new(server.channel.clone()).check(check).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "the caller is known; its argument is not good");
+}
+
+pub(crate) async fn check_of_a_revoked_token_is_refused(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let check = CheckRequest { token: server.token_of("ada").await, ..CheckRequest::default() };
+    admin(&server.auth.store).revoke_subject("ada").await.unwrap();
+    let check = authorized(check, &server.mesh_token().await);
+    assert_eq!(refused(AccessServiceClient::new(server.channel.clone()).check(check).await), Reason::TokenRevoked);
+}
+
+async fn explain(server: &Server, audience: &str) -> ExplainResponse {
+    let question = ExplainRequest {
+        subject: "ada".to_owned(),
+        permission: READ.permission.to_owned(),
+        method: READ.method.to_owned(),
+        audience: audience.to_owned(),
+    };
+    let question = authorized(question, &server.token_of("root").await);
+    AccessServiceClient::new(server.channel.clone()).explain(question).await.unwrap().into_inner()
+}
+
+pub(crate) async fn explanation_names_the_policy_that_allows(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let allowed = explain(&server, "catalog").await;
+    assert!(allowed.allowed);
+    assert!(matches!(&*allowed.policies, [only] if only.ends_with("catalog.cedar#1")), "{:?}", allowed.policies);
+}
+
+pub(crate) async fn explanation_of_another_upstream_is_a_denial(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    assert!(!explain(&server, "orders").await.allowed);
+}
+
+/// The permission of every method of auth, as its contract declares it; None for the public ones.
+fn declared() -> Vec<(String, Option<String>)> {
+    let pool = DescriptorPool::decode(accord_api::FILE_DESCRIPTOR_SET).unwrap();
+    let [of_method, of_service] =
+        ["method", "service"].map(|name| pool.get_extension_by_name(&format!("accord.policy.v1.{name}")).unwrap());
+    let services = pool.services().filter(|service| service.package_name() == "accord.auth.v1");
+    let methods: Vec<_> = services.flat_map(|service| service.methods().collect::<Vec<_>>()).collect();
+    let access = |options: DynamicMessage, extension| {
+        let policy = options.get_extension(extension);
+        let policy = policy.as_message().filter(|policy| policy.has_field_by_name("access"))?;
+        Some(policy.get_field_by_name("access")?.as_message()?.get_field_by_name("permission")?.as_str()?.to_owned())
+    };
+    methods
+        .iter()
+        .map(|method| {
+            let declared = access(method.options(), &of_method)
+                .or_else(|| access(method.parent_service().options(), &of_service))
+                .expect("every method declares who may call it");
+            let name = format!("/{}/{}", method.parent_service().full_name(), method.name());
+            (name, (!declared.is_empty()).then_some(declared))
+        })
+        .collect()
+}
+
+pub(crate) async fn each_method_requires_the_permission_that_its_contract_declares(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (ada, root) = (server.token_of("ada").await, server.token_of("root").await);
+    let call = async |path: &str, token: &str| {
+        let mut client = Grpc::new(server.channel.clone());
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<(), ()>::default();
+        client.unary(authorized((), token), path.parse().unwrap(), codec).await.err()
+    };
+    for (path, permission) in declared() {
+        let missing = |status: Option<tonic::Status>| {
+            status.and_then(|status| fault::reason_of(&status)) == Some(Reason::PermissionMissing)
+        };
+        assert_eq!(missing(call(&path, &ada).await), permission.is_some(), "{path} for somebody");
+        let of_workloads = permission.as_deref() == Some("accord.auth.exchange");
+        assert_eq!(missing(call(&path, &root).await), of_workloads, "{path} for an admin");
+    }
+}

@@ -1,0 +1,92 @@
+//! Passports: tokens narrowed to one audience (RFC 8693).
+
+use std::time::Duration;
+
+use accord_api::accord::{
+    auth::v1::{ExchangeRequest, ExchangeResponse, RevokeRequest, revoke_request::Target},
+    fault::v1::Reason,
+};
+use accord_auth::domain::{denial::Denial, issue};
+use accord_token::{Kind, Refusal, verify};
+use tonic::Status;
+
+use super::{BOUND, Database, Server, admin, authorized, eventually, principal, refused};
+
+/// Exchanges the subject's token as this workload.
+async fn exchange(server: &Server, token: &str, audience: &str, workload: &str) -> Result<ExchangeResponse, Status> {
+    let message = ExchangeRequest { subject_token: token.to_owned(), audience: audience.to_owned() };
+    server.tokens().exchange(authorized(message, workload)).await.map(tonic::Response::into_inner)
+}
+
+/// A server with a second workload, and the tokens of both: the gateway's and the catalog's.
+async fn with_catalog(database: &Database) -> (Server, String, String) {
+    let server = Server::start(database, |_| {}).await;
+    let catalog = principal("catalog", Kind::Service, &["accord-mesh"]);
+    admin(&server.auth.store).add_principal(&catalog, None).await.unwrap();
+    let (gateway, catalog) = (server.mesh_token().await, server.token_of("catalog").await);
+    (server, gateway, catalog)
+}
+
+pub(crate) async fn malformed_audience_is_refused(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (ada, gateway) = (server.token_of("ada").await, server.mesh_token().await);
+    for audience in ["", "two words", &"x".repeat(257)] {
+        assert_eq!(refused(exchange(&server, &ada, audience, &gateway).await), Reason::FieldInvalid, "{audience}");
+    }
+}
+
+pub(crate) async fn exchange_of_a_revoked_token_is_refused_as_revoked(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (ada, gateway) = (server.token_of("ada").await, server.mesh_token().await);
+    admin(&server.auth.store).revoke_subject("ada").await.unwrap();
+    assert_eq!(refused(exchange(&server, &ada, "catalog", &gateway).await), Reason::TokenRevoked);
+}
+
+pub(crate) async fn passport_of_a_token_within_its_leeway_is_refused_as_expired(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let state = server.auth.state.current().await.unwrap();
+    let mut subject = server.auth.verify_access_token(&server.token_of("ada").await, &state).unwrap();
+    subject.claims.exp = verify::now();
+    let denial = issue::passport(&server.auth.tokens, &state, &subject, "catalog", "gateway").err();
+    assert!(matches!(denial, Some(Denial::Subject(Refusal::Expired))));
+}
+
+pub(crate) async fn passport_ends_no_later_than_its_parent(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let ada = server.auth.issue_token("ada", Duration::from_mins(1), "test").await.unwrap();
+    let passport = exchange(&server, &ada, "catalog", &server.mesh_token().await).await.unwrap();
+    assert!(passport.expires_in.unwrap().seconds <= 60);
+}
+
+pub(crate) async fn passport_is_exchanged_only_by_its_own_audience(database: Database) {
+    let (server, gateway, catalog) = with_catalog(&database).await;
+    let first = exchange(&server, &server.token_of("ada").await, "catalog", &gateway).await.unwrap();
+    assert!(exchange(&server, &first.passport, "orders", &gateway).await.is_err(), "it was made for the catalog");
+    assert!(exchange(&server, &first.passport, "orders", &catalog).await.is_ok());
+}
+
+pub(crate) async fn passport_names_its_parent_and_every_actor(database: Database) {
+    let (server, gateway, catalog) = with_catalog(&database).await;
+    let client = server.mesh_client(BOUND);
+    eventually("the mesh client is ready", || client.ready()).await;
+    let ada = server.token_of("ada").await;
+    let first = exchange(&server, &ada, "catalog", &gateway).await.unwrap();
+    let second = exchange(&server, &first.passport, "orders", &catalog).await.unwrap();
+    let accepted = client.verify_passport(&second.passport, "orders").unwrap();
+    assert_eq!(accepted.claims.ptj, Some(client.verify(&ada).unwrap().claims.jti.clone()));
+    let newest = accepted.claims.act.as_ref().unwrap();
+    assert_eq!((newest.sub.as_str(), newest.act.as_ref().unwrap().sub.as_str()), ("catalog", "gateway"));
+}
+
+pub(crate) async fn passport_of_a_passport_is_revoked_with_the_first_parent(database: Database) {
+    let (server, gateway, catalog) = with_catalog(&database).await;
+    let client = server.mesh_client(BOUND);
+    eventually("the mesh client is ready", || client.ready()).await;
+    let ada = server.token_of("ada").await;
+    let first = exchange(&server, &ada, "catalog", &gateway).await.unwrap();
+    let second = exchange(&server, &first.passport, "orders", &catalog).await.unwrap();
+    assert!(client.verify_passport(&second.passport, "orders").is_ok());
+    server.tokens().revoke(RevokeRequest { target: Some(Target::Token(ada)) }).await.unwrap();
+    let refused = || matches!(client.verify_passport(&second.passport, "orders"), Err(Refusal::Revoked));
+    eventually("the passport of the passport is refused", refused).await;
+}

@@ -1,0 +1,205 @@
+//! Credentials in, tokens out; refresh token rotation and reuse; throttling.
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use accord_api::accord::{
+    auth::v1::{IssueResponse, RefreshRequest, RefreshResponse, RevokeRequest, revoke_request::Target},
+    fault::v1::Reason,
+};
+use accord_token::verify;
+use tonic::{Code, Status, transport::Endpoint};
+
+use super::{Database, PASSWORD, Server, admin, refused};
+
+async fn refresh(server: &Server, token: &str) -> Result<RefreshResponse, Status> {
+    let request = RefreshRequest { refresh_token: token.to_owned() };
+    server.tokens().refresh(request).await.map(tonic::Response::into_inner)
+}
+
+/// A login whose refresh token was used, and then used again.
+async fn reuse(server: &Server) -> (IssueResponse, RefreshResponse) {
+    let first = server.log_in("ada", PASSWORD).await.unwrap();
+    let second = refresh(server, &first.refresh_token).await.unwrap();
+    assert_eq!(refused(refresh(server, &first.refresh_token).await), Reason::RefreshReused);
+    (first, second)
+}
+
+pub(crate) async fn refreshed_and_earlier_access_tokens_are_active(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let first = server.log_in("ada", PASSWORD).await.unwrap();
+    let second = refresh(&server, &first.refresh_token).await.unwrap();
+    let third = refresh(&server, &second.refresh_token).await.unwrap();
+    for token in [&first.access_token, &second.access_token, &third.access_token] {
+        assert!(server.is_active(token).await);
+    }
+}
+
+pub(crate) async fn reused_refresh_token_ends_the_newest_one(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (_, newest) = reuse(&server).await;
+    assert_eq!(refused(refresh(&server, &newest.refresh_token).await), Reason::RefreshReused);
+}
+
+pub(crate) async fn reused_refresh_token_revokes_the_access_tokens_of_its_family(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (first, second) = reuse(&server).await;
+    for token in [&first.access_token, &second.access_token] {
+        assert!(!server.is_active(token).await);
+    }
+}
+
+pub(crate) async fn reused_refresh_token_is_audited(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    reuse(&server).await;
+    let (entries, _) = server.auth.store.audit().await.unwrap();
+    assert!(entries.iter().any(|entry| entry.action == "refresh.reused" && entry.actor == "ada"));
+}
+
+/// Sixteen refreshes at once with the same token.
+async fn refresh_at_once(server: &Server, token: &str) -> Vec<Result<RefreshResponse, Status>> {
+    let calls = (0..16).map(|_| {
+        let (mut tokens, refresh_token) = (server.tokens(), token.to_owned());
+        tokio::spawn(async move { tokens.refresh(RefreshRequest { refresh_token }).await })
+    });
+    let mut answers = Vec::new();
+    for call in calls.collect::<Vec<_>>() {
+        answers.push(call.await.unwrap().map(tonic::Response::into_inner));
+    }
+    answers
+}
+
+pub(crate) async fn concurrent_refreshes_within_the_grace_have_one_successor(database: Database) {
+    let server = Server::start(&database, |config| config.tokens.refresh_grace = Duration::from_secs(5)).await;
+    let first = server.log_in("ada", PASSWORD).await.unwrap();
+    let answers = refresh_at_once(&server, &first.refresh_token).await;
+    let successors: HashSet<_> = answers.into_iter().map(|answer| answer.unwrap().refresh_token).collect();
+    assert_eq!(successors.len(), 1);
+    assert!(refresh(&server, successors.iter().next().unwrap()).await.is_ok());
+}
+
+pub(crate) async fn concurrent_refreshes_without_grace_have_at_most_one_answer(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let first = server.log_in("ada", PASSWORD).await.unwrap();
+    let answers = refresh_at_once(&server, &first.refresh_token).await;
+    assert!(answers.iter().filter(|answer| answer.is_ok()).count() <= 1);
+}
+
+pub(crate) async fn concurrent_refreshes_without_grace_end_the_family(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let first = server.log_in("ada", PASSWORD).await.unwrap();
+    // Two holders of one token can't be told apart, so both lose it.
+    for answer in refresh_at_once(&server, &first.refresh_token).await.into_iter().flatten() {
+        assert!(refresh(&server, &answer.refresh_token).await.is_err());
+        assert!(!server.is_active(&answer.access_token).await);
+    }
+    assert!(!server.is_active(&first.access_token).await);
+}
+
+pub(crate) async fn wrong_credentials_are_unauthenticated_with_one_message(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let mut statuses = Vec::new();
+    for (name, password) in [("ada", "wrong password"), ("nobody", PASSWORD), ("gateway", PASSWORD), ("", "")] {
+        statuses.push(server.log_in(name, password).await.unwrap_err());
+    }
+    for (id, secret) in [("gateway", "wrong"), ("gateway", ""), ("nobody", ""), ("ada", "")] {
+        statuses.push(server.log_in_client(id, secret).await.unwrap_err());
+    }
+    assert!(statuses.iter().all(|status| status.code() == Code::Unauthenticated), "{statuses:?}");
+    let messages: HashSet<_> = statuses.iter().map(Status::message).collect();
+    assert_eq!(messages.len(), 1, "{messages:?}");
+}
+
+pub(crate) async fn right_password_is_throttled_after_five_failures(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    server.log_in("ada", "wrong password").await.unwrap_err();
+    // Counted without a password to check, which on a busy machine takes longer than the first wait lasts.
+    for _ in 0..4 {
+        server.auth.throttle.count_attempt("ada", Ipv4Addr::LOCALHOST.into()).unwrap();
+    }
+    assert_eq!(refused(server.log_in("ada", PASSWORD).await), Reason::LoginThrottled);
+}
+
+pub(crate) async fn account_throttled_at_one_address_can_log_in_from_another(database: Database) {
+    let mut server = Server::start(&database, |_| {}).await;
+    for _ in 0..5 {
+        assert_eq!(refused(server.log_in("ada", "wrong password").await), Reason::CredentialInvalid);
+    }
+    assert_eq!(refused(server.log_in("ada", PASSWORD).await), Reason::LoginThrottled);
+    let from = Some(IpAddr::from([127, 0, 0, 2]));
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap().local_address(from);
+    server.channel = endpoint.connect_lazy();
+    assert!(server.log_in("ada", PASSWORD).await.is_ok());
+}
+
+pub(crate) async fn login_that_could_not_be_checked_does_not_count_as_failed(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    server.auth.store.close().await;
+    for _ in 0..10 {
+        assert_eq!(refused(server.log_in("ada", PASSWORD).await), Reason::AuthUnavailable);
+    }
+}
+
+pub(crate) async fn refresh_token_of_a_revoked_subject_is_refused(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let first = server.log_in("ada", PASSWORD).await.unwrap();
+    admin(&server.auth.store).revoke_subject("ada").await.unwrap();
+    assert_eq!(refused(refresh(&server, &first.refresh_token).await), Reason::CredentialInvalid);
+    assert!(!server.is_active(&first.access_token).await);
+}
+
+pub(crate) async fn revoked_subject_can_log_in_again(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    admin(&server.auth.store).revoke_subject("ada").await.unwrap();
+    let again = server.log_in("ada", PASSWORD).await.unwrap();
+    assert!(server.is_active(&again.access_token).await);
+}
+
+pub(crate) async fn refresh_token_revoked_again_changes_nothing(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let refresh_token = server.log_in("ada", PASSWORD).await.unwrap().refresh_token;
+    let mut revisions = HashSet::new();
+    for _ in 0..3 {
+        let target = Some(Target::Token(refresh_token.clone()));
+        revisions.insert(server.tokens().revoke(RevokeRequest { target }).await.unwrap().into_inner().revision);
+    }
+    assert_eq!(revisions.len(), 1);
+    let (entries, _) = server.auth.store.audit().await.unwrap();
+    assert_eq!(entries.iter().filter(|entry| entry.action == "refresh.revoke").count(), 1);
+}
+
+pub(crate) async fn expired_family_is_purged_after_its_last_second(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let token = server.log_in("ada", PASSWORD).await.unwrap().refresh_token;
+    let (family, _) = server.auth.encryption_key.parse_refresh_token(&token).unwrap();
+    let expires_at = server.auth.store.family(&family).await.unwrap().unwrap().expires_at;
+    server.auth.store.purge_expired(expires_at).await.unwrap();
+    assert!(server.auth.store.family(&family).await.unwrap().is_some(), "its last second is not over");
+    server.auth.store.purge_expired(expires_at + 1).await.unwrap();
+    assert!(server.auth.store.family(&family).await.unwrap().is_none());
+}
+
+pub(crate) async fn refresh_token_of_a_purged_family_is_refused(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let token = server.log_in("ada", PASSWORD).await.unwrap().refresh_token;
+    server.auth.store.purge_expired(i64::MAX).await.unwrap();
+    assert_eq!(refused(refresh(&server, &token).await), Reason::CredentialInvalid);
+}
+
+pub(crate) async fn expired_family_is_kept_until_its_access_tokens_expire(database: Database) {
+    let server = Server::start(&database, |config| {
+        config.tokens.refresh_life = Duration::from_mins(10);
+        config.tokens.access_life = Duration::from_hours(2);
+    })
+    .await;
+    let token = server.log_in("ada", PASSWORD).await.unwrap().refresh_token;
+    let (family, _) = server.auth.encryption_key.parse_refresh_token(&token).unwrap();
+    let store = &server.auth.store;
+    store.purge_expired(verify::now() + 3600).await.unwrap();
+    assert!(store.family(&family).await.unwrap().is_some(), "an access token of it is alive");
+    store.purge_expired(verify::now() + 3 * 3600).await.unwrap();
+    assert!(store.family(&family).await.unwrap().is_none());
+}
