@@ -13,6 +13,7 @@ mod links;
 mod lints;
 mod modules;
 mod order;
+mod seams;
 mod sources;
 mod unused;
 
@@ -32,7 +33,7 @@ type Rule = fn() -> Result<Vec<Finding>>;
 
 /// Prints every finding, one a line; fails if there is one.
 pub(crate) fn run(Args {}: Args) -> Result<()> {
-    let rules: [(&str, Rule); 11] = [
+    let rules: [(&str, Rule); 12] = [
         ("layout", layout::check),
         ("lints", lints::check),
         ("licences", licences::check),
@@ -40,6 +41,7 @@ pub(crate) fn run(Args {}: Args) -> Result<()> {
         ("unused dependencies", unused::check),
         ("modules", modules::check),
         ("request order", order::check),
+        ("seams", seams::check),
         ("sources", sources::check),
         ("links", links::check),
         ("commands", commands::check),
