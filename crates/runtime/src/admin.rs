@@ -1,4 +1,4 @@
-//! The port for those who operate the process: figures, liveness, readiness, and gRPC health and reflection.
+//! The port for those who operate the process: metrics, liveness, readiness, and gRPC health and reflection.
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use opentelemetry::KeyValue;

@@ -1,4 +1,4 @@
-//! The life of one connection: handshake, service, old age, drain.
+//! One connection: TLS handshake, keepalive, maximum age, drain.
 
 use std::{convert::Infallible, error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -25,12 +25,12 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
 use crate::{
-    answer::{self, Answer, Leash, Streams},
     listen::ListenConfig,
-    prompt::Prompt,
+    preface::PrefaceTimeout,
     reload::Reloading,
     shutdown::Shutdown,
     telemetry,
+    write_deadline::{self, ChunkedBody, StreamExecutor, WriteDeadline},
 };
 
 /// HTTP/1 reads at least this much at a time, so its limit on headers can't be lower.
@@ -41,8 +41,8 @@ const LEAST_HTTP1_BUFFER: usize = 8192;
 const MAX_RESETS: usize = 100;
 
 /// How long a connection that was asked to go may stay without a call, and how often that is looked at.
-const LINGERING: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_secs(1);
+const IDLE_LIMIT: Duration = Duration::from_secs(5);
+const IDLE_CHECK: Duration = Duration::from_secs(1);
 
 /// Who is at the other end of the connection. Stands in every request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,7 @@ pub struct Peer {
 
 /// Everything that the connections of one listener share.
 pub(crate) struct Connections {
-    http: Builder<Streams>,
+    http: Builder<StreamExecutor>,
     tls: Option<Arc<Reloading<ServerConfig>>>,
     figures: Figures,
     shutdown: Shutdown,
@@ -124,11 +124,11 @@ impl Connections {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let io = TokioIo::new(Prompt::new(io, self.header_timeout));
+        let io = TokioIo::new(PrefaceTimeout::new(io, self.header_timeout));
         let mut connection = pin!(self.http.serve_connection(io, TowerToHyperService::new(service)));
-        let mut leash = Leash::default();
+        let mut deadline = WriteDeadline::default();
         let too_old = tokio::select! {
-            ended = leash.hold(connection.as_mut()) => return log_end(ended),
+            ended = deadline.enforce(connection.as_mut()) => return log_end(ended),
             () = tokio::time::sleep(self.age) => true,
             () = self.shutdown.begun() => false,
         };
@@ -136,18 +136,18 @@ impl Connections {
         // In a drain it is the listener that cuts what outlives the grace.
         let grace = if too_old { self.age_grace } else { Duration::MAX };
         tokio::select! {
-            ended = timeout(grace, leash.hold(connection)) => log_end(ended.unwrap_or(None)),
-            () = forsaken(calls) => log_end(None),
+            ended = timeout(grace, deadline.enforce(connection)) => log_end(ended.unwrap_or(None)),
+            () = idle(calls) => log_end(None),
         }
     }
 }
 
 /// Ends when no call has been in flight for a while. A peer that is asked to go and has none goes at once, or is gone.
-async fn forsaken(calls: &TaskTracker) {
+async fn idle(calls: &TaskTracker) {
     let mut quiet = Duration::ZERO;
-    while quiet < LINGERING {
-        tokio::time::sleep(LOOK).await;
-        quiet = if calls.is_empty() { quiet + LOOK } else { Duration::ZERO };
+    while quiet < IDLE_LIMIT {
+        tokio::time::sleep(IDLE_CHECK).await;
+        quiet = if calls.is_empty() { quiet + IDLE_CHECK } else { Duration::ZERO };
     }
 }
 
@@ -160,8 +160,8 @@ fn log_end(ended: Option<Result<(), Box<dyn Error + Send + Sync>>>) {
     }
 }
 
-fn http(config: &ListenConfig) -> Builder<Streams> {
-    let mut http = Builder::new(Streams);
+fn http(config: &ListenConfig) -> Builder<StreamExecutor> {
+    let mut http = Builder::new(StreamExecutor);
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
@@ -178,12 +178,12 @@ fn http(config: &ListenConfig) -> Builder<Streams> {
     http
 }
 
-/// The service as the connection sees it: requests know their peer, answers their time, and both count as a call.
+/// The service as the connection sees it: requests know their peer, responses their write deadline, and both count as a call.
 fn between<S, B>(
     service: S,
     peer: Peer,
     calls: TaskTracker,
-) -> impl Service<Request<Incoming>, Response = Response<Answer<B>>, Error = Infallible, Future: Send> + Clone + Send
+) -> impl Service<Request<Incoming>, Response = Response<ChunkedBody<B>>, Error = Infallible, Future: Send> + Clone + Send
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -192,9 +192,9 @@ where
         request.extensions_mut().insert(peer);
         request
     };
-    service.map_request(with_peer).map_future(move |answer| {
+    service.map_request(with_peer).map_future(move |response| {
         let call = calls.token();
-        async move { Ok(answer::send(answer.await?, call)) }
+        async move { Ok(write_deadline::send(response.await?, call)) }
     })
 }
 

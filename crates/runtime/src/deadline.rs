@@ -1,4 +1,4 @@
-//! The moment by which a call must be over, and a body that keeps to it.
+//! Deadlines: the moment by which a call must be over, `grpc-timeout`, and a body that ends in time.
 
 mod race;
 
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeouts_are_read_strictly() {
+    fn grpc_timeout_is_parsed_strictly() {
         let good = [
             ("1H", Duration::from_hours(1)),
             ("2M", Duration::from_mins(2)),
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_counts_down_and_shrinks() {
+    async fn deadline_shrinks_as_time_passes() {
         let long = Deadline::after(Duration::from_secs(10));
         let short = Deadline::after(Duration::from_secs(4));
         assert_eq!(long.min(short), short);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_beyond_all_measure_is_still_one() {
+    fn deadline_too_long_for_the_clock_is_capped() {
         assert!(!Deadline::after(Duration::MAX).expired());
     }
 
@@ -220,7 +220,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_next_hop_never_gets_more_time(left in (0..FAR.as_secs()).prop_flat_map(finer)) {
+        fn grpc_timeout_is_rounded_down(left in (0..FAR.as_secs()).prop_flat_map(finer)) {
             let told = parse_grpc_timeout(format_grpc_timeout(left).to_str().unwrap()).unwrap();
             prop_assert!(told <= left);
             // Eight digits lose less than one part in a hundred thousand.
@@ -228,7 +228,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_breaks_the_parser(text in ".*") {
+        fn grpc_timeout_of_any_text_parses_or_is_malformed(text in ".*") {
             let _ = parse_grpc_timeout(&text);
         }
     }

@@ -1,4 +1,4 @@
-//! Holds every call of a server to its deadline: refuses what can't be read or has come too late, bounds the rest.
+//! Deadline enforcement of a server: a malformed or expired timeout is refused, every call ends at its deadline.
 
 use std::{
     convert::Infallible,

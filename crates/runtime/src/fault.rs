@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_cause_of_a_failed_connection_is_what_the_system_said() {
+    async fn cause_of_a_failed_connection_is_the_system_error() {
         let channel = tonic::transport::Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
         let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
         let failure = health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap_err();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_survives_the_way_through_a_status() {
+    fn reason_survives_encoding_as_a_status() {
         let refusal = StatusBuilder::new(Reason::RateLimited, "too many calls")
             .metadata("limit", "10")
             .retry_after(Duration::from_secs(2))
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_reason_is_not_mistaken_for_ours() {
+    fn error_info_of_another_domain_is_no_reason_of_ours() {
         let details = ErrorDetails::with_error_info("RATE_LIMITED", "example.com", HashMap::new());
         assert_eq!(reason_of(&Status::with_error_details(Code::Unavailable, "", details)), None);
         assert_eq!(reason_of(&Status::internal("plain")), None);

@@ -1,4 +1,4 @@
-//! Readiness as grpc.health.v1 tells it: overall and per service, with Watch.
+//! Health and readiness: `grpc.health.v1`, overall and per service, with Watch.
 //!
 //! Readiness follows named dependencies; a process that waits for its database is alive but not ready.
 
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn readiness_follows_the_dependencies() {
+    fn readiness_follows_its_dependencies() {
         let health = Health::new();
         assert!(health.ready());
         health.dependency("store", false);
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_service_serves_while_it_is_able_and_the_process_is_ready() {
+    async fn health_of_a_service_needs_the_service_and_the_process() {
         let health = Health::new();
         let mut watched = watch(&health, "shop.v1.Cart").await;
         assert_eq!(next(&mut watched).await, Some(ServingStatus::ServiceUnknown));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watch_ends_with_the_drain() {
+    async fn health_watch_ends_with_the_drain() {
         let health = Health::new();
         let mut watched = watch(&health, "").await;
         assert_eq!(next(&mut watched).await, Some(ServingStatus::Serving));

@@ -17,9 +17,9 @@ pub mod shutdown;
 mod listen;
 pub mod server;
 pub mod tls;
-mod prompt;
+mod preface;
 mod connection;
-mod answer;
+mod write_deadline;
 
 // The way of a call.
 pub mod surface;

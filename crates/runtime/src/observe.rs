@@ -1,4 +1,4 @@
-//! What is seen of every call: its id, its span in the caller's trace, its rate, errors and duration.
+//! Metrics, logs and traces of every call: its id, its span in the caller's trace, its rate, errors and duration.
 
 use std::{
     convert::Infallible,
@@ -52,16 +52,16 @@ pub struct Observe<S> {
     inner: S,
     naming: Naming,
     aside: &'static [&'static str],
-    figures: Arc<Figures>,
+    metrics: Arc<Metrics>,
 }
 
-struct Figures {
+struct Metrics {
     duration: Histogram<f64>,
     active: UpDownCounter<i64>,
 }
 
 impl<S> Observe<S> {
-    /// Wraps a service. Call it after [`telemetry::init`], which says where figures go.
+    /// Wraps a service. Call it after [`telemetry::init`], which says where metrics go.
     pub fn new(inner: S, naming: Naming) -> Self {
         let meter = telemetry::meter();
         let duration = meter
@@ -75,7 +75,7 @@ impl<S> Observe<S> {
             .with_description("Calls in flight")
             .with_unit("{request}")
             .build();
-        Self { inner, naming, aside: &[], figures: Arc::new(Figures { duration, active }) }
+        Self { inner, naming, aside: &[], metrics: Arc::new(Metrics { duration, active }) }
     }
 
     /// Lets requests for these paths pass unobserved.
@@ -111,9 +111,14 @@ where
         }
         request.extensions_mut().insert(id.clone());
         request.extensions_mut().insert(name.clone());
-        self.figures.active.add(1, &[]);
-        let call =
-            Call { figures: Arc::clone(&self.figures), span: span.clone(), name, begun: Instant::now(), code: None };
+        self.metrics.active.add(1, &[]);
+        let call = Observation {
+            metrics: Arc::clone(&self.metrics),
+            span: span.clone(),
+            name,
+            begun: Instant::now(),
+            code: None,
+        };
         let answer = span.in_scope(|| self.inner.call(request));
         Observed { answer: answer.instrument(span), call: Some(call), id }
     }
@@ -134,36 +139,36 @@ fn open_span(headers: &HeaderMap, id: &RequestId) -> Span {
     span
 }
 
-/// One call being observed. Whatever ends it, also its caller going away, ends the observation.
-struct Call {
-    figures: Arc<Figures>,
+/// One observed call. Whatever ends it, also its caller going away, ends the observation.
+struct Observation {
+    metrics: Arc<Metrics>,
     span: Span,
     name: MethodName,
     begun: Instant,
     code: Option<Code>,
 }
 
-impl Drop for Call {
+impl Drop for Observation {
     fn drop(&mut self) {
         // Dropped before a status was seen: the caller went away.
         let code = code_name(self.code.unwrap_or(Code::Cancelled));
         let name = self.name.0.get().cloned().unwrap_or_else(|| OTHER.into());
         let seconds = self.begun.elapsed().as_secs_f64();
         tracing::debug!(parent: &self.span, method = &*name, code, seconds, "call ended");
-        self.tell_trace(&name, code);
-        self.figures.active.add(-1, &[]);
+        self.end_span(&name, code);
+        self.metrics.active.add(-1, &[]);
         let attributes = [
             KeyValue::new("rpc.system.name", "grpc"),
             KeyValue::new("rpc.method", name),
             KeyValue::new("rpc.response.status_code", code),
         ];
-        self.figures.duration.record(seconds, &attributes);
+        self.metrics.duration.record(seconds, &attributes);
     }
 }
 
-impl Call {
+impl Observation {
     /// Straight to OpenTelemetry, whose span is exported now; as fields they would only lengthen log lines.
-    fn tell_trace(&self, name: &Arc<str>, code: &'static str) {
+    fn end_span(&self, name: &Arc<str>, code: &'static str) {
         let context = self.span.context();
         let span = context.span();
         if !span.is_recording() {
@@ -184,7 +189,7 @@ pin_project! {
     pub struct Observed<F> {
         #[pin]
         answer: Instrumented<F>,
-        call: Option<Call>,
+        call: Option<Observation>,
         id: RequestId,
     }
 }
@@ -212,7 +217,7 @@ pin_project! {
     pub struct ObservedBody<B> {
         #[pin]
         inner: B,
-        call: Option<Call>,
+        call: Option<Observation>,
     }
 }
 

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_in_a_handler_is_an_internal_error_with_a_reason() {
+    async fn panic_in_a_handler_is_internal_with_a_reason() {
         let service = Catch::new(service_fn(|request: Request<()>| async move {
             assert!(request.uri().path() != "/", "boom");
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_in_a_body_ends_it_with_trailers() {
+    async fn panic_in_a_response_body_ends_it_with_trailers() {
         let service = Catch::new(service_fn(|_: Request<()>| async move {
             let frames =
                 futures_util::stream::poll_fn(|_| -> Poll<Option<Result<Frame<Bytes>, Infallible>>> { panic!("boom") });

@@ -1,4 +1,4 @@
-//! Asks something outside of the process, time and again, whether it answers.
+//! Dependency probes: asks at an interval whether something outside of the process answers.
 //!
 //! Only for what does not say by itself when it goes, such as a database. What the process knows about itself is a watch
 //! already: see [`Health::follow_dependency`](crate::health::Health::follow_dependency).

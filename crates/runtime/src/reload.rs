@@ -1,4 +1,4 @@
-//! Things made from files, made anew when the files change.
+//! Hot reload: things made from files, made anew when the files change.
 
 use std::{
     fs,
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_taken_up_and_a_bad_one_is_not() {
+    fn reload_takes_a_changed_file_and_keeps_the_old_one_where_the_new_is_bad() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("number");
         fs::write(&file, "1").unwrap();

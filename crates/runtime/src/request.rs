@@ -1,4 +1,4 @@
-//! What travels along with a call from hop to hop: its id, its deadline and its trace.
+//! Request propagation from hop to hop: request id, deadline and trace context.
 
 use std::fmt;
 
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_id_is_kept_where_it_is_plain() {
+    fn request_id_of_the_caller_is_kept_where_it_is_plain() {
         assert_eq!(id_from("order-17").as_str(), "order-17");
         for refused in ["", "two words", "tab\there"] {
             assert!(Uuid::parse_str(id_from(refused).as_str()).is_ok(), "{refused:?} became an id");
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_next_hop_gets_what_is_left_of_the_deadline() {
+    async fn outbound_request_carries_the_remaining_deadline() {
         let deadline = Deadline::after(Duration::from_secs(5));
         tokio::time::advance(Duration::from_secs(2)).await;
         let request = outbound((), deadline, &RequestId::of(&HeaderMap::new()));

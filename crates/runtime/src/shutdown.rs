@@ -1,4 +1,4 @@
-//! One word that travels through the whole process: stop taking on work, finish what is in hand.
+//! Graceful shutdown: the whole process stops taking calls, and drains those in flight.
 
 use std::{future::Future, io, time::Duration};
 

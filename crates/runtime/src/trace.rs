@@ -136,12 +136,12 @@ mod tests {
     }
 
     #[test]
-    fn without_an_exporter_the_callers_trace_is_passed_on() {
+    fn trace_of_the_caller_is_passed_on_without_an_exporter() {
         assert_eq!(passed_on(PARENT), PARENT);
     }
 
     #[test]
-    fn what_vendors_say_beside_it_is_passed_on() {
+    fn tracestate_is_passed_on() {
         let _guard = tracing::subscriber::set_default(tracing_subscriber::registry());
         let said = [("traceparent", PARENT), ("tracestate", "vendor=one,other=two")];
         let incoming = HeaderMap::from_iter(said.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_parent_starts_a_new_trace() {
+    fn invalid_traceparent_starts_a_new_trace() {
         for invalid in [
             "nonsense",
             "00-00000000000000000000000000000000-b7ad6b7169203331-01",
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn who_did_not_want_to_be_sampled_is_not() {
+    fn unsampled_parent_is_not_sampled() {
         let unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
         assert_eq!(passed_on(unsampled), unsampled);
         let later = "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-comes-later";
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn with_an_exporter_the_span_becomes_the_parent() {
+    fn span_is_the_parent_where_an_exporter_is_set() {
         use opentelemetry::trace::TracerProvider;
         let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().build();
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use accord_runtime::telemetry::{self, OtlpConfig, TelemetryConfig};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_collector_does_not_hold_up_the_end() {
+async fn shutdown_does_not_wait_for_a_silent_collector() {
     // The kernel takes the connection, and nobody ever looks at it.
     let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", collector.local_addr().unwrap());
     let otlp = OtlpConfig { endpoint: Some(endpoint), ..OtlpConfig::default() };
-    let telemetry = telemetry::init("story", &TelemetryConfig { otlp, ..TelemetryConfig::default() }).unwrap();
-    tracing::info_span!("lost").in_scope(|| telemetry::meter().u64_counter("story.counted").build().add(1, &[]));
-    assert!(telemetry.prometheus().contains("story_counted_total"));
+    let telemetry = telemetry::init("test", &TelemetryConfig { otlp, ..TelemetryConfig::default() }).unwrap();
+    tracing::info_span!("lost").in_scope(|| telemetry::meter().u64_counter("test.counted").build().add(1, &[]));
+    assert!(telemetry.prometheus().contains("test_counted_total"));
 
     let begun = Instant::now();
     telemetry.shutdown().await;

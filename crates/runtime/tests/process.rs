@@ -30,7 +30,7 @@ fn alone() -> MutexGuard<'static, ()> {
 }
 
 #[test]
-fn a_hangup_ends_nothing_and_a_second_word_to_stop_changes_nothing() {
+fn sighup_is_ignored_and_a_second_sigterm_changes_nothing() {
     let _alone = alone();
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let shutdown = Shutdown::on_signals(Duration::ZERO).unwrap();
@@ -45,7 +45,7 @@ fn a_hangup_ends_nothing_and_a_second_word_to_stop_changes_nothing() {
 }
 
 #[test]
-fn a_lack_of_descriptors_passes() {
+fn accept_recovers_after_file_descriptors_ran_out() {
     let _alone = alone();
     // One thread, so that nothing is accepted before the descriptors are gone.
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -98,7 +98,7 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 #[test]
-fn a_defect_is_a_line_of_the_log() {
+fn panic_is_logged_with_its_place() {
     let _alone = alone();
     let log = Log::default();
     let lines = log.clone();

@@ -30,7 +30,7 @@ use crate::{
 /// Telemetry is set up once per process; what the stories count is told apart by methods.
 async fn telemetry() -> &'static Telemetry {
     static TELEMETRY: OnceCell<Telemetry> = OnceCell::const_new();
-    TELEMETRY.get_or_init(async || telemetry::init("story", &TelemetryConfig::default()).unwrap()).await
+    TELEMETRY.get_or_init(async || telemetry::init("test", &TelemetryConfig::default()).unwrap()).await
 }
 
 async fn admin_service(health: &Health) -> SurfaceService {
@@ -54,7 +54,7 @@ async fn channel(health: &Health) -> Channel {
 }
 
 #[tokio::test]
-async fn readiness_names_what_is_missing_and_liveness_does_not_care() {
+async fn readiness_names_missing_dependencies_and_liveness_ignores_them() {
     let health = Health::new();
     let service = admin_service(&health).await;
     health.dependency("store", false);
@@ -85,7 +85,7 @@ async fn health_answers_and_watches_over_the_wire() {
 }
 
 #[tokio::test]
-async fn reflection_lists_what_is_served_in_both_versions() {
+async fn reflection_lists_services_in_v1_and_v1alpha() {
     use v1::{server_reflection_request::MessageRequest, server_reflection_response::MessageResponse};
     use v1alpha::{
         server_reflection_request::MessageRequest as AlphaAsk, server_reflection_response::MessageResponse as AlphaTold,
@@ -118,7 +118,7 @@ async fn reflection_lists_what_is_served_in_both_versions() {
 }
 
 #[tokio::test]
-async fn calls_are_counted_under_bounded_names() {
+async fn metrics_count_unknown_methods_under_one_name() {
     let service = admin_service(&Health::new()).await;
     let known = service.clone().oneshot(request("/grpc.health.v1.Health/Check", &[])).await.unwrap();
     // An empty body is no message: refused, and counted under the method all the same.
@@ -138,7 +138,7 @@ async fn calls_are_counted_under_bounded_names() {
 }
 
 #[tokio::test]
-async fn a_status_in_trailers_and_a_caller_that_goes_away_are_counted() {
+async fn metrics_count_status_in_trailers_and_cancelled_calls() {
     let service = Surface::new(&Health::new()).service(Probe::default());
     telemetry().await;
     let named = accord_runtime::observe::Observe::new(
@@ -159,7 +159,7 @@ async fn a_status_in_trailers_and_a_caller_that_goes_away_are_counted() {
 }
 
 #[tokio::test]
-async fn the_request_id_is_echoed_and_made_where_it_is_missing() {
+async fn request_id_is_echoed_or_generated() {
     let service = Probe::default().surface();
     let answer = service.clone().oneshot(request("Answer", &[("x-request-id", "order-17")])).await.unwrap();
     assert_eq!(answer.headers()["x-request-id"], "order-17");

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const GRACE: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn a_peer_that_takes_its_time_with_headers_is_cut() {
+async fn slow_headers_are_cut_at_the_header_timeout() {
     let config = ListenConfig { header_timeout: Duration::from_millis(100), ..ListenConfig::default() };
     let port = serve(&config, GRACE).await;
     for beginning in ["", "PRI * HTTP", "GET / HTTP/1.1\r\nhost: probe\r\nslow:"] {
@@ -33,7 +33,7 @@ async fn a_peer_that_takes_its_time_with_headers_is_cut() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_ends_with_the_deadline() {
+async fn request_body_that_does_not_arrive_ends_at_the_deadline() {
     let port = serve(&ListenConfig::default(), GRACE).await;
     let mut socket = TcpStream::connect(port.address).await.unwrap();
     // A message is announced, and half of its prefix sent.
@@ -46,7 +46,7 @@ async fn a_body_that_does_not_come_ends_with_the_deadline() {
 }
 
 #[tokio::test]
-async fn http_1_is_served_on_the_same_port() {
+async fn http1_and_http2_are_served_on_one_port() {
     let port = serve(&ListenConfig::default(), GRACE).await;
     let mut socket = TcpStream::connect(port.address).await.unwrap();
     socket.write_all(b"GET /nowhere HTTP/1.1\r\nhost: probe\r\nconnection: close\r\n\r\n").await.unwrap();
@@ -67,7 +67,7 @@ async fn headers_beyond_the_limit_are_refused() {
 }
 
 #[tokio::test]
-async fn a_connection_beyond_the_limit_waits_for_one_to_end() {
+async fn connection_beyond_max_connections_waits_for_another_to_end() {
     let config = ListenConfig { max_connections: 1, ..ListenConfig::default() };
     let port = serve(&config, GRACE).await;
     let first = Connection::open(port.address).await;

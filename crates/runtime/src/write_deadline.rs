@@ -1,8 +1,8 @@
-//! An answer on its way out: in pieces, and no longer than its caller may take to read it.
+//! Write deadline: a response is written in chunks, and no longer than its caller may take to read it.
 //!
 //! A body is asked for more only when the peer has read what came before. A peer that reads nothing would keep a call's
-//! seat, its upstream and its bytes for as long as the connection lives, whatever the deadline says. So whoever writes an
-//! answer is dropped soon after the deadline of its call: the stream in HTTP/2, the connection in HTTP/1.
+//! in-flight slot, its upstream and its bytes for as long as the connection lives, whatever the deadline says. So whoever writes a
+//! response is dropped soon after the deadline of its call: the stream in HTTP/2, the connection in HTTP/1.
 
 use std::{
     cell::Cell,
@@ -24,26 +24,26 @@ use crate::deadline::Deadline;
 
 /// The most that is handed over at once, since what has been handed over waits for the peer without a bound: a frame of
 /// HTTP/2.
-const PIECE: usize = 16 * 1024;
+const CHUNK: usize = 16 * 1024;
 
 /// How long after the deadline its trailers, or the rest of a slow answer, may still take to get out.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(1);
 
 tokio::task_local! {
-    /// By when the answer that this task writes must be out; `None` for as long as it takes.
+    /// By when the response that this task writes must be out; `None` for as long as it takes.
     static UNTIL: Cell<Option<Instant>>;
 }
 
-/// Holds whoever writes answers to their time.
+/// Ends a writer of responses that is not done in time.
 #[derive(Default)]
-pub(crate) struct Leash {
+pub(crate) struct WriteDeadline {
     until: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Leash {
-    /// Runs the writer; `None` if an answer was not out in its time.
-    pub(crate) async fn hold<F: Future + Unpin>(&mut self, mut writer: F) -> Option<F::Output> {
+impl WriteDeadline {
+    /// Runs the writer; `None` if a response was not out in its time.
+    pub(crate) async fn enforce<F: Future + Unpin>(&mut self, mut writer: F) -> Option<F::Output> {
         poll_fn(|context| self.poll(&mut writer, context)).await
     }
 
@@ -57,40 +57,40 @@ impl Leash {
         }
         if until != self.until {
             self.until = until;
-            self.timer = until.map(|until| Box::pin(sleep_until(until + LAST_WORDS)));
+            self.timer = until.map(|until| Box::pin(sleep_until(until + GRACE)));
         }
         let Some(timer) = &mut self.timer else { return Poll::Pending };
         timer.as_mut().poll(context).map(|()| None)
     }
 }
 
-/// Runs the streams of HTTP/2 connections: each call is a task of its own, on a leash of its own.
+/// Runs the streams of HTTP/2 connections: each call is a task with a write deadline of its own.
 #[derive(Clone)]
-pub(crate) struct Streams;
+pub(crate) struct StreamExecutor;
 
-impl<F> Executor<F> for Streams
+impl<F> Executor<F> for StreamExecutor
 where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(async move { Leash::default().hold(pin!(stream)).await });
+        tokio::spawn(async move { WriteDeadline::default().enforce(pin!(stream)).await });
     }
 }
 
-/// Sends an answer on its way. Its time is the [`Deadline`] in its extensions; without one it takes the time it takes.
-pub(crate) fn send<B>(response: Response<B>, call: TaskTrackerToken) -> Response<Answer<B>> {
+/// Begins to write a response. Its time is the [`Deadline`] in its extensions; without one it takes the time it takes.
+pub(crate) fn send<B>(response: Response<B>, call: TaskTrackerToken) -> Response<ChunkedBody<B>> {
     let until = response.extensions().get().map(|deadline: &Deadline| deadline.at());
     set(until);
-    response.map(|inner| Answer { inner, rest: Bytes::new(), _written: Written(call) })
+    response.map(|inner| ChunkedBody { inner, rest: Bytes::new(), _written: Written(call) })
 }
 
 fn set(until: Option<Instant>) {
-    // Outside of a leash nobody waits for the answer to be read.
+    // Without a write deadline nobody waits for the response to be read.
     let _ = UNTIL.try_with(|cell| cell.set(until));
 }
 
-/// Ends the call, and its answer's time: the next one of the connection has its own.
-struct Written(#[expect(dead_code, reason = "held until the answer is written")] TaskTrackerToken);
+/// Ends the call, and its write deadline: the next one of the connection has its own.
+struct Written(#[expect(dead_code, reason = "held until the response is written")] TaskTrackerToken);
 
 impl Drop for Written {
     fn drop(&mut self) {
@@ -99,8 +99,8 @@ impl Drop for Written {
 }
 
 pin_project! {
-    /// A body in pieces.
-    pub(crate) struct Answer<B> {
+    /// A body in chunks.
+    pub(crate) struct ChunkedBody<B> {
         #[pin]
         inner: B,
         rest: Bytes,
@@ -108,7 +108,7 @@ pin_project! {
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for Answer<B> {
+impl<B: Body<Data = Bytes>> Body for ChunkedBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -122,8 +122,8 @@ impl<B: Body<Data = Bytes>> Body for Answer<B> {
                 None => return Poll::Ready(None),
             }
         }
-        let piece = this.rest.split_to(this.rest.len().min(PIECE));
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        let chunk = this.rest.split_to(this.rest.len().min(CHUNK));
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -148,27 +148,27 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_large_answer_is_handed_over_in_pieces() {
-        let whole = Bytes::from(vec![7; 3 * PIECE + 1]);
+    async fn large_response_is_written_in_chunks() {
+        let whole = Bytes::from(vec![7; 3 * CHUNK + 1]);
         let mut body = send(Response::new(Full::new(whole.clone())), TaskTracker::new().token()).into_body();
-        let (mut told, mut pieces) = (Vec::new(), 0);
+        let (mut written, mut chunks) = (Vec::new(), 0);
         while !body.is_end_stream() {
-            assert_eq!(body.size_hint().exact(), Some((whole.len() - told.len()) as u64));
-            told.extend(body.frame().await.unwrap().unwrap().into_data().unwrap());
-            pieces += 1;
+            assert_eq!(body.size_hint().exact(), Some((whole.len() - written.len()) as u64));
+            written.extend(body.frame().await.unwrap().unwrap().into_data().unwrap());
+            chunks += 1;
         }
-        assert_eq!((told, pieces), (whole.to_vec(), 4));
+        assert_eq!((written, chunks), (whole.to_vec(), 4));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_time_of_one_answer_is_not_that_of_the_next() {
-        let mut leash = Leash::default();
+    async fn write_deadline_of_one_response_does_not_bound_the_next() {
+        let mut deadline = WriteDeadline::default();
         let writer = async {
             let mut first = Response::new(Full::new(Bytes::new()));
-            first.extensions_mut().insert(Deadline::after(LAST_WORDS));
+            first.extensions_mut().insert(Deadline::after(GRACE));
             drop(send(first, TaskTracker::new().token()));
-            tokio::time::sleep(LAST_WORDS * 9).await;
+            tokio::time::sleep(GRACE * 9).await;
         };
-        assert_eq!(leash.hold(pin!(writer)).await, Some(()));
+        assert_eq!(deadline.enforce(pin!(writer)).await, Some(()));
     }
 }

@@ -98,7 +98,7 @@ async fn reaches(Caller { address, tls }: &Caller) -> bool {
 }
 
 #[tokio::test]
-async fn a_client_reaches_whom_its_authority_vouches_for() {
+async fn tls_client_reaches_only_servers_of_its_authority() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let port = ours.serve(None).await;
     assert!(reaches(&ours.client(&port)).await);
@@ -107,7 +107,7 @@ async fn a_client_reaches_whom_its_authority_vouches_for() {
 }
 
 #[tokio::test]
-async fn a_changed_certificate_is_taken_up_and_a_broken_one_is_not() {
+async fn certificate_that_changes_is_reloaded_and_a_broken_one_is_not() {
     let (old, new) = (Authority::new(), Authority::new());
     let port = old.serve(None).await;
     let trusts_new = Caller { tls: new.trust(), ..old.client(&port) };
@@ -122,7 +122,7 @@ async fn a_changed_certificate_is_taken_up_and_a_broken_one_is_not() {
 }
 
 #[tokio::test]
-async fn a_client_that_must_show_who_it_is_does() {
+async fn mutual_tls_client_shows_its_certificate() {
     let ours = Authority::new();
     let port = ours.serve(Some(ours.file("ca.pem"))).await;
     assert!(!reaches(&ours.client(&port)).await);
@@ -142,7 +142,7 @@ async fn a_client_that_must_show_who_it_is_does() {
 }
 
 #[tokio::test]
-async fn a_client_that_negotiates_no_protocol_says_by_its_first_bytes_which_it_speaks() {
+async fn client_without_alpn_is_served_by_its_first_bytes() {
     let ours = Authority::new();
     let port = ours.serve(None).await;
     let mut roots = RootCertStore::empty();
@@ -163,7 +163,7 @@ async fn a_client_that_negotiates_no_protocol_says_by_its_first_bytes_which_it_s
 }
 
 #[tokio::test]
-async fn what_is_no_handshake_is_cut() {
+async fn bytes_that_are_no_tls_handshake_are_cut() {
     let ours = Authority::new();
     let port = ours.serve_with(ListenConfig { header_timeout: SHORT, ..ListenConfig::default() }, None).await;
     // Silence, half a handshake, and no TLS at all.
@@ -178,7 +178,7 @@ async fn what_is_no_handshake_is_cut() {
 }
 
 #[tokio::test]
-async fn a_handshake_under_way_does_not_hold_up_the_drain() {
+async fn drain_does_not_wait_for_a_handshake() {
     let ours = Authority::new();
     let port = ours.serve_with(ListenConfig { header_timeout: PATIENCE * 2, ..ListenConfig::default() }, None).await;
     let silent = TcpStream::connect(port.address).await.unwrap();

@@ -1,4 +1,4 @@
-//! A connection that must say promptly which HTTP it speaks.
+//! Preface timeout: a connection must say in time which HTTP it speaks.
 //!
 //! The server tells HTTP/2 from HTTP/1 by the first bytes and waits for them without a bound of its own; a peer that
 //! sends nothing, or half of HTTP/2's preface, would hold its connection for ever.
@@ -21,7 +21,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pin_project! {
     /// Fails reads when the limit passes while all that came is a true beginning of HTTP/2's preface.
-    pub(crate) struct Prompt<T> {
+    pub(crate) struct PrefaceTimeout<T> {
         #[pin]
         inner: T,
         seen: usize,
@@ -29,13 +29,13 @@ pin_project! {
     }
 }
 
-impl<T> Prompt<T> {
+impl<T> PrefaceTimeout<T> {
     pub(crate) fn new(inner: T, limit: Duration) -> Self {
         Self { inner, seen: 0, timer: Some(Box::pin(sleep(limit))) }
     }
 }
 
-impl<T: AsyncRead> AsyncRead for Prompt<T> {
+impl<T: AsyncRead> AsyncRead for PrefaceTimeout<T> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let before = buffer.filled().len();
@@ -55,7 +55,7 @@ impl<T: AsyncRead> AsyncRead for Prompt<T> {
     }
 }
 
-impl<T: AsyncWrite> AsyncWrite for Prompt<T> {
+impl<T: AsyncWrite> AsyncWrite for PrefaceTimeout<T> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         self.project().inner.poll_write(context, data)
     }
@@ -90,18 +90,18 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(5);
 
     #[tokio::test(start_paused = true)]
-    async fn silence_and_half_a_preface_are_cut() {
+    async fn connection_without_a_whole_preface_is_cut_at_the_timeout() {
         for sent in [&b""[..], b"PRI * HT"] {
             let (mut peer, socket) = duplex(64);
             peer.write_all(sent).await.unwrap();
             let mut all = Vec::new();
-            let error = Prompt::new(socket, LIMIT).read_to_end(&mut all).await.unwrap_err();
+            let error = PrefaceTimeout::new(socket, LIMIT).read_to_end(&mut all).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_said_what_he_speaks_may_take_his_time() {
+    async fn connection_with_a_whole_preface_has_no_timeout() {
         for sent in [&b"GET /"[..], PREFACE] {
             let (mut peer, socket) = duplex(64);
             peer.write_all(sent).await.unwrap();
@@ -110,7 +110,7 @@ mod tests {
                 peer.write_all(b"!").await.unwrap();
             });
             let mut all = Vec::new();
-            Prompt::new(socket, LIMIT).read_to_end(&mut all).await.unwrap();
+            PrefaceTimeout::new(socket, LIMIT).read_to_end(&mut all).await.unwrap();
             assert!(all.ends_with(b"!"));
             later.await.unwrap();
         }

@@ -28,7 +28,7 @@ async fn refused(address: SocketAddr) {
 }
 
 #[tokio::test]
-async fn a_call_in_flight_ends_and_with_it_the_drain() {
+async fn drain_waits_for_a_call_in_flight() {
     let port = serve(&ListenConfig::default(), LONG).await;
     let connection = Connection::open(port.address).await;
     let call = connection.begin("Wait");
@@ -44,7 +44,7 @@ async fn a_call_in_flight_ends_and_with_it_the_drain() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_does_not_hold_up_the_drain() {
+async fn drain_closes_idle_connections() {
     let port = serve(&ListenConfig::default(), LONG).await;
     let connection = Connection::open(port.address).await;
     assert_eq!(status(connection.call("Answer", &[]).await.unwrap()).await.code(), Code::Ok);
@@ -57,7 +57,7 @@ async fn an_idle_connection_does_not_hold_up_the_drain() {
 }
 
 #[tokio::test]
-async fn a_peer_that_does_not_hear_that_it_shall_go_does_not_hold_up_the_drain() {
+async fn drain_does_not_wait_for_a_peer_that_ignores_goaway() {
     let port = serve(&ListenConfig::default(), LONG).await;
     // It never acknowledges the ping that comes with a GOAWAY, as a peer that is gone without a word.
     let mut deaf = Wire::open(port.address, &[]).await;
@@ -69,7 +69,7 @@ async fn a_peer_that_does_not_hear_that_it_shall_go_does_not_hold_up_the_drain()
 }
 
 #[tokio::test]
-async fn an_endless_stream_is_cut_when_the_grace_is_over() {
+async fn drain_cuts_an_endless_stream_after_the_grace() {
     let port = serve(&ListenConfig::default(), SHORT).await;
     let connection = Connection::open(port.address).await;
     let mut body = connection.call("Endless", &[]).await.unwrap().into_body();
@@ -83,7 +83,7 @@ async fn an_endless_stream_is_cut_when_the_grace_is_over() {
 }
 
 #[tokio::test]
-async fn an_old_connection_is_asked_to_go_and_its_call_still_ends() {
+async fn connection_at_max_age_gets_goaway_and_finishes_its_call() {
     let config = ListenConfig { max_connection_age: SHORT, ..ListenConfig::default() };
     let port = serve(&config, LONG).await;
     let connection = Connection::open(port.address).await;
@@ -99,7 +99,7 @@ async fn an_old_connection_is_asked_to_go_and_its_call_still_ends() {
 }
 
 #[tokio::test]
-async fn an_old_connection_that_does_not_go_is_cut() {
+async fn connection_beyond_max_age_grace_is_cut() {
     let config = ListenConfig { max_connection_age: SHORT, max_connection_age_grace: SHORT, ..ListenConfig::default() };
     let port = serve(&config, LONG).await;
     let connection = Connection::open(port.address).await;

@@ -1,4 +1,4 @@
-//! Stories of servers that carry this runtime: each on its own port, each about one promise.
+//! Servers that carry this runtime, each on its own port: deadlines, drain, limits, TLS, health, telemetry.
 
 mod call;
 mod configure;
@@ -10,5 +10,5 @@ mod operate;
 mod probe;
 mod tls;
 mod trace;
-mod unread;
+mod slow_readers;
 mod wire;

@@ -38,11 +38,11 @@ async fn next_hop(_: Request<()>) -> Result<Response<http_body_util::Empty<bytes
 }
 
 #[tokio::test]
-async fn who_did_not_want_to_be_sampled_is_not() {
+async fn unsampled_parent_is_not_sampled() {
     let kept = Kept::default();
     let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
     let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).with_sampler(sampler).build();
-    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("story"));
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
 
     let service = Observe::new(service_fn(next_hop), Arc::new(|_: &str| None));
@@ -53,10 +53,10 @@ async fn who_did_not_want_to_be_sampled_is_not() {
 }
 
 #[tokio::test]
-async fn a_probe_begins_no_trace() {
+async fn excluded_path_begins_no_trace() {
     let kept = Kept::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();
-    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("story"));
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
 
     let answer = service_fn(async |_| Ok(Response::new(http_body_util::Empty::<bytes::Bytes>::new())));
@@ -68,10 +68,10 @@ async fn a_probe_begins_no_trace() {
 }
 
 #[tokio::test]
-async fn the_servers_span_stands_between_the_caller_and_the_next_hop() {
+async fn server_span_is_the_parent_of_outbound_calls() {
     let kept = Kept::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();
-    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("story"));
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
 
     let service = Observe::new(service_fn(next_hop), Arc::new(|path: &str| Some(path.trim_start_matches('/').into())));

@@ -79,7 +79,7 @@ async fn headers_that_unpack_to_far_more_are_refused() {
 }
 
 #[tokio::test]
-async fn pings_and_settings_whose_answers_are_not_read_fill_no_memory() {
+async fn unread_answers_to_pings_and_settings_are_bounded() {
     let port = serve(&ListenConfig::default(), GRACE).await;
     for asking in [frame(PING, 0, 0, &[0; 8]), frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0])] {
         let mut wire = Wire::open(port.address, &[]).await;
@@ -103,7 +103,7 @@ async fn empty_frames_without_end_close_the_connection() {
 }
 
 #[tokio::test]
-async fn a_peer_that_does_not_answer_pings_is_cut() {
+async fn keepalive_cuts_a_peer_that_answers_no_ping() {
     let short = Duration::from_millis(50);
     let config = ListenConfig { keepalive_interval: short, keepalive_timeout: short, ..ListenConfig::default() };
     let port = serve(&config, GRACE).await;
@@ -112,7 +112,7 @@ async fn a_peer_that_does_not_answer_pings_is_cut() {
 }
 
 #[tokio::test]
-async fn a_request_with_two_lengths_ends_its_connection() {
+async fn request_with_two_content_lengths_closes_the_connection() {
     let port = serve(&ListenConfig::default(), GRACE).await;
     let head = "POST /probe.v1.Probe/Answer HTTP/1.1\r\nhost: probe\r\n";
     let smuggled = "0\r\n\r\nPOST /probe.v1.Probe/Answer HTTP/1.1\r\nhost: probe\r\ncontent-length: 0\r\n\r\n";
@@ -136,7 +136,7 @@ async fn a_request_with_two_lengths_ends_its_connection() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_are_answered_in_turn() {
+async fn pipelined_requests_are_answered_in_order() {
     let port = serve(&ListenConfig::default(), GRACE).await;
     let mut socket = TcpStream::connect(port.address).await.unwrap();
     let call = "POST /probe.v1.Probe/Answer HTTP/1.1\r\nhost: probe\r\ncontent-length: 0\r\n";

@@ -23,7 +23,7 @@ use crate::{
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_never_answers_is_ended() {
+async fn handler_that_never_answers_ends_at_the_deadline() {
     let begun = Instant::now();
     let answer = Probe::default().surface().oneshot(request("Never", &[("grpc-timeout", "1S")])).await.unwrap();
     let status = status(answer).await;
@@ -32,7 +32,7 @@ async fn a_handler_that_never_answers_is_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_never_ends_is_ended() {
+async fn endless_response_body_ends_at_the_deadline() {
     let begun = Instant::now();
     let answer = Probe::default().surface().oneshot(request("Endless", &[("grpc-timeout", "1S")])).await.unwrap();
     let mut body = answer.into_body();
@@ -44,7 +44,7 @@ async fn a_body_that_never_ends_is_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_without_a_deadline_gets_the_default_and_a_greedy_one_the_longest() {
+async fn deadline_is_the_default_where_none_is_asked_and_the_cap_where_more_is() {
     let asked: [(&[(&str, &str)], u64); 3] =
         [(&[], 2), (&[("grpc-timeout", "99S")], 5), (&[("grpc-timeout", "3S")], 3)];
     for (headers, seconds) in asked {
@@ -57,7 +57,7 @@ async fn a_caller_without_a_deadline_gets_the_default_and_a_greedy_one_the_longe
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_surface_of_which_nobody_says_anything_is_bounded_too() {
+async fn grpc_server_without_declared_deadlines_is_bounded_too() {
     let begun = Instant::now();
     let answer = Probe::default().surface().oneshot(request("Never", &[])).await.unwrap();
     assert_eq!(status(answer).await.code(), Code::DeadlineExceeded);
@@ -65,7 +65,7 @@ async fn a_surface_of_which_nobody_says_anything_is_bounded_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_outlives_the_default() {
+async fn health_watch_outlives_the_default_deadline() {
     let health = Health::new();
     let surface = Surface::new(&health).into_service().unwrap();
     // An empty HealthCheckRequest in its five bytes of frame.
@@ -78,7 +78,7 @@ async fn a_watch_outlives_the_default() {
 }
 
 #[tokio::test]
-async fn an_expired_call_reaches_nobody() {
+async fn expired_call_reaches_no_handler() {
     let probe = Probe::default();
     let answer = probe.surface().oneshot(request("Answer", &[("grpc-timeout", "0m")])).await.unwrap();
     assert_eq!(status(answer).await.code(), Code::DeadlineExceeded);
@@ -89,7 +89,7 @@ async fn an_expired_call_reaches_nobody() {
 }
 
 #[tokio::test]
-async fn a_timeout_that_is_none_is_refused() {
+async fn malformed_grpc_timeout_is_invalid_argument() {
     let probe = Probe::default();
     for malformed in ["5", "soon", "123456789S", "-1S"] {
         let answer = probe.surface().oneshot(request("Answer", &[("grpc-timeout", malformed)])).await.unwrap();
@@ -100,7 +100,7 @@ async fn a_timeout_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn a_handler_finds_its_deadline_in_the_request() {
+async fn handler_finds_its_deadline_in_the_request() {
     use accord_runtime::enforce::{Bounds, Enforce};
     let seen = tower::service_fn(|request: http::Request<()>| async move {
         let deadline = request.extensions().get::<Deadline>().copied();

@@ -21,7 +21,7 @@ const TIMEOUT: &[u8] = b"\x00\x0cgrpc-timeout\x04100m";
 const INITIAL_WINDOW: u16 = 4;
 
 #[tokio::test]
-async fn a_stream_without_a_window_is_reset() {
+async fn stream_without_window_is_reset_after_the_deadline() {
     let port = serve(&ListenConfig::default(), GRACE).await;
     // Nothing at all may be sent, or a little: both stop the server in the middle of an answer.
     for window in [0, 1] {
@@ -33,7 +33,7 @@ async fn a_stream_without_a_window_is_reset() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_read_drop_by_drop_is_reset() {
+async fn slow_reader_of_a_stream_is_reset_after_the_deadline() {
     let port = serve(&ListenConfig::default(), GRACE).await;
     let mut wire = Wire::open(port.address, &[(INITIAL_WINDOW, 1)]).await;
     wire.say(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &[&block("Flood"), TIMEOUT].concat())).await;
@@ -52,7 +52,7 @@ async fn a_stream_that_is_read_drop_by_drop_is_reset() {
 }
 
 #[tokio::test]
-async fn a_connection_of_http_1_that_reads_nothing_is_cut() {
+async fn http1_connection_that_reads_nothing_is_cut_after_the_deadline() {
     let port = serve(&ListenConfig::default(), GRACE).await;
     let mut socket = TcpStream::connect(port.address).await.unwrap();
     let head = "POST /probe.v1.Probe/Flood HTTP/1.1\r\nhost: probe\r\ngrpc-timeout: 100m\r\ncontent-length: 0\r\n\r\n";
@@ -61,7 +61,7 @@ async fn a_connection_of_http_1_that_reads_nothing_is_cut() {
 }
 
 #[tokio::test]
-async fn the_other_calls_of_the_connection_go_on() {
+async fn stalled_stream_does_not_end_other_calls_of_its_connection() {
     let port = serve(&ListenConfig::default(), GRACE).await;
     let connection = Connection::open(port.address).await;
     // Never read, and its deadline passes while others are served.
