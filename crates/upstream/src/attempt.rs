@@ -1,4 +1,4 @@
-//! One attempt at a call: its headers, its answer, and what of it can't be one.
+//! One attempt at a call: its headers, its response, and what of it can't be one.
 
 use std::sync::Arc;
 

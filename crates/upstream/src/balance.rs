@@ -1,4 +1,4 @@
-//! An upstream, and which of its endpoints takes a call.
+//! Load balancing: an upstream, and which of its endpoints takes a call (power of two choices).
 //!
 //! The choice is power of two over peak EWMA latency times the calls really in flight. An endpoint that can't be reached,
 //! or keeps answering UNAVAILABLE, is ejected for a short bounded time, but never all of them.

@@ -1,4 +1,4 @@
-//! The body of an answer: read as the caller reads it, with its places held until the last byte.
+//! Response bodies: read as the caller reads them, within size limits, holding the in-flight slots until the last byte.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -26,12 +26,12 @@ pub struct ResponseBody {
     stream: Option<RecvStream>,
     is_read: bool,
     max_header_bytes: usize,
-    held: Option<Held>,
+    guards: Option<InFlightGuards>,
 }
 
-/// What a call holds until its answer is over.
+/// What a call holds until its response is over.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct InFlightGuards {
     pub sending: Sending,
     pub in_flight: InFlight,
     #[expect(dead_code, reason = "it is the place on the connection, given back when it is dropped")]
@@ -40,30 +40,30 @@ pub(crate) struct Held {
 }
 
 impl ResponseBody {
-    pub(crate) fn new(stream: RecvStream, max_header_bytes: usize, held: Held) -> Self {
-        Self { stream: Some(stream), is_read: false, max_header_bytes, held: Some(held) }
+    pub(crate) fn new(stream: RecvStream, max_header_bytes: usize, guards: InFlightGuards) -> Self {
+        Self { stream: Some(stream), is_read: false, max_header_bytes, guards: Some(guards) }
     }
 
     /// The body of an answer that consists of its head.
     pub(crate) fn over() -> Self {
-        Self { stream: None, is_read: true, max_header_bytes: 0, held: None }
+        Self { stream: None, is_read: true, max_header_bytes: 0, guards: None }
     }
 
     /// Holds the upstream's own place as well, until the answer is over.
     pub(crate) fn hold(&mut self, admission: Admission) {
-        if let Some(held) = &mut self.held {
-            held.admission = Some(admission);
+        if let Some(guards) = &mut self.guards {
+            guards.admission = Some(admission);
         }
     }
 
     /// Lets go of the stream, and of all that the call held.
-    fn end(&mut self) -> Option<Held> {
+    fn end(&mut self) -> Option<InFlightGuards> {
         self.stream = None;
-        self.held.take()
+        self.guards.take()
     }
 
     fn broken(&mut self, error: &h2::Error) -> Poll<Option<Result<Frame<Bytes>, Unreachable>>> {
-        let is_requests = self.end().is_some_and(|held| held.sending.is_broken());
+        let is_requests = self.end().is_some_and(|guards| guards.sending.is_broken());
         let error = if is_requests { Unreachable::RequestBroken } else { Unreachable::of(error).after_head() };
         Poll::Ready(Some(Err(error)))
     }
@@ -92,9 +92,9 @@ impl Body for ResponseBody {
         }
         match ready!(stream.poll_trailers(context)) {
             Ok(trailers) => {
-                let held = this.end();
-                if let (Some(held), Some(trailers)) = (held, &trailers) {
-                    judge(&held.in_flight, trailers);
+                let guards = this.end();
+                if let (Some(guards), Some(trailers)) = (guards, &trailers) {
+                    judge(&guards.in_flight, trailers);
                 }
                 Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(bounded(trailers, this.max_header_bytes).0))))
             }

@@ -1,4 +1,4 @@
-//! How much may be repeated while an upstream keeps failing.
+//! Retry budget: how much may be retried while an upstream keeps failing.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_budget_ends_retries_under_steady_failure_and_recovers() {
+    fn retry_budget_empties_under_steady_failure_and_recovers() {
         let budget = Budget::default();
         let retried = (0..1000)
             .take_while(|_| {

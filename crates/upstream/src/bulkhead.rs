@@ -1,4 +1,4 @@
-//! The bound on calls in flight at one upstream: a slow one can't take the room of others (a bulkhead).
+//! Concurrency limit of an upstream (bulkhead): a slow one can't take the room of others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn call_beyond_the_bound_is_refused_until_another_ends() {
+    fn bulkhead_refuses_a_call_until_another_ends() {
         let bulkhead = Bulkhead::new(2);
         let first = bulkhead.admit();
         let _second = bulkhead.admit().unwrap();

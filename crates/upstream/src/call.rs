@@ -1,4 +1,4 @@
-//! One call, described plainly: what goes out, by when, what may come back, and how often it may be tried.
+//! One call, described plainly: what goes out, its deadline, what may come back, its retries.
 
 use std::sync::Arc;
 use std::time::Duration;

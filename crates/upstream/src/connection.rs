@@ -1,4 +1,4 @@
-//! One HTTP/2 connection: made, kept alive, and given up when its peer falls silent.
+//! One HTTP/2 connection: connect, keepalive, and replacement when its peer falls silent.
 
 use std::io;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! Where an upstream's endpoints are: a list that is watched.
+//! Service discovery: where an upstream's endpoints are, as a list that is watched.
 
 mod dns;
 mod fixed;

@@ -1,4 +1,4 @@
-//! One endpoint of an upstream: its connections, its load, and whether it is ejected.
+//! One endpoint of an upstream: its connections, its load, and its ejection (outlier detection).
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! One request to one endpoint, and its answer's head.
+//! One HTTP/2 request to one endpoint, and the head of its response.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, Uri, Version};
 
 use crate::balance::{Picked, Upstream};
-use crate::body::{Held, ResponseBody, bounded, judge};
+use crate::body::{InFlightGuards, ResponseBody, bounded, judge};
 use crate::connection::Lease;
 use crate::discovery::Address;
 use crate::endpoint::InFlight;
@@ -112,8 +112,8 @@ impl Begun {
         if is_cut {
             return Response::from_parts(parts, ResponseBody::over());
         }
-        let held = Held { sending: self.sending, in_flight, lease: self.lease, admission: None };
-        Response::from_parts(parts, ResponseBody::new(stream, max_header_bytes, held))
+        let guards = InFlightGuards { sending: self.sending, in_flight, lease: self.lease, admission: None };
+        Response::from_parts(parts, ResponseBody::new(stream, max_header_bytes, guards))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Why a call to an upstream has no answer, and how that is told.
+//! Why a call to an upstream has no answer, and the status and reason of that.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The one way to an endpoint: discovery, choice, ejection, connections, one call with its retries.
+//! The one way to an endpoint: discovery, load balancing, ejection, connections, deadlines, retries and hedging.
 //!
 //! [`Upstream`] is a service with its endpoints. A [`Call`] describes what goes out in plain values; [`Upstream::unary`] makes
 //! it with its retries, [`Upstream::stream`] passes bytes through, and [`Client`] puts an upstream under generated stubs.

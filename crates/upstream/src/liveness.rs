@@ -1,4 +1,4 @@
-//! What probing found.
+//! Liveness of an upstream, as its health probe found it.
 
 /// What an endpoint, or the best endpoint of an upstream, was found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,4 +1,4 @@
-//! How loaded an endpoint is: peak EWMA of its latency (as in Finagle) times the calls in flight.
+//! Load of an endpoint: peak EWMA of its latency (as in Finagle) times the calls in flight.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_answer_raises_the_cost_at_once_and_time_lowers_it() {
+    async fn peak_ewma_rises_at_once_and_decays_with_time() {
         let start = Instant::now();
         let mut load = PeakEwma::new(start);
         load.observe(Duration::from_millis(10), start);
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_unexplored_endpoint_gets_one_call_before_it_is_judged() {
+    async fn unexplored_endpoint_gets_one_call_first() {
         let start = Instant::now();
         let load = PeakEwma::new(start);
         assert!(load.cost(0, start) < f64::EPSILON);

@@ -1,4 +1,4 @@
-//! Metadata of an upstream's answer that is not told on.
+//! Response metadata that is not passed on.
 
 use http::{HeaderMap, HeaderName, header};
 

@@ -1,4 +1,4 @@
-//! What is measured of an upstream.
+//! Metrics of an upstream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! The body of a request on its way out.
+//! The body of a request on its way out: flow control and upload.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The connections of one shard to one endpoint.
+//! Connection pool: the connections of one shard to one endpoint.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,4 @@
-//! Asking an upstream's endpoints whether they live, so that a dead one is known before a call finds out.
+//! Active health checks: asks an upstream's endpoints whether they live, so that a dead one is known before a call finds out.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How often a failed attempt is repeated, and when another is made beside a slow one (gRFC A6).
+//! Retries, and hedging beside a slow attempt (gRFC A6): whether, how often, and after which backoff.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn attempt_that_was_never_seen_cannot_have_acted() {
+    fn attempt_that_was_never_sent_may_not_have_acted() {
         let failed = |error| may_have_acted(&Err(Failure::Unreachable(error)));
         assert!(!failed(Unreachable::Connect) && !failed(Unreachable::Refused));
         assert!(failed(Unreachable::Broken) && failed(Unreachable::DeadlineExceeded));

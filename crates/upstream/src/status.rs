@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_is_read_with_its_message_and_details() {
+    fn status_is_read_with_message_and_details() {
         let status = of(&[(CODE, "5"), (MESSAGE, "no%20%C3%A4pfel"), (DETAILS, "CAU")]).unwrap();
         assert_eq!((status.code(), status.message(), status.details()), (Code::NotFound, "no äpfel", &[8, 5][..]));
         assert_eq!(of(&[(CODE, "5"), (DETAILS, "CAU=")]).unwrap().details(), [8, 5]);
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_that_there_is_not_is_no_status() {
+    fn unknown_grpc_status_is_no_status() {
         for code in ["17", "-1", "x", "", "00", "007"] {
             assert!(of(&[(CODE, code)]).is_none(), "{code:?}");
         }

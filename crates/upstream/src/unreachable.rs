@@ -1,4 +1,4 @@
-//! Why an endpoint gave no answer, as far as it decides what may be done next.
+//! Transport failures: why an endpoint gave no answer, and whether the request may be sent again.
 
 use h2::Reason;
 use tonic::Code;

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_taken_apart() {
+    fn url_is_parsed_into_its_parts() {
         let host = |text: &str| Url::parse(text).unwrap().host;
         assert_eq!(host("http://127.0.0.1:9000"), Host::Address(([127, 0, 0, 1], 9000).into()));
         assert_eq!(host("http://[::1]:9000/"), Host::Address("[::1]:9000".parse().unwrap()));

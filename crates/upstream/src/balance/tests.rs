@@ -66,7 +66,7 @@ fn drawn(upstream: &Arc<Upstream>) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn the_less_loaded_of_two_endpoints_takes_the_call() {
+async fn less_loaded_of_two_endpoints_takes_the_call() {
     let upstream = anywhere(2);
     let (endpoints, now) = (upstream.endpoints(), Instant::now());
     for endpoint in endpoints.iter() {
@@ -109,7 +109,7 @@ async fn ejection_time_is_bounded() {
 }
 
 #[tokio::test]
-async fn unavailable_answers_in_a_row_eject_and_a_good_one_in_between_does_not() {
+async fn ejection_needs_unavailable_answers_in_a_row() {
     let upstream = anywhere(1);
     let endpoint = Arc::clone(&upstream.endpoints()[0]);
     (0..4).for_each(|_| endpoint.failed());
@@ -181,7 +181,7 @@ async fn upstream_is_up_while_one_endpoint_lives() {
 }
 
 #[tokio::test]
-async fn upstream_that_is_not_ready_is_told_from_one_that_is_away() {
+async fn liveness_tells_not_ready_from_unreachable() {
     let (url, reporter) = reporting_server().await;
     reporter.set_service_status("", ServingStatus::NotServing).await;
     let waiting = upstream(&[url, nobody().await]);
@@ -246,7 +246,7 @@ async fn removed_endpoint_gets_no_new_calls_and_its_call_in_flight_goes_on() {
 }
 
 #[tokio::test]
-async fn added_endpoint_gets_calls_and_what_is_known_of_the_others_stays() {
+async fn added_endpoint_gets_calls_and_others_keep_their_state() {
     let (first, second) = (healthy_server().await, healthy_server().await);
     let (upstream, told) = discovered(&[&first]);
     let known = Arc::clone(&upstream.endpoints()[0]);

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Address, Addresses, Discovery};
 use crate::url::Url;
-use resolve::{Answer, Failure, MAX_ADDRESSES};
+use resolve::{Failure, MAX_ADDRESSES, Resolution};
 
 /// The shortest time between two resolutions. A TTL of 0 forbids caches to keep the answer (RFC 1035, 3.2.1); to ask before
 /// every call would make each wait for DNS.
@@ -88,7 +88,7 @@ impl Dns {
     fn start<R, F>(url: Arc<Url>, resolve: R) -> Self
     where
         R: FnMut() -> F + Send + 'static,
-        F: Future<Output = Result<Answer, Failure>> + Send + 'static,
+        F: Future<Output = Result<Resolution, Failure>> + Send + 'static,
     {
         let (sender, addresses) = watch::channel(Addresses::default());
         let refresh = Arc::new(Notify::new());
@@ -127,7 +127,7 @@ struct Updates {
 impl Updates {
     async fn follow<F>(&mut self, mut resolve: impl FnMut() -> F, refresh: &Notify)
     where
-        F: Future<Output = Result<Answer, Failure>>,
+        F: Future<Output = Result<Resolution, Failure>>,
     {
         let mut backoff = Backoff::new(FIRST_BACKOFF, LAST_BACKOFF, JITTER);
         loop {
@@ -147,7 +147,7 @@ impl Updates {
         }
     }
 
-    fn succeeded(&mut self, answer: Answer) {
+    fn succeeded(&mut self, answer: Resolution) {
         let mut sockets = answer.sockets;
         sockets.sort_unstable();
         sockets.dedup();

@@ -41,7 +41,7 @@ async fn keepalive_interval_is_doubled_once_for_connections_that_had_the_same() 
 }
 
 #[tokio::test]
-async fn peer_that_wants_calm_is_pinged_half_as_often() {
+async fn keepalive_interval_doubles_after_enhance_your_calm() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let pool = pool(&format!("http://{}", listener.local_addr().unwrap()), None);
     let server = tokio::spawn(async move {

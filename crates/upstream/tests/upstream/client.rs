@@ -78,7 +78,7 @@ async fn stubs_deadline_passes_before_the_head_and_between_messages() {
 }
 
 #[tokio::test]
-async fn answer_that_breaks_off_ends_a_stubs_stream_with_the_code_of_its_end() {
+async fn response_that_breaks_off_ends_a_stubs_stream_with_its_code() {
     let listener = Listener::start().await;
     let mut client = client(&listener.url);
     let call = tokio::spawn(async move { client.watch(check()).await.unwrap().into_inner().message().await });
@@ -106,7 +106,7 @@ async fn refused_connection_is_unavailable_with_what_the_system_said() {
 }
 
 #[tokio::test]
-async fn probe_of_a_full_upstream_asks_its_endpoints_all_the_same() {
+async fn probe_is_not_refused_by_max_in_flight() {
     let (url, reporter) = health().await;
     reporter.set_service_status("", ServingStatus::NotServing).await;
     let upstream = upstream(&url, |config| config.max_in_flight = 1);

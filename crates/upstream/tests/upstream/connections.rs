@@ -45,7 +45,7 @@ async fn connection_without_settings_is_given_up_before_a_call_is_sent() {
 }
 
 #[tokio::test]
-async fn connection_that_falls_silent_breaks_its_call_and_is_replaced() {
+async fn connection_without_ping_answers_is_replaced() {
     let listener = Listener::start().await;
     let upstream = upstream(&listener.url, watchful);
     let call = unary(&upstream);

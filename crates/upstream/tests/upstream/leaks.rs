@@ -11,7 +11,7 @@ const STREAMS: u32 = 8;
 const CALLS: usize = 1000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_held_after_calls_that_were_cancelled_at_random() {
+async fn in_flight_slots_are_released_after_random_cancellation() {
     let mut builder = h2::server::Builder::new();
     builder.max_concurrent_streams(STREAMS);
     // h2 gives a connection up (ENHANCE_YOUR_CALM) when more than 20 calls are cancelled before it has handed them on; this

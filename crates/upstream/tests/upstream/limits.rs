@@ -100,7 +100,7 @@ fn one_in_flight(url: &str) -> Arc<Upstream> {
 }
 
 #[tokio::test]
-async fn call_beyond_max_in_flight_is_refused_with_the_time_to_come_back() {
+async fn call_beyond_max_in_flight_is_refused_with_retry_after() {
     let mut server = Server::start().await;
     let upstream = one_in_flight(&server.url);
     let _first = unary(&upstream);
@@ -116,7 +116,7 @@ async fn call_beyond_max_in_flight_is_refused_with_the_time_to_come_back() {
 }
 
 #[tokio::test]
-async fn place_in_flight_is_given_back_after_the_last_byte() {
+async fn in_flight_slot_is_released_after_the_last_byte() {
     let mut server = Server::start().await;
     let upstream = one_in_flight(&server.url);
     let call = stream(&upstream, nothing());
@@ -131,7 +131,7 @@ async fn place_in_flight_is_given_back_after_the_last_byte() {
 }
 
 #[tokio::test]
-async fn place_in_flight_is_given_back_when_the_answer_is_dropped() {
+async fn in_flight_slot_is_released_when_the_response_is_dropped() {
     let mut server = Server::start().await;
     let upstream = one_in_flight(&server.url);
     let call = stream(&upstream, nothing());
@@ -143,7 +143,7 @@ async fn place_in_flight_is_given_back_when_the_answer_is_dropped() {
 }
 
 #[tokio::test]
-async fn place_in_flight_is_given_back_after_an_error_and_after_the_deadline() {
+async fn in_flight_slot_is_released_after_an_error_and_after_the_deadline() {
     let mut server = Server::start().await;
     let upstream = one_in_flight(&server.url);
     let call = stream(&upstream, nothing());

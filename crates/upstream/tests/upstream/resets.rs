@@ -13,7 +13,7 @@ use crate::server::Server;
 use crate::{answer, nothing, one_connection, stream, unary, unreachable, upstream};
 
 #[tokio::test]
-async fn reset_is_told_by_the_code_of_the_grpc_table() {
+async fn reset_has_the_code_of_the_grpc_table() {
     let mut server = Server::start().await;
     let upstream = upstream(&server.url, one_connection);
     for (reason, code) in [

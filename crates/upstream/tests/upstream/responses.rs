@@ -47,7 +47,7 @@ async fn large_answer_comes_whole_and_in_order() {
 }
 
 #[tokio::test]
-async fn frames_without_bytes_and_a_message_in_pieces_are_one_message() {
+async fn message_split_over_frames_is_one_message() {
     let mut server = Server::start().await;
     let call = unary(&upstream(&server.url, one_connection));
     let mut body = server.next().await.head();
@@ -108,7 +108,7 @@ async fn many_stalled_readers_leave_their_connection_to_others() {
 const CALLS: usize = 1500;
 
 #[tokio::test]
-async fn late_answers_to_calls_that_were_given_up_do_not_end_their_connection() {
+async fn late_answers_to_cancelled_calls_do_not_end_their_connection() {
     let listener = Listener::start().await;
     let upstream = upstream(&listener.url, one_connection);
     let calls: Vec<_> = (0..CALLS).map(|_| unary(&upstream)).collect();

@@ -28,7 +28,7 @@ fn code(outcome: &Outcome) -> Code {
 }
 
 #[tokio::test]
-async fn unavailable_is_tried_again_and_may_have_acted_before() {
+async fn unavailable_is_retried_and_may_have_acted() {
     let mut server = Server::start().await;
     let call = call(&upstream(&server.url, one_connection), retries(3, None));
     let mut first = server.next().await;
@@ -57,7 +57,7 @@ async fn attempt_that_was_refused_has_not_acted_before() {
 }
 
 #[tokio::test]
-async fn first_answer_of_another_code_is_the_answer() {
+async fn retry_stops_at_a_code_that_is_not_retried() {
     let mut server = Server::start().await;
     let call = call(&upstream(&server.url, one_connection), retries(3, None));
     server.next().await.fail("5", &[]);
@@ -67,7 +67,7 @@ async fn first_answer_of_another_code_is_the_answer() {
 }
 
 #[tokio::test]
-async fn attempts_end_at_the_most_with_the_last_answer() {
+async fn retries_end_at_max_attempts_with_the_last_answer() {
     let mut server = Server::start().await;
     let call = call(&upstream(&server.url, one_connection), retries(2, None));
     for _ in 0..2 {
@@ -99,7 +99,7 @@ async fn pushback_beyond_the_deadline_ends_retries_at_once() {
 }
 
 #[tokio::test]
-async fn empty_budget_ends_retries() {
+async fn retries_end_when_the_budget_is_empty() {
     let mut server = Server::start().await;
     let retries = retries(3, None);
     (0..100).for_each(|_| Budget::failed(&retries.budget));
@@ -110,7 +110,7 @@ async fn empty_budget_ends_retries() {
 }
 
 #[tokio::test]
-async fn wait_before_a_retry_takes_no_place_at_an_endpoint() {
+async fn backoff_takes_no_slot_at_an_endpoint() {
     let mut server = Server::start().await;
     let upstream = upstream(&server.url, one_connection);
     let calling = Calling { within: NEVER * 2, retries: Some(retries(3, None)) };
@@ -140,7 +140,7 @@ async fn deadline_of_an_attempt_is_not_retried() {
 }
 
 #[tokio::test]
-async fn hedge_beside_a_slow_attempt_wins_and_the_slow_one_is_cancelled() {
+async fn hedged_attempt_that_wins_cancels_the_slow_one() {
     let mut server = Server::start().await;
     let call = call(&upstream(&server.url, one_connection), retries(2, Some(Duration::from_millis(20))));
     let mut slow = server.next().await;
@@ -155,7 +155,7 @@ async fn hedge_beside_a_slow_attempt_wins_and_the_slow_one_is_cancelled() {
 }
 
 #[tokio::test]
-async fn hedged_call_whose_first_attempt_is_quick_is_made_once() {
+async fn hedging_makes_no_second_attempt_after_a_quick_answer() {
     let mut server = Server::start().await;
     let call = call(&upstream(&server.url, one_connection), retries(3, Some(NEVER)));
     server.next().await.answer(&[0; 5]);

@@ -56,7 +56,7 @@ async fn frames_without_bytes_are_not_sent() {
 }
 
 #[tokio::test]
-async fn body_that_comes_by_and_by_arrives_as_it_comes_and_ends() {
+async fn streamed_request_body_arrives_as_it_comes() {
     let mut server = Server::start().await;
     let (pipe, body) = pipe();
     let call = stream(&upstream(&server.url, one_connection), body);
@@ -189,7 +189,7 @@ async fn body_that_breaks_off_after_the_head_is_the_requests_fault() {
 }
 
 #[tokio::test]
-async fn slow_body_does_not_delay_the_answers_head() {
+async fn slow_request_body_does_not_delay_the_response_head() {
     let mut server = Server::start().await;
     let (pipe, body) = pipe();
     let call = stream(&upstream(&server.url, one_connection), body);

@@ -36,7 +36,7 @@ const UNKNOWN_TTL: Duration = Duration::from_secs(5);
 
 /// What a resolution found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct Resolution {
     /// At least one address, in no order, perhaps repeatedly.
     pub(super) sockets: Vec<SocketAddr>,
     /// The smallest of all records that led to them.
@@ -61,13 +61,13 @@ pub(super) enum Failure {
 }
 
 /// Resolves a host as the system is configured at this moment.
-pub(super) async fn by_system(host: &Host) -> Result<Answer, Failure> {
+pub(super) async fn by_system(host: &Host) -> Result<Resolution, Failure> {
     resolve(Names::system(), host).await
 }
 
-async fn resolve(names: Result<Names, NetError>, host: &Host) -> Result<Answer, Failure> {
+async fn resolve(names: Result<Names, NetError>, host: &Host) -> Result<Resolution, Failure> {
     match (names, host) {
-        (_, Host::Address(socket)) => Ok(Answer { sockets: vec![*socket], ttl: Duration::MAX }),
+        (_, Host::Address(socket)) => Ok(Resolution { sockets: vec![*socket], ttl: Duration::MAX }),
         (Ok(names), Host::Name(name, port)) => names.addresses(parse(name)?, *port).await,
         (Ok(names), Host::Service(name)) => names.service(parse(name)?).await,
         (Err(error), Host::Name(name, port)) => {
@@ -76,7 +76,7 @@ async fn resolve(names: Result<Names, NetError>, host: &Host) -> Result<Answer, 
                 tracing::warn!(%error, "the configuration of name servers can't be read; addresses come from getaddrinfo");
             });
             let sockets: Vec<_> = tokio::net::lookup_host((&**name, *port)).await?.collect();
-            Answer { sockets, ttl: UNKNOWN_TTL }.or_empty()
+            Resolution { sockets, ttl: UNKNOWN_TTL }.or_empty()
         }
         (Err(error), Host::Service(_)) => Err(Failure::NoNameServers(error)),
     }
@@ -87,7 +87,7 @@ fn parse(name: &str) -> Result<Name, Failure> {
     Name::from_str_relaxed(name).map_err(|error| NetError::from(error).into())
 }
 
-impl Answer {
+impl Resolution {
     fn or_empty(self) -> Result<Self, Failure> {
         if self.sockets.is_empty() { Err(Failure::Empty) } else { Ok(self) }
     }
@@ -122,7 +122,7 @@ impl Names {
         Ok(Self { hosts, dns })
     }
 
-    async fn addresses(&self, name: Name, port: u16) -> Result<Answer, Failure> {
+    async fn addresses(&self, name: Name, port: u16) -> Result<Resolution, Failure> {
         let known = [RecordType::A, RecordType::AAAA]
             .into_iter()
             .filter_map(|family| self.hosts.lookup_static_host(&Query::query(name.clone(), family)))
@@ -134,7 +134,7 @@ impl Names {
         answer(self.dns.lookup_ip(name).await?.as_lookup().answers(), port)
     }
 
-    async fn service(&self, name: Name) -> Result<Answer, Failure> {
+    async fn service(&self, name: Name) -> Result<Resolution, Failure> {
         let lookup = self.dns.srv_lookup(name).await?;
         let targets = targets(lookup.answers())?;
         let found: Vec<_> = stream::iter(targets)
@@ -142,7 +142,7 @@ impl Names {
             .buffer_unordered(TARGETS_AT_A_TIME)
             .collect()
             .await;
-        let mut sum = Answer { sockets: Vec::new(), ttl: smallest_ttl(lookup.answers()) };
+        let mut sum = Resolution { sockets: Vec::new(), ttl: smallest_ttl(lookup.answers()) };
         let mut last = Failure::Empty;
         for one in found {
             match one {
@@ -173,10 +173,10 @@ fn targets(records: &[Record]) -> Result<Vec<SRV>, Failure> {
     Ok(targets)
 }
 
-fn answer(records: &[Record], port: u16) -> Result<Answer, Failure> {
+fn answer(records: &[Record], port: u16) -> Result<Resolution, Failure> {
     let addresses = records.iter().filter_map(|record| record.data.ip_addr());
     let sockets = addresses.map(|address: IpAddr| SocketAddr::new(address, port)).collect();
-    Answer { sockets, ttl: smallest_ttl(records) }.or_empty()
+    Resolution { sockets, ttl: smallest_ttl(records) }.or_empty()
 }
 
 /// The smallest TTL of the records, aliases (CNAME) included.

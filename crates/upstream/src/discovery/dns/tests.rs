@@ -15,7 +15,7 @@ struct Script {
 }
 
 enum Reply {
-    Says(Result<Answer, Failure>),
+    Says(Result<Resolution, Failure>),
     Never,
 }
 
@@ -57,7 +57,7 @@ impl Script {
 
 fn found(hosts: impl IntoIterator<Item = u16>, ttl: u64) -> Reply {
     let sockets = hosts.into_iter().map(socket).collect();
-    Reply::Says(Ok(Answer { sockets, ttl: Duration::from_secs(ttl) }))
+    Reply::Says(Ok(Resolution { sockets, ttl: Duration::from_secs(ttl) }))
 }
 
 fn failed() -> Reply {
@@ -82,7 +82,7 @@ fn assert_waits(waits: &[f64], expected: &[f64]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answer_is_asked_for_again_when_its_ttl_is_over() {
+async fn name_is_resolved_again_when_its_ttl_ends() {
     let mut script = Script::start([found([1], 30), found([1], 5), found([1], 5)]);
     assert_waits(&script.waits(2).await, &[30.0, 5.0]);
 }
@@ -126,7 +126,7 @@ async fn failed_resolution_keeps_the_last_addresses_and_recovery_replaces_them()
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_are_tried_again_with_backoff_that_success_resets() {
+async fn failed_resolution_is_retried_with_backoff_that_success_resets() {
     let mut script = Script::start((0..7).map(|_| failed()));
     for reply in [found([1], 10), failed(), failed()] {
         script.then(reply);
@@ -180,7 +180,7 @@ async fn refresh_is_not_repeated_by_itself() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn drop_ends_the_work_and_closes_the_watch() {
+async fn discovery_ends_when_it_is_dropped() {
     let mut script = Script::start([found([1], 1), found([1], 1), failed()]);
     let mut addresses = script.dns.watch();
     addresses.changed().await.unwrap();

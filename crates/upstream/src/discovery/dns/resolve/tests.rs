@@ -12,7 +12,7 @@ fn names(server: &Server) -> Names {
     Names::new(server.config(), ResolverOpts::default(), Hosts::default()).unwrap()
 }
 
-async fn ask(server: &Server, host: Host) -> Result<Answer, Failure> {
+async fn ask(server: &Server, host: Host) -> Result<Resolution, Failure> {
     resolve(Ok(names(server)), &host).await.map(|mut answer| {
         answer.sockets.sort_unstable();
         answer
@@ -88,7 +88,7 @@ async fn short_name_is_completed_by_the_search_list_before_it_is_asked_for_as_it
     let mut options = ResolverOpts::default();
     options.ndots = 5;
     let names = || Names::new(config.clone(), options.clone(), Hosts::default());
-    let found = |answer: Result<Answer, Failure>| answer.unwrap().sockets;
+    let found = |answer: Result<Resolution, Failure>| answer.unwrap().sockets;
     assert_eq!(found(resolve(names(), &name("catalog.shop")).await), sockets(&["10.0.0.1:9000"]));
     assert_eq!(found(resolve(names(), &name("catalog.shop.")).await), sockets(&["10.0.0.2:9000"]));
 }
