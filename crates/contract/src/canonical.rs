@@ -1,4 +1,4 @@
-//! One spelling for all encodings of the same message, so that equal requests have equal cache keys.
+//! Canonical form: one spelling for all encodings of the same message, so that equal requests have equal cache keys.
 
 mod shape;
 

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_grammar_is_read_and_written_back() {
+    fn path_template_is_written_back_as_it_was_read() {
         for text in
             ["/v1/products%2Fa", "/v1/{id}", "/v1/{a.b=shelves/*/books/**}:move", "/v1/*/{x}/**", "/v1/products:watch"]
         {
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_forget_names_only() {
+    fn path_template_shape_forgets_names_only() {
         let shape = |text| parse(text).unwrap().shape();
         assert_eq!(shape("/v1/{id}"), shape("/v1/{other.id=*}"));
         assert_eq!(shape("/v1/{name=shelves/*}"), shape("/v1/shelves/{id}"));
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_outside_the_grammar_is_refused() {
+    fn path_template_outside_the_grammar_is_refused() {
         use PathTemplateError as E;
         let cases = [
             ("v1", E::NotAbsolute),

@@ -1,4 +1,4 @@
-//! One method, as the gateway needs it.
+//! One method of a contract, with its compiled policy.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};

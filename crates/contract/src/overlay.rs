@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_more_specific_wins_then_the_later() {
+    fn more_specific_selector_wins_then_the_later_one() {
         let overlays = [
             overlay("a", &["echo.v1.Echo/Say", "echo.v1.Echo/*", "echo.*", "echo.v1.*"]),
             overlay("b", &["echo.v1.Echo/*", "other.*"]),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn selectors_end_at_whole_names() {
+    fn selector_matches_whole_names_only() {
         assert!(!Selector::parse("echo.v1.Echo/*").unwrap().matches("echo.v1.EchoTwo/Say"));
         assert!(!Selector::parse("echo.*").unwrap().matches("echoes.v1.Echo/Say"));
         for wrong in ["", "*", "/", "echo", "echo.v1.Echo/", "echo/S*", ".*", "a..b/*", "/a.B/C"] {

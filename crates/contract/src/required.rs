@@ -9,11 +9,11 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, Value as Reflected
 /// The required fields of a message type and of the types inside it. Empty where there is none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Required {
-    shapes: Vec<Shape>,
+    shapes: Vec<MessageRequirements>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Shape {
+struct MessageRequirements {
     required: Vec<FieldDescriptor>,
     /// Message fields, each with the index of its type's shape. Types may hold themselves.
     inside: Vec<(FieldDescriptor, usize)>,
@@ -63,20 +63,24 @@ impl Required {
     }
 }
 
-impl Shape {
+impl MessageRequirements {
     fn asks_for(&self, number: u32) -> bool {
         let inside = self.inside.iter().map(|(field, _)| field);
         self.required.iter().chain(inside).any(|field| field.number() == number)
     }
 }
 
-fn collect(message: &MessageDescriptor, shapes: &mut Vec<Shape>, known: &mut HashMap<String, usize>) -> usize {
+fn collect(
+    message: &MessageDescriptor,
+    shapes: &mut Vec<MessageRequirements>,
+    known: &mut HashMap<String, usize>,
+) -> usize {
     if let Some(index) = known.get(message.full_name()) {
         return *index;
     }
     let index = shapes.len();
     known.insert(message.full_name().to_owned(), index);
-    shapes.push(Shape::default());
+    shapes.push(MessageRequirements::default());
     for field in message.fields() {
         if is_required(&field) {
             shapes[index].required.push(field.clone());

@@ -12,7 +12,7 @@ use crate::finding::Finding;
 use crate::method::IdempotencyLevel;
 use crate::options::{our, policy_type};
 
-type Entry<'t, 'i> = (&'t Spanned<std::borrow::Cow<'i, str>>, &'t Spanned<DeValue<'i>>);
+type TomlEntry<'t, 'i> = (&'t Spanned<std::borrow::Cow<'i, str>>, &'t Spanned<DeValue<'i>>);
 
 pub(super) fn read(file: &str, text: &str) -> Result<Vec<Rule>, Vec<Finding>> {
     let mut reader = Reader { file, text, findings: Vec::new() };
@@ -98,7 +98,7 @@ impl Reader<'_> {
         }
     }
 
-    fn message(&mut self, entry: Entry<'_, '_>, prefix: &str, kind: &MessageDescriptor) -> Option<DynamicMessage> {
+    fn message(&mut self, entry: TomlEntry<'_, '_>, prefix: &str, kind: &MessageDescriptor) -> Option<DynamicMessage> {
         let option = entry.0.get_ref();
         let DeValue::Table(table) = entry.1.get_ref() else {
             self.refuse(entry.1.span().start, option.as_ref(), "is not a table", "write `{ name = value }`");

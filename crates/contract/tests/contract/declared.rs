@@ -18,7 +18,7 @@ fn every_method_of_this_workspace_declares_who_may_call() {
 }
 
 #[test]
-fn declared_deadline_is_that_of_the_nearest_layer_that_declares_one() {
+fn declared_deadline_is_that_of_the_nearest_layer() {
     let (contract, _) = Contract::load(&[own()], &[]);
     let declared = |name: &str| {
         let (default, max) = contract.method(name).unwrap().declared_deadline();
@@ -46,7 +46,7 @@ fn own_contract_without_a_named_service_is_refused() {
 }
 
 #[test]
-fn the_sample_means_what_it_says() {
+fn sample_contract_compiles_as_documented() {
     let (contract, _) = Contract::load(&[own()], &[]);
     let method = contract.method("catalog.v1.ProductService/GetProduct").unwrap();
     assert_eq!(method.policy.access, Access::Permission("catalog.products.read".into()));
@@ -65,7 +65,7 @@ fn the_sample_means_what_it_says() {
 }
 
 #[test]
-fn only_named_services_are_served() {
+fn contract_has_only_named_services() {
     let one = own().only(["catalog.v1.ProductService".to_owned()]);
     let (contract, findings) = Contract::load(&[one], &[]);
     assert_eq!((contract.methods().len(), findings.len()), (5, 0));
@@ -75,7 +75,7 @@ fn only_named_services_are_served() {
 }
 
 #[test]
-fn reflected_files_make_the_same_contract_in_any_order_and_number() {
+fn reflected_files_make_the_same_contract_in_any_order() {
     let pool = own().pool;
     let mut files: Vec<_> = pool.files().map(|file| file.encode_to_vec()).collect();
     files.reverse();
@@ -86,7 +86,7 @@ fn reflected_files_make_the_same_contract_in_any_order_and_number() {
 }
 
 #[test]
-fn a_descriptor_set_without_its_imports_says_how_to_build_it() {
+fn descriptor_set_without_imports_is_refused_with_the_remedy() {
     let pool = own().pool;
     let lone = pool.get_file_by_name("catalog/v1/product_service.proto").unwrap().encode_to_vec();
     let error = Source::reflected("catalog", [lone]).unwrap_err();

@@ -11,7 +11,7 @@ fn bound(rule: &str) -> accord_contract::Source {
 }
 
 #[test]
-fn all_of_a_rule_is_understood() {
+fn every_field_of_an_http_rule_is_read() {
     let method = accepted(
         bound(
             "post: \"/v1/items/{item.id}:buy\" body: \"item\" response_body: \"item\"
@@ -27,14 +27,14 @@ fn all_of_a_rule_is_understood() {
 }
 
 #[test]
-fn a_list_can_be_a_body() {
+fn repeated_field_can_be_the_http_body() {
     let method = accepted(bound("post: \"/v1\" body: \"items\" response_body: \"items\""), &[]);
     assert!(matches!(&method.http[0].body, Body::Field(field) if field.is_list()));
     assert!(method.http[0].response_body.as_ref().unwrap().is_list());
 }
 
 #[test]
-fn a_rule_that_names_no_usable_field() {
+fn http_rule_of_an_unusable_field_is_refused() {
     let http = |rule: &str| findings(bound(rule));
     refused(&http("get: \"/v1/{nothing}\""), "google.api.http", "has no field `nothing`");
     refused(&http("get: \"/v1/{items}\""), "google.api.http", "repeated");
@@ -44,14 +44,14 @@ fn a_rule_that_names_no_usable_field() {
 }
 
 #[test]
-fn a_rule_outside_the_grammar() {
+fn http_rule_outside_the_grammar_is_refused() {
     refused(&findings(bound("get: \"v1\"")), "google.api.http", "starts with `/`");
     refused(&findings(bound("body: \"*\"")), "google.api.http", "no path");
     refused(&findings(bound("custom: { kind: \"a b\" path: \"/v1\" }")), "google.api.http", "no HTTP method");
 }
 
 #[test]
-fn a_binding_of_a_stream_of_requests_is_worth_a_warning() {
+fn http_binding_of_a_client_stream_is_a_warning() {
     let rpc = |stream: &str| {
         let options = format!("{OPEN} option (google.api.http) = {{ post: \"/v1\" body: \"*\" }};");
         findings(shop("", &format!("rpc Get({stream} Request) returns (stream Response) {{ {options} }}")))
@@ -63,7 +63,7 @@ fn a_binding_of_a_stream_of_requests_is_worth_a_warning() {
 }
 
 #[test]
-fn two_methods_with_the_same_binding() {
+fn http_binding_of_two_methods_is_refused() {
     let rpc = |name: &str, path: &str| {
         format!("rpc {name}(Request) returns (Response) {{ {OPEN} option (google.api.http) = {{ get: \"{path}\" }}; }}")
     };

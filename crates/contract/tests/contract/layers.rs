@@ -26,7 +26,7 @@ fn layered() -> Source {
 }
 
 #[test]
-fn a_field_set_nearer_wins_and_the_others_stay() {
+fn field_of_a_nearer_layer_wins_and_others_stay() {
     let method = accepted(layered(), &[]);
     let policy = &method.policy;
     assert_eq!((policy.deadline.default, policy.deadline.max), (Duration::from_secs(2), Duration::from_secs(20)));
@@ -40,7 +40,7 @@ fn a_field_set_nearer_wins_and_the_others_stay() {
 }
 
 #[test]
-fn every_field_tells_where_it_comes_from() {
+fn explain_names_the_layer_of_every_field() {
     let overlay =
         "[[rule]]\nselector = \"test.*\"\npolicy = { access = { public = true }, cache = { ttl = \"1m 30s\" } }\n";
     let method = accepted(layered(), &[Overlay::parse("shop.toml", overlay).unwrap()]);
@@ -72,7 +72,7 @@ fn every_field_tells_where_it_comes_from() {
 }
 
 #[test]
-fn defaults_fill_what_nobody_says() {
+fn defaults_fill_undeclared_fields() {
     let method =
         accepted(reading("cache: { ttl: { seconds: 1 } } retry: { max_attempts: 3 } rate_limit: { requests: 7 }"), &[]);
     let policy = &method.policy;
@@ -87,7 +87,7 @@ fn defaults_fill_what_nobody_says() {
 }
 
 #[test]
-fn a_keyed_mutation_may_be_repeated_under_its_key_only() {
+fn idempotent_mutation_is_retried_only_with_its_key() {
     let method = accepted(writing("idempotency: {} invalidates: \"item/{item.id}\""), &[]);
     assert_eq!(method.policy.idempotency.unwrap().window, Duration::from_hours(24));
     assert!(method.may_repeat(true) && !method.may_repeat(false));
@@ -96,7 +96,7 @@ fn a_keyed_mutation_may_be_repeated_under_its_key_only() {
 }
 
 #[test]
-fn kinds_of_principals_are_what_is_listed() {
+fn principal_kinds_are_those_listed() {
     let options = "option (accord.policy.v1.method) = {
         access: { authenticated: true principal_kinds: PRINCIPAL_KIND_SERVICE }
     };";

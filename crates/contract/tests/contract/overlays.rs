@@ -19,7 +19,7 @@ fn overlay(text: &str) -> Overlay {
 }
 
 #[test]
-fn an_overlay_is_a_whole_contract() {
+fn overlay_can_declare_a_whole_contract() {
     let text = r#"
         [[rule]]
         selector = "echo.v1.Echo/Say"
@@ -53,14 +53,14 @@ fn an_overlay_is_a_whole_contract() {
 }
 
 #[test]
-fn an_overlay_is_stronger_than_the_options() {
+fn overlay_overrides_options() {
     let text = "[[rule]]\nselector = \"test.v1.Shop/Get\"\npolicy = { access = { public = true } }\n";
     let method = accepted(fixture::reading(""), &[overlay(text)]);
     assert_eq!(method.policy.access, Access::Public);
 }
 
 #[test]
-fn a_selector_that_matches_nothing_is_found_once_all_upstreams_are_known() {
+fn selector_that_matches_nothing_is_found_once_all_upstreams_are_known() {
     let text = "[[rule]]\nselector = \"echo.v1.*\"\npolicy = { access = { public = true } }\n
                 [[rule]]\nselector = \"eco.v1.Echo/Say\"\npolicy = { access = { public = true } }\n";
     let overlays = [overlay(text)];
@@ -73,7 +73,7 @@ fn a_selector_that_matches_nothing_is_found_once_all_upstreams_are_known() {
 }
 
 #[test]
-fn every_mistake_has_its_line() {
+fn overlay_mistake_is_reported_with_its_line() {
     let wrong =
         |rule: &str| Overlay::parse("echo.toml", &format!("[[rule]]\nselector = \"echo.*\"\n{rule}\n")).unwrap_err();
     let cases = [
@@ -112,7 +112,7 @@ fn every_mistake_has_its_line() {
 }
 
 #[test]
-fn a_negative_duration_is_refused_at_its_method() {
+fn negative_duration_is_refused_at_its_method() {
     let text =
         "[[rule]]\nselector = \"echo.*\"\npolicy = { access = { public = true }, deadline = { max = \"-1s\" } }\n";
     let (_, findings) = Contract::load(&[foreign()], &[overlay(text)]);
@@ -122,7 +122,7 @@ fn a_negative_duration_is_refused_at_its_method() {
 }
 
 #[test]
-fn a_section_is_said_to_stand_where_somebody_wrote_it_not_in_its_defaults() {
+fn explain_names_the_layer_of_a_section_not_of_its_defaults() {
     let text = "[[rule]]\nselector = \"echo.*\"\npolicy = { access = { public = true }, cache = { ttl = \"1s\" } }\n";
     let (_, findings) = Contract::load(&[foreign()], &[overlay(text)]);
     let found = findings.iter().find(|finding| finding.option == "cache").unwrap();
@@ -130,7 +130,7 @@ fn a_section_is_said_to_stand_where_somebody_wrote_it_not_in_its_defaults() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_a_finding() {
+fn missing_file_is_a_finding() {
     let directory = tempfile::tempdir().unwrap();
     let findings = Overlay::file(&directory.path().join("none.toml")).unwrap_err();
     fixture::refused(&findings, "overlay", "can't be read");

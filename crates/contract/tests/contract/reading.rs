@@ -156,7 +156,7 @@ fn oracle(path: &str, message: &DynamicMessage) -> Option<String> {
 
 proptest! {
     #[test]
-    fn a_path_reads_what_a_decoder_reads(occurrences in vec(occurrence(), 0..12)) {
+    fn field_path_reads_what_a_decoder_reads(occurrences in vec(occurrence(), 0..12)) {
         let (all, wire) = (all_once(), concat(&occurrences));
         let decoded = DynamicMessage::decode(all.clone(), wire.as_slice()).unwrap();
         for path in PATHS {
@@ -166,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn the_canonical_form_is_the_same_message_and_its_own_canonical_form(occurrences in vec(occurrence(), 0..12)) {
+    fn canonical_form_is_idempotent_and_the_same_message(occurrences in vec(occurrence(), 0..12)) {
         let (all, wire) = (all_once(), concat(&occurrences));
         let form = canonical(&wire).unwrap();
         let decode = |wire: &[u8]| DynamicMessage::decode(all.clone(), wire).unwrap();
@@ -178,7 +178,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_fields_does_not_matter(
+    fn canonical_form_ignores_the_order_of_fields(
         occurrences in vec(occurrence(), 0..12),
         ranks in vec(any::<u32>(), 103),
     ) {
@@ -189,7 +189,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_that_arrives_makes_it_panic(wire in vec(any::<u8>(), 0..64)) {
+    fn malformed_message_makes_nothing_panic(wire in vec(any::<u8>(), 0..64)) {
         let all = all_once();
         let decodes = DynamicMessage::decode(all.clone(), wire.as_slice()).is_ok();
         prop_assert_eq!(canonical(&wire).is_ok(), decodes);
@@ -200,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn no_two_pairs_of_values_make_one_tag(one in (text(), text()), other in (text(), text())) {
+    fn different_values_never_make_the_same_tag(one in (text(), text()), other in (text(), text())) {
         let template = compile_template("{text}/{note}", all_once(), all_once()).unwrap();
         let tag = |pair: &(String, String)| {
             let request = [bytes(2, pair.0.as_bytes()), bytes(11, pair.1.as_bytes())].concat();
@@ -252,7 +252,7 @@ fn template_over_an_answer_knows_oneofs_and_declared_defaults() {
 }
 
 #[test]
-fn a_negative_zero_is_no_default() {
+fn canonical_form_keeps_negative_zero() {
     let price = crate::fixture::reading("").pool.get_message_by_name("test.v1.Item").unwrap();
     let double = |value: f64| {
         let mut out = Vec::new();
@@ -286,7 +286,7 @@ fn all_once() -> &'static MessageDescriptor {
 }
 
 #[test]
-fn a_template_over_the_answer_becomes_field_numbers() {
+fn response_template_becomes_field_numbers() {
     let all = all_once();
     let template = compile_template("{text}/x-{response.inner.deeper.id}", all, all).unwrap();
     assert!(template.is_over_answer());
@@ -300,7 +300,7 @@ fn a_template_over_the_answer_becomes_field_numbers() {
 }
 
 #[test]
-fn keys_of_several_fields_keep_their_borders() {
+fn cache_key_of_several_fields_keeps_their_borders() {
     let shop = crate::fixture::reading("cache: { ttl: { seconds: 1 } key: \"id\" key: \"note\" key: \"other\" }");
     let method = crate::fixture::accepted(shop, &[]);
     let cache = method.policy.cache.as_ref().unwrap();

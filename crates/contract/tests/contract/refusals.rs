@@ -7,7 +7,7 @@ use crate::fixture::{Inline, findings, get, reading, refused, shop, source, writ
 const TTL: &str = "ttl: { seconds: 1 }";
 
 #[test]
-fn cache_on_a_stream() {
+fn cache_of_a_stream_is_refused() {
     let options = "option idempotency_level = NO_SIDE_EFFECTS;
         option (accord.policy.v1.method) = { access: { public: true } cache: { ttl: { seconds: 1 } } };";
     let stream = shop("", &format!("rpc Get(Request) returns (stream Response) {{ {options} }}"));
@@ -15,17 +15,17 @@ fn cache_on_a_stream() {
 }
 
 #[test]
-fn cache_on_a_method_with_side_effects() {
+fn cache_of_a_method_with_side_effects_is_refused() {
     refused(&findings(writing(&format!("cache: {{ {TTL} }}"))), "cache", "NO_SIDE_EFFECTS");
 }
 
 #[test]
-fn cache_without_ttl() {
+fn cache_without_ttl_is_refused() {
     refused(&findings(reading("cache: { scope: CACHE_SCOPE_SHARED }")), "cache.ttl", "missing");
 }
 
 #[test]
-fn shared_answers_where_access_depends_on_more_than_the_permission() {
+fn shared_cache_scope_needs_access_by_permission_alone() {
     let policy = "access: { authenticated: true principal_kinds: PRINCIPAL_KIND_USER }
                   cache: { ttl: { seconds: 1 } scope: CACHE_SCOPE_SHARED }";
     let options =
@@ -34,14 +34,14 @@ fn shared_answers_where_access_depends_on_more_than_the_permission() {
 }
 
 #[test]
-fn retry_of_what_may_act_twice() {
+fn retry_of_a_method_with_side_effects_is_refused() {
     refused(&findings(writing("retry: { max_attempts: 2 }")), "retry", "may act twice");
     refused(&findings(writing("retry: { max_attempts: 2 hedge_after: { seconds: 1 } }")), "retry", "may act twice");
     assert_eq!(findings(writing("retry: { max_attempts: 2 } idempotency: {}")), []);
 }
 
 #[test]
-fn one_attempt_or_too_many() {
+fn retry_outside_two_to_five_attempts_is_refused() {
     refused(&findings(reading("retry: {}")), "retry.max_attempts", "0 is not between");
     refused(&findings(reading("retry: { max_attempts: 1 }")), "retry.max_attempts", "1 is not between");
     refused(&findings(reading("retry: { max_attempts: 6 }")), "retry.max_attempts", "6 is not between");
@@ -49,7 +49,7 @@ fn one_attempt_or_too_many() {
 }
 
 #[test]
-fn retry_idempotency_and_invalidates_on_a_stream() {
+fn retry_idempotency_and_invalidates_of_a_stream_are_refused() {
     for (option, policy) in [
         ("retry", "retry: { max_attempts: 2 }"),
         ("idempotency", "idempotency: {}"),
@@ -65,7 +65,7 @@ fn retry_idempotency_and_invalidates_on_a_stream() {
 }
 
 #[test]
-fn a_tag_that_names_no_usable_field() {
+fn tag_of_an_unusable_field_is_refused() {
     let tag = |text: &str| findings(reading(&format!("cache: {{ {TTL} tags: \"{text}\" }}")));
     refused(&tag("item/{nothing}"), "cache.tags", "has no field `nothing`");
     refused(&tag("item/{items.id}"), "cache.tags", "repeated");
@@ -80,7 +80,7 @@ fn a_tag_that_names_no_usable_field() {
 }
 
 #[test]
-fn a_tag_over_an_answer_may_lead_through_a_oneof_and_to_a_declared_default() {
+fn response_tag_may_lead_through_a_oneof_and_to_a_declared_default() {
     let tagged = |syntax: &str, response: &str| {
         findings(source(Inline(vec![(
             "test.proto",
@@ -109,19 +109,19 @@ fn a_tag_over_an_answer_may_lead_through_a_oneof_and_to_a_declared_default() {
 }
 
 #[test]
-fn a_key_that_names_no_usable_field() {
+fn cache_key_of_an_unusable_field_is_refused() {
     refused(&findings(reading(&format!("cache: {{ {TTL} key: \"nothing\" }}"))), "cache.key", "has no field");
     refused(&findings(reading(&format!("cache: {{ {TTL} key: \"item.tags\" }}"))), "cache.key", "repeated");
 }
 
 #[test]
-fn an_invalidation_that_needs_the_answer() {
+fn invalidation_over_the_response_is_refused() {
     refused(&findings(writing("invalidates: \"item/{response.item.id}\"")), "invalidates", "unknown");
     refused(&findings(writing("invalidates: \"item/{nothing}\"")), "invalidates", "has no field");
 }
 
 #[test]
-fn a_deadline_above_its_cap() {
+fn default_deadline_above_max_is_refused() {
     refused(
         &findings(reading("deadline: { default: { seconds: 31 } }")),
         "deadline.default",
@@ -135,7 +135,7 @@ fn a_deadline_above_its_cap() {
 }
 
 #[test]
-fn durations_that_are_none() {
+fn malformed_durations_are_refused() {
     refused(&findings(reading("deadline: { default: {} }")), "deadline.default", "zero");
     refused(&findings(reading("deadline: { default: { seconds: -1 } }")), "deadline.default", "negative");
     refused(&findings(reading("deadline: { max: { seconds: -1 } }")), "deadline.max", "negative");
@@ -158,7 +158,7 @@ fn durations_that_are_none() {
 }
 
 #[test]
-fn rates_that_no_clock_can_count() {
+fn rate_limit_beyond_the_clock_is_refused() {
     let limit = |limit: &str| findings(reading(&format!("rate_limit: {{ {limit} }}")));
     refused(&limit("requests: 2 per: { nanos: 1 }"), "rate_limit.requests", "more than one in a nanosecond");
     refused(&limit("requests: 1 per: { seconds: 86400 } burst: 1000000"), "rate_limit.burst", "more than 100 years");
@@ -166,7 +166,7 @@ fn rates_that_no_clock_can_count() {
 }
 
 #[test]
-fn limits_of_zero() {
+fn limit_of_zero_is_refused() {
     refused(&findings(reading("rate_limit: { }")), "rate_limit.requests", "zero");
     refused(&findings(reading("rate_limit: { requests: 1 burst: 0 }")), "rate_limit.burst", "zero");
     refused(&findings(reading("max_request_bytes: 0")), "max_request_bytes", "zero");
@@ -176,7 +176,7 @@ fn limits_of_zero() {
 }
 
 #[test]
-fn access_by_what_does_not_hold() {
+fn unenforceable_access_is_refused() {
     let access = |rule: &str| findings(get(&format!("option (accord.policy.v1.method) = {{ access: {{ {rule} }} }};")));
     for (rule, option) in [("public: false", "access.public"), ("authenticated: false", "access.authenticated")] {
         let found = access(rule);
@@ -190,7 +190,7 @@ fn access_by_what_does_not_hold() {
 }
 
 #[test]
-fn a_contract_newer_than_the_binary() {
+fn unknown_policy_option_is_refused() {
     let policy = include_str!("../../../../proto/accord/policy/v1/policy.proto");
     let newer = |policy: String, option: &str| {
         let shop = format!(
@@ -216,13 +216,13 @@ fn a_contract_newer_than_the_binary() {
 }
 
 #[test]
-fn a_method_that_two_upstreams_serve() {
+fn method_of_two_upstreams_is_refused() {
     let (_, findings) = Contract::load(&[reading(""), reading("")], &[]);
     refused(&findings, "services", "two upstreams");
 }
 
 #[test]
-fn undeclared_access_is_a_warning_and_a_denial() {
+fn undeclared_access_is_a_warning_and_denies() {
     let (contract, findings) = Contract::load(&[get("")], &[]);
     assert_eq!(findings.len(), 1);
     assert_eq!((findings[0].severity, findings[0].option.as_str()), (Severity::Warning, "access"));
@@ -231,7 +231,7 @@ fn undeclared_access_is_a_warning_and_a_denial() {
 }
 
 #[test]
-fn a_finding_is_one_line() {
+fn finding_is_one_line() {
     let line = findings(reading("cache: { ttl: { seconds: 1 } tags: \"a\\nb{x\" }"))[0].to_string();
     assert_eq!(
         line,

@@ -24,7 +24,7 @@ fn demanding() -> Source {
 }
 
 #[test]
-fn what_is_required_is_missed_at_its_place() {
+fn missing_required_field_is_named_by_its_path() {
     let method = accepted(demanding(), &[]);
     let missing = |json: &str| {
         let mut reader = serde_json::Deserializer::from_str(json);
@@ -46,7 +46,7 @@ fn what_is_required_is_missed_at_its_place() {
 }
 
 #[test]
-fn a_message_in_pieces_is_one_message() {
+fn canonical_form_joins_a_message_in_pieces() {
     let method = accepted(demanding(), &[]);
     let pieces = [&b"\x0a\x01a\x10\x01\x22\x03\x0a\x01x"[..], b"\x1a\x00", b"\x1a\x03\x0a\x01x"].concat();
     assert_eq!(method.missing(&pieces).unwrap(), None);
