@@ -1,4 +1,4 @@
-//! JSON to protobuf and back, by `google.api.http`.
+//! Transcoding: JSON to protobuf and back, by `google.api.http`.
 //!
 //! A [`Schema`] is compiled once from the descriptors of an upstream, a [`Plan`] once per method and binding. A request
 //! is then read from its JSON text straight into wire bytes, an answer written from wire bytes straight into JSON text.

@@ -1,4 +1,4 @@
-//! Maps on their way out: entries of the wire, gathered into one JSON object.
+//! Maps of responses: entries of the wire, gathered into one JSON object.
 
 use accord_wire::{Occurrence, Occurrences, Value, low, occurrences, zigzag};
 
@@ -47,7 +47,7 @@ impl<'s> Decoder<'s, '_> {
 }
 
 /// Key and value of an entry; what is absent has its default.
-fn parts<'a>(key: &Field, value: &Field, entry: &'a [u8]) -> Result<(Key<'a>, Value<'a>), Malformed> {
+fn parts<'a>(key: &Field, value: &Field, entry: &'a [u8]) -> Result<(MapKey<'a>, Value<'a>), Malformed> {
     let (mut found_key, mut found_value) = (zero(key.kind), zero(value.kind));
     for occurrence in occurrences(entry) {
         let occurrence = occurrence?;
@@ -57,19 +57,19 @@ fn parts<'a>(key: &Field, value: &Field, entry: &'a [u8]) -> Result<(Key<'a>, Va
             _ => {}
         }
     }
-    Ok((Key::of(key, found_key)?, found_value))
+    Ok((MapKey::of(key, found_key)?, found_value))
 }
 
 /// The key of a map's entry, in the order in which entries are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Key<'a> {
+enum MapKey<'a> {
     Bool(bool),
     Signed(i64),
     Unsigned(u64),
     Text(&'a str),
 }
 
-impl<'a> Key<'a> {
+impl<'a> MapKey<'a> {
     fn of(field: &Field, value: Value<'a>) -> Result<Self, Malformed> {
         Ok(match (field.kind, value) {
             (Kind::Bool, Value::Varint(value)) => Self::Bool(value != 0),

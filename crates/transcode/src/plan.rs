@@ -1,4 +1,4 @@
-//! How one method is transcoded by one binding.
+//! Transcoding plan: how one method is transcoded by one HTTP binding.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -74,7 +74,7 @@ pub struct Plan {
     limits: Limits,
     input: usize,
     output: usize,
-    body: Source,
+    body: BodySource,
     /// The position of the field of the answer that is sent instead of the whole.
     response: Option<usize>,
     variables: Vec<Target>,
@@ -84,7 +84,7 @@ pub struct Plan {
 
 /// What the body of a request stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+enum BodySource {
     Whole,
     /// By position in the message.
     Field(usize),
@@ -110,14 +110,14 @@ impl Plan {
             found.ok_or_else(|| PlanError::Field(field.full_name().to_owned()))
         };
         let body = match binding.map(|binding| &binding.body) {
-            None | Some(Body::Whole) => Source::Whole,
-            Some(Body::Field(field)) => Source::Field(position(input, field)?),
-            Some(Body::None) => Source::Nothing,
+            None | Some(Body::Whole) => BodySource::Whole,
+            Some(Body::Field(field)) => BodySource::Field(position(input, field)?),
+            Some(Body::None) => BodySource::Nothing,
         };
         let response = binding.and_then(|binding| binding.response_body.as_ref());
         let names = binding.into_iter().flat_map(|binding| binding.template.variables());
         let (variables, given) = path(schema, input, &method.input(), names, limits.depth)?;
-        if let Source::Field(position) = body {
+        if let BodySource::Field(position) = body {
             let checked = given.clone().add(schema, &Target::of(input, position));
             checked.map_err(|violation| PlanError::Body {
                 field: schema.shape(input).fields[position].name.to_string(),
@@ -160,9 +160,9 @@ impl Plan {
     /// Whether the body goes into an `HttpBody`, which holds content of any type.
     pub fn takes_any_content(&self) -> bool {
         match self.body {
-            Source::Whole => self.schema.is_raw(self.input),
-            Source::Field(position) => self.schema.holds_raw(&self.schema.shape(self.input).fields[position]),
-            Source::Nothing => false,
+            BodySource::Whole => self.schema.is_raw(self.input),
+            BodySource::Field(position) => self.schema.holds_raw(&self.schema.shape(self.input).fields[position]),
+            BodySource::Nothing => false,
         }
     }
 
@@ -194,8 +194,10 @@ impl Plan {
     ) -> Result<(), Violation> {
         let shape = self.schema.shape(self.input);
         match self.body {
-            Source::Whole if self.schema.is_raw(self.input) => raw::put_message(&mut encoder.out, content_type, body),
-            Source::Field(position) if self.schema.holds_raw(&shape.fields[position]) => {
+            BodySource::Whole if self.schema.is_raw(self.input) => {
+                raw::put_message(&mut encoder.out, content_type, body);
+            }
+            BodySource::Field(position) if self.schema.holds_raw(&shape.fields[position]) => {
                 put_tag(&mut encoder.out, shape.fields[position].number, WireType::Bytes);
                 let start = open_length(&mut encoder.out);
                 raw::put_message(&mut encoder.out, content_type, body);
@@ -203,13 +205,13 @@ impl Plan {
             }
             // No text at all is what a client without arguments sends.
             _ if body.is_empty() => {}
-            Source::Nothing => return Err(Violation::malformed("the method takes no body")),
-            Source::Whole => {
+            BodySource::Nothing => return Err(Violation::malformed("the method takes no body")),
+            BodySource::Whole => {
                 let mut reader = Reader::new(body, self.limits.depth, self.limits.elements)?;
                 encoder.message(shape, &mut reader)?;
                 reader.finish()?;
             }
-            Source::Field(position) => {
+            BodySource::Field(position) => {
                 let field = &shape.fields[position];
                 let mut reader = Reader::new(body, self.limits.depth, self.limits.elements)?;
                 if reader.peek()? == Token::Null && !encoder.takes_null(field) {
@@ -225,7 +227,7 @@ impl Plan {
 
     fn put_query(&self, encoder: &mut Encoder<'_>, query: &str) -> Result<(), Violation> {
         let mut given = self.given.clone();
-        if let Source::Field(position) = self.body
+        if let BodySource::Field(position) = self.body
             && !encoder.out.is_empty()
         {
             given.add(&self.schema, &Target::of(self.input, position))?;
@@ -235,11 +237,11 @@ impl Plan {
             if count >= self.limits.elements {
                 return Err(Violation::malformed("the query has too many parameters"));
             }
-            if self.body == Source::Whole {
+            if self.body == BodySource::Whole {
                 return Err(Violation::unknown(&name, "the method takes no query parameters"));
             }
             let target = Target::resolve(&self.schema, self.input, &name, self.limits.depth)?;
-            let bound = matches!(self.body, Source::Field(position) if target.starts_with(position));
+            let bound = matches!(self.body, BodySource::Field(position) if target.starts_with(position));
             if bound || self.variables.contains(&target) {
                 return Err(Violation::unknown(&name, "is given by the path or the body"));
             }

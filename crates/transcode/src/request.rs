@@ -1,4 +1,4 @@
-//! JSON on its way in: values, written to the wire as they are read.
+//! Transcoding of requests: JSON values, written to the wire as they are read.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! The way out: wire bytes, written as canonical proto3 JSON.
+//! Transcoding of responses: wire bytes, written as canonical proto3 JSON.
 
 use accord_wire::{Occurrence, Occurrences, Value, WireType, low, occurrences, read_value, zigzag};
 

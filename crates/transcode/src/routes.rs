@@ -1,4 +1,4 @@
-//! Which binding a request's path belongs to.
+//! HTTP routing: which binding a request's path belongs to.
 //!
 //! Templates are kept as a tree of segments. At each segment a literal goes before `*`, and `*` before `**`; where the
 //! first choice leads nowhere the next is tried. A path has exactly one form that matches: what another component could

@@ -1,4 +1,4 @@
-//! Scalars on their way in: from JSON, a path segment or a query parameter to the wire.
+//! Scalars of requests: from JSON, a path segment or a query parameter to the wire.
 
 use std::borrow::Cow;
 

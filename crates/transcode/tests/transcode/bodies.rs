@@ -3,7 +3,7 @@
 use super::kitchen::{binding, method, plan};
 
 #[test]
-fn a_raw_body_passes_as_it_is() {
+fn http_body_passes_unchanged() {
     let plan = plan("bodies.Bodies.Raw", None);
     let wire = plan.request(&[], None, Some("image/png"), b"\x89PNG{").unwrap();
     let mut out = Vec::new();
@@ -13,7 +13,7 @@ fn a_raw_body_passes_as_it_is() {
 }
 
 #[test]
-fn a_raw_body_can_be_one_field() {
+fn http_body_can_be_one_field() {
     let mut binding = binding("bodies.Bodies.Send", "/v1/files/{name}", "file");
     binding.response_body = method("bodies.Bodies.Send").output().get_field_by_name("file");
     let plan = plan("bodies.Bodies.Send", Some(&binding));
@@ -25,7 +25,7 @@ fn a_raw_body_can_be_one_field() {
 }
 
 #[test]
-fn a_content_type_that_is_no_header_is_refused() {
+fn http_body_content_type_that_is_no_header_value_is_refused() {
     let plan = plan("bodies.Bodies.Raw", None);
     let wire = plan.request(&[], None, Some("text/plain\r\nx: y"), b"").unwrap();
     assert!(plan.response(&wire, &mut Vec::new()).is_err());

@@ -21,7 +21,7 @@ impl FileResolver for One {
 }
 
 #[test]
-fn a_form_that_would_have_no_end_is_none() {
+fn type_that_holds_only_itself_has_no_json_form() {
     let mut compiler = protox::Compiler::with_file_resolver(One);
     compiler.open_file("forged.proto").unwrap();
     let pool = DescriptorPool::decode(&*compiler.encode_file_descriptor_set()).unwrap();

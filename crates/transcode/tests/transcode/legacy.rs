@@ -21,7 +21,7 @@ fn groups_and_explicit_zeros_pass_both_ways() {
 }
 
 #[test]
-fn a_group_in_pieces_is_merged() {
+fn group_in_pieces_is_merged() {
     let plan = plan("legacy.Attic.Fetch", None);
     let [name, numbers] = [r#"{"part":{"name":"a"}}"#, r#"{"part":{"numbers":[1]}}"#]
         .map(|json| plan.request(&[], None, None, json.as_bytes()).unwrap());

@@ -19,7 +19,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn shuffled_fields_read_the_same(Sample(message) in sample(sink(), 2), seed in any::<u64>()) {
+    fn fields_in_any_order_give_the_same_json(Sample(message) in sample(sink(), 2), seed in any::<u64>()) {
         let mut fields: Vec<_> = message.fields().map(|(field, value)| (field, value.clone())).collect();
         let length = fields.len().max(1) as u64;
         fields.sort_by_key(|(field, _)| (u64::from(field.number()).wrapping_mul(seed | 1)) % length);
@@ -33,7 +33,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_answered_without_a_panic(bytes in collection::vec(any::<u8>(), 0..200)) {
+    fn transcoding_of_any_bytes_does_not_panic(bytes in collection::vec(any::<u8>(), 0..200)) {
         let mut out = Vec::new();
         if COOK.response(&bytes, &mut out).is_ok() {
             prop_assert!(serde_json::from_slice::<serde_json::Value>(&out).is_ok());
@@ -42,7 +42,7 @@ proptest! {
     }
 
     #[test]
-    fn json_like_text_is_answered_without_a_panic(text in r#"[{}\[\]":,0-9eE.+\-truefalsn\\ud8@ ]{0,60}"#) {
+    fn transcoding_of_json_like_text_does_not_panic(text in r#"[{}\[\]":,0-9eE.+\-truefalsn\\ud8@ ]{0,60}"#) {
         if let Ok(wire) = request(&text) {
             prop_assert!(DynamicMessage::decode(sink(), wire).is_ok());
             prop_assert!(text.is_empty() || serde_json::from_str::<serde_json::Value>(&text).is_ok());
@@ -50,7 +50,7 @@ proptest! {
     }
 
     #[test]
-    fn any_schema_reads_and_writes_like_the_oracle(Case { schema, messages } in case(), damage in damage()) {
+    fn any_schema_is_transcoded_like_prost_reflect(Case { schema, messages } in case(), damage in damage()) {
         for Sample(message) in &messages {
             let text = json(message);
             let wire = schema.request(text.as_bytes()).unwrap();
@@ -75,7 +75,7 @@ proptest! {
 
     // Cache keys are made of it; the schemas that it has to hold for are invented here.
     #[test]
-    fn any_message_has_one_canonical_form(Case { schema, messages } in case(), damage in damage()) {
+    fn json_of_any_message_is_canonical(Case { schema, messages } in case(), damage in damage()) {
         let canonical = Canonical::of(&schema.message);
         let wire: Vec<u8> = messages.iter().flat_map(|Sample(message)| message.encode_to_vec()).collect();
         let form = canonical.form(&wire).unwrap();

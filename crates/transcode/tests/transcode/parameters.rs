@@ -15,7 +15,7 @@ fn bound(template: &str, body: &str, variables: &[&str], query: &str, json: &str
 }
 
 #[test]
-fn path_body_and_query_make_one_message() {
+fn path_query_and_body_make_one_message() {
     let cases = [
         (("/v1/{text}", "", &["x y"][..], "", ""), r#"{"text":"x y"}"#),
         (
@@ -54,7 +54,7 @@ fn path_body_and_query_make_one_message() {
 }
 
 #[test]
-fn parameters_are_refused_by_name() {
+fn query_parameter_that_is_wrong_is_named() {
     use ViolationKind::{InvalidValue, Malformed, UnknownField};
     let cases = [
         (("/v1", "", &[][..], "nope=1", ""), "nope", UnknownField),
@@ -84,7 +84,7 @@ fn parameters_are_refused_by_name() {
 }
 
 #[test]
-fn a_parameter_is_nested_no_deeper_than_a_body() {
+fn query_parameter_has_the_depth_limit_of_a_body() {
     let path = |levels: usize| format!("{}text=x", "sink.".repeat(levels - 1));
     assert!(bound("/v1", "", &[], &path(64), "").is_ok());
     for levels in [65, 13_000] {
@@ -94,7 +94,7 @@ fn a_parameter_is_nested_no_deeper_than_a_body() {
 }
 
 #[test]
-fn a_name_is_repeated_only_as_far_as_it_helps_to_find_it() {
+fn violation_repeats_a_long_name_only_in_part() {
     let name = "é".repeat(100_000);
     let violation = request(&format!(r#"{{"struct": {{"{name}": {{"{name}": 1e999}}}}}}"#)).unwrap_err();
     assert_eq!(violation.field.chars().filter(|character| *character == 'é').count(), 256);
@@ -103,7 +103,7 @@ fn a_name_is_repeated_only_as_far_as_it_helps_to_find_it() {
 }
 
 #[test]
-fn a_template_that_does_not_fit_its_message_is_refused_when_compiled() {
+fn path_template_that_does_not_fit_its_message_is_refused_at_compile_time() {
     for template in ["/v1/{nope}", "/v1/{leaf}", "/v1/{numbers}", "/v1/{labels}", "/v1/{leaf_list.name}"] {
         let binding = binding("kitchen.Kitchen.Cook", template, "");
         let plan = Plan::compile(&SCHEMA, &method("kitchen.Kitchen.Cook"), Some(&binding), Limits::default());
@@ -112,7 +112,7 @@ fn a_template_that_does_not_fit_its_message_is_refused_when_compiled() {
 }
 
 #[test]
-fn what_a_binding_gives_twice_is_refused_when_compiled() {
+fn field_bound_twice_is_refused_at_compile_time() {
     for (template, body, words) in [
         ("/v1/{choice_text}/{choice_number}", "", "path variable choice_number of kitchen.Sink: excludes another"),
         ("/v1/{choice_text}", "choice_leaf", "body choiceLeaf: excludes another"),

@@ -3,7 +3,7 @@
 use super::kitchen::{COOK, binding, encoded, method, plan, request, response};
 
 #[test]
-fn values_have_their_canonical_form() {
+fn json_values_have_their_canonical_form() {
     for (sent, canonical) in [
         (r#"{"int64": 1, "int32": 2, "fixed64": 3}"#, r#"{"int32":2,"int64":"1","fixed64":"3"}"#),
         (
@@ -40,7 +40,7 @@ fn values_have_their_canonical_form() {
 }
 
 #[test]
-fn what_comes_in_pieces_is_put_together() {
+fn message_in_pieces_is_merged() {
     let pieces = [
         r#"{"leaf": {"name": "a", "minorUnits": 1}, "numbers": [1], "choiceText": "lost", "text": "first"}"#,
         r#"{"numbers": [2, 3], "labels": {"k": "old"}, "choiceLeaf": {"name": "lost"}}"#,
@@ -53,7 +53,7 @@ fn what_comes_in_pieces_is_put_together() {
 }
 
 #[test]
-fn packed_and_unpacked_lists_read_alike() {
+fn packed_and_unpacked_lists_are_read_alike() {
     // Field 19 is declared packed, field 20 is not; each comes in both forms.
     let wire = [0x98, 0x01, 1, 0x9a, 0x01, 2, 2, 3, 0xa0, 0x01, 1, 0xa2, 0x01, 2, 2, 3, 0x9a, 0x01, 0];
     assert_eq!(response(&wire), r#"{"numbers":[1,2,3],"unpacked":["-1","1","-2"]}"#);
@@ -69,7 +69,7 @@ fn unknown_fields_are_left_out() {
 }
 
 #[test]
-fn what_came_in_within_the_depth_limit_gets_out_again() {
+fn message_within_the_depth_limit_can_be_written_back() {
     for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
         let json = format!(r#"{{"value":{}1.5{}}}"#, open.repeat(63), close.repeat(63));
         assert_eq!(response(&request(&json).unwrap()), json);
@@ -83,7 +83,7 @@ fn what_came_in_within_the_depth_limit_gets_out_again() {
 }
 
 #[test]
-fn broken_answers_are_refused() {
+fn malformed_response_is_refused() {
     let nested = (0..65).fold(Vec::new(), |inner, _| framed(&[0x1a], &inner));
     let deep = framed(&[0xfa, 0x01], &nested);
     for wire in [

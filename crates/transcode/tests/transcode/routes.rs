@@ -40,7 +40,7 @@ fn leads(method: &str, path: &str, route: &str, variables: &[&str]) {
 }
 
 #[test]
-fn literals_go_before_one_and_one_before_the_rest() {
+fn route_prefers_literals_then_one_segment_then_many() {
     leads("GET", "/v1/products", "GET /v1/products", &[]);
     leads("GET", "/v1/products/7", "GET /v1/products/{id}", &["7"]);
     leads("GET", "/v1/products/special", "GET /v1/products/special", &[]);
@@ -54,7 +54,7 @@ fn literals_go_before_one_and_one_before_the_rest() {
 }
 
 #[test]
-fn a_declared_verb_is_a_verb_and_another_colon_is_not() {
+fn colon_begins_a_verb_only_where_one_is_declared() {
     leads("POST", "/v1/products/7:archive", "POST /v1/products/{id}:archive", &["7"]);
     leads("POST", "/v1/products:import", "POST /v1/products:import", &[]);
     leads("GET", "/v1/products/a:b", "GET /v1/products/{id}", &["a:b"]);
@@ -64,13 +64,13 @@ fn a_declared_verb_is_a_verb_and_another_colon_is_not() {
 }
 
 #[test]
-fn any_method_stands_behind_a_named_one() {
+fn route_of_any_http_method_stands_behind_a_named_one() {
     leads("PUT", "/any/1", "PUT /any/{id}", &["1"]);
     leads("PATCH", "/any/1", "* /any/{id}", &["1"]);
 }
 
 #[test]
-fn head_goes_where_get_goes_unless_it_has_a_route_of_its_own() {
+fn head_takes_the_route_of_get_unless_it_has_its_own() {
     leads("HEAD", "/v1/products/7", "GET /v1/products/{id}", &["7"]);
     leads("HEAD", "/any/one", "GET /any/one", &[]);
     leads("HEAD", "/head/1", "HEAD /head/{id}", &["1"]);
@@ -78,14 +78,14 @@ fn head_goes_where_get_goes_unless_it_has_a_route_of_its_own() {
 }
 
 #[test]
-fn values_are_decoded_but_slashes_between_segments_stay_apart() {
+fn path_variable_is_decoded_and_keeps_its_segments() {
     leads("GET", "/v1/products/a%20b%2Fc+%C3%A9", "GET /v1/products/{id}", &["a b/c+é"]);
     leads("GET", "/v1/x/a%20b%2Fc/d%2fe", "GET /v1/{path=**}", &["x/a b%2Fc/d%2fe"]);
     leads("GET", "/v1/shelves/a%2Fb/books/c%41", "GET /v1/{name=shelves/*/books/*}", &["shelves/a%2Fb/books/cA"]);
 }
 
 #[test]
-fn what_could_be_read_in_two_ways_is_refused() {
+fn ambiguous_path_is_refused() {
     let routes = routes();
     for path in [
         "",
@@ -121,7 +121,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
 }
 
 #[test]
-fn a_wrong_method_is_told_apart_from_a_wrong_path() {
+fn wrong_http_method_is_told_from_a_wrong_path() {
     let routes = routes();
     let allowed = |path: &str| match routes.find(&Method::PUT, path) {
         Err(NoMatch::MethodNotAllowed { allowed }) => allowed,
@@ -138,7 +138,7 @@ fn a_wrong_method_is_told_apart_from_a_wrong_path() {
 }
 
 #[test]
-fn the_same_route_twice_is_refused() {
+fn route_declared_twice_is_refused() {
     let (first, second) = ("/v1/{a}".parse().unwrap(), "/v1/{b=*}".parse().unwrap());
     let twice = Routes::build([("GET", &first, 1), ("GET", &second, 2)]);
     assert_eq!(twice.unwrap_err(), RouteError::Twice { method: "GET".into(), template: "/v1/{b}".into() });
