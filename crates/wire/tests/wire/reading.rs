@@ -54,7 +54,7 @@ proptest! {
 }
 
 #[test]
-fn length_is_moved_aside_for_wider_ones() {
+fn length_prefix_grows_in_place() {
     for length in [0, 1, 127, 128, 16_383, 16_384, 3_000_000] {
         let body = vec![7; length];
         let mut out = vec![0x08, 0x01];

@@ -80,7 +80,7 @@ fn tag_is_bounded_however_often_a_field_is_named() {
 }
 
 #[test]
-fn what_is_no_message_or_of_another_type_is_refused() {
+fn path_through_another_wire_type_is_malformed() {
     assert_eq!(expand("n/", path(&[], 1, ScalarType::Int32), &[0x0a, 9, 1]), Err(Malformed::CutShort));
     assert_eq!(expand("n/", path(&[], 1, ScalarType::String), &[0x08, 1]), Err(Malformed::WrongType));
     assert_eq!(expand("n/", path(&[], 1, ScalarType::String), &[0x0a, 1, 0xff]), Err(Malformed::NotUtf8));
