@@ -1,4 +1,4 @@
-//! What differs between the engines.
+//! What differs between the database engines: SQLite and PostgreSQL.
 
 /// Who runs the SQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

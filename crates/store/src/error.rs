@@ -1,4 +1,4 @@
-//! What can go wrong, with the way out.
+//! Errors of a store, with the remedy.
 
 use std::{
     io,

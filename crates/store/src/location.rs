@@ -1,4 +1,4 @@
-//! Where a store is.
+//! The URL of a store.
 
 use std::{
     fmt,

@@ -1,4 +1,4 @@
-//! The steps that lead to a schema.
+//! Schema migrations.
 
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection, Executor, Row, Transaction};
 

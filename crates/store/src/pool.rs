@@ -1,4 +1,4 @@
-//! The connections to a store.
+//! Connection pool of a store.
 
 use std::{fmt, time::Instant};
 

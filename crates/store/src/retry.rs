@@ -1,4 +1,4 @@
-//! How long a database is waited for, and when it is asked again.
+//! Database timeouts and retries: how long a database is waited for, and when it is asked again.
 
 use std::{io, time::Duration};
 

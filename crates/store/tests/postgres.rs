@@ -33,7 +33,7 @@ async fn place() -> Place {
 suite::tests!();
 
 #[tokio::test]
-async fn connections_are_told_how_long_anything_may_take() {
+async fn connections_have_statement_and_lock_timeouts() {
     let pool = place().await.open().await;
     let setting =
         async |name: &'static str| sqlx::query_scalar::<_, String>(name).fetch_one(pool.connections()).await.unwrap();
@@ -43,7 +43,7 @@ async fn connections_are_told_how_long_anything_may_take() {
 }
 
 #[tokio::test]
-async fn database_that_does_not_exist_is_told_with_the_cause() {
+async fn database_that_does_not_exist_is_named_with_the_cause() {
     let (before, _) = server().rsplit_once('/').map(|(before, name)| (before.to_owned(), name.to_owned())).unwrap();
     let nowhere = Location::parse(&format!("{before}/nowhere")).unwrap();
     let refused = Pool::open(&nowhere, CONNECTIONS, &COUNTERS).await.unwrap_err();

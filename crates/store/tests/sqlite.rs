@@ -91,7 +91,7 @@ async fn file_that_is_gone_is_not_made_anew_by_a_later_connection() {
 }
 
 #[tokio::test]
-async fn connections_write_ahead_sync_fully_and_wait_for_locks() {
+async fn sqlite_connections_use_wal_full_sync_and_busy_timeout() {
     let place = place().await;
     let pool = place.open().await;
     let setting =
@@ -104,7 +104,7 @@ async fn connections_write_ahead_sync_fully_and_wait_for_locks() {
 }
 
 #[tokio::test]
-async fn disk_that_was_full_can_be_written_again() {
+async fn write_succeeds_again_after_a_full_disk() {
     let place = place().await;
     let pool = place.open().await;
     let mut connection = place.connection().await;
