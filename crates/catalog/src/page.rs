@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_continues_after_the_last_product_of_its_page() {
+    fn page_token_continues_after_the_last_product() {
         let first = Page::of(asking(2, "", &[1])).expect("a page");
         let (page, token) = first.cut(products(&["a", "b", "c"]));
         assert_eq!(page.len(), 2);
@@ -100,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_another_list_or_of_nobody_is_refused() {
+    fn page_token_of_another_list_is_refused() {
         let (_, token) = Page::of(asking(1, "", &[1])).expect("a page").cut(products(&["a", "b"]));
         assert!(Page::of(asking(1, &token, &[2])).is_err());
         assert!(Page::of(asking(1, "not a token", &[])).is_err());
     }
 
     #[test]
-    fn sizes_out_of_range_are_refused() {
+    fn page_size_out_of_range_is_refused() {
         assert_eq!(Page::of(asking(0, "", &[])).expect("a page").size, 20);
         assert!(Page::of(asking(-1, "", &[])).is_err());
         assert!(Page::of(asking(101, "", &[])).is_err());

@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_write_whose_caller_left_is_told_all_the_same() {
+    async fn write_of_a_cancelled_call_reaches_watchers() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::open(&directory.path().join("catalog.db")).await.expect("a store");
         let products = Products::new(store, Shutdown::new(Duration::ZERO));

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_store_counts_versions_and_tells_who_is_late() {
+    async fn outdated_version_is_refused() {
         let (_directory, store) = empty().await;
         let created = store.create(named("a")).await.expect("created");
         assert_eq!(created.version, 1);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_id_is_taken_once_and_unknown_before() {
+    async fn product_id_is_unique() {
         let (_directory, store) = empty().await;
         assert!(matches!(store.get("a").await, Err(StoreError::Unknown(_))));
         assert!(matches!(store.replace(named("a")).await, Err(StoreError::Unknown(_))));
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_acknowledged_is_there_after_a_restart() {
+    async fn acknowledged_write_survives_a_restart() {
         let (directory, store) = empty().await;
         store.create(named("a")).await.expect("created");
         store.close().await;

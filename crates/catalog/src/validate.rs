@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn every_wrong_field_is_named_at_once() {
+    fn validation_names_every_wrong_field() {
         let wrong = Product {
             id: "Oak Desk".into(),
             price: Some(Price { currency: "euro".into(), minor_units: -1 }),
@@ -118,18 +118,18 @@ mod tests {
     }
 
     #[test]
-    fn a_good_product_passes_unchanged() {
+    fn valid_product_passes_unchanged() {
         assert_eq!(update(UpdateProductRequest { product: Some(good()) }).expect("accepted"), good());
     }
 
     #[test]
-    fn a_missing_product_is_named() {
+    fn missing_product_is_a_violation() {
         let refusal = create(CreateProductRequest { product: None }).expect_err("refused");
         assert_eq!(fields(&refusal), ["product"]);
     }
 
     #[test]
-    fn an_element_is_named_by_its_index() {
+    fn violation_names_an_element_by_its_index() {
         assert_eq!(fields(&availabilities(&[1, 9], "availability").expect_err("refused")), ["availability[1]"]);
     }
 }

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_snapshot_tells_every_product_across_pages() {
+    async fn watch_snapshot_has_every_product_across_pages() {
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::open(&directory.path().join("catalog.db")).await.expect("a store");
         for index in 0..=PAGE * 2 {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watcher_that_lags_is_told_and_its_stream_ends() {
+    async fn watch_that_lags_ends_with_an_error() {
         let announced = Changes::default();
         let listener = announced.listen();
         for _ in 0..=LONGEST_LAG {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_watcher_is_sent_away_when_the_service_ends() {
+    async fn watch_ends_when_the_service_drains() {
         let announced = Changes::default();
         let told: Vec<_> = changes(announced.listen(), future::ready(())).collect().await;
         assert_eq!(told.len(), 1);
