@@ -1,4 +1,4 @@
-//! A stored answer, and what may be done with it at a moment.
+//! Cache entry: a stored answer, and whether it is fresh, stale or unusable at a moment.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

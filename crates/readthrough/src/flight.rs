@@ -1,4 +1,4 @@
-//! Loads in flight: who waits for which, and which of them is the newest of its key.
+//! Flights (singleflight, request coalescing): loads in flight, who waits for which, and which is the newest of its key.
 //!
 //! A key's generation is the serial number of its newest flight. A newer flight takes the place of an older one, which
 //! still answers those who wait for it, but is not stored any more: so an old load can never overwrite a newer one.

@@ -1,4 +1,4 @@
-//! Gap detection: who sent how many invalidations, and whether one is missing.
+//! Gaps in the stream of invalidations: who sent how many, and whether one is missing.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! What tells one entry from another, and the names under which entries are invalidated.
+//! Cache keys, which tell one entry from another, and tags, under which entries are invalidated.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

@@ -1,4 +1,4 @@
-//! What the engine counts.
+//! Metrics of the engine.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where misses are loaded from.
+//! Origins: where misses are loaded from.
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What the contract allows, and what a reader requires beyond it.
+//! Caching policy: what the contract allows, and which consistency a reader requires beyond it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The way of a read: look up, join or start a load, wait, answer.
+//! A read through the cache: look up, join or start a load, wait, answer stale if the origin fails.
 
 use std::sync::Arc;
 use std::time::Duration;

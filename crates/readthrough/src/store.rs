@@ -1,4 +1,4 @@
-//! Where entries live: in moka, and never more bytes of them than there may be.
+//! Cache storage and eviction: entries live in moka, and never more bytes of them than there may be.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};

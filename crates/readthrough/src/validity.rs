@@ -1,4 +1,4 @@
-//! What has been invalidated, and when. Time is counted in epochs: each invalidation ends one.
+//! Cache invalidation: what has been invalidated, and when. Time is counted in epochs: each invalidation ends one.
 //!
 //! An entry remembers the epoch in which its load *started*. It is dead once one of its tags was invalidated in that epoch
 //! or a later one: then the load may have read what the invalidation was about.

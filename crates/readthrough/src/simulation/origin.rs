@@ -28,7 +28,7 @@ pub(super) struct LoadMonitor {
     tick: u64,
     overlap_allowed: u64,
     ended_for_own_reader: u64,
-    in_flight: Vec<(u64, Call)>,
+    in_flight: Vec<(u64, SimulatedCall)>,
 }
 
 impl LoadMonitor {
@@ -51,7 +51,7 @@ impl LoadMonitor {
         self.tick
     }
 
-    fn enter(&mut self, call: Call, now: Moment) -> u64 {
+    fn enter(&mut self, call: SimulatedCall, now: Moment) -> u64 {
         self.loads += 1;
         if call.stricter || call.asked < self.ended_for_own_reader {
             self.allow_overlap();
@@ -72,7 +72,7 @@ impl LoadMonitor {
 
 /// What a load needs.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call {
+pub(super) struct SimulatedCall {
     pub caller: Caller,
     pub key: Key,
     pub ttl: Duration,
@@ -84,7 +84,7 @@ pub(super) struct Call {
     pub stricter: bool,
 }
 
-impl Call {
+impl SimulatedCall {
     /// The last object is now and then too large for its contract, and some contracts keep nothing.
     fn uncacheable(&self) -> bool {
         usize::from(self.caller.object) == OBJECTS - 1 || self.ttl.is_zero()
@@ -107,9 +107,9 @@ pub(super) fn tagged_by_answer(object: u8) -> bool {
 }
 
 impl Origin for SimulatedOrigin {
-    type Call = Call;
+    type Call = SimulatedCall;
 
-    async fn load(&self, call: Call, time: Duration) -> Loaded {
+    async fn load(&self, call: SimulatedCall, time: Duration) -> Loaded {
         let until = self.world.now().after(time);
         let rng = &self.world.rng;
         let load = self.monitor.lock().unwrap().enter(call, self.world.now());
@@ -146,7 +146,7 @@ fn failure(code: i32) -> Loaded {
     Err(Failure { code, ..Failure::default() }).into()
 }
 
-fn answer(call: Call, value: Value) -> Loaded {
+fn answer(call: SimulatedCall, value: Value) -> Loaded {
     let object = call.caller.object;
     let tags = if tagged_by_answer(object) { vec![tag(object), group(object)] } else { Vec::new() };
     let mut bytes = value.encode();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 
 use super::oracle::{Caller, OBJECTS, Oracle, Value};
-use super::origin::{Call, GROUPS, LoadMonitor, SimulatedOrigin, group, tag, tagged_by_answer};
+use super::origin::{GROUPS, LoadMonitor, SimulatedCall, SimulatedOrigin, group, tag, tagged_by_answer};
 use super::scheduler::{Rng, Scheduler, Simulated, give_way};
 use super::store::TrackedStore;
 use crate::engine::Rules;
@@ -261,7 +261,7 @@ impl Context {
         let wait_budget = Duration::from_millis(self.world.rng.below(10_000));
         let question = self.origin.oracle.lock().unwrap().ask(caller, consistency, now, wait_budget);
         let tick = self.origin.monitor.lock().unwrap().ask();
-        let call = Call {
+        let call = SimulatedCall {
             caller,
             key: key(caller),
             ttl: policy.ttl,
@@ -283,7 +283,7 @@ impl Context {
     }
 
     /// Some readers do not wait to the end of their time, where stale-if-error may serve an older answer.
-    async fn ask(&self, read: &Read<Call>) -> Result<Answer, Overload> {
+    async fn ask(&self, read: &Read<SimulatedCall>) -> Result<Answer, Overload> {
         let mut reading = pin!(self.engine.read(read));
         let waited = pin!(give_way(self.world.rng.below(60)));
         if let Either::Left((answer, _)) = select(reading.as_mut(), waited).await {
@@ -316,7 +316,12 @@ impl Context {
     }
 }
 
-fn request(consistency: ConsistencyRequirement, policy: Policy, wait_budget: Duration, call: Call) -> Read<Call> {
+fn request(
+    consistency: ConsistencyRequirement,
+    policy: Policy,
+    wait_budget: Duration,
+    call: SimulatedCall,
+) -> Read<SimulatedCall> {
     let object = call.caller.object;
     let tags: Vec<Tag> = if tagged_by_answer(object) { Vec::new() } else { vec![tag(object), group(object)] };
     Read { key: call.key, policy, tags: tags.into(), consistency, wait_budget, load_timeout: LOAD_TIMEOUT, call }
