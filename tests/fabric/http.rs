@@ -15,7 +15,7 @@ const BOUND: Duration = Duration::from_secs(30);
 
 /// A call being put together.
 #[must_use]
-pub struct Call {
+pub struct HttpCall {
     address: SocketAddr,
     request: http::request::Builder,
     body: Bytes,
@@ -23,7 +23,7 @@ pub struct Call {
 
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpResponse {
     /// The status.
     pub status: StatusCode,
     /// The headers.
@@ -32,7 +32,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-impl Call {
+impl HttpCall {
     /// A call of a path, `/` first, query included.
     pub fn new(address: SocketAddr, method: Method, path: &str) -> Self {
         let request = Request::builder().method(method).uri(path).header(header::HOST, address.to_string());
@@ -63,11 +63,11 @@ impl Call {
     }
 
     /// Sends it, and reads the whole answer.
-    pub async fn send(self) -> Result<Answer> {
+    pub async fn send(self) -> Result<HttpResponse> {
         timeout(BOUND, self.exchange()).await.with_context(|| format!("no whole answer within {BOUND:?}"))?
     }
 
-    async fn exchange(self) -> Result<Answer> {
+    async fn exchange(self) -> Result<HttpResponse> {
         let stream = TcpStream::connect(self.address).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
@@ -75,11 +75,11 @@ impl Call {
         let (head, body) = sender.send_request(request).await?.into_parts();
         let body = body.collect().await?.to_bytes();
         driver.abort();
-        Ok(Answer { status: head.status, headers: head.headers, body })
+        Ok(HttpResponse { status: head.status, headers: head.headers, body })
     }
 }
 
-impl Answer {
+impl HttpResponse {
     /// The body as a JSON document.
     pub fn json(&self) -> Result<Value> {
         serde_json::from_slice(&self.body).with_context(|| format!("not JSON: {}", self.text()))

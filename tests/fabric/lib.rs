@@ -45,7 +45,7 @@ pub use crate::{
     server::Server,
     settings::Part,
 };
-use crate::{home::Home, http::Call, identities::Identities, ports::Ports};
+use crate::{home::Home, http::HttpCall, identities::Identities, ports::Ports};
 
 /// How long a binary may take to drain before the fabric calls it a failure.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -90,13 +90,13 @@ impl Fabric {
     }
 
     /// A GET of the gateway.
-    pub fn get(&self, path: &str) -> Call {
+    pub fn get(&self, path: &str) -> HttpCall {
         self.call(Method::GET, path)
     }
 
     /// Any HTTP/1.1 call of the gateway.
-    pub fn call(&self, method: Method, path: &str) -> Call {
-        Call::new(self.gateway.listen, method, path)
+    pub fn call(&self, method: Method, path: &str) -> HttpCall {
+        HttpCall::new(self.gateway.listen, method, path)
     }
 
     /// The sample service through the gateway, as gRPC.

@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_drains_ends_with_its_own_status() {
+    async fn process_that_drains_ends_with_its_own_status() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut process =
             shell(directory.path(), "trap 'echo draining; exit 3' TERM; echo $WORD; while :; do sleep 0.01; done");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_does_not_end_is_told_of_and_killed() {
+    async fn process_that_does_not_end_is_killed_and_reported() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut process = shell(directory.path(), "trap '' TERM; echo deaf; while :; do sleep 0.01; done");
         hears(&process, "deaf").await;
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_words_are_not_those_of_an_earlier_fabric() {
+    async fn log_lines_are_those_of_the_present_process() {
         let directory = tempfile::tempdir().expect("a directory");
         hears(&shell(directory.path(), "echo earlier; while :; do sleep 0.01; done"), "earlier").await;
         let mut process = shell(directory.path(), "echo later; while :; do sleep 0.01; done");
@@ -263,7 +263,7 @@ mod tests {
 
     #[tokio::test]
     #[cfg(target_os = "linux")]
-    async fn a_process_ends_with_the_thread_that_started_it() {
+    async fn process_ends_with_the_thread_that_started_it() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().to_owned();
         let start = move || {
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_paused_process_can_be_killed_and_started_again() {
+    async fn paused_process_can_be_killed_and_restarted() {
         let directory = tempfile::tempdir().expect("a directory");
         let mut process = shell(directory.path(), "echo life; while :; do sleep 0.01; done");
         hears(&process, "life").await;

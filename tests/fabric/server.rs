@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::{http::Call, metrics, process::Process};
+use crate::{http::HttpCall, metrics, process::Process};
 
 /// How often the fabric asks for what it waits for.
 const ASK: Duration = Duration::from_millis(25);
@@ -65,7 +65,7 @@ impl Server {
 
     /// All metrics, as Prometheus text.
     pub async fn metrics(&self) -> Result<String> {
-        let answer = Call::new(self.admin, Method::GET, "/metrics").send().await?;
+        let answer = HttpCall::new(self.admin, Method::GET, "/metrics").send().await?;
         if !answer.status.is_success() {
             bail!("{} answers /metrics with {}", self.process.name(), answer.status);
         }

@@ -3,14 +3,14 @@
 use crate::{stock, until};
 use accord_fabric::{
     Fabric, READER,
-    http::{Answer, Call},
+    http::{HttpCall, HttpResponse},
 };
 use anyhow::Result;
 use http::Method;
 use std::time::Duration;
 
 #[tokio::test]
-async fn once_auth_is_gone_everything_is_refused_within_the_bound_and_comes_back_with_it() -> Result<()> {
+async fn auth_that_is_down_fails_closed_within_the_staleness_bound_and_recovers() -> Result<()> {
     let mut fabric = Fabric::builder()?.staleness_bound(Duration::from_secs(1)).start().await?;
     stock(&fabric).await?;
     let token = fabric.token(READER).await?;
@@ -28,9 +28,9 @@ async fn once_auth_is_gone_everything_is_refused_within_the_bound_and_comes_back
 
     // Nobody new is sent to a door that lets nobody in.
     fabric.gateway.await_metric("accord_dependency_up", &[("dependency", "auth")], |up| up < 1.0).await?;
-    let ready = Call::new(fabric.gateway.admin, Method::GET, "/readyz").send().await?;
+    let ready = HttpCall::new(fabric.gateway.admin, Method::GET, "/readyz").send().await?;
     assert_eq!((ready.status.as_u16(), ready.text().as_str()), (503, "not ready: auth\n"));
-    let live = Call::new(fabric.gateway.admin, Method::GET, "/livez").send().await?;
+    let live = HttpCall::new(fabric.gateway.admin, Method::GET, "/livez").send().await?;
     assert_eq!(live.status, 200, "a restart would mend nothing");
 
     fabric.auth.process.restart()?;
@@ -41,7 +41,7 @@ async fn once_auth_is_gone_everything_is_refused_within_the_bound_and_comes_back
 }
 
 #[tokio::test]
-async fn an_auth_that_hangs_is_as_good_as_gone() -> Result<()> {
+async fn auth_that_hangs_fails_closed() -> Result<()> {
     let fabric = Fabric::builder()?.staleness_bound(Duration::from_secs(1)).start().await?;
     stock(&fabric).await?;
     let token = fabric.token(READER).await?;
@@ -53,6 +53,6 @@ async fn an_auth_that_hangs_is_as_good_as_gone() -> Result<()> {
     fabric.stop().await
 }
 
-fn is_auths_fault(answer: &Answer) -> bool {
+fn is_auths_fault(answer: &HttpResponse) -> bool {
     answer.header("x-accord-fault") == Some("auth")
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use std::time::Duration;
 
 #[tokio::test]
-async fn a_dead_cache_is_bypassed_counted_and_never_believed_again_about_what_it_missed() -> Result<()> {
+async fn cache_that_is_down_is_bypassed_and_loses_what_it_missed() -> Result<()> {
     let mut fabric = Fabric::start().await?;
     stock(&fabric).await?;
     let token = fabric.token(EDITOR).await?;
@@ -35,7 +35,7 @@ async fn a_dead_cache_is_bypassed_counted_and_never_believed_again_about_what_it
 }
 
 #[tokio::test]
-async fn a_cache_that_missed_an_invalidation_drops_what_it_had_before_it_answers_from_it() -> Result<()> {
+async fn cache_that_missed_an_invalidation_serves_nothing_older() -> Result<()> {
     let fabric = Fabric::start().await?;
     stock(&fabric).await?;
     let token = fabric.token(EDITOR).await?;
@@ -46,14 +46,14 @@ async fn a_cache_that_missed_an_invalidation_drops_what_it_had_before_it_answers
     let put = put.json(&json!({ "title": "Written while the cache hung" })).send().await?;
     assert_eq!((put.status.as_u16(), put.header("x-accord-invalidation")), (200, Some("DEFERRED")), "{}", put.text());
     fabric.cache.process.resume()?;
-    let is_new = |answer: &accord_fabric::http::Answer| answer.text().contains("while the cache hung");
+    let is_new = |answer: &accord_fabric::http::HttpResponse| answer.text().contains("while the cache hung");
     until(&fabric, &token, Duration::from_secs(10), |answer| is_new(answer) && is_hit(answer.header("cache-status")))
         .await?;
     fabric.stop().await
 }
 
 #[tokio::test]
-async fn a_cache_that_hangs_is_noticed_within_the_deadline_of_the_read_that_waits_for_it() -> Result<()> {
+async fn cache_that_hangs_is_bypassed_within_the_deadline() -> Result<()> {
     let fabric = Fabric::start().await?;
     stock(&fabric).await?;
     let token = fabric.token(EDITOR).await?;
@@ -71,7 +71,7 @@ async fn a_cache_that_hangs_is_noticed_within_the_deadline_of_the_read_that_wait
 }
 
 #[tokio::test]
-async fn a_tag_that_the_cache_refuses_does_not_hold_up_the_others() -> Result<()> {
+async fn tag_that_the_cache_refuses_does_not_block_other_invalidations() -> Result<()> {
     let fabric = Fabric::builder()?.overlay("tests/faults/huge.toml").start().await?;
     stock(&fabric).await?;
     let token = fabric.token(EDITOR).await?;
@@ -95,7 +95,7 @@ async fn a_tag_that_the_cache_refuses_does_not_hold_up_the_others() -> Result<()
 }
 
 #[tokio::test]
-async fn a_method_that_is_to_fail_without_the_cache_does_and_no_other() -> Result<()> {
+async fn on_cache_failure_fail_is_unavailable_for_its_method_alone() -> Result<()> {
     let mut fabric = Fabric::builder()?.overlay("tests/faults/strict.toml").start().await?;
     stock(&fabric).await?;
     let token = fabric.token(EDITOR).await?;
@@ -112,7 +112,7 @@ async fn a_method_that_is_to_fail_without_the_cache_does_and_no_other() -> Resul
 }
 
 #[tokio::test]
-async fn without_records_a_keyed_mutation_is_refused_rather_than_done_twice() -> Result<()> {
+async fn idempotency_records_that_are_down_refuse_calls_with_a_key() -> Result<()> {
     let mut fabric = Fabric::start().await?;
     let token = fabric.token(EDITOR).await?;
     fabric.cache.process.kill()?;

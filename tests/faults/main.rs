@@ -4,7 +4,7 @@ mod auth;
 mod cache;
 mod upstream;
 
-use accord_fabric::{EDITOR, Fabric, http::Answer};
+use accord_fabric::{EDITOR, Fabric, http::HttpResponse};
 use anyhow::Result;
 use serde_json::json;
 
@@ -22,8 +22,8 @@ pub async fn until(
     fabric: &Fabric,
     token: &str,
     within: std::time::Duration,
-    wished: impl Fn(&Answer) -> bool,
-) -> Result<Answer> {
+    wished: impl Fn(&HttpResponse) -> bool,
+) -> Result<HttpResponse> {
     let end = tokio::time::Instant::now() + within;
     loop {
         let answer = fabric.get("/v1/products/oak-desk").token(token).send().await?;

@@ -6,7 +6,7 @@ use anyhow::Result;
 use std::time::{Duration, Instant};
 
 #[tokio::test]
-async fn a_call_ends_at_its_deadline_whatever_the_upstream_does() -> Result<()> {
+async fn upstream_that_hangs_ends_at_the_deadline() -> Result<()> {
     let fabric = Fabric::start().await?;
     stock(&fabric).await?;
     let token = fabric.token(EDITOR).await?;
@@ -24,7 +24,7 @@ async fn a_call_ends_at_its_deadline_whatever_the_upstream_does() -> Result<()> 
 }
 
 #[tokio::test]
-async fn a_dead_upstream_takes_only_its_own_methods_with_it() -> Result<()> {
+async fn upstream_that_is_down_fails_its_own_methods_alone() -> Result<()> {
     let mut fabric = Fabric::start().await?;
     stock(&fabric).await?;
     let token = fabric.token(EDITOR).await?;
@@ -39,7 +39,7 @@ async fn a_dead_upstream_takes_only_its_own_methods_with_it() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_gateway_that_starts_before_its_upstream_serves_it_once_it_is_there() -> Result<()> {
+async fn upstream_that_starts_after_the_gateway_is_served() -> Result<()> {
     let mut fabric = Fabric::start().await?;
     stock(&fabric).await?;
     let token = fabric.token(EDITOR).await?;

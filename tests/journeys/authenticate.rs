@@ -1,4 +1,4 @@
-//! Who is calling.
+//! Authentication: tokens that are missing, changed or revoked.
 
 use crate::{create, reason};
 use accord_api::{
@@ -10,7 +10,7 @@ use anyhow::Result;
 use tonic::Code;
 
 #[tokio::test]
-async fn nobody_gets_in_without_a_token() -> Result<()> {
+async fn call_without_a_token_is_unauthenticated() -> Result<()> {
     let fabric = Fabric::start().await?;
     let answer = fabric.get("/v1/products/oak-desk").send().await?;
     assert_eq!(answer.status, 401);
@@ -27,7 +27,7 @@ async fn nobody_gets_in_without_a_token() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_token_that_was_tampered_with_does_not_hold() -> Result<()> {
+async fn token_with_a_changed_signature_is_unauthenticated() -> Result<()> {
     let fabric = Fabric::start().await?;
     let token = fabric.token(READER).await?;
     let (head, signature) = token.rsplit_once('.').unwrap();
@@ -41,7 +41,7 @@ async fn a_token_that_was_tampered_with_does_not_hold() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_revoked_token_is_refused_everywhere_once_the_revocation_has_travelled() -> Result<()> {
+async fn revoked_token_is_refused_in_every_binary_within_the_bound() -> Result<()> {
     let fabric = Fabric::start().await?;
     create(&fabric, "Oak desk").await?;
     let (token, other) = (fabric.token(READER).await?, fabric.token(EDITOR).await?);

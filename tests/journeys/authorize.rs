@@ -1,4 +1,4 @@
-//! May this caller do that.
+//! Authorization: callers without the permission.
 
 use crate::{create, desk, reason};
 use accord_api::catalog::v1::GetProductRequest;
@@ -8,7 +8,7 @@ use http::Method;
 use tonic::Code;
 
 #[tokio::test]
-async fn who_lacks_the_permission_is_refused_even_where_the_answer_is_cached() -> Result<()> {
+async fn caller_without_the_permission_is_refused_even_on_a_cache_hit() -> Result<()> {
     let fabric = Fabric::start().await?;
     create(&fabric, "Oak desk").await?;
     let (reader, stranger) = (fabric.token(READER).await?, fabric.token(STRANGER).await?);

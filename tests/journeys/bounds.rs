@@ -1,11 +1,11 @@
-//! How much a method takes and gives, compressed or not.
+//! Size limits of messages and streams, compressed or not.
 
 use crate::{
-    echo::{Echo, Line},
     reason,
-    wire::{Call, frame, word},
+    scripted_upstream::{Reply, ScriptedUpstream},
+    wire::{GrpcCall, frame, word},
 };
-use accord_fabric::{Fabric, http::Answer};
+use accord_fabric::{Fabric, http::HttpResponse};
 use anyhow::Result;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
@@ -25,17 +25,17 @@ fn gzip(message: &[u8]) -> Result<Vec<u8>> {
     Ok(encoder.finish()?)
 }
 
-async fn as_json(fabric: &Fabric, method: &str, text: &str) -> Result<Answer> {
+async fn as_json(fabric: &Fabric, method: &str, text: &str) -> Result<HttpResponse> {
     let path = format!("/echo.v1.EchoService/{method}");
     fabric.call(Method::POST, &path).json(&json!({ "text": text })).send().await
 }
 
 #[tokio::test]
-async fn what_is_over_the_bounds_ends_the_call() -> Result<()> {
-    let echo = Echo::start().await?;
+async fn message_beyond_its_size_limit_ends_the_call() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
     let fabric = echo.behind()?.start().await?;
     a_large_request_is_refused(&fabric).await?;
-    assert_eq!(echo.heard(), 0, "none of it went inward");
+    assert_eq!(echo.calls_received(), 0, "none of it went inward");
     a_large_answer_is_refused(&echo, &fabric).await?;
     a_stream_has_so_many_messages_and_no_long_silence(&echo, &fabric).await?;
     what_is_compressed_is_read_where_it_must_be(&echo, &fabric).await?;
@@ -45,74 +45,74 @@ async fn what_is_over_the_bounds_ends_the_call() -> Result<()> {
 async fn a_large_request_is_refused(fabric: &Fabric) -> Result<()> {
     let too_large = (Code::ResourceExhausted, "REQUEST_TOO_LARGE".to_owned());
     for method in ["Say", "Change", "Converse"] {
-        assert_eq!(Call::new(fabric, method, &long()).send().await?.refusal(), too_large, "{method}");
+        assert_eq!(GrpcCall::new(fabric, method, &long()).send().await?.refusal(), too_large, "{method}");
     }
     let answer = as_json(fabric, "Say", &long()).await?;
     assert_eq!((answer.status.as_u16(), reason(&answer)), (413, too_large.1));
     Ok(())
 }
 
-async fn a_large_answer_is_refused(echo: &Echo, fabric: &Fabric) -> Result<()> {
+async fn a_large_answer_is_refused(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
     let too_large = (Code::ResourceExhausted, "RESPONSE_TOO_LARGE".to_owned());
     for method in ["Say", "Change", "Recite", "Converse"] {
-        echo.script([Line::says(&word(&long()))]);
-        assert_eq!(Call::new(fabric, method, "much").send().await?.refusal(), too_large, "{method}");
+        echo.script([Reply::ok(&word(&long()))]);
+        assert_eq!(GrpcCall::new(fabric, method, "much").send().await?.refusal(), too_large, "{method}");
     }
-    echo.script([Line::says(&word(&long())).head("content-length", "1508")]);
-    assert_eq!(Call::new(fabric, "Say", "measured").send().await?.refusal(), too_large);
+    echo.script([Reply::ok(&word(&long())).head("content-length", "1508")]);
+    assert_eq!(GrpcCall::new(fabric, "Say", "measured").send().await?.refusal(), too_large);
 
-    echo.script([Line::says(&word(&long()))]);
+    echo.script([Reply::ok(&word(&long()))]);
     let answer = as_json(fabric, "Say", "much").await?;
     assert_eq!((answer.status.as_u16(), reason(&answer)), (429, too_large.1.clone()));
 
-    echo.script([Line::says(&word("little")).message(&word(&long()))]);
+    echo.script([Reply::ok(&word("little")).message(&word(&long()))]);
     let text = fabric.get("/v1/words/much:recite").send().await?.text();
     assert!(text.starts_with("{\"text\":\"little\"}\n") && text.contains(&too_large.1), "{text}");
     let together: Bytes = [word("little"), frame(9, b"odd")].concat().into();
-    echo.script([Line::says(&together)]);
+    echo.script([Reply::ok(&together)]);
     let text = fabric.get("/v1/words/odd:recite").send().await?.text();
     assert!(text.starts_with("{\"text\":\"little\"}\n") && text.contains("UPSTREAM_MALFORMED"), "{text}");
-    echo.take();
+    echo.take_received();
     Ok(())
 }
 
-async fn a_stream_has_so_many_messages_and_no_long_silence(echo: &Echo, fabric: &Fabric) -> Result<()> {
+async fn a_stream_has_so_many_messages_and_no_long_silence(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
     let (one, ok) = (word("one"), Status::new(Code::Ok, ""));
-    let lines = |count: usize| (0..count).fold(Line::silent(), |line, _| line.message(&one));
-    echo.script([lines(3).ends(&ok), lines(4).ends(&ok), lines(4).ends(&ok)]);
-    assert_eq!(Call::new(fabric, "Recite", "three").send().await?.code(), Code::Ok);
-    let many = Call::new(fabric, "Recite", "four").send().await?;
+    let lines = |count: usize| (0..count).fold(Reply::unfinished(), |line, _| line.message(&one));
+    echo.script([lines(3).status(&ok), lines(4).status(&ok), lines(4).status(&ok)]);
+    assert_eq!(GrpcCall::new(fabric, "Recite", "three").send().await?.code(), Code::Ok);
+    let many = GrpcCall::new(fabric, "Recite", "four").send().await?;
     assert_eq!(many.refusal(), (Code::ResourceExhausted, "RESPONSE_TOO_LARGE".into()));
     let text = fabric.get("/v1/words/four:recite").send().await?.text();
     assert!(text.contains("RESPONSE_TOO_LARGE"), "{text}");
-    let many = Call::new(fabric, "Converse", "").body(vec![one.clone(); 4].concat()).send().await?;
+    let many = GrpcCall::new(fabric, "Converse", "").body(vec![one.clone(); 4].concat()).send().await?;
     assert_eq!(many.refusal(), (Code::ResourceExhausted, "REQUEST_TOO_LARGE".into()));
 
-    let left = echo.left();
+    let left = echo.calls_cancelled();
     echo.script([lines(1), lines(1)]);
-    let silent = Call::new(fabric, "Recite", "hush").send().await?;
+    let silent = GrpcCall::new(fabric, "Recite", "hush").send().await?;
     assert_eq!(silent.refusal(), (Code::DeadlineExceeded, "STREAM_IDLE".into()));
     assert_eq!(silent.body, one);
     let text = fabric.get("/v1/words/hush:recite").send().await?.text();
     assert!(text.contains("STREAM_IDLE"), "{text}");
-    echo.until_left(left + 2).await
+    echo.wait_cancelled(left + 2).await
 }
 
-async fn what_is_compressed_is_read_where_it_must_be(echo: &Echo, fabric: &Fabric) -> Result<()> {
+async fn what_is_compressed_is_read_where_it_must_be(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
     let (plain, small) = (word("tight"), frame(1, &gzip(&word("tight")[5..])?));
     let zipped = |method, body: &Bytes| {
-        Call::new(fabric, method, "")
+        GrpcCall::new(fabric, method, "")
             .header("grpc-encoding", "gzip")
             .header("grpc-accept-encoding", "gzip")
             .body(body.clone())
     };
-    echo.take();
+    echo.take_received();
     assert_eq!(zipped("Say", &small).send().await?.ok()?, small);
-    let through = echo.take().remove(0);
+    let through = echo.take_received().remove(0);
     assert_eq!((&through.body, through.headers["grpc-accept-encoding"].as_bytes()), (&small, &b"gzip"[..]));
 
     assert_eq!(zipped("Change", &small).send().await?.ok()?, plain);
-    let read = echo.take().remove(0);
+    let read = echo.take_received().remove(0);
     assert_eq!(read.body, plain);
     assert!(!read.headers.contains_key("grpc-encoding") && !read.headers.contains_key("grpc-accept-encoding"));
 
@@ -121,6 +121,6 @@ async fn what_is_compressed_is_read_where_it_must_be(echo: &Echo, fabric: &Fabri
     assert_eq!(zipped("Change", &bomb).send().await?.refusal(), (Code::ResourceExhausted, "REQUEST_TOO_LARGE".into()));
     let other = zipped("Change", &small).header("grpc-encoding", "zstd").send().await?;
     assert_eq!(other.refusal(), (Code::Unimplemented, "PROTOCOL_UNSUPPORTED".into()));
-    assert!(echo.take().is_empty());
+    assert!(echo.take_received().is_empty());
     Ok(())
 }

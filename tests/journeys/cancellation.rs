@@ -1,8 +1,8 @@
-//! Callers that leave, and what their calls have done by then.
+//! Cancelled calls, and what they have changed by then.
 
 use crate::{
-    echo::{Echo, Line},
-    wire::{Call, word},
+    scripted_upstream::{Reply, ScriptedUpstream},
+    wire::{GrpcCall, word},
 };
 use accord_fabric::{Fabric, Part};
 use anyhow::Result;
@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tonic::Code;
 
 #[tokio::test]
-async fn a_call_ends_with_its_caller_and_what_it_changed_is_seen() -> Result<()> {
-    let echo = Echo::start().await?;
+async fn cancelled_call_is_cancelled_upstream_and_its_changes_are_invalidated() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
     let fabric = echo.behind()?.start().await?;
     who_leaves_is_gone_at_the_upstream(&echo, &fabric).await?;
     what_may_have_changed_is_read_anew(&echo, &fabric).await?;
@@ -22,57 +22,57 @@ async fn a_call_ends_with_its_caller_and_what_it_changed_is_seen() -> Result<()>
 }
 
 #[tokio::test]
-async fn what_goes_on_without_its_caller_keeps_its_seat() -> Result<()> {
-    let echo = Echo::start().await?;
+async fn call_that_outlives_its_caller_keeps_its_in_flight_slot() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
     let two = toml::toml! { limits = { max_in_flight = 2 } };
     let mut fabric = echo.behind()?.settings(Part::Gateway, two).start().await?;
-    let cues = [(); 2].map(|()| Arc::new(Notify::new()));
-    for (index, cue) in cues.iter().enumerate() {
-        echo.script([Line::says(&word("kept")).on(cue)]);
-        let call = Call::new(&fabric, "Keep", "kept").key(&format!("key-{index}"));
-        call.leave_after(echo.until_heard(index + 1)).await?;
+    let barriers = [(); 2].map(|()| Arc::new(Notify::new()));
+    for (index, barrier) in barriers.iter().enumerate() {
+        echo.script([Reply::ok(&word("kept")).after(barrier)]);
+        let call = GrpcCall::new(&fabric, "Keep", "kept").key(&format!("key-{index}"));
+        call.leave_after(echo.wait_received(index + 1)).await?;
     }
-    let third = Call::new(&fabric, "Say", "three").send().await?;
+    let third = GrpcCall::new(&fabric, "Say", "three").send().await?;
     assert_eq!(third.refusal(), (Code::ResourceExhausted, "OVERLOADED".into()));
-    for cue in &cues {
-        cue.notify_one();
+    for barrier in &barriers {
+        barrier.notify_one();
     }
     fabric.gateway.await_metric("accord_gateway_calls_active", &[], |active| active < 1.0).await?;
-    Call::new(&fabric, "Say", "three").send().await?.ok()?;
+    GrpcCall::new(&fabric, "Say", "three").send().await?.ok()?;
     fabric.stop().await
 }
 
-async fn who_leaves_is_gone_at_the_upstream(echo: &Echo, fabric: &Fabric) -> Result<()> {
-    let lines = [Line::silent(), Line::silent().message(&word("one"))];
+async fn who_leaves_is_gone_at_the_upstream(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+    let lines = [Reply::unfinished(), Reply::unfinished().message(&word("one"))];
     for method in ["Say", "Change", "Recite", "Converse"] {
         for line in lines.clone() {
-            let (heard, left) = (echo.heard(), echo.left());
+            let (heard, left) = (echo.calls_received(), echo.calls_cancelled());
             echo.script([line]);
-            Call::new(fabric, method, "bye").leave_after(echo.until_heard(heard + 1)).await?;
-            echo.until_left(left + 1).await?;
+            GrpcCall::new(fabric, method, "bye").leave_after(echo.wait_received(heard + 1)).await?;
+            echo.wait_cancelled(left + 1).await?;
         }
     }
     for line in lines {
-        let (heard, left) = (echo.heard(), echo.left());
+        let (heard, left) = (echo.calls_received(), echo.calls_cancelled());
         echo.script([line]);
         tokio::select! {
             answer = fabric.get("/v1/words/bye:recite").send() => anyhow::bail!("{answer:?}"),
-            came = echo.until_heard(heard + 1) => came?,
+            came = echo.wait_received(heard + 1) => came?,
         }
-        echo.until_left(left + 1).await?;
+        echo.wait_cancelled(left + 1).await?;
     }
-    echo.take();
+    echo.take_received();
     Ok(())
 }
 
 /// Whether a read that was cached goes to the upstream again.
-async fn is_read_anew(echo: &Echo, fabric: &Fabric, text: &str) -> Result<bool> {
-    let before = echo.heard();
-    Call::new(fabric, "Recall", text).send().await?.ok()?;
-    Ok(echo.heard() > before)
+async fn is_read_anew(echo: &ScriptedUpstream, fabric: &Fabric, text: &str) -> Result<bool> {
+    let before = echo.calls_received();
+    GrpcCall::new(fabric, "Recall", text).send().await?.ok()?;
+    Ok(echo.calls_received() > before)
 }
 
-async fn what_may_have_changed_is_read_anew(echo: &Echo, fabric: &Fabric) -> Result<()> {
+async fn what_may_have_changed_is_read_anew(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
     let cases = [
         (Code::Unavailable, true),
         (Code::DeadlineExceeded, true),
@@ -85,33 +85,36 @@ async fn what_may_have_changed_is_read_anew(echo: &Echo, fabric: &Fabric) -> Res
     assert!(is_read_anew(echo, fabric, "fact").await?);
     for (code, anew) in cases {
         assert!(!is_read_anew(echo, fabric, "fact").await?, "it is cached");
-        echo.script([Line::fails(code)]);
-        assert_eq!(Call::new(fabric, "Change", "fact").send().await?.code(), code);
+        echo.script([Reply::error(code)]);
+        assert_eq!(GrpcCall::new(fabric, "Change", "fact").send().await?.code(), code);
         assert_eq!(is_read_anew(echo, fabric, "fact").await?, anew, "{code:?}");
     }
     // What can't be told on has been done all the same.
-    let unusable = [Line::says(&word(&"long ".repeat(300))), Line::says(&word("short").slice(..3))];
+    let unusable = [Reply::ok(&word(&"long ".repeat(300))), Reply::ok(&word("short").slice(..3))];
     for line in unusable {
         assert!(!is_read_anew(echo, fabric, "fact").await?, "it is cached");
         echo.script([line.clone()]);
-        let told = Call::new(fabric, "Change", "fact").send().await?.refusal();
+        let told = GrpcCall::new(fabric, "Change", "fact").send().await?.refusal();
         assert!(is_read_anew(echo, fabric, "fact").await?, "{told:?}");
-        let heard = echo.heard();
+        let heard = echo.calls_received();
         echo.script([line]);
-        let keep = || Call::new(fabric, "Keep", "fact").key(&told.1).send();
+        let keep = || GrpcCall::new(fabric, "Keep", "fact").key(&told.1).send();
         assert_eq!((keep().await?.refusal(), keep().await?.refusal()), (told.clone(), told));
-        assert_eq!(echo.heard(), heard + 1, "done once");
+        assert_eq!(echo.calls_received(), heard + 1, "done once");
         assert!(is_read_anew(echo, fabric, "fact").await?);
     }
     Ok(())
 }
 
-async fn a_mutation_whose_caller_left_may_have_changed_something(echo: &Echo, fabric: &Fabric) -> Result<()> {
+async fn a_mutation_whose_caller_left_may_have_changed_something(
+    echo: &ScriptedUpstream,
+    fabric: &Fabric,
+) -> Result<()> {
     assert!(!is_read_anew(echo, fabric, "fact").await?, "it is cached");
-    let (heard, left) = (echo.heard(), echo.left());
-    echo.script([Line::silent()]);
-    Call::new(fabric, "Change", "fact").leave_after(echo.until_heard(heard + 1)).await?;
-    echo.until_left(left + 1).await?;
+    let (heard, left) = (echo.calls_received(), echo.calls_cancelled());
+    echo.script([Reply::unfinished()]);
+    GrpcCall::new(fabric, "Change", "fact").leave_after(echo.wait_received(heard + 1)).await?;
+    echo.wait_cancelled(left + 1).await?;
     // Nobody is told when the invalidation has arrived; asking again until then is what a reader would see.
     let end = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     while !is_read_anew(echo, fabric, "fact").await? {
@@ -120,13 +123,13 @@ async fn a_mutation_whose_caller_left_may_have_changed_something(echo: &Echo, fa
     Ok(())
 }
 
-async fn under_a_key_the_answer_is_kept_for_who_comes_back(echo: &Echo, fabric: &Fabric) -> Result<()> {
-    let (heard, left) = (echo.heard(), echo.left());
-    let cue = Arc::new(Notify::new());
-    echo.script([Line::says(&word("kept")).on(&cue)]);
-    let call = Call::new(fabric, "Keep", "promise").key("promise");
-    call.clone().leave_after(echo.until_heard(heard + 1)).await?;
-    cue.notify_one();
+async fn under_a_key_the_answer_is_kept_for_who_comes_back(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+    let (heard, left) = (echo.calls_received(), echo.calls_cancelled());
+    let barrier = Arc::new(Notify::new());
+    echo.script([Reply::ok(&word("kept")).after(&barrier)]);
+    let call = GrpcCall::new(fabric, "Keep", "promise").key("promise");
+    call.clone().leave_after(echo.wait_received(heard + 1)).await?;
+    barrier.notify_one();
     let answer = loop {
         let answer = call.clone().send().await?;
         if answer.refusal().1 != "IDEMPOTENCY_IN_FLIGHT" {
@@ -135,6 +138,6 @@ async fn under_a_key_the_answer_is_kept_for_who_comes_back(echo: &Echo, fabric: 
     };
     assert_eq!(answer.head["idempotency-replayed"], "true");
     assert_eq!(answer.ok()?, word("kept"));
-    assert_eq!((echo.heard(), echo.left()), (heard + 1, left));
+    assert_eq!((echo.calls_received(), echo.calls_cancelled()), (heard + 1, left));
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! A deadline that passes, whoever notices it first.
+//! Deadlines that pass, whoever notices it first.
 
 use crate::{
-    echo::{Echo, Line},
     reason,
-    wire::{Call, word},
+    scripted_upstream::{Reply, ScriptedUpstream},
+    wire::{GrpcCall, word},
 };
 use accord_fabric::Fabric;
 use anyhow::Result;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 #[tokio::test]
-async fn who_notices_it_first_does_not_change_the_answer() -> Result<()> {
-    let echo = Echo::start().await?;
+async fn deadline_exceeded_is_the_same_whoever_notices_it_first() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
     let fabric = echo.behind()?.start().await?;
     an_upstream_that_is_a_moment_ahead_gives_the_same_answer(&echo, &fabric).await?;
     a_timeout_of_its_own_stays_its_own(&echo, &fabric).await?;
@@ -20,47 +20,50 @@ async fn who_notices_it_first_does_not_change_the_answer() -> Result<()> {
 }
 
 #[tokio::test]
-async fn it_is_not_held_against_the_cache() -> Result<()> {
-    let echo = Echo::start().await?;
+async fn deadline_exceeded_of_a_read_does_not_count_as_a_cache_failure() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
     let fabric = echo.behind()?.start().await?;
     for word in 0..20 {
-        echo.script([Line::silent()]);
-        let slow = Call::new(&fabric, "Recall", &word.to_string()).header("grpc-timeout", "40m").send().await?;
+        echo.script([Reply::unfinished()]);
+        let slow = GrpcCall::new(&fabric, "Recall", &word.to_string()).header("grpc-timeout", "40m").send().await?;
         assert_eq!(slow.refusal(), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
     }
-    echo.take();
-    Call::new(&fabric, "Recall", "quick").send().await?.ok()?;
+    echo.take_received();
+    GrpcCall::new(&fabric, "Recall", "quick").send().await?.ok()?;
     assert!(fabric.gateway.metric("accord_gateway_cache_bypassed_total", &[]).await? < 1.0, "the cache was there");
     fabric.stop().await
 }
 
 #[tokio::test]
-async fn a_call_that_is_over_before_it_goes_inward_reaches_nobody() -> Result<()> {
-    let echo = Echo::start().await?;
+async fn expired_call_reaches_no_upstream() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
     let fabric = echo.behind()?.start().await?;
     for method in ["Say", "Change", "Repeat", "Race", "Recall", "Recite", "Converse"] {
-        let late = Call::new(&fabric, method, "late").header("grpc-timeout", "1n").send().await?;
+        let late = GrpcCall::new(&fabric, method, "late").header("grpc-timeout", "1n").send().await?;
         assert_eq!(late.refusal(), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()), "{method}");
     }
     let late = fabric.get("/v1/words/late:recite").header("request-timeout", "0.000000001").send().await?;
     assert_eq!(late.status, 504);
-    Call::new(&fabric, "Say", "in time").send().await?.ok()?;
-    assert_eq!(echo.heard(), 1);
+    GrpcCall::new(&fabric, "Say", "in time").send().await?.ok()?;
+    assert_eq!(echo.calls_received(), 1);
     fabric.stop().await
 }
 
-async fn an_upstream_that_is_a_moment_ahead_gives_the_same_answer(echo: &Echo, fabric: &Fabric) -> Result<()> {
+async fn an_upstream_that_is_a_moment_ahead_gives_the_same_answer(
+    echo: &ScriptedUpstream,
+    fabric: &Fabric,
+) -> Result<()> {
     let passed = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned());
     let over = Status::new(Code::DeadlineExceeded, "as the upstream says it");
-    let alone = || Line::silent().ends(&over).ahead_of_deadline(Duration::from_millis(5));
+    let alone = || Reply::unfinished().status(&over).before_deadline(Duration::from_millis(5));
     for method in ["Say", "Change", "Recall", "Recite", "Converse"] {
         echo.script([alone()]);
-        let answer = Call::new(fabric, method, method).header("grpc-timeout", "300m").send().await?;
+        let answer = GrpcCall::new(fabric, method, method).header("grpc-timeout", "300m").send().await?;
         assert_eq!(answer.refusal(), passed, "{method}");
     }
     // A stream that has begun can't take its head back: its last words are the same.
     echo.script([alone().message(&word("one"))]);
-    let begun = Call::new(fabric, "Recite", "begun").header("grpc-timeout", "300m").send().await?;
+    let begun = GrpcCall::new(fabric, "Recite", "begun").header("grpc-timeout", "300m").send().await?;
     assert_eq!((begun.refusal(), begun.body), (passed.clone(), word("one")));
     for path in ["/v1/words/json", "/v1/words/json:recite"] {
         echo.script([alone()]);
@@ -70,10 +73,12 @@ async fn an_upstream_that_is_a_moment_ahead_gives_the_same_answer(echo: &Echo, f
     Ok(())
 }
 
-async fn a_timeout_of_its_own_stays_its_own(echo: &Echo, fabric: &Fabric) -> Result<()> {
-    for (method, line) in [("Say", Line::silent()), ("Change", Line::silent()), ("Recite", Line::says(&word("one")))] {
-        echo.script([line.ends(&Status::new(Code::DeadlineExceeded, "the database took too long"))]);
-        let status = Call::new(fabric, method, "early").header("grpc-timeout", "20S").send().await?.status();
+async fn a_timeout_of_its_own_stays_its_own(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+    for (method, line) in
+        [("Say", Reply::unfinished()), ("Change", Reply::unfinished()), ("Recite", Reply::ok(&word("one")))]
+    {
+        echo.script([line.status(&Status::new(Code::DeadlineExceeded, "the database took too long"))]);
+        let status = GrpcCall::new(fabric, method, "early").header("grpc-timeout", "20S").send().await?.status();
         assert_eq!(
             (status.code(), status.message()),
             (Code::DeadlineExceeded, "the database took too long"),

@@ -1,9 +1,9 @@
-//! The end of a process is not the end of a call.
+//! Graceful shutdown: calls in flight, and invalidations.
 
 use crate::{
     create,
-    echo::{Echo, Line},
-    wire::{Call, word},
+    scripted_upstream::{Reply, ScriptedUpstream},
+    wire::{GrpcCall, word},
 };
 use accord_api::catalog::v1::WatchProductsRequest;
 use accord_fabric::{EDITOR, Fabric, Part};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tonic::Request;
 
 #[tokio::test]
-async fn a_call_in_flight_ends_before_the_gateway_does() -> Result<()> {
+async fn drain_of_the_gateway_waits_for_a_call_in_flight() -> Result<()> {
     let mut fabric = Fabric::start().await?;
     create(&fabric, "Oak desk").await?;
     let token = fabric.token(EDITOR).await?;
@@ -30,13 +30,13 @@ async fn a_call_in_flight_ends_before_the_gateway_does() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_call_under_a_key_ends_before_the_gateway_does_even_without_its_caller() -> Result<()> {
-    let echo = Echo::start().await?;
+async fn drain_waits_for_a_call_with_an_idempotency_key_whose_caller_left() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
     let mut fabric = echo.behind()?.start().await?;
     // It answers a second after it was asked, when the end has long begun.
-    echo.script([Line::says(&word("kept")).ahead_of_deadline(Duration::from_secs(1))]);
-    let call = Call::new(&fabric, "Keep", "promise").key("promise");
-    call.clone().header("grpc-timeout", "2S").leave_after(echo.until_heard(1)).await?;
+    echo.script([Reply::ok(&word("kept")).before_deadline(Duration::from_secs(1))]);
+    let call = GrpcCall::new(&fabric, "Keep", "promise").key("promise");
+    call.clone().header("grpc-timeout", "2S").leave_after(echo.wait_received(1)).await?;
 
     let gateway = &mut fabric.gateway.process;
     assert!(gateway.terminate(Duration::from_secs(10)).await?.success());
@@ -44,18 +44,18 @@ async fn a_call_under_a_key_ends_before_the_gateway_does_even_without_its_caller
     fabric.gateway.wait_serving().await?;
     let answer = call.send().await?;
     assert_eq!(answer.head["idempotency-replayed"], "true");
-    assert_eq!((answer.ok()?, echo.heard()), (word("kept"), 1));
+    assert_eq!((answer.ok()?, echo.calls_received()), (word("kept"), 1));
     fabric.stop().await
 }
 
 #[tokio::test]
-async fn what_a_call_that_was_cut_off_may_have_changed_is_told_before_the_end() -> Result<()> {
-    let echo = Echo::start().await?;
+async fn drain_delivers_the_invalidations_of_calls_that_were_cut() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
     let soon = toml::toml! { grace = "300ms" };
     let mut fabric = echo.behind()?.settings(Part::Gateway, soon).start().await?;
-    echo.script([Line::silent()]);
-    let call = tokio::spawn(Call::new(&fabric, "Change", "fact").send());
-    echo.until_heard(1).await?;
+    echo.script([Reply::unfinished()]);
+    let call = tokio::spawn(GrpcCall::new(&fabric, "Change", "fact").send());
+    echo.wait_received(1).await?;
     assert!(fabric.gateway.process.terminate(Duration::from_secs(10)).await?.success());
     call.abort();
     let told = [("rpc_method", "accord.cache.v1.InvalidationService/Invalidate")];

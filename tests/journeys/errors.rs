@@ -1,8 +1,8 @@
-//! Errors of handlers, and answers that are none.
+//! Errors of handlers, and malformed responses.
 
 use crate::{
-    echo::{Echo, Line},
-    wire::{Call, word},
+    scripted_upstream::{Reply, ScriptedUpstream},
+    wire::{GrpcCall, word},
 };
 use anyhow::Result;
 use http::{Method, StatusCode};
@@ -11,41 +11,41 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 #[tokio::test]
-async fn an_answer_that_is_none_is_the_upstreams_fault() -> Result<()> {
-    let echo = Echo::start().await?;
+async fn malformed_response_is_upstream_malformed() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
     let fabric = echo.behind()?.start().await?;
     for method in ["Say", "Change", "Recite", "Converse"] {
-        echo.script([Line::http(StatusCode::SERVICE_UNAVAILABLE)]);
-        let answer = Call::new(&fabric, method, "who").send().await?;
+        echo.script([Reply::http(StatusCode::SERVICE_UNAVAILABLE)]);
+        let answer = GrpcCall::new(&fabric, method, "who").send().await?;
         assert_eq!(answer.refusal(), (Code::Unavailable, "UPSTREAM_MALFORMED".into()), "{method}: {answer:?}");
         assert_eq!(answer.head["x-accord-fault"], "upstream", "{method}");
-        let half = Line::silent().message(&word("half"));
-        let (ok, odd) = (Status::new(Code::Ok, ""), |line: Line| line.trailer("grpc-status", "banana"));
+        let half = Reply::unfinished().message(&word("half"));
+        let (ok, odd) = (Status::new(Code::Ok, ""), |line: Reply| line.trailer("grpc-status", "banana"));
         let lines = [
-            half.clone().breaks_off(),
+            half.clone().without_status(),
             half.clone().trailer("kept", "1"),
-            Line::silent().message(&word("half").slice(..3)).ends(&ok),
-            Line::silent().message(&word("half").slice(..8)).ends(&ok),
+            Reply::unfinished().message(&word("half").slice(..3)).status(&ok),
+            Reply::unfinished().message(&word("half").slice(..8)).status(&ok),
             odd(half),
-            odd(Line::silent()),
-            Line::says(&word("half")).head("content-type", "text/html"),
+            odd(Reply::unfinished()),
+            Reply::ok(&word("half")).head("content-type", "text/html"),
         ];
         for line in lines {
             echo.script([line]);
-            let answer = Call::new(&fabric, method, "half").send().await?;
+            let answer = GrpcCall::new(&fabric, method, "half").send().await?;
             assert_eq!(answer.refusal().1, "UPSTREAM_MALFORMED", "{method}: {answer:?}");
         }
     }
-    echo.script([Line::http(StatusCode::SERVICE_UNAVAILABLE)]);
+    echo.script([Reply::http(StatusCode::SERVICE_UNAVAILABLE)]);
     assert_eq!(fabric.get("/v1/words/who:recite").send().await?.status, 503);
-    echo.script([Line::http(StatusCode::SERVICE_UNAVAILABLE)]);
-    assert_eq!(Call::new(&fabric, "Repeat", "again").send().await?.ok()?, word("again"));
+    echo.script([Reply::http(StatusCode::SERVICE_UNAVAILABLE)]);
+    assert_eq!(GrpcCall::new(&fabric, "Repeat", "again").send().await?.ok()?, word("again"));
     fabric.stop().await
 }
 
 #[tokio::test]
-async fn an_error_comes_out_as_its_handler_said_it() -> Result<()> {
-    let echo = Echo::start().await?;
+async fn error_of_a_handler_passes_unchanged() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
     let fabric = echo.behind()?.start().await?;
     let mut details = ErrorDetails::new();
     details.set_error_info(
@@ -57,8 +57,8 @@ async fn an_error_comes_out_as_its_handler_said_it() -> Result<()> {
     let said = Status::with_error_details(Code::AlreadyExists, "déjà vu: 100%", details);
 
     for method in ["Say", "Change", "Repeat", "Recall", "Recite", "Converse"] {
-        echo.script([Line::silent().ends(&said)]);
-        let answer = Call::new(&fabric, method, "taken").send().await?;
+        echo.script([Reply::unfinished().status(&said)]);
+        let answer = GrpcCall::new(&fabric, method, "taken").send().await?;
         let status = answer.status();
         assert_eq!((status.code(), status.message()), (said.code(), said.message()), "{method}");
         assert_eq!(status.details(), said.details(), "{method}");
@@ -70,7 +70,7 @@ async fn an_error_comes_out_as_its_handler_said_it() -> Result<()> {
         fabric.call(Method::POST, "/v1/words/taken:change"),
     ];
     for call in calls {
-        echo.script([Line::silent().ends(&said)]);
+        echo.script([Reply::unfinished().status(&said)]);
         let answer = call.send().await?;
         assert_eq!(answer.status, 409, "{}", answer.text());
         let body = answer.json()?;

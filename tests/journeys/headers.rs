@@ -1,9 +1,9 @@
-//! What may come in and go out beside a message, and what a path and a protocol may mean.
+//! Metadata that is passed on or refused, ambiguous paths, unknown protocols.
 
 use crate::{
-    echo::{Echo, Line},
     reason,
-    wire::{Call, word},
+    scripted_upstream::{Reply, ScriptedUpstream},
+    wire::{GrpcCall, word},
 };
 use accord_fabric::{EDITOR, Fabric};
 use anyhow::Result;
@@ -11,8 +11,8 @@ use http::{HeaderMap, Method};
 use tonic::{Code, Status};
 
 #[tokio::test]
-async fn only_what_may_travel_travels() -> Result<()> {
-    let echo = Echo::start().await?;
+async fn metadata_is_passed_on_in_both_directions_except_what_is_reserved() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
     let fabric = echo.behind()?.start().await?;
     our_own_headers_are_only_ours(&echo, &fabric).await?;
     two_readings_of_a_credential_are_refused(&echo, &fabric).await?;
@@ -27,51 +27,51 @@ fn ours(headers: &HeaderMap) -> Vec<&str> {
     names.filter(|name| name.replace('_', "-").starts_with("x-accord")).collect()
 }
 
-async fn our_own_headers_are_only_ours(echo: &Echo, fabric: &Fabric) -> Result<()> {
+async fn our_own_headers_are_only_ours(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
     for method in ["Say", "Change", "Repeat"] {
-        let call = Call::new(fabric, method, "ours").header("x-accord-passport", "forged");
+        let call = GrpcCall::new(fabric, method, "ours").header("x-accord-passport", "forged");
         call.header("x_accord_passport", "forged").header("x-accord_tenant", "forged").send().await?.ok()?;
     }
-    let heard = echo.take();
+    let heard = echo.take_received();
     assert_eq!(heard.len(), 3);
     assert!(heard.iter().all(|call| ours(&call.headers).is_empty()), "{heard:?}");
 
     let (ok, no) = (Status::new(Code::Ok, ""), Status::not_found("no"));
     let forged =
-        |line: Line| line.head("x-accord-fault", "auth").trailer("x_accord-fault", "auth").trailer("kept", "1");
+        |line: Reply| line.head("x-accord-fault", "auth").trailer("x_accord-fault", "auth").trailer("kept", "1");
     for method in ["Say", "Change", "Recite"] {
-        for line in [Line::silent().message(&word("w")).ends(&ok), Line::silent().ends(&no)] {
+        for line in [Reply::unfinished().message(&word("w")).status(&ok), Reply::unfinished().status(&no)] {
             echo.script([forged(line)]);
-            let answer = Call::new(fabric, method, "theirs").send().await?;
+            let answer = GrpcCall::new(fabric, method, "theirs").send().await?;
             assert_eq!((ours(&answer.head), ours(&answer.trailers)), (vec![], vec![]), "{method}: {answer:?}");
             assert_eq!(answer.trailers["kept"], "1", "{method}");
         }
     }
     for path in ["/v1/words/theirs", "/v1/words/theirs:recite"] {
-        echo.script([forged(Line::silent().message(&word("w")).ends(&ok))]);
+        echo.script([forged(Reply::unfinished().message(&word("w")).status(&ok))]);
         let answer = fabric.get(path).send().await?;
         assert_eq!((answer.status.as_u16(), ours(&answer.headers)), (200, vec![]), "{path}");
     }
-    echo.take();
+    echo.take_received();
     Ok(())
 }
 
-async fn two_readings_of_a_credential_are_refused(echo: &Echo, fabric: &Fabric) -> Result<()> {
+async fn two_readings_of_a_credential_are_refused(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
     let token = fabric.token(EDITOR).await?;
     let get = || fabric.get("/v1/words/twice").token(&token);
     for call in [get().token(&token), get().header("connection", "authorization")] {
         let answer = call.send().await?;
         assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (400, "HEADER_REFUSED"));
     }
-    assert!(echo.take().is_empty());
+    assert!(echo.take_received().is_empty());
     Ok(())
 }
 
-async fn what_ends_at_a_hop_ends_here(echo: &Echo, fabric: &Fabric) -> Result<()> {
+async fn what_ends_at_a_hop_ends_here(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
     let call = fabric.call(Method::POST, "/v1/words/hop:change").header("connection", "x-hop").header("x-hop", "1");
     let call = call.header("keep-alive", "timeout=9").header("te", "trailers, x").header("proxy-authorization", "no");
     assert_eq!(call.header("x-kept", "1").header("cookie", "a=b").send().await?.status, 200);
-    let heard = echo.take().remove(0).headers;
+    let heard = echo.take_received().remove(0).headers;
     for name in ["connection", "x-hop", "keep-alive", "proxy-authorization", "cookie", "authorization", "host"] {
         assert!(!heard.contains_key(name), "{name}");
     }
@@ -79,42 +79,43 @@ async fn what_ends_at_a_hop_ends_here(echo: &Echo, fabric: &Fabric) -> Result<()
     Ok(())
 }
 
-async fn no_header_grows_out_of_a_message(echo: &Echo, fabric: &Fabric) -> Result<()> {
+async fn no_header_grows_out_of_a_message(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
     let split = Status::not_found("no\r\nx-grown: 1");
-    echo.script([Line::silent().ends(&split), Line::silent().ends(&split)]);
-    let answer = Call::new(fabric, "Change", "split").send().await?;
+    echo.script([Reply::unfinished().status(&split), Reply::unfinished().status(&split)]);
+    let answer = GrpcCall::new(fabric, "Change", "split").send().await?;
     assert_eq!(answer.status().message(), split.message());
     assert!(!answer.head.contains_key("x-grown"));
     let answer = fabric.call(Method::POST, "/v1/words/a%20b:change").send().await?;
     assert_eq!((answer.status.as_u16(), answer.json()?["message"].as_str()), (404, Some(split.message())));
     assert_eq!(answer.header("x-grown"), None);
-    echo.take();
+    echo.take_received();
     Ok(())
 }
 
-async fn a_public_method_takes_anyone_but_no_bad_credential(echo: &Echo, fabric: &Fabric) -> Result<()> {
-    Call::new(fabric, "Say", "anyone").send().await?.ok()?;
+async fn a_public_method_takes_anyone_but_no_bad_credential(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+    GrpcCall::new(fabric, "Say", "anyone").send().await?.ok()?;
     let token = fabric.token(EDITOR).await?;
     let bearer = format!("Bearer {token}");
-    Call::new(fabric, "Say", "someone").header("authorization", &bearer).send().await?.ok()?;
-    let passports: Vec<_> = echo.take().iter().map(|call| call.headers.contains_key("x-accord-passport")).collect();
+    GrpcCall::new(fabric, "Say", "someone").header("authorization", &bearer).send().await?.ok()?;
+    let passports: Vec<_> =
+        echo.take_received().iter().map(|call| call.headers.contains_key("x-accord-passport")).collect();
     assert_eq!(passports, [false, true], "only a known caller has a passport");
 
-    let bad = Call::new(fabric, "Say", "nobody").header("authorization", &format!("{bearer}x")).send().await?;
+    let bad = GrpcCall::new(fabric, "Say", "nobody").header("authorization", &format!("{bearer}x")).send().await?;
     assert_eq!(bad.refusal(), (Code::Unauthenticated, "CREDENTIAL_INVALID".into()));
 
-    let person = Call::new(fabric, "Compute", "person").header("authorization", &bearer).send().await?;
+    let person = GrpcCall::new(fabric, "Compute", "person").header("authorization", &bearer).send().await?;
     assert_eq!(person.refusal(), (Code::PermissionDenied, "PRINCIPAL_KIND_REFUSED".into()));
     let call = fabric.call(Method::POST, "/echo.v1.EchoService/Compute").token(&token);
     let person = call.body("application/json", "{}").send().await?;
     assert_eq!((person.status.as_u16(), reason(&person).as_str()), (403, "PRINCIPAL_KIND_REFUSED"));
-    assert!(echo.take().is_empty());
+    assert!(echo.take_received().is_empty());
     Ok(())
 }
 
 #[tokio::test]
-async fn a_path_and_a_protocol_mean_one_thing_or_nothing() -> Result<()> {
-    let echo = Echo::start().await?;
+async fn ambiguous_paths_and_unknown_protocols_are_refused() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
     let fabric = echo.behind()?.start().await?;
     a_path_has_one_form(&echo, &fabric).await?;
     what_answers_to_get_answers_to_head(&fabric).await?;
@@ -122,7 +123,7 @@ async fn a_path_and_a_protocol_mean_one_thing_or_nothing() -> Result<()> {
     fabric.stop().await
 }
 
-async fn a_path_has_one_form(echo: &Echo, fabric: &Fabric) -> Result<()> {
+async fn a_path_has_one_form(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
     let paths = [
         "//echo.v1.EchoService/Say",
         "/echo.v1.EchoService//Say",
@@ -136,7 +137,7 @@ async fn a_path_has_one_form(echo: &Echo, fabric: &Fabric) -> Result<()> {
         "/",
     ];
     for path in paths {
-        let answer = Call::new(fabric, "Say", "where").path(path).send().await?;
+        let answer = GrpcCall::new(fabric, "Say", "where").path(path).send().await?;
         assert_eq!(answer.code(), Code::Unimplemented, "{path}: {answer:?}");
         let answer = fabric.call(Method::POST, path).body("application/json", "{}").send().await?;
         assert!(matches!(answer.status.as_u16(), 400 | 404), "{path}: {} {}", answer.status, answer.text());
@@ -145,17 +146,17 @@ async fn a_path_has_one_form(echo: &Echo, fabric: &Fabric) -> Result<()> {
         let answer = fabric.get(path).send().await?;
         assert!(matches!(answer.status.as_u16(), 400 | 404), "{path}: {} {}", answer.status, answer.text());
     }
-    assert_eq!(echo.heard(), 0);
+    assert_eq!(echo.calls_received(), 0);
 
     // However a word is spelled, it is one word: for the upstream, for the cache, and for what changes it.
     for path in ["/v1/words/a%2Fb", "/v1/words/%61%2fb"] {
         assert_eq!(fabric.get(path).send().await?.json()?["text"], "a/b", "{path}");
     }
-    assert_eq!(Call::new(fabric, "Recall", "a/b").send().await?.ok()?, word("a/b"));
-    assert_eq!(echo.heard(), 1, "read once");
+    assert_eq!(GrpcCall::new(fabric, "Recall", "a/b").send().await?.ok()?, word("a/b"));
+    assert_eq!(echo.calls_received(), 1, "read once");
     fabric.call(Method::POST, "/v1/words/%61%2Fb:change").send().await?;
     assert_eq!(fabric.get("/v1/words/a%2Fb").send().await?.json()?["text"], "a/b");
-    assert_eq!(echo.heard(), 3, "changed, and read again");
+    assert_eq!(echo.calls_received(), 3, "changed, and read again");
     Ok(())
 }
 
@@ -171,8 +172,8 @@ async fn what_answers_to_get_answers_to_head(fabric: &Fabric) -> Result<()> {
     Ok(())
 }
 
-async fn other_protocols_are_told_what_is_spoken(echo: &Echo, fabric: &Fabric) -> Result<()> {
-    let before = echo.heard();
+async fn other_protocols_are_told_what_is_spoken(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+    let before = echo.calls_received();
     let types = ["application/grpc", "application/grpc-web+proto", "application/connect+proto", "text/plain"];
     for content_type in types {
         let call = fabric.call(Method::POST, "/echo.v1.EchoService/Say");
@@ -190,11 +191,11 @@ async fn other_protocols_are_told_what_is_spoken(echo: &Echo, fabric: &Fabric) -
             assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (404, "METHOD_UNKNOWN"), "{path}");
         }
     }
-    let odd = Call::new(fabric, "Say", "odd").header("content-type", "application/grpc+thrift").send().await?;
+    let odd = GrpcCall::new(fabric, "Say", "odd").header("content-type", "application/grpc+thrift").send().await?;
     assert_eq!(odd.refusal(), (Code::Unimplemented, "PROTOCOL_UNSUPPORTED".into()));
-    let read = Call::new(fabric, "Say", "odd").method(Method::PUT).send().await?;
+    let read = GrpcCall::new(fabric, "Say", "odd").method(Method::PUT).send().await?;
     assert_eq!(read.refusal(), (Code::Unimplemented, "PROTOCOL_UNSUPPORTED".into()));
-    assert_eq!(echo.heard(), before);
+    assert_eq!(echo.calls_received(), before);
 
     let stored = fabric.call(Method::POST, "/v1/store").body("text/plain", "as it stands").send().await?;
     assert_eq!((stored.text().as_str(), stored.header("content-type")), ("as it stands", Some("text/plain")));

@@ -1,4 +1,4 @@
-//! Mutations that may be repeated.
+//! Idempotency: replay of stored answers.
 
 use crate::{create, desk, reason};
 use accord_fabric::{EDITOR, Fabric, READER};
@@ -6,7 +6,7 @@ use anyhow::Result;
 use http::Method;
 
 #[tokio::test]
-async fn the_same_key_and_request_gives_the_same_answer() -> Result<()> {
+async fn idempotency_key_with_the_same_request_replays_the_answer() -> Result<()> {
     let fabric = Fabric::start().await?;
     let first = create(&fabric, "Oak desk").await?;
     let again = create(&fabric, "Oak desk").await?;
@@ -32,7 +32,7 @@ async fn the_same_key_and_request_gives_the_same_answer() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_answer_outlives_the_process_that_kept_it() -> Result<()> {
+async fn idempotency_record_survives_a_restart_of_the_cache() -> Result<()> {
     let mut fabric = Fabric::start().await?;
     let first = create(&fabric, "Oak desk").await?;
     fabric.cache.process.kill()?;
@@ -45,7 +45,7 @@ async fn an_answer_outlives_the_process_that_kept_it() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_replayed_answer_invalidates_as_the_first_one_did() -> Result<()> {
+async fn idempotency_replay_invalidates_like_the_first_call() -> Result<()> {
     let fabric = Fabric::start().await?;
     create(&fabric, "Oak desk").await?;
     let token = fabric.token(READER).await?;

@@ -1,8 +1,8 @@
-//! What a key is worth, and whose it is.
+//! Idempotency keys: whose they are, and what became of their calls.
 
 use crate::{
-    echo::{Echo, Line},
-    wire::{Call, word},
+    scripted_upstream::{Reply, ScriptedUpstream},
+    wire::{GrpcCall, word},
 };
 use accord_fabric::{EDITOR, Fabric, READER};
 use anyhow::Result;
@@ -10,8 +10,8 @@ use bytes::Bytes;
 use tonic::Code;
 
 #[tokio::test]
-async fn a_key_stands_for_one_request_of_one_caller_and_for_what_became_of_it() -> Result<()> {
-    let echo = Echo::start().await?;
+async fn idempotency_key_belongs_to_one_request_of_one_principal() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
     let fabric = echo.behind()?.start().await?;
     each_caller_has_keys_of_their_own(&echo, &fabric).await?;
     a_request_is_the_same_however_it_is_written(&echo, &fabric).await?;
@@ -20,11 +20,11 @@ async fn a_key_stands_for_one_request_of_one_caller_and_for_what_became_of_it() 
     fabric.stop().await
 }
 
-fn keep(fabric: &Fabric, text: &str, key: &str) -> Call {
-    Call::new(fabric, "Keep", text).key(key)
+fn keep(fabric: &Fabric, text: &str, key: &str) -> GrpcCall {
+    GrpcCall::new(fabric, "Keep", text).key(key)
 }
 
-async fn each_caller_has_keys_of_their_own(echo: &Echo, fabric: &Fabric) -> Result<()> {
+async fn each_caller_has_keys_of_their_own(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
     for subject in [EDITOR, READER] {
         let token = fabric.token(subject).await?;
         let call = keep(fabric, "mine", "key").header("authorization", &format!("Bearer {token}"));
@@ -32,11 +32,11 @@ async fn each_caller_has_keys_of_their_own(echo: &Echo, fabric: &Fabric) -> Resu
         assert_eq!(call.send().await?.head["idempotency-replayed"], "true", "{subject} comes again");
     }
     assert!(!keep(fabric, "mine", "key").send().await?.head.contains_key("idempotency-replayed"), "nobody known");
-    assert_eq!(echo.take().len(), 3);
+    assert_eq!(echo.take_received().len(), 3);
     Ok(())
 }
 
-async fn a_request_is_the_same_however_it_is_written(echo: &Echo, fabric: &Fabric) -> Result<()> {
+async fn a_request_is_the_same_however_it_is_written(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
     keep(fabric, "same", "form").send().await?.ok()?;
     // The field twice: the last one counts.
     let (first, last) = (word("x"), word("same"));
@@ -45,30 +45,30 @@ async fn a_request_is_the_same_however_it_is_written(echo: &Echo, fabric: &Fabri
     let twice: Bytes = [&[0], &length[..], &message].concat().into();
     let again = keep(fabric, "", "form").body(twice).send().await?;
     assert_eq!(again.head["idempotency-replayed"], "true", "{again:?}");
-    assert_eq!(echo.take().len(), 1);
+    assert_eq!(echo.take_received().len(), 1);
     Ok(())
 }
 
-async fn what_failed_for_now_may_be_tried_again_at_once(echo: &Echo, fabric: &Fabric) -> Result<()> {
-    echo.script([Line::fails(Code::Aborted)]);
+async fn what_failed_for_now_may_be_tried_again_at_once(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+    echo.script([Reply::error(Code::Aborted)]);
     assert_eq!(keep(fabric, "later", "now").send().await?.code(), Code::Aborted);
     assert_eq!(keep(fabric, "later", "now").send().await?.ok()?, word("later"));
-    assert_eq!(echo.take().len(), 2);
+    assert_eq!(echo.take_received().len(), 2);
 
-    echo.script([Line::fails(Code::AlreadyExists)]);
+    echo.script([Reply::error(Code::AlreadyExists)]);
     for _ in 0..2 {
         assert_eq!(keep(fabric, "taken", "final").send().await?.code(), Code::AlreadyExists);
     }
-    assert_eq!(echo.take().len(), 1, "an answer like any other");
+    assert_eq!(echo.take_received().len(), 1, "an answer like any other");
     Ok(())
 }
 
-async fn what_may_still_be_done_is_not_done_again(echo: &Echo, fabric: &Fabric) -> Result<()> {
-    echo.script([Line::silent()]);
+async fn what_may_still_be_done_is_not_done_again(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+    echo.script([Reply::unfinished()]);
     let slow = keep(fabric, "slow", "open").header("grpc-timeout", "500m").send().await?;
     assert_eq!(slow.code(), Code::DeadlineExceeded);
     let again = keep(fabric, "slow", "open").send().await?;
     assert_eq!(again.refusal(), (Code::Aborted, "IDEMPOTENCY_IN_FLIGHT".into()));
-    assert_eq!(echo.take().len(), 1);
+    assert_eq!(echo.take_received().len(), 1);
     Ok(())
 }

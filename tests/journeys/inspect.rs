@@ -1,4 +1,4 @@
-//! What a stranger with grpcurl sees.
+//! Reflection, health and metrics of every binary.
 
 use accord_fabric::{Fabric, Server};
 use anyhow::{Context, Result};
@@ -8,7 +8,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use tonic_reflection::pb::{v1, v1alpha};
 
 #[tokio::test]
-async fn all_binaries_tell_what_they_serve_and_how_they_are() -> Result<()> {
+async fn reflection_health_and_metrics_are_served_by_every_binary() -> Result<()> {
     let fabric = Fabric::start().await?;
     for (server, service) in [
         (&fabric.gateway, "catalog.v1.ProductService"),

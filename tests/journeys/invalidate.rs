@@ -1,4 +1,4 @@
-//! A write is seen by the next read.
+//! Cache invalidation: a write is seen by the next read.
 
 use crate::{create, desk};
 use accord_fabric::{EDITOR, Fabric, READER};
@@ -6,7 +6,7 @@ use anyhow::Result;
 use http::Method;
 
 #[tokio::test]
-async fn a_put_is_seen_by_the_next_get() -> Result<()> {
+async fn read_after_write_sees_the_write() -> Result<()> {
     let fabric = Fabric::start().await?;
     create(&fabric, "Oak desk").await?;
     let (reader, editor) = (fabric.token(READER).await?, fabric.token(EDITOR).await?);

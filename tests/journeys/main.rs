@@ -1,4 +1,4 @@
-//! One story for each step of a request's way, told on the real binaries.
+//! Each step of a request, on the real binaries: deadlines, retries, rate limits, idempotency, caching, invalidation.
 
 mod authenticate;
 mod authorize;
@@ -7,7 +7,7 @@ mod read_through;
 mod idempotency_claims;
 mod deadline;
 mod drain;
-mod echo;
+mod scripted_upstream;
 mod cancellation;
 mod headers;
 mod inspect;
@@ -24,7 +24,7 @@ mod errors;
 mod request;
 mod wire;
 
-use accord_fabric::{EDITOR, Fabric, http::Answer};
+use accord_fabric::{EDITOR, Fabric, http::HttpResponse};
 use anyhow::Result;
 use http::Method;
 use serde_json::{Value, json};
@@ -42,14 +42,14 @@ pub fn desk(title: &str) -> Value {
 }
 
 /// Creates the product through the gateway, under the key `create`.
-pub async fn create(fabric: &Fabric, title: &str) -> Result<Answer> {
+pub async fn create(fabric: &Fabric, title: &str) -> Result<HttpResponse> {
     let token = fabric.token(EDITOR).await?;
     let call = fabric.call(Method::POST, "/v1/products").token(&token).header("idempotency-key", "create");
     call.json(&desk(title)).send().await
 }
 
 /// The stable reason of an error answer; empty where it has none.
-pub fn reason(answer: &Answer) -> String {
+pub fn reason(answer: &HttpResponse) -> String {
     let body = answer.json().unwrap_or_default();
     let mut details = body["details"].as_array().into_iter().flatten();
     let info = details.find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo");

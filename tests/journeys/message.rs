@@ -1,4 +1,4 @@
-//! Requests that are not what their method takes.
+//! Malformed requests.
 
 use crate::{desk, reason};
 use accord_fabric::{EDITOR, Fabric};
@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_malformed_request_names_the_field() -> Result<()> {
+async fn malformed_json_request_names_its_field() -> Result<()> {
     let fabric = Fabric::start().await?;
     let token = fabric.token(EDITOR).await?;
     let put = |body: String| {
@@ -40,7 +40,7 @@ async fn a_malformed_request_names_the_field() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_timeout_that_is_none_is_refused() -> Result<()> {
+async fn malformed_timeout_is_invalid_argument() -> Result<()> {
     let fabric = Fabric::start().await?;
     let token = fabric.token(EDITOR).await?;
     let answer = fabric.get("/v1/products").token(&token).header("request-timeout", "soon").send().await?;
@@ -51,7 +51,7 @@ async fn a_timeout_that_is_none_is_refused() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_problem_is_told_to_those_who_read_problems() -> Result<()> {
+async fn error_is_problem_json_for_callers_that_accept_it() -> Result<()> {
     let fabric = Fabric::start().await?;
     let answer = fabric.get("/v1/products").header("accept", "application/problem+json").send().await?;
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));

@@ -1,11 +1,11 @@
-//! How often.
+//! Rate limits.
 
 use crate::{create, reason};
 use accord_fabric::{EDITOR, Fabric, READER};
 use anyhow::Result;
 
 #[tokio::test]
-async fn a_tenants_rate_is_shared_by_its_own_and_by_nobody_else() -> Result<()> {
+async fn rate_limit_by_tenant_is_shared_within_the_tenant_alone() -> Result<()> {
     let fabric = Fabric::builder()?.overlay("tests/journeys/tenants.toml").start().await?;
     for (name, tenant) in [("nora", "north"), ("nils", "north"), ("sara", "south")] {
         fabric.manage(&["principal", "add", name, "--tenant", tenant, "--role", "catalog-reader"]).await?;
@@ -23,7 +23,7 @@ async fn a_tenants_rate_is_shared_by_its_own_and_by_nobody_else() -> Result<()> 
 }
 
 #[tokio::test]
-async fn beyond_the_declared_rate_a_caller_is_told_when_to_come_back() -> Result<()> {
+async fn rate_limited_call_is_resource_exhausted_with_retry_after() -> Result<()> {
     let fabric = Fabric::builder()?.overlay("tests/journeys/rate_limit.toml").start().await?;
     create(&fabric, "Oak desk").await?;
     let (reader, editor) = (fabric.token(READER).await?, fabric.token(EDITOR).await?);

@@ -1,9 +1,9 @@
-//! Reads that are answered from the cache, and how the answer says so.
+//! Read-through caching, `cache-status`, and the bypass of a dead cache.
 
 use crate::{
     create,
-    echo::{Echo, Line},
-    wire::{Call, word},
+    scripted_upstream::{Reply, ScriptedUpstream},
+    wire::{GrpcCall, word},
 };
 use accord_fabric::{Fabric, READER};
 use anyhow::Result;
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use tonic::{Code, Status};
 
 #[tokio::test]
-async fn the_second_read_is_a_hit_and_says_so() -> Result<()> {
+async fn second_read_is_a_cache_hit_with_cache_status() -> Result<()> {
     let fabric = Fabric::start().await?;
     create(&fabric, "Oak desk").await?;
     let token = fabric.token(READER).await?;
@@ -31,8 +31,8 @@ async fn the_second_read_is_a_hit_and_says_so() -> Result<()> {
 }
 
 #[tokio::test]
-async fn read_past_a_dead_cache_carries_declared_headers_only() -> Result<()> {
-    let echo = Echo::start().await?;
+async fn bypass_of_a_dead_cache_carries_declared_headers_only() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
     let mut fabric = echo.behind()?.start().await?;
     fabric.cache.process.kill()?;
     let names = |headers: &HeaderMap| -> BTreeSet<_> {
@@ -40,10 +40,10 @@ async fn read_past_a_dead_cache_carries_declared_headers_only() -> Result<()> {
         names.filter(|name| name.starts_with("x-") && !name.starts_with("x-accord") && name != "x-request-id").collect()
     };
     for end in [Status::new(Code::Ok, ""), Status::not_found("no")] {
-        let line = Line::silent().head("x-edition", "2").head("x-other", "1").message(&word("w"));
-        let line = || line.clone().ends(&end).trailer("x-edition-bin", "AAE").trailer("x-more", "1");
+        let line = Reply::unfinished().head("x-edition", "2").head("x-other", "1").message(&word("w"));
+        let line = || line.clone().status(&end).trailer("x-edition-bin", "AAE").trailer("x-more", "1");
         echo.script([line(), line()]);
-        let grpc = Call::new(&fabric, "Recall", "w").header("x-dialect", "north").header("x-other", "1");
+        let grpc = GrpcCall::new(&fabric, "Recall", "w").header("x-dialect", "north").header("x-other", "1");
         let grpc = grpc.header("user-agent", "caller").send().await?;
         assert_eq!(grpc.code(), end.code());
         let carried = &names(&grpc.head) | &names(&grpc.trailers);
@@ -52,7 +52,7 @@ async fn read_past_a_dead_cache_carries_declared_headers_only() -> Result<()> {
         assert_eq!((json.header("x-edition"), json.header("x-other")), (Some("2"), None), "{:?}", json.headers);
         assert_eq!(json.header("cache-status"), Some("accord; fwd=bypass"));
     }
-    let heard = echo.take();
+    let heard = echo.take_received();
     assert_eq!(heard.len(), 4);
     for call in heard {
         assert_eq!(names(&call.headers), ["x-dialect".to_owned()].into(), "{:?}", call.headers);

@@ -1,8 +1,8 @@
-//! A contract that changes under a running gateway.
+//! Hot reload of a contract.
 
 use crate::{
-    echo::{Echo, OVERLAY},
-    wire::Call,
+    scripted_upstream::{OVERLAY, ScriptedUpstream},
+    wire::GrpcCall,
 };
 use accord_api::accord::gateway::v1::{
     ExplainRequest, ListMethodsRequest, explain_service_client::ExplainServiceClient,
@@ -20,12 +20,12 @@ const SAY: &str = "echo.v1.EchoService/Say";
 const BOUND: Duration = Duration::from_secs(20);
 
 #[tokio::test]
-async fn a_changed_overlay_takes_effect_and_a_bad_one_does_not() -> Result<()> {
+async fn reload_takes_a_changed_overlay_and_refuses_a_bad_one() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let overlay = directory.path().join("overlay.toml");
     let first = fs::read_to_string(workspace().join(OVERLAY))?;
     fs::write(&overlay, &first)?;
-    let echo = Echo::start().await?;
+    let echo = ScriptedUpstream::start().await?;
     let often = toml::toml! { contract = { watch_interval = "50ms" } };
     let overlay_path = overlay.to_str().expect("a plain path");
     let mut fabric = echo.behind()?.overlay(overlay_path).settings(Part::Gateway, often).start().await?;
@@ -38,7 +38,7 @@ async fn a_changed_overlay_takes_effect_and_a_bad_one_does_not() -> Result<()> {
     let stranger = asked(&fabric.token(EDITOR).await?, ExplainRequest { method: SAY.into() })?;
     assert_eq!(explainer(&fabric)?.explain(stranger).await.unwrap_err().code(), Code::PermissionDenied);
     assert_eq!(access(&fabric, &operator).await?, "public = true");
-    assert_eq!(Call::new(&fabric, "Say", "open").send().await?.code(), Code::Ok);
+    assert_eq!(GrpcCall::new(&fabric, "Say", "open").send().await?.code(), Code::Ok);
 
     let closed = "\n[[rule]]\nselector = \"echo.v1.EchoService/Say\"\npolicy = { access = { authenticated = true } }\n";
     fs::write(&overlay, format!("{first}{closed}"))?;
@@ -46,7 +46,7 @@ async fn a_changed_overlay_takes_effect_and_a_bad_one_does_not() -> Result<()> {
     while access(&fabric, &operator).await? != "authenticated = true" {
         ensure!(Instant::now() < end, "the change never came");
     }
-    assert_eq!(Call::new(&fabric, "Say", "closed").send().await?.code(), Code::Unauthenticated);
+    assert_eq!(GrpcCall::new(&fabric, "Say", "closed").send().await?.code(), Code::Unauthenticated);
 
     let unsafe_retry =
         "\n[[rule]]\nselector = \"echo.v1.EchoService/Say\"\npolicy = { retry = { max_attempts = 3 } }\n";
@@ -58,7 +58,7 @@ async fn a_changed_overlay_takes_effect_and_a_bad_one_does_not() -> Result<()> {
         tokio::task::yield_now().await;
     }
     assert_eq!(access(&fabric, &operator).await?, "authenticated = true", "the old contract goes on");
-    assert_eq!(Call::new(&fabric, "Say", "closed").send().await?.code(), Code::Unauthenticated);
+    assert_eq!(GrpcCall::new(&fabric, "Say", "closed").send().await?.code(), Code::Unauthenticated);
     fabric.stop().await
 }
 

@@ -1,4 +1,4 @@
-//! One request through all of it: as JSON, as gRPC, with what travels along.
+//! A request through all of it, as JSON and as gRPC.
 
 use crate::create;
 use accord_api::catalog::v1::GetProductRequest;
@@ -7,7 +7,7 @@ use anyhow::Result;
 use tonic::Code;
 
 #[tokio::test]
-async fn a_product_is_read_as_json_and_as_grpc() -> Result<()> {
+async fn product_is_read_as_json_and_as_grpc() -> Result<()> {
     let mut fabric = Fabric::start().await?;
     assert_eq!(create(&fabric, "Oak desk").await?.status, 200);
     let token = fabric.token(READER).await?;
@@ -37,7 +37,7 @@ async fn a_product_is_read_as_json_and_as_grpc() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_request_keeps_its_id_and_gets_one_where_it_has_none() -> Result<()> {
+async fn request_id_is_kept_or_generated() -> Result<()> {
     let fabric = Fabric::start().await?;
     let token = fabric.token(READER).await?;
     let answer = fabric.get("/v1/products/none").token(&token).header("x-request-id", "order-17").send().await?;
@@ -49,7 +49,7 @@ async fn a_request_keeps_its_id_and_gets_one_where_it_has_none() -> Result<()> {
 }
 
 #[tokio::test]
-async fn every_method_answers_json_on_its_own_path() -> Result<()> {
+async fn every_method_is_served_as_json_at_its_own_path() -> Result<()> {
     let fabric = Fabric::start().await?;
     create(&fabric, "Oak desk").await?;
     let token = fabric.token(READER).await?;
@@ -60,7 +60,7 @@ async fn every_method_answers_json_on_its_own_path() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_no_contract_has_is_not_found() -> Result<()> {
+async fn path_without_a_contract_is_not_found() -> Result<()> {
     let fabric = Fabric::start().await?;
     let token = fabric.token(READER).await?;
     for path in ["/v1/orders", "/v1//products", "/v1/products/../products", "/v1/products/a%2Fb/c"] {

@@ -1,4 +1,4 @@
-//! Callers that take the head of an answer and leave the rest.
+//! Slow readers: callers that take the head of a response and leave the rest.
 
 use crate::create;
 use accord_fabric::{EDITOR, Fabric};
@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 #[tokio::test]
-async fn who_does_not_read_an_answer_loses_the_seat_at_the_deadline() -> Result<()> {
+async fn slow_reader_loses_its_in_flight_slot_at_the_deadline() -> Result<()> {
     let mut fabric = Fabric::start().await?;
     create(&fabric, "Oak desk").await?;
     let token = fabric.token(EDITOR).await?;

@@ -1,4 +1,4 @@
-//! Pages and streams.
+//! Pagination and streams.
 
 use crate::create;
 use accord_api::catalog::v1::{
@@ -9,7 +9,7 @@ use anyhow::Result;
 use tonic::{Code, Request};
 
 #[tokio::test]
-async fn a_list_comes_in_pages() -> Result<()> {
+async fn list_is_paginated() -> Result<()> {
     let fabric = Fabric::start().await?;
     let token = fabric.token(EDITOR).await?;
     for index in 0..5 {
@@ -34,7 +34,7 @@ async fn a_list_comes_in_pages() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_watcher_sees_what_is_and_what_becomes() -> Result<()> {
+async fn watch_streams_the_present_state_and_later_changes() -> Result<()> {
     let fabric = Fabric::start().await?;
     create(&fabric, "Oak desk").await?;
     let token = fabric.token(EDITOR).await?;
@@ -52,7 +52,7 @@ async fn a_watcher_sees_what_is_and_what_becomes() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_stream_ends_at_its_deadline_in_every_form() -> Result<()> {
+async fn stream_ends_at_its_deadline_in_every_protocol() -> Result<()> {
     let fabric = Fabric::start().await?;
     create(&fabric, "Oak desk").await?;
     let token = fabric.token(EDITOR).await?;

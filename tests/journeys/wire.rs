@@ -13,13 +13,13 @@ use tokio::{net::TcpStream, time::timeout};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-/// The longest that a call may take, so that a story that hangs says where.
+/// The longest that a call may take, so that a test that hangs says where.
 const BOUND: Duration = Duration::from_secs(20);
 
 /// A call of one of the echo's methods.
 #[derive(Clone)]
 #[must_use]
-pub(crate) struct Call {
+pub(crate) struct GrpcCall {
     address: SocketAddr,
     method: http::Method,
     path: String,
@@ -29,7 +29,7 @@ pub(crate) struct Call {
 
 /// What came back.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct GrpcResponse {
     /// The initial metadata.
     pub head: HeaderMap,
     /// The frames.
@@ -55,7 +55,7 @@ struct Word {
     text: String,
 }
 
-impl Call {
+impl GrpcCall {
     /// A call of `echo.v1.EchoService/METHOD` with a word.
     pub(crate) fn new(fabric: &Fabric, method: &str, text: &str) -> Self {
         let headers = [("content-type", "application/grpc"), ("te", "trailers")];
@@ -99,7 +99,7 @@ impl Call {
     }
 
     /// Sends it, and reads the whole answer.
-    pub(crate) async fn send(self) -> Result<Answer> {
+    pub(crate) async fn send(self) -> Result<GrpcResponse> {
         timeout(BOUND, self.exchange()).await.with_context(|| format!("no whole answer within {BOUND:?}"))?
     }
 
@@ -111,7 +111,7 @@ impl Call {
         }
     }
 
-    async fn exchange(self) -> Result<Answer> {
+    async fn exchange(self) -> Result<GrpcResponse> {
         let uri = format!("http://{}{}", self.address, self.path);
         let mut request = Request::builder().method(self.method).uri(uri).body(Full::new(self.body))?;
         *request.headers_mut() = self.headers;
@@ -121,11 +121,11 @@ impl Call {
         let (parts, body) = sender.send_request(request).await?.into_parts();
         let body = body.collect().await?;
         let trailers = body.trailers().cloned().unwrap_or_else(|| parts.headers.clone());
-        Ok(Answer { head: parts.headers, body: body.to_bytes(), trailers })
+        Ok(GrpcResponse { head: parts.headers, body: body.to_bytes(), trailers })
     }
 }
 
-impl Answer {
+impl GrpcResponse {
     /// The status.
     pub(crate) fn status(&self) -> Status {
         Status::from_header_map(&self.trailers).unwrap_or_else(|| Status::unknown(format!("no status: {self:?}")))

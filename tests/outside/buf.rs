@@ -13,7 +13,7 @@ async fn curl(fabric: &Fabric, token: &str, method: &str, data: &str, more: &[&s
 }
 
 #[tokio::test]
-async fn buf_finds_and_calls_everything_through_the_door() -> Result<()> {
+async fn buf_lists_and_calls_every_service() -> Result<()> {
     let fabric = with_echo().await?;
     let token = fabric.token(EDITOR).await?;
     let product = r#"{"product":{"id":"oak-desk","title":"Oak desk"}}"#;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 #[tokio::test]
-async fn three_hundred_milliseconds_are_three_hundred_milliseconds() -> Result<()> {
+async fn deadline_of_the_caller_reaches_the_handler() -> Result<()> {
     let fabric = with_echo().await?;
     let token = fabric.token(EDITOR).await?;
     // The first call pays for connections and decisions; the deadline is to be spent in the service.
@@ -29,7 +29,7 @@ async fn three_hundred_milliseconds_are_three_hundred_milliseconds() -> Result<(
 }
 
 #[tokio::test]
-async fn a_call_whose_time_is_over_reaches_nobody() -> Result<()> {
+async fn expired_call_reaches_no_handler() -> Result<()> {
     let fabric = with_echo().await?;
     let token = fabric.token(EDITOR).await?;
     let answer = fabric.get("/v1/slow/1000").token(&token).header("request-timeout", "0").send().await?;

@@ -5,7 +5,7 @@ use accord_fabric::{EDITOR, READER};
 use anyhow::Result;
 
 #[tokio::test]
-async fn it_is_reached_as_json_and_answered_from_the_cache() -> Result<()> {
+async fn unknown_service_is_transcoded_and_cached() -> Result<()> {
     let fabric = with_echo().await?;
     let token = fabric.token(READER).await?;
     let say = || fabric.get("/v1/echo/hello").token(&token).send();
@@ -23,7 +23,7 @@ async fn it_is_reached_as_json_and_answered_from_the_cache() -> Result<()> {
 }
 
 #[tokio::test]
-async fn what_travels_along_arrives() -> Result<()> {
+async fn metadata_reaches_an_unknown_service() -> Result<()> {
     let fabric = with_echo().await?;
     let token = fabric.token(READER).await?;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -41,7 +41,7 @@ async fn what_travels_along_arrives() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_load_of_the_cache_carries_the_same_things() -> Result<()> {
+async fn metadata_of_a_cache_load_is_the_same() -> Result<()> {
     let fabric = with_echo().await?;
     let token = fabric.token(READER).await?;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -62,7 +62,7 @@ async fn a_load_of_the_cache_carries_the_same_things() -> Result<()> {
 }
 
 #[tokio::test]
-async fn its_own_errors_stay_its_own() -> Result<()> {
+async fn errors_of_an_unknown_service_pass_unchanged() -> Result<()> {
     let fabric = with_echo().await?;
     let fail = serde_json::json!({ "code": 9, "message": "not today" });
     let call = |token: &str| fabric.call(http::Method::POST, "/v1/fail").token(token).json(&fail).send();
@@ -76,7 +76,7 @@ async fn its_own_errors_stay_its_own() -> Result<()> {
 }
 
 #[tokio::test]
-async fn its_mutations_are_keyed_limited_and_make_what_was_cached_invalid() -> Result<()> {
+async fn mutations_of_an_unknown_service_have_idempotency_rate_limits_and_invalidation() -> Result<()> {
     let fabric = with_echo().await?;
     let token = fabric.token(EDITOR).await?;
     let say = async || fabric.get("/v1/echo/hello").token(&token).send().await?.json();

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde_json::Value;
 
 #[tokio::test]
-async fn grpcio_makes_its_journey() -> Result<()> {
+async fn grpcio_makes_every_kind_of_call() -> Result<()> {
     let fabric = with_echo().await?;
     let token = fabric.token(EDITOR).await?;
     let script = binaries::workspace().join("tests/clients/grpcio_client.py").display().to_string();

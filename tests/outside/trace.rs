@@ -12,7 +12,7 @@ use std::{
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 #[tokio::test]
-async fn a_collector_sees_one_trace_through_every_binary() -> Result<()> {
+async fn trace_goes_through_every_binary() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let log = directory.path().join("rotel.log");
     let endpoint = free_address()?;

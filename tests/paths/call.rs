@@ -1,6 +1,6 @@
 //! Calls of the gateway as gRPC and as JSON, and what came back, in one form for both.
 
-use accord_fabric::{Fabric, http as json};
+use accord_fabric::{Fabric, http::HttpResponse};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -37,7 +37,7 @@ impl fmt::Display for Protocol {
 
 /// A call of a row's service.
 #[derive(Clone)]
-pub(crate) struct Call {
+pub(crate) struct RowCall {
     /// `pkg.Service/Method`.
     pub method: String,
     /// The text of the request.
@@ -50,7 +50,7 @@ pub(crate) struct Call {
 
 /// What came back.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct CallResult {
     /// The code; in words where the answer is not one of its protocol.
     pub code: Result<Code, String>,
     /// The HTTP status of a JSON answer.
@@ -96,9 +96,9 @@ pub(crate) fn rpc_status(code: Code, message: &str, details: Vec<prost_types::An
     pb::Status { code: code as i32, message: message.to_owned(), details }.encode_to_vec().into()
 }
 
-impl Call {
+impl RowCall {
     /// Sends it, and reads the whole answer.
-    pub(crate) async fn send(&self, fabric: &Fabric, protocol: Protocol) -> Result<Answer> {
+    pub(crate) async fn send(&self, fabric: &Fabric, protocol: Protocol) -> Result<CallResult> {
         let exchange = async {
             match protocol {
                 Protocol::Grpc => self.send_grpc(fabric).await,
@@ -108,7 +108,7 @@ impl Call {
         timeout(BOUND, exchange).await.with_context(|| format!("no whole answer to {} in {BOUND:?}", self.method))?
     }
 
-    async fn send_grpc(&self, fabric: &Fabric) -> Result<Answer> {
+    async fn send_grpc(&self, fabric: &Fabric) -> Result<CallResult> {
         let mut request = Request::post(format!("{}/{}", fabric.gateway.url(), self.method))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
@@ -133,7 +133,7 @@ impl Call {
         }
     }
 
-    async fn send_json(&self, fabric: &Fabric) -> Result<Answer> {
+    async fn send_json(&self, fabric: &Fabric) -> Result<CallResult> {
         let mut call = fabric.call(Method::POST, &format!("/{}", self.method)).json(&json!({ "text": self.text }));
         if let Some(timeout) = self.timeout {
             call = call.header("request-timeout", &timeout.as_secs_f64().to_string());
@@ -141,11 +141,11 @@ impl Call {
         for (name, value) in &self.headers {
             call = call.header(name, value);
         }
-        Ok(Answer::of_json(call.send().await?))
+        Ok(CallResult::of_json(call.send().await?))
     }
 }
 
-async fn exchange(client: SendRequest<Bytes>, request: Request<()>, message: Bytes) -> Result<Answer> {
+async fn exchange(client: SendRequest<Bytes>, request: Request<()>, message: Bytes) -> Result<CallResult> {
     let (response, mut sending) = client.ready().await?.send_request(request, false)?;
     sending.send_data(message, true)?;
     let (parts, mut stream) = response.await?.into_parts();
@@ -159,10 +159,10 @@ async fn exchange(client: SendRequest<Bytes>, request: Request<()>, message: Byt
         Some(trailers) => (parts.headers, trailers),
         None => (HeaderMap::new(), parts.headers),
     };
-    Ok(Answer::of_grpc(head, &body, trailers))
+    Ok(CallResult::of_grpc(head, &body, trailers))
 }
 
-impl Answer {
+impl CallResult {
     fn of_grpc(head: HeaderMap, body: &[u8], trailers: HeaderMap) -> Self {
         let metadata = MetadataMap::from_headers(trailers.clone());
         // Not by tonic, which panics over details that are no base64.
@@ -186,7 +186,7 @@ impl Answer {
         }
     }
 
-    fn of_json(answer: json::Answer) -> Self {
+    fn of_json(answer: HttpResponse) -> Self {
         let body = answer.json().ok();
         let error = body.as_ref().and_then(|body| body["code"].as_i64());
         let code = match (answer.status.is_success(), &body, error) {

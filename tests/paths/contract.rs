@@ -77,19 +77,19 @@ pub(crate) fn put_behind(
 
 /// Writes the descriptor set of a row's service.
 fn write_descriptors(row: &str, path: &Path) -> Result<()> {
-    let source = Source { name: format!("{row}.proto"), text: PROTO.replace("PACKAGE", &package(row)) };
+    let source = ProtoFile { name: format!("{row}.proto"), text: PROTO.replace("PACKAGE", &package(row)) };
     let mut compiler = protox::Compiler::with_file_resolver(source);
     let descriptors = compiler.include_imports(true).open_file(format!("{row}.proto"))?.encode_file_descriptor_set();
     Ok(fs::write(path, descriptors)?)
 }
 
 /// A file in memory.
-struct Source {
+struct ProtoFile {
     name: String,
     text: String,
 }
 
-impl FileResolver for Source {
+impl FileResolver for ProtoFile {
     fn open_file(&self, name: &str) -> Result<File, protox::Error> {
         if name == self.name { File::from_source(name, &self.text) } else { Err(protox::Error::file_not_found(name)) }
     }

@@ -2,7 +2,7 @@
 //! it was not configured with.
 
 use crate::{
-    call::{Answer, Call, Protocol},
+    call::{CallResult, Protocol, RowCall},
     contract,
     reply::{Reply, Wait},
     upstream::{Endpoint, Upstream},
@@ -65,14 +65,14 @@ async fn beside_held_loads(fabric: &Fabric, slow: &Upstream, quick: &Upstream) -
     Ok(())
 }
 
-async fn say(fabric: &Fabric, service: &str, method: &str, text: &str) -> Result<Answer> {
+async fn say(fabric: &Fabric, service: &str, method: &str, text: &str) -> Result<CallResult> {
     let method = format!("{}.PathService/{method}", contract::package(service));
-    let call = Call { method, text: text.to_owned(), headers: Vec::new(), timeout: Some(Duration::from_secs(25)) };
+    let call = RowCall { method, text: text.to_owned(), headers: Vec::new(), timeout: Some(Duration::from_secs(25)) };
     call.send(fabric, Protocol::Grpc).await
 }
 
 #[tokio::test]
-async fn a_plan_that_names_an_address_makes_the_cache_call_nobody() -> Result<()> {
+async fn plan_that_names_an_address_makes_the_cache_call_nothing() -> Result<()> {
     let fabric = Fabric::start().await?;
     let stranger = TcpListener::bind("127.0.0.1:0").await?;
     // Everything that a gateway may: only the upstream is the caller's own.

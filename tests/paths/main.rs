@@ -57,7 +57,7 @@ fn errors_of_a_handler_are_the_same_on_every_path() -> Result<()> {
 }
 
 #[test]
-fn every_row_has_a_name_of_its_own() {
+fn row_names_are_unique() {
     let mut names: Vec<_> = rows::all().iter().map(|row| row.name).collect();
     names.sort_unstable();
     assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");

@@ -1,7 +1,7 @@
 //! What can be seen of one call from outside, aspect by aspect, and what should be.
 
 use crate::{
-    call::{Answer, Detail, Protocol},
+    call::{CallResult, Detail, Protocol},
     row::{Expected, KEPT, Pairs, Row, VARIES},
     table::Path,
 };
@@ -34,7 +34,7 @@ const OWN: [&str; 11] = [
 pub(crate) type Seen = BTreeMap<&'static str, String>;
 
 /// What the caller and the upstream saw of one call.
-pub(crate) fn of(answer: &Answer, protocol: Protocol, calls: &[HeaderMap]) -> Seen {
+pub(crate) fn of(answer: &CallResult, protocol: Protocol, calls: &[HeaderMap]) -> Seen {
     let code = answer.code.as_ref().map_or_else(Clone::clone, |code| name(*code));
     let is_ok = matches!(answer.code, Ok(Code::Ok));
     let fault = answer.details.iter().find_map(|detail| detail.component.as_deref());
@@ -154,7 +154,7 @@ fn attempts(calls: &[HeaderMap]) -> String {
 }
 
 /// Where an answer that went well came from.
-fn through(answer: &Answer) -> &'static str {
+fn through(answer: &CallResult) -> &'static str {
     match answer.header("cache-status") {
         None => "upstream",
         Some(status) if status.contains("fwd=bypass") => "bypass",

@@ -1,7 +1,7 @@
 //! Drives rows over every path in both protocols, and judges what came of it.
 
 use crate::{
-    call::{Call, Protocol},
+    call::{Protocol, RowCall},
     contract,
     row::Row,
     rows,
@@ -212,7 +212,7 @@ impl Run {
     /// With another call held on the same connection meanwhile, which is to end well.
     async fn seen_beside_another(&self, fabric: &Fabric, path: Path, protocol: Protocol) -> Result<Seen> {
         let called = self.upstream.called();
-        let neighbour = Call { text: format!("{path} {protocol} beside"), ..self.call(path, "") };
+        let neighbour = RowCall { text: format!("{path} {protocol} beside"), ..self.call(path, "") };
         let beside = neighbour.send(fabric, protocol);
         let main = async {
             self.upstream.until_called(called + 1).await?;
@@ -228,8 +228,8 @@ impl Run {
         Ok(seen)
     }
 
-    fn call(&self, path: Path, text: &str) -> Call {
-        Call {
+    fn call(&self, path: Path, text: &str) -> RowCall {
+        RowCall {
             method: format!("{}.PathService/{}", contract::package(self.row.name), path.method()),
             text: text.to_owned(),
             headers: self.row.caller.to_vec(),

@@ -1,4 +1,4 @@
-//! An upstream that answers as a story has written, and remembers what it was asked.
+//! Scripted upstream: it replies as a test has scripted, and records what it received.
 
 use accord_fabric::{Builder, Fabric, binaries::workspace};
 use anyhow::{Context, Result};
@@ -29,66 +29,66 @@ pub(crate) const OVERLAY: &str = "tests/journeys/echo/overlay.toml";
 /// The longest that something may take to come to the upstream's notice.
 const BOUND: Duration = Duration::from_secs(10);
 
-/// A running upstream. Without a line to say it answers with what it was sent.
+/// A running upstream. Without a scripted reply it sends back what it received.
 #[derive(Clone)]
-pub(crate) struct Echo(Arc<Stage>);
+pub(crate) struct ScriptedUpstream(Arc<State>);
 
-struct Stage {
+struct State {
     url: String,
-    script: Mutex<VecDeque<Line>>,
-    heard: Mutex<Vec<Heard>>,
-    tally: watch::Sender<Tally>,
+    script: Mutex<VecDeque<Reply>>,
+    received: Mutex<Vec<ReceivedCall>>,
+    counts: watch::Sender<Counts>,
     reflection: Routes,
 }
 
 #[derive(Clone, Copy, Default)]
-struct Tally {
-    heard: usize,
-    left: usize,
+struct Counts {
+    received: usize,
+    cancelled: usize,
 }
 
-/// A call as it came.
+/// A call as it was received.
 #[derive(Clone, Debug)]
-pub(crate) struct Heard {
+pub(crate) struct ReceivedCall {
     /// Its metadata.
     pub headers: HeaderMap,
     /// Its whole body, frames and all.
     pub body: Bytes,
 }
 
-/// One answer.
+/// One reply.
 #[derive(Clone, Default)]
-pub(crate) struct Line {
+pub(crate) struct Reply {
     head: HeaderMap,
     data: Vec<Bytes>,
-    // Without an end it falls silent.
+    // Without an end the stream stays open.
     end: Option<HeaderMap>,
-    cue: Option<Arc<Notify>>,
+    barrier: Option<Arc<Notify>>,
     ahead: Option<Duration>,
-    hangs_up: bool,
-    refuses: bool,
+    closes_connection: bool,
+    refuses_stream: bool,
     http: StatusCode,
 }
 
-impl Line {
-    /// Falls silent, after whatever else it is told to say.
-    pub(crate) fn silent() -> Self {
+impl Reply {
+    /// Neither ends nor resets, after whatever else it says.
+    pub(crate) fn unfinished() -> Self {
         Self::default()
     }
 
     /// Answers with an HTTP status, as what knows no gRPC does.
     pub(crate) fn http(status: StatusCode) -> Self {
-        Self { http: status, ..Self::silent().message(&Bytes::from_static(b"<p>Sorry</p>")).breaks_off() }
+        Self { http: status, ..Self::unfinished().message(&Bytes::from_static(b"<p>Sorry</p>")).without_status() }
     }
 
     /// Answers with one message.
-    pub(crate) fn says(message: &Bytes) -> Self {
-        Self::silent().message(message).ends(&Status::new(Code::Ok, ""))
+    pub(crate) fn ok(message: &Bytes) -> Self {
+        Self::unfinished().message(message).status(&Status::new(Code::Ok, ""))
     }
 
-    /// Fails with a code, in the head alone.
-    pub(crate) fn fails(code: Code) -> Self {
-        Self::silent().ends(&Status::new(code, "as written"))
+    /// Ends with a code, in the head alone.
+    pub(crate) fn error(code: Code) -> Self {
+        Self::unfinished().status(&Status::new(code, "as written"))
     }
 
     /// Says one more message before it ends.
@@ -98,37 +98,37 @@ impl Line {
     }
 
     /// Ends without a status.
-    pub(crate) fn breaks_off(mut self) -> Self {
+    pub(crate) fn without_status(mut self) -> Self {
         self.end = Some(HeaderMap::new());
         self
     }
 
-    /// Cuts the connection instead, with all that is said on it.
-    pub(crate) fn hangs_up() -> Self {
-        Self { hangs_up: true, ..Self::default() }
+    /// Closes the connection instead, with all its streams.
+    pub(crate) fn closes_connection() -> Self {
+        Self { closes_connection: true, ..Self::default() }
     }
 
-    /// Refuses the stream instead, as a server does that has not begun with it.
-    pub(crate) fn refuses() -> Self {
-        Self { refuses: true, ..Self::default() }
+    /// Refuses the stream instead (`REFUSED_STREAM`), as a server does that has not processed any of it.
+    pub(crate) fn refuses_stream() -> Self {
+        Self { refuses_stream: true, ..Self::default() }
     }
 
     /// Ends with this status.
-    pub(crate) fn ends(mut self, status: &Status) -> Self {
+    pub(crate) fn status(mut self, status: &Status) -> Self {
         let mut end = HeaderMap::new();
         status.add_header(&mut end).expect("a status is metadata");
         self.end = Some(end);
         self
     }
 
-    /// Waits for its cue before it says anything.
-    pub(crate) fn on(mut self, cue: &Arc<Notify>) -> Self {
-        self.cue = Some(Arc::clone(cue));
+    /// Waits for a barrier before it begins.
+    pub(crate) fn after(mut self, barrier: &Arc<Notify>) -> Self {
+        self.barrier = Some(Arc::clone(barrier));
         self
     }
 
-    /// Ends no sooner than when the deadline it was told is this near.
-    pub(crate) fn ahead_of_deadline(mut self, moment: Duration) -> Self {
+    /// Ends no sooner than this time before the deadline that it received.
+    pub(crate) fn before_deadline(mut self, moment: Duration) -> Self {
         self.ahead = Some(moment);
         self
     }
@@ -146,35 +146,35 @@ impl Line {
     }
 }
 
-/// Counts a caller that leaves before its answer has ended.
-struct Audience {
-    echo: Echo,
+/// Counts a call that is cancelled before its reply has ended.
+struct Caller {
+    echo: ScriptedUpstream,
     stayed: bool,
 }
 
-impl Audience {
+impl Caller {
     fn stayed(mut self) {
         self.stayed = true;
     }
 }
 
-impl Drop for Audience {
+impl Drop for Caller {
     fn drop(&mut self) {
         if !self.stayed {
-            self.echo.0.tally.send_modify(|tally| tally.left += 1);
+            self.echo.0.counts.send_modify(|counts| counts.cancelled += 1);
         }
     }
 }
 
-impl Echo {
+impl ScriptedUpstream {
     /// Begins to serve.
     pub(crate) async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let echo = Self(Arc::new(Stage {
+        let echo = Self(Arc::new(State {
             url: format!("http://{}", listener.local_addr()?),
             script: Mutex::default(),
-            heard: Mutex::default(),
-            tally: watch::Sender::default(),
+            received: Mutex::default(),
+            counts: watch::Sender::default(),
             reflection: reflection()?,
         }));
         tokio::spawn(echo.clone().serve(listener));
@@ -191,39 +191,41 @@ impl Echo {
         Ok(Fabric::builder()?.upstream("echo", &self.0.url).overlay(OVERLAY))
     }
 
-    /// Gives it lines, to be said one for each call.
-    pub(crate) fn script(&self, lines: impl IntoIterator<Item = Line>) {
-        self.0.script.lock().expect("no panic").extend(lines);
+    /// Adds replies, one for each call.
+    pub(crate) fn script(&self, replies: impl IntoIterator<Item = Reply>) {
+        self.0.script.lock().expect("no panic").extend(replies);
     }
 
-    /// What it has heard since it was last asked. Lines that nobody asked for are struck.
-    pub(crate) fn take(&self) -> Vec<Heard> {
+    /// The calls received since it was last asked. Replies that are left over are dropped.
+    pub(crate) fn take_received(&self) -> Vec<ReceivedCall> {
         self.0.script.lock().expect("no panic").clear();
-        std::mem::take(&mut *self.0.heard.lock().expect("no panic"))
+        std::mem::take(&mut *self.0.received.lock().expect("no panic"))
     }
 
-    /// How many callers have left before their answers had ended.
-    pub(crate) fn left(&self) -> usize {
-        self.0.tally.borrow().left
+    /// How many calls were cancelled before their replies had ended.
+    pub(crate) fn calls_cancelled(&self) -> usize {
+        self.0.counts.borrow().cancelled
     }
 
-    /// How many calls have been heard since the beginning.
-    pub(crate) fn heard(&self) -> usize {
-        self.0.tally.borrow().heard
+    /// How many calls were received since the start.
+    pub(crate) fn calls_received(&self) -> usize {
+        self.0.counts.borrow().received
     }
 
-    /// Waits until so many calls have been heard since the beginning.
-    pub(crate) async fn until_heard(&self, calls: usize) -> Result<()> {
-        self.until(|tally| tally.heard >= calls).await.with_context(|| format!("{calls} calls never came"))
+    /// Waits until so many calls were received since the start.
+    pub(crate) async fn wait_received(&self, calls: usize) -> Result<()> {
+        self.until(|counts| counts.received >= calls).await.with_context(|| format!("{calls} calls never came"))
     }
 
-    /// Waits until so many callers have left since the beginning.
-    pub(crate) async fn until_left(&self, callers: usize) -> Result<()> {
-        self.until(|tally| tally.left >= callers).await.with_context(|| format!("{callers} callers never left"))
+    /// Waits until so many calls were cancelled since the start.
+    pub(crate) async fn wait_cancelled(&self, callers: usize) -> Result<()> {
+        self.until(|counts| counts.cancelled >= callers)
+            .await
+            .with_context(|| format!("{callers} calls were never cancelled"))
     }
 
-    async fn until(&self, wanted: impl Fn(&Tally) -> bool) -> Result<()> {
-        timeout(BOUND, self.0.tally.subscribe().wait_for(wanted)).await?.map(drop).context("the upstream is gone")
+    async fn until(&self, wanted: impl Fn(&Counts) -> bool) -> Result<()> {
+        timeout(BOUND, self.0.counts.subscribe().wait_for(wanted)).await?.map(drop).context("the upstream is gone")
     }
 
     async fn serve(self, listener: TcpListener) {
@@ -247,57 +249,57 @@ impl Echo {
                 .await
                 .unwrap_or_else(|never| match never {}));
         }
-        let audience = Audience { echo: self.clone(), stayed: false };
+        let caller = Caller { echo: self.clone(), stayed: false };
         let (parts, body) = request.into_parts();
         let Ok(body) = body.collect().await else { return Ok(Response::new(Body::empty())) };
-        let heard = Heard { headers: parts.headers, body: body.to_bytes() };
-        let told = heard.headers.get("grpc-timeout").and_then(microseconds);
-        let line = self.0.script.lock().expect("no panic").pop_front().unwrap_or_else(|| repeat(&heard));
-        self.0.heard.lock().expect("no panic").push(heard);
-        self.0.tally.send_modify(|tally| tally.heard += 1);
-        if let Some(cue) = line.cue {
-            cue.notified().await;
+        let received = ReceivedCall { headers: parts.headers, body: body.to_bytes() };
+        let told = received.headers.get("grpc-timeout").and_then(microseconds);
+        let reply = self.0.script.lock().expect("no panic").pop_front().unwrap_or_else(|| repeat(&received));
+        self.0.received.lock().expect("no panic").push(received);
+        self.0.counts.send_modify(|counts| counts.received += 1);
+        if let Some(barrier) = reply.barrier {
+            barrier.notified().await;
         }
-        if line.refuses {
+        if reply.refuses_stream {
             return Err(h2::Reason::REFUSED_STREAM.into());
         }
-        if line.hangs_up {
+        if reply.closes_connection {
             cut.notify_one();
             return pending().await;
         }
-        let rest = told.zip(line.ahead).map_or(Duration::ZERO, |(told, ahead)| told.saturating_sub(ahead));
-        match line.end {
-            None if line.data.is_empty() => pending().await,
-            Some(mut end) if line.data.is_empty() => {
+        let rest = told.zip(reply.ahead).map_or(Duration::ZERO, |(told, ahead)| told.saturating_sub(ahead));
+        match reply.end {
+            None if reply.data.is_empty() => pending().await,
+            Some(mut end) if reply.data.is_empty() => {
                 sleep(rest).await;
-                audience.stayed();
-                end.extend(line.head);
-                Ok(respond(line.http, end, Body::empty()))
+                caller.stayed();
+                end.extend(reply.head);
+                Ok(respond(reply.http, end, Body::empty()))
             }
-            end => Ok(respond(line.http, line.head, perform(line.data, rest, end, audience))),
+            end => Ok(respond(reply.http, reply.head, perform(reply.data, rest, end, caller))),
         }
     }
 }
 
-/// A `grpc-timeout` in the unit that carries the deadlines of the stories.
+/// A `grpc-timeout` in the unit that carries the deadlines of the tests.
 fn microseconds(timeout: &HeaderValue) -> Option<Duration> {
     timeout.to_str().ok()?.strip_suffix('u')?.parse().ok().map(Duration::from_micros)
 }
 
-/// Says what it heard.
-fn repeat(heard: &Heard) -> Line {
-    let mut line = Line::says(&heard.body);
-    if let Some(encoding) = heard.headers.get("grpc-encoding") {
-        line.head.insert("grpc-encoding", encoding.clone());
+/// Sends back what it received.
+fn repeat(received: &ReceivedCall) -> Reply {
+    let mut reply = Reply::ok(&received.body);
+    if let Some(encoding) = received.headers.get("grpc-encoding") {
+        reply.head.insert("grpc-encoding", encoding.clone());
     }
-    line
+    reply
 }
 
-fn perform(data: Vec<Bytes>, rest: Duration, end: Option<HeaderMap>, audience: Audience) -> Body {
+fn perform(data: Vec<Bytes>, rest: Duration, end: Option<HeaderMap>, caller: Caller) -> Body {
     let last = async move {
         let Some(end) = end else { return pending().await };
         sleep(rest).await;
-        audience.stayed();
+        caller.stayed();
         // Where there is nothing to say at the end, nothing is said: not even trailers without a word.
         Ok::<_, Infallible>(if end.is_empty() { Frame::data(Bytes::new()) } else { Frame::trailers(end) })
     };
