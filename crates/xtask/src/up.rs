@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_trouble_of_a_process_is_what_it_complained_of_last() {
+    fn failure_of_a_process_is_its_last_error_line() {
         let told = |last_words: &str| {
             let (name, what) = ("auth".to_owned(), "has ended".to_owned());
             in_one_sentence(Trouble { name, what, log: "auth.log".into(), last_words: last_words.to_owned() }.into())
