@@ -16,27 +16,24 @@
 
 #![cfg_attr(not(test), warn(unreachable_pub))]
 
-// What a read asks for, and what it is told.
-mod answer;
-mod key;
-mod limits;
-mod policy;
-
-// Its way.
 mod engine;
-mod flight;
-mod load;
+
+// The way of a read.
 mod read;
-
-// What is remembered between reads.
-mod entry;
-mod gap_detector;
+mod policy;
+mod key;
 mod store;
+mod entry;
 mod validity;
-
-// What is taken from outside.
-mod metrics;
+mod flight;
+mod limits;
+mod load;
 mod origin;
+mod answer;
+mod metrics;
+
+// What the way stands on.
+mod gap_detector;
 mod world;
 
 #[cfg(test)]
