@@ -6,11 +6,11 @@ pub mod auth;
 pub mod denial;
 
 // What callers ask for.
-pub mod access;
-pub mod login;
-pub mod refresh;
-pub mod revocation;
-pub mod token;
+pub(crate) mod access;
+pub(crate) mod login;
+mod refresh;
+pub(crate) mod revocation;
+mod token;
 
 // What administrators ask for.
 pub mod admin;
@@ -19,7 +19,7 @@ pub mod key_rotation;
 // What these are made with.
 pub mod encryption_key;
 pub mod issue;
-pub mod password;
-pub mod policy;
-pub mod state;
-pub mod throttle;
+pub(crate) mod password;
+pub(crate) mod policy;
+pub(crate) mod state;
+pub(crate) mod throttle;

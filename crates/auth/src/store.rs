@@ -1,14 +1,14 @@
 //! What must last, in SQLite or PostgreSQL.
 //!
 //! Invariants:
-//! - Every change runs in a [`Change`], which holds the store's write lock from its first statement: what is read in it
+//! - Every change runs in a [`Transaction`], which holds the store's write lock from its first statement: what is read in it
 //!   is still true when it commits, and revisions become visible in their order.
 //! - What `commit` acknowledged is durable.
 //! - Binary values are base64url text, because the two engines name their binary types differently.
 
 use std::time::Instant;
 
-use accord_store::{ANSWER, Connections, Location, Pool, Transaction, log_failure};
+use accord_store::{ANSWER, Connections, Location, Pool, log_failure};
 use opentelemetry::{KeyValue, metrics::Histogram};
 use sqlx::{AnyPool, Row};
 
@@ -51,9 +51,9 @@ pub struct Store {
     latency: Histogram<f64>,
 }
 
-/// A change in the making: dropped without `commit`, it never happened.
-pub struct Change {
-    transaction: Transaction,
+/// A write transaction: dropped without `commit`, it is rolled back.
+pub struct Transaction {
+    inner: accord_store::Transaction,
     began: Instant,
     latency: Histogram<f64>,
 }
@@ -80,11 +80,11 @@ impl Store {
         Ok(unsigned(read?.try_get(0)?))
     }
 
-    /// Begins a change, and waits for other changes to end.
-    pub async fn change(&self) -> Result<Change, StoreError> {
+    /// Begins a write transaction, and waits for others to end.
+    pub async fn begin(&self) -> Result<Transaction, StoreError> {
         let began = Instant::now();
-        let transaction = self.pool.begin("SELECT value FROM meta WHERE name = 'revision' FOR UPDATE").await?;
-        Ok(Change { transaction, began, latency: self.latency.clone() })
+        let inner = self.pool.begin("SELECT value FROM meta WHERE name = 'revision' FOR UPDATE").await?;
+        Ok(Transaction { inner, began, latency: self.latency.clone() })
     }
 
     /// Closes all connections; whatever is asked afterwards fails.
@@ -97,18 +97,18 @@ impl Store {
     }
 }
 
-impl Change {
-    /// Makes the change last.
+impl Transaction {
+    /// Commits: afterwards it is durable.
     pub async fn commit(self) -> Result<(), StoreError> {
-        let committed = self.transaction.commit().await;
-        self.latency.record(self.began.elapsed().as_secs_f64(), &[KeyValue::new("operation", "change")]);
+        let committed = self.inner.commit().await;
+        self.latency.record(self.began.elapsed().as_secs_f64(), &[KeyValue::new("operation", "transaction")]);
         Ok(committed?)
     }
 
     /// The next revision, for a change that verifiers must learn of.
     pub async fn next_revision(&mut self) -> Result<u64, StoreError> {
         let row = sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'revision' RETURNING value")
-            .fetch_one(&mut *self.transaction)
+            .fetch_one(&mut *self.inner)
             .await?;
         Ok(unsigned(row.try_get(0)?))
     }

@@ -38,12 +38,12 @@ async fn connections_of_a_silent_server_are_replaced() {
 
     // Every connection of the pool waits for an answer while the server goes away, and then its caller does too.
     let directly = Store::open(&database.url).await.unwrap();
-    let change = directly.change().await.unwrap();
+    let transaction = directly.begin().await.unwrap();
     let waiting: Vec<_> = (0..CONNECTIONS)
         .map(|_| {
             let store = store.clone();
             // Again where the server lets none of them wait any longer.
-            tokio::spawn(async move { while store.change().await.is_err() {} })
+            tokio::spawn(async move { while store.begin().await.is_err() {} })
         })
         .collect();
     let mut onlooker = sqlx::AnyConnection::connect(&database.url).await.unwrap();
@@ -52,7 +52,7 @@ async fn connections_of_a_silent_server_are_replaced() {
     while sqlx::query_scalar::<_, i64>(blocked).fetch_one(&mut onlooker).await.unwrap() < CONNECTIONS {}
     proxy.stall();
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
-    drop(change);
+    drop(transaction);
 
     let again = async { while store.revision().await.is_err() {} };
     tokio::time::timeout(Duration::from_secs(20), again)

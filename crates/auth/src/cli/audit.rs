@@ -14,7 +14,7 @@ pub(super) enum AuditCommand {
 impl AuditCommand {
     pub(super) async fn run(self, flags: &Flags) -> anyhow::Result<()> {
         let Self::Verify = self;
-        let (entries, broken) = flags.existing_store().await?.audit().await?;
+        let (entries, broken) = flags.existing_store().await?.audit_log().await?;
         ensure!(broken.is_none(), "the audit log is broken at row {}", broken.unwrap_or_default());
         println!("good: {} rows", entries.len());
         Ok(())

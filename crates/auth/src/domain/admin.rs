@@ -15,7 +15,7 @@ use super::{
     revocation,
 };
 use crate::store::{
-    Change, Store, StoreError,
+    Store, StoreError, Transaction,
     principals::{Principal, is_name},
 };
 
@@ -121,11 +121,11 @@ impl<'a> Admin<'a> {
     pub async fn add_principal(&self, principal: &Principal, password: Option<&str>) -> Result<(), AdminError> {
         validate(principal)?;
         let hashed = password.map_or(Ok(String::new()), hash_password)?;
-        let mut change = self.store.change().await?;
-        if !change.add_principal(principal, &hashed).await? {
+        let mut tx = self.store.begin().await?;
+        if !tx.add_principal(principal, &hashed).await? {
             return Err(AdminError::Exists(principal.subject.clone()));
         }
-        self.record(change, "principal.add", &principal.subject).await
+        self.audit_and_commit(tx, "principal.add", &principal.subject).await
     }
 
     /// Adds a program that logs in with the secret that `secret` brings. It is asked once nothing else stands in the way,
@@ -138,44 +138,44 @@ impl<'a> Admin<'a> {
         let id = &principal.subject;
         validate(principal)?;
         // Begun before anything is read, so that of two replicas that add it at once the second one finds it.
-        let mut change = self.store.change().await?;
+        let mut tx = self.store.begin().await?;
         if self.store.client(id).await?.is_some() {
             return Err(AdminError::Exists(id.clone()));
         }
-        if !change.add_principal(principal, "").await? {
+        if !tx.add_principal(principal, "").await? {
             return Err(AdminError::NoClient(id.clone()));
         }
         let secret = secret()?;
         if secret.len() < MIN_CLIENT_SECRET {
             return Err(AdminError::SecretTooShort);
         }
-        change.add_client(id, id, &hash_client_secret(&secret)).await?;
-        self.record(change, "client.add", id).await
+        tx.add_client(id, id, &hash_client_secret(&secret)).await?;
+        self.audit_and_commit(tx, "client.add", id).await
     }
 
     /// Gives a role. Tokens that do not show it yet are revoked.
     pub async fn grant_role(&self, subject: &str, role: &str) -> Result<(), AdminError> {
-        let mut change = self.store.change().await?;
-        let mut principal = known(self.store, subject).await?;
+        let mut tx = self.store.begin().await?;
+        let mut principal = existing(self.store, subject).await?;
         principal.roles.push(role.to_owned());
         validate(&principal)?;
-        if !change.add_role(subject, role).await? {
+        if !tx.add_role(subject, role).await? {
             return Ok(());
         }
-        let revision = change.next_revision().await?;
-        change.raise_epoch(subject, verify::now(), revision).await?;
-        self.record(change, "role.grant", &format!("{subject} {role}")).await
+        let revision = tx.next_revision().await?;
+        tx.raise_epoch(subject, verify::now(), revision).await?;
+        self.audit_and_commit(tx, "role.grant", &format!("{subject} {role}")).await
     }
 
     /// Takes a role away. Tokens that still show it are revoked.
     pub async fn remove_role(&self, subject: &str, role: &str) -> Result<(), AdminError> {
-        let mut change = self.store.change().await?;
-        if !change.remove_role(subject, role).await? {
+        let mut tx = self.store.begin().await?;
+        if !tx.remove_role(subject, role).await? {
             return Err(AdminError::RoleMissing { subject: subject.to_owned(), role: role.to_owned() });
         }
-        let revision = change.next_revision().await?;
-        change.raise_epoch(subject, verify::now(), revision).await?;
-        self.record(change, "role.remove", &format!("{subject} {role}")).await
+        let revision = tx.next_revision().await?;
+        tx.raise_epoch(subject, verify::now(), revision).await?;
+        self.audit_and_commit(tx, "role.remove", &format!("{subject} {role}")).await
     }
 
     /// Revokes every token of a subject.
@@ -186,15 +186,15 @@ impl<'a> Admin<'a> {
 
     /// Revokes every token there is; for restored backups and for the worst day.
     pub async fn revoke_everything(&self) -> Result<(), AdminError> {
-        let mut change = self.store.change().await?;
-        change.next_revision().await?;
-        change.raise_global_epoch().await?;
-        self.record(change, "everything.revoke", "").await
+        let mut tx = self.store.begin().await?;
+        tx.next_revision().await?;
+        tx.raise_global_epoch().await?;
+        self.audit_and_commit(tx, "everything.revoke", "").await
     }
 
-    async fn record(&self, mut change: Change, action: &str, target: &str) -> Result<(), AdminError> {
-        change.record(verify::now(), self.actor, action, target).await?;
-        Ok(change.commit().await?)
+    async fn audit_and_commit(&self, mut tx: Transaction, action: &str, target: &str) -> Result<(), AdminError> {
+        tx.audit(verify::now(), self.actor, action, target).await?;
+        Ok(tx.commit().await?)
     }
 }
 
@@ -204,10 +204,10 @@ impl Auth {
         if !(Duration::from_secs(1)..=Type::Access.longest_life()).contains(&life) {
             return Err(AdminError::Lifetime);
         }
-        let principal = known(&self.store, subject).await?;
+        let principal = existing(&self.store, subject).await?;
         let state = self.state.current().await?;
         let issued = issue::access_token(&self.tokens, &state, &principal, life)?;
-        Admin::new(&self.store, actor).record(self.store.change().await?, "token.issue", subject).await?;
+        Admin::new(&self.store, actor).audit_and_commit(self.store.begin().await?, "token.issue", subject).await?;
         Ok(issued.token)
     }
 
@@ -221,7 +221,7 @@ impl Auth {
     }
 }
 
-async fn known(store: &Store, subject: &str) -> Result<Principal, AdminError> {
+async fn existing(store: &Store, subject: &str) -> Result<Principal, AdminError> {
     store.principal(subject).await?.ok_or_else(|| AdminError::Unknown(subject.to_owned()))
 }
 

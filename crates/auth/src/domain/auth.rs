@@ -27,15 +27,15 @@ pub struct Auth {
     /// Encrypts signing keys, and makes refresh tokens.
     pub encryption_key: Arc<EncryptionKey>,
     /// Who may do what.
-    pub policies: Policies,
+    pub(crate) policies: Policies,
     /// Checks passwords.
-    pub passwords: Passwords,
+    pub(crate) passwords: Passwords,
     /// Slows down guessing.
     pub throttle: LoginThrottle,
     /// What tokens say.
     pub tokens: TokensConfig,
     /// How keys are made.
-    pub keys: KeysConfig,
+    pub(crate) keys: KeysConfig,
     /// What is counted.
     pub(crate) metrics: Metrics,
 }

@@ -6,7 +6,7 @@ use accord_token::{Algorithm, PublicKey, SigningKey, Type, claims::LEEWAY, verif
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::encryption_key::{EncryptionError, EncryptionKey};
-use crate::store::{Change, Store, StoreError, keys::StoredKey};
+use crate::store::{Store, StoreError, Transaction, keys::StoredKey};
 
 /// A key could not be made or kept.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +30,9 @@ pub async fn rotate(
     overlap: Duration,
     actor: &str,
 ) -> Result<PublicKey, KeyRotationError> {
-    let mut change = store.change().await?;
-    let public = publish(&mut change, encryption_key, algorithm, verify::now() + seconds(overlap), actor).await?;
-    change.commit().await?;
+    let mut tx = store.begin().await?;
+    let public = publish(&mut tx, encryption_key, algorithm, verify::now() + seconds(overlap), actor).await?;
+    tx.commit().await?;
     Ok(public)
 }
 
@@ -42,16 +42,16 @@ pub async fn ensure_key(
     encryption_key: &EncryptionKey,
     algorithm: Algorithm,
 ) -> Result<(), KeyRotationError> {
-    let mut change = store.change().await?;
-    if change.has_key().await? {
+    let mut tx = store.begin().await?;
+    if tx.has_key().await? {
         return Ok(());
     }
-    publish(&mut change, encryption_key, algorithm, 0, "accord-auth").await?;
-    Ok(change.commit().await?)
+    publish(&mut tx, encryption_key, algorithm, 0, "accord-auth").await?;
+    Ok(tx.commit().await?)
 }
 
 async fn publish(
-    change: &mut Change,
+    tx: &mut Transaction,
     encryption_key: &EncryptionKey,
     algorithm: Algorithm,
     signs_from: i64,
@@ -69,9 +69,9 @@ async fn publish(
         gone_at: 0,
     };
     // Kept as long as the longest token it may have signed, and the clocks' differences.
-    change.add_key(&stored, seconds(Type::Access.longest_life() + 3 * LEEWAY)).await?;
-    change.record(verify::now(), actor, "key.rotate", &public.kid).await?;
-    change.next_revision().await?;
+    tx.add_key(&stored, seconds(Type::Access.longest_life() + 3 * LEEWAY)).await?;
+    tx.audit(verify::now(), actor, "key.rotate", &public.kid).await?;
+    tx.next_revision().await?;
     Ok(public)
 }
 

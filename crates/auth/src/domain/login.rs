@@ -116,10 +116,10 @@ impl Auth {
             expires_at: verify::now() + life,
             revoked: false,
         };
-        let mut change = self.store.change().await?;
-        change.add_family(&family).await?;
-        change.add_family_token(&family.id, &access.jti, access.expires_at).await?;
-        change.commit().await?;
+        let mut tx = self.store.begin().await?;
+        tx.add_family(&family).await?;
+        tx.add_family_token(&family.id, &access.jti, access.expires_at).await?;
+        tx.commit().await?;
         let refresh = self.encryption_key.refresh_token(&family.id, family.generation);
         Ok(IssuedTokens { access, refresh: Some(refresh) })
     }

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
 
 /// Most callers waiting for a core.
-const WAITING: usize = 64;
+const MAX_WAITING: usize = 64;
 
 /// Too many callers wait already, or the work could not be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,46 +17,46 @@ const WAITING: usize = 64;
 pub struct Overloaded;
 
 /// Hashes and checks passwords.
-pub struct Passwords {
+pub(crate) struct Passwords {
     admitted: Semaphore,
     cores: Arc<Semaphore>,
     /// What is checked where there is no such person, so that a wrong name takes as long as a wrong password.
-    nobody: Arc<str>,
+    dummy_hash: Arc<str>,
 }
 
 impl Passwords {
     /// Ready to check.
-    pub fn new() -> Result<Self, Overloaded> {
+    pub(crate) fn new() -> Result<Self, Overloaded> {
         let cores = available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            admitted: Semaphore::new(cores + WAITING),
+            admitted: Semaphore::new(cores + MAX_WAITING),
             cores: Arc::new(Semaphore::new(cores)),
-            nobody: hash("nobody's password")?.into(),
+            dummy_hash: hash("nobody's password")?.into(),
         })
     }
 
     /// Whether the password is the one that was hashed. Takes as long where there is none.
-    pub async fn check(&self, password: String, hashed: Option<String>) -> Result<bool, Overloaded> {
+    pub(crate) async fn check(&self, password: String, hashed: Option<String>) -> Result<bool, Overloaded> {
         let _admitted = self.admitted.try_acquire().map_err(|_| Overloaded)?;
         let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| Overloaded)?;
         let known = hashed.is_some();
-        let hashed: Arc<str> = hashed.map_or_else(|| Arc::clone(&self.nobody), Into::into);
-        let fits = tokio::task::spawn_blocking(move || {
+        let hashed: Arc<str> = hashed.map_or_else(|| Arc::clone(&self.dummy_hash), Into::into);
+        let matched = tokio::task::spawn_blocking(move || {
             // Work that has begun can't be stopped: it gives its core back when it ends, not when its caller goes away.
             let _core = core;
-            fits(&password, &hashed)
+            matches(&password, &hashed)
         });
-        Ok(fits.await.map_err(|_| Overloaded)? && known)
+        Ok(matched.await.map_err(|_| Overloaded)? && known)
     }
 }
 
 /// Hashes a password, for the store.
-pub fn hash(password: &str) -> Result<String, Overloaded> {
+pub(crate) fn hash(password: &str) -> Result<String, Overloaded> {
     let argon = argon()?;
     argon.hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(|_| Overloaded)
 }
 
-fn fits(password: &str, hashed: &str) -> bool {
+fn matches(password: &str, hashed: &str) -> bool {
     let (Ok(argon), Ok(hashed)) = (argon(), PasswordHash::new(hashed)) else { return false };
     argon.verify_password(password.as_bytes(), &hashed).is_ok()
 }
@@ -79,6 +79,6 @@ mod tests {
         let check = passwords.check("a guess".to_owned(), None);
         assert!(tokio::time::timeout(std::time::Duration::ZERO, check).await.is_err());
         assert_eq!(passwords.cores.available_permits(), cores - 1);
-        assert_eq!(passwords.admitted.available_permits(), cores + WAITING, "nobody waits");
+        assert_eq!(passwords.admitted.available_permits(), cores + MAX_WAITING, "nobody waits");
     }
 }

@@ -40,7 +40,7 @@ const BUILT_IN: &str = include_str!("policy/built_in.cedar");
 
 /// A policy set that can't be used.
 #[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
+pub(crate) enum PolicyError {
     /// A file can't be read.
     #[error("{}: {source}", path.display())]
     Unreadable {
@@ -63,7 +63,7 @@ pub enum PolicyError {
 }
 
 /// Policies in force: validated, and sorted by the action they are about.
-pub struct Policies {
+pub(crate) struct Policies {
     /// Names this very set.
     pub hash: Arc<str>,
     by_action: HashMap<String, PolicySet>,
@@ -96,7 +96,7 @@ pub struct PolicyDecision {
 
 impl Policies {
     /// Reads and validates the built-in policies and these files.
-    pub fn load(files: &[PathBuf]) -> Result<Self, PolicyError> {
+    pub(crate) fn load(files: &[PathBuf]) -> Result<Self, PolicyError> {
         let mut sources = vec![PolicyFile::new("built-in".to_owned(), BUILT_IN.to_owned())?];
         for path in files {
             sources.push(PolicyFile::new(path.display().to_string(), read(path)?)?);
@@ -123,7 +123,7 @@ impl Policies {
     }
 
     /// Whether the principal may.
-    pub fn decide(&self, principal: &Principal, question: &AccessQuestion<'_>) -> PolicyDecision {
+    pub(crate) fn decide(&self, principal: &Principal, question: &AccessQuestion<'_>) -> PolicyDecision {
         if question.permission.is_empty() {
             return PolicyDecision { allowed: true, policies: Vec::new(), errors: Vec::new() };
         }

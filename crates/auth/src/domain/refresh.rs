@@ -81,29 +81,29 @@ impl Auth {
     ) -> Result<Option<IssuedTokens>, Denial> {
         let state = self.state.current().await?;
         let access = issue::access_token(&self.tokens, &state, principal, self.tokens.access_life)?;
-        let mut change = self.store.change().await?;
+        let mut tx = self.store.begin().await?;
         let generation = match rotation {
             Rotation::Repeat => family.generation,
-            Rotation::Advance if change.advance_family(&family.id, family.generation, now_millis()).await? => {
+            Rotation::Advance if tx.advance_family(&family.id, family.generation, now_millis()).await? => {
                 family.generation + 1
             }
             Rotation::Advance => return Ok(None),
         };
         // A token that is not written down could not be revoked with its family, so it is written before it is given.
-        if !change.add_family_token(&family.id, &access.jti, access.expires_at).await? {
+        if !tx.add_family_token(&family.id, &access.jti, access.expires_at).await? {
             return Ok(None);
         }
-        change.commit().await?;
+        tx.commit().await?;
         let refresh = self.encryption_key.refresh_token(&family.id, generation);
         Ok(Some(IssuedTokens { access, refresh: Some(refresh) }))
     }
 
     async fn revoke_family(&self, family: &Family, why: &str) -> Result<(), Denial> {
-        let mut change = self.store.change().await?;
-        let revision = change.next_revision().await?;
-        change.revoke_family(&family.id, revision).await?;
-        change.record(verify::now(), &family.subject, why, &family.id).await?;
-        change.commit().await?;
+        let mut tx = self.store.begin().await?;
+        let revision = tx.next_revision().await?;
+        tx.revoke_family(&family.id, revision).await?;
+        tx.audit(verify::now(), &family.subject, why, &family.id).await?;
+        tx.commit().await?;
         // Read at once, so that verifiers learn of it at once.
         self.state.current().await?;
         Ok(())

@@ -44,28 +44,28 @@ impl Auth {
         }
         let Ok(verified) = self.verify_access_token(token, &state) else { return Ok(()) };
         let claims = verified.claims;
-        let mut change = self.store.change().await?;
-        let revision = change.next_revision().await?;
-        change.revoke_token(&claims.jti, claims.exp, revision).await?;
-        change.record(verify::now(), &claims.sub, "token.revoke", &claims.jti).await?;
-        Ok(change.commit().await?)
+        let mut tx = self.store.begin().await?;
+        let revision = tx.next_revision().await?;
+        tx.revoke_token(&claims.jti, claims.exp, revision).await?;
+        tx.audit(verify::now(), &claims.sub, "token.revoke", &claims.jti).await?;
+        Ok(tx.commit().await?)
     }
 }
 
 /// Revokes every token of a subject; false where there is no such subject.
-pub async fn revoke_subject(store: &Store, subject: &str, actor: &str) -> Result<bool, StoreError> {
-    let mut change = store.change().await?;
-    let revision = change.next_revision().await?;
-    if !change.raise_epoch(subject, verify::now(), revision).await? {
+pub(crate) async fn revoke_subject(store: &Store, subject: &str, actor: &str) -> Result<bool, StoreError> {
+    let mut tx = store.begin().await?;
+    let revision = tx.next_revision().await?;
+    if !tx.raise_epoch(subject, verify::now(), revision).await? {
         return Ok(false);
     }
-    change.record(verify::now(), actor, "subject.revoke", subject).await?;
-    change.commit().await?;
+    tx.audit(verify::now(), actor, "subject.revoke", subject).await?;
+    tx.commit().await?;
     Ok(true)
 }
 
 /// One verifier that follows revocations.
-pub struct Watcher {
+pub(crate) struct Watcher {
     auth: Arc<Auth>,
     /// The verifier's own credential: it is checked again for each update, since it can be revoked too.
     token: String,
@@ -76,7 +76,7 @@ pub struct Watcher {
 
 impl Watcher {
     /// A verifier that knows nothing yet. Refused where its token or its permission does not hold.
-    pub async fn start(auth: Arc<Auth>, token: String, permission: &'static str) -> Result<Self, Denial> {
+    pub(crate) async fn start(auth: Arc<Auth>, token: String, permission: &'static str) -> Result<Self, Denial> {
         let state = auth.state.current().await?;
         auth.authorize(&token, permission, &state)?;
         auth.metrics.watcher(1);
@@ -84,7 +84,7 @@ impl Watcher {
     }
 
     /// Everything that this verifier has not seen, as of now.
-    pub async fn update(&mut self) -> Result<RevocationUpdate, Denial> {
+    pub(crate) async fn update(&mut self) -> Result<RevocationUpdate, Denial> {
         let state = self.auth.state.current().await?;
         self.auth.authorize(&self.token, self.permission, &state)?;
         let update = state.update_since(self.known);
@@ -93,7 +93,7 @@ impl Watcher {
     }
 
     /// Changes with each new revision.
-    pub fn revisions(&self) -> watch::Receiver<u64> {
+    pub(crate) fn revisions(&self) -> watch::Receiver<u64> {
         self.auth.state.revisions()
     }
 }

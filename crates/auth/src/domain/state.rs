@@ -13,7 +13,7 @@ use super::{encryption_key::EncryptionKey, key_rotation::KeyRotationError};
 use crate::store::{Store, StoreError, keys::StoredKey, revocations::Revocations, within};
 
 /// How long reading a new state may take: long after a restart with much to know, short with what is new.
-const READING: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The state at one revision.
 pub struct AuthState {
@@ -73,7 +73,7 @@ impl StateCache {
         }
         // Bounded, since all others wait behind it.
         let reading = AuthState::read(&self.store, &self.encryption_key, &self.policy_hash, &state.revocations);
-        let state = Arc::new(within(READING, reading).await?);
+        let state = Arc::new(within(READ_TIMEOUT, reading).await?);
         for error in &state.unusable {
             tracing::error!(%error, "no token will be issued here once only that key may sign");
         }

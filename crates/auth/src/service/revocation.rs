@@ -15,7 +15,7 @@ use crate::domain::{auth::Auth, denial::Denial, revocation::Watcher};
 const WATCH: &str = "accord.auth.watch";
 
 /// Most answers on their way to one verifier; one that reads no faster is let go, and comes back for everything.
-const UNREAD: usize = 32;
+const MAX_PENDING: usize = 32;
 
 /// The service.
 pub(crate) struct Revocations {
@@ -32,7 +32,7 @@ impl RevocationService for Revocations {
     async fn watch(&self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
         let token = bearer(request.metadata()).map_err(Denial::Caller)?.to_owned();
         let watcher = Watcher::start(Arc::clone(&self.auth), token, WATCH).await?;
-        let (answers, reading) = mpsc::channel(UNREAD);
+        let (answers, reading) = mpsc::channel(MAX_PENDING);
         let stream = VerifierStream { watcher, answers, answered: 0 };
         tokio::spawn(stream.run(request.into_inner(), self.shutdown.clone()));
         Ok(Response::new(ReceiverStream::new(reading)))
@@ -47,7 +47,7 @@ struct VerifierStream {
 }
 
 /// The stream is over: the verifier has gone, or is too slow.
-struct Over;
+struct StreamEnded;
 
 impl VerifierStream {
     async fn run(mut self, mut questions: Streaming<WatchRequest>, shutdown: Shutdown) {
@@ -58,12 +58,12 @@ impl VerifierStream {
             let sent = tokio::select! {
                 question = questions.message() => match question {
                     Ok(Some(question)) => self.answer(question.question).await,
-                    Ok(None) | Err(_) => Err(Over),
+                    Ok(None) | Err(_) => Err(StreamEnded),
                 },
                 // News only follow the first answer: before it, there is nothing to add them to.
                 Ok(()) = revisions.changed(), if self.answered > 0 => self.answer(self.answered).await,
-                () = &mut begun => Err(Over),
-                () = self.answers.closed() => Err(Over),
+                () = &mut begun => Err(StreamEnded),
+                () = self.answers.closed() => Err(StreamEnded),
             };
             if sent.is_err() {
                 break;
@@ -71,7 +71,7 @@ impl VerifierStream {
         }
     }
 
-    async fn answer(&mut self, question: u64) -> Result<(), Over> {
+    async fn answer(&mut self, question: u64) -> Result<(), StreamEnded> {
         // Read after the question came: the answer says what was true when it was asked, or later.
         match self.watcher.update().await {
             Ok(update) => {
@@ -83,16 +83,16 @@ impl VerifierStream {
                 error.log();
                 Ok(())
             }
-            Err(denial) => self.send(Err(denial.into())).and(Err(Over)),
+            Err(denial) => self.send(Err(denial.into())).and(Err(StreamEnded)),
         }
     }
 
-    fn send(&self, answer: Result<WatchResponse, Status>) -> Result<(), Over> {
+    fn send(&self, answer: Result<WatchResponse, Status>) -> Result<(), StreamEnded> {
         self.answers.try_send(answer).map_err(|error| {
             if matches!(error, TrySendError::Full(_)) {
                 tracing::warn!("a verifier reads too slowly and is let go");
             }
-            Over
+            StreamEnded
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The record of privileged operations: each row carries the hash of the one before, so that none can be changed or
+//! The audit log of privileged operations: each row carries the hash of the one before, so that none can be changed or
 //! taken out unseen. How many there are is kept apart, so that neither can the newest. It is written in the same
 //! transaction as what it records; without the row, nothing happens.
 
@@ -6,11 +6,11 @@ use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sqlx::{AnyConnection, Row};
 
-use super::{Change, Store, StoreError};
+use super::{Store, StoreError, Transaction};
 
 /// One recorded operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct AuditEntry {
     /// Its place in the chain, from 1.
     pub seq: i64,
     /// When, in seconds since 1970.
@@ -25,7 +25,7 @@ pub struct Entry {
     hash: String,
 }
 
-impl Entry {
+impl AuditEntry {
     fn digest(&self) -> String {
         let mut context = Context::new(&SHA256);
         let numbers = [self.seq.to_string(), self.at.to_string()];
@@ -38,12 +38,12 @@ impl Entry {
     }
 }
 
-impl Change {
-    /// Records what this change does.
-    pub async fn record(&mut self, now: i64, actor: &str, action: &str, target: &str) -> Result<(), StoreError> {
-        let last = newest(&mut self.transaction).await?;
+impl Transaction {
+    /// Audits what this transaction does.
+    pub async fn audit(&mut self, now: i64, actor: &str, action: &str, target: &str) -> Result<(), StoreError> {
+        let last = newest(&mut self.inner).await?;
         let (seq, previous) = last.map_or((1, String::new()), |last| (last.seq + 1, last.hash));
-        let mut entry = Entry {
+        let mut entry = AuditEntry {
             seq,
             at: now,
             actor: actor.to_owned(),
@@ -63,19 +63,19 @@ impl Change {
         .bind(entry.target)
         .bind(entry.previous)
         .bind(entry.hash)
-        .execute(&mut *self.transaction)
+        .execute(&mut *self.inner)
         .await?;
         sqlx::query("UPDATE meta SET value = $1 WHERE name = 'audit'")
             .bind(entry.seq)
-            .execute(&mut *self.transaction)
+            .execute(&mut *self.inner)
             .await?;
         Ok(())
     }
 }
 
 impl Store {
-    /// The whole record, and the place of the first row that is missing or does not fit to the one before.
-    pub async fn audit(&self) -> Result<(Vec<Entry>, Option<i64>), StoreError> {
+    /// The whole log, and the place of the first row that is missing or does not fit to the one before.
+    pub async fn audit_log(&self) -> Result<(Vec<AuditEntry>, Option<i64>), StoreError> {
         // Read first: rows that are added meanwhile are more than were counted, never fewer.
         let row = sqlx::query("SELECT value FROM meta WHERE name = 'audit'").fetch_one(self.connections()).await?;
         let written: i64 = row.try_get(0)?;
@@ -95,15 +95,15 @@ impl Store {
     }
 }
 
-async fn newest(connection: &mut AnyConnection) -> Result<Option<Entry>, StoreError> {
+async fn newest(connection: &mut AnyConnection) -> Result<Option<AuditEntry>, StoreError> {
     let row = sqlx::query("SELECT seq, at, actor, action, target, previous, hash FROM audit ORDER BY seq DESC LIMIT 1")
         .fetch_optional(connection)
         .await?;
     row.as_ref().map(entry).transpose()
 }
 
-fn entry(row: &sqlx::any::AnyRow) -> Result<Entry, StoreError> {
-    Ok(Entry {
+fn entry(row: &sqlx::any::AnyRow) -> Result<AuditEntry, StoreError> {
+    Ok(AuditEntry {
         seq: row.try_get(0)?,
         at: row.try_get(1)?,
         actor: row.try_get(2)?,

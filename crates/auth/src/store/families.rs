@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use super::{Change, Store, StoreError, signed, unsigned};
+use super::{Store, StoreError, Transaction, signed, unsigned};
 
 /// A family, from a login to its end.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ impl Store {
     }
 }
 
-impl Change {
+impl Transaction {
     /// Begins a family.
     pub async fn add_family(&mut self, family: &Family) -> Result<(), StoreError> {
         sqlx::query(
@@ -62,7 +62,7 @@ impl Change {
         .bind(signed(family.generation))
         .bind(family.rotated_at)
         .bind(family.expires_at)
-        .execute(&mut *self.transaction)
+        .execute(&mut *self.inner)
         .await?;
         Ok(())
     }
@@ -76,7 +76,7 @@ impl Change {
         .bind(id)
         .bind(signed(from))
         .bind(now_millis)
-        .execute(&mut *self.transaction)
+        .execute(&mut *self.inner)
         .await?;
         Ok(advanced.rows_affected() == 1)
     }
@@ -91,21 +91,21 @@ impl Change {
         .bind(id)
         .bind(jti)
         .bind(expires_at)
-        .execute(&mut *self.transaction)
+        .execute(&mut *self.inner)
         .await?;
         Ok(added.rows_affected() == 1)
     }
 
     /// Revokes the family and its access tokens.
     pub async fn revoke_family(&mut self, id: &str, revision: u64) -> Result<(), StoreError> {
-        sqlx::query("UPDATE families SET dead = 1 WHERE id = $1").bind(id).execute(&mut *self.transaction).await?;
+        sqlx::query("UPDATE families SET dead = 1 WHERE id = $1").bind(id).execute(&mut *self.inner).await?;
         sqlx::query(
             "INSERT INTO revoked (jti, expires_at, revision)
              SELECT jti, expires_at, CAST($2 AS BIGINT) FROM family_tokens WHERE family = $1 ON CONFLICT DO NOTHING",
         )
         .bind(id)
         .bind(signed(revision))
-        .execute(&mut *self.transaction)
+        .execute(&mut *self.inner)
         .await?;
         Ok(())
     }

@@ -4,7 +4,7 @@ use sqlx::Row;
 
 use accord_token::claims::LEEWAY;
 
-use super::{Change, Store, StoreError};
+use super::{Store, StoreError, Transaction};
 
 /// A signing key's life: published on arrival, signs from `signs_from` until `signs_until`, gone at `gone_at`. Seconds
 /// since 1970; 0 where an end is not known yet.
@@ -53,32 +53,32 @@ impl Store {
 
     /// Destroys private halves that sign no more, by the slowest clock there may be, and keys that nobody needs any more.
     pub async fn destroy_retired_keys(&self, now: i64) -> Result<(), StoreError> {
-        let mut change = self.change().await?;
+        let mut tx = self.begin().await?;
         let slowest = now - i64::try_from(LEEWAY.as_secs()).unwrap_or(0);
         let halves =
             sqlx::query("UPDATE keys SET private = '' WHERE signs_until <> 0 AND signs_until < $1 AND private <> ''")
                 .bind(slowest)
-                .execute(&mut *change.transaction)
+                .execute(&mut *tx.inner)
                 .await?;
         let keys = sqlx::query("DELETE FROM keys WHERE gone_at <> 0 AND gone_at < $1")
             .bind(now)
-            .execute(&mut *change.transaction)
+            .execute(&mut *tx.inner)
             .await?;
         if halves.rows_affected() + keys.rows_affected() > 0 {
             // Told to everybody who holds them: to the processes that signed, and to the verifiers that trusted them.
-            change.next_revision().await?;
+            tx.next_revision().await?;
         }
-        change.commit().await
+        tx.commit().await
     }
 }
 
-impl Change {
+impl Transaction {
     /// Publishes a key, and ends all others: they sign until it does, and go `kept` seconds later.
     pub async fn add_key(&mut self, key: &StoredKey, kept: i64) -> Result<(), StoreError> {
         sqlx::query("UPDATE keys SET signs_until = $1, gone_at = $2 WHERE signs_until = 0 OR signs_until > $1")
             .bind(key.signs_from)
             .bind(key.signs_from + kept)
-            .execute(&mut *self.transaction)
+            .execute(&mut *self.inner)
             .await?;
         sqlx::query(
             "INSERT INTO keys (kid, algorithm, public, private, signs_from, signs_until, gone_at)
@@ -89,14 +89,14 @@ impl Change {
         .bind(&key.public)
         .bind(&key.private)
         .bind(key.signs_from)
-        .execute(&mut *self.transaction)
+        .execute(&mut *self.inner)
         .await?;
         Ok(())
     }
 
     /// Whether there is any key, read under the write lock.
     pub async fn has_key(&mut self) -> Result<bool, StoreError> {
-        let row = sqlx::query("SELECT kid FROM keys LIMIT 1").fetch_optional(&mut *self.transaction).await?;
+        let row = sqlx::query("SELECT kid FROM keys LIMIT 1").fetch_optional(&mut *self.inner).await?;
         Ok(row.is_some())
     }
 }

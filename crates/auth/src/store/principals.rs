@@ -3,7 +3,7 @@
 use accord_token::{Claims, Kind};
 use sqlx::Row;
 
-use super::{Change, Store, StoreError, signed, unsigned};
+use super::{Store, StoreError, Transaction, signed, unsigned};
 
 /// An identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +21,12 @@ pub struct Principal {
 }
 
 /// The longest name of a person, program, role or service, in bytes: tokens carry it.
-const LONGEST_NAME: usize = 256;
+const MAX_NAME: usize = 256;
 
 /// Whether this can be a name: names go into tokens, policies and logs, where nobody should have to guess where they end.
 pub fn is_name(name: &str) -> bool {
     let good = |letter: char| !letter.is_whitespace() && !letter.is_control();
-    (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(good)
+    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(good)
 }
 
 impl Principal {
@@ -90,7 +90,7 @@ impl Store {
     }
 }
 
-impl Change {
+impl Transaction {
     /// Adds an identity; false where the name is taken.
     pub async fn add_principal(&mut self, principal: &Principal, password: &str) -> Result<bool, StoreError> {
         let kind = if principal.kind == Kind::User { "user" } else { "service" };
@@ -103,7 +103,7 @@ impl Change {
         .bind(&principal.tenant)
         .bind(password)
         .bind(signed(principal.epoch))
-        .execute(&mut *self.transaction)
+        .execute(&mut *self.inner)
         .await?;
         if added.rows_affected() == 0 {
             return Ok(false);
@@ -119,7 +119,7 @@ impl Change {
         let added = sqlx::query("INSERT INTO roles (subject, role) VALUES ($1, $2) ON CONFLICT DO NOTHING")
             .bind(subject)
             .bind(role)
-            .execute(&mut *self.transaction)
+            .execute(&mut *self.inner)
             .await?;
         Ok(added.rows_affected() == 1)
     }
@@ -130,7 +130,7 @@ impl Change {
         let removed = sqlx::query("DELETE FROM roles WHERE subject = $1 AND role = $2")
             .bind(subject)
             .bind(role)
-            .execute(&mut *self.transaction)
+            .execute(&mut *self.inner)
             .await?;
         Ok(removed.rows_affected() == 1)
     }
@@ -141,7 +141,7 @@ impl Change {
             .bind(id)
             .bind(subject)
             .bind(secret_hash)
-            .execute(&mut *self.transaction)
+            .execute(&mut *self.inner)
             .await?;
         Ok(())
     }

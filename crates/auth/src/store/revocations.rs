@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use accord_token::{Type, claims::LEEWAY};
 use sqlx::Row;
 
-use super::{Change, Store, StoreError, signed, unsigned};
+use super::{Store, StoreError, Transaction, signed, unsigned};
 
 /// How much longer than its time a token may be accepted: by the leeway, and by the difference of two clocks.
 const SKEW: Duration = Duration::from_secs(3 * LEEWAY.as_secs());
@@ -88,14 +88,14 @@ impl Store {
     }
 }
 
-impl Change {
+impl Transaction {
     /// Revokes one token.
     pub async fn revoke_token(&mut self, jti: &str, expires_at: i64, revision: u64) -> Result<(), StoreError> {
         sqlx::query("INSERT INTO revoked (jti, expires_at, revision) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
             .bind(jti)
             .bind(expires_at)
             .bind(signed(revision))
-            .execute(&mut *self.transaction)
+            .execute(&mut *self.inner)
             .await?;
         Ok(())
     }
@@ -108,16 +108,14 @@ impl Change {
         .bind(subject)
         .bind(now)
         .bind(signed(revision))
-        .execute(&mut *self.transaction)
+        .execute(&mut *self.inner)
         .await?;
         Ok(raised.rows_affected() == 1)
     }
 
     /// Revokes every token there is.
     pub async fn raise_global_epoch(&mut self) -> Result<(), StoreError> {
-        sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'global_epoch'")
-            .execute(&mut *self.transaction)
-            .await?;
+        sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'global_epoch'").execute(&mut *self.inner).await?;
         Ok(())
     }
 }

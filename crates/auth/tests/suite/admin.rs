@@ -142,14 +142,14 @@ pub(crate) async fn token_lifetime_out_of_bounds_is_refused(database: Database) 
 
 pub(crate) async fn changed_or_deleted_audit_row_breaks_the_chain(database: Database) {
     let server = Server::start(&database, |_| {}).await;
-    let (entries, broken) = server.auth.store.audit().await.unwrap();
+    let (entries, broken) = server.auth.store.audit_log().await.unwrap();
     assert!(entries.len() >= 3);
     assert_eq!(broken, None);
     let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
     connection.execute("UPDATE audit SET target = 'somebody else' WHERE seq = 2").await.unwrap();
-    assert_eq!(server.auth.store.audit().await.unwrap().1, Some(2));
+    assert_eq!(server.auth.store.audit_log().await.unwrap().1, Some(2));
     connection.execute("DELETE FROM audit WHERE seq = 2").await.unwrap();
-    assert_eq!(server.auth.store.audit().await.unwrap().1, Some(2));
+    assert_eq!(server.auth.store.audit_log().await.unwrap().1, Some(2));
 }
 
 pub(crate) async fn change_that_cannot_be_audited_does_not_happen(database: Database) {
@@ -180,13 +180,13 @@ pub(crate) async fn change_that_cannot_be_audited_does_not_happen(database: Data
 
 pub(crate) async fn truncated_audit_log_breaks_the_chain(database: Database) {
     let server = Server::start(&database, |_| {}).await;
-    let (entries, _) = server.auth.store.audit().await.unwrap();
+    let (entries, _) = server.auth.store.audit_log().await.unwrap();
     let newest = entries.last().unwrap().seq;
     let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
     connection.execute(AssertSqlSafe(format!("DELETE FROM audit WHERE seq = {newest}"))).await.unwrap();
-    assert_eq!(server.auth.store.audit().await.unwrap().1, Some(newest));
+    assert_eq!(server.auth.store.audit_log().await.unwrap().1, Some(newest));
     connection.execute("DELETE FROM audit").await.unwrap();
-    assert_eq!(server.auth.store.audit().await.unwrap().1, Some(1));
+    assert_eq!(server.auth.store.audit_log().await.unwrap().1, Some(1));
 }
 
 pub(crate) async fn client_added_by_two_replicas_at_once_is_added_once(database: Database) {
@@ -218,8 +218,8 @@ pub(crate) async fn store_of_the_previous_build_is_migrated_with_its_data(databa
     let store = Store::open(&database.url).await.unwrap();
     assert_eq!(store.principal("ada").await.unwrap().unwrap().roles, ["reader"]);
     assert_eq!(store.revision().await.unwrap(), 2);
-    let (entries, broken) = store.audit().await.unwrap();
+    let (entries, broken) = store.audit_log().await.unwrap();
     assert_eq!((entries.len(), broken), (2, None));
     admin(&store).grant_role("ada", "writer").await.unwrap();
-    assert_eq!(store.audit().await.unwrap().0.len(), 3);
+    assert_eq!(store.audit_log().await.unwrap().0.len(), 3);
 }

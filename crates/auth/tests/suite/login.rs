@@ -55,7 +55,7 @@ pub(crate) async fn reused_refresh_token_revokes_the_access_tokens_of_its_family
 pub(crate) async fn reused_refresh_token_is_audited(database: Database) {
     let server = Server::start(&database, |_| {}).await;
     reuse(&server).await;
-    let (entries, _) = server.auth.store.audit().await.unwrap();
+    let (entries, _) = server.auth.store.audit_log().await.unwrap();
     assert!(entries.iter().any(|entry| entry.action == "refresh.reused" && entry.actor == "ada"));
 }
 
@@ -167,7 +167,7 @@ pub(crate) async fn refresh_token_revoked_again_changes_nothing(database: Databa
         revisions.insert(server.tokens().revoke(RevokeRequest { target }).await.unwrap().into_inner().revision);
     }
     assert_eq!(revisions.len(), 1);
-    let (entries, _) = server.auth.store.audit().await.unwrap();
+    let (entries, _) = server.auth.store.audit_log().await.unwrap();
     assert_eq!(entries.iter().filter(|entry| entry.action == "refresh.revoke").count(), 1);
 }
 
