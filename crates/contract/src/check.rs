@@ -27,13 +27,7 @@ pub(crate) fn policy(
         cached(cache, policy.kinds, level, unary, &mut refuse);
     }
     if policy.retry.is_some() {
-        if level == IdempotencyLevel::Unknown && policy.idempotency.is_none() {
-            let problem = "the method is neither declared NO_SIDE_EFFECTS or IDEMPOTENT nor keyed, so a second attempt may act twice";
-            refuse("retry", problem, "set idempotency_level, declare `idempotency`, or remove `retry`");
-        }
-        if !unary {
-            refuse("retry", "the messages of a stream can't be sent again", "declare `retry` on unary methods only");
-        }
+        retried(policy, level, unary, &mut refuse);
     }
     if policy.idempotency.is_some() && !unary {
         refuse("idempotency", "a stream has no one answer to keep", "declare `idempotency` on unary methods only");
@@ -41,6 +35,17 @@ pub(crate) fn policy(
     if !policy.invalidates.is_empty() && !unary {
         let problem = "a stream has no one request to take tags from, and no one answer to hold back";
         refuse("invalidates", problem, "declare `invalidates` on unary methods only");
+    }
+}
+
+fn retried(policy: &Policy, level: IdempotencyLevel, unary: bool, refuse: &mut impl FnMut(&str, &str, &str)) {
+    if level == IdempotencyLevel::Unknown && policy.idempotency.is_none() {
+        let problem = "the method is neither declared NO_SIDE_EFFECTS or IDEMPOTENT nor with `idempotency`, so a second attempt \
+                       may act twice";
+        refuse("retry", problem, "set idempotency_level, declare `idempotency`, or remove `retry`");
+    }
+    if !unary {
+        refuse("retry", "the messages of a stream can't be sent again", "declare `retry` on unary methods only");
     }
 }
 

@@ -80,13 +80,7 @@ impl Loader<'_> {
     fn method(&mut self, source: &Source, descriptor: MethodDescriptor) {
         let name: Arc<str> = name(&descriptor).into();
         if let Some(other) = self.methods.get(&name) {
-            let problem = format!("is served by two upstreams, {} and {}", other.upstream, source.upstream);
-            self.findings.push(Finding::error(
-                &*name,
-                "services",
-                problem,
-                "remove one, or make their endpoints one upstream",
-            ));
+            self.findings.push(served_twice(&name, other, source));
             return;
         }
         let rules = rules_for(self.overlays, &name);
@@ -235,6 +229,11 @@ fn deprecated(descriptor: &MethodDescriptor) -> bool {
     let method = descriptor.method_descriptor_proto().options.as_ref().is_some_and(MethodOptions::deprecated);
     let service = descriptor.parent_service();
     method || service.service_descriptor_proto().options.as_ref().is_some_and(ServiceOptions::deprecated)
+}
+
+fn served_twice(name: &str, other: &Method, source: &Source) -> Finding {
+    let problem = format!("is served by two upstreams, {} and {}", other.upstream, source.upstream);
+    Finding::error(name, "services", problem, "remove one, or make their endpoints one upstream")
 }
 
 /// A method's name leads to its proto, but not to the overlay, service or file that the option stands in.
