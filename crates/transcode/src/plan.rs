@@ -16,7 +16,7 @@ use crate::{
     raw,
     request::Encoder,
     response::Decoder,
-    schema::Schema,
+    schema::{Field, Schema},
     violation::{Malformed, Violation},
 };
 
@@ -118,11 +118,7 @@ impl Plan {
         let names = binding.into_iter().flat_map(|binding| binding.template.variables());
         let (variables, given) = path(schema, input, &method.input(), names, limits.depth)?;
         if let BodySource::Field(position) = body {
-            let checked = given.clone().add(schema, &Target::of(input, position));
-            checked.map_err(|violation| PlanError::Body {
-                field: schema.shape(input).fields[position].name.to_string(),
-                problem: violation.problem,
-            })?;
+            bound_once(schema, &given, input, position)?;
         }
         Ok(Self {
             schema: Arc::clone(schema),
@@ -211,18 +207,20 @@ impl Plan {
                 encoder.message(shape, &mut reader)?;
                 reader.finish()?;
             }
-            BodySource::Field(position) => {
-                let field = &shape.fields[position];
-                let mut reader = Reader::new(body, self.limits.depth, self.limits.elements)?;
-                if reader.peek()? == Token::Null && !encoder.takes_null(field) {
-                    reader.null()?;
-                } else {
-                    encoder.field(field, &mut reader).map_err(|violation| violation.within(&field.name))?;
-                }
-                reader.finish()?;
-            }
+            BodySource::Field(position) => self.put_field(encoder, &shape.fields[position], body)?,
         }
         Ok(())
+    }
+
+    /// A body that is one field of the message.
+    fn put_field<'s>(&'s self, encoder: &mut Encoder<'s>, field: &'s Field, body: &[u8]) -> Result<(), Violation> {
+        let mut reader = Reader::new(body, self.limits.depth, self.limits.elements)?;
+        if reader.peek()? == Token::Null && !encoder.takes_null(field) {
+            reader.null()?;
+        } else {
+            encoder.field(field, &mut reader).map_err(|violation| violation.within(&field.name))?;
+        }
+        reader.finish()
     }
 
     fn put_query(&self, encoder: &mut Encoder<'_>, query: &str) -> Result<(), Violation> {
@@ -250,6 +248,15 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// The field of the body must not be one that the path gives.
+fn bound_once(schema: &Schema, given: &Given, input: usize, position: usize) -> Result<(), PlanError> {
+    let checked = given.clone().add(schema, &Target::of(input, position));
+    checked.map_err(|violation| PlanError::Body {
+        field: schema.shape(input).fields[position].name.to_string(),
+        problem: violation.problem,
+    })
 }
 
 /// The fields that the variables of a path set, none of them twice.
