@@ -159,7 +159,7 @@ impl Upstream {
     }
 
     /// A call found no endpoint there: it may be elsewhere by now.
-    pub(crate) fn troubled(&self) {
+    pub(crate) fn request_probe(&self) {
         self.trouble.notify_one();
         for discovery in &self.discoveries {
             discovery.refresh();

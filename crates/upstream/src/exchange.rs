@@ -69,7 +69,7 @@ where
         Err(error) => {
             upstream.attempted(picked.in_flight.failed(error), false);
             if !matches!(error, Unreachable::DeadlineExceeded | Unreachable::RequestBroken) {
-                upstream.troubled();
+                upstream.request_probe();
             }
             Err(error)
         }

@@ -74,39 +74,39 @@ where
             Self::Spent => return Sending::default(),
         };
         match poll_fn(|context| Poll::Ready(poll_whole(&mut body, context))).await {
-            Look::Whole(bytes) => {
+            PolledBody::Whole(bytes) => {
                 let _ = stream.send_data(bytes.clone(), true);
                 *self = Self::Whole(bytes);
                 Sending::default()
             }
-            Look::Part(read) => spawn(Upload { body, stream, read }),
+            PolledBody::Part(read) => spawn(Upload { body, stream, read }),
         }
     }
 }
 
 /// What a first look at a body finds.
-enum Look<B: Body> {
+enum PolledBody<B: Body> {
     /// All of it, in one piece.
     Whole(Bytes),
     /// What was read of it to see that.
     Part(Read<B>),
 }
 
-fn poll_whole<B: Body<Data = Bytes> + Unpin>(body: &mut B, context: &mut Context<'_>) -> Look<B> {
+fn poll_whole<B: Body<Data = Bytes> + Unpin>(body: &mut B, context: &mut Context<'_>) -> PolledBody<B> {
     let data = match poll_next(body, context) {
-        Poll::Ready(None) => return Look::Whole(Bytes::new()),
+        Poll::Ready(None) => return PolledBody::Whole(Bytes::new()),
         Poll::Ready(Some(Ok(frame))) if frame.is_data() => frame.into_data().unwrap_or_default(),
-        Poll::Ready(Some(frame)) => return Look::Part([Some(frame), None]),
-        Poll::Pending => return Look::Part([None, None]),
+        Poll::Ready(Some(frame)) => return PolledBody::Part([Some(frame), None]),
+        Poll::Pending => return PolledBody::Part([None, None]),
     };
     if body.is_end_stream() {
-        return Look::Whole(data);
+        return PolledBody::Whole(data);
     }
     // Bodies of generated stubs say only when they are asked again that there is no more.
     match poll_next(body, context) {
-        Poll::Ready(None) => Look::Whole(data),
-        Poll::Ready(second) => Look::Part([Some(Ok(Frame::data(data))), second]),
-        Poll::Pending => Look::Part([Some(Ok(Frame::data(data))), None]),
+        Poll::Ready(None) => PolledBody::Whole(data),
+        Poll::Ready(second) => PolledBody::Part([Some(Ok(Frame::data(data))), second]),
+        Poll::Pending => PolledBody::Part([Some(Ok(Frame::data(data))), None]),
     }
 }
 

@@ -49,7 +49,7 @@ struct State {
 }
 
 /// What a look at the pool found.
-enum Found {
+enum LeaseAttempt {
     Lease(Lease),
     Wait(watch::Receiver<(u64, Option<Arc<io::Error>>)>),
 }
@@ -70,9 +70,9 @@ impl Pool {
     /// when they leave.
     pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease, Arc<io::Error>> {
         loop {
-            let mut attempts = match self.look() {
-                Found::Lease(lease) => return Ok(lease),
-                Found::Wait(attempts) => attempts,
+            let mut attempts = match self.try_lease() {
+                LeaseAttempt::Lease(lease) => return Ok(lease),
+                LeaseAttempt::Wait(attempts) => attempts,
             };
             // The sender lives in `self`. A place that was given back while nobody waited ends one wait too early at most.
             tokio::select! {
@@ -96,7 +96,7 @@ impl Pool {
         self.state().connections.retain(|connection| !connection.is_closing());
     }
 
-    fn look(self: &Arc<Self>) -> Found {
+    fn try_lease(self: &Arc<Self>) -> LeaseAttempt {
         let trust = self.trust.as_ref().map(|trust| trust.get());
         let mut state = self.state();
         state.connections.retain(|connection| connection.is_open(trust.as_ref()));
@@ -108,20 +108,20 @@ impl Pool {
         // One at a time is enough for everybody who waits; a crowd is served by more as they fill.
         if !state.is_opening && state.connections.len() < enough && !is_cooling {
             state.is_opening = true;
-            tokio::spawn(Arc::clone(self).open_one(trust, state.settings));
+            tokio::spawn(Arc::clone(self).open_connection(trust, state.settings));
         }
         match best {
             // Beyond the most, calls queue up on the connections that there are, within their deadlines.
-            Some(connection) if has_room || !state.is_opening => Found::Lease(connection.enter()),
-            _ => Found::Wait(self.attempts.subscribe()),
+            Some(connection) if has_room || !state.is_opening => LeaseAttempt::Lease(connection.enter()),
+            _ => LeaseAttempt::Wait(self.attempts.subscribe()),
         }
     }
 
-    async fn open_one(self: Arc<Self>, trust: Option<Arc<ClientConfig>>, settings: Settings) {
+    async fn open_connection(self: Arc<Self>, trust: Option<Arc<ClientConfig>>, settings: Settings) {
         let pool = Arc::downgrade(&self);
         let ended = move |ended| {
             if let (Some(pool), Ended::TooManyPings) = (pool.upgrade(), ended) {
-                pool.ping_less(settings.keepalive_interval);
+                pool.double_keepalive_interval(settings.keepalive_interval);
             }
         };
         let opened = Connection::open(&self.address, trust, settings, Arc::clone(&self.freed), ended).await;
@@ -145,7 +145,7 @@ impl Pool {
 
     /// gRFC A8: who is told that it pings too often doubles its interval. Connections that were made before it was doubled,
     /// and are told the same, don't double it once more.
-    fn ping_less(&self, interval: Duration) {
+    fn double_keepalive_interval(&self, interval: Duration) {
         let doubled = interval.saturating_mul(2).min(LONGEST_INTERVAL);
         let mut state = self.state();
         if doubled > state.settings.keepalive_interval {

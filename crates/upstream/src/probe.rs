@@ -49,7 +49,7 @@ impl Upstream {
         // Until discovery has said something, there is nobody to ask.
         let _ = self.wait_for_endpoints().await;
         let endpoints = self.endpoints();
-        let found = join_all(endpoints.iter().map(|endpoint| ask(self, endpoint))).await;
+        let found = join_all(endpoints.iter().map(|endpoint| check_health(self, endpoint))).await;
         self.probed(found.iter().filter(|liveness| **liveness == Liveness::Serving).count());
         let best = found.into_iter().max().unwrap_or(Liveness::Away);
         self.liveness.send_if_modified(|known| std::mem::replace(known, best) != best);
@@ -69,20 +69,20 @@ impl Upstream {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 // While it serves, a failed call is news. Many of them are one piece of news.
-                () = self.trouble.notified(), if self.is_up() => self.after_trouble().await,
+                () = self.trouble.notified(), if self.is_up() => self.until_unavailable().await,
             }
         }
     }
 
     /// A restart can be quicker than two questions, so whoever watches is told even if it looks up throughout.
-    async fn after_trouble(&self) {
+    async fn until_unavailable(&self) {
         tokio::time::sleep(FIRST_WAIT).await;
         self.liveness.send_modify(|_unchanged| {});
     }
 }
 
 /// What an endpoint is. One that doesn't serve is ejected; one that does is let in again.
-async fn ask(upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) -> Liveness {
+async fn check_health(upstream: &Arc<Upstream>, endpoint: &Arc<Endpoint>) -> Liveness {
     let question = HealthCheckRequest { service: String::new() };
     let question = request::outbound(question, Deadline::after(TIMEOUT), &RequestId::new());
     let mut client = HealthClient::new(Client::only(Arc::clone(upstream), Arc::clone(endpoint)));

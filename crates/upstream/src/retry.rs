@@ -57,7 +57,7 @@ async fn retried(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes, retr
                 retries.budget.succeeded();
                 return Outcome { result, may_have_acted_before };
             }
-            Next::Again => Some(wait_before(made)),
+            Next::Again => Some(backoff(made)),
             Next::AgainAfter(wait) => Some(wait),
             Next::GiveUp => None,
         };
@@ -211,7 +211,7 @@ fn pushback(metadata: &HeaderMap) -> Option<Next> {
 }
 
 /// The wait before another attempt, after so many.
-fn wait_before(made: u32) -> Duration {
+fn backoff(made: u32) -> Duration {
     let wait = backoff::exponential(FIRST_BACKOFF, LONGEST_BACKOFF, made - 1);
     backoff::jittered(wait.mul_f64(LONGEST_SHARE), JITTER)
 }

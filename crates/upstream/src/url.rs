@@ -71,13 +71,7 @@ impl Url {
             _ if name.is_empty() => return Err(form()),
             (true, None) => Host::Service(name.as_str().into()),
             (true, Some(_)) => return Err(form()),
-            (false, port) => {
-                let port = port.unwrap_or(if scheme == Scheme::HTTPS { 443 } else { 80 });
-                match name.parse::<IpAddr>() {
-                    Ok(address) => Host::Address(SocketAddr::new(address, port)),
-                    Err(_) => Host::Name(name.as_str().into(), port),
-                }
-            }
+            (false, port) => host(&name, port.unwrap_or(if scheme == Scheme::HTTPS { 443 } else { 80 })),
         };
         let server_name = if scheme == Scheme::HTTPS {
             Some(ServerName::try_from(name.clone()).map_err(|_| UrlError::Name(name))?)
@@ -85,6 +79,13 @@ impl Url {
             None
         };
         Ok(Self { text: text.into(), scheme, authority, host, server_name })
+    }
+}
+
+fn host(name: &str, port: u16) -> Host {
+    match name.parse::<IpAddr>() {
+        Ok(address) => Host::Address(SocketAddr::new(address, port)),
+        Err(_) => Host::Name(name.into(), port),
     }
 }
 

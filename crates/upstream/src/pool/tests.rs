@@ -35,7 +35,7 @@ fn interval(pool: &Pool) -> Duration {
 async fn keepalive_interval_is_doubled_once_for_connections_that_had_the_same() {
     let pool = pool("http://127.0.0.1:1", None);
     for (told, expected) in [(10, 20), (10, 20), (20, 40), (7200, 7200), (40, 7200)] {
-        pool.ping_less(Duration::from_secs(told));
+        pool.double_keepalive_interval(Duration::from_secs(told));
         assert_eq!(interval(&pool), Duration::from_secs(expected));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use accord_upstream::Upstream;
 use http_body_util::{BodyExt, Full};
 
 use crate::server::{PATIENCE, Server};
@@ -12,33 +13,10 @@ const CALLS: usize = 1000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_flight_slots_are_released_after_random_cancellation() {
-    let mut builder = h2::server::Builder::new();
-    builder.max_concurrent_streams(STREAMS);
-    // h2 gives a connection up (ENHANCE_YOUR_CALM) when more than 20 calls are cancelled before it has handed them on; this
-    // test is about what our side holds.
-    builder.max_pending_accept_reset_streams(CALLS);
-    let server = Server::with(builder, None).await;
-    let url = server.url.clone();
-    server.echo();
-    let upstream = upstream(&url, |config| {
-        config.max_connections = 2;
-        config.max_in_flight = CALLS;
-    });
-    let calls: Vec<_> = (0..CALLS)
-        .map(|index| {
-            let upstream = Arc::clone(&upstream);
-            let call = tokio::spawn(async move {
-                if index % 2 == 0 {
-                    drop(Calling::default().unary(upstream).await);
-                } else if let Ok(response) = Calling::default().stream(upstream, Full::from(vec![7; 100_000])).await {
-                    let _ = response.into_body().collect().await;
-                }
-            });
-            (call, rand::random_range(0..200))
-        })
-        .collect();
-    for (call, turns) in calls {
-        for _ in 0..turns {
+    let upstream = tolerant_upstream().await;
+    let calls: Vec<_> = (0..CALLS).map(|index| tokio::spawn(call(Arc::clone(&upstream), index))).collect();
+    for call in calls {
+        for _ in 0..rand::random_range(0..200) {
             tokio::task::yield_now().await;
         }
         call.abort();
@@ -57,4 +35,29 @@ async fn in_flight_slots_are_released_after_random_cancellation() {
         assert!(result.is_ok(), "{:?}", result.err());
     }
     assert_eq!(endpoint.in_flight(), 0);
+}
+
+/// An upstream of few streams whose server takes any number of cancelled calls.
+async fn tolerant_upstream() -> Arc<Upstream> {
+    let mut builder = h2::server::Builder::new();
+    builder.max_concurrent_streams(STREAMS);
+    // h2 gives a connection up (ENHANCE_YOUR_CALM) when more than 20 calls are cancelled before it has handed them on; this
+    // test is about what our side holds.
+    builder.max_pending_accept_reset_streams(CALLS);
+    let server = Server::with(builder, None).await;
+    let url = server.url.clone();
+    server.echo();
+    upstream(&url, |config| {
+        config.max_connections = 2;
+        config.max_in_flight = CALLS;
+    })
+}
+
+/// A unary call, or a stream that is read to its end.
+async fn call(upstream: Arc<Upstream>, index: usize) {
+    if index.is_multiple_of(2) {
+        drop(Calling::default().unary(upstream).await);
+    } else if let Ok(response) = Calling::default().stream(upstream, Full::from(vec![7; 100_000])).await {
+        let _ = response.into_body().collect().await;
+    }
 }
