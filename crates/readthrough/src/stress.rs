@@ -26,18 +26,8 @@ impl Origin for Counter {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn read_after_acknowledged_invalidation_never_sees_older_answer() {
-    let limits = Limits {
-        capacity: 1 << 20,
-        waiters: 100,
-        flights: 100,
-        tags: 8,
-        cool_down: Duration::ZERO,
-        uncacheable: Duration::ZERO,
-    };
     let origin = Counter::default();
-    let metrics = Metrics::new(&opentelemetry::global::meter("stress"));
-    let store = MemoryStore::new(limits.capacity, |_| {});
-    let engine = Engine::new(origin.clone(), store, Live::begin(), limits, metrics);
+    let engine = engine(origin.clone());
     let acknowledged = Arc::new(AtomicU64::new(0));
     let broken = Arc::new(Mutex::new(None));
 
@@ -65,6 +55,20 @@ async fn read_after_acknowledged_invalidation_never_sees_older_answer() {
         tokio::task::yield_now().await;
     }
     assert_eq!(*broken.lock().unwrap(), None, "seen, though a newer one was acknowledged");
+}
+
+fn engine(origin: Counter) -> Engine<Counter, MemoryStore, Live> {
+    let limits = Limits {
+        capacity: 1 << 20,
+        waiters: 100,
+        flights: 100,
+        tags: 8,
+        cool_down: Duration::ZERO,
+        uncacheable: Duration::ZERO,
+    };
+    let metrics = Metrics::new(&opentelemetry::global::meter("stress"));
+    let store = MemoryStore::new(limits.capacity, |_| {});
+    Engine::new(origin, store, Live::begin(), limits, metrics)
 }
 
 fn read() -> Read<()> {

@@ -135,7 +135,7 @@ impl Oracle {
         cool_down: Duration,
         now: Moment,
     ) -> Result<(), String> {
-        let Asked { caller, consistency, .. } = *asked;
+        let caller = asked.caller;
         let bytes = match &answer.load {
             Ok(message) => message,
             Err(failure) if failure.code == 5 => &failure.details,
@@ -146,28 +146,39 @@ impl Oracle {
             return Err(format!("I1: the metadata of another answer than {value:?}"));
         }
         let whose = (value.object, value.tenant, value.audience);
+        if whose != (caller.object, caller.tenant, caller.audience()) {
+            return Err(format!("I12: somebody else's answer: {asked:?} got {value:?} in {answer:?}"));
+        }
+        self.check_freshness(asked, policy, answer, &value, cool_down, now)
+    }
+
+    /// Holds the age, the version and the staleness of an answer against the truth.
+    fn check_freshness(
+        &self,
+        asked: &Asked,
+        policy: &Policy,
+        answer: &Answer,
+        value: &Value,
+        cool_down: Duration,
+        now: Moment,
+    ) -> Result<(), String> {
+        let Asked { caller, consistency, .. } = *asked;
+        let strong = consistency == ConsistencyRequirement::Strong;
         let oldest = Moment(asked.at.0.saturating_sub(nanoseconds(tolerated(consistency, policy, answer))));
         let ensure = |holds: bool, broken: &str| {
             let told = || format!("{broken}: {asked:?} got {value:?} in {answer:?}");
             if holds { Ok(()) } else { Err(told()) }
         };
-        ensure(whose == (caller.object, caller.tenant, caller.audience()), "I12: somebody else's answer")?;
         let declared = if answer.load.is_ok() { policy.ttl } else { policy.negative_ttl };
         ensure(answer.life <= declared, "I2: a longer life than declared")?;
         ensure(answer.outcome != Outcome::Hit || answer.age < longest(policy, answer), "I2, I10: kept for too long")?;
         ensure(answer.stale.is_none() || answer.load.is_ok(), "I10: a stale absence")?;
-        ensure(
-            consistency != ConsistencyRequirement::Strong || answer.outcome != Outcome::Hit,
-            "I4: not from the origin",
-        )?;
+        ensure(!strong || answer.outcome != Outcome::Hit, "I4: not from the origin")?;
         let failed = self.failed[usize::from(caller.object)].after(cool_down) >= asked.at;
         ensure(answer.stale != Some(Stale::OriginFailed) || failed, "I10: the origin had not failed")?;
         ensure(value.version <= self.current(caller.object), "I1: a version that was never committed")?;
         ensure(value.version >= asked.acknowledged, "I6: older than an acknowledged invalidation")?;
-        ensure(
-            consistency != ConsistencyRequirement::Strong || value.version >= asked.current,
-            "I4: older than when it was asked",
-        )?;
+        ensure(!strong || value.version >= asked.current, "I4: older than when it was asked")?;
         ensure(self.superseded(caller.object, value.version) >= oldest, "I2, I10: staler than tolerated")?;
         ensure(answer.age >= now.since(value.sampled), "I9: older than it says")
     }
