@@ -1,4 +1,4 @@
-//! What comes in, made plain: which protocol, which request, how long it may take, and only headers that may come in.
+//! Admission: what a caller asks for, the deadline of its call, and only headers that may come in.
 
 use crate::{
     fault::{Component, Fault},
@@ -45,8 +45,8 @@ fn clean(headers: &mut HeaderMap) -> Result<(), Fault> {
         return Err(refused("`authorization` came more than once; send one"));
     }
     let named = connection_headers(headers);
-    let strangers: Vec<_> = headers.keys().filter(|name| is_reserved(name) || named.contains(name)).cloned().collect();
-    for name in strangers {
+    let removed: Vec<_> = headers.keys().filter(|name| is_reserved(name) || named.contains(name)).cloned().collect();
+    for name in removed {
         if name == header::AUTHORIZATION {
             return Err(refused("`authorization` is named in `connection`; leave it out there"));
         }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_headers_do_not_come_in() {
+    fn reserved_and_connection_headers_are_removed() {
         let mut headers = HeaderMap::new();
         for name in ["x-accord-passport", "x_accord_passport", "x-accord_tenant", "x-hop", "x-kept"] {
             headers.insert(HeaderName::from_static(name), "1".parse().unwrap());
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_authorization_is_refused() {
+    fn repeated_authorization_is_invalid_argument() {
         let mut headers = HeaderMap::new();
         headers.append(header::AUTHORIZATION, "Bearer a".parse().unwrap());
         headers.append(header::AUTHORIZATION, "Bearer b".parse().unwrap());

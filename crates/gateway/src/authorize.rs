@@ -4,7 +4,7 @@ use crate::{
     admit::Arrival,
     authenticate::{Identity, refusal},
     fault::{Component, Fault},
-    table::Entry,
+    table::MethodEntry,
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::{Access, PrincipalKind};
@@ -14,16 +14,16 @@ use accord_token::{Kind, Refusal};
 use http::HeaderValue;
 use std::{net::IpAddr, sync::Arc};
 
-/// The proof that a call may go on. Only [`authorize`] makes one; limits, cache keys and the way inward derive from it.
+/// The proof that a call may go on. Only [`authorize`] makes one; limits, cache keys and the call to the upstream derive from it.
 pub(crate) struct Permit {
-    entry: Arc<Entry>,
+    entry: Arc<MethodEntry>,
     decision: Option<Arc<Decision>>,
     address: IpAddr,
 }
 
 impl Permit {
     /// The called method.
-    pub(crate) fn entry(&self) -> &Arc<Entry> {
+    pub(crate) fn entry(&self) -> &Arc<MethodEntry> {
         &self.entry
     }
 
@@ -42,7 +42,7 @@ impl Permit {
         self.decision.as_ref().map(|decision| &decision.tenant)
     }
 
-    /// The passport for the way inward; none for an anonymous call.
+    /// The passport for the call to the upstream; none for an anonymous call.
     pub(crate) fn passport(&self) -> Option<&HeaderValue> {
         self.decision.as_ref()?.passport.as_ref()
     }
@@ -51,7 +51,7 @@ impl Permit {
 /// Asks auth, whose answers are remembered for as long as they hold.
 pub(crate) async fn authorize(
     mesh: &MeshClient,
-    entry: &Arc<Entry>,
+    entry: &Arc<MethodEntry>,
     identity: Option<Identity<'_>>,
     arrival: &Arrival,
     deadline: Deadline,

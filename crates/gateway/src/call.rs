@@ -1,18 +1,18 @@
-//! The way of a request.
+//! The way of a request, as one function.
 
 use crate::{
     admit::{self, Arrival, admit},
     authenticate::authenticate,
     authorize::authorize,
-    cached::Cache,
+    concurrency_limit::{ConcurrencyLimit, SlotBody},
     fault::Fault,
-    frames::{self, Bounds, Verdict},
-    invalidate::{Invalidator, Pending, Reach},
-    keyed::{self, Claimed, Records},
-    limit::limit,
+    idempotency::{self, IdempotencyRecord, IdempotencyRecords},
+    invalidate::{Delivery, Invalidator, PendingInvalidation},
     message,
     protocol::{BodyMode, Reply, RequestOptions, RouteMatch, WireProtocol},
-    seats::{Seated, Seats},
+    rate_limit::rate_limit,
+    read_through::ReadThrough,
+    stream_limits::{self, EndReason, StreamLimits},
     table::Tables,
     upstream::{self, Answer, Call, Outcome},
 };
@@ -34,30 +34,30 @@ use tracing::Instrument;
 pub(crate) const INVALIDATION: HeaderName = HeaderName::from_static("x-accord-invalidation");
 
 /// The least time that calls have to end once their connections have been cut.
-const LAST_MOMENT: Duration = Duration::from_millis(500);
+const CUT_OFF_GRACE: Duration = Duration::from_millis(500);
 
 /// Everything that a request meets on its way.
 pub(crate) struct Gateway {
     /// The contract in force.
     pub tables: Arc<Tables>,
     /// How many calls may be in flight.
-    pub seats: Seats,
-    /// Who verifies and decides.
+    pub concurrency_limit: ConcurrencyLimit,
+    /// Who verifies tokens and decides what they permit.
     pub mesh: MeshClient,
-    /// Where declared reads are answered from.
-    pub cache: Option<Cache>,
-    /// How mutations reach what was cached.
+    /// Where cached methods are answered from.
+    pub read_through: Option<ReadThrough>,
+    /// How mutations invalidate what was cached.
     pub invalidator: Option<Invalidator>,
-    /// What became of idempotency keys.
-    pub records: Option<Records>,
+    /// The answers of earlier calls under the same idempotency key.
+    pub idempotency: Option<IdempotencyRecords>,
 }
 
 impl Gateway {
-    /// Waits for what goes on without a caller, until `end` at the latest: calls under a key, and then invalidations.
+    /// Waits for what goes on without a caller, until `end` at the latest: calls under an idempotency key, then invalidations.
     pub(crate) async fn finish(&self, end: Deadline) {
-        // The calls of connections that were cut are given up in a moment, and say then what they may have changed.
-        let end = end.at().max(Deadline::after(LAST_MOMENT).at());
-        if tokio::time::timeout_at(end, self.seats.emptied()).await.is_err() {
+        // The calls of connections that were cut are cancelled in a moment, and invalidate then what they may have changed.
+        let end = end.at().max(Deadline::after(CUT_OFF_GRACE).at());
+        if tokio::time::timeout_at(end, self.concurrency_limit.idle()).await.is_err() {
             tracing::warn!("calls that were still in flight were cut off: raise `grace` if they should end");
         }
         if let Some(invalidator) = &self.invalidator {
@@ -80,17 +80,17 @@ pub(crate) async fn travel(
     name(&arrival, &route);
     let policy = &route.entry.method.policy;
     // After the method is known, since its contract says how important the call is.
-    let seat = Arc::new(gateway.seats.take(policy.criticality)?);
+    let slot = Arc::new(gateway.concurrency_limit.acquire(policy.criticality)?);
     let deadline = admit::deadline(&policy.deadline, &arrival.options)?;
     let identity = authenticate(&gateway.mesh, &policy.access, &arrival)?;
     let permit = authorize(&gateway.mesh, &route.entry, identity, &arrival, deadline).await?;
-    let allowance = limit(&permit)?;
-    let call = Call::new(permit, Arc::clone(&seat), deadline, &arrival, route.mode);
+    let allowance = rate_limit(&permit)?;
+    let call = Call::new(permit, Arc::clone(&slot), deadline, &arrival, route.mode);
     let mut response = within(deadline, answer(gateway, call, route, arrival)).await?;
     allowance.add_headers(response.headers_mut());
-    // The connection cuts a caller that has not read the answer by then, so that nobody keeps a seat by not reading.
+    // The connection cuts a caller that has not read the answer by then, so that nobody holds a slot by not reading.
     response.extensions_mut().insert(deadline);
-    Ok(response.map(|body| Seated::body(body, seat)))
+    Ok(response.map(|body| SlotBody::wrap(body, slot)))
 }
 
 /// Lets what observes the call from outside know its one canonical name.
@@ -117,10 +117,10 @@ async fn answer(
 ) -> Result<Response<Body>, Fault> {
     let Arrival { options, parts, body, .. } = arrival;
     let reply = match route.mode {
-        BodyMode::PassThrough => Reply::Stream(pass(&call, body).await?),
+        BodyMode::PassThrough => Reply::Stream(pass_through(&call, body).await?),
         BodyMode::Unary => {
             let message = message::read(&route, &parts, body).await?;
-            Reply::Unary(ask(gateway, call, message, options).await?)
+            Reply::Unary(unary(gateway, call, message, options).await?)
         }
         BodyMode::ServerStream => {
             let message = message::read(&route, &parts, body).await?;
@@ -130,48 +130,50 @@ async fn answer(
     route.respond(reply)
 }
 
-/// Bytes in, bytes out, watched for their bounds only.
-async fn pass(call: &Call, body: Incoming) -> Result<Response<Body>, Fault> {
-    let verdict = Verdict::default();
-    let body = frames::request(body, Bounds::of_requests(call.policy()), Arc::clone(&verdict));
-    let response = upstream::stream(call, body, &verdict).await?;
-    Ok(watched(call, response, verdict))
+/// Bytes in, bytes out: only the limits are enforced.
+async fn pass_through(call: &Call, body: Incoming) -> Result<Response<Body>, Fault> {
+    let end_reason = EndReason::default();
+    let body = stream_limits::request(body, StreamLimits::of_request(call.policy()), Arc::clone(&end_reason));
+    let response = upstream::stream(call, body, &end_reason).await?;
+    Ok(limited(call, response, end_reason))
 }
 
 /// One message in, a stream of them out.
 async fn stream(call: &Call, message: &Bytes) -> Result<Response<Body>, Fault> {
-    let verdict = Verdict::default();
-    let response = upstream::stream(call, Full::new(grpc::frame(message)), &verdict).await?;
-    Ok(watched(call, response, verdict))
+    let end_reason = EndReason::default();
+    let response = upstream::stream(call, Full::new(grpc::frame(message)), &end_reason).await?;
+    Ok(limited(call, response, end_reason))
 }
 
-/// An answer that ends at the bounds of its method and at the deadline of its call.
-fn watched(call: &Call, response: Response<ResponseBody>, verdict: Verdict) -> Response<Body> {
-    let (upstream, bounds) = (&call.permit.entry().method.upstream, Bounds::of_answers(&call.permit.entry().method));
-    let response = frames::answer(response, upstream, bounds, call.deadline, verdict);
+/// An answer that ends at the limits of its method and at the deadline of its call.
+fn limited(call: &Call, response: Response<ResponseBody>, end_reason: EndReason) -> Response<Body> {
+    let method = &call.permit.entry().method;
+    let limits = StreamLimits::of_response(method);
+    let response = stream_limits::response(response, &method.upstream, limits, call.deadline, end_reason);
     response.map(|body| Body::new(DeadlineBody::new(body, call.deadline)))
 }
 
-/// One message in, one out: from the cache, under a key, or from the upstream.
-async fn ask(gateway: &Arc<Gateway>, call: Call, message: Bytes, options: RequestOptions) -> Result<Answer, Fault> {
+/// One message in, one out: from the cache, under an idempotency key, or from the upstream.
+async fn unary(gateway: &Arc<Gateway>, call: Call, message: Bytes, options: RequestOptions) -> Result<Answer, Fault> {
     let entry = call.permit.entry();
     let policy = &entry.method.policy;
-    if let (Some(cache), Some(cached), Some(plan)) = (&gateway.cache, &policy.cache, &entry.cache_plan) {
-        return cache.read(&call, cached, plan, &message, options.consistency).await;
+    if let (Some(read_through), Some(declared), Some(plan)) = (&gateway.read_through, &policy.cache, &entry.cache_plan)
+    {
+        return read_through.read(&call, declared, plan, &message, options.consistency).await;
     }
     let key = match &policy.idempotency {
-        Some(declared) => keyed::key(declared, options.idempotency_key)?.map(|key| (declared.window, key)),
+        Some(declared) => idempotency::key(declared, options.idempotency_key)?.map(|key| (declared.window, key)),
         None => None,
     };
     match key {
-        Some((window, key)) => once(gateway, call, window, key, message).await,
+        Some((window, key)) => idempotent(gateway, call, window, key, message).await,
         None => mutate(gateway, &call, &message).await,
     }
 }
 
-/// A call under a key. It runs to its end even when its caller leaves, and keeps its seat until then: the answer is what
-/// a repeated call will get.
-async fn once(
+/// A call under an idempotency key. It runs to its end even when its caller leaves, and holds its slot until then: the
+/// answer is what a repeated call will get.
+async fn idempotent(
     gateway: &Arc<Gateway>,
     call: Call,
     window: Duration,
@@ -180,10 +182,10 @@ async fn once(
 ) -> Result<Answer, Fault> {
     let gateway = Arc::clone(gateway);
     let run = async move {
-        let records = gateway.records.as_ref().ok_or_else(keyed::no_records)?;
+        let records = gateway.idempotency.as_ref().ok_or_else(idempotency::no_records)?;
         match records.begin(&call, window, key, &message).await? {
-            Claimed::Before(answer) => replay(&gateway, &call, &message, *answer).await,
-            Claimed::Run(claim) => {
+            IdempotencyRecord::Completed(answer) => replay(&gateway, &call, &message, *answer).await,
+            IdempotencyRecord::Claimed(claim) => {
                 let outcome = within(call.deadline, mutate(&gateway, &call, &message)).await;
                 records.end(&call, claim, &outcome).await;
                 outcome
@@ -193,29 +195,29 @@ async fn once(
     tokio::spawn(run.in_current_span()).await.unwrap_or_else(|_| Err(Fault::defect()))
 }
 
-/// The answer of a call that ran before. Its invalidations may have been deferred then, and whoever gets the answer now is
-/// promised that reads see what it says.
+/// The answer of a call that ran before. Its invalidations may have been deferred then, so they are sent again: reads have
+/// to see what the answer says.
 async fn replay(gateway: &Gateway, call: &Call, message: &Bytes, answer: Answer) -> Result<Answer, Fault> {
     let may_have_acted = upstream::may_have_committed(answer.code());
-    match Pending::of(gateway.invalidator.as_ref(), call, message)? {
-        Some(pending) => settle(pending, call, Outcome { result: Ok(answer), may_have_acted }).await,
+    match PendingInvalidation::of(gateway.invalidator.as_ref(), call, message)? {
+        Some(pending) => invalidate(pending, call, Outcome { result: Ok(answer), may_have_acted }).await,
         None => Ok(answer),
     }
 }
 
 /// A call that may change something: what it makes invalid is invalidated before it answers.
 async fn mutate(gateway: &Gateway, call: &Call, message: &Bytes) -> Result<Answer, Fault> {
-    let Some(pending) = Pending::of(gateway.invalidator.as_ref(), call, message)? else {
+    let Some(pending) = PendingInvalidation::of(gateway.invalidator.as_ref(), call, message)? else {
         return upstream::unary(call, message).await.result;
     };
-    settle(pending, call, upstream::unary(call, message).await).await
+    invalidate(pending, call, upstream::unary(call, message).await).await
 }
 
-/// Invalidates what may have changed, and says so where the cache does not know of it yet.
-async fn settle(pending: Pending, call: &Call, outcome: Outcome) -> Result<Answer, Fault> {
+/// Invalidates what may have changed; the answer says where the cache does not have it yet.
+async fn invalidate(pending: PendingInvalidation, call: &Call, outcome: Outcome) -> Result<Answer, Fault> {
     let Outcome { mut result, may_have_acted } = outcome;
-    let reach = pending.settle(may_have_acted, call.deadline).await;
-    if let (Ok(answer), Some(Reach::Deferred)) = (&mut result, reach) {
+    let delivery = pending.finish(may_have_acted, call.deadline).await;
+    if let (Ok(answer), Some(Delivery::Deferred)) = (&mut result, delivery) {
         answer.head.insert(INVALIDATION, HeaderValue::from_static("DEFERRED"));
     }
     result

@@ -39,7 +39,7 @@ impl Component {
     }
 }
 
-/// A call that ends here. Boxed, because the good way should not carry its weight.
+/// A call that ends here. Boxed, because a call that succeeds should not carry its weight.
 #[derive(Debug)]
 pub(crate) struct Fault(Box<Inner>);
 
@@ -140,7 +140,7 @@ impl Fault {
         self
     }
 
-    /// Whether it is about an answer that can't be told on: then the call itself was carried out.
+    /// Whether it is about an answer that can't be passed on: then the call itself was carried out.
     pub(crate) fn is_of_an_answer(&self) -> bool {
         let (code, reason) = (self.0.status.code(), fault::reason_of(&self.0.status));
         matches!(
@@ -182,7 +182,7 @@ impl Faults {
 
     /// One more.
     pub(crate) fn count(&self, fault: &Fault) {
-        // A status of another binary may carry no reason of ours; its code is all there is to tell then.
+        // A status of another binary may carry no reason of ours; only its code is counted then.
         let status = fault.status();
         let reason = fault::reason_of(status).map_or_else(|| code_name(status.code()).to_owned(), fault::name);
         self.0.add(1, &[KeyValue::new("component", fault.0.component.name()), KeyValue::new("reason", reason)]);

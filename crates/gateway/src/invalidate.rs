@@ -1,9 +1,9 @@
-//! What a mutation makes invalid, told to the cache in order.
+//! Cache invalidation: the tags that a mutation makes invalid are sent to the cache in order.
 //!
 //! One task sends, so that the cache sees one sequence without gaps; what it can't deliver it keeps, newest per tag,
 //! and goes on trying. A cache that sees a gap or a new sender treats what it loaded before as unverified.
 
-use crate::{fault::Fault, inner, upstream::Call};
+use crate::{fault::Fault, internal_call, upstream::Call};
 use accord_api::accord::cache::v1::{InvalidateRequest, invalidation_service_client::InvalidationServiceClient};
 use accord_mesh::MeshClient;
 use accord_runtime::{backoff::Backoff, deadline::Deadline, request::RequestId};
@@ -21,28 +21,28 @@ use tokio::sync::{Notify, oneshot, watch};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-/// Tags that may wait for a cache that is gone. Beyond it the sender begins a new life instead, which tells the cache
-/// that it has missed something.
-const MOST_WAITING: usize = 10_000;
+/// Tags that may wait for a cache that is gone. Beyond it the sender begins a new incarnation instead, from which the
+/// cache learns that it has missed something.
+const MAX_BACKLOG_TAGS: usize = 10_000;
 /// Bytes of the tags that may wait.
-const MOST_WAITING_BYTES: usize = 16 << 20;
+const MAX_BACKLOG_BYTES: usize = 16 << 20;
 /// Bytes of the tags of one batch, well below what the cache takes in one message.
 const BATCH_BYTES: usize = 1 << 20;
-const ATTEMPT: Duration = Duration::from_secs(1);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Waits between attempts. The last is short: what a cache that comes back has missed, it may still answer.
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LAST_WAIT: Duration = Duration::from_millis(250);
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const LAST_BACKOFF: Duration = Duration::from_millis(250);
 const JITTER: f64 = 0.2;
 /// How long a mutation waits for its invalidation before it answers as deferred.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// How long the end of the process waits for invalidations that are under way.
-const FAREWELL: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_millis(500);
+/// How long shutdown waits for invalidations that are being sent.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
 
 /// How far an invalidation got before its mutation answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum Delivery {
     /// The cache has it.
-    Done,
+    Delivered,
     /// It is kept and sent when the cache can be reached.
     Deferred,
 }
@@ -52,14 +52,14 @@ pub(crate) enum Reach {
 pub(crate) struct Invalidator(Arc<Queue>);
 
 struct Queue {
-    waiting: Mutex<Waiting>,
+    backlog: Mutex<Backlog>,
     arrived: Notify,
-    under_way: watch::Sender<bool>,
+    is_sending: watch::Sender<bool>,
     deferred: Counter<u64>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Backlog {
     tags: BTreeSet<String>,
     bytes: usize,
     overflowed: bool,
@@ -67,17 +67,17 @@ struct Waiting {
 }
 
 impl Invalidator {
-    /// Starts the sender. What it still holds when the process ends is lost with this life of the gateway. The next life has
-    /// another name, which tells the cache to trust nothing it loaded before.
+    /// Starts the sender. What it still holds when the process ends is lost. The next process is another incarnation, from
+    /// which the cache learns to trust nothing that it loaded before.
     pub(crate) fn start(client: Client, mesh: MeshClient) -> Self {
         let deferred = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.invalidations.deferred")
             .with_description("Mutations that answered before the cache had their invalidations")
             .build();
         let queue = Arc::new(Queue {
-            waiting: Mutex::default(),
+            backlog: Mutex::default(),
             arrived: Notify::new(),
-            under_way: watch::Sender::default(),
+            is_sending: watch::Sender::default(),
             deferred,
         });
         let sender =
@@ -86,39 +86,39 @@ impl Invalidator {
         Self(queue)
     }
 
-    /// Sends tags on their way, and waits until the cache has them, but not long.
-    pub(crate) async fn invalidate(&self, tags: Vec<String>, deadline: Deadline) -> Reach {
+    /// Queues tags, and waits until the cache has them, but not long.
+    pub(crate) async fn invalidate(&self, tags: Vec<String>, deadline: Deadline) -> Delivery {
         let (sender, acknowledged) = oneshot::channel();
         self.enqueue(tags, Some(sender));
-        let patience = deadline.min(Deadline::after(PATIENCE));
-        if tokio::time::timeout_at(patience.at(), acknowledged).await.is_ok_and(|said| said.is_ok()) {
-            return Reach::Done;
+        let wait = deadline.min(Deadline::after(MAX_WAIT));
+        if tokio::time::timeout_at(wait.at(), acknowledged).await.is_ok_and(|sent| sent.is_ok()) {
+            return Delivery::Delivered;
         }
         self.0.deferred.add(1, &[]);
-        Reach::Deferred
+        Delivery::Deferred
     }
 
-    /// Waits, but not long, until the cache has all that is under way: where no other gateway follows, nobody else tells it.
+    /// Waits, but not long, until the cache has all that is queued: where no other gateway follows, nobody else sends it.
     pub(crate) async fn finish(&self) {
-        let mut under_way = self.0.under_way.subscribe();
-        if tokio::time::timeout(FAREWELL, under_way.wait_for(|is| !is)).await.is_err() {
+        let mut is_sending = self.0.is_sending.subscribe();
+        if tokio::time::timeout(SHUTDOWN_WAIT, is_sending.wait_for(|is| !is)).await.is_err() {
             tracing::warn!("stopped before the cache had every invalidation; it finds that out from the next gateway");
         }
     }
 
     fn enqueue(&self, tags: Vec<String>, caller: Option<oneshot::Sender<()>>) {
         {
-            let mut waiting = self.0.waiting();
-            waiting.add(tags);
-            waiting.callers.retain(|caller| !caller.is_closed());
-            waiting.callers.extend(caller);
-            self.0.under_way.send_replace(true);
+            let mut backlog = self.0.backlog();
+            backlog.add(tags);
+            backlog.callers.retain(|caller| !caller.is_closed());
+            backlog.callers.extend(caller);
+            self.0.is_sending.send_replace(true);
         }
         self.0.arrived.notify_one();
     }
 }
 
-impl Waiting {
+impl Backlog {
     fn add(&mut self, tags: Vec<String>) {
         for tag in tags {
             let bytes = tag.len();
@@ -126,7 +126,7 @@ impl Waiting {
                 self.bytes += bytes;
             }
         }
-        if self.tags.len() > MOST_WAITING || self.bytes > MOST_WAITING_BYTES {
+        if self.tags.len() > MAX_BACKLOG_TAGS || self.bytes > MAX_BACKLOG_BYTES {
             self.tags.clear();
             self.bytes = 0;
             self.overflowed = true;
@@ -135,20 +135,20 @@ impl Waiting {
 }
 
 impl Queue {
-    fn waiting(&self) -> std::sync::MutexGuard<'_, Waiting> {
+    fn backlog(&self) -> std::sync::MutexGuard<'_, Backlog> {
         // A panic can't leave the set half changed.
-        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.backlog.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 /// Sees to it that a mutation's tags are invalidated however it ends: the upstream may have committed although nobody
 /// waits for its answer any more.
-pub(crate) struct Pending {
+pub(crate) struct PendingInvalidation {
     invalidator: Invalidator,
     tags: Vec<String>,
 }
 
-impl Pending {
+impl PendingInvalidation {
     /// The tags of a mutation that is about to be sent; none where it declares none.
     pub(crate) fn of(invalidator: Option<&Invalidator>, call: &Call, message: &Bytes) -> Result<Option<Self>, Fault> {
         let templates = &call.permit.entry().method.policy.invalidates;
@@ -166,7 +166,7 @@ impl Pending {
     }
 
     /// The mutation has ended: invalidates where it may have changed something.
-    pub(crate) async fn settle(mut self, may_have_acted: bool, deadline: Deadline) -> Option<Reach> {
+    pub(crate) async fn finish(mut self, may_have_acted: bool, deadline: Deadline) -> Option<Delivery> {
         let tags = mem::take(&mut self.tags);
         if !may_have_acted {
             return None;
@@ -175,7 +175,7 @@ impl Pending {
     }
 }
 
-impl Drop for Pending {
+impl Drop for PendingInvalidation {
     fn drop(&mut self) {
         if !self.tags.is_empty() {
             self.invalidator.enqueue(mem::take(&mut self.tags), None);
@@ -183,7 +183,7 @@ impl Drop for Pending {
     }
 }
 
-/// The batches that tags are sent in. One at least, even if it is empty: it tells of a new sender.
+/// The batches that tags are sent in. One at least, even if it is empty: it announces a new sender.
 fn batches(tags: BTreeSet<String>) -> Vec<Vec<String>> {
     let (mut batches, mut bytes) = (vec![Vec::new()], 0);
     for tag in tags {
@@ -213,23 +213,25 @@ impl Sender {
     async fn run(mut self, queue: Arc<Queue>) {
         loop {
             queue.arrived.notified().await;
-            let batch = mem::take(&mut *queue.waiting());
+            let batch = mem::take(&mut *queue.backlog());
             if batch.overflowed {
-                self.begin_anew();
+                self.new_incarnation();
             }
             self.deliver(batch).await;
-            let waiting = queue.waiting();
-            queue.under_way.send_replace(waiting.overflowed || !waiting.callers.is_empty() || !waiting.tags.is_empty());
+            let backlog = queue.backlog();
+            queue
+                .is_sending
+                .send_replace(backlog.overflowed || !backlog.callers.is_empty() || !backlog.tags.is_empty());
         }
     }
 
     /// A sender that the cache does not know: it then trusts nothing that it loaded before.
-    fn begin_anew(&mut self) {
+    fn new_incarnation(&mut self) {
         self.incarnation = Uuid::new_v4();
         self.sequence = 0;
     }
 
-    async fn deliver(&mut self, batch: Waiting) {
+    async fn deliver(&mut self, batch: Backlog) {
         for tags in batches(batch.tags) {
             self.deliver_one(tags).await;
         }
@@ -242,16 +244,17 @@ impl Sender {
     async fn deliver_one(&mut self, mut tags: Vec<String>) {
         self.sequence += 1;
         let mut has_failed = false;
-        let mut backoff = Backoff::new(FIRST_WAIT, LAST_WAIT, JITTER);
+        let mut backoff = Backoff::new(FIRST_BACKOFF, LAST_BACKOFF, JITTER);
         while let Err(status) = self.send(&tags).await {
-            // Said once for each batch: how long it lasts is told by the count of deferred mutations.
+            // Logged once for each batch: how long it lasts shows in the count of deferred mutations.
             if !mem::replace(&mut has_failed, true) {
                 tracing::warn!(code = %status.code(), reason = status.message(), tags = tags.len(), "invalidation deferred");
             }
             if is_refused(status.code()) {
-                // Repeating it would hold up all that come after it. What can't be told tag by tag is told as a whole.
+                // Repeating it would hold up all that come after it. What can't be invalidated tag by tag is
+                // invalidated as a whole.
                 tags.clear();
-                self.begin_anew();
+                self.new_incarnation();
                 self.sequence += 1;
             }
             tokio::time::sleep(backoff.next_wait()).await;
@@ -259,10 +262,10 @@ impl Sender {
     }
 
     async fn send(&mut self, tags: &[String]) -> Result<(), Status> {
-        let deadline = Deadline::after(ATTEMPT);
+        let deadline = Deadline::after(ATTEMPT_TIMEOUT);
         let incarnation = self.incarnation.to_string();
         let request = InvalidateRequest { tags: tags.to_vec(), incarnation, sequence: self.sequence };
-        let request = inner::request(request, &self.mesh, deadline, &RequestId::new())?;
+        let request = internal_call::request(request, &self.mesh, deadline, &RequestId::new())?;
         let sending = tokio::time::timeout_at(deadline.at(), self.client.invalidate(request));
         sending.await.map_err(|_| Status::deadline_exceeded("the cache did not answer in time"))??;
         Ok(())
@@ -280,33 +283,33 @@ mod tests {
         assert!(batches.len() > 1);
         assert!(batches.iter().all(|batch| batch.iter().map(String::len).sum::<usize>() <= BATCH_BYTES));
         assert_eq!(batches.into_iter().flatten().collect::<BTreeSet<_>>(), tags);
-        assert_eq!(super::batches(BTreeSet::new()).len(), 1, "a new sender is told of without a tag");
+        assert_eq!(super::batches(BTreeSet::new()).len(), 1, "a new sender is announced without a tag");
     }
 
     #[test]
-    fn more_bytes_than_may_wait_are_told_as_a_gap() {
-        let mut waiting = Waiting::default();
-        waiting.add((0..MOST_WAITING_BYTES / 60_000).map(|tag| format!("{tag:060000}")).collect());
-        assert!(!waiting.overflowed && waiting.bytes <= MOST_WAITING_BYTES);
-        waiting.add(vec!["0".repeat(60_001)]);
-        assert!(waiting.overflowed && waiting.tags.is_empty() && waiting.bytes == 0);
+    fn backlog_over_its_bytes_becomes_a_gap() {
+        let mut backlog = Backlog::default();
+        backlog.add((0..MAX_BACKLOG_BYTES / 60_000).map(|tag| format!("{tag:060000}")).collect());
+        assert!(!backlog.overflowed && backlog.bytes <= MAX_BACKLOG_BYTES);
+        backlog.add(vec!["0".repeat(60_001)]);
+        assert!(backlog.overflowed && backlog.tags.is_empty() && backlog.bytes == 0);
     }
 
     #[test]
-    fn more_than_may_wait_is_told_as_a_gap() {
+    fn backlog_over_its_tags_becomes_a_gap() {
         let deferred = accord_runtime::telemetry::meter().u64_counter("deferred").build();
-        let (arrived, under_way) = (Notify::new(), watch::Sender::default());
-        let queue = Invalidator(Arc::new(Queue { waiting: Mutex::default(), arrived, under_way, deferred }));
-        queue.enqueue((0..MOST_WAITING).map(|tag| tag.to_string()).collect(), None);
+        let (arrived, is_sending) = (Notify::new(), watch::Sender::default());
+        let queue = Invalidator(Arc::new(Queue { backlog: Mutex::default(), arrived, is_sending, deferred }));
+        queue.enqueue((0..MAX_BACKLOG_TAGS).map(|tag| tag.to_string()).collect(), None);
         queue.enqueue(vec!["0".to_owned()], None);
-        let waiting = |queue: &Invalidator| {
-            let waiting = queue.0.waiting();
-            (waiting.tags.len(), waiting.overflowed)
+        let backlog = |queue: &Invalidator| {
+            let backlog = queue.0.backlog();
+            (backlog.tags.len(), backlog.overflowed)
         };
-        assert_eq!(waiting(&queue), (MOST_WAITING, false), "a tag waits once");
+        assert_eq!(backlog(&queue), (MAX_BACKLOG_TAGS, false), "a tag waits once");
         queue.enqueue(vec!["one more".to_owned()], None);
-        assert_eq!(waiting(&queue), (0, true));
+        assert_eq!(backlog(&queue), (0, true));
         queue.enqueue(vec!["later".to_owned()], None);
-        assert_eq!(waiting(&queue), (1, true), "nothing takes the gap back");
+        assert_eq!(backlog(&queue), (1, true), "the gap stays");
     }
 }

@@ -1,4 +1,4 @@
-//! The gateway: one public door to gRPC services, with the contract of each method enforced.
+//! The gateway: the one public entry to gRPC services, with the contract of each method enforced.
 //!
 //! [`call::travel`] is the whole way of a request in one function; it calls the steps in the order in which a request
 //! meets them.
@@ -10,7 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod serve;
 
-mod door;
+mod public_service;
 
 mod call;
 
@@ -19,21 +19,21 @@ mod admit;
 mod protocol;
 mod method;
 mod table;
-mod seats;
+mod concurrency_limit;
 mod authenticate;
 mod authorize;
-mod limit;
+mod rate_limit;
 mod message;
-mod cached;
-mod keyed;
+mod read_through;
+mod idempotency;
 mod invalidate;
 mod upstream;
-mod frames;
+mod stream_limits;
 
 // What the steps stand on.
 mod explain;
 mod fault;
-mod inner;
+mod internal_call;
 mod inspect;
 mod metadata;
 mod reflect;

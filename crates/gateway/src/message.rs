@@ -1,4 +1,4 @@
-//! The request message, where somebody has to look at it.
+//! The request message, where the gateway has to look at it.
 
 use crate::{fault::Fault, protocol::RouteMatch};
 use accord_api::accord::fault::v1::Reason;

@@ -1,4 +1,4 @@
-//! Which of the caller's headers travel inward.
+//! Which of the caller's headers become metadata of the call to the upstream.
 
 use http::{HeaderMap, HeaderName};
 
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn only_named_headers_are_left_with_all_their_values() {
+    fn named_headers_are_kept_with_all_their_values() {
         let mut headers = HeaderMap::new();
         for (name, value) in [("accept-language", "de"), ("x-market", "eu"), ("accept-language", "en")] {
             headers.append(name, HeaderValue::from_static(value));

@@ -1,15 +1,15 @@
-//! Which method is called: one canonical name, whatever the caller spoke, used by everything after it.
+//! The called method in the table, and what is answered where there is none.
 
 use crate::{
     fault::{Component, Fault},
-    table::{Entry, MethodTable},
+    table::{MethodEntry, MethodTable},
 };
 use accord_api::accord::fault::v1::Reason;
 use http::StatusCode;
 use std::{sync::Arc, time::Duration};
 
 /// The method at its own path, `/pkg.Service/Method`.
-pub(crate) fn at_path<'a>(table: &'a MethodTable, path: &str) -> Result<&'a Arc<Entry>, Fault> {
+pub(crate) fn at_path<'a>(table: &'a MethodTable, path: &str) -> Result<&'a Arc<MethodEntry>, Fault> {
     table.grpc(path).ok_or_else(|| unknown(table, path))
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn unknown(table: &MethodTable, path: &str) -> Fault {
     Fault::new(Component::Gateway, Reason::MethodUnknown, message).http(StatusCode::NOT_FOUND)
 }
 
-/// A stranger's path is repeated only as far as it is short and plain.
+/// An unknown caller's path is repeated only as far as it is short and plain.
 fn shown(path: &str) -> &str {
     if path.len() <= 256 && path.bytes().all(|byte| byte.is_ascii_graphic()) { path } else { "this path" }
 }

@@ -10,7 +10,7 @@ mod options;
 
 use crate::{
     fault::Fault,
-    table::{Entry, MethodTable},
+    table::{MethodEntry, MethodTable},
 };
 use accord_contract::Method;
 use accord_upstream::Answer;
@@ -62,7 +62,7 @@ enum Kind {
 /// A method, and how it was called.
 pub(crate) struct RouteMatch<C = Codec> {
     /// The method.
-    pub entry: Arc<Entry>,
+    pub entry: Arc<MethodEntry>,
     /// What of the body has to be looked at.
     pub mode: BodyMode,
     codec: C,
@@ -96,8 +96,8 @@ pub(crate) enum Reply {
 }
 
 impl WireProtocol {
-    /// Told before anything else is looked at, so that a refusal can already be said in the caller's protocol. Who says
-    /// gRPC on HTTP/1.1 can't read an answer in gRPC.
+    /// Detected before anything else, so that a refusal can already be answered in the caller's protocol. Whoever sends gRPC
+    /// on HTTP/1.1 can't read an answer in gRPC.
     pub(crate) fn detect<B>(request: &Request<B>) -> Self {
         let is_grpc = request.version() == Version::HTTP_2 && grpc_subtype(request.headers()).is_some();
         Self(if is_grpc { Kind::Grpc(Grpc) } else { Kind::Json(Json::new(request.headers())) })

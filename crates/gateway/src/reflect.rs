@@ -24,22 +24,22 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
 
-/// Longest time that all questions together may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest time that all requests together may take.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most files that an upstream may have.
-const MOST_FILES: usize = 2_000;
+const MAX_FILES: usize = 2_000;
 /// Most bytes that all its files together may have.
-const MOST_BYTES: usize = 32 << 20;
-/// Largest single answer in bytes.
-const LARGEST_ANSWER: usize = 16 << 20;
+const MAX_BYTES: usize = 32 << 20;
+/// Largest single response in bytes.
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 const V1: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 const V1ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
 
-/// Services that every gRPC server may carry and that the gateway answers itself.
+/// Services that every gRPC server may carry and that the gateway responses itself.
 const OWN: [&str; 3] = ["grpc.reflection.", "grpc.health.", "grpc.channelz."];
 
-/// What an upstream says it serves. Equal if it was said in the same bytes.
+/// What an upstream says it serves. Equal if the bytes are.
 #[derive(Clone, Debug)]
 pub(crate) struct Descriptors {
     encoded: Arc<[u8]>,
@@ -77,15 +77,15 @@ pub(crate) enum ReflectError {
     #[error("it has no server reflection; give its descriptor set with `--descriptors NAME=FILE`")]
     Unsupported,
     /// It is too slow.
-    #[error("it took longer than {} s to tell its descriptors", PATIENCE.as_secs())]
+    #[error("it took longer than {} s to send its descriptors", TOTAL_TIMEOUT.as_secs())]
     Slow,
-    /// It tells more than the bounds allow.
-    #[error("its descriptors are more than {MOST_FILES} files or {} MiB", MOST_BYTES >> 20)]
+    /// It sends more than the bounds allow.
+    #[error("its descriptors are more than {MAX_FILES} files or {} MiB", MAX_BYTES >> 20)]
     TooLarge,
-    /// It said that it does not know something that it refers to.
+    /// It does not know something that it refers to.
     #[error("it does not know {0}, which it refers to")]
     Missing(String),
-    /// What it says is not valid.
+    /// What it sends is not valid.
     #[error("its descriptors are not valid: {0}")]
     Malformed(String),
 }
@@ -98,53 +98,53 @@ pub(crate) async fn read(client: &Client) -> Result<Descriptors, ReflectError> {
             read => read,
         }
     };
-    tokio::time::timeout(PATIENCE, reading).await.map_err(|_elapsed| ReflectError::Slow)?
+    tokio::time::timeout(TOTAL_TIMEOUT, reading).await.map_err(|_elapsed| ReflectError::Slow)?
 }
 
 async fn read_version(client: &Client, path: &'static str) -> Result<Descriptors, ReflectError> {
-    let mut conversation = Conversation { client, path, open: None };
-    let services = conversation.services().await?;
+    let mut reflection = ReflectionClient { client, path, open: None };
+    let services = reflection.services().await?;
     let mut files = Files::default();
     for service in &services {
-        match conversation.ask(MessageRequest::FileContainingSymbol(service.clone())).await? {
-            Answer::Files(bytes) => files.add(bytes)?,
-            Answer::Unknown => return Err(ReflectError::Missing(service.clone())),
-            Answer::Services(_) => return Err(another_question()),
+        match reflection.ask(MessageRequest::FileContainingSymbol(service.clone())).await? {
+            Described::Files(bytes) => files.add(bytes)?,
+            Described::Unknown => return Err(ReflectError::Missing(service.clone())),
+            Described::Services(_) => return Err(unexpected_response()),
         }
     }
     while let Some(name) = files.wanted() {
-        match conversation.ask(MessageRequest::FileByFilename(name.clone())).await? {
-            Answer::Files(bytes) => files.add(bytes)?,
+        match reflection.ask(MessageRequest::FileByFilename(name.clone())).await? {
+            Described::Files(bytes) => files.add(bytes)?,
             // Some servers leave out the well-known files that every client has.
-            Answer::Unknown => files.add(vec![well_known(&name).ok_or(ReflectError::Missing(name))?])?,
-            Answer::Services(_) => return Err(another_question()),
+            Described::Unknown => files.add(vec![well_known(&name).ok_or(ReflectError::Missing(name))?])?,
+            Described::Services(_) => return Err(unexpected_response()),
         }
     }
     files.link(services)
 }
 
-/// One reflection stream: questions and answers in turn.
-struct Conversation<'a> {
+/// One reflection stream: requests and responses in turn.
+struct ReflectionClient<'a> {
     client: &'a Client,
     path: &'static str,
     open: Option<Stream>,
 }
 
 struct Stream {
-    questions: mpsc::Sender<ServerReflectionRequest>,
-    answers: Streaming<ServerReflectionResponse>,
+    requests: mpsc::Sender<ServerReflectionRequest>,
+    responses: Streaming<ServerReflectionResponse>,
 }
 
-enum Answer {
+enum Described {
     Services(Vec<String>),
     Files(Vec<Vec<u8>>),
     Unknown,
 }
 
-impl Conversation<'_> {
+impl ReflectionClient<'_> {
     async fn services(&mut self) -> Result<Vec<String>, ReflectError> {
-        let Answer::Services(mut services) = self.ask(MessageRequest::ListServices("*".to_owned())).await? else {
-            return Err(another_question());
+        let Described::Services(mut services) = self.ask(MessageRequest::ListServices("*".to_owned())).await? else {
+            return Err(unexpected_response());
         };
         services.retain(|service| !OWN.iter().any(|own| service.starts_with(own)));
         services.sort();
@@ -152,22 +152,22 @@ impl Conversation<'_> {
         Ok(services)
     }
 
-    async fn ask(&mut self, request: MessageRequest) -> Result<Answer, ReflectError> {
-        let question = question(request);
+    async fn ask(&mut self, request: MessageRequest) -> Result<Described, ReflectError> {
+        let request = self::request(request);
         let mut stream = match self.open.take() {
             Some(stream) => {
-                stream.questions.send(question).await.map_err(|_closed| hung_up())?;
+                stream.requests.send(request).await.map_err(|_closed| stream_ended())?;
                 stream
             }
-            None => Stream::open(self.client, self.path, question).await?,
+            None => Stream::open(self.client, self.path, request).await?,
         };
-        match stream.answers.message().await {
+        match stream.responses.message().await {
             Ok(answer) => {
                 self.open = Some(stream);
-                understood(answer.ok_or_else(hung_up)?)
+                parse(answer.ok_or_else(stream_ended)?)
             }
             // Some servers end the stream over a name they don't know, instead of saying so and going on.
-            Err(status) if status.code() == Code::NotFound => Ok(Answer::Unknown),
+            Err(status) if status.code() == Code::NotFound => Ok(Described::Unknown),
             Err(status) => Err(refused(&status)),
         }
     }
@@ -175,39 +175,42 @@ impl Conversation<'_> {
 
 impl Stream {
     async fn open(client: &Client, path: &'static str, first: ServerReflectionRequest) -> Result<Self, ReflectError> {
-        let (questions, receiver) = mpsc::channel(1);
-        // Asked before the stream is opened: a server may answer nothing, not even a head, before the first question.
-        questions.send(first).await.map_err(|_closed| hung_up())?;
-        let mut client = Grpc::new(client.clone()).max_decoding_message_size(LARGEST_ANSWER);
+        let (requests, receiver) = mpsc::channel(1);
+        // Sent before the stream is opened: a server may answer nothing, not even a head, before the first request.
+        requests.send(first).await.map_err(|_closed| stream_ended())?;
+        let mut client = Grpc::new(client.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let codec = ProstCodec::<ServerReflectionRequest, ServerReflectionResponse>::default();
-        let request = request::outbound(ReceiverStream::new(receiver), Deadline::after(PATIENCE), &RequestId::new());
+        let request =
+            request::outbound(ReceiverStream::new(receiver), Deadline::after(TOTAL_TIMEOUT), &RequestId::new());
         let opened = client.streaming(request, PathAndQuery::from_static(path), codec).await;
-        Ok(Self { questions, answers: opened.map_err(|status| refused(&status))?.into_inner() })
+        Ok(Self { requests, responses: opened.map_err(|status| refused(&status))?.into_inner() })
     }
 }
 
-fn understood(answer: ServerReflectionResponse) -> Result<Answer, ReflectError> {
+fn parse(answer: ServerReflectionResponse) -> Result<Described, ReflectError> {
     match answer.message_response {
         Some(MessageResponse::ListServicesResponse(list)) => {
-            Ok(Answer::Services(list.service.into_iter().map(|service| service.name).collect()))
+            Ok(Described::Services(list.service.into_iter().map(|service| service.name).collect()))
         }
-        Some(MessageResponse::FileDescriptorResponse(files)) => Ok(Answer::Files(files.file_descriptor_proto)),
-        Some(MessageResponse::ErrorResponse(error)) if error.error_code == Code::NotFound as i32 => Ok(Answer::Unknown),
+        Some(MessageResponse::FileDescriptorResponse(files)) => Ok(Described::Files(files.file_descriptor_proto)),
+        Some(MessageResponse::ErrorResponse(error)) if error.error_code == Code::NotFound as i32 => {
+            Ok(Described::Unknown)
+        }
         Some(MessageResponse::ErrorResponse(error)) => Err(ReflectError::Malformed(error.error_message)),
-        Some(MessageResponse::AllExtensionNumbersResponse(_)) | None => Err(another_question()),
+        Some(MessageResponse::AllExtensionNumbersResponse(_)) | None => Err(unexpected_response()),
     }
 }
 
-fn another_question() -> ReflectError {
-    ReflectError::Malformed("it answered another question".to_owned())
+fn unexpected_response() -> ReflectError {
+    ReflectError::Malformed("it answered another request".to_owned())
 }
 
-fn question(request: MessageRequest) -> ServerReflectionRequest {
+fn request(request: MessageRequest) -> ServerReflectionRequest {
     ServerReflectionRequest { host: String::new(), message_request: Some(request) }
 }
 
-fn hung_up() -> ReflectError {
-    ReflectError::Unreachable("it ended the conversation".to_owned())
+fn stream_ended() -> ReflectError {
+    ReflectError::Unreachable("it ended the stream".to_owned())
 }
 
 fn refused(status: &Status) -> ReflectError {
@@ -225,7 +228,7 @@ struct Files {
     read: BTreeMap<String, Vec<u8>>,
     bytes: usize,
     imports: VecDeque<String>,
-    asked: BTreeSet<String>,
+    requested: BTreeSet<String>,
 }
 
 impl Files {
@@ -237,7 +240,7 @@ impl Files {
                 continue;
             }
             self.bytes += bytes.len();
-            if self.bytes > MOST_BYTES || self.read.len() == MOST_FILES {
+            if self.bytes > MAX_BYTES || self.read.len() == MAX_FILES {
                 return Err(ReflectError::TooLarge);
             }
             let name = file.name().to_owned();
@@ -247,10 +250,10 @@ impl Files {
         Ok(())
     }
 
-    /// The next import that was not read yet. Each is asked for once.
+    /// The next import that was not read yet. Each is requested for once.
     fn wanted(&mut self) -> Option<String> {
         while let Some(name) = self.imports.pop_front() {
-            if !self.read.contains_key(&name) && self.asked.insert(name.clone()) {
+            if !self.read.contains_key(&name) && self.requested.insert(name.clone()) {
                 return Some(name);
             }
         }

@@ -1,15 +1,15 @@
 //! From a configuration to a running gateway.
 
 use crate::{
-    cached::Cache,
     call::Gateway,
+    concurrency_limit::ConcurrencyLimit,
     config::{CacheConfig, Config},
-    door::Door,
     explain::Explain,
+    idempotency::IdempotencyRecords,
     inspect::Inspection,
     invalidate::Invalidator,
-    keyed::Records,
-    seats::Seats,
+    public_service::PublicService,
+    read_through::ReadThrough,
     table::{self, Sources, Tables},
 };
 use accord_api::{FILE_DESCRIPTOR_SET, accord::gateway::v1::explain_service_server::ExplainServiceServer};
@@ -40,7 +40,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let health = Health::new();
     health.follow(&shutdown);
 
-    let door = Listener::bind(&config.listen).await?;
+    let public_listener = Listener::bind(&config.listen).await?;
     let inside = Listener::bind(&config.admin).await?;
     let gateway = build(&config, &shutdown).await?;
     // Without auth nothing can be let in, so the gateway is not ready then. An upstream or a cache that is down only takes its
@@ -49,14 +49,16 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let inspection = Inspection::open(&gateway.tables, &health, config.inspection.reflection, &shutdown);
     let admin = operate(&gateway, &telemetry, &health)?;
 
-    tracing::info!(address = %door.address(), admin = %inside.address(), "listening");
-    // Named by the path of a request it does not know: the door says the name once it has found the method.
-    let public = Observe::new(Catch::new(Door::new(Arc::clone(&gateway), inspection)), Arc::new(|_: &str| None));
+    tracing::info!(address = %public_listener.address(), admin = %inside.address(), "listening");
+    // Named by the path of a request it does not know: the gateway says the name once it has found the method.
+    let public =
+        Observe::new(Catch::new(PublicService::new(Arc::clone(&gateway), inspection)), Arc::new(|_: &str| None));
     let end = async {
         shutdown.begun().await;
         Deadline::after(shutdown.grace())
     };
-    let ((), (), end) = tokio::join!(door.serve(public, shutdown.clone()), inside.serve(admin, shutdown.clone()), end);
+    let ((), (), end) =
+        tokio::join!(public_listener.serve(public, shutdown.clone()), inside.serve(admin, shutdown.clone()), end);
     gateway.finish(end).await;
     telemetry.shutdown().await;
     Ok(())
@@ -75,10 +77,10 @@ async fn build(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Arc<Gatew
     }
     Ok(Arc::new(Gateway {
         tables,
-        seats: Seats::new(config.limits.max_in_flight),
-        cache: reads.map(|upstream| Cache::new(upstream, mesh.clone())),
+        concurrency_limit: ConcurrencyLimit::new(config.limits.max_in_flight),
+        read_through: reads.map(|upstream| ReadThrough::new(upstream, mesh.clone())),
         invalidator: invalidations.map(|upstream| Invalidator::start(Client::new(upstream), mesh.clone())),
-        records: records.map(|upstream| Records::new(Client::new(upstream), mesh.clone())),
+        idempotency: records.map(|upstream| IdempotencyRecords::new(Client::new(upstream), mesh.clone())),
         mesh,
     }))
 }

@@ -19,10 +19,10 @@ use accord_transcode::{NoMatch, Plan, Routes, Schema};
 use accord_upstream::Upstream;
 use prost_reflect::DescriptorPool;
 
-pub(crate) use entry::Entry;
+pub(crate) use entry::MethodEntry;
 pub(crate) use live::Tables;
 pub(crate) use plan::CachePlan;
-pub(crate) use rates::{Counted, Rate};
+pub(crate) use rates::{Rate, RateLimitKey};
 pub(crate) use sources::{Built, Pending, Refused, Sources};
 
 pub(crate) use follow::follow;
@@ -31,8 +31,8 @@ pub(crate) use follow::spawn;
 /// One snapshot: every method of every upstream whose descriptors have been read.
 pub(crate) struct MethodTable {
     contract: Contract,
-    entries: HashMap<Box<str>, Arc<Entry>>,
-    routes: Routes<(Arc<Entry>, Arc<Plan>)>,
+    entries: HashMap<Box<str>, Arc<MethodEntry>>,
+    routes: Routes<(Arc<MethodEntry>, Arc<Plan>)>,
     pools: Vec<(Arc<str>, DescriptorPool)>,
     pending: Vec<Arc<str>>,
 }
@@ -43,7 +43,7 @@ pub(crate) type Variables = Vec<Cow<'static, str>>;
 /// A method found by an HTTP method and path.
 pub(crate) struct Found {
     /// The method.
-    pub entry: Arc<Entry>,
+    pub entry: Arc<MethodEntry>,
     /// How its request and answer are written under the binding that matched.
     pub plan: Arc<Plan>,
     /// What the path says: the values of the template's variables, decoded, in their order.
@@ -61,7 +61,7 @@ impl MethodTable {
             let (Some(upstream), Some(schema)) = (upstream, schemas.get(&*method.upstream)) else { continue };
             let path = format!("/{}", method.name).into_boxed_str();
             let before = before.and_then(|before| before.entries.get(&path)).map(Arc::as_ref);
-            match Entry::new(method, upstream, schema, before) {
+            match MethodEntry::new(method, upstream, schema, before) {
                 Ok((entry, plans)) => {
                     let entry = Arc::new(entry);
                     bound.extend(
@@ -87,7 +87,7 @@ impl MethodTable {
     }
 
     /// The method at a gRPC path, `/pkg.Service/Method`. One look-up in a hash table.
-    pub(crate) fn grpc(&self, path: &str) -> Option<&Arc<Entry>> {
+    pub(crate) fn grpc(&self, path: &str) -> Option<&Arc<MethodEntry>> {
         self.entries.get(path)
     }
 
@@ -126,7 +126,7 @@ impl MethodTable {
 
     /// The full names of the services of one upstream, in order.
     pub(crate) fn services_of(&self, upstream: &str) -> BTreeSet<&str> {
-        let of = |entry: &&Arc<Entry>| **entry.upstream.name() == *upstream;
+        let of = |entry: &&Arc<MethodEntry>| **entry.upstream.name() == *upstream;
         self.entries.values().filter(of).map(|entry| entry.service()).collect()
     }
 

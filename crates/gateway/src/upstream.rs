@@ -1,13 +1,13 @@
-//! The way inward: what goes to an upstream, and what comes back.
+//! The call to the upstream: what goes out, and what comes back.
 
 use crate::{
     admit::Arrival,
     authorize::Permit,
+    concurrency_limit::InFlightSlot,
     fault::{Component, Fault},
-    frames::{Bounds, Verdict},
     metadata,
     protocol::BodyMode,
-    seats::Seat,
+    stream_limits::{EndReason, StreamLimits},
 };
 use accord_contract::Policy;
 use accord_runtime::{deadline::Deadline, request::RequestId};
@@ -24,23 +24,29 @@ use tonic::Code;
 pub(crate) struct Call {
     /// That it may.
     pub permit: Permit,
-    /// Its seat, for as long as something is done for it.
-    pub _seat: Arc<Seat>,
+    /// Its in-flight slot, for as long as something is done for it.
+    pub _slot: Arc<InFlightSlot>,
     /// Until when.
     pub deadline: Deadline,
     /// Its id.
     pub id: RequestId,
     /// The metadata of the call inward: the caller's, as far as it travels, and the passport.
     pub metadata: HeaderMap,
-    /// Whether whoever sent it repeats it.
-    pub is_retried_outside: bool,
+    /// Whether its caller retries it, so that nobody else does (gRFC A6).
+    pub is_retried_by_caller: bool,
     /// Whether it carries a key under which it may be repeated.
     pub has_idempotency_key: bool,
 }
 
 impl Call {
     /// A call with what of its head travels inward.
-    pub(crate) fn new(permit: Permit, seat: Arc<Seat>, deadline: Deadline, arrival: &Arrival, mode: BodyMode) -> Self {
+    pub(crate) fn new(
+        permit: Permit,
+        slot: Arc<InFlightSlot>,
+        deadline: Deadline,
+        arrival: &Arrival,
+        mode: BodyMode,
+    ) -> Self {
         let (headers, options) = (&arrival.parts.headers, &arrival.options);
         let mut metadata = match &permit.entry().method.policy.cache {
             Some(cache) => metadata::only(headers, &cache.vary),
@@ -51,11 +57,11 @@ impl Call {
         }
         Self {
             permit,
-            _seat: seat,
+            _slot: slot,
             deadline,
             id: arrival.id.clone(),
             metadata,
-            is_retried_outside: options.is_retried_by_caller,
+            is_retried_by_caller: options.is_retried_by_caller,
             has_idempotency_key: matches!(options.idempotency_key, Ok(Some(_))),
         }
     }
@@ -65,8 +71,8 @@ impl Call {
         &self.permit.entry().method.policy
     }
 
-    /// The call in plain values.
-    fn described(&self) -> upstream::Call<'_> {
+    /// The call as the crate `upstream` takes it.
+    fn outbound(&self) -> upstream::Call<'_> {
         upstream::Call {
             path: &self.permit.entry().path,
             metadata: &self.metadata,
@@ -80,7 +86,7 @@ impl Call {
 
     fn retries(&self) -> Option<&Retries> {
         let entry = self.permit.entry();
-        let may_repeat = !self.is_retried_outside && entry.method.may_repeat(self.has_idempotency_key);
+        let may_repeat = !self.is_retried_by_caller && entry.method.may_repeat(self.has_idempotency_key);
         entry.retries.as_ref().filter(|_| may_repeat)
     }
 
@@ -100,20 +106,21 @@ pub(crate) struct Outcome {
     pub may_have_acted: bool,
 }
 
-/// Makes a unary call, repeated as its contract allows.
+/// Makes a unary call, with the retries that its contract allows.
 pub(crate) async fn unary(call: &Call, message: &Bytes) -> Outcome {
-    let outcome = call.permit.entry().upstream.unary(&call.described(), message).await;
+    let outcome = call.permit.entry().upstream.unary(&call.outbound(), message).await;
     let may_have_acted = outcome.may_have_acted_before
         || match &outcome.result {
             Ok(answer) => may_have_committed(answer.code()),
             Err(failure) => !failure.is_unprocessed(),
         };
-    let result = outcome.result.map(|answer| declared(answer, call.policy())).map_err(|failure| call.fault(&failure));
+    let result =
+        outcome.result.map(|answer| keep_declared(answer, call.policy())).map_err(|failure| call.fault(&failure));
     Outcome { result, may_have_acted }
 }
 
 /// Without the metadata that the contract of a cached method does not name, whoever gives the answer.
-fn declared(mut answer: Answer, policy: &Policy) -> Answer {
+fn keep_declared(mut answer: Answer, policy: &Policy) -> Answer {
     if let Some(cache) = &policy.cache {
         answer.head = metadata::only(&answer.head, &cache.keep_headers);
         answer.trailers = metadata::only(&answer.trailers, &cache.keep_headers);
@@ -141,17 +148,17 @@ pub(crate) fn may_have_committed(code: Code) -> bool {
 }
 
 /// Sends a body on as it comes, and the answer back as it comes.
-pub(crate) async fn stream<B>(call: &Call, body: B, verdict: &Verdict) -> Result<Response<ResponseBody>, Fault>
+pub(crate) async fn stream<B>(call: &Call, body: B, end_reason: &EndReason) -> Result<Response<ResponseBody>, Fault>
 where
     B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
 {
-    let answered = call.permit.entry().upstream.stream(&call.described(), body).await;
-    if let Some(status) = verdict.get() {
+    let answered = call.permit.entry().upstream.stream(&call.outbound(), body).await;
+    if let Some(status) = end_reason.get() {
         return Err(Fault::from_status(Component::Gateway, status.clone()));
     }
     let response = answered.map_err(|failure| call.fault(&failure))?;
     let method = &call.permit.entry().method;
-    if Bounds::of_answers(method).is_single && grpc::code(response.headers()) == Some(Code::Ok) {
+    if StreamLimits::of_response(method).is_single && grpc::code(response.headers()) == Some(Code::Ok) {
         return Err(Fault::not_one_message());
     }
     Ok(response)
@@ -162,11 +169,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_that_say_nothing_of_commitment_leave_it_open() {
+    fn code_that_says_nothing_of_commitment_may_have_committed() {
         for code in [Code::Ok, Code::Unknown, Code::Aborted, Code::ResourceExhausted, Code::DataLoss, Code::Unavailable]
         {
             assert!(may_have_committed(code), "{code:?}");
         }
-        assert!(!may_have_committed(Code::NotFound) && !may_have_committed(Code::InvalidArgument));
+    }
+
+    #[test]
+    fn code_of_a_refused_request_has_not_committed() {
+        for code in [Code::NotFound, Code::InvalidArgument] {
+            assert!(!may_have_committed(code), "{code:?}");
+        }
     }
 }

@@ -38,7 +38,7 @@ const MALFORMED_TIMEOUT: Malformed = Malformed {
     message: "`request-timeout` must come once and be seconds with at most nine decimals, such as `0.3`",
 };
 
-/// Protocols that are told apart by their content types and are not served.
+/// Protocols that are recognised by their content types and are not served.
 const NOT_SERVED: [&str; 2] = ["application/grpc-web", "application/connect"];
 
 /// Say something about an HTTP exchange that the upstream does not take part in.
@@ -63,7 +63,7 @@ const OF_THE_EXCHANGE: [&str; 13] = [
 pub(super) struct Json {
     /// Whether errors are problems (RFC 9457).
     accepts_problem: bool,
-    /// How a stream's messages are told apart.
+    /// How a stream's messages are separated.
     framing: Framing,
 }
 

@@ -25,7 +25,7 @@ fn cache_ttl_is_declared(descriptors: &Descriptors) -> bool {
 }
 
 #[tokio::test]
-async fn a_server_with_v1_is_read_with_its_options() {
+async fn server_with_v1_is_read_with_its_options() {
     let client = serving(Routes::new(builder().build_v1().unwrap())).await;
     let descriptors = read(&client).await.unwrap();
     assert!(descriptors.services.contains(&"catalog.v1.ProductService".to_owned()));
@@ -33,7 +33,7 @@ async fn a_server_with_v1_is_read_with_its_options() {
 }
 
 #[tokio::test]
-async fn a_server_with_v1alpha_alone_is_read_too() {
+async fn server_with_v1alpha_alone_is_read() {
     let client = serving(Routes::new(builder().build_v1alpha().unwrap())).await;
     let descriptors = read(&client).await.unwrap();
     assert!(descriptors.services.contains(&"catalog.v1.ProductService".to_owned()));
@@ -41,7 +41,7 @@ async fn a_server_with_v1alpha_alone_is_read_too() {
 }
 
 #[tokio::test]
-async fn services_that_every_server_carries_are_left_out() {
+async fn health_and_reflection_services_are_left_out() {
     let reflection = builder()
         .with_service_name("catalog.v1.ProductService")
         .with_service_name("grpc.reflection.v1.ServerReflection")
@@ -51,7 +51,7 @@ async fn services_that_every_server_carries_are_left_out() {
 }
 
 #[tokio::test]
-async fn a_server_without_reflection_is_told_from_one_that_is_away() {
+async fn server_without_reflection_is_unsupported_and_not_unreachable() {
     let (_reporter, health) = tonic_health::server::health_reporter();
     let client = serving(Routes::new(health)).await;
     assert!(matches!(read(&client).await, Err(ReflectError::Unsupported)));
@@ -65,7 +65,7 @@ async fn a_server_without_reflection_is_told_from_one_that_is_away() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_listed_but_unknown_is_named() {
+async fn listed_service_without_descriptor_is_named() {
     let reflection = builder().with_service_name("ghost.v1.Ghost");
     let client = serving(Routes::new(reflection.build_v1().unwrap())).await;
     let error = read(&client).await.unwrap_err();
@@ -73,7 +73,7 @@ async fn a_service_that_is_listed_but_unknown_is_named() {
 }
 
 #[tokio::test]
-async fn well_known_imports_that_the_server_leaves_out_are_known_here() {
+async fn well_known_import_that_the_server_leaves_out_is_added() {
     let pool = DescriptorPool::decode(accord_api::FILE_DESCRIPTOR_SET).unwrap();
     let mut alone = Vec::new();
     let sample = pool.get_file_by_name("catalog/v1/product_service.proto").unwrap().encode_to_vec();
@@ -84,9 +84,9 @@ async fn well_known_imports_that_the_server_leaves_out_are_known_here() {
 }
 
 #[test]
-fn files_without_end_are_refused() {
+fn more_files_or_bytes_than_the_bound_are_refused() {
     let mut files = Files::default();
     let file = |index: usize| FileDescriptorProto { name: Some(format!("{index}.proto")), ..Default::default() };
-    let many = (0..=MOST_FILES).map(|index| file(index).encode_to_vec()).collect();
+    let many = (0..=MAX_FILES).map(|index| file(index).encode_to_vec()).collect();
     assert!(matches!(files.add(many), Err(ReflectError::TooLarge)));
 }

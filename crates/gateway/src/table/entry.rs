@@ -12,7 +12,7 @@ use super::plan::CachePlan;
 use super::rates::Rate;
 
 /// One method, with all that serving it needs.
-pub(crate) struct Entry {
+pub(crate) struct MethodEntry {
     /// What the contract says of it.
     pub method: Arc<Method>,
     /// Who serves it.
@@ -23,7 +23,7 @@ pub(crate) struct Entry {
     pub plan: Arc<Plan>,
     /// Whether its contract can only be kept by looking at its messages.
     pub needs_message: bool,
-    /// What the cache is told of it, where it is cached.
+    /// Its plan, where it is cached.
     pub cache_plan: Option<CachePlan>,
     /// Its rate limits with their counts.
     pub rates: Arc<[Rate]>,
@@ -31,7 +31,7 @@ pub(crate) struct Entry {
     pub retries: Option<Retries>,
 }
 
-impl Entry {
+impl MethodEntry {
     /// An entry that goes on counting where `before`, the entry of the previous snapshot, left off, and the plans of
     /// its HTTP bindings. An error is one line for the operator.
     pub(crate) fn new(
@@ -72,7 +72,7 @@ fn needs_message(method: &Method) -> bool {
     method.kind == MethodKind::Unary && (reads || policy.retry.is_some())
 }
 
-fn retries_of(method: &Method, before: Option<&Entry>) -> Option<Retries> {
+fn retries_of(method: &Method, before: Option<&MethodEntry>) -> Option<Retries> {
     let declared = method.policy.retry.as_ref()?;
     let budget = before.and_then(|before| before.retries.as_ref()).map(|before| Arc::clone(&before.budget));
     Some(Retries {
@@ -83,7 +83,7 @@ fn retries_of(method: &Method, before: Option<&Entry>) -> Option<Retries> {
     })
 }
 
-fn rates_of(method: &Method, before: Option<&Entry>) -> Arc<[Rate]> {
+fn rates_of(method: &Method, before: Option<&MethodEntry>) -> Arc<[Rate]> {
     let declared = &method.policy.rate_limits;
     let same = before.filter(|before| before.method.policy.rate_limits == *declared);
     same.map_or_else(|| declared.iter().map(Rate::new).collect(), |before| Arc::clone(&before.rates))

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_file_that_was_written_is_noticed_once_it_rests() {
+    async fn written_file_is_noticed_after_an_interval_without_change() {
         let directory = tempfile::tempdir().unwrap();
         let overlay = directory.path().join("overlay.toml");
         let mut config = Config::default();

@@ -14,10 +14,10 @@ use super::live::Tables;
 use crate::config::Config;
 use crate::reflect;
 
-/// The shortest wait between two attempts to read the descriptors of an upstream that is there but doesn't tell them.
-const FASTEST: Duration = Duration::from_millis(250);
+/// The shortest wait between two attempts to read the descriptors of an upstream that is there but doesn't answer with them.
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 /// The longest wait between two such attempts.
-const SLOWEST: Duration = Duration::from_secs(15);
+const LAST_BACKOFF: Duration = Duration::from_secs(15);
 /// So that many gateways don't ask at the same moment.
 const JITTER: f64 = 0.4;
 
@@ -70,11 +70,11 @@ async fn poll_files(tables: &Arc<Tables>, config: &Config, watched: &mut Watched
 
 async fn reload(tables: &Arc<Tables>, config: &Config) {
     let (tables, config) = (Arc::clone(tables), config.clone());
-    aside(move || tables.reload_files(&config)).await;
+    blocking(move || tables.reload_files(&config)).await;
 }
 
 /// A large contract takes its time to build, which must not be that of the calls that are being served.
-async fn aside(work: impl FnOnce() + Send + 'static) {
+async fn blocking(work: impl FnOnce() + Send + 'static) {
     if tokio::task::spawn_blocking(work).await.is_err() {
         tracing::error!("a defect of the gateway ended a change of the contract, which stays as it was");
     }
@@ -83,7 +83,7 @@ async fn aside(work: impl FnOnce() + Send + 'static) {
 /// Reads an upstream's reflection whenever the upstream comes, and now and then while it is there.
 async fn follow_reflection(tables: Arc<Tables>, upstream: Arc<Upstream>, interval: Duration) {
     let mut liveness = upstream.watch();
-    let mut backoff = Backoff::new(FASTEST, SLOWEST, JITTER);
+    let mut backoff = Backoff::new(FIRST_BACKOFF, LAST_BACKOFF, JITTER);
     loop {
         if liveness.wait_for(|it| *it > Liveness::Away).await.is_err() {
             return;
@@ -98,21 +98,21 @@ async fn follow_reflection(tables: Arc<Tables>, upstream: Arc<Upstream>, interva
                 backoff.next_wait()
             }
         };
-        until_news_or(&mut liveness, pause).await;
+        wait_for_change(&mut liveness, pause).await;
     }
 }
 
 async fn read(tables: &Arc<Tables>, upstream: &Arc<Upstream>) -> Result<(), reflect::ReflectError> {
     let descriptors = reflect::read(&Client::new(Arc::clone(upstream))).await?;
     let (tables, upstream) = (Arc::clone(tables), Arc::clone(upstream));
-    aside(move || tables.learn(upstream.name(), &descriptors)).await;
+    blocking(move || tables.set_descriptors(upstream.name(), &descriptors)).await;
     Ok(())
 }
 
 /// Waits, but not longer than until something happened to the upstream: it may come back as another version.
-async fn until_news_or(liveness: &mut watch::Receiver<Liveness>, pause: Duration) {
+async fn wait_for_change(liveness: &mut watch::Receiver<Liveness>, pause: Duration) {
     // The least pause, so that an upstream in trouble is not asked for its descriptors at the rate of its failures.
-    tokio::time::sleep(FASTEST).await;
+    tokio::time::sleep(FIRST_BACKOFF).await;
     tokio::select! {
         () = tokio::time::sleep(pause) => {}
         _ = liveness.changed() => {}

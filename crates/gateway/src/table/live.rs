@@ -68,15 +68,15 @@ impl Tables {
         &self.upstreams
     }
 
-    /// Tells when another snapshot took the place of the last one.
+    /// Notifies when another snapshot took the place of the last one.
     pub(crate) fn subscribe(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// Takes in what an upstream says of itself, if that is news.
-    pub(crate) fn learn(&self, upstream: &str, descriptors: &Descriptors) {
-        self.change(&format!("what {upstream} says of itself"), |sources| {
-            Ok(sources.learn(upstream, descriptors.clone()))
+    /// Takes in the descriptors that an upstream's reflection answers, if they are new.
+    pub(crate) fn set_descriptors(&self, upstream: &str, descriptors: &Descriptors) {
+        self.change(&format!("the descriptors of {upstream}"), |sources| {
+            Ok(sources.set_descriptors(upstream, descriptors.clone()))
         });
     }
 

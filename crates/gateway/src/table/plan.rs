@@ -1,4 +1,4 @@
-//! What the cache is told of a method, once: its plan.
+//! A method's plan: what the cache needs to know of it, sent once.
 
 use accord_api::accord::cache::v1::{
     Plan as Declared, TagTemplate,
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn plan_says_what_the_contract_does_and_is_named_by_its_digest() {
+    fn plan_holds_the_policy_and_is_named_by_its_digest() {
         let plan = plan_of("catalog.v1.ProductService/GetProduct").unwrap();
         let declared = Declared::decode(plan.encoded.clone()).unwrap();
         assert_eq!((&*declared.method, &*declared.upstream), ("catalog.v1.ProductService/GetProduct", "catalog"));

@@ -18,15 +18,15 @@ use std::{
     time::Duration,
 };
 
-/// Keys beyond this many are swept, so that strangers can't fill the memory.
+/// Keys beyond this many are swept, so that callers can't fill the memory.
 const SWEEP_ABOVE: usize = 100_000;
-/// How many requests go by between two looks at the number of keys: counting them, and the more so sweeping them, costs
+/// How many requests go by between two checks of the number of keys: counting them, and the more so sweeping them, costs
 /// more than taking one request.
-const LOOK_EVERY: u32 = 1024;
+const SWEEP_CHECK_INTERVAL: u32 = 1024;
 
 /// Whose calls are counted together.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Counted {
+pub(crate) enum RateLimitKey {
     /// Those of a principal.
     Principal(Arc<str>),
     /// Those of a tenant; of everybody unknown where there is none.
@@ -37,9 +37,10 @@ pub(crate) enum Counted {
     Method,
 }
 
-type Buckets = RateLimiter<Counted, DefaultKeyedStateStore<Counted>, DefaultClock, StateInformationMiddleware>;
+type Buckets =
+    RateLimiter<RateLimitKey, DefaultKeyedStateStore<RateLimitKey>, DefaultClock, StateInformationMiddleware>;
 
-/// A declared limit with its counts: a generic cell rate algorithm for each that is counted.
+/// A declared limit with its counts: a generic cell rate algorithm for each key.
 pub(crate) struct Rate {
     /// What the contract says.
     pub declared: RateLimit,
@@ -66,18 +67,18 @@ impl Rate {
     }
 
     /// Counts a call: how many more there is room for at once, or how long to wait until there is room for it.
-    pub(crate) fn take(&self, counted: &Counted) -> Result<u32, Duration> {
-        let is_time = self.taken.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY);
+    pub(crate) fn take(&self, key: &RateLimitKey) -> Result<u32, Duration> {
+        let is_time = self.taken.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP_CHECK_INTERVAL);
         if is_time && self.buckets.len() > SWEEP_ABOVE {
             self.buckets.retain_recent();
         }
-        match self.buckets.check_key(counted) {
+        match self.buckets.check_key(key) {
             Ok(state) => Ok(state.remaining_burst_capacity()),
             Err(early) => Err(early.wait_time_from(DefaultClock::default().now())),
         }
     }
 
-    /// What is counted, in a word.
+    /// The kind of key, as headers name it.
     pub(crate) fn name(&self) -> &'static str {
         name(self.declared.by)
     }

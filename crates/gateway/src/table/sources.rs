@@ -13,8 +13,8 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::reflect::{self, Descriptors, ReflectError};
 
-/// How long an upstream that seems to be away may take to say why it tells nothing.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long an upstream that seems to be away may take to answer, so that the reason can be logged.
+const AWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What is known of every upstream, and the overlays over all of them.
 #[derive(Clone)]
@@ -27,10 +27,10 @@ pub(crate) struct Sources {
 struct Known {
     name: Arc<str>,
     source: Option<Source>,
-    // What reflection told, to see whether it tells anything new.
-    told: Option<Descriptors>,
-    // Why it told nothing when it was asked.
-    silence: String,
+    // What reflection answered last, to see whether it is new.
+    descriptors: Option<Descriptors>,
+    // Why reflection could not be read.
+    error: String,
 }
 
 /// A contract that can be enforced, with what it was built from.
@@ -62,31 +62,31 @@ impl Sources {
     /// Reads everything that can be read now: files, and the reflection of upstreams that have none. An upstream that
     /// can't be reached is left out and named in the warnings of what is built.
     pub(crate) async fn gather(config: &Config, upstreams: &[Arc<Upstream>]) -> Result<Self, Refused> {
-        let unknown = |name: &str| Known { name: name.into(), source: None, told: None, silence: String::new() };
+        let unknown = |name: &str| Known { name: name.into(), source: None, descriptors: None, error: String::new() };
         let known = config.upstream.iter().map(|it| unknown(&it.name)).collect();
         let mut sources = Self { upstreams: known, overlays: Vec::new() };
         sources.read_files(config)?;
-        let silent = upstreams.iter().filter(|it| sources.is_pending(it.name()));
-        let told = join_all(silent.map(|it| async move { (it.name(), ask(it).await) })).await;
-        for (name, told) in told {
-            match told {
-                Ok(descriptors) => _ = sources.learn(name, descriptors),
-                Err(error) => sources.note(name, &error),
+        let unknown = upstreams.iter().filter(|it| sources.is_pending(it.name()));
+        let read = join_all(unknown.map(|it| async move { (it.name(), read_reflection(it).await) })).await;
+        for (name, descriptors) in read {
+            match descriptors {
+                Ok(descriptors) => _ = sources.set_descriptors(name, descriptors),
+                Err(error) => sources.set_error(name, &error),
             }
         }
         Ok(sources)
     }
 
-    fn note(&mut self, upstream: &str, error: &ReflectError) {
+    fn set_error(&mut self, upstream: &str, error: &ReflectError) {
         if let Some(known) = self.upstreams.iter_mut().find(|known| *known.name == *upstream) {
-            known.silence = error.to_string();
+            known.error = error.to_string();
         }
     }
 
-    /// Takes in what an upstream says of itself. False if that is what it said before.
-    pub(crate) fn learn(&mut self, upstream: &str, descriptors: Descriptors) -> bool {
+    /// Takes in the descriptors that an upstream's reflection answers. False if they are the same as before.
+    pub(crate) fn set_descriptors(&mut self, upstream: &str, descriptors: Descriptors) -> bool {
         let Some(known) = self.upstreams.iter_mut().find(|known| *known.name == *upstream) else { return false };
-        if known.told.as_ref() == Some(&descriptors) {
+        if known.descriptors.as_ref() == Some(&descriptors) {
             return false;
         }
         known.source = Some(Source {
@@ -95,7 +95,7 @@ impl Sources {
             origin: "reflection".to_owned(),
             services: Some(descriptors.services.clone()),
         });
-        known.told = Some(descriptors);
+        known.descriptors = Some(descriptors);
         true
     }
 
@@ -123,7 +123,7 @@ impl Sources {
     pub(crate) fn build(&self) -> Result<Built, Refused> {
         let known: Vec<_> = self.upstreams.iter().filter_map(|known| known.source.clone()).collect();
         let unknown = self.upstreams.iter().filter(|known| known.source.is_none());
-        let pending = unknown.map(|it| Pending { upstream: Arc::clone(&it.name), why: it.silence.clone() });
+        let pending = unknown.map(|it| Pending { upstream: Arc::clone(&it.name), why: it.error.clone() });
         let pending: Vec<_> = pending.collect();
         let load = if pending.is_empty() { Contract::load } else { Contract::load_partial };
         let (contract, mut findings) = load(&known, &self.overlays);
@@ -142,15 +142,15 @@ impl Sources {
     }
 }
 
-async fn ask(upstream: &Arc<Upstream>) -> Result<Descriptors, ReflectError> {
-    let asked = async { reflect::read(&Client::new(Arc::clone(upstream))).await };
+async fn read_reflection(upstream: &Arc<Upstream>) -> Result<Descriptors, ReflectError> {
+    let reading = async { reflect::read(&Client::new(Arc::clone(upstream))).await };
     match upstream.probe().await {
         // Asked all the same: how that fails says more than that nobody is there.
         Liveness::Away => {
-            let silent = |_elapsed| Err(ReflectError::Unreachable("not a word in time".to_owned()));
-            timeout(LAST_WORDS, asked).await.unwrap_or_else(silent)
+            let timed_out = |_elapsed| Err(ReflectError::Unreachable("no answer in time".to_owned()));
+            timeout(AWAY_TIMEOUT, reading).await.unwrap_or_else(timed_out)
         }
-        Liveness::Waiting | Liveness::Serving => asked.await,
+        Liveness::Waiting | Liveness::Serving => reading.await,
     }
 }
 

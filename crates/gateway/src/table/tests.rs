@@ -45,7 +45,7 @@ fn overlay(policy: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_method_is_found_by_its_grpc_path_and_by_its_binding() {
+async fn method_is_found_by_grpc_path_and_by_http_binding() {
     let table = Sample::new(true).open().await.load();
     let entry = table.grpc(GET).unwrap();
     assert_eq!(&*entry.method.name, &GET[1..]);
@@ -62,7 +62,7 @@ async fn a_method_is_found_by_its_grpc_path_and_by_its_binding() {
 }
 
 #[tokio::test]
-async fn a_changed_overlay_takes_effect_and_what_did_not_change_goes_on_counting() {
+async fn reload_applies_overlay_and_keeps_counts_of_unchanged_limits() {
     let sample = Sample::new(true);
     let tables = sample.open().await;
     let before = tables.load();
@@ -78,12 +78,12 @@ async fn a_changed_overlay_takes_effect_and_what_did_not_change_goes_on_counting
     assert_eq!(new.method.policy.deadline.default.as_secs(), 1);
     assert_eq!(old.method.policy.deadline.default.as_secs(), 2);
     assert!(Arc::ptr_eq(&old.rates, &new.rates));
-    let budget = |entry: &Entry| Arc::clone(&entry.retries.as_ref().unwrap().budget);
+    let budget = |entry: &MethodEntry| Arc::clone(&entry.retries.as_ref().unwrap().budget);
     assert!(Arc::ptr_eq(&budget(old), &budget(new)));
 }
 
 #[tokio::test]
-async fn a_bad_contract_is_refused_and_the_old_one_goes_on() {
+async fn reload_of_invalid_contract_keeps_the_previous_one() {
     let sample = Sample::new(true);
     let tables = sample.open().await;
     let before = tables.load();
@@ -100,7 +100,7 @@ async fn a_bad_contract_is_refused_and_the_old_one_goes_on() {
 }
 
 #[tokio::test]
-async fn a_bad_contract_at_start_is_refused_with_a_line_for_each_reason() {
+async fn invalid_contract_at_start_is_refused_with_a_line_for_each_reason() {
     let sample = Sample::new(true);
     sample.overlay(&(overlay("{ deadline = { default = \"-1s\" } }") + "[[rule]]\nselector = \"ghost.v1.*\"\n"));
     let upstreams = Upstream::all(&sample.config.upstream).unwrap();
@@ -111,7 +111,7 @@ async fn a_bad_contract_at_start_is_refused_with_a_line_for_each_reason() {
 }
 
 #[tokio::test]
-async fn a_descriptor_file_that_is_not_there_is_named() {
+async fn missing_descriptor_file_is_named() {
     let mut sample = Sample::new(true);
     sample.config.upstream[0].descriptors = Some(Path::new("nowhere.binpb").to_owned());
     let upstreams = Upstream::all(&sample.config.upstream).unwrap();
@@ -120,25 +120,25 @@ async fn a_descriptor_file_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_is_down_is_pending_until_it_tells_its_descriptors() {
+async fn upstream_without_descriptors_is_pending_until_reflection_answers() {
     let sample = Sample::new(false);
     let tables = sample.open().await;
     assert!(tables.load().is_pending());
     assert!(tables.load().grpc(GET).is_none());
 
-    tables.learn("catalog", &told(&["catalog.v1.ProductService"]));
+    tables.set_descriptors("catalog", &descriptors(&["catalog.v1.ProductService"]));
     let table = tables.load();
     assert!(!table.is_pending());
     assert!(table.grpc(GET).is_some());
     assert_eq!(table.services().into_iter().collect::<Vec<_>>(), ["catalog.v1.ProductService"]);
 
     // The same again is no news.
-    tables.learn("catalog", &told(&["catalog.v1.ProductService"]));
+    tables.set_descriptors("catalog", &descriptors(&["catalog.v1.ProductService"]));
     assert!(Arc::ptr_eq(&table, &tables.load()));
 }
 
 #[tokio::test]
-async fn a_service_and_its_overlay_may_change_in_either_order() {
+async fn service_and_its_overlay_may_change_in_either_order() {
     let (products, access) = ("catalog.v1.ProductService", "accord.auth.v1.AccessService");
     let rule = |service: &str| {
         format!("[[rule]]\nselector = \"{service}/*\"\npolicy = {{ deadline = {{ default = \"1s\" }} }}\n")
@@ -148,7 +148,7 @@ async fn a_service_and_its_overlay_may_change_in_either_order() {
         let tables = sample.open().await;
         sample.overlay(&rule(products));
         tables.reload_files(&sample.config);
-        tables.learn("catalog", &told(&[products]));
+        tables.set_descriptors("catalog", &descriptors(&[products]));
         let before = tables.load();
         assert_eq!(before.grpc(GET).unwrap().method.policy.deadline.default.as_secs(), 1);
 
@@ -158,7 +158,7 @@ async fn a_service_and_its_overlay_may_change_in_either_order() {
                 sample.overlay(&rule(access));
                 tables.reload_files(&sample.config);
             } else {
-                tables.learn("catalog", &told(&[access]));
+                tables.set_descriptors("catalog", &descriptors(&[access]));
             }
             let changed = !Arc::ptr_eq(&before, &tables.load());
             assert_eq!(changed, step == 1, "neither can be enforced without the other");
@@ -168,17 +168,17 @@ async fn a_service_and_its_overlay_may_change_in_either_order() {
 }
 
 #[tokio::test]
-async fn what_is_refused_holds_up_nothing_else() {
+async fn refused_change_does_not_block_later_changes() {
     let sample = Sample::new(false);
     let tables = sample.open().await;
-    tables.learn("catalog", &told(&["catalog.v1.ProductService"]));
+    tables.set_descriptors("catalog", &descriptors(&["catalog.v1.ProductService"]));
     sample.overlay("[[rule]]\nselector = \"ghost.v1.*\"\n");
     tables.reload_files(&sample.config);
-    tables.learn("catalog", &told(&["accord.auth.v1.AccessService"]));
+    tables.set_descriptors("catalog", &descriptors(&["accord.auth.v1.AccessService"]));
     assert_eq!(tables.load().services().into_iter().collect::<Vec<_>>(), ["accord.auth.v1.AccessService"]);
 }
 
-fn told(services: &[&str]) -> reflect::Descriptors {
+fn descriptors(services: &[&str]) -> reflect::Descriptors {
     let services = services.iter().map(ToString::to_string).collect();
     reflect::Descriptors::linked(accord_api::FILE_DESCRIPTOR_SET.to_vec(), services).unwrap()
 }

@@ -15,7 +15,7 @@ const MOST_LEVELS: usize = 64;
 /// The types that gRPC itself has for details.
 static RPC: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).ok());
 
-/// The details of a status. `known` has the types of the contract of whoever said it.
+/// The details of a status. `known` has the types of the contract of whoever sent it.
 pub(super) fn json(status: &Status, known: Option<&DescriptorPool>) -> Value {
     let details = pb::Status::decode(status.details()).map(|status| status.details).unwrap_or_default();
     details.iter().map(|detail| written(&detail.type_url, &detail.value, known)).collect()
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn detail_of_unknown_type_hides_no_other() {
+    fn detail_of_unknown_type_is_written_as_bytes_beside_the_others() {
         let known = DescriptorPool::decode(accord_api::FILE_DESCRIPTOR_SET).unwrap();
         let product = accord_api::catalog::v1::Product { id: "desk".to_owned(), ..Default::default() };
         let status = of(vec![

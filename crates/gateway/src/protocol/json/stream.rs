@@ -14,7 +14,7 @@ use prost_reflect::DescriptorPool;
 use std::{convert::Infallible, sync::Arc};
 use tonic::{Code, Status, body::Body};
 
-/// How messages are told apart.
+/// How messages are separated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     /// One line each.

@@ -1,4 +1,4 @@
-//! Calls to the other binaries of the mesh, made as the workload that the gateway is.
+//! Internal calls: to the other binaries of the mesh, made as the workload that the gateway is.
 
 use accord_mesh::{MeshClient, refusal};
 use accord_runtime::{

@@ -1,9 +1,9 @@
-//! How often a method may be called: every declared limit must have room for the call.
+//! Rate limits: every limit that a method declares must have room for the call.
 
 use crate::{
     authorize::Permit,
     fault::{Component, Fault},
-    table::{Counted, Rate},
+    table::{Rate, RateLimitKey},
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::RateLimitBy;
@@ -20,10 +20,10 @@ struct Left {
 }
 
 /// Takes one call from every limit, or says when to come back.
-pub(crate) fn limit(permit: &Permit) -> Result<Allowance, Fault> {
+pub(crate) fn rate_limit(permit: &Permit) -> Result<Allowance, Fault> {
     let mut tightest = None;
     for rate in permit.entry().rates.iter() {
-        let left = rate.take(&counted(rate.declared.by, permit)).map_err(|wait| used_up(rate, wait))?;
+        let left = rate.take(&key(rate.declared.by, permit)).map_err(|wait| rate_limited(rate, wait))?;
         if tightest.is_none_or(|(_, least)| left < least) {
             tightest = Some((rate, left));
         }
@@ -32,15 +32,15 @@ pub(crate) fn limit(permit: &Permit) -> Result<Allowance, Fault> {
     Ok(Allowance(tightest.map(left)))
 }
 
-fn counted(by: RateLimitBy, permit: &Permit) -> Counted {
+fn key(by: RateLimitBy, permit: &Permit) -> RateLimitKey {
     match by {
         RateLimitBy::Principal => match permit.subject() {
-            Some(subject) => Counted::Principal(Arc::clone(subject)),
-            None => Counted::Address(permit.address()),
+            Some(subject) => RateLimitKey::Principal(Arc::clone(subject)),
+            None => RateLimitKey::Address(permit.address()),
         },
-        RateLimitBy::Tenant => Counted::Tenant(permit.tenant().cloned()),
-        RateLimitBy::Address => Counted::Address(permit.address()),
-        RateLimitBy::Method => Counted::Method,
+        RateLimitBy::Tenant => RateLimitKey::Tenant(permit.tenant().cloned()),
+        RateLimitBy::Address => RateLimitKey::Address(permit.address()),
+        RateLimitBy::Method => RateLimitKey::Method,
     }
 }
 
@@ -58,7 +58,7 @@ impl Allowance {
     }
 }
 
-fn used_up(rate: &Rate, wait: Duration) -> Fault {
+fn rate_limited(rate: &Rate, wait: Duration) -> Fault {
     let (requests, per, by) = (rate.declared.requests, rate.declared.per, rate.name());
     let message = format!("the limit of {requests} requests in {per:?} for each {by} is used up");
     let fault = Fault::retry(Component::Gateway, Reason::RateLimited, message, wait);

@@ -1,8 +1,8 @@
-//! A declared read: from the cache service, which asks the upstream itself where it has to.
+//! A cached method: read through the cache service, which calls the upstream itself on a miss.
 
 use crate::{
     fault::{Component, Fault},
-    inner,
+    internal_call,
     protocol::Consistency,
     table::CachePlan,
     upstream::{self, Answer, Call},
@@ -36,18 +36,18 @@ use tonic::{Code, Status};
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// The cache service, as the gateway uses it.
-pub(crate) struct Cache {
+pub(crate) struct ReadThrough {
     client: ReadThroughServiceClient<Client>,
     upstream: Arc<Upstream>,
     mesh: MeshClient,
-    /// Whether its last failure has been said.
-    is_said: AtomicBool,
-    /// The upstreams of which it has been said that the cache does not know them.
-    unknown: Mutex<HashSet<Arc<str>>>,
+    /// Whether it failed last, which is logged once.
+    is_failing: AtomicBool,
+    /// The upstreams that the cache does not know, each logged once.
+    unknown_upstreams: Mutex<HashSet<Arc<str>>>,
     bypassed: Counter<u64>,
 }
 
-impl Cache {
+impl ReadThrough {
     /// Reads through the cache that `upstream` is, as the workload that `mesh` is.
     pub(crate) fn new(upstream: Arc<Upstream>, mesh: MeshClient) -> Self {
         let bypassed = accord_runtime::telemetry::meter()
@@ -56,7 +56,14 @@ impl Cache {
             .build();
         let client = Client::new(Arc::clone(&upstream));
         let client = ReadThroughServiceClient::new(client).max_decoding_message_size(usize::MAX);
-        Self { client, upstream, mesh, is_said: AtomicBool::new(false), unknown: Mutex::default(), bypassed }
+        Self {
+            client,
+            upstream,
+            mesh,
+            is_failing: AtomicBool::new(false),
+            unknown_upstreams: Mutex::default(),
+            bypassed,
+        }
     }
 
     /// Answers a cached read: through the cache, and without it where it fails and the contract allows that.
@@ -71,27 +78,27 @@ impl Cache {
         let read = read(call, policy, plan, message, consistency).map_err(|_| Fault::unreadable())?;
         if !self.upstream.is_available() {
             let failure = Status::unavailable("the cache failed a moment ago and is not asked again yet");
-            return self.without(call, message, &failure).await;
+            return self.bypass(call, message, &failure).await;
         }
-        let failure = match self.ask(call, plan, read).await {
+        let failure = match self.read_by_plan(call, plan, read).await {
             Ok(answered) => {
-                self.is_said.store(false, Ordering::Relaxed);
+                self.is_failing.store(false, Ordering::Relaxed);
                 return answered;
             }
             Err(status) if deadline::is_exceeded(call.deadline, &status) => return Err(Fault::deadline()),
             Err(status) => status,
         };
-        self.note(call, &failure);
-        self.without(call, message, &failure).await
+        self.log_failure(call, &failure);
+        self.bypass(call, message, &failure).await
     }
 
-    /// Says that the cache fails: once, until it answers again.
-    fn note(&self, call: &Call, failure: &Status) {
+    /// Logs that the cache fails: once, until it answers again.
+    fn log_failure(&self, call: &Call, failure: &Status) {
         let (code, reason) = (failure.code(), failure.message());
         if fault::reason_of(failure) == Some(Reason::UpstreamUnknown) {
-            return self.note_unknown(&call.permit.entry().method.upstream);
+            return self.log_unknown_upstream(&call.permit.entry().method.upstream);
         }
-        if (is_down(failure) || is_refusal(failure)) && self.is_said.swap(true, Ordering::Relaxed) {
+        if (is_down(failure) || is_refusal(failure)) && self.is_failing.swap(true, Ordering::Relaxed) {
             return;
         }
         if is_down(failure) {
@@ -106,11 +113,11 @@ impl Cache {
         }
     }
 
-    /// Says it of each upstream once.
-    fn note_unknown(&self, upstream: &Arc<str>) {
+    /// Logs each upstream once.
+    fn log_unknown_upstream(&self, upstream: &Arc<str>) {
         // What it holds is whole whenever the lock is free.
-        let mut unknown = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
-        if unknown.insert(Arc::clone(upstream)) {
+        let mut unknown_upstreams = self.unknown_upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        if unknown_upstreams.insert(Arc::clone(upstream)) {
             tracing::warn!(
                 %upstream,
                 "the cache does not know this upstream, reads of it go without the cache: give the cache the same \
@@ -119,7 +126,7 @@ impl Cache {
         }
     }
 
-    async fn without(&self, call: &Call, message: &Bytes, failure: &Status) -> Result<Answer, Fault> {
+    async fn bypass(&self, call: &Call, message: &Bytes, failure: &Status) -> Result<Answer, Fault> {
         if call.deadline.expired() {
             return Err(Fault::deadline());
         }
@@ -136,8 +143,13 @@ impl Cache {
         Ok(answer)
     }
 
-    /// Asks under the plan's digest, and once more with the plan where the cache does not know it. An error is the cache's.
-    async fn ask(&self, call: &Call, plan: &CachePlan, read: ReadRequest) -> Result<Result<Answer, Fault>, Status> {
+    /// Reads under the plan's digest, and once more with the plan where the cache does not know it. An error is the cache's.
+    async fn read_by_plan(
+        &self,
+        call: &Call,
+        plan: &CachePlan,
+        read: ReadRequest,
+    ) -> Result<Result<Answer, Fault>, Status> {
         let response = self.send(call, read.clone()).await?;
         let response = match response.result {
             Some(read_response::Result::PlanUnknown(_)) => {
@@ -145,12 +157,12 @@ impl Cache {
             }
             _ => response,
         };
-        answered(response)
+        answer(response)
     }
 
     async fn send(&self, call: &Call, read: ReadRequest) -> Result<ReadResponse, Status> {
-        let request = inner::request(read, &self.mesh, call.deadline, &call.id)?;
-        let request = inner::with_passport(request, call.permit.passport());
+        let request = internal_call::request(read, &self.mesh, call.deadline, &call.id)?;
+        let request = internal_call::with_passport(request, call.permit.passport());
         // A cache that is gone or hangs shows at its connection, which is watched closely: so the time that is left need
         // not be shared out between the cache and the upstream.
         Ok(self.client.clone().read(request).await?.into_inner())
@@ -170,7 +182,7 @@ fn read(
         request: message.clone(),
         key: call.permit.entry().method.cache_key(policy, message)?,
         headers: call.metadata.iter().filter(|(name, _)| *name != PASSPORT_HEADER).map(header).collect(),
-        is_retried_outside: call.is_retried_outside,
+        is_retried_outside: call.is_retried_by_caller,
         consistency: consistency.map(required),
     })
 }
@@ -190,7 +202,7 @@ fn header((name, value): (&HeaderName, &HeaderValue)) -> Header {
     Header { name: name.as_str().to_owned(), value: Bytes::copy_from_slice(value.as_bytes()) }
 }
 
-fn answered(response: ReadResponse) -> Result<Result<Answer, Fault>, Status> {
+fn answer(response: ReadResponse) -> Result<Result<Answer, Fault>, Status> {
     let result = match response.result {
         Some(read_response::Result::Message(message)) => Ok(message),
         Some(read_response::Result::Failure(failure)) => {
@@ -202,13 +214,13 @@ fn answered(response: ReadResponse) -> Result<Result<Answer, Fault>, Status> {
             Err(status)
         }
         Some(read_response::Result::PlanUnknown(_)) => {
-            return Err(Status::internal("the cache does not know the plan that it was told"));
+            return Err(Status::internal("the cache does not know the plan that it was sent"));
         }
         None => return Err(Status::internal("the cache's answer holds nothing")),
     };
     let mut head = metadata(&response.head)?;
     if let Some(freshness) = response.freshness {
-        describe(&freshness, &mut head);
+        add_freshness(&freshness, &mut head);
     }
     let trailers = metadata(&response.trailers)?;
     Ok(Ok(Answer { head, result, trailers, is_trailers_only: response.is_trailers_only }))
@@ -236,7 +248,7 @@ fn metadata(headers: &[Header]) -> Result<HeaderMap, Status> {
 }
 
 /// `Cache-Status` (RFC 9211) and `Age` (RFC 9111).
-fn describe(freshness: &Freshness, head: &mut HeaderMap) {
+fn add_freshness(freshness: &Freshness, head: &mut HeaderMap) {
     let mut text = String::from("accord");
     text.push_str(match freshness.outcome() {
         Outcome::Hit => "; hit",
@@ -249,9 +261,9 @@ fn describe(freshness: &Freshness, head: &mut HeaderMap) {
         // Formatting into a string can't fail.
         let _ = write!(text, "; ttl={}", ttl.seconds);
     }
-    for (flag, word) in [(freshness.stored, "; stored"), (freshness.collapsed, "; collapsed")] {
+    for (flag, parameter) in [(freshness.stored, "; stored"), (freshness.collapsed, "; collapsed")] {
         if flag {
-            text.push_str(word);
+            text.push_str(parameter);
         }
     }
     text.push_str(match freshness.stale_reason() {
@@ -281,12 +293,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn freshness_is_said_in_the_words_of_the_rfcs() {
+    fn freshness_is_written_as_cache_status_and_age() {
         let mut head = HeaderMap::new();
         let duration = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
         let mut freshness = Freshness { age: duration(3), ttl: duration(27), ..Freshness::default() };
         freshness.set_outcome(Outcome::Hit);
-        describe(&freshness, &mut head);
+        add_freshness(&freshness, &mut head);
         assert_eq!(head[CACHE_STATUS], "accord; hit; ttl=27");
         assert_eq!(head[header::AGE], "3");
     }

@@ -1,8 +1,8 @@
-//! Mutations that clients may repeat: the same key and request gives the same stored answer.
+//! Idempotency keys: a mutation that is repeated under the same key with the same request gets the same stored answer.
 
 use crate::{
     fault::{Component, Fault},
-    inner,
+    internal_call,
     protocol::Malformed,
     upstream::{Answer, Call},
 };
@@ -25,23 +25,23 @@ use tonic::{Code, Status};
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// A claim outlives its call by this much, so that a slow `Complete` still finds it.
-const SLACK: Duration = Duration::from_secs(10);
+const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// Storing an answer may take this long after the call's own deadline: the answer exists and must not be lost.
-const COMPLETING: Duration = Duration::from_secs(2);
+const COMPLETE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The records of idempotency keys.
 #[derive(Clone)]
-pub(crate) struct Records {
+pub(crate) struct IdempotencyRecords {
     client: IdempotencyServiceClient<Client>,
     mesh: MeshClient,
 }
 
-/// What became of a key.
-pub(crate) enum Claimed {
-    /// Run the call, then tell the records under this claim.
-    Run(String),
-    /// It ran before: this was its answer.
-    Before(Box<Answer>),
+/// What the records know of a key.
+pub(crate) enum IdempotencyRecord {
+    /// Nothing until now: the call runs, and its outcome is recorded under this claim.
+    Claimed(String),
+    /// The call ran before: this was its answer.
+    Completed(Box<Answer>),
 }
 
 /// The key of a call, where its method takes keys and the caller sent one.
@@ -56,21 +56,21 @@ pub(crate) fn key(declared: &Idempotency, sent: Result<Option<String>, Malformed
     }
 }
 
-impl Records {
-    /// Speaks through `client`, as the workload that `mesh` is.
+impl IdempotencyRecords {
+    /// Calls through `client`, as the workload that `mesh` is.
     pub(crate) fn new(client: Client, mesh: MeshClient) -> Self {
         // What it answers was bounded when it was stored.
         Self { client: IdempotencyServiceClient::new(client).max_decoding_message_size(usize::MAX), mesh }
     }
 
-    /// Claims the key for this call, or tells what became of it.
+    /// Claims the key for this call, or gives the answer that is recorded under it.
     pub(crate) async fn begin(
         &self,
         call: &Call,
         window: Duration,
         key: String,
         message: &Bytes,
-    ) -> Result<Claimed, Fault> {
+    ) -> Result<IdempotencyRecord, Fault> {
         let method = &call.permit.entry().method;
         let canonical = method.canonical(message).map_err(|_| Fault::unreadable())?;
         let begin = BeginRequest {
@@ -79,23 +79,23 @@ impl Records {
             key,
             request_digest: digest::digest(&digest::SHA256, &canonical).as_ref().to_vec(),
             window: Some(proto_duration(window)),
-            lease: Some(proto_duration(call.deadline.remaining() + SLACK)),
+            lease: Some(proto_duration(call.deadline.remaining() + LEASE_MARGIN)),
         };
-        let request =
-            inner::request(begin, &self.mesh, call.deadline, &call.id).map_err(|status| unavailable(&status))?;
+        let request = internal_call::request(begin, &self.mesh, call.deadline, &call.id)
+            .map_err(|status| unavailable(&status))?;
         let response = self.client.clone().begin(request).await.map_err(|status| unavailable(&status))?;
         match response.into_inner().decision {
-            Some(Decision::Claim(claim)) => Ok(Claimed::Run(claim.id)),
-            Some(Decision::Answer(stored)) => Ok(Claimed::Before(Box::new(replay(stored)))),
+            Some(Decision::Claim(claim)) => Ok(IdempotencyRecord::Claimed(claim.id)),
+            Some(Decision::Answer(stored)) => Ok(IdempotencyRecord::Completed(Box::new(replay(stored)))),
             Some(Decision::InFlight(left)) => Err(in_flight(left)),
             Some(Decision::Mismatch(_)) => Err(mismatch()),
             None => Err(unavailable(&Status::internal("the records' answer holds nothing"))),
         }
     }
 
-    /// Tells the records how a claimed call ended.
+    /// Records how a claimed call ended.
     pub(crate) async fn end(&self, call: &Call, claim: String, outcome: &Result<Answer, Fault>) {
-        let told = match outcome {
+        let updated = match outcome {
             Ok(answer) if is_final(answer) => self.complete(call, claim, stored(answer.result.as_ref())).await,
             // It ran, and would run again if it were repeated.
             Err(fault) if fault.is_of_an_answer() => self.complete(call, claim, stored(Err(fault.status()))).await,
@@ -103,24 +103,25 @@ impl Records {
             Err(fault) if fault.status().code() == Code::DeadlineExceeded => Ok(()),
             _ => self.abandon(call, claim).await,
         };
-        if let Err(status) = told {
+        if let Err(status) = updated {
             tracing::warn!(code = %status.code(), reason = status.message(), "an idempotency record was not updated");
         }
     }
 
     async fn complete(&self, call: &Call, claim_id: String, answer: StoredAnswer) -> Result<(), Status> {
         let complete = CompleteRequest { claim_id, answer: Some(answer) };
-        let request = inner::request(complete, &self.mesh, Deadline::after(COMPLETING), &call.id)?;
+        let request = internal_call::request(complete, &self.mesh, Deadline::after(COMPLETE_TIMEOUT), &call.id)?;
         self.client.clone().complete(request).await.map(drop)
     }
 
     async fn abandon(&self, call: &Call, claim_id: String) -> Result<(), Status> {
-        let request = inner::request(AbandonRequest { claim_id }, &self.mesh, Deadline::after(COMPLETING), &call.id)?;
+        let abandon = AbandonRequest { claim_id };
+        let request = internal_call::request(abandon, &self.mesh, Deadline::after(COMPLETE_TIMEOUT), &call.id)?;
         self.client.clone().abandon(request).await.map(drop)
     }
 }
 
-/// Keys belong to who uses them: tenant and subject, told apart by their lengths; anonymous callers by address.
+/// Keys belong to who uses them: tenant and subject, kept apart by their lengths; anonymous callers by address.
 fn owner(call: &Call) -> String {
     let permit = &call.permit;
     match (permit.tenant(), permit.subject()) {

@@ -1,4 +1,4 @@
-//! The public door: inspection is answered here, everything else goes its way.
+//! The service behind the public listener: answers health and reflection itself, routes everything else.
 
 use crate::{
     call::{Gateway, travel},
@@ -21,20 +21,20 @@ use tower::Service;
 
 /// Answers every request, whatever becomes of it.
 #[derive(Clone)]
-pub(crate) struct Door {
+pub(crate) struct PublicService {
     gateway: Arc<Gateway>,
     inspection: Arc<Inspection>,
     faults: Faults,
 }
 
-impl Door {
-    /// A door in front of the gateway.
+impl PublicService {
+    /// In front of the gateway.
     pub(crate) fn new(gateway: Arc<Gateway>, inspection: Arc<Inspection>) -> Self {
         Self { gateway, inspection, faults: Faults::new() }
     }
 }
 
-impl Service<Request<Incoming>> for Door {
+impl Service<Request<Incoming>> for PublicService {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;

@@ -1,0 +1,313 @@
+//! Stream limits: how large messages are, how many, and how long a stream is silent. A body that passes through as bytes is
+//! read only at the five bytes before each message.
+
+use crate::fault::{Component, Fault};
+use accord_api::accord::fault::v1::Reason;
+use accord_contract::{Method, MethodKind, Policy};
+use accord_runtime::deadline::{self, Deadline, trailers};
+use accord_upstream::{Failure, Unreachable, grpc, metadata};
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use std::{
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::{Instant, Sleep};
+use tonic::Status;
+
+/// The limits of one direction of a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamLimits {
+    /// Largest message in bytes.
+    pub message: u64,
+    /// Most messages.
+    pub messages: Option<u64>,
+    /// Longest silence.
+    pub idle: Option<Duration>,
+    /// Whether it is one message where all is well, and not a stream.
+    pub is_single: bool,
+}
+
+impl StreamLimits {
+    /// Those of what the caller sends.
+    pub(crate) fn of_request(policy: &Policy) -> Self {
+        Self {
+            message: policy.max_request_bytes,
+            messages: policy.max_stream_messages,
+            idle: policy.stream_idle,
+            is_single: false,
+        }
+    }
+
+    /// Those of what the upstream answers.
+    pub(crate) fn of_response(method: &Method) -> Self {
+        let is_single = matches!(method.kind, MethodKind::Unary | MethodKind::ClientStreaming);
+        Self { message: method.policy.max_response_bytes, is_single, ..Self::of_request(&method.policy) }
+    }
+}
+
+/// Why the request's side ended the call, for the side that answers.
+pub(crate) type EndReason = Arc<OnceLock<Status>>;
+
+/// Holds what passes against the limits.
+struct LimitCounter {
+    limits: StreamLimits,
+    prefix: [u8; grpc::PREFIX],
+    prefix_read: usize,
+    message_left: usize,
+    messages: u64,
+}
+
+impl LimitCounter {
+    fn new(limits: StreamLimits) -> Self {
+        Self { limits, prefix: [0; grpc::PREFIX], prefix_read: 0, message_left: 0, messages: 0 }
+    }
+
+    fn count(&mut self, mut chunk: &[u8]) -> Result<(), &'static str> {
+        while !chunk.is_empty() {
+            if self.message_left > 0 {
+                let step = self.message_left.min(chunk.len());
+                self.message_left -= step;
+                chunk = &chunk[step..];
+                continue;
+            }
+            let step = (grpc::PREFIX - self.prefix_read).min(chunk.len());
+            self.prefix[self.prefix_read..self.prefix_read + step].copy_from_slice(&chunk[..step]);
+            self.prefix_read += step;
+            chunk = &chunk[step..];
+            if self.prefix_read == grpc::PREFIX {
+                self.begin_message()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Why what has passed can't be all of an answer that ends with OK.
+    fn incomplete(&self) -> Option<Fault> {
+        if self.message_left > 0 || self.prefix_read > 0 {
+            return Some(Fault::amid_message());
+        }
+        (self.limits.is_single && self.messages != 1).then(Fault::not_one_message)
+    }
+
+    fn begin_message(&mut self) -> Result<(), &'static str> {
+        let [_, a, b, c, d] = self.prefix;
+        self.prefix_read = 0;
+        self.message_left = u32::from_be_bytes([a, b, c, d]) as usize;
+        self.messages += 1;
+        if self.message_left as u64 > self.limits.message {
+            return Err("a message is larger than its method allows");
+        }
+        if self.limits.messages.is_some_and(|most| self.messages > most) {
+            return Err("the stream has more messages than its method allows");
+        }
+        Ok(())
+    }
+}
+
+/// The request's side: what is over the limits ends the call.
+pub(crate) fn request<B>(body: B, limits: StreamLimits, end_reason: EndReason) -> LimitedRequest<B> {
+    LimitedRequest { body, counter: LimitCounter::new(limits), end_reason }
+}
+
+pin_project! {
+    /// A request's body within its limits.
+    pub struct LimitedRequest<B> {
+        #[pin]
+        body: B,
+        counter: LimitCounter,
+        end_reason: EndReason,
+    }
+}
+
+impl<B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError>>> HttpBody for LimitedRequest<B> {
+    type Data = Bytes;
+    type Error = tonic::codegen::StdError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.project();
+        let frame = match ready!(this.body.poll_frame(context)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                // The first reason stands.
+                let _ = this.end_reason.set(Fault::request_cut_off().status().clone());
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            None => return Poll::Ready(None),
+        };
+        if let Some(Err(problem)) = frame.data_ref().map(|data| this.counter.count(data)) {
+            let fault = Fault::new(Component::Gateway, Reason::RequestTooLarge, problem);
+            let _ = this.end_reason.set(fault.status().clone());
+            return Poll::Ready(Some(Err(problem.into())));
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The answer's side: what is over the limits, silent or broken ends with a status that says so.
+pub(crate) fn response<B>(
+    response: Response<B>,
+    upstream: &Arc<str>,
+    limits: StreamLimits,
+    deadline: Deadline,
+    end_reason: EndReason,
+) -> Response<LimitedResponse<B>> {
+    let upstream = Arc::clone(upstream);
+    let has_status = response.headers().contains_key("grpc-status");
+    let counter = LimitCounter::new(limits);
+    let idle = limits.idle.map(|idle| Box::pin(tokio::time::sleep(idle)));
+    response.map(|body| LimitedResponse { body: Some(body), upstream, has_status, counter, idle, deadline, end_reason })
+}
+
+/// An answer's body within its limits.
+pub(crate) struct LimitedResponse<B> {
+    // Gone once the answer has been ended here, so that the upstream learns of it at that moment.
+    body: Option<B>,
+    upstream: Arc<str>,
+    // Without one the call has not ended, even if the bytes have.
+    has_status: bool,
+    counter: LimitCounter,
+    idle: Option<Pin<Box<Sleep>>>,
+    deadline: Deadline,
+    end_reason: EndReason,
+}
+
+impl<B> LimitedResponse<B> {
+    fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.body = None;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers(status)))))
+    }
+
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<Status> {
+        let Some(idle) = &mut self.idle else { return Poll::Pending };
+        idle.as_mut().poll(context).map(|()| {
+            let message = "the stream was silent for longer than its method allows";
+            Fault::new(Component::Gateway, Reason::StreamIdle, message).status().clone()
+        })
+    }
+
+    fn reset_idle(&mut self) {
+        if let (Some(idle), Some(span)) = (&mut self.idle, self.counter.limits.idle) {
+            idle.as_mut().reset(Instant::now() + span);
+        }
+    }
+
+    fn broken_off(&self, error: Unreachable) -> Status {
+        let end_reason = self.end_reason.get().cloned();
+        end_reason.unwrap_or_else(|| Failure::Unreachable(error.after_head()).status(&self.upstream))
+    }
+
+    /// Holds a frame against the limits, and trailers against what came before them.
+    fn check(&mut self, frame: &mut Frame<Bytes>) -> Result<(), Fault> {
+        if let Some(Err(problem)) = frame.data_ref().map(|data| self.counter.count(data)) {
+            return Err(Fault::new(Component::Upstream, Reason::ResponseTooLarge, problem));
+        }
+        frame.trailers_mut().map_or(Ok(()), |trailers| self.check_trailers(trailers))
+    }
+
+    fn check_trailers(&mut self, trailers: &mut HeaderMap) -> Result<(), Fault> {
+        if !grpc::has_status(trailers) {
+            return Err(Fault::without_status());
+        }
+        if let Some(fault) = self.counter.incomplete().filter(|_| trailers["grpc-status"] == "0") {
+            return Err(fault);
+        }
+        if deadline::is_race_in(self.deadline, trailers) {
+            return Err(Fault::deadline());
+        }
+        grpc::strip_unreadable(trailers);
+        metadata::strip_reserved(trailers);
+        self.has_status = true;
+        Ok(())
+    }
+}
+
+impl<B: HttpBody<Data = Bytes, Error = Unreachable> + Unpin> HttpBody for LimitedResponse<B> {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let Some(body) = this.body.as_mut() else { return Poll::Ready(None) };
+        let mut frame = match Pin::new(body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => frame,
+            Poll::Ready(Some(Err(error))) => {
+                let status = this.broken_off(error);
+                return this.end(&status);
+            }
+            Poll::Ready(None) if this.has_status => return Poll::Ready(None),
+            Poll::Ready(None) => return this.end(Fault::without_status().status()),
+            Poll::Pending => {
+                let status = ready!(this.poll_idle(context));
+                return this.end(&status);
+            }
+        };
+        this.reset_idle();
+        match this.check(&mut frame) {
+            Ok(()) => Poll::Ready(Some(Ok(frame))),
+            Err(fault) => this.end(fault.status()),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(|body| self.has_status && body.is_end_stream())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counter(message: u64, messages: Option<u64>) -> LimitCounter {
+        LimitCounter::new(StreamLimits { message, messages, idle: None, is_single: false })
+    }
+
+    #[test]
+    fn messages_are_counted_however_chunks_are_cut() {
+        let stream: Vec<u8> = [grpc::frame(b"abc"), grpc::frame(b""), grpc::frame(b"0123456789")].concat();
+        for size in 1..stream.len() {
+            let mut counter = counter(10, Some(3));
+            for chunk in stream.chunks(size) {
+                counter.count(chunk).unwrap();
+            }
+            assert_eq!((counter.messages, counter.message_left, counter.prefix_read), (3, 0, 0));
+        }
+    }
+
+    #[test]
+    fn message_over_the_limit_is_refused_at_its_prefix() {
+        assert!(counter(2, None).count(&grpc::frame(b"abc")[..5]).is_err());
+    }
+
+    #[test]
+    fn one_message_too_many_is_refused_at_its_prefix() {
+        let mut counter = counter(9, Some(1));
+        counter.count(&grpc::frame(b"abc")).unwrap();
+        assert!(counter.count(&grpc::frame(b"")).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silent_stream_ends_with_deadline_exceeded() {
+        use http_body_util::{BodyExt, StreamBody};
+        let silent = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Unreachable>>());
+        let limits = StreamLimits { message: 9, messages: None, idle: Some(Duration::from_secs(3)), is_single: false };
+        let deadline = Deadline::after(Duration::from_secs(9));
+        let response = Response::new(silent);
+        let mut body = super::response(response, &"shop".into(), limits, deadline, EndReason::default()).into_body();
+        let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(trailers["grpc-status"], "4");
+        assert!(body.frame().await.is_none());
+    }
+}
