@@ -7,10 +7,11 @@ pub mod denial;
 
 // What callers ask for.
 pub(crate) mod access;
+mod exchange;
+mod introspect;
 pub(crate) mod login;
 mod refresh;
 pub(crate) mod revocation;
-mod token;
 
 // What administrators ask for.
 pub mod admin;

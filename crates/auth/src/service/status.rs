@@ -35,3 +35,54 @@ impl From<StoreError> for Status {
         fault::status(Reason::AuthUnavailable, "auth can't reach its store")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use accord_token::{Flaw, Refusal};
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+    use crate::domain::password::Overloaded;
+
+    fn unreachable_store() -> StoreError {
+        sqlx::Error::PoolClosed.into()
+    }
+
+    #[test]
+    fn each_denial_has_its_reason_and_code() {
+        for (denial, reason, code) in [
+            (Denial::Store(unreachable_store()), Reason::AuthUnavailable, Code::Unavailable),
+            (Denial::Caller(Refusal::Missing), Reason::CredentialMissing, Code::Unauthenticated),
+            (Denial::Caller(Refusal::Revoked), Reason::TokenRevoked, Code::Unauthenticated),
+            (Denial::Caller(Refusal::PermissionMissing), Reason::PermissionMissing, Code::PermissionDenied),
+            (Denial::Subject(Refusal::Invalid(Flaw::Type)), Reason::CredentialInvalid, Code::InvalidArgument),
+            (Denial::Subject(Refusal::Revoked), Reason::TokenRevoked, Code::InvalidArgument),
+            (Denial::Credential, Reason::CredentialInvalid, Code::Unauthenticated),
+            (Denial::Reused, Reason::RefreshReused, Code::Unauthenticated),
+            (Denial::Throttled(Duration::from_secs(1)), Reason::LoginThrottled, Code::ResourceExhausted),
+            (Denial::Overloaded(Overloaded), Reason::Overloaded, Code::ResourceExhausted),
+            (Denial::Field("audience", "is wrong"), Reason::FieldInvalid, Code::InvalidArgument),
+            (Denial::TooLong, Reason::FieldInvalid, Code::FailedPrecondition),
+            (Denial::NoKey, Reason::AuthUnavailable, Code::Unavailable),
+            (Denial::Key, Reason::AuthUnavailable, Code::Unavailable),
+        ] {
+            let status = Status::from(denial);
+            assert_eq!((fault::reason_of(&status), status.code()), (Some(reason), code), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn throttled_login_says_when_to_try_again() {
+        let status = Status::from(Denial::Throttled(Duration::from_secs(7)));
+        let retry = status.get_details_retry_info().and_then(|retry| retry.retry_delay);
+        assert_eq!(retry, Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn store_error_is_not_quoted_to_callers() {
+        let status = Status::from(Denial::Store(unreachable_store()));
+        assert_eq!(status.message(), "auth can't reach its store");
+    }
+}

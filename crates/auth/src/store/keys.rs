@@ -16,7 +16,7 @@ pub struct StoredKey {
     pub algorithm: String,
     /// The public half, base64url.
     pub public: String,
-    /// The sealed private half; empty once it signs no more.
+    /// The encrypted private half; empty once it signs no more.
     pub private: String,
     /// Its first signature may not be earlier.
     pub signs_from: i64,
@@ -65,7 +65,7 @@ impl Store {
             .execute(&mut *tx.inner)
             .await?;
         if halves.rows_affected() + keys.rows_affected() > 0 {
-            // Told to everybody who holds them: to the processes that signed, and to the verifiers that trusted them.
+            // So that everybody who holds them learns of it: to the processes that signed, and to the verifiers that trusted them.
             tx.next_revision().await?;
         }
         tx.commit().await

@@ -1,4 +1,4 @@
-//! Tokens that exist already: exchanged for a passport (RFC 8693), or read (RFC 7662).
+//! Token exchange (RFC 8693): a token in, a passport out.
 
 use accord_token::{Flaw, Refusal, Verified};
 
@@ -19,12 +19,6 @@ impl Auth {
         }
         let subject = self.exchangeable(subject_token, caller, state).map_err(Denial::Subject)?;
         self.passport(&subject, audience, caller, state)
-    }
-
-    /// What a token says; None where it is not good now.
-    pub async fn introspect(&self, token: &str) -> Result<Option<Verified>, Denial> {
-        let state = self.state.current().await?;
-        Ok(self.verify_access_token(token, &state).ok())
     }
 
     /// An access token, or a passport that was made for this caller: a service can pass on only what it was given.
