@@ -1,4 +1,4 @@
-//! Why a caller is refused.
+//! Why a token is refused.
 
 use std::time::Duration;
 

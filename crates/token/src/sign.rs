@@ -1,4 +1,4 @@
-//! Claims into a token.
+//! Signing: claims into a token.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 

@@ -1,4 +1,4 @@
-//! What a verifier knows about keys and revocations.
+//! Revocation snapshot: what a verifier knows about keys and revoked tokens.
 
 use std::{collections::HashMap, sync::Arc};
 

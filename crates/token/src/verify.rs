@@ -1,4 +1,4 @@
-//! The checklist between a string and a verified identity.
+//! Token verification: the checklist between a string and a verified identity (JWT, RFC 7519 and RFC 8725).
 //!
 //! It has two halves. [`signed`] reads the token and checks its signature: what it finds never changes, so it may be
 //! remembered. [`current`] checks all that time and the asker decide, and is repeated on every use.

@@ -5,7 +5,7 @@ fn everything(revision: u64) -> RevocationUpdate {
 }
 
 #[test]
-fn news_add_and_everything_replaces() {
+fn snapshot_adds_changes_and_is_replaced_by_a_full_answer() {
     let epoch = ("ada".to_owned(), 2);
     let known = RevocationSnapshot::default().updated(RevocationUpdate { subjects: vec![epoch], ..everything(3) }, 0);
     let added = known.updated(RevocationUpdate { revision: 4, ..RevocationUpdate::default() }, 0);
@@ -15,7 +15,7 @@ fn news_add_and_everything_replaces() {
 }
 
 #[test]
-fn a_revoked_token_is_remembered_until_it_has_ended_everywhere() {
+fn revocation_is_remembered_until_the_token_has_expired_everywhere() {
     let revoked = ("t1".to_owned(), 100);
     let known = RevocationSnapshot::default().updated(RevocationUpdate { tokens: vec![revoked], ..everything(1) }, 0);
     let kept = known.updated(RevocationUpdate { revision: 2, ..RevocationUpdate::default() }, 120);

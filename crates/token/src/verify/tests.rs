@@ -67,7 +67,7 @@ fn claims() -> Value {
 }
 
 #[test]
-fn a_good_token_verifies_under_both_algorithms() {
+fn valid_token_verifies_under_both_algorithms() {
     for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
         let forge = Forge::new(algorithm);
         assert_eq!(forge.verify(&forge.good()).unwrap().claims.sub, "ada");
@@ -75,7 +75,7 @@ fn a_good_token_verifies_under_both_algorithms() {
 }
 
 #[test]
-fn a_signed_token_verifies_to_the_same_claims() {
+fn signed_token_verifies_to_the_same_claims() {
     let forge = Forge::new(Algorithm::EdDsa);
     let claims: Claims = serde_json::from_value(claims()).unwrap();
     let token = sign::sign(&claims, Type::Access, &forge.key).unwrap();
@@ -83,7 +83,7 @@ fn a_signed_token_verifies_to_the_same_claims() {
 }
 
 #[test]
-fn the_shape_is_refused_where_it_is_not_a_tokens() {
+fn text_that_is_no_jws_is_refused() {
     let forge = Forge::new(Algorithm::EdDsa);
     let good = forge.good();
     forge.refuses(&forge.with_claims(|claims| claims["tenant"] = "x".repeat(LONGEST).into()), Flaw::TooLong);
@@ -96,7 +96,7 @@ fn the_shape_is_refused_where_it_is_not_a_tokens() {
 }
 
 #[test]
-fn a_signature_has_one_spelling() {
+fn signature_has_one_base64url_spelling() {
     let forge = Forge::new(Algorithm::EdDsa);
     let good = forge.good();
     // 64 bytes leave four unused bits in the last character; setting them would spell the same bytes.
@@ -109,7 +109,7 @@ fn a_signature_has_one_spelling() {
 }
 
 #[test]
-fn the_header_says_exactly_three_things() {
+fn header_has_exactly_typ_alg_and_kid() {
     let forge = Forge::new(Algorithm::EdDsa);
     for extra in ["crit", "jku", "jwk", "x5u", "x5c", "x5t", "b64", "cty", "zip"] {
         forge.refuses(&forge.with_header(|header| header[extra] = json!(["x"])), Flaw::Header);
@@ -133,7 +133,7 @@ fn the_header_says_exactly_three_things() {
 }
 
 #[test]
-fn type_key_and_algorithm_are_the_expected_ones() {
+fn unexpected_type_key_or_algorithm_is_refused() {
     let forge = Forge::new(Algorithm::EdDsa);
     for other in ["JWT", "at+JWT", "application/at+jwt", "accord-passport+jwt"] {
         forge.refuses(&forge.with_header(|header| header["typ"] = other.into()), Flaw::Type);
@@ -147,7 +147,7 @@ fn type_key_and_algorithm_are_the_expected_ones() {
 }
 
 #[test]
-fn a_public_key_is_no_shared_secret() {
+fn public_key_is_not_taken_for_an_hmac_secret() {
     let forge = Forge::new(Algorithm::EdDsa);
     let public = forge.key.public();
     for algorithm in ["HS256", "EdDSA"] {
@@ -160,7 +160,7 @@ fn a_public_key_is_no_shared_secret() {
 }
 
 #[test]
-fn a_verified_token_is_checked_again_on_every_use() {
+fn verified_token_is_checked_again_on_every_use() {
     let forge = Forge::new(Algorithm::EdDsa);
     let verified = forge.verify(&forge.good()).unwrap();
     let expected = Expected { token_type: Type::Access, issuer: "https://accord.local", audience: "accord" };
@@ -176,7 +176,7 @@ fn a_verified_token_is_checked_again_on_every_use() {
 }
 
 #[test]
-fn a_signature_covers_every_byte() {
+fn signature_covers_every_byte() {
     let forge = Forge::new(Algorithm::EdDsa);
     let good = forge.good();
     let (message, signature) = good.rsplit_once('.').unwrap();
@@ -191,7 +191,7 @@ fn a_signature_covers_every_byte() {
 }
 
 #[test]
-fn no_character_of_a_token_can_be_another() {
+fn token_with_any_character_changed_is_refused() {
     for algorithm in [Algorithm::EdDsa, Algorithm::Es256] {
         let forge = Forge::new(algorithm);
         let good = forge.good();
@@ -206,13 +206,13 @@ fn no_character_of_a_token_can_be_another() {
 }
 
 #[test]
-fn another_keys_signature_does_not_count_under_this_keys_name() {
+fn signature_of_another_key_under_this_key_id_is_refused() {
     let (forge, other) = (Forge::new(Algorithm::EdDsa), Forge::new(Algorithm::EdDsa));
     forge.refuses(&other.token(&forge.header().to_string(), &claims().to_string()), Flaw::Signature);
 }
 
 #[test]
-fn claims_are_all_there_once_and_of_their_types() {
+fn missing_repeated_or_mistyped_claim_is_refused() {
     let forge = Forge::new(Algorithm::EdDsa);
     for missing in ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "kind", "tenant", "roles", "ep", "gep"] {
         let token = forge.with_claims(|claims| drop(claims.as_object_mut().unwrap().remove(missing)));
@@ -252,7 +252,7 @@ fn claims_are_all_there_once_and_of_their_types() {
 }
 
 #[test]
-fn issuer_and_audience_are_exact() {
+fn issuer_and_audience_match_exactly() {
     let forge = Forge::new(Algorithm::EdDsa);
     for other in ["https://accord.local/", "https://ACCORD.local", ""] {
         forge.refuses(&forge.with_claims(|claims| claims["iss"] = other.into()), Flaw::Issuer);
@@ -263,7 +263,7 @@ fn issuer_and_audience_are_exact() {
 }
 
 #[test]
-fn times_are_kept_to_within_the_leeway() {
+fn expiry_and_not_before_hold_within_the_leeway() {
     let forge = Forge::new(Algorithm::EdDsa);
     let at = |name: &'static str, time: i64| forge.verify(&forge.with_claims(|claims| claims[name] = time.into()));
     let leeway = seconds(LEEWAY);
@@ -285,7 +285,7 @@ fn times_are_kept_to_within_the_leeway() {
 }
 
 #[test]
-fn every_way_of_revoking_counts() {
+fn revocation_by_token_subject_or_time_is_refused() {
     let good = Forge::new(Algorithm::EdDsa);
     let token = good.good();
     let revoked = |change: fn(&mut RevocationSnapshot)| {
@@ -303,7 +303,7 @@ fn every_way_of_revoking_counts() {
 }
 
 #[test]
-fn a_passport_falls_with_the_token_it_came_from() {
+fn passport_is_revoked_with_the_token_it_came_from() {
     let mut forge = Forge::new(Algorithm::EdDsa);
     let mut claims: Claims = serde_json::from_value(claims()).unwrap();
     (claims.jti, claims.ptj, claims.exp) = ("p1".into(), Some("t1".into()), NOW + 300);
@@ -316,7 +316,7 @@ fn a_passport_falls_with_the_token_it_came_from() {
 }
 
 #[test]
-fn a_key_goes_by_no_name_but_its_own() {
+fn key_id_must_be_the_keys_own() {
     let key = SigningKey::generate(Algorithm::Es256).unwrap();
     let PublicKey { kid, algorithm, bytes } = key.public();
     assert_eq!(PublicKey::published(kid, algorithm.name(), bytes).as_ref(), Some(key.public()));
