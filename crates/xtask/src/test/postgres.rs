@@ -177,7 +177,7 @@ mod tests {
     use super::ids_of;
 
     #[test]
-    fn finds_an_account_by_its_whole_name() {
+    fn account_is_found_by_its_whole_name() {
         let accounts =
             "postgres-exporter:x:7:8::/:/bin/false\npostgres:x:114:120:PostgreSQL:/var/lib/postgresql:/bin/bash\n";
         assert_eq!(ids_of(accounts, "postgres"), Some((114, 120)));

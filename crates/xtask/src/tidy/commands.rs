@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_is_a_whole_word_of_the_help() {
+    fn flag_must_be_a_whole_word_of_the_help() {
         let mention = &mentions("`accord-cache serve --listen ADDR`", false)[0];
         let file = Path::new("README.md");
         assert!(mention.disagreements(file, Some("--listen <ADDR>  Where")).is_empty());

@@ -185,12 +185,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_names_every_key_is_accepted() {
+    fn file_that_names_every_key_is_accepted() {
         assert_eq!(findings(COMPLETE), Vec::<String>::new());
     }
 
     #[test]
-    fn a_missing_key_and_a_wrong_default_are_found() {
+    fn missing_key_and_wrong_default_are_found() {
         let found = findings("#grace = \"10s\"\n[listen]\naddress = \"0.0.0.0:8080\"\n");
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains("default of grace"), "{found:?}");

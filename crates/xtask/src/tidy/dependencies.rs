@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binary_never_depends_on_another() {
+    fn dependency_of_a_binary_on_another_is_found() {
         let members = [package("accord-gateway", &["accord-auth", "tokio"]), package("accord-auth", &["accord-token"])];
         let findings = direction(&members);
         assert_eq!(findings.len(), 1, "{findings:?}");
@@ -182,13 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn a_member_without_a_rule_stands_alone() {
+    fn member_without_a_rule_may_depend_on_no_other() {
         let members = [package("accord-new", &["accord-api"]), package("accord-api", &[])];
         assert_eq!(direction(&members), ["accord-new depends on accord-api; it may depend on no other member"]);
     }
 
     #[test]
-    fn a_second_version_and_a_banned_library_are_found() {
+    fn second_version_and_banned_library_are_found() {
         let tree = "accord-api v0.1.0 (/somewhere)\nprost v0.13.0\nprost v0.14.4\nprost v0.14.4 (*)\nring v0.17.0\n";
         let findings = versions(tree);
         assert_eq!(findings.len(), 2, "{findings:?}");

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_module_takes_from_the_one_it_is_part_of_is_no_circle() {
+    fn import_from_a_parent_module_is_no_circle() {
         assert!(found(&[("a", "use self::b::B;\n"), ("a::b", "use super::A;\nuse crate::a;\n")]).is_empty());
     }
 

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_postponement_is_found_with_its_line() {
+    fn postponement_is_found_with_its_line() {
         let text = format!("fn later() {{}}\n// {}: later\n", super::POSTPONEMENTS[0]);
         assert_eq!(postponements(Path::new("a.rs"), &text).len(), 1);
         assert!(postponements(Path::new("a.rs"), &text)[0].starts_with("a.rs:2 "));

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_is_judged_by_what_it_prints_anywhere() {
+    async fn line_is_judged_by_all_of_its_output() {
         assert!(is_right("echo it says $TOKEN", "says secret").await);
         assert!(is_right("echo on the other stream >&2", "other stream").await);
         assert!(!is_right("echo nothing", "something").await);
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_line_that_does_not_end_is_wrong() {
+    async fn line_that_does_not_end_is_wrong() {
         // The clock is moved on as soon as nothing else is left to do, which is at once.
         assert!(!is_right("exec sleep 600", "").await);
     }
