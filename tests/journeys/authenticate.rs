@@ -35,8 +35,6 @@ async fn token_with_a_changed_signature_is_unauthenticated() -> Result<()> {
     let forged = format!("{head}.{first}{}", &signature[1..]);
     let answer = fabric.get("/v1/products/oak-desk").token(&forged).send().await?;
     assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (401, "CREDENTIAL_INVALID"));
-    let twice = fabric.get("/v1/products/oak-desk").token(&token).token(&token).send().await?;
-    assert_eq!((twice.status.as_u16(), reason(&twice).as_str()), (400, "HEADER_REFUSED"));
     fabric.stop().await
 }
 

@@ -31,38 +31,31 @@ async fn as_json(fabric: &Fabric, method: &str, text: &str) -> Result<HttpRespon
 }
 
 #[tokio::test]
-async fn message_beyond_its_size_limit_ends_the_call() -> Result<()> {
-    let echo = ScriptedUpstream::start().await?;
-    let fabric = echo.behind()?.start().await?;
-    a_large_request_is_refused(&fabric).await?;
-    assert_eq!(echo.calls_received(), 0, "none of it went inward");
-    a_large_answer_is_refused(&echo, &fabric).await?;
-    a_stream_has_so_many_messages_and_no_long_silence(&echo, &fabric).await?;
-    what_is_compressed_is_read_where_it_must_be(&echo, &fabric).await?;
+async fn request_over_its_size_limit_is_resource_exhausted() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    let too_large = (Code::ResourceExhausted, "REQUEST_TOO_LARGE".to_owned());
+    for method in ["Say", "Change", "Converse"] {
+        assert_eq!(GrpcCall::new(&fabric, method, &long()).send().await?.refusal(), too_large, "{method}");
+    }
+    let answer = as_json(&fabric, "Say", &long()).await?;
+    assert_eq!((answer.status.as_u16(), reason(&answer)), (413, too_large.1));
+    assert_eq!(echo.calls_received(), 0, "none of it reached the upstream");
     fabric.stop().await
 }
 
-async fn a_large_request_is_refused(fabric: &Fabric) -> Result<()> {
-    let too_large = (Code::ResourceExhausted, "REQUEST_TOO_LARGE".to_owned());
-    for method in ["Say", "Change", "Converse"] {
-        assert_eq!(GrpcCall::new(fabric, method, &long()).send().await?.refusal(), too_large, "{method}");
-    }
-    let answer = as_json(fabric, "Say", &long()).await?;
-    assert_eq!((answer.status.as_u16(), reason(&answer)), (413, too_large.1));
-    Ok(())
-}
-
-async fn a_large_answer_is_refused(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+#[tokio::test]
+async fn response_over_its_size_limit_is_resource_exhausted() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
     let too_large = (Code::ResourceExhausted, "RESPONSE_TOO_LARGE".to_owned());
     for method in ["Say", "Change", "Recite", "Converse"] {
         echo.script([Reply::ok(&word(&long()))]);
-        assert_eq!(GrpcCall::new(fabric, method, "much").send().await?.refusal(), too_large, "{method}");
+        assert_eq!(GrpcCall::new(&fabric, method, "much").send().await?.refusal(), too_large, "{method}");
     }
     echo.script([Reply::ok(&word(&long())).head("content-length", "1508")]);
-    assert_eq!(GrpcCall::new(fabric, "Say", "measured").send().await?.refusal(), too_large);
+    assert_eq!(GrpcCall::new(&fabric, "Say", "measured").send().await?.refusal(), too_large);
 
     echo.script([Reply::ok(&word(&long()))]);
-    let answer = as_json(fabric, "Say", "much").await?;
+    let answer = as_json(&fabric, "Say", "much").await?;
     assert_eq!((answer.status.as_u16(), reason(&answer)), (429, too_large.1.clone()));
 
     echo.script([Reply::ok(&word("little")).message(&word(&long()))]);
@@ -72,36 +65,46 @@ async fn a_large_answer_is_refused(echo: &ScriptedUpstream, fabric: &Fabric) -> 
     echo.script([Reply::ok(&together)]);
     let text = fabric.get("/v1/words/odd:recite").send().await?.text();
     assert!(text.starts_with("{\"text\":\"little\"}\n") && text.contains("UPSTREAM_MALFORMED"), "{text}");
-    echo.take_received();
-    Ok(())
+    fabric.stop().await
 }
 
-async fn a_stream_has_so_many_messages_and_no_long_silence(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+#[tokio::test]
+async fn stream_over_its_message_count_is_resource_exhausted() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
     let (one, ok) = (word("one"), Status::new(Code::Ok, ""));
-    let lines = |count: usize| (0..count).fold(Reply::unfinished(), |line, _| line.message(&one));
-    echo.script([lines(3).status(&ok), lines(4).status(&ok), lines(4).status(&ok)]);
-    assert_eq!(GrpcCall::new(fabric, "Recite", "three").send().await?.code(), Code::Ok);
-    let many = GrpcCall::new(fabric, "Recite", "four").send().await?;
+    let replies = |count: usize| (0..count).fold(Reply::unfinished(), |reply, _| reply.message(&one));
+    echo.script([replies(3).status(&ok), replies(4).status(&ok), replies(4).status(&ok)]);
+    assert_eq!(GrpcCall::new(&fabric, "Recite", "three").send().await?.code(), Code::Ok);
+    let many = GrpcCall::new(&fabric, "Recite", "four").send().await?;
     assert_eq!(many.refusal(), (Code::ResourceExhausted, "RESPONSE_TOO_LARGE".into()));
     let text = fabric.get("/v1/words/four:recite").send().await?.text();
     assert!(text.contains("RESPONSE_TOO_LARGE"), "{text}");
-    let many = GrpcCall::new(fabric, "Converse", "").body(vec![one.clone(); 4].concat()).send().await?;
+    let many = GrpcCall::new(&fabric, "Converse", "").body(vec![one.clone(); 4].concat()).send().await?;
     assert_eq!(many.refusal(), (Code::ResourceExhausted, "REQUEST_TOO_LARGE".into()));
+    fabric.stop().await
+}
 
-    let left = echo.calls_cancelled();
-    echo.script([lines(1), lines(1)]);
-    let silent = GrpcCall::new(fabric, "Recite", "hush").send().await?;
+#[tokio::test]
+async fn stream_that_is_silent_for_too_long_is_deadline_exceeded() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    let (one, cancelled) = (word("one"), echo.calls_cancelled());
+    let reply = || Reply::unfinished().message(&one);
+    echo.script([reply(), reply()]);
+    let silent = GrpcCall::new(&fabric, "Recite", "hush").send().await?;
     assert_eq!(silent.refusal(), (Code::DeadlineExceeded, "STREAM_IDLE".into()));
     assert_eq!(silent.body, one);
     let text = fabric.get("/v1/words/hush:recite").send().await?.text();
     assert!(text.contains("STREAM_IDLE"), "{text}");
-    echo.wait_cancelled(left + 2).await
+    echo.wait_cancelled(cancelled + 2).await?;
+    fabric.stop().await
 }
 
-async fn what_is_compressed_is_read_where_it_must_be(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+#[tokio::test]
+async fn compressed_message_is_decompressed_only_where_it_is_read() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
     let (plain, small) = (word("tight"), frame(1, &gzip(&word("tight")[5..])?));
     let zipped = |method, body: &Bytes| {
-        GrpcCall::new(fabric, method, "")
+        GrpcCall::new(&fabric, method, "")
             .header("grpc-encoding", "gzip")
             .header("grpc-accept-encoding", "gzip")
             .body(body.clone())
@@ -122,5 +125,5 @@ async fn what_is_compressed_is_read_where_it_must_be(echo: &ScriptedUpstream, fa
     let other = zipped("Change", &small).header("grpc-encoding", "zstd").send().await?;
     assert_eq!(other.refusal(), (Code::Unimplemented, "PROTOCOL_UNSUPPORTED".into()));
     assert!(echo.take_received().is_empty());
-    Ok(())
+    fabric.stop().await
 }

@@ -5,19 +5,9 @@ use crate::{
     scripted_upstream::{Reply, ScriptedUpstream},
     wire::{GrpcCall, word},
 };
-use accord_fabric::Fabric;
 use anyhow::Result;
 use std::time::Duration;
 use tonic::{Code, Status};
-
-#[tokio::test]
-async fn deadline_exceeded_is_the_same_whoever_notices_it_first() -> Result<()> {
-    let echo = ScriptedUpstream::start().await?;
-    let fabric = echo.behind()?.start().await?;
-    an_upstream_that_is_a_moment_ahead_gives_the_same_answer(&echo, &fabric).await?;
-    a_timeout_of_its_own_stays_its_own(&echo, &fabric).await?;
-    fabric.stop().await
-}
 
 #[tokio::test]
 async fn deadline_exceeded_of_a_read_does_not_count_as_a_cache_failure() -> Result<()> {
@@ -49,41 +39,42 @@ async fn expired_call_reaches_no_upstream() -> Result<()> {
     fabric.stop().await
 }
 
-async fn an_upstream_that_is_a_moment_ahead_gives_the_same_answer(
-    echo: &ScriptedUpstream,
-    fabric: &Fabric,
-) -> Result<()> {
+#[tokio::test]
+async fn deadline_that_the_upstream_reports_first_is_deadline_exceeded_all_the_same() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
     let passed = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned());
     let over = Status::new(Code::DeadlineExceeded, "as the upstream says it");
     let alone = || Reply::unfinished().status(&over).before_deadline(Duration::from_millis(5));
     for method in ["Say", "Change", "Recall", "Recite", "Converse"] {
         echo.script([alone()]);
-        let answer = GrpcCall::new(fabric, method, method).header("grpc-timeout", "300m").send().await?;
+        let answer = GrpcCall::new(&fabric, method, method).header("grpc-timeout", "300m").send().await?;
         assert_eq!(answer.refusal(), passed, "{method}");
     }
     // A stream that has begun can't take its head back: its last words are the same.
     echo.script([alone().message(&word("one"))]);
-    let begun = GrpcCall::new(fabric, "Recite", "begun").header("grpc-timeout", "300m").send().await?;
+    let begun = GrpcCall::new(&fabric, "Recite", "begun").header("grpc-timeout", "300m").send().await?;
     assert_eq!((begun.refusal(), begun.body), (passed.clone(), word("one")));
     for path in ["/v1/words/json", "/v1/words/json:recite"] {
         echo.script([alone()]);
         let answer = fabric.get(path).header("request-timeout", "0.3").send().await?;
         assert_eq!((answer.status.as_u16(), reason(&answer)), (504, passed.1.clone()), "{path}: {}", answer.text());
     }
-    Ok(())
+    fabric.stop().await
 }
 
-async fn a_timeout_of_its_own_stays_its_own(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
-    for (method, line) in
+#[tokio::test]
+async fn deadline_exceeded_of_a_handler_before_the_deadline_passes_unchanged() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    for (method, reply) in
         [("Say", Reply::unfinished()), ("Change", Reply::unfinished()), ("Recite", Reply::ok(&word("one")))]
     {
-        echo.script([line.status(&Status::new(Code::DeadlineExceeded, "the database took too long"))]);
-        let status = GrpcCall::new(fabric, method, "early").header("grpc-timeout", "20S").send().await?.status();
+        echo.script([reply.status(&Status::new(Code::DeadlineExceeded, "the database took too long"))]);
+        let status = GrpcCall::new(&fabric, method, "early").header("grpc-timeout", "20S").send().await?.status();
         assert_eq!(
             (status.code(), status.message()),
             (Code::DeadlineExceeded, "the database took too long"),
             "{method}"
         );
     }
-    Ok(())
+    fabric.stop().await
 }

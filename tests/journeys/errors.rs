@@ -20,8 +20,8 @@ async fn malformed_response_is_upstream_malformed() -> Result<()> {
         assert_eq!(answer.refusal(), (Code::Unavailable, "UPSTREAM_MALFORMED".into()), "{method}: {answer:?}");
         assert_eq!(answer.head["x-accord-fault"], "upstream", "{method}");
         let half = Reply::unfinished().message(&word("half"));
-        let (ok, odd) = (Status::new(Code::Ok, ""), |line: Reply| line.trailer("grpc-status", "banana"));
-        let lines = [
+        let (ok, odd) = (Status::new(Code::Ok, ""), |reply: Reply| reply.trailer("grpc-status", "banana"));
+        let replies = [
             half.clone().without_status(),
             half.clone().trailer("kept", "1"),
             Reply::unfinished().message(&word("half").slice(..3)).status(&ok),
@@ -30,8 +30,8 @@ async fn malformed_response_is_upstream_malformed() -> Result<()> {
             odd(Reply::unfinished()),
             Reply::ok(&word("half")).head("content-type", "text/html"),
         ];
-        for line in lines {
-            echo.script([line]);
+        for reply in replies {
+            echo.script([reply]);
             let answer = GrpcCall::new(&fabric, method, "half").send().await?;
             assert_eq!(answer.refusal().1, "UPSTREAM_MALFORMED", "{method}: {answer:?}");
         }
@@ -43,10 +43,7 @@ async fn malformed_response_is_upstream_malformed() -> Result<()> {
     fabric.stop().await
 }
 
-#[tokio::test]
-async fn error_of_a_handler_passes_unchanged() -> Result<()> {
-    let echo = ScriptedUpstream::start().await?;
-    let fabric = echo.behind()?.start().await?;
+fn word_taken() -> Status {
     let mut details = ErrorDetails::new();
     details.set_error_info(
         "WORD_TAKEN",
@@ -54,27 +51,39 @@ async fn error_of_a_handler_passes_unchanged() -> Result<()> {
         [("word", "é/1")].map(|(key, value)| (key.into(), value.into())),
     );
     details.add_bad_request_violation("text", "is taken");
-    let said = Status::with_error_details(Code::AlreadyExists, "déjà vu: 100%", details);
+    Status::with_error_details(Code::AlreadyExists, "déjà vu: 100%", details)
+}
 
+#[tokio::test]
+async fn error_of_a_handler_passes_unchanged_in_grpc() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    let error = word_taken();
     for method in ["Say", "Change", "Repeat", "Recall", "Recite", "Converse"] {
-        echo.script([Reply::unfinished().status(&said)]);
+        echo.script([Reply::unfinished().status(&error)]);
         let answer = GrpcCall::new(&fabric, method, "taken").send().await?;
         let status = answer.status();
-        assert_eq!((status.code(), status.message()), (said.code(), said.message()), "{method}");
-        assert_eq!(status.details(), said.details(), "{method}");
-        assert!(!answer.head.contains_key("x-accord-fault"), "{method}: it is nobody's fault but the handler's");
+        assert_eq!((status.code(), status.message()), (error.code(), error.message()), "{method}");
+        assert_eq!(status.details(), error.details(), "{method}");
+        assert!(!answer.head.contains_key("x-accord-fault"), "{method}: it is the handler's own");
     }
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn error_of_a_handler_is_written_with_its_details_in_json() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    let error = word_taken();
     let calls = [
         fabric.get("/v1/words/taken"),
         fabric.get("/v1/words/taken:recite"),
         fabric.call(Method::POST, "/v1/words/taken:change"),
     ];
     for call in calls {
-        echo.script([Reply::unfinished().status(&said)]);
+        echo.script([Reply::unfinished().status(&error)]);
         let answer = call.send().await?;
         assert_eq!(answer.status, 409, "{}", answer.text());
         let body = answer.json()?;
-        assert_eq!((body["code"].as_i64(), body["message"].as_str()), (Some(6), Some(said.message())));
+        assert_eq!((body["code"].as_i64(), body["message"].as_str()), (Some(6), Some(error.message())));
         let info = json!({
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
             "reason": "WORD_TAKEN",

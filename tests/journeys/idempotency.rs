@@ -6,28 +6,46 @@ use anyhow::Result;
 use http::Method;
 
 #[tokio::test]
-async fn idempotency_key_with_the_same_request_replays_the_answer() -> Result<()> {
+async fn repeated_request_under_its_idempotency_key_is_replayed() -> Result<()> {
     let fabric = Fabric::start().await?;
     let first = create(&fabric, "Oak desk").await?;
     let again = create(&fabric, "Oak desk").await?;
     assert_eq!((first.status, again.status), (http::StatusCode::OK, http::StatusCode::OK), "{}", again.text());
     assert_eq!(first.body, again.body);
     assert_eq!((first.header("idempotency-replayed"), again.header("idempotency-replayed")), (None, Some("true")));
+    fabric.stop().await
+}
 
+#[tokio::test]
+async fn idempotency_key_reused_with_other_request_is_invalid_argument() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    create(&fabric, "Oak desk").await?;
     let other = create(&fabric, "Another desk").await?;
     assert_eq!((other.status.as_u16(), reason(&other).as_str()), (422, "IDEMPOTENCY_KEY_REUSED"));
+    assert_eq!(other.json()?["code"], tonic::Code::InvalidArgument as i32);
+    fabric.stop().await
+}
 
+#[tokio::test]
+async fn idempotency_key_that_is_missing_or_malformed_is_invalid_argument() -> Result<()> {
+    let fabric = Fabric::start().await?;
     let token = fabric.token(EDITOR).await?;
-    let bare = fabric.call(Method::POST, "/v1/products").token(&token).json(&desk("Oak desk")).send().await?;
-    assert_eq!((bare.status.as_u16(), reason(&bare).as_str()), (400, "IDEMPOTENCY_KEY_MISSING"));
+    let call = || fabric.call(Method::POST, "/v1/products").token(&token).json(&desk("Oak desk"));
+    let missing = call().send().await?;
+    assert_eq!((missing.status.as_u16(), reason(&missing).as_str()), (400, "IDEMPOTENCY_KEY_MISSING"));
+    let malformed = call().header("idempotency-key", "two words").send().await?;
+    assert_eq!((malformed.status.as_u16(), reason(&malformed).as_str()), (400, "HEADER_REFUSED"));
+    fabric.stop().await
+}
 
-    let odd = fabric.call(Method::POST, "/v1/products").token(&token).header("idempotency-key", "two words");
-    let odd = odd.json(&desk("Oak desk")).send().await?;
-    assert_eq!((odd.status.as_u16(), reason(&odd).as_str()), (400, "HEADER_REFUSED"));
-
-    let new = fabric.call(Method::POST, "/v1/products").token(&token).header("idempotency-key", "other");
-    let new = new.json(&desk("Oak desk")).send().await?;
-    assert_eq!(new.status, 409, "the handler's own answer: {}", new.text());
+#[tokio::test]
+async fn same_request_under_another_idempotency_key_reaches_the_handler() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    create(&fabric, "Oak desk").await?;
+    let token = fabric.token(EDITOR).await?;
+    let other = fabric.call(Method::POST, "/v1/products").token(&token).header("idempotency-key", "other");
+    let other = other.json(&desk("Oak desk")).send().await?;
+    assert_eq!(other.status, 409, "the handler's own answer: {}", other.text());
     fabric.stop().await
 }
 

@@ -9,66 +9,68 @@ use anyhow::Result;
 use bytes::Bytes;
 use tonic::Code;
 
-#[tokio::test]
-async fn idempotency_key_belongs_to_one_request_of_one_principal() -> Result<()> {
-    let echo = ScriptedUpstream::start().await?;
-    let fabric = echo.behind()?.start().await?;
-    each_caller_has_keys_of_their_own(&echo, &fabric).await?;
-    a_request_is_the_same_however_it_is_written(&echo, &fabric).await?;
-    what_failed_for_now_may_be_tried_again_at_once(&echo, &fabric).await?;
-    what_may_still_be_done_is_not_done_again(&echo, &fabric).await?;
-    fabric.stop().await
-}
-
 fn keep(fabric: &Fabric, text: &str, key: &str) -> GrpcCall {
     GrpcCall::new(fabric, "Keep", text).key(key)
 }
 
-async fn each_caller_has_keys_of_their_own(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+#[tokio::test]
+async fn idempotency_key_belongs_to_its_principal() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
     for subject in [EDITOR, READER] {
         let token = fabric.token(subject).await?;
-        let call = keep(fabric, "mine", "key").header("authorization", &format!("Bearer {token}"));
+        let call = keep(&fabric, "mine", "key").header("authorization", &format!("Bearer {token}"));
         assert!(!call.clone().send().await?.head.contains_key("idempotency-replayed"), "{subject} comes first");
         assert_eq!(call.send().await?.head["idempotency-replayed"], "true", "{subject} comes again");
     }
-    assert!(!keep(fabric, "mine", "key").send().await?.head.contains_key("idempotency-replayed"), "nobody known");
+    assert!(!keep(&fabric, "mine", "key").send().await?.head.contains_key("idempotency-replayed"), "nobody known");
     assert_eq!(echo.take_received().len(), 3);
-    Ok(())
+    fabric.stop().await
 }
 
-async fn a_request_is_the_same_however_it_is_written(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
-    keep(fabric, "same", "form").send().await?.ok()?;
+#[tokio::test]
+async fn idempotent_request_is_compared_in_canonical_form() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    keep(&fabric, "same", "form").send().await?.ok()?;
     // The field twice: the last one counts.
     let (first, last) = (word("x"), word("same"));
     let message = [&first[5..], &last[5..]].concat();
     let length = u32::try_from(message.len())?.to_be_bytes();
     let twice: Bytes = [&[0], &length[..], &message].concat().into();
-    let again = keep(fabric, "", "form").body(twice).send().await?;
+    let again = keep(&fabric, "", "form").body(twice).send().await?;
     assert_eq!(again.head["idempotency-replayed"], "true", "{again:?}");
     assert_eq!(echo.take_received().len(), 1);
-    Ok(())
+    fabric.stop().await
 }
 
-async fn what_failed_for_now_may_be_tried_again_at_once(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+#[tokio::test]
+async fn idempotency_key_is_released_after_a_transient_error() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
     echo.script([Reply::error(Code::Aborted)]);
-    assert_eq!(keep(fabric, "later", "now").send().await?.code(), Code::Aborted);
-    assert_eq!(keep(fabric, "later", "now").send().await?.ok()?, word("later"));
+    assert_eq!(keep(&fabric, "later", "now").send().await?.code(), Code::Aborted);
+    assert_eq!(keep(&fabric, "later", "now").send().await?.ok()?, word("later"));
     assert_eq!(echo.take_received().len(), 2);
+    fabric.stop().await
+}
 
+#[tokio::test]
+async fn final_error_is_replayed_under_its_idempotency_key() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
     echo.script([Reply::error(Code::AlreadyExists)]);
     for _ in 0..2 {
-        assert_eq!(keep(fabric, "taken", "final").send().await?.code(), Code::AlreadyExists);
+        assert_eq!(keep(&fabric, "taken", "final").send().await?.code(), Code::AlreadyExists);
     }
     assert_eq!(echo.take_received().len(), 1, "an answer like any other");
-    Ok(())
+    fabric.stop().await
 }
 
-async fn what_may_still_be_done_is_not_done_again(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+#[tokio::test]
+async fn idempotency_key_stays_claimed_after_deadline_exceeded() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
     echo.script([Reply::unfinished()]);
-    let slow = keep(fabric, "slow", "open").header("grpc-timeout", "500m").send().await?;
+    let slow = keep(&fabric, "slow", "open").header("grpc-timeout", "500m").send().await?;
     assert_eq!(slow.code(), Code::DeadlineExceeded);
-    let again = keep(fabric, "slow", "open").send().await?;
+    let again = keep(&fabric, "slow", "open").send().await?;
     assert_eq!(again.refusal(), (Code::Aborted, "IDEMPOTENCY_IN_FLIGHT".into()));
     assert_eq!(echo.take_received().len(), 1);
-    Ok(())
+    fabric.stop().await
 }

@@ -28,11 +28,25 @@ async fn malformed_json_request_names_its_field() -> Result<()> {
         assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (400, expected), "{body}: {}", answer.text());
         assert!(answer.text().contains(field), "{body}: {}", answer.text());
     }
-    // Whoever serves it may rely on what its contract requires.
-    let answer = put("{}".to_owned()).await?;
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn required_field_that_is_missing_is_invalid_argument() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    let token = fabric.token(EDITOR).await?;
+    let put = fabric.call(Method::PUT, "/v1/products/oak-desk").token(&token).body("application/json", "{}");
+    let answer = put.send().await?;
     assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (400, "FIELD_INVALID"), "{}", answer.text());
     assert_eq!(answer.header("x-accord-fault"), Some("gateway"));
     assert!(answer.text().contains("product.title"), "{}", answer.text());
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn unknown_query_parameter_is_invalid_argument() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    let token = fabric.token(EDITOR).await?;
     let query = fabric.get("/v1/products?page_size=2&colour=brown").token(&token).send().await?;
     assert_eq!((query.status.as_u16(), reason(&query).as_str()), (400, "FIELD_UNKNOWN"));
     assert!(query.text().contains("colour"), "{}", query.text());
@@ -45,6 +59,13 @@ async fn malformed_timeout_is_invalid_argument() -> Result<()> {
     let token = fabric.token(EDITOR).await?;
     let answer = fabric.get("/v1/products").token(&token).header("request-timeout", "soon").send().await?;
     assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (400, "TIMEOUT_MALFORMED"));
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn zero_timeout_is_deadline_exceeded() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    let token = fabric.token(EDITOR).await?;
     let late = fabric.get("/v1/products").token(&token).header("request-timeout", "0").send().await?;
     assert_eq!((late.status.as_u16(), reason(&late).as_str()), (504, "DEADLINE_EXCEEDED"));
     fabric.stop().await

@@ -40,9 +40,9 @@ async fn bypass_of_a_dead_cache_carries_declared_headers_only() -> Result<()> {
         names.filter(|name| name.starts_with("x-") && !name.starts_with("x-accord") && name != "x-request-id").collect()
     };
     for end in [Status::new(Code::Ok, ""), Status::not_found("no")] {
-        let line = Reply::unfinished().head("x-edition", "2").head("x-other", "1").message(&word("w"));
-        let line = || line.clone().status(&end).trailer("x-edition-bin", "AAE").trailer("x-more", "1");
-        echo.script([line(), line()]);
+        let reply = Reply::unfinished().head("x-edition", "2").head("x-other", "1").message(&word("w"));
+        let reply = || reply.clone().status(&end).trailer("x-edition-bin", "AAE").trailer("x-more", "1");
+        echo.script([reply(), reply()]);
         let grpc = GrpcCall::new(&fabric, "Recall", "w").header("x-dialect", "north").header("x-other", "1");
         let grpc = grpc.header("user-agent", "caller").send().await?;
         assert_eq!(grpc.code(), end.code());
@@ -52,9 +52,9 @@ async fn bypass_of_a_dead_cache_carries_declared_headers_only() -> Result<()> {
         assert_eq!((json.header("x-edition"), json.header("x-other")), (Some("2"), None), "{:?}", json.headers);
         assert_eq!(json.header("cache-status"), Some("accord; fwd=bypass"));
     }
-    let heard = echo.take_received();
-    assert_eq!(heard.len(), 4);
-    for call in heard {
+    let received = echo.take_received();
+    assert_eq!(received.len(), 4);
+    for call in received {
         assert_eq!(names(&call.headers), ["x-dialect".to_owned()].into(), "{:?}", call.headers);
         assert_ne!(call.headers["user-agent"], "caller");
         assert!(call.headers.contains_key("grpc-timeout") && call.headers.contains_key("x-request-id"));

@@ -9,7 +9,8 @@ use accord_api::accord::gateway::v1::{
 };
 use accord_fabric::{EDITOR, Fabric, Part, binaries::workspace};
 use anyhow::{Context, Result, ensure};
-use std::{fs, time::Duration};
+use std::{fs, path::PathBuf, time::Duration};
+use tempfile::TempDir;
 use tokio::time::Instant;
 use tonic::{
     Code, Request,
@@ -19,47 +20,88 @@ use tonic::{
 const SAY: &str = "echo.v1.EchoService/Say";
 const BOUND: Duration = Duration::from_secs(20);
 
+/// A gateway that watches an overlay file which a test may change.
+struct Reload {
+    _echo: ScriptedUpstream,
+    fabric: Fabric,
+    operator: String,
+    overlay: PathBuf,
+    first: String,
+    _directory: TempDir,
+}
+
+impl Reload {
+    async fn start() -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let overlay = directory.path().join("overlay.toml");
+        let first = fs::read_to_string(workspace().join(OVERLAY))?;
+        fs::write(&overlay, &first)?;
+        let echo = ScriptedUpstream::start().await?;
+        let often = toml::toml! { contract = { watch_interval = "50ms" } };
+        let path = overlay.to_str().expect("a plain path");
+        let fabric = echo.behind()?.overlay(path).settings(Part::Gateway, often).start().await?;
+        fabric.manage(&["principal", "add", "operator", "--role", "accord-admin"]).await?;
+        let operator = fabric.token("operator").await?;
+        Ok(Self { _echo: echo, fabric, operator, overlay, first, _directory: directory })
+    }
+
+    /// Adds a rule for `Say` to what the overlay said first.
+    fn change(&self, policy: &str) -> Result<()> {
+        let rule = format!("\n[[rule]]\nselector = \"{SAY}\"\npolicy = {policy}\n");
+        Ok(fs::write(&self.overlay, format!("{}{rule}", self.first))?)
+    }
+
+    async fn code(&self) -> Result<Code> {
+        Ok(GrpcCall::new(&self.fabric, "Say", "open").send().await?.code())
+    }
+}
+
 #[tokio::test]
-async fn reload_takes_a_changed_overlay_and_refuses_a_bad_one() -> Result<()> {
-    let directory = tempfile::tempdir()?;
-    let overlay = directory.path().join("overlay.toml");
-    let first = fs::read_to_string(workspace().join(OVERLAY))?;
-    fs::write(&overlay, &first)?;
-    let echo = ScriptedUpstream::start().await?;
-    let often = toml::toml! { contract = { watch_interval = "50ms" } };
-    let overlay_path = overlay.to_str().expect("a plain path");
-    let mut fabric = echo.behind()?.overlay(overlay_path).settings(Part::Gateway, often).start().await?;
-    fabric.manage(&["principal", "add", "operator", "--role", "accord-admin"]).await?;
-    let operator = fabric.token("operator").await?;
-
-    let methods = asked(&operator, ListMethodsRequest {})?;
-    let methods = explainer(&fabric)?.list_methods(methods).await?.into_inner().methods;
+async fn explain_lists_the_methods_of_the_contract() -> Result<()> {
+    let reload = Reload::start().await?;
+    let methods = asked(&reload.operator, ListMethodsRequest {})?;
+    let methods = explainer(&reload.fabric)?.list_methods(methods).await?.into_inner().methods;
     assert!(methods.iter().any(|method| method == SAY), "{methods:?}");
-    let stranger = asked(&fabric.token(EDITOR).await?, ExplainRequest { method: SAY.into() })?;
-    assert_eq!(explainer(&fabric)?.explain(stranger).await.unwrap_err().code(), Code::PermissionDenied);
-    assert_eq!(access(&fabric, &operator).await?, "public = true");
-    assert_eq!(GrpcCall::new(&fabric, "Say", "open").send().await?.code(), Code::Ok);
+    reload.fabric.stop().await
+}
 
-    let closed = "\n[[rule]]\nselector = \"echo.v1.EchoService/Say\"\npolicy = { access = { authenticated = true } }\n";
-    fs::write(&overlay, format!("{first}{closed}"))?;
+#[tokio::test]
+async fn explain_without_its_permission_is_permission_denied() -> Result<()> {
+    let reload = Reload::start().await?;
+    let other = asked(&reload.fabric.token(EDITOR).await?, ExplainRequest { method: SAY.into() })?;
+    assert_eq!(explainer(&reload.fabric)?.explain(other).await.unwrap_err().code(), Code::PermissionDenied);
+    reload.fabric.stop().await
+}
+
+#[tokio::test]
+async fn changed_overlay_takes_effect_without_a_restart() -> Result<()> {
+    let reload = Reload::start().await?;
+    assert_eq!(access(&reload.fabric, &reload.operator).await?, "public = true");
+    assert_eq!(reload.code().await?, Code::Ok);
+    reload.change("{ access = { authenticated = true } }")?;
     let end = Instant::now() + BOUND;
-    while access(&fabric, &operator).await? != "authenticated = true" {
+    while access(&reload.fabric, &reload.operator).await? != "authenticated = true" {
         ensure!(Instant::now() < end, "the change never came");
     }
-    assert_eq!(GrpcCall::new(&fabric, "Say", "closed").send().await?.code(), Code::Unauthenticated);
+    assert_eq!(reload.code().await?, Code::Unauthenticated);
+    reload.fabric.stop().await
+}
 
-    let unsafe_retry =
-        "\n[[rule]]\nselector = \"echo.v1.EchoService/Say\"\npolicy = { retry = { max_attempts = 3 } }\n";
-    fs::write(&overlay, format!("{first}{unsafe_retry}"))?;
+#[tokio::test]
+async fn invalid_overlay_is_refused_and_the_contract_in_force_stays() -> Result<()> {
+    let mut reload = Reload::start().await?;
+    // A retry of a method that does not say that it may be repeated.
+    reload.change("{ retry = { max_attempts = 3 }, access = { authenticated = true } }")?;
     let end = Instant::now() + BOUND;
-    while !fabric.gateway.process.log().contains("is refused, the contract stays as it was") {
-        ensure!(Instant::now() < end, "nobody says that the overlay is bad: {}", fabric.gateway.process.last_words());
-        fabric.check()?;
+    while !reload.fabric.gateway.process.log().contains("is refused, the contract stays as it was") {
+        let words = reload.fabric.gateway.process.last_words();
+        ensure!(Instant::now() < end, "the log does not say that the overlay is refused: {words}");
+        reload.fabric.check()?;
         tokio::task::yield_now().await;
     }
-    assert_eq!(access(&fabric, &operator).await?, "authenticated = true", "the old contract goes on");
-    assert_eq!(GrpcCall::new(&fabric, "Say", "closed").send().await?.code(), Code::Unauthenticated);
-    fabric.stop().await
+    assert_eq!(access(&reload.fabric, &reload.operator).await?, "public = true");
+    assert_eq!(reload.code().await?, Code::Ok);
+    reload.fabric.stop().await
 }
 
 fn explainer(fabric: &Fabric) -> Result<ExplainServiceClient<Channel>> {

@@ -11,53 +11,65 @@ use tokio::net::TcpListener;
 use tonic::Code;
 
 /// What each attempt said of those before it.
-fn previous(heard: &[ReceivedCall]) -> Vec<Option<&str>> {
+fn previous(received: &[ReceivedCall]) -> Vec<Option<&str>> {
     let name = "grpc-previous-rpc-attempts";
-    heard.iter().map(|call| call.headers.get(name).and_then(|value| value.to_str().ok())).collect()
+    received.iter().map(|call| call.headers.get(name).and_then(|value| value.to_str().ok())).collect()
+}
+
+fn call(fabric: &Fabric, method: &str) -> GrpcCall {
+    GrpcCall::new(fabric, method, "again")
+}
+
+fn unavailable() -> Reply {
+    Reply::error(Code::Unavailable)
 }
 
 #[tokio::test]
-async fn retry_follows_the_declared_codes_and_max_attempts() -> Result<()> {
-    let echo = ScriptedUpstream::start().await?;
-    let fabric = echo.behind()?.start().await?;
-    let call = |method| GrpcCall::new(&fabric, method, "again");
-    let down = || Reply::error(Code::Unavailable);
-
-    echo.script([down(), down()]);
-    assert_eq!(call("Repeat").send().await?.ok()?, word("again"));
+async fn retry_counts_the_attempts_before_it() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    echo.script([unavailable(), unavailable()]);
+    assert_eq!(call(&fabric, "Repeat").send().await?.ok()?, word("again"));
     assert_eq!(previous(&echo.take_received()), [None, Some("1"), Some("2")]);
-
-    echo.script([down(), down(), down()]);
-    assert_eq!(call("Repeat").send().await?.code(), Code::Unavailable);
-    assert_eq!(echo.take_received().len(), 3, "no more than max_attempts");
-
-    echo.script([Reply::error(Code::Internal)]);
-    assert_eq!(call("Repeat").send().await?.code(), Code::Internal);
-    assert_eq!(echo.take_received().len(), 1, "a code that the contract does not repeat");
-
-    echo.script([down()]);
-    let repeated = call("Repeat").header("grpc-previous-rpc-attempts", "1").send().await?;
-    assert_eq!(repeated.code(), Code::Unavailable);
-    assert_eq!(previous(&echo.take_received()), [Some("1")], "whoever repeats it already goes on doing so alone");
-
-    echo.script([down()]);
-    assert_eq!(call("Keep").send().await?.code(), Code::Unavailable);
-    assert_eq!(echo.take_received().len(), 1, "a mutation without a key");
-
-    echo.script([down()]);
-    assert_eq!(call("Keep").key("one").send().await?.ok()?, word("again"));
-    assert_eq!(echo.take_received().len(), 2, "a mutation under a key");
     fabric.stop().await
 }
 
 #[tokio::test]
-async fn retries_end_at_pushback_deadline_and_budget() -> Result<()> {
-    let echo = ScriptedUpstream::start().await?;
-    let fabric = echo.behind()?.start().await?;
-    the_upstream_says_when(&echo, &fabric).await?;
-    nothing_is_repeated_after_the_deadline(&echo, &fabric).await?;
-    a_slow_attempt_gets_a_second_beside_it(&echo, &fabric).await?;
-    steady_failure_uses_the_budget_up(&echo, &fabric).await?;
+async fn retry_stops_at_max_attempts() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    echo.script([unavailable(), unavailable(), unavailable()]);
+    assert_eq!(call(&fabric, "Repeat").send().await?.code(), Code::Unavailable);
+    assert_eq!(echo.take_received().len(), 3);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn retry_is_not_attempted_after_a_code_that_is_not_declared() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    echo.script([Reply::error(Code::Internal)]);
+    assert_eq!(call(&fabric, "Repeat").send().await?.code(), Code::Internal);
+    assert_eq!(echo.take_received().len(), 1);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn retry_is_not_attempted_where_the_caller_retries() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    echo.script([unavailable()]);
+    let retried = call(&fabric, "Repeat").header("grpc-previous-rpc-attempts", "1").send().await?;
+    assert_eq!(retried.code(), Code::Unavailable);
+    assert_eq!(previous(&echo.take_received()), [Some("1")]);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn mutation_is_retried_only_under_an_idempotency_key() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    echo.script([unavailable()]);
+    assert_eq!(call(&fabric, "Keep").send().await?.code(), Code::Unavailable);
+    assert_eq!(echo.take_received().len(), 1, "without a key");
+    echo.script([unavailable()]);
+    assert_eq!(call(&fabric, "Keep").key("one").send().await?.ok()?, word("again"));
+    assert_eq!(echo.take_received().len(), 2, "under a key");
     fabric.stop().await
 }
 
@@ -93,48 +105,56 @@ async fn refused_stream_is_sent_once_more() -> Result<()> {
     fabric.stop().await
 }
 
-async fn the_upstream_says_when(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+#[tokio::test]
+async fn pushback_delays_or_forbids_the_retry() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
     for method in ["Repeat", "Chase"] {
         echo.script([Reply::error(Code::Unavailable)]);
-        GrpcCall::new(fabric, method, "again").send().await?.ok()?;
+        GrpcCall::new(&fabric, method, "again").send().await?.ok()?;
         assert_eq!(echo.take_received().len(), 2, "{method}");
         echo.script([Reply::error(Code::Unavailable).trailer("grpc-retry-pushback-ms", "-1")]);
-        assert_eq!(GrpcCall::new(fabric, method, "never").send().await?.code(), Code::Unavailable);
+        assert_eq!(GrpcCall::new(&fabric, method, "never").send().await?.code(), Code::Unavailable);
         assert_eq!(echo.take_received().len(), 1, "{method}");
     }
     echo.script([Reply::error(Code::Unavailable).trailer("grpc-retry-pushback-ms", "300")]);
     let begun = Instant::now();
-    GrpcCall::new(fabric, "Repeat", "later").send().await?.ok()?;
+    GrpcCall::new(&fabric, "Repeat", "later").send().await?.ok()?;
     assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
     assert_eq!(echo.take_received().len(), 2);
-    Ok(())
+    fabric.stop().await
 }
 
-async fn nothing_is_repeated_after_the_deadline(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+#[tokio::test]
+async fn retry_is_not_attempted_where_its_pushback_passes_the_deadline() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
     echo.script([Reply::error(Code::Unavailable).trailer("grpc-retry-pushback-ms", "5000")]);
     let begun = Instant::now();
-    let answer = GrpcCall::new(fabric, "Repeat", "late").header("grpc-timeout", "2S").send().await?;
+    let answer = GrpcCall::new(&fabric, "Repeat", "late").header("grpc-timeout", "2S").send().await?;
     assert_eq!(answer.code(), Code::Unavailable, "what there is, and at once");
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(echo.take_received().len(), 1);
-    Ok(())
+    fabric.stop().await
 }
 
-async fn a_slow_attempt_gets_a_second_beside_it(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
-    let left = echo.calls_cancelled();
+#[tokio::test]
+async fn hedged_attempt_starts_beside_a_slow_one_and_cancels_it() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    let cancelled = echo.calls_cancelled();
     echo.script([Reply::unfinished()]);
-    assert_eq!(GrpcCall::new(fabric, "Race", "swift").send().await?.ok()?, word("swift"));
+    assert_eq!(GrpcCall::new(&fabric, "Race", "swift").send().await?.ok()?, word("swift"));
     assert_eq!(previous(&echo.take_received()), [None, Some("1")]);
-    echo.wait_cancelled(left + 1).await
+    echo.wait_cancelled(cancelled + 1).await?;
+    fabric.stop().await
 }
 
-async fn steady_failure_uses_the_budget_up(echo: &ScriptedUpstream, fabric: &Fabric) -> Result<()> {
+#[tokio::test]
+async fn retries_stop_when_the_budget_is_empty() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
     echo.script(vec![Reply::error(Code::Unavailable); 300]);
-    let calls = (0..40).map(|_| GrpcCall::new(fabric, "Repeat", "steady").send());
+    let calls = (0..40).map(|_| GrpcCall::new(&fabric, "Repeat", "steady").send());
     futures_util::future::try_join_all(calls).await?;
     let before = echo.calls_received();
-    assert_eq!(GrpcCall::new(fabric, "Repeat", "steady").send().await?.code(), Code::Unavailable);
-    assert_eq!(echo.calls_received() - before, 1, "nothing is left to repeat it with");
-    echo.take_received();
-    Ok(())
+    assert_eq!(GrpcCall::new(&fabric, "Repeat", "steady").send().await?.code(), Code::Unavailable);
+    assert_eq!(echo.calls_received() - before, 1, "nothing is cancelled to repeat it with");
+    fabric.stop().await
 }

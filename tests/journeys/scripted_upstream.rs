@@ -186,6 +186,13 @@ impl ScriptedUpstream {
         &self.0.url
     }
 
+    /// An upstream, and a fabric with it behind the gateway.
+    pub(crate) async fn behind_gateway() -> Result<(Self, Fabric)> {
+        let echo = Self::start().await?;
+        let fabric = echo.behind()?.start().await?;
+        Ok((echo, fabric))
+    }
+
     /// A fabric with it behind the gateway.
     pub(crate) fn behind(&self) -> Result<Builder> {
         Ok(Fabric::builder()?.upstream("echo", &self.0.url).overlay(OVERLAY))
