@@ -35,6 +35,19 @@ async fn cache_that_is_down_is_bypassed_and_loses_what_it_missed() -> Result<()>
 }
 
 #[tokio::test]
+async fn cache_that_is_down_is_logged_with_the_name_of_the_code() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    stock(&fabric).await?;
+    let token = fabric.token(EDITOR).await?;
+    fabric.cache.process.kill()?;
+    fabric.get("/v1/products/oak-desk").token(&token).send().await?;
+    let log = fabric.gateway.process.log();
+    let line = log.lines().find(|line| line.contains("the cache is down")).unwrap_or_default();
+    assert!(line.contains("code=\"UNAVAILABLE\""), "{log}");
+    fabric.stop().await
+}
+
+#[tokio::test]
 async fn cache_that_missed_an_invalidation_serves_nothing_older() -> Result<()> {
     let fabric = Fabric::start().await?;
     stock(&fabric).await?;

@@ -15,7 +15,7 @@ use accord_api::accord::{
 };
 use accord_contract::Idempotency;
 use accord_mesh::MeshClient;
-use accord_runtime::deadline::Deadline;
+use accord_runtime::{deadline::Deadline, observe::code_name};
 use accord_upstream::Client;
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -104,7 +104,11 @@ impl IdempotencyRecords {
             _ => self.abandon(call, claim).await,
         };
         if let Err(status) = updated {
-            tracing::warn!(code = %status.code(), reason = status.message(), "an idempotency record was not updated");
+            tracing::warn!(
+                code = code_name(status.code()),
+                reason = status.message(),
+                "an idempotency record was not updated"
+            );
         }
     }
 
@@ -159,7 +163,7 @@ fn replay(stored: StoredAnswer) -> Answer {
 }
 
 fn unavailable(status: &Status) -> Fault {
-    tracing::debug!(code = %status.code(), reason = status.message(), "idempotency records do not answer");
+    tracing::debug!(code = code_name(status.code()), reason = status.message(), "idempotency records do not answer");
     let message = "the records of idempotency keys can't be reached, and without them the call could be done twice";
     Fault::new(Component::Cache, Reason::IdempotencyUnavailable, message)
 }

@@ -6,7 +6,7 @@
 use crate::{fault::Fault, internal_call, upstream::Call};
 use accord_api::accord::cache::v1::{InvalidateRequest, invalidation_service_client::InvalidationServiceClient};
 use accord_mesh::MeshClient;
-use accord_runtime::{backoff::Backoff, deadline::Deadline, request::RequestId};
+use accord_runtime::{backoff::Backoff, deadline::Deadline, observe::code_name, request::RequestId};
 use accord_upstream::Client;
 use accord_wire::Malformed;
 use bytes::Bytes;
@@ -248,7 +248,12 @@ impl Sender {
         while let Err(status) = self.send(&tags).await {
             // Logged once for each batch: how long it lasts shows in the count of deferred mutations.
             if !mem::replace(&mut has_failed, true) {
-                tracing::warn!(code = %status.code(), reason = status.message(), tags = tags.len(), "invalidation deferred");
+                tracing::warn!(
+                    code = code_name(status.code()),
+                    reason = status.message(),
+                    tags = tags.len(),
+                    "invalidation deferred"
+                );
             }
             if is_refused(status.code()) {
                 // Repeating it would hold up all that come after it. What can't be invalidated tag by tag is

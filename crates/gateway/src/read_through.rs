@@ -16,7 +16,7 @@ use accord_api::accord::{
 };
 use accord_contract::{CachePolicy, OnCacheFailure};
 use accord_mesh::MeshClient;
-use accord_runtime::{deadline, fault};
+use accord_runtime::{deadline, fault, observe::code_name};
 use accord_token::PASSPORT_HEADER;
 use accord_upstream::{Client, Upstream};
 use accord_wire::Malformed;
@@ -94,7 +94,7 @@ impl ReadThrough {
 
     /// Logs that the cache fails: once, until it answers again.
     fn log_failure(&self, call: &Call, failure: &Status) {
-        let (code, reason) = (failure.code(), failure.message());
+        let (code, reason) = (code_name(failure.code()), failure.message());
         if fault::reason_of(failure) == Some(Reason::UpstreamUnknown) {
             return self.log_unknown_upstream(&call.permit.entry().method.upstream);
         }
@@ -102,10 +102,10 @@ impl ReadThrough {
             return;
         }
         if is_down(failure) {
-            tracing::warn!(%code, reason, "the cache is down, reads go without it");
+            tracing::warn!(code, reason, "the cache is down, reads go without it");
         } else if is_refusal(failure) {
             tracing::error!(
-                %code,
+                code,
                 reason,
                 "the cache refuses this gateway, reads go without it: `cache.url` has to name a cache, and the gateway's \
                  client needs the role `accord-mesh`"
@@ -131,7 +131,12 @@ impl ReadThrough {
             return Err(Fault::deadline());
         }
         let method = &call.permit.entry().method;
-        tracing::debug!(method = &*method.name, code = %failure.code(), reason = failure.message(), "cache bypassed");
+        tracing::debug!(
+            method = &*method.name,
+            code = code_name(failure.code()),
+            reason = failure.message(),
+            "cache bypassed"
+        );
         self.bypassed.add(1, &[KeyValue::new("rpc.method", Arc::clone(&method.name))]);
         if method.policy.on_cache_failure == OnCacheFailure::Fail {
             let message = "the cache does not answer, and the contract says to fail then";
