@@ -10,6 +10,7 @@ use accord_runtime::{
     config::Secret,
     deadline::Deadline,
     fault,
+    observe::code_name,
     request::{self, RequestId},
     shutdown::Shutdown,
 };
@@ -148,7 +149,7 @@ impl Login {
                 tracing::warn!(
                     url,
                     client_id,
-                    ?code,
+                    code = code_name(code),
                     reason,
                     cause,
                     "this binary could not log in yet; it keeps trying"

@@ -6,6 +6,7 @@ use accord_api::accord::auth::v1::{WatchRequest, WatchResponse, revocation_servi
 use accord_runtime::{
     deadline::Deadline,
     fault,
+    observe::code_name,
     request::{self, RequestId},
     shutdown::Shutdown,
 };
@@ -52,7 +53,11 @@ pub(crate) async fn follow(
         }
         if let Err(status) = ended {
             let reason = fault::reason_of(&status).map(fault::name);
-            tracing::warn!(code = ?status.code(), reason, "the stream of revocations ended; it is opened again");
+            tracing::warn!(
+                code = code_name(status.code()),
+                reason,
+                "the stream of revocations ended; it is opened again"
+            );
             if status.code() == Code::Unauthenticated {
                 login.reject();
             }
