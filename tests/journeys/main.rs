@@ -1,5 +1,6 @@
 //! Each step of a request, on the real binaries: deadlines, retries, rate limits, idempotency, caching, invalidation.
 
+mod access;
 mod authenticate;
 mod authorize;
 mod bounds;

@@ -3,9 +3,9 @@
 use accord_fabric::Fabric;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http2;
+use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use std::{net::SocketAddr, time::Duration};
@@ -16,7 +16,7 @@ use tonic_types::StatusExt;
 /// The longest that a call may take, so that a test that hangs says where.
 const BOUND: Duration = Duration::from_secs(20);
 
-/// A call of one of the echo's methods.
+/// A call, of one of the echo's methods where nothing else is said.
 #[derive(Clone)]
 #[must_use]
 pub(crate) struct GrpcCall {
@@ -58,14 +58,19 @@ struct Word {
 impl GrpcCall {
     /// A call of `echo.v1.EchoService/METHOD` with a word.
     pub(crate) fn new(fabric: &Fabric, method: &str, text: &str) -> Self {
+        Self::to(fabric.gateway.listen, &format!("/echo.v1.EchoService/{method}")).body(word(text))
+    }
+
+    /// A call of any server on a path, with nothing in its body.
+    pub(crate) fn to(address: SocketAddr, path: &str) -> Self {
         let headers = [("content-type", "application/grpc"), ("te", "trailers")];
         let headers = headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         Self {
-            address: fabric.gateway.listen,
+            address,
             method: http::Method::POST,
-            path: format!("/echo.v1.EchoService/{method}"),
+            path: path.to_owned(),
             headers: headers.into_iter().collect(),
-            body: word(text),
+            body: Bytes::new(),
         }
     }
 
@@ -103,6 +108,15 @@ impl GrpcCall {
         timeout(BOUND, self.exchange()).await.with_context(|| format!("no whole answer within {BOUND:?}"))?
     }
 
+    /// Sends it, and reads no more than the head of the answer, which is OK where it has no status.
+    pub(crate) async fn send_for_head(self) -> Result<GrpcResponse> {
+        let head = async { Ok::<_, anyhow::Error>(self.request().await?.into_parts().0.headers) };
+        let head = timeout(BOUND, head).await.with_context(|| format!("no head within {BOUND:?}"))??;
+        let mut trailers = head.clone();
+        trailers.entry("grpc-status").or_insert(HeaderValue::from_static("0"));
+        Ok(GrpcResponse { head, body: Bytes::new(), trailers })
+    }
+
     /// Sends it, and leaves as soon as `moment` has come.
     pub(crate) async fn leave_after(self, moment: impl Future<Output = Result<()>>) -> Result<()> {
         tokio::select! {
@@ -112,16 +126,20 @@ impl GrpcCall {
     }
 
     async fn exchange(self) -> Result<GrpcResponse> {
+        let (parts, body) = self.request().await?.into_parts();
+        let body = body.collect().await?;
+        let trailers = body.trailers().cloned().unwrap_or_else(|| parts.headers.clone());
+        Ok(GrpcResponse { head: parts.headers, body: body.to_bytes(), trailers })
+    }
+
+    async fn request(self) -> Result<Response<Incoming>> {
         let uri = format!("http://{}{}", self.address, self.path);
         let mut request = Request::builder().method(self.method).uri(uri).body(Full::new(self.body))?;
         *request.headers_mut() = self.headers;
         let stream = TcpStream::connect(self.address).await?;
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        let (parts, body) = sender.send_request(request).await?.into_parts();
-        let body = body.collect().await?;
-        let trailers = body.trailers().cloned().unwrap_or_else(|| parts.headers.clone());
-        Ok(GrpcResponse { head: parts.headers, body: body.to_bytes(), trailers })
+        Ok(sender.send_request(request).await?)
     }
 }
 

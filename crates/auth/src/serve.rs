@@ -9,21 +9,14 @@ use accord_api::{
         revocation_service_server::RevocationServiceServer, token_service_server::TokenServiceServer,
     },
 };
-use accord_contract::Contract;
-use accord_runtime::{
-    admin,
-    health::Health,
-    server::Listener,
-    shutdown::Shutdown,
-    surface::{Surface, SurfaceService},
-    telemetry,
-};
+use accord_mesh::guard::{self, Guard, GuardedSurface};
+use accord_runtime::{admin, health::Health, server::Listener, shutdown::Shutdown, surface::Surface, telemetry};
 
 use crate::{
     config::Config,
     domain::auth::Auth,
     maintenance,
-    service::{access::Access, key::Keys, revocation::Revocations, token::Tokens},
+    service::{access::Access, guard::LocalDecider, key::Keys, revocation::Revocations, token::Tokens},
 };
 
 /// The services, as reflection and health list them.
@@ -48,7 +41,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = Listener::bind(&config.listen).await?;
     let admin_listener = Listener::bind(&config.admin).await?;
     tracing::info!(listen = %listener.address(), admin = %admin_listener.address(), "serving");
-    let operations = admin::service(Surface::new(&health), &telemetry, &health)?;
+    let nothing_else = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, &[])?);
+    let guard = Guard::new(&nothing_else, LocalDecider(Arc::clone(&auth)));
+    let operations = admin::service(Surface::new(&health, guard), &telemetry, &health)?;
     tokio::join!(
         listener.serve(surface(&auth, &health, &shutdown)?, shutdown.clone()),
         admin_listener.serve(operations, shutdown.clone()),
@@ -59,10 +54,11 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// The public port: all services with what every server carries.
-pub fn surface(auth: &Arc<Auth>, health: &Health, shutdown: &Shutdown) -> anyhow::Result<SurfaceService> {
-    let contract = Contract::own(FILE_DESCRIPTOR_SET, SERVICES)?;
+pub fn surface(auth: &Arc<Auth>, health: &Health, shutdown: &Shutdown) -> anyhow::Result<GuardedSurface<LocalDecider>> {
+    let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
+    let guard = Guard::new(&contract, LocalDecider(Arc::clone(auth)));
     let revocations = Revocations { auth: Arc::clone(auth), shutdown: shutdown.clone() };
-    let surface = Surface::new(health)
+    let surface = Surface::new(health, guard)
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
         .declared(move |method| contract.declared_deadline(method))
         .service(TokenServiceServer::new(Tokens(Arc::clone(auth))))

@@ -9,10 +9,10 @@
 //! - It calls the upstreams that its configuration holds, and no address that a caller says.
 
 pub mod config;
-pub mod guard;
 pub mod kept;
 pub mod malformed;
 pub mod origin;
+pub mod passport;
 pub mod plan;
 pub mod plans;
 pub mod records;

@@ -1,22 +1,23 @@
 //! From a configuration to services that end in order.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use accord_api::FILE_DESCRIPTOR_SET;
 use accord_api::accord::cache::v1::idempotency_service_server::IdempotencyServiceServer;
 use accord_api::accord::cache::v1::invalidation_service_server::InvalidationServiceServer;
 use accord_api::accord::cache::v1::read_through_service_server::ReadThroughServiceServer;
-use accord_contract::Contract;
 use accord_mesh::MeshClient;
+use accord_mesh::guard::{self, Decider, Guard, GuardedSurface};
 use accord_readthrough::{Engine, Live, MemoryStore, Metrics};
-use accord_runtime::surface::{Surface, SurfaceService};
+use accord_runtime::surface::Surface;
 use accord_runtime::{admin, health::Health, probe, server::Listener, shutdown::Shutdown, telemetry};
 use anyhow::{Context, Result};
 use tokio::time::MissedTickBehavior;
 
 use crate::config::{Config, EngineConfig};
-use crate::guard::Guard;
 use crate::origin::{Loader, Upstreams};
+use crate::passport::Passports;
 use crate::plans::Plans;
 use crate::records::Records;
 use crate::service::{idempotency::Idempotency, invalidation::Invalidation, read_through::ReadThrough};
@@ -55,9 +56,10 @@ pub async fn serve(config: Config) -> Result<()> {
         tracing::warn!("no upstream is configured, so nothing can be loaded: add [[upstream]] or --upstream NAME=URL");
     }
     let engine = engine(&config);
-    let public = surface(&config, &health, &engine, &upstreams, mesh, records.clone())?;
+    let public = surface(&config, &health, &engine, &upstreams, &mesh, records.clone())?;
     follow_records(&health, &records).await;
-    let internal = admin::service(Surface::new(&health), &telemetry, &health)?;
+    let nothing_else = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, &[])?);
+    let internal = admin::service(Surface::new(&health, Guard::new(&nothing_else, mesh)), &telemetry, &health)?;
 
     let listener = Listener::bind(&config.listen).await?;
     let admin = Listener::bind(&config.admin).await?;
@@ -79,26 +81,26 @@ pub fn engine(config: &Config) -> LiveEngine {
     engine
 }
 
-/// The services on one port.
-pub fn surface(
+/// The services on one port, for whom `auth` lets in.
+pub fn surface<A: Decider + Passports>(
     config: &Config,
     health: &Health,
     engine: &LiveEngine,
     upstreams: &Upstreams,
-    guard: impl Guard,
+    auth: &A,
     records: Records,
-) -> Result<SurfaceService> {
+) -> Result<GuardedSurface<A>> {
     let read = ReadThrough {
         engine: engine.clone(),
         plans: Plans::new(config.engine.max_plans),
         upstreams: upstreams.clone(),
-        guard: guard.clone(),
+        passports: auth.clone(),
         node: config.node.clone(),
     };
-    let invalidation = Invalidation::new(engine.clone(), guard.clone(), config.engine.max_senders);
-    let idempotency = Idempotency { records, guard };
-    let contract = Contract::own(FILE_DESCRIPTOR_SET, SERVICES)?;
-    let surface = Surface::new(health)
+    let invalidation = Invalidation::new(engine.clone(), config.engine.max_senders);
+    let idempotency = Idempotency { records };
+    let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
+    let surface = Surface::new(health, Guard::new(&contract, auth.clone()))
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
         .declared(move |method| contract.declared_deadline(method))
         .service(ReadThroughServiceServer::new(read).max_decoding_message_size(LARGEST))

@@ -11,10 +11,11 @@ use accord_runtime::{
     probe,
     server::Listener,
     shutdown::Shutdown,
-    surface::{Surface, SurfaceService},
+    surface::{Surface, SurfaceService, Unguarded},
     telemetry,
 };
 use anyhow::{Context, Result};
+use tonic::service::Routes;
 
 use crate::{config::Config, passport::Guard, service::Products, store::Store};
 
@@ -35,7 +36,7 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
     let mesh = config.auth.as_ref().map(|auth| MeshClient::join(auth, shutdown.clone())).transpose()?;
     follow(mesh.as_ref(), &store, &health).await;
     let public = public(&health, Products::new(store.clone(), shutdown.clone()), Guard::new(mesh))?;
-    let internal = admin::service(Surface::new(&health), &telemetry, &health)?;
+    let internal = admin::service(Surface::new(&health, Unguarded::new()), &telemetry, &health)?;
 
     let listener = Listener::bind(&config.listen).await?;
     let admin = Listener::bind(&config.admin).await?;
@@ -46,10 +47,11 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
     Ok(())
 }
 
-fn public(health: &Health, products: Products, guard: Guard) -> Result<SurfaceService> {
+fn public(health: &Health, products: Products, guard: Guard) -> Result<SurfaceService<Routes>> {
     let service = ProductServiceServer::with_interceptor(products, guard);
-    let contract = Contract::own(FILE_DESCRIPTOR_SET, SERVICES)?;
-    let surface = Surface::new(health)
+    let contract = Contract::own(&[(FILE_DESCRIPTOR_SET, SERVICES)], &[])?;
+    // The gateway has asked who may; the interceptor asks for the passport that shows it.
+    let surface = Surface::new(health, Unguarded::new())
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
         .declared(move |method| contract.declared_deadline(method))
         .service(service);

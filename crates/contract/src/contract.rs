@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::finding::{Finding, Severity};
-use crate::load;
+use crate::load::{self, Serving};
 use crate::method::Method;
 use crate::overlay::Overlay;
 use crate::source::{Source, SourceError};
@@ -31,27 +31,35 @@ impl Contract {
     /// Loads, merges, checks and compiles. Overlays: the later is the stronger among equally specific selectors. With
     /// an error among the findings ([`crate::refused`]) the contract must not be served.
     pub fn load(sources: &[Source], overlays: &[Overlay]) -> (Self, Vec<Finding>) {
-        let (contract, mut findings) = Self::load_partial(sources, overlays);
-        findings.extend(load::unmatched(sources, overlays));
-        (contract, findings)
+        Self::load_all(sources, overlays, Serving::Upstreams)
     }
 
     /// As [`Contract::load`], while some upstreams are not known yet: an overlay selector that matches nothing is no
     /// finding, since what it is for may still come.
     pub fn load_partial(sources: &[Source], overlays: &[Overlay]) -> (Self, Vec<Finding>) {
-        let (methods, findings) = load::load(sources, overlays);
+        let (methods, findings) = load::load(sources, overlays, Serving::Upstreams);
         (Self { methods }, findings)
     }
 
-    /// The contract of the services that a binary serves itself, from its own descriptors.
-    pub fn own(descriptor_set: &[u8], services: &[&str]) -> Result<Self, OwnError> {
-        let source = Source::descriptor_set("own", "this binary", descriptor_set)?;
-        let source = source.only(services.iter().map(|service| (*service).to_owned()));
-        let (contract, findings) = Self::load(&[source], &[]);
+    /// The contract of the services that a binary serves itself, health and reflection included: each encoded descriptor
+    /// set with the services of it that count.
+    pub fn own(sets: &[(&[u8], &[&str])], overlays: &[Overlay]) -> Result<Self, OwnError> {
+        let source = |(set, services): &(&[u8], &[&str])| {
+            let source = Source::descriptor_set("own", "this binary", set)?;
+            Ok::<_, SourceError>(source.only(services.iter().map(|service| (*service).to_owned())))
+        };
+        let sources = sets.iter().map(source).collect::<Result<Vec<_>, _>>()?;
+        let (contract, findings) = Self::load_all(&sources, overlays, Serving::Own);
         match findings.into_iter().find(|finding| finding.severity == Severity::Error) {
             Some(finding) => Err(OwnError::Refused(finding)),
             None => Ok(contract),
         }
+    }
+
+    fn load_all(sources: &[Source], overlays: &[Overlay], serving: Serving) -> (Self, Vec<Finding>) {
+        let (methods, mut findings) = load::load(sources, overlays, serving);
+        findings.extend(load::unmatched(sources, overlays, serving));
+        (Self { methods }, findings)
     }
 
     /// A method by `pkg.Service/Method`.

@@ -22,11 +22,21 @@ use crate::source::Source;
 /// What every server answers for itself, and nobody answers for another.
 const OWN: [&str; 2] = ["grpc.health.", "grpc.reflection."];
 
+/// Whose methods a contract holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Serving {
+    /// Those of upstreams, without what each of them answers for itself.
+    Upstreams,
+    /// Those of the binary itself, all of them.
+    Own,
+}
+
 /// Methods by their names.
 type Methods = HashMap<Arc<str>, Arc<Method>>;
 
-pub(crate) fn load(sources: &[Source], overlays: &[Overlay]) -> (Methods, Vec<Finding>) {
-    let mut loader = Loader { overlays, methods: Methods::new(), bindings: HashMap::new(), findings: Vec::new() };
+pub(crate) fn load(sources: &[Source], overlays: &[Overlay], serving: Serving) -> (Methods, Vec<Finding>) {
+    let mut loader =
+        Loader { overlays, serving, methods: Methods::new(), bindings: HashMap::new(), findings: Vec::new() };
     for source in sources {
         loader.source(source);
     }
@@ -41,8 +51,9 @@ pub(crate) fn load(sources: &[Source], overlays: &[Overlay]) -> (Methods, Vec<Fi
 }
 
 /// A finding for each overlay rule whose selector matches no method of any source.
-pub(crate) fn unmatched(sources: &[Source], overlays: &[Overlay]) -> Vec<Finding> {
-    let methods: Vec<_> = sources.iter().flat_map(served).flat_map(|service| names(&service)).collect();
+pub(crate) fn unmatched(sources: &[Source], overlays: &[Overlay], serving: Serving) -> Vec<Finding> {
+    let services = sources.iter().flat_map(|source| served(source, serving));
+    let methods: Vec<_> = services.flat_map(|service| names(&service)).collect();
     let rules = overlays.iter().flat_map(|overlay| overlay.rules.iter().map(move |rule| (overlay, rule)));
     let idle = rules.filter(|(_, rule)| !methods.iter().any(|method| rule.selector.matches(method)));
     idle.map(|(overlay, rule)| {
@@ -55,6 +66,7 @@ pub(crate) fn unmatched(sources: &[Source], overlays: &[Overlay]) -> Vec<Finding
 
 struct Loader<'a> {
     overlays: &'a [Overlay],
+    serving: Serving,
     methods: Methods,
     /// The method of each HTTP method and path shape.
     bindings: HashMap<(String, String), Arc<str>>,
@@ -70,7 +82,7 @@ impl Loader<'_> {
                 self.findings.push(Finding::error(name, "services", problem, "correct the name or the descriptors"));
             }
         }
-        for service in served(source) {
+        for service in served(source, self.serving) {
             for descriptor in service.methods() {
                 self.method(source, descriptor);
             }
@@ -187,13 +199,14 @@ impl Loader<'_> {
     }
 }
 
-fn served(source: &Source) -> Vec<ServiceDescriptor> {
+fn served(source: &Source, serving: Serving) -> Vec<ServiceDescriptor> {
     let listed = |service: &ServiceDescriptor| match &source.services {
         Some(services) => services.iter().any(|name| name == service.full_name()),
         None => true,
     };
     let own = |service: &ServiceDescriptor| OWN.iter().any(|package| service.full_name().starts_with(package));
-    source.pool.services().filter(|service| listed(service) && !own(service)).collect()
+    let counts = |service: &ServiceDescriptor| serving == Serving::Own || !own(service);
+    source.pool.services().filter(|service| listed(service) && counts(service)).collect()
 }
 
 fn names(service: &ServiceDescriptor) -> Vec<String> {

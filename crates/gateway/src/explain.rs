@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
 use accord_api::accord::gateway::v1::explain_service_server::ExplainService;
@@ -10,44 +9,26 @@ use accord_api::accord::gateway::v1::{
     ExplainRequest, ExplainResponse, FieldSource, ListMethodsRequest, ListMethodsResponse,
 };
 use accord_contract::{Contract, Method};
-use accord_mesh::{MeshClient, refusal};
-use accord_runtime::deadline::Deadline;
 use accord_runtime::fault::StatusBuilder;
-use accord_runtime::request::RequestId;
 use tonic::{Code, Request, Response, Status};
 
 use crate::table::Tables;
 
-/// How long a question may take that says nothing about it, as the contract's default is.
-const LONGEST: Duration = Duration::from_secs(5);
-
-/// The permission that the contract of [`ExplainService`] asks for.
-const PERMISSION: &str = "accord.gateway.explain";
-
 /// Explains the contract that is in force now.
 pub(crate) struct Explain {
     tables: Arc<Tables>,
-    mesh: MeshClient,
 }
 
 impl Explain {
-    /// Explains what `tables` hold to those whom `mesh` admits.
-    pub(crate) fn new(tables: Arc<Tables>, mesh: MeshClient) -> Self {
-        Self { tables, mesh }
-    }
-
-    async fn admit<T>(&self, request: &Request<T>, method: &str) -> Result<(), Status> {
-        let deadline = request.extensions().get().copied().unwrap_or_else(|| Deadline::after(LONGEST));
-        let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
-        let admitted = self.mesh.admit(request.metadata(), method, PERMISSION, deadline, &id).await;
-        admitted.map(drop).map_err(refusal::status)
+    /// Explains what `tables` hold.
+    pub(crate) fn new(tables: Arc<Tables>) -> Self {
+        Self { tables }
     }
 }
 
 #[tonic::async_trait]
 impl ExplainService for Explain {
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
-        self.admit(&request, "accord.gateway.v1.ExplainService/Explain").await?;
         let name = request.into_inner().method;
         let table = self.tables.load();
         let Some(method) = table.contract().method(&name) else {
@@ -58,11 +39,7 @@ impl ExplainService for Explain {
         Ok(Response::new(response(method)))
     }
 
-    async fn list_methods(
-        &self,
-        request: Request<ListMethodsRequest>,
-    ) -> Result<Response<ListMethodsResponse>, Status> {
-        self.admit(&request, "accord.gateway.v1.ExplainService/ListMethods").await?;
+    async fn list_methods(&self, _: Request<ListMethodsRequest>) -> Result<Response<ListMethodsResponse>, Status> {
         let table = self.tables.load();
         let methods = table.contract().methods().into_iter().map(|method| method.name.to_string()).collect();
         Ok(Response::new(ListMethodsResponse { methods }))

@@ -13,8 +13,10 @@ use crate::{
     table::{self, Sources, Tables},
 };
 use accord_api::{FILE_DESCRIPTOR_SET, accord::gateway::v1::explain_service_server::ExplainServiceServer};
-use accord_contract::Contract;
-use accord_mesh::MeshClient;
+use accord_mesh::{
+    MeshClient,
+    guard::{self, Guard, GuardedSurface},
+};
 use accord_runtime::{
     admin,
     deadline::Deadline,
@@ -23,7 +25,7 @@ use accord_runtime::{
     panic::Catch,
     server::Listener,
     shutdown::Shutdown,
-    surface::{Surface, SurfaceService},
+    surface::Surface,
     telemetry::{self, Telemetry},
 };
 use accord_upstream::{Client, Upstream};
@@ -101,10 +103,10 @@ fn cache(config: &CacheConfig, kind: &str, max_in_flight: usize) -> anyhow::Resu
 }
 
 /// The internal port: figures, health, and what the contract says.
-fn operate(gateway: &Gateway, telemetry: &Telemetry, health: &Health) -> anyhow::Result<SurfaceService> {
-    let explain = Explain::new(Arc::clone(&gateway.tables), gateway.mesh.clone());
-    let contract = Contract::own(FILE_DESCRIPTOR_SET, SERVICES)?;
-    let surface = Surface::new(health)
+fn operate(gateway: &Gateway, telemetry: &Telemetry, health: &Health) -> anyhow::Result<GuardedSurface<MeshClient>> {
+    let explain = Explain::new(Arc::clone(&gateway.tables));
+    let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
+    let surface = Surface::new(health, Guard::new(&contract, gateway.mesh.clone()))
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
         .declared(move |method| contract.declared_deadline(method))
         .service(ExplainServiceServer::new(explain))

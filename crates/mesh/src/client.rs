@@ -13,7 +13,7 @@ use tonic::metadata::AsciiMetadataValue;
 
 use crate::{
     config::MeshConfig,
-    decide::{Decider, Decision, Question},
+    decide::{Decision, DecisionClient, Question},
     login::Login,
     readiness::Readiness,
     snapshot::LatestSnapshot,
@@ -31,7 +31,7 @@ struct Inner {
     latest: Arc<LatestSnapshot>,
     ready: watch::Receiver<bool>,
     login: Arc<Login>,
-    decider: Decider,
+    decisions: DecisionClient,
     /// Tokens whose signature was checked, by the SHA-256 of the token.
     signatures: moka::sync::Cache<[u8; 32], Arc<Verified>>,
 }
@@ -94,7 +94,7 @@ impl MeshClient {
             bound,
             latest,
             ready,
-            decider: Decider::new(auth, Arc::clone(&login), config.decision_memory, bound),
+            decisions: DecisionClient::new(auth, Arc::clone(&login), config.decision_memory, bound),
             login,
             signatures: moka::sync::Cache::new(config.signature_memory),
         })))
@@ -121,7 +121,7 @@ impl MeshClient {
         id: &RequestId,
     ) -> Result<Arc<Decision>, Refusal> {
         let snapshot = self.0.latest.within(self.0.bound).ok_or(Refusal::Stale)?;
-        self.0.decider.decide(token, verified, question, &snapshot.policy_hash, deadline, id).await
+        self.0.decisions.decide(token, verified, question, &snapshot.policy_hash, deadline, id).await
     }
 
     /// This binary's own access token as a bearer credential, for `authorization` on calls to the other binaries.

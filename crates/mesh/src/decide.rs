@@ -85,14 +85,15 @@ struct Answer {
     good_until: Instant,
 }
 
-pub(crate) struct Decider {
+/// Asks auth, and remembers its answers.
+pub(crate) struct DecisionClient {
     auth: Client,
     login: Arc<Login>,
     memory: moka::future::Cache<Key, Arc<Answer>>,
     attempt_timeout: Duration,
 }
 
-impl Decider {
+impl DecisionClient {
     /// Waits for an answer no longer than `bound`: an auth that is silent for so long leaves no verifier anything to
     /// verify with.
     pub(crate) fn new(auth: Client, login: Arc<Login>, capacity: u64, bound: Duration) -> Self {
@@ -259,7 +260,7 @@ mod tests {
     async fn an_answer_that_holds_no_more_is_asked_for_again() {
         let auth = Client::lazy("http://127.0.0.1:1").unwrap();
         let login = Login::new(auth.clone(), &MeshConfig::default(), Secret::default());
-        let decider = Decider::new(auth, Arc::new(login), 10, ATTEMPT);
+        let decider = DecisionClient::new(auth, Arc::new(login), 10, ATTEMPT);
         let asked = Asked(["jti", "pkg.Service/Get", "read", "shop", "p1"]);
         let answer = Answer {
             outcome: Err(Refusal::PermissionMissing),

@@ -1,4 +1,5 @@
-//! Membership of a binary in the mesh: it logs in, follows revocations, verifies tokens and asks auth for decisions.
+//! Membership of a binary in the mesh: it logs in, follows revocations, verifies tokens, asks auth for decisions, and guards
+//! its own services.
 //!
 //! What a token is and how it is checked stands in `accord-token`; this crate keeps what the check needs fresh.
 //!
@@ -16,8 +17,8 @@ mod snapshot;
 mod watch;
 
 // What each call meets.
-pub mod admit;
 mod decide;
+pub mod guard;
 pub mod refusal;
 
 pub use client::{JoinError, MeshClient};

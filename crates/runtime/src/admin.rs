@@ -2,6 +2,8 @@
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use opentelemetry::KeyValue;
+use tonic::service::Routes;
+use tower::Layer;
 
 use crate::{
     health::Health,
@@ -12,6 +14,7 @@ use crate::{
 const METRICS: &str = "/metrics";
 const READINESS: &str = "/readyz";
 const LIVENESS: &str = "/livez";
+const PATHS: &[&str] = &[METRICS, READINESS, LIVENESS];
 
 fn router(telemetry: &Telemetry, health: &Health) -> Router {
     count_dependencies(health.clone());
@@ -23,8 +26,12 @@ fn router(telemetry: &Telemetry, health: &Health) -> Router {
 
 /// The routes `/metrics`, `/livez` and `/readyz`, and a surface, on one port. Scrapes and probes come every few seconds,
 /// and would drown the calls among which they were counted.
-pub fn service(surface: Surface, telemetry: &Telemetry, health: &Health) -> Result<SurfaceService, SurfaceError> {
-    surface.http(router(telemetry, health)).aside(&[METRICS, READINESS, LIVENESS]).into_service()
+pub fn service<G: Layer<Routes>>(
+    surface: Surface<G>,
+    telemetry: &Telemetry,
+    health: &Health,
+) -> Result<SurfaceService<G::Service>, SurfaceError> {
+    surface.http(PATHS, router(telemetry, health)).aside(PATHS).into_service()
 }
 
 /// Shows each dependency as 1 while it is up and 0 while it is not.

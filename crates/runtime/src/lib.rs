@@ -31,6 +31,7 @@ pub mod enforce;
 pub mod deadline;
 pub mod panic;
 pub mod fault;
+mod plain;
 
 // What operators ask.
 pub mod admin;

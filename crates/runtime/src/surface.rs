@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use tonic::{body::Body, server::NamedService, service::Routes};
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder as Reflection;
-use tower::Service;
+use tower::{Layer, Service};
 
 use crate::{
     deadline::DeadlineBody,
@@ -17,10 +17,14 @@ use crate::{
     health::Health,
     observe::{Naming, Observe, ObservedBody},
     panic::{Catch, CaughtBody},
+    plain::PlainPaths,
 };
 
-/// The services that every surface has, and where they are declared.
-const OWN: [(&str, &[u8]); 3] = [
+/// Nobody guards the services: for those that guard themselves, or have nothing to guard.
+pub use tower::layer::util::Identity as Unguarded;
+
+/// The services that every surface has, and the encoded descriptor sets that declare them.
+pub const BUILT_IN: [(&str, &[u8]); 3] = [
     ("grpc.health.v1.Health", tonic_health::pb::FILE_DESCRIPTOR_SET),
     ("grpc.reflection.v1.ServerReflection", tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET),
     ("grpc.reflection.v1alpha.ServerReflection", tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET),
@@ -30,9 +34,11 @@ const OWN: [(&str, &[u8]); 3] = [
 pub const BOUNDS: Bounds = Bounds { default: Some(Duration::from_secs(5)), max: Some(Duration::from_secs(30)) };
 
 /// The services of one port with everything around them. What serves is listed; what isn't listed doesn't serve.
-pub struct Surface {
+pub struct Surface<G> {
     health: Health,
+    guard: G,
     routes: Routes,
+    plain: (&'static [&'static str], Routes),
     descriptors: Vec<&'static [u8]>,
     listed: Vec<String>,
     aside: &'static [&'static str],
@@ -43,8 +49,9 @@ pub struct Surface {
 /// What the contract of a method, `pkg.Service/Method`, declares of the time of its calls.
 type Declared = Box<dyn Fn(&str) -> Bounds>;
 
-/// A surface that is complete, for [`Listener::serve`](crate::server::Listener::serve).
-pub type SurfaceService = Observe<Catch<Enforce<Routes>>>;
+/// A surface that is complete, for [`Listener::serve`](crate::server::Listener::serve). `S` is what the guard made of its
+/// gRPC services.
+pub type SurfaceService<S> = Observe<Catch<Enforce<PlainPaths<S>>>>;
 
 /// The bodies of its answers.
 pub type SurfaceBody = ObservedBody<CaughtBody<DeadlineBody<Body>>>;
@@ -54,14 +61,17 @@ pub type SurfaceBody = ObservedBody<CaughtBody<DeadlineBody<Body>>>;
 #[error("the descriptors for reflection are unusable: {0}; build the binary anew")]
 pub struct SurfaceError(String);
 
-impl Surface {
-    /// A surface with nothing but health and reflection, whose calls are bounded by [`BOUNDS`].
-    pub fn new(health: &Health) -> Self {
+impl<G> Surface<G> {
+    /// A surface with nothing but health and reflection, whose calls are bounded by [`BOUNDS`]. Every call of a gRPC method,
+    /// those two included, passes the layer `guard`, within its deadline.
+    pub fn new(health: &Health, guard: G) -> Self {
         Self {
             health: health.clone(),
+            guard,
             routes: Routes::default(),
-            descriptors: OWN.map(|(_, set)| set).to_vec(),
-            listed: OWN.map(|(service, _)| service.to_owned()).to_vec(),
+            plain: (&[], Routes::default()),
+            descriptors: BUILT_IN.map(|(_, set)| set).to_vec(),
+            listed: BUILT_IN.map(|(service, _)| service.to_owned()).to_vec(),
             aside: &[],
             bounds: BOUNDS,
             declared: Box::new(|_| Bounds::default()),
@@ -98,11 +108,10 @@ impl Surface {
         self
     }
 
-    /// Serves plain HTTP routes next to the services.
+    /// Serves plain HTTP routes under these paths, past the guard: whoever reaches the port may ask them.
     #[must_use]
-    pub fn http(mut self, plain: axum::Router) -> Self {
-        let routes = std::mem::take(&mut self.routes).into_axum_router();
-        self.routes = routes.merge(plain).into();
+    pub fn http(mut self, paths: &'static [&'static str], plain: axum::Router) -> Self {
+        self.plain = (paths, plain.into());
         self
     }
 
@@ -123,15 +132,20 @@ impl Surface {
     }
 
     /// The complete service.
-    pub fn into_service(self) -> Result<SurfaceService, SurfaceError> {
+    pub fn into_service(self) -> Result<SurfaceService<G::Service>, SurfaceError>
+    where
+        G: Layer<Routes>,
+    {
         let unusable = |error: &dyn std::fmt::Display| SurfaceError(error.to_string());
         let v1 = self.reflection().build_v1().map_err(|error| unusable(&error))?;
         let v1alpha = self.reflection().build_v1alpha().map_err(|error| unusable(&error))?;
         let methods = Arc::new(self.methods().map_err(|error| unusable(&error))?);
         let health = HealthServer::new(self.health);
         let routes = self.routes.add_service(health).add_service(v1).add_service(v1alpha).prepare();
-        // Outermost first: what is refused or panics below is still seen, with its id in the answer.
-        let enforced = Enforce::new(routes, bounding(&methods, self.bounds));
+        let (paths, plain) = self.plain;
+        let split = PlainPaths::new(paths, plain.prepare(), self.guard.layer(routes));
+        // Outermost last: what is refused or panics below is still seen, with its id in the answer.
+        let enforced = Enforce::new(split, bounding(&methods, self.bounds));
         Ok(Observe::new(Catch::new(enforced), naming(&methods)).aside(self.aside))
     }
 
@@ -177,5 +191,5 @@ fn bounding(methods: &Arc<HashMap<String, Method>>, bounds: Bounds) -> Bounding 
 /// What a listener needs of a service; a check that the surface has it.
 const _: fn() = || {
     fn servable<S: Service<Request<Incoming>, Response = Response<SurfaceBody>, Error = Infallible> + Clone + Send>() {}
-    servable::<SurfaceService>();
+    servable::<SurfaceService<Routes>>();
 };

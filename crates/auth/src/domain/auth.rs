@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use accord_token::{Refusal, Type, Verified, verify};
+use accord_token::{
+    Refusal, Type, Verified,
+    verify::{self, Expected},
+};
 
 use super::{
-    denial::Denial,
     encryption_key::EncryptionKey,
     password::Passwords,
     policy::{AccessQuestion, Policies},
@@ -51,19 +53,26 @@ impl Auth {
         self.verify(token, Type::Passport, audience, state)
     }
 
-    /// Who calls, by the bearer token of the call; refused without this permission.
-    pub fn authorize(&self, token: &str, permission: &str, state: &AuthState) -> Result<Verified, Denial> {
-        let caller = self.verify_access_token(token, state)?;
-        let question = AccessQuestion { permission, ..AccessQuestion::default() };
+    /// Verifies again an access token that was verified before, on the state of this moment.
+    pub fn reverify(&self, verified: &Verified, state: &AuthState) -> Result<(), Refusal> {
+        verify::current(verified, &self.expected(Type::Access, &self.tokens.audience), verify::now(), &state.snapshot)
+    }
+
+    /// Whether the caller of one of auth's own methods holds this permission.
+    pub fn authorize(&self, caller: &Verified, permission: &str, method: &str) -> Result<(), Refusal> {
+        let question = AccessQuestion { permission, method, ..AccessQuestion::default() };
         let decision = self.policies.decide(&Principal::of(&caller.claims), &question);
         self.metrics.decision(decision.allowed);
-        if decision.allowed { Ok(caller) } else { Err(Denial::Caller(Refusal::PermissionMissing)) }
+        if decision.allowed { Ok(()) } else { Err(Refusal::PermissionMissing) }
     }
 
     fn verify(&self, token: &str, token_type: Type, audience: &str, state: &AuthState) -> Result<Verified, Refusal> {
-        let expected = verify::Expected { token_type, issuer: &self.tokens.issuer, audience };
         let verified = verify::signed(token, token_type, &state.snapshot.keys).map_err(Refusal::Invalid)?;
-        verify::current(&verified, &expected, verify::now(), &state.snapshot)?;
+        verify::current(&verified, &self.expected(token_type, audience), verify::now(), &state.snapshot)?;
         Ok(verified)
+    }
+
+    fn expected<'a>(&'a self, token_type: Type, audience: &'a str) -> Expected<'a> {
+        Expected { token_type, issuer: &self.tokens.issuer, audience }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use accord_token::{RevocationUpdate, verify};
+use accord_token::{RevocationUpdate, Verified, verify};
 use tokio::sync::watch;
 
 use super::{auth::Auth, denial::Denial};
@@ -67,26 +67,24 @@ pub(crate) async fn revoke_subject(store: &Store, subject: &str, actor: &str) ->
 /// One verifier that follows revocations.
 pub(crate) struct Watcher {
     auth: Arc<Auth>,
-    /// The verifier's own credential: it is checked again for each update, since it can be revoked too.
-    token: String,
-    permission: &'static str,
+    /// The verifier's own token: it is verified again for each update, since it can be revoked too. What it may does not
+    /// change while it is good: the policies are the process's, and the roles are the token's.
+    caller: Arc<Verified>,
     /// The revision that the verifier has.
     known: u64,
 }
 
 impl Watcher {
-    /// A verifier that knows nothing yet. Refused where its token or its permission does not hold.
-    pub(crate) async fn start(auth: Arc<Auth>, token: String, permission: &'static str) -> Result<Self, Denial> {
-        let state = auth.state.current().await?;
-        auth.authorize(&token, permission, &state)?;
+    /// A verifier that may watch, and knows nothing yet.
+    pub(crate) fn start(auth: Arc<Auth>, caller: Arc<Verified>) -> Self {
         auth.metrics.watcher(1);
-        Ok(Self { auth, token, permission, known: 0 })
+        Self { auth, caller, known: 0 }
     }
 
     /// Everything that this verifier has not seen, as of now.
     pub(crate) async fn update(&mut self) -> Result<RevocationUpdate, Denial> {
         let state = self.auth.state.current().await?;
-        self.auth.authorize(&self.token, self.permission, &state)?;
+        self.auth.reverify(&self.caller, &state)?;
         let update = state.update_since(self.known);
         self.known = update.revision;
         Ok(update)

@@ -7,10 +7,8 @@ use accord_api::accord::auth::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{guard, message};
+use super::{guard::Caller, message};
 use crate::domain::auth::Auth;
-
-const CHECK: &str = "accord.auth.check";
 
 /// The service.
 pub(crate) struct Access(pub(crate) Arc<Auth>);
@@ -18,14 +16,13 @@ pub(crate) struct Access(pub(crate) Arc<Auth>);
 #[tonic::async_trait]
 impl AccessService for Access {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
-        let (state, caller) = guard(&self.0, request.metadata(), CHECK).await?;
+        let Caller { verified, state } = Caller::of(&request)?;
         let request = request.get_ref();
-        let decision = self.0.check(&request.token, &message::check_question(request), &caller, &state)?;
+        let decision = self.0.check(&request.token, &message::check_question(request), &verified, &state)?;
         Ok(Response::new(message::checked(decision)))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
-        guard(&self.0, request.metadata(), CHECK).await?;
         let request = request.get_ref();
         let decision = self.0.explain(&request.subject, &message::explain_question(request)).await?;
         Ok(Response::new(message::explained(decision, &self.0.policies.hash)))

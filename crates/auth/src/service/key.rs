@@ -7,10 +7,8 @@ use accord_api::accord::auth::v1::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{guard, message};
+use super::{guard::Caller, message};
 use crate::domain::{auth::Auth, denial::Denial};
-
-const ROTATE: &str = "accord.auth.rotate";
 
 /// The service.
 pub(crate) struct Keys(pub(crate) Arc<Auth>);
@@ -23,8 +21,8 @@ impl KeyService for Keys {
     }
 
     async fn rotate(&self, request: Request<RotateRequest>) -> Result<Response<RotateResponse>, Status> {
-        let (_, caller) = guard(&self.0, request.metadata(), ROTATE).await?;
-        let key = self.0.rotate_key(&caller.claims.sub).await.map_err(Denial::from)?;
+        let caller = Caller::of(&request)?;
+        let key = self.0.rotate_key(&caller.verified.claims.sub).await.map_err(Denial::from)?;
         Ok(Response::new(RotateResponse { key: Some(message::key(&key)) }))
     }
 }

@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use accord_api::accord::auth::v1::{WatchRequest, WatchResponse, revocation_service_server::RevocationService};
-use accord_mesh::admit::bearer;
 use accord_runtime::shutdown::Shutdown;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::message;
+use super::{guard::Caller, message};
 use crate::domain::{auth::Auth, denial::Denial, revocation::Watcher};
-
-const WATCH: &str = "accord.auth.watch";
 
 /// Most answers on their way to one verifier; one that reads no faster is let go, and comes back for everything.
 const MAX_PENDING: usize = 32;
@@ -30,8 +27,7 @@ impl RevocationService for Revocations {
     type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
 
     async fn watch(&self, request: Request<Streaming<WatchRequest>>) -> Result<Response<Self::WatchStream>, Status> {
-        let token = bearer(request.metadata()).map_err(Denial::Caller)?.to_owned();
-        let watcher = Watcher::start(Arc::clone(&self.auth), token, WATCH).await?;
+        let watcher = Watcher::start(Arc::clone(&self.auth), Caller::of(&request)?.verified);
         let (answers, reading) = mpsc::channel(MAX_PENDING);
         let stream = VerifierStream { watcher, answers, answered: 0 };
         tokio::spawn(stream.run(request.into_inner(), self.shutdown.clone()));

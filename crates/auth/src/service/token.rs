@@ -10,17 +10,18 @@ use accord_api::accord::auth::v1::{
     RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse, revoke_request::Target,
     token_service_server::TokenService,
 };
+use accord_mesh::guard::bearer;
 use accord_runtime::server::Peer;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{guard, message};
+use super::{guard::Caller, message};
 use crate::domain::{auth::Auth, denial::Denial, revocation::RevocationOrder};
 
-/// Makes passports of others' tokens.
-const EXCHANGE: &str = "accord.auth.exchange";
-
-/// Ends tokens of others.
+/// Ends tokens of others. The contract can't ask for it: who ends one token needs nothing but that token.
 const REVOKE: &str = "accord.auth.revoke";
+
+/// The method that asks for it.
+const METHOD: &str = "accord.auth.v1.TokenService/Revoke";
 
 /// The service.
 pub(crate) struct Tokens(pub(crate) Arc<Auth>);
@@ -39,9 +40,9 @@ impl TokenService for Tokens {
     }
 
     async fn exchange(&self, request: Request<ExchangeRequest>) -> Result<Response<ExchangeResponse>, Status> {
-        let (state, caller) = guard(&self.0, request.metadata(), EXCHANGE).await?;
+        let Caller { verified, state } = Caller::of(&request)?;
         let ExchangeRequest { subject_token, audience } = request.get_ref();
-        let passport = self.0.exchange(subject_token, audience, &caller, &state)?;
+        let passport = self.0.exchange(subject_token, audience, &verified, &state)?;
         Ok(Response::new(message::exchanged(passport)))
     }
 
@@ -49,8 +50,7 @@ impl TokenService for Tokens {
         let order = match request.get_mut().target.take() {
             Some(Target::Token(token)) => RevocationOrder::Token(token),
             Some(Target::Subject(subject)) => {
-                let (_, caller) = guard(&self.0, request.metadata(), REVOKE).await?;
-                RevocationOrder::Subject { subject, actor: caller.claims.sub }
+                RevocationOrder::Subject { subject, actor: self.revoker(request.metadata()).await? }
             }
             None => return Err(Denial::Field("target", "must be given").into()),
         };
@@ -61,6 +61,16 @@ impl TokenService for Tokens {
     async fn introspect(&self, request: Request<IntrospectRequest>) -> Result<Response<IntrospectResponse>, Status> {
         let token = self.0.introspect(&request.get_ref().token).await?;
         Ok(Response::new(message::introspected(token)))
+    }
+}
+
+impl Tokens {
+    /// Who revokes a subject. The method is public, so that its guard asked nothing.
+    async fn revoker(&self, metadata: &MetadataMap) -> Result<String, Denial> {
+        let state = self.0.state.current().await?;
+        let caller = self.0.verify_access_token(bearer(metadata.as_ref())?, &state)?;
+        self.0.authorize(&caller, REVOKE, METHOD)?;
+        Ok(caller.claims.sub)
     }
 }
 

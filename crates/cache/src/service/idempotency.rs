@@ -10,15 +10,9 @@ use accord_api::accord::fault::v1::Reason;
 use accord_runtime::fault;
 use tonic::{Request, Response, Status};
 
-use crate::guard::{Entry, Guard, Terms};
 use crate::malformed::{duration, malformed};
 use crate::records::{Completion, Decision, Kept, Name, Records, RecordsError};
 use accord_store::log_failure;
-
-const PERMISSION: &str = "accord.cache.idempotency";
-const BEGIN: Entry = Entry { method: "accord.cache.v1.IdempotencyService/Begin", permission: PERMISSION };
-const COMPLETE: Entry = Entry { method: "accord.cache.v1.IdempotencyService/Complete", permission: PERMISSION };
-const ABANDON: Entry = Entry { method: "accord.cache.v1.IdempotencyService/Abandon", permission: PERMISSION };
 
 /// Longest name of a method or an owner. Together with the key they have to fit into an index of PostgreSQL.
 const LONGEST_NAME: usize = 1024;
@@ -28,18 +22,14 @@ const DIGEST: usize = 32;
 
 /// The idempotency service.
 #[derive(Clone, Debug)]
-pub struct Idempotency<G> {
+pub struct Idempotency {
     /// The records.
     pub records: Records,
-    /// Admits.
-    pub guard: G,
 }
 
 #[tonic::async_trait]
-impl<G: Guard> IdempotencyService for Idempotency<G> {
+impl IdempotencyService for Idempotency {
     async fn begin(&self, request: Request<BeginRequest>) -> Result<Response<BeginResponse>, Status> {
-        let terms = Terms::of(&request)?;
-        self.guard.admit(request.metadata(), BEGIN, &terms).await?;
         let asked = request.into_inner();
         let window = duration("window", asked.window.as_ref())?;
         let lease = duration("lease", asked.lease.as_ref())?;
@@ -58,8 +48,6 @@ impl<G: Guard> IdempotencyService for Idempotency<G> {
     }
 
     async fn complete(&self, request: Request<CompleteRequest>) -> Result<Response<CompleteResponse>, Status> {
-        let terms = Terms::of(&request)?;
-        self.guard.admit(request.metadata(), COMPLETE, &terms).await?;
         let CompleteRequest { claim_id, answer } = request.into_inner();
         let answer = answer.ok_or_else(|| malformed("`answer` is missing"))?;
         let kept =
@@ -75,8 +63,6 @@ impl<G: Guard> IdempotencyService for Idempotency<G> {
     }
 
     async fn abandon(&self, request: Request<AbandonRequest>) -> Result<Response<AbandonResponse>, Status> {
-        let terms = Terms::of(&request)?;
-        self.guard.admit(request.metadata(), ABANDON, &terms).await?;
         self.records.abandon(&request.into_inner().claim_id).await.map_err(|error| unavailable(&error))?;
         Ok(Response::new(AbandonResponse {}))
     }

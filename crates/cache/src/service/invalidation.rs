@@ -8,27 +8,22 @@ use accord_api::accord::cache::v1::{
 use accord_readthrough::{Continuity, Engine, GapDetector, Origin, Store, Tag, World};
 use tonic::{Request, Response, Status};
 
-use crate::guard::{Entry, Guard, Terms};
 use crate::malformed::malformed;
-
-const INVALIDATE: Entry =
-    Entry { method: "accord.cache.v1.InvalidationService/Invalidate", permission: "accord.cache.invalidate" };
 
 /// Longest name of a sender's life.
 const LONGEST_INCARNATION: usize = 128;
 
 /// The invalidation service.
 #[derive(Debug)]
-pub struct Invalidation<O, S, W, G> {
+pub struct Invalidation<O, S, W> {
     engine: Engine<O, S, W>,
-    guard: G,
     gap_detector: Mutex<GapDetector>,
 }
 
-impl<O: Origin, S: Store, W: World, G: Guard> Invalidation<O, S, W, G> {
+impl<O: Origin, S: Store, W: World> Invalidation<O, S, W> {
     /// Remembers this many senders.
-    pub fn new(engine: Engine<O, S, W>, guard: G, senders: usize) -> Self {
-        Self { engine, guard, gap_detector: Mutex::new(GapDetector::new(senders.max(1))) }
+    pub fn new(engine: Engine<O, S, W>, senders: usize) -> Self {
+        Self { engine, gap_detector: Mutex::new(GapDetector::new(senders.max(1))) }
     }
 
     /// Noting and acting are one step under one lock: a batch that was noted but not yet acted on would let the next one be
@@ -47,10 +42,8 @@ impl<O: Origin, S: Store, W: World, G: Guard> Invalidation<O, S, W, G> {
 }
 
 #[tonic::async_trait]
-impl<O: Origin, S: Store, W: World, G: Guard> InvalidationService for Invalidation<O, S, W, G> {
+impl<O: Origin, S: Store, W: World> InvalidationService for Invalidation<O, S, W> {
     async fn invalidate(&self, request: Request<InvalidateRequest>) -> Result<Response<InvalidateResponse>, Status> {
-        let terms = Terms::of(&request)?;
-        self.guard.admit(request.metadata(), INVALIDATE, &terms).await?;
         let batch = request.into_inner();
         if batch.incarnation.is_empty() || batch.incarnation.len() > LONGEST_INCARNATION {
             return Err(malformed("`incarnation` must have 1 to 128 bytes"));

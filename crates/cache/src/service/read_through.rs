@@ -1,4 +1,4 @@
-//! Reads: admitted, keyed by whose they are, and answered by the engine.
+//! Reads: keyed by whose they are, and answered by the engine.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use accord_readthrough::{
     Answer, Audience, ConsistencyRequirement, Engine, Identity, Key, Origin, Outcome, Overload, Read, Stale, Store,
     World,
 };
+use accord_runtime::deadline::Deadline;
 use accord_runtime::fault::{self, StatusBuilder};
+use accord_runtime::request::RequestId;
 use accord_token::PASSPORT_HEADER;
 use http::{HeaderMap, HeaderValue};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tracing::Span;
 
-use crate::guard::{Entry, Guard, Owner, Terms};
 use crate::kept::Kept;
 use crate::malformed::{bounded, duration, malformed};
 use crate::origin::{Call, Upstreams};
+use crate::passport::{Owner, Passports};
 use crate::plan::Plan;
 use crate::plans::Plans;
-
-const READ: Entry = Entry { method: "accord.cache.v1.ReadThroughService/Read", permission: "accord.cache.read" };
 
 /// How long before the end of a reader's time an older answer stands in for one that does not come.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
@@ -37,30 +37,29 @@ const MOST_HEADERS: usize = 1024;
 
 /// The read-through service.
 #[derive(Debug)]
-pub struct ReadThrough<O, S, W, G> {
+pub struct ReadThrough<O, S, W, P> {
     /// Answers.
     pub engine: Engine<O, S, W>,
     /// What contracts say.
     pub plans: Plans,
     /// Where answers are loaded from.
     pub upstreams: Upstreams,
-    /// Admits.
-    pub guard: G,
+    /// Says whose answers are read.
+    pub passports: P,
     /// The name of this replica.
     pub node: String,
 }
 
 #[tonic::async_trait]
-impl<O, S, W, G> ReadThroughService for ReadThrough<O, S, W, G>
+impl<O, S, W, P> ReadThroughService for ReadThrough<O, S, W, P>
 where
     O: Origin<Call = Call>,
     S: Store,
     W: World,
-    G: Guard,
+    P: Passports,
 {
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<ReadResponse>, Status> {
         let terms = Terms::of(&request)?;
-        self.guard.admit(request.metadata(), READ, &terms).await?;
         let (metadata, _, asked) = request.into_parts();
         let Some(plan) = self.plans.find(&asked.plan_digest, &asked.plan)? else {
             return Ok(Response::new(plan_unknown()));
@@ -72,7 +71,7 @@ where
     }
 }
 
-impl<O: Origin<Call = Call>, S: Store, W: World, G: Guard> ReadThrough<O, S, W, G> {
+impl<O: Origin<Call = Call>, S: Store, W: World, P: Passports> ReadThrough<O, S, W, P> {
     /// What the engine says; or, where the origin keeps the reader waiting until its wait budget is nearly spent, an older
     /// answer that the contract permits as stale-if-error. At the very end of its time no answer would reach the reader any
     /// more.
@@ -122,7 +121,25 @@ impl<O: Origin<Call = Call>, S: Store, W: World, G: Guard> ReadThrough<O, S, W, 
     fn owner(&self, passport: Option<&HeaderValue>, upstream: &str) -> Result<Option<Owner>, Status> {
         let Some(passport) = passport else { return Ok(None) };
         let text = passport.to_str().map_err(|_| malformed("the passport is not text"))?;
-        self.guard.owner(text, upstream).map(Some)
+        self.passports.owner(text, upstream).map(Some)
+    }
+}
+
+/// What travels with a call.
+struct Terms {
+    /// When its caller leaves.
+    deadline: Deadline,
+    /// Its id.
+    id: RequestId,
+}
+
+impl Terms {
+    /// As the layers around the services found them.
+    fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        let deadline = request.extensions().get::<Deadline>().copied();
+        let deadline = deadline.ok_or_else(|| Status::internal("the call has no deadline"))?;
+        let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
+        Ok(Self { deadline, id })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The services over the wire, before an upstream that tells what it was asked.
 
 mod admission;
+mod declared;
 mod fixture;
 mod forgotten;
 mod invalidations;

@@ -6,17 +6,26 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use accord_api::catalog::v1::{GetProductRequest, Product};
-use accord_cache::guard::{Entry, Guard, Owner, Terms};
+use accord_cache::passport::{Owner, Passports};
+use accord_mesh::{Question, guard::Decider};
 use accord_runtime::{
-    deadline::parse_grpc_timeout, health::Health, server::ListenConfig, server::Listener, shutdown::Shutdown,
-    surface::Surface,
+    deadline::{Deadline, parse_grpc_timeout},
+    health::Health,
+    request::RequestId,
+    server::ListenConfig,
+    server::Listener,
+    shutdown::Shutdown,
+    surface::{Surface, Unguarded},
 };
+use accord_token::{Claims, Kind, Refusal, Type, Verified};
 use axum::routing::post;
 use tokio::sync::{Semaphore, watch};
 use tonic::metadata::MetadataMap;
 use tonic::server::UnaryService;
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
+
+const GET: &str = "/shop.v1.Shop/Get";
 
 /// What the upstream saw of a call.
 #[derive(Clone, Debug)]
@@ -67,8 +76,8 @@ impl Shop {
             let codec = ProstCodec::<Product, GetProductRequest>::default();
             tonic::server::Grpc::new(codec).unary(counter.clone(), request).await
         });
-        let routes = axum::Router::new().route("/shop.v1.Shop/Get", get);
-        let service = Surface::new(&Health::new()).http(routes).into_service().unwrap();
+        let routes = axum::Router::new().route(GET, get);
+        let service = Surface::new(&Health::new(), Unguarded::new()).http(&[GET], routes).into_service().unwrap();
         tokio::spawn(listener.serve(service, shutdown));
         shop
     }
@@ -125,12 +134,47 @@ impl UnaryService<GetProductRequest> for Shop {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Doorman;
 
-impl Guard for Doorman {
-    async fn admit(&self, metadata: &MetadataMap, _: Entry, _: &Terms) -> Result<(), Status> {
-        let mesh = metadata.get("authorization").is_some_and(|value| value == "Bearer mesh");
-        if mesh { Ok(()) } else { Err(Status::unauthenticated("who are you?")) }
+impl Decider for Doorman {
+    type Caller = Arc<Verified>;
+
+    async fn authenticate(&self, token: &str) -> Result<Arc<Verified>, Refusal> {
+        if token == "mesh" { Ok(Arc::new(workload(token))) } else { Err(Refusal::Missing) }
     }
 
+    async fn authorize(
+        &self,
+        _: &str,
+        _: &Arc<Verified>,
+        _: &Question<'_>,
+        _: Deadline,
+        _: &RequestId,
+    ) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// The token of a workload.
+pub(crate) fn workload(subject: &str) -> Verified {
+    let claims = Claims {
+        iss: String::new(),
+        sub: subject.to_owned(),
+        aud: String::new(),
+        exp: i64::MAX,
+        iat: 0,
+        nbf: 0,
+        jti: "jti".to_owned(),
+        kind: Kind::Service,
+        tenant: String::new(),
+        roles: Vec::new(),
+        ep: 0,
+        gep: 0,
+        ptj: None,
+        act: None,
+    };
+    Verified { claims, token_type: Type::Access, kid: String::new() }
+}
+
+impl Passports for Doorman {
     fn owner(&self, passport: &str, audience: &str) -> Result<Owner, Status> {
         let owner = passport.strip_suffix(audience).and_then(|rest| rest.strip_suffix('@'));
         let (tenant, subject) = owner

@@ -32,16 +32,18 @@ fn declared_deadline_is_that_of_the_nearest_layer() {
 
 #[test]
 fn own_contract_has_the_methods_of_the_named_services_alone() {
-    let contract = Contract::own(accord_api::FILE_DESCRIPTOR_SET, &["accord.gateway.v1.ExplainService"]).unwrap();
+    let contract =
+        Contract::own(&[(accord_api::FILE_DESCRIPTOR_SET, &["accord.gateway.v1.ExplainService"])], &[]).unwrap();
     let names: Vec<_> = contract.methods().into_iter().map(|method| method.name.to_string()).collect();
     assert_eq!(names, ["accord.gateway.v1.ExplainService/Explain", "accord.gateway.v1.ExplainService/ListMethods"]);
 }
 
 #[test]
 fn own_contract_without_a_named_service_is_refused() {
-    let refused = Contract::own(accord_api::FILE_DESCRIPTOR_SET, &["accord.gateway.v1.NoService"]).unwrap_err();
+    let refused =
+        Contract::own(&[(accord_api::FILE_DESCRIPTOR_SET, &["accord.gateway.v1.NoService"])], &[]).unwrap_err();
     assert!(matches!(refused, OwnError::Refused(_)), "{refused}");
-    let refused = Contract::own(b"not descriptors", &[]).unwrap_err();
+    let refused = Contract::own(&[(b"not descriptors", &[])], &[]).unwrap_err();
     assert!(matches!(refused, OwnError::Source(_)), "{refused}");
 }
 

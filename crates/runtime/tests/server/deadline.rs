@@ -7,7 +7,7 @@ use accord_runtime::{
     deadline::Deadline,
     fault::reason_of,
     health::Health,
-    surface::{BOUNDS, Surface},
+    surface::{BOUNDS, Surface, Unguarded},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -48,7 +48,8 @@ async fn deadline_is_the_default_where_none_is_asked_and_the_cap_where_more_is()
     let asked: [(&[(&str, &str)], u64); 3] =
         [(&[], 2), (&[("grpc-timeout", "99S")], 5), (&[("grpc-timeout", "3S")], 3)];
     for (headers, seconds) in asked {
-        let surface = Surface::new(&Health::new()).service(Probe::default()).deadline(2 * SECOND, 5 * SECOND);
+        let surface =
+            Surface::new(&Health::new(), Unguarded::new()).service(Probe::default()).deadline(2 * SECOND, 5 * SECOND);
         let begun = Instant::now();
         let answer = surface.into_service().unwrap().oneshot(request("Never", headers)).await.unwrap();
         assert_eq!(status(answer).await.code(), Code::DeadlineExceeded);
@@ -67,7 +68,7 @@ async fn grpc_server_without_declared_deadlines_is_bounded_too() {
 #[tokio::test(start_paused = true)]
 async fn health_watch_outlives_the_default_deadline() {
     let health = Health::new();
-    let surface = Surface::new(&health).into_service().unwrap();
+    let surface = Surface::new(&health, Unguarded::new()).into_service().unwrap();
     // An empty HealthCheckRequest in its five bytes of frame.
     let watch = request("/grpc.health.v1.Health/Watch", &[]).map(|_| Full::new(Bytes::from_static(&[0; 5])));
     let mut body = surface.oneshot(watch).await.unwrap().into_body();

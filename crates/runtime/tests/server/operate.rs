@@ -7,13 +7,14 @@ use accord_runtime::{
     health::Health,
     server::{ListenConfig, Listener},
     shutdown::Shutdown,
-    surface::{Surface, SurfaceService},
+    surface::{Surface, SurfaceService, Unguarded},
     telemetry::{self, Telemetry, TelemetryConfig},
 };
 use http_body_util::BodyExt;
 use tokio::sync::OnceCell;
 use tonic::{
     Code,
+    service::Routes,
     transport::{Channel, Endpoint},
 };
 use tonic_health::pb::{
@@ -33,12 +34,13 @@ async fn telemetry() -> &'static Telemetry {
     TELEMETRY.get_or_init(async || telemetry::init("test", &TelemetryConfig::default()).unwrap()).await
 }
 
-async fn admin_service(health: &Health) -> SurfaceService {
-    let surface = Surface::new(health).service(Probe::default()).descriptors(FILE_DESCRIPTOR_SET, &[]);
+async fn admin_service(health: &Health) -> SurfaceService<Routes> {
+    let surface =
+        Surface::new(health, Unguarded::new()).service(Probe::default()).descriptors(FILE_DESCRIPTOR_SET, &[]);
     admin::service(surface, telemetry().await, health).unwrap()
 }
 
-async fn get(service: &SurfaceService, path: &str) -> (u16, String) {
+async fn get(service: &SurfaceService<Routes>, path: &str) -> (u16, String) {
     let request = http::Request::get(path).body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
     let answer = service.clone().oneshot(request).await.unwrap();
     let status = answer.status().as_u16();
@@ -139,7 +141,7 @@ async fn metrics_count_unknown_methods_under_one_name() {
 
 #[tokio::test]
 async fn metrics_count_status_in_trailers_and_cancelled_calls() {
-    let service = Surface::new(&Health::new()).service(Probe::default());
+    let service = Surface::new(&Health::new(), Unguarded::new()).service(Probe::default());
     telemetry().await;
     let named = accord_runtime::observe::Observe::new(
         service.into_service().unwrap(),

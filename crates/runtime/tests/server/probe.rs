@@ -17,7 +17,7 @@ use accord_runtime::{
     health::Health,
     server::{ListenConfig, Listener},
     shutdown::Shutdown,
-    surface::{Surface, SurfaceService},
+    surface::{Surface, SurfaceService, Unguarded},
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -25,7 +25,7 @@ use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::{sync::Notify, task::JoinHandle};
-use tonic::{body::Body, server::NamedService};
+use tonic::{body::Body, server::NamedService, service::Routes};
 use tower::Service;
 
 /// Answers by the name of the called method.
@@ -59,8 +59,8 @@ impl Probe {
     }
 
     /// The service on a surface of its own.
-    pub(crate) fn surface(&self) -> SurfaceService {
-        Surface::new(&Health::new()).service(self.clone()).into_service().unwrap()
+    pub(crate) fn surface(&self) -> SurfaceService<Routes> {
+        Surface::new(&Health::new(), Unguarded::new()).service(self.clone()).into_service().unwrap()
     }
 }
 

@@ -15,7 +15,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
     ("accord-contract", &["accord-api", "accord-wire"]),
     ("accord-transcode", &["accord-contract", "accord-wire"]),
     ("accord-runtime", &["accord-api"]),
-    ("accord-mesh", &["accord-api", "accord-runtime", "accord-token", "accord-upstream"]),
+    ("accord-mesh", &["accord-api", "accord-contract", "accord-runtime", "accord-token", "accord-upstream"]),
     ("accord-upstream", &["accord-api", "accord-runtime"]),
     (
         "accord-gateway",
@@ -30,15 +30,11 @@ const ALLOWED: [(&str, &[&str]); 11] = [
             "accord-wire",
         ],
     ),
-    (
-        "accord-auth",
-        &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-store", "accord-token"],
-    ),
+    ("accord-auth", &["accord-api", "accord-mesh", "accord-runtime", "accord-store", "accord-token"]),
     (
         "accord-cache",
         &[
             "accord-api",
-            "accord-contract",
             "accord-mesh",
             "accord-readthrough",
             "accord-runtime",

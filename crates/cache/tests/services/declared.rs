@@ -1,22 +1,31 @@
 //! What the contracts of the cache's own methods declare, held against what the methods ask and grant.
 
+use std::sync::{Arc, Mutex};
+
 use accord_api::FILE_DESCRIPTOR_SET;
+use accord_api::accord::fault::v1::Reason;
 use accord_api::accord::policy::v1::{MethodPolicy, access::Rule};
 use accord_cache::config::Config;
-use accord_cache::guard::{Entry, Guard, Owner, Terms};
 use accord_cache::origin::Upstreams;
+use accord_cache::passport::{Owner, Passports};
 use accord_cache::{records::Records, serve};
-use accord_runtime::{health::Health, surface::SurfaceService};
+use accord_mesh::Question;
+use accord_mesh::guard::{Decider, GuardedSurface};
+use accord_runtime::{deadline::Deadline, fault, health::Health, request::RequestId};
+use accord_token::{Refusal, Verified};
 use bytes::Bytes;
 use http_body_util::Full;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage};
-use tonic::{Status, metadata::MetadataMap};
+use tonic::Status;
 use tower::ServiceExt;
+
+use crate::shop::workload;
 
 #[tokio::test]
 async fn every_method_asks_for_the_permission_and_grants_the_time_that_its_contract_declares() {
-    let surface = surface(&Health::new()).await;
+    let witness = Witness::default();
+    let surface = surface(&Health::new(), &witness).await;
     let methods = declared();
     assert_eq!(methods.len(), 5);
     for (method, policy) in methods {
@@ -27,7 +36,7 @@ async fn every_method_asks_for_the_permission_and_grants_the_time_that_its_contr
         for (asked, seconds) in
             [(None, deadline.default.unwrap().seconds), (Some("99999999S"), deadline.max.unwrap().seconds)]
         {
-            let seen = call(surface.clone(), &method, asked).await;
+            let seen = call(surface.clone(), &witness, &method, asked).await;
             assert_eq!(seen, format!("{method} {permission} {seconds}"));
         }
     }
@@ -37,7 +46,7 @@ async fn every_method_asks_for_the_permission_and_grants_the_time_that_its_contr
 #[tokio::test]
 async fn the_services_are_listed() {
     let health = Health::new();
-    surface(&health).await;
+    surface(&health, &Witness::default()).await;
     assert_eq!(
         health.services(),
         [
@@ -48,12 +57,12 @@ async fn the_services_are_listed() {
     );
 }
 
-async fn surface(health: &Health) -> SurfaceService {
+async fn surface(health: &Health, witness: &Witness) -> GuardedSurface<Witness> {
     let folder = tempfile::tempdir().unwrap();
     let records = Records::open(&format!("sqlite://{}/records.db", folder.path().display())).await.unwrap();
     let config = Config::default();
     let upstreams = Upstreams::new(&config.upstream).unwrap();
-    serve::surface(&config, health, &serve::engine(&config), &upstreams, Witness, records).unwrap()
+    serve::surface(&config, health, &serve::engine(&config), &upstreams, witness, records).unwrap()
 }
 
 /// The methods of the cache, `pkg.Service/Method`, with what they or their services declare.
@@ -81,24 +90,43 @@ fn declared() -> Vec<(String, MethodPolicy)> {
 }
 
 /// Calls a method with an empty message; what the witness saw.
-async fn call(surface: SurfaceService, method: &str, asked: Option<&str>) -> String {
+async fn call(surface: GuardedSurface<Witness>, witness: &Witness, method: &str, asked: Option<&str>) -> String {
     let call = http::Request::post(format!("/{method}")).header("content-type", "application/grpc");
+    let call = call.header("authorization", "Bearer anybody");
     let call = asked.into_iter().fold(call, |call, asked| call.header("grpc-timeout", asked));
     // An empty message in its five bytes of frame.
     let answer = surface.oneshot(call.body(Full::new(Bytes::from_static(&[0; 5]))).unwrap()).await.unwrap();
-    Status::from_header_map(answer.headers()).unwrap().message().to_owned()
+    let status = Status::from_header_map(answer.headers()).unwrap();
+    assert_eq!(fault::reason_of(&status), Some(Reason::PermissionMissing), "{method}");
+    witness.0.lock().unwrap().take().unwrap()
 }
 
-/// Lets nobody in, and says what was asked of them and how many seconds they had.
-#[derive(Clone, Copy, Debug)]
-struct Witness;
+/// Lets nobody in, and keeps what was asked of them and how many seconds they had.
+#[derive(Clone, Debug, Default)]
+struct Witness(Arc<Mutex<Option<String>>>);
 
-impl Guard for Witness {
-    async fn admit(&self, _: &MetadataMap, entry: Entry, terms: &Terms) -> Result<(), Status> {
-        let seconds = terms.deadline.remaining().as_secs_f64().ceil();
-        Err(Status::unauthenticated(format!("{} {} {seconds}", entry.method, entry.permission)))
+impl Decider for Witness {
+    type Caller = Arc<Verified>;
+
+    async fn authenticate(&self, token: &str) -> Result<Arc<Verified>, Refusal> {
+        Ok(Arc::new(workload(token)))
     }
 
+    async fn authorize(
+        &self,
+        _: &str,
+        _: &Arc<Verified>,
+        question: &Question<'_>,
+        deadline: Deadline,
+        _: &RequestId,
+    ) -> Result<(), Refusal> {
+        let seconds = deadline.remaining().as_secs_f64().ceil();
+        *self.0.lock().unwrap() = Some(format!("{} {} {seconds}", question.method, question.permission));
+        Err(Refusal::PermissionMissing)
+    }
+}
+
+impl Passports for Witness {
     fn owner(&self, _: &str, _: &str) -> Result<Owner, Status> {
         Err(Status::unauthenticated("nobody is let in"))
     }

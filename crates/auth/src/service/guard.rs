@@ -1,0 +1,60 @@
+//! Who calls auth's own methods: what the guard asks of the domain, and what handlers find of its answer.
+
+use std::sync::Arc;
+
+use accord_mesh::{Question, guard::Decider};
+use accord_runtime::{deadline::Deadline, request::RequestId};
+use accord_token::{Refusal, Verified};
+use tonic::{Request, Status};
+
+use crate::domain::{auth::Auth, state::AuthState};
+
+/// Decides on auth's own store and policies, where the other binaries ask auth.
+#[derive(Clone)]
+pub struct LocalDecider(pub(crate) Arc<Auth>);
+
+/// Who calls a guarded method, and the state on which its token was verified: a handler goes on with the same one.
+#[derive(Clone)]
+pub struct Caller {
+    pub(super) verified: Arc<Verified>,
+    pub(super) state: Arc<AuthState>,
+}
+
+impl Caller {
+    /// The caller that the guard found.
+    pub(super) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+        let caller = request.extensions().get::<Self>().cloned();
+        caller.ok_or_else(|| Status::internal("the method is served without a guard"))
+    }
+}
+
+impl AsRef<Verified> for Caller {
+    fn as_ref(&self) -> &Verified {
+        &self.verified
+    }
+}
+
+impl Decider for LocalDecider {
+    type Caller = Caller;
+
+    async fn authenticate(&self, token: &str) -> Result<Caller, Refusal> {
+        let state = self.0.state.current().await.map_err(|error| {
+            // Said to the operator alone: what the engine says may quote values.
+            error.log();
+            Refusal::Unavailable
+        })?;
+        let verified = Arc::new(self.0.verify_access_token(token, &state)?);
+        Ok(Caller { verified, state })
+    }
+
+    async fn authorize(
+        &self,
+        _: &str,
+        caller: &Caller,
+        question: &Question<'_>,
+        _: Deadline,
+        _: &RequestId,
+    ) -> Result<(), Refusal> {
+        self.0.authorize(&caller.verified, question.permission, question.method)
+    }
+}

@@ -1,0 +1,174 @@
+//! The guard of a binary's own gRPC services: one layer around all of them, which reads from the descriptors who may call.
+//!
+//! A method that declares no `access` is denied, and one that no descriptor declares does not exist: a handler can't be
+//! reached past the guard, and has nothing of its own to remember.
+
+mod access;
+mod credential;
+mod decider;
+
+use std::{
+    convert::Infallible,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use accord_api::accord::fault::v1::Reason;
+use accord_contract::{Access, Contract, Method, PrincipalKind};
+use accord_runtime::{deadline::Deadline, fault, request::RequestId, surface::SurfaceService};
+use accord_token::{Kind, Refusal};
+use futures_util::future::Either;
+use http::{Request, Response, request::Parts};
+use tonic::{Status, body::Body, service::Routes};
+use tower::{Layer, Service};
+
+use crate::{decide::Question, refusal};
+
+pub use access::{ContractError, contract};
+pub use credential::bearer;
+pub use decider::Decider;
+
+/// How long a decision about a call without a deadline may take. Only streams that declare none are such calls.
+const LONGEST_DECISION: Duration = Duration::from_secs(5);
+
+/// A port whose services are guarded by `D`.
+pub type GuardedSurface<D> = SurfaceService<Guarded<Routes, D>>;
+
+/// Guards the methods of a contract; everything else that the wrapped services may know is unknown.
+#[derive(Clone)]
+pub struct Guard<D> {
+    contract: Arc<Contract>,
+    decider: D,
+}
+
+impl<D> Guard<D> {
+    /// Holds callers to what `contract` declares, as `decider` decides.
+    pub fn new(contract: &Arc<Contract>, decider: D) -> Self {
+        Self { contract: Arc::clone(contract), decider }
+    }
+}
+
+impl<S, D: Clone> Layer<S> for Guard<D> {
+    type Service = Guarded<S, D>;
+
+    fn layer(&self, services: S) -> Guarded<S, D> {
+        Guarded { guard: self.clone(), services }
+    }
+}
+
+/// Guarded services.
+#[derive(Clone)]
+pub struct Guarded<S, D> {
+    guard: Guard<D>,
+    services: S,
+}
+
+impl<S, D, B> Service<Request<B>> for Guarded<S, D>
+where
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    D: Decider,
+    B: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Either<S::Future, Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.services.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let name = request.uri().path().strip_prefix('/');
+        let method = name.and_then(|name| self.guard.contract.method(name)).cloned();
+        if method.as_ref().is_some_and(|method| method.policy.access == Access::Public) {
+            // A credential that came along is not looked at: who renews a token that has ended still carries it.
+            return Either::Left(self.services.call(request));
+        }
+        // The clone takes the place of the services that were polled ready (tower's contract).
+        let mut services = self.services.clone();
+        mem::swap(&mut services, &mut self.services);
+        let decider = self.guard.decider.clone();
+        Either::Right(Box::pin(async move {
+            // Apart, since a body need not be shared between threads while the decision is awaited.
+            let (mut head, body) = request.into_parts();
+            match admit(&decider, method.as_deref(), &head).await {
+                Ok(caller) => {
+                    head.extensions.insert(caller);
+                    services.call(Request::from_parts(head, body)).await
+                }
+                Err(refused) => Ok(Status::from(refused).into_http()),
+            }
+        }))
+    }
+}
+
+/// Why a call does not reach its handler.
+enum Refused {
+    /// Nothing declares the method.
+    Unknown,
+    /// No layer of its contract says who may call it.
+    Undeclared,
+    /// It does not accept principals of the caller's kind.
+    Kind,
+    /// The caller is not known, or may not.
+    Caller(Refusal),
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::Caller(refusal)
+    }
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unknown => fault::status(Reason::MethodUnknown, "no method of this name is served here"),
+            Refused::Undeclared => {
+                fault::status(Reason::MethodUndeclared, "the method's contract does not say who may call it")
+            }
+            Refused::Kind => {
+                fault::status(Reason::PrincipalKindRefused, "the method does not accept principals of this kind")
+            }
+            Refused::Caller(refused) => refusal::status(refused),
+        }
+    }
+}
+
+/// Who calls, if the method exists, its contract says who may, and the caller is one of them.
+async fn admit<D: Decider>(decider: &D, method: Option<&Method>, head: &Parts) -> Result<D::Caller, Refused> {
+    let method = method.ok_or(Refused::Unknown)?;
+    let permission = match &method.policy.access {
+        // Public methods pass before this; one that came here would be denied like an undeclared one.
+        Access::Denied | Access::Public => return Err(Refused::Undeclared),
+        Access::Authenticated => None,
+        Access::Permission(permission) => Some(permission),
+    };
+    let token = bearer(&head.headers)?;
+    let caller = decider.authenticate(token).await?;
+    if !method.policy.kinds.accepts(kind(caller.as_ref().claims.kind)) {
+        return Err(Refused::Kind);
+    }
+    if let Some(permission) = permission {
+        let deadline = head.extensions.get().copied().unwrap_or_else(|| Deadline::after(LONGEST_DECISION));
+        let id = head.extensions.get::<RequestId>().cloned().unwrap_or_default();
+        // Nothing is called further inward, so no passport is wanted: no audience.
+        let question = Question { method: &method.name, permission, audience: "", address: None };
+        decider.authorize(token, &caller, &question, deadline, &id).await?;
+    }
+    Ok(caller)
+}
+
+fn kind(kind: Kind) -> PrincipalKind {
+    match kind {
+        Kind::User => PrincipalKind::User,
+        Kind::Service => PrincipalKind::Service,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use accord_contract::Overlay;
+use accord_token::{Claims, Flaw, Type, Verified};
+use http::header::AUTHORIZATION;
+use tower::ServiceExt;
+
+use super::*;
+
+const SERVICE: &str = "accord.auth.v1.AccessService";
+const CHECK: &str = "/accord.auth.v1.AccessService/Check";
+const EXPLAIN: &str = "/accord.auth.v1.AccessService/Explain";
+
+/// The contract of one service of auth's, with an overlay over it. `Check` asks for the permission `accord.auth.check`.
+fn contract_with(overlay: &str) -> Arc<Contract> {
+    let overlay = Overlay::parse("test.toml", overlay).unwrap();
+    Arc::new(Contract::own(&[(accord_api::FILE_DESCRIPTOR_SET, &[SERVICE])], &[overlay]).unwrap())
+}
+
+fn access(access: &str) -> Arc<Contract> {
+    contract_with(&format!("[[rule]]\nselector = \"{}\"\npolicy = {{ access = {access} }}\n", &CHECK[1..]))
+}
+
+/// Knows one good token, `good`, of a service; it holds the permission unless `holds` says otherwise.
+#[derive(Clone)]
+struct Door {
+    holds: bool,
+    questions: Arc<Mutex<Vec<String>>>,
+    revoked: Arc<AtomicUsize>,
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        Self { holds: true, questions: Arc::default(), revoked: Arc::default() }
+    }
+}
+
+impl Decider for Door {
+    type Caller = Arc<Verified>;
+
+    async fn authenticate(&self, token: &str) -> Result<Arc<Verified>, Refusal> {
+        match (token, self.revoked.load(Ordering::SeqCst)) {
+            ("good", 0) => Ok(Arc::new(service())),
+            ("good", _) => Err(Refusal::Revoked),
+            _ => Err(Refusal::Invalid(Flaw::Signature)),
+        }
+    }
+
+    async fn authorize(
+        &self,
+        _: &str,
+        caller: &Arc<Verified>,
+        question: &Question<'_>,
+        _: Deadline,
+        _: &RequestId,
+    ) -> Result<(), Refusal> {
+        let asked = format!("{} {} {}", caller.claims.sub, question.method, question.permission);
+        self.questions.lock().unwrap().push(asked);
+        if self.holds { Ok(()) } else { Err(Refusal::PermissionMissing) }
+    }
+}
+
+fn service() -> Verified {
+    let claims = Claims {
+        iss: String::new(),
+        sub: "gateway".to_owned(),
+        aud: String::new(),
+        exp: i64::MAX,
+        iat: 0,
+        nbf: 0,
+        jti: "jti".to_owned(),
+        kind: Kind::Service,
+        tenant: String::new(),
+        roles: Vec::new(),
+        ep: 0,
+        gep: 0,
+        ptj: None,
+        act: None,
+    };
+    Verified { claims, token_type: Type::Access, kid: String::new() }
+}
+
+/// What came of a call: the code and reason of a refusal, or the caller that the handler found.
+async fn call(contract: &Arc<Contract>, door: &Door, path: &str, tokens: &[&str]) -> Result<Option<String>, Reason> {
+    let handler = tower::service_fn(|request: Request<()>| async move {
+        let caller = request.extensions().get::<Arc<Verified>>().map(|caller| caller.claims.sub.clone());
+        let mut answer = Response::new(Body::empty());
+        answer.extensions_mut().insert(caller);
+        Ok::<_, Infallible>(answer)
+    });
+    let mut request = Request::post(path).body(()).unwrap();
+    for token in tokens {
+        request.headers_mut().append(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+    }
+    let answer = Guard::new(contract, door.clone()).layer(handler).oneshot(request).await.unwrap();
+    match answer.extensions().get::<Option<String>>() {
+        Some(caller) => Ok(caller.clone()),
+        None => Err(fault::reason_of(&Status::from_header_map(answer.headers()).unwrap()).unwrap()),
+    }
+}
+
+#[tokio::test]
+async fn caller_with_the_permission_reaches_the_handler_and_is_known_there() {
+    let door = Door::default();
+    assert_eq!(call(&contract_with(""), &door, CHECK, &["good"]).await, Ok(Some("gateway".to_owned())));
+    let questions = door.questions.lock().unwrap();
+    assert_eq!(*questions, ["gateway accord.auth.v1.AccessService/Check accord.auth.check"]);
+}
+
+#[tokio::test]
+async fn caller_without_the_permission_is_refused() {
+    let door = Door { holds: false, ..Door::default() };
+    assert_eq!(call(&contract_with(""), &door, CHECK, &["good"]).await, Err(Reason::PermissionMissing));
+}
+
+#[tokio::test]
+async fn call_without_a_credential_is_refused() {
+    assert_eq!(call(&contract_with(""), &Door::default(), CHECK, &[]).await, Err(Reason::CredentialMissing));
+}
+
+#[tokio::test]
+async fn two_authorization_headers_are_refused() {
+    let refused = call(&contract_with(""), &Door::default(), CHECK, &["good", "good"]).await;
+    assert_eq!(refused, Err(Reason::CredentialInvalid));
+}
+
+#[tokio::test]
+async fn token_that_was_revoked_meanwhile_is_refused() {
+    let (contract, door) = (contract_with(""), Door::default());
+    assert!(call(&contract, &door, CHECK, &["good"]).await.is_ok());
+    door.revoked.store(1, Ordering::SeqCst);
+    assert_eq!(call(&contract, &door, CHECK, &["good"]).await, Err(Reason::TokenRevoked));
+}
+
+#[tokio::test]
+async fn method_without_access_is_denied_to_who_holds_everything() {
+    // Without an overlay nothing says who may call health.
+    let (set, services) = (tonic_health::pb::FILE_DESCRIPTOR_SET, ["grpc.health.v1.Health"]);
+    let contract = Arc::new(Contract::own(&[(set, &services)], &[]).unwrap());
+    let refused = call(&contract, &Door::default(), "/grpc.health.v1.Health/Check", &["good"]).await;
+    assert_eq!(refused, Err(Reason::MethodUndeclared));
+}
+
+#[tokio::test]
+async fn method_that_no_descriptor_declares_is_unknown() {
+    for path in ["/accord.auth.v1.AccessService/Nothing", "/accord.auth.v1.KeyService/Rotate", "/", "*"] {
+        assert_eq!(call(&contract_with(""), &Door::default(), path, &["good"]).await, Err(Reason::MethodUnknown));
+    }
+}
+
+#[tokio::test]
+async fn public_method_is_open_whatever_credential_comes_along() {
+    for tokens in [&[][..], &["good"], &["bad"]] {
+        assert_eq!(call(&access("{ public = true }"), &Door::default(), CHECK, tokens).await, Ok(None), "{tokens:?}");
+    }
+}
+
+#[tokio::test]
+async fn authenticated_method_asks_for_a_good_token_and_no_permission() {
+    let (contract, door) = (access("{ authenticated = true }"), Door { holds: false, ..Door::default() });
+    assert_eq!(call(&contract, &door, CHECK, &["good"]).await, Ok(Some("gateway".to_owned())));
+    assert_eq!(call(&contract, &door, CHECK, &["bad"]).await, Err(Reason::CredentialInvalid));
+    assert_eq!(call(&contract, &door, CHECK, &[]).await, Err(Reason::CredentialMissing));
+}
+
+#[tokio::test]
+async fn principal_of_another_kind_is_refused_before_anybody_is_asked() {
+    let (contract, door) = (access("{ permission = \"a\", principal_kinds = [\"USER\"] }"), Door::default());
+    assert_eq!(call(&contract, &door, CHECK, &["good"]).await, Err(Reason::PrincipalKindRefused));
+    assert!(door.questions.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn overlay_changes_only_the_methods_that_it_selects() {
+    let refused = call(&access("{ public = true }"), &Door::default(), EXPLAIN, &[]).await;
+    assert_eq!(refused, Err(Reason::CredentialMissing));
+}
+
+#[test]
+fn built_in_overlay_opens_health_and_reflection_and_nothing_else() {
+    let contract = contract(accord_api::FILE_DESCRIPTOR_SET, &[SERVICE]).unwrap();
+    let public = |method: &&&Arc<Method>| method.policy.access == Access::Public;
+    let open: Vec<_> = contract.methods().iter().filter(public).map(|method| method.name.to_string()).collect();
+    assert_eq!(
+        open,
+        [
+            "grpc.health.v1.Health/Check",
+            "grpc.health.v1.Health/Watch",
+            "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        ]
+    );
+}
