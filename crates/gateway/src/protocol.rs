@@ -31,13 +31,13 @@ trait Protocol {
     /// What reading and answering need beside the method: how this call's messages are written.
     type Codec;
 
-    /// Refuses what looks like this protocol and is not served; says what the caller asks for.
+    /// What the caller asks for. Refuses what looks like this protocol and is not served.
     fn admit(&self, parts: &Parts) -> Result<RequestOptions, Fault>;
 
     /// The called method, and what of the body has to be looked at.
     fn find(&self, table: &MethodTable, parts: &Parts) -> Result<RouteMatch<Self::Codec>, Fault>;
 
-    /// The one message of a request, of at most `limit` bytes.
+    /// The one message of a request, within the size limit of its method.
     async fn read<B>(codec: &Self::Codec, method: &Method, parts: &Parts, body: B) -> Result<Bytes, Fault>
     where
         B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin;
@@ -49,7 +49,7 @@ trait Protocol {
     fn fault(&self, fault: &Fault) -> Response<Body>;
 }
 
-/// How a caller speaks, and how it wants to be answered.
+/// The protocol of a caller, and how it wants to be answered.
 #[derive(Clone, Copy)]
 pub(crate) struct WireProtocol(Kind);
 
@@ -119,7 +119,7 @@ impl WireProtocol {
         }
     }
 
-    /// The called method: one canonical name, whatever the caller speaks, used by everything after it.
+    /// The called method: one canonical name, whatever the protocol, used by everything after it.
     pub(crate) fn find(self, table: &MethodTable, parts: &Parts) -> Result<RouteMatch, Fault> {
         match self.0 {
             Kind::Grpc(grpc) => grpc.find(table, parts).map(|route| route.map(CodecKind::Grpc)),
@@ -139,7 +139,7 @@ impl WireProtocol {
 }
 
 impl RouteMatch {
-    /// Reads the one message of a request, within the bound of its method.
+    /// Reads the one message of a request, within the size limit of its method.
     pub(crate) async fn read<B>(&self, parts: &Parts, body: B) -> Result<Bytes, Fault>
     where
         B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,

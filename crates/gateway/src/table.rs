@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use accord_contract::Contract;
+use accord_contract::{Contract, http::Binding};
 use accord_transcode::{NoMatch, Plan, Routes, Schema};
 use accord_upstream::Upstream;
 use prost_reflect::DescriptorPool;
@@ -28,10 +28,16 @@ pub(crate) use sources::{Built, Pending, Refused, Sources};
 pub(crate) use follow::follow;
 pub(crate) use follow::spawn;
 
+/// Methods by their gRPC paths.
+type Entries = HashMap<Box<str>, Arc<MethodEntry>>;
+
+/// An HTTP binding, and the method and plan that it leads to.
+type Bound<'a> = (&'a Binding, Arc<MethodEntry>, Arc<Plan>);
+
 /// One snapshot: every method of every upstream whose descriptors have been read.
 pub(crate) struct MethodTable {
     contract: Contract,
-    entries: HashMap<Box<str>, Arc<MethodEntry>>,
+    entries: Entries,
     routes: Routes<(Arc<MethodEntry>, Arc<Plan>)>,
     pools: Vec<(Arc<str>, DescriptorPool)>,
     pending: Vec<Arc<str>>,
@@ -53,37 +59,15 @@ pub(crate) struct Found {
 impl MethodTable {
     /// The snapshot for a contract. What did not change goes on counting where `before` left off.
     pub(crate) fn new(built: &Built, upstreams: &[Arc<Upstream>], before: Option<&Self>) -> Result<Self, Refused> {
-        let schemas = built.pools.iter().map(|(upstream, pool)| (&**upstream, Arc::new(Schema::compile(pool))));
-        let schemas: HashMap<_, _> = schemas.collect();
-        let (mut entries, mut bound, mut reasons) = (HashMap::new(), Vec::new(), Vec::new());
-        for method in built.contract.methods() {
-            let upstream = upstreams.iter().find(|upstream| *upstream.name() == method.upstream);
-            let (Some(upstream), Some(schema)) = (upstream, schemas.get(&*method.upstream)) else { continue };
-            let path = format!("/{}", method.name).into_boxed_str();
-            let before = before.and_then(|before| before.entries.get(&path)).map(Arc::as_ref);
-            match MethodEntry::new(method, upstream, schema, before) {
-                Ok((entry, plans)) => {
-                    let entry = Arc::new(entry);
-                    bound.extend(
-                        method.http.iter().zip(plans).map(|(binding, plan)| (binding, Arc::clone(&entry), plan)),
-                    );
-                    entries.insert(path, entry);
-                }
-                Err(reason) => reasons.push(reason),
-            }
-        }
+        let (entries, bound) = entries(built, upstreams, before)?;
         let routes = bound.into_iter().map(|(http, entry, plan)| (http.method.as_str(), &http.template, (entry, plan)));
-        match Routes::build(routes) {
-            Ok(routes) if reasons.is_empty() => Ok(Self {
-                contract: built.contract.clone(),
-                entries,
-                routes,
-                pools: built.pools.clone(),
-                pending: built.pending.iter().map(|it| Arc::clone(&it.upstream)).collect(),
-            }),
-            Ok(_) => Err(Refused::all(reasons)),
-            Err(error) => Err(Refused::one(format!("error: {error}"))),
-        }
+        Ok(Self {
+            contract: built.contract.clone(),
+            entries,
+            routes: Routes::build(routes).map_err(|error| Refused::one(format!("error: {error}")))?,
+            pools: built.pools.clone(),
+            pending: built.pending.iter().map(|it| Arc::clone(&it.upstream)).collect(),
+        })
     }
 
     /// The method at a gRPC path, `/pkg.Service/Method`. One look-up in a hash table.
@@ -134,6 +118,33 @@ impl MethodTable {
     pub(crate) fn pools(&self) -> impl Iterator<Item = (&str, &DescriptorPool)> {
         self.pools.iter().map(|(upstream, pool)| (&**upstream, pool))
     }
+}
+
+/// The entries of a contract, and what each HTTP binding leads to; or every reason why there is none.
+fn entries<'a>(
+    built: &'a Built,
+    upstreams: &[Arc<Upstream>],
+    before: Option<&MethodTable>,
+) -> Result<(Entries, Vec<Bound<'a>>), Refused> {
+    let schemas = built.pools.iter().map(|(upstream, pool)| (&**upstream, Arc::new(Schema::compile(pool))));
+    let schemas: HashMap<_, _> = schemas.collect();
+    let (mut entries, mut bound, mut reasons) = (Entries::new(), Vec::new(), Vec::new());
+    for method in built.contract.methods() {
+        let upstream = upstreams.iter().find(|upstream| *upstream.name() == method.upstream);
+        let (Some(upstream), Some(schema)) = (upstream, schemas.get(&*method.upstream)) else { continue };
+        let path = format!("/{}", method.name).into_boxed_str();
+        let before = before.and_then(|before| before.entries.get(&path)).map(Arc::as_ref);
+        match MethodEntry::new(method, upstream, schema, before) {
+            Ok((entry, plans)) => {
+                let entry = Arc::new(entry);
+                let bindings = method.http.iter().zip(plans);
+                bound.extend(bindings.map(|(binding, plan)| (binding, Arc::clone(&entry), plan)));
+                entries.insert(path, entry);
+            }
+            Err(reason) => reasons.push(reason),
+        }
+    }
+    if reasons.is_empty() { Ok((entries, bound)) } else { Err(Refused::all(reasons)) }
 }
 
 #[cfg(test)]

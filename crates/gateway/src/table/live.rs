@@ -102,21 +102,26 @@ impl Tables {
             }
             Err(refused) => Err(refused),
         };
-        match rebuilt {
+        let outcome = match rebuilt {
             Ok((table, sources)) => {
                 tracing::info!(methods = table.len(), "the contract was replaced after a change of {what}");
-                self.current.store(Arc::new(table));
                 held.served = sources;
-                self.changed.send_modify(|version| *version += 1);
-                self.reloads.add(1, &[KeyValue::new("outcome", "replaced")]);
+                self.replace(table);
+                "replaced"
             }
             Err(refused) => {
                 for reason in refused.reasons() {
                     tracing::error!("a change of {what} is refused, the contract stays as it was: {reason}");
                 }
-                self.reloads.add(1, &[KeyValue::new("outcome", "refused")]);
+                "refused"
             }
-        }
+        };
+        self.reloads.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    fn replace(&self, table: MethodTable) {
+        self.current.store(Arc::new(table));
+        self.changed.send_modify(|version| *version += 1);
     }
 
     fn build(&self, sources: Sources) -> Result<(MethodTable, Sources), Refused> {
