@@ -7,14 +7,14 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{config::Config, domain::auth::Auth, serve, setup, store::Store};
 
-mod audit;
 mod bootstrap;
-mod client;
-mod key;
-mod policy;
 mod principal;
+mod client;
 mod role;
 mod token;
+mod key;
+mod policy;
+mod audit;
 
 /// Who the audit log names.
 const ACTOR: &str = "command line";

@@ -6,11 +6,11 @@ pub mod auth;
 pub mod denial;
 
 // What callers ask for.
+pub(crate) mod login;
+mod refresh;
 pub(crate) mod access;
 mod exchange;
 mod introspect;
-pub(crate) mod login;
-mod refresh;
 pub(crate) mod revocation;
 
 // What administrators ask for.
@@ -18,9 +18,9 @@ pub mod admin;
 pub mod key_rotation;
 
 // What these are made with.
-pub mod encryption_key;
-pub mod issue;
+pub(crate) mod throttle;
 pub(crate) mod password;
+pub mod issue;
 pub(crate) mod policy;
 pub(crate) mod state;
-pub(crate) mod throttle;
+pub mod encryption_key;

@@ -2,10 +2,10 @@
 
 pub(crate) mod guard;
 
+pub(crate) mod token;
 pub(crate) mod access;
 pub(crate) mod key;
 pub(crate) mod revocation;
-pub(crate) mod token;
 
 mod message;
 mod status;

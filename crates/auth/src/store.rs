@@ -16,12 +16,12 @@ use accord_runtime::telemetry;
 
 pub(crate) use accord_store::within;
 
-pub mod audit;
-pub mod families;
-pub mod keys;
-pub mod principals;
-pub mod revocations;
 mod schema;
+pub mod principals;
+pub(crate) mod families;
+pub mod keys;
+pub(crate) mod revocations;
+mod audit;
 
 /// SQLite's are for readers: they don't wait for the one that writes.
 const CONNECTIONS: Connections = Connections { sqlite: 16, postgres: 16 };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use accord_token::{Claims, Verified};
+use accord_token::Verified;
 
 use super::{
     auth::Auth,
@@ -16,7 +16,7 @@ use crate::store::principals::Principal;
 /// The answer to one question about one token.
 pub struct AccessDecision {
     /// Whose token it is.
-    pub subject: Claims,
+    pub subject: Verified,
     /// Whether it may.
     pub allowed: bool,
     /// For the way inward; only where allowed.
@@ -38,16 +38,12 @@ impl Auth {
         let decided = self.policies.decide(&Principal::of(&subject.claims), question);
         self.metrics.decision(decided.allowed);
         // Built as a denial; only what follows makes it anything else.
-        let mut decision = AccessDecision {
-            subject: subject.claims.clone(),
-            allowed: false,
-            passport: None,
-            policy_hash: Arc::clone(&self.policies.hash),
-        };
+        let mut decision =
+            AccessDecision { subject, allowed: false, passport: None, policy_hash: Arc::clone(&self.policies.hash) };
         if decided.allowed {
             // Without an upstream nobody goes further inward, and no passport is needed.
             if !question.upstream.is_empty() {
-                decision.passport = Some(self.passport(&subject, question.upstream, caller, state)?);
+                decision.passport = Some(self.passport(&decision.subject, question.upstream, caller, state)?);
             }
             decision.allowed = true;
         }

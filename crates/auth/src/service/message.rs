@@ -55,9 +55,9 @@ pub(super) fn introspected(token: Option<Verified>) -> IntrospectResponse {
     let Some(Verified { claims, .. }) = token else { return IntrospectResponse::default() };
     IntrospectResponse {
         active: true,
-        principal: Some(principal(&claims)),
         expire_time: Some(prost_types::Timestamp { seconds: claims.exp, nanos: 0 }),
-        audience: claims.aud,
+        audience: claims.aud.clone(),
+        principal: Some(principal(claims)),
     }
 }
 
@@ -74,7 +74,7 @@ pub(super) fn checked(decision: AccessDecision) -> CheckResponse {
         decision.passport.map_or((String::new(), None), |passport| (passport.token, duration(passport.life)));
     CheckResponse {
         allowed: decision.allowed,
-        principal: Some(principal(&decision.subject)),
+        principal: Some(principal(decision.subject.claims)),
         passport,
         passport_expires_in,
         policy_hash: decision.policy_hash.to_string(),
@@ -111,17 +111,12 @@ pub(super) fn key(key: &PublicKey) -> Key {
     Key { kid: key.kid.clone(), alg: key.algorithm.name().to_owned(), public_key: key.bytes.clone() }
 }
 
-fn principal(claims: &Claims) -> Principal {
+fn principal(claims: Claims) -> Principal {
     let kind = match claims.kind {
         Kind::User => PrincipalKind::User,
         Kind::Service => PrincipalKind::Service,
     };
-    Principal {
-        subject: claims.sub.clone(),
-        kind: kind.into(),
-        tenant: claims.tenant.clone(),
-        roles: claims.roles.clone(),
-    }
+    Principal { subject: claims.sub, kind: kind.into(), tenant: claims.tenant, roles: claims.roles }
 }
 
 fn duration(life: Duration) -> Option<prost_types::Duration> {

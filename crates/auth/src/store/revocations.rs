@@ -11,7 +11,7 @@ use super::{Store, StoreError, Transaction, signed, unsigned};
 const SKEW: Duration = Duration::from_secs(3 * LEEWAY.as_secs());
 
 /// A revoked thing's bound (an epoch, or when a token ends) and the revision that brought it.
-pub type Dated<T> = (T, u64);
+pub(crate) type Dated<T> = (T, u64);
 
 /// All revocations that still matter.
 #[derive(Clone, Debug, Default)]
