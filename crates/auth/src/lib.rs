@@ -1,7 +1,8 @@
 //! The auth service: credentials in, tokens out; decisions; revocations with a bound.
 //!
 //! Invariants:
-//! - It never fails open: every error is a denial, and a decision is built as one that a single line of `domain/access.rs` turns.
+//! - It never fails open: every error is a denial, and a decision is built as one that a single line of
+//!   `domain/access.rs` turns.
 //! - Nothing is answered from memory alone: the store's revision is read first.
 //! - What was acknowledged is durable, and what is privileged is recorded in the same transaction.
 //! - Private keys, passwords, client secrets and refresh tokens are not in the store in any usable form.

@@ -65,7 +65,7 @@ impl Store {
             .execute(&mut *tx.inner)
             .await?;
         if halves.rows_affected() + keys.rows_affected() > 0 {
-            // So that everybody who holds them learns of it: to the processes that signed, and to the verifiers that trusted them.
+            // Known to all who hold them: the processes that signed, and the verifiers that trusted them.
             tx.next_revision().await?;
         }
         tx.commit().await
