@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn plans_that_were_used_last_are_remembered() {
+    fn least_recently_used_plan_is_forgotten() {
         let plans = Plans::new(2);
         let known: Vec<_> = ["a.A/A", "a.A/B", "a.A/C"].map(encoded).into();
         for (name, plan) in &known {

@@ -136,7 +136,7 @@ mod tests {
     use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_server::Health as _};
 
     #[tokio::test]
-    async fn without_records_reads_are_answered_and_keyed_calls_are_not() {
+    async fn store_that_is_down_fails_calls_with_a_key_and_no_reads() {
         let folder = tempfile::tempdir().unwrap();
         let records = Records::open(&format!("sqlite://{}/records.db", folder.path().display())).await.unwrap();
         let health = Health::new();

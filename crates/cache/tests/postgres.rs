@@ -11,7 +11,7 @@ fn url() -> String {
 }
 
 #[tokio::test]
-async fn the_records_keep_their_promises_on_postgres() {
+async fn idempotency_records_hold_on_postgres() {
     suite::run(&Records::open(&url()).await.unwrap()).await;
 }
 

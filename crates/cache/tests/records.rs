@@ -12,7 +12,7 @@ use accord_cache::records::{Completion, Decision, Kept, Name, Records, RecordsEr
 use sqlx::{Connection, Executor};
 
 #[tokio::test]
-async fn the_records_keep_their_promises_on_sqlite() {
+async fn idempotency_records_hold_on_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("records.db").display());
     suite::run(&Records::open(&url).await.unwrap()).await;
@@ -22,14 +22,14 @@ async fn the_records_keep_their_promises_on_sqlite() {
 const RECORDS: &str = "ACCORD_TEST_RECORDS_URL";
 
 #[tokio::test]
-async fn what_was_acknowledged_outlives_a_process_that_is_killed() {
+async fn acknowledged_record_survives_a_killed_process() {
     if let Ok(url) = std::env::var(RECORDS) {
         return acknowledge(&Records::open(&url).await.unwrap()).await;
     }
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}", folder.path().join("records.db").display());
     let mut other = Command::new(std::env::current_exe().unwrap())
-        .args(["what_was_acknowledged_outlives_a_process_that_is_killed", "--exact", "--nocapture"])
+        .args(["acknowledged_record_survives_a_killed_process", "--exact", "--nocapture"])
         .env(RECORDS, &url)
         .stdout(Stdio::piped())
         .spawn()
@@ -63,7 +63,7 @@ fn answer() -> Kept {
 }
 
 #[tokio::test]
-async fn only_its_owner_reads_the_file_and_its_path_is_taken_as_it_stands() {
+async fn records_file_is_private_and_its_path_is_taken_literally() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("100%41.db");
     let records = Records::open(&format!("sqlite://{}", file.display())).await.unwrap();

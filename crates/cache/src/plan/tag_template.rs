@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn absent_field_and_field_taken_away_by_a_rival_have_the_declared_default() {
+    fn absent_field_and_field_replaced_in_a_oneof_have_the_declared_default() {
         let mut declared = path(&[1], Type::String.into());
         declared.default = Some("none".to_owned());
         declared.leaf.as_mut().unwrap().rivals.push(api::tag_template::Rival { number: 2, wire_type: 0 });
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn rival_of_a_wire_type_that_nothing_begins_with_is_refused() {
+    fn oneof_member_of_an_unknown_wire_type_is_refused() {
         for (wire_type, fits) in [(0, true), (1, true), (2, true), (3, true), (4, false), (5, true), (6, false)] {
             let mut declared = path(&[1], Type::String.into());
             declared.leaf.as_mut().unwrap().rivals.push(api::tag_template::Rival { number: 2, wire_type });

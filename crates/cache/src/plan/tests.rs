@@ -74,7 +74,7 @@ fn header_that_only_the_cache_may_say_is_refused() {
 }
 
 #[test]
-fn tag_longer_than_anybody_means_is_no_tag() {
+fn tag_beyond_its_length_is_no_tag() {
     let leaf = Some(api::tag_template::Step { number: 1, rivals: Vec::new() });
     let path = api::tag_template::FieldPath { parents: Vec::new(), leaf, r#type: 9, default: None };
     let part = api::tag_template::Part { part: Some(api::tag_template::part::Part::Request(path)) };

@@ -1,4 +1,4 @@
-//! Who is let in.
+//! Authentication and authorization of callers.
 
 use prost_reflect::DescriptorPool;
 use tonic::Code;
@@ -6,7 +6,7 @@ use tonic::Code;
 use crate::fixture::begin;
 
 #[tokio::test]
-async fn no_method_is_open_to_strangers() {
+async fn every_method_needs_a_credential() {
     let fixture = begin().await;
     let pool = DescriptorPool::decode(accord_api::FILE_DESCRIPTOR_SET).unwrap();
     let services = pool.services().filter(|service| service.package_name() == "accord.cache.v1");

@@ -23,7 +23,7 @@ use tower::ServiceExt;
 use crate::shop::workload;
 
 #[tokio::test]
-async fn every_method_asks_for_the_permission_and_grants_the_time_that_its_contract_declares() {
+async fn every_method_needs_its_declared_permission_and_has_its_declared_deadline() {
     let witness = Witness::default();
     let surface = surface(&Health::new(), &witness).await;
     let methods = declared();
@@ -44,7 +44,7 @@ async fn every_method_asks_for_the_permission_and_grants_the_time_that_its_contr
 
 /// Surfaces are built from what their services declare: a service that is not listed would not be found.
 #[tokio::test]
-async fn the_services_are_listed() {
+async fn reflection_lists_the_services() {
     let health = Health::new();
     surface(&health, &Witness::default()).await;
     assert_eq!(

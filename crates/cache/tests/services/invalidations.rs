@@ -1,9 +1,9 @@
-//! What an invalidation reaches.
+//! Cache invalidation, and gaps in it.
 
 use crate::fixture::{begin, by_answer, get};
 
 #[tokio::test]
-async fn an_acknowledged_invalidation_is_seen_by_every_later_read() {
+async fn invalidation_is_seen_by_every_read_after_it_is_acknowledged() {
     let fixture = begin().await;
     fixture.invalidate(&[], 1).await;
     assert_eq!(fixture.version(get("milk")).await, 1);
@@ -14,7 +14,7 @@ async fn an_acknowledged_invalidation_is_seen_by_every_later_read() {
 }
 
 #[tokio::test]
-async fn a_gap_in_the_invalidations_drops_what_was_loaded_before() {
+async fn invalidation_gap_drops_earlier_answers() {
     let fixture = begin().await;
     fixture.invalidate(&[], 1).await;
     assert_eq!(fixture.version(get("milk")).await, 1);
@@ -23,7 +23,7 @@ async fn a_gap_in_the_invalidations_drops_what_was_loaded_before() {
 }
 
 #[tokio::test]
-async fn a_tag_that_only_the_answer_tells_invalidates_too() {
+async fn invalidation_reaches_tags_over_the_response() {
     let fixture = begin().await;
     let read = by_answer(get("milk"));
     fixture.invalidate(&[], 1).await;

@@ -1,4 +1,4 @@
-//! How the upstream is called, and what becomes of its failures.
+//! Loads from the upstream, and what becomes of its failures: stale-if-error, deadlines.
 
 use std::fs;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::fixture::{
 use crate::shop::Shop;
 
 #[tokio::test]
-async fn a_failure_of_the_origin_is_part_of_the_answer() {
+async fn origin_failure_is_part_of_the_answer() {
     let fixture = begin().await;
     let details = fault::status(Reason::PermissionMissing, "not yours");
     *fixture.shop.failure.lock().unwrap() = Some(details.clone());
@@ -37,7 +37,7 @@ async fn a_failure_of_the_origin_is_part_of_the_answer() {
 }
 
 #[tokio::test]
-async fn a_stored_answer_stands_in_where_the_origin_is_gone() {
+async fn stale_if_error_serves_where_the_origin_is_down() {
     let fixture = begin_with(|config, _| config.upstream.push(upstream("nowhere", &["http://127.0.0.1:1"]))).await;
     let read = get("milk").cached(|cache| cache.ttl = NO_TIME);
     assert_eq!(fixture.version(read.clone()).await, 1);
@@ -56,7 +56,7 @@ async fn a_stored_answer_stands_in_where_the_origin_is_gone() {
 }
 
 #[tokio::test]
-async fn a_stored_answer_stands_in_where_the_origin_does_not_answer_in_time() {
+async fn stale_if_error_serves_where_the_origin_is_too_slow() {
     let fixture = begin().await;
     let read = get("milk").cached(|cache| cache.ttl = NO_TIME);
     assert_eq!(fixture.version(read.clone()).await, 1);
@@ -70,7 +70,7 @@ async fn a_stored_answer_stands_in_where_the_origin_does_not_answer_in_time() {
 }
 
 #[tokio::test]
-async fn an_answer_holds_no_more_memory_than_it_needs() {
+async fn stored_answer_holds_no_spare_memory() {
     let fixture = begin().await;
     let upstreams = Upstreams::new(&[upstream("shop", &[&fixture.shop.url])]).unwrap();
     let asked = get("milk");
@@ -91,7 +91,7 @@ async fn an_answer_holds_no_more_memory_than_it_needs() {
 }
 
 #[tokio::test]
-async fn an_origin_behind_tls_is_known_by_its_authority() {
+async fn tls_origin_is_verified_by_its_authority() {
     let folder = tempfile::tempdir().unwrap();
     let (cert_file, key_file) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -121,7 +121,7 @@ async fn an_origin_behind_tls_is_known_by_its_authority() {
 }
 
 #[tokio::test]
-async fn a_crowd_waits_for_one_load_and_the_deadline_of_a_caller_holds() {
+async fn concurrent_reads_share_one_load_and_keep_their_deadlines() {
     let fixture = begin().await;
     fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
     let reads = (0..50).map(|_| fixture.read(get("milk"), ADA));
@@ -139,7 +139,7 @@ async fn a_crowd_waits_for_one_load_and_the_deadline_of_a_caller_holds() {
 }
 
 #[tokio::test]
-async fn a_reader_with_more_time_does_not_fail_with_one_in_a_hurry() {
+async fn reader_with_a_longer_deadline_outlives_the_load_of_a_shorter_one() {
     let fixture = begin().await;
     fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
     let mut hurried = by_mesh(get("milk").whole());
@@ -220,7 +220,7 @@ async fn slow_loads_delay_neither_hits_nor_invalidations() {
 }
 
 #[tokio::test]
-async fn an_absence_is_remembered_only_where_its_tags_are_known() {
+async fn negative_answer_is_stored_only_with_known_tags() {
     let fixture = begin().await;
     *fixture.shop.failure.lock().unwrap() = Some(Status::not_found("sold out"));
     let known = get("milk").cached(|cache| cache.negative_ttl = seconds(60));

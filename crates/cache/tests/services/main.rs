@@ -3,9 +3,9 @@
 mod admission;
 mod declared;
 mod fixture;
-mod forgotten;
+mod not_stored;
 mod invalidations;
-mod keyed;
+mod idempotency;
 mod loads;
 mod plans;
 mod reads;

@@ -1,4 +1,4 @@
-//! Plans, which the cache is told once, and the upstreams that they name.
+//! Plans, which the cache is sent once, and the upstreams that they name.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! What is answered from memory, and to whom.
+//! Hits, and who shares them.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use accord_api::accord::policy::v1::CacheScope;
 use crate::fixture::{ADA, Asked, begin, get, outcome, product, seconds};
 
 #[tokio::test]
-async fn a_miss_is_loaded_once_and_carries_what_travels() {
+async fn miss_is_loaded_once_with_propagated_metadata() {
     let fixture = begin().await;
     let first = fixture.read(get("milk"), ADA).await.unwrap();
     assert_eq!((outcome(&first), first.freshness.as_ref().unwrap().stored), (Outcome::UriMiss, true));
@@ -26,7 +26,7 @@ async fn a_miss_is_loaded_once_and_carries_what_travels() {
 }
 
 #[tokio::test]
-async fn no_answer_crosses_principals_or_tenants() {
+async fn answer_is_not_shared_across_principals_or_tenants() {
     let fixture = begin().await;
     let shared = get("milk").cached(|cache| cache.set_scope(CacheScope::Shared));
     for passport in [ADA, Some("north/bob@shop"), Some("south/ada@shop"), None] {
@@ -39,7 +39,7 @@ async fn no_answer_crosses_principals_or_tenants() {
 }
 
 #[tokio::test]
-async fn a_strong_read_goes_to_the_origin() {
+async fn strong_read_goes_to_the_origin() {
     let fixture = begin().await;
     assert_eq!(fixture.version(get("milk")).await, 1);
     assert_eq!(fixture.version(requiring(get("milk"), Requirement::Strong(true))).await, 2);

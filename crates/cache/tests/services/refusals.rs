@@ -1,4 +1,4 @@
-//! What is not answered.
+//! Requests that are refused.
 
 use accord_api::accord::cache::v1::invalidation_service_client::InvalidationServiceClient;
 use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServiceClient;
@@ -12,7 +12,7 @@ use tonic::Code;
 use crate::fixture::{ADA, begin, begin_with, by_mesh, get, product, seconds};
 
 #[tokio::test]
-async fn strangers_and_nonsense_are_refused() {
+async fn unauthenticated_and_malformed_reads_are_refused() {
     let fixture = begin().await;
     let mut client = ReadThroughServiceClient::new(fixture.channel.clone());
     let stranger = client.read(get("milk").whole()).await.unwrap_err();
@@ -34,7 +34,7 @@ async fn strangers_and_nonsense_are_refused() {
 }
 
 #[tokio::test]
-async fn more_than_anybody_means_is_refused() {
+async fn request_beyond_its_bounds_is_refused() {
     let fixture = begin().await;
     let good = || get("milk");
     let step = Step { number: 1, rivals: vec![] };
@@ -57,7 +57,7 @@ async fn more_than_anybody_means_is_refused() {
 }
 
 #[tokio::test]
-async fn of_two_passports_none_counts() {
+async fn request_with_two_passports_is_refused() {
     let fixture = begin().await;
     let mut request = by_mesh(get("milk").whole());
     for passport in ["north/ada@shop", "north/bob@shop"] {
@@ -69,7 +69,7 @@ async fn of_two_passports_none_counts() {
 }
 
 #[tokio::test]
-async fn a_batch_of_nobody_or_out_of_count_is_refused() {
+async fn invalidation_batch_without_sender_or_sequence_is_refused() {
     let fixture = begin().await;
     let mut client = InvalidationServiceClient::new(fixture.channel.clone());
     for (incarnation, sequence) in [("", 1), ("gateway-1", 0), (&*"g".repeat(129), 1)] {
@@ -80,7 +80,7 @@ async fn a_batch_of_nobody_or_out_of_count_is_refused() {
 }
 
 #[tokio::test]
-async fn a_load_beyond_the_bound_is_refused() {
+async fn load_beyond_max_flights_is_refused() {
     let fixture = begin_with(|config, _| config.engine.max_flights = 1).await;
     fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
     let second = async {

@@ -1,4 +1,4 @@
-//! Loads that are tried more than once, or at several endpoints, as the contract says.
+//! Retries, hedging and several endpoints of loads.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn fails_next(fixture: &Fixture, times: usize) {
 }
 
 #[tokio::test]
-async fn unavailable_upstream_is_tried_again_as_often_as_declared() {
+async fn unavailable_upstream_is_retried_as_declared() {
     let fixture = begin().await;
     fails_next(&fixture, 2);
     let read = retried("milk", Retry { max_attempts: 3, ..Retry::default() });
@@ -38,7 +38,7 @@ async fn unavailable_upstream_is_tried_again_as_often_as_declared() {
 }
 
 #[tokio::test]
-async fn upstream_is_tried_once_without_retry_for_another_code_and_where_the_caller_retries() {
+async fn retry_is_not_made_undeclared_for_another_code_or_where_the_caller_retries() {
     let fixture = begin().await;
     let usual = Retry { max_attempts: 3, ..Retry::default() };
     let on = vec![StatusCode::Aborted.into()];
@@ -81,7 +81,7 @@ async fn dead_endpoints_among_three_fail_no_read() {
 }
 
 #[tokio::test]
-async fn full_upstream_is_an_overload_that_says_when_to_come_back() {
+async fn upstream_beyond_max_in_flight_is_resource_exhausted_with_retry_after() {
     let fixture = begin_with(|config, url| {
         config.upstream.push(upstream("small", &[url]));
         config.upstream[1].max_in_flight = 1;

@@ -1,4 +1,4 @@
-//! Calls under a key.
+//! Idempotency keys.
 
 use accord_api::accord::cache::v1::idempotency_service_client::IdempotencyServiceClient;
 use accord_api::accord::cache::v1::{
@@ -11,7 +11,7 @@ use tonic::Code;
 use crate::fixture::{begin, by_mesh, seconds};
 
 #[tokio::test]
-async fn a_keyed_call_runs_once_and_without_records_not_at_all() {
+async fn idempotency_key_is_claimed_once_and_refused_without_records() {
     let fixture = begin().await;
     let mut client = IdempotencyServiceClient::new(fixture.channel.clone());
     let ask = order("order-17");
@@ -32,7 +32,7 @@ async fn a_keyed_call_runs_once_and_without_records_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_claim_given_back_is_free_for_another_and_lost_for_the_first() {
+async fn idempotency_claim_that_is_abandoned_is_free_for_another() {
     let fixture = begin().await;
     let mut client = IdempotencyServiceClient::new(fixture.channel.clone());
     let mut claim = async || {
@@ -48,7 +48,7 @@ async fn a_claim_given_back_is_free_for_another_and_lost_for_the_first() {
 }
 
 #[tokio::test]
-async fn a_claim_that_says_too_little_is_refused() {
+async fn idempotency_claim_without_its_fields_is_refused() {
     let fixture = begin().await;
     let mut client = IdempotencyServiceClient::new(fixture.channel.clone());
     for nonsense in [

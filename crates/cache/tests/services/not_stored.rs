@@ -1,4 +1,4 @@
-//! What is answered and not kept.
+//! Answers that are not stored.
 
 use accord_api::accord::cache::v1::tag_template::part;
 use prost_types::field_descriptor_proto::Type;
@@ -13,7 +13,7 @@ async fn is_kept(fixture: &Fixture, read: &Asked) -> bool {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_invalidated_on_its_way_is_not_kept() {
+async fn answer_invalidated_during_its_load_is_not_stored() {
     let fixture = begin().await;
     fixture.invalidate(&[], 1).await;
     let told_by_answer = by_answer(get("bread"));
@@ -34,7 +34,7 @@ async fn an_answer_that_was_invalidated_on_its_way_is_not_kept() {
 }
 
 #[tokio::test]
-async fn an_answer_whose_tags_can_not_be_told_is_not_kept() {
+async fn answer_without_computable_tags_is_not_stored() {
     let fixture = begin().await;
     let mut read = by_answer(get("milk"));
     for part in read.plan.tags.iter_mut().flat_map(|tag| &mut tag.parts) {
@@ -51,7 +51,7 @@ async fn an_answer_whose_tags_can_not_be_told_is_not_kept() {
 }
 
 #[tokio::test]
-async fn of_errors_only_an_absence_is_kept() {
+async fn error_other_than_not_found_is_not_stored() {
     let fixture = begin().await;
     let read = get("milk").cached(|cache| cache.negative_ttl = seconds(60));
     for (error, calls) in [(Status::permission_denied("not you"), [1, 2]), (Status::not_found("no milk"), [3, 3])] {
