@@ -1,4 +1,4 @@
-//! A binary's membership in the mesh: it has an identity of its own, and verifies those of others.
+//! A binary's membership in the mesh: it has an identity of its own, and verifies the tokens of others.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_comes_first_and_its_white_space_does_not_count() {
+    fn client_secret_file_wins_and_is_trimmed() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("secret");
         let config = |path: Option<&PathBuf>, secret: &str| MeshConfig {

@@ -1,4 +1,4 @@
-//! May this principal do that? Asks auth once, and remembers.
+//! Authorization decisions: asks auth once whether a principal may do something, and remembers.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -56,7 +56,7 @@ pub struct Decision {
 /// What makes two questions the same one: the token, the method, its permission, the audience and the policy set. A change
 /// of a subject's roles raises its epoch, and so ends the token.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Key([Box<str>; 5]);
+struct DecisionKey([Box<str>; 5]);
 
 /// The same, as it stands in a question: a decision that is remembered is found without a copy of anything.
 #[derive(Clone, Copy, Hash)]
@@ -67,19 +67,19 @@ impl<'a> Asked<'a> {
         Self([&verified.claims.jti, question.method, question.permission, question.audience, policy_hash])
     }
 
-    fn kept(self) -> Key {
-        Key(self.0.map(Box::from))
+    fn kept(self) -> DecisionKey {
+        DecisionKey(self.0.map(Box::from))
     }
 }
 
-impl Equivalent<Key> for Asked<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
+impl Equivalent<DecisionKey> for Asked<'_> {
+    fn equivalent(&self, key: &DecisionKey) -> bool {
         self.0.iter().zip(&key.0).all(|(asked, kept)| *asked == &**kept)
     }
 }
 
 /// A remembered answer, of either kind.
-struct Answer {
+struct CachedDecision {
     outcome: Result<Arc<Decision>, Refusal>,
     policy_hash: String,
     good_until: Instant,
@@ -89,7 +89,7 @@ struct Answer {
 pub(crate) struct DecisionClient {
     auth: Client,
     login: Arc<Login>,
-    memory: moka::future::Cache<Key, Arc<Answer>>,
+    memory: moka::future::Cache<DecisionKey, Arc<CachedDecision>>,
     attempt_timeout: Duration,
 }
 
@@ -129,7 +129,7 @@ impl DecisionClient {
         answer.outcome.clone()
     }
 
-    async fn remembered(&self, asked: Asked<'_>) -> Option<Arc<Answer>> {
+    async fn remembered(&self, asked: Asked<'_>) -> Option<Arc<CachedDecision>> {
         let answer = self.memory.get(&asked).await?;
         if Instant::now() < answer.good_until {
             return Some(answer);
@@ -144,7 +144,7 @@ impl DecisionClient {
         verified: &Verified,
         question: &Question<'_>,
         id: &RequestId,
-    ) -> Result<Arc<Answer>, Refusal> {
+    ) -> Result<Arc<CachedDecision>, Refusal> {
         let message = CheckRequest {
             token: token.to_owned(),
             method: question.method.to_owned(),
@@ -161,7 +161,7 @@ impl DecisionClient {
         let answer = answer.map_err(|status| self.refused(&status))?.into_inner();
         let memory = memory(verified, &answer);
         let policy_hash = answer.policy_hash.clone();
-        Ok(Arc::new(Answer { outcome: outcome(answer), policy_hash, good_until: asked + memory }))
+        Ok(Arc::new(CachedDecision { outcome: outcome(answer), policy_hash, good_until: asked + memory }))
     }
 
     /// Auth calls the token in question an invalid *argument*; unauthenticated is what it calls this binary.
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_holds_no_longer_than_the_token_and_the_passport_do() {
+    fn decision_expires_with_the_token_and_the_passport() {
         let passport = |seconds| CheckResponse {
             passport_expires_in: Duration::from_secs(seconds).try_into().ok(),
             ..CheckResponse::default()
@@ -257,12 +257,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_holds_no_more_is_asked_for_again() {
+    async fn expired_decision_is_asked_for_again() {
         let auth = Client::lazy("http://127.0.0.1:1").unwrap();
         let login = Login::new(auth.clone(), &MeshConfig::default(), Secret::default());
         let decider = DecisionClient::new(auth, Arc::new(login), 10, ATTEMPT);
         let asked = Asked(["jti", "pkg.Service/Get", "read", "shop", "p1"]);
-        let answer = Answer {
+        let answer = CachedDecision {
             outcome: Err(Refusal::PermissionMissing),
             policy_hash: "p1".to_owned(),
             good_until: Instant::now() + MEMORY + Duration::from_millis(1),
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_finds_what_was_kept_of_it_and_nothing_else() {
+    fn decision_is_found_by_its_own_question_alone() {
         let (asked, hasher) = (Asked(["jti", "pkg.Service/Get", "read", "shop", "p1"]), RandomState::new());
         assert_eq!(hasher.hash_one(asked), hasher.hash_one(asked.kept()));
         assert!(asked.equivalent(&asked.kept()));

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_auth_that_refuses_what_it_gave_out_is_not_asked_in_a_tight_loop() {
+    async fn login_that_is_refused_is_retried_with_backoff() {
         let auth = Client::lazy(&format!("http://{}", generous_auth().await)).unwrap();
         let login = Arc::new(Login::new(auth, &MeshConfig::default(), Secret::default()));
         let mut logins = login.logins();

@@ -1,4 +1,4 @@
-//! What this binary knows about keys and revocations, and how old that is.
+//! Revocation snapshot: what this binary knows about keys and revoked tokens, and how old that is.
 
 use std::{
     sync::{

@@ -1,4 +1,4 @@
-//! Follows revocations: asks often, and only an answered question makes the snapshot fresher.
+//! Revocation stream: asks often, and only an answered question makes the snapshot fresher.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 

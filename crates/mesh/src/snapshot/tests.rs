@@ -33,7 +33,7 @@ async fn snapshot_from_a_delayed_answer_is_as_old_as_its_question() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unasked_news_change_the_snapshot_but_not_its_age() {
+async fn snapshot_changed_by_a_push_does_not_become_fresher() {
     let latest = LatestSnapshot::none();
     latest.learn(everything(1), Some(Instant::now()), 0);
     advance(BOUND).await;
