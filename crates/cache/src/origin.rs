@@ -1,4 +1,4 @@
-//! Loads: one unary call to a configured upstream, under the passport of the read that started it.
+//! Origin of a load: one unary call to a configured upstream, under the passport of the read that started it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Upstreams {
 
 /// What one load needs.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct OriginCall {
     /// What the contract says.
     pub plan: Arc<Plan>,
     /// Who is called.
@@ -71,9 +71,9 @@ pub struct Call {
 pub struct Loader;
 
 impl Origin for Loader {
-    type Call = Call;
+    type Call = OriginCall;
 
-    async fn load(&self, call: Call, time: Duration) -> Loaded {
+    async fn load(&self, call: OriginCall, time: Duration) -> Loaded {
         let span = tracing::info_span!(parent: &call.span, "load", otel.kind = "client", rpc.method = %call.plan.path);
         match make(&call, Deadline::after(time)).instrument(span).await {
             Ok(answer) => loaded(&call, answer),
@@ -82,7 +82,7 @@ impl Origin for Loader {
     }
 }
 
-async fn make(call: &Call, deadline: Deadline) -> Result<Answer, upstream::Failure> {
+async fn make(call: &OriginCall, deadline: Deadline) -> Result<Answer, upstream::Failure> {
     let plan = &call.plan;
     let mut metadata = call.headers.clone();
     if let Some(passport) = &call.passport {
@@ -100,7 +100,7 @@ async fn make(call: &Call, deadline: Deadline) -> Result<Answer, upstream::Failu
     call.upstream.unary(&described, &call.request).await.result
 }
 
-fn loaded(call: &Call, answer: Answer) -> Loaded {
+fn loaded(call: &OriginCall, answer: Answer) -> Loaded {
     let metadata = Kept::of(&answer, &call.plan.keep_headers).encode();
     match answer.result {
         // A copy as large as the message: the buffer it came in is larger, and would live for as long as the answer is kept.
@@ -109,13 +109,13 @@ fn loaded(call: &Call, answer: Answer) -> Loaded {
     }
 }
 
-fn tags(call: &Call, answer: &[u8]) -> Option<Vec<Tag>> {
+fn tags(call: &OriginCall, answer: &[u8]) -> Option<Vec<Tag>> {
     let tags = call.plan.answer_tags(&call.request, answer);
     tags.inspect_err(|error| tracing::warn!(%error, "an answer's tags can't be read: it is not stored")).ok()
 }
 
 /// An error tells no tag. That matters where it says something about the data, and not only about the upstream.
-fn refused(call: &Call, status: &Status, metadata: Bytes) -> Loaded {
+fn refused(call: &OriginCall, status: &Status, metadata: Bytes) -> Loaded {
     let tags = (!call.plan.has_answer_tags() || !is_about_data(status.code())).then(Vec::new);
     let failure = Failure {
         code: status.code().into(),

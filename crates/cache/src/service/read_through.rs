@@ -24,7 +24,7 @@ use tracing::Span;
 
 use crate::kept::Kept;
 use crate::malformed::{bounded, duration, malformed};
-use crate::origin::{Call, Upstreams};
+use crate::origin::{OriginCall, Upstreams};
 use crate::passport::{Owner, Passports};
 use crate::plan::Plan;
 use crate::plans::Plans;
@@ -53,7 +53,7 @@ pub struct ReadThrough<O, S, W, P> {
 #[tonic::async_trait]
 impl<O, S, W, P> ReadThroughService for ReadThrough<O, S, W, P>
 where
-    O: Origin<Call = Call>,
+    O: Origin<Call = OriginCall>,
     S: Store,
     W: World,
     P: Passports,
@@ -71,11 +71,11 @@ where
     }
 }
 
-impl<O: Origin<Call = Call>, S: Store, W: World, P: Passports> ReadThrough<O, S, W, P> {
+impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough<O, S, W, P> {
     /// What the engine says; or, where the origin keeps the reader waiting until its wait budget is nearly spent, an older
     /// answer that the contract permits as stale-if-error. At the very end of its time no answer would reach the reader any
     /// more.
-    async fn answer(&self, read: &Read<Call>) -> Result<Answer, Overload> {
+    async fn answer(&self, read: &Read<OriginCall>) -> Result<Answer, Overload> {
         let mut reading = pin!(self.engine.read(read));
         let most = read.wait_budget.saturating_sub(LAST_MOMENT.min(read.wait_budget / 2));
         if let Ok(answer) = tokio::time::timeout(most, &mut reading).await {
@@ -93,7 +93,7 @@ impl<O: Origin<Call = Call>, S: Store, W: World, P: Passports> ReadThrough<O, S,
         plan: Arc<Plan>,
         passport: Option<HeaderValue>,
         terms: Terms,
-    ) -> Result<Read<Call>, Status> {
+    ) -> Result<Read<OriginCall>, Status> {
         let upstream = Arc::clone(self.upstreams.find(&plan.upstream)?);
         let owner = self.owner(passport.as_ref(), &plan.upstream)?;
         let headers = headers(&plan, asked.headers)?;
@@ -104,7 +104,7 @@ impl<O: Origin<Call = Call>, S: Store, W: World, P: Passports> ReadThrough<O, S,
             consistency: requirement(asked.consistency.as_ref())?,
             wait_budget: terms.deadline.remaining(),
             load_timeout: plan.load_timeout,
-            call: Call {
+            call: OriginCall {
                 plan,
                 upstream,
                 request: asked.request,

@@ -8,7 +8,7 @@ use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServi
 use accord_api::accord::cache::v1::{Outcome, StaleReason, read_response::Result as Said};
 use accord_api::accord::fault::v1::Reason;
 use accord_cache::config::Config;
-use accord_cache::origin::{Call, Loader, Upstreams};
+use accord_cache::origin::{Loader, OriginCall, Upstreams};
 use accord_cache::plan::Plan;
 use accord_readthrough::Origin as _;
 use accord_runtime::server::{ListenConfig, TlsConfig};
@@ -74,7 +74,7 @@ async fn stored_answer_holds_no_spare_memory() {
     let fixture = begin().await;
     let upstreams = Upstreams::new(&[upstream("shop", &[&fixture.shop.url])]).unwrap();
     let asked = get("milk");
-    let call = Call {
+    let call = OriginCall {
         plan: Plan::compile([0; 32], asked.plan).unwrap().into(),
         upstream: Arc::clone(upstreams.find("shop").unwrap()),
         request: asked.read.request,
