@@ -1,4 +1,4 @@
-//! What verifiers must know to refuse a token that was good when it was signed.
+//! Revocations: what verifiers must know to refuse a token that was good when it was signed.
 
 use std::{collections::HashMap, time::Duration};
 
