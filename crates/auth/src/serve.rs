@@ -9,8 +9,8 @@ use accord_api::{
         revocation_service_server::RevocationServiceServer, token_service_server::TokenServiceServer,
     },
 };
-use accord_mesh::guard::{self, Guard, GuardedSurface};
-use accord_runtime::{admin, health::Health, server::Listener, shutdown::Shutdown, surface::Surface, telemetry};
+use accord_mesh::guard::{self, Guard, GuardedServer};
+use accord_runtime::{admin, grpc_server::GrpcServer, health::Health, server::Listener, shutdown::Shutdown, telemetry};
 
 use crate::{
     config::Config,
@@ -43,9 +43,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     tracing::info!(listen = %listener.address(), admin = %admin_listener.address(), "serving");
     let nothing_else = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, &[])?);
     let guard = Guard::new(&nothing_else, LocalDecider(Arc::clone(&auth)));
-    let operations = admin::service(Surface::new(&health, guard), &telemetry, &health)?;
+    let operations = admin::service(GrpcServer::new(&health, guard), &telemetry, &health)?;
     tokio::join!(
-        listener.serve(surface(&auth, &health, &shutdown)?, shutdown.clone()),
+        listener.serve(grpc_server(&auth, &health, &shutdown)?, shutdown.clone()),
         admin_listener.serve(operations, shutdown.clone()),
     );
     auth.store.close().await;
@@ -54,11 +54,15 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// The public port: all services with what every server carries.
-pub fn surface(auth: &Arc<Auth>, health: &Health, shutdown: &Shutdown) -> anyhow::Result<GuardedSurface<LocalDecider>> {
+pub fn grpc_server(
+    auth: &Arc<Auth>,
+    health: &Health,
+    shutdown: &Shutdown,
+) -> anyhow::Result<GuardedServer<LocalDecider>> {
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
     let guard = Guard::new(&contract, LocalDecider(Arc::clone(auth)));
     let revocations = Revocations { auth: Arc::clone(auth), shutdown: shutdown.clone() };
-    let surface = Surface::new(health, guard)
+    let server = GrpcServer::new(health, guard)
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
         .declared(move |method| contract.declared_deadline(method))
         .service(TokenServiceServer::new(Tokens(Arc::clone(auth))))
@@ -66,5 +70,5 @@ pub fn surface(auth: &Arc<Auth>, health: &Health, shutdown: &Shutdown) -> anyhow
         .service(KeyServiceServer::new(Keys(Arc::clone(auth))))
         .service(RevocationServiceServer::new(revocations))
         .deadline(DEADLINE.0, DEADLINE.1);
-    Ok(surface.into_service()?)
+    Ok(server.into_service()?)
 }

@@ -27,7 +27,7 @@ use accord_auth::{
         encryption_key::generate_secret,
     },
     maintenance,
-    serve::surface,
+    serve::grpc_server,
     store::{Store, principals::Principal},
 };
 use accord_mesh::{MeshClient, MeshConfig, Question};
@@ -200,7 +200,7 @@ impl Server {
         let listener = Listener::bind(&listen).await.unwrap();
         let address = listener.address();
         tokio::spawn(maintenance::run(Arc::clone(&auth), health.clone(), shutdown.clone()));
-        let serving = tokio::spawn(listener.serve(surface(&auth, &health, &shutdown).unwrap(), shutdown.clone()));
+        let serving = tokio::spawn(listener.serve(grpc_server(&auth, &health, &shutdown).unwrap(), shutdown.clone()));
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         Self { auth, channel, address, shutdown, serving }
     }

@@ -8,9 +8,9 @@ use accord_api::accord::cache::v1::idempotency_service_server::IdempotencyServic
 use accord_api::accord::cache::v1::invalidation_service_server::InvalidationServiceServer;
 use accord_api::accord::cache::v1::read_through_service_server::ReadThroughServiceServer;
 use accord_mesh::MeshClient;
-use accord_mesh::guard::{self, Decider, Guard, GuardedSurface};
+use accord_mesh::guard::{self, Decider, Guard, GuardedServer};
 use accord_readthrough::{Engine, Live, MemoryStore, Metrics};
-use accord_runtime::surface::Surface;
+use accord_runtime::grpc_server::GrpcServer;
 use accord_runtime::{admin, health::Health, probe, server::Listener, shutdown::Shutdown, telemetry};
 use anyhow::{Context, Result};
 use tokio::time::MissedTickBehavior;
@@ -56,10 +56,10 @@ pub async fn serve(config: Config) -> Result<()> {
         tracing::warn!("no upstream is configured, so nothing can be loaded: add [[upstream]] or --upstream NAME=URL");
     }
     let engine = engine(&config);
-    let public = surface(&config, &health, &engine, &upstreams, &mesh, records.clone())?;
+    let public = grpc_server(&config, &health, &engine, &upstreams, &mesh, records.clone())?;
     follow_records(&health, &records).await;
     let nothing_else = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, &[])?);
-    let internal = admin::service(Surface::new(&health, Guard::new(&nothing_else, mesh)), &telemetry, &health)?;
+    let internal = admin::service(GrpcServer::new(&health, Guard::new(&nothing_else, mesh)), &telemetry, &health)?;
 
     let listener = Listener::bind(&config.listen).await?;
     let admin = Listener::bind(&config.admin).await?;
@@ -82,14 +82,14 @@ pub fn engine(config: &Config) -> LiveEngine {
 }
 
 /// The services on one port, for whom `auth` lets in.
-pub fn surface<A: Decider + Passports>(
+pub fn grpc_server<A: Decider + Passports>(
     config: &Config,
     health: &Health,
     engine: &LiveEngine,
     upstreams: &Upstreams,
     auth: &A,
     records: Records,
-) -> Result<GuardedSurface<A>> {
+) -> Result<GuardedServer<A>> {
     let read = ReadThrough {
         engine: engine.clone(),
         plans: Plans::new(config.engine.max_plans),
@@ -100,13 +100,13 @@ pub fn surface<A: Decider + Passports>(
     let invalidation = Invalidation::new(engine.clone(), config.engine.max_senders);
     let idempotency = Idempotency { records };
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
-    let surface = Surface::new(health, Guard::new(&contract, auth.clone()))
+    let server = GrpcServer::new(health, Guard::new(&contract, auth.clone()))
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
         .declared(move |method| contract.declared_deadline(method))
         .service(ReadThroughServiceServer::new(read).max_decoding_message_size(LARGEST))
         .service(InvalidationServiceServer::new(invalidation))
         .service(IdempotencyServiceServer::new(idempotency).max_decoding_message_size(LARGEST));
-    Ok(surface.into_service()?)
+    Ok(server.into_service()?)
 }
 
 /// Where the records do not answer, only their own service is unable to serve: reads and invalidations have no need of them.

@@ -7,11 +7,11 @@ use accord_contract::Contract;
 use accord_mesh::MeshClient;
 use accord_runtime::{
     admin,
+    grpc_server::{GrpcServer, GrpcService, Unguarded},
     health::Health,
     probe,
     server::Listener,
     shutdown::Shutdown,
-    surface::{Surface, SurfaceService, Unguarded},
     telemetry,
 };
 use anyhow::{Context, Result};
@@ -36,7 +36,7 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
     let mesh = config.auth.as_ref().map(|auth| MeshClient::join(auth, shutdown.clone())).transpose()?;
     follow(mesh.as_ref(), &store, &health).await;
     let public = public(&health, Products::new(store.clone(), shutdown.clone()), Guard::new(mesh))?;
-    let internal = admin::service(Surface::new(&health, Unguarded::new()), &telemetry, &health)?;
+    let internal = admin::service(GrpcServer::new(&health, Unguarded::new()), &telemetry, &health)?;
 
     let listener = Listener::bind(&config.listen).await?;
     let admin = Listener::bind(&config.admin).await?;
@@ -47,15 +47,15 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
     Ok(())
 }
 
-fn public(health: &Health, products: Products, guard: Guard) -> Result<SurfaceService<Routes>> {
+fn public(health: &Health, products: Products, guard: Guard) -> Result<GrpcService<Routes>> {
     let service = ProductServiceServer::with_interceptor(products, guard);
     let contract = Contract::own(&[(FILE_DESCRIPTOR_SET, SERVICES)], &[])?;
     // The gateway has asked who may; the interceptor asks for the passport that shows it.
-    let surface = Surface::new(health, Unguarded::new())
+    let server = GrpcServer::new(health, Unguarded::new())
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
         .declared(move |method| contract.declared_deadline(method))
         .service(service);
-    Ok(surface.into_service()?)
+    Ok(server.into_service()?)
 }
 
 /// Without its store the catalog can serve nothing, nor where passports are asked for and none can be verified yet.

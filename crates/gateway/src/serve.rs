@@ -15,17 +15,17 @@ use crate::{
 use accord_api::{FILE_DESCRIPTOR_SET, accord::gateway::v1::explain_service_server::ExplainServiceServer};
 use accord_mesh::{
     MeshClient,
-    guard::{self, Guard, GuardedSurface},
+    guard::{self, Guard, GuardedServer},
 };
 use accord_runtime::{
     admin,
     deadline::Deadline,
+    grpc_server::GrpcServer,
     health::Health,
     observe::Observe,
     panic::Catch,
     server::Listener,
     shutdown::Shutdown,
-    surface::Surface,
     telemetry::{self, Telemetry},
 };
 use accord_upstream::{Client, Upstream};
@@ -103,13 +103,13 @@ fn cache(config: &CacheConfig, kind: &str, max_in_flight: usize) -> anyhow::Resu
 }
 
 /// The internal port: figures, health, and what the contract says.
-fn operate(gateway: &Gateway, telemetry: &Telemetry, health: &Health) -> anyhow::Result<GuardedSurface<MeshClient>> {
+fn operate(gateway: &Gateway, telemetry: &Telemetry, health: &Health) -> anyhow::Result<GuardedServer<MeshClient>> {
     let explain = Explain::new(Arc::clone(&gateway.tables));
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
-    let surface = Surface::new(health, Guard::new(&contract, gateway.mesh.clone()))
+    let server = GrpcServer::new(health, Guard::new(&contract, gateway.mesh.clone()))
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
         .declared(move |method| contract.declared_deadline(method))
         .service(ExplainServiceServer::new(explain))
         .deadline(Duration::from_secs(5), Duration::from_secs(30));
-    Ok(admin::service(surface, telemetry, health)?)
+    Ok(admin::service(server, telemetry, health)?)
 }

@@ -18,7 +18,7 @@ use std::{
 
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::{Access, Contract, Method, PrincipalKind};
-use accord_runtime::{deadline::Deadline, fault, request::RequestId, surface::SurfaceService};
+use accord_runtime::{deadline::Deadline, fault, grpc_server::GrpcService, request::RequestId};
 use accord_token::{Kind, Refusal};
 use futures_util::future::Either;
 use http::{Request, Response, request::Parts};
@@ -35,7 +35,7 @@ pub use decider::Decider;
 const LONGEST_DECISION: Duration = Duration::from_secs(5);
 
 /// A port whose services are guarded by `D`.
-pub type GuardedSurface<D> = SurfaceService<Guarded<Routes, D>>;
+pub type GuardedServer<D> = GrpcService<Guarded<Routes, D>>;
 
 /// Guards the methods of a contract; everything else that the wrapped services may know is unknown.
 #[derive(Clone)]

@@ -6,8 +6,8 @@ use tonic::service::Routes;
 use tower::Layer;
 
 use crate::{
+    grpc_server::{GrpcServer, GrpcServerError, GrpcService},
     health::Health,
-    surface::{Surface, SurfaceError, SurfaceService},
     telemetry::{self, Telemetry},
 };
 
@@ -24,14 +24,14 @@ fn router(telemetry: &Telemetry, health: &Health) -> Router {
     metrics.merge(readiness).route(LIVENESS, get(async || "alive\n"))
 }
 
-/// The routes `/metrics`, `/livez` and `/readyz`, and a surface, on one port. Scrapes and probes come every few seconds,
+/// The routes `/metrics`, `/livez` and `/readyz`, and a gRPC server, on one port. Scrapes and probes come every few seconds,
 /// and would drown the calls among which they were counted.
 pub fn service<G: Layer<Routes>>(
-    surface: Surface<G>,
+    server: GrpcServer<G>,
     telemetry: &Telemetry,
     health: &Health,
-) -> Result<SurfaceService<G::Service>, SurfaceError> {
-    surface.http(PATHS, router(telemetry, health)).aside(PATHS).into_service()
+) -> Result<GrpcService<G::Service>, GrpcServerError> {
+    server.http(PATHS, router(telemetry, health)).exclude(PATHS).into_service()
 }
 
 /// Shows each dependency as 1 while it is up and 0 while it is not.

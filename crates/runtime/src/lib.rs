@@ -22,7 +22,7 @@ mod connection;
 mod write_deadline;
 
 // The way of a call.
-pub mod surface;
+pub mod grpc_server;
 mod descriptors;
 pub mod observe;
 pub mod trace;

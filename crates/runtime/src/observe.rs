@@ -51,7 +51,7 @@ impl MethodName {
 pub struct Observe<S> {
     inner: S,
     naming: Naming,
-    aside: &'static [&'static str],
+    excluded_paths: &'static [&'static str],
     metrics: Arc<Metrics>,
 }
 
@@ -75,13 +75,13 @@ impl<S> Observe<S> {
             .with_description("Calls in flight")
             .with_unit("{request}")
             .build();
-        Self { inner, naming, aside: &[], metrics: Arc::new(Metrics { duration, active }) }
+        Self { inner, naming, excluded_paths: &[], metrics: Arc::new(Metrics { duration, active }) }
     }
 
     /// Lets requests for these paths pass unobserved.
     #[must_use]
-    pub fn aside(mut self, paths: &'static [&'static str]) -> Self {
-        self.aside = paths;
+    pub fn exclude(mut self, paths: &'static [&'static str]) -> Self {
+        self.excluded_paths = paths;
         self
     }
 }
@@ -100,7 +100,7 @@ where
 
     fn call(&mut self, mut request: Request<Q>) -> Self::Future {
         let id = RequestId::of(request.headers());
-        if self.aside.contains(&request.uri().path()) {
+        if self.excluded_paths.contains(&request.uri().path()) {
             return Observed { answer: self.inner.call(request).instrument(Span::none()), call: None, id };
         }
         let span = open_span(request.headers(), &id);

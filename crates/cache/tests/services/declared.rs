@@ -10,7 +10,7 @@ use accord_cache::origin::Upstreams;
 use accord_cache::passport::{Owner, Passports};
 use accord_cache::{records::Records, serve};
 use accord_mesh::Question;
-use accord_mesh::guard::{Decider, GuardedSurface};
+use accord_mesh::guard::{Decider, GuardedServer};
 use accord_runtime::{deadline::Deadline, fault, health::Health, request::RequestId};
 use accord_token::{Refusal, Verified};
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use crate::shop::workload;
 #[tokio::test]
 async fn every_method_needs_its_declared_permission_and_has_its_declared_deadline() {
     let witness = Witness::default();
-    let surface = surface(&Health::new(), &witness).await;
+    let server = grpc_server(&Health::new(), &witness).await;
     let methods = declared();
     assert_eq!(methods.len(), 5);
     for (method, policy) in methods {
@@ -36,17 +36,17 @@ async fn every_method_needs_its_declared_permission_and_has_its_declared_deadlin
         for (asked, seconds) in
             [(None, deadline.default.unwrap().seconds), (Some("99999999S"), deadline.max.unwrap().seconds)]
         {
-            let seen = call(surface.clone(), &witness, &method, asked).await;
+            let seen = call(server.clone(), &witness, &method, asked).await;
             assert_eq!(seen, format!("{method} {permission} {seconds}"));
         }
     }
 }
 
-/// Surfaces are built from what their services declare: a service that is not listed would not be found.
+/// Servers are built from what their services declare: a service that is not listed would not be found.
 #[tokio::test]
 async fn reflection_lists_the_services() {
     let health = Health::new();
-    surface(&health, &Witness::default()).await;
+    grpc_server(&health, &Witness::default()).await;
     assert_eq!(
         health.services(),
         [
@@ -57,12 +57,12 @@ async fn reflection_lists_the_services() {
     );
 }
 
-async fn surface(health: &Health, witness: &Witness) -> GuardedSurface<Witness> {
+async fn grpc_server(health: &Health, witness: &Witness) -> GuardedServer<Witness> {
     let folder = tempfile::tempdir().unwrap();
     let records = Records::open(&format!("sqlite://{}/records.db", folder.path().display())).await.unwrap();
     let config = Config::default();
     let upstreams = Upstreams::new(&config.upstream).unwrap();
-    serve::surface(&config, health, &serve::engine(&config), &upstreams, witness, records).unwrap()
+    serve::grpc_server(&config, health, &serve::engine(&config), &upstreams, witness, records).unwrap()
 }
 
 /// The methods of the cache, `pkg.Service/Method`, with what they or their services declare.
@@ -90,12 +90,12 @@ fn declared() -> Vec<(String, MethodPolicy)> {
 }
 
 /// Calls a method with an empty message; what the witness saw.
-async fn call(surface: GuardedSurface<Witness>, witness: &Witness, method: &str, asked: Option<&str>) -> String {
+async fn call(server: GuardedServer<Witness>, witness: &Witness, method: &str, asked: Option<&str>) -> String {
     let call = http::Request::post(format!("/{method}")).header("content-type", "application/grpc");
     let call = call.header("authorization", "Bearer anybody");
     let call = asked.into_iter().fold(call, |call, asked| call.header("grpc-timeout", asked));
     // An empty message in its five bytes of frame.
-    let answer = surface.oneshot(call.body(Full::new(Bytes::from_static(&[0; 5]))).unwrap()).await.unwrap();
+    let answer = server.oneshot(call.body(Full::new(Bytes::from_static(&[0; 5]))).unwrap()).await.unwrap();
     let status = Status::from_header_map(answer.headers()).unwrap();
     assert_eq!(fault::reason_of(&status), Some(Reason::PermissionMissing), "{method}");
     witness.0.lock().unwrap().take().unwrap()

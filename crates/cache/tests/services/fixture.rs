@@ -55,11 +55,11 @@ pub(crate) async fn begin_with(configure: impl FnOnce(&mut Config, &str)) -> Fix
     configure(&mut config, &shop.url);
     let engine = serve::engine(&config);
     let upstreams = Upstreams::new(&config.upstream).unwrap();
-    let surface = serve::surface(&config, &Health::new(), &engine, &upstreams, &Doorman, records.clone()).unwrap();
+    let server = serve::grpc_server(&config, &Health::new(), &engine, &upstreams, &Doorman, records.clone()).unwrap();
     let listener = Listener::bind(&ListenConfig::default()).await.unwrap();
     let url = format!("http://{}", listener.address());
     let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
-    tokio::spawn(listener.serve(surface, shutdown.clone()));
+    tokio::spawn(listener.serve(server, shutdown.clone()));
     Fixture { url, channel, shop, upstreams, records, shutdown, _folder: folder }
 }
 

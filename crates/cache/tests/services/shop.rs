@@ -10,12 +10,12 @@ use accord_cache::passport::{Owner, Passports};
 use accord_mesh::{Question, guard::Decider};
 use accord_runtime::{
     deadline::{Deadline, parse_grpc_timeout},
+    grpc_server::{GrpcServer, Unguarded},
     health::Health,
     request::RequestId,
     server::ListenConfig,
     server::Listener,
     shutdown::Shutdown,
-    surface::{Surface, Unguarded},
 };
 use accord_token::{Claims, Kind, Refusal, Type, Verified};
 use axum::routing::post;
@@ -77,7 +77,7 @@ impl Shop {
             tonic::server::Grpc::new(codec).unary(counter.clone(), request).await
         });
         let routes = axum::Router::new().route(GET, get);
-        let service = Surface::new(&Health::new(), Unguarded::new()).http(&[GET], routes).into_service().unwrap();
+        let service = GrpcServer::new(&Health::new(), Unguarded::new()).http(&[GET], routes).into_service().unwrap();
         tokio::spawn(listener.serve(service, shutdown));
         shop
     }

@@ -1,7 +1,7 @@
 //! Who may call the methods that a binary serves itself, as their descriptors and the built-in overlay declare it.
 
 use accord_contract::{Contract, Finding, Overlay, OwnError};
-use accord_runtime::surface::BUILT_IN;
+use accord_runtime::grpc_server::BUILT_IN;
 
 /// The access of health and reflection, which their own protos can't declare.
 const OVERLAY: &str = include_str!("built_in.toml");

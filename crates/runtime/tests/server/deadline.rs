@@ -6,8 +6,8 @@ use accord_api::accord::fault::v1::Reason;
 use accord_runtime::{
     deadline::Deadline,
     fault::reason_of,
+    grpc_server::{BOUNDS, GrpcServer, Unguarded},
     health::Health,
-    surface::{BOUNDS, Surface, Unguarded},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -25,7 +25,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[tokio::test(start_paused = true)]
 async fn handler_that_never_answers_ends_at_the_deadline() {
     let begun = Instant::now();
-    let answer = Probe::default().surface().oneshot(request("Never", &[("grpc-timeout", "1S")])).await.unwrap();
+    let answer = Probe::default().grpc_server().oneshot(request("Never", &[("grpc-timeout", "1S")])).await.unwrap();
     let status = status(answer).await;
     assert_eq!((status.code(), reason_of(&status)), (Code::DeadlineExceeded, Some(Reason::DeadlineExceeded)));
     assert_eq!(begun.elapsed().as_secs(), 1);
@@ -34,7 +34,7 @@ async fn handler_that_never_answers_ends_at_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn endless_response_body_ends_at_the_deadline() {
     let begun = Instant::now();
-    let answer = Probe::default().surface().oneshot(request("Endless", &[("grpc-timeout", "1S")])).await.unwrap();
+    let answer = Probe::default().grpc_server().oneshot(request("Endless", &[("grpc-timeout", "1S")])).await.unwrap();
     let mut body = answer.into_body();
     assert!(body.frame().await.unwrap().unwrap().is_data());
     let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
@@ -48,10 +48,11 @@ async fn deadline_is_the_default_where_none_is_asked_and_the_cap_where_more_is()
     let asked: [(&[(&str, &str)], u64); 3] =
         [(&[], 2), (&[("grpc-timeout", "99S")], 5), (&[("grpc-timeout", "3S")], 3)];
     for (headers, seconds) in asked {
-        let surface =
-            Surface::new(&Health::new(), Unguarded::new()).service(Probe::default()).deadline(2 * SECOND, 5 * SECOND);
+        let server = GrpcServer::new(&Health::new(), Unguarded::new())
+            .service(Probe::default())
+            .deadline(2 * SECOND, 5 * SECOND);
         let begun = Instant::now();
-        let answer = surface.into_service().unwrap().oneshot(request("Never", headers)).await.unwrap();
+        let answer = server.into_service().unwrap().oneshot(request("Never", headers)).await.unwrap();
         assert_eq!(status(answer).await.code(), Code::DeadlineExceeded);
         assert_eq!(begun.elapsed().as_secs(), seconds);
     }
@@ -60,7 +61,7 @@ async fn deadline_is_the_default_where_none_is_asked_and_the_cap_where_more_is()
 #[tokio::test(start_paused = true)]
 async fn grpc_server_without_declared_deadlines_is_bounded_too() {
     let begun = Instant::now();
-    let answer = Probe::default().surface().oneshot(request("Never", &[])).await.unwrap();
+    let answer = Probe::default().grpc_server().oneshot(request("Never", &[])).await.unwrap();
     assert_eq!(status(answer).await.code(), Code::DeadlineExceeded);
     assert_eq!(Some(begun.elapsed().as_secs()), BOUNDS.default.map(|default| default.as_secs()));
 }
@@ -68,10 +69,10 @@ async fn grpc_server_without_declared_deadlines_is_bounded_too() {
 #[tokio::test(start_paused = true)]
 async fn health_watch_outlives_the_default_deadline() {
     let health = Health::new();
-    let surface = Surface::new(&health, Unguarded::new()).into_service().unwrap();
+    let server = GrpcServer::new(&health, Unguarded::new()).into_service().unwrap();
     // An empty HealthCheckRequest in its five bytes of frame.
     let watch = request("/grpc.health.v1.Health/Watch", &[]).map(|_| Full::new(Bytes::from_static(&[0; 5])));
-    let mut body = surface.oneshot(watch).await.unwrap().into_body();
+    let mut body = server.oneshot(watch).await.unwrap().into_body();
     assert!(body.frame().await.unwrap().unwrap().is_data());
     tokio::time::sleep(10 * SECOND).await;
     health.dependency("store", false);
@@ -81,10 +82,10 @@ async fn health_watch_outlives_the_default_deadline() {
 #[tokio::test]
 async fn expired_call_reaches_no_handler() {
     let probe = Probe::default();
-    let answer = probe.surface().oneshot(request("Answer", &[("grpc-timeout", "0m")])).await.unwrap();
+    let answer = probe.grpc_server().oneshot(request("Answer", &[("grpc-timeout", "0m")])).await.unwrap();
     assert_eq!(status(answer).await.code(), Code::DeadlineExceeded);
     assert_eq!(probe.calls(), 0);
-    let answer = probe.surface().oneshot(request("Answer", &[("grpc-timeout", "1M")])).await.unwrap();
+    let answer = probe.grpc_server().oneshot(request("Answer", &[("grpc-timeout", "1M")])).await.unwrap();
     assert_eq!(status(answer).await.code(), Code::Ok);
     assert_eq!(probe.calls(), 1);
 }
@@ -93,7 +94,7 @@ async fn expired_call_reaches_no_handler() {
 async fn malformed_grpc_timeout_is_invalid_argument() {
     let probe = Probe::default();
     for malformed in ["5", "soon", "123456789S", "-1S"] {
-        let answer = probe.surface().oneshot(request("Answer", &[("grpc-timeout", malformed)])).await.unwrap();
+        let answer = probe.grpc_server().oneshot(request("Answer", &[("grpc-timeout", malformed)])).await.unwrap();
         let status = status(answer).await;
         assert_eq!((status.code(), reason_of(&status)), (Code::InvalidArgument, Some(Reason::TimeoutMalformed)));
     }

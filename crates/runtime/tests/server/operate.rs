@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use accord_runtime::{
     admin,
+    grpc_server::{GrpcServer, GrpcService, Unguarded},
     health::Health,
     server::{ListenConfig, Listener},
     shutdown::Shutdown,
-    surface::{Surface, SurfaceService, Unguarded},
     telemetry::{self, Telemetry, TelemetryConfig},
 };
 use http_body_util::BodyExt;
@@ -34,13 +34,13 @@ async fn telemetry() -> &'static Telemetry {
     TELEMETRY.get_or_init(async || telemetry::init("test", &TelemetryConfig::default()).unwrap()).await
 }
 
-async fn admin_service(health: &Health) -> SurfaceService<Routes> {
-    let surface =
-        Surface::new(health, Unguarded::new()).service(Probe::default()).descriptors(FILE_DESCRIPTOR_SET, &[]);
-    admin::service(surface, telemetry().await, health).unwrap()
+async fn admin_service(health: &Health) -> GrpcService<Routes> {
+    let server =
+        GrpcServer::new(health, Unguarded::new()).service(Probe::default()).descriptors(FILE_DESCRIPTOR_SET, &[]);
+    admin::service(server, telemetry().await, health).unwrap()
 }
 
-async fn get(service: &SurfaceService<Routes>, path: &str) -> (u16, String) {
+async fn get(service: &GrpcService<Routes>, path: &str) -> (u16, String) {
     let request = http::Request::get(path).body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
     let answer = service.clone().oneshot(request).await.unwrap();
     let status = answer.status().as_u16();
@@ -141,7 +141,7 @@ async fn metrics_count_unknown_methods_under_one_name() {
 
 #[tokio::test]
 async fn metrics_count_status_in_trailers_and_cancelled_calls() {
-    let service = Surface::new(&Health::new(), Unguarded::new()).service(Probe::default());
+    let service = GrpcServer::new(&Health::new(), Unguarded::new()).service(Probe::default());
     telemetry().await;
     let named = accord_runtime::observe::Observe::new(
         service.into_service().unwrap(),
@@ -162,7 +162,7 @@ async fn metrics_count_status_in_trailers_and_cancelled_calls() {
 
 #[tokio::test]
 async fn request_id_is_echoed_or_generated() {
-    let service = Probe::default().surface();
+    let service = Probe::default().grpc_server();
     let answer = service.clone().oneshot(request("Answer", &[("x-request-id", "order-17")])).await.unwrap();
     assert_eq!(answer.headers()["x-request-id"], "order-17");
     let answer = service.oneshot(request("Panic", &[])).await.unwrap();

@@ -14,10 +14,10 @@ use std::{
 };
 
 use accord_runtime::{
+    grpc_server::{GrpcServer, GrpcService, Unguarded},
     health::Health,
     server::{ListenConfig, Listener},
     shutdown::Shutdown,
-    surface::{Surface, SurfaceService, Unguarded},
 };
 use bytes::Bytes;
 use futures_util::stream;
@@ -58,9 +58,9 @@ impl Probe {
         self.let_go.notified().await;
     }
 
-    /// The service on a surface of its own.
-    pub(crate) fn surface(&self) -> SurfaceService<Routes> {
-        Surface::new(&Health::new(), Unguarded::new()).service(self.clone()).into_service().unwrap()
+    /// The service on a gRPC server of its own.
+    pub(crate) fn grpc_server(&self) -> GrpcService<Routes> {
+        GrpcServer::new(&Health::new(), Unguarded::new()).service(self.clone()).into_service().unwrap()
     }
 }
 
@@ -145,6 +145,6 @@ pub(crate) async fn serve(config: &ListenConfig, grace: Duration) -> Port {
     let probe = Probe::default();
     let listener = Listener::bind(config).await.unwrap();
     let (address, shutdown) = (listener.address(), Shutdown::new(grace));
-    let served = tokio::spawn(listener.serve(probe.surface(), shutdown.clone()));
+    let served = tokio::spawn(listener.serve(probe.grpc_server(), shutdown.clone()));
     Port { address, probe, shutdown, served }
 }

@@ -60,7 +60,7 @@ async fn excluded_path_begins_no_trace() {
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
 
     let answer = service_fn(async |_| Ok(Response::new(http_body_util::Empty::<bytes::Bytes>::new())));
-    let service = Observe::new(answer, Arc::new(|_: &str| None)).aside(&["/livez"]);
+    let service = Observe::new(answer, Arc::new(|_: &str| None)).exclude(&["/livez"]);
     for (path, spans) in [("/livez", 0), ("/livez/", 1)] {
         drop(service.clone().oneshot(Request::get(path).body(()).unwrap()).await.unwrap());
         assert_eq!(kept.0.lock().unwrap().len(), spans, "{path}");

@@ -1,4 +1,5 @@
-//! What every gRPC server of the project carries around its services: ids, spans, figures, deadlines, health, reflection.
+//! gRPC server: what every server of the project carries around its services: request ids, spans, metrics, deadlines,
+//! health, reflection.
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
@@ -23,25 +24,25 @@ use crate::{
 /// Nobody guards the services: for those that guard themselves, or have nothing to guard.
 pub use tower::layer::util::Identity as Unguarded;
 
-/// The services that every surface has, and the encoded descriptor sets that declare them.
+/// The services that every gRPC server has, and the encoded descriptor sets that declare them.
 pub const BUILT_IN: [(&str, &[u8]); 3] = [
     ("grpc.health.v1.Health", tonic_health::pb::FILE_DESCRIPTOR_SET),
     ("grpc.reflection.v1.ServerReflection", tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET),
     ("grpc.reflection.v1alpha.ServerReflection", tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET),
 ];
 
-/// The bounds of calls for which neither a contract nor the surface's owner says anything: nothing waits for ever.
+/// The bounds of calls for which neither a contract nor the owner of the server says anything: nothing waits for ever.
 pub const BOUNDS: Bounds = Bounds { default: Some(Duration::from_secs(5)), max: Some(Duration::from_secs(30)) };
 
 /// The services of one port with everything around them. What serves is listed; what isn't listed doesn't serve.
-pub struct Surface<G> {
+pub struct GrpcServer<G> {
     health: Health,
     guard: G,
     routes: Routes,
     plain: (&'static [&'static str], Routes),
     descriptors: Vec<&'static [u8]>,
     listed: Vec<String>,
-    aside: &'static [&'static str],
+    excluded_paths: &'static [&'static str],
     bounds: Bounds,
     declared: Declared,
 }
@@ -49,20 +50,20 @@ pub struct Surface<G> {
 /// What the contract of a method, `pkg.Service/Method`, declares of the time of its calls.
 type Declared = Box<dyn Fn(&str) -> Bounds>;
 
-/// A surface that is complete, for [`Listener::serve`](crate::server::Listener::serve). `S` is what the guard made of its
+/// A gRPC server that is complete, for [`Listener::serve`](crate::server::Listener::serve). `S` is what the guard made of its
 /// gRPC services.
-pub type SurfaceService<S> = Observe<Catch<Enforce<PlainPaths<S>>>>;
+pub type GrpcService<S> = Observe<Catch<Enforce<PlainPaths<S>>>>;
 
 /// The bodies of its answers.
-pub type SurfaceBody = ObservedBody<CaughtBody<DeadlineBody<Body>>>;
+pub type GrpcBody = ObservedBody<CaughtBody<DeadlineBody<Body>>>;
 
 /// Descriptors that can't be decoded or contradict each other: a defect of the build.
 #[derive(Debug, thiserror::Error)]
 #[error("the descriptors for reflection are unusable: {0}; build the binary anew")]
-pub struct SurfaceError(String);
+pub struct GrpcServerError(String);
 
-impl<G> Surface<G> {
-    /// A surface with nothing but health and reflection, whose calls are bounded by [`BOUNDS`]. Every call of a gRPC method,
+impl<G> GrpcServer<G> {
+    /// A gRPC server with nothing but health and reflection, whose calls are bounded by [`BOUNDS`]. Every call of a gRPC method,
     /// those two included, passes the layer `guard`, within its deadline.
     pub fn new(health: &Health, guard: G) -> Self {
         Self {
@@ -72,7 +73,7 @@ impl<G> Surface<G> {
             plain: (&[], Routes::default()),
             descriptors: BUILT_IN.map(|(_, set)| set).to_vec(),
             listed: BUILT_IN.map(|(service, _)| service.to_owned()).to_vec(),
-            aside: &[],
+            excluded_paths: &[],
             bounds: BOUNDS,
             declared: Box::new(|_| Bounds::default()),
         }
@@ -103,8 +104,8 @@ impl<G> Surface<G> {
 
     /// Says that requests for these paths are no calls: they are neither counted nor traced.
     #[must_use]
-    pub fn aside(mut self, paths: &'static [&'static str]) -> Self {
-        self.aside = paths;
+    pub fn exclude(mut self, paths: &'static [&'static str]) -> Self {
+        self.excluded_paths = paths;
         self
     }
 
@@ -115,7 +116,7 @@ impl<G> Surface<G> {
         self
     }
 
-    /// Tells the bounds that the contract of a listed method, `pkg.Service/Method`, declares. They go before the surface's.
+    /// Tells the bounds that the contract of a listed method, `pkg.Service/Method`, declares. They go before those of the server.
     #[must_use]
     pub fn declared<B: Into<Bounds>>(mut self, declared: impl Fn(&str) -> B + 'static) -> Self {
         self.declared = Box::new(move |method| declared(method).into());
@@ -132,11 +133,11 @@ impl<G> Surface<G> {
     }
 
     /// The complete service.
-    pub fn into_service(self) -> Result<SurfaceService<G::Service>, SurfaceError>
+    pub fn into_service(self) -> Result<GrpcService<G::Service>, GrpcServerError>
     where
         G: Layer<Routes>,
     {
-        let unusable = |error: &dyn std::fmt::Display| SurfaceError(error.to_string());
+        let unusable = |error: &dyn std::fmt::Display| GrpcServerError(error.to_string());
         let v1 = self.reflection().build_v1().map_err(|error| unusable(&error))?;
         let v1alpha = self.reflection().build_v1alpha().map_err(|error| unusable(&error))?;
         let methods = Arc::new(self.methods().map_err(|error| unusable(&error))?);
@@ -146,7 +147,7 @@ impl<G> Surface<G> {
         let split = PlainPaths::new(paths, plain.prepare(), self.guard.layer(routes));
         // Outermost last: what is refused or panics below is still seen, with its id in the answer.
         let enforced = Enforce::new(split, bounding(&methods, self.bounds));
-        Ok(Observe::new(Catch::new(enforced), naming(&methods)).aside(self.aside))
+        Ok(Observe::new(Catch::new(enforced), naming(&methods)).exclude(self.excluded_paths))
     }
 
     fn reflection(&self) -> Reflection<'static> {
@@ -188,8 +189,8 @@ fn bounding(methods: &Arc<HashMap<String, Method>>, bounds: Bounds) -> Bounding 
     Arc::new(move |path| methods.get(path).map_or(bounds, |method| method.bounds))
 }
 
-/// What a listener needs of a service; a check that the surface has it.
+/// What a listener needs of a service; a check that the server has it.
 const _: fn() = || {
-    fn servable<S: Service<Request<Incoming>, Response = Response<SurfaceBody>, Error = Infallible> + Clone + Send>() {}
-    servable::<SurfaceService<Routes>>();
+    fn servable<S: Service<Request<Incoming>, Response = Response<GrpcBody>, Error = Infallible> + Clone + Send>() {}
+    servable::<GrpcService<Routes>>();
 };
