@@ -1,7 +1,7 @@
 //! The fabric: the real binaries on loopback, joined as in production, with everything that a test may do to them.
 //!
 //! ```no_run
-//! # async fn story() -> anyhow::Result<()> {
+//! # async fn example() -> anyhow::Result<()> {
 //! use accord_fabric::{EDITOR, Fabric};
 //!
 //! let mut fabric = Fabric::start().await?;

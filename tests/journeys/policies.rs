@@ -124,8 +124,8 @@ async fn message_of_exactly_the_size_limit_passes() -> Result<()> {
 
 #[tokio::test]
 async fn in_flight_slot_is_held_until_the_last_byte_of_the_response() -> Result<()> {
-    let one_seat = toml::toml! { limits = { max_in_flight = 1 } };
-    let fabric = Fabric::builder()?.settings(Part::Gateway, one_seat).start().await?;
+    let one_slot = toml::toml! { limits = { max_in_flight = 1 } };
+    let fabric = Fabric::builder()?.settings(Part::Gateway, one_slot).start().await?;
     create(&fabric, "Oak desk").await?;
     let token = fabric.token(EDITOR).await?;
     let mut watch = fabric.products(&token)?.watch_products(WatchProductsRequest::default()).await?.into_inner();
@@ -139,7 +139,7 @@ async fn in_flight_slot_is_held_until_the_last_byte_of_the_response() -> Result<
     drop(watch);
     let end = Instant::now() + Duration::from_secs(20);
     while read().await?.status != 200 {
-        ensure!(Instant::now() < end, "the seat was never given back");
+        ensure!(Instant::now() < end, "the in-flight slot was never released");
     }
     fabric.stop().await
 }

@@ -15,7 +15,7 @@ async fn slow_reader_loses_its_in_flight_slot_at_the_deadline() -> Result<()> {
     let mut fabric = Fabric::start().await?;
     create(&fabric, "Oak desk").await?;
     let token = fabric.token(EDITOR).await?;
-    // Once the answer is in the cache, its head takes next to nothing of the time that the story gives it.
+    // Once the answer is in the cache, its head takes next to nothing of the time that the test gives it.
     assert_eq!(fabric.get("/v1/products/oak-desk").token(&token).send().await?.status, 200);
 
     let socket = TokioIo::new(TcpStream::connect(fabric.gateway.listen).await?);
