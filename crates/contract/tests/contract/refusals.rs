@@ -1,4 +1,4 @@
-//! What a contract is refused for, one story each.
+//! What a contract is refused for, one test each.
 
 use accord_contract::{Contract, Severity};
 
