@@ -28,7 +28,7 @@ use crate::{
     probe::Probe,
 };
 
-/// Telemetry is set up once per process; what the stories count is told apart by methods.
+/// Telemetry is set up once per process; what the tests count is told apart by methods.
 async fn telemetry() -> &'static Telemetry {
     static TELEMETRY: OnceCell<Telemetry> = OnceCell::const_new();
     TELEMETRY.get_or_init(async || telemetry::init("test", &TelemetryConfig::default()).unwrap()).await

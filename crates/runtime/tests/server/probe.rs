@@ -1,4 +1,4 @@
-//! The service that the stories call, and the port it stands on.
+//! The service that the tests call, and the port it stands on.
 
 use std::{
     convert::Infallible,
