@@ -66,7 +66,7 @@ const WITHOUT: [(&str, &str, &str); 3] = [
     (
         "accord-readthrough",
         "tonic",
-        "the engine takes its transport as a parameter, so that the cache, a near cache and the simulation run the same one",
+        "the engine takes its transport as a parameter, so that the cache service and the simulation run the same one",
     ),
     ("accord-token", "tonic", PURE_TOKENS),
     ("accord-token", "tokio", PURE_TOKENS),
