@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use accord_runtime::{config::Secret, deadline::Deadline, request::RequestId, shutdown::Shutdown};
 use accord_token::{
-    Flaw, Refusal, Type, Verified,
+    InvalidTokenReason, Refusal, Type, Verified,
     verify::{self, Expected},
 };
 use accord_upstream::{Client, ConfigError, Upstream, UpstreamConfig};
@@ -145,7 +145,7 @@ impl MeshClient {
         // First of all: without a fresh snapshot there are no keys to speak of, and nothing may be said about the token.
         let snapshot = inner.latest.within(inner.bound).ok_or(Refusal::Stale)?;
         if token.len() > verify::LONGEST {
-            return Err(Refusal::Invalid(Flaw::TooLong));
+            return Err(Refusal::Invalid(InvalidTokenReason::TooLong));
         }
         let fingerprint = verify::fingerprint(token);
         let expected = Expected { token_type, issuer: &inner.issuer, audience };

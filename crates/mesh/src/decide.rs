@@ -11,7 +11,7 @@ use accord_runtime::{
     fault,
     request::{self, RequestId},
 };
-use accord_token::{Flaw, Refusal, Verified, verify};
+use accord_token::{InvalidTokenReason, Refusal, Verified, verify};
 use accord_upstream::Client;
 use http::HeaderValue;
 use moka::Equivalent;
@@ -176,7 +176,7 @@ impl DecisionClient {
         match (status.code(), fault::reason_of(status)) {
             (Code::InvalidArgument, Some(Reason::TokenRevoked)) => Refusal::Revoked,
             (Code::InvalidArgument, Some(Reason::TokenExpired)) => Refusal::Expired,
-            (Code::InvalidArgument, _) => Refusal::Invalid(Flaw::Signature),
+            (Code::InvalidArgument, _) => Refusal::Invalid(InvalidTokenReason::Signature),
             _ => Refusal::Unavailable,
         }
     }

@@ -22,7 +22,7 @@ pub mod verify;
 
 pub use claims::{Actor, Claims, Kind, Type};
 pub use keys::{Algorithm, KeySet, PublicKey, SigningKey};
-pub use refusal::{Flaw, Refusal};
+pub use refusal::{InvalidTokenReason, Refusal};
 pub use snapshot::{RevocationSnapshot, RevocationUpdate};
 pub use verify::Verified;
 

@@ -10,7 +10,7 @@ pub enum Refusal {
     Missing,
     /// A credential that does not verify.
     #[error("the credential does not verify: {0}")]
-    Invalid(Flaw),
+    Invalid(InvalidTokenReason),
     /// The token's life is over.
     #[error("the token has expired")]
     Expired,
@@ -31,9 +31,9 @@ pub enum Refusal {
     DeadlineExceeded,
 }
 
-/// What is wrong with a token that does not verify.
+/// Why a token does not verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
+pub enum InvalidTokenReason {
     /// More than one `authorization` value, or none of the form `Bearer <token>`.
     #[error("it is not exactly one bearer token")]
     Scheme,

@@ -13,7 +13,7 @@ use crate::{
     claims::{Claims, LEEWAY, Type},
     json,
     keys::KeySet,
-    refusal::{Flaw, Refusal},
+    refusal::{InvalidTokenReason, Refusal},
     snapshot::RevocationSnapshot,
 };
 
@@ -52,31 +52,31 @@ struct Header {
 }
 
 /// Reads a token and checks its signature. The order is part of the contract: nothing the claims say is parsed before.
-pub fn signed(token: &str, token_type: Type, keys: &KeySet) -> Result<Verified, Flaw> {
+pub fn signed(token: &str, token_type: Type, keys: &KeySet) -> Result<Verified, InvalidTokenReason> {
     if token.len() > LONGEST {
-        return Err(Flaw::TooLong);
+        return Err(InvalidTokenReason::TooLong);
     }
-    let (message, signature) = token.rsplit_once('.').ok_or(Flaw::Segments)?;
-    let (header, payload) = message.split_once('.').ok_or(Flaw::Segments)?;
+    let (message, signature) = token.rsplit_once('.').ok_or(InvalidTokenReason::Segments)?;
+    let (header, payload) = message.split_once('.').ok_or(InvalidTokenReason::Segments)?;
     if payload.contains('.') {
-        return Err(Flaw::Segments);
+        return Err(InvalidTokenReason::Segments);
     }
     let [header, payload, signature] = [decode(header)?, decode(payload)?, decode(signature)?];
-    let header: Header = json::read(&header).map_err(|_| Flaw::Header)?;
+    let header: Header = json::read(&header).map_err(|_| InvalidTokenReason::Header)?;
     if header.typ != token_type.name() {
-        return Err(Flaw::Type);
+        return Err(InvalidTokenReason::Type);
     }
     if !is_key_name(&header.kid) {
-        return Err(Flaw::Header);
+        return Err(InvalidTokenReason::Header);
     }
-    let key = keys.get(&header.kid).ok_or(Flaw::KeyUnknown)?;
+    let key = keys.get(&header.kid).ok_or(InvalidTokenReason::KeyUnknown)?;
     if header.alg != key.algorithm.name() {
-        return Err(Flaw::Algorithm);
+        return Err(InvalidTokenReason::Algorithm);
     }
     if !key.verifies(message.as_bytes(), &signature) {
-        return Err(Flaw::Signature);
+        return Err(InvalidTokenReason::Signature);
     }
-    let claims = json::read(&payload).map_err(|_| Flaw::Claims)?;
+    let claims = json::read(&payload).map_err(|_| InvalidTokenReason::Claims)?;
     Ok(Verified { claims, token_type, kid: header.kid })
 }
 
@@ -89,17 +89,17 @@ pub fn current(
 ) -> Result<(), Refusal> {
     let claims = &verified.claims;
     if verified.token_type != expected.token_type {
-        return Err(Refusal::Invalid(Flaw::Type));
+        return Err(Refusal::Invalid(InvalidTokenReason::Type));
     }
     // A retired key takes its remembered tokens along.
     if snapshot.keys.get(&verified.kid).is_none() {
-        return Err(Refusal::Invalid(Flaw::KeyUnknown));
+        return Err(Refusal::Invalid(InvalidTokenReason::KeyUnknown));
     }
     if claims.iss != expected.issuer {
-        return Err(Refusal::Invalid(Flaw::Issuer));
+        return Err(Refusal::Invalid(InvalidTokenReason::Issuer));
     }
     if claims.aud != expected.audience {
-        return Err(Refusal::Invalid(Flaw::Audience));
+        return Err(Refusal::Invalid(InvalidTokenReason::Audience));
     }
     times(claims, expected.token_type, now)?;
     if snapshot.revokes(claims) {
@@ -123,14 +123,14 @@ pub fn fingerprint(token: &str) -> [u8; 32] {
 fn times(claims: &Claims, token_type: Type, now: i64) -> Result<(), Refusal> {
     let leeway = seconds(LEEWAY);
     if claims.sub.is_empty() || claims.jti.is_empty() {
-        return Err(Refusal::Invalid(Flaw::Claims));
+        return Err(Refusal::Invalid(InvalidTokenReason::Claims));
     }
     let life = claims.exp.saturating_sub(claims.iat);
     if life <= 0 || life > seconds(token_type.longest_life()) {
-        return Err(Refusal::Invalid(Flaw::Times));
+        return Err(Refusal::Invalid(InvalidTokenReason::Times));
     }
     if claims.iat > now.saturating_add(leeway) || claims.nbf > now.saturating_add(leeway) {
-        return Err(Refusal::Invalid(Flaw::Times));
+        return Err(Refusal::Invalid(InvalidTokenReason::Times));
     }
     if now >= claims.exp.saturating_add(leeway) {
         return Err(Refusal::Expired);
@@ -143,8 +143,8 @@ fn seconds(duration: std::time::Duration) -> i64 {
 }
 
 /// The engine refuses padding and non-zero trailing bits, so every token has one spelling.
-fn decode(segment: &str) -> Result<Vec<u8>, Flaw> {
-    URL_SAFE_NO_PAD.decode(segment).map_err(|_| Flaw::Encoding)
+fn decode(segment: &str) -> Result<Vec<u8>, InvalidTokenReason> {
+    URL_SAFE_NO_PAD.decode(segment).map_err(|_| InvalidTokenReason::Encoding)
 }
 
 fn is_key_name(kid: &str) -> bool {

@@ -1,6 +1,6 @@
 //! Token exchange (RFC 8693): a token in, a passport out.
 
-use accord_token::{Flaw, Refusal, Verified};
+use accord_token::{InvalidTokenReason, Refusal, Verified};
 
 use super::{auth::Auth, denial::Denial, issue::SignedToken, state::AuthState};
 use crate::store::principals::is_name;
@@ -24,7 +24,7 @@ impl Auth {
     /// An access token, or a passport that was made for this caller: a service can pass on only what it was given.
     fn exchangeable(&self, token: &str, caller: &Verified, state: &AuthState) -> Result<Verified, Refusal> {
         match self.verify_access_token(token, state) {
-            Err(Refusal::Invalid(Flaw::Type)) => self.verify_passport(token, &caller.claims.sub, state),
+            Err(Refusal::Invalid(InvalidTokenReason::Type)) => self.verify_passport(token, &caller.claims.sub, state),
             verified => verified,
         }
     }

@@ -40,7 +40,7 @@ impl From<StoreError> for Status {
 mod tests {
     use std::time::Duration;
 
-    use accord_token::{Flaw, Refusal};
+    use accord_token::{InvalidTokenReason, Refusal};
     use tonic_types::StatusExt as _;
 
     use super::*;
@@ -57,7 +57,11 @@ mod tests {
             (Denial::Caller(Refusal::Missing), Reason::CredentialMissing, Code::Unauthenticated),
             (Denial::Caller(Refusal::Revoked), Reason::TokenRevoked, Code::Unauthenticated),
             (Denial::Caller(Refusal::PermissionMissing), Reason::PermissionMissing, Code::PermissionDenied),
-            (Denial::Subject(Refusal::Invalid(Flaw::Type)), Reason::CredentialInvalid, Code::InvalidArgument),
+            (
+                Denial::Subject(Refusal::Invalid(InvalidTokenReason::Type)),
+                Reason::CredentialInvalid,
+                Code::InvalidArgument,
+            ),
             (Denial::Subject(Refusal::Revoked), Reason::TokenRevoked, Code::InvalidArgument),
             (Denial::Credential, Reason::CredentialInvalid, Code::Unauthenticated),
             (Denial::Reused, Reason::RefreshReused, Code::Unauthenticated),

@@ -12,7 +12,7 @@ use accord_auth::{
     store::{Store, keys::StoredKey},
 };
 use accord_runtime::config::Secret;
-use accord_token::{Algorithm, Flaw, Refusal, verify};
+use accord_token::{Algorithm, InvalidTokenReason, Refusal, verify};
 
 use super::{Database, Server, authorized, eventually};
 
@@ -101,7 +101,7 @@ pub(crate) async fn retired_key_is_neither_published_nor_accepted(database: Data
     assert_eq!(keys.list_keys(ListKeysRequest {}).await.unwrap().into_inner().keys.len(), 2);
     store.destroy_retired_keys(verify::now() + 2 * 24 * 3600).await.unwrap();
     assert_eq!(keys.list_keys(ListKeysRequest {}).await.unwrap().into_inner().keys.len(), 1);
-    let unknown = || client.verify(&before).err() == Some(Refusal::Invalid(Flaw::KeyUnknown));
+    let unknown = || client.verify(&before).err() == Some(Refusal::Invalid(InvalidTokenReason::KeyUnknown));
     eventually("the signature is forgotten with its key", unknown).await;
 }
 

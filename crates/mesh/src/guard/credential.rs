@@ -1,6 +1,6 @@
 //! The credential of a call.
 
-use accord_token::{Flaw, Refusal};
+use accord_token::{InvalidTokenReason, Refusal};
 use http::{HeaderMap, header::AUTHORIZATION};
 
 /// The one bearer token of a call (RFC 6750). Two `authorization` values could be read differently by different hops, so
@@ -9,12 +9,12 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Refusal::Missing)?;
     if values.next().is_some() {
-        return Err(Refusal::Invalid(Flaw::Scheme));
+        return Err(Refusal::Invalid(InvalidTokenReason::Scheme));
     }
-    let value = value.to_str().map_err(|_| Refusal::Invalid(Flaw::Scheme))?;
+    let value = value.to_str().map_err(|_| Refusal::Invalid(InvalidTokenReason::Scheme))?;
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => Ok(token),
-        _ => Err(Refusal::Invalid(Flaw::Scheme)),
+        _ => Err(Refusal::Invalid(InvalidTokenReason::Scheme)),
     }
 }
 
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn anything_but_one_bearer_token_is_invalid() {
         for wrong in [&["Bearer a", "Bearer b"][..], &["Basic abc"], &["Bearer"], &["Bearer "], &["abc"]] {
-            assert_eq!(read(wrong), Err(Refusal::Invalid(Flaw::Scheme)), "{wrong:?}");
+            assert_eq!(read(wrong), Err(Refusal::Invalid(InvalidTokenReason::Scheme)), "{wrong:?}");
         }
     }
 }

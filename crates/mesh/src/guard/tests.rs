@@ -4,7 +4,7 @@ use std::sync::{
 };
 
 use accord_contract::Overlay;
-use accord_token::{Claims, Flaw, Type, Verified};
+use accord_token::{Claims, InvalidTokenReason, Type, Verified};
 use http::header::AUTHORIZATION;
 use tower::ServiceExt;
 
@@ -45,7 +45,7 @@ impl Decider for Door {
         match (token, self.revoked.load(Ordering::SeqCst)) {
             ("good", 0) => Ok(Arc::new(service())),
             ("good", _) => Err(Refusal::Revoked),
-            _ => Err(Refusal::Invalid(Flaw::Signature)),
+            _ => Err(Refusal::Invalid(InvalidTokenReason::Signature)),
         }
     }
 

@@ -54,8 +54,8 @@ impl Forge {
     }
 
     #[track_caller]
-    fn refuses(&self, token: &str, flaw: Flaw) {
-        assert_eq!(self.verify(token).unwrap_err(), Refusal::Invalid(flaw));
+    fn refuses(&self, token: &str, reason: InvalidTokenReason) {
+        assert_eq!(self.verify(token).unwrap_err(), Refusal::Invalid(reason));
     }
 }
 
@@ -86,13 +86,16 @@ fn signed_token_verifies_to_the_same_claims() {
 fn text_that_is_no_jws_is_refused() {
     let forge = Forge::new(Algorithm::EdDsa);
     let good = forge.good();
-    forge.refuses(&forge.with_claims(|claims| claims["tenant"] = "x".repeat(LONGEST).into()), Flaw::TooLong);
+    forge.refuses(
+        &forge.with_claims(|claims| claims["tenant"] = "x".repeat(LONGEST).into()),
+        InvalidTokenReason::TooLong,
+    );
     for token in ["", "one", "one.two", &format!("{good}.more"), &format!(".{good}")] {
-        forge.refuses(token, Flaw::Segments);
+        forge.refuses(token, InvalidTokenReason::Segments);
     }
-    forge.refuses(&format!("{good}="), Flaw::Encoding);
-    forge.refuses(&format!("{good} "), Flaw::Encoding);
-    forge.refuses(&format!("+{}", &good[1..]), Flaw::Encoding);
+    forge.refuses(&format!("{good}="), InvalidTokenReason::Encoding);
+    forge.refuses(&format!("{good} "), InvalidTokenReason::Encoding);
+    forge.refuses(&format!("+{}", &good[1..]), InvalidTokenReason::Encoding);
 }
 
 #[test]
@@ -105,30 +108,30 @@ fn signature_has_one_base64url_spelling() {
     let place = alphabet.iter().position(|letter| *letter == last).unwrap();
     let other = alphabet[place | 1];
     assert_ne!(other, last);
-    forge.refuses(&format!("{}{other}", &good[..good.len() - 1]), Flaw::Encoding);
+    forge.refuses(&format!("{}{other}", &good[..good.len() - 1]), InvalidTokenReason::Encoding);
 }
 
 #[test]
 fn header_has_exactly_typ_alg_and_kid() {
     let forge = Forge::new(Algorithm::EdDsa);
     for extra in ["crit", "jku", "jwk", "x5u", "x5c", "x5t", "b64", "cty", "zip"] {
-        forge.refuses(&forge.with_header(|header| header[extra] = json!(["x"])), Flaw::Header);
+        forge.refuses(&forge.with_header(|header| header[extra] = json!(["x"])), InvalidTokenReason::Header);
     }
     for missing in ["alg", "kid", "typ"] {
         let token = forge.with_header(|header| drop(header.as_object_mut().unwrap().remove(missing)));
-        forge.refuses(&token, Flaw::Header);
+        forge.refuses(&token, InvalidTokenReason::Header);
     }
     let twice = forge.header().to_string().replacen('{', r#"{"alg":"none","#, 1);
-    forge.refuses(&forge.token(&twice, &claims().to_string()), Flaw::Header);
+    forge.refuses(&forge.token(&twice, &claims().to_string()), InvalidTokenReason::Header);
     let escaped = forge.header().to_string().replacen('{', r#"{"\u0061lg":"none","#, 1);
-    forge.refuses(&forge.token(&escaped, &claims().to_string()), Flaw::Header);
+    forge.refuses(&forge.token(&escaped, &claims().to_string()), InvalidTokenReason::Header);
     let public = forge.key.public();
     let list = json!([public.algorithm.name(), public.kid, "at+jwt"]).to_string();
     for other in [list, format!(" {}", forge.header()), format!("{}{{}}", forge.header()), "null".to_owned()] {
-        forge.refuses(&forge.token(&other, &claims().to_string()), Flaw::Header);
+        forge.refuses(&forge.token(&other, &claims().to_string()), InvalidTokenReason::Header);
     }
     for kid in ["", "../key", "a b", "ключ", &"k".repeat(65)] {
-        forge.refuses(&forge.with_header(|header| header["kid"] = kid.into()), Flaw::Header);
+        forge.refuses(&forge.with_header(|header| header["kid"] = kid.into()), InvalidTokenReason::Header);
     }
 }
 
@@ -136,14 +139,14 @@ fn header_has_exactly_typ_alg_and_kid() {
 fn unexpected_type_key_or_algorithm_is_refused() {
     let forge = Forge::new(Algorithm::EdDsa);
     for other in ["JWT", "at+JWT", "application/at+jwt", "accord-passport+jwt"] {
-        forge.refuses(&forge.with_header(|header| header["typ"] = other.into()), Flaw::Type);
+        forge.refuses(&forge.with_header(|header| header["typ"] = other.into()), InvalidTokenReason::Type);
     }
-    forge.refuses(&forge.with_header(|header| header["kid"] = "unknown".into()), Flaw::KeyUnknown);
+    forge.refuses(&forge.with_header(|header| header["kid"] = "unknown".into()), InvalidTokenReason::KeyUnknown);
     for other in ["none", "HS256", "ES256", "RS256", "eddsa"] {
-        forge.refuses(&forge.with_header(|header| header["alg"] = other.into()), Flaw::Algorithm);
+        forge.refuses(&forge.with_header(|header| header["alg"] = other.into()), InvalidTokenReason::Algorithm);
     }
     let forge = Forge::new(Algorithm::Es256);
-    forge.refuses(&forge.with_header(|header| header["alg"] = "EdDSA".into()), Flaw::Algorithm);
+    forge.refuses(&forge.with_header(|header| header["alg"] = "EdDSA".into()), InvalidTokenReason::Algorithm);
 }
 
 #[test]
@@ -155,7 +158,10 @@ fn public_key_is_not_taken_for_an_hmac_secret() {
         let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims().to_string()));
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &public.bytes), message.as_bytes());
         let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag));
-        assert!(matches!(forge.verify(&token), Err(Refusal::Invalid(Flaw::Algorithm | Flaw::Signature))));
+        assert!(matches!(
+            forge.verify(&token),
+            Err(Refusal::Invalid(InvalidTokenReason::Algorithm | InvalidTokenReason::Signature))
+        ));
     }
 }
 
@@ -168,11 +174,11 @@ fn verified_token_is_checked_again_on_every_use() {
     assert_eq!(again(&expected, NOW, &forge.snapshot), Ok(()));
     assert_eq!(again(&expected, NOW + 900 + 10, &forge.snapshot), Err(Refusal::Expired));
     let passport = Expected { token_type: Type::Passport, ..expected };
-    assert_eq!(again(&passport, NOW, &forge.snapshot), Err(Refusal::Invalid(Flaw::Type)));
+    assert_eq!(again(&passport, NOW, &forge.snapshot), Err(Refusal::Invalid(InvalidTokenReason::Type)));
     let elsewhere = Expected { audience: "other", ..expected };
-    assert_eq!(again(&elsewhere, NOW, &forge.snapshot), Err(Refusal::Invalid(Flaw::Audience)));
+    assert_eq!(again(&elsewhere, NOW, &forge.snapshot), Err(Refusal::Invalid(InvalidTokenReason::Audience)));
     let retired = RevocationSnapshot::default();
-    assert_eq!(again(&expected, NOW, &retired), Err(Refusal::Invalid(Flaw::KeyUnknown)));
+    assert_eq!(again(&expected, NOW, &retired), Err(Refusal::Invalid(InvalidTokenReason::KeyUnknown)));
 }
 
 #[test]
@@ -184,10 +190,10 @@ fn signature_covers_every_byte() {
     let mut admin = claims();
     admin["roles"] = json!(["accord-admin"]);
     let payload = URL_SAFE_NO_PAD.encode(admin.to_string());
-    forge.refuses(&format!("{header}.{payload}.{signature}"), Flaw::Signature);
-    forge.refuses(&format!("{message}."), Flaw::Signature);
+    forge.refuses(&format!("{header}.{payload}.{signature}"), InvalidTokenReason::Signature);
+    forge.refuses(&format!("{message}."), InvalidTokenReason::Signature);
     // Claims that are not even JSON are not looked at before the signature.
-    forge.refuses(&format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode("{")), Flaw::Signature);
+    forge.refuses(&format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode("{")), InvalidTokenReason::Signature);
 }
 
 #[test]
@@ -208,7 +214,7 @@ fn token_with_any_character_changed_is_refused() {
 #[test]
 fn signature_of_another_key_under_this_key_id_is_refused() {
     let (forge, other) = (Forge::new(Algorithm::EdDsa), Forge::new(Algorithm::EdDsa));
-    forge.refuses(&other.token(&forge.header().to_string(), &claims().to_string()), Flaw::Signature);
+    forge.refuses(&other.token(&forge.header().to_string(), &claims().to_string()), InvalidTokenReason::Signature);
 }
 
 #[test]
@@ -216,7 +222,7 @@ fn missing_repeated_or_mistyped_claim_is_refused() {
     let forge = Forge::new(Algorithm::EdDsa);
     for missing in ["iss", "sub", "aud", "exp", "iat", "nbf", "jti", "kind", "tenant", "roles", "ep", "gep"] {
         let token = forge.with_claims(|claims| drop(claims.as_object_mut().unwrap().remove(missing)));
-        forge.refuses(&token, Flaw::Claims);
+        forge.refuses(&token, InvalidTokenReason::Claims);
     }
     for (name, wrong) in [
         ("exp", json!(1_800_000_900.5)),
@@ -228,7 +234,7 @@ fn missing_repeated_or_mistyped_claim_is_refused() {
         ("sub", json!("")),
         ("jti", json!("")),
     ] {
-        forge.refuses(&forge.with_claims(|claims| claims[name] = wrong), Flaw::Claims);
+        forge.refuses(&forge.with_claims(|claims| claims[name] = wrong), InvalidTokenReason::Claims);
     }
     for double in [
         r#"{"sub":"eve","#,
@@ -238,16 +244,16 @@ fn missing_repeated_or_mistyped_claim_is_refused() {
         r#"{"deep":[{"a":1,"a":2}],"#,
     ] {
         let payload = claims().to_string().replacen('{', double, 1);
-        forge.refuses(&forge.token(&forge.header().to_string(), &payload), Flaw::Claims);
+        forge.refuses(&forge.token(&forge.header().to_string(), &payload), InvalidTokenReason::Claims);
     }
     for time in ["1e9", "1800000900.0", "-0", "9223372036854775808", "99999999999999999999999", "0x6b", "true"] {
         let payload = claims().to_string().replace(&(NOW + 900).to_string(), time);
-        forge.refuses(&forge.token(&forge.header().to_string(), &payload), Flaw::Claims);
+        forge.refuses(&forge.token(&forge.header().to_string(), &payload), InvalidTokenReason::Claims);
     }
     let good = claims().to_string();
     let list = r#"["https://accord.local","ada","accord",1800000900,1800000000,1800000000,"t1","user","",[],3,2]"#;
     for payload in [list, "null", "", "{", &format!("{good}{{}}"), &format!("\u{feff}{good}"), &"{\"a\":".repeat(200)] {
-        forge.refuses(&forge.token(&forge.header().to_string(), payload), Flaw::Claims);
+        forge.refuses(&forge.token(&forge.header().to_string(), payload), InvalidTokenReason::Claims);
     }
 }
 
@@ -255,10 +261,10 @@ fn missing_repeated_or_mistyped_claim_is_refused() {
 fn issuer_and_audience_match_exactly() {
     let forge = Forge::new(Algorithm::EdDsa);
     for other in ["https://accord.local/", "https://ACCORD.local", ""] {
-        forge.refuses(&forge.with_claims(|claims| claims["iss"] = other.into()), Flaw::Issuer);
+        forge.refuses(&forge.with_claims(|claims| claims["iss"] = other.into()), InvalidTokenReason::Issuer);
     }
     for other in ["catalog", "accord ", ""] {
-        forge.refuses(&forge.with_claims(|claims| claims["aud"] = other.into()), Flaw::Audience);
+        forge.refuses(&forge.with_claims(|claims| claims["aud"] = other.into()), InvalidTokenReason::Audience);
     }
 }
 
@@ -268,12 +274,16 @@ fn expiry_and_not_before_hold_within_the_leeway() {
     let at = |name: &'static str, time: i64| forge.verify(&forge.with_claims(|claims| claims[name] = time.into()));
     let leeway = seconds(LEEWAY);
     assert!(at("nbf", NOW + leeway).is_ok());
-    assert_eq!(at("nbf", NOW + leeway + 1).unwrap_err(), Refusal::Invalid(Flaw::Times));
+    assert_eq!(at("nbf", NOW + leeway + 1).unwrap_err(), Refusal::Invalid(InvalidTokenReason::Times));
     assert!(at("iat", NOW + leeway).is_ok());
-    assert_eq!(at("iat", NOW + leeway + 1).unwrap_err(), Refusal::Invalid(Flaw::Times));
-    assert_eq!(at("exp", NOW).unwrap_err(), Refusal::Invalid(Flaw::Times), "a life of nothing");
-    assert_eq!(at("exp", NOW + 24 * 3600 + 1).unwrap_err(), Refusal::Invalid(Flaw::Times), "a life too long");
-    assert_eq!(at("exp", i64::MAX).unwrap_err(), Refusal::Invalid(Flaw::Times));
+    assert_eq!(at("iat", NOW + leeway + 1).unwrap_err(), Refusal::Invalid(InvalidTokenReason::Times));
+    assert_eq!(at("exp", NOW).unwrap_err(), Refusal::Invalid(InvalidTokenReason::Times), "a life of nothing");
+    assert_eq!(
+        at("exp", NOW + 24 * 3600 + 1).unwrap_err(),
+        Refusal::Invalid(InvalidTokenReason::Times),
+        "a life too long"
+    );
+    assert_eq!(at("exp", i64::MAX).unwrap_err(), Refusal::Invalid(InvalidTokenReason::Times));
     let old = |exp: i64| {
         forge.verify(&forge.with_claims(|claims| {
             claims["iat"] = (NOW - 900).into();
