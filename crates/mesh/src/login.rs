@@ -40,9 +40,9 @@ pub(crate) struct Login {
     client_id: String,
     secret: Secret,
     held: ArcSwapOption<Held>,
-    /// Told at each login, for those who wait for the first.
+    /// Changes at each login, for those who wait for the first.
     logins: watch::Sender<u64>,
-    /// Somebody was told that the token is not good any more.
+    /// A call learned that the token is not good any more.
     rejected: Notify,
 }
 
@@ -85,7 +85,7 @@ impl Login {
         }
     }
 
-    /// Tells of each login.
+    /// Changes with each login.
     pub(crate) fn logins(&self) -> watch::Receiver<u64> {
         self.logins.subscribe()
     }
@@ -104,18 +104,18 @@ impl Login {
     /// Logs in again and again until shutdown.
     pub(crate) async fn keep(self: Arc<Self>, shutdown: Shutdown) {
         let mut backoff = backoff();
-        let mut told = None;
+        let mut logged = None;
         loop {
             let (wait, is_in) = match self.attempt().await {
                 Ok(life) => {
-                    told = None;
+                    logged = None;
                     // At two thirds of its life, so that a third is left for auth to be down in.
                     (life * 2 / 3, true)
                 }
                 Err(status) => {
                     // Once for each kind of failure: an auth that is down for a night must not fill a disk.
-                    if told.replace(status.code()) != Some(status.code()) {
-                        self.tell(&status);
+                    if logged.replace(status.code()) != Some(status.code()) {
+                        self.log_failure(&status);
                     }
                     (backoff.next_wait(), false)
                 }
@@ -130,7 +130,7 @@ impl Login {
         }
     }
 
-    fn tell(&self, status: &Status) {
+    fn log_failure(&self, status: &Status) {
         let (url, client_id, reason) = (&*self.url, &*self.client_id, fault::reason_of(status).map(fault::name));
         match status.code() {
             Code::Unauthenticated => tracing::error!(
@@ -212,19 +212,19 @@ mod tests {
         }
 
         async fn refresh(&self, _: Request<RefreshRequest>) -> Result<Response<RefreshResponse>, Status> {
-            Err(Status::unimplemented("not asked here"))
+            Err(Status::unimplemented("not called here"))
         }
 
         async fn exchange(&self, _: Request<ExchangeRequest>) -> Result<Response<ExchangeResponse>, Status> {
-            Err(Status::unimplemented("not asked here"))
+            Err(Status::unimplemented("not called here"))
         }
 
         async fn revoke(&self, _: Request<RevokeRequest>) -> Result<Response<RevokeResponse>, Status> {
-            Err(Status::unimplemented("not asked here"))
+            Err(Status::unimplemented("not called here"))
         }
 
         async fn introspect(&self, _: Request<IntrospectRequest>) -> Result<Response<IntrospectResponse>, Status> {
-            Err(Status::unimplemented("not asked here"))
+            Err(Status::unimplemented("not called here"))
         }
     }
 

@@ -53,13 +53,13 @@ impl LatestSnapshot {
 
     /// Applies news, and with it the answer to a question asked at that moment. News alone makes nothing fresher: it
     /// says what changed, not that nothing else did.
-    pub(crate) fn learn(&self, news: WatchResponse, asked: Option<Instant>, now: i64) {
+    pub(crate) fn apply(&self, news: WatchResponse, sent_at: Option<Instant>, now: i64) {
         let current = self.snapshot.load();
         if news.full || news.revision != current.revision {
             self.snapshot.store(Arc::new(current.updated(update(news), now)));
         }
-        if let Some(asked) = asked {
-            let millis = u64::try_from(asked.duration_since(self.start).as_millis()).unwrap_or(0);
+        if let Some(sent_at) = sent_at {
+            let millis = u64::try_from(sent_at.duration_since(self.start).as_millis()).unwrap_or(0);
             self.as_of.fetch_max(millis, Ordering::Release);
             self.answered.notify_waiters();
         }

@@ -43,7 +43,7 @@ pub(crate) async fn follow(
 ) {
     let mut backoff = login::backoff();
     loop {
-        let mut stream = Stream { latest: &latest, bound, asked: VecDeque::new(), count: 0, answered: false };
+        let mut stream = Stream { latest: &latest, bound, unanswered: VecDeque::new(), count: 0, answered: false };
         let ended = tokio::select! {
             ended = stream.run(auth.clone(), &login) => ended,
             () = shutdown.begun() => return,
@@ -72,8 +72,8 @@ pub(crate) async fn follow(
 struct Stream<'a> {
     latest: &'a LatestSnapshot,
     bound: Duration,
-    /// When the unanswered questions were asked, oldest first.
-    asked: VecDeque<(u64, Instant)>,
+    /// When the unanswered questions were sent, oldest first.
+    unanswered: VecDeque<(u64, Instant)>,
     count: u64,
     answered: bool,
 }
@@ -106,7 +106,7 @@ impl Stream<'_> {
             tokio::select! {
                 _ = ticks.tick() => self.ask(&questions)?,
                 answer = answers.message() => match answer? {
-                    Some(news) => self.learn(news),
+                    Some(news) => self.apply(news),
                     None => return Ok(()),
                 },
                 // The stream was opened with a token that is about to end; the next one is opened with the new one.
@@ -116,27 +116,28 @@ impl Stream<'_> {
     }
 
     fn ask(&mut self, questions: &mpsc::Sender<WatchRequest>) -> Result<(), Status> {
-        let oldest = self.asked.front();
-        if oldest.is_some_and(|(_, asked)| asked.elapsed() > self.bound) || self.asked.len() >= UNANSWERED {
+        let oldest = self.unanswered.front();
+        if oldest.is_some_and(|(_, sent_at)| sent_at.elapsed() > self.bound) || self.unanswered.len() >= UNANSWERED {
             return Err(Status::deadline_exceeded("auth does not answer questions"));
         }
         self.count += 1;
         // The moment is taken before the question leaves: the snapshot is never dated younger than it is.
-        self.asked.push_back((self.count, Instant::now()));
+        self.unanswered.push_back((self.count, Instant::now()));
         // Revision 0 asks for everything: another stream may lead to another store.
         questions
             .try_send(WatchRequest { question: self.count, revision: 0 })
             .map_err(|_| Status::unavailable("questions can't be sent"))
     }
 
-    fn learn(&mut self, news: WatchResponse) {
-        let mut asked = None;
-        while let Some((question, at)) = self.asked.front().copied().filter(|(question, _)| *question <= news.question)
+    fn apply(&mut self, news: WatchResponse) {
+        let mut sent_at = None;
+        while let Some((question, at)) =
+            self.unanswered.front().copied().filter(|(question, _)| *question <= news.question)
         {
-            asked = Some(at);
+            sent_at = Some(at);
             self.answered |= question > 0;
-            self.asked.pop_front();
+            self.unanswered.pop_front();
         }
-        self.latest.learn(news, asked, verify::now());
+        self.latest.apply(news, sent_at, verify::now());
     }
 }

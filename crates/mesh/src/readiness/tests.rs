@@ -42,7 +42,7 @@ impl Observed {
     /// Auth answers a question that is asked now.
     fn answer(&self) {
         let everything = WatchResponse { question: 1, revision: 1, full: true, ..WatchResponse::default() };
-        self.latest.learn(everything, Some(Instant::now()), 0);
+        self.latest.apply(everything, Some(Instant::now()), 0);
     }
 
     /// A login whose token ends then.

@@ -13,12 +13,12 @@ fn everything(revision: u64) -> WatchResponse {
 async fn snapshot_older_than_the_bound_is_refused() {
     let latest = LatestSnapshot::none();
     assert!(latest.within(BOUND).is_none(), "nothing is known yet");
-    latest.learn(everything(1), Some(Instant::now()), 0);
+    latest.apply(everything(1), Some(Instant::now()), 0);
     advance(BOUND).await;
     assert!(latest.within(BOUND).is_some());
     advance(Duration::from_millis(1)).await;
     assert!(latest.within(BOUND).is_none());
-    latest.learn(everything(1), Some(Instant::now()), 0);
+    latest.apply(everything(1), Some(Instant::now()), 0);
     assert!(latest.within(BOUND).is_some());
 }
 
@@ -26,20 +26,20 @@ async fn snapshot_older_than_the_bound_is_refused() {
 async fn snapshot_from_a_delayed_answer_is_as_old_as_its_question() {
     let latest = LatestSnapshot::none();
     advance(Duration::from_secs(1)).await;
-    let asked = Instant::now();
+    let sent_at = Instant::now();
     advance(BOUND + Duration::from_millis(1)).await;
-    latest.learn(everything(1), Some(asked), 0);
+    latest.apply(everything(1), Some(sent_at), 0);
     assert!(latest.within(BOUND).is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn snapshot_changed_by_a_push_does_not_become_fresher() {
     let latest = LatestSnapshot::none();
-    latest.learn(everything(1), Some(Instant::now()), 0);
+    latest.apply(everything(1), Some(Instant::now()), 0);
     advance(BOUND).await;
     let revoked = RevokedToken { jti: "t1".to_owned(), expires_at: 100 };
     let news = WatchResponse { revision: 2, tokens: vec![revoked], ..WatchResponse::default() };
-    latest.learn(news, None, 0);
+    latest.apply(news, None, 0);
     assert!(latest.within(BOUND).unwrap().tokens.contains_key("t1"));
     advance(Duration::from_millis(1)).await;
     assert!(latest.within(BOUND).is_none());
