@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use accord_api::accord::cache::v1 as api;
 use accord_api::accord::policy::v1::{Cache, CacheScope, Retry};
+use accord_contract::limits::{
+    DEFAULT_CACHE_MAX_BYTES, HEADERS_OF_ONE_MESSAGE, MAX_ATTEMPTS, MAX_HEADER_NAME, MAX_HEADER_NAMES,
+};
 use accord_readthrough::{Policy, Tag};
 use accord_upstream::{Retries, metadata};
 use accord_wire::{Malformed, Template};
@@ -18,33 +21,8 @@ use crate::malformed::{bounded, duration, malformed};
 /// SHA-256 of a plan's encoding.
 pub type Digest = [u8; 32];
 
-/// What the contract says where it leaves `cache.max_bytes` out.
-const MAX_BYTES: u64 = 1024 * 1024;
-
 /// Most tags and parts of tags: far more than anybody means.
 const MOST_PARTS: usize = 1024;
-
-/// Most names of headers in a list, and the longest, as contracts have it.
-const MOST_NAMES: usize = 16;
-const LONGEST_NAME: usize = 100;
-
-/// Concern one connection or one message: the upstream's connection refuses a call with them, as if it were broken itself.
-const OF_A_CONNECTION: [&str; 11] = [
-    "connection",
-    "content-length",
-    "content-type",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// Attempts in all that a contract may declare.
-const ATTEMPTS: std::ops::RangeInclusive<u32> = 2..=5;
 
 /// How reads of one method are answered.
 #[derive(Debug)]
@@ -145,12 +123,12 @@ fn policy(declared: &Cache) -> Result<Policy, Status> {
         stale_while_revalidate: duration("plan.cache.stale_while_revalidate", revalidate)?,
         stale_if_error: duration("plan.cache.stale_if_error", error)?,
         negative_ttl: duration("plan.cache.negative_ttl", declared.negative_ttl.as_ref())?,
-        max_bytes: declared.max_bytes.unwrap_or(MAX_BYTES),
+        max_bytes: declared.max_bytes.unwrap_or(DEFAULT_CACHE_MAX_BYTES),
     })
 }
 
 fn retries(declared: &Retry) -> Result<Retries, Status> {
-    if !ATTEMPTS.contains(&declared.max_attempts) {
+    if !MAX_ATTEMPTS.contains(&declared.max_attempts) {
         return Err(malformed("`plan.retry.max_attempts` is not between 2 and 5"));
     }
     if declared.on.contains(&0) {
@@ -173,10 +151,10 @@ fn positive(field: &str, value: Option<&prost_types::Duration>) -> Result<Durati
 
 /// The contract says what may be named, and is asked before. Here it must only not be what the cache or HTTP itself says.
 fn names(field: &str, declared: &[String]) -> Result<Vec<HeaderName>, Status> {
-    bounded(field, declared.len(), MOST_NAMES)?;
+    bounded(field, declared.len(), MAX_HEADER_NAMES)?;
     let name = |name: &String| {
-        let known = HeaderName::from_lowercase(name.as_bytes()).ok().filter(|_| name.len() <= LONGEST_NAME);
-        let is_taken = |name: &str| name.starts_with("grpc-") || OF_A_CONNECTION.contains(&name);
+        let known = HeaderName::from_lowercase(name.as_bytes()).ok().filter(|_| name.len() <= MAX_HEADER_NAME);
+        let is_taken = |name: &str| name.starts_with("grpc-") || HEADERS_OF_ONE_MESSAGE.contains(&name);
         let free = known.filter(|name| !metadata::is_reserved(name) && !is_taken(name.as_str()));
         free.ok_or_else(|| malformed(format!("`{field}` names {name:?}, which is no header that can be kept or sent")))
     };

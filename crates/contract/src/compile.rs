@@ -11,6 +11,7 @@ use prost_reflect::MethodDescriptor;
 use tonic::Code;
 
 use crate::finding::Finding;
+use crate::limits::MAX_ATTEMPTS;
 use crate::path::compile_path;
 use crate::policy::{
     Access, CachePolicy, CacheScope, Criticality, Deadline, Idempotency, Kinds, OnCacheFailure, Policy, RateLimit,
@@ -189,7 +190,7 @@ impl Compiler<'_> {
     }
 
     fn retry(&mut self, declared: &declared::Retry) -> Retry {
-        if !(2..=5).contains(&declared.max_attempts) {
+        if !MAX_ATTEMPTS.contains(&declared.max_attempts) {
             let problem = format!("{} is not between 2 and 5", declared.max_attempts);
             self.bounds.refuse("retry.max_attempts", problem, "count all attempts, the first included");
         }

@@ -5,6 +5,7 @@
 //! question about one field. What it can't enforce it refuses when a contract is loaded, never later.
 
 pub mod http;
+pub mod limits;
 
 mod canonical;
 mod check;

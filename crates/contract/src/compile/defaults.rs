@@ -6,6 +6,7 @@ use accord_api::accord::policy::v1::{
 use prost_reflect::DynamicMessage;
 use prost_types::Duration;
 
+use crate::limits::DEFAULT_CACHE_MAX_BYTES;
 use crate::merge::Merged;
 use crate::options::policy_type;
 
@@ -53,7 +54,7 @@ fn cache() -> Cache {
         stale_if_error: seconds(0),
         negative_ttl: seconds(0),
         scope: CacheScope::PerPrincipal.into(),
-        max_bytes: Some(MIB),
+        max_bytes: Some(DEFAULT_CACHE_MAX_BYTES),
         ..Cache::default()
     }
 }

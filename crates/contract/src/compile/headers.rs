@@ -3,31 +3,7 @@
 use std::collections::HashSet;
 
 use super::bounds::Bounds;
-
-/// A read goes over all of them, and an entry holds the values of all of them.
-const MOST: usize = 16;
-
-/// Names are sent with every read of the method.
-const LONGEST: usize = 100;
-
-/// Concern one connection or one message (RFC 9110, 7.6.1 and 8), so they say nothing about the answer to another call.
-const OF_ONE_MESSAGE: [&str; 15] = [
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+use crate::limits::{HEADERS_OF_ONE_MESSAGE, MAX_HEADER_NAME, MAX_HEADER_NAMES};
 
 /// Differ with every call, because each says something about that call alone.
 const OF_ONE_CALL: [&str; 4] = ["request-timeout", "traceparent", "tracestate", "x-request-id"];
@@ -72,8 +48,8 @@ fn names(
     bounds: &mut Bounds<'_>,
     refusal_here: impl Fn(&str) -> Option<Refusal>,
 ) -> Vec<Box<str>> {
-    if declared.len() > MOST {
-        let problem = format!("has {} names, more than {MOST}", declared.len());
+    if declared.len() > MAX_HEADER_NAMES {
+        let problem = format!("has {} names, more than {MAX_HEADER_NAMES}", declared.len());
         bounds.refuse(option, problem, "keep those without which the answer would be another");
     }
     let mut seen = HashSet::new();
@@ -96,7 +72,7 @@ fn refusal(name: &str) -> Option<Refusal> {
         ),
         name if is_ours(name) => ("is kept for Accord's own hops", "give it another name than `x-accord-…`"),
         name if name.starts_with("grpc-") => ("is reserved by gRPC", LEAVE_OUT),
-        name if OF_ONE_MESSAGE.contains(&name) => ("belongs to one connection or message", LEAVE_OUT),
+        name if HEADERS_OF_ONE_MESSAGE.contains(&name) => ("belongs to one connection or message", LEAVE_OUT),
         name if OF_ONE_CALL.contains(&name) => ("belongs to one call, so it differs with each", LEAVE_OUT),
         "authorization" => (
             "is a credential, which stays at the gateway",
@@ -110,7 +86,7 @@ fn refusal(name: &str) -> Option<Refusal> {
 /// As gRPC has it: narrower than HTTP's token.
 fn is_header_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
-    (1..=LONGEST).contains(&name.len()) && name.bytes().all(allowed)
+    (1..=MAX_HEADER_NAME).contains(&name.len()) && name.bytes().all(allowed)
 }
 
 /// `x-accord-…`, also as a server spells it that maps `_` to `-`.

@@ -35,6 +35,7 @@ const ALLOWED: [(&str, &[&str]); 11] = [
         "accord-cache",
         &[
             "accord-api",
+            "accord-contract",
             "accord-mesh",
             "accord-readthrough",
             "accord-runtime",
