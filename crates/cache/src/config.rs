@@ -76,9 +76,9 @@ pub struct EngineConfig {
     pub max_senders: usize,
     /// Plans that are remembered: what the contract of a method says. One that was forgotten is sent again. Default: 16384.
     pub max_plans: u64,
-    /// How long an origin that failed is left alone where a stale answer serves instead. Default: `1s`.
+    /// Cool-down of an origin that failed: stale-if-error answers without asking it for so long. Default: `1s`.
     #[serde(with = "humantime_serde")]
-    pub rest_after_failure: Duration,
+    pub failure_cooldown: Duration,
     /// How long each reader of an answer that can't be stored loads it alone. Default: `10s`.
     #[serde(with = "humantime_serde")]
     pub uncacheable_for: Duration,
@@ -93,7 +93,7 @@ impl Default for EngineConfig {
             max_tags: 262_144,
             max_senders: 1_024,
             max_plans: 16_384,
-            rest_after_failure: Duration::from_secs(1),
+            failure_cooldown: Duration::from_secs(1),
             uncacheable_for: Duration::from_secs(10),
         }
     }
@@ -107,7 +107,7 @@ impl EngineConfig {
             waiters: self.max_waiters,
             flights: self.max_flights,
             tags: self.max_tags,
-            cool_down: self.rest_after_failure,
+            cool_down: self.failure_cooldown,
             uncacheable: self.uncacheable_for,
         }
     }

@@ -8,13 +8,16 @@
 //! - Everything is bounded: bytes, loads, waiters, remembered plans, tags and senders, connections.
 //! - It calls the upstreams that its configuration holds, and no address that a caller says.
 
+// From a configuration to a running server.
 pub mod config;
-pub mod kept;
-pub mod malformed;
-pub mod origin;
-pub mod passport;
-pub mod plan;
-pub mod plans;
-pub mod records;
 pub mod serve;
-pub mod service;
+
+// The way of a request.
+mod service;
+mod malformed;
+pub mod passport;
+mod plans;
+pub mod plan;
+pub mod origin;
+mod answer_metadata;
+pub mod records;

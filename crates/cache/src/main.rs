@@ -50,10 +50,10 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    run(|| obey(Cli::parse()))
+    run(|| execute(Cli::parse()))
 }
 
-async fn obey(cli: Cli) -> anyhow::Result<()> {
+async fn execute(cli: Cli) -> anyhow::Result<()> {
     let command = cli.command;
     let config = load(cli)?;
     match command {

@@ -10,17 +10,17 @@ use tonic::Status;
 const LONGEST: Duration = Duration::from_hours(87_660_000);
 
 /// A request that means nothing.
-pub fn malformed(problem: impl Into<String>) -> Status {
+pub(crate) fn malformed(problem: impl Into<String>) -> Status {
     fault::status(Reason::RequestMalformed, problem)
 }
 
 /// A duration of a request; nothing where it is absent.
-pub fn duration(field: &str, value: Option<&prost_types::Duration>) -> Result<Duration, Status> {
+pub(crate) fn duration(field: &str, value: Option<&prost_types::Duration>) -> Result<Duration, Status> {
     let duration = Duration::try_from(value.copied().unwrap_or_default()).ok().filter(|duration| *duration <= LONGEST);
     duration.ok_or_else(|| malformed(format!("`{field}` is negative or out of range")))
 }
 
 /// Refuses more elements of a field than anybody means.
-pub fn bounded(field: &str, count: usize, most: usize) -> Result<(), Status> {
+pub(crate) fn bounded(field: &str, count: usize, most: usize) -> Result<(), Status> {
     if count <= most { Ok(()) } else { Err(malformed(format!("`{field}` has {count} elements, more than {most}"))) }
 }

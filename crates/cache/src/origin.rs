@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue};
 use tonic::{Code, Status};
 use tracing::{Instrument, Span};
 
-use crate::kept::Kept;
+use crate::answer_metadata::AnswerMetadata;
 use crate::plan::Plan;
 
 /// The upstreams that the configuration holds. Nobody can make the cache call any other address.
@@ -101,7 +101,7 @@ async fn make(call: &OriginCall, deadline: Deadline) -> Result<Answer, upstream:
 }
 
 fn loaded(call: &OriginCall, answer: Answer) -> Loaded {
-    let metadata = Kept::of(&answer, &call.plan.keep_headers).encode();
+    let metadata = AnswerMetadata::of(&answer, &call.plan.keep_headers).encode();
     match answer.result {
         // A copy as large as the message: the buffer it came in is larger, and would live for as long as the answer is kept.
         Ok(message) => Loaded { load: Ok(Bytes::copy_from_slice(&message)), metadata, tags: tags(call, &message) },

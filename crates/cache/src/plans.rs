@@ -17,17 +17,17 @@ const LARGEST: usize = 64 * 1024;
 
 /// A bounded store of compiled plans. One that was forgotten is asked for again.
 #[derive(Debug)]
-pub struct Plans(Cache<Digest, Arc<Plan>>);
+pub(crate) struct Plans(Cache<Digest, Arc<Plan>>);
 
 impl Plans {
     /// Remembers this many: those that were used last.
-    pub fn new(most: u64) -> Self {
+    pub(crate) fn new(most: u64) -> Self {
         // Least recently used: by frequency, a new contract's plan might never get in.
         Self(Cache::builder().max_capacity(most).eviction_policy(EvictionPolicy::lru()).build())
     }
 
     /// The plan of a digest, which is compiled where it is sent along and was not known. None: nobody has sent it.
-    pub fn find(&self, name: &[u8], encoded: &[u8]) -> Result<Option<Arc<Plan>>, Status> {
+    pub(crate) fn find(&self, name: &[u8], encoded: &[u8]) -> Result<Option<Arc<Plan>>, Status> {
         let name = Digest::try_from(name).map_err(|_| malformed("`plan_digest` is no SHA-256 digest"))?;
         if encoded.is_empty() {
             return Ok(self.0.get(&name));
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_plan_or_too_many_are_refused_and_not_kept() {
+    fn malformed_or_oversized_plan_is_refused_and_not_stored() {
         let plans = Plans::new(10);
         for bytes in [vec![0xff], vec![0; LARGEST + 1]] {
             let name = digest(&SHA256, &bytes);

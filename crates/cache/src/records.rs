@@ -50,16 +50,16 @@ pub enum Decision {
     /// Run it, under this claim.
     Claimed(String),
     /// It ran, and this was the answer.
-    Answered(Kept),
+    Answered(RecordedAnswer),
     /// It runs, for up to this long.
     InFlight(Duration),
     /// The key was used with another request.
     Mismatch,
 }
 
-/// A kept answer.
+/// The stored answer of a call under an idempotency key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct RecordedAnswer {
     /// The gRPC status code.
     pub code: i32,
     /// The status message.
@@ -73,10 +73,10 @@ pub struct Kept {
 /// What became of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completion {
-    /// It is kept.
-    Kept,
+    /// It is stored.
+    Stored,
     /// Its claim is no more.
-    Lost,
+    ClaimLost,
 }
 
 /// The records. Clones share their connections.
@@ -151,7 +151,12 @@ impl Records {
     }
 
     /// Keeps the answer of a claimed call. Repeating it does nothing.
-    pub async fn complete(&self, claim: &str, answer: &Kept, now: SystemTime) -> Result<Completion, RecordsError> {
+    pub async fn complete(
+        &self,
+        claim: &str,
+        answer: &RecordedAnswer,
+        now: SystemTime,
+    ) -> Result<Completion, RecordsError> {
         let done = retry(|| {
             sqlx::query(schema::COMPLETE)
                 .bind(i64::from(answer.code))
@@ -165,10 +170,10 @@ impl Records {
         })
         .await?;
         if done.rows_affected() > 0 {
-            return Ok(Completion::Kept);
+            return Ok(Completion::Stored);
         }
         let known = retry(|| sqlx::query(schema::IS_CLAIM).bind(claim).fetch_optional(self.pool.connections())).await?;
-        Ok(if known.is_some() { Completion::Kept } else { Completion::Lost })
+        Ok(if known.is_some() { Completion::Stored } else { Completion::ClaimLost })
     }
 
     /// Gives a claim back. One that was completed stays.
@@ -203,7 +208,7 @@ fn decide(row: &AnyRow, digest: &[u8], now: SystemTime) -> Result<Decision, sqlx
         let left = row.try_get::<i64, _>("lease_until")?.saturating_sub(millis(now));
         return Ok(Decision::InFlight(Duration::from_millis(u64::try_from(left).unwrap_or(0))));
     }
-    Ok(Decision::Answered(Kept {
+    Ok(Decision::Answered(RecordedAnswer {
         code: i32::try_from(row.try_get::<i64, _>("code")?).unwrap_or_default(),
         message: row.try_get("message")?,
         details: row.try_get("details")?,

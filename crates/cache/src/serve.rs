@@ -58,8 +58,8 @@ pub async fn serve(config: Config) -> Result<()> {
     let engine = engine(&config);
     let public = grpc_server(&config, &health, &engine, &upstreams, &mesh, records.clone())?;
     follow_records(&health, &records).await;
-    let nothing_else = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, &[])?);
-    let internal = admin::service(GrpcServer::new(&health, Guard::new(&nothing_else, mesh)), &telemetry, &health)?;
+    let built_in_only = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, &[])?);
+    let internal = admin::service(GrpcServer::new(&health, Guard::new(&built_in_only, mesh)), &telemetry, &health)?;
 
     let listener = Listener::bind(&config.listen).await?;
     let admin = Listener::bind(&config.admin).await?;
@@ -74,8 +74,8 @@ pub async fn serve(config: Config) -> Result<()> {
 pub fn engine(config: &Config) -> LiveEngine {
     let EngineConfig { capacity_bytes, .. } = config.engine;
     let metrics = Metrics::new(&telemetry::meter());
-    let told = metrics.clone();
-    let store = MemoryStore::new(capacity_bytes, move |cause| told.evicted(cause));
+    let evictions = metrics.clone();
+    let store = MemoryStore::new(capacity_bytes, move |cause| evictions.evicted(cause));
     let engine = Engine::new(Loader, store, Live::begin(), config.engine.limits(), metrics);
     engine.observe(&telemetry::meter());
     engine
@@ -146,8 +146,8 @@ mod tests {
         records.close().await;
         follow_records(&health, &records).await;
         let serves = async |service: &str| {
-            let asked = Request::new(HealthCheckRequest { service: service.to_owned() });
-            health.check(asked).await.unwrap().into_inner().status() == ServingStatus::Serving
+            let request = Request::new(HealthCheckRequest { service: service.to_owned() });
+            health.check(request).await.unwrap().into_inner().status() == ServingStatus::Serving
         };
         assert!(serves("").await && serves("accord.cache.v1.ReadThroughService").await);
         assert!(!serves(IDEMPOTENCY).await);

@@ -1,5 +1,5 @@
 //! The services, as the protos describe them.
 
-pub mod idempotency;
-pub mod invalidation;
-pub mod read_through;
+pub(crate) mod idempotency;
+pub(crate) mod invalidation;
+pub(crate) mod read_through;

@@ -16,7 +16,7 @@ async fn idempotency_records_hold_on_postgres() {
 }
 
 #[tokio::test]
-async fn replicas_may_start_together() {
+async fn replicas_start_together_on_one_database() {
     let url = url();
     sqlx::any::install_default_drivers();
     let mut operator = sqlx::AnyConnection::connect(&url).await.unwrap();

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use accord_cache::records::{Completion, Decision, Kept, Name, Records, RecordsError};
+use accord_cache::records::{Completion, Decision, Name, RecordedAnswer, Records, RecordsError};
 use sqlx::{Connection, Executor};
 
 #[tokio::test]
@@ -47,7 +47,7 @@ async fn acknowledged_record_survives_a_killed_process() {
 async fn acknowledge(records: &Records) {
     begin(records, "claimed").await;
     let Decision::Claimed(claim) = begin(records, "answered").await else { panic!("a new key is free") };
-    assert_eq!(records.complete(&claim, &answer(), SystemTime::now()).await.unwrap(), Completion::Kept);
+    assert_eq!(records.complete(&claim, &answer(), SystemTime::now()).await.unwrap(), Completion::Stored);
     println!("acknowledged");
     std::future::pending::<()>().await;
 }
@@ -58,8 +58,8 @@ async fn begin(records: &Records, key: &str) -> Decision {
     records.begin(&name, &[1; 32], hour, hour, SystemTime::now()).await.unwrap()
 }
 
-fn answer() -> Kept {
-    Kept { code: 9, message: "no".to_owned(), details: vec![1], response: vec![] }
+fn answer() -> RecordedAnswer {
+    RecordedAnswer { code: 9, message: "no".to_owned(), details: vec![1], response: vec![] }
 }
 
 #[tokio::test]

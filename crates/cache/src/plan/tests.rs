@@ -39,7 +39,7 @@ fn cache(plan: &mut api::Plan) -> &mut Cache {
 }
 
 #[test]
-fn plan_that_says_too_little_is_refused() {
+fn incomplete_plan_is_refused() {
     assert_refused("plan.method", |plan| plan.method = "shop.v1.Shop".to_owned());
     assert_refused("plan.method", |plan| plan.method = "shop.v1.Shop/Get?x".to_owned());
     assert_refused("plan.upstream", |plan| plan.upstream.clear());
@@ -49,7 +49,7 @@ fn plan_that_says_too_little_is_refused() {
 }
 
 #[test]
-fn plan_beyond_its_bounds_is_refused() {
+fn plan_over_its_bounds_is_refused() {
     assert_refused("plan.cache.ttl", |plan| cache(plan).ttl = Some(seconds(i64::MAX)));
     assert_refused("plan.cache.negative_ttl", |plan| cache(plan).negative_ttl = Some(seconds(-1)));
     assert_refused("plan.tags", |plan| plan.tags = vec![api::TagTemplate::default(); 1025]);
@@ -62,7 +62,7 @@ fn plan_beyond_its_bounds_is_refused() {
 }
 
 #[test]
-fn header_that_only_the_cache_may_say_is_refused() {
+fn reserved_header_name_is_refused() {
     let of_a_connection = ["connection", "content-length", "te", "transfer-encoding"];
     let long = "x".repeat(101);
     let ours = ["x-accord-passport", "x_accord-passport", "grpc-timeout", "Accept-Language", "", "a b", &long];

@@ -11,7 +11,7 @@ use accord_runtime::fault;
 use tonic::{Request, Response, Status};
 
 use crate::malformed::{duration, malformed};
-use crate::records::{Completion, Decision, Kept, Name, Records, RecordsError};
+use crate::records::{Completion, Decision, Name, RecordedAnswer, Records, RecordsError};
 use accord_store::log_failure;
 
 /// Longest name of a method or an owner. Together with the key they have to fit into an index of PostgreSQL.
@@ -22,7 +22,7 @@ const DIGEST: usize = 32;
 
 /// The idempotency service.
 #[derive(Clone, Debug)]
-pub struct Idempotency {
+pub(crate) struct Idempotency {
     /// The records.
     pub records: Records,
 }
@@ -30,32 +30,36 @@ pub struct Idempotency {
 #[tonic::async_trait]
 impl IdempotencyService for Idempotency {
     async fn begin(&self, request: Request<BeginRequest>) -> Result<Response<BeginResponse>, Status> {
-        let asked = request.into_inner();
-        let window = duration("window", asked.window.as_ref())?;
-        let lease = duration("lease", asked.lease.as_ref())?;
-        if asked.method.len() > LONGEST_NAME || asked.owner.len() > LONGEST_NAME {
+        let message = request.into_inner();
+        let window = duration("window", message.window.as_ref())?;
+        let lease = duration("lease", message.lease.as_ref())?;
+        if message.method.len() > LONGEST_NAME || message.owner.len() > LONGEST_NAME {
             return Err(malformed("`method` and `owner` must not be longer than 1024 bytes"));
         }
-        if !is_key(&asked.key) || asked.method.is_empty() || asked.request_digest.len() != DIGEST {
+        if !is_key(&message.key) || message.method.is_empty() || message.request_digest.len() != DIGEST {
             return Err(malformed("a claim needs a method, a key of 1 to 255 visible characters and a SHA-256 digest"));
         }
         if window.is_zero() || lease.is_zero() {
             return Err(malformed("`window` and `lease` must be longer than nothing"));
         }
-        let name = Name { method: asked.method, owner: asked.owner, key: asked.key };
-        let decision = self.records.begin(&name, &asked.request_digest, window, lease, SystemTime::now()).await;
+        let name = Name { method: message.method, owner: message.owner, key: message.key };
+        let decision = self.records.begin(&name, &message.request_digest, window, lease, SystemTime::now()).await;
         Ok(Response::new(BeginResponse { decision: Some(decided(decision.map_err(|error| unavailable(&error))?)) }))
     }
 
     async fn complete(&self, request: Request<CompleteRequest>) -> Result<Response<CompleteResponse>, Status> {
         let CompleteRequest { claim_id, answer } = request.into_inner();
         let answer = answer.ok_or_else(|| malformed("`answer` is missing"))?;
-        let kept =
-            Kept { code: answer.code, message: answer.message, details: answer.details, response: answer.response };
-        let completion = self.records.complete(&claim_id, &kept, SystemTime::now()).await;
+        let recorded = RecordedAnswer {
+            code: answer.code,
+            message: answer.message,
+            details: answer.details,
+            response: answer.response,
+        };
+        let completion = self.records.complete(&claim_id, &recorded, SystemTime::now()).await;
         match completion.map_err(|error| unavailable(&error))? {
-            Completion::Kept => Ok(Response::new(CompleteResponse {})),
-            Completion::Lost => {
+            Completion::Stored => Ok(Response::new(CompleteResponse {})),
+            Completion::ClaimLost => {
                 let message = "the claim is over: its lease ended before the answer came";
                 Err(fault::status(Reason::IdempotencyInFlight, message))
             }
@@ -75,11 +79,11 @@ fn is_key(key: &str) -> bool {
 fn decided(decision: Decision) -> Decided {
     match decision {
         Decision::Claimed(id) => Decided::Claim(Claim { id }),
-        Decision::Answered(kept) => Decided::Answer(StoredAnswer {
-            code: kept.code,
-            message: kept.message,
-            details: kept.details,
-            response: kept.response,
+        Decision::Answered(recorded) => Decided::Answer(StoredAnswer {
+            code: recorded.code,
+            message: recorded.message,
+            details: recorded.details,
+            response: recorded.response,
         }),
         Decision::InFlight(left) => Decided::InFlight(prost_types::Duration::try_from(left).unwrap_or_default()),
         Decision::Mismatch => Decided::Mismatch(true),

@@ -15,14 +15,14 @@ const LONGEST_INCARNATION: usize = 128;
 
 /// The invalidation service.
 #[derive(Debug)]
-pub struct Invalidation<O, S, W> {
+pub(crate) struct Invalidation<O, S, W> {
     engine: Engine<O, S, W>,
     gap_detector: Mutex<GapDetector>,
 }
 
 impl<O: Origin, S: Store, W: World> Invalidation<O, S, W> {
     /// Remembers this many senders.
-    pub fn new(engine: Engine<O, S, W>, senders: usize) -> Self {
+    pub(crate) fn new(engine: Engine<O, S, W>, senders: usize) -> Self {
         Self { engine, gap_detector: Mutex::new(GapDetector::new(senders.max(1))) }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accord_api::accord::cache::v1::{
-    self as api, ReadRequest, ReadResponse, consistency, read_response::Result as Said,
+    self as api, ReadRequest, ReadResponse, consistency, read_response::Result as ReadResult,
     read_through_service_server::ReadThroughService,
 };
 use accord_api::accord::fault::v1::Reason;
@@ -22,7 +22,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tracing::Span;
 
-use crate::kept::Kept;
+use crate::answer_metadata::AnswerMetadata;
 use crate::malformed::{bounded, duration, malformed};
 use crate::origin::{OriginCall, Upstreams};
 use crate::passport::{Owner, Passports};
@@ -37,7 +37,7 @@ const MOST_HEADERS: usize = 1024;
 
 /// The read-through service.
 #[derive(Debug)]
-pub struct ReadThrough<O, S, W, P> {
+pub(crate) struct ReadThrough<O, S, W, P> {
     /// Answers.
     pub engine: Engine<O, S, W>,
     /// What contracts say.
@@ -60,12 +60,12 @@ where
 {
     async fn read(&self, request: Request<ReadRequest>) -> Result<Response<ReadResponse>, Status> {
         let terms = Terms::of(&request)?;
-        let (metadata, _, asked) = request.into_parts();
-        let Some(plan) = self.plans.find(&asked.plan_digest, &asked.plan)? else {
+        let (metadata, _, message) = request.into_parts();
+        let Some(plan) = self.plans.find(&message.plan_digest, &message.plan)? else {
             return Ok(Response::new(plan_unknown()));
         };
         let passport = passport(&metadata)?;
-        let read = self.compile(asked, plan, passport, terms)?;
+        let read = self.compile(message, plan, passport, terms)?;
         let answer = self.answer(&read).await.map_err(overloaded)?;
         Ok(Response::new(respond(answer, self.node.clone())))
     }
@@ -89,28 +89,28 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
 
     fn compile(
         &self,
-        asked: ReadRequest,
+        message: ReadRequest,
         plan: Arc<Plan>,
         passport: Option<HeaderValue>,
         terms: Terms,
     ) -> Result<Read<OriginCall>, Status> {
         let upstream = Arc::clone(self.upstreams.find(&plan.upstream)?);
         let owner = self.owner(passport.as_ref(), &plan.upstream)?;
-        let headers = headers(&plan, asked.headers)?;
+        let headers = headers(&plan, message.headers)?;
         Ok(Read {
-            key: key(&plan, owner.as_ref(), &asked.key, &headers),
+            key: key(&plan, owner.as_ref(), &message.key, &headers),
             policy: plan.policy,
-            tags: plan.request_tags(&asked.request).map_err(|error| malformed(error.to_string()))?.into(),
-            consistency: requirement(asked.consistency.as_ref())?,
+            tags: plan.request_tags(&message.request).map_err(|error| malformed(error.to_string()))?.into(),
+            consistency: requirement(message.consistency.as_ref())?,
             wait_budget: terms.deadline.remaining(),
             load_timeout: plan.load_timeout,
             call: OriginCall {
                 plan,
                 upstream,
-                request: asked.request,
+                request: message.request,
                 passport,
                 headers,
-                is_retried_outside: asked.is_retried_outside,
+                is_retried_outside: message.is_retried_outside,
                 id: terms.id,
                 span: Span::current(),
             },
@@ -172,9 +172,9 @@ fn headers(plan: &Plan, given: Vec<api::Header>) -> Result<HeaderMap, Status> {
 
 /// The place of an answer. The plan's digest is part of it: what was loaded under the tags of one contract is no answer to a
 /// reader of another, whose invalidations it would never see.
-fn key(plan: &Plan, owner: Option<&Owner>, asked: &[u8], headers: &HeaderMap) -> Key {
+fn key(plan: &Plan, owner: Option<&Owner>, request_key: &[u8], headers: &HeaderMap) -> Key {
     let mut bytes = plan.digest.to_vec();
-    put(&mut bytes, asked);
+    put(&mut bytes, request_key);
     for name in &plan.vary {
         for value in headers.get_all(name) {
             put(&mut bytes, name.as_str().as_bytes());
@@ -216,11 +216,11 @@ fn overloaded(overload: Overload) -> Status {
 }
 
 fn plan_unknown() -> ReadResponse {
-    ReadResponse { result: Some(Said::PlanUnknown(api::PlanUnknown {})), ..ReadResponse::default() }
+    ReadResponse { result: Some(ReadResult::PlanUnknown(api::PlanUnknown {})), ..ReadResponse::default() }
 }
 
 fn respond(answer: Answer, node: String) -> ReadResponse {
-    let kept = Kept::decode(&answer.metadata);
+    let metadata = AnswerMetadata::decode(&answer.metadata);
     let freshness = api::Freshness {
         outcome: outcome(answer.outcome).into(),
         age: prost_types::Duration::try_from(answer.age).ok(),
@@ -230,21 +230,21 @@ fn respond(answer: Answer, node: String) -> ReadResponse {
         stale_reason: stale_reason(answer.stale).into(),
         node,
     };
-    let said = match answer.load {
-        Ok(message) => Said::Message(message),
-        Err(failure) => Said::Failure(api::Failure {
+    let result = match answer.load {
+        Ok(message) => ReadResult::Message(message),
+        Err(failure) => ReadResult::Failure(api::Failure {
             code: failure.code,
             message: failure.message,
             details: failure.details,
-            is_fault: !kept.is_of_handler,
+            is_fault: !metadata.is_of_handler,
         }),
     };
     ReadResponse {
-        result: Some(said),
+        result: Some(result),
         freshness: Some(freshness),
-        head: kept.head,
-        trailers: kept.trailers,
-        is_trailers_only: kept.is_trailers_only,
+        head: metadata.head,
+        trailers: metadata.trailers,
+        is_trailers_only: metadata.is_trailers_only,
     }
 }
 

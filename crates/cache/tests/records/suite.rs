@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use accord_cache::records::{Completion, Decision, Kept, Name, Records};
+use accord_cache::records::{Completion, Decision, Name, RecordedAnswer, Records};
 use uuid::Uuid;
 
 const WINDOW: Duration = Duration::from_hours(1);
@@ -13,8 +13,8 @@ fn fresh() -> Name {
     Name { method: "shop.Orders/Place".to_owned(), owner: "north/ada".to_owned(), key: Uuid::new_v4().to_string() }
 }
 
-fn answer() -> Kept {
-    Kept { code: 0, message: String::new(), details: vec![], response: vec![0, 255, 7] }
+fn answer() -> RecordedAnswer {
+    RecordedAnswer { code: 0, message: String::new(), details: vec![], response: vec![0, 255, 7] }
 }
 
 async fn claim(records: &Records, name: &Name, now: SystemTime) -> String {
@@ -32,14 +32,14 @@ pub(crate) async fn run(records: &Records) {
     a_claim_given_back_is_free(records).await;
     a_lease_that_ended_lets_the_same_request_run_again(records).await;
     a_window_that_ended_forgets(records).await;
-    an_answer_is_kept_whatever_its_message_says(records).await;
+    an_answer_is_stored_whatever_its_message_says(records).await;
 }
 
 async fn an_answer_is_given_again(records: &Records) {
     let (name, now) = (fresh(), SystemTime::now());
     let claim = claim(records, &name, now).await;
-    assert_eq!(records.complete(&claim, &answer(), now).await.unwrap(), Completion::Kept);
-    assert_eq!(records.complete(&claim, &Kept::default(), now).await.unwrap(), Completion::Kept);
+    assert_eq!(records.complete(&claim, &answer(), now).await.unwrap(), Completion::Stored);
+    assert_eq!(records.complete(&claim, &RecordedAnswer::default(), now).await.unwrap(), Completion::Stored);
     records.abandon(&claim).await.unwrap();
     let again = records.begin(&name, DIGEST, WINDOW, LEASE, now + LEASE * 2).await.unwrap();
     assert_eq!(again, Decision::Answered(answer()));
@@ -76,15 +76,15 @@ async fn a_claim_given_back_is_free(records: &Records) {
     let first = claim(records, &name, now).await;
     records.abandon(&first).await.unwrap();
     claim(records, &name, now).await;
-    assert_eq!(records.complete(&first, &answer(), now).await.unwrap(), Completion::Lost);
+    assert_eq!(records.complete(&first, &answer(), now).await.unwrap(), Completion::ClaimLost);
 }
 
 async fn a_lease_that_ended_lets_the_same_request_run_again(records: &Records) {
     let (name, now) = (fresh(), SystemTime::now());
     let first = claim(records, &name, now).await;
     let second = claim(records, &name, now + LEASE).await;
-    assert_eq!(records.complete(&first, &answer(), now).await.unwrap(), Completion::Lost);
-    assert_eq!(records.complete(&second, &answer(), now).await.unwrap(), Completion::Kept);
+    assert_eq!(records.complete(&first, &answer(), now).await.unwrap(), Completion::ClaimLost);
+    assert_eq!(records.complete(&second, &answer(), now).await.unwrap(), Completion::Stored);
 }
 
 async fn a_window_that_ended_forgets(records: &Records) {
@@ -97,11 +97,11 @@ async fn a_window_that_ended_forgets(records: &Records) {
     claim(records, &name, now).await;
 }
 
-async fn an_answer_is_kept_whatever_its_message_says(records: &Records) {
+async fn an_answer_is_stored_whatever_its_message_says(records: &Records) {
     let (name, now) = (fresh(), SystemTime::now());
     let claim = claim(records, &name, now).await;
-    let odd = Kept { code: 9, message: "a\0b\u{1f95b}\n".to_owned(), ..Kept::default() };
-    assert_eq!(records.complete(&claim, &odd, now).await.unwrap(), Completion::Kept);
-    let kept = Kept { message: "a\u{fffd}b\u{1f95b}\n".to_owned(), ..odd };
-    assert_eq!(records.begin(&name, DIGEST, WINDOW, LEASE, now).await.unwrap(), Decision::Answered(kept));
+    let odd = RecordedAnswer { code: 9, message: "a\0b\u{1f95b}\n".to_owned(), ..RecordedAnswer::default() };
+    assert_eq!(records.complete(&claim, &odd, now).await.unwrap(), Completion::Stored);
+    let stored = RecordedAnswer { message: "a\u{fffd}b\u{1f95b}\n".to_owned(), ..odd };
+    assert_eq!(records.begin(&name, DIGEST, WINDOW, LEASE, now).await.unwrap(), Decision::Answered(stored));
 }

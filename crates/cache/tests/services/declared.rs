@@ -33,10 +33,10 @@ async fn every_method_needs_its_declared_permission_and_has_its_declared_deadlin
             panic!("{method} asks for nothing")
         };
         let deadline = policy.deadline.unwrap();
-        for (asked, seconds) in
+        for (timeout, seconds) in
             [(None, deadline.default.unwrap().seconds), (Some("99999999S"), deadline.max.unwrap().seconds)]
         {
-            let seen = call(server.clone(), &witness, &method, asked).await;
+            let seen = call(server.clone(), &witness, &method, timeout).await;
             assert_eq!(seen, format!("{method} {permission} {seconds}"));
         }
     }
@@ -90,10 +90,10 @@ fn declared() -> Vec<(String, MethodPolicy)> {
 }
 
 /// Calls a method with an empty message; what the witness saw.
-async fn call(server: GuardedServer<Witness>, witness: &Witness, method: &str, asked: Option<&str>) -> String {
+async fn call(server: GuardedServer<Witness>, witness: &Witness, method: &str, timeout: Option<&str>) -> String {
     let call = http::Request::post(format!("/{method}")).header("content-type", "application/grpc");
     let call = call.header("authorization", "Bearer anybody");
-    let call = asked.into_iter().fold(call, |call, asked| call.header("grpc-timeout", asked));
+    let call = timeout.into_iter().fold(call, |call, timeout| call.header("grpc-timeout", timeout));
     // An empty message in its five bytes of frame.
     let answer = server.oneshot(call.body(Full::new(Bytes::from_static(&[0; 5]))).unwrap()).await.unwrap();
     let status = Status::from_header_map(answer.headers()).unwrap();

@@ -7,7 +7,7 @@ use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServi
 use accord_api::accord::cache::v1::tag_template::{FieldPath, Part, Step, part};
 use accord_api::accord::cache::v1::{
     Failure, Header, InvalidateRequest, Outcome, Plan, ReadRequest, ReadResponse, TagTemplate,
-    read_response::Result as Said,
+    read_response::Result as ReadResult,
 };
 use accord_api::accord::policy::v1::Cache;
 use accord_api::catalog::v1::{GetProductRequest, Product};
@@ -21,7 +21,7 @@ use prost::Message;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-use crate::shop::{Doorman, Shop};
+use crate::shop::{FakeAuth, Shop};
 
 /// The services, an upstream and the records, until it is dropped.
 pub(crate) struct Fixture {
@@ -55,7 +55,7 @@ pub(crate) async fn begin_with(configure: impl FnOnce(&mut Config, &str)) -> Fix
     configure(&mut config, &shop.url);
     let engine = serve::engine(&config);
     let upstreams = Upstreams::new(&config.upstream).unwrap();
-    let server = serve::grpc_server(&config, &Health::new(), &engine, &upstreams, &Doorman, records.clone()).unwrap();
+    let server = serve::grpc_server(&config, &Health::new(), &engine, &upstreams, &FakeAuth, records.clone()).unwrap();
     let listener = Listener::bind(&ListenConfig::default()).await.unwrap();
     let url = format!("http://{}", listener.address());
     let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
@@ -71,12 +71,12 @@ pub(crate) fn upstream(name: &str, urls: &[&str]) -> UpstreamConfig {
 
 /// A read, and the plan that it is made under.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct PlannedRead {
     pub plan: Plan,
     pub read: ReadRequest,
 }
 
-impl Asked {
+impl PlannedRead {
     /// The same under another plan.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Plan)) -> Self {
         change(&mut self.plan);
@@ -110,7 +110,7 @@ impl Asked {
 }
 
 /// A read of a product that may be kept for a minute.
-pub(crate) fn get(id: &str) -> Asked {
+pub(crate) fn get(id: &str) -> PlannedRead {
     let plan = Plan {
         method: "shop.v1.Shop/Get".to_owned(),
         upstream: "shop".to_owned(),
@@ -121,13 +121,13 @@ pub(crate) fn get(id: &str) -> Asked {
         ..Plan::default()
     };
     let request = GetProductRequest { id: id.to_owned() }.encode_to_vec().into();
-    Asked { plan, read: ReadRequest { request, key: id.to_owned().into(), ..ReadRequest::default() } }
+    PlannedRead { plan, read: ReadRequest { request, key: id.to_owned().into(), ..ReadRequest::default() } }
 }
 
 impl Fixture {
     /// Reads under a passport.
-    pub(crate) async fn read(&self, asked: Asked, passport: Option<&str>) -> Result<ReadResponse, Status> {
-        self.send(asked.whole(), passport, Duration::from_secs(5)).await
+    pub(crate) async fn read(&self, read: PlannedRead, passport: Option<&str>) -> Result<ReadResponse, Status> {
+        self.send(read.whole(), passport, Duration::from_secs(5)).await
     }
 
     /// Sends a read of a caller with so much time.
@@ -155,8 +155,8 @@ impl Fixture {
     }
 
     /// The version that a read by Ada sees.
-    pub(crate) async fn version(&self, asked: Asked) -> i64 {
-        product(&self.read(asked, ADA).await.unwrap()).version
+    pub(crate) async fn version(&self, read: PlannedRead) -> i64 {
+        product(&self.read(read, ADA).await.unwrap()).version
     }
 }
 
@@ -174,7 +174,7 @@ pub(crate) fn by_mesh<T>(message: T) -> Request<T> {
 /// The product of an answer.
 pub(crate) fn product(answer: &ReadResponse) -> Product {
     match answer.result.as_ref().unwrap() {
-        Said::Message(bytes) => Product::decode(bytes.clone()).unwrap(),
+        ReadResult::Message(bytes) => Product::decode(bytes.clone()).unwrap(),
         other => panic!("no message: {other:?}"),
     }
 }
@@ -187,7 +187,7 @@ pub(crate) fn outcome(answer: &ReadResponse) -> Outcome {
 /// The failure of an answer.
 pub(crate) fn failure(answer: ReadResponse) -> Failure {
     match answer.result.unwrap() {
-        Said::Failure(failure) => failure,
+        ReadResult::Failure(failure) => failure,
         other => panic!("no failure: {other:?}"),
     }
 }
@@ -214,6 +214,6 @@ pub(crate) fn tag(of: fn(FieldPath) -> part::Part) -> TagTemplate {
 }
 
 /// Under the tag of the answer alone.
-pub(crate) fn by_answer(asked: Asked) -> Asked {
-    asked.with(|plan| plan.tags = vec![tag(part::Part::Answer)])
+pub(crate) fn by_answer(read: PlannedRead) -> PlannedRead {
+    read.with(|plan| plan.tags = vec![tag(part::Part::Answer)])
 }

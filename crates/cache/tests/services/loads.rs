@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServiceClient;
-use accord_api::accord::cache::v1::{Outcome, StaleReason, read_response::Result as Said};
+use accord_api::accord::cache::v1::{Outcome, StaleReason, read_response::Result as ReadResult};
 use accord_api::accord::fault::v1::Reason;
 use accord_cache::config::Config;
 use accord_cache::origin::{Loader, OriginCall, Upstreams};
@@ -73,11 +73,11 @@ async fn stale_if_error_serves_where_the_origin_is_too_slow() {
 async fn stored_answer_holds_no_spare_memory() {
     let fixture = begin().await;
     let upstreams = Upstreams::new(&[upstream("shop", &[&fixture.shop.url])]).unwrap();
-    let asked = get("milk");
+    let read = get("milk");
     let call = OriginCall {
-        plan: Plan::compile([0; 32], asked.plan).unwrap().into(),
+        plan: Plan::compile([0; 32], read.plan).unwrap().into(),
         upstream: Arc::clone(upstreams.find("shop").unwrap()),
-        request: asked.read.request,
+        request: read.read.request,
         passport: None,
         headers: HeaderMap::new(),
         is_retried_outside: false,
@@ -134,7 +134,7 @@ async fn concurrent_reads_share_one_load_and_keep_their_deadlines() {
     assert_eq!(fixture.shop.calls(), 1);
 
     let late = fixture.send(get("bread").whole(), None, Duration::from_millis(150)).await;
-    assert!(late.is_err() || matches!(late.unwrap().result, Some(Said::Failure(_))));
+    assert!(late.is_err() || matches!(late.unwrap().result, Some(ReadResult::Failure(_))));
     assert!(fixture.shop.time_left(1) <= Duration::from_millis(150));
 }
 
@@ -158,11 +158,11 @@ async fn reader_with_a_longer_deadline_outlives_the_load_of_a_shorter_one() {
         () = open => {}
     }
     let late = hurried.await.unwrap();
-    assert!(late.is_err() || matches!(late.unwrap().into_inner().result, Some(Said::Failure(_))));
+    assert!(late.is_err() || matches!(late.unwrap().into_inner().result, Some(ReadResult::Failure(_))));
 }
 
 #[tokio::test]
-async fn load_that_runs_out_of_time_is_not_made_again() {
+async fn load_that_exceeds_its_deadline_is_not_retried() {
     let fixture = begin().await;
     fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
     let late = fixture.send(get("milk").whole(), ADA, Duration::from_millis(200)).await;
@@ -174,7 +174,7 @@ async fn load_that_runs_out_of_time_is_not_made_again() {
 }
 
 #[tokio::test]
-async fn load_behind_a_stale_answer_has_the_time_of_its_method_and_not_of_its_reader() {
+async fn background_reload_has_the_deadline_of_its_method() {
     let fixture = begin().await;
     let read = get("milk").cached(|cache| {
         cache.ttl = NO_TIME;

@@ -1,4 +1,4 @@
-//! The services over the wire, before an upstream that tells what it was asked.
+//! The services over the wire, before an upstream that tells what it was read.
 
 mod admission;
 mod declared;

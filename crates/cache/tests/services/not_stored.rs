@@ -5,10 +5,10 @@ use prost_types::field_descriptor_proto::Type;
 use tokio::sync::Semaphore;
 use tonic::Status;
 
-use crate::fixture::{ADA, Asked, Fixture, begin, by_answer, failure, get, product, seconds};
+use crate::fixture::{ADA, Fixture, PlannedRead, begin, by_answer, failure, get, product, seconds};
 
-/// Whether a read says that its answer was kept.
-async fn is_kept(fixture: &Fixture, read: &Asked) -> bool {
+/// Whether a read says that its answer was stored.
+async fn is_stored(fixture: &Fixture, read: &PlannedRead) -> bool {
     fixture.read(read.clone(), ADA).await.unwrap().freshness.unwrap().stored
 }
 
@@ -25,10 +25,10 @@ async fn answer_invalidated_during_its_load_is_not_stored() {
             fixture.invalidate(&["product/milk", "product/bread"], sequence).await;
             fixture.shop.open.add_permits(Semaphore::MAX_PERMITS);
         };
-        let (kept, ()) = tokio::join!(is_kept(&fixture, &read), overtaken);
-        assert!(!kept, "{read:?}");
-        assert!(is_kept(&fixture, &read).await, "the next one is");
-        assert!(!is_kept(&fixture, &read).await, "it is there already");
+        let (stored, ()) = tokio::join!(is_stored(&fixture, &read), overtaken);
+        assert!(!stored, "{read:?}");
+        assert!(is_stored(&fixture, &read).await, "the next one is");
+        assert!(!is_stored(&fixture, &read).await, "it is there already");
         assert_eq!(fixture.shop.calls(), 2 * load + 2);
     }
 }

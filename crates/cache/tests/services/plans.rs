@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use accord_api::accord::cache::v1::{PlanUnknown, ReadRequest, read_response::Result as Said};
+use accord_api::accord::cache::v1::{PlanUnknown, ReadRequest, read_response::Result as ReadResult};
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::fault;
 use tonic::Code;
@@ -14,11 +14,11 @@ use crate::fixture::{ADA, begin, get, product};
 const TIME: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-async fn plan_is_asked_for_once() {
+async fn plan_is_requested_once() {
     let fixture = begin().await;
     let read = get("milk");
     let unknown = fixture.send(read.brief(), ADA, TIME).await.unwrap();
-    assert_eq!((unknown.result, fixture.shop.calls()), (Some(Said::PlanUnknown(PlanUnknown {})), 0));
+    assert_eq!((unknown.result, fixture.shop.calls()), (Some(ReadResult::PlanUnknown(PlanUnknown {})), 0));
     assert!(unknown.freshness.is_none());
     assert_eq!(product(&fixture.send(read.whole(), ADA, TIME).await.unwrap()).id, "milk");
     assert_eq!(product(&fixture.send(get("bread").brief(), ADA, TIME).await.unwrap()).id, "bread");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use accord_api::accord::cache::v1::{Consistency, Outcome, consistency::Requirement};
 use accord_api::accord::policy::v1::CacheScope;
 
-use crate::fixture::{ADA, Asked, begin, get, outcome, product, seconds};
+use crate::fixture::{ADA, PlannedRead, begin, get, outcome, product, seconds};
 
 #[tokio::test]
 async fn miss_is_loaded_once_with_propagated_metadata() {
@@ -47,7 +47,7 @@ async fn strong_read_goes_to_the_origin() {
 }
 
 #[tokio::test]
-async fn reader_may_require_less_staleness() {
+async fn max_staleness_of_a_reader_forces_a_load() {
     let fixture = begin().await;
     assert_eq!(fixture.version(get("milk")).await, 1);
     let within = |bound| requiring(get("milk"), Requirement::MaxStaleness(seconds(bound).unwrap()));
@@ -55,13 +55,13 @@ async fn reader_may_require_less_staleness() {
     assert_eq!(fixture.version(within(0)).await, 2);
 }
 
-fn requiring(mut asked: Asked, requirement: Requirement) -> Asked {
-    asked.read.consistency = Some(Consistency { requirement: Some(requirement) });
-    asked
+fn requiring(mut read: PlannedRead, requirement: Requirement) -> PlannedRead {
+    read.read.consistency = Some(Consistency { requirement: Some(requirement) });
+    read
 }
 
 #[tokio::test]
-async fn answers_of_two_plans_are_two_entries() {
+async fn answers_of_two_plans_are_stored_apart() {
     let fixture = begin().await;
     let other = get("milk").with(|plan| plan.tags.clear());
     assert_eq!(fixture.version(get("milk")).await, 1);
@@ -89,13 +89,13 @@ async fn kept_headers_come_with_every_answer_and_others_with_none() {
         for (name, value) in [("etag", etag), ("x-secret", "s")] {
             fixture.shop.head.lock().unwrap().insert(name, value.parse().unwrap());
         }
-        let kept = label(fixture.read(read, ADA).await.unwrap());
-        assert_eq!((kept, fixture.shop.calls()), (vec![("etag".to_owned(), etag.as_bytes().to_vec())], calls));
+        let stored = label(fixture.read(read, ADA).await.unwrap());
+        assert_eq!((stored, fixture.shop.calls()), (vec![("etag".to_owned(), etag.as_bytes().to_vec())], calls));
     }
 }
 
 #[tokio::test]
-async fn kept_headers_of_a_refusal_come_with_its_remembered_absence() {
+async fn kept_headers_of_not_found_come_with_its_negative_entry() {
     let fixture = begin().await;
     let mut absent = tonic::Status::not_found("sold out");
     absent.metadata_mut().insert("x-until", "monday".parse().unwrap());
@@ -106,13 +106,13 @@ async fn kept_headers_of_a_refusal_come_with_its_remembered_absence() {
     });
     for _ in 0..2 {
         let answer = fixture.read(read.clone(), ADA).await.unwrap();
-        let kept: Vec<_> = answer.head.iter().chain(&answer.trailers).map(|header| &header.value[..]).collect();
-        assert_eq!((kept, fixture.shop.calls()), (vec![&b"monday"[..]], 1));
+        let stored: Vec<_> = answer.head.iter().chain(&answer.trailers).map(|header| &header.value[..]).collect();
+        assert_eq!((stored, fixture.shop.calls()), (vec![&b"monday"[..]], 1));
     }
 }
 
 #[tokio::test]
-async fn varying_headers_tell_answers_apart_and_reach_the_upstream() {
+async fn vary_headers_separate_answers_and_reach_the_upstream() {
     let fixture = begin().await;
     let read = |headers: &[(&str, &str)]| {
         let vary = vec!["accept-language".to_owned(), "x-currency".to_owned()];

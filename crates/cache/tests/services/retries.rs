@@ -9,12 +9,12 @@ use accord_upstream::Liveness;
 use tokio::sync::Semaphore;
 use tonic::Status;
 
-use crate::fixture::{ADA, Asked, Fixture, begin, begin_with, failure, get, product, status, upstream};
+use crate::fixture::{ADA, Fixture, PlannedRead, begin, begin_with, failure, get, product, status, upstream};
 
 /// Ports that nobody listens on.
 const GONE: [&str; 2] = ["http://127.0.0.1:1", "http://127.0.0.1:2"];
 
-fn retried(id: &str, retry: Retry) -> Asked {
+fn retried(id: &str, retry: Retry) -> PlannedRead {
     get(id).with(|plan| plan.retry = Some(retry))
 }
 

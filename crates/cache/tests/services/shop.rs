@@ -1,4 +1,4 @@
-//! An upstream that tells what it was asked, and a door that knows two callers.
+//! An upstream that tells what it was read, and a door that knows two callers.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -106,11 +106,11 @@ impl UnaryService<GetProductRequest> for Shop {
 
     fn call(&mut self, request: Request<GetProductRequest>) -> Self::Future {
         let shop = self.clone();
-        let (metadata, _, asked) = request.into_parts();
+        let (metadata, _, read) = request.into_parts();
         Box::pin(async move {
             let version = {
                 let mut seen = shop.seen.lock().unwrap();
-                seen.push(Seen { metadata, id: asked.id.clone() });
+                seen.push(Seen { metadata, id: read.id.clone() });
                 shop.count.send_replace(seen.len());
                 seen.len()
             };
@@ -123,7 +123,7 @@ impl UnaryService<GetProductRequest> for Shop {
             }
             let version = i64::try_from(version).unwrap();
             let title = "x".repeat(shop.size.load(Ordering::Relaxed));
-            let mut answer = Response::new(Product { id: asked.id, version, title, ..Product::default() });
+            let mut answer = Response::new(Product { id: read.id, version, title, ..Product::default() });
             *answer.metadata_mut() = shop.head.lock().unwrap().clone();
             Ok(answer)
         })
@@ -132,9 +132,9 @@ impl UnaryService<GetProductRequest> for Shop {
 
 /// Lets the workload in whose token is `mesh`, and reads passports such as `north/ada@shop`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Doorman;
+pub(crate) struct FakeAuth;
 
-impl Decider for Doorman {
+impl Decider for FakeAuth {
     type Caller = Arc<Verified>;
 
     async fn authenticate(&self, token: &str) -> Result<Arc<Verified>, Refusal> {
@@ -174,7 +174,7 @@ pub(crate) fn workload(subject: &str) -> Verified {
     Verified { claims, token_type: Type::Access, kid: String::new() }
 }
 
-impl Passports for Doorman {
+impl Passports for FakeAuth {
     fn owner(&self, passport: &str, audience: &str) -> Result<Owner, Status> {
         let owner = passport.strip_suffix(audience).and_then(|rest| rest.strip_suffix('@'));
         let (tenant, subject) = owner

@@ -1,4 +1,4 @@
-//! What is kept of an answer beside its message. The engine carries it as bytes, empty where there is nothing.
+//! The metadata of an answer that is stored beside its message. The engine carries it as bytes, empty where there is nothing.
 
 use accord_api::accord::cache::v1::Header;
 use accord_upstream::Answer;
@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use prost::Message;
 
-/// What is kept of an answer beside its message.
+/// The stored metadata of an answer.
 #[derive(Clone, PartialEq, Message)]
-pub struct Kept {
+pub(crate) struct AnswerMetadata {
     /// The initial metadata that the contract names.
     #[prost(message, repeated, tag = "1")]
     pub head: Vec<Header>,
@@ -23,9 +23,9 @@ pub struct Kept {
     pub is_trailers_only: bool,
 }
 
-impl Kept {
-    /// What is kept of an answer of the upstream.
-    pub fn of(answer: &Answer, names: &[HeaderName]) -> Self {
+impl AnswerMetadata {
+    /// What the contract names of an answer of the upstream.
+    pub(crate) fn of(answer: &Answer, names: &[HeaderName]) -> Self {
         Self {
             head: named(&answer.head, names),
             trailers: named(&answer.trailers, names),
@@ -35,12 +35,12 @@ impl Kept {
     }
 
     /// As the engine carries it.
-    pub fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         self.encode_to_vec().into()
     }
 
     /// What the engine carried.
-    pub fn decode(bytes: &Bytes) -> Self {
+    pub(crate) fn decode(bytes: &Bytes) -> Self {
         // Written by this process, so it is whole.
         <Self as Message>::decode(&**bytes).unwrap_or_default()
     }
@@ -63,25 +63,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn named_metadata_is_kept_with_all_values_where_it_came() {
+    fn named_metadata_is_stored_with_all_values_as_head_or_trailers() {
         let mut answer = Answer::new(Ok(Bytes::new()));
         for (name, value) in [("etag", "1"), ("x-part", "a"), ("x-part", "b"), ("x-secret", "s")] {
             answer.head.append(name, HeaderValue::from_static(value));
         }
         answer.trailers.append("etag", HeaderValue::from_static("2"));
-        let kept = Kept::of(&answer, &["etag", "x-part"].map(HeaderName::from_static));
-        let kept = Kept::decode(&kept.encode());
+        let metadata = AnswerMetadata::of(&answer, &["etag", "x-part"].map(HeaderName::from_static));
+        let metadata = AnswerMetadata::decode(&metadata.encode());
         let pairs =
             |headers: &[Header]| headers.iter().map(|it| (it.name.clone(), it.value.to_vec())).collect::<Vec<_>>();
         let pair = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
-        assert_eq!(pairs(&kept.head), [pair("etag", "1"), pair("x-part", "a"), pair("x-part", "b")]);
-        assert_eq!(pairs(&kept.trailers), [pair("etag", "2")]);
-        assert!(!kept.is_of_handler);
+        assert_eq!(pairs(&metadata.head), [pair("etag", "1"), pair("x-part", "a"), pair("x-part", "b")]);
+        assert_eq!(pairs(&metadata.trailers), [pair("etag", "2")]);
+        assert!(!metadata.is_of_handler);
     }
 
     #[test]
-    fn answer_without_named_metadata_keeps_no_bytes() {
-        assert!(Kept::of(&Answer::new(Ok(Bytes::new())), &[]).encode().is_empty());
-        assert!(Kept::of(&Answer::new(Err(Status::not_found(""))), &[]).is_of_handler);
+    fn answer_without_named_metadata_is_stored_without_bytes() {
+        assert!(AnswerMetadata::of(&Answer::new(Ok(Bytes::new())), &[]).encode().is_empty());
+        assert!(AnswerMetadata::of(&Answer::new(Err(Status::not_found(""))), &[]).is_of_handler);
     }
 }
