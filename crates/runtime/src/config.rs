@@ -1,28 +1,45 @@
-//! Configuration: TOML files, later ones over earlier ones, overridden by the environment, overridden by flags.
+//! Configuration: TOML files over the defaults, later ones over earlier ones, overridden by the environment, overridden by
+//! flags.
 //!
-//! A configuration is a tree of plain data. Every error names the place where the refused word stands (file, line and
-//! column; variable; flag) and the way out; an error about a secret never repeats it.
+//! A configuration is a tree of plain data. The defaults of a binary are its lowest layer, so that a section keeps them
+//! whichever of its keys is set. Every error names the key, the place where the refused word stands (file, line and column;
+//! variable; flag) and the way out; an error about a secret never repeats it.
 
 pub mod bound;
+mod environment;
+mod invalid;
 mod merge;
 mod origin;
 mod read;
+mod schema;
 mod secret;
+mod suggest;
 mod tree;
 
 use std::{
     ffi::OsString,
-    fs,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
 
+pub use invalid::Invalid;
 pub use origin::Origin;
+pub use schema::{Key, keys};
 pub use secret::Secret;
 
 use read::Refusal;
 use tree::Node;
+
+/// What a binary can be told.
+pub trait Configuration: DeserializeOwned + Serialize + Default {
+    /// What its environment variables begin with, as in `PREFIX__LISTEN__ADDRESS`.
+    const PREFIX: &'static str;
+
+    /// What contradicts itself in values that each fit their key. Looks at nothing but the values.
+    fn contradictions(&self) -> Vec<Invalid>;
+}
 
 /// Why a configuration is refused, as one sentence with the remedy.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +65,7 @@ pub enum ConfigError {
     Refused {
         /// Where.
         origin: Origin,
-        /// What is wrong there.
+        /// What is wrong there, with the key.
         problem: String,
         /// What to do about it.
         remedy: String,
@@ -77,14 +94,41 @@ impl Overrides {
     }
 }
 
+/// A configuration, and where each of its values comes from.
+pub struct Loaded<T> {
+    /// The values.
+    pub config: T,
+    places: Node,
+}
+
+impl<T> Loaded<T> {
+    /// What is wrong with a value, with the place where it was given.
+    pub fn refuse(&self, invalid: Invalid) -> ConfigError {
+        let Invalid { key, problem, remedy } = invalid;
+        let origin = self.places.place(&key).clone();
+        ConfigError::Refused { origin, problem: format!("`{key}`: {problem}"), remedy }
+    }
+}
+
+impl<T> Loaded<T> {
+    /// The same with values that something else was added to.
+    pub(crate) fn try_map<E>(self, change: impl FnOnce(T) -> Result<T, E>) -> Result<Self, E> {
+        Ok(Self { config: change(self.config)?, places: self.places })
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Loaded<T> {
+    /// Without the text that the values were read from: there are secrets in it.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Loaded").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 /// Reads the configuration: `files`, the later over the earlier, over them variables such as `PREFIX__LISTEN__ADDRESS`, over
 /// them `overrides`. Lists of sections, as in `[[upstream]]`, are joined; of two sections with the same `name` none is
 /// preferred, they are refused.
-pub fn load<T>(prefix: &'static str, files: &[PathBuf], overrides: Overrides) -> Result<T, ConfigError>
-where
-    T: DeserializeOwned + Serialize + Default,
-{
-    load_with(prefix, files, std::env::vars_os(), overrides)
+pub fn load<T: Configuration>(files: &[PathBuf], overrides: Overrides) -> Result<Loaded<T>, ConfigError> {
+    load_with(files, std::env::vars_os(), overrides)
 }
 
 /// The configuration files: those given with `--config`, or else those of the variable `PREFIX_CONFIG`, which separates
@@ -98,29 +142,28 @@ pub fn files(prefix: &str, given: Vec<PathBuf>) -> Vec<PathBuf> {
 }
 
 /// Like [`load`], with the environment given.
-pub fn load_with<T>(
-    prefix: &'static str,
+pub fn load_with<T: Configuration>(
     files: &[PathBuf],
     environment: impl IntoIterator<Item = (OsString, OsString)>,
     overrides: Overrides,
-) -> Result<T, ConfigError>
-where
-    T: DeserializeOwned + Serialize + Default,
-{
-    let mut root = Node::empty();
+) -> Result<Loaded<T>, ConfigError> {
+    let mut root = defaults::<T>();
     for file in files {
-        root.overlay_file(tree::parse(file, &read_file(file)?)?)?;
+        root.overlay_root(tree::parse(file, &read_file(file)?)?)?;
     }
-    let mut environment: Vec<_> = environment.into_iter().collect();
-    // A section comes before its keys, so that a contradiction between them never depends on the system's order.
-    environment.sort_unstable();
-    for (variable, value) in environment {
-        root.overlay_variable(prefix, &variable, &value)?;
-    }
+    root.overlay_environment(T::PREFIX, environment.into_iter().collect(), keys::<T>)?;
     for (key, flag, value) in overrides.0 {
         root.overlay_flag(key, flag, &value)?;
     }
-    T::deserialize(&root).map_err(Refusal::into_error)
+    let config = T::deserialize(&root).map_err(Refusal::into_error)?;
+    Ok(Loaded { config, places: root })
+}
+
+/// The lowest layer. What has no default is absent from it.
+fn defaults<T: Configuration>() -> Node {
+    // Plain data can be written; were it not so, each key would be missed by name.
+    let values = toml::Table::try_from(T::default()).unwrap_or_default();
+    Node::from_value(&values.into(), &Origin::Default)
 }
 
 /// The effective configuration as TOML, with `***` for secrets.

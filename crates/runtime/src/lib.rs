@@ -5,7 +5,8 @@
 //! - Everything that waits has a bound: handshakes, headers, calls, connections, drains, exports.
 //! - No secret is ever part of an error, a log line or a metric.
 
-// A process, from its configuration to its end.
+// A process, from its command line to its end.
+pub mod cli;
 pub mod config;
 pub mod run;
 pub mod telemetry;
@@ -14,6 +15,7 @@ pub mod backoff;
 pub mod shutdown;
 
 // The way of a connection.
+mod address;
 mod listen;
 pub mod server;
 pub mod tls;

@@ -1,52 +1,63 @@
 //! What can be set about a port that is listened on.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{config::bound, tls::TlsConfig};
+use crate::{
+    address::Address,
+    config::{
+        Invalid,
+        bound::{Count, DAY, HOUR, Time},
+    },
+    tls::TlsConfig,
+};
 
-/// How a port is listened on.
+/// How a port is listened on. It is read over the defaults of its binary, whose addresses differ, and over no others.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct ListenConfig {
-    /// Address and port. Port 0 takes a free one. Default 127.0.0.1:0.
-    pub address: SocketAddr,
+    /// Address and port, or host name and port; a port alone, `:8080`, is all interfaces. Port 0 takes a free one. Each binary
+    /// has defaults of its own.
+    pub address: Address,
     /// Certificates. Default none: plaintext.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
-    /// Connections at a time; more wait in the kernel's backlog. Default 10000.
-    #[serde(deserialize_with = "bound::positive")]
+    /// Connections at a time, 1 to 1000000; more wait in the kernel's backlog. Default 10000.
+    #[serde(with = "Count::<1, 1_000_000>")]
     pub max_connections: usize,
-    /// Calls at a time on one HTTP/2 connection; a client waits with more. Default 100.
-    #[serde(deserialize_with = "bound::positive")]
+    /// Calls at a time on one HTTP/2 connection, 1 to 1000000; a client waits with more. Default 100.
+    #[serde(with = "Count::<1, 1_000_000>")]
     pub max_streams: u32,
-    /// Bytes of one request's headers; more is refused. Default 16384.
-    #[serde(deserialize_with = "bound::positive")]
+    /// Bytes of one request's headers, 1024 to 16777216; more is refused. Default 16384.
+    #[serde(with = "Count::<1_024, 16_777_216>")]
     pub max_header_bytes: u32,
     /// Time for the TLS handshake, for the first bytes, and for the next request's headers in HTTP/1.1; then the
     /// connection is cut. A load balancer in front that keeps idle HTTP/1.1 connections has to let go of them earlier.
-    /// Default 10s.
-    #[serde(with = "bound::duration")]
+    /// 1ms to 1h. Default 10s.
+    #[serde(with = "Time::<1, HOUR>")]
     pub header_timeout: Duration,
-    /// Age at which a connection is asked to go (GOAWAY), so that load spreads to new replicas. Default 30m.
-    #[serde(with = "bound::duration")]
+    /// Age at which a connection is asked to go (GOAWAY), so that load spreads to new replicas, 1ms to
+    /// 365days. Default 30m.
+    #[serde(with = "Time::<1, { 365 * DAY }>")]
     pub max_connection_age: Duration,
-    /// Time that calls in flight have after that; then the connection is cut. Default 5m.
-    #[serde(with = "bound::duration")]
+    /// Time that calls in flight have after that; then the connection is cut. 1ms to 24h.
+    /// Default 5m.
+    #[serde(with = "Time::<1, DAY>")]
     pub max_connection_age_grace: Duration,
-    /// Silence on an HTTP/2 connection after which the peer is pinged. Default 30s.
-    #[serde(with = "bound::duration")]
+    /// Silence on an HTTP/2 connection after which the peer is pinged, 1ms to 24h. Default 30s.
+    #[serde(with = "Time::<1, DAY>")]
     pub keepalive_interval: Duration,
-    /// Time for the answer to a ping; then the connection is cut. Default 10s.
-    #[serde(with = "bound::duration")]
+    /// Time for the answer to a ping, 1ms to 1h; then the connection is cut. Default 10s.
+    #[serde(with = "Time::<1, HOUR>")]
     pub keepalive_timeout: Duration,
 }
 
 impl Default for ListenConfig {
+    /// A free port of this machine.
     fn default() -> Self {
         Self {
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            address: Address::local(0),
             tls: None,
             max_connections: 10_000,
             max_streams: 100,
@@ -57,5 +68,25 @@ impl Default for ListenConfig {
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(10),
         }
+    }
+}
+
+impl ListenConfig {
+    /// A port of this machine alone, which is what binaries listen on as long as nothing else is said.
+    pub fn local(port: u16) -> Self {
+        Self { address: Address::local(port), ..Self::default() }
+    }
+
+    /// Refuses an internal port that can't be listened on beside this one.
+    pub(crate) fn contradictions(&self, admin: &Self) -> Option<Invalid> {
+        self.address.overlaps(&admin.address).then(|| {
+            let problem = format!("{} is taken by `listen.address`, which is {}", admin.address, self.address);
+            Invalid::new("admin.address", problem, "give the two different ports")
+        })
+    }
+
+    /// What of its files can't be used.
+    pub(crate) fn unusable(&self) -> Option<Invalid> {
+        self.tls.as_ref()?.check().err().map(|refused| refused.under("tls"))
     }
 }

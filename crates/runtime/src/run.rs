@@ -2,7 +2,6 @@
 
 use std::{future::Future, panic, process::ExitCode, time::Duration};
 
-use clap::Subcommand;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::tls;
@@ -10,10 +9,11 @@ use crate::tls;
 /// How long blocking work may still take when everything else is over.
 const LAST_WORK: Duration = Duration::from_secs(2);
 
-/// Runs `main` to its end. An error is told on stderr as one sentence, and the process ends with status 1.
+/// Runs `main` to its end, and ends with the status that it returns. An error is told on stderr as one sentence, and the
+/// process ends with status 1.
 pub fn run<F>(main: impl FnOnce() -> F) -> ExitCode
 where
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<ExitCode>>,
 {
     tls::install_provider();
     log_panics();
@@ -25,7 +25,7 @@ where
         outcome
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("error: {}", sentence(&error));
             ExitCode::FAILURE
@@ -54,33 +54,11 @@ fn take_descriptors() {
 }
 
 /// The error with its causes, without those that its text already contains.
-fn sentence(error: &anyhow::Error) -> String {
+pub(crate) fn sentence(error: &anyhow::Error) -> String {
     error.chain().skip(1).fold(error.to_string(), |told, cause| {
         let cause = cause.to_string();
         if told.contains(&cause) { told } else { format!("{told}: {cause}") }
     })
-}
-
-/// The commands that every binary has, beside flags of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
-pub enum Command {
-    /// Serve until SIGTERM or SIGINT, then drain.
-    Serve,
-    /// Say whether the configuration is good, without serving.
-    Check,
-    /// What the configuration is.
-    Config {
-        /// What to do with it.
-        #[command(subcommand)]
-        what: ConfigCommand,
-    },
-}
-
-/// What can be done with a configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
-pub enum ConfigCommand {
-    /// Print the effective configuration, with *** for secrets.
-    Print,
 }
 
 #[cfg(test)]

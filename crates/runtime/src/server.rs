@@ -16,7 +16,7 @@ use tower::Service;
 
 use crate::{backoff::Backoff, connection::Connections, reload::Reloading, shutdown::Shutdown, tls};
 
-pub use crate::{connection::Peer, listen::ListenConfig, tls::TlsConfig};
+pub use crate::{address::Address, connection::Peer, listen::ListenConfig, tls::TlsConfig};
 
 /// The least time between two log lines about a lack of room for connections.
 const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ pub enum ListenError {
     #[error("can't listen on {address}: {error}; choose another address, or stop what listens there")]
     Bind {
         /// The address asked for.
-        address: SocketAddr,
+        address: Address,
         /// What the system said.
         error: io::Error,
     },
@@ -53,8 +53,8 @@ impl Listener {
     /// Binds the port and reads the certificates.
     pub async fn bind(config: &ListenConfig) -> Result<Self, ListenError> {
         let tls = config.tls.as_ref().map(tls::server).transpose()?.map(Arc::new);
-        let failed = |error| ListenError::Bind { address: config.address, error };
-        let socket = TcpListener::bind(config.address).await.map_err(failed)?;
+        let failed = |error| ListenError::Bind { address: config.address.clone(), error };
+        let socket = config.address.bind().await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         Ok(Self { socket, address, tls, config: config.clone() })
     }

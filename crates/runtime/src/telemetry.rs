@@ -3,7 +3,7 @@
 //! Prometheus text is always there to be asked for; OTLP only where an endpoint is configured. Log lines inside a call
 //! carry its trace and request ids, as the fields of the call's span.
 
-use std::time::Duration;
+use std::{ffi::OsStr, time::Duration};
 
 use http::Uri;
 use opentelemetry::{global, metrics::Meter, trace::TracerProvider};
@@ -27,7 +27,10 @@ use tracing_subscriber::{
     util::{SubscriberInitExt, TryInitError},
 };
 
-use crate::config::bound;
+use crate::config::{
+    Invalid,
+    bound::{self, DAY, Time},
+};
 
 /// The longest that a process waits at its end for a collector to take the last figures.
 const LAST_EXPORT: Duration = Duration::from_secs(2);
@@ -68,12 +71,16 @@ impl Default for LogConfig {
 
 /// Refuses what no filter can be made of, and a bare word that is no level: it would silence everything but itself.
 fn level<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let text = String::deserialize(deserializer)?;
+    let text: String = bound::text(deserializer)?;
     let word = |part: &&str| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:".contains(&byte));
     if let Some(wrong) = text.split(',').filter(word).find(|part| part.parse::<LevelFilter>().is_err()) {
-        return Err(D::Error::custom(format!("`{wrong}` is none of off, error, warn, info, debug, trace")));
+        return Err(D::Error::custom(format!(
+            "`{wrong}` is none of off, error, warn, info, debug, trace; write a level, or directives such as info,h2=warn"
+        )));
     }
-    EnvFilter::try_new(&text).map_err(D::Error::custom)?;
+    EnvFilter::try_new(&text).map_err(|error| {
+        D::Error::custom(format!("{error}; write a level such as info, or directives such as info,h2=warn"))
+    })?;
     Ok(text)
 }
 
@@ -98,14 +105,21 @@ pub struct OtlpConfig {
     /// Share of the traces begun here that is sampled, 0 to 1; a caller's decision stands. Default 1.
     #[serde(deserialize_with = "bound::share")]
     pub sample_ratio: f64,
-    /// Time between two exports of metrics. Default 30s.
-    #[serde(with = "bound::duration")]
+    /// Time between two exports of metrics, 100ms to 24h. Default 30s.
+    #[serde(with = "Time::<100, DAY>")]
     pub interval: Duration,
 }
 
 impl Default for OtlpConfig {
     fn default() -> Self {
         Self { endpoint: None, sample_ratio: 1.0, interval: Duration::from_secs(30) }
+    }
+}
+
+impl TelemetryConfig {
+    /// What the environment says for keys that are left out, where that can't be used.
+    pub(crate) fn unusable(&self) -> Option<Invalid> {
+        self.otlp.effective_endpoint().err().map(|error| Invalid::of("otlp.endpoint", error))
     }
 }
 
@@ -120,21 +134,20 @@ impl OtlpConfig {
 }
 
 fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    if text.is_empty() { Ok(None) } else { address(text).map(Some).map_err(D::Error::custom) }
+    address(String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 /// Without a scheme an address would be accepted, and nothing ever sent there.
 fn address(text: String) -> Result<String, NoAddress> {
     let uri: Option<Uri> = text.parse().ok();
     let known = |uri: Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some();
-    if uri.is_some_and(known) { Ok(text) } else { Err(NoAddress(text)) }
+    if uri.is_some_and(known) { Ok(text) } else { Err(NoAddress) }
 }
 
 /// A collector's address that is none.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no address of a collector, which looks like http://127.0.0.1:4317")]
-pub struct NoAddress(String);
+#[error("this is no address of a collector; write one that looks like http://127.0.0.1:4317")]
+pub struct NoAddress;
 
 /// Why telemetry can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +163,7 @@ pub enum TelemetryError {
         error: ParseError,
     },
     /// The collector's address in the environment is none.
-    #[error("environment variable {ENDPOINT}: {0}; correct the value")]
+    #[error("environment variable {ENDPOINT}: {0}")]
     Variable(NoAddress),
     /// The collector can't be exported to.
     #[error("OTLP export can't be set up: {0}; check telemetry.otlp.endpoint")]
@@ -205,10 +218,18 @@ where
 {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match format {
-        LogFormat::Human => Box::new(lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))),
+        LogFormat::Human => {
+            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            Box::new(lines.with_ansi(is_coloured(is_terminal, std::env::var_os("NO_COLOR").as_deref())))
+        }
         // The list of spans, since ids stand in the outermost.
         LogFormat::Json => Box::new(lines.json().flatten_event(true).with_current_span(false)),
     }
+}
+
+/// Colours are for terminals, and not for those who set `NO_COLOR` to anything (<https://no-color.org>).
+fn is_coloured(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
 fn spans<S>(tracer: SdkTracer) -> impl Layer<S>
@@ -274,5 +295,18 @@ impl Telemetry {
             let _ = self.meters.shutdown_with_timeout(LAST_EXPORT);
         });
         let _ = tokio::time::timeout(LAST_EXPORT, last).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_is_coloured_on_a_terminal_unless_no_color_is_set() {
+        assert!(is_coloured(true, None));
+        assert!(is_coloured(true, Some(OsStr::new(""))));
+        assert!(!is_coloured(true, Some(OsStr::new("1"))));
+        assert!(!is_coloured(false, None));
     }
 }

@@ -14,21 +14,30 @@ use rustls::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::reload::Reloading;
+use crate::{
+    config::{
+        Invalid,
+        bound::{self, DAY, Time},
+    },
+    reload::Reloading,
+};
 
 /// Certificate and key of a listener.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TlsConfig {
-    /// PEM file with the certificate chain, the server's own certificate first.
+    /// PEM file with the certificate chain, the server's own certificate first. No default.
+    #[serde(deserialize_with = "bound::file")]
     pub cert_file: PathBuf,
-    /// PEM file with the private key.
+    /// PEM file with the private key. No default.
+    #[serde(deserialize_with = "bound::file")]
     pub key_file: PathBuf,
     /// PEM file with the authorities of client certificates. When set, a client without a valid one is refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Default: none.
+    #[serde(default, deserialize_with = "bound::file", skip_serializing_if = "Option::is_none")]
     pub client_ca_file: Option<PathBuf>,
-    /// How often at most the files are looked at for changes. Default 1s.
-    #[serde(default = "reload_interval", with = "humantime_serde")]
+    /// How often at most the files are looked at for changes, 1ms to 24h. Default 1s.
+    #[serde(default = "reload_interval", with = "Time::<1, DAY>")]
     pub reload_interval: Duration,
 }
 
@@ -36,6 +45,15 @@ impl Default for TlsConfig {
     fn default() -> Self {
         let none = PathBuf::new();
         Self { cert_file: none.clone(), key_file: none, client_ca_file: None, reload_interval: reload_interval() }
+    }
+}
+
+impl TlsConfig {
+    /// Which of the files can't be used.
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        install_provider();
+        let files = [("key_file", Some(&self.key_file)), ("client_ca_file", self.client_ca_file.as_ref())];
+        server_from_files(self).map(drop).map_err(|error| error.about(&files))
     }
 }
 
@@ -85,6 +103,18 @@ pub enum TlsError {
     Name(String),
 }
 
+impl TlsError {
+    /// The error, of the key whose file it names: one of these, or else of the certificate's.
+    fn about(&self, files: &[(&str, Option<&PathBuf>)]) -> Invalid {
+        let about = match self {
+            Self::File { file, .. } | Self::Authorities { file, .. } => Some(file),
+            _ => None,
+        };
+        let key = files.iter().find(|(_, file)| about.is_some() && *file == about).map_or("cert_file", |(key, _)| key);
+        Invalid::of(key, self)
+    }
+}
+
 /// Makes aws-lc-rs the process's crypto provider. Further calls change nothing.
 pub fn install_provider() {
     // It fails only where a provider is installed already, and this project installs no other.
@@ -115,19 +145,18 @@ fn server_from_files(config: &TlsConfig) -> Result<ServerConfig, TlsError> {
     Ok(server)
 }
 
-/// What a client trusts, and who it is: the keys `ca_file`, `cert_file` and `key_file` of every section that says how
-/// somebody is called. A section that has other keys as well carries the three itself and hands them over in this.
+/// What a client trusts, and who it is: the section `tls` of every section that says how somebody is called.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientFiles {
     /// PEM file with the authorities that servers are verified against. Default: the system's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "bound::file", skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<PathBuf>,
     /// PEM file with the certificate chain that is shown to servers that ask for one. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "bound::file", skip_serializing_if = "Option::is_none")]
     pub cert_file: Option<PathBuf>,
     /// PEM file with the key of that certificate. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "bound::file", skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
 }
 
@@ -137,10 +166,17 @@ impl ClientFiles {
         *self == Self::default()
     }
 
-    /// Whether the files can be used: better known before the first connection asks for them.
-    pub fn check(&self) -> Result<(), TlsError> {
-        // Whether the system has authorities matters only where somebody is verified against them.
-        if self.is_empty() { Ok(()) } else { self.load().map(drop) }
+    /// Whether a server can be verified with these files, or with what the system trusts where there is none: better known
+    /// before the first connection asks.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let files = [("key_file", self.key_file.as_ref()), ("ca_file", self.ca_file.as_ref())];
+        self.load().map(drop).map_err(|error| error.about(&files))
+    }
+
+    /// Whether a certificate has its key.
+    pub fn contradiction(&self) -> Option<Invalid> {
+        let half = if self.cert_file.is_some() { "cert_file" } else { "key_file" };
+        self.identity().err().map(|error| Invalid::of(half, error))
     }
 
     /// A client's TLS, following the files.
@@ -218,22 +254,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn client_files_without_any_file_are_good_wherever_they_stand() {
-        assert!(ClientFiles::default().is_empty());
-        assert!(ClientFiles::default().check().is_ok());
-    }
-
-    #[test]
     fn client_certificate_without_its_key_is_refused() {
         let half = ClientFiles { cert_file: Some("a.pem".into()), ..ClientFiles::default() };
-        assert!(matches!(half.check(), Err(TlsError::HalfIdentity)));
+        assert_eq!(half.contradiction().unwrap().key, "cert_file");
+        assert!(matches!(half.load(), Err(TlsError::HalfIdentity)));
         let half = ClientFiles { key_file: Some("a.pem".into()), ..ClientFiles::default() };
-        assert!(matches!(half.check(), Err(TlsError::HalfIdentity)));
+        assert_eq!(half.contradiction().unwrap().key, "key_file");
+        assert!(matches!(half.load(), Err(TlsError::HalfIdentity)));
     }
 
     #[test]
     fn client_files_that_cannot_be_read_are_named() {
         let missing = ClientFiles { ca_file: Some("nowhere/ca.pem".into()), ..ClientFiles::default() };
-        assert!(missing.check().unwrap_err().to_string().contains("nowhere/ca.pem"));
+        let refused = missing.check().unwrap_err();
+        assert_eq!(refused.key, "ca_file");
+        assert!(refused.problem.contains("nowhere/ca.pem"), "{refused}");
     }
 }

@@ -106,7 +106,7 @@ fn panic_is_logged_with_its_place() {
         let _guard = tracing::subscriber::set_default(tracing_subscriber::fmt().json().with_writer(lines).finish());
         let defect: Result<(), _> = std::panic::catch_unwind(|| panic!("boom"));
         assert!(defect.is_err());
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     });
     drop(std::panic::take_hook());
     assert_eq!(format!("{ended:?}"), format!("{:?}", ExitCode::SUCCESS));

@@ -6,13 +6,15 @@
 use std::{
     collections::{BTreeMap, btree_map},
     fmt,
+    iter::Enumerate,
+    slice,
 };
 
 use serde::{
     Deserializer, de,
     de::{
-        DeserializeSeed, IntoDeserializer, MapAccess, Unexpected, Visitor,
-        value::{MapAccessDeserializer, SeqDeserializer, StrDeserializer},
+        DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
+        value::{MapAccessDeserializer, StrDeserializer},
     },
     forward_to_deserialize_any,
 };
@@ -21,6 +23,7 @@ use toml::Value;
 use super::{
     ConfigError,
     origin::Origin,
+    suggest::nearest,
     tree::{Content, Entry, Node},
 };
 
@@ -30,11 +33,19 @@ pub(super) struct Refusal {
     problem: String,
     remedy: String,
     origin: Option<Origin>,
+    /// The names on the way to the key, the innermost first.
+    path: Vec<String>,
 }
 
 impl Refusal {
     fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { problem: problem.into(), remedy: remedy.into(), origin: None }
+        Self { problem: problem.into(), remedy: remedy.into(), origin: None, path: Vec::new() }
+    }
+
+    /// The same, seen from the section around it.
+    fn within(mut self, name: &str) -> Self {
+        self.path.push(name.to_owned());
+        self
     }
 
     /// The innermost origin stays.
@@ -44,7 +55,9 @@ impl Refusal {
     }
 
     pub(super) fn into_error(self) -> ConfigError {
-        let Self { problem, remedy, origin } = self;
+        let Self { problem, remedy, origin, mut path } = self;
+        path.reverse();
+        let problem = if path.is_empty() { problem } else { format!("`{}`: {problem}", path.join(".")) };
         ConfigError::Refused { origin: origin.unwrap_or(Origin::Default), problem, remedy }
     }
 }
@@ -57,44 +70,69 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// What to write instead, where the standard library's words would not tell a newcomer.
-fn remedy(words: &str, usual: &str) -> String {
-    let told = match words {
-        _ if words.contains("socket address") => "write an address and a port, such as 127.0.0.1:8080",
-        "a duration" => "write a duration with its unit, such as 30s or 5m",
-        _ if words.starts_with("struct ") => "write a section with its keys",
-        _ => usual,
-    };
-    told.to_owned()
+/// What somebody who knows TOML calls what serde expected.
+fn wanted(expected: &dyn de::Expected) -> String {
+    let words = expected.to_string();
+    match words.as_str() {
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".to_owned(),
+        "f32" | "f64" => "a number".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a sequence" => "a list in brackets".to_owned(),
+        "a string" | "path string" => "text in quotes".to_owned(),
+        "a map" => "a section with its keys".to_owned(),
+        _ if words.starts_with("struct ") => "a section with its keys".to_owned(),
+        _ => words,
+    }
+}
+
+/// What they call what was found.
+fn found(unexpected: Unexpected<'_>) -> String {
+    match unexpected {
+        Unexpected::Bool(truth) => truth.to_string(),
+        Unexpected::Unsigned(number) => number.to_string(),
+        Unexpected::Signed(number) => number.to_string(),
+        Unexpected::Float(number) if number.is_infinite() => "a number beyond all bounds".to_owned(),
+        Unexpected::Float(number) => number.to_string(),
+        Unexpected::Str("") => "empty".to_owned(),
+        Unexpected::Str(text) => format!("the text {text:?}"),
+        Unexpected::Seq => "a list".to_owned(),
+        Unexpected::Map => "a section".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 impl de::Error for Refusal {
+    /// A problem, and after a semicolon what to do about it.
     fn custom<T: fmt::Display>(problem: T) -> Self {
-        let problem = problem.to_string();
-        let remedy = remedy(&problem, "correct the value");
+        let words = problem.to_string();
+        let (problem, remedy) = words.split_once("; ").unwrap_or((&words, "correct the value"));
         Self::new(problem, remedy)
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(format!("this is {unexpected}"), remedy(&expected.to_string(), &format!("write {expected}")))
+        Self::new(format!("this is {}", found(unexpected)), format!("write {}", wanted(expected)))
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        let remedy = remedy(&expected.to_string(), &format!("write {expected}"));
-        Self::new(format!("{unexpected} doesn't fit"), remedy)
+        Self::invalid_type(unexpected, expected)
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(format!("unknown key `{field}`"), format!("known here: {}", list(expected)))
+        Self::new("there is no such key", meant(field, expected, "the keys here are"))
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(format!("`{variant}` is none of the choices"), format!("write one of {}", list(expected)))
+        Self::new(format!("this is the text {variant:?}"), meant(variant, expected, "write one of"))
     }
 
     fn missing_field(field: &'static str) -> Self {
         Self::new(format!("the key `{field}` is missing"), "add it to this section")
     }
+}
+
+fn meant(given: &str, known: &[&'static str], all: &str) -> String {
+    let all = format!("{all} {}", list(known));
+    nearest(given, known.iter().copied()).map_or(all.clone(), |near| format!("did you mean `{near}`? ({all})"))
 }
 
 fn list(words: &[&str]) -> String {
@@ -103,28 +141,10 @@ fn list(words: &[&str]) -> String {
 }
 
 impl Node {
-    /// The text of a variable as the TOML value it looks like.
-    fn typed(&self) -> Option<Self> {
-        let Content::Text(text) = &self.content else {
-            return None;
-        };
-        let table: toml::Table = toml::from_str(&format!("value = {text}")).ok()?;
-        // More than one key means that the text broke out of the value.
-        let value = table.get("value").filter(|_| table.len() == 1)?;
-        Some(Self::from_value(value, &self.origin))
-    }
-
-    pub(super) fn text(&self) -> Option<&str> {
-        match &self.content {
-            Content::Text(text) | Content::Scalar(Value::String(text)) => Some(text),
-            _ => None,
-        }
-    }
-
     fn visit<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value, Refusal> {
         match &self.content {
             Content::Table(entries) => visitor.visit_map(Entries::of(entries)),
-            Content::Array(items) => visitor.visit_seq(SeqDeserializer::new(items.iter())),
+            Content::Array(items) => visitor.visit_seq(Items(items.iter().enumerate())),
             Content::Text(text) => match self.typed() {
                 Some(typed) => typed.visit(visitor),
                 None => visitor.visit_str(text),
@@ -168,14 +188,14 @@ impl<'de> Deserializer<'de> for &Node {
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
+        _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Refusal> {
         let value = match (self.text(), &self.content) {
             (Some(text), _) => visitor.visit_enum(IntoDeserializer::<Refusal>::into_deserializer(text)),
             (None, Content::Table(entries)) => visitor.visit_enum(MapAccessDeserializer::new(Entries::of(entries))),
-            (None, _) => Err(Refusal::new(format!("this is no {name}"), format!("write one of {}", list(variants)))),
+            (None, _) => Err(Refusal::new("this is none of the choices", format!("write one of {}", list(variants)))),
         };
         value.map_err(|refusal| refusal.at(&self.origin))
     }
@@ -186,18 +206,22 @@ impl<'de> Deserializer<'de> for &Node {
     }
 }
 
-impl IntoDeserializer<'_, Refusal> for &Node {
-    type Deserializer = Self;
+/// A list's members, each of which is refused where it stands.
+struct Items<'a>(Enumerate<slice::Iter<'a, Node>>);
 
-    fn into_deserializer(self) -> Self {
-        self
+impl<'de> SeqAccess<'de> for Items<'_> {
+    type Error = Refusal;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Refusal> {
+        let Some((index, node)) = self.0.next() else { return Ok(None) };
+        seed.deserialize(node).map_err(|refusal| refusal.at(&node.origin).within(&index.to_string())).map(Some)
     }
 }
 
 /// A section's keys and values. What is refused after it has been read, as out of bounds, is refused where it stands.
 struct Entries<'a> {
     left: btree_map::Iter<'a, String, Entry>,
-    value: Option<&'a Node>,
+    value: Option<(&'a str, &'a Node)>,
 }
 
 impl<'a> Entries<'a> {
@@ -211,13 +235,13 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Refusal> {
         let Some((name, entry)) = self.left.next() else { return Ok(None) };
-        self.value = Some(&entry.value);
-        seed.deserialize(Key { name, entry }).map_err(|refusal| refusal.at(&entry.key)).map(Some)
+        self.value = Some((name, &entry.value));
+        seed.deserialize(Key { name, entry }).map_err(|refusal| refusal.at(&entry.key).within(name)).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Refusal> {
-        let node = self.value.take().ok_or_else(|| <Refusal as de::Error>::missing_field("value"))?;
-        seed.deserialize(node).map_err(|refusal| refusal.at(&node.origin))
+        let (name, node) = self.value.take().ok_or_else(|| <Refusal as de::Error>::missing_field("value"))?;
+        seed.deserialize(node).map_err(|refusal| refusal.at(&node.origin).within(name))
     }
 }
 

@@ -59,7 +59,7 @@ struct Visitor;
 
 impl Visitor {
     fn refuse<E: de::Error>() -> Result<Secret, E> {
-        Err(E::custom("a secret must be a string in quotes"))
+        Err(E::custom("this is no secret; write it as text in quotes"))
     }
 }
 
@@ -67,11 +67,15 @@ impl de::Visitor<'_> for Visitor {
     type Value = Secret;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a string in quotes")
+        formatter.write_str("text in quotes")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
-        Ok(text.into())
+        if text.trim().is_empty() {
+            Err(E::custom("this secret is empty; write it, or leave the key out"))
+        } else {
+            Ok(text.into())
+        }
     }
 
     fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {

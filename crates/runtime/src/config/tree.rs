@@ -1,6 +1,6 @@
 //! The configuration before it has types: a tree in which every key and value knows where it comes from.
 
-use std::{collections::BTreeMap, ffi::OsStr, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use toml::{
     Spanned, Value,
@@ -35,48 +35,40 @@ pub(super) struct Entry {
 }
 
 impl Node {
-    pub(super) fn empty() -> Self {
-        Self { origin: Origin::Default, content: Content::Table(BTreeMap::new()) }
-    }
-
-    /// Takes over a variable that begins with the prefix: `PREFIX__A__B` is the key `a.b`.
-    pub(super) fn overlay_variable(&mut self, prefix: &str, name: &OsStr, value: &OsStr) -> Result<(), ConfigError> {
-        let lossy = name.to_string_lossy();
-        let Some(path) = lossy.strip_prefix(prefix).and_then(|rest| rest.strip_prefix("__")) else {
-            return Ok(());
-        };
-        let origin = Origin::Variable(lossy.as_ref().into());
-        let Some(text) = value.to_str() else {
-            return Err(refused(origin, "its value is not UTF-8", "write it in UTF-8"));
-        };
-        let path = path.to_lowercase();
-        let keys: Vec<&str> = path.split("__").collect();
-        if keys.iter().any(|key| key.is_empty()) {
-            return Err(refused(origin, "it names no key", format!("write it like {prefix}__SECTION__KEY")));
+    /// Where the key with this path stands, or the nearest section around it.
+    pub(super) fn place(&self, path: &str) -> &Origin {
+        let mut here = self;
+        for name in path.split('.') {
+            let next = match &here.content {
+                Content::Table(entries) => entries.get(name).map(|entry| &entry.value),
+                Content::Array(items) => name.parse::<usize>().ok().and_then(|index| items.get(index)),
+                _ => None,
+            };
+            let Some(next) = next.filter(|next| next.origin != Origin::Default || here.origin == Origin::Default)
+            else {
+                break;
+            };
+            here = next;
         }
-        self.put(&keys, Self { origin, content: Content::Text(text.to_owned()) })
+        &here.origin
     }
 
-    /// Takes over what was given with a flag.
-    pub(super) fn overlay_flag(&mut self, key: &str, flag: &'static str, value: &Value) -> Result<(), ConfigError> {
-        let keys: Vec<&str> = key.split('.').collect();
-        self.put(&keys, Self::from_value(value, &Origin::Flag(flag)))
+    /// The text of a variable as the TOML value it looks like.
+    pub(super) fn typed(&self) -> Option<Self> {
+        let Content::Text(text) = &self.content else {
+            return None;
+        };
+        let table: toml::Table = toml::from_str(&format!("value = {text}")).ok()?;
+        // More than one key means that the text broke out of the value.
+        let value = table.get("value").filter(|_| table.len() == 1)?;
+        Some(Self::from_value(value, &self.origin))
     }
 
-    fn put(&mut self, keys: &[&str], node: Self) -> Result<(), ConfigError> {
-        let Some((first, rest)) = keys.split_first() else {
-            *self = node;
-            return Ok(());
-        };
-        let Content::Table(entries) = &mut self.content else {
-            let problem =
-                format!("it sets {first:?} in a section that is already given as one value ({})", self.origin);
-            return Err(refused(node.origin, problem, "give the section in one place, or key by key"));
-        };
-        let key = node.origin.clone();
-        let empty = || Self { origin: key.clone(), content: Content::Table(BTreeMap::new()) };
-        let entry = entries.entry((*first).to_owned()).or_insert_with(|| Entry { key: key.clone(), value: empty() });
-        entry.value.put(rest, node)
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.content {
+            Content::Text(text) | Content::Scalar(Value::String(text)) => Some(text),
+            _ => None,
+        }
     }
 
     /// A tree whose every node has the same origin.
@@ -103,37 +95,33 @@ pub(super) fn parse(file: &Path, text: &str) -> Result<Node, ConfigError> {
         problem: error.message().replace('\n', ", "),
     })?;
     let origin = at(table.span().start);
-    let content = table_content(table.get_ref(), &at);
-    content.map(|content| Node { origin, content })
+    Ok(Node { origin, content: table_content(table.get_ref(), &at) })
 }
 
-fn table_content(table: &DeTable<'_>, at: &impl Fn(usize) -> Origin) -> Result<Content, ConfigError> {
+fn table_content(table: &DeTable<'_>, at: &impl Fn(usize) -> Origin) -> Content {
     let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
         let name: &str = AsRef::<str>::as_ref(key.get_ref() as &std::borrow::Cow<'_, str>);
-        Ok((name.to_owned(), Entry { key: at(key.span().start), value: node(value, at)? }))
+        (name.to_owned(), Entry { key: at(key.span().start), value: node(value, at) })
     };
-    table.iter().map(entry).collect::<Result<_, _>>().map(Content::Table)
+    Content::Table(table.iter().map(entry).collect())
 }
 
-fn node(value: &Spanned<DeValue<'_>>, at: &impl Fn(usize) -> Origin) -> Result<Node, ConfigError> {
+fn node(value: &Spanned<DeValue<'_>>, at: &impl Fn(usize) -> Origin) -> Node {
     let origin = at(value.span().start);
     let content = match value.get_ref() {
-        DeValue::Table(table) => table_content(table, at)?,
-        DeValue::Array(items) => Content::Array(items.iter().map(|item| node(item, at)).collect::<Result<_, _>>()?),
+        DeValue::Table(table) => table_content(table, at),
+        DeValue::Array(items) => Content::Array(items.iter().map(|item| node(item, at)).collect()),
         DeValue::String(text) => Content::Scalar(Value::String(text.clone().into_owned())),
         DeValue::Boolean(truth) => Content::Scalar(Value::Boolean(*truth)),
         DeValue::Datetime(datetime) => Content::Scalar(Value::Datetime(*datetime)),
         DeValue::Integer(integer) => {
             let number = i64::from_str_radix(integer.as_str(), integer.radix());
-            Content::Scalar(Value::Integer(number.map_err(|_| too_large(&origin))?))
+            // No key takes a number beyond that, and the key is what can say what it takes.
+            Content::Scalar(number.map_or(Value::Float(f64::INFINITY), Value::Integer))
         }
-        DeValue::Float(float) => Content::Scalar(Value::Float(float.as_str().parse().map_err(|_| too_large(&origin))?)),
+        DeValue::Float(float) => Content::Scalar(Value::Float(float.as_str().parse().unwrap_or(f64::NAN))),
     };
-    Ok(Node { origin, content })
-}
-
-fn too_large(origin: &Origin) -> ConfigError {
-    refused(origin.clone(), "this number can't be held", "write a smaller one")
+    Node { origin, content }
 }
 
 pub(super) fn refused(origin: Origin, problem: impl Into<String>, remedy: impl Into<String>) -> ConfigError {

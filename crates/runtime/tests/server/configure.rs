@@ -3,13 +3,17 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use accord_runtime::{
-    config::{ConfigError, Overrides, Secret, load_with, print},
+    config::{
+        ConfigError, Configuration, Invalid, Loaded, Overrides, Secret,
+        bound::{Count, DAY, Time},
+        keys, load_with, print,
+    },
     server::ListenConfig,
     telemetry::TelemetryConfig,
 };
 use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Config {
     listen: ListenConfig,
@@ -18,9 +22,39 @@ struct Config {
     names: Vec<String>,
     shops: Vec<Shop>,
     level: Level,
+    #[serde(with = "Time::<1, DAY>")]
+    grace: Duration,
+    #[serde(with = "Count::<1, 9>")]
+    lanes: u8,
     limit: Option<u32>,
     label: Option<String>,
     upstreams: std::collections::BTreeMap<String, Neighbour>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: ListenConfig::local(4321),
+            telemetry: TelemetryConfig::default(),
+            auth: Auth::default(),
+            names: Vec::new(),
+            shops: Vec::new(),
+            level: Level::Low,
+            grace: Duration::from_secs(3),
+            lanes: 2,
+            limit: None,
+            label: None,
+            upstreams: std::collections::BTreeMap::new(),
+        }
+    }
+}
+
+impl Configuration for Config {
+    const PREFIX: &'static str = "ACCORD_STORY";
+
+    fn contradictions(&self) -> Vec<Invalid> {
+        Vec::new()
+    }
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -33,6 +67,7 @@ struct Neighbour {
 #[serde(default, deny_unknown_fields)]
 struct Auth {
     client_id: String,
+    #[serde(skip_serializing_if = "Secret::is_empty")]
     client_secret: Secret,
 }
 
@@ -43,10 +78,9 @@ struct Shop {
     url: String,
 }
 
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Level {
-    #[default]
     Low,
     High,
 }
@@ -56,10 +90,14 @@ fn read(file: &str, environment: &[(&str, &str)], overrides: Overrides) -> Resul
     let path = directory.path().join("accord.toml");
     std::fs::write(&path, file).unwrap();
     let environment = environment.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    load_with("ACCORD_STORY", &[path], environment, overrides)
+    load_with(&[path], environment, overrides).map(|loaded| loaded.config)
 }
 
 fn read_files(files: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    load_files(files).map(|loaded| loaded.config)
+}
+
+fn load_files(files: &[(&str, &str)]) -> Result<Loaded<Config>, ConfigError> {
     let directory = tempfile::tempdir().unwrap();
     let write = |(name, text): &(&str, &str)| {
         let path = directory.path().join(name);
@@ -67,7 +105,7 @@ fn read_files(files: &[(&str, &str)]) -> Result<Config, ConfigError> {
         path
     };
     let paths: Vec<_> = files.iter().map(write).collect();
-    load_with("ACCORD_STORY", &paths, [], Overrides::default())
+    load_with(&paths, [], Overrides::default())
 }
 
 fn refused(file: &str, environment: &[(&str, &str)]) -> String {
@@ -141,10 +179,13 @@ fn section_of_a_name_in_two_files_is_refused_with_both_places() {
 fn refusal_names_the_file_whose_word_it_is() {
     let good = ("good.toml", "[listen]\nmax_streams = 7\n");
     let bad = ("bad.toml", "[listen]\nmax_streams = 'many'\n");
-    assert_says(&read_files(&[good, bad]).unwrap_err().to_string(), &["bad.toml:2:15", "write u32"]);
+    assert_says(
+        &read_files(&[good, bad]).unwrap_err().to_string(),
+        &["bad.toml:2:15", "`listen.max_streams`", "write a whole number from 1 to 1000000"],
+    );
     assert_eq!(read_files(&[bad, good]).unwrap().listen.max_streams, 7);
     let unknown = ("unknown.toml", "\nlisten = { addres = 'x' }\n");
-    assert_says(&read_files(&[good, unknown]).unwrap_err().to_string(), &["unknown.toml:2:12", "`addres`"]);
+    assert_says(&read_files(&[good, unknown]).unwrap_err().to_string(), &["unknown.toml:2:12", "`listen.addres`"]);
 }
 
 #[test]
@@ -158,34 +199,52 @@ fn a_variable_takes_the_type_of_its_key() {
 #[test]
 fn an_unknown_key_is_refused_where_it_stands() {
     let message = refused("level = 'low'\n\n[listen]\n  addres = '127.0.0.1:1'\n", &[]);
-    assert_says(&message, &["accord.toml:4:3", "unknown key `addres`", "`address`"]);
+    assert_says(&message, &["accord.toml:4:3", "`listen.addres`: there is no such key", "`address`"]);
     let message = refused("", &[("ACCORD_STORY__LISTEN__ADDRES", "127.0.0.1:1")]);
-    assert_says(&message, &["environment variable ACCORD_STORY__LISTEN__ADDRES", "unknown key `addres`", "`address`"]);
+    assert_says(
+        &message,
+        &["environment variable ACCORD_STORY__LISTEN__ADDRES", "`listen.addres`: there is no such key", "`address`"],
+    );
 }
 
 #[test]
 fn a_value_that_does_not_fit_is_refused_where_it_stands() {
-    assert_says(&refused("[listen]\nmax_streams = 'many'\n", &[]), &["accord.toml:2:15", "write u32"]);
+    assert_says(
+        &refused("[listen]\nmax_streams = 'many'\n", &[]),
+        &["accord.toml:2:15", "`listen.max_streams`", "write a whole number from 1 to 1000000"],
+    );
     assert_says(&refused("[listen]\nheader_timeout = 'soon'\n", &[]), &["accord.toml:2:18", "write a duration"]);
     assert_says(&refused("level = 'middle'\n", &[]), &["accord.toml:1:9", "`low`, `high`"]);
-    assert_says(&refused("names = [1]\n", &[]), &["accord.toml:1:10", "write a string"]);
+    assert_says(&refused("names = [1]\n", &[]), &["accord.toml:1:10", "`names.0`: this is 1; write text in quotes"]);
     let message = refused("", &[("ACCORD_STORY__LISTEN__MAX_STREAMS", "many")]);
-    assert_says(&message, &["environment variable ACCORD_STORY__LISTEN__MAX_STREAMS", "write u32"]);
+    assert_says(
+        &message,
+        &[
+            "environment variable ACCORD_STORY__LISTEN__MAX_STREAMS",
+            "`listen.max_streams`",
+            "write a whole number from 1 to 1000000",
+        ],
+    );
     let flag = Overrides::default().set("listen.max_streams", "--streams", "many");
-    assert_says(&read("", &[], flag).unwrap_err().to_string(), &["flag --streams", "write u32"]);
+    assert_says(
+        &read("", &[], flag).unwrap_err().to_string(),
+        &["flag --streams", "`listen.max_streams`", "write a whole number from 1 to 1000000"],
+    );
 }
 
 #[test]
 fn a_value_that_could_never_work_is_refused_where_it_stands() {
     let listen = |line: &str| refused(&format!("[listen]\n{line}\n"), &[]);
     for (line, column, says) in [
-        ("header_timeout = '0s'", 18, "longer than 0s"),
-        ("max_connection_age = '500000000000years'", 22, "longer than 0s and no longer than 10years"),
-        ("keepalive_interval = '0ms'", 22, "longer than 0s"),
-        ("max_streams = 0", 15, "more than 0"),
-        ("max_connections = 0", 19, "more than 0"),
+        ("header_timeout = '0s'", 18, "this is the text \"0s\"; write a duration from 1ms to 1h"),
+        ("max_connection_age = '500000000000years'", 22, "write a duration from 1ms to 365days"),
+        ("keepalive_interval = '0ms'", 22, "write a duration from 1ms to 1days"),
+        ("max_streams = 0", 15, "this is 0; write a whole number from 1 to 1000000"),
+        ("max_connections = -1", 19, "this is -1; write a whole number from 1 to 1000000"),
+        ("max_connections = 99999999999999999999", 19, "a number beyond all bounds; write a whole number"),
     ] {
-        assert_says(&listen(line), &[&format!("accord.toml:2:{column}: this must be {says}")]);
+        let key = line.split(' ').next().unwrap();
+        assert_says(&listen(line), &[&format!("accord.toml:2:{column}: `listen.{key}`: this is "), says]);
     }
     let log = |level: &str| refused(&format!("[telemetry.log]\nlevel = '{level}'\n"), &[]);
     assert_says(&log("inof"), &["accord.toml:2:9", "`inof` is none of off, error, warn"]);
@@ -193,14 +252,14 @@ fn a_value_that_could_never_work_is_refused_where_it_stands() {
     let collector = refused("[telemetry.otlp]\nendpoint = 'collector:4317'\n", &[]);
     assert_says(&collector, &["accord.toml:2:12", "looks like http://127.0.0.1:4317"]);
     let half = refused("[listen.tls]\ncert_file = 'server.pem'\n", &[]);
-    assert_says(&half, &["accord.toml:1:", "the key `key_file` is missing"]);
+    assert_says(&half, &["accord.toml:1:", "`listen.tls`: the key `key_file` is missing"]);
     let ratio = refused("[telemetry.otlp]\nsample_ratio = 7\n", &[]);
     assert_says(&ratio, &["accord.toml:2:16", "from 0 to 1"]);
 }
 
 #[test]
 fn what_to_write_instead_is_said_in_words_of_the_file() {
-    assert_says(&refused("listen = 5\n", &[]), &["accord.toml:1:10", "write a section"]);
+    assert_says(&refused("listen = 5\n", &[]), &["accord.toml:1:10", "`listen`: this is 5; write a section"]);
     assert_says(&refused("[listen]\nheader_timeout = '10'\n", &[]), &["accord.toml:2:18", "such as 30s"]);
 }
 
@@ -217,7 +276,7 @@ fn a_section_given_whole_and_key_by_key_is_refused() {
 #[test]
 fn broken_toml_is_refused_where_it_breaks() {
     assert_says(&refused("level = 'low'\nnames = [\n", &[]), &["accord.toml:", "correct the TOML there"]);
-    let error = load_with::<Config>("X", &[PathBuf::from("nowhere.toml")], [], Overrides::default()).unwrap_err();
+    let error = load_with::<Config>(&[PathBuf::from("nowhere.toml")], [], Overrides::default()).unwrap_err();
     assert_says(&error.to_string(), &["nowhere.toml", "--config"]);
 }
 
@@ -228,7 +287,7 @@ fn a_secret_shows_nowhere() {
     let shown = format!("{}{config:?}", print(&config));
     assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");
     let message = refused("[auth]\nclient_secret = 424242\n", &[]);
-    assert_says(&message, &["accord.toml:2:17", "string in quotes"]);
+    assert_says(&message, &["accord.toml:2:17", "text in quotes"]);
     assert!(!message.contains("424242"), "{message}");
     // A broken line is not repeated either.
     let message = refused("[auth]\nclient_secret = 'hunter2\n", &[]);
@@ -239,4 +298,66 @@ fn a_secret_shows_nowhere() {
 fn what_is_printed_can_be_read_again() {
     let text = print(&read("[listen]\nmax_streams = 7\n", &[], Overrides::default()).unwrap());
     assert_eq!(read(&text, &[], Overrides::default()).unwrap().listen.max_streams, 7);
+}
+
+#[test]
+fn section_with_one_key_set_keeps_the_defaults_of_its_binary() {
+    let from_file = read("[listen]\nmax_streams = 7\n", &[], Overrides::default()).unwrap();
+    let variable = [("ACCORD_STORY__LISTEN", "{ max_streams = 7 }")];
+    let from_environment = read("", &variable, Overrides::default()).unwrap();
+    for config in [from_file, from_environment] {
+        assert_eq!((config.listen.address.to_string().as_str(), config.listen.max_streams), ("127.0.0.1:4321", 7));
+    }
+}
+
+#[test]
+fn later_file_with_an_empty_list_empties_it() {
+    let shops = ("shops.toml", "[[shops]]\nname = 'north'\n");
+    assert_eq!(read_files(&[shops, ("none.toml", "shops = []\n")]).unwrap().shops.len(), 0);
+}
+
+#[test]
+fn key_that_is_nearly_another_suggests_it() {
+    assert_says(
+        &refused("[[shops]]\nurls = 'x'\n", &[]),
+        &["accord.toml:2:1", "`shops.0.urls`", "did you mean `url`?"],
+    );
+    assert_says(&refused("[lisen]\n", &[]), &["accord.toml:1:2", "did you mean `listen`?"]);
+    assert_says(&refused("level = 'hgih'\n", &[]), &["accord.toml:1:9", "did you mean `high`?"]);
+}
+
+#[test]
+fn variable_of_a_key_with_single_underscores_is_refused_with_the_name_meant() {
+    let message = refused("", &[("ACCORD_STORY_LISTEN_MAX_STREAMS", "7")]);
+    assert_says(&message, &["variable ACCORD_STORY_LISTEN_MAX_STREAMS", "name it ACCORD_STORY__LISTEN__MAX_STREAMS"]);
+    let message = refused("", &[("ACCORD_STORY_LISTEN__TLS_CERT_FILE", "x")]);
+    assert_says(&message, &["name it ACCORD_STORY__LISTEN__TLS__CERT_FILE"]);
+}
+
+#[test]
+fn variable_that_somebody_else_means_is_let_alone() {
+    let kubernetes =
+        ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT", "_PORT_8080_TCP", "_PORT_8080_TCP_ADDR", "_CONFIG", "WAY"];
+    for name in kubernetes {
+        let name = format!("ACCORD_STORY{name}");
+        assert!(read("", &[(&name, "x")], Overrides::default()).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn keys_are_those_of_every_section_and_of_those_that_are_absent() {
+    let keys: Vec<_> = keys::<Config>().iter().map(ToString::to_string).collect();
+    for key in ["listen.address", "listen.tls.cert_file", "shops[].name", "limit", "telemetry.otlp.endpoint", "lanes"] {
+        assert!(keys.iter().any(|known| known == key), "{key} is not in {keys:?}");
+    }
+}
+
+#[test]
+fn invalid_value_is_refused_where_it_was_given_or_at_its_section() {
+    let shops = ("shops.toml", "[[shops]]\nname = 'north'\n\n[[shops]]\nname = 'south'\n");
+    let loaded = load_files(&[shops]).unwrap();
+    let refuse = |key: &str| loaded.refuse(Invalid::new(key, "it is wrong", "mend it")).to_string();
+    assert_says(&refuse("shops.1.name"), &["shops.toml:5:8: `shops.1.name`: it is wrong; mend it"]);
+    assert_says(&refuse("shops.1.url"), &["shops.toml:4:"]);
+    assert_says(&refuse("listen.address"), &["configuration: `listen.address`"]);
 }

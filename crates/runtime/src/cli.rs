@@ -1,0 +1,304 @@
+//! The command line that every binary has: `serve`, `check`, `config print`, `completions`, and `--config`.
+//!
+//! `check` and `serve` begin with the same steps, so that neither accepts what the other refuses; only ports, and what is at
+//! the other end of the network, are left to `serve`.
+
+mod extremes;
+mod report;
+
+use std::{
+    ffi::OsString,
+    future::{Future, ready},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::{
+    config::{self, Configuration, Invalid, Loaded, Overrides},
+    listen::ListenConfig,
+    run,
+    telemetry::TelemetryConfig,
+};
+
+pub use extremes::{Outcome, extremes};
+pub use report::{Finding, Report, Severity};
+
+/// What differs between binaries.
+pub trait Binary: Sized {
+    /// Its name, such as `accord-gateway`.
+    const NAME: &'static str;
+    /// What it is, in one sentence.
+    const ABOUT: &'static str;
+    /// What `--help` ends with.
+    const EXAMPLES: &'static str;
+    /// What it can be told.
+    type Config: Configuration;
+    /// Its flags beside those of every binary; each is `global`.
+    type Flags: Args;
+    /// Its commands beside those of every binary.
+    type Command: Subcommand;
+
+    /// The sections that every binary has.
+    fn sections(config: &Self::Config) -> Sections<'_>;
+
+    /// The values that its flags give to keys.
+    fn overrides(flags: &Self::Flags) -> anyhow::Result<Overrides>;
+
+    /// What its flags say that is no value of a key.
+    fn complete(_: &Self::Flags, config: Self::Config) -> anyhow::Result<Self::Config> {
+        Ok(config)
+    }
+
+    /// What of the files that its own sections name can't be used, or is missing. Opens no port and no connection.
+    fn unusable(config: &Self::Config) -> Vec<Invalid>;
+
+    /// What else `check` has to say of a configuration in which nothing is wrong so far.
+    fn inspect(_: Self::Config) -> impl Future<Output = Report> {
+        ready(Report::good("the configuration is good"))
+    }
+
+    /// Serves until a signal to stop.
+    fn serve(config: Self::Config) -> impl Future<Output = anyhow::Result<()>>;
+
+    /// Executes one of its own commands.
+    fn execute(command: Self::Command, settings: &Settings<Self>) -> impl Future<Output = anyhow::Result<ExitCode>>;
+}
+
+/// The sections that every binary has.
+pub struct Sections<'a> {
+    /// Where it serves.
+    pub listen: &'a ListenConfig,
+    /// Where it shows how it is.
+    pub admin: &'a ListenConfig,
+    /// Logs, metrics and traces.
+    pub telemetry: &'a TelemetryConfig,
+}
+
+impl Sections<'_> {
+    fn unusable(&self) -> impl Iterator<Item = Invalid> {
+        let listen = self.listen.unusable().map(|invalid| invalid.under("listen"));
+        let admin = self.admin.unusable().map(|invalid| invalid.under("admin"));
+        let telemetry = self.telemetry.unusable().map(|invalid| invalid.under("telemetry"));
+        [listen, admin, telemetry].into_iter().flatten()
+    }
+}
+
+/// The commands of a binary that has none of its own.
+#[derive(Clone, Copy, Debug)]
+pub enum NoCommand {}
+
+impl FromArgMatches for NoCommand {
+    fn from_arg_matches(_: &ArgMatches) -> Result<Self, clap::Error> {
+        Err(clap::Error::new(clap::error::ErrorKind::MissingSubcommand))
+    }
+
+    fn update_from_arg_matches(&mut self, _: &ArgMatches) -> Result<(), clap::Error> {
+        match *self {}
+    }
+}
+
+impl Subcommand for NoCommand {
+    fn augment_subcommands(command: Command) -> Command {
+        command
+    }
+
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        command
+    }
+
+    fn has_subcommand(_: &str) -> bool {
+        false
+    }
+}
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+struct Cli<F: Args, C: Subcommand> {
+    #[command(flatten)]
+    frame: Frame,
+    #[command(flatten)]
+    flags: F,
+    #[command(subcommand)]
+    command: Commands<C>,
+}
+
+/// The flags of every binary.
+#[derive(Debug, Args)]
+struct Frame {
+    /// Configuration file (TOML); `config print` shows its keys. Repeatable: a later one is stronger, and lists of sections
+    /// such as `[[upstream]]` are joined.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Vec<PathBuf>,
+    /// Address to serve on: 127.0.0.1:8080, localhost:8080, or :8080 for all interfaces.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Address of the internal port: metrics and health.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    admin: Option<String>,
+}
+
+/// The commands of every binary, and its own.
+#[derive(Debug, Subcommand)]
+enum Commands<C: Subcommand> {
+    /// Serve until SIGTERM or SIGINT, then drain.
+    Serve,
+    /// Say whether `serve` would accept the configuration, one line per finding; exit status 1 on errors.
+    Check {
+        /// How findings are written.
+        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        output: Output,
+    },
+    /// The configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print completions for a shell.
+    Completions {
+        /// Which.
+        shell: Shell,
+    },
+    #[command(flatten)]
+    Own(C),
+}
+
+/// What can be done with a configuration.
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print what holds after defaults, files, environment and flags, with secrets as ***.
+    Print,
+}
+
+/// How findings are written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// For people, a line each.
+    Text,
+    /// For programs, one object.
+    Json,
+}
+
+/// What was given on the command line for the configuration.
+pub struct Settings<B: Binary> {
+    frame: Frame,
+    /// The binary's own flags.
+    pub flags: B::Flags,
+}
+
+impl<B: Binary> Settings<B> {
+    /// What these arguments say, the binary's name first.
+    pub fn parse_from<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Self, clap::Error> {
+        let (settings, _) = parsed::<B>(arguments.into_iter().map(OsString::from))?;
+        Ok(settings)
+    }
+
+    /// The configuration that holds: flags over environment over files over defaults.
+    pub fn load(&self) -> anyhow::Result<B::Config> {
+        self.load_where(|_| Ok(()))
+    }
+
+    /// The same, where what files, environment and flags say stands a test before anything is done about it.
+    pub fn load_where(&self, test: impl FnOnce(&B::Config) -> anyhow::Result<()>) -> anyhow::Result<B::Config> {
+        let loaded = self.read(test)?;
+        match contradictions::<B>(&loaded.config).into_iter().next() {
+            Some(invalid) => Err(loaded.refuse(invalid).into()),
+            None => Ok(loaded.config),
+        }
+    }
+
+    fn read(&self, test: impl FnOnce(&B::Config) -> anyhow::Result<()>) -> anyhow::Result<Loaded<B::Config>> {
+        let Frame { config, listen, admin } = &self.frame;
+        let files = config::files(B::Config::PREFIX, config.clone());
+        let overrides = B::overrides(&self.flags)?.set_option("listen.address", "--listen", listen.clone()).set_option(
+            "admin.address",
+            "--admin",
+            admin.clone(),
+        );
+        let loaded: Loaded<B::Config> = config::load(&files, overrides)?;
+        test(&loaded.config)?;
+        loaded.try_map(|config| B::complete(&self.flags, config))
+    }
+
+    /// The configuration, if it can be served as far as files can say, or everything that is wrong with it.
+    pub fn usable(&self) -> Result<B::Config, Vec<anyhow::Error>> {
+        let loaded = self.read(|_| Ok(())).map_err(|error| vec![error])?;
+        let mut wrong = contradictions::<B>(&loaded.config);
+        if wrong.is_empty() {
+            wrong.extend(B::sections(&loaded.config).unusable().chain(B::unusable(&loaded.config)));
+        }
+        if wrong.is_empty() {
+            return Ok(loaded.config);
+        }
+        Err(wrong.into_iter().map(|invalid| loaded.refuse(invalid).into()).collect())
+    }
+
+    async fn check(&self) -> Report {
+        match self.usable() {
+            Ok(config) => B::inspect(config).await,
+            Err(wrong) => Report::refused(wrong.iter().map(run::sentence)),
+        }
+    }
+}
+
+fn contradictions<B: Binary>(config: &B::Config) -> Vec<Invalid> {
+    let Sections { listen, admin, .. } = B::sections(config);
+    listen.contradictions(admin).into_iter().chain(config.contradictions()).collect()
+}
+
+/// The command line as clap knows it, with the binary's own addresses in the help.
+pub fn command_line<B: Binary>() -> Command {
+    let defaults = toml::Table::try_from(B::Config::default()).unwrap_or_default();
+    let with_default = |flag: &str, argument: clap::Arg| {
+        let default = defaults.get(flag).and_then(|section| section.get("address")).and_then(toml::Value::as_str);
+        let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+        argument.help(format!("{help}. Default: {}", default.unwrap_or("none")))
+    };
+    Cli::<B::Flags, B::Command>::command()
+        .name(B::NAME)
+        .bin_name(B::NAME)
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(B::ABOUT)
+        .after_help(B::EXAMPLES)
+        .mut_arg("listen", |argument| with_default("listen", argument))
+        .mut_arg("admin", |argument| with_default("admin", argument))
+}
+
+/// Runs a binary: its `main` is this.
+pub fn main<B: Binary>() -> ExitCode {
+    let (settings, command) = parsed::<B>(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    run::run(async || execute(command, &settings).await)
+}
+
+fn parsed<B: Binary>(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed<B>, clap::Error> {
+    let matches = command_line::<B>().try_get_matches_from(arguments)?;
+    let Cli { frame, flags, command } = Cli::<B::Flags, B::Command>::from_arg_matches(&matches)?;
+    Ok((Settings { frame, flags }, command))
+}
+
+type Parsed<B> = (Settings<B>, Commands<<B as Binary>::Command>);
+
+async fn execute<B: Binary>(command: Commands<B::Command>, settings: &Settings<B>) -> anyhow::Result<ExitCode> {
+    match command {
+        Commands::Serve => match settings.usable() {
+            Ok(config) => B::serve(config).await.map(|()| ExitCode::SUCCESS),
+            Err(wrong) => {
+                Err(anyhow::anyhow!("{}", wrong.iter().map(run::sentence).collect::<Vec<_>>().join("\nerror: ")))
+            }
+        },
+        Commands::Check { output } => {
+            let report = settings.check().await;
+            print!("{}", report.written(matches!(output, Output::Json)));
+            Ok(report.status())
+        }
+        Commands::Config(ConfigCommand::Print) => {
+            print!("{}", config::print(&settings.load()?));
+            Ok(ExitCode::SUCCESS)
+        }
+        Commands::Completions { shell } => {
+            clap_complete::generate(shell, &mut command_line::<B>(), B::NAME, &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Commands::Own(command) => B::execute(command, settings).await,
+    }
+}
