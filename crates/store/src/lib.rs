@@ -17,7 +17,7 @@ mod pool;
 mod retry;
 
 pub use error::{Error, log_failure};
-pub use location::Location;
+pub use location::{Location, StoreUrl};
 pub use migration::Migrations;
 pub use pool::{Connections, Pool, Transaction};
 pub use retry::{ANSWER, retry, within};

@@ -5,11 +5,16 @@ use std::{
     fs::OpenOptions,
     os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use log::LevelFilter;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use sqlx::{ConnectOptions, any::AnyConnectOptions};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, Unexpected},
+};
+use sqlx::{ConnectOptions, any::AnyConnectOptions, postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 
 use crate::{Error, engine::Engine};
 
@@ -84,6 +89,104 @@ impl Location {
     }
 }
 
+impl Location {
+    /// Whether the engine can make anything of the URL.
+    fn check(self) -> Result<Self, Error> {
+        let checked = match self.file {
+            Some(_) => self.url.parse::<SqliteConnectOptions>().map(drop),
+            None => self.url.parse::<PgConnectOptions>().map(drop),
+        };
+        checked.map(|()| self).map_err(|_| Error::Url)
+    }
+}
+
+/// The URL of a store in a configuration. It is shown without the password in it.
+#[derive(Clone)]
+pub struct StoreUrl(Location, Box<str>);
+
+impl StoreUrl {
+    /// A SQLite file.
+    pub fn sqlite(path: &str) -> Self {
+        Self(Location::sqlite(Path::new(path)), format!("sqlite://{path}").into())
+    }
+
+    /// Where it leads.
+    pub fn location(&self) -> &Location {
+        &self.0
+    }
+
+    /// The whole text. Keep it out of logs, errors and labels.
+    pub fn expose(&self) -> &str {
+        &self.1
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Ok(Self(Location::parse(text)?.check()?, text.into()))
+    }
+}
+
+impl fmt::Display for StoreUrl {
+    /// With `***` in place of a password, wherever PostgreSQL lets one stand.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.file.is_some() {
+            return formatter.write_str(&self.1);
+        }
+        let (before, query) = self.1.split_once('?').map_or((&*self.1, None), |(before, query)| (before, Some(query)));
+        match before.rsplit_once('@').and_then(|(user, host)| Some((user.split_once("://")?, host))) {
+            Some(((scheme, user), host)) => match user.split_once(':') {
+                Some((name, _)) => write!(formatter, "{scheme}://{name}:***@{host}")?,
+                None => write!(formatter, "{scheme}://{user}@{host}")?,
+            },
+            None => formatter.write_str(before)?,
+        }
+        let hidden = |parameter: &str| match parameter.split_once('=') {
+            Some((name, _)) if name.contains("pass") => format!("{name}=***"),
+            _ => parameter.to_owned(),
+        };
+        match query {
+            Some(query) => write!(formatter, "?{}", query.split('&').map(hidden).collect::<Vec<_>>().join("&")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl Serialize for StoreUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StoreUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+/// Refuses without repeating the text, which may hold a password.
+struct Visitor;
+
+impl de::Visitor<'_> for Visitor {
+    type Value = StoreUrl;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("sqlite:// with the path of a file, or a URL that begins with postgres://")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<StoreUrl, E> {
+        text.parse().map_err(|_| E::invalid_value(Unexpected::Other("not the URL of a store"), &self))
+    }
+}
+
 impl fmt::Debug for Location {
     /// The URL of a server may hold a password.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,7 +198,7 @@ impl fmt::Debug for Location {
 mod tests {
     use std::path::Path;
 
-    use super::Location;
+    use super::{Location, StoreUrl};
     use crate::{Error, engine::Engine};
 
     #[test]
@@ -123,5 +226,29 @@ mod tests {
     fn location_shown_for_debugging_hides_the_password() {
         let location = Location::parse("postgres://user:hunter2@host/database").unwrap();
         assert!(!format!("{location:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn store_url_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("postgres://user:hunter2@host/database", "postgres://user:***@host/database"),
+            ("postgres://user:hun@ter2@host/database", "postgres://user:***@host/database"),
+            (
+                "postgres://host/database?password=hunter2&sslmode=require",
+                "postgres://host/database?password=***&sslmode=require",
+            ),
+            ("postgres://user@host/database", "postgres://user@host/database"),
+            ("sqlite://a.db", "sqlite://a.db"),
+        ] {
+            let Ok(url) = url.parse::<StoreUrl>() else { continue };
+            assert_eq!((url.to_string().as_str(), format!("{url:?}").as_str()), (shown, shown));
+        }
+    }
+
+    #[test]
+    fn url_that_its_engine_cannot_read_is_refused() {
+        for url in ["postgres://host:port/database", "sqlite://a.db?mode=none", "mysql://host/database", ""] {
+            assert!(url.parse::<StoreUrl>().is_err(), "{url}");
+        }
     }
 }
