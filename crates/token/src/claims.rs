@@ -26,7 +26,7 @@ impl Type {
     }
 
     /// The longest life a token of this kind may claim: 24 h, and 5 min for a passport.
-    pub fn longest_life(self) -> Duration {
+    pub const fn longest_life(self) -> Duration {
         match self {
             Type::Access => Duration::from_hours(24),
             Type::Passport => Duration::from_mins(5),
