@@ -49,7 +49,7 @@ pub struct Upstream {
 impl Upstream {
     /// All upstreams of a configuration, in its order. Their names differ.
     pub fn all(configured: &[UpstreamConfig]) -> Result<Vec<Arc<Self>>, ConfigError> {
-        crate::config::check(configured)?;
+        crate::config::first_contradiction(configured)?;
         configured.iter().map(Self::new).collect()
     }
 

@@ -4,56 +4,62 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use accord_runtime::config::Invalid;
+use accord_runtime::config::bound::{self, Count, DAY, HOUR, Time};
 use accord_runtime::reload::Reloading;
 use accord_runtime::tls::{ClientFiles, TlsError};
 use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
-use crate::url::{Url, UrlError};
+use crate::url::{self, Url};
+
+pub use crate::url::deserialize as url;
 
 /// A service that is called.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamConfig {
-    /// Its name: what `explain` and metrics show, and the audience of passports for it. No default.
+    /// Its name: what `explain` and metrics show, and the audience of passports for it. No default; no two have the same.
+    #[serde(deserialize_with = "bound::text")]
     pub name: String,
     /// The URLs of its endpoints, `http://` or `https://`. A host name is resolved to all its addresses (A and AAAA
     /// records), again whenever their time to live is over; `http+srv://NAME` asks for SRV records. No default; at least one.
+    #[serde(deserialize_with = "url::list")]
     pub urls: Vec<String>,
     /// A file with its `FileDescriptorSet`, imports included; only the gateway reads it. Default: none, its server
     /// reflection is read.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "bound::file", skip_serializing_if = "Option::is_none")]
     pub descriptors: Option<PathBuf>,
-    /// Calls to it that may be in flight at a time; more are refused with `RESOURCE_EXHAUSTED`, so that a slow upstream can't
-    /// take the room of others. Default: 2048.
+    /// Calls to it that may be in flight at a time, 1 to 1000000; more are refused with `RESOURCE_EXHAUSTED`, so that a slow
+    /// upstream can't take the room of others. Default: 2048.
+    #[serde(with = "Count::<1, 1_000_000>")]
     pub max_in_flight: usize,
-    /// Bytes of headers or trailers of one answer, counted as in RFC 9113, 6.5.2. A call with more fails alone, with the
-    /// code that the upstream gave. Default: 65536.
+    /// Bytes of headers or trailers of one answer, counted as in RFC 9113, 6.5.2; 1024 to 16777216. A call with more fails
+    /// alone, with the code that the upstream gave. Default: 65536.
+    #[serde(with = "Count::<1_024, 16_777_216>")]
     pub max_header_bytes: u32,
-    /// Connections to each endpoint while all is well. Default: 2.
+    /// Connections to each endpoint while all is well, 1 to 1024. Default: 2.
+    #[serde(with = "Count::<1, 1_024>")]
     pub connections: usize,
-    /// Most connections to each endpoint: further ones are made when the peer takes no more streams on those that there are.
-    /// Default: 64.
+    /// Most connections to each endpoint, 1 to 65535: further ones are made when the peer takes no more streams on those that
+    /// there are. Default: 64.
+    #[serde(with = "Count::<1, 65_535>")]
     pub max_connections: usize,
-    /// How long a connection may take until it stands: TCP, TLS, and the answer to a first ping. Default: 2 s.
-    #[serde(with = "humantime_serde")]
+    /// How long a connection may take until it stands: TCP, TLS, and the answer to a first ping; 1ms to 1h. Default: 2 s.
+    #[serde(with = "Time::<1, HOUR>")]
     pub connect_timeout: Duration,
-    /// Silence on a connection after which the peer is pinged. Doubled where a peer says that it is too often.
+    /// Silence on a connection after which the peer is pinged, 1ms to 24h. Doubled where a peer says that it is too often.
     /// Default: 10 s.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "Time::<1, DAY>")]
     pub keepalive_interval: Duration,
-    /// How long the answer to a ping may take; then the connection is given up. Default: 5 s.
-    #[serde(with = "humantime_serde")]
+    /// How long the answer to a ping may take, 1ms to 1h; then the connection is given up. Default: 5 s.
+    #[serde(with = "Time::<1, HOUR>")]
     pub keepalive_timeout: Duration,
-    /// A PEM file with the authorities that its `https://` endpoints are verified against. Default: the system's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca_file: Option<PathBuf>,
-    /// A PEM file with the certificate that is shown to it. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cert_file: Option<PathBuf>,
-    /// A PEM file with the key of that certificate. Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key_file: Option<PathBuf>,
+    /// The authorities that its `https://` endpoints are verified against, and the certificate that is shown to it.
+    /// Default: the system's, and none.
+    #[serde(skip_serializing_if = "ClientFiles::is_empty")]
+    pub tls: ClientFiles,
 }
 
 impl Default for UpstreamConfig {
@@ -69,29 +75,27 @@ impl Default for UpstreamConfig {
             connect_timeout: Duration::from_secs(2),
             keepalive_interval: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(5),
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
+            tls: ClientFiles::default(),
         }
     }
 }
 
-/// Upstreams as the flag `--upstream` gives them: `NAME=URL`, and the same name again for another endpoint.
-pub fn from_flags(given: &[String]) -> Result<Vec<UpstreamConfig>, ConfigError> {
-    let mut upstreams: Vec<UpstreamConfig> = Vec::new();
+/// Upstreams as the flag `--upstream` gives them, as the value of the key `upstream`: `NAME=URL`, and the same name again for
+/// another endpoint. None where the flag was not given.
+pub fn from_flags(given: &[String]) -> Result<Option<Value>, ConfigError> {
+    let mut upstreams: Vec<(&str, Vec<Value>)> = Vec::new();
     for flag in given {
         let named = flag.split_once('=').filter(|(name, url)| !name.is_empty() && !url.is_empty());
         let (name, url) = named.ok_or_else(|| ConfigError::Flag(flag.clone()))?;
-        match upstreams.iter_mut().find(|upstream| upstream.name == name) {
-            Some(upstream) => upstream.urls.push(url.to_owned()),
-            None => upstreams.push(UpstreamConfig {
-                name: name.to_owned(),
-                urls: vec![url.to_owned()],
-                ..UpstreamConfig::default()
-            }),
+        match upstreams.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, urls)) => urls.push(url.into()),
+            None => upstreams.push((name, vec![url.into()])),
         }
     }
-    Ok(upstreams)
+    let section = |(name, urls): (&str, _)| {
+        Value::Table(Table::from_iter([("name".to_owned(), name.into()), ("urls".to_owned(), Value::Array(urls))]))
+    };
+    Ok((!given.is_empty()).then(|| upstreams.into_iter().map(section).collect::<Vec<_>>().into()))
 }
 
 /// Why an upstream can't be called as configured. Whether it is there shows only when it is called.
@@ -100,34 +104,9 @@ pub enum ConfigError {
     /// `--upstream` without a name or a URL.
     #[error("--upstream {0} is not of the form NAME=URL, such as --upstream catalog=http://127.0.0.1:9000")]
     Flag(String),
-    /// No name.
-    #[error("an upstream has no name: give each [[upstream]] a `name`")]
-    Nameless,
-    /// Two of one name.
-    #[error("two upstreams are named {0}: give each [[upstream]] its own `name`, and one of them several `urls`")]
-    Twice(String),
-    /// No URL.
-    #[error("upstream {0} has no endpoint: give it at least one URL, `--upstream {0}=http://host:port`")]
-    NoEndpoint(String),
-    /// A bound of zero, with which nothing could ever be called.
-    #[error("upstream {upstream}: `{key}` is 0, so nothing could ever be called; leave it out for its default")]
-    Zero {
-        /// The upstream's name.
-        upstream: String,
-        /// The key.
-        key: &'static str,
-    },
-    /// A URL that can't be used.
-    #[error("upstream {upstream} has an endpoint that can't be used: {source}")]
-    Url {
-        /// The upstream's name.
-        upstream: String,
-        /// What is wrong with it.
-        source: UrlError,
-    },
-    /// TLS files, and nothing to use them for.
-    #[error("upstream {0} has TLS files and no https:// endpoint; write https:// or leave the files out")]
-    Plaintext(String),
+    /// A value that can't be right.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     /// The TLS files are unusable.
     #[error("upstream {upstream}: {source}")]
     Tls {
@@ -145,104 +124,156 @@ pub(crate) struct Checked {
 }
 
 impl UpstreamConfig {
-    /// Whether the upstream can be called as configured, as far as that can be said without calling it.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        self.checked().map(drop)
+    /// What contradicts itself.
+    pub fn contradictions(&self) -> Vec<Invalid> {
+        self.parsed().err().into_iter().chain(self.tls.contradiction().map(|half| half.under("tls"))).collect()
+    }
+
+    /// Which of its files can't be used. Where nobody is verified, whether the system has authorities does not matter.
+    pub fn unusable(&self) -> Vec<Invalid> {
+        let is_encrypted = self.parsed().is_ok_and(|urls| is_encrypted(&urls));
+        let refused = is_encrypted.then(|| self.tls.check().err()).flatten();
+        refused.map(|error| error.under("tls")).or_else(|| self.unused_files()).into_iter().collect()
     }
 
     pub(crate) fn checked(&self) -> Result<Checked, ConfigError> {
-        let upstream = || self.name.clone();
-        if self.name.is_empty() {
-            return Err(ConfigError::Nameless);
-        }
-        self.bounds()
-            .find(|(_, is_zero)| *is_zero)
-            .map_or(Ok(()), |(key, _)| Err(ConfigError::Zero { upstream: upstream(), key }))?;
-        if self.urls.is_empty() {
-            return Err(ConfigError::NoEndpoint(upstream()));
-        }
-        let urls = self.urls.iter().map(|url| Url::parse(url).map(Arc::new)).collect::<Result<Vec<_>, _>>();
-        let urls = urls.map_err(|source| ConfigError::Url { upstream: upstream(), source })?;
-        let is_encrypted = urls.iter().any(|url| url.server_name.is_some());
-        let files = self.tls();
-        if !is_encrypted && !files.is_empty() {
-            return Err(ConfigError::Plaintext(upstream()));
-        }
-        let trust = is_encrypted.then(|| files.load()).transpose();
-        let trust = trust.map_err(|source| ConfigError::Tls { upstream: upstream(), source: Box::new(source) })?;
+        let urls = self.parsed()?;
+        self.unused_files().map_or(Ok(()), Err)?;
+        let trust = is_encrypted(&urls).then(|| self.tls.load()).transpose();
+        let trust =
+            trust.map_err(|source| ConfigError::Tls { upstream: self.name.clone(), source: Box::new(source) })?;
         Ok(Checked { urls, trust })
     }
 
-    fn tls(&self) -> ClientFiles {
-        let Self { ca_file, cert_file, key_file, .. } = self.clone();
-        ClientFiles { ca_file, cert_file, key_file }
+    fn parsed(&self) -> Result<Vec<Arc<Url>>, Invalid> {
+        let Self { name, .. } = self;
+        if name.is_empty() {
+            return Err(Invalid::new("name", "an upstream has no name", "give each [[upstream]] a `name`"));
+        }
+        if self.urls.is_empty() {
+            let remedy = format!("give it at least one URL, `--upstream {name}=http://host:port`");
+            return Err(Invalid::new("urls", format!("{name} has no endpoint"), remedy));
+        }
+        let parse = |(index, url): (usize, &String)| {
+            Url::parse(url).map(Arc::new).map_err(|error| Invalid::of(format!("urls.{index}"), error))
+        };
+        let urls = self.urls.iter().enumerate().map(parse).collect::<Result<Vec<_>, _>>()?;
+        Ok(urls)
     }
 
-    fn bounds(&self) -> impl Iterator<Item = (&'static str, bool)> {
-        [
-            ("max_in_flight", self.max_in_flight == 0),
-            ("max_header_bytes", self.max_header_bytes == 0),
-            ("connections", self.connections == 0),
-            ("max_connections", self.max_connections == 0),
-            ("connect_timeout", self.connect_timeout.is_zero()),
-            ("keepalive_interval", self.keepalive_interval.is_zero()),
-            ("keepalive_timeout", self.keepalive_timeout.is_zero()),
-        ]
-        .into_iter()
+    /// Files that would not be used hide that the calls are not encrypted.
+    fn unused_files(&self) -> Option<Invalid> {
+        let is_used = self.tls.is_empty() || self.parsed().is_ok_and(|urls| is_encrypted(&urls));
+        let problem = format!("{} has TLS files and no https:// endpoint", self.name);
+        (!is_used).then(|| Invalid::new("tls", problem, "write https:// or leave the files out"))
     }
 }
 
-/// Whether upstreams can be called as configured, and their names differ.
-pub fn check(configured: &[UpstreamConfig]) -> Result<(), ConfigError> {
+fn is_encrypted(urls: &[Arc<Url>]) -> bool {
+    urls.iter().any(|url| url.server_name.is_some())
+}
+
+/// What contradicts itself in each upstream, and names that are given twice.
+pub fn contradictions(configured: &[UpstreamConfig]) -> Vec<Invalid> {
+    let mut found = Vec::new();
     for (index, upstream) in configured.iter().enumerate() {
-        upstream.check()?;
+        let section = format!("upstream.{index}");
+        found.extend(upstream.contradictions().into_iter().map(|invalid| invalid.under(&section)));
         if configured[..index].iter().any(|other| other.name == upstream.name) {
-            return Err(ConfigError::Twice(upstream.name.clone()));
+            let problem = format!("two upstreams are named {}", upstream.name);
+            let remedy = "give each [[upstream]] its own `name`, and one of them several `urls`";
+            found.push(Invalid::new("name", problem, remedy).under(section));
         }
     }
-    Ok(())
+    found
+}
+
+pub(crate) fn first_contradiction(configured: &[UpstreamConfig]) -> Result<(), ConfigError> {
+    contradictions(configured).into_iter().next().map_or(Ok(()), |invalid| Err(invalid.into()))
+}
+
+/// Which files of upstreams can't be used.
+pub fn unusable(configured: &[UpstreamConfig]) -> Vec<Invalid> {
+    let of = |(index, upstream): (usize, &UpstreamConfig)| {
+        upstream.unusable().into_iter().map(move |invalid| invalid.under(format!("upstream.{index}")))
+    };
+    configured.iter().enumerate().flat_map(of).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn refused(change: impl FnOnce(&mut UpstreamConfig)) -> String {
+    fn refused(change: impl FnOnce(&mut UpstreamConfig)) -> Invalid {
         let mut config = UpstreamConfig {
             name: "shop".into(),
             urls: vec!["http://127.0.0.1:1".into()],
             ..UpstreamConfig::default()
         };
-        assert!(config.check().is_ok());
+        assert_eq!(config.contradictions(), []);
         change(&mut config);
-        config.check().unwrap_err().to_string()
+        config.contradictions().remove(0)
     }
 
     #[test]
-    fn unusable_configuration_is_refused_with_the_remedy() {
-        assert!(refused(|config| config.name.clear()).contains("give each [[upstream]] a `name`"));
-        assert!(refused(|config| config.urls.clear()).contains("--upstream shop=http://host:port"));
-        assert!(refused(|config| config.urls[0] = "127.0.0.1:1".into()).contains("write it like http://"));
+    fn contradiction_is_refused_with_its_key_and_the_remedy() {
         let half = |config: &mut UpstreamConfig| {
             config.urls[0] = "https://localhost:1".into();
-            config.cert_file = Some("a.pem".into());
+            config.tls.cert_file = Some("a.pem".into());
         };
-        assert!(refused(half).contains("give both or none"));
-        assert!(refused(|config| config.ca_file = Some("ca.pem".into())).contains("write https://"));
-        assert!(refused(|config| config.max_in_flight = 0).contains("`max_in_flight` is 0"));
-        assert!(refused(|config| config.keepalive_timeout = Duration::ZERO).contains("`keepalive_timeout` is 0"));
+        for (invalid, key, remedy) in [
+            (refused(|config| config.name.clear()), "name", "give each [[upstream]] a `name`"),
+            (refused(|config| config.urls.clear()), "urls", "--upstream shop=http://host:port"),
+            (refused(|config| config.urls[0] = "127.0.0.1:1".into()), "urls.0", "write it like http://"),
+            (refused(half), "tls.cert_file", "give both or none"),
+        ] {
+            assert!(invalid.key == key && invalid.remedy.contains(remedy), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn file_that_cannot_be_read_is_refused_with_its_key() {
+        let mut config = UpstreamConfig { name: "shop".into(), urls: vec!["https://a:1".into()], ..Default::default() };
+        config.tls.ca_file = Some("nowhere/ca.pem".into());
+        assert_eq!(config.unusable()[0].key, "tls.ca_file");
+    }
+
+    #[test]
+    fn files_of_a_plaintext_upstream_are_refused() {
+        let mut config = UpstreamConfig { name: "shop".into(), urls: vec!["http://a:1".into()], ..Default::default() };
+        config.tls.ca_file = Some("ca.pem".into());
+        let found = config.unusable();
+        assert!(found[0].key == "tls" && found[0].remedy.contains("write https://"), "{found:?}");
+        assert!(config.checked().is_err());
+    }
+
+    #[test]
+    fn plaintext_upstream_needs_no_authorities() {
+        let config = UpstreamConfig { name: "shop".into(), urls: vec!["http://a:1".into()], ..Default::default() };
+        assert_eq!(config.unusable(), []);
     }
 
     fn flags(given: &[&str]) -> Result<Vec<UpstreamConfig>, ConfigError> {
-        from_flags(&given.iter().copied().map(str::to_owned).collect::<Vec<_>>())
+        let value = from_flags(&given.iter().copied().map(str::to_owned).collect::<Vec<_>>())?;
+        Ok(value.map_or_else(Vec::new, |value| value.try_into().unwrap()))
     }
 
     #[test]
     fn flag_with_a_known_name_adds_an_endpoint() {
-        let found = flags(&["catalog=http://127.0.0.1:9000", "shop=http://a:1", "shop=http://b:1?x=y"]).unwrap();
+        let found = flags(&["catalog=http://127.0.0.1:9000", "shop=http://a:1", "shop=http://b:1/"]).unwrap();
         let urls: Vec<_> = found.iter().map(|upstream| (upstream.name.as_str(), upstream.urls.len())).collect();
         assert_eq!(urls, [("catalog", 1), ("shop", 2)]);
-        assert_eq!(found[1].urls[1], "http://b:1?x=y", "only the first = separates");
+    }
+
+    #[test]
+    fn flag_is_separated_by_its_first_equals_sign_only() {
+        let value = from_flags(&["shop=http://b:1?x=y".to_owned()]).unwrap().unwrap();
+        assert_eq!(value[0]["urls"][0].as_str(), Some("http://b:1?x=y"));
+    }
+
+    #[test]
+    fn flag_that_was_not_given_sets_nothing() {
+        assert_eq!(from_flags(&[]).unwrap(), None);
     }
 
     #[test]
@@ -256,6 +287,8 @@ mod tests {
     #[test]
     fn upstreams_of_one_name_are_refused() {
         let one = UpstreamConfig { name: "shop".into(), urls: vec!["http://127.0.0.1:1".into()], ..Default::default() };
-        assert!(check(&[one.clone(), one]).unwrap_err().to_string().contains("two upstreams are named shop"));
+        let found = contradictions(&[one.clone(), one]);
+        assert_eq!(found[0].key, "upstream.1.name");
+        assert!(found[0].problem.contains("two upstreams are named shop"));
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::Uri;
 use http::uri::{Authority, Scheme};
 use rustls::pki_types::ServerName;
+use serde::{Deserialize, Deserializer, de};
 
 /// A URL of an upstream: how to speak, and to whom.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ pub(crate) enum Host {
 
 /// Not a URL of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UrlError {
+pub(crate) enum UrlError {
     /// Not of a form that is understood.
     #[error(
         "{0:?} is not an address of a service; write it like http://127.0.0.1:9000, https://catalog.example:9000 or \
@@ -87,6 +88,25 @@ fn host(name: &str, port: u16) -> Host {
         Ok(address) => Host::Address(SocketAddr::new(address, port)),
         Err(_) => Host::Name(name.into(), port),
     }
+}
+
+/// For `#[serde(deserialize_with)]`: the URL of a service. For an optional key, add `default`.
+pub fn deserialize<'de, T: From<String>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Url::parse(&text).map_err(de::Error::custom)?;
+    Ok(text.into())
+}
+
+/// For `#[serde(deserialize_with)]`: a list of URLs of services.
+pub(crate) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Member(String);
+    impl<'de> Deserialize<'de> for Member {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            self::deserialize(deserializer).map(Self)
+        }
+    }
+    let members: Vec<Member> = Deserialize::deserialize(deserializer)?;
+    Ok(members.into_iter().map(|member| member.0).collect())
 }
 
 /// A text that may be a URL, as it can be shown: what stands before an `@` may be a password.

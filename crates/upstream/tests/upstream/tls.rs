@@ -35,7 +35,7 @@ async fn server(authority: &CertifiedIssuer<'static, KeyPair>, name: &str) -> Se
 fn trusting(file: &Path) -> impl FnOnce(&mut UpstreamConfig) {
     move |config| {
         one_connection(config);
-        config.ca_file = Some(file.to_owned());
+        config.tls.ca_file = Some(file.to_owned());
     }
 }
 
