@@ -41,17 +41,19 @@ struct Inner {
 pub enum JoinError {
     /// Neither a secret nor a file with one was given.
     #[error(
-        "`auth.client_id` needs a secret: set `auth.client_secret_file`, or `auth.client_secret` by the environment"
+        "the name in `auth.client_id` needs a secret; set `auth.client_secret_file`, or `auth.client_secret` by the environment"
     )]
     NoSecret,
     /// There is nothing in the file with the secret.
-    #[error("the client secret file `{}` is empty: put there what `accord-auth client add` made", path.display())]
+    #[error("the client secret file `{}` is empty; put there what `accord-auth client add` made", path.display())]
     EmptySecretFile {
         /// Which.
         path: PathBuf,
     },
     /// No client id was given.
-    #[error("`auth.client_id` is empty: set it to a client made with `accord-auth client add`")]
+    #[error(
+        "this binary has no name to log in with; set `auth.client_id` to a client made with `accord-auth client add`"
+    )]
     NoClient,
     /// The file with the secret can't be read.
     #[error("the client secret can't be read from `{}`: {source}; check `auth.client_secret_file`", path.display())]
@@ -61,9 +63,6 @@ pub enum JoinError {
         /// Why it can't be read.
         source: io::Error,
     },
-    /// The bound leaves no time to ask and be answered.
-    #[error("`auth.staleness_bound` must be at least 100ms")]
-    BoundTooShort,
     /// Auth can't be called as configured.
     #[error("auth can't be called as the section `auth` says: {0}")]
     Auth(#[from] ConfigError),
@@ -72,13 +71,7 @@ pub enum JoinError {
 impl MeshClient {
     /// Starts to log in and to follow revocations, in the background, until shutdown. Never waits for auth.
     pub fn join(config: &MeshConfig, shutdown: Shutdown) -> Result<MeshClient, JoinError> {
-        if config.client_id.is_empty() {
-            return Err(JoinError::NoClient);
-        }
-        if config.staleness_bound < Duration::from_millis(100) {
-            return Err(JoinError::BoundTooShort);
-        }
-        let secret = secret(config)?;
+        let secret = config.identity()?;
         let auth = Client::new(Upstream::new(&config.upstream())?);
         let latest = Arc::new(LatestSnapshot::none());
         let login = Arc::new(Login::new(auth.clone(), config, secret));
@@ -162,19 +155,28 @@ impl MeshClient {
     }
 }
 
+impl JoinError {
+    /// The key of the section `auth` that it is about.
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            Self::NoClient => "client_id",
+            Self::NoSecret | Self::EmptySecretFile { .. } | Self::SecretFile { .. } => "client_secret_file",
+            Self::Auth(_) => "url",
+        }
+    }
+}
+
 impl MeshConfig {
-    /// Whether auth can be called as configured, as far as that can be said without calling it.
-    pub fn check(&self) -> Result<(), JoinError> {
-        Ok(self.upstream().check()?)
+    /// The secret that goes with the name.
+    pub(crate) fn identity(&self) -> Result<Secret, JoinError> {
+        if self.client_id.is_empty() { Err(JoinError::NoClient) } else { secret(self) }
     }
 
-    fn upstream(&self) -> UpstreamConfig {
+    pub(crate) fn upstream(&self) -> UpstreamConfig {
         UpstreamConfig {
             name: "auth".to_owned(),
             urls: vec![self.url.clone()],
-            ca_file: self.ca_file.clone(),
-            cert_file: self.cert_file.clone(),
-            key_file: self.key_file.clone(),
+            tls: self.tls.clone(),
             ..UpstreamConfig::default()
         }
     }
