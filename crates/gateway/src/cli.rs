@@ -1,13 +1,16 @@
 //! The command line: what a stranger sees first, and the subcommands that need no running gateway.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
-use accord_runtime::config::{self, ConfigError, Overrides};
+use accord_mesh::config::MeshFlags;
+use accord_runtime::cli::{Binary, Finding, Report, Sections, Settings};
+use accord_runtime::config::{Invalid, Overrides};
 use accord_upstream::Upstream;
-use clap::{Args, Parser, Subcommand};
+use accord_upstream::config as upstream;
+use clap::{Args, Subcommand};
 
-use crate::config::{Config, PREFIX, UpstreamConfig};
+use crate::config::{Config, UpstreamConfig};
 use crate::explain;
 use crate::serve;
 use crate::table::{Built, MethodTable, Pending, Refused, Sources};
@@ -26,96 +29,108 @@ Examples:
         --upstream shop=http://10.0.0.8:9000 --descriptors shop.binpb --overlay shop.toml
 
   Hold a contract against the gateway in a pipeline, with no server running:
-    accord-gateway check --upstream shop=http://shop:9000 --descriptors shop.binpb
+    accord-gateway contract check --upstream shop=http://shop:9000 --descriptors shop.binpb
 
   What holds for one method, and which file says so:
     accord-gateway explain --config gateway.toml catalog.v1.ProductService/GetProduct
 
 Every key of the file can also be set by environment: ACCORD_GATEWAY__LISTEN__ADDRESS=0.0.0.0:8080.";
 
-/// The one door to gRPC services: JSON and gRPC in, with the contract of each method enforced.
-#[derive(Debug, Parser)]
-#[command(name = "accord-gateway", version, after_help = EXAMPLES)]
-pub struct Cli {
-    /// What to do.
-    #[command(subcommand)]
-    pub command: Command,
-}
+/// The binary.
+pub struct AccordGateway;
 
-/// What the binary can do.
+/// What the gateway can do beside what every binary can.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve until a signal to stop.
-    #[command(after_help = EXAMPLES)]
-    Serve(Flags),
-    /// Hold the configuration and the contract against each other; one line per finding, exit status 1 on errors.
-    Check(Flags),
     /// Show the policy that holds for a method, and which layer each of its fields comes from.
     Explain {
         /// The method, `pkg.Service/Method`.
         method: String,
-        /// Where the contract is.
-        #[command(flatten)]
-        flags: Flags,
     },
-    /// The configuration.
-    Config {
-        /// What to do with it.
-        #[command(subcommand)]
-        command: ConfigCommand,
-    },
+    /// The contract.
+    #[command(subcommand)]
+    Contract(ContractCommand),
 }
 
-/// What can be done with the configuration.
-#[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
-    /// Print what holds after file, environment and flags, with secrets as ***.
-    Print(Flags),
+/// What can be done with the contract.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ContractCommand {
+    /// Say whether the contract can be enforced, one line per finding; exit status 1 on errors. Unlike `check` it needs no
+    /// identity of the gateway and no secret, so that a pipeline can ask.
+    Check,
 }
 
-/// Settings that all subcommands take. They win over the environment, which wins over the file.
+/// The gateway's own flags. They win over the environment, which wins over the files.
 #[derive(Debug, Default, Args)]
 pub struct Flags {
-    /// Configuration file (TOML). Repeatable; a later one is stronger, and lists such as `[[upstream]]` are joined. Without it,
-    /// the files of the variable `ACCORD_GATEWAY_CONFIG`, separated by `:`.
-    #[arg(long, value_name = "FILE")]
-    config: Vec<PathBuf>,
-    /// Address of the public door. Default: 127.0.0.1:8080.
-    #[arg(long, value_name = "ADDR")]
-    listen: Option<String>,
-    /// Address of the internal port: metrics, health, explain. Default: 127.0.0.1:8081.
-    #[arg(long, value_name = "ADDR")]
-    admin: Option<String>,
-    /// Where auth is. Default: `http://127.0.0.1:8090`.
-    #[arg(long, value_name = "URL")]
-    auth: Option<String>,
-    /// The name under which the gateway logs in to auth.
-    #[arg(long, value_name = "ID")]
-    client_id: Option<String>,
-    /// File with the secret that goes with the name.
-    #[arg(long, value_name = "FILE")]
-    client_secret_file: Option<String>,
+    #[command(flatten)]
+    mesh: MeshFlags,
     /// Where the cache is. Without one, every read goes to its upstream.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     cache: Option<String>,
     /// A service behind the door. Repeat it for more services, or with the same name for more endpoints of one.
     /// Takes the place of all configured ones.
-    #[arg(long, value_name = "NAME=URL")]
+    #[arg(long, global = true, value_name = "NAME=URL")]
     upstream: Vec<String>,
     /// Descriptor set of a service, instead of its server reflection. With one service the name can be left out.
-    #[arg(long, value_name = "[NAME=]FILE")]
+    #[arg(long, global = true, value_name = "[NAME=]FILE")]
     descriptors: Vec<String>,
     /// File with policies for protos one does not own. Repeatable; a later one is stronger.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     overlay: Vec<String>,
+}
+
+impl Binary for AccordGateway {
+    const NAME: &'static str = "accord-gateway";
+    const ABOUT: &'static str =
+        "The one door to gRPC services: JSON and gRPC in, with the contract of each method enforced.";
+    const EXAMPLES: &'static str = EXAMPLES;
+    type Config = Config;
+    type Flags = Flags;
+    type Command = Command;
+
+    fn sections(config: &Config) -> Sections<'_> {
+        Sections { listen: &config.listen, admin: &config.admin, telemetry: &config.telemetry }
+    }
+
+    fn overrides(flags: &Flags) -> anyhow::Result<Overrides> {
+        let overlays = (!flags.overlay.is_empty()).then(|| flags.overlay.clone());
+        let overrides = flags.mesh.override_keys(Overrides::default());
+        Ok(overrides
+            .set_option("cache.url", "--cache", flags.cache.clone())
+            .set_option("contract.overlays", "--overlay", overlays)
+            .set_option("upstream", "--upstream", upstream::from_flags(&flags.upstream)?))
+    }
+
+    fn complete(flags: &Flags, mut config: Config) -> anyhow::Result<Config> {
+        flags.give_descriptors(&mut config.upstream)?;
+        Ok(config)
+    }
+
+    fn unusable(config: &Config) -> Vec<Invalid> {
+        config.unusable()
+    }
+
+    async fn inspect(config: Config) -> Report {
+        contract(&config).await
+    }
+
+    async fn serve(config: Config) -> anyhow::Result<()> {
+        serve::serve(config).await
+    }
+
+    async fn execute(command: Command, settings: &Settings<Self>) -> anyhow::Result<ExitCode> {
+        let config = settings.load()?;
+        match command {
+            Command::Explain { method } => Ok(explain(&config, method.trim_start_matches('/')).await),
+            Command::Contract(ContractCommand::Check) => Ok(contract(&config).await.print()),
+        }
+    }
 }
 
 /// A flag that can't be understood.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagError {
-    /// `--upstream` without a name or a URL.
-    #[error(transparent)]
-    Upstream(#[from] accord_upstream::ConfigError),
     /// `--descriptors FILE` while there are several upstreams, or none.
     #[error(
         "--descriptors {file} does not say whose it is: write --descriptors NAME={file}, NAME being one of {names}"
@@ -139,40 +154,10 @@ pub enum FlagError {
     /// Two descriptor sets for one upstream.
     #[error("--descriptors names the upstream {0} twice; join the two sets into one file")]
     Twice(String),
-    /// File, environment and flags together are not a configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
 }
 
 impl Flags {
-    /// The configuration that holds: flags over environment over file over defaults.
-    pub fn load(&self) -> Result<Config, FlagError> {
-        let files = config::files(PREFIX, self.config.clone());
-        let base = Config::load(&files, || self.overrides())?;
-        let upstream = self.upstreams(base.upstream.clone())?;
-        Ok(Config { upstream, ..base })
-    }
-
-    fn overrides(&self) -> Overrides {
-        let overlays = (!self.overlay.is_empty()).then(|| self.overlay.clone());
-        Overrides::default()
-            .set_option("listen.address", "--listen", self.listen.clone())
-            .set_option("admin.address", "--admin", self.admin.clone())
-            .set_option("auth.url", "--auth", self.auth.clone())
-            .set_option("auth.client_id", "--client-id", self.client_id.clone())
-            .set_option("auth.client_secret_file", "--client-secret-file", self.client_secret_file.clone())
-            .set_option("cache.url", "--cache", self.cache.clone())
-            .set_option("contract.overlays", "--overlay", overlays)
-    }
-
-    /// Upstreams given by flags stand in place of the configured ones; descriptor sets are added to what there is.
-    fn upstreams(&self, configured: Vec<UpstreamConfig>) -> Result<Vec<UpstreamConfig>, FlagError> {
-        let mut upstreams =
-            if self.upstream.is_empty() { configured } else { accord_upstream::config::from_flags(&self.upstream)? };
-        self.give_descriptors(&mut upstreams)?;
-        Ok(upstreams)
-    }
-
+    /// Descriptor sets are added to the upstreams that there are.
     fn give_descriptors(&self, upstreams: &mut [UpstreamConfig]) -> Result<(), FlagError> {
         let mut given_to = Vec::new();
         for given in &self.descriptors {
@@ -209,38 +194,38 @@ fn named(given: &str) -> Option<(&str, &str)> {
     given.split_once('=').filter(|(name, rest)| !name.is_empty() && !rest.is_empty())
 }
 
-/// Prints the effective configuration.
-pub fn print_config(config: &Config) -> ExitCode {
-    print!("{}", config::print(config));
-    ExitCode::SUCCESS
-}
-
-/// Prints every finding about the contract, one per line. Fails where one of them is an error.
-pub async fn check(config: &Config) -> ExitCode {
-    if let Err(error) = serve::check(config) {
-        return refuse(&Refused::one(format!("error: {error:#}")));
-    }
+/// Everything that is found in the contract.
+async fn contract(config: &Config) -> Report {
     let built = match build(config).await {
         Ok(built) => built,
-        Err(refused) => return refuse(&refused),
+        Err(refused) => return Report::of(refused.reasons().iter().map(|line| finding(line)), ""),
     };
-    built.warnings.iter().for_each(|warning| println!("{warning}"));
-    for Pending { upstream, why } in &built.pending {
-        println!("error: upstream {upstream}: not checked: {why}");
-    }
-    if config.upstream.is_empty() {
-        println!("error: there is no upstream, and so no contract: add one with --upstream NAME=URL");
-    }
-    println!("can be enforced: methods: {}, upstreams: {}", built.contract.methods().len(), built.pools.len());
+    let mut findings: Vec<_> = built.warnings.iter().map(|line| finding(line)).collect();
     // A pipeline must not take what was not looked at for good.
-    if built.pending.is_empty() && !built.pools.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let unknown =
+        |pending: &Pending| Finding::error(format!("upstream {}: not checked: {}", pending.upstream, pending.why));
+    findings.extend(built.pending.iter().map(unknown));
+    if config.upstream.is_empty() {
+        let problem = "there is no upstream, and so no contract; add one with --upstream NAME=URL";
+        findings.push(Finding::error(problem.to_owned()));
+    }
+    let (methods, upstreams) = (built.contract.methods().len(), built.pools.len());
+    Report::of(findings, format!("can be enforced: methods: {methods}, upstreams: {upstreams}"))
+}
+
+/// A line about the contract, which begins with how bad it is.
+fn finding(line: &str) -> Finding {
+    match line.strip_prefix("warning: ") {
+        Some(message) => Finding::warning(message.to_owned()),
+        None => Finding::error(line.trim_start_matches("error: ").to_owned()),
+    }
 }
 
 /// Prints the effective policy of one method. Fails where there is no such method.
-pub async fn explain(config: &Config, method: &str) -> ExitCode {
+async fn explain(config: &Config, method: &str) -> ExitCode {
     let built = match build(config).await {
         Ok(built) => built,
-        Err(refused) => return refuse(&refused),
+        Err(refused) => return Report::of(refused.reasons().iter().map(|line| finding(line)), "").print(),
     };
     if let Some(method) = built.contract.method(method) {
         print!("{}", explain::text(method));
@@ -250,11 +235,6 @@ pub async fn explain(config: &Config, method: &str) -> ExitCode {
         eprintln!("error: upstream {upstream}: its methods are not known: {why}");
     }
     eprintln!("error: {}", explain::unknown(&built.contract, &[], method));
-    ExitCode::FAILURE
-}
-
-fn refuse(refused: &Refused) -> ExitCode {
-    refused.reasons().iter().for_each(|reason| println!("{reason}"));
     ExitCode::FAILURE
 }
 

@@ -1,18 +1,18 @@
 //! What the gateway can be told: one tree of plain data, every key with its unit and default.
 
-use std::net::SocketAddr;
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use accord_mesh::MeshConfig;
-use accord_runtime::config::{self, ConfigError, Overrides};
+use accord_runtime::config::bound::{self, Count, DAY, HOUR, Time};
+use accord_runtime::config::{Configuration, Invalid};
 use accord_runtime::server::ListenConfig;
 use accord_runtime::telemetry::TelemetryConfig;
+use accord_runtime::tls::ClientFiles;
 pub use accord_upstream::UpstreamConfig;
+use accord_upstream::config as upstream;
 use serde::{Deserialize, Serialize};
-
-/// The prefix of environment variables, as in `ACCORD_GATEWAY__LISTEN__ADDRESS`.
-pub const PREFIX: &str = "ACCORD_GATEWAY";
 
 /// The gateway's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,16 +36,16 @@ pub struct Config {
     pub limits: LimitsConfig,
     /// Logs, metrics and traces.
     pub telemetry: TelemetryConfig,
-    /// How long calls in flight may take to end after a signal to stop. Default: 30 s.
-    #[serde(with = "humantime_serde")]
+    /// How long calls in flight may take to end after a signal to stop, 1ms to 1h. Default: 30 s.
+    #[serde(with = "Time::<1, HOUR>")]
     pub grace: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: listen_on(8080),
-            admin: listen_on(8081),
+            listen: ListenConfig::local(8080),
+            admin: ListenConfig::local(8081),
             inspection: InspectionConfig::default(),
             auth: MeshConfig::default(),
             cache: CacheConfig::default(),
@@ -58,34 +58,40 @@ impl Default for Config {
     }
 }
 
-impl Config {
-    /// What files, environment and flags say together, the later the stronger.
-    pub fn load(files: &[PathBuf], flags: impl Fn() -> Overrides) -> Result<Self, ConfigError> {
-        let mut config: Self = config::load(PREFIX, files, flags())?;
-        let said: Said = config::load(PREFIX, files, flags())?;
-        // A section that says something else but no address still means the gateway's own.
-        config.listen.address = said.listen.address.unwrap_or(Self::default().listen.address);
-        config.admin.address = said.admin.address.unwrap_or(Self::default().admin.address);
-        Ok(config)
+impl Configuration for Config {
+    const PREFIX: &'static str = "ACCORD_GATEWAY";
+
+    fn contradictions(&self) -> Vec<Invalid> {
+        let cache = self.cache().map(|cache| cache.contradictions()).unwrap_or_default();
+        let own = self.auth.contradictions().into_iter().chain(cache.into_iter().map(CacheConfig::key));
+        own.chain(upstream::contradictions(&self.upstream)).collect()
     }
 }
 
-/// Which addresses were given at all.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Said {
-    listen: SaidAddress,
-    admin: SaidAddress,
-}
+impl Config {
+    /// What of the files that it names can't be used, or is missing.
+    pub fn unusable(&self) -> Vec<Invalid> {
+        let cache = self.cache().map(|cache| cache.unusable()).unwrap_or_default();
+        let own = self.auth.unusable().into_iter().chain(cache.into_iter().map(CacheConfig::key));
+        own.chain(upstream::unusable(&self.upstream)).chain(self.unreadable()).collect()
+    }
 
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
-struct SaidAddress {
-    address: Option<SocketAddr>,
-}
+    /// The files that the contract is made of, where they can't be read. What is in them is the contract's to say.
+    fn unreadable(&self) -> impl Iterator<Item = Invalid> {
+        let descriptors = self.upstream.iter().enumerate().filter_map(|(index, upstream)| {
+            Some((format!("upstream.{index}.descriptors"), upstream.descriptors.as_ref()?))
+        });
+        let overlays = self.contract.overlays.iter().enumerate();
+        let overlays = overlays.map(|(index, file)| (format!("contract.overlays.{index}"), file));
+        descriptors.chain(overlays).filter_map(|(key, file)| {
+            let error = fs::read(file).err()?;
+            Some(Invalid::new(key, format!("{}: {error}", file.display()), "make it readable, or name another file"))
+        })
+    }
 
-fn listen_on(port: u16) -> ListenConfig {
-    ListenConfig { address: ([127, 0, 0, 1], port).into(), ..ListenConfig::default() }
+    fn cache(&self) -> Option<UpstreamConfig> {
+        self.cache.upstream("cache", self.limits.max_in_flight)
+    }
 }
 
 /// What the public door tells about itself.
@@ -107,23 +113,22 @@ impl Default for InspectionConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
     /// URL of the cache. Default: none, so that every read goes to its upstream.
+    #[serde(deserialize_with = "upstream::url", skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// How long a connection to the cache may take to be made. Default: 1 s.
-    #[serde(with = "humantime_serde")]
+    /// How long a connection to the cache may take to be made, 1ms to 1h. Default: 1 s.
+    #[serde(with = "Time::<1, HOUR>")]
     pub connect_timeout: Duration,
     /// Silence on the connection after which the cache is pinged. With `keepalive_timeout` it bounds how long reads wait
-    /// for a cache that hangs before they go to their upstreams. Default: 500 ms.
-    #[serde(with = "humantime_serde")]
+    /// for a cache that hangs before they go to their upstreams. 1ms to 24h. Default: 500 ms.
+    #[serde(with = "Time::<1, DAY>")]
     pub keepalive_interval: Duration,
-    /// How long the answer to a ping may take; then the connection is given up. Default: 500 ms.
-    #[serde(with = "humantime_serde")]
+    /// How long the answer to a ping may take, 1ms to 1h; then the connection is given up. Default: 500 ms.
+    #[serde(with = "Time::<1, HOUR>")]
     pub keepalive_timeout: Duration,
-    /// A PEM file with the authorities that an `https://` cache is verified against. Default: the system's.
-    pub ca_file: Option<PathBuf>,
-    /// A PEM file with the certificate that the gateway shows to it. Default: none.
-    pub cert_file: Option<PathBuf>,
-    /// A PEM file with the key of that certificate. Default: none.
-    pub key_file: Option<PathBuf>,
+    /// The authorities that an `https://` cache is verified against, and the certificate that the gateway shows to it.
+    /// Default: the system's, and none.
+    #[serde(skip_serializing_if = "ClientFiles::is_empty")]
+    pub tls: ClientFiles,
 }
 
 impl Default for CacheConfig {
@@ -133,9 +138,7 @@ impl Default for CacheConfig {
             connect_timeout: Duration::from_secs(1),
             keepalive_interval: Duration::from_millis(500),
             keepalive_timeout: Duration::from_millis(500),
-            ca_file: None,
-            cert_file: None,
-            key_file: None,
+            tls: ClientFiles::default(),
         }
     }
 }
@@ -151,11 +154,15 @@ impl CacheConfig {
             connect_timeout: self.connect_timeout,
             keepalive_interval: self.keepalive_interval,
             keepalive_timeout: self.keepalive_timeout,
-            ca_file: self.ca_file.clone(),
-            cert_file: self.cert_file.clone(),
-            key_file: self.key_file.clone(),
+            tls: self.tls.clone(),
             ..UpstreamConfig::default()
         })
+    }
+
+    /// What is wrong with the cache as an upstream, said of the section `cache`.
+    fn key(invalid: Invalid) -> Invalid {
+        let key = invalid.key.replace("urls.0", "url");
+        Invalid { key, ..invalid }.under("cache")
     }
 }
 
@@ -164,12 +171,13 @@ impl CacheConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct ContractConfig {
     /// Overlay files, weakest first. Default: none.
+    #[serde(deserialize_with = "bound::files")]
     pub overlays: Vec<PathBuf>,
-    /// How often descriptor and overlay files are looked at for changes. Default: 1 s.
-    #[serde(with = "humantime_serde")]
+    /// How often descriptor and overlay files are looked at for changes, 10ms to 24h. Default: 1 s.
+    #[serde(with = "Time::<10, DAY>")]
     pub watch_interval: Duration,
-    /// How often an upstream's server reflection is read again without a visible reason. Default: 1 min.
-    #[serde(with = "humantime_serde")]
+    /// How often an upstream's server reflection is read again without a visible reason, 10ms to 24h. Default: 1 min.
+    #[serde(with = "Time::<10, DAY>")]
     pub reflection_interval: Duration,
 }
 
@@ -187,7 +195,8 @@ impl Default for ContractConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Most calls in flight at a time; more are shed, least critical first. Default: 4096.
+    /// Most calls in flight at a time, 1 to 1000000; more are shed, least critical first. Default: 4096.
+    #[serde(with = "Count::<1, 1_000_000>")]
     pub max_in_flight: usize,
 }
 

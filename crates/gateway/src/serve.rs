@@ -87,13 +87,6 @@ async fn build(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Arc<Gatew
     }))
 }
 
-/// Whether auth and the cache can be called as configured, as far as that can be said without calling them.
-pub fn check(config: &Config) -> anyhow::Result<()> {
-    config.auth.check()?;
-    let cache = config.cache.upstream("cache", config.limits.max_in_flight);
-    cache.map_or(Ok(()), |cache| cache.check()).context(CACHE)
-}
-
 const CACHE: &str = "the cache can't be called as the section `cache` says";
 
 /// The cache, for one kind of calls.

@@ -50,7 +50,7 @@ fn stderr(output: &Output) -> String {
 
 #[test]
 fn a_contract_that_can_be_enforced_passes_the_check() {
-    let checked = Files::new().gateway(&["check"], None);
+    let checked = Files::new().gateway(&["contract", "check"], None);
     assert_eq!(checked.status.code(), Some(0), "{}{}", stdout(&checked), stderr(&checked));
     assert!(stdout(&checked).contains("can be enforced: methods: "));
 }
@@ -65,7 +65,7 @@ fn each_finding_stands_on_a_line_and_the_check_fails() {
          [[rule]]\nselector = \"catalog.v1.ProductService/CreateProduct\"\n\
          policy = { cache = { ttl = \"1s\" } }\n",
     );
-    let checked = files.gateway(&["check"], Some(&overlay));
+    let checked = files.gateway(&["contract", "check"], Some(&overlay));
     assert_eq!(checked.status.code(), Some(1));
     let findings = stdout(&checked);
     let errors: Vec<_> = findings.lines().filter(|line| line.starts_with("error: ")).collect();
@@ -76,7 +76,7 @@ fn each_finding_stands_on_a_line_and_the_check_fails() {
 
 #[test]
 fn an_upstream_that_nobody_can_ask_is_said_to_be_unchecked() {
-    let checked = accord_gateway(&["check", "--upstream", "shop=http://127.0.0.1:1"]).output().unwrap();
+    let checked = accord_gateway(&["contract", "check", "--upstream", "shop=http://127.0.0.1:1"]).output().unwrap();
     assert_eq!(checked.status.code(), Some(1), "what was not looked at is not good");
     let findings = stdout(&checked);
     assert!(findings.starts_with("error: upstream shop: not checked"), "{findings}");
@@ -85,7 +85,7 @@ fn an_upstream_that_nobody_can_ask_is_said_to_be_unchecked() {
 
 #[test]
 fn a_check_of_nothing_is_no_good_news() {
-    let checked = accord_gateway(&["check"]).output().unwrap();
+    let checked = accord_gateway(&["contract", "check"]).output().unwrap();
     assert_eq!(checked.status.code(), Some(1));
     assert!(stdout(&checked).contains("--upstream NAME=URL"), "{}", stdout(&checked));
 }
@@ -96,7 +96,7 @@ fn an_address_that_serving_would_refuse_fails_the_check() {
         let checked = Files::new().gateway(&["check", flag, url], None);
         assert_eq!(checked.status.code(), Some(1), "{flag}");
         let (findings, section) = (stdout(&checked), flag.trim_start_matches('-'));
-        assert!(findings.contains(&format!("`{section}`")) && findings.contains(url), "{findings}");
+        assert!(findings.contains(&format!("flag {flag}: `{section}.url`")) && findings.contains(url), "{findings}");
     }
 }
 
@@ -105,7 +105,8 @@ fn errors_stand_after_the_warnings_where_they_are_seen() {
     let files = Files::new();
     let broken = "[[rule]]\nselector = \"catalog.v1.*\"\npolicy = { deadline = { default = \"-1s\" } }\n";
     let overlay = files.write("overlay.toml", broken);
-    let mut checked = accord_gateway(&["check", "--upstream", "catalog=http://127.0.0.1:1", "--descriptors"]);
+    let mut checked =
+        accord_gateway(&["contract", "check", "--upstream", "catalog=http://127.0.0.1:1", "--descriptors"]);
     let findings = stdout(&checked.arg(files.descriptors()).arg("--overlay").arg(overlay).output().unwrap());
     let is_error: Vec<_> = findings.lines().map(|line| line.starts_with("error: ")).collect();
     assert!(is_error.is_sorted() && is_error.ends_with(&[true]), "{findings}");
@@ -158,5 +159,47 @@ fn help_shows_a_stranger_how_to_begin() {
 fn a_wrong_flag_says_what_to_write() {
     let refused = accord_gateway(&["check", "--upstream", "http://127.0.0.1:9000"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("--upstream catalog=http://127.0.0.1:9000"), "{}", stderr(&refused));
+    assert!(stdout(&refused).contains("--upstream catalog=http://127.0.0.1:9000"), "{}", stdout(&refused));
+}
+
+#[test]
+fn check_without_an_identity_fails_as_serve_does() {
+    let files = Files::new();
+    let (checked, served) = (files.gateway(&["check"], None), files.gateway(&["serve"], None));
+    let words = "`auth.client_id`: this binary has no name to log in with; set `auth.client_id`";
+    assert_eq!((checked.status.code(), served.status.code()), (Some(1), Some(1)));
+    assert!(stdout(&checked).contains(words) && !stdout(&checked).contains("can be enforced"), "{}", stdout(&checked));
+    assert!(stderr(&served).contains(words), "{}", stderr(&served));
+}
+
+#[test]
+fn check_whose_secret_cannot_be_read_fails() {
+    let identity = ["check", "--client-id", "gateway", "--client-secret-file", "nowhere.secret"];
+    let checked = Files::new().gateway(&identity, None);
+    assert_eq!(checked.status.code(), Some(1));
+    let findings = stdout(&checked);
+    assert!(findings.contains("flag --client-secret-file: `auth.client_secret_file`"), "{findings}");
+}
+
+#[test]
+fn check_for_programs_is_one_object() {
+    let files = Files::new();
+    let secret = files.write("gateway.secret", "a secret");
+    let identity = ["check", "--output", "json", "--client-id", "gateway", "--client-secret-file"];
+    let checked = files.gateway(&[&identity[..], &[secret.to_str().unwrap()]].concat(), None);
+    let report: serde_json::Value = serde_json::from_str(&stdout(&checked)).unwrap();
+    assert_eq!(report["good"], true, "{report}");
+    assert!(report["summary"].as_str().unwrap().starts_with("can be enforced: methods: "), "{report}");
+}
+
+#[test]
+fn completions_name_the_commands() {
+    let completions = accord_gateway(&["completions", "bash"]).output().unwrap();
+    assert!(stdout(&completions).contains("explain"), "{}", stderr(&completions));
+}
+
+#[test]
+fn explain_takes_the_path_of_a_method() {
+    let explained = Files::new().gateway(&["explain", "/catalog.v1.ProductService/GetProduct"], None);
+    assert_eq!(explained.status.code(), Some(0), "{}", stderr(&explained));
 }

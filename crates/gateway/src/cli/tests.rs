@@ -1,15 +1,15 @@
 use super::*;
 
-fn flags(arguments: &[&str]) -> Flags {
-    let all = ["accord-gateway", "serve"].iter().chain(arguments);
-    match Cli::try_parse_from(all).unwrap().command {
-        Command::Serve(flags) => flags,
-        other => panic!("{other:?}"),
-    }
+use accord_runtime::cli::{self, extremes};
+
+/// The configuration that the gateway is started with under these flags.
+fn load(arguments: &[&str]) -> anyhow::Result<Config> {
+    let all = ["accord-gateway", "serve"].into_iter().chain(arguments.iter().copied());
+    Settings::<AccordGateway>::parse_from(all).unwrap().load()
 }
 
-fn upstreams(arguments: &[&str]) -> Result<Vec<UpstreamConfig>, FlagError> {
-    flags(arguments).upstreams(Vec::new())
+fn upstreams(arguments: &[&str]) -> anyhow::Result<Vec<UpstreamConfig>> {
+    load(arguments).map(|config| config.upstream)
 }
 
 const CATALOG: [&str; 2] = ["--upstream", "catalog=http://127.0.0.1:9000"];
@@ -64,12 +64,12 @@ fn flags_win_over_the_file() {
     std::fs::write(&file, text).unwrap();
     let path = file.to_str().unwrap();
 
-    let config = flags(&[&["--config", path, "--listen", "127.0.0.1:4"], &CATALOG[..]].concat()).load().unwrap();
+    let config = load(&[&["--config", path, "--listen", "127.0.0.1:4"], &CATALOG[..]].concat()).unwrap();
     assert_eq!(config.listen.address.to_string(), "127.0.0.1:4");
     assert_eq!(config.cache.url.as_deref(), Some("http://127.0.0.1:3"));
     assert_eq!(config.upstream[0].name, "catalog");
 
-    let config = flags(&["--config", path]).load().unwrap();
+    let config = load(&["--config", path]).unwrap();
     assert_eq!(config.upstream[0].name, "old");
     assert_eq!(config.admin.address.to_string(), "127.0.0.1:8081");
 }
@@ -84,9 +84,9 @@ fn upstreams_of_a_second_file_are_added() {
     };
     let base = write("gateway.toml", "[listen]\naddress = \"127.0.0.1:1\"\n");
     let shared = write("upstreams.toml", "[[upstream]]\nname = \"shop\"\nurls = [\"http://127.0.0.1:2\"]\n");
-    let config = flags(&["--config", &base, "--config", &shared]).load().unwrap();
+    let config = load(&["--config", &base, "--config", &shared]).unwrap();
     assert_eq!((config.listen.address.port(), config.upstream[0].name.as_str()), (1, "shop"));
-    let twice = flags(&["--config", &shared, "--config", &shared]).load().unwrap_err().to_string();
+    let twice = load(&["--config", &shared, "--config", &shared]).unwrap_err().to_string();
     assert!(twice.contains("\"shop\" is taken already"), "{twice}");
 }
 
@@ -95,11 +95,82 @@ fn a_key_that_does_not_exist_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("gateway.toml");
     std::fs::write(&file, "[limits]\nin_flght = 3\n").unwrap();
-    let error = flags(&["--config", file.to_str().unwrap()]).load().unwrap_err().to_string();
-    assert!(error.contains("in_flght"), "{error}");
+    let error = load(&["--config", file.to_str().unwrap()]).unwrap_err().to_string();
+    assert!(error.contains("`limits.in_flght`: there is no such key; did you mean `max_in_flight`?"), "{error}");
 }
 
 #[test]
 fn the_command_line_is_consistent() {
-    <Cli as clap::CommandFactory>::command().debug_assert();
+    cli::command_line::<AccordGateway>().debug_assert();
+}
+
+#[test]
+fn config_is_given_before_or_after_the_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.toml");
+    std::fs::write(&file, "[limits]\nmax_in_flight = 3\n").unwrap();
+    let file = file.to_str().unwrap();
+    for arguments in [["accord-gateway", "--config", file, "check"], ["accord-gateway", "check", "--config", file]] {
+        let config = Settings::<AccordGateway>::parse_from(arguments).unwrap().load().unwrap();
+        assert_eq!(config.limits.max_in_flight, 3, "{arguments:?}");
+    }
+}
+
+#[test]
+fn section_with_one_key_set_keeps_the_default_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.toml");
+    std::fs::write(&file, "[listen]\nmax_streams = 5\n[admin]\nmax_streams = 5\n").unwrap();
+    let config = load(&["--config", file.to_str().unwrap()]).unwrap();
+    assert_eq!(config.listen.address.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.admin.address.to_string(), "127.0.0.1:8081");
+}
+
+#[test]
+fn addresses_that_overlap_are_refused() {
+    let error = load(&["--listen", ":4", "--admin", "127.0.0.1:4"]).unwrap_err().to_string();
+    assert!(error.contains("flag --admin: `admin.address`") && error.contains("different ports"), "{error}");
+}
+
+#[test]
+fn invalid_upstream_is_refused_where_it_stands() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.toml");
+    let shop = "[[upstream]]\nname = 'shop'\nurls = ['http://a:1']\n";
+    let identity = ["--client-id", "gateway", "--client-secret-file", file.to_str().unwrap()];
+    for (text, place, says) in [
+        (format!("{shop}{shop}"), "toml:5:8", "two upstreams are named shop"),
+        (format!("{shop}[[upstream]]\nname = 'b'\n"), "toml:4:1", "b has no endpoint"),
+        (shop.replace("http", "ftp"), "toml:3:9", "`upstream.0.urls.0`: \"ftp://a:1\" is not an address of a service"),
+        (format!("{shop}tls = {{ ca_file = 'ca.pem' }}\n"), "toml:4:7", "no https:// endpoint"),
+        (shop.replace("http", "https") + "tls = { cert_file = 'a' }\n", "toml:4:21", "belong together"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let arguments = ["accord-gateway", "check", "--config", file.to_str().unwrap()];
+        let settings = Settings::<AccordGateway>::parse_from(arguments.into_iter().chain(identity)).unwrap();
+        let error = settings.usable().unwrap_err()[0].to_string();
+        assert!(error.contains(place) && error.contains(says), "{place} {says}: {error}");
+    }
+}
+
+/// What can't be left out.
+const LEAST: &str = "[auth]\nclient_id = 'gateway'\nclient_secret = 'secret'\n\
+                     [cache]\nurl = 'http://127.0.0.1:2'\n[[upstream]]\nname = 'shop'\nurls = ['http://127.0.0.1:1']\n";
+
+#[tokio::test]
+async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut accepted = Vec::new();
+    for outcome in extremes::<AccordGateway>(directory.path(), LEAST).unwrap() {
+        assert!(outcome.is_explained, "{}: {}", outcome.setting, outcome.result.err().unwrap_or_default());
+        let Ok(config) = outcome.result else { continue };
+        Upstream::all(&config.upstream).unwrap();
+        accepted.push(outcome.setting);
+    }
+    // Whatever else is accepted has no bound: give the new key one.
+    let texts = ["auth.client_id", "auth.client_secret", "auth.issuer", "auth.audience", "upstream[].name"];
+    let is_text = |setting: &String| texts.iter().any(|text| setting.starts_with(&format!("{text} = \"")));
+    accepted.retain(|setting| !is_text(setting));
+    let expected = ["inspection.reflection = true", "contract.overlays = []", "telemetry.otlp.sample_ratio = 0"];
+    assert_eq!(accepted, expected);
 }
