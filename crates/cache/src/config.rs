@@ -4,23 +4,24 @@ use std::time::Duration;
 
 use accord_mesh::MeshConfig;
 use accord_readthrough::Limits;
-use accord_runtime::{config::Secret, server::ListenConfig, telemetry::TelemetryConfig};
-use accord_store::Location;
+use accord_runtime::config::bound::{self, Count, DAY, HOUR, Time};
+use accord_runtime::config::{Configuration, Invalid};
+use accord_runtime::server::ListenConfig;
+use accord_runtime::telemetry::TelemetryConfig;
+use accord_store::StoreUrl;
 use accord_upstream::UpstreamConfig;
-use anyhow::{Result, ensure};
+use accord_upstream::config as upstream;
 use serde::{Deserialize, Serialize};
-
-/// The prefix of environment variables, as in `ACCORD_CACHE__LISTEN__ADDRESS`.
-pub const PREFIX: &str = "ACCORD_CACHE";
 
 /// The cache's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The name of this replica in answers. Default: `cache`.
+    #[serde(deserialize_with = "bound::text")]
     pub node: String,
-    /// How long calls in flight may take to end after a signal to stop. Default: `10s`.
-    #[serde(with = "humantime_serde")]
+    /// How long calls in flight may take to end after a signal to stop, 1ms to 1h. Default: `10s`.
+    #[serde(with = "Time::<1, HOUR>")]
     pub grace: Duration,
     /// Where the services listen. Default address: 127.0.0.1:8100.
     pub listen: ListenConfig,
@@ -43,8 +44,8 @@ impl Default for Config {
         Self {
             node: "cache".to_owned(),
             grace: Duration::from_secs(10),
-            listen: listen_on(8100),
-            admin: listen_on(8101),
+            listen: ListenConfig::local(8100),
+            admin: ListenConfig::local(8101),
             auth: MeshConfig::default(),
             engine: EngineConfig::default(),
             upstream: Vec::new(),
@@ -54,33 +55,36 @@ impl Default for Config {
     }
 }
 
-fn listen_on(port: u16) -> ListenConfig {
-    ListenConfig { address: ([127, 0, 0, 1], port).into(), ..ListenConfig::default() }
-}
-
 /// The section `[engine]`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineConfig {
-    /// Bytes of all answers in memory; the least useful leave. Default: 268435456 (256 MiB).
+    /// Bytes of all answers in memory; the least useful leave. 1048576 to 1099511627776. Default: 268435456 (256 MiB).
+    #[serde(with = "Count::<1_048_576, 1_099_511_627_776>")]
     pub capacity_bytes: u64,
-    /// Callers that wait for one load; more are refused with `RESOURCE_EXHAUSTED`. Default: 16384.
+    /// Callers that wait for one load; more are refused with `RESOURCE_EXHAUSTED`. 1 to 100000000. Default: 16384.
+    #[serde(with = "Count::<1, 100_000_000>")]
     pub max_waiters: usize,
-    /// Loads at a time; a read that needs one more is refused with `RESOURCE_EXHAUSTED`. Default: 4096.
+    /// Loads at a time; a read that needs one more is refused with `RESOURCE_EXHAUSTED`. 1 to 100000000. Default: 4096.
+    #[serde(with = "Count::<1, 100_000_000>")]
     pub max_flights: usize,
     /// Tags whose invalidation is remembered one by one. Beyond, answers older than the forgotten ones are loaded anew.
-    /// Default: 262144.
+    /// 1 to 100000000. Default: 262144.
+    #[serde(with = "Count::<1, 100_000_000>")]
     pub max_tags: usize,
     /// Senders of invalidations that are remembered. One that was forgotten makes all answers count as invalid.
-    /// Default: 1024.
+    /// 1 to 1000000. Default: 1024.
+    #[serde(with = "Count::<1, 1_000_000>")]
     pub max_senders: usize,
-    /// Plans that are remembered: what the contract of a method says. One that was forgotten is sent again. Default: 16384.
+    /// Plans that are remembered: what the contract of a method says. One that was forgotten is sent again.
+    /// 1 to 100000000. Default: 16384.
+    #[serde(with = "Count::<1, 100_000_000>")]
     pub max_plans: u64,
-    /// Cool-down of an origin that failed: stale-if-error answers without asking it for so long. Default: `1s`.
-    #[serde(with = "humantime_serde")]
+    /// Cool-down of an origin that failed: stale-if-error answers without asking it for so long, 1ms to 1h. Default: `1s`.
+    #[serde(with = "Time::<1, HOUR>")]
     pub failure_cooldown: Duration,
-    /// How long each reader of an answer that can't be stored loads it alone. Default: `10s`.
-    #[serde(with = "humantime_serde")]
+    /// How long each reader of an answer that can't be stored loads it alone, 1ms to 1h. Default: `10s`.
+    #[serde(with = "Time::<1, HOUR>")]
     pub uncacheable_for: Duration,
 }
 
@@ -119,32 +123,29 @@ impl EngineConfig {
 pub struct RecordsConfig {
     /// `sqlite:///path/to/file`, made where there is none, or `postgres://user:password@host/database`.
     /// Default: `sqlite://accord-cache.db`.
-    pub url: Secret,
-    /// Time between two sweeps of records whose window is over. Default: `1m`.
-    #[serde(with = "humantime_serde")]
+    pub url: StoreUrl,
+    /// Time between two sweeps of records whose window is over, 100ms to 24h. Default: `1m`.
+    #[serde(with = "Time::<100, DAY>")]
     pub sweep_interval: Duration,
 }
 
 impl Default for RecordsConfig {
     fn default() -> Self {
-        Self { url: Secret::from("sqlite://accord-cache.db".to_owned()), sweep_interval: Duration::from_mins(1) }
+        Self { url: StoreUrl::sqlite("accord-cache.db"), sweep_interval: Duration::from_mins(1) }
+    }
+}
+
+impl Configuration for Config {
+    const PREFIX: &'static str = "ACCORD_CACHE";
+
+    fn contradictions(&self) -> Vec<Invalid> {
+        self.auth.contradictions().into_iter().chain(upstream::contradictions(&self.upstream)).collect()
     }
 }
 
 impl Config {
-    /// Refuses what can't be meant.
-    pub fn check(&self) -> Result<()> {
-        ensure!(self.engine.capacity_bytes > 0, "engine.capacity_bytes is 0: give the cache some memory");
-        ensure!(self.engine.max_waiters > 0, "engine.max_waiters is 0: the first reader of an answer waits too");
-        ensure!(self.engine.max_flights > 0, "engine.max_flights is 0: nothing could ever be loaded");
-        ensure!(self.engine.max_plans > 0, "engine.max_plans is 0: the cache would ask for each plan again and again");
-        ensure!(!self.records.sweep_interval.is_zero(), "records.sweep_interval is 0: write a time such as 1m");
-        accord_upstream::config::check(&self.upstream)?;
-        self.auth.check()?;
-        ensure!(
-            Location::parse(self.records.url.expose()).is_ok(),
-            "records.url must be sqlite:// with the path of a file, or begin with postgres://"
-        );
-        Ok(())
+    /// What of the files that it names can't be used, or is missing.
+    pub fn unusable(&self) -> Vec<Invalid> {
+        self.auth.unusable().into_iter().chain(upstream::unusable(&self.upstream)).collect()
     }
 }

@@ -9,6 +9,7 @@
 //! - It calls the upstreams that its configuration holds, and no address that a caller says.
 
 // From a configuration to a running server.
+pub mod cli;
 pub mod config;
 pub mod serve;
 

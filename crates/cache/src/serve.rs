@@ -38,7 +38,6 @@ pub type LiveEngine = Engine<Loader, MemoryStore, Live>;
 
 /// Serves until a signal to stop, then until the calls in flight have ended.
 pub async fn serve(config: Config) -> Result<()> {
-    config.check()?;
     let telemetry = telemetry::init("accord-cache", &config.telemetry)?;
     let shutdown = Shutdown::on_signals(config.grace)?;
     let health = Health::new();

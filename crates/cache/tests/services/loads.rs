@@ -103,7 +103,7 @@ async fn tls_origin_is_verified_by_its_authority() {
 
     let mut safe = upstream("shop", &[&shop.url]);
     let unverified = safe.clone();
-    safe.ca_file = Some(cert_file);
+    safe.tls.ca_file = Some(cert_file);
     for (upstream, code) in [(safe.clone(), None), (unverified, Some(14))] {
         let fixture = begin_with(|config, _| config.upstream = vec![upstream]).await;
         let answer = fixture.read(get("milk"), ADA).await.unwrap();
@@ -113,11 +113,14 @@ async fn tls_origin_is_verified_by_its_authority() {
         }
     }
     shutdown.begin();
+}
 
-    let mut config = Config { upstream: vec![safe], ..Config::default() };
-    config.check().unwrap();
-    config.upstream[0].ca_file = Some(folder.path().join("nowhere.pem"));
-    assert!(config.check().unwrap_err().to_string().contains("upstream shop"));
+#[test]
+fn authority_of_an_origin_that_cannot_be_read_is_refused_with_its_key() {
+    let mut safe = upstream("shop", &["https://localhost:1"]);
+    safe.tls.ca_file = Some("nowhere.pem".into());
+    let config = Config { upstream: vec![safe], ..Config::default() };
+    assert!(config.unusable().iter().any(|invalid| invalid.key == "upstream.0.tls.ca_file"));
 }
 
 #[tokio::test]

@@ -1,0 +1,129 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use accord_mesh::config::MeshFlags;
+use accord_runtime::cli::{Binary, NoCommand, Sections, Settings};
+use accord_runtime::config::{Invalid, Overrides};
+use accord_upstream::config as upstream;
+use clap::Args;
+
+use crate::config::Config;
+use crate::serve;
+
+const EXAMPLES: &str = "\
+Examples:
+  The cache's own identity, made once beside auth:
+    accord-auth client add cache --role accord-mesh --secret-file cache.secret
+
+  A cache that loads from one service, under the gateway's name for it:
+    accord-cache serve --client-id cache --client-secret-file cache.secret \\
+        --upstream catalog=http://127.0.0.1:9000
+
+Every key of the file can also be set by environment: ACCORD_CACHE__LISTEN__ADDRESS=0.0.0.0:8100.";
+
+/// The binary.
+pub struct AccordCache;
+
+/// The cache's own flags. They win over the environment, which wins over the files.
+#[derive(Debug, Default, Args)]
+pub struct Flags {
+    #[command(flatten)]
+    mesh: MeshFlags,
+    /// Where the records of idempotency keys are: `sqlite:///path` or `postgres://…`. Default: `sqlite://accord-cache.db`.
+    #[arg(long, global = true, value_name = "URL")]
+    store: Option<String>,
+    /// A service to load from, under the gateway's name for it. Repeat it for more services, or with the same name for more
+    /// endpoints of one. Takes the place of all configured ones.
+    #[arg(long, global = true, value_name = "NAME=URL")]
+    upstream: Vec<String>,
+}
+
+impl Binary for AccordCache {
+    const NAME: &'static str = "accord-cache";
+    const ABOUT: &'static str =
+        "Answers of declared reads, kept while their contracts allow; invalidations; idempotency records.";
+    const EXAMPLES: &'static str = EXAMPLES;
+    type Config = Config;
+    type Flags = Flags;
+    type Command = NoCommand;
+
+    fn sections(config: &Config) -> Sections<'_> {
+        Sections { listen: &config.listen, admin: &config.admin, telemetry: &config.telemetry }
+    }
+
+    fn overrides(flags: &Flags) -> anyhow::Result<Overrides> {
+        let overrides = flags.mesh.override_keys(Overrides::default());
+        Ok(overrides.set_option("records.url", "--store", flags.store.clone()).set_option(
+            "upstream",
+            "--upstream",
+            upstream::from_flags(&flags.upstream)?,
+        ))
+    }
+
+    fn unusable(config: &Config) -> Vec<Invalid> {
+        config.unusable()
+    }
+
+    async fn serve(config: Config) -> anyhow::Result<()> {
+        serve::serve(config).await
+    }
+
+    async fn execute(command: NoCommand, _: &Settings<Self>) -> anyhow::Result<ExitCode> {
+        match command {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use accord_runtime::cli::{self, Settings, extremes};
+
+    use super::*;
+
+    /// What can't be left out.
+    const LEAST: &str = "[auth]\nclient_id = 'cache'\nclient_secret = 'secret'\n\
+                         [[upstream]]\nname = 'shop'\nurls = ['http://127.0.0.1:1']\n";
+
+    #[test]
+    fn command_line_is_consistent() {
+        cli::command_line::<AccordCache>().debug_assert();
+    }
+
+    #[test]
+    fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut accepted = Vec::new();
+        for outcome in extremes::<AccordCache>(directory.path(), LEAST).unwrap() {
+            assert!(outcome.is_explained, "{}: {}", outcome.setting, outcome.result.err().unwrap_or_default());
+            if outcome.result.is_ok() {
+                accepted.push(outcome.setting);
+            }
+        }
+        let texts = [
+            "node",
+            "auth.client_id",
+            "auth.client_secret",
+            "auth.issuer",
+            "auth.audience",
+            "upstream[].name",
+            // Which only the gateway reads.
+            "upstream[].descriptors",
+        ];
+        let is_text = |setting: &String| texts.iter().any(|text| setting.starts_with(&format!("{text} = \"")));
+        accepted.retain(|setting| !is_text(setting));
+        // Whatever else is accepted has no bound: give the new key one.
+        let expected: [&str; 1] = ["telemetry.otlp.sample_ratio = 0"];
+        assert_eq!(accepted, expected);
+    }
+
+    #[test]
+    fn section_with_one_key_set_keeps_the_default_address() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.toml");
+        std::fs::write(&file, "[listen]\nmax_streams = 5\n[admin]\nmax_streams = 5\n").unwrap();
+        let arguments = ["binary", "check", "--config", file.to_str().unwrap()];
+        let config = Settings::<AccordCache>::parse_from(arguments).unwrap().load().unwrap();
+        let default = Config::default();
+        assert_eq!((config.listen.address, config.admin.address), (default.listen.address, default.admin.address));
+    }
+}
