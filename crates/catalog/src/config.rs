@@ -3,11 +3,15 @@
 use std::{path::PathBuf, time::Duration};
 
 use accord_mesh::MeshConfig;
-use accord_runtime::{server::ListenConfig, telemetry::TelemetryConfig};
+use accord_runtime::{
+    config::{
+        Configuration, Invalid,
+        bound::{self, HOUR, Time},
+    },
+    server::ListenConfig,
+    telemetry::TelemetryConfig,
+};
 use serde::{Deserialize, Serialize};
-
-/// The prefix of environment variables, as in `ACCORD_CATALOG__LISTEN__ADDRESS`.
-pub(crate) const PREFIX: &str = "ACCORD_CATALOG";
 
 /// The catalog's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -18,22 +22,23 @@ pub(crate) struct Config {
     /// The internal port: metrics and health. Default address: 127.0.0.1:9001.
     pub admin: ListenConfig,
     /// The SQLite file with the products; made where there is none. Default: `catalog.db`.
+    #[serde(deserialize_with = "bound::file")]
     pub store: PathBuf,
     /// Where passports are verified. Default: none, and every call is served; for development on one machine only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<MeshConfig>,
     /// Logs, metrics and traces.
     pub telemetry: TelemetryConfig,
-    /// How long calls in flight may take to end after a signal to stop. Default: 10 s.
-    #[serde(with = "humantime_serde")]
+    /// How long calls in flight may take to end after a signal to stop, 1ms to 1h. Default: 10 s.
+    #[serde(with = "Time::<1, HOUR>")]
     pub grace: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: listen_on(9000),
-            admin: listen_on(9001),
+            listen: ListenConfig::local(9000),
+            admin: ListenConfig::local(9001),
             store: "catalog.db".into(),
             auth: None,
             telemetry: TelemetryConfig::default(),
@@ -42,6 +47,17 @@ impl Default for Config {
     }
 }
 
-fn listen_on(port: u16) -> ListenConfig {
-    ListenConfig { address: ([127, 0, 0, 1], port).into(), ..ListenConfig::default() }
+impl Configuration for Config {
+    const PREFIX: &'static str = "ACCORD_CATALOG";
+
+    fn contradictions(&self) -> Vec<Invalid> {
+        self.auth.as_ref().map(MeshConfig::contradictions).unwrap_or_default()
+    }
+}
+
+impl Config {
+    /// What of the files that it names can't be used, or is missing.
+    pub(crate) fn unusable(&self) -> Vec<Invalid> {
+        self.auth.as_ref().map(MeshConfig::unusable).unwrap_or_default()
+    }
 }

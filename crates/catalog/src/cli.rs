@@ -1,0 +1,107 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use accord_mesh::config::MeshFlags;
+use accord_runtime::{
+    cli::{Binary, NoCommand, Sections, Settings},
+    config::{Invalid, Overrides},
+};
+use clap::Args;
+
+use crate::{config::Config, serve};
+
+const EXAMPLES: &str = "\
+Examples:
+  For development, without passports; the store is made in the present directory:
+    accord-catalog serve --listen 127.0.0.1:9000
+
+Every key of the file can also be set by environment: ACCORD_CATALOG__LISTEN__ADDRESS=0.0.0.0:9000.";
+
+/// The binary.
+pub(crate) struct AccordCatalog;
+
+/// The catalog's own flags. They win over the environment, which wins over the files. Without `--auth`, and without a
+/// section `auth`, calls need no passport.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    mesh: MeshFlags,
+    /// SQLite file with the products. Default: catalog.db.
+    #[arg(long, global = true, value_name = "FILE")]
+    store: Option<String>,
+}
+
+impl Binary for AccordCatalog {
+    const NAME: &'static str = "accord-catalog";
+    const ABOUT: &'static str = "A small product catalog behind a gRPC API.";
+    const EXAMPLES: &'static str = EXAMPLES;
+    type Config = Config;
+    type Flags = Flags;
+    type Command = NoCommand;
+
+    fn sections(config: &Config) -> Sections<'_> {
+        Sections { listen: &config.listen, admin: &config.admin, telemetry: &config.telemetry }
+    }
+
+    fn overrides(flags: &Flags) -> anyhow::Result<Overrides> {
+        let overrides = flags.mesh.override_keys(Overrides::default());
+        Ok(overrides.set_option("store", "--store", flags.store.clone()))
+    }
+
+    fn unusable(config: &Config) -> Vec<Invalid> {
+        config.unusable()
+    }
+
+    async fn serve(config: Config) -> anyhow::Result<()> {
+        serve::serve(config).await
+    }
+
+    async fn execute(command: NoCommand, _: &Settings<Self>) -> anyhow::Result<ExitCode> {
+        match command {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use accord_runtime::cli::{self, Settings, extremes};
+
+    use super::*;
+
+    /// What can't be left out.
+    const LEAST: &str = "[auth]\nclient_id = 'catalog'\nclient_secret = 'secret'\n";
+
+    #[test]
+    fn command_line_is_consistent() {
+        cli::command_line::<AccordCatalog>().debug_assert();
+    }
+
+    #[test]
+    fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut accepted = Vec::new();
+        for outcome in extremes::<AccordCatalog>(directory.path(), LEAST).unwrap() {
+            assert!(outcome.is_explained, "{}: {}", outcome.setting, outcome.result.err().unwrap_or_default());
+            if outcome.result.is_ok() {
+                accepted.push(outcome.setting);
+            }
+        }
+        let texts = ["store", "auth.client_id", "auth.client_secret", "auth.issuer", "auth.audience"];
+        let is_text = |setting: &String| texts.iter().any(|text| setting.starts_with(&format!("{text} = \"")));
+        accepted.retain(|setting| !is_text(setting));
+        // Whatever else is accepted has no bound: give the new key one.
+        let expected: [&str; 1] = ["telemetry.otlp.sample_ratio = 0"];
+        assert_eq!(accepted, expected);
+    }
+
+    #[test]
+    fn section_with_one_key_set_keeps_the_default_address() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.toml");
+        std::fs::write(&file, "[listen]\nmax_streams = 5\n[admin]\nmax_streams = 5\n").unwrap();
+        let arguments = ["binary", "check", "--config", file.to_str().unwrap()];
+        let config = Settings::<AccordCatalog>::parse_from(arguments).unwrap().load().unwrap();
+        let default = Config::default();
+        assert_eq!((config.listen.address, config.admin.address), (default.listen.address, default.admin.address));
+    }
+}
