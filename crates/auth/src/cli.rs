@@ -1,9 +1,12 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::process::ExitCode;
 
-use accord_runtime::config::{self, Overrides};
-use clap::{Args, Parser, Subcommand};
+use accord_runtime::{
+    cli::{Binary, Sections, Settings},
+    config::{Invalid, Overrides},
+};
+use clap::{Args, Subcommand};
 
 use crate::{config::Config, domain::auth::Auth, serve, setup, store::Store};
 
@@ -33,42 +36,29 @@ Examples:
 
 Every key of the file can also be set by environment: ACCORD_AUTH__LISTEN__ADDRESS=0.0.0.0:8090.";
 
-/// Issues and verifies credentials, decides access, streams revocations.
-#[derive(Debug, Parser)]
-#[command(name = "accord-auth", version, after_help = EXAMPLES)]
-pub struct Cli {
-    #[command(flatten)]
-    flags: Flags,
-    #[command(subcommand)]
-    command: Command,
-}
+/// The binary.
+pub struct AccordAuth;
 
-/// Flags of all commands. They override the environment (`ACCORD_AUTH__STORE__URL`), which overrides the file.
-#[derive(Debug, Args)]
-struct Flags {
-    /// The configuration, a TOML file.
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
+/// Auth's own flags. They override the environment (`ACCORD_AUTH__STORE__URL`), which overrides the files.
+#[derive(Debug, Default, Args)]
+pub struct Flags {
     /// The store: `sqlite:///path/to/file.db` or `postgres://…`. Default: `sqlite://accord-auth.db`.
     #[arg(long, global = true, value_name = "URL")]
     store: Option<String>,
     /// A file with the key that encrypts signing keys in the store; see `key new`.
     #[arg(long, global = true, value_name = "FILE")]
-    encryption_key_file: Option<PathBuf>,
+    encryption_key_file: Option<String>,
+    /// A file with Cedar policies; may be given again.
+    #[arg(long, global = true, value_name = "FILE")]
+    policy: Vec<String>,
     /// Without an encryption key, make one beside the SQLite file. Not for production.
     #[arg(long, global = true)]
     development: bool,
 }
 
+/// What auth can do beside what every binary can.
 #[derive(Debug, Subcommand)]
-enum Command {
-    /// Serve until SIGTERM or SIGINT, then drain.
-    Serve(Serving),
-    /// Say whether the configuration and its policies are good, without serving and without touching the store.
-    Check(Serving),
-    /// What the configuration is.
-    #[command(subcommand)]
-    Config(ConfigCommand),
+pub enum Command {
     /// Make the store, its first key and its first admin; print a token that lives 15 minutes.
     Bootstrap(bootstrap::Bootstrap),
     /// Persons and programs.
@@ -94,94 +84,68 @@ enum Command {
     Audit(audit::AuditCommand),
 }
 
-#[derive(Debug, Default, Args)]
-struct Serving {
-    /// Address to serve on. Default: 127.0.0.1:8090.
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<String>,
-    /// Address of the internal port: metrics and health. Default: 127.0.0.1:8091.
-    #[arg(long, value_name = "ADDRESS")]
-    admin: Option<String>,
-    /// A file with Cedar policies; may be given again.
-    #[arg(long, value_name = "FILE")]
-    policy: Vec<String>,
-}
+impl Binary for AccordAuth {
+    const NAME: &'static str = "accord-auth";
+    const ABOUT: &'static str = "Issues and verifies credentials, decides access, streams revocations.";
+    const EXAMPLES: &'static str = EXAMPLES;
+    type Config = Config;
+    type Flags = Flags;
+    type Command = Command;
 
-#[derive(Debug, Subcommand)]
-enum ConfigCommand {
-    /// Print the effective configuration, with *** for secrets.
-    Print(Serving),
-}
-
-impl Cli {
-    /// Does what was asked.
-    pub async fn run(self) -> anyhow::Result<()> {
-        let Cli { flags, command } = self;
-        match command {
-            Command::Serve(serving) => serve::serve(flags.load(&serving)?).await,
-            Command::Check(serving) => {
-                setup::check(&flags.load(&serving)?)?;
-                println!("good");
-                Ok(())
-            }
-            Command::Config(ConfigCommand::Print(serving)) => {
-                print!("{}", config::print(&flags.load(&serving)?));
-                Ok(())
-            }
-            Command::Bootstrap(command) => command.run(&flags).await,
-            Command::Principal(command) => command.run(&flags).await,
-            Command::Client(command) => command.run(&flags).await,
-            Command::Role(command) => command.run(&flags).await,
-            Command::Token(command) => command.run(&flags).await,
-            Command::Key(command) => command.run(&flags).await,
-            Command::Policy(command) => command.run(),
-            Command::Audit(command) => command.run(&flags).await,
-        }
-    }
-}
-
-impl Flags {
-    fn load(&self, serving: &Serving) -> anyhow::Result<Config> {
-        self.completed(self.read(serving)?)
+    fn sections(config: &Config) -> Sections<'_> {
+        Sections { listen: &config.listen, admin: &config.admin, telemetry: &config.telemetry }
     }
 
-    fn read(&self, serving: &Serving) -> anyhow::Result<Config> {
-        let file = |path: &PathBuf| path.display().to_string();
-        let policies = (!serving.policy.is_empty()).then(|| serving.policy.clone());
-        let overrides = Overrides::default()
-            .set_option("store.url", "--store", self.store.clone())
-            .set_option(
-                "keys.encryption_key_file",
-                "--encryption-key-file",
-                self.encryption_key_file.as_ref().map(file),
-            )
-            .set_option("listen.address", "--listen", serving.listen.clone())
-            .set_option("admin.address", "--admin", serving.admin.clone())
-            .set_option("policy.files", "--policy", policies);
-        Ok(config::load("ACCORD_AUTH", self.config.as_slice(), overrides)?)
+    fn overrides(flags: &Flags) -> anyhow::Result<Overrides> {
+        let policies = (!flags.policy.is_empty()).then(|| flags.policy.clone());
+        Ok(Overrides::default()
+            .set_option("store.url", "--store", flags.store.clone())
+            .set_option("keys.encryption_key_file", "--encryption-key-file", flags.encryption_key_file.clone())
+            .set_option("policy.files", "--policy", policies))
     }
 
-    fn completed(&self, mut config: Config) -> anyhow::Result<Config> {
-        if self.development {
+    fn complete(flags: &Flags, mut config: Config) -> anyhow::Result<Config> {
+        if flags.development {
             setup::development_key(&mut config)?;
         }
-        config.validate()?;
         Ok(config)
     }
 
-    fn managed(&self) -> anyhow::Result<Config> {
-        self.load(&Serving::default())
+    fn unusable(config: &Config) -> Vec<Invalid> {
+        setup::unusable(config)
     }
 
+    async fn serve(config: Config) -> anyhow::Result<()> {
+        serve::serve(config).await
+    }
+
+    async fn execute(command: Command, settings: &Settings<Self>) -> anyhow::Result<ExitCode> {
+        let context = Context(settings);
+        match command {
+            Command::Bootstrap(command) => command.run(&context).await,
+            Command::Principal(command) => command.run(&context).await,
+            Command::Client(command) => command.run(&context).await,
+            Command::Role(command) => command.run(&context).await,
+            Command::Token(command) => command.run(&context).await,
+            Command::Key(command) => command.run(&context).await,
+            Command::Policy(command) => command.run(),
+            Command::Audit(command) => command.run(&context).await,
+        }?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Where a command works: on the store, or on all of auth, that the settings name.
+struct Context<'a>(&'a Settings<AccordAuth>);
+
+impl Context<'_> {
     /// For what only makes sense where a store is.
     fn existing(&self) -> anyhow::Result<Config> {
-        let config = self.read(&Serving::default())?;
-        setup::expect_store(&config)?;
-        self.completed(config)
+        self.0.load_where(setup::expect_store)
     }
 
     async fn auth(&self) -> anyhow::Result<Auth> {
-        Auth::open(&self.managed()?).await
+        Auth::open(&self.0.load()?).await
     }
 
     async fn existing_auth(&self) -> anyhow::Result<Auth> {
@@ -189,10 +153,55 @@ impl Flags {
     }
 
     async fn store(&self) -> anyhow::Result<Store> {
-        setup::store(&self.managed()?).await
+        setup::store(&self.0.load()?).await
     }
 
     async fn existing_store(&self) -> anyhow::Result<Store> {
         setup::store(&self.existing()?).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use accord_runtime::cli::{self, Settings, extremes};
+
+    use super::*;
+
+    /// What can't be left out.
+    const LEAST: &str = "[keys]\nencryption_key = 'AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'\n";
+
+    #[test]
+    fn command_line_is_consistent() {
+        cli::command_line::<AccordAuth>().debug_assert();
+    }
+
+    #[test]
+    fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut accepted = Vec::new();
+        for outcome in extremes::<AccordAuth>(directory.path(), LEAST).unwrap() {
+            assert!(outcome.is_explained, "{}: {}", outcome.setting, outcome.result.err().unwrap_or_default());
+            if outcome.result.is_ok() {
+                accepted.push(outcome.setting);
+            }
+        }
+        let texts = ["tokens.issuer", "tokens.audience"];
+        let is_text = |setting: &String| texts.iter().any(|text| setting.starts_with(&format!("{text} = \"")));
+        accepted.retain(|setting| !is_text(setting));
+        // Whatever else is accepted has no bound: give the new key one.
+        let expected: [&str; 3] =
+            ["tokens.refresh_grace = \"0s\"", "policy.files = []", "telemetry.otlp.sample_ratio = 0"];
+        assert_eq!(accepted, expected);
+    }
+
+    #[test]
+    fn section_with_one_key_set_keeps_the_default_address() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("config.toml");
+        std::fs::write(&file, "[listen]\nmax_streams = 5\n[admin]\nmax_streams = 5\n").unwrap();
+        let arguments = ["binary", "check", "--config", file.to_str().unwrap()];
+        let config = Settings::<AccordAuth>::parse_from(arguments).unwrap().load().unwrap();
+        let default = Config::default();
+        assert_eq!((config.listen.address, config.admin.address), (default.listen.address, default.admin.address));
     }
 }

@@ -1,13 +1,16 @@
 //! How auth is set up.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
-use accord_runtime::{config::Secret, server::ListenConfig, telemetry::TelemetryConfig};
-use accord_store::Location;
+use accord_runtime::{
+    config::{
+        Configuration, Invalid, Secret,
+        bound::{self, DAY, HOUR, Time},
+    },
+    server::ListenConfig,
+    telemetry::TelemetryConfig,
+};
+use accord_store::StoreUrl;
 use accord_token::{Algorithm, Type, claims::LEEWAY};
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +32,8 @@ pub struct Config {
     pub policy: PolicyConfig,
     /// Logs, traces, metrics.
     pub telemetry: TelemetryConfig,
-    /// How long work in flight has after SIGTERM. Default: `20s`.
-    #[serde(with = "humantime_serde")]
+    /// How long work in flight has after SIGTERM, 1ms to 1h. Default: `20s`.
+    #[serde(with = "Time::<1, HOUR>")]
     pub grace: Duration,
 }
 
@@ -40,7 +43,7 @@ pub struct Config {
 pub struct StoreConfig {
     /// `sqlite://` with a file's path, or `postgres://`. A password in it is better given by the environment.
     /// Default: `sqlite://accord-auth.db`.
-    pub url: Secret,
+    pub url: StoreUrl,
 }
 
 /// `[keys]`
@@ -48,15 +51,16 @@ pub struct StoreConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct KeysConfig {
     /// The key that seals private keys in the store: 32 bytes, base64url. Better given as a file. No default.
+    #[serde(skip_serializing_if = "Secret::is_empty")]
     pub encryption_key: Secret,
     /// A file with that key. No default.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "bound::file", skip_serializing_if = "Option::is_none")]
     pub encryption_key_file: Option<PathBuf>,
     /// What new keys sign with: `EdDSA` or `ES256`. Default: `EdDSA`.
     pub algorithm: Algorithm,
     /// How long a key is published before it signs: at least the verifiers' staleness bound and the 10 s by which clocks
-    /// may differ. Default: `15s`.
-    #[serde(with = "humantime_serde")]
+    /// may differ; 10001ms to 24h. Default: `15s`.
+    #[serde(with = "Time::<{ 1_000 * LEEWAY.as_secs() + 1 }, DAY>")]
     pub overlap: Duration,
 }
 
@@ -65,21 +69,23 @@ pub struct KeysConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct TokensConfig {
     /// The issuer that tokens name. Default: `https://accord.local`.
+    #[serde(deserialize_with = "bound::text")]
     pub issuer: String,
     /// The audience of access tokens. Default: `accord`.
+    #[serde(deserialize_with = "bound::text")]
     pub audience: String,
-    /// How long an access token lives; at most 24 h. Default: `15m`.
-    #[serde(with = "humantime_serde")]
+    /// How long an access token lives, 1s to 24h. Default: `15m`.
+    #[serde(with = "Time::<1_000, { longest(Type::Access) }>")]
     pub access_life: Duration,
-    /// How long a passport lives; at most 5 min. Default: `5m`.
-    #[serde(with = "humantime_serde")]
+    /// How long a passport lives, 1s to 5m. Default: `5m`.
+    #[serde(with = "Time::<1_000, { longest(Type::Passport) }>")]
     pub passport_life: Duration,
-    /// How long a login can be refreshed. Default: `30days`.
-    #[serde(with = "humantime_serde")]
+    /// How long a login can be refreshed, 1s to 365days. Default: `30days`.
+    #[serde(with = "Time::<1_000, { 365 * DAY }>")]
     pub refresh_life: Duration,
     /// How long the refresh token before the newest brings the newest again instead of ending the family; at most 5 s.
     /// Default: `0s`, which is never.
-    #[serde(with = "humantime_serde")]
+    #[serde(with = "Time::<0, 5_000>")]
     pub refresh_grace: Duration,
 }
 
@@ -88,69 +94,29 @@ pub struct TokensConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyConfig {
     /// Files with Cedar policies, beside the built-in ones. Default: none.
+    #[serde(deserialize_with = "bound::files")]
     pub files: Vec<PathBuf>,
 }
 
-/// A value that can't be right.
-#[derive(Debug, thiserror::Error)]
-pub enum Unfit {
-    /// Longer than verifiers accept.
-    #[error("`tokens.{name}` must be between 1s and {}", humantime::format_duration(*longest))]
-    Life {
-        /// Which.
-        name: &'static str,
-        /// What verifiers accept.
-        longest: Duration,
-    },
-    /// Nothing that lasts is known by this URL.
-    #[error("`store.url` must be `sqlite://` with the path of a file, or begin with `postgres://`")]
-    Store,
-    /// A key would sign before every verifier knew it.
-    #[error(
-        "`keys.overlap` must be more than 10s, by which clocks may differ, and more by the `auth.staleness_bound` of the \
-         most patient verifier"
-    )]
-    Overlap,
-    /// The grace for refresh tokens is too long.
-    #[error("`tokens.refresh_grace` must be at most 5s")]
-    Grace,
+/// What verifiers accept, in milliseconds.
+const fn longest(token_type: Type) -> u64 {
+    1_000 * token_type.longest_life().as_secs()
 }
 
-impl Config {
-    /// Checks what the types can't.
-    pub fn validate(&self) -> Result<(), Unfit> {
-        if Location::parse(self.store.url.expose()).is_err() {
-            return Err(Unfit::Store);
-        }
-        let second = Duration::from_secs(1);
-        let lives = [
-            ("access_life", self.tokens.access_life, Type::Access.longest_life()),
-            ("passport_life", self.tokens.passport_life, Type::Passport.longest_life()),
-            ("refresh_life", self.tokens.refresh_life, Duration::from_hours(365 * 24)),
-        ];
-        for (name, life, longest) in lives {
-            if life < second || life > longest {
-                return Err(Unfit::Life { name, longest });
-            }
-        }
-        // The verifiers' bounds are not known here; the clocks alone need this much.
-        if self.keys.overlap <= LEEWAY {
-            return Err(Unfit::Overlap);
-        }
-        if self.tokens.refresh_grace > Duration::from_secs(5) {
-            return Err(Unfit::Grace);
-        }
-        Ok(())
+impl Configuration for Config {
+    const PREFIX: &'static str = "ACCORD_AUTH";
+
+    fn contradictions(&self) -> Vec<Invalid> {
+        // Each key's bound says everything.
+        Vec::new()
     }
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let at =
-            |port| ListenConfig { address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)), ..ListenConfig::default() };
         Self {
-            listen: at(8090),
-            admin: at(8091),
+            listen: ListenConfig::local(8090),
+            admin: ListenConfig::local(8091),
             store: StoreConfig::default(),
             keys: KeysConfig::default(),
             tokens: TokensConfig::default(),
@@ -163,7 +129,7 @@ impl Default for Config {
 
 impl Default for StoreConfig {
     fn default() -> Self {
-        Self { url: Secret::from("sqlite://accord-auth.db".to_owned()) }
+        Self { url: StoreUrl::sqlite("accord-auth.db") }
     }
 }
 
@@ -188,28 +154,5 @@ impl Default for TokensConfig {
             refresh_life: Duration::from_hours(30 * 24),
             refresh_grace: Duration::ZERO,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn unfit(change: impl FnOnce(&mut Config)) -> String {
-        let mut config = Config::default();
-        config.validate().expect("the defaults are good");
-        change(&mut config);
-        config.validate().err().map(|unfit| unfit.to_string()).unwrap_or_default()
-    }
-
-    #[test]
-    fn what_can_not_be_right_is_refused_by_its_name() {
-        assert!(unfit(|config| config.keys.overlap = LEEWAY).contains("`keys.overlap`"));
-        assert!(
-            unfit(|config| config.tokens.refresh_grace = Duration::from_secs(6)).contains("`tokens.refresh_grace`")
-        );
-        assert!(unfit(|config| config.tokens.access_life = Duration::from_hours(25)).contains("`tokens.access_life`"));
-        assert!(unfit(|config| config.tokens.passport_life = Duration::ZERO).contains("`tokens.passport_life`"));
-        assert!(unfit(|config| config.store.url = Secret::from("mysql://x".to_owned())).contains("`store.url`"));
     }
 }

@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use accord_auth::cli::Cli;
-use clap::Parser;
+use accord_auth::cli::AccordAuth;
+use accord_runtime::cli;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    accord_runtime::run::run(|| cli.run())
+    cli::main::<AccordAuth>()
 }

@@ -2,8 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use accord_runtime::config::Secret;
-use accord_store::Location;
+use accord_runtime::config::{Invalid, Secret};
 use anyhow::{Context as _, bail, ensure};
 
 use crate::{
@@ -25,7 +24,6 @@ use crate::{
 impl Auth {
     /// Opens everything that this configuration names, and makes the first signing key where there is none.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
-        config.validate()?;
         let policies = Policies::load(&config.policy.files)?;
         let encryption_key = Arc::new(EncryptionKey::new(&configured_key(&config.keys)?)?);
         let store = store(config).await?;
@@ -64,12 +62,14 @@ pub(crate) fn expect_store(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether this configuration could be served, as far as that can be said without touching the store.
-pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
-    config.validate()?;
-    Policies::load(&config.policy.files)?;
-    EncryptionKey::new(&configured_key(&config.keys)?)?;
-    Ok(())
+/// What of the files that the configuration names can't be used, or is missing. The store is not touched.
+pub(crate) fn unusable(config: &Config) -> Vec<Invalid> {
+    let policies = Policies::load(&config.policy.files).err();
+    let policies =
+        policies.map(|error| Invalid::new("policy.files", error.to_string(), "correct it, or name another file"));
+    let key = configured_key(&config.keys).and_then(|key| EncryptionKey::new(&key)).err();
+    let key = key.map(|error| Invalid::of("keys.encryption_key_file", error));
+    policies.into_iter().chain(key).collect()
 }
 
 /// For development: where no encryption key is configured, uses the one beside the SQLite file, and makes it where it is
@@ -89,7 +89,7 @@ pub(crate) fn development_key(config: &mut Config) -> anyhow::Result<()> {
 }
 
 fn sqlite_file(config: &Config) -> Option<PathBuf> {
-    Some(Location::parse(config.store.url.expose()).ok()?.file()?.to_owned())
+    Some(config.store.url.location().file()?.to_owned())
 }
 
 fn configured_key(config: &KeysConfig) -> Result<Secret, EncryptionError> {

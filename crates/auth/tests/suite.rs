@@ -185,7 +185,7 @@ impl Server {
 
     pub(crate) async fn start_at(address: &str, database: &Database, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
-        config.store.url = Secret::from(database.url.clone());
+        config.store.url = database.url.parse().unwrap();
         config.keys.encryption_key = Secret::from(generate_secret().unwrap());
         let policy = database.directory.path().join("catalog.cedar");
         let text = r#"permit(principal in Accord::Role::"catalog-reader",

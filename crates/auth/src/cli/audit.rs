@@ -3,18 +3,19 @@
 use anyhow::ensure;
 use clap::Subcommand;
 
-use super::Flags;
+use super::Context;
 
+/// Commands about the audit log.
 #[derive(Debug, Subcommand)]
-pub(super) enum AuditCommand {
+pub enum AuditCommand {
     /// Say whether every row of the audit log fits to the one before.
     Verify,
 }
 
 impl AuditCommand {
-    pub(super) async fn run(self, flags: &Flags) -> anyhow::Result<()> {
+    pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
         let Self::Verify = self;
-        let (entries, broken) = flags.existing_store().await?.audit_log().await?;
+        let (entries, broken) = context.existing_store().await?.audit_log().await?;
         ensure!(broken.is_none(), "the audit log is broken at row {}", broken.unwrap_or_default());
         println!("good: {} rows", entries.len());
         Ok(())

@@ -5,27 +5,27 @@ use std::{path::PathBuf, time::Duration};
 use accord_token::Kind;
 use clap::Args;
 
-use super::{ACTOR, Flags};
+use super::{ACTOR, Context};
 use crate::{domain::admin::Admin, secret_file, store::principals::Principal};
 
 /// How long the printed token lives.
 const TOKEN_LIFE: Duration = Duration::from_mins(15);
 
+/// What `bootstrap` takes.
 #[derive(Debug, Args)]
-pub(super) struct Bootstrap {
+pub struct Bootstrap {
     /// The admin's name. There is no default account.
-    #[arg(long, value_name = "NAME")]
-    admin: String,
+    name: String,
     /// A file with the admin's password. Default: none, so that only the printed token works.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
 
 impl Bootstrap {
-    pub(super) async fn run(self, flags: &Flags) -> anyhow::Result<()> {
-        let auth = flags.auth().await?;
+    pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
+        let auth = context.auth().await?;
         let password = self.password_file.as_deref().map(secret_file::read).transpose()?;
-        let admin = Principal::new(self.admin, Kind::User, String::new(), vec!["accord-admin".to_owned()]);
+        let admin = Principal::new(self.name, Kind::User, String::new(), vec!["accord-admin".to_owned()]);
         Admin::new(&auth.store, ACTOR).add_principal(&admin, password.as_deref()).await?;
         println!("{}", auth.issue_token(&admin.subject, TOKEN_LIFE, ACTOR).await?);
         Ok(())

@@ -6,7 +6,7 @@ use accord_token::Kind;
 use anyhow::{Context as _, ensure};
 use clap::Subcommand;
 
-use super::{ACTOR, Flags};
+use super::{ACTOR, Context};
 use crate::{
     domain::{
         admin::{Admin, AdminError, SecretError},
@@ -16,8 +16,9 @@ use crate::{
     store::principals::Principal,
 };
 
+/// Commands about programs that log in.
 #[derive(Debug, Subcommand)]
-pub(super) enum ClientCommand {
+pub enum ClientCommand {
     /// Add a program. Its secret is read from the file, or made and written there.
     Add {
         /// Its id, and its name as a principal.
@@ -38,9 +39,9 @@ pub(super) enum ClientCommand {
 }
 
 impl ClientCommand {
-    pub(super) async fn run(self, flags: &Flags) -> anyhow::Result<()> {
+    pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
         let Self::Add { id, tenant, role, secret_file, if_absent } = self;
-        let (store, principal) = (flags.store().await?, Principal::new(id, Kind::Service, tenant, role));
+        let (store, principal) = (context.store().await?, Principal::new(id, Kind::Service, tenant, role));
         match Admin::new(&store, ACTOR).add_client(&principal, || secret(&secret_file)).await {
             Err(AdminError::Exists(id)) => exists(&id, &secret_file, if_absent),
             added => {

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{ACTOR, Flags};
+use super::{ACTOR, Context};
 use crate::secret_file;
 
+/// Commands about keys.
 #[derive(Debug, Subcommand)]
-pub(super) enum KeyCommand {
+pub enum KeyCommand {
     /// Write a new encryption key into a new file.
     New {
         /// Which file.
@@ -19,10 +20,10 @@ pub(super) enum KeyCommand {
 }
 
 impl KeyCommand {
-    pub(super) async fn run(self, flags: &Flags) -> anyhow::Result<()> {
+    pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
         match self {
             Self::New { file } => secret_file::create_encryption_key(&file)?,
-            Self::Rotate => println!("{}", flags.existing_auth().await?.rotate_key(ACTOR).await?.kid),
+            Self::Rotate => println!("{}", context.existing_auth().await?.rotate_key(ACTOR).await?.kid),
         }
         Ok(())
     }

@@ -6,8 +6,9 @@ use clap::Subcommand;
 
 use crate::domain::policy::Policies;
 
+/// Commands about policies.
 #[derive(Debug, Subcommand)]
-pub(super) enum PolicyCommand {
+pub enum PolicyCommand {
     /// Say whether these files and the built-in policies are good together.
     Check {
         /// Cedar policies.

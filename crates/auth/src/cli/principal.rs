@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use accord_token::Kind;
 use clap::{Subcommand, ValueEnum};
 
-use super::{ACTOR, Flags};
+use super::{ACTOR, Context};
 use crate::{
     domain::admin::{Admin, AdminError},
     secret_file,
     store::principals::Principal,
 };
 
+/// Commands about persons and programs.
 #[derive(Debug, Subcommand)]
-pub(super) enum PrincipalCommand {
+pub enum PrincipalCommand {
     /// Add a person or a program.
     Add {
         /// Its name: stable and unique.
@@ -36,17 +37,18 @@ pub(super) enum PrincipalCommand {
     },
 }
 
+/// What a principal is.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum KindName {
+pub enum KindName {
     User,
     Service,
 }
 
 impl PrincipalCommand {
-    pub(super) async fn run(self, flags: &Flags) -> anyhow::Result<()> {
+    pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
         let Self::Add { name, kind, tenant, role, password_file, if_absent } = self;
         let password = password_file.as_deref().map(secret_file::read).transpose()?;
-        let (store, principal) = (flags.store().await?, Principal::new(name, kind.into(), tenant, role));
+        let (store, principal) = (context.store().await?, Principal::new(name, kind.into(), tenant, role));
         match Admin::new(&store, ACTOR).add_principal(&principal, password.as_deref()).await {
             Err(AdminError::Exists(_)) if if_absent => Ok(()),
             added => Ok(added?),

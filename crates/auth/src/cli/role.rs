@@ -2,11 +2,12 @@
 
 use clap::Subcommand;
 
-use super::{ACTOR, Flags};
+use super::{ACTOR, Context};
 use crate::domain::admin::Admin;
 
+/// Commands about roles.
 #[derive(Debug, Subcommand)]
-pub(super) enum RoleCommand {
+pub enum RoleCommand {
     /// Give a role. The principal's present tokens are revoked, since they do not show it.
     Grant {
         /// To whom.
@@ -24,8 +25,8 @@ pub(super) enum RoleCommand {
 }
 
 impl RoleCommand {
-    pub(super) async fn run(self, flags: &Flags) -> anyhow::Result<()> {
-        let store = flags.existing_store().await?;
+    pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
+        let store = context.existing_store().await?;
         let admin = Admin::new(&store, ACTOR);
         match self {
             Self::Grant { subject, role } => admin.grant_role(&subject, &role).await?,

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
-use super::{ACTOR, Flags};
+use super::{ACTOR, Context};
 use crate::domain::admin::Admin;
 
+/// Commands about access tokens.
 #[derive(Debug, Subcommand)]
-pub(super) enum TokenCommand {
+pub enum TokenCommand {
     /// Print an access token.
     Issue {
         /// Whose.
@@ -31,16 +32,16 @@ pub(super) enum TokenCommand {
 }
 
 impl TokenCommand {
-    pub(super) async fn run(self, flags: &Flags) -> anyhow::Result<()> {
+    pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
         match self {
             Self::Issue { subject, lifetime } => {
-                println!("{}", flags.existing_auth().await?.issue_token(&subject, lifetime, ACTOR).await?);
+                println!("{}", context.existing_auth().await?.issue_token(&subject, lifetime, ACTOR).await?);
             }
             Self::Revoke { subject: Some(subject), .. } => {
-                Admin::new(&flags.existing_store().await?, ACTOR).revoke_subject(&subject).await?;
+                Admin::new(&context.existing_store().await?, ACTOR).revoke_subject(&subject).await?;
             }
             Self::Revoke { subject: None, .. } => {
-                Admin::new(&flags.existing_store().await?, ACTOR).revoke_everything().await?;
+                Admin::new(&context.existing_store().await?, ACTOR).revoke_everything().await?;
             }
         }
         Ok(())
