@@ -7,10 +7,10 @@ use crate::{
     table::MethodEntry,
 };
 use accord_api::accord::fault::v1::Reason;
-use accord_contract::{Access, PrincipalKind};
-use accord_mesh::{Decision, MeshClient, Question};
+use accord_contract::Access;
+use accord_mesh::{Decision, MeshClient, Question, guard::principal_kind};
 use accord_runtime::deadline::Deadline;
-use accord_token::{Kind, Refusal};
+use accord_token::Refusal;
 use http::HeaderValue;
 use std::{net::IpAddr, sync::Arc};
 
@@ -65,7 +65,7 @@ pub(crate) async fn authorize(
     let Some(identity) = identity else {
         return Ok(Permit { entry: Arc::clone(entry), decision: None, address: arrival.address });
     };
-    if !policy.kinds.accepts(kind(identity.verified.claims.kind)) {
+    if !policy.kinds.accepts(principal_kind(identity.verified.claims.kind)) {
         return Err(kind_refused(&entry.method.name));
     }
     let question = Question {
@@ -77,13 +77,6 @@ pub(crate) async fn authorize(
     let decision = mesh.decide(identity.token, &identity.verified, &question, deadline, &arrival.id).await;
     let decision = Some(decision.map_err(|refused| denied(refused, permission))?);
     Ok(Permit { entry: Arc::clone(entry), decision, address: arrival.address })
-}
-
-fn kind(kind: Kind) -> PrincipalKind {
-    match kind {
-        Kind::User => PrincipalKind::User,
-        Kind::Service => PrincipalKind::Service,
-    }
 }
 
 /// Says which permission it was: the caller can ask for it, and the contract names it to everybody.

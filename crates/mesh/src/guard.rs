@@ -150,7 +150,7 @@ async fn admit<D: Decider>(decider: &D, method: Option<&Method>, head: &Parts) -
     };
     let token = bearer(&head.headers)?;
     let caller = decider.authenticate(token).await?;
-    if !method.policy.kinds.accepts(kind(caller.as_ref().claims.kind)) {
+    if !method.policy.kinds.accepts(principal_kind(caller.as_ref().claims.kind)) {
         return Err(Refused::Kind);
     }
     if let Some(permission) = permission {
@@ -163,7 +163,8 @@ async fn admit<D: Decider>(decider: &D, method: Option<&Method>, head: &Parts) -
     Ok(caller)
 }
 
-fn kind(kind: Kind) -> PrincipalKind {
+/// The kind of a token's holder, as contracts name it.
+pub fn principal_kind(kind: Kind) -> PrincipalKind {
     match kind {
         Kind::User => PrincipalKind::User,
         Kind::Service => PrincipalKind::Service,
