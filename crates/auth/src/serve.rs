@@ -41,8 +41,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = Listener::bind(&config.listen).await?;
     let admin_listener = Listener::bind(&config.admin).await?;
     tracing::info!(listen = %listener.address(), admin = %admin_listener.address(), "serving");
-    let nothing_else = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, &[])?);
-    let guard = Guard::new(&nothing_else, LocalDecider(Arc::clone(&auth)));
+    let built_in_only = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, &[])?);
+    let guard = Guard::new(&built_in_only, LocalDecider(Arc::clone(&auth)));
     let operations = admin::service(GrpcServer::new(&health, guard), &telemetry, &health)?;
     tokio::join!(
         listener.serve(grpc_server(&auth, &health, &shutdown)?, shutdown.clone()),

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use accord_api::accord::fault::v1::Reason;
 use accord_mesh::{Question, guard::Decider};
-use accord_runtime::{deadline::Deadline, request::RequestId};
+use accord_runtime::{deadline::Deadline, fault, request::RequestId};
 use accord_token::{Refusal, Verified};
 use tonic::{Request, Status};
 
@@ -24,7 +25,7 @@ impl Caller {
     /// The caller that the guard found.
     pub(super) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let caller = request.extensions().get::<Self>().cloned();
-        caller.ok_or_else(|| Status::internal("the method is served without a guard"))
+        caller.ok_or_else(|| fault::status(Reason::Internal, "the method is served without a guard"))
     }
 }
 
@@ -56,5 +57,16 @@ impl Decider for LocalDecider {
         _: &RequestId,
     ) -> Result<(), Refusal> {
         self.0.authorize(&caller.verified, question.permission, question.method)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_that_passed_no_guard_is_internal() {
+        let refused = Caller::of(&Request::new(())).err().unwrap();
+        assert_eq!(fault::reason_of(&refused), Some(Reason::Internal));
     }
 }
