@@ -58,23 +58,23 @@ pub struct Decision {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct DecisionKey([Box<str>; 5]);
 
-/// The same, as it stands in a question: a decision that is remembered is found without a copy of anything.
+/// The same, borrowed from a question: a remembered decision is found without a copy of anything.
 #[derive(Clone, Copy, Hash)]
-struct Asked<'a>([&'a str; 5]);
+struct BorrowedKey<'a>([&'a str; 5]);
 
-impl<'a> Asked<'a> {
+impl<'a> BorrowedKey<'a> {
     fn of(verified: &'a Verified, question: &Question<'a>, policy_hash: &'a str) -> Self {
         Self([&verified.claims.jti, question.method, question.permission, question.audience, policy_hash])
     }
 
-    fn kept(self) -> DecisionKey {
+    fn to_owned(self) -> DecisionKey {
         DecisionKey(self.0.map(Box::from))
     }
 }
 
-impl Equivalent<DecisionKey> for Asked<'_> {
+impl Equivalent<DecisionKey> for BorrowedKey<'_> {
     fn equivalent(&self, key: &DecisionKey) -> bool {
-        self.0.iter().zip(&key.0).all(|(asked, kept)| *asked == &**kept)
+        self.0.iter().zip(&key.0).all(|(borrowed, owned)| *borrowed == &**owned)
     }
 }
 
@@ -110,31 +110,31 @@ impl DecisionClient {
         deadline: Deadline,
         id: &RequestId,
     ) -> Result<Arc<Decision>, Refusal> {
-        let asked = Asked::of(verified, question, policy_hash);
-        if let Some(answer) = self.remembered(asked).await {
+        let key = BorrowedKey::of(verified, question, policy_hash);
+        if let Some(answer) = self.remembered(key).await {
             return answer.outcome.clone();
         }
-        let key = asked.kept();
+        let owned = key.to_owned();
         // Callers with the same question wait here for one answer, each as long as its own deadline allows. The first
         // asks with time of its own, so that its short deadline does not fail the others.
-        let asking = self.memory.try_get_with_by_ref(&key, self.ask(token, verified, question, id));
+        let asking = self.memory.try_get_with_by_ref(&owned, self.ask(token, verified, question, id));
         let answer = timeout_at(deadline.at(), asking)
             .await
             .map_err(|_| Refusal::DeadlineExceeded)?
             .map_err(|refusal| *refusal)?;
         // Auth knew a newer policy set than this snapshot: good for this call, but not to be found under the old name.
         if answer.policy_hash != policy_hash {
-            self.memory.invalidate(&asked).await;
+            self.memory.invalidate(&key).await;
         }
         answer.outcome.clone()
     }
 
-    async fn remembered(&self, asked: Asked<'_>) -> Option<Arc<CachedDecision>> {
-        let answer = self.memory.get(&asked).await?;
+    async fn remembered(&self, key: BorrowedKey<'_>) -> Option<Arc<CachedDecision>> {
+        let answer = self.memory.get(&key).await?;
         if Instant::now() < answer.good_until {
             return Some(answer);
         }
-        self.memory.invalidate(&asked).await;
+        self.memory.invalidate(&key).await;
         None
     }
 
@@ -155,13 +155,13 @@ impl DecisionClient {
         let deadline = Deadline::after(self.attempt_timeout);
         let mut request = request::outbound(message, deadline, id);
         request.metadata_mut().insert("authorization", self.login.bearer()?);
-        let asked = Instant::now();
+        let sent = Instant::now();
         let mut client = AccessServiceClient::new(self.auth.clone());
         let answer = timeout_at(deadline.at(), client.check(request)).await.map_err(|_| Refusal::Unavailable)?;
         let answer = answer.map_err(|status| self.refused(&status))?.into_inner();
         let memory = memory(verified, &answer);
         let policy_hash = answer.policy_hash.clone();
-        Ok(Arc::new(CachedDecision { outcome: outcome(answer), policy_hash, good_until: asked + memory }))
+        Ok(Arc::new(CachedDecision { outcome: outcome(answer), policy_hash, good_until: sent + memory }))
     }
 
     /// Auth calls the token in question an invalid *argument*; unauthenticated is what it calls this binary.
@@ -261,28 +261,28 @@ mod tests {
         let auth = Client::lazy("http://127.0.0.1:1").unwrap();
         let login = Login::new(auth.clone(), &MeshConfig::default(), Secret::default());
         let decider = DecisionClient::new(auth, Arc::new(login), 10, ATTEMPT);
-        let asked = Asked(["jti", "pkg.Service/Get", "read", "shop", "p1"]);
+        let key = BorrowedKey(["jti", "pkg.Service/Get", "read", "shop", "p1"]);
         let answer = CachedDecision {
             outcome: Err(Refusal::PermissionMissing),
             policy_hash: "p1".to_owned(),
             good_until: Instant::now() + MEMORY + Duration::from_millis(1),
         };
-        decider.memory.insert(asked.kept(), Arc::new(answer)).await;
+        decider.memory.insert(key.to_owned(), Arc::new(answer)).await;
         tokio::time::advance(MEMORY).await;
-        assert!(decider.remembered(asked).await.is_some());
+        assert!(decider.remembered(key).await.is_some());
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(decider.remembered(asked).await.is_none());
+        assert!(decider.remembered(key).await.is_none());
     }
 
     #[test]
     fn decision_is_found_by_its_own_question_alone() {
-        let (asked, hasher) = (Asked(["jti", "pkg.Service/Get", "read", "shop", "p1"]), RandomState::new());
-        assert_eq!(hasher.hash_one(asked), hasher.hash_one(asked.kept()));
-        assert!(asked.equivalent(&asked.kept()));
+        let (key, hasher) = (BorrowedKey(["jti", "pkg.Service/Get", "read", "shop", "p1"]), RandomState::new());
+        assert_eq!(hasher.hash_one(key), hasher.hash_one(key.to_owned()));
+        assert!(key.equivalent(&key.to_owned()));
         for index in 0..5 {
-            let mut other = asked;
+            let mut other = key;
             other.0[index] = "other";
-            assert!(!other.equivalent(&asked.kept()));
+            assert!(!other.equivalent(&key.to_owned()));
         }
     }
 }
