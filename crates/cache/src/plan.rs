@@ -80,17 +80,17 @@ impl Plan {
         })
     }
 
-    /// The tags that the request tells.
+    /// The tags whose fields are all in the request.
     pub fn request_tags(&self, request: &[u8]) -> Result<Vec<Tag>, Malformed> {
         self.expand(request, None).collect()
     }
 
-    /// The tags that only the answer tells.
+    /// The tags with a field of the answer.
     pub fn answer_tags(&self, request: &[u8], answer: &[u8]) -> Result<Vec<Tag>, Malformed> {
         self.expand(request, Some(answer)).collect()
     }
 
-    /// Whether some tags are told by the answer only.
+    /// Whether some tags have a field of the answer.
     pub fn has_answer_tags(&self) -> bool {
         self.tags.iter().any(Template::is_over_answer)
     }

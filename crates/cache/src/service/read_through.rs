@@ -29,7 +29,7 @@ use crate::passport::{Owner, Passports};
 use crate::plan::Plan;
 use crate::plans::Plans;
 
-/// How long before the end of a reader's time an older answer stands in for one that does not come.
+/// How long before the end of a reader's wait budget a stale answer is served for one that does not come.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 /// Most headers of a read: far more than anybody means.
