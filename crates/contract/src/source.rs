@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use accord_wire::{Occurrence, Value, occurrences, put_bytes};
+use flate2::read::MultiGzDecoder;
 use prost_reflect::{DescriptorError, DescriptorPool};
 
 /// The descriptors of one upstream. Each upstream has a pool of its own: two may carry different versions of a file.
@@ -35,6 +37,12 @@ pub enum SourceError {
         /// Why.
         reason: std::io::Error,
     },
+    /// The set is written as text.
+    #[error("{path}: this is text, not an encoded descriptor set; write it with a name that ends in .binpb or .binpb.gz (`buf build -o`)", path = path.display())]
+    Text {
+        /// The file.
+        path: PathBuf,
+    },
     /// The descriptors are not a consistent set.
     #[error(
         "{origin}: not a usable descriptor set: {reason}; build it with its imports (`buf build -o`, or `protoc --include_imports --descriptor_set_out`)"
@@ -51,7 +59,10 @@ impl Source {
     /// From the encoded `google.protobuf.FileDescriptorSet` in a file.
     pub fn file(upstream: impl Into<Arc<str>>, path: &Path) -> Result<Self, SourceError> {
         let unreadable = |reason| SourceError::Unreadable { path: path.into(), reason };
-        let bytes = std::fs::read(path).map_err(unreadable)?;
+        let bytes = decompressed(std::fs::read(path).map_err(unreadable)?).map_err(unreadable)?;
+        if is_text(&bytes) {
+            return Err(SourceError::Text { path: path.into() });
+        }
         Self::descriptor_set(upstream, path.display().to_string(), &bytes)
     }
 
@@ -92,6 +103,25 @@ impl Source {
     }
 }
 
+/// Most bytes of a compressed set once it is decompressed: a small file must not take the memory of the process.
+const LARGEST: u64 = 256 << 20;
+
+/// The bytes of a file that may be compressed as `buf build -o set.binpb.gz` does it.
+fn decompressed(bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes);
+    }
+    let mut decompressed = Vec::new();
+    MultiGzDecoder::new(bytes.as_slice()).take(LARGEST + 1).read_to_end(&mut decompressed)?;
+    let fits = decompressed.len() as u64 <= LARGEST;
+    fits.then_some(decompressed).ok_or_else(|| io::Error::other(format!("it holds more than {} MiB", LARGEST >> 20)))
+}
+
+/// Whether a set was written as JSON or in protobuf's text format. An encoded one begins with the tag of its first file.
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|first| *first != 0x0a) && std::str::from_utf8(bytes).is_ok()
+}
+
 /// `google.protobuf.FileDescriptorProto.name`, where the file has one.
 fn name(file: &[u8]) -> Option<Vec<u8>> {
     occurrences(file).find_map(|occurrence| match occurrence {
@@ -104,5 +134,43 @@ impl fmt::Debug for Source {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = formatter.debug_struct("Source");
         debug.field("upstream", &self.upstream).field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{Compression, write::GzEncoder};
+    use prost::Message;
+
+    use super::*;
+
+    fn file(bytes: &[u8]) -> Result<Source, SourceError> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("set");
+        std::fs::write(&path, bytes).unwrap();
+        Source::file("shop", &path)
+    }
+
+    fn set() -> Vec<u8> {
+        let file = prost_types::FileDescriptorProto { name: Some("a.proto".to_owned()), ..Default::default() };
+        prost_types::FileDescriptorSet { file: vec![file] }.encode_to_vec()
+    }
+
+    #[test]
+    fn compressed_set_is_read() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&set()).unwrap();
+        assert_eq!(file(&encoder.finish().unwrap()).unwrap().pool.files().len(), 1);
+        assert_eq!(file(&set()).unwrap().pool.files().len(), 1);
+    }
+
+    #[test]
+    fn set_that_is_text_is_refused_with_the_form_that_is_read() {
+        for text in ["{\"file\":[]}", "file {\n  name: \"a.proto\"\n}\n", "# proto-file: descriptor.proto\n"] {
+            let error = file(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(".binpb.gz"), "{text}: {error}");
+        }
     }
 }
