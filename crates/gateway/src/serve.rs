@@ -51,7 +51,11 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let inspection = Inspection::open(&gateway.tables, &health, config.inspection.reflection, &shutdown);
     let admin = operate(&gateway, &telemetry, &health)?;
 
-    tracing::info!(address = %public_listener.address(), admin = %inside.address(), "listening");
+    let table = gateway.tables.load();
+    let (upstreams, bindings) = (gateway.tables.upstreams().len(), table.bindings());
+    let (methods, pending) = (table.len(), table.pending().len());
+    let (address, admin_address) = (public_listener.address(), inside.address());
+    tracing::info!(%address, admin = %admin_address, upstreams, methods, bindings, pending, "listening");
     // Named by the path of a request it does not know: the gateway says the name once it has found the method.
     let public =
         Observe::new(Catch::new(PublicService::new(Arc::clone(&gateway), inspection)), Arc::new(|_: &str| None));

@@ -103,6 +103,11 @@ impl MethodTable {
         self.entries.len()
     }
 
+    /// How many HTTP bindings the methods have.
+    pub(crate) fn bindings(&self) -> usize {
+        self.contract.methods().iter().map(|method| method.http.len()).sum()
+    }
+
     /// The full names of the services, in order.
     pub(crate) fn services(&self) -> BTreeSet<&str> {
         self.entries.values().map(|entry| entry.service()).collect()
