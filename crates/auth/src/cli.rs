@@ -8,7 +8,12 @@ use accord_runtime::{
 };
 use clap::{Args, Subcommand};
 
-use crate::{config::Config, domain::auth::Auth, serve, setup, store::Store};
+use crate::{
+    config::Config,
+    domain::{auth::Auth, policy::Policies},
+    serve, setup,
+    store::Store,
+};
 
 mod bootstrap;
 mod principal;
@@ -142,6 +147,15 @@ impl Context<'_> {
     /// For what only makes sense where a store is.
     fn existing(&self) -> anyhow::Result<Config> {
         self.0.load_where(setup::expect_store)
+    }
+
+    /// Warns of roles that no policy names: a slip would otherwise show only as calls that are denied.
+    fn warn_of_unknown_roles(&self, roles: &[String]) -> anyhow::Result<()> {
+        let policies = Policies::load(&self.0.load()?.policy.files)?;
+        for role in roles.iter().filter(|role| !policies.names_role(role)) {
+            eprintln!("warning: no policy names the role `{role}`, so it grants nothing; see `--policy`");
+        }
+        Ok(())
     }
 
     async fn auth(&self) -> anyhow::Result<Auth> {

@@ -118,6 +118,23 @@ fn client_add_writes_a_secret_that_only_its_owner_reads() {
 }
 
 #[test]
+fn principal_add_with_a_role_that_no_policy_names_warns() {
+    let database = database().into_inner();
+    let added = run("principal add ada --role accord-mehs --role accord-mesh --development", &database);
+    let words = String::from_utf8_lossy(&added.stderr);
+    assert!(added.status.success() && words.contains("no policy names the role `accord-mehs`"), "{added:?}");
+    assert!(!words.contains("role `accord-mesh`"), "{added:?}");
+}
+
+#[test]
+fn client_add_says_what_it_did() {
+    let database = database().into_inner();
+    let added = run(ADD_CACHE, &database);
+    let words = String::from_utf8_lossy(&added.stdout);
+    assert!(words.contains("added the client `cache`; its secret is in cache.secret"), "{added:?}");
+}
+
+#[test]
 fn client_add_takes_the_secret_that_is_there() {
     let database = database().into_inner();
     let file = database.directory.path().join("cache.secret");

@@ -41,11 +41,15 @@ pub enum ClientCommand {
 impl ClientCommand {
     pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
         let Self::Add { id, tenant, role, secret_file, if_absent } = self;
+        context.warn_of_unknown_roles(&role)?;
         let (store, principal) = (context.store().await?, Principal::new(id, Kind::Service, tenant, role));
         match Admin::new(&store, ACTOR).add_client(&principal, || secret(&secret_file)).await {
             Err(AdminError::Exists(id)) => exists(&id, &secret_file, if_absent),
             added => {
-                added.with_context(|| format!("the client is not added, with its secret in {}", secret_file.display()))
+                let file = secret_file.display();
+                added.with_context(|| format!("the client is not added, with its secret in {file}"))?;
+                println!("added the client `{}`; its secret is in {file}", principal.subject);
+                Ok(())
             }
         }
     }
@@ -69,5 +73,6 @@ fn exists(id: &str, secret_file: &Path, if_absent: bool) -> anyhow::Result<()> {
         "the client `{id}` exists, but not its secret at {}: the store holds only a hash of it",
         secret_file.display()
     );
+    println!("the client `{id}` exists, and is left as it is");
     Ok(())
 }

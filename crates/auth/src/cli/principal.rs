@@ -48,6 +48,7 @@ impl PrincipalCommand {
     pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
         let Self::Add { name, kind, tenant, role, password_file, if_absent } = self;
         let password = password_file.as_deref().map(secret_file::read).transpose()?;
+        context.warn_of_unknown_roles(&role)?;
         let (store, principal) = (context.store().await?, Principal::new(name, kind.into(), tenant, role));
         match Admin::new(&store, ACTOR).add_principal(&principal, password.as_deref()).await {
             Err(AdminError::Exists(_)) if if_absent => Ok(()),

@@ -95,6 +95,13 @@ pub struct PolicyDecision {
 }
 
 impl Policies {
+    /// Whether a policy names this role. Without one the role means nothing.
+    pub(crate) fn names_role(&self, role: &str) -> bool {
+        let named = format!("Accord::Role::{role:?}");
+        let mut sets = self.by_action.values().chain([&self.general]);
+        sets.any(|set| set.policies().any(|policy| policy.to_string().contains(&named)))
+    }
+
     /// Reads and validates the built-in policies and these files.
     pub(crate) fn load(files: &[PathBuf]) -> Result<Self, PolicyError> {
         let mut sources = vec![PolicyFile::new("built-in".to_owned(), BUILT_IN.to_owned())?];
