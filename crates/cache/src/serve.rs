@@ -73,8 +73,8 @@ pub async fn serve(config: Config) -> Result<()> {
 pub fn engine(config: &Config) -> LiveEngine {
     let EngineConfig { capacity_bytes, .. } = config.engine;
     let metrics = Metrics::new(&telemetry::meter());
-    let evictions = metrics.clone();
-    let store = MemoryStore::new(capacity_bytes, move |cause| evictions.evicted(cause));
+    let removals = metrics.clone();
+    let store = MemoryStore::new(capacity_bytes, move |cause| removals.removed(cause));
     let engine = Engine::new(Loader, store, Live::begin(), config.engine.limits(), metrics);
     engine.observe(&telemetry::meter());
     engine

@@ -11,8 +11,8 @@ use crate::answer::{Answer, Load, Outcome, Stale};
 #[derive(Clone, Debug)]
 pub struct Metrics {
     reads: Counter<u64>,
-    stale: Counter<u64>,
-    evictions: Counter<u64>,
+    stale_served: Counter<u64>,
+    removals: Counter<u64>,
     flights: UpDownCounter<i64>,
     waiters: UpDownCounter<i64>,
     loads: Histogram<f64>,
@@ -22,11 +22,14 @@ impl Metrics {
     /// Instruments of this meter.
     pub fn new(meter: &Meter) -> Self {
         Self {
-            reads: meter.u64_counter("accord.cache.reads").with_description("Answers by outcome").build(),
-            stale: meter.u64_counter("accord.cache.stale").with_description("Stale answers by reason").build(),
-            evictions: meter
-                .u64_counter("accord.cache.evictions")
-                .with_description("Entries that left by cause")
+            reads: meter.u64_counter("accord.cache.reads").with_description("Reads by outcome").build(),
+            stale_served: meter
+                .u64_counter("accord.cache.stale_served")
+                .with_description("Stale answers that were served, by reason")
+                .build(),
+            removals: meter
+                .u64_counter("accord.cache.removals")
+                .with_description("Entries that left the store, by cause")
                 .build(),
             flights: meter.i64_up_down_counter("accord.cache.flights").with_description("Loads under way").build(),
             waiters: meter
@@ -42,14 +45,14 @@ impl Metrics {
     }
 
     /// Tells why an entry left.
-    pub fn evicted(&self, cause: &'static str) {
-        self.evictions.add(1, &[KeyValue::new("cause", cause)]);
+    pub fn removed(&self, cause: &'static str) {
+        self.removals.add(1, &[KeyValue::new("cause", cause)]);
     }
 
     pub(crate) fn answered(&self, answer: &Answer) {
         self.reads.add(1, &[KeyValue::new("outcome", outcome(answer.outcome))]);
         if let Some(stale) = answer.stale {
-            self.stale.add(1, &[KeyValue::new("reason", reason(stale))]);
+            self.stale_served.add(1, &[KeyValue::new("reason", reason(stale))]);
         }
     }
 

@@ -48,14 +48,14 @@ struct Usage {
 const ROUNDS: usize = 16;
 
 impl MemoryStore {
-    /// At most `capacity` bytes. `on_removal` is told why an entry left: `expired`, `dropped`, `replaced` or `size`.
+    /// At most `capacity` bytes. `on_removal` is told why an entry left: `evicted` (for room), `replaced` or `removed`.
     pub fn new(capacity: u64, on_removal: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
         Self::with_hasher(capacity, RandomState::new(), on_removal)
     }
 }
 
 impl<H: BuildHasher + Clone + Send + Sync + 'static> MemoryStore<H> {
-    /// The same with a hasher, whose seed decides in part which entries are thought little of.
+    /// The same with a hasher, whose seed has a part in which entries are evicted.
     pub fn with_hasher(capacity: u64, hasher: H, on_removal: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
         let usage = Arc::<Usage>::default();
         let tracked = Arc::clone(&usage);
@@ -79,10 +79,10 @@ fn weight(slot: &Slot) -> u32 {
 
 fn name(cause: RemovalCause) -> &'static str {
     match cause {
-        RemovalCause::Expired => "expired",
-        RemovalCause::Explicit => "dropped",
         RemovalCause::Replaced => "replaced",
-        RemovalCause::Size => "size",
+        // Nothing expires here: moka is told of no time to live.
+        RemovalCause::Explicit | RemovalCause::Expired => "removed",
+        RemovalCause::Size => "evicted",
     }
 }
 
@@ -181,6 +181,19 @@ mod tests {
     }
 
     #[test]
+    fn eviction_for_room_is_told_with_its_cause() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let causes = Arc::clone(&told);
+        let store = MemoryStore::new(CAPACITY, move |cause| causes.lock().unwrap().push(cause));
+        for n in 0..100 {
+            store.insert(key(n), entry(100 * 1024));
+        }
+        let told = told.lock().unwrap();
+        assert_eq!(told.len() as u64, 100 - store.entries());
+        assert!(told.iter().all(|cause| *cause == "evicted"), "{told:?}");
+    }
+
+    #[test]
     fn replaced_and_removed_entries_return_their_bytes() {
         let told = Arc::new(Mutex::new(Vec::new()));
         let causes = Arc::clone(&told);
@@ -191,7 +204,7 @@ mod tests {
             store.remove(&key(1));
         }
         assert_eq!((store.bytes(), store.entries()), (0, 0));
-        assert_eq!(told.lock().unwrap()[..3], ["replaced", "dropped", "replaced"]);
+        assert_eq!(told.lock().unwrap()[..3], ["replaced", "removed", "replaced"]);
     }
 
     #[test]
