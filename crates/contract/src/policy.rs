@@ -152,14 +152,14 @@ pub enum RateLimitBy {
     Method,
 }
 
-/// How a failed attempt is repeated.
+/// Retries and hedging.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// Attempts in all, the first included: 2 to 5.
     pub max_attempts: u32,
     /// The codes that are retried. Never empty.
     pub on: Vec<Code>,
-    /// A second attempt starts after this time without an answer.
+    /// Hedging: another attempt starts each time this long has passed without an answer, up to `max_attempts`.
     pub hedge_after: Option<Duration>,
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use accord_api::accord::cache::v1::{
-    InvalidateRequest, InvalidateResponse, Reach, invalidation_service_server::InvalidationService,
+    InvalidateRequest, InvalidateResponse, invalidation_service_server::InvalidationService,
 };
 use accord_readthrough::{Continuity, Engine, GapDetector, Origin, Store, Tag, World};
 use tonic::{Request, Response, Status};
@@ -52,6 +52,6 @@ impl<O: Origin, S: Store, W: World> InvalidationService for Invalidation<O, S, W
             return Err(malformed("`sequence` counts from 1"));
         }
         self.apply(&batch);
-        Ok(Response::new(InvalidateResponse { reach: Reach::Local.into() }))
+        Ok(Response::new(InvalidateResponse {}))
     }
 }

@@ -39,10 +39,8 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         Reason::ContractPending
         | Reason::RevocationsStale
         | Reason::AuthUnavailable
-        | Reason::Draining
         | Reason::UpstreamUnavailable
         | Reason::CacheUnavailable
-        | Reason::ConsistencyUnmet
         | Reason::IdempotencyUnavailable => &[Unavailable],
         Reason::DeadlineExceeded | Reason::StreamIdle => &[DeadlineExceeded],
         // After INTERNAL: what gRPC makes of the HTTP status of a server that knows no gRPC.
