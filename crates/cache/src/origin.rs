@@ -29,9 +29,9 @@ impl Upstreams {
     }
 
     /// Asks all endpoints from time to time whether they live, so that a dead one is known before a load finds out.
-    pub fn keep_probing(&self) {
+    pub fn keep_checking_health(&self) {
         for upstream in self.0.values() {
-            tokio::spawn(Arc::clone(upstream).keep_probing());
+            tokio::spawn(Arc::clone(upstream).keep_checking_health());
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use accord_runtime::health::Health;
 use accord_runtime::shutdown::Shutdown;
-use accord_upstream::{Liveness, Upstream};
+use accord_upstream::{HealthStatus, Upstream};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -70,16 +70,16 @@ async fn follow_tables(inspection: Arc<Inspection>, tables: Arc<Tables>) {
 
 /// Every service is as healthy as the upstream that serves it.
 async fn follow_upstream(health: Health, tables: Arc<Tables>, upstream: Arc<Upstream>) {
-    let (mut liveness, mut changed) = (upstream.watch(), tables.subscribe());
+    let (mut health_status, mut changed) = (upstream.watch(), tables.subscribe());
     loop {
-        let able = *liveness.borrow_and_update() == Liveness::Serving;
+        let able = *health_status.borrow_and_update() == HealthStatus::Serving;
         changed.mark_unchanged();
         health.set_service(upstream.name(), able);
         for service in tables.load().services_of(upstream.name()) {
             health.set_service(service, able);
         }
         let more = tokio::select! {
-            news = liveness.changed() => news.is_ok(),
+            news = health_status.changed() => news.is_ok(),
             news = changed.changed() => news.is_ok(),
         };
         if !more {

@@ -79,7 +79,7 @@ async fn build(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Arc<Gatew
     let cache = |kind| cache(&config.cache, kind, config.limits.max_in_flight);
     let (reads, invalidations, records) = (cache("cache")?, cache("cache.invalidation")?, cache("cache.idempotency")?);
     if let Some(reads) = &reads {
-        table::spawn(shutdown, Arc::clone(reads).keep_probing());
+        table::spawn(shutdown, Arc::clone(reads).keep_checking_health());
     }
     Ok(Arc::new(Gateway {
         tables,

@@ -5,7 +5,7 @@ use crate::fault::{Component, Fault};
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::{Method, MethodKind, Policy};
 use accord_runtime::deadline::{self, Deadline, trailers};
-use accord_upstream::{Failure, Unreachable, grpc, metadata};
+use accord_upstream::{Failure, TransportError, grpc, metadata};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -204,9 +204,9 @@ impl<B> LimitedResponse<B> {
         }
     }
 
-    fn broken_off(&self, error: Unreachable) -> Status {
+    fn broken_off(&self, error: TransportError) -> Status {
         let end_reason = self.end_reason.get().cloned();
-        end_reason.unwrap_or_else(|| Failure::Unreachable(error.after_head()).status(&self.upstream))
+        end_reason.unwrap_or_else(|| Failure::Transport(error.after_head()).status(&self.upstream))
     }
 
     /// Holds a frame against the limits, and trailers against what came before them.
@@ -234,7 +234,7 @@ impl<B> LimitedResponse<B> {
     }
 }
 
-impl<B: HttpBody<Data = Bytes, Error = Unreachable> + Unpin> HttpBody for LimitedResponse<B> {
+impl<B: HttpBody<Data = Bytes, Error = TransportError> + Unpin> HttpBody for LimitedResponse<B> {
     type Data = Bytes;
     type Error = Status;
 
@@ -301,7 +301,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn silent_stream_ends_with_deadline_exceeded() {
         use http_body_util::{BodyExt, StreamBody};
-        let silent = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, Unreachable>>());
+        let silent = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, TransportError>>());
         let limits = StreamLimits { message: 9, messages: None, idle: Some(Duration::from_secs(3)), is_single: false };
         let deadline = Deadline::after(Duration::from_secs(9));
         let response = Response::new(silent);

@@ -15,7 +15,7 @@ use crate::call::{Answer, Call, PREVIOUS_ATTEMPTS};
 use crate::exchange;
 use crate::failure::Failure;
 use crate::payload::{Payload, RequestBody};
-use crate::unreachable::Unreachable;
+use crate::transport_error::TransportError;
 use crate::{grpc, metadata, status};
 
 /// What a call says of its caller where the metadata says nothing.
@@ -31,7 +31,7 @@ impl Upstream {
         let picked = self.pick_for(call).await?;
         let mut response = self.send(call, picked, 0, &mut Payload::Stream(body)).await.and_then(in_grpc)?;
         if deadline::is_race_in(call.deadline, response.headers()) {
-            return Err(Failure::Unreachable(Unreachable::DeadlineExceeded));
+            return Err(Failure::Transport(TransportError::DeadlineExceeded));
         }
         status::strip_unreadable(response.headers_mut());
         metadata::strip_reserved(response.headers_mut());
@@ -42,8 +42,8 @@ impl Upstream {
     /// A place at an endpoint, which may have to be discovered first, within the call's time.
     pub(crate) async fn pick_for(self: &Arc<Self>, call: &Call<'_>) -> Result<Picked, Failure> {
         let picked = tokio::time::timeout_at(call.deadline.at(), self.pick()).await;
-        let picked = picked.map_err(|_| Failure::Unreachable(Unreachable::DeadlineExceeded))?;
-        picked.ok_or(Failure::Unreachable(Unreachable::Connect))
+        let picked = picked.map_err(|_| Failure::Transport(TransportError::DeadlineExceeded))?;
+        picked.ok_or(Failure::Transport(TransportError::Connect))
     }
 
     async fn send<B>(
@@ -65,7 +65,8 @@ impl Upstream {
         );
         let sending = exchange::send(self, picked, call.shard, call.path, || head(call, previous), payload);
         let sent = tokio::time::timeout_at(call.deadline.at(), sending.instrument(span)).await;
-        sent.unwrap_or(Err(Unreachable::DeadlineExceeded)).map_err(|error| Failure::unreachable(error, call.deadline))
+        sent.unwrap_or(Err(TransportError::DeadlineExceeded))
+            .map_err(|error| Failure::transport_error(error, call.deadline))
     }
 
     /// One attempt at a unary call.
@@ -82,7 +83,7 @@ impl Upstream {
         let encoding = parts.headers.get("grpc-encoding").cloned();
         let reading = grpc::read_unary(body, encoding.as_ref(), call.max_response_bytes);
         let read = tokio::time::timeout_at(call.deadline.at(), reading).await;
-        let read = read.map_err(|_| Failure::Unreachable(Unreachable::DeadlineExceeded))?;
+        let read = read.map_err(|_| Failure::Transport(TransportError::DeadlineExceeded))?;
         let (message, trailers) = read.map_err(|error| Failure::body(error, call.deadline))?;
         let status = status::status(&parts.headers, trailers.as_ref());
         let is_trailers_only = trailers.is_none();
@@ -95,7 +96,7 @@ impl Upstream {
             (Some(status), Some(message)) if status.code() == Code::Ok => Ok(message),
             (Some(status), None) if status.code() == Code::Ok => return Err(Failure::no_message()),
             (Some(status), _) if deadline::is_race(call.deadline, &status) => {
-                return Err(Failure::Unreachable(Unreachable::DeadlineExceeded));
+                return Err(Failure::Transport(TransportError::DeadlineExceeded));
             }
             (Some(status), _) => Err(status),
             (None, _) => return Err(Failure::NotGrpc(parts.status)),

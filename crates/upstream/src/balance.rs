@@ -22,7 +22,7 @@ use crate::config::{Checked, ConfigError, UpstreamConfig};
 use crate::connection::Settings;
 use crate::discovery::{Address, Addresses, Discovery, Dns, Fixed};
 use crate::endpoint::{Endpoint, InFlight};
-use crate::liveness::Liveness;
+use crate::health_status::HealthStatus;
 use crate::metrics::Metrics;
 use crate::pool::Size;
 use crate::url::{Host, Url};
@@ -41,9 +41,9 @@ pub struct Upstream {
     /// Changes when other endpoints are there.
     discovered: watch::Sender<()>,
     bulkhead: Bulkhead,
-    pub(crate) liveness: watch::Sender<Liveness>,
+    pub(crate) health_status: watch::Sender<HealthStatus>,
     pub(crate) trouble: Notify,
-    metrics: Metrics,
+    metrics: Arc<Metrics>,
 }
 
 impl Upstream {
@@ -80,9 +80,9 @@ impl Upstream {
             discoveries,
             endpoints: ArcSwap::default(),
             discovered: watch::Sender::new(()),
-            metrics: Metrics::new(&config.name, bulkhead.in_flight()),
+            metrics: Arc::new(Metrics::new(&config.name, bulkhead.in_flight())),
             bulkhead,
-            liveness: watch::Sender::new(Liveness::Away),
+            health_status: watch::Sender::new(HealthStatus::Unreachable),
             trouble: Notify::new(),
         });
         let watched: Vec<_> = upstream.discoveries.iter().map(|discovery| discovery.watch()).collect();
@@ -150,16 +150,16 @@ impl Upstream {
         self.settings.max_header_bytes as usize
     }
 
-    pub(crate) fn attempted(&self, elapsed: Duration, is_reached: bool) {
-        self.metrics.attempted(elapsed, is_reached);
+    pub(crate) fn attempted(&self, elapsed: Duration, has_response_headers: bool) {
+        self.metrics.attempted(elapsed, has_response_headers);
     }
 
-    pub(crate) fn probed(&self, alive: usize) {
-        self.metrics.probed(alive);
+    pub(crate) fn health_checked(&self, serving: usize) {
+        self.metrics.health_checked(serving);
     }
 
     /// A call found no endpoint there: it may be elsewhere by now.
-    pub(crate) fn request_probe(&self) {
+    pub(crate) fn request_health_check(&self) {
         self.trouble.notify_one();
         for discovery in &self.discoveries {
             discovery.refresh();
@@ -192,7 +192,7 @@ impl Upstream {
         let known = self.endpoints.load();
         let endpoint = |address: &Address| {
             let same = known.iter().find(|endpoint| endpoint.address() == address);
-            let fresh = || Endpoint::new(address, self.trust.as_ref(), self.settings, self.size, SHARDS);
+            let fresh = || Endpoint::new(address, self.trust.as_ref(), self.settings, self.size, SHARDS, &self.metrics);
             same.map_or_else(fresh, Arc::clone)
         };
         let addresses = watched.iter().flat_map(|watched| watched.borrow().to_vec());

@@ -16,7 +16,7 @@ use crate::bulkhead::Admission;
 use crate::connection::Lease;
 use crate::endpoint::InFlight;
 use crate::payload::Sending;
-use crate::unreachable::Unreachable;
+use crate::transport_error::TransportError;
 use crate::{metadata, status};
 
 /// The body of an answer.
@@ -62,21 +62,21 @@ impl ResponseBody {
         self.guards.take()
     }
 
-    fn broken(&mut self, error: &h2::Error) -> Poll<Option<Result<Frame<Bytes>, Unreachable>>> {
+    fn broken(&mut self, error: &h2::Error) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
         let is_requests = self.end().is_some_and(|guards| guards.sending.is_broken());
-        let error = if is_requests { Unreachable::RequestBroken } else { Unreachable::of(error).after_head() };
+        let error = if is_requests { TransportError::RequestBroken } else { TransportError::of(error).after_head() };
         Poll::Ready(Some(Err(error)))
     }
 }
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = Unreachable;
+    type Error = TransportError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Unreachable>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
         let this = &mut *self;
         let Some(stream) = &mut this.stream else { return Poll::Ready(None) };
         if !this.is_read {

@@ -22,7 +22,7 @@ use crate::endpoint::Endpoint;
 use crate::exchange;
 use crate::failure::Failure;
 use crate::payload::{Payload, RequestBody};
-use crate::unreachable::Unreachable;
+use crate::transport_error::TransportError;
 
 /// The time of a call that says none. Nothing here waits for ever.
 const LONGEST: Duration = Duration::from_hours(1);
@@ -58,7 +58,7 @@ impl Client {
         self,
         request: Request<B>,
         admission: Option<Admission>,
-    ) -> Result<Response<DeadlineBody<StubBody>>, Unreachable>
+    ) -> Result<Response<DeadlineBody<StubBody>>, TransportError>
     where
         B: RequestBody,
     {
@@ -72,11 +72,11 @@ impl Client {
                 let picked = Picked::at(endpoint);
                 return exchange::ask(&self.upstream, picked, &path, head, &mut payload).await;
             }
-            let picked = self.upstream.pick().await.ok_or(Unreachable::Connect)?;
+            let picked = self.upstream.pick().await.ok_or(TransportError::Connect)?;
             exchange::send(&self.upstream, picked, 0, &path, head, &mut payload).await
         };
         let sent = tokio::time::timeout_at(deadline.at(), sending).await;
-        let mut response = sent.unwrap_or(Err(Unreachable::DeadlineExceeded))?;
+        let mut response = sent.unwrap_or(Err(TransportError::DeadlineExceeded))?;
         if let Some(admission) = admission {
             response.body_mut().hold(admission);
         }
@@ -107,9 +107,9 @@ impl Body for StubBody {
 }
 
 /// Why there is no answer; of a connection that could not be made, with what the system said.
-fn status(upstream: &Upstream, error: Unreachable) -> Status {
-    let mut status = Failure::Unreachable(error).status(upstream.name());
-    if let Some(cause) = upstream.connect_failure().filter(|_| error == Unreachable::Connect) {
+fn status(upstream: &Upstream, error: TransportError) -> Status {
+    let mut status = Failure::Transport(error).status(upstream.name());
+    if let Some(cause) = upstream.connect_failure().filter(|_| error == TransportError::Connect) {
         status.set_source(cause);
     }
     status
@@ -135,7 +135,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let client = self.clone();
-        // A probe takes no place of a call: it has to find out what a full upstream is.
+        // A health check takes no in-flight slot: it has to find out what a full upstream is.
         let admission = if client.only.is_some() {
             None
         } else {

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use crate::connection::Settings;
 use crate::discovery::Address;
 use crate::load::PeakEwma;
+use crate::metrics::{EjectionCause, Metrics};
 use crate::pool::{Pool, Size};
-use crate::unreachable::Unreachable;
+use crate::transport_error::TransportError;
 
 /// UNAVAILABLE answers in a row after which an endpoint is ejected.
 const FAILURES: u32 = 5;
@@ -32,6 +33,7 @@ pub struct Endpoint {
     pools: Box<[Arc<Pool>]>,
     in_flight: AtomicUsize,
     record: Mutex<Record>,
+    metrics: Arc<Metrics>,
 }
 
 /// What is remembered of an endpoint's answers.
@@ -51,6 +53,7 @@ impl Endpoint {
         settings: Settings,
         size: Size,
         shards: usize,
+        metrics: &Arc<Metrics>,
     ) -> Arc<Self> {
         let trust = trust.filter(|_| address.url.server_name.is_some());
         let pool = |_| Pool::new(address.clone(), trust.cloned(), settings, size);
@@ -61,6 +64,7 @@ impl Endpoint {
             pools: (0..shards).map(pool).collect(),
             in_flight: AtomicUsize::new(0),
             record: Mutex::new(record),
+            metrics: Arc::clone(metrics),
         })
     }
 
@@ -102,24 +106,29 @@ impl Endpoint {
 
     /// An answer that shows the endpoint works. It is no longer ejected.
     pub(crate) fn succeeded(&self) {
-        let mut record = self.record();
-        record.failures = 0;
-        record.ejections = 0;
-        record.until = None;
+        if self.record().succeed() {
+            tracing::info!(upstream = self.metrics.upstream(), endpoint = self.label(), "endpoint readmitted");
+        }
     }
 
     /// It answered UNAVAILABLE. One may be chance; [`FAILURES`] in a row are not.
     pub(crate) fn failed(&self) {
-        let mut record = self.record();
-        record.failures += 1;
-        if record.failures >= FAILURES {
-            record.eject(Instant::now());
+        let failures = {
+            let mut record = self.record();
+            record.failures += 1;
+            record.failures
+        };
+        if failures >= FAILURES {
+            self.eject(EjectionCause::ConsecutiveFailures);
         }
     }
 
-    /// It can't be reached.
-    pub(crate) fn eject(&self) {
-        self.record().eject(Instant::now());
+    /// Takes it out of load balancing for a while, unless it is out already.
+    pub(crate) fn eject(&self, cause: EjectionCause) {
+        let Some(time) = self.record().eject(Instant::now()) else { return };
+        self.metrics.ejected(cause);
+        let (upstream, endpoint) = (self.metrics.upstream(), self.label());
+        tracing::info!(upstream, endpoint, cause = cause.name(), ?time, "endpoint ejected");
     }
 
     fn observe(&self, latency: Duration, now: Instant) {
@@ -133,15 +142,24 @@ impl Endpoint {
 }
 
 impl Record {
-    fn eject(&mut self, now: Instant) {
+    /// Whether that ends an ejection.
+    fn succeed(&mut self) -> bool {
+        self.failures = 0;
+        self.ejections = 0;
+        self.until.take().is_some()
+    }
+
+    /// For how long it is ejected from now on; none where it was ejected already.
+    fn eject(&mut self, now: Instant) -> Option<Duration> {
         // Calls that were under way together fail together: they count as one.
         if self.until.is_some_and(|until| now < until) {
-            return;
+            return None;
         }
-        let time = backoff::exponential(SHORTEST, LONGEST, self.ejections);
-        self.until = Some(now + backoff::jittered(time, JITTER));
+        let time = backoff::jittered(backoff::exponential(SHORTEST, LONGEST, self.ejections), JITTER);
+        self.until = Some(now + time);
         self.ejections += 1;
         self.failures = 0;
+        Some(time)
     }
 }
 
@@ -184,14 +202,14 @@ impl InFlight {
     }
 
     /// No answer came; after how long.
-    pub(crate) fn failed(&mut self, error: Unreachable) -> Duration {
+    pub(crate) fn failed(&mut self, error: TransportError) -> Duration {
         match error {
-            Unreachable::Connect => self.endpoint.eject(),
-            Unreachable::Refused | Unreachable::Broken | Unreachable::Reset(_) => self.endpoint.failed(),
+            TransportError::Connect => self.endpoint.eject(EjectionCause::ConnectFailed),
+            TransportError::Refused | TransportError::Broken | TransportError::Reset(_) => self.endpoint.failed(),
             // The endpoint waited for the caller.
-            Unreachable::RequestBroken => {}
+            TransportError::RequestBroken => {}
             // It says nothing bad of the endpoint but that it is at least as slow as this.
-            Unreachable::DeadlineExceeded => return self.since.elapsed(),
+            TransportError::DeadlineExceeded => return self.since.elapsed(),
         }
         // A failure is often quick; taken as latency it would draw more calls to a dead endpoint.
         self.settled = true;

@@ -11,7 +11,7 @@ use crate::connection::Lease;
 use crate::discovery::Address;
 use crate::endpoint::InFlight;
 use crate::payload::{Payload, RequestBody, Sending};
-use crate::unreachable::Unreachable;
+use crate::transport_error::TransportError;
 
 /// Endpoints that are tried after one that can't be connected to: each is ejected, so the next is a better guess.
 const OTHERS: usize = 3;
@@ -19,8 +19,8 @@ const OTHERS: usize = 3;
 /// Connections that may turn out to be closing before a call gives up: each holds none of it.
 const CONNECTIONS: usize = 3;
 
-/// Sends a call to an endpoint, and to another one where the first certainly never saw it, which is always safe: once after
-/// a server refused it, and a few times where no connection can be made. `head` makes the headers anew each time.
+/// Sends a call to an endpoint, and to another one where the first certainly never saw it (transparent retry, gRFC A6): once
+/// after a server refused it, and a few times where no connection can be made. `head` makes the headers anew each time.
 pub(crate) async fn send<B>(
     upstream: &Arc<Upstream>,
     first: Picked,
@@ -28,7 +28,7 @@ pub(crate) async fn send<B>(
     path: &PathAndQuery,
     head: impl Fn() -> HeaderMap,
     payload: &mut Payload<B>,
-) -> Result<Response<ResponseBody>, Unreachable>
+) -> Result<Response<ResponseBody>, TransportError>
 where
     B: RequestBody,
 {
@@ -38,12 +38,12 @@ where
         let tried = Arc::clone(picked.endpoint());
         let sent = send_once(upstream, picked, shard, path, &head, payload).await;
         let Err(error) = &sent else { return sent };
-        unconnected += usize::from(*error == Unreachable::Connect);
-        refused += usize::from(*error == Unreachable::Refused);
+        unconnected += usize::from(*error == TransportError::Connect);
+        refused += usize::from(*error == TransportError::Refused);
         let may_go_on = error.is_unprocessed() && unconnected <= OTHERS && refused <= 1 && payload.is_whole();
         let another = may_go_on.then(|| upstream.pick_other_than(&tried)).flatten();
         // Whom nobody could connect to a moment ago is not waited for once more.
-        let another = another.filter(|another| *error == Unreachable::Refused || !another.is_ejected());
+        let another = another.filter(|another| *error == TransportError::Refused || !another.is_ejected());
         let Some(another) = another else { return sent };
         picked = another;
     }
@@ -57,7 +57,7 @@ pub(crate) async fn send_once<B>(
     path: &PathAndQuery,
     head: impl Fn() -> HeaderMap,
     payload: &mut Payload<B>,
-) -> Result<Response<ResponseBody>, Unreachable>
+) -> Result<Response<ResponseBody>, TransportError>
 where
     B: RequestBody,
 {
@@ -68,22 +68,22 @@ where
         }
         Err(error) => {
             upstream.attempted(picked.in_flight.failed(error), false);
-            if !matches!(error, Unreachable::DeadlineExceeded | Unreachable::RequestBroken) {
-                upstream.request_probe();
+            if !matches!(error, TransportError::DeadlineExceeded | TransportError::RequestBroken) {
+                upstream.request_health_check();
             }
             Err(error)
         }
     }
 }
 
-/// Asks an endpoint about itself. What comes of it is neither counted among calls nor news to whoever probes.
+/// Asks an endpoint about itself. What comes of it is neither counted among calls nor a reason for another health check.
 pub(crate) async fn ask<B>(
     upstream: &Upstream,
     mut picked: Picked,
     path: &PathAndQuery,
     head: impl Fn() -> HeaderMap,
     payload: &mut Payload<B>,
-) -> Result<Response<ResponseBody>, Unreachable>
+) -> Result<Response<ResponseBody>, TransportError>
 where
     B: RequestBody,
 {
@@ -123,7 +123,7 @@ async fn attempt<B>(
     path: &PathAndQuery,
     head: impl Fn() -> HeaderMap,
     payload: &mut Payload<B>,
-) -> Result<Begun, Unreachable>
+) -> Result<Begun, TransportError>
 where
     B: RequestBody,
 {
@@ -132,7 +132,7 @@ where
     for _ in 0..CONNECTIONS {
         let lease = pool.lease().await.map_err(|error| {
             tracing::debug!(endpoint = endpoint.label(), %error, "no connection");
-            Unreachable::Connect
+            TransportError::Connect
         })?;
         let Ok((response, stream)) = lease.send(request(endpoint.address(), path, head()), false) else {
             // A peer that goes away says so on all of its connections.
@@ -142,11 +142,11 @@ where
         let sending = payload.send(stream).await;
         return match response.await {
             Ok(response) => Ok(Begun { response, lease, sending }),
-            Err(_) if sending.is_broken() => Err(Unreachable::RequestBroken),
-            Err(error) => Err(Unreachable::of(&error)),
+            Err(_) if sending.is_broken() => Err(TransportError::RequestBroken),
+            Err(error) => Err(TransportError::of(&error)),
         };
     }
-    Err(Unreachable::Refused)
+    Err(TransportError::Refused)
 }
 
 fn request(address: &Address, path: &PathAndQuery, head: HeaderMap) -> Request<()> {

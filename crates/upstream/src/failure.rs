@@ -9,7 +9,7 @@ use http::StatusCode;
 use tonic::{Code, Status};
 
 use crate::grpc::{self, BodyError};
-use crate::unreachable::Unreachable;
+use crate::transport_error::TransportError;
 
 /// When a caller may come back to an upstream that has all the calls it may have.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -18,7 +18,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub enum Failure {
     /// No endpoint gave one.
-    Unreachable(Unreachable),
+    Transport(TransportError),
     /// It can't be used.
     Body(BodyError),
     /// It is none of gRPC.
@@ -28,14 +28,14 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub(crate) fn unreachable(error: Unreachable, deadline: Deadline) -> Self {
-        Self::Unreachable(if deadline.expired() { Unreachable::DeadlineExceeded } else { error })
+    pub(crate) fn transport_error(error: TransportError, deadline: Deadline) -> Self {
+        Self::Transport(if deadline.expired() { TransportError::DeadlineExceeded } else { error })
     }
 
     pub(crate) fn body(error: BodyError, deadline: Deadline) -> Self {
         match error {
-            BodyError::Broken(_) if deadline.expired() => Self::Unreachable(Unreachable::DeadlineExceeded),
-            BodyError::Broken(Some(error)) => Self::Unreachable(error),
+            BodyError::Broken(_) if deadline.expired() => Self::Transport(TransportError::DeadlineExceeded),
+            BodyError::Broken(Some(error)) => Self::Transport(error),
             error => Self::Body(error),
         }
     }
@@ -46,13 +46,13 @@ impl Failure {
 
     /// Whether the call's deadline passed.
     pub fn is_deadline(&self) -> bool {
-        matches!(self, Self::Unreachable(Unreachable::DeadlineExceeded))
+        matches!(self, Self::Transport(TransportError::DeadlineExceeded))
     }
 
     /// Whether it is certain that the upstream has not acted on the call.
     pub fn is_unprocessed(&self) -> bool {
         match self {
-            Self::Unreachable(error) => error.is_unprocessed(),
+            Self::Transport(error) => error.is_unprocessed(),
             Self::Overloaded => true,
             Self::Body(_) | Self::NotGrpc(_) => false,
         }
@@ -66,7 +66,7 @@ impl Failure {
     /// The code that stands for it.
     pub fn code(&self) -> Code {
         match self {
-            Self::Unreachable(error) => error.code(),
+            Self::Transport(error) => error.code(),
             Self::Body(BodyError::TooLarge { .. }) | Self::Overloaded => Code::ResourceExhausted,
             Self::Body(BodyError::Broken(_)) => Code::Unavailable,
             Self::Body(BodyError::Malformed(_) | BodyError::Encoding(_)) => Code::Internal,
@@ -78,17 +78,17 @@ impl Failure {
     pub fn status(&self, upstream: &str) -> Status {
         let unusable = |error: &BodyError| format!("the answer of {upstream} can't be used: {error}");
         let (reason, message, retry_after) = match self {
-            Self::Unreachable(Unreachable::DeadlineExceeded) => {
+            Self::Transport(TransportError::DeadlineExceeded) => {
                 let message = "the deadline passed before the call was answered".to_owned();
                 (Reason::DeadlineExceeded, message, None)
             }
-            Self::Unreachable(error @ Unreachable::Reset(_)) => {
+            Self::Transport(error @ TransportError::Reset(_)) => {
                 (Reason::UpstreamReset, format!("upstream {upstream}: {error}"), None)
             }
-            Self::Unreachable(error @ Unreachable::RequestBroken) => {
+            Self::Transport(error @ TransportError::RequestBroken) => {
                 (Reason::RequestMalformed, error.to_string(), None)
             }
-            Self::Unreachable(error) => (Reason::UpstreamUnavailable, format!("upstream {upstream}: {error}"), None),
+            Self::Transport(error) => (Reason::UpstreamUnavailable, format!("upstream {upstream}: {error}"), None),
             Self::Body(error @ BodyError::TooLarge { .. }) => (Reason::ResponseTooLarge, unusable(error), None),
             Self::Body(error @ BodyError::Broken(_)) => (Reason::UpstreamUnavailable, unusable(error), None),
             Self::Body(error) => (Reason::UpstreamMalformed, unusable(error), None),

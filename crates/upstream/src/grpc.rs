@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 
-use crate::unreachable::Unreachable;
+use crate::transport_error::TransportError;
 
 pub use crate::status::{code, has_status, status, strip_unreadable};
 
@@ -38,7 +38,7 @@ pub enum BodyError {
     Encoding(String),
     /// The peer went away in the middle.
     #[error("the body ended early")]
-    Broken(Option<Unreachable>),
+    Broken(Option<TransportError>),
 }
 
 /// Reads a whole body of at most `limit` bytes. One chunk is handed on without a copy.

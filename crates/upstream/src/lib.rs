@@ -4,7 +4,8 @@
 //! it with its retries, [`Upstream::stream`] passes bytes through, and [`Client`] puts an upstream under generated stubs.
 //!
 //! Invariants:
-//! - A call is sent again without being asked only where the upstream certainly never saw it, and once.
+//! - Transparent retry (gRFC A6): a call that no contract lets retry is sent again only where the upstream certainly never saw
+//!   it, once after a refused stream and up to three times after a connection that could not be made.
 //! - Everything that waits ends with the call's deadline, or with a bound of its own.
 //! - An answer that breaks a bound fails alone: no other call of its connection is hurt.
 //! - Nothing here knows of contracts, protocols of callers, or caches.
@@ -23,21 +24,23 @@ mod balance;
 mod load;
 mod discovery;
 mod endpoint;
-mod probe;
+mod health_check;
 mod pool;
 mod connection;
 mod exchange;
 mod payload;
-mod unreachable;
+mod transport_error;
 mod body;
 mod status;
 mod failure;
 
 // What its steps stand on.
 pub mod grpc;
-mod liveness;
+mod health_status;
 pub mod metadata;
 mod metrics;
+#[cfg(test)]
+mod test_log;
 
 pub use balance::Upstream;
 pub use body::ResponseBody;
@@ -47,5 +50,5 @@ pub use client::{Client, StubBody};
 pub use config::{ConfigError, UpstreamConfig};
 pub use endpoint::Endpoint;
 pub use failure::Failure;
-pub use liveness::Liveness;
-pub use unreachable::Unreachable;
+pub use health_status::HealthStatus;
+pub use transport_error::TransportError;

@@ -7,16 +7,43 @@ use std::time::Duration;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
 
+/// The label of attempts that tells those that were answered from those that failed in transport.
+const RESPONSE_HEADERS: &str = "response_headers_received";
+
+/// Why an endpoint was ejected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EjectionCause {
+    /// No connection could be made.
+    ConnectFailed,
+    /// Several calls in a row failed.
+    ConsecutiveFailures,
+    /// The active health check did not find it serving.
+    HealthCheck,
+}
+
+impl EjectionCause {
+    /// Its name in metrics and logs.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ConnectFailed => "connect_failed",
+            Self::ConsecutiveFailures => "consecutive_failures",
+            Self::HealthCheck => "health_check",
+        }
+    }
+}
+
 /// What is measured of one upstream.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     attempts: Counter<u64>,
     duration: Histogram<f64>,
-    alive: Gauge<u64>,
+    serving: Gauge<u64>,
     refused: Counter<u64>,
+    ejections: Counter<u64>,
+    name: Box<str>,
     upstream: [KeyValue; 1],
-    reached: [KeyValue; 2],
-    unreached: [KeyValue; 2],
+    answered: [KeyValue; 2],
+    unanswered: [KeyValue; 2],
 }
 
 impl Metrics {
@@ -28,37 +55,53 @@ impl Metrics {
         Self {
             attempts: meter
                 .u64_counter("accord.upstream.attempts")
-                .with_description("Attempts sent to an upstream, by whether an answer's head came")
+                .with_description("Attempts sent to an upstream, by whether response headers came")
                 .build(),
             duration: meter
                 .f64_histogram("accord.upstream.duration")
                 .with_unit("s")
-                .with_description("Time from sending an attempt to its answer's head")
+                .with_description("Time from sending an attempt to its response headers")
                 .build(),
-            alive: meter
+            serving: meter
                 .u64_gauge("accord.upstream.endpoints")
-                .with_description("Endpoints of an upstream that answered when they were last asked")
+                .with_description("Endpoints of an upstream that were SERVING at their last health check")
                 .build(),
             refused: meter
                 .u64_counter("accord.upstream.overloaded")
                 .with_description("Calls refused because as many were in flight at the upstream as may be")
                 .build(),
-            reached: [name.clone(), KeyValue::new("reached", true)],
-            unreached: [name.clone(), KeyValue::new("reached", false)],
+            ejections: meter
+                .u64_counter("accord.upstream.ejections")
+                .with_description("Ejections of an upstream's endpoints, by cause")
+                .build(),
+            answered: [name.clone(), KeyValue::new(RESPONSE_HEADERS, true)],
+            unanswered: [name.clone(), KeyValue::new(RESPONSE_HEADERS, false)],
+            name: upstream.into(),
             upstream: [name],
         }
     }
 
     /// An attempt came to its end.
-    pub(crate) fn attempted(&self, elapsed: Duration, is_reached: bool) {
-        let attributes = if is_reached { &self.reached } else { &self.unreached };
+    pub(crate) fn attempted(&self, elapsed: Duration, has_response_headers: bool) {
+        let attributes = if has_response_headers { &self.answered } else { &self.unanswered };
         self.attempts.add(1, attributes);
         self.duration.record(elapsed.as_secs_f64(), attributes);
     }
 
-    /// So many endpoints live.
-    pub(crate) fn probed(&self, alive: usize) {
-        self.alive.record(alive as u64, &self.upstream);
+    /// So many endpoints serve.
+    pub(crate) fn health_checked(&self, serving: usize) {
+        self.serving.record(serving as u64, &self.upstream);
+    }
+
+    /// The upstream's name.
+    pub(crate) fn upstream(&self) -> &str {
+        &self.name
+    }
+
+    /// An endpoint was ejected.
+    pub(crate) fn ejected(&self, cause: EjectionCause) {
+        let [upstream] = self.upstream.clone();
+        self.ejections.add(1, &[upstream, KeyValue::new("cause", cause.name())]);
     }
 
     /// A call was refused.

@@ -198,7 +198,7 @@ fn next(attempt: &Attempt, retries: &Retries) -> Next {
             pushback(&answer.trailers).or_else(|| pushback(&answer.head)).unwrap_or(Next::Again)
         }
         Err(failure) if failure.is_deadline() => Next::Answer,
-        Err(Failure::Unreachable(error)) if error.is_unprocessed() || retries.on.contains(&error.code()) => Next::Again,
+        Err(Failure::Transport(error)) if error.is_unprocessed() || retries.on.contains(&error.code()) => Next::Again,
         Err(failure @ Failure::NotGrpc(_)) if retries.on.contains(&failure.code()) => Next::Again,
         _ => Next::Answer,
     }
@@ -219,7 +219,7 @@ fn backoff(made: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unreachable::Unreachable;
+    use crate::transport_error::TransportError;
     use http::{HeaderName, HeaderValue};
 
     #[test]
@@ -236,9 +236,9 @@ mod tests {
 
     #[test]
     fn attempt_that_was_never_sent_may_not_have_acted() {
-        let failed = |error| may_have_acted(&Err(Failure::Unreachable(error)));
-        assert!(!failed(Unreachable::Connect) && !failed(Unreachable::Refused));
-        assert!(failed(Unreachable::Broken) && failed(Unreachable::DeadlineExceeded));
+        let failed = |error| may_have_acted(&Err(Failure::Transport(error)));
+        assert!(!failed(TransportError::Connect) && !failed(TransportError::Refused));
+        assert!(failed(TransportError::Broken) && failed(TransportError::DeadlineExceeded));
         assert!(may_have_acted(&Ok(Answer::new(Err(tonic::Status::unavailable(""))))));
     }
 }

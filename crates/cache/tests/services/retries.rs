@@ -5,7 +5,7 @@ use std::time::Duration;
 use accord_api::accord::fault::v1::Reason;
 use accord_api::accord::policy::v1::{Retry, StatusCode};
 use accord_runtime::fault;
-use accord_upstream::Liveness;
+use accord_upstream::HealthStatus;
 use tokio::sync::Semaphore;
 use tonic::Status;
 
@@ -70,9 +70,9 @@ async fn dead_endpoints_among_three_fail_no_read() {
     let fixture =
         begin_with(|config, url| config.upstream[0].urls = vec![GONE[0].into(), url.into(), GONE[1].into()]).await;
     // As served: by the first calls, the dead ones are known.
-    fixture.upstreams.keep_probing();
-    let mut liveness = fixture.upstreams.find("shop").unwrap().watch();
-    liveness.wait_for(|liveness| *liveness == Liveness::Serving).await.unwrap();
+    fixture.upstreams.keep_checking_health();
+    let mut health_status = fixture.upstreams.find("shop").unwrap().watch();
+    health_status.wait_for(|health_status| *health_status == HealthStatus::Serving).await.unwrap();
     for read in 0..40 {
         let id = read.to_string();
         assert_eq!(product(&fixture.read(get(&id), ADA).await.unwrap()).id, id);

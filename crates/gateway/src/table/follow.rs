@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use accord_runtime::backoff::{self, Backoff};
 use accord_runtime::shutdown::Shutdown;
-use accord_upstream::{Client, Liveness, Upstream};
+use accord_upstream::{Client, HealthStatus, Upstream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -24,7 +24,7 @@ const JITTER: f64 = 0.4;
 /// Starts the tasks that keep the tables up to date, and the upstreams' health known, until shutdown.
 pub(crate) fn follow(tables: &Arc<Tables>, config: Config, shutdown: &Shutdown) {
     for upstream in tables.upstreams() {
-        spawn(shutdown, Arc::clone(upstream).keep_probing());
+        spawn(shutdown, Arc::clone(upstream).keep_checking_health());
         let reflective = config.upstream.iter().any(|it| *it.name == **upstream.name() && it.descriptors.is_none());
         if reflective {
             let interval = config.contract.reflection_interval;
@@ -82,10 +82,10 @@ async fn blocking(work: impl FnOnce() + Send + 'static) {
 
 /// Reads an upstream's reflection whenever the upstream comes, and now and then while it is there.
 async fn follow_reflection(tables: Arc<Tables>, upstream: Arc<Upstream>, interval: Duration) {
-    let mut liveness = upstream.watch();
+    let mut health_status = upstream.watch();
     let mut backoff = Backoff::new(FIRST_BACKOFF, LAST_BACKOFF, JITTER);
     loop {
-        if liveness.wait_for(|it| *it > Liveness::Away).await.is_err() {
+        if health_status.wait_for(|it| *it > HealthStatus::Unreachable).await.is_err() {
             return;
         }
         let pause = match read(&tables, &upstream).await {
@@ -98,7 +98,7 @@ async fn follow_reflection(tables: Arc<Tables>, upstream: Arc<Upstream>, interva
                 backoff.next_wait()
             }
         };
-        wait_for_change(&mut liveness, pause).await;
+        wait_for_change(&mut health_status, pause).await;
     }
 }
 
@@ -110,11 +110,11 @@ async fn read(tables: &Arc<Tables>, upstream: &Arc<Upstream>) -> Result<(), refl
 }
 
 /// Waits, but not longer than until something happened to the upstream: it may come back as another version.
-async fn wait_for_change(liveness: &mut watch::Receiver<Liveness>, pause: Duration) {
+async fn wait_for_change(health_status: &mut watch::Receiver<HealthStatus>, pause: Duration) {
     // The least pause, so that an upstream in trouble is not asked for its descriptors at the rate of its failures.
     tokio::time::sleep(FIRST_BACKOFF).await;
     tokio::select! {
         () = tokio::time::sleep(pause) => {}
-        _ = liveness.changed() => {}
+        _ = health_status.changed() => {}
     }
 }

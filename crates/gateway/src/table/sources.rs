@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accord_contract::{Contract, Overlay, Severity, Source, refused};
-use accord_upstream::{Client, Liveness, Upstream};
+use accord_upstream::{Client, HealthStatus, Upstream};
 use futures_util::future::join_all;
 use prost_reflect::DescriptorPool;
 use tokio::time::timeout;
@@ -144,13 +144,13 @@ impl Sources {
 
 async fn read_reflection(upstream: &Arc<Upstream>) -> Result<Descriptors, ReflectError> {
     let reading = async { reflect::read(&Client::new(Arc::clone(upstream))).await };
-    match upstream.probe().await {
+    match upstream.check_health().await {
         // Asked all the same: how that fails says more than that nobody is there.
-        Liveness::Away => {
+        HealthStatus::Unreachable => {
             let timed_out = |_elapsed| Err(ReflectError::Unreachable("no answer in time".to_owned()));
             timeout(AWAY_TIMEOUT, reading).await.unwrap_or_else(timed_out)
         }
-        Liveness::Waiting | Liveness::Serving => reading.await,
+        HealthStatus::NotServing | HealthStatus::Serving => reading.await,
     }
 }
 

@@ -13,8 +13,10 @@ use super::*;
 use crate::body::ResponseBody;
 use crate::client::Client;
 use crate::exchange;
+use crate::metrics::EjectionCause;
 use crate::payload::Payload;
-use crate::unreachable::Unreachable;
+use crate::test_log::Log;
+use crate::transport_error::TransportError;
 
 fn upstream(urls: &[String]) -> Arc<Upstream> {
     let config = UpstreamConfig { name: "shop".to_owned(), urls: urls.to_vec(), ..UpstreamConfig::default() };
@@ -53,7 +55,7 @@ fn head() -> HeaderMap {
 
 const CHECK: http::uri::PathAndQuery = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
 
-async fn check(upstream: &Arc<Upstream>, picked: Picked) -> Result<Response<ResponseBody>, Unreachable> {
+async fn check(upstream: &Arc<Upstream>, picked: Picked) -> Result<Response<ResponseBody>, TransportError> {
     let mut message = Payload::<Full<Bytes>>::Whole(Bytes::from_static(&[0; 5]));
     exchange::send_once(upstream, picked, 0, &CHECK, head, &mut message).await
 }
@@ -80,17 +82,32 @@ async fn less_loaded_of_two_endpoints_takes_the_call() {
 #[tokio::test]
 async fn ejected_endpoint_takes_no_call_until_it_is_readmitted() {
     let upstream = anywhere(3);
-    upstream.endpoints()[1].eject();
+    upstream.endpoints()[1].eject(EjectionCause::ConnectFailed);
     assert!(!drawn(&upstream).contains(&1));
     upstream.endpoints()[1].succeeded();
     assert!(drawn(&upstream).contains(&1));
 }
 
 #[tokio::test]
+async fn ejection_and_readmission_are_logged_once_each() {
+    let log = Log::default();
+    let _guard = log.start();
+    let upstream = anywhere(1);
+    let endpoint = Arc::clone(&upstream.endpoints()[0]);
+    for _ in 0..10 {
+        endpoint.failed();
+    }
+    for _ in 0..2 {
+        endpoint.succeeded();
+    }
+    assert_eq!((log.count("endpoint ejected"), log.count("endpoint readmitted")), (1, 1));
+}
+
+#[tokio::test]
 async fn ejection_of_all_endpoints_refuses_no_call() {
     let upstream = anywhere(2);
     assert!(upstream.is_available());
-    upstream.endpoints().iter().for_each(|endpoint| endpoint.eject());
+    upstream.endpoints().iter().for_each(|endpoint| endpoint.eject(EjectionCause::ConnectFailed));
     assert!(!upstream.is_available(), "who can do without it is told");
     let drawn = drawn(&upstream);
     assert!(drawn.contains(&0) && drawn.contains(&1));
@@ -101,7 +118,7 @@ async fn ejection_time_is_bounded() {
     let upstream = anywhere(1);
     let endpoint = Arc::clone(&upstream.endpoints()[0]);
     for _ in 0..50 {
-        endpoint.eject();
+        endpoint.eject(EjectionCause::ConnectFailed);
         assert!(endpoint.is_ejected(Instant::now()));
         tokio::time::advance(Duration::from_secs(12)).await;
         assert!(!endpoint.is_ejected(Instant::now()));
@@ -136,7 +153,7 @@ async fn refused_connection_is_unprocessed_and_ejects_the_endpoint() {
     let upstream = upstream(&[nobody().await, healthy_server().await]);
     let endpoints = upstream.endpoints();
     let error = check(&upstream, Picked::at(&endpoints[0])).await.unwrap_err();
-    assert_eq!(error, Unreachable::Connect);
+    assert_eq!(error, TransportError::Connect);
     assert!(error.is_unprocessed());
     for _ in 0..20 {
         let picked = upstream.pick().await.unwrap();
@@ -154,7 +171,7 @@ async fn request_that_breaks_off_is_not_held_against_the_endpoint() {
         let mut payload = Payload::Stream(StreamBody::new(broken));
         let picked = upstream.pick().await.unwrap();
         let sent = exchange::send_once(&upstream, picked, 0, &CHECK, head, &mut payload).await;
-        assert_eq!(sent.unwrap_err(), Unreachable::RequestBroken);
+        assert_eq!(sent.unwrap_err(), TransportError::RequestBroken);
     }
     let endpoint = Arc::clone(&upstream.endpoints()[0]);
     assert!(!endpoint.is_ejected(Instant::now()));
@@ -175,19 +192,19 @@ async fn in_flight_call_is_counted_until_the_last_byte_of_its_answer() {
 async fn upstream_is_up_while_one_endpoint_lives() {
     let upstream = upstream(&[nobody().await, healthy_server().await]);
     assert!(!upstream.is_up());
-    assert_eq!(upstream.probe().await, Liveness::Serving);
+    assert_eq!(upstream.check_health().await, HealthStatus::Serving);
     assert!(upstream.is_up());
     assert!(upstream.endpoints()[0].is_ejected(Instant::now()));
 }
 
 #[tokio::test]
-async fn liveness_tells_not_ready_from_unreachable() {
+async fn health_check_tells_not_serving_from_unreachable() {
     let (url, reporter) = reporting_server().await;
     reporter.set_service_status("", ServingStatus::NotServing).await;
     let waiting = upstream(&[url, nobody().await]);
-    assert_eq!(waiting.probe().await, Liveness::Waiting);
+    assert_eq!(waiting.check_health().await, HealthStatus::NotServing);
     assert!(!waiting.is_up());
-    assert_eq!(upstream(&[nobody().await]).probe().await, Liveness::Away);
+    assert_eq!(upstream(&[nobody().await]).check_health().await, HealthStatus::Unreachable);
 }
 
 /// A discovery that says what a test says.
@@ -250,7 +267,7 @@ async fn added_endpoint_gets_calls_and_others_keep_their_state() {
     let (first, second) = (healthy_server().await, healthy_server().await);
     let (upstream, told) = discovered(&[&first]);
     let known = Arc::clone(&upstream.endpoints()[0]);
-    known.eject();
+    known.eject(EjectionCause::ConnectFailed);
     discover(&upstream, &told, &[&first, &second]).await;
     assert!(Arc::ptr_eq(&known, &upstream.endpoints()[0]));
     assert!(drawn(&upstream).iter().all(|index| *index == 1));

@@ -106,12 +106,12 @@ async fn refused_connection_is_unavailable_with_what_the_system_said() {
 }
 
 #[tokio::test]
-async fn probe_is_not_refused_by_max_in_flight() {
+async fn health_check_is_not_refused_by_max_in_flight() {
     let (url, reporter) = health().await;
     reporter.set_service_status("", ServingStatus::NotServing).await;
     let upstream = upstream(&url, |config| config.max_in_flight = 1);
     let mut stub = HealthClient::new(Client::new(upstream.clone()));
     let _held = stub.watch(check()).await.unwrap();
     assert_eq!(stub.check(check()).await.unwrap_err().code(), Code::ResourceExhausted);
-    assert_eq!(upstream.probe().await, accord_upstream::Liveness::Waiting);
+    assert_eq!(upstream.check_health().await, accord_upstream::HealthStatus::NotServing);
 }

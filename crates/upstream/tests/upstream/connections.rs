@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use accord_upstream::{Unreachable, UpstreamConfig};
+use accord_upstream::{TransportError, UpstreamConfig};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use crate::raw::{DATA, HEADERS, Listener, PING, WINDOW_UPDATE};
-use crate::{answer, one_connection, unary, unreachable, upstream};
+use crate::{answer, one_connection, transport_error, unary, upstream};
 
 const SHORT: Duration = Duration::from_millis(60);
 
@@ -22,7 +22,7 @@ async fn refused_connection_is_connect() {
     // It was free a moment ago.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let outcome = unary(&upstream(&format!("http://{address}"), |_| {})).await.unwrap();
-    assert_eq!(unreachable(&outcome.result.unwrap_err()), Unreachable::Connect);
+    assert_eq!(transport_error(&outcome.result.unwrap_err()), TransportError::Connect);
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn connection_without_settings_is_given_up_before_a_call_is_sent() {
     let mut sent = Vec::new();
     let mut socket = listener.accept_silently().await;
     socket.read_to_end(&mut sent).await.unwrap();
-    assert_eq!(unreachable(&call.await.unwrap().result.unwrap_err()), Unreachable::Connect);
+    assert_eq!(transport_error(&call.await.unwrap().result.unwrap_err()), TransportError::Connect);
     // After the preface: length, kind, flags, stream, payload.
     let mut frames = &sent[24..];
     while let [a, b, c, kind, ..] = *frames {
@@ -45,13 +45,13 @@ async fn connection_without_settings_is_given_up_before_a_call_is_sent() {
 }
 
 #[tokio::test]
-async fn connection_without_ping_answers_is_replaced() {
+async fn connection_without_keepalive_answers_is_replaced() {
     let listener = Listener::start().await;
     let upstream = upstream(&listener.url, watchful);
     let call = unary(&upstream);
     let mut silent = listener.accept(&[]).await;
     silent.next(HEADERS).await;
-    assert_eq!(unreachable(&call.await.unwrap().result.unwrap_err()), Unreachable::Broken);
+    assert_eq!(transport_error(&call.await.unwrap().result.unwrap_err()), TransportError::Broken);
 
     let call = unary(&upstream);
     let mut peer = listener.accept(&[]).await;
@@ -68,7 +68,7 @@ async fn silence_after_an_unanswered_ping_and_other_bytes_breaks_the_call() {
     peer.next(HEADERS).await;
     peer.next(PING).await;
     peer.write(WINDOW_UPDATE, 0, 0, &1_u32.to_be_bytes()).await;
-    assert_eq!(unreachable(&call.await.unwrap().result.unwrap_err()), Unreachable::Broken);
+    assert_eq!(transport_error(&call.await.unwrap().result.unwrap_err()), TransportError::Broken);
 }
 
 #[tokio::test]

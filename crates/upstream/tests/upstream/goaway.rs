@@ -1,11 +1,11 @@
 //! Peers that take no more calls.
 
-use accord_upstream::Unreachable;
+use accord_upstream::TransportError;
 use http_body_util::BodyExt;
 
 use crate::raw::{DATA, HEADERS, Listener};
 use crate::server::Server;
-use crate::{answer, nothing, one_connection, stream, unary, unreachable, upstream};
+use crate::{answer, nothing, one_connection, stream, transport_error, unary, upstream};
 
 const NO_ERROR: u32 = 0;
 const REFUSED_STREAM: u32 = 7;
@@ -90,7 +90,7 @@ async fn call_beyond_the_last_stream_of_two_goaways_is_refused() {
         leaving.go_away(0, NO_ERROR).await;
         peers.push(leaving);
     }
-    assert_eq!(unreachable(&call.await.unwrap().result.unwrap_err()), Unreachable::Refused);
+    assert_eq!(transport_error(&call.await.unwrap().result.unwrap_err()), TransportError::Refused);
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn call_that_a_graceful_goaway_covers_is_not_sent_again_when_the_connectio
     leaving.next(HEADERS).await;
     leaving.go_away(MOST, NO_ERROR).await;
     leaving.close().await;
-    assert_eq!(unreachable(&call.await.unwrap().result.unwrap_err()), Unreachable::Broken);
+    assert_eq!(transport_error(&call.await.unwrap().result.unwrap_err()), TransportError::Broken);
 }
 
 #[tokio::test]
@@ -113,6 +113,6 @@ async fn call_on_a_connection_that_is_given_up_with_the_code_of_a_refused_stream
         leaving.next(DATA).await;
         leaving.go_away(last, REFUSED_STREAM).await;
         leaving.close().await;
-        assert_eq!(unreachable(&call.await.unwrap().result.unwrap_err()), Unreachable::Broken, "{last}");
+        assert_eq!(transport_error(&call.await.unwrap().result.unwrap_err()), TransportError::Broken, "{last}");
     }
 }

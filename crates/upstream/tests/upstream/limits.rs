@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::fault;
-use accord_upstream::{Failure, Retries, Unreachable, Upstream};
+use accord_upstream::{Failure, Retries, TransportError, Upstream};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
 use tonic::Code;
@@ -13,7 +13,7 @@ use tonic_types::StatusExt;
 
 use crate::raw::{DATA, Listener};
 use crate::server::{PATIENCE, Server};
-use crate::{Calling, answer, nothing, one_connection, stream, unary, unreachable, upstream};
+use crate::{Calling, answer, nothing, one_connection, stream, transport_error, unary, upstream};
 
 #[tokio::test]
 async fn calls_beyond_the_streams_of_a_connection_open_others_up_to_the_most_and_then_queue() {
@@ -170,8 +170,8 @@ async fn call_ends_with_its_deadline_while_no_endpoint_is_known() {
     };
     for calling in [calling(), retries(None), retries(Some(Duration::from_secs(1)))] {
         let outcome = timeout(PATIENCE, calling.unary(Arc::clone(&upstream))).await.expect("it waits for discovery");
-        assert_eq!(unreachable(&outcome.result.unwrap_err()), Unreachable::DeadlineExceeded);
+        assert_eq!(transport_error(&outcome.result.unwrap_err()), TransportError::DeadlineExceeded);
     }
     let streamed = timeout(PATIENCE, calling().stream(upstream, nothing())).await.expect("it waits for discovery");
-    assert_eq!(unreachable(&streamed.unwrap_err()), Unreachable::DeadlineExceeded);
+    assert_eq!(transport_error(&streamed.unwrap_err()), TransportError::DeadlineExceeded);
 }

@@ -6,6 +6,7 @@ mod server;
 
 mod client;
 mod connections;
+mod ejection;
 mod goaway;
 mod leaks;
 mod limits;
@@ -20,7 +21,9 @@ use std::time::Duration;
 
 use accord_runtime::deadline::Deadline;
 use accord_runtime::request::RequestId;
-use accord_upstream::{Answer, Call, Failure, Outcome, ResponseBody, Retries, Unreachable, Upstream, UpstreamConfig};
+use accord_upstream::{
+    Answer, Call, Failure, Outcome, ResponseBody, Retries, TransportError, Upstream, UpstreamConfig,
+};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Response};
@@ -98,9 +101,9 @@ fn answer(outcome: Outcome) -> Answer {
 }
 
 /// Why a call has no answer.
-fn unreachable(failure: &Failure) -> Unreachable {
+fn transport_error(failure: &Failure) -> TransportError {
     match failure {
-        Failure::Unreachable(error) => *error,
+        Failure::Transport(error) => *error,
         other => panic!("{other:?}"),
     }
 }

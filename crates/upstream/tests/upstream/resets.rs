@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use accord_upstream::Unreachable;
+use accord_upstream::TransportError;
 use bytes::Bytes;
 use h2::Reason;
 use http_body_util::{BodyExt, Full};
@@ -10,7 +10,7 @@ use tonic::Code;
 
 use crate::bodies::{self, Frames, data};
 use crate::server::Server;
-use crate::{answer, nothing, one_connection, stream, unary, unreachable, upstream};
+use crate::{answer, nothing, one_connection, stream, transport_error, unary, upstream};
 
 #[tokio::test]
 async fn reset_has_the_code_of_the_grpc_table() {
@@ -29,7 +29,7 @@ async fn reset_has_the_code_of_the_grpc_table() {
         let call = unary(&upstream);
         server.next().await.respond.send_reset(reason);
         let failure = call.await.unwrap().result.unwrap_err();
-        assert_eq!(unreachable(&failure), Unreachable::Reset(reason));
+        assert_eq!(transport_error(&failure), TransportError::Reset(reason));
         assert_eq!(failure.code(), code, "{reason:?}");
     }
     assert!(server.is_quiet(), "none was sent again");
@@ -54,7 +54,7 @@ async fn stream_refused_twice_is_unavailable() {
         server.next().await.respond.send_reset(Reason::REFUSED_STREAM);
     }
     let failure = call.await.unwrap().result.unwrap_err();
-    assert_eq!((unreachable(&failure), failure.code()), (Unreachable::Refused, Code::Unavailable));
+    assert_eq!((transport_error(&failure), failure.code()), (TransportError::Refused, Code::Unavailable));
     assert!(server.is_quiet());
 }
 
@@ -89,11 +89,11 @@ async fn refused_stream_whose_body_was_begun_is_not_sent_again() {
     pipe.send(Ok(data(b"begun"))).await.unwrap();
     let begun = stream(&upstream, body);
     server.next().await.respond.send_reset(Reason::REFUSED_STREAM);
-    assert_eq!(unreachable(&begun.await.unwrap().unwrap_err()), Unreachable::Refused);
+    assert_eq!(transport_error(&begun.await.unwrap().unwrap_err()), TransportError::Refused);
 
     let several = stream(&upstream, Frames::new([data(b"one"), data(b"two"), data(b"three")]));
     server.next().await.respond.send_reset(Reason::REFUSED_STREAM);
-    assert_eq!(unreachable(&several.await.unwrap().unwrap_err()), Unreachable::Refused);
+    assert_eq!(transport_error(&several.await.unwrap().unwrap_err()), TransportError::Refused);
     assert!(server.is_quiet());
 }
 
@@ -105,6 +105,6 @@ async fn refused_stream_after_the_answers_head_is_broken() {
     let mut body = received.head();
     let response = call.await.unwrap().unwrap();
     body.send_reset(Reason::REFUSED_STREAM);
-    assert_eq!(response.into_body().collect().await.unwrap_err(), Unreachable::Broken);
+    assert_eq!(response.into_body().collect().await.unwrap_err(), TransportError::Broken);
     assert!(server.is_quiet());
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use accord_upstream::{Budget, Outcome, PREVIOUS_ATTEMPTS, Retries, Unreachable, Upstream};
+use accord_upstream::{Budget, Outcome, PREVIOUS_ATTEMPTS, Retries, TransportError, Upstream};
 use h2::Reason;
 use tokio::task::JoinHandle;
 use tonic::Code;
 
 use crate::raw::{DATA, Listener};
 use crate::server::{PATIENCE, Server};
-use crate::{Calling, answer, one_connection, unreachable, upstream};
+use crate::{Calling, answer, one_connection, transport_error, upstream};
 
 const NEVER: Duration = Duration::from_hours(1);
 
@@ -134,7 +134,7 @@ async fn deadline_of_an_attempt_is_not_retried() {
     let calling = Calling { within: Duration::from_millis(50), retries: Some(retries) };
     let call = tokio::spawn(calling.unary(upstream));
     let mut received = server.next().await;
-    assert_eq!(unreachable(&call.await.unwrap().result.unwrap_err()), Unreachable::DeadlineExceeded);
+    assert_eq!(transport_error(&call.await.unwrap().result.unwrap_err()), TransportError::DeadlineExceeded);
     assert_eq!(received.given_up().await, Reason::CANCEL);
     assert!(server.is_quiet());
 }

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use accord_upstream::{Unreachable, UpstreamConfig};
+use accord_upstream::{TransportError, UpstreamConfig};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::server::Server;
-use crate::{answer, one_connection, unary, unreachable, upstream};
+use crate::{answer, one_connection, transport_error, unary, upstream};
 
 /// Who signs certificates.
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
@@ -59,7 +59,7 @@ async fn endpoint_of_another_authority_or_name_gets_no_call() {
     fs::write(&file, ours.pem()).unwrap();
     for server in [server(&authority(), "127.0.0.1").await, server(&ours, "shop.example").await] {
         let outcome = unary(&upstream(&server.url, trusting(&file))).await.unwrap();
-        assert_eq!(unreachable(&outcome.result.unwrap_err()), Unreachable::Connect);
+        assert_eq!(transport_error(&outcome.result.unwrap_err()), TransportError::Connect);
         assert!(server.is_quiet());
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use accord_upstream::Unreachable;
+use accord_upstream::TransportError;
 use bytes::Bytes;
 use h2::Reason;
 use http::{HeaderMap, HeaderValue};
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::bodies::{Frames, Pipe, data, pipe};
 use crate::server::{PATIENCE, Server};
-use crate::{one_connection, stream, unary, unreachable, upstream};
+use crate::{one_connection, stream, transport_error, unary, upstream};
 
 const CHUNK: usize = 64 << 10;
 const CHUNKS: usize = 80;
@@ -156,7 +156,7 @@ async fn peer_that_resets_stops_the_upload() {
     let (pipe, body) = pipe();
     let call = stream(&upstream(&server.url, one_connection), body);
     server.next().await.respond.send_reset(Reason::INTERNAL_ERROR);
-    assert_eq!(unreachable(&call.await.unwrap().unwrap_err()), Unreachable::Reset(Reason::INTERNAL_ERROR));
+    assert_eq!(transport_error(&call.await.unwrap().unwrap_err()), TransportError::Reset(Reason::INTERNAL_ERROR));
     is_let_go(&pipe).await;
 }
 
@@ -170,7 +170,7 @@ async fn body_that_breaks_off_before_the_head_is_the_requests_fault() {
         let call = stream(&upstream, body);
         let mut received = server.next().await;
         pipe.send(Err("gone")).await.unwrap();
-        assert_eq!(unreachable(&call.await.unwrap().unwrap_err()), Unreachable::RequestBroken);
+        assert_eq!(transport_error(&call.await.unwrap().unwrap_err()), TransportError::RequestBroken);
         assert_eq!(received.given_up().await, Reason::CANCEL);
     }
     assert!(upstream.is_available());
@@ -185,7 +185,7 @@ async fn body_that_breaks_off_after_the_head_is_the_requests_fault() {
     let _answer = received.head();
     let response = call.await.unwrap().unwrap();
     pipe.send(Err("gone")).await.unwrap();
-    assert_eq!(response.into_body().collect().await.unwrap_err(), Unreachable::RequestBroken);
+    assert_eq!(response.into_body().collect().await.unwrap_err(), TransportError::RequestBroken);
 }
 
 #[tokio::test]

@@ -1,11 +1,11 @@
 use std::collections::VecDeque;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::test_log::Log;
 
 /// What is asked of a resolution at which time, and what it answers.
 struct Script {
@@ -188,31 +188,6 @@ async fn discovery_ends_when_it_is_dropped() {
     assert!(addresses.changed().await.is_err());
     script.asked.recv().await.unwrap();
     assert!(script.asked.recv().await.is_none(), "what resolves is gone");
-}
-
-/// A log that tests read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn start(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(move || log.clone()).finish())
-    }
-
-    fn count(&self, text: &str) -> usize {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().matches(text).count()
-    }
 }
 
 #[tokio::test(start_paused = true)]

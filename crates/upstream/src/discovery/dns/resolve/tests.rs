@@ -151,7 +151,7 @@ async fn service_with_too_many_targets_asks_for_one_more_than_are_kept() {
 }
 
 /// Name servers that nobody reaches: the port was free a moment ago, and a question to it is refused or lost.
-async fn unreachable() -> ResolverConfig {
+async fn transport_error() -> ResolverConfig {
     let server = Server::start().await;
     server.config()
 }
@@ -168,7 +168,7 @@ async fn name_in_the_hosts_file_is_not_asked_for_in_dns() {
 
 #[tokio::test]
 async fn short_name_in_the_hosts_file_is_found_without_a_name_server() {
-    let mut config = unreachable().await;
+    let mut config = transport_error().await;
     config.add_search(Name::from_ascii("svc.cluster.test").unwrap());
     let mut options = ResolverOpts::default();
     options.ndots = 5;
@@ -180,7 +180,7 @@ async fn short_name_in_the_hosts_file_is_found_without_a_name_server() {
 
 #[tokio::test]
 async fn localhost_is_found_without_a_name_server() {
-    let names = Names::new(unreachable().await, ResolverOpts::default(), Hosts::default());
+    let names = Names::new(transport_error().await, ResolverOpts::default(), Hosts::default());
     let answer = resolve(names, &name("localhost")).await.unwrap();
     assert!(answer.sockets.contains(&(Ipv4Addr::LOCALHOST, 9000).into()), "{answer:?}");
 }

@@ -1,11 +1,11 @@
-//! Transport failures: why an endpoint gave no answer, and whether the request may be sent again.
+//! Transport errors: why an endpoint gave no answer, and whether the request may be sent again.
 
 use h2::Reason;
 use tonic::Code;
 
 /// Why an endpoint gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unreachable {
+pub enum TransportError {
     /// No connection could be made. The request was not sent.
     #[error("no connection to the upstream could be made")]
     Connect,
@@ -26,7 +26,7 @@ pub enum Unreachable {
     DeadlineExceeded,
 }
 
-impl Unreachable {
+impl TransportError {
     /// Whether it is certain that the service has not seen the request, so that sending it again is always safe.
     pub fn is_unprocessed(self) -> bool {
         matches!(self, Self::Connect | Self::Refused)
