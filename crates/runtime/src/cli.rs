@@ -13,7 +13,9 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{
+    ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
+};
 use clap_complete::Shell;
 
 use crate::{
@@ -92,7 +94,7 @@ pub enum NoCommand {}
 
 impl FromArgMatches for NoCommand {
     fn from_arg_matches(_: &ArgMatches) -> Result<Self, clap::Error> {
-        Err(clap::Error::new(clap::error::ErrorKind::MissingSubcommand))
+        Err(clap::Error::new(ErrorKind::MissingSubcommand))
     }
 
     fn update_from_arg_matches(&mut self, _: &ArgMatches) -> Result<(), clap::Error> {
@@ -271,9 +273,27 @@ pub fn main<B: Binary>() -> ExitCode {
 }
 
 fn parsed<B: Binary>(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed<B>, clap::Error> {
-    let matches = command_line::<B>().try_get_matches_from(arguments)?;
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let mut line = command_line::<B>();
+    let matches = line.try_get_matches_from_mut(&arguments)?;
+    if let Some(flag) = scattered(&line, &matches, &arguments) {
+        let problem = format!("--{flag} stands before and after the command: write all of them on one side");
+        return Err(line.error(ErrorKind::ArgumentConflict, problem));
+    }
     let Cli { frame, flags, command } = Cli::<B::Flags, B::Command>::from_arg_matches(&matches)?;
     Ok((Settings { frame, flags }, command))
+}
+
+/// A global flag that stands on both sides of the command: clap would keep what is after it alone.
+fn scattered(line: &Command, matches: &ArgMatches, arguments: &[OsString]) -> Option<String> {
+    let flags = || arguments.iter().filter_map(|argument| argument.to_str()?.strip_prefix("--"));
+    let mut long = line.get_arguments().filter_map(|argument| Some((argument.get_id(), argument.get_long()?)));
+    let lost = long.find(|(id, long)| {
+        let given = flags().take_while(|flag| !flag.is_empty()).filter(|flag| flag.split('=').next() == Some(long));
+        let kept = matches.try_get_raw(id.as_str()).ok().flatten().map_or(0, Iterator::count);
+        kept > 0 && given.count() > kept
+    });
+    lost.map(|(_, long)| long.to_owned())
 }
 
 type Parsed<B> = (Settings<B>, Commands<<B as Binary>::Command>);

@@ -174,3 +174,28 @@ async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
     let expected = ["inspection.reflection = true", "contract.overlays = []", "telemetry.otlp.sample_ratio = 0"];
     assert_eq!(accepted, expected);
 }
+
+#[test]
+fn flag_on_both_sides_of_the_command_is_refused() {
+    let parsed = Settings::<AccordGateway>::parse_from([
+        "accord-gateway",
+        "--config",
+        "one.toml",
+        "config",
+        "print",
+        "--config=other.toml",
+    ]);
+    let error = parsed.err().expect("one of the files would be lost").to_string();
+    assert!(error.contains("--config stands before and after the command"), "{error}");
+}
+
+#[test]
+fn flag_repeated_on_one_side_of_the_command_is_joined() {
+    for arguments in [
+        ["accord-gateway", "--upstream=a=http://127.0.0.1:1", "--upstream=b=http://127.0.0.1:2", "check"],
+        ["accord-gateway", "check", "--upstream=a=http://127.0.0.1:1", "--upstream=b=http://127.0.0.1:2"],
+    ] {
+        let upstreams = Settings::<AccordGateway>::parse_from(arguments).unwrap().load().unwrap().upstream;
+        assert_eq!(upstreams.len(), 2);
+    }
+}
