@@ -84,6 +84,14 @@ fn an_upstream_that_nobody_can_ask_is_said_to_be_unchecked() {
 }
 
 #[test]
+fn upstream_whose_name_is_not_resolved_is_told_apart_from_a_silent_one() {
+    // RFC 6761: no resolver knows a name under `invalid`.
+    let command = ["contract", "check", "--upstream", "shop=http://shop.invalid:9000"];
+    let findings = stdout(&accord_gateway(&command).output().unwrap());
+    assert!(findings.contains("none of its names was resolved"), "{findings}");
+}
+
+#[test]
 fn a_check_of_nothing_is_no_good_news() {
     let checked = accord_gateway(&["contract", "check"]).output().unwrap();
     assert_eq!(checked.status.code(), Some(1));

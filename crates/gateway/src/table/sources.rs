@@ -147,11 +147,15 @@ async fn read_reflection(upstream: &Arc<Upstream>) -> Result<Descriptors, Reflec
     match upstream.check_health().await {
         // Asked all the same: how that fails says more than that nobody is there.
         HealthStatus::Unreachable => {
-            let timed_out = |_elapsed| Err(ReflectError::Unreachable("no answer in time".to_owned()));
+            let timed_out = |_elapsed| Err(ReflectError::Unreachable(why_silent(upstream).to_owned()));
             timeout(AWAY_TIMEOUT, reading).await.unwrap_or_else(timed_out)
         }
         HealthStatus::NotServing | HealthStatus::Serving => reading.await,
     }
+}
+
+fn why_silent(upstream: &Upstream) -> &'static str {
+    if upstream.endpoints().is_empty() { "none of its names was resolved to an address" } else { "no answer in time" }
 }
 
 impl Refused {
