@@ -1,6 +1,9 @@
 //! A small HTTP/1.1 client: one connection per call, nothing hidden, nothing retried.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -8,7 +11,7 @@ use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpSocket, time::timeout};
 
 /// The longest that a call may take, so that a test that hangs says where.
 const BOUND: Duration = Duration::from_secs(30);
@@ -17,6 +20,7 @@ const BOUND: Duration = Duration::from_secs(30);
 #[must_use]
 pub struct HttpCall {
     address: SocketAddr,
+    from: Option<IpAddr>,
     request: http::request::Builder,
     body: Bytes,
 }
@@ -36,7 +40,7 @@ impl HttpCall {
     /// A call of a path, `/` first, query included.
     pub fn new(address: SocketAddr, method: Method, path: &str) -> Self {
         let request = Request::builder().method(method).uri(path).header(header::HOST, address.to_string());
-        Self { address, request, body: Bytes::new() }
+        Self { address, from: None, request, body: Bytes::new() }
     }
 
     /// Adds a header; a repeated name is sent twice.
@@ -48,6 +52,12 @@ impl HttpCall {
     /// Presents an access token.
     pub fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// Connects from this address of the machine.
+    pub fn from(mut self, address: IpAddr) -> Self {
+        self.from = Some(address);
+        self
     }
 
     /// Sends a JSON document.
@@ -68,7 +78,11 @@ impl HttpCall {
     }
 
     async fn exchange(self) -> Result<HttpResponse> {
-        let stream = TcpStream::connect(self.address).await?;
+        let socket = if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if let Some(from) = self.from {
+            socket.bind(SocketAddr::new(from, 0))?;
+        }
+        let stream = socket.connect(self.address).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
         let request = self.request.body(Full::new(self.body))?;

@@ -1,8 +1,8 @@
-//! Authorization: callers without the permission.
+//! Authorization: callers without the permission, methods without declared access.
 
-use crate::{create, desk, reason};
+use crate::{create, desk, reason, scripted_upstream::ScriptedUpstream, wire::GrpcCall};
 use accord_api::catalog::v1::GetProductRequest;
-use accord_fabric::{Fabric, READER, STRANGER};
+use accord_fabric::{EDITOR, Fabric, READER, STRANGER};
 use anyhow::Result;
 use http::Method;
 use tonic::Code;
@@ -24,5 +24,22 @@ async fn caller_without_the_permission_is_refused_even_on_a_cache_hit() -> Resul
     let write = fabric.call(Method::PUT, "/v1/products/oak-desk").token(&reader).json(&desk("Mine")).send().await?;
     assert_eq!((write.status.as_u16(), reason(&write).as_str()), (403, "PERMISSION_MISSING"));
     assert!(write.text().contains("`catalog.products.write`"), "{}", write.text());
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn method_without_declared_access_is_permission_denied() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::with_few_policies().await?;
+    let token = fabric.token(EDITOR).await?;
+    for method in ["Repeat", "Recite", "Converse"] {
+        let call = GrpcCall::new(&fabric, method, "closed");
+        assert_eq!(call.clone().send().await?.refusal().0, Code::Unauthenticated, "{method}");
+        let known = call.header("authorization", &format!("Bearer {token}")).send().await?;
+        assert_eq!(known.refusal(), (Code::PermissionDenied, "METHOD_UNDECLARED".into()), "{method}");
+    }
+    let call = fabric.call(Method::POST, "/echo.v1.EchoService/Repeat").token(&token);
+    let known = call.body("application/json", "{}").send().await?;
+    assert_eq!((known.status.as_u16(), reason(&known).as_str()), (403, "METHOD_UNDECLARED"));
+    assert_eq!(echo.calls_received(), 0);
     fabric.stop().await
 }

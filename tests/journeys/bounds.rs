@@ -127,3 +127,24 @@ async fn compressed_message_is_decompressed_only_where_it_is_read() -> Result<()
     assert!(echo.take_received().is_empty());
     fabric.stop().await
 }
+
+/// A word whose message has so many bytes: three of them are not text.
+fn of_size(bytes: usize) -> String {
+    "x".repeat(bytes - 3)
+}
+
+#[tokio::test]
+async fn message_of_exactly_the_size_limit_passes() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    // Where bytes pass, where they are read, and where they may be sent again.
+    for method in ["Say", "Change", "Repeat"] {
+        let largest = GrpcCall::new(&fabric, method, &of_size(1000)).send().await?;
+        assert_eq!(largest.ok()?, word(&of_size(1000)), "{method}");
+        let request = GrpcCall::new(&fabric, method, &of_size(1001)).send().await?;
+        assert_eq!(request.refusal().1, "REQUEST_TOO_LARGE", "{method}");
+        echo.script([Reply::ok(&word(&of_size(1001)))]);
+        let answer = GrpcCall::new(&fabric, method, "much").send().await?;
+        assert_eq!(answer.refusal().1, "RESPONSE_TOO_LARGE", "{method}");
+    }
+    fabric.stop().await
+}

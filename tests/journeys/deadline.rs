@@ -1,11 +1,12 @@
-//! Deadlines that pass, whoever notices it first.
+//! Deadlines: the declared cap, and those that pass, whoever notices it first.
 
 use crate::{
     reason,
-    scripted_upstream::{Reply, ScriptedUpstream},
+    scripted_upstream::{ReceivedCall, Reply, ScriptedUpstream},
     wire::{GrpcCall, word},
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
+use http::Method;
 use std::time::Duration;
 use tonic::{Code, Status};
 
@@ -76,5 +77,39 @@ async fn deadline_exceeded_of_a_handler_before_the_deadline_passes_unchanged() -
             "{method}"
         );
     }
+    fabric.stop().await
+}
+
+/// The timeout that the upstream received.
+fn timeout(received: &ReceivedCall) -> Result<Duration> {
+    let value = received.headers.get("grpc-timeout").context("no deadline")?.to_str()?;
+    Ok(Duration::from_micros(value.strip_suffix('u').context("another unit")?.parse()?))
+}
+
+#[tokio::test]
+async fn deadline_sent_upstream_is_the_timeout_within_the_declared_cap() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::with_few_policies().await?;
+    for method in ["Say", "Change"] {
+        for (asked, longest) in [(None, 40), (Some("50S"), 50), (Some("90S"), 60)] {
+            let call = GrpcCall::new(&fabric, method, "time");
+            asked.into_iter().fold(call, |call, asked| call.header("grpc-timeout", asked)).send().await?.ok()?;
+            let (sent, longest) = (timeout(&echo.take_received().remove(0))?, Duration::from_secs(longest));
+            // Less than was given, and no more less than a busy machine makes it.
+            assert!(sent < longest && longest < sent + Duration::from_secs(10), "{method} with {asked:?}: {sent:?}");
+        }
+    }
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn zero_timeout_is_deadline_exceeded_and_reaches_no_upstream() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::with_few_policies().await?;
+    for method in ["Say", "Change"] {
+        let answer = GrpcCall::new(&fabric, method, "over").header("grpc-timeout", "0n").send().await?;
+        assert_eq!(answer.refusal(), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()), "{method}");
+    }
+    let call = fabric.call(Method::POST, "/v1/words/over:change").header("request-timeout", "0.0");
+    assert_eq!(call.send().await?.status, 504);
+    assert!(echo.take_received().is_empty());
     fabric.stop().await
 }

@@ -16,7 +16,7 @@ mod invalidate;
 mod idempotency;
 mod rate_limit;
 mod message;
-mod policies;
+mod concurrency_limit;
 mod reload;
 mod retry;
 mod stream;

@@ -1,8 +1,13 @@
-//! Rate limits.
+//! Rate limits: by tenant, principal, address and method.
 
 use crate::{create, reason};
 use accord_fabric::{EDITOR, Fabric, READER};
 use anyhow::Result;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Two addresses of this machine.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
 #[tokio::test]
 async fn rate_limit_by_tenant_is_shared_within_the_tenant_alone() -> Result<()> {
@@ -38,5 +43,38 @@ async fn rate_limited_call_is_resource_exhausted_with_retry_after() -> Result<()
     let seconds: u64 = refused.header("retry-after").unwrap().parse()?;
     assert!((1..=1800).contains(&seconds), "{seconds}");
     assert_eq!(read(&editor).await?.status, 200, "each principal has a rate of its own");
+    fabric.stop().await
+}
+
+/// A call of this path from this address, by whoever holds the token.
+async fn limited(fabric: &Fabric, path: &str, token: &str, from: IpAddr) -> Result<(u16, String)> {
+    let answer = fabric.get(path).token(token).from(from).send().await?;
+    Ok((answer.status.as_u16(), reason(&answer)))
+}
+
+#[tokio::test]
+async fn rate_limit_by_address_is_shared_by_principals_of_an_address_alone() -> Result<()> {
+    let fabric = Fabric::builder()?.overlay("tests/journeys/rate_limit_keys.toml").start().await?;
+    create(&fabric, "Oak desk").await?;
+    let (reader, editor) = (fabric.token(READER).await?, fabric.token(EDITOR).await?);
+    let read = |token, from| limited(&fabric, "/v1/products/oak-desk", token, from);
+    assert_eq!(read(&reader, HERE).await?.0, 200);
+    assert_eq!(read(&editor, HERE).await?.0, 200);
+    assert_eq!(read(&editor, HERE).await?, (429, "RATE_LIMITED".to_owned()));
+    assert_eq!(read(&editor, ELSEWHERE).await?.0, 200, "another address has a rate of its own");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn rate_limit_by_method_is_shared_by_all_callers_of_the_method_alone() -> Result<()> {
+    let fabric = Fabric::builder()?.overlay("tests/journeys/rate_limit_keys.toml").start().await?;
+    create(&fabric, "Oak desk").await?;
+    let (reader, editor) = (fabric.token(READER).await?, fabric.token(EDITOR).await?);
+    let list = |token, from| limited(&fabric, "/v1/products", token, from);
+    assert_eq!(list(&reader, HERE).await?.0, 200);
+    assert_eq!(list(&editor, ELSEWHERE).await?.0, 200);
+    assert_eq!(list(&editor, HERE).await?, (429, "RATE_LIMITED".to_owned()));
+    let read = limited(&fabric, "/v1/products/oak-desk", &editor, HERE).await?;
+    assert_eq!(read.0, 200, "another method has a rate of its own");
     fabric.stop().await
 }

@@ -1,9 +1,14 @@
 //! A request through all of it, as JSON and as gRPC.
 
-use crate::create;
+use crate::{
+    create,
+    scripted_upstream::ScriptedUpstream,
+    wire::{GrpcCall, word},
+};
 use accord_api::catalog::v1::GetProductRequest;
 use accord_fabric::{Fabric, READER};
 use anyhow::Result;
+use http::Method;
 use tonic::Code;
 
 #[tokio::test]
@@ -70,5 +75,19 @@ async fn path_without_a_contract_is_not_found() -> Result<()> {
     let answer = fabric.call(http::Method::DELETE, "/v1/products/oak-desk").token(&token).send().await?;
     assert_eq!(answer.status, 405);
     assert_eq!(answer.header("allow"), Some("GET, HEAD, PUT"));
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn method_path_answers_to_post_alone() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::with_few_policies().await?;
+    // What a browser sends for an image in a page must never be a call.
+    for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE] {
+        let answer = fabric.call(method.clone(), "/echo.v1.EchoService/Change").send().await?;
+        assert_eq!(answer.status, 404, "{method}: {}", answer.text());
+    }
+    assert!(echo.take_received().is_empty());
+    GrpcCall::new(&fabric, "Change", "posted").send().await?.ok()?;
+    assert_eq!(echo.take_received().remove(0).body, word("posted"));
     fabric.stop().await
 }

@@ -1,4 +1,4 @@
-//! Retries, pushback and the retry budget.
+//! Retries, pushback, broken connections and the retry budget.
 
 use crate::{
     scripted_upstream::{ReceivedCall, Reply, ScriptedUpstream},
@@ -156,5 +156,19 @@ async fn retries_stop_when_the_budget_is_empty() -> Result<()> {
     let before = echo.calls_received();
     assert_eq!(GrpcCall::new(&fabric, "Repeat", "steady").send().await?.code(), Code::Unavailable);
     assert_eq!(echo.calls_received() - before, 1, "nothing is cancelled to repeat it with");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn broken_connection_is_retried_only_where_declared() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    // Whoever was called may have acted before the connection broke.
+    echo.script([Reply::closes_connection()]);
+    let broken = GrpcCall::new(&fabric, "Change", "once").send().await?;
+    assert_eq!(broken.refusal(), (Code::Unavailable, "UPSTREAM_UNAVAILABLE".into()));
+    assert_eq!(echo.take_received().len(), 1, "nothing says that it may be done twice");
+    echo.script([Reply::closes_connection()]);
+    assert_eq!(GrpcCall::new(&fabric, "Repeat", "twice").send().await?.ok()?, word("twice"));
+    assert_eq!(echo.take_received().len(), 2, "its contract says that it may be done twice");
     fabric.stop().await
 }

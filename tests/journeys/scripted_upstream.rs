@@ -193,6 +193,14 @@ impl ScriptedUpstream {
         Ok((echo, fabric))
     }
 
+    /// The same under an overlay that declares little.
+    pub(crate) async fn with_few_policies() -> Result<(Self, Fabric)> {
+        let echo = Self::start().await?;
+        let overlay = "tests/journeys/few_policies.toml";
+        let fabric = Fabric::builder()?.upstream("echo", echo.url()).overlay(overlay).start().await?;
+        Ok((echo, fabric))
+    }
+
     /// A fabric with it behind the gateway.
     pub(crate) fn behind(&self) -> Result<Builder> {
         Ok(Fabric::builder()?.upstream("echo", &self.0.url).overlay(OVERLAY))
