@@ -36,7 +36,7 @@ pub trait Binary: Sized {
     const ABOUT: &'static str;
     /// What `--help` ends with.
     const EXAMPLES: &'static str;
-    /// What it can be told.
+    /// Its configuration.
     type Config: Configuration;
     /// Its flags beside those of every binary; each is `global`.
     type Flags: Args;

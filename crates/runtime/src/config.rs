@@ -32,7 +32,7 @@ pub use secret::Secret;
 use read::Refusal;
 use tree::Node;
 
-/// What a binary can be told.
+/// The configuration of a binary.
 pub trait Configuration: DeserializeOwned + Serialize + Default {
     /// What its environment variables begin with, as in `PREFIX__LISTEN__ADDRESS`.
     const PREFIX: &'static str;

@@ -156,7 +156,7 @@ fn log_end(ended: Option<Result<(), Box<dyn Error + Send + Sync>>>) {
     match ended {
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(error, "connection ended"),
-        None => tracing::debug!("connection cut: its peer did not read, or did not go, in time"),
+        None => tracing::debug!("connection closed: its peer did not read in time, or did not leave after GOAWAY"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What every Accord binary would be wrong without: configuration, listening, deadlines, telemetry, health and shutdown.
+//! What every Accord binary shares: configuration, listening, deadlines, telemetry, health and shutdown.
 //!
 //! Invariants:
 //! - Nothing here names a binary or knows of contracts: what they declare of the methods that are served is handed in.

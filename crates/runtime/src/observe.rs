@@ -34,7 +34,7 @@ const BUCKETS: [f64; 17] =
 /// Tells the "pkg.Service/Method" of a request path, `None` for paths that are no known method.
 pub type Naming = Arc<dyn Fn(&str) -> Option<Arc<str>> + Send + Sync>;
 
-/// Stands in the request's extensions, for doors that learn the method's name later than from the path.
+/// Stands in the request's extensions, for listeners that learn the method's name later than from the path.
 #[derive(Clone, Debug, Default)]
 pub struct MethodName(Arc<OnceLock<Arc<str>>>);
 

@@ -42,9 +42,11 @@ impl<T> Reloading<T> {
             match (self.make)() {
                 Ok(value) => {
                     self.value.store(Arc::new(value));
-                    tracing::info!(files = ?self.files, "files re-read");
+                    tracing::info!(files = ?self.files, "files reloaded");
                 }
-                Err(error) => tracing::warn!(files = ?self.files, error, "changed files refused, the old ones go on"),
+                Err(error) => {
+                    tracing::warn!(files = ?self.files, error, "reload refused: the old files stay in use");
+                }
             }
         }
         self.value.load_full()

@@ -1,4 +1,4 @@
-//! The frame of a binary: its runtime, and its last words.
+//! How a binary runs: its tokio runtime, the log line of a panic, and its exit status.
 
 use std::{future::Future, panic, process::ExitCode, time::Duration};
 
@@ -33,7 +33,7 @@ where
     }
 }
 
-/// Tells panics as log lines as soon as there is a log, so that whoever reads it by machine reads them too.
+/// Logs panics as soon as there is a log, so that whoever reads it by machine reads them too.
 fn log_panics() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
@@ -41,7 +41,7 @@ fn log_panics() {
             return before(panic);
         }
         let place = panic.location().map(tracing::field::display);
-        tracing::error!(place, "a defect: {}", panic.payload_as_str().unwrap_or("a panic without words"));
+        tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("without a message"));
     }));
 }
 

@@ -93,7 +93,10 @@ impl Listener {
         drop(self.socket);
         tasks.close();
         if timeout(grace, tasks.wait()).await.is_err() {
-            tracing::warn!(connections = tasks.len(), "the grace is over, connections are cut");
+            tracing::warn!(
+                connections = tasks.len(),
+                "graceful shutdown took longer than `grace`: the open connections are closed"
+            );
             cut.cancel();
             tasks.wait().await;
         }
@@ -114,7 +117,7 @@ async fn accept(
     tokio::pin!(begun);
     loop {
         if room.available_permits() == 0 {
-            complaint.make(|| tracing::warn!("max_connections are open, further ones wait until one of them ends"));
+            complaint.make(|| tracing::warn!("max_connections reached: further connections wait until one ends"));
         }
         // Room first: a connection that can't be served yet stays in the kernel's backlog, where it costs us nothing.
         let next = async { (Arc::clone(&room).acquire_owned().await, socket.accept().await) };

@@ -27,7 +27,7 @@ impl Shutdown {
         let begun = shutdown.clone();
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
-                tracing::info!("SIGHUP: files are read again where they changed");
+                tracing::info!("SIGHUP: reloading files that changed");
             }
         });
         tokio::spawn(async move {

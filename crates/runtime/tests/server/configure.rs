@@ -176,7 +176,7 @@ fn section_of_a_name_in_two_files_is_refused_with_both_places() {
 }
 
 #[test]
-fn refusal_names_the_file_whose_word_it_is() {
+fn refusal_names_the_file_of_the_value() {
     let good = ("good.toml", "[listen]\nmax_streams = 7\n");
     let bad = ("bad.toml", "[listen]\nmax_streams = 'many'\n");
     assert_says(
@@ -189,7 +189,7 @@ fn refusal_names_the_file_whose_word_it_is() {
 }
 
 #[test]
-fn a_variable_takes_the_type_of_its_key() {
+fn variable_takes_the_type_of_its_key() {
     let digits = [("ACCORD_STORY__AUTH__CLIENT_SECRET", "123"), ("ACCORD_STORY__AUTH__CLIENT_ID", "true")];
     let config = read("", &[digits[0], digits[1], ("ACCORD_STORY__LABEL", "42")], Overrides::default()).unwrap();
     assert_eq!(config.auth.client_secret.expose(), "123");
@@ -197,7 +197,7 @@ fn a_variable_takes_the_type_of_its_key() {
 }
 
 #[test]
-fn an_unknown_key_is_refused_where_it_stands() {
+fn unknown_key_is_refused_with_its_place() {
     let message = refused("level = 'low'\n\n[listen]\n  addres = '127.0.0.1:1'\n", &[]);
     assert_says(&message, &["accord.toml:4:3", "`listen.addres`: there is no such key", "`address`"]);
     let message = refused("", &[("ACCORD_STORY__LISTEN__ADDRES", "127.0.0.1:1")]);
@@ -208,7 +208,7 @@ fn an_unknown_key_is_refused_where_it_stands() {
 }
 
 #[test]
-fn a_value_that_does_not_fit_is_refused_where_it_stands() {
+fn value_of_another_type_is_refused_with_its_place() {
     assert_says(
         &refused("[listen]\nmax_streams = 'many'\n", &[]),
         &["accord.toml:2:15", "`listen.max_streams`", "write a whole number from 1 to 1000000"],
@@ -233,7 +233,7 @@ fn a_value_that_does_not_fit_is_refused_where_it_stands() {
 }
 
 #[test]
-fn a_value_that_could_never_work_is_refused_where_it_stands() {
+fn value_out_of_bounds_is_refused_with_its_place() {
     let listen = |line: &str| refused(&format!("[listen]\n{line}\n"), &[]);
     for (line, column, says) in [
         ("header_timeout = '0s'", 18, "this is the text \"0s\"; write a duration from 1ms to 1h"),
@@ -258,13 +258,13 @@ fn a_value_that_could_never_work_is_refused_where_it_stands() {
 }
 
 #[test]
-fn what_to_write_instead_is_said_in_words_of_the_file() {
+fn remedy_is_written_as_the_file_would_have_it() {
     assert_says(&refused("listen = 5\n", &[]), &["accord.toml:1:10", "`listen`: this is 5; write a section"]);
     assert_says(&refused("[listen]\nheader_timeout = '10'\n", &[]), &["accord.toml:2:18", "such as 30s"]);
 }
 
 #[test]
-fn a_section_given_whole_and_key_by_key_is_refused() {
+fn section_given_whole_and_key_by_key_is_refused() {
     let whole = ("ACCORD_STORY__LISTEN", "{ max_streams = 7 }");
     let key = ("ACCORD_STORY__LISTEN__MAX_STREAMS", "8");
     assert_eq!(read("", &[whole], Overrides::default()).unwrap().listen.max_streams, 7);
@@ -281,7 +281,7 @@ fn broken_toml_is_refused_where_it_breaks() {
 }
 
 #[test]
-fn a_secret_shows_nowhere() {
+fn secret_is_never_printed() {
     let config = read("[auth]\nclient_secret = 'hunter2'\n", &[], Overrides::default()).unwrap();
     assert_eq!(config.auth.client_secret.expose(), "hunter2");
     let shown = format!("{}{config:?}", print(&config));
@@ -295,7 +295,7 @@ fn a_secret_shows_nowhere() {
 }
 
 #[test]
-fn what_is_printed_can_be_read_again() {
+fn printed_configuration_can_be_read_again() {
     let text = print(&read("[listen]\nmax_streams = 7\n", &[], Overrides::default()).unwrap());
     assert_eq!(read(&text, &[], Overrides::default()).unwrap().listen.max_streams, 7);
 }
@@ -335,7 +335,7 @@ fn variable_of_a_key_with_single_underscores_is_refused_with_the_name_meant() {
 }
 
 #[test]
-fn variable_that_somebody_else_means_is_let_alone() {
+fn variable_of_another_program_is_ignored() {
     let kubernetes =
         ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT", "_PORT_8080_TCP", "_PORT_8080_TCP_ADDR", "_CONFIG", "WAY"];
     for name in kubernetes {
