@@ -159,7 +159,7 @@ impl Updates {
         }
         self.is_over = found > MAX_ADDRESSES;
         if self.is_failing {
-            tracing::info!(url = %url.text, addresses = sockets.len(), "the name is resolved again");
+            tracing::info!(url = %url.text, addresses = sockets.len(), "DNS resolution works again");
         }
         self.is_failing = false;
         let now: Addresses = sockets.into_iter().map(|socket| Address { socket, url: Arc::clone(url) }).collect();
@@ -173,9 +173,9 @@ impl Updates {
     fn failed(&mut self, failure: &Failure) {
         let kept = self.addresses.borrow().len();
         if self.is_failing {
-            tracing::debug!(url = %self.url.text, error = %failure, kept, "the name is still not resolved");
+            tracing::debug!(url = %self.url.text, error = %failure, kept, "DNS resolution still fails");
         } else {
-            tracing::warn!(url = %self.url.text, error = %failure, kept, "the name is not resolved; the last addresses stay");
+            tracing::warn!(url = %self.url.text, error = %failure, kept, "DNS resolution failed, keeping the last addresses");
         }
         self.is_failing = true;
     }

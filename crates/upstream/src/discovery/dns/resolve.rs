@@ -73,7 +73,7 @@ async fn resolve(names: Result<Names, NetError>, host: &Host) -> Result<Resoluti
         (Err(error), Host::Name(name, port)) => {
             static SAID: Once = Once::new();
             SAID.call_once(|| {
-                tracing::warn!(%error, "the configuration of name servers can't be read; addresses come from getaddrinfo");
+                tracing::warn!(%error, "the DNS configuration can't be read: names are resolved by getaddrinfo");
             });
             let sockets: Vec<_> = tokio::net::lookup_host((&**name, *port)).await?.collect();
             Resolution { sockets, ttl: UNKNOWN_TTL }.or_empty()

@@ -197,8 +197,8 @@ async fn failures_in_a_row_are_warned_of_once_and_the_recovery_is_told() {
     let mut script = Script::start([failed(), failed(), found([1], 1), found([1], 1), failed(), failed(), failed()]);
     script.waits(6).await;
     assert_eq!(log.count("WARN"), 2);
-    assert_eq!(log.count("is not resolved; the last addresses stay"), 2);
-    assert_eq!(log.count("is resolved again"), 1);
+    assert_eq!(log.count("DNS resolution failed, keeping the last addresses"), 2);
+    assert_eq!(log.count("DNS resolution works again"), 1);
 }
 
 #[tokio::test(start_paused = true)]
