@@ -20,7 +20,7 @@ Examples:
   The gateway's own identity, made once beside auth:
     accord-auth client add gateway --role accord-mesh --secret-file gateway.secret
 
-  One service that has server reflection, behind a door on port 8080:
+  One service that has server reflection, behind a gateway on port 8080:
     accord-gateway serve --client-id gateway --client-secret-file gateway.secret \\
         --upstream catalog=http://127.0.0.1:9000
 
@@ -68,7 +68,7 @@ pub struct Flags {
     /// Where the cache is. Without one, every read goes to its upstream.
     #[arg(long, global = true, value_name = "URL")]
     cache: Option<String>,
-    /// A service behind the door. Repeat it for more services, or with the same name for more endpoints of one.
+    /// A service behind the gateway. Repeat it for more services, or with the same name for more endpoints of one.
     /// Takes the place of all configured ones.
     #[arg(long, global = true, value_name = "NAME=URL")]
     upstream: Vec<String>,
@@ -83,7 +83,7 @@ pub struct Flags {
 impl Binary for AccordGateway {
     const NAME: &'static str = "accord-gateway";
     const ABOUT: &'static str =
-        "The one door to gRPC services: JSON and gRPC in, with the contract of each method enforced.";
+        "The API gateway of the mesh: JSON and gRPC in, with the contract of each method enforced.";
     const EXAMPLES: &'static str = EXAMPLES;
     type Config = Config;
     type Flags = Flags;

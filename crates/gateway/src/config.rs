@@ -1,4 +1,4 @@
-//! What the gateway can be told: one tree of plain data, every key with its unit and default.
+//! Configuration of the gateway: one tree of plain data, every key with its unit and default.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,17 +18,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The public door. Default address: 127.0.0.1:8080.
+    /// The public listener. Default address: 127.0.0.1:8080.
     pub listen: ListenConfig,
     /// The internal port: metrics, health, explain. Default address: 127.0.0.1:8081.
     pub admin: ListenConfig,
-    /// What the public door tells about itself.
+    /// What the public listener tells about itself.
     pub inspection: InspectionConfig,
     /// Where credentials are verified and access is decided.
     pub auth: MeshConfig,
     /// Where declared reads are answered from.
     pub cache: CacheConfig,
-    /// The services behind the door.
+    /// The services behind the gateway.
     pub upstream: Vec<UpstreamConfig>,
     /// What the contract is made of, besides what each upstream says of itself.
     pub contract: ContractConfig,
@@ -94,7 +94,7 @@ impl Config {
     }
 }
 
-/// What the public door tells about itself.
+/// What the public listener tells about itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InspectionConfig {

@@ -1,4 +1,4 @@
-//! What a stranger with grpcurl sees at the public door: reflection and health, merged over all upstreams.
+//! Reflection and health of the public listener, as grpcurl sees them: merged over all upstreams.
 //!
 //! The gateway's own internal services are not listed here; they are on the internal port.
 
@@ -24,7 +24,7 @@ use crate::table::{MethodTable, Tables, spawn};
 const HEALTH: &str = "/grpc.health.v1.Health/";
 const REFLECTION: [&str; 2] = ["/grpc.reflection.v1.ServerReflection/", "/grpc.reflection.v1alpha.ServerReflection/"];
 
-/// Answers questions about what stands behind the door.
+/// Answers reflection and health for the upstreams.
 pub(crate) struct Inspection {
     routes: ArcSwap<Routes>,
     health: Health,
@@ -97,7 +97,7 @@ fn routes(table: &MethodTable, health: &Health, reflection: bool) -> Routes {
     match (told(table, &files).build_v1(), told(table, &files).build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha).prepare(),
         (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "reflection is not answered: the descriptors can't be told on");
+            tracing::error!(%error, "reflection is unavailable: the descriptors can't be served");
             routes.prepare()
         }
     }

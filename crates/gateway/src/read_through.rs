@@ -102,7 +102,7 @@ impl ReadThrough {
             return;
         }
         if is_down(failure) {
-            tracing::warn!(code, reason, "the cache is down, reads go without it");
+            tracing::warn!(code, reason, "the cache is down: reads bypass it");
         } else if is_refusal(failure) {
             tracing::error!(
                 code,

@@ -55,7 +55,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let (upstreams, bindings) = (gateway.tables.upstreams().len(), table.bindings());
     let (methods, pending) = (table.len(), table.pending().len());
     let (address, admin_address) = (public_listener.address(), inside.address());
-    tracing::info!(%address, admin = %admin_address, upstreams, methods, bindings, pending, "listening");
+    tracing::info!(listen = %address, admin = %admin_address, upstreams, methods, bindings, pending, "listening");
     // Named by the path of a request it does not know: the gateway says the name once it has found the method.
     let public =
         Observe::new(Catch::new(PublicService::new(Arc::clone(&gateway), inspection)), Arc::new(|_: &str| None));
@@ -99,7 +99,7 @@ fn cache(config: &CacheConfig, kind: &str, max_in_flight: usize) -> anyhow::Resu
     Upstream::new(&config).map(Some).context(CACHE)
 }
 
-/// The internal port: figures, health, and what the contract says.
+/// The internal port: metrics, health, and what the contract says.
 fn operate(gateway: &Gateway, telemetry: &Telemetry, health: &Health) -> anyhow::Result<GuardedServer<MeshClient>> {
     let explain = Explain::new(Arc::clone(&gateway.tables));
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);

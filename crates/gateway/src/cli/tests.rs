@@ -16,20 +16,20 @@ const CATALOG: [&str; 2] = ["--upstream", "catalog=http://127.0.0.1:9000"];
 const SHOP: [&str; 2] = ["--upstream", "shop=http://127.0.0.1:9100"];
 
 #[test]
-fn the_same_name_again_is_another_endpoint() {
+fn upstream_flag_of_the_same_name_adds_an_endpoint() {
     let found = upstreams(&[&CATALOG[..], &SHOP, &["--upstream", "shop=http://127.0.0.1:9101"]].concat()).unwrap();
     let urls: Vec<_> = found.iter().map(|upstream| (upstream.name.as_str(), upstream.urls.len())).collect();
     assert_eq!(urls, [("catalog", 1), ("shop", 2)]);
 }
 
 #[test]
-fn a_descriptor_set_belongs_to_the_only_upstream() {
+fn descriptor_set_without_a_name_belongs_to_the_only_upstream() {
     let found = upstreams(&[&CATALOG[..], &["--descriptors", "catalog.binpb"]].concat()).unwrap();
     assert_eq!(found[0].descriptors.as_deref(), Some(Path::new("catalog.binpb")));
 }
 
 #[test]
-fn with_several_upstreams_a_descriptor_set_says_whose_it_is() {
+fn descriptor_set_must_name_one_of_several_upstreams() {
     let both = [&CATALOG[..], &SHOP].concat();
     let found = upstreams(&[&both[..], &["--descriptors", "shop=shop.binpb"]].concat()).unwrap();
     assert_eq!(found[1].descriptors.as_deref(), Some(Path::new("shop.binpb")));
@@ -42,13 +42,13 @@ fn with_several_upstreams_a_descriptor_set_says_whose_it_is() {
 }
 
 #[test]
-fn one_upstream_has_one_descriptor_set() {
+fn second_descriptor_set_of_an_upstream_is_refused() {
     let twice = [&CATALOG[..], &["--descriptors", "a.binpb", "--descriptors", "b.binpb"]].concat();
     assert!(upstreams(&twice).unwrap_err().to_string().contains("catalog twice"));
 }
 
 #[test]
-fn an_upstream_without_a_name_is_refused_with_an_example() {
+fn upstream_flag_without_a_name_is_refused_with_an_example() {
     for wrong in ["http://127.0.0.1:9000", "=http://127.0.0.1:9000", "catalog="] {
         let error = upstreams(&["--upstream", wrong]).unwrap_err().to_string();
         assert!(error.contains("--upstream catalog=http://127.0.0.1:9000"), "{error}");
@@ -56,7 +56,7 @@ fn an_upstream_without_a_name_is_refused_with_an_example() {
 }
 
 #[test]
-fn flags_win_over_the_file() {
+fn flags_override_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("gateway.toml");
     let text = "[listen]\naddress = \"127.0.0.1:1\"\n[cache]\nurl = \"http://127.0.0.1:3\"\n\
@@ -91,7 +91,7 @@ fn upstreams_of_a_second_file_are_added() {
 }
 
 #[test]
-fn a_key_that_does_not_exist_is_refused() {
+fn unknown_key_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("gateway.toml");
     std::fs::write(&file, "[limits]\nin_flght = 3\n").unwrap();
@@ -100,7 +100,7 @@ fn a_key_that_does_not_exist_is_refused() {
 }
 
 #[test]
-fn the_command_line_is_consistent() {
+fn command_line_is_consistent() {
     cli::command_line::<AccordGateway>().debug_assert();
 }
 

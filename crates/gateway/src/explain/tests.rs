@@ -28,7 +28,7 @@ fn each_field_stands_with_its_value_and_its_source_in_columns() {
 }
 
 #[test]
-fn the_answer_carries_what_the_text_shows() {
+fn explain_response_carries_what_the_text_shows() {
     let contract = sample();
     let answer = response(contract.method("catalog.v1.ProductService/GetProduct").unwrap());
     assert_eq!(answer.upstream, "catalog");
@@ -39,7 +39,7 @@ fn the_answer_carries_what_the_text_shows() {
 }
 
 #[test]
-fn an_unknown_method_is_answered_with_those_that_may_be_meant() {
+fn unknown_method_is_answered_with_similar_names() {
     let contract = sample();
     let message = unknown(&contract, &["shop".into()], "catalog.v1.ProductService.GetProduct");
     assert!(message.contains("such as catalog.v1.ProductService/"), "{message}");

@@ -42,7 +42,7 @@ async fn health_of(inspection: &Arc<Inspection>, service: &str) -> ServingStatus
     HealthClient::new(call).check(question).await.unwrap().into_inner().status()
 }
 
-/// What a client reads by reflection from a door that answers with `inspection`.
+/// What a client reads by reflection from a gateway that answers with `inspection`.
 async fn read_through(inspection: &Arc<Inspection>) -> reflect::Descriptors {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -70,7 +70,7 @@ async fn services_of_an_upstream_are_told_and_as_healthy_as_it_is() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_comes_later_is_read_and_told() {
+async fn reflection_lists_an_upstream_that_comes_later() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -111,7 +111,7 @@ fn one_file(name: &str, package: &str) -> DescriptorPool {
 }
 
 #[test]
-fn the_first_of_two_different_files_of_one_name_is_told() {
+fn reflection_serves_the_first_of_two_files_of_one_name() {
     let (shop, store) = (one_file("service.proto", "shop.v1"), one_file("service.proto", "store.v1"));
     let merged = DescriptorPool::decode(merge([("shop", &shop), ("store", &store)].into_iter()).as_slice()).unwrap();
     assert_eq!(merged.files().len(), 1);

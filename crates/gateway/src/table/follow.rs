@@ -76,7 +76,7 @@ async fn reload(tables: &Arc<Tables>, config: &Config) {
 /// A large contract takes its time to build, which must not be that of the calls that are being served.
 async fn blocking(work: impl FnOnce() + Send + 'static) {
     if tokio::task::spawn_blocking(work).await.is_err() {
-        tracing::error!("a defect of the gateway ended a change of the contract, which stays as it was");
+        tracing::error!("the reload of the contract panicked: the previous contract stays");
     }
 }
 

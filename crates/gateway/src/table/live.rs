@@ -104,14 +104,16 @@ impl Tables {
         };
         let outcome = match rebuilt {
             Ok((table, sources)) => {
-                tracing::info!(methods = table.len(), "the contract was replaced after a change of {what}");
+                tracing::info!(methods = table.len(), "contract reloaded after a change of {what}");
                 held.served = sources;
                 self.replace(table);
                 "replaced"
             }
             Err(refused) => {
                 for reason in refused.reasons() {
-                    tracing::error!("a change of {what} is refused, the contract stays as it was: {reason}");
+                    tracing::error!(
+                        "contract reload refused after a change of {what}, the previous contract stays: {reason}"
+                    );
                 }
                 "refused"
             }

@@ -1,4 +1,4 @@
-//! How often a method was called lately, by whoever its contract counts for.
+//! Rate limiter (GCRA): how often a method was called lately, by whomever its contract counts.
 
 use accord_contract::{RateLimit, RateLimitBy};
 use governor::{

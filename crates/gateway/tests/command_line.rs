@@ -49,14 +49,14 @@ fn stderr(output: &Output) -> String {
 }
 
 #[test]
-fn a_contract_that_can_be_enforced_passes_the_check() {
+fn check_of_an_enforceable_contract_passes() {
     let checked = Files::new().gateway(&["contract", "check"], None);
     assert_eq!(checked.status.code(), Some(0), "{}{}", stdout(&checked), stderr(&checked));
     assert!(stdout(&checked).contains("can be enforced: methods: "));
 }
 
 #[test]
-fn each_finding_stands_on_a_line_and_the_check_fails() {
+fn check_with_errors_fails_with_a_line_for_each_finding() {
     let files = Files::new();
     let overlay = files.write(
         "overlay.toml",
@@ -75,7 +75,7 @@ fn each_finding_stands_on_a_line_and_the_check_fails() {
 }
 
 #[test]
-fn an_upstream_that_nobody_can_ask_is_said_to_be_unchecked() {
+fn check_says_that_an_unreachable_upstream_is_unchecked() {
     let checked = accord_gateway(&["contract", "check", "--upstream", "shop=http://127.0.0.1:1"]).output().unwrap();
     assert_eq!(checked.status.code(), Some(1), "what was not looked at is not good");
     let findings = stdout(&checked);
@@ -92,14 +92,14 @@ fn upstream_whose_name_is_not_resolved_is_told_apart_from_a_silent_one() {
 }
 
 #[test]
-fn a_check_of_nothing_is_no_good_news() {
+fn check_without_upstreams_fails() {
     let checked = accord_gateway(&["contract", "check"]).output().unwrap();
     assert_eq!(checked.status.code(), Some(1));
     assert!(stdout(&checked).contains("--upstream NAME=URL"), "{}", stdout(&checked));
 }
 
 #[test]
-fn an_address_that_serving_would_refuse_fails_the_check() {
+fn check_of_an_address_that_serve_would_refuse_fails() {
     for (flag, url) in [("--auth", "127.0.0.1:8090"), ("--cache", "ftp://127.0.0.1:8100")] {
         let checked = Files::new().gateway(&["check", flag, url], None);
         assert_eq!(checked.status.code(), Some(1), "{flag}");
@@ -109,7 +109,7 @@ fn an_address_that_serving_would_refuse_fails_the_check() {
 }
 
 #[test]
-fn errors_stand_after_the_warnings_where_they_are_seen() {
+fn check_prints_errors_after_warnings() {
     let files = Files::new();
     let broken = "[[rule]]\nselector = \"catalog.v1.*\"\npolicy = { deadline = { default = \"-1s\" } }\n";
     let overlay = files.write("overlay.toml", broken);
@@ -135,14 +135,14 @@ fn explain_shows_where_each_field_comes_from() {
 }
 
 #[test]
-fn explaining_what_is_not_there_fails_and_suggests() {
+fn explain_of_an_unknown_method_fails_with_a_suggestion() {
     let explained = Files::new().gateway(&["explain", "catalog.v1.ProductService/FetchProduct"], None);
     assert_eq!(explained.status.code(), Some(1));
     assert!(stderr(&explained).contains("such as catalog.v1.ProductService/"), "{}", stderr(&explained));
 }
 
 #[test]
-fn the_effective_configuration_hides_secrets() {
+fn config_print_hides_secrets() {
     let mut gateway = accord_gateway(&["config", "print", "--listen", "127.0.0.1:4000"]);
     let printed = gateway.env("ACCORD_GATEWAY__AUTH__CLIENT_SECRET", "hunter2").output().unwrap();
     assert_eq!(printed.status.code(), Some(0), "{}", stderr(&printed));
@@ -152,7 +152,7 @@ fn the_effective_configuration_hides_secrets() {
 }
 
 #[test]
-fn help_shows_a_stranger_how_to_begin() {
+fn help_shows_how_to_begin() {
     let help = stdout(&accord_gateway(&["--help"]).output().unwrap()).replace("\\\n", "");
     let examples: Vec<_> = help.lines().filter(|line| line.trim_start().starts_with("accord-gateway serve ")).collect();
     assert!(examples.len() > 1, "{help}");
@@ -164,7 +164,7 @@ fn help_shows_a_stranger_how_to_begin() {
 }
 
 #[test]
-fn a_wrong_flag_says_what_to_write() {
+fn unknown_flag_is_refused_with_a_remedy() {
     let refused = accord_gateway(&["check", "--upstream", "http://127.0.0.1:9000"]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
     assert!(stdout(&refused).contains("--upstream catalog=http://127.0.0.1:9000"), "{}", stdout(&refused));
@@ -190,7 +190,7 @@ fn check_whose_secret_cannot_be_read_fails() {
 }
 
 #[test]
-fn check_for_programs_is_one_object() {
+fn check_in_json_is_one_object() {
     let files = Files::new();
     let secret = files.write("gateway.secret", "a secret");
     let identity = ["check", "--output", "json", "--client-id", "gateway", "--client-secret-file"];
