@@ -1,4 +1,4 @@
-//! How auth is set up.
+//! Configuration of auth: one tree of plain data, every key with its unit and default.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// The door for callers. Default: `127.0.0.1:8090`.
+    /// The listener for callers. Default: `127.0.0.1:8090`.
     pub listen: ListenConfig,
     /// The port for those who operate auth. Default: `127.0.0.1:8091`.
     pub admin: ListenConfig,

@@ -51,7 +51,7 @@ async fn purge(auth: &Auth) {
     loop {
         ticks.tick().await;
         if let Err(error) = within(PURGE, purge_expired(auth)).await {
-            tracing::warn!(%error, "what has expired is purged a minute later");
+            tracing::warn!(%error, "purging expired records failed, retrying in a minute");
         }
     }
 }

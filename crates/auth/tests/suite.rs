@@ -74,7 +74,7 @@ macro_rules! database_tests {
             stalled_connection_makes_a_verifier_refuse_within_the_bound,
             subject_revoked_by_another_process_is_refused,
             everything_revoked_by_another_process_is_refused,
-            a_hundred_thousand_revocations_reach_a_verifier,
+            hundred_thousand_revocations_reach_a_verifier,
             restart_of_auth_is_shorter_than_the_bound,
             store_that_is_down_makes_a_verifier_stale,
         );

@@ -1,4 +1,4 @@
-//! May this principal do that?
+//! Authorization decisions: may this principal do that?
 
 use std::sync::Arc;
 

@@ -184,7 +184,7 @@ impl<'a> Admin<'a> {
         if revoked { Ok(()) } else { Err(AdminError::Unknown(subject.to_owned())) }
     }
 
-    /// Revokes every token there is; for restored backups and for the worst day.
+    /// Revokes every token there is; for restored backups and compromised keys.
     pub async fn revoke_everything(&self) -> Result<(), AdminError> {
         let mut tx = self.store.begin().await?;
         tx.next_revision().await?;

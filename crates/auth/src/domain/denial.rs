@@ -19,7 +19,7 @@ pub enum Denial {
     /// The token that the call is about is refused.
     #[error("the token in question: {0}")]
     Subject(Refusal),
-    /// A name, password, client id, secret or refresh token is wrong; which one is nobody's business.
+    /// A name, password, client id, secret or refresh token is wrong; which one is not told to callers.
     #[error("the credential is wrong")]
     Credential,
     /// The account was guessed at too often.

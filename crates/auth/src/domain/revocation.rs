@@ -1,4 +1,4 @@
-//! Ends tokens, and tells verifiers which.
+//! Revocation of tokens, and the stream of revocations to verifiers.
 
 use std::sync::Arc;
 

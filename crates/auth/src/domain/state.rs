@@ -75,7 +75,7 @@ impl StateCache {
         let reading = AuthState::read(&self.store, &self.encryption_key, &self.policy_hash, &state.revocations);
         let state = Arc::new(within(READ_TIMEOUT, reading).await?);
         for error in &state.unusable {
-            tracing::error!(%error, "no token will be issued here once only that key may sign");
+            tracing::error!(%error, "a signing key can't be opened: tokens can't be issued once it is the signing key");
         }
         self.state.store(Arc::clone(&state));
         self.revisions.send_replace(state.revocations.revision);

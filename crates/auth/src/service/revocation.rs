@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{guard::Caller, message};
 use crate::domain::{auth::Auth, denial::Denial, revocation::Watcher};
 
-/// Most answers on their way to one verifier; one that reads no faster is let go, and comes back for everything.
+/// Most answers on their way to one verifier; one that reads no faster is disconnected, and comes back for everything.
 const MAX_PENDING: usize = 32;
 
 /// The service.
@@ -86,7 +86,7 @@ impl VerifierStream {
     fn send(&self, answer: Result<WatchResponse, Status>) -> Result<(), StreamEnded> {
         self.answers.try_send(answer).map_err(|error| {
             if matches!(error, TrySendError::Full(_)) {
-                tracing::warn!("a verifier reads too slowly and is let go");
+                tracing::warn!("a verifier reads its revocation stream too slowly: slow consumer disconnected");
             }
             StreamEnded
         })
