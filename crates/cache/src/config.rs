@@ -1,4 +1,4 @@
-//! What the cache can be told: one tree of plain data, every key with its unit and default.
+//! Configuration of the cache: one tree of plain data, every key with its unit and default.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! Accord's cache: answers of declared reads, kept while their contracts allow. Everything in it is derived; losing it
-//! costs time, never truth. The records of idempotency keys are the exception, and live in a database.
+//! costs time and no data. The records of idempotency keys are the exception, and live in a database.
 //!
 //! Invariants:
 //! - Once an invalidation is acknowledged, no read that starts later sees an answer loaded before it.

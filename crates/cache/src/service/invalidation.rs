@@ -31,9 +31,9 @@ impl<O: Origin, S: Store, W: World> Invalidation<O, S, W> {
     fn apply(&self, batch: &InvalidateRequest) {
         let mut gap_detector = self.gap_detector.lock().unwrap_or_else(PoisonError::into_inner);
         if gap_detector.note(&batch.incarnation, batch.sequence) == Continuity::Broken {
-            tracing::info!(
+            tracing::warn!(
                 sequence = batch.sequence,
-                "invalidations may be missing: what was loaded before is dropped"
+                "invalidations may be missing (a gap, or an unknown sender): the cache is flushed"
             );
             self.engine.invalidate_all();
         }

@@ -1,4 +1,4 @@
-//! What holds of the records on every engine. Each test has keys of its own, so that they share a database.
+//! Idempotency records on every database. Each test has keys of its own, so that they share a database.
 
 use std::time::{Duration, SystemTime};
 
@@ -26,16 +26,16 @@ async fn claim(records: &Records, name: &Name, now: SystemTime) -> String {
 
 /// Runs everything.
 pub(crate) async fn run(records: &Records) {
-    an_answer_is_given_again(records).await;
-    one_of_many_claims_succeeds(records).await;
+    recorded_answer_is_replayed(records).await;
+    one_of_many_concurrent_claims_succeeds(records).await;
     another_request_under_the_key_is_refused(records).await;
-    a_claim_given_back_is_free(records).await;
-    a_lease_that_ended_lets_the_same_request_run_again(records).await;
-    a_window_that_ended_forgets(records).await;
-    an_answer_is_stored_whatever_its_message_says(records).await;
+    released_claim_is_free(records).await;
+    ended_lease_lets_the_same_request_run_again(records).await;
+    ended_window_forgets_the_record(records).await;
+    answer_is_recorded_whatever_its_message_says(records).await;
 }
 
-async fn an_answer_is_given_again(records: &Records) {
+async fn recorded_answer_is_replayed(records: &Records) {
     let (name, now) = (fresh(), SystemTime::now());
     let claim = claim(records, &name, now).await;
     assert_eq!(records.complete(&claim, &answer(), now).await.unwrap(), Completion::Stored);
@@ -45,7 +45,7 @@ async fn an_answer_is_given_again(records: &Records) {
     assert_eq!(again, Decision::Answered(answer()));
 }
 
-async fn one_of_many_claims_succeeds(records: &Records) {
+async fn one_of_many_concurrent_claims_succeeds(records: &Records) {
     let (name, now) = (fresh(), SystemTime::now());
     let claims = (0..16).map(|_| {
         let (records, name) = (records.clone(), name.clone());
@@ -71,7 +71,7 @@ async fn another_request_under_the_key_is_refused(records: &Records) {
     claim(records, &elsewhere, now).await;
 }
 
-async fn a_claim_given_back_is_free(records: &Records) {
+async fn released_claim_is_free(records: &Records) {
     let (name, now) = (fresh(), SystemTime::now());
     let first = claim(records, &name, now).await;
     records.abandon(&first).await.unwrap();
@@ -79,7 +79,7 @@ async fn a_claim_given_back_is_free(records: &Records) {
     assert_eq!(records.complete(&first, &answer(), now).await.unwrap(), Completion::ClaimLost);
 }
 
-async fn a_lease_that_ended_lets_the_same_request_run_again(records: &Records) {
+async fn ended_lease_lets_the_same_request_run_again(records: &Records) {
     let (name, now) = (fresh(), SystemTime::now());
     let first = claim(records, &name, now).await;
     let second = claim(records, &name, now + LEASE).await;
@@ -87,7 +87,7 @@ async fn a_lease_that_ended_lets_the_same_request_run_again(records: &Records) {
     assert_eq!(records.complete(&second, &answer(), now).await.unwrap(), Completion::Stored);
 }
 
-async fn a_window_that_ended_forgets(records: &Records) {
+async fn ended_window_forgets_the_record(records: &Records) {
     let (name, now) = (fresh(), SystemTime::now());
     let first = claim(records, &name, now).await;
     records.complete(&first, &answer(), now).await.unwrap();
@@ -97,7 +97,7 @@ async fn a_window_that_ended_forgets(records: &Records) {
     claim(records, &name, now).await;
 }
 
-async fn an_answer_is_stored_whatever_its_message_says(records: &Records) {
+async fn answer_is_recorded_whatever_its_message_says(records: &Records) {
     let (name, now) = (fresh(), SystemTime::now());
     let claim = claim(records, &name, now).await;
     let odd = RecordedAnswer { code: 9, message: "a\0b\u{1f95b}\n".to_owned(), ..RecordedAnswer::default() };

@@ -1,4 +1,4 @@
-//! An upstream that tells what it was read, and a door that knows two callers.
+//! An upstream that tells what it was read, and a `Doorman` that authenticates two callers.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn stale_answer_is_served_while_one_reload_runs() {
+async fn stale_while_revalidate_serves_stored_answer_while_one_reload_runs() {
     let (engine, origin, world) = subject();
     stored(&engine, &origin, "milk", "1").await;
     world.advance(12);
