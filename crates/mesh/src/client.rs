@@ -1,4 +1,4 @@
-//! A binary's membership in the mesh: it has an identity of its own, and verifies the tokens of others.
+//! A binary's identity in the mesh, and its verification of others' tokens.
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
