@@ -10,7 +10,7 @@ pub const LEEWAY: Duration = Duration::from_secs(10);
 /// The two kinds of tokens, told apart by `typ`, so that neither is ever taken for the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
-    /// What a client brings to the door (RFC 9068).
+    /// What a client shows to the gateway (RFC 9068).
     Access,
     /// What a request carries on its way inward.
     Passport,

@@ -1,6 +1,6 @@
 //! Tokens: what they say, how they are signed, and everything a verifier checks before it accepts one.
 //!
-//! Two kinds exist. An *access token* is what a client brings to the door. A *passport* is what a request carries on its
+//! Two kinds exist. An *access token* is what a client shows to the gateway. A *passport* is what a request carries on its
 //! way inward: narrowed to one service, short-lived, revoked together with the access token it was made from.
 //!
 //! This crate is pure, so that a service of any make can verify passports with it: it opens no socket, runs no task and
