@@ -1,4 +1,4 @@
-//! What the catalog can be told: one tree of plain data, every key with its unit and default.
+//! Configuration of the catalog: one tree of plain data, every key with its unit and default.
 
 use std::{path::PathBuf, time::Duration};
 
