@@ -105,7 +105,7 @@ fn malformed_response_is_refused() {
 }
 
 #[test]
-fn one_field_can_be_the_whole_answer() {
+fn response_body_selects_one_field() {
     let answer = encoded(r#"{"numbers": [1, 2], "leaf": {"name": "x"}}"#);
     for (field, expected) in [
         ("numbers", "[1,2]"),
