@@ -6,7 +6,7 @@ use anyhow::Result;
 use http::Method;
 
 #[tokio::test]
-async fn read_after_write_sees_the_write() -> Result<()> {
+async fn read_after_write_sees_the_write_by_invalidation() -> Result<()> {
     let fabric = Fabric::start().await?;
     create(&fabric, "Oak desk").await?;
     let (reader, editor) = (fabric.token(READER).await?, fabric.token(EDITOR).await?);

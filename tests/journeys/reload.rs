@@ -93,7 +93,7 @@ async fn invalid_overlay_is_refused_and_the_contract_in_force_stays() -> Result<
     // A retry of a method that does not say that it may be repeated.
     reload.change("{ retry = { max_attempts = 3 }, access = { authenticated = true } }")?;
     let end = Instant::now() + BOUND;
-    while !reload.fabric.gateway.process.log().contains("is refused, the contract stays as it was") {
+    while !reload.fabric.gateway.process.log().contains("contract reload refused") {
         let words = reload.fabric.gateway.process.last_words();
         ensure!(Instant::now() < end, "the log does not say that the overlay is refused: {words}");
         reload.fabric.check()?;
