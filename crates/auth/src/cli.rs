@@ -204,7 +204,7 @@ mod tests {
         accepted.retain(|setting| !is_text(setting));
         // Whatever else is accepted has no bound: give the new key one.
         let expected: [&str; 3] =
-            ["tokens.refresh_grace = \"0s\"", "policy.files = []", "telemetry.otlp.sample_ratio = 0"];
+            ["tokens.refresh_reuse_interval = \"0s\"", "policy.files = []", "telemetry.otlp.sample_ratio = 0"];
         assert_eq!(accepted, expected);
     }
 

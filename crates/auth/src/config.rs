@@ -61,7 +61,7 @@ pub struct KeysConfig {
     /// How long a key is published before it signs: at least the verifiers' staleness bound and the 10 s by which clocks
     /// may differ; 10001ms to 24h. Default: `15s`.
     #[serde(with = "Time::<{ 1_000 * LEEWAY.as_secs() + 1 }, DAY>")]
-    pub overlap: Duration,
+    pub publish_before_signing: Duration,
 }
 
 /// `[tokens]`
@@ -74,19 +74,19 @@ pub struct TokensConfig {
     /// The audience of access tokens. Default: `accord`.
     #[serde(deserialize_with = "bound::text")]
     pub audience: String,
-    /// How long an access token lives, 1s to 24h. Default: `15m`.
+    /// Time to live of an access token, 1s to 24h. Default: `15m`.
     #[serde(with = "Time::<1_000, { longest(Type::Access) }>")]
-    pub access_life: Duration,
-    /// How long a passport lives, 1s to 5m. Default: `5m`.
+    pub access_ttl: Duration,
+    /// Time to live of a passport, 1s to 5m. Default: `5m`.
     #[serde(with = "Time::<1_000, { longest(Type::Passport) }>")]
-    pub passport_life: Duration,
-    /// How long a login can be refreshed, 1s to 365days. Default: `30days`.
+    pub passport_ttl: Duration,
+    /// Time to live of refresh tokens, from the login, 1s to 365days. Default: `30days`.
     #[serde(with = "Time::<1_000, { 365 * DAY }>")]
-    pub refresh_life: Duration,
-    /// How long the refresh token before the newest brings the newest again instead of ending the family; at most 5 s.
+    pub refresh_ttl: Duration,
+    /// How long a used refresh token brings its successor again instead of revoking the family; at most 5 s.
     /// Default: `0s`, which is never.
     #[serde(with = "Time::<0, 5_000>")]
-    pub refresh_grace: Duration,
+    pub refresh_reuse_interval: Duration,
 }
 
 /// `[policy]`
@@ -139,7 +139,7 @@ impl Default for KeysConfig {
             encryption_key: Secret::default(),
             encryption_key_file: None,
             algorithm: Algorithm::EdDsa,
-            overlap: Duration::from_secs(15),
+            publish_before_signing: Duration::from_secs(15),
         }
     }
 }
@@ -149,10 +149,10 @@ impl Default for TokensConfig {
         Self {
             issuer: "https://accord.local".to_owned(),
             audience: "accord".to_owned(),
-            access_life: Duration::from_mins(15),
-            passport_life: Duration::from_mins(5),
-            refresh_life: Duration::from_hours(30 * 24),
-            refresh_grace: Duration::ZERO,
+            access_ttl: Duration::from_mins(15),
+            passport_ttl: Duration::from_mins(5),
+            refresh_ttl: Duration::from_hours(30 * 24),
+            refresh_reuse_interval: Duration::ZERO,
         }
     }
 }

@@ -109,7 +109,7 @@ macro_rules! database_tests {
         );
         suite::database_tests!(@ key_rotation:
             rotated_key_is_published_before_it_signs,
-            rotated_key_signs_after_the_overlap,
+            rotated_key_signs_once_it_was_published_long_enough,
             tokens_of_the_key_before_still_verify,
             retired_key_loses_its_private_half_and_then_its_public_one,
             concurrent_rotations_leave_one_signing_key_at_any_moment,

@@ -213,8 +213,9 @@ impl Auth {
 
     /// Publishes a new signing key. It signs once every verifier has had time to see it.
     pub async fn rotate_key(&self, actor: &str) -> Result<PublicKey, KeyRotationError> {
-        let (algorithm, overlap) = (self.keys.algorithm, self.keys.overlap);
-        let key = key_rotation::rotate(&self.store, &self.encryption_key, algorithm, overlap, actor).await?;
+        let (algorithm, publish_before_signing) = (self.keys.algorithm, self.keys.publish_before_signing);
+        let key =
+            key_rotation::rotate(&self.store, &self.encryption_key, algorithm, publish_before_signing, actor).await?;
         // Read at once, so that verifiers see the key long before it signs.
         self.state.current().await?;
         Ok(key)

@@ -70,7 +70,7 @@ pub fn passport(
     }
     let claims = Claims {
         aud: audience.to_owned(),
-        exp: parent.exp.min(now + seconds(config.passport_life)),
+        exp: parent.exp.min(now + seconds(config.passport_ttl)),
         iat: now,
         nbf: now,
         jti: new_id(),

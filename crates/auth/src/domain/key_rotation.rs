@@ -22,16 +22,17 @@ pub enum KeyRotationError {
     Key(#[from] accord_token::keys::KeyError),
 }
 
-/// Publishes a new key. It signs after `overlap`, by which time every verifier has seen it.
+/// Publishes a new key. It signs after `publish_before_signing`, by which time every verifier has seen it.
 pub async fn rotate(
     store: &Store,
     encryption_key: &EncryptionKey,
     algorithm: Algorithm,
-    overlap: Duration,
+    publish_before_signing: Duration,
     actor: &str,
 ) -> Result<PublicKey, KeyRotationError> {
     let mut tx = store.begin().await?;
-    let public = publish(&mut tx, encryption_key, algorithm, verify::now() + seconds(overlap), actor).await?;
+    let public =
+        publish(&mut tx, encryption_key, algorithm, verify::now() + seconds(publish_before_signing), actor).await?;
     tx.commit().await?;
     Ok(public)
 }

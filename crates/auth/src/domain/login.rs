@@ -97,15 +97,15 @@ impl Auth {
         }
         let principal = self.store.principal(&subject).await?.ok_or(Denial::Credential)?;
         let state = self.state.current().await?;
-        let access = issue::access_token(&self.tokens, &state, &principal, self.tokens.access_life)?;
+        let access = issue::access_token(&self.tokens, &state, &principal, self.tokens.access_ttl)?;
         Ok(IssuedTokens { access, refresh: None })
     }
 
     async fn begin_family(&self, subject: &str) -> Result<IssuedTokens, Denial> {
         let principal = self.store.principal(subject).await?.ok_or(Denial::Credential)?;
         let state = self.state.current().await?;
-        let access = issue::access_token(&self.tokens, &state, &principal, self.tokens.access_life)?;
-        let life = i64::try_from(self.tokens.refresh_life.as_secs()).unwrap_or(0);
+        let access = issue::access_token(&self.tokens, &state, &principal, self.tokens.access_ttl)?;
+        let life = i64::try_from(self.tokens.refresh_ttl.as_secs()).unwrap_or(0);
         let family = Family {
             id: Uuid::new_v4().simple().to_string(),
             subject: principal.subject,

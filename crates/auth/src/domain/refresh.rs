@@ -80,7 +80,7 @@ impl Auth {
         rotation: Rotation,
     ) -> Result<Option<IssuedTokens>, Denial> {
         let state = self.state.current().await?;
-        let access = issue::access_token(&self.tokens, &state, principal, self.tokens.access_life)?;
+        let access = issue::access_token(&self.tokens, &state, principal, self.tokens.access_ttl)?;
         let mut tx = self.store.begin().await?;
         let generation = match rotation {
             Rotation::Repeat => family.generation,
@@ -111,7 +111,7 @@ impl Auth {
 
     fn in_grace(&self, family: &Family) -> bool {
         let since = now_millis().saturating_sub(family.rotated_at);
-        Duration::from_millis(u64::try_from(since).unwrap_or(0)) < self.tokens.refresh_grace
+        Duration::from_millis(u64::try_from(since).unwrap_or(0)) < self.tokens.refresh_reuse_interval
     }
 }
 

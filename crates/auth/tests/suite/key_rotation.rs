@@ -17,7 +17,7 @@ use accord_token::{Algorithm, InvalidTokenReason, Refusal, verify};
 use super::{Database, Server, authorized, eventually};
 
 pub(crate) async fn rotated_key_is_published_before_it_signs(database: Database) {
-    let server = Server::start(&database, |config| config.keys.overlap = Duration::from_hours(1)).await;
+    let server = Server::start(&database, |config| config.keys.publish_before_signing = Duration::from_hours(1)).await;
     let root = server.token_of("root").await;
     let mut keys = KeyServiceClient::new(server.channel.clone());
     let new = keys.rotate(authorized(RotateRequest {}, &root)).await.unwrap().into_inner().key.unwrap();
@@ -26,7 +26,7 @@ pub(crate) async fn rotated_key_is_published_before_it_signs(database: Database)
     assert_ne!(server.kid_of(&server.token_of("ada").await).await, new.kid);
 }
 
-pub(crate) async fn rotated_key_signs_after_the_overlap(database: Database) {
+pub(crate) async fn rotated_key_signs_once_it_was_published_long_enough(database: Database) {
     let server = Server::start(&database, |_| {}).await;
     let (store, encryption_key) = (&server.auth.store, &server.auth.encryption_key);
     let new = rotate(store, encryption_key, Algorithm::Es256, Duration::ZERO, "test").await.unwrap();
@@ -115,8 +115,8 @@ pub(crate) async fn key_encrypted_with_another_encryption_key_fails_the_start(da
     let mut ours = None;
     let server = Server::start(&database, |config| ours = Some(config.clone())).await;
     let other = EncryptionKey::new(&Secret::from(generate_secret().unwrap())).unwrap();
-    let overlap = Duration::from_hours(1);
-    let key = rotate(&server.auth.store, &other, Algorithm::EdDsa, overlap, "test").await.unwrap();
+    let publish_before_signing = Duration::from_hours(1);
+    let key = rotate(&server.auth.store, &other, Algorithm::EdDsa, publish_before_signing, "test").await.unwrap();
     // It could sign now, and would stop when the other key's time comes.
     let error = Auth::open(&ours.unwrap()).await.err().expect("it can't sign with that key").to_string();
     assert!(error.contains(&key.kid) && error.contains("keys.encryption_key_file"), "{error}");

@@ -73,7 +73,7 @@ async fn refresh_at_once(server: &Server, token: &str) -> Vec<Result<RefreshResp
 }
 
 pub(crate) async fn concurrent_refreshes_within_the_grace_have_one_successor(database: Database) {
-    let server = Server::start(&database, |config| config.tokens.refresh_grace = Duration::from_secs(5)).await;
+    let server = Server::start(&database, |config| config.tokens.refresh_reuse_interval = Duration::from_secs(5)).await;
     let first = server.log_in("ada", PASSWORD).await.unwrap();
     let answers = refresh_at_once(&server, &first.refresh_token).await;
     let successors: HashSet<_> = answers.into_iter().map(|answer| answer.unwrap().refresh_token).collect();
@@ -191,8 +191,8 @@ pub(crate) async fn refresh_token_of_a_purged_family_is_refused(database: Databa
 
 pub(crate) async fn expired_family_is_kept_until_its_access_tokens_expire(database: Database) {
     let server = Server::start(&database, |config| {
-        config.tokens.refresh_life = Duration::from_mins(10);
-        config.tokens.access_life = Duration::from_hours(2);
+        config.tokens.refresh_ttl = Duration::from_mins(10);
+        config.tokens.access_ttl = Duration::from_hours(2);
     })
     .await;
     let token = server.log_in("ada", PASSWORD).await.unwrap().refresh_token;
