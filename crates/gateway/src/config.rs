@@ -22,8 +22,8 @@ pub struct Config {
     pub listen: ListenConfig,
     /// The internal port: metrics, health, explain. Default address: 127.0.0.1:8081.
     pub admin: ListenConfig,
-    /// What the public listener tells about itself.
-    pub inspection: InspectionConfig,
+    /// Server reflection of the public listener.
+    pub reflection: ReflectionConfig,
     /// Where credentials are verified and access is decided.
     pub auth: MeshConfig,
     /// Where declared reads are answered from.
@@ -46,7 +46,7 @@ impl Default for Config {
         Self {
             listen: ListenConfig::local(8080),
             admin: ListenConfig::local(8081),
-            inspection: InspectionConfig::default(),
+            reflection: ReflectionConfig::default(),
             auth: MeshConfig::default(),
             cache: CacheConfig::default(),
             upstream: Vec::new(),
@@ -94,17 +94,17 @@ impl Config {
     }
 }
 
-/// What the public listener tells about itself.
+/// Server reflection of the public listener.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct InspectionConfig {
-    /// Whether server reflection, with the descriptors of all upstreams, is answered. Default: true.
-    pub reflection: bool,
+pub struct ReflectionConfig {
+    /// Whether it is answered, with the descriptors of all upstreams. Default: true.
+    pub enabled: bool,
 }
 
-impl Default for InspectionConfig {
+impl Default for ReflectionConfig {
     fn default() -> Self {
-        Self { reflection: true }
+        Self { enabled: true }
     }
 }
 

@@ -48,7 +48,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     // Without auth nothing can be let in, so the gateway is not ready then. An upstream or a cache that is down only takes its
     // own methods with it.
     health.follow_dependency("auth", gateway.mesh.readiness());
-    let inspection = Inspection::open(&gateway.tables, &health, config.inspection.reflection, &shutdown);
+    let inspection = Inspection::open(&gateway.tables, &health, config.reflection.enabled, &shutdown);
     let admin = operate(&gateway, &telemetry, &health)?;
 
     let table = gateway.tables.load();

@@ -171,7 +171,7 @@ async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
     let texts = ["auth.client_id", "auth.client_secret", "auth.issuer", "auth.audience", "upstream[].name"];
     let is_text = |setting: &String| texts.iter().any(|text| setting.starts_with(&format!("{text} = \"")));
     accepted.retain(|setting| !is_text(setting));
-    let expected = ["inspection.reflection = true", "contract.overlays = []", "telemetry.otlp.sample_ratio = 0"];
+    let expected = ["reflection.enabled = true", "contract.overlays = []", "telemetry.otlp.sample_ratio = 0"];
     assert_eq!(accepted, expected);
 }
 
