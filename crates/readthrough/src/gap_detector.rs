@@ -5,12 +5,12 @@ use std::collections::HashMap;
 /// What a batch says about those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continuity {
-    /// None is missing.
-    Whole,
-    /// It was here before, or was missed when a later one came. Then what it is about is gone already.
-    Late,
+    /// It is the next one: none is missing.
+    InOrder,
+    /// It was here before, or comes after a later one. Then what it is about is gone already.
+    Duplicate,
     /// Some are missing, or the sender is unknown: what was loaded before can't be trusted.
-    Broken,
+    Gap,
 }
 
 /// Each sender's newest sequence number. Bounded: a sender that is forgotten is unknown, which is safe.
@@ -39,15 +39,15 @@ impl GapDetector {
         let Some(sender) = self.senders.get_mut(incarnation) else {
             self.remember(incarnation, sequence);
             // Its life before may have ended with invalidations unsent.
-            return Continuity::Broken;
+            return Continuity::Gap;
         };
         sender.heard = self.clock;
         if sequence <= sender.newest {
-            return Continuity::Late;
+            return Continuity::Duplicate;
         }
-        let whole = sequence == sender.newest + 1;
+        let is_next = sequence == sender.newest + 1;
         sender.newest = sequence;
-        if whole { Continuity::Whole } else { Continuity::Broken }
+        if is_next { Continuity::InOrder } else { Continuity::Gap }
     }
 
     fn remember(&mut self, incarnation: &str, sequence: u64) {
@@ -72,19 +72,19 @@ mod tests {
     #[test]
     fn batches_in_order_are_whole_after_first() {
         let mut detector = GapDetector::new(2);
-        assert_eq!(detector.note("a", 1), Continuity::Broken);
-        assert_eq!(detector.note("a", 2), Continuity::Whole);
-        assert_eq!(detector.note("a", 2), Continuity::Late);
-        assert_eq!(detector.note("a", 3), Continuity::Whole);
+        assert_eq!(detector.note("a", 1), Continuity::Gap);
+        assert_eq!(detector.note("a", 2), Continuity::InOrder);
+        assert_eq!(detector.note("a", 2), Continuity::Duplicate);
+        assert_eq!(detector.note("a", 3), Continuity::InOrder);
     }
 
     #[test]
     fn gap_is_reported_once() {
         let mut detector = GapDetector::new(2);
         detector.note("a", 1);
-        assert_eq!(detector.note("a", 3), Continuity::Broken);
-        assert_eq!(detector.note("a", 2), Continuity::Late);
-        assert_eq!(detector.note("a", 4), Continuity::Whole);
+        assert_eq!(detector.note("a", 3), Continuity::Gap);
+        assert_eq!(detector.note("a", 2), Continuity::Duplicate);
+        assert_eq!(detector.note("a", 4), Continuity::InOrder);
     }
 
     #[test]
@@ -94,7 +94,7 @@ mod tests {
         detector.note("b", 1);
         detector.note("a", 2);
         detector.note("c", 1);
-        assert_eq!(detector.note("a", 3), Continuity::Whole);
-        assert_eq!(detector.note("b", 2), Continuity::Broken);
+        assert_eq!(detector.note("a", 3), Continuity::InOrder);
+        assert_eq!(detector.note("b", 2), Continuity::Gap);
     }
 }

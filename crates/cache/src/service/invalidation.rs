@@ -27,10 +27,10 @@ impl<O: Origin, S: Store, W: World> Invalidation<O, S, W> {
     }
 
     /// Noting and acting are one step under one lock: a batch that was noted but not yet acted on would let the next one be
-    /// acknowledged as whole.
+    /// acknowledged as in order.
     fn apply(&self, batch: &InvalidateRequest) {
         let mut gap_detector = self.gap_detector.lock().unwrap_or_else(PoisonError::into_inner);
-        if gap_detector.note(&batch.incarnation, batch.sequence) == Continuity::Broken {
+        if gap_detector.note(&batch.incarnation, batch.sequence) == Continuity::Gap {
             tracing::warn!(
                 sequence = batch.sequence,
                 "invalidations may be missing (a gap, or an unknown sender): the cache is flushed"

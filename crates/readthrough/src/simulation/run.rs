@@ -305,7 +305,7 @@ impl Context {
         self.origin.monitor.lock().unwrap().allow_overlap();
         let mut sender = self.sender.lock().unwrap();
         let continuity = sender.gap_detector.note(&message.life.to_string(), message.sequence);
-        if continuity == Continuity::Broken && !self.faults.ignore_gaps {
+        if continuity == Continuity::Gap && !self.faults.ignore_gaps {
             self.engine.invalidate_all();
         }
         self.engine.invalidate([message.tag]);
