@@ -13,6 +13,12 @@ pub enum Error {
     /// The URL is not one of a supported engine, or names nothing that lasts.
     #[error("the URL of a store must be sqlite:// with the path of a file, or begin with postgres://")]
     Url,
+    /// The URL of a server has a parameter that its driver would ignore. It is not named: in a URL that was written wrongly it
+    /// may be part of a password.
+    #[error(
+        "the URL of a store has a parameter that is not known; the most used are `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `application_name` and `options`, and `?` in a password is written %3F"
+    )]
+    Parameter,
     /// The file can't be opened or made.
     #[error("`{}` can't be opened or made ({error}): make its directory writable, or name another file", path.display())]
     File {
@@ -51,7 +57,7 @@ impl Error {
     /// What the engine said, where it said anything.
     pub(crate) fn engine(&self) -> Option<&sqlx::Error> {
         match self {
-            Self::Url | Self::File { .. } => None,
+            Self::Url | Self::Parameter | Self::File { .. } => None,
             Self::Unusable { error, .. }
             | Self::Migration { error, .. }
             | Self::Server(error)

@@ -22,6 +22,35 @@ use crate::{Error, engine::Engine};
 /// before the file system sees it, and its first segment taken for a host.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
+/// The parameters of a PostgreSQL URL. The driver ignores others and logs their values: a misspelt `password` would be shown.
+const PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+/// Whether the driver knows the parameter, as `name=value`. A name in percent-encoding is none, so that what is hidden by its
+/// name is always found by it.
+fn is_known(parameter: &str) -> bool {
+    let (name, _) = parameter.split_once('=').unwrap_or((parameter, ""));
+    name.is_empty() || PARAMETERS.contains(&name) || (name.starts_with("options[") && name.ends_with(']'))
+}
+
 /// Where a store is: a SQLite file, or a database on a PostgreSQL server.
 #[derive(Clone)]
 pub struct Location {
@@ -33,7 +62,14 @@ impl Location {
     /// Reads `sqlite://` with a path, which is taken as it stands up to a `?`, or `postgres://…`.
     pub fn parse(url: &str) -> Result<Self, Error> {
         match url.split_once("://").ok_or(Error::Url)? {
-            ("postgres" | "postgresql", _) => Ok(Self { url: url.to_owned(), file: None }),
+            ("postgres" | "postgresql", named) => {
+                let (_, parameters) = named.split_once('?').unwrap_or((named, ""));
+                if parameters.split('&').all(is_known) {
+                    Ok(Self { url: url.to_owned(), file: None })
+                } else {
+                    Err(Error::Parameter)
+                }
+            }
             ("sqlite", named) => {
                 let (path, parameters) = named.split_once('?').unwrap_or((named, ""));
                 // A database in memory is forgotten with its connection, and here nothing may be forgotten.
@@ -183,7 +219,10 @@ impl de::Visitor<'_> for Visitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<StoreUrl, E> {
-        text.parse().map_err(|_| E::invalid_value(Unexpected::Other("not the URL of a store"), &self))
+        text.parse().map_err(|error| match error {
+            Error::Parameter => E::custom(error),
+            _ => E::invalid_value(Unexpected::Other("not the URL of a store"), &self),
+        })
     }
 }
 
@@ -243,6 +282,22 @@ mod tests {
             let Ok(url) = url.parse::<StoreUrl>() else { continue };
             assert_eq!((url.to_string().as_str(), format!("{url:?}").as_str()), (shown, shown));
         }
+    }
+
+    #[test]
+    fn postgres_url_with_an_unknown_parameter_is_refused_without_repeating_it() {
+        for parameter in ["pasword", "Password", "passfile", "p%61ssword", "sslmode=require&pasword"] {
+            let url = format!("postgres://host/database?{parameter}=hunter2");
+            let error = url.parse::<StoreUrl>().unwrap_err();
+            assert!(matches!(error, Error::Parameter), "{url}: {error}");
+            assert!(!error.to_string().contains("hunter2") && !error.to_string().contains("pasword"), "{error}");
+        }
+    }
+
+    #[test]
+    fn postgres_url_with_known_parameters_is_accepted() {
+        let url = "postgres://host/database?sslmode=require&application_name=accord&options[search_path]=accord";
+        assert!(url.parse::<StoreUrl>().is_ok());
     }
 
     #[test]
