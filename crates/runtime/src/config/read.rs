@@ -85,6 +85,12 @@ fn wanted(expected: &dyn de::Expected) -> String {
     }
 }
 
+/// Whether it has parts: a section or a list.
+fn is_composite(expected: &dyn de::Expected) -> bool {
+    let words = expected.to_string();
+    matches!(words.as_str(), "a map" | "a sequence") || words.starts_with("struct ")
+}
+
 /// What they call what was found.
 fn found(unexpected: Unexpected<'_>) -> String {
     match unexpected {
@@ -110,7 +116,12 @@ impl de::Error for Refusal {
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(format!("this is {}", found(unexpected)), format!("write {}", wanted(expected)))
+        let found = match unexpected {
+            // Where a section or a list is wanted, the text may be a secret that belongs under one of its keys.
+            Unexpected::Str(text) if !text.is_empty() && is_composite(expected) => "text".to_owned(),
+            unexpected => found(unexpected),
+        };
+        Self::new(format!("this is {found}"), format!("write {}", wanted(expected)))
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn de::Expected) -> Self {

@@ -264,6 +264,18 @@ fn remedy_is_written_as_the_file_would_have_it() {
 }
 
 #[test]
+fn text_in_place_of_a_section_or_list_is_refused_without_repeating_it() {
+    for file in ["auth = 'postgres://u:hunter2@h/d'\n", "names = 'hunter2'\n"] {
+        let message = refused(file, &[]);
+        assert_says(&message, &["accord.toml:1:", "this is text; write a "]);
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    let message = refused("", &[("ACCORD_STORY__AUTH", "postgres://u:hunter2@h/d")]);
+    assert_says(&message, &["variable ACCORD_STORY__AUTH", "this is text; write a section"]);
+    assert!(!message.contains("hunter2"), "{message}");
+}
+
+#[test]
 fn section_given_whole_and_key_by_key_is_refused() {
     let whole = ("ACCORD_STORY__LISTEN", "{ max_streams = 7 }");
     let key = ("ACCORD_STORY__LISTEN__MAX_STREAMS", "8");
