@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use accord_wire::{FieldPath, Rival, ScalarType, Step};
+use accord_wire::{FieldPath, OneofSibling, ScalarType, Step};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
 use crate::field_type::{scalar_text, scalar_type, wire_type};
@@ -62,10 +62,12 @@ fn path(parents: Vec<Step>, field: &FieldDescriptor, scalar: ScalarType) -> Fiel
 
 fn step(field: &FieldDescriptor) -> Step {
     let members = field.containing_oneof().into_iter().flat_map(|oneof| oneof.fields().collect::<Vec<_>>());
-    let rivals = members.filter(|rival| rival.number() != field.number());
+    let oneof_siblings = members.filter(|sibling| sibling.number() != field.number());
     Step {
         number: field.number(),
-        rivals: rivals.map(|rival| Rival { number: rival.number(), wire_type: wire_type(&rival) }).collect(),
+        oneof_siblings: oneof_siblings
+            .map(|sibling| OneofSibling { number: sibling.number(), wire_type: wire_type(&sibling) })
+            .collect(),
     }
 }
 

@@ -18,7 +18,7 @@ mod value;
 mod writer;
 
 pub use malformed::Malformed;
-pub use path::{FieldPath, Rival, Step};
+pub use path::{FieldPath, OneofSibling, Step};
 pub use reader::{MAX_DEPTH, Occurrence, Occurrences, occurrences, read_value};
 pub use scalar::{Scalar, ScalarType, low, zigzag};
 pub use template::{Part, Template};

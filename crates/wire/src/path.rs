@@ -28,12 +28,12 @@ pub struct Step {
     /// Its number.
     pub number: u32,
     /// The other members of its oneof: each, when it comes later, takes the field away.
-    pub rivals: Vec<Rival>,
+    pub oneof_siblings: Vec<OneofSibling>,
 }
 
 /// Another member of a oneof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rival {
+pub struct OneofSibling {
     /// Its number.
     pub number: u32,
     /// How its value is written.
@@ -99,8 +99,9 @@ impl FieldPath {
                     }
                     value => found.value = Some(value),
                 }
-            } else if let Some(rival) = step.rivals.iter().find(|rival| rival.number == occurrence.number) {
-                if rival.wire_type != occurrence.value.wire_type() {
+            } else if let Some(sibling) = step.oneof_siblings.iter().find(|sibling| sibling.number == occurrence.number)
+            {
+                if sibling.wire_type != occurrence.value.wire_type() {
                     return Err(Malformed::WrongType);
                 }
                 *found = Found { value: None, reached: found.reached.min(depth) };

@@ -2,7 +2,7 @@
 
 use accord_api::accord::cache::v1 as api;
 use accord_api::accord::cache::v1::tag_template::part;
-use accord_wire::{FieldPath, MAX_DEPTH, Part, Rival, ScalarType, Step, Template, WireType};
+use accord_wire::{FieldPath, MAX_DEPTH, OneofSibling, Part, ScalarType, Step, Template, WireType};
 use tonic::Status;
 
 use crate::malformed::{bounded, malformed};
@@ -35,12 +35,16 @@ fn field(path: api::tag_template::FieldPath) -> Result<FieldPath, Status> {
 }
 
 fn step(step: api::tag_template::Step) -> Result<Step, Status> {
-    let rival = |rival: api::tag_template::Rival| {
-        let wire_type = wire_type(rival.wire_type);
-        let wire_type = wire_type.ok_or_else(|| malformed("`plan.tags.parts.rivals.wire_type` does not exist"))?;
-        Ok(Rival { number: rival.number, wire_type })
+    let sibling = |sibling: api::tag_template::OneofSibling| {
+        let wire_type = wire_type(sibling.wire_type);
+        let wire_type =
+            wire_type.ok_or_else(|| malformed("`plan.tags.parts.oneof_siblings.wire_type` does not exist"))?;
+        Ok(OneofSibling { number: sibling.number, wire_type })
     };
-    Ok(Step { number: step.number, rivals: step.rivals.into_iter().map(rival).collect::<Result<_, Status>>()? })
+    Ok(Step {
+        number: step.number,
+        oneof_siblings: step.oneof_siblings.into_iter().map(sibling).collect::<Result<_, Status>>()?,
+    })
 }
 
 /// Nothing begins with the end of a group.
@@ -59,7 +63,7 @@ mod tests {
     use super::*;
 
     fn path(numbers: &[u32], r#type: i32) -> api::tag_template::FieldPath {
-        let step = |number: &u32| api::tag_template::Step { number: *number, rivals: Vec::new() };
+        let step = |number: &u32| api::tag_template::Step { number: *number, oneof_siblings: Vec::new() };
         let (leaf, parents) =
             numbers.split_last().map_or((None, &[][..]), |(leaf, parents)| (Some(step(leaf)), parents));
         api::tag_template::FieldPath { parents: parents.iter().map(step).collect(), leaf, r#type, default: None }
@@ -89,7 +93,12 @@ mod tests {
     fn absent_field_and_field_replaced_in_a_oneof_have_the_declared_default() {
         let mut declared = path(&[1], Type::String.into());
         declared.default = Some("none".to_owned());
-        declared.leaf.as_mut().unwrap().rivals.push(api::tag_template::Rival { number: 2, wire_type: 0 });
+        declared
+            .leaf
+            .as_mut()
+            .unwrap()
+            .oneof_siblings
+            .push(api::tag_template::OneofSibling { number: 2, wire_type: 0 });
         let template = compile(tag([part::Part::Answer(declared)])).unwrap();
         let expanded = |wire: &[u8]| template.expand(b"", Some(wire)).unwrap().unwrap();
         assert_eq!(expanded(&[0x0a, 1, b'x']), "x");
@@ -111,7 +120,12 @@ mod tests {
     fn oneof_member_of_an_unknown_wire_type_is_refused() {
         for (wire_type, fits) in [(0, true), (1, true), (2, true), (3, true), (4, false), (5, true), (6, false)] {
             let mut declared = path(&[1], Type::String.into());
-            declared.leaf.as_mut().unwrap().rivals.push(api::tag_template::Rival { number: 2, wire_type });
+            declared
+                .leaf
+                .as_mut()
+                .unwrap()
+                .oneof_siblings
+                .push(api::tag_template::OneofSibling { number: 2, wire_type });
             assert_eq!(compile(tag([part::Part::Answer(declared)])).is_ok(), fits, "{wire_type}");
         }
     }

@@ -53,7 +53,7 @@ fn plan_over_its_bounds_is_refused() {
     assert_refused("plan.cache.ttl", |plan| cache(plan).ttl = Some(seconds(i64::MAX)));
     assert_refused("plan.cache.negative_ttl", |plan| cache(plan).negative_ttl = Some(seconds(-1)));
     assert_refused("plan.tags", |plan| plan.tags = vec![api::TagTemplate::default(); 1025]);
-    let step = api::tag_template::Step { number: 1, rivals: Vec::new() };
+    let step = api::tag_template::Step { number: 1, oneof_siblings: Vec::new() };
     let deep =
         api::tag_template::FieldPath { parents: vec![step.clone(); 100], leaf: Some(step), r#type: 9, default: None };
     let part = api::tag_template::Part { part: Some(api::tag_template::part::Part::Answer(deep)) };
@@ -75,7 +75,7 @@ fn reserved_header_name_is_refused() {
 
 #[test]
 fn tag_beyond_its_length_is_no_tag() {
-    let leaf = Some(api::tag_template::Step { number: 1, rivals: Vec::new() });
+    let leaf = Some(api::tag_template::Step { number: 1, oneof_siblings: Vec::new() });
     let path = api::tag_template::FieldPath { parents: Vec::new(), leaf, r#type: 9, default: None };
     let part = api::tag_template::Part { part: Some(api::tag_template::part::Part::Request(path)) };
     let plan = compiled(|plan| plan.tags = vec![api::TagTemplate { parts: vec![part; 1000] }]).unwrap();

@@ -208,7 +208,8 @@ pub(crate) const NO_TIME: Option<prost_types::Duration> = Some(prost_types::Dura
 
 /// `product/` and the id in the request or the answer, both of which have it as their first field.
 pub(crate) fn tag(of: fn(FieldPath) -> part::Part) -> TagTemplate {
-    let id = FieldPath { parents: vec![], leaf: Some(Step { number: 1, rivals: vec![] }), r#type: 9, default: None };
+    let id =
+        FieldPath { parents: vec![], leaf: Some(Step { number: 1, oneof_siblings: vec![] }), r#type: 9, default: None };
     let parts = [part::Part::Literal("product/".to_owned()), of(id)];
     TagTemplate { parts: parts.map(|part| Part { part: Some(part) }).into() }
 }

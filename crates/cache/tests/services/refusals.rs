@@ -37,7 +37,7 @@ async fn unauthenticated_and_malformed_reads_are_refused() {
 async fn request_beyond_its_bounds_is_refused() {
     let fixture = begin().await;
     let good = || get("milk");
-    let step = Step { number: 1, rivals: vec![] };
+    let step = Step { number: 1, oneof_siblings: vec![] };
     let deep = FieldPath { parents: vec![step.clone(); 100], leaf: Some(step), r#type: 9, default: None };
     let deep = TagTemplate { parts: vec![Part { part: Some(part::Part::Answer(deep)) }] };
     let crowd = vec![("accept-language", "de"); 1025];

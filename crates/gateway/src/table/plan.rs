@@ -60,9 +60,11 @@ fn field(path: &FieldPath) -> tag_template::FieldPath {
 }
 
 fn step(step: &Step) -> tag_template::Step {
-    let rival =
-        |rival: &accord_wire::Rival| tag_template::Rival { number: rival.number, wire_type: rival.wire_type as u32 };
-    tag_template::Step { number: step.number, rivals: step.rivals.iter().map(rival).collect() }
+    let sibling = |sibling: &accord_wire::OneofSibling| tag_template::OneofSibling {
+        number: sibling.number,
+        wire_type: sibling.wire_type as u32,
+    };
+    tag_template::Step { number: step.number, oneof_siblings: step.oneof_siblings.iter().map(sibling).collect() }
 }
 
 #[cfg(test)]

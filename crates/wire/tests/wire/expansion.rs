@@ -90,7 +90,7 @@ fn paths_lead_to_every_scalar_type_and_through_oneofs_and_defaults() {
     for scalar in accord_wire::ScalarType::ALL {
         assert!(paths.iter().any(|path| path.scalar == scalar), "{scalar:?}");
     }
-    assert!(paths.iter().any(|path| path.parents.iter().all(|step| !step.rivals.is_empty())
+    assert!(paths.iter().any(|path| path.parents.iter().all(|step| !step.oneof_siblings.is_empty())
         && path.parents.len() == 2
         && path.default.is_some()));
 }

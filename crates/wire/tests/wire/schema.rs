@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use accord_wire::{FieldPath, Rival, Scalar, ScalarType, Step, WireType};
+use accord_wire::{FieldPath, OneofSibling, Scalar, ScalarType, Step, WireType};
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, Value};
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
@@ -61,7 +61,9 @@ fn step(field: &FieldDescriptor) -> Step {
     let others = members.iter().filter(|other| *other != field);
     Step {
         number: field.number(),
-        rivals: others.map(|other| Rival { number: other.number(), wire_type: wire_type(other) }).collect(),
+        oneof_siblings: others
+            .map(|other| OneofSibling { number: other.number(), wire_type: wire_type(other) })
+            .collect(),
     }
 }
 

@@ -1,10 +1,10 @@
 //! Templates: what makes a tag, and what does not.
 
-use accord_wire::{FieldPath, MAX_DEPTH, Malformed, Part, Rival, ScalarType, Step, Template, WireType};
+use accord_wire::{FieldPath, MAX_DEPTH, Malformed, OneofSibling, Part, ScalarType, Step, Template, WireType};
 use proptest::prelude::*;
 
 fn step(number: u32) -> Step {
-    Step { number, rivals: Vec::new() }
+    Step { number, oneof_siblings: Vec::new() }
 }
 
 fn path(parents: &[u32], leaf: u32, scalar: ScalarType) -> FieldPath {
@@ -48,8 +48,8 @@ fn absent_value_is_its_default() {
 
 #[test]
 fn later_member_of_a_oneof_takes_the_field_away() {
-    let rivals = vec![Rival { number: 2, wire_type: WireType::Varint }];
-    let path = FieldPath { leaf: Step { number: 1, rivals }, ..path(&[], 1, ScalarType::String) };
+    let oneof_siblings = vec![OneofSibling { number: 2, wire_type: WireType::Varint }];
+    let path = FieldPath { leaf: Step { number: 1, oneof_siblings }, ..path(&[], 1, ScalarType::String) };
     assert_eq!(expand("s/", path.clone(), b"\x10\x01\x0a\x01x").unwrap(), "s/x");
     assert_eq!(expand("s/", path.clone(), b"\x0a\x01x\x10\x01").unwrap(), "s/");
     assert_eq!(expand("s/", path, b"\x0a\x01x\x12\x00"), Err(Malformed::WrongType));
