@@ -63,7 +63,7 @@ pub struct Answer {
     /// Time since the start of its load.
     pub age: Duration,
     /// How long it is fresh, from the start of its load. Less than `age`: it is stale.
-    pub life: Duration,
+    pub lifetime: Duration,
     /// Whether this read stored it.
     pub stored: bool,
     /// Whether another read loaded it at the same time.

@@ -29,7 +29,7 @@ pub struct Entry {
     pub(crate) started: Moment,
     /// What its tags are.
     pub(crate) tags: Box<[Tag]>,
-    /// The part of the declared life that this entry has, so that entries loaded together don't expire together.
+    /// The part of the declared lifetime that this entry has, so that entries loaded together don't expire together.
     pub(crate) share: f64,
     /// Until when the origin is left alone after a failure, in nanoseconds.
     cool_down_ends: AtomicU64,
@@ -70,26 +70,26 @@ impl Entry {
     }
 
     /// How long it is fresh. The contract that counts is the reader's, not the one of the time of the load.
-    pub(crate) fn life(&self, policy: &Policy) -> Duration {
+    pub(crate) fn lifetime(&self, policy: &Policy) -> Duration {
         let declared = if self.load.is_ok() { policy.ttl } else { policy.negative_ttl };
         declared.mul_f64(self.share)
     }
 
     pub(crate) fn usability(&self, policy: &Policy, consistency: ConsistencyRequirement, now: Moment) -> Usability {
         let age = now.since(self.started);
-        let life = self.life(policy);
+        let lifetime = self.lifetime(policy);
         match consistency {
             ConsistencyRequirement::Strong => return Usability::Unusable,
             ConsistencyRequirement::MaxStaleness(bound) if age > bound => return Usability::Unusable,
             ConsistencyRequirement::MaxStaleness(_) | ConsistencyRequirement::MinimizeLatency => {}
         }
-        if age < life {
+        if age < lifetime {
             Usability::Fresh
         } else if self.load.is_err() {
             Usability::Unusable
-        } else if age < life + policy.stale_while_revalidate {
+        } else if age < lifetime + policy.stale_while_revalidate {
             Usability::WhileRevalidating
-        } else if age < life + policy.stale_if_error {
+        } else if age < lifetime + policy.stale_if_error {
             Usability::IfError
         } else {
             Usability::Unusable

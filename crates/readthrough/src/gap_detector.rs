@@ -38,7 +38,7 @@ impl GapDetector {
         self.clock += 1;
         let Some(sender) = self.senders.get_mut(incarnation) else {
             self.remember(incarnation, sequence);
-            // Its life before may have ended with invalidations unsent.
+            // Its incarnation before may have ended with invalidations unsent.
             return Continuity::Gap;
         };
         sender.heard = self.clock;

@@ -16,7 +16,7 @@ use crate::policy::Policy;
 use crate::store::Store;
 use crate::world::{Moment, World};
 
-/// How much of its declared life an entry may lose, so that entries loaded together don't expire together. It never gains:
+/// How much of its declared time to live an entry may lose, so that entries loaded together don't expire together. It never gains:
 /// what the contract declares is the most that is tolerated.
 const JITTER: f64 = 0.1;
 

@@ -56,12 +56,12 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn waiting(&self) -> Present {
-        Present::new(&self.waiters)
+    pub(crate) fn waiting(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.waiters)
     }
 
-    pub(crate) fn in_flight(&self) -> Present {
-        Present::new(&self.flights)
+    pub(crate) fn in_flight(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.flights)
     }
 
     pub(crate) fn loaded(&self, time: Duration, load: &Load) {
@@ -87,16 +87,16 @@ pub(crate) fn gauge(
 
 /// Counts as one until it is dropped: readers leave and tasks end in many ways.
 #[derive(Debug)]
-pub(crate) struct Present(UpDownCounter<i64>);
+pub(crate) struct GaugeGuard(UpDownCounter<i64>);
 
-impl Present {
+impl GaugeGuard {
     fn new(counter: &UpDownCounter<i64>) -> Self {
         counter.add(1, &[]);
         Self(counter.clone())
     }
 }
 
-impl Drop for Present {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.add(-1, &[]);
     }

@@ -170,7 +170,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             metadata: entry.metadata.clone(),
             outcome: Outcome::Hit,
             age: self.0.world.now().since(entry.started),
-            life: entry.life(&read.policy),
+            lifetime: entry.lifetime(&read.policy),
             stored: false,
             collapsed: false,
             stale,
@@ -272,7 +272,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             return Answer { collapsed, ..stale };
         }
         let age = self.0.world.now().since(entry.started);
-        let fresh = answer(entry.load.clone(), entry.metadata.clone(), why, age, entry.life(&read.policy));
+        let fresh = answer(entry.load.clone(), entry.metadata.clone(), why, age, entry.lifetime(&read.policy));
         Answer { collapsed, stored: outcome.stored && !collapsed, ..fresh }
     }
 
@@ -288,8 +288,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 }
 
-fn answer(load: Load, metadata: Bytes, outcome: Outcome, age: Duration, life: Duration) -> Answer {
-    Answer { load, metadata, outcome, age, life, stored: false, collapsed: false, stale: None }
+fn answer(load: Load, metadata: Bytes, outcome: Outcome, age: Duration, lifetime: Duration) -> Answer {
+    Answer { load, metadata, outcome, age, lifetime, stored: false, collapsed: false, stale: None }
 }
 
 /// The answer of a load whose task is gone: only a process that is ending leaves one like this.

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use crate::malformed::malformed;
 
-/// Longest name of a sender's life.
+/// Longest name of a sender's incarnation.
 const LONGEST_INCARNATION: usize = 128;
 
 /// The invalidation service.

@@ -224,7 +224,7 @@ fn respond(answer: Answer, node: String) -> ReadResponse {
     let freshness = api::Freshness {
         outcome: outcome(answer.outcome).into(),
         age: prost_types::Duration::try_from(answer.age).ok(),
-        ttl: Some(remaining(answer.life, answer.age)),
+        ttl: Some(remaining(answer.lifetime, answer.age)),
         stored: answer.stored,
         collapsed: answer.collapsed,
         stale_reason: stale_reason(answer.stale).into(),
@@ -248,10 +248,10 @@ fn respond(answer: Answer, node: String) -> ReadResponse {
     }
 }
 
-/// What is left of a life; negative where it is over.
-fn remaining(life: Duration, age: Duration) -> prost_types::Duration {
-    let distance = prost_types::Duration::try_from(life.abs_diff(age)).unwrap_or_default();
-    if life >= age {
+/// What is left of a lifetime; negative where it is over.
+fn remaining(lifetime: Duration, age: Duration) -> prost_types::Duration {
+    let distance = prost_types::Duration::try_from(lifetime.abs_diff(age)).unwrap_or_default();
+    if lifetime >= age {
         return distance;
     }
     prost_types::Duration { seconds: -distance.seconds, nanos: -distance.nanos }

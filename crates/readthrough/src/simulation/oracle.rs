@@ -170,7 +170,7 @@ impl Oracle {
             if holds { Ok(()) } else { Err(told()) }
         };
         let declared = if answer.load.is_ok() { policy.ttl } else { policy.negative_ttl };
-        ensure(answer.life <= declared, "I2: a longer life than declared")?;
+        ensure(answer.lifetime <= declared, "I2: a longer lifetime than declared")?;
         ensure(answer.outcome != Outcome::Hit || answer.age < longest(policy, answer), "I2, I10: kept for too long")?;
         ensure(answer.stale.is_none() || answer.load.is_ok(), "I10: a stale absence")?;
         ensure(!strong || answer.outcome != Outcome::Hit, "I4: not from the origin")?;
@@ -205,7 +205,7 @@ fn longest(policy: &Policy, answer: &Answer) -> Duration {
         Some(Stale::Revalidating) => policy.stale_while_revalidate,
         Some(Stale::OriginFailed) => policy.stale_if_error.max(policy.stale_while_revalidate),
     };
-    answer.life + further
+    answer.lifetime + further
 }
 
 fn nanoseconds(time: Duration) -> u64 {

@@ -94,8 +94,8 @@ struct Context {
 /// The sender of invalidations and the cache's gap detector. Messages are numbered over all lives of the sender.
 struct InvalidationSender {
     gap_detector: GapDetector,
-    life: u64,
-    before_this_life: usize,
+    incarnation: u64,
+    before_this_incarnation: usize,
     sent: Vec<Vec<(u8, u32)>>,
 }
 
@@ -107,8 +107,12 @@ impl Run {
         let store = TrackedStore::new(LIMITS.capacity);
         let metrics = Metrics::new(&opentelemetry::global::meter("simulation"));
         let engine = Engine::with_rules(origin.clone(), store.clone(), world.clone(), LIMITS, metrics, rules);
-        let sender =
-            InvalidationSender { gap_detector: GapDetector::new(2), life: 0, before_this_life: 0, sent: Vec::new() };
+        let sender = InvalidationSender {
+            gap_detector: GapDetector::new(2),
+            incarnation: 0,
+            before_this_incarnation: 0,
+            sent: Vec::new(),
+        };
         let context = Context {
             engine,
             origin,
@@ -235,18 +239,18 @@ impl Run {
 impl InvalidationSender {
     fn send(&mut self, tag: Tag, changes: Vec<(u8, u32)>) -> Message {
         self.sent.push(changes);
-        let sequence = (self.sent.len() - self.before_this_life) as u64;
-        Message { life: self.life, sequence, number: self.sent.len(), tag }
+        let sequence = (self.sent.len() - self.before_this_incarnation) as u64;
+        Message { incarnation: self.incarnation, sequence, number: self.sent.len(), tag }
     }
 
     fn restart(&mut self) {
-        self.life += 1;
-        self.before_this_life = self.sent.len();
+        self.incarnation += 1;
+        self.before_this_incarnation = self.sent.len();
     }
 }
 
 struct Message {
-    life: u64,
+    incarnation: u64,
     sequence: u64,
     number: usize,
     tag: Tag,
@@ -304,7 +308,7 @@ impl Context {
         give_way(self.world.rng.below(4)).await;
         self.origin.monitor.lock().unwrap().allow_overlap();
         let mut sender = self.sender.lock().unwrap();
-        let continuity = sender.gap_detector.note(&message.life.to_string(), message.sequence);
+        let continuity = sender.gap_detector.note(&message.incarnation.to_string(), message.sequence);
         if continuity == Continuity::Gap && !self.faults.ignore_gaps {
             self.engine.invalidate_all();
         }

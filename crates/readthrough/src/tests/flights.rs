@@ -156,5 +156,5 @@ async fn shorter_ttl_of_joining_reader_counts_for_its_answer() {
     let load = origin.next().await;
     settle().await;
     load.send(says("1")).unwrap();
-    assert_eq!(second.await.unwrap().unwrap().life, Duration::from_secs(1));
+    assert_eq!(second.await.unwrap().unwrap().lifetime, Duration::from_secs(1));
 }
