@@ -19,7 +19,7 @@ use crate::{backoff::Backoff, connection::Connections, reload::Reloading, shutdo
 pub use crate::{address::Address, connection::Peer, listen::ListenConfig, tls::TlsConfig};
 
 /// The least time between two log lines about a lack of room for connections.
-const BETWEEN_COMPLAINTS: Duration = Duration::from_secs(30);
+const BETWEEN_LINES: Duration = Duration::from_secs(30);
 
 /// Pauses after connections that can't be accepted.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -111,13 +111,13 @@ async fn accept(
     mut serve: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
 ) {
     let room = Arc::new(Semaphore::new(room.clamp(1, Semaphore::MAX_PERMITS)));
-    let mut complaint = Complaint::default();
+    let mut log = RateLimitedLog::default();
     let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE, 0.0);
     let begun = shutdown.begun();
     tokio::pin!(begun);
     loop {
         if room.available_permits() == 0 {
-            complaint.make(|| tracing::warn!("max_connections reached: further connections wait until one ends"));
+            log.write(|| tracing::warn!("max_connections reached: further connections wait until one ends"));
         }
         // Room first: a connection that can't be served yet stays in the kernel's backlog, where it costs us nothing.
         let next = async { (Arc::clone(&room).acquire_owned().await, socket.accept().await) };
@@ -133,7 +133,7 @@ async fn accept(
             }
             (Ok(_), Err(error)) if broke_early(&error) => {}
             (Ok(_), Err(error)) => {
-                complaint.make(|| tracing::warn!(%error, "can't accept connections, trying again"));
+                log.write(|| tracing::warn!(%error, "can't accept connections, trying again"));
                 // A lack of descriptors passes only with time.
                 tokio::time::sleep(backoff.next_wait()).await;
             }
@@ -149,15 +149,15 @@ fn broke_early(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// What is told once in a while, so that a peer who causes it can't fill the log.
+/// A rate-limited log line: a peer who causes it can't fill the log.
 #[derive(Default)]
-struct Complaint(Option<Instant>);
+struct RateLimitedLog(Option<Instant>);
 
-impl Complaint {
-    fn make(&mut self, tell: impl FnOnce()) {
-        if self.0.is_none_or(|last| last.elapsed() > BETWEEN_COMPLAINTS) {
+impl RateLimitedLog {
+    fn write(&mut self, line: impl FnOnce()) {
+        if self.0.is_none_or(|last| last.elapsed() > BETWEEN_LINES) {
             self.0 = Some(Instant::now());
-            tell();
+            line();
         }
     }
 }
