@@ -30,8 +30,8 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// Waits between attempts. The last is short against any sensible bound on staleness, so that a restart of auth goes
 /// unnoticed.
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LAST_WAIT: Duration = Duration::from_secs(1);
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 const JITTER: f64 = 0.5;
 
 pub(crate) struct Login {
@@ -177,13 +177,13 @@ impl Login {
         let bearer = request::bearer(&answer.access_token);
         let bearer = bearer.ok_or_else(|| Status::internal("auth's token can't stand in a header"))?;
         self.hold(bearer, asked + life);
-        Ok(life.max(FIRST_WAIT))
+        Ok(life.max(FIRST_BACKOFF))
     }
 }
 
 /// The waits between attempts to reach auth.
 pub(crate) fn backoff() -> Backoff {
-    Backoff::new(FIRST_WAIT, LAST_WAIT, JITTER)
+    Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER)
 }
 
 #[cfg(test)]
@@ -248,7 +248,7 @@ mod tests {
             login.reject();
         }
         // The shortest that five waits can be which double from the first on.
-        assert!(begun.elapsed() >= FIRST_WAIT / 2 * (1 + 2 + 4 + 8 + 16), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() >= FIRST_BACKOFF / 2 * (1 + 2 + 4 + 8 + 16), "{:?}", begun.elapsed());
         keeping.abort();
     }
 }

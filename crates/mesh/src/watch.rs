@@ -91,10 +91,10 @@ impl Stream<'_> {
         let mut client = RevocationServiceClient::new(auth).max_decoding_message_size(LARGEST);
         let opening = timeout(self.bound, client.watch(request));
         let answers = opening.await.map_err(|_| Status::deadline_exceeded("auth did not open the stream"))??;
-        self.converse(questions, answers.into_inner(), logins).await
+        self.exchange_messages(questions, answers.into_inner(), logins).await
     }
 
-    async fn converse(
+    async fn exchange_messages(
         &mut self,
         questions: mpsc::Sender<WatchRequest>,
         mut answers: Streaming<WatchResponse>,
