@@ -34,7 +34,7 @@ const JITTER: f64 = 0.1;
 const FIRST_BACKOFF: Duration = MIN_INTERVAL;
 
 /// The longest wait between failures.
-const LAST_BACKOFF: Duration = Duration::from_secs(30);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// The longest time for one resolution: all names of the search list, both families, and every SRV target.
 const RESOLUTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -129,7 +129,7 @@ impl Updates {
     where
         F: Future<Output = Result<Resolution, Failure>>,
     {
-        let mut backoff = Backoff::new(FIRST_BACKOFF, LAST_BACKOFF, JITTER);
+        let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
         loop {
             let wait = match timeout(RESOLUTION_TIMEOUT, resolve()).await.unwrap_or(Err(Failure::Timeout)) {
                 Ok(answer) => {
