@@ -94,7 +94,7 @@ fn routes(table: &MethodTable, health: &Health, reflection: bool) -> Routes {
         return routes.prepare();
     }
     let files = merge(table.pools());
-    match (told(table, &files).build_v1(), told(table, &files).build_v1alpha()) {
+    match (reflection_service(table, &files).build_v1(), reflection_service(table, &files).build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha).prepare(),
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(%error, "reflection is unavailable: the descriptors can't be served");
@@ -104,7 +104,7 @@ fn routes(table: &MethodTable, health: &Health, reflection: bool) -> Routes {
 }
 
 /// What reflection tells: the upstreams' services and those that are answered here.
-fn told<'a>(table: &MethodTable, files: &'a [u8]) -> Builder<'a> {
+fn reflection_service<'a>(table: &MethodTable, files: &'a [u8]) -> Builder<'a> {
     let builder = Builder::configure()
         .register_encoded_file_descriptor_set(files)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

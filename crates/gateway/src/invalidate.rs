@@ -31,7 +31,7 @@ const BATCH_BYTES: usize = 1 << 20;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Waits between attempts. The last is short: what a cache that comes back has missed, it may still answer.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
-const LAST_BACKOFF: Duration = Duration::from_millis(250);
+const LONGEST_BACKOFF: Duration = Duration::from_millis(250);
 const JITTER: f64 = 0.2;
 /// How long a mutation waits for its invalidation before it answers as deferred.
 const MAX_WAIT: Duration = Duration::from_millis(500);
@@ -244,7 +244,7 @@ impl Sender {
     async fn deliver_one(&mut self, mut tags: Vec<String>) {
         self.sequence += 1;
         let mut has_failed = false;
-        let mut backoff = Backoff::new(FIRST_BACKOFF, LAST_BACKOFF, JITTER);
+        let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
         while let Err(status) = self.send(&tags).await {
             // Logged once for each batch: how long it lasts shows in the count of deferred mutations.
             if !mem::replace(&mut has_failed, true) {

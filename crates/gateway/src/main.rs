@@ -1,4 +1,4 @@
-//! `accord-gateway`: the one public door of the mesh.
+//! `accord-gateway`: the API gateway of the mesh, its only public listener.
 
 use std::process::ExitCode;
 

@@ -17,7 +17,7 @@ use crate::reflect;
 /// The shortest wait between two attempts to read the descriptors of an upstream that is there but doesn't answer with them.
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
 /// The longest wait between two such attempts.
-const LAST_BACKOFF: Duration = Duration::from_secs(15);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 /// So that many gateways don't ask at the same moment.
 const JITTER: f64 = 0.4;
 
@@ -83,7 +83,7 @@ async fn blocking(work: impl FnOnce() + Send + 'static) {
 /// Reads an upstream's reflection whenever the upstream comes, and now and then while it is there.
 async fn follow_reflection(tables: Arc<Tables>, upstream: Arc<Upstream>, interval: Duration) {
     let mut health_status = upstream.watch();
-    let mut backoff = Backoff::new(FIRST_BACKOFF, LAST_BACKOFF, JITTER);
+    let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
     loop {
         if health_status.wait_for(|it| *it > HealthStatus::Unreachable).await.is_err() {
             return;
