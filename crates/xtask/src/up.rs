@@ -133,7 +133,7 @@ fn print_addresses(fabric: &Fabric) -> Result<()> {
 async fn scene(fabric: &Fabric) -> Result<Scene> {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let words = [
-        ("door", fabric.gateway.listen.to_string()),
+        ("listen", fabric.gateway.listen.to_string()),
         ("admin", fabric.gateway.admin.to_string()),
         // A price and a product that are not there yet: without them, a write that did nothing would look like success.
         ("price", (10_000 + seconds % 80_000).to_string()),

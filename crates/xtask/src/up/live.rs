@@ -41,8 +41,8 @@ pub(super) async fn follow(fabric: &mut Fabric) -> Result<()> {
             _ = lines.tick() => {}
         }
         // One that is too busy to answer is asked again at the next tick.
-        let (Ok(door), Ok(cache)) = (fabric.gateway.metrics().await, fabric.cache.metrics().await) else { continue };
-        let now = Figures::read(&door, &cache);
+        let (Ok(gateway), Ok(cache)) = (fabric.gateway.metrics().await, fabric.cache.metrics().await) else { continue };
+        let now = Figures::read(&gateway, &cache);
         let rate = before.map_or(0.0, |(then, at)| (now.calls - then.calls) / at.elapsed().as_secs_f64());
         let line = now.line(rate);
         if terminal {
@@ -61,19 +61,19 @@ fn ticks(period: Duration) -> Interval {
 }
 
 impl Figures {
-    fn read(door: &str, cache: &str) -> Self {
+    fn read(gateway: &str, cache: &str) -> Self {
         let duration = "rpc_server_call_duration_seconds_count";
-        let all = sum(door, duration, &[]);
-        // What is asked of the door itself, about its health or its descriptors, belongs to no method and is no call.
-        let own = sum(door, duration, &[("rpc_method", "_OTHER"), ("rpc_response_status_code", "OK")]);
+        let all = sum(gateway, duration, &[]);
+        // What is asked of the gateway itself, about its health or its descriptors, belongs to no method and is no call.
+        let own = sum(gateway, duration, &[("rpc_method", "_OTHER"), ("rpc_response_status_code", "OK")]);
         let reads = |outcome: &[(&str, &str)]| sum(cache, "accord_cache_reads_total", outcome);
         let hits = reads(&[("outcome", "hit")]);
         Self {
             calls: all - own,
-            failed: all - sum(door, duration, &[("rpc_response_status_code", "OK")]),
+            failed: all - sum(gateway, duration, &[("rpc_response_status_code", "OK")]),
             hits,
             misses: reads(&[]) - hits,
-            bypassed: sum(door, "accord_gateway_cache_bypassed_total", &[]),
+            bypassed: sum(gateway, "accord_gateway_cache_bypassed_total", &[]),
         }
     }
 

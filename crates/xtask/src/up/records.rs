@@ -1,4 +1,4 @@
-//! The sample's records, loaded as any client would load them: through the door, each under an idempotency key.
+//! The sample's records, loaded as any client would load them: through the gateway, each under an idempotency key.
 
 use accord_fabric::Fabric;
 use anyhow::{Context, Result, bail};
