@@ -52,7 +52,7 @@ const DRAIN: Duration = Duration::from_secs(15);
 
 /// The running binaries. They are killed when this is dropped.
 pub struct Fabric {
-    /// The door.
+    /// The gateway.
     pub gateway: Server,
     /// The sample service.
     pub catalog: Server,
@@ -124,7 +124,7 @@ impl Fabric {
         self.processes().try_for_each(Process::check)
     }
 
-    /// Drains and ends everything, the door first, so that nobody calls what is gone.
+    /// Drains and ends everything, the gateway first, so that nobody calls what is gone.
     pub async fn stop(mut self) -> Result<()> {
         for process in self.processes() {
             process.terminate(DRAIN).await?;
@@ -132,7 +132,7 @@ impl Fabric {
         Ok(())
     }
 
-    /// Every process, from the door inward.
+    /// Every process, from the gateway inward.
     pub fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
         let servers = [&mut self.gateway, &mut self.catalog, &mut self.cache, &mut self.auth];
         let servers = servers.into_iter().map(|server| &mut server.process);

@@ -9,7 +9,7 @@ use crate::{builder::Builder, home::Home};
 /// One of the binaries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// The door.
+    /// The gateway.
     Gateway,
     /// Auth.
     Auth,

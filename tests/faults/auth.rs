@@ -26,7 +26,7 @@ async fn auth_that_is_down_fails_closed_within_the_staleness_bound_and_recovers(
         assert_eq!(answer.status, 503, "{}", answer.text());
     }
 
-    // Nobody new is sent to a door that lets nobody in.
+    // Nobody new is sent to a gateway that refuses everybody.
     fabric.gateway.await_metric("accord_dependency_up", &[("dependency", "auth")], |up| up < 1.0).await?;
     let ready = HttpCall::new(fabric.gateway.admin, Method::GET, "/readyz").send().await?;
     assert_eq!((ready.status.as_u16(), ready.text().as_str()), (503, "not ready: auth\n"));

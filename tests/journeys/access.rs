@@ -38,7 +38,7 @@ const EVERYWHERE: [(&str, Who); 4] = [
     ("grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Anybody),
 ];
 
-/// The door, before the sample service.
+/// The gateway, before the sample service.
 const GATEWAY: Rows = &[
     ("catalog.v1.ProductService/CreateProduct", Holder("catalog.products.write")),
     ("catalog.v1.ProductService/GetProduct", Holder("catalog.products.read")),

@@ -25,7 +25,7 @@ async fn reflection_health_and_metrics_are_served_by_every_binary() -> Result<()
         assert!(server.metrics().await?.contains("# TYPE rpc_server_call_duration_seconds histogram"), "{service}");
     }
     let outside = listed_v1(&fabric.gateway).await?;
-    assert!(!outside.iter().any(|name| name.starts_with("accord.")), "nothing internal at the door: {outside:?}");
+    assert!(!outside.iter().any(|name| name.starts_with("accord.")), "nothing internal at the gateway: {outside:?}");
     fabric.stop().await
 }
 

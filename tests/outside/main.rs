@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::process::Stdio;
 use tokio::process::Command;
 
-/// A fabric with the echo service behind its door: by flags and an overlay alone, as anybody's service would be put there.
+/// A fabric with the echo service behind its gateway: by flags and an overlay alone, as anybody's service would be put there.
 pub async fn with_echo() -> Result<Fabric> {
     let builder = Fabric::builder()?.script("echo", "tests/clients/echo_server.py")?;
     builder.overlay("tests/clients/overlay.toml").start().await

@@ -34,7 +34,7 @@ async fn metadata_reaches_an_unknown_service() -> Result<()> {
     assert_eq!(metadata["x-request-id"], "journey-7");
     assert!(metadata["traceparent"].as_str().unwrap().starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{seen}");
     assert_eq!(metadata["x-accord-passport"].as_str().unwrap().split('.').count(), 3, "auth's own passport");
-    assert!(metadata["authorization"].is_null(), "the caller's token stays at the door");
+    assert!(metadata["authorization"].is_null(), "the caller's token stays at the gateway");
     let left = number(&seen, "remainingMilliseconds");
     assert!((1..=2000).contains(&left), "{left}");
     fabric.stop().await

@@ -1,4 +1,4 @@
-//! Python's gRPC client: every kind of call, through the door, to a service that streams.
+//! Python's gRPC client: every kind of call, through the gateway, to a service that streams.
 
 use crate::{output, tool, with_echo};
 use accord_fabric::{EDITOR, binaries};

@@ -1,4 +1,4 @@
-//! One trace from the door to the catalog's handler, as a real collector receives it.
+//! One trace from the gateway to the catalog's handler, as a real collector receives it.
 
 use crate::tool;
 use accord_fabric::{EDITOR, Fabric, Launch, Process};
