@@ -137,7 +137,7 @@ struct Frame {
     /// Address to serve on: 127.0.0.1:8080, localhost:8080, or :8080 for all interfaces.
     #[arg(long, global = true, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Address of the internal port: metrics and health.
+    /// Address of the admin port: metrics and health.
     #[arg(long, global = true, value_name = "ADDRESS")]
     admin: Option<String>,
 }

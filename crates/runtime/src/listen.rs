@@ -13,13 +13,14 @@ use crate::{
     tls::TlsConfig,
 };
 
-/// How a port is listened on. It is read over the defaults of its binary, whose addresses differ, and over no others.
+/// How a port is listened on. It is read over the defaults of its binary, whose addresses differ, and over no others. A port
+/// that need not be listened on has an `Option` for its address.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ListenConfig {
+pub struct ListenConfig<A = Address> {
     /// Address and port, or host name and port; a port alone, `:8080`, is all interfaces. Port 0 takes a free one. Each binary
     /// has defaults of its own.
-    pub address: Address,
+    pub address: A,
     /// Certificates. Default none: plaintext.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
@@ -56,8 +57,21 @@ pub struct ListenConfig {
 impl Default for ListenConfig {
     /// A free port of this machine.
     fn default() -> Self {
+        Self::at(Address::local(0))
+    }
+}
+
+impl Default for ListenConfig<Option<Address>> {
+    /// No port.
+    fn default() -> Self {
+        Self::at(None)
+    }
+}
+
+impl<A> ListenConfig<A> {
+    fn at(address: A) -> Self {
         Self {
-            address: Address::local(0),
+            address,
             tls: None,
             max_connections: 10_000,
             max_streams: 100,
@@ -69,6 +83,41 @@ impl Default for ListenConfig {
             keepalive_timeout: Duration::from_secs(10),
         }
     }
+
+    /// What of its files can't be used.
+    pub fn unusable(&self) -> Option<Invalid> {
+        self.tls.as_ref()?.check().err().map(|refused| refused.under("tls"))
+    }
+}
+
+impl ListenConfig<Option<Address>> {
+    /// How the port is listened on, where it has an address.
+    pub fn given(self) -> Option<ListenConfig> {
+        let Self {
+            address,
+            tls,
+            max_connections,
+            max_streams,
+            max_header_bytes,
+            header_timeout,
+            max_connection_age,
+            max_connection_age_grace,
+            keepalive_interval,
+            keepalive_timeout,
+        } = self;
+        Some(ListenConfig {
+            address: address?,
+            tls,
+            max_connections,
+            max_streams,
+            max_header_bytes,
+            header_timeout,
+            max_connection_age,
+            max_connection_age_grace,
+            keepalive_interval,
+            keepalive_timeout,
+        })
+    }
 }
 
 impl ListenConfig {
@@ -77,16 +126,11 @@ impl ListenConfig {
         Self { address: Address::local(port), ..Self::default() }
     }
 
-    /// Refuses an internal port that can't be listened on beside this one.
+    /// Refuses an admin port that can't be listened on beside this one.
     pub(crate) fn contradictions(&self, admin: &Self) -> Option<Invalid> {
         self.address.overlaps(&admin.address).then(|| {
             let problem = format!("{} is taken by `listen.address`, which is {}", admin.address, self.address);
             Invalid::new("admin.address", problem, "give the two different ports")
         })
-    }
-
-    /// What of its files can't be used.
-    pub(crate) fn unusable(&self) -> Option<Invalid> {
-        self.tls.as_ref()?.check().err().map(|refused| refused.under("tls"))
     }
 }

@@ -58,6 +58,8 @@ pub struct Observe<S> {
 struct Metrics {
     duration: Histogram<f64>,
     active: UpDownCounter<i64>,
+    /// By which listener the calls come, where a process has several for the same methods.
+    listener: Option<KeyValue>,
 }
 
 impl<S> Observe<S> {
@@ -75,7 +77,15 @@ impl<S> Observe<S> {
             .with_description("Calls in flight")
             .with_unit("{request}")
             .build();
-        Self { inner, naming, excluded_paths: &[], metrics: Arc::new(Metrics { duration, active }) }
+        Self { inner, naming, excluded_paths: &[], metrics: Arc::new(Metrics { duration, active, listener: None }) }
+    }
+
+    /// Tells its calls from those that come by another listener of the process, as `accord.listener`.
+    #[must_use]
+    pub fn listener(self, name: &'static str) -> Self {
+        let Metrics { duration, active, .. } = &*self.metrics;
+        let listener = Some(KeyValue::new("accord.listener", name));
+        Self { metrics: Arc::new(Metrics { duration: duration.clone(), active: active.clone(), listener }), ..self }
     }
 
     /// Lets requests for these paths pass unobserved.
@@ -111,7 +121,7 @@ where
         }
         request.extensions_mut().insert(id.clone());
         request.extensions_mut().insert(name.clone());
-        self.metrics.active.add(1, &[]);
+        self.metrics.active.add(1, self.metrics.listener.as_slice());
         let call = Observation {
             metrics: Arc::clone(&self.metrics),
             span: span.clone(),
@@ -156,13 +166,13 @@ impl Drop for Observation {
         let seconds = self.begun.elapsed().as_secs_f64();
         tracing::debug!(parent: &self.span, method = &*name, code, seconds, "call ended");
         self.end_span(&name, code);
-        self.metrics.active.add(-1, &[]);
-        let attributes = [
-            KeyValue::new("rpc.system.name", "grpc"),
-            KeyValue::new("rpc.method", name),
-            KeyValue::new("rpc.response.status_code", code),
-        ];
-        self.metrics.duration.record(seconds, &attributes);
+        self.metrics.active.add(-1, self.metrics.listener.as_slice());
+        let system = KeyValue::new("rpc.system.name", "grpc");
+        let (method, code) = (KeyValue::new("rpc.method", name), KeyValue::new("rpc.response.status_code", code));
+        match &self.metrics.listener {
+            Some(listener) => self.metrics.duration.record(seconds, &[system, method, code, listener.clone()]),
+            None => self.metrics.duration.record(seconds, &[system, method, code]),
+        }
     }
 }
 
@@ -178,6 +188,9 @@ impl Observation {
         span.set_attribute(KeyValue::new("rpc.system.name", "grpc"));
         span.set_attribute(KeyValue::new("rpc.method", Arc::clone(name)));
         span.set_attribute(KeyValue::new("rpc.response.status_code", code));
+        if let Some(listener) = &self.metrics.listener {
+            span.set_attribute(listener.clone());
+        }
         if self.code.is_some_and(is_servers_fault) {
             span.set_status(opentelemetry::trace::Status::error(code));
         }

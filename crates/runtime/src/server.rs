@@ -73,7 +73,6 @@ impl Listener {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let grace = shutdown.grace();
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         let connections = Arc::new(Connections::new(&self.config, self.tls, self.address, shutdown.clone()));
@@ -92,7 +91,7 @@ impl Listener {
         // Closed before the drain: a client that comes now is told by the kernel to go elsewhere.
         drop(self.socket);
         tasks.close();
-        if timeout(grace, tasks.wait()).await.is_err() {
+        if timeout(shutdown.remaining(), tasks.wait()).await.is_err() {
             tracing::warn!(
                 connections = tasks.len(),
                 "graceful shutdown took longer than `grace`: the open connections are closed"

@@ -1,21 +1,36 @@
 //! Graceful shutdown: the whole process stops taking calls, and drains those in flight.
 
-use std::{future::Future, io, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+use crate::deadline::Deadline;
 
 /// A handle on the process's end. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     begun: CancellationToken,
+    end: Arc<OnceLock<Deadline>>,
     grace: Duration,
 }
 
 impl Shutdown {
     /// A shutdown that begins only when [`Shutdown::begin`] is called; work in flight then has `grace` to end.
     pub fn new(grace: Duration) -> Self {
-        Self { begun: CancellationToken::new(), grace }
+        Self { begun: CancellationToken::new(), end: Arc::default(), grace }
+    }
+
+    /// A later stage of this shutdown: it begins when [`Shutdown::begin`] is called on it, and its work has what is then left
+    /// of the grace of this one.
+    #[must_use]
+    pub fn later(&self) -> Self {
+        Self { begun: CancellationToken::new(), end: Arc::clone(&self.end), grace: self.grace }
     }
 
     /// A shutdown that begins with SIGTERM or SIGINT, and not with SIGHUP, by which operators mean that files are to be
@@ -53,7 +68,13 @@ impl Shutdown {
 
     /// Begins the shutdown. Further calls change nothing.
     pub fn begin(&self) {
+        self.end.get_or_init(|| Deadline::after(self.grace));
         self.begun.cancel();
+    }
+
+    /// How much of the grace is left; all of it before the shutdown has begun.
+    pub fn remaining(&self) -> Duration {
+        self.end.get().map_or(self.grace, |end| end.remaining())
     }
 
     /// How long work in flight may take to end once the shutdown has begun.

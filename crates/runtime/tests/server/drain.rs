@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use accord_runtime::server::ListenConfig;
+use accord_runtime::{server::ListenConfig, shutdown::Shutdown};
 use http_body_util::BodyExt;
 use tokio::{
     net::TcpStream,
@@ -80,6 +80,17 @@ async fn drain_cuts_an_endless_stream_after_the_grace() {
     timeout(PATIENCE, port.served).await.unwrap().unwrap();
     assert!(begun.elapsed() >= SHORT);
     assert!(timeout(PATIENCE, body.frame()).await.unwrap().is_none_or(|frame| frame.is_err()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn later_stage_of_a_shutdown_has_what_is_left_of_the_grace() {
+    let shutdown = Shutdown::new(LONG);
+    let later = shutdown.later();
+    shutdown.begin();
+    tokio::time::advance(LONG / 4).await;
+    assert!(!later.is_begun());
+    later.begin();
+    assert_eq!((later.is_begun(), later.remaining()), (true, LONG * 3 / 4));
 }
 
 #[tokio::test]

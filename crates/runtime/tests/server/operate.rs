@@ -161,6 +161,22 @@ async fn metrics_count_status_in_trailers_and_cancelled_calls() {
 }
 
 #[tokio::test]
+async fn metrics_tell_the_listeners_of_a_process_apart() {
+    telemetry().await;
+    let answer = tower::service_fn(async |_| Ok(http::Response::new(http_body_util::Empty::<bytes::Bytes>::new())));
+    let observed = accord_runtime::observe::Observe::new(answer, std::sync::Arc::new(|_: &str| Some("a.B/C".into())));
+    for listener in ["public", "internal"] {
+        drop(observed.clone().listener(listener).oneshot(http::Request::new(())).await.unwrap());
+    }
+    let text = telemetry().await.prometheus();
+    for listener in ["public", "internal"] {
+        let label = format!(r#"accord_listener="{listener}""#);
+        let counts = |line: &str| line.contains(&label) && line.contains(r#"rpc_method="a.B/C""#);
+        assert!(text.lines().any(counts), "{label} is not in {text}");
+    }
+}
+
+#[tokio::test]
 async fn request_id_is_echoed_or_generated() {
     let service = Probe::default().grpc_server();
     let answer = service.clone().oneshot(request("Answer", &[("x-request-id", "order-17")])).await.unwrap();
