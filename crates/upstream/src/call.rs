@@ -16,6 +16,9 @@ use crate::failure::Failure;
 /// Counts the attempts before this one; a call that carries it is retried by whoever sent it, and not here as well (gRFC A6).
 pub const PREVIOUS_ATTEMPTS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
+/// When a failed call may be repeated; a negative value says never (gRFC A6).
+pub const PUSHBACK: HeaderName = HeaderName::from_static("grpc-retry-pushback-ms");
+
 /// A call to an upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {

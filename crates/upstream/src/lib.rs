@@ -45,7 +45,7 @@ mod test_log;
 pub use balance::Upstream;
 pub use body::ResponseBody;
 pub use budget::Budget;
-pub use call::{Answer, Call, Outcome, PREVIOUS_ATTEMPTS, Retries};
+pub use call::{Answer, Call, Outcome, PREVIOUS_ATTEMPTS, PUSHBACK, Retries};
 pub use client::{Client, StubBody};
 pub use config::{ConfigError, UpstreamConfig};
 pub use endpoint::Endpoint;

@@ -11,12 +11,11 @@ use http::HeaderMap;
 use tokio::time::{Instant, sleep_until};
 
 use crate::balance::{Picked, Upstream};
-use crate::call::{Answer, Call, Outcome, Retries};
+use crate::call::{Answer, Call, Outcome, PUSHBACK, Retries};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::grpc;
 
-const PUSHBACK: &str = "grpc-retry-pushback-ms";
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 /// ±20% (gRFC A6), so that those who failed together don't come back together: the longest wait, shortened by up to a third.
@@ -220,12 +219,12 @@ fn backoff(made: u32) -> Duration {
 mod tests {
     use super::*;
     use crate::transport_error::TransportError;
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     #[test]
     fn pushback_is_milliseconds_and_anything_else_forbids_retries() {
         let read = |text: &'static str| {
-            let metadata = HeaderMap::from_iter([(HeaderName::from_static(PUSHBACK), HeaderValue::from_static(text))]);
+            let metadata = HeaderMap::from_iter([(PUSHBACK, HeaderValue::from_static(text))]);
             pushback(&metadata)
         };
         assert_eq!(read("250"), Some(Next::AgainAfter(Duration::from_millis(250))));
