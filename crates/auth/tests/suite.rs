@@ -93,6 +93,11 @@ macro_rules! database_tests {
             passport_is_exchanged_only_by_its_own_audience,
             passport_names_its_parent_and_every_actor,
             passport_of_a_passport_is_revoked_with_the_first_parent,
+            passport_names_the_holder_of_the_actor_token_and_not_the_caller,
+            passport_is_refused_with_the_actor_token_of_another_audience,
+            actor_token_of_a_person_is_refused,
+            actor_token_of_a_revoked_workload_is_refused_as_revoked,
+            passport_names_eight_actors_at_most,
         );
         suite::database_tests!(@ access:
             store_that_is_down_denies_every_call,
@@ -103,6 +108,12 @@ macro_rules! database_tests {
             subject_is_revoked_by_an_admin_alone,
             check_of_a_malformed_token_is_an_invalid_argument,
             check_of_a_revoked_token_is_refused,
+            check_of_a_passport_decides_for_its_principal,
+            check_of_a_passport_brings_one_whose_act_names_every_hop,
+            check_of_a_passport_without_its_actor_is_refused,
+            check_of_a_revoked_persons_passport_is_refused,
+            policy_over_act_sees_the_actors_of_the_passport,
+            explanation_takes_the_named_actors_into_account,
             explanation_names_the_policy_that_allows,
             explanation_of_another_upstream_is_a_denial,
             each_method_requires_the_permission_that_its_contract_declares,
@@ -174,6 +185,7 @@ pub(crate) const READ: Question<'_> = Question {
     permission: "catalog.products.read",
     audience: "catalog",
     address: None,
+    actor: None,
 };
 
 const MESH_SECRET: &str = "a secret that is long enough for a client";

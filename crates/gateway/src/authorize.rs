@@ -73,6 +73,7 @@ pub(crate) async fn authorize(
         permission,
         audience: &entry.method.upstream,
         address: Some(arrival.address),
+        actor: None,
     };
     let decision = mesh.decide(identity.token, &identity.verified, &question, deadline, &arrival.id).await;
     let decision = Some(decision.map_err(|refused| denied(refused, permission))?);

@@ -103,8 +103,9 @@ impl MeshClient {
         self.verify_as(token, Type::Passport, audience)
     }
 
-    /// Asks auth whether the holder of a verified access token may do that. Answers are remembered as long as the token,
-    /// the passport in the answer, and the policy set hold; callers with the same question wait for one answer.
+    /// Asks auth whether the principal of a verified token may do that: an access token, or with an actor a passport. Answers are
+    /// remembered as long as the token, the passport in the answer, and the policy set hold; callers with the same question wait
+    /// for one answer.
     pub async fn decide(
         &self,
         token: &str,

@@ -29,6 +29,15 @@ const MARGIN: Duration = Duration::from_secs(30);
 /// The longest memory of a decision without a passport. Roles and policies that change end it earlier.
 const MEMORY: Duration = Duration::from_mins(1);
 
+/// The workload that calls for a principal, by its own access token.
+#[derive(Clone, Copy, Debug)]
+pub struct ActorToken<'a> {
+    /// The token itself.
+    pub token: &'a str,
+    /// What it says.
+    pub verified: &'a Verified,
+}
+
 /// What is to be decided.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
@@ -40,6 +49,8 @@ pub struct Question<'a> {
     pub audience: &'a str,
     /// The client's address, for auth's records; it takes no part in the decision.
     pub address: Option<IpAddr>,
+    /// Who calls for the principal; none where it calls itself.
+    pub actor: Option<ActorToken<'a>>,
 }
 
 /// A positive decision.
@@ -53,18 +64,19 @@ pub struct Decision {
     pub passport: Option<HeaderValue>,
 }
 
-/// What makes two questions the same one: the token, the method, its permission, the audience and the policy set. A change
-/// of a subject's roles raises its epoch, and so ends the token.
+/// What makes two questions the same one: the token, the actor's, the method, its permission, the audience and the policy
+/// set. A change of a subject's roles raises its epoch, and so ends the token.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct DecisionKey([Box<str>; 5]);
+struct DecisionKey([Box<str>; 6]);
 
 /// The same, borrowed from a question: a remembered decision is found without a copy of anything.
 #[derive(Clone, Copy, Hash)]
-struct BorrowedKey<'a>([&'a str; 5]);
+struct BorrowedKey<'a>([&'a str; 6]);
 
 impl<'a> BorrowedKey<'a> {
     fn of(verified: &'a Verified, question: &Question<'a>, policy_hash: &'a str) -> Self {
-        Self([&verified.claims.jti, question.method, question.permission, question.audience, policy_hash])
+        let actor = question.actor.map_or("", |actor| &actor.verified.claims.jti);
+        Self([&verified.claims.jti, actor, question.method, question.permission, question.audience, policy_hash])
     }
 
     fn to_owned(self) -> DecisionKey {
@@ -151,6 +163,7 @@ impl DecisionClient {
             permission: question.permission.to_owned(),
             audience: question.audience.to_owned(),
             address: question.address.map(|address| address.to_string()).unwrap_or_default(),
+            actor_token: question.actor.map(|actor| actor.token.to_owned()).unwrap_or_default(),
         };
         let deadline = Deadline::after(self.attempt_timeout);
         let mut request = request::outbound(message, deadline, id);
@@ -177,6 +190,7 @@ impl DecisionClient {
             (Code::InvalidArgument, Some(Reason::TokenRevoked)) => Refusal::Revoked,
             (Code::InvalidArgument, Some(Reason::TokenExpired)) => Refusal::Expired,
             (Code::InvalidArgument, _) => Refusal::Invalid(InvalidTokenReason::Signature),
+            (_, Some(Reason::ActorChainTooLong)) => Refusal::ActorChainTooLong,
             _ => Refusal::Unavailable,
         }
     }
@@ -261,7 +275,7 @@ mod tests {
         let auth = Client::lazy("http://127.0.0.1:1").unwrap();
         let login = Login::new(auth.clone(), &MeshConfig::default(), Secret::default());
         let decider = DecisionClient::new(auth, Arc::new(login), 10, ATTEMPT);
-        let key = BorrowedKey(["jti", "pkg.Service/Get", "read", "shop", "p1"]);
+        let key = BorrowedKey(["jti", "", "pkg.Service/Get", "read", "shop", "p1"]);
         let answer = CachedDecision {
             outcome: Err(Refusal::PermissionMissing),
             policy_hash: "p1".to_owned(),
@@ -276,10 +290,11 @@ mod tests {
 
     #[test]
     fn decision_is_found_by_its_own_question_alone() {
-        let (key, hasher) = (BorrowedKey(["jti", "pkg.Service/Get", "read", "shop", "p1"]), RandomState::new());
+        let (key, hasher) =
+            (BorrowedKey(["jti", "actor", "pkg.Service/Get", "read", "shop", "p1"]), RandomState::new());
         assert_eq!(hasher.hash_one(key), hasher.hash_one(key.to_owned()));
         assert!(key.equivalent(&key.to_owned()));
-        for index in 0..5 {
+        for index in 0..6 {
             let mut other = key;
             other.0[index] = "other";
             assert!(!other.equivalent(&key.to_owned()));

@@ -157,7 +157,7 @@ async fn admit<D: Decider>(decider: &D, method: Option<&Method>, head: &Parts) -
         let deadline = head.extensions.get().copied().unwrap_or_else(|| Deadline::after(LONGEST_DECISION));
         let id = head.extensions.get::<RequestId>().cloned().unwrap_or_default();
         // Nothing is called further inward, so no passport is wanted: no audience.
-        let question = Question { method: &method.name, permission, audience: "", address: None };
+        let question = Question { method: &method.name, permission, audience: "", address: None, actor: None };
         decider.authorize(token, &caller, &question, deadline, &id).await?;
     }
     Ok(caller)

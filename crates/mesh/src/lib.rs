@@ -23,4 +23,4 @@ pub mod refusal;
 
 pub use client::{JoinError, MeshClient};
 pub use config::MeshConfig;
-pub use decide::{Decision, Question};
+pub use decide::{ActorToken, Decision, Question};

@@ -15,6 +15,7 @@ pub fn reason(refusal: Refusal) -> Reason {
         Refusal::Stale => Reason::RevocationsStale,
         Refusal::Unavailable => Reason::AuthUnavailable,
         Refusal::PermissionMissing => Reason::PermissionMissing,
+        Refusal::ActorChainTooLong => Reason::ActorChainTooLong,
         Refusal::DeadlineExceeded => Reason::DeadlineExceeded,
     }
 }

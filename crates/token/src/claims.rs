@@ -72,6 +72,13 @@ pub struct Claims {
     pub act: Option<Actor>,
 }
 
+impl Claims {
+    /// The workloads through whose hands it went, newest first.
+    pub fn actors(&self) -> impl Iterator<Item = &str> {
+        std::iter::successors(self.act.as_ref(), |actor| actor.act.as_deref()).map(|actor| &*actor.sub)
+    }
+}
+
 /// A kind of principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

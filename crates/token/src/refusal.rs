@@ -26,6 +26,9 @@ pub enum Refusal {
     /// The principal does not hold the permission.
     #[error("the permission is missing")]
     PermissionMissing,
+    /// The request has gone through as many services as a passport names.
+    #[error("the request has gone through too many services")]
+    ActorChainTooLong,
     /// The caller's time was over before auth answered.
     #[error("the deadline passed before auth answered")]
     DeadlineExceeded,

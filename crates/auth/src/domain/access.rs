@@ -26,16 +26,25 @@ pub struct AccessDecision {
 }
 
 impl Auth {
-    /// Decides for whoever holds the token, and narrows it to the upstream where there is one.
+    /// Decides for whoever the token is about, and narrows it to the upstream where there is one. With an actor, the token may
+    /// be the passport that the actor was called with.
     pub fn check(
         &self,
         token: &str,
+        actor_token: Option<&str>,
         question: &AccessQuestion<'_>,
         caller: &Verified,
         state: &AuthState,
     ) -> Result<AccessDecision, Denial> {
-        let subject = self.verify_access_token(token, state).map_err(Denial::Subject)?;
-        let decided = self.policies.decide(&Principal::of(&subject.claims), question);
+        let actor = self.actor(actor_token, state)?;
+        let subject = match &actor {
+            Some(actor) => self.exchangeable(token, actor, state),
+            None => self.verify_access_token(token, state),
+        };
+        let subject = subject.map_err(Denial::Subject)?;
+        let act = actor.as_ref().map(|actor| chain(actor, &subject)).unwrap_or_default();
+        let question = AccessQuestion { act: &act, ..*question };
+        let decided = self.policies.decide(&Principal::of(&subject.claims), &question);
         self.metrics.decision(decided.allowed);
         // Built as a denial; only what follows makes it anything else.
         let mut decision =
@@ -43,7 +52,8 @@ impl Auth {
         if decided.allowed {
             // Without an upstream nobody goes further inward, and no passport is needed.
             if !question.upstream.is_empty() {
-                decision.passport = Some(self.passport(&decision.subject, question.upstream, caller, state)?);
+                let actor = actor.as_ref().unwrap_or(caller);
+                decision.passport = Some(self.passport(&decision.subject, question.upstream, actor, state)?);
             }
             decision.allowed = true;
         }
@@ -56,16 +66,21 @@ impl Auth {
         Ok(self.policies.decide(&principal, question))
     }
 
-    /// A passport for the subject's request on its way to the upstream, with the caller as its newest actor.
+    /// A passport for the subject's request on its way to the upstream, with its newest actor.
     pub(super) fn passport(
         &self,
         subject: &Verified,
         upstream: &str,
-        caller: &Verified,
+        actor: &Verified,
         state: &AuthState,
     ) -> Result<SignedToken, Denial> {
-        let passport = issue::passport(&self.tokens, state, subject, upstream, &caller.claims.sub)?;
+        let passport = issue::passport(&self.tokens, state, subject, upstream, &actor.claims.sub)?;
         self.metrics.token("passport");
         Ok(passport)
     }
+}
+
+/// The workloads through which a request has come, newest first.
+fn chain(actor: &Verified, subject: &Verified) -> Vec<String> {
+    std::iter::once(&*actor.claims.sub).chain(subject.claims.actors()).map(str::to_owned).collect()
 }

@@ -19,6 +19,12 @@ pub enum Denial {
     /// The token that the call is about is refused.
     #[error("the token in question: {0}")]
     Subject(Refusal),
+    /// The token of the workload that acts for the subject is refused.
+    #[error("the actor's token: {0}")]
+    Actor(Refusal),
+    /// The passport names as many actors as it may.
+    #[error("the subject's request has gone through too many services")]
+    ActorChainTooLong,
     /// A name, password, client id, secret or refresh token is wrong; which one is not told to callers.
     #[error("the credential is wrong")]
     Credential,

@@ -1,15 +1,16 @@
 //! Token exchange (RFC 8693): a token in, a passport out.
 
-use accord_token::{InvalidTokenReason, Refusal, Verified};
+use accord_token::{InvalidTokenReason, Kind, Refusal, Verified};
 
 use super::{auth::Auth, denial::Denial, issue::SignedToken, state::AuthState};
 use crate::store::principals::is_name;
 
 impl Auth {
-    /// A passport: the subject's token narrowed to one audience.
+    /// A passport: the subject's token narrowed to one audience. The actor is the caller where it brings no other's token.
     pub fn exchange(
         &self,
         subject_token: &str,
+        actor_token: Option<&str>,
         audience: &str,
         caller: &Verified,
         state: &AuthState,
@@ -17,14 +18,27 @@ impl Auth {
         if !is_name(audience) {
             return Err(Denial::Field("audience", "must name one service"));
         }
-        let subject = self.exchangeable(subject_token, caller, state).map_err(Denial::Subject)?;
-        self.passport(&subject, audience, caller, state)
+        let actor = self.actor(actor_token, state)?;
+        let actor = actor.as_ref().unwrap_or(caller);
+        let subject = self.exchangeable(subject_token, actor, state).map_err(Denial::Subject)?;
+        self.passport(&subject, audience, actor, state)
     }
 
-    /// An access token, or a passport that was made for this caller: a service can pass on only what it was given.
-    fn exchangeable(&self, token: &str, caller: &Verified, state: &AuthState) -> Result<Verified, Refusal> {
+    /// The workload that acts for a subject, where its token was given (RFC 8693, `actor_token`).
+    pub(super) fn actor(&self, token: Option<&str>, state: &AuthState) -> Result<Option<Verified>, Denial> {
+        let Some(token) = token else { return Ok(None) };
+        let actor = self.verify_access_token(token, state).map_err(Denial::Actor)?;
+        match actor.claims.kind {
+            Kind::Service => Ok(Some(actor)),
+            Kind::User => Err(Denial::Field("actor_token", "must be the access token of a service")),
+        }
+    }
+
+    /// An access token, or a passport that was made for this actor, whose name is the audience's: a service can pass on only
+    /// what it was given.
+    pub(super) fn exchangeable(&self, token: &str, actor: &Verified, state: &AuthState) -> Result<Verified, Refusal> {
         match self.verify_access_token(token, state) {
-            Err(Refusal::Invalid(InvalidTokenReason::Type)) => self.verify_passport(token, &caller.claims.sub, state),
+            Err(Refusal::Invalid(InvalidTokenReason::Type)) => self.verify_passport(token, &actor.claims.sub, state),
             verified => verified,
         }
     }

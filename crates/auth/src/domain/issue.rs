@@ -51,7 +51,7 @@ pub fn access_token(
 }
 
 /// A passport: the subject's token narrowed to one audience. Never lives longer than the token it comes from, and falls
-/// with it. The workload that asked becomes the newest actor.
+/// with it. The workload that acts for the subject becomes the newest actor.
 pub fn passport(
     config: &TokensConfig,
     state: &AuthState,
@@ -65,8 +65,8 @@ pub fn passport(
     if parent.exp <= now {
         return Err(Denial::Subject(Refusal::Expired));
     }
-    if actors(parent.act.as_ref()) >= MAX_ACTORS {
-        return Err(Denial::Field("subject_token", "has gone through too many hands"));
+    if parent.actors().count() >= MAX_ACTORS {
+        return Err(Denial::ActorChainTooLong);
     }
     let claims = Claims {
         aud: audience.to_owned(),
@@ -90,10 +90,6 @@ fn signed(claims: Claims, token_type: Type, state: &AuthState) -> Result<SignedT
     }
     let life = Duration::from_secs(u64::try_from(claims.exp - claims.iat).unwrap_or(0));
     Ok(SignedToken { token, jti: claims.jti, expires_at: claims.exp, life })
-}
-
-fn actors(actor: Option<&Actor>) -> usize {
-    std::iter::successors(actor, |actor| actor.act.as_deref()).count()
 }
 
 fn new_id() -> String {

@@ -12,7 +12,13 @@
 //!
 //! Actions are the permissions that contracts name; naming one in a policy declares it. Principals are `Accord::User` and
 //! `Accord::Service` with the attribute `tenant`, members of their `Accord::Role`s. The resource is the upstream,
-//! `Accord::Upstream::"catalog"`. The context has `method`, `pkg.Service/Method`.
+//! `Accord::Upstream::"catalog"`. The context has `method`, `pkg.Service/Method`, and `act`, the set of the workloads through
+//! which the request came, by name; it is empty where the principal calls itself:
+//!
+//! ```cedar
+//! forbid (principal is Accord::User, action == Accord::Action::"stock.reserve", resource)
+//! unless { context.act.contains("orders") };
+//! ```
 //!
 //! Invariant: any error while a policy is evaluated denies. Cedar itself would skip that policy, and a broken `forbid`
 //! would then allow.
@@ -81,6 +87,8 @@ pub struct AccessQuestion<'a> {
     pub upstream: &'a str,
     /// The called method, `pkg.Service/Method`; may be empty.
     pub method: &'a str,
+    /// The workloads through which the request came; none where the principal calls itself.
+    pub act: &'a [String],
 }
 
 /// A decision and what made it.
@@ -161,7 +169,8 @@ fn schema(actions: &BTreeSet<String>) -> String {
         schema.push_str("  action \"");
         schema.push_str(&EntityId::new(action).escaped());
         schema.push_str(
-            "\" appliesTo { principal: [User, Service], resource: [Upstream], context: { method: String } };\n",
+            "\" appliesTo { principal: [User, Service], resource: [Upstream], \
+             context: { method: String, act: Set<String> } };\n",
         );
     }
     schema.push('}');
@@ -249,7 +258,11 @@ fn request(
     let known: Vec<_> = roles.iter().map(|role| Entity::new_no_attrs(role.clone(), HashSet::new())).collect();
     let person = Entity::new(who.clone(), HashMap::from([("tenant".to_owned(), tenant)]), roles)?;
     let entities = Entities::from_entities(known.into_iter().chain([person]), None)?;
-    let context = [("method".to_owned(), RestrictedExpression::new_string(question.method.to_owned()))];
+    let act = question.act.iter().map(|actor| RestrictedExpression::new_string(actor.clone()));
+    let context = [
+        ("method".to_owned(), RestrictedExpression::new_string(question.method.to_owned())),
+        ("act".to_owned(), RestrictedExpression::new_set(act)),
+    ];
     let upstream = if question.upstream.is_empty() { "accord" } else { question.upstream };
     let request = Request::new(
         who,

@@ -18,7 +18,8 @@ impl AccessService for Access {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
         let Caller { verified, state } = Caller::of(&request)?;
         let request = request.get_ref();
-        let decision = self.0.check(&request.token, &message::check_question(request), &verified, &state)?;
+        let (question, actor_token) = (message::check_question(request), message::given(&request.actor_token));
+        let decision = self.0.check(&request.token, actor_token, &question, &verified, &state)?;
         Ok(Response::new(message::checked(decision)))
     }
 

@@ -61,12 +61,23 @@ pub(super) fn introspected(token: Option<Verified>) -> IntrospectResponse {
     }
 }
 
+/// A field that was filled in.
+pub(super) fn given(field: &str) -> Option<&str> {
+    (!field.is_empty()).then_some(field)
+}
+
+/// What is asked, before it is known through whose hands the request came.
 pub(super) fn check_question(request: &CheckRequest) -> AccessQuestion<'_> {
-    AccessQuestion { permission: &request.permission, upstream: &request.audience, method: &request.method }
+    AccessQuestion { permission: &request.permission, upstream: &request.audience, method: &request.method, act: &[] }
 }
 
 pub(super) fn explain_question(request: &ExplainRequest) -> AccessQuestion<'_> {
-    AccessQuestion { permission: &request.permission, upstream: &request.audience, method: &request.method }
+    AccessQuestion {
+        permission: &request.permission,
+        upstream: &request.audience,
+        method: &request.method,
+        act: &request.act,
+    }
 }
 
 pub(super) fn checked(decision: AccessDecision) -> CheckResponse {

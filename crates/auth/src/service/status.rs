@@ -14,9 +14,10 @@ impl From<Denial> for Status {
             Denial::Store(error) => error.into(),
             Denial::Caller(refused) => refusal::status(refused),
             // UNAUTHENTICATED would say that the *caller* is not known.
-            Denial::Subject(refused) => {
+            Denial::Subject(refused) | Denial::Actor(refused) => {
                 StatusBuilder::new(refusal::reason(refused), message).code(Code::InvalidArgument).build()
             }
+            Denial::ActorChainTooLong => fault::status(Reason::ActorChainTooLong, message),
             Denial::Credential => fault::status(Reason::CredentialInvalid, message),
             Denial::Reused => fault::status(Reason::RefreshReused, message),
             Denial::Throttled(wait) => StatusBuilder::new(Reason::LoginThrottled, message).retry_after(wait).build(),

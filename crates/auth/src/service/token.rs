@@ -41,8 +41,8 @@ impl TokenService for Tokens {
 
     async fn exchange(&self, request: Request<ExchangeRequest>) -> Result<Response<ExchangeResponse>, Status> {
         let Caller { verified, state } = Caller::of(&request)?;
-        let ExchangeRequest { subject_token, audience } = request.get_ref();
-        let passport = self.0.exchange(subject_token, audience, &verified, &state)?;
+        let ExchangeRequest { subject_token, audience, actor_token } = request.get_ref();
+        let passport = self.0.exchange(subject_token, message::given(actor_token), audience, &verified, &state)?;
         Ok(Response::new(message::exchanged(passport)))
     }
 

@@ -2,18 +2,23 @@
 
 use accord_api::accord::{
     auth::v1::{
-        CheckRequest, ExchangeRequest, ExplainRequest, ExplainResponse, IntrospectRequest, ListKeysRequest,
-        RefreshRequest, RevokeRequest, RotateRequest, WatchRequest, access_service_client::AccessServiceClient,
-        key_service_client::KeyServiceClient, revocation_service_client::RevocationServiceClient,
-        revoke_request::Target,
+        CheckRequest, CheckResponse, ExchangeRequest, ExplainRequest, ExplainResponse, IntrospectRequest,
+        ListKeysRequest, RefreshRequest, RevokeRequest, RotateRequest, WatchRequest,
+        access_service_client::AccessServiceClient, key_service_client::KeyServiceClient,
+        revocation_service_client::RevocationServiceClient, revoke_request::Target,
     },
     fault::v1::Reason,
 };
+use accord_auth::config::Config;
 use accord_runtime::fault;
 use prost_reflect::{DescriptorPool, DynamicMessage};
-use tonic::{Code, client::Grpc};
+use tonic::{Code, Status, client::Grpc};
 
-use super::{Database, PASSWORD, READ, Server, admin, authorized, refused};
+use super::{
+    Database, PASSWORD, READ, Server, admin, authorized,
+    exchange::{catalog_token, with_catalog},
+    refused,
+};
 
 pub(crate) async fn store_that_is_down_denies_every_call(database: Database) {
     let server = Server::start(&database, |_| {}).await;
@@ -26,7 +31,8 @@ pub(crate) async fn store_that_is_down_denies_every_call(database: Database) {
     assert_eq!(refused(server.log_in_client("gateway", "any").await), down);
     let refresh_token = logged_in.refresh_token;
     assert_eq!(refused(tokens.refresh(RefreshRequest { refresh_token }).await), down);
-    let exchange = ExchangeRequest { subject_token: token.clone(), audience: "catalog".to_owned() };
+    let (subject_token, audience) = (token.clone(), "catalog".to_owned());
+    let exchange = ExchangeRequest { subject_token, audience, ..ExchangeRequest::default() };
     assert_eq!(refused(tokens.exchange(authorized(exchange, &mesh)).await), down);
     let target = Some(Target::Token(token.clone()));
     assert_eq!(refused(tokens.revoke(RevokeRequest { target }).await), down);
@@ -62,7 +68,8 @@ pub(crate) async fn person_may_neither_check_nor_explain_nor_exchange_nor_watch(
     let missing = Reason::PermissionMissing;
     assert_eq!(refused(access.check(authorized(CheckRequest::default(), &ada)).await), missing);
     assert_eq!(refused(access.explain(authorized(ExplainRequest::default(), &ada)).await), missing);
-    let exchange = ExchangeRequest { subject_token: ada.clone(), audience: "catalog".to_owned() };
+    let (subject_token, audience) = (ada.clone(), "catalog".to_owned());
+    let exchange = ExchangeRequest { subject_token, audience, ..ExchangeRequest::default() };
     assert_eq!(
         refused(server.tokens().exchange(authorized(exchange, &ada)).await),
         missing,
@@ -105,12 +112,95 @@ pub(crate) async fn check_of_a_revoked_token_is_refused(database: Database) {
     assert_eq!(refused(AccessServiceClient::new(server.channel.clone()).check(check).await), Reason::TokenRevoked);
 }
 
+/// Ada's passport to the catalog, as the gateway gets it for her call, with the tokens of both workloads.
+async fn called_with_a_passport(server: &Server, gateway: &str) -> String {
+    let check = CheckRequest { token: server.token_of("ada").await, ..read() };
+    let answer = AccessServiceClient::new(server.channel.clone()).check(authorized(check, gateway)).await;
+    answer.unwrap().into_inner().passport
+}
+
+fn read() -> CheckRequest {
+    CheckRequest {
+        method: READ.method.to_owned(),
+        permission: READ.permission.to_owned(),
+        audience: READ.audience.to_owned(),
+        ..CheckRequest::default()
+    }
+}
+
+/// The gateway asks for a call that a workload makes with a passport.
+async fn check_for(server: &Server, passport: &str, actor: &str, gateway: &str) -> Result<CheckResponse, Status> {
+    let check = CheckRequest { token: passport.to_owned(), actor_token: actor.to_owned(), ..read() };
+    let answer = AccessServiceClient::new(server.channel.clone()).check(authorized(check, gateway)).await;
+    answer.map(tonic::Response::into_inner)
+}
+
+pub(crate) async fn check_of_a_passport_decides_for_its_principal(database: Database) {
+    let (server, gateway, catalog) = with_catalog(&database).await;
+    let passport = called_with_a_passport(&server, &gateway).await;
+    let answer = check_for(&server, &passport, &catalog, &gateway).await.unwrap();
+    assert!(answer.allowed, "ada may read, and the catalog may not by itself");
+    assert_eq!(answer.principal.unwrap().subject, "ada");
+}
+
+pub(crate) async fn check_of_a_passport_brings_one_whose_act_names_every_hop(database: Database) {
+    let (server, gateway, catalog) = with_catalog(&database).await;
+    let passport = called_with_a_passport(&server, &gateway).await;
+    let answer = check_for(&server, &passport, &catalog, &gateway).await.unwrap();
+    let state = server.auth.state.current().await.unwrap();
+    let first = server.auth.verify_passport(&passport, "catalog", &state).unwrap().claims;
+    let second = server.auth.verify_passport(&answer.passport, "catalog", &state).unwrap().claims;
+    assert_eq!(second.actors().collect::<Vec<_>>(), ["catalog", "gateway"]);
+    assert!(second.exp <= first.exp && second.ptj == first.ptj);
+}
+
+pub(crate) async fn check_of_a_passport_without_its_actor_is_refused(database: Database) {
+    let (server, gateway, _) = with_catalog(&database).await;
+    let passport = called_with_a_passport(&server, &gateway).await;
+    assert_eq!(refused(check_for(&server, &passport, "", &gateway).await), Reason::CredentialInvalid);
+}
+
+pub(crate) async fn check_of_a_revoked_persons_passport_is_refused(database: Database) {
+    let (server, gateway, catalog) = with_catalog(&database).await;
+    let passport = called_with_a_passport(&server, &gateway).await;
+    admin(&server.auth.store).revoke_subject("ada").await.unwrap();
+    assert_eq!(refused(check_for(&server, &passport, &catalog, &gateway).await), Reason::TokenRevoked);
+}
+
+/// Lets nobody read who does not come through the catalog.
+fn only_through_catalog(config: &mut Config) {
+    let file = config.policy.files[0].with_file_name("act.cedar");
+    let text = r#"forbid (principal, action == Accord::Action::"catalog.products.read", resource)
+        unless { context.act.contains("catalog") };"#;
+    std::fs::write(&file, text).unwrap();
+    config.policy.files.push(file);
+}
+
+pub(crate) async fn policy_over_act_sees_the_actors_of_the_passport(database: Database) {
+    let server = Server::start(&database, only_through_catalog).await;
+    let (gateway, catalog) = (server.mesh_token().await, catalog_token(&server).await);
+    let ada = server.token_of("ada").await;
+    assert!(!check_for(&server, &ada, "", &gateway).await.unwrap().allowed, "she calls herself");
+    assert!(check_for(&server, &ada, &catalog, &gateway).await.unwrap().allowed, "the catalog calls for her");
+}
+
+pub(crate) async fn explanation_takes_the_named_actors_into_account(database: Database) {
+    let server = Server::start(&database, only_through_catalog).await;
+    assert!(!explain_through(&server, "catalog", &["gateway"]).await.allowed);
+    assert!(explain_through(&server, "catalog", &["catalog", "gateway"]).await.allowed);
+}
+
 async fn explain(server: &Server, audience: &str) -> ExplainResponse {
+    explain_through(server, audience, &[]).await
+}
+
+async fn explain_through(server: &Server, audience: &str, act: &[&str]) -> ExplainResponse {
     let question = ExplainRequest {
         subject: "ada".to_owned(),
         permission: READ.permission.to_owned(),
         method: READ.method.to_owned(),
         audience: audience.to_owned(),
+        act: act.iter().map(ToString::to_string).collect(),
     };
     let question = authorized(question, &server.token_of("root").await);
     AccessServiceClient::new(server.channel.clone()).explain(question).await.unwrap().into_inner()

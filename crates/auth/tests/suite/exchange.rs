@@ -14,17 +14,34 @@ use super::{BOUND, Database, Server, admin, authorized, eventually, principal, r
 
 /// Exchanges the subject's token as this workload.
 async fn exchange(server: &Server, token: &str, audience: &str, workload: &str) -> Result<ExchangeResponse, Status> {
-    let message = ExchangeRequest { subject_token: token.to_owned(), audience: audience.to_owned() };
+    exchange_for(server, token, "", audience, workload).await
+}
+
+/// Exchanges the subject's token as this workload, for the actor whose token it brings.
+async fn exchange_for(
+    server: &Server,
+    token: &str,
+    actor: &str,
+    audience: &str,
+    workload: &str,
+) -> Result<ExchangeResponse, Status> {
+    let (subject_token, audience) = (token.to_owned(), audience.to_owned());
+    let message = ExchangeRequest { subject_token, audience, actor_token: actor.to_owned() };
     server.tokens().exchange(authorized(message, workload)).await.map(tonic::Response::into_inner)
 }
 
 /// A server with a second workload, and the tokens of both: the gateway's and the catalog's.
-async fn with_catalog(database: &Database) -> (Server, String, String) {
+pub(crate) async fn with_catalog(database: &Database) -> (Server, String, String) {
     let server = Server::start(database, |_| {}).await;
+    let (gateway, catalog) = (server.mesh_token().await, catalog_token(&server).await);
+    (server, gateway, catalog)
+}
+
+/// Adds the catalog as a workload; its token.
+pub(crate) async fn catalog_token(server: &Server) -> String {
     let catalog = principal("catalog", Kind::Service, &["accord-mesh"]);
     admin(&server.auth.store).add_principal(&catalog, None).await.unwrap();
-    let (gateway, catalog) = (server.mesh_token().await, server.token_of("catalog").await);
-    (server, gateway, catalog)
+    server.token_of("catalog").await
 }
 
 pub(crate) async fn malformed_audience_is_refused(database: Database) {
@@ -89,4 +106,46 @@ pub(crate) async fn passport_of_a_passport_is_revoked_with_the_first_parent(data
     server.tokens().revoke(RevokeRequest { target: Some(Target::Token(ada)) }).await.unwrap();
     let refused = || matches!(client.verify_passport(&second.passport, "orders"), Err(Refusal::Revoked));
     eventually("the passport of the passport is refused", refused).await;
+}
+
+pub(crate) async fn passport_names_the_holder_of_the_actor_token_and_not_the_caller(database: Database) {
+    let (server, gateway, catalog) = with_catalog(&database).await;
+    let first = exchange(&server, &server.token_of("ada").await, "catalog", &gateway).await.unwrap();
+    let second = exchange_for(&server, &first.passport, &catalog, "orders", &gateway).await.unwrap();
+    let state = server.auth.state.current().await.unwrap();
+    let claims = server.auth.verify_passport(&second.passport, "orders", &state).unwrap().claims;
+    assert_eq!(claims.actors().collect::<Vec<_>>(), ["catalog", "gateway"]);
+}
+
+pub(crate) async fn passport_is_refused_with_the_actor_token_of_another_audience(database: Database) {
+    let (server, gateway, catalog) = with_catalog(&database).await;
+    let first = exchange(&server, &server.token_of("ada").await, "orders", &gateway).await.unwrap();
+    let answer = exchange_for(&server, &first.passport, &catalog, "stock", &gateway).await;
+    assert_eq!(refused(answer), Reason::CredentialInvalid);
+}
+
+pub(crate) async fn actor_token_of_a_person_is_refused(database: Database) {
+    let (server, gateway, _) = with_catalog(&database).await;
+    let (ada, root) = (server.token_of("ada").await, server.token_of("root").await);
+    assert_eq!(refused(exchange_for(&server, &ada, &root, "orders", &gateway).await), Reason::FieldInvalid);
+}
+
+pub(crate) async fn actor_token_of_a_revoked_workload_is_refused_as_revoked(database: Database) {
+    let (server, gateway, catalog) = with_catalog(&database).await;
+    let first = exchange(&server, &server.token_of("ada").await, "catalog", &gateway).await.unwrap();
+    admin(&server.auth.store).revoke_subject("catalog").await.unwrap();
+    let answer = exchange_for(&server, &first.passport, &catalog, "orders", &gateway).await;
+    assert_eq!(refused(answer), Reason::TokenRevoked);
+}
+
+pub(crate) async fn passport_names_eight_actors_at_most(database: Database) {
+    let (server, gateway, catalog) = with_catalog(&database).await;
+    let mut token = server.token_of("ada").await;
+    for hop in 0..8 {
+        // Each service calls itself again: a loop, which is what the bound is for.
+        let actor = if hop == 0 { &gateway } else { &catalog };
+        token = exchange_for(&server, &token, actor, "catalog", &gateway).await.unwrap().passport;
+    }
+    let answer = exchange_for(&server, &token, &catalog, "catalog", &gateway).await;
+    assert_eq!(refused(answer), Reason::ActorChainTooLong);
 }

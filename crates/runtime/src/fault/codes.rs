@@ -24,7 +24,7 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         // gRPC says UNIMPLEMENTED of a method that is called; one that is asked about is not found.
         Reason::MethodUnknown => &[Unimplemented, NotFound],
         Reason::MethodUndeclared | Reason::PermissionMissing | Reason::PrincipalKindRefused => &[PermissionDenied],
-        Reason::CredentialMissing | Reason::RefreshReused => &[Unauthenticated],
+        Reason::CredentialMissing | Reason::RefreshReused | Reason::PassportInvalid => &[Unauthenticated],
         // UNAUTHENTICATED is about the caller's own token. One that a call is about is an argument of it.
         Reason::CredentialInvalid | Reason::TokenExpired | Reason::TokenRevoked => &[Unauthenticated, InvalidArgument],
         Reason::RequestTooLarge
@@ -35,7 +35,7 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         | Reason::ResponseTooLarge => &[ResourceExhausted],
         // By the table of gRPC over HTTP/2, "Errors".
         Reason::UpstreamReset => &[Internal, Cancelled, ResourceExhausted, PermissionDenied],
-        Reason::UpstreamUnknown => &[FailedPrecondition],
+        Reason::UpstreamUnknown | Reason::ActorChainTooLong => &[FailedPrecondition],
         Reason::ContractPending
         | Reason::RevocationsStale
         | Reason::AuthUnavailable

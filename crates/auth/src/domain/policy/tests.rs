@@ -13,8 +13,14 @@ fn of(texts: &[(&str, &str)]) -> Result<Policies, PolicyError> {
 
 /// The decision of these policies for somebody with this role.
 fn decide(text: &str, role: &str, permission: &str) -> PolicyDecision {
+    decide_through(text, role, permission, &[])
+}
+
+/// The same for a request that came through these workloads.
+fn decide_through(text: &str, role: &str, permission: &str, act: &[&str]) -> PolicyDecision {
     let principal = Principal::new("ada".to_owned(), Kind::User, "north".to_owned(), vec![role.to_owned()]);
-    let question = AccessQuestion { permission, upstream: "catalog", method: "" };
+    let act: Vec<_> = act.iter().map(ToString::to_string).collect();
+    let question = AccessQuestion { permission, upstream: "catalog", method: "", act: &act };
     policies(text).unwrap().decide(&principal, &question)
 }
 
@@ -127,4 +133,20 @@ fn permit_for_every_action_covers_permissions_that_no_policy_names() {
 #[test]
 fn policy_hash_differs_between_sets() {
     assert_ne!(policies(READERS).unwrap().hash, policies("").unwrap().hash);
+}
+
+const THROUGH_ORDERS: &str = r#"permit (
+    principal in Accord::Role::"catalog-reader", action == Accord::Action::"catalog.products.read", resource)
+    when { context.act.contains("orders") };"#;
+
+#[test]
+fn policy_over_act_permits_requests_that_came_through_the_named_workload() {
+    assert!(decide_through(THROUGH_ORDERS, "catalog-reader", READ, &["orders", "gateway"]).allowed);
+    assert!(!decide_through(THROUGH_ORDERS, "catalog-reader", READ, &["stock", "gateway"]).allowed);
+}
+
+#[test]
+fn policy_over_act_denies_a_principal_that_calls_itself_without_an_error() {
+    let decision = decide(THROUGH_ORDERS, "catalog-reader", READ);
+    assert_eq!(decision, PolicyDecision { allowed: false, policies: Vec::new(), errors: Vec::new() });
 }
