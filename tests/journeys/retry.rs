@@ -2,10 +2,11 @@
 
 use crate::{
     scripted_upstream::{ReceivedCall, Reply, ScriptedUpstream},
-    wire::{GrpcCall, word},
+    wire::{GrpcCall, GrpcResponse, word},
 };
 use accord_fabric::Fabric;
 use anyhow::Result;
+use http::StatusCode;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tonic::Code;
@@ -170,5 +171,39 @@ async fn broken_connection_is_retried_only_where_declared() -> Result<()> {
     echo.script([Reply::closes_connection()]);
     assert_eq!(GrpcCall::new(&fabric, "Repeat", "twice").send().await?.ok()?, word("twice"));
     assert_eq!(echo.take_received().len(), 2, "its contract says that it may be done twice");
+    fabric.stop().await
+}
+
+/// What an answer says of repeating it.
+fn pushback(answer: &GrpcResponse) -> Option<&str> {
+    answer.trailers.get("grpc-retry-pushback-ms")?.to_str().ok()
+}
+
+#[tokio::test]
+async fn exhausted_retries_answer_with_negative_pushback() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    for method in ["Repeat", "Race", "Chase"] {
+        for reply in [unavailable(), unavailable().head("x-edition", "1"), Reply::http(StatusCode::SERVICE_UNAVAILABLE)]
+        {
+            echo.script(vec![reply; 3]);
+            let answer = GrpcCall::new(&fabric, method, "vain").send().await?;
+            assert_eq!((answer.code(), pushback(&answer)), (Code::Unavailable, Some("-1")), "{method}");
+            echo.take_received();
+        }
+    }
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn failure_that_is_not_retried_answers_without_pushback() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    for (method, code) in [("Say", Code::Unavailable), ("Keep", Code::Unavailable), ("Repeat", Code::Internal)] {
+        echo.script([Reply::error(code)]);
+        let answer = GrpcCall::new(&fabric, method, "once").send().await?;
+        assert_eq!((answer.code(), pushback(&answer)), (code, None), "{method}");
+    }
+    echo.script([unavailable()]);
+    let retried = call(&fabric, "Repeat").header("grpc-previous-rpc-attempts", "1").send().await?;
+    assert_eq!(pushback(&retried), None, "whoever repeats it decides");
     fabric.stop().await
 }

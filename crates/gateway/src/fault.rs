@@ -8,7 +8,7 @@ use accord_runtime::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::time::Duration;
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataMap};
 use tonic_types::StatusExt;
 
 /// Tells a caller which part of the mesh failed, where it was not the handler.
@@ -147,6 +147,13 @@ impl Fault {
             (code, reason),
             (_, Some(Reason::ResponseTooLarge)) | (Code::Internal, Some(Reason::UpstreamMalformed))
         )
+    }
+
+    /// Adds metadata to the status, as those see it who call in gRPC.
+    pub(crate) fn insert_metadata(&mut self, name: HeaderName, value: HeaderValue) {
+        let mut headers = std::mem::take(self.0.status.metadata_mut()).into_headers();
+        headers.insert(name, value);
+        *self.0.status.metadata_mut() = MetadataMap::from_headers(headers);
     }
 
     /// The gRPC status, with its details.

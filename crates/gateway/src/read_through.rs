@@ -83,7 +83,7 @@ impl ReadThrough {
         let failure = match self.read_by_plan(call, plan, read).await {
             Ok(answered) => {
                 self.is_failing.store(false, Ordering::Relaxed);
-                return answered;
+                return upstream::give_up(call, answered);
             }
             Err(status) if deadline::is_exceeded(call.deadline, &status) => return Err(Fault::deadline()),
             Err(status) => status,

@@ -13,9 +13,9 @@ use accord_contract::Policy;
 use accord_runtime::{deadline::Deadline, request::RequestId};
 use accord_token::PASSPORT_HEADER;
 pub(crate) use accord_upstream::Answer;
-use accord_upstream::{self as upstream, Failure, ResponseBody, Retries, grpc};
+use accord_upstream::{self as upstream, Failure, PUSHBACK, ResponseBody, Retries, grpc};
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use http_body::Body;
 use std::sync::Arc;
 use tonic::Code;
@@ -116,8 +116,25 @@ pub(crate) async fn unary(call: &Call, message: &Bytes) -> Outcome {
         };
     let result =
         outcome.result.map(|answer| keep_declared(answer, call.policy())).map_err(|failure| call.fault(&failure));
-    Outcome { result, may_have_acted }
+    Outcome { result: give_up(call, result), may_have_acted }
 }
+
+/// What is left of a call once the retries that its contract declares were in vain, here or in the cache: outer hops, and a
+/// client that honours pushback, don't repeat it, since attempts at several hops would multiply (gRFC A6).
+pub(crate) fn give_up(call: &Call, mut result: Result<Answer, Fault>) -> Result<Answer, Fault> {
+    let Some(retries) = call.retries() else { return result };
+    match &mut result {
+        Ok(answer) if retries.on.contains(&answer.code()) => {
+            let metadata = if answer.is_trailers_only { &mut answer.head } else { &mut answer.trailers };
+            metadata.insert(PUSHBACK, NEVER);
+        }
+        Err(fault) if retries.on.contains(&fault.status().code()) => fault.insert_metadata(PUSHBACK, NEVER),
+        _ => {}
+    }
+    result
+}
+
+const NEVER: HeaderValue = HeaderValue::from_static("-1");
 
 /// Without the metadata that the contract of a cached method does not name, whoever gives the answer.
 fn keep_declared(mut answer: Answer, policy: &Policy) -> Answer {
