@@ -22,29 +22,41 @@ use crate::{
 };
 
 /// Where the binaries serve.
-pub struct Addresses(BTreeMap<Part, (SocketAddr, SocketAddr)>);
+pub struct Addresses {
+    parts: BTreeMap<Part, (SocketAddr, SocketAddr)>,
+    internal: SocketAddr,
+}
+
+/// The port of the gateway's internal listener, as the documentation names it.
+const INTERNAL_PORT: u16 = 8082;
 
 impl Addresses {
     /// The ports that the documentation names, on loopback.
     pub fn documented() -> Self {
         let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let both = |part: Part| (loopback(part.default_port()), loopback(part.default_port() + 1));
-        Self(Part::ALL.map(|part| (part, both(part))).into())
+        Self { parts: Part::ALL.map(|part| (part, both(part))).into(), internal: loopback(INTERNAL_PORT) }
     }
 
     fn free(ports: &mut Ports) -> Result<Self> {
         let both = |part| Ok((part, (ports.reserve()?, ports.reserve()?)));
-        Ok(Self(Part::ALL.into_iter().map(both).collect::<Result<_>>()?))
+        Ok(Self { parts: Part::ALL.into_iter().map(both).collect::<Result<_>>()?, internal: ports.reserve()? })
     }
 
-    /// Where a binary serves, and where its internal port is.
+    /// Where a binary serves, and where its admin port is.
     pub fn of(&self, part: Part) -> (SocketAddr, SocketAddr) {
-        self.0[&part]
+        self.parts[&part]
+    }
+
+    /// Where the gateway's internal listener is.
+    pub fn internal(&self) -> SocketAddr {
+        self.internal
     }
 
     /// Every address, and whose it is.
     pub fn all(&self) -> impl Iterator<Item = (Part, SocketAddr)> {
-        self.0.iter().flat_map(|(part, (listen, admin))| [(*part, *listen), (*part, *admin)])
+        let parts = self.parts.iter().flat_map(|(part, (listen, admin))| [(*part, *listen), (*part, *admin)]);
+        parts.chain([(Part::Gateway, self.internal)])
     }
 }
 
@@ -158,7 +170,8 @@ impl Builder {
         let auth = self.serving(Part::Auth, &home).await?;
         let (cache, catalog) = tokio::try_join!(self.serving(Part::Cache, &home), self.serving(Part::Catalog, &home))?;
         let gateway = self.serving(Part::Gateway, &home).await?;
-        Ok(Fabric { gateway, catalog, cache, auth, scripts, identities, home, _ports: self.ports })
+        let internal = self.addresses.internal();
+        Ok(Fabric { gateway, internal, catalog, cache, auth, scripts, identities, home, _ports: self.ports })
     }
 
     async fn start_scripts(&self, home: &Home) -> Result<Vec<Script>> {

@@ -25,7 +25,7 @@ mod script;
 mod server;
 mod settings;
 
-use std::{path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use ::http::Method;
 use accord_api::catalog::v1::product_service_client::ProductServiceClient;
@@ -54,6 +54,8 @@ const DRAIN: Duration = Duration::from_secs(15);
 pub struct Fabric {
     /// The gateway.
     pub gateway: Server,
+    /// Where services call each other: the gateway's internal listener.
+    pub internal: SocketAddr,
     /// The sample service.
     pub catalog: Server,
     /// The cache.

@@ -33,7 +33,7 @@ impl Part {
         }
     }
 
-    /// The port on which it serves unless told otherwise; its internal port is the next.
+    /// The port on which it serves unless told otherwise; its admin port is the next.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Gateway => 8080,
@@ -122,11 +122,14 @@ fn catalog(builder: &Builder, home: &Home) -> Table {
 
 fn gateway(builder: &Builder, home: &Home) -> Table {
     let cache = url(builder.addresses.of(Part::Cache).0);
+    let internal = builder.addresses.internal().to_string();
     let overlays: Vec<_> = builder.overlays.iter().map(|overlay| overlay.display().to_string()).collect();
     let mut settings = member(Part::Gateway, builder, home);
     merge(
         &mut settings,
         toml! {
+            [internal]
+            address = internal
             [cache]
             url = cache
             [contract]

@@ -74,7 +74,7 @@ const CACHE: Rows = &[
     ("accord.cache.v1.ReadThroughService/Read", Holder("accord.cache.read")),
 ];
 
-/// Plain HTTP on the internal ports, for scrapers and kubelets, which bring no credential.
+/// Plain HTTP on the admin ports, for scrapers and kubelets, which bring no credential.
 const PATHS: [&str; 3] = ["/metrics", "/livez", "/readyz"];
 
 /// A token of somebody who holds a permission.
@@ -143,11 +143,11 @@ async fn operators_paths_are_on_internal_ports_alone() -> Result<()> {
 fn ports(fabric: &Fabric) -> [(&'static str, SocketAddr, Rows); 6] {
     [
         ("gateway's port", fabric.gateway.listen, GATEWAY),
-        ("gateway's internal port", fabric.gateway.admin, GATEWAY_ADMIN),
+        ("gateway's admin port", fabric.gateway.admin, GATEWAY_ADMIN),
         ("auth's port", fabric.auth.listen, AUTH),
-        ("auth's internal port", fabric.auth.admin, &[]),
+        ("auth's admin port", fabric.auth.admin, &[]),
         ("cache's port", fabric.cache.listen, CACHE),
-        ("cache's internal port", fabric.cache.admin, &[]),
+        ("cache's admin port", fabric.cache.admin, &[]),
     ]
 }
 

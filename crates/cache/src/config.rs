@@ -25,7 +25,7 @@ pub struct Config {
     pub grace: Duration,
     /// Where the services listen. Default address: 127.0.0.1:8100.
     pub listen: ListenConfig,
-    /// The internal port: metrics, health and reflection. Default address: 127.0.0.1:8101.
+    /// The admin port: metrics, health and reflection. Default address: 127.0.0.1:8101.
     pub admin: ListenConfig,
     /// Where auth is, and who the cache is.
     pub auth: MeshConfig,

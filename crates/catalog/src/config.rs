@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Config {
     /// Where products are served. Default address: 127.0.0.1:9000.
     pub listen: ListenConfig,
-    /// The internal port: metrics and health. Default address: 127.0.0.1:9001.
+    /// The admin port: metrics and health. Default address: 127.0.0.1:9001.
     pub admin: ListenConfig,
     /// The SQLite file with the products; made where there is none. Default: `catalog.db`.
     #[serde(deserialize_with = "bound::file")]

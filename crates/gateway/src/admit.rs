@@ -6,16 +6,40 @@ use crate::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::{deadline::Deadline, request::RequestId, server::Peer};
+use accord_token::PASSPORT_HEADER;
 use accord_upstream::metadata::is_reserved;
-use http::{HeaderMap, HeaderName, Request, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request::Parts};
 use hyper::body::Incoming;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
+/// By which listener a request came in. It says what may come with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListenerKind {
+    /// Open to everybody: a passport that comes along is removed.
+    Public,
+    /// For workloads alone, which may bring the passport that they were called with.
+    Internal,
+}
+
+impl ListenerKind {
+    /// Its name in metrics and traces.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 /// A request that may come in.
 pub(crate) struct Arrival {
+    /// By which listener it came.
+    pub listener: ListenerKind,
+    /// The passport that its caller was called with; only where the listener accepts one.
+    pub passport: Option<HeaderValue>,
     /// What the caller asks for.
     pub options: RequestOptions,
     /// The head, without anything that only our own hops may say.
@@ -29,14 +53,33 @@ pub(crate) struct Arrival {
 }
 
 /// Takes out of the head of a request what may not come from outside, and reads what the caller asks for.
-pub(crate) fn admit(protocol: WireProtocol, request: Request<Incoming>) -> Result<Arrival, Fault> {
+pub(crate) fn admit(
+    listener: ListenerKind,
+    protocol: WireProtocol,
+    request: Request<Incoming>,
+) -> Result<Arrival, Fault> {
     let (mut parts, body) = request.into_parts();
+    let passport = passport(listener, &parts.headers)?;
     clean(&mut parts.headers)?;
     let options = protocol.admit(&parts)?;
     let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let address = parts.extensions.get::<Peer>().map_or(unknown, |peer| peer.address).ip();
     let id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
-    Ok(Arrival { options, parts, body, id, address })
+    Ok(Arrival { listener, passport, options, parts, body, id, address })
+}
+
+/// The passport of a call between services, before it is removed with the rest of our own namespace.
+fn passport(listener: ListenerKind, headers: &HeaderMap) -> Result<Option<HeaderValue>, Fault> {
+    if listener == ListenerKind::Public {
+        return Ok(None);
+    }
+    let mut passports = headers.get_all(PASSPORT_HEADER).iter();
+    match (passports.next(), passports.next()) {
+        (_, Some(_)) => {
+            Err(refused("`x-accord-passport` came more than once; send the one that this call is made with"))
+        }
+        (passport, None) => Ok(passport.cloned()),
+    }
 }
 
 /// Removes our own namespace and refuses what two readers could read differently.
@@ -88,6 +131,24 @@ mod tests {
         clean(&mut headers).unwrap();
         let left: std::collections::BTreeSet<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left, ["connection", "x-kept"].into());
+    }
+
+    fn with_passports(count: usize) -> HeaderMap {
+        let passport = (HeaderName::from_static(PASSPORT_HEADER), HeaderValue::from_static("p"));
+        HeaderMap::from_iter(vec![passport; count])
+    }
+
+    #[test]
+    fn passport_is_admitted_by_the_internal_listener_alone() {
+        let headers = with_passports(1);
+        assert_eq!(passport(ListenerKind::Internal, &headers).unwrap().unwrap(), "p");
+        assert!(passport(ListenerKind::Public, &headers).unwrap().is_none());
+    }
+
+    #[test]
+    fn repeated_passport_is_invalid_argument() {
+        let repeated = passport(ListenerKind::Internal, &with_passports(2));
+        assert_eq!(repeated.unwrap_err().status().code(), Code::InvalidArgument);
     }
 
     #[test]

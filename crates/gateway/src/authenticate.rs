@@ -1,40 +1,69 @@
-//! Who is calling: the bearer token, verified against what auth streams.
+//! Who is calling: the bearer token, verified against what auth streams; between services also for whom, by the passport.
 
 use crate::{
-    admit::Arrival,
+    admit::{Arrival, ListenerKind},
     fault::{Component, Fault},
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Access;
 use accord_mesh::MeshClient;
-use accord_token::{Refusal, Verified};
+use accord_token::{Kind, Refusal, Verified};
 use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
 use tonic::Code;
 
-/// A caller, and the token that proves it.
+/// A principal, and the token that proves it.
 pub(crate) struct Identity<'a> {
     /// What the token says.
     pub verified: Arc<Verified>,
     /// The token itself: auth decides by it.
     pub token: &'a str,
+    /// The service that calls for the principal, with its own token; then the principal's is a passport.
+    pub actor: Option<(Arc<Verified>, &'a str)>,
 }
 
-/// Verifies the caller's credential. None is needed for a public method; one that was sent must still be good, so that
-/// nobody takes themselves for known who is not.
+/// Verifies the caller's credential. None is needed for a public method at the public listener; one that was sent must be good, so
+/// that nobody takes themselves for known who is not. By the internal listener only services come in.
 pub(crate) fn authenticate<'a>(
     mesh: &MeshClient,
     access: &Access,
     arrival: &'a Arrival,
 ) -> Result<Option<Identity<'a>>, Fault> {
     let Some(token) = bearer(&arrival.parts.headers)? else {
-        return match access {
-            Access::Public => Ok(None),
-            _ => Err(challenge(missing("this method needs a credential: send `authorization: Bearer TOKEN`"))),
+        return match (access, arrival.listener) {
+            (Access::Public, ListenerKind::Public) => Ok(None),
+            (_, ListenerKind::Internal) => Err(challenge(missing(
+                "services alone are served here, by their access tokens: send `authorization: Bearer TOKEN`",
+            ))),
+            (_, ListenerKind::Public) => {
+                Err(challenge(missing("this method needs a credential: send `authorization: Bearer TOKEN`")))
+            }
         };
     };
     let verified = mesh.verify(token).map_err(refusal)?;
-    Ok(Some(Identity { verified, token }))
+    match arrival.listener {
+        ListenerKind::Public => Ok(Some(Identity { verified, token, actor: None })),
+        ListenerKind::Internal => between_services(mesh, verified, token, arrival.passport.as_ref()).map(Some),
+    }
+}
+
+/// A service that calls its neighbour: for the principal of the passport that it was called with, else for itself. The name of
+/// a service is its client's id, so that its own passports are those for the audience of that name.
+fn between_services<'a>(
+    mesh: &MeshClient,
+    caller: Arc<Verified>,
+    token: &'a str,
+    passport: Option<&'a HeaderValue>,
+) -> Result<Identity<'a>, Fault> {
+    if caller.claims.kind != Kind::Service {
+        let message = "services alone are served here; persons call the gateway's public listener";
+        return Err(Fault::new(Component::Gateway, Reason::PrincipalKindRefused, message));
+    }
+    let Some(passport) = passport else { return Ok(Identity { verified: caller, token, actor: None }) };
+    // What is no text is no token either.
+    let passport = passport.to_str().unwrap_or_default();
+    let verified = mesh.verify_passport(passport, &caller.claims.sub).map_err(passport_refusal)?;
+    Ok(Identity { verified, token: passport, actor: Some((caller, token)) })
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
@@ -58,6 +87,13 @@ pub(crate) fn refusal(refusal: Refusal) -> Fault {
         None => Fault::new(Component::Auth, reason, message),
     };
     if fault.status().code() == Code::Unauthenticated { challenge(fault) } else { fault }
+}
+
+/// A refusal of the passport, so that nobody takes it for one of the token beside it. The ends of both are said alike.
+fn passport_refusal(refused: Refusal) -> Fault {
+    let Refusal::Invalid(why) = refused else { return refusal(refused) };
+    let message = format!("the passport does not verify: {why}; send the one that this service was called with");
+    challenge(Fault::new(Component::Auth, Reason::PassportInvalid, message))
 }
 
 /// RFC 6750 asks that a 401 names the scheme.

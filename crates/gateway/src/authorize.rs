@@ -8,7 +8,7 @@ use crate::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Access;
-use accord_mesh::{Decision, MeshClient, Question, guard::principal_kind};
+use accord_mesh::{ActorToken, Decision, MeshClient, Question, guard::principal_kind};
 use accord_runtime::deadline::Deadline;
 use accord_token::Refusal;
 use http::HeaderValue;
@@ -68,12 +68,13 @@ pub(crate) async fn authorize(
     if !policy.kinds.accepts(principal_kind(identity.verified.claims.kind)) {
         return Err(kind_refused(&entry.method.name));
     }
+    let actor = identity.actor.as_ref().map(|(verified, token)| ActorToken { token, verified });
     let question = Question {
         method: &entry.method.name,
         permission,
         audience: &entry.method.upstream,
         address: Some(arrival.address),
-        actor: None,
+        actor,
     };
     let decision = mesh.decide(identity.token, &identity.verified, &question, deadline, &arrival.id).await;
     let decision = Some(decision.map_err(|refused| denied(refused, permission))?);

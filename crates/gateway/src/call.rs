@@ -1,7 +1,7 @@
 //! The way of a request, as one function.
 
 use crate::{
-    admit::{self, Arrival, admit},
+    admit::{self, Arrival, ListenerKind, admit},
     authenticate::authenticate,
     authorize::authorize,
     concurrency_limit::{ConcurrencyLimit, SlotBody},
@@ -69,13 +69,15 @@ impl Gateway {
 /// The way of a request, from its arrival to its answer.
 ///
 /// The order is part of the contract: nothing is asked of auth for a method that does not exist, nothing is counted
-/// against a limit before it is known whose call it is, and nothing inward sees a call that has no permit.
+/// against a limit before it is known whose call it is, and nothing inward sees a call that has no permit. It is the same for
+/// both listeners: they differ in what is admitted, and so in who can be authenticated.
 pub(crate) async fn travel(
     gateway: &Arc<Gateway>,
+    listener: ListenerKind,
     protocol: WireProtocol,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Fault> {
-    let arrival = admit(protocol, request)?;
+    let arrival = admit(listener, protocol, request)?;
     let route = protocol.find(&gateway.tables.load(), &arrival.parts)?;
     name(&arrival, &route);
     let policy = &route.entry.method.policy;

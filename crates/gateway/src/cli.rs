@@ -63,6 +63,9 @@ pub enum ContractCommand {
 /// The gateway's own flags. They win over the environment, which wins over the files.
 #[derive(Debug, Default, Args)]
 pub struct Flags {
+    /// Address of the internal listener, by which services call each other. Without it there is none.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    internal: Option<String>,
     #[command(flatten)]
     mesh: MeshFlags,
     /// Where the cache is. Without one, every read goes to its upstream.
@@ -97,6 +100,7 @@ impl Binary for AccordGateway {
         let overlays = (!flags.overlay.is_empty()).then(|| flags.overlay.clone());
         let overrides = flags.mesh.override_keys(Overrides::default());
         Ok(overrides
+            .set_option("internal.address", "--internal", flags.internal.clone())
             .set_option("cache.url", "--cache", flags.cache.clone())
             .set_option("contract.overlays", "--overlay", overlays)
             .set_option("upstream", "--upstream", upstream::from_flags(&flags.upstream)?))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use accord_mesh::MeshConfig;
 use accord_runtime::config::bound::{self, Count, DAY, HOUR, Time};
 use accord_runtime::config::{Configuration, Invalid};
-use accord_runtime::server::ListenConfig;
+use accord_runtime::server::{Address, ListenConfig};
 use accord_runtime::telemetry::TelemetryConfig;
 use accord_runtime::tls::ClientFiles;
 pub use accord_upstream::UpstreamConfig;
@@ -20,9 +20,11 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// The public listener. Default address: 127.0.0.1:8080.
     pub listen: ListenConfig,
-    /// The internal port: metrics, health, explain. Default address: 127.0.0.1:8081.
+    /// The admin port: metrics, health, explain. Default address: 127.0.0.1:8081.
     pub admin: ListenConfig,
-    /// Server reflection of the public listener.
+    /// The internal listener, by which services call each other. Default address: none, and then there is no such listener.
+    pub internal: ListenConfig<Option<Address>>,
+    /// Server reflection of the public and the internal listener.
     pub reflection: ReflectionConfig,
     /// Where credentials are verified and access is decided.
     pub auth: MeshConfig,
@@ -46,6 +48,7 @@ impl Default for Config {
         Self {
             listen: ListenConfig::local(8080),
             admin: ListenConfig::local(8081),
+            internal: ListenConfig::default(),
             reflection: ReflectionConfig::default(),
             auth: MeshConfig::default(),
             cache: CacheConfig::default(),
@@ -64,7 +67,7 @@ impl Configuration for Config {
     fn contradictions(&self) -> Vec<Invalid> {
         let cache = self.cache().map(|cache| cache.contradictions()).unwrap_or_default();
         let own = self.auth.contradictions().into_iter().chain(cache.into_iter().map(CacheConfig::key));
-        own.chain(upstream::contradictions(&self.upstream)).collect()
+        own.chain(upstream::contradictions(&self.upstream)).chain(self.taken_address()).collect()
     }
 }
 
@@ -73,7 +76,17 @@ impl Config {
     pub fn unusable(&self) -> Vec<Invalid> {
         let cache = self.cache().map(|cache| cache.unusable()).unwrap_or_default();
         let own = self.auth.unusable().into_iter().chain(cache.into_iter().map(CacheConfig::key));
-        own.chain(upstream::unusable(&self.upstream)).chain(self.unreadable()).collect()
+        let internal = self.internal.unusable().map(|invalid| invalid.under("internal"));
+        own.chain(internal).chain(upstream::unusable(&self.upstream)).chain(self.unreadable()).collect()
+    }
+
+    /// An internal listener that can't be listened on beside the two others.
+    fn taken_address(&self) -> Option<Invalid> {
+        let internal = self.internal.address.as_ref()?;
+        let others = [("listen.address", &self.listen.address), ("admin.address", &self.admin.address)];
+        let (key, other) = others.into_iter().find(|(_, other)| internal.overlaps(other))?;
+        let problem = format!("{internal} is taken by `{key}`, which is {other}");
+        Some(Invalid::new("internal.address", problem, "give the two different ports"))
     }
 
     /// The files that the contract is made of, where they can't be read. What is in them is the contract's to say.
@@ -94,7 +107,7 @@ impl Config {
     }
 }
 
-/// Server reflection of the public listener.
+/// Server reflection of the public and the internal listener.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReflectionConfig {

@@ -1,6 +1,6 @@
 //! Reflection and health of the public listener, as grpcurl sees them: merged over all upstreams.
 //!
-//! The gateway's own internal services are not listed here; they are on the internal port.
+//! The gateway's own internal services are not listed here; they are on the admin port.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod serve;
 
-mod public_service;
+mod listener_service;
 
 mod call;
 

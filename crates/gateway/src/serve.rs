@@ -1,6 +1,7 @@
 //! From a configuration to a running gateway.
 
 use crate::{
+    admit::ListenerKind,
     call::Gateway,
     concurrency_limit::ConcurrencyLimit,
     config::{CacheConfig, Config},
@@ -8,7 +9,7 @@ use crate::{
     idempotency::IdempotencyRecords,
     inspect::Inspection,
     invalidate::Invalidator,
-    public_service::PublicService,
+    listener_service::ListenerService,
     read_through::ReadThrough,
     table::{self, Sources, Tables},
 };
@@ -32,7 +33,7 @@ use accord_upstream::{Client, Upstream};
 use anyhow::Context;
 use std::{sync::Arc, time::Duration};
 
-/// The services of the internal port, as reflection and health list them.
+/// The services of the admin port, as reflection and health list them.
 const SERVICES: &[&str] = &["accord.gateway.v1.ExplainService"];
 
 /// Serves until a signal, then drains.
@@ -43,8 +44,15 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     health.follow(&shutdown);
 
     let public_listener = Listener::bind(&config.listen).await?;
-    let inside = Listener::bind(&config.admin).await?;
-    let gateway = build(&config, &shutdown).await?;
+    let admin_listener = Listener::bind(&config.admin).await?;
+    let internal_listener = match config.internal.clone().given() {
+        Some(config) => Some(Listener::bind(&config).await?),
+        None => None,
+    };
+    // Calls of the public listener may still have to call their neighbours: the internal listener drains after that, within
+    // one grace, and until then what is known of revocations is kept fresh.
+    let internal_shutdown = shutdown.later();
+    let gateway = build(&config, &shutdown, &internal_shutdown).await?;
     // Without auth nothing can be let in, so the gateway is not ready then. An upstream or a cache that is down only takes its
     // own methods with it.
     health.follow_dependency("auth", gateway.mesh.readiness());
@@ -54,28 +62,40 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let table = gateway.tables.load();
     let (upstreams, bindings) = (gateway.tables.upstreams().len(), table.bindings());
     let (methods, pending) = (table.len(), table.pending().len());
-    let (address, admin_address) = (public_listener.address(), inside.address());
-    tracing::info!(listen = %address, admin = %admin_address, upstreams, methods, bindings, pending, "listening");
-    // Named by the path of a request it does not know: the gateway says the name once it has found the method.
-    let public =
-        Observe::new(Catch::new(PublicService::new(Arc::clone(&gateway), inspection)), Arc::new(|_: &str| None));
+    let (address, admin_address) = (public_listener.address(), admin_listener.address());
+    let internal = internal_listener.as_ref().map(|internal| tracing::field::display(internal.address()));
+    tracing::info!(listen = %address, admin = %admin_address, internal, upstreams, methods, bindings, pending, "listening");
+    let service = |listener| observed(listener, ListenerService::new(listener, &gateway, &inspection));
+    let public = async {
+        public_listener.serve(service(ListenerKind::Public), shutdown.clone()).await;
+        internal_shutdown.begin();
+    };
+    let internal = async {
+        if let Some(listener) = internal_listener {
+            listener.serve(service(ListenerKind::Internal), internal_shutdown.clone()).await;
+        }
+    };
     let end = async {
         shutdown.begun().await;
         Deadline::after(shutdown.grace())
     };
-    let ((), (), end) =
-        tokio::join!(public_listener.serve(public, shutdown.clone()), inside.serve(admin, shutdown.clone()), end);
+    let ((), (), (), end) = tokio::join!(public, internal, admin_listener.serve(admin, shutdown.clone()), end);
     gateway.finish(end).await;
     telemetry.shutdown().await;
     Ok(())
 }
 
-async fn build(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Arc<Gateway>> {
+/// Named by the path of a request it does not know: the gateway says the name once it has found the method.
+fn observed(listener: ListenerKind, service: ListenerService) -> Observe<Catch<ListenerService>> {
+    Observe::new(Catch::new(service), Arc::new(|_: &str| None)).listener(listener.name())
+}
+
+async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -> anyhow::Result<Arc<Gateway>> {
     let upstreams = Upstream::all(&config.upstream)?;
     let sources = Sources::gather(config, &upstreams).await?;
     let tables = Tables::open(sources, upstreams)?;
     table::follow(&tables, config.clone(), shutdown);
-    let mesh = MeshClient::join(&config.auth, shutdown.clone())?;
+    let mesh = MeshClient::join(&config.auth, mesh_shutdown.clone())?;
     let cache = |kind| cache(&config.cache, kind, config.limits.max_in_flight);
     let (reads, invalidations, records) = (cache("cache")?, cache("cache.invalidation")?, cache("cache.idempotency")?);
     if let Some(reads) = &reads {
@@ -99,7 +119,7 @@ fn cache(config: &CacheConfig, kind: &str, max_in_flight: usize) -> anyhow::Resu
     Upstream::new(&config).map(Some).context(CACHE)
 }
 
-/// The internal port: metrics, health, and what the contract says.
+/// The admin port: metrics, health, and what the contract says.
 fn operate(gateway: &Gateway, telemetry: &Telemetry, health: &Health) -> anyhow::Result<GuardedServer<MeshClient>> {
     let explain = Explain::new(Arc::clone(&gateway.tables));
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);

@@ -100,6 +100,25 @@ fn unknown_key_is_refused() {
 }
 
 #[test]
+fn internal_listener_is_absent_unless_it_has_an_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.toml");
+    std::fs::write(&file, "[internal]\nmax_streams = 3\n").unwrap();
+    let file = file.to_str().unwrap();
+    assert!(load(&["--config", file]).unwrap().internal.given().is_none());
+    let internal = load(&["--config", file, "--internal", ":8082"]).unwrap().internal.given().unwrap();
+    assert_eq!((internal.address.to_string(), internal.max_streams), (":8082".to_owned(), 3));
+}
+
+#[test]
+fn internal_address_that_overlaps_another_is_refused() {
+    for other in ["--listen", "--admin"] {
+        let error = load(&[other, "127.0.0.1:4", "--internal", ":4"]).unwrap_err().to_string();
+        assert!(error.contains("flag --internal: `internal.address`") && error.contains("different ports"), "{error}");
+    }
+}
+
+#[test]
 fn command_line_is_consistent() {
     cli::command_line::<AccordGateway>().debug_assert();
 }

@@ -1,6 +1,7 @@
-//! The service behind the public listener: answers health and reflection itself, routes everything else.
+//! The service behind a listener, the public or the internal one: answers health and reflection itself, routes everything else.
 
 use crate::{
+    admit::ListenerKind,
     call::{Gateway, travel},
     fault::Faults,
     inspect::Inspection,
@@ -21,20 +22,22 @@ use tower::Service;
 
 /// Answers every request, whatever becomes of it.
 #[derive(Clone)]
-pub(crate) struct PublicService {
+pub(crate) struct ListenerService {
+    listener: ListenerKind,
     gateway: Arc<Gateway>,
     inspection: Arc<Inspection>,
     faults: Faults,
 }
 
-impl PublicService {
-    /// In front of the gateway.
-    pub(crate) fn new(gateway: Arc<Gateway>, inspection: Arc<Inspection>) -> Self {
-        Self { gateway, inspection, faults: Faults::new() }
+impl ListenerService {
+    /// Behind a listener of this kind, in front of the gateway.
+    pub(crate) fn new(listener: ListenerKind, gateway: &Arc<Gateway>, inspection: &Arc<Inspection>) -> Self {
+        let (gateway, inspection) = (Arc::clone(gateway), Arc::clone(inspection));
+        Self { listener, gateway, inspection, faults: Faults::new() }
     }
 }
 
-impl Service<Request<Incoming>> for PublicService {
+impl Service<Request<Incoming>> for ListenerService {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -51,10 +54,10 @@ impl Service<Request<Incoming>> for PublicService {
             let inspection = Arc::clone(&self.inspection);
             return Box::pin(async move { Ok(inspection.call(request).await) });
         }
-        let (gateway, faults) = (Arc::clone(&self.gateway), self.faults.clone());
+        let (listener, gateway, faults) = (self.listener, Arc::clone(&self.gateway), self.faults.clone());
         Box::pin(async move {
             let is_head = request.method() == Method::HEAD;
-            let response = travel(&gateway, protocol, request).await.unwrap_or_else(|fault| {
+            let response = travel(&gateway, listener, protocol, request).await.unwrap_or_else(|fault| {
                 faults.count(&fault);
                 protocol.fault(&fault)
             });
