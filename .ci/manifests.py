@@ -69,7 +69,9 @@ def config_files(check, place, name, arguments):
 
 
 def ports_of(config):
-    return {"grpc": port_of(config["listen"]), "admin": port_of(config["admin"])}
+    """The ports that a binary listens on. The internal one is the gateway's alone, where it has an address."""
+    sections = {"grpc": config["listen"], "admin": config["admin"], "internal": config.get("internal", {})}
+    return {name: port_of(section) for name, section in sections.items() if "address" in section}
 
 
 def port_of(section):
@@ -250,9 +252,27 @@ def check_service(check, name, workload, ports, objects):
         check.expect(selects, f"{owner} accord-{name}: selects {selector}, but its pods carry {labels}")
     served = {port["targetPort"]: port["port"] for port in service["spec"]["ports"]}
     check.expect(served == {"grpc": ports["grpc"]}, f"service accord-{name}: serves {served}, not {ports['grpc']}")
+    if "internal" in ports:
+        check_internal_service(check, name, service, ports["internal"], objects)
     policy = objects["NetworkPolicy", f"accord-{name}"]
     allowed = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
     check.expect(allowed == set(ports.values()), f"network policy accord-{name}: allows {allowed}, not {ports}")
+
+
+def check_internal_service(check, name, public, port, objects):
+    """Workloads have a service of their own, in the cluster only: what publishes the public listener must not publish it."""
+    place = f"service accord-{name}-internal"
+    service = objects.get(("Service", f"accord-{name}-internal"))
+    if not check.expect(service, f"{place}: is missing"):
+        return
+    spec = service["spec"]
+    check.expect(spec["selector"] == public["spec"]["selector"], f"{place}: selects {spec['selector']}")
+    check.expect(spec.get("type", "ClusterIP") == "ClusterIP", f"{place}: is of type {spec.get('type')}")
+    served = {port["targetPort"]: port["port"] for port in spec["ports"]}
+    check.expect(served == {"internal": port}, f"{place}: serves {served}, not {port}")
+    rules = objects["NetworkPolicy", f"accord-{name}"]["spec"]["ingress"]
+    open_rules = [rule for rule in rules if "from" not in rule and port in [it["port"] for it in rule["ports"]]]
+    check.expect(not open_rules, f"network policy accord-{name}: lets everybody in at {port}")
 
 
 def check_addresses(check, names, config, place):
@@ -289,8 +309,9 @@ def check_compose(check, path):
         needed = seconds(config["grace"]) + MARGIN_SECONDS if config else 0
         check.expect(given >= needed, f"{place}: is killed after {given} s, but may need {needed} s to end")
         for published in service.get("ports", ()) if config else ():
-            inside = int(published.rpartition(":")[2])
-            check.expect(inside in ports_of(config).values(), f"{place}: publishes {inside}, where nothing listens")
+            inside, ports = int(published.rpartition(":")[2]), ports_of(config)
+            check.expect(inside in ports.values(), f"{place}: publishes {inside}, where nothing listens")
+            check.expect(inside != ports.get("internal"), f"{place}: publishes {inside}, which is for workloads alone")
 
 
 def main():
