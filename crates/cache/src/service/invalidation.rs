@@ -20,6 +20,9 @@ pub(crate) struct Invalidation<O, S, W> {
     gap_detector: Mutex<GapDetector>,
 }
 
+/// The number of a sender's first batch.
+const FIRST_SEQUENCE: u64 = 1;
+
 impl<O: Origin, S: Store, W: World> Invalidation<O, S, W> {
     /// Remembers this many senders.
     pub(crate) fn new(engine: Engine<O, S, W>, senders: usize) -> Self {
@@ -31,10 +34,12 @@ impl<O: Origin, S: Store, W: World> Invalidation<O, S, W> {
     fn apply(&self, batch: &InvalidateRequest) {
         let mut gap_detector = self.gap_detector.lock().unwrap_or_else(PoisonError::into_inner);
         if gap_detector.note(&batch.incarnation, batch.sequence) == Continuity::Gap {
-            tracing::warn!(
-                sequence = batch.sequence,
-                "invalidations may be missing (a gap, or an unknown sender): the cache is flushed"
-            );
+            // A gateway that has just started is no gap, but the one before it may have ended with invalidations unsent.
+            if batch.sequence == FIRST_SEQUENCE {
+                tracing::info!("a gateway has started: the cache is flushed");
+            } else {
+                tracing::warn!(sequence = batch.sequence, "invalidations may be missing: the cache is flushed");
+            }
             self.engine.invalidate_all();
         }
         self.engine.invalidate(batch.tags.iter().map(|name| Tag::named(name)));
