@@ -15,11 +15,14 @@ use crate::{
     deadline::DeadlineBody,
     descriptors,
     enforce::{Bounding, Bounds, Enforce},
+    grpc_only::{GrpcOnly, Serves},
     health::Health,
     observe::{Naming, Observe, ObservedBody},
     panic::{Catch, CaughtBody},
     plain::PlainPaths,
 };
+
+pub use crate::grpc_only::is_call;
 
 /// Nobody guards the services: for those that guard themselves, or have nothing to guard.
 pub use tower::layer::util::Identity as Unguarded;
@@ -52,7 +55,7 @@ type Declared = Box<dyn Fn(&str) -> Bounds>;
 
 /// A gRPC server that is complete, for [`Listener::serve`](crate::server::Listener::serve). `S` is what the guard made of its
 /// gRPC services.
-pub type GrpcService<S> = Observe<Catch<Enforce<PlainPaths<S>>>>;
+pub type GrpcService<S> = Observe<Catch<GrpcOnly<Enforce<PlainPaths<S>>>>>;
 
 /// The bodies of its answers.
 pub type GrpcBody = ObservedBody<CaughtBody<DeadlineBody<Body>>>;
@@ -147,7 +150,8 @@ impl<G> GrpcServer<G> {
         let split = PlainPaths::new(paths, plain.prepare(), self.guard.layer(routes));
         // Outermost last: what is refused or panics below is still seen, with its id in the answer.
         let enforced = Enforce::new(split, bounding(&methods, self.bounds));
-        Ok(Observe::new(Catch::new(enforced), naming(&methods)).exclude(self.excluded_paths))
+        let only = GrpcOnly::new(enforced, paths, serving(&methods));
+        Ok(Observe::new(Catch::new(only), naming(&methods)).exclude(self.excluded_paths))
     }
 
     fn reflection(&self) -> Reflection<'static> {
@@ -182,6 +186,11 @@ struct Method {
 fn naming(methods: &Arc<HashMap<String, Method>>) -> Naming {
     let methods = Arc::clone(methods);
     Arc::new(move |path| methods.get(path).map(|method| Arc::clone(&method.name)))
+}
+
+fn serving(methods: &Arc<HashMap<String, Method>>) -> Serves {
+    let methods = Arc::clone(methods);
+    Arc::new(move |path| methods.contains_key(path))
 }
 
 fn bounding(methods: &Arc<HashMap<String, Method>>, bounds: Bounds) -> Bounding {

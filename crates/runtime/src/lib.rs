@@ -32,6 +32,7 @@ pub mod request;
 pub mod enforce;
 pub mod deadline;
 pub mod panic;
+mod grpc_only;
 pub mod fault;
 mod plain;
 

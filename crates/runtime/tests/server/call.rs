@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper::{
     body::Incoming,
@@ -50,7 +50,9 @@ impl Connection {
 /// A request for a method of the probe.
 pub(crate) fn request(method: &str, headers: &[(&str, &str)]) -> Request<Empty<Bytes>> {
     let path = if method.starts_with('/') { method.to_owned() } else { format!("/probe.v1.Probe/{method}") };
-    let request = Request::post(format!("http://probe{path}")).header("content-type", "application/grpc");
+    let request = Request::post(format!("http://probe{path}"))
+        .version(Version::HTTP_2)
+        .header("content-type", "application/grpc");
     headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(Empty::new()).unwrap()
 }
 

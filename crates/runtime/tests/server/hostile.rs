@@ -12,7 +12,7 @@ use tonic::Code;
 
 use crate::{
     call::{Connection, status},
-    probe::{Port, serve},
+    probe::{Port, serve, serve_http},
     wire::{CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, Wire, block, frame},
 };
 
@@ -113,7 +113,7 @@ async fn keepalive_cuts_a_peer_that_answers_no_ping() {
 
 #[tokio::test]
 async fn request_with_two_content_lengths_closes_the_connection() {
-    let port = serve(&ListenConfig::default(), GRACE).await;
+    let port = serve_http(&ListenConfig::default(), GRACE).await;
     let head = "POST /probe.v1.Probe/Answer HTTP/1.1\r\nhost: probe\r\n";
     let smuggled = "0\r\n\r\nPOST /probe.v1.Probe/Answer HTTP/1.1\r\nhost: probe\r\ncontent-length: 0\r\n\r\n";
     for lengths in [
@@ -137,7 +137,7 @@ async fn request_with_two_content_lengths_closes_the_connection() {
 
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
-    let port = serve(&ListenConfig::default(), GRACE).await;
+    let port = serve_http(&ListenConfig::default(), GRACE).await;
     let mut socket = TcpStream::connect(port.address).await.unwrap();
     let call = "POST /probe.v1.Probe/Answer HTTP/1.1\r\nhost: probe\r\ncontent-length: 0\r\n";
     socket.write_all(format!("{call}\r\n{call}\r\n{call}connection: close\r\n\r\n").as_bytes()).await.unwrap();

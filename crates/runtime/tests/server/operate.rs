@@ -71,6 +71,85 @@ async fn readiness_names_missing_dependencies_and_liveness_ignores_them() {
 }
 
 #[tokio::test]
+async fn path_that_nobody_serves_is_not_found_whatever_asks_for_it() {
+    let service = admin_service(&Health::new()).await;
+    for path in ["/", "/readyz/", "/healthz", "/ready", "//metrics", "/%6detrics", "/grpc.health.v1.Health"] {
+        assert_eq!(get(&service, path).await, (404, "nothing is served at this path\n".to_owned()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_is_answered_in_http_whatever_timeout_comes_along() {
+    let service = admin_service(&Health::new()).await;
+    let probe = http::Request::get("/readyz").header("grpc-timeout", "soon").body(String::new()).unwrap();
+    let answer = service.oneshot(probe).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers().get("grpc-status")), (200, None));
+}
+
+/// What comes of a request for a method, and the methods that the answer allows.
+async fn ask(
+    change: impl FnOnce(&mut http::Request<http_body_util::Empty<bytes::Bytes>>),
+) -> (u16, Option<String>, bool) {
+    let mut asked = request("/grpc.health.v1.Health/Check", &[]);
+    change(&mut asked);
+    let answer = admin_service(&Health::new()).await.oneshot(asked).await.unwrap();
+    let allow = answer.headers().get("allow").map(|allow| allow.to_str().unwrap().to_owned());
+    let status = answer.status().as_u16();
+    assert_eq!(answer.headers().contains_key("grpc-status"), status == 200);
+    (status, allow, answer.into_body().collect().await.unwrap().to_bytes().is_empty())
+}
+
+#[tokio::test]
+async fn grpc_method_asked_for_otherwise_than_by_post_is_not_allowed() {
+    for method in [http::Method::GET, http::Method::PUT, http::Method::OPTIONS] {
+        let asked = ask(|request| *request.method_mut() = method).await;
+        assert_eq!(asked, (405, Some("POST".to_owned()), false));
+    }
+}
+
+#[tokio::test]
+async fn answer_to_head_has_no_body() {
+    let asked = ask(|request| *request.method_mut() = http::Method::HEAD).await;
+    assert_eq!(asked, (405, Some("POST".to_owned()), true));
+}
+
+#[tokio::test]
+async fn grpc_method_over_http1_is_refused() {
+    let asked = ask(|request| *request.version_mut() = http::Version::HTTP_11).await;
+    assert_eq!(asked, (415, None, false));
+}
+
+#[tokio::test]
+async fn content_type_that_is_not_grpc_with_protobuf_is_refused() {
+    let types =
+        ["", "text/plain", "application/json", "application/grpc+json", "application/grpc-web", "application/grpcx"];
+    for content_type in types {
+        let asked = ask(|request| {
+            request.headers_mut().insert("content-type", content_type.parse().unwrap());
+        });
+        assert_eq!(asked.await, (415, None, false), "{content_type:?}");
+    }
+}
+
+#[tokio::test]
+async fn two_content_types_are_refused() {
+    let asked = ask(|request| {
+        request.headers_mut().append("content-type", "text/plain".parse().unwrap());
+    });
+    assert_eq!(asked.await, (415, None, false));
+}
+
+#[tokio::test]
+async fn content_type_of_grpc_is_accepted_in_every_spelling() {
+    for content_type in ["application/grpc+proto", "application/grpc;charset=utf-8", "Application/gRPC ; a=b"] {
+        let asked = ask(|request| {
+            request.headers_mut().insert("content-type", content_type.parse().unwrap());
+        });
+        assert_eq!(asked.await.0, 200, "{content_type:?}");
+    }
+}
+
+#[tokio::test]
 async fn health_answers_and_watches_over_the_wire() {
     let health = Health::new();
     let mut client = HealthClient::new(channel(&health).await);

@@ -14,7 +14,8 @@ use std::{
 };
 
 use accord_runtime::{
-    grpc_server::{GrpcServer, GrpcService, Unguarded},
+    enforce::Enforce,
+    grpc_server::{BOUNDS, GrpcServer, GrpcService, Unguarded},
     health::Health,
     server::{ListenConfig, Listener},
     shutdown::Shutdown,
@@ -24,9 +25,10 @@ use futures_util::stream;
 use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use http_body_util::StreamBody;
+use hyper::body::Incoming;
 use tokio::{sync::Notify, task::JoinHandle};
 use tonic::{body::Body, server::NamedService, service::Routes};
-use tower::Service;
+use tower::{Service, ServiceExt};
 
 /// Answers by the name of the called method.
 #[derive(Clone, Debug, Default)]
@@ -138,6 +140,19 @@ pub(crate) struct Port {
     pub probe: Probe,
     pub shutdown: Shutdown,
     pub served: JoinHandle<()>,
+}
+
+/// Serves a probe without a gRPC server around it, which would refuse calls over HTTP/1.1.
+pub(crate) async fn serve_http(config: &ListenConfig, grace: Duration) -> Port {
+    let probe = Probe::default();
+    let service = Enforce::new(
+        probe.clone().map_request(|request: Request<Incoming>| request.map(Body::new)),
+        Arc::new(|_| BOUNDS),
+    );
+    let listener = Listener::bind(config).await.unwrap();
+    let (address, shutdown) = (listener.address(), Shutdown::new(grace));
+    let served = tokio::spawn(listener.serve(service, shutdown.clone()));
+    Port { address, probe, shutdown, served }
 }
 
 /// Serves a probe as `config` says, with `grace` to drain.

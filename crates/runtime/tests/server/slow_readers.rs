@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::{
     call::{Connection, status},
-    probe::serve,
+    probe::{serve, serve_http},
     wire::{END_HEADERS, END_STREAM, HEADERS, RST_STREAM, WINDOW_UPDATE, Wire, block, frame},
 };
 
@@ -53,7 +53,7 @@ async fn slow_reader_of_a_stream_is_reset_after_the_deadline() {
 
 #[tokio::test]
 async fn http1_connection_that_reads_nothing_is_cut_after_the_deadline() {
-    let port = serve(&ListenConfig::default(), GRACE).await;
+    let port = serve_http(&ListenConfig::default(), GRACE).await;
     let mut socket = TcpStream::connect(port.address).await.unwrap();
     let head = "POST /probe.v1.Probe/Flood HTTP/1.1\r\nhost: probe\r\ngrpc-timeout: 100m\r\ncontent-length: 0\r\n\r\n";
     socket.write_all(head.as_bytes()).await.unwrap();
