@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use accord_mesh::config::MeshFlags;
 use accord_runtime::cli::{Binary, Finding, Report, Sections, Settings};
 use accord_runtime::config::{Invalid, Overrides};
+use accord_runtime::output::{print, print_error};
 use accord_upstream::Upstream;
 use accord_upstream::config as upstream;
 use clap::{Args, Subcommand};
@@ -126,8 +127,8 @@ impl Binary for AccordGateway {
     async fn execute(command: Command, settings: &Settings<Self>) -> anyhow::Result<ExitCode> {
         let config = settings.load()?;
         match command {
-            Command::Explain { method } => Ok(explain(&config, method.trim_start_matches('/')).await),
-            Command::Contract(ContractCommand::Check) => Ok(contract(&config).await.print()),
+            Command::Explain { method } => explain(&config, method.trim_start_matches('/')).await,
+            Command::Contract(ContractCommand::Check) => contract(&config).await.print(),
         }
     }
 }
@@ -226,20 +227,20 @@ fn finding(line: &str) -> Finding {
 }
 
 /// Prints the effective policy of one method. Fails where there is no such method.
-async fn explain(config: &Config, method: &str) -> ExitCode {
+async fn explain(config: &Config, method: &str) -> anyhow::Result<ExitCode> {
     let built = match build(config).await {
         Ok(built) => built,
         Err(refused) => return Report::of(refused.reasons().iter().map(|line| finding(line)), "").print(),
     };
     if let Some(method) = built.contract.method(method) {
-        print!("{}", explain::text(method));
-        return ExitCode::SUCCESS;
+        print(explain::text(method))?;
+        return Ok(ExitCode::SUCCESS);
     }
     for Pending { upstream, why } in &built.pending {
-        eprintln!("error: upstream {upstream}: its methods are not known: {why}");
+        print_error(format_args!("error: upstream {upstream}: its methods are not known: {why}"));
     }
-    eprintln!("error: {}", explain::unknown(&built.contract, &[], method));
-    ExitCode::FAILURE
+    print_error(format_args!("error: {}", explain::unknown(&built.contract, &[], method)));
+    Ok(ExitCode::FAILURE)
 }
 
 async fn build(config: &Config) -> Result<Built, Refused> {

@@ -1,7 +1,8 @@
 //! The command line of the built binary, as a pipeline or a stranger meets it.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 struct Files {
     directory: tempfile::TempDir,
@@ -210,4 +211,31 @@ fn completions_name_the_commands() {
 fn explain_takes_the_path_of_a_method() {
     let explained = Files::new().gateway(&["explain", "/catalog.v1.ProductService/GetProduct"], None);
     assert_eq!(explained.status.code(), Some(0), "{}", stderr(&explained));
+}
+
+/// The exit status of a command whose standard output is this, and what it says on standard error.
+fn with_stdout(command: &[&str], stdout: impl Into<Stdio>) -> (Option<i32>, String) {
+    let run = accord_gateway(command).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+    let output = run.wait_with_output().unwrap();
+    (output.status.code(), stderr(&output))
+}
+
+#[test]
+fn command_whose_reader_has_gone_ends_without_a_word() {
+    for command in [&["config", "print"][..], &["completions", "bash"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        assert_eq!(with_stdout(command, writer), (Some(0), String::new()), "{command:?}");
+    }
+}
+
+#[test]
+fn command_that_cannot_write_its_output_says_so_in_one_sentence() {
+    for command in [&["config", "print"][..], &["completions", "bash"], &["check", "--client-id", "a"]] {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let (status, error) = with_stdout(command, full);
+        assert_eq!(status, Some(1), "{command:?}: {error}");
+        assert!(error.starts_with("error: can't write to standard output; check where it leads"), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    }
 }

@@ -21,6 +21,7 @@ use clap_complete::Shell;
 use crate::{
     config::{self, Configuration, Invalid, Loaded, Overrides},
     listen::ListenConfig,
+    output::print,
     run,
     telemetry::TelemetryConfig,
 };
@@ -134,7 +135,7 @@ struct Frame {
     /// such as `[[upstream]]` are joined.
     #[arg(long, global = true, value_name = "FILE")]
     config: Vec<PathBuf>,
-    /// Address to serve on: 127.0.0.1:8080, localhost:8080, or :8080 for all interfaces.
+    /// Address to serve on, as HOST:PORT, or :PORT for all interfaces.
     #[arg(long, global = true, value_name = "ADDRESS")]
     listen: Option<String>,
     /// Address of the admin port: metrics and health.
@@ -308,15 +309,18 @@ async fn execute<B: Binary>(command: Commands<B::Command>, settings: &Settings<B
         },
         Commands::Check { output } => {
             let report = settings.check().await;
-            print!("{}", report.written(matches!(output, Output::Json)));
+            print(report.written(matches!(output, Output::Json)))?;
             Ok(report.status())
         }
         Commands::Config(ConfigCommand::Print) => {
-            print!("{}", config::print(&settings.load()?));
+            print(config::print(&settings.load()?))?;
             Ok(ExitCode::SUCCESS)
         }
         Commands::Completions { shell } => {
-            clap_complete::generate(shell, &mut command_line::<B>(), B::NAME, &mut std::io::stdout());
+            // Generated first: clap panics where it can't write.
+            let mut completions = Vec::new();
+            clap_complete::generate(shell, &mut command_line::<B>(), B::NAME, &mut completions);
+            print(String::from_utf8_lossy(&completions))?;
             Ok(ExitCode::SUCCESS)
         }
         Commands::Own(command) => B::execute(command, settings).await,

@@ -9,6 +9,7 @@
 pub mod cli;
 pub mod config;
 pub mod run;
+pub mod output;
 pub mod telemetry;
 pub mod reload;
 pub mod backoff;

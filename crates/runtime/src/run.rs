@@ -4,7 +4,7 @@ use std::{future::Future, panic, process::ExitCode, time::Duration};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::tls;
+use crate::{output::print_error, tls};
 
 /// How long blocking work may still take when everything else is over.
 const LAST_WORK: Duration = Duration::from_secs(2);
@@ -27,7 +27,7 @@ where
     match outcome {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("error: {}", sentence(&error));
+            print_error(format_args!("error: {}", sentence(&error)));
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,6 @@
 //! `accord-auth audit`.
 
+use accord_runtime::output::print;
 use anyhow::ensure;
 use clap::Subcommand;
 
@@ -17,7 +18,6 @@ impl AuditCommand {
         let Self::Verify = self;
         let (entries, broken) = context.existing_store().await?.audit_log().await?;
         ensure!(broken.is_none(), "the audit log is broken at row {}", broken.unwrap_or_default());
-        println!("good: {} rows", entries.len());
-        Ok(())
+        print(format_args!("good: {} rows\n", entries.len()))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use accord_runtime::output::print;
 use accord_token::Kind;
 use clap::Args;
 
@@ -27,7 +28,6 @@ impl Bootstrap {
         let password = self.password_file.as_deref().map(secret_file::read).transpose()?;
         let admin = Principal::new(self.name, Kind::User, String::new(), vec!["accord-admin".to_owned()]);
         Admin::new(&auth.store, ACTOR).add_principal(&admin, password.as_deref()).await?;
-        println!("{}", auth.issue_token(&admin.subject, TOKEN_LIFE, ACTOR).await?);
-        Ok(())
+        print(format_args!("{}\n", auth.issue_token(&admin.subject, TOKEN_LIFE, ACTOR).await?))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use accord_runtime::output::print;
 use accord_token::Kind;
 use anyhow::{Context as _, ensure};
 use clap::Subcommand;
@@ -48,8 +49,7 @@ impl ClientCommand {
             added => {
                 let file = secret_file.display();
                 added.with_context(|| format!("the client is not added, with its secret in {file}"))?;
-                println!("added the client `{}`; its secret is in {file}", principal.subject);
-                Ok(())
+                print(format_args!("added the client `{}`; its secret is in {file}\n", principal.subject))
             }
         }
     }
@@ -73,6 +73,5 @@ fn exists(id: &str, secret_file: &Path, if_absent: bool) -> anyhow::Result<()> {
         "the client `{id}` exists, but not its secret at {}: the store holds only a hash of it",
         secret_file.display()
     );
-    println!("the client `{id}` exists, and is left as it is");
-    Ok(())
+    print(format_args!("the client `{id}` exists, and is left as it is\n"))
 }

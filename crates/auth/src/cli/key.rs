@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use accord_runtime::output::print;
 use clap::Subcommand;
 
 use super::{ACTOR, Context};
@@ -23,7 +24,7 @@ impl KeyCommand {
     pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
         match self {
             Self::New { file } => secret_file::create_encryption_key(&file)?,
-            Self::Rotate => println!("{}", context.existing_auth().await?.rotate_key(ACTOR).await?.kid),
+            Self::Rotate => print(format_args!("{}\n", context.existing_auth().await?.rotate_key(ACTOR).await?.kid))?,
         }
         Ok(())
     }

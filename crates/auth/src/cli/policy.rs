@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use accord_runtime::output::print;
 use clap::Subcommand;
 
 use crate::domain::policy::Policies;
@@ -19,7 +20,6 @@ pub enum PolicyCommand {
 impl PolicyCommand {
     pub(super) fn run(self) -> anyhow::Result<()> {
         let Self::Check { files } = self;
-        println!("good: {}", Policies::load(&files)?.hash);
-        Ok(())
+        print(format_args!("good: {}\n", Policies::load(&files)?.hash))
     }
 }

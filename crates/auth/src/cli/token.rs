@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use accord_runtime::output::print;
 use clap::Subcommand;
 
 use super::{ACTOR, Context};
@@ -35,7 +36,8 @@ impl TokenCommand {
     pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
         match self {
             Self::Issue { subject, lifetime } => {
-                println!("{}", context.existing_auth().await?.issue_token(&subject, lifetime, ACTOR).await?);
+                let token = context.existing_auth().await?.issue_token(&subject, lifetime, ACTOR).await?;
+                print(format_args!("{token}\n"))?;
             }
             Self::Revoke { subject: Some(subject), .. } => {
                 Admin::new(&context.existing_store().await?, ACTOR).revoke_subject(&subject).await?;

@@ -4,6 +4,8 @@ use std::{fmt, process::ExitCode};
 
 use serde::Serialize;
 
+use crate::output::print;
+
 /// Everything that was found, and what it comes to.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
@@ -57,9 +59,9 @@ impl Report {
     }
 
     /// Prints it for people, and says with which status a process ends that has nothing else to do.
-    pub fn print(&self) -> ExitCode {
-        print!("{self}");
-        self.status()
+    pub fn print(&self) -> anyhow::Result<ExitCode> {
+        print(self)?;
+        Ok(self.status())
     }
 
     pub(super) fn status(&self) -> ExitCode {
