@@ -18,7 +18,7 @@ mod tree;
 
 use std::{
     ffi::OsString,
-    fmt, fs,
+    fmt,
     path::{Path, PathBuf},
 };
 
@@ -29,6 +29,7 @@ pub use origin::Origin;
 pub use schema::{Key, keys};
 pub use secret::Secret;
 
+use crate::file;
 use read::Refusal;
 use tree::Node;
 
@@ -45,8 +46,12 @@ pub trait Configuration: DeserializeOwned + Serialize + Default {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("can't read the configuration file {}: {error}; check the path given with --config", file.display())]
+    #[error(
+        "can't read the configuration file {}: {error}; check the path given with --config or in the variable {variable}", file.display()
+    )]
     Unreadable {
+        /// The variable that names files where no flag does.
+        variable: String,
         /// The file.
         file: PathBuf,
         /// What the system said.
@@ -137,7 +142,7 @@ pub fn files(prefix: &str, given: Vec<PathBuf>) -> Vec<PathBuf> {
     if !given.is_empty() {
         return given;
     }
-    let variable = std::env::var_os(format!("{prefix}_CONFIG")).unwrap_or_default();
+    let variable = std::env::var_os(variable(prefix)).unwrap_or_default();
     std::env::split_paths(&variable).filter(|file| !file.as_os_str().is_empty()).collect()
 }
 
@@ -149,7 +154,7 @@ pub fn load_with<T: Configuration>(
 ) -> Result<Loaded<T>, ConfigError> {
     let mut root = defaults::<T>();
     for file in files {
-        root.overlay_root(tree::parse(file, &read_file(file)?)?)?;
+        root.overlay_root(tree::parse(file, &read_file(T::PREFIX, file)?)?)?;
     }
     root.overlay_environment(T::PREFIX, environment.into_iter().collect(), keys::<T>)?;
     for (key, flag, value) in overrides.0 {
@@ -171,6 +176,19 @@ pub fn print<T: Serialize>(config: &T) -> String {
     toml::to_string_pretty(config).unwrap_or_else(|error| format!("# this configuration can't be printed: {error}\n"))
 }
 
-fn read_file(file: &Path) -> Result<String, ConfigError> {
-    fs::read_to_string(file).map_err(|error| ConfigError::Unreadable { file: file.to_owned(), error })
+fn read_file(prefix: &str, file: &Path) -> Result<String, ConfigError> {
+    let bytes = file::read(file, file::LONGEST).map_err(|error| {
+        let variable = variable(prefix);
+        ConfigError::Unreadable { variable, file: file.to_owned(), error }
+    })?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned();
+        tree::refused(Origin::in_file(&file.into(), &text, valid), "this is not UTF-8", "write the file in UTF-8")
+    })
+}
+
+/// The environment variable that names the configuration files.
+fn variable(prefix: &str) -> String {
+    format!("{prefix}_CONFIG")
 }

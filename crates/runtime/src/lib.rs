@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod run;
 pub mod output;
+pub mod file;
 pub mod telemetry;
 pub mod reload;
 pub mod backoff;

@@ -1,7 +1,6 @@
 //! TLS from files, re-read when they change: server certificates, client certificates and trust bundles.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -19,6 +18,7 @@ use crate::{
         Invalid,
         bound::{self, DAY, Time},
     },
+    file::{LONGEST, read},
     reload::Reloading,
 };
 
@@ -52,7 +52,7 @@ impl TlsConfig {
     /// Which of the files can't be used.
     pub(crate) fn check(&self) -> Result<(), Invalid> {
         install_provider();
-        let files = [("key_file", Some(&self.key_file)), ("client_ca_file", self.client_ca_file.as_ref())];
+        let files = [("cert_file", Some(&self.cert_file)), ("client_ca_file", self.client_ca_file.as_ref())];
         server_from_files(self).map(drop).map_err(|error| error.about(&files))
     }
 }
@@ -64,11 +64,17 @@ fn reload_interval() -> Duration {
 /// Why TLS can't be set up from its files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file that can't be read, or holds nothing of what it should.
-    #[error("can't read {what} from {}: {error}; check the path, its permissions, and that it is PEM", file.display())]
-    File {
-        /// What the file should hold.
-        what: &'static str,
+    /// A file of certificates that can't be read, or holds none.
+    #[error("can't read certificates from {}: {error}; check the path, its permissions, and that it is PEM", file.display())]
+    Certificates {
+        /// The file.
+        file: PathBuf,
+        /// What went wrong, without the file's content.
+        error: String,
+    },
+    /// A file of a private key that can't be read, or holds none.
+    #[error("can't read a private key from {}: {error}; check the path, its permissions, and that it is PEM", file.display())]
+    PrivateKey {
         /// The file.
         file: PathBuf,
         /// What went wrong, without the file's content.
@@ -104,13 +110,17 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    /// The error, of the key whose file it names: one of these, or else of the certificate's.
-    fn about(&self, files: &[(&str, Option<&PathBuf>)]) -> Invalid {
-        let about = match self {
-            Self::File { file, .. } | Self::Authorities { file, .. } => Some(file),
-            _ => None,
+    /// The error, at the key that it is about. `files` are the keys of certificates in the order in which they are read: of
+    /// several that name the same file, the first one failed.
+    fn about(&self, files: &[(&'static str, Option<&PathBuf>)]) -> Invalid {
+        let key = match self {
+            Self::Certificates { file, .. } | Self::Authorities { file, .. } => {
+                files.iter().find(|(_, named)| *named == Some(file)).map_or("cert_file", |(key, _)| key)
+            }
+            Self::PrivateKey { .. } => "key_file",
+            Self::NoSystemRoots => "ca_file",
+            Self::Identity { .. } | Self::HalfIdentity | Self::Name(_) => "cert_file",
         };
-        let key = files.iter().find(|(_, file)| about.is_some() && *file == about).map_or("cert_file", |(key, _)| key);
         Invalid::of(key, self)
     }
 }
@@ -169,7 +179,7 @@ impl ClientFiles {
     /// Whether a server can be verified with these files, or with what the system trusts where there is none: better known
     /// before the first connection asks.
     pub fn check(&self) -> Result<(), Invalid> {
-        let files = [("key_file", self.key_file.as_ref()), ("ca_file", self.ca_file.as_ref())];
+        let files = [("ca_file", self.ca_file.as_ref()), ("cert_file", self.cert_file.as_ref())];
         self.load().map(drop).map_err(|error| error.about(&files))
     }
 
@@ -213,16 +223,16 @@ impl ClientFiles {
 }
 
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unreadable = |error: String| TlsError::File { what: "certificates", file: file.to_owned(), error };
-    let text = fs::read(file).map_err(|error| unreadable(error.to_string()))?;
+    let unreadable = |error: String| TlsError::Certificates { file: file.to_owned(), error };
+    let text = read(file, LONGEST).map_err(|error| unreadable(error.to_string()))?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let chain = chain.map_err(|error| unreadable(error.to_string()))?;
     if chain.is_empty() { Err(unreadable("there is none in it".to_owned())) } else { Ok(chain) }
 }
 
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let unreadable = |error: String| TlsError::File { what: "a private key", file: file.to_owned(), error };
-    let text = fs::read(file).map_err(|error| unreadable(error.to_string()))?;
+    let unreadable = |error: String| TlsError::PrivateKey { file: file.to_owned(), error };
+    let text = read(file, LONGEST).map_err(|error| unreadable(error.to_string()))?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| unreadable(error.to_string()))
 }
 
@@ -269,5 +279,21 @@ mod tests {
         let refused = missing.check().unwrap_err();
         assert_eq!(refused.key, "ca_file");
         assert!(refused.problem.contains("nowhere/ca.pem"), "{refused}");
+    }
+
+    #[test]
+    fn server_file_that_cannot_be_read_is_refused_at_its_own_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(file("cert.pem"), issued.cert.pem()).unwrap();
+        for (cert, key, refused) in [
+            ("missing", "missing", "cert_file"),
+            ("cert.pem", "missing", "key_file"),
+            ("cert.pem", "cert.pem", "key_file"),
+        ] {
+            let tls = TlsConfig { cert_file: file(cert), key_file: file(key), ..TlsConfig::default() };
+            assert_eq!(tls.check().unwrap_err().key, refused, "{cert} {key}");
+        }
     }
 }

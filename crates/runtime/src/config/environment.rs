@@ -15,6 +15,9 @@ use super::{
 
 const SEPARATOR: &str = "__";
 
+/// The most names on the way to a key. No key lies nearly as deep, and a tree is walked by recursion.
+const DEEPEST: usize = 32;
+
 impl Node {
     /// Takes over the variables that are meant for the binary with this prefix.
     pub(super) fn overlay_environment(
@@ -40,6 +43,15 @@ impl Node {
             let path: Vec<String> = path.to_lowercase().split(SEPARATOR).map(str::to_owned).collect();
             if path.iter().any(String::is_empty) {
                 return Err(refused(origin, "it names no key", format!("write it like {prefix}__SECTION__KEY")));
+            }
+            if path.len() > DEEPEST {
+                // The name is not repeated: it has no bound either.
+                let short = Origin::Variable(format!("{prefix}{SEPARATOR}…").into());
+                return Err(refused(
+                    short,
+                    "its name lies deeper than any key",
+                    format!("write it like {prefix}__SECTION__KEY"),
+                ));
             }
             if let Some((_, whole)) = given.iter().find(|(section, _)| path.starts_with(section)) {
                 let problem = format!("it sets a key of a section that is already given as one value ({whole})");
