@@ -71,10 +71,10 @@ impl de::Visitor<'_> for Visitor {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
-        if text.trim().is_empty() {
-            Err(E::custom("this secret is empty; write it, or leave the key out"))
-        } else {
-            Ok(text.into())
+        match text.trim() {
+            "" => Err(E::custom("this secret is empty; write it, or leave the key out")),
+            HIDDEN => Err(E::custom("this stands for a secret that was not printed; write the secret itself")),
+            _ => Ok(text.into()),
         }
     }
 

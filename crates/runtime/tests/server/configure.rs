@@ -276,6 +276,35 @@ fn text_in_place_of_a_section_or_list_is_refused_without_repeating_it() {
 }
 
 #[test]
+fn file_that_cannot_be_read_is_refused_with_both_ways_to_name_it() {
+    let error = load_with::<Config>(&["nowhere/accord.toml".into()], [], Overrides::default()).unwrap_err();
+    assert_says(&error.to_string(), &["nowhere/accord.toml", "--config or in the variable ACCORD_STORY_CONFIG"]);
+}
+
+#[test]
+fn file_that_is_not_utf8_is_refused_at_the_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("accord.toml");
+    std::fs::write(&path, b"lanes = 1\nlabel = '\xff'\n").unwrap();
+    let error = load_with::<Config>(&[path], [], Overrides::default()).unwrap_err();
+    assert_says(&error.to_string(), &["accord.toml:2:10: this is not UTF-8; write the file in UTF-8"]);
+}
+
+#[test]
+fn variable_name_deeper_than_any_key_is_refused() {
+    let name = format!("ACCORD_STORY{}", "__A".repeat(30_000));
+    let message = refused("", &[(&name, "1")]);
+    assert_says(&message, &["environment variable ACCORD_STORY__", "write it like ACCORD_STORY__SECTION__KEY"]);
+    assert!(message.len() < 300);
+}
+
+#[test]
+fn printed_configuration_is_no_source_of_secrets() {
+    let message = refused("[auth]\nclient_secret = '***'\n", &[]);
+    assert_says(&message, &["accord.toml:2:", "`auth.client_secret`", "write the secret itself"]);
+}
+
+#[test]
 fn section_given_whole_and_key_by_key_is_refused() {
     let whole = ("ACCORD_STORY__LISTEN", "{ max_streams = 7 }");
     let key = ("ACCORD_STORY__LISTEN__MAX_STREAMS", "8");
