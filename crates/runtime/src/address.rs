@@ -1,6 +1,10 @@
 //! Where a server listens.
 
-use std::{fmt, io, net::SocketAddr, str::FromStr};
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -45,14 +49,10 @@ impl Address {
 
     /// Whether the two can't be listened on together, as far as that shows without resolving names.
     pub fn overlaps(&self, other: &Self) -> bool {
-        let is_all = |host: &Host| match host {
-            Host::AllInterfaces => true,
-            Host::Socket(address) => address.ip().is_unspecified(),
-            Host::Name(_) => false,
-        };
-        self.port != 0
-            && self.port == other.port
-            && (self.host == other.host || is_all(&self.host) || is_all(&other.host))
+        let (one, two) = (self.host.ip(), other.host.ip());
+        let is_all = |ip: Option<IpAddr>| ip.is_some_and(|ip| ip.is_unspecified());
+        let is_same = if one.is_some() { one == two } else { self.host == other.host };
+        self.port != 0 && self.port == other.port && (is_same || is_all(one) || is_all(two))
     }
 
     pub(crate) async fn bind(&self) -> io::Result<TcpListener> {
@@ -68,6 +68,18 @@ impl Address {
                 found.sort_by_key(SocketAddr::is_ipv6);
                 TcpListener::bind(&found[..]).await
             }
+        }
+    }
+}
+
+impl Host {
+    /// The IP address, where none has to be looked up. An IPv4 address is one in IPv6 too (RFC 4291, 2.5.5.2), and localhost
+    /// is always this machine (RFC 6761, 6.3), by IPv4 first.
+    fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::AllInterfaces => Some(Ipv6Addr::UNSPECIFIED.into()),
+            Self::Socket(address) => Some(address.ip().to_canonical()),
+            Self::Name(name) => name.eq_ignore_ascii_case("localhost").then_some(Ipv4Addr::LOCALHOST.into()),
         }
     }
 }
@@ -162,11 +174,25 @@ mod tests {
 
     #[test]
     fn addresses_overlap_where_ports_are_equal_and_a_host_includes_the_other() {
-        for (one, other) in [(":1", "127.0.0.1:1"), ("0.0.0.0:1", "localhost:1"), ("127.0.0.1:1", "127.0.0.1:1")] {
+        for (one, other) in [
+            (":1", "127.0.0.1:1"),
+            ("0.0.0.0:1", "localhost:1"),
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("localhost:1", "127.0.0.1:1"),
+            ("[::ffff:127.0.0.1]:1", "127.0.0.1:1"),
+            ("[::ffff:127.0.0.1]:1", "LOCALHOST:1"),
+            ("a.example:1", "a.example:1"),
+        ] {
             assert!(address(one).overlaps(&address(other)), "{one} {other}");
             assert!(address(other).overlaps(&address(one)), "{other} {one}");
         }
-        for (one, other) in [(":1", ":2"), ("127.0.0.1:0", "127.0.0.1:0"), ("127.0.0.1:1", "127.0.0.2:1")] {
+        for (one, other) in [
+            (":1", ":2"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("127.0.0.1:1", "127.0.0.2:1"),
+            ("a.example:1", "b.example:1"),
+            ("a.example:1", "127.0.0.1:1"),
+        ] {
             assert!(!address(one).overlaps(&address(other)), "{one} {other}");
         }
     }
