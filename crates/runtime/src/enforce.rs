@@ -46,11 +46,14 @@ impl Bounds {
 
     /// The deadline of a call with these headers, `None` where nobody set one.
     fn deadline(&self, headers: &HeaderMap) -> Result<Option<Deadline>, Status> {
-        let asked = match headers.get("grpc-timeout") {
-            Some(value) => {
+        let mut values = headers.get_all("grpc-timeout").iter();
+        let asked = match (values.next(), values.next()) {
+            (None, _) => self.default,
+            (Some(value), None) => {
                 Some(value.to_str().ok().and_then(|text| parse_grpc_timeout(text).ok()).ok_or_else(malformed)?)
             }
-            None => self.default,
+            // Two could be read differently by different hops.
+            (Some(_), Some(_)) => return Err(malformed()),
         };
         let bounded = asked.map(|asked| self.max.map_or(asked, |max| asked.min(max)));
         Ok(bounded.map(Deadline::after))
@@ -58,7 +61,7 @@ impl Bounds {
 }
 
 fn malformed() -> Status {
-    let message = "grpc-timeout must be one to eight digits followed by one of H, M, S, m, u, n";
+    let message = "grpc-timeout must come once and be one to eight digits followed by one of H, M, S, m, u, n";
     fault::status(Reason::TimeoutMalformed, message)
 }
 

@@ -102,6 +102,14 @@ async fn malformed_grpc_timeout_is_invalid_argument() {
 }
 
 #[tokio::test]
+async fn two_grpc_timeouts_are_invalid_argument() {
+    let twice = [("grpc-timeout", "1S"), ("grpc-timeout", "2S")];
+    let answer = Probe::default().grpc_server().oneshot(request("Answer", &twice)).await.unwrap();
+    let status = status(answer).await;
+    assert_eq!((status.code(), reason_of(&status)), (Code::InvalidArgument, Some(Reason::TimeoutMalformed)));
+}
+
+#[tokio::test]
 async fn handler_finds_its_deadline_in_the_request() {
     use accord_runtime::enforce::{Bounds, Enforce};
     let seen = tower::service_fn(|request: http::Request<()>| async move {
