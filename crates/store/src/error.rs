@@ -19,6 +19,9 @@ pub enum Error {
         "the URL of a store has a parameter that is not known; the most used are `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `application_name` and `options`, and `?` in a password is written %3F"
     )]
     Parameter,
+    /// The URL of a server was copied from where its password is not shown.
+    #[error("the URL of a store has `***` in place of its password; write the password itself")]
+    Hidden,
     /// The file can't be opened or made.
     #[error("`{}` can't be opened or made ({error}): make its directory writable, or name another file", path.display())]
     File {
@@ -57,7 +60,7 @@ impl Error {
     /// What the engine said, where it said anything.
     pub(crate) fn engine(&self) -> Option<&sqlx::Error> {
         match self {
-            Self::Url | Self::Parameter | Self::File { .. } => None,
+            Self::Url | Self::Parameter | Self::Hidden | Self::File { .. } => None,
             Self::Unusable { error, .. }
             | Self::Migration { error, .. }
             | Self::Server(error)

@@ -136,6 +136,9 @@ impl Location {
     }
 }
 
+/// What stands in place of a password.
+const HIDDEN: &str = "***";
+
 /// The URL of a store in a configuration. It is shown without the password in it.
 #[derive(Clone)]
 pub struct StoreUrl(Location, Box<str>);
@@ -161,7 +164,10 @@ impl FromStr for StoreUrl {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        Ok(Self(Location::parse(text)?.check()?, text.into()))
+        let url = Self(Location::parse(text)?.check()?, text.into());
+        // A server's URL that is shown as it was given, and has a hidden password, comes from where it was shown.
+        let is_hidden = url.0.file.is_none() && text.contains(HIDDEN) && url.to_string() == text;
+        if is_hidden { Err(Error::Hidden) } else { Ok(url) }
     }
 }
 
@@ -174,13 +180,13 @@ impl fmt::Display for StoreUrl {
         let (before, query) = self.1.split_once('?').map_or((&*self.1, None), |(before, query)| (before, Some(query)));
         match before.rsplit_once('@').and_then(|(user, host)| Some((user.split_once("://")?, host))) {
             Some(((scheme, user), host)) => match user.split_once(':') {
-                Some((name, _)) => write!(formatter, "{scheme}://{name}:***@{host}")?,
+                Some((name, _)) => write!(formatter, "{scheme}://{name}:{HIDDEN}@{host}")?,
                 None => write!(formatter, "{scheme}://{user}@{host}")?,
             },
             None => formatter.write_str(before)?,
         }
         let hidden = |parameter: &str| match parameter.split_once('=') {
-            Some((name, _)) if name.contains("pass") => format!("{name}=***"),
+            Some((name, _)) if name.contains("pass") => format!("{name}={HIDDEN}"),
             _ => parameter.to_owned(),
         };
         match query {
@@ -220,7 +226,7 @@ impl de::Visitor<'_> for Visitor {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<StoreUrl, E> {
         text.parse().map_err(|error| match error {
-            Error::Parameter => E::custom(error),
+            Error::Parameter | Error::Hidden => E::custom(error),
             _ => E::invalid_value(Unexpected::Other("not the URL of a store"), &self),
         })
     }
@@ -298,6 +304,13 @@ mod tests {
     fn postgres_url_with_known_parameters_is_accepted() {
         let url = "postgres://host/database?sslmode=require&application_name=accord&options[search_path]=accord";
         assert!(url.parse::<StoreUrl>().is_ok());
+    }
+
+    #[test]
+    fn postgres_url_as_it_is_shown_is_refused() {
+        for url in ["postgres://user:***@host/database", "postgres://host/database?password=***"] {
+            assert!(matches!(url.parse::<StoreUrl>(), Err(Error::Hidden)), "{url}");
+        }
     }
 
     #[test]
