@@ -16,11 +16,15 @@ use crate::url::{self, Url};
 
 pub use crate::url::deserialize as url;
 
+/// The most characters of an upstream's name: those of a DNS label.
+const LONGEST_NAME: usize = 63;
+
 /// A service that is called.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamConfig {
-    /// Its name: what `explain` and metrics show, and the audience of passports for it. No default; no two have the same.
+    /// Its name: what `explain` and metrics show, and the audience of passports for it. Letters, digits, `-`, `_` and `.`, 63 at
+    /// most. No default; no two have the same.
     #[serde(deserialize_with = "bound::text")]
     pub name: String,
     /// The URLs of its endpoints, `http://` or `https://`. A host name is resolved to all its addresses (A and AAAA
@@ -126,7 +130,16 @@ pub(crate) struct Checked {
 impl UpstreamConfig {
     /// What contradicts itself.
     pub fn contradictions(&self) -> Vec<Invalid> {
-        self.parsed().err().into_iter().chain(self.tls.contradiction().map(|half| half.under("tls"))).collect()
+        let half = self.tls.contradiction().map(|half| half.under("tls"));
+        self.parsed().err().into_iter().chain(self.misnamed()).chain(half).collect()
+    }
+
+    /// A name that can't be shown everywhere. That there is none is found with the endpoints.
+    fn misnamed(&self) -> Option<Invalid> {
+        let problem = format!("`{:.64}` is no name of an upstream", self.name);
+        let remedy =
+            format!("begin with a letter or digit, then letters, digits, `-`, `_` and `.`, {LONGEST_NAME} at most");
+        (!self.name.is_empty() && !is_name(&self.name)).then(|| Invalid::new("name", problem, remedy))
     }
 
     /// Which of its files can't be used. Where nobody is verified, whether the system has authorities does not matter.
@@ -167,6 +180,14 @@ impl UpstreamConfig {
         let problem = format!("{} has TLS files and no https:// endpoint", self.name);
         (!is_used).then(|| Invalid::new("tls", problem, "write https:// or leave the files out"))
     }
+}
+
+/// The name stands in metrics, logs, audiences and tables for people.
+fn is_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    name.len() <= LONGEST_NAME
+        && name.bytes().all(is_plain)
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
 }
 
 fn is_encrypted(urls: &[Arc<Url>]) -> bool {
@@ -228,6 +249,22 @@ mod tests {
             (refused(half), "tls.cert_file", "give both or none"),
         ] {
             assert!(invalid.key == key && invalid.remedy.contains(remedy), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn upstream_name_outside_the_alphabet_or_too_long_is_refused() {
+        for name in ["a b", "../x", "-a", "a/b", "a\nb", "ä", &"x".repeat(64)] {
+            let invalid = refused(|config| config.name = name.to_owned());
+            assert!(invalid.key == "name" && invalid.remedy.contains("63 at most"), "{name:?}: {invalid}");
+        }
+    }
+
+    #[test]
+    fn upstream_name_of_the_alphabet_is_accepted() {
+        for name in ["shop", "Shop-2_b.example", "7", &"x".repeat(63)] {
+            let urls = vec!["http://127.0.0.1:1".to_owned()];
+            assert_eq!(UpstreamConfig { name: name.to_owned(), urls, ..Default::default() }.contradictions(), []);
         }
     }
 
