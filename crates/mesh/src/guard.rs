@@ -28,7 +28,7 @@ use tower::{Layer, Service};
 use crate::{decide::Question, refusal};
 
 pub use access::{ContractError, contract};
-pub use credential::bearer;
+pub use credential::{bearer, once};
 pub use decider::Decider;
 
 /// How long a decision about a call without a deadline may take. Only streams that declare none are such calls.

@@ -9,6 +9,7 @@ use tonic::Status;
 pub fn reason(refusal: Refusal) -> Reason {
     match refusal {
         Refusal::Missing => Reason::CredentialMissing,
+        Refusal::Repeated => Reason::HeaderRefused,
         Refusal::Invalid(_) => Reason::CredentialInvalid,
         Refusal::Expired => Reason::TokenExpired,
         Refusal::Revoked => Reason::TokenRevoked,

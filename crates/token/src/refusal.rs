@@ -8,6 +8,9 @@ pub enum Refusal {
     /// No credential where one is needed.
     #[error("a credential is needed")]
     Missing,
+    /// More than one, of which different readers could choose differently.
+    #[error("the credential came more than once: send one")]
+    Repeated,
     /// A credential that does not verify.
     #[error("the credential does not verify: {0}")]
     Invalid(InvalidTokenReason),
@@ -37,9 +40,6 @@ pub enum Refusal {
 /// Why a token does not verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTokenReason {
-    /// More than one `authorization` value, or none of the form `Bearer <token>`.
-    #[error("it is not exactly one bearer token")]
-    Scheme,
     /// More than 4 KiB.
     #[error("it is longer than 4 KiB")]
     TooLong,

@@ -1,21 +1,23 @@
 //! The credential of a call.
 
-use accord_token::{InvalidTokenReason, Refusal};
-use http::{HeaderMap, header::AUTHORIZATION};
+use accord_token::Refusal;
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
-/// The one bearer token of a call (RFC 6750). Two `authorization` values could be read differently by different hops, so
-/// they are refused rather than chosen from.
+/// The one bearer token of a call (RFC 6750). Another scheme is no credential here (section 3.1), as on the public listener.
+/// Two `authorization` values could be read differently by different hops, so they are refused rather than chosen from.
 pub fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(Refusal::Missing)?;
-    if values.next().is_some() {
-        return Err(Refusal::Invalid(InvalidTokenReason::Scheme));
-    }
-    let value = value.to_str().map_err(|_| Refusal::Invalid(InvalidTokenReason::Scheme))?;
+    let value = once(headers, AUTHORIZATION.as_str())?.to_str().map_err(|_| Refusal::Missing)?;
     match value.split_once(' ') {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => Ok(token),
-        _ => Err(Refusal::Invalid(InvalidTokenReason::Scheme)),
+        _ => Err(Refusal::Missing),
     }
+}
+
+/// The value of a header that carries a credential, and comes once.
+pub fn once<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a HeaderValue, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().ok_or(Refusal::Missing)?;
+    if values.next().is_some() { Err(Refusal::Repeated) } else { Ok(value) }
 }
 
 #[cfg(test)]
@@ -45,9 +47,14 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_one_bearer_token_is_invalid() {
-        for wrong in [&["Bearer a", "Bearer b"][..], &["Basic abc"], &["Bearer"], &["Bearer "], &["abc"]] {
-            assert_eq!(read(wrong), Err(Refusal::Invalid(InvalidTokenReason::Scheme)), "{wrong:?}");
+    fn two_authorization_values_are_refused() {
+        assert_eq!(read(&["Bearer a", "Bearer b"]), Err(Refusal::Repeated));
+    }
+
+    #[test]
+    fn authorization_without_a_bearer_token_is_no_credential() {
+        for wrong in ["", "Basic abc", "Bearer", "Bearer ", "abc"] {
+            assert_eq!(read(&[wrong]), Err(Refusal::Missing), "{wrong:?}");
         }
     }
 }

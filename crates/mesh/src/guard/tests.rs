@@ -124,7 +124,7 @@ async fn call_without_a_credential_is_refused() {
 #[tokio::test]
 async fn two_authorization_headers_are_refused() {
     let refused = call(&contract_with(""), &Door::default(), CHECK, &["good", "good"]).await;
-    assert_eq!(refused, Err(Reason::CredentialInvalid));
+    assert_eq!(refused, Err(Reason::HeaderRefused));
 }
 
 #[tokio::test]
