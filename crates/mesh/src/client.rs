@@ -2,7 +2,13 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use accord_runtime::{config::Secret, deadline::Deadline, request::RequestId, shutdown::Shutdown};
+use accord_runtime::{
+    config::Secret,
+    deadline::Deadline,
+    file::{SECRET, read_text},
+    request::RequestId,
+    shutdown::Shutdown,
+};
 use accord_token::{
     InvalidTokenReason, Refusal, Type, Verified,
     verify::{self, Expected},
@@ -191,7 +197,7 @@ fn secret(config: &MeshConfig) -> Result<Secret, JoinError> {
             Ok(config.client_secret.clone())
         };
     };
-    let text = std::fs::read_to_string(path).map_err(|source| JoinError::SecretFile { path: path.clone(), source })?;
+    let text = read_text(path, SECRET).map_err(|source| JoinError::SecretFile { path: path.clone(), source })?;
     match text.trim() {
         "" => Err(JoinError::EmptySecretFile { path: path.clone() }),
         text => Ok(Secret::from(text.to_owned())),
@@ -203,20 +209,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn client_secret_file_wins_and_is_trimmed() {
+    fn client_secret_file_is_read_and_trimmed() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("secret");
-        let config = |path: Option<&PathBuf>, secret: &str| MeshConfig {
-            client_secret_file: path.cloned(),
-            client_secret: Secret::from(secret.to_owned()),
-            ..MeshConfig::default()
-        };
-        assert!(matches!(secret(&config(Some(&file), "given")), Err(JoinError::SecretFile { .. })));
+        let config = MeshConfig { client_secret_file: Some(file.clone()), ..MeshConfig::default() };
+        assert!(matches!(secret(&config), Err(JoinError::SecretFile { .. })));
         std::fs::write(&file, "\n").unwrap();
-        assert!(matches!(secret(&config(Some(&file), "given")), Err(JoinError::EmptySecretFile { .. })));
+        assert!(matches!(secret(&config), Err(JoinError::EmptySecretFile { .. })));
         std::fs::write(&file, "from the file\n").unwrap();
-        assert_eq!(secret(&config(Some(&file), "given")).unwrap().expose(), "from the file");
-        assert_eq!(secret(&config(None, "given")).unwrap().expose(), "given");
-        assert!(matches!(secret(&config(None, "")), Err(JoinError::NoSecret)));
+        assert_eq!(secret(&config).unwrap().expose(), "from the file");
+    }
+
+    #[test]
+    fn client_secret_file_longer_than_any_secret_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        std::fs::write(&file, vec![0; 3 << 20]).unwrap();
+        let config = MeshConfig { client_secret_file: Some(file), ..MeshConfig::default() };
+        assert!(matches!(secret(&config), Err(JoinError::SecretFile { .. })));
+    }
+
+    #[test]
+    fn client_secret_without_a_file_is_taken_from_its_key() {
+        let config = |secret: &str| MeshConfig { client_secret: Secret::from(secret), ..MeshConfig::default() };
+        assert_eq!(secret(&config("given")).unwrap().expose(), "given");
+        assert!(matches!(secret(&config("")), Err(JoinError::NoSecret)));
     }
 }

@@ -98,12 +98,30 @@ impl MeshConfig {
             "urls.0" => Invalid { key: "url".to_owned(), ..invalid },
             _ => invalid,
         });
-        as_upstream.map(|invalid| invalid.under("auth")).collect()
+        let twice = (self.client_secret_file.is_some() && !self.client_secret.is_empty()).then(|| {
+            let problem = "the secret is given here and in `auth.client_secret`";
+            Invalid::new("client_secret_file", problem, "leave one of them out")
+        });
+        as_upstream.chain(twice).map(|invalid| invalid.under("auth")).collect()
     }
 
     /// What of the identity is missing, and which files can't be used. Its keys begin with `auth`.
     pub fn unusable(&self) -> Vec<Invalid> {
         let identity = self.identity().err().map(|error| Invalid::of(error.key(), error));
         identity.into_iter().chain(self.upstream().unusable()).map(|invalid| invalid.under("auth")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_secret_given_twice_is_refused() {
+        let once = MeshConfig { client_secret: "secret".into(), ..MeshConfig::default() };
+        assert_eq!(once.contradictions(), []);
+        let twice = MeshConfig { client_secret_file: Some("secret".into()), ..once };
+        let keys: Vec<_> = twice.contradictions().into_iter().map(|invalid| invalid.key).collect();
+        assert_eq!(keys, ["auth.client_secret_file"]);
     }
 }
