@@ -58,6 +58,25 @@ impl Configuration for Config {
 impl Config {
     /// What of the files that it names can't be used, or is missing.
     pub(crate) fn unusable(&self) -> Vec<Invalid> {
-        self.auth.as_ref().map(MeshConfig::unusable).unwrap_or_default()
+        let store = self.store.is_dir().then(|| {
+            let problem = format!("{} is a directory", self.store.display());
+            Invalid::new("store", problem, "name a file, which is made where there is none")
+        });
+        store.into_iter().chain(self.auth.iter().flat_map(MeshConfig::unusable)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn store_that_is_a_directory_is_refused() {
+        let keys = |store: &str| {
+            let unusable = Config { store: store.into(), ..Config::default() }.unusable();
+            unusable.into_iter().map(|invalid| invalid.key).collect::<Vec<_>>()
+        };
+        assert_eq!(keys("/"), ["store"]);
+        assert!(keys("nowhere.db").is_empty());
     }
 }
