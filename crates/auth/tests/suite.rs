@@ -80,6 +80,8 @@ macro_rules! database_tests {
         );
         suite::database_tests!(@ revocation:
             revoked_token_is_not_active,
+            revocation_of_a_passport_is_refused,
+            revocation_of_what_is_no_token_changes_nothing,
             later_revocation_is_added_to_earlier_ones,
             verifier_ahead_of_the_store_is_sent_everything,
             restored_store_replaces_what_was_known,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use accord_token::{RevocationUpdate, Verified, verify};
+use accord_token::{RevocationUpdate, Type, Verified, verify};
 use tokio::sync::watch;
 
 use super::{auth::Auth, denial::Denial};
@@ -42,7 +42,13 @@ impl Auth {
         if self.revoke_refresh_token(token).await? {
             return Ok(());
         }
-        let Ok(verified) = self.verify_access_token(token, &state) else { return Ok(()) };
+        let Ok(verified) = self.verify_access_token(token, &state) else {
+            // A good passport is told apart, since whoever sends it would believe that it has ended (section 2.2.1).
+            return match verify::signed(token, Type::Passport, &state.snapshot.keys) {
+                Ok(_) => Err(Denial::Field("token", "is a passport; revoke the access token it was made from")),
+                Err(_) => Ok(()),
+            };
+        };
         let claims = verified.claims;
         let mut tx = self.store.begin().await?;
         let revision = tx.next_revision().await?;

@@ -2,7 +2,8 @@
 
 use accord_api::accord::{
     auth::v1::{
-        RevokeRequest, WatchRequest, revocation_service_client::RevocationServiceClient, revoke_request::Target,
+        ExchangeRequest, RevokeRequest, WatchRequest, revocation_service_client::RevocationServiceClient,
+        revoke_request::Target,
     },
     fault::v1::Reason,
 };
@@ -16,6 +17,24 @@ pub(crate) async fn revoked_token_is_not_active(database: Database) {
     assert!(server.is_active(&token).await);
     server.tokens().revoke(RevokeRequest { target: Some(Target::Token(token.clone())) }).await.unwrap();
     assert!(!server.is_active(&token).await);
+}
+
+pub(crate) async fn revocation_of_a_passport_is_refused(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let exchange = ExchangeRequest {
+        subject_token: server.token_of("ada").await,
+        audience: "catalog".to_owned(),
+        ..ExchangeRequest::default()
+    };
+    let exchanged = server.tokens().exchange(authorized(exchange, &server.mesh_token().await)).await.unwrap();
+    let target = Some(Target::Token(exchanged.into_inner().passport));
+    assert_eq!(refused(server.tokens().revoke(RevokeRequest { target }).await), Reason::FieldInvalid);
+}
+
+pub(crate) async fn revocation_of_what_is_no_token_changes_nothing(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let target = Some(Target::Token("no token".to_owned()));
+    assert!(server.tokens().revoke(RevokeRequest { target }).await.is_ok());
 }
 
 pub(crate) async fn later_revocation_is_added_to_earlier_ones(database: Database) {
