@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use accord_runtime::file::{SECRET, read_text};
 use anyhow::Context as _;
 
 use crate::domain::encryption_key::generate_secret;
@@ -18,7 +19,7 @@ pub fn read(path: &Path) -> anyhow::Result<String> {
 
 /// As `read`, with the system's own error.
 pub(crate) fn try_read(path: &Path) -> io::Result<String> {
-    Ok(fs::read_to_string(path)?.trim().to_owned())
+    Ok(read_text(path, SECRET)?.trim().to_owned())
 }
 
 /// Makes an encryption key in a new file.

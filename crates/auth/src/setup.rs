@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use accord_runtime::config::{Invalid, Secret};
+use accord_runtime::{
+    config::{Invalid, Secret},
+    file::{SECRET, read_text},
+    output::print_error,
+};
 use anyhow::{Context as _, bail, ensure};
 
 use crate::{
@@ -82,7 +86,10 @@ pub(crate) fn development_key(config: &mut Config) -> anyhow::Result<()> {
     let path = path.with_added_extension("key");
     if !path.exists() {
         secret_file::create_encryption_key(&path)?;
-        eprintln!("generated {}: it encrypts the signing keys in the store; for development only", path.display());
+        print_error(format_args!(
+            "generated {}: it encrypts the signing keys in the store; for development only",
+            path.display()
+        ));
     }
     config.keys.encryption_key_file = Some(path);
     Ok(())
@@ -94,7 +101,7 @@ fn sqlite_file(config: &Config) -> Option<PathBuf> {
 
 fn configured_key(config: &KeysConfig) -> Result<Secret, EncryptionError> {
     match &config.encryption_key_file {
-        Some(path) => std::fs::read_to_string(path)
+        Some(path) => read_text(path, SECRET)
             .map(Secret::from)
             .map_err(|source| EncryptionError::File { path: path.clone(), source }),
         None if config.encryption_key.is_empty() => Err(EncryptionError::NoKey),
