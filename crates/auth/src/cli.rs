@@ -149,9 +149,16 @@ impl Context<'_> {
         self.0.load_where(setup::expect_store)
     }
 
-    /// Warns of roles that no policy names: a slip would otherwise show only as calls that are denied.
+    /// Warns of roles that no policy names: a slip would otherwise show only as calls that are denied. Where policies can't be
+    /// read, as before they are deployed, that is a warning as well.
     fn warn_of_unknown_roles(&self, roles: &[String]) -> anyhow::Result<()> {
-        let policies = Policies::load(&self.0.load()?.policy.files)?;
+        let policies = match Policies::load(&self.0.load()?.policy.files) {
+            Ok(policies) => policies,
+            Err(error) => {
+                eprintln!("warning: the roles are not compared with the policies: {error}");
+                return Ok(());
+            }
+        };
         for role in roles.iter().filter(|role| !policies.names_role(role)) {
             eprintln!("warning: no policy names the role `{role}`, so it grants nothing; see `--policy`");
         }

@@ -127,6 +127,13 @@ fn principal_add_with_a_role_that_no_policy_names_warns() {
 }
 
 #[test]
+fn client_add_before_the_policies_are_there_warns() {
+    let added = run(&format!("{ADD_CACHE} --policy later.cedar"), &database().into_inner());
+    let words = String::from_utf8_lossy(&added.stderr);
+    assert!(added.status.success() && words.contains("are not compared with the policies"), "{added:?}");
+}
+
+#[test]
 fn client_add_says_what_it_did() {
     let database = database().into_inner();
     let added = run(ADD_CACHE, &database);
