@@ -2,7 +2,7 @@
 
 use crate::fault::{Component, Fault};
 use accord_api::accord::fault::v1::Reason;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, header};
 use std::time::Duration;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -21,8 +21,8 @@ pub(crate) struct RequestOptions {
     pub is_metadata: fn(&HeaderName) -> bool,
 }
 
-/// How fresh an answer has to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How fresh an answer has to be, the strictest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Consistency {
     /// As the origin says it now.
     Strong,
@@ -81,40 +81,86 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Malformed> {
     })
 }
 
-/// `Cache-Control` (RFC 9111): `no-cache` or `max-age=SECONDS`.
+/// The strictest wish of all in `Cache-Control` (RFC 9111, 5.2.1), over all its field lines: `no-cache`, else the least
+/// `max-age`.
 fn consistency(headers: &HeaderMap) -> Option<Consistency> {
-    let text = headers.get(header::CACHE_CONTROL).map(HeaderValue::to_str)?.ok()?;
-    text.split(',').map(str::trim).find_map(|directive| match directive.split_once('=') {
-        None if directive.eq_ignore_ascii_case("no-cache") => Some(Consistency::Strong),
-        Some((name, seconds)) if name.eq_ignore_ascii_case("max-age") => {
-            Some(Consistency::MaxStaleness(Duration::from_secs(seconds.parse::<u32>().ok()?.into())))
-        }
-        _ => None,
-    })
+    let lines = headers.get_all(header::CACHE_CONTROL).iter();
+    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).filter_map(requirement).min()
+}
+
+fn requirement(directive: &[u8]) -> Option<Consistency> {
+    let directive = std::str::from_utf8(directive).ok()?.trim();
+    let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+    if name.eq_ignore_ascii_case("no-cache") {
+        return Some(Consistency::Strong);
+    }
+    name.eq_ignore_ascii_case("max-age").then(|| Consistency::MaxStaleness(delta_seconds(value)))
+}
+
+/// Seconds, in quotes or without (RFC 9111, 5.2). A number too large to be held is a long time (1.2.2); what is no number
+/// asks for something that nobody can know, and the least staleness is the safe reading.
+fn delta_seconds(value: &str) -> Duration {
+    let digits = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Duration::ZERO;
+    }
+    Duration::from_secs(digits.parse().unwrap_or(u32::MAX).into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
 
-    fn asked(text: &'static str) -> Option<Consistency> {
-        consistency(&HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static(text))]))
+    fn asked(lines: &[&'static str]) -> Option<Consistency> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::CACHE_CONTROL, HeaderValue::from_static(line));
+        }
+        consistency(&headers)
+    }
+
+    fn max_staleness(seconds: u64) -> Consistency {
+        Consistency::MaxStaleness(Duration::from_secs(seconds))
     }
 
     #[test]
     fn cache_control_no_cache_asks_for_strong_consistency() {
-        assert_eq!(asked("no-cache"), Some(Consistency::Strong));
+        assert_eq!(asked(&["no-cache"]), Some(Consistency::Strong));
+    }
+
+    #[test]
+    fn cache_control_no_cache_wins_wherever_it_stands() {
+        for lines in [&["max-age=60, No-Cache"][..], &["no-cache, max-age=60"], &["max-age=60", "no-cache"]] {
+            assert_eq!(asked(lines), Some(Consistency::Strong), "{lines:?}");
+        }
     }
 
     #[test]
     fn cache_control_max_age_bounds_staleness() {
-        assert_eq!(asked("no-transform, max-age=10"), Some(Consistency::MaxStaleness(Duration::from_secs(10))));
+        assert_eq!(asked(&["no-transform, max-age=10"]), Some(max_staleness(10)));
+        assert_eq!(asked(&["max-age=\"10\""]), Some(max_staleness(10)));
+    }
+
+    #[test]
+    fn least_max_age_of_all_field_lines_bounds_staleness() {
+        assert_eq!(asked(&["max-age=60, max-age=20", "max-age=5", "max-age=30"]), Some(max_staleness(5)));
+    }
+
+    #[test]
+    fn max_age_that_is_no_number_allows_no_staleness() {
+        for text in ["max-age=-1", "max-age", "max-age=", "max-age=1s", "max-age=\"1"] {
+            assert_eq!(asked(&[text]), Some(max_staleness(0)), "{text}");
+        }
+    }
+
+    #[test]
+    fn max_age_too_large_to_be_held_is_a_long_time() {
+        assert_eq!(asked(&["max-age=99999999999"]), Some(max_staleness(u32::MAX.into())));
     }
 
     #[test]
     fn cache_control_that_says_nothing_of_freshness_asks_for_nothing() {
-        for text in ["max-age=-1", "max-age=4294967296", "no-store"] {
-            assert_eq!(asked(text), None, "{text}");
-        }
+        assert_eq!(asked(&["no-store"]), None);
     }
 }
