@@ -2,7 +2,7 @@
 
 use crate::{
     scripted_upstream::{Reply, ScriptedUpstream},
-    wire::{GrpcCall, word},
+    wire::{GrpcCall, GrpcResponse, word},
 };
 use accord_fabric::{EDITOR, Fabric, READER};
 use anyhow::Result;
@@ -73,4 +73,36 @@ async fn idempotency_key_stays_claimed_after_deadline_exceeded() -> Result<()> {
     assert_eq!(again.refusal(), (Code::Aborted, "IDEMPOTENCY_IN_FLIGHT".into()));
     assert_eq!(echo.take_received().len(), 1);
     fabric.stop().await
+}
+
+/// Runs a call whose reply leaves open whether it was done, and repeats it.
+async fn repeated_after(reply: Reply) -> Result<(GrpcResponse, GrpcResponse, usize)> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    echo.script([reply]);
+    // A caller that retries itself (gRFC A6) gets one attempt, without the contract's own retries.
+    let call = || keep(&fabric, "open", "open").header("grpc-previous-rpc-attempts", "1").send();
+    let (first, again) = (call().await?, call().await?);
+    let received = echo.calls_received();
+    fabric.stop().await?;
+    Ok((first, again, received))
+}
+
+#[tokio::test]
+async fn idempotency_key_stays_claimed_after_a_connection_was_cut() -> Result<()> {
+    let (first, again, received) = repeated_after(Reply::closes_connection()).await?;
+    assert_eq!(first.code(), Code::Unavailable);
+    assert_eq!(again.refusal(), (Code::Aborted, "IDEMPOTENCY_IN_FLIGHT".into()));
+    assert_eq!(received, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn idempotency_key_stays_claimed_after_a_code_that_says_nothing_of_what_was_done() -> Result<()> {
+    for code in [Code::DeadlineExceeded, Code::Cancelled, Code::Unavailable] {
+        let (first, again, received) = repeated_after(Reply::error(code)).await?;
+        assert_eq!(first.code(), code);
+        assert_eq!(again.refusal(), (Code::Aborted, "IDEMPOTENCY_IN_FLIGHT".into()), "{code:?}");
+        assert_eq!(received, 1, "{code:?}");
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ mod authorize;
 mod bounds;
 mod read_through;
 mod idempotency_claims;
+mod idempotency_records;
 mod deadline;
 mod drain;
 mod scripted_upstream;

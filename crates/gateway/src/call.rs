@@ -169,7 +169,7 @@ async fn unary(gateway: &Arc<Gateway>, call: Call, message: Bytes, options: Requ
     };
     match key {
         Some((window, key)) => idempotent(gateway, call, window, key, message).await,
-        None => mutate(gateway, &call, &message).await,
+        None => mutate(gateway, &call, &message).await.result,
     }
 }
 
@@ -188,39 +188,47 @@ async fn idempotent(
         match records.begin(&call, window, key, &message).await? {
             IdempotencyRecord::Completed(answer) => replay(&gateway, &call, &message, *answer).await,
             IdempotencyRecord::Claimed(claim) => {
-                let outcome = within(call.deadline, mutate(&gateway, &call, &message)).await;
+                let outcome = in_time(&call, mutate(&gateway, &call, &message)).await;
                 records.end(&call, claim, &outcome).await;
-                outcome
+                outcome.result
             }
         }
     };
     tokio::spawn(run.in_current_span()).await.unwrap_or_else(|_| Err(Fault::defect()))
 }
 
+/// What came of a call by its deadline. One that is over before it begins has changed nothing; of one that began nobody knows.
+async fn in_time(call: &Call, work: impl Future<Output = Outcome>) -> Outcome {
+    if call.deadline.expired() {
+        return Outcome::not_acted(Fault::deadline());
+    }
+    let outcome = tokio::time::timeout_at(call.deadline.at(), work).await;
+    outcome.unwrap_or_else(|_| Outcome::unknown(Fault::deadline()))
+}
+
 /// The answer of a call that ran before. Its invalidations may have been deferred then, so they are sent again: reads have
 /// to see what the answer says.
 async fn replay(gateway: &Gateway, call: &Call, message: &Bytes, answer: Answer) -> Result<Answer, Fault> {
-    let may_have_acted = upstream::may_have_committed(answer.code());
     match PendingInvalidation::of(gateway.invalidator.as_ref(), call, message)? {
-        Some(pending) => invalidate(pending, call, Outcome { result: Ok(answer), may_have_acted }).await,
+        Some(pending) => invalidate(pending, call, Outcome::replayed(answer)).await.result,
         None => Ok(answer),
     }
 }
 
 /// A call that may change something: what it makes invalid is invalidated before it answers.
-async fn mutate(gateway: &Gateway, call: &Call, message: &Bytes) -> Result<Answer, Fault> {
-    let Some(pending) = PendingInvalidation::of(gateway.invalidator.as_ref(), call, message)? else {
-        return upstream::unary(call, message).await.result;
-    };
-    invalidate(pending, call, upstream::unary(call, message).await).await
+async fn mutate(gateway: &Gateway, call: &Call, message: &Bytes) -> Outcome {
+    match PendingInvalidation::of(gateway.invalidator.as_ref(), call, message) {
+        Ok(Some(pending)) => invalidate(pending, call, upstream::unary(call, message).await).await,
+        Ok(None) => upstream::unary(call, message).await,
+        Err(fault) => Outcome::not_acted(fault),
+    }
 }
 
 /// Invalidates what may have changed; the answer says where the cache does not have it yet.
-async fn invalidate(pending: PendingInvalidation, call: &Call, outcome: Outcome) -> Result<Answer, Fault> {
-    let Outcome { mut result, may_have_acted } = outcome;
-    let delivery = pending.finish(may_have_acted, call.deadline).await;
-    if let (Ok(answer), Some(Delivery::Deferred)) = (&mut result, delivery) {
+async fn invalidate(pending: PendingInvalidation, call: &Call, mut outcome: Outcome) -> Outcome {
+    let delivery = pending.finish(outcome.may_have_acted, call.deadline).await;
+    if let (Ok(answer), Some(Delivery::Deferred)) = (&mut outcome.result, delivery) {
         answer.head.insert(INVALIDATION, HeaderValue::from_static("DEFERRED"));
     }
-    result
+    outcome
 }

@@ -4,7 +4,7 @@ use crate::{
     fault::{Component, Fault},
     internal_call,
     protocol::Malformed,
-    upstream::{Answer, Call},
+    upstream::{Answer, Call, Outcome},
 };
 use accord_api::accord::{
     cache::v1::{
@@ -26,8 +26,9 @@ use tonic::{Code, Status};
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// A claim outlives its call by this much, so that a slow `Complete` still finds it.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
-/// Storing an answer may take this long after the call's own deadline: the answer exists and must not be lost.
-const COMPLETE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The records may take this long after the call's own deadline: an answer that exists must not be lost, nor a claim be left
+/// behind by a call that never began.
+const RECORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The records of idempotency keys.
 #[derive(Clone)]
@@ -63,7 +64,8 @@ impl IdempotencyRecords {
         Self { client: IdempotencyServiceClient::new(client).max_decoding_message_size(usize::MAX), mesh }
     }
 
-    /// Claims the key for this call, or gives the answer that is recorded under it.
+    /// Claims the key for this call, or gives the answer that is recorded under it. It may end after the call's deadline: only
+    /// who knows the claim can release it.
     pub(crate) async fn begin(
         &self,
         call: &Call,
@@ -81,8 +83,9 @@ impl IdempotencyRecords {
             window: Some(proto_duration(window)),
             lease: Some(proto_duration(call.deadline.remaining() + LEASE_MARGIN)),
         };
-        let request = internal_call::request(begin, &self.mesh, call.deadline, &call.id)
-            .map_err(|status| unavailable(&status))?;
+        let deadline = Deadline::after(call.deadline.remaining() + RECORDS_TIMEOUT);
+        let request =
+            internal_call::request(begin, &self.mesh, deadline, &call.id).map_err(|status| unavailable(&status))?;
         let response = self.client.clone().begin(request).await.map_err(|status| unavailable(&status))?;
         match response.into_inner().decision {
             Some(Decision::Claim(claim)) => Ok(IdempotencyRecord::Claimed(claim.id)),
@@ -94,14 +97,14 @@ impl IdempotencyRecords {
     }
 
     /// Records how a claimed call ended.
-    pub(crate) async fn end(&self, call: &Call, claim: String, outcome: &Result<Answer, Fault>) {
-        let updated = match outcome {
+    pub(crate) async fn end(&self, call: &Call, claim: String, outcome: &Outcome) {
+        let updated = match &outcome.result {
             Ok(answer) if is_final(answer) => self.complete(call, claim, stored(answer.result.as_ref())).await,
             // It ran, and would run again if it were repeated.
             Err(fault) if fault.is_of_an_answer() => self.complete(call, claim, stored(Err(fault.status()))).await,
+            _ if outcome.may_be_repeated => self.abandon(call, claim).await,
             // Whether it ran is open: the claim stays until its lease ends, and the client may repeat then.
-            Err(fault) if fault.status().code() == Code::DeadlineExceeded => Ok(()),
-            _ => self.abandon(call, claim).await,
+            _ => Ok(()),
         };
         if let Err(status) = updated {
             tracing::warn!(
@@ -114,13 +117,13 @@ impl IdempotencyRecords {
 
     async fn complete(&self, call: &Call, claim_id: String, answer: StoredAnswer) -> Result<(), Status> {
         let complete = CompleteRequest { claim_id, answer: Some(answer) };
-        let request = internal_call::request(complete, &self.mesh, Deadline::after(COMPLETE_TIMEOUT), &call.id)?;
+        let request = internal_call::request(complete, &self.mesh, Deadline::after(RECORDS_TIMEOUT), &call.id)?;
         self.client.clone().complete(request).await.map(drop)
     }
 
     async fn abandon(&self, call: &Call, claim_id: String) -> Result<(), Status> {
         let abandon = AbandonRequest { claim_id };
-        let request = internal_call::request(abandon, &self.mesh, Deadline::after(COMPLETE_TIMEOUT), &call.id)?;
+        let request = internal_call::request(abandon, &self.mesh, Deadline::after(RECORDS_TIMEOUT), &call.id)?;
         self.client.clone().abandon(request).await.map(drop)
     }
 }
@@ -176,7 +179,8 @@ pub(crate) fn no_records() -> Fault {
 }
 
 fn in_flight(left: prost_types::Duration) -> Fault {
-    let message = "a call with this idempotency key is in flight; repeat it once that has ended";
+    let message = "a call with this idempotency key is in flight, or it was cut off and may have been done; \
+                   repeat it, and it is answered once that is known or the key is free again";
     let after = Duration::try_from(left).unwrap_or_default().min(Duration::from_secs(1));
     Fault::retry(Component::Gateway, Reason::IdempotencyInFlight, message, after)
 }

@@ -104,19 +104,49 @@ pub(crate) struct Outcome {
     pub result: Result<Answer, Fault>,
     /// Whether something may have changed.
     pub may_have_acted: bool,
+    /// Whether the same call may be made again without being done twice: no attempt reached a handler that may have done it,
+    /// except one that says it did not.
+    pub may_be_repeated: bool,
+}
+
+impl Outcome {
+    /// A call that ended before the upstream was asked.
+    pub(crate) fn not_acted(fault: Fault) -> Self {
+        Self { result: Err(fault), may_have_acted: false, may_be_repeated: true }
+    }
+
+    /// A call that was given up while it ran.
+    pub(crate) fn unknown(fault: Fault) -> Self {
+        Self { result: Err(fault), may_have_acted: true, may_be_repeated: false }
+    }
+
+    /// A call whose answer was recorded earlier.
+    pub(crate) fn replayed(answer: Answer) -> Self {
+        Self { may_have_acted: may_have_committed(answer.code()), result: Ok(answer), may_be_repeated: false }
+    }
 }
 
 /// Makes a unary call, with the retries that its contract allows.
 pub(crate) async fn unary(call: &Call, message: &Bytes) -> Outcome {
     let outcome = call.permit.entry().upstream.unary(&call.outbound(), message).await;
-    let may_have_acted = outcome.may_have_acted_before
-        || match &outcome.result {
-            Ok(answer) => may_have_committed(answer.code()),
-            Err(failure) => !failure.is_unprocessed(),
-        };
+    let acted_before = outcome.may_have_acted_before;
+    let (may_have_acted, is_refused) = match &outcome.result {
+        Ok(answer) => (may_have_committed(answer.code()), is_refused(answer.code())),
+        Err(failure) => (!failure.is_unprocessed(), failure.is_unprocessed()),
+    };
     let result =
         outcome.result.map(|answer| keep_declared(answer, call.policy())).map_err(|failure| call.fault(&failure));
-    Outcome { result: give_up(call, result), may_have_acted }
+    Outcome {
+        result: give_up(call, result),
+        may_have_acted: acted_before || may_have_acted,
+        may_be_repeated: !acted_before && is_refused,
+    }
+}
+
+/// The codes by which a handler says that it has not done the call and may be asked again. Unavailable, cancelled and
+/// deadline exceeded are none of them: proxies and libraries answer so too, at any moment of a call.
+fn is_refused(code: Code) -> bool {
+    matches!(code, Code::Aborted | Code::ResourceExhausted | Code::Unauthenticated)
 }
 
 /// What is left of a call once the retries that its contract declares were in vain, here or in the cache: outer hops, and a
