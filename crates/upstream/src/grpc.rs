@@ -153,7 +153,10 @@ fn decompress(
     if !compressed {
         return Ok(message);
     }
-    match encoding.map_or(&b""[..], HeaderValue::as_bytes) {
+    let Some(encoding) = encoding else {
+        return Err(BodyError::Malformed("it is marked as compressed, and no `grpc-encoding` says how"));
+    };
+    match encoding.as_bytes() {
         b"gzip" => {
             let mut plain = Vec::new();
             // One byte more than the limit tells a message at the limit from one above it.
