@@ -84,8 +84,10 @@ fn passport(listener: ListenerKind, headers: &HeaderMap) -> Result<Option<Header
 
 /// Removes our own namespace and refuses what two readers could read differently.
 fn clean(headers: &mut HeaderMap) -> Result<(), Fault> {
-    if headers.get_all(header::AUTHORIZATION).iter().nth(1).is_some() {
-        return Err(refused("`authorization` came more than once; send one"));
+    for name in [header::AUTHORIZATION, header::CONTENT_TYPE] {
+        if headers.get_all(&name).iter().nth(1).is_some() {
+            return Err(refused(&format!("`{name}` came more than once; send one")));
+        }
     }
     let named = connection_headers(headers);
     let removed: Vec<_> = headers.keys().filter(|name| is_reserved(name) || named.contains(name)).cloned().collect();
@@ -152,10 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn repeated_authorization_is_invalid_argument() {
-        let mut headers = HeaderMap::new();
-        headers.append(header::AUTHORIZATION, "Bearer a".parse().unwrap());
-        headers.append(header::AUTHORIZATION, "Bearer b".parse().unwrap());
-        assert_eq!(clean(&mut headers).unwrap_err().status().code(), Code::InvalidArgument);
+    fn repeated_authorization_or_content_type_is_invalid_argument() {
+        for name in [header::AUTHORIZATION, header::CONTENT_TYPE] {
+            let mut headers = HeaderMap::new();
+            headers.append(&name, "a".parse().unwrap());
+            headers.append(&name, "b".parse().unwrap());
+            assert_eq!(clean(&mut headers).unwrap_err().status().code(), Code::InvalidArgument, "{name}");
+        }
     }
 }
