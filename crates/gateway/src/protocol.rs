@@ -167,8 +167,14 @@ impl<C> RouteMatch<C> {
 
 /// What follows `application/grpc`, without parameters: nothing, or how messages are written.
 fn grpc_subtype(headers: &HeaderMap) -> Option<&str> {
-    let subtype = content_type(headers).strip_prefix("application/grpc")?.split(';').next()?.trim_end();
+    let subtype = without_prefix(content_type(headers), "application/grpc")?.split(';').next()?.trim_end();
     (subtype.is_empty() || subtype.starts_with('+')).then_some(subtype)
+}
+
+/// What follows a prefix of a media type, whose case says nothing (RFC 9110, 8.3.1).
+fn without_prefix<'a>(media_type: &'a str, prefix: &str) -> Option<&'a str> {
+    let (begin, rest) = media_type.split_at_checked(prefix.len())?;
+    begin.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 fn content_type(headers: &HeaderMap) -> &str {

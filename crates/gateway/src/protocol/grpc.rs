@@ -37,9 +37,11 @@ impl Protocol for Grpc {
 
     fn admit(&self, parts: &Parts) -> Result<RequestOptions, Fault> {
         match grpc_subtype(&parts.headers) {
-            Some("" | "+proto") if parts.method == http::Method::POST => {}
-            Some("" | "+proto") => return Err(unsupported("a gRPC call is a POST")),
-            _ => return Err(unsupported("gRPC is served with protobuf messages only; call with JSON otherwise")),
+            Some(subtype) if !is_protobuf(subtype) => {
+                return Err(unsupported("gRPC is served with protobuf messages only; call with JSON otherwise"));
+            }
+            _ if parts.method != http::Method::POST => return Err(unsupported("a gRPC call is a POST")),
+            _ => {}
         }
         let timeout = single(&parts.headers, &TIMEOUT, MALFORMED_TIMEOUT, |text| parse_grpc_timeout(text).ok());
         let is_retried_by_caller = parts.headers.contains_key(PREVIOUS_ATTEMPTS);
@@ -75,6 +77,10 @@ impl Protocol for Grpc {
     fn fault(&self, fault: &Fault) -> Response<Body> {
         trailers_only(fault.status())
     }
+}
+
+fn is_protobuf(subtype: &str) -> bool {
+    subtype.is_empty() || subtype.eq_ignore_ascii_case("+proto")
 }
 
 fn unary(answer: Answer) -> Response<Body> {

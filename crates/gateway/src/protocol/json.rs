@@ -1,5 +1,6 @@
 //! JSON on HTTP, by `google.api.http` or on a method's own path.
 
+mod accept;
 mod details;
 mod error;
 mod stream;
@@ -9,6 +10,7 @@ use super::{
     body::{Whole, body_fault, unsupported},
     content_type, grpc_subtype,
     options::single,
+    without_prefix,
 };
 use crate::{
     fault::{Component, Fault},
@@ -18,10 +20,7 @@ use crate::{
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::{Method, MethodKind};
 use accord_transcode::{NoMatch, Plan, Violation, ViolationKind};
-use accord_upstream::{
-    Answer,
-    grpc::{self, BodyError},
-};
+use accord_upstream::{Answer, grpc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 use http_body::Body as HttpBody;
@@ -78,8 +77,8 @@ pub(super) struct Codec {
 impl Json {
     /// What a caller reads by its `accept`.
     pub(super) fn new(headers: &HeaderMap) -> Self {
-        let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        Self { accepts_problem: accept.contains(error::PROBLEM), framing: Framing::of(accept) }
+        let accepts_problem = accept::prefers(headers, error::PROBLEM, "application/json");
+        Self { accepts_problem, framing: Framing::of(headers) }
     }
 
     fn codec(self, plan: Arc<Plan>, variables: Variables) -> Codec {
@@ -102,7 +101,7 @@ impl Protocol for Json {
         if grpc_subtype(&parts.headers).is_some() {
             return Err(unsupported("gRPC needs HTTP/2; call with JSON over HTTP/1.1 instead"));
         }
-        if NOT_SERVED.iter().any(|other| content_type(&parts.headers).starts_with(other)) {
+        if NOT_SERVED.iter().any(|other| without_prefix(content_type(&parts.headers), other).is_some()) {
             return Err(unsupported("gRPC-Web and Connect are not served; call with gRPC or JSON"));
         }
         let timeout = single(&parts.headers, &TIMEOUT, MALFORMED_TIMEOUT, parse_seconds);
@@ -115,8 +114,11 @@ impl Protocol for Json {
         let (entry, codec) = match table.http(&parts.method, path) {
             Ok(found) => (found.entry, self.codec(found.plan, found.variables)),
             Err(no_match) => {
-                let own = table.grpc(path).filter(|_| parts.method == http::Method::POST);
-                let entry = own.ok_or_else(|| no_binding(table, path, no_match))?;
+                let entry = match table.grpc(path) {
+                    Some(own) if parts.method == http::Method::POST => own,
+                    Some(_) => return Err(not_allowed(&[http::Method::POST])),
+                    None => return Err(no_binding(table, path, no_match)),
+                };
                 (Arc::clone(entry), self.codec(Arc::clone(&entry.plan), Variables::default()))
             }
         };
@@ -135,8 +137,10 @@ impl Protocol for Json {
             return Err(one_message_only(method));
         }
         if let Some(encoding) = parts.headers.get(header::CONTENT_ENCODING).filter(|value| *value != "identity") {
-            let encoding = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
-            return Err(body_fault(&BodyError::Encoding(encoding)));
+            let encoding = String::from_utf8_lossy(encoding.as_bytes());
+            let message =
+                format!("a body in JSON is not accepted with `content-encoding: {encoding}`; send it uncompressed");
+            return Err(unsupported(message));
         }
         let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         if !codec.plan.takes_any_content() && !content_type.is_none_or(is_json) && !body.is_end_stream() {
@@ -225,14 +229,17 @@ fn no_binding(table: &MethodTable, path: &str, no_match: NoMatch) -> Fault {
         NoMatch::NotCanonical(problem) => {
             Fault::violation(Reason::RequestMalformed, "", &format!("the path {problem}"))
         }
-        NoMatch::MethodNotAllowed { allowed } => {
-            let allowed = allowed.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
-            let message = format!("this path answers to {allowed}");
-            let fault = Fault::new(Component::Gateway, Reason::MethodUnknown, message);
-            let allow = HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static(""));
-            fault.http(StatusCode::METHOD_NOT_ALLOWED).header(header::ALLOW, allow)
-        }
+        NoMatch::MethodNotAllowed { allowed } => not_allowed(&allowed),
     }
+}
+
+/// That a path is served, and by which HTTP methods.
+fn not_allowed(allowed: &[http::Method]) -> Fault {
+    let allowed = allowed.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
+    let message = format!("this path answers to {allowed}");
+    let fault = Fault::new(Component::Gateway, Reason::MethodUnknown, message);
+    let allow = HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static(""));
+    fault.http(StatusCode::METHOD_NOT_ALLOWED).header(header::ALLOW, allow)
 }
 
 fn violation(violation: &Violation) -> Fault {

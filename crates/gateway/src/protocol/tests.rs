@@ -280,6 +280,8 @@ async fn protocol_that_is_not_served_is_refused_in_one_that_the_caller_reads() {
         (post(GET).header("content-type", "application/grpc"), "gRPC on HTTP/1.1"),
         (post(GET).header("content-type", "application/grpc-web+proto"), "gRPC-Web"),
         (post(GET).header("content-type", "application/connect+json"), "Connect"),
+        (post(GET).header("content-type", "Application/gRPC-Web"), "gRPC-Web in another case"),
+        (post(GET).header("content-type", "application/Connect+json"), "Connect in another case"),
         (post(GET).version(Version::HTTP_2).header("content-type", "application/grpc+thrift"), "another encoding"),
         (
             post(GET).method(http::Method::PUT).version(Version::HTTP_2).header("content-type", "application/grpc"),
@@ -291,4 +293,39 @@ async fn protocol_that_is_not_served_is_refused_in_one_that_the_caller_reads() {
         let fault = protocol.admit(&parts).err().expect("a fault");
         assert_eq!(reason(&fault), Some(Reason::ProtocolUnsupported), "{name}");
     }
+}
+
+#[test]
+fn content_type_of_grpc_is_recognised_in_any_case() {
+    for content_type in ["Application/GRPC", "application/gRPC+Proto;x=y"] {
+        let call = post(GET).version(Version::HTTP_2).header("content-type", content_type);
+        let (protocol, parts) = head(call, &[]);
+        assert!(protocol.is_answered_by_grpc_servers(), "{content_type}");
+        assert!(protocol.admit(&parts).is_ok(), "{content_type}");
+    }
+}
+
+#[tokio::test]
+async fn path_of_a_method_answers_to_post_alone() {
+    let table = table().await;
+    for method in [http::Method::GET, http::Method::PUT, http::Method::OPTIONS] {
+        let (protocol, parts) = head(post(GET).method(&method), &[]);
+        let fault = protocol.find(&table, &parts).err().expect("a fault");
+        let response = protocol.fault(&fault);
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["allow"]),
+            (405, &"POST".parse().unwrap()),
+            "{method}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn refused_compression_is_not_said_to_be_accepted() {
+    let [grpc, json] = COLUMNS;
+    let fault = read(&json, &[("content-encoding", "gzip")], (json.body)("desk")).await.unwrap_err();
+    assert!(fault.status().message().contains("send it uncompressed"), "{fault:?}");
+    let (_, marked) = (grpc.compressed)("desk");
+    let fault = read(&grpc, &[], marked).await.unwrap_err();
+    assert!(fault.status().message().contains("no `grpc-encoding` says how"), "{fault:?}");
 }

@@ -1,18 +1,21 @@
 //! A server stream for callers without gRPC: a JSON text per message, as lines (NDJSON) or as events (SSE).
 
-use super::{Codec, add_metadata, error};
+use super::{Codec, accept, add_metadata, error};
 use crate::fault::Fault;
 use accord_contract::Method;
 use accord_transcode::Plan;
 use accord_upstream::grpc::{self, Deframer};
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use prost_reflect::DescriptorPool;
 use std::{convert::Infallible, sync::Arc};
 use tonic::{Code, Status, body::Body};
+
+const LINES: &str = "application/x-ndjson";
+const EVENTS: &str = "text/event-stream";
 
 /// How messages are separated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,15 +27,15 @@ pub(super) enum Framing {
 }
 
 impl Framing {
-    /// Events where the caller accepts them, lines otherwise.
-    pub(super) fn of(accept: &str) -> Self {
-        if accept.contains("text/event-stream") { Self::Events } else { Self::Lines }
+    /// Events where the caller would rather have them, lines otherwise.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        if accept::prefers(headers, EVENTS, LINES) { Self::Events } else { Self::Lines }
     }
 
     fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
-            Self::Lines => "application/x-ndjson",
-            Self::Events => "text/event-stream",
+            Self::Lines => LINES,
+            Self::Events => EVENTS,
         })
     }
 
