@@ -14,7 +14,7 @@ use accord_token::{
     verify::{self, Expected},
 };
 use accord_upstream::{Client, ConfigError, Upstream, UpstreamConfig};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
 use tonic::metadata::AsciiMetadataValue;
 
 use crate::{
@@ -25,6 +25,9 @@ use crate::{
     snapshot::LatestSnapshot,
     watch::follow,
 };
+
+/// A snapshot is too old after its last moment, not at it.
+const CLOCK_RESOLUTION: Duration = Duration::from_millis(1);
 
 /// A verifier with an identity of its own. Clones share everything.
 #[derive(Clone)]
@@ -138,6 +141,28 @@ impl MeshClient {
     /// or is renewed.
     pub fn readiness(&self) -> watch::Receiver<bool> {
         self.0.ready.clone()
+    }
+
+    /// Ends with the reason once one of these verified tokens is revoked, or nobody can know any more that it is not. That a
+    /// token reaches the end of its life is none: what was let in by it was let in in time.
+    ///
+    /// It looks with each answer of auth, and at the moment at which the snapshot becomes too old: so within the bound.
+    pub async fn withdrawn(&self, tokens: &[Arc<Verified>]) -> Refusal {
+        let Inner { latest, bound, .. } = &*self.0;
+        loop {
+            // Listens before the look, so that no answer after it is missed.
+            let answered = latest.answered();
+            let (Some(left), Some(snapshot)) = (latest.fresh_for(*bound), latest.within(*bound)) else {
+                return Refusal::Stale;
+            };
+            if tokens.iter().any(|token| snapshot.revokes(&token.claims)) {
+                return Refusal::Revoked;
+            }
+            tokio::select! {
+                () = answered => {}
+                () = sleep(left.saturating_add(CLOCK_RESOLUTION)) => {}
+            }
+        }
     }
 
     fn verify_as(&self, token: &str, token_type: Type, audience: &str) -> Result<Arc<Verified>, Refusal> {
