@@ -3,11 +3,14 @@
 use crate::{create, reason};
 use accord_api::{
     accord::auth::v1::{RevokeRequest, revoke_request::Target, token_service_client::TokenServiceClient},
-    catalog::v1::GetProductRequest,
+    catalog::v1::{GetProductRequest, WatchProductsRequest, WatchProductsResponse},
 };
 use accord_fabric::{EDITOR, Fabric, READER};
 use anyhow::Result;
-use tonic::Code;
+use std::time::Duration;
+use tokio::time::timeout;
+use tonic::{Code, Request, Streaming};
+use tonic_types::StatusExt;
 
 #[tokio::test]
 async fn call_without_a_token_is_unauthenticated() -> Result<()> {
@@ -58,5 +61,44 @@ async fn revoked_token_is_refused_in_every_binary_within_the_bound() -> Result<(
     };
     assert_eq!((refused.status.as_u16(), reason(&refused).as_str()), (401, "TOKEN_REVOKED"));
     assert_eq!(fabric.get("/v1/products/oak-desk").token(&other).send().await?.status, 200);
+    fabric.stop().await
+}
+
+/// A stream of products that was let in, once its first message has come.
+async fn watch(fabric: &Fabric, token: &str) -> Result<Streaming<WatchProductsResponse>> {
+    create(fabric, "Oak desk").await?;
+    let mut request = Request::new(WatchProductsRequest::default());
+    request.set_timeout(Duration::from_secs(30));
+    let mut watch = fabric.products(token)?.watch_products(request).await?.into_inner();
+    assert!(watch.message().await?.is_some());
+    Ok(watch)
+}
+
+/// How a stream ends by itself, within some more than the bound of five seconds.
+async fn end_of(mut watch: Streaming<WatchProductsResponse>) -> Result<(Code, String)> {
+    let status = timeout(Duration::from_secs(8), watch.message()).await?.expect_err("the stream ends with a status");
+    Ok((status.code(), status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()))
+}
+
+#[tokio::test]
+async fn stream_ends_when_its_token_is_revoked() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    let token = fabric.token(READER).await?;
+    let watch = watch(&fabric, &token).await?;
+    let revoke = RevokeRequest { target: Some(Target::Token(token)) };
+    TokenServiceClient::new(fabric.auth.channel()?).revoke(revoke).await?;
+    assert_eq!(end_of(watch).await?, (Code::Unauthenticated, "TOKEN_REVOKED".to_owned()));
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn stream_ends_when_revocations_are_stale() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    let token = fabric.token(READER).await?;
+    let watch = watch(&fabric, &token).await?;
+    fabric.auth.process.pause()?;
+    let ended = end_of(watch).await;
+    fabric.auth.process.resume()?;
+    assert_eq!(ended?, (Code::Unavailable, "REVOCATIONS_STALE".to_owned()));
     fabric.stop().await
 }

@@ -10,7 +10,7 @@ use accord_api::accord::fault::v1::Reason;
 use accord_contract::Access;
 use accord_mesh::{ActorToken, Decision, MeshClient, Question, guard::principal_kind};
 use accord_runtime::deadline::Deadline;
-use accord_token::Refusal;
+use accord_token::{Refusal, Verified};
 use http::HeaderValue;
 use std::{net::IpAddr, sync::Arc};
 
@@ -18,6 +18,7 @@ use std::{net::IpAddr, sync::Arc};
 pub(crate) struct Permit {
     entry: Arc<MethodEntry>,
     decision: Option<Arc<Decision>>,
+    credentials: [Option<Arc<Verified>>; 2],
     address: IpAddr,
 }
 
@@ -42,6 +43,11 @@ impl Permit {
         self.decision.as_ref().map(|decision| &decision.tenant)
     }
 
+    /// The tokens by which the call was let in: its principal's, and that of a service that calls for it.
+    pub(crate) fn credentials(&self) -> impl Iterator<Item = &Arc<Verified>> {
+        self.credentials.iter().flatten()
+    }
+
     /// The passport for the call to the upstream; none for an anonymous call.
     pub(crate) fn passport(&self) -> Option<&HeaderValue> {
         self.decision.as_ref()?.passport.as_ref()
@@ -63,7 +69,8 @@ pub(crate) async fn authorize(
         Access::Public | Access::Authenticated => "",
     };
     let Some(identity) = identity else {
-        return Ok(Permit { entry: Arc::clone(entry), decision: None, address: arrival.address });
+        let credentials = [None, None];
+        return Ok(Permit { entry: Arc::clone(entry), decision: None, credentials, address: arrival.address });
     };
     if !policy.kinds.accepts(principal_kind(identity.verified.claims.kind)) {
         return Err(kind_refused(&entry.method.name));
@@ -78,7 +85,8 @@ pub(crate) async fn authorize(
     };
     let decision = mesh.decide(identity.token, &identity.verified, &question, deadline, &arrival.id).await;
     let decision = Some(decision.map_err(|refused| denied(refused, permission))?);
-    Ok(Permit { entry: Arc::clone(entry), decision, address: arrival.address })
+    let credentials = [Some(identity.verified), identity.actor.map(|(verified, _)| verified)];
+    Ok(Permit { entry: Arc::clone(entry), decision, credentials, address: arrival.address })
 }
 
 /// Says which permission it was: the caller can ask for it, and the contract names it to everybody.

@@ -12,6 +12,7 @@ use crate::{
     protocol::{BodyMode, Reply, RequestOptions, RouteMatch, WireProtocol},
     rate_limit::rate_limit,
     read_through::ReadThrough,
+    revocation::{RevocableBody, Withdrawal},
     stream_limits::{self, EndReason, StreamLimits},
     table::Tables,
     upstream::{self, Answer, Call, Outcome},
@@ -119,40 +120,48 @@ async fn answer(
 ) -> Result<Response<Body>, Fault> {
     let Arrival { options, parts, body, .. } = arrival;
     let reply = match route.mode {
-        BodyMode::PassThrough => Reply::Stream(pass_through(&call, body).await?),
+        BodyMode::PassThrough => Reply::Stream(pass_through(gateway, &call, body).await?),
         BodyMode::Unary => {
             let message = message::read(&route, &parts, body).await?;
             Reply::Unary(unary(gateway, call, message, options).await?)
         }
         BodyMode::ServerStream => {
             let message = message::read(&route, &parts, body).await?;
-            Reply::Stream(stream(&call, &message).await?)
+            Reply::Stream(stream(gateway, &call, &message).await?)
         }
     };
     route.respond(reply)
 }
 
 /// Bytes in, bytes out: only the limits are enforced.
-async fn pass_through(call: &Call, body: Incoming) -> Result<Response<Body>, Fault> {
+async fn pass_through(gateway: &Gateway, call: &Call, body: Incoming) -> Result<Response<Body>, Fault> {
     let end_reason = EndReason::default();
+    let mut withdrawal = Withdrawal::watch(&gateway.mesh, &call.permit);
     let body = stream_limits::request(body, StreamLimits::of_request(call.policy()), Arc::clone(&end_reason));
-    let response = upstream::stream(call, body, &end_reason).await?;
-    Ok(limited(call, response, end_reason))
+    let response = withdrawal.hold(upstream::stream(call, body, &end_reason)).await?;
+    Ok(limited(call, response, end_reason, withdrawal))
 }
 
 /// One message in, a stream of them out.
-async fn stream(call: &Call, message: &Bytes) -> Result<Response<Body>, Fault> {
+async fn stream(gateway: &Gateway, call: &Call, message: &Bytes) -> Result<Response<Body>, Fault> {
     let end_reason = EndReason::default();
-    let response = upstream::stream(call, Full::new(grpc::frame(message)), &end_reason).await?;
-    Ok(limited(call, response, end_reason))
+    let mut withdrawal = Withdrawal::watch(&gateway.mesh, &call.permit);
+    let request = Full::new(grpc::frame(message));
+    let response = withdrawal.hold(upstream::stream(call, request, &end_reason)).await?;
+    Ok(limited(call, response, end_reason, withdrawal))
 }
 
-/// An answer that ends at the limits of its method and at the deadline of its call.
-fn limited(call: &Call, response: Response<ResponseBody>, end_reason: EndReason) -> Response<Body> {
+/// An answer that ends at the limits of its method, at the deadline of its call, and with the credentials of its caller.
+fn limited(
+    call: &Call,
+    response: Response<ResponseBody>,
+    end_reason: EndReason,
+    withdrawal: Withdrawal,
+) -> Response<Body> {
     let method = &call.permit.entry().method;
     let limits = StreamLimits::of_response(method);
     let response = stream_limits::response(response, &method.upstream, limits, call.deadline, end_reason);
-    response.map(|body| Body::new(DeadlineBody::new(body, call.deadline)))
+    response.map(|body| Body::new(DeadlineBody::new(RevocableBody::new(body, withdrawal), call.deadline)))
 }
 
 /// One message in, one out: from the cache, under an idempotency key, or from the upstream.

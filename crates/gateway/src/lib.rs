@@ -29,6 +29,7 @@ mod idempotency;
 mod invalidate;
 mod upstream;
 mod stream_limits;
+mod revocation;
 
 // What the steps stand on.
 mod explain;

@@ -1,0 +1,111 @@
+//! Revocation during a stream: its caller is verified once, and the stream ends when the token by which it was let in is
+//! revoked, or when nobody can know any more that it is not.
+
+use crate::{authenticate::refusal, authorize::Permit, fault::Fault};
+use accord_contract::MethodKind;
+use accord_mesh::MeshClient;
+use accord_runtime::deadline::trailers;
+use accord_token::Refusal;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tokio::sync::oneshot;
+use tracing::Instrument;
+
+/// Ends with a fault when the credentials of a stream are withdrawn. It never ends for a unary call, which is over soon, nor
+/// for a caller without credentials.
+pub(crate) struct Withdrawal(Option<oneshot::Receiver<Refusal>>);
+
+impl Withdrawal {
+    /// Watches over a call in a task of its own, so that a message of the stream costs no more than a look at a flag.
+    pub(crate) fn watch(mesh: &MeshClient, permit: &Permit) -> Self {
+        let credentials: Vec<_> = match permit.entry().method.kind {
+            MethodKind::Unary => return Self(None),
+            _ => permit.credentials().cloned().collect(),
+        };
+        if credentials.is_empty() {
+            return Self(None);
+        }
+        let mesh = mesh.clone();
+        let (mut sender, receiver) = oneshot::channel();
+        let watch = async move {
+            let refused = tokio::select! {
+                refused = mesh.withdrawn(&credentials) => refused,
+                () = sender.closed() => return,
+            };
+            // The stream may have ended in this moment.
+            let _ = sender.send(refused);
+        };
+        tokio::spawn(watch.in_current_span());
+        Self(Some(receiver))
+    }
+
+    /// Does the work for as long as the credentials hold.
+    pub(crate) async fn hold<T>(&mut self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        tokio::select! {
+            done = work => done,
+            fault = self => Err(fault),
+        }
+    }
+}
+
+impl Future for Withdrawal {
+    type Output = Fault;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Fault> {
+        let Some(receiver) = &mut self.0 else { return Poll::Pending };
+        let Poll::Ready(refused) = Pin::new(receiver).poll(context) else { return Poll::Pending };
+        self.0 = None;
+        // Without a word the watch ends only with the process.
+        refused.map_or(Poll::Pending, |refused| Poll::Ready(refusal(refused)))
+    }
+}
+
+pin_project! {
+    /// An answer that ends when the credentials of its caller are withdrawn.
+    pub(crate) struct RevocableBody<B> {
+        // Gone once the answer has been ended here, so that the upstream learns of it at that moment.
+        #[pin]
+        body: Option<B>,
+        withdrawal: Withdrawal,
+    }
+}
+
+impl<B> RevocableBody<B> {
+    /// An answer that lasts no longer than the credentials.
+    pub(crate) fn new(body: B, withdrawal: Withdrawal) -> Self {
+        Self { body: Some(body), withdrawal }
+    }
+}
+
+impl<B: HttpBody> HttpBody for RevocableBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let mut this = self.project();
+        let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        // Before the body: one that is always ready would otherwise outrun the revocation.
+        if let Poll::Ready(fault) = Pin::new(this.withdrawal).poll(context) {
+            this.body.set(None);
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers(fault.status())))));
+        }
+        body.poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Nothing exact is promised of a body that may be cut.
+        SizeHint::default()
+    }
+}
