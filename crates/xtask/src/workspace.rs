@@ -123,7 +123,16 @@ pub(crate) fn read(file: &Path) -> Result<String> {
 
 /// The files that belong to the project, relative to its root: those git has or would take, still there.
 pub(crate) fn files() -> Result<Vec<PathBuf>> {
-    let listed = output("git", &["ls-files", "--cached", "--others", "--exclude-standard"])?;
+    listed(&["--cached", "--others", "--exclude-standard"])
+}
+
+/// The files that git has, still there: what somebody only tries out in a clone is none of them.
+pub(crate) fn tracked_files() -> Result<Vec<PathBuf>> {
+    listed(&["--cached"])
+}
+
+fn listed(which: &[&str]) -> Result<Vec<PathBuf>> {
+    let listed = output("git", &[&["ls-files"], which].concat())?;
     let root = root();
     let mut files: Vec<PathBuf> = listed.lines().map(PathBuf::from).filter(|file| root.join(file).is_file()).collect();
     files.sort();

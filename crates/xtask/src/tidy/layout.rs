@@ -18,9 +18,9 @@ const TOP_LEVEL: [&str; 9] =
 /// Where the pages for operators and users are.
 const GUIDE: &str = "deploy/guide";
 
-/// Compares the places of the project's files with the rules.
+/// Compares the places of the files that git has with the rules.
 pub(super) fn check() -> Result<Vec<Finding>> {
-    Ok(misplaced(&workspace::files()?))
+    Ok(misplaced(&workspace::tracked_files()?))
 }
 
 fn misplaced(files: &[PathBuf]) -> Vec<Finding> {
