@@ -21,9 +21,9 @@ Examples:
   The gateway's own identity, made once beside auth:
     accord-auth client add gateway --role accord-mesh --secret-file gateway.secret
 
-  One service that has server reflection, behind a gateway on port 8080:
+  One service that has server reflection, behind a gateway on port 8080, with a cache:
     accord-gateway serve --client-id gateway --client-secret-file gateway.secret \\
-        --upstream catalog=http://127.0.0.1:9000
+        --upstream catalog=http://127.0.0.1:9000 --cache http://127.0.0.1:8100
 
   Two endpoints of a service, its descriptor set, and policies for it from an overlay; the rest from a file:
     accord-gateway serve --config gateway.toml --upstream shop=http://10.0.0.7:9000 \\

@@ -57,6 +57,20 @@ fn check_of_an_enforceable_contract_passes() {
 }
 
 #[test]
+fn check_warns_of_a_contract_that_needs_a_cache_while_there_is_none() {
+    let files = Files::new();
+    let checked = files.gateway(&["contract", "check"], None);
+    let text = stdout(&checked);
+    assert_eq!(checked.status.code(), Some(0), "{text}");
+    let warnings: Vec<_> = text.lines().filter(|line| line.starts_with("warning: `cache.url`")).collect();
+    assert_eq!(warnings.len(), 1, "{text}");
+    assert!(warnings[0].contains(" (`cache`)") && warnings[0].contains("or --cache"), "{text}");
+
+    let checked = files.gateway(&["contract", "check", "--cache", "http://127.0.0.1:1"], None);
+    assert!(!stdout(&checked).contains("`cache.url`"), "{}", stdout(&checked));
+}
+
+#[test]
 fn check_with_errors_fails_with_a_line_for_each_finding() {
     let files = Files::new();
     let overlay = files.write(

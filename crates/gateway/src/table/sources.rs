@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use accord_contract::{Contract, Overlay, Severity, Source, refused};
+use accord_contract::{Contract, Method, Overlay, Severity, Source, refused};
 use accord_upstream::{Client, HealthStatus, Upstream};
 use futures_util::future::join_all;
 use prost_reflect::DescriptorPool;
@@ -16,11 +16,15 @@ use crate::reflect::{self, Descriptors, ReflectError};
 /// How long an upstream that seems to be away may take to answer, so that the reason can be logged.
 const AWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How many methods one warning names.
+const NAMED: usize = 5;
+
 /// What is known of every upstream, and the overlays over all of them.
 #[derive(Clone)]
 pub(crate) struct Sources {
     upstreams: Vec<Known>,
     overlays: Vec<Overlay>,
+    has_cache: bool,
 }
 
 #[derive(Clone)]
@@ -64,7 +68,7 @@ impl Sources {
     pub(crate) async fn gather(config: &Config, upstreams: &[Arc<Upstream>]) -> Result<Self, Refused> {
         let unknown = |name: &str| Known { name: name.into(), source: None, descriptors: None, error: String::new() };
         let known = config.upstream.iter().map(|it| unknown(&it.name)).collect();
-        let mut sources = Self { upstreams: known, overlays: Vec::new() };
+        let mut sources = Self { upstreams: known, overlays: Vec::new(), has_cache: config.cache.url.is_some() };
         sources.read_files(config)?;
         let unknown = upstreams.iter().filter(|it| sources.is_pending(it.name()));
         let read = join_all(unknown.map(|it| async move { (it.name(), read_reflection(it).await) })).await;
@@ -129,9 +133,12 @@ impl Sources {
         let (contract, mut findings) = load(&known, &self.overlays);
         // On a terminal the last lines are those that are seen.
         findings.sort_by_key(|finding| finding.severity == Severity::Error);
-        let lines = findings.iter().map(ToString::to_string).collect();
+        let mut lines: Vec<_> = findings.iter().map(ToString::to_string).collect();
         if refused(&findings) {
             return Err(Refused(lines));
+        }
+        if !self.has_cache {
+            lines.extend(cache_missing(&contract));
         }
         let pools = known.into_iter().map(|source| (source.upstream, source.pool)).collect();
         Ok(Built { contract, pools, pending, warnings: lines })
@@ -140,6 +147,34 @@ impl Sources {
     fn is_pending(&self, upstream: &str) -> bool {
         self.upstreams.iter().any(|known| *known.name == *upstream && known.source.is_none())
     }
+}
+
+/// That methods declare what only a cache can do, while there is none. One line, however many they are.
+fn cache_missing(contract: &Contract) -> Option<String> {
+    let methods = contract.methods();
+    let declaring: Vec<_> = methods.iter().filter_map(|method| Some((&method.name, needs_cache(method)?))).collect();
+    let named = declaring.iter().take(NAMED).map(|(method, option)| format!("{method} (`{option}`)"));
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = match declaring.len() {
+        0 => return None,
+        count if count > NAMED => format!(" and {} more", count - NAMED),
+        _ => String::new(),
+    };
+    Some(format!(
+        "warning: `cache.url`: there is no cache, and methods declare what needs one: {named}{more}; reads go to their \
+         upstreams and calls with an idempotency key are refused: set `cache.url` or --cache"
+    ))
+}
+
+/// The first option of a method that needs the cache.
+fn needs_cache(method: &Method) -> Option<&'static str> {
+    let policy = &method.policy;
+    let declared = [
+        ("cache", policy.cache.is_some()),
+        ("invalidates", !policy.invalidates.is_empty()),
+        ("idempotency", policy.idempotency.is_some()),
+    ];
+    declared.into_iter().find_map(|(option, is_declared)| is_declared.then_some(option))
 }
 
 async fn read_reflection(upstream: &Arc<Upstream>) -> Result<Descriptors, ReflectError> {
