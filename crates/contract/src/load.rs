@@ -58,7 +58,10 @@ pub(crate) fn unmatched(sources: &[Source], overlays: &[Overlay], serving: Servi
     let idle = rules.filter(|(_, rule)| !methods.iter().any(|method| rule.selector.matches(method)));
     idle.map(|(overlay, rule)| {
         let place = format!("{}:{}", overlay.file, rule.line);
-        let remedy = "name a method, service or package that an upstream serves, or remove the rule";
+        let remedy = match rule.selector.meant(&methods) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "name a method, service or package that an upstream serves, or remove the rule".to_owned(),
+        };
         Finding::error(place, "selector", format!("`{}` matches no method", rule.selector), remedy)
     })
     .collect()

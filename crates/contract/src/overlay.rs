@@ -30,6 +30,7 @@ pub struct Overlay {
 /// What an overlay says about the methods that a selector matches.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
+    /// The selector's, for messages.
     pub(crate) line: usize,
     pub(crate) selector: Selector,
     pub(crate) policy: Option<DynamicMessage>,
@@ -85,6 +86,34 @@ impl Selector {
             Self::Service(service) => method.strip_prefix(service.as_str()).is_some_and(|rest| rest.starts_with('/')),
             Self::Package(package) => method.strip_prefix(package.as_str()).is_some_and(|rest| rest.starts_with('.')),
         }
+    }
+}
+
+/// How many letters of a selector may be wrong for another one to have been meant.
+const SLIP: usize = 2;
+
+impl Selector {
+    /// The selector that was probably meant by one that matches none of these methods.
+    pub(crate) fn meant(&self, methods: &[String]) -> Option<Self> {
+        let written = self.to_string();
+        let distance = |known: &String| match known.strip_suffix(&*written) {
+            // The package was left out.
+            Some(package) if package.ends_with('.') => 0,
+            _ => strsim::damerau_levenshtein(known, &written),
+        };
+        let known = methods.iter().filter_map(|method| self.like(method));
+        let near = known.map(|known| (distance(&known), known)).filter(|(distance, _)| *distance <= SLIP);
+        near.min().and_then(|(_, known)| Self::parse(&known))
+    }
+
+    /// The selector of this kind that matches a method.
+    fn like(&self, method: &str) -> Option<String> {
+        let (service, _) = method.split_once('/')?;
+        Some(match self {
+            Self::Package(_) => format!("{}.*", service.rsplit_once('.')?.0),
+            Self::Service(_) => format!("{service}/*"),
+            Self::Method(_) => method.to_owned(),
+        })
     }
 }
 

@@ -73,7 +73,8 @@ impl Reader<'_> {
             self.refuse(start, "selector", "is missing", "say which methods the rule is for");
         }
         let http = http.and_then(|rule| rule.transcode_to::<HttpRule>().ok());
-        Some(Rule { line: self.line(start), selector: selector?, policy, http, idempotency_level })
+        let line = self.line(table.get("selector").map_or(start, |value| value.span().start));
+        Some(Rule { line, selector: selector?, policy, http, idempotency_level })
     }
 
     fn selector(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Selector> {

@@ -68,8 +68,23 @@ fn selector_that_matches_nothing_is_found_once_all_upstreams_are_known() {
     assert_eq!(findings, []);
     let (_, findings) = Contract::load(&[foreign()], &overlays);
     fixture::refused(&findings, "selector", "`eco.v1.Echo/Say` matches no method");
-    assert_eq!(findings[0].subject, "echo.toml:5");
+    assert_eq!(findings[0].subject, "echo.toml:6");
     assert!(refused(&findings));
+}
+
+#[test]
+fn selector_that_is_a_slip_suggests_the_one_that_was_meant() {
+    for (written, meant) in [
+        ("echo.v1.Echo/Shuot", "echo.v1.Echo/Shout"),
+        ("Echo/Say", "echo.v1.Echo/Say"),
+        ("echo.v1.Eco/*", "echo.v1.Echo/*"),
+        ("ehco.v1.*", "echo.v1.*"),
+    ] {
+        let rule = format!("[[rule]]\nselector = \"{written}\"\npolicy = {{ access = {{ public = true }} }}\n");
+        let (_, findings) = Contract::load(&[foreign()], &[overlay(&rule)]);
+        let finding = findings.iter().find(|finding| finding.option == "selector").unwrap();
+        assert_eq!(finding.remedy, format!("did you mean `{meant}`?"));
+    }
 }
 
 #[test]
