@@ -110,7 +110,7 @@ impl Tables {
                 "replaced"
             }
             Err(refused) => {
-                for reason in refused.reasons() {
+                for reason in refused.errors() {
                     tracing::error!(
                         "contract reload refused after a change of {what}, the previous contract stays: {reason}"
                     );

@@ -204,7 +204,13 @@ impl Refused {
         Self(reasons)
     }
 
-    /// The reasons, one line each.
+    /// The reasons that refuse the contract, without the warnings among them.
+    pub(crate) fn errors(&self) -> impl Iterator<Item = &str> {
+        let reasons = self.0.iter().filter(|line| !line.starts_with("warning: "));
+        reasons.map(|line| line.trim_start_matches("error: "))
+    }
+
+    /// The reasons with the warnings among them, one line each.
     pub(crate) fn reasons(&self) -> &[String] {
         &self.0
     }

@@ -99,6 +99,59 @@ async fn reload_of_invalid_contract_keeps_the_previous_one() {
     assert!(!Arc::ptr_eq(&before, &tables.load()));
 }
 
+/// A service whose methods no layer says who may call, which is a warning.
+pub(crate) fn undeclared_service() -> Vec<u8> {
+    let method = prost_types::MethodDescriptorProto {
+        name: Some("Say".to_owned()),
+        input_type: Some(".echo.v1.Words".to_owned()),
+        output_type: Some(".echo.v1.Words".to_owned()),
+        ..Default::default()
+    };
+    let service = prost_types::ServiceDescriptorProto {
+        name: Some("EchoService".to_owned()),
+        method: vec![method],
+        ..Default::default()
+    };
+    let words = prost_types::DescriptorProto { name: Some("Words".to_owned()), ..Default::default() };
+    let file = prost_types::FileDescriptorProto {
+        name: Some("echo.proto".to_owned()),
+        package: Some("echo.v1".to_owned()),
+        message_type: vec![words],
+        service: vec![service],
+        ..Default::default()
+    };
+    prost::Message::encode_to_vec(&prost_types::FileDescriptorSet { file: vec![file] })
+}
+
+#[tokio::test]
+async fn refused_reload_logs_its_errors_alone() {
+    let sample = Sample::new(true);
+    let tables = sample.open().await;
+    std::fs::write(sample.directory.path().join("catalog.binpb"), undeclared_service()).unwrap();
+    sample.overlay("[[rule]]\nselector = \"echo.v1.EchoServce/*\"\nidempotency_level = \"IDEMPOTENT\"\n");
+
+    let log = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let writer = Arc::clone(&log);
+    let subscriber = tracing_subscriber::fmt().with_writer(move || LogWriter(Arc::clone(&writer))).finish();
+    tracing::subscriber::with_default(subscriber, || tables.reload_files(&sample.config));
+
+    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    assert_eq!(log.matches("contract reload refused").count(), 1, "{log}");
+    assert!(log.contains("echo.v1.EchoServce") && !log.contains("access"), "{log}");
+}
+
+struct LogWriter(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn invalid_contract_at_start_is_refused_with_a_line_for_each_reason() {
     let sample = Sample::new(true);
