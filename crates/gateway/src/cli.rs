@@ -211,8 +211,7 @@ async fn contract(config: &Config) -> Report {
         |pending: &Pending| Finding::error(format!("upstream {}: not checked: {}", pending.upstream, pending.why));
     findings.extend(built.pending.iter().map(unknown));
     if config.upstream.is_empty() {
-        let problem = "there is no upstream, and so no contract; add one with --upstream NAME=URL";
-        findings.push(Finding::error(problem.to_owned()));
+        findings.push(Finding::error(explain::NO_UPSTREAM.to_owned()));
     }
     let (methods, upstreams) = (built.contract.methods().len(), built.pools.len());
     Report::of(findings, format!("can be enforced: methods: {methods}, upstreams: {upstreams}"))
@@ -239,7 +238,11 @@ async fn explain(config: &Config, method: &str) -> anyhow::Result<ExitCode> {
     for Pending { upstream, why } in &built.pending {
         print_error(format_args!("error: upstream {upstream}: its methods are not known: {why}"));
     }
-    print_error(format_args!("error: {}", explain::unknown(&built.contract, &[], method)));
+    let message = match &config.upstream[..] {
+        [] => explain::NO_UPSTREAM.to_owned(),
+        _ => explain::unknown(&built.contract, &[], method),
+    };
+    print_error(format_args!("error: {message}"));
     Ok(ExitCode::FAILURE)
 }
 

@@ -8,11 +8,14 @@ use accord_api::accord::gateway::v1::explain_service_server::ExplainService;
 use accord_api::accord::gateway::v1::{
     ExplainRequest, ExplainResponse, FieldSource, ListMethodsRequest, ListMethodsResponse,
 };
-use accord_contract::{Contract, Method};
+use accord_contract::{Access, Contract, Method};
 use accord_runtime::fault::StatusBuilder;
 use tonic::{Code, Request, Response, Status};
 
 use crate::table::Tables;
+
+/// Why no method is known where there is no upstream.
+pub(crate) const NO_UPSTREAM: &str = "there is no upstream, and so no contract; add one with --upstream NAME=URL";
 
 /// Explains the contract that is in force now.
 pub(crate) struct Explain {
@@ -32,7 +35,10 @@ impl ExplainService for Explain {
         let name = request.into_inner().method;
         let table = self.tables.load();
         let Some(method) = table.contract().method(&name) else {
-            let message = unknown(table.contract(), table.pending(), &name);
+            let message = match self.tables.upstreams() {
+                [] => NO_UPSTREAM.to_owned(),
+                _ => unknown(table.contract(), table.pending(), &name),
+            };
             let unknown = StatusBuilder::new(Reason::MethodUnknown, message).code(Code::NotFound);
             return Err(unknown.resource("method", &name).build());
         };
@@ -71,7 +77,10 @@ pub(crate) fn text(method: &Method) -> String {
     text.push('\n');
     let head = ["FIELD", "VALUE", "SOURCE"];
     let rows = method.sources.iter().map(|it| [it.field.as_str(), it.value.as_str(), it.source.as_str()]);
-    let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
+    // No layer says anything of it, so it has no source, and yet nobody would guess it.
+    let denied =
+        (method.policy.access == Access::Denied).then_some(["access", "none: every call is denied", "default"]);
+    let rows: Vec<_> = std::iter::once(head).chain(denied).chain(rows).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let (field, value) = (width(0), width(1));
     for row in &rows {
@@ -86,7 +95,14 @@ pub(crate) fn unknown(contract: &Contract, pending: &[Arc<str>], name: &str) -> 
     let alike = |known: &&Arc<Method>| {
         known.name.split_once('/').is_some_and(|(of, it)| it.eq_ignore_ascii_case(method) || of == service)
     };
-    let near: Vec<_> = contract.methods().into_iter().filter(alike).map(|known| &*known.name).take(5).collect();
+    let mut near: Vec<_> = contract.methods().into_iter().filter(alike).map(|known| &*known.name).collect();
+    // First the method that only its separator or its case kept from being found, then the other methods of its service.
+    let distance = |known: &str| {
+        let (of, it) = known.split_once('/').unwrap_or_default();
+        (!it.eq_ignore_ascii_case(method), !of.eq_ignore_ascii_case(service))
+    };
+    near.sort_by_key(|known| distance(known));
+    near.truncate(5);
     let mut message = format!("no method is named {name}; a name is written pkg.Service/Method");
     if !near.is_empty() {
         write!(message, ", such as {}", near.join(", ")).unwrap_or_default();

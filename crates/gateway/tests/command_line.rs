@@ -157,6 +157,14 @@ fn explain_of_an_unknown_method_fails_with_a_suggestion() {
 }
 
 #[test]
+fn explain_without_an_upstream_says_so() {
+    let explained = accord_gateway(&["explain", "catalog.v1.ProductService/GetProduct"]).output().unwrap();
+    assert_eq!(explained.status.code(), Some(1));
+    assert!(stderr(&explained).contains("error: there is no upstream"), "{}", stderr(&explained));
+    assert!(!stderr(&explained).contains("no method is named"), "{}", stderr(&explained));
+}
+
+#[test]
 fn config_print_hides_secrets() {
     let mut gateway = accord_gateway(&["config", "print", "--listen", "127.0.0.1:4000"]);
     let printed = gateway.env("ACCORD_GATEWAY__AUTH__CLIENT_SECRET", "hunter2").output().unwrap();

@@ -39,6 +39,21 @@ fn explain_response_carries_what_the_text_shows() {
 }
 
 #[test]
+fn method_that_is_open_to_nobody_is_shown_so() {
+    let source = Source::descriptor_set("echo", "echo.binpb", &crate::table::tests::undeclared_service()).unwrap();
+    let (contract, _) = Contract::load(&[source], &[]);
+    let text = text(contract.method("echo.v1.EchoService/Say").unwrap());
+    let access = text.lines().find(|line| line.starts_with("access ")).unwrap_or_else(|| panic!("{text}"));
+    assert!(access.contains("none: every call is denied"), "{text}");
+}
+
+#[test]
+fn method_written_with_a_dot_is_suggested_first() {
+    let message = unknown(&sample(), &[], "catalog.v1.ProductService.UpdateProduct");
+    assert!(message.contains("such as catalog.v1.ProductService/UpdateProduct"), "{message}");
+}
+
+#[test]
 fn unknown_method_is_answered_with_similar_names() {
     let contract = sample();
     let message = unknown(&contract, &["shop".into()], "catalog.v1.ProductService.GetProduct");
