@@ -2,6 +2,8 @@
 //!
 //! The gateway's own internal services are not listed here; they are on the admin port.
 
+mod equivalent;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder;
 use tower::Service;
 
+use self::equivalent::equivalent;
 use crate::table::{MethodTable, Tables, spawn};
 
 const HEALTH: &str = "/grpc.health.v1.Health/";
@@ -122,7 +125,7 @@ fn merge<'a>(pools: impl Iterator<Item = (&'a str, &'a DescriptorPool)>) -> Vec<
             let encoded = file.encode_to_vec();
             match files.get(file.name()) {
                 None => drop(files.insert(file.name().to_owned(), (upstream, encoded))),
-                Some((_, first)) if *first == encoded => {}
+                Some((_, first)) if equivalent(first, &encoded) => {}
                 // Every language's protobuf brings its own copy of these, and they mean the same.
                 Some(_) if file.name().starts_with("google/protobuf/") => {}
                 Some((first, _)) => tracing::warn!(

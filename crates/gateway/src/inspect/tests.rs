@@ -119,6 +119,35 @@ fn reflection_serves_the_first_of_two_files_of_one_name() {
 }
 
 #[test]
+fn files_of_two_compilers_are_equivalent_while_they_mean_the_same() {
+    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
+    let name = "accord/policy/v1/policy.proto";
+    let file = pool.get_file_by_name(name).unwrap().file_descriptor_proto().clone();
+    let encoded = |file: &prost_types::FileDescriptorProto| prost::Message::encode_to_vec(file);
+
+    // Python's protoc leaves these out.
+    let mut bare = file.clone();
+    bare.source_code_info = None;
+    bare.message_type.iter_mut().flat_map(|message| &mut message.field).for_each(|field| field.json_name = None);
+    let mut written = bare.clone();
+    written.source_code_info = Some(prost_types::SourceCodeInfo::default());
+    let message = pool.get_message_by_name("accord.policy.v1.MethodPolicy").unwrap();
+    let described = written.message_type.iter_mut().find(|it| it.name() == message.name()).unwrap();
+    for field in &mut described.field {
+        field.json_name = Some(message.get_field_by_name(field.name()).unwrap().json_name().to_owned());
+    }
+    assert_ne!(encoded(&written), encoded(&bare));
+    assert!(equivalent(&encoded(&written), &encoded(&bare)));
+
+    let mut other = bare.clone();
+    other.message_type[0].field[0].number = Some(99);
+    assert!(!equivalent(&encoded(&other), &encoded(&bare)));
+    let mut renamed = bare.clone();
+    renamed.message_type[0].field[0].json_name = Some("else".to_owned());
+    assert!(!equivalent(&encoded(&renamed), &encoded(&bare)));
+}
+
+#[test]
 fn options_survive_merging() {
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
     let merged = merge([("catalog", &pool), ("again", &pool)].into_iter());
