@@ -114,6 +114,8 @@ enum Refused {
     Undeclared,
     /// It does not accept principals of the caller's kind.
     Kind,
+    /// The caller does not hold this permission.
+    Permission(Arc<str>),
     /// The caller is not known, or may not.
     Caller(Refusal),
 }
@@ -133,6 +135,9 @@ impl From<Refused> for Status {
             }
             Refused::Kind => {
                 fault::status(Reason::PrincipalKindRefused, "the method does not accept principals of this kind")
+            }
+            Refused::Permission(permission) => {
+                fault::status(Reason::PermissionMissing, refusal::permission_missing(&permission))
             }
             Refused::Caller(refused) => refusal::status(refused),
         }
@@ -158,7 +163,10 @@ async fn admit<D: Decider>(decider: &D, method: Option<&Method>, head: &Parts) -
         let id = head.extensions.get::<RequestId>().cloned().unwrap_or_default();
         // Nothing is called further inward, so no passport is wanted: no audience.
         let question = Question { method: &method.name, permission, audience: "", address: None, actor: None };
-        decider.authorize(token, &caller, &question, deadline, &id).await?;
+        decider.authorize(token, &caller, &question, deadline, &id).await.map_err(|refused| match refused {
+            Refusal::PermissionMissing => Refused::Permission(Arc::clone(permission)),
+            other => Refused::Caller(other),
+        })?;
     }
     Ok(caller)
 }

@@ -21,6 +21,11 @@ pub fn reason(refusal: Refusal) -> Reason {
     }
 }
 
+/// Says which permission it was: the caller can ask for it, and the contract names it to everybody.
+pub fn permission_missing(permission: &str) -> String {
+    format!("this method needs the permission `{permission}`, which the caller does not hold")
+}
+
 /// The status, with its reason, and with when to try again where trying again can help.
 pub fn status(refusal: Refusal) -> Status {
     let status = StatusBuilder::new(reason(refusal), refusal.to_string());

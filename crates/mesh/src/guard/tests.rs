@@ -83,8 +83,8 @@ fn service() -> Verified {
     Verified { claims, token_type: Type::Access, kid: String::new() }
 }
 
-/// What came of a call: the code and reason of a refusal, or the caller that the handler found.
-async fn call(contract: &Arc<Contract>, door: &Door, path: &str, tokens: &[&str]) -> Result<Option<String>, Reason> {
+/// What came of a call: the status of a refusal, or the caller that the handler found.
+async fn answer(contract: &Arc<Contract>, door: &Door, path: &str, tokens: &[&str]) -> Result<Option<String>, Status> {
     let handler = tower::service_fn(|request: Request<()>| async move {
         let caller = request.extensions().get::<Arc<Verified>>().map(|caller| caller.claims.sub.clone());
         let mut answer = Response::new(Body::empty());
@@ -98,8 +98,13 @@ async fn call(contract: &Arc<Contract>, door: &Door, path: &str, tokens: &[&str]
     let answer = Guard::new(contract, door.clone()).layer(handler).oneshot(request).await.unwrap();
     match answer.extensions().get::<Option<String>>() {
         Some(caller) => Ok(caller.clone()),
-        None => Err(fault::reason_of(&Status::from_header_map(answer.headers()).unwrap()).unwrap()),
+        None => Err(Status::from_header_map(answer.headers()).unwrap()),
     }
+}
+
+/// The same with the reason of a refusal alone.
+async fn call(contract: &Arc<Contract>, door: &Door, path: &str, tokens: &[&str]) -> Result<Option<String>, Reason> {
+    answer(contract, door, path, tokens).await.map_err(|status| fault::reason_of(&status).unwrap())
 }
 
 #[tokio::test]
@@ -114,6 +119,13 @@ async fn caller_with_the_permission_reaches_the_handler_and_is_known_there() {
 async fn caller_without_the_permission_is_refused() {
     let door = Door { holds: false, ..Door::default() };
     assert_eq!(call(&contract_with(""), &door, CHECK, &["good"]).await, Err(Reason::PermissionMissing));
+}
+
+#[tokio::test]
+async fn refusal_names_the_permission_that_is_missing() {
+    let door = Door { holds: false, ..Door::default() };
+    let refused = answer(&contract_with(""), &door, CHECK, &["good"]).await.unwrap_err();
+    assert!(refused.message().contains("needs the permission `accord.auth.check`"), "{}", refused.message());
 }
 
 #[tokio::test]
