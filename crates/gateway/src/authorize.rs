@@ -8,7 +8,7 @@ use crate::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Access;
-use accord_mesh::{ActorToken, Decision, MeshClient, Question, guard::principal_kind};
+use accord_mesh::{ActorToken, Decision, MeshClient, Question, guard::principal_kind, refusal::permission_missing};
 use accord_runtime::deadline::Deadline;
 use accord_token::{Refusal, Verified};
 use http::HeaderValue;
@@ -89,13 +89,12 @@ pub(crate) async fn authorize(
     Ok(Permit { entry: Arc::clone(entry), decision, credentials, address: arrival.address })
 }
 
-/// Says which permission it was: the caller can ask for it, and the contract names it to everybody.
+/// Why auth's answer denies the call.
 fn denied(refused: Refusal, permission: &str) -> Fault {
     if !matches!(refused, Refusal::PermissionMissing) {
         return refusal(refused);
     }
-    let message = format!("this method needs the permission `{permission}`, which the caller does not hold");
-    Fault::new(Component::Auth, Reason::PermissionMissing, message)
+    Fault::new(Component::Auth, Reason::PermissionMissing, permission_missing(permission))
 }
 
 fn undeclared(method: &str) -> Fault {
