@@ -136,7 +136,7 @@ impl Binary for AccordGateway {
 /// A flag that can't be understood.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagError {
-    /// `--descriptors FILE` while there are several upstreams, or none.
+    /// `--descriptors FILE` while there are several upstreams.
     #[error(
         "--descriptors {file} does not say whose it is: write --descriptors NAME={file}, NAME being one of {names}"
     )]
@@ -146,6 +146,12 @@ pub enum FlagError {
         /// The upstreams there are.
         names: String,
     },
+    /// `--descriptors` while there is no upstream.
+    #[error(
+        "--descriptors {0} is for an upstream, and there is none; add --upstream NAME=URL, which `contract check` does not \
+         call where there are descriptors"
+    )]
+    NoUpstream(String),
     /// A name that no upstream has.
     #[error("--descriptors {given} names the upstream {name}, which is not there; there is {names}")]
     Nobody {
@@ -179,11 +185,9 @@ impl Flags {
 
 /// Which upstream a descriptor set belongs to, and its file.
 fn whose<'a>(given: &'a str, upstreams: &[UpstreamConfig]) -> Result<(usize, &'a Path), FlagError> {
-    let names = || match upstreams {
-        [] => "none (add --upstream NAME=URL)".to_owned(),
-        some => some.iter().map(|upstream| upstream.name.as_str()).collect::<Vec<_>>().join(", "),
-    };
+    let names = || upstreams.iter().map(|upstream| upstream.name.as_str()).collect::<Vec<_>>().join(", ");
     match (named(given), upstreams) {
+        (_, []) => Err(FlagError::NoUpstream(given.to_owned())),
         (Some((name, file)), _) => {
             let index = upstreams.iter().position(|upstream| upstream.name == name);
             let nobody = || FlagError::Nobody { given: given.to_owned(), name: name.to_owned(), names: names() };

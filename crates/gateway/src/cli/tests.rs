@@ -42,6 +42,14 @@ fn descriptor_set_must_name_one_of_several_upstreams() {
 }
 
 #[test]
+fn descriptor_set_without_an_upstream_is_refused_with_what_is_missing() {
+    for given in ["notes.binpb", "notes=notes.binpb"] {
+        let error = upstreams(&["--descriptors", given]).unwrap_err().to_string();
+        assert!(error.contains("there is none; add --upstream NAME=URL") && error.contains(given), "{error}");
+    }
+}
+
+#[test]
 fn second_descriptor_set_of_an_upstream_is_refused() {
     let twice = [&CATALOG[..], &["--descriptors", "a.binpb", "--descriptors", "b.binpb"]].concat();
     assert!(upstreams(&twice).unwrap_err().to_string().contains("catalog twice"));
