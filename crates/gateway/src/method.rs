@@ -16,7 +16,8 @@ pub(crate) fn at_path<'a>(table: &'a MethodTable, path: &str) -> Result<&'a Arc<
 /// That no method is served at a path.
 pub(crate) fn unknown(table: &MethodTable, path: &str) -> Fault {
     if table.is_pending() {
-        let message = "no such method is known yet: the descriptors of an upstream that is down have not been read";
+        let message = "no such method is known yet: the descriptors of an upstream could not be read; \
+                       is it up, and does it serve reflection or have a descriptor set?";
         let after = Duration::from_secs(1);
         return Fault::retry(Component::Upstream, Reason::ContractPending, message, after);
     }
@@ -27,4 +28,20 @@ pub(crate) fn unknown(table: &MethodTable, path: &str) -> Fault {
 /// An unknown caller's path is repeated only as far as it is short and plain.
 fn shown(path: &str) -> &str {
     if path.len() <= 256 && path.bytes().all(|byte| byte.is_ascii_graphic()) { path } else { "this path" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::tests::Sample;
+
+    #[tokio::test]
+    async fn pending_contract_is_answered_with_both_causes() {
+        let tables = Sample::new(false).open().await;
+        let fault = unknown(&tables.load(), "/catalog.v1.ProductService/GetProduct");
+        let status = fault.status();
+        assert_eq!(accord_runtime::fault::reason_of(status), Some(Reason::ContractPending));
+        let message = status.message();
+        assert!(message.contains("is it up") && message.contains("reflection"), "{message}");
+    }
 }
