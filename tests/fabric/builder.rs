@@ -65,6 +65,7 @@ impl Addresses {
 pub struct Builder {
     pub(crate) addresses: Addresses,
     pub(crate) overlays: Vec<PathBuf>,
+    pub(crate) policies: Vec<PathBuf>,
     pub(crate) upstreams: Vec<(String, String)>,
     pub(crate) upstream_settings: BTreeMap<String, Table>,
     pub(crate) staleness_bound: Option<Duration>,
@@ -82,6 +83,7 @@ impl Builder {
         Ok(Self {
             addresses: Addresses::free(&mut ports)?,
             overlays: Vec::new(),
+            policies: Vec::new(),
             upstreams: Vec::new(),
             upstream_settings: BTreeMap::new(),
             staleness_bound: None,
@@ -109,6 +111,12 @@ impl Builder {
     /// Gives the gateway an overlay, by its path, which may begin in the workspace; a later one is stronger.
     pub fn overlay(mut self, path: impl AsRef<Path>) -> Self {
         self.overlays.push(binaries::workspace().join(path));
+        self
+    }
+
+    /// Gives auth a file with Cedar policies beside the sample's, by its path, which may begin in the workspace.
+    pub fn policy(mut self, path: impl AsRef<Path>) -> Self {
+        self.policies.push(binaries::workspace().join(path));
         self
     }
 

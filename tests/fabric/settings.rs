@@ -78,24 +78,25 @@ fn common(builder: &Builder, part: Part) -> Table {
 
 fn own(part: Part, builder: &Builder, home: &Home) -> Table {
     match part {
-        Part::Auth => auth(home),
+        Part::Auth => auth(builder, home),
         Part::Cache => cache(builder, home),
         Part::Catalog => catalog(builder, home),
         Part::Gateway => gateway(builder, home),
     }
 }
 
-fn auth(home: &Home) -> Table {
+fn auth(builder: &Builder, home: &Home) -> Table {
     let url = sqlite(home, "auth.db");
-    let (key, policies) = (home.encryption_key(), home.policies());
-    let (key, policies) = (key.display().to_string(), policies.display().to_string());
+    let key = home.encryption_key().display().to_string();
+    let policies = [home.policies()].into_iter().chain(builder.policies.iter().cloned());
+    let policies: Vec<_> = policies.map(|file| file.display().to_string()).collect();
     toml! {
         [store]
         url = url
         [keys]
         encryption_key_file = key
         [policy]
-        files = [policies]
+        files = policies
     }
 }
 

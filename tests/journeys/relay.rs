@@ -1,7 +1,7 @@
 //! Relay: a service that calls its neighbour, the scripted upstream, by the gateway's internal listener.
 
 use crate::scripted_upstream::{ReceivedCall, ScriptedUpstream};
-use accord_fabric::{Builder, Fabric, Part, binaries::workspace};
+use accord_fabric::{Builder, Fabric, binaries::workspace};
 use anyhow::{Context, Result};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -53,13 +53,8 @@ impl Relay {
         }));
         let url = format!("http://{}", listener.local_addr()?);
         tokio::spawn(relay.clone().serve(listener));
-        let policies = workspace().join("tests/journeys/echo/relay.cedar").display().to_string();
-        let auth = toml::toml! {
-            [policy]
-            files = [policies]
-        };
         let builder = echo.behind()?.upstream("relay", &url).overlay("tests/journeys/echo/relay.toml");
-        let fabric = change(builder.settings(Part::Auth, auth)).start().await?;
+        let fabric = change(builder.policy("tests/journeys/echo/relay.cedar")).start().await?;
         fabric.manage(&["principal", "add", "relay", "--kind", "service"]).await?;
         let token = fabric.token("relay").await?;
         relay.0.gateway.get_or_init(|| (fabric.internal, token));
