@@ -1,6 +1,7 @@
 //! `cargo xtask up`: the fabric of the tests, left running on the documented ports, with the sample's records in it.
 
 mod live;
+mod pending;
 mod records;
 mod stop;
 
@@ -11,7 +12,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use accord_fabric::{Addresses, EDITOR, Fabric, Part, READER, Server, Trouble, binaries};
+use accord_fabric::{Addresses, Builder, EDITOR, Fabric, Part, READER, Server, Trouble, binaries};
 use anyhow::{Context, Result, anyhow, bail};
 
 use self::stop::Stop;
@@ -33,14 +34,30 @@ pub(crate) struct Args {
     /// Give the gateway a file with policies for protos one does not own; repeatable, a later one is stronger
     #[arg(long, value_name = "FILE")]
     overlay: Vec<PathBuf>,
+    /// Give auth a file with Cedar policies, which grant permissions to roles, beside those of the sample; repeatable
+    #[arg(long, value_name = "FILE")]
+    policy: Vec<PathBuf>,
     /// Where development keys, databases and logs are kept. Default: .accord, beside the README
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
 
+impl Args {
+    /// Whether a problem is about what a flag gave, so that no kept file is at fault.
+    fn is_blamed(&self, problem: &anyhow::Error) -> bool {
+        let text = format!("{problem:#}");
+        let files = self.overlay.iter().chain(&self.policy).filter_map(|file| file.file_name()?.to_str());
+        let urls = self.upstream.iter().map(|(_, url)| url.as_str());
+        files.chain(urls).any(|given| text.contains(given))
+    }
+}
+
 /// A service and where it is, as a flag says it.
 fn named(flag: &str) -> Result<(String, String), String> {
     let named = flag.split_once('=').filter(|(name, url)| !name.is_empty() && !url.is_empty());
+    if named.is_some_and(|(name, _)| name == Part::Catalog.name()) {
+        return Err("the sample has this name: give the service another one".to_owned());
+    }
     let named = named.map(|(name, url)| (name.to_owned(), url.to_owned()));
     named.ok_or_else(|| "it is not of the form NAME=URL, such as shop=http://127.0.0.1:50051".to_owned())
 }
@@ -65,12 +82,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 async fn up(args: &Args, data: &Path, kept: bool) -> Result<()> {
     let once = args.once;
+    let builder = builder(args, data)?;
     let mut stop = Stop::listen()?;
     note("Starting auth, cache, catalog and gateway ...");
     let (mut fabric, products) = tokio::select! {
-        started = start(args, data) => started
+        started = start(builder) => started
             .map_err(in_one_sentence)
-            .map_err(|problem| if kept { or_begin_anew(&problem, data) } else { problem })?,
+            .map_err(|problem| if kept && !args.is_blamed(&problem) { or_begin_anew(&problem, data) } else { problem })?,
         // What has been started is killed when the half-made fabric is dropped.
         () = stop.asked() => bail!("stopped before everything was up"),
     };
@@ -87,27 +105,39 @@ async fn up(args: &Args, data: &Path, kept: bool) -> Result<()> {
     shown.and(stopped).map_err(in_one_sentence)
 }
 
-/// The fabric, and how many products its catalog holds.
-async fn start(args: &Args, data: &Path) -> Result<(Fabric, usize)> {
+/// What is to be started.
+fn builder(args: &Args, data: &Path) -> Result<Builder> {
     let mut builder = Fabric::builder()?.kept_in(data).on(Addresses::documented());
     for (name, url) in &args.upstream {
         builder = builder.upstream(name, url);
     }
     for overlay in &args.overlay {
-        // As it is seen from here: the binaries run elsewhere.
-        let there = overlay.canonicalize().with_context(|| format!("can't read the overlay {}", overlay.display()))?;
-        builder = builder.overlay(there);
+        builder = builder.overlay(seen_from_here("overlay", overlay)?);
     }
+    for policy in &args.policy {
+        builder = builder.policy(seen_from_here("policy", policy)?);
+    }
+    Ok(builder)
+}
+
+/// The fabric, and how many products its catalog holds.
+async fn start(builder: Builder) -> Result<(Fabric, usize)> {
     let fabric = builder.start().await?;
     let token = fabric.token(EDITOR).await?;
     let products = records::load(&fabric, &token).await?;
     Ok((fabric, products))
 }
 
+/// The whole path of a file that a flag names: the binaries run elsewhere.
+fn seen_from_here(flag: &str, file: &Path) -> Result<PathBuf> {
+    file.canonicalize().with_context(|| format!("can't read {}: name another file with --{flag}", file.display()))
+}
+
 async fn show(once: bool, fabric: &mut Fabric, products: usize) -> Result<()> {
     let directory = from_here(fabric.directory());
     say(format_args!("The catalog holds {products} products; keys, databases and logs are in {directory}."))?;
     print_addresses(fabric)?;
+    pending::print(fabric)?;
     let scene = scene(fabric).await?;
     if once {
         return tour::run(&scene).await;
@@ -165,12 +195,15 @@ fn require_ports() -> Result<()> {
     Ok(())
 }
 
-/// What a process complained of says why it is no use; where it did not, its last line tells how far it came.
+/// What a process complained of says why it is no use: all reasons for which it did not start, or its last complaint. Where
+/// there is none, its last line tells how far it came.
 fn in_one_sentence(problem: anyhow::Error) -> anyhow::Error {
     let Some(Trouble { name, what, log, last_words }) = problem.downcast_ref() else { return problem };
-    let complains = |line: &&str| ["error: ", " ERROR ", " WARN "].iter().any(|mark| line.contains(mark));
-    let said = last_words.lines().rfind(complains).or_else(|| last_words.lines().last()).unwrap_or("nothing");
-    anyhow!("{name} {what}, having said `{}` (in {})", said.trim_start_matches("error: "), from_here(log))
+    let reasons: Vec<_> = last_words.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
+    let complains = |line: &&str| [" ERROR ", " WARN "].iter().any(|mark| line.contains(mark));
+    let last = || last_words.lines().rfind(complains).or_else(|| last_words.lines().last()).unwrap_or("nothing");
+    let said = if reasons.is_empty() { last().to_owned() } else { reasons.join("; ").replace(":; ", ": ") };
+    anyhow!("{name} {what}, having said `{said}` (in {})", from_here(log))
 }
 
 /// What an earlier `up` kept may be at fault for what this one met.
@@ -192,7 +225,25 @@ mod tests {
         let refused = "1  INFO a: one\n2 ERROR b: not accepted\n3  INFO a: listening";
         assert_eq!(told(refused).to_string(), "auth has ended, having said `2 ERROR b: not accepted` (in auth.log)");
         assert_eq!(told("error: no key").to_string(), "auth has ended, having said `no key` (in auth.log)");
+        let both = told("error: refused:\nerror: selectr: is no key\nerror: selector: is missing").to_string();
+        assert!(both.contains("`refused: selectr: is no key; selector: is missing`"), "{both}");
         assert!(told("1  INFO a: one\n2  INFO a: two").to_string().contains("a: two"));
         assert!(told("").to_string().contains("nothing"));
+    }
+
+    #[test]
+    fn problem_with_what_a_flag_gave_is_no_damage_of_what_is_kept() {
+        let upstream = vec![("shop".to_owned(), "foo".to_owned())];
+        let overlay = vec!["target/mine.toml".into()];
+        let args = Args { once: false, upstream, overlay, policy: Vec::new(), data: None };
+        assert!(args.is_blamed(&anyhow!("/a/mine.toml:1: selectr: is no key")));
+        assert!(args.is_blamed(&anyhow!("\"foo\" is not an address of a service")));
+        assert!(!args.is_blamed(&anyhow!("auth.db is malformed")));
+    }
+
+    #[test]
+    fn sample_keeps_its_name_for_itself() {
+        assert!(named("catalog=http://127.0.0.1:50051").is_err());
+        assert!(named("shop=http://127.0.0.1:50051").is_ok());
     }
 }
