@@ -132,13 +132,13 @@ struct Cli<F: Args, C: Subcommand> {
 #[derive(Debug, Args)]
 struct Frame {
     /// Configuration file (TOML); `config print` shows its keys. Repeatable: a later one is stronger, and lists of sections
-    /// such as `[[upstream]]` are joined.
+    /// are joined.
     #[arg(long, global = true, value_name = "FILE")]
     config: Vec<PathBuf>,
     /// Address to serve on, as HOST:PORT, or :PORT for all interfaces.
     #[arg(long, global = true, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Address of the admin port: metrics and health.
+    /// Address of the admin port: metrics, health and what else is for operators.
     #[arg(long, global = true, value_name = "ADDRESS")]
     admin: Option<String>,
 }
@@ -148,10 +148,12 @@ struct Frame {
 enum Commands<C: Subcommand> {
     /// Serve until SIGTERM or SIGINT, then drain.
     Serve,
-    /// Say whether `serve` would accept the configuration, one line per finding; exit status 1 on errors.
+    /// Say whether `serve` would accept the configuration and the files that it names, one line per finding; exit status 1 on
+    /// errors. Not looked at: the network, ports, what is in a store.
     Check {
-        /// How findings are written.
-        #[arg(long, value_name = "FORMAT", default_value = "text")]
+        /// How findings are written: `text`, a line each, or `json`, one object for programs.
+        // Help of single values would make clap lay out the whole help of this command otherwise than of the others.
+        #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
         output: Output,
     },
     /// The configuration.
