@@ -199,3 +199,36 @@ fn key_new_never_replaces_a_file() {
     fails("key new key", &database, "a file that exists is never replaced");
     assert_eq!(secret_file::read(&file).unwrap(), before);
 }
+
+#[test]
+fn principal_add_says_what_it_did() {
+    let database = database().into_inner();
+    let said = |flags: &str| run(&format!("principal add eve --development {flags}"), &database).stdout;
+    assert_eq!(said("--kind user"), b"added `eve`\n");
+    assert_eq!(said("--if-absent"), b"`eve` exists, and is left as it is\n");
+}
+
+#[test]
+fn command_about_an_unknown_subject_says_how_to_add_it() {
+    let database = database().into_inner();
+    succeeds("principal add eve --development", &database);
+    let remedy = "`you` is not known; correct the name, or add it with `accord-auth principal add`";
+    for command in ["token issue", "token revoke"] {
+        fails(&format!("{command} --subject you --development"), &database, remedy);
+    }
+}
+
+#[test]
+fn check_names_the_flag_for_a_missing_key() {
+    let checked = run("check", &database().into_inner());
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(said.contains("(--encryption-key-file)") && !said.contains("correct it"), "{checked:?}");
+}
+
+#[test]
+fn help_of_check_says_what_is_not_looked_at() {
+    let help = run("check --help", &database().into_inner());
+    let help = String::from_utf8_lossy(&help.stdout);
+    assert!(help.contains("Not looked at: the network, ports, what is in a store"), "{help}");
+    assert!(help.lines().any(|line| line.contains("--output <FORMAT>  ")), "each flag with its help on a line: {help}");
+}

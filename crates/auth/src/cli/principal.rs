@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use accord_runtime::output::print;
 use accord_token::Kind;
 use clap::{Subcommand, ValueEnum};
 
@@ -51,8 +52,13 @@ impl PrincipalCommand {
         context.warn_of_unknown_roles(&role)?;
         let (store, principal) = (context.store().await?, Principal::new(name, kind.into(), tenant, role));
         match Admin::new(&store, ACTOR).add_principal(&principal, password.as_deref()).await {
-            Err(AdminError::Exists(_)) if if_absent => Ok(()),
-            added => Ok(added?),
+            Err(AdminError::Exists(name)) if if_absent => {
+                print(format_args!("`{name}` exists, and is left as it is\n"))
+            }
+            added => {
+                added?;
+                print(format_args!("added `{}`\n", principal.subject))
+            }
         }
     }
 }

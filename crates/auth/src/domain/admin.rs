@@ -44,7 +44,7 @@ pub enum AdminError {
     #[error("`{0}` exists, and is no client: choose another id")]
     NoClient(String),
     /// There is no such principal.
-    #[error("`{0}` is not known")]
+    #[error("`{0}` is not known; correct the name, or add it with `accord-auth principal add`")]
     Unknown(String),
     /// There is no role to take away.
     #[error("`{subject}` does not hold the role `{role}`")]

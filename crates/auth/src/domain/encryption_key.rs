@@ -17,8 +17,8 @@ const NONCE: usize = 12;
 pub enum EncryptionError {
     /// No key was given.
     #[error(
-        "no key encrypts the store: set `keys.encryption_key_file` to a file made with `accord-auth key new`, or start \
-         with `--development`"
+        "no key encrypts the store; set `keys.encryption_key_file` (--encryption-key-file) to a file made with \
+         `accord-auth key new`, or start with `--development`"
     )]
     NoKey,
     /// The key file can't be read.
