@@ -1,6 +1,7 @@
 //! The engine: what its reads share, and invalidation.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use opentelemetry::metrics::Meter;
 
@@ -30,6 +31,8 @@ pub(crate) struct Parts<O, S, W> {
     pub(crate) world: W,
     pub(crate) validity: Validity,
     pub(crate) flights: Arc<Flights>,
+    /// The newest version that was given to a value of a namespace.
+    pub(crate) versions: AtomicU64,
     pub(crate) limits: Limits,
     pub(crate) rules: Rules,
     pub(crate) metrics: Metrics,
@@ -44,6 +47,11 @@ pub(crate) struct Rules {
     pub(crate) start_epochs: bool,
     pub(crate) tag_floor: bool,
     pub(crate) reload_after_starter_deadline: bool,
+    pub(crate) compare: bool,
+    pub(crate) absent_when_dead: bool,
+    pub(crate) unique_versions: bool,
+    pub(crate) release_by_version: bool,
+    pub(crate) quota: bool,
 }
 
 impl Rules {
@@ -53,6 +61,11 @@ impl Rules {
         start_epochs: true,
         tag_floor: true,
         reload_after_starter_deadline: true,
+        compare: true,
+        absent_when_dead: true,
+        unique_versions: true,
+        release_by_version: true,
+        quota: true,
     };
 }
 
@@ -69,6 +82,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             world,
             validity: Validity::new(limits.tags, rules.tag_floor),
             flights: Arc::new(Flights::new(limits.flights, limits.waiters)),
+            versions: AtomicU64::new(0),
             limits,
             rules,
             metrics,
@@ -92,7 +106,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let (bytes, entries) = (Arc::downgrade(&self.0), Arc::downgrade(&self.0));
         let bytes = move || bytes.upgrade().map(|parts| parts.store.bytes());
         let entries = move || entries.upgrade().map(|parts| parts.store.entries());
-        metrics::gauge(meter, "accord.cache.bytes", "Bytes of all entries", bytes);
-        metrics::gauge(meter, "accord.cache.entries", "Number of entries", entries);
+        metrics::gauge(meter, "accord.cache.bytes", "Bytes of all entries", Vec::new(), bytes);
+        metrics::gauge(meter, "accord.cache.entries", "Number of entries", Vec::new(), entries);
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::answer::Load;
-use crate::key::Tag;
+use crate::key::{Key, Tag};
 use crate::policy::{ConsistencyRequirement, Policy};
+use crate::quota::Put;
 use crate::validity::Epoch;
 use crate::world::Moment;
 
@@ -33,6 +34,8 @@ pub struct Entry {
     pub(crate) share: f64,
     /// Until when the origin is left alone after a failure, in nanoseconds.
     cool_down_ends: AtomicU64,
+    /// What else is known of it where it was put under a key of a namespace, and not loaded.
+    put: Option<Box<Put>>,
 }
 
 /// What an entry is good for.
@@ -57,7 +60,31 @@ impl Entry {
         tags: Box<[Tag]>,
         share: f64,
     ) -> Self {
-        Self { load, metadata, epoch, started, tags, share, cool_down_ends: AtomicU64::new(0) }
+        Self { load, metadata, epoch, started, tags, share, cool_down_ends: AtomicU64::new(0), put: None }
+    }
+
+    /// A value that was put under a key of a namespace.
+    pub(crate) fn put(value: Bytes, tags: Box<[Tag]>, epoch: Epoch, now: Moment, put: Put) -> Self {
+        let entry = Self::new(Ok(value), Bytes::new(), epoch, now, tags, 1.0);
+        Self { put: Some(Box::new(put)), ..entry }
+    }
+
+    pub(crate) fn as_put(&self) -> Option<&Put> {
+        self.put.as_deref()
+    }
+
+    /// Counts it in the quota of its namespace, if it has one, before it goes into the store.
+    pub(crate) fn admit(&self, place: Key) {
+        if let Some(put) = &self.put {
+            put.admit(place, self.weight());
+        }
+    }
+
+    /// Takes it out of the quota of its namespace: it has left the store.
+    pub(crate) fn release(&self) {
+        if let Some(put) = &self.put {
+            put.release();
+        }
     }
 
     /// Bytes of memory.
@@ -66,7 +93,8 @@ impl Entry {
             Ok(message) => message.len(),
             Err(failure) => failure.message.len() + failure.details.len(),
         };
-        load + self.metadata.len() + size_of_val(&*self.tags) + OVERHEAD
+        let put = self.put.as_ref().map_or(0, |put| put.weight());
+        load + self.metadata.len() + size_of_val(&*self.tags) + put + OVERHEAD
     }
 
     /// How long it is fresh. The contract that counts is the reader's, not the one of the time of the load.

@@ -74,6 +74,13 @@ impl Tag {
         name.hash(&mut hasher);
         Self(hasher.finish())
     }
+
+    /// The tag of a name within a scope.
+    pub(crate) fn scoped(parts: [&str; 4]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        parts.hash(&mut hasher);
+        Self(hasher.finish())
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@
 //! 6. Stale-if-error: where the contract permits a stale answer when the origin fails, it also serves readers whose wait
 //!    budget is nearly spent, and the origin has a cool-down in which it is not asked for that key.
 //!
+//! What callers put under keys of a namespace lives in the same store, under rules of its own (`namespace`).
+//!
 //! Clock, randomness, tasks, the origin and the store are parameters; the simulation replaces them all.
 
 #![cfg_attr(not(test), warn(unreachable_pub))]
@@ -32,6 +34,10 @@ mod origin;
 mod answer;
 mod metrics;
 
+// What callers put, beside what is loaded.
+mod namespace;
+mod quota;
+
 // What the way stands on.
 mod gap_detector;
 mod world;
@@ -50,8 +56,10 @@ pub use gap_detector::{Continuity, GapDetector};
 pub use key::{Audience, Identity, Key, Tag};
 pub use limits::{Limits, Overload};
 pub use metrics::Metrics;
+pub use namespace::{Conflict, Found, Namespace, NamespaceStats, Write, Written};
 pub use origin::{Loaded, Origin};
 pub use policy::{ConsistencyRequirement, Policy};
+pub use quota::NamespaceLimits;
 pub use read::Read;
 pub use store::{MemoryStore, Store};
 pub use world::{Live, Moment, World};

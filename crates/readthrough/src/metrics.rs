@@ -1,11 +1,13 @@
 //! Metrics of the engine.
 
+use std::sync::Weak;
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Counter, Histogram, Meter, UpDownCounter};
 
 use crate::answer::{Answer, Load, Outcome, Stale};
+use crate::quota::Quota;
 
 /// The engine's instruments.
 #[derive(Clone, Debug)]
@@ -16,6 +18,10 @@ pub struct Metrics {
     flights: UpDownCounter<i64>,
     waiters: UpDownCounter<i64>,
     loads: Histogram<f64>,
+    meter: Meter,
+    namespace_reads: Counter<u64>,
+    puts: Counter<u64>,
+    conflicts: Counter<u64>,
 }
 
 impl Metrics {
@@ -41,7 +47,28 @@ impl Metrics {
                 .with_unit("s")
                 .with_description("Time of loads by result")
                 .build(),
+            meter: meter.clone(),
+            namespace_reads: meter
+                .u64_counter("accord.cache.namespace.reads")
+                .with_description("Reads of keys by namespace and outcome")
+                .build(),
+            puts: meter.u64_counter("accord.cache.namespace.puts").with_description("Values put by namespace").build(),
+            conflicts: meter
+                .u64_counter("accord.cache.namespace.conflicts")
+                .with_description("Writes that expected another version, by namespace")
+                .build(),
         }
+    }
+
+    /// Instruments of one namespace, and gauges of what it holds. Namespaces are configured, so their names are few.
+    pub(crate) fn namespace(&self, name: &str, [bytes, entries]: [Weak<Quota>; 2]) -> NamespaceMetrics {
+        let label = || vec![KeyValue::new("namespace", name.to_owned())];
+        let bytes = move || bytes.upgrade().map(|quota| quota.bytes());
+        let entries = move || entries.upgrade().map(|quota| quota.entries());
+        gauge(&self.meter, "accord.cache.namespace.bytes", "Bytes of entries by namespace", label(), bytes);
+        gauge(&self.meter, "accord.cache.namespace.entries", "Number of entries by namespace", label(), entries);
+        let read = |outcome| [label(), vec![KeyValue::new("outcome", outcome)]].concat();
+        NamespaceMetrics { all: self.clone(), label: label(), hit: read("hit"), miss: read("miss") }
     }
 
     /// Tells why an entry left.
@@ -69,16 +96,40 @@ impl Metrics {
     }
 }
 
+/// The instruments of one namespace, with their labels.
+#[derive(Clone, Debug)]
+pub(crate) struct NamespaceMetrics {
+    all: Metrics,
+    label: Vec<KeyValue>,
+    hit: Vec<KeyValue>,
+    miss: Vec<KeyValue>,
+}
+
+impl NamespaceMetrics {
+    pub(crate) fn read(&self, is_hit: bool) {
+        self.all.namespace_reads.add(1, if is_hit { &self.hit } else { &self.miss });
+    }
+
+    pub(crate) fn put(&self) {
+        self.all.puts.add(1, &self.label);
+    }
+
+    pub(crate) fn conflict(&self) {
+        self.all.conflicts.add(1, &self.label);
+    }
+}
+
 /// A figure that is read when somebody looks.
 pub(crate) fn gauge(
     meter: &Meter,
     name: &'static str,
     description: &'static str,
+    labels: Vec<KeyValue>,
     read: impl Fn() -> Option<u64> + Send + Sync + 'static,
 ) {
     let observe = move |observer: &dyn AsyncInstrument<u64>| {
         if let Some(value) = read() {
-            observer.observe(value, &[]);
+            observer.observe(value, &labels);
         }
     };
     // The meter keeps the callback; the handle has nothing more to do.

@@ -65,6 +65,7 @@ impl<H: BuildHasher + Clone + Send + Sync + 'static> MemoryStore<H> {
             .eviction_listener(move |_, slot: Slot, cause| {
                 if let Some(entry) = slot.swap(None) {
                     tracked.subtract(&entry);
+                    entry.release();
                     on_removal(name(cause));
                 }
             })

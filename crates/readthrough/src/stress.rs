@@ -1,6 +1,6 @@
 //! The rules on real threads and the real store: what the simulation can't show is whether the locks hold.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,6 +55,76 @@ async fn read_after_acknowledged_invalidation_never_sees_older_answer() {
         tokio::task::yield_now().await;
     }
     assert_eq!(*broken.lock().unwrap(), None, "seen, though a newer one was acknowledged");
+}
+
+/// A value that counts up by compare-and-set: each step that succeeded is in it once.
+#[test]
+fn concurrent_compare_and_sets_lose_no_update() {
+    let engine = engine(Counter::default());
+    let space = engine.namespace("counters", NamespaceLimits { bytes: 1 << 16, entries: 10 });
+    let put = |value: u64, expected| {
+        let value = Bytes::copy_from_slice(&value.to_be_bytes());
+        engine.put(&space, Write { tenant: "", key: "n", value, tags: &[], ttl: Duration::from_mins(1), expected })
+    };
+    put(0, None).unwrap();
+    let number = |found: &Found| u64::from_be_bytes(found.value.as_ref().try_into().expect("eight bytes"));
+    let succeeded = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..5_000 {
+                    let found = engine.get(&space, "", "n").expect("there is room for it");
+                    if put(number(&found) + 1, Some(found.version)).is_ok() {
+                        succeeded.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    let last = engine.get(&space, "", "n").map(|found| number(&found));
+    assert_eq!(last, Some(succeeded.load(Ordering::SeqCst)));
+}
+
+/// A chain of compare-and-sets ends with an invalidation: no later link was compared before it and stored after it.
+#[test]
+fn value_derived_from_an_invalidated_one_is_not_seen_after_the_acknowledgement() {
+    let engine = engine(Counter::default());
+    let space = engine.namespace("chains", NamespaceLimits { bytes: 1 << 16, entries: 10 });
+    let tags = ["chain".to_owned()];
+    let put = |chain: u64, expected| {
+        let value = Bytes::copy_from_slice(&chain.to_be_bytes());
+        let ttl = Duration::from_mins(1);
+        engine.put(&space, Write { tenant: "", key: "n", value, tags: &tags, ttl, expected })
+    };
+    let chain = || {
+        let found = engine.get(&space, "", "n")?;
+        Some(u64::from_be_bytes(found.value.as_ref().try_into().expect("eight bytes")))
+    };
+    let running = AtomicBool::new(true);
+    let survivor = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in (1..).take_while(|_| running.load(Ordering::SeqCst)) {
+                let mut link = put(number, None);
+                while let (Ok(written), true) = (link, running.load(Ordering::SeqCst)) {
+                    link = put(number, Some(written.version));
+                }
+            }
+        });
+        let (mut dead, mut survivor) = (0, None);
+        for round in 0..100_000 {
+            let Some(seen) = chain() else { continue };
+            survivor = survivor.or((seen <= dead).then_some(seen));
+            if round % 2 == 0 {
+                engine.invalidate_tags(&space, "", &tags);
+            } else {
+                engine.invalidate_prefix(&space, "", "n");
+            }
+            dead = seen;
+        }
+        running.store(false, Ordering::SeqCst);
+        survivor
+    });
+    assert_eq!(survivor, None, "a chain goes on after its invalidation");
 }
 
 fn engine(origin: Counter) -> Engine<Counter, MemoryStore, Live> {

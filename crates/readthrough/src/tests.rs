@@ -2,6 +2,7 @@
 
 mod flights;
 mod metadata;
+mod namespaces;
 mod stale;
 mod stored;
 
@@ -51,12 +52,18 @@ impl ManualOrigin {
     }
 }
 
-/// A world whose clock the test moves.
+/// A world whose clock the test moves, and in which something else may happen the next time that somebody looks at it.
 #[derive(Clone, Default)]
-struct ManualWorld(Arc<Mutex<Moment>>);
+struct ManualWorld(Arc<Mutex<Moment>>, Arc<Mutex<Option<Meanwhile>>>);
+
+type Meanwhile = Box<dyn FnOnce() + Send>;
 
 impl World for ManualWorld {
     fn now(&self) -> Moment {
+        let meanwhile = self.1.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
         *self.0.lock().unwrap()
     }
 
@@ -70,6 +77,10 @@ impl World for ManualWorld {
 }
 
 impl ManualWorld {
+    fn at_next_look(&self, meanwhile: impl FnOnce() + Send + 'static) {
+        *self.1.lock().unwrap() = Some(Box::new(meanwhile));
+    }
+
     fn advance(&self, seconds: u64) {
         let mut now = self.0.lock().unwrap();
         *now = now.after(Duration::from_secs(seconds));

@@ -49,18 +49,22 @@ impl Validity {
         shard.record(tag, self.end_epoch());
     }
 
-    /// Kills everything that was loaded so far.
+    /// Kills everything that was loaded so far. Not what was put: of that, no invalidation can have been missed.
     pub(crate) fn invalidate_all(&self) {
         self.everything.fetch_max(self.end_epoch(), Ordering::SeqCst);
     }
 
     /// Whether nothing of this was invalidated in the epoch `since` or later.
     pub(crate) fn holds(&self, tags: &[Tag], since: Epoch) -> bool {
-        self.everything.load(Ordering::SeqCst) < since.0
-            && tags.iter().all(|tag| {
-                let shard = self.shard(*tag).read().unwrap_or_else(PoisonError::into_inner);
-                shard.last(*tag) < since.0
-            })
+        self.everything.load(Ordering::SeqCst) < since.0 && self.tags_hold(tags, since)
+    }
+
+    /// The same for what [`Validity::invalidate_all`] does not concern.
+    pub(crate) fn tags_hold(&self, tags: &[Tag], since: Epoch) -> bool {
+        tags.iter().all(|tag| {
+            let shard = self.shard(*tag).read().unwrap_or_else(PoisonError::into_inner);
+            shard.last(*tag) < since.0
+        })
     }
 
     fn end_epoch(&self) -> u64 {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 
+use super::keys::KeyCallers;
 use super::oracle::{Caller, OBJECTS, Oracle, Value};
 use super::origin::{GROUPS, LoadMonitor, SimulatedCall, SimulatedOrigin, group, tag, tagged_by_answer};
 use super::scheduler::{Rng, Scheduler, Simulated, give_way};
@@ -37,7 +38,7 @@ const STRICTER: Policy = Policy {
 const NOTHING: Policy = Policy { ttl: Duration::ZERO, ..STRICTER };
 
 const LIMITS: Limits = Limits {
-    capacity: 10_700,
+    capacity: 16_000,
     // So few that now and then a reader is refused.
     waiters: 8,
     flights: 24,
@@ -60,6 +61,8 @@ pub(super) struct RunStats {
     pub hits: u64,
     pub stale: u64,
     pub loads: u64,
+    /// Compare-and-sets that found what they expected.
+    pub exchanged: u64,
 }
 
 /// Runs a seed; the first broken invariant.
@@ -76,6 +79,7 @@ struct Run {
     scheduler: Scheduler,
     context: Context,
     store: TrackedStore,
+    keys: KeyCallers,
     callers: Vec<u64>,
 }
 
@@ -122,12 +126,14 @@ impl Run {
             broken: Arc::default(),
             faults,
         };
-        Self { scheduler: Scheduler::new(world), context, store, callers: Vec::new() }
+        let keys = KeyCallers::new(&context.engine, &world);
+        Self { scheduler: Scheduler::new(world), context, store, keys, callers: Vec::new() }
     }
 
     fn operate(&mut self) {
         let rng = self.context.world.rng.clone();
-        match rng.below(100) {
+        match rng.below(130) {
+            100.. => drop(self.scheduler.add(Box::pin(self.keys.clone().call()))),
             0..72 => self.read(ConsistencyRequirement::MinimizeLatency),
             72..80 => self.read(ConsistencyRequirement::MaxStaleness(Duration::from_millis(rng.below(2_500)))),
             80..84 => self.read(ConsistencyRequirement::Strong),
@@ -138,7 +144,7 @@ impl Run {
             96 => self.store.storm(),
             97 => self.context.sender.lock().unwrap().restart(),
             98 => self.context.world.advance(rng.below(3_000_000_000)),
-            _ => self.context.world.advance(rng.below(60_000_000_000)),
+            99 => self.context.world.advance(rng.below(60_000_000_000)),
         }
         self.context.world.advance(rng.below(30_000_000));
         for _ in 0..rng.below(20) {
@@ -204,6 +210,7 @@ impl Run {
         if let Some(broken) = self.context.origin.monitor.lock().unwrap().broken.take() {
             return Err(broken);
         }
+        self.keys.verify()?;
         let bytes = self.store.bytes();
         if bytes > LIMITS.capacity { Err(format!("I11: {bytes} bytes")) } else { Ok(()) }
     }
@@ -216,7 +223,8 @@ impl Run {
             self.verify()?;
         }
         let oracle = self.context.origin.oracle.lock().unwrap();
-        for entry in self.store.all() {
+        let loaded = self.store.all().into_iter().filter(|entry| entry.as_put().is_none());
+        for entry in loaded {
             if !self.context.engine.0.validity.holds(&entry.tags, entry.epoch) {
                 continue;
             }
@@ -232,7 +240,8 @@ impl Run {
             return Err(format!("I8: {} loads never end", LIMITS.flights - slots.len()));
         }
         let loads = self.context.origin.monitor.lock().unwrap().loads;
-        Ok(RunStats { loads, ..*self.context.stats.lock().unwrap() })
+        let exchanged = self.keys.model.lock().unwrap().exchanged;
+        Ok(RunStats { loads, exchanged, ..*self.context.stats.lock().unwrap() })
     }
 }
 

@@ -1,0 +1,296 @@
+//! Namespaces (key/value spaces): entries that callers put, in the same store as the answers that the engine loads.
+//!
+//! Their rules:
+//! 1. What a key holds is compared and changed in one step, under the lock that guards the fills of an answer's place.
+//! 2. A version is never used twice: a compare-and-set never takes a value for one that was deleted, evicted or expired
+//!    before it.
+//! 3. What is expired or invalidated is absent, for a compare-and-set as for a read.
+//! 4. A write has the epoch of its start: an invalidation that is acknowledged while it compares reaches what it stores.
+//! 5. A namespace has no more bytes and entries than its quota when a put has ended; what was put first leaves first.
+//! 6. Whatever a tenant does concerns its own keys and tags alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::engine::Engine;
+use crate::entry::Entry;
+use crate::key::{Audience, Identity, Key, Tag};
+use crate::metrics::NamespaceMetrics;
+use crate::origin::Origin;
+use crate::quota::{Name, NamespaceLimits, Put, Quota};
+use crate::store::Store;
+use crate::world::World;
+
+/// Names of so many keys are looked through at a time: others wait no longer for the lock.
+const CHUNK: usize = 256;
+
+/// A key/value space. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Namespace(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    name: Box<str>,
+    quota: Arc<Quota>,
+    counts: Counts,
+    metrics: NamespaceMetrics,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    puts: AtomicU64,
+    conflicts: AtomicU64,
+}
+
+/// What a namespace holds, and what was done with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NamespaceStats {
+    /// Its entries.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Reads of keys that held a value.
+    pub hits: u64,
+    /// Reads of keys that did not.
+    pub misses: u64,
+    /// Values that were put.
+    pub puts: u64,
+    /// Writes that expected another version.
+    pub conflicts: u64,
+}
+
+/// What a key holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The value.
+    pub value: Bytes,
+    /// Its version.
+    pub version: u64,
+    /// Time since it was put.
+    pub age: Duration,
+    /// What is left of its life.
+    pub ttl: Duration,
+}
+
+/// A value to put.
+#[derive(Clone, Debug)]
+pub struct Write<'a> {
+    /// Whose key.
+    pub tenant: &'a str,
+    /// The key.
+    pub key: &'a str,
+    /// The value.
+    pub value: Bytes,
+    /// Names under which it can be invalidated.
+    pub tags: &'a [String],
+    /// Its life.
+    pub ttl: Duration,
+    /// The version that the key must hold. None: whatever it holds.
+    pub expected: Option<u64>,
+}
+
+/// What became of a value that was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its version.
+    pub version: u64,
+    /// Whether it is in memory. Where the store is full of what is read more often, it may not be.
+    pub stored: bool,
+}
+
+/// The key holds another version than the one expected, or nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the key holds another version than the one expected, or nothing")]
+pub struct Conflict;
+
+impl Namespace {
+    pub(crate) fn place(&self, tenant: &str, key: &str) -> Key {
+        // No method has this name: none has a space in it.
+        let method = "key of a namespace";
+        let (origin, bytes) = (&*self.0.name, key.as_bytes());
+        Key::of(&Identity { method, origin, tenant, audience: Audience::Shared, bytes })
+    }
+
+    /// A tag of a tenant in this namespace, which no tag of a contract meets.
+    fn tag(&self, tenant: &str, name: &str) -> Tag {
+        Tag::scoped(["namespace", &self.0.name, tenant, name])
+    }
+
+    /// What it holds, and what was done with it so far.
+    pub fn stats(&self) -> NamespaceStats {
+        let Counts { hits, misses, puts, conflicts } = &self.0.counts;
+        let [hits, misses, puts, conflicts] =
+            [hits, misses, puts, conflicts].map(|count| count.load(Ordering::Relaxed));
+        let (entries, bytes) = (self.0.quota.entries(), self.0.quota.bytes());
+        NamespaceStats { entries, bytes, hits, misses, puts, conflicts }
+    }
+
+    /// Its bounds.
+    pub fn limits(&self) -> NamespaceLimits {
+        self.0.quota.limits()
+    }
+
+    fn count_read(&self, is_hit: bool) {
+        let Counts { hits, misses, .. } = &self.0.counts;
+        if is_hit { hits } else { misses }.fetch_add(1, Ordering::Relaxed);
+        self.0.metrics.read(is_hit);
+    }
+
+    fn count_put(&self) {
+        self.0.counts.puts.fetch_add(1, Ordering::Relaxed);
+        self.0.metrics.put();
+    }
+
+    fn conflict(&self) -> Conflict {
+        self.0.counts.conflicts.fetch_add(1, Ordering::Relaxed);
+        self.0.metrics.conflict();
+        Conflict
+    }
+}
+
+impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
+    /// An empty namespace in this engine's store. Two of one name would share their keys.
+    pub fn namespace(&self, name: &str, limits: NamespaceLimits) -> Namespace {
+        let quota = Arc::new(Quota::new(limits, self.0.rules.release_by_version));
+        let held = [Arc::downgrade(&quota), Arc::downgrade(&quota)];
+        let metrics = self.0.metrics.namespace(name, held);
+        Namespace(Arc::new(Parts { name: name.into(), quota, counts: Counts::default(), metrics }))
+    }
+
+    /// What a key holds.
+    pub fn get(&self, namespace: &Namespace, tenant: &str, key: &str) -> Option<Found> {
+        let place = namespace.place(tenant, key);
+        let found = self.0.store.get(&place).and_then(|entry| {
+            let found = self.found(&entry);
+            if found.is_none() {
+                self.discard(&place, &entry);
+            }
+            found
+        });
+        namespace.count_read(found.is_some());
+        found
+    }
+
+    /// Puts a value, whatever the key holds, or where it holds the version expected.
+    pub fn put(&self, namespace: &Namespace, write: Write<'_>) -> Result<Written, Conflict> {
+        let place = namespace.place(write.tenant, write.key);
+        let shard = self.0.flights.lock(&place);
+        // Before it compares: an invalidation that comes in between reaches what is stored here.
+        let epoch = self.0.validity.now();
+        self.compare(namespace, &place, write.expected)?;
+        let (version, now) = (self.next_version(&place), self.0.world.now());
+        let name = Name::new(write.tenant, write.key);
+        let put = Put::new(version, name, &namespace.0.quota, now.after(write.ttl));
+        let tags = write.tags.iter().map(|name| namespace.tag(write.tenant, name)).collect();
+        let entry = Arc::new(Entry::put(write.value, tags, epoch, now, put));
+        entry.admit(place);
+        self.0.store.insert(place, entry);
+        drop(shard);
+        while self.0.rules.quota
+            && let Some(oldest) = namespace.0.quota.excess()
+        {
+            self.0.store.remove(&oldest);
+        }
+        namespace.count_put();
+        Ok(Written { version, stored: self.stored_version(&place) == Some(version) })
+    }
+
+    /// Gives what a key holds a new life from now on. Its value, version and age stay.
+    pub fn touch(&self, namespace: &Namespace, tenant: &str, key: &str, ttl: Duration) -> Option<Found> {
+        let place = namespace.place(tenant, key);
+        let _shard = self.0.flights.lock(&place);
+        let entry = self.0.store.get(&place)?;
+        self.found(&entry)?;
+        entry.as_put()?.expire_at(self.0.world.now().after(ttl));
+        self.found(&entry)
+    }
+
+    /// Deletes what a key holds, whatever that is or where it is the version expected; the version that it was.
+    pub fn delete(
+        &self,
+        namespace: &Namespace,
+        tenant: &str,
+        key: &str,
+        expected: Option<u64>,
+    ) -> Result<Option<u64>, Conflict> {
+        let place = namespace.place(tenant, key);
+        let _shard = self.0.flights.lock(&place);
+        self.compare(namespace, &place, expected)?;
+        let version = self.current_version(&place);
+        self.0.store.remove(&place);
+        Ok(version)
+    }
+
+    /// Once this returns, no read that starts later sees a value put before under one of the tenant's tags.
+    pub fn invalidate_tags(&self, namespace: &Namespace, tenant: &str, tags: &[String]) {
+        self.invalidate(tags.iter().map(|name| namespace.tag(tenant, name)));
+    }
+
+    /// Once this returns, no read that starts later sees a value put before under a key of the tenant that begins with the
+    /// prefix. The empty prefix is that of all its keys.
+    pub fn invalidate_prefix(&self, namespace: &Namespace, tenant: &str, prefix: &str) {
+        let mut after = None;
+        loop {
+            let (places, last) = namespace.0.quota.places(tenant, prefix, after.as_ref(), CHUNK);
+            for place in &places {
+                // Never between the two halves of a compare-and-set.
+                let _shard = self.0.flights.lock(place);
+                self.0.store.remove(place);
+            }
+            if places.len() < CHUNK {
+                return;
+            }
+            after = last;
+        }
+    }
+
+    fn found(&self, entry: &Entry) -> Option<Found> {
+        let (value, put) = (entry.load.as_ref().ok()?, entry.as_put()?);
+        let is_valid = self.0.validity.tags_hold(&entry.tags, entry.epoch);
+        let now = self.0.world.now();
+        let ttl = put.expires().since(now);
+        (is_valid && now < put.expires()).then(|| Found {
+            value: value.clone(),
+            version: put.version,
+            age: now.since(entry.started),
+            ttl,
+        })
+    }
+
+    fn compare(&self, namespace: &Namespace, place: &Key, expected: Option<u64>) -> Result<(), Conflict> {
+        let rules = &self.0.rules;
+        let Some(expected) = expected.filter(|_| rules.compare) else { return Ok(()) };
+        let current = if rules.absent_when_dead { self.current_version(place) } else { self.stored_version(place) };
+        if current == Some(expected) { Ok(()) } else { Err(namespace.conflict()) }
+    }
+
+    fn current_version(&self, place: &Key) -> Option<u64> {
+        self.0.store.get(place).and_then(|entry| self.found(&entry)).map(|found| found.version)
+    }
+
+    fn stored_version(&self, place: &Key) -> Option<u64> {
+        Some(self.0.store.get(place)?.as_put()?.version)
+    }
+
+    fn next_version(&self, place: &Key) -> u64 {
+        if !self.0.rules.unique_versions {
+            // Unique in the store, where it names an entry, but not over time.
+            let shard = u64::try_from(place.shard(1 << 16)).unwrap_or_default();
+            return self.stored_version(place).map_or(shard << 32, |version| version + 1);
+        }
+        self.0.versions.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Frees the memory of what is absent already, unless something else has been put meanwhile.
+    fn discard(&self, place: &Key, dead: &Arc<Entry>) {
+        let _shard = self.0.flights.lock(place);
+        if self.0.store.get(place).is_some_and(|entry| Arc::ptr_eq(&entry, dead)) {
+            self.0.store.remove(place);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The quota of a namespace: which of its keys are in memory, in which order they were put, and how many bytes they are.
+//!
+//! The store is bounded over all entries, and chooses itself what leaves; the quota bounds one namespace within it.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::key::Key;
+use crate::world::Moment;
+
+/// What an entry of a namespace costs beside its value and what every entry costs: its name, which is kept once, and its
+/// places in two ordered maps.
+const OVERHEAD: usize = 256;
+
+/// Bounds of a namespace.
+#[derive(Clone, Copy, Debug)]
+pub struct NamespaceLimits {
+    /// Bytes of its entries, with what it costs to keep them.
+    pub bytes: u64,
+    /// Its entries.
+    pub entries: u64,
+}
+
+/// The name of an entry: no two tenants share one.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Name {
+    tenant: Box<str>,
+    key: Box<str>,
+}
+
+impl Name {
+    pub(crate) fn new(tenant: &str, key: &str) -> Self {
+        Self { tenant: tenant.into(), key: key.into() }
+    }
+}
+
+/// What an entry knows that was put, and not loaded.
+#[derive(Debug)]
+pub(crate) struct Put {
+    /// Higher than that of every entry put before, whatever its key, and never used again.
+    pub(crate) version: u64,
+    name: Arc<Name>,
+    quota: Arc<Quota>,
+    /// When its life ends, in nanoseconds. Touching an entry moves this and nothing else: what was invalidated stays so.
+    expires: AtomicU64,
+}
+
+impl Put {
+    pub(crate) fn new(version: u64, name: Name, quota: &Arc<Quota>, expires: Moment) -> Self {
+        let expires = AtomicU64::new(expires.0);
+        Self { version, name: Arc::new(name), quota: Arc::clone(quota), expires }
+    }
+
+    pub(crate) fn expires(&self) -> Moment {
+        Moment(self.expires.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn expire_at(&self, moment: Moment) {
+        self.expires.store(moment.0, Ordering::Relaxed);
+    }
+
+    /// Bytes of memory beside the value.
+    pub(crate) fn weight(&self) -> usize {
+        self.name.tenant.len() + self.name.key.len() + OVERHEAD
+    }
+
+    /// Counts an entry of this weight before it goes into the store.
+    pub(crate) fn admit(&self, key: Key, weight: usize) {
+        let weight = weight as u64;
+        let mut held = self.quota.lock();
+        held.bytes += weight;
+        held.newest.insert(Arc::clone(&self.name), (key, self.version));
+        held.by_age.insert(self.version, Record { name: Arc::clone(&self.name), key, weight });
+    }
+
+    /// The entry has left the store, whatever the cause.
+    pub(crate) fn release(&self) {
+        self.quota.lock().forget(self.version, self.quota.release_by_version);
+    }
+}
+
+/// What is in memory of one namespace.
+#[derive(Debug)]
+pub(crate) struct Quota {
+    limits: NamespaceLimits,
+    release_by_version: bool,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    bytes: u64,
+    /// The newest entry of each name: what an invalidation by prefix looks through.
+    newest: BTreeMap<Arc<Name>, (Key, u64)>,
+    /// All entries by their version, and so by their age.
+    by_age: BTreeMap<u64, Record>,
+}
+
+#[derive(Debug)]
+struct Record {
+    name: Arc<Name>,
+    key: Key,
+    weight: u64,
+}
+
+impl Held {
+    /// Takes an entry out of the count; nothing where it is out already.
+    ///
+    /// An entry that was replaced leaves after the new one came, whose place under the name must stay.
+    fn forget(&mut self, version: u64, by_version: bool) -> Option<Key> {
+        let record = self.by_age.remove(&version)?;
+        self.bytes -= record.weight;
+        let is_newest = self.newest.get(&record.name).is_some_and(|(_, newest)| *newest == version);
+        if is_newest || !by_version {
+            self.newest.remove(&record.name);
+        }
+        Some(record.key)
+    }
+}
+
+impl Quota {
+    /// Without `release_by_version`, an entry that was replaced takes its successor's name with it.
+    pub(crate) fn new(limits: NamespaceLimits, release_by_version: bool) -> Self {
+        Self { limits, release_by_version, held: Mutex::default() }
+    }
+
+    pub(crate) fn limits(&self) -> NamespaceLimits {
+        self.limits
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
+    pub(crate) fn entries(&self) -> u64 {
+        self.lock().by_age.len() as u64
+    }
+
+    /// Where there is more than the limits allow: the place of the oldest entry, which the caller drops from the store.
+    pub(crate) fn excess(&self) -> Option<Key> {
+        let mut held = self.lock();
+        if held.bytes <= self.limits.bytes && held.by_age.len() as u64 <= self.limits.entries {
+            return None;
+        }
+        let (oldest, _) = held.by_age.first_key_value()?;
+        let oldest = *oldest;
+        held.forget(oldest, self.release_by_version)
+    }
+
+    /// Up to `most` places of a tenant whose keys begin with the prefix, after the one of `after`; and the last of them.
+    pub(crate) fn places(
+        &self,
+        tenant: &str,
+        prefix: &str,
+        after: Option<&Arc<Name>>,
+        most: usize,
+    ) -> (Vec<Key>, Option<Arc<Name>>) {
+        let first = Arc::new(Name::new(tenant, prefix));
+        let start = after.map_or(Bound::Included(&first), Bound::Excluded);
+        let held = self.lock();
+        let matching = held.newest.range::<Arc<Name>, _>((start, Bound::Unbounded));
+        let is_matching = |name: &Arc<Name>| &*name.tenant == tenant && name.key.starts_with(prefix);
+        let matching = matching.take_while(|(name, _)| is_matching(name)).take(most);
+        let (names, places): (Vec<_>, Vec<_>) = matching.map(|(name, (place, _))| (name, *place)).unzip();
+        (places, names.last().map(|name| Arc::clone(name)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
