@@ -28,7 +28,7 @@ use tower::{Layer, Service};
 use crate::{decide::Question, refusal};
 
 pub use access::{ContractError, contract};
-pub use credential::{bearer, once};
+pub use credential::{Credential, bearer, credential, once};
 pub use decider::Decider;
 
 /// How long a decision about a call without a deadline may take. Only streams that declare none are such calls.
@@ -42,12 +42,21 @@ pub type GuardedServer<D> = GrpcService<Guarded<Routes, D>>;
 pub struct Guard<D> {
     contract: Arc<Contract>,
     decider: D,
+    /// For whom the passports are that this port accepts. None: it accepts none.
+    audience: Option<Arc<str>>,
 }
 
 impl<D> Guard<D> {
     /// Holds callers to what `contract` declares, as `decider` decides.
     pub fn new(contract: &Arc<Contract>, decider: D) -> Self {
-        Self { contract: Arc::clone(contract), decider }
+        Self { contract: Arc::clone(contract), decider, audience: None }
+    }
+
+    /// Lets passports for this audience stand for access tokens, on methods that are open to the authenticated. Those that
+    /// declare a permission are for callers in their own name.
+    #[must_use]
+    pub fn accept_passports(self, audience: &str) -> Self {
+        Self { audience: Some(audience.into()), ..self }
     }
 }
 
@@ -91,11 +100,11 @@ where
         // The clone takes the place of the services that were polled ready (tower's contract).
         let mut services = self.services.clone();
         mem::swap(&mut services, &mut self.services);
-        let decider = self.guard.decider.clone();
+        let guard = self.guard.clone();
         Either::Right(Box::pin(async move {
             // Apart, since a body need not be shared between threads while the decision is awaited.
             let (mut head, body) = request.into_parts();
-            match admit(&decider, method.as_deref(), &head).await {
+            match guard.admit(method.as_deref(), &head).await {
                 Ok(caller) => {
                     head.extensions.insert(caller);
                     services.call(Request::from_parts(head, body)).await
@@ -144,31 +153,40 @@ impl From<Refused> for Status {
     }
 }
 
-/// Who calls, if the method exists, its contract says who may, and the caller is one of them.
-async fn admit<D: Decider>(decider: &D, method: Option<&Method>, head: &Parts) -> Result<D::Caller, Refused> {
-    let method = method.ok_or(Refused::Unknown)?;
-    let permission = match &method.policy.access {
-        // Public methods pass before this; one that came here would be denied like an undeclared one.
-        Access::Denied | Access::Public => return Err(Refused::Undeclared),
-        Access::Authenticated => None,
-        Access::Permission(permission) => Some(permission),
-    };
-    let token = bearer(&head.headers)?;
-    let caller = decider.authenticate(token).await?;
-    if !method.policy.kinds.accepts(principal_kind(caller.as_ref().claims.kind)) {
-        return Err(Refused::Kind);
+impl<D: Decider> Guard<D> {
+    /// Who calls, if the method exists, its contract says who may, and the caller is one of them.
+    async fn admit(&self, method: Option<&Method>, head: &Parts) -> Result<D::Caller, Refused> {
+        let method = method.ok_or(Refused::Unknown)?;
+        let permission = match &method.policy.access {
+            // Public methods pass before this; one that came here would be denied like an undeclared one.
+            Access::Denied | Access::Public => return Err(Refused::Undeclared),
+            Access::Authenticated => None,
+            Access::Permission(permission) => Some(permission),
+        };
+        let audience = self.audience.as_deref().filter(|_| permission.is_none());
+        let credential = credential(&head.headers, audience.is_some())?;
+        let caller = match (credential, audience) {
+            (Credential::Passport(passport), Some(audience)) => {
+                self.decider.authenticate_passport(passport, audience).await?
+            }
+            (credential, _) => self.decider.authenticate(credential.token()).await?,
+        };
+        if !method.policy.kinds.accepts(principal_kind(caller.as_ref().claims.kind)) {
+            return Err(Refused::Kind);
+        }
+        if let Some(permission) = permission {
+            let deadline = head.extensions.get().copied().unwrap_or_else(|| Deadline::after(LONGEST_DECISION));
+            let id = head.extensions.get::<RequestId>().cloned().unwrap_or_default();
+            // Nothing is called further inward, so no passport is wanted: no audience.
+            let question = Question { method: &method.name, permission, audience: "", address: None, actor: None };
+            let authorized = self.decider.authorize(credential.token(), &caller, &question, deadline, &id).await;
+            authorized.map_err(|refused| match refused {
+                Refusal::PermissionMissing => Refused::Permission(Arc::clone(permission)),
+                other => Refused::Caller(other),
+            })?;
+        }
+        Ok(caller)
     }
-    if let Some(permission) = permission {
-        let deadline = head.extensions.get().copied().unwrap_or_else(|| Deadline::after(LONGEST_DECISION));
-        let id = head.extensions.get::<RequestId>().cloned().unwrap_or_default();
-        // Nothing is called further inward, so no passport is wanted: no audience.
-        let question = Question { method: &method.name, permission, audience: "", address: None, actor: None };
-        decider.authorize(token, &caller, &question, deadline, &id).await.map_err(|refused| match refused {
-            Refusal::PermissionMissing => Refused::Permission(Arc::clone(permission)),
-            other => Refused::Caller(other),
-        })?;
-    }
-    Ok(caller)
 }
 
 /// The kind of a token's holder, as contracts name it.

@@ -1,6 +1,6 @@
 //! The credential of a call.
 
-use accord_token::Refusal;
+use accord_token::{InvalidTokenReason, PASSPORT_HEADER, Refusal};
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 
 /// The one bearer token of a call (RFC 6750). Another scheme is no credential here (section 3.1), as on the public listener.
@@ -18,6 +18,34 @@ pub fn once<'a>(headers: &'a HeaderMap, name: &str) -> Result<&'a HeaderValue, R
     let mut values = headers.get_all(name).iter();
     let value = values.next().ok_or(Refusal::Missing)?;
     if values.next().is_some() { Err(Refusal::Repeated) } else { Ok(value) }
+}
+
+/// What a caller shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credential<'a> {
+    /// An access token, as a bearer token.
+    Access(&'a str),
+    /// A passport: the principal whose call this is, in the name of whoever called before.
+    Passport(&'a str),
+}
+
+impl<'a> Credential<'a> {
+    /// The token itself.
+    pub fn token(self) -> &'a str {
+        match self {
+            Self::Access(token) | Self::Passport(token) => token,
+        }
+    }
+}
+
+/// The credential that counts. Where passports are accepted, one that comes along says whose call it is: with the rights of a
+/// bearer token beside it, a caller could do for another what that one may not do.
+pub fn credential(headers: &HeaderMap, accepts_passports: bool) -> Result<Credential<'_>, Refusal> {
+    if !accepts_passports || !headers.contains_key(PASSPORT_HEADER) {
+        return bearer(headers).map(Credential::Access);
+    }
+    let passport = once(headers, PASSPORT_HEADER)?.to_str();
+    passport.map(Credential::Passport).map_err(|_| Refusal::Invalid(InvalidTokenReason::Encoding))
 }
 
 #[cfg(test)]
@@ -56,5 +84,34 @@ mod tests {
         for wrong in ["", "Basic abc", "Bearer", "Bearer ", "abc"] {
             assert_eq!(read(&[wrong]), Err(Refusal::Missing), "{wrong:?}");
         }
+    }
+
+    fn shown(headers: &[(&'static str, &'static str)], accepts_passports: bool) -> Result<String, Refusal> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        credential(&map, accepts_passports).map(|credential| format!("{credential:?}"))
+    }
+
+    #[test]
+    fn passport_counts_before_a_bearer_token_where_passports_are_accepted() {
+        let both = [("authorization", "Bearer a"), ("x-accord-passport", "p")];
+        assert_eq!(shown(&both, true), Ok("Passport(\"p\")".to_owned()));
+        assert_eq!(shown(&both[1..], true), Ok("Passport(\"p\")".to_owned()));
+        assert_eq!(shown(&both[..1], true), Ok("Access(\"a\")".to_owned()));
+    }
+
+    #[test]
+    fn passport_is_no_credential_where_passports_are_not_accepted() {
+        let both = [("authorization", "Bearer a"), ("x-accord-passport", "p")];
+        assert_eq!(shown(&both, false), Ok("Access(\"a\")".to_owned()));
+        assert_eq!(shown(&both[1..], false), Err(Refusal::Missing));
+    }
+
+    #[test]
+    fn two_passports_are_refused() {
+        let two = [("x-accord-passport", "p"), ("x-accord-passport", "q")];
+        assert_eq!(shown(&two, true), Err(Refusal::Repeated));
     }
 }

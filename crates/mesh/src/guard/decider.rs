@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use accord_runtime::{deadline::Deadline, request::RequestId};
-use accord_token::{Refusal, Verified};
+use accord_token::{InvalidTokenReason, Refusal, Verified};
 
 use crate::{client::MeshClient, decide::Question};
 
@@ -14,6 +14,11 @@ pub trait Decider: Clone + Send + Sync + 'static {
 
     /// Whose token this is, if it is good now.
     fn authenticate(&self, token: &str) -> impl Future<Output = Result<Self::Caller, Refusal>> + Send;
+
+    /// Whose passport for this audience this is, if it is good now. Only ports that accept passports ask.
+    fn authenticate_passport(&self, _: &str, _: &str) -> impl Future<Output = Result<Self::Caller, Refusal>> + Send {
+        async { Err(Refusal::Invalid(InvalidTokenReason::Type)) }
+    }
 
     /// Whether the caller holds the permission in question.
     fn authorize(
@@ -31,6 +36,10 @@ impl Decider for MeshClient {
 
     async fn authenticate(&self, token: &str) -> Result<Arc<Verified>, Refusal> {
         self.verify(token)
+    }
+
+    async fn authenticate_passport(&self, passport: &str, audience: &str) -> Result<Arc<Verified>, Refusal> {
+        self.verify_passport(passport, audience)
     }
 
     async fn authorize(

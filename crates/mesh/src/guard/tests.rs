@@ -4,8 +4,7 @@ use std::sync::{
 };
 
 use accord_contract::Overlay;
-use accord_token::{Claims, InvalidTokenReason, Type, Verified};
-use http::header::AUTHORIZATION;
+use accord_token::{Claims, InvalidTokenReason, PASSPORT_HEADER, Type, Verified};
 use tower::ServiceExt;
 
 use super::*;
@@ -49,6 +48,13 @@ impl Decider for Door {
         }
     }
 
+    async fn authenticate_passport(&self, passport: &str, audience: &str) -> Result<Arc<Verified>, Refusal> {
+        match (passport, audience) {
+            ("good", "cache") => Ok(Arc::new(service())),
+            _ => Err(Refusal::Invalid(InvalidTokenReason::Audience)),
+        }
+    }
+
     async fn authorize(
         &self,
         _: &str,
@@ -85,6 +91,17 @@ fn service() -> Verified {
 
 /// What came of a call: the status of a refusal, or the caller that the handler found.
 async fn answer(contract: &Arc<Contract>, door: &Door, path: &str, tokens: &[&str]) -> Result<Option<String>, Status> {
+    let tokens = tokens.iter().map(|token| ("authorization", format!("Bearer {token}")));
+    send(Guard::new(contract, door.clone()), path, tokens.collect()).await
+}
+
+/// The same with a passport, of a port that accepts those for the cache.
+async fn call_with_passport(contract: &Arc<Contract>, passport: &str) -> Result<Option<String>, Reason> {
+    let guard = Guard::new(contract, Door::default()).accept_passports("cache");
+    send(guard, CHECK, vec![(PASSPORT_HEADER, passport.to_owned())]).await.map_err(|status| reason(&status))
+}
+
+async fn send(guard: Guard<Door>, path: &str, headers: Vec<(&'static str, String)>) -> Result<Option<String>, Status> {
     let handler = tower::service_fn(|request: Request<()>| async move {
         let caller = request.extensions().get::<Arc<Verified>>().map(|caller| caller.claims.sub.clone());
         let mut answer = Response::new(Body::empty());
@@ -92,10 +109,10 @@ async fn answer(contract: &Arc<Contract>, door: &Door, path: &str, tokens: &[&st
         Ok::<_, Infallible>(answer)
     });
     let mut request = Request::post(path).body(()).unwrap();
-    for token in tokens {
-        request.headers_mut().append(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+    for (name, value) in headers {
+        request.headers_mut().append(name, value.parse().unwrap());
     }
-    let answer = Guard::new(contract, door.clone()).layer(handler).oneshot(request).await.unwrap();
+    let answer = guard.layer(handler).oneshot(request).await.unwrap();
     match answer.extensions().get::<Option<String>>() {
         Some(caller) => Ok(caller.clone()),
         None => Err(Status::from_header_map(answer.headers()).unwrap()),
@@ -104,7 +121,11 @@ async fn answer(contract: &Arc<Contract>, door: &Door, path: &str, tokens: &[&st
 
 /// The same with the reason of a refusal alone.
 async fn call(contract: &Arc<Contract>, door: &Door, path: &str, tokens: &[&str]) -> Result<Option<String>, Reason> {
-    answer(contract, door, path, tokens).await.map_err(|status| fault::reason_of(&status).unwrap())
+    answer(contract, door, path, tokens).await.map_err(|status| reason(&status))
+}
+
+fn reason(status: &Status) -> Reason {
+    fault::reason_of(status).unwrap()
 }
 
 #[tokio::test]
@@ -176,6 +197,20 @@ async fn authenticated_method_asks_for_a_good_token_and_no_permission() {
     assert_eq!(call(&contract, &door, CHECK, &["good"]).await, Ok(Some("gateway".to_owned())));
     assert_eq!(call(&contract, &door, CHECK, &["bad"]).await, Err(Reason::CredentialInvalid));
     assert_eq!(call(&contract, &door, CHECK, &[]).await, Err(Reason::CredentialMissing));
+}
+
+#[tokio::test]
+async fn passport_stands_for_a_token_on_an_authenticated_method_of_a_port_that_accepts_it() {
+    let contract = access("{ authenticated = true }");
+    assert_eq!(call_with_passport(&contract, "good").await, Ok(Some("gateway".to_owned())));
+    assert_eq!(call_with_passport(&contract, "bad").await, Err(Reason::CredentialInvalid));
+    let elsewhere = send(Guard::new(&contract, Door::default()), CHECK, vec![(PASSPORT_HEADER, "good".into())]);
+    assert_eq!(reason(&elsewhere.await.unwrap_err()), Reason::CredentialMissing);
+}
+
+#[tokio::test]
+async fn passport_is_no_credential_for_a_method_that_asks_for_a_permission() {
+    assert_eq!(call_with_passport(&contract_with(""), "good").await, Err(Reason::CredentialMissing));
 }
 
 #[tokio::test]
