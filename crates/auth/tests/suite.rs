@@ -93,6 +93,7 @@ macro_rules! database_tests {
             passport_of_a_token_within_its_leeway_is_refused_as_expired,
             passport_ends_no_later_than_its_parent,
             passport_is_exchanged_only_by_its_own_audience,
+            decision_about_a_passport_is_for_its_own_audience_alone,
             passport_names_its_parent_and_every_actor,
             passport_of_a_passport_is_revoked_with_the_first_parent,
             passport_names_the_holder_of_the_actor_token_and_not_the_caller,

@@ -26,8 +26,8 @@ pub struct AccessDecision {
 }
 
 impl Auth {
-    /// Decides for whoever the token is about, and narrows it to the upstream where there is one. With an actor, the token may
-    /// be the passport that the actor was called with.
+    /// Decides for whoever the token is about, and narrows it to the upstream where there is one. The token may be the passport
+    /// that the actor was called with, or the caller where no actor is named.
     pub fn check(
         &self,
         token: &str,
@@ -37,11 +37,7 @@ impl Auth {
         state: &AuthState,
     ) -> Result<AccessDecision, Denial> {
         let actor = self.actor(actor_token, state)?;
-        let subject = match &actor {
-            Some(actor) => self.exchangeable(token, actor, state),
-            None => self.verify_access_token(token, state),
-        };
-        let subject = subject.map_err(Denial::Subject)?;
+        let subject = self.exchangeable(token, actor.as_ref().unwrap_or(caller), state).map_err(Denial::Subject)?;
         let act = actor.as_ref().map(|actor| chain(actor, &subject)).unwrap_or_default();
         let question = AccessQuestion { act: &act, ..*question };
         let decided = self.policies.decide(&Principal::of(&subject.claims), &question);

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use accord_api::accord::{
-    auth::v1::{ExchangeRequest, ExchangeResponse, RevokeRequest, revoke_request::Target},
+    auth::v1::{
+        CheckRequest, ExchangeRequest, ExchangeResponse, RevokeRequest, access_service_client::AccessServiceClient,
+        revoke_request::Target,
+    },
     fault::v1::Reason,
 };
 use accord_auth::domain::{denial::Denial, issue};
 use accord_token::{Kind, Refusal, verify};
 use tonic::Status;
 
-use super::{BOUND, Database, Server, admin, authorized, eventually, principal, refused};
+use super::{BOUND, Database, READ, Server, admin, authorized, eventually, principal, refused};
 
 /// Exchanges the subject's token as this workload.
 async fn exchange(server: &Server, token: &str, audience: &str, workload: &str) -> Result<ExchangeResponse, Status> {
@@ -80,6 +83,20 @@ pub(crate) async fn passport_is_exchanged_only_by_its_own_audience(database: Dat
     let first = exchange(&server, &server.token_of("ada").await, "catalog", &gateway).await.unwrap();
     assert!(exchange(&server, &first.passport, "orders", &gateway).await.is_err(), "it was made for the catalog");
     assert!(exchange(&server, &first.passport, "orders", &catalog).await.is_ok());
+}
+
+pub(crate) async fn decision_about_a_passport_is_for_its_own_audience_alone(database: Database) {
+    let (server, gateway, catalog) = with_catalog(&database).await;
+    let passport = exchange(&server, &server.token_of("ada").await, "catalog", &gateway).await.unwrap().passport;
+    let ask = async |permission: &str, workload: &str| {
+        let (token, permission) = (passport.clone(), permission.to_owned());
+        let check = CheckRequest { token, permission, audience: "catalog".to_owned(), ..CheckRequest::default() };
+        let answer = AccessServiceClient::new(server.channel.clone()).check(authorized(check, workload)).await;
+        answer.map(|answer| (answer.get_ref().allowed, answer.get_ref().principal.clone().unwrap_or_default().subject))
+    };
+    assert_eq!(ask(READ.permission, &catalog).await.unwrap(), (true, "ada".to_owned()));
+    assert!(!ask("catalog.products.write", &catalog).await.unwrap().0);
+    assert_eq!(refused(ask(READ.permission, &gateway).await), Reason::CredentialInvalid, "it was made for the catalog");
 }
 
 pub(crate) async fn passport_names_its_parent_and_every_actor(database: Database) {
