@@ -47,7 +47,8 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         Reason::UpstreamMalformed => {
             &[Internal, Unauthenticated, PermissionDenied, Unimplemented, Unavailable, Unknown]
         }
-        Reason::IdempotencyInFlight => &[Aborted],
+        Reason::NamespaceUnknown | Reason::KeyAbsent => &[NotFound],
+        Reason::IdempotencyInFlight | Reason::VersionConflict => &[Aborted],
         Reason::Internal => &[Internal],
     }
 }
