@@ -41,8 +41,7 @@ pub struct Flags {
 
 impl Binary for AccordCache {
     const NAME: &'static str = "accord-cache";
-    const ABOUT: &'static str =
-        "Answers of declared reads, kept while their contracts allow; invalidations; idempotency records.";
+    const ABOUT: &'static str = "Answers of declared reads, kept while their contracts allow; namespaces of keys; invalidations; idempotency records.";
     const EXAMPLES: &'static str = EXAMPLES;
     type Config = Config;
     type Flags = Flags;
@@ -82,7 +81,8 @@ mod tests {
 
     /// What can't be left out.
     const LEAST: &str = "[auth]\nclient_id = 'cache'\nclient_secret = 'secret'\n\
-                         [[upstream]]\nname = 'shop'\nurls = ['http://127.0.0.1:1']\n";
+                         [[upstream]]\nname = 'shop'\nurls = ['http://127.0.0.1:1']\n\
+                         [[namespace]]\nname = 'carts'\nread_permission = 'r'\nwrite_permission = 'w'\n";
 
     #[test]
     fn command_line_is_consistent() {
@@ -106,8 +106,11 @@ mod tests {
             "auth.issuer",
             "auth.audience",
             "upstream[].name",
+            "namespace[].name",
             // Which only the gateway reads.
             "upstream[].descriptors",
+            "namespace[].read_permission",
+            "namespace[].write_permission",
         ];
         let is_text = |setting: &String| texts.iter().any(|text| setting.starts_with(&format!("{text} = \"")));
         accepted.retain(|setting| !is_text(setting));

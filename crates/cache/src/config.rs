@@ -13,6 +13,8 @@ use accord_upstream::UpstreamConfig;
 use accord_upstream::config as upstream;
 use serde::{Deserialize, Serialize};
 
+use crate::namespaces::{self, NamespaceConfig};
+
 /// The cache's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -33,6 +35,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// Where misses are loaded from. Default: nowhere.
     pub upstream: Vec<UpstreamConfig>,
+    /// Key/value spaces of their own for services. Default: none.
+    pub namespace: Vec<NamespaceConfig>,
     /// Where the records of idempotency keys are.
     pub records: RecordsConfig,
     /// Logs, metrics and traces.
@@ -49,6 +53,7 @@ impl Default for Config {
             auth: MeshConfig::default(),
             engine: EngineConfig::default(),
             upstream: Vec::new(),
+            namespace: Vec::new(),
             records: RecordsConfig::default(),
             telemetry: TelemetryConfig::default(),
         }
@@ -139,7 +144,9 @@ impl Configuration for Config {
     const PREFIX: &'static str = "ACCORD_CACHE";
 
     fn contradictions(&self) -> Vec<Invalid> {
-        self.auth.contradictions().into_iter().chain(upstream::contradictions(&self.upstream)).collect()
+        let of_namespaces = namespaces::contradictions(&self.namespace, self.engine.capacity_bytes);
+        let of_upstreams = upstream::contradictions(&self.upstream);
+        self.auth.contradictions().into_iter().chain(of_upstreams).chain(of_namespaces).collect()
     }
 }
 

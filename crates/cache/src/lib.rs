@@ -5,7 +5,8 @@
 //! - Once an invalidation is acknowledged, no read that starts later sees an answer loaded before it.
 //! - No answer crosses tenants or, unless its contract shares it, principals.
 //! - The cache has no rights of its own: a load runs under the passport of the read that started it.
-//! - Everything is bounded: bytes, loads, waiters, remembered plans, tags and senders, connections.
+//! - No tenant sees or invalidates what another put into a namespace, and nobody without the namespace's permission does.
+//! - Everything is bounded: bytes, namespaces, loads, waiters, remembered plans, tags and senders, connections.
 //! - It calls the upstreams that its configuration holds, and no address that a caller says.
 
 // From a configuration to a running server.
@@ -16,6 +17,7 @@ pub mod serve;
 // The way of a request.
 mod service;
 mod malformed;
+pub mod namespaces;
 pub mod passport;
 mod plans;
 pub mod plan;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use accord_api::FILE_DESCRIPTOR_SET;
+use accord_api::accord::cache::v1::cache_service_server::CacheServiceServer;
 use accord_api::accord::cache::v1::idempotency_service_server::IdempotencyServiceServer;
 use accord_api::accord::cache::v1::invalidation_service_server::InvalidationServiceServer;
 use accord_api::accord::cache::v1::read_through_service_server::ReadThroughServiceServer;
@@ -14,17 +15,26 @@ use accord_runtime::grpc_server::GrpcServer;
 use accord_runtime::{admin, health::Health, probe, server::Listener, shutdown::Shutdown, telemetry};
 use anyhow::{Context, Result};
 use tokio::time::MissedTickBehavior;
+use uuid::Uuid;
 
 use crate::config::{Config, EngineConfig};
+use crate::namespaces::Namespaces;
 use crate::origin::{Loader, Upstreams};
 use crate::passport::Passports;
 use crate::plans::Plans;
 use crate::records::Records;
-use crate::service::{idempotency::Idempotency, invalidation::Invalidation, read_through::ReadThrough};
+use crate::service::{
+    idempotency::Idempotency, invalidation::Invalidation, namespaces::NamespaceService, read_through::ReadThrough,
+};
 
 const IDEMPOTENCY: &str = "accord.cache.v1.IdempotencyService";
 
-const SERVICES: &[&str] = &["accord.cache.v1.ReadThroughService", "accord.cache.v1.InvalidationService", IDEMPOTENCY];
+const SERVICES: &[&str] = &[
+    "accord.cache.v1.ReadThroughService",
+    "accord.cache.v1.CacheService",
+    "accord.cache.v1.InvalidationService",
+    IDEMPOTENCY,
+];
 
 /// Between two questions whether the records answer.
 const PROBES: Duration = Duration::from_millis(200);
@@ -96,13 +106,23 @@ pub fn grpc_server<A: Decider + Passports>(
         passports: auth.clone(),
         node: config.node.clone(),
     };
+    let namespaces = NamespaceService {
+        engine: engine.clone(),
+        namespaces: Namespaces::new(engine, &config.namespace),
+        auth: auth.clone(),
+        audience: config.auth.client_id.clone(),
+        incarnation: Uuid::new_v4().as_u64_pair().0,
+        node: config.node.clone(),
+    };
     let invalidation = Invalidation::new(engine.clone(), config.engine.max_senders);
     let idempotency = Idempotency { records };
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
-    let server = GrpcServer::new(health, Guard::new(&contract, auth.clone()))
+    let guard = Guard::new(&contract, auth.clone()).accept_passports(&config.auth.client_id);
+    let server = GrpcServer::new(health, guard)
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
         .declared(move |method| contract.declared_deadline(method))
         .service(ReadThroughServiceServer::new(read).max_decoding_message_size(LARGEST))
+        .service(CacheServiceServer::new(namespaces))
         .service(InvalidationServiceServer::new(invalidation))
         .service(IdempotencyServiceServer::new(idempotency).max_decoding_message_size(LARGEST));
     Ok(server.into_service()?)

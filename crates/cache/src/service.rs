@@ -2,4 +2,5 @@
 
 pub(crate) mod idempotency;
 pub(crate) mod invalidation;
+pub(crate) mod namespaces;
 pub(crate) mod read_through;

@@ -17,7 +17,7 @@ use accord_runtime::{
     server::Listener,
     shutdown::Shutdown,
 };
-use accord_token::{Claims, Kind, Refusal, Type, Verified};
+use accord_token::{Claims, InvalidTokenReason, Kind, Refusal, Type, Verified};
 use axum::routing::post;
 use tokio::sync::{Semaphore, watch};
 use tonic::metadata::MetadataMap;
@@ -141,15 +141,29 @@ impl Decider for FakeAuth {
         if token == "mesh" { Ok(Arc::new(workload(token))) } else { Err(Refusal::Missing) }
     }
 
+    async fn authenticate_passport(&self, passport: &str, audience: &str) -> Result<Arc<Verified>, Refusal> {
+        let owner = self.owner(passport, audience).map_err(|_| Refusal::Invalid(InvalidTokenReason::Audience))?;
+        let mut verified = workload(&owner.subject);
+        verified.claims.tenant = owner.tenant;
+        Ok(Arc::new(verified))
+    }
+
+    /// Nobody but a reader and a stranger lacks anything, and those who ask about a namespace name the cache.
     async fn authorize(
         &self,
         _: &str,
-        _: &Arc<Verified>,
-        _: &Question<'_>,
+        caller: &Arc<Verified>,
+        question: &Question<'_>,
         _: Deadline,
         _: &RequestId,
     ) -> Result<(), Refusal> {
-        Ok(())
+        let is_of_namespace = question.method.starts_with("accord.cache.v1.CacheService/");
+        let holds = match (&*caller.claims.sub, question.permission) {
+            ("reader", "carts.write") | ("stranger", _) => false,
+            (_, permission) if is_of_namespace => permission.starts_with("carts.") && question.audience == "cache",
+            _ => true,
+        };
+        if holds { Ok(()) } else { Err(Refusal::PermissionMissing) }
     }
 }
 

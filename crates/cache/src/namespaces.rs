@@ -1,0 +1,208 @@
+//! The namespaces that the configuration declares: their bounds, and who may read and write them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use accord_readthrough::{Engine, Namespace, NamespaceLimits, Origin, Store, World};
+use accord_runtime::config::Invalid;
+use accord_runtime::config::bound::{self, Count, DAY, Time};
+use serde::{Deserialize, Serialize};
+
+/// Most namespaces: each has metrics of its own.
+const MOST: usize = 256;
+
+/// What an entry may cost beside its key and its value: tags, and its places in memory.
+const ENTRY_OVERHEAD: u64 = 4096;
+
+/// A namespace: a key/value space of its own, the section `[[namespace]]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NamespaceConfig {
+    /// Its name in calls, paths and metrics: 1 to 64 characters of `a-z`, `0-9`, `-`, `_` and `.`. No default; no two have the
+    /// same.
+    #[serde(deserialize_with = "bound::text")]
+    pub name: String,
+    /// The permission that reading takes: `Get`, `BatchGet`, `Stats`. The resource of its policies is the upstream under whose
+    /// name the gateway fronts the cache, which is the cache's `auth.client_id`. No default.
+    #[serde(deserialize_with = "bound::text")]
+    pub read_permission: String,
+    /// The permission that writing takes: `Put`, `Touch`, `Delete`, `Invalidate`. No default.
+    #[serde(deserialize_with = "bound::text")]
+    pub write_permission: String,
+    /// Bytes of its entries of all tenants, with what it costs to keep them; what was put first leaves first. They count in
+    /// `engine.capacity_bytes`. 65536 to 1099511627776. Default: 16777216 (16 MiB).
+    #[serde(with = "Count::<65_536, 1_099_511_627_776>")]
+    pub max_bytes: u64,
+    /// Its entries; what was put first leaves first. 1 to 100000000. Default: 65536.
+    #[serde(with = "Count::<1, 100_000_000>")]
+    pub max_entries: u64,
+    /// Bytes of a key; a longer one is refused with `INVALID_ARGUMENT`. 1 to 4096. Default: 512.
+    #[serde(with = "Count::<1, 4_096>")]
+    pub max_key_bytes: usize,
+    /// Bytes of a value; a larger one is refused with `RESOURCE_EXHAUSTED`. 1 to 3145728. Default: 65536.
+    #[serde(with = "Count::<1, 3_145_728>")]
+    pub max_value_bytes: usize,
+    /// The life of a value that is put without one, 1ms to 365days. Default: `5m`.
+    #[serde(with = "Time::<1, { 365 * DAY }>")]
+    pub default_ttl: Duration,
+    /// The longest life; a longer one is refused with `INVALID_ARGUMENT`. 1ms to 365days. Default: `1h`.
+    #[serde(with = "Time::<1, { 365 * DAY }>")]
+    pub max_ttl: Duration,
+}
+
+impl Default for NamespaceConfig {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            read_permission: String::new(),
+            write_permission: String::new(),
+            max_bytes: 16 * 1024 * 1024,
+            max_entries: 65_536,
+            max_key_bytes: 512,
+            max_value_bytes: 64 * 1024,
+            default_ttl: Duration::from_mins(5),
+            max_ttl: Duration::from_hours(1),
+        }
+    }
+}
+
+impl NamespaceConfig {
+    fn contradictions(&self, capacity: u64) -> Vec<Invalid> {
+        let is_name = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+        let has_name = (1..=64).contains(&self.name.len()) && self.name.bytes().all(is_name);
+        let largest = self.max_key_bytes as u64 + self.max_value_bytes as u64 + ENTRY_OVERHEAD;
+        let checks = [
+            ("name", has_name, "a namespace needs a name of 1 to 64 characters of a-z, 0-9, -, _ and .", "name it"),
+            (
+                "read_permission",
+                !self.read_permission.is_empty(),
+                "nothing says who may read it",
+                "name a permission, such as carts.read",
+            ),
+            (
+                "write_permission",
+                !self.write_permission.is_empty(),
+                "nothing says who may write it",
+                "name a permission, such as carts.write",
+            ),
+            (
+                "max_bytes",
+                self.max_bytes <= capacity,
+                "a namespace can't have more bytes than the whole cache",
+                "raise `engine.capacity_bytes`, or lower it",
+            ),
+            (
+                "max_value_bytes",
+                largest <= self.max_bytes,
+                "an entry with the largest key and value, and 4096 bytes more, does not fit into `max_bytes`",
+                "raise `max_bytes`, or lower it",
+            ),
+            (
+                "default_ttl",
+                self.default_ttl <= self.max_ttl,
+                "it is longer than `max_ttl`",
+                "raise `max_ttl`, or lower it",
+            ),
+        ];
+        let broken = checks.into_iter().filter(|(_, holds, ..)| !holds);
+        broken.map(|(key, _, problem, remedy)| Invalid::new(key, problem, remedy)).collect()
+    }
+}
+
+/// What contradicts itself in these sections, where the whole cache has `capacity` bytes.
+pub(crate) fn contradictions(configured: &[NamespaceConfig], capacity: u64) -> Vec<Invalid> {
+    if configured.len() > MOST {
+        let problem = format!("there are {} namespaces, more than {MOST}", configured.len());
+        return vec![Invalid::new("namespace", problem, "leave some out")];
+    }
+    let mut found = Vec::new();
+    for (index, namespace) in configured.iter().enumerate() {
+        let mut wrong = namespace.contradictions(capacity);
+        if configured[..index].iter().any(|other| other.name == namespace.name) {
+            let problem = format!("two namespaces are named {}", namespace.name);
+            wrong.push(Invalid::new("name", problem, "give each a name of its own"));
+        }
+        found.extend(wrong.into_iter().map(|invalid| invalid.under(format!("namespace.{index}"))));
+    }
+    found
+}
+
+/// The namespaces by their names.
+#[derive(Debug)]
+pub(crate) struct Namespaces(HashMap<String, Space>);
+
+/// A namespace and what it was configured with.
+#[derive(Debug)]
+pub(crate) struct Space {
+    /// What it holds.
+    pub namespace: Namespace,
+    /// Its bounds and permissions.
+    pub config: NamespaceConfig,
+}
+
+impl Namespaces {
+    /// Empty ones in this engine's store.
+    pub(crate) fn new<O: Origin, S: Store, W: World>(engine: &Engine<O, S, W>, configured: &[NamespaceConfig]) -> Self {
+        let space = |config: &NamespaceConfig| {
+            let limits = NamespaceLimits { bytes: config.max_bytes, entries: config.max_entries };
+            let namespace = engine.namespace(&config.name, limits);
+            (config.name.clone(), Space { namespace, config: config.clone() })
+        };
+        Self(configured.iter().map(space).collect())
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<&Space> {
+        self.0.get(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn carts() -> NamespaceConfig {
+        NamespaceConfig {
+            name: "carts".to_owned(),
+            read_permission: "carts.read".to_owned(),
+            write_permission: "carts.write".to_owned(),
+            ..NamespaceConfig::default()
+        }
+    }
+
+    fn keys(configured: &[NamespaceConfig]) -> Vec<String> {
+        contradictions(configured, 1 << 28).into_iter().map(|invalid| invalid.key).collect()
+    }
+
+    #[test]
+    fn namespace_with_name_and_permissions_is_accepted() {
+        assert_eq!(keys(&[carts(), NamespaceConfig { name: "sessions-2".to_owned(), ..carts() }]), [""; 0]);
+    }
+
+    #[test]
+    fn unusable_namespace_is_refused_at_its_key() {
+        for (key, namespace) in [
+            ("name", NamespaceConfig { name: String::new(), ..carts() }),
+            ("name", NamespaceConfig { name: "a/b".to_owned(), ..carts() }),
+            ("name", NamespaceConfig { name: "a".repeat(65), ..carts() }),
+            ("read_permission", NamespaceConfig { read_permission: String::new(), ..carts() }),
+            ("write_permission", NamespaceConfig { write_permission: String::new(), ..carts() }),
+            ("max_bytes", NamespaceConfig { max_bytes: 1 << 29, ..carts() }),
+            ("max_value_bytes", NamespaceConfig { max_bytes: 65_536, ..carts() }),
+            ("default_ttl", NamespaceConfig { max_ttl: Duration::from_secs(1), ..carts() }),
+        ] {
+            assert_eq!(keys(&[namespace]), [format!("namespace.0.{key}")]);
+        }
+    }
+
+    #[test]
+    fn namespaces_of_one_name_are_refused() {
+        assert_eq!(keys(&[carts(), carts()]), ["namespace.1.name"]);
+    }
+
+    #[test]
+    fn more_namespaces_than_have_metrics_are_refused() {
+        let many: Vec<_> = (0..257).map(|n| NamespaceConfig { name: format!("n{n}"), ..carts() }).collect();
+        assert_eq!(keys(&many), ["namespace"]);
+        assert_eq!(keys(&many[1..]), [""; 0]);
+    }
+}

@@ -1,0 +1,294 @@
+//! Namespaces over gRPC: who may do what with which keys, within the bounds of the configuration.
+
+use std::time::Duration;
+
+use accord_api::accord::cache::v1::{
+    self as api, BatchGetRequest, BatchGetResponse, CacheServiceInvalidateRequest, CacheServiceInvalidateResponse,
+    DeleteRequest, DeleteResponse, Entry, Freshness, GetRequest, GetResponse, PutRequest, PutResponse, StatsRequest,
+    StatsResponse, TouchRequest, TouchResponse, cache_service_invalidate_request::Scope,
+    cache_service_server::CacheService,
+};
+use accord_api::accord::fault::v1::Reason;
+use accord_mesh::guard::{Decider, credential};
+use accord_mesh::{Question, refusal};
+use accord_readthrough::{Conflict, Engine, Found, Origin, Store, World, Write};
+use accord_runtime::deadline::Deadline;
+use accord_runtime::fault::{self, StatusBuilder};
+use accord_runtime::request::RequestId;
+use accord_token::Refusal;
+use tonic::{Request, Response, Status};
+
+use crate::malformed::{bounded, duration, malformed};
+use crate::namespaces::{Namespaces, Space};
+
+/// Most keys of one `BatchGet`.
+const MOST_KEYS: usize = 100;
+
+/// Most bytes of keys and values that it answers with: with all that is around them less than the 4 MiB that clients take.
+const MOST_BATCH_BYTES: usize = 3 * 1024 * 1024;
+
+/// Most tags of a value.
+const MOST_TAGS: usize = 16;
+
+/// Most tags of one invalidation.
+const MOST_INVALIDATED_TAGS: usize = 100;
+
+/// Longest tag.
+const LONGEST_TAG: usize = 256;
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct NamespaceService<O, S, W, A> {
+    /// Where keys are held.
+    pub engine: Engine<O, S, W>,
+    /// Which namespaces there are.
+    pub namespaces: Namespaces,
+    /// Decides who may read and write.
+    pub auth: A,
+    /// The cache as an upstream: the audience of passports for it, and the resource of policies.
+    pub audience: String,
+    /// This life of the cache, which is part of every version: the next one knows none of this one's values.
+    pub incarnation: u64,
+    /// The name of this replica.
+    pub node: String,
+}
+
+/// What a method does with a namespace.
+#[derive(Clone, Copy)]
+enum Use {
+    Read,
+    Write,
+}
+
+/// A call that may go on.
+struct Admitted<'a> {
+    space: &'a Space,
+    tenant: String,
+}
+
+impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
+    /// Finds the namespace, and asks whether the caller that the guard found may do this with it.
+    async fn admit<T: Sync>(
+        &self,
+        request: &Request<T>,
+        (method, wanted): (&str, Use),
+        name: &str,
+    ) -> Result<Admitted<'_>, Status> {
+        let caller = request.extensions().get::<A::Caller>().cloned();
+        let caller = caller.ok_or_else(|| Status::internal("the method is served without a guard"))?;
+        let space = self.namespaces.find(name).ok_or_else(|| unknown(name))?;
+        let permission = match wanted {
+            Use::Read => &space.config.read_permission,
+            Use::Write => &space.config.write_permission,
+        };
+        let credential = credential(request.metadata().as_ref(), true).map_err(refusal::status)?;
+        let deadline = request.extensions().get::<Deadline>().copied();
+        let deadline = deadline.ok_or_else(|| Status::internal("the call has no deadline"))?;
+        let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
+        let method = format!("accord.cache.v1.CacheService/{method}");
+        let question = Question { method: &method, permission, audience: &self.audience, address: None, actor: None };
+        let decided = self.auth.authorize(credential.token(), &caller, &question, deadline, &id).await;
+        decided.map_err(|refused| denied(refused, name, permission))?;
+        Ok(Admitted { space, tenant: caller.as_ref().claims.tenant.clone() })
+    }
+
+    fn entry(&self, key: &str, found: Found) -> Entry {
+        let freshness = self.freshness(api::Outcome::Hit, found.age, found.ttl);
+        let version = self.version(found.version);
+        Entry { key: key.to_owned(), value: found.value, version, freshness: Some(freshness) }
+    }
+
+    fn freshness(&self, outcome: api::Outcome, age: Duration, ttl: Duration) -> Freshness {
+        Freshness {
+            outcome: outcome.into(),
+            age: prost_types::Duration::try_from(age).ok(),
+            ttl: prost_types::Duration::try_from(ttl).ok(),
+            node: self.node.clone(),
+            ..Freshness::default()
+        }
+    }
+
+    fn version(&self, counter: u64) -> String {
+        format!("{:016x}-{counter:x}", self.incarnation)
+    }
+
+    /// The version that a caller expects. What was given in another life, or by nobody, is none that a key ever holds: 0.
+    fn expected(&self, version: Option<&String>) -> Option<u64> {
+        let counter = |version: &String| {
+            let (incarnation, counter) = version.split_once('-')?;
+            let is_ours = u64::from_str_radix(incarnation, 16) == Ok(self.incarnation);
+            u64::from_str_radix(counter, 16).ok().filter(|_| is_ours)
+        };
+        version.map(|version| counter(version).unwrap_or(0))
+    }
+}
+
+#[tonic::async_trait]
+impl<O: Origin, S: Store, W: World, A: Decider> CacheService for NamespaceService<O, S, W, A> {
+    async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        let GetRequest { namespace, key } = request.get_ref();
+        let Admitted { space, tenant } = self.admit(&request, ("Get", Use::Read), namespace).await?;
+        check_key(space, "key", key)?;
+        let found = self.engine.get(&space.namespace, &tenant, key).ok_or_else(absent)?;
+        Ok(Response::new(GetResponse { entry: Some(self.entry(key, found)) }))
+    }
+
+    async fn batch_get(&self, request: Request<BatchGetRequest>) -> Result<Response<BatchGetResponse>, Status> {
+        let BatchGetRequest { namespace, keys } = request.get_ref();
+        let Admitted { space, tenant } = self.admit(&request, ("BatchGet", Use::Read), namespace).await?;
+        bounded("keys", keys.len(), MOST_KEYS)?;
+        if keys.is_empty() {
+            return Err(malformed("`keys` is empty: name at least one"));
+        }
+        let (mut answer, mut bytes) = (BatchGetResponse::default(), 0);
+        for key in keys {
+            check_key(space, "keys", key)?;
+            let found = self.engine.get(&space.namespace, &tenant, key);
+            bytes += key.len() + found.as_ref().map_or(0, |found| found.value.len());
+            if bytes > MOST_BATCH_BYTES {
+                let message =
+                    format!("the values are more than {MOST_BATCH_BYTES} bytes: ask for fewer keys at a time");
+                return Err(fault::status(Reason::ResponseTooLarge, message));
+            }
+            match found {
+                Some(found) => answer.entries.push(self.entry(key, found)),
+                None => answer.absent.push(key.clone()),
+            }
+        }
+        Ok(Response::new(answer))
+    }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        let put = request.get_ref();
+        let Admitted { space, tenant } = self.admit(&request, ("Put", Use::Write), &put.namespace).await?;
+        check_key(space, "key", &put.key)?;
+        check_value(space, put.value.len())?;
+        check_tags(&put.tags, MOST_TAGS)?;
+        let ttl = life(space, put.ttl.as_ref())?;
+        let expected = self.expected(put.expected_version.as_ref());
+        // A copy as large as the value: the buffer that it came in is larger, and would live for as long as the value.
+        let value = bytes::Bytes::copy_from_slice(&put.value);
+        let write = Write { tenant: &tenant, key: &put.key, value, tags: &put.tags, ttl, expected };
+        let written = self.engine.put(&space.namespace, write).map_err(conflict)?;
+        let freshness = self.freshness(api::Outcome::Unspecified, Duration::ZERO, ttl);
+        let freshness = Freshness { stored: written.stored, ..freshness };
+        Ok(Response::new(PutResponse { version: self.version(written.version), freshness: Some(freshness) }))
+    }
+
+    async fn touch(&self, request: Request<TouchRequest>) -> Result<Response<TouchResponse>, Status> {
+        let TouchRequest { namespace, key, ttl } = request.get_ref();
+        let Admitted { space, tenant } = self.admit(&request, ("Touch", Use::Write), namespace).await?;
+        check_key(space, "key", key)?;
+        let ttl = life(space, ttl.as_ref())?;
+        let found = self.engine.touch(&space.namespace, &tenant, key, ttl).ok_or_else(absent)?;
+        let freshness = self.freshness(api::Outcome::Hit, found.age, found.ttl);
+        Ok(Response::new(TouchResponse { version: self.version(found.version), freshness: Some(freshness) }))
+    }
+
+    async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
+        let DeleteRequest { namespace, key, expected_version } = request.get_ref();
+        let Admitted { space, tenant } = self.admit(&request, ("Delete", Use::Write), namespace).await?;
+        check_key(space, "key", key)?;
+        let expected = self.expected(expected_version.as_ref());
+        let deleted = self.engine.delete(&space.namespace, &tenant, key, expected).map_err(conflict)?;
+        let version = deleted.map_or_else(String::new, |version| self.version(version));
+        Ok(Response::new(DeleteResponse { version }))
+    }
+
+    async fn invalidate(
+        &self,
+        request: Request<CacheServiceInvalidateRequest>,
+    ) -> Result<Response<CacheServiceInvalidateResponse>, Status> {
+        let CacheServiceInvalidateRequest { namespace, scope } = request.get_ref();
+        let Admitted { space, tenant } = self.admit(&request, ("Invalidate", Use::Write), namespace).await?;
+        match scope {
+            Some(Scope::Tags(list)) if !list.tags.is_empty() => {
+                check_tags(&list.tags, MOST_INVALIDATED_TAGS)?;
+                self.engine.invalidate_tags(&space.namespace, &tenant, &list.tags);
+            }
+            Some(Scope::Prefix(prefix)) if !prefix.is_empty() => {
+                self.engine.invalidate_prefix(&space.namespace, &tenant, prefix);
+            }
+            Some(Scope::All(true)) => self.engine.invalidate_prefix(&space.namespace, &tenant, ""),
+            _ => return Err(malformed("say what to invalidate: `tags`, a `prefix` that is not empty, or `all`")),
+        }
+        Ok(Response::new(CacheServiceInvalidateResponse {}))
+    }
+
+    async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {
+        let space = self.admit(&request, ("Stats", Use::Read), &request.get_ref().namespace).await?.space;
+        let (stats, limits) = (space.namespace.stats(), space.namespace.limits());
+        Ok(Response::new(StatsResponse {
+            entries: stats.entries,
+            bytes: stats.bytes,
+            max_entries: limits.entries,
+            max_bytes: limits.bytes,
+            hits: stats.hits,
+            misses: stats.misses,
+            puts: stats.puts,
+            conflicts: stats.conflicts,
+        }))
+    }
+}
+
+fn unknown(name: &str) -> Status {
+    let name: String = name.chars().take(64).collect();
+    let message =
+        format!("the cache's configuration declares no namespace {name:?}: give it the section [[namespace]]");
+    fault::status(Reason::NamespaceUnknown, message)
+}
+
+/// Says which permission it was: the caller can ask for it.
+fn denied(refused: Refusal, namespace: &str, permission: &str) -> Status {
+    if refused != Refusal::PermissionMissing {
+        return refusal::status(refused);
+    }
+    let message =
+        format!("this takes the permission `{permission}` in the namespace {namespace}, which the caller lacks");
+    fault::status(Reason::PermissionMissing, message)
+}
+
+fn absent() -> Status {
+    fault::status(Reason::KeyAbsent, "the key holds nothing, or nothing any more")
+}
+
+fn conflict(conflict: Conflict) -> Status {
+    fault::status(Reason::VersionConflict, format!("{conflict}: read it again"))
+}
+
+fn invalid(field: &str, problem: &str) -> Status {
+    StatusBuilder::new(Reason::FieldInvalid, format!("`{field}` {problem}")).field(field, problem).build()
+}
+
+fn check_key(space: &Space, field: &str, key: &str) -> Result<(), Status> {
+    let most = space.config.max_key_bytes;
+    if (1..=most).contains(&key.len()) {
+        return Ok(());
+    }
+    Err(invalid(field, &format!("has a key that is empty, or longer than the namespace's {most} bytes")))
+}
+
+fn check_value(space: &Space, bytes: usize) -> Result<(), Status> {
+    let most = space.config.max_value_bytes;
+    if bytes <= most {
+        return Ok(());
+    }
+    let message = format!("the value has {bytes} bytes, more than the namespace's {most}");
+    Err(fault::status(Reason::RequestTooLarge, message))
+}
+
+fn check_tags(tags: &[String], most: usize) -> Result<(), Status> {
+    bounded("tags", tags.len(), most)?;
+    let is_tag = |tag: &String| (1..=LONGEST_TAG).contains(&tag.len());
+    if tags.iter().all(is_tag) { Ok(()) } else { Err(invalid("tags", "has a tag that is not of 1 to 256 bytes")) }
+}
+
+/// The life that a caller wants, or the one that the namespace gives.
+fn life(space: &Space, ttl: Option<&prost_types::Duration>) -> Result<Duration, Status> {
+    let Some(ttl) = ttl else { return Ok(space.config.default_ttl) };
+    let (ttl, most) = (duration("ttl", Some(ttl))?, space.config.max_ttl);
+    if !ttl.is_zero() && ttl <= most {
+        return Ok(ttl);
+    }
+    Err(invalid("ttl", &format!("is nothing, or longer than the namespace's {} s", most.as_secs_f64())))
+}
