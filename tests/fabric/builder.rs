@@ -68,6 +68,7 @@ pub struct Builder {
     pub(crate) policies: Vec<PathBuf>,
     pub(crate) upstreams: Vec<(String, String)>,
     pub(crate) upstream_settings: BTreeMap<String, Table>,
+    pub(crate) is_cache_fronted: bool,
     pub(crate) staleness_bound: Option<Duration>,
     pub(crate) otlp: Option<String>,
     pub(crate) settings: BTreeMap<Part, Table>,
@@ -86,6 +87,7 @@ impl Builder {
             policies: Vec::new(),
             upstreams: Vec::new(),
             upstream_settings: BTreeMap::new(),
+            is_cache_fronted: false,
             staleness_bound: None,
             otlp: None,
             settings: BTreeMap::new(),
@@ -123,6 +125,12 @@ impl Builder {
     /// Puts one more service behind the gateway and the cache, or one more endpoint of a service.
     pub fn upstream(mut self, name: &str, url: &str) -> Self {
         self.upstreams.push((name.to_owned(), url.to_owned()));
+        self
+    }
+
+    /// Puts the cache's own services behind the gateway, as the upstream `cache`.
+    pub fn cache_fronted(mut self) -> Self {
+        self.is_cache_fronted = true;
         self
     }
 
@@ -211,7 +219,8 @@ impl Builder {
 
     /// The gateway tells for each upstream, under its name, whether it can be called.
     fn services(&self, part: Part) -> Vec<String> {
-        let fronted = ["catalog"].into_iter().chain(self.scripts.iter().map(|(name, ..)| name.as_str()));
+        let own = ["catalog"].into_iter().chain(self.is_cache_fronted.then_some("cache"));
+        let fronted = own.chain(self.scripts.iter().map(|(name, ..)| name.as_str()));
         let fronted = fronted.filter(|_| part == Part::Gateway);
         [""].into_iter().chain(fronted).map(str::to_owned).collect()
     }

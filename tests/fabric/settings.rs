@@ -144,8 +144,10 @@ fn gateway(builder: &Builder, home: &Home) -> Table {
 /// The services behind the gateway, which are the origins of the cache.
 fn upstreams(builder: &Builder) -> toml::Value {
     let catalog = ("catalog".to_owned(), url(builder.addresses.of(Part::Catalog).0));
+    let cache = ("cache".to_owned(), url(builder.addresses.of(Part::Cache).0));
+    let cache = builder.is_cache_fronted.then_some(&cache);
     let mut endpoints = BTreeMap::<_, Vec<_>>::new();
-    for (name, url) in [&catalog].into_iter().chain(&builder.upstreams) {
+    for (name, url) in [&catalog].into_iter().chain(cache).chain(&builder.upstreams) {
         endpoints.entry(name.as_str()).or_default().push(url.as_str());
     }
     let upstream = |(name, urls): (&str, Vec<&str>)| {

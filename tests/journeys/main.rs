@@ -16,6 +16,7 @@ mod inspect;
 mod internal_calls;
 mod invalidate;
 mod idempotency;
+mod namespaces;
 mod rate_limit;
 mod message;
 mod concurrency_limit;
