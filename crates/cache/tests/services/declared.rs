@@ -106,7 +106,8 @@ fn declared() -> Vec<(String, MethodPolicy)> {
 
 /// Calls a method with an empty message; what the witness saw.
 async fn call(server: GuardedServer<Witness>, witness: &Witness, method: &str, timeout: Option<&str>) -> String {
-    let call = http::Request::post(format!("/{method}")).header("content-type", "application/grpc");
+    let call = http::Request::post(format!("/{method}")).version(http::Version::HTTP_2);
+    let call = call.header("content-type", "application/grpc");
     let call = call.header("authorization", "Bearer anybody");
     let call = timeout.into_iter().fold(call, |call, timeout| call.header("grpc-timeout", timeout));
     // An empty message in its five bytes of frame.
