@@ -72,7 +72,7 @@ fn check_binary(binary: &str, files: &[&str]) -> Result<Vec<Finding>> {
     let mut texts = Vec::new();
     for (from, to) in as_they_are.iter().zip(&spelled_out) {
         let text = fs::read_to_string(from).with_context(|| format!("{} could not be read", from.display()))?;
-        fs::write(to, with_defaults(&text))?;
+        fs::write(to, startable(&text))?;
         texts.push(text);
     }
     for (state, paths) in [("as they are", &as_they_are), ("with their defaults spelled out", &spelled_out)] {
@@ -137,6 +137,18 @@ fn with_defaults(text: &str) -> String {
     text.lines().map(|line| spelled_out(line).unwrap_or(line).to_owned() + "\n").collect()
 }
 
+/// The same to start a binary with: of a secret and its file only one may be given.
+fn startable(text: &str) -> String {
+    let is_alternative = |line: &&str| {
+        let key = line.trim_start_matches('#').split(" = ").next().unwrap_or_default();
+        line.starts_with('#') && text.contains(&format!("\n{key}_file = "))
+    };
+    text.lines()
+        .filter(|line| !is_alternative(line))
+        .map(|line| spelled_out(line).unwrap_or(line).to_owned() + "\n")
+        .collect()
+}
+
 fn spelled_out(line: &str) -> Option<&str> {
     line.strip_prefix('#').filter(|rest| rest.starts_with(|first: char| first.is_ascii_lowercase() || first == '['))
 }
@@ -161,7 +173,7 @@ fn flatten(table: &Table) -> BTreeMap<String, Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Documentation, Flat, LEAST_UPSTREAM, disagreements, flatten};
+    use super::{Documentation, Flat, LEAST_UPSTREAM, disagreements, flatten, startable};
 
     const DEFAULTS: &str = "grace = \"30s\"\n[listen]\naddress = \"127.0.0.1:8080\"\nmax_streams = 200\n";
     const COMPLETE: &str =
@@ -182,6 +194,12 @@ mod tests {
         let documented = files.map(|(file, text)| Documentation::read(file, text).expect("the test's text is TOML"));
         let printed = format!("{DEFAULTS}{LEAST_UPSTREAM}connections = 2\nconnect_timeout = \"2s\"\n");
         disagreements(&documented, &flat(&printed), &flat(LEAST_UPSTREAM))
+    }
+
+    #[test]
+    fn secret_is_left_out_where_its_file_is_given() {
+        let text = "# One.\nkey_file = \"f\"\n# Other.\n#key = \"k\"\n#other = 1\n";
+        assert_eq!(startable(text), "# One.\nkey_file = \"f\"\n# Other.\nother = 1\n");
     }
 
     #[test]
