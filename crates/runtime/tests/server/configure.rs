@@ -1,5 +1,7 @@
 //! A configuration that is refused says where and what to do.
 
+mod environment;
+
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use accord_runtime::{
@@ -365,24 +367,6 @@ fn key_that_is_nearly_another_suggests_it() {
     );
     assert_says(&refused("[lisen]\n", &[]), &["accord.toml:1:2", "did you mean `listen`?"]);
     assert_says(&refused("level = 'hgih'\n", &[]), &["accord.toml:1:9", "did you mean `high`?"]);
-}
-
-#[test]
-fn variable_of_a_key_with_single_underscores_is_refused_with_the_name_meant() {
-    let message = refused("", &[("ACCORD_STORY_LISTEN_MAX_STREAMS", "7")]);
-    assert_says(&message, &["variable ACCORD_STORY_LISTEN_MAX_STREAMS", "name it ACCORD_STORY__LISTEN__MAX_STREAMS"]);
-    let message = refused("", &[("ACCORD_STORY_LISTEN__TLS_CERT_FILE", "x")]);
-    assert_says(&message, &["name it ACCORD_STORY__LISTEN__TLS__CERT_FILE"]);
-}
-
-#[test]
-fn variable_of_another_program_is_ignored() {
-    let kubernetes =
-        ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT", "_PORT_8080_TCP", "_PORT_8080_TCP_ADDR", "_CONFIG", "WAY"];
-    for name in kubernetes {
-        let name = format!("ACCORD_STORY{name}");
-        assert!(read("", &[(&name, "x")], Overrides::default()).is_ok(), "{name}");
-    }
 }
 
 #[test]
