@@ -49,7 +49,7 @@ pub(super) fn targets(line: &str) -> impl Iterator<Item = String> {
     line.split("](").skip(1).filter_map(|rest| Some(rest.split_once(')')?.0.to_owned()))
 }
 
-/// The paths from the root that a line shows as code. One with a placeholder is a form, not a path.
+/// The paths from the root that a line shows as code, but for patterns such as `crates/NAME/src`.
 fn paths(line: &str) -> impl Iterator<Item = &str> {
     let spans = line.split('`').skip(1).step_by(2);
     spans.filter(|span| {
