@@ -26,7 +26,7 @@ use crate::{
     telemetry::TelemetryConfig,
 };
 
-pub use extremes::{Outcome, extremes};
+pub use extremes::{accepted_extremes, keeps_default_addresses};
 pub use report::{Finding, Report, Severity};
 
 /// What differs between binaries.

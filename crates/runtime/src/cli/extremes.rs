@@ -33,17 +33,52 @@ const VALUES: [&str; 13] = [
 const MARK: &str = "the value";
 
 /// What became of one key with one value.
-pub struct Outcome<C> {
+struct Outcome<C> {
     /// The key and the value, as `key = value`.
-    pub setting: String,
+    setting: String,
     /// What can be served, or why it can't be.
-    pub result: Result<C, String>,
+    result: Result<C, String>,
     /// Whether a refusal names key, file, line and remedy.
-    pub is_explained: bool,
+    is_explained: bool,
 }
 
-/// Tries every key with every value in a file in `directory`, among the keys in `least` that can't be left out.
-pub fn extremes<B: Binary>(directory: &Path, least: &str) -> io::Result<Vec<Outcome<B::Config>>> {
+/// Tries every key with every value in a file in `directory`, among the keys in `least` that can't be left out. The settings
+/// that are accepted, as `key = value`, but for those of `texts`, which may be any text; each is shown to `serve`. It is an
+/// error where a refusal does not name key, file, line and remedy.
+pub fn accepted_extremes<B: Binary>(
+    directory: &Path,
+    least: &str,
+    texts: &[&str],
+    serve: impl Fn(&B::Config),
+) -> io::Result<Vec<String>> {
+    let is_text = |setting: &str| texts.iter().any(|text| setting.starts_with(&format!("{text} = \"")));
+    let mut accepted = Vec::new();
+    for Outcome { setting, result, is_explained } in extremes::<B>(directory, least)? {
+        match result {
+            Ok(config) => {
+                serve(&config);
+                accepted.push(setting);
+            }
+            Err(refusal) if !is_explained => return Err(io::Error::other(format!("{setting}: {refusal}"))),
+            Err(_) => {}
+        }
+    }
+    accepted.retain(|setting| !is_text(setting));
+    Ok(accepted)
+}
+
+/// Whether both addresses stay the binary's own where a file in `directory` sets another key of their sections.
+pub fn keeps_default_addresses<B: Binary>(directory: &Path) -> anyhow::Result<bool> {
+    let file = directory.join("sections.toml");
+    fs::write(&file, "[listen]\nmax_streams = 5\n[admin]\nmax_streams = 5\n")?;
+    let config = Settings::<B>::parse_from([B::NAME, "--config", &file.display().to_string(), "check"])?.load()?;
+    let (default, now) = (B::Config::default(), B::sections(&config));
+    let own = B::sections(&default);
+    Ok((&now.listen.address, &now.admin.address) == (&own.listen.address, &own.admin.address)
+        && (now.listen.max_streams, now.admin.max_streams) == (5, 5))
+}
+
+fn extremes<B: Binary>(directory: &Path, least: &str) -> io::Result<Vec<Outcome<B::Config>>> {
     let mut outcomes = Vec::new();
     let file = directory.join("extreme.toml");
     for key in keys::<B::Config>() {
