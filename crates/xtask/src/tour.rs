@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 use crate::{programs::on_path, say::say};
 
-/// The programs that can call gRPC, best first; the tour shows each such call in the words of each.
+/// The programs that can call gRPC, of which one is enough; the tour shows each such call in the words of each.
 const GRPC_TOOLS: [&str; 2] = ["grpcurl", "buf"];
 
 /// One thing that is shown, in one or several ways.
@@ -53,16 +53,16 @@ pub(crate) fn print(scene: &Scene) -> Result<()> {
 
 /// Fails with what to install where `run` would have nothing to run a line with.
 pub(crate) fn require_tools() -> Result<()> {
-    if on_path("curl").is_none() {
+    if !is_installed("curl") {
         bail!("the tour needs curl: install it with your system's package manager, such as `apt-get install curl`");
     }
-    if grpc_tool().is_none() {
+    if !GRPC_TOOLS.into_iter().any(is_installed) {
         bail!("the tour needs grpcurl or buf: install one, such as by `npm install -g @bufbuild/buf`");
     }
     Ok(())
 }
 
-/// Runs every line, prints what came, and fails if any of it was not as it should be.
+/// Runs every line whose program is installed, prints what came, and fails if any of it was not as it should be.
 pub(crate) async fn run(scene: &Scene) -> Result<()> {
     let (mut pasted, mut wrong) = (0, 0);
     for step in script::steps(scene) {
@@ -82,12 +82,12 @@ pub(crate) async fn run(scene: &Scene) -> Result<()> {
     }
 }
 
-/// Of several programs for the same call, the best that is installed.
+/// Every line runs but those of a program for gRPC that is not installed.
 fn chosen(line: &Line) -> bool {
     let program = line.command.split(' ').next().unwrap_or_default();
-    !GRPC_TOOLS.contains(&program) || grpc_tool() == Some(program)
+    !GRPC_TOOLS.contains(&program) || is_installed(program)
 }
 
-fn grpc_tool() -> Option<&'static str> {
-    GRPC_TOOLS.into_iter().find(|program| on_path(program).is_some())
+fn is_installed(program: &str) -> bool {
+    on_path(program).is_some()
 }

@@ -21,6 +21,7 @@ const FIND_COLLECTOR: &str =
 pub(super) struct Tools {
     python: PathBuf,
     buf: PathBuf,
+    grpcurl: PathBuf,
     rotel: PathBuf,
 }
 
@@ -32,13 +33,19 @@ impl Tools {
         let python = python_environment(&directory.join("venv"))?;
         let buf = buf(&directory.join("npm"))?;
         let rotel = collector(&python)?;
-        Ok(Self { python, buf, rotel })
+        let grpcurl = python.with_file_name("grpcurl");
+        ensure!(grpcurl.is_file(), "grpcurl is not where its package should have put it: {}", grpcurl.display());
+        Ok(Self { python, buf, grpcurl, rotel })
     }
 
     /// Puts the tools on a command's path, and names them by variables for those who want exactly these.
     pub(super) fn offer_to(&self, command: &mut Command) -> Result<()> {
-        let tools =
-            [("ACCORD_TEST_PYTHON", &self.python), ("ACCORD_TEST_BUF", &self.buf), ("ACCORD_TEST_ROTEL", &self.rotel)];
+        let tools = [
+            ("ACCORD_TEST_PYTHON", &self.python),
+            ("ACCORD_TEST_BUF", &self.buf),
+            ("ACCORD_TEST_GRPCURL", &self.grpcurl),
+            ("ACCORD_TEST_ROTEL", &self.rotel),
+        ];
         let path = env::var_os("PATH").unwrap_or_default();
         let directories = tools.iter().filter_map(|(_, tool)| tool.parent().map(Path::to_owned));
         command.env("PATH", env::join_paths(directories.chain(env::split_paths(&path)))?);
