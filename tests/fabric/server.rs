@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Result, bail};
 use http::Method;
+use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -54,6 +55,18 @@ impl Server {
         self.wait(&what, async |server: &Self| {
             let value = metrics::sum(&server.metrics().await.ok()?, name, labels);
             wanted(value).then_some(value)
+        })
+        .await
+    }
+
+    /// Waits until its access log has so many lines of a request, and returns them.
+    pub async fn await_access_log(&mut self, request_id: &str, lines: usize) -> Result<Vec<Value>> {
+        let what = format!("does not log {lines} calls of the request {request_id}");
+        self.wait(&what, async |server: &Self| {
+            let log = server.process.log();
+            let calls = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let calls: Vec<_> = calls.filter(|call| call["request_id"] == request_id).collect();
+            (calls.len() >= lines).then_some(calls)
         })
         .await
     }

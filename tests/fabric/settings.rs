@@ -60,6 +60,8 @@ fn common(builder: &Builder, part: Part) -> Table {
         address = listen
         [admin]
         address = admin
+        [telemetry.access_log]
+        enabled = true
     };
     if let Some(endpoint) = &builder.otlp {
         // A test waits for what it looks for: all of it, and soon.

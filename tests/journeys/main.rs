@@ -1,6 +1,7 @@
 //! Each step of a request, on the real binaries: deadlines, retries, rate limits, idempotency, caching, invalidation.
 
 mod access;
+mod access_log;
 mod authenticate;
 mod authorize;
 mod bounds;

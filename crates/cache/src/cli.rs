@@ -106,9 +106,8 @@ mod tests {
             "namespace[].write_permission",
         ];
         let accepted = accepted_extremes::<AccordCache>(directory.path(), LEAST, &texts, |_| {}).unwrap();
-        // Whatever else is accepted has no bound: give the new key one.
-        let expected: [&str; 1] = ["telemetry.otlp.sample_ratio = 0"];
-        assert_eq!(accepted, expected);
+        // Whatever is accepted has no bound: give the new key one.
+        assert!(accepted.is_empty(), "{accepted:?}");
     }
 
     #[test]

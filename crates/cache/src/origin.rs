@@ -93,6 +93,7 @@ async fn make(call: &OriginCall, deadline: Deadline) -> Result<Answer, upstream:
         metadata: &metadata,
         deadline,
         id: &call.id,
+        record: None,
         max_response_bytes: plan.max_response_bytes,
         retries: plan.retries.as_ref().filter(|_| !call.is_retried_outside),
         shard: 0,

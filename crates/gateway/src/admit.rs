@@ -5,15 +5,12 @@ use crate::{
     protocol::{RequestOptions, WireProtocol},
 };
 use accord_api::accord::fault::v1::Reason;
-use accord_runtime::{deadline::Deadline, request::RequestId, server::Peer};
+use accord_runtime::{call_record::CallRecord, deadline::Deadline, request::RequestId, server::Peer};
 use accord_token::PASSPORT_HEADER;
 use accord_upstream::metadata::is_reserved;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request::Parts};
 use hyper::body::Incoming;
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// By which listener a request came in. It says what may come with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +45,8 @@ pub(crate) struct Arrival {
     pub body: Incoming,
     /// The request's id.
     pub id: RequestId,
+    /// What is noted of the call.
+    pub record: CallRecord,
     /// Where it came from.
     pub address: IpAddr,
 }
@@ -65,7 +64,8 @@ pub(crate) fn admit(
     let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let address = parts.extensions.get::<Peer>().map_or(unknown, |peer| peer.address).ip();
     let id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
-    Ok(Arrival { listener, passport, options, parts, body, id, address })
+    let record = parts.extensions.get::<CallRecord>().cloned().unwrap_or_default();
+    Ok(Arrival { listener, passport, options, parts, body, id, record, address })
 }
 
 /// The passport of a call between services, before it is removed with the rest of our own namespace.
@@ -110,11 +110,10 @@ fn connection_headers(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// The deadline of a call: the shorter of what its caller gives it and what its contract caps; else the default.
-pub(crate) fn deadline(policy: &accord_contract::Deadline, options: &RequestOptions) -> Result<Deadline, Fault> {
-    match options.timeout? {
-        Some(Duration::ZERO) => Err(Fault::deadline()),
-        timeout => Ok(Deadline::after(timeout.map_or(policy.default, |timeout| timeout.min(policy.max)))),
-    }
+pub(crate) fn deadline(policy: &accord_contract::Deadline, arrival: &Arrival) -> Result<Deadline, Fault> {
+    let timeout = arrival.options.timeout?.map_or(policy.default, |timeout| timeout.min(policy.max));
+    arrival.record.set_timeout(timeout);
+    if timeout.is_zero() { Err(Fault::deadline()) } else { Ok(Deadline::after(timeout)) }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use accord_api::accord::fault::v1::Reason;
 use accord_contract::Access;
 use accord_mesh::{ActorToken, Decision, MeshClient, Question, guard::principal_kind, refusal::permission_missing};
 use accord_runtime::deadline::Deadline;
-use accord_token::{Refusal, Verified};
+use accord_token::{Kind, Refusal, Verified};
 use http::HeaderValue;
 use std::{net::IpAddr, sync::Arc};
 
@@ -68,6 +68,7 @@ pub(crate) async fn authorize(
         Access::Permission(permission) => permission.as_ref(),
         Access::Public | Access::Authenticated => "",
     };
+    arrival.record.set_principal_kind(kind_name(identity.as_ref()));
     let Some(identity) = identity else {
         let credentials = [None, None];
         return Ok(Permit { entry: Arc::clone(entry), decision: None, credentials, address: arrival.address });
@@ -95,6 +96,14 @@ fn denied(refused: Refusal, permission: &str) -> Fault {
         return refusal(refused);
     }
     Fault::new(Component::Auth, Reason::PermissionMissing, permission_missing(permission))
+}
+
+fn kind_name(identity: Option<&Identity<'_>>) -> &'static str {
+    match identity.map(|identity| identity.verified.claims.kind) {
+        Some(Kind::User) => "user",
+        Some(Kind::Service) => "service",
+        None => "anonymous",
+    }
 }
 
 fn undeclared(method: &str) -> Fault {

@@ -18,10 +18,7 @@ use crate::{
     upstream::{self, Answer, Call, Outcome},
 };
 use accord_mesh::MeshClient;
-use accord_runtime::{
-    deadline::{Deadline, DeadlineBody},
-    observe::MethodName,
-};
+use accord_runtime::deadline::{Deadline, DeadlineBody};
 use accord_upstream::{ResponseBody, grpc};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
@@ -80,11 +77,11 @@ pub(crate) async fn travel(
 ) -> Result<Response<Body>, Fault> {
     let arrival = admit(listener, protocol, request)?;
     let route = protocol.find(&gateway.tables.load(), &arrival.parts)?;
-    name(&arrival, &route);
+    arrival.record.set_method(Arc::clone(&route.entry.method.name));
     let policy = &route.entry.method.policy;
     // After the method is known, since its contract says how important the call is.
     let slot = Arc::new(gateway.concurrency_limit.acquire(policy.criticality)?);
-    let deadline = admit::deadline(&policy.deadline, &arrival.options)?;
+    let deadline = admit::deadline(&policy.deadline, &arrival)?;
     let identity = authenticate(&gateway.mesh, &policy.access, &arrival)?;
     let permit = authorize(&gateway.mesh, &route.entry, identity, &arrival, deadline).await?;
     let allowance = rate_limit(&permit)?;
@@ -94,13 +91,6 @@ pub(crate) async fn travel(
     // The connection cuts a caller that has not read the answer by then, so that nobody holds a slot by not reading.
     response.extensions_mut().insert(deadline);
     Ok(response.map(|body| SlotBody::wrap(body, slot)))
-}
-
-/// Lets what observes the call from outside know its one canonical name.
-fn name(arrival: &Arrival, route: &RouteMatch) {
-    if let Some(name) = arrival.parts.extensions.get::<MethodName>() {
-        name.set(Arc::clone(&route.entry.method.name));
-    }
 }
 
 /// Dropping what is not done in time is what cancels it upstream. What is over before it begins is not begun.
@@ -123,10 +113,12 @@ async fn answer(
         BodyMode::PassThrough => Reply::Stream(pass_through(gateway, &call, body).await?),
         BodyMode::Unary => {
             let message = message::read(&route, &parts, body).await?;
+            call.record.add_request_bytes(message.len());
             Reply::Unary(unary(gateway, call, message, options).await?)
         }
         BodyMode::ServerStream => {
             let message = message::read(&route, &parts, body).await?;
+            call.record.add_request_bytes(message.len());
             Reply::Stream(stream(gateway, &call, &message).await?)
         }
     };
@@ -137,7 +129,8 @@ async fn answer(
 async fn pass_through(gateway: &Gateway, call: &Call, body: Incoming) -> Result<Response<Body>, Fault> {
     let end_reason = EndReason::default();
     let mut withdrawal = Withdrawal::watch(&gateway.mesh, &call.permit);
-    let body = stream_limits::request(body, StreamLimits::of_request(call.policy()), Arc::clone(&end_reason));
+    let body =
+        stream_limits::request(body, StreamLimits::of_request(call.policy()), &call.record, Arc::clone(&end_reason));
     let response = withdrawal.hold(upstream::stream(call, body, &end_reason)).await?;
     Ok(limited(call, response, end_reason, withdrawal))
 }

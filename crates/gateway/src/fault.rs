@@ -161,6 +161,11 @@ impl Fault {
         &self.0.status
     }
 
+    /// Its reason; only its code where it is a status of another binary and carries no reason of ours.
+    pub(crate) fn reason(&self) -> String {
+        fault::reason_of(self.status()).map_or_else(|| code_name(self.status().code()).to_owned(), fault::name)
+    }
+
     /// The HTTP status that says more than its code does, where there is one.
     pub(crate) fn http_status(&self) -> Option<StatusCode> {
         self.0.http
@@ -189,10 +194,8 @@ impl Faults {
 
     /// One more.
     pub(crate) fn count(&self, fault: &Fault) {
-        // A status of another binary may carry no reason of ours; only its code is counted then.
-        let status = fault.status();
-        let reason = fault::reason_of(status).map_or_else(|| code_name(status.code()).to_owned(), fault::name);
-        self.0.add(1, &[KeyValue::new("component", fault.0.component.name()), KeyValue::new("reason", reason)]);
+        let reason = KeyValue::new("reason", fault.reason());
+        self.0.add(1, &[KeyValue::new("component", fault.0.component.name()), reason]);
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     inspect::Inspection,
     protocol::WireProtocol,
 };
+use accord_runtime::call_record::CallRecord;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -49,6 +50,8 @@ impl Service<Request<Incoming>> for ListenerService {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let protocol = WireProtocol::detect(&request);
+        let record = request.extensions().get::<CallRecord>().cloned().unwrap_or_default();
+        record.set_protocol(protocol.name());
         // In gRPC alone: whoever asks with HTTP would take the 200 of any answer for a good one.
         if protocol.is_answered_by_grpc_servers() && Inspection::serves(request.uri().path()) {
             let inspection = Arc::clone(&self.inspection);
@@ -59,6 +62,7 @@ impl Service<Request<Incoming>> for ListenerService {
             let is_head = request.method() == Method::HEAD;
             let response = travel(&gateway, listener, protocol, request).await.unwrap_or_else(|fault| {
                 faults.count(&fault);
+                record.set_reason(|| fault.reason());
                 protocol.fault(&fault)
             });
             Ok(if is_head { head_alone(response) } else { response })

@@ -103,6 +103,14 @@ impl WireProtocol {
         Self(if is_grpc { Kind::Grpc(Grpc) } else { Kind::Json(Json::new(request.headers())) })
     }
 
+    /// Its name in the access log and in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Grpc(_) => "grpc",
+            Kind::Json(_) => "json",
+        }
+    }
+
     /// Whether a gRPC server can answer the request as it stands.
     pub(crate) fn is_answered_by_grpc_servers(self) -> bool {
         match self.0 {

@@ -30,6 +30,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 use tonic::{Code, Status};
 
@@ -80,7 +81,10 @@ impl ReadThrough {
             let failure = Status::unavailable("the cache failed a moment ago and is not asked again yet");
             return self.bypass(call, message, &failure).await;
         }
-        let failure = match self.read_by_plan(call, plan, read).await {
+        let begun = Instant::now();
+        let response = self.read_by_plan(call, plan, read).await;
+        call.record.add_upstream_time(begun.elapsed());
+        let failure = match response {
             Ok(answered) => {
                 self.is_failing.store(false, Ordering::Relaxed);
                 return upstream::give_up(call, answered);
@@ -143,6 +147,7 @@ impl ReadThrough {
             return Err(Fault::new(Component::Cache, Reason::CacheUnavailable, message));
         }
         // The upstream itself meets every requirement.
+        call.record.set_cache_outcome("bypass");
         let mut answer = upstream::unary(call, message).await.result?;
         answer.head.insert(CACHE_STATUS, HeaderValue::from_static("accord; fwd=bypass"));
         Ok(answer)
@@ -162,7 +167,7 @@ impl ReadThrough {
             }
             _ => response,
         };
-        answer(response)
+        answer(call, response)
     }
 
     async fn send(&self, call: &Call, read: ReadRequest) -> Result<ReadResponse, Status> {
@@ -207,7 +212,7 @@ fn header((name, value): (&HeaderName, &HeaderValue)) -> Header {
     Header { name: name.as_str().to_owned(), value: Bytes::copy_from_slice(value.as_bytes()) }
 }
 
-fn answer(response: ReadResponse) -> Result<Result<Answer, Fault>, Status> {
+fn answer(call: &Call, response: ReadResponse) -> Result<Result<Answer, Fault>, Status> {
     let result = match response.result {
         Some(read_response::Result::Message(message)) => Ok(message),
         Some(read_response::Result::Failure(failure)) => {
@@ -225,6 +230,7 @@ fn answer(response: ReadResponse) -> Result<Result<Answer, Fault>, Status> {
     };
     let mut head = metadata(&response.head)?;
     if let Some(freshness) = response.freshness {
+        call.record.set_cache_outcome(outcome_name(freshness.outcome()));
         add_freshness(&freshness, &mut head);
     }
     let trailers = metadata(&response.trailers)?;
@@ -252,16 +258,23 @@ fn metadata(headers: &[Header]) -> Result<HeaderMap, Status> {
     Ok(metadata)
 }
 
+fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Hit => "hit",
+        Outcome::Stale => "stale",
+        Outcome::Request => "request",
+        Outcome::Bypass => "bypass",
+        Outcome::UriMiss | Outcome::Unspecified => "uri-miss",
+    }
+}
+
 /// `Cache-Status` (RFC 9211) and `Age` (RFC 9111).
 fn add_freshness(freshness: &Freshness, head: &mut HeaderMap) {
-    let mut text = String::from("accord");
-    text.push_str(match freshness.outcome() {
-        Outcome::Hit => "; hit",
-        Outcome::Stale => "; fwd=stale",
-        Outcome::Request => "; fwd=request",
-        Outcome::Bypass => "; fwd=bypass",
-        Outcome::UriMiss | Outcome::Unspecified => "; fwd=uri-miss",
-    });
+    let mut text = String::from("accord; ");
+    if freshness.outcome() != Outcome::Hit {
+        text.push_str("fwd=");
+    }
+    text.push_str(outcome_name(freshness.outcome()));
     if let Some(ttl) = &freshness.ttl {
         // Formatting into a string can't fail.
         let _ = write!(text, "; ttl={}", ttl.seconds);

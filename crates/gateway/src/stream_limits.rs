@@ -4,7 +4,10 @@
 use crate::fault::{Component, Fault};
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::{Method, MethodKind, Policy};
-use accord_runtime::deadline::{self, Deadline, trailers};
+use accord_runtime::{
+    call_record::CallRecord,
+    deadline::{self, Deadline, trailers},
+};
 use accord_upstream::{Failure, TransportError, grpc, metadata};
 use bytes::Bytes;
 use http::{HeaderMap, Response};
@@ -110,8 +113,13 @@ impl LimitCounter {
 }
 
 /// The request's side: what is over the limits ends the call.
-pub(crate) fn request<B>(body: B, limits: StreamLimits, end_reason: EndReason) -> LimitedRequest<B> {
-    LimitedRequest { body, counter: LimitCounter::new(limits), end_reason }
+pub(crate) fn request<B>(
+    body: B,
+    limits: StreamLimits,
+    record: &CallRecord,
+    end_reason: EndReason,
+) -> LimitedRequest<B> {
+    LimitedRequest { body, counter: LimitCounter::new(limits), record: record.clone(), end_reason }
 }
 
 pin_project! {
@@ -120,6 +128,7 @@ pin_project! {
         #[pin]
         body: B,
         counter: LimitCounter,
+        record: CallRecord,
         end_reason: EndReason,
     }
 }
@@ -139,7 +148,9 @@ impl<B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError>>> HttpBody 
             }
             None => return Poll::Ready(None),
         };
-        if let Some(Err(problem)) = frame.data_ref().map(|data| this.counter.count(data)) {
+        let Some(data) = frame.data_ref() else { return Poll::Ready(Some(Ok(frame))) };
+        this.record.add_request_bytes(data.len());
+        if let Err(problem) = this.counter.count(data) {
             let fault = Fault::new(Component::Gateway, Reason::RequestTooLarge, problem);
             let _ = this.end_reason.set(fault.status().clone());
             return Poll::Ready(Some(Err(problem.into())));

@@ -10,14 +10,14 @@ use crate::{
     stream_limits::{EndReason, StreamLimits},
 };
 use accord_contract::Policy;
-use accord_runtime::{deadline::Deadline, request::RequestId};
+use accord_runtime::{call_record::CallRecord, deadline::Deadline, request::RequestId};
 use accord_token::PASSPORT_HEADER;
 pub(crate) use accord_upstream::Answer;
 use accord_upstream::{self as upstream, Failure, PUSHBACK, ResponseBody, Retries, grpc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Body;
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use tonic::Code;
 
 /// A call that may go inward.
@@ -30,6 +30,8 @@ pub(crate) struct Call {
     pub deadline: Deadline,
     /// Its id.
     pub id: RequestId,
+    /// What is noted of it.
+    pub record: CallRecord,
     /// The metadata of the call inward: the caller's, as far as it travels, and the passport.
     pub metadata: HeaderMap,
     /// Whether its caller retries it, so that nobody else does (gRFC A6).
@@ -60,6 +62,7 @@ impl Call {
             _slot: slot,
             deadline,
             id: arrival.id.clone(),
+            record: arrival.record.clone(),
             metadata,
             is_retried_by_caller: options.is_retried_by_caller,
             has_idempotency_key: matches!(options.idempotency_key, Ok(Some(_))),
@@ -78,6 +81,7 @@ impl Call {
             metadata: &self.metadata,
             deadline: self.deadline,
             id: &self.id,
+            record: Some(&self.record),
             max_response_bytes: self.policy().max_response_bytes,
             retries: self.retries(),
             shard: 0,
@@ -128,7 +132,9 @@ impl Outcome {
 
 /// Makes a unary call, with the retries that its contract allows.
 pub(crate) async fn unary(call: &Call, message: &Bytes) -> Outcome {
+    let begun = Instant::now();
     let outcome = call.permit.entry().upstream.unary(&call.outbound(), message).await;
+    call.record.add_upstream_time(begun.elapsed());
     let acted_before = outcome.may_have_acted_before;
     let (may_have_acted, is_refused) = match &outcome.result {
         Ok(answer) => (may_have_committed(answer.code()), is_refused(answer.code())),
@@ -199,7 +205,9 @@ pub(crate) async fn stream<B>(call: &Call, body: B, end_reason: &EndReason) -> R
 where
     B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
 {
+    let begun = Instant::now();
     let answered = call.permit.entry().upstream.stream(&call.outbound(), body).await;
+    call.record.add_upstream_time(begun.elapsed());
     if let Some(status) = end_reason.get() {
         return Err(Fault::from_status(Component::Gateway, status.clone()));
     }

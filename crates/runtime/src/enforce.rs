@@ -15,6 +15,7 @@ use tonic::Status;
 use tower::Service;
 
 use crate::{
+    call_record::CallRecord,
     deadline::{Deadline, DeadlineBody, parse_grpc_timeout},
     fault,
 };
@@ -106,6 +107,9 @@ where
             Err(status) => return Box::pin(async { Ok(answer_with(status)) }),
         };
         request.extensions_mut().insert(deadline);
+        if let Some(record) = request.extensions().get::<CallRecord>() {
+            record.set_timeout(deadline.remaining());
+        }
         let answer = self.inner.call(request);
         Box::pin(async move {
             match tokio::time::timeout_at(deadline.at(), answer).await {

@@ -29,6 +29,8 @@ mod write_deadline;
 pub mod grpc_server;
 mod descriptors;
 pub mod observe;
+pub mod call_record;
+mod access_log;
 pub mod trace;
 pub mod request;
 pub mod enforce;

@@ -4,17 +4,18 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use bytes::Buf;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use opentelemetry::{
     KeyValue,
     metrics::{Histogram, UpDownCounter},
-    trace::TraceContextExt,
+    trace::{TraceContextExt, TraceId},
 };
 use pin_project_lite::pin_project;
 use tonic::Code;
@@ -22,7 +23,13 @@ use tower::Service;
 use tracing::{Instrument, Span, field, instrument::Instrumented};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::{request, request::RequestId, telemetry, trace};
+use crate::{
+    access_log::{self, AccessLog, EndedCall},
+    call_record::CallRecord,
+    request,
+    request::RequestId,
+    telemetry, trace,
+};
 
 /// The name under which calls of methods that nobody knows are counted, so that a caller can't invent label values.
 pub const OTHER: &str = "_OTHER";
@@ -33,18 +40,6 @@ const BUCKETS: [f64; 17] =
 
 /// Tells the "pkg.Service/Method" of a request path, `None` for paths that are no known method.
 pub type Naming = Arc<dyn Fn(&str) -> Option<Arc<str>> + Send + Sync>;
-
-/// Stands in the request's extensions, for listeners that learn the method's name later than from the path.
-#[derive(Clone, Debug, Default)]
-pub struct MethodName(Arc<OnceLock<Arc<str>>>);
-
-impl MethodName {
-    /// Names the call's method, "pkg.Service/Method". It must be one of a bounded set. The first name stays.
-    pub fn set(&self, name: Arc<str>) {
-        // A second name can't come from anything but the same routing, so it may be dropped.
-        let _ = self.0.set(name);
-    }
-}
 
 /// Observes the calls of the service it wraps.
 #[derive(Clone)]
@@ -59,7 +54,8 @@ struct Metrics {
     duration: Histogram<f64>,
     active: UpDownCounter<i64>,
     /// By which listener the calls come, where a process has several for the same methods.
-    listener: Option<KeyValue>,
+    listener: Option<&'static str>,
+    access_log: Option<&'static AccessLog>,
 }
 
 impl<S> Observe<S> {
@@ -77,15 +73,20 @@ impl<S> Observe<S> {
             .with_description("Calls in flight")
             .with_unit("{request}")
             .build();
-        Self { inner, naming, excluded_paths: &[], metrics: Arc::new(Metrics { duration, active, listener: None }) }
+        Self {
+            inner,
+            naming,
+            excluded_paths: &[],
+            metrics: Arc::new(Metrics { duration, active, listener: None, access_log: access_log::begun() }),
+        }
     }
 
     /// Tells its calls from those that come by another listener of the process, as `accord.listener`.
     #[must_use]
     pub fn listener(self, name: &'static str) -> Self {
-        let Metrics { duration, active, .. } = &*self.metrics;
-        let listener = Some(KeyValue::new("accord.listener", name));
-        Self { metrics: Arc::new(Metrics { duration: duration.clone(), active: active.clone(), listener }), ..self }
+        let Metrics { duration, active, access_log, .. } = &*self.metrics;
+        let (duration, active, access_log) = (duration.clone(), active.clone(), *access_log);
+        Self { metrics: Arc::new(Metrics { duration, active, listener: Some(name), access_log }), ..self }
     }
 
     /// Lets requests for these paths pass unobserved.
@@ -113,28 +114,31 @@ where
         if self.excluded_paths.contains(&request.uri().path()) {
             return Observed { answer: self.inner.call(request).instrument(Span::none()), call: None, id };
         }
-        let span = open_span(request.headers(), &id);
-        let name = MethodName::default();
+        let (span, trace_id) = open_span(request.headers(), &id);
+        let record = CallRecord::default();
         if let Some(known) = (self.naming)(request.uri().path()) {
             span.record("rpc.method", &*known);
-            name.set(known);
+            record.set_method(known);
         }
         request.extensions_mut().insert(id.clone());
-        request.extensions_mut().insert(name.clone());
-        self.metrics.active.add(1, self.metrics.listener.as_slice());
+        request.extensions_mut().insert(record.clone());
+        self.metrics.active.add(1, self.metrics.label().as_slice());
         let call = Observation {
             metrics: Arc::clone(&self.metrics),
             span: span.clone(),
-            name,
+            record,
+            id: id.clone(),
+            trace_id,
             begun: Instant::now(),
             code: None,
+            response_bytes: 0,
         };
         let answer = span.in_scope(|| self.inner.call(request));
         Observed { answer: answer.instrument(span), call: Some(call), id }
     }
 }
 
-fn open_span(headers: &HeaderMap, id: &RequestId) -> Span {
+fn open_span(headers: &HeaderMap, id: &RequestId) -> (Span, TraceId) {
     // The target is the one that `telemetry` keeps enabled whatever the log level is: the trace hangs on this span.
     let span = tracing::info_span!(
         target: "accord::call",
@@ -146,37 +150,61 @@ fn open_span(headers: &HeaderMap, id: &RequestId) -> Span {
     );
     let trace = trace::adopt(&span, headers);
     span.record("trace_id", field::display(trace));
-    span
+    (span, trace)
 }
 
 /// One observed call. Whatever ends it, also its caller going away, ends the observation.
 struct Observation {
     metrics: Arc<Metrics>,
     span: Span,
-    name: MethodName,
+    record: CallRecord,
+    id: RequestId,
+    trace_id: TraceId,
     begun: Instant,
     code: Option<Code>,
+    response_bytes: u64,
+}
+
+impl Metrics {
+    fn label(&self) -> Option<KeyValue> {
+        self.listener.map(|name| KeyValue::new("accord.listener", name))
+    }
 }
 
 impl Drop for Observation {
     fn drop(&mut self) {
         // Dropped before a status was seen: the caller went away.
         let code = code_name(self.code.unwrap_or(Code::Cancelled));
-        let name = self.name.0.get().cloned().unwrap_or_else(|| OTHER.into());
-        let seconds = self.begun.elapsed().as_secs_f64();
-        tracing::debug!(parent: &self.span, method = &*name, code, seconds, "call ended");
+        let name = self.record.method().cloned().unwrap_or_else(|| OTHER.into());
+        let duration = self.begun.elapsed();
+        self.log(&name, code, duration);
         self.end_span(&name, code);
-        self.metrics.active.add(-1, self.metrics.listener.as_slice());
+        let label = self.metrics.label();
+        self.metrics.active.add(-1, label.as_slice());
         let system = KeyValue::new("rpc.system.name", "grpc");
         let (method, code) = (KeyValue::new("rpc.method", name), KeyValue::new("rpc.response.status_code", code));
-        match &self.metrics.listener {
-            Some(listener) => self.metrics.duration.record(seconds, &[system, method, code, listener.clone()]),
-            None => self.metrics.duration.record(seconds, &[system, method, code]),
+        match label {
+            Some(listener) => self.metrics.duration.record(duration.as_secs_f64(), &[system, method, code, listener]),
+            None => self.metrics.duration.record(duration.as_secs_f64(), &[system, method, code]),
         }
     }
 }
 
 impl Observation {
+    fn log(&self, method: &str, status: &'static str, duration: Duration) {
+        let Some(log) = self.metrics.access_log else { return };
+        log.write(&EndedCall {
+            record: &self.record,
+            listener: self.metrics.listener,
+            method,
+            status,
+            duration,
+            response_bytes: self.response_bytes,
+            request_id: &self.id,
+            trace_id: self.trace_id,
+        });
+    }
+
     /// Straight to OpenTelemetry, whose span is exported now; as fields they would only lengthen log lines.
     fn end_span(&self, name: &Arc<str>, code: &'static str) {
         let context = self.span.context();
@@ -188,8 +216,12 @@ impl Observation {
         span.set_attribute(KeyValue::new("rpc.system.name", "grpc"));
         span.set_attribute(KeyValue::new("rpc.method", Arc::clone(name)));
         span.set_attribute(KeyValue::new("rpc.response.status_code", code));
-        if let Some(listener) = &self.metrics.listener {
-            span.set_attribute(listener.clone());
+        if let Some(listener) = self.metrics.label() {
+            span.set_attribute(listener);
+        }
+        // The deadline can be seen to shrink from hop to hop.
+        if let Some(timeout) = self.record.timeout() {
+            span.set_attribute(KeyValue::new("accord.call.timeout", timeout.as_secs_f64()));
         }
         if self.code.is_some_and(is_servers_fault) {
             span.set_status(opentelemetry::trace::Status::error(code));
@@ -246,6 +278,9 @@ impl<B: Body> Body for ObservedBody<B> {
         let entered = this.call.as_ref().map(|call| call.span.clone().entered());
         let frame = ready!(this.inner.poll_frame(context));
         drop(entered);
+        if let (Some(Ok(frame)), Some(call)) = (&frame, this.call.as_mut()) {
+            call.response_bytes += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+        }
         let ended = match &frame {
             Some(Ok(frame)) => frame.trailers_ref().map(|trailers| code_of(trailers).unwrap_or(Code::Unknown)),
             Some(Err(_)) => Some(Code::Unknown),

@@ -3,7 +3,7 @@
 //! Prometheus text is always there to be asked for; OTLP only where an endpoint is configured. Log lines inside a call
 //! carry its trace and request ids, as the fields of the call's span.
 
-use std::{ffi::OsStr, time::Duration};
+use std::{ffi::OsStr, sync::Arc, time::Duration};
 
 use http::Uri;
 use opentelemetry::{global, metrics::Meter, trace::TracerProvider};
@@ -19,6 +19,7 @@ use prometheus::{Encoder, Registry, TextEncoder};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use tonic::transport::ClientTlsConfig;
 use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{
     EnvFilter, Layer,
     filter::ParseError,
@@ -27,9 +28,13 @@ use tracing_subscriber::{
     util::{SubscriberInitExt, TryInitError},
 };
 
-use crate::config::{
-    Invalid,
-    bound::{self, DAY, Time},
+pub use crate::access_log::AccessLogConfig;
+use crate::{
+    access_log,
+    config::{
+        Invalid,
+        bound::{self, DAY, Time},
+    },
 };
 
 /// The longest that a process waits at its end for a collector to take the last figures.
@@ -48,6 +53,8 @@ const ALWAYS: &str = "accord::call=info";
 pub struct TelemetryConfig {
     /// Log lines.
     pub log: LogConfig,
+    /// A line for each call.
+    pub access_log: AccessLogConfig,
     /// Traces and metrics by OTLP.
     pub otlp: OtlpConfig,
 }
@@ -182,6 +189,8 @@ pub struct Telemetry {
     registry: Registry,
     meters: SdkMeterProvider,
     tracers: Option<SdkTracerProvider>,
+    /// Writes what is left of the access log when the last clone is dropped.
+    access_log: Option<Arc<WorkerGuard>>,
 }
 
 /// Sets up logs, traces and metrics for the process. Call it inside the runtime and before anything that counts.
@@ -202,7 +211,8 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
         .try_init()?;
     global::set_text_map_propagator(TraceContextPropagator::new());
     global::set_meter_provider(meters.clone());
-    Ok(Telemetry { registry, meters, tracers })
+    let access_log = access_log::begin(service, &config.access_log, &meter()).map(Arc::new);
+    Ok(Telemetry { registry, meters, tracers, access_log })
 }
 
 fn always(filter: EnvFilter) -> EnvFilter {
@@ -293,6 +303,7 @@ impl Telemetry {
             // A collector that is gone is no reason to fail at the end.
             let _ = self.tracers.map(|tracers| tracers.shutdown_with_timeout(LAST_EXPORT));
             let _ = self.meters.shutdown_with_timeout(LAST_EXPORT);
+            drop(self.access_log);
         });
         let _ = tokio::time::timeout(LAST_EXPORT, last).await;
     }

@@ -56,6 +56,9 @@ impl Upstream {
     where
         B: RequestBody,
     {
+        if let Some(record) = call.record {
+            record.add_attempt();
+        }
         let span = tracing::info_span!(
             "upstream",
             otel.kind = "client",

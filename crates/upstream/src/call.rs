@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use accord_runtime::call_record::CallRecord;
 use accord_runtime::deadline::Deadline;
 use accord_runtime::request::RequestId;
 use bytes::Bytes;
@@ -30,6 +31,8 @@ pub struct Call<'a> {
     pub deadline: Deadline,
     /// The id of the request that it is made for.
     pub id: &'a RequestId,
+    /// Where attempts are counted for the access log; none where nobody keeps one.
+    pub record: Option<&'a CallRecord>,
     /// The largest message of the answer in bytes.
     pub max_response_bytes: u64,
     /// How often it may be tried, where that is more than once. None for a call that brings [`PREVIOUS_ATTEMPTS`]: whoever

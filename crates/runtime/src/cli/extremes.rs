@@ -29,6 +29,14 @@ const VALUES: [&str; 13] = [
     "{}",
 ];
 
+/// What of them the sections that all binaries share accept on purpose.
+const SHARED: [&str; 4] = [
+    "telemetry.access_log.enabled = true",
+    "telemetry.access_log.ok_ratio = 0",
+    "telemetry.access_log.error_ratio = 0",
+    "telemetry.otlp.sample_ratio = 0",
+];
+
 /// Stands in a file for the value.
 const MARK: &str = "the value";
 
@@ -63,7 +71,7 @@ pub fn accepted_extremes<B: Binary>(
             Err(_) => {}
         }
     }
-    accepted.retain(|setting| !is_text(setting));
+    accepted.retain(|setting| !is_text(setting) && !SHARED.contains(&setting.as_str()));
     Ok(accepted)
 }
 

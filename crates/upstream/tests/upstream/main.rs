@@ -76,6 +76,7 @@ impl Calling {
             metadata,
             deadline: Deadline::after(self.within),
             id,
+            record: None,
             max_response_bytes: 8 << 20,
             retries: self.retries.as_ref(),
             shard: 0,

@@ -1,0 +1,326 @@
+//! Access log: one JSON object a call, on standard output, so that it never mixes with log lines, which go to standard error.
+//!
+//! Neither tokens nor bodies, addresses or names of callers get into it. A slow reader of standard output slows down no call:
+//! lines wait in a bounded queue, and what does not fit is dropped and counted.
+
+use std::{
+    io::Write,
+    sync::OnceLock,
+    time::{Duration, SystemTime},
+};
+
+use opentelemetry::{metrics::Meter, trace::TraceId};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error, ser::SerializeMap};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+
+use crate::{call_record::CallRecord, config::bound, request::RequestId};
+
+/// Lines that wait to be written: some seconds of a busy gateway, and a few megabytes.
+const QUEUED_LINES: usize = 16_384;
+
+/// Which calls get a line, and what is in it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AccessLogConfig {
+    /// Whether there is an access log. Default false.
+    pub enabled: bool,
+    /// Share of the calls that end with OK that get a line, 0 to 1. A trace has its lines at every hop or at none. Default 1.
+    #[serde(deserialize_with = "bound::share")]
+    pub ok_ratio: f64,
+    /// Share of the other calls that get a line, 0 to 1. Default 1.
+    #[serde(deserialize_with = "bound::share")]
+    pub error_ratio: f64,
+    /// What stands in a line, in this order. Default: all.
+    #[serde(deserialize_with = "fields")]
+    pub fields: Vec<Field>,
+}
+
+impl Default for AccessLogConfig {
+    fn default() -> Self {
+        Self { enabled: false, ok_ratio: 1.0, error_ratio: 1.0, fields: Field::ALL.to_vec() }
+    }
+}
+
+/// A line without a field would tell nothing.
+fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Field>, D::Error> {
+    let fields = Vec::<Field>::deserialize(deserializer)?;
+    if fields.is_empty() {
+        Err(D::Error::custom("name at least one field, or leave it out for all"))
+    } else {
+        Ok(fields)
+    }
+}
+
+/// What can stand in a line. What does not apply to a call is left out of its line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Field {
+    /// When the call ended, in RFC 3339.
+    Time,
+    /// The binary.
+    Service,
+    /// By which listener the call came: `public` or `internal`.
+    Listener,
+    /// The protocol that the caller speaks: `grpc` or `json`.
+    Protocol,
+    /// `pkg.Service/Method`, or `_OTHER` where it is none that is served.
+    Method,
+    /// `user`, `service` or `anonymous`.
+    PrincipalKind,
+    /// The gRPC status code.
+    Status,
+    /// Why the mesh itself refused or failed the call.
+    Reason,
+    /// Milliseconds from the first header to the last byte.
+    DurationMs,
+    /// Milliseconds of them in waiting for the upstream, or for the cache in its place.
+    UpstreamMs,
+    /// Milliseconds that the call had when it came: its deadline.
+    TimeoutMs,
+    /// Bytes of the request's body.
+    RequestBytes,
+    /// Bytes of the answer's body.
+    ResponseBytes,
+    /// Where the answer of a cached method came from, in the words of RFC 9211.
+    Cache,
+    /// Attempts at the upstream, retries and hedging included.
+    Attempts,
+    /// The request's id.
+    RequestId,
+    /// The trace's id.
+    TraceId,
+}
+
+impl Field {
+    const ALL: [Self; 17] = [
+        Self::Time,
+        Self::Service,
+        Self::Listener,
+        Self::Protocol,
+        Self::Method,
+        Self::PrincipalKind,
+        Self::Status,
+        Self::Reason,
+        Self::DurationMs,
+        Self::UpstreamMs,
+        Self::TimeoutMs,
+        Self::RequestBytes,
+        Self::ResponseBytes,
+        Self::Cache,
+        Self::Attempts,
+        Self::RequestId,
+        Self::TraceId,
+    ];
+}
+
+/// A call that is over.
+pub(crate) struct EndedCall<'a> {
+    /// What its steps noted.
+    pub record: &'a CallRecord,
+    /// By which listener it came, where there are several.
+    pub listener: Option<&'static str>,
+    /// The name of its method, as it is counted.
+    pub method: &'a str,
+    /// The name of its status, such as `OK`.
+    pub status: &'static str,
+    /// From its first header to its last byte.
+    pub duration: Duration,
+    /// Of the answer's body.
+    pub response_bytes: u64,
+    /// Its id.
+    pub request_id: &'a RequestId,
+    /// Its trace.
+    pub trace_id: TraceId,
+}
+
+/// The process's access log.
+#[derive(Debug)]
+pub(crate) struct AccessLog {
+    service: &'static str,
+    config: AccessLogConfig,
+    writer: NonBlocking,
+}
+
+static ACCESS_LOG: OnceLock<AccessLog> = OnceLock::new();
+
+/// The access log that was begun, if one was.
+pub(crate) fn begun() -> Option<&'static AccessLog> {
+    ACCESS_LOG.get()
+}
+
+/// Begins the process's access log, where one is configured. What waits to be written is written when the guard is dropped.
+pub(crate) fn begin(service: &'static str, config: &AccessLogConfig, meter: &Meter) -> Option<WorkerGuard> {
+    if !config.enabled {
+        return None;
+    }
+    let lines = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES).thread_name("access-log");
+    let (writer, guard) = lines.finish(std::io::stdout());
+    count_dropped(meter, writer.error_counter());
+    // A process has one telemetry, and so begins one log.
+    let _ = ACCESS_LOG.set(AccessLog { service, config: config.clone(), writer });
+    Some(guard)
+}
+
+fn count_dropped(meter: &Meter, dropped: ErrorCounter) {
+    let _ = meter
+        .u64_observable_counter("accord.access_log.dropped")
+        .with_description("Lines of the access log that were dropped because nobody reads standard output fast enough")
+        .with_unit("{line}")
+        .with_callback(move |observer| observer.observe(dropped.dropped_lines() as u64, &[]))
+        .build();
+}
+
+impl AccessLog {
+    /// Writes the line of a call that is over, if it is to have one.
+    pub(crate) fn write(&self, call: &EndedCall<'_>) {
+        if !self.config.is_sampled(call.status, call.trace_id) {
+            return;
+        }
+        let mut line = Vec::with_capacity(512);
+        // Nothing in it can fail to become JSON, and memory takes every byte.
+        if serde_json::to_writer(&mut line, &Line { log: self, call }).is_ok() {
+            line.push(b'\n');
+            let _ = self.writer.clone().write_all(&line);
+        }
+    }
+}
+
+impl AccessLogConfig {
+    /// By the trace's id, which is random, so that every hop decides alike.
+    fn is_sampled(&self, status: &str, trace: TraceId) -> bool {
+        let ratio = if status == "OK" { self.ok_ratio } else { self.error_ratio };
+        let [.., a, b, c, d] = trace.to_bytes();
+        f64::from(u32::from_be_bytes([a, b, c, d])) < ratio * (f64::from(u32::MAX) + 1.0)
+    }
+}
+
+struct Line<'a> {
+    log: &'a AccessLog,
+    call: &'a EndedCall<'a>,
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut line = serializer.serialize_map(None)?;
+        for field in &self.log.config.fields {
+            self.write(*field, &mut line)?;
+        }
+        line.end()
+    }
+}
+
+impl Line<'_> {
+    fn write<M: SerializeMap>(&self, field: Field, line: &mut M) -> Result<(), M::Error> {
+        let Self { log, call } = self;
+        let record = call.record;
+        match field {
+            Field::Time => line.serialize_entry("time", &Text(humantime::format_rfc3339_millis(SystemTime::now()))),
+            Field::Service => line.serialize_entry("service", log.service),
+            Field::Listener => entry(line, "listener", call.listener),
+            Field::Protocol => line.serialize_entry("protocol", record.protocol().unwrap_or("grpc")),
+            Field::Method => line.serialize_entry("method", call.method),
+            Field::PrincipalKind => entry(line, "principal_kind", record.principal_kind()),
+            Field::Status => line.serialize_entry("status", call.status),
+            Field::Reason => entry(line, "reason", record.reason()),
+            Field::DurationMs => line.serialize_entry("duration_ms", &milliseconds(call.duration)),
+            Field::UpstreamMs => entry(line, "upstream_ms", record.upstream_time().map(milliseconds)),
+            Field::TimeoutMs => entry(line, "timeout_ms", record.timeout().map(milliseconds)),
+            Field::RequestBytes => {
+                entry(line, "request_bytes", Some(record.request_bytes()).filter(|bytes| *bytes > 0))
+            }
+            Field::ResponseBytes => line.serialize_entry("response_bytes", &call.response_bytes),
+            Field::Cache => entry(line, "cache", record.cache_outcome()),
+            Field::Attempts => entry(line, "attempts", Some(record.attempts()).filter(|attempts| *attempts > 0)),
+            Field::RequestId => line.serialize_entry("request_id", call.request_id.as_str()),
+            Field::TraceId => line.serialize_entry("trace_id", &Text(call.trace_id)),
+        }
+    }
+}
+
+fn entry<M: SerializeMap, T: Serialize>(line: &mut M, name: &str, value: Option<T>) -> Result<(), M::Error> {
+    value.map_or(Ok(()), |value| line.serialize_entry(name, &value))
+}
+
+/// To a microsecond, which is as exact as anybody reads it.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+struct Text<T>(T);
+
+impl<T: std::fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: TraceId = TraceId::from_bytes([0x7f; 16]);
+
+    fn line(config: AccessLogConfig, record: &CallRecord) -> serde_json::Value {
+        let (writer, _guard) = NonBlocking::new(std::io::sink());
+        let log = AccessLog { service: "accord-test", config, writer };
+        let call = EndedCall {
+            record,
+            listener: Some("public"),
+            method: "a.B/C",
+            status: "OK",
+            duration: Duration::from_micros(1_500),
+            response_bytes: 7,
+            request_id: &RequestId::new(),
+            trace_id: TRACE,
+        };
+        serde_json::to_value(Line { log: &log, call: &call }).unwrap()
+    }
+
+    #[test]
+    fn line_tells_what_the_steps_of_a_call_noted() {
+        let record = CallRecord::default();
+        record.set_protocol("json");
+        record.set_principal_kind("user");
+        record.set_cache_outcome("hit");
+        record.set_timeout(Duration::from_secs(2));
+        record.set_reason(|| "RATE_LIMITED".to_owned());
+        record.add_attempt();
+        record.add_upstream_time(Duration::from_millis(1));
+        record.add_request_bytes(5);
+        let line = line(AccessLogConfig::default(), &record);
+        let expected = serde_json::json!({
+            "service": "accord-test", "listener": "public", "protocol": "json", "method": "a.B/C",
+            "principal_kind": "user", "status": "OK", "reason": "RATE_LIMITED", "duration_ms": 1.5, "upstream_ms": 1.0,
+            "timeout_ms": 2000.0, "request_bytes": 5, "response_bytes": 7, "cache": "hit", "attempts": 1,
+            "request_id": line["request_id"], "trace_id": TRACE.to_string(), "time": line["time"],
+        });
+        assert_eq!(line, expected);
+        assert!(line["time"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn line_has_only_the_configured_fields() {
+        let config = AccessLogConfig { fields: vec![Field::Status, Field::Method], ..AccessLogConfig::default() };
+        let line = line(config, &CallRecord::default());
+        assert_eq!(line, serde_json::json!({ "status": "OK", "method": "a.B/C" }));
+    }
+
+    #[test]
+    fn what_does_not_apply_is_left_out() {
+        let line = line(AccessLogConfig::default(), &CallRecord::default());
+        for absent in ["principal_kind", "reason", "upstream_ms", "timeout_ms", "request_bytes", "cache", "attempts"] {
+            assert!(line.get(absent).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn calls_are_sampled_by_trace_and_by_how_they_ended() {
+        let config = AccessLogConfig { ok_ratio: 0.25, error_ratio: 0.75, ..AccessLogConfig::default() };
+        assert!(!config.is_sampled("OK", TRACE));
+        assert!(config.is_sampled("INTERNAL", TRACE));
+        let all = AccessLogConfig::default();
+        let none = AccessLogConfig { ok_ratio: 0.0, ..AccessLogConfig::default() };
+        assert!(all.is_sampled("OK", TraceId::from_bytes([0xff; 16])));
+        assert!(!none.is_sampled("OK", TraceId::from_bytes([0; 16])));
+    }
+}

@@ -1,0 +1,145 @@
+//! What is known of one call: for its metrics, its span and its line in the access log.
+//!
+//! One allocation a call. [`Observe`](crate::observe::Observe) puts it into the request's extensions; the steps that follow note
+//! what they learn, and whatever ends the call reads it.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// The record of one call. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct CallRecord(Arc<Facts>);
+
+#[derive(Debug, Default)]
+struct Facts {
+    method: OnceLock<Arc<str>>,
+    protocol: OnceLock<&'static str>,
+    principal_kind: OnceLock<&'static str>,
+    reason: OnceLock<String>,
+    cache_outcome: OnceLock<&'static str>,
+    timeout: OnceLock<Duration>,
+    attempts: AtomicU32,
+    upstream_micros: AtomicU64,
+    request_bytes: AtomicU64,
+}
+
+impl CallRecord {
+    /// Names the call's method, "pkg.Service/Method". It must be one of a bounded set. The first name stays.
+    pub fn set_method(&self, name: Arc<str>) {
+        // A second name can't come from anything but the same routing, so it may be dropped; likewise below.
+        let _ = self.0.method.set(name);
+    }
+
+    /// The method's name.
+    pub fn method(&self) -> Option<&Arc<str>> {
+        self.0.method.get()
+    }
+
+    /// The protocol that the caller speaks, such as `grpc`.
+    pub fn set_protocol(&self, name: &'static str) {
+        let _ = self.0.protocol.set(name);
+    }
+
+    /// The protocol that the caller speaks.
+    pub fn protocol(&self) -> Option<&'static str> {
+        self.0.protocol.get().copied()
+    }
+
+    /// What kind of principal calls: `user`, `service` or `anonymous`.
+    pub fn set_principal_kind(&self, kind: &'static str) {
+        let _ = self.0.principal_kind.set(kind);
+    }
+
+    /// What kind of principal calls.
+    pub fn principal_kind(&self) -> Option<&'static str> {
+        self.0.principal_kind.get().copied()
+    }
+
+    /// Why the mesh itself refused or failed the call.
+    pub fn set_reason(&self, reason: impl FnOnce() -> String) {
+        self.0.reason.get_or_init(reason);
+    }
+
+    /// Why the mesh itself refused or failed the call.
+    pub fn reason(&self) -> Option<&str> {
+        self.0.reason.get().map(String::as_str)
+    }
+
+    /// Where the answer of a cached method came from, in the words of RFC 9211.
+    pub fn set_cache_outcome(&self, outcome: &'static str) {
+        let _ = self.0.cache_outcome.set(outcome);
+    }
+
+    /// Where the answer of a cached method came from.
+    pub fn cache_outcome(&self) -> Option<&'static str> {
+        self.0.cache_outcome.get().copied()
+    }
+
+    /// How much time the call had when it came.
+    pub fn set_timeout(&self, timeout: Duration) {
+        let _ = self.0.timeout.set(timeout);
+    }
+
+    /// How much time the call had when it came.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.0.timeout.get().copied()
+    }
+
+    /// Counts an attempt at an upstream.
+    pub fn add_attempt(&self) {
+        self.0.attempts.fetch_add(1, Relaxed);
+    }
+
+    /// Attempts at an upstream, retries and hedging included.
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts.load(Relaxed)
+    }
+
+    /// Adds time that was spent in waiting for an upstream, or for the cache in its place.
+    pub fn add_upstream_time(&self, time: Duration) {
+        self.0.upstream_micros.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// The time that was spent in waiting for an upstream, or for the cache; none where nobody was asked.
+    pub fn upstream_time(&self) -> Option<Duration> {
+        let micros = self.0.upstream_micros.load(Relaxed);
+        (micros > 0).then(|| Duration::from_micros(micros))
+    }
+
+    /// Counts bytes of the request's body.
+    pub fn add_request_bytes(&self, bytes: usize) {
+        self.0.request_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Bytes of the request's body.
+    pub fn request_bytes(&self) -> u64 {
+        self.0.request_bytes.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_name_of_a_method_stays() {
+        let record = CallRecord::default();
+        record.set_method("a.B/C".into());
+        record.clone().set_method("a.B/D".into());
+        assert_eq!(record.method().map(|name| &**name), Some("a.B/C"));
+    }
+
+    #[test]
+    fn time_of_several_upstream_calls_is_summed() {
+        let record = CallRecord::default();
+        assert_eq!(record.upstream_time(), None);
+        record.add_upstream_time(Duration::from_millis(2));
+        record.add_upstream_time(Duration::from_millis(3));
+        assert_eq!(record.upstream_time(), Some(Duration::from_millis(5)));
+    }
+}

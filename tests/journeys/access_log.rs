@@ -1,0 +1,72 @@
+//! Access log: what it says of a call, and what it never says.
+
+use crate::{
+    create,
+    scripted_upstream::{Reply, ScriptedUpstream},
+    wire::GrpcCall,
+};
+use accord_fabric::{EDITOR, Fabric};
+use anyhow::Result;
+use serde_json::{Value, json};
+use tonic::Code;
+
+#[tokio::test]
+async fn access_log_tells_protocol_principal_status_bytes_and_cache_outcome() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    create(&fabric, "Oak desk").await?;
+    let token = fabric.token(EDITOR).await?;
+    for id in ["first", "second"] {
+        fabric.get("/v1/products/oak-desk").token(&token).header("x-request-id", id).send().await?;
+    }
+    for (id, outcome) in [("first", "uri-miss"), ("second", "hit")] {
+        let line = &fabric.gateway.await_access_log(id, 1).await?[0];
+        let facts = ["service", "listener", "protocol", "method", "principal_kind", "status", "cache"];
+        let expected =
+            ["accord-gateway", "public", "json", "catalog.v1.ProductService/GetProduct", "user", "OK", outcome];
+        assert_eq!(facts.map(|fact| line[fact].clone()), expected.map(Value::from), "{line}");
+        assert!(line["response_bytes"].as_u64() > Some(100) && line["request_bytes"].as_u64() > Some(0), "{line}");
+        assert_eq!(line["timeout_ms"], json!(2000.0));
+        assert!(line["upstream_ms"].as_f64() < line["duration_ms"].as_f64(), "{line}");
+    }
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn access_log_of_each_hop_has_the_ids_of_the_request_and_a_shorter_timeout() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    create(&fabric, "Oak desk").await?;
+    let token = fabric.token(EDITOR).await?;
+    let call = fabric.get("/v1/products/oak-desk").token(&token).header("x-request-id", "hops");
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    call.header("traceparent", &format!("00-{trace}-b7ad6b7169203331-01")).send().await?;
+    let mut timeouts = Vec::new();
+    for server in [&mut fabric.gateway, &mut fabric.cache, &mut fabric.catalog] {
+        let line = &server.await_access_log("hops", 1).await?[0];
+        assert_eq!(line["trace_id"], trace, "{line}");
+        timeouts.push(line["timeout_ms"].as_f64());
+    }
+    assert!(timeouts[0] > timeouts[1] && timeouts[1] > timeouts[2] && timeouts[2] > Some(0.0), "{timeouts:?}");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn access_log_counts_attempts_at_the_upstream() -> Result<()> {
+    let (echo, mut fabric) = ScriptedUpstream::behind_gateway().await?;
+    echo.script([Reply::error(Code::Unavailable)]);
+    GrpcCall::new(&fabric, "Repeat", "again").header("x-request-id", "retried").send().await?.ok()?;
+    let line = &fabric.gateway.await_access_log("retried", 1).await?[0];
+    assert_eq!((&line["attempts"], &line["protocol"]), (&json!(2), &json!("grpc")), "{line}");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn access_log_tells_the_reason_of_a_refusal_and_never_the_token() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    let token = fabric.token(EDITOR).await?;
+    let forged = format!("{token}x");
+    fabric.get("/v1/products/oak-desk").token(&forged).header("x-request-id", "refused").send().await?;
+    let line = &fabric.gateway.await_access_log("refused", 1).await?[0];
+    assert_eq!((&line["status"], &line["reason"]), (&json!("UNAUTHENTICATED"), &json!("CREDENTIAL_INVALID")), "{line}");
+    assert!(!line.to_string().contains(&token[..20]), "{line}");
+    fabric.stop().await
+}
