@@ -1,7 +1,9 @@
 //! Tools that nobody here wrote: found on this machine or installed under `target/tools`, at pinned versions.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -17,12 +19,26 @@ use crate::{
 const FIND_COLLECTOR: &str =
     "import importlib.util as u, pathlib; print(pathlib.Path(u.find_spec('rotel').origin).with_name('rotel-agent'))";
 
+/// What Go needs to speak gRPC, as Debian packages it.
+const GO_PACKAGES: [&str; 6] = [
+    "golang-go",
+    "golang-google-grpc-dev",
+    "golang-github-golang-protobuf-1-5-dev",
+    "protobuf-compiler",
+    "protoc-gen-go",
+    "protoc-gen-go-grpc",
+];
+
+/// Where Debian puts the sources of Go's libraries.
+const DEBIAN_GOPATH: &str = "/usr/share/gocode";
+
 /// Where the tools are.
 pub(super) struct Tools {
     python: PathBuf,
     buf: PathBuf,
     grpcurl: PathBuf,
     rotel: PathBuf,
+    go: GoSettings,
 }
 
 impl Tools {
@@ -32,10 +48,11 @@ impl Tools {
         fs::create_dir_all(&directory)?;
         let python = python_environment(&directory.join("venv"))?;
         let buf = buf(&directory.join("npm"))?;
+        let go = go(&directory.join("go-build"))?;
         let rotel = collector(&python)?;
         let grpcurl = python.with_file_name("grpcurl");
         ensure!(grpcurl.is_file(), "grpcurl is not where its package should have put it: {}", grpcurl.display());
-        Ok(Self { python, buf, grpcurl, rotel })
+        Ok(Self { python, buf, grpcurl, rotel, go })
     }
 
     /// Puts the tools on a command's path, and names them by variables for those who want exactly these.
@@ -49,7 +66,10 @@ impl Tools {
         let path = env::var_os("PATH").unwrap_or_default();
         let directories = tools.iter().filter_map(|(_, tool)| tool.parent().map(Path::to_owned));
         command.env("PATH", env::join_paths(directories.chain(env::split_paths(&path)))?);
-        command.envs(tools);
+        command.envs(tools).envs(self.go.clone());
+        if let Some(modules) = self.buf.ancestors().nth(2) {
+            command.env("NODE_PATH", modules);
+        }
         Ok(())
     }
 }
@@ -77,7 +97,7 @@ fn python_environment(directory: &Path) -> Result<PathBuf> {
     Ok(python)
 }
 
-/// buf from the npm registry, at the version in `tests/clients/package.json`.
+/// buf and what Node requires, from the npm registry, at the versions in `tests/clients/package.json`.
 fn buf(directory: &Path) -> Result<PathBuf> {
     let pins = workspace::root().join("tests/clients/package.json");
     once_per_pins(&pins, &directory.join("installed.json"), || {
@@ -90,6 +110,29 @@ fn buf(directory: &Path) -> Result<PathBuf> {
         succeed(install)
     })?;
     Ok(directory.join("node_modules/.bin/buf"))
+}
+
+/// What the environment of each call of `go` holds.
+type GoSettings = [(&'static str, OsString); 3];
+
+/// Go, its library for gRPC, protoc and its plugins for Go. Building the library here leaves little to build in the tests.
+fn go(cache: &Path) -> Result<GoSettings> {
+    let mut path = env::var_os("GOPATH").unwrap_or_default();
+    path.push(if path.is_empty() { "" } else { ":" });
+    path.push(DEBIAN_GOPATH);
+    let settings = [("GO111MODULE", "off".into()), ("GOPATH", path), ("GOCACHE", cache.into())];
+    let build = || {
+        let mut build = Command::new("go");
+        build.args(["build", "google.golang.org/grpc", "google.golang.org/protobuf/proto"]).envs(settings.clone());
+        succeed(build)
+    };
+    let are_found = ["go", "protoc", "protoc-gen-go", "protoc-gen-go-grpc"].into_iter().all(|it| on_path(it).is_some());
+    if !are_found || build().is_err() {
+        ensure!(can_install(), "gRPC for Go is missing: install what Debian calls {}", GO_PACKAGES.join(", "));
+        apt_install(&GO_PACKAGES)?;
+        build()?;
+    }
+    Ok(settings)
 }
 
 fn collector(python: &Path) -> Result<PathBuf> {
