@@ -11,17 +11,18 @@ import asyncio
 import base64
 import contextlib
 import json
-import signal
-import sys
-import threading
 import time
 
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-import echo_stubs
+import stubs
+from lifetime import the_end
 
-pb2, pb2_grpc = echo_stubs.load()
+stubs.generate("echo/v1/echo_service.proto")
+
+from echo.v1 import echo_service_pb2 as pb2
+from echo.v1 import echo_service_pb2_grpc as pb2_grpc
 
 NO_DEADLINE = -1
 CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -122,22 +123,6 @@ async def start(port):
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     return server, bound
-
-
-async def the_end():
-    loop = asyncio.get_running_loop()
-    over = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, over.set)
-
-    def follow_standard_input():
-        while sys.stdin.buffer.read(1):
-            pass
-        with contextlib.suppress(RuntimeError):  # The loop is gone: so are we.
-            loop.call_soon_threadsafe(over.set)
-
-    threading.Thread(target=follow_standard_input, daemon=True).start()
-    await over.wait()
 
 
 async def main():

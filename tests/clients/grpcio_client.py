@@ -16,9 +16,12 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-import echo_stubs
+import stubs
 
-pb2, pb2_grpc = echo_stubs.load()
+stubs.generate("echo/v1/echo_service.proto")
+
+from echo.v1 import echo_service_pb2 as pb2
+from echo.v1 import echo_service_pb2_grpc as pb2_grpc
 
 # Generous: only the steps that are about deadlines shall ever meet one.
 PATIENCE = 20

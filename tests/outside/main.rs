@@ -6,6 +6,7 @@ mod buf;
 mod deadline;
 mod never_met;
 mod python;
+mod relays;
 mod trace;
 
 use accord_fabric::{EDITOR, Fabric};
