@@ -11,6 +11,7 @@ mod canonical;
 mod check;
 mod compile;
 mod contract;
+mod editions;
 mod field_type;
 mod finding;
 mod load;

@@ -3,20 +3,25 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, Read};
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use accord_wire::{Occurrence, Value, occurrences, put_bytes};
 use flate2::read::MultiGzDecoder;
-use prost_reflect::{DescriptorError, DescriptorPool};
+use prost_reflect::DescriptorPool;
+
+use crate::editions::{LowerError, lowered};
 
 /// The descriptors of one upstream. Each upstream has a pool of its own: two may carry different versions of a file.
 #[derive(Clone)]
 pub struct Source {
     /// The upstream's name.
     pub upstream: Arc<str>,
-    /// Its descriptors, custom options included.
+    /// Its descriptors, custom options included. Files of an edition are lowered to proto2 or proto3.
     pub pool: DescriptorPool,
+    /// The `google.protobuf.FileDescriptorSet` as it came, for whoever asks for the descriptors.
+    pub encoded: Arc<[u8]>,
     /// Where they come from, for messages: a path, or `reflection`.
     pub origin: String,
     /// The services that the upstream serves, `pkg.Service`. None: all in the pool.
@@ -51,7 +56,19 @@ pub enum SourceError {
         /// Where they come from.
         origin: String,
         /// Why.
-        reason: Box<DescriptorError>,
+        reason: String,
+    },
+    /// A file is of an edition that came later than this binary.
+    #[error(
+        "{origin}: {file} is of edition {edition}, which is not known here; write it in edition 2023 or 2024, or update the binary"
+    )]
+    Edition {
+        /// Where the descriptors come from.
+        origin: String,
+        /// The file.
+        file: String,
+        /// The edition's number.
+        edition: u64,
     },
 }
 
@@ -73,10 +90,16 @@ impl Source {
         bytes: &[u8],
     ) -> Result<Self, SourceError> {
         let (upstream, origin) = (upstream.into(), origin.into());
-        // Decoded by the pool: going through prost-types would lose the options that the policies are.
-        match DescriptorPool::decode(bytes) {
-            Ok(pool) => Ok(Self { upstream, pool, origin, services: None }),
-            Err(reason) => Err(SourceError::Invalid { origin, reason: Box::new(reason) }),
+        let plain = match lowered(bytes) {
+            Ok(plain) => plain,
+            Err(LowerError::Unknown { file, edition }) => return Err(SourceError::Edition { origin, file, edition }),
+            Err(LowerError::Malformed(error)) => {
+                return Err(SourceError::Invalid { origin, reason: error.to_string() });
+            }
+        };
+        match pool(&plain) {
+            Ok(pool) => Ok(Self { upstream, pool, encoded: bytes.into(), origin, services: None }),
+            Err(reason) => Err(SourceError::Invalid { origin, reason }),
         }
     }
 
@@ -101,6 +124,13 @@ impl Source {
     pub fn only(self, services: impl IntoIterator<Item = String>) -> Self {
         Self { services: Some(services.into_iter().collect()), ..self }
     }
+}
+
+/// Decoded by the pool: going through prost-types would lose the options that the policies are. Descriptors are other
+/// people's, and some that are not valid make the pool panic, where it should refuse them.
+fn pool(set: &[u8]) -> Result<DescriptorPool, String> {
+    let decoded = catch_unwind(|| DescriptorPool::decode(set).map_err(|error| error.to_string()));
+    decoded.unwrap_or_else(|_panic| Err("they contradict themselves".to_owned()))
 }
 
 /// Most bytes of a compressed set once it is decompressed: a small file must not take the memory of the process.
@@ -164,6 +194,13 @@ mod tests {
         encoder.write_all(&set()).unwrap();
         assert_eq!(file(&encoder.finish().unwrap()).unwrap().pool.files().len(), 1);
         assert_eq!(file(&set()).unwrap().pool.files().len(), 1);
+    }
+
+    #[test]
+    fn set_that_makes_the_decoder_panic_is_refused() {
+        let file = prost_types::FileDescriptorProto { syntax: Some("proto9".to_owned()), ..Default::default() };
+        let set = prost_types::FileDescriptorSet { file: vec![file] }.encode_to_vec();
+        assert!(matches!(self::file(&set), Err(SourceError::Invalid { .. })));
     }
 
     #[test]

@@ -217,7 +217,7 @@ async fn contract(config: &Config) -> Report {
     if config.upstream.is_empty() {
         findings.push(Finding::error(explain::NO_UPSTREAM.to_owned()));
     }
-    let (methods, upstreams) = (built.contract.methods().len(), built.pools.len());
+    let (methods, upstreams) = (built.contract.methods().len(), built.sources.len());
     Report::of(findings, format!("can be enforced: methods: {methods}, upstreams: {upstreams}"))
 }
 

@@ -3,8 +3,8 @@
 //! The gateway's own internal services are not listed here; they are on the admin port.
 
 mod equivalent;
+mod merge;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use accord_runtime::health::Health;
@@ -14,14 +14,13 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use prost_reflect::DescriptorPool;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder;
 use tower::Service;
 
-use self::equivalent::equivalent;
+use self::merge::merge;
 use crate::table::{MethodTable, Tables, spawn};
 
 const HEALTH: &str = "/grpc.health.v1.Health/";
@@ -96,7 +95,7 @@ fn routes(table: &MethodTable, health: &Health, reflection: bool) -> Routes {
     if !reflection {
         return routes.prepare();
     }
-    let files = merge(table.pools());
+    let files = merge(table.sources());
     match (reflection_service(table, &files).build_v1(), reflection_service(table, &files).build_v1alpha()) {
         (Ok(v1), Ok(v1alpha)) => routes.add_service(v1).add_service(v1alpha).prepare(),
         (Err(error), _) | (_, Err(error)) => {
@@ -115,31 +114,6 @@ fn reflection_service<'a>(table: &MethodTable, files: &'a [u8]) -> Builder<'a> {
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
     let own = std::iter::once(HEALTH).chain(REFLECTION).map(|path| path.trim_matches('/'));
     table.services().into_iter().chain(own).fold(builder, Builder::with_service_name)
-}
-
-/// All files as one encoded `FileDescriptorSet`, with the options as they came.
-fn merge<'a>(pools: impl Iterator<Item = (&'a str, &'a DescriptorPool)>) -> Vec<u8> {
-    let mut files: BTreeMap<String, (&str, Vec<u8>)> = BTreeMap::new();
-    for (upstream, pool) in pools {
-        for file in pool.files() {
-            let encoded = file.encode_to_vec();
-            match files.get(file.name()) {
-                None => drop(files.insert(file.name().to_owned(), (upstream, encoded))),
-                Some((_, first)) if equivalent(first, &encoded) => {}
-                // Every language's protobuf brings its own copy of these, and they mean the same.
-                Some(_) if file.name().starts_with("google/protobuf/") => {}
-                Some((first, _)) => tracing::warn!(
-                    file = file.name(),
-                    "{first} and {upstream} have different files of this name; reflection tells that of {first}",
-                ),
-            }
-        }
-    }
-    let mut set = Vec::new();
-    for (_, encoded) in files.into_values() {
-        prost::encoding::bytes::encode(1, &encoded, &mut set);
-    }
-    set
 }
 
 #[cfg(test)]

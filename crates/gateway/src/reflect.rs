@@ -4,13 +4,14 @@
 //! is bounded: it is another party's program.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
+use accord_contract::{Source, SourceError};
 use accord_runtime::deadline::Deadline;
 use accord_runtime::fault;
 use accord_runtime::request::{self, RequestId};
 use accord_upstream::Client;
+use accord_wire::{Occurrence, Value, occurrences};
 use http::uri::PathAndQuery;
 use prost::Message;
 use prost_reflect::DescriptorPool;
@@ -42,28 +43,26 @@ const OWN: [&str; 3] = ["grpc.reflection.", "grpc.health.", "grpc.channelz."];
 /// What an upstream says it serves. Equal if the bytes are.
 #[derive(Clone, Debug)]
 pub(crate) struct Descriptors {
-    encoded: Arc<[u8]>,
-    /// The files, linked.
-    pub pool: DescriptorPool,
+    /// The files, linked, of an upstream that is not named yet.
+    pub source: Source,
     /// The full names of the services that it listed, in order. The files may declare more.
     pub services: Vec<String>,
 }
 
 impl Descriptors {
     /// From an encoded `FileDescriptorSet` and the names of the services in it that are served.
-    pub(crate) fn linked(encoded: Vec<u8>, services: Vec<String>) -> Result<Self, ReflectError> {
-        let pool = DescriptorPool::decode(encoded.as_slice());
-        let pool = pool.map_err(|error| ReflectError::Malformed(error.to_string()))?;
-        match services.iter().find(|service| pool.get_service_by_name(service).is_none()) {
+    pub(crate) fn linked(encoded: &[u8], services: Vec<String>) -> Result<Self, ReflectError> {
+        let source = Source::descriptor_set("", "reflection", encoded)?;
+        match services.iter().find(|service| source.pool.get_service_by_name(service).is_none()) {
             Some(absent) => Err(ReflectError::Missing(absent.clone())),
-            None => Ok(Self { encoded: encoded.into(), pool, services }),
+            None => Ok(Self { source: source.only(services.clone()), services }),
         }
     }
 }
 
 impl PartialEq for Descriptors {
     fn eq(&self, other: &Self) -> bool {
-        self.services == other.services && self.encoded == other.encoded
+        self.services == other.services && self.source.encoded == other.source.encoded
     }
 }
 
@@ -88,6 +87,9 @@ pub(crate) enum ReflectError {
     /// What it sends is not valid.
     #[error("its descriptors are not valid: {0}")]
     Malformed(String),
+    /// What it sends can't be used.
+    #[error(transparent)]
+    Unusable(#[from] SourceError),
 }
 
 /// Reads everything that the server at the other end of `client` serves.
@@ -112,11 +114,16 @@ async fn read_version(client: &Client, path: &'static str) -> Result<Descriptors
             Described::Services(_) => return Err(unexpected_response()),
         }
     }
-    while let Some(name) = files.wanted() {
+    while let Some((name, import)) = files.wanted() {
         match reflection.ask(MessageRequest::FileByFilename(name.clone())).await? {
             Described::Files(bytes) => files.add(bytes)?,
             // Some servers leave out the well-known files that every client has.
-            Described::Unknown => files.add(vec![well_known(&name).ok_or(ReflectError::Missing(name))?])?,
+            Described::Unknown => match well_known(&name) {
+                Some(bytes) => files.add(vec![bytes])?,
+                // Compilers need not keep what only options are read with.
+                None if import == Import::ForOptions => {}
+                None => return Err(ReflectError::Missing(name)),
+            },
             Described::Services(_) => return Err(unexpected_response()),
         }
     }
@@ -227,9 +234,21 @@ fn refused(status: &Status) -> ReflectError {
 struct Files {
     read: BTreeMap<String, Vec<u8>>,
     bytes: usize,
-    imports: VecDeque<String>,
+    imports: VecDeque<(String, Import)>,
     requested: BTreeSet<String>,
 }
+
+/// What a file is imported for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Import {
+    /// Its types.
+    ForTypes,
+    /// Its options alone (edition 2024).
+    ForOptions,
+}
+
+/// `google.protobuf.FileDescriptorProto.option_dependency`.
+const OPTION_DEPENDENCY: u32 = 15;
 
 impl Files {
     fn add(&mut self, files: Vec<Vec<u8>>) -> Result<(), ReflectError> {
@@ -244,17 +263,18 @@ impl Files {
                 return Err(ReflectError::TooLarge);
             }
             let name = file.name().to_owned();
-            self.imports.extend(file.dependency);
+            self.imports.extend(file.dependency.into_iter().map(|import| (import, Import::ForTypes)));
+            self.imports.extend(option_dependencies(&bytes).map(|import| (import, Import::ForOptions)));
             self.read.insert(name, bytes);
         }
         Ok(())
     }
 
     /// The next import that was not read yet. Each is requested for once.
-    fn wanted(&mut self) -> Option<String> {
-        while let Some(name) = self.imports.pop_front() {
+    fn wanted(&mut self) -> Option<(String, Import)> {
+        while let Some((name, import)) = self.imports.pop_front() {
             if !self.read.contains_key(&name) && self.requested.insert(name.clone()) {
-                return Some(name);
+                return Some((name, import));
             }
         }
         None
@@ -265,8 +285,17 @@ impl Files {
         for bytes in self.read.values() {
             prost::encoding::bytes::encode(1, bytes, &mut encoded);
         }
-        Descriptors::linked(encoded, services)
+        Descriptors::linked(&encoded, services)
     }
+}
+
+fn option_dependencies(file: &[u8]) -> impl Iterator<Item = String> {
+    occurrences(file).filter_map(|occurrence| match occurrence {
+        Ok(Occurrence { number: OPTION_DEPENDENCY, value: Value::Bytes(name), .. }) => {
+            String::from_utf8(name.to_vec()).ok()
+        }
+        _ => None,
+    })
 }
 
 fn well_known(name: &str) -> Option<Vec<u8>> {

@@ -14,10 +14,9 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use accord_contract::{Contract, http::Binding};
+use accord_contract::{Contract, Source, http::Binding};
 use accord_transcode::{NoMatch, Plan, Routes, Schema};
 use accord_upstream::Upstream;
-use prost_reflect::DescriptorPool;
 
 pub(crate) use entry::MethodEntry;
 pub(crate) use live::Tables;
@@ -39,7 +38,7 @@ pub(crate) struct MethodTable {
     contract: Contract,
     entries: Entries,
     routes: Routes<(Arc<MethodEntry>, Arc<Plan>)>,
-    pools: Vec<(Arc<str>, DescriptorPool)>,
+    sources: Vec<Source>,
     pending: Vec<Arc<str>>,
 }
 
@@ -65,7 +64,7 @@ impl MethodTable {
             contract: built.contract.clone(),
             entries,
             routes: Routes::build(routes).map_err(|error| Refused::one(format!("error: {error}")))?,
-            pools: built.pools.clone(),
+            sources: built.sources.clone(),
             pending: built.pending.iter().map(|it| Arc::clone(&it.upstream)).collect(),
         })
     }
@@ -120,8 +119,8 @@ impl MethodTable {
     }
 
     /// The descriptors of each upstream, in the order of the configuration.
-    pub(crate) fn pools(&self) -> impl Iterator<Item = (&str, &DescriptorPool)> {
-        self.pools.iter().map(|(upstream, pool)| (&**upstream, pool))
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.sources
     }
 }
 
@@ -131,7 +130,7 @@ fn entries<'a>(
     upstreams: &[Arc<Upstream>],
     before: Option<&MethodTable>,
 ) -> Result<(Entries, Vec<Bound<'a>>), Refused> {
-    let schemas = built.pools.iter().map(|(upstream, pool)| (&**upstream, Arc::new(Schema::compile(pool))));
+    let schemas = built.sources.iter().map(|source| (&*source.upstream, Arc::new(Schema::compile(&source.pool))));
     let schemas: HashMap<_, _> = schemas.collect();
     let (mut entries, mut bound, mut reasons) = (Entries::new(), Vec::new(), Vec::new());
     for method in built.contract.methods() {

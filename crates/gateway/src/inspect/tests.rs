@@ -2,12 +2,15 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use accord_api::FILE_DESCRIPTOR_SET;
+use accord_contract::Source;
+use prost_reflect::DescriptorPool;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use super::equivalent::equivalent;
 use super::*;
 use crate::config::{Config, UpstreamConfig};
 use crate::reflect;
@@ -99,23 +102,64 @@ fn only_its_own_paths_are_answered_here() {
     assert!(!Inspection::serves("/catalog.v1.ProductService/GetProduct"));
 }
 
-fn one_file(name: &str, package: &str) -> DescriptorPool {
-    let file = prost_types::FileDescriptorProto {
-        name: Some(name.to_owned()),
-        package: Some(package.to_owned()),
+/// A source of one upstream, made of files: each with its name, its package and what it imports.
+fn source(upstream: &str, files: &[(&str, &str, &[&str])]) -> Source {
+    let file = |(name, package, imports): &(&str, &str, &[&str])| prost_types::FileDescriptorProto {
+        name: Some((*name).to_owned()),
+        package: Some((*package).to_owned()),
+        dependency: imports.iter().map(|import| (*import).to_owned()).collect(),
         ..Default::default()
     };
-    let mut pool = DescriptorPool::new();
-    pool.add_file_descriptor_proto(file).unwrap();
-    pool
+    let set = prost_types::FileDescriptorSet { file: files.iter().map(file).collect() };
+    Source::descriptor_set(upstream, "test", &prost::Message::encode_to_vec(&set)).unwrap()
+}
+
+/// The files that reflection tells: name, package, imports.
+fn told(sources: &[Source]) -> Vec<(String, String, Vec<String>)> {
+    let merged = DescriptorPool::decode(merge(sources).as_slice()).unwrap();
+    let file = |file: prost_reflect::FileDescriptor| {
+        let imports = file.dependencies().map(|import| import.name().to_owned()).collect();
+        (file.name().to_owned(), file.package_name().to_owned(), imports)
+    };
+    let mut files: Vec<_> = merged.files().map(file).collect();
+    files.sort();
+    files
+}
+
+fn row(name: &str, package: &str, imports: &[&str]) -> (String, String, Vec<String>) {
+    (name.to_owned(), package.to_owned(), imports.iter().map(|import| (*import).to_owned()).collect())
 }
 
 #[test]
-fn reflection_serves_the_first_of_two_files_of_one_name() {
-    let (shop, store) = (one_file("service.proto", "shop.v1"), one_file("service.proto", "store.v1"));
-    let merged = DescriptorPool::decode(merge([("shop", &shop), ("store", &store)].into_iter()).as_slice()).unwrap();
-    assert_eq!(merged.files().len(), 1);
-    assert_eq!(merged.files().next().unwrap().package_name(), "shop.v1");
+fn second_of_two_files_of_one_name_is_told_under_another() {
+    let shop = source("shop", &[("common.proto", "shop.v1", &[]), ("shop.proto", "shop.v1", &["common.proto"])]);
+    let store = source("store", &[("common.proto", "store.v1", &[]), ("store.proto", "store.v1", &["common.proto"])]);
+    let expected = [
+        row("common.proto", "shop.v1", &[]),
+        row("shop.proto", "shop.v1", &["common.proto"]),
+        row("store.proto", "store.v1", &["store/common.proto"]),
+        row("store/common.proto", "store.v1", &[]),
+    ];
+    assert_eq!(told(&[shop, store]), expected);
+}
+
+#[test]
+fn file_that_imports_a_renamed_one_is_told_for_each_upstream() {
+    let files = |package| [("common.proto", package, &[][..]), ("both.proto", "both.v1", &["common.proto"][..])];
+    let expected = [
+        row("both.proto", "both.v1", &["common.proto"]),
+        row("common.proto", "shop.v1", &[]),
+        row("store/both.proto", "both.v1", &["store/common.proto"]),
+        row("store/common.proto", "store.v1", &[]),
+    ];
+    assert_eq!(told(&[source("shop", &files("shop.v1")), source("store", &files("store.v1"))]), expected);
+}
+
+#[test]
+fn file_of_an_edition_is_told_as_it_came() {
+    let edition = include_bytes!("../../../transcode/tests/transcode/editions/lab.binpb");
+    let lab = Source::descriptor_set("lab", "test", edition).unwrap();
+    assert_eq!(merge(&[lab]), edition);
 }
 
 #[test]
@@ -150,7 +194,8 @@ fn files_of_two_compilers_are_equivalent_while_they_mean_the_same() {
 #[test]
 fn options_survive_merging() {
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
-    let merged = merge([("catalog", &pool), ("again", &pool)].into_iter());
+    let source = |upstream: &str| Source::descriptor_set(upstream, "test", FILE_DESCRIPTOR_SET).unwrap();
+    let merged = merge(&[source("catalog"), source("again")]);
     let merged = DescriptorPool::decode(merged.as_slice()).unwrap();
     assert_eq!(merged.files().len(), pool.files().len());
     let policy = merged.get_extension_by_name("accord.policy.v1.service").unwrap();

@@ -19,8 +19,9 @@ async fn serving(routes: Routes) -> Client {
 }
 
 fn cache_ttl_is_declared(descriptors: &Descriptors) -> bool {
-    let method = descriptors.pool.get_service_by_name("catalog.v1.ProductService").unwrap().methods().next().unwrap();
-    let policy = descriptors.pool.get_extension_by_name("accord.policy.v1.method").unwrap();
+    let method =
+        descriptors.source.pool.get_service_by_name("catalog.v1.ProductService").unwrap().methods().next().unwrap();
+    let policy = descriptors.source.pool.get_extension_by_name("accord.policy.v1.method").unwrap();
     matches!(method.options().get_extension(&policy).as_ref(), Value::Message(policy) if policy.has_field_by_name("cache"))
 }
 
@@ -81,6 +82,32 @@ async fn well_known_import_that_the_server_leaves_out_is_added() {
     let reflection = Builder::configure().register_encoded_file_descriptor_set(&alone);
     let client = serving(Routes::new(reflection.include_reflection_service(false).build_v1().unwrap())).await;
     assert!(cache_ttl_is_declared(&read(&client).await.unwrap()));
+}
+
+#[tokio::test]
+async fn server_whose_descriptors_make_their_decoder_panic_is_unusable() {
+    let file = FileDescriptorProto {
+        name: Some("a.proto".to_owned()),
+        syntax: Some("proto9".to_owned()),
+        service: vec![prost_types::ServiceDescriptorProto { name: Some("A".to_owned()), ..Default::default() }],
+        ..Default::default()
+    };
+    let set = prost_types::FileDescriptorSet { file: vec![file] };
+    let reflection = Builder::configure().register_file_descriptor_set(set).with_service_name("A");
+    let client = serving(Routes::new(reflection.build_v1().unwrap())).await;
+    assert!(matches!(read(&client).await, Err(ReflectError::Unusable(_))));
+}
+
+#[test]
+fn import_for_options_is_wanted_as_such() {
+    let mut file =
+        FileDescriptorProto { dependency: vec!["types.proto".to_owned()], ..Default::default() }.encode_to_vec();
+    accord_wire::put_bytes(&mut file, OPTION_DEPENDENCY, b"options.proto");
+    let mut files = Files::default();
+    files.add(vec![file]).unwrap();
+    assert_eq!(files.wanted(), Some(("types.proto".to_owned(), Import::ForTypes)));
+    assert_eq!(files.wanted(), Some(("options.proto".to_owned(), Import::ForOptions)));
+    assert_eq!(files.wanted(), None);
 }
 
 #[test]

@@ -74,10 +74,8 @@ mod tests {
     use super::*;
 
     fn plan_of(name: &str) -> Option<CachePlan> {
-        let pool = prost_reflect::DescriptorPool::decode(accord_api::FILE_DESCRIPTOR_SET).unwrap();
-        let services = Some(vec!["catalog.v1.ProductService".to_owned()]);
-        let source = Source { upstream: "catalog".into(), pool, origin: "test".to_owned(), services };
-        let (contract, _) = Contract::load(&[source], &[]);
+        let source = Source::descriptor_set("catalog", "test", accord_api::FILE_DESCRIPTOR_SET).unwrap();
+        let (contract, _) = Contract::load(&[source.only(["catalog.v1.ProductService".to_owned()])], &[]);
         CachePlan::of(contract.methods().into_iter().find(|method| &*method.name == name).unwrap())
     }
 

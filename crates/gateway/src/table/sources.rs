@@ -7,7 +7,6 @@ use std::time::Duration;
 use accord_contract::{Contract, Method, Overlay, Severity, Source, refused};
 use accord_upstream::{Client, HealthStatus, Upstream};
 use futures_util::future::join_all;
-use prost_reflect::DescriptorPool;
 use tokio::time::timeout;
 
 use crate::config::Config;
@@ -42,7 +41,7 @@ pub(crate) struct Built {
     /// The effective contract.
     pub contract: Contract,
     /// The descriptors of each upstream.
-    pub pools: Vec<(Arc<str>, DescriptorPool)>,
+    pub sources: Vec<Source>,
     /// The upstreams whose descriptors are not known.
     pub pending: Vec<Pending>,
     /// What is worth reading about it, one line each.
@@ -93,12 +92,7 @@ impl Sources {
         if known.descriptors.as_ref() == Some(&descriptors) {
             return false;
         }
-        known.source = Some(Source {
-            upstream: Arc::clone(&known.name),
-            pool: descriptors.pool.clone(),
-            origin: "reflection".to_owned(),
-            services: Some(descriptors.services.clone()),
-        });
+        known.source = Some(Source { upstream: Arc::clone(&known.name), ..descriptors.source.clone() });
         known.descriptors = Some(descriptors);
         true
     }
@@ -140,8 +134,7 @@ impl Sources {
         if !self.has_cache {
             lines.extend(cache_missing(&contract));
         }
-        let pools = known.into_iter().map(|source| (source.upstream, source.pool)).collect();
-        Ok(Built { contract, pools, pending, warnings: lines })
+        Ok(Built { contract, sources: known, pending, warnings: lines })
     }
 
     fn is_pending(&self, upstream: &str) -> bool {

@@ -233,5 +233,5 @@ async fn refused_change_does_not_block_later_changes() {
 
 fn descriptors(services: &[&str]) -> reflect::Descriptors {
     let services = services.iter().map(ToString::to_string).collect();
-    reflect::Descriptors::linked(accord_api::FILE_DESCRIPTOR_SET.to_vec(), services).unwrap()
+    reflect::Descriptors::linked(accord_api::FILE_DESCRIPTOR_SET, services).unwrap()
 }

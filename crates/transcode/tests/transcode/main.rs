@@ -1,6 +1,7 @@
 //! JSON to protobuf and back: through the public API only, with `prost-reflect` as the oracle.
 
 mod bodies;
+mod editions;
 mod forged;
 mod invented;
 mod kitchen;
