@@ -14,7 +14,8 @@ pub(crate) struct Names {
 impl Names {
     pub(crate) fn compile(declared: &EnumDescriptor) -> Self {
         let mut compiled = Self { null: declared.full_name() == "google.protobuf.NullValue", ..Self::default() };
-        for value in declared.values() {
+        // As they were declared: the descriptor's own iterator turns the names of one number round.
+        for value in &declared.enum_descriptor_proto().value {
             compiled.by_name.push((value.name().into(), value.number()));
             compiled.by_number.push((value.number(), value.name().into()));
         }

@@ -10,8 +10,12 @@ pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
-    elements: usize,
+    /// How many bytes may still be looked at ahead.
+    ahead: usize,
 }
+
+/// How often the whole text may be looked at ahead. Objects within objects are looked at again and again.
+const MOST_LOOKS: usize = 16;
 
 /// What a value is, told by its first character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,11 +29,11 @@ pub(crate) enum Token {
 }
 
 impl<'a> Reader<'a> {
-    /// `depth` bounds the nesting of objects and arrays, `elements` the number of values.
-    pub(crate) fn new(text: &'a [u8], depth: usize, elements: usize) -> Result<Self, Violation> {
+    /// `depth` bounds the nesting of objects and arrays.
+    pub(crate) fn new(text: &'a [u8], depth: usize) -> Result<Self, Violation> {
         let text = std::str::from_utf8(text)
             .map_err(|error| Violation::malformed(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
-        Ok(Self { text, at: 0, depth, elements })
+        Ok(Self { text, at: 0, depth, ahead: text.len().saturating_mul(MOST_LOOKS) })
     }
 
     /// The value that comes next, without reading it.
@@ -74,7 +78,6 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, Violation> {
-        self.count()?;
         if self.next_byte() != Some(b'"') {
             return Err(self.expected("a string"));
         }
@@ -83,7 +86,6 @@ impl<'a> Reader<'a> {
 
     /// A number as it is written.
     pub(crate) fn number(&mut self) -> Result<&'a str, Violation> {
-        self.count()?;
         self.next_byte();
         let length = number_length(self.rest()).ok_or_else(|| self.expected("a number"))?;
         let number = &self.text[self.at..self.at + length];
@@ -92,7 +94,6 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn bool(&mut self) -> Result<bool, Violation> {
-        self.count()?;
         if self.next_byte() == Some(b't') {
             self.word("true").map(|()| true)
         } else {
@@ -101,7 +102,6 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn null(&mut self) -> Result<(), Violation> {
-        self.count()?;
         self.next_byte();
         self.word("null")
     }
@@ -130,12 +130,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The string under `name` in the object that comes next, which is left unread. What is looked at counts as
-    /// elements nevertheless, because objects within objects are then looked at again and again.
+    /// The string under `name` in the object that comes next, which is left unread. How much is looked at ahead is
+    /// bounded by the length of the text.
     pub(crate) fn find(&mut self, name: &str) -> Result<Option<Cow<'a, str>>, Violation> {
         let mut ahead = self.clone();
         let found = ahead.find_here(name)?;
-        self.elements = ahead.elements;
+        let left = self.ahead.checked_sub(ahead.at - self.at);
+        self.ahead =
+            left.ok_or_else(|| Violation::malformed("must stand first, where it is nested so deeply").within(name))?;
         Ok(found)
     }
 
@@ -160,7 +162,6 @@ impl<'a> Reader<'a> {
     }
 
     fn enter(&mut self, bracket: u8, what: &str) -> Result<(), Violation> {
-        self.count()?;
         self.expect(bracket, what)?;
         self.depth = self.depth.checked_sub(1).ok_or_else(|| Violation::malformed("nested too deeply"))?;
         Ok(())
@@ -176,11 +177,6 @@ impl<'a> Reader<'a> {
             self.expect(b',', "a comma")?;
         }
         Ok(true)
-    }
-
-    fn count(&mut self) -> Result<(), Violation> {
-        self.elements = self.elements.checked_sub(1).ok_or_else(|| Violation::malformed("has too many elements"))?;
-        Ok(())
     }
 
     fn expect(&mut self, byte: u8, what: &str) -> Result<(), Violation> {

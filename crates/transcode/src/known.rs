@@ -104,15 +104,21 @@ fn duration(text: &str) -> Option<(i64, i64)> {
     fits.then_some((sign * seconds, sign * nanos))
 }
 
+/// Paths in `lowerCamelCase`, as they are written, or in `snake_case`, as the fields are named. `*` stands for every field
+/// (AIP-134), or every element (AIP-161).
 fn put_paths(out: &mut Vec<u8>, text: &str) -> Result<(), Violation> {
     let mut path = String::new();
-    for camel in text.split(',').filter(|_| !text.is_empty()) {
+    for given in text.split(',').filter(|_| !text.is_empty()) {
         path.clear();
-        for character in camel.chars() {
+        for character in given.chars() {
             match character {
                 'A'..='Z' => path.extend(['_', character.to_ascii_lowercase()]),
-                'a'..='z' | '0'..='9' | '.' => path.push(character),
-                _ => return Err(Violation::invalid("must be field paths in lowerCamelCase, separated by commas")),
+                'a'..='z' | '0'..='9' | '.' | '_' => path.push(character),
+                '*' if given.split('.').all(|name| name == "*" || !name.contains('*')) => path.push('*'),
+                _ => {
+                    let problem = "must be field paths such as `displayName`, or `*`, separated by commas";
+                    return Err(Violation::invalid(problem));
+                }
             }
         }
         if path.is_empty() {

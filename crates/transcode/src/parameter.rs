@@ -23,6 +23,8 @@ pub(crate) struct Target {
     /// Positions of fields, each in the message of the one before.
     steps: Vec<usize>,
     repeated: bool,
+    /// Whether what is given several times is joined, as the paths of a field mask are.
+    joined: bool,
 }
 
 impl Target {
@@ -45,7 +47,8 @@ impl Target {
                 _ => None,
             };
         }
-        let target = Self { shape, steps, repeated };
+        let mut target = Self { shape, steps, repeated, joined: false };
+        target.joined = target.is_mask(schema);
         let fits = target.takes_text(schema);
         fits.then_some(target).ok_or_else(|| Violation::invalid("cannot be given as a parameter").within(path))
     }
@@ -65,6 +68,11 @@ impl Target {
             },
             _ => true,
         }
+    }
+
+    fn is_mask(&self, schema: &Schema) -> bool {
+        let Some((_, Kind::Message(index))) = self.leaf(schema) else { return false };
+        schema.shape(index).known == Some(Known::FieldMask)
     }
 
     fn leaf(&self, schema: &Schema) -> Option<(Form, Kind)> {
@@ -96,7 +104,7 @@ impl Target {
 
     /// The field at `position` of a message, whatever it holds.
     pub(crate) fn of(shape: usize, position: usize) -> Self {
-        Self { shape, steps: vec![position], repeated: false }
+        Self { shape, steps: vec![position], repeated: false, joined: false }
     }
 
     /// Whether the target lies in the field at `position` of the message it starts from.
@@ -140,7 +148,7 @@ pub(crate) struct Given {
 
 impl Given {
     pub(crate) fn add(&mut self, schema: &Schema, target: &Target) -> Result<(), Violation> {
-        if !target.repeated && !self.targets.insert(target.steps.clone()) {
+        if !target.repeated && !self.targets.insert(target.steps.clone()) && !target.joined {
             return Err(Violation::invalid("is given twice"));
         }
         let mut shape = target.shape;

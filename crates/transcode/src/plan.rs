@@ -25,13 +25,11 @@ use crate::{
 pub struct Limits {
     /// Nesting of JSON objects and arrays in a request, and of messages in an answer. Default 64.
     pub depth: usize,
-    /// Values in a JSON text, and parameters in a query. Default 100 000.
-    pub elements: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { depth: 64, elements: 100_000 }
+        Self { depth: 64 }
     }
 }
 
@@ -201,9 +199,9 @@ impl Plan {
             }
             // No text at all is what a client without arguments sends.
             _ if body.is_empty() => {}
-            BodySource::Nothing => return Err(Violation::malformed("the method takes no body")),
+            BodySource::Nothing => no_body(body)?,
             BodySource::Whole => {
-                let mut reader = Reader::new(body, self.limits.depth, self.limits.elements)?;
+                let mut reader = Reader::new(body, self.limits.depth)?;
                 encoder.message(shape, &mut reader)?;
                 reader.finish()?;
             }
@@ -214,7 +212,7 @@ impl Plan {
 
     /// A body that is one field of the message.
     fn put_field<'s>(&'s self, encoder: &mut Encoder<'s>, field: &'s Field, body: &[u8]) -> Result<(), Violation> {
-        let mut reader = Reader::new(body, self.limits.depth, self.limits.elements)?;
+        let mut reader = Reader::new(body, self.limits.depth)?;
         if reader.peek()? == Token::Null && !encoder.takes_null(field) {
             reader.null()?;
         } else {
@@ -230,11 +228,8 @@ impl Plan {
         {
             given.add(&self.schema, &Target::of(self.input, position))?;
         }
-        for (count, pair) in pairs(query).enumerate() {
+        for pair in pairs(query) {
             let (name, value) = pair?;
-            if count >= self.limits.elements {
-                return Err(Violation::malformed("the query has too many parameters"));
-            }
             if self.body == BodySource::Whole {
                 return Err(Violation::unknown(&name, "the method takes no query parameters"));
             }
@@ -247,6 +242,19 @@ impl Plan {
             written.map_err(|violation| violation.within(&name))?;
         }
         Ok(())
+    }
+}
+
+/// Where all is given by path and query. Many libraries send an empty object all the same.
+fn no_body(body: &[u8]) -> Result<(), Violation> {
+    let is_empty = |mut reader: Reader<'_>| {
+        reader.object()?;
+        let is_empty = reader.key(&mut true)?.is_none();
+        reader.finish().map(|()| is_empty)
+    };
+    match Reader::new(body, 1).and_then(is_empty) {
+        Ok(true) => Ok(()),
+        _ => Err(Violation::malformed("the method takes no body: send none, or `{}`")),
     }
 }
 

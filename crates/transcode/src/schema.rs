@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, fmt};
 
-use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, Kind as Declared, MessageDescriptor};
+use prost_reflect::{
+    DescriptorPool, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind as Declared, MessageDescriptor,
+};
 
 use accord_wire::WireType;
 
@@ -239,41 +241,39 @@ impl Compiler {
     fn shape(&mut self, message: &MessageDescriptor) -> Shape {
         let mut fields: Vec<_> = message.fields().collect();
         fields.sort_by_key(FieldDescriptor::number);
-        let json = fields.iter().enumerate().map(|(index, field)| (field.json_name().into(), index));
-        let proto = fields.iter().enumerate().map(|(index, field)| (field.name().into(), index));
+        let known = Known::named(message.full_name()).filter(|known| known.fits(&fields));
+        let mut declared: Vec<_> = fields.iter().map(|field| Declaration::field(message, field)).collect();
+        if known.is_none() {
+            declared.extend(message.extensions().map(|extension| Declaration::extension(&extension)));
+            declared.sort_by_key(|field| field.number);
+        }
+        let json = declared.iter().enumerate().map(|(index, field)| (field.json_name.as_str().into(), index));
+        let proto =
+            declared.iter().enumerate().filter_map(|(index, field)| Some((field.name.as_deref()?.into(), index)));
         // Stable, so that a JSON name goes before an equal proto name of another field.
         let mut by_name: Vec<(Box<str>, usize)> = json.chain(proto).collect();
         by_name.sort_by(|(left, _), (right, _)| left.cmp(right));
         by_name.dedup_by(|(left, _), (right, _)| left == right);
-        let known = Known::named(message.full_name()).filter(|known| known.fits(&fields));
-        let fields = fields.iter().map(|field| self.field(message, field)).collect();
+        let fields = declared.into_iter().map(|field| self.field(field)).collect();
         Shape { known, fields, by_name }
     }
 
-    fn field(&mut self, message: &MessageDescriptor, field: &FieldDescriptor) -> Field {
-        let form = if field.is_map() {
-            Form::Map
-        } else if field.is_list() {
-            Form::List { packed: field.is_packed() }
-        } else {
-            Form::Single { implicit: !field.supports_presence() }
-        };
-        let oneof = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
+    fn field(&mut self, declared: Declaration) -> Field {
         let mut key = Vec::new();
-        crate::text::put_string(&mut key, field.json_name());
+        crate::text::put_string(&mut key, &declared.json_name);
         key.push(b':');
         Field {
-            number: field.number(),
-            name: field.json_name().into(),
+            number: declared.number,
+            kind: self.kind(&declared),
+            name: declared.json_name.into(),
             key: key.into(),
-            form,
-            kind: self.kind(field),
-            oneof: oneof.and_then(|oneof| message.oneofs().position(|other| other == oneof)),
+            form: declared.form,
+            oneof: declared.oneof,
         }
     }
 
-    fn kind(&mut self, field: &FieldDescriptor) -> Kind {
-        match field.kind() {
+    fn kind(&mut self, declared: &Declaration) -> Kind {
+        match &declared.kind {
             Declared::Bool => Kind::Bool,
             Declared::Int32 => Kind::Int32,
             Declared::Sint32 => Kind::Sint32,
@@ -289,8 +289,8 @@ impl Compiler {
             Declared::Double => Kind::Double,
             Declared::String => Kind::String,
             Declared::Bytes => Kind::Bytes,
-            Declared::Enum(declared) => Kind::Enum(self.names(&declared)),
-            Declared::Message(message) if field.is_group() => Kind::Group(self.messages[message.full_name()]),
+            Declared::Enum(declared) => Kind::Enum(self.names(declared)),
+            Declared::Message(message) if declared.is_group => Kind::Group(self.messages[message.full_name()]),
             Declared::Message(message) => Kind::Message(self.messages[message.full_name()]),
         }
     }
@@ -302,5 +302,52 @@ impl Compiler {
         self.enums.push(Names::compile(declared));
         self.enums_by_name.insert(declared.full_name().into(), self.enums.len() - 1);
         self.enums.len() - 1
+    }
+}
+
+/// What a field and an extension both say of themselves.
+struct Declaration {
+    number: u32,
+    /// Of an extension, `[pkg.name]`.
+    json_name: String,
+    name: Option<String>,
+    form: Form,
+    kind: Declared,
+    is_group: bool,
+    oneof: Option<usize>,
+}
+
+impl Declaration {
+    fn field(message: &MessageDescriptor, field: &FieldDescriptor) -> Self {
+        let oneof = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
+        Self {
+            number: field.number(),
+            json_name: field.json_name().to_owned(),
+            name: Some(field.name().to_owned()),
+            form: match field {
+                field if field.is_map() => Form::Map,
+                field if field.is_list() => Form::List { packed: field.is_packed() },
+                field => Form::Single { implicit: !field.supports_presence() },
+            },
+            kind: field.kind(),
+            is_group: field.is_group(),
+            oneof: oneof.and_then(|oneof| message.oneofs().position(|other| other == oneof)),
+        }
+    }
+
+    fn extension(extension: &ExtensionDescriptor) -> Self {
+        Self {
+            number: extension.number(),
+            json_name: extension.json_name().to_owned(),
+            name: None,
+            form: match extension {
+                extension if extension.is_map() => Form::Map,
+                extension if extension.is_list() => Form::List { packed: extension.is_packed() },
+                _ => Form::Single { implicit: false },
+            },
+            kind: extension.kind(),
+            is_group: extension.is_group(),
+            oneof: None,
+        }
     }
 }

@@ -35,7 +35,7 @@ fn path_query_and_body_make_one_message() {
             r#"{"leaf":{"minorUnits":3,"next":{"name":"é"}}}"#,
         ),
         (
-            ("/v1", "", &[], "timestamp=2026-01-01T00:00:00Z&duration=3s&mask=aB,c", ""),
+            ("/v1", "", &[], "timestamp=2026-01-01T00:00:00Z&duration=3s&mask=aB&mask=c", ""),
             r#"{"timestamp":"2026-01-01T00:00:00Z","duration":"3s","mask":"aB,c"}"#,
         ),
         (
@@ -73,7 +73,7 @@ fn query_parameter_that_is_wrong_is_named() {
         (("/v1", "*", &[], "flag=true", ""), "flag", UnknownField),
         (("/v1/{int32}", "", &["x"], "", ""), "int32", InvalidValue),
         (("/v1/{leaf.minor_units}", "", &["x"], "", ""), "leaf.minorUnits", InvalidValue),
-        (("/v1", "", &[], "", "{}"), "", Malformed),
+        (("/v1", "", &[], "", r#"{"text":"a"}"#), "", Malformed),
         (("/v1/{choice_text}", "", &["a"], "choiceNumber=1", ""), "choiceNumber", InvalidValue),
         (("/v1", "choice_leaf", &[], "choiceNumber=1", "{}"), "choiceNumber", InvalidValue),
     ];
