@@ -13,6 +13,7 @@ mod links;
 mod lints;
 mod modules;
 mod order;
+mod quotes;
 mod seams;
 mod sources;
 mod unused;
@@ -33,7 +34,7 @@ type Rule = fn() -> Result<Vec<Finding>>;
 
 /// Prints every finding, one a line; fails if there is one.
 pub(crate) fn run(Args {}: Args) -> Result<()> {
-    let rules: [(&str, Rule); 12] = [
+    let rules: [(&str, Rule); 13] = [
         ("layout", layout::check),
         ("lints", lints::check),
         ("licences", licences::check),
@@ -44,6 +45,7 @@ pub(crate) fn run(Args {}: Args) -> Result<()> {
         ("seams", seams::check),
         ("sources", sources::check),
         ("links", links::check),
+        ("quotes", quotes::check),
         ("commands", commands::check),
         ("configuration", configuration::check),
     ];

@@ -76,7 +76,7 @@ fn broken(page: &Path, target: &str, known: &BTreeSet<&Path>) -> Result<Option<&
 }
 
 /// A path that is relative to a page, from the root.
-fn resolve(page: &Path, target: &str) -> PathBuf {
+pub(super) fn resolve(page: &Path, target: &str) -> PathBuf {
     let mut path = page.parent().map(Path::to_path_buf).unwrap_or_default();
     for part in Path::new(target).components() {
         match part {
