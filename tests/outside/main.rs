@@ -1,4 +1,4 @@
-//! A service that Accord never met, and clients nobody here wrote: Python's gRPC, buf, and a real OTLP collector.
+//! Services that Accord never met, and clients nobody here wrote: gRPC for Go, Node and Python, buf, and a real OTLP collector.
 //!
 //! The tools come from the environment that `cargo xtask test` prepares; without them these tests fail.
 
