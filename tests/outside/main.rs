@@ -4,6 +4,7 @@
 
 mod buf;
 mod deadline;
+mod namespaces;
 mod never_met;
 mod python;
 mod relays;

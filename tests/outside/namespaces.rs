@@ -1,0 +1,72 @@
+//! A namespace of the cache, as clients of others use it: curl, grpcurl, buf and Python, with the lines that the guide shows.
+
+use crate::{output, tool};
+use accord_fabric::{Fabric, Part, binaries::workspace};
+use anyhow::Result;
+use serde_json::{Value, json};
+use toml::toml;
+
+/// `milk` as JSON has bytes.
+const MILK: &str = "bWlsaw==";
+
+/// The fabric with a namespace, and the token of somebody who may write there.
+async fn with_carts() -> Result<(Fabric, String)> {
+    let settings = toml! {
+        [[namespace]]
+        name = "carts"
+        read_permission = "carts.read"
+        write_permission = "carts.write"
+    };
+    let fabric = Fabric::builder()?.cache_fronted().settings(Part::Cache, settings).start().await?;
+    fabric.manage(&["principal", "add", "nora", "--role", "cart-writer"]).await?;
+    let token = fabric.token("nora").await?;
+    Ok((fabric, token))
+}
+
+/// Runs a file of the guide's lines, and returns the JSON documents that it prints.
+async fn lines(fabric: &Fabric, token: &str, file: &str) -> Result<Vec<Value>> {
+    let lines = std::fs::read_to_string(workspace().join("tests/clients/namespaces").join(file))?;
+    let lines = lines.replace("127.0.0.1:8080", &fabric.gateway.listen.to_string());
+    let printed = output("sh", &["-e", "-c", &format!("TOKEN={token}\n{lines}")]).await?;
+    Ok(serde_json::Deserializer::from_str(&printed).into_iter().collect::<Result<_, _>>()?)
+}
+
+#[tokio::test]
+async fn curl_puts_reads_touches_deletes_and_invalidates() -> Result<()> {
+    let (fabric, token) = with_carts().await?;
+    let answers = lines(&fabric, &token, "curl.sh").await?;
+    let [put, read, touched, deleted, invalidated] = &answers[..] else { anyhow::bail!("{answers:?}") };
+    assert_eq!((&read["value"], &read["version"]), (&json!(MILK), &put["version"]));
+    assert_eq!((&touched["version"], &deleted["version"]), (&put["version"], &put["version"]));
+    assert_eq!(invalidated, &json!({}));
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn grpcurl_and_buf_put_read_and_delete() -> Result<()> {
+    let (fabric, token) = with_carts().await?;
+    for file in ["grpcurl.sh", "buf.sh"] {
+        let answers = lines(&fabric, &token, file).await?;
+        let [put, read, deleted] = &answers[..] else { anyhow::bail!("{answers:?}") };
+        assert_eq!((&read["entry"]["value"], &read["entry"]["version"]), (&json!(MILK), &put["version"]), "{file}");
+        assert_eq!(deleted["version"], put["version"], "{file}");
+    }
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn grpcio_changes_a_value_by_compare_and_set_and_invalidates_it() -> Result<()> {
+    let (fabric, token) = with_carts().await?;
+    let script = workspace().join("tests/clients/namespaces/main.py").display().to_string();
+    let target = fabric.gateway.listen.to_string();
+    let seen = output(&tool("ACCORD_TEST_PYTHON")?, &[&script, "--target", &target, "--token", &token]).await?;
+    let expected = json!({
+        "value": "milk",
+        "same_version": true,
+        "other_version": true,
+        "conflict": "ABORTED",
+        "absent": "NOT_FOUND",
+    });
+    assert_eq!(serde_json::from_str::<Value>(&seen)?, expected);
+    fabric.stop().await
+}
