@@ -31,6 +31,11 @@ impl Failure {
         Self { code: INTERNAL, message: message.to_owned(), ..Self::default() }
     }
 
+    /// The failure of a load whose task is gone: only a process that is ending leaves one like this.
+    pub(crate) fn dropped() -> Self {
+        Self::internal("the load was dropped")
+    }
+
     /// Whether it says that there is nothing, which can be remembered.
     pub(crate) fn is_absence(&self) -> bool {
         self.code == NOT_FOUND

@@ -52,6 +52,9 @@ pub(crate) struct Rules {
     pub(crate) unique_versions: bool,
     pub(crate) release_by_version: bool,
     pub(crate) quota: bool,
+    pub(crate) put_retires_loads: bool,
+    pub(crate) delete_retires_loads: bool,
+    pub(crate) invalidation_retires_loads: bool,
 }
 
 impl Rules {
@@ -66,6 +69,9 @@ impl Rules {
         unique_versions: true,
         release_by_version: true,
         quota: true,
+        put_retires_loads: true,
+        delete_retires_loads: true,
+        invalidation_retires_loads: true,
     };
 }
 

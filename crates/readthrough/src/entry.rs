@@ -34,7 +34,7 @@ pub struct Entry {
     pub(crate) share: f64,
     /// Until when the origin is left alone after a failure, in nanoseconds.
     cool_down_ends: AtomicU64,
-    /// What else is known of it where it was put under a key of a namespace, and not loaded.
+    /// What else is known of it where a key of a namespace holds it.
     put: Option<Box<Put>>,
 }
 
@@ -63,9 +63,9 @@ impl Entry {
         Self { load, metadata, epoch, started, tags, share, cool_down_ends: AtomicU64::new(0), put: None }
     }
 
-    /// A value that was put under a key of a namespace.
-    pub(crate) fn put(value: Bytes, tags: Box<[Tag]>, epoch: Epoch, now: Moment, put: Put) -> Self {
-        let entry = Self::new(Ok(value), Bytes::new(), epoch, now, tags, 1.0);
+    /// A value of a key of a namespace: put at this moment, or loaded since then.
+    pub(crate) fn put(value: Bytes, tags: Box<[Tag]>, epoch: Epoch, since: Moment, put: Put) -> Self {
+        let entry = Self::new(Ok(value), Bytes::new(), epoch, since, tags, 1.0);
         Self { put: Some(Box::new(put)), ..entry }
     }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::entry::Entry;
 use crate::key::{Key, Tag};
 use crate::limits::Overload;
+use crate::quota::KeyName;
 use crate::validity::Epoch;
 use crate::world::Moment;
 
@@ -48,6 +49,8 @@ pub(crate) struct Flight {
     /// When its load ends: with the time of the reader that started it, or with its own where nobody waits for it.
     pub(crate) until: Moment,
     pub(crate) tags: Arc<[Tag]>,
+    /// The key of a namespace that it loads, if it is one.
+    of: Option<KeyName>,
     /// Nobody needs to wait for it: it is not cancelled when nobody does.
     background: bool,
     waiters: AtomicUsize,
@@ -77,6 +80,7 @@ pub(crate) struct FlightStart {
     pub(crate) started: Moment,
     pub(crate) until: Moment,
     pub(crate) tags: Arc<[Tag]>,
+    pub(crate) of: Option<KeyName>,
     pub(crate) background: bool,
 }
 
@@ -92,7 +96,14 @@ impl Flights {
     }
 
     pub(crate) fn lock(&self, key: &Key) -> MutexGuard<'_, Shard> {
-        self.shards[key.shard(SHARDS)].lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shards[key.shard(SHARDS)])
+    }
+
+    /// Retires the flights that load such keys. There are no more to look through than may be in flight.
+    pub(crate) fn retire_all(&self, is_meant: impl Fn(&KeyName) -> bool) {
+        for shard in &self.shards {
+            lock(shard).newest.retain(|_, flight| !flight.of.as_ref().is_some_and(&is_meant));
+        }
     }
 
     /// Waits for a flight that has room for another waiter.
@@ -120,6 +131,7 @@ impl Flights {
             started: start.started,
             until: start.until,
             tags: start.tags,
+            of: start.of,
             background: start.background,
             waiters: AtomicUsize::new(0),
             cancel: CancellationToken::new(),
@@ -136,6 +148,10 @@ impl Flights {
         let slot = Slot(Arc::clone(self));
         if before < self.max_in_flight { Ok(slot) } else { Err(Overload::Flights) }
     }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One of the loads that may be in flight at a time, until it is dropped.
@@ -160,6 +176,11 @@ impl Shard {
             self.newest.remove(key);
         }
         newest
+    }
+
+    /// Retires whatever flight is the newest of a key: it answers those who wait for it, and is not stored.
+    pub(crate) fn retire_newest(&mut self, key: &Key) {
+        self.newest.remove(key);
     }
 
     pub(crate) fn is_uncacheable(&self, key: &Key, now: Moment) -> bool {

@@ -34,8 +34,9 @@ mod origin;
 mod answer;
 mod metrics;
 
-// What callers put, beside what is loaded.
+// Keys of namespaces: what callers put there, and what is loaded where they hold nothing.
 mod namespace;
+mod namespace_load;
 mod quota;
 
 // What the way stands on.
@@ -57,6 +58,7 @@ pub use key::{Audience, Identity, Key, Tag};
 pub use limits::{Limits, Overload};
 pub use metrics::Metrics;
 pub use namespace::{Conflict, Found, Namespace, NamespaceStats, Write, Written};
+pub use namespace_load::{KeyAnswer, KeyLoad};
 pub use origin::{Loaded, Origin};
 pub use policy::{ConsistencyRequirement, Policy};
 pub use quota::NamespaceLimits;

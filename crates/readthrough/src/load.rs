@@ -69,7 +69,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     /// Whether a load ended because its starter had no more time, and not by the origin's own doing.
-    fn ended_by_starter_deadline(&self, flight: &Flight, load: &Load) -> bool {
+    pub(crate) fn ended_by_starter_deadline(&self, flight: &Flight, load: &Load) -> bool {
         let over = self.0.world.now().after(DEADLINE_MARGIN) >= flight.until;
         over && self.0.rules.reload_after_starter_deadline && load.as_ref().is_err_and(Failure::is_deadline_exceeded)
     }

@@ -22,6 +22,7 @@ pub struct Metrics {
     namespace_reads: Counter<u64>,
     puts: Counter<u64>,
     conflicts: Counter<u64>,
+    namespace_loads: Counter<u64>,
 }
 
 impl Metrics {
@@ -56,6 +57,10 @@ impl Metrics {
             conflicts: meter
                 .u64_counter("accord.cache.namespace.conflicts")
                 .with_description("Writes that expected another version, by namespace")
+                .build(),
+            namespace_loads: meter
+                .u64_counter("accord.cache.namespace.loads")
+                .with_description("Loads of keys by namespace and result")
                 .build(),
         }
     }
@@ -116,6 +121,11 @@ impl NamespaceMetrics {
 
     pub(crate) fn conflict(&self) {
         self.all.conflicts.add(1, &self.label);
+    }
+
+    pub(crate) fn loaded(&self, load: &Load) {
+        let labels = [&self.label[..], &[KeyValue::new("result", result(load))]].concat();
+        self.all.namespace_loads.add(1, &labels);
     }
 }
 

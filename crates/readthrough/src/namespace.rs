@@ -1,4 +1,5 @@
-//! Namespaces (key/value spaces): entries that callers put, in the same store as the answers that the engine loads.
+//! Namespaces (key/value spaces): entries that callers put, in the same store as the answers that the engine loads. What a
+//! key does not hold may be loaded (`namespace_load`).
 //!
 //! Their rules:
 //! 1. What a key holds is compared and changed in one step, under the lock that guards the fills of an answer's place.
@@ -15,12 +16,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::answer::Load;
 use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::key::{Audience, Identity, Key, Tag};
 use crate::metrics::NamespaceMetrics;
 use crate::origin::Origin;
-use crate::quota::{Name, NamespaceLimits, Put, Quota};
+use crate::quota::{KeyName, NamespaceLimits, Put, Quota};
 use crate::store::Store;
 use crate::world::World;
 
@@ -45,6 +47,7 @@ struct Counts {
     misses: AtomicU64,
     puts: AtomicU64,
     conflicts: AtomicU64,
+    loads: AtomicU64,
 }
 
 /// What a namespace holds, and what was done with it.
@@ -62,6 +65,8 @@ pub struct NamespaceStats {
     pub puts: u64,
     /// Writes that expected another version.
     pub conflicts: u64,
+    /// Loads of keys that held nothing.
+    pub loads: u64,
 }
 
 /// What a key holds.
@@ -71,7 +76,7 @@ pub struct Found {
     pub value: Bytes,
     /// Its version.
     pub version: u64,
-    /// Time since it was put.
+    /// Time since it was put, or since its load began.
     pub age: Duration,
     /// What is left of its life.
     pub ttl: Duration,
@@ -116,6 +121,10 @@ impl Namespace {
         Key::of(&Identity { method, origin, tenant, audience: Audience::Shared, bytes })
     }
 
+    pub(crate) fn key_name(&self, tenant: &str, key: &str) -> KeyName {
+        KeyName::new(&self.0.quota, tenant, key)
+    }
+
     /// A tag of a tenant in this namespace, which no tag of a contract meets.
     fn tag(&self, tenant: &str, name: &str) -> Tag {
         Tag::scoped(["namespace", &self.0.name, tenant, name])
@@ -123,11 +132,11 @@ impl Namespace {
 
     /// What it holds, and what was done with it so far.
     pub fn stats(&self) -> NamespaceStats {
-        let Counts { hits, misses, puts, conflicts } = &self.0.counts;
-        let [hits, misses, puts, conflicts] =
-            [hits, misses, puts, conflicts].map(|count| count.load(Ordering::Relaxed));
+        let Counts { hits, misses, puts, conflicts, loads } = &self.0.counts;
+        let [hits, misses, puts, conflicts, loads] =
+            [hits, misses, puts, conflicts, loads].map(|count| count.load(Ordering::Relaxed));
         let (entries, bytes) = (self.0.quota.entries(), self.0.quota.bytes());
-        NamespaceStats { entries, bytes, hits, misses, puts, conflicts }
+        NamespaceStats { entries, bytes, hits, misses, puts, conflicts, loads }
     }
 
     /// Its bounds.
@@ -144,6 +153,11 @@ impl Namespace {
     fn count_put(&self) {
         self.0.counts.puts.fetch_add(1, Ordering::Relaxed);
         self.0.metrics.put();
+    }
+
+    pub(crate) fn count_load(&self, load: &Load) {
+        self.0.counts.loads.fetch_add(1, Ordering::Relaxed);
+        self.0.metrics.loaded(load);
     }
 
     fn conflict(&self) -> Conflict {
@@ -179,23 +193,19 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// Puts a value, whatever the key holds, or where it holds the version expected.
     pub fn put(&self, namespace: &Namespace, write: Write<'_>) -> Result<Written, Conflict> {
         let place = namespace.place(write.tenant, write.key);
-        let shard = self.0.flights.lock(&place);
+        let mut shard = self.0.flights.lock(&place);
         // Before it compares: an invalidation that comes in between reaches what is stored here.
         let epoch = self.0.validity.now();
         self.compare(namespace, &place, write.expected)?;
         let (version, now) = (self.next_version(&place), self.0.world.now());
-        let name = Name::new(write.tenant, write.key);
-        let put = Put::new(version, name, &namespace.0.quota, now.after(write.ttl));
+        let put = Put::new(version, namespace.key_name(write.tenant, write.key), now.after(write.ttl));
         let tags = write.tags.iter().map(|name| namespace.tag(write.tenant, name)).collect();
-        let entry = Arc::new(Entry::put(write.value, tags, epoch, now, put));
-        entry.admit(place);
-        self.0.store.insert(place, entry);
-        drop(shard);
-        while self.0.rules.quota
-            && let Some(oldest) = namespace.0.quota.excess()
-        {
-            self.0.store.remove(&oldest);
+        self.hold(&place, &Arc::new(Entry::put(write.value, tags, epoch, now, put)));
+        if self.0.rules.put_retires_loads {
+            shard.retire_newest(&place);
         }
+        drop(shard);
+        self.make_room(namespace);
         namespace.count_put();
         Ok(Written { version, stored: self.stored_version(&place) == Some(version) })
     }
@@ -219,10 +229,13 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         expected: Option<u64>,
     ) -> Result<Option<u64>, Conflict> {
         let place = namespace.place(tenant, key);
-        let _shard = self.0.flights.lock(&place);
+        let mut shard = self.0.flights.lock(&place);
         self.compare(namespace, &place, expected)?;
         let version = self.current_version(&place);
         self.0.store.remove(&place);
+        if self.0.rules.delete_retires_loads {
+            shard.retire_newest(&place);
+        }
         Ok(version)
     }
 
@@ -231,9 +244,13 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         self.invalidate(tags.iter().map(|name| namespace.tag(tenant, name)));
     }
 
-    /// Once this returns, no read that starts later sees a value put before under a key of the tenant that begins with the
-    /// prefix. The empty prefix is that of all its keys.
+    /// Once this returns, no read that starts later sees a value put, or loaded, before under a key of the tenant that begins
+    /// with the prefix. The empty prefix is that of all its keys.
     pub fn invalidate_prefix(&self, namespace: &Namespace, tenant: &str, prefix: &str) {
+        // First of all: what a load has stored before this is found by what follows, and none stores anything after it.
+        if self.0.rules.invalidation_retires_loads {
+            self.0.flights.retire_all(|of| of.begins_with(&namespace.0.quota, tenant, prefix));
+        }
         let mut after = None;
         loop {
             let (places, last) = namespace.0.quota.places(tenant, prefix, after.as_ref(), CHUNK);
@@ -249,7 +266,22 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         }
     }
 
-    fn found(&self, entry: &Entry) -> Option<Found> {
+    /// Stores what a key of a namespace holds from now on. The caller has the lock of its shard.
+    pub(crate) fn hold(&self, place: &Key, entry: &Arc<Entry>) {
+        entry.admit(*place);
+        self.0.store.insert(*place, Arc::clone(entry));
+    }
+
+    /// Drops what was put first, until the quota holds.
+    pub(crate) fn make_room(&self, namespace: &Namespace) {
+        while self.0.rules.quota
+            && let Some(oldest) = namespace.0.quota.excess()
+        {
+            self.0.store.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn found(&self, entry: &Entry) -> Option<Found> {
         let (value, put) = (entry.load.as_ref().ok()?, entry.as_put()?);
         let is_valid = self.0.validity.tags_hold(&entry.tags, entry.epoch);
         let now = self.0.world.now();
@@ -273,11 +305,11 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         self.0.store.get(place).and_then(|entry| self.found(&entry)).map(|found| found.version)
     }
 
-    fn stored_version(&self, place: &Key) -> Option<u64> {
+    pub(crate) fn stored_version(&self, place: &Key) -> Option<u64> {
         Some(self.0.store.get(place)?.as_put()?.version)
     }
 
-    fn next_version(&self, place: &Key) -> u64 {
+    pub(crate) fn next_version(&self, place: &Key) -> u64 {
         if !self.0.rules.unique_versions {
             // Unique in the store, where it names an entry, but not over time.
             let shard = u64::try_from(place.shard(1 << 16)).unwrap_or_default();

@@ -31,26 +31,46 @@ pub(crate) struct Name {
 }
 
 impl Name {
-    pub(crate) fn new(tenant: &str, key: &str) -> Self {
+    fn new(tenant: &str, key: &str) -> Self {
         Self { tenant: tenant.into(), key: key.into() }
+    }
+
+    fn begins_with(&self, tenant: &str, prefix: &str) -> bool {
+        &*self.tenant == tenant && self.key.starts_with(prefix)
     }
 }
 
-/// What an entry knows that was put, and not loaded.
+/// A name in its namespace.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyName {
+    name: Arc<Name>,
+    quota: Arc<Quota>,
+}
+
+impl KeyName {
+    pub(crate) fn new(quota: &Arc<Quota>, tenant: &str, key: &str) -> Self {
+        Self { name: Arc::new(Name::new(tenant, key)), quota: Arc::clone(quota) }
+    }
+
+    /// Whether it is one of the keys of a tenant in a namespace that begin with the prefix.
+    pub(crate) fn begins_with(&self, quota: &Arc<Quota>, tenant: &str, prefix: &str) -> bool {
+        Arc::ptr_eq(&self.quota, quota) && self.name.begins_with(tenant, prefix)
+    }
+}
+
+/// What an entry knows that a key of a namespace holds.
 #[derive(Debug)]
 pub(crate) struct Put {
     /// Higher than that of every entry put before, whatever its key, and never used again.
     pub(crate) version: u64,
-    name: Arc<Name>,
-    quota: Arc<Quota>,
+    of: KeyName,
     /// When its life ends, in nanoseconds. Touching an entry moves this and nothing else: what was invalidated stays so.
     expires: AtomicU64,
 }
 
 impl Put {
-    pub(crate) fn new(version: u64, name: Name, quota: &Arc<Quota>, expires: Moment) -> Self {
-        let expires = AtomicU64::new(expires.0);
-        Self { version, name: Arc::new(name), quota: Arc::clone(quota), expires }
+    pub(crate) fn new(version: u64, of: KeyName, expires: Moment) -> Self {
+        Self { version, of, expires: AtomicU64::new(expires.0) }
     }
 
     pub(crate) fn expires(&self) -> Moment {
@@ -63,21 +83,23 @@ impl Put {
 
     /// Bytes of memory beside the value.
     pub(crate) fn weight(&self) -> usize {
-        self.name.tenant.len() + self.name.key.len() + OVERHEAD
+        self.of.name.tenant.len() + self.of.name.key.len() + OVERHEAD
     }
 
     /// Counts an entry of this weight before it goes into the store.
     pub(crate) fn admit(&self, key: Key, weight: usize) {
         let weight = weight as u64;
-        let mut held = self.quota.lock();
+        let KeyName { name, quota } = &self.of;
+        let mut held = quota.lock();
         held.bytes += weight;
-        held.newest.insert(Arc::clone(&self.name), (key, self.version));
-        held.by_age.insert(self.version, Record { name: Arc::clone(&self.name), key, weight });
+        held.newest.insert(Arc::clone(name), (key, self.version));
+        held.by_age.insert(self.version, Record { name: Arc::clone(name), key, weight });
     }
 
     /// The entry has left the store, whatever the cause.
     pub(crate) fn release(&self) {
-        self.quota.lock().forget(self.version, self.quota.release_by_version);
+        let quota = &self.of.quota;
+        quota.lock().forget(self.version, quota.release_by_version);
     }
 }
 
@@ -161,8 +183,7 @@ impl Quota {
         let start = after.map_or(Bound::Included(&first), Bound::Excluded);
         let held = self.lock();
         let matching = held.newest.range::<Arc<Name>, _>((start, Bound::Unbounded));
-        let is_matching = |name: &Arc<Name>| &*name.tenant == tenant && name.key.starts_with(prefix);
-        let matching = matching.take_while(|(name, _)| is_matching(name)).take(most);
+        let matching = matching.take_while(|(name, _)| name.begins_with(tenant, prefix)).take(most);
         let (names, places): (Vec<_>, Vec<_>) = matching.map(|(name, (place, _))| (name, *place)).unzip();
         (places, names.last().map(|name| Arc::clone(name)))
     }

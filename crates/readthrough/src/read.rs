@@ -58,14 +58,14 @@ enum FlightAccess {
 
 /// Until when a reader waits, and for which loads.
 #[derive(Clone, Copy)]
-struct WaitBudget {
-    until: Moment,
+pub(crate) struct WaitBudget {
+    pub(crate) until: Moment,
     /// It does not join a load that ends sooner.
-    min_until: Moment,
+    pub(crate) min_until: Moment,
 }
 
 impl WaitBudget {
-    fn new(now: Moment, time: Duration) -> Self {
+    pub(crate) fn new(now: Moment, time: Duration) -> Self {
         Self { until: now.after(time), min_until: Moment::default() }
     }
 
@@ -73,7 +73,7 @@ impl WaitBudget {
     ///
     /// From now on it joins only loads that have half of its own time left: so readers with little time can't cut it short
     /// for ever, and a crowd with a little more time each does not start a load each.
-    fn after_starter_deadline(self, starter_deadline: Moment, now: Moment) -> Option<Self> {
+    pub(crate) fn after_starter_deadline(self, starter_deadline: Moment, now: Moment) -> Option<Self> {
         let left = self.until.since(now.max(starter_deadline));
         (left > DEADLINE_MARGIN).then(|| Self { min_until: now.after(left / 2), ..self })
     }
@@ -131,7 +131,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         }
     }
 
-    async fn wait(&self, mut waiter: Waiter) -> Option<Arc<LoadOutcome>> {
+    pub(crate) async fn wait(&self, mut waiter: Waiter) -> Option<Arc<LoadOutcome>> {
         let _waiting = self.0.metrics.waiting();
         waiter.outcome().await
     }
@@ -246,6 +246,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             started: self.0.world.now(),
             until,
             tags: Arc::clone(&read.tags),
+            of: None,
             background,
         }
     }
@@ -292,7 +293,6 @@ fn answer(load: Load, metadata: Bytes, outcome: Outcome, age: Duration, lifetime
     Answer { load, metadata, outcome, age, lifetime, stored: false, collapsed: false, stale: None }
 }
 
-/// The answer of a load whose task is gone: only a process that is ending leaves one like this.
 fn lost(why: Outcome) -> Answer {
-    answer(Err(Failure::internal("the load was dropped")), Bytes::new(), why, Duration::ZERO, Duration::ZERO)
+    answer(Err(Failure::dropped()), Bytes::new(), why, Duration::ZERO, Duration::ZERO)
 }

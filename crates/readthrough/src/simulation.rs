@@ -4,6 +4,7 @@
 //! `ACCORD_SIMULATION_SEEDS` says how many seeds run (500 unless told), `ACCORD_SIMULATION_FROM` which is the first. A
 //! failure names its seed.
 
+mod key_model;
 mod keys;
 mod oracle;
 mod origin;
@@ -47,7 +48,8 @@ fn same_seed_replays_same_run() {
     let once = simulate(7, OPERATIONS, Rules::ALL, Faults::default()).expect("the invariants hold");
     let again = simulate(7, OPERATIONS, Rules::ALL, Faults::default()).expect("the invariants hold");
     assert_eq!(once, again);
-    let shows_much = once.hits > 100 && once.loads > 100 && once.stale > 5 && once.exchanged > 10;
+    let shows_much =
+        once.hits > 100 && once.loads > 100 && once.stale > 5 && once.exchanged > 10 && once.key_loads > 50;
     assert!(shows_much, "a run that shows little: {once:?}");
 }
 
@@ -57,7 +59,7 @@ const LIVES_ON: [&str; 2] = ["I6", "I7"];
 /// A check that cannot fail proves nothing: so each rule is taken out once, and the simulation must fail.
 #[test]
 fn without_fill_guard_simulation_fails() {
-    assert_fails_without(Rules { fill_guard: false, ..Rules::ALL }, Faults::default(), &LIVES_ON);
+    assert_fails_without(Rules { fill_guard: false, ..Rules::ALL }, Faults::default(), &["I6", "I7", "I14"]);
 }
 
 #[test]
@@ -109,6 +111,21 @@ fn without_release_by_version_simulation_fails() {
 #[test]
 fn without_namespace_quota_simulation_fails() {
     assert_fails_without(Rules { quota: false, ..Rules::ALL }, Faults::default(), &["I11"]);
+}
+
+#[test]
+fn without_retirement_of_loads_by_put_simulation_fails() {
+    assert_fails_without(Rules { put_retires_loads: false, ..Rules::ALL }, Faults::default(), &["I6", "I14"]);
+}
+
+#[test]
+fn without_retirement_of_loads_by_delete_simulation_fails() {
+    assert_fails_without(Rules { delete_retires_loads: false, ..Rules::ALL }, Faults::default(), &["I6", "I14"]);
+}
+
+#[test]
+fn without_retirement_of_loads_by_invalidation_simulation_fails() {
+    assert_fails_without(Rules { invalidation_retires_loads: false, ..Rules::ALL }, Faults::default(), &["I6", "I14"]);
 }
 
 /// Without a rule, these are the invariants that break first.

@@ -2,6 +2,7 @@
 
 mod flights;
 mod metadata;
+mod namespace_loads;
 mod namespaces;
 mod stale;
 mod stored;

@@ -1,18 +1,16 @@
-//! Callers of namespaces: they put, compare, touch, delete and invalidate keys, and all that they see is held against a model.
-//!
-//! The model knows the one value that each key may hold. The engine may have dropped it (eviction, forgotten tags), which is
-//! noticed when it says that the key is absent; it never holds another value, and never again one that was gone.
+//! Callers of namespaces: they load, put, compare, touch, delete and invalidate keys, and all that they see is held against a
+//! model.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::origin::SimulatedOrigin;
+use super::key_model::{KeyCall, LOADED_TTL, Model, Place, Waiting};
+use super::origin::{Call, SimulatedOrigin};
 use super::scheduler::{Rng, Simulated, give_way};
 use super::store::TrackedStore;
-use crate::{Engine, Found, Moment, Namespace, NamespaceLimits, World, Write};
+use crate::{Engine, Found, KeyLoad, Namespace, NamespaceLimits, World, Write};
 
 type Subject = Engine<SimulatedOrigin, TrackedStore, Simulated>;
 
@@ -22,60 +20,6 @@ const TAGS: u64 = 3;
 
 /// Room for fewer entries than there are keys.
 const QUOTA: NamespaceLimits = NamespaceLimits { bytes: 3_000, entries: 4 };
-
-/// A key, as its callers name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    namespace: usize,
-    tenant: &'static str,
-    key: &'static str,
-}
-
-/// What a key may hold. The number of the write stands in the value, and is that of no other write.
-#[derive(Clone, Debug)]
-struct Held {
-    write: u64,
-    expires: Moment,
-    tags: Vec<String>,
-}
-
-/// The truth about all keys.
-#[derive(Debug, Default)]
-pub(super) struct Model {
-    held: BTreeMap<Place, Held>,
-    writes: u64,
-    pub exchanged: u64,
-    pub broken: Option<String>,
-}
-
-impl Model {
-    fn live(&self, place: Place, now: Moment) -> Option<&Held> {
-        self.held.get(&place).filter(|held| now < held.expires)
-    }
-
-    /// Holds what a read saw against the truth; the number of the write whose value it is.
-    fn see(&mut self, place: Place, found: Option<&Found>, now: Moment) -> Option<u64> {
-        let Some(found) = found else {
-            // It was dropped, and never comes back.
-            self.held.remove(&place);
-            return None;
-        };
-        let write = decode(&found.value);
-        match self.live(place, now) {
-            Some(held) if held.write == write && found.ttl <= held.expires.since(now) => {}
-            held => self.fail(format!("I6: {place:?} held {held:?}, and {write} was seen")),
-        }
-        Some(write)
-    }
-
-    fn fail(&mut self, broken: String) {
-        self.broken.get_or_insert(broken);
-    }
-}
-
-fn decode(value: &[u8]) -> u64 {
-    value.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
-}
 
 /// The callers of a run.
 #[derive(Clone)]
@@ -99,8 +43,9 @@ impl KeyCallers {
         let (namespace, tenant) = (pick(&rng, &[0, 0, 1]), pick(&rng, &[TENANTS[0], TENANTS[0], TENANTS[1]]));
         let place = Place { namespace, tenant, key: pick(&rng, &KEYS) };
         match rng.below(100) {
-            0..30 => drop(self.get(place)),
-            30..50 => drop(self.put(place, None)),
+            0..10 => drop(self.get(place)),
+            10..35 => drop(self.load(place).await),
+            35..50 => drop(self.put(place, None)),
             50..75 => self.exchange(place).await,
             75..83 => self.touch(place),
             83..90 => self.delete(place),
@@ -126,12 +71,29 @@ impl KeyCallers {
         found.zip(write)
     }
 
+    /// Reads, and loads what the key does not hold.
+    async fn load(&self, place: Place) -> Option<(Found, u64)> {
+        if let Some(held) = self.get(place) {
+            return Some(held);
+        }
+        let principal = u8::from(self.world.rng.below(3) == 0);
+        let wait_budget = Duration::from_millis(self.world.rng.below(10_000));
+        let call = Call::Key(KeyCall { place, principal, model: Arc::clone(&self.model) });
+        let (asked, until) = (self.model.lock().unwrap().tick(), self.world.now().after(wait_budget));
+        let load = KeyLoad { ttl: LOADED_TTL, wait_budget, call };
+        let namespace = &self.namespaces[place.namespace];
+        // One that was refused for want of room has nothing that could be checked.
+        let answer = self.engine.load_key(namespace, (place.tenant, place.key), &load).await.ok()?;
+        let waiting = Waiting { place, principal, asked, until };
+        let write = self.model.lock().unwrap().see_answer(waiting, &answer, self.world.now());
+        answer.found.ok().zip(write)
+    }
+
     /// Writes; whether it was not refused. `read` is the version that it expects, and the write that this version was of.
     fn put(&self, place: Place, read: Option<(u64, u64)>) -> bool {
         let (rng, now) = (&self.world.rng, self.world.now());
         let mut model = self.model.lock().unwrap();
-        model.writes += 1;
-        let write = model.writes;
+        let write = model.number();
         let tags: Vec<_> = (0..rng.below(3)).map(|_| rng.below(TAGS).to_string()).collect();
         let ttl = Duration::from_millis(rng.below(10_000));
         let padding = usize::try_from(rng.below(300)).expect("a small number");
@@ -142,17 +104,17 @@ impl KeyCallers {
         if self.engine.put(namespace, put).is_err() {
             return false;
         }
-        let current = model.live(place, now).map(|held| held.write);
-        if let Some((_, seen)) = read.filter(|(_, seen)| current != Some(*seen)) {
+        if let Some((_, seen)) = read.filter(|(_, seen)| !model.may_hold(place, *seen, now)) {
+            let current = model.live(place, now).map(|held| held.write);
             model.fail(format!("I14: {place:?} held {current:?} when {write} took the place of {seen}"));
         }
-        model.held.insert(place, Held { write, expires: now.after(ttl), tags });
+        model.put(place, write, now.after(ttl), tags);
         true
     }
 
     /// Reads, thinks, and writes if nobody else has.
     async fn exchange(&self, place: Place) {
-        let Some((found, seen)) = self.get(place) else { return };
+        let Some((found, seen)) = self.load(place).await else { return };
         give_way(self.world.rng.below(30)).await;
         let succeeded = self.put(place, Some((found.version, seen)));
         self.model.lock().unwrap().exchanged += u64::from(succeeded);
@@ -163,25 +125,25 @@ impl KeyCallers {
         let mut model = self.model.lock().unwrap();
         let found = self.engine.touch(&self.namespaces[place.namespace], place.tenant, place.key, ttl);
         let now = self.world.now();
-        let expires = now.after(ttl);
-        match (&found, model.live(place, now).is_some()) {
-            (Some(_), true) => {
-                if let Some(held) = model.held.get_mut(&place) {
-                    held.expires = expires;
-                }
-            }
-            (Some(_), false) => model.fail(format!("I6: {place:?} was touched, and held nothing")),
+        let Some(found) = found else {
             // A life of nothing is over at once, and then the key is absent.
-            (None, _) => drop(model.held.remove(&place)),
+            model.held.remove(&place);
+            return;
+        };
+        model.recognize(place, &found, now);
+        if let Some(held) = model.held.get_mut(&place) {
+            held.expires = now.after(ttl);
         }
     }
 
     fn delete(&self, place: Place) {
         let mut model = self.model.lock().unwrap();
         let deleted = self.engine.delete(&self.namespaces[place.namespace], place.tenant, place.key, None);
-        if deleted.is_ok_and(|version| version.is_some()) && model.live(place, self.world.now()).is_none() {
+        let may_hold = model.live(place, self.world.now()).is_some() || model.may_hold_a_load(place);
+        if deleted.is_ok_and(|version| version.is_some()) && !may_hold {
             model.fail(format!("I6: {place:?} was deleted, and held nothing"));
         }
+        model.supersede(|other| other == place);
         model.held.remove(&place);
     }
 
@@ -189,6 +151,8 @@ impl KeyCallers {
         let tag = self.world.rng.below(TAGS).to_string();
         let mut model = self.model.lock().unwrap();
         self.engine.invalidate_tags(&self.namespaces[at.namespace], at.tenant, std::slice::from_ref(&tag));
+        // Two of them may push each other out of the record, and what is forgotten counts as invalidated, whatever its tags.
+        self.engine.0.origin.monitor.lock().unwrap().allow_overlap();
         model.held.retain(|place, held| !same_space(*place, at) || !held.tags.contains(&tag));
     }
 
@@ -196,7 +160,9 @@ impl KeyCallers {
         let prefix = pick(&self.world.rng, &["", "a", "a/", "b/"]);
         let mut model = self.model.lock().unwrap();
         self.engine.invalidate_prefix(&self.namespaces[at.namespace], at.tenant, prefix);
-        model.held.retain(|place, _| !same_space(*place, at) || !place.key.starts_with(prefix));
+        let is_meant = |place: Place| same_space(place, at) && place.key.starts_with(prefix);
+        model.supersede(is_meant);
+        model.held.retain(|place, _| !is_meant(*place));
     }
 }
 

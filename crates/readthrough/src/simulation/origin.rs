@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::key_model::KeyCall;
 use super::oracle::{Caller, OBJECTS, Oracle, REFUSED_PRINCIPAL, Value};
 use super::scheduler::{Simulated, give_way};
 use crate::{Failure, Key, Loaded, Moment, Origin, Tag, World};
@@ -70,7 +71,16 @@ impl LoadMonitor {
     }
 }
 
-/// What a load needs.
+/// What is loaded.
+#[derive(Clone)]
+pub(super) enum Call {
+    /// An object.
+    Object(SimulatedCall),
+    /// A key of a namespace.
+    Key(KeyCall),
+}
+
+/// What a load of an object needs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SimulatedCall {
     pub caller: Caller,
@@ -107,9 +117,18 @@ pub(super) fn tagged_by_answer(object: u8) -> bool {
 }
 
 impl Origin for SimulatedOrigin {
-    type Call = SimulatedCall;
+    type Call = Call;
 
-    async fn load(&self, call: SimulatedCall, time: Duration) -> Loaded {
+    async fn load(&self, call: Call, time: Duration) -> Loaded {
+        match call {
+            Call::Object(call) => self.load_object(call, time).await,
+            Call::Key(call) => self.load_key(call, time).await,
+        }
+    }
+}
+
+impl SimulatedOrigin {
+    async fn load_object(&self, call: SimulatedCall, time: Duration) -> Loaded {
         let until = self.world.now().after(time);
         let rng = &self.world.rng;
         let load = self.monitor.lock().unwrap().enter(call, self.world.now());
@@ -132,9 +151,21 @@ impl Origin for SimulatedOrigin {
         }
         answer(call, value)
     }
-}
 
-impl SimulatedOrigin {
+    async fn load_key(&self, call: KeyCall, time: Duration) -> Loaded {
+        let (until, rng) = (self.world.now().after(time), &self.world.rng);
+        give_way(rng.below(6)).await;
+        let number = call.model.lock().unwrap().begin_load(call.place, self.world.now());
+        give_way(if rng.below(8) == 0 { 80 } else { rng.below(10) }).await;
+        match rng.below(16) {
+            0 => failure(14),
+            1 => failure(5),
+            2 | 3 if call.principal == REFUSED_PRINCIPAL => failure(7),
+            _ if self.world.now() >= until => failure(4),
+            _ => Ok(Bytes::copy_from_slice(&number.to_be_bytes())).into(),
+        }
+    }
+
     fn sample(&self, caller: Caller) -> Value {
         let version = self.oracle.lock().unwrap().current(caller.object);
         let sampled = self.world.now();

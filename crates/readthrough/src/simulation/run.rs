@@ -8,7 +8,7 @@ use futures_util::future::{Either, select};
 
 use super::keys::KeyCallers;
 use super::oracle::{Caller, OBJECTS, Oracle, Value};
-use super::origin::{GROUPS, LoadMonitor, SimulatedCall, SimulatedOrigin, group, tag, tagged_by_answer};
+use super::origin::{Call, GROUPS, LoadMonitor, SimulatedCall, SimulatedOrigin, group, tag, tagged_by_answer};
 use super::scheduler::{Rng, Scheduler, Simulated, give_way};
 use super::store::TrackedStore;
 use crate::engine::Rules;
@@ -63,6 +63,8 @@ pub(super) struct RunStats {
     pub loads: u64,
     /// Compare-and-sets that found what they expected.
     pub exchanged: u64,
+    /// Loads of keys.
+    pub key_loads: u64,
 }
 
 /// Runs a seed; the first broken invariant.
@@ -133,7 +135,7 @@ impl Run {
     fn operate(&mut self) {
         let rng = self.context.world.rng.clone();
         match rng.below(130) {
-            100.. => drop(self.scheduler.add(Box::pin(self.keys.clone().call()))),
+            100.. => self.call_key(),
             0..72 => self.read(ConsistencyRequirement::MinimizeLatency),
             72..80 => self.read(ConsistencyRequirement::MaxStaleness(Duration::from_millis(rng.below(2_500)))),
             80..84 => self.read(ConsistencyRequirement::Strong),
@@ -152,16 +154,26 @@ impl Run {
         }
     }
 
+    fn call_key(&mut self) {
+        let task = self.scheduler.add(Box::pin(self.keys.clone().call()));
+        self.remember(task);
+    }
+
+    /// A caller that may leave before it has its answer.
+    fn remember(&mut self, task: u64) {
+        self.callers.push(task);
+        if self.callers.len() > 50 {
+            self.callers.remove(0);
+        }
+    }
+
     fn read(&mut self, consistency: ConsistencyRequirement) {
         let rng = &self.context.world.rng;
         let small = |bound: u64| u8::try_from(rng.below(bound)).expect("a small number");
         let caller = Caller { object: small(OBJECTS as u64), tenant: small(2), principal: small(2) };
         let policy = [NOTHING, STRICTER].get(usize::from(small(40))).copied().unwrap_or(POLICY);
         let task = self.scheduler.add(Box::pin(self.context.clone().read(caller, consistency, policy)));
-        self.callers.push(task);
-        if self.callers.len() > 50 {
-            self.callers.remove(0);
-        }
+        self.remember(task);
     }
 
     fn write(&mut self, lost: bool) {
@@ -240,8 +252,11 @@ impl Run {
             return Err(format!("I8: {} loads never end", LIMITS.flights - slots.len()));
         }
         let loads = self.context.origin.monitor.lock().unwrap().loads;
-        let exchanged = self.keys.model.lock().unwrap().exchanged;
-        Ok(RunStats { loads, exchanged, ..*self.context.stats.lock().unwrap() })
+        let (exchanged, key_loads) = {
+            let model = self.keys.model.lock().unwrap();
+            (model.exchanged, model.loads())
+        };
+        Ok(RunStats { loads, exchanged, key_loads, ..*self.context.stats.lock().unwrap() })
     }
 }
 
@@ -283,7 +298,9 @@ impl Context {
             stricter: consistency != ConsistencyRequirement::MinimizeLatency,
         };
         // One that was refused for want of room has nothing that could be checked.
-        let Ok(answer) = self.ask(&request(consistency, policy, wait_budget, call)).await else { return };
+        let Ok(answer) = self.ask(caller.object, &request(consistency, policy, wait_budget, call)).await else {
+            return;
+        };
         {
             let mut stats = self.stats.lock().unwrap();
             stats.hits += u64::from(answer.outcome == Outcome::Hit);
@@ -296,7 +313,7 @@ impl Context {
     }
 
     /// Some readers do not wait to the end of their time, where stale-if-error may serve an older answer.
-    async fn ask(&self, read: &Read<SimulatedCall>) -> Result<Answer, Overload> {
+    async fn ask(&self, object: u8, read: &Read<Call>) -> Result<Answer, Overload> {
         let mut reading = pin!(self.engine.read(read));
         let waited = pin!(give_way(self.world.rng.below(60)));
         if let Either::Left((answer, _)) = select(reading.as_mut(), waited).await {
@@ -304,7 +321,7 @@ impl Context {
         }
         match self.engine.stale_if_error(read) {
             Some(answer) => {
-                self.origin.oracle.lock().unwrap().fail(read.call.caller.object, self.world.now());
+                self.origin.oracle.lock().unwrap().fail(object, self.world.now());
                 self.origin.monitor.lock().unwrap().allow_overlap();
                 Ok(answer)
             }
@@ -334,10 +351,11 @@ fn request(
     policy: Policy,
     wait_budget: Duration,
     call: SimulatedCall,
-) -> Read<SimulatedCall> {
+) -> Read<Call> {
     let object = call.caller.object;
     let tags: Vec<Tag> = if tagged_by_answer(object) { Vec::new() } else { vec![tag(object), group(object)] };
-    Read { key: call.key, policy, tags: tags.into(), consistency, wait_budget, load_timeout: LOAD_TIMEOUT, call }
+    let (key, call) = (call.key, Call::Object(call));
+    Read { key, policy, tags: tags.into(), consistency, wait_budget, load_timeout: LOAD_TIMEOUT, call }
 }
 
 fn key(who: Caller) -> Key {

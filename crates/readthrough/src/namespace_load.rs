@@ -1,0 +1,210 @@
+//! Loads of namespace keys (cache-aside by the cache itself): a key that holds nothing is loaded, once for all who ask for it.
+//!
+//! Their rules, beside those of every load:
+//! 1. What a load brings is held as if it were put when the load began: with a version of its own, a life, a place in the
+//!    quota.
+//! 2. It is held only if the load is still the newest of its key. A put, a delete, or an invalidation that reaches the key
+//!    ends that: the load then answers those who asked before, and its version is one that the key never held. Touching
+//!    needs no such rule: it revives nothing, and while a key holds something nothing is loaded for it.
+//! 3. A failure is held by nobody, an absence neither.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::answer::{Failure, Outcome};
+use crate::engine::Engine;
+use crate::entry::Entry;
+use crate::flight::{Flight, FlightHandle, FlightStart, LoadOutcome, Waiter};
+use crate::key::Key;
+use crate::limits::Overload;
+use crate::namespace::{Found, Namespace};
+use crate::origin::{Loaded, Origin};
+use crate::quota::{KeyName, Put};
+use crate::read::WaitBudget;
+use crate::store::Store;
+use crate::world::World;
+
+/// How a key is loaded.
+#[derive(Clone, Debug)]
+pub struct KeyLoad<C> {
+    /// The life of what is loaded, from the start of its load.
+    pub ttl: Duration,
+    /// How long the reader waits.
+    pub wait_budget: Duration,
+    /// How to load it.
+    pub call: C,
+}
+
+/// What a key held, or what was loaded for it.
+#[derive(Clone, Debug)]
+pub struct KeyAnswer {
+    /// The value, or the origin's error.
+    pub found: Result<Found, Failure>,
+    /// From where: a hit where the key held something after all, a bypass where this reader loaded it for itself alone.
+    pub outcome: Outcome,
+    /// Whether this read stored it.
+    pub stored: bool,
+    /// Whether another read loaded it at the same time.
+    pub collapsed: bool,
+}
+
+/// The key of a load, and what it is told by.
+#[derive(Clone)]
+struct Subject {
+    namespace: Namespace,
+    place: Key,
+    name: KeyName,
+}
+
+/// How a reader gets its load.
+enum Access {
+    /// The key holds something.
+    Found(Found),
+    /// It waits; `collapsed` if for another reader's load.
+    Wait { waiter: Waiter, collapsed: bool },
+}
+
+impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
+    /// Loads a key that holds nothing, for as long as it holds nothing.
+    pub async fn load_key(
+        &self,
+        namespace: &Namespace,
+        (tenant, key): (&str, &str),
+        load: &KeyLoad<O::Call>,
+    ) -> Result<KeyAnswer, Overload> {
+        let (place, name) = (namespace.place(tenant, key), namespace.key_name(tenant, key));
+        let subject = Subject { namespace: namespace.clone(), place, name };
+        let mut budget = WaitBudget::new(self.0.world.now(), load.wait_budget);
+        loop {
+            let (waiter, collapsed) = match self.join_or_start_load(&subject, load, budget)? {
+                Access::Found(found) => return Ok(answer(Ok(found), Outcome::Hit)),
+                Access::Wait { waiter, collapsed } => (waiter, collapsed),
+            };
+            let Some(outcome) = self.wait(waiter).await else {
+                return Ok(answer(Err(Failure::dropped()), Outcome::Miss));
+            };
+            let further = outcome.starter_deadline.and_then(|at| budget.after_starter_deadline(at, self.0.world.now()));
+            if let Some(further) = further {
+                budget = further;
+                continue;
+            }
+            // The origin may have turned away the principal whose load it was, and not this one.
+            if collapsed && outcome.entry.load.as_ref().is_err_and(Failure::is_about_principal) {
+                return self.load_key_alone(&subject, load, budget).await;
+            }
+            let stored = outcome.stored && !collapsed;
+            return Ok(KeyAnswer { stored, collapsed, ..answer(self.brought(&outcome.entry), Outcome::Miss) });
+        }
+    }
+
+    fn join_or_start_load(
+        &self,
+        subject: &Subject,
+        load: &KeyLoad<O::Call>,
+        budget: WaitBudget,
+    ) -> Result<Access, Overload> {
+        let mut shard = self.0.flights.lock(&subject.place);
+        // A load that ended since the first look, or a put, is in the store now. Under the lock there is no such gap.
+        if let Some(found) = self.0.store.get(&subject.place).and_then(|entry| self.found(&entry)) {
+            return Ok(Access::Found(found));
+        }
+        if let Some(flight) = shard.newest(&subject.place).filter(|flight| self.may_join_load(load, budget, flight)) {
+            let waiter = self.0.flights.join(subject.place, flight)?;
+            return Ok(Access::Wait { waiter, collapsed: true });
+        }
+        let start = FlightStart {
+            key: subject.place,
+            epoch: self.0.validity.now(),
+            started: self.0.world.now(),
+            until: budget.until,
+            tags: Arc::default(),
+            of: Some(subject.name.clone()),
+            background: false,
+        };
+        let handle = self.0.flights.start(&mut shard, start)?;
+        let waiter = self.0.flights.wait_for(subject.place, &handle.flight);
+        drop(shard);
+        self.0.world.spawn(run(self.clone(), handle, subject.clone(), load.clone()));
+        Ok(Access::Wait { waiter, collapsed: false })
+    }
+
+    /// Whether what a load brings would be alive, and the load lasts long enough for this reader.
+    fn may_join_load(&self, load: &KeyLoad<O::Call>, budget: WaitBudget, flight: &Flight) -> bool {
+        let is_young = self.0.world.now().since(flight.started) < load.ttl;
+        is_young && self.0.rules.shared_flights && flight.until >= budget.min_until
+    }
+
+    /// A load that nobody shares, and that the key does not hold.
+    async fn load_key_alone(
+        &self,
+        subject: &Subject,
+        load: &KeyLoad<O::Call>,
+        budget: WaitBudget,
+    ) -> Result<KeyAnswer, Overload> {
+        let _slot = self.0.flights.slot()?;
+        let started = self.0.world.now();
+        let loaded = self.load(load.call.clone(), budget.until).await;
+        subject.namespace.count_load(&loaded.load);
+        let (version, age) = (self.next_version(&subject.place), self.0.world.now().since(started));
+        let found = loaded.load.map(|value| Found { value, version, age, ttl: load.ttl.saturating_sub(age) });
+        Ok(answer(found, Outcome::Bypass))
+    }
+
+    fn finish_key(&self, handle: FlightHandle, subject: &Subject, ttl: Duration, loaded: Loaded) {
+        let flight = &handle.flight;
+        subject.namespace.count_load(&loaded.load);
+        let (entry, is_held) = {
+            let mut shard = self.0.flights.lock(&handle.key);
+            // The fill guard: leaving the newest place and storing happen under one lock.
+            let is_newest = shard.retire(&handle.key, flight) || !self.0.rules.fill_guard;
+            let entry = Arc::new(self.key_entry(flight, subject, ttl, loaded));
+            let is_held = is_newest && self.found(&entry).is_some();
+            if is_held {
+                self.hold(&handle.key, &entry);
+            }
+            (entry, is_held)
+        };
+        self.make_room(&subject.namespace);
+        let version = entry.as_put().map(|put| put.version);
+        let stored = is_held && self.stored_version(&handle.key) == version;
+        let starter_deadline = self.ended_by_starter_deadline(flight, &entry.load).then_some(flight.until);
+        let asked_until = flight.epoch;
+        handle.finish(LoadOutcome { entry, tagged: true, asked_until, stored, starter_deadline });
+    }
+
+    /// What a load brought, as the key may hold it.
+    fn key_entry(&self, flight: &Flight, subject: &Subject, ttl: Duration, loaded: Loaded) -> Entry {
+        let (tags, epoch, started) = (Box::default(), flight.epoch, flight.started);
+        match loaded.load {
+            Ok(value) => {
+                let version = self.next_version(&subject.place);
+                Entry::put(value, tags, epoch, started, Put::new(version, subject.name.clone(), started.after(ttl)))
+            }
+            Err(failure) => Entry::new(Err(failure), loaded.metadata, epoch, started, tags, 1.0),
+        }
+    }
+
+    /// What a load brought, as its readers see it, whether the key holds it or not.
+    fn brought(&self, entry: &Entry) -> Result<Found, Failure> {
+        let value = entry.load.clone()?;
+        let put = entry.as_put().ok_or_else(Failure::dropped)?;
+        let now = self.0.world.now();
+        Ok(Found { value, version: put.version, age: now.since(entry.started), ttl: put.expires().since(now) })
+    }
+}
+
+/// Runs a load in its own task: it ends early only when nobody waits for it any more.
+async fn run<O, S, W>(engine: Engine<O, S, W>, handle: FlightHandle, subject: Subject, load: KeyLoad<O::Call>)
+where
+    O: Origin,
+    S: Store,
+    W: World,
+{
+    if let Some(loaded) = handle.unless_abandoned(engine.load(load.call, handle.flight.until)).await {
+        engine.finish_key(handle, &subject, load.ttl, loaded);
+    }
+}
+
+fn answer(found: Result<Found, Failure>, outcome: Outcome) -> KeyAnswer {
+    KeyAnswer { found, outcome, stored: false, collapsed: false }
+}
