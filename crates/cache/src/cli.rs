@@ -82,7 +82,8 @@ mod tests {
     /// What can't be left out.
     const LEAST: &str = "[auth]\nclient_id = 'cache'\nclient_secret = 'secret'\n\
                          [[upstream]]\nname = 'shop'\nurls = ['http://127.0.0.1:1']\n\
-                         [[namespace]]\nname = 'carts'\nread_permission = 'r'\nwrite_permission = 'w'\n";
+                         [[namespace]]\nname = 'carts'\nread_permission = 'r'\nwrite_permission = 'w'\n\
+                         [namespace.origin]\nupstream = 'shop'\nmethod = 'shop.v1.Shop/Get'\n";
 
     #[test]
     fn command_line_is_consistent() {
@@ -106,8 +107,8 @@ mod tests {
             "namespace[].write_permission",
         ];
         let accepted = accepted_extremes::<AccordCache>(directory.path(), LEAST, &texts, |_| {}).unwrap();
-        // Whatever is accepted has no bound: give the new key one.
-        assert!(accepted.is_empty(), "{accepted:?}");
+        // Which means the whole answer. Whatever else is accepted has no bound: give the new key one.
+        assert_eq!(accepted, ["namespace[].origin.value_field = 0"]);
     }
 
     #[test]

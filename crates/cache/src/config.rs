@@ -144,7 +144,7 @@ impl Configuration for Config {
     const PREFIX: &'static str = "ACCORD_CACHE";
 
     fn contradictions(&self) -> Vec<Invalid> {
-        let of_namespaces = namespaces::contradictions(&self.namespace, self.engine.capacity_bytes);
+        let of_namespaces = namespaces::contradictions(&self.namespace, self.engine.capacity_bytes, &self.upstream);
         let of_upstreams = upstream::contradictions(&self.upstream);
         self.auth.contradictions().into_iter().chain(of_upstreams).chain(of_namespaces).collect()
     }

@@ -18,6 +18,7 @@ pub mod serve;
 mod service;
 mod malformed;
 pub mod namespaces;
+pub mod namespace_origin;
 pub mod passport;
 mod plans;
 pub mod plan;

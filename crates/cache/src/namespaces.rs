@@ -1,12 +1,19 @@
 //! The namespaces that the configuration declares: their bounds, and who may read and write them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use accord_readthrough::{Engine, Namespace, NamespaceLimits, Origin, Store, World};
 use accord_runtime::config::Invalid;
 use accord_runtime::config::bound::{self, Count, DAY, Time};
+use accord_upstream::{Upstream, UpstreamConfig};
 use serde::{Deserialize, Serialize};
+use tonic::Status;
+
+use crate::malformed::malformed;
+use crate::namespace_origin::{KeyOrigin, OriginConfig};
+use crate::origin::Upstreams;
 
 /// Most namespaces: each has metrics of its own.
 const MOST: usize = 256;
@@ -42,12 +49,15 @@ pub struct NamespaceConfig {
     /// Bytes of a value; a larger one is refused with `RESOURCE_EXHAUSTED`. 1 to 3145728. Default: 65536.
     #[serde(with = "Count::<1, 3_145_728>")]
     pub max_value_bytes: usize,
-    /// The life of a value that is put without one, 1ms to 365days. Default: `5m`.
+    /// The life of a value that is put without one, or loaded; 1ms to 365days. Default: `5m`.
     #[serde(with = "Time::<1, { 365 * DAY }>")]
     pub default_ttl: Duration,
     /// The longest life; a longer one is refused with `INVALID_ARGUMENT`. 1ms to 365days. Default: `1h`.
     #[serde(with = "Time::<1, { 365 * DAY }>")]
     pub max_ttl: Duration,
+    /// Where a key that holds nothing is loaded from. Default: nowhere, and `Get` says that it is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<OriginConfig>,
 }
 
 impl Default for NamespaceConfig {
@@ -62,12 +72,13 @@ impl Default for NamespaceConfig {
             max_value_bytes: 64 * 1024,
             default_ttl: Duration::from_mins(5),
             max_ttl: Duration::from_hours(1),
+            origin: None,
         }
     }
 }
 
 impl NamespaceConfig {
-    fn contradictions(&self, capacity: u64) -> Vec<Invalid> {
+    fn contradictions(&self, capacity: u64, upstreams: &[UpstreamConfig]) -> Vec<Invalid> {
         let is_name = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
         let has_name = (1..=64).contains(&self.name.len()) && self.name.bytes().all(is_name);
         let largest = self.max_key_bytes as u64 + self.max_value_bytes as u64 + ENTRY_OVERHEAD;
@@ -105,19 +116,24 @@ impl NamespaceConfig {
             ),
         ];
         let broken = checks.into_iter().filter(|(_, holds, ..)| !holds);
-        broken.map(|(key, _, problem, remedy)| Invalid::new(key, problem, remedy)).collect()
+        let broken = broken.map(|(key, _, problem, remedy)| Invalid::new(key, problem, remedy));
+        broken.chain(self.origin.iter().flat_map(|origin| origin.contradictions(upstreams))).collect()
     }
 }
 
-/// What contradicts itself in these sections, where the whole cache has `capacity` bytes.
-pub(crate) fn contradictions(configured: &[NamespaceConfig], capacity: u64) -> Vec<Invalid> {
+/// What contradicts itself in these sections, where the whole cache has `capacity` bytes and may call these upstreams.
+pub(crate) fn contradictions(
+    configured: &[NamespaceConfig],
+    capacity: u64,
+    upstreams: &[UpstreamConfig],
+) -> Vec<Invalid> {
     if configured.len() > MOST {
         let problem = format!("there are {} namespaces, more than {MOST}", configured.len());
         return vec![Invalid::new("namespace", problem, "leave some out")];
     }
     let mut found = Vec::new();
     for (index, namespace) in configured.iter().enumerate() {
-        let mut wrong = namespace.contradictions(capacity);
+        let mut wrong = namespace.contradictions(capacity, upstreams);
         if configured[..index].iter().any(|other| other.name == namespace.name) {
             let problem = format!("two namespaces are named {}", namespace.name);
             wrong.push(Invalid::new("name", problem, "give each a name of its own"));
@@ -138,22 +154,40 @@ pub(crate) struct Space {
     pub namespace: Namespace,
     /// Its bounds and permissions.
     pub config: NamespaceConfig,
+    /// Where what a key does not hold is loaded from.
+    pub origin: Option<(Arc<KeyOrigin>, Arc<Upstream>)>,
 }
 
 impl Namespaces {
-    /// Empty ones in this engine's store.
-    pub(crate) fn new<O: Origin, S: Store, W: World>(engine: &Engine<O, S, W>, configured: &[NamespaceConfig]) -> Self {
+    /// Empty ones in this engine's store, which load from these upstreams.
+    pub(crate) fn new<O: Origin, S: Store, W: World>(
+        engine: &Engine<O, S, W>,
+        configured: &[NamespaceConfig],
+        upstreams: &Upstreams,
+    ) -> Result<Self, Status> {
         let space = |config: &NamespaceConfig| {
             let limits = NamespaceLimits { bytes: config.max_bytes, entries: config.max_entries };
             let namespace = engine.namespace(&config.name, limits);
-            (config.name.clone(), Space { namespace, config: config.clone() })
+            let origin = config.origin.as_ref().map(|origin| key_origin(origin, config, upstreams)).transpose()?;
+            Ok((config.name.clone(), Space { namespace, config: config.clone(), origin }))
         };
-        Self(configured.iter().map(space).collect())
+        configured.iter().map(space).collect::<Result<_, _>>().map(Self)
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Space> {
         self.0.get(name)
     }
+}
+
+fn key_origin(
+    origin: &OriginConfig,
+    config: &NamespaceConfig,
+    upstreams: &Upstreams,
+) -> Result<(Arc<KeyOrigin>, Arc<Upstream>), Status> {
+    let upstream = Arc::clone(upstreams.find(&origin.upstream)?);
+    let key_origin = KeyOrigin::new(origin, config.max_value_bytes);
+    let key_origin = key_origin.ok_or_else(|| malformed("`namespace.origin.method` is no method"))?;
+    Ok((Arc::new(key_origin), upstream))
 }
 
 #[cfg(test)]
@@ -170,7 +204,7 @@ mod tests {
     }
 
     fn keys(configured: &[NamespaceConfig]) -> Vec<String> {
-        contradictions(configured, 1 << 28).into_iter().map(|invalid| invalid.key).collect()
+        contradictions(configured, 1 << 28, &[]).into_iter().map(|invalid| invalid.key).collect()
     }
 
     #[test]
@@ -180,6 +214,7 @@ mod tests {
 
     #[test]
     fn unusable_namespace_is_refused_at_its_key() {
+        let of_no_upstream = OriginConfig { method: "shop.v1.Shop/Get".to_owned(), ..OriginConfig::default() };
         for (key, namespace) in [
             ("name", NamespaceConfig { name: String::new(), ..carts() }),
             ("name", NamespaceConfig { name: "a/b".to_owned(), ..carts() }),
@@ -189,6 +224,7 @@ mod tests {
             ("max_bytes", NamespaceConfig { max_bytes: 1 << 29, ..carts() }),
             ("max_value_bytes", NamespaceConfig { max_bytes: 65_536, ..carts() }),
             ("default_ttl", NamespaceConfig { max_ttl: Duration::from_secs(1), ..carts() }),
+            ("origin.upstream", NamespaceConfig { origin: Some(of_no_upstream), ..carts() }),
         ] {
             assert_eq!(keys(&[namespace]), [format!("namespace.0.{key}")]);
         }

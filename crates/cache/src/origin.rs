@@ -1,20 +1,23 @@
-//! Origin of a load: one unary call to a configured upstream, under the passport of the read that started it.
+//! Origin of a load: one unary call to a configured upstream, under the passport of the read that started it. What is called,
+//! and what its answer is worth, a plan says for the answers of methods, and the configuration for the keys of a namespace.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
-use accord_readthrough::{Failure, Loaded, Origin, Tag};
+use accord_readthrough::{Failure, Load, Loaded, Origin, Tag};
 use accord_runtime::{deadline::Deadline, fault, request::RequestId};
 use accord_token::PASSPORT_HEADER;
 use accord_upstream::{self as upstream, Answer, ConfigError, Upstream, UpstreamConfig};
 use bytes::Bytes;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use tonic::{Code, Status};
 use tracing::{Instrument, Span};
 
 use crate::answer_metadata::AnswerMetadata;
+use crate::namespace_origin::KeyOrigin;
 use crate::plan::Plan;
 
 /// The upstreams that the configuration holds. Nobody can make the cache call any other address.
@@ -48,8 +51,8 @@ impl Upstreams {
 /// What one load needs.
 #[derive(Clone, Debug)]
 pub struct OriginCall {
-    /// What the contract says.
-    pub plan: Arc<Plan>,
+    /// What is called.
+    pub target: Target,
     /// Who is called.
     pub upstream: Arc<Upstream>,
     /// The request message in wire form.
@@ -66,6 +69,35 @@ pub struct OriginCall {
     pub span: Span,
 }
 
+/// What is loaded.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// An answer of a method, as its contract says.
+    Method(Arc<Plan>),
+    /// What a key of a namespace does not hold.
+    Key(Arc<KeyOrigin>),
+}
+
+impl Target {
+    /// What goes out, within this time.
+    fn describe<'a>(&'a self, call: &'a OriginCall, metadata: &'a HeaderMap, time: Duration) -> upstream::Call<'a> {
+        let (path, max_response_bytes, retries, time) = match self {
+            Self::Method(plan) => (&plan.path, plan.max_response_bytes, plan.retries.as_ref(), time),
+            // Less than its reader has left: then it is the origin that is slow, and nobody who waits loads again.
+            Self::Key(key) => (&key.path, key.max_response_bytes, key.retries.as_ref(), time.min(key.timeout)),
+        };
+        let (deadline, retries) = (Deadline::after(time), retries.filter(|_| !call.is_retried_outside));
+        upstream::Call { path, metadata, deadline, id: &call.id, record: None, max_response_bytes, retries, shard: 0 }
+    }
+
+    fn path(&self) -> &PathAndQuery {
+        match self {
+            Self::Method(plan) => &plan.path,
+            Self::Key(key) => &key.path,
+        }
+    }
+}
+
 /// Loads from upstreams over gRPC.
 #[derive(Clone, Copy, Debug)]
 pub struct Loader;
@@ -74,56 +106,59 @@ impl Origin for Loader {
     type Call = OriginCall;
 
     async fn load(&self, call: OriginCall, time: Duration) -> Loaded {
-        let span = tracing::info_span!(parent: &call.span, "load", otel.kind = "client", rpc.method = %call.plan.path);
-        match make(&call, Deadline::after(time)).instrument(span).await {
-            Ok(answer) => loaded(&call, answer),
-            Err(failure) => refused(&call, &failure.status(&call.plan.upstream), Bytes::new()),
+        let path = call.target.path();
+        let span = tracing::info_span!(parent: &call.span, "load", otel.kind = "client", rpc.method = %path);
+        let result = make(&call, time).instrument(span).await;
+        match (&call.target, result) {
+            (Target::Method(plan), Ok(answer)) => loaded(plan, &call.request, answer),
+            (Target::Method(plan), Err(failure)) => refused(plan, &failure.status(&plan.upstream), Bytes::new()),
+            (Target::Key(key), result) => value(key, result).into(),
         }
     }
 }
 
-async fn make(call: &OriginCall, deadline: Deadline) -> Result<Answer, upstream::Failure> {
-    let plan = &call.plan;
+async fn make(call: &OriginCall, time: Duration) -> Result<Answer, upstream::Failure> {
     let mut metadata = call.headers.clone();
     if let Some(passport) = &call.passport {
         metadata.insert(PASSPORT_HEADER, passport.clone());
     }
-    let described = upstream::Call {
-        path: &plan.path,
-        metadata: &metadata,
-        deadline,
-        id: &call.id,
-        record: None,
-        max_response_bytes: plan.max_response_bytes,
-        retries: plan.retries.as_ref().filter(|_| !call.is_retried_outside),
-        shard: 0,
-    };
-    call.upstream.unary(&described, &call.request).await.result
+    call.upstream.unary(&call.target.describe(call, &metadata, time), &call.request).await.result
 }
 
-fn loaded(call: &OriginCall, answer: Answer) -> Loaded {
-    let metadata = AnswerMetadata::of(&answer, &call.plan.keep_headers).encode();
+fn loaded(plan: &Plan, request: &[u8], answer: Answer) -> Loaded {
+    let metadata = AnswerMetadata::of(&answer, &plan.keep_headers).encode();
     match answer.result {
         // A copy as large as the message: the buffer it came in is larger, and would live for as long as the answer is kept.
-        Ok(message) => Loaded { load: Ok(Bytes::copy_from_slice(&message)), metadata, tags: tags(call, &message) },
-        Err(status) => refused(call, &status, metadata),
+        Ok(message) => {
+            Loaded { load: Ok(Bytes::copy_from_slice(&message)), metadata, tags: tags(plan, request, &message) }
+        }
+        Err(status) => refused(plan, &status, metadata),
     }
 }
 
-fn tags(call: &OriginCall, answer: &[u8]) -> Option<Vec<Tag>> {
-    let tags = call.plan.answer_tags(&call.request, answer);
+fn value(key: &KeyOrigin, result: Result<Answer, upstream::Failure>) -> Load {
+    let answer = result.map_err(|failure| failure_of(&failure.status(&key.upstream)))?;
+    let value = answer.result.map_err(|status| key.name_itself(&status)).and_then(|message| key.value(&message));
+    value.map_err(|status| failure_of(&status))
+}
+
+fn tags(plan: &Plan, request: &[u8], answer: &[u8]) -> Option<Vec<Tag>> {
+    let tags = plan.answer_tags(request, answer);
     tags.inspect_err(|error| tracing::warn!(%error, "an answer's tags can't be read: it is not stored")).ok()
 }
 
 /// An error tells no tag. That matters where it says something about the data, and not only about the upstream.
-fn refused(call: &OriginCall, status: &Status, metadata: Bytes) -> Loaded {
-    let tags = (!call.plan.has_answer_tags() || !is_about_data(status.code())).then(Vec::new);
-    let failure = Failure {
+fn refused(plan: &Plan, status: &Status, metadata: Bytes) -> Loaded {
+    let tags = (!plan.has_answer_tags() || !is_about_data(status.code())).then(Vec::new);
+    Loaded { load: Err(failure_of(status)), metadata, tags }
+}
+
+fn failure_of(status: &Status) -> Failure {
+    Failure {
         code: status.code().into(),
         message: status.message().to_owned(),
         details: Bytes::copy_from_slice(status.details()),
-    };
-    Loaded { load: Err(failure), metadata, tags }
+    }
 }
 
 fn is_about_data(code: Code) -> bool {

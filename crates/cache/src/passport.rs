@@ -1,6 +1,9 @@
-//! Whose answer is read, as its passport says.
+//! Passports: whose answer is read, and under which one a key is loaded for its reader.
 
-use accord_mesh::{MeshClient, refusal};
+use accord_mesh::{MeshClient, Question, refusal};
+use accord_runtime::{deadline::Deadline, request::RequestId};
+use accord_token::{Refusal, Verified};
+use http::HeaderValue;
 use tonic::Status;
 
 /// Whose answer is asked for.
@@ -12,15 +15,38 @@ pub struct Owner {
     pub subject: String,
 }
 
-/// Verifies passports.
+/// Verifies passports, and gets those with which the cache goes further inward.
 pub trait Passports: Clone + Send + Sync + 'static {
     /// Whose passport this is, if it is a good one for this audience.
     fn owner(&self, passport: &str, audience: &str) -> Result<Owner, Status>;
+
+    /// A caller's own passport for the upstream that the question names, with the cache as its newest actor.
+    fn exchange(
+        &self,
+        token: &str,
+        caller: &Verified,
+        question: &Question<'_>,
+        deadline: Deadline,
+        id: &RequestId,
+    ) -> impl Future<Output = Result<HeaderValue, Refusal>> + Send;
 }
 
 impl Passports for MeshClient {
     fn owner(&self, passport: &str, audience: &str) -> Result<Owner, Status> {
         let verified = self.verify_passport(passport, audience).map_err(refusal::status)?;
         Ok(Owner { tenant: verified.claims.tenant.clone(), subject: verified.claims.sub.clone() })
+    }
+
+    async fn exchange(
+        &self,
+        token: &str,
+        caller: &Verified,
+        question: &Question<'_>,
+        deadline: Deadline,
+        id: &RequestId,
+    ) -> Result<HeaderValue, Refusal> {
+        // Auth's answer is remembered for as long as it holds, and whoever asks is the actor.
+        let decision = self.decide(token, caller, question, deadline, id).await?;
+        decision.passport.clone().ok_or(Refusal::Unavailable)
     }
 }

@@ -108,12 +108,16 @@ impl Plan {
 }
 
 fn path(method: &str) -> Result<PathAndQuery, Status> {
+    method_path(method).ok_or_else(|| malformed("`plan.method` is not of the form pkg.Service/Method"))
+}
+
+/// The path of a method of the form `pkg.Service/Method`.
+pub(crate) fn method_path(method: &str) -> Option<PathAndQuery> {
     let named = method.split_once('/').filter(|(service, name)| {
         let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._".contains(&byte));
         !service.is_empty() && !name.is_empty() && plain(service) && plain(name)
     });
-    let path = named.and_then(|_| PathAndQuery::try_from(format!("/{method}")).ok());
-    path.ok_or_else(|| malformed("`plan.method` is not of the form pkg.Service/Method"))
+    named.and_then(|_| PathAndQuery::try_from(format!("/{method}")).ok())
 }
 
 fn policy(declared: &Cache) -> Result<Policy, Status> {

@@ -108,7 +108,7 @@ pub fn grpc_server<A: Decider + Passports>(
     };
     let namespaces = NamespaceService {
         engine: engine.clone(),
-        namespaces: Namespaces::new(engine, &config.namespace),
+        namespaces: Namespaces::new(engine, &config.namespace, upstreams)?,
         auth: auth.clone(),
         audience: config.auth.client_id.clone(),
         incarnation: Uuid::new_v4().as_u64_pair().0,

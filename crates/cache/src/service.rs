@@ -4,3 +4,27 @@ pub(crate) mod idempotency;
 pub(crate) mod invalidation;
 pub(crate) mod namespaces;
 pub(crate) mod read_through;
+
+use std::time::Duration;
+
+use accord_api::accord::cache::v1 as api;
+use accord_api::accord::fault::v1::Reason;
+use accord_readthrough::{Outcome, Overload};
+use accord_runtime::fault::StatusBuilder;
+use tonic::Status;
+
+/// The refusal of what the engine has no room for.
+fn overloaded(overload: Overload) -> Status {
+    let soon = Duration::from_millis(100);
+    StatusBuilder::new(Reason::Overloaded, overload.to_string()).retry_after(soon).build()
+}
+
+fn outcome(outcome: Outcome) -> api::Outcome {
+    match outcome {
+        Outcome::Hit => api::Outcome::Hit,
+        Outcome::Miss => api::Outcome::UriMiss,
+        Outcome::Stale => api::Outcome::Stale,
+        Outcome::Request => api::Outcome::Request,
+        Outcome::Bypass => api::Outcome::Bypass,
+    }
+}

@@ -1,31 +1,40 @@
 //! Namespaces over gRPC: who may do what with which keys, within the bounds of the configuration.
 
+mod load;
+
 use std::time::Duration;
 
 use accord_api::accord::cache::v1::{
     self as api, BatchGetRequest, BatchGetResponse, CacheServiceInvalidateRequest, CacheServiceInvalidateResponse,
-    DeleteRequest, DeleteResponse, Entry, Freshness, GetRequest, GetResponse, PutRequest, PutResponse, StatsRequest,
+    DeleteRequest, DeleteResponse, Freshness, GetRequest, GetResponse, PutRequest, PutResponse, StatsRequest,
     StatsResponse, TouchRequest, TouchResponse, cache_service_invalidate_request::Scope,
     cache_service_server::CacheService,
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_mesh::guard::{Decider, credential};
 use accord_mesh::{Question, refusal};
-use accord_readthrough::{Conflict, Engine, Found, Origin, Store, World, Write};
+use accord_readthrough::{Conflict, Engine, Origin, Store, World, Write};
 use accord_runtime::deadline::Deadline;
 use accord_runtime::fault::{self, StatusBuilder};
 use accord_runtime::request::RequestId;
 use accord_token::Refusal;
+use accord_upstream::PREVIOUS_ATTEMPTS;
+use futures_util::future::try_join_all;
 use tonic::{Request, Response, Status};
 
 use crate::malformed::{bounded, duration, malformed};
 use crate::namespaces::{Namespaces, Space};
+use crate::origin::OriginCall;
+use crate::passport::Passports;
 
 /// Most keys of one `BatchGet`.
 const MOST_KEYS: usize = 100;
 
 /// Most bytes of keys and values that it answers with: with all that is around them less than the 4 MiB that clients take.
 const MOST_BATCH_BYTES: usize = 3 * 1024 * 1024;
+
+/// Keys of one batch that are loaded at a time.
+const LOADED_AT_ONCE: usize = 16;
 
 /// Most tags of a value.
 const MOST_TAGS: usize = 16;
@@ -43,7 +52,7 @@ pub(crate) struct NamespaceService<O, S, W, A> {
     pub engine: Engine<O, S, W>,
     /// Which namespaces there are.
     pub namespaces: Namespaces,
-    /// Decides who may read and write.
+    /// Decides who may read and write, and gives the passports under which keys are loaded.
     pub auth: A,
     /// The cache as an upstream: the audience of passports for it, and the resource of policies.
     pub audience: String,
@@ -61,19 +70,24 @@ enum Use {
 }
 
 /// A call that may go on.
-struct Admitted<'a> {
+struct Admitted<'a, C> {
     space: &'a Space,
     tenant: String,
+    /// Who calls, and by which token.
+    caller: C,
+    token: &'a str,
+    deadline: Deadline,
+    id: RequestId,
 }
 
 impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
     /// Finds the namespace, and asks whether the caller that the guard found may do this with it.
-    async fn admit<T: Sync>(
-        &self,
-        request: &Request<T>,
+    async fn admit<'a, T: Sync>(
+        &'a self,
+        request: &'a Request<T>,
         (method, wanted): (&str, Use),
         name: &str,
-    ) -> Result<Admitted<'_>, Status> {
+    ) -> Result<Admitted<'a, A::Caller>, Status> {
         let caller = request.extensions().get::<A::Caller>().cloned();
         let caller = caller.ok_or_else(|| Status::internal("the method is served without a guard"))?;
         let space = self.namespaces.find(name).ok_or_else(|| unknown(name))?;
@@ -89,13 +103,8 @@ impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
         let question = Question { method: &method, permission, audience: &self.audience, address: None, actor: None };
         let decided = self.auth.authorize(credential.token(), &caller, &question, deadline, &id).await;
         decided.map_err(|refused| denied(refused, name, permission))?;
-        Ok(Admitted { space, tenant: caller.as_ref().claims.tenant.clone() })
-    }
-
-    fn entry(&self, key: &str, found: Found) -> Entry {
-        let freshness = self.freshness(api::Outcome::Hit, found.age, found.ttl);
-        let version = self.version(found.version);
-        Entry { key: key.to_owned(), value: found.value, version, freshness: Some(freshness) }
+        let tenant = caller.as_ref().claims.tenant.clone();
+        Ok(Admitted { space, tenant, caller, token: credential.token(), deadline, id })
     }
 
     fn freshness(&self, outcome: api::Outcome, age: Duration, ttl: Duration) -> Freshness {
@@ -124,35 +133,43 @@ impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
 }
 
 #[tonic::async_trait]
-impl<O: Origin, S: Store, W: World, A: Decider> CacheService for NamespaceService<O, S, W, A> {
+impl<O, S, W, A> CacheService for NamespaceService<O, S, W, A>
+where
+    O: Origin<Call = OriginCall>,
+    S: Store,
+    W: World,
+    A: Decider + Passports,
+{
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let GetRequest { namespace, key } = request.get_ref();
-        let Admitted { space, tenant } = self.admit(&request, ("Get", Use::Read), namespace).await?;
-        check_key(space, "key", key)?;
-        let found = self.engine.get(&space.namespace, &tenant, key).ok_or_else(absent)?;
-        Ok(Response::new(GetResponse { entry: Some(self.entry(key, found)) }))
+        let admitted = self.admit(&request, ("Get", Use::Read), namespace).await?;
+        check_key(admitted.space, "key", key)?;
+        let is_retried_outside = request.metadata().as_ref().contains_key(PREVIOUS_ATTEMPTS);
+        let entry = self.find(&admitted, key, is_retried_outside).await?;
+        Ok(Response::new(GetResponse { entry: Some(entry.ok_or_else(absent)?) }))
     }
 
     async fn batch_get(&self, request: Request<BatchGetRequest>) -> Result<Response<BatchGetResponse>, Status> {
         let BatchGetRequest { namespace, keys } = request.get_ref();
-        let Admitted { space, tenant } = self.admit(&request, ("BatchGet", Use::Read), namespace).await?;
+        let admitted = self.admit(&request, ("BatchGet", Use::Read), namespace).await?;
         bounded("keys", keys.len(), MOST_KEYS)?;
         if keys.is_empty() {
             return Err(malformed("`keys` is empty: name at least one"));
         }
+        keys.iter().try_for_each(|key| check_key(admitted.space, "keys", key))?;
+        let is_retried_outside = request.metadata().as_ref().contains_key(PREVIOUS_ATTEMPTS);
         let (mut answer, mut bytes) = (BatchGetResponse::default(), 0);
-        for key in keys {
-            check_key(space, "keys", key)?;
-            let found = self.engine.get(&space.namespace, &tenant, key);
-            bytes += key.len() + found.as_ref().map_or(0, |found| found.value.len());
-            if bytes > MOST_BATCH_BYTES {
-                let message =
-                    format!("the values are more than {MOST_BATCH_BYTES} bytes: ask for fewer keys at a time");
-                return Err(fault::status(Reason::ResponseTooLarge, message));
-            }
-            match found {
-                Some(found) => answer.entries.push(self.entry(key, found)),
-                None => answer.absent.push(key.clone()),
+        for some in keys.chunks(LOADED_AT_ONCE) {
+            let found = some.iter().map(|key| self.find(&admitted, key, is_retried_outside));
+            for (key, entry) in some.iter().zip(try_join_all(found).await?) {
+                bytes += key.len() + entry.as_ref().map_or(0, |entry| entry.value.len());
+                if bytes > MOST_BATCH_BYTES {
+                    return Err(too_large());
+                }
+                match entry {
+                    Some(entry) => answer.entries.push(entry),
+                    None => answer.absent.push(key.clone()),
+                }
             }
         }
         Ok(Response::new(answer))
@@ -160,7 +177,7 @@ impl<O: Origin, S: Store, W: World, A: Decider> CacheService for NamespaceServic
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         let put = request.get_ref();
-        let Admitted { space, tenant } = self.admit(&request, ("Put", Use::Write), &put.namespace).await?;
+        let Admitted { space, tenant, .. } = self.admit(&request, ("Put", Use::Write), &put.namespace).await?;
         check_key(space, "key", &put.key)?;
         check_value(space, put.value.len())?;
         check_tags(&put.tags, MOST_TAGS)?;
@@ -177,7 +194,7 @@ impl<O: Origin, S: Store, W: World, A: Decider> CacheService for NamespaceServic
 
     async fn touch(&self, request: Request<TouchRequest>) -> Result<Response<TouchResponse>, Status> {
         let TouchRequest { namespace, key, ttl } = request.get_ref();
-        let Admitted { space, tenant } = self.admit(&request, ("Touch", Use::Write), namespace).await?;
+        let Admitted { space, tenant, .. } = self.admit(&request, ("Touch", Use::Write), namespace).await?;
         check_key(space, "key", key)?;
         let ttl = life(space, ttl.as_ref())?;
         let found = self.engine.touch(&space.namespace, &tenant, key, ttl).ok_or_else(absent)?;
@@ -187,7 +204,7 @@ impl<O: Origin, S: Store, W: World, A: Decider> CacheService for NamespaceServic
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
         let DeleteRequest { namespace, key, expected_version } = request.get_ref();
-        let Admitted { space, tenant } = self.admit(&request, ("Delete", Use::Write), namespace).await?;
+        let Admitted { space, tenant, .. } = self.admit(&request, ("Delete", Use::Write), namespace).await?;
         check_key(space, "key", key)?;
         let expected = self.expected(expected_version.as_ref());
         let deleted = self.engine.delete(&space.namespace, &tenant, key, expected).map_err(conflict)?;
@@ -200,7 +217,7 @@ impl<O: Origin, S: Store, W: World, A: Decider> CacheService for NamespaceServic
         request: Request<CacheServiceInvalidateRequest>,
     ) -> Result<Response<CacheServiceInvalidateResponse>, Status> {
         let CacheServiceInvalidateRequest { namespace, scope } = request.get_ref();
-        let Admitted { space, tenant } = self.admit(&request, ("Invalidate", Use::Write), namespace).await?;
+        let Admitted { space, tenant, .. } = self.admit(&request, ("Invalidate", Use::Write), namespace).await?;
         match scope {
             Some(Scope::Tags(list)) if !list.tags.is_empty() => {
                 check_tags(&list.tags, MOST_INVALIDATED_TAGS)?;
@@ -227,6 +244,7 @@ impl<O: Origin, S: Store, W: World, A: Decider> CacheService for NamespaceServic
             misses: stats.misses,
             puts: stats.puts,
             conflicts: stats.conflicts,
+            loads: stats.loads,
         }))
     }
 }
@@ -246,6 +264,11 @@ fn denied(refused: Refusal, namespace: &str, permission: &str) -> Status {
     let message =
         format!("this takes the permission `{permission}` in the namespace {namespace}, which the caller lacks");
     fault::status(Reason::PermissionMissing, message)
+}
+
+fn too_large() -> Status {
+    let message = format!("the values are more than {MOST_BATCH_BYTES} bytes: ask for fewer keys at a time");
+    fault::status(Reason::ResponseTooLarge, message)
 }
 
 fn absent() -> Status {

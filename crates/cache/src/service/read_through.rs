@@ -10,11 +10,10 @@ use accord_api::accord::cache::v1::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_readthrough::{
-    Answer, Audience, ConsistencyRequirement, Engine, Identity, Key, Origin, Outcome, Overload, Read, Stale, Store,
-    World,
+    Answer, Audience, ConsistencyRequirement, Engine, Identity, Key, Origin, Overload, Read, Stale, Store, World,
 };
 use accord_runtime::deadline::Deadline;
-use accord_runtime::fault::{self, StatusBuilder};
+use accord_runtime::fault;
 use accord_runtime::request::RequestId;
 use accord_token::PASSPORT_HEADER;
 use http::{HeaderMap, HeaderValue};
@@ -24,10 +23,11 @@ use tracing::Span;
 
 use crate::answer_metadata::AnswerMetadata;
 use crate::malformed::{bounded, duration, malformed};
-use crate::origin::{OriginCall, Upstreams};
+use crate::origin::{OriginCall, Target, Upstreams};
 use crate::passport::{Owner, Passports};
 use crate::plan::Plan;
 use crate::plans::Plans;
+use crate::service::{outcome, overloaded};
 
 /// How long before the end of a reader's wait budget a stale answer is served for one that does not come.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
@@ -105,7 +105,7 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
             wait_budget: terms.deadline.remaining(),
             load_timeout: plan.load_timeout,
             call: OriginCall {
-                plan,
+                target: Target::Method(plan),
                 upstream,
                 request: message.request,
                 passport,
@@ -210,11 +210,6 @@ fn requirement(consistency: Option<&api::Consistency>) -> Result<ConsistencyRequ
     })
 }
 
-fn overloaded(overload: Overload) -> Status {
-    let soon = Duration::from_millis(100);
-    StatusBuilder::new(Reason::Overloaded, overload.to_string()).retry_after(soon).build()
-}
-
 fn plan_unknown() -> ReadResponse {
     ReadResponse { result: Some(ReadResult::PlanUnknown(api::PlanUnknown {})), ..ReadResponse::default() }
 }
@@ -255,16 +250,6 @@ fn remaining(lifetime: Duration, age: Duration) -> prost_types::Duration {
         return distance;
     }
     prost_types::Duration { seconds: -distance.seconds, nanos: -distance.nanos }
-}
-
-fn outcome(outcome: Outcome) -> api::Outcome {
-    match outcome {
-        Outcome::Hit => api::Outcome::Hit,
-        Outcome::Miss => api::Outcome::UriMiss,
-        Outcome::Stale => api::Outcome::Stale,
-        Outcome::Request => api::Outcome::Request,
-        Outcome::Bypass => api::Outcome::Bypass,
-    }
 }
 
 fn stale_reason(stale: Option<Stale>) -> api::StaleReason {

@@ -14,6 +14,7 @@ use accord_mesh::guard::{Decider, GuardedServer};
 use accord_runtime::{deadline::Deadline, fault, health::Health, request::RequestId};
 use accord_token::{Refusal, Verified};
 use bytes::Bytes;
+use http::HeaderValue;
 use http_body_util::Full;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage};
@@ -145,5 +146,16 @@ impl Decider for Witness {
 impl Passports for Witness {
     fn owner(&self, _: &str, _: &str) -> Result<Owner, Status> {
         Err(Status::unauthenticated("nobody is let in"))
+    }
+
+    async fn exchange(
+        &self,
+        _: &str,
+        _: &Verified,
+        _: &Question<'_>,
+        _: Deadline,
+        _: &RequestId,
+    ) -> Result<HeaderValue, Refusal> {
+        Err(Refusal::PermissionMissing)
     }
 }

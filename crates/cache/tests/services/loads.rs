@@ -8,7 +8,7 @@ use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServi
 use accord_api::accord::cache::v1::{Outcome, StaleReason, read_response::Result as ReadResult};
 use accord_api::accord::fault::v1::Reason;
 use accord_cache::config::Config;
-use accord_cache::origin::{Loader, OriginCall, Upstreams};
+use accord_cache::origin::{Loader, OriginCall, Target, Upstreams};
 use accord_cache::plan::Plan;
 use accord_readthrough::Origin as _;
 use accord_runtime::server::{ListenConfig, TlsConfig};
@@ -75,7 +75,7 @@ async fn stored_answer_holds_no_spare_memory() {
     let upstreams = Upstreams::new(&[upstream("shop", &[&fixture.shop.url])]).unwrap();
     let read = get("milk");
     let call = OriginCall {
-        plan: Plan::compile([0; 32], read.plan).unwrap().into(),
+        target: Target::Method(Plan::compile([0; 32], read.plan).unwrap().into()),
         upstream: Arc::clone(upstreams.find("shop").unwrap()),
         request: read.read.request,
         passport: None,

@@ -7,6 +7,7 @@ mod not_stored;
 mod invalidations;
 mod idempotency;
 mod loads;
+mod namespace_loads;
 mod namespaces;
 mod plans;
 mod reads;

@@ -19,6 +19,7 @@ use accord_runtime::{
 };
 use accord_token::{Claims, InvalidTokenReason, Kind, Refusal, Type, Verified};
 use axum::routing::post;
+use http::HeaderValue;
 use tokio::sync::{Semaphore, watch};
 use tonic::metadata::MetadataMap;
 use tonic::server::UnaryService;
@@ -195,5 +196,22 @@ impl Passports for FakeAuth {
             .and_then(|owner| owner.split_once('/'))
             .ok_or_else(|| Status::unauthenticated("not a passport for this audience"))?;
         Ok(Owner { tenant: tenant.to_owned(), subject: subject.to_owned() })
+    }
+
+    /// A passport such as `north/ada@shop`; a leaver's is no good any more.
+    async fn exchange(
+        &self,
+        _: &str,
+        caller: &Verified,
+        question: &Question<'_>,
+        _: Deadline,
+        _: &RequestId,
+    ) -> Result<HeaderValue, Refusal> {
+        let Claims { tenant, sub, .. } = &caller.claims;
+        if sub == "leaver" {
+            return Err(Refusal::Revoked);
+        }
+        let passport = format!("{tenant}/{sub}@{}", question.audience);
+        passport.parse().map_err(|_| Refusal::Unavailable)
     }
 }
