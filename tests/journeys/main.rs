@@ -18,6 +18,7 @@ mod internal_calls;
 mod invalidate;
 mod idempotency;
 mod namespaces;
+mod namespace_origin;
 mod rate_limit;
 mod message;
 mod concurrency_limit;
