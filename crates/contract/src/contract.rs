@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::finding::{Finding, Severity};
-use crate::load::{self, Serving};
+use crate::load;
 use crate::method::Method;
 use crate::overlay::Overlay;
+use crate::served::Serving;
 use crate::source::{Source, SourceError};
 
 /// Every method that may be called, with its policy.

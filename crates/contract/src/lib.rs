@@ -22,6 +22,7 @@ mod overlay;
 mod path;
 mod policy;
 mod required;
+mod served;
 mod source;
 mod template;
 

@@ -17,28 +17,17 @@ use crate::options;
 use crate::overlay::{Overlay, Rule, rules_for};
 use crate::policy::Access;
 use crate::required::Required;
+use crate::served::{Serving, served};
 use crate::source::Source;
-
-/// What every server answers for itself, and nobody answers for another.
-const OWN: [&str; 2] = ["grpc.health.", "grpc.reflection."];
-
-/// Whose methods a contract holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Serving {
-    /// Those of upstreams, without what each of them answers for itself.
-    Upstreams,
-    /// Those of the binary itself, all of them.
-    Own,
-}
 
 /// Methods by their names.
 type Methods = HashMap<Arc<str>, Arc<Method>>;
 
 pub(crate) fn load(sources: &[Source], overlays: &[Overlay], serving: Serving) -> (Methods, Vec<Finding>) {
-    let mut loader =
-        Loader { overlays, serving, methods: Methods::new(), bindings: HashMap::new(), findings: Vec::new() };
-    for source in sources {
-        loader.source(source);
+    let (services, found) = served(sources, serving);
+    let mut loader = Loader { overlays, methods: Methods::new(), bindings: HashMap::new(), findings: found };
+    for (source, services) in sources.iter().zip(&services) {
+        loader.source(source, services);
     }
     let mut findings = Vec::<Finding>::new();
     for finding in loader.findings {
@@ -52,8 +41,8 @@ pub(crate) fn load(sources: &[Source], overlays: &[Overlay], serving: Serving) -
 
 /// A finding for each overlay rule whose selector matches no method of any source.
 pub(crate) fn unmatched(sources: &[Source], overlays: &[Overlay], serving: Serving) -> Vec<Finding> {
-    let services = sources.iter().flat_map(|source| served(source, serving));
-    let methods: Vec<_> = services.flat_map(|service| names(&service)).collect();
+    let (services, _) = served(sources, serving);
+    let methods: Vec<_> = services.iter().flatten().flat_map(names).collect();
     let rules = overlays.iter().flat_map(|overlay| overlay.rules.iter().map(move |rule| (overlay, rule)));
     let idle = rules.filter(|(_, rule)| !methods.iter().any(|method| rule.selector.matches(method)));
     idle.map(|(overlay, rule)| {
@@ -69,7 +58,6 @@ pub(crate) fn unmatched(sources: &[Source], overlays: &[Overlay], serving: Servi
 
 struct Loader<'a> {
     overlays: &'a [Overlay],
-    serving: Serving,
     methods: Methods,
     /// The method of each HTTP method and path shape.
     bindings: HashMap<(String, String), Arc<str>>,
@@ -77,15 +65,13 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    fn source(&mut self, source: &Source) {
+    fn source(&mut self, source: &Source, services: &[ServiceDescriptor]) {
         for name in source.services.iter().flatten() {
             if source.pool.get_service_by_name(name).is_none() {
-                let problem =
-                    format!("is served by {}, but its descriptors ({}) don't have it", source.upstream, source.origin);
-                self.findings.push(Finding::error(name, "services", problem, "correct the name or the descriptors"));
+                self.findings.push(not_there(name, source));
             }
         }
-        for service in served(source, self.serving) {
+        for service in services {
             for descriptor in service.methods() {
                 self.method(source, descriptor);
             }
@@ -202,16 +188,6 @@ impl Loader<'_> {
     }
 }
 
-fn served(source: &Source, serving: Serving) -> Vec<ServiceDescriptor> {
-    let listed = |service: &ServiceDescriptor| match &source.services {
-        Some(services) => services.iter().any(|name| name == service.full_name()),
-        None => true,
-    };
-    let own = |service: &ServiceDescriptor| OWN.iter().any(|package| service.full_name().starts_with(package));
-    let counts = |service: &ServiceDescriptor| serving == Serving::Own || !own(service);
-    source.pool.services().filter(|service| listed(service) && counts(service)).collect()
-}
-
 fn names(service: &ServiceDescriptor) -> Vec<String> {
     service.methods().map(|method| name(&method)).collect()
 }
@@ -249,7 +225,19 @@ fn deprecated(descriptor: &MethodDescriptor) -> bool {
 
 fn served_twice(name: &str, other: &Method, source: &Source) -> Finding {
     let problem = format!("is served by two upstreams, {} and {}", other.upstream, source.upstream);
-    Finding::error(name, "services", problem, "remove one, or make their endpoints one upstream")
+    let remedy = "say by `services` (or --services NAME=pkg.Service) which services each of the two serves, or make their \
+                  endpoints one upstream";
+    Finding::error(name, "services", problem, remedy)
+}
+
+/// How many services one finding names.
+const NAMED: usize = 5;
+
+fn not_there(name: &str, source: &Source) -> Finding {
+    let problem = format!("is served by {}, but its descriptors ({}) don't have it", source.upstream, source.origin);
+    let known: Vec<_> = source.pool.services().map(|service| service.full_name().to_owned()).take(NAMED).collect();
+    let remedy = format!("correct the name or the descriptors, which have {}", known.join(", "));
+    Finding::error(name, "services", problem, remedy)
 }
 
 /// A method's name leads to its proto, but not to the overlay, service or file that the option stands in.

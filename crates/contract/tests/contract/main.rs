@@ -9,3 +9,4 @@ mod overlays;
 mod reading;
 mod refusals;
 mod required;
+mod served;
