@@ -130,6 +130,16 @@ pub fn text<'de, T: From<String>, D: Deserializer<'de>>(deserializer: D) -> Resu
     deserializer.deserialize_str(TextVisitor("text with something in it, or leave the key out")).map(T::from)
 }
 
+/// For `#[serde(deserialize_with)]`: a list of texts, each with something in it. For an optional key, add `default`.
+pub fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    const TEXTS: &str = "a list of texts, each with something in it, or leave the key out";
+    let texts: Vec<String> = de::Deserialize::deserialize(deserializer)?;
+    if texts.is_empty() {
+        return Err(de::Error::invalid_length(0, &TEXTS));
+    }
+    texts.iter().map(|text| TextVisitor(TEXTS).visit_str(text)).collect()
+}
+
 /// For `#[serde(deserialize_with)]`: the path of a file. For an optional key, add `default`.
 pub fn file<'de, T: From<PathBuf>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     let path = deserializer.deserialize_str(TextVisitor(FILE))?;
