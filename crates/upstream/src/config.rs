@@ -35,6 +35,11 @@ pub struct UpstreamConfig {
     /// reflection is read.
     #[serde(deserialize_with = "bound::file", skip_serializing_if = "Option::is_none")]
     pub descriptors: Option<PathBuf>,
+    /// The services that it serves, by their full names such as `shop.v1.CartService`; only the gateway reads it. Upstreams
+    /// that share a descriptor set each name their own. Default: those that its server reflection lists, or all of its
+    /// descriptor set, but for imported ones that another upstream has as well.
+    #[serde(deserialize_with = "bound::texts", skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
     /// Calls to it that may be in flight at a time, 1 to 1000000; more are refused with `RESOURCE_EXHAUSTED`, so that a slow
     /// upstream can't take the room of others. Default: 2048.
     #[serde(with = "Count::<1, 1_000_000>")]
@@ -72,6 +77,7 @@ impl Default for UpstreamConfig {
             name: String::new(),
             urls: Vec::new(),
             descriptors: None,
+            services: Vec::new(),
             max_in_flight: 2048,
             max_header_bytes: 64 * 1024,
             connections: 2,
