@@ -1,6 +1,6 @@
 //! The command line: what a stranger sees first, and the subcommands that need no running gateway.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use accord_mesh::config::MeshFlags;
@@ -28,6 +28,11 @@ Examples:
   Two endpoints of a service, its descriptor set, and policies for it from an overlay; the rest from a file:
     accord-gateway serve --config gateway.toml --upstream shop=http://10.0.0.7:9000 \\
         --upstream shop=http://10.0.0.8:9000 --descriptors shop.binpb --overlay shop.toml
+
+  Two services of one descriptor set, each at an upstream of its own:
+    accord-gateway serve --config gateway.toml --upstream cart=http://cart:9000 --upstream ads=http://ads:9000 \\
+        --descriptors cart=demo.binpb --descriptors ads=demo.binpb \\
+        --services cart=demo.v1.CartService --services ads=demo.v1.AdService
 
   Hold a contract against the gateway in a pipeline, with no server running:
     accord-gateway contract check --upstream shop=http://shop:9000 --descriptors shop.binpb
@@ -79,6 +84,10 @@ pub struct Flags {
     /// Descriptor set of a service, instead of its server reflection. With one service the name can be left out.
     #[arg(long, global = true, value_name = "[NAME=]FILE")]
     descriptors: Vec<String>,
+    /// Services that an upstream serves, where its descriptors have more. Repeatable. With one upstream the name can be left
+    /// out.
+    #[arg(long, global = true, value_name = "[NAME=]SERVICE[,SERVICE...]")]
+    services: Vec<String>,
     /// File with policies for protos one does not own. Repeatable; a later one is stronger.
     #[arg(long, global = true, value_name = "FILE")]
     overlay: Vec<String>,
@@ -109,6 +118,7 @@ impl Binary for AccordGateway {
 
     fn complete(flags: &Flags, mut config: Config) -> anyhow::Result<Config> {
         flags.give_descriptors(&mut config.upstream)?;
+        flags.give_services(&mut config.upstream)?;
         Ok(config)
     }
 
@@ -136,25 +146,32 @@ impl Binary for AccordGateway {
 /// A flag that can't be understood.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagError {
-    /// `--descriptors FILE` while there are several upstreams.
-    #[error(
-        "--descriptors {file} does not say whose it is: write --descriptors NAME={file}, NAME being one of {names}"
-    )]
+    /// `--descriptors FILE` or `--services SERVICE` while there are several upstreams.
+    #[error("{flag} {given} does not say whose it is: write {flag} NAME={given}, NAME being one of {names}")]
     Whose {
+        /// The flag.
+        flag: &'static str,
         /// The value as given.
-        file: String,
+        given: String,
         /// The upstreams there are.
         names: String,
     },
-    /// `--descriptors` while there is no upstream.
+    /// One of them while there is no upstream.
     #[error(
-        "--descriptors {0} is for an upstream, and there is none; add --upstream NAME=URL, which `contract check` does not \
+        "{flag} {given} is for an upstream, and there is none; add --upstream NAME=URL, which `contract check` does not \
          call where there are descriptors"
     )]
-    NoUpstream(String),
+    NoUpstream {
+        /// The flag.
+        flag: &'static str,
+        /// The value as given.
+        given: String,
+    },
     /// A name that no upstream has.
-    #[error("--descriptors {given} names the upstream {name}, which is not there; there is {names}")]
+    #[error("{flag} {given} names the upstream {name}, which is not there; there is {names}")]
     Nobody {
+        /// The flag.
+        flag: &'static str,
         /// The value as given.
         given: String,
         /// The name in it.
@@ -172,29 +189,44 @@ impl Flags {
     fn give_descriptors(&self, upstreams: &mut [UpstreamConfig]) -> Result<(), FlagError> {
         let mut given_to = Vec::new();
         for given in &self.descriptors {
-            let (index, file) = whose(given, upstreams)?;
+            let (index, file) = whose("--descriptors", given, upstreams)?;
             if given_to.contains(&index) {
                 return Err(FlagError::Twice(upstreams[index].name.clone()));
             }
             given_to.push(index);
-            upstreams[index].descriptors = Some(file.to_path_buf());
+            upstreams[index].descriptors = Some(PathBuf::from(file));
+        }
+        Ok(())
+    }
+
+    /// What is named by flags takes the place of what the upstream has in a file.
+    fn give_services(&self, upstreams: &mut [UpstreamConfig]) -> Result<(), FlagError> {
+        let mut given_to = Vec::new();
+        for given in &self.services {
+            let (index, services) = whose("--services", given, upstreams)?;
+            if !given_to.contains(&index) {
+                upstreams[index].services.clear();
+                given_to.push(index);
+            }
+            let services = services.split(',').map(str::trim).filter(|service| !service.is_empty());
+            upstreams[index].services.extend(services.map(str::to_owned));
         }
         Ok(())
     }
 }
 
-/// Which upstream a descriptor set belongs to, and its file.
-fn whose<'a>(given: &'a str, upstreams: &[UpstreamConfig]) -> Result<(usize, &'a Path), FlagError> {
+/// Which upstream the value of a flag belongs to, and the value without its name.
+fn whose<'a>(flag: &'static str, given: &'a str, upstreams: &[UpstreamConfig]) -> Result<(usize, &'a str), FlagError> {
     let names = || upstreams.iter().map(|upstream| upstream.name.as_str()).collect::<Vec<_>>().join(", ");
     match (named(given), upstreams) {
-        (_, []) => Err(FlagError::NoUpstream(given.to_owned())),
-        (Some((name, file)), _) => {
+        (_, []) => Err(FlagError::NoUpstream { flag, given: given.to_owned() }),
+        (Some((name, value)), _) => {
             let index = upstreams.iter().position(|upstream| upstream.name == name);
-            let nobody = || FlagError::Nobody { given: given.to_owned(), name: name.to_owned(), names: names() };
-            Ok((index.ok_or_else(nobody)?, Path::new(file)))
+            let nobody = || FlagError::Nobody { flag, given: given.to_owned(), name: name.to_owned(), names: names() };
+            Ok((index.ok_or_else(nobody)?, value))
         }
-        (None, [_only]) => Ok((0, Path::new(given))),
-        (None, _) => Err(FlagError::Whose { file: given.to_owned(), names: names() }),
+        (None, [_only]) => Ok((0, given)),
+        (None, _) => Err(FlagError::Whose { flag, given: given.to_owned(), names: names() }),
     }
 }
 

@@ -1,5 +1,7 @@
 use super::*;
 
+use std::path::Path;
+
 use accord_runtime::cli::{self, accepted_extremes};
 
 /// The configuration that the gateway is started with under these flags.
@@ -53,6 +55,18 @@ fn descriptor_set_without_an_upstream_is_refused_with_what_is_missing() {
 fn second_descriptor_set_of_an_upstream_is_refused() {
     let twice = [&CATALOG[..], &["--descriptors", "a.binpb", "--descriptors", "b.binpb"]].concat();
     assert!(upstreams(&twice).unwrap_err().to_string().contains("catalog twice"));
+}
+
+#[test]
+fn services_flag_names_the_services_of_its_upstream() {
+    let both = [&CATALOG[..], &SHOP].concat();
+    let flags = ["--services", "shop=shop.v1.Cart,shop.v1.Orders", "--services", "shop=shop.v1.Ads"];
+    let found = upstreams(&[&both[..], &flags].concat()).unwrap();
+    assert_eq!(found[0].services, Vec::<String>::new());
+    assert_eq!(found[1].services, ["shop.v1.Cart", "shop.v1.Orders", "shop.v1.Ads"]);
+
+    let error = upstreams(&[&both[..], &["--services", "shop.v1.Cart"]].concat()).unwrap_err().to_string();
+    assert!(error.contains("write --services NAME=shop.v1.Cart, NAME being one of catalog, shop"), "{error}");
 }
 
 #[test]

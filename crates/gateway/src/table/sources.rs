@@ -9,7 +9,7 @@ use accord_upstream::{Client, HealthStatus, Upstream};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::config::Config;
+use crate::config::{Config, UpstreamConfig};
 use crate::reflect::{self, Descriptors, ReflectError};
 
 /// How long an upstream that seems to be away may take to answer, so that the reason can be logged.
@@ -29,11 +29,20 @@ pub(crate) struct Sources {
 #[derive(Clone)]
 struct Known {
     name: Arc<str>,
+    // Those that the configuration names; none where it leaves that to the descriptors.
+    services: Option<Vec<String>>,
     source: Option<Source>,
     // What reflection answered last, to see whether it is new.
     descriptors: Option<Descriptors>,
     // Why reflection could not be read.
     error: String,
+}
+
+impl Known {
+    fn nothing_of(config: &UpstreamConfig) -> Self {
+        let services = (!config.services.is_empty()).then(|| config.services.clone());
+        Self { name: config.name.as_str().into(), services, source: None, descriptors: None, error: String::new() }
+    }
 }
 
 /// A contract that can be enforced, with what it was built from.
@@ -65,8 +74,7 @@ impl Sources {
     /// Reads everything that can be read now: files, and the reflection of upstreams that have none. An upstream that
     /// can't be reached is left out and named in the warnings of what is built.
     pub(crate) async fn gather(config: &Config, upstreams: &[Arc<Upstream>]) -> Result<Self, Refused> {
-        let unknown = |name: &str| Known { name: name.into(), source: None, descriptors: None, error: String::new() };
-        let known = config.upstream.iter().map(|it| unknown(&it.name)).collect();
+        let known = config.upstream.iter().map(Known::nothing_of).collect();
         let mut sources = Self { upstreams: known, overlays: Vec::new(), has_cache: config.cache.url.is_some() };
         sources.read_files(config)?;
         let unknown = upstreams.iter().filter(|it| sources.is_pending(it.name()));
@@ -92,7 +100,8 @@ impl Sources {
         if known.descriptors.as_ref() == Some(&descriptors) {
             return false;
         }
-        known.source = Some(Source { upstream: Arc::clone(&known.name), ..descriptors.source.clone() });
+        let services = known.services.clone().or_else(|| descriptors.source.services.clone());
+        known.source = Some(Source { upstream: Arc::clone(&known.name), services, ..descriptors.source.clone() });
         known.descriptors = Some(descriptors);
         true
     }
@@ -102,7 +111,7 @@ impl Sources {
         let mut reasons = Vec::new();
         for (known, upstream) in self.upstreams.iter_mut().zip(&config.upstream) {
             match upstream.descriptors.as_deref().map(|file| Source::file(Arc::clone(&known.name), file)) {
-                Some(Ok(source)) => known.source = Some(source),
+                Some(Ok(source)) => known.source = Some(Source { services: known.services.clone(), ..source }),
                 Some(Err(error)) => reasons.push(format!("error: upstream {}: {error}", known.name)),
                 None => {}
             }

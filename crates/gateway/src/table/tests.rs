@@ -191,6 +191,27 @@ async fn upstream_without_descriptors_is_pending_until_reflection_answers() {
 }
 
 #[tokio::test]
+async fn upstreams_share_a_descriptor_set_by_naming_their_services() {
+    let mut sample = Sample::new(true);
+    let mut second = UpstreamConfig { name: "keys".to_owned(), ..sample.config.upstream[0].clone() };
+    second.services = vec!["accord.auth.v1.KeyService".to_owned()];
+    sample.config.upstream[0].services = vec!["catalog.v1.ProductService".to_owned()];
+    sample.config.upstream.push(second);
+    let table = sample.open().await.load();
+    assert_eq!(table.services_of("catalog").into_iter().collect::<Vec<_>>(), ["catalog.v1.ProductService"]);
+    assert_eq!(table.services_of("keys").into_iter().collect::<Vec<_>>(), ["accord.auth.v1.KeyService"]);
+}
+
+#[tokio::test]
+async fn named_services_count_in_place_of_those_that_reflection_lists() {
+    let mut sample = Sample::new(false);
+    sample.config.upstream[0].services = vec!["catalog.v1.ProductService".to_owned()];
+    let tables = sample.open().await;
+    tables.set_descriptors("catalog", &descriptors(&["catalog.v1.ProductService", "accord.auth.v1.AccessService"]));
+    assert_eq!(tables.load().services().into_iter().collect::<Vec<_>>(), ["catalog.v1.ProductService"]);
+}
+
+#[tokio::test]
 async fn service_and_its_overlay_may_change_in_either_order() {
     let (products, access) = ("catalog.v1.ProductService", "accord.auth.v1.AccessService");
     let rule = |service: &str| {
