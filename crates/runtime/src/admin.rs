@@ -39,7 +39,7 @@ fn count_dependencies(health: Health) {
     // The meter provider keeps the callback; the handle that comes back is for nobody.
     telemetry::meter()
         .u64_observable_gauge("accord.dependency.up")
-        .with_description("Whether a dependency that readiness follows is up")
+        .with_description("Whether a dependency is up")
         .with_callback(move |gauge| {
             for (name, up) in health.dependencies() {
                 gauge.observe(u64::from(up), &[KeyValue::new("dependency", name)]);
@@ -54,7 +54,9 @@ async fn metrics(State(telemetry): State<Telemetry>) -> ([(http::HeaderName, &'s
 
 async fn ready(State(health): State<Health>) -> (StatusCode, String) {
     if health.ready() {
-        return (StatusCode::OK, "ready\n".to_owned());
+        let down = health.down();
+        let without = if down.is_empty() { String::new() } else { format!(", without {}", down.join(", ")) };
+        return (StatusCode::OK, format!("ready{without}\n"));
     }
     (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", health.missing().join(", ")))
 }

@@ -1,11 +1,16 @@
 //! Health and readiness: `grpc.health.v1`, overall and per service, with Watch.
 //!
-//! Readiness follows named dependencies; a process that waits for its database is alive but not ready.
+//! Ready means that the process can answer, if only with a reasoned refusal. So readiness does not follow dependencies: where
+//! all replicas lose one at the same moment, callers would get refused connections in place of an answer that says why, and
+//! what needs no dependency would go with the rest. Dependencies show in the health of each service, and as metrics. Only a
+//! process that starts waits for them, for a bounded time, so that a rolling restart sends nobody to one that knows nothing
+//! yet.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_util::Stream;
@@ -16,16 +21,36 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_res
 
 use crate::shutdown::Shutdown;
 
+/// The longest that a process waits after its start for dependencies that were not up yet.
+const LONGEST_START: Duration = Duration::from_secs(10);
+
 #[derive(Clone, Debug, Default)]
 struct State {
     services: BTreeMap<String, bool>,
     dependencies: BTreeMap<String, bool>,
+    /// Dependencies that the start waits for.
+    awaited: BTreeSet<String>,
+    started: bool,
     draining: bool,
 }
 
 impl State {
     fn ready(&self) -> bool {
-        !self.draining && self.dependencies.values().all(|up| *up)
+        !self.draining && self.awaited.is_empty()
+    }
+
+    fn are_dependencies_up(&self) -> bool {
+        self.dependencies.values().all(|up| *up)
+    }
+
+    fn set_dependency(&mut self, name: &str, up: bool) -> bool {
+        let before = self.dependencies.insert(name.to_owned(), up);
+        if up {
+            self.awaited.remove(name);
+        } else if before.is_none() && !self.started {
+            self.awaited.insert(name.to_owned());
+        }
+        before != Some(up)
     }
 
     /// `None` for a service that nobody announced.
@@ -33,7 +58,7 @@ impl State {
         if service.is_empty() {
             return Some(self.ready());
         }
-        self.services.get(service).map(|able| *able && self.ready())
+        self.services.get(service).map(|able| *able && self.ready() && self.are_dependencies_up())
     }
 
     fn status(&self, service: &str) -> ServingStatus {
@@ -61,14 +86,16 @@ impl Health {
         Self(watch::Sender::new(State::default()))
     }
 
-    /// Announces a service, or says whether it is able to serve. It serves while it is able and the process is ready.
+    /// Announces a service, or says whether it is able to serve. It serves while it is able, every dependency is up and the
+    /// process is ready.
     pub fn set_service(&self, name: &str, able: bool) {
         self.set(|state| state.services.insert(name.to_owned(), able) != Some(able));
     }
 
-    /// Says whether a dependency is up. The process is ready while all named ones are.
+    /// Says whether a dependency is up. Services serve while all named ones are; a process that starts is ready once each has
+    /// been up.
     pub fn dependency(&self, name: &str, up: bool) {
-        self.set(|state| state.dependencies.insert(name.to_owned(), up) != Some(up));
+        self.set(|state| state.set_dependency(name, up));
     }
 
     /// From now on not ready, so that nobody sends new work. Watchers are told and let go.
@@ -76,12 +103,25 @@ impl Health {
         self.set(|state| !std::mem::replace(&mut state.draining, true));
     }
 
-    /// Turns to draining when the shutdown begins.
+    /// Ends the wait for dependencies after its bound, and turns to draining when the shutdown begins.
     pub fn follow(&self, shutdown: &Shutdown) {
         let (health, begun) = (self.clone(), shutdown.begun());
+        let starting = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LONGEST_START).await;
+            starting.started();
+        });
         tokio::spawn(async move {
             begun.await;
             health.draining();
+        });
+    }
+
+    /// Waits for no dependency any more.
+    fn started(&self) {
+        self.set(|state| {
+            state.started = true;
+            !std::mem::take(&mut state.awaited).is_empty()
         });
     }
 
@@ -108,7 +148,7 @@ impl Health {
         });
     }
 
-    /// Whether every dependency is up and no shutdown has begun.
+    /// Whether the process can answer: its start waits for nothing more, and no shutdown has begun.
     pub fn ready(&self) -> bool {
         self.0.borrow().ready()
     }
@@ -116,8 +156,12 @@ impl Health {
     /// What stands between the process and being ready, in alphabetical order.
     pub fn missing(&self) -> Vec<String> {
         let state = self.0.borrow();
-        let down = state.dependencies.iter().filter(|(_, up)| !**up).map(|(name, _)| name.clone());
-        down.chain(state.draining.then(|| "draining".to_owned())).collect()
+        state.awaited.iter().cloned().chain(state.draining.then(|| "draining".to_owned())).collect()
+    }
+
+    /// The dependencies that are down, in alphabetical order.
+    pub fn down(&self) -> Vec<String> {
+        self.dependencies().into_iter().filter(|(_, up)| !up).map(|(name, _)| name).collect()
     }
 
     /// The named dependencies and whether each is up.
@@ -201,31 +245,49 @@ mod tests {
     }
 
     #[test]
-    fn readiness_follows_its_dependencies() {
+    fn start_waits_for_each_dependency_once() {
         let health = Health::new();
         assert!(health.ready());
         health.dependency("store", false);
         health.dependency("auth", false);
-        assert!(!health.ready());
         assert_eq!(health.missing(), ["auth", "store"]);
         health.dependency("store", true);
         assert!(!health.ready());
         health.dependency("auth", true);
         assert!(health.ready());
+        health.dependency("auth", false);
+        assert!(health.ready(), "it can answer, with a refusal that says why");
+        assert_eq!(health.down(), ["auth"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn start_waits_for_a_dependency_no_longer_than_its_bound() {
+        let health = Health::new();
+        health.follow(&Shutdown::new(Duration::ZERO));
+        health.dependency("auth", false);
+        let mut watched = self::watch(&health, "").await;
+        assert_eq!(next(&mut watched).await, Some(ServingStatus::NotServing));
+        let begun = tokio::time::Instant::now();
+        assert_eq!(next(&mut watched).await, Some(ServingStatus::Serving));
+        assert!(begun.elapsed() >= LONGEST_START);
+        health.dependency("store", false);
+        assert!(health.ready(), "the start is over");
     }
 
     #[tokio::test]
     async fn dependency_follows_its_watch_and_is_down_once_the_sender_is_gone() {
         let (sender, up) = watch::channel(false);
         let health = Health::new();
+        health.set_service("shop.v1.Cart", true);
         health.follow_dependency("auth", up);
         assert_eq!(health.missing(), ["auth"], "from the present value on");
-        let mut watched = self::watch(&health, "").await;
+        let mut watched = self::watch(&health, "shop.v1.Cart").await;
         assert_eq!(next(&mut watched).await, Some(ServingStatus::NotServing));
         sender.send_replace(true);
         assert_eq!(next(&mut watched).await, Some(ServingStatus::Serving));
         drop(sender);
         assert_eq!(next(&mut watched).await, Some(ServingStatus::NotServing));
+        assert!(health.ready());
     }
 
     #[tokio::test]
@@ -242,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn health_of_a_service_needs_the_service_and_the_process() {
+    async fn health_of_a_service_needs_the_service_and_every_dependency() {
         let health = Health::new();
         let mut watched = watch(&health, "shop.v1.Cart").await;
         assert_eq!(next(&mut watched).await, Some(ServingStatus::ServiceUnknown));

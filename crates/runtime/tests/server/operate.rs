@@ -56,7 +56,7 @@ async fn channel(health: &Health) -> Channel {
 }
 
 #[tokio::test]
-async fn readiness_names_missing_dependencies_and_liveness_ignores_them() {
+async fn readiness_waits_for_dependencies_at_the_start_alone_and_names_them() {
     let health = Health::new();
     let service = admin_service(&health).await;
     health.dependency("store", false);
@@ -65,7 +65,9 @@ async fn readiness_names_missing_dependencies_and_liveness_ignores_them() {
     let metrics = get(&service, "/metrics").await.1;
     assert!(metrics.contains("accord_dependency_up{dependency=\"store\""), "{metrics}");
     health.dependency("store", true);
-    assert_eq!(get(&service, "/readyz").await.0, 200);
+    assert_eq!(get(&service, "/readyz").await, (200, "ready\n".to_owned()));
+    health.dependency("store", false);
+    assert_eq!(get(&service, "/readyz").await, (200, "ready, without store\n".to_owned()));
     health.draining();
     assert_eq!(get(&service, "/readyz").await, (503, "not ready: draining\n".to_owned()));
 }
