@@ -53,8 +53,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     // one grace, and until then what is known of revocations is kept fresh.
     let internal_shutdown = shutdown.later();
     let gateway = build(&config, &shutdown, &internal_shutdown).await?;
-    // Without auth nothing can be let in, so the gateway is not ready then. An upstream or a cache that is down only takes its
-    // own methods with it.
+    // Without auth only public methods are let in, and all others refused with the reason: the gateway stays ready, and its
+    // services show that they don't serve.
     health.follow_dependency("auth", gateway.mesh.readiness());
     let inspection = Inspection::open(&gateway.tables, &health, config.reflection.enabled, &shutdown);
     let admin = operate(&gateway, &telemetry, &health)?;
