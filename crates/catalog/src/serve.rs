@@ -58,7 +58,7 @@ fn public(health: &Health, products: Products, guard: Guard) -> Result<GrpcServi
     Ok(server.into_service()?)
 }
 
-/// Without its store the catalog can serve nothing, nor where passports are asked for and none can be verified yet.
+/// Without its store the catalog's service does not serve, nor where passports are asked for and none can be verified yet.
 async fn follow(mesh: Option<&MeshClient>, store: &Store, health: &Health) {
     if let Some(mesh) = mesh {
         health.follow_dependency("auth", mesh.readiness());
