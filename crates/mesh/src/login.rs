@@ -16,7 +16,7 @@ use accord_runtime::{
 };
 use accord_token::Refusal;
 use accord_upstream::Client;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep},
@@ -36,9 +36,10 @@ const JITTER: f64 = 0.5;
 
 pub(crate) struct Login {
     auth: Client,
-    url: String,
-    client_id: String,
-    secret: Secret,
+    /// Says where the secret is: a file is read again for each login, so that a rotated secret takes no restart.
+    config: MeshConfig,
+    /// The last secret that could be read.
+    secret: ArcSwap<Secret>,
     held: ArcSwapOption<Held>,
     /// Changes at each login, for those who wait for the first.
     logins: watch::Sender<u64>,
@@ -55,8 +56,8 @@ struct Held {
 impl Login {
     pub(crate) fn new(auth: Client, config: &MeshConfig, secret: Secret) -> Self {
         let (logins, _) = watch::channel(0);
-        let (url, client_id) = (config.url.clone(), config.client_id.clone());
-        Self { auth, url, client_id, secret, held: ArcSwapOption::empty(), logins, rejected: Notify::new() }
+        let (config, secret) = (config.clone(), ArcSwap::from_pointee(secret));
+        Self { auth, config, secret, held: ArcSwapOption::empty(), logins, rejected: Notify::new() }
     }
 
     /// The token held as a bearer credential, where it has not ended.
@@ -131,7 +132,8 @@ impl Login {
     }
 
     fn log_failure(&self, status: &Status) {
-        let (url, client_id, reason) = (&*self.url, &*self.client_id, fault::reason_of(status).map(fault::name));
+        let (url, client_id) = (&*self.config.url, &*self.config.client_id);
+        let reason = fault::reason_of(status).map(fault::name);
         match status.code() {
             Code::Unauthenticated => tracing::error!(
                 client_id,
@@ -158,10 +160,18 @@ impl Login {
         }
     }
 
+    /// The secret as it is now, or as it was read last where its file is being replaced in this moment.
+    fn secret(&self) -> Arc<Secret> {
+        if let Ok(secret) = self.config.identity() {
+            self.secret.store(Arc::new(secret));
+        }
+        self.secret.load_full()
+    }
+
     async fn attempt(&self) -> Result<Duration, Status> {
         let grant = ClientCredentialsGrant {
-            client_id: self.client_id.clone(),
-            client_secret: self.secret.expose().to_owned(),
+            client_id: self.config.client_id.clone(),
+            client_secret: self.secret().expose().to_owned(),
         };
         let message = IssueRequest { grant: Some(Grant::ClientCredentials(grant)) };
         let deadline = Deadline::after(ATTEMPT);
@@ -234,6 +244,21 @@ mod tests {
         let served = Server::builder().add_service(TokenServiceServer::new(Generous));
         tokio::spawn(served.serve_with_incoming(TcpListenerStream::new(listener)));
         address
+    }
+
+    #[tokio::test]
+    async fn secret_file_is_read_again_for_each_login() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        let client_id = "shop".to_owned();
+        let config = MeshConfig { client_id, client_secret_file: Some(file.clone()), ..MeshConfig::default() };
+        let auth = Client::lazy("http://127.0.0.1:1").unwrap();
+        let login = Login::new(auth, &config, Secret::from("first"));
+        assert_eq!(login.secret().expose(), "first", "a file that can't be read leaves what is known");
+        std::fs::write(&file, "second\n").unwrap();
+        assert_eq!(login.secret().expose(), "second");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(login.secret().expose(), "second");
     }
 
     #[tokio::test]
