@@ -18,6 +18,7 @@ use crate::{
 mod bootstrap;
 mod principal;
 mod client;
+mod lifecycle;
 mod role;
 mod token;
 mod key;

@@ -18,6 +18,9 @@ const POLL: Duration = Duration::from_millis(200);
 /// How often what has expired is purged.
 const PURGE: Duration = Duration::from_mins(1);
 
+/// As health and metrics name it.
+const STORE: &str = "store";
+
 /// Until shutdown.
 pub async fn run(auth: Arc<Auth>, health: Health, shutdown: Shutdown) {
     refresh_state(&auth, &health).await;
@@ -35,14 +38,14 @@ async fn refresh_state(auth: &Arc<Auth>, health: &Health) {
         async move {
             let answered = auth.state.current().await;
             if let Err(error) = &answered
-                && health.ready()
+                && !health.down().iter().any(|dependency| dependency == STORE)
             {
                 tracing::error!(%error, "everything is refused until the store answers");
             }
             answered.is_ok()
         }
     };
-    health.follow_dependency("store", probe::every(POLL, ask).await);
+    health.follow_dependency(STORE, probe::every(POLL, ask).await);
 }
 
 async fn purge(auth: &Auth) {

@@ -99,6 +99,11 @@ fn command_on_a_store_that_is_not_there_fails_and_makes_nothing() {
         "token issue --subject ada --development",
         "role grant ada reader",
         "role remove ada reader",
+        "client rotate ada --secret-file ada.secret",
+        "client list",
+        "principal show ada",
+        "principal disable ada",
+        "principal remove ada",
         "key rotate --development",
     ] {
         fails(words, &database, "there is no store at");
@@ -165,6 +170,59 @@ fn client_add_if_absent_leaves_a_client_that_exists() {
     let before = secret_file::read(&file).unwrap();
     succeeds(&format!("{ADD_CACHE} --if-absent"), &database);
     assert_eq!(secret_file::read(&file).unwrap(), before);
+}
+
+#[test]
+fn client_add_if_absent_warns_where_the_secret_differs() {
+    let database = database().into_inner();
+    succeeds(ADD_CACHE, &database);
+    std::fs::write(database.directory.path().join("cache.secret"), "y".repeat(43)).unwrap();
+    let added = run(&format!("{ADD_CACHE} --if-absent"), &database);
+    let words = String::from_utf8_lossy(&added.stderr);
+    assert!(added.status.success() && words.contains("client rotate cache --secret-file cache.secret"), "{added:?}");
+}
+
+#[test]
+fn client_add_with_rotate_takes_over_a_secret_that_differs() {
+    let database = database().into_inner();
+    succeeds(ADD_CACHE, &database);
+    std::fs::write(database.directory.path().join("cache.secret"), "y".repeat(43)).unwrap();
+    for said in ["has another secret", "is left as it is"] {
+        let added = run(&format!("{ADD_CACHE} --if-absent --rotate"), &database);
+        assert!(added.status.success() && String::from_utf8_lossy(&added.stdout).contains(said), "{added:?}");
+    }
+}
+
+#[test]
+fn client_show_tells_how_many_secrets_are_valid() {
+    let database = database().into_inner();
+    let said = |words: &str| String::from_utf8(run(words, &database).stdout).unwrap();
+    said(ADD_CACHE);
+    assert!(said("client show cache").contains("roles    accord-mesh\nsecrets  1\n"));
+    let rotated = said("client rotate cache --secret-file next.secret");
+    assert!(rotated.contains("the earlier one is valid until 2"), "{rotated}");
+    assert!(said("client show cache").contains("secrets  2; the earlier one is valid until 2"));
+}
+
+#[test]
+fn command_about_a_client_that_is_none_says_how_to_add_it() {
+    let database = database().into_inner();
+    succeeds("principal add bob --development", &database);
+    for command in ["show bob", "disable bob", "remove bob", "rotate bob --secret-file new.secret"] {
+        fails(&format!("client {command}"), &database, "`bob` is no client; correct the id, or add it");
+    }
+}
+
+#[test]
+fn list_shows_who_is_disabled_and_not_who_is_removed() {
+    let database = database().into_inner();
+    for words in ["principal add bob --role reader --development", "principal add eve --development", ADD_CACHE] {
+        succeeds(words, &database);
+    }
+    succeeds("principal disable bob", &database);
+    succeeds("principal remove eve", &database);
+    let listed = String::from_utf8(run("principal list", &database).stdout).unwrap();
+    assert_eq!(listed, "bob\tuser\tdisabled\troles=reader\ncache\tservice\tactive\troles=accord-mesh\n");
 }
 
 #[test]

@@ -133,6 +133,15 @@ macro_rules! database_tests {
         );
         suite::database_tests!(@ admin:
             client_that_exists_keeps_its_secret,
+            rotated_client_logs_in_with_either_secret_during_the_overlap,
+            earlier_client_secret_is_refused_after_the_overlap,
+            client_has_two_valid_secrets_at_most,
+            rotation_to_the_same_secret_is_refused,
+            disabled_principal_can_neither_log_in_nor_use_its_tokens,
+            enabled_principal_can_log_in_again,
+            name_of_a_removed_principal_is_free_and_its_tokens_stay_revoked,
+            removed_client_can_be_added_again_with_another_secret,
+            list_names_principals_with_their_roles_and_clients_apart,
             principal_that_exists_keeps_its_password,
             password_too_short_or_too_long_is_refused,
             granted_role_shows_in_the_next_token,

@@ -6,11 +6,11 @@ use accord_runtime::output::print;
 use accord_token::Kind;
 use clap::{Subcommand, ValueEnum};
 
-use super::{ACTOR, Context};
+use super::{ACTOR, Context, lifecycle::LifecycleCommand};
 use crate::{
     domain::admin::{Admin, AdminError},
     secret_file,
-    store::principals::Principal,
+    store::principals::{Principal, Which},
 };
 
 /// Commands about persons and programs.
@@ -36,6 +36,8 @@ pub enum PrincipalCommand {
         #[arg(long)]
         if_absent: bool,
     },
+    #[command(flatten)]
+    Lifecycle(LifecycleCommand),
 }
 
 /// What a principal is.
@@ -47,7 +49,12 @@ pub enum KindName {
 
 impl PrincipalCommand {
     pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
-        let Self::Add { name, kind, tenant, role, password_file, if_absent } = self;
+        let (name, kind, tenant, role, password_file, if_absent) = match self {
+            Self::Add { name, kind, tenant, role, password_file, if_absent } => {
+                (name, kind, tenant, role, password_file, if_absent)
+            }
+            Self::Lifecycle(command) => return command.run(Which::Principals, context).await,
+        };
         let password = password_file.as_deref().map(secret_file::read).transpose()?;
         context.warn_of_unknown_roles(&role)?;
         let (store, principal) = (context.store().await?, Principal::new(name, kind.into(), tenant, role));

@@ -16,8 +16,12 @@ use super::{
 };
 use crate::store::{
     Store, StoreError, Transaction,
-    principals::{Principal, is_name},
+    principals::{Principal, Standing, is_name},
 };
+
+mod lifecycle;
+
+pub use lifecycle::LONGEST_OVERLAP;
 
 /// The shortest password that is accepted (NIST SP 800-63B, section 5.1.1).
 const MIN_PASSWORD: usize = 8;
@@ -46,6 +50,15 @@ pub enum AdminError {
     /// There is no such principal.
     #[error("`{0}` is not known; correct the name, or add it with `accord-auth principal add`")]
     Unknown(String),
+    /// There is no such client.
+    #[error("`{0}` is no client; correct the id, or add it with `accord-auth client add`")]
+    UnknownClient(String),
+    /// Nobody may log in under the name, so no token is made for it either.
+    #[error("`{0}` is disabled; enable it with `accord-auth principal enable`")]
+    Disabled(String),
+    /// A rotation that changes nothing.
+    #[error("`{0}` has this secret already; name a file that is not there, and a new one is made in it")]
+    SameSecret(String),
     /// There is no role to take away.
     #[error("`{subject}` does not hold the role `{role}`")]
     RoleMissing {
@@ -145,10 +158,7 @@ impl<'a> Admin<'a> {
         if !tx.add_principal(principal, "").await? {
             return Err(AdminError::NoClient(id.clone()));
         }
-        let secret = secret()?;
-        if secret.len() < MIN_CLIENT_SECRET {
-            return Err(AdminError::SecretTooShort);
-        }
+        let secret = checked_secret(secret()?)?;
         tx.add_client(id, id, &hash_client_secret(&secret)).await?;
         self.audit_and_commit(tx, "client.add", id).await
     }
@@ -205,6 +215,9 @@ impl Auth {
             return Err(AdminError::Lifetime);
         }
         let principal = existing(&self.store, subject).await?;
+        if principal.standing != Standing::Active {
+            return Err(AdminError::Disabled(subject.to_owned()));
+        }
         let state = self.state.current().await?;
         let issued = issue::access_token(&self.tokens, &state, &principal, life)?;
         Admin::new(&self.store, actor).audit_and_commit(self.store.begin().await?, "token.issue", subject).await?;
@@ -224,6 +237,10 @@ impl Auth {
 
 async fn existing(store: &Store, subject: &str) -> Result<Principal, AdminError> {
     store.principal(subject).await?.ok_or_else(|| AdminError::Unknown(subject.to_owned()))
+}
+
+fn checked_secret(secret: String) -> Result<String, AdminError> {
+    if secret.len() < MIN_CLIENT_SECRET { Err(AdminError::SecretTooShort) } else { Ok(secret) }
 }
 
 fn hash_password(password: &str) -> Result<String, AdminError> {

@@ -15,7 +15,10 @@ use super::{
     denial::Denial,
     issue::{self, SignedToken},
 };
-use crate::store::{families::Family, principals::is_name};
+use crate::store::{
+    families::Family,
+    principals::{Principal, Standing, is_name},
+};
 
 /// The longest password, in bytes: hashing must not be fed by the megabyte.
 pub(super) const MAX_PASSWORD: usize = 1024;
@@ -89,20 +92,26 @@ impl Auth {
 
     /// Client secrets have 256 random bits: nobody guesses them, so nobody can lock a client out by failing for it.
     async fn login_client(&self, id: &str, secret: &str) -> Result<IssuedTokens, Denial> {
-        let known = self.store.client(id).await?;
-        let (subject, expected) = known.unwrap_or_default();
+        let client = self.store.client(id).await?.ok_or(Denial::Credential)?;
         let given = hash_client_secret(secret);
-        if verify_slices_are_equal(given.as_bytes(), expected.as_bytes()).is_err() {
+        let is = |hash: &str| verify_slices_are_equal(given.as_bytes(), hash.as_bytes()).is_ok();
+        if !client.hashes(verify::now()).any(is) {
             return Err(Denial::Credential);
         }
-        let principal = self.store.principal(&subject).await?.ok_or(Denial::Credential)?;
+        let principal = self.active(&client.subject).await?;
         let state = self.state.current().await?;
         let access = issue::access_token(&self.tokens, &state, &principal, self.tokens.access_ttl)?;
         Ok(IssuedTokens { access, refresh: None })
     }
 
+    /// Whoever may log in under this name.
+    pub(super) async fn active(&self, subject: &str) -> Result<Principal, Denial> {
+        let principal = self.store.principal(subject).await?;
+        principal.filter(|principal| principal.standing == Standing::Active).ok_or(Denial::Credential)
+    }
+
     async fn begin_family(&self, subject: &str) -> Result<IssuedTokens, Denial> {
-        let principal = self.store.principal(subject).await?.ok_or(Denial::Credential)?;
+        let principal = self.active(subject).await?;
         let state = self.state.current().await?;
         let access = issue::access_token(&self.tokens, &state, &principal, self.tokens.access_ttl)?;
         let life = i64::try_from(self.tokens.refresh_ttl.as_secs()).unwrap_or(0);

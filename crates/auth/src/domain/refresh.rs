@@ -62,7 +62,7 @@ impl Auth {
         if family.revoked {
             return Err(Denial::Reused);
         }
-        let principal = self.store.principal(&family.subject).await?.ok_or(Denial::Credential)?;
+        let principal = self.active(&family.subject).await?;
         let state = self.state.current().await?;
         let ended = family.epoch < principal.epoch || family.global_epoch < state.revocations.global_epoch;
         if ended || family.expires_at <= verify::now() {

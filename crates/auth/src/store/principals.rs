@@ -1,7 +1,9 @@
 //! Who exists, with which roles, and how they prove it.
 
+use std::collections::HashMap;
+
 use accord_token::{Claims, Kind};
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row, any::AnyRow};
 
 use super::{Store, StoreError, Transaction, signed, unsigned};
 
@@ -18,7 +20,78 @@ pub struct Principal {
     pub roles: Vec<String>,
     /// Tokens with a lower epoch are revoked.
     pub epoch: u64,
+    /// Whether it may log in.
+    pub standing: Standing,
 }
+
+/// Whether somebody may log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// They may.
+    Active,
+    /// Not now.
+    Disabled,
+    /// There is nobody of this name any more. The row stays for its epoch, by which what was issued to the name before stays
+    /// revoked when the name is given again.
+    Removed,
+}
+
+impl Standing {
+    fn code(self) -> i64 {
+        match self {
+            Self::Active => 0,
+            Self::Disabled => 1,
+            Self::Removed => 2,
+        }
+    }
+
+    fn of(code: i64) -> Self {
+        match code {
+            0 => Self::Active,
+            1 => Self::Disabled,
+            // What is not known lets nobody in.
+            _ => Self::Removed,
+        }
+    }
+}
+
+/// A program that logs in with a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// As whom it acts.
+    pub subject: String,
+    /// The hash of its secret.
+    pub secret_hash: String,
+    /// The hash of the secret before that one; empty where there was none.
+    earlier_hash: String,
+    /// Until when that one is valid, in seconds since 1970.
+    earlier_until: i64,
+}
+
+impl Client {
+    /// The hashes of the secrets that are valid at this moment: one, or two for a while after a rotation.
+    pub fn hashes(&self, now: i64) -> impl Iterator<Item = &str> {
+        let earlier = self.earlier_until(now).map(|_| self.earlier_hash.as_str());
+        std::iter::once(self.secret_hash.as_str()).chain(earlier)
+    }
+
+    /// Until when the secret before the newest is valid; None where it is not.
+    pub fn earlier_until(&self, now: i64) -> Option<i64> {
+        (!self.earlier_hash.is_empty() && now < self.earlier_until).then_some(self.earlier_until)
+    }
+}
+
+/// Whom a list names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Everybody.
+    Principals,
+    /// Those who log in with a client's secret.
+    Clients,
+}
+
+/// The most principals that are read at once.
+const PAGE: i64 = 500;
 
 /// The longest name of a person, program, role or service, in bytes: tokens carry it.
 const MAX_NAME: usize = 256;
@@ -33,7 +106,7 @@ impl Principal {
     /// One that was not there before.
     pub fn new(subject: String, kind: Kind, tenant: String, mut roles: Vec<String>) -> Self {
         roles.sort();
-        Self { subject, kind, tenant, roles, epoch: 0 }
+        Self { subject, kind, tenant, roles, epoch: 0, standing: Standing::Active }
     }
 
     /// The identity that a token's claims describe.
@@ -44,6 +117,7 @@ impl Principal {
             tenant: claims.tenant.clone(),
             roles: claims.roles.clone(),
             epoch: claims.ep,
+            standing: Standing::Active,
         }
     }
 }
@@ -51,52 +125,95 @@ impl Principal {
 impl Store {
     /// The identity of this name.
     pub async fn principal(&self, subject: &str) -> Result<Option<Principal>, StoreError> {
-        let row = sqlx::query("SELECT kind, tenant, epoch FROM principals WHERE subject = $1")
-            .bind(subject)
-            .fetch_optional(self.connections())
-            .await?;
+        let found = format!("SELECT {COLUMNS} FROM principals WHERE subject = $1 AND standing < 2");
+        let row = sqlx::query(AssertSqlSafe(found)).bind(subject).fetch_optional(self.connections()).await?;
         let Some(row) = row else { return Ok(None) };
         let roles = sqlx::query("SELECT role FROM roles WHERE subject = $1 ORDER BY role")
             .bind(subject)
             .fetch_all(self.connections())
             .await?;
-        let kind = if row.try_get::<String, _>(0)? == "user" { Kind::User } else { Kind::Service };
-        Ok(Some(Principal {
-            subject: subject.to_owned(),
-            kind,
-            tenant: row.try_get(1)?,
-            epoch: unsigned(row.try_get(2)?),
-            roles: roles.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?,
-        }))
+        let roles = roles.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        Ok(Some(Principal { roles, ..without_roles(&row)? }))
+    }
+
+    /// The first identities after this name, in the order of their names; none where that was the last.
+    pub async fn principals_after(&self, last: &str, which: Which) -> Result<Vec<Principal>, StoreError> {
+        let clients = match which {
+            Which::Principals => "",
+            Which::Clients => "AND subject IN (SELECT subject FROM clients)",
+        };
+        let found = format!(
+            "SELECT {COLUMNS} FROM principals WHERE subject > $1 AND standing < 2 {clients} ORDER BY subject LIMIT $2"
+        );
+        let rows = sqlx::query(AssertSqlSafe(found)).bind(last).bind(PAGE).fetch_all(self.connections()).await?;
+        let mut page = rows.iter().map(without_roles).collect::<Result<Vec<_>, _>>()?;
+        let Some(newest) = page.last() else { return Ok(page) };
+        let roles = sqlx::query("SELECT subject, role FROM roles WHERE subject > $1 AND subject <= $2 ORDER BY role")
+            .bind(last)
+            .bind(&newest.subject)
+            .fetch_all(self.connections())
+            .await?;
+        let mut by_subject: HashMap<String, Vec<String>> = HashMap::new();
+        for row in roles {
+            by_subject.entry(row.try_get(0)?).or_default().push(row.try_get(1)?);
+        }
+        for principal in &mut page {
+            principal.roles = by_subject.remove(&principal.subject).unwrap_or_default();
+        }
+        Ok(page)
     }
 
     /// A person's hashed password; None where there is no such person or no password.
     pub async fn password(&self, subject: &str) -> Result<Option<String>, StoreError> {
-        let row =
-            sqlx::query("SELECT password FROM principals WHERE subject = $1 AND kind = 'user' AND password <> ''")
-                .bind(subject)
-                .fetch_optional(self.connections())
-                .await?;
+        let row = sqlx::query(
+            "SELECT password FROM principals WHERE subject = $1 AND kind = 'user' AND password <> '' AND standing = 0",
+        )
+        .bind(subject)
+        .fetch_optional(self.connections())
+        .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
-    /// A client's subject and the hash of its secret.
-    pub async fn client(&self, id: &str) -> Result<Option<(String, String)>, StoreError> {
-        let row = sqlx::query("SELECT subject, secret_hash FROM clients WHERE id = $1")
+    /// The client of this id.
+    pub async fn client(&self, id: &str) -> Result<Option<Client>, StoreError> {
+        let row = sqlx::query("SELECT subject, secret_hash, earlier_hash, earlier_until FROM clients WHERE id = $1")
             .bind(id)
             .fetch_optional(self.connections())
             .await?;
-        row.map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).transpose()
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(Client {
+            subject: row.try_get(0)?,
+            secret_hash: row.try_get(1)?,
+            earlier_hash: row.try_get(2)?,
+            earlier_until: row.try_get(3)?,
+        }))
     }
 }
 
+/// What [`without_roles`] reads.
+const COLUMNS: &str = "subject, kind, tenant, epoch, standing";
+
+fn without_roles(row: &AnyRow) -> Result<Principal, StoreError> {
+    Ok(Principal {
+        subject: row.try_get(0)?,
+        kind: if row.try_get::<String, _>(1)? == "user" { Kind::User } else { Kind::Service },
+        tenant: row.try_get(2)?,
+        epoch: unsigned(row.try_get(3)?),
+        standing: Standing::of(row.try_get(4)?),
+        roles: Vec::new(),
+    })
+}
+
 impl Transaction {
-    /// Adds an identity; false where the name is taken.
+    /// Adds an identity; false where the name is taken. One that was removed comes back with the epoch that it had.
     pub async fn add_principal(&mut self, principal: &Principal, password: &str) -> Result<bool, StoreError> {
         let kind = if principal.kind == Kind::User { "user" } else { "service" };
         let added = sqlx::query(
             "INSERT INTO principals (subject, kind, tenant, password, epoch, epoch_at, epoch_revision)
-             VALUES ($1, $2, $3, $4, $5, 0, 0) ON CONFLICT DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5, 0, 0)
+             ON CONFLICT (subject) DO UPDATE
+             SET kind = excluded.kind, tenant = excluded.tenant, password = excluded.password, standing = 0
+             WHERE principals.standing = 2",
         )
         .bind(&principal.subject)
         .bind(kind)
@@ -143,6 +260,40 @@ impl Transaction {
             .bind(secret_hash)
             .execute(&mut *self.inner)
             .await?;
+        Ok(())
+    }
+
+    /// Gives a client another secret, with the one before for a while.
+    pub async fn rotate_client(&mut self, id: &str, hash: &str, earlier: &str, until: i64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE clients SET secret_hash = $2, earlier_hash = $3, earlier_until = $4 WHERE id = $1")
+            .bind(id)
+            .bind(hash)
+            .bind(earlier)
+            .bind(until)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Says whether an identity may log in; false where there is none of this name.
+    pub async fn set_standing(&mut self, subject: &str, standing: Standing) -> Result<bool, StoreError> {
+        let set = sqlx::query("UPDATE principals SET standing = $2 WHERE subject = $1 AND standing < 2")
+            .bind(subject)
+            .bind(standing.code())
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(set.rows_affected() == 1)
+    }
+
+    /// Takes away everything that an identity could log in with, and its roles.
+    pub async fn strip(&mut self, subject: &str) -> Result<(), StoreError> {
+        for statement in [
+            "DELETE FROM clients WHERE subject = $1",
+            "DELETE FROM roles WHERE subject = $1",
+            "UPDATE principals SET password = '' WHERE subject = $1",
+        ] {
+            sqlx::query(statement).bind(subject).execute(&mut *self.inner).await?;
+        }
         Ok(())
     }
 }

@@ -12,6 +12,11 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
             "CREATE INDEX revoked_by_revision ON revoked (revision)",
             "CREATE INDEX principals_by_epoch_revision ON principals (epoch_revision)",
         ],
+        &[
+            "ALTER TABLE principals ADD COLUMN standing BIGINT NOT NULL DEFAULT 0",
+            "ALTER TABLE clients ADD COLUMN earlier_hash TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE clients ADD COLUMN earlier_until BIGINT NOT NULL DEFAULT 0",
+        ],
     ],
 };
 

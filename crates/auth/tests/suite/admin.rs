@@ -3,12 +3,19 @@
 use std::time::Duration;
 
 use accord_api::accord::{
-    auth::v1::{RevokeRequest, RotateRequest, key_service_client::KeyServiceClient, revoke_request::Target},
+    auth::v1::{
+        ClientCredentialsGrant, IssueRequest, IssueResponse, RevokeRequest, RotateRequest, issue_request::Grant,
+        key_service_client::KeyServiceClient, revoke_request::Target,
+    },
     fault::v1::Reason,
 };
-use accord_auth::{domain::admin::AdminError, store::Store};
+use accord_auth::{
+    domain::admin::AdminError,
+    store::{Store, principals::Which},
+};
 use accord_token::{Kind, Refusal, Type, verify};
 use sqlx::{AssertSqlSafe, Connection, Executor};
+use tonic::{Response, Status};
 
 use super::{Database, PASSWORD, Server, admin, authorized, principal, refused};
 
@@ -22,6 +29,115 @@ pub(crate) async fn client_that_exists_keeps_its_secret(database: Database) {
     let again = admin(&store).add_client(&cache, || panic!("no secret is needed")).await;
     assert!(matches!(again, Err(AdminError::Exists(_))), "{again:?}");
     assert_eq!(store.client("cache").await.unwrap(), before);
+}
+
+async fn client_login(server: &Server, secret: &str) -> Result<IssueResponse, Status> {
+    let grant = ClientCredentialsGrant { client_id: "shop".to_owned(), client_secret: secret.to_owned() };
+    let request = IssueRequest { grant: Some(Grant::ClientCredentials(grant)) };
+    server.tokens().issue(request).await.map(Response::into_inner)
+}
+
+const NEXT: &str = "the secret that comes after the first one";
+const DAY: Duration = Duration::from_hours(24);
+
+/// A server that knows the client `shop`, whose secret was rotated with this overlap.
+async fn rotated(database: &Database, overlap: Duration) -> Server {
+    let server = Server::start(database, |_| {}).await;
+    let admin = admin(&server.auth.store);
+    admin.add_client(&principal("shop", Kind::Service, &[]), || Ok(SECRET.to_owned())).await.unwrap();
+    admin.rotate_client("shop", overlap, || Ok(NEXT.to_owned())).await.unwrap();
+    server
+}
+
+pub(crate) async fn rotated_client_logs_in_with_either_secret_during_the_overlap(database: Database) {
+    let server = rotated(&database, DAY).await;
+    for secret in [SECRET, NEXT] {
+        client_login(&server, secret).await.unwrap();
+    }
+}
+
+pub(crate) async fn earlier_client_secret_is_refused_after_the_overlap(database: Database) {
+    let server = rotated(&database, Duration::ZERO).await;
+    client_login(&server, NEXT).await.unwrap();
+    assert_eq!(refused(client_login(&server, SECRET).await), Reason::CredentialInvalid);
+}
+
+pub(crate) async fn client_has_two_valid_secrets_at_most(database: Database) {
+    let server = rotated(&database, DAY).await;
+    let third = "the secret that comes after the second one";
+    admin(&server.auth.store).rotate_client("shop", DAY, || Ok(third.to_owned())).await.unwrap();
+    for secret in [NEXT, third] {
+        client_login(&server, secret).await.unwrap();
+    }
+    assert_eq!(refused(client_login(&server, SECRET).await), Reason::CredentialInvalid);
+}
+
+pub(crate) async fn rotation_to_the_same_secret_is_refused(database: Database) {
+    let server = rotated(&database, DAY).await;
+    let again = admin(&server.auth.store).rotate_client("shop", DAY, || Ok(NEXT.to_owned())).await;
+    assert!(matches!(again, Err(AdminError::SameSecret(_))), "{again:?}");
+}
+
+pub(crate) async fn disabled_principal_can_neither_log_in_nor_use_its_tokens(database: Database) {
+    let server = rotated(&database, DAY).await;
+    let admin = admin(&server.auth.store);
+    let before = server.log_in("ada", PASSWORD).await.unwrap();
+    admin.disable("ada").await.unwrap();
+    admin.disable("shop").await.unwrap();
+    let state = server.auth.state.current().await.unwrap();
+    assert_eq!(server.auth.verify_access_token(&before.access_token, &state).unwrap_err(), Refusal::Revoked);
+    assert_eq!(refused(server.log_in("ada", PASSWORD).await), Reason::CredentialInvalid);
+    assert_eq!(refused(client_login(&server, NEXT).await), Reason::CredentialInvalid);
+    let issued = server.auth.issue_token("ada", Duration::from_mins(1), "test").await;
+    assert!(matches!(issued, Err(AdminError::Disabled(_))), "{issued:?}");
+}
+
+pub(crate) async fn enabled_principal_can_log_in_again(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let admin = admin(&server.auth.store);
+    admin.disable("ada").await.unwrap();
+    admin.enable("ada").await.unwrap();
+    server.log_in("ada", PASSWORD).await.unwrap();
+}
+
+pub(crate) async fn name_of_a_removed_principal_is_free_and_its_tokens_stay_revoked(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (admin, before) = (admin(&server.auth.store), server.token_of("ada").await);
+    admin.remove("ada").await.unwrap();
+    assert_eq!(server.auth.store.principal("ada").await.unwrap(), None);
+    assert!(matches!(admin.remove("ada").await, Err(AdminError::Unknown(_))));
+    assert_eq!(refused(server.log_in("ada", PASSWORD).await), Reason::CredentialInvalid);
+
+    admin.add_principal(&principal("ada", Kind::User, &["reader"]), Some(PASSWORD)).await.unwrap();
+    let state = server.auth.state.current().await.unwrap();
+    assert_eq!(server.auth.verify_access_token(&before, &state).unwrap_err(), Refusal::Revoked);
+    let after = server.log_in("ada", PASSWORD).await.unwrap().access_token;
+    assert_eq!(server.auth.verify_access_token(&after, &state).unwrap().claims.roles, ["reader"]);
+}
+
+pub(crate) async fn removed_client_can_be_added_again_with_another_secret(database: Database) {
+    let server = rotated(&database, DAY).await;
+    let admin = admin(&server.auth.store);
+    admin.remove("shop").await.unwrap();
+    assert_eq!(refused(client_login(&server, NEXT).await), Reason::CredentialInvalid);
+    let other = "another secret, with thirty-two letters at least";
+    admin.add_client(&principal("shop", Kind::Service, &[]), || Ok(other.to_owned())).await.unwrap();
+    client_login(&server, other).await.unwrap();
+}
+
+pub(crate) async fn list_names_principals_with_their_roles_and_clients_apart(database: Database) {
+    let server = rotated(&database, DAY).await;
+    let page = async |last: &str, which| {
+        let found = server.auth.store.principals_after(last, which).await.unwrap();
+        found.into_iter().map(|it| (it.subject, it.roles.join(","))).collect::<Vec<_>>()
+    };
+    let all = page("", Which::Principals).await;
+    let names: Vec<_> = all.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["ada", "gateway", "root", "shop"]);
+    assert_eq!(all[0].1, "catalog-reader");
+    let clients = page("", Which::Clients).await;
+    assert_eq!(clients, [("gateway".to_owned(), "accord-mesh".to_owned()), ("shop".to_owned(), String::new())]);
+    assert_eq!(page("shop", Which::Principals).await, []);
 }
 
 pub(crate) async fn principal_that_exists_keeps_its_password(database: Database) {
