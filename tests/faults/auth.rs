@@ -8,6 +8,7 @@ use accord_fabric::{
 use anyhow::Result;
 use http::Method;
 use std::time::Duration;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 #[tokio::test]
 async fn auth_that_is_down_fails_closed_within_the_staleness_bound_and_recovers() -> Result<()> {
@@ -26,10 +27,13 @@ async fn auth_that_is_down_fails_closed_within_the_staleness_bound_and_recovers(
         assert_eq!(answer.status, 503, "{}", answer.text());
     }
 
-    // Nobody new is sent to a gateway that refuses everybody.
+    // The gateway goes on answering, with refusals that say why: its readiness does not follow auth, its services' health does.
     fabric.gateway.await_metric("accord_dependency_up", &[("dependency", "auth")], |up| up < 1.0).await?;
     let ready = HttpCall::new(fabric.gateway.admin, Method::GET, "/readyz").send().await?;
-    assert_eq!((ready.status.as_u16(), ready.text().as_str()), (503, "not ready: auth\n"));
+    assert_eq!((ready.status.as_u16(), ready.text().as_str()), (200, "ready, without auth\n"));
+    for (service, status) in [("", ServingStatus::Serving), (CATALOG, ServingStatus::NotServing)] {
+        assert_eq!(health(&fabric, service).await?, status, "{service}");
+    }
     let live = HttpCall::new(fabric.gateway.admin, Method::GET, "/livez").send().await?;
     assert_eq!(live.status, 200, "a restart would mend nothing");
 
@@ -51,6 +55,13 @@ async fn auth_that_hangs_fails_closed() -> Result<()> {
     fabric.auth.process.resume()?;
     until(&fabric, &token, Duration::from_secs(10), |answer| answer.status == 200).await?;
     fabric.stop().await
+}
+
+const CATALOG: &str = "catalog.v1.ProductService";
+
+async fn health(fabric: &Fabric, service: &str) -> Result<ServingStatus> {
+    let request = HealthCheckRequest { service: service.to_owned() };
+    Ok(HealthClient::new(fabric.gateway.channel()?).check(request).await?.into_inner().status())
 }
 
 fn is_auths_fault(answer: &HttpResponse) -> bool {
