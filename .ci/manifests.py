@@ -25,6 +25,17 @@ CALLERS = ("gateway", "cache")
 UPSTREAMS = "upstreams.toml"
 # What a binary may need beside the pre-stop pause and its own grace: to send its last figures, and to end blocking work.
 MARGIN_SECONDS = 5
+# What the documentation says by which label pods of any namespace may do what: be called, call, and scrape.
+UPSTREAM_LABEL = "accord/upstream"
+OPEN_TO = (
+    ("gateway", 8082, "accord/member"),
+    ("auth", 8090, "accord/member"),
+    ("gateway", 8081, "accord/scraper"),
+    ("auth", 8091, "accord/scraper"),
+    ("cache", 8101, "accord/scraper"),
+)
+# Who calls whom.
+NEIGHBOURS = (("gateway", "auth"), ("gateway", "cache"), ("cache", "auth"))
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60}
 
 
@@ -122,25 +133,78 @@ def check_shared_upstreams(check, objects):
         workload = objects.get((WORKLOADS[name], f"accord-{name}"))
         pod = workload["spec"]["template"]["spec"] if workload else {}
         sources[name] = [source for volume in pod.get("volumes", ()) for source in config_maps(volume)]
-        labels = workload["spec"]["template"]["metadata"]["labels"] if workload else {}
-        limiting = [policy["spec"] for policy in policies_of(labels, objects) if limits_egress(policy)]
-        limits[name] = [spec.get("egress") for spec in limiting]
+        labels = labels_of(objects, name)
+        limits[name] = [rule for rule in egress_rules(labels, objects) if reaches(rule, {UPSTREAM_LABEL: "true"}, name)]
     shared = [source for source in sources["gateway"] if source in sources["cache"]]
     holding = [source for source in shared if UPSTREAMS in objects["ConfigMap", source].get("data", {})]
     check.expect(len(holding) == 1, f"{UPSTREAMS}: gateway and cache share it from {holding}, not from one ConfigMap")
     check.expect(
-        limits["gateway"] == limits["cache"],
+        limits["gateway"] and limits["gateway"] == limits["cache"],
         f"network policies: the gateway may reach {limits['gateway']}, the cache {limits['cache']}",
     )
 
 
 def policies_of(labels, objects):
     policies = [document for (kind, _), document in objects.items() if kind == "NetworkPolicy"]
-    return [it for it in policies if it["spec"]["podSelector"].get("matchLabels", {}).items() <= labels.items()]
+    return [it for it in policies if selects(it["spec"]["podSelector"], labels)]
+
+
+def selects(selector, labels):
+    """Whether pods with these labels are selected. Of expressions, the manifests use one operator."""
+    expressions = selector.get("matchExpressions", ())
+    is_in = all(it["operator"] == "In" and labels.get(it["key"]) in it["values"] for it in expressions)
+    return is_in and selector.get("matchLabels", {}).items() <= labels.items()
 
 
 def limits_egress(policy):
     return "Egress" in policy["spec"].get("policyTypes", ()) or "egress" in policy["spec"]
+
+
+def egress_rules(labels, objects):
+    return [rule for it in policies_of(labels, objects) if limits_egress(it) for rule in it["spec"].get("egress") or ()]
+
+
+def reaches(rule, labels, namespace=None):
+    """Whether a rule names pods with these labels; with a namespace, whether also in others than Accord's own."""
+    peers = [peer for peer in rule.get("to", rule.get("from", ())) if selects(peer.get("podSelector", {}), labels)]
+    return any(namespace is None or peer.get("namespaceSelector") == {} for peer in peers)
+
+
+def check_network(check, objects):
+    """The ways that docs and configuration name are open, and no other."""
+    labels = {name: labels_of(objects, name) for name in BINARIES}
+    for name in BINARIES:
+        limiting = [it for it in policies_of(labels[name], objects) if limits_egress(it)]
+        check.expect(limiting, f"network policies: nothing limits what accord-{name} may reach")
+        ports = {port["port"] for rule in egress_rules(labels[name], objects) for port in rule.get("ports", ())}
+        check.expect(53 in ports, f"network policies: accord-{name} can't resolve names")
+    for caller, callee in NEIGHBOURS:
+        rules = [rule for rule in egress_rules(labels[caller], objects) if reaches(rule, labels[callee])]
+        check.expect(rules, f"network policies: accord-{caller} can't reach accord-{callee}")
+    for name, container_port, label in OPEN_TO:
+        ports = objects["NetworkPolicy", f"accord-{name}"]["spec"]["ingress"]
+        rules = [rule for rule in ports if container_port in [port["port"] for port in rule["ports"]]]
+        place = f"network policy accord-{name}: port {container_port}"
+        is_open = any(reaches(rule, {label: "true"}, "another") for rule in rules)
+        check.expect(is_open, f"{place} is not open to pods of other namespaces with {label}")
+        check.expect(not any(reaches(rule, {}, "another") for rule in rules), f"{place} is open to every pod")
+        check.expect(all("from" in rule for rule in rules), f"{place} is open to everybody")
+
+
+def labels_of(objects, name):
+    workload = objects.get((WORKLOADS[name], f"accord-{name}"))
+    return workload["spec"]["template"]["metadata"]["labels"] if workload else {}
+
+
+def check_accounts(check, objects):
+    """What is given to the account of one binary is not given to the others."""
+    accounts = {}
+    for name in BINARIES:
+        workload = objects.get((WORKLOADS[name], f"accord-{name}"))
+        account = workload["spec"]["template"]["spec"].get("serviceAccountName") if workload else None
+        check.expect(("ServiceAccount", account) in objects, f"accord-{name}: its account {account} is not there")
+        check.expect(account not in accounts, f"accord-{name}: shares the account {account} with {accounts.get(account)}")
+        accounts[account] = name
 
 
 def check_images(check, name, place, pod):
@@ -330,6 +394,8 @@ def main():
             check_pod(check, name, workload, objects)
     check_one_process(check, objects)
     check_shared_upstreams(check, objects)
+    check_network(check, objects)
+    check_accounts(check, objects)
     configs = {}
     for (kind, _), document in objects.items():
         for file, text in document.get("data", {}).items() if kind == "ConfigMap" else ():
