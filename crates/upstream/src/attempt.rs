@@ -12,6 +12,7 @@ use tracing::Instrument;
 use crate::balance::{Picked, Upstream};
 use crate::body::ResponseBody;
 use crate::call::{Answer, Call, PREVIOUS_ATTEMPTS};
+use crate::connect_error::ConnectCause;
 use crate::exchange;
 use crate::failure::Failure;
 use crate::payload::{Payload, RequestBody};
@@ -43,7 +44,7 @@ impl Upstream {
     pub(crate) async fn pick_for(self: &Arc<Self>, call: &Call<'_>) -> Result<Picked, Failure> {
         let picked = tokio::time::timeout_at(call.deadline.at(), self.pick()).await;
         let picked = picked.map_err(|_| Failure::Transport(TransportError::DeadlineExceeded))?;
-        picked.ok_or(Failure::Transport(TransportError::Connect))
+        picked.ok_or(Failure::Transport(TransportError::Connect(ConnectCause::Unresolved)))
     }
 
     async fn send<B>(

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::bulkhead::{Admission, Bulkhead};
 use crate::config::{Checked, ConfigError, UpstreamConfig};
+use crate::connect_error::ConnectError;
 use crate::connection::Settings;
 use crate::discovery::{Address, Addresses, Discovery, Dns, Fixed};
 use crate::endpoint::{Endpoint, InFlight};
@@ -142,7 +143,7 @@ impl Upstream {
     }
 
     /// Why the last connection that was tried could not be made.
-    pub(crate) fn connect_failure(&self) -> Option<Arc<std::io::Error>> {
+    pub(crate) fn connect_failure(&self) -> Option<Arc<ConnectError>> {
         self.endpoints.load().iter().find_map(|endpoint| endpoint.pool(0).failure())
     }
 

@@ -18,6 +18,7 @@ use crate::balance::{Picked, Upstream};
 use crate::body::ResponseBody;
 use crate::bulkhead::Admission;
 use crate::config::{ConfigError, UpstreamConfig};
+use crate::connect_error::{ConnectCause, ConnectError};
 use crate::endpoint::Endpoint;
 use crate::exchange;
 use crate::failure::Failure;
@@ -72,7 +73,7 @@ impl Client {
                 let picked = Picked::at(endpoint);
                 return exchange::ask(&self.upstream, picked, &path, head, &mut payload).await;
             }
-            let picked = self.upstream.pick().await.ok_or(TransportError::Connect)?;
+            let picked = self.upstream.pick().await.ok_or(TransportError::Connect(ConnectCause::Unresolved))?;
             exchange::send(&self.upstream, picked, 0, &path, head, &mut payload).await
         };
         let sent = tokio::time::timeout_at(deadline.at(), sending).await;
@@ -109,10 +110,17 @@ impl Body for StubBody {
 /// Why there is no answer; of a connection that could not be made, with what the system said.
 fn status(upstream: &Upstream, error: TransportError) -> Status {
     let mut status = Failure::Transport(error).status(upstream.name());
-    if let Some(cause) = upstream.connect_failure().filter(|_| error == TransportError::Connect) {
-        status.set_source(cause);
+    if let TransportError::Connect(cause) = error {
+        let known = upstream.connect_failure().filter(|known| known.cause == cause);
+        if let Some(failure) = known.or_else(|| unresolved(cause)) {
+            status.set_source(failure);
+        }
     }
     status
+}
+
+fn unresolved(cause: ConnectCause) -> Option<Arc<ConnectError>> {
+    (cause == ConnectCause::Unresolved).then(|| Arc::new(ConnectError::unresolved()))
 }
 
 /// What the request says of its own time.

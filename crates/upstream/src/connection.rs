@@ -2,8 +2,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::connect_error::{ConnectError, FirstRead};
 use crate::discovery::Address;
 
 /// What a peer may send before it was read: of one stream, and of all streams of a connection. A reader that stalls keeps
@@ -76,10 +77,10 @@ impl Connection {
         settings: Settings,
         freed: Arc<Notify>,
         ended: impl FnOnce(Ended) + Send + 'static,
-    ) -> io::Result<Self> {
-        let too_slow = |_| io::Error::new(io::ErrorKind::TimedOut, "the connection took too long to stand");
+    ) -> Result<Self, ConnectError> {
         let established = timeout(settings.connect_timeout, establish(address, trust.as_ref(), settings)).await;
-        let Established { send, connection, pings, heard } = established.map_err(too_slow)??;
+        let Established { send, connection, pings, heard } =
+            established.map_err(|_elapsed| ConnectError::timed_out())??;
         let closed = Arc::new(AtomicBool::new(false));
         let done = Closing(Arc::clone(&closed));
         tokio::spawn(async move {
@@ -156,7 +157,7 @@ impl Drop for Closing {
 /// A connection that is served, before its bytes are moved by a task.
 struct Established {
     send: SendRequest<Bytes>,
-    connection: client::Connection<Heard, Bytes>,
+    connection: client::Connection<Listening, Bytes>,
     pings: PingPong,
     heard: Arc<AtomicBool>,
 }
@@ -165,25 +166,35 @@ async fn establish(
     address: &Address,
     trust: Option<&Arc<ClientConfig>>,
     settings: Settings,
-) -> io::Result<Established> {
-    let heard = Arc::new(AtomicBool::new(false));
-    let io = Heard { stream: dial(address, trust).await?, heard: Arc::clone(&heard) };
+) -> Result<Established, ConnectError> {
+    let (heard, first) = (Arc::new(AtomicBool::new(false)), Arc::new(OnceLock::new()));
+    let stream = dial(address, trust).await?;
+    let io = Listening { stream, heard: Arc::clone(&heard), first: Some(Arc::clone(&first)) };
+    let begun = begin(io, settings).await;
+    let (send, connection, pings) = begun.map_err(|error| ConnectError::of_http2(error, first.get().copied()))?;
+    Ok(Established { send, connection, pings, heard })
+}
+
+/// What a connection consists of for HTTP/2.
+type Parts = (SendRequest<Bytes>, client::Connection<Listening, Bytes>, PingPong);
+
+async fn begin(io: Listening, settings: Settings) -> io::Result<Parts> {
     let (send, mut connection) = builder(settings).handshake(io).await.map_err(io::Error::other)?;
     let mut pings = connection.ping_pong().ok_or_else(|| io::Error::other("the connection can't be pinged"))?;
     tokio::select! {
         ended = &mut connection => Err(ended.err().map_or_else(|| io::ErrorKind::UnexpectedEof.into(), io::Error::other)),
         pong = pings.ping(Ping::opaque()) => pong.map(drop).map_err(io::Error::other),
     }?;
-    Ok(Established { send, connection, pings, heard })
+    Ok((send, connection, pings))
 }
 
-async fn dial(address: &Address, trust: Option<&Arc<ClientConfig>>) -> io::Result<Stream> {
-    let socket = TcpStream::connect(address.socket).await?;
-    socket.set_nodelay(true)?;
+async fn dial(address: &Address, trust: Option<&Arc<ClientConfig>>) -> Result<Stream, ConnectError> {
+    let socket = TcpStream::connect(address.socket).await.map_err(ConnectError::of_tcp)?;
+    socket.set_nodelay(true).map_err(ConnectError::of_tcp)?;
     Ok(match (trust, &address.url.server_name) {
         (Some(trust), Some(name)) => {
-            let encrypted = TlsConnector::from(Arc::clone(trust)).connect(name.clone(), socket).await?;
-            Stream::Encrypted(Box::new(encrypted))
+            let encrypted = TlsConnector::from(Arc::clone(trust)).connect(name.clone(), socket).await;
+            Stream::Encrypted(Box::new(encrypted.map_err(ConnectError::of_tls)?))
         }
         _ => Stream::Plain(socket),
     })
@@ -203,7 +214,7 @@ fn builder(settings: Settings) -> client::Builder {
 }
 
 /// Moves the connection's bytes until it ends, or until its peer is found silent.
-async fn drive(connection: client::Connection<Heard, Bytes>, silence: impl Future<Output = ()>) -> Ended {
+async fn drive(connection: client::Connection<Listening, Bytes>, silence: impl Future<Output = ()>) -> Ended {
     let ended = tokio::select! {
         ended = connection => ended,
         () = silence => return Ended::Somehow,
@@ -250,30 +261,47 @@ enum Stream {
 }
 
 /// A stream that says when something was heard from the peer.
-struct Heard {
+struct Listening {
     stream: Stream,
     heard: Arc<AtomicBool>,
+    /// Takes what is read first; none once something was.
+    first: Option<Arc<OnceLock<FirstRead>>>,
 }
 
-impl AsyncRead for Heard {
+impl Listening {
+    fn note(&mut self, read: impl FnOnce() -> Option<FirstRead>) {
+        let Some(first) = self.first.take() else { return };
+        if let Some(read) = read() {
+            // The place is new, and this is the only one who writes.
+            let _ = first.set(read);
+        }
+    }
+}
+
+impl AsyncRead for Listening {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(match &mut self.stream {
+        let read = ready!(match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Stream::Encrypted(stream) => Pin::new(stream).poll_read(context, buffer),
-        })?;
+        });
+        if let Err(error) = read {
+            self.note(|| FirstRead::failed(&error));
+            return Poll::Ready(Err(error));
+        }
         if buffer.filled().len() > before {
+            self.note(|| Some(FirstRead::of(&buffer.filled()[before..])));
             self.heard.store(true, Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncWrite for Heard {
+impl AsyncWrite for Listening {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),

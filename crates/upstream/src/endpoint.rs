@@ -10,6 +10,7 @@ use accord_runtime::reload::Reloading;
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
+use crate::connect_warnings::ConnectWarnings;
 use crate::connection::Settings;
 use crate::discovery::Address;
 use crate::load::PeakEwma;
@@ -56,11 +57,13 @@ impl Endpoint {
         metrics: &Arc<Metrics>,
     ) -> Arc<Self> {
         let trust = trust.filter(|_| address.url.server_name.is_some());
-        let pool = |_| Pool::new(address.clone(), trust.cloned(), settings, size);
+        let label = address.to_string();
+        let warnings = Arc::new(ConnectWarnings::new(metrics.upstream(), &label));
+        let pool = |_| Pool::new(address.clone(), trust.cloned(), settings, size, Arc::clone(&warnings));
         let record = Record { latency: PeakEwma::new(Instant::now()), failures: 0, ejections: 0, until: None };
         Arc::new(Self {
             address: address.clone(),
-            label: address.to_string().into(),
+            label: label.into(),
             pools: (0..shards).map(pool).collect(),
             in_flight: AtomicUsize::new(0),
             record: Mutex::new(record),
@@ -204,7 +207,7 @@ impl InFlight {
     /// No answer came; after how long.
     pub(crate) fn failed(&mut self, error: TransportError) -> Duration {
         match error {
-            TransportError::Connect => self.endpoint.eject(EjectionCause::ConnectFailed),
+            TransportError::Connect(_) => self.endpoint.eject(EjectionCause::ConnectFailed),
             TransportError::Refused | TransportError::Broken | TransportError::Reset(_) => self.endpoint.failed(),
             // The endpoint waited for the caller.
             TransportError::RequestBroken => {}

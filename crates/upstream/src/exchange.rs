@@ -38,7 +38,7 @@ where
         let tried = Arc::clone(picked.endpoint());
         let sent = send_once(upstream, picked, shard, path, &head, payload).await;
         let Err(error) = &sent else { return sent };
-        unconnected += usize::from(*error == TransportError::Connect);
+        unconnected += usize::from(error.is_connect());
         refused += usize::from(*error == TransportError::Refused);
         let may_go_on = error.is_unprocessed() && unconnected <= OTHERS && refused <= 1 && payload.is_whole();
         let another = may_go_on.then(|| upstream.pick_other_than(&tried)).flatten();
@@ -130,10 +130,7 @@ where
     let endpoint = picked.endpoint();
     let pool = endpoint.pool(shard);
     for _ in 0..CONNECTIONS {
-        let lease = pool.lease().await.map_err(|error| {
-            tracing::debug!(endpoint = endpoint.label(), %error, "no connection");
-            TransportError::Connect
-        })?;
+        let lease = pool.lease().await.map_err(|error| TransportError::Connect(error.cause))?;
         let Ok((response, stream)) = lease.send(request(endpoint.address(), path, head()), false) else {
             // A peer that goes away says so on all of its connections.
             pool.discard_closing();

@@ -1,6 +1,5 @@
 //! Connection pool: the connections of one shard to one endpoint.
 
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +8,8 @@ use rustls::ClientConfig;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::connect_error::ConnectError;
+use crate::connect_warnings::ConnectWarnings;
 use crate::connection::{Connection, Ended, Lease, Settings};
 use crate::discovery::Address;
 
@@ -32,9 +33,10 @@ pub(crate) struct Pool {
     address: Address,
     trust: Option<Arc<Reloading<ClientConfig>>>,
     size: Size,
+    warnings: Arc<ConnectWarnings>,
     state: Mutex<State>,
     /// Changes when an attempt to connect has ended: how often, and why the last one failed.
-    attempts: watch::Sender<(u64, Option<Arc<io::Error>>)>,
+    attempts: watch::Sender<(u64, Option<Arc<ConnectError>>)>,
     /// Told when a place on one of the connections is given back.
     freed: Arc<Notify>,
 }
@@ -51,7 +53,7 @@ struct State {
 /// What a look at the pool found.
 enum LeaseAttempt {
     Lease(Lease),
-    Wait(watch::Receiver<(u64, Option<Arc<io::Error>>)>),
+    Wait(watch::Receiver<(u64, Option<Arc<ConnectError>>)>),
 }
 
 impl Pool {
@@ -60,15 +62,16 @@ impl Pool {
         trust: Option<Arc<Reloading<ClientConfig>>>,
         settings: Settings,
         size: Size,
+        warnings: Arc<ConnectWarnings>,
     ) -> Arc<Self> {
         let state = State { settings, connections: Vec::new(), is_opening: false, cool_until: None };
         let (attempts, freed) = (watch::Sender::default(), Arc::default());
-        Arc::new(Self { address, trust, size, state: Mutex::new(state), attempts, freed })
+        Arc::new(Self { address, trust, size, warnings, state: Mutex::new(state), attempts, freed })
     }
 
     /// A place on the least used connection; made where there is none. Several callers wait for one attempt, which goes on
     /// when they leave.
-    pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease, Arc<io::Error>> {
+    pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease, Arc<ConnectError>> {
         loop {
             let mut attempts = match self.try_lease() {
                 LeaseAttempt::Lease(lease) => return Ok(lease),
@@ -87,7 +90,7 @@ impl Pool {
     }
 
     /// Why the last attempt failed, if it did.
-    pub(crate) fn failure(&self) -> Option<Arc<io::Error>> {
+    pub(crate) fn failure(&self) -> Option<Arc<ConnectError>> {
         self.attempts.borrow().1.clone()
     }
 
@@ -140,6 +143,9 @@ impl Pool {
                 }
             }
         };
+        if let Some(failure) = &failure {
+            self.warnings.failed(failure);
+        }
         self.attempts.send_modify(|(count, last)| (*count, *last) = (*count + 1, failure));
     }
 

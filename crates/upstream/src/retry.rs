@@ -218,6 +218,7 @@ fn backoff(made: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connect_error::ConnectCause;
     use crate::transport_error::TransportError;
     use http::HeaderValue;
 
@@ -236,7 +237,7 @@ mod tests {
     #[test]
     fn attempt_that_was_never_sent_may_not_have_acted() {
         let failed = |error| may_have_acted(&Err(Failure::Transport(error)));
-        assert!(!failed(TransportError::Connect) && !failed(TransportError::Refused));
+        assert!(!failed(TransportError::Connect(ConnectCause::Refused)) && !failed(TransportError::Refused));
         assert!(failed(TransportError::Broken) && failed(TransportError::DeadlineExceeded));
         assert!(may_have_acted(&Ok(Answer::new(Err(tonic::Status::unavailable(""))))));
     }

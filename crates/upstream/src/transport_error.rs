@@ -3,12 +3,14 @@
 use h2::Reason;
 use tonic::Code;
 
+use crate::connect_error::ConnectCause;
+
 /// Why an endpoint gave no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
     /// No connection could be made. The request was not sent.
-    #[error("no connection to the upstream could be made")]
-    Connect,
+    #[error("no connection to the upstream could be made: {0}")]
+    Connect(ConnectCause),
     /// The connection was closing, or the upstream refused the stream. It has not processed the request.
     #[error("the upstream was closing the connection, or took no more calls on it")]
     Refused,
@@ -27,15 +29,20 @@ pub enum TransportError {
 }
 
 impl TransportError {
+    /// Whether no connection could be made.
+    pub fn is_connect(self) -> bool {
+        matches!(self, Self::Connect(_))
+    }
+
     /// Whether it is certain that the service has not seen the request, so that sending it again is always safe.
     pub fn is_unprocessed(self) -> bool {
-        matches!(self, Self::Connect | Self::Refused)
+        self.is_connect() || self == Self::Refused
     }
 
     /// The code that stands for it (for resets: gRPC over HTTP/2, "Errors").
     pub fn code(self) -> Code {
         match self {
-            Self::Connect | Self::Refused | Self::Broken | Self::Reset(Reason::REFUSED_STREAM) => Code::Unavailable,
+            Self::Connect(_) | Self::Refused | Self::Broken | Self::Reset(Reason::REFUSED_STREAM) => Code::Unavailable,
             Self::RequestBroken | Self::Reset(Reason::CANCEL) => Code::Cancelled,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::Reset(Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,

@@ -12,6 +12,7 @@ use tonic_health::server::HealthReporter;
 use super::*;
 use crate::body::ResponseBody;
 use crate::client::Client;
+use crate::connect_error::ConnectCause;
 use crate::exchange;
 use crate::metrics::EjectionCause;
 use crate::payload::Payload;
@@ -153,7 +154,7 @@ async fn refused_connection_is_unprocessed_and_ejects_the_endpoint() {
     let upstream = upstream(&[nobody().await, healthy_server().await]);
     let endpoints = upstream.endpoints();
     let error = check(&upstream, Picked::at(&endpoints[0])).await.unwrap_err();
-    assert_eq!(error, TransportError::Connect);
+    assert_eq!(error, TransportError::Connect(ConnectCause::Refused));
     assert!(error.is_unprocessed());
     for _ in 0..20 {
         let picked = upstream.pick().await.unwrap();

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{Address, Addresses, Discovery};
+use crate::connect_error::ConnectCause;
 use crate::url::Url;
 use resolve::{Failure, MAX_ADDRESSES, Resolution};
 
@@ -175,7 +176,8 @@ impl Updates {
         if self.is_failing {
             tracing::debug!(url = %self.url.text, error = %failure, kept, "DNS resolution still fails");
         } else {
-            tracing::warn!(url = %self.url.text, error = %failure, kept, "DNS resolution failed, keeping the last addresses");
+            let remedy = if kept == 0 { ConnectCause::Unresolved.remedy() } else { "the last addresses stay" };
+            tracing::warn!(url = %self.url.text, error = %failure, kept, remedy, "DNS resolution failed, keeping the last addresses");
         }
         self.is_failing = true;
     }

@@ -24,7 +24,13 @@ fn pool(url: &str, trust: Option<Arc<Reloading<ClientConfig>>>) -> Arc<Pool> {
         keepalive_timeout: Duration::from_secs(5),
         max_header_bytes: 65536,
     };
-    Pool::new(Address { socket, url }, trust, settings, Size { usual: 1, most: 4 })
+    Pool::new(
+        Address { socket, url },
+        trust,
+        settings,
+        Size { usual: 1, most: 4 },
+        Arc::new(ConnectWarnings::new("shop", "shop")),
+    )
 }
 
 fn interval(pool: &Pool) -> Duration {

@@ -1,7 +1,5 @@
 //! An upstream under generated stubs.
 
-use std::error::Error;
-use std::io;
 use std::time::Duration;
 
 use accord_upstream::Client;
@@ -95,14 +93,9 @@ async fn refused_connection_is_unavailable_with_what_the_system_said() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let status = client(&format!("http://{address}")).check(check()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    let mut cause = status.source();
-    let found = std::iter::from_fn(|| {
-        let this = cause?;
-        cause = this.source();
-        Some(this)
-    });
-    let kinds: Vec<_> = found.filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind).collect();
-    assert_eq!(kinds, [io::ErrorKind::ConnectionRefused]);
+    let cause = accord_runtime::fault::cause(&status);
+    assert!(cause.starts_with("nothing listens at its address: Connection refused"), "{cause}");
+    assert!(status.message().ends_with("nothing listens at its address"), "callers are told no more: {status:?}");
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use accord_upstream::{TransportError, UpstreamConfig};
-use tokio::io::AsyncReadExt;
+use accord_upstream::{ConnectCause, TransportError, UpstreamConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::raw::{DATA, HEADERS, Listener, PING, WINDOW_UPDATE};
@@ -18,11 +18,39 @@ fn watchful(config: &mut UpstreamConfig) {
 }
 
 #[tokio::test]
-async fn refused_connection_is_connect() {
+async fn refused_connection_says_that_nothing_listens() {
     // It was free a moment ago.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let outcome = unary(&upstream(&format!("http://{address}"), |_| {})).await.unwrap();
-    assert_eq!(transport_error(&outcome.result.unwrap_err()), TransportError::Connect);
+    assert_eq!(transport_error(&outcome.result.unwrap_err()), TransportError::Connect(ConnectCause::Refused));
+}
+
+/// What a call comes to whose peer sends these bytes in place of HTTP/2's first frame, and the rest of it.
+async fn answered_with(bytes: &'static [u8]) -> TransportError {
+    let listener = Listener::start().await;
+    let call = unary(&upstream(&listener.url, one_connection));
+    let mut socket = listener.accept_silently().await;
+    socket.write_all(bytes).await.unwrap();
+    socket.shutdown().await.unwrap();
+    // Read to the end: with something unread, closing would reset the connection, and what was written be lost.
+    socket.read_to_end(&mut Vec::new()).await.unwrap();
+    transport_error(&call.await.unwrap().result.unwrap_err())
+}
+
+#[tokio::test]
+async fn http1_server_is_told_from_other_peers_that_speak_no_http2() {
+    let http1 = answered_with(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await;
+    assert_eq!(http1, TransportError::Connect(ConnectCause::Http1));
+    let other = answered_with(b"SSH-2.0-OpenSSH_9.9\r\n").await;
+    assert_eq!(other, TransportError::Connect(ConnectCause::NotHttp2));
+}
+
+#[tokio::test]
+async fn name_without_an_address_is_unresolved() {
+    let outcome = unary(&upstream("http://shop.invalid:9000", |_| {})).await.unwrap();
+    let failure = outcome.result.unwrap_err();
+    assert_eq!(transport_error(&failure), TransportError::Connect(ConnectCause::Unresolved));
+    assert!(failure.status("shop").message().contains("its name is not resolved to an address"), "{failure:?}");
 }
 
 #[tokio::test]
@@ -35,7 +63,10 @@ async fn connection_without_settings_is_given_up_before_a_call_is_sent() {
     let mut sent = Vec::new();
     let mut socket = listener.accept_silently().await;
     socket.read_to_end(&mut sent).await.unwrap();
-    assert_eq!(transport_error(&call.await.unwrap().result.unwrap_err()), TransportError::Connect);
+    assert_eq!(
+        transport_error(&call.await.unwrap().result.unwrap_err()),
+        TransportError::Connect(ConnectCause::TimedOut)
+    );
     // After the preface: length, kind, flags, stream, payload.
     let mut frames = &sent[24..];
     while let [a, b, c, kind, ..] = *frames {

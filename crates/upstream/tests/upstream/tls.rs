@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use accord_upstream::{TransportError, UpstreamConfig};
+use accord_upstream::{ConnectCause, TransportError, UpstreamConfig};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -52,14 +52,48 @@ async fn endpoint_whose_certificate_is_of_the_authority_and_the_name_is_called()
     answer(call.await.unwrap());
 }
 
-#[tokio::test]
-async fn endpoint_of_another_authority_or_name_gets_no_call() {
+/// Why no connection is made to a server with a certificate of `signer` for `name`, by a caller that trusts `authority`.
+async fn refused(
+    authority: &CertifiedIssuer<'static, KeyPair>,
+    signer: &CertifiedIssuer<'static, KeyPair>,
+    name: &str,
+) -> TransportError {
     let directory = tempfile::tempdir().unwrap();
-    let (file, ours) = (directory.path().join("ca.pem"), authority());
-    fs::write(&file, ours.pem()).unwrap();
-    for server in [server(&authority(), "127.0.0.1").await, server(&ours, "shop.example").await] {
-        let outcome = unary(&upstream(&server.url, trusting(&file))).await.unwrap();
-        assert_eq!(transport_error(&outcome.result.unwrap_err()), TransportError::Connect);
-        assert!(server.is_quiet());
-    }
+    let file = directory.path().join("ca.pem");
+    fs::write(&file, authority.pem()).unwrap();
+    let server = server(signer, name).await;
+    let outcome = unary(&upstream(&server.url, trusting(&file))).await.unwrap();
+    assert!(server.is_quiet(), "it gets no call");
+    transport_error(&outcome.result.unwrap_err())
+}
+
+#[tokio::test]
+async fn endpoint_of_another_authority_is_untrusted_and_gets_no_call() {
+    let untrusted = refused(&authority(), &authority(), "127.0.0.1").await;
+    assert_eq!(untrusted, TransportError::Connect(ConnectCause::Untrusted));
+}
+
+#[tokio::test]
+async fn endpoint_of_another_name_is_told_so_and_gets_no_call() {
+    let ours = authority();
+    assert_eq!(refused(&ours, &ours, "shop.example").await, TransportError::Connect(ConnectCause::WrongName));
+}
+
+#[tokio::test]
+async fn endpoint_that_speaks_tls_is_told_so_where_it_is_called_in_plaintext() {
+    let server = server(&authority(), "127.0.0.1").await;
+    let plain = server.url.replace("https://", "http://");
+    let outcome = unary(&upstream(&plain, one_connection)).await.unwrap();
+    assert_eq!(transport_error(&outcome.result.unwrap_err()), TransportError::Connect(ConnectCause::Tls));
+}
+
+#[tokio::test]
+async fn endpoint_that_speaks_plaintext_is_told_so_where_it_is_called_with_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ca.pem");
+    fs::write(&file, authority().pem()).unwrap();
+    let server = Server::with(h2::server::Builder::new(), None).await;
+    let encrypted = server.url.replace("http://", "https://");
+    let outcome = unary(&upstream(&encrypted, trusting(&file))).await.unwrap();
+    assert_eq!(transport_error(&outcome.result.unwrap_err()), TransportError::Connect(ConnectCause::NotTls));
 }

@@ -1,0 +1,172 @@
+//! Why no connection to an endpoint could be made, in the words of whoever has to mend it.
+
+use std::io;
+
+use rustls::{AlertDescription, CertificateError};
+
+/// Why no connection could be made, and what the system said.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}: {error}")]
+pub struct ConnectError {
+    /// Of which kind.
+    pub cause: ConnectCause,
+    /// What the system, TLS or HTTP/2 said. No `source`: the cause alone would be lost where only the bottom is told.
+    error: io::Error,
+}
+
+/// Kinds of reasons why no connection can be made. Callers are told them: they say nothing of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectCause {
+    /// Its name has no address.
+    #[error("its name is not resolved to an address")]
+    Unresolved,
+    /// The port is closed.
+    #[error("nothing listens at its address")]
+    Refused,
+    /// It did not stand in time.
+    #[error("it did not answer in time")]
+    TimedOut,
+    /// The network does not lead there.
+    #[error("its address can't be reached")]
+    Unreachable,
+    /// It was called with TLS.
+    #[error("it was called with TLS and does not speak it")]
+    NotTls,
+    /// It was called without TLS.
+    #[error("it was called in plaintext and speaks TLS")]
+    Tls,
+    /// Nobody who is trusted vouches for it.
+    #[error("no trusted authority vouches for its certificate")]
+    Untrusted,
+    /// Somebody else's certificate.
+    #[error("its certificate is for another name")]
+    WrongName,
+    /// A certificate that has ended, or not begun.
+    #[error("its certificate is not valid at this time")]
+    Expired,
+    /// It asks who calls.
+    #[error("it accepts no caller without a certificate that it trusts")]
+    ClientCertificate,
+    /// Something else about TLS.
+    #[error("the TLS handshake with it failed")]
+    Handshake,
+    /// A web server, most often on another port than that for gRPC.
+    #[error("it speaks HTTP/1 there, and gRPC needs HTTP/2")]
+    Http1,
+    /// Anything else.
+    #[error("it does not speak HTTP/2")]
+    NotHttp2,
+}
+
+impl ConnectCause {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::NotHttp2 as usize + 1;
+
+    /// What whoever runs the caller can do about it.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Unresolved => "correct the name in its URL, or what resolves names here",
+            Self::Refused => "start it, or correct the port in its URL",
+            Self::TimedOut | Self::Unreachable => {
+                "check host, port and scheme of its URL, and that no firewall or network policy lies between"
+            }
+            Self::NotTls => "write http:// in its URL, or let it serve with TLS",
+            Self::Tls => "write https:// in its URL, and name its authority in `tls.ca_file`",
+            Self::Untrusted => "name the authority that signed it in `tls.ca_file`",
+            Self::WrongName => "call it by a name that stands in its certificate",
+            Self::Expired => "renew its certificate, or set the clock",
+            Self::ClientCertificate => "give `tls.cert_file` and `tls.key_file`, signed by an authority that it trusts",
+            Self::Handshake => "let both sides speak TLS 1.2 or 1.3",
+            Self::Http1 => "give the port on which it serves gRPC",
+            Self::NotHttp2 => "give the port on which it serves gRPC, and https:// where it asks for TLS",
+        }
+    }
+}
+
+/// What was read first on a connection, where it did not come to stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FirstRead {
+    /// Bytes, as many as are looked at.
+    Bytes([u8; 5]),
+    /// TLS ended it.
+    Failed(ConnectCause),
+}
+
+impl ConnectError {
+    fn new(cause: ConnectCause, error: io::Error) -> Self {
+        Self { cause, error }
+    }
+
+    /// There is no address to connect to.
+    pub(crate) fn unresolved() -> Self {
+        Self::new(ConnectCause::Unresolved, io::ErrorKind::NotFound.into())
+    }
+
+    pub(crate) fn timed_out() -> Self {
+        Self::new(ConnectCause::TimedOut, io::ErrorKind::TimedOut.into())
+    }
+
+    pub(crate) fn of_tcp(error: io::Error) -> Self {
+        let cause = match error.kind() {
+            io::ErrorKind::ConnectionRefused => ConnectCause::Refused,
+            io::ErrorKind::TimedOut => ConnectCause::TimedOut,
+            _ => ConnectCause::Unreachable,
+        };
+        Self::new(cause, error)
+    }
+
+    pub(crate) fn of_tls(error: io::Error) -> Self {
+        Self::new(tls_cause(&error).unwrap_or(ConnectCause::Handshake), error)
+    }
+
+    /// HTTP/2 did not begin. What came in its place says more than HTTP/2's error.
+    pub(crate) fn of_http2(error: io::Error, first: Option<FirstRead>) -> Self {
+        let cause = match first {
+            Some(FirstRead::Failed(cause)) => cause,
+            Some(FirstRead::Bytes(bytes)) if bytes.starts_with(b"HTTP/") => ConnectCause::Http1,
+            // An alert record (RFC 8446, section 5.1).
+            Some(FirstRead::Bytes([21, 3, ..])) => ConnectCause::Tls,
+            _ => ConnectCause::NotHttp2,
+        };
+        Self::new(cause, error)
+    }
+}
+
+impl FirstRead {
+    /// From the first bytes that were read.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        let mut first = [0; 5];
+        let length = bytes.len().min(first.len());
+        first[..length].copy_from_slice(&bytes[..length]);
+        Self::Bytes(first)
+    }
+
+    /// From an error in place of the first bytes; none where TLS has no part in it.
+    pub(crate) fn failed(error: &io::Error) -> Option<Self> {
+        tls_cause(error).map(Self::Failed)
+    }
+}
+
+fn tls_cause(error: &io::Error) -> Option<ConnectCause> {
+    use AlertDescription as Alert;
+    use CertificateError as Certificate;
+    let cause = match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidMessage(_) => ConnectCause::NotTls,
+        rustls::Error::InvalidCertificate(
+            Certificate::NotValidForName | Certificate::NotValidForNameContext { .. },
+        ) => ConnectCause::WrongName,
+        rustls::Error::InvalidCertificate(
+            Certificate::Expired
+            | Certificate::ExpiredContext { .. }
+            | Certificate::NotValidYet
+            | Certificate::NotValidYetContext { .. },
+        ) => ConnectCause::Expired,
+        rustls::Error::InvalidCertificate(_) => ConnectCause::Untrusted,
+        rustls::Error::AlertReceived(Alert::NoApplicationProtocol) => ConnectCause::Http1,
+        rustls::Error::AlertReceived(
+            Alert::CertificateRequired | Alert::BadCertificate | Alert::UnknownCA | Alert::CertificateUnknown,
+        ) => ConnectCause::ClientCertificate,
+        _ => ConnectCause::Handshake,
+    };
+    Some(cause)
+}
