@@ -4,13 +4,14 @@
 //! is bounded: it is another party's program.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::error::Error as _;
 use std::time::Duration;
 
 use accord_contract::{Source, SourceError};
 use accord_runtime::deadline::Deadline;
 use accord_runtime::fault;
 use accord_runtime::request::{self, RequestId};
-use accord_upstream::Client;
+use accord_upstream::{Client, ConnectCause, ConnectError};
 use accord_wire::{Occurrence, Value, occurrences};
 use http::uri::PathAndQuery;
 use prost::Message;
@@ -69,8 +70,18 @@ impl PartialEq for Descriptors {
 /// Why an upstream's descriptors could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReflectError {
-    /// It can't be reached, or it broke off.
-    #[error("it does not answer ({0}); start it, or give its descriptor set with `--descriptors NAME=FILE`")]
+    /// It can't be connected to.
+    #[error("{cause}; {}, or give its descriptor set with `--descriptors NAME=FILE`", remedy.remedy())]
+    NoConnection {
+        /// Why, with what the system said.
+        cause: String,
+        /// Of which kind that is.
+        remedy: ConnectCause,
+    },
+    /// It is there, and gives no answer or a broken one.
+    #[error(
+        "it does not answer ({0}); see why in its own log, or give its descriptor set with `--descriptors NAME=FILE`"
+    )]
     Unreachable(String),
     /// It has no server reflection.
     #[error("it has no server reflection; give its descriptor set with `--descriptors NAME=FILE`")]
@@ -225,7 +236,10 @@ fn refused(status: &Status) -> ReflectError {
         Code::Unimplemented => ReflectError::Unsupported,
         // tonic says so of an answer above the bound.
         Code::OutOfRange => ReflectError::TooLarge,
-        _ => ReflectError::Unreachable(fault::cause(status)),
+        _ => match status.source().and_then(|source| source.downcast_ref::<ConnectError>()) {
+            Some(failure) => ReflectError::NoConnection { cause: failure.to_string(), remedy: failure.cause },
+            None => ReflectError::Unreachable(fault::cause(status)),
+        },
     }
 }
 

@@ -95,7 +95,24 @@ fn check_says_that_an_unreachable_upstream_is_unchecked() {
     assert_eq!(checked.status.code(), Some(1), "what was not looked at is not good");
     let findings = stdout(&checked);
     assert!(findings.starts_with("error: upstream shop: not checked"), "{findings}");
-    assert!(findings.contains("refused") && findings.contains("--descriptors"), "why, and what to do: {findings}");
+    assert!(findings.contains("nothing listens at its address: Connection refused"), "why: {findings}");
+    let remedy = "start it, or correct the port in its URL, or give its descriptor set with `--descriptors";
+    assert!(findings.contains(remedy), "what to do: {findings}");
+}
+
+#[test]
+fn reflection_of_a_server_that_speaks_no_tls_is_answered_with_the_scheme_to_write() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("shop=https://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        // The first frame of HTTP/2, as every server sends it unasked.
+        while let Ok((mut socket, _)) = listener.accept() {
+            std::io::Write::write_all(&mut socket, &[0, 0, 0, 4, 0, 0, 0, 0, 0]).unwrap_or_default();
+        }
+    });
+    let findings = stdout(&accord_gateway(&["contract", "check", "--upstream", &url]).output().unwrap());
+    assert!(findings.contains("called with TLS and does not speak it"), "{findings}");
+    assert!(findings.contains("write http:// in its URL"), "{findings}");
 }
 
 #[test]
@@ -103,7 +120,7 @@ fn upstream_whose_name_is_not_resolved_is_told_apart_from_a_silent_one() {
     // RFC 6761: no resolver knows a name under `invalid`.
     let command = ["contract", "check", "--upstream", "shop=http://shop.invalid:9000"];
     let findings = stdout(&accord_gateway(&command).output().unwrap());
-    assert!(findings.contains("none of its names was resolved"), "{findings}");
+    assert!(findings.contains("its name is not resolved to an address; correct the name in its URL"), "{findings}");
 }
 
 #[test]

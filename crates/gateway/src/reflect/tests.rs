@@ -62,7 +62,7 @@ async fn server_without_reflection_is_unsupported_and_not_unreachable() {
     drop(listener);
     let client = Client::lazy(&url).unwrap();
     let error = read(&client).await.unwrap_err();
-    assert!(matches!(&error, ReflectError::Unreachable(why) if why.contains("refused")), "{error}");
+    assert!(matches!(&error, ReflectError::NoConnection { cause, .. } if cause.contains("refused")), "{error}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accord_contract::{Contract, Method, Overlay, Severity, Source, refused};
-use accord_upstream::{Client, HealthStatus, Upstream};
+use accord_upstream::{Client, ConnectCause, HealthStatus, Upstream};
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
@@ -184,15 +184,15 @@ async fn read_reflection(upstream: &Arc<Upstream>) -> Result<Descriptors, Reflec
     match upstream.check_health().await {
         // Asked all the same: how that fails says more than that nobody is there.
         HealthStatus::Unreachable => {
-            let timed_out = |_elapsed| Err(ReflectError::Unreachable(why_silent(upstream).to_owned()));
-            timeout(AWAY_TIMEOUT, reading).await.unwrap_or_else(timed_out)
+            timeout(AWAY_TIMEOUT, reading).await.unwrap_or_else(|_elapsed| Err(silent(upstream)))
         }
         HealthStatus::NotServing | HealthStatus::Serving => reading.await,
     }
 }
 
-fn why_silent(upstream: &Upstream) -> &'static str {
-    if upstream.endpoints().is_empty() { "none of its names was resolved to an address" } else { "no answer in time" }
+fn silent(upstream: &Upstream) -> ReflectError {
+    let remedy = if upstream.endpoints().is_empty() { ConnectCause::Unresolved } else { ConnectCause::TimedOut };
+    ReflectError::NoConnection { cause: remedy.to_string(), remedy }
 }
 
 impl Refused {
