@@ -14,7 +14,8 @@ pub(crate) struct Required {
 
 #[derive(Clone, Debug, Default)]
 struct MessageRequirements {
-    required: Vec<FieldDescriptor>,
+    /// Required fields, each before the others of its oneof: of fields that exclude each other, one is enough.
+    required: Vec<Vec<FieldDescriptor>>,
     /// Message fields, each with the index of its type's shape. Types may hold themselves.
     inside: Vec<(FieldDescriptor, usize)>,
 }
@@ -45,8 +46,9 @@ impl Required {
             }
         }
         let occurrences = |field: &FieldDescriptor| seen.get(&field.number()).map(Vec::as_slice).unwrap_or_default();
-        if let Some(field) = shape.required.iter().find(|field| !is_set(field, occurrences(field))) {
-            return Ok(Some(field.name().to_owned()));
+        let is_given = |fields: &[FieldDescriptor]| fields.iter().any(|field| is_set(field, occurrences(field)));
+        if let Some(missing) = shape.required.iter().find(|fields| !is_given(fields)) {
+            return Ok(missing.first().map(|field| field.name().to_owned()));
         }
         for (field, inner) in &shape.inside {
             let bodies: Vec<_> = occurrences(field).iter().filter_map(body).collect();
@@ -66,7 +68,7 @@ impl Required {
 impl MessageRequirements {
     fn asks_for(&self, number: u32) -> bool {
         let inside = self.inside.iter().map(|(field, _)| field);
-        self.required.iter().chain(inside).any(|field| field.number() == number)
+        self.required.iter().flatten().chain(inside).any(|field| field.number() == number)
     }
 }
 
@@ -83,7 +85,7 @@ fn collect(
     shapes.push(MessageRequirements::default());
     for field in message.fields() {
         if is_required(&field) {
-            shapes[index].required.push(field.clone());
+            shapes[index].required.push(with_alternatives(&field));
         }
         if let (Kind::Message(inner), false) = (field.kind(), field.is_map()) {
             let inner = collect(&inner, shapes, known);
@@ -91,6 +93,11 @@ fn collect(
         }
     }
     index
+}
+
+fn with_alternatives(field: &FieldDescriptor) -> Vec<FieldDescriptor> {
+    let others = field.containing_oneof().into_iter().flat_map(|oneof| oneof.fields().collect::<Vec<_>>());
+    std::iter::once(field.clone()).chain(others.filter(|other| other != field)).collect()
 }
 
 fn is_required(field: &FieldDescriptor) -> bool {

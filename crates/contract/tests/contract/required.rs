@@ -46,6 +46,25 @@ fn missing_required_field_is_named_by_its_path() {
 }
 
 #[test]
+fn one_of_required_fields_in_a_oneof_is_enough() {
+    let text = "syntax = \"proto3\"; package test.v1;
+        import \"accord/policy/v1/policy.proto\"; import \"google/api/field_behavior.proto\";
+        service Shop {
+          rpc Get(Vote) returns (Vote) { option (accord.policy.v1.method) = { access: { public: true } }; }
+        }
+        message Vote {
+          oneof reply {
+            string yes = 1 [(google.api.field_behavior) = REQUIRED];
+            string no = 2 [(google.api.field_behavior) = REQUIRED];
+          }
+        }";
+    let method = accepted(source(Inline(vec![("test.proto", text.to_owned())])), &[]);
+    let missing = |wire: &[u8]| method.missing(wire).unwrap();
+    assert_eq!((missing(b"\x0a\x01a"), missing(b"\x12\x01a")), (None, None));
+    assert_eq!(missing(b"").as_deref(), Some("yes"));
+}
+
+#[test]
 fn canonical_form_joins_a_message_in_pieces() {
     let method = accepted(demanding(), &[]);
     let pieces = [&b"\x0a\x01a\x10\x01\x22\x03\x0a\x01x"[..], b"\x1a\x00", b"\x1a\x03\x0a\x01x"].concat();
