@@ -4,6 +4,7 @@
 
 mod outside;
 mod postgres;
+mod real_protos;
 
 use std::{
     collections::BTreeSet,
@@ -34,6 +35,12 @@ pub(crate) struct Args {
     /// Run only these suites; may be given again
     #[arg(long, value_name = "SUITE", conflicts_with = "embedded")]
     only: Vec<Suite>,
+    /// Drive every set of `real-protos` by all of its bindings, not a sample: about 20,000 methods, many minutes
+    #[arg(long)]
+    whole: bool,
+    /// Hold `real-protos` against the gateway as it is released, with its bounds on time and memory
+    #[arg(long)]
+    release: bool,
 }
 
 /// What can pass or fail on its own.
@@ -45,27 +52,31 @@ enum Suite {
     Postgres,
     /// Clients, servers and a collector that nobody here wrote
     OutsideClients,
+    /// Descriptors that nobody here wrote, each through the real gateway
+    RealProtos,
     /// `cargo xtask up --once`
     Tour,
 }
 
 /// Runs every suite, whatever became of the one before, and sums up.
-pub(crate) fn run(Args { embedded, only }: Args) -> Result<()> {
+pub(crate) fn run(Args { embedded, only, whole, release }: Args) -> Result<()> {
     let suites = match (embedded, only.is_empty()) {
         (true, _) => vec![Suite::Rust],
         (false, true) => Suite::value_variants().to_vec(),
         (false, false) => only,
     };
-    let outcomes: Vec<Outcome> = suites.into_iter().map(Outcome::of).collect::<Result<_>>()?;
+    let scope = real_protos::Scope { whole, release };
+    let outcomes: Vec<Outcome> = suites.into_iter().map(|suite| Outcome::of(suite, scope)).collect::<Result<_>>()?;
     sum_up(&outcomes)
 }
 
 impl Suite {
-    fn run(self) -> Result<()> {
+    fn run(self, scope: real_protos::Scope) -> Result<()> {
         match self {
             Self::Rust => rust(),
             Self::Postgres => against_postgres(),
             Self::OutsideClients => with_outside_clients(),
+            Self::RealProtos => real_protos::run(scope),
             Self::Tour => tour(),
         }
     }
@@ -131,10 +142,10 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn of(suite: Suite) -> Result<Self> {
+    fn of(suite: Suite, scope: real_protos::Scope) -> Result<Self> {
         say(format_args!("\n==> {suite}"))?;
         let started = Instant::now();
-        let result = suite.run();
+        let result = suite.run(scope);
         Ok(Self { suite, took: started.elapsed(), result })
     }
 }

@@ -59,6 +59,17 @@ pub(crate) fn packages() -> Result<Vec<Package>> {
     Ok(metadata.packages)
 }
 
+/// Where cargo puts what it builds.
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    struct Metadata {
+        target_directory: PathBuf,
+    }
+    let answer = output(env!("CARGO"), &["metadata", "--no-deps", "--format-version", "1"])?;
+    let metadata: Metadata = serde_json::from_str(&answer).context("cargo metadata answered in an unknown form")?;
+    Ok(metadata.target_directory)
+}
+
 impl Dependency {
     /// What its line in a manifest begins with.
     pub(crate) fn key(&self) -> &str {

@@ -46,7 +46,7 @@ impl Tools {
     pub(super) fn install() -> Result<Self> {
         let directory = workspace::root().join("target/tools");
         fs::create_dir_all(&directory)?;
-        let python = python_environment(&directory.join("venv"))?;
+        let python = python()?;
         let buf = buf(&directory.join("npm"))?;
         let go = go(&directory.join("go-build"))?;
         let rotel = collector(&python)?;
@@ -74,8 +74,10 @@ impl Tools {
     }
 }
 
-/// A virtual environment that holds exactly `tests/clients/requirements.txt`.
-fn python_environment(directory: &Path) -> Result<PathBuf> {
+/// The Python of a virtual environment that holds exactly `tests/clients/requirements.txt`.
+pub(super) fn python() -> Result<PathBuf> {
+    let directory = &workspace::root().join("target/tools/venv");
+    fs::create_dir_all(directory)?;
     let pins = workspace::root().join("tests/clients/requirements.txt");
     let python = directory.join("bin/python");
     once_per_pins(&pins, &directory.join("installed.txt"), || {
@@ -99,7 +101,13 @@ fn python_environment(directory: &Path) -> Result<PathBuf> {
 
 /// buf and what Node requires, from the npm registry, at the versions in `tests/clients/package.json`.
 fn buf(directory: &Path) -> Result<PathBuf> {
-    let pins = workspace::root().join("tests/clients/package.json");
+    node_modules("tests/clients/package.json", directory)?;
+    Ok(directory.join("node_modules/.bin/buf"))
+}
+
+/// What a file of pins asks of the npm registry.
+pub(super) fn node_modules(pins: &str, directory: &Path) -> Result<()> {
+    let pins = workspace::root().join(pins);
     once_per_pins(&pins, &directory.join("installed.json"), || {
         ensure!(on_path("npm").is_some(), "npm is missing: install Node.js 20 or newer with npm");
         fs::create_dir_all(directory)?;
@@ -108,8 +116,7 @@ fn buf(directory: &Path) -> Result<PathBuf> {
         install.args(["install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]);
         install.current_dir(directory);
         succeed(install)
-    })?;
-    Ok(directory.join("node_modules/.bin/buf"))
+    })
 }
 
 /// What the environment of each call of `go` holds.
@@ -143,7 +150,7 @@ fn collector(python: &Path) -> Result<PathBuf> {
 }
 
 /// Installs unless the same pins were installed before; the mark is written last, so that half an installation is none.
-fn once_per_pins(pins: &Path, mark: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(super) fn once_per_pins(pins: &Path, mark: &Path, install: impl FnOnce() -> Result<()>) -> Result<()> {
     let wanted = fs::read(pins).with_context(|| format!("{} could not be read", pins.display()))?;
     if fs::read(mark).is_ok_and(|installed| installed == wanted) {
         return Ok(());
