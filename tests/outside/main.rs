@@ -3,6 +3,7 @@
 //! The tools come from the environment that `cargo xtask test` prepares; without them these tests fail.
 
 mod buf;
+mod contract;
 mod deadline;
 mod namespaces;
 mod never_met;
