@@ -116,6 +116,7 @@ macro_rules! database_tests {
             check_of_a_passport_without_its_actor_is_refused,
             check_of_a_revoked_persons_passport_is_refused,
             policy_over_act_sees_the_actors_of_the_passport,
+            policy_over_act_sees_the_way_of_a_passport_that_its_audience_asks_about,
             explanation_takes_the_named_actors_into_account,
             explanation_names_the_policy_that_allows,
             explanation_of_another_upstream_is_a_denial,

@@ -38,7 +38,7 @@ impl Auth {
     ) -> Result<AccessDecision, Denial> {
         let actor = self.actor(actor_token, state)?;
         let subject = self.exchangeable(token, actor.as_ref().unwrap_or(caller), state).map_err(Denial::Subject)?;
-        let act = actor.as_ref().map(|actor| chain(actor, &subject)).unwrap_or_default();
+        let act = chain(actor.as_ref(), &subject);
         let question = AccessQuestion { act: &act, ..*question };
         let decided = self.policies.decide(&Principal::of(&subject.claims), &question);
         self.metrics.decision(decided.allowed);
@@ -76,7 +76,8 @@ impl Auth {
     }
 }
 
-/// The workloads through which a request has come, newest first.
-fn chain(actor: &Verified, subject: &Verified) -> Vec<String> {
-    std::iter::once(&*actor.claims.sub).chain(subject.claims.actors()).map(str::to_owned).collect()
+/// The workloads through which a request has come, newest first: the actor, and those whom the subject's passport names.
+fn chain(actor: Option<&Verified>, subject: &Verified) -> Vec<String> {
+    let actor = actor.map(|actor| &*actor.claims.sub);
+    actor.into_iter().chain(subject.claims.actors()).map(str::to_owned).collect()
 }

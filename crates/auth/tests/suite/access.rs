@@ -169,10 +169,13 @@ pub(crate) async fn check_of_a_revoked_persons_passport_is_refused(database: Dat
 
 /// Lets nobody read who does not come through the catalog.
 fn only_through_catalog(config: &mut Config) {
+    only_through("catalog", config);
+}
+
+fn only_through(workload: &str, config: &mut Config) {
     let file = config.policy.files[0].with_file_name("act.cedar");
-    let text = r#"forbid (principal, action == Accord::Action::"catalog.products.read", resource)
-        unless { context.act.contains("catalog") };"#;
-    std::fs::write(&file, text).unwrap();
+    let forbid = r#"forbid (principal, action == Accord::Action::"catalog.products.read", resource)"#;
+    std::fs::write(&file, format!("{forbid} unless {{ context.act.contains(\"{workload}\") }};")).unwrap();
     config.policy.files.push(file);
 }
 
@@ -182,6 +185,17 @@ pub(crate) async fn policy_over_act_sees_the_actors_of_the_passport(database: Da
     let ada = server.token_of("ada").await;
     assert!(!check_for(&server, &ada, "", &gateway).await.unwrap().allowed, "she calls herself");
     assert!(check_for(&server, &ada, &catalog, &gateway).await.unwrap().allowed, "the catalog calls for her");
+}
+
+pub(crate) async fn policy_over_act_sees_the_way_of_a_passport_that_its_audience_asks_about(database: Database) {
+    let server = Server::start(&database, |config| only_through("gateway", config)).await;
+    let (gateway, catalog) = (server.mesh_token().await, catalog_token(&server).await);
+    let ada = server.token_of("ada").await;
+    let exchange =
+        ExchangeRequest { subject_token: ada.clone(), audience: "catalog".to_owned(), ..ExchangeRequest::default() };
+    let passport = server.tokens().exchange(authorized(exchange, &gateway)).await.unwrap().into_inner().passport;
+    assert!(check_for(&server, &passport, "", &catalog).await.unwrap().allowed, "the gateway made her call");
+    assert!(!check_for(&server, &ada, "", &gateway).await.unwrap().allowed, "nobody is on her way yet");
 }
 
 pub(crate) async fn explanation_takes_the_named_actors_into_account(database: Database) {
