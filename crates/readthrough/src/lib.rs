@@ -57,7 +57,7 @@ pub use gap_detector::{Continuity, GapDetector};
 pub use key::{Audience, Identity, Key, Tag};
 pub use limits::{Limits, Overload};
 pub use metrics::Metrics;
-pub use namespace::{Conflict, Found, Namespace, NamespaceStats, Write, Written};
+pub use namespace::{Conflict, Expected, Found, Namespace, NamespaceStats, Write, Written};
 pub use namespace_load::{KeyAnswer, KeyLoad};
 pub use origin::{Loaded, Origin};
 pub use policy::{ConsistencyRequirement, Policy};

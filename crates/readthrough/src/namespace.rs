@@ -95,8 +95,19 @@ pub struct Write<'a> {
     pub tags: &'a [String],
     /// Its life.
     pub ttl: Duration,
-    /// The version that the key must hold. None: whatever it holds.
-    pub expected: Option<u64>,
+    /// What the key must hold.
+    pub expected: Expected,
+}
+
+/// What a key must hold for a write, or the write is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever it holds.
+    Anything,
+    /// Nothing: it is absent.
+    Nothing,
+    /// This version.
+    Version(u64),
 }
 
 /// What became of a value that was put.
@@ -108,9 +119,9 @@ pub struct Written {
     pub stored: bool,
 }
 
-/// The key holds another version than the one expected, or nothing.
+/// The key does not hold what is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the key holds another version than the one expected, or nothing")]
+#[error("the key does not hold the version expected")]
 pub struct Conflict;
 
 impl Namespace {
@@ -190,7 +201,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         found
     }
 
-    /// Puts a value, whatever the key holds, or where it holds the version expected.
+    /// Puts a value, where the key holds what is expected.
     pub fn put(&self, namespace: &Namespace, write: Write<'_>) -> Result<Written, Conflict> {
         let place = namespace.place(write.tenant, write.key);
         let mut shard = self.0.flights.lock(&place);
@@ -220,13 +231,13 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         self.found(&entry)
     }
 
-    /// Deletes what a key holds, whatever that is or where it is the version expected; the version that it was.
+    /// Deletes what a key holds, where that is what is expected; the version that it was.
     pub fn delete(
         &self,
         namespace: &Namespace,
         tenant: &str,
         key: &str,
-        expected: Option<u64>,
+        expected: Expected,
     ) -> Result<Option<u64>, Conflict> {
         let place = namespace.place(tenant, key);
         let mut shard = self.0.flights.lock(&place);
@@ -294,11 +305,15 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         })
     }
 
-    fn compare(&self, namespace: &Namespace, place: &Key, expected: Option<u64>) -> Result<(), Conflict> {
+    fn compare(&self, namespace: &Namespace, place: &Key, expected: Expected) -> Result<(), Conflict> {
         let rules = &self.0.rules;
-        let Some(expected) = expected.filter(|_| rules.compare) else { return Ok(()) };
+        let wanted = match expected {
+            Expected::Version(version) if rules.compare => Some(version),
+            Expected::Nothing if rules.compare => None,
+            _ => return Ok(()),
+        };
         let current = if rules.absent_when_dead { self.current_version(place) } else { self.stored_version(place) };
-        if current == Some(expected) { Ok(()) } else { Err(namespace.conflict()) }
+        if current == wanted { Ok(()) } else { Err(namespace.conflict()) }
     }
 
     fn current_version(&self, place: &Key) -> Option<u64> {

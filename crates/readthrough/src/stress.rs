@@ -66,7 +66,7 @@ fn concurrent_compare_and_sets_lose_no_update() {
         let value = Bytes::copy_from_slice(&value.to_be_bytes());
         engine.put(&space, Write { tenant: "", key: "n", value, tags: &[], ttl: Duration::from_mins(1), expected })
     };
-    put(0, None).unwrap();
+    put(0, Expected::Anything).unwrap();
     let number = |found: &Found| u64::from_be_bytes(found.value.as_ref().try_into().expect("eight bytes"));
     let succeeded = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -74,7 +74,7 @@ fn concurrent_compare_and_sets_lose_no_update() {
             scope.spawn(|| {
                 for _ in 0..5_000 {
                     let found = engine.get(&space, "", "n").expect("there is room for it");
-                    if put(number(&found) + 1, Some(found.version)).is_ok() {
+                    if put(number(&found) + 1, Expected::Version(found.version)).is_ok() {
                         succeeded.fetch_add(1, Ordering::SeqCst);
                     }
                 }
@@ -104,9 +104,9 @@ fn value_derived_from_an_invalidated_one_is_not_seen_after_the_acknowledgement()
     let survivor = std::thread::scope(|scope| {
         scope.spawn(|| {
             for number in (1..).take_while(|_| running.load(Ordering::SeqCst)) {
-                let mut link = put(number, None);
+                let mut link = put(number, Expected::Anything);
                 while let (Ok(written), true) = (link, running.load(Ordering::SeqCst)) {
-                    link = put(number, Some(written.version));
+                    link = put(number, Expected::Version(written.version));
                 }
             }
         });

@@ -13,7 +13,7 @@ use accord_api::accord::cache::v1::{
 use accord_api::accord::fault::v1::Reason;
 use accord_mesh::guard::{Decider, credential};
 use accord_mesh::{Question, refusal};
-use accord_readthrough::{Conflict, Engine, Origin, Store, World, Write};
+use accord_readthrough::{Conflict, Engine, Expected, Origin, Store, World, Write};
 use accord_runtime::deadline::Deadline;
 use accord_runtime::fault::{self, StatusBuilder};
 use accord_runtime::request::RequestId;
@@ -121,14 +121,19 @@ impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
         format!("{:016x}-{counter:x}", self.incarnation)
     }
 
-    /// The version that a caller expects. What was given in another life, or by nobody, is none that a key ever holds: 0.
-    fn expected(&self, version: Option<&String>) -> Option<u64> {
+    /// What a caller expects that the key holds. A version that was given in another life, or by nobody, is none that a key ever
+    /// holds: 0.
+    fn expected(&self, version: Option<&String>) -> Expected {
         let counter = |version: &String| {
             let (incarnation, counter) = version.split_once('-')?;
             let is_ours = u64::from_str_radix(incarnation, 16) == Ok(self.incarnation);
             u64::from_str_radix(counter, 16).ok().filter(|_| is_ours)
         };
-        version.map(|version| counter(version).unwrap_or(0))
+        match version {
+            None => Expected::Anything,
+            Some(version) if version.is_empty() => Expected::Nothing,
+            Some(version) => Expected::Version(counter(version).unwrap_or(0)),
+        }
     }
 }
 

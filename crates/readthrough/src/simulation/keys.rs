@@ -10,7 +10,7 @@ use super::key_model::{KeyCall, LOADED_TTL, Model, Place, Waiting};
 use super::origin::{Call, SimulatedOrigin};
 use super::scheduler::{Rng, Simulated, give_way};
 use super::store::TrackedStore;
-use crate::{Engine, Found, KeyLoad, Namespace, NamespaceLimits, World, Write};
+use crate::{Engine, Expected, Found, KeyLoad, Namespace, NamespaceLimits, World, Write};
 
 type Subject = Engine<SimulatedOrigin, TrackedStore, Simulated>;
 
@@ -98,7 +98,8 @@ impl KeyCallers {
         let ttl = Duration::from_millis(rng.below(10_000));
         let padding = usize::try_from(rng.below(300)).expect("a small number");
         let value = Bytes::from([&write.to_be_bytes()[..], &vec![0; padding]].concat());
-        let (Place { tenant, key, .. }, expected) = (place, read.map(|(version, _)| version));
+        let (Place { tenant, key, .. }, expected) =
+            (place, read.map_or(Expected::Anything, |(version, _)| Expected::Version(version)));
         let put = Write { tenant, key, value, tags: &tags, ttl, expected };
         let namespace = &self.namespaces[place.namespace];
         if self.engine.put(namespace, put).is_err() {
@@ -138,7 +139,8 @@ impl KeyCallers {
 
     fn delete(&self, place: Place) {
         let mut model = self.model.lock().unwrap();
-        let deleted = self.engine.delete(&self.namespaces[place.namespace], place.tenant, place.key, None);
+        let deleted =
+            self.engine.delete(&self.namespaces[place.namespace], place.tenant, place.key, Expected::Anything);
         let may_hold = model.live(place, self.world.now()).is_some() || model.may_hold_a_load(place);
         if deleted.is_ok_and(|version| version.is_some()) && !may_hold {
             model.fail(format!("I6: {place:?} was deleted, and held nothing"));

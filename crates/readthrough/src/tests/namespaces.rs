@@ -25,7 +25,12 @@ impl Carts {
     fn write(&self, key: &str, value: &'static str, tags: &[&str], expected: Option<u64>) -> Result<u64, Conflict> {
         let tags: Vec<_> = tags.iter().map(|tag| (*tag).to_owned()).collect();
         let value = Bytes::from_static(value.as_bytes());
-        let write = Write { tenant: "north", key, value, tags: &tags, ttl: LIFE, expected };
+        let expected = expected.map_or(Expected::Anything, Expected::Version);
+        self.write_where(key, value, &tags, expected)
+    }
+
+    fn write_where(&self, key: &str, value: Bytes, tags: &[String], expected: Expected) -> Result<u64, Conflict> {
+        let write = Write { tenant: "north", key, value, tags, ttl: LIFE, expected };
         self.engine.put(&self.space, write).map(|written| written.version)
     }
 
@@ -101,13 +106,25 @@ fn compare_and_set_on_an_absent_key_is_a_conflict() {
 }
 
 #[test]
+fn write_that_expects_nothing_succeeds_on_an_absent_key_alone() {
+    let carts = Carts::new(ROOM);
+    let (bread, wine) = (Bytes::from_static(b"bread"), Bytes::from_static(b"wine"));
+    carts.write_where("ada", bread.clone(), &[], Expected::Nothing).unwrap();
+    assert_eq!(carts.write_where("ada", wine.clone(), &[], Expected::Nothing), Err(Conflict));
+    assert_eq!(carts.engine.delete(&carts.space, "north", "ada", Expected::Nothing), Err(Conflict));
+    assert_eq!(carts.value("ada"), Some(bread));
+    carts.world.advance(10);
+    carts.write_where("ada", wine, &[], Expected::Nothing).unwrap();
+}
+
+#[test]
 fn version_of_a_deleted_value_is_never_that_of_a_later_one() {
     let carts = Carts::new(ROOM);
     let first = carts.put("ada", "milk");
-    assert_eq!(carts.engine.delete(&carts.space, "north", "ada", Some(first)), Ok(Some(first)));
+    assert_eq!(carts.engine.delete(&carts.space, "north", "ada", Expected::Version(first)), Ok(Some(first)));
     carts.put("ada", "bread");
     assert_eq!(carts.write("ada", "wine", &[], Some(first)), Err(Conflict));
-    assert_eq!(carts.engine.delete(&carts.space, "north", "ada", Some(first)), Err(Conflict));
+    assert_eq!(carts.engine.delete(&carts.space, "north", "ada", Expected::Version(first)), Err(Conflict));
     assert_eq!(carts.value("ada").unwrap(), "bread");
 }
 
@@ -155,7 +172,7 @@ fn tenants_and_namespaces_share_no_keys_tags_or_prefixes() {
         assert_eq!(carts.engine.get(namespace, tenant, "ada"), None);
         carts.engine.invalidate_tags(namespace, tenant, &["dairy".to_owned()]);
         carts.engine.invalidate_prefix(namespace, tenant, "");
-        assert_eq!(carts.engine.delete(namespace, tenant, "ada", None), Ok(None));
+        assert_eq!(carts.engine.delete(namespace, tenant, "ada", Expected::Anything), Ok(None));
     }
     assert_eq!(carts.value("ada").unwrap(), "milk");
 }
@@ -164,7 +181,7 @@ fn tenants_and_namespaces_share_no_keys_tags_or_prefixes() {
 fn quota_of_entries_drops_what_was_put_first() {
     let carts = Carts::new(NamespaceLimits { entries: 2, ..ROOM });
     let other = carts.engine.namespace("sessions", ROOM);
-    let write = Write { tenant: "", key: "s", value: Bytes::new(), tags: &[], ttl: LIFE, expected: None };
+    let write = Write { tenant: "", key: "s", value: Bytes::new(), tags: &[], ttl: LIFE, expected: Expected::Anything };
     carts.engine.put(&other, write).unwrap();
     for key in ["ada", "bob", "ada", "eve"] {
         carts.put(key, "milk");
