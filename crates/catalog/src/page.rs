@@ -2,6 +2,7 @@
 //! whatever is written between two of them.
 
 use accord_api::catalog::v1::{ListProductsRequest, Product};
+use accord_runtime::violations::violation;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use prost::Message;
 use tonic::Status;
@@ -38,7 +39,7 @@ impl Page {
         let size = match usize::try_from(request.page_size) {
             Ok(0) => DEFAULT_SIZE,
             Ok(size) if size <= LARGEST_SIZE => size,
-            _ => return Err(validate::violation("page_size", "must be 1 to 100")),
+            _ => return Err(violation("page_size", "must be 1 to 100")),
         };
         let availability = request.availability;
         let after = match request.page_token.as_str() {
@@ -46,7 +47,7 @@ impl Page {
             token => {
                 Cursor::read(token)
                     .filter(|cursor| cursor.availability == availability)
-                    .ok_or_else(|| validate::violation("page_token", "is not a token of this list"))?
+                    .ok_or_else(|| violation("page_token", "is not a token of this list"))?
                     .after
             }
         };

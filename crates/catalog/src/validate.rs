@@ -1,8 +1,9 @@
 //! What a request may say. Every violation is named with the path of its field, all of them at once.
 
 use accord_api::catalog::v1::{Availability, CreateProductRequest, Product, UpdateProductRequest};
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use accord_runtime::violations::{refuse, unless, violation};
+use tonic::Status;
+use tonic_types::FieldViolation;
 
 const LARGEST_THUMBNAIL: usize = 64 * 1024;
 
@@ -18,24 +19,19 @@ pub(crate) fn update(request: UpdateProductRequest) -> Result<Product, Status> {
 
 /// An id in its form: 1 to 64 of `a-z`, `0-9`, `-`.
 pub(crate) fn id(id: &str, path: &str) -> Result<(), Status> {
-    refuse(wrong_id(id, path).into_iter().collect())
+    refuse([wrong_id(id, path)])
 }
 
 /// Ways in which a product can be had, each known.
 pub(crate) fn availabilities(values: &[i32], path: &str) -> Result<(), Status> {
     let wrong = |(index, value): (usize, &i32)| wrong_availability(*value, &format!("{path}[{index}]"));
-    refuse(values.iter().enumerate().filter_map(wrong).collect())
-}
-
-/// `INVALID_ARGUMENT` with one violation.
-pub(crate) fn violation(path: &str, description: &str) -> Status {
-    invalid(vec![FieldViolation::new(path, description)])
+    refuse(values.iter().enumerate().map(wrong))
 }
 
 fn product(product: Option<Product>) -> Result<Product, Status> {
     let product = product.ok_or_else(|| violation("product", "is required"))?;
     let price = product.price.as_ref();
-    let found = [
+    refuse([
         wrong_id(&product.id, "product.id"),
         unless((1..=200).contains(&product.title.chars().count()), "product.title", "must have 1 to 200 characters"),
         unless(
@@ -47,8 +43,7 @@ fn product(product: Option<Product>) -> Result<Product, Status> {
         wrong_availability(product.availability, "product.availability"),
         unless(product.version >= 0, "product.version", "must not be negative"),
         unless(product.thumbnail.len() <= LARGEST_THUMBNAIL, "product.thumbnail", "must have at most 64 KiB"),
-    ];
-    refuse(found.into_iter().flatten().collect())?;
+    ])?;
     Ok(product)
 }
 
@@ -66,22 +61,11 @@ fn currency(code: &str) -> bool {
     code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
-fn unless(right: bool, path: &str, description: &str) -> Option<FieldViolation> {
-    (!right).then(|| FieldViolation::new(path, description))
-}
-
-fn refuse(violations: Vec<FieldViolation>) -> Result<(), Status> {
-    if violations.is_empty() { Ok(()) } else { Err(invalid(violations)) }
-}
-
-fn invalid(violations: Vec<FieldViolation>) -> Status {
-    let sentence: Vec<_> = violations.iter().map(|one| format!("`{}` {}", one.field, one.description)).collect();
-    Status::with_error_details(Code::InvalidArgument, sentence.join("; "), ErrorDetails::with_bad_request(violations))
-}
-
 #[cfg(test)]
 mod tests {
     use accord_api::catalog::v1::Price;
+    use tonic::Code;
+    use tonic_types::StatusExt;
 
     use super::*;
 

@@ -38,6 +38,7 @@ pub mod deadline;
 pub mod panic;
 mod grpc_only;
 pub mod fault;
+pub mod violations;
 mod plain;
 
 // What operators ask.
