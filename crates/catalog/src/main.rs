@@ -3,7 +3,6 @@
 mod cli;
 mod config;
 mod page;
-mod passport;
 mod serve;
 mod service;
 mod store;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use accord_api::{FILE_DESCRIPTOR_SET, catalog::v1::product_service_server::ProductServiceServer};
 use accord_contract::Contract;
-use accord_mesh::MeshClient;
+use accord_mesh::{MeshClient, PassportGuard};
 use accord_runtime::{
     admin,
     grpc_server::{GrpcServer, GrpcService, Unguarded},
@@ -17,10 +17,13 @@ use accord_runtime::{
 use anyhow::{Context, Result};
 use tonic::service::Routes;
 
-use crate::{config::Config, passport::Guard, service::Products, store::Store};
+use crate::{config::Config, service::Products, store::Store};
 
 /// The services, as reflection and health list them.
 const SERVICES: &[&str] = &["catalog.v1.ProductService"];
+
+/// The name under which the gateway knows this service.
+const AUDIENCE: &str = "catalog";
 
 /// Between two questions whether the store answers.
 const PROBES: Duration = Duration::from_millis(200);
@@ -35,7 +38,7 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
     let store = Store::open(&config.store).await.with_context(|| format!("can't open {}", config.store.display()))?;
     let mesh = config.auth.as_ref().map(|auth| MeshClient::join(auth, shutdown.clone())).transpose()?;
     follow(mesh.as_ref(), &store, &health).await;
-    let public = public(&health, Products::new(store.clone(), shutdown.clone()), Guard::new(mesh))?;
+    let public = public(&health, Products::new(store.clone(), shutdown.clone()), PassportGuard::new(mesh, AUDIENCE))?;
     let internal = admin::service(GrpcServer::new(&health, Unguarded::new()), &telemetry, &health)?;
 
     let listener = Listener::bind(&config.listen).await?;
@@ -47,7 +50,7 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
     Ok(())
 }
 
-fn public(health: &Health, products: Products, guard: Guard) -> Result<GrpcService<Routes>> {
+fn public(health: &Health, products: Products, guard: PassportGuard) -> Result<GrpcService<Routes>> {
     let service = ProductServiceServer::with_interceptor(products, guard);
     let contract = Contract::own(&[(FILE_DESCRIPTOR_SET, SERVICES)], &[])?;
     // The gateway has asked who may; the interceptor asks for the passport that shows it.

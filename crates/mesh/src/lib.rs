@@ -19,8 +19,10 @@ mod watch;
 // What each call meets.
 mod decide;
 pub mod guard;
+pub mod passport;
 pub mod refusal;
 
 pub use client::{JoinError, MeshClient};
 pub use config::MeshConfig;
 pub use decide::{ActorToken, Decision, Question};
+pub use passport::PassportGuard;

@@ -1,30 +1,36 @@
-//! Who calls: the passport that the gateway or the cache sends along, made by auth for this service and no other.
+//! The passports of a service behind the gateway: who calls, verified by an interceptor before the service's handlers.
+//!
+//! The gateway has asked who may, by the contract; the service asks for the passport that shows it, which auth made for this
+//! service and no other.
 
-use accord_mesh::{MeshClient, guard, refusal};
 use accord_token::{PASSPORT_HEADER, Refusal};
 use tonic::{Request, Status, metadata::MetadataMap, service::Interceptor};
 
-/// The name under which the gateway knows this service.
-const AUDIENCE: &str = "catalog";
+use crate::{client::MeshClient, guard, refusal};
 
 /// Lets in only calls with a good passport. Handlers find it as `Arc<Verified>` in the request's extensions.
 #[derive(Clone)]
-pub(crate) struct Guard(Option<MeshClient>);
+pub struct PassportGuard {
+    mesh: Option<MeshClient>,
+    audience: &'static str,
+}
 
-impl Guard {
-    /// Verifies with a client of the mesh; without one, lets everybody in.
-    pub(crate) fn new(mesh: Option<MeshClient>) -> Self {
+impl PassportGuard {
+    /// Verifies with a client of the mesh that a passport is for `audience`, the name under which the gateway knows the service.
+    /// Without a client it lets everybody in.
+    pub fn new(mesh: Option<MeshClient>, audience: &'static str) -> Self {
         if mesh.is_none() {
             tracing::warn!("no [auth] is configured: every call is served, whoever makes it");
         }
-        Self(mesh)
+        Self { mesh, audience }
     }
 }
 
-impl Interceptor for Guard {
+impl Interceptor for PassportGuard {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let Some(mesh) = &self.0 else { return Ok(request) };
-        let verified = passport(request.metadata()).and_then(|passport| mesh.verify_passport(passport, AUDIENCE));
+        let Some(mesh) = &self.mesh else { return Ok(request) };
+        let passport = passport(request.metadata());
+        let verified = passport.and_then(|passport| mesh.verify_passport(passport, self.audience));
         let verified = verified.map_err(refusal::status)?;
         request.extensions_mut().insert(verified);
         Ok(request)
