@@ -60,6 +60,15 @@ pub mod catalog {
     }
 }
 
+/// The sample's second service, which calls the first.
+pub mod orders {
+    /// Version 1.
+    pub mod v1 {
+        #![allow(missing_docs, clippy::pedantic, reason = "generated code")]
+        tonic::include_proto!("orders.v1");
+    }
+}
+
 /// Google's packages, as far as a contract needs them.
 pub mod google {
     /// HTTP mapping and field behaviour.

@@ -9,12 +9,13 @@ use super::Finding;
 use crate::workspace::{self, Package};
 
 /// How a documented line begins, and the program that answers for it.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("cargo xtask", "xtask"),
     ("accord-gateway", "accord-gateway"),
     ("accord-auth", "accord-auth"),
     ("accord-cache", "accord-cache"),
     ("accord-catalog", "accord-catalog"),
+    ("accord-orders", "accord-orders"),
 ];
 
 /// Files beside pages that show commands between backticks.

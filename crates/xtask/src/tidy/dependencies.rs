@@ -11,7 +11,7 @@ use super::{
 use crate::workspace;
 
 /// Which members a member may depend on. One that is not listed may depend on none.
-const ALLOWED: [(&str, &[&str]); 11] = [
+const ALLOWED: [(&str, &[&str]); 12] = [
     ("accord-contract", &["accord-api", "accord-wire"]),
     ("accord-transcode", &["accord-contract", "accord-wire"]),
     ("accord-runtime", &["accord-api"]),
@@ -45,8 +45,9 @@ const ALLOWED: [(&str, &[&str]); 11] = [
             "accord-wire",
         ],
     ),
+    ("accord-catalog", &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-store"]),
     (
-        "accord-catalog",
+        "accord-orders",
         &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-store", "accord-token"],
     ),
     // The fabric starts the binaries as processes: it sees what any client sees.
