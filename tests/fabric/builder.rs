@@ -69,6 +69,7 @@ pub struct Builder {
     pub(crate) upstreams: Vec<(String, String)>,
     pub(crate) upstream_settings: BTreeMap<String, Table>,
     pub(crate) is_cache_fronted: bool,
+    pub(crate) has_orders: bool,
     pub(crate) staleness_bound: Option<Duration>,
     pub(crate) otlp: Option<String>,
     pub(crate) settings: BTreeMap<Part, Table>,
@@ -88,6 +89,7 @@ impl Builder {
             upstreams: Vec::new(),
             upstream_settings: BTreeMap::new(),
             is_cache_fronted: false,
+            has_orders: false,
             staleness_bound: None,
             otlp: None,
             settings: BTreeMap::new(),
@@ -134,6 +136,13 @@ impl Builder {
         self
     }
 
+    /// Starts the sample's second service as well, behind the gateway as the upstream `orders`. It keeps baskets in a namespace of
+    /// the cache, which the gateway fronts for that.
+    pub fn orders(mut self) -> Self {
+        self.has_orders = true;
+        self.cache_fronted()
+    }
+
     /// Lays settings over those of an upstream, such as `descriptors` or `connections`.
     pub fn upstream_settings(mut self, name: &str, stronger: Table) -> Self {
         settings::merge(self.upstream_settings.entry(name.to_owned()).or_default(), stronger);
@@ -177,17 +186,21 @@ impl Builder {
             Some(directory) => Home::kept(directory)?,
             None => Home::temporary()?,
         };
-        for part in Part::ALL {
+        for part in self.parts() {
             home::write(&home.config(part.name()), &settings::of(part, &self, &home).to_string())?;
         }
-        let identities = Identities::prepare(&home).await?;
+        let identities = Identities::prepare(&home, self.parts()).await?;
         let scripts = self.start_scripts(&home).await?;
         // Each starts when those it calls serve: what it does not find, it looks for again only after a while.
         let auth = self.serving(Part::Auth, &home).await?;
-        let (cache, catalog) = tokio::try_join!(self.serving(Part::Cache, &home), self.serving(Part::Catalog, &home))?;
+        let (cache, catalog, orders) = tokio::try_join!(
+            self.serving(Part::Cache, &home),
+            self.serving(Part::Catalog, &home),
+            self.serving_orders(&home)
+        )?;
         let gateway = self.serving(Part::Gateway, &home).await?;
         let internal = self.addresses.internal();
-        Ok(Fabric { gateway, internal, catalog, cache, auth, scripts, identities, home, _ports: self.ports })
+        Ok(Fabric { gateway, internal, orders, catalog, cache, auth, scripts, identities, home, _ports: self.ports })
     }
 
     async fn start_scripts(&self, home: &Home) -> Result<Vec<Script>> {
@@ -196,6 +209,25 @@ impl Builder {
             started.push(Script::start(name, path, *address, home.log(name)).await?);
         }
         Ok(started)
+    }
+
+    /// What is started, in that order.
+    fn parts(&self) -> impl Iterator<Item = Part> {
+        Part::ALL.into_iter().filter(|part| *part != Part::Orders || self.has_orders)
+    }
+
+    /// What of it is behind the gateway.
+    pub(crate) fn own_upstreams(&self) -> impl Iterator<Item = Part> {
+        let is_upstream = |part: &Part| match part {
+            Part::Catalog | Part::Orders => true,
+            Part::Cache => self.is_cache_fronted,
+            Part::Auth | Part::Gateway => false,
+        };
+        self.parts().filter(is_upstream)
+    }
+
+    async fn serving_orders(&self, home: &Home) -> Result<Option<Server>> {
+        if self.has_orders { self.serving(Part::Orders, home).await.map(Some) } else { Ok(None) }
     }
 
     async fn serving(&self, part: Part, home: &Home) -> Result<Server> {
@@ -219,8 +251,8 @@ impl Builder {
 
     /// The gateway tells for each upstream, under its name, whether it can be called.
     fn services(&self, part: Part) -> Vec<String> {
-        let own = ["catalog"].into_iter().chain(self.is_cache_fronted.then_some("cache"));
-        let fronted = own.chain(self.scripts.iter().map(|(name, ..)| name.as_str()));
+        let scripts = self.scripts.iter().map(|(name, ..)| name.as_str());
+        let fronted = self.own_upstreams().map(|part| -> &str { part.name() }).chain(scripts);
         let fronted = fronted.filter(|_| part == Part::Gateway);
         [""].into_iter().chain(fronted).map(str::to_owned).collect()
     }

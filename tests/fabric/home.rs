@@ -60,9 +60,14 @@ impl Home {
         self.path.join("data").join(name)
     }
 
-    /// Where a process writes what it has to say.
+    /// Where processes write what they have to say.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Where one of them does.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
-        self.path.join("log").join(name).with_extension("log")
+        self.logs().join(name).with_extension("log")
     }
 
     /// Where the key stands that seals auth's own keys.

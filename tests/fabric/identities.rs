@@ -13,9 +13,9 @@ use crate::{
     settings::Part,
 };
 
-/// May read and write products.
+/// May read and write products, and order them.
 pub const EDITOR: &str = "editor";
-/// May read products.
+/// May read products, and order them.
 pub const READER: &str = "reader";
 /// Is known, and may do nothing.
 pub const STRANGER: &str = "stranger";
@@ -37,7 +37,7 @@ pub(crate) struct Identities {
 
 impl Identities {
     /// Makes the keys, workloads and persons that an earlier fabric in the same directory has not made.
-    pub(crate) async fn prepare(home: &Home) -> Result<Self> {
+    pub(crate) async fn prepare(home: &Home, parts: impl Iterator<Item = Part>) -> Result<Self> {
         let config = home.config(Part::Auth.name());
         let identities = Self { program: binaries::path("accord-auth")?, config };
         home::write(&home.policies(), POLICIES)?;
@@ -45,7 +45,7 @@ impl Identities {
         if !key.exists() {
             identities.manage(&["key", "new", &key.to_string_lossy()]).await?;
         }
-        for part in [Part::Gateway, Part::Cache, Part::Catalog] {
+        for part in parts.filter(|part| *part != Part::Auth) {
             let (name, secret) = (part.name(), home.secret(part.name()));
             let secret = secret.to_string_lossy();
             identities

@@ -56,6 +56,8 @@ pub struct Fabric {
     pub gateway: Server,
     /// Where services call each other: the gateway's internal listener.
     pub internal: SocketAddr,
+    /// The sample's second service, where [`Builder::orders`] asked for it.
+    pub orders: Option<Server>,
     /// The sample service.
     pub catalog: Server,
     /// The cache.
@@ -116,6 +118,11 @@ impl Fabric {
         self.home.path()
     }
 
+    /// Where its processes write their logs, `NAME.log` each.
+    pub fn logs(&self) -> std::path::PathBuf {
+        self.home.logs()
+    }
+
     /// A configuration file of the fabric, for subcommands that want one.
     pub fn config(&self, part: Part) -> std::path::PathBuf {
         self.home.config(part.name())
@@ -136,8 +143,9 @@ impl Fabric {
 
     /// Every process, from the gateway inward.
     pub fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
-        let servers = [&mut self.gateway, &mut self.catalog, &mut self.cache, &mut self.auth];
-        let servers = servers.into_iter().map(|server| &mut server.process);
+        let inward = [&mut self.catalog, &mut self.cache, &mut self.auth];
+        let servers =
+            [&mut self.gateway].into_iter().chain(&mut self.orders).chain(inward).map(|server| &mut server.process);
         servers.chain(self.scripts.iter_mut().map(|script| &mut script.process))
     }
 }

@@ -1,4 +1,4 @@
-//! The four binaries, and the configuration files with which the fabric joins them.
+//! The binaries, and the configuration files with which the fabric joins them.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -17,11 +17,13 @@ pub enum Part {
     Cache,
     /// The sample service.
     Catalog,
+    /// The sample's second service, which calls the first; only where it is asked for.
+    Orders,
 }
 
 impl Part {
     /// All of them, in the order in which they are started.
-    pub const ALL: [Self; 4] = [Self::Auth, Self::Cache, Self::Catalog, Self::Gateway];
+    pub const ALL: [Self; 5] = [Self::Auth, Self::Cache, Self::Catalog, Self::Orders, Self::Gateway];
 
     /// Its name, as in `accord-NAME`.
     pub fn name(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Part {
             Self::Auth => "auth",
             Self::Cache => "cache",
             Self::Catalog => "catalog",
+            Self::Orders => "orders",
         }
     }
 
@@ -40,6 +43,7 @@ impl Part {
             Self::Auth => 8090,
             Self::Cache => 8100,
             Self::Catalog => 9000,
+            Self::Orders => 9010,
         }
     }
 }
@@ -83,6 +87,7 @@ fn own(part: Part, builder: &Builder, home: &Home) -> Table {
         Part::Auth => auth(builder, home),
         Part::Cache => cache(builder, home),
         Part::Catalog => catalog(builder, home),
+        Part::Orders => orders(builder, home),
         Part::Gateway => gateway(builder, home),
     }
 }
@@ -113,6 +118,18 @@ fn cache(builder: &Builder, home: &Home) -> Table {
         },
     );
     settings.insert("upstream".to_owned(), upstreams(builder));
+    if builder.has_orders {
+        merge(
+            &mut settings,
+            toml! {
+                [[namespace]]
+                name = "baskets"
+                read_permission = "baskets.read"
+                write_permission = "baskets.write"
+                default_ttl = "1h"
+            },
+        );
+    }
     settings
 }
 
@@ -120,6 +137,21 @@ fn catalog(builder: &Builder, home: &Home) -> Table {
     let store = home.data("catalog.db").display().to_string();
     let mut settings = member(Part::Catalog, builder, home);
     settings.insert("store".to_owned(), store.into());
+    settings
+}
+
+fn orders(builder: &Builder, home: &Home) -> Table {
+    let store = home.data("orders.db").display().to_string();
+    let internal = url(builder.addresses.internal());
+    let mut settings = member(Part::Orders, builder, home);
+    settings.insert("store".to_owned(), store.into());
+    merge(
+        &mut settings,
+        toml! {
+            [gateway]
+            endpoint = internal
+        },
+    );
     settings
 }
 
@@ -145,11 +177,10 @@ fn gateway(builder: &Builder, home: &Home) -> Table {
 
 /// The services behind the gateway, which are the origins of the cache.
 fn upstreams(builder: &Builder) -> toml::Value {
-    let catalog = ("catalog".to_owned(), url(builder.addresses.of(Part::Catalog).0));
-    let cache = ("cache".to_owned(), url(builder.addresses.of(Part::Cache).0));
-    let cache = builder.is_cache_fronted.then_some(&cache);
+    let own = builder.own_upstreams().map(|part| (part.name().to_owned(), url(builder.addresses.of(part).0)));
+    let own: Vec<_> = own.collect();
     let mut endpoints = BTreeMap::<_, Vec<_>>::new();
-    for (name, url) in [&catalog].into_iter().chain(cache).chain(&builder.upstreams) {
+    for (name, url) in own.iter().chain(&builder.upstreams) {
         endpoints.entry(name.as_str()).or_default().push(url.as_str());
     }
     let upstream = |(name, urls): (&str, Vec<&str>)| {

@@ -42,7 +42,7 @@ fn only(received: Vec<ReceivedCall>) -> Result<ReceivedCall> {
 }
 
 /// Asks again until it is refused for this reason: a revocation is in force within a bound.
-async fn until_refused(call: impl Fn() -> GrpcCall, reason: &str) -> Result<GrpcResponse> {
+pub(crate) async fn until_refused(call: impl Fn() -> GrpcCall, reason: &str) -> Result<GrpcResponse> {
     let end = Instant::now() + BOUND;
     loop {
         let answer = call().send().await?;

@@ -19,6 +19,7 @@ mod invalidate;
 mod idempotency;
 mod namespaces;
 mod namespace_origin;
+mod orders;
 mod rate_limit;
 mod message;
 mod concurrency_limit;

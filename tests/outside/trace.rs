@@ -1,4 +1,4 @@
-//! One trace from the gateway to the catalog's handler, as a real collector receives it.
+//! One trace through the gateway, orders, the gateway again, cache and catalog, as a real collector receives it.
 
 use crate::tool;
 use accord_fabric::{EDITOR, Fabric, Launch, Process};
@@ -28,15 +28,18 @@ async fn trace_goes_through_every_binary() -> Result<()> {
         log,
     })?;
 
-    let fabric = Fabric::builder()?.otlp(&format!("http://{endpoint}")).start().await?;
+    let fabric = Fabric::builder()?.orders().otlp(&format!("http://{endpoint}")).start().await?;
     let token = fabric.token(EDITOR).await?;
+    let price = json!({ "currency": "EUR", "minorUnits": "45900" });
+    let desk = json!({ "id": "oak-desk", "title": "Oak desk", "price": price });
     let call = fabric.call(http::Method::POST, "/v1/products").token(&token).header("idempotency-key", "trace");
-    ensure!(call.json(&json!({ "id": "oak-desk", "title": "Oak desk" })).send().await?.status == 200);
+    ensure!(call.json(&desk).send().await?.status == 200);
     let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
-    let read = fabric.get("/v1/products/oak-desk").token(&token).header("traceparent", &parent).send().await?;
-    ensure!(read.status == 200, "{}", read.text());
+    let add = fabric.call(http::Method::POST, "/v1/basket/items").token(&token).header("traceparent", &parent);
+    let added = add.json(&json!({ "productId": "oak-desk", "quantity": 1 })).send().await?;
+    ensure!(added.status == 200, "{}", added.text());
 
-    let wanted = ["accord-gateway", "accord-cache", "accord-catalog"];
+    let wanted = ["accord-gateway", "accord-orders", "accord-cache", "accord-catalog"];
     let all = |log: &str| wanted.iter().all(|service| traced(log, service)) && log.contains("rpc.server.call.duration");
     collector.await_log(Duration::from_secs(20), all).await?;
     fabric.stop().await
