@@ -22,7 +22,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Start auth, cache, the sample catalog and the gateway on this machine, and show how to call them
+    /// Start auth, cache, gateway and the sample, catalog and orders, on this machine, and show how to call them
     Up(up::Args),
     /// Run everything that must pass
     Test(test::Args),

@@ -55,8 +55,9 @@ impl Args {
 /// A service and where it is, as a flag says it.
 fn named(flag: &str) -> Result<(String, String), String> {
     let named = flag.split_once('=').filter(|(name, url)| !name.is_empty() && !url.is_empty());
-    if named.is_some_and(|(name, _)| name == Part::Catalog.name()) {
-        return Err("the sample has this name: give the service another one".to_owned());
+    let taken = [Part::Cache, Part::Catalog, Part::Orders].map(Part::name);
+    if named.is_some_and(|(name, _)| taken.contains(&name)) {
+        return Err("what `up` starts has this name: give the service another one".to_owned());
     }
     let named = named.map(|(name, url)| (name.to_owned(), url.to_owned()));
     named.ok_or_else(|| "it is not of the form NAME=URL, such as shop=http://127.0.0.1:50051".to_owned())
@@ -84,7 +85,7 @@ async fn up(args: &Args, data: &Path, kept: bool) -> Result<()> {
     let once = args.once;
     let builder = builder(args, data)?;
     let mut stop = Stop::listen()?;
-    note("Starting auth, cache, catalog and gateway ...");
+    note("Starting auth, cache, catalog, orders and gateway ...");
     let (mut fabric, products) = tokio::select! {
         started = start(builder) => started
             .map_err(in_one_sentence)
@@ -107,7 +108,7 @@ async fn up(args: &Args, data: &Path, kept: bool) -> Result<()> {
 
 /// What is to be started.
 fn builder(args: &Args, data: &Path) -> Result<Builder> {
-    let mut builder = Fabric::builder()?.kept_in(data).on(Addresses::documented());
+    let mut builder = Fabric::builder()?.orders().kept_in(data).on(Addresses::documented());
     for (name, url) in &args.upstream {
         builder = builder.upstream(name, url);
     }
@@ -148,16 +149,19 @@ async fn show(once: bool, fabric: &mut Fabric, products: usize) -> Result<()> {
 
 fn print_addresses(fabric: &Fabric) -> Result<()> {
     say("")?;
-    for (part, server) in [
-        (Part::Gateway, &fabric.gateway),
-        (Part::Auth, &fabric.auth),
-        (Part::Cache, &fabric.cache),
-        (Part::Catalog, &fabric.catalog),
-    ] {
-        let Server { listen, admin, .. } = server;
-        say(format_args!("  {:8} http://{listen}   metrics and health: http://{admin}", part.name()))?;
-    }
+    let orders = fabric.orders.as_ref().map(|orders| (Part::Orders, orders));
+    let others = [(Part::Auth, &fabric.auth), (Part::Cache, &fabric.cache), (Part::Catalog, &fabric.catalog)];
+    print_address(Part::Gateway, &fabric.gateway)?;
+    say(format_args!(
+        "  {:8} http://{}   the gateway again, for services that call each other",
+        "internal", fabric.internal
+    ))?;
+    others.into_iter().chain(orders).try_for_each(|(part, server)| print_address(part, server))?;
     say("")
+}
+
+fn print_address(part: Part, Server { listen, admin, .. }: &Server) -> Result<()> {
+    say(format_args!("  {:8} http://{listen}   metrics and health: http://{admin}", part.name()))
 }
 
 async fn scene(fabric: &Fabric) -> Result<Scene> {
@@ -168,8 +172,10 @@ async fn scene(fabric: &Fabric) -> Result<Scene> {
         // A price and a product that are not there yet: without them, a write that did nothing would look like success.
         ("price", (10_000 + seconds % 80_000).to_string()),
         ("product", format!("tour-{seconds:x}")),
+        ("request", format!("tour-basket-{seconds:x}")),
         ("gateway", from_here(&binaries::path("accord-gateway")?)),
         ("config", from_here(&fabric.config(Part::Gateway))),
+        ("logs", from_here(&fabric.logs())),
     ];
     let variables = [("TOKEN", fabric.token(EDITOR).await?), ("READER", fabric.token(READER).await?)];
     Ok(Scene { variables: variables.into(), words: words.into() })
@@ -242,8 +248,10 @@ mod tests {
     }
 
     #[test]
-    fn sample_keeps_its_name_for_itself() {
-        assert!(named("catalog=http://127.0.0.1:50051").is_err());
+    fn names_of_what_up_starts_are_taken() {
+        for taken in ["catalog", "orders", "cache"] {
+            assert!(named(&format!("{taken}=http://127.0.0.1:50051")).is_err(), "{taken}");
+        }
         assert!(named("shop=http://127.0.0.1:50051").is_ok());
     }
 }
