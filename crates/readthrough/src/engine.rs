@@ -55,6 +55,8 @@ pub(crate) struct Rules {
     pub(crate) put_retires_loads: bool,
     pub(crate) delete_retires_loads: bool,
     pub(crate) invalidation_retires_loads: bool,
+    pub(crate) new_enough_flights: bool,
+    pub(crate) one_flight_after_another: bool,
 }
 
 impl Rules {
@@ -72,6 +74,8 @@ impl Rules {
         put_retires_loads: true,
         delete_retires_loads: true,
         invalidation_retires_loads: true,
+        new_enough_flights: true,
+        one_flight_after_another: true,
     };
 }
 

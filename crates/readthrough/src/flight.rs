@@ -43,7 +43,7 @@ pub(crate) struct Shard {
 /// One load.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    serial: u64,
+    pub(crate) serial: u64,
     pub(crate) epoch: Epoch,
     pub(crate) started: Moment,
     /// When its load ends: with the time of the reader that started it, or with its own where nobody waits for it.
@@ -95,6 +95,11 @@ impl Flights {
         }
     }
 
+    /// The serial number of the next flight: what starts from now on has this one or a higher one.
+    pub(crate) fn next_serial(&self) -> u64 {
+        self.serial.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn lock(&self, key: &Key) -> MutexGuard<'_, Shard> {
         lock(&self.shards[key.shard(SHARDS)])
     }
@@ -126,7 +131,7 @@ impl Flights {
         let slot = self.slot()?;
         let (sender, outcome) = watch::channel(None);
         let flight = Arc::new(Flight {
-            serial: self.serial.fetch_add(1, Ordering::Relaxed),
+            serial: self.serial.fetch_add(1, Ordering::SeqCst),
             epoch: start.epoch,
             started: start.started,
             until: start.until,

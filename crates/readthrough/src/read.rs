@@ -52,8 +52,21 @@ enum FlightAccess {
     Answer(Answer),
     /// It waits; `collapsed` if for another reader's load.
     Wait { waiter: Waiter, collapsed: bool },
+    /// It waits for a load to end that is too old for it, before it shares the next one.
+    Follow(Waiter),
     /// It loads alone.
     Alone,
+}
+
+/// What a load in flight is to a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Joining {
+    /// Its own.
+    Join,
+    /// Too old, but good for others: its own is the next one.
+    Follow,
+    /// Nothing.
+    Ignore,
 }
 
 /// Until when a reader waits, and for which loads.
@@ -97,7 +110,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     async fn answer(&self, read: &Read<O::Call>) -> Result<Answer, Overload> {
-        let asked = self.0.validity.now();
+        let (asked, first_newer) = (self.0.validity.now(), self.0.flights.next_serial());
         let mut budget = WaitBudget::new(self.0.world.now(), read.wait_budget);
         let why = match self.lookup(read) {
             Lookup::Answer(answer) => return Ok(answer),
@@ -108,10 +121,15 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             Lookup::Load(why) => why,
         };
         loop {
-            let (waiter, collapsed) = match self.join_or_start(read, budget)? {
+            let (waiter, collapsed) = match self.join_or_start(read, budget, first_newer)? {
                 FlightAccess::Answer(answer) => return Ok(answer),
                 FlightAccess::Alone => return self.load_alone(read, budget).await,
                 FlightAccess::Wait { waiter, collapsed } => (waiter, collapsed),
+                // Whatever starts after it is new enough, so this happens once at most.
+                FlightAccess::Follow(waiter) => {
+                    self.wait(waiter).await;
+                    continue;
+                }
             };
             let Some(outcome) = self.wait(waiter).await else { return Ok(lost(why)) };
             let further = outcome.starter_deadline.and_then(|at| budget.after_starter_deadline(at, self.0.world.now()));
@@ -178,8 +196,13 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     /// Joins the newest load of the key, or starts one.
-    fn join_or_start(&self, read: &Read<O::Call>, budget: WaitBudget) -> Result<FlightAccess, Overload> {
-        let (access, handle) = self.access_flight(read, budget)?;
+    fn join_or_start(
+        &self,
+        read: &Read<O::Call>,
+        budget: WaitBudget,
+        first_newer: u64,
+    ) -> Result<FlightAccess, Overload> {
+        let (access, handle) = self.access_flight(read, budget, first_newer)?;
         // Tasks are spawned after the lock is released: one that dies at once takes it to free the key.
         if let Some(handle) = handle {
             self.spawn(read, handle);
@@ -191,6 +214,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         &self,
         read: &Read<O::Call>,
         budget: WaitBudget,
+        first_newer: u64,
     ) -> Result<(FlightAccess, Option<FlightHandle>), Overload> {
         let mut shard = self.0.flights.lock(&read.key);
         // A load that ended since the first look is in the store now. Under the lock there is no such gap.
@@ -200,27 +224,44 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         if read.policy.ttl.is_zero() || shard.is_uncacheable(&read.key, self.0.world.now()) {
             return Ok((FlightAccess::Alone, None));
         }
-        if let Some(flight) = shard.newest(&read.key).filter(|flight| self.may_join(read, budget, flight)) {
-            let waiter = self.0.flights.join(read.key, flight)?;
-            return Ok((FlightAccess::Wait { waiter, collapsed: true }, None));
+        if let Some(flight) = shard.newest(&read.key) {
+            let waiter = || self.0.flights.join(read.key, flight);
+            match self.joining(read, budget, flight, first_newer) {
+                Joining::Join => return Ok((FlightAccess::Wait { waiter: waiter()?, collapsed: true }, None)),
+                Joining::Follow => return Ok((FlightAccess::Follow(waiter()?), None)),
+                Joining::Ignore => {}
+            }
         }
         let handle = self.0.flights.start(&mut shard, self.flight_start(read, budget.until, false))?;
         let waiter = self.0.flights.wait_for(read.key, &handle.flight);
         Ok((FlightAccess::Wait { waiter, collapsed: false }, Some(handle)))
     }
 
-    /// Whether a load that started earlier is new enough for this reader, and lasts long enough.
-    fn may_join(&self, read: &Read<O::Call>, budget: WaitBudget, flight: &Flight) -> bool {
+    /// Whether a load in flight is new enough for this reader, and lasts long enough.
+    ///
+    /// One that is only too old for what this reader requires is not given up for it: then somebody who always requires the
+    /// newest answer would keep any from being stored. So there is one load of a key at a time, and the next one is shared by
+    /// all who asked while it ran.
+    fn joining(&self, read: &Read<O::Call>, budget: WaitBudget, flight: &Flight, first_newer: u64) -> Joining {
+        let rules = &self.0.rules;
+        let holds = !rules.fill_guard || self.0.validity.holds(&flight.tags, flight.epoch);
         let age = self.0.world.now().since(flight.started);
-        let young = match read.consistency {
-            ConsistencyRequirement::Strong => return false,
-            ConsistencyRequirement::MaxStaleness(bound) => age <= bound.min(read.policy.ttl),
-            ConsistencyRequirement::MinimizeLatency => age <= read.policy.ttl,
-        };
-        young
-            && self.0.rules.shared_flights
-            && flight.until >= budget.min_until
-            && (!self.0.rules.fill_guard || self.0.validity.holds(&flight.tags, flight.epoch))
+        let is_newer = flight.serial >= first_newer;
+        if !rules.shared_flights || !holds || flight.until < budget.min_until {
+            return Joining::Ignore;
+        }
+        let is_new_enough = is_newer
+            || !rules.new_enough_flights
+            || match read.consistency {
+                ConsistencyRequirement::Strong => false,
+                ConsistencyRequirement::MaxStaleness(bound) => age <= bound,
+                ConsistencyRequirement::MinimizeLatency => true,
+            };
+        match (is_new_enough, is_newer || age <= read.policy.ttl) {
+            (true, true) => Joining::Join,
+            (false, true) if rules.one_flight_after_another => Joining::Follow,
+            _ => Joining::Ignore,
+        }
     }
 
     /// Reloads behind a stale answer, unless a load is in flight already. At the bound of loads the answer is still good.

@@ -128,6 +128,16 @@ fn without_retirement_of_loads_by_invalidation_simulation_fails() {
     assert_fails_without(Rules { invalidation_retires_loads: false, ..Rules::ALL }, Faults::default(), &["I6", "I14"]);
 }
 
+#[test]
+fn without_flights_new_enough_for_their_readers_simulation_fails() {
+    assert_fails_without(Rules { new_enough_flights: false, ..Rules::ALL }, Faults::default(), &["I2, I10", "I4"]);
+}
+
+#[test]
+fn without_one_flight_after_another_simulation_fails() {
+    assert_fails_without(Rules { one_flight_after_another: false, ..Rules::ALL }, Faults::default(), &["I8"]);
+}
+
 /// Without a rule, these are the invariants that break first.
 fn assert_fails_without(rules: Rules, faults: Faults, invariants: &[&str]) {
     let runs = (0..50).filter_map(|seed| simulate(seed, OPERATIONS, rules, faults).err());

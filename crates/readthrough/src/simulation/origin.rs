@@ -33,8 +33,7 @@ pub(super) struct LoadMonitor {
 }
 
 impl LoadMonitor {
-    /// From here on, loads that are in flight may be followed by newer ones: something was invalidated, a caller left, or
-    /// somebody requires a newer answer.
+    /// From here on, loads that are in flight may be followed by newer ones: something was invalidated, or a caller left.
     pub(super) fn allow_overlap(&mut self) {
         self.tick += 1;
         self.overlap_allowed = self.tick;
@@ -54,7 +53,7 @@ impl LoadMonitor {
 
     fn enter(&mut self, call: SimulatedCall, now: Moment) -> u64 {
         self.loads += 1;
-        if call.stricter || call.asked < self.ended_for_own_reader {
+        if call.asked < self.ended_for_own_reader {
             self.allow_overlap();
         }
         let twin = self.in_flight.iter().any(|(_, other)| {
@@ -90,8 +89,6 @@ pub(super) struct SimulatedCall {
     pub asked: u64,
     /// The same in time.
     pub asked_at: Moment,
-    /// Whether its reader may require a newer answer than that of the load in flight.
-    pub stricter: bool,
 }
 
 impl SimulatedCall {

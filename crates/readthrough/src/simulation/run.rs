@@ -289,14 +289,7 @@ impl Context {
         let wait_budget = Duration::from_millis(self.world.rng.below(10_000));
         let question = self.origin.oracle.lock().unwrap().ask(caller, consistency, now, wait_budget);
         let tick = self.origin.monitor.lock().unwrap().ask();
-        let call = SimulatedCall {
-            caller,
-            key: key(caller),
-            ttl: policy.ttl,
-            asked: tick,
-            asked_at: now,
-            stricter: consistency != ConsistencyRequirement::MinimizeLatency,
-        };
+        let call = SimulatedCall { caller, key: key(caller), ttl: policy.ttl, asked: tick, asked_at: now };
         // One that was refused for want of room has nothing that could be checked.
         let Ok(answer) = self.ask(caller.object, &request(consistency, policy, wait_budget, call)).await else {
             return;

@@ -90,12 +90,49 @@ async fn waiter_joins_no_second_load_with_too_short_deadline() {
     let long = ask(&engine, of("milk"));
     settle().await;
     world.advance(2);
-    let _next = ask(&engine, Read { consistency: ConsistencyRequirement::Strong, ..hurried() });
+    engine.invalidate([Tag::named("milk")]);
+    let _next = ask(&engine, hurried());
     let _second = origin.next().await;
     first.send(fails(4)).unwrap();
     assert_eq!(short.await.unwrap().unwrap().load.unwrap_err().code, 4);
     origin.next().await.send(says("1")).unwrap();
     assert_eq!(long.await.unwrap().unwrap().load.unwrap(), "1");
+}
+
+fn strong(name: &str) -> Read<()> {
+    Read { consistency: ConsistencyRequirement::Strong, ..of(name) }
+}
+
+#[tokio::test]
+async fn strong_reads_share_one_load_that_starts_when_the_one_in_flight_has_ended() {
+    let (engine, origin, _) = subject();
+    let first = ask(&engine, of("milk"));
+    let running = origin.next().await;
+    let strong = [ask(&engine, strong("milk")), ask(&engine, strong("milk"))];
+    settle().await;
+    assert!(origin.take().is_none(), "one load at a time");
+    running.send(says("old")).unwrap();
+    assert!(first.await.unwrap().unwrap().stored, "nobody's wish keeps it from being stored");
+    let next = origin.next().await;
+    settle().await;
+    assert!(origin.take().is_none(), "those who asked while it ran share the next one");
+    next.send(says("new")).unwrap();
+    for answer in strong {
+        let answer = answer.await.unwrap().unwrap();
+        assert_eq!((answer.load.unwrap(), answer.outcome), (Bytes::from_static(b"new"), Outcome::Request));
+    }
+    assert_eq!(engine.read(&of("milk")).await.unwrap().load.unwrap(), "new");
+}
+
+#[tokio::test]
+async fn strong_read_after_an_invalidation_waits_for_no_older_load() {
+    let (engine, origin, _) = subject();
+    let _first = ask(&engine, of("milk"));
+    let _running = origin.next().await;
+    engine.invalidate([Tag::named("milk")]);
+    let strong = ask(&engine, strong("milk"));
+    origin.next().await.send(says("new")).unwrap();
+    assert_eq!(strong.await.unwrap().unwrap().load.unwrap(), "new");
 }
 
 #[tokio::test]

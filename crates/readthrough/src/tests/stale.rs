@@ -59,20 +59,7 @@ async fn stale_if_error_is_refused_after_invalidation_and_for_permission_denied(
 }
 
 #[tokio::test]
-async fn strong_read_goes_to_origin_and_older_load_does_not_overwrite_it() {
-    let (engine, origin, _) = subject();
-    let old = ask(&engine, of("milk"));
-    let old_load = origin.next().await;
-    let strong = ask(&engine, Read { consistency: ConsistencyRequirement::Strong, ..of("milk") });
-    origin.next().await.send(says("new")).unwrap();
-    assert_eq!(strong.await.unwrap().unwrap().outcome, Outcome::Request);
-    old_load.send(says("old")).unwrap();
-    assert!(!old.await.unwrap().unwrap().stored);
-    assert_eq!(engine.read(&of("milk")).await.unwrap().load.unwrap(), "new");
-}
-
-#[tokio::test]
-async fn max_staleness_read_loads_and_does_not_join_older_load() {
+async fn max_staleness_read_does_not_join_older_load_and_follows_it() {
     let (engine, origin, world) = subject();
     stored(&engine, &origin, "milk", "1").await;
     world.advance(5);
@@ -82,12 +69,14 @@ async fn max_staleness_read_loads_and_does_not_join_older_load() {
     };
     assert_eq!(engine.read(&consistency(6)).await.unwrap().outcome, Outcome::Hit);
     let asked = ask(&engine, consistency(4));
-    let _slow = origin.next().await;
+    let slow = origin.next().await;
     world.advance(5);
     let stricter = ask(&engine, consistency(3));
-    origin.next().await.send(says("2")).unwrap();
-    assert_eq!(stricter.await.unwrap().unwrap().load.unwrap(), "2");
-    asked.abort();
+    settle().await;
+    slow.send(says("2")).unwrap();
+    assert_eq!(asked.await.unwrap().unwrap().load.unwrap(), "2");
+    origin.next().await.send(says("3")).unwrap();
+    assert_eq!(stricter.await.unwrap().unwrap().load.unwrap(), "3");
 }
 
 #[tokio::test]
