@@ -2,7 +2,7 @@
 
 use accord_mesh::{MeshClient, Question, refusal};
 use accord_runtime::{deadline::Deadline, request::RequestId};
-use accord_token::{Refusal, Verified};
+use accord_token::{Claims, Refusal, Verified};
 use http::HeaderValue;
 use tonic::Status;
 
@@ -13,6 +13,8 @@ pub struct Owner {
     pub tenant: String,
     /// The subject.
     pub subject: String,
+    /// The epoch of the subject: a change of its roles begins another one.
+    pub epoch: u64,
 }
 
 /// Verifies passports, and gets those with which the cache goes further inward.
@@ -34,7 +36,8 @@ pub trait Passports: Clone + Send + Sync + 'static {
 impl Passports for MeshClient {
     fn owner(&self, passport: &str, audience: &str) -> Result<Owner, Status> {
         let verified = self.verify_passport(passport, audience).map_err(refusal::status)?;
-        Ok(Owner { tenant: verified.claims.tenant.clone(), subject: verified.claims.sub.clone() })
+        let Claims { tenant, sub, ep, .. } = &verified.claims;
+        Ok(Owner { tenant: tenant.clone(), subject: sub.clone(), epoch: *ep })
     }
 
     async fn exchange(

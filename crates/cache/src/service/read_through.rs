@@ -171,10 +171,14 @@ fn headers(plan: &Plan, given: Vec<api::Header>) -> Result<HeaderMap, Status> {
 }
 
 /// The place of an answer. The plan's digest is part of it: what was loaded under the tags of one contract is no answer to a
-/// reader of another, whose invalidations it would never see.
+/// reader of another, whose invalidations it would never see. So is the epoch of a principal whose own answer it is: what an
+/// upstream told it while it had other roles is not told it again.
 fn key(plan: &Plan, owner: Option<&Owner>, request_key: &[u8], headers: &HeaderMap) -> Key {
     let mut bytes = plan.digest.to_vec();
     put(&mut bytes, request_key);
+    if let Some(owner) = owner.filter(|_| !plan.is_shared) {
+        put(&mut bytes, &owner.epoch.to_be_bytes());
+    }
     for name in &plan.vary {
         for value in headers.get_all(name) {
             put(&mut bytes, name.as_str().as_bytes());

@@ -39,6 +39,18 @@ async fn answer_is_not_shared_across_principals_or_tenants() {
 }
 
 #[tokio::test]
+async fn change_of_roles_ends_the_own_answers_of_a_principal_and_no_shared_ones() {
+    let fixture = begin().await;
+    let later = Some("north/ada#2@shop");
+    let shared = get("bread").cached(|cache| cache.set_scope(CacheScope::Shared));
+    for (read, expected) in [(get("milk"), Outcome::UriMiss), (shared, Outcome::Hit)] {
+        assert_eq!(outcome(&fixture.read(read.clone(), ADA).await.unwrap()), Outcome::UriMiss);
+        assert_eq!(outcome(&fixture.read(read.clone(), ADA).await.unwrap()), Outcome::Hit);
+        assert_eq!(outcome(&fixture.read(read, later).await.unwrap()), expected);
+    }
+}
+
+#[tokio::test]
 async fn strong_read_goes_to_the_origin() {
     let fixture = begin().await;
     assert_eq!(fixture.version(get("milk")).await, 1);

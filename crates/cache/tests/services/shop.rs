@@ -195,7 +195,10 @@ impl Passports for FakeAuth {
         let (tenant, subject) = owner
             .and_then(|owner| owner.split_once('/'))
             .ok_or_else(|| Status::unauthenticated("not a passport for this audience"))?;
-        Ok(Owner { tenant: tenant.to_owned(), subject: subject.to_owned() })
+        // Such as `ada#2` after a change of her roles.
+        let (subject, epoch) = subject.split_once('#').unwrap_or((subject, "1"));
+        let epoch = epoch.parse().map_err(|_| Status::unauthenticated("not an epoch"))?;
+        Ok(Owner { tenant: tenant.to_owned(), subject: subject.to_owned(), epoch })
     }
 
     /// A passport such as `north/ada@shop`; a leaver's is no good any more.
