@@ -66,6 +66,31 @@ async fn cache_that_missed_an_invalidation_serves_nothing_older() -> Result<()> 
 }
 
 #[tokio::test]
+async fn restarted_gateway_reads_nothing_that_the_one_before_it_could_not_invalidate() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    stock(&fabric).await?;
+    let token = fabric.token(EDITOR).await?;
+    until(&fabric, &token, Duration::from_secs(5), |answer| is_hit(answer.header("cache-status"))).await?;
+
+    fabric.cache.process.pause()?;
+    let put = fabric.call(http::Method::PUT, "/v1/products/oak-desk").token(&token);
+    let put = put.json(&json!({ "title": "Written by the one before" })).send().await?;
+    assert_eq!((put.status.as_u16(), put.header("x-accord-invalidation")), (200, Some("DEFERRED")), "{}", put.text());
+    fabric.gateway.process.kill()?;
+    fabric.gateway.process.restart()?;
+    fabric.gateway.wait_serving().await?;
+    fabric.cache.process.resume()?;
+    // Past the cache at first, through it as soon as it knows of the new gateway; never the older answer.
+    let is_wrong = |answer: &accord_fabric::http::HttpResponse| !answer.text().contains("by the one before");
+    let seen = until(&fabric, &token, Duration::from_secs(10), |answer| {
+        is_wrong(answer) || is_hit(answer.header("cache-status"))
+    });
+    let seen = seen.await?;
+    assert!(!is_wrong(&seen), "{}", seen.text());
+    fabric.stop().await
+}
+
+#[tokio::test]
 async fn cache_that_hangs_is_bypassed_within_the_deadline() -> Result<()> {
     let fabric = Fabric::start().await?;
     stock(&fabric).await?;

@@ -1,7 +1,8 @@
 //! Cache invalidation: the tags that a mutation makes invalid are sent to the cache in order.
 //!
 //! One task sends, so that the cache sees one sequence without gaps; what it can't deliver it keeps, newest per tag,
-//! and goes on trying. A cache that sees a gap or a new sender treats what it loaded before as unverified.
+//! and goes on trying. A cache that sees a gap or a new sender treats what it loaded before as unverified: so a gateway says
+//! that it is a new one before it reads anything through the cache.
 
 use crate::{fault::Fault, internal_call, upstream::Call};
 use accord_api::accord::cache::v1::{InvalidateRequest, invalidation_service_client::InvalidationServiceClient};
@@ -51,10 +52,23 @@ pub(crate) enum Delivery {
 #[derive(Clone)]
 pub(crate) struct Invalidator(Arc<Queue>);
 
+/// Whether the cache knows of this life of the gateway.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Announcement {
+    /// It is being told for the first time.
+    #[default]
+    Pending,
+    /// It could not be told yet.
+    Deferred,
+    /// It knows.
+    Delivered,
+}
+
 struct Queue {
     backlog: Mutex<Backlog>,
     arrived: Notify,
     is_sending: watch::Sender<bool>,
+    announcement: watch::Sender<Announcement>,
     deferred: Counter<u64>,
 }
 
@@ -67,8 +81,8 @@ struct Backlog {
 }
 
 impl Invalidator {
-    /// Starts the sender. What it still holds when the process ends is lost. The next process is another incarnation, from
-    /// which the cache learns to trust nothing that it loaded before.
+    /// Starts the sender. What it still holds when the process ends is lost. The next process is another incarnation, which
+    /// says so at once, and from which the cache learns to trust nothing that it loaded before.
     pub(crate) fn start(client: Client, mesh: MeshClient) -> Self {
         let deferred = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.invalidations.deferred")
@@ -78,12 +92,26 @@ impl Invalidator {
             backlog: Mutex::default(),
             arrived: Notify::new(),
             is_sending: watch::Sender::default(),
+            announcement: watch::Sender::default(),
             deferred,
         });
         let sender =
             Sender { client: InvalidationServiceClient::new(client), mesh, incarnation: Uuid::new_v4(), sequence: 0 };
         tokio::spawn(sender.run(Arc::clone(&queue)));
         Self(queue)
+    }
+
+    /// Whether the cache knows of this life, and so serves nothing that an earlier one may have failed to invalidate. Waits for
+    /// the first attempt to tell it, and no longer.
+    pub(crate) async fn is_announced(&self, deadline: Deadline) -> bool {
+        let announcement = &self.0.announcement;
+        if *announcement.borrow() == Announcement::Pending {
+            let mut told = announcement.subscribe();
+            let told = told.wait_for(|told| *told != Announcement::Pending);
+            // What it is then is looked at below.
+            let _ = tokio::time::timeout_at(deadline.at(), told).await.is_ok();
+        }
+        *announcement.borrow() == Announcement::Delivered
     }
 
     /// Queues tags, and waits until the cache has them, but not long.
@@ -211,6 +239,7 @@ struct Sender {
 
 impl Sender {
     async fn run(mut self, queue: Arc<Queue>) {
+        self.announce(&queue.announcement).await;
         loop {
             queue.arrived.notified().await;
             let batch = mem::take(&mut *queue.backlog());
@@ -223,6 +252,20 @@ impl Sender {
                 .is_sending
                 .send_replace(backlog.overflowed || !backlog.callers.is_empty() || !backlog.tags.is_empty());
         }
+    }
+
+    /// Tells the cache of this life, until it knows.
+    async fn announce(&mut self, announcement: &watch::Sender<Announcement>) {
+        self.sequence += 1;
+        let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
+        while let Err(status) = self.send(&[]).await {
+            if announcement.send_replace(Announcement::Deferred) == Announcement::Pending {
+                let (code, reason) = (code_name(status.code()), status.message());
+                tracing::info!(code, reason, "the cache can't be told yet that this gateway is a new one");
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+        announcement.send_replace(Announcement::Delivered);
     }
 
     /// A sender that the cache does not know: it then trusts nothing that it loaded before.
@@ -303,8 +346,9 @@ mod tests {
     #[test]
     fn backlog_over_its_tags_becomes_a_gap() {
         let deferred = accord_runtime::telemetry::meter().u64_counter("deferred").build();
-        let (arrived, is_sending) = (Notify::new(), watch::Sender::default());
-        let queue = Invalidator(Arc::new(Queue { backlog: Mutex::default(), arrived, is_sending, deferred }));
+        let (arrived, is_sending, announcement) = (Notify::new(), watch::Sender::default(), watch::Sender::default());
+        let backlog = Mutex::default();
+        let queue = Invalidator(Arc::new(Queue { backlog, arrived, is_sending, announcement, deferred }));
         queue.enqueue((0..MAX_BACKLOG_TAGS).map(|tag| tag.to_string()).collect(), None);
         queue.enqueue(vec!["0".to_owned()], None);
         let backlog = |queue: &Invalidator| {

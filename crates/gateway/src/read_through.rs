@@ -3,6 +3,7 @@
 use crate::{
     fault::{Component, Fault},
     internal_call,
+    invalidate::Invalidator,
     protocol::Consistency,
     table::CachePlan,
     upstream::{self, Answer, Call},
@@ -40,6 +41,7 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub(crate) struct ReadThrough {
     client: ReadThroughServiceClient<Client>,
     upstream: Arc<Upstream>,
+    invalidator: Invalidator,
     mesh: MeshClient,
     /// Whether it failed last, which is logged once.
     is_failing: AtomicBool,
@@ -49,8 +51,8 @@ pub(crate) struct ReadThrough {
 }
 
 impl ReadThrough {
-    /// Reads through the cache that `upstream` is, as the workload that `mesh` is.
-    pub(crate) fn new(upstream: Arc<Upstream>, mesh: MeshClient) -> Self {
+    /// Reads through the cache that `upstream` is, once `invalidator` has told it of this gateway, as the workload that `mesh` is.
+    pub(crate) fn new(upstream: Arc<Upstream>, invalidator: Invalidator, mesh: MeshClient) -> Self {
         let bypassed = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.cache.bypassed")
             .with_description("Cached reads that went to the upstream because the cache did not answer")
@@ -60,6 +62,7 @@ impl ReadThrough {
         Self {
             client,
             upstream,
+            invalidator,
             mesh,
             is_failing: AtomicBool::new(false),
             unknown_upstreams: Mutex::default(),
@@ -79,6 +82,10 @@ impl ReadThrough {
         let read = read(call, policy, plan, message, consistency).map_err(|_| Fault::unreadable())?;
         if !self.upstream.is_available() {
             let failure = Status::unavailable("the cache failed a moment ago and is not asked again yet");
+            return self.bypass(call, message, &failure).await;
+        }
+        if !self.invalidator.is_announced(call.deadline).await {
+            let failure = Status::unavailable("the cache does not know yet that this gateway is a new one");
             return self.bypass(call, message, &failure).await;
         }
         let begun = Instant::now();
@@ -268,7 +275,8 @@ fn outcome_name(outcome: Outcome) -> &'static str {
     }
 }
 
-/// `Cache-Status` (RFC 9211) and `Age` (RFC 9111).
+/// `Cache-Status` (RFC 9211) and `Age` (RFC 9111), in whole seconds: an age never less, and what is left of a life never more
+/// than the truth.
 fn add_freshness(freshness: &Freshness, head: &mut HeaderMap) {
     let mut text = String::from("accord; ");
     if freshness.outcome() != Outcome::Hit {
@@ -277,7 +285,7 @@ fn add_freshness(freshness: &Freshness, head: &mut HeaderMap) {
     text.push_str(outcome_name(freshness.outcome()));
     if let Some(ttl) = &freshness.ttl {
         // Formatting into a string can't fail.
-        let _ = write!(text, "; ttl={}", ttl.seconds);
+        let _ = write!(text, "; ttl={}", ttl.seconds - i64::from(ttl.nanos < 0));
     }
     for (flag, parameter) in [(freshness.stored, "; stored"), (freshness.collapsed, "; collapsed")] {
         if flag {
@@ -293,7 +301,7 @@ fn add_freshness(freshness: &Freshness, head: &mut HeaderMap) {
         head.insert(CACHE_STATUS, value);
     }
     if let Some(age) = &freshness.age {
-        head.insert(header::AGE, HeaderValue::from(age.seconds));
+        head.insert(header::AGE, HeaderValue::from(age.seconds + i64::from(age.nanos > 0)));
     }
 }
 
@@ -319,5 +327,20 @@ mod tests {
         add_freshness(&freshness, &mut head);
         assert_eq!(head[CACHE_STATUS], "accord; hit; ttl=27");
         assert_eq!(head[header::AGE], "3");
+    }
+
+    #[test]
+    fn age_is_rounded_up_and_ttl_down() {
+        let (mut head, duration) = (HeaderMap::new(), |seconds, nanos| Some(prost_types::Duration { seconds, nanos }));
+        let mut freshness = Freshness { age: duration(3, 1), ttl: duration(-2, -1), ..Freshness::default() };
+        freshness.set_outcome(Outcome::Hit);
+        add_freshness(&freshness, &mut head);
+        assert_eq!(
+            (&head[CACHE_STATUS], &head[header::AGE]),
+            (&"accord; hit; ttl=-3".parse().unwrap(), &"4".parse().unwrap())
+        );
+        freshness.ttl = duration(2, 999_999_999);
+        add_freshness(&freshness, &mut head);
+        assert_eq!(head[CACHE_STATUS], "accord; hit; ttl=2");
     }
 }

@@ -101,11 +101,13 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
     if let Some(reads) = &reads {
         table::spawn(shutdown, Arc::clone(reads).keep_checking_health());
     }
+    let invalidator = invalidations.map(|upstream| Invalidator::start(Client::new(upstream), mesh.clone()));
+    let read_through = |(upstream, invalidator)| ReadThrough::new(upstream, invalidator, mesh.clone());
     Ok(Arc::new(Gateway {
         tables,
         concurrency_limit: ConcurrencyLimit::new(config.limits.max_in_flight),
-        read_through: reads.map(|upstream| ReadThrough::new(upstream, mesh.clone())),
-        invalidator: invalidations.map(|upstream| Invalidator::start(Client::new(upstream), mesh.clone())),
+        read_through: reads.zip(invalidator.clone()).map(read_through),
+        invalidator,
         idempotency: records.map(|upstream| IdempotencyRecords::new(Client::new(upstream), mesh.clone())),
         mesh,
     }))
