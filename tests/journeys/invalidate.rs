@@ -1,9 +1,14 @@
 //! Cache invalidation: a write is seen by the next read.
 
-use crate::{create, desk};
+use crate::{
+    create, desk,
+    scripted_upstream::{Reply, ScriptedUpstream},
+    wire::GrpcCall,
+};
 use accord_fabric::{EDITOR, Fabric, READER};
 use anyhow::Result;
 use http::Method;
+use tonic::Code;
 
 #[tokio::test]
 async fn read_after_write_sees_the_write_by_invalidation() -> Result<()> {
@@ -22,6 +27,30 @@ async fn read_after_write_sees_the_write_by_invalidation() -> Result<()> {
         assert_eq!(put.status, 200, "{}", put.text());
         assert_eq!(put.header("x-accord-invalidation"), None);
         assert_eq!(title().await?, new);
+    }
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn retried_write_invalidates_whatever_its_last_attempt_says() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    // The first attempt may have committed: then the second finds the work done, or in its way.
+    for (text, code) in [
+        ("a", Code::NotFound),
+        ("b", Code::AlreadyExists),
+        ("c", Code::FailedPrecondition),
+        ("d", Code::Aborted),
+        ("e", Code::InvalidArgument),
+    ] {
+        for _ in 0..2 {
+            GrpcCall::new(&fabric, "Recall", text).send().await?.ok()?;
+        }
+        assert_eq!(echo.take_received().len(), 1, "it is cached");
+        echo.script([Reply::error(Code::Unavailable), Reply::error(code)]);
+        let answer = GrpcCall::new(&fabric, "Keep", text).key(text).send().await?;
+        assert_eq!((answer.code(), echo.take_received().len()), (code, 2));
+        GrpcCall::new(&fabric, "Recall", text).send().await?.ok()?;
+        assert_eq!(echo.take_received().len(), 1, "{code:?}: the answer from before is served no more");
     }
     fabric.stop().await
 }
