@@ -2,6 +2,7 @@
 //!
 //! A suite that could not run is a failure: a green run means that every suite ran.
 
+mod conformance;
 mod outside;
 mod postgres;
 mod real_protos;
@@ -52,6 +53,8 @@ enum Suite {
     Postgres,
     /// Clients, servers and a collector that nobody here wrote
     OutsideClients,
+    /// protobuf's own conformance suite, for JSON and the wire format
+    Conformance,
     /// Descriptors that nobody here wrote, each through the real gateway
     RealProtos,
     /// `cargo xtask up --once`
@@ -76,6 +79,7 @@ impl Suite {
             Self::Rust => rust(),
             Self::Postgres => against_postgres(),
             Self::OutsideClients => with_outside_clients(),
+            Self::Conformance => conformance::run(),
             Self::RealProtos => real_protos::run(scope),
             Self::Tour => tour(),
         }
