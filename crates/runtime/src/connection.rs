@@ -1,6 +1,16 @@
 //! One connection: TLS handshake, keepalive, maximum age, drain.
 
-use std::{convert::Infallible, error::Error, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -40,9 +50,17 @@ const LEAST_HTTP1_BUFFER: usize = 8192;
 /// connection is closed: the bounds against rapid resets.
 const MAX_RESETS: usize = 100;
 
+/// What a peer may send before it was read: of one stream, and of all streams of a connection. Whoever reads slowly holds no more
+/// than that, and whoever stalls on one stream leaves room for the others.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 16;
+
 /// How long a connection that was asked to go may stay without a call, and how often that is looked at.
 const IDLE_LIMIT: Duration = Duration::from_secs(5);
 const IDLE_CHECK: Duration = Duration::from_secs(1);
+
+/// The number of the next connection.
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Who is at the other end of the connection. Stands in every request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +69,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Whether the connection is encrypted.
     pub tls: bool,
+    /// The connection's number, which no other of the process has.
+    pub connection: u64,
 }
 
 /// Everything that the connections of one listener share.
@@ -94,7 +114,8 @@ impl Connections {
         // Small frames must not wait for more; on failure the connection is only slower.
         let _ = socket.set_nodelay(true);
         let calls = TaskTracker::new();
-        let service = between(service, Peer { address, tls: self.tls.is_some() }, calls.clone());
+        let peer = Peer { address, tls: self.tls.is_some(), connection: NEXT.fetch_add(1, Ordering::Relaxed) };
+        let service = between(service, peer, calls.clone());
         let Some(tls) = &self.tls else {
             return self.serve_http(socket, service, &calls).await;
         };
@@ -168,7 +189,8 @@ fn http(config: &ListenConfig) -> Builder<StreamExecutor> {
         .max_buf_size(LEAST_HTTP1_BUFFER.max(config.max_header_bytes as usize));
     http.http2()
         .timer(TokioTimer::new())
-        .adaptive_window(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(config.max_streams)
         .max_header_list_size(config.max_header_bytes)
         .max_pending_accept_reset_streams(MAX_RESETS)

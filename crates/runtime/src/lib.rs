@@ -24,6 +24,7 @@ pub mod tls;
 mod preface;
 mod connection;
 mod write_deadline;
+pub mod fair_share;
 
 // The way of a call.
 pub mod grpc_server;
