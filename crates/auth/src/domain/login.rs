@@ -74,7 +74,7 @@ impl Auth {
         }
         // Counted before the hashing, so that guesses made at the same time count each.
         self.throttle.count_attempt(name, address).map_err(Denial::Throttled)?;
-        match self.is_password(name, password).await {
+        match self.is_password(name, password, address).await {
             Ok(true) => self.throttle.reset(name, address),
             Ok(false) => return Err(Denial::Credential),
             Err(denial) => {
@@ -85,9 +85,9 @@ impl Auth {
         self.begin_family(name).await
     }
 
-    async fn is_password(&self, name: &str, password: String) -> Result<bool, Denial> {
+    async fn is_password(&self, name: &str, password: String, address: IpAddr) -> Result<bool, Denial> {
         let hashed = self.store.password(name).await?;
-        Ok(self.passwords.check(password, hashed).await?)
+        Ok(self.passwords.check(password, hashed, address).await?)
     }
 
     /// Client secrets have 256 random bits: nobody guesses them, so nobody can lock a client out by failing for it.

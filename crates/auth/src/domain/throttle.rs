@@ -4,12 +4,12 @@
 //! higher limit, for each account from all addresses together, so that many addresses do not bring many guesses.
 
 use std::{
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use accord_runtime::backoff;
+use accord_runtime::{backoff, fair_share::network_of};
 use tokio::time::Instant;
 
 /// When the exponential backoff begins, and where it ends.
@@ -100,14 +100,6 @@ fn keys(account: &str, address: IpAddr) -> [(String, Option<IpAddr>); 2] {
     [(account.to_owned(), Some(network_of(address))), (account.to_owned(), None)]
 }
 
-/// Whoever has one IPv6 address has the 2^64 beside it too.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
 fn locked(count: &Mutex<Count>) -> MutexGuard<'_, Count> {
     count.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -187,17 +179,5 @@ mod tests {
         let allowed = (1..1000).take_while(|number| throttle.count_attempt("ada", elsewhere(*number)).is_ok()).count();
         assert_eq!(u32::try_from(allowed), Ok(ALL_ADDRESSES.free));
         assert_eq!(throttle.count_attempt("ada", HOME), Err(FIRST_WAIT), "whoever comes next waits as well");
-    }
-
-    #[test]
-    fn addresses_of_one_ipv6_network_count_as_one() {
-        let read = |address: &str| network_of(address.parse().unwrap());
-        assert_eq!(read("2001:db8::1"), read("2001:db8::ffff:1"));
-        assert_ne!(read("2001:db8::1"), read("2001:db8:0:1::1"));
-    }
-
-    #[test]
-    fn mapped_ipv4_address_counts_as_the_ipv4_address() {
-        assert_eq!(network_of("::ffff:192.0.2.1".parse().unwrap()), HOME);
     }
 }

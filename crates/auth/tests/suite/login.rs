@@ -135,6 +135,20 @@ pub(crate) async fn account_throttled_at_one_address_can_log_in_from_another(dat
     assert!(server.log_in("ada", PASSWORD).await.is_ok());
 }
 
+pub(crate) async fn flood_of_logins_from_one_address_leaves_room_for_a_login_from_another(database: Database) {
+    let mut server = Server::start(&database, |_| {}).await;
+    let flood = (0..80).map(|number| {
+        let mut tokens = server.tokens();
+        async move { tokens.issue(super::login(&format!("nobody-{number}"), "a guess")).await.map(drop) }
+    });
+    let mut flood: tokio::task::JoinSet<_> = flood.collect();
+    while refused(flood.join_next().await.unwrap().unwrap()) != Reason::Overloaded {}
+    let from = Some(IpAddr::from([127, 0, 0, 2]));
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap().local_address(from);
+    server.channel = endpoint.connect_lazy();
+    assert!(server.log_in("ada", PASSWORD).await.is_ok());
+}
+
 pub(crate) async fn login_that_could_not_be_checked_does_not_count_as_failed(database: Database) {
     let server = Server::start(&database, |_| {}).await;
     server.auth.store.close().await;
