@@ -21,6 +21,7 @@ mod identities;
 pub mod metrics;
 mod ports;
 mod process;
+pub mod raw_http2;
 mod script;
 mod server;
 mod settings;

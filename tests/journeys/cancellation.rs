@@ -13,7 +13,7 @@ use tonic::Code;
 #[tokio::test]
 async fn call_that_outlives_its_caller_keeps_its_in_flight_slot() -> Result<()> {
     let echo = ScriptedUpstream::start().await?;
-    let two = toml::toml! { limits = { max_in_flight = 2 } };
+    let two = toml::toml! { limits = { max_in_flight = 2, max_share = 99 } };
     let mut fabric = echo.behind()?.settings(Part::Gateway, two).start().await?;
     let barriers = [(); 2].map(|()| Arc::new(Notify::new()));
     for (index, barrier) in barriers.iter().enumerate() {

@@ -23,6 +23,7 @@ mod orders;
 mod rate_limit;
 mod message;
 mod concurrency_limit;
+mod fair_shares;
 mod reload;
 mod relay;
 mod retry;

@@ -87,7 +87,9 @@ impl Target {
             Self::Key(key) => (&key.path, key.max_response_bytes, key.retries.as_ref(), time.min(key.timeout)),
         };
         let (deadline, retries) = (Deadline::after(time), retries.filter(|_| !call.is_retried_outside));
-        upstream::Call { path, metadata, deadline, id: &call.id, record: None, max_response_bytes, retries, shard: 0 }
+        let id = &call.id;
+        let (record, caller) = (None, None);
+        upstream::Call { path, metadata, deadline, id, record, max_response_bytes, retries, shard: 0, caller }
     }
 
     fn path(&self) -> &PathAndQuery {

@@ -10,7 +10,7 @@ use accord_token::PASSPORT_HEADER;
 use accord_upstream::metadata::is_reserved;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request::Parts};
 use hyper::body::Incoming;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 /// By which listener a request came in. It says what may come with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub(crate) struct Arrival {
     pub record: CallRecord,
     /// Where it came from.
     pub address: IpAddr,
+    /// By which connection.
+    pub connection: u64,
 }
 
 /// Takes out of the head of a request what may not come from outside, and reads what the caller asks for.
@@ -61,11 +63,12 @@ pub(crate) fn admit(
     let passport = passport(listener, &parts.headers)?;
     clean(&mut parts.headers)?;
     let options = protocol.admit(&parts)?;
-    let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-    let address = parts.extensions.get::<Peer>().map_or(unknown, |peer| peer.address).ip();
+    let peer = parts.extensions.get::<Peer>();
+    let address = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip());
+    let connection = peer.map_or(0, |peer| peer.connection);
     let id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
     let record = parts.extensions.get::<CallRecord>().cloned().unwrap_or_default();
-    Ok(Arrival { listener, passport, options, parts, body, id, record, address })
+    Ok(Arrival { listener, passport, options, parts, body, id, record, address, connection })
 }
 
 /// The passport of a call between services, before it is removed with the rest of our own namespace.

@@ -7,6 +7,7 @@ use crate::{
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Access;
 use accord_mesh::MeshClient;
+use accord_runtime::fair_share::Holder;
 use accord_token::{Kind, Refusal, Verified};
 use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
@@ -20,6 +21,15 @@ pub(crate) struct Identity<'a> {
     pub token: &'a str,
     /// The service that calls for the principal, with its own token; then the principal's is a passport.
     pub actor: Option<(Arc<Verified>, &'a str)>,
+}
+
+/// By whom is held what is held for a call: a principal, and as long as nobody is known, an address. A service that calls for a
+/// principal holds as that principal.
+pub(crate) fn holder(arrival: &Arrival, identity: Option<&Identity<'_>>) -> Holder {
+    match identity {
+        Some(identity) => Holder::principal(&identity.verified.claims.sub, arrival.connection),
+        None => Holder::address(arrival.address, arrival.connection),
+    }
 }
 
 /// Verifies the caller's credential. None is needed for a public method at the public listener; one that was sent must be good, so

@@ -2,12 +2,13 @@
 
 use crate::{
     admit::{self, Arrival, ListenerKind, admit},
-    authenticate::authenticate,
+    authenticate::{authenticate, holder},
     authorize::authorize,
-    concurrency_limit::{ConcurrencyLimit, SlotBody},
+    concurrency_limit::{ConcurrencyLimit, HoldingBody},
     fault::Fault,
     idempotency::{self, IdempotencyRecord, IdempotencyRecords},
     invalidate::{Delivery, Invalidator, PendingInvalidation},
+    memory::{CallMemory, HeldBytes, MemoryBudget},
     message,
     protocol::{BodyMode, Reply, RequestOptions, RouteMatch, WireProtocol},
     rate_limit::rate_limit,
@@ -18,7 +19,10 @@ use crate::{
     upstream::{self, Answer, Call, Outcome},
 };
 use accord_mesh::MeshClient;
-use accord_runtime::deadline::{Deadline, DeadlineBody};
+use accord_runtime::{
+    deadline::{Deadline, DeadlineBody},
+    fair_share::Held,
+};
 use accord_upstream::{ResponseBody, grpc};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
@@ -40,6 +44,8 @@ pub(crate) struct Gateway {
     pub tables: Arc<Tables>,
     /// How many calls may be in flight.
     pub concurrency_limit: ConcurrencyLimit,
+    /// How many bytes may be in memory for them.
+    pub memory: MemoryBudget,
     /// Who verifies tokens and decides what they permit.
     pub mesh: MeshClient,
     /// Where cached methods are answered from.
@@ -79,18 +85,20 @@ pub(crate) async fn travel(
     let route = protocol.find(&gateway.tables.load(), &arrival.parts)?;
     arrival.record.set_method(Arc::clone(&route.entry.method.name));
     let policy = &route.entry.method.policy;
-    // After the method is known, since its contract says how important the call is.
-    let slot = Arc::new(gateway.concurrency_limit.acquire(policy.criticality)?);
     let deadline = admit::deadline(&policy.deadline, &arrival)?;
     let identity = authenticate(&gateway.mesh, &policy.access, &arrival)?;
+    // From here on something may be waited for. Whose call it is and how important its method says who is shed first.
+    let holder = holder(&arrival, identity.as_ref());
+    let slot = Arc::new(gateway.concurrency_limit.acquire(policy.criticality, holder)?);
+    let memory = CallMemory::new(&gateway.memory, holder);
     let permit = authorize(&gateway.mesh, &route.entry, identity, &arrival, deadline).await?;
     let allowance = rate_limit(&permit)?;
-    let call = Call::new(permit, Arc::clone(&slot), deadline, &arrival, route.mode);
+    let call = Call::new(permit, Arc::clone(&slot), memory, deadline, &arrival, route.mode);
     let mut response = within(deadline, answer(gateway, call, route, arrival)).await?;
     allowance.add_headers(response.headers_mut());
     // The connection cuts a caller that has not read the answer by then, so that nobody holds a slot by not reading.
     response.extensions_mut().insert(deadline);
-    Ok(response.map(|body| SlotBody::wrap(body, slot)))
+    Ok(response.map(|body| Body::new(HoldingBody::new(body, slot))))
 }
 
 /// Dropping what is not done in time is what cancels it upstream. What is over before it begins is not begun.
@@ -109,39 +117,42 @@ async fn answer(
     arrival: Arrival,
 ) -> Result<Response<Body>, Fault> {
     let Arrival { options, parts, body, .. } = arrival;
+    let memory = call.memory.clone();
     let reply = match route.mode {
         BodyMode::PassThrough => Reply::Stream(pass_through(gateway, &call, body).await?),
         BodyMode::Unary => {
-            let message = message::read(&route, &parts, body).await?;
-            call.record.add_request_bytes(message.len());
+            let message = message::read(&route, &parts, body, &memory).await?;
+            call.record.add_request_bytes(message.bytes.len());
             Reply::Unary(unary(gateway, call, message, options).await?)
         }
         BodyMode::ServerStream => {
-            let message = message::read(&route, &parts, body).await?;
-            call.record.add_request_bytes(message.len());
-            Reply::Stream(stream(gateway, &call, &message).await?)
+            let message = message::read(&route, &parts, body, &memory).await?;
+            call.record.add_request_bytes(message.bytes.len());
+            Reply::Stream(stream(gateway, &call, &message.bytes).await?)
         }
     };
-    route.respond(reply)
+    route.respond(reply, &memory)
 }
 
 /// Bytes in, bytes out: only the limits are enforced.
 async fn pass_through(gateway: &Gateway, call: &Call, body: Incoming) -> Result<Response<Body>, Fault> {
+    let windows = call.windows()?;
     let end_reason = EndReason::default();
     let mut withdrawal = Withdrawal::watch(&gateway.mesh, &call.permit);
     let body =
         stream_limits::request(body, StreamLimits::of_request(call.policy()), &call.record, Arc::clone(&end_reason));
     let response = withdrawal.hold(upstream::stream(call, body, &end_reason)).await?;
-    Ok(limited(call, response, end_reason, withdrawal))
+    Ok(limited(call, response, end_reason, withdrawal, windows))
 }
 
 /// One message in, a stream of them out.
 async fn stream(gateway: &Gateway, call: &Call, message: &Bytes) -> Result<Response<Body>, Fault> {
+    let windows = call.windows()?;
     let end_reason = EndReason::default();
     let mut withdrawal = Withdrawal::watch(&gateway.mesh, &call.permit);
     let request = Full::new(grpc::frame(message));
     let response = withdrawal.hold(upstream::stream(call, request, &end_reason)).await?;
-    Ok(limited(call, response, end_reason, withdrawal))
+    Ok(limited(call, response, end_reason, withdrawal, windows))
 }
 
 /// An answer that ends at the limits of its method, at the deadline of its call, and with the credentials of its caller.
@@ -150,20 +161,27 @@ fn limited(
     response: Response<ResponseBody>,
     end_reason: EndReason,
     withdrawal: Withdrawal,
+    windows: Held,
 ) -> Response<Body> {
     let method = &call.permit.entry().method;
     let limits = StreamLimits::of_response(method);
     let response = stream_limits::response(response, &method.upstream, limits, call.deadline, end_reason);
-    response.map(|body| Body::new(DeadlineBody::new(RevocableBody::new(body, withdrawal), call.deadline)))
+    let revocable = response.map(|body| RevocableBody::new(body, withdrawal));
+    revocable.map(|body| Body::new(HoldingBody::new(DeadlineBody::new(body, call.deadline), windows)))
 }
 
 /// One message in, one out: from the cache, under an idempotency key, or from the upstream.
-async fn unary(gateway: &Arc<Gateway>, call: Call, message: Bytes, options: RequestOptions) -> Result<Answer, Fault> {
+async fn unary(
+    gateway: &Arc<Gateway>,
+    call: Call,
+    message: HeldBytes,
+    options: RequestOptions,
+) -> Result<Answer, Fault> {
     let entry = call.permit.entry();
     let policy = &entry.method.policy;
     if let (Some(read_through), Some(declared), Some(plan)) = (&gateway.read_through, &policy.cache, &entry.cache_plan)
     {
-        return read_through.read(&call, declared, plan, &message, options.consistency).await;
+        return read_through.read(&call, declared, plan, &message.bytes, options.consistency).await;
     }
     let key = match &policy.idempotency {
         Some(declared) => idempotency::key(declared, options.idempotency_key)?.map(|key| (declared.window, key)),
@@ -171,7 +189,7 @@ async fn unary(gateway: &Arc<Gateway>, call: Call, message: Bytes, options: Requ
     };
     match key {
         Some((window, key)) => idempotent(gateway, call, window, key, message).await,
-        None => mutate(gateway, &call, &message).await.result,
+        None => mutate(gateway, &call, &message.bytes).await.result,
     }
 }
 
@@ -182,15 +200,16 @@ async fn idempotent(
     call: Call,
     window: Duration,
     key: String,
-    message: Bytes,
+    message: HeldBytes,
 ) -> Result<Answer, Fault> {
     let gateway = Arc::clone(gateway);
     let run = async move {
+        let message = &message.bytes;
         let records = gateway.idempotency.as_ref().ok_or_else(idempotency::no_records)?;
-        match records.begin(&call, window, key, &message).await? {
-            IdempotencyRecord::Completed(answer) => replay(&gateway, &call, &message, *answer).await,
+        match records.begin(&call, window, key, message).await? {
+            IdempotencyRecord::Completed(answer) => replay(&gateway, &call, message, call.hold(*answer)?).await,
             IdempotencyRecord::Claimed(claim) => {
-                let outcome = in_time(&call, mutate(&gateway, &call, &message)).await;
+                let outcome = in_time(&call, mutate(&gateway, &call, message)).await;
                 records.end(&call, claim, &outcome).await;
                 outcome.result
             }

@@ -3,83 +3,81 @@
 use crate::fault::{Component, Fault};
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Criticality;
-use bytes::Bytes;
+use accord_runtime::fair_share::{FairShare, Held, Holder, Shed};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use opentelemetry::metrics::UpDownCounter;
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::{Status, body::Body};
 
 /// The in-flight slots of the gateway.
 pub(crate) struct ConcurrencyLimit {
-    free: Arc<Semaphore>,
-    total: usize,
-    in_flight: UpDownCounter<i64>,
+    slots: FairShare,
+    total: u64,
 }
 
 /// An in-flight slot, held until the last byte of the answer, or as long as work goes on whose caller has left.
-pub(crate) struct InFlightSlot {
-    _permit: OwnedSemaphorePermit,
-    in_flight: UpDownCounter<i64>,
-}
+pub(crate) type InFlightSlot = Held;
 
 impl ConcurrencyLimit {
-    /// A limit of `total` calls.
-    pub(crate) fn new(total: usize) -> Self {
-        let in_flight = accord_runtime::telemetry::meter()
-            .i64_up_down_counter("accord.gateway.calls.active")
+    /// A limit of `total` calls, of which one caller alone gets a share in percent.
+    pub(crate) fn new(total: usize, max_share: u64) -> Self {
+        let total = total as u64;
+        let slots = FairShare::new(total, max_share).observed("calls");
+        let held = Arc::downgrade(slots.held());
+        let _ = accord_runtime::telemetry::meter()
+            .u64_observable_gauge("accord.gateway.calls.active")
             .with_description("Calls in flight, until the last byte of their answers")
+            .with_callback(move |gauge| {
+                if let Some(held) = held.upgrade() {
+                    gauge.observe(held.load(Ordering::Relaxed), &[]);
+                }
+            })
             .build();
-        Self { free: Arc::new(Semaphore::new(total)), total, in_flight }
+        Self { slots, total }
     }
 
-    /// A slot for a call. The last tenths are kept for the more critical ones, so that the least critical are shed first.
-    pub(crate) fn acquire(&self, criticality: Criticality) -> Result<InFlightSlot, Fault> {
+    /// A slot for a call of this holder. The last tenths are kept for the more critical ones, so that the least critical are
+    /// shed first; of what is left, whoever holds most is.
+    pub(crate) fn acquire(&self, criticality: Criticality, holder: Holder) -> Result<InFlightSlot, Fault> {
         let kept = match criticality {
             Criticality::CriticalPlus => 0,
             Criticality::Critical => self.total / 20,
             Criticality::SheddablePlus => self.total / 5,
             Criticality::Sheddable => self.total / 2,
         };
-        if self.free.available_permits() <= kept {
-            return Err(overloaded());
-        }
-        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| overloaded())?;
-        self.in_flight.add(1, &[]);
-        Ok(InFlightSlot { _permit: permit, in_flight: self.in_flight.clone() })
+        self.slots.hold(Some(holder), 1, kept).map_err(overloaded)
     }
 
     /// Waits until every slot is free.
     pub(crate) async fn idle(&self) {
-        let all = u32::try_from(self.total).unwrap_or(u32::MAX);
-        // It fails only where the semaphore was closed, which nobody does.
-        drop(self.free.acquire_many(all).await);
+        self.slots.idle().await;
     }
 }
 
-/// A body that holds a slot.
-pub(crate) struct SlotBody {
-    body: Body,
-    _slot: Arc<InFlightSlot>,
+/// A body that holds something until its last byte.
+pub(crate) struct HoldingBody<B, H> {
+    body: B,
+    _held: H,
 }
 
-impl SlotBody {
-    /// Holds the slot until the last byte of the answer, and not only its head.
-    pub(crate) fn wrap(body: Body, slot: Arc<InFlightSlot>) -> Body {
-        Body::new(Self { body, _slot: slot })
+impl<B, H> HoldingBody<B, H> {
+    /// Holds it until the last byte of the body, and not only the head of its answer.
+    pub(crate) fn new(body: B, held: H) -> Self {
+        Self { body, _held: held }
     }
 }
 
-impl HttpBody for SlotBody {
-    type Data = Bytes;
-    type Error = Status;
+impl<B: HttpBody + Unpin, H: Unpin> HttpBody for HoldingBody<B, H> {
+    type Data = B::Data;
+    type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         Pin::new(&mut self.body).poll_frame(context)
     }
 
@@ -92,14 +90,13 @@ impl HttpBody for SlotBody {
     }
 }
 
-impl Drop for InFlightSlot {
-    fn drop(&mut self) {
-        self.in_flight.add(-1, &[]);
-    }
-}
-
-fn overloaded() -> Fault {
-    let message = "more calls are in flight than this gateway takes; try again shortly";
+fn overloaded(shed: Shed) -> Fault {
+    let message = match shed {
+        Shed::Full => "more calls are in flight than this gateway takes; try again shortly",
+        Shed::Share => {
+            "this caller has as many calls in flight as it may while others ask (`limits.max_share`); try again shortly"
+        }
+    };
     Fault::retry(Component::Gateway, Reason::Overloaded, message, Duration::from_secs(1))
 }
 
@@ -107,13 +104,15 @@ fn overloaded() -> Fault {
 mod tests {
     use super::*;
 
+    /// As many slots as callers get that hold one each.
     fn fill(limit: &ConcurrencyLimit, criticality: Criticality) -> Vec<InFlightSlot> {
-        std::iter::from_fn(|| limit.acquire(criticality).ok()).collect()
+        let callers = (0..).map(|number| Holder::principal(&format!("{criticality:?} {number}"), 0));
+        callers.map_while(|caller| limit.acquire(criticality, caller).ok()).collect()
     }
 
     #[test]
     fn least_critical_calls_are_shed_first() {
-        let limit = ConcurrencyLimit::new(20);
+        let limit = ConcurrencyLimit::new(20, FairShare::DEFAULT);
         let order = [
             (Criticality::Sheddable, 10),
             (Criticality::SheddablePlus, 6),
@@ -130,8 +129,18 @@ mod tests {
 
     #[test]
     fn slots_that_are_given_back_are_free_again() {
-        let limit = ConcurrencyLimit::new(20);
+        let limit = ConcurrencyLimit::new(20, FairShare::DEFAULT);
         drop(fill(&limit, Criticality::CriticalPlus));
         assert_eq!(fill(&limit, Criticality::CriticalPlus).len(), 20);
+    }
+
+    #[test]
+    fn caller_with_its_share_is_shed_and_others_are_not() {
+        let limit = ConcurrencyLimit::new(100, FairShare::DEFAULT);
+        let by = |caller, connection| limit.acquire(Criticality::CriticalPlus, Holder::principal(caller, connection));
+        let greedy: Vec<_> = (0..100).map_while(|connection| by("greedy", connection).ok()).collect();
+        assert_eq!(greedy.len(), 50);
+        assert!(by("greedy", 1).unwrap_err().status().message().contains("limits.max_share"));
+        assert!(by("neighbour", 200).is_ok());
     }
 }

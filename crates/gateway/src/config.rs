@@ -7,6 +7,7 @@ use std::time::Duration;
 use accord_mesh::MeshConfig;
 use accord_runtime::config::bound::{self, Count, DAY, HOUR, Time};
 use accord_runtime::config::{Configuration, Invalid};
+use accord_runtime::fair_share::FairShare;
 use accord_runtime::server::{Address, ListenConfig};
 use accord_runtime::telemetry::TelemetryConfig;
 use accord_runtime::tls::ClientFiles;
@@ -211,10 +212,20 @@ pub struct LimitsConfig {
     /// Most calls in flight at a time, 1 to 1000000; more are shed, least critical first. Default: 4096.
     #[serde(with = "Count::<1, 1_000_000>")]
     pub max_in_flight: usize,
+    /// Most bytes in memory for calls, 1048576 to 1099511627776: requests that are read, and answers until their callers have
+    /// read them. More is refused. The process takes up to 64 MiB besides. Default: 268435456.
+    #[serde(with = "Count::<1_048_576, 1_099_511_627_776>")]
+    pub max_memory: u64,
+    /// Most of both that one caller may hold while no other asks, in percent, 1 to 99; a connection gets as much of what its
+    /// caller may. A caller is a principal, or an address (of IPv6 a network of 64 bits) as long as nobody is known. The more of
+    /// it is held, the less everybody may: n callers that want all have equal shares, and another one still finds room.
+    /// Default: 50.
+    #[serde(with = "Count::<1, 99>")]
+    pub max_share: u64,
 }
 
 impl Default for LimitsConfig {
     fn default() -> Self {
-        Self { max_in_flight: 4096 }
+        Self { max_in_flight: 4096, max_memory: 256 << 20, max_share: FairShare::DEFAULT }
     }
 }

@@ -10,9 +10,11 @@ mod options;
 
 use crate::{
     fault::Fault,
+    memory::CallMemory,
     table::{MethodEntry, MethodTable},
 };
 use accord_contract::Method;
+use accord_runtime::fair_share::Held;
 use accord_upstream::Answer;
 use bytes::Bytes;
 use grpc::Grpc;
@@ -37,13 +39,24 @@ trait Protocol {
     /// The called method, and what of the body has to be looked at.
     fn find(&self, table: &MethodTable, parts: &Parts) -> Result<RouteMatch<Self::Codec>, Fault>;
 
-    /// The one message of a request, within the size limit of its method.
-    async fn read<B>(codec: &Self::Codec, method: &Method, parts: &Parts, body: B) -> Result<Bytes, Fault>
+    /// The one message of a request, within the size limit of its method. What is read is held.
+    async fn read<B>(
+        codec: &Self::Codec,
+        method: &Method,
+        parts: &Parts,
+        body: B,
+        held: &mut Held,
+    ) -> Result<Bytes, Fault>
     where
         B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin;
 
     /// The answer to a call that reached its method.
-    fn respond(codec: &Self::Codec, method: &Method, reply: Reply) -> Result<Response<Body>, Fault>;
+    fn respond(
+        codec: &Self::Codec,
+        method: &Method,
+        reply: Reply,
+        memory: &CallMemory,
+    ) -> Result<Response<Body>, Fault>;
 
     /// The answer to a call that ended in the gateway.
     fn fault(&self, fault: &Fault) -> Response<Body>;
@@ -147,22 +160,22 @@ impl WireProtocol {
 }
 
 impl RouteMatch {
-    /// Reads the one message of a request, within the size limit of its method.
-    pub(crate) async fn read<B>(&self, parts: &Parts, body: B) -> Result<Bytes, Fault>
+    /// Reads the one message of a request, within the size limit of its method. What is read is held.
+    pub(crate) async fn read<B>(&self, parts: &Parts, body: B, held: &mut Held) -> Result<Bytes, Fault>
     where
         B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
     {
         match &self.codec.0 {
-            CodecKind::Grpc(codec) => Grpc::read(codec, &self.entry.method, parts, body).await,
-            CodecKind::Json(codec) => Json::read(codec, &self.entry.method, parts, body).await,
+            CodecKind::Grpc(codec) => Grpc::read(codec, &self.entry.method, parts, body, held).await,
+            CodecKind::Json(codec) => Json::read(codec, &self.entry.method, parts, body, held).await,
         }
     }
 
     /// An answer, in the caller's own protocol.
-    pub(crate) fn respond(&self, reply: Reply) -> Result<Response<Body>, Fault> {
+    pub(crate) fn respond(&self, reply: Reply, memory: &CallMemory) -> Result<Response<Body>, Fault> {
         match &self.codec.0 {
-            CodecKind::Grpc(codec) => Grpc::respond(codec, &self.entry.method, reply),
-            CodecKind::Json(codec) => Json::respond(codec, &self.entry.method, reply),
+            CodecKind::Grpc(codec) => Grpc::respond(codec, &self.entry.method, reply, memory),
+            CodecKind::Json(codec) => Json::respond(codec, &self.entry.method, reply, memory),
         }
     }
 }

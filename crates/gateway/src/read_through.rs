@@ -94,6 +94,7 @@ impl ReadThrough {
         let failure = match response {
             Ok(answered) => {
                 self.is_failing.store(false, Ordering::Relaxed);
+                let answered = answered.and_then(|answer| call.hold(answer));
                 return upstream::give_up(call, answered);
             }
             Err(status) if deadline::is_exceeded(call.deadline, &status) => return Err(Fault::deadline()),
@@ -241,7 +242,7 @@ fn answer(call: &Call, response: ReadResponse) -> Result<Result<Answer, Fault>, 
         add_freshness(&freshness, &mut head);
     }
     let trailers = metadata(&response.trailers)?;
-    Ok(Ok(Answer { head, result, trailers, is_trailers_only: response.is_trailers_only }))
+    Ok(Ok(Answer { head, result, trailers, is_trailers_only: response.is_trailers_only, held: None }))
 }
 
 /// Why the upstream gave the cache no answer: the same as if the gateway had asked it.

@@ -10,6 +10,7 @@ use crate::{
     inspect::Inspection,
     invalidate::Invalidator,
     listener_service::ListenerService,
+    memory::MemoryBudget,
     read_through::ReadThrough,
     table::{self, Sources, Tables},
 };
@@ -105,7 +106,8 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
     let read_through = |(upstream, invalidator)| ReadThrough::new(upstream, invalidator, mesh.clone());
     Ok(Arc::new(Gateway {
         tables,
-        concurrency_limit: ConcurrencyLimit::new(config.limits.max_in_flight),
+        concurrency_limit: ConcurrencyLimit::new(config.limits.max_in_flight, config.limits.max_share),
+        memory: MemoryBudget::new(config.limits.max_memory, config.limits.max_share),
         read_through: reads.zip(invalidator.clone()).map(read_through),
         invalidator,
         idempotency: records.map(|upstream| IdempotencyRecords::new(Client::new(upstream), mesh.clone())),

@@ -5,12 +5,13 @@ use crate::{
     authorize::Permit,
     concurrency_limit::InFlightSlot,
     fault::{Component, Fault},
+    memory::{self, CallMemory},
     metadata,
     protocol::BodyMode,
     stream_limits::{EndReason, StreamLimits},
 };
 use accord_contract::Policy;
-use accord_runtime::{call_record::CallRecord, deadline::Deadline, request::RequestId};
+use accord_runtime::{call_record::CallRecord, deadline::Deadline, fair_share::Held, request::RequestId};
 use accord_token::PASSPORT_HEADER;
 pub(crate) use accord_upstream::Answer;
 use accord_upstream::{self as upstream, Failure, PUSHBACK, ResponseBody, Retries, grpc};
@@ -26,6 +27,8 @@ pub(crate) struct Call {
     pub permit: Permit,
     /// Its in-flight slot, for as long as something is done for it.
     pub _slot: Arc<InFlightSlot>,
+    /// Its bytes in memory.
+    pub memory: CallMemory,
     /// Until when.
     pub deadline: Deadline,
     /// Its id.
@@ -45,6 +48,7 @@ impl Call {
     pub(crate) fn new(
         permit: Permit,
         slot: Arc<InFlightSlot>,
+        memory: CallMemory,
         deadline: Deadline,
         arrival: &Arrival,
         mode: BodyMode,
@@ -60,6 +64,7 @@ impl Call {
         Self {
             permit,
             _slot: slot,
+            memory,
             deadline,
             id: arrival.id.clone(),
             record: arrival.record.clone(),
@@ -85,7 +90,20 @@ impl Call {
             max_response_bytes: self.policy().max_response_bytes,
             retries: self.retries(),
             shard: 0,
+            caller: Some(self.memory.caller()),
         }
+    }
+
+    /// The same answer, with its bytes counted that did not come from the upstream.
+    pub(crate) fn hold(&self, mut answer: Answer) -> Result<Answer, Fault> {
+        let bytes = answer.result.as_ref().map_or(0, Bytes::len);
+        answer.held = Some(self.memory.response(bytes)?);
+        Ok(answer)
+    }
+
+    /// What waits in its windows, where it is passed on as it comes.
+    pub(crate) fn windows(&self) -> Result<Held, Fault> {
+        self.memory.windows(self.permit.entry().method.kind)
     }
 
     fn retries(&self) -> Option<&Retries> {
@@ -97,6 +115,9 @@ impl Call {
     fn fault(&self, failure: &Failure) -> Fault {
         if failure.is_deadline() {
             return Fault::deadline();
+        }
+        if let Some(shed) = failure.shed() {
+            return memory::shed(shed);
         }
         Fault::from_status(Component::Upstream, failure.status(&self.permit.entry().method.upstream))
     }

@@ -28,7 +28,7 @@ impl Upstream {
     where
         B: RequestBody,
     {
-        let admission = self.admit().ok_or(Failure::Overloaded)?;
+        let admission = self.admit(call.holder()).ok_or(Failure::Overloaded)?;
         let picked = self.pick_for(call).await?;
         let mut response = self.send(call, picked, 0, &mut Payload::Stream(body)).await.and_then(in_grpc)?;
         if deadline::is_race_in(call.deadline, response.headers()) {
@@ -85,7 +85,8 @@ impl Upstream {
         let response = self.send(call, picked, previous, &mut payload).await.and_then(in_grpc)?;
         let (mut parts, body) = response.into_parts();
         let encoding = parts.headers.get("grpc-encoding").cloned();
-        let reading = grpc::read_unary(body, encoding.as_ref(), call.max_response_bytes);
+        let mut held = call.held();
+        let reading = grpc::read_unary(body, encoding.as_ref(), call.max_response_bytes, held.as_mut());
         let read = tokio::time::timeout_at(call.deadline.at(), reading).await;
         let read = read.map_err(|_| Failure::Transport(TransportError::DeadlineExceeded))?;
         let (message, trailers) = read.map_err(|error| Failure::body(error, call.deadline))?;
@@ -105,7 +106,7 @@ impl Upstream {
             (Some(status), _) => Err(status),
             (None, _) => return Err(Failure::NotGrpc(parts.status)),
         };
-        Ok(Answer { head: parts.headers, result, trailers, is_trailers_only })
+        Ok(Answer { head: parts.headers, result, trailers, is_trailers_only, held })
     }
 }
 

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use accord_runtime::fair_share::Holder;
 use accord_runtime::reload::Reloading;
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
@@ -67,7 +68,7 @@ impl Upstream {
         trust: Option<Reloading<ClientConfig>>,
         discoveries: Box<[Box<dyn Discovery>]>,
     ) -> Arc<Self> {
-        let bulkhead = Bulkhead::new(config.max_in_flight);
+        let bulkhead = Bulkhead::new(config.max_in_flight, config.max_share);
         let upstream = Arc::new(Self {
             name: config.name.as_str().into(),
             settings: Settings {
@@ -108,9 +109,9 @@ impl Upstream {
         endpoints.iter().any(|endpoint| !endpoint.is_ejected(now))
     }
 
-    /// A place among the calls in flight; none where all are taken.
-    pub(crate) fn admit(&self) -> Option<Admission> {
-        let admission = self.bulkhead.admit();
+    /// A place among the calls in flight; none where all are taken, or the caller has its share of them.
+    pub(crate) fn admit(&self, holder: Option<Holder>) -> Option<Admission> {
+        let admission = self.bulkhead.admit(holder);
         if admission.is_none() {
             self.metrics.refused();
         }

@@ -1,41 +1,31 @@
-//! Concurrency limit of an upstream (bulkhead): a slow one can't take the room of others.
+//! Concurrency limit of an upstream (bulkhead): a slow one can't take the room of others, and one caller not all of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
+
+use accord_runtime::fair_share::{FairShare, Held, Holder};
 
 /// How many calls may be in flight.
 #[derive(Debug)]
-pub(crate) struct Bulkhead {
-    in_flight: Arc<AtomicUsize>,
-    most: usize,
-}
+pub(crate) struct Bulkhead(FairShare);
+
+/// A call's place, until it is dropped.
+pub(crate) type Admission = Held;
 
 impl Bulkhead {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { in_flight: Arc::default(), most }
+    /// So many, of which one caller alone gets a share in percent.
+    pub(crate) fn new(most: usize, max_share: u64) -> Self {
+        Self(FairShare::new(most as u64, max_share))
     }
 
-    /// One of the places; none where all are taken.
-    pub(crate) fn admit(&self) -> Option<Admission> {
-        // Counted first: so it is given back where it is one too many.
-        let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        let admission = Admission(Arc::clone(&self.in_flight));
-        (before < self.most).then_some(admission)
+    /// One of the places; none where all are taken, or the caller has its share of them.
+    pub(crate) fn admit(&self, holder: Option<Holder>) -> Option<Admission> {
+        self.0.hold(holder, 1, 0).ok()
     }
 
     /// The count of calls in flight, to be shown in metrics.
-    pub(crate) fn in_flight(&self) -> &Arc<AtomicUsize> {
-        &self.in_flight
-    }
-}
-
-/// A call's place, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Admission(Arc<AtomicUsize>);
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+    pub(crate) fn in_flight(&self) -> &Arc<AtomicU64> {
+        self.0.held()
     }
 }
 
@@ -45,12 +35,21 @@ mod tests {
 
     #[test]
     fn bulkhead_refuses_a_call_until_another_ends() {
-        let bulkhead = Bulkhead::new(2);
-        let first = bulkhead.admit();
-        let _second = bulkhead.admit().unwrap();
-        assert!(bulkhead.admit().is_none());
-        assert!(bulkhead.admit().is_none(), "a refused call takes no place");
+        let bulkhead = Bulkhead::new(2, FairShare::DEFAULT);
+        let first = bulkhead.admit(None);
+        let _second = bulkhead.admit(None).unwrap();
+        assert!(bulkhead.admit(None).is_none());
+        assert!(bulkhead.admit(None).is_none(), "a refused call takes no place");
         drop(first);
-        assert!(bulkhead.admit().is_some());
+        assert!(bulkhead.admit(None).is_some());
+    }
+
+    #[test]
+    fn bulkhead_keeps_places_from_a_caller_that_has_its_share() {
+        let bulkhead = Bulkhead::new(10, FairShare::DEFAULT);
+        let caller = |subject, connection| Some(Holder::principal(subject, connection));
+        let held: Vec<_> = (0..10).map_while(|connection| bulkhead.admit(caller("ada", connection))).collect();
+        assert_eq!(held.len(), 5);
+        assert!(bulkhead.admit(caller("bob", 99)).is_some());
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use accord_runtime::call_record::CallRecord;
 use accord_runtime::deadline::Deadline;
+use accord_runtime::fair_share::{FairShare, Held, Holder};
 use accord_runtime::request::RequestId;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -40,6 +41,28 @@ pub struct Call<'a> {
     pub retries: Option<&'a Retries>,
     /// The caller's shard: its runtime, which has connections of its own.
     pub shard: usize,
+    /// On whose behalf it is made, where callers share what there is.
+    pub caller: Option<Caller<'a>>,
+}
+
+/// A caller that holds no more than its share of what there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// Who it is.
+    pub holder: Holder,
+    /// The bytes that answers may have in memory.
+    pub memory: &'a FairShare,
+}
+
+impl Call<'_> {
+    pub(crate) fn holder(&self) -> Option<Holder> {
+        self.caller.map(|caller| caller.holder)
+    }
+
+    /// What an answer of it has in memory: nothing yet.
+    pub(crate) fn held(&self) -> Option<Held> {
+        self.caller.map(|caller| caller.memory.nothing(Some(caller.holder)))
+    }
 }
 
 /// How often a call may be tried.
@@ -56,7 +79,7 @@ pub struct Retries {
 }
 
 /// What a handler said to a unary call.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Answer {
     /// The initial metadata.
     pub head: HeaderMap,
@@ -66,13 +89,15 @@ pub struct Answer {
     pub trailers: HeaderMap,
     /// Whether it had one block of metadata alone, which stands in `head` (gRPC over HTTP/2, "Trailers-Only").
     pub is_trailers_only: bool,
+    /// Its bytes in memory, where they are counted.
+    pub held: Option<Held>,
 }
 
 impl Answer {
     /// An answer without metadata.
     pub fn new(result: Result<Bytes, Status>) -> Self {
         let is_trailers_only = result.is_err();
-        Self { head: HeaderMap::new(), result, trailers: HeaderMap::new(), is_trailers_only }
+        Self { head: HeaderMap::new(), result, trailers: HeaderMap::new(), is_trailers_only, held: None }
     }
 
     /// The code that the handler ended with.

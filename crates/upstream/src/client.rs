@@ -147,7 +147,7 @@ where
         let admission = if client.only.is_some() {
             None
         } else {
-            let Some(admission) = client.upstream.admit() else {
+            let Some(admission) = client.upstream.admit(None) else {
                 let refused = Failure::Overloaded.status(client.upstream.name());
                 return Box::pin(async { Err(refused) });
             };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use accord_runtime::config::Invalid;
 use accord_runtime::config::bound::{self, Count, DAY, HOUR, Time};
+use accord_runtime::fair_share::FairShare;
 use accord_runtime::reload::Reloading;
 use accord_runtime::tls::{ClientFiles, TlsError};
 use rustls::ClientConfig;
@@ -44,6 +45,10 @@ pub struct UpstreamConfig {
     /// upstream can't take the room of others. Default: 2048.
     #[serde(with = "Count::<1, 1_000_000>")]
     pub max_in_flight: usize,
+    /// Most of them that one caller of the gateway may have in flight, in percent, 1 to 99, so that others find room; only the
+    /// gateway reads it. Default: 50.
+    #[serde(with = "Count::<1, 99>")]
+    pub max_share: u64,
     /// Bytes of headers or trailers of one answer, counted as in RFC 9113, 6.5.2; 1024 to 16777216. A call with more fails
     /// alone, with the code that the upstream gave. Default: 65536.
     #[serde(with = "Count::<1_024, 16_777_216>")]
@@ -79,6 +84,7 @@ impl Default for UpstreamConfig {
             descriptors: None,
             services: Vec::new(),
             max_in_flight: 2048,
+            max_share: FairShare::DEFAULT,
             max_header_bytes: 64 * 1024,
             connections: 2,
             max_connections: 64,

@@ -24,8 +24,9 @@ use crate::connect_error::{ConnectError, FirstRead};
 use crate::discovery::Address;
 
 /// What a peer may send before it was read: of one stream, and of all streams of a connection. A reader that stalls keeps
-/// what its stream may take, so the connection's room is for more of them than servers allow streams (100 to 200).
-const STREAM_WINDOW: u32 = 256 << 10;
+/// what its stream may take, so the connection's room is for more of them than servers allow streams (100 to 200). Whoever
+/// counts the memory of calls counts a window for each answer that is passed on as it comes.
+pub const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 256;
 
 /// Headers are decoded up to this many times their configured bound. What lies between fails one call; beyond four times
@@ -34,7 +35,7 @@ const HEADER_ROOM: u32 = 16;
 
 /// Over this much overhead of small DATA frames that nobody has read yet (256 bytes less their length, each), the HTTP/2
 /// library gives up the whole connection. A few stalled readers can't reach it: a window full of the smallest messages, of
-/// five bytes, is 13 MiB.
+/// five bytes, is 3 MiB.
 const SMALL_FRAMES: usize = 64 << 20;
 
 /// Silence is looked for this often in each keepalive interval: so no clock has to be read for each read.

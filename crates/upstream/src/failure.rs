@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::deadline::Deadline;
+use accord_runtime::fair_share::Shed;
 use accord_runtime::fault::StatusBuilder;
 use http::StatusCode;
 use tonic::{Code, Status};
@@ -49,6 +50,14 @@ impl Failure {
         matches!(self, Self::Transport(TransportError::DeadlineExceeded))
     }
 
+    /// Whether the answer had no room in memory.
+    pub fn shed(&self) -> Option<Shed> {
+        match self {
+            Self::Body(BodyError::Shed(shed)) => Some(*shed),
+            _ => None,
+        }
+    }
+
     /// Whether it is certain that the upstream has not acted on the call.
     pub fn is_unprocessed(&self) -> bool {
         match self {
@@ -67,7 +76,7 @@ impl Failure {
     pub fn code(&self) -> Code {
         match self {
             Self::Transport(error) => error.code(),
-            Self::Body(BodyError::TooLarge { .. }) | Self::Overloaded => Code::ResourceExhausted,
+            Self::Body(BodyError::TooLarge { .. } | BodyError::Shed(_)) | Self::Overloaded => Code::ResourceExhausted,
             Self::Body(BodyError::Broken(_)) => Code::Unavailable,
             Self::Body(BodyError::Malformed(_) | BodyError::Encoding(_)) => Code::Internal,
             Self::NotGrpc(status) => grpc::from_http(*status),
@@ -90,6 +99,7 @@ impl Failure {
             }
             Self::Transport(error) => (Reason::UpstreamUnavailable, format!("upstream {upstream}: {error}"), None),
             Self::Body(error @ BodyError::TooLarge { .. }) => (Reason::ResponseTooLarge, unusable(error), None),
+            Self::Body(error @ BodyError::Shed(_)) => (Reason::Overloaded, unusable(error), Some(RETRY_AFTER)),
             Self::Body(error @ BodyError::Broken(_)) => (Reason::UpstreamUnavailable, unusable(error), None),
             Self::Body(error) => (Reason::UpstreamMalformed, unusable(error), None),
             Self::NotGrpc(status) => {

@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::io::Read;
 
+use accord_runtime::fair_share::{Held, Shed};
 use bytes::{Buf, Bytes, BytesMut};
 use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderValue};
@@ -36,13 +37,20 @@ pub enum BodyError {
     /// A compression that was not offered.
     #[error("the message is compressed with `{0}`; `identity` and `gzip` are accepted")]
     Encoding(String),
+    /// Whoever it is for has its share of the memory.
+    #[error("it would take more memory than its caller may hold")]
+    Shed(Shed),
     /// The peer went away in the middle.
     #[error("the body ended early")]
     Broken(Option<TransportError>),
 }
 
-/// Reads a whole body of at most `limit` bytes. One chunk is handed on without a copy.
-pub async fn collect<B>(mut body: B, limit: u64) -> Result<(Bytes, Option<HeaderMap>), BodyError>
+/// Reads a whole body of at most `limit` bytes, which are held as they come. One chunk is handed on without a copy.
+pub async fn collect<B>(
+    mut body: B,
+    limit: u64,
+    mut held: Option<&mut Held>,
+) -> Result<(Bytes, Option<HeaderMap>), BodyError>
 where
     B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
 {
@@ -50,10 +58,15 @@ where
     let mut joined = BytesMut::new();
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
-        match frame.map_err(|error| broken(&error))?.into_data() {
-            Ok(data) if (whole.len() + joined.len() + data.len()) as u64 > limit => {
+        let frame = frame.map_err(|error| broken(&error))?.into_data();
+        if let Ok(data) = &frame {
+            let read = (whole.len() + joined.len() + data.len()) as u64;
+            if read > limit {
                 return Err(BodyError::TooLarge { limit });
             }
+            held.as_deref_mut().map_or(Ok(()), |held| held.set(read)).map_err(BodyError::Shed)?;
+        }
+        match frame {
             Ok(data) if whole.is_empty() && joined.is_empty() => whole = data,
             Ok(data) => {
                 joined.extend_from_slice(&std::mem::take(&mut whole));
@@ -75,11 +88,13 @@ pub async fn read_unary<B>(
     body: B,
     encoding: Option<&HeaderValue>,
     limit: u64,
+    mut held: Option<&mut Held>,
 ) -> Result<(Option<Bytes>, Option<HeaderMap>), BodyError>
 where
     B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
 {
-    let (bytes, trailers) = collect(body, limit.saturating_add(PREFIX as u64)).await.map_err(|error| match error {
+    let collected = collect(body, limit.saturating_add(PREFIX as u64), held.as_deref_mut()).await;
+    let (bytes, trailers) = collected.map_err(|error| match error {
         BodyError::TooLarge { .. } => BodyError::TooLarge { limit },
         other => other,
     })?;
@@ -88,6 +103,9 @@ where
     }
     let mut frames = Deframer { buffer: BytesMut::new(), limit };
     let message = frames.only(bytes, encoding)?;
+    if let Some(held) = held {
+        held.set(message.len() as u64).map_err(BodyError::Shed)?;
+    }
     Ok((Some(message), trailers))
 }
 
@@ -120,6 +138,11 @@ impl Deframer {
         self.buffer.advance(PREFIX);
         let message = self.buffer.split_to(length).freeze();
         decompress(message, compressed, encoding, self.limit).map(Some)
+    }
+
+    /// How many bytes wait for the rest of their message.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
     }
 
     fn only(&mut self, mut bytes: Bytes, encoding: Option<&HeaderValue>) -> Result<Bytes, BodyError> {

@@ -1,7 +1,7 @@
 //! Metrics of an upstream.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -48,7 +48,7 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Figures under the upstream's name.
-    pub(crate) fn new(upstream: &str, in_flight: &Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(upstream: &str, in_flight: &Arc<AtomicU64>) -> Self {
         let meter = accord_runtime::telemetry::meter();
         let name = KeyValue::new("upstream", upstream.to_owned());
         observe_in_flight(&meter, &name, in_flight);
@@ -110,7 +110,7 @@ impl Metrics {
     }
 }
 
-fn observe_in_flight(meter: &Meter, upstream: &KeyValue, in_flight: &Arc<AtomicUsize>) {
+fn observe_in_flight(meter: &Meter, upstream: &KeyValue, in_flight: &Arc<AtomicU64>) {
     // Shown for as long as the upstream lives.
     let (in_flight, upstream) = (Arc::downgrade(in_flight), upstream.clone());
     let _ = meter
@@ -118,7 +118,7 @@ fn observe_in_flight(meter: &Meter, upstream: &KeyValue, in_flight: &Arc<AtomicU
         .with_description("Calls in flight at an upstream")
         .with_callback(move |gauge| {
             if let Some(count) = in_flight.upgrade() {
-                gauge.observe(count.load(Ordering::Relaxed) as u64, std::slice::from_ref(&upstream));
+                gauge.observe(count.load(Ordering::Relaxed), std::slice::from_ref(&upstream));
             }
         })
         .build();

@@ -1,7 +1,11 @@
 //! Bodies in hand, and what is wrong with those that came.
 
-use crate::fault::{Component, Fault};
+use crate::{
+    fault::{Component, Fault},
+    memory,
+};
 use accord_api::accord::fault::v1::Reason;
+use accord_runtime::fair_share::Held;
 use accord_upstream::grpc::BodyError;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -17,17 +21,19 @@ use tonic::body::Body;
 pub(super) struct Whole {
     data: Option<Bytes>,
     trailers: Option<HeaderMap>,
+    /// Its bytes in memory, until the last of them is on its way.
+    _held: Option<Held>,
 }
 
 impl Whole {
     /// A body of bytes and trailers.
-    pub(super) fn with_trailers(data: Bytes, trailers: HeaderMap) -> Body {
-        Body::new(Self { data: Some(data), trailers: Some(trailers) })
+    pub(super) fn with_trailers(data: Bytes, trailers: HeaderMap, held: Option<Held>) -> Body {
+        Body::new(Self { data: Some(data), trailers: Some(trailers), _held: held })
     }
 
     /// A body of bytes alone.
-    pub(super) fn bytes(data: Bytes) -> Body {
-        Body::new(Self { data: Some(data), trailers: None })
+    pub(super) fn bytes(data: Bytes, held: Option<Held>) -> Body {
+        Body::new(Self { data: Some(data), trailers: None, _held: held })
     }
 }
 
@@ -60,6 +66,7 @@ pub(super) fn body_fault(error: &BodyError) -> Fault {
         BodyError::TooLarge { .. } => Fault::new(Component::Gateway, Reason::RequestTooLarge, error.to_string())
             .http(StatusCode::PAYLOAD_TOO_LARGE),
         BodyError::Encoding(_) => unsupported(error.to_string()),
+        BodyError::Shed(shed) => memory::shed(*shed),
         BodyError::Malformed(_) => Fault::violation(Reason::RequestMalformed, "", &error.to_string()),
         BodyError::Broken(_) => Fault::request_cut_off(),
     }

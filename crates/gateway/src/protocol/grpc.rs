@@ -6,10 +6,13 @@ use super::{
     grpc_subtype,
     options::single,
 };
-use crate::{fault::Fault, method, table::MethodTable};
+use crate::{fault::Fault, memory::CallMemory, method, table::MethodTable};
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Method;
-use accord_runtime::deadline::{self, parse_grpc_timeout};
+use accord_runtime::{
+    deadline::{self, parse_grpc_timeout},
+    fair_share::Held,
+};
 use accord_upstream::{
     Answer, PREVIOUS_ATTEMPTS,
     grpc::{self, BodyError},
@@ -55,19 +58,19 @@ impl Protocol for Grpc {
         Ok(RouteMatch { entry, mode, codec: () })
     }
 
-    async fn read<B>((): &(), method: &Method, parts: &Parts, body: B) -> Result<Bytes, Fault>
+    async fn read<B>((): &(), method: &Method, parts: &Parts, body: B, held: &mut Held) -> Result<Bytes, Fault>
     where
         B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
     {
         let encoding = parts.headers.get("grpc-encoding");
-        match grpc::read_unary(body, encoding, method.policy.max_request_bytes).await {
+        match grpc::read_unary(body, encoding, method.policy.max_request_bytes, Some(held)).await {
             Ok((Some(message), _)) => Ok(message),
             Ok((None, _)) => Err(body_fault(&BodyError::Malformed("there is no message"))),
             Err(error) => Err(body_fault(&error)),
         }
     }
 
-    fn respond((): &(), _: &Method, reply: Reply) -> Result<Response<Body>, Fault> {
+    fn respond((): &(), _: &Method, reply: Reply, _: &CallMemory) -> Result<Response<Body>, Fault> {
         Ok(match reply {
             Reply::Unary(answer) => unary(answer),
             Reply::Stream(response) => response,
@@ -88,13 +91,13 @@ fn unary(answer: Answer) -> Response<Body> {
         Ok(message) => {
             let mut trailers = answer.trailers;
             trailers.insert("grpc-status", HeaderValue::from_static("0"));
-            Response::new(Whole::with_trailers(grpc::frame(&message), trailers))
+            Response::new(Whole::with_trailers(grpc::frame(&message), trailers, answer.held))
         }
         Err(status) if answer.is_trailers_only => trailers_only(&status),
         Err(status) => {
             let mut trailers = answer.trailers;
             trailers.extend(deadline::trailers(&status));
-            Response::new(Whole::with_trailers(Bytes::new(), trailers))
+            Response::new(Whole::with_trailers(Bytes::new(), trailers, None))
         }
     };
     response.headers_mut().extend(answer.head);

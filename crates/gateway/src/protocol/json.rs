@@ -14,11 +14,13 @@ use super::{
 };
 use crate::{
     fault::{Component, Fault},
+    memory::{self, CallMemory},
     method,
     table::{MethodTable, Variables},
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::{Method, MethodKind};
+use accord_runtime::fair_share::Held;
 use accord_transcode::{NoMatch, Plan, Violation, ViolationKind};
 use accord_upstream::{Answer, grpc};
 use bytes::Bytes;
@@ -129,7 +131,7 @@ impl Protocol for Json {
         Ok(RouteMatch { entry, mode, codec })
     }
 
-    async fn read<B>(codec: &Codec, method: &Method, parts: &Parts, body: B) -> Result<Bytes, Fault>
+    async fn read<B>(codec: &Codec, method: &Method, parts: &Parts, body: B, held: &mut Held) -> Result<Bytes, Fault>
     where
         B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
     {
@@ -146,16 +148,18 @@ impl Protocol for Json {
         if !codec.plan.takes_any_content() && !content_type.is_none_or(is_json) && !body.is_end_stream() {
             return Err(unsupported("the body must be `application/json`"));
         }
-        let collected = grpc::collect(body, method.policy.max_request_bytes).await;
+        let collected = grpc::collect(body, method.policy.max_request_bytes, Some(held)).await;
         let (text, _) = collected.map_err(|error| body_fault(&error))?;
         let message = codec.plan.request(&codec.variables, parts.uri.query(), content_type, &text);
-        message.map_err(|problem| violation(&problem))
+        let message = message.map_err(|problem| violation(&problem))?;
+        held.set(message.len() as u64).map_err(memory::shed)?;
+        Ok(message)
     }
 
-    fn respond(codec: &Codec, method: &Method, reply: Reply) -> Result<Response<Body>, Fault> {
+    fn respond(codec: &Codec, method: &Method, reply: Reply, memory: &CallMemory) -> Result<Response<Body>, Fault> {
         match reply {
-            Reply::Unary(answer) => unary(codec, method, answer),
-            Reply::Stream(response) => Ok(stream::respond(codec, method, response)),
+            Reply::Unary(answer) => unary(codec, method, answer, memory),
+            Reply::Stream(response) => stream::respond(codec, method, response, memory),
         }
     }
 
@@ -165,7 +169,7 @@ impl Protocol for Json {
     }
 }
 
-fn unary(codec: &Codec, method: &Method, answer: Answer) -> Result<Response<Body>, Fault> {
+fn unary(codec: &Codec, method: &Method, answer: Answer, memory: &CallMemory) -> Result<Response<Body>, Fault> {
     let mut is_passed_on = false;
     let mut response = match answer.result {
         Ok(message) => {
@@ -174,7 +178,8 @@ fn unary(codec: &Codec, method: &Method, answer: Answer) -> Result<Response<Body
                 .plan
                 .response(&message, &mut text)
                 .map_err(|error| Fault::malformed(format!("the answer is not the declared message: {error}")))?;
-            let mut response = Response::new(Whole::bytes(text.into()));
+            let held = memory.response(text.len())?;
+            let mut response = Response::new(Whole::bytes(text.into(), Some(held)));
             is_passed_on = content_type.is_some();
             response.headers_mut().insert(header::CONTENT_TYPE, content_type.unwrap_or(CONTENT_TYPE));
             response

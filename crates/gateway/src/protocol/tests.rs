@@ -1,9 +1,12 @@
 //! The same call through every protocol: a column each, so that a new protocol adds one.
 
 use super::*;
-use crate::table::tests::Sample;
+use crate::{memory::MemoryBudget, table::tests::Sample};
 use accord_api::{accord::fault::v1::Reason, catalog::v1::GetProductRequest};
-use accord_runtime::fault::reason_of;
+use accord_runtime::{
+    fair_share::{FairShare, Holder},
+    fault::reason_of,
+};
 use accord_upstream::grpc as frames;
 use http::request::Builder;
 use http_body_util::{BodyExt, Full};
@@ -100,11 +103,16 @@ async fn table() -> Arc<MethodTable> {
     Sample::new(true).open().await.load()
 }
 
+/// Memory enough for one call.
+fn memory() -> CallMemory {
+    CallMemory::new(&MemoryBudget::new(1 << 20, FairShare::DEFAULT), Holder::principal("ada", 1))
+}
+
 /// What is read of a request's body.
 async fn read(column: &Column, headers: &[(&str, &str)], body: Bytes) -> Result<Bytes, Fault> {
     let (protocol, parts) = head((column.call)(GET), headers);
     let route = protocol.find(&*table().await, &parts)?;
-    route.read(&parts, Full::new(body)).await
+    route.read(&parts, Full::new(body), &mut memory().request()).await
 }
 
 async fn outcome(column: &Column, response: Response<Body>) -> Outcome {
@@ -268,7 +276,7 @@ async fn error_of_a_handler_carries_the_same_code_and_metadata() {
         let route = protocol.find(&table, &parts).unwrap_or_else(|fault| panic!("{}: {fault:?}", column.name));
         let mut answer = Answer::new(Err(Status::not_found("no desk")));
         answer.head.insert("x-shelf", "7".parse().unwrap());
-        let response = route.respond(Reply::Unary(answer)).unwrap();
+        let response = route.respond(Reply::Unary(answer), &memory()).unwrap();
         assert_eq!(response.headers()["x-shelf"], "7", "{}", column.name);
         assert_eq!(outcome(&column, response).await, (Code::NotFound as i32, String::new()), "{}", column.name);
     }

@@ -80,6 +80,7 @@ impl Calling {
             max_response_bytes: 8 << 20,
             retries: self.retries.as_ref(),
             shard: 0,
+            caller: None,
         }
     }
 }

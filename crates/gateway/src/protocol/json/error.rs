@@ -18,7 +18,7 @@ pub(super) fn respond(
     known: Option<&DescriptorPool>,
 ) -> Response<Body> {
     let body = if accepts_problem { problem(status, http) } else { status_json(status, known) };
-    let mut response = Response::new(Whole::bytes(body.to_string().into()));
+    let mut response = Response::new(Whole::bytes(body.to_string().into(), None));
     *response.status_mut() = http;
     // For whoever counts: HTTP's status says less than the code.
     response.extensions_mut().insert(status.code());

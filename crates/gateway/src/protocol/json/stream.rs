@@ -1,8 +1,12 @@
 //! A server stream for callers without gRPC: a JSON text per message, as lines (NDJSON) or as events (SSE).
 
 use super::{Codec, accept, add_metadata, error};
-use crate::fault::Fault;
+use crate::{
+    fault::Fault,
+    memory::{self, CallMemory},
+};
 use accord_contract::Method;
+use accord_runtime::fair_share::Held;
 use accord_transcode::Plan;
 use accord_upstream::grpc::{self, Deframer};
 use bytes::Bytes;
@@ -70,13 +74,20 @@ struct Writer {
     /// The types of an error's details.
     known: DescriptorPool,
     is_over: bool,
+    /// What is in memory of it: messages that are not whole yet, and the text of those that are.
+    held: Held,
 }
 
 /// Turns the upstream's stream into JSON as it comes. An error before the first message is a plain error answer.
-pub(super) fn respond(codec: &Codec, method: &Method, response: Response<Body>) -> Response<Body> {
+pub(super) fn respond(
+    codec: &Codec,
+    method: &Method,
+    response: Response<Body>,
+    memory: &CallMemory,
+) -> Result<Response<Body>, Fault> {
     let (parts, body) = response.into_parts();
     if let Some(status) = grpc::status(&parts.headers, None).filter(|status| status.code() != Code::Ok) {
-        return codec.json.error(&status, method);
+        return Ok(codec.json.error(&status, method));
     }
     let framing = codec.json.framing;
     let writer = Writer {
@@ -87,6 +98,7 @@ pub(super) fn respond(codec: &Codec, method: &Method, response: Response<Body>) 
         framing,
         known: method.descriptor.parent_pool().clone(),
         is_over: false,
+        held: memory.response(0)?,
     };
     let chunks = stream::unfold(writer, |mut writer| async move {
         let text = writer.next().await?;
@@ -96,7 +108,7 @@ pub(super) fn respond(codec: &Codec, method: &Method, response: Response<Body>) 
     add_metadata(&parts.headers, false, response.headers_mut());
     response.headers_mut().insert(header::CONTENT_TYPE, framing.content_type());
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response
+    Ok(response)
 }
 
 impl Writer {
@@ -120,7 +132,9 @@ impl Writer {
         match frame.map_err(|_| Fault::without_status().status().clone())?.into_data() {
             Ok(data) => {
                 self.frames.push(&data);
-                self.messages(text)
+                self.hold(text)?;
+                self.messages(text)?;
+                self.hold(text)
             }
             Err(frame) => {
                 self.is_over = true;
@@ -131,6 +145,11 @@ impl Writer {
                 }
             }
         }
+    }
+
+    fn hold(&mut self, text: &[u8]) -> Result<(), Status> {
+        let bytes = self.frames.buffered() + text.len();
+        self.held.set(bytes as u64).map_err(|shed| memory::shed(shed).status().clone())
     }
 
     /// What comes before a message that can't be written is written.
