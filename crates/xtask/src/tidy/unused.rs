@@ -13,7 +13,8 @@ use super::Finding;
 use crate::workspace::{self, Dependency, Package, Target};
 
 /// Dependencies that only generated code names, by package.
-const GENERATED: (&str, [&str; 3]) = ("accord-api", ["prost", "prost-types", "tonic-prost"]);
+const GENERATED: [(&str, &[&str]); 2] =
+    [("accord-api", &["prost", "prost-types", "tonic-prost"]), ("accord-fabric", &["tonic-prost"])];
 
 /// Looks for each dependency in the sources that it is for.
 pub(super) fn check() -> Result<Vec<Finding>> {
@@ -39,7 +40,7 @@ fn finding(package: &Package, dependency: &Dependency) -> Finding {
 }
 
 fn is_for_generated_code(package: &Package, dependency: &Dependency) -> bool {
-    package.name == GENERATED.0 && GENERATED.1.contains(&dependency.name.as_str())
+    GENERATED.iter().any(|(name, named)| package.name == *name && named.contains(&dependency.name.as_str()))
 }
 
 /// What stands in `[workspace.dependencies]` for nobody.
