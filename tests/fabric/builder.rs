@@ -1,7 +1,7 @@
 //! What a fabric is to be like, and the steps in which it comes up.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -75,6 +75,7 @@ pub struct Builder {
     pub(crate) settings: BTreeMap<Part, Table>,
     environment: Vec<(Part, String, String)>,
     scripts: Vec<(String, String, SocketAddr)>,
+    calling_scripts: BTreeSet<String>,
     kept: Option<PathBuf>,
     ports: Ports,
 }
@@ -95,6 +96,7 @@ impl Builder {
             settings: BTreeMap::new(),
             environment: Vec::new(),
             scripts: Vec::new(),
+            calling_scripts: BTreeSet::new(),
             kept: None,
             ports,
         })
@@ -156,6 +158,12 @@ impl Builder {
         Ok(self.upstream(name, &format!("http://{address}")))
     }
 
+    /// The same for a script that calls its neighbours: it is a client of auth by this name, and flags tell it where the mesh is.
+    pub fn calling_script(mut self, name: &str, path: &str) -> Result<Self> {
+        self.calling_scripts.insert(name.to_owned());
+        self.script(name, path)
+    }
+
     /// How old the knowledge about revocations may be, at every binary.
     pub fn staleness_bound(mut self, bound: Duration) -> Self {
         self.staleness_bound = Some(bound);
@@ -190,7 +198,7 @@ impl Builder {
             home::write(&home.config(part.name()), &settings::of(part, &self, &home).to_string())?;
         }
         let identities = Identities::prepare(&home, self.parts()).await?;
-        let scripts = self.start_scripts(&home).await?;
+        let scripts = self.start_scripts(&home, &identities).await?;
         // Each starts when those it calls serve: what it does not find, it looks for again only after a while.
         let auth = self.serving(Part::Auth, &home).await?;
         let (cache, catalog, orders) = tokio::try_join!(
@@ -203,12 +211,24 @@ impl Builder {
         Ok(Fabric { gateway, internal, orders, catalog, cache, auth, scripts, identities, home, _ports: self.ports })
     }
 
-    async fn start_scripts(&self, home: &Home) -> Result<Vec<Script>> {
+    async fn start_scripts(&self, home: &Home, identities: &Identities) -> Result<Vec<Script>> {
         let mut started = Vec::new();
         for (name, path, address) in &self.scripts {
-            started.push(Script::start(name, path, *address, home.log(name)).await?);
+            let calls = self.calling_scripts.contains(name);
+            let flags = if calls { self.mesh_flags(name, home, identities).await? } else { Vec::new() };
+            started.push(Script::start(name, path, flags, *address, home.log(name)).await?);
         }
         Ok(started)
+    }
+
+    /// Makes a script a client of auth, and returns the flags that tell it so.
+    async fn mesh_flags(&self, name: &str, home: &Home, identities: &Identities) -> Result<Vec<String>> {
+        let secret = home.secret(name).display().to_string();
+        identities.manage(&["client", "add", name, "--secret-file", &secret, "--if-absent"]).await?;
+        let (gateway, auth) = (self.addresses.internal().to_string(), self.addresses.of(Part::Auth).0.to_string());
+        let flags =
+            [("--gateway", &*gateway), ("--auth", &auth), ("--client-id", name), ("--client-secret-file", &secret)];
+        Ok(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()]).collect())
     }
 
     /// What is started, in that order.

@@ -26,12 +26,21 @@ pub struct Script {
 
 impl Script {
     /// Starts a script, given by its path in the workspace, and waits until it listens.
-    pub(crate) async fn start(name: &str, path: &str, listen: SocketAddr, log: PathBuf) -> Result<Self> {
+    pub(crate) async fn start(
+        name: &str,
+        path: &str,
+        flags: Vec<String>,
+        listen: SocketAddr,
+        log: PathBuf,
+    ) -> Result<Self> {
         let script = binaries::workspace().join(path);
         let launch = Launch {
             name: name.to_owned(),
             program: "python3".into(),
-            arguments: vec![script.into(), "--port".into(), listen.port().to_string().into()],
+            arguments: [script.into(), "--port".into(), listen.port().to_string().into()]
+                .into_iter()
+                .chain(flags.into_iter().map(Into::into))
+                .collect(),
             environment: Vec::new(),
             log,
         };

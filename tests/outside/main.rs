@@ -7,6 +7,7 @@ mod contract;
 mod deadline;
 mod namespaces;
 mod never_met;
+mod orders;
 mod python;
 mod relays;
 mod trace;

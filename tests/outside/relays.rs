@@ -4,20 +4,18 @@
 mod checks;
 mod languages;
 mod logins;
+mod rust;
+mod workload;
 
 use crate::journal;
-use accord_fabric::{Builder, EDITOR, Fabric, Launch, Process, Script, binaries::workspace, http::HttpCall};
-use anyhow::{Context, Result};
+use accord_fabric::{Builder, EDITOR, Fabric, Script, http::HttpCall};
+use anyhow::Result;
 use languages::Language;
 use logins::Logins;
 use serde_json::Value;
-use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::Path,
-    time::{Duration, Instant},
-};
-use tempfile::TempDir;
+use std::time::{Duration, Instant};
 use toml::toml;
+use workload::Workload;
 
 /// How long something may take to come to the last hop's notice.
 const BOUND: Duration = Duration::from_secs(10);
@@ -27,35 +25,27 @@ struct Relay {
     fabric: Fabric,
     logins: Logins,
     token: String,
-    _process: Script,
-    _directory: TempDir,
+    _script: Option<Script>,
+    _workload: Workload,
 }
 
 impl Relay {
     async fn start(language: Language) -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let descriptors = descriptors(directory.path())?;
+        let workload = Workload::new("relay")?;
+        let descriptors = workload.descriptors("tests/clients/proto", "relay/v1/relay_service.proto")?;
         let builder = Fabric::builder()?.script("echo", "tests/clients/echo_server.py")?;
-        let builder = builder.upstream("relay", &format!("http://{listen}"));
+        let builder = builder.upstream("relay", &workload.url());
         let builder = builder.upstream_settings("relay", toml! { descriptors = descriptors });
         let overlays = ["tests/clients/overlay.toml", "tests/clients/relays/overlay.toml"];
         let fabric = overlays.into_iter().fold(builder, Builder::overlay).start().await?;
-        let secret = directory.path().join("secret").display().to_string();
-        fabric.manage(&["client", "add", "relay", "--secret-file", &secret]).await?;
+        let secret = workload.register(&fabric).await?;
         let logins = Logins::before(fabric.auth.channel()?).await?;
-        let mut command = language.command(directory.path()).await?;
-        let flags = [
-            ("--port", listen.port().to_string()),
-            ("--gateway", fabric.internal.to_string()),
-            ("--auth", logins.listen.to_string()),
-            ("--client-id", "relay".to_owned()),
-            ("--client-secret-file", secret),
-        ];
-        command.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
-        let process = serve(directory.path(), command, listen).await?;
+        let script = match language.command(workload.directory()).await? {
+            Some(command) => Some(workload.start(command, fabric.internal, logins.listen, &secret).await?),
+            None => rust::serve(workload.listen, fabric.internal, logins.listen, &secret).await.map(|()| None)?,
+        };
         let token = fabric.token(EDITOR).await?;
-        Ok(Self { fabric, logins, token, _process: process, _directory: directory })
+        Ok(Self { fabric, logins, token, _script: script, _workload: workload })
     }
 
     /// A call of the relay at the door.
@@ -77,29 +67,6 @@ impl Relay {
     }
 }
 
-/// What the relay is, as a file that the gateway reads.
-fn descriptors(directory: &Path) -> Result<String> {
-    let mut compiler = protox::Compiler::new([workspace().join("tests/clients/proto")])?;
-    let set = compiler.include_imports(true).open_file("relay/v1/relay_service.proto")?.encode_file_descriptor_set();
-    let file = directory.join("relay.binpb");
-    std::fs::write(&file, set)?;
-    Ok(file.display().to_string())
-}
-
-async fn serve(directory: &Path, command: Vec<String>, listen: SocketAddr) -> Result<Script> {
-    let (program, arguments) = command.split_first().context("a command has a program")?;
-    let launch = Launch {
-        name: "relay".to_owned(),
-        program: program.into(),
-        arguments: arguments.iter().map(Into::into).collect(),
-        environment: Vec::new(),
-        log: directory.join("relay.log"),
-    };
-    let mut script = Script { process: Process::start(launch)?, listen };
-    script.wait_listening().await?;
-    Ok(script)
-}
-
 #[tokio::test]
 async fn call_context_is_carried_on_in_go() -> Result<()> {
     checks::hold(Language::Go).await
@@ -113,4 +80,9 @@ async fn call_context_is_carried_on_in_node() -> Result<()> {
 #[tokio::test]
 async fn call_context_is_carried_on_in_python() -> Result<()> {
     checks::hold(Language::Python).await
+}
+
+#[tokio::test]
+async fn call_context_is_carried_on_in_rust() -> Result<()> {
+    checks::hold(Language::Rust).await
 }

@@ -11,17 +11,19 @@ pub(super) enum Language {
     Go,
     Node,
     Python,
+    Rust,
 }
 
 impl Language {
-    /// The program and its first arguments.
-    pub(super) async fn command(self, directory: &Path) -> Result<Vec<String>> {
+    /// The program and its first arguments; none where the test's own process serves.
+    pub(super) async fn command(self, directory: &Path) -> Result<Option<Vec<String>>> {
         let relays = workspace().join("tests/clients/relays");
         let source = |path: &str| relays.join(path).display().to_string();
         Ok(match self {
-            Self::Go => vec![build_go(directory).await?],
-            Self::Node => vec!["node".to_owned(), source("node/main.js")],
-            Self::Python => vec![tool("ACCORD_TEST_PYTHON")?, source("python/main.py")],
+            Self::Go => Some(vec![build_go(directory).await?]),
+            Self::Node => Some(vec!["node".to_owned(), source("node/main.js")]),
+            Self::Python => Some(vec![tool("ACCORD_TEST_PYTHON")?, source("python/main.py")]),
+            Self::Rust => None,
         })
     }
 }
