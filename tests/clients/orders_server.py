@@ -81,8 +81,9 @@ class Orders(orders_grpc.OrderServiceServicer):
         return orders.PlaceOrderResponse(order=order)
 
     async def GetOrder(self, request, context):
+        caller = await self.caller(context)
         owner, order = self.placed.get(request.id, (None, None))
-        if owner is None or owner != await self.caller(context):
+        if owner != caller:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"you have no order with the id `{request.id}`")
         return orders.GetOrderResponse(order=order)
 

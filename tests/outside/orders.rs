@@ -2,7 +2,7 @@
 
 use accord_api::{
     accord::auth::v1::{ExchangeRequest, token_service_client::TokenServiceClient},
-    orders::v1::{GetBasketRequest, order_service_client::OrderServiceClient},
+    orders::v1::{GetOrderRequest, order_service_client::OrderServiceClient},
 };
 use accord_fabric::{Bearer, EDITOR, Fabric, Part, READER, http::HttpResponse};
 use anyhow::{Context, Result, ensure};
@@ -98,11 +98,14 @@ async fn passport_of_another_service_or_signature_is_refused() -> Result<()> {
     let (_, signature) = others.rsplit_once('.').context("a signature")?;
     let forged = format!("{claims}.{signature}");
     let mut orders = OrderServiceClient::connect(shop.fabric.scripts()[0].url()).await?;
-    for (passport, expected) in [(own, Code::Ok), (others, Code::Unauthenticated), (forged, Code::Unauthenticated)] {
-        let mut request = Request::new(GetBasketRequest {});
+    for (passport, expected) in
+        [(own, Code::NotFound), (others, Code::Unauthenticated), (forged, Code::Unauthenticated)]
+    {
+        let mut request = Request::new(GetOrderRequest { id: "unknown".to_owned() });
         request.metadata_mut().insert("x-accord-passport", passport.parse()?);
-        let answer = orders.get_basket(request).await;
-        assert_eq!(answer.map_or_else(|refusal| refusal.code(), |_| Code::Ok), expected);
+        // No neighbour is asked, which would refuse it as well.
+        let refusal = orders.get_order(request).await.err().context("there is no such order")?;
+        assert_eq!(refusal.code(), expected);
     }
     shop.fabric.stop().await
 }
