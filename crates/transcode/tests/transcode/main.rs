@@ -3,6 +3,7 @@
 mod bodies;
 mod editions;
 mod forged;
+mod http_rule;
 mod invented;
 mod kitchen;
 mod legacy;
