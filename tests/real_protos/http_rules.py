@@ -110,7 +110,7 @@ def fill_path(binding, message, values):
         return values.segment() if segment == "*" else segment
 
     def replaced(found):
-        owner, field = leaf(message, found[1])
+        owner, field = leaf(message, found[1], values)
         if field.type == Field.TYPE_STRING:
             setattr(owner, field.name, text(found[2] or "*"))
         elif not is_set(owner, field):
@@ -131,11 +131,15 @@ def fill_path(binding, message, values):
     return "".join(pieces)
 
 
-def leaf(message, path):
+def leaf(message, path, values=None):
+    """The message that holds the field at the end of the path, and that field. Messages on the way there are filled."""
     *outer, last = path.split(".")
     for name in outer:
-        message = getattr(message, name)
-        message.SetInParent()
+        inner = getattr(message, name)
+        if values is not None and not message.HasField(name):
+            inner.SetInParent()
+            values.fill(inner, 1)
+        message = inner
     return message, message.DESCRIPTOR.fields_by_name[last]
 
 
@@ -200,9 +204,13 @@ def parameters(message, fields, bound, values, outer=()):
         elif kind and kind not in AS_TEXT | AS_SCALAR:
             inner = getattr(message, field.name)
             given = parameters(inner, inner.DESCRIPTOR.fields, bound, values, path)
+            is_in_path = any(other.startswith(name + ".") for other in bound)
+            if not given and not is_in_path:
+                values.set_something(inner)
+                given = parameters(inner, inner.DESCRIPTOR.fields, bound, values, path)
             query += given
             # A message without anything in it can't be said, unless the path says something in it.
-            if not given and not any(other.startswith(name + ".") for other in bound):
+            if not given and not is_in_path:
                 message.ClearField(field.name)
         else:
             query += [f"{spelled(path, values)}={urllib.parse.quote_plus(text)}" for text in texts(message, field)]

@@ -65,10 +65,15 @@ class Values:
             if chosen.get(field.containing_oneof, field) is field and self.is_wanted(field, depth):
                 self.set(message, field, depth)
 
-    def is_wanted(self, field, depth):
+    def is_needed(self, field):
+        """Whether a request must set it, or another field of its oneof."""
         if field not in self.required:
-            self.required[field] = is_required(field)
-        if self.required[field]:
+            others = field.containing_oneof.fields if field.containing_oneof else [field]
+            self.required[field] = any(map(is_required, others))
+        return self.required[field]
+
+    def is_wanted(self, field, depth):
+        if self.is_needed(field):
             return depth < REQUIRED_DEPTH
         return depth < DEPTH and self.random.random() < (0.9, 0.5, 0.3)[depth]
 
@@ -88,8 +93,14 @@ class Values:
             self.fill(value, depth + 1)
         else:
             setattr(message, field.name, self.scalar(field))
-            if self.required[field] and not field.has_presence and not getattr(message, field.name):
+            if self.is_needed(field) and not field.has_presence and not getattr(message, field.name):
                 setattr(message, field.name, self.other_than_default(field))
+
+    def set_something(self, message):
+        """A query can't say that a message is there and empty."""
+        plain = (field for field in message.DESCRIPTOR.fields if not field.is_repeated and field.message_type is None)
+        for field in list(plain)[:1]:
+            setattr(message, field.name, self.other_than_default(field))
 
     def other_than_default(self, field):
         """A field without presence is missing where it has its default."""
