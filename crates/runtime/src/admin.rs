@@ -8,6 +8,7 @@ use tower::Layer;
 use crate::{
     grpc_server::{GrpcServer, GrpcServerError, GrpcService},
     health::Health,
+    process_metrics,
     telemetry::{self, Telemetry},
 };
 
@@ -18,6 +19,7 @@ const PATHS: &[&str] = &[METRICS, READINESS, LIVENESS];
 
 fn router(telemetry: &Telemetry, health: &Health) -> Router {
     count_dependencies(health.clone());
+    process_metrics::observe(&telemetry::meter());
     let metrics = Router::new().route(METRICS, get(metrics)).with_state(telemetry.clone());
     let readiness = Router::new().route(READINESS, get(ready)).with_state(health.clone());
     // Liveness depends on nothing: a restart mends no dependency.

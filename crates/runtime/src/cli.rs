@@ -150,12 +150,7 @@ enum Commands<C: Subcommand> {
     Serve,
     /// Say whether `serve` would accept the configuration and the files that it names, one line per finding; exit status 1 on
     /// errors. Not looked at: the network, ports, what is in a store.
-    Check {
-        /// How findings are written: `text`, a line each, or `json`, one object for programs.
-        // Help of single values would make clap lay out the whole help of this command otherwise than of the others.
-        #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
-        output: Output,
-    },
+    Check(OutputFlag),
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -173,6 +168,15 @@ enum Commands<C: Subcommand> {
 enum ConfigCommand {
     /// Print what holds after defaults, files, environment and flags, with secrets as ***.
     Print,
+}
+
+/// The flag of every command that says what it found.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct OutputFlag {
+    /// How findings are written: `text`, a line each, or `json`, one object for programs.
+    // Help of single values would make clap lay out the whole help of this command otherwise than of the others.
+    #[arg(long, value_name = "FORMAT", default_value = "text", hide_possible_values = true)]
+    output: Output,
 }
 
 /// How findings are written.
@@ -309,11 +313,7 @@ async fn execute<B: Binary>(command: Commands<B::Command>, settings: &Settings<B
                 Err(anyhow::anyhow!("{}", wrong.iter().map(run::sentence).collect::<Vec<_>>().join("\nerror: ")))
             }
         },
-        Commands::Check { output } => {
-            let report = settings.check().await;
-            print(report.written(matches!(output, Output::Json)))?;
-            Ok(report.status())
-        }
+        Commands::Check(flag) => settings.check().await.print_as(flag),
         Commands::Config(ConfigCommand::Print) => {
             print(config::print(&settings.load()?))?;
             Ok(ExitCode::SUCCESS)

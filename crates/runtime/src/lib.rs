@@ -44,5 +44,6 @@ mod plain;
 
 // What operators ask.
 pub mod admin;
+mod process_metrics;
 pub mod health;
 pub mod probe;

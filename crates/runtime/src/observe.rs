@@ -34,10 +34,6 @@ use crate::{
 /// The name under which calls of methods that nobody knows are counted, so that a caller can't invent label values.
 pub const OTHER: &str = "_OTHER";
 
-/// Upper bounds of the duration buckets in seconds: OpenTelemetry's advice, and finer below, where caches answer.
-const BUCKETS: [f64; 17] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
-
 /// Tells the "pkg.Service/Method" of a request path, `None` for paths that are no known method.
 pub type Naming = Arc<dyn Fn(&str) -> Option<Arc<str>> + Send + Sync>;
 
@@ -66,7 +62,6 @@ impl<S> Observe<S> {
             .f64_histogram("rpc.server.call.duration")
             .with_description("Time from a call's first header to its last byte")
             .with_unit("s")
-            .with_boundaries(BUCKETS.to_vec())
             .build();
         let active = meter
             .i64_up_down_counter("rpc.server.active_requests")
@@ -180,12 +175,17 @@ impl Drop for Observation {
         self.log(&name, code, duration);
         self.end_span(&name, code);
         let label = self.metrics.label();
+        let protocol = self.record.protocol().map(|name| KeyValue::new("accord.protocol", name));
         self.metrics.active.add(-1, label.as_slice());
         let system = KeyValue::new("rpc.system.name", "grpc");
         let (method, code) = (KeyValue::new("rpc.method", name), KeyValue::new("rpc.response.status_code", code));
-        match label {
-            Some(listener) => self.metrics.duration.record(duration.as_secs_f64(), &[system, method, code, listener]),
-            None => self.metrics.duration.record(duration.as_secs_f64(), &[system, method, code]),
+        let seconds = duration.as_secs_f64();
+        match (label, protocol) {
+            (Some(listener), Some(protocol)) => {
+                self.metrics.duration.record(seconds, &[system, method, code, listener, protocol]);
+            }
+            (Some(listener), None) => self.metrics.duration.record(seconds, &[system, method, code, listener]),
+            (None, _) => self.metrics.duration.record(seconds, &[system, method, code]),
         }
     }
 }

@@ -8,6 +8,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use opentelemetry::{KeyValue, metrics::Counter};
+
+use crate::telemetry;
 
 /// When a file changed last and how long it is; `None` while it can't be seen.
 type Stamp = Option<(SystemTime, u64)>;
@@ -20,6 +23,7 @@ pub struct Reloading<T> {
     interval: Duration,
     looked: Mutex<(Instant, Vec<Stamp>)>,
     value: ArcSwap<T>,
+    reloads: Counter<u64>,
 }
 
 impl<T> Reloading<T> {
@@ -33,21 +37,28 @@ impl<T> Reloading<T> {
         let stamps = stamps(&files);
         let value = ArcSwap::from_pointee(make()?);
         let make = Box::new(move || make().map_err(|error| error.to_string()));
-        Ok(Self { files, make, interval, looked: Mutex::new((Instant::now(), stamps)), value })
+        let reloads = telemetry::meter()
+            .u64_counter("accord.files.reloads")
+            .with_description("Attempts to take over changed files while serving, by outcome")
+            .build();
+        Ok(Self { files, make, interval, looked: Mutex::new((Instant::now(), stamps)), value, reloads })
     }
 
     /// The newest value.
     pub fn get(&self) -> Arc<T> {
         if self.changed() {
-            match (self.make)() {
+            let outcome = match (self.make)() {
                 Ok(value) => {
                     self.value.store(Arc::new(value));
                     tracing::info!(files = ?self.files, "files reloaded");
+                    "replaced"
                 }
                 Err(error) => {
                     tracing::warn!(files = ?self.files, error, "reload refused: the old files stay in use");
+                    "refused"
                 }
-            }
+            };
+            self.reloads.add(1, &[KeyValue::new("outcome", outcome)]);
         }
         self.value.load_full()
     }

@@ -16,7 +16,7 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracer, SdkTracerProvider},
 };
 use prometheus::{Encoder, Registry, TextEncoder};
-use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use tonic::transport::ClientTlsConfig;
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_appender::non_blocking::WorkerGuard;
@@ -37,11 +37,18 @@ use crate::{
     },
 };
 
+mod environment;
+mod views;
+
+pub use environment::VariableError;
+use environment::variable;
+pub use views::expect_methods;
+
 /// The longest that a process waits at its end for a collector to take the last figures.
 const LAST_EXPORT: Duration = Duration::from_secs(2);
 
-/// Where the address of a collector stands if the configuration has none: OpenTelemetry's own name for it.
-const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// The time between two exports of metrics where nothing says otherwise.
+const INTERVAL: Duration = Duration::from_secs(30);
 
 /// The span of a call stays enabled whatever the level, since its trace and its ids hang on it. It is a span, not an
 /// event, so it adds no line.
@@ -101,42 +108,74 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where traces and metrics are sent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Where traces and metrics are sent. With `OTEL_SDK_DISABLED=true` in the environment they are sent nowhere.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OtlpConfig {
     /// A collector's OTLP/gRPC address such as `http://127.0.0.1:4317`. Default: the variable
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`; without both nothing is sent.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "endpoint")]
     pub endpoint: Option<String>,
-    /// Share of the traces begun here that is sampled, 0 to 1; a caller's decision stands. Default 1.
-    #[serde(deserialize_with = "bound::share")]
-    pub sample_ratio: f64,
-    /// Time between two exports of metrics, 100ms to 24h. Default 30s.
-    #[serde(with = "Time::<100, DAY>")]
-    pub interval: Duration,
+    /// Share of the traces begun here that is sampled, 0 to 1; a caller's decision stands. Default: the variable
+    /// `OTEL_TRACES_SAMPLER`; without both, 1.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "sample_ratio")]
+    pub sample_ratio: Option<f64>,
+    /// Time between two exports of metrics, 100ms to 24h. Default: the variable `OTEL_METRIC_EXPORT_INTERVAL`; without
+    /// both, 30s.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "interval", serialize_with = "written")]
+    pub interval: Option<Duration>,
 }
 
-impl Default for OtlpConfig {
-    fn default() -> Self {
-        Self { endpoint: None, sample_ratio: 1.0, interval: Duration::from_secs(30) }
-    }
+fn sample_ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    bound::share(deserializer).map(Some)
+}
+
+fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    Time::<100, DAY>::deserialize(deserializer).map(Some)
+}
+
+/// Only an interval that was given is written.
+fn written<I, S>(interval: &I, serializer: S) -> Result<S::Ok, S::Error>
+where
+    I: Copy + Into<Option<Duration>>,
+    S: Serializer,
+{
+    let interval: Option<Duration> = (*interval).into();
+    Time::<100, DAY>::serialize(&interval.unwrap_or(INTERVAL), serializer)
 }
 
 impl TelemetryConfig {
     /// What the environment says for keys that are left out, where that can't be used.
     pub(crate) fn unusable(&self) -> Option<Invalid> {
-        self.otlp.effective_endpoint().err().map(|error| Invalid::of("otlp.endpoint", error))
+        let otlp = &self.otlp;
+        let endpoint = otlp.effective_endpoint().err().map(|error| Invalid::of("otlp.endpoint", error));
+        let sampler = || otlp.effective_sampler().err().map(|error| Invalid::of("otlp.sample_ratio", error));
+        let interval = || otlp.effective_interval().err().map(|error| Invalid::of("otlp.interval", error));
+        endpoint.or_else(sampler).or_else(interval)
     }
 }
 
 impl OtlpConfig {
-    fn effective_endpoint(&self) -> Result<Option<String>, TelemetryError> {
+    fn effective_endpoint(&self) -> Result<Option<String>, VariableError> {
+        if environment::is_disabled(variable) {
+            return Ok(None);
+        }
         if self.endpoint.is_some() {
             return Ok(self.endpoint.clone());
         }
-        let given = std::env::var(ENDPOINT).ok().filter(|endpoint| !endpoint.is_empty());
-        given.map(address).transpose().map_err(TelemetryError::Variable)
+        let unusable = |error: NoAddress| VariableError::new(environment::ENDPOINT, error.to_string());
+        variable(environment::ENDPOINT).map(address).transpose().map_err(unusable)
+    }
+
+    fn effective_sampler(&self) -> Result<Sampler, VariableError> {
+        let given = self.sample_ratio.map(Sampler::TraceIdRatioBased).map(|root| Sampler::ParentBased(Box::new(root)));
+        let given = given.map_or_else(|| environment::sampler(variable), |given| Ok(Some(given)))?;
+        Ok(given.unwrap_or_else(|| Sampler::ParentBased(Box::new(Sampler::AlwaysOn))))
+    }
+
+    fn effective_interval(&self) -> Result<Duration, VariableError> {
+        let given = self.interval.map_or_else(|| environment::interval(variable), |given| Ok(Some(given)))?;
+        Ok(given.unwrap_or(INTERVAL))
     }
 }
 
@@ -169,9 +208,9 @@ pub enum TelemetryError {
         /// What is wrong with it.
         error: ParseError,
     },
-    /// The collector's address in the environment is none.
-    #[error("environment variable {ENDPOINT}: {0}")]
-    Variable(NoAddress),
+    /// A variable of the environment says nothing usable.
+    #[error(transparent)]
+    Variable(#[from] VariableError),
     /// The collector can't be exported to.
     #[error("OTLP export can't be set up: {0}; check telemetry.otlp.endpoint")]
     Exporter(#[from] ExporterBuildError),
@@ -198,11 +237,11 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     // First, so that the configured level can still say otherwise: OpenTelemetry tells its own set-up at info.
     let filter = EnvFilter::try_new(format!("opentelemetry=warn,{}", config.log.level))
         .map_err(|error| TelemetryError::Level { level: config.log.level.clone(), error })?;
-    let resource = Resource::builder().with_service_name(service).build();
-    let endpoint = config.otlp.effective_endpoint()?;
-    let tracers = endpoint.as_deref().map(|to| tracers(to, config.otlp.sample_ratio, resource.clone())).transpose()?;
+    let resource = environment::resource(service, &Resource::builder().build());
+    let (endpoint, sampler) = (config.otlp.effective_endpoint()?, config.otlp.effective_sampler()?);
+    let tracers = endpoint.as_deref().map(|to| tracers(to, sampler, resource.clone())).transpose()?;
     let registry = Registry::new();
-    let meters = meters(&registry, endpoint.as_deref(), config.otlp.interval, resource)?;
+    let meters = meters(&registry, endpoint.as_deref(), config.otlp.effective_interval()?, resource)?;
 
     let tracer = tracers.as_ref().map(|provider| provider.tracer("accord"));
     tracing_subscriber::registry()
@@ -251,9 +290,8 @@ where
     layer.with_filter(always(EnvFilter::new("info,h2=off,hyper=off,tonic=off,tower=off")))
 }
 
-fn tracers(endpoint: &str, ratio: f64, resource: Resource) -> Result<SdkTracerProvider, TelemetryError> {
+fn tracers(endpoint: &str, sampler: Sampler, resource: Resource) -> Result<SdkTracerProvider, TelemetryError> {
     let exporter = trusting(SpanExporter::builder().with_tonic().with_endpoint(endpoint), endpoint).build()?;
-    let sampler = Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(ratio)));
     let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_sampler(sampler);
     Ok(provider.with_resource(resource).build())
 }
@@ -264,8 +302,10 @@ fn meters(
     interval: Duration,
     resource: Resource,
 ) -> Result<SdkMeterProvider, TelemetryError> {
-    let reader = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build()?;
-    let mut provider = SdkMeterProvider::builder().with_reader(reader).with_resource(resource);
+    let reader = opentelemetry_prometheus::exporter();
+    // Everything here is of one scope, which would only lengthen each line.
+    let reader = reader.with_registry(registry.clone()).scope_info_enabled(false).build()?;
+    let mut provider = SdkMeterProvider::builder().with_reader(reader).with_view(views::view).with_resource(resource);
     if let Some(endpoint) = endpoint {
         let exporter = trusting(MetricExporter::builder().with_tonic().with_endpoint(endpoint), endpoint).build()?;
         provider = provider.with_reader(PeriodicReader::builder(exporter).with_interval(interval).build());

@@ -3,9 +3,10 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use opentelemetry::{KeyValue, metrics::Gauge};
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -20,7 +21,10 @@ use crate::{
     },
     file::{LONGEST, read},
     reload::Reloading,
+    telemetry,
 };
+
+mod expiry;
 
 /// Certificate and key of a listener.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -136,8 +140,12 @@ pub(crate) fn server(config: &TlsConfig) -> Result<Reloading<ServerConfig>, TlsE
     install_provider();
     let mut files = vec![config.cert_file.clone(), config.key_file.clone()];
     files.extend(config.client_ca_file.clone());
-    let config = config.clone();
-    Reloading::new(files, config.reload_interval, move || server_from_files(&config))
+    let (config, expiry) = (config.clone(), Expiry::gauge());
+    Reloading::new(files, config.reload_interval, move || {
+        let server = server_from_files(&config)?;
+        expiry.show(&config.cert_file);
+        Ok::<_, TlsError>(server)
+    })
 }
 
 fn server_from_files(config: &TlsConfig) -> Result<ServerConfig, TlsError> {
@@ -194,7 +202,12 @@ impl ClientFiles {
         install_provider();
         let files = self.clone();
         let watched = [&self.ca_file, &self.cert_file, &self.key_file].into_iter().flatten().cloned().collect();
-        Reloading::new(watched, reload_interval(), move || files.client())
+        let expiry = Expiry::gauge();
+        Reloading::new(watched, reload_interval(), move || {
+            let client = files.client()?;
+            files.cert_file.iter().for_each(|file| expiry.show(file));
+            Ok::<_, TlsError>(client)
+        })
     }
 
     /// The certificate and its key.
@@ -219,6 +232,25 @@ impl ClientFiles {
         };
         client.alpn_protocols = vec![b"h2".to_vec()];
         Ok(client)
+    }
+}
+
+/// Shows when certificates end: an alert before that is all there is against it.
+struct Expiry(Gauge<f64>);
+
+impl Expiry {
+    fn gauge() -> Self {
+        let meter = telemetry::meter();
+        let gauge = meter.f64_gauge("accord.tls.certificate.expiry").with_unit("s");
+        Self(gauge.with_description("When a certificate that is shown ends, in seconds since 1970").build())
+    }
+
+    /// The chain in a file is good until the first of it ends.
+    fn show(&self, file: &Path) {
+        let ends = certificates(file).unwrap_or_default().iter().filter_map(|it| expiry::not_after(it)).min();
+        if let Some(since) = ends.and_then(|ends| ends.duration_since(SystemTime::UNIX_EPOCH).ok()) {
+            self.0.record(since.as_secs_f64(), &[KeyValue::new("file", file.display().to_string())]);
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::{fmt, process::ExitCode};
 
 use serde::Serialize;
 
+use super::{Output, OutputFlag};
 use crate::output::print;
 
 /// Everything that was found, and what it comes to.
@@ -64,11 +65,17 @@ impl Report {
         Ok(self.status())
     }
 
-    pub(super) fn status(&self) -> ExitCode {
+    /// The same, for whom the flag says.
+    pub fn print_as(&self, flag: OutputFlag) -> anyhow::Result<ExitCode> {
+        print(self.written(matches!(flag.output, Output::Json)))?;
+        Ok(self.status())
+    }
+
+    fn status(&self) -> ExitCode {
         if self.good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    pub(super) fn written(&self, as_json: bool) -> String {
+    fn written(&self, as_json: bool) -> String {
         match serde_json::to_string(self) {
             Ok(json) if as_json => json + "\n",
             _ => self.to_string(),
