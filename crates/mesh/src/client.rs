@@ -21,6 +21,7 @@ use crate::{
     config::MeshConfig,
     decide::{Decision, DecisionClient, Question},
     login::Login,
+    metrics,
     readiness::Readiness,
     snapshot::LatestSnapshot,
     watch::follow,
@@ -90,6 +91,7 @@ impl MeshClient {
         let (sender, ready) = watch::channel(false);
         let readiness = Readiness { latest: Arc::clone(&latest), login: Arc::clone(&login), bound };
         tokio::spawn(readiness.notify(sender));
+        metrics::observe(&latest, bound);
         Ok(MeshClient(Arc::new(Inner {
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),

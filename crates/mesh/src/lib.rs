@@ -15,6 +15,7 @@ mod login;
 mod readiness;
 mod snapshot;
 mod watch;
+mod metrics;
 
 // What each call meets.
 mod decide;

@@ -46,6 +46,11 @@ impl LatestSnapshot {
         bound.checked_sub(age)
     }
 
+    /// How old it is; since the start where none came yet.
+    pub(crate) fn age(&self) -> Duration {
+        self.start.elapsed().saturating_sub(Duration::from_millis(self.as_of.load(Ordering::Acquire)))
+    }
+
     /// Ends with the next answer to a question after this call.
     pub(crate) fn answered(&self) -> Notified<'_> {
         self.answered.notified()

@@ -23,6 +23,16 @@ async fn snapshot_older_than_the_bound_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn age_counts_from_the_question_of_the_newest_answer() {
+    let latest = LatestSnapshot::none();
+    advance(BOUND).await;
+    assert!(latest.age() >= BOUND, "nothing is known yet");
+    latest.apply(everything(1), Some(Instant::now()), 0);
+    advance(Duration::from_secs(2)).await;
+    assert_eq!(latest.age(), Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn snapshot_from_a_delayed_answer_is_as_old_as_its_question() {
     let latest = LatestSnapshot::none();
     advance(Duration::from_secs(1)).await;
