@@ -82,7 +82,7 @@ impl Upstream {
             discoveries,
             endpoints: ArcSwap::default(),
             discovered: watch::Sender::new(()),
-            metrics: Arc::new(Metrics::new(&config.name, bulkhead.in_flight())),
+            metrics: Arc::new(Metrics::new(&config.name, bulkhead.in_flight(), config.max_in_flight)),
             bulkhead,
             health_status: watch::Sender::new(HealthStatus::Unreachable),
             trouble: Notify::new(),

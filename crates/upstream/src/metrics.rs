@@ -48,10 +48,15 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Figures under the upstream's name.
-    pub(crate) fn new(upstream: &str, in_flight: &Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(upstream: &str, in_flight: &Arc<AtomicU64>, max_in_flight: usize) -> Self {
         let meter = accord_runtime::telemetry::meter();
         let name = KeyValue::new("upstream", upstream.to_owned());
         observe_in_flight(&meter, &name, in_flight);
+        meter
+            .u64_gauge("accord.upstream.in_flight.limit")
+            .with_description("Calls that may be in flight at an upstream")
+            .build()
+            .record(max_in_flight as u64, std::slice::from_ref(&name));
         Self {
             attempts: meter
                 .u64_counter("accord.upstream.attempts")
