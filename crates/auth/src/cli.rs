@@ -134,7 +134,7 @@ impl Binary for AccordAuth {
             Command::Role(command) => command.run(&context).await,
             Command::Token(command) => command.run(&context).await,
             Command::Key(command) => command.run(&context).await,
-            Command::Policy(command) => command.run(),
+            Command::Policy(command) => return command.run(),
             Command::Audit(command) => command.run(&context).await,
         }?;
         Ok(ExitCode::SUCCESS)

@@ -40,7 +40,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     tokio::spawn(maintenance::run(Arc::clone(&auth), health.clone(), shutdown.clone()));
     let listener = Listener::bind(&config.listen).await?;
     let admin_listener = Listener::bind(&config.admin).await?;
-    tracing::info!(listen = %listener.address(), admin = %admin_listener.address(), "listening");
+    let (address, admin_address) = (listener.address(), admin_listener.address());
+    let (policies, keys) = (config.policy.files.len(), auth.state.current().await?.published.len());
+    tracing::info!(listen = %address, admin = %admin_address, policies, keys, "listening");
     let built_in_only = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, &[])?);
     let guard = Guard::new(&built_in_only, LocalDecider(Arc::clone(&auth)));
     let operations = admin::service(GrpcServer::new(&health, guard), &telemetry, &health)?;

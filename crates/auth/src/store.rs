@@ -65,7 +65,6 @@ impl Store {
         let latency = telemetry::meter()
             .f64_histogram("accord.auth.store.duration")
             .with_unit("s")
-            .with_boundaries(vec![0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0])
             .with_description("How long the store takes")
             .build();
         Ok(Self { pool, latency })

@@ -277,6 +277,19 @@ fn command_about_an_unknown_subject_says_how_to_add_it() {
 }
 
 #[test]
+fn policy_check_in_json_is_one_object() {
+    let database = database().into_inner();
+    let check = |words: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_accord-auth"));
+        command.current_dir(database.directory.path()).args(words.split(' ')).output().unwrap()
+    };
+    let good = check("policy check --output json");
+    assert!(good.status.success() && good.stdout.starts_with(b"{\"good\":true,"), "{good:?}");
+    let missing = check("policy check nowhere.cedar --output json");
+    assert!(missing.status.code() == Some(1) && missing.stdout.starts_with(b"{\"good\":false,"), "{missing:?}");
+}
+
+#[test]
 fn check_names_the_flag_for_a_missing_key() {
     let checked = run("check", &database().into_inner());
     let said = String::from_utf8_lossy(&checked.stdout);

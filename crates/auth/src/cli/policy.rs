@@ -1,8 +1,8 @@
 //! `accord-auth policy`.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
-use accord_runtime::output::print;
+use accord_runtime::cli::{OutputFlag, Report};
 use clap::Subcommand;
 
 use crate::domain::policy::Policies;
@@ -14,12 +14,18 @@ pub enum PolicyCommand {
     Check {
         /// Cedar policies.
         files: Vec<PathBuf>,
+        #[command(flatten)]
+        output: OutputFlag,
     },
 }
 
 impl PolicyCommand {
-    pub(super) fn run(self) -> anyhow::Result<()> {
-        let Self::Check { files } = self;
-        print(format_args!("good: {}\n", Policies::load(&files)?.hash))
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let Self::Check { files, output } = self;
+        let report = match Policies::load(&files) {
+            Ok(policies) => Report::good(format!("good: {}", policies.hash)),
+            Err(error) => Report::refused([error.to_string()]),
+        };
+        report.print_as(output)
     }
 }
