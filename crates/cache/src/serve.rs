@@ -72,7 +72,8 @@ pub async fn serve(config: Config) -> Result<()> {
 
     let listener = Listener::bind(&config.listen).await?;
     let admin = Listener::bind(&config.admin).await?;
-    tracing::info!(listen = %listener.address(), admin = %admin.address(), "listening");
+    let (upstreams, namespaces) = (config.upstream.len(), config.namespace.len());
+    tracing::info!(listen = %listener.address(), admin = %admin.address(), upstreams, namespaces, "listening");
     tokio::join!(listener.serve(public, shutdown.clone()), admin.serve(internal, shutdown));
     records.close().await;
     telemetry.shutdown().await;
