@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use accord_mesh::config::MeshFlags;
-use accord_runtime::cli::{Binary, Finding, Report, Sections, Settings};
+use accord_runtime::cli::{Binary, Finding, OutputFlag, Report, Sections, Settings};
 use accord_runtime::config::{Invalid, Overrides};
 use accord_runtime::output::{print, print_error};
 use accord_upstream::Upstream;
@@ -63,7 +63,7 @@ pub enum Command {
 pub enum ContractCommand {
     /// Say whether the contract can be enforced, one line per finding; exit status 1 on errors. Unlike `check` it needs no
     /// identity of the gateway and no secret, so that a pipeline can ask.
-    Check,
+    Check(OutputFlag),
 }
 
 /// The gateway's own flags. They win over the environment, which wins over the files.
@@ -138,7 +138,7 @@ impl Binary for AccordGateway {
         let config = settings.load()?;
         match command {
             Command::Explain { method } => explain(&config, method.trim_start_matches('/')).await,
-            Command::Contract(ContractCommand::Check) => contract(&config).await.print(),
+            Command::Contract(ContractCommand::Check(flag)) => contract(&config).await.print_as(flag),
         }
     }
 }

@@ -33,14 +33,16 @@ impl Explain {
 impl ExplainService for Explain {
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
         let name = request.into_inner().method;
+        // As the path of a call has it.
+        let name = name.trim_start_matches('/');
         let table = self.tables.load();
-        let Some(method) = table.contract().method(&name) else {
+        let Some(method) = table.contract().method(name) else {
             let message = match self.tables.upstreams() {
                 [] => NO_UPSTREAM.to_owned(),
-                _ => unknown(table.contract(), table.pending(), &name),
+                _ => unknown(table.contract(), table.pending(), name),
             };
             let unknown = StatusBuilder::new(Reason::MethodUnknown, message).code(Code::NotFound);
-            return Err(unknown.resource("method", &name).build());
+            return Err(unknown.resource("method", name).build());
         };
         Ok(Response::new(response(method)))
     }

@@ -54,6 +54,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     // one grace, and until then what is known of revocations is kept fresh.
     let internal_shutdown = shutdown.later();
     let gateway = build(&config, &shutdown, &internal_shutdown).await?;
+    telemetry::expect_methods(gateway.tables.load().len());
     // Without auth only public methods are let in, and all others refused with the reason: the gateway stays ready, and its
     // services show that they don't serve.
     health.follow_dependency("auth", gateway.mesh.readiness());
@@ -62,10 +63,10 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
     let table = gateway.tables.load();
     let (upstreams, bindings) = (gateway.tables.upstreams().len(), table.bindings());
-    let (methods, pending) = (table.len(), table.pending().len());
+    let (methods, denied, pending) = (table.len(), table.denied(), table.pending().len());
     let (address, admin_address) = (public_listener.address(), admin_listener.address());
     let internal = internal_listener.as_ref().map(|internal| tracing::field::display(internal.address()));
-    tracing::info!(listen = %address, admin = %admin_address, internal, upstreams, methods, bindings, pending, "listening");
+    tracing::info!(listen = %address, admin = %admin_address, internal, upstreams, methods, bindings, denied, pending, "listening");
     let service = |listener| observed(listener, ListenerService::new(listener, &gateway, &inspection));
     let public = async {
         public_listener.serve(service(ListenerKind::Public), shutdown.clone()).await;

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use accord_contract::{Contract, Source, http::Binding};
+use accord_contract::{Access, Contract, Source, http::Binding};
 use accord_transcode::{NoMatch, Plan, Routes, Schema};
 use accord_upstream::Upstream;
 
@@ -105,6 +105,12 @@ impl MethodTable {
     /// How many HTTP bindings the methods have.
     pub(crate) fn bindings(&self) -> usize {
         self.contract.methods().iter().map(|method| method.http.len()).sum()
+    }
+
+    /// How many methods nobody may call, since no layer says who may.
+    pub(crate) fn denied(&self) -> usize {
+        let is_denied = |entry: &&Arc<MethodEntry>| entry.method.policy.access == Access::Denied;
+        self.entries.values().filter(is_denied).count()
     }
 
     /// The full names of the services, in order.

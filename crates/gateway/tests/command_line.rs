@@ -124,6 +124,22 @@ fn upstream_whose_name_is_not_resolved_is_told_apart_from_a_silent_one() {
 }
 
 #[test]
+fn contract_check_in_json_is_one_object() {
+    let checked = Files::new().gateway(&["contract", "check", "--output", "json"], None);
+    let written = stdout(&checked);
+    assert!(
+        checked.status.success() && written.starts_with("{\"good\":true,") && written.ends_with("}\n"),
+        "{written}"
+    );
+}
+
+#[test]
+fn method_is_explained_by_the_path_of_a_call() {
+    let explained = Files::new().gateway(&["explain", "/catalog.v1.ProductService/GetProduct"], None);
+    assert!(stdout(&explained).starts_with("catalog.v1.ProductService/GetProduct\n"), "{explained:?}");
+}
+
+#[test]
 fn check_without_upstreams_fails() {
     let checked = accord_gateway(&["contract", "check"]).output().unwrap();
     assert_eq!(checked.status.code(), Some(1));
