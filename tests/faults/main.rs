@@ -2,6 +2,7 @@
 
 mod auth;
 mod cache;
+mod setup;
 mod upstream;
 
 use accord_fabric::{EDITOR, Fabric, http::HttpResponse};

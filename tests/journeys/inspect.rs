@@ -29,6 +29,25 @@ async fn reflection_health_and_metrics_are_served_by_every_binary() -> Result<()
     fabric.stop().await
 }
 
+#[tokio::test]
+async fn gateway_shows_limits_age_of_revocations_and_protocols_of_callers() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    fabric.get("/v1/products/oak-desk").send().await?;
+    let json = [("accord_protocol", "json"), ("accord_listener", "public")];
+    fabric.gateway.await_metric("rpc_server_call_duration_seconds_count", &json, |calls| calls > 0.0).await?;
+    for (name, labels, wanted) in [
+        ("accord_budget_limit", &[("budget", "calls")][..], 4096.0),
+        ("accord_upstream_in_flight_limit", &[("upstream", "catalog")][..], 2048.0),
+        ("accord_revocations_age_limit_seconds", &[][..], 5.0),
+    ] {
+        let shown: f64 = fabric.gateway.metric(name, labels).await?;
+        assert!((shown - wanted).abs() < 0.5, "{name}: {shown}");
+    }
+    let age = fabric.gateway.metric("accord_revocations_age_seconds", &[]).await?;
+    assert!(age > 0.0 && age < 5.0, "{age}");
+    fabric.stop().await
+}
+
 /// The services that a server lists. The two versions of the protocol differ in nothing but the package of their types.
 macro_rules! listed {
     ($function:ident, $version:ident) => {
