@@ -38,6 +38,17 @@ impl Addresses {
         Self { parts: Part::ALL.map(|part| (part, both(part))).into(), internal: loopback(INTERNAL_PORT) }
     }
 
+    /// The same ports, moved so that the gateway has this one; none where there is no room for all of them.
+    pub fn from(base: u16) -> Option<Self> {
+        let moved = |address: SocketAddr| {
+            let port = base.checked_add(address.port() - Part::Gateway.default_port())?;
+            Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        };
+        let Self { parts, internal } = Self::documented();
+        let both = |(part, (listen, admin))| Some((part, (moved(listen)?, moved(admin)?)));
+        Some(Self { parts: parts.into_iter().map(both).collect::<Option<_>>()?, internal: moved(internal)? })
+    }
+
     fn free(ports: &mut Ports) -> Result<Self> {
         let both = |part| Ok((part, (ports.reserve()?, ports.reserve()?)));
         Ok(Self { parts: Part::ALL.into_iter().map(both).collect::<Result<_>>()?, internal: ports.reserve()? })
