@@ -2,20 +2,20 @@
 
 mod live;
 mod pending;
+mod ports;
 mod records;
 mod stop;
 
 use std::{
     env, fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use accord_fabric::{Addresses, Builder, EDITOR, Fabric, Part, READER, Server, Trouble, binaries};
+use accord_fabric::{Builder, EDITOR, Fabric, Part, READER, Server, Trouble, binaries};
 use anyhow::{Context, Result, anyhow, bail};
 
-use self::stop::Stop;
+use self::{ports::Choice, stop::Stop};
 use crate::{
     say::{note, say},
     tour::{self, Scene},
@@ -37,7 +37,10 @@ pub(crate) struct Args {
     /// Give auth a file with Cedar policies, which grant permissions to roles, beside those of the sample; repeatable
     #[arg(long, value_name = "FILE")]
     policy: Vec<PathBuf>,
-    /// Where development keys, databases and logs are kept. Default: .accord, beside the README
+    /// Put the gateway on this port and the others as far from it as the documentation has them, or all on `free` ones
+    #[arg(long, value_name = "PORT|free", default_value = "8080", hide_default_value = true, value_parser = ports)]
+    ports: Choice,
+    /// Where development keys, databases and logs are kept. Default: .accord, beside the README; with --ports a directory in it
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
@@ -50,6 +53,16 @@ impl Args {
         let urls = self.upstream.iter().map(|(_, url)| url.as_str());
         files.chain(urls).any(|given| text.contains(given))
     }
+}
+
+fn ports(text: &str) -> Result<Choice, String> {
+    if text == "8080" { Ok(Choice::Documented) } else { text.parse() }
+}
+
+/// Where a fabric on these ports keeps its data.
+fn default_data(ports: Choice) -> PathBuf {
+    let data = workspace::root().join(".accord");
+    ports.directory().map_or_else(|| data.clone(), |directory| data.join(directory))
 }
 
 /// A service and where it is, as a flag says it.
@@ -70,8 +83,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if *once {
         tour::require_tools()?;
     }
-    require_ports()?;
-    let data = data.clone().unwrap_or_else(|| workspace::root().join(".accord"));
+    args.ports.require()?;
+    let data = data.clone().unwrap_or_else(|| default_data(args.ports));
     let kept = data.exists();
     fs::create_dir_all(&data)
         .with_context(|| format!("can't make the directory {}: name another with --data", data.display()))?;
@@ -108,7 +121,7 @@ async fn up(args: &Args, data: &Path, kept: bool) -> Result<()> {
 
 /// What is to be started.
 fn builder(args: &Args, data: &Path) -> Result<Builder> {
-    let mut builder = Fabric::builder()?.orders().kept_in(data).on(Addresses::documented());
+    let mut builder = args.ports.put(Fabric::builder()?.orders().kept_in(data));
     for (name, url) in &args.upstream {
         builder = builder.upstream(name, url);
     }
@@ -187,20 +200,6 @@ fn from_here(path: &Path) -> String {
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
 
-/// Fails with what to do where a documented port is not to be had.
-fn require_ports() -> Result<()> {
-    for (part, address) in Addresses::documented().all() {
-        if let Err(problem) = TcpListener::bind(address) {
-            let (name, port) = (part.name(), address.port());
-            bail!(
-                "{name} needs {address}, which can't be listened on ({problem}): stop what holds it (`lsof -i :{port}` \
-                 names it) and run this again"
-            );
-        }
-    }
-    Ok(())
-}
-
 /// What a process complained of says why it is no use: all reasons for which it did not start, or its last complaint. Where
 /// there is none, its last line tells how far it came.
 fn in_one_sentence(problem: anyhow::Error) -> anyhow::Error {
@@ -241,7 +240,7 @@ mod tests {
     fn problem_with_what_a_flag_gave_is_no_damage_of_what_is_kept() {
         let upstream = vec![("shop".to_owned(), "foo".to_owned())];
         let overlay = vec!["target/mine.toml".into()];
-        let args = Args { once: false, upstream, overlay, policy: Vec::new(), data: None };
+        let args = Args { once: false, upstream, overlay, policy: Vec::new(), ports: Choice::Documented, data: None };
         assert!(args.is_blamed(&anyhow!("/a/mine.toml:1: selectr: is no key")));
         assert!(args.is_blamed(&anyhow!("\"foo\" is not an address of a service")));
         assert!(!args.is_blamed(&anyhow!("auth.db is malformed")));
