@@ -134,12 +134,6 @@ fn contract_check_in_json_is_one_object() {
 }
 
 #[test]
-fn method_is_explained_by_the_path_of_a_call() {
-    let explained = Files::new().gateway(&["explain", "/catalog.v1.ProductService/GetProduct"], None);
-    assert!(stdout(&explained).starts_with("catalog.v1.ProductService/GetProduct\n"), "{explained:?}");
-}
-
-#[test]
 fn check_without_upstreams_fails() {
     let checked = accord_gateway(&["contract", "check"]).output().unwrap();
     assert_eq!(checked.status.code(), Some(1));
