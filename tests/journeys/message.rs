@@ -35,11 +35,11 @@ async fn malformed_json_request_names_its_field() -> Result<()> {
 async fn required_field_that_is_missing_is_invalid_argument() -> Result<()> {
     let fabric = Fabric::start().await?;
     let token = fabric.token(EDITOR).await?;
-    let put = fabric.call(Method::PUT, "/v1/products/oak-desk").token(&token).body("application/json", "{}");
-    let answer = put.send().await?;
+    let post = fabric.call(Method::POST, "/v1/products").token(&token).header("idempotency-key", "a");
+    let answer = post.send().await?;
     assert_eq!((answer.status.as_u16(), reason(&answer).as_str()), (400, "FIELD_INVALID"), "{}", answer.text());
     assert_eq!(answer.header("x-accord-fault"), Some("gateway"));
-    assert!(answer.text().contains("product.title"), "{}", answer.text());
+    assert!(answer.text().contains("`product`: is required"), "{}", answer.text());
     fabric.stop().await
 }
 

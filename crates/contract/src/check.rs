@@ -1,9 +1,10 @@
 //! Rules between options: what each allows alone, but not together.
 
-use prost_reflect::MethodDescriptor;
+use prost_reflect::{Kind, MethodDescriptor};
 
 use crate::finding::Finding;
-use crate::method::{IdempotencyLevel, MethodKind};
+use crate::http::Binding;
+use crate::method::{IdempotencyLevel, MethodKind, STREAM_FAILURE};
 use crate::policy::{Access, CachePolicy, CacheScope, Kinds, Policy};
 
 pub(crate) fn policy(
@@ -79,4 +80,34 @@ fn cached(
             refuse(option, problem, "use CACHE_SCOPE_PER_PRINCIPAL, or leave `cookie` out");
         }
     }
+}
+
+/// What HTTP bindings promise and JSON can't keep, or only in part.
+pub(crate) fn json(descriptor: &MethodDescriptor, bindings: &[Binding], name: &str) -> Option<Finding> {
+    if descriptor.is_client_streaming() {
+        let problem = "the method takes a stream of requests, which JSON can't, so its paths only say so";
+        let remedy = "call it with gRPC, or remove the rule";
+        return Some(Finding::error(name, "google.api.http", problem, remedy).warning());
+    }
+    if !descriptor.is_server_streaming() || !bindings.iter().any(|binding| may_look_failed(descriptor, binding)) {
+        return None;
+    }
+    let problem =
+        format!("a message may have the member `{STREAM_FAILURE}`, by which the last line says that a stream failed");
+    let remedy = "read it as server-sent events or with gRPC, or wrap what has free names in a field";
+    Some(Finding::error(name, "google.api.http", problem, remedy).warning())
+}
+
+/// Whether a line of data can have any member, or this one.
+fn may_look_failed(descriptor: &MethodDescriptor, binding: &Binding) -> bool {
+    let kind = match &binding.response_body {
+        Some(field) if field.is_map() => return true,
+        Some(field) if field.is_list() => return false,
+        Some(field) => field.kind(),
+        None => Kind::Message(descriptor.output()),
+    };
+    kind.as_message().is_some_and(|message| {
+        matches!(message.full_name(), "google.protobuf.Struct" | "google.protobuf.Value")
+            || message.fields().any(|field| field.json_name() == STREAM_FAILURE)
+    })
 }

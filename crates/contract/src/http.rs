@@ -50,7 +50,7 @@ pub enum Segment {
     Literal(String),
     /// `*`: one segment.
     One,
-    /// `**`: all that is left. Always last.
+    /// `**`: any number of segments. Stands once at most.
     Rest,
     /// Segments whose text sets a field.
     Variable(Variable),
@@ -86,9 +86,12 @@ pub enum PathTemplateError {
     /// A field that is set twice.
     #[error("the field `{0}` is set twice")]
     Twice(String),
-    /// `**` in the middle.
-    #[error("`**` is not the last segment")]
-    RestNotLast,
+    /// `**` more than once: which of them a segment belongs to could not be told.
+    #[error("`**` stands twice")]
+    RestTwice,
+    /// A colon within what follows a colon.
+    #[error("`{0}` is not a verb: it holds another colon")]
+    Verb(String),
     /// A character with a meaning, or one that no path has.
     #[error(
         "`{0}` is not a literal: write what is not a letter, a digit or one of `-._~!$&'()+,;@` as `%` and two digits"
@@ -121,16 +124,23 @@ impl PathTemplate {
         shape
     }
 
+    /// How many segments stand before `**`, and how many there are in all, itself counted as one; none where it has none.
+    pub fn rest(&self) -> Option<(usize, usize)> {
+        let place = self.flat().position(|segment| *segment == Segment::Rest)?;
+        Some((place, self.flat().count()))
+    }
+
+    /// The segments without the braces around some of them.
+    fn flat(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().flat_map(|segment| match segment {
+            Segment::Variable(variable) => variable.segments.as_slice(),
+            plain => std::slice::from_ref(plain),
+        })
+    }
+
     fn check(self) -> Result<Self, PathTemplateError> {
-        let flat = || {
-            self.segments.iter().flat_map(|segment| match segment {
-                Segment::Variable(variable) => variable.segments.as_slice(),
-                plain => std::slice::from_ref(plain),
-            })
-        };
-        let before_last = flat().count().saturating_sub(1);
-        if flat().take(before_last).any(|segment| *segment == Segment::Rest) {
-            return Err(PathTemplateError::RestNotLast);
+        if self.flat().filter(|segment| **segment == Segment::Rest).count() > 1 {
+            return Err(PathTemplateError::RestTwice);
         }
         for (index, variable) in self.variables().enumerate() {
             if self.variables().take(index).any(|other| other.field == variable.field) {
@@ -147,8 +157,9 @@ impl FromStr for PathTemplate {
     fn from_str(text: &str) -> Result<Self, PathTemplateError> {
         let path = text.strip_prefix('/').ok_or(PathTemplateError::NotAbsolute)?;
         let last = path.rfind(['/', '}']).unwrap_or_default();
-        let (path, verb) = match path[last..].rfind(':') {
-            Some(colon) => (&path[..last + colon], Some(literal(&path[last + colon + 1..])?)),
+        let (path, verb) = match path[last..].split_once(':') {
+            Some((_, verb)) if verb.contains(':') => return Err(PathTemplateError::Verb(verb.to_owned())),
+            Some((before, verb)) => (&path[..last + before.len()], Some(literal(verb)?)),
             None => (path, None),
         };
         let segments = split(path)?.into_iter().map(segment).collect::<Result<_, _>>()?;
@@ -277,9 +288,14 @@ mod tests {
 
     #[test]
     fn path_template_is_written_back_as_it_was_read() {
-        for text in
-            ["/v1/products%2Fa", "/v1/{id}", "/v1/{a.b=shelves/*/books/**}:move", "/v1/*/{x}/**", "/v1/products:watch"]
-        {
+        for text in [
+            "/v1/products%2Fa",
+            "/v1/{id}",
+            "/v1/{a=x/**}/{b}/c",
+            "/v1/{a.b=shelves/*/books/**}:move",
+            "/v1/*/{x}/**",
+            "/v1/products:watch",
+        ] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
         let template = parse("/v1/{name=shelves/*}:read").unwrap();
@@ -315,8 +331,10 @@ mod tests {
             ("/v1/{}", E::FieldPath(String::new())),
             ("/v1/{a..b}", E::FieldPath("a..b".into())),
             ("/v1/{a}/{a}", E::Twice("a".into())),
-            ("/v1/**/x", E::RestNotLast),
-            ("/v1/{a=**}/x", E::RestNotLast),
+            ("/v1/**/x/**", E::RestTwice),
+            ("/v1/{a=**}/{b=x/**}", E::RestTwice),
+            ("/v1/{x}:d:e", E::Verb("d:e".into())),
+            ("/v1/x:d:e", E::Verb("d:e".into())),
             ("/v1/a b", E::Literal("a b".into())),
             ("/v1/..", E::Literal("..".into())),
             ("/v1/100%", E::Literal("100%".into())),

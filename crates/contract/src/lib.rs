@@ -29,7 +29,7 @@ mod template;
 pub use canonical::Canonical;
 pub use contract::{Contract, OwnError};
 pub use finding::{Finding, Severity, refused};
-pub use method::{FieldSource, IdempotencyLevel, Method, MethodKind};
+pub use method::{FieldSource, IdempotencyLevel, Method, MethodKind, STREAM_FAILURE};
 pub use overlay::Overlay;
 pub use path::{PathError, compile_path};
 pub use policy::{

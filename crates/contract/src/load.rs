@@ -1,6 +1,7 @@
 //! From descriptors and overlays to the methods of a contract.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, OnceLock};
 
 use accord_api::google::api::HttpRule;
@@ -9,13 +10,13 @@ use prost_types::{MethodOptions, ServiceOptions, method_options};
 
 use crate::check;
 use crate::compile;
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::http::Binding;
 use crate::merge::Merged;
 use crate::method::{FieldSource, IdempotencyLevel, Method, MethodKind};
 use crate::options;
-use crate::overlay::{Overlay, Rule, rules_for};
-use crate::policy::Access;
+use crate::overlay::{HttpOverlay, Overlay, Rule, rules_for};
+use crate::policy::{Access, Policy};
 use crate::required::Required;
 use crate::served::{Serving, served};
 use crate::source::Source;
@@ -99,11 +100,16 @@ impl Loader<'_> {
         }
         let mut sources = merged.sources(&compile::reflected(&effective));
         sources.extend(level_source);
+        let kind = MethodKind::of(&descriptor);
+        let is_read = reads(&policy, kind);
+        let (required, required_source) = required(&rules, &descriptor, is_read);
+        sources.extend(required_source);
         let method = Method {
             upstream: Arc::clone(&source.upstream),
-            kind: MethodKind::of(&descriptor),
+            kind,
             deprecated: deprecated(&descriptor),
-            required: Required::of(&descriptor.input()),
+            is_read,
+            required,
             canonical: OnceLock::new(),
             name: Arc::clone(&name),
             idempotency_level,
@@ -158,34 +164,90 @@ impl Loader<'_> {
         }
     }
 
+    /// The bindings that can be served. What an overlay says and can't be is refused. What the descriptors say may be somebody
+    /// else's, and a path that can't be served takes nothing from the others.
     fn http(&mut self, rules: &[(&Overlay, &Rule)], descriptor: &MethodDescriptor, name: &Arc<str>) -> Vec<Binding> {
-        let overlaid = rules.iter().find_map(|(_, rule)| rule.http.clone());
-        let declared = options::message::<HttpRule>(descriptor.parent_pool(), "google.api.http", &descriptor.options());
-        let rule = match overlaid.map_or(declared, |rule| Ok(Some(rule))) {
-            Ok(Some(rule)) => rule,
+        let overlaid = rules.iter().find_map(|(_, rule)| rule.http.as_ref());
+        let rule = match overlaid {
+            Some(HttpOverlay::Dropped) => return Vec::new(),
+            Some(HttpOverlay::Rule(rule)) => Ok(Some(HttpRule::clone(rule))),
+            None => options::message(descriptor.parent_pool(), OPTION, &descriptor.options()),
+        };
+        let before = self.findings.len();
+        let mut bindings = match rule {
+            Ok(Some(rule)) => compile::bindings(&rule, descriptor, name, &mut self.findings),
             Ok(None) => return Vec::new(),
             Err(problem) => {
                 let remedy = "build the descriptors with the published google/api/http.proto";
-                self.findings.push(Finding::error(&**name, "google.api.http", problem, remedy));
-                return Vec::new();
+                self.findings.push(Finding::error(&**name, OPTION, problem, remedy));
+                Vec::new()
             }
         };
-        let bindings = compile::bindings(&rule, descriptor, name, &mut self.findings);
-        for binding in &bindings {
-            let key = (binding.method.clone(), binding.template.shape());
-            if let Some(other) = self.bindings.insert(key, Arc::clone(name)) {
-                let problem = format!("`{binding}` is a binding of {other} already");
-                let remedy = "give each its own path or method";
-                self.findings.push(Finding::error(&**name, "google.api.http", problem, remedy));
-            }
+        bindings.retain(|binding| self.is_first(binding, name));
+        if overlaid.is_none() {
+            self.findings[before..].iter_mut().for_each(not_served);
         }
-        if descriptor.is_client_streaming() && !bindings.is_empty() {
-            let problem = "the method takes a stream of requests, which JSON can't, so its paths only say so";
-            let remedy = "call it with gRPC, or remove the rule";
-            self.findings.push(Finding::error(&**name, "google.api.http", problem, remedy).warning());
+        if !bindings.is_empty() {
+            self.findings.extend(check::json(descriptor, &bindings, name));
         }
         bindings
     }
+
+    /// Whether no other method has the binding.
+    fn is_first(&mut self, binding: &Binding, name: &Arc<str>) -> bool {
+        match self.bindings.entry((binding.method.clone(), binding.template.shape())) {
+            Entry::Vacant(free) => {
+                free.insert(Arc::clone(name));
+                true
+            }
+            Entry::Occupied(other) => {
+                let problem = format!("`{binding}` is a binding of {} already", other.get());
+                let remedy = "give each its own path or method";
+                self.findings.push(Finding::error(&**name, OPTION, problem, remedy));
+                false
+            }
+        }
+    }
+}
+
+const OPTION: &str = "google.api.http";
+
+/// Of a binding that is left out.
+fn not_served(finding: &mut Finding) {
+    finding.severity = Severity::Warning;
+    finding.problem.push_str(", so this binding is not served");
+    finding.remedy.push_str(", or drop the method's bindings with `http = false` in an overlay");
+}
+
+/// Caching, invalidating and idempotency keys read fields of the message; repeating a call needs it whole.
+fn reads(policy: &Policy, kind: MethodKind) -> bool {
+    let reads = policy.cache.is_some() || policy.idempotency.is_some() || !policy.invalidates.is_empty();
+    kind == MethodKind::Unary && (reads || policy.retry.is_some())
+}
+
+/// The fields that a request has to set: none where nobody reads the request, so that it does not depend on the protocol.
+fn required(
+    rules: &[(&Overlay, &Rule)],
+    descriptor: &MethodDescriptor,
+    is_read: bool,
+) -> (Required, Option<FieldSource>) {
+    let overlaid = rules.iter().find_map(|(overlay, rule)| Some((rule.required?, overlay, rule)));
+    let declared = Required::of(&descriptor.input());
+    let names = declared.names();
+    if names.is_empty() {
+        return (Required::default(), None);
+    }
+    let field = "required".to_owned();
+    if let Some((false, overlay, rule)) = overlaid {
+        let source = format!("overlay {} ({})", overlay.file, rule.selector);
+        return (Required::default(), Some(FieldSource { field, value: "not checked".to_owned(), source }));
+    }
+    let source = format!("message {}", descriptor.input().full_name());
+    if !is_read {
+        let value = "not checked, as no request is read".to_owned();
+        return (Required::default(), Some(FieldSource { field, value, source }));
+    }
+    (declared, Some(FieldSource { field, value: names.join(", "), source }))
 }
 
 fn names(service: &ServiceDescriptor) -> Vec<String> {

@@ -14,6 +14,10 @@ use crate::http::Binding;
 use crate::policy::{CachePolicy, Deadline, Policy};
 use crate::required::Required;
 
+/// The member by which the last line of a server stream in JSON says that the stream failed. No field has this name, unless
+/// its `json_name` says so.
+pub const STREAM_FAILURE: &str = "@error";
+
 /// One method.
 pub struct Method {
     /// `pkg.Service/Method`.
@@ -36,6 +40,8 @@ pub struct Method {
     pub deprecated: bool,
     /// Where each field of the policy comes from, in the order of the vocabulary.
     pub sources: Vec<FieldSource>,
+    /// Whether its requests are read: its contract can only be kept by looking at them.
+    pub is_read: bool,
     pub(crate) required: Required,
     /// Compiled when the first request needs it: most methods' never do.
     pub(crate) canonical: OnceLock<Canonical>,
@@ -117,7 +123,8 @@ impl Method {
         (is_declared("deadline.default").then_some(default), is_declared("deadline.max").then_some(max))
     }
 
-    /// The path of the first field declared REQUIRED (`google.api.field_behavior`) that the request doesn't set.
+    /// The path of the first field declared REQUIRED (`google.api.field_behavior`) that the request doesn't set, of those that
+    /// its field mask names where it has one.
     pub fn missing(&self, request: &[u8]) -> Result<Option<String>, Malformed> {
         self.required.missing(request)
     }

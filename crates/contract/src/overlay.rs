@@ -6,6 +6,7 @@
 //! policy = { deadline = { default = "1s" }, access = { permission = "echo.say" } }
 //! http = { get = "/v1/echo/{text}" }
 //! idempotency_level = "NO_SIDE_EFFECTS"
+//! required = false
 //! ```
 
 mod document;
@@ -34,17 +35,32 @@ pub(crate) struct Rule {
     pub(crate) line: usize,
     pub(crate) selector: Selector,
     pub(crate) policy: Option<DynamicMessage>,
-    pub(crate) http: Option<HttpRule>,
+    pub(crate) http: Option<HttpOverlay>,
     pub(crate) idempotency_level: Option<IdempotencyLevel>,
+    /// Whether fields declared REQUIRED have to be set.
+    pub(crate) required: Option<bool>,
+}
+
+/// What an overlay says of the HTTP bindings of a method.
+#[derive(Clone, Debug)]
+pub(crate) enum HttpOverlay {
+    /// There are none.
+    Dropped,
+    /// This rule holds.
+    Rule(Box<HttpRule>),
 }
 
 /// Which methods a rule is for, the least specific first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Selector {
+    /// `*`: every method.
+    All,
     /// `pkg.*`: the methods of a package and of the packages inside it.
     Package(String),
     /// `pkg.Service/*`.
     Service(String),
+    /// `pkg.Service/Get*`: the methods whose names begin so.
+    Methods(String),
     /// `pkg.Service/Method`.
     Method(String),
 }
@@ -70,7 +86,11 @@ impl Selector {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let dotted = |name: &str| !name.is_empty() && name.split('.').all(is_identifier);
         match text.split_once('/') {
+            _ if text == "*" => Some(Self::All),
             Some((service, "*")) if dotted(service) => Some(Self::Service(service.to_owned())),
+            Some((service, methods)) if dotted(service) && methods.strip_suffix('*').is_some_and(is_identifier) => {
+                text.strip_suffix('*').map(|begin| Self::Methods(begin.to_owned()))
+            }
             Some((service, method)) if dotted(service) && is_identifier(method) => Some(Self::Method(text.to_owned())),
             Some(_) => None,
             None => {
@@ -82,6 +102,8 @@ impl Selector {
     /// Whether it matches `pkg.Service/Method`.
     pub(crate) fn matches(&self, method: &str) -> bool {
         match self {
+            Self::All => true,
+            Self::Methods(begin) => method.starts_with(begin.as_str()),
             Self::Method(name) => name == method,
             Self::Service(service) => method.strip_prefix(service.as_str()).is_some_and(|rest| rest.starts_with('/')),
             Self::Package(package) => method.strip_prefix(package.as_str()).is_some_and(|rest| rest.starts_with('.')),
@@ -110,6 +132,8 @@ impl Selector {
     fn like(&self, method: &str) -> Option<String> {
         let (service, _) = method.split_once('/')?;
         Some(match self {
+            Self::All => self.to_string(),
+            Self::Methods(begin) => format!("{}*", method.get(..begin.len())?),
             Self::Package(_) => format!("{}.*", service.rsplit_once('.')?.0),
             Self::Service(_) => format!("{service}/*"),
             Self::Method(_) => method.to_owned(),
@@ -120,6 +144,8 @@ impl Selector {
 impl fmt::Display for Selector {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::All => formatter.write_str("*"),
+            Self::Methods(begin) => write!(formatter, "{begin}*"),
             Self::Package(package) => write!(formatter, "{package}.*"),
             Self::Service(service) => write!(formatter, "{service}/*"),
             Self::Method(method) => formatter.write_str(method),
@@ -156,21 +182,32 @@ mod tests {
     #[test]
     fn more_specific_selector_wins_then_the_later_one() {
         let overlays = [
-            overlay("a", &["echo.v1.Echo/Say", "echo.v1.Echo/*", "echo.*", "echo.v1.*"]),
-            overlay("b", &["echo.v1.Echo/*", "other.*"]),
+            overlay("a", &["echo.v1.Echo/Say", "echo.v1.Echo/*", "echo.*", "*", "echo.v1.*", "echo.v1.Echo/S*"]),
+            overlay("b", &["echo.v1.Echo/*", "other.*", "echo.v1.Echo/Sa*"]),
         ];
         let order: Vec<_> = rules_for(&overlays, "echo.v1.Echo/Say")
             .into_iter()
             .map(|(overlay, rule)| format!("{} {}", overlay.file, rule.selector))
             .collect();
-        assert_eq!(order, ["a echo.v1.Echo/Say", "b echo.v1.Echo/*", "a echo.v1.Echo/*", "a echo.v1.*", "a echo.*"]);
+        let expected = [
+            "a echo.v1.Echo/Say",
+            "b echo.v1.Echo/Sa*",
+            "a echo.v1.Echo/S*",
+            "b echo.v1.Echo/*",
+            "a echo.v1.Echo/*",
+            "a echo.v1.*",
+            "a echo.*",
+            "a *",
+        ];
+        assert_eq!(order, expected);
     }
 
     #[test]
     fn selector_matches_whole_names_only() {
         assert!(!Selector::parse("echo.v1.Echo/*").unwrap().matches("echo.v1.EchoTwo/Say"));
         assert!(!Selector::parse("echo.*").unwrap().matches("echoes.v1.Echo/Say"));
-        for wrong in ["", "*", "/", "echo", "echo.v1.Echo/", "echo/S*", ".*", "a..b/*", "/a.B/C"] {
+        assert!(!Selector::parse("echo.v1.Echo/Get*").unwrap().matches("echo.v1.EchoTwo/GetIt"));
+        for wrong in ["", "**", "/", "echo", "echo.v1.Echo/", "echo/S*y", "echo/**", ".*", "*.v1", "a..b/*", "/a.B/C"] {
             assert_eq!(Selector::parse(wrong), None, "{wrong}");
         }
     }

@@ -10,6 +10,8 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, Value as Reflected
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Required {
     shapes: Vec<MessageRequirements>,
+    /// The field mask of the message: it names what of the other fields is given.
+    mask: Option<u32>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -20,6 +22,15 @@ struct MessageRequirements {
     inside: Vec<(FieldDescriptor, usize)>,
 }
 
+/// What of a message counts: all of it, or what a mask names.
+#[derive(Clone, Copy)]
+struct Scope<'a> {
+    /// The paths of the mask; empty where there is none.
+    mask: &'a [&'a str],
+    /// Where the message stands, as the paths are written; none for the request itself, whose fields they don't name.
+    at: Option<&'a str>,
+}
+
 impl Required {
     pub(crate) fn of(root: &MessageDescriptor) -> Self {
         let mut shapes = Vec::new();
@@ -27,15 +38,32 @@ impl Required {
         if shapes.iter().all(|shape| shape.required.is_empty()) {
             return Self::default();
         }
-        Self { shapes }
+        let mask = root.fields().find(|field| !field.is_list() && is_mask(&field.kind()));
+        Self { shapes, mask: mask.map(|field| field.number()) }
+    }
+
+    /// The required fields, each with its message's name.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let all = self.shapes.iter().flat_map(|shape| &shape.required).filter_map(|fields| fields.first());
+        all.map(|field| format!("{}.{}", field.parent_message().name(), field.name())).collect()
     }
 
     /// The first field that is required and not set: one is enough to refuse a request, and a list may lack many.
     pub(crate) fn missing(&self, wire: &[u8]) -> Result<Option<String>, Malformed> {
-        if self.shapes.is_empty() { Ok(None) } else { self.look(0, &[wire], MAX_DEPTH) }
+        if self.shapes.is_empty() {
+            return Ok(None);
+        }
+        let mask = self.mask.map_or(Ok(Vec::new()), |number| paths(wire, number))?;
+        self.look(0, &[wire], MAX_DEPTH, Scope { mask: &mask, at: None })
     }
 
-    fn look(&self, shape: usize, pieces: &[&[u8]], depth: usize) -> Result<Option<String>, Malformed> {
+    fn look(
+        &self,
+        shape: usize,
+        pieces: &[&[u8]],
+        depth: usize,
+        scope: Scope<'_>,
+    ) -> Result<Option<String>, Malformed> {
         let depth = depth.checked_sub(1).ok_or(Malformed::TooDeep)?;
         let shape = &self.shapes[shape];
         let mut seen = HashMap::<u32, Vec<Value<'_>>>::new();
@@ -45,17 +73,18 @@ impl Required {
                 seen.entry(field.number).or_default().push(field.value);
             }
         }
-        let occurrences = |field: &FieldDescriptor| seen.get(&field.number()).map(Vec::as_slice).unwrap_or_default();
-        let is_given = |fields: &[FieldDescriptor]| fields.iter().any(|field| is_set(field, occurrences(field)));
-        if let Some(missing) = shape.required.iter().find(|fields| !is_given(fields)) {
+        let is_given = |fields: &[FieldDescriptor]| fields.iter().any(|field| seen.contains_key(&field.number()));
+        let counts = |fields: &[FieldDescriptor]| fields.iter().any(|field| scope.covers(field.name()));
+        if let Some(missing) = shape.required.iter().find(|fields| !is_given(fields) && counts(fields)) {
             return Ok(missing.first().map(|field| field.name().to_owned()));
         }
         for (field, inner) in &shape.inside {
-            let bodies: Vec<_> = occurrences(field).iter().filter_map(body).collect();
+            let bodies: Vec<_> = seen.get(&field.number()).into_iter().flatten().filter_map(body).collect();
+            let at = scope.inside(field.name());
             // The occurrences of a single message are pieces of one.
             let together = if field.is_list() { 1 } else { bodies.len().max(1) };
             for (index, pieces) in bodies.chunks(together).enumerate() {
-                if let Some(missing) = self.look(*inner, pieces, depth)? {
+                if let Some(missing) = self.look(*inner, pieces, depth, Scope { at: Some(&at), ..scope })? {
                     let place = if field.is_list() { format!("[{index}]") } else { String::new() };
                     return Ok(Some(format!("{}{place}.{missing}", field.name())));
                 }
@@ -63,6 +92,47 @@ impl Required {
         }
         Ok(None)
     }
+}
+
+impl Scope<'_> {
+    /// Whether a field of the message counts: the mask names it, or something around it.
+    fn covers(self, name: &str) -> bool {
+        if self.mask.is_empty() || self.at.is_none() {
+            return true;
+        }
+        let path = self.inside(name);
+        let is_around =
+            |masked: &str| path.strip_prefix(masked).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.mask.iter().any(|masked| *masked == "*" || is_around(masked))
+    }
+
+    /// The path of a field of the message, as the mask would name it: from within a field of the request.
+    fn inside(self, name: &str) -> String {
+        match self.at {
+            None => String::new(),
+            Some("") => name.to_owned(),
+            Some(at) => format!("{at}.{name}"),
+        }
+    }
+}
+
+fn is_mask(kind: &Kind) -> bool {
+    kind.as_message().is_some_and(|message| message.full_name() == "google.protobuf.FieldMask")
+}
+
+/// The paths of the field mask in a field.
+fn paths(wire: &[u8], number: u32) -> Result<Vec<&str>, Malformed> {
+    let mut paths = Vec::new();
+    for occurrence in accord_wire::occurrences(wire) {
+        let occurrence = occurrence?;
+        let Some(mask) = body(&occurrence.value).filter(|_| occurrence.number == number) else { continue };
+        for path in accord_wire::occurrences(mask) {
+            if let (1, Value::Bytes(path)) = (path?.number, path?.value) {
+                paths.extend(std::str::from_utf8(path));
+            }
+        }
+    }
+    Ok(paths)
 }
 
 impl MessageRequirements {
@@ -100,7 +170,11 @@ fn with_alternatives(field: &FieldDescriptor) -> Vec<FieldDescriptor> {
     std::iter::once(field.clone()).chain(others.filter(|other| other != field)).collect()
 }
 
+/// A field whose absence does not show can't be missing.
 fn is_required(field: &FieldDescriptor) -> bool {
+    if !field.supports_presence() {
+        return false;
+    }
     let Some(extension) = field.parent_pool().get_extension_by_name("google.api.field_behavior") else {
         return false;
     };
@@ -109,17 +183,6 @@ fn is_required(field: &FieldDescriptor) -> bool {
         && options.get_extension(&extension).as_list().is_some_and(|behaviours| {
             behaviours.iter().any(|behaviour| *behaviour == Reflected::EnumNumber(FieldBehavior::Required as i32))
         })
-}
-
-/// A field without presence is set where it is not its default (AIP-203).
-fn is_set(field: &FieldDescriptor, occurrences: &[Value<'_>]) -> bool {
-    match occurrences.last() {
-        None => false,
-        Some(_) if field.supports_presence() || field.is_list() || field.is_map() => true,
-        Some(Value::Varint(bits) | Value::Fixed64(bits)) => *bits != 0,
-        Some(Value::Fixed32(bits)) => *bits != 0,
-        Some(Value::Bytes(bytes) | Value::Group(bytes)) => !bytes.is_empty(),
-    }
 }
 
 fn body<'a>(value: &Value<'a>) -> Option<&'a [u8]> {

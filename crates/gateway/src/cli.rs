@@ -284,9 +284,10 @@ async fn explain(config: &Config, method: &str) -> anyhow::Result<ExitCode> {
 
 async fn build(config: &Config) -> Result<Built, Refused> {
     let upstreams = Upstream::all(&config.upstream).map_err(|error| Refused::one(format!("error: {error}")))?;
-    let built = Sources::gather(config, &upstreams).await?.build()?;
+    let mut built = Sources::gather(config, &upstreams).await?.build()?;
     // Built for its findings alone: some only show when every method is compiled for serving.
-    MethodTable::new(&built, &upstreams, None)?;
+    let warnings = MethodTable::new(&built, &upstreams, None)?.warnings().to_vec();
+    built.warnings.extend(warnings);
     Ok(built)
 }
 

@@ -40,6 +40,14 @@ pub(crate) struct MethodTable {
     routes: Routes<(Arc<MethodEntry>, Arc<Plan>)>,
     sources: Vec<Source>,
     pending: Vec<Arc<str>>,
+    warnings: Vec<String>,
+}
+
+/// What a contract comes to: its methods, what each HTTP binding that can be served leads to, and why others can't be.
+struct Entered<'a> {
+    entries: Entries,
+    bound: Vec<Bound<'a>>,
+    warnings: Vec<String>,
 }
 
 /// The values of a path template's variables, for [`Plan::request`].
@@ -58,7 +66,7 @@ pub(crate) struct Found {
 impl MethodTable {
     /// The snapshot for a contract. What did not change goes on counting where `before` left off.
     pub(crate) fn new(built: &Built, upstreams: &[Arc<Upstream>], before: Option<&Self>) -> Result<Self, Refused> {
-        let (entries, bound) = entries(built, upstreams, before)?;
+        let Entered { entries, bound, warnings } = entries(built, upstreams, before)?;
         let routes = bound.into_iter().map(|(http, entry, plan)| (http.method.as_str(), &http.template, (entry, plan)));
         Ok(Self {
             contract: built.contract.clone(),
@@ -66,6 +74,7 @@ impl MethodTable {
             routes: Routes::build(routes).map_err(|error| Refused::one(format!("error: {error}")))?,
             sources: built.sources.clone(),
             pending: built.pending.iter().map(|it| Arc::clone(&it.upstream)).collect(),
+            warnings,
         })
     }
 
@@ -90,6 +99,11 @@ impl MethodTable {
     /// The upstreams whose descriptors haven't been read yet.
     pub(crate) fn pending(&self) -> &[Arc<str>] {
         &self.pending
+    }
+
+    /// Why some HTTP bindings are not served, one line each.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The effective contract.
@@ -135,10 +149,11 @@ fn entries<'a>(
     built: &'a Built,
     upstreams: &[Arc<Upstream>],
     before: Option<&MethodTable>,
-) -> Result<(Entries, Vec<Bound<'a>>), Refused> {
+) -> Result<Entered<'a>, Refused> {
     let schemas = built.sources.iter().map(|source| (&*source.upstream, Arc::new(Schema::compile(&source.pool))));
     let schemas: HashMap<_, _> = schemas.collect();
-    let (mut entries, mut bound, mut reasons) = (Entries::new(), Vec::new(), Vec::new());
+    let mut entered = Entered { entries: Entries::new(), bound: Vec::new(), warnings: Vec::new() };
+    let mut reasons = Vec::new();
     for method in built.contract.methods() {
         let upstream = upstreams.iter().find(|upstream| *upstream.name() == method.upstream);
         let (Some(upstream), Some(schema)) = (upstream, schemas.get(&*method.upstream)) else { continue };
@@ -147,14 +162,18 @@ fn entries<'a>(
         match MethodEntry::new(method, upstream, schema, before) {
             Ok((entry, plans)) => {
                 let entry = Arc::new(entry);
-                let bindings = method.http.iter().zip(plans);
-                bound.extend(bindings.map(|(binding, plan)| (binding, Arc::clone(&entry), plan)));
-                entries.insert(path, entry);
+                for (binding, plan) in method.http.iter().zip(plans) {
+                    match plan {
+                        Ok(plan) => entered.bound.push((binding, Arc::clone(&entry), plan)),
+                        Err(warning) => entered.warnings.push(warning),
+                    }
+                }
+                entered.entries.insert(path, entry);
             }
             Err(reason) => reasons.push(reason),
         }
     }
-    if reasons.is_empty() { Ok((entries, bound)) } else { Err(Refused::all(reasons)) }
+    if reasons.is_empty() { Ok(entered) } else { Err(Refused::all(reasons)) }
 }
 
 #[cfg(test)]

@@ -160,6 +160,13 @@ impl Plan {
         }
     }
 
+    /// Whether the answer is an `HttpBody`, which holds content of any type.
+    pub fn gives_any_content(&self) -> bool {
+        let shape = self.schema.shape(self.output);
+        let holds = |position: usize| self.schema.holds_raw(&shape.fields[position]);
+        self.schema.is_raw(self.output) || self.response.is_some_and(holds)
+    }
+
     /// Writes an answer as JSON, or as it stands if it is an `HttpBody`; then its content type is returned.
     pub fn response(&self, message: &[u8], out: &mut Vec<u8>) -> Result<Option<HeaderValue>, Malformed> {
         if self.schema.is_raw(self.output) {

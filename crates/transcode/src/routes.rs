@@ -68,8 +68,8 @@ struct Node<T> {
     one: Option<usize>,
     /// Routes that end here.
     ends: Vec<End<T>>,
-    /// Routes that end with `**` here.
-    rest: Vec<End<T>>,
+    /// Behind `**`, which is any number of segments.
+    rest: Option<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -81,12 +81,29 @@ struct End<T> {
     value: T,
 }
 
-/// The segments of a variable.
-#[derive(Debug, Clone)]
+/// The segments of a variable, by where they begin and where they end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Capture {
-    start: usize,
-    /// None goes on to the last segment of the path.
-    end: Option<usize>,
+    start: Edge,
+    end: Edge,
+}
+
+/// A place between segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    /// Behind so many segments from the front.
+    Front(usize),
+    /// Before so many segments at the back: what follows `**` is counted from there.
+    Back(usize),
+}
+
+impl Edge {
+    fn of(self, segments: usize) -> usize {
+        match self {
+            Self::Front(before) => before,
+            Self::Back(behind) => segments.saturating_sub(behind),
+        }
+    }
 }
 
 impl<T> Routes<T> {
@@ -165,13 +182,22 @@ impl<T> Routes<T> {
                 literal.or_else(|| self.descend(node.one?, path, rest, wanted))
             }
         };
-        found.or_else(|| node.rest.iter().find(|end| wanted(end)))
+        // The fewest segments for `**` first, so that of two templates the one goes first that says more behind it.
+        found.or_else(|| {
+            let behind = node.rest?;
+            (0..=segments.len()).find_map(|covered| self.descend(behind, path, &segments[covered..], wanted))
+        })
     }
 
     fn insert(&mut self, method: &str, template: &PathTemplate, value: T) -> Result<(), RouteError> {
         let any = method == "*";
         let named = Method::from_bytes(method.as_bytes()).map_err(|_| RouteError::Method(method.to_owned()))?;
-        let (mut node, mut depth, mut rest, mut captures) = (0, 0, false, Vec::new());
+        let (mut node, mut depth, mut captures) = (0, 0, Vec::new());
+        let rest = template.rest();
+        let edge = |depth: usize| match rest {
+            Some((place, all)) if depth > place => Edge::Back(all - depth),
+            _ => Edge::Front(depth),
+        };
         for outer in &template.segments {
             let (inner, bound) = match outer {
                 Segment::Variable(variable) => (&variable.segments[..], true),
@@ -179,18 +205,16 @@ impl<T> Routes<T> {
             };
             let start = depth;
             for segment in inner {
-                rest = *segment == Segment::Rest;
                 node = self.child(node, segment);
                 depth += 1;
             }
             if bound {
-                captures.push(Capture { start, end: (!rest).then_some(depth) });
+                captures.push(Capture { start: edge(start), end: edge(depth) });
             }
         }
         let verb = template.verb.as_deref().map(Box::from);
         let end = End { method: (!any).then_some(named), verb, captures, value };
-        let node = &mut self.nodes[node];
-        let ends = if rest { &mut node.rest } else { &mut node.ends };
+        let ends = &mut self.nodes[node].ends;
         if ends.iter().any(|other| other.method == end.method && other.verb == end.verb) {
             return Err(RouteError::Twice { method: method.to_owned(), template: template.to_string() });
         }
@@ -200,7 +224,7 @@ impl<T> Routes<T> {
         Ok(())
     }
 
-    /// The node behind a segment. `**` stays where it is, as nothing can follow it.
+    /// The node behind a segment.
     fn child(&mut self, node: usize, segment: &Segment) -> usize {
         let new = self.nodes.len();
         let child = match segment {
@@ -215,8 +239,9 @@ impl<T> Routes<T> {
                 }
             }
             Segment::One => *self.nodes[node].one.get_or_insert(new),
+            Segment::Rest => *self.nodes[node].rest.get_or_insert(new),
             // A variable holds no variable: the parser sees to it.
-            Segment::Rest | Segment::Variable(_) => node,
+            Segment::Variable(_) => node,
         };
         if child == new {
             self.nodes.push(Node::default());
@@ -234,19 +259,23 @@ impl<T> Node<T> {
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self { literals: Vec::new(), one: None, ends: Vec::new(), rest: Vec::new() }
+        Self { literals: Vec::new(), one: None, ends: Vec::new(), rest: None }
     }
 }
 
 impl<T> End<T> {
     fn matched<'p>(&self, path: &'p str, segments: &[Range<usize>]) -> Result<Match<'_, 'p, T>, NoMatch> {
         let variables = self.captures.iter().map(|capture| {
-            let covered = &segments[capture.start..capture.end.unwrap_or(segments.len())];
+            let (start, end) = (capture.start.of(segments.len()), capture.end.of(segments.len()));
+            let covered = segments.get(start..end).unwrap_or_default();
             let text = match covered {
                 [] => "",
                 [first, ..] => &path[first.start..covered[covered.len() - 1].end],
             };
-            let single = capture.end == Some(capture.start + 1);
+            let single = match (capture.start, capture.end) {
+                (Edge::Front(start), Edge::Front(end)) | (Edge::Back(end), Edge::Back(start)) => end == start + 1,
+                _ => false,
+            };
             let decoded = if single { path::decoded(text) } else { path::decoded_but_slashes(text) };
             decoded.ok_or(NoMatch::NotCanonical("is not UTF-8"))
         });

@@ -43,6 +43,10 @@ fn binding(rule: &HttpRule, method: &MethodDescriptor) -> Result<Binding, Refusa
         Some(Pattern::Custom(custom)) => (custom.kind.as_str(), &custom.path),
         None => return Err(("has no path".to_owned(), "write one of get, put, post, delete, patch or custom")),
     };
+    if matches!(http_method, "GET" | "HEAD") && !rule.body.is_empty() {
+        let problem = format!("`{http_method} {path}` has a `body`, and a {http_method} carries none");
+        return Err((problem, "leave `body` out, so that the query gives its fields, or bind it to POST"));
+    }
     if !is_method(http_method) {
         return Err((format!("`{http_method}` is no HTTP method"), "write a method such as HEAD, or `*` for any"));
     }

@@ -7,7 +7,7 @@ use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, Messa
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Rule, Selector};
+use super::{HttpOverlay, Rule, Selector};
 use crate::finding::Finding;
 use crate::method::IdempotencyLevel;
 use crate::options::{our, policy_type};
@@ -56,15 +56,16 @@ impl Reader<'_> {
             self.refuse(start, "rule", "is not a table", "write `[[rule]]`");
             return None;
         };
-        let (mut selector, mut policy, mut http, mut idempotency_level) = (None, None, None, None);
+        let (mut selector, mut policy, mut http, mut idempotency_level, mut required) = (None, None, None, None, None);
         for entry in table {
             match entry.0.get_ref().as_ref() {
                 "selector" => selector = self.selector(entry.1),
                 "policy" => policy = self.message(entry, "", &policy_type()),
-                "http" => http = self.message(entry, "http.", &our("google.api.HttpRule")),
+                "http" => http = self.http(entry),
                 "idempotency_level" => idempotency_level = self.level(entry.1),
+                "required" => required = self.required(entry.1),
                 name => {
-                    let known = "`selector`, `policy`, `http` and `idempotency_level`";
+                    let known = "`selector`, `policy`, `http`, `idempotency_level` and `required`";
                     self.unknown_key(entry.0.span().start, name, known);
                 }
             }
@@ -72,15 +73,31 @@ impl Reader<'_> {
         if !table.contains_key("selector") {
             self.refuse(start, "selector", "is missing", "say which methods the rule is for");
         }
-        let http = http.and_then(|rule| rule.transcode_to::<HttpRule>().ok());
         let line = self.line(table.get("selector").map_or(start, |value| value.span().start));
-        Some(Rule { line, selector: selector?, policy, http, idempotency_level })
+        Some(Rule { line, selector: selector?, policy, http, idempotency_level, required })
+    }
+
+    fn http(&mut self, entry: TomlEntry<'_, '_>) -> Option<HttpOverlay> {
+        if let DeValue::Boolean(false) = entry.1.get_ref() {
+            return Some(HttpOverlay::Dropped);
+        }
+        let rule = self.message(entry, "http.", &our("google.api.HttpRule"))?;
+        rule.transcode_to::<HttpRule>().ok().map(|rule| HttpOverlay::Rule(Box::new(rule)))
+    }
+
+    fn required(&mut self, value: &Spanned<DeValue<'_>>) -> Option<bool> {
+        if let DeValue::Boolean(required) = value.get_ref() {
+            return Some(*required);
+        }
+        let remedy = "write false where fields declared REQUIRED need not be set, or true";
+        self.refuse(value.span().start, "required", "is neither true nor false", remedy);
+        None
     }
 
     fn selector(&mut self, value: &Spanned<DeValue<'_>>) -> Option<Selector> {
         let selector = value.get_ref().as_str().and_then(Selector::parse);
         if selector.is_none() {
-            let remedy = "write `pkg.Service/Method`, `pkg.Service/*` or `pkg.*`";
+            let remedy = "write `pkg.Service/Method`, `pkg.Service/Get*`, `pkg.Service/*`, `pkg.*` or `*`";
             self.refuse(value.span().start, "selector", "selects nothing that can exist", remedy);
         }
         selector
@@ -231,7 +248,10 @@ fn wanted(kind: &Kind) -> String {
         }
         Kind::Message(_) => "a table".to_owned(),
         Kind::Enum(names) => {
-            let names: Vec<_> = names.values().skip(1).map(|value| value.name().to_owned()).collect();
+            let zero = names.default_value();
+            let prefix = zero.name().strip_suffix("UNSPECIFIED").unwrap_or_default();
+            let short = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
+            let names: Vec<_> = names.values().skip(1).map(|value| short(value.name())).collect();
             format!("one of {}", names.join(", "))
         }
         Kind::Bool => "true or false".to_owned(),

@@ -57,7 +57,8 @@ fn sample_contract_compiles_as_documented() {
     let request = b"\x0a\x05lamp/";
     assert_eq!(cache.tags[0].expand(request, None).unwrap().unwrap(), "product/lamp%2F");
     assert_eq!(method.cache_key(cache, request).unwrap().as_ref(), request);
-    assert_eq!(method.missing(b"").unwrap().as_deref(), Some("id"));
+    let update = contract.method("catalog.v1.ProductService/UpdateProduct").unwrap();
+    assert_eq!(update.missing(b"").unwrap().as_deref(), Some("product"));
 
     let source_of = |field: &str| method.sources.iter().find(|source| source.field == field).unwrap().source.as_str();
     assert_eq!(source_of("deadline.max"), "file catalog/v1/product_service.proto");

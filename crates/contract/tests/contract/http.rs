@@ -1,6 +1,6 @@
 //! HTTP bindings against the messages of their methods.
 
-use accord_contract::{Severity, http::Body};
+use accord_contract::{Contract, Overlay, Severity, http::Body};
 
 use crate::fixture::{accepted, findings, get, refused, shop};
 
@@ -15,12 +15,12 @@ fn every_field_of_an_http_rule_is_read() {
     let method = accepted(
         bound(
             "post: \"/v1/items/{item.id}:buy\" body: \"item\" response_body: \"item\"
-             additional_bindings: { custom: { kind: \"HEAD\" path: \"/v1/{id=a/*/**}\" } body: \"*\" }",
+             additional_bindings: { custom: { kind: \"REPORT\" path: \"/v1/{id=a/*/**}\" } body: \"*\" }",
         ),
         &[],
     );
     let texts: Vec<_> = method.http.iter().map(ToString::to_string).collect();
-    assert_eq!(texts, ["POST /v1/items/{item.id}:buy", "HEAD /v1/{id=a/*/**}"]);
+    assert_eq!(texts, ["POST /v1/items/{item.id}:buy", "REPORT /v1/{id=a/*/**}"]);
     assert!(matches!(&method.http[0].body, Body::Field(field) if field.name() == "item"));
     assert_eq!(method.http[0].response_body.as_ref().unwrap().name(), "item");
     assert!(matches!(method.http[1].body, Body::Whole));
@@ -33,21 +33,29 @@ fn repeated_field_can_be_the_http_body() {
     assert!(method.http[0].response_body.as_ref().unwrap().is_list());
 }
 
-#[test]
-fn http_rule_of_an_unusable_field_is_refused() {
-    let http = |rule: &str| findings(bound(rule));
-    refused(&http("get: \"/v1/{nothing}\""), "google.api.http", "has no field `nothing`");
-    refused(&http("get: \"/v1/{items}\""), "google.api.http", "repeated");
-    refused(&http("get: \"/v1/{item}\""), "google.api.http", "is a message");
-    refused(&http("post: \"/v1\" body: \"nothing\""), "google.api.http", "body: `test.v1.Request` has no field");
-    refused(&http("get: \"/v1\" response_body: \"id\""), "google.api.http", "`test.v1.Response` has no field");
+/// Asserts that a binding of the descriptors is left out with these words, and of an overlay refused.
+#[track_caller]
+fn left_out(rule: &str, words: &str) {
+    let found = findings(bound(rule));
+    let [finding] = &found[..] else { panic!("not one finding: {found:#?}") };
+    assert_eq!((finding.severity, &*finding.option), (Severity::Warning, "google.api.http"));
+    assert!(finding.problem.contains(words) && finding.problem.contains("not served"), "{finding}");
 }
 
 #[test]
-fn http_rule_outside_the_grammar_is_refused() {
-    refused(&findings(bound("get: \"v1\"")), "google.api.http", "starts with `/`");
-    refused(&findings(bound("body: \"*\"")), "google.api.http", "no path");
-    refused(&findings(bound("custom: { kind: \"a b\" path: \"/v1\" }")), "google.api.http", "no HTTP method");
+fn http_rule_of_an_unusable_field_is_left_out() {
+    left_out("get: \"/v1/{nothing}\"", "has no field `nothing`");
+    left_out("get: \"/v1/{items}\"", "repeated");
+    left_out("get: \"/v1/{item}\"", "is a message");
+    left_out("post: \"/v1\" body: \"nothing\"", "body: `test.v1.Request` has no field");
+    left_out("get: \"/v1\" response_body: \"id\"", "`test.v1.Response` has no field");
+}
+
+#[test]
+fn http_rule_outside_the_grammar_is_left_out() {
+    left_out("get: \"v1\"", "starts with `/`");
+    left_out("body: \"*\"", "no path");
+    left_out("custom: { kind: \"a b\" path: \"/v1\" }", "no HTTP method");
 }
 
 #[test]
@@ -63,11 +71,59 @@ fn http_binding_of_a_client_stream_is_a_warning() {
 }
 
 #[test]
-fn http_binding_of_two_methods_is_refused() {
+fn http_get_with_a_body_is_left_out() {
+    left_out("get: \"/v1\" body: \"*\"", "carries none");
+    left_out("custom: { kind: \"HEAD\" path: \"/v1\" } body: \"item\"", "carries none");
+}
+
+#[test]
+fn binding_that_is_left_out_takes_no_other_with_it() {
+    let rule = "get: \"/v1/{nothing}\" additional_bindings: { get: \"/v1/{id}\" }";
+    let (contract, findings) = Contract::load(&[bound(rule)], &[]);
+    assert!(!accord_contract::refused(&findings));
+    let http: Vec<_> = contract.method("test.v1.Shop/Get").unwrap().http.iter().map(ToString::to_string).collect();
+    assert_eq!(http, ["GET /v1/{id}"]);
+}
+
+#[test]
+fn binding_of_an_overlay_that_can_not_be_served_is_refused() {
+    let text = "[[rule]]\nselector = \"test.v1.Shop/Get\"\nhttp = { get = \"/v1\", body = \"*\" }\n";
+    let (_, found) = Contract::load(&[bound("get: \"/v1\"")], &[Overlay::parse("mine.toml", text).unwrap()]);
+    refused(&found, "google.api.http", "carries none");
+}
+
+#[test]
+fn overlay_drops_the_bindings_of_a_method() {
+    let text = "[[rule]]\nselector = \"test.v1.*\"\nhttp = false\n";
+    let method = accepted(bound("get: \"/v1/{nothing}\""), &[Overlay::parse("mine.toml", text).unwrap()]);
+    assert!(method.http.is_empty());
+}
+
+#[test]
+fn second_of_two_methods_with_one_binding_goes_without() {
     let rpc = |name: &str, path: &str| {
         format!("rpc {name}(Request) returns (Response) {{ {OPEN} option (google.api.http) = {{ get: \"{path}\" }}; }}")
     };
-    let two = |one: &str, other: &str| findings(shop("", &(rpc("Get", one) + &rpc("Find", other))));
-    refused(&two("/v1/{id}", "/v1/{other=*}"), "google.api.http", "is a binding of test.v1.Shop/Get already");
-    assert_eq!(two("/v1/{id}", "/v1/{id}:find"), []);
+    let two = |one: &str, other: &str| Contract::load(&[shop("", &(rpc("Get", one) + &rpc("Find", other)))], &[]);
+    let (contract, findings) = two("/v1/{id}", "/v1/{other=*}");
+    assert_eq!(findings[0].severity, Severity::Warning);
+    assert!(findings[0].problem.contains("is a binding of test.v1.Shop/Get already"), "{}", findings[0]);
+    assert_eq!(contract.method("test.v1.Shop/Get").unwrap().http.len(), 1);
+    assert!(contract.method("test.v1.Shop/Find").unwrap().http.is_empty());
+    assert_eq!(two("/v1/{id}", "/v1/{id}:find").1, []);
+}
+
+#[test]
+fn stream_whose_messages_can_look_like_a_failure_is_a_warning() {
+    let found = |output: &str, rule: &str| {
+        let options = format!("{OPEN} option (google.api.http) = {{ get: \"/v1\" {rule} }};");
+        let file = "import \"google/protobuf/struct.proto\"; message Event { string id = 1 [json_name = \"@error\"]; }
+                    message Free { map<string, string> names = 1; }";
+        findings(shop(file, &format!("rpc Get(Request) returns (stream {output}) {{ {options} }}")))
+    };
+    for (output, rule) in [("google.protobuf.Struct", ""), ("Event", ""), ("Free", "response_body: \"names\"")] {
+        assert!(found(output, rule)[0].problem.contains("`@error`"), "{output}");
+    }
+    assert_eq!(found("Response", ""), []);
+    assert_eq!(found("Free", ""), []);
 }

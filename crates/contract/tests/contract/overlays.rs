@@ -103,7 +103,9 @@ fn overlay_mistake_is_reported_with_its_line() {
         ("policy = 3", "policy", "not a table"),
         ("policy = { cache = { ttl = 5 } }", "cache.ttl", "not a duration"),
         ("policy = { cache = { ttl = \"soon\" } }", "cache.ttl", "not a duration"),
-        ("policy = { cache = { scope = \"ALL\" } }", "cache.scope", "not one of"),
+        ("policy = { cache = { scope = \"ALL\" } }", "cache.scope", "not one of PER_PRINCIPAL, SHARED"),
+        ("http = true", "http", "not a table"),
+        ("required = \"no\"", "required", "neither true nor false"),
         ("policy = { cache = { tags = \"a\" } }", "cache.tags", "not a list"),
         ("policy = { cache = { tags = [] } }", "cache.tags", "empty or zero"),
         ("policy = { cache = { scope = \"UNSPECIFIED\" } }", "cache.scope", "empty or zero"),
@@ -123,7 +125,7 @@ fn overlay_mistake_is_reported_with_its_line() {
     }
     assert_eq!(Overlay::parse("f", "[[rule]]\n").unwrap_err()[0].problem, "is missing");
     assert_eq!(Overlay::parse("f", "\nrules = 1").unwrap_err()[0].subject, "f:2");
-    assert_eq!(Overlay::parse("f", "[[rule]]\nselector = \"*\"").unwrap_err()[0].option, "selector");
+    assert_eq!(Overlay::parse("f", "[[rule]]\nselector = \"**\"").unwrap_err()[0].option, "selector");
 }
 
 #[test]

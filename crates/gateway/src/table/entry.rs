@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use accord_contract::Method;
 use accord_contract::http::Binding;
-use accord_contract::{Method, MethodKind};
 use accord_transcode::{Limits, Plan, Schema};
 use accord_upstream::{Retries, Upstream};
 use http::uri::PathAndQuery;
 
 use super::plan::CachePlan;
 use super::rates::Rate;
+
+/// The plan of each HTTP binding of a method, or one line that says why it is not served.
+type Plans = Vec<Result<Arc<Plan>, String>>;
 
 /// One method, with all that serving it needs.
 pub(crate) struct MethodEntry {
@@ -21,8 +24,6 @@ pub(crate) struct MethodEntry {
     pub path: PathAndQuery,
     /// How JSON is read and written where it is called by its gRPC path.
     pub plan: Arc<Plan>,
-    /// Whether its contract can only be kept by looking at its messages.
-    pub needs_message: bool,
     /// Its plan, where it is cached.
     pub cache_plan: Option<CachePlan>,
     /// Its rate limits with their counts.
@@ -33,13 +34,13 @@ pub(crate) struct MethodEntry {
 
 impl MethodEntry {
     /// An entry that goes on counting where `before`, the entry of the previous snapshot, left off, and the plans of
-    /// its HTTP bindings. An error is one line for the operator.
+    /// its HTTP bindings, with why there is none for one. An error is one line for the operator.
     pub(crate) fn new(
         method: &Arc<Method>,
         upstream: &Arc<Upstream>,
         schema: &Arc<Schema>,
         before: Option<&Self>,
-    ) -> Result<(Self, Vec<Arc<Plan>>), String> {
+    ) -> Result<(Self, Plans), String> {
         let unfit = |problem: String| format!("error: {}: {problem}", method.name);
         let compile = |binding: Option<&Binding>| {
             let plan = Plan::compile(schema, &method.descriptor, binding, Limits::default());
@@ -50,26 +51,20 @@ impl MethodEntry {
             upstream: Arc::clone(upstream),
             path: PathAndQuery::try_from(format!("/{}", method.name)).map_err(|error| unfit(error.to_string()))?,
             plan: compile(None)?,
-            needs_message: needs_message(method),
             cache_plan: CachePlan::of(method),
             rates: rates_of(method, before),
             retries: retries_of(method, before),
         };
-        let plans = method.http.iter().map(|binding| compile(Some(binding))).collect::<Result<_, _>>()?;
-        Ok((entry, plans))
+        let not_served =
+            |error: String| format!("{}, so this binding is not served", error.replacen("error", "warning", 1));
+        let plans = method.http.iter().map(|binding| compile(Some(binding)).map_err(not_served));
+        Ok((entry, plans.collect()))
     }
 
     /// The full name of its service.
     pub(crate) fn service(&self) -> &str {
         self.method.name.split_once('/').map_or("", |(service, _)| service)
     }
-}
-
-/// Caching, invalidating and idempotency keys read fields of the message; repeating a call needs it whole.
-fn needs_message(method: &Method) -> bool {
-    let policy = &method.policy;
-    let reads = policy.cache.is_some() || policy.idempotency.is_some() || !policy.invalidates.is_empty();
-    method.kind == MethodKind::Unary && (reads || policy.retry.is_some())
 }
 
 fn retries_of(method: &Method, before: Option<&MethodEntry>) -> Option<Retries> {

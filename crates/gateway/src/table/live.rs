@@ -35,9 +35,6 @@ impl Tables {
     /// The first snapshot, from everything that can be read now. Any refusal is final: nothing would be served.
     pub(crate) fn open(sources: Sources, upstreams: Vec<Arc<Upstream>>) -> Result<Arc<Self>, Refused> {
         let built = sources.build()?;
-        for line in &built.warnings {
-            tracing::warn!("{}", line.trim_start_matches("warning: "));
-        }
         if upstreams.is_empty() {
             tracing::warn!("there is no upstream, so no method is served: add one with --upstream NAME=URL");
         }
@@ -45,6 +42,9 @@ impl Tables {
             tracing::warn!(%upstream, %why, "its descriptors are not known: until they are, its methods are UNAVAILABLE");
         }
         let table = MethodTable::new(&built, &upstreams, None)?;
+        for line in built.warnings.iter().chain(table.warnings()) {
+            tracing::warn!("{}", line.trim_start_matches("warning: "));
+        }
         let reloads = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.contract.reloads")
             .with_description("Attempts to replace the contract while serving, by outcome.")

@@ -51,7 +51,7 @@ async fn method_is_found_by_grpc_path_and_by_http_binding() {
     assert_eq!(&*entry.method.name, &GET[1..]);
     assert_eq!(entry.path, GET);
     assert_eq!(&**entry.upstream.name(), "catalog");
-    assert!(entry.needs_message);
+    assert!(entry.method.is_read);
 
     let found = table.http(&http::Method::GET, "/v1/products/tea%20cup").unwrap();
     assert!(Arc::ptr_eq(&found.entry, entry));

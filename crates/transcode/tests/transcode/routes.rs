@@ -144,3 +144,22 @@ fn route_declared_twice_is_refused() {
     assert_eq!(twice.unwrap_err(), RouteError::Twice { method: "GET".into(), template: "/v1/{b}".into() });
     assert!(Routes::build([("GET", &first, 1), ("POST", &second, 2)]).is_ok());
 }
+
+#[test]
+fn segments_behind_a_double_asterisk_are_matched_from_the_end() {
+    let templates = [
+        "/v1/{parent=projects/*/documents/**}/{collection_id}",
+        "/v1/{name=projects/*/documents/**}/{id}/versions",
+        "/v1/files/**",
+    ];
+    let templates = templates.map(|text| text.parse::<accord_contract::http::PathTemplate>().unwrap());
+    let routes = Routes::build(templates.iter().enumerate().map(|(index, template)| ("GET", template, index))).unwrap();
+    let found = |path: &'static str| {
+        routes.find(&Method::GET, path).map(|found| (*found.value, found.variables.join(" "))).map_err(|_| path)
+    };
+    assert_eq!(found("/v1/projects/p/documents/a/b/c"), Ok((0, "projects/p/documents/a/b c".to_owned())));
+    assert_eq!(found("/v1/projects/p/documents/c%2Fd"), Ok((0, "projects/p/documents c/d".to_owned())));
+    assert_eq!(found("/v1/projects/p/documents/a/b/versions"), Ok((1, "projects/p/documents/a b".to_owned())));
+    assert_eq!(found("/v1/projects/p/documents"), Err("/v1/projects/p/documents"));
+    assert_eq!(found("/v1/files"), Ok((2, String::new())));
+}
