@@ -73,6 +73,20 @@ async fn hop_by_hop_headers_are_not_forwarded() -> Result<()> {
 }
 
 #[tokio::test]
+async fn forwarding_headers_of_a_caller_are_replaced() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    GrpcCall::new(&fabric, "Change", "way").header("x-forwarded-for", "1.1.1.1").send().await?.ok()?;
+    let call = fabric.call(Method::POST, "/v1/words/way:change").header("x_forwarded_for", "1.1.1.1");
+    assert_eq!(call.header("x-real-ip", "1.1.1.1").send().await?.status, 200);
+    for received in echo.take_received() {
+        assert_eq!(received.headers["x-forwarded-for"], "127.0.0.1");
+        assert_eq!(received.headers["x-forwarded-proto"], "http");
+        assert!(!format!("{:?}", received.headers).contains("1.1.1.1"), "{received:?}");
+    }
+    fabric.stop().await
+}
+
+#[tokio::test]
 async fn line_break_in_a_status_message_adds_no_header() -> Result<()> {
     let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
     let split = Status::not_found("no\r\nx-grown: 1");

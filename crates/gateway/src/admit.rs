@@ -1,5 +1,7 @@
 //! Admission: what a caller asks for, the deadline of its call, and only headers that may come in.
 
+mod forwarding;
+
 use crate::{
     fault::{Component, Fault},
     protocol::{RequestOptions, WireProtocol},
@@ -8,9 +10,23 @@ use accord_api::accord::fault::v1::Reason;
 use accord_runtime::{call_record::CallRecord, deadline::Deadline, request::RequestId, server::Peer};
 use accord_token::PASSPORT_HEADER;
 use accord_upstream::metadata::is_reserved;
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use forwarding::Connection;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request::Parts};
 use hyper::body::Incoming;
 use std::net::{IpAddr, Ipv4Addr};
+
+/// With padding or without.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// By which listener a request came in. It says what may come with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,18 +73,31 @@ pub(crate) struct Arrival {
 pub(crate) fn admit(
     listener: ListenerKind,
     protocol: WireProtocol,
+    trusted_hops: usize,
     request: Request<Incoming>,
 ) -> Result<Arrival, Fault> {
     let (mut parts, body) = request.into_parts();
     let passport = passport(listener, &parts.headers)?;
     clean(&mut parts.headers)?;
     let options = protocol.admit(&parts)?;
-    let peer = parts.extensions.get::<Peer>();
-    let address = peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip());
-    let connection = peer.map_or(0, |peer| peer.connection);
+    let connection = parts.extensions.get::<Peer>().map_or(0, |peer| peer.connection);
+    let address = caller(listener, trusted_hops, &mut parts);
     let id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
     let record = parts.extensions.get::<CallRecord>().cloned().unwrap_or_default();
     Ok(Arrival { listener, passport, options, parts, body, id, record, address, connection })
+}
+
+/// The address of whoever calls. Workloads call by the internal listener without a proxy between.
+fn caller(listener: ListenerKind, trusted_hops: usize, parts: &mut Parts) -> IpAddr {
+    let peer = parts.extensions.get::<Peer>().copied();
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok().map(str::to_owned));
+    let connection = Connection {
+        peer: peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip()),
+        is_tls: peer.is_some_and(|peer| peer.tls),
+        host: parts.uri.authority().map(http::uri::Authority::as_str).or(host.as_deref()),
+        trusted_hops: if listener == ListenerKind::Public { trusted_hops } else { 0 },
+    };
+    connection.replace(&mut parts.headers)
 }
 
 /// The passport of a call between services, before it is removed with the rest of our own namespace.
@@ -92,6 +121,9 @@ fn clean(headers: &mut HeaderMap) -> Result<(), Fault> {
             return Err(refused(&format!("`{name}` came more than once; send one")));
         }
     }
+    if let Some(name) = headers.iter().find_map(|(name, value)| is_illegal(name, value).then_some(name)) {
+        return Err(refused(&format!("`{name}` is binary metadata, and its value is not base64")));
+    }
     let named = connection_headers(headers);
     let removed: Vec<_> = headers.keys().filter(|name| is_reserved(name) || named.contains(name)).cloned().collect();
     for name in removed {
@@ -101,6 +133,12 @@ fn clean(headers: &mut HeaderMap) -> Result<(), Fault> {
         headers.remove(name);
     }
     Ok(())
+}
+
+/// Whether binary metadata is none (gRPC over HTTP/2, "Custom-Metadata"): upstreams fail over it with errors of their own.
+fn is_illegal(name: &HeaderName, value: &HeaderValue) -> bool {
+    let mut values = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    name.as_str().ends_with("-bin") && values.any(|value| BASE64.decode(value).is_err())
 }
 
 fn refused(message: &str) -> Fault {
@@ -135,6 +173,21 @@ mod tests {
         clean(&mut headers).unwrap();
         let left: std::collections::BTreeSet<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left, ["connection", "x-kept"].into());
+    }
+
+    #[test]
+    fn binary_metadata_that_is_not_base64_is_invalid_argument() {
+        let clean = |value: &'static str| {
+            clean(&mut HeaderMap::from_iter([(HeaderName::from_static("x-a-bin"), HeaderValue::from_static(value))]))
+        };
+        for legal in ["", "CAU=", "CAU", "CAU, CAU="] {
+            assert!(clean(legal).is_ok(), "{legal}");
+        }
+        for illegal in ["***", "CAU, ***"] {
+            let fault = clean(illegal).unwrap_err();
+            assert_eq!(fault.status().code(), Code::InvalidArgument, "{illegal}");
+            assert!(fault.status().message().contains("x-a-bin"), "{illegal}");
+        }
     }
 
     fn with_passports(count: usize) -> HeaderMap {

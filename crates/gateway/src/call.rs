@@ -40,6 +40,8 @@ const CUT_OFF_GRACE: Duration = Duration::from_millis(500);
 
 /// Everything that a request meets on its way.
 pub(crate) struct Gateway {
+    /// How many proxies in front of the public listener are believed about who calls.
+    pub trusted_hops: usize,
     /// The contract in force.
     pub tables: Arc<Tables>,
     /// How many calls may be in flight.
@@ -81,7 +83,7 @@ pub(crate) async fn travel(
     protocol: WireProtocol,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Fault> {
-    let arrival = admit(listener, protocol, request)?;
+    let arrival = admit(listener, protocol, gateway.trusted_hops, request)?;
     let route = protocol.find(&gateway.tables.load(), &arrival.parts)?;
     arrival.record.set_method(Arc::clone(&route.entry.method.name));
     let policy = &route.entry.method.policy;
@@ -131,7 +133,7 @@ async fn answer(
             Reply::Stream(stream(gateway, &call, &message.bytes).await?)
         }
     };
-    route.respond(reply, &memory)
+    route.respond(reply, &memory).await
 }
 
 /// Bytes in, bytes out: only the limits are enforced.

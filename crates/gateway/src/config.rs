@@ -25,6 +25,8 @@ pub struct Config {
     pub admin: ListenConfig,
     /// The internal listener, by which services call each other. Default address: none, and then there is no such listener.
     pub internal: ListenConfig<Option<Address>>,
+    /// Who a call of the public listener comes from.
+    pub forwarding: ForwardingConfig,
     /// Server reflection of the public and the internal listener.
     pub reflection: ReflectionConfig,
     /// Where credentials are verified and access is decided.
@@ -50,6 +52,7 @@ impl Default for Config {
             listen: ListenConfig::local(8080),
             admin: ListenConfig::local(8081),
             internal: ListenConfig::default(),
+            forwarding: ForwardingConfig::default(),
             reflection: ReflectionConfig::default(),
             auth: MeshConfig::default(),
             cache: CacheConfig::default(),
@@ -106,6 +109,16 @@ impl Config {
     fn cache(&self) -> Option<UpstreamConfig> {
         self.cache.upstream("cache", self.limits.max_in_flight)
     }
+}
+
+/// Who a call of the public listener comes from.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForwardingConfig {
+    /// How many proxies in front of the gateway write the address of their peer into `x-forwarded-for`, 0 to 16. They are
+    /// believed about who calls; what a caller writes itself is not. Default: 0, and then the caller is the connection's peer.
+    #[serde(with = "Count::<0, 16>")]
+    pub trusted_hops: usize,
 }
 
 /// Server reflection of the public and the internal listener.

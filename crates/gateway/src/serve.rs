@@ -107,6 +107,7 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
     let read_through = |(upstream, invalidator)| ReadThrough::new(upstream, invalidator, mesh.clone());
     Ok(Arc::new(Gateway {
         tables,
+        trusted_hops: config.forwarding.trusted_hops,
         concurrency_limit: ConcurrencyLimit::new(config.limits.max_in_flight, config.limits.max_share),
         memory: MemoryBudget::new(config.limits.max_memory, config.limits.max_share),
         read_through: reads.zip(invalidator.clone()).map(read_through),
