@@ -64,7 +64,7 @@ async fn stream_ends_at_its_deadline_in_every_protocol() -> Result<()> {
     let mut lines = text.lines();
     assert!(lines.next().unwrap().contains("Oak desk"), "{text}");
     let last: serde_json::Value = serde_json::from_str(lines.next().unwrap())?;
-    assert_eq!(last["error"]["code"], Code::DeadlineExceeded as i32);
+    assert_eq!(last["@error"]["code"], Code::DeadlineExceeded as i32);
 
     let events = watch().header("accept", "text/event-stream").send().await?;
     assert_eq!(events.header("content-type"), Some("text/event-stream"));

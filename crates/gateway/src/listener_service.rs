@@ -3,17 +3,19 @@
 use crate::{
     admit::ListenerKind,
     call::{Gateway, travel},
-    fault::Faults,
+    fault::{Fault, Faults},
     inspect::Inspection,
     protocol::WireProtocol,
 };
 use accord_runtime::call_record::CallRecord;
+use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use std::{
     convert::Infallible,
     future::Future,
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -60,7 +62,9 @@ impl Service<Request<Incoming>> for ListenerService {
         let (listener, gateway, faults) = (self.listener, Arc::clone(&self.gateway), self.faults.clone());
         Box::pin(async move {
             let is_head = request.method() == Method::HEAD;
-            let response = travel(&gateway, listener, protocol, request).await.unwrap_or_else(|fault| {
+            // Caught here already, where the caller's protocol is known: a defect is answered in it as well.
+            let travelled = AssertUnwindSafe(travel(&gateway, listener, protocol, request)).catch_unwind().await;
+            let response = travelled.unwrap_or_else(|_panic| Err(Fault::defect())).unwrap_or_else(|fault| {
                 faults.count(&fault);
                 record.set_reason(|| fault.reason());
                 protocol.fault(&fault)

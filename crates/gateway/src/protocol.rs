@@ -51,7 +51,7 @@ trait Protocol {
         B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin;
 
     /// The answer to a call that reached its method.
-    fn respond(
+    async fn respond(
         codec: &Self::Codec,
         method: &Method,
         reply: Reply,
@@ -172,10 +172,10 @@ impl RouteMatch {
     }
 
     /// An answer, in the caller's own protocol.
-    pub(crate) fn respond(&self, reply: Reply, memory: &CallMemory) -> Result<Response<Body>, Fault> {
+    pub(crate) async fn respond(&self, reply: Reply, memory: &CallMemory) -> Result<Response<Body>, Fault> {
         match &self.codec.0 {
-            CodecKind::Grpc(codec) => Grpc::respond(codec, &self.entry.method, reply, memory),
-            CodecKind::Json(codec) => Json::respond(codec, &self.entry.method, reply, memory),
+            CodecKind::Grpc(codec) => Grpc::respond(codec, &self.entry.method, reply, memory).await,
+            CodecKind::Json(codec) => Json::respond(codec, &self.entry.method, reply, memory).await,
         }
     }
 }

@@ -235,10 +235,10 @@ impl<B> LimitedResponse<B> {
         if let Some(fault) = self.counter.incomplete().filter(|_| trailers["grpc-status"] == "0") {
             return Err(fault);
         }
+        grpc::strip_unreadable(trailers);
         if deadline::is_race_in(self.deadline, trailers) {
             return Err(Fault::deadline());
         }
-        grpc::strip_unreadable(trailers);
         metadata::strip_reserved(trailers);
         self.has_status = true;
         Ok(())

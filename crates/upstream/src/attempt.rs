@@ -31,10 +31,10 @@ impl Upstream {
         let admission = self.admit(call.holder()).ok_or(Failure::Overloaded)?;
         let picked = self.pick_for(call).await?;
         let mut response = self.send(call, picked, 0, &mut Payload::Stream(body)).await.and_then(in_grpc)?;
+        status::strip_unreadable(response.headers_mut());
         if deadline::is_race_in(call.deadline, response.headers()) {
             return Err(Failure::Transport(TransportError::DeadlineExceeded));
         }
-        status::strip_unreadable(response.headers_mut());
         metadata::strip_reserved(response.headers_mut());
         response.body_mut().hold(admission);
         Ok(response)

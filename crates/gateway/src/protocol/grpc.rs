@@ -54,7 +54,7 @@ impl Protocol for Grpc {
     /// Bytes that nobody has to look at are not looked at.
     fn find(&self, table: &MethodTable, parts: &Parts) -> Result<RouteMatch<()>, Fault> {
         let entry = Arc::clone(method::at_path(table, parts.uri.path())?);
-        let mode = if entry.needs_message { BodyMode::Unary } else { BodyMode::PassThrough };
+        let mode = if entry.method.is_read { BodyMode::Unary } else { BodyMode::PassThrough };
         Ok(RouteMatch { entry, mode, codec: () })
     }
 
@@ -70,7 +70,7 @@ impl Protocol for Grpc {
         }
     }
 
-    fn respond((): &(), _: &Method, reply: Reply, _: &CallMemory) -> Result<Response<Body>, Fault> {
+    async fn respond((): &(), _: &Method, reply: Reply, _: &CallMemory) -> Result<Response<Body>, Fault> {
         Ok(match reply {
             Reply::Unary(answer) => unary(answer),
             Reply::Stream(response) => response,

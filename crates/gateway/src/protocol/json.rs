@@ -1,6 +1,7 @@
 //! JSON on HTTP, by `google.api.http` or on a method's own path.
 
 mod accept;
+mod content;
 mod details;
 mod error;
 mod stream;
@@ -103,6 +104,12 @@ impl Protocol for Json {
         if grpc_subtype(&parts.headers).is_some() {
             return Err(unsupported("gRPC needs HTTP/2; call with JSON over HTTP/1.1 instead"));
         }
+        // A unary call of Connect looks like JSON, and its client could read no error of JSON.
+        if parts.headers.contains_key("connect-protocol-version") {
+            return Err(unsupported(
+                "Connect is not served; call with gRPC, or with JSON without `connect-protocol-version`",
+            ));
+        }
         if NOT_SERVED.iter().any(|other| without_prefix(content_type(&parts.headers), other).is_some()) {
             return Err(unsupported("gRPC-Web and Connect are not served; call with gRPC or JSON"));
         }
@@ -138,28 +145,31 @@ impl Protocol for Json {
         if matches!(method.kind, MethodKind::ClientStreaming | MethodKind::BidiStreaming) {
             return Err(one_message_only(method));
         }
-        if let Some(encoding) = parts.headers.get(header::CONTENT_ENCODING).filter(|value| *value != "identity") {
-            let encoding = String::from_utf8_lossy(encoding.as_bytes());
-            let message =
-                format!("a body in JSON is not accepted with `content-encoding: {encoding}`; send it uncompressed");
-            return Err(unsupported(message));
+        if !codec.plan.takes_any_content() && !body.is_end_stream() {
+            content::check_type(&parts.headers)?;
         }
-        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if !codec.plan.takes_any_content() && !content_type.is_none_or(is_json) && !body.is_end_stream() {
-            return Err(unsupported("the body must be `application/json`"));
-        }
-        let collected = grpc::collect(body, method.policy.max_request_bytes, Some(held)).await;
+        let content_encoding = content::Encoding::of(&parts.headers)?;
+        let limit = method.policy.max_request_bytes;
+        let collected = grpc::collect(body, limit, Some(&mut *held)).await;
         let (text, _) = collected.map_err(|error| body_fault(&error))?;
+        let text = content_encoding.decode(text, limit)?;
+        held.set(text.len() as u64).map_err(memory::shed)?;
+        let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let message = codec.plan.request(&codec.variables, parts.uri.query(), content_type, &text);
         let message = message.map_err(|problem| violation(&problem))?;
         held.set(message.len() as u64).map_err(memory::shed)?;
         Ok(message)
     }
 
-    fn respond(codec: &Codec, method: &Method, reply: Reply, memory: &CallMemory) -> Result<Response<Body>, Fault> {
+    async fn respond(
+        codec: &Codec,
+        method: &Method,
+        reply: Reply,
+        memory: &CallMemory,
+    ) -> Result<Response<Body>, Fault> {
         match reply {
             Reply::Unary(answer) => unary(codec, method, answer, memory),
-            Reply::Stream(response) => stream::respond(codec, method, response, memory),
+            Reply::Stream(response) => stream::respond(codec, method, response, memory).await,
         }
     }
 
@@ -215,12 +225,6 @@ fn parse_seconds(text: &str) -> Option<Duration> {
     }
     let nanoseconds: u32 = format!("{decimals:0<9}").parse().ok()?;
     Some(Duration::new(whole.parse().ok()?, nanoseconds))
-}
-
-/// `application/json`, or any other type that is written in JSON.
-fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    essence == "application/json" || essence.ends_with("+json")
 }
 
 fn one_message_only(method: &Method) -> Fault {

@@ -19,7 +19,7 @@ pub fn is_race(deadline: Deadline, status: &Status) -> bool {
     status.code() == Code::DeadlineExceeded && says_no_more && deadline.remaining() <= SAME_MOMENT
 }
 
-/// The same of the metadata that ends a call.
+/// The same of the metadata that ends a call, whose details, if any, have been found to be base64.
 pub fn is_race_in(deadline: Deadline, metadata: &HeaderMap) -> bool {
     let may_be = metadata.get("grpc-status").is_some_and(|code| code == "4");
     may_be && Status::from_header_map(metadata).is_some_and(|status| is_race(deadline, &status))

@@ -97,6 +97,21 @@ mod tests {
         assert_eq!(json(&status, None)[0]["value"], STANDARD.encode(product.encode_to_vec()), "of another contract");
     }
 
+    #[test]
+    fn details_of_grpc_and_of_the_contract_are_written_beside_each_other() {
+        let known = DescriptorPool::decode(accord_api::FILE_DESCRIPTOR_SET).unwrap();
+        let product = accord_api::catalog::v1::Product { id: "desk".to_owned(), ..Default::default() };
+        let info = pb::ErrorInfo { reason: "WHY".to_owned(), ..Default::default() };
+        let details = json(
+            &of(vec![
+                any("type.googleapis.com/google.rpc.ErrorInfo", info.encode_to_vec()),
+                any("type.googleapis.com/catalog.v1.Product", product.encode_to_vec()),
+            ]),
+            Some(&known),
+        );
+        assert_eq!((&details[0]["reason"], &details[1]["id"]), (&"WHY".into(), &"desk".into()));
+    }
+
     fn nested(url: &str, levels: usize) -> Value {
         let wrap = |inner: prost_types::Any| match url {
             "a/google.rpc.Status" => {

@@ -17,7 +17,7 @@ pub(super) fn respond(
     accepts_problem: bool,
     known: Option<&DescriptorPool>,
 ) -> Response<Body> {
-    let body = if accepts_problem { problem(status, http) } else { status_json(status, known) };
+    let body = if accepts_problem { problem(status, http, known) } else { status_json(status, known) };
     let mut response = Response::new(Whole::bytes(body.to_string().into(), None));
     *response.status_mut() = http;
     // For whoever counts: HTTP's status says less than the code.
@@ -37,13 +37,14 @@ pub(super) fn status_json(status: &Status, known: Option<&DescriptorPool>) -> Va
 }
 
 /// A status as a problem (RFC 9457).
-fn problem(status: &Status, http: StatusCode) -> Value {
+fn problem(status: &Status, http: StatusCode, known: Option<&DescriptorPool>) -> Value {
     let mut problem = json!({
         "type": "about:blank",
         "title": http.canonical_reason().unwrap_or("Error"),
         "status": http.as_u16(),
         "detail": status.message(),
         "code": status.code() as i32,
+        "details": details::json(status, known),
     });
     if let Some(reason) = accord_runtime::fault::reason_of(status) {
         problem["reason"] = accord_runtime::fault::name(reason).into();
@@ -67,5 +68,18 @@ pub(super) fn http_status(code: Code) -> StatusCode {
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::{ErrorDetails, StatusExt};
+
+    #[test]
+    fn problem_carries_the_details() {
+        let details = ErrorDetails::with_error_info("WHY", "shop", [("a".to_owned(), "b".to_owned())]);
+        let status = Status::with_error_details(Code::NotFound, "", details);
+        assert_eq!(problem(&status, StatusCode::NOT_FOUND, None)["details"][0]["reason"], "WHY");
     }
 }

@@ -1,19 +1,20 @@
-//! A server stream for callers without gRPC: a JSON text per message, as lines (NDJSON) or as events (SSE).
+//! A server stream for callers without gRPC: a JSON text per message, as lines (NDJSON) or as events (SSE); or the bytes of
+//! `google.api.HttpBody` as they come.
 
+mod messages;
+mod raw;
+
+use self::messages::Messages;
 use super::{Codec, accept, add_metadata, error};
-use crate::{
-    fault::Fault,
-    memory::{self, CallMemory},
-};
-use accord_contract::Method;
-use accord_runtime::fair_share::Held;
+use crate::{fault::Fault, memory::CallMemory};
+use accord_contract::{Method, STREAM_FAILURE as FAILURE};
 use accord_transcode::Plan;
-use accord_upstream::grpc::{self, Deframer};
+use accord_upstream::grpc;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::StreamBody;
 use prost_reflect::DescriptorPool;
 use std::{convert::Infallible, sync::Arc};
 use tonic::{Code, Status, body::Body};
@@ -54,11 +55,11 @@ impl Framing {
         Ok(())
     }
 
-    /// An error is the last thing of a stream whose head has already said 200.
+    /// An error is the last thing of a stream whose head has already said 200. No message has a member of that name.
     fn error(self, status: &Status, known: Option<&DescriptorPool>) -> Vec<u8> {
         let error = error::status_json(status, known);
         match self {
-            Self::Lines => format!("{}\n", serde_json::json!({ "error": error })).into(),
+            Self::Lines => format!("{}\n", serde_json::json!({ FAILURE: error })).into(),
             Self::Events => format!("event: error\ndata: {error}\n\n").into(),
         }
     }
@@ -66,59 +67,65 @@ impl Framing {
 
 /// What is still to be written of a stream.
 struct Writer {
-    body: Body,
-    frames: Deframer,
-    encoding: Option<HeaderValue>,
+    messages: Messages,
     plan: Arc<Plan>,
     framing: Framing,
     /// The types of an error's details.
     known: DescriptorPool,
-    is_over: bool,
-    /// What is in memory of it: messages that are not whole yet, and the text of those that are.
-    held: Held,
 }
 
 /// Turns the upstream's stream into JSON as it comes. An error before the first message is a plain error answer.
-pub(super) fn respond(
+pub(super) async fn respond(
     codec: &Codec,
     method: &Method,
     response: Response<Body>,
     memory: &CallMemory,
 ) -> Result<Response<Body>, Fault> {
     let (parts, body) = response.into_parts();
-    if let Some(status) = grpc::status(&parts.headers, None).filter(|status| status.code() != Code::Ok) {
-        return Ok(codec.json.error(&status, method));
+    let ended = grpc::status(&parts.headers, None);
+    if let Some(status) = ended.as_ref().filter(|status| status.code() != Code::Ok) {
+        return Ok(codec.json.error(status, method));
     }
-    let framing = codec.json.framing;
-    let writer = Writer {
-        body,
-        frames: Deframer::new(method.policy.max_response_bytes),
-        encoding: parts.headers.get("grpc-encoding").cloned(),
-        plan: Arc::clone(&codec.plan),
-        framing,
-        known: method.descriptor.parent_pool().clone(),
-        is_over: false,
-        held: memory.response(0)?,
+    let encoding = parts.headers.get("grpc-encoding").cloned();
+    let held = memory.response(0)?;
+    let messages = Messages::new(body, method.policy.max_response_bytes, encoding, ended.is_some(), held);
+    let mut response = if codec.plan.gives_any_content() {
+        match raw::respond(codec, &parts.headers, messages).await {
+            Ok(response) => response,
+            Err(status) => return Ok(codec.json.error(&status, method)),
+        }
+    } else {
+        written(codec, method, &parts.headers, messages)
     };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
+}
+
+fn written(codec: &Codec, method: &Method, head: &HeaderMap, messages: Messages) -> Response<Body> {
+    let framing = codec.json.framing;
+    let known = method.descriptor.parent_pool().clone();
+    let writer = Writer { messages, plan: Arc::clone(&codec.plan), framing, known };
     let chunks = stream::unfold(writer, |mut writer| async move {
         let text = writer.next().await?;
         Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), writer))
     });
     let mut response = Response::new(Body::new(StreamBody::new(chunks)));
-    add_metadata(&parts.headers, false, response.headers_mut());
+    add_metadata(head, false, response.headers_mut());
     response.headers_mut().insert(header::CONTENT_TYPE, framing.content_type());
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    Ok(response)
+    response
 }
 
 impl Writer {
-    /// The text of all messages that the next chunk completes; none once the stream is over.
+    /// The text of all messages that the next chunk completes; none once the stream is over. What comes before a message
+    /// that can't be written is written.
     async fn next(&mut self) -> Option<Vec<u8>> {
-        while !self.is_over {
+        while !self.messages.is_over() {
             let mut text = Vec::new();
-            if let Err(status) = self.advance(&mut text).await {
-                self.is_over = true;
-                text.extend(self.framing.error(&status, Some(&self.known)));
+            let (framing, plan) = (self.framing, &self.plan);
+            let put =
+                |text: &mut Vec<u8>, message: &Bytes| framing.message(text, |text| write_message(plan, message, text));
+            if let Err(status) = self.messages.advance(&mut text, put).await {
+                text.extend(framing.error(&status, Some(&self.known)));
             }
             if !text.is_empty() {
                 return Some(text);
@@ -126,46 +133,15 @@ impl Writer {
         }
         None
     }
-
-    async fn advance(&mut self, text: &mut Vec<u8>) -> Result<(), Status> {
-        let Some(frame) = self.body.frame().await else { return Err(Fault::without_status().status().clone()) };
-        match frame.map_err(|_| Fault::without_status().status().clone())?.into_data() {
-            Ok(data) => {
-                self.frames.push(&data);
-                self.hold(text)?;
-                self.messages(text)?;
-                self.hold(text)
-            }
-            Err(frame) => {
-                self.is_over = true;
-                let status = frame.into_trailers().ok().and_then(|trailers| grpc::status(&trailers, None));
-                match status.unwrap_or_else(|| Fault::without_status().status().clone()) {
-                    status if status.code() == Code::Ok => Ok(()),
-                    status => Err(status),
-                }
-            }
-        }
-    }
-
-    fn hold(&mut self, text: &[u8]) -> Result<(), Status> {
-        let bytes = self.frames.buffered() + text.len();
-        self.held.set(bytes as u64).map_err(|shed| memory::shed(shed).status().clone())
-    }
-
-    /// What comes before a message that can't be written is written.
-    fn messages(&mut self, text: &mut Vec<u8>) -> Result<(), Status> {
-        let unusable = |error| Fault::malformed(format!("the stream can't be used: {error}")).status().clone();
-        while let Some(message) = self.frames.next(self.encoding.as_ref()).map_err(unusable)? {
-            let plan = &self.plan;
-            self.framing.message(text, |text| write_message(plan, &message, text))?;
-        }
-        Ok(())
-    }
 }
 
 fn write_message(plan: &Plan, message: &Bytes, text: &mut Vec<u8>) -> Result<(), Status> {
-    plan.response(message, text).map(drop).map_err(|error| {
-        let fault = Fault::malformed(format!("a message of the stream is not the declared one: {error}"));
-        fault.status().clone()
-    })
+    plan.response(message, text).map(drop).map_err(|error| not_declared(&error))
 }
+
+fn not_declared(error: &accord_transcode::Malformed) -> Status {
+    Fault::malformed(format!("a message of the stream is not the declared one: {error}")).status().clone()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! The messages of an upstream's stream as they come, and how it ends.
+
+use crate::{fault::Fault, memory};
+use accord_runtime::fair_share::Held;
+use accord_upstream::grpc::{self, Deframer};
+use bytes::Bytes;
+use http::HeaderValue;
+use http_body_util::BodyExt;
+use tonic::{Code, Status, body::Body};
+
+/// What is still to come of a stream.
+pub(super) struct Messages {
+    body: Body,
+    frames: Deframer,
+    encoding: Option<HeaderValue>,
+    is_over: bool,
+    /// What is in memory of it: messages that are not whole yet, and what was made of those that are.
+    held: Held,
+}
+
+impl Messages {
+    /// The messages in a body, of at most `limit` bytes each. A stream whose head says OK has none.
+    pub(super) fn new(body: Body, limit: u64, encoding: Option<HeaderValue>, is_over: bool, held: Held) -> Self {
+        Self { body, frames: Deframer::new(limit), encoding, is_over, held }
+    }
+
+    /// Whether nothing more comes.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Waits for the next chunk and puts what is made of the messages that it completes into `made`. Nothing comes after an
+    /// error.
+    pub(super) async fn advance(
+        &mut self,
+        made: &mut Vec<u8>,
+        put: impl FnMut(&mut Vec<u8>, &Bytes) -> Result<(), Status>,
+    ) -> Result<(), Status> {
+        let advanced = self.step(made, put).await;
+        self.is_over |= advanced.is_err();
+        advanced
+    }
+
+    async fn step(
+        &mut self,
+        made: &mut Vec<u8>,
+        mut put: impl FnMut(&mut Vec<u8>, &Bytes) -> Result<(), Status>,
+    ) -> Result<(), Status> {
+        let without_status = || Fault::without_status().status().clone();
+        let Some(frame) = self.body.frame().await else { return Err(without_status()) };
+        match frame.map_err(|_| without_status())?.into_data() {
+            Ok(data) => {
+                self.frames.push(&data);
+                self.hold(made)?;
+                let unusable = |error| Fault::malformed(format!("the stream can't be used: {error}")).status().clone();
+                while let Some(message) = self.frames.next(self.encoding.as_ref()).map_err(unusable)? {
+                    put(made, &message)?;
+                }
+                self.hold(made)
+            }
+            Err(frame) => {
+                self.is_over = true;
+                let status = frame.into_trailers().ok().and_then(|trailers| grpc::status(&trailers, None));
+                match status.unwrap_or_else(without_status) {
+                    status if status.code() == Code::Ok => Ok(()),
+                    status => Err(status),
+                }
+            }
+        }
+    }
+
+    fn hold(&mut self, made: &[u8]) -> Result<(), Status> {
+        let bytes = self.frames.buffered() + made.len();
+        self.held.set(bytes as u64).map_err(|shed| memory::shed(shed).status().clone())
+    }
+}
