@@ -44,7 +44,7 @@ pub enum PlanError {
     Field(String),
     /// A path variable names a field that does not exist or cannot be given in a path.
     #[error(
-        "google.api.http: path variable {variable} of {message}: {problem}; name a field that holds one value and has no \
+        "path variable {variable} of {message}: {problem}; name a field that holds one value and has no \
          form of its own around it"
     )]
     Variable {
@@ -56,7 +56,7 @@ pub enum PlanError {
         problem: String,
     },
     /// The path gives what the body gives, or what excludes it.
-    #[error("google.api.http: body {field}: {problem} in the path; give each field, and each oneof, in one place")]
+    #[error("body {field}: {problem} in the path; give each field, and each oneof, in one place")]
     Body {
         /// The field that the body stands for.
         field: String,

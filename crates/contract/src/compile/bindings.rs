@@ -60,23 +60,26 @@ fn binding(rule: &HttpRule, method: &MethodDescriptor) -> Result<Binding, Refusa
     }
     let response_body = match rule.response_body.as_str() {
         "" => None,
-        name => Some(top_level(&method.output(), "response_body", name)?),
+        name => Some(top_level(&method.output(), path, "response_body", name)?),
     };
-    Ok(Binding { method: http_method.to_owned(), template, body: body(rule, method)?, response_body })
+    Ok(Binding { method: http_method.to_owned(), template, body: body(rule, path, method)?, response_body })
 }
 
-fn body(rule: &HttpRule, method: &MethodDescriptor) -> Result<Body, Refusal> {
+fn body(rule: &HttpRule, path: &str, method: &MethodDescriptor) -> Result<Body, Refusal> {
     match rule.body.as_str() {
         "" => Ok(Body::None),
         "*" => Ok(Body::Whole),
-        name => top_level(&method.input(), "body", name).map(Body::Field),
+        name => top_level(&method.input(), path, "body", name).map(Body::Field),
     }
 }
 
-fn top_level(message: &MessageDescriptor, option: &str, name: &str) -> Result<FieldDescriptor, Refusal> {
+fn top_level(message: &MessageDescriptor, path: &str, option: &str, name: &str) -> Result<FieldDescriptor, Refusal> {
     let owner = message.full_name();
     match message.get_field_by_name(name) {
-        None => Err((format!("{option}: `{owner}` has no field `{name}`"), "name a field of the message itself")),
+        None => {
+            let problem = format!("`{path}`: {option}: `{owner}` has no field `{name}`");
+            Err((problem, "name a field of the message itself"))
+        }
         Some(field) => Ok(field),
     }
 }

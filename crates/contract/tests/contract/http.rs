@@ -47,7 +47,7 @@ fn http_rule_of_an_unusable_field_is_left_out() {
     left_out("get: \"/v1/{nothing}\"", "has no field `nothing`");
     left_out("get: \"/v1/{items}\"", "repeated");
     left_out("get: \"/v1/{item}\"", "is a message");
-    left_out("post: \"/v1\" body: \"nothing\"", "body: `test.v1.Request` has no field");
+    left_out("post: \"/v1\" body: \"nothing\"", "`/v1`: body: `test.v1.Request` has no field");
     left_out("get: \"/v1\" response_body: \"id\"", "`test.v1.Response` has no field");
 }
 

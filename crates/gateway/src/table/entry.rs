@@ -42,29 +42,30 @@ impl MethodEntry {
         before: Option<&Self>,
     ) -> Result<(Self, Plans), String> {
         let unfit = |problem: String| format!("error: {}: {problem}", method.name);
-        let compile = |binding: Option<&Binding>| {
-            let plan = Plan::compile(schema, &method.descriptor, binding, Limits::default());
-            plan.map(Arc::new).map_err(|error| unfit(error.to_string()))
-        };
+        let plan = Plan::compile(schema, &method.descriptor, None, Limits::default());
         let entry = Self {
             method: Arc::clone(method),
             upstream: Arc::clone(upstream),
             path: PathAndQuery::try_from(format!("/{}", method.name)).map_err(|error| unfit(error.to_string()))?,
-            plan: compile(None)?,
+            plan: Arc::new(plan.map_err(|error| unfit(error.to_string()))?),
             cache_plan: CachePlan::of(method),
             rates: rates_of(method, before),
             retries: retries_of(method, before),
         };
-        let not_served =
-            |error: String| format!("{}, so this binding is not served", error.replacen("error", "warning", 1));
-        let plans = method.http.iter().map(|binding| compile(Some(binding)).map_err(not_served));
-        Ok((entry, plans.collect()))
+        Ok((entry, method.http.iter().map(|binding| bound(method, schema, binding)).collect()))
     }
 
     /// The full name of its service.
     pub(crate) fn service(&self) -> &str {
         self.method.name.split_once('/').map_or("", |(service, _)| service)
     }
+}
+
+fn bound(method: &Method, schema: &Arc<Schema>, binding: &Binding) -> Result<Arc<Plan>, String> {
+    let plan = Plan::compile(schema, &method.descriptor, Some(binding), Limits::default());
+    plan.map(Arc::new).map_err(|error| {
+        format!("warning: {}: google.api.http: `{binding}`: {error}, so this binding is not served", method.name)
+    })
 }
 
 fn retries_of(method: &Method, before: Option<&MethodEntry>) -> Option<Retries> {

@@ -122,6 +122,6 @@ fn field_bound_twice_is_refused_at_compile_time() {
         let binding = binding("kitchen.Kitchen.Cook", template, body);
         let plan = Plan::compile(&SCHEMA, &method("kitchen.Kitchen.Cook"), Some(&binding), Limits::default());
         let said = plan.unwrap_err().to_string();
-        assert!(said.starts_with("google.api.http: ") && said.contains(words) && said.contains("; "), "{said}");
+        assert!(said.starts_with(words) && said.contains("; "), "{said}");
     }
 }
