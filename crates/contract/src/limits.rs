@@ -2,6 +2,9 @@
 
 use std::ops::RangeInclusive;
 
+/// Most bytes of a message, either way, where no layer says otherwise.
+pub const DEFAULT_MESSAGE_BYTES: u64 = 4 << 20;
+
 /// Bytes of the largest stored answer, where `cache.max_bytes` is left out.
 pub const DEFAULT_CACHE_MAX_BYTES: u64 = 1 << 20;
 

@@ -141,8 +141,8 @@ async fn pass_through(gateway: &Gateway, call: &Call, body: Incoming) -> Result<
     let windows = call.windows()?;
     let end_reason = EndReason::default();
     let mut withdrawal = Withdrawal::watch(&gateway.mesh, &call.permit);
-    let body =
-        stream_limits::request(body, StreamLimits::of_request(call.policy()), &call.record, Arc::clone(&end_reason));
+    let limits = StreamLimits::of_request(call.policy()).of_encoding(call.metadata.get("grpc-encoding"));
+    let body = stream_limits::request(body, limits, &call.record, Arc::clone(&end_reason));
     let response = withdrawal.hold(upstream::stream(call, body, &end_reason)).await?;
     Ok(limited(call, response, end_reason, withdrawal, windows))
 }

@@ -1,16 +1,23 @@
 //! Stream limits: how large messages are, how many, and how long a stream is silent. A body that passes through as bytes is
 //! read only at the five bytes before each message.
 
+mod inflated;
+
+use self::inflated::Inflater;
 use crate::fault::{Component, Fault};
 use accord_api::accord::fault::v1::Reason;
-use accord_contract::{Method, MethodKind, Policy};
+use accord_contract::{Method, MethodKind, Policy, limits::DEFAULT_MESSAGE_BYTES};
 use accord_runtime::{
     call_record::CallRecord,
     deadline::{self, Deadline, trailers},
 };
-use accord_upstream::{Failure, TransportError, grpc, metadata};
+use accord_upstream::{
+    Failure, TransportError,
+    grpc::{self, Encoding},
+    metadata,
+};
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::{
@@ -33,6 +40,8 @@ pub(crate) struct StreamLimits {
     pub idle: Option<Duration>,
     /// Whether it is one message where all is well, and not a stream.
     pub is_single: bool,
+    /// How messages are compressed that have to be measured inflated. Bounds of the default size are not worth the work.
+    pub inflated: Option<Encoding>,
 }
 
 impl StreamLimits {
@@ -43,7 +52,14 @@ impl StreamLimits {
             messages: policy.max_stream_messages,
             idle: policy.stream_idle,
             is_single: false,
+            inflated: None,
         }
+    }
+
+    /// The same for messages of this `grpc-encoding`.
+    pub(crate) fn of_encoding(self, encoding: Option<&HeaderValue>) -> Self {
+        let encoding = Encoding::of(encoding).ok().flatten();
+        Self { inflated: encoding.filter(|_| self.message < DEFAULT_MESSAGE_BYTES), ..self }
     }
 
     /// Those of what the upstream answers.
@@ -63,11 +79,13 @@ struct LimitCounter {
     prefix_read: usize,
     message_left: usize,
     messages: u64,
+    /// What the message comes to, where it is compressed and has to be measured.
+    inflater: Option<Inflater>,
 }
 
 impl LimitCounter {
     fn new(limits: StreamLimits) -> Self {
-        Self { limits, prefix: [0; grpc::PREFIX], prefix_read: 0, message_left: 0, messages: 0 }
+        Self { limits, prefix: [0; grpc::PREFIX], prefix_read: 0, message_left: 0, messages: 0, inflater: None }
     }
 
     fn count(&mut self, mut chunk: &[u8]) -> Result<(), &'static str> {
@@ -75,6 +93,9 @@ impl LimitCounter {
             if self.message_left > 0 {
                 let step = self.message_left.min(chunk.len());
                 self.message_left -= step;
+                if let Some(inflater) = &mut self.inflater {
+                    inflater.push(&chunk[..step])?;
+                }
                 chunk = &chunk[step..];
                 continue;
             }
@@ -98,13 +119,14 @@ impl LimitCounter {
     }
 
     fn begin_message(&mut self) -> Result<(), &'static str> {
-        let [_, a, b, c, d] = self.prefix;
+        let [flag, a, b, c, d] = self.prefix;
         self.prefix_read = 0;
         self.message_left = u32::from_be_bytes([a, b, c, d]) as usize;
         self.messages += 1;
         if self.message_left as u64 > self.limits.message {
             return Err("a message is larger than its method allows");
         }
+        self.inflater = self.limits.inflated.filter(|_| flag != 0).map(|how| Inflater::new(how, self.limits.message));
         if self.limits.messages.is_some_and(|most| self.messages > most) {
             return Err("the stream has more messages than its method allows");
         }
@@ -177,7 +199,7 @@ pub(crate) fn response<B>(
 ) -> Response<LimitedResponse<B>> {
     let upstream = Arc::clone(upstream);
     let has_status = response.headers().contains_key("grpc-status");
-    let counter = LimitCounter::new(limits);
+    let counter = LimitCounter::new(limits.of_encoding(response.headers().get("grpc-encoding")));
     let idle = limits.idle.map(|idle| Box::pin(tokio::time::sleep(idle)));
     response.map(|body| LimitedResponse { body: Some(body), upstream, has_status, counter, idle, deadline, end_reason })
 }
@@ -282,7 +304,7 @@ mod tests {
     use super::*;
 
     fn counter(message: u64, messages: Option<u64>) -> LimitCounter {
-        LimitCounter::new(StreamLimits { message, messages, idle: None, is_single: false })
+        LimitCounter::new(StreamLimits { message, messages, idle: None, is_single: false, inflated: None })
     }
 
     #[test]
@@ -309,11 +331,36 @@ mod tests {
         assert!(counter.count(&grpc::frame(b"")).is_err());
     }
 
+    #[test]
+    fn compressed_message_is_measured_inflated() {
+        use std::io::Write;
+        let compressed = |size: usize| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            encoder.write_all(&vec![0; size]).unwrap();
+            [&[1], &grpc::frame(&encoder.finish().unwrap())[1..]].concat()
+        };
+        let count = |limits: StreamLimits, size: usize| {
+            let mut counter = LimitCounter::new(limits.of_encoding(Some(&HeaderValue::from_static("gzip"))));
+            compressed(size).chunks(7).try_for_each(|chunk| counter.count(chunk))
+        };
+        let limits = counter(1 << 16, None).limits;
+        assert!(count(limits, 1 << 16).is_ok());
+        assert!(count(limits, (1 << 16) + 1).is_err());
+        let limits = StreamLimits { message: DEFAULT_MESSAGE_BYTES, ..limits };
+        assert!(count(limits, 8 << 20).is_ok(), "whose bound is the default");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn silent_stream_ends_with_deadline_exceeded() {
         use http_body_util::{BodyExt, StreamBody};
         let silent = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, TransportError>>());
-        let limits = StreamLimits { message: 9, messages: None, idle: Some(Duration::from_secs(3)), is_single: false };
+        let limits = StreamLimits {
+            message: 9,
+            messages: None,
+            idle: Some(Duration::from_secs(3)),
+            is_single: false,
+            inflated: None,
+        };
         let deadline = Deadline::after(Duration::from_secs(9));
         let response = Response::new(silent);
         let mut body = super::response(response, &"shop".into(), limits, deadline, EndReason::default()).into_body();

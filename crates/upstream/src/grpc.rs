@@ -7,7 +7,7 @@ use std::io::Read;
 
 use accord_runtime::fair_share::{Held, Shed};
 use bytes::{Buf, Bytes, BytesMut};
-use flate2::read::GzDecoder;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use http::{HeaderMap, HeaderValue};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
@@ -22,6 +22,30 @@ pub const PREFIX: usize = 5;
 /// The content type of gRPC.
 pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 
+/// How messages may be compressed. Known to every reader here, so that a method does not lose callers by being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// RFC 1952.
+    Gzip,
+    /// RFC 1950, by gRPC's name for it.
+    Deflate,
+}
+
+impl Encoding {
+    /// As `grpc-accept-encoding` names them.
+    pub const ACCEPTED: HeaderValue = HeaderValue::from_static("identity,gzip,deflate");
+
+    /// By the value of `grpc-encoding`; none where messages are as they are.
+    pub fn of(value: Option<&HeaderValue>) -> Result<Option<Self>, BodyError> {
+        match value.map_or(&b"identity"[..], HeaderValue::as_bytes) {
+            b"identity" => Ok(None),
+            b"gzip" => Ok(Some(Self::Gzip)),
+            b"deflate" => Ok(Some(Self::Deflate)),
+            other => Err(BodyError::Encoding(String::from_utf8_lossy(other).into_owned())),
+        }
+    }
+}
+
 /// Why a body is not the message it should be.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
@@ -35,7 +59,7 @@ pub enum BodyError {
     #[error("the body is not one gRPC message: {0}")]
     Malformed(&'static str),
     /// A compression that was not offered.
-    #[error("the message is compressed with `{0}`; `identity` and `gzip` are accepted")]
+    #[error("the message is compressed with `{0}`; `identity`, `gzip` and `deflate` are accepted")]
     Encoding(String),
     /// Whoever it is for has its share of the memory.
     #[error("it would take more memory than its caller may hold")]
@@ -176,19 +200,18 @@ fn decompress(
     if !compressed {
         return Ok(message);
     }
-    let Some(encoding) = encoding else {
+    let Some(encoding) = Encoding::of(encoding)? else {
         return Err(BodyError::Malformed("it is marked as compressed, and no `grpc-encoding` says how"));
     };
-    match encoding.as_bytes() {
-        b"gzip" => {
-            let mut plain = Vec::new();
-            // One byte more than the limit tells a message at the limit from one above it.
-            let read = GzDecoder::new(&*message).take(limit.saturating_add(1)).read_to_end(&mut plain);
-            read.map_err(|_| BodyError::Malformed("it is not valid gzip"))?;
-            if plain.len() as u64 > limit { Err(BodyError::TooLarge { limit }) } else { Ok(plain.into()) }
-        }
-        other => Err(BodyError::Encoding(String::from_utf8_lossy(other).into_owned())),
-    }
+    let mut plain = Vec::new();
+    // One byte more than the limit tells a message at the limit from one above it.
+    let most = limit.saturating_add(1);
+    let read = match encoding {
+        Encoding::Gzip => MultiGzDecoder::new(&*message).take(most).read_to_end(&mut plain),
+        Encoding::Deflate => ZlibDecoder::new(&*message).take(most).read_to_end(&mut plain),
+    };
+    read.map_err(|_| BodyError::Malformed("it is not compressed as its `grpc-encoding` says"))?;
+    if plain.len() as u64 > limit { Err(BodyError::TooLarge { limit }) } else { Ok(plain.into()) }
 }
 
 /// A message with its prefix, uncompressed.

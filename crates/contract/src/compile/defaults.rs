@@ -6,11 +6,10 @@ use accord_api::accord::policy::v1::{
 use prost_reflect::DynamicMessage;
 use prost_types::Duration;
 
-use crate::limits::DEFAULT_CACHE_MAX_BYTES;
+use crate::limits::{DEFAULT_CACHE_MAX_BYTES, DEFAULT_MESSAGE_BYTES};
 use crate::merge::Merged;
 use crate::options::policy_type;
 
-const MIB: u64 = 1 << 20;
 const DAY: i64 = 24 * 60 * 60;
 
 /// The weakest layer. A section has defaults only where some layer has the section.
@@ -21,8 +20,8 @@ pub(crate) fn defaults(merged: &Merged) -> DynamicMessage {
         retry: merged.has("retry").then(|| Retry { on: vec![StatusCode::Unavailable.into()], ..Retry::default() }),
         idempotency: merged.has("idempotency").then(|| Idempotency { required: Some(false), window: seconds(DAY) }),
         criticality: Criticality::Critical.into(),
-        max_request_bytes: Some(4 * MIB),
-        max_response_bytes: Some(4 * MIB),
+        max_request_bytes: Some(DEFAULT_MESSAGE_BYTES),
+        max_response_bytes: Some(DEFAULT_MESSAGE_BYTES),
         on_cache_failure: OnCacheFailure::Bypass.into(),
         ..MethodPolicy::default()
     })

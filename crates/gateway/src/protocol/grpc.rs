@@ -15,7 +15,7 @@ use accord_runtime::{
 };
 use accord_upstream::{
     Answer, PREVIOUS_ATTEMPTS,
-    grpc::{self, BodyError},
+    grpc::{self, BodyError, Encoding},
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, header, request::Parts};
@@ -24,6 +24,7 @@ use std::{error::Error, sync::Arc};
 use tonic::{Status, body::Body};
 
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const MALFORMED_TIMEOUT: Malformed = Malformed {
     reason: Reason::TimeoutMalformed,
     message: "`grpc-timeout` must come once and be 1 to 8 digits and one of H M S m u n, such as `300m`",
@@ -46,6 +47,9 @@ impl Protocol for Grpc {
             _ if parts.method != http::Method::POST => return Err(unsupported("a gRPC call is a POST")),
             _ => {}
         }
+        // Whether the messages are read or not: what a contract declares must not decide which clients can call.
+        Encoding::of(parts.headers.get("grpc-encoding"))
+            .map_err(|error| body_fault(&error).header(ACCEPT_ENCODING, Encoding::ACCEPTED))?;
         let timeout = single(&parts.headers, &TIMEOUT, MALFORMED_TIMEOUT, |text| parse_grpc_timeout(text).ok());
         let is_retried_by_caller = parts.headers.contains_key(PREVIOUS_ATTEMPTS);
         Ok(RequestOptions { is_retried_by_caller, ..RequestOptions::new(&parts.headers, timeout) })

@@ -336,3 +336,29 @@ async fn message_marked_as_compressed_by_nobody_says_how_is_refused_so() {
     let fault = read(&grpc, &[], marked).await.unwrap_err();
     assert!(fault.status().message().contains("no `grpc-encoding` says how"), "{fault:?}");
 }
+
+#[test]
+fn compression_that_is_not_accepted_is_refused_with_those_that_are_whether_messages_are_read_or_not() {
+    let [grpc, _] = COLUMNS;
+    for path in [GET, WATCH] {
+        let (protocol, parts) = head((grpc.call)(path), &[("grpc-encoding", "br")]);
+        let fault = protocol.admit(&parts).err().expect("a fault");
+        assert_eq!(reason(&fault), Some(Reason::ProtocolUnsupported));
+        assert_eq!(protocol.fault(&fault).headers()["grpc-accept-encoding"], "identity,gzip,deflate");
+        for accepted in ["identity", "gzip", "deflate"] {
+            let (protocol, parts) = head((grpc.call)(path), &[("grpc-encoding", accepted)]);
+            assert!(protocol.admit(&parts).is_ok(), "{accepted}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn deflated_message_is_read() {
+    use std::io::Write;
+    let [grpc, _] = COLUMNS;
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(&message("desk")).unwrap();
+    let framed = [&[1], &frames::frame(&encoder.finish().unwrap())[1..]].concat();
+    let read = read(&grpc, &[("grpc-encoding", "deflate")], framed.into()).await;
+    assert_eq!(read.ok(), Some(message("desk").into()));
+}
