@@ -11,8 +11,9 @@ pub fn codes(reason: Reason) -> &'static [Code] {
     };
     match reason {
         Reason::Unspecified => &[Unknown],
-        // A caller who goes away in the middle of its request has cancelled the call.
-        Reason::RequestMalformed => &[InvalidArgument, Cancelled],
+        // A caller who goes away in the middle of its request has cancelled the call. gRPC wants INTERNAL where a message is
+        // compressed and nothing says how.
+        Reason::RequestMalformed => &[InvalidArgument, Cancelled, Internal],
         // What is right by itself may be too much together with what the store holds.
         Reason::FieldInvalid => &[InvalidArgument, FailedPrecondition],
         Reason::FieldUnknown
