@@ -18,6 +18,9 @@ const BOUND: Duration = Duration::from_secs(20);
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const INITIAL_WINDOW_SIZE: u16 = 4;
 
+/// The type of the frame that ends a stream.
+pub const RST_STREAM: u8 = 3;
+
 // Frame types and flags (RFC 9113, 6).
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -94,6 +97,17 @@ impl RawConnection {
         }
         self.send(&bytes).await?;
         Ok(stream)
+    }
+
+    /// Opens a stream with a GET in HTTP.
+    pub async fn get(&mut self, path: &str) -> Result<()> {
+        // GET and http, of the static table.
+        let mut block = vec![0x82, 0x86];
+        literal(&mut block, ":path", path);
+        literal(&mut block, ":authority", &self.address.to_string());
+        let opened = frame(HEADERS, END_HEADERS | END_STREAM, self.next_stream, &block);
+        self.next_stream += 2;
+        self.send(&opened).await
     }
 
     /// The next frame; none where the server has closed the connection.

@@ -122,6 +122,13 @@ async fn compressed_message_is_decompressed_only_where_it_is_read() -> Result<()
     let bomb = frame(1, &gzip(&vec![0; 900_000])?);
     assert!(bomb.len() < 1000, "it comes in small");
     assert_eq!(zipped("Change", &bomb).send().await?.refusal(), (Code::ResourceExhausted, "REQUEST_TOO_LARGE".into()));
+    let trailing = frame(1, &[&gzip(&word("tight")[5..])?[..], b"garbage"].concat());
+    assert_eq!(
+        zipped("Change", &trailing).send().await?.refusal(),
+        (Code::InvalidArgument, "REQUEST_MALFORMED".into())
+    );
+    let unsaid = GrpcCall::new(&fabric, "Change", "").body(small.clone()).send().await?;
+    assert_eq!(unsaid.refusal(), (Code::Internal, "REQUEST_MALFORMED".into()));
     let other = zipped("Change", &small).header("grpc-encoding", "zstd").send().await?;
     assert_eq!(other.refusal(), (Code::Unimplemented, "PROTOCOL_UNSUPPORTED".into()));
     assert!(echo.take_received().is_empty());

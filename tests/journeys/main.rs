@@ -26,6 +26,7 @@ mod concurrency_limit;
 mod fair_shares;
 mod reload;
 mod relay;
+mod refusals;
 mod retry;
 mod stream;
 mod slow_readers;

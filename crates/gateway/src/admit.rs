@@ -20,6 +20,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request::Parts};
 use hyper::body::Incoming;
 use std::net::{IpAddr, Ipv4Addr};
 
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+
 /// With padding or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -116,7 +118,7 @@ fn passport(listener: ListenerKind, headers: &HeaderMap) -> Result<Option<Header
 
 /// Removes our own namespace and refuses what two readers could read differently.
 fn clean(headers: &mut HeaderMap) -> Result<(), Fault> {
-    for name in [header::AUTHORIZATION, header::CONTENT_TYPE] {
+    for name in [header::AUTHORIZATION, header::CONTENT_TYPE, GRPC_ENCODING] {
         if headers.get_all(&name).iter().nth(1).is_some() {
             return Err(refused(&format!("`{name}` came more than once; send one")));
         }
@@ -209,8 +211,8 @@ mod tests {
     }
 
     #[test]
-    fn repeated_authorization_or_content_type_is_invalid_argument() {
-        for name in [header::AUTHORIZATION, header::CONTENT_TYPE] {
+    fn repeated_authorization_content_type_or_grpc_encoding_is_invalid_argument() {
+        for name in [header::AUTHORIZATION, header::CONTENT_TYPE, GRPC_ENCODING] {
             let mut headers = HeaderMap::new();
             headers.append(&name, "a".parse().unwrap());
             headers.append(&name, "b".parse().unwrap());

@@ -3,6 +3,7 @@
 //! The gateway's own internal services are not listed here; they are on the admin port.
 
 mod equivalent;
+mod limits;
 mod merge;
 
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::Builder;
 use tower::Service;
 
+use self::limits::InspectionLimits;
+pub(crate) use self::limits::answer;
 use self::merge::merge;
 use crate::table::{MethodTable, Tables, spawn};
 
@@ -31,13 +34,14 @@ pub(crate) struct Inspection {
     routes: ArcSwap<Routes>,
     health: Health,
     reflection: bool,
+    limits: InspectionLimits,
 }
 
 impl Inspection {
     /// Answers from the tables, and keeps up with them and with the upstreams' health until shutdown.
     pub(crate) fn open(tables: &Arc<Tables>, health: &Health, reflection: bool, shutdown: &Shutdown) -> Arc<Self> {
         let routes = ArcSwap::from_pointee(routes(&tables.load(), health, reflection));
-        let inspection = Arc::new(Self { routes, health: health.clone(), reflection });
+        let inspection = Arc::new(Self { routes, health: health.clone(), reflection, limits: InspectionLimits::new() });
         spawn(shutdown, follow_tables(Arc::clone(&inspection), Arc::clone(tables)));
         for upstream in tables.upstreams() {
             spawn(shutdown, follow_upstream(health.clone(), Arc::clone(tables), Arc::clone(upstream)));

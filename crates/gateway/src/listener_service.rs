@@ -4,12 +4,12 @@ use crate::{
     admit::ListenerKind,
     call::{Gateway, travel},
     fault::{Fault, Faults},
-    inspect::Inspection,
+    inspect::{self, Inspection},
     protocol::WireProtocol,
 };
-use accord_runtime::call_record::CallRecord;
+use accord_runtime::{call_record::CallRecord, deadline::Deadline};
 use futures_util::FutureExt;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use std::{
@@ -19,9 +19,13 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 use tonic::body::Body;
 use tower::Service;
+
+/// How long the caller may take to read why its call was refused.
+const REFUSAL_TIME: Duration = Duration::from_secs(5);
 
 /// Answers every request, whatever becomes of it.
 #[derive(Clone)]
@@ -57,21 +61,32 @@ impl Service<Request<Incoming>> for ListenerService {
         // In gRPC alone: whoever asks with HTTP would take the 200 of any answer for a good one.
         if protocol.is_answered_by_grpc_servers() && Inspection::serves(request.uri().path()) {
             let inspection = Arc::clone(&self.inspection);
-            return Box::pin(async move { Ok(inspection.call(request).await) });
+            return Box::pin(async move { Ok(inspect::answer(inspection, request).await) });
         }
         let (listener, gateway, faults) = (self.listener, Arc::clone(&self.gateway), self.faults.clone());
         Box::pin(async move {
             let is_head = request.method() == Method::HEAD;
+            let has_body = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
             // Caught here already, where the caller's protocol is known: a defect is answered in it as well.
             let travelled = AssertUnwindSafe(travel(&gateway, listener, protocol, request)).catch_unwind().await;
             let response = travelled.unwrap_or_else(|_panic| Err(Fault::defect())).unwrap_or_else(|fault| {
                 faults.count(&fault);
                 record.set_reason(|| fault.reason());
-                protocol.fault(&fault)
+                refusal(protocol.fault(&fault), has_body && record.request_bytes() == 0)
             });
             Ok(if is_head { head_alone(response) } else { response })
         })
     }
+}
+
+/// The answer to a call that ends here. It has a time to be read in, as every answer. Where the body of its request was not read,
+/// the connection can't be used for another one in HTTP/1, and the client has to know (RFC 9112, 9.6).
+fn refusal(mut response: Response<Body>, leaves_body: bool) -> Response<Body> {
+    response.extensions_mut().insert(Deadline::after(REFUSAL_TIME));
+    if leaves_body {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// The answer to a HEAD: that to a GET without its body.

@@ -78,7 +78,7 @@ impl Failure {
             Self::Transport(error) => error.code(),
             Self::Body(BodyError::TooLarge { .. } | BodyError::Shed(_)) | Self::Overloaded => Code::ResourceExhausted,
             Self::Body(BodyError::Broken(_)) => Code::Unavailable,
-            Self::Body(BodyError::Malformed(_) | BodyError::Encoding(_)) => Code::Internal,
+            Self::Body(BodyError::Malformed(_) | BodyError::Unsaid | BodyError::Encoding(_)) => Code::Internal,
             Self::NotGrpc(status) => grpc::from_http(*status),
         }
     }

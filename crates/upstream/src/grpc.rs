@@ -58,6 +58,9 @@ pub enum BodyError {
     /// The frames don't add up.
     #[error("the body is not one gRPC message: {0}")]
     Malformed(&'static str),
+    /// It is marked as compressed, and nothing says how: INTERNAL, by gRPC's `compression.md`.
+    #[error("the message is marked as compressed, and no `grpc-encoding` says how")]
+    Unsaid,
     /// A compression that was not offered.
     #[error("the message is compressed with `{0}`; `identity`, `gzip` and `deflate` are accepted")]
     Encoding(String),
@@ -78,6 +81,11 @@ pub async fn collect<B>(
 where
     B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
 {
+    // A length that was announced need not be waited for.
+    let announced = body.size_hint().lower();
+    if announced > limit {
+        return Err(BodyError::TooLarge { limit });
+    }
     let mut whole = Bytes::new();
     let mut joined = BytesMut::new();
     let mut trailers = None;
@@ -93,6 +101,10 @@ where
         match frame {
             Ok(data) if whole.is_empty() && joined.is_empty() => whole = data,
             Ok(data) => {
+                if joined.is_empty() {
+                    // As much as will come: a buffer that doubles takes up to twice the bytes that are counted.
+                    joined.reserve(usize::try_from(announced).unwrap_or_default());
+                }
                 joined.extend_from_slice(&std::mem::take(&mut whole));
                 joined.extend_from_slice(&data);
             }
@@ -201,7 +213,7 @@ fn decompress(
         return Ok(message);
     }
     let Some(encoding) = Encoding::of(encoding)? else {
-        return Err(BodyError::Malformed("it is marked as compressed, and no `grpc-encoding` says how"));
+        return Err(BodyError::Unsaid);
     };
     let mut plain = Vec::new();
     // One byte more than the limit tells a message at the limit from one above it.

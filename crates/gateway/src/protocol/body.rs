@@ -5,7 +5,7 @@ use crate::{
     memory,
 };
 use accord_api::accord::fault::v1::Reason;
-use accord_runtime::fair_share::Held;
+use accord_runtime::{fair_share::Held, fault::StatusBuilder};
 use accord_upstream::grpc::BodyError;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -15,7 +15,7 @@ use std::{
     pin::Pin,
     task::{Context, Poll},
 };
-use tonic::body::Body;
+use tonic::{Code, body::Body};
 
 /// A body in hand: at most one chunk, then at most one set of trailers.
 pub(super) struct Whole {
@@ -67,6 +67,10 @@ pub(super) fn body_fault(error: &BodyError) -> Fault {
             .http(StatusCode::PAYLOAD_TOO_LARGE),
         BodyError::Encoding(_) => unsupported(error.to_string()),
         BodyError::Shed(shed) => memory::shed(*shed),
+        BodyError::Unsaid => {
+            let status = StatusBuilder::new(Reason::RequestMalformed, error.to_string()).code(Code::Internal);
+            Fault::of(Component::Gateway, status)
+        }
         BodyError::Malformed(_) => Fault::violation(Reason::RequestMalformed, "", &error.to_string()),
         BodyError::Broken(_) => Fault::request_cut_off(),
     }
