@@ -35,6 +35,7 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
 use crate::{
+    http1,
     listen::ListenConfig,
     preface::PrefaceTimeout,
     reload::Reloading,
@@ -115,7 +116,7 @@ impl Connections {
         let _ = socket.set_nodelay(true);
         let calls = TaskTracker::new();
         let peer = Peer { address, tls: self.tls.is_some(), connection: NEXT.fetch_add(1, Ordering::Relaxed) };
-        let service = between(service, peer, calls.clone());
+        let service = between(http1::checked(service), peer, calls.clone());
         let Some(tls) = &self.tls else {
             return self.serve_http(socket, service, &calls).await;
         };

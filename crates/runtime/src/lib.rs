@@ -23,6 +23,7 @@ pub mod server;
 pub mod tls;
 mod preface;
 mod connection;
+mod http1;
 mod write_deadline;
 pub mod fair_share;
 

@@ -8,6 +8,8 @@ mod hostile;
 mod limits;
 mod operate;
 mod probe;
+mod rfc9112;
+mod rfc9113;
 mod tls;
 mod trace;
 mod slow_readers;

@@ -13,8 +13,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PUSH_PROMISE: u8 = 5;
 pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
@@ -40,6 +42,12 @@ pub(crate) fn block(method: &str) -> Vec<u8> {
         block.extend(value.as_bytes());
     }
     block
+}
+
+/// A header field without compression.
+pub(crate) fn field(name: &str, value: &str) -> Vec<u8> {
+    let length = |text: &str| u8::try_from(text.len()).unwrap();
+    [&[0, length(name)], name.as_bytes(), &[length(value)], value.as_bytes()].concat()
 }
 
 /// A connection that says what it is told to.
@@ -76,14 +84,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
 
     /// The next frame of this kind, `None` when the server has closed the connection.
     pub(crate) async fn next(&mut self, wanted: u8) -> Option<Vec<u8>> {
+        self.next_of(&[wanted]).await.map(|(_, payload)| payload)
+    }
+
+    /// The next frame of one of these kinds, `None` when the server has closed the connection.
+    pub(crate) async fn next_of(&mut self, wanted: &[u8]) -> Option<(u8, Vec<u8>)> {
         timeout(PATIENCE, async {
             loop {
                 let mut head = [0; 9];
                 self.0.read_exact(&mut head).await.ok()?;
                 let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
                 self.0.read_exact(&mut payload).await.ok()?;
-                if head[3] == wanted {
-                    return Some(payload);
+                if wanted.contains(&head[3]) {
+                    return Some((head[3], payload));
                 }
             }
         })
