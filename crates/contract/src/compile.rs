@@ -119,6 +119,7 @@ impl Compiler<'_> {
                 .bounds
                 .at_least_zero("cache.stale_while_revalidate", declared.stale_while_revalidate),
             stale_if_error: self.bounds.at_least_zero("cache.stale_if_error", declared.stale_if_error),
+            soft_timeout: declared.soft_timeout.map(|soft| self.bounds.positive("cache.soft_timeout", Some(soft))),
             negative_ttl: self.bounds.at_least_zero("cache.negative_ttl", declared.negative_ttl),
             scope: match declared.scope() {
                 declared::CacheScope::Shared => CacheScope::Shared,
@@ -129,6 +130,7 @@ impl Compiler<'_> {
             max_bytes: self.bounds.limit("cache.max_bytes", declared.max_bytes()),
             keep_headers: headers::keep(&declared.keep_headers, &mut self.bounds),
             vary: headers::vary(&declared.vary, &mut self.bounds),
+            ignore_cache_control: declared.ignore_cache_control(),
         }
     }
 

@@ -101,6 +101,8 @@ pub struct CachePolicy {
     pub stale_while_revalidate: Duration,
     /// Further time in which a stale answer is served when the origin fails.
     pub stale_if_error: Duration,
+    /// How long a reader waits for a load where a stale answer may serve instead. None: as long as loads usually take.
+    pub soft_timeout: Option<Duration>,
     /// How long `NOT_FOUND` is remembered; zero is not at all.
     pub negative_ttl: Duration,
     /// Who shares an answer.
@@ -115,6 +117,8 @@ pub struct CachePolicy {
     pub keep_headers: Vec<Box<str>>,
     /// Request headers that enter the key, as lower-case names, each once. No other header of a caller goes to the origin.
     pub vary: Vec<Box<str>>,
+    /// Whether the wishes of callers are ignored.
+    pub ignore_cache_control: bool,
 }
 
 /// Who shares a cached answer. The tenant always separates.
