@@ -4,7 +4,7 @@
 //! still answers those who wait for it, but is not stored any more: so an old load can never overwrite a newer one.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -52,7 +52,7 @@ pub(crate) struct Flight {
     /// The key of a namespace that it loads, if it is one.
     of: Option<KeyName>,
     /// Nobody needs to wait for it: it is not cancelled when nobody does.
-    background: bool,
+    background: AtomicBool,
     waiters: AtomicUsize,
     cancel: CancellationToken,
     outcome: watch::Receiver<Option<Arc<LoadOutcome>>>,
@@ -137,7 +137,7 @@ impl Flights {
             until: start.until,
             tags: start.tags,
             of: start.of,
-            background: start.background,
+            background: start.background.into(),
             waiters: AtomicUsize::new(0),
             cancel: CancellationToken::new(),
             outcome,
@@ -172,6 +172,13 @@ impl Drop for Slot {
 impl Shard {
     pub(crate) fn newest(&self, key: &Key) -> Option<&Arc<Flight>> {
         self.newest.get(key)
+    }
+
+    /// Lets the newest load of a key go on, although nobody may wait for it any more.
+    pub(crate) fn detach(&self, key: &Key) {
+        if let Some(flight) = self.newest.get(key) {
+            flight.background.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Ends a flight's time as the newest of its key; whether it still was.
@@ -251,7 +258,7 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         let mut shard = self.flights.lock(&self.key);
         let others = self.flight.waiters.fetch_sub(1, Ordering::Relaxed) - 1;
-        if others == 0 && !self.flight.background {
+        if others == 0 && !self.flight.background.load(Ordering::Relaxed) {
             shard.retire(&self.key, &self.flight);
             self.flight.cancel.cancel();
         }

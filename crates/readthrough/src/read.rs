@@ -100,10 +100,11 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         Ok(answer)
     }
 
-    /// A stored answer in the place of one that does not come: for a reader whose wait budget is nearly spent, where the
-    /// contract permits stale-if-error. The cool-down then spares others the wait.
+    /// A stored answer in the place of one that does not come: for a reader who has waited for long enough, where the contract
+    /// permits stale-if-error. The cool-down then spares others the wait, and the load goes on for those who come later.
     pub fn stale_if_error(&self, read: &Read<O::Call>) -> Option<Answer> {
         let answer = self.stored_if_error(read)?;
+        self.0.flights.lock(&read.key).detach(&read.key);
         self.start_cool_down(&read.key);
         self.0.metrics.answered(&answer);
         Some(answer)

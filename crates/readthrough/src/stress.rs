@@ -138,7 +138,7 @@ fn engine(origin: Counter) -> Engine<Counter, MemoryStore, Live> {
     };
     let metrics = Metrics::new(&opentelemetry::global::meter("stress"));
     let store = MemoryStore::new(limits.capacity, |_| {});
-    Engine::new(origin, store, Live::begin(), limits, metrics)
+    Engine::new(origin, store, Live, limits, metrics)
 }
 
 fn read() -> Read<()> {

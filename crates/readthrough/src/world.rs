@@ -1,7 +1,9 @@
 //! What the engine takes from outside, so that a seed can replay a run: the clock, randomness, and tasks.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// A point of monotonic time, in nanoseconds from an origin that the world chose.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,20 +34,22 @@ pub trait World: Send + Sync + 'static {
 
 /// The real world, on Tokio.
 #[derive(Clone, Copy, Debug)]
-pub struct Live {
-    origin: Instant,
-}
+pub struct Live;
 
-impl Live {
-    /// Time begins now.
-    pub fn begin() -> Self {
-        Self { origin: Instant::now() }
-    }
-}
+/// A clock that goes on while the machine sleeps, where the system has one: what is kept ages meanwhile.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const CLOCK: ClockId = ClockId::Boottime;
+/// On Apple's systems this one goes on.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const CLOCK: ClockId = ClockId::Monotonic;
 
 impl World for Live {
     fn now(&self) -> Moment {
-        Moment::default().after(self.origin.elapsed())
+        let now = clock_gettime(CLOCK);
+        let (seconds, nanoseconds) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
+        Moment(
+            seconds.unwrap_or_default().saturating_mul(1_000_000_000).saturating_add(nanoseconds.unwrap_or_default()),
+        )
     }
 
     fn random(&self) -> f64 {
@@ -54,5 +58,20 @@ impl World for Live {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `/proc/uptime` counts what the machine slept.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn live_clock_counts_from_the_boot_of_the_machine() {
+        let text = std::fs::read_to_string("/proc/uptime").unwrap();
+        let uptime: f64 = text.split(' ').next().unwrap().parse().unwrap();
+        let apart = Duration::from_nanos(Live.now().0).abs_diff(Duration::from_secs_f64(uptime));
+        assert!(apart < Duration::from_secs(5), "{apart:?}");
     }
 }

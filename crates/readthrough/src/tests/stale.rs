@@ -80,6 +80,22 @@ async fn max_staleness_read_does_not_join_older_load_and_follows_it() {
 }
 
 #[tokio::test]
+async fn load_goes_on_and_is_stored_after_its_reader_took_a_stale_answer() {
+    let (engine, origin, world) = subject();
+    stored(&engine, &origin, "milk", "1").await;
+    world.advance(30);
+    let asked = ask(&engine, of("milk"));
+    let load = origin.next().await;
+    assert_eq!(engine.stale_if_error(&of("milk")).unwrap().load.unwrap(), "1");
+    asked.abort();
+    settle().await;
+    load.send(says("2")).unwrap();
+    settle().await;
+    let answer = engine.read(&of("milk")).await.unwrap();
+    assert_eq!((answer.outcome, answer.load.unwrap()), (Outcome::Hit, Bytes::from_static(b"2")));
+}
+
+#[tokio::test]
 async fn stale_if_error_on_request_serves_stored_answer_unless_invalidated() {
     let (engine, origin, world) = subject();
     assert!(engine.stale_if_error(&of("milk")).is_none());
