@@ -24,4 +24,5 @@ mod plans;
 pub mod plan;
 pub mod origin;
 mod answer_metadata;
+mod load_times;
 pub mod records;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use accord_api::accord::fault::v1::Reason;
 use accord_readthrough::{Failure, Load, Loaded, Origin, Tag};
@@ -110,7 +110,13 @@ impl Origin for Loader {
     async fn load(&self, call: OriginCall, time: Duration) -> Loaded {
         let path = call.target.path();
         let span = tracing::info_span!(parent: &call.span, "load", otel.kind = "client", rpc.method = %path);
+        let begun = Instant::now();
         let result = make(&call, time).instrument(span).await;
+        if let (Target::Method(plan), Ok(answer)) = (&call.target, &result)
+            && answer.result.is_ok()
+        {
+            plan.load_times.record(begun.elapsed());
+        }
         match (&call.target, result) {
             (Target::Method(plan), Ok(answer)) => loaded(plan, &call.request, answer),
             (Target::Method(plan), Err(failure)) => refused(plan, &failure.status(&plan.upstream), Bytes::new()),

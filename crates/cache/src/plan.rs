@@ -16,6 +16,7 @@ use http::HeaderName;
 use http::uri::PathAndQuery;
 use tonic::{Code, Status};
 
+use crate::load_times::LoadTimes;
 use crate::malformed::{bounded, duration, malformed};
 
 /// SHA-256 of a plan's encoding.
@@ -45,6 +46,9 @@ pub struct Plan {
     pub max_response_bytes: u64,
     /// The time of a load that nobody waits for.
     pub load_timeout: Duration,
+    /// How long its loads take, as long as it is remembered.
+    pub load_times: LoadTimes,
+    soft_timeout: Option<Duration>,
     /// Metadata that is kept with an answer.
     pub keep_headers: Vec<HeaderName>,
     /// Headers of the caller that enter the key and go to the upstream.
@@ -72,12 +76,22 @@ impl Plan {
             retries: declared.retry.as_ref().map(retries).transpose()?,
             max_response_bytes: declared.max_response_bytes,
             load_timeout: positive("plan.load_timeout", declared.load_timeout.as_ref())?,
+            load_times: LoadTimes::default(),
+            soft_timeout: cache
+                .soft_timeout
+                .map(|soft| duration("plan.cache.soft_timeout", Some(&soft)))
+                .transpose()?,
             keep_headers: names("plan.cache.keep_headers", &cache.keep_headers)?,
             vary: names("plan.cache.vary", &cache.vary)?,
             tags: declared.tags.into_iter().map(tag_template::compile).collect::<Result<_, _>>()?,
             method: declared.method.into(),
             upstream: declared.upstream.into(),
         })
+    }
+
+    /// How long a reader waits for a load where a stale answer may serve instead; nothing where nobody knows yet.
+    pub fn soft_timeout(&self) -> Option<Duration> {
+        self.soft_timeout.or_else(|| self.load_times.usual())
     }
 
     /// The tags whose fields are all in the request.

@@ -17,6 +17,7 @@ use accord_runtime::fault;
 use accord_runtime::request::RequestId;
 use accord_token::PASSPORT_HEADER;
 use http::{HeaderMap, HeaderValue};
+use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tracing::Span;
@@ -64,27 +65,29 @@ where
         let Some(plan) = self.plans.find(&message.plan_digest, &message.plan)? else {
             return Ok(Response::new(plan_unknown()));
         };
-        let passport = passport(&metadata)?;
+        let (passport, soft) = (passport(&metadata)?, plan.soft_timeout());
         let read = self.compile(message, plan, passport, terms)?;
-        let answer = self.answer(&read).await.map_err(overloaded)?;
+        let answer = self.answer(&read, soft).await.map_err(overloaded)?;
         Ok(Response::new(respond(answer, self.node.clone())))
     }
 }
 
 impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough<O, S, W, P> {
-    /// What the engine says; or, where the origin keeps the reader waiting until its wait budget is nearly spent, an older
-    /// answer that the contract permits as stale-if-error. At the very end of its time no answer would reach the reader any
-    /// more.
-    async fn answer(&self, read: &Read<OriginCall>) -> Result<Answer, Overload> {
-        let mut reading = pin!(self.engine.read(read));
+    /// What the engine says; or, where the origin keeps the reader waiting for longer than it usually does, an older answer that
+    /// the contract permits as stale-if-error. It is looked for again when the wait budget is nearly spent: at the very end of
+    /// its time no answer would reach the reader any more.
+    async fn answer(&self, read: &Read<OriginCall>, soft: Option<Duration>) -> Result<Answer, Overload> {
+        let (mut reading, begun) = (pin!(self.engine.read(read)), Instant::now());
         let most = read.wait_budget.saturating_sub(LAST_MOMENT.min(read.wait_budget / 2));
-        if let Ok(answer) = tokio::time::timeout(most, &mut reading).await {
-            return answer;
+        for patience in soft.into_iter().filter(|soft| *soft < most).chain([most]) {
+            if let Ok(answer) = tokio::time::timeout_at(begun + patience, &mut reading).await {
+                return answer;
+            }
+            if let Some(answer) = self.engine.stale_if_error(read) {
+                return Ok(answer);
+            }
         }
-        match self.engine.stale_if_error(read) {
-            Some(answer) => Ok(answer),
-            None => reading.await,
-        }
+        reading.await
     }
 
     fn compile(

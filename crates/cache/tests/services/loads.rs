@@ -70,6 +70,21 @@ async fn stale_if_error_serves_where_the_origin_is_too_slow() {
 }
 
 #[tokio::test]
+async fn stale_if_error_serves_as_soon_as_the_origin_is_slower_than_usual_or_declared() {
+    for declared in [None, Some(prost_types::Duration { seconds: 0, nanos: 200_000_000 })] {
+        let fixture = begin().await;
+        let read = get("milk").cached(|cache| (cache.ttl, cache.soft_timeout) = (NO_TIME, declared));
+        assert_eq!(fixture.version(read.clone()).await, 1);
+        fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
+        let begun = std::time::Instant::now();
+        let answer = fixture.send(read.whole(), ADA, Duration::from_mins(1)).await.unwrap();
+        assert_eq!(answer.freshness.unwrap().stale_reason(), StaleReason::OriginFailed);
+        assert!(begun.elapsed() >= Duration::from_millis(if declared.is_some() { 200 } else { 100 }));
+        assert!(begun.elapsed() < Duration::from_secs(20), "not as long as the reader has");
+    }
+}
+
+#[tokio::test]
 async fn stored_answer_holds_no_spare_memory() {
     let fixture = begin().await;
     let upstreams = Upstreams::new(&[upstream("shop", &[&fixture.shop.url])]).unwrap();
