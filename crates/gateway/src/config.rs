@@ -152,6 +152,10 @@ pub struct CacheConfig {
     /// How long the answer to a ping may take, 1ms to 1h; then the connection is given up. Default: 500 ms.
     #[serde(with = "Time::<1, HOUR>")]
     pub keepalive_timeout: Duration,
+    /// Cached reads in flight past a cache that does not answer, or has no room for them; more are refused with
+    /// `RESOURCE_EXHAUSTED`, so that upstreams that live behind a cache are not run over. 1 to 1000000. Default: 512.
+    #[serde(with = "Count::<1, 1_000_000>")]
+    pub max_bypassed: usize,
     /// The authorities that an `https://` cache is verified against, and the certificate that the gateway shows to it.
     /// Default: the system's, and none.
     #[serde(skip_serializing_if = "ClientFiles::is_empty")]
@@ -165,6 +169,7 @@ impl Default for CacheConfig {
             connect_timeout: Duration::from_secs(1),
             keepalive_interval: Duration::from_millis(500),
             keepalive_timeout: Duration::from_millis(500),
+            max_bypassed: 512,
             tls: ClientFiles::default(),
         }
     }

@@ -31,8 +31,9 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
+use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -47,12 +48,20 @@ pub(crate) struct ReadThrough {
     is_failing: AtomicBool,
     /// The upstreams that the cache does not know, each logged once.
     unknown_upstreams: Mutex<HashSet<Arc<str>>>,
+    /// Reads that may go past it at a time.
+    bypass_slots: Semaphore,
     bypassed: Counter<u64>,
 }
 
 impl ReadThrough {
     /// Reads through the cache that `upstream` is, once `invalidator` has told it of this gateway, as the workload that `mesh` is.
-    pub(crate) fn new(upstream: Arc<Upstream>, invalidator: Invalidator, mesh: MeshClient) -> Self {
+    /// At most `max_bypassed` reads are in flight past it.
+    pub(crate) fn new(
+        upstream: Arc<Upstream>,
+        invalidator: Invalidator,
+        mesh: MeshClient,
+        max_bypassed: usize,
+    ) -> Self {
         let bypassed = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.cache.bypassed")
             .with_description("Cached reads that went to the upstream because the cache did not answer")
@@ -66,6 +75,7 @@ impl ReadThrough {
             mesh,
             is_failing: AtomicBool::new(false),
             unknown_upstreams: Mutex::default(),
+            bypass_slots: Semaphore::new(max_bypassed),
             bypassed,
         }
     }
@@ -79,6 +89,10 @@ impl ReadThrough {
         message: &Bytes,
         consistency: Option<Consistency>,
     ) -> Result<Answer, Fault> {
+        let consistency = consistency.filter(|_| !policy.ignore_cache_control);
+        if consistency == Some(Consistency::Unstored) {
+            return self.past(call, message, "request").await;
+        }
         let read = read(call, policy, plan, message, consistency).map_err(|_| Fault::unreadable())?;
         if !self.upstream.is_available() {
             let failure = Status::unavailable("the cache failed a moment ago and is not asked again yet");
@@ -154,10 +168,20 @@ impl ReadThrough {
             let message = "the cache does not answer, and the contract says to fail then";
             return Err(Fault::new(Component::Cache, Reason::CacheUnavailable, message));
         }
-        // The upstream itself meets every requirement.
-        call.record.set_cache_outcome("bypass");
+        self.past(call, message, "bypass").await
+    }
+
+    /// Asks the upstream itself, which meets every requirement, and keeps nothing.
+    async fn past(&self, call: &Call, message: &Bytes, why: &'static str) -> Result<Answer, Fault> {
+        let _slot = self.bypass_slots.try_acquire().map_err(|_| {
+            let message = "as many reads are in flight past the cache as may be (`cache.max_bypassed`)";
+            Fault::new(Component::Gateway, Reason::Overloaded, message)
+        })?;
+        call.record.set_cache_outcome(why);
         let mut answer = upstream::unary(call, message).await.result?;
-        answer.head.insert(CACHE_STATUS, HeaderValue::from_static("accord; fwd=bypass"));
+        answer
+            .head
+            .insert(CACHE_STATUS, HeaderValue::try_from(format!("accord; fwd={why}")).map_err(|_| Fault::defect())?);
         Ok(answer)
     }
 
@@ -201,19 +225,27 @@ fn read(
         key: call.permit.entry().method.cache_key(policy, message)?,
         headers: call.metadata.iter().filter(|(name, _)| *name != PASSPORT_HEADER).map(header).collect(),
         is_retried_outside: call.is_retried_by_caller,
-        consistency: consistency.map(required),
+        consistency: consistency.map(|consistency| required(consistency, policy)),
     })
 }
 
-fn required(consistency: Consistency) -> cache::Consistency {
+fn required(consistency: Consistency, policy: &CachePolicy) -> cache::Consistency {
     let requirement = match consistency {
-        Consistency::Strong => Requirement::Strong(true),
-        Consistency::MaxStaleness(staleness) => {
+        Consistency::Unstored | Consistency::Strong => Requirement::Strong(true),
+        Consistency::Fresh { max_age, min_fresh } => {
+            let staleness = max_age.min(min_fresh.map_or(Duration::MAX, |left| old_enough_by(left, policy)));
             let seconds = i64::try_from(staleness.as_secs()).unwrap_or(i64::MAX);
-            Requirement::MaxStaleness(prost_types::Duration { seconds, nanos: 0 })
+            let nanos = i32::try_from(staleness.subsec_nanos()).unwrap_or_default();
+            Requirement::MaxStaleness(prost_types::Duration { seconds, nanos })
         }
     };
     cache::Consistency { requirement: Some(requirement) }
+}
+
+/// The age up to which any stored answer is fresh for so long yet. It has nine tenths of its declared life at least.
+fn old_enough_by(left: Duration, policy: &CachePolicy) -> Duration {
+    let shortest = if policy.negative_ttl.is_zero() { policy.ttl } else { policy.ttl.min(policy.negative_ttl) };
+    (shortest * 9 / 10).saturating_sub(left)
 }
 
 fn header((name, value): (&HeaderName, &HeaderValue)) -> Header {
@@ -316,32 +348,4 @@ fn is_refusal(status: &Status) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn freshness_is_written_as_cache_status_and_age() {
-        let mut head = HeaderMap::new();
-        let duration = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
-        let mut freshness = Freshness { age: duration(3), ttl: duration(27), ..Freshness::default() };
-        freshness.set_outcome(Outcome::Hit);
-        add_freshness(&freshness, &mut head);
-        assert_eq!(head[CACHE_STATUS], "accord; hit; ttl=27");
-        assert_eq!(head[header::AGE], "3");
-    }
-
-    #[test]
-    fn age_is_rounded_up_and_ttl_down() {
-        let (mut head, duration) = (HeaderMap::new(), |seconds, nanos| Some(prost_types::Duration { seconds, nanos }));
-        let mut freshness = Freshness { age: duration(3, 1), ttl: duration(-2, -1), ..Freshness::default() };
-        freshness.set_outcome(Outcome::Hit);
-        add_freshness(&freshness, &mut head);
-        assert_eq!(
-            (&head[CACHE_STATUS], &head[header::AGE]),
-            (&"accord; hit; ttl=-3".parse().unwrap(), &"4".parse().unwrap())
-        );
-        freshness.ttl = duration(2, 999_999_999);
-        add_freshness(&freshness, &mut head);
-        assert_eq!(head[CACHE_STATUS], "accord; hit; ttl=2");
-    }
-}
+mod tests;

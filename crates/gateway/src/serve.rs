@@ -104,7 +104,8 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
         table::spawn(shutdown, Arc::clone(reads).keep_checking_health());
     }
     let invalidator = invalidations.map(|upstream| Invalidator::start(Client::new(upstream), mesh.clone()));
-    let read_through = |(upstream, invalidator)| ReadThrough::new(upstream, invalidator, mesh.clone());
+    let read_through =
+        |(upstream, invalidator)| ReadThrough::new(upstream, invalidator, mesh.clone(), config.cache.max_bypassed);
     Ok(Arc::new(Gateway {
         tables,
         trusted_hops: config.forwarding.trusted_hops,

@@ -22,12 +22,27 @@ pub(crate) struct RequestOptions {
 }
 
 /// How fresh an answer has to be, the strictest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Consistency {
+    /// As the origin says it now, and kept by nobody.
+    Unstored,
     /// As the origin says it now.
     Strong,
-    /// No staler than this.
-    MaxStaleness(Duration),
+    /// No older than this, and fresh for so long yet.
+    Fresh { max_age: Duration, min_fresh: Option<Duration> },
+}
+
+impl Consistency {
+    /// What meets both.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unstored, _) | (_, Self::Unstored) => Self::Unstored,
+            (Self::Strong, _) | (_, Self::Strong) => Self::Strong,
+            (Self::Fresh { max_age, min_fresh }, Self::Fresh { max_age: age, min_fresh: fresh }) => {
+                Self::Fresh { max_age: max_age.min(age), min_fresh: min_fresh.max(fresh) }
+            }
+        }
+    }
 }
 
 /// A header that can't be read.
@@ -81,30 +96,42 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Malformed> {
     })
 }
 
-/// The strictest wish of all in `Cache-Control` (RFC 9111, 5.2.1), over all its field lines: `no-cache`, else the least
-/// `max-age`.
+/// What meets every wish in `Cache-Control` (RFC 9111, 5.2.1), over all its field lines (RFC 9110, 5.3): `no-store`, `no-cache`,
+/// the least `max-age`, the greatest `min-fresh`. `Pragma: no-cache` counts where there is no `Cache-Control` (RFC 9111, 5.4).
+///
+/// `max-stale` would accept more than the contract allows, and `only-if-cached` ask for less than an answer: neither is heeded,
+/// as a cache may choose.
 fn consistency(headers: &HeaderMap) -> Option<Consistency> {
-    let lines = headers.get_all(header::CACHE_CONTROL).iter();
-    lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).filter_map(requirement).min()
+    let name = if headers.contains_key(header::CACHE_CONTROL) { header::CACHE_CONTROL } else { header::PRAGMA };
+    let directives = headers.get_all(&name).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let is_pragma = name == header::PRAGMA;
+    let asked = directives.filter_map(requirement).filter(|asked| !is_pragma || *asked == Consistency::Strong);
+    asked.reduce(Consistency::and)
 }
 
 fn requirement(directive: &[u8]) -> Option<Consistency> {
     let directive = std::str::from_utf8(directive).ok()?.trim();
     let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
-    if name.eq_ignore_ascii_case("no-cache") {
-        return Some(Consistency::Strong);
+    match &*name.to_ascii_lowercase() {
+        "no-store" => Some(Consistency::Unstored),
+        "no-cache" => Some(Consistency::Strong),
+        "max-age" => {
+            Some(Consistency::Fresh { max_age: delta_seconds(value).unwrap_or(Duration::ZERO), min_fresh: None })
+        }
+        "min-fresh" => {
+            let min_fresh = Some(delta_seconds(value).unwrap_or(Duration::MAX));
+            Some(Consistency::Fresh { max_age: Duration::MAX, min_fresh })
+        }
+        _ => None,
     }
-    name.eq_ignore_ascii_case("max-age").then(|| Consistency::MaxStaleness(delta_seconds(value)))
 }
 
 /// Seconds, in quotes or without (RFC 9111, 5.2). A number too large to be held is a long time (1.2.2); what is no number
-/// asks for something that nobody can know, and the least staleness is the safe reading.
-fn delta_seconds(value: &str) -> Duration {
+/// asks for something that nobody can know, and the strictest reading is the safe one.
+fn delta_seconds(value: &str) -> Option<Duration> {
     let digits = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Duration::ZERO;
-    }
-    Duration::from_secs(digits.parse().unwrap_or(u32::MAX).into())
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| Duration::from_secs(digits.parse().unwrap_or(u32::MAX).into()))
 }
 
 #[cfg(test)]
@@ -121,7 +148,7 @@ mod tests {
     }
 
     fn max_staleness(seconds: u64) -> Consistency {
-        Consistency::MaxStaleness(Duration::from_secs(seconds))
+        Consistency::Fresh { max_age: Duration::from_secs(seconds), min_fresh: None }
     }
 
     #[test]
@@ -161,6 +188,31 @@ mod tests {
 
     #[test]
     fn cache_control_that_says_nothing_of_freshness_asks_for_nothing() {
-        assert_eq!(asked(&["no-store"]), None);
+        assert_eq!(asked(&["no-transform, max-stale=60, only-if-cached"]), None);
+    }
+
+    #[test]
+    fn cache_control_no_store_wins_over_all_others() {
+        for lines in [&["max-age=60, No-Store"][..], &["no-store", "no-cache"], &["no-cache, no-store"]] {
+            assert_eq!(asked(lines), Some(Consistency::Unstored), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn greatest_min_fresh_holds_beside_the_least_max_age() {
+        let (max_age, min_fresh) = (Duration::from_secs(20), Some(Duration::from_secs(9)));
+        let expected = Some(Consistency::Fresh { max_age, min_fresh });
+        assert_eq!(asked(&["min-fresh=5, max-age=60", "max-age=20, min-fresh=\"9\""]), expected);
+        let unknowable = Some(Consistency::Fresh { max_age: Duration::MAX, min_fresh: Some(Duration::MAX) });
+        assert_eq!(asked(&["min-fresh=soon"]), unknowable);
+    }
+
+    #[test]
+    fn pragma_counts_where_there_is_no_cache_control() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::PRAGMA, HeaderValue::from_static("no-store, No-Cache"));
+        assert_eq!(consistency(&headers), Some(Consistency::Strong));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
+        assert_eq!(consistency(&headers), Some(max_staleness(60)));
     }
 }
