@@ -5,10 +5,12 @@ use crate::{
     scripted_upstream::{Reply, ScriptedUpstream},
     wire::{GrpcCall, word},
 };
-use accord_fabric::{Fabric, READER};
+use accord_fabric::{Fabric, Part, READER};
 use anyhow::Result;
 use http::HeaderMap;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
+use tokio::{sync::Notify, task::JoinSet};
+use toml::toml;
 use tonic::{Code, Status};
 
 #[tokio::test]
@@ -58,6 +60,61 @@ async fn bypass_of_a_dead_cache_carries_declared_headers_only() -> Result<()> {
         assert_eq!(names(&call.headers), ["x-dialect".to_owned()].into(), "{:?}", call.headers);
         assert_ne!(call.headers["user-agent"], "caller");
         assert!(call.headers.contains_key("grpc-timeout") && call.headers.contains_key("x-request-id"));
+    }
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn reads_past_a_cache_without_room_are_bounded_and_then_refused() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
+    let waiters = toml! {
+        [engine]
+        max_waiters = 10
+    };
+    let bypassed = toml! {
+        [cache]
+        max_bypassed = 5
+    };
+    let fabric = echo.behind()?.settings(Part::Cache, waiters).settings(Part::Gateway, bypassed).start().await?;
+    let barrier = Arc::new(Notify::new());
+    echo.script(vec![Reply::ok(&word("hop")).after(&barrier); 40]);
+    let mut reads = JoinSet::new();
+    for _ in 0..40 {
+        reads.spawn(GrpcCall::new(&fabric, "Recall", "hop").send());
+    }
+    for _ in 0..25 {
+        let refused = reads.join_next().await.expect("forty")??;
+        assert_eq!(refused.refusal(), (Code::ResourceExhausted, "OVERLOADED".to_owned()));
+    }
+    let mut answered = 0;
+    while answered < 15 {
+        tokio::select! {
+            answer = reads.join_next() => {
+                assert_eq!(answer.expect("fifteen")??.ok()?, word("hop"));
+                answered += 1;
+            }
+            () = tokio::task::yield_now() => barrier.notify_waiters(),
+        }
+    }
+    assert_eq!(echo.take_received().len(), 6, "one load, and five past it");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn read_that_asks_not_to_be_stored_leaves_the_cache_as_it_is() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    let ask = |wish: &'static str| GrpcCall::new(&fabric, "Recall", "hop").header("cache-control", wish).send();
+    for (wish, status, calls) in [
+        ("no-store", "accord; fwd=request", 1),
+        ("max-age=60", "accord; fwd=uri-miss", 1),
+        ("no-store", "accord; fwd=request", 1),
+        ("min-fresh=10", "accord; hit", 0),
+        ("min-fresh=59", "accord; fwd=stale", 1),
+    ] {
+        let answer = ask(wish).await?;
+        let told = answer.head["cache-status"].to_str()?;
+        assert!(told.starts_with(status), "{wish}: {told}");
+        assert_eq!(echo.take_received().len(), calls, "{wish}");
     }
     fabric.stop().await
 }
