@@ -16,17 +16,21 @@ use tonic::Code;
 const LONGEST: usize = 60;
 
 /// Set anew by each hop, different in each call, or said in another aspect.
-const OWN: [&str; 11] = [
+const OWN: [&str; 15] = [
     "accept",
     "age",
     "cache-status",
     "content-length",
     "content-type",
     "date",
+    "forwarded",
     "te",
     "traceparent",
     "tracestate",
     "user-agent",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
     "x-request-id",
 ];
 
