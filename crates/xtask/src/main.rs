@@ -1,5 +1,6 @@
 //! The project's own chores, so that a clone needs nothing but Rust: `cargo xtask up`, `cargo xtask test`.
 
+mod attack;
 mod programs;
 mod say;
 mod simulate;
@@ -26,6 +27,8 @@ enum Chore {
     Up(up::Args),
     /// Run everything that must pass
     Test(test::Args),
+    /// Hold all that one client can get, and show what its neighbours feel
+    Attack(attack::Args),
     /// Hold the house rules: what depends on what, licences, sizes, request order, documented commands, links and settings
     Tidy(tidy::Args),
     /// Run the cache engine under many seeds of a simulated world
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().chore {
         Chore::Up(args) => up::run(&args),
         Chore::Test(args) => test::run(args),
+        Chore::Attack(args) => attack::run(&args),
         Chore::Tidy(args) => tidy::run(args),
         Chore::Simulate(args) => simulate::run(args),
     };
