@@ -30,6 +30,9 @@ pub struct Addresses {
 /// The port of the gateway's internal listener, as the documentation names it.
 const INTERNAL_PORT: u16 = 8082;
 
+/// Above the settings of each binary, for whoever would change them there.
+const WRITTEN_ANEW: &str = "# Written anew at each start, such as by `cargo xtask up`: what is changed here is lost.\n";
+
 impl Addresses {
     /// The ports that the documentation names, on loopback.
     pub fn documented() -> Self {
@@ -150,7 +153,7 @@ impl Builder {
     }
 
     /// Starts the sample's second service as well, behind the gateway as the upstream `orders`. It keeps baskets in a namespace of
-    /// the cache, which the gateway fronts for that.
+    /// the cache, which the gateway fronts for that; another namespace, `carts`, is the one of the guide's lines.
     pub fn orders(mut self) -> Self {
         self.has_orders = true;
         self.cache_fronted()
@@ -206,7 +209,8 @@ impl Builder {
             None => Home::temporary()?,
         };
         for part in self.parts() {
-            home::write(&home.config(part.name()), &settings::of(part, &self, &home).to_string())?;
+            let settings = settings::of(part, &self, &home);
+            home::write(&home.config(part.name()), &format!("{WRITTEN_ANEW}{settings}"))?;
         }
         let identities = Identities::prepare(&home, self.parts()).await?;
         let scripts = self.start_scripts(&home, &identities).await?;

@@ -13,7 +13,7 @@ use crate::{
     settings::Part,
 };
 
-/// May read and write products, and order them.
+/// May read and write products, order them, and keep values in the namespace `carts`.
 pub const EDITOR: &str = "editor";
 /// May read products, and order them.
 pub const READER: &str = "reader";
@@ -27,7 +27,7 @@ const POLICIES: &str = include_str!("policies.cedar");
 const WORKLOAD: &str = "accord-mesh";
 
 const PERSONS: [(&str, &[&str]); 3] =
-    [(EDITOR, &["catalog-reader", "catalog-writer"]), (READER, &["catalog-reader"]), (STRANGER, &[])];
+    [(EDITOR, &["catalog-reader", "catalog-writer", "cart-writer"]), (READER, &["catalog-reader"]), (STRANGER, &[])];
 
 /// Auth's command line, with the fabric's configuration.
 pub(crate) struct Identities {
@@ -58,11 +58,16 @@ impl Identities {
         Ok(identities)
     }
 
-    /// Adds a person with these roles, if there is none of this name.
+    /// Adds a person with these roles, or gives them to the one of this name that an earlier fabric has added.
     pub(crate) async fn add_person(&self, name: &str, roles: &[&str]) -> Result<()> {
         let mut arguments = vec!["principal", "add", name, "--if-absent"];
         arguments.extend(roles.iter().flat_map(|role| ["--role", role]));
-        self.manage(&arguments).await.map(drop)
+        if self.manage(&arguments).await?.contains("exists") {
+            for role in roles {
+                self.manage(&["role", "grant", name, role]).await?;
+            }
+        }
+        Ok(())
     }
 
     /// An access token that outlives any test and any working day.

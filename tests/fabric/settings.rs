@@ -127,6 +127,10 @@ fn cache(builder: &Builder, home: &Home) -> Table {
                 read_permission = "baskets.read"
                 write_permission = "baskets.write"
                 default_ttl = "1h"
+                [[namespace]]
+                name = "carts"
+                read_permission = "carts.read"
+                write_permission = "carts.write"
             },
         );
     }

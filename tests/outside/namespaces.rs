@@ -1,25 +1,17 @@
 //! A namespace of the cache, as clients of others use it: curl, grpcurl, buf and Python, with the lines that the guide shows.
 
 use crate::{output, tool};
-use accord_fabric::{Fabric, Part, binaries::workspace};
+use accord_fabric::{EDITOR, Fabric, binaries::workspace};
 use anyhow::Result;
 use serde_json::{Value, json};
-use toml::toml;
 
 /// `milk` as JSON has bytes.
 const MILK: &str = "bWlsaw==";
 
-/// The fabric with a namespace, and the token of somebody who may write there.
+/// The fabric as `up` starts it, which declares the namespace `carts`, and the token that `up` gives.
 async fn with_carts() -> Result<(Fabric, String)> {
-    let settings = toml! {
-        [[namespace]]
-        name = "carts"
-        read_permission = "carts.read"
-        write_permission = "carts.write"
-    };
-    let fabric = Fabric::builder()?.cache_fronted().settings(Part::Cache, settings).start().await?;
-    fabric.manage(&["principal", "add", "nora", "--role", "cart-writer"]).await?;
-    let token = fabric.token("nora").await?;
+    let fabric = Fabric::builder()?.orders().start().await?;
+    let token = fabric.token(EDITOR).await?;
     Ok((fabric, token))
 }
 
@@ -32,13 +24,17 @@ async fn lines(fabric: &Fabric, token: &str, file: &str) -> Result<Vec<Value>> {
 }
 
 #[tokio::test]
-async fn curl_puts_reads_touches_deletes_and_invalidates() -> Result<()> {
+async fn curl_puts_reads_touches_deletes_invalidates_and_counts() -> Result<()> {
     let (fabric, token) = with_carts().await?;
     let answers = lines(&fabric, &token, "curl.sh").await?;
-    let [put, read, touched, deleted, invalidated] = &answers[..] else { anyhow::bail!("{answers:?}") };
+    let [put, read, batch, touched, deleted, by_tag, by_prefix, stats] = &answers[..] else {
+        anyhow::bail!("{answers:?}")
+    };
     assert_eq!((&read["value"], &read["version"]), (&json!(MILK), &put["version"]));
+    assert_eq!((&batch["entries"][0]["version"], &batch["absent"]), (&put["version"], &json!(["bob"])));
     assert_eq!((&touched["version"], &deleted["version"]), (&put["version"], &put["version"]));
-    assert_eq!(invalidated, &json!({}));
+    assert_eq!((by_tag, by_prefix), (&json!({}), &json!({})));
+    assert_eq!((&stats["puts"], &stats["hits"]), (&json!("1"), &json!("2")), "{stats}");
     fabric.stop().await
 }
 
