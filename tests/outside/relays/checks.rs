@@ -17,7 +17,9 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 type Check = for<'a> fn(&'a Relay) -> BoxFuture<'a, Result<()>>;
 
-const CHECKS: [(&str, Check); 8] = [
+const CHECKS: [(&str, Check); 9] = [
+    // First, before there is a token that would do without a login.
+    ("login that auth refuses is the service's fault, not its caller's", |relay| refused_login(relay).boxed()),
     ("access token is shared by all calls and renewed before it ends", |relay| token_renewal(relay).boxed()),
     ("request id is the same at the last hop", |relay| request_id(relay).boxed()),
     ("trace is the same at the last hop", |relay| trace(relay).boxed()),
@@ -47,6 +49,15 @@ async fn seen(relay: &Relay, headers: &[(&str, &str)]) -> Result<Value> {
     let answer = headers.iter().fold(call, |call, (name, value)| call.header(name, value)).send().await?;
     ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
     answer.json()
+}
+
+async fn refused_login(relay: &Relay) -> Result<()> {
+    let answer = relay.get("metadata").send().await?;
+    let message = answer.json()?["message"].as_str().unwrap_or_default().to_ascii_lowercase();
+    let expected = "this service could not log in to auth as `relay`: unauthenticated";
+    relay.logins.accept();
+    ensure!((answer.status.as_u16(), &*message) == (503, expected), "{}: {message}", answer.status);
+    Ok(())
 }
 
 async fn token_renewal(relay: &Relay) -> Result<()> {

@@ -3,6 +3,7 @@
 use accord_api::accord::auth::v1::{
     ExchangeRequest, ExchangeResponse, IntrospectRequest, IntrospectResponse, IssueRequest, IssueResponse,
     RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse,
+    issue_request::Grant,
     token_service_client::TokenServiceClient,
     token_service_server::{TokenService, TokenServiceServer},
 };
@@ -11,7 +12,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -29,29 +30,49 @@ const FIRST_LIFE: Duration = Duration::from_secs(1);
 pub(super) struct Logins {
     /// Where it serves.
     pub(super) listen: SocketAddr,
-    count: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Whether a login reaches auth with the secret that it came with.
+    accepts: AtomicBool,
+    accepted: AtomicUsize,
 }
 
 impl Logins {
-    /// Serves before auth.
+    /// Serves before auth. Until [`Logins::accept`], every login reaches auth with a wrong secret.
     pub(super) async fn before(auth: Channel) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let (listen, count) = (listener.local_addr()?, Arc::new(AtomicUsize::new(0)));
-        let counter = Counter { auth: TokenServiceClient::new(auth), count: Arc::clone(&count) };
+        let (listen, counts) = (listener.local_addr()?, Arc::<Counts>::default());
+        let counter = Counter { auth: TokenServiceClient::new(auth), counts: Arc::clone(&counts) };
         let server = Server::builder().add_service(TokenServiceServer::new(counter));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        Ok(Self { listen, count })
+        Ok(Self { listen, counts })
     }
 
-    /// How many there were.
+    /// Passes logins on to auth as they come from now on.
+    pub(super) fn accept(&self) {
+        self.counts.accepts.store(true, Ordering::Relaxed);
+    }
+
+    /// How many were passed on so.
     pub(super) fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
+        self.counts.accepted.load(Ordering::Relaxed)
     }
 }
 
 struct Counter {
     auth: TokenServiceClient<Channel>,
-    count: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
+}
+
+/// A login with a secret that is none.
+fn with_wrong_secret(mut request: IssueRequest) -> IssueRequest {
+    if let Some(Grant::ClientCredentials(grant)) = &mut request.grant {
+        grant.client_secret.push_str("-wrong");
+    }
+    request
 }
 
 fn not_counted<T>() -> Result<Response<T>, Status> {
@@ -61,7 +82,10 @@ fn not_counted<T>() -> Result<Response<T>, Status> {
 #[tonic::async_trait]
 impl TokenService for Counter {
     async fn issue(&self, request: Request<IssueRequest>) -> Result<Response<IssueResponse>, Status> {
-        let is_first = self.count.fetch_add(1, Ordering::Relaxed) == 0;
+        if !self.counts.accepts.load(Ordering::Relaxed) {
+            return self.auth.clone().issue(with_wrong_secret(request.into_inner())).await;
+        }
+        let is_first = self.counts.accepted.fetch_add(1, Ordering::Relaxed) == 0;
         let mut answer = self.auth.clone().issue(request.into_inner()).await?;
         if is_first {
             answer.get_mut().expires_in = FIRST_LIFE.try_into().ok();

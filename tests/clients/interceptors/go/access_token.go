@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	authv1 "shop.example/gen/accord/auth/v1"
 )
 
@@ -26,7 +28,9 @@ func (t *AccessToken) GetRequestMetadata(ctx context.Context, _ ...string) (map[
 	// While auth is down, the token is good for the last third of its life.
 	if asked := time.Now(); asked.After(t.renews) {
 		if err := t.issue(ctx, asked); err != nil && asked.After(t.ends) {
-			return nil, err
+			// The service's own fault, which is not to look like one of its caller's credential.
+			problem := "this service could not log in to auth as `%s`: %s"
+			return nil, status.Errorf(codes.Unavailable, problem, t.ClientID, status.Code(err))
 		}
 	}
 	return map[string]string{"authorization": "Bearer " + t.token}, nil

@@ -1,6 +1,8 @@
 // The service's own access token: one for all calls, gotten anew before it ends.
 'use strict';
 
+const { status } = require('@grpc/grpc-js');
+
 class AccessToken {
   #token = '';
   #renews = 0;
@@ -21,9 +23,16 @@ class AccessToken {
       await this.#login;
     } catch (error) {
       // While auth is down, the token is good for the last third of its life.
-      if (performance.now() >= this.#ends) throw error;
+      if (performance.now() >= this.#ends) throw this.#unavailable(error);
     }
     return this.#token;
+  }
+
+  /** The service's own fault, which is not to look like one of its caller's credential. */
+  #unavailable({ code }) {
+    const { clientId } = this.request.clientCredentials;
+    const details = `this service could not log in to auth as \`${clientId}\`: ${status[code]}`;
+    return Object.assign(new Error(details), { code: status.UNAVAILABLE, details });
   }
 
   async #issue() {

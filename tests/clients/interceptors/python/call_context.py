@@ -52,8 +52,9 @@ class Outgoing:
             if key in CARRIED_ON and key not in metadata:
                 metadata.add(key, value)
         if (left := call.time_remaining()) is not None:
-            # gRPC's core rounds up what it sends, by 1 % at most.
-            timeout = left * 0.99 if timeout is None else min(left * 0.99, timeout)
+            # gRPC's core rounds up what it sends: by a millisecond below a second, from there on by 1 %, at most.
+            left -= max(left / 100, 0.001)
+            timeout = left if timeout is None else min(left, timeout)
         outgoing = await continuation(details._replace(metadata=metadata, timeout=timeout), request)
         call.add_done_callback(lambda _: outgoing.cancel())
         return outgoing

@@ -9,6 +9,7 @@ use tonic::{Request, Status, metadata::AsciiMetadataValue, transport::Channel};
 
 pub(crate) struct AccessToken {
     auth: TokenServiceClient<Channel>,
+    client_id: String,
     request: IssueRequest,
     held: Mutex<Option<Held>>,
 }
@@ -22,9 +23,9 @@ struct Held {
 impl AccessToken {
     pub(crate) fn new(auth: Channel, client_id: &str, client_secret: &str) -> Self {
         let (client_id, client_secret) = (client_id.to_owned(), client_secret.to_owned());
-        let grant = Grant::ClientCredentials(ClientCredentialsGrant { client_id, client_secret });
-        let request = IssueRequest { grant: Some(grant) };
-        Self { auth: TokenServiceClient::new(auth), request, held: Mutex::default() }
+        let grant = ClientCredentialsGrant { client_id: client_id.clone(), client_secret };
+        let request = IssueRequest { grant: Some(Grant::ClientCredentials(grant)) };
+        Self { auth: TokenServiceClient::new(auth), client_id, request, held: Mutex::default() }
     }
 
     /// `Bearer` and the token. All who wait for one share a login.
@@ -35,11 +36,19 @@ impl AccessToken {
             match self.issue(asked).await {
                 Ok(issued) => *held = Some(issued),
                 // While auth is down, the token is good for the last third of its life.
-                Err(failure) if held.as_ref().is_none_or(|held| Instant::now() >= held.ends) => return Err(failure),
+                Err(failure) if held.as_ref().is_none_or(|held| Instant::now() >= held.ends) => {
+                    return Err(self.unavailable(&failure));
+                }
                 Err(_) => {}
             }
         }
         held.as_ref().map(|held| held.bearer.clone()).ok_or_else(|| Status::internal("no token is held"))
+    }
+
+    /// The service's own fault, which is not to look like one of its caller's credential.
+    fn unavailable(&self, failure: &Status) -> Status {
+        let (id, code) = (&self.client_id, failure.code());
+        Status::unavailable(format!("this service could not log in to auth as `{id}`: {code:?}"))
     }
 
     async fn issue(&self, asked: Instant) -> Result<Held, Status> {
