@@ -4,6 +4,7 @@ mod live;
 mod pending;
 mod ports;
 mod records;
+mod reloads;
 mod stop;
 
 use std::{
@@ -31,6 +32,9 @@ pub(crate) struct Args {
     /// Put one more service behind the gateway and the cache; repeatable, with the same name for one more endpoint
     #[arg(long, value_name = "NAME=URL", value_parser = named)]
     upstream: Vec<(String, String)>,
+    /// Give the gateway the descriptor set of a service that has no server reflection; repeatable
+    #[arg(long, value_name = "NAME=FILE", value_parser = descriptors)]
+    descriptors: Vec<(String, PathBuf)>,
     /// Give the gateway a file with policies for protos one does not own; repeatable, a later one is stronger
     #[arg(long, value_name = "FILE")]
     overlay: Vec<PathBuf>,
@@ -49,7 +53,9 @@ impl Args {
     /// Whether a problem is about what a flag gave, so that no kept file is at fault.
     fn is_blamed(&self, problem: &anyhow::Error) -> bool {
         let text = format!("{problem:#}");
-        let files = self.overlay.iter().chain(&self.policy).filter_map(|file| file.file_name()?.to_str());
+        let descriptors = self.descriptors.iter().map(|(_, file)| file);
+        let files = self.overlay.iter().chain(&self.policy).chain(descriptors);
+        let files = files.filter_map(|file| file.file_name()?.to_str());
         let urls = self.upstream.iter().map(|(_, url)| url.as_str());
         files.chain(urls).any(|given| text.contains(given))
     }
@@ -67,13 +73,25 @@ fn default_data(ports: Choice) -> PathBuf {
 
 /// A service and where it is, as a flag says it.
 fn named(flag: &str) -> Result<(String, String), String> {
-    let named = flag.split_once('=').filter(|(name, url)| !name.is_empty() && !url.is_empty());
-    let taken = [Part::Cache, Part::Catalog, Part::Orders].map(Part::name);
-    if named.is_some_and(|(name, _)| taken.contains(&name)) {
+    let (name, url) = pair(flag, "NAME=URL, such as shop=http://127.0.0.1:50051")?;
+    if [Part::Cache, Part::Catalog, Part::Orders].map(Part::name).contains(&name) {
         return Err("what `up` starts has this name: give the service another one".to_owned());
     }
-    let named = named.map(|(name, url)| (name.to_owned(), url.to_owned()));
-    named.ok_or_else(|| "it is not of the form NAME=URL, such as shop=http://127.0.0.1:50051".to_owned())
+    if !url.contains("://") {
+        return Err(format!("its URL has no scheme: write {name}=http://{url}"));
+    }
+    Ok((name.to_owned(), url.to_owned()))
+}
+
+/// A service and what it serves, as a flag says it.
+fn descriptors(flag: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = pair(flag, "NAME=FILE, such as shop=shop.binpb")?;
+    Ok((name.to_owned(), file.into()))
+}
+
+fn pair<'a>(flag: &'a str, form: &str) -> Result<(&'a str, &'a str), String> {
+    let pair = flag.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
+    pair.ok_or_else(|| format!("it is not of the form {form}"))
 }
 
 /// Builds, starts, shows, and stops.
@@ -107,7 +125,7 @@ async fn up(args: &Args, data: &Path, kept: bool) -> Result<()> {
         () = stop.asked() => bail!("stopped before everything was up"),
     };
     let shown = tokio::select! {
-        shown = show(once, &mut fabric, products) => shown,
+        shown = show(args, &mut fabric, products) => shown,
         () = stop.asked() => if once { Err(anyhow!("stopped before the tour's end")) } else { Ok(()) },
     };
     note("\nDraining ...");
@@ -124,6 +142,13 @@ fn builder(args: &Args, data: &Path) -> Result<Builder> {
     let mut builder = args.ports.put(Fabric::builder()?.orders().kept_in(data));
     for (name, url) in &args.upstream {
         builder = builder.upstream(name, url);
+    }
+    for (name, file) in &args.descriptors {
+        if !args.upstream.iter().any(|(upstream, _)| upstream == name) {
+            bail!("--descriptors names {name}, which no --upstream does: add --upstream {name}=URL");
+        }
+        let file = seen_from_here("descriptors", file)?.display().to_string();
+        builder = builder.upstream_settings(name, toml::toml! { descriptors = file });
     }
     for overlay in &args.overlay {
         builder = builder.overlay(seen_from_here("overlay", overlay)?);
@@ -147,13 +172,13 @@ fn seen_from_here(flag: &str, file: &Path) -> Result<PathBuf> {
     file.canonicalize().with_context(|| format!("can't read {}: name another file with --{flag}", file.display()))
 }
 
-async fn show(once: bool, fabric: &mut Fabric, products: usize) -> Result<()> {
+async fn show(args: &Args, fabric: &mut Fabric, products: usize) -> Result<()> {
     let directory = from_here(fabric.directory());
     say(format_args!("The catalog holds {products} products; keys, databases and logs are in {directory}."))?;
     print_addresses(fabric)?;
-    pending::print(fabric)?;
+    pending::print(fabric, &args.upstream)?;
     let scene = scene(fabric).await?;
-    if once {
+    if args.once {
         return tour::run(&scene).await;
     }
     tour::print(&scene)?;
@@ -240,7 +265,8 @@ mod tests {
     fn problem_with_what_a_flag_gave_is_no_damage_of_what_is_kept() {
         let upstream = vec![("shop".to_owned(), "foo".to_owned())];
         let overlay = vec!["target/mine.toml".into()];
-        let args = Args { once: false, upstream, overlay, policy: Vec::new(), ports: Choice::Documented, data: None };
+        let (descriptors, policy, ports) = (Vec::new(), Vec::new(), Choice::Documented);
+        let args = Args { once: false, upstream, descriptors, overlay, policy, ports, data: None };
         assert!(args.is_blamed(&anyhow!("/a/mine.toml:1: selectr: is no key")));
         assert!(args.is_blamed(&anyhow!("\"foo\" is not an address of a service")));
         assert!(!args.is_blamed(&anyhow!("auth.db is malformed")));
@@ -252,5 +278,11 @@ mod tests {
             assert!(named(&format!("{taken}=http://127.0.0.1:50051")).is_err(), "{taken}");
         }
         assert!(named("shop=http://127.0.0.1:50051").is_ok());
+    }
+
+    #[test]
+    fn url_without_a_scheme_is_refused_with_what_to_write() {
+        let refused = named("echo=127.0.0.1:50051").unwrap_err();
+        assert_eq!(refused, "its URL has no scheme: write echo=http://127.0.0.1:50051");
     }
 }

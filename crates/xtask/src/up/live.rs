@@ -9,12 +9,15 @@ use accord_fabric::{Fabric, metrics::sum};
 use anyhow::Result;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
+use super::reloads::Reloads;
 use crate::say::{say, show};
 
 /// How often the processes are looked at, and a line on a terminal is rewritten.
 const LOOK: Duration = Duration::from_secs(1);
 /// How often a line is added where they are kept, such as in a file.
 const IN_FILE: Duration = Duration::from_secs(10);
+/// Takes what stands on a terminal's line away.
+const CLEARED: &str = "\r\x1b[2K";
 
 /// What has been counted since the gateway started.
 #[derive(Clone, Copy)]
@@ -32,6 +35,7 @@ pub(super) async fn follow(fabric: &mut Fabric) -> Result<()> {
     let terminal = stdout().is_terminal();
     let (mut looks, mut lines) = (ticks(LOOK), ticks(if terminal { LOOK } else { IN_FILE }));
     let mut before: Option<(Figures, Instant)> = None;
+    let mut reloads = Reloads::begin(fabric);
     loop {
         tokio::select! {
             _ = looks.tick() => {
@@ -42,11 +46,14 @@ pub(super) async fn follow(fabric: &mut Fabric) -> Result<()> {
         }
         // One that is too busy to answer is asked again at the next tick.
         let (Ok(gateway), Ok(cache)) = (fabric.gateway.metrics().await, fabric.cache.metrics().await) else { continue };
+        for line in reloads.news(&gateway, fabric) {
+            say(format_args!("{}{line}", if terminal { CLEARED } else { "" }))?;
+        }
         let now = Figures::read(&gateway, &cache);
         let rate = before.map_or(0.0, |(then, at)| (now.calls - then.calls) / at.elapsed().as_secs_f64());
         let line = now.line(rate);
         if terminal {
-            show(format_args!("\r\x1b[2K{line}"))?;
+            show(format_args!("{CLEARED}{line}"))?;
         } else {
             say(line)?;
         }
