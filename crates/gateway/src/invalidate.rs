@@ -34,6 +34,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_millis(250);
 const JITTER: f64 = 0.2;
+/// How long the first reads of a new gateway wait at most for its login, where auth is away: public ones need none.
+const LOGIN_WAIT: Duration = Duration::from_secs(1);
 /// How long a mutation waits for its invalidation before it answers as deferred.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 /// How long shutdown waits for invalidations that are being sent.
@@ -257,6 +259,9 @@ impl Sender {
     /// Tells the cache of this life, until it knows.
     async fn announce(&mut self, announcement: &watch::Sender<Announcement>) {
         self.sequence += 1;
+        // An attempt before the gateway has logged in is in vain, and the first reads would go past the cache.
+        let mut is_ready = self.mesh.readiness();
+        let _ = tokio::time::timeout(LOGIN_WAIT, is_ready.wait_for(|is_ready| *is_ready)).await.is_ok();
         let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
         while let Err(status) = self.send(&[]).await {
             if announcement.send_replace(Announcement::Deferred) == Announcement::Pending {
