@@ -103,6 +103,11 @@ impl Connections {
         }
     }
 
+    /// Counts a connection that is closed at once.
+    pub(crate) fn refused(&self) {
+        self.figures.refused.add(1, &self.figures.labels);
+    }
+
     /// Serves one connection to its end.
     pub(crate) async fn serve<S, B>(self: Arc<Self>, socket: TcpStream, address: SocketAddr, service: S)
     where
@@ -243,6 +248,7 @@ impl Drop for Open {
 struct Figures {
     open: UpDownCounter<i64>,
     accepted: Counter<u64>,
+    refused: Counter<u64>,
     handshakes_failed: Counter<u64>,
     /// The listener's port, which bounds the label to the few listeners a process has.
     labels: [KeyValue; 1],
@@ -254,6 +260,10 @@ impl Figures {
         Self {
             open: meter.i64_up_down_counter("accord.connections.open").with_description("Open connections").build(),
             accepted: meter.u64_counter("accord.connections.accepted").with_description("Accepted connections").build(),
+            refused: meter
+                .u64_counter("accord.connections.refused")
+                .with_description("Connections that were closed at once, since their address has its share of them")
+                .build(),
             handshakes_failed: meter
                 .u64_counter("accord.tls.handshakes.failed")
                 .with_description("TLS handshakes that failed or took too long")

@@ -24,7 +24,8 @@ pub struct ListenConfig<A = Address> {
     /// Certificates. Default none: plaintext.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
-    /// Connections at a time, 1 to 1000000; more wait in the kernel's backlog. Default 10000.
+    /// Connections at a time, 1 to 1000000; more wait in the kernel's backlog. One address (of IPv6 a network of 64 bits) has at
+    /// most half of them, and less while others hold theirs; its further ones are closed. Default 10000.
     #[serde(with = "Count::<1, 1_000_000>")]
     pub max_connections: usize,
     /// Calls at a time on one HTTP/2 connection, 1 to 1000000; a client waits with more. Default 100.

@@ -14,7 +14,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
-use crate::{backoff::Backoff, connection::Connections, reload::Reloading, shutdown::Shutdown, tls};
+use crate::{
+    backoff::Backoff,
+    connection::Connections,
+    fair_share::{FairShare, Holder},
+    reload::Reloading,
+    shutdown::Shutdown,
+    tls,
+};
 
 pub use crate::{address::Address, connection::Peer, listen::ListenConfig, tls::TlsConfig};
 
@@ -76,7 +83,12 @@ impl Listener {
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         let connections = Arc::new(Connections::new(&self.config, self.tls, self.address, shutdown.clone()));
+        let room = FairShare::new(self.config.max_connections as u64, FairShare::DEFAULT);
         accept(&self.socket, self.config.max_connections, &shutdown, |socket, address, permit| {
+            // An idle connection costs its peer nothing, and would be in the way of all others if it held the last place.
+            let Ok(share) = room.hold(Some(Holder::address(address.ip(), None)), 1, 0) else {
+                return connections.refused();
+            };
             let serving = Arc::clone(&connections).serve(socket, address, service.clone());
             let cut = cut.clone();
             tasks.spawn(async move {
@@ -84,7 +96,7 @@ impl Listener {
                     () = serving => {}
                     () = cut.cancelled() => {}
                 }
-                drop(permit);
+                drop((share, permit));
             });
         })
         .await;

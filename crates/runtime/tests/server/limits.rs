@@ -1,6 +1,6 @@
 //! A listener's bounds hold against peers that take their time or too much.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, net::Ipv4Addr, time::Duration};
 
 use accord_runtime::server::ListenConfig;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use hyper::client::conn::http2::handshake;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 use tonic::Code;
@@ -92,6 +92,25 @@ async fn connection_beyond_max_connections_waits_for_another_to_end() {
     assert!(!second.is_finished());
     drop(first);
     assert_eq!(timeout(PATIENCE, second).await.unwrap().unwrap(), Code::Ok);
+}
+
+#[tokio::test]
+async fn idle_connections_of_one_address_leave_room_for_others() {
+    let hour = Duration::from_hours(1);
+    let config = ListenConfig { max_connections: 4, header_timeout: hour, ..ListenConfig::default() };
+    let port = serve(&config, GRACE).await;
+    let mut greedy = Vec::new();
+    for _ in 0..4 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::new(127, 0, 0, 2), 0).into()).unwrap();
+        greedy.push(socket.connect(port.address).await.unwrap());
+    }
+    let neighbour = Connection::open(port.address).await;
+    let answer = timeout(PATIENCE, neighbour.call("Answer", &[])).await.expect("room").unwrap();
+    assert_eq!(status(answer).await.code(), Code::Ok);
+    for socket in &mut greedy[2..] {
+        assert!(!matches!(timeout(PATIENCE, socket.read(&mut [0])).await.expect("an end"), Ok(1)));
+    }
 }
 
 trait Refusal {
