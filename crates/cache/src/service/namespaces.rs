@@ -122,12 +122,11 @@ impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
     }
 
     /// What a caller expects that the key holds. A version that was given in another life, or by nobody, is none that a key ever
-    /// holds: 0.
+    /// holds: 0. It counts letter for letter, since it is opaque.
     fn expected(&self, version: Option<&String>) -> Expected {
         let counter = |version: &String| {
-            let (incarnation, counter) = version.split_once('-')?;
-            let is_ours = u64::from_str_radix(incarnation, 16) == Ok(self.incarnation);
-            u64::from_str_radix(counter, 16).ok().filter(|_| is_ours)
+            let (_, counter) = version.split_once('-')?;
+            u64::from_str_radix(counter, 16).ok().filter(|counter| self.version(*counter) == *version)
         };
         match version {
             None => Expected::Anything,

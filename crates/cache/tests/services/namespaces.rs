@@ -107,10 +107,11 @@ async fn expected_version_that_is_not_held_is_a_conflict() {
     let fixture = begin().await;
     let first = put(&fixture, write("ada", "milk")).await.unwrap().version;
     let expecting = |version: &str| PutRequest { expected_version: Some(version.to_owned()), ..write("ada", "bread") };
-    put(&fixture, expecting(&first)).await.unwrap();
+    let held = put(&fixture, expecting(&first)).await.unwrap().version;
+    let spelled_otherwise = held.replace('-', "-+");
     let (mut of_another_life, counter) = (first.clone(), first.split_once('-').unwrap().1.to_owned());
     of_another_life.replace_range(..16, "0123456789abcdef");
-    for version in [&first, "nothing", &counter, &of_another_life, "0-0"] {
+    for version in [&first, "nothing", &counter, &of_another_life, "0-0", &spelled_otherwise] {
         let refused = put(&fixture, expecting(version)).await.unwrap_err();
         assert_eq!(refusal(&refused), (Code::Aborted, Reason::VersionConflict), "{version}");
     }
