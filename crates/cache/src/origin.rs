@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use accord_api::accord::fault::v1::Reason;
 use accord_readthrough::{Failure, Load, Loaded, Origin, Tag};
-use accord_runtime::{deadline::Deadline, fault, request::RequestId};
+use accord_runtime::{deadline::Deadline, fair_share::Holder, fault, request::RequestId};
 use accord_token::PASSPORT_HEADER;
-use accord_upstream::{self as upstream, Answer, ConfigError, Upstream, UpstreamConfig};
+use accord_upstream::{self as upstream, Answer, Caller, ConfigError, Upstream, UpstreamConfig};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
@@ -61,6 +61,8 @@ pub struct OriginCall {
     pub passport: Option<HeaderValue>,
     /// The headers of the caller that go along.
     pub headers: HeaderMap,
+    /// Whose read started it, so that nobody takes all the room of an upstream; none where nobody is known.
+    pub holder: Option<Holder>,
     /// Whether the caller counts attempts of its own.
     pub is_retried_outside: bool,
     /// The id of the read.
@@ -88,7 +90,7 @@ impl Target {
         };
         let (deadline, retries) = (Deadline::after(time), retries.filter(|_| !call.is_retried_outside));
         let id = &call.id;
-        let (record, caller) = (None, None);
+        let (record, caller) = (None, call.holder.map(|holder| Caller { holder, memory: None }));
         upstream::Call { path, metadata, deadline, id, record, max_response_bytes, retries, shard: 0, caller }
     }
 

@@ -69,7 +69,7 @@ impl CallMemory {
 
     /// As the crate `upstream` takes it, which holds what it reads of answers.
     pub(crate) fn caller(&self) -> Caller<'_> {
-        Caller { holder: self.holder, memory: &self.budget.responses }
+        Caller { holder: self.holder, memory: Some(&self.budget.responses) }
     }
 
     /// A request that is about to be read.

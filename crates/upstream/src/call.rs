@@ -50,8 +50,8 @@ pub struct Call<'a> {
 pub struct Caller<'a> {
     /// Who it is.
     pub holder: Holder,
-    /// The bytes that answers may have in memory.
-    pub memory: &'a FairShare,
+    /// The bytes that answers may have in memory; none where nobody counts them.
+    pub memory: Option<&'a FairShare>,
 }
 
 impl Call<'_> {
@@ -61,7 +61,8 @@ impl Call<'_> {
 
     /// What an answer of it has in memory: nothing yet.
     pub(crate) fn held(&self) -> Option<Held> {
-        self.caller.map(|caller| caller.memory.nothing(Some(caller.holder)))
+        let Caller { holder, memory } = self.caller?;
+        Some(memory?.nothing(Some(holder)))
     }
 }
 

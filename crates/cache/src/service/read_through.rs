@@ -13,6 +13,7 @@ use accord_readthrough::{
     Answer, Audience, ConsistencyRequirement, Engine, Identity, Key, Origin, Overload, Read, Stale, Store, World,
 };
 use accord_runtime::deadline::Deadline;
+use accord_runtime::fair_share::Holder;
 use accord_runtime::fault;
 use accord_runtime::request::RequestId;
 use accord_token::PASSPORT_HEADER;
@@ -113,6 +114,7 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
                 request: message.request,
                 passport,
                 headers,
+                holder: owner.map(|owner| Holder::principal(&owner.subject, None)),
                 is_retried_outside: message.is_retried_outside,
                 id: terms.id,
                 span: Span::current(),

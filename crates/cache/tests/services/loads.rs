@@ -95,6 +95,7 @@ async fn stored_answer_holds_no_spare_memory() {
         request: read.read.request,
         passport: None,
         headers: HeaderMap::new(),
+        holder: None,
         is_retried_outside: false,
         id: RequestId::new(),
         span: Span::none(),

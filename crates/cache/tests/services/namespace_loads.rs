@@ -6,6 +6,7 @@ use accord_api::accord::cache::v1::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_api::catalog::v1::Product;
+use accord_cache::config::Config;
 use accord_cache::namespace_origin::OriginConfig;
 use accord_cache::namespaces::NamespaceConfig;
 use accord_runtime::fault;
@@ -26,19 +27,23 @@ async fn begin() -> Fixture {
 }
 
 async fn begin_as(change: impl FnOnce(&mut NamespaceConfig)) -> Fixture {
+    begin_configured(|config| change(&mut config.namespace[0])).await
+}
+
+async fn begin_configured(change: impl FnOnce(&mut Config)) -> Fixture {
     let origin =
         OriginConfig { upstream: "shop".to_owned(), method: "shop.v1.Shop/Get".to_owned(), ..OriginConfig::default() };
-    let mut carts = NamespaceConfig {
+    let carts = NamespaceConfig {
         name: "carts".to_owned(),
         read_permission: "carts.read".to_owned(),
         write_permission: "carts.write".to_owned(),
         origin: Some(origin),
         ..NamespaceConfig::default()
     };
-    change(&mut carts);
     begin_with(|config, _| {
         "cache".clone_into(&mut config.auth.client_id);
         config.namespace = vec![carts];
+        change(config);
     })
     .await
 }
@@ -108,6 +113,25 @@ async fn key_that_holds_nothing_is_loaded_and_the_next_read_hits() {
     assert_eq!((outcome(&second), &second.value, &second.version), (Outcome::Hit, &first.value, &first.version));
     assert_eq!(second.freshness.unwrap().ttl.unwrap().seconds, 299, "the life of the namespace");
     assert_eq!(fixture.shop.calls(), 1);
+}
+
+#[tokio::test]
+async fn keys_loaded_for_one_principal_leave_places_at_the_upstream_to_others() {
+    let fixture = begin_configured(|config| config.upstream[0].max_in_flight = 4).await;
+    hold(&fixture);
+    let of_ada = [reading(&fixture, "milk"), reading(&fixture, "bread")];
+    fixture.shop.saw(2).await;
+    let refused = get(&fixture, "tea").await.unwrap_err();
+    assert_eq!(refusal(&refused), (Code::ResourceExhausted, Some(Reason::UpstreamOverloaded)));
+    let open = async {
+        fixture.shop.saw(3).await;
+        fixture.shop.open.add_permits(3);
+    };
+    let (of_bob, ()) = tokio::join!(get_as(&fixture, "north/bob@cache", "rice"), open);
+    assert!(of_bob.is_ok(), "{of_bob:?}");
+    for read in of_ada {
+        read.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]

@@ -103,6 +103,26 @@ async fn upstream_beyond_max_in_flight_is_resource_exhausted_with_retry_after() 
 }
 
 #[tokio::test]
+async fn loads_of_one_principal_leave_places_at_the_upstream_to_others() {
+    let fixture = begin_with(|config, _| config.upstream[0].max_in_flight = 4).await;
+    fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
+    let others = async {
+        fixture.shop.saw(2).await;
+        let refused = failure(fixture.read(get("tea"), ADA).await.unwrap());
+        let open = async {
+            fixture.shop.saw(3).await;
+            fixture.shop.open.add_permits(3);
+        };
+        let (of_bob, ()) = tokio::join!(fixture.read(get("rice"), Some("north/bob@shop")), open);
+        (refused, of_bob)
+    };
+    let (milk, bread) = (fixture.read(get("milk"), ADA), fixture.read(get("bread"), ADA));
+    let (_, _, (refused, of_bob)) = tokio::join!(milk, bread, others);
+    assert_eq!(fault::reason_of(&status(&refused)), Some(Reason::UpstreamOverloaded));
+    assert_eq!(product(&of_bob.unwrap()).id, "rice");
+}
+
+#[tokio::test]
 async fn answer_is_bounded_by_its_contract_alone() {
     const MIB: usize = 1 << 20;
     let fixture = begin().await;

@@ -6,6 +6,7 @@ use accord_api::accord::cache::v1::{self as api, Entry, Freshness};
 use accord_mesh::guard::Decider;
 use accord_mesh::{Question, refusal};
 use accord_readthrough::{Failure, Found, KeyLoad, Origin, Store, World};
+use accord_runtime::fair_share::Holder;
 use accord_upstream::Upstream;
 use http::HeaderMap;
 use tonic::{Code, Status};
@@ -69,6 +70,7 @@ where
             request: origin.request(key),
             passport: Some(passport.map_err(refusal::status)?),
             headers: HeaderMap::new(),
+            holder: Some(Holder::principal(&caller.as_ref().claims.sub, None)),
             is_retried_outside,
             id: id.clone(),
             span: Span::current(),
