@@ -1,8 +1,14 @@
 //! The sample's second service: calls through the gateway to orders, and from there by the internal listener to catalog and cache.
 
-use crate::{create, desk, reason, wire::GrpcCall};
+use crate::{
+    create, desk, reason,
+    wire::{GrpcCall, GrpcResponse, frame},
+};
 use accord_api::{
-    accord::auth::v1::{ExchangeRequest, token_service_client::TokenServiceClient},
+    accord::{
+        auth::v1::{ExchangeRequest, token_service_client::TokenServiceClient},
+        cache::v1::GetRequest,
+    },
     catalog::v1::GetProductRequest,
     orders::v1::{
         AddItemRequest, GetBasketRequest, GetOrderRequest, PlaceOrderRequest, order_service_client::OrderServiceClient,
@@ -52,9 +58,24 @@ impl Shop {
         self.fabric.get(&format!("/v1/orders/{id}")).token(token).send().await
     }
 
+    /// The passport with which the gateway calls a service for the holder of the token.
+    async fn passport(&self, audience: &str) -> Result<String> {
+        self.exchange(ExchangeRequest { subject_token: self.token.clone(), ..to(audience) }).await
+    }
+
+    async fn exchange(&self, request: ExchangeRequest) -> Result<String> {
+        let gateway = Bearer::new(&self.fabric.token("gateway").await?)?;
+        let mut tokens = TokenServiceClient::with_interceptor(self.fabric.auth.channel()?, gateway);
+        Ok(tokens.exchange(request).await?.into_inner().passport)
+    }
+
     fn grpc(&self) -> Result<OrderServiceClient<InterceptedService<Channel, Bearer>>> {
         Ok(OrderServiceClient::with_interceptor(self.fabric.gateway.channel()?, Bearer::new(&self.token)?))
     }
+}
+
+fn to(audience: &str) -> ExchangeRequest {
+    ExchangeRequest { audience: audience.to_owned(), ..ExchangeRequest::default() }
 }
 
 fn orders(fabric: &mut Fabric) -> Result<&mut Server> {
@@ -180,6 +201,25 @@ async fn order_and_basket_are_their_owners_alone() -> Result<()> {
     shop.fabric.stop().await
 }
 
+#[tokio::test]
+async fn service_that_orders_calls_gets_at_no_basket() -> Result<()> {
+    let shop = Shop::start().await?;
+    shop.add("oak-desk", 1).await?;
+    let orders = shop.passport("orders").await?;
+    let by_orders = ExchangeRequest { actor_token: shop.fabric.token("orders").await?, ..to("catalog") };
+    let catalog = shop.exchange(ExchangeRequest { subject_token: orders.clone(), ..by_orders }).await?;
+    let basket = GetRequest { namespace: "baskets".into(), key: EDITOR.into() }.encode_to_vec();
+    let get = async |service: &str, passport: &str| -> Result<GrpcResponse> {
+        let call = GrpcCall::to(shop.fabric.internal, "/accord.cache.v1.CacheService/Get");
+        let call = call.body(frame(0, &basket)).header("x-accord-passport", passport);
+        call.header("authorization", &format!("Bearer {}", shop.fabric.token(service).await?)).send().await
+    };
+    get("orders", &orders).await?.ok()?;
+    let refused = get("catalog", &catalog).await?.refusal();
+    assert_eq!(refused, (Code::PermissionDenied, "PERMISSION_MISSING".into()));
+    shop.fabric.stop().await
+}
+
 /// The lines of a call of `AddItem` in the access logs: at the door, at orders, at the internal listener, at the catalog; and of
 /// all other calls that were made for it.
 async fn logged(shop: &mut Shop) -> Result<([Value; 4], Vec<Value>)> {
@@ -224,16 +264,12 @@ async fn deadline_shrinks_from_the_door_to_the_catalog() -> Result<()> {
 #[tokio::test]
 async fn person_revoked_meanwhile_is_refused_at_the_inner_hop() -> Result<()> {
     let shop = Shop::start().await?;
-    let gateway = Bearer::new(&shop.fabric.token("gateway").await?)?;
-    let mut tokens = TokenServiceClient::with_interceptor(shop.fabric.auth.channel()?, gateway);
-    let exchange =
-        ExchangeRequest { subject_token: shop.token.clone(), audience: "orders".into(), ..ExchangeRequest::default() };
-    let passport = tokens.exchange(exchange).await?.into_inner().passport;
+    let passport = shop.passport("orders").await?;
     let bearer = format!("Bearer {}", shop.fabric.token("orders").await?);
     let product = GetProductRequest { id: "oak-desk".into() }.encode_to_vec();
     let inner = || {
         let call = GrpcCall::to(shop.fabric.internal, "/catalog.v1.ProductService/GetProduct");
-        let call = call.body(crate::wire::frame(0, &product)).header("authorization", &bearer);
+        let call = call.body(frame(0, &product)).header("authorization", &bearer);
         call.header("x-accord-passport", &passport)
     };
     inner().send().await?.ok()?;
