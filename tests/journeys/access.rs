@@ -61,7 +61,7 @@ const AUTH: Rows = &[
     ("accord.auth.v1.KeyService/Rotate", Holder("accord.auth.rotate")),
     ("accord.auth.v1.RevocationService/Watch", Holder("accord.auth.watch")),
     ("accord.auth.v1.TokenService/Exchange", Holder("accord.auth.exchange")),
-    ("accord.auth.v1.TokenService/Introspect", Anybody),
+    ("accord.auth.v1.TokenService/Introspect", Holder("accord.auth.introspect")),
     ("accord.auth.v1.TokenService/Issue", Anybody),
     ("accord.auth.v1.TokenService/Refresh", Anybody),
     // Of a token, by whoever has it. Of a subject it takes `accord.auth.revoke`, as auth's own tests show.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use accord_runtime::{
-    cli::{Binary, Sections, Settings},
+    cli::{Binary, Finding, Report, Sections, Settings},
     config::{Invalid, Overrides},
 };
 use clap::{Args, Subcommand};
@@ -119,6 +119,15 @@ impl Binary for AccordAuth {
 
     fn unusable(config: &Config) -> Vec<Invalid> {
         setup::unusable(config)
+    }
+
+    async fn inspect(config: Config) -> Report {
+        match Policies::load(&config.policy.files) {
+            Ok(policies) => {
+                Report::of(policies.warnings().into_iter().map(Finding::warning), "the configuration is good")
+            }
+            Err(error) => Report::refused([error.to_string()]),
+        }
     }
 
     async fn serve(config: Config) -> anyhow::Result<()> {

@@ -37,6 +37,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let health = Health::new();
     health.follow(&shutdown);
     let auth = Arc::new(Auth::open(&config).await?);
+    for warning in auth.policies.warnings() {
+        tracing::warn!("{warning}");
+    }
     tokio::spawn(maintenance::run(Arc::clone(&auth), health.clone(), shutdown.clone()));
     let listener = Listener::bind(&config.listen).await?;
     let admin_listener = Listener::bind(&config.admin).await?;

@@ -290,6 +290,20 @@ fn policy_check_in_json_is_one_object() {
 }
 
 #[test]
+fn check_warns_of_a_policy_that_grants_administration_to_everybody() {
+    let database = database().into_inner();
+    std::fs::write(database.directory.path().join("open.cedar"), "permit(principal, action, resource);").unwrap();
+    for command in ["policy check open.cedar", "check --development --policy open.cedar"] {
+        let checked = run(command, &database);
+        let said = String::from_utf8_lossy(&checked.stdout);
+        assert!(
+            checked.status.success() && said.starts_with("warning: the policy `open.cedar#1`"),
+            "{command}: {said}"
+        );
+    }
+}
+
+#[test]
 fn check_names_the_flag_for_a_missing_key() {
     let checked = run("check", &database().into_inner());
     let said = String::from_utf8_lossy(&checked.stdout);

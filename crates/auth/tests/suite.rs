@@ -108,6 +108,7 @@ macro_rules! database_tests {
             check_without_a_token_is_refused,
             check_with_a_malformed_token_is_refused,
             person_may_neither_check_nor_explain_nor_exchange_nor_watch,
+            introspection_without_a_credential_is_refused,
             workload_may_not_rotate_keys,
             subject_is_revoked_by_an_admin_alone,
             check_of_a_malformed_token_is_an_invalid_argument,
@@ -267,6 +268,7 @@ impl Server {
     /// Whether introspection finds the token good.
     pub(crate) async fn is_active(&self, token: &str) -> bool {
         let request = IntrospectRequest { token: token.to_owned() };
+        let request = authorized(request, &self.mesh_token().await);
         self.tokens().introspect(request).await.unwrap().into_inner().active
     }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use accord_runtime::cli::{OutputFlag, Report};
+use accord_runtime::cli::{Finding, OutputFlag, Report};
 use clap::Subcommand;
 
 use crate::domain::policy::Policies;
@@ -23,7 +23,9 @@ impl PolicyCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Self::Check { files, output } = self;
         let report = match Policies::load(&files) {
-            Ok(policies) => Report::good(format!("good: {}", policies.hash)),
+            Ok(policies) => {
+                Report::of(policies.warnings().into_iter().map(Finding::warning), format!("good: {}", policies.hash))
+            }
             Err(error) => Report::refused([error.to_string()]),
         };
         report.print_as(output)

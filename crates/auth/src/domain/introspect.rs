@@ -1,4 +1,4 @@
-//! Token introspection (RFC 7662).
+//! Token introspection (RFC 7662). Only programs reach it: the contract asks for a permission, which the built-in policies grant them.
 
 use accord_token::Verified;
 

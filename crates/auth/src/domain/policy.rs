@@ -41,6 +41,8 @@ use miette::Diagnostic;
 
 use crate::store::principals::Principal;
 
+mod open_grants;
+
 /// What the mesh's own workloads and admins may do.
 const BUILT_IN: &str = include_str!("policy/built_in.cedar");
 

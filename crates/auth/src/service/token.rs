@@ -1,4 +1,4 @@
-//! `TokenService`: open to all where the credential is what it is asked about.
+//! `TokenService`: open to all where the caller exchanges or ends a credential of its own.
 
 use std::{
     net::{IpAddr, Ipv4Addr},

@@ -36,7 +36,8 @@ pub(crate) async fn store_that_is_down_denies_every_call(database: Database) {
     assert_eq!(refused(tokens.exchange(authorized(exchange, &mesh)).await), down);
     let target = Some(Target::Token(token.clone()));
     assert_eq!(refused(tokens.revoke(RevokeRequest { target }).await), down);
-    assert_eq!(refused(tokens.introspect(IntrospectRequest { token: token.clone() }).await), down);
+    let introspect = IntrospectRequest { token: token.clone() };
+    assert_eq!(refused(tokens.introspect(authorized(introspect, &mesh)).await), down);
     let mut access = AccessServiceClient::new(channel.clone());
     let check = CheckRequest { token: token.clone(), ..CheckRequest::default() };
     assert_eq!(refused(access.check(authorized(check, &mesh)).await), down);
@@ -78,6 +79,12 @@ pub(crate) async fn person_may_neither_check_nor_explain_nor_exchange_nor_watch(
     let question = tokio_stream::once(WatchRequest { question: 1, revision: 0 });
     let mut revocations = RevocationServiceClient::new(server.channel.clone());
     assert_eq!(refused(revocations.watch(authorized(question, &ada)).await), missing);
+}
+
+pub(crate) async fn introspection_without_a_credential_is_refused(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let introspect = IntrospectRequest { token: server.token_of("ada").await };
+    assert_eq!(refused(server.tokens().introspect(introspect).await), Reason::CredentialMissing);
 }
 
 pub(crate) async fn workload_may_not_rotate_keys(database: Database) {

@@ -150,3 +150,37 @@ fn policy_over_act_denies_a_principal_that_calls_itself_without_an_error() {
     let decision = decide(THROUGH_ORDERS, "catalog-reader", READ);
     assert_eq!(decision, PolicyDecision { allowed: false, policies: Vec::new(), errors: Vec::new() });
 }
+
+#[test]
+fn policy_that_grants_everything_to_everybody_is_warned_of_by_name() {
+    let warnings = policies("permit(principal, action, resource);").unwrap().warnings();
+    assert!(
+        matches!(&warnings[..], [one] if one.contains("`test#1`") && one.contains("accord.auth.rotate")),
+        "{warnings:?}"
+    );
+}
+
+#[test]
+fn policy_that_grants_administration_to_every_program_is_warned_of() {
+    let text = r#"permit(principal is Accord::Service, action == Accord::Action::"accord.auth.revoke", resource);"#;
+    assert_eq!(policies(text).unwrap().warnings().len(), 1);
+}
+
+#[test]
+fn grant_to_a_role_or_of_an_upstream_is_not_warned_of() {
+    let role = r#"permit(principal in Accord::Role::"root", action, resource);"#;
+    let upstream = r#"permit(principal, action, resource == Accord::Upstream::"catalog");"#;
+    for text in ["", READERS, role, upstream] {
+        assert_eq!(policies(text).unwrap().warnings(), Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn program_without_a_role_may_introspect_and_a_person_may_not() {
+    let policies = policies("").unwrap();
+    let question = AccessQuestion { permission: "accord.auth.introspect", ..AccessQuestion::default() };
+    for (kind, allowed) in [(Kind::Service, true), (Kind::User, false)] {
+        let principal = Principal::new("it".to_owned(), kind, String::new(), Vec::new());
+        assert_eq!(policies.decide(&principal, &question).allowed, allowed, "{kind:?}");
+    }
+}
