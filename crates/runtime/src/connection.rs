@@ -35,6 +35,7 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
 use crate::{
+    control_frames::ControlFrameLimit,
     http1,
     listen::ListenConfig,
     preface::PrefaceTimeout,
@@ -151,7 +152,10 @@ impl Connections {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let io = TokioIo::new(PrefaceTimeout::new(io, self.header_timeout));
+        let figures = self.figures.clone();
+        let flooded = move || figures.floods.add(1, &figures.labels);
+        let io = ControlFrameLimit::new(PrefaceTimeout::new(io, self.header_timeout), flooded);
+        let io = TokioIo::new(io);
         let mut connection = pin!(self.http.serve_connection(io, TowerToHyperService::new(service)));
         let mut deadline = WriteDeadline::default();
         let too_old = tokio::select! {
@@ -250,6 +254,7 @@ struct Figures {
     accepted: Counter<u64>,
     refused: Counter<u64>,
     handshakes_failed: Counter<u64>,
+    floods: Counter<u64>,
     /// The listener's port, which bounds the label to the few listeners a process has.
     labels: [KeyValue; 1],
 }
@@ -267,6 +272,10 @@ impl Figures {
             handshakes_failed: meter
                 .u64_counter("accord.tls.handshakes.failed")
                 .with_description("TLS handshakes that failed or took too long")
+                .build(),
+            floods: meter
+                .u64_counter("accord.connections.floods")
+                .with_description("Connections that were ended for too many HTTP/2 control frames")
                 .build(),
             labels: [KeyValue::new("network.local.port", i64::from(address.port()))],
         }

@@ -22,6 +22,8 @@ mod listen;
 pub mod server;
 pub mod tls;
 mod preface;
+mod frames;
+mod control_frames;
 mod connection;
 mod http1;
 mod write_deadline;

@@ -17,7 +17,8 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What an HTTP/2 client says first (RFC 9113, 3.4).
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pin_project! {
     /// Fails reads when the limit passes while all that came is a true beginning of HTTP/2's preface.

@@ -2,6 +2,7 @@
 
 mod call;
 mod configure;
+mod control_frames;
 mod deadline;
 mod drain;
 mod hostile;
