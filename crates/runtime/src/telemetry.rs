@@ -54,6 +54,10 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// event, so it adds no line.
 const ALWAYS: &str = "accord::call=info";
 
+/// OpenTelemetry tells its own set-up at info. The HTTP/2 library warns of what a peer does wrong, once a connection or a frame, so
+/// that a stranger could fill the log with it; how a connection ended is told at debug.
+const LIBRARIES: &str = "opentelemetry=warn,h2=error";
+
 /// What is told to whom.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -234,9 +238,8 @@ pub struct Telemetry {
 
 /// Sets up logs, traces and metrics for the process. Call it inside the runtime and before anything that counts.
 pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
-    // First, so that the configured level can still say otherwise: OpenTelemetry tells its own set-up at info.
-    let filter = EnvFilter::try_new(format!("opentelemetry=warn,{}", config.log.level))
-        .map_err(|error| TelemetryError::Level { level: config.log.level.clone(), error })?;
+    let filter =
+        filter(&config.log.level).map_err(|error| TelemetryError::Level { level: config.log.level.clone(), error })?;
     let resource = environment::resource(service, &Resource::builder().build());
     let (endpoint, sampler) = (config.otlp.effective_endpoint()?, config.otlp.effective_sampler()?);
     let tracers = endpoint.as_deref().map(|to| tracers(to, sampler, resource.clone())).transpose()?;
@@ -252,6 +255,11 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     global::set_meter_provider(meters.clone());
     let access_log = access_log::begin(service, &config.access_log, &meter()).map(Arc::new);
     Ok(Telemetry { registry, meters, tracers, access_log })
+}
+
+/// Which lines are written. What is said of libraries stands first, so that the configured level can still say otherwise.
+fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(format!("{LIBRARIES},{level}"))
 }
 
 fn always(filter: EnvFilter) -> EnvFilter {
@@ -352,6 +360,25 @@ impl Telemetry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether a warning of the HTTP/2 library is written at this level.
+    fn writes_h2_warning(level: &str) -> bool {
+        let subscriber = tracing_subscriber::registry().with(filter(level).unwrap());
+        tracing::subscriber::with_default(
+            subscriber,
+            || tracing::enabled!(target: "h2::proto::ping_pong", tracing::Level::WARN),
+        )
+    }
+
+    #[test]
+    fn warnings_of_the_http2_library_about_peers_are_left_out() {
+        assert!(!writes_h2_warning("info"));
+    }
+
+    #[test]
+    fn warnings_of_the_http2_library_are_written_where_the_level_names_it() {
+        assert!(writes_h2_warning("info,h2=warn"));
+    }
 
     #[test]
     fn log_is_coloured_on_a_terminal_unless_no_color_is_set() {
