@@ -12,6 +12,7 @@ pub mod run;
 pub mod output;
 pub mod file;
 pub mod telemetry;
+pub mod rate_limited_log;
 pub mod reload;
 pub mod backoff;
 pub mod shutdown;

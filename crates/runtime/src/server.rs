@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout},
+    time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
@@ -18,15 +18,13 @@ use crate::{
     backoff::Backoff,
     connection::Connections,
     fair_share::{FairShare, Holder},
+    rate_limited_log::RateLimitedLog,
     reload::Reloading,
     shutdown::Shutdown,
     tls,
 };
 
 pub use crate::{address::Address, connection::Peer, listen::ListenConfig, tls::TlsConfig};
-
-/// The least time between two log lines about a lack of room for connections.
-const BETWEEN_LINES: Duration = Duration::from_secs(30);
 
 /// Pauses after connections that can't be accepted.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -122,7 +120,7 @@ async fn accept(
     mut serve: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
 ) {
     let room = Arc::new(Semaphore::new(room.clamp(1, Semaphore::MAX_PERMITS)));
-    let mut log = RateLimitedLog::default();
+    let log = RateLimitedLog::default();
     let mut backoff = Backoff::new(FIRST_PAUSE, LAST_PAUSE, 0.0);
     let begun = shutdown.begun();
     tokio::pin!(begun);
@@ -158,17 +156,4 @@ async fn accept(
 fn broke_early(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
-}
-
-/// A rate-limited log line: a peer who causes it can't fill the log.
-#[derive(Default)]
-struct RateLimitedLog(Option<Instant>);
-
-impl RateLimitedLog {
-    fn write(&mut self, line: impl FnOnce()) {
-        if self.0.is_none_or(|last| last.elapsed() > BETWEEN_LINES) {
-            self.0 = Some(Instant::now());
-            line();
-        }
-    }
 }
