@@ -22,8 +22,9 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         | Reason::IdempotencyKeyMissing
         | Reason::IdempotencyKeyReused => &[InvalidArgument],
         Reason::ProtocolUnsupported => &[Unimplemented],
-        // gRPC says UNIMPLEMENTED of a method that is called; one that is asked about is not found.
-        Reason::MethodUnknown => &[Unimplemented, NotFound],
+        // gRPC says UNIMPLEMENTED of a method that is called; one that is asked about is not found, and one that a
+        // configuration names is its operator's to correct.
+        Reason::MethodUnknown => &[Unimplemented, NotFound, FailedPrecondition],
         Reason::MethodUndeclared | Reason::PermissionMissing | Reason::PrincipalKindRefused => &[PermissionDenied],
         Reason::CredentialMissing | Reason::RefreshReused | Reason::PassportInvalid => &[Unauthenticated],
         // UNAUTHENTICATED is about the caller's own token. One that a call is about is an argument of it.
