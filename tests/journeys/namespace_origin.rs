@@ -37,6 +37,7 @@ impl Words {
             [namespace.origin]
             upstream = "echo"
             method = "echo.v1.EchoService/Say"
+            permission = "authenticated"
             value_field = 1
 
             [[namespace]]
@@ -46,9 +47,12 @@ impl Words {
             [namespace.origin]
             upstream = "catalog"
             method = "catalog.v1.ProductService/GetProduct"
+            permission = "catalog.products.read"
         };
         let fabric = echo.behind()?.cache_fronted().settings(Part::Cache, settings).start().await?;
-        fabric.manage(&["principal", "add", "nora", "--tenant", "north", "--role", "cart-writer"]).await?;
+        let nora =
+            ["principal", "add", "nora", "--tenant", "north", "--role", "cart-writer", "--role", "catalog-reader"];
+        fabric.manage(&nora).await?;
         let token = fabric.token("nora").await?;
         Ok(Self { echo, fabric, token })
     }
@@ -154,6 +158,19 @@ async fn delete_or_invalidation_during_a_slow_load_is_not_undone() -> Result<()>
         let stats = words.get("words:stats").await?.json()?;
         assert_eq!(stats.get("entries"), None, "it holds none: {stats}");
     }
+    words.fabric.stop().await
+}
+
+#[tokio::test]
+async fn caller_who_lacks_what_the_method_asks_for_loads_nothing() -> Result<()> {
+    let words = Words::start().await?;
+    words.fabric.manage(&["principal", "add", "otto", "--tenant", "north", "--role", "cart-writer"]).await?;
+    let token = words.fabric.token("otto").await?;
+    for path in ["/v1/cache/products/oak-desk", "/v1/products/oak-desk"] {
+        let answer = words.fabric.get(path).token(&token).send().await?;
+        assert_eq!((answer.status.as_u16(), reason(&answer)), (403, "PERMISSION_MISSING".to_owned()), "{path}");
+    }
+    assert_eq!(words.get("products:stats").await?.json()?.get("entries"), None, "it holds none");
     words.fabric.stop().await
 }
 

@@ -83,7 +83,7 @@ mod tests {
     const LEAST: &str = "[auth]\nclient_id = 'cache'\nclient_secret = 'secret'\n\
                          [[upstream]]\nname = 'shop'\nurls = ['http://127.0.0.1:1']\n\
                          [[namespace]]\nname = 'carts'\nread_permission = 'r'\nwrite_permission = 'w'\n\
-                         [namespace.origin]\nupstream = 'shop'\nmethod = 'shop.v1.Shop/Get'\n";
+                         [namespace.origin]\nupstream = 'shop'\nmethod = 'shop.v1.Shop/Get'\npermission = 'p'\n";
 
     #[test]
     fn command_line_is_consistent() {
@@ -105,6 +105,7 @@ mod tests {
             "upstream[].descriptors",
             "namespace[].read_permission",
             "namespace[].write_permission",
+            "namespace[].origin.permission",
         ];
         let accepted = accepted_extremes::<AccordCache>(directory.path(), LEAST, &texts, |_| {}).unwrap();
         // Which means the whole answer. Whatever else is accepted has no bound: give the new key one.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::config::Invalid;
 use accord_runtime::config::bound::{self, Count, HOUR, Time};
-use accord_runtime::fault;
+use accord_runtime::fault::{self, StatusBuilder};
+use accord_runtime::rate_limited_log::RateLimitedLog;
 use accord_upstream::{Retries, UpstreamConfig};
 use accord_wire::{Value, occurrences, put_bytes};
 use bytes::Bytes;
@@ -21,6 +22,9 @@ const MAX_FIELD: u64 = 536_870_911;
 /// Most bytes of an answer beside its value, where the value is one of its fields.
 const BESIDE_VALUE: u64 = 65_536;
 
+/// What stands in place of a permission where the method asks for none.
+const AUTHENTICATED: &str = "authenticated";
+
 /// The section `[namespace.origin]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -31,6 +35,10 @@ pub struct OriginConfig {
     /// Its method, `pkg.Service/Method`: a unary one that changes nothing. No default.
     #[serde(deserialize_with = "bound::text")]
     pub method: String,
+    /// The permission that the contract of the method asks for; the caller needs it at `upstream` for each load. `authenticated`
+    /// where the contract asks for none. No default.
+    #[serde(deserialize_with = "bound::text")]
+    pub permission: String,
     /// The number of the field of its request that the key fills, a string or bytes: the cache reads no descriptors, so it
     /// knows no names of fields. 1 to 536870911. Default: 1.
     #[serde(with = "Count::<1, MAX_FIELD>")]
@@ -52,6 +60,7 @@ impl Default for OriginConfig {
         Self {
             upstream: String::new(),
             method: String::new(),
+            permission: String::new(),
             key_field: 1,
             value_field: 0,
             timeout: Duration::from_secs(1),
@@ -72,6 +81,10 @@ impl OriginConfig {
             let problem = format!("{:?} is not of the form pkg.Service/Method", self.method);
             found.push(Invalid::new("method", problem, "write it as in catalog.v1.ProductService/GetProduct"));
         }
+        if self.permission.is_empty() {
+            let remedy = "name the permission that the contract of the method asks for, or write `authenticated`";
+            found.push(Invalid::new("permission", "nothing says who may load from it", remedy));
+        }
         found.into_iter().map(|invalid| invalid.under("origin".to_owned())).collect()
     }
 }
@@ -85,20 +98,26 @@ pub struct KeyOrigin {
     pub path: PathAndQuery,
     /// The name of its upstream, which is the passport's audience.
     pub upstream: Box<str>,
+    /// What its caller needs there; empty where being authenticated is enough.
+    pub permission: Box<str>,
     /// The longest time of a load.
     pub timeout: Duration,
     /// How often a load may be tried.
     pub retries: Option<Retries>,
     /// The largest answer in bytes.
     pub max_response_bytes: u64,
+    namespace: Box<str>,
     max_value_bytes: usize,
     key_field: u32,
     value_field: u32,
+    method_missing: RateLimitedLog,
 }
 
 impl KeyOrigin {
-    /// Of a namespace whose values may have so many bytes; nothing where the method is none, which is refused before.
-    pub(crate) fn new(config: &OriginConfig, max_value_bytes: usize) -> Option<Self> {
+    /// Of a namespace of this name whose values may have so many bytes; nothing where the method is none, which is refused
+    /// before.
+    pub(crate) fn new(config: &OriginConfig, namespace: &str, max_value_bytes: usize) -> Option<Self> {
+        let permission = if config.permission == AUTHENTICATED { "" } else { &config.permission };
         let is_whole = config.value_field == 0;
         let retries = Retries {
             max_attempts: config.max_attempts,
@@ -110,12 +129,15 @@ impl KeyOrigin {
             path: method_path(&config.method)?,
             method: config.method.as_str().into(),
             upstream: config.upstream.as_str().into(),
+            permission: permission.into(),
             timeout: config.timeout,
             retries: (config.max_attempts > 1).then_some(retries),
             max_response_bytes: max_value_bytes as u64 + if is_whole { 0 } else { BESIDE_VALUE },
+            namespace: namespace.into(),
             max_value_bytes,
             key_field: config.key_field,
             value_field: config.value_field,
+            method_missing: RateLimitedLog::default(),
         })
     }
 
@@ -159,10 +181,23 @@ impl KeyOrigin {
         fault::status(Reason::UpstreamMalformed, message)
     }
 
-    /// An error that a handler gave, with who gave it: the caller called another method.
-    pub(crate) fn name_itself(&self, status: &Status) -> Status {
+    /// An error that a handler gave, with who gave it: the caller called another method. Where there is no handler, the
+    /// configuration is wrong, and nobody but its operator can do anything.
+    pub(crate) fn refused(&self, status: &Status) -> Status {
+        if status.code() == Code::Unimplemented {
+            return self.no_such_method();
+        }
         let message = format!("{self} said: {}", status.message());
         Status::with_details(status.code(), message, Bytes::copy_from_slice(status.details()))
+    }
+
+    fn no_such_method(&self) -> Status {
+        let Self { upstream, method, namespace, .. } = self;
+        let message = format!(
+            "the upstream {upstream} has no method {method}; correct `namespace.origin.method` of the namespace {namespace}"
+        );
+        self.method_missing.write(|| tracing::warn!("{message}"));
+        StatusBuilder::new(Reason::MethodUnknown, message).code(Code::FailedPrecondition).build()
     }
 }
 
@@ -177,7 +212,12 @@ mod tests {
     use super::*;
 
     fn config() -> OriginConfig {
-        OriginConfig { upstream: "shop".to_owned(), method: "shop.v1.Shop/Get".to_owned(), ..OriginConfig::default() }
+        OriginConfig {
+            upstream: "shop".to_owned(),
+            method: "shop.v1.Shop/Get".to_owned(),
+            permission: "shop.read".to_owned(),
+            ..OriginConfig::default()
+        }
     }
 
     fn keys(config: &OriginConfig) -> Vec<String> {
@@ -186,11 +226,19 @@ mod tests {
     }
 
     fn origin(value_field: u32) -> KeyOrigin {
-        KeyOrigin::new(&OriginConfig { value_field, key_field: 3, ..config() }, 5).unwrap()
+        KeyOrigin::new(&OriginConfig { value_field, key_field: 3, ..config() }, "carts", 5).unwrap()
     }
 
     fn reason(status: &Status) -> Option<Reason> {
         fault::reason_of(status)
+    }
+
+    #[test]
+    fn origin_without_a_permission_is_refused_at_its_key() {
+        assert_eq!(keys(&OriginConfig { permission: String::new(), ..config() }), ["origin.permission"]);
+        assert_eq!(&*origin(0).permission, "shop.read");
+        let open = OriginConfig { permission: "authenticated".to_owned(), ..config() };
+        assert_eq!(&*KeyOrigin::new(&open, "carts", 5).unwrap().permission, "");
     }
 
     #[test]

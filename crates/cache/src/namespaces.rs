@@ -185,7 +185,7 @@ fn key_origin(
     upstreams: &Upstreams,
 ) -> Result<(Arc<KeyOrigin>, Arc<Upstream>), Status> {
     let upstream = Arc::clone(upstreams.find(&origin.upstream)?);
-    let key_origin = KeyOrigin::new(origin, config.max_value_bytes);
+    let key_origin = KeyOrigin::new(origin, &config.name, config.max_value_bytes);
     let key_origin = key_origin.ok_or_else(|| malformed("`namespace.origin.method` is no method"))?;
     Ok((Arc::new(key_origin), upstream))
 }
@@ -214,7 +214,11 @@ mod tests {
 
     #[test]
     fn unusable_namespace_is_refused_at_its_key() {
-        let of_no_upstream = OriginConfig { method: "shop.v1.Shop/Get".to_owned(), ..OriginConfig::default() };
+        let of_no_upstream = OriginConfig {
+            method: "shop.v1.Shop/Get".to_owned(),
+            permission: "authenticated".to_owned(),
+            ..OriginConfig::default()
+        };
         for (key, namespace) in [
             ("name", NamespaceConfig { name: String::new(), ..carts() }),
             ("name", NamespaceConfig { name: "a/b".to_owned(), ..carts() }),

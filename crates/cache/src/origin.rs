@@ -148,7 +148,7 @@ fn loaded(plan: &Plan, request: &[u8], answer: Answer) -> Loaded {
 
 fn value(key: &KeyOrigin, result: Result<Answer, upstream::Failure>) -> Load {
     let answer = result.map_err(|failure| failure_of(&failure.status(&key.upstream)))?;
-    let value = answer.result.map_err(|status| key.name_itself(&status)).and_then(|message| key.value(&message));
+    let value = answer.result.map_err(|status| key.refused(&status)).and_then(|message| key.value(&message));
     value.map_err(|status| failure_of(&status))
 }
 

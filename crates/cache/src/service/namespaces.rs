@@ -102,7 +102,7 @@ impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
         let method = format!("accord.cache.v1.CacheService/{method}");
         let question = Question { method: &method, permission, audience: &self.audience, address: None, actor: None };
         let decided = self.auth.authorize(credential.token(), &caller, &question, deadline, &id).await;
-        decided.map_err(|refused| denied(refused, name, permission))?;
+        decided.map_err(|refused| denied(refused, permission, &format!("in the namespace {name}")))?;
         let tenant = caller.as_ref().claims.tenant.clone();
         Ok(Admitted { space, tenant, caller, token: credential.token(), deadline, id })
     }
@@ -260,13 +260,14 @@ fn unknown(name: &str) -> Status {
     fault::status(Reason::NamespaceUnknown, message)
 }
 
-/// Says which permission it was: the caller can ask for it.
-fn denied(refused: Refusal, namespace: &str, permission: &str) -> Status {
+/// Says which permission it was, and where: the caller can ask for it.
+fn denied(refused: Refusal, permission: &str, place: &str) -> Status {
     if refused != Refusal::PermissionMissing {
         return refusal::status(refused);
     }
-    let message =
-        format!("this takes the permission `{permission}` in the namespace {namespace}, which the caller lacks");
+    let message = format!(
+        "this takes the permission `{permission}` {place}, which the caller lacks; a policy of auth grants it to a role"
+    );
     fault::status(Reason::PermissionMissing, message)
 }
 

@@ -21,6 +21,15 @@ use crate::fixture::{Fixture, begin_with};
 
 const ADA: &str = "north/ada@cache";
 
+fn origin() -> OriginConfig {
+    OriginConfig {
+        upstream: "shop".to_owned(),
+        method: "shop.v1.Shop/Get".to_owned(),
+        permission: "shop.read".to_owned(),
+        ..OriginConfig::default()
+    }
+}
+
 /// A cache whose namespace `carts` holds the shop's products.
 async fn begin() -> Fixture {
     begin_as(|_| {}).await
@@ -31,13 +40,11 @@ async fn begin_as(change: impl FnOnce(&mut NamespaceConfig)) -> Fixture {
 }
 
 async fn begin_configured(change: impl FnOnce(&mut Config)) -> Fixture {
-    let origin =
-        OriginConfig { upstream: "shop".to_owned(), method: "shop.v1.Shop/Get".to_owned(), ..OriginConfig::default() };
     let carts = NamespaceConfig {
         name: "carts".to_owned(),
         read_permission: "carts.read".to_owned(),
         write_permission: "carts.write".to_owned(),
-        origin: Some(origin),
+        origin: Some(origin()),
         ..NamespaceConfig::default()
     };
     begin_with(|config, _| {
@@ -171,6 +178,31 @@ async fn stranger_loads_nothing() {
 }
 
 #[tokio::test]
+async fn reader_without_the_permission_of_the_method_loads_nothing() {
+    let fixture = begin().await;
+    let refused = get_as(&fixture, "north/clerk@cache", "ada").await.unwrap_err();
+    assert_eq!(refusal(&refused), (Code::PermissionDenied, Some(Reason::PermissionMissing)));
+    assert!(refused.message().contains("`shop.read` on the upstream shop"), "{}", refused.message());
+    assert_eq!(fixture.shop.calls(), 0);
+}
+
+#[tokio::test]
+async fn method_that_is_open_to_the_authenticated_takes_no_permission() {
+    let fixture = begin_as(|carts| carts.origin.as_mut().unwrap().permission = "authenticated".to_owned()).await;
+    assert!(get_as(&fixture, "north/clerk@cache", "ada").await.is_ok());
+}
+
+#[tokio::test]
+async fn method_that_the_origin_does_not_have_is_said_to_be_the_configurations() {
+    let fixture = begin_as(|carts| carts.origin.as_mut().unwrap().method = "shop.v1.Shop/Gte".to_owned()).await;
+    let refused = get(&fixture, "ada").await.unwrap_err();
+    assert_eq!(refusal(&refused), (Code::FailedPrecondition, Some(Reason::MethodUnknown)));
+    let said =
+        "the upstream shop has no method shop.v1.Shop/Gte; correct `namespace.origin.method` of the namespace carts";
+    assert_eq!(refused.message(), said);
+}
+
+#[tokio::test]
 async fn concurrent_reads_of_a_key_are_one_call() {
     let fixture = begin().await;
     hold(&fixture);
@@ -296,12 +328,11 @@ async fn loads_beyond_the_engines_bound_are_refused_with_a_reason() {
     let fixture = begin_with(|config, _| {
         "cache".clone_into(&mut config.auth.client_id);
         config.engine.max_flights = 1;
-        let origin = OriginConfig { upstream: "shop".into(), method: "shop.v1.Shop/Get".into(), ..Default::default() };
         config.namespace = vec![NamespaceConfig {
             name: "carts".to_owned(),
             read_permission: "carts.read".to_owned(),
             write_permission: "carts.write".to_owned(),
-            origin: Some(origin),
+            origin: Some(origin()),
             ..NamespaceConfig::default()
         }];
     })

@@ -201,7 +201,7 @@ impl Passports for FakeAuth {
         Ok(Owner { tenant: tenant.to_owned(), subject: subject.to_owned(), epoch })
     }
 
-    /// A passport such as `north/ada@shop`; a leaver's is no good any more.
+    /// A passport such as `north/ada@shop`; a leaver's is no good any more, and a clerk has no permission there.
     async fn exchange(
         &self,
         _: &str,
@@ -213,6 +213,9 @@ impl Passports for FakeAuth {
         let Claims { tenant, sub, .. } = &caller.claims;
         if sub == "leaver" {
             return Err(Refusal::Revoked);
+        }
+        if sub == "clerk" && !question.permission.is_empty() {
+            return Err(Refusal::PermissionMissing);
         }
         let passport = format!("{tenant}/{sub}@{}", question.audience);
         passport.parse().map_err(|_| Refusal::Unavailable)

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use accord_api::accord::cache::v1::{self as api, Entry, Freshness};
+use accord_mesh::Question;
 use accord_mesh::guard::Decider;
-use accord_mesh::{Question, refusal};
 use accord_readthrough::{Failure, Found, KeyLoad, Origin, Store, World};
 use accord_runtime::fair_share::Holder;
 use accord_upstream::Upstream;
@@ -12,7 +12,7 @@ use http::HeaderMap;
 use tonic::{Code, Status};
 use tracing::Span;
 
-use super::{Admitted, NamespaceService};
+use super::{Admitted, NamespaceService, denied};
 use crate::namespace_origin::KeyOrigin;
 use crate::origin::{OriginCall, Target};
 use crate::passport::Passports;
@@ -51,7 +51,8 @@ where
         Ok(Some(entry))
     }
 
-    /// The call of the origin, under the caller's own passport: the cache has no rights there.
+    /// The call of the origin, under the caller's own passport, if the caller might call its method by the gateway: the cache has
+    /// no rights there, and what is loaded is held for others.
     async fn call(
         &self,
         admitted: &Admitted<'_, A::Caller>,
@@ -59,16 +60,17 @@ where
         key: &str,
         is_retried_outside: bool,
     ) -> Result<OriginCall, Status> {
-        // Who may read the namespace has been decided; who may be told what, the origin decides by the passport.
-        let (method, audience) = (&*origin.method, &*origin.upstream);
-        let question = Question { method, permission: "", audience, address: None, actor: None };
+        let (method, permission, audience) = (&*origin.method, &*origin.permission, &*origin.upstream);
+        let question = Question { method, permission, audience, address: None, actor: None };
         let Admitted { caller, token, deadline, id, .. } = admitted;
         let passport = self.auth.exchange(token, caller.as_ref(), &question, *deadline, id).await;
         Ok(OriginCall {
             target: Target::Key(Arc::clone(origin)),
             upstream: Arc::clone(upstream),
             request: origin.request(key),
-            passport: Some(passport.map_err(refusal::status)?),
+            passport: Some(
+                passport.map_err(|refused| denied(refused, permission, &format!("on the upstream {audience}")))?,
+            ),
             headers: HeaderMap::new(),
             holder: Some(Holder::principal(&caller.as_ref().claims.sub, None)),
             is_retried_outside,
