@@ -1,7 +1,7 @@
 //! May this caller do that: the decision of auth, as the only type that later steps accept.
 
 use crate::{
-    admit::Arrival,
+    admit::{Arrival, ListenerKind},
     authenticate::{Identity, refusal},
     fault::{Component, Fault},
     table::MethodEntry,
@@ -85,17 +85,32 @@ pub(crate) async fn authorize(
         actor,
     };
     let decision = mesh.decide(identity.token, &identity.verified, &question, deadline, &arrival.id).await;
-    let decision = Some(decision.map_err(|refused| denied(refused, permission))?);
+    let decision = Some(decision.map_err(|refused| denied(refused, &question, &identity, arrival.listener))?);
     let credentials = [Some(identity.verified), identity.actor.map(|(verified, _)| verified)];
     Ok(Permit { entry: Arc::clone(entry), decision, credentials, address: arrival.address })
 }
 
 /// Why auth's answer denies the call.
-fn denied(refused: Refusal, permission: &str) -> Fault {
+fn denied(refused: Refusal, question: &Question<'_>, identity: &Identity<'_>, listener: ListenerKind) -> Fault {
     if !matches!(refused, Refusal::PermissionMissing) {
         return refusal(refused);
     }
-    Fault::new(Component::Auth, Reason::PermissionMissing, permission_missing(permission))
+    let message = permission_missing(&decided_for(identity, listener), question.permission, question.audience);
+    Fault::new(Component::Auth, Reason::PermissionMissing, message)
+}
+
+/// Who lacks it: not always who calls. Persons are not named, since the answer may go on to others.
+fn decided_for(identity: &Identity<'_>, listener: ListenerKind) -> String {
+    let claims = &identity.verified.claims;
+    match (&identity.actor, claims.kind) {
+        (Some(_), Kind::User) => "the person of the passport".to_owned(),
+        (Some(_), Kind::Service) => format!("the service `{}` of the passport", claims.sub),
+        (None, Kind::User) => "the caller".to_owned(),
+        (None, Kind::Service) if listener == ListenerKind::Internal => {
+            format!("the service `{}`, which acts for itself since no passport came along,", claims.sub)
+        }
+        (None, Kind::Service) => format!("the service `{}`", claims.sub),
+    }
 }
 
 fn kind_name(identity: Option<&Identity<'_>>) -> &'static str {

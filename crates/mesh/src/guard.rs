@@ -146,7 +146,7 @@ impl From<Refused> for Status {
                 fault::status(Reason::PrincipalKindRefused, "the method does not accept principals of this kind")
             }
             Refused::Permission(permission) => {
-                fault::status(Reason::PermissionMissing, refusal::permission_missing(&permission))
+                fault::status(Reason::PermissionMissing, refusal::permission_missing("the caller", &permission, ""))
             }
             Refused::Caller(refused) => refusal::status(refused),
         }

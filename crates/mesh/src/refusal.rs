@@ -21,9 +21,10 @@ pub fn reason(refusal: Refusal) -> Reason {
     }
 }
 
-/// Says which permission it was: the caller can ask for it, and the contract names it to everybody.
-pub fn permission_missing(permission: &str) -> String {
-    format!("this method needs the permission `{permission}`, which the caller does not hold")
+/// Says which permission it was, and where to get it: the contract names it to everybody.
+pub fn permission_missing(who: &str, permission: &str, upstream: &str) -> String {
+    let place = if upstream.is_empty() { String::new() } else { format!(" on the upstream `{upstream}`") };
+    format!("{who} does not hold the permission `{permission}`{place}; a policy of auth grants it to a role")
 }
 
 /// The status, with its reason, and with when to try again where trying again can help.

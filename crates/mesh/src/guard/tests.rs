@@ -146,7 +146,7 @@ async fn caller_without_the_permission_is_refused() {
 async fn refusal_names_the_permission_that_is_missing() {
     let door = Door { holds: false, ..Door::default() };
     let refused = answer(&contract_with(""), &door, CHECK, &["good"]).await.unwrap_err();
-    assert!(refused.message().contains("needs the permission `accord.auth.check`"), "{}", refused.message());
+    assert!(refused.message().contains("does not hold the permission `accord.auth.check`;"), "{}", refused.message());
 }
 
 #[tokio::test]
