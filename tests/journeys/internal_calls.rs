@@ -132,23 +132,41 @@ async fn passport_of_another_service_is_refused() -> Result<()> {
     let passport = passport_to_relay(&relay, &echo, &fabric).await?;
     // The catalog is a service as well, but not the one that the passport was made for.
     let call = inside(&fabric, "Say", &fabric.token("catalog").await?).header("x-accord-passport", &passport);
-    assert_eq!(call.send().await?.refusal(), (Code::Unauthenticated, "PASSPORT_INVALID".into()));
+    let refused = call.send().await?;
+    assert_eq!(refused.refusal(), (Code::Unauthenticated, "PASSPORT_INVALID".into()));
+    assert!(
+        refused.status().message().contains("was made for `relay`, and the access token is that of `catalog`"),
+        "{refused:?}"
+    );
     assert!(echo.take_received().is_empty());
     fabric.stop().await
 }
 
+/// A call by the public listener, with a passport that was made for the relay.
+async fn with_passport_from_outside(fabric: &Fabric, who: &str, passport: &str) -> Result<GrpcResponse> {
+    let bearer = format!("Bearer {}", fabric.token(who).await?);
+    let call = GrpcCall::new(fabric, "Say", "hop").header("x-accord-passport", passport);
+    call.header("authorization", &bearer).send().await
+}
+
 #[tokio::test]
-async fn passport_that_comes_from_outside_is_ignored() -> Result<()> {
+async fn passport_that_a_person_sends_from_outside_is_ignored() -> Result<()> {
     let (relay, echo, fabric) = Relay::before_scripted_upstream().await?;
     let passport = passport_to_relay(&relay, &echo, &fabric).await?;
-    let say = |token: &str| {
-        let call = GrpcCall::new(&fabric, "Say", "hop").header("x-accord-passport", &passport);
-        call.header("authorization", &format!("Bearer {token}")).send()
-    };
-    let token = fabric.token("relay").await?;
-    say(&token).await?.ok()?;
+    with_passport_from_outside(&fabric, READER, &passport).await?.ok()?;
     let received = claims(&only(echo.take_received())?);
-    assert_eq!((&received["sub"], &received["act"]), (&json!("relay"), &json!({ "sub": "gateway" })));
+    assert_eq!((&received["sub"], &received["act"]), (&json!(READER), &json!({ "sub": "gateway" })));
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn passport_that_a_service_sends_to_the_public_listener_is_refused() -> Result<()> {
+    let (relay, echo, fabric) = Relay::before_scripted_upstream().await?;
+    let passport = passport_to_relay(&relay, &echo, &fabric).await?;
+    let refused = with_passport_from_outside(&fabric, "relay", &passport).await?;
+    assert_eq!(refused.refusal(), (Code::Unauthenticated, "PASSPORT_INVALID".into()));
+    assert!(refused.status().message().contains("internal listener"), "{refused:?}");
+    assert!(echo.take_received().is_empty());
     fabric.stop().await
 }
 
@@ -288,4 +306,23 @@ async fn internal_listener_drains_after_the_public_one() -> Result<()> {
     assert!(status?.success());
     assert_eq!((answer?.ok()?, echo.take_received().len()), (word("hop"), 1));
     Ok(())
+}
+
+#[tokio::test]
+async fn missing_permission_is_said_of_whom_the_call_is_decided_for() -> Result<()> {
+    let (_relay, _echo, fabric) = Relay::before_scripted_upstream().await?;
+    let bearer = format!("Bearer {}", fabric.token(EDITOR).await?);
+    for (call, who) in [
+        (GrpcCall::new(&fabric, "Change", "hop").header("authorization", &bearer), "the caller does"),
+        (
+            inside(&fabric, "Change", &fabric.token("relay").await?),
+            "the service `relay`, which acts for itself since no passport came along, does",
+        ),
+    ] {
+        let refused = call.send().await?;
+        assert_eq!(refused.refusal().1, "PERMISSION_MISSING");
+        let message = refused.status().message().to_owned();
+        assert!(message.contains(who) && message.contains("on the upstream `echo`; a policy"), "{message}");
+    }
+    fabric.stop().await
 }

@@ -33,7 +33,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// By which listener a request came in. It says what may come with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ListenerKind {
-    /// Open to everybody: a passport that comes along is removed.
+    /// Open to everybody: a passport that comes along goes no further.
     Public,
     /// For workloads alone, which may bring the passport that they were called with.
     Internal,
@@ -53,7 +53,7 @@ impl ListenerKind {
 pub(crate) struct Arrival {
     /// By which listener it came.
     pub listener: ListenerKind,
-    /// The passport that its caller was called with; only where the listener accepts one.
+    /// The passport that its caller was called with. At the public listener it proves nothing.
     pub passport: Option<HeaderValue>,
     /// What the caller asks for.
     pub options: RequestOptions,
@@ -104,15 +104,13 @@ fn caller(listener: ListenerKind, trusted_hops: usize, parts: &mut Parts) -> IpA
 
 /// The passport of a call between services, before it is removed with the rest of our own namespace.
 fn passport(listener: ListenerKind, headers: &HeaderMap) -> Result<Option<HeaderValue>, Fault> {
-    if listener == ListenerKind::Public {
-        return Ok(None);
-    }
     let mut passports = headers.get_all(PASSPORT_HEADER).iter();
     match (passports.next(), passports.next()) {
-        (_, Some(_)) => {
+        // Persons may send what they like: it is removed.
+        (_, Some(_)) if listener == ListenerKind::Internal => {
             Err(refused("`x-accord-passport` came more than once; send the one that this call is made with"))
         }
-        (passport, None) => Ok(passport.cloned()),
+        (passport, _) => Ok(passport.cloned()),
     }
 }
 
@@ -198,16 +196,17 @@ mod tests {
     }
 
     #[test]
-    fn passport_is_admitted_by_the_internal_listener_alone() {
-        let headers = with_passports(1);
-        assert_eq!(passport(ListenerKind::Internal, &headers).unwrap().unwrap(), "p");
-        assert!(passport(ListenerKind::Public, &headers).unwrap().is_none());
+    fn passport_is_seen_by_both_listeners() {
+        for listener in [ListenerKind::Internal, ListenerKind::Public] {
+            assert_eq!(passport(listener, &with_passports(1)).unwrap().unwrap(), "p");
+        }
     }
 
     #[test]
-    fn repeated_passport_is_invalid_argument() {
+    fn repeated_passport_is_invalid_argument_at_the_internal_listener() {
         let repeated = passport(ListenerKind::Internal, &with_passports(2));
         assert_eq!(repeated.unwrap_err().status().code(), Code::InvalidArgument);
+        assert!(passport(ListenerKind::Public, &with_passports(2)).is_ok());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use accord_api::accord::fault::v1::Reason;
 use accord_contract::Access;
 use accord_mesh::MeshClient;
 use accord_runtime::fair_share::Holder;
-use accord_token::{Kind, Refusal, Verified};
+use accord_token::{InvalidTokenReason, Kind, Refusal, Verified};
 use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
 use tonic::Code;
@@ -52,9 +52,20 @@ pub(crate) fn authenticate<'a>(
     };
     let verified = mesh.verify(token).map_err(refusal)?;
     match arrival.listener {
-        ListenerKind::Public => Ok(Some(Identity { verified, token, actor: None })),
+        ListenerKind::Public => from_outside(verified, token, arrival.passport.is_some()).map(Some),
         ListenerKind::Internal => between_services(mesh, verified, token, arrival.passport.as_ref()).map(Some),
     }
+}
+
+/// A person, or a service that calls for itself. One that brings its caller's passport meant the internal listener: were the
+/// passport left out here, the service would act with rights of its own (a confused deputy).
+fn from_outside(verified: Arc<Verified>, token: &str, has_passport: bool) -> Result<Identity<'_>, Fault> {
+    if has_passport && verified.claims.kind == Kind::Service {
+        let message = "this is the public listener, which accepts no passport: a service calls its neighbours by the \
+                       gateway's internal listener";
+        return Err(challenge(Fault::new(Component::Gateway, Reason::PassportInvalid, message)));
+    }
+    Ok(Identity { verified, token, actor: None })
 }
 
 /// A service that calls its neighbour: for the principal of the passport that it was called with, else for itself. The name of
@@ -72,7 +83,8 @@ fn between_services<'a>(
     let Some(passport) = passport else { return Ok(Identity { verified: caller, token, actor: None }) };
     // What is no text is no token either.
     let passport = passport.to_str().unwrap_or_default();
-    let verified = mesh.verify_passport(passport, &caller.claims.sub).map_err(passport_refusal)?;
+    let verified = mesh.verify_passport(passport, &caller.claims.sub);
+    let verified = verified.map_err(|refused| passport_refusal(refused, mesh.passport_audience(passport), &caller))?;
     Ok(Identity { verified, token: passport, actor: Some((caller, token)) })
 }
 
@@ -100,9 +112,16 @@ pub(crate) fn refusal(refusal: Refusal) -> Fault {
 }
 
 /// A refusal of the passport, so that nobody takes it for one of the token beside it. The ends of both are said alike.
-fn passport_refusal(refused: Refusal) -> Fault {
+fn passport_refusal(refused: Refusal, audience: Option<String>, caller: &Verified) -> Fault {
     let Refusal::Invalid(why) = refused else { return refusal(refused) };
-    let message = format!("the passport does not verify: {why}; send the one that this service was called with");
+    let message = match (why, audience) {
+        (InvalidTokenReason::Audience, Some(audience)) => format!(
+            "the passport was made for `{audience}`, and the access token is that of `{}`: a service logs in under the name \
+             of its [[upstream]], and sends the passport that it was called with",
+            caller.claims.sub
+        ),
+        _ => format!("the passport does not verify: {why}; send the one that this service was called with"),
+    };
     challenge(Fault::new(Component::Auth, Reason::PassportInvalid, message))
 }
 

@@ -114,6 +114,12 @@ impl MeshClient {
         self.verify_as(token, Type::Passport, audience)
     }
 
+    /// For whom a passport was made, if one of auth's keys signed it: for the words in which one for another is refused.
+    pub fn passport_audience(&self, token: &str) -> Option<String> {
+        let snapshot = self.0.latest.within(self.0.bound)?;
+        verify::signed(token, Type::Passport, &snapshot.keys).ok().map(|verified| verified.claims.aud)
+    }
+
     /// Asks auth whether the principal of a verified token may do that: an access token, or with an actor a passport. Answers are
     /// remembered as long as the token, the passport in the answer, and the policy set hold; callers with the same question wait
     /// for one answer.
