@@ -5,6 +5,9 @@ use anyhow::{Context, Result};
 use std::collections::BTreeSet;
 use tokio_stream::StreamExt;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
 use tonic_reflection::pb::{v1, v1alpha};
 
 #[tokio::test]
@@ -45,6 +48,20 @@ async fn gateway_shows_limits_age_of_revocations_and_protocols_of_callers() -> R
     }
     let age = fabric.gateway.metric("accord_revocations_age_seconds", &[]).await?;
     assert!(age > 0.0 && age < 5.0, "{age}");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn reflection_of_every_binary_tells_the_types_of_error_details() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    for server in [&fabric.gateway, &fabric.auth, &fabric.cache] {
+        let symbol = MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".to_owned());
+        let request = v1::ServerReflectionRequest { host: String::new(), message_request: Some(symbol) };
+        let mut client = v1::server_reflection_client::ServerReflectionClient::new(server.channel()?);
+        let mut answers = client.server_reflection_info(tokio_stream::once(request)).await?.into_inner();
+        let answer = answers.next().await.context("no answer")??.message_response;
+        assert!(matches!(answer, Some(MessageResponse::FileDescriptorResponse(_))), "{answer:?}");
+    }
     fabric.stop().await
 }
 

@@ -109,13 +109,15 @@ fn routes(table: &MethodTable, health: &Health, reflection: bool) -> Routes {
     }
 }
 
-/// What reflection tells: the upstreams' services and those that are answered here.
+/// What reflection tells: the upstreams' services and those that are answered here, and the types of error details, without
+/// which clients can't show why a call was refused.
 fn reflection_service<'a>(table: &MethodTable, files: &'a [u8]) -> Builder<'a> {
     let builder = Builder::configure()
         .register_encoded_file_descriptor_set(files)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
+        .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET);
     let own = std::iter::once(HEALTH).chain(REFLECTION).map(|path| path.trim_matches('/'));
     table.services().into_iter().chain(own).fold(builder, Builder::with_service_name)
 }

@@ -74,7 +74,8 @@ impl<G> GrpcServer<G> {
             guard,
             routes: Routes::default(),
             plain: (&[], Routes::default()),
-            descriptors: BUILT_IN.map(|(_, set)| set).to_vec(),
+            // Error details are no service, but whoever reads them asks for their types.
+            descriptors: [&BUILT_IN.map(|(_, set)| set)[..], &[tonic_types::pb::FILE_DESCRIPTOR_SET]].concat(),
             listed: BUILT_IN.map(|(service, _)| service.to_owned()).to_vec(),
             excluded_paths: &[],
             bounds: BOUNDS,
