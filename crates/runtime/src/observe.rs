@@ -18,7 +18,7 @@ use opentelemetry::{
     trace::{TraceContextExt, TraceId},
 };
 use pin_project_lite::pin_project;
-use tonic::Code;
+use tonic::{Code, Status};
 use tower::Service;
 use tracing::{Instrument, Span, field, instrument::Instrumented};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -26,7 +26,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use crate::{
     access_log::{self, AccessLog, EndedCall},
     call_record::CallRecord,
-    request,
+    fault, request,
     request::RequestId,
     telemetry, trace,
 };
@@ -191,6 +191,17 @@ impl Drop for Observation {
 }
 
 impl Observation {
+    /// Notes the reason that a status of ours carries, whoever made it: for the access log, which alone tells it.
+    fn note_reason(&self, status: &HeaderMap) {
+        if self.metrics.access_log.is_none() || !status.contains_key("grpc-status-details-bin") {
+            return;
+        }
+        let status = Status::from_header_map(status).filter(|status| status.code() != Code::Ok);
+        if let Some(reason) = status.and_then(|status| fault::reason_of(&status)) {
+            self.record.set_reason(|| fault::name(reason));
+        }
+    }
+
     fn log(&self, method: &str, status: &'static str, duration: Duration) {
         let Some(log) = self.metrics.access_log else { return };
         log.write(&EndedCall {
@@ -252,6 +263,7 @@ where
         let mut call = this.call.take();
         if let Some(call) = &mut call {
             call.code = code_of_head(&response);
+            call.note_reason(response.headers());
         }
         Poll::Ready(Ok(response.map(|inner| ObservedBody { inner, call })))
     }
@@ -280,6 +292,9 @@ impl<B: Body> Body for ObservedBody<B> {
         drop(entered);
         if let (Some(Ok(frame)), Some(call)) = (&frame, this.call.as_mut()) {
             call.response_bytes += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+        }
+        if let (Some(Ok(frame)), Some(call)) = (&frame, this.call.as_ref()) {
+            frame.trailers_ref().into_iter().for_each(|trailers| call.note_reason(trailers));
         }
         let ended = match &frame {
             Some(Ok(frame)) => frame.trailers_ref().map(|trailers| code_of(trailers).unwrap_or(Code::Unknown)),
