@@ -7,7 +7,7 @@ use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, Messa
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{HttpOverlay, Rule, Selector};
+use super::{HttpOverlay, Rule, SLIP, Selector};
 use crate::finding::Finding;
 use crate::method::IdempotencyLevel;
 use crate::options::{our, policy_type};
@@ -189,7 +189,14 @@ impl Reader<'_> {
     }
 
     fn unknown_key(&mut self, start: usize, option: &str, known: &str) {
-        self.refuse(start, option, "is no key of an overlay", format!("known here: {known}"));
+        let word = option.rsplit('.').next().unwrap_or(option);
+        // They stand in backticks.
+        let words = known.split('`').skip(1).step_by(2).map(|known| (strsim::damerau_levenshtein(known, word), known));
+        let remedy = match words.filter(|(distance, _)| *distance <= SLIP).min() {
+            Some((_, meant)) => format!("did you mean `{meant}`? Known here: {known}"),
+            None => format!("known here: {known}"),
+        };
+        self.refuse(start, option, "is no key of an overlay", remedy);
     }
 
     fn refuse(

@@ -152,3 +152,16 @@ fn missing_file_is_a_finding() {
     let findings = Overlay::file(&directory.path().join("none.toml")).unwrap_err();
     fixture::refused(&findings, "overlay", "can't be read");
 }
+
+#[test]
+fn slip_in_a_key_of_an_overlay_suggests_the_key_that_was_meant() {
+    for (rule, meant) in [
+        ("policy = { acess = { public = true } }", "did you mean `access`?"),
+        ("polcy = { access = { public = true } }", "did you mean `policy`?"),
+        ("colour = 1", "known here: `selector`"),
+    ] {
+        let text = format!("[[rule]]\nselector = \"echo.v1.Echo/Say\"\n{rule}\n");
+        let found = Overlay::parse("echo.toml", &text).unwrap_err()[0].to_string();
+        assert!(found.contains(meant), "{found}");
+    }
+}
