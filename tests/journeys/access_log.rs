@@ -3,10 +3,12 @@
 use crate::{
     create,
     scripted_upstream::{Reply, ScriptedUpstream},
-    wire::GrpcCall,
+    wire::{GrpcCall, frame},
 };
+use accord_api::accord::auth::v1::{ClientCredentialsGrant, IssueRequest, issue_request};
 use accord_fabric::{EDITOR, Fabric};
 use anyhow::Result;
+use prost::Message;
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -68,5 +70,24 @@ async fn access_log_tells_the_reason_of_a_refusal_and_never_the_token() -> Resul
     let line = &fabric.gateway.await_access_log("refused", 1).await?[0];
     assert_eq!((&line["status"], &line["reason"]), (&json!("UNAUTHENTICATED"), &json!("CREDENTIAL_INVALID")), "{line}");
     assert!(!line.to_string().contains(&token[..20]), "{line}");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn access_log_of_auth_and_cache_tells_the_reason_of_their_own_refusals() -> Result<()> {
+    let mut fabric = Fabric::builder()?.cache_fronted().start().await?;
+    let grant = ClientCredentialsGrant { client_id: "shop\n".to_owned(), client_secret: "wrong".to_owned() };
+    let login = IssueRequest { grant: Some(issue_request::Grant::ClientCredentials(grant)) };
+    let login =
+        GrpcCall::to(fabric.auth.listen, "/accord.auth.v1.TokenService/Issue").body(frame(0, &login.encode_to_vec()));
+    login.header("x-request-id", "login").send().await?;
+    let token = fabric.token(EDITOR).await?;
+    fabric.get("/v1/cache/nowhere/key").token(&token).header("x-request-id", "key").send().await?;
+    let (login, key) =
+        (&fabric.auth.await_access_log("login", 1).await?[0], &fabric.cache.await_access_log("key", 1).await?[0]);
+    assert_eq!((&login["reason"], &key["reason"]), (&json!("CREDENTIAL_INVALID"), &json!("NAMESPACE_UNKNOWN")));
+    let words = fabric.auth.process.log();
+    let warned = words.lines().find(|line| line.contains("login refused")).unwrap_or_default();
+    assert!(warned.contains(r#"client_id="shop\n""#) && warned.contains("no such client"), "{words}");
     fabric.stop().await
 }

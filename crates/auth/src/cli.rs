@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use accord_runtime::{
     cli::{Binary, Finding, Report, Sections, Settings},
@@ -143,7 +143,7 @@ impl Binary for AccordAuth {
             Command::Role(command) => command.run(&context).await,
             Command::Token(command) => command.run(&context).await,
             Command::Key(command) => command.run(&context).await,
-            Command::Policy(command) => return command.run(),
+            Command::Policy(command) => return command.run(&context),
             Command::Audit(command) => command.run(&context).await,
         }?;
         Ok(ExitCode::SUCCESS)
@@ -157,6 +157,12 @@ impl Context<'_> {
     /// For what only makes sense where a store is.
     fn existing(&self) -> anyhow::Result<Config> {
         self.0.load_where(setup::expect_store)
+    }
+
+    /// The policies that the configuration names. Nothing else of it is needed, so that they can be checked before the rest is
+    /// there.
+    fn configured_policies(&self) -> anyhow::Result<Vec<PathBuf>> {
+        Ok(self.0.load()?.policy.files)
     }
 
     /// Warns of roles that no policy names: a slip would otherwise show only as calls that are denied. Where policies can't be
@@ -183,8 +189,11 @@ impl Context<'_> {
         Auth::open(&self.existing()?).await
     }
 
-    async fn store(&self) -> anyhow::Result<Store> {
-        setup::store(&self.0.load()?).await
+    /// The same, and how to name it to whom may have meant another one.
+    async fn named_store(&self) -> anyhow::Result<(Store, String)> {
+        let config = self.0.load()?;
+        let place = setup::store_place(&config);
+        Ok((setup::store(&config).await?, place))
     }
 
     async fn existing_store(&self) -> anyhow::Result<Store> {

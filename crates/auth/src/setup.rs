@@ -6,6 +6,7 @@ use accord_runtime::{
     config::{Invalid, Secret},
     file::{SECRET, read_text},
     output::print_error,
+    rate_limited_log::RateLimitedLog,
 };
 use anyhow::{Context as _, bail, ensure};
 
@@ -44,6 +45,7 @@ impl Auth {
             policies,
             passwords: Passwords::new()?,
             throttle: LoginThrottle::default(),
+            refused_logins: RateLimitedLog::default(),
             tokens: config.tokens.clone(),
             keys: config.keys.clone(),
             metrics: Metrics::default(),
@@ -93,6 +95,12 @@ pub(crate) fn development_key(config: &mut Config) -> anyhow::Result<()> {
     }
     config.keys.encryption_key_file = Some(path);
     Ok(())
+}
+
+/// The store as messages name it, and whether it is not there yet.
+pub(crate) fn store_place(config: &Config) -> String {
+    let is_new = sqlite_file(config).is_some_and(|file| !file.exists());
+    format!("{}{}", config.store.url, if is_new { ", which was made now" } else { "" })
 }
 
 fn sqlite_file(config: &Config) -> Option<PathBuf> {

@@ -139,11 +139,13 @@ fn client_add_before_the_policies_are_there_warns() {
 }
 
 #[test]
-fn client_add_says_what_it_did() {
+fn client_add_names_the_store_and_says_when_it_was_made() {
     let database = database().into_inner();
-    let added = run(ADD_CACHE, &database);
-    let words = String::from_utf8_lossy(&added.stdout);
-    assert!(words.contains("added the client `cache`; its secret is in cache.secret"), "{added:?}");
+    for (id, made) in [("cache", ", which was made now"), ("orders", "")] {
+        let added = run(&format!("client add {id} --secret-file {id}.secret"), &database);
+        let expected = format!("added the client `{id}` in {}{made}; its secret is in {id}.secret\n", database.url);
+        assert_eq!(String::from_utf8_lossy(&added.stdout), expected, "{added:?}");
+    }
 }
 
 #[test]
@@ -261,9 +263,12 @@ fn key_new_never_replaces_a_file() {
 #[test]
 fn principal_add_says_what_it_did() {
     let database = database().into_inner();
-    let said = |flags: &str| run(&format!("principal add eve --development {flags}"), &database).stdout;
-    assert_eq!(said("--kind user"), b"added `eve`\n");
-    assert_eq!(said("--if-absent"), b"`eve` exists, and is left as it is\n");
+    let said = |flags: &str| {
+        let done = run(&format!("principal add eve --development {flags}"), &database);
+        String::from_utf8(done.stdout).unwrap()
+    };
+    assert_eq!(said("--kind user"), format!("added `eve` in {}, which was made now\n", database.url));
+    assert_eq!(said("--if-absent"), "`eve` exists, and is left as it is\n");
 }
 
 #[test]
@@ -300,6 +305,35 @@ fn check_warns_of_a_policy_that_grants_administration_to_everybody() {
             checked.status.success() && said.starts_with("warning: the policy `open.cedar#1`"),
             "{command}: {said}"
         );
+    }
+}
+
+#[test]
+fn policy_check_reads_what_the_flag_and_the_configuration_name_and_says_so() {
+    let database = database().into_inner();
+    let permit = r#"permit (principal in Accord::Role::"r", action == Accord::Action::"a.b", resource);"#;
+    for (file, text) in [
+        ("a.cedar", permit.to_owned()),
+        ("b.cedar", permit.repeat(2)),
+        ("broken.cedar", "permit (".to_owned()),
+        ("auth.toml", "[policy]\nfiles = ['b.cedar']".to_owned()),
+    ] {
+        std::fs::write(database.directory.path().join(file), text).unwrap();
+    }
+    let said = |words: &str| {
+        let done = run(words, &database);
+        (done.status.code(), String::from_utf8(done.stdout).unwrap())
+    };
+    for (words, expected) in [
+        ("policy check", "good: 0 files, 0 policies: the built-in ones alone\n"),
+        ("policy check a.cedar --policy b.cedar", "good: 2 files, 3 policies: b.cedar, a.cedar\n"),
+        ("policy check a.cedar --policy a.cedar", "good: 1 file, 1 policy: a.cedar\n"),
+        ("policy check --config auth.toml", "good: 1 file, 2 policies: b.cedar\n"),
+    ] {
+        assert_eq!(said(words), (Some(0), expected.to_owned()), "{words}");
+    }
+    for broken in ["policy check --policy broken.cedar", "policy check --policy nowhere.cedar"] {
+        assert_eq!(said(broken).0, Some(1), "{broken}");
     }
 }
 

@@ -85,14 +85,15 @@ impl Add {
     async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
         let Self { id, tenant, role, secret_file, if_absent, rotate } = self;
         context.warn_of_unknown_roles(&role)?;
-        let (store, principal) = (context.store().await?, Principal::new(id, Kind::Service, tenant, role));
+        let (store, place) = context.named_store().await?;
+        let principal = Principal::new(id, Kind::Service, tenant, role);
         let admin = Admin::new(&store, ACTOR);
         match admin.add_client(&principal, || secret(&secret_file)).await {
             Err(AdminError::Exists(id)) => exists(&admin, &id, &secret_file, (if_absent, rotate)).await,
             added => {
                 let file = secret_file.display();
                 added.with_context(|| format!("the client is not added, with its secret in {file}"))?;
-                print(format_args!("added the client `{}`; its secret is in {file}\n", principal.subject))
+                print(format_args!("added the client `{}` in {place}; its secret is in {file}\n", principal.subject))
             }
         }
     }

@@ -5,14 +5,15 @@ use std::{path::PathBuf, process::ExitCode};
 use accord_runtime::cli::{Finding, OutputFlag, Report};
 use clap::Subcommand;
 
+use super::Context;
 use crate::domain::policy::Policies;
 
 /// Commands about policies.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Say whether these files and the built-in policies are good together.
+    /// Say whether these files, those of `--policy` or `policy.files`, and the built-in policies are good together.
     Check {
-        /// Cedar policies.
+        /// Cedar policies, beside those of the configuration.
         files: Vec<PathBuf>,
         #[command(flatten)]
         output: OutputFlag,
@@ -20,14 +21,26 @@ pub enum PolicyCommand {
 }
 
 impl PolicyCommand {
-    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self, context: &Context<'_>) -> anyhow::Result<ExitCode> {
         let Self::Check { files, output } = self;
-        let report = match Policies::load(&files) {
+        let mut all = context.configured_policies()?;
+        all.extend(files.into_iter().filter(|file| !all.contains(file)).collect::<Vec<_>>());
+        let report = match Policies::load(&all) {
             Ok(policies) => {
-                Report::of(policies.warnings().into_iter().map(Finding::warning), format!("good: {}", policies.hash))
+                let warnings = policies.warnings().into_iter().map(Finding::warning);
+                Report::of(warnings, summary(&all, policies.count()))
             }
             Err(error) => Report::refused([error.to_string()]),
         };
         report.print_as(output)
     }
+}
+
+/// What was read, so that nobody takes a file for good that was not looked at.
+fn summary(files: &[PathBuf], policies: usize) -> String {
+    let plural = |count: usize, one: &str, more: &str| format!("{count} {}", if count == 1 { one } else { more });
+    let (files_read, policies) = (plural(files.len(), "file", "files"), plural(policies, "policy", "policies"));
+    let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    let names = if names.is_empty() { "the built-in ones alone".to_owned() } else { names.join(", ") };
+    format!("good: {files_read}, {policies}: {names}")
 }

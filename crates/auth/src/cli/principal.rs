@@ -57,14 +57,15 @@ impl PrincipalCommand {
         };
         let password = password_file.as_deref().map(secret_file::read).transpose()?;
         context.warn_of_unknown_roles(&role)?;
-        let (store, principal) = (context.store().await?, Principal::new(name, kind.into(), tenant, role));
+        let (store, place) = context.named_store().await?;
+        let principal = Principal::new(name, kind.into(), tenant, role);
         match Admin::new(&store, ACTOR).add_principal(&principal, password.as_deref()).await {
             Err(AdminError::Exists(name)) if if_absent => {
                 print(format_args!("`{name}` exists, and is left as it is\n"))
             }
             added => {
                 added?;
-                print(format_args!("added `{}`\n", principal.subject))
+                print(format_args!("added `{}` in {place}\n", principal.subject))
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use accord_runtime::rate_limited_log::RateLimitedLog;
 use accord_token::{
     Refusal, Type, Verified,
     verify::{self, Expected},
@@ -34,6 +35,8 @@ pub struct Auth {
     pub(crate) passwords: Passwords,
     /// Slows down guessing.
     pub throttle: LoginThrottle,
+    /// Logs clients that may not log in.
+    pub(crate) refused_logins: RateLimitedLog,
     /// What tokens say.
     pub tokens: TokensConfig,
     /// How keys are made.

@@ -23,6 +23,9 @@ use crate::store::{
 /// The longest password, in bytes: hashing must not be fed by the megabyte.
 pub(super) const MAX_PASSWORD: usize = 1024;
 
+/// Characters of a refused client's id that are logged: those of a name, and too few of a secret.
+const LOGGED_ID: usize = 24;
+
 /// How somebody proves who they are.
 pub enum Credential {
     /// A person.
@@ -92,16 +95,28 @@ impl Auth {
 
     /// Client secrets have 256 random bits: nobody guesses them, so nobody can lock a client out by failing for it.
     async fn login_client(&self, id: &str, secret: &str) -> Result<IssuedTokens, Denial> {
-        let client = self.store.client(id).await?.ok_or(Denial::Credential)?;
+        let refused = |cause| self.refuse_client(id, cause);
+        let client = self.store.client(id).await?.ok_or_else(|| refused("there is no such client"))?;
         let given = hash_client_secret(secret);
         let is = |hash: &str| verify_slices_are_equal(given.as_bytes(), hash.as_bytes()).is_ok();
         if !client.hashes(verify::now()).any(is) {
-            return Err(Denial::Credential);
+            return Err(refused("the secret is wrong"));
         }
-        let principal = self.active(&client.subject).await?;
+        let principal = self.active(&client.subject).await.map_err(|denial| match denial {
+            Denial::Credential => refused("the client is disabled"),
+            other => other,
+        })?;
         let state = self.state.current().await?;
         let access = issue::access_token(&self.tokens, &state, &principal, self.tokens.access_ttl)?;
         Ok(IssuedTokens { access, refresh: None })
+    }
+
+    /// Tells the operator alone which it was. The id is what a caller sent: it may have any characters and any length, and
+    /// may be a secret in the wrong place.
+    fn refuse_client(&self, id: &str, cause: &'static str) -> Denial {
+        let client_id: String = id.chars().take(LOGGED_ID).collect();
+        self.refused_logins.write(|| tracing::warn!(?client_id, cause, "login refused"));
+        Denial::Credential
     }
 
     /// Whoever may log in under this name.

@@ -74,6 +74,7 @@ pub(crate) enum PolicyError {
 pub(crate) struct Policies {
     /// Names this very set.
     pub hash: Arc<str>,
+    count: usize,
     by_action: HashMap<String, PolicySet>,
     /// Those that are about every action.
     general: PolicySet,
@@ -112,6 +113,11 @@ impl Policies {
         sets.any(|set| set.policies().any(|policy| policy.to_string().contains(&named)))
     }
 
+    /// How many there are beside the built-in ones.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
     /// Reads and validates the built-in policies and these files.
     pub(crate) fn load(files: &[PathBuf]) -> Result<Self, PolicyError> {
         let mut sources = vec![PolicyFile::new("built-in".to_owned(), BUILT_IN.to_owned())?];
@@ -121,6 +127,7 @@ impl Policies {
         Self::of(&sources)
     }
 
+    /// Of these texts, the built-in one first.
     fn of(sources: &[PolicyFile]) -> Result<Self, PolicyError> {
         let all: Vec<_> = sources.iter().flat_map(|source| &source.policies).collect();
         let actions: BTreeSet<_> = all.iter().flat_map(|policy| actions_of(policy).unwrap_or_default()).collect();
@@ -136,7 +143,8 @@ impl Policies {
         };
         let by_action =
             actions.iter().map(|action| Ok((action.clone(), slice(Some(action))?))).collect::<Result<_, _>>()?;
-        Ok(Self { hash, by_action, general: slice(None)?, authorizer: Authorizer::new() })
+        let count = sources.iter().skip(1).map(|source| source.policies.len()).sum();
+        Ok(Self { hash, count, by_action, general: slice(None)?, authorizer: Authorizer::new() })
     }
 
     /// Whether the principal may.
