@@ -78,9 +78,8 @@ fn newer_libraries(directory: &Path) -> Result<PathBuf> {
     let missing = "the conformance runner needs glibc 2.38: install a newer system, or apt-get to bring its libraries";
     ensure!(on_path("apt-get").is_some(), missing);
     fs::create_dir_all(directory.join("lists/partial"))?;
-    let key = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let source = format!("deb [signed-by={key}] http://deb.debian.org/debian trixie main\n");
-    fs::write(directory.join("sources.list"), source)?;
+    let (key, mirror) = ("/usr/share/keyrings/debian-archive-keyring.gpg", debian_mirror()?);
+    fs::write(directory.join("sources.list"), format!("deb [signed-by={key}] {mirror} trixie main\n"))?;
     for arguments in [&["update"][..], &["download", "libc6", "libstdc++6", "libgcc-s1"]] {
         let mut apt = apt(directory);
         apt.args(arguments);
@@ -95,6 +94,17 @@ fn newer_libraries(directory: &Path) -> Result<PathBuf> {
         }
     }
     Ok(libraries)
+}
+
+/// Where this machine has Debian's packages from. A mirror of them ends so, whatever its host.
+fn debian_mirror() -> Result<String> {
+    let arguments = ["indextargets", "--format", "$(SITE)", "Created-By: Packages"];
+    let asked = Command::new("apt-get").args(arguments).output().context("apt-get could not be started")?;
+    let sites = String::from_utf8_lossy(&asked.stdout).into_owned();
+    let mirror = sites.lines().map(|site| site.trim_end_matches('/')).find(|site| site.ends_with("/debian"));
+    mirror
+        .map(str::to_owned)
+        .context("none of apt's sources is a mirror of Debian: the conformance runner needs its glibc")
 }
 
 /// apt-get with sources and lists of its own, which leaves those of this machine alone.
