@@ -93,6 +93,9 @@ def request(binding, message, values, pool):
         query = parameters(message, others, bound, values)
         if binding.body and is_set(message, message.DESCRIPTOR.fields_by_name[binding.body]):
             content_type, body = one_field(message, binding.body, bound, pool, preserve)
+        elif binding.body and is_http_body(message.DESCRIPTOR.fields_by_name[binding.body]):
+            # A request has a body, be it empty, and so the field is there.
+            getattr(message, binding.body).SetInParent()
     target = path + ("?" + "&".join(query) if query else "")
     method = "POST" if binding.http_method == "*" else binding.http_method
     return Request(method, path, target, content_type, body)
@@ -182,9 +185,13 @@ def whole(message, bound, pool, preserve):
     return "application/json", text.encode()
 
 
+def is_http_body(field):
+    return field.message_type is not None and field.message_type.full_name == "google.api.HttpBody"
+
+
 def one_field(message, name, bound, pool, preserve):
     field = message.DESCRIPTOR.fields_by_name[name]
-    if field.message_type is not None and field.message_type.full_name == "google.api.HttpBody":
+    if is_http_body(field):
         return getattr(message, name).content_type, getattr(message, name).data
     fields = json_format.MessageToDict(without(message, bound), descriptor_pool=pool, preserving_proto_field_name=preserve)
     return "application/json", json.dumps(fields[field.name if preserve else field.json_name]).encode()
