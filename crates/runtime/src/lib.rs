@@ -36,6 +36,7 @@ mod descriptors;
 pub mod observe;
 pub mod call_record;
 mod access_log;
+mod request_id;
 pub mod trace;
 pub mod request;
 pub mod enforce;

@@ -16,6 +16,8 @@ use tracing::{Dispatch, Span, span::Id};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{Registry, registry::LookupSpan};
 
+use crate::request_id::never_indexed;
+
 /// The context that a span has from its caller, kept in the span's extensions.
 struct Inherited(SpanContext);
 
@@ -49,7 +51,8 @@ pub fn inject(headers: &mut HeaderMap) {
     let state = Some(context.trace_state().header()).filter(|state| !state.is_empty());
     for (name, value) in [("traceparent", Some(parent)), ("tracestate", state)] {
         if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-            headers.insert(name, value);
+            // Every call has another one.
+            headers.insert(name, never_indexed(value));
         }
     }
 }
