@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use accord_api::accord::fault::v1::Reason;
+use accord_mesh::passport;
 use accord_readthrough::{Failure, Load, Loaded, Origin, Tag};
 use accord_runtime::{deadline::Deadline, fair_share::Holder, fault, request::RequestId};
-use accord_token::PASSPORT_HEADER;
 use accord_upstream::{self as upstream, Answer, Caller, ConfigError, Upstream, UpstreamConfig};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -130,7 +130,7 @@ impl Origin for Loader {
 async fn make(call: &OriginCall, time: Duration) -> Result<Answer, upstream::Failure> {
     let mut metadata = call.headers.clone();
     if let Some(passport) = &call.passport {
-        metadata.insert(PASSPORT_HEADER, passport.clone());
+        passport::insert(&mut metadata, passport);
     }
     call.upstream.unary(&call.target.describe(call, &metadata, time), &call.request).await.result
 }

@@ -1,11 +1,10 @@
 //! Internal calls: to the other binaries of the mesh, made as the workload that the gateway is.
 
-use accord_mesh::{MeshClient, refusal};
+use accord_mesh::{MeshClient, passport, refusal};
 use accord_runtime::{
     deadline::Deadline,
     request::{self, RequestId},
 };
-use accord_token::PASSPORT_HEADER;
 use http::HeaderValue;
 use std::mem;
 use tonic::{Request, Status, metadata::MetadataMap};
@@ -27,7 +26,7 @@ pub(crate) fn request<T>(
 pub(crate) fn with_passport<T>(mut request: Request<T>, passport: Option<&HeaderValue>) -> Request<T> {
     let Some(passport) = passport else { return request };
     let mut headers = mem::take(request.metadata_mut()).into_headers();
-    headers.insert(PASSPORT_HEADER, passport.clone());
+    passport::insert(&mut headers, passport);
     *request.metadata_mut() = MetadataMap::from_headers(headers);
     request
 }

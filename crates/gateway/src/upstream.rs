@@ -11,8 +11,8 @@ use crate::{
     stream_limits::{EndReason, StreamLimits},
 };
 use accord_contract::Policy;
+use accord_mesh::passport;
 use accord_runtime::{call_record::CallRecord, deadline::Deadline, fair_share::Held, request::RequestId};
-use accord_token::PASSPORT_HEADER;
 pub(crate) use accord_upstream::Answer;
 use accord_upstream::{self as upstream, Failure, PUSHBACK, ResponseBody, Retries, grpc};
 use bytes::Bytes;
@@ -59,7 +59,7 @@ impl Call {
             None => metadata::inward(headers, options.is_metadata, mode != BodyMode::PassThrough),
         };
         if let Some(passport) = permit.passport() {
-            metadata.insert(PASSPORT_HEADER, passport.clone());
+            passport::insert(&mut metadata, passport);
         }
         Self {
             permit,
