@@ -1,6 +1,7 @@
 //! Rate limits: by tenant, principal, address and method.
 
 use crate::{create, reason};
+use accord_api::catalog::v1::GetProductRequest;
 use accord_fabric::{EDITOR, Fabric, READER};
 use anyhow::Result;
 use std::net::{IpAddr, Ipv4Addr};
@@ -43,6 +44,29 @@ async fn rate_limited_call_is_resource_exhausted_with_retry_after() -> Result<()
     let seconds: u64 = refused.header("retry-after").unwrap().parse()?;
     assert!((1..=1800).contains(&seconds), "{seconds}");
     assert_eq!(read(&editor).await?.status, 200, "each principal has a rate of its own");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn rate_limit_is_told_in_headers_of_http_and_not_in_metadata_of_grpc() -> Result<()> {
+    let fabric = Fabric::builder()?.overlay("tests/journeys/rate_limit.toml").start().await?;
+    create(&fabric, "Oak desk").await?;
+    let token = fabric.token(READER).await?;
+    let answer = fabric.get("/v1/products/oak-desk").token(&token).send().await?;
+    assert_eq!(answer.header("ratelimit"), Some("\"principal\";r=1"));
+
+    let read = async || {
+        let request = GetProductRequest { id: "oak-desk".into() };
+        fabric.products(&token)?.get_product(request).await.map_or_else(
+            |refused| anyhow::Ok(refused.metadata().clone()),
+            |answer| anyhow::Ok(answer.metadata().clone()),
+        )
+    };
+    let (answered, refused) = (read().await?, read().await?);
+    assert!(!answered.contains_key("x-accord-fault") && refused.contains_key("x-accord-fault"));
+    for metadata in [answered, refused] {
+        assert!(!metadata.contains_key("ratelimit") && !metadata.contains_key("ratelimit-policy"), "{metadata:?}");
+    }
     fabric.stop().await
 }
 

@@ -94,7 +94,7 @@ pub(crate) async fn travel(
     let slot = Arc::new(gateway.concurrency_limit.acquire(policy.criticality, holder)?);
     let memory = CallMemory::new(&gateway.memory, holder);
     let permit = authorize(&gateway.mesh, &route.entry, identity, &arrival, deadline).await?;
-    let allowance = rate_limit(&permit)?;
+    let allowance = rate_limit(protocol, &permit)?;
     let call = Call::new(permit, Arc::clone(&slot), memory, deadline, &arrival, route.mode);
     let mut response = within(deadline, answer(gateway, call, route, arrival)).await?;
     allowance.add_headers(response.headers_mut());

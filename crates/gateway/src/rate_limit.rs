@@ -3,6 +3,7 @@
 use crate::{
     authorize::Permit,
     fault::{Component, Fault},
+    protocol::WireProtocol,
     table::{Rate, RateLimitKey},
 };
 use accord_api::accord::fault::v1::Reason;
@@ -10,7 +11,7 @@ use accord_contract::RateLimitBy;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{sync::Arc, time::Duration};
 
-/// What is left of the tightest limit, for the head of an HTTP answer.
+/// What is left of the tightest limit, for the head of an HTTP answer; nothing in gRPC, whose clients read no such headers.
 pub(crate) struct Allowance(Option<Left>);
 
 struct Left {
@@ -20,16 +21,17 @@ struct Left {
 }
 
 /// Takes one call from every limit, or says when to come back.
-pub(crate) fn rate_limit(permit: &Permit) -> Result<Allowance, Fault> {
+pub(crate) fn rate_limit(protocol: WireProtocol, permit: &Permit) -> Result<Allowance, Fault> {
+    let is_http = !protocol.is_answered_by_grpc_servers();
     let mut tightest = None;
     for rate in permit.entry().rates.iter() {
-        let left = rate.take(&key(rate.declared.by, permit)).map_err(|wait| rate_limited(rate, wait))?;
+        let left = rate.take(&key(rate.declared.by, permit)).map_err(|wait| rate_limited(rate, wait, is_http))?;
         if tightest.is_none_or(|(_, least)| left < least) {
             tightest = Some((rate, left));
         }
     }
     let left = |(rate, calls): (&Rate, u32)| Left { policy: rate.policy.clone(), name: rate.name(), calls };
-    Ok(Allowance(tightest.map(left)))
+    Ok(Allowance(tightest.filter(|_| is_http).map(left)))
 }
 
 fn key(by: RateLimitBy, permit: &Permit) -> RateLimitKey {
@@ -52,15 +54,17 @@ impl Allowance {
     pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
         let Some(Left { policy, name, calls }) = &self.0 else { return };
         headers.insert(POLICY, policy.clone());
-        if let Ok(left) = HeaderValue::try_from(format!("\"{name}\";r={calls}")) {
+        if let Ok(mut left) = HeaderValue::try_from(format!("\"{name}\";r={calls}")) {
+            // It never repeats, so it has no place in HPACK's table.
+            left.set_sensitive(true);
             headers.insert(LEFT, left);
         }
     }
 }
 
-fn rate_limited(rate: &Rate, wait: Duration) -> Fault {
+fn rate_limited(rate: &Rate, wait: Duration, is_http: bool) -> Fault {
     let (requests, per, by) = (rate.declared.requests, rate.declared.per, rate.name());
     let message = format!("the limit of {requests} requests in {per:?} for each {by} is used up");
     let fault = Fault::retry(Component::Gateway, Reason::RateLimited, message, wait);
-    fault.header(POLICY, rate.policy.clone())
+    if is_http { fault.header(POLICY, rate.policy.clone()) } else { fault }
 }
