@@ -101,6 +101,31 @@ async fn reads_past_a_cache_without_room_are_bounded_and_then_refused() -> Resul
 }
 
 #[tokio::test]
+async fn only_if_cached_gets_a_stored_answer_or_a_refusal_and_calls_no_upstream() -> Result<()> {
+    let echo = ScriptedUpstream::start().await?;
+    let mut fabric = echo.behind()?.start().await?;
+    let grpc = |wish: &'static str| GrpcCall::new(&fabric, "Recall", "hop").header("cache-control", wish).send();
+    let json = |wish: &'static str| fabric.get("/v1/words/hop").header("cache-control", wish).send();
+    let refused = (Code::FailedPrecondition, "ANSWER_NOT_STORED".to_owned());
+    assert_eq!(grpc("only-if-cached").await?.refusal(), refused);
+    assert_eq!(json("only-if-cached").await?.status, 504);
+    assert!(echo.take_received().is_empty());
+    assert_eq!(grpc("max-age=60").await?.ok()?, word("hop"));
+    echo.take_received();
+    assert!(grpc("only-if-cached").await?.head["cache-status"].to_str()?.starts_with("accord; hit"));
+    assert!(json("only-if-cached").await?.header("cache-status").unwrap().starts_with("accord; hit"));
+    for wish in ["only-if-cached, no-cache", "only-if-cached, no-store"] {
+        assert_eq!(grpc(wish).await?.refusal(), refused, "{wish}");
+    }
+    fabric.cache.process.kill()?;
+    let gone = fabric.get("/v1/words/hop").header("cache-control", "only-if-cached").send().await?;
+    assert_eq!(gone.status, 504, "{}", gone.text());
+    assert!(gone.text().contains("ANSWER_NOT_STORED"), "{}", gone.text());
+    assert!(echo.take_received().is_empty());
+    fabric.stop().await
+}
+
+#[tokio::test]
 async fn read_that_asks_not_to_be_stored_leaves_the_cache_as_it_is() -> Result<()> {
     let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
     let ask = |wish: &'static str| GrpcCall::new(&fabric, "Recall", "hop").header("cache-control", wish).send();

@@ -183,7 +183,7 @@ async fn unary(
     let policy = &entry.method.policy;
     if let (Some(read_through), Some(declared), Some(plan)) = (&gateway.read_through, &policy.cache, &entry.cache_plan)
     {
-        return read_through.read(&call, declared, plan, &message.bytes, options.consistency).await;
+        return read_through.read(&call, declared, plan, &message.bytes, options.cache_control).await;
     }
     let key = match &policy.idempotency {
         Some(declared) => idempotency::key(declared, options.idempotency_key)?.map(|key| (declared.window, key)),

@@ -21,7 +21,7 @@ use grpc::Grpc;
 use http::{HeaderMap, Request, Response, Version, header, request::Parts};
 use http_body::Body as HttpBody;
 use json::Json;
-pub(crate) use options::{Consistency, Malformed, RequestOptions};
+pub(crate) use options::{CacheControl, Consistency, Malformed, RequestOptions};
 use std::{error::Error, sync::Arc};
 use tonic::body::Body;
 

@@ -4,7 +4,7 @@ use crate::{
     fault::{Component, Fault},
     internal_call,
     invalidate::Invalidator,
-    protocol::Consistency,
+    protocol::{CacheControl, Consistency},
     table::CachePlan,
     upstream::{self, Answer, Call},
 };
@@ -22,7 +22,7 @@ use accord_token::PASSPORT_HEADER;
 use accord_upstream::{Client, Upstream};
 use accord_wire::Malformed;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::{
     collections::HashSet,
@@ -87,20 +87,20 @@ impl ReadThrough {
         policy: &CachePolicy,
         plan: &CachePlan,
         message: &Bytes,
-        consistency: Option<Consistency>,
+        asked: CacheControl,
     ) -> Result<Answer, Fault> {
-        let consistency = consistency.filter(|_| !policy.ignore_cache_control);
-        if consistency == Some(Consistency::Unstored) {
+        let asked = if policy.ignore_cache_control { CacheControl::default() } else { asked };
+        if asked.consistency == Some(Consistency::Unstored) && !asked.only_if_cached {
             return self.past(call, message, "request").await;
         }
-        let read = read(call, policy, plan, message, consistency).map_err(|_| Fault::unreadable())?;
+        let read = read(call, policy, plan, message, asked).map_err(|_| Fault::unreadable())?;
         if !self.upstream.is_available() {
             let failure = Status::unavailable("the cache failed a moment ago and is not asked again yet");
-            return self.bypass(call, message, &failure).await;
+            return self.bypass(call, message, asked, &failure).await;
         }
         if !self.invalidator.is_announced(call.deadline).await {
             let failure = Status::unavailable("the cache does not know yet that this gateway is a new one");
-            return self.bypass(call, message, &failure).await;
+            return self.bypass(call, message, asked, &failure).await;
         }
         let begun = Instant::now();
         let response = self.read_by_plan(call, plan, read).await;
@@ -115,7 +115,7 @@ impl ReadThrough {
             Err(status) => status,
         };
         self.log_failure(call, &failure);
-        self.bypass(call, message, &failure).await
+        self.bypass(call, message, asked, &failure).await
     }
 
     /// Logs that the cache fails: once, until it answers again.
@@ -152,9 +152,18 @@ impl ReadThrough {
         }
     }
 
-    async fn bypass(&self, call: &Call, message: &Bytes, failure: &Status) -> Result<Answer, Fault> {
+    async fn bypass(
+        &self,
+        call: &Call,
+        message: &Bytes,
+        asked: CacheControl,
+        failure: &Status,
+    ) -> Result<Answer, Fault> {
         if call.deadline.expired() {
             return Err(Fault::deadline());
+        }
+        if asked.only_if_cached {
+            return Err(not_stored("`only-if-cached`, and the cache does not answer"));
         }
         let method = &call.permit.entry().method;
         tracing::debug!(
@@ -216,7 +225,7 @@ fn read(
     policy: &CachePolicy,
     plan: &CachePlan,
     message: &Bytes,
-    consistency: Option<Consistency>,
+    asked: CacheControl,
 ) -> Result<ReadRequest, Malformed> {
     Ok(ReadRequest {
         plan_digest: plan.digest.clone(),
@@ -225,12 +234,12 @@ fn read(
         key: call.permit.entry().method.cache_key(policy, message)?,
         headers: call.metadata.iter().filter(|(name, _)| *name != PASSPORT_HEADER).map(header).collect(),
         is_retried_outside: call.is_retried_by_caller,
-        consistency: consistency.map(|consistency| required(consistency, policy)),
+        consistency: (asked != CacheControl::default()).then(|| required(asked, policy)),
     })
 }
 
-fn required(consistency: Consistency, policy: &CachePolicy) -> cache::Consistency {
-    let requirement = match consistency {
+fn required(asked: CacheControl, policy: &CachePolicy) -> cache::Consistency {
+    let requirement = asked.consistency.map(|consistency| match consistency {
         Consistency::Unstored | Consistency::Strong => Requirement::Strong(true),
         Consistency::Fresh { max_age, min_fresh } => {
             let staleness = max_age.min(min_fresh.map_or(Duration::MAX, |left| old_enough_by(left, policy)));
@@ -238,14 +247,19 @@ fn required(consistency: Consistency, policy: &CachePolicy) -> cache::Consistenc
             let nanos = i32::try_from(staleness.subsec_nanos()).unwrap_or_default();
             Requirement::MaxStaleness(prost_types::Duration { seconds, nanos })
         }
-    };
-    cache::Consistency { requirement: Some(requirement) }
+    });
+    cache::Consistency { requirement, only_if_cached: asked.only_if_cached }
 }
 
 /// The age up to which any stored answer is fresh for so long yet. It has nine tenths of its declared life at least.
 fn old_enough_by(left: Duration, policy: &CachePolicy) -> Duration {
     let shortest = if policy.negative_ttl.is_zero() { policy.ttl } else { policy.ttl.min(policy.negative_ttl) };
     (shortest * 9 / 10).saturating_sub(left)
+}
+
+/// The caller wants a stored answer or none: HTTP has a status of its own for it (RFC 9111, 5.2.1.7).
+fn not_stored(message: &'static str) -> Fault {
+    Fault::new(Component::Cache, Reason::AnswerNotStored, message).http(StatusCode::GATEWAY_TIMEOUT)
 }
 
 fn header((name, value): (&HeaderName, &HeaderValue)) -> Header {
@@ -262,6 +276,10 @@ fn answer(call: &Call, response: ReadResponse) -> Result<Result<Answer, Fault>, 
                 return Ok(Err(upstream_fault(status)));
             }
             Err(status)
+        }
+        Some(read_response::Result::NotStored(_)) => {
+            call.record.set_cache_outcome("not-stored");
+            return Ok(Err(not_stored("`only-if-cached`, and nothing is stored that answers this call")));
         }
         Some(read_response::Result::PlanUnknown(_)) => {
             return Err(Status::internal("the cache does not know the plan that it was sent"));

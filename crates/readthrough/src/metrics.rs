@@ -88,6 +88,10 @@ impl Metrics {
         }
     }
 
+    pub(crate) fn not_stored(&self) {
+        self.reads.add(1, &[KeyValue::new("outcome", "not-stored")]);
+    }
+
     pub(crate) fn waiting(&self) -> GaugeGuard {
         GaugeGuard::new(&self.waiters)
     }

@@ -110,6 +110,19 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         Some(answer)
     }
 
+    /// The stored answer where one may be given, fresh or stale, for a reader who wants no load. None is started behind it.
+    pub fn stored(&self, read: &Read<O::Call>) -> Option<Answer> {
+        let answer = match self.lookup(read) {
+            Lookup::Answer(answer) | Lookup::Revalidate(answer) => answer,
+            Lookup::Load(_) => {
+                self.0.metrics.not_stored();
+                return None;
+            }
+        };
+        self.0.metrics.answered(&answer);
+        Some(answer)
+    }
+
     async fn answer(&self, read: &Read<O::Call>) -> Result<Answer, Overload> {
         let (asked, first_newer) = (self.0.validity.now(), self.0.flights.next_serial());
         let mut budget = WaitBudget::new(self.0.world.now(), read.wait_budget);

@@ -67,7 +67,12 @@ where
             return Ok(Response::new(plan_unknown()));
         };
         let (passport, soft) = (passport(&metadata)?, plan.soft_timeout());
+        let only_if_cached = message.consistency.as_ref().is_some_and(|consistency| consistency.only_if_cached);
         let read = self.compile(message, plan, passport, terms)?;
+        if only_if_cached {
+            let answer = self.engine.stored(&read).map(|answer| respond(answer, self.node.clone()));
+            return Ok(Response::new(answer.unwrap_or_else(not_stored)));
+        }
         let answer = self.answer(&read, soft).await.map_err(overloaded)?;
         Ok(Response::new(respond(answer, self.node.clone())))
     }
@@ -221,6 +226,10 @@ fn requirement(consistency: Option<&api::Consistency>) -> Result<ConsistencyRequ
 
 fn plan_unknown() -> ReadResponse {
     ReadResponse { result: Some(ReadResult::PlanUnknown(api::PlanUnknown {})), ..ReadResponse::default() }
+}
+
+fn not_stored() -> ReadResponse {
+    ReadResponse { result: Some(ReadResult::NotStored(api::NotStored {})), ..ReadResponse::default() }
 }
 
 fn respond(answer: Answer, node: String) -> ReadResponse {

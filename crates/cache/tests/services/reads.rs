@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accord_api::accord::cache::v1::{Consistency, Outcome, consistency::Requirement};
+use accord_api::accord::cache::v1::{Consistency, NotStored, Outcome, consistency::Requirement, read_response};
 use accord_api::accord::policy::v1::CacheScope;
 
 use crate::fixture::{ADA, PlannedRead, begin, get, outcome, product, seconds};
@@ -68,8 +68,24 @@ async fn max_staleness_of_a_reader_forces_a_load() {
 }
 
 fn requiring(mut read: PlannedRead, requirement: Requirement) -> PlannedRead {
-    read.read.consistency = Some(Consistency { requirement: Some(requirement) });
+    read.read.consistency = Some(Consistency { requirement: Some(requirement), only_if_cached: false });
     read
+}
+
+#[tokio::test]
+async fn only_if_cached_is_answered_from_memory_or_not_at_all() {
+    let fixture = begin().await;
+    let only = |requirement| {
+        let mut read = get("milk");
+        read.read.consistency = Some(Consistency { requirement, only_if_cached: true });
+        read
+    };
+    let absent = Some(read_response::Result::NotStored(NotStored {}));
+    assert_eq!(fixture.read(only(None), ADA).await.unwrap().result, absent);
+    assert_eq!(fixture.version(get("milk")).await, 1);
+    assert_eq!(outcome(&fixture.read(only(None), ADA).await.unwrap()), Outcome::Hit);
+    assert_eq!(fixture.read(only(Some(Requirement::Strong(true))), ADA).await.unwrap().result, absent);
+    assert_eq!(fixture.shop.calls(), 1);
 }
 
 #[tokio::test]

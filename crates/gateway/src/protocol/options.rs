@@ -13,12 +13,21 @@ pub(crate) struct RequestOptions {
     pub timeout: Result<Option<Duration>, Malformed>,
     /// Under which the call may be repeated (draft-ietf-httpapi-idempotency-key-header).
     pub idempotency_key: Result<Option<String>, Malformed>,
-    /// How fresh an answer it requires beyond the contract.
-    pub consistency: Option<Consistency>,
+    /// What it asks of a cache.
+    pub cache_control: CacheControl,
     /// Whether it repeats the call itself (gRFC A6).
     pub is_retried_by_caller: bool,
     /// Which of its headers are metadata of the call; the others are about the exchange with the gateway.
     pub is_metadata: fn(&HeaderName) -> bool,
+}
+
+/// What `Cache-Control` asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CacheControl {
+    /// How fresh an answer has to be beyond the contract.
+    pub consistency: Option<Consistency>,
+    /// Whether only a stored answer will do (RFC 9111, 5.2.1.7).
+    pub only_if_cached: bool,
 }
 
 /// How fresh an answer has to be, the strictest first.
@@ -66,7 +75,7 @@ impl RequestOptions {
         Self {
             timeout,
             idempotency_key: idempotency_key(headers),
-            consistency: consistency(headers),
+            cache_control: cache_control(headers),
             is_retried_by_caller: false,
             is_metadata: |_| true,
         }
@@ -99,19 +108,29 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Malformed> {
 /// What meets every wish in `Cache-Control` (RFC 9111, 5.2.1), over all its field lines (RFC 9110, 5.3): `no-store`, `no-cache`,
 /// the least `max-age`, the greatest `min-fresh`. `Pragma: no-cache` counts where there is no `Cache-Control` (RFC 9111, 5.4).
 ///
-/// `max-stale` would accept more than the contract allows, and `only-if-cached` ask for less than an answer: neither is heeded,
-/// as a cache may choose.
-fn consistency(headers: &HeaderMap) -> Option<Consistency> {
+/// `max-stale` would accept more than the contract allows: it is not heeded, as a cache may choose.
+fn cache_control(headers: &HeaderMap) -> CacheControl {
     let name = if headers.contains_key(header::CACHE_CONTROL) { header::CACHE_CONTROL } else { header::PRAGMA };
-    let directives = headers.get_all(&name).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
     let is_pragma = name == header::PRAGMA;
-    let asked = directives.filter_map(requirement).filter(|asked| !is_pragma || *asked == Consistency::Strong);
-    asked.reduce(Consistency::and)
+    let lines = headers.get_all(&name).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut asked = CacheControl::default();
+    for (name, value) in lines.filter_map(directive) {
+        if name.eq_ignore_ascii_case("only-if-cached") {
+            asked.only_if_cached |= !is_pragma;
+        }
+        let required = requirement(name, value).filter(|required| !is_pragma || *required == Consistency::Strong);
+        asked.consistency = asked.consistency.into_iter().chain(required).reduce(Consistency::and);
+    }
+    asked
 }
 
-fn requirement(directive: &[u8]) -> Option<Consistency> {
-    let directive = std::str::from_utf8(directive).ok()?.trim();
-    let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+/// A directive's name and its value.
+fn directive(text: &[u8]) -> Option<(&str, &str)> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    Some(text.split_once('=').unwrap_or((text, "")))
+}
+
+fn requirement(name: &str, value: &str) -> Option<Consistency> {
     match &*name.to_ascii_lowercase() {
         "no-store" => Some(Consistency::Unstored),
         "no-cache" => Some(Consistency::Strong),
@@ -144,7 +163,7 @@ mod tests {
         for line in lines {
             headers.append(header::CACHE_CONTROL, HeaderValue::from_static(line));
         }
-        consistency(&headers)
+        cache_control(&headers).consistency
     }
 
     fn max_staleness(seconds: u64) -> Consistency {
@@ -188,7 +207,7 @@ mod tests {
 
     #[test]
     fn cache_control_that_says_nothing_of_freshness_asks_for_nothing() {
-        assert_eq!(asked(&["no-transform, max-stale=60, only-if-cached"]), None);
+        assert_eq!(asked(&["no-transform, max-stale=60"]), None);
     }
 
     #[test]
@@ -208,11 +227,27 @@ mod tests {
     }
 
     #[test]
+    fn only_if_cached_holds_beside_every_other_directive() {
+        for (lines, consistency) in [
+            (&["Only-If-Cached"][..], None),
+            (&["max-age=10", "only-if-cached"], Some(max_staleness(10))),
+            (&["only-if-cached, no-cache"], Some(Consistency::Strong)),
+        ] {
+            let lines = lines.iter().map(|line| (header::CACHE_CONTROL, HeaderValue::from_static(line)));
+            let mut headers = HeaderMap::new();
+            lines.for_each(|(name, line)| _ = headers.append(name, line));
+            assert_eq!(cache_control(&headers), CacheControl { consistency, only_if_cached: true }, "{headers:?}");
+        }
+        let headers = [(header::PRAGMA, HeaderValue::from_static("only-if-cached"))].into_iter().collect();
+        assert_eq!(cache_control(&headers), CacheControl::default());
+    }
+
+    #[test]
     fn pragma_counts_where_there_is_no_cache_control() {
         let mut headers = HeaderMap::new();
         headers.insert(header::PRAGMA, HeaderValue::from_static("no-store, No-Cache"));
-        assert_eq!(consistency(&headers), Some(Consistency::Strong));
+        assert_eq!(cache_control(&headers).consistency, Some(Consistency::Strong));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
-        assert_eq!(consistency(&headers), Some(max_staleness(60)));
+        assert_eq!(cache_control(&headers).consistency, Some(max_staleness(60)));
     }
 }

@@ -207,10 +207,11 @@ fn malformed_or_repeated_idempotency_key_is_refused_with_the_same_reason() {
 }
 
 #[test]
-fn consistency_is_asked_for_alike() {
+fn cache_control_is_asked_for_alike() {
     for Column { name, call, .. } in COLUMNS {
-        let asked = options(call(GET), &[("cache-control", "no-cache")]).consistency;
-        assert_eq!(asked, Some(Consistency::Strong), "{name}");
+        let asked = options(call(GET), &[("cache-control", "no-cache, only-if-cached")]).cache_control;
+        let expected = CacheControl { consistency: Some(Consistency::Strong), only_if_cached: true };
+        assert_eq!(asked, expected, "{name}");
     }
 }
 

@@ -18,6 +18,20 @@ async fn stale_while_revalidate_serves_stored_answer_while_one_reload_runs() {
 }
 
 #[tokio::test]
+async fn reader_who_wants_no_load_gets_what_is_stored_while_it_may_be_served() {
+    let (engine, origin, world) = subject();
+    assert!(engine.stored(&of("milk")).is_none());
+    stored(&engine, &origin, "milk", "1").await;
+    assert_eq!(engine.stored(&of("milk")).unwrap().outcome, Outcome::Hit);
+    world.advance(12);
+    assert_eq!(engine.stored(&of("milk")).unwrap().stale, Some(Stale::Revalidating));
+    world.advance(12);
+    assert!(engine.stored(&of("milk")).is_none(), "stale-if-error needs an error");
+    settle().await;
+    assert!(origin.take().is_none(), "the origin was called");
+}
+
+#[tokio::test]
 async fn load_behind_stale_answer_has_load_timeout_and_not_time_of_reader() {
     let (engine, origin, world) = subject();
     stored(&engine, &origin, "milk", "1").await;
