@@ -30,13 +30,15 @@ struct State {
     dependencies: BTreeMap<String, bool>,
     /// Dependencies that the start waits for.
     awaited: BTreeSet<String>,
+    /// What has to come first, however long it takes.
+    required: BTreeSet<&'static str>,
     started: bool,
     draining: bool,
 }
 
 impl State {
     fn ready(&self) -> bool {
-        !self.draining && self.awaited.is_empty()
+        !self.draining && self.awaited.is_empty() && self.required.is_empty()
     }
 
     fn are_dependencies_up(&self) -> bool {
@@ -98,6 +100,17 @@ impl Health {
         self.set(|state| state.set_dependency(name, up));
     }
 
+    /// Not ready until [`Health::obtained`] is called with the same name, however long it takes: without this the process must not
+    /// answer.
+    pub fn require(&self, name: &'static str) {
+        self.set(|state| state.required.insert(name));
+    }
+
+    /// What was required is there.
+    pub fn obtained(&self, name: &'static str) {
+        self.set(|state| state.required.remove(name));
+    }
+
     /// From now on not ready, so that nobody sends new work. Watchers are told and let go.
     pub fn draining(&self) {
         self.set(|state| !std::mem::replace(&mut state.draining, true));
@@ -153,10 +166,11 @@ impl Health {
         self.0.borrow().ready()
     }
 
-    /// What stands between the process and being ready, in alphabetical order.
+    /// What stands between the process and being ready: what is required, then dependencies, each in alphabetical order.
     pub fn missing(&self) -> Vec<String> {
         let state = self.0.borrow();
-        state.awaited.iter().cloned().chain(state.draining.then(|| "draining".to_owned())).collect()
+        let required = state.required.iter().map(|name| (*name).to_owned());
+        required.chain(state.awaited.iter().cloned()).chain(state.draining.then(|| "draining".to_owned())).collect()
     }
 
     /// The dependencies that are down, in alphabetical order.
@@ -242,6 +256,17 @@ mod tests {
 
     async fn next(watched: &mut Watched) -> Option<ServingStatus> {
         watched.next().await.map(|told| told.unwrap().status())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn start_waits_for_what_is_required_without_bound() {
+        let (health, shutdown) = (Health::new(), Shutdown::new(Duration::ZERO));
+        health.follow(&shutdown);
+        health.require("lock");
+        tokio::time::sleep(LONGEST_START * 2).await;
+        assert_eq!((health.ready(), health.missing()), (false, vec!["lock".to_owned()]));
+        health.obtained("lock");
+        assert!(health.ready());
     }
 
     #[test]
