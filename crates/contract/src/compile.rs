@@ -5,17 +5,19 @@ mod bounds;
 mod defaults;
 mod headers;
 
+use std::time::Duration;
+
 use accord_api::accord::policy::v1 as declared;
 use accord_wire::{FieldPath, Template};
 use prost_reflect::MethodDescriptor;
 use tonic::Code;
 
 use crate::finding::Finding;
-use crate::limits::MAX_ATTEMPTS;
+use crate::limits::{MAX_ATTEMPTS, MAX_LEASE};
 use crate::path::compile_path;
 use crate::policy::{
-    Access, CachePolicy, CacheScope, Criticality, Deadline, Idempotency, Kinds, OnCacheFailure, Policy, RateLimit,
-    RateLimitBy, Retry,
+    Access, CachePolicy, CacheScope, Criticality, Deadline, Idempotency, Kinds, Near, OnCacheFailure, Policy,
+    RateLimit, RateLimitBy, Retry,
 };
 use crate::template::compile_template;
 pub(crate) use bindings::bindings;
@@ -131,7 +133,39 @@ impl Compiler<'_> {
             keep_headers: headers::keep(&declared.keep_headers, &mut self.bounds),
             vary: headers::vary(&declared.vary, &mut self.bounds),
             ignore_cache_control: declared.ignore_cache_control(),
+            near: declared.near.as_ref().and_then(|near| self.near(near, declared.ttl)),
         }
+    }
+
+    fn near(&mut self, declared: &declared::Near, ttl: Option<prost_types::Duration>) -> Option<Near> {
+        use declared::near::Promise;
+        let (option, near) = match declared.promise {
+            Some(Promise::Lease(lease)) => {
+                ("cache.near.lease", Near::Lease(self.bounds.positive("cache.near.lease", Some(lease))))
+            }
+            Some(Promise::Bounded(bounded)) => {
+                ("cache.near.bounded", Near::Bounded(self.bounds.positive("cache.near.bounded", Some(bounded))))
+            }
+            None => {
+                let remedy = "write `lease` for answers that miss no acknowledged write, or `bounded` for writes that do not \
+                              wait; leave `near` out for neither";
+                self.bounds.refuse("cache.near", "says neither `lease` nor `bounded`", remedy);
+                return None;
+            }
+        };
+        let ttl = ttl.and_then(|ttl| Duration::try_from(ttl).ok()).filter(|ttl| !ttl.is_zero());
+        if near.duration() > MAX_LEASE {
+            let problem = format!("{} is above {}, the longest", text(near.duration()), text(MAX_LEASE));
+            self.bounds.refuse(
+                option,
+                problem,
+                "give at most 400ms; leases of 200ms and less save nearly as many calls",
+            );
+        } else if ttl.is_some_and(|ttl| near.duration() > ttl) {
+            let problem = format!("{} is above cache.ttl, {}", text(near.duration()), text(ttl.unwrap_or_default()));
+            self.bounds.refuse(option, problem, "no answer lives that long: raise cache.ttl, or lower it");
+        }
+        Some(near)
     }
 
     fn key(&mut self, path: &str) -> Option<FieldPath> {
@@ -230,6 +264,6 @@ fn is_permission(text: &str) -> bool {
     text.split('.').all(name)
 }
 
-fn text(duration: std::time::Duration) -> String {
+fn text(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }

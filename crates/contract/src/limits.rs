@@ -1,12 +1,17 @@
 //! Bounds of a policy's values that others hold as well: whoever gets a policy from elsewhere than a contract checks the same.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// Most bytes of a message, either way, where no layer says otherwise.
 pub const DEFAULT_MESSAGE_BYTES: u64 = 4 << 20;
 
 /// Bytes of the largest stored answer, where `cache.max_bytes` is left out.
 pub const DEFAULT_CACHE_MAX_BYTES: u64 = 1 << 20;
+
+/// The longest lease of a near cache. A write waits for one before it answers, and says `DEFERRED` after 500 ms: a longer one
+/// would make all of them say so.
+pub const MAX_LEASE: Duration = Duration::from_millis(400);
 
 /// `retry.max_attempts`, the first attempt included.
 pub const MAX_ATTEMPTS: RangeInclusive<u32> = 2..=5;

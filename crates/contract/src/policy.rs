@@ -119,6 +119,25 @@ pub struct CachePolicy {
     pub vary: Vec<Box<str>>,
     /// Whether the wishes of callers are ignored.
     pub ignore_cache_control: bool,
+    /// Whether gateways may answer from their own memory as well.
+    pub near: Option<Near>,
+}
+
+/// How long a gateway may answer from its own memory without asking again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Near {
+    /// Under a lease, for which writes wait: no acknowledged write is missed.
+    Lease(Duration),
+    /// Without one: for so long after a write, another gateway may miss it.
+    Bounded(Duration),
+}
+
+impl Near {
+    /// How long.
+    pub fn duration(self) -> Duration {
+        let (Self::Lease(duration) | Self::Bounded(duration)) = self;
+        duration
+    }
 }
 
 /// Who shares a cached answer. The tenant always separates.

@@ -5,6 +5,7 @@ mod fixture;
 mod headers;
 mod http;
 mod layers;
+mod near;
 mod overlays;
 mod reading;
 mod refusals;

@@ -15,6 +15,7 @@ fn policy() -> CachePolicy {
         keep_headers: Vec::new(),
         vary: Vec::new(),
         ignore_cache_control: false,
+        near: None,
     }
 }
 
