@@ -110,6 +110,7 @@ fn auth(builder: &Builder, home: &Home) -> Table {
 fn cache(builder: &Builder, home: &Home) -> Table {
     let url = sqlite(home, "cache.db");
     let mut settings = member(Part::Cache, builder, home);
+    settings.insert("data_dir".to_owned(), home.data("").display().to_string().into());
     merge(
         &mut settings,
         toml! {
@@ -230,6 +231,22 @@ fn url(address: SocketAddr) -> String {
 
 fn milliseconds(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
+}
+
+/// The same settings for another process of the binary, which serves elsewhere.
+pub(crate) fn moved(
+    settings: &str,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    internal: SocketAddr,
+) -> anyhow::Result<Table> {
+    let mut settings: Table = settings.parse()?;
+    for (section, address) in [("listen", listen), ("admin", admin), ("internal", internal)] {
+        if let Some(section) = settings.get_mut(section).and_then(toml::Value::as_table_mut) {
+            section.insert("address".to_owned(), address.to_string().into());
+        }
+    }
+    Ok(settings)
 }
 
 /// Lays `stronger` over `base`, table by table; anything else is replaced.

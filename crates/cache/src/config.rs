@@ -1,5 +1,6 @@
 //! Configuration of the cache: one tree of plain data, every key with its unit and default.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use accord_mesh::MeshConfig;
@@ -22,6 +23,10 @@ pub struct Config {
     /// The name of this replica in answers. Default: `cache`.
     #[serde(deserialize_with = "bound::text")]
     pub node: String,
+    /// A directory that one cache process has to itself: it locks the file `accord-cache.lock` there for its life, and one that
+    /// is started meanwhile waits for it. Caches of different names need different ones. Default: `.`, the working directory.
+    #[serde(deserialize_with = "bound::file")]
+    pub data_dir: PathBuf,
     /// How long calls in flight may take to end after a signal to stop, 1ms to 1h. Default: `10s`.
     #[serde(with = "Time::<1, HOUR>")]
     pub grace: Duration,
@@ -47,6 +52,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             node: "cache".to_owned(),
+            data_dir: PathBuf::from("."),
             grace: Duration::from_secs(10),
             listen: ListenConfig::local(8100),
             admin: ListenConfig::local(8101),
@@ -153,6 +159,13 @@ impl Configuration for Config {
 impl Config {
     /// What of the files that it names can't be used, or is missing.
     pub fn unusable(&self) -> Vec<Invalid> {
-        self.auth.unusable().into_iter().chain(upstream::unusable(&self.upstream)).collect()
+        let own = self.auth.unusable().into_iter().chain(upstream::unusable(&self.upstream));
+        own.chain(self.missing_data_dir()).collect()
+    }
+
+    fn missing_data_dir(&self) -> Option<Invalid> {
+        let problem = format!("{} is no directory", self.data_dir.display());
+        let is_there = self.data_dir.is_dir();
+        (!is_there).then(|| Invalid::new("data_dir", problem, "make it, or name another one"))
     }
 }

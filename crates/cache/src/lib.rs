@@ -6,12 +6,14 @@
 //! - No answer crosses tenants or, unless its contract shares it, principals.
 //! - The cache has no rights of its own: a load runs under the passport of the read that started it.
 //! - No tenant sees or invalidates what another put into a namespace, and nobody without the namespace's permission does.
+//! - One process at a time serves from a data directory: it holds a lock there for its life.
 //! - Everything is bounded: bytes, namespaces, loads, waiters, remembered plans, tags and senders, connections.
 //! - It calls the upstreams that its configuration holds, and no address that a caller says.
 
 // From a configuration to a running server.
 pub mod cli;
 pub mod config;
+mod data_lock;
 pub mod serve;
 
 // The way of a request.

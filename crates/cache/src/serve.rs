@@ -18,6 +18,7 @@ use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 use crate::config::{Config, EngineConfig};
+use crate::data_lock::DataLock;
 use crate::namespaces::Namespaces;
 use crate::origin::{Loader, Upstreams};
 use crate::passport::Passports;
@@ -35,6 +36,9 @@ const SERVICES: &[&str] = &[
     "accord.cache.v1.InvalidationService",
     IDEMPOTENCY,
 ];
+
+/// What the cache can't be without, in the words of its readiness.
+const DATA_LOCK: &str = "lock of the data directory";
 
 /// Between two questions whether the records answer.
 const PROBES: Duration = Duration::from_millis(200);
@@ -64,19 +68,46 @@ pub async fn serve(config: Config) -> Result<()> {
     if config.upstream.is_empty() {
         tracing::warn!("no upstream is configured, so nothing can be loaded: add [[upstream]] or --upstream NAME=URL");
     }
-    let engine = engine(&config);
-    let public = grpc_server(&config, &health, &engine, &upstreams, &mesh, records.clone())?;
-    follow_records(&health, &records).await;
     let built_in_only = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, &[])?);
-    let internal = admin::service(GrpcServer::new(&health, Guard::new(&built_in_only, mesh)), &telemetry, &health)?;
-
-    let listener = Listener::bind(&config.listen).await?;
+    let guard = Guard::new(&built_in_only, mesh.clone());
+    let internal = admin::service(GrpcServer::new(&health, guard), &telemetry, &health)?;
     let admin = Listener::bind(&config.admin).await?;
-    let (upstreams, namespaces) = (config.upstream.len(), config.namespace.len());
-    tracing::info!(listen = %listener.address(), admin = %admin.address(), upstreams, namespaces, "listening");
-    tokio::join!(listener.serve(public, shutdown.clone()), admin.serve(internal, shutdown));
+    tracing::info!(admin = %admin.address(), "alive");
+
+    health.require(DATA_LOCK);
+    let public = async {
+        let served = serve_alone(&config, &shutdown, &health, &upstreams, &mesh, &records).await;
+        // Where it can't serve, the admin port has nothing more to say.
+        shutdown.begin();
+        served
+    };
+    let (served, ()) = tokio::join!(public, admin.serve(internal, shutdown.clone()));
     records.close().await;
     telemetry.shutdown().await;
+    served
+}
+
+/// Serves while no other process of this cache does. What is kept, and what is known of leases, begins with the lock.
+async fn serve_alone(
+    config: &Config,
+    shutdown: &Shutdown,
+    health: &Health,
+    upstreams: &Upstreams,
+    mesh: &MeshClient,
+    records: &Records,
+) -> Result<()> {
+    let _lock = tokio::select! {
+        lock = DataLock::acquire(&config.data_dir) => lock?,
+        () = shutdown.begun() => return Ok(()),
+    };
+    let engine = engine(config);
+    let public = grpc_server(config, health, &engine, upstreams, mesh, records.clone())?;
+    follow_records(health, records).await;
+    let listener = Listener::bind(&config.listen).await?;
+    let (upstreams, namespaces) = (config.upstream.len(), config.namespace.len());
+    tracing::info!(listen = %listener.address(), upstreams, namespaces, "listening");
+    health.obtained(DATA_LOCK);
+    listener.serve(public, shutdown.clone()).await;
     Ok(())
 }
 
@@ -100,22 +131,24 @@ pub fn grpc_server<A: Decider + Passports>(
     auth: &A,
     records: Records,
 ) -> Result<GuardedServer<A>> {
+    let incarnation = Uuid::new_v4();
     let read = ReadThrough {
         engine: engine.clone(),
         plans: Plans::new(config.engine.max_plans),
         upstreams: upstreams.clone(),
         passports: auth.clone(),
         node: config.node.clone(),
+        incarnation,
     };
     let namespaces = NamespaceService {
         engine: engine.clone(),
         namespaces: Namespaces::new(engine, &config.namespace, upstreams)?,
         auth: auth.clone(),
         audience: config.auth.client_id.clone(),
-        incarnation: Uuid::new_v4().as_u64_pair().0,
+        incarnation: incarnation.as_u64_pair().0,
         node: config.node.clone(),
     };
-    let invalidation = Invalidation::new(engine.clone(), config.engine.max_senders);
+    let invalidation = Invalidation::new(engine.clone(), incarnation, config.engine.max_senders);
     let idempotency = Idempotency { records };
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
     let guard = Guard::new(&contract, auth.clone()).accept_passports(&config.auth.client_id);

@@ -235,6 +235,7 @@ fn read(
         headers: call.metadata.iter().filter(|(name, _)| *name != PASSPORT_HEADER).map(header).collect(),
         is_retried_outside: call.is_retried_by_caller,
         consistency: (asked != CacheControl::default()).then(|| required(asked, policy)),
+        holder: Bytes::new(),
     })
 }
 

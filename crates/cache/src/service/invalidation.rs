@@ -7,6 +7,7 @@ use accord_api::accord::cache::v1::{
 };
 use accord_readthrough::{Continuity, Engine, GapDetector, Origin, Store, Tag, World};
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use crate::malformed::malformed;
 
@@ -17,6 +18,7 @@ const LONGEST_INCARNATION: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Invalidation<O, S, W> {
     engine: Engine<O, S, W>,
+    incarnation: Uuid,
     gap_detector: Mutex<GapDetector>,
 }
 
@@ -24,9 +26,9 @@ pub(crate) struct Invalidation<O, S, W> {
 const FIRST_SEQUENCE: u64 = 1;
 
 impl<O: Origin, S: Store, W: World> Invalidation<O, S, W> {
-    /// Remembers this many senders.
-    pub(crate) fn new(engine: Engine<O, S, W>, senders: usize) -> Self {
-        Self { engine, gap_detector: Mutex::new(GapDetector::new(senders.max(1))) }
+    /// Remembers this many senders. The incarnation is this life's of the cache.
+    pub(crate) fn new(engine: Engine<O, S, W>, incarnation: Uuid, senders: usize) -> Self {
+        Self { engine, incarnation, gap_detector: Mutex::new(GapDetector::new(senders.max(1))) }
     }
 
     /// Noting and acting are one step under one lock: a batch that was noted but not yet acted on would let the next one be
@@ -57,6 +59,7 @@ impl<O: Origin, S: Store, W: World> InvalidationService for Invalidation<O, S, W
             return Err(malformed("`sequence` counts from 1"));
         }
         self.apply(&batch);
-        Ok(Response::new(InvalidateResponse {}))
+        let incarnation = self.incarnation.as_bytes().to_vec();
+        Ok(Response::new(InvalidateResponse { incarnation, ..InvalidateResponse::default() }))
     }
 }

@@ -17,11 +17,13 @@ use accord_runtime::fair_share::Holder;
 use accord_runtime::fault;
 use accord_runtime::request::RequestId;
 use accord_token::PASSPORT_HEADER;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 use tracing::Span;
+use uuid::Uuid;
 
 use crate::answer_metadata::AnswerMetadata;
 use crate::malformed::{bounded, duration, malformed};
@@ -50,6 +52,8 @@ pub(crate) struct ReadThrough<O, S, W, P> {
     pub passports: P,
     /// The name of this replica.
     pub node: String,
+    /// This life of the cache.
+    pub incarnation: Uuid,
 }
 
 #[tonic::async_trait]
@@ -64,7 +68,7 @@ where
         let terms = Terms::of(&request)?;
         let (metadata, _, message) = request.into_parts();
         let Some(plan) = self.plans.find(&message.plan_digest, &message.plan)? else {
-            return Ok(Response::new(plan_unknown()));
+            return Ok(Response::new(self.signed(plan_unknown())));
         };
         let (passport, soft) = (passport(&metadata)?, plan.soft_timeout());
         let only_if_cached = message.consistency.as_ref().is_some_and(|consistency| consistency.only_if_cached);
@@ -74,7 +78,7 @@ where
             return Ok(Response::new(answer.unwrap_or_else(not_stored)));
         }
         let answer = self.answer(&read, soft).await.map_err(overloaded)?;
-        Ok(Response::new(respond(answer, self.node.clone())))
+        Ok(Response::new(self.signed(respond(answer, self.node.clone()))))
     }
 }
 
@@ -125,6 +129,11 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
                 span: Span::current(),
             },
         })
+    }
+
+    /// An answer that says which life of the cache it comes from.
+    fn signed(&self, response: ReadResponse) -> ReadResponse {
+        ReadResponse { incarnation: Bytes::copy_from_slice(self.incarnation.as_bytes()), ..response }
     }
 
     /// Whose answer is asked for: the passport says so, and nothing else does.
@@ -258,6 +267,7 @@ fn respond(answer: Answer, node: String) -> ReadResponse {
         head: metadata.head,
         trailers: metadata.trailers,
         is_trailers_only: metadata.is_trailers_only,
+        ..ReadResponse::default()
     }
 }
 
