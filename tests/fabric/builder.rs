@@ -223,7 +223,7 @@ impl Builder {
         )?;
         let gateway = self.serving(Part::Gateway, &home).await?;
         let internal = self.addresses.internal();
-        Ok(Fabric { gateway, internal, orders, catalog, cache, auth, scripts, identities, home, _ports: self.ports })
+        Ok(Fabric { gateway, internal, orders, catalog, cache, auth, scripts, identities, home, ports: self.ports })
     }
 
     async fn start_scripts(&self, home: &Home, identities: &Identities) -> Result<Vec<Script>> {

@@ -23,6 +23,7 @@ mod ports;
 mod process;
 pub mod raw_http2;
 mod script;
+mod second;
 mod server;
 mod settings;
 
@@ -69,7 +70,7 @@ pub struct Fabric {
     identities: Identities,
     // Dropped last, so that no process writes into a directory that is gone.
     home: Home,
-    _ports: Ports,
+    ports: Ports,
 }
 
 impl Fabric {

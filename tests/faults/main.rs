@@ -2,6 +2,7 @@
 
 mod auth;
 mod cache;
+mod cache_rollover;
 mod setup;
 mod upstream;
 

@@ -1,0 +1,49 @@
+//! A second process of a binary, beside the one that the fabric started.
+
+use std::{fs, net::SocketAddr};
+
+use anyhow::Result;
+
+use crate::{Fabric, Launch, Part, Process, Server, binaries, home, settings};
+
+impl Fabric {
+    /// Starts another process of the gateway or the cache, configured like the first one but for its ports. Whoever wants it to
+    /// serve waits for it.
+    pub fn another(&mut self, part: Part) -> Result<Server> {
+        let listen = self.ports.reserve()?;
+        self.beside(part, listen)
+    }
+
+    /// The same for one that is to take the place of the first: it serves at the same address.
+    pub fn successor(&mut self, part: Part) -> Result<Server> {
+        let listen = self.server(part).listen;
+        self.beside(part, listen)
+    }
+
+    fn beside(&mut self, part: Part, listen: SocketAddr) -> Result<Server> {
+        let (admin, internal) = (self.ports.reserve()?, self.ports.reserve()?);
+        let name = format!("{}-{}", part.name(), listen.port());
+        let first = fs::read_to_string(self.home.config(part.name()))?;
+        let settings = settings::moved(&first, listen, admin, internal)?;
+        home::write(&self.home.config(&name), &settings.to_string())?;
+        let launch = Launch {
+            program: binaries::path(&format!("accord-{}", part.name()))?,
+            arguments: vec!["serve".into(), "--config".into(), self.home.config(&name).into()],
+            environment: Vec::new(),
+            log: self.home.log(&name),
+            name,
+        };
+        let services = self.server(part).services.clone();
+        Ok(Server { process: Process::start(launch)?, listen, admin, services })
+    }
+
+    fn server(&self, part: Part) -> &Server {
+        match part {
+            Part::Gateway => &self.gateway,
+            Part::Auth => &self.auth,
+            Part::Catalog => &self.catalog,
+            Part::Cache => &self.cache,
+            Part::Orders => self.orders.as_ref().unwrap_or(&self.catalog),
+        }
+    }
+}
