@@ -124,6 +124,7 @@ impl EngineConfig {
             tags: self.max_tags,
             cool_down: self.failure_cooldown,
             uncacheable: self.uncacheable_for,
+            max_lease: Duration::ZERO,
         }
     }
 }

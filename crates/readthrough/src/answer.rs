@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::lease::Granted;
+
 const DEADLINE_EXCEEDED: i32 = 4;
 const NOT_FOUND: i32 = 5;
 const PERMISSION_DENIED: i32 = 7;
@@ -75,6 +77,8 @@ pub struct Answer {
     pub collapsed: bool,
     /// Why it is stale.
     pub stale: Option<Stale>,
+    /// The right to answer with it from memory for a while.
+    pub lease: Option<Granted>,
 }
 
 /// Where an answer came from (RFC 9211, section 2.2).

@@ -7,6 +7,7 @@ use opentelemetry::metrics::Meter;
 
 use crate::flight::Flights;
 use crate::key::Tag;
+use crate::lease::Leases;
 use crate::limits::Limits;
 use crate::metrics::{self, Metrics};
 use crate::origin::Origin;
@@ -30,6 +31,7 @@ pub(crate) struct Parts<O, S, W> {
     pub(crate) store: S,
     pub(crate) world: W,
     pub(crate) validity: Validity,
+    pub(crate) leases: Leases,
     pub(crate) flights: Arc<Flights>,
     /// The newest version that was given to a value of a namespace.
     pub(crate) versions: AtomicU64,
@@ -57,6 +59,16 @@ pub(crate) struct Rules {
     pub(crate) invalidation_retires_loads: bool,
     pub(crate) new_enough_flights: bool,
     pub(crate) one_flight_after_another: bool,
+    pub(crate) noted_before_judged: bool,
+    pub(crate) epoch_ends_before_look: bool,
+    pub(crate) invalidation_waits: bool,
+    pub(crate) valid_answers_leased_alone: bool,
+    pub(crate) noted_for_each_waiter: bool,
+    pub(crate) two_holders_kept: bool,
+    pub(crate) first_time_acknowledges_nothing: bool,
+    pub(crate) first_time_grants_nothing: bool,
+    pub(crate) first_time_joins_nothing: bool,
+    pub(crate) first_time_keeps_nothing: bool,
 }
 
 impl Rules {
@@ -76,21 +88,34 @@ impl Rules {
         invalidation_retires_loads: true,
         new_enough_flights: true,
         one_flight_after_another: true,
+        noted_before_judged: true,
+        epoch_ends_before_look: true,
+        invalidation_waits: true,
+        valid_answers_leased_alone: true,
+        noted_for_each_waiter: true,
+        two_holders_kept: true,
+        first_time_acknowledges_nothing: true,
+        first_time_grants_nothing: true,
+        first_time_joins_nothing: true,
+        first_time_keeps_nothing: true,
     };
 }
 
 impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
-    /// An empty cache before an origin.
+    /// An empty cache before an origin. Where there are leases, the first lease time begins: a process before this one must have
+    /// ended.
     pub fn new(origin: O, store: S, world: W, limits: Limits, metrics: Metrics) -> Self {
         Self::with_rules(origin, store, world, limits, metrics, Rules::ALL)
     }
 
     pub(crate) fn with_rules(origin: O, store: S, world: W, limits: Limits, metrics: Metrics, rules: Rules) -> Self {
+        let leases = Leases::new(limits.tags, limits.max_lease, world.now(), rules.two_holders_kept);
         Self(Arc::new(Parts {
             origin,
             store,
             world,
             validity: Validity::new(limits.tags, rules.tag_floor),
+            leases,
             flights: Arc::new(Flights::new(limits.flights, limits.waiters)),
             versions: AtomicU64::new(0),
             limits,
@@ -99,16 +124,12 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         }))
     }
 
-    /// Once this returns, no read that starts later sees an answer loaded before it under one of the tags.
+    /// Once this returns, no read that starts later sees an answer loaded before it under one of the tags; for what is leased,
+    /// see [`Engine::invalidate_leased`].
     pub fn invalidate(&self, tags: impl IntoIterator<Item = Tag>) {
         for tag in tags {
             self.0.validity.invalidate(tag);
         }
-    }
-
-    /// Once this returns, no read that starts later sees an answer loaded before it.
-    pub fn invalidate_all(&self) {
-        self.0.validity.invalidate_all();
     }
 
     /// Shows the bytes and the number of the entries on this meter, for as long as the engine lives.

@@ -1,5 +1,6 @@
 //! Cache entry: a stored answer, and whether it is fresh, stale or unusable at a moment.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub struct Entry {
     /// When its load started: its age counts from here.
     pub(crate) started: Moment,
     /// What its tags are.
-    pub(crate) tags: Box<[Tag]>,
+    pub(crate) tags: Arc<[Tag]>,
     /// The part of the declared lifetime that this entry has, so that entries loaded together don't expire together.
     pub(crate) share: f64,
     /// Until when the origin is left alone after a failure, in nanoseconds.
@@ -57,14 +58,14 @@ impl Entry {
         metadata: Bytes,
         epoch: Epoch,
         started: Moment,
-        tags: Box<[Tag]>,
+        tags: Arc<[Tag]>,
         share: f64,
     ) -> Self {
         Self { load, metadata, epoch, started, tags, share, cool_down_ends: AtomicU64::new(0), put: None }
     }
 
     /// A value of a key of a namespace: put at this moment, or loaded since then.
-    pub(crate) fn put(value: Bytes, tags: Box<[Tag]>, epoch: Epoch, since: Moment, put: Put) -> Self {
+    pub(crate) fn put(value: Bytes, tags: Arc<[Tag]>, epoch: Epoch, since: Moment, put: Put) -> Self {
         let entry = Self::new(Ok(value), Bytes::new(), epoch, since, tags, 1.0);
         Self { put: Some(Box::new(put)), ..entry }
     }
@@ -149,7 +150,7 @@ mod tests {
     };
 
     fn entry(load: Load) -> Entry {
-        Entry::new(load, Bytes::new(), Validity::new(1, true).now(), Moment::default(), Box::default(), 1.0)
+        Entry::new(load, Bytes::new(), Validity::new(1, true).now(), Moment::default(), Arc::default(), 1.0)
     }
 
     fn at(seconds: u64) -> Moment {
@@ -191,11 +192,11 @@ mod tests {
         let of = |load, metadata: &'static [u8], tags| {
             Entry { metadata: Bytes::from_static(metadata), tags, ..entry(load) }.weight() - bare
         };
-        assert_eq!(of(Ok(Bytes::from_static(b"milk")), b"", Box::default()), 4);
-        assert_eq!(of(Ok(Bytes::from_static(b"milk")), b"etag=7", Box::default()), 4 + 6);
-        assert_eq!(of(Ok(Bytes::new()), b"", Box::new([Tag::named("product/milk")])), size_of::<Tag>());
+        assert_eq!(of(Ok(Bytes::from_static(b"milk")), b"", Arc::default()), 4);
+        assert_eq!(of(Ok(Bytes::from_static(b"milk")), b"etag=7", Arc::default()), 4 + 6);
+        assert_eq!(of(Ok(Bytes::new()), b"", Arc::new([Tag::named("product/milk")])), size_of::<Tag>());
         let absence = Failure { code: 5, message: "none".to_owned(), details: Bytes::from_static(b"why") };
-        assert_eq!(of(Err(absence), b"etag=7", Box::default()), 4 + 3 + 6);
+        assert_eq!(of(Err(absence), b"etag=7", Arc::default()), 4 + 3 + 6);
     }
 
     #[test]

@@ -29,6 +29,8 @@ mod entry;
 mod validity;
 mod flight;
 mod limits;
+mod lease;
+mod grant;
 mod load;
 mod origin;
 mod answer;
@@ -38,6 +40,12 @@ mod metrics;
 mod namespace;
 mod namespace_load;
 mod quota;
+
+// The near cache of a gateway.
+mod near;
+mod admission;
+mod incarnations;
+mod near_metrics;
 
 // What the way stands on.
 mod gap_detector;
@@ -54,11 +62,15 @@ pub use answer::{Answer, Failure, Load, Outcome, Stale};
 pub use engine::Engine;
 pub use entry::Entry;
 pub use gap_detector::{Continuity, GapDetector};
+pub use grant::own_wait;
+pub use incarnations::Sighting;
 pub use key::{Audience, Identity, Key, Tag};
+pub use lease::{Granted, LeaseHolder, LeaseRequest};
 pub use limits::{Limits, Overload};
 pub use metrics::Metrics;
 pub use namespace::{Conflict, Expected, Found, Namespace, NamespaceStats, Write, Written};
 pub use namespace_load::{KeyAnswer, KeyLoad};
+pub use near::{Asked, Hit, Lease, Near, NearLimits, Refusal};
 pub use origin::{Loaded, Origin};
 pub use policy::{ConsistencyRequirement, Policy};
 pub use quota::NamespaceLimits;

@@ -17,6 +17,8 @@ pub struct Limits {
     pub cool_down: Duration,
     /// How long a key whose answer can't be stored is loaded by each reader alone.
     pub uncacheable: Duration,
+    /// The longest lease, and the first lease time of an engine. Nothing: there are no leases, and none were granted before.
+    pub max_lease: Duration,
 }
 
 /// The engine itself is at one of its bounds.

@@ -60,7 +60,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             // The fill guard. Leaving the newest place and storing happen under one lock, so that no newer flight can
             // come between them and be overwritten.
             let newest = shard.retire(&handle.key, flight);
-            let holds = newest && self.0.validity.holds(&entry.tags, entry.epoch);
+            let is_first = rules.first_time_keeps_nothing && self.is_first_lease_time(flight.started);
+            let holds = newest && !is_first && self.0.validity.holds(&entry.tags, entry.epoch);
             (holds || !rules.fill_guard) && self.fill(&mut shard, handle.key, policy, &entry, tagged)
         };
         let starter_deadline = self.ended_by_starter_deadline(flight, &entry.load).then_some(flight.until);

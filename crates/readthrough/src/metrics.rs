@@ -23,6 +23,24 @@ pub struct Metrics {
     puts: Counter<u64>,
     conflicts: Counter<u64>,
     namespace_loads: Counter<u64>,
+    leases_granted: Counter<u64>,
+    leases_refused: Counter<u64>,
+    invalidation_waits: Histogram<f64>,
+}
+
+/// Why a reader got no lease with its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseRefusal {
+    /// There are no leases here.
+    Off,
+    /// It was loaded in the first lease time.
+    FirstLeaseTime,
+    /// It is stale, or it is not stored.
+    NotFresh,
+    /// One of its tags was invalidated a moment ago.
+    InvalidatedLately,
+    /// It was invalidated on its way.
+    Invalid,
 }
 
 impl Metrics {
@@ -62,6 +80,19 @@ impl Metrics {
                 .u64_counter("accord.cache.namespace.loads")
                 .with_description("Loads of keys by namespace and result")
                 .build(),
+            leases_granted: meter
+                .u64_counter("accord.cache.leases.granted")
+                .with_description("Leases that were granted with answers")
+                .build(),
+            leases_refused: meter
+                .u64_counter("accord.cache.leases.refused")
+                .with_description("Answers without the lease that was asked for, by reason")
+                .build(),
+            invalidation_waits: meter
+                .f64_histogram("accord.cache.invalidation.wait.duration")
+                .with_unit("s")
+                .with_description("What invalidations wait for leases, where they have to")
+                .build(),
         }
     }
 
@@ -98,6 +129,20 @@ impl Metrics {
 
     pub(crate) fn in_flight(&self) -> GaugeGuard {
         GaugeGuard::new(&self.flights)
+    }
+
+    pub(crate) fn lease_granted(&self) {
+        self.leases_granted.add(1, &[]);
+    }
+
+    pub(crate) fn lease_refused(&self, refusal: LeaseRefusal) {
+        self.leases_refused.add(1, &[KeyValue::new("reason", lease_refusal(refusal))]);
+    }
+
+    pub(crate) fn invalidation_waits(&self, wait: Duration) {
+        if !wait.is_zero() {
+            self.invalidation_waits.record(wait.as_secs_f64(), &[]);
+        }
     }
 
     pub(crate) fn loaded(&self, time: Duration, load: &Load) {
@@ -181,6 +226,16 @@ fn reason(stale: Stale) -> &'static str {
     match stale {
         Stale::Revalidating => "revalidating",
         Stale::OriginFailed => "origin_failed",
+    }
+}
+
+fn lease_refusal(refusal: LeaseRefusal) -> &'static str {
+    match refusal {
+        LeaseRefusal::Off => "off",
+        LeaseRefusal::FirstLeaseTime => "first_lease_time",
+        LeaseRefusal::NotFresh => "not_fresh",
+        LeaseRefusal::InvalidatedLately => "invalidated_lately",
+        LeaseRefusal::Invalid => "invalid",
     }
 }
 

@@ -174,7 +174,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
 
     /// What a load brought, as the key may hold it.
     fn key_entry(&self, flight: &Flight, subject: &Subject, ttl: Duration, loaded: Loaded) -> Entry {
-        let (tags, epoch, started) = (Box::default(), flight.epoch, flight.started);
+        let (tags, epoch, started) = (Arc::default(), flight.epoch, flight.started);
         match loaded.load {
             Ok(value) => {
                 let version = self.next_version(&subject.place);

@@ -9,7 +9,9 @@ use crate::answer::{Answer, Failure, Load, Outcome, Stale};
 use crate::engine::Engine;
 use crate::entry::{Entry, Usability};
 use crate::flight::{Flight, FlightHandle, FlightStart, LoadOutcome, Waiter};
+use crate::grant::Judged;
 use crate::key::{Key, Tag};
+use crate::lease::LeaseRequest;
 use crate::limits::Overload;
 use crate::load::{self, DEADLINE_MARGIN};
 use crate::origin::Origin;
@@ -34,6 +36,8 @@ pub struct Read<C> {
     pub load_timeout: Duration,
     /// How to load it.
     pub call: C,
+    /// For a reader that would keep the answer in its own memory.
+    pub lease: Option<LeaseRequest>,
 }
 
 /// What was found in the store.
@@ -157,8 +161,9 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             }
             // An answer that was invalidated on its way is good only for those who asked before. Any later flight started
             // after this read was asked, so this happens once at most.
-            if asked <= outcome.asked_until || self.still_valid(&outcome) {
-                return Ok(self.loaded_answer(read, &outcome, why, collapsed));
+            let Judged { is_valid, lease } = self.judge_outcome(read, &outcome, collapsed);
+            if asked <= outcome.asked_until || is_valid {
+                return Ok(Answer { lease, ..self.loaded_answer(read, &outcome, why, collapsed) });
             }
         }
     }
@@ -168,9 +173,13 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         waiter.outcome().await
     }
 
-    fn still_valid(&self, outcome: &LoadOutcome) -> bool {
-        let entry = &outcome.entry;
-        !self.0.rules.fill_guard || (outcome.tagged && self.0.validity.holds(&entry.tags, entry.epoch))
+    /// Judges what a load brought. Each who waited for it has a lease of its own.
+    fn judge_outcome(&self, read: &Read<O::Call>, outcome: &LoadOutcome, collapsed: bool) -> Judged {
+        let (entry, rules) = (&outcome.entry, &self.0.rules);
+        let is_young = self.0.world.now().since(entry.started) < entry.lifetime(&read.policy);
+        let is_noted = !collapsed || rules.noted_for_each_waiter;
+        let judged = self.judge(read.lease.as_ref(), entry, outcome.stored && is_young, is_noted);
+        Judged { is_valid: !rules.fill_guard || (outcome.tagged && judged.is_valid), ..judged }
     }
 
     fn lookup(&self, read: &Read<O::Call>) -> Lookup {
@@ -178,13 +187,15 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             return Lookup::Load(Outcome::Request);
         }
         let Some(entry) = self.0.store.get(&read.key) else { return Lookup::Load(Outcome::Miss) };
-        if !self.0.validity.holds(&entry.tags, entry.epoch) {
+        let now = self.0.world.now();
+        let usability = entry.usability(&read.policy, read.consistency, now);
+        let Judged { is_valid, lease } = self.judge(read.lease.as_ref(), &entry, usability == Usability::Fresh, true);
+        if !is_valid {
             return Lookup::Load(Outcome::Stale);
         }
-        let now = self.0.world.now();
         let cooling_down = entry.is_cooling_down(now);
-        match entry.usability(&read.policy, read.consistency, now) {
-            Usability::Fresh => Lookup::Answer(self.hit(read, &entry, None)),
+        match usability {
+            Usability::Fresh => Lookup::Answer(Answer { lease, ..self.hit(read, &entry, None) }),
             Usability::WhileRevalidating if !cooling_down => {
                 Lookup::Revalidate(self.hit(read, &entry, Some(Stale::Revalidating)))
             }
@@ -206,6 +217,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             stored: false,
             collapsed: false,
             stale,
+            lease: None,
         }
     }
 
@@ -261,7 +273,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let holds = !rules.fill_guard || self.0.validity.holds(&flight.tags, flight.epoch);
         let age = self.0.world.now().since(flight.started);
         let is_newer = flight.serial >= first_newer;
-        if !rules.shared_flights || !holds || flight.until < budget.min_until {
+        let is_first = rules.first_time_joins_nothing && self.is_first_lease_time(flight.started);
+        if !rules.shared_flights || !holds || is_first || flight.until < budget.min_until {
             return Joining::Ignore;
         }
         let is_new_enough = is_newer
@@ -345,7 +358,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
 }
 
 fn answer(load: Load, metadata: Bytes, outcome: Outcome, age: Duration, lifetime: Duration) -> Answer {
-    Answer { load, metadata, outcome, age, lifetime, stored: false, collapsed: false, stale: None }
+    Answer { load, metadata, outcome, age, lifetime, stored: false, collapsed: false, stale: None, lease: None }
 }
 
 fn lost(why: Outcome) -> Answer {

@@ -238,7 +238,7 @@ mod tests {
             Bytes::new(),
             epoch,
             Moment::default(),
-            Box::default(),
+            Arc::default(),
             1.0,
         ))
     }

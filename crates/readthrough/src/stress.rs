@@ -135,6 +135,7 @@ fn engine(origin: Counter) -> Engine<Counter, MemoryStore, Live> {
         tags: 8,
         cool_down: Duration::ZERO,
         uncacheable: Duration::ZERO,
+        max_lease: Duration::ZERO,
     };
     let metrics = Metrics::new(&opentelemetry::global::meter("stress"));
     let store = MemoryStore::new(limits.capacity, |_| {});
@@ -159,6 +160,7 @@ fn read() -> Read<()> {
         wait_budget: Duration::MAX,
         load_timeout: Duration::MAX,
         call: (),
+        lease: None,
     }
 }
 

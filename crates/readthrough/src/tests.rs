@@ -1,6 +1,7 @@
 //! Single reads, on Tokio, with an origin that a test answers by hand.
 
 mod flights;
+mod leases;
 mod metadata;
 mod namespace_loads;
 mod namespaces;
@@ -98,15 +99,21 @@ const POLICY: Policy = Policy {
     max_bytes: 10,
 };
 
+const LIMITS: Limits = Limits {
+    capacity: 1 << 20,
+    waiters: 3,
+    flights: 2,
+    tags: 100,
+    cool_down: Duration::from_secs(1),
+    uncacheable: Duration::from_secs(10),
+    max_lease: Duration::ZERO,
+};
+
 fn subject() -> (Subject, ManualOrigin, ManualWorld) {
-    let limits = Limits {
-        capacity: 1 << 20,
-        waiters: 3,
-        flights: 2,
-        tags: 100,
-        cool_down: Duration::from_secs(1),
-        uncacheable: Duration::from_secs(10),
-    };
+    subject_with(LIMITS)
+}
+
+fn subject_with(limits: Limits) -> (Subject, ManualOrigin, ManualWorld) {
     let (origin, world) = (ManualOrigin::default(), ManualWorld::default());
     let metrics = Metrics::new(&opentelemetry::global::meter("test"));
     let store = MemoryStore::new(limits.capacity, |_| {});
@@ -124,6 +131,7 @@ fn of(name: &str) -> Read<()> {
         wait_budget: Duration::from_secs(100),
         load_timeout: Duration::from_secs(7),
         call: (),
+        lease: None,
     }
 }
 

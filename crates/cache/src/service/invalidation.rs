@@ -42,7 +42,7 @@ impl<O: Origin, S: Store, W: World> Invalidation<O, S, W> {
             } else {
                 tracing::warn!(sequence = batch.sequence, "invalidations may be missing: the cache is flushed");
             }
-            self.engine.invalidate_all();
+            self.engine.invalidate_all(None);
         }
         self.engine.invalidate(batch.tags.iter().map(|name| Tag::named(name)));
     }

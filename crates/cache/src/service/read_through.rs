@@ -128,6 +128,7 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
                 id: terms.id,
                 span: Span::current(),
             },
+            lease: None,
         })
     }
 

@@ -46,6 +46,7 @@ const LIMITS: Limits = Limits {
     tags: 4,
     cool_down: Duration::from_millis(200),
     uncacheable: Duration::from_millis(500),
+    max_lease: Duration::ZERO,
 };
 
 /// What else goes wrong.
@@ -329,7 +330,7 @@ impl Context {
         let mut sender = self.sender.lock().unwrap();
         let continuity = sender.gap_detector.note(&message.incarnation.to_string(), message.sequence);
         if continuity == Continuity::Gap && !self.faults.ignore_gaps {
-            self.engine.invalidate_all();
+            self.engine.invalidate_all(None);
         }
         self.engine.invalidate([message.tag]);
         let mut oracle = self.origin.oracle.lock().unwrap();
@@ -348,7 +349,7 @@ fn request(
     let object = call.caller.object;
     let tags: Vec<Tag> = if tagged_by_answer(object) { Vec::new() } else { vec![tag(object), group(object)] };
     let (key, call) = (call.key, Call::Object(call));
-    Read { key, policy, tags: tags.into(), consistency, wait_budget, load_timeout: LOAD_TIMEOUT, call }
+    Read { key, policy, tags: tags.into(), consistency, wait_budget, load_timeout: LOAD_TIMEOUT, call, lease: None }
 }
 
 fn key(who: Caller) -> Key {

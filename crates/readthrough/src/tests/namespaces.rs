@@ -205,7 +205,7 @@ fn quota_of_bytes_holds_when_a_put_has_ended() {
 fn lost_invalidations_of_answers_do_not_concern_values_that_were_put() {
     let carts = Carts::new(ROOM);
     carts.put("ada", "milk");
-    carts.engine.invalidate_all();
+    carts.engine.invalidate_all(None);
     assert_eq!(carts.value("ada").unwrap(), "milk");
 }
 

@@ -1,0 +1,276 @@
+//! The near cache: answers that a gateway keeps in its own memory, each under a lease of the cache service.
+//!
+//! Its rules:
+//! 1. A lease counts from when the request *left*, and a little less than it was given. It is judged for each read by a fresh
+//!    reading of a clock that goes on while the machine sleeps.
+//! 2. When the acknowledgement of an invalidation arrives that this gateway asked for, its copies are dropped, and so is what it
+//!    asked for before that moment and has not yet: the cache does not wait for the leases of the gateway that writes.
+//! 3. What comes from a new process of the cache ends all that came from the one before. While two answer behind one name,
+//!    nothing is kept.
+//! 4. What is read once is not kept.
+//!
+//! Requests under way are not shared here: the cache service shares their loads.
+
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::Equivalent;
+use moka::sync::Cache;
+use opentelemetry::metrics::Meter;
+
+use crate::admission::Admission;
+use crate::grant::HOLDER_SHARE;
+use crate::incarnations::{Incarnations, Sighting};
+use crate::key::Tag;
+use crate::near_metrics::NearMetrics;
+use crate::policy::ConsistencyRequirement;
+use crate::validity::{Epoch, Validity};
+use crate::world::{Moment, World};
+
+/// What an entry costs beside what its holder counts: the entry, and what moka keeps to find it and to weigh it up.
+const OVERHEAD: usize = 400;
+
+/// Bounds of a near cache.
+#[derive(Clone, Copy, Debug)]
+pub struct NearLimits {
+    /// Bytes of all entries.
+    pub bytes: u64,
+    /// Bytes of one entry: what is larger stays in the cache service.
+    pub max_entry_bytes: usize,
+    /// Tags whose invalidation is remembered one by one.
+    pub tags: usize,
+    /// The longest lease, whatever is granted.
+    pub max_lease: Duration,
+}
+
+/// Answers in the memory of a gateway.
+pub struct Near<K, V, W> {
+    world: W,
+    limits: NearLimits,
+    rules: Rules,
+    /// What was invalidated here: the copies and the requests of an epoch end with it.
+    validity: Validity,
+    entries: Cache<K, Arc<Entry<V>>>,
+    admission: Admission,
+    incarnations: Incarnations,
+    metrics: NearMetrics,
+}
+
+/// The rules that a simulation takes out one by one, to see that it would notice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) counted_from_asking: bool,
+    pub(crate) older_fills_refused: bool,
+    pub(crate) holder_share: f64,
+}
+
+impl Rules {
+    pub(crate) const ALL: Self =
+        Self { counted_from_asking: true, older_fills_refused: true, holder_share: HOLDER_SHARE };
+}
+
+struct Entry<V> {
+    value: Arc<V>,
+    tags: Box<[Tag]>,
+    epoch: Epoch,
+    /// Not before the start of its load.
+    loaded: Moment,
+    /// When its life ends.
+    expires: Moment,
+    /// When its lease ends, or its life.
+    until: Moment,
+    weight: u32,
+}
+
+/// A request that is about to leave.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    at: Moment,
+    epoch: Epoch,
+}
+
+/// The lease that came with an answer.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// For how long it was granted.
+    pub duration: Duration,
+    /// How old the answer was when it was given.
+    pub age: Duration,
+    /// For how long it was fresh from then on.
+    pub left: Duration,
+    /// Its tags.
+    pub tags: Box<[Tag]>,
+}
+
+/// An answer from the gateway's own memory.
+#[derive(Clone, Debug)]
+pub struct Hit<V> {
+    /// What was kept.
+    pub value: Arc<V>,
+    /// No less than its age.
+    pub age: Duration,
+    /// How long it stays fresh, as far as its contract is concerned.
+    pub left: Duration,
+}
+
+/// Why an answer is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It was asked for before one of its tags was invalidated here.
+    Invalidated,
+    /// Its lease, or its life, was over before it came.
+    Expired,
+    /// It is larger than one entry may be.
+    TooLarge,
+    /// Two processes answer behind the name of the cache.
+    Suspended,
+}
+
+impl<K, V, W> std::fmt::Debug for Near<K, V, W> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Near").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Refusal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Invalidated => "invalidated",
+            Self::Expired => "expired",
+            Self::TooLarge => "too_large",
+            Self::Suspended => "suspended",
+        }
+    }
+}
+
+impl<K, V, W> Near<K, V, W>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    W: World,
+{
+    /// An empty one, with its instruments on this meter.
+    pub fn new(world: W, limits: NearLimits, meter: &Meter) -> Self {
+        Self::with_rules(world, limits, meter, Rules::ALL)
+    }
+
+    pub(crate) fn with_rules(world: W, limits: NearLimits, meter: &Meter, rules: Rules) -> Self {
+        let weigher = |_: &K, entry: &Arc<Entry<V>>| entry.weight;
+        let entries: Cache<K, Arc<Entry<V>>> = Cache::builder().max_capacity(limits.bytes).weigher(weigher).build();
+        let [bytes, count] = [entries.clone(), entries.clone()];
+        let metrics = NearMetrics::new(meter, move || bytes.weighted_size(), move || count.entry_count());
+        Self {
+            world,
+            limits,
+            rules,
+            validity: Validity::new(limits.tags, true),
+            entries,
+            admission: Admission::new(),
+            incarnations: Incarnations::default(),
+            metrics,
+        }
+    }
+
+    /// An answer from memory, under a lease that holds now. To be called after whoever reads was authorized, and right before it
+    /// is answered.
+    pub fn get<Q>(&self, key: &Q, consistency: ConsistencyRequirement) -> Option<Hit<V>>
+    where
+        Q: Equivalent<K> + Hash + ?Sized,
+    {
+        let hit = self.entries.get(key).and_then(|entry| self.judge(&entry, consistency));
+        self.metrics.read(hit.is_some());
+        hit
+    }
+
+    fn judge(&self, entry: &Entry<V>, consistency: ConsistencyRequirement) -> Option<Hit<V>> {
+        let now = self.world.now();
+        let age = now.since(entry.loaded);
+        let is_fresh_enough = match consistency {
+            ConsistencyRequirement::MinimizeLatency => true,
+            ConsistencyRequirement::MaxStaleness(bound) => age <= bound,
+            ConsistencyRequirement::Strong => false,
+        };
+        let is_held = now < entry.until && !self.incarnations.is_suspended(now);
+        let is_valid = is_fresh_enough && is_held && self.validity.holds(&entry.tags, entry.epoch);
+        is_valid.then(|| Hit { value: Arc::clone(&entry.value), age, left: entry.expires.since(now) })
+    }
+
+    /// Notes a miss; whether a lease is worth asking for. A key that is read all along is missed once a lease, so two leases are
+    /// the time that counts.
+    pub fn is_wanted<Q: Hash + ?Sized>(&self, key: &Q) -> bool {
+        let now = self.world.now();
+        self.admission.is_second(key, now, self.limits.max_lease * 2) && !self.incarnations.is_suspended(now)
+    }
+
+    /// A request is about to leave.
+    pub fn begin(&self) -> Asked {
+        // The epoch first: an invalidation that comes in between then reaches what this request brings.
+        let epoch = self.validity.now();
+        Asked { at: self.world.now(), epoch }
+    }
+
+    /// Notes which process of the cache answered, before its answer is kept.
+    pub fn observe(&self, asked: Asked, incarnation: u128) -> Sighting {
+        let sighting = self.incarnations.observe(asked.at, incarnation, self.world.now());
+        if sighting != Sighting::Same {
+            self.acknowledged_all();
+        }
+        sighting
+    }
+
+    /// Whether two processes answered behind the name of the cache a short time ago: then reads should go past it.
+    pub fn is_suspended(&self) -> bool {
+        self.incarnations.is_suspended(self.world.now())
+    }
+
+    /// Keeps an answer. `weight` is what all forms of it take in memory, with its key.
+    pub fn fill(&self, asked: Asked, key: K, value: Arc<V>, weight: usize, lease: Lease) -> Result<(), Refusal> {
+        let entry =
+            self.entry(asked, value, weight, lease).inspect_err(|refusal| self.metrics.refused(refusal.name()))?;
+        self.entries.insert(key, Arc::new(entry));
+        // Moka makes room when it gets around to it, and it has no thread of its own.
+        self.entries.run_pending_tasks();
+        Ok(())
+    }
+
+    fn entry(&self, asked: Asked, value: Arc<V>, weight: usize, lease: Lease) -> Result<Entry<V>, Refusal> {
+        let now = self.world.now();
+        let (rules, Lease { duration, age, left, tags }) = (&self.rules, lease);
+        if weight > self.limits.max_entry_bytes {
+            return Err(Refusal::TooLarge);
+        }
+        if self.incarnations.is_suspended(now) {
+            return Err(Refusal::Suspended);
+        }
+        let from = if rules.counted_from_asking { asked.at } else { now };
+        let expires = asked.at.after(left);
+        let until = from.after(duration.min(self.limits.max_lease).mul_f64(rules.holder_share)).min(expires);
+        if now >= until {
+            return Err(Refusal::Expired);
+        }
+        // Judged again at each look: what is invalidated between here and there is dead as well.
+        let epoch = if rules.older_fills_refused { asked.epoch } else { self.validity.now() };
+        if !self.validity.holds(&tags, epoch) {
+            return Err(Refusal::Invalidated);
+        }
+        let weight = u32::try_from(weight + size_of_val(&*tags) + OVERHEAD).unwrap_or(u32::MAX);
+        Ok(Entry { value, tags, epoch, loaded: asked.at.before(age), expires, until, weight })
+    }
+
+    /// The cache has acknowledged an invalidation that this gateway asked for; or nobody knows whether it has. To be called
+    /// when that is heard, and before the write is answered.
+    pub fn acknowledged(&self, tags: impl IntoIterator<Item = Tag>) {
+        for tag in tags {
+            self.validity.invalidate(tag);
+        }
+    }
+
+    /// The same for an invalidation of everything.
+    pub fn acknowledged_all(&self) {
+        self.validity.invalidate_all();
+    }
+}
+
+#[cfg(test)]
+mod tests;
