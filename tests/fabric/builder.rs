@@ -91,6 +91,7 @@ pub struct Builder {
     scripts: Vec<(String, String, SocketAddr)>,
     calling_scripts: BTreeSet<String>,
     kept: Option<PathBuf>,
+    binaries: Option<PathBuf>,
     ports: Ports,
 }
 
@@ -112,6 +113,7 @@ impl Builder {
             scripts: Vec::new(),
             calling_scripts: BTreeSet::new(),
             kept: None,
+            binaries: None,
             ports,
         })
     }
@@ -119,6 +121,12 @@ impl Builder {
     /// Keeps its files in this directory, and goes on with what an earlier fabric left there.
     pub fn kept_in(mut self, directory: impl Into<PathBuf>) -> Self {
         self.kept = Some(directory.into());
+        self
+    }
+
+    /// Starts the binaries of this directory, instead of those that fit the caller.
+    pub fn binaries(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.binaries = Some(directory.into());
         self
     }
 
@@ -212,7 +220,7 @@ impl Builder {
             let settings = settings::of(part, &self, &home);
             home::write(&home.config(part.name()), &format!("{WRITTEN_ANEW}{settings}"))?;
         }
-        let identities = Identities::prepare(&home, self.parts()).await?;
+        let identities = Identities::prepare(&home, self.program(Part::Auth)?, self.parts()).await?;
         let scripts = self.start_scripts(&home, &identities).await?;
         // Each starts when those it calls serve: what it does not find, it looks for again only after a while.
         let auth = self.serving(Part::Auth, &home).await?;
@@ -276,12 +284,17 @@ impl Builder {
         let environment = self.environment.iter().filter(|(whose, ..)| *whose == part);
         let launch = Launch {
             name: part.name().to_owned(),
-            program: binaries::path(&format!("accord-{}", part.name()))?,
+            program: self.program(part)?,
             arguments: vec!["serve".into(), "--config".into(), home.config(part.name()).into()],
             environment: environment.map(|(_, key, value)| (key.clone(), value.clone())).collect(),
             log: home.log(part.name()),
         };
         Ok(Server { process: Process::start(launch)?, listen, admin, services: self.services(part) })
+    }
+
+    fn program(&self, part: Part) -> Result<PathBuf> {
+        let name = format!("accord-{}", part.name());
+        self.binaries.as_ref().map_or_else(|| binaries::path(&name), |directory| Ok(directory.join(&name)))
     }
 
     /// The gateway tells for each upstream, under its name, whether it can be called.

@@ -7,7 +7,6 @@ use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
 use crate::{
-    binaries,
     home::{self, Home},
     process::forget_settings,
     settings::Part,
@@ -37,9 +36,9 @@ pub(crate) struct Identities {
 
 impl Identities {
     /// Makes the keys, workloads and persons that an earlier fabric in the same directory has not made.
-    pub(crate) async fn prepare(home: &Home, parts: impl Iterator<Item = Part>) -> Result<Self> {
+    pub(crate) async fn prepare(home: &Home, program: PathBuf, parts: impl Iterator<Item = Part>) -> Result<Self> {
         let config = home.config(Part::Auth.name());
-        let identities = Self { program: binaries::path("accord-auth")?, config };
+        let identities = Self { program, config };
         home::write(&home.policies(), POLICIES)?;
         let key = home.encryption_key();
         if !key.exists() {
