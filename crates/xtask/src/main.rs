@@ -1,6 +1,7 @@
 //! The project's own chores, so that a clone needs nothing but Rust: `cargo xtask up`, `cargo xtask test`.
 
 mod attack;
+mod bench;
 mod programs;
 mod say;
 mod simulate;
@@ -29,6 +30,8 @@ enum Chore {
     Test(test::Args),
     /// Hold all that one client can get, and show what its neighbours feel
     Attack(attack::Args),
+    /// Measure what a request costs, beside peers and floors
+    Bench(bench::Args),
     /// Hold the house rules: what depends on what, licences, sizes, request order, documented commands, links and settings
     Tidy(tidy::Args),
     /// Run the cache engine under many seeds of a simulated world
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Chore::Up(args) => up::run(&args),
         Chore::Test(args) => test::run(args),
         Chore::Attack(args) => attack::run(&args),
+        Chore::Bench(args) => bench::run(&args),
         Chore::Tidy(args) => tidy::run(args),
         Chore::Simulate(args) => simulate::run(args),
     };

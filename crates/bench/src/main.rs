@@ -1,0 +1,51 @@
+//! `accord-bench`: what `cargo xtask bench` starts beside the binaries. An upstream that costs less than what is measured before
+//! it, and floors: what the same answer costs a server that does nothing else.
+
+mod epoll;
+mod executor;
+mod hit;
+mod item;
+mod load;
+mod upstream;
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use tokio::runtime::Builder;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(about)]
+struct Arguments {
+    #[command(subcommand)]
+    server: Server,
+    /// Where it serves
+    #[arg(long, global = true, default_value = "127.0.0.1:9090")]
+    listen: SocketAddr,
+}
+
+#[derive(Subcommand)]
+enum Server {
+    /// bench.v1.BenchService over HTTP/2, plaintext
+    Upstream,
+    /// Floor: one answer over HTTP/1.1, by epoll and nothing else
+    Epoll,
+    /// Floor: a hit as hyper alone would answer it, with its look-ups and headers, over HTTP/1.1 and HTTP/2
+    Hit,
+    /// Sends requests instead
+    Load(load::Args),
+}
+
+fn main() -> Result<()> {
+    let Arguments { server, listen } = Arguments::parse();
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    match server {
+        Server::Upstream => runtime.block_on(upstream::serve(listen)),
+        Server::Hit => runtime.block_on(hit::serve(listen)),
+        Server::Load(args) => runtime.block_on(load::run(args)),
+        Server::Epoll => epoll::serve(listen),
+    }
+}

@@ -1,0 +1,15 @@
+//! `accord-cache`, with its allocations counted.
+
+use std::process::ExitCode;
+
+use accord_cache::cli::AccordCache;
+use accord_runtime::cli;
+use alloc_tracker::Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator<std::alloc::System> = Allocator::system();
+
+fn main() -> ExitCode {
+    accord_counted::answer();
+    cli::main::<AccordCache>()
+}

@@ -1,0 +1,124 @@
+//! `cargo xtask bench`: what a request costs the process that answers it, in processor time, beside peers and floors in the
+//! same run.
+//!
+//! Absolute figures move by a factor of two on shared machines. Ratios to a peer that took its turns between ours hold.
+
+mod areas;
+mod binaries;
+mod cases;
+mod checks;
+pub(crate) mod counts;
+mod load;
+mod machine;
+mod peers;
+mod probe;
+mod profile;
+mod report;
+mod rounds;
+mod service;
+mod stage;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use self::{
+    cases::{Case, Kind},
+    machine::Cores,
+    peers::Peers,
+    report::{Outcome, Report},
+    rounds::Amount,
+    stage::Stage,
+};
+use crate::say::{note, say};
+
+/// What `cargo xtask bench` can be asked.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    other: Option<Other>,
+    /// Cases, by name or by the beginning of their names; all of them where none is given
+    cases: Vec<String>,
+    /// Name the cases and what each measures, and do nothing else
+    #[arg(long)]
+    list: bool,
+    /// Turns of each server in a case, one after another
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// Requests in a turn
+    #[arg(long, default_value_t = 20_000)]
+    requests: u32,
+    /// The profile that the binaries are built with, unless `ACCORD_BINARIES` names a directory of them
+    #[arg(long, default_value = "dist")]
+    profile: String,
+    /// A directory with the binaries of another state, which take turns as a peer
+    #[arg(long, value_name = "DIRECTORY")]
+    against: Option<PathBuf>,
+    /// Leave these peers out; may be given again
+    #[arg(long, value_name = "PEER")]
+    without: Vec<String>,
+    /// Write the results into this page; what it says of other cases stays
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
+    /// Show beside each figure what this page says of it
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+}
+
+/// What else is measured than processor time.
+#[derive(Debug, clap::Subcommand)]
+enum Other {
+    /// Count what a request allocates and how often it writes, and fail where that is above its bound
+    Counts(counts::Args),
+    /// Show where the time of a case goes, by area and by function
+    Profile(profile::Args),
+}
+
+/// Builds, starts everything, measures, and says what came of it.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    match &args.other {
+        Some(Other::Counts(args)) => return counts::run(args),
+        Some(Other::Profile(args)) => return profile::run(args),
+        None => {}
+    }
+    let cases = cases::chosen(&args.cases)?;
+    if args.list {
+        return cases.iter().try_for_each(|case| say(format_args!("{:<20} {}", case.name, case.about)));
+    }
+    let cores = Cores::choose()?;
+    let binaries = binaries::of(&args.profile)?;
+    // One thread: what it starts stays on the core that it is pinned to at that moment, and ends with it.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("can't start a runtime")?;
+    runtime.block_on(measure(args, &cases, cores, &binaries))
+}
+
+async fn measure(args: &Args, cases: &[&'static Case], cores: Cores, binaries: &binaries::Binaries) -> Result<()> {
+    let earlier = args.compare.as_deref().map(Report::read).transpose()?;
+    let load = load::Tool::find()?;
+    note("Starting what is measured ...");
+    let stage = Stage::start(cores, binaries, args.against.as_deref(), &[]).await?;
+    let wanted: Vec<_> = cases.iter().flat_map(|case| case.peers().iter().copied()).collect();
+    let peers = Peers::start(&stage, &wanted, &args.without).await?;
+    let mut report = Report::new(machine::describe());
+    say(format_args!("{}", report.heading()))?;
+    for missing in peers.missing() {
+        say(format_args!("missing: {missing}"))?;
+    }
+    let amount = Amount { rounds: args.rounds, requests: args.requests };
+    for case in cases {
+        let result = match &case.kind {
+            Kind::Service(service) => service::run(service, &stage, &peers, &load, amount).await,
+        };
+        let figures = result.with_context(|| format!("the case {}", case.name))?;
+        let result = Outcome { name: case.name, about: case.about, requests: args.requests, figures };
+        say(result.table(earlier.as_ref()))?;
+        report.add(&result, peers.missing());
+    }
+    if let Some(file) = &args.save {
+        report.save(file)?;
+    }
+    drop(peers);
+    stage.stop().await
+}

@@ -1,0 +1,122 @@
+//! What is measured.
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    checks::Checks,
+    load::{Protocol, Request},
+    service::Service,
+};
+
+/// One kind of request.
+pub(super) struct Case {
+    /// Its name on the command line and in tables.
+    pub name: &'static str,
+    /// What it measures.
+    pub about: &'static str,
+    /// How.
+    pub kind: Kind,
+}
+
+/// What is called.
+pub(super) enum Kind {
+    /// A method of the upstream.
+    Service(Service),
+}
+
+const GRPC: Service = Service {
+    protocol: Protocol::Grpc,
+    checks: Checks::Limit,
+    method: "GetLimited",
+    path: "/v1/limited/oak-desk",
+    has_body: false,
+    cache_status: None,
+    peers: &["Envoy", "HAProxy", "nginx"],
+    floors: &["floor: epoll"],
+};
+
+const JSON: Service =
+    Service { protocol: Protocol::Http1, peers: &["Envoy", "Gin"], floors: &["floor: epoll", "floor: hyper"], ..GRPC };
+
+const CACHED: Service = Service { method: "GetCached", path: "/v1/cached/oak-desk", cache_status: Some("hit"), ..JSON };
+
+static CASES: [Case; 9] = [
+    Case {
+        name: "grpc-public",
+        about: "gRPC passthrough of a public method",
+        kind: Kind::Service(Service { checks: Checks::None, method: "GetPublic", path: "/v1/public/oak-desk", ..GRPC }),
+    },
+    Case {
+        name: "grpc-jwt",
+        about: "gRPC passthrough with a JWT",
+        kind: Kind::Service(Service {
+            checks: Checks::Token,
+            method: "GetAuthenticated",
+            path: "/v1/authenticated/oak-desk",
+            ..GRPC
+        }),
+    },
+    Case { name: "grpc-jwt-limit", about: "gRPC passthrough with a JWT and a rate limit", kind: Kind::Service(GRPC) },
+    Case {
+        name: "json-get-h1",
+        about: "JSON GET over HTTP/1.1 with a JWT and a rate limit",
+        kind: Kind::Service(JSON),
+    },
+    Case {
+        name: "json-get-h2",
+        about: "JSON GET over HTTP/2 with a JWT and a rate limit",
+        kind: Kind::Service(Service { protocol: Protocol::Http2, ..JSON }),
+    },
+    Case {
+        name: "json-post-h1",
+        about: "JSON POST of 1 KB over HTTP/1.1 with a JWT and a rate limit",
+        kind: Kind::Service(Service { method: "PutLimited", path: "/v1/limited", has_body: true, ..JSON }),
+    },
+    Case {
+        name: "cached-hop-grpc",
+        about: "Hit at the cache as gRPC, gateway and cache together; peers don't cache",
+        kind: Kind::Service(Service { protocol: Protocol::Grpc, peers: &["Envoy"], ..CACHED }),
+    },
+    Case {
+        name: "cached-hop-h1",
+        about: "Hit at the cache as JSON over HTTP/1.1, gateway and cache together; peers don't cache",
+        kind: Kind::Service(CACHED),
+    },
+    Case {
+        name: "cached-hop-h2",
+        about: "Hit at the cache as JSON over HTTP/2, gateway and cache together; peers don't cache",
+        kind: Kind::Service(Service { protocol: Protocol::Http2, ..CACHED }),
+    },
+];
+
+/// Those whose names begin with one of these; all where there is none.
+pub(super) fn chosen(names: &[String]) -> Result<Vec<&'static Case>> {
+    for name in names {
+        let is_known = CASES.iter().any(|case| case.name.starts_with(name.as_str()));
+        ensure!(is_known, "no case is called {name}: `cargo xtask bench --list` names them");
+    }
+    let is_wanted = |case: &&Case| names.is_empty() || names.iter().any(|name| case.name.starts_with(name.as_str()));
+    Ok(CASES.iter().filter(is_wanted).collect())
+}
+
+/// The one of this name.
+pub(super) fn named(name: &str) -> Result<&'static Case> {
+    let found = CASES.iter().find(|case| case.name == name);
+    found.with_context(|| format!("no case is called {name}: `cargo xtask bench --list` names them"))
+}
+
+impl Case {
+    /// Peers beside it.
+    pub(super) fn peers(&self) -> &'static [&'static str] {
+        match &self.kind {
+            Kind::Service(service) => service.peers,
+        }
+    }
+
+    /// The request that the gateway gets, by whoever holds this token.
+    pub(super) fn request(&self, token: &str) -> Request {
+        match &self.kind {
+            Kind::Service(service) => service.request(token),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! `cargo xtask bench counts`: what a request allocates, and how often it writes. These hardly move with what else a machine does,
+//! so that they have bounds.
+
+use std::{
+    fs,
+    io::Read,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use accord_fabric::{Fabric, Part};
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::{
+    binaries::{self, Binaries},
+    cases::{self, Case},
+    load::Tool,
+    machine::Cores,
+    stage::Stage,
+};
+use crate::{
+    programs::{apt_install, can_install, on_path},
+    say::say,
+};
+
+/// As `accord-counted` reads it.
+const SOCKET: &str = "ACCORD_COUNTED_SOCKET";
+const PACKAGE: &str = "accord-counted";
+const WARM_UP: u32 = 1000;
+/// Until strace has stopped every thread and set it going again, it writes this much of nothing.
+const WRITES: &str = "write,writev,sendto,sendmsg";
+
+/// What `cargo xtask bench counts` can be asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Cases, by name or by the beginning of their names; all that have a bound where none is given
+    cases: Vec<String>,
+    /// Requests that are counted
+    #[arg(long, default_value_t = 4000)]
+    requests: u32,
+    /// The profile that the binaries are built with: what is allocated hardly depends on it
+    #[arg(long, default_value = "dev")]
+    profile: String,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self { cases: Vec::new(), requests: 4000, profile: "dev".to_owned() }
+    }
+}
+
+/// The most that a request may take, of gateway and cache together where the cache is asked.
+struct Bound {
+    case: &'static str,
+    allocations: f64,
+    bytes: f64,
+    writes: f64,
+}
+
+const BOUNDS: [Bound; 0] = [];
+
+/// What a request takes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    allocations: f64,
+    bytes: f64,
+    writes: f64,
+}
+
+/// Counts, compares with the bounds, and fails where one is exceeded.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let cases = cases::chosen(&args.cases)?;
+    let (cores, strace) = (Cores::any()?, strace()?);
+    let directory = tempfile::Builder::new().prefix("accord-counts-").tempdir()?;
+    let binaries = counted(&args.profile, &directory)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("can't start a runtime")?;
+    runtime.block_on(async {
+        let sockets = [Part::Gateway, Part::Cache]
+            .map(|part| (part, directory.path().join(part.name()).with_extension("socket")));
+        let environment = sockets.clone().map(|(part, socket)| (part, SOCKET, socket.display().to_string()));
+        let stage = Stage::start(cores, &binaries, None, &environment).await?;
+        let load = Tool::find()?;
+        say(format_args!(
+            "{:<18} {:>24} {:>24} {:>18}",
+            "case", "allocations (bound)", "bytes (bound)", "writes (bound)"
+        ))?;
+        let mut exceeded = Vec::new();
+        for case in &cases {
+            let counts = count(case, &stage, &load, &sockets.clone().map(|(_, socket)| socket), &strace, args.requests);
+            exceeded.extend(judge(case, counts.with_context(|| format!("the case {}", case.name))?)?);
+        }
+        stage.stop().await?;
+        ensure!(exceeded.is_empty(), "{}", exceeded.join("; "));
+        Ok(())
+    })
+}
+
+/// The binaries, those that are counted under the names of those that are not.
+fn counted(profile: &str, directory: &TempDir) -> Result<Binaries> {
+    let binaries = binaries::of(profile)?;
+    binaries::build(profile, &[PACKAGE], &[])?;
+    let built = binaries::directory(profile)?;
+    let by = ["gateway", "cache"].map(|name| (format!("accord-{name}"), built.join(format!("counted-{name}"))));
+    let by: Vec<_> = by.iter().map(|(name, path)| (name.as_str(), path.clone())).collect();
+    binaries.replaced(&directory.path().join("bin"), &by)
+}
+
+fn strace() -> Result<PathBuf> {
+    if on_path("strace").is_none() {
+        ensure!(can_install(), "strace is missing: install what Debian calls strace");
+        apt_install(&["strace"])?;
+    }
+    on_path("strace").context("strace is not on PATH")
+}
+
+fn count(case: &Case, stage: &Stage, load: &Tool, sockets: &[PathBuf], strace: &Path, requests: u32) -> Result<Counts> {
+    let (_, fabric, token) = stage.fabrics.first().context("nothing is counted")?;
+    let (address, request) = (fabric.gateway.listen, case.request(token));
+    load.send(address, &request, WARM_UP)?;
+    let before = allocated(sockets)?;
+    load.send(address, &request, requests)?;
+    let after = allocated(sockets)?;
+    let per_request = |before: f64, after: f64| (after - before) / f64::from(requests);
+    let trace = Trace::begin(strace, fabric, stage.directory())?;
+    load.send(address, &request, requests)?;
+    let writes = trace.end()?;
+    Ok(Counts {
+        allocations: per_request(before.0, after.0),
+        bytes: per_request(before.1, after.1),
+        writes: per_request(0.0, writes),
+    })
+}
+
+/// Allocations and bytes since the start, of all who count.
+fn allocated(sockets: &[PathBuf]) -> Result<(f64, f64)> {
+    let mut sum = (0.0, 0.0);
+    for socket in sockets {
+        let mut line = String::new();
+        UnixStream::connect(socket).context("the counters don't answer")?.read_to_string(&mut line)?;
+        let numbers: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let [allocations, bytes] = numbers[..] else { anyhow::bail!("the counters say {line:?}") };
+        sum = (sum.0 + allocations, sum.1 + bytes);
+    }
+    Ok(sum)
+}
+
+/// strace, attached to gateway and cache.
+struct Trace {
+    process: std::process::Child,
+    file: PathBuf,
+}
+
+impl Trace {
+    fn begin(strace: &Path, fabric: &Fabric, directory: &Path) -> Result<Self> {
+        let file = directory.join("strace");
+        let said = directory.join("strace.log");
+        let mut command = Command::new(strace);
+        command.args(["-c", "-f", "-e", &format!("trace={WRITES}"), "-o"]).arg(&file);
+        for process in [fabric.gateway.process.id(), fabric.cache.process.id()] {
+            command.args(["-p", &process.to_string()]);
+        }
+        let process = command.stderr(fs::File::create(&said)?).spawn().context("strace could not be started")?;
+        let mut trace = Self { process, file };
+        trace.wait_attached(&said)?;
+        Ok(trace)
+    }
+
+    /// It says so for each process, once all of its threads are traced.
+    fn wait_attached(&mut self, said: &Path) -> Result<()> {
+        loop {
+            let text = fs::read_to_string(said)?;
+            if text.lines().filter(|line| line.contains("attached")).count() >= 2 {
+                return Ok(());
+            }
+            if let Some(status) = self.process.try_wait()? {
+                anyhow::bail!("strace ended with {status}: {text}");
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Lets go, and returns how many writes there were.
+    fn end(mut self) -> Result<f64> {
+        let id = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).context("a process has a number")?;
+        kill_process(id, Signal::INT)?;
+        self.process.wait()?;
+        let table = fs::read_to_string(&self.file)?;
+        let total = table.lines().rfind(|line| line.trim_end().ends_with(" total"));
+        let calls = total.and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
+        calls.with_context(|| format!("strace's table has no total: {table}"))
+    }
+}
+
+/// Says what was counted; returns what is above its bound.
+fn judge(case: &Case, counts: Counts) -> Result<Vec<String>> {
+    let bound = BOUNDS.iter().find(|bound| bound.case == case.name);
+    let shown = |bound: Option<f64>| bound.map_or_else(|| "none".to_owned(), |bound| format!("{bound:.0}"));
+    let limits = [bound.map(|it| it.allocations), bound.map(|it| it.bytes), bound.map(|it| it.writes)];
+    say(format_args!(
+        "{:<18} {:>15.1} ({:>6}) {:>15.0} ({:>6}) {:>9.2} ({:>4})",
+        case.name,
+        counts.allocations,
+        shown(limits[0]),
+        counts.bytes,
+        shown(limits[1]),
+        counts.writes,
+        bound.map_or_else(|| "none".to_owned(), |it| format!("{:.1}", it.writes))
+    ))?;
+    let values = [("allocations", counts.allocations), ("bytes", counts.bytes), ("writes", counts.writes)];
+    let above = values.into_iter().zip(limits).filter_map(|((what, value), limit)| {
+        let limit = limit.filter(|limit| value > *limit)?;
+        Some(format!("{} takes {value:.1} {what} a request, above its bound of {limit:.1}", case.name))
+    });
+    Ok(above.collect())
+}

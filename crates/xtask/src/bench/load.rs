@@ -1,0 +1,101 @@
+//! Load: h2load of nghttp2, which nobody here wrote, on the core that the upstream has.
+
+use std::{fs, net::SocketAddr, path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::programs::{apt_install, can_install, on_path};
+
+/// What is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// gRPC over HTTP/2.
+    Grpc,
+    /// JSON over HTTP/1.1.
+    Http1,
+    /// JSON over HTTP/2.
+    Http2,
+}
+
+/// One request, which is sent again and again.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// The path, with its query.
+    pub path: String,
+    /// Who asks.
+    pub token: Option<String>,
+    /// Its body; without one it is a GET.
+    pub body: Option<Vec<u8>>,
+}
+
+impl Request {
+    /// Headers beside those that the protocol itself needs.
+    pub(super) fn headers(&self) -> Vec<(&'static str, String)> {
+        let mut headers = Vec::new();
+        match self.protocol {
+            Protocol::Grpc => {
+                headers.extend([("content-type", "application/grpc".to_owned()), ("te", "trailers".to_owned())]);
+            }
+            _ if self.body.is_some() => headers.push(("content-type", "application/json".to_owned())),
+            _ => {}
+        }
+        headers.extend(self.token.iter().map(|token| ("authorization", format!("Bearer {token}"))));
+        headers
+    }
+}
+
+/// As many as keep a core busy: connections, and requests in flight on each.
+fn concurrency(protocol: Protocol) -> (usize, usize) {
+    if protocol == Protocol::Http1 { (32, 1) } else { (8, 16) }
+}
+
+/// The generator.
+pub(super) struct Tool {
+    program: PathBuf,
+    bodies: TempDir,
+}
+
+impl Tool {
+    /// Finds it, or installs it.
+    pub(super) fn find() -> Result<Self> {
+        if on_path("h2load").is_none() {
+            ensure!(can_install(), "h2load is missing: install what Debian calls nghttp2-client");
+            apt_install(&["nghttp2-client"])?;
+        }
+        let program = on_path("h2load").context("h2load is not on PATH")?;
+        Ok(Self { program, bodies: tempfile::tempdir()? })
+    }
+
+    /// Sends so many requests, each as soon as there is room for it; an error unless all succeed.
+    pub(super) fn send(&self, address: SocketAddr, request: &Request, count: u32) -> Result<()> {
+        let (connections, streams) = concurrency(request.protocol);
+        let mut command = Command::new(&self.program);
+        command.args(["-t", "1", "-n", &count.to_string(), "-c", &connections.to_string(), "-m", &streams.to_string()]);
+        if request.protocol == Protocol::Http1 {
+            command.arg("--h1");
+        }
+        for (name, value) in request.headers() {
+            command.args(["-H", &format!("{name}: {value}")]);
+        }
+        if let Some(body) = &request.body {
+            let file = self.bodies.path().join("body");
+            fs::write(&file, body)?;
+            command.arg("-d").arg(file);
+        }
+        command.arg(format!("http://{address}{}", request.path));
+        let output = command.output().context("h2load could not be started")?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let all =
+            said.contains(&format!(" {count} succeeded,")) && said.contains(&format!("status codes: {count} 2xx"));
+        ensure!(output.status.success() && all, "not every request succeeded: {}", summary(&said));
+        Ok(())
+    }
+}
+
+fn summary(said: &str) -> String {
+    let lines = said.lines().filter(|line| line.starts_with("requests:") || line.starts_with("status codes:"));
+    lines.collect::<Vec<_>>().join("; ")
+}

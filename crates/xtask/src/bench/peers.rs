@@ -1,0 +1,89 @@
+//! Servers that others run for the same: found on this machine, or installed. One that can't be had is named as missing.
+
+mod envoy;
+mod gin;
+mod haproxy;
+mod keys;
+mod nginx;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use self::keys::Key;
+use super::{
+    checks::Checks,
+    load::Protocol,
+    stage::{Stage, Started},
+};
+use crate::{
+    programs::{apt_install, can_install, on_path},
+    say::note,
+};
+
+/// What a listener of a peer does: whether it makes JSON of gRPC, and what it checks.
+type Service = (bool, Checks);
+
+/// A running peer.
+struct Peer {
+    process: Started,
+    /// Where it does what. One that checks nothing serves every case.
+    listeners: BTreeMap<Service, SocketAddr>,
+    /// What is said of it beside its figures.
+    checks_nothing: bool,
+}
+
+/// All that the cases need.
+pub(super) struct Peers {
+    running: BTreeMap<&'static str, Peer>,
+    missing: Vec<String>,
+}
+
+impl Peers {
+    /// Starts those that are wanted, but for those that are to be left out.
+    pub(super) async fn start(stage: &Stage, wanted: &[&str], without: &[String]) -> Result<Self> {
+        let key = Key::of(stage).await?;
+        let (mut running, mut missing) = (BTreeMap::new(), Vec::new());
+        for name in ["Envoy", "HAProxy", "nginx", "Gin"] {
+            let is_left_out = without.iter().any(|it| it.eq_ignore_ascii_case(name));
+            if is_left_out || !wanted.contains(&name) {
+                continue;
+            }
+            note(format_args!("Starting {name} ..."));
+            let started = match name {
+                "Envoy" => envoy::start(stage, &key).await,
+                "HAProxy" => haproxy::start(stage).await,
+                "nginx" => nginx::start(stage).await,
+                _ => gin::start(stage, &key).await,
+            };
+            match started {
+                Ok(peer) => drop(running.insert(name, peer)),
+                Err(problem) => missing.push(format!("{name}: {problem:#}")),
+            }
+        }
+        Ok(Self { running, missing })
+    }
+
+    /// Those that could not be had, and why.
+    pub(super) fn missing(&self) -> &[String] {
+        &self.missing
+    }
+
+    /// Where a peer does this, and its process.
+    pub(super) fn endpoint(&self, name: &str, protocol: Protocol, checks: Checks) -> Option<(SocketAddr, u32)> {
+        let peer = self.running.get(name)?;
+        let service = (protocol != Protocol::Grpc, if peer.checks_nothing { Checks::None } else { checks });
+        Some((*peer.listeners.get(&service)?, peer.process.process.id()))
+    }
+}
+
+/// A program that Debian packages.
+fn debian(program: &str, package: &str) -> Result<PathBuf> {
+    let find = || on_path(program).or_else(|| Some(PathBuf::from("/usr/sbin").join(program)).filter(|it| it.is_file()));
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    ensure!(can_install(), "install what Debian calls {package}");
+    apt_install(&[package])?;
+    find().with_context(|| format!("{package} has no program {program}"))
+}

@@ -1,0 +1,20 @@
+//! `HAProxy`: HTTP/2 in and out, and nothing else.
+
+use anyhow::Result;
+
+use super::{Checks, Peer, debian};
+use crate::bench::stage::{Stage, free_address};
+
+pub(super) async fn start(stage: &Stage) -> Result<Peer> {
+    let program = debian("haproxy", "haproxy")?;
+    let (address, upstream) = (free_address()?, stage.upstream);
+    let config = format!(
+        "global\n  nbthread 1\n  maxconn 8000\n\
+         defaults\n  mode http\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
+         frontend public\n  bind {address} proto h2\n  default_backend bench\n\
+         backend bench\n  http-reuse always\n  server bench {upstream} proto h2\n"
+    );
+    let config = stage.write("haproxy.cfg", &config)?;
+    let process = stage.start_tested("haproxy", &program, &["-db", "-f", &config], address).await?;
+    Ok(Peer { process, listeners: [((false, Checks::None), address)].into(), checks_nothing: true })
+}

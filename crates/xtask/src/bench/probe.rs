@@ -1,0 +1,92 @@
+//! One request of a case, and its whole answer: whether what is fast is right as well.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request as HttpRequest, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::load::{Protocol, Request};
+
+/// What came back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    trailers: HeaderMap,
+    body: Bytes,
+}
+
+/// Sends a request on a connection of its own.
+pub(super) async fn ask(address: SocketAddr, request: &Request) -> Result<Answer> {
+    let method = if request.body.is_some() { Method::POST } else { Method::GET };
+    let mut head = HttpRequest::builder().method(method);
+    for (name, value) in request.headers() {
+        head = head.header(name, value);
+    }
+    let body = Full::new(Bytes::from(request.body.clone().unwrap_or_default()));
+    let socket = TokioIo::new(TcpStream::connect(address).await?);
+    let response = if request.protocol == Protocol::Http1 {
+        let (mut sender, connection) = conn::http1::handshake(socket).await?;
+        tokio::spawn(connection);
+        sender.send_request(head.uri(&request.path).header("host", address.to_string()).body(body)?).await?
+    } else {
+        let (mut sender, connection) = conn::http2::handshake(TokioExecutor::new(), socket).await?;
+        tokio::spawn(connection);
+        sender.send_request(head.uri(format!("http://{address}{}", request.path)).body(body)?).await?
+    };
+    let (head, body) = response.into_parts();
+    let body = body.collect().await?;
+    let trailers = body.trailers().cloned().unwrap_or_default();
+    Ok(Answer { status: head.status, headers: head.headers, trailers, body: body.to_bytes() })
+}
+
+impl Answer {
+    /// Fails unless it says what another one says.
+    pub(super) fn ensure_same(&self, other: &Self, protocol: Protocol) -> Result<()> {
+        if protocol == Protocol::Grpc {
+            ensure!(self.body == other.body, "the messages differ: {:?} and {:?}", self.body, other.body);
+        } else {
+            let (own, others) = (self.json()?, other.json()?);
+            ensure!(own == others, "the documents differ: {own} and {others}");
+        }
+        Ok(())
+    }
+
+    /// Fails unless it is a success.
+    pub(super) fn ensure_ok(&self, protocol: Protocol) -> Result<()> {
+        ensure!(
+            self.status == StatusCode::OK,
+            "the status is {}: {}",
+            self.status,
+            String::from_utf8_lossy(&self.body)
+        );
+        if protocol == Protocol::Grpc {
+            let status = self.trailers.get("grpc-status").or_else(|| self.headers.get("grpc-status"));
+            ensure!(
+                status.is_some_and(|status| status == "0"),
+                "the call failed: {:?} {:?}",
+                self.headers,
+                self.trailers
+            );
+        }
+        Ok(())
+    }
+
+    /// What the cache has to say.
+    pub(super) fn cache_status(&self) -> Result<&str> {
+        self.headers.get("cache-status").context("the answer has no cache-status")?.to_str().context("cache-status")
+    }
+
+    fn json(&self) -> Result<Value> {
+        match serde_json::from_slice(&self.body) {
+            Ok(document) => Ok(document),
+            Err(problem) => bail!("no JSON ({problem}): {}", String::from_utf8_lossy(&self.body)),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Calls of the upstream through the gateway, beside peers that make the same call.
+
+use std::net::SocketAddr;
+
+use accord_fabric::{Fabric, metrics};
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    checks::Checks,
+    load::{Protocol, Request, Tool},
+    peers::Peers,
+    probe::{self, Answer},
+    report::Figures,
+    rounds::{self, Amount, Subject},
+    stage::Stage,
+};
+
+/// Answers that are looked at, before and after.
+const SAMPLE: u32 = 3;
+
+/// What is called, and what is done before.
+#[derive(Clone, Copy)]
+pub(super) struct Service {
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// What is done before.
+    pub checks: Checks,
+    /// The method of bench.v1.BenchService.
+    pub method: &'static str,
+    /// Its binding; the body is sent to it where there is one.
+    pub path: &'static str,
+    /// Whether JSON is posted.
+    pub has_body: bool,
+    /// What `cache-status` has to say, where the cache is asked; its processor time counts then.
+    pub cache_status: Option<&'static str>,
+    /// Peers that do the same or less.
+    pub peers: &'static [&'static str],
+    /// Floors beside it.
+    pub floors: &'static [&'static str],
+}
+
+/// One that answers.
+struct Server<'a> {
+    name: &'static str,
+    address: SocketAddr,
+    request: Request,
+    processes: Vec<u32>,
+    /// Where it is ours.
+    fabric: Option<&'a Fabric>,
+}
+
+/// Measures a case.
+pub(super) async fn run(
+    service: &Service,
+    stage: &Stage,
+    peers: &Peers,
+    load: &Tool,
+    amount: Amount,
+) -> Result<Vec<Figures>> {
+    let servers = service.servers(stage, peers);
+    let counted = service.counted(&servers).await?;
+    service.check(&servers).await?;
+    let subject = |server: &Server<'_>| {
+        let (address, request) = (server.address, server.request.clone());
+        Subject {
+            name: server.name.to_owned(),
+            processes: server.processes.clone(),
+            per_request: 1,
+            send: Box::new(move |count| load.send(address, &request, count)),
+        }
+    };
+    let subjects: Vec<_> = servers.iter().map(subject).collect();
+    let figures = rounds::interleaved(&subjects, amount)?;
+    service.check(&servers).await?;
+    let sent = subjects.first().map_or(0, |subject| amount.in_all(subject) + 2 * SAMPLE);
+    for (before, after) in counted.into_iter().zip(service.counted(&servers).await?) {
+        let in_metrics = after - before;
+        ensure!(
+            (in_metrics - f64::from(sent)).abs() < 0.5,
+            "{sent} requests were sent, the gateway counts {in_metrics} with OK"
+        );
+    }
+    Ok(figures)
+}
+
+impl Service {
+    /// The request, by whoever holds this token.
+    pub(super) fn request(&self, token: &str) -> Request {
+        let token = (self.checks != Checks::None).then(|| token.to_owned());
+        if self.protocol == Protocol::Grpc {
+            let path = format!("/{}", self.full_method());
+            return Request { protocol: self.protocol, path, token, body: Some(framed(&GET_OAK_DESK)) };
+        }
+        let body = self.has_body.then(|| one_kilobyte().into_bytes());
+        Request { protocol: self.protocol, path: self.path.to_owned(), token, body }
+    }
+
+    /// The method as metrics name it.
+    fn full_method(&self) -> String {
+        format!("bench.v1.BenchService/{}", self.method)
+    }
+
+    fn servers<'a>(&self, stage: &'a Stage, peers: &Peers) -> Vec<Server<'a>> {
+        let ours = stage.fabrics.iter().map(|(name, fabric, token)| {
+            let cache = self.cache_status.map(|_| fabric.cache.process.id());
+            let processes = [fabric.gateway.process.id()].into_iter().chain(cache).collect();
+            Server {
+                name,
+                address: fabric.gateway.listen,
+                request: self.request(token),
+                processes,
+                fabric: Some(fabric),
+            }
+        });
+        let peers = self.peers.iter().filter_map(|name| {
+            let (address, process) = peers.endpoint(name, self.protocol, self.checks)?;
+            let request = self.request(stage.token());
+            Some(Server { name, address, request, processes: vec![process], fabric: None })
+        });
+        let floors = self.floors.iter().filter_map(|name| {
+            let floor = stage.floors.get(name)?;
+            let request = self.floor_request(name, stage.token());
+            Some(Server { name, address: floor.address, request, processes: vec![floor.process.id()], fabric: None })
+        });
+        ours.chain(peers).chain(floors).collect()
+    }
+
+    /// The cheapest one: a GET, of JSON.
+    fn floor_request(&self, name: &str, token: &str) -> Request {
+        let speaks_http2 = name == "floor: hyper" && self.protocol != Protocol::Http1;
+        let protocol = if speaks_http2 { Protocol::Http2 } else { Protocol::Http1 };
+        Request { protocol, path: self.path.to_owned(), token: Some(token.to_owned()), body: None }
+    }
+
+    /// All that answer say the same, and the cache says what it did.
+    async fn check(&self, servers: &[Server<'_>]) -> Result<()> {
+        let mut first: Option<Answer> = None;
+        for server in servers.iter().filter(|server| !server.name.starts_with("floor")) {
+            let of = || format!("an answer of {}", server.name);
+            for sample in 0..SAMPLE {
+                let answer = probe::ask(server.address, &server.request).await.with_context(of)?;
+                answer.ensure_ok(self.protocol).with_context(of)?;
+                if let (Some(wanted), Some(_)) = (self.cache_status, server.fabric) {
+                    let status = answer.cache_status()?;
+                    // The first one may be what is stored.
+                    ensure!(sample == 0 || status.contains(wanted), "the cache says {status}, not {wanted}");
+                }
+                match &first {
+                    Some(first) => answer.ensure_same(first, self.protocol).with_context(of)?,
+                    None => first = Some(answer),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls of the method that ended with OK, as each gateway counts them.
+    async fn counted(&self, servers: &[Server<'_>]) -> Result<Vec<f64>> {
+        let method = self.full_method();
+        let labels = [("rpc_method", &*method), ("rpc_response_status_code", "OK")];
+        let mut counts = Vec::new();
+        for fabric in servers.iter().filter_map(|server| server.fabric) {
+            counts.push(metrics::sum(
+                &fabric.gateway.metrics().await?,
+                "rpc_server_call_duration_seconds_count",
+                &labels,
+            ));
+        }
+        Ok(counts)
+    }
+}
+
+/// `GetItemRequest` with the id `oak-desk`.
+const GET_OAK_DESK: [u8; 10] = *b"\x0a\x08oak-desk";
+
+/// As gRPC sends a message: not compressed, its length, itself.
+pub(super) fn framed(message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    [&[0], &length.to_be_bytes()[..], message].concat()
+}
+
+/// An item as JSON, filled up with text.
+fn one_kilobyte() -> String {
+    let text = "A desk that is oiled by hand. ".repeat(28);
+    let item = r#""id":"oak-desk","title":"Oak desk","price":{"currency":"EUR","minorUnits":"45900"},"keywords":["desk","oak"]"#;
+    format!(r#"{{{item},"text":"{text}"}}"#)
+}

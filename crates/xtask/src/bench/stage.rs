@@ -1,0 +1,196 @@
+//! What is measured, and what stands behind it: the real binaries on one core, upstream and floors where they belong.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use accord_fabric::{Builder, EDITOR, Fabric, Launch, Part, Process};
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep},
+};
+use toml::toml;
+
+use super::{
+    binaries::{self, Binaries},
+    machine::Cores,
+};
+use crate::workspace;
+
+/// Where the protos and the overlay of what is called stand.
+const PROTOS: &str = "crates/bench/proto";
+/// How long a program may take until it listens.
+const START: Duration = Duration::from_secs(30);
+
+/// Everything but the peers.
+pub(super) struct Stage {
+    /// Which core is whose.
+    pub cores: Cores,
+    /// The binaries, by what they are called in tables; the first is what is measured.
+    pub fabrics: Vec<(&'static str, Fabric, String)>,
+    /// The upstream.
+    pub upstream: SocketAddr,
+    /// Floors, by what they are called in tables.
+    pub floors: BTreeMap<&'static str, Started>,
+    /// A file with the descriptors of what is called.
+    pub descriptors: PathBuf,
+    directory: TempDir,
+    _upstream: Started,
+}
+
+/// A server of ours or somebody else's.
+pub(super) struct Started {
+    /// Where it serves.
+    pub address: SocketAddr,
+    /// The process.
+    pub process: Process,
+}
+
+impl Stage {
+    /// Starts all of it, and waits until it serves.
+    pub(super) async fn start(
+        cores: Cores,
+        binaries: &Binaries,
+        against: Option<&Path>,
+        environment: &[(Part, &str, String)],
+    ) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("accord-bench-").tempdir()?;
+        let descriptors = directory.path().join("bench.binpb");
+        write_descriptors(&descriptors)?;
+        Cores::pin(&[cores.load])?;
+        let beside = |name: &'static str| beside(&binaries.beside, name, directory.path());
+        let upstream = beside("upstream").await?;
+        Cores::pin(&[cores.tested])?;
+        let floors = BTreeMap::from([("floor: epoll", beside("epoll").await?), ("floor: hyper", beside("hit").await?)]);
+        let mut states = vec![("Accord", binaries.measured.clone())];
+        if let Some(against) = against {
+            states.push(("Accord before", binaries::given(against)?));
+        }
+        let mut fabrics = Vec::new();
+        for (name, binaries) in states {
+            let mut builder = builder(upstream.address, &descriptors)?.binaries(binaries);
+            for (part, key, value) in environment {
+                builder = builder.environment(*part, key, value);
+            }
+            let fabric = builder.start().await?;
+            let token = fabric.token(EDITOR).await?;
+            fabrics.push((name, fabric, token));
+        }
+        Cores::pin(&[cores.load])?;
+        Ok(Self { cores, fabrics, upstream: upstream.address, floors, descriptors, directory, _upstream: upstream })
+    }
+
+    /// Who asks: everywhere the same token.
+    pub(super) fn token(&self) -> &str {
+        self.fabrics.first().map(|(_, _, token)| token.as_str()).unwrap_or_default()
+    }
+
+    /// Starts a program on the core of what is measured, and waits until it listens.
+    pub(super) async fn start_tested(
+        &self,
+        name: &str,
+        program: &Path,
+        arguments: &[&str],
+        address: SocketAddr,
+    ) -> Result<Started> {
+        Cores::pin(&[self.cores.tested])?;
+        let started = start(name, program, arguments, address, self.directory.path()).await;
+        Cores::pin(&[self.cores.load])?;
+        started
+    }
+
+    /// Writes a file that a peer needs, and returns where it is.
+    pub(super) fn write(&self, name: &str, content: &str) -> Result<String> {
+        let path = self.directory.path().join(name);
+        fs::write(&path, content).with_context(|| format!("{} can't be written", path.display()))?;
+        Ok(path.display().to_string())
+    }
+
+    /// A directory for what a peer writes.
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Drains and ends the binaries.
+    pub(super) async fn stop(self) -> Result<()> {
+        for (_, fabric, _) in self.fabrics {
+            fabric.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+/// An address on which nobody listens at this moment.
+pub(super) fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
+    Ok(listener.local_addr()?)
+}
+
+fn builder(upstream: SocketAddr, descriptors: &Path) -> Result<Builder> {
+    let descriptors = descriptors.display().to_string();
+    let mut builder = Fabric::builder()?.upstream("bench", &format!("http://{upstream}"));
+    builder = builder.upstream_settings("bench", toml! { descriptors = descriptors });
+    builder = builder.overlay(Path::new(PROTOS).join("bench/v1/overlay.toml"));
+    for part in [Part::Auth, Part::Cache, Part::Catalog, Part::Gateway] {
+        // As they come, but for what tests switch on.
+        builder = builder.settings(
+            part,
+            toml! {
+                [telemetry.access_log]
+                enabled = false
+            },
+        );
+    }
+    Ok(builder.settings(Part::Cache, namespace()))
+}
+
+/// A namespace that the fabric's editor may use.
+fn namespace() -> toml::Table {
+    toml! {
+        [[namespace]]
+        name = "carts"
+        read_permission = "carts.read"
+        write_permission = "carts.write"
+    }
+}
+
+fn write_descriptors(file: &Path) -> Result<()> {
+    let roots = [PROTOS, "proto"].map(|root| workspace::root().join(root));
+    let mut compiler = protox::Compiler::new(roots)?;
+    compiler.include_imports(true).open_file("bench/v1/bench_service.proto")?;
+    // Encoded by the compiler itself: bindings are extensions of the descriptors.
+    fs::write(file, compiler.encode_file_descriptor_set()).context("the descriptors can't be written")
+}
+
+async fn beside(program: &Path, server: &str, directory: &Path) -> Result<Started> {
+    let address = free_address()?;
+    start(server, program, &[server, "--listen", &address.to_string()], address, directory).await
+}
+
+async fn start(
+    name: &str,
+    program: &Path,
+    arguments: &[&str],
+    address: SocketAddr,
+    directory: &Path,
+) -> Result<Started> {
+    let log = directory.join(name).with_extension("log");
+    let arguments = arguments.iter().map(Into::into).collect();
+    let launch = Launch { name: name.to_owned(), program: program.to_owned(), arguments, environment: Vec::new(), log };
+    let mut process = Process::start(launch)?;
+    let end = Instant::now() + START;
+    while TcpStream::connect(address).await.is_err() {
+        process.check()?;
+        if Instant::now() >= end {
+            return Err(process.trouble(format!("does not listen after {START:?}")).into());
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(Started { address, process })
+}
