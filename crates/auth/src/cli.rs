@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use accord_runtime::{
     cli::{Binary, Finding, Report, Sections, Settings},
     config::{Invalid, Overrides},
+    workers::Workers,
 };
 use clap::{Args, Subcommand};
 
@@ -99,7 +100,7 @@ impl Binary for AccordAuth {
     type Command = Command;
 
     fn sections(config: &Config) -> Sections<'_> {
-        Sections { listen: &config.listen, admin: &config.admin, telemetry: &config.telemetry }
+        Sections { listen: &config.listen, admin: &config.admin, telemetry: &config.telemetry, workers: config.workers }
     }
 
     fn overrides(flags: &Flags) -> anyhow::Result<Overrides> {
@@ -130,8 +131,8 @@ impl Binary for AccordAuth {
         }
     }
 
-    async fn serve(config: Config) -> anyhow::Result<()> {
-        serve::serve(config).await
+    async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
+        serve::serve(config, workers).await
     }
 
     async fn execute(command: Command, settings: &Settings<Self>) -> anyhow::Result<ExitCode> {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use accord_runtime::{
     config::{
         Configuration, Invalid, Secret,
-        bound::{self, DAY, HOUR, Time},
+        bound::{self, Count, DAY, HOUR, Time},
     },
     server::ListenConfig,
     telemetry::TelemetryConfig,
@@ -35,6 +35,10 @@ pub struct Config {
     /// How long work in flight has after SIGTERM, 1ms to 1h. Default: `20s`.
     #[serde(with = "Time::<1, HOUR>")]
     pub grace: Duration,
+    /// Threads that serve callers, each with connections to upstreams of its own, 0 to 1024. Default: 0, which is one for each
+    /// core, of which a container's CPU limit counts.
+    #[serde(with = "Count::<0, 1024>")]
+    pub workers: usize,
 }
 
 /// `[store]`
@@ -123,6 +127,7 @@ impl Default for Config {
             policy: PolicyConfig::default(),
             telemetry: TelemetryConfig::default(),
             grace: Duration::from_secs(20),
+            workers: 0,
         }
     }
 }

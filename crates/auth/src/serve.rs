@@ -10,7 +10,9 @@ use accord_api::{
     },
 };
 use accord_mesh::guard::{self, Guard, GuardedServer};
-use accord_runtime::{admin, grpc_server::GrpcServer, health::Health, server::Listener, shutdown::Shutdown, telemetry};
+use accord_runtime::{
+    admin, grpc_server::GrpcServer, health::Health, server::Listener, shutdown::Shutdown, telemetry, workers::Workers,
+};
 
 use crate::{
     config::Config,
@@ -31,7 +33,7 @@ const SERVICES: &[&str] = &[
 const DEADLINE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
 
 /// Serves until SIGTERM or SIGINT, then drains.
-pub async fn serve(config: Config) -> anyhow::Result<()> {
+pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
     let telemetry = telemetry::init("accord-auth", &config.telemetry)?;
     let shutdown = Shutdown::on_signals(config.grace)?;
     let health = Health::new();
@@ -41,7 +43,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     tokio::spawn(maintenance::run(Arc::clone(&auth), health.clone(), shutdown.clone()));
-    let listener = Listener::bind(&config.listen).await?;
+    let listener = Listener::bind(&config.listen).await?.on(workers);
     let admin_listener = Listener::bind(&config.admin).await?;
     let (address, admin_address) = (listener.address(), admin_listener.address());
     let (policies, keys) = (config.policy.files.len(), auth.state.current().await?.published.len());

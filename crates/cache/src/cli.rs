@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use accord_mesh::config::MeshFlags;
 use accord_runtime::cli::{Binary, NoCommand, Sections, Settings};
 use accord_runtime::config::{Invalid, Overrides};
+use accord_runtime::workers::Workers;
 use accord_upstream::config as upstream;
 use clap::Args;
 
@@ -48,7 +49,7 @@ impl Binary for AccordCache {
     type Command = NoCommand;
 
     fn sections(config: &Config) -> Sections<'_> {
-        Sections { listen: &config.listen, admin: &config.admin, telemetry: &config.telemetry }
+        Sections { listen: &config.listen, admin: &config.admin, telemetry: &config.telemetry, workers: config.workers }
     }
 
     fn overrides(flags: &Flags) -> anyhow::Result<Overrides> {
@@ -64,8 +65,8 @@ impl Binary for AccordCache {
         config.unusable()
     }
 
-    async fn serve(config: Config) -> anyhow::Result<()> {
-        serve::serve(config).await
+    async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
+        serve::serve(config, workers).await
     }
 
     async fn execute(command: NoCommand, _: &Settings<Self>) -> anyhow::Result<ExitCode> {

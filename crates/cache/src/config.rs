@@ -30,6 +30,10 @@ pub struct Config {
     /// How long calls in flight may take to end after a signal to stop, 1ms to 1h. Default: `10s`.
     #[serde(with = "Time::<1, HOUR>")]
     pub grace: Duration,
+    /// Threads that serve callers, each with connections to upstreams of its own, 0 to 1024. Default: 0, which is one for each
+    /// core, of which a container's CPU limit counts.
+    #[serde(with = "Count::<0, 1024>")]
+    pub workers: usize,
     /// Where the services listen. Default address: 127.0.0.1:8100.
     pub listen: ListenConfig,
     /// The admin port: metrics, health and reflection. Default address: 127.0.0.1:8101.
@@ -54,6 +58,7 @@ impl Default for Config {
             node: "cache".to_owned(),
             data_dir: PathBuf::from("."),
             grace: Duration::from_secs(10),
+            workers: 0,
             listen: ListenConfig::local(8100),
             admin: ListenConfig::local(8101),
             auth: MeshConfig::default(),

@@ -12,7 +12,7 @@ use accord_mesh::MeshClient;
 use accord_mesh::guard::{self, Decider, Guard, GuardedServer};
 use accord_readthrough::{Engine, Live, MemoryStore, Metrics};
 use accord_runtime::grpc_server::GrpcServer;
-use accord_runtime::{admin, health::Health, probe, server::Listener, shutdown::Shutdown, telemetry};
+use accord_runtime::{admin, health::Health, probe, server::Listener, shutdown::Shutdown, telemetry, workers::Workers};
 use anyhow::{Context, Result};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
@@ -51,7 +51,7 @@ const LARGEST: usize = 64 * 1024 * 1024;
 pub type LiveEngine = Engine<Loader, MemoryStore, Live>;
 
 /// Serves until a signal to stop, then until the calls in flight have ended.
-pub async fn serve(config: Config) -> Result<()> {
+pub async fn serve(config: Config, workers: &Workers) -> Result<()> {
     let telemetry = telemetry::init("accord-cache", &config.telemetry)?;
     let shutdown = Shutdown::on_signals(config.grace)?;
     let health = Health::new();
@@ -76,7 +76,7 @@ pub async fn serve(config: Config) -> Result<()> {
 
     health.require(DATA_LOCK);
     let public = async {
-        let served = serve_alone(&config, &shutdown, &health, &upstreams, &mesh, &records).await;
+        let served = serve_alone(&config, workers, &shutdown, &health, &upstreams, &mesh, &records).await;
         // Where it can't serve, the admin port has nothing more to say.
         shutdown.begin();
         served
@@ -90,6 +90,7 @@ pub async fn serve(config: Config) -> Result<()> {
 /// Serves while no other process of this cache does. What is kept, and what is known of leases, begins with the lock.
 async fn serve_alone(
     config: &Config,
+    workers: &Workers,
     shutdown: &Shutdown,
     health: &Health,
     upstreams: &Upstreams,
@@ -103,7 +104,7 @@ async fn serve_alone(
     let engine = engine(config);
     let public = grpc_server(config, health, &engine, upstreams, mesh, records.clone())?;
     follow_records(health, records).await;
-    let listener = Listener::bind(&config.listen).await?;
+    let listener = Listener::bind(&config.listen).await?.on(workers);
     let (upstreams, namespaces) = (config.upstream.len(), config.namespace.len());
     tracing::info!(listen = %listener.address(), upstreams, namespaces, "listening");
     health.obtained(DATA_LOCK);

@@ -13,6 +13,7 @@ use accord_runtime::{
     server::Listener,
     shutdown::Shutdown,
     telemetry,
+    workers::Workers,
 };
 use anyhow::{Context, Result};
 use tonic::service::Routes;
@@ -29,7 +30,7 @@ const AUDIENCE: &str = "catalog";
 const PROBES: Duration = Duration::from_millis(200);
 
 /// Serves until a signal to stop, then until the calls in flight have ended.
-pub(crate) async fn serve(config: Config) -> Result<()> {
+pub(crate) async fn serve(config: Config, workers: &Workers) -> Result<()> {
     let telemetry = telemetry::init("accord-catalog", &config.telemetry)?;
     let shutdown = Shutdown::on_signals(config.grace)?;
     let health = Health::new();
@@ -41,7 +42,7 @@ pub(crate) async fn serve(config: Config) -> Result<()> {
     let public = public(&health, Products::new(store.clone(), shutdown.clone()), PassportGuard::new(mesh, AUDIENCE))?;
     let internal = admin::service(GrpcServer::new(&health, Unguarded::new()), &telemetry, &health)?;
 
-    let listener = Listener::bind(&config.listen).await?;
+    let listener = Listener::bind(&config.listen).await?.on(workers);
     let admin = Listener::bind(&config.admin).await?;
     tracing::info!(listen = %listener.address(), admin = %admin.address(), "listening");
     tokio::join!(listener.serve(public, shutdown.clone()), admin.serve(internal, shutdown));

@@ -7,6 +7,7 @@ use accord_mesh::config::MeshFlags;
 use accord_runtime::cli::{Binary, Finding, OutputFlag, Report, Sections, Settings};
 use accord_runtime::config::{Invalid, Overrides};
 use accord_runtime::output::{print, print_error};
+use accord_runtime::workers::Workers;
 use accord_upstream::Upstream;
 use accord_upstream::config as upstream;
 use clap::{Args, Subcommand};
@@ -103,7 +104,7 @@ impl Binary for AccordGateway {
     type Command = Command;
 
     fn sections(config: &Config) -> Sections<'_> {
-        Sections { listen: &config.listen, admin: &config.admin, telemetry: &config.telemetry }
+        Sections { listen: &config.listen, admin: &config.admin, telemetry: &config.telemetry, workers: config.workers }
     }
 
     fn overrides(flags: &Flags) -> anyhow::Result<Overrides> {
@@ -130,8 +131,8 @@ impl Binary for AccordGateway {
         contract(&config).await
     }
 
-    async fn serve(config: Config) -> anyhow::Result<()> {
-        serve::serve(config).await
+    async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
+        serve::serve(config, workers).await
     }
 
     async fn execute(command: Command, settings: &Settings<Self>) -> anyhow::Result<ExitCode> {

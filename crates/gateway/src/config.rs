@@ -44,6 +44,10 @@ pub struct Config {
     /// How long calls in flight may take to end after a signal to stop, 1ms to 1h. Default: 30 s.
     #[serde(with = "Time::<1, HOUR>")]
     pub grace: Duration,
+    /// Threads that serve callers, each with connections to upstreams of its own, 0 to 1024. Default: 0, which is one for each
+    /// core, of which a container's CPU limit counts.
+    #[serde(with = "Count::<0, 1024>")]
+    pub workers: usize,
 }
 
 impl Default for Config {
@@ -61,6 +65,7 @@ impl Default for Config {
             limits: LimitsConfig::default(),
             telemetry: TelemetryConfig::default(),
             grace: Duration::from_secs(30),
+            workers: 0,
         }
     }
 }

@@ -29,6 +29,7 @@ use accord_runtime::{
     server::Listener,
     shutdown::Shutdown,
     telemetry::{self, Telemetry},
+    workers::Workers,
 };
 use accord_upstream::{Client, Upstream};
 use anyhow::Context;
@@ -38,16 +39,16 @@ use std::{sync::Arc, time::Duration};
 const SERVICES: &[&str] = &["accord.gateway.v1.ExplainService"];
 
 /// Serves until a signal, then drains.
-pub async fn serve(config: Config) -> anyhow::Result<()> {
+pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
     let telemetry = telemetry::init("accord-gateway", &config.telemetry)?;
     let shutdown = Shutdown::on_signals(config.grace)?;
     let health = Health::new();
     health.follow(&shutdown);
 
-    let public_listener = Listener::bind(&config.listen).await?;
+    let public_listener = Listener::bind(&config.listen).await?.on(workers);
     let admin_listener = Listener::bind(&config.admin).await?;
     let internal_listener = match config.internal.clone().given() {
-        Some(config) => Some(Listener::bind(&config).await?),
+        Some(config) => Some(Listener::bind(&config).await?.on(workers)),
         None => None,
     };
     // Calls of the public listener may still have to call their neighbours: the internal listener drains after that, within

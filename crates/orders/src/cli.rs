@@ -6,6 +6,7 @@ use accord_mesh::config::MeshFlags;
 use accord_runtime::{
     cli::{Binary, NoCommand, Sections, Settings},
     config::{Invalid, Overrides},
+    workers::Workers,
 };
 use clap::Args;
 
@@ -43,7 +44,7 @@ impl Binary for AccordOrders {
     type Command = NoCommand;
 
     fn sections(config: &Config) -> Sections<'_> {
-        Sections { listen: &config.listen, admin: &config.admin, telemetry: &config.telemetry }
+        Sections { listen: &config.listen, admin: &config.admin, telemetry: &config.telemetry, workers: config.workers }
     }
 
     fn overrides(flags: &Flags) -> anyhow::Result<Overrides> {
@@ -56,8 +57,8 @@ impl Binary for AccordOrders {
         config.unusable()
     }
 
-    async fn serve(config: Config) -> anyhow::Result<()> {
-        serve::serve(config).await
+    async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
+        serve::serve(config, workers).await
     }
 
     async fn execute(command: NoCommand, _: &Settings<Self>) -> anyhow::Result<ExitCode> {

@@ -6,7 +6,7 @@ use accord_mesh::MeshConfig;
 use accord_runtime::{
     config::{
         Configuration, Invalid,
-        bound::{self, HOUR, Time},
+        bound::{self, Count, HOUR, Time},
     },
     server::ListenConfig,
     telemetry::TelemetryConfig,
@@ -34,6 +34,10 @@ pub(crate) struct Config {
     /// How long calls in flight may take to end after a signal to stop, 1ms to 1h. Default: 10 s.
     #[serde(with = "Time::<1, HOUR>")]
     pub grace: Duration,
+    /// Threads that serve callers, each with connections to upstreams of its own, 0 to 1024. Default: 0, which is one for each
+    /// core, of which a container's CPU limit counts.
+    #[serde(with = "Count::<0, 1024>")]
+    pub workers: usize,
 }
 
 /// The section `[gateway]`.
@@ -55,6 +59,7 @@ impl Default for Config {
             gateway: GatewayConfig::default(),
             telemetry: TelemetryConfig::default(),
             grace: Duration::from_secs(10),
+            workers: 0,
         }
     }
 }

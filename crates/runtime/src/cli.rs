@@ -13,6 +13,7 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context;
 use clap::{
     ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
 };
@@ -24,6 +25,7 @@ use crate::{
     output::print,
     run,
     telemetry::TelemetryConfig,
+    workers::Workers,
 };
 
 pub use extremes::{accepted_extremes, keeps_default_addresses};
@@ -63,8 +65,8 @@ pub trait Binary: Sized {
         ready(Report::good("the configuration is good"))
     }
 
-    /// Serves until a signal to stop.
-    fn serve(config: Self::Config) -> impl Future<Output = anyhow::Result<()>>;
+    /// Serves until a signal to stop, callers on these workers.
+    fn serve(config: Self::Config, workers: &Workers) -> impl Future<Output = anyhow::Result<()>>;
 
     /// Executes one of its own commands.
     fn execute(command: Self::Command, settings: &Settings<Self>) -> impl Future<Output = anyhow::Result<ExitCode>>;
@@ -78,6 +80,8 @@ pub struct Sections<'a> {
     pub admin: &'a ListenConfig,
     /// Logs, metrics and traces.
     pub telemetry: &'a TelemetryConfig,
+    /// How many workers serve its callers; 0 for one on each core.
+    pub workers: usize,
 }
 
 impl Sections<'_> {
@@ -273,6 +277,14 @@ pub fn command_line<B: Binary>() -> Command {
         .mut_arg("admin", |argument| with_default("admin", argument))
 }
 
+async fn serve<B: Binary>(config: B::Config) -> anyhow::Result<ExitCode> {
+    let workers = Workers::start(B::sections(&config).workers)
+        .context("the threads that serve can't be started; lower `workers`, or allow the process more of them")?;
+    let served = B::serve(config, &workers).await;
+    workers.stop().await;
+    served.map(|()| ExitCode::SUCCESS)
+}
+
 /// Runs a binary: its `main` is this.
 pub fn main<B: Binary>() -> ExitCode {
     let (settings, command) = parsed::<B>(std::env::args_os()).unwrap_or_else(|error| error.exit());
@@ -308,7 +320,7 @@ type Parsed<B> = (Settings<B>, Commands<<B as Binary>::Command>);
 async fn execute<B: Binary>(command: Commands<B::Command>, settings: &Settings<B>) -> anyhow::Result<ExitCode> {
     match command {
         Commands::Serve => match settings.usable() {
-            Ok(config) => B::serve(config).await.map(|()| ExitCode::SUCCESS),
+            Ok(config) => serve::<B>(config).await,
             Err(wrong) => {
                 Err(anyhow::anyhow!("{}", wrong.iter().map(run::sentence).collect::<Vec<_>>().join("\nerror: ")))
             }

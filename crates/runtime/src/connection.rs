@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     error::Error,
-    net::SocketAddr,
+    net::{self, SocketAddr},
     pin::pin,
     sync::{
         Arc,
@@ -110,7 +110,7 @@ impl Connections {
     }
 
     /// Serves one connection to its end.
-    pub(crate) async fn serve<S, B>(self: Arc<Self>, socket: TcpStream, address: SocketAddr, service: S)
+    pub(crate) async fn serve<S, B>(self: Arc<Self>, socket: net::TcpStream, address: SocketAddr, service: S)
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
@@ -118,6 +118,10 @@ impl Connections {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let _open = Open::count(self.figures.clone());
+        let socket = match TcpStream::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => return tracing::warn!(%error, "a connection can't be served"),
+        };
         // Small frames must not wait for more; on failure the connection is only slower.
         let _ = socket.set_nodelay(true);
         let calls = TaskTracker::new();

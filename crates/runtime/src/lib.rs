@@ -20,6 +20,7 @@ pub mod shutdown;
 // The way of a connection.
 mod address;
 mod listen;
+pub mod workers;
 pub mod server;
 pub mod tls;
 mod preface;

@@ -1,13 +1,13 @@
 //! How a binary runs: its tokio runtime, the log line of a panic, and its exit status.
 
-use std::{future::Future, panic, process::ExitCode, time::Duration};
+use std::{future::Future, panic, process::ExitCode};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::{output::print_error, tls};
+use crate::{output::print_error, tls, workers::LAST_WORK};
 
-/// How long blocking work may still take when everything else is over.
-const LAST_WORK: Duration = Duration::from_secs(2);
+/// The threads of the runtime that has what is no call: accepting connections, following files and endpoints, the admin port.
+const THREADS: usize = 1;
 
 /// Runs `main` to its end, and ends with the status that it returns. An error is told on stderr as one sentence, and the
 /// process ends with status 1.
@@ -18,7 +18,11 @@ where
     tls::install_provider();
     log_panics();
     take_descriptors();
-    let outcome = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(anyhow::Error::from);
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from);
     let outcome = outcome.and_then(|runtime| {
         let outcome = runtime.block_on(main());
         runtime.shutdown_timeout(LAST_WORK);

@@ -22,6 +22,7 @@ use crate::{
     reload::Reloading,
     shutdown::Shutdown,
     tls,
+    workers::{Places, Workers},
 };
 
 pub use crate::{address::Address, connection::Peer, listen::ListenConfig, tls::TlsConfig};
@@ -52,6 +53,7 @@ pub struct Listener {
     address: SocketAddr,
     tls: Option<Arc<Reloading<ServerConfig>>>,
     config: ListenConfig,
+    places: Places,
 }
 
 impl Listener {
@@ -61,7 +63,13 @@ impl Listener {
         let failed = |error| ListenError::Bind { address: config.address.clone(), error };
         let socket = config.address.bind().await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address, tls, config: config.clone() })
+        Ok(Self { socket, address, tls, config: config.clone(), places: Places::here() })
+    }
+
+    /// Has its connections served by these workers, and not by the runtime in which it was bound.
+    #[must_use]
+    pub fn on(self, workers: &Workers) -> Self {
+        Self { places: workers.places(), ..self }
     }
 
     /// The address that is really listened on.
@@ -82,14 +90,18 @@ impl Listener {
         let cut = CancellationToken::new();
         let connections = Arc::new(Connections::new(&self.config, self.tls, self.address, shutdown.clone()));
         let room = FairShare::new(self.config.max_connections as u64, FairShare::DEFAULT);
+        let mut number = 0;
         accept(&self.socket, self.config.max_connections, &shutdown, |socket, address, permit| {
             // An idle connection costs its peer nothing, and would be in the way of all others if it held the last place.
             let Ok(share) = room.hold(Some(Holder::address(address.ip(), None)), 1, 0) else {
                 return connections.refused();
             };
+            // Readiness is told by the runtime that a socket is registered with, which is to be the worker's.
+            let Ok(socket) = socket.into_std() else { return };
             let serving = Arc::clone(&connections).serve(socket, address, service.clone());
             let cut = cut.clone();
-            tasks.spawn(async move {
+            number += 1;
+            self.places.spawn(number, &tasks, async move {
                 tokio::select! {
                     () = serving => {}
                     () = cut.cancelled() => {}

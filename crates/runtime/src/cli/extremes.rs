@@ -29,8 +29,9 @@ const VALUES: [&str; 13] = [
     "{}",
 ];
 
-/// What of them the sections that all binaries share accept on purpose.
-const SHARED: [&str; 4] = [
+/// What of them the sections and keys that all binaries share accept on purpose.
+const SHARED: [&str; 5] = [
+    "workers = 0",
     "telemetry.access_log.enabled = true",
     "telemetry.access_log.ok_ratio = 0",
     "telemetry.access_log.error_ratio = 0",

@@ -15,3 +15,4 @@ mod tls;
 mod trace;
 mod slow_readers;
 mod wire;
+mod workers;
