@@ -91,7 +91,7 @@ impl Target {
         let (deadline, retries) = (Deadline::after(time), retries.filter(|_| !call.is_retried_outside));
         let id = &call.id;
         let (record, caller) = (None, call.holder.map(|holder| Caller { holder, memory: None }));
-        upstream::Call { path, metadata, deadline, id, record, max_response_bytes, retries, shard: 0, caller }
+        upstream::Call { path, metadata, deadline, id, record, max_response_bytes, retries, caller }
     }
 
     fn path(&self) -> &PathAndQuery {

@@ -89,7 +89,6 @@ impl Call {
             record: Some(&self.record),
             max_response_bytes: self.policy().max_response_bytes,
             retries: self.retries(),
-            shard: 0,
             caller: Some(self.memory.caller()),
         }
     }

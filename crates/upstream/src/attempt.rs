@@ -67,7 +67,7 @@ impl Upstream {
             rpc.system.name = "grpc",
             server.address = picked.endpoint().label(),
         );
-        let sending = exchange::send(self, picked, call.shard, call.path, || head(call, previous), payload);
+        let sending = exchange::send(self, picked, call.path, || head(call, previous), payload);
         let sent = tokio::time::timeout_at(call.deadline.at(), sending.instrument(span)).await;
         sent.unwrap_or(Err(TransportError::DeadlineExceeded))
             .map_err(|error| Failure::transport_error(error, call.deadline))

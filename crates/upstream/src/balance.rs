@@ -29,9 +29,6 @@ use crate::metrics::Metrics;
 use crate::pool::Size;
 use crate::url::{Host, Url};
 
-/// Callers that run apart, each with connections of its own: one, since every binary has one runtime.
-const SHARDS: usize = 1;
-
 /// A service that is called, with the endpoints that serve it.
 pub struct Upstream {
     name: Arc<str>,
@@ -145,7 +142,7 @@ impl Upstream {
 
     /// Why the last connection that was tried could not be made.
     pub(crate) fn connect_failure(&self) -> Option<Arc<ConnectError>> {
-        self.endpoints.load().iter().find_map(|endpoint| endpoint.pool(0).failure())
+        self.endpoints.load().iter().find_map(|endpoint| endpoint.connect_failure())
     }
 
     pub(crate) fn max_header_bytes(&self) -> usize {
@@ -194,7 +191,7 @@ impl Upstream {
         let known = self.endpoints.load();
         let endpoint = |address: &Address| {
             let same = known.iter().find(|endpoint| endpoint.address() == address);
-            let fresh = || Endpoint::new(address, self.trust.as_ref(), self.settings, self.size, SHARDS, &self.metrics);
+            let fresh = || Endpoint::new(address, self.trust.as_ref(), self.settings, self.size, &self.metrics);
             same.map_or_else(fresh, Arc::clone)
         };
         let addresses = watched.iter().flat_map(|watched| watched.borrow().to_vec());

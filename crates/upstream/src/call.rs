@@ -39,8 +39,6 @@ pub struct Call<'a> {
     /// How often it may be tried, where that is more than once. None for a call that brings [`PREVIOUS_ATTEMPTS`]: whoever
     /// sent it repeats it, and at two places attempts would multiply.
     pub retries: Option<&'a Retries>,
-    /// The caller's shard: its runtime, which has connections of its own.
-    pub shard: usize,
     /// On whose behalf it is made, where callers share what there is.
     pub caller: Option<Caller<'a>>,
 }

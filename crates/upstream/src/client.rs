@@ -74,7 +74,7 @@ impl Client {
                 return exchange::ask(&self.upstream, picked, &path, head, &mut payload).await;
             }
             let picked = self.upstream.pick().await.ok_or(TransportError::Connect(ConnectCause::Unresolved))?;
-            exchange::send(&self.upstream, picked, 0, &path, head, &mut payload).await
+            exchange::send(&self.upstream, picked, &path, head, &mut payload).await
         };
         let sent = tokio::time::timeout_at(deadline.at(), sending).await;
         let mut response = sent.unwrap_or(Err(TransportError::DeadlineExceeded))?;

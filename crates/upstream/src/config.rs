@@ -53,11 +53,11 @@ pub struct UpstreamConfig {
     /// alone, with the code that the upstream gave. Default: 65536.
     #[serde(with = "Count::<1_024, 16_777_216>")]
     pub max_header_bytes: u32,
-    /// Connections to each endpoint while all is well, 1 to 1024. Default: 2.
+    /// Connections of each worker to each endpoint while all is well, 1 to 1024. Default: 2.
     #[serde(with = "Count::<1, 1_024>")]
     pub connections: usize,
-    /// Most connections to each endpoint, 1 to 65535: further ones are made when the peer takes no more streams on those that
-    /// there are. Default: 64.
+    /// Most connections of each worker to each endpoint, 1 to 65535: further ones are made when the peer takes no more streams
+    /// on those that there are. Default: 64.
     #[serde(with = "Count::<1, 65_535>")]
     pub max_connections: usize,
     /// How long a connection may take until it stands: TCP, TLS, and the answer to a first ping; 1ms to 1h. Default: 2 s.

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use accord_runtime::backoff;
 use accord_runtime::reload::Reloading;
+use accord_runtime::workers;
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
+use crate::connect_error::ConnectError;
 use crate::connect_warnings::ConnectWarnings;
 use crate::connection::Settings;
 use crate::discovery::Address;
@@ -47,13 +49,13 @@ struct Record {
 }
 
 impl Endpoint {
-    /// An endpoint whose connections are made when they are first used: a set of them for each shard of callers.
+    /// An endpoint whose connections are made when they are first used: a pool of them for each worker, and one for all other
+    /// threads, so that no call is handed over between threads.
     pub(crate) fn new(
         address: &Address,
         trust: Option<&Arc<Reloading<ClientConfig>>>,
         settings: Settings,
         size: Size,
-        shards: usize,
         metrics: &Arc<Metrics>,
     ) -> Arc<Self> {
         let trust = trust.filter(|_| address.url.server_name.is_some());
@@ -64,7 +66,7 @@ impl Endpoint {
         Arc::new(Self {
             address: address.clone(),
             label: label.into(),
-            pools: (0..shards).map(pool).collect(),
+            pools: (0..workers::shards()).map(pool).collect(),
             in_flight: AtomicUsize::new(0),
             record: Mutex::new(record),
             metrics: Arc::clone(metrics),
@@ -81,9 +83,15 @@ impl Endpoint {
         &self.label
     }
 
-    /// The connections of a shard.
-    pub(crate) fn pool(&self, shard: usize) -> &Arc<Pool> {
-        &self.pools[shard % self.pools.len()]
+    /// The connections of this thread.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        // Workers that were started after the upstream was made share the pools that there are.
+        &self.pools[workers::shard() % self.pools.len()]
+    }
+
+    /// Why the last connection that a thread tried could not be made, this thread first.
+    pub(crate) fn connect_failure(&self) -> Option<Arc<ConnectError>> {
+        self.pool().failure().or_else(|| self.pools.iter().find_map(|pool| pool.failure()))
     }
 
     /// Counts a call in.

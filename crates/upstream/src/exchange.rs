@@ -24,7 +24,6 @@ const CONNECTIONS: usize = 3;
 pub(crate) async fn send<B>(
     upstream: &Arc<Upstream>,
     first: Picked,
-    shard: usize,
     path: &PathAndQuery,
     head: impl Fn() -> HeaderMap,
     payload: &mut Payload<B>,
@@ -36,7 +35,7 @@ where
     let (mut unconnected, mut refused) = (0, 0);
     loop {
         let tried = Arc::clone(picked.endpoint());
-        let sent = send_once(upstream, picked, shard, path, &head, payload).await;
+        let sent = send_once(upstream, picked, path, &head, payload).await;
         let Err(error) = &sent else { return sent };
         unconnected += usize::from(error.is_connect());
         refused += usize::from(*error == TransportError::Refused);
@@ -53,7 +52,6 @@ where
 pub(crate) async fn send_once<B>(
     upstream: &Upstream,
     mut picked: Picked,
-    shard: usize,
     path: &PathAndQuery,
     head: impl Fn() -> HeaderMap,
     payload: &mut Payload<B>,
@@ -61,7 +59,7 @@ pub(crate) async fn send_once<B>(
 where
     B: RequestBody,
 {
-    match attempt(&picked, shard, path, head, payload).await {
+    match attempt(&picked, path, head, payload).await {
         Ok(begun) => {
             upstream.attempted(picked.in_flight.answered(), true);
             Ok(begun.response(picked.in_flight, upstream.max_header_bytes()))
@@ -88,7 +86,7 @@ where
     B: RequestBody,
 {
     picked.in_flight.settle();
-    let begun = attempt(&picked, 0, path, head, payload).await?;
+    let begun = attempt(&picked, path, head, payload).await?;
     Ok(begun.response(picked.in_flight, upstream.max_header_bytes()))
 }
 
@@ -119,7 +117,6 @@ impl Begun {
 
 async fn attempt<B>(
     picked: &Picked,
-    shard: usize,
     path: &PathAndQuery,
     head: impl Fn() -> HeaderMap,
     payload: &mut Payload<B>,
@@ -128,7 +125,7 @@ where
     B: RequestBody,
 {
     let endpoint = picked.endpoint();
-    let pool = endpoint.pool(shard);
+    let pool = endpoint.pool();
     for _ in 0..CONNECTIONS {
         let lease = pool.lease().await.map_err(|error| TransportError::Connect(error.cause))?;
         let Ok((response, stream)) = lease.send(request(endpoint.address(), path, head()), false) else {

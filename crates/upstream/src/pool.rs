@@ -1,4 +1,4 @@
-//! Connection pool: the connections of one shard to one endpoint.
+//! Connection pool: the connections of one worker to one endpoint.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(crate) struct Size {
     pub most: usize,
 }
 
-/// The connections of one shard to one endpoint.
+/// The connections of one worker to one endpoint.
 pub(crate) struct Pool {
     address: Address,
     trust: Option<Arc<Reloading<ClientConfig>>>,

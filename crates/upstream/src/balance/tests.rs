@@ -58,7 +58,7 @@ const CHECK: http::uri::PathAndQuery = http::uri::PathAndQuery::from_static("/gr
 
 async fn check(upstream: &Arc<Upstream>, picked: Picked) -> Result<Response<ResponseBody>, TransportError> {
     let mut message = Payload::<Full<Bytes>>::Whole(Bytes::from_static(&[0; 5]));
-    exchange::send_once(upstream, picked, 0, &CHECK, head, &mut message).await
+    exchange::send_once(upstream, picked, &CHECK, head, &mut message).await
 }
 
 /// Which endpoints are drawn in a hundred draws.
@@ -171,7 +171,7 @@ async fn request_that_breaks_off_is_not_held_against_the_endpoint() {
         let broken = futures_util::stream::iter([Err::<Frame<Bytes>, _>("over the bound")]);
         let mut payload = Payload::Stream(StreamBody::new(broken));
         let picked = upstream.pick().await.unwrap();
-        let sent = exchange::send_once(&upstream, picked, 0, &CHECK, head, &mut payload).await;
+        let sent = exchange::send_once(&upstream, picked, &CHECK, head, &mut payload).await;
         assert_eq!(sent.unwrap_err(), TransportError::RequestBroken);
     }
     let endpoint = Arc::clone(&upstream.endpoints()[0]);

@@ -15,6 +15,7 @@ mod responses;
 mod retries;
 mod tls;
 mod uploads;
+mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +80,6 @@ impl Calling {
             record: None,
             max_response_bytes: 8 << 20,
             retries: self.retries.as_ref(),
-            shard: 0,
             caller: None,
         }
     }
