@@ -12,6 +12,7 @@ mod deadline;
 mod drain;
 mod scripted_upstream;
 mod cancellation;
+mod gateway_restart;
 mod headers;
 mod inspect;
 mod internal_calls;

@@ -63,11 +63,12 @@ impl Gateway {
     pub(crate) async fn finish(&self, end: Deadline) {
         // The calls of connections that were cut are cancelled in a moment, and invalidate then what they may have changed.
         let end = end.at().max(Deadline::after(CUT_OFF_GRACE).at());
-        if tokio::time::timeout_at(end, self.concurrency_limit.idle()).await.is_err() {
+        let is_idle = tokio::time::timeout_at(end, self.concurrency_limit.idle()).await.is_ok();
+        if !is_idle {
             tracing::warn!("calls that were still in flight were cut off: raise `grace` if they should end");
         }
         if let Some(invalidator) = &self.invalidator {
-            invalidator.finish().await;
+            invalidator.finish(is_idle).await;
         }
     }
 }

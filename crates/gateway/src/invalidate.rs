@@ -1,11 +1,14 @@
 //! Cache invalidation: the tags that a mutation makes invalid are sent to the cache in order.
 //!
 //! One task sends, so that the cache sees one sequence without gaps; what it can't deliver it keeps, newest per tag,
-//! and goes on trying. A cache that sees a gap or a new sender treats what it loaded before as unverified: so a gateway says
-//! that it is a new one before it reads anything through the cache.
+//! and goes on trying. A cache that sees a gap treats what it loaded before as unverified. So it does where a sender is gone
+//! without a goodbye: a gateway that starts tells of itself, and reads nothing through the cache before the cache knows that
+//! no other is gone with something undelivered; it shows by heartbeats that it lives; and it says goodbye.
 
 use crate::{fault::Fault, internal_call, upstream::Call};
-use accord_api::accord::cache::v1::{InvalidateRequest, invalidation_service_client::InvalidationServiceClient};
+use accord_api::accord::cache::v1::{
+    InvalidateRequest, InvalidateResponse, invalidation_service_client::InvalidationServiceClient,
+};
 use accord_mesh::MeshClient;
 use accord_runtime::{backoff::Backoff, deadline::Deadline, observe::code_name, request::RequestId};
 use accord_upstream::Client;
@@ -22,8 +25,8 @@ use tokio::sync::{Notify, oneshot, watch};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-/// Tags that may wait for a cache that is gone. Beyond it the sender begins a new incarnation instead, from which the
-/// cache learns that it has missed something.
+/// Tags that may wait for a cache that is gone. Beyond it the sender leaves out a number instead, from which the cache learns
+/// that it has missed something.
 const MAX_BACKLOG_TAGS: usize = 10_000;
 /// Bytes of the tags that may wait.
 const MAX_BACKLOG_BYTES: usize = 16 << 20;
@@ -34,6 +37,11 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_millis(250);
 const JITTER: f64 = 0.2;
+/// The longest time without a word to the cache, which takes a sender for gone that is silent for four of them when another
+/// comes.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// The same while somebody waits for the answer: this gateway is not settled, or another one.
+const EARLY_HEARTBEAT: Duration = Duration::from_millis(50);
 /// How long the first reads of a new gateway wait at most for its login, where auth is away: public ones need none.
 const LOGIN_WAIT: Duration = Duration::from_secs(1);
 /// How long a mutation waits for its invalidation before it answers as deferred.
@@ -54,16 +62,16 @@ pub(crate) enum Delivery {
 #[derive(Clone)]
 pub(crate) struct Invalidator(Arc<Queue>);
 
-/// Whether the cache knows of this life of the gateway.
+/// Whether the cache knows of this life of the gateway, and that none before it is gone with something undelivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Announcement {
     /// It is being told for the first time.
     #[default]
     Pending,
-    /// It could not be told yet.
+    /// It could not be told yet, or does not know of the others yet.
     Deferred,
     /// It knows.
-    Delivered,
+    Settled,
 }
 
 struct Queue {
@@ -79,12 +87,14 @@ struct Backlog {
     tags: BTreeSet<String>,
     bytes: usize,
     overflowed: bool,
+    /// Whether the gateway ends once all of it is delivered.
+    is_last: bool,
     callers: Vec<oneshot::Sender<()>>,
 }
 
 impl Invalidator {
-    /// Starts the sender. What it still holds when the process ends is lost. The next process is another incarnation, which
-    /// says so at once, and from which the cache learns to trust nothing that it loaded before.
+    /// Starts the sender. What it still holds when the process ends is lost: then it has said no goodbye, from which the cache
+    /// learns to trust nothing that it loaded before.
     pub(crate) fn start(client: Client, mesh: MeshClient) -> Self {
         let deferred = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.invalidations.deferred")
@@ -97,9 +107,11 @@ impl Invalidator {
             announcement: watch::Sender::default(),
             deferred,
         });
+        let client = InvalidationServiceClient::new(client);
+        let (incarnation, queue_of_sender) = (Uuid::new_v4(), Arc::clone(&queue));
         let sender =
-            Sender { client: InvalidationServiceClient::new(client), mesh, incarnation: Uuid::new_v4(), sequence: 0 };
-        tokio::spawn(sender.run(Arc::clone(&queue)));
+            Sender { client, mesh, queue: queue_of_sender, incarnation, sequence: 0, round: 0, is_awaited: false };
+        tokio::spawn(sender.run());
         Self(queue)
     }
 
@@ -113,7 +125,7 @@ impl Invalidator {
             // What it is then is looked at below.
             let _ = tokio::time::timeout_at(deadline.at(), told).await.is_ok();
         }
-        *announcement.borrow() == Announcement::Delivered
+        *announcement.borrow() == Announcement::Settled
     }
 
     /// Queues tags, and waits until the cache has them, but not long.
@@ -128,8 +140,13 @@ impl Invalidator {
         Delivery::Deferred
     }
 
-    /// Waits, but not long, until the cache has all that is queued: where no other gateway follows, nobody else sends it.
-    pub(crate) async fn finish(&self) {
+    /// Waits, but not long, until the cache has all that is queued, and says goodbye where no call can add to it any more.
+    pub(crate) async fn finish(&self, is_idle: bool) {
+        if is_idle {
+            self.0.backlog().is_last = true;
+            self.0.is_sending.send_replace(true);
+            self.0.arrived.notify_one();
+        }
         let mut is_sending = self.0.is_sending.subscribe();
         if tokio::time::timeout(SHUTDOWN_WAIT, is_sending.wait_for(|is| !is)).await.is_err() {
             tracing::warn!("stopped before the cache had every invalidation; it finds that out from the next gateway");
@@ -213,7 +230,7 @@ impl Drop for PendingInvalidation {
     }
 }
 
-/// The batches that tags are sent in. One at least, even if it is empty: it announces a new sender.
+/// The batches that tags are sent in. One at least, even if it is empty: it shows a gap.
 fn batches(tags: BTreeSet<String>) -> Vec<Vec<String>> {
     let (mut batches, mut bytes) = (vec![Vec::new()], 0);
     for tag in tags {
@@ -235,48 +252,67 @@ fn is_refused(code: Code) -> bool {
 struct Sender {
     client: InvalidationServiceClient<Client>,
     mesh: MeshClient,
+    queue: Arc<Queue>,
     incarnation: Uuid,
     sequence: u64,
+    /// The newest round that the cache has told.
+    round: u64,
+    /// Whether somebody waits for its next word.
+    is_awaited: bool,
 }
 
 impl Sender {
-    async fn run(mut self, queue: Arc<Queue>) {
-        self.announce(&queue.announcement).await;
+    async fn run(mut self) {
+        self.announce().await;
         loop {
-            queue.arrived.notified().await;
-            let batch = mem::take(&mut *queue.backlog());
-            if batch.overflowed {
-                self.new_incarnation();
+            let wait = if self.is_awaited { EARLY_HEARTBEAT } else { HEARTBEAT };
+            if tokio::time::timeout(wait, self.queue.arrived.notified()).await.is_err() {
+                // One that fails says nothing: whoever needs the cache finds it out.
+                let _ = self.send(&[], false).await.is_ok();
+                continue;
             }
-            self.deliver(batch).await;
-            let backlog = queue.backlog();
-            queue
-                .is_sending
-                .send_replace(backlog.overflowed || !backlog.callers.is_empty() || !backlog.tags.is_empty());
+            let batch = mem::take(&mut *self.queue.backlog());
+            let is_last = batch.is_last;
+            if batch.overflowed {
+                self.sequence += 1;
+            }
+            if batch.overflowed || !batch.tags.is_empty() || !batch.callers.is_empty() {
+                self.deliver(batch).await;
+            }
+            if is_last {
+                self.say_goodbye().await;
+            }
+            let backlog = self.queue.backlog();
+            let is_sending = backlog.overflowed || !backlog.callers.is_empty() || !backlog.tags.is_empty();
+            self.queue.is_sending.send_replace(is_sending);
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    /// Tells the cache that nothing is left to deliver, until it knows or the process ends.
+    async fn say_goodbye(&mut self) {
+        let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
+        while self.send(&[], true).await.is_err() {
+            tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 
     /// Tells the cache of this life, until it knows.
-    async fn announce(&mut self, announcement: &watch::Sender<Announcement>) {
+    async fn announce(&mut self) {
         self.sequence += 1;
         // An attempt before the gateway has logged in is in vain, and the first reads would go past the cache.
         let mut is_ready = self.mesh.readiness();
         let _ = tokio::time::timeout(LOGIN_WAIT, is_ready.wait_for(|is_ready| *is_ready)).await.is_ok();
         let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
-        while let Err(status) = self.send(&[]).await {
-            if announcement.send_replace(Announcement::Deferred) == Announcement::Pending {
+        while let Err(status) = self.send(&[], false).await {
+            if self.queue.announcement.send_replace(Announcement::Deferred) == Announcement::Pending {
                 let (code, reason) = (code_name(status.code()), status.message());
                 tracing::info!(code, reason, "the cache can't be told yet that this gateway is a new one");
             }
             tokio::time::sleep(backoff.next_wait()).await;
         }
-        announcement.send_replace(Announcement::Delivered);
-    }
-
-    /// A sender that the cache does not know: it then trusts nothing that it loaded before.
-    fn new_incarnation(&mut self) {
-        self.incarnation = Uuid::new_v4();
-        self.sequence = 0;
     }
 
     async fn deliver(&mut self, batch: Backlog) {
@@ -293,7 +329,7 @@ impl Sender {
         self.sequence += 1;
         let mut has_failed = false;
         let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
-        while let Err(status) = self.send(&tags).await {
+        while let Err(status) = self.send(&tags, false).await {
             // Logged once for each batch: how long it lasts shows in the count of deferred mutations.
             if !mem::replace(&mut has_failed, true) {
                 tracing::warn!(
@@ -305,65 +341,34 @@ impl Sender {
             }
             if is_refused(status.code()) {
                 // Repeating it would hold up all that come after it. What can't be invalidated tag by tag is
-                // invalidated as a whole.
+                // invalidated as a whole, since a number is missing.
                 tags.clear();
-                self.new_incarnation();
-                self.sequence += 1;
+                self.sequence += 2;
             }
             tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 
-    async fn send(&mut self, tags: &[String]) -> Result<(), Status> {
+    async fn send(&mut self, tags: &[String], is_last: bool) -> Result<(), Status> {
         let deadline = Deadline::after(ATTEMPT_TIMEOUT);
         let incarnation = self.incarnation.to_string();
-        let request = InvalidateRequest { tags: tags.to_vec(), incarnation, sequence: self.sequence };
+        let (tags, sequence, round) = (tags.to_vec(), self.sequence, self.round);
+        let request = InvalidateRequest { tags, incarnation, sequence, round, is_last };
         let request = internal_call::request(request, &self.mesh, deadline, &RequestId::new())?;
         let sending = tokio::time::timeout_at(deadline.at(), self.client.invalidate(request));
-        sending.await.map_err(|_| Status::deadline_exceeded("the cache did not answer in time"))??;
+        let answer = sending.await.map_err(|_| Status::deadline_exceeded("the cache did not answer in time"))??;
+        self.heed(answer.get_ref());
         Ok(())
+    }
+
+    /// What the cache knows of this gateway, and whether it waits to hear of it again.
+    fn heed(&mut self, answer: &InvalidateResponse) {
+        self.is_awaited = !answer.is_settled || answer.round != self.round;
+        self.round = answer.round;
+        let known = if answer.is_settled { Announcement::Settled } else { Announcement::Deferred };
+        self.queue.announcement.send_if_modified(|announcement| mem::replace(announcement, known) != known);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn large_tags_are_sent_in_several_batches() {
-        let tags: BTreeSet<_> = (0..100).map(|tag| format!("{tag:060000}")).collect();
-        let batches = batches(tags.clone());
-        assert!(batches.len() > 1);
-        assert!(batches.iter().all(|batch| batch.iter().map(String::len).sum::<usize>() <= BATCH_BYTES));
-        assert_eq!(batches.into_iter().flatten().collect::<BTreeSet<_>>(), tags);
-        assert_eq!(super::batches(BTreeSet::new()).len(), 1, "a new sender is announced without a tag");
-    }
-
-    #[test]
-    fn backlog_over_its_bytes_becomes_a_gap() {
-        let mut backlog = Backlog::default();
-        backlog.add((0..MAX_BACKLOG_BYTES / 60_000).map(|tag| format!("{tag:060000}")).collect());
-        assert!(!backlog.overflowed && backlog.bytes <= MAX_BACKLOG_BYTES);
-        backlog.add(vec!["0".repeat(60_001)]);
-        assert!(backlog.overflowed && backlog.tags.is_empty() && backlog.bytes == 0);
-    }
-
-    #[test]
-    fn backlog_over_its_tags_becomes_a_gap() {
-        let deferred = accord_runtime::telemetry::meter().u64_counter("deferred").build();
-        let (arrived, is_sending, announcement) = (Notify::new(), watch::Sender::default(), watch::Sender::default());
-        let backlog = Mutex::default();
-        let queue = Invalidator(Arc::new(Queue { backlog, arrived, is_sending, announcement, deferred }));
-        queue.enqueue((0..MAX_BACKLOG_TAGS).map(|tag| tag.to_string()).collect(), None);
-        queue.enqueue(vec!["0".to_owned()], None);
-        let backlog = |queue: &Invalidator| {
-            let backlog = queue.0.backlog();
-            (backlog.tags.len(), backlog.overflowed)
-        };
-        assert_eq!(backlog(&queue), (MAX_BACKLOG_TAGS, false), "a tag waits once");
-        queue.enqueue(vec!["one more".to_owned()], None);
-        assert_eq!(backlog(&queue), (0, true));
-        queue.enqueue(vec!["later".to_owned()], None);
-        assert_eq!(backlog(&queue), (1, true), "the gap stays");
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use crate::metrics::{self, Metrics};
 use crate::origin::Origin;
 use crate::store::Store;
 use crate::validity::Validity;
-use crate::world::World;
+use crate::world::{Moment, World};
 
 /// The engine. Clones share everything.
 #[derive(Debug)]
@@ -130,6 +130,11 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         for tag in tags {
             self.0.validity.invalidate(tag);
         }
+    }
+
+    /// The moment that it is in the engine's world.
+    pub fn now(&self) -> Moment {
+        self.0.world.now()
     }
 
     /// Shows the bytes and the number of the entries on this meter, for as long as the engine lives.

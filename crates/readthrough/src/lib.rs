@@ -61,7 +61,7 @@ mod tests;
 pub use answer::{Answer, Failure, Load, Outcome, Stale};
 pub use engine::Engine;
 pub use entry::Entry;
-pub use gap_detector::{Continuity, GapDetector};
+pub use gap_detector::{Batch, Continuity, GapDetector, Missing, Noted};
 pub use grant::own_wait;
 pub use incarnations::Sighting;
 pub use key::{Audience, Identity, Key, Tag};

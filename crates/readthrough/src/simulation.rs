@@ -9,7 +9,8 @@ mod keys;
 mod oracle;
 mod origin;
 mod run;
-mod scheduler;
+pub(crate) mod scheduler;
+mod sender;
 mod store;
 
 use std::collections::BTreeSet;
@@ -85,7 +86,17 @@ fn without_reload_after_starter_deadline_simulation_fails() {
 
 #[test]
 fn without_gap_detection_simulation_fails() {
-    assert_fails_without(Rules::ALL, Faults { ignore_gaps: true }, &LIVES_ON);
+    assert_fails_without(Rules::ALL, Faults { ignore_gaps: true, ..Faults::default() }, &LIVES_ON);
+}
+
+#[test]
+fn without_account_of_the_dead_before_a_newcomer_is_settled_simulation_fails() {
+    assert_fails_without(Rules::ALL, Faults { settle_newcomers: true, ..Faults::default() }, &LIVES_ON);
+}
+
+#[test]
+fn with_goodbyes_before_everything_is_delivered_simulation_fails() {
+    assert_fails_without(Rules::ALL, Faults { hasty_goodbyes: true, ..Faults::default() }, &LIVES_ON);
 }
 
 #[test]

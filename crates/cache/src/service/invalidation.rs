@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use accord_api::accord::cache::v1::{
     InvalidateRequest, InvalidateResponse, invalidation_service_server::InvalidationService,
 };
-use accord_readthrough::{Continuity, Engine, GapDetector, Origin, Store, Tag, World};
+use accord_readthrough::{Batch, Continuity, Engine, GapDetector, Missing, Noted, Origin, Store, Tag, World};
+use opentelemetry::{KeyValue, metrics::Counter};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -20,31 +21,55 @@ pub(crate) struct Invalidation<O, S, W> {
     engine: Engine<O, S, W>,
     incarnation: Uuid,
     gap_detector: Mutex<GapDetector>,
+    flushes: Counter<u64>,
 }
-
-/// The number of a sender's first batch.
-const FIRST_SEQUENCE: u64 = 1;
 
 impl<O: Origin, S: Store, W: World> Invalidation<O, S, W> {
     /// Remembers this many senders. The incarnation is this life's of the cache.
     pub(crate) fn new(engine: Engine<O, S, W>, incarnation: Uuid, senders: usize) -> Self {
-        Self { engine, incarnation, gap_detector: Mutex::new(GapDetector::new(senders.max(1))) }
+        let flushes = accord_runtime::telemetry::meter()
+            .u64_counter("accord.cache.flushes")
+            .with_description(
+                "Times that everything loaded was dropped, because invalidations may be missing, by cause",
+            )
+            .build();
+        let gap_detector = Mutex::new(GapDetector::new(senders.max(1), engine.now()));
+        Self { engine, incarnation, gap_detector, flushes }
     }
 
     /// Noting and acting are one step under one lock: a batch that was noted but not yet acted on would let the next one be
     /// acknowledged as in order.
-    fn apply(&self, batch: &InvalidateRequest) {
+    fn apply(&self, request: &InvalidateRequest) -> Noted {
+        let InvalidateRequest { incarnation, sequence, round, is_last, .. } = request;
+        let batch = Batch { incarnation, sequence: *sequence, round: *round, is_last: *is_last };
         let mut gap_detector = self.gap_detector.lock().unwrap_or_else(PoisonError::into_inner);
-        if gap_detector.note(&batch.incarnation, batch.sequence) == Continuity::Gap {
-            // A gateway that has just started is no gap, but the one before it may have ended with invalidations unsent.
-            if batch.sequence == FIRST_SEQUENCE {
-                tracing::info!("a gateway has started: the cache is flushed");
-            } else {
-                tracing::warn!(sequence = batch.sequence, "invalidations may be missing: the cache is flushed");
-            }
-            self.engine.invalidate_all(None);
+        let noted = gap_detector.note(&batch, self.engine.now());
+        if let Continuity::Gap(missing) = noted.continuity {
+            self.flush(missing, *sequence);
         }
-        self.engine.invalidate(batch.tags.iter().map(|name| Tag::named(name)));
+        self.engine.invalidate(request.tags.iter().map(|name| Tag::named(name)));
+        noted
+    }
+
+    fn flush(&self, missing: Missing, sequence: u64) {
+        let cause = match missing {
+            Missing::Batches => {
+                tracing::warn!(sequence, "invalidations may be missing: the cache is flushed");
+                "missing_batches"
+            }
+            Missing::OfSilentSender => {
+                tracing::warn!(
+                    "a gateway has started, and another one went without a goodbye or hangs: the cache is flushed"
+                );
+                "silent_sender"
+            }
+            Missing::OfUnknownSender => {
+                tracing::info!("a gateway has started, and the cache does not know all others yet: it is flushed");
+                "unknown_sender"
+            }
+        };
+        self.flushes.add(1, &[KeyValue::new("cause", cause)]);
+        self.engine.invalidate_all(None);
     }
 }
 
@@ -58,8 +83,8 @@ impl<O: Origin, S: Store, W: World> InvalidationService for Invalidation<O, S, W
         if batch.sequence == 0 {
             return Err(malformed("`sequence` counts from 1"));
         }
-        self.apply(&batch);
+        let Noted { is_settled, round, .. } = self.apply(&batch);
         let incarnation = self.incarnation.as_bytes().to_vec();
-        Ok(Response::new(InvalidateResponse { incarnation, ..InvalidateResponse::default() }))
+        Ok(Response::new(InvalidateResponse { incarnation, is_settled, round, ..InvalidateResponse::default() }))
     }
 }

@@ -150,7 +150,7 @@ impl Fixture {
     /// Sends a batch.
     pub(crate) async fn invalidate(&self, tags: &[&str], sequence: u64) {
         let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
-        let batch = InvalidateRequest { tags, incarnation: "gateway-1".to_owned(), sequence };
+        let batch = InvalidateRequest { tags, incarnation: "gateway-1".to_owned(), sequence, ..Default::default() };
         InvalidationServiceClient::new(self.channel.clone()).invalidate(by_mesh(batch)).await.unwrap();
     }
 

@@ -73,7 +73,8 @@ async fn invalidation_batch_without_sender_or_sequence_is_refused() {
     let fixture = begin().await;
     let mut client = InvalidationServiceClient::new(fixture.channel.clone());
     for (incarnation, sequence) in [("", 1), ("gateway-1", 0), (&*"g".repeat(129), 1)] {
-        let batch = InvalidateRequest { tags: vec![], incarnation: incarnation.to_owned(), sequence };
+        let batch =
+            InvalidateRequest { tags: vec![], incarnation: incarnation.to_owned(), sequence, ..Default::default() };
         let status = client.invalidate(by_mesh(batch)).await.unwrap_err();
         assert_eq!(fault::reason_of(&status), Some(Reason::RequestMalformed));
     }

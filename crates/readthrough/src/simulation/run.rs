@@ -10,10 +10,11 @@ use super::keys::KeyCallers;
 use super::oracle::{Caller, OBJECTS, Oracle, Value};
 use super::origin::{Call, GROUPS, LoadMonitor, SimulatedCall, SimulatedOrigin, group, tag, tagged_by_answer};
 use super::scheduler::{Rng, Scheduler, Simulated, give_way};
+use super::sender::{InvalidationSender, Message};
 use super::store::TrackedStore;
 use crate::engine::Rules;
 use crate::{
-    Answer, Audience, ConsistencyRequirement, Continuity, Engine, GapDetector, Identity, Key, Limits, Metrics, Outcome,
+    Answer, Audience, ConsistencyRequirement, Continuity, Engine, Identity, Key, Limits, Metrics, Noted, Outcome,
     Overload, Policy, Read, Store, Tag, World,
 };
 
@@ -54,6 +55,10 @@ const LIMITS: Limits = Limits {
 pub(super) struct Faults {
     /// Lost invalidations are not noticed.
     pub ignore_gaps: bool,
+    /// A newcomer relies on what was loaded, whoever died before it.
+    pub settle_newcomers: bool,
+    /// Senders say goodbye whatever they have delivered.
+    pub hasty_goodbyes: bool,
 }
 
 /// What a run saw.
@@ -98,14 +103,6 @@ struct Context {
     faults: Faults,
 }
 
-/// The sender of invalidations and the cache's gap detector. Messages are numbered over all lives of the sender.
-struct InvalidationSender {
-    gap_detector: GapDetector,
-    incarnation: u64,
-    before_this_incarnation: usize,
-    sent: Vec<Vec<(u8, u32)>>,
-}
-
 impl Run {
     fn begin(seed: u64, rules: Rules, faults: Faults) -> Self {
         let world = Simulated::begin(Rng::seeded(seed));
@@ -114,12 +111,7 @@ impl Run {
         let store = TrackedStore::new(LIMITS.capacity);
         let metrics = Metrics::new(&opentelemetry::global::meter("simulation"));
         let engine = Engine::with_rules(origin.clone(), store.clone(), world.clone(), LIMITS, metrics, rules);
-        let sender = InvalidationSender {
-            gap_detector: GapDetector::new(2),
-            incarnation: 0,
-            before_this_incarnation: 0,
-            sent: Vec::new(),
-        };
+        let sender = InvalidationSender::new(world.now());
         let context = Context {
             engine,
             origin,
@@ -129,6 +121,7 @@ impl Run {
             broken: Arc::default(),
             faults,
         };
+        context.note(&mut context.sender.lock().unwrap(), None, false);
         let keys = KeyCallers::new(&context.engine, &world);
         Self { scheduler: Scheduler::new(world), context, store, keys, callers: Vec::new() }
     }
@@ -145,7 +138,7 @@ impl Run {
             91..95 => self.cancel(),
             95 => self.cancel_all(),
             96 => self.store.storm(),
-            97 => self.context.sender.lock().unwrap().restart(),
+            97 => self.restart(rng.below(2) == 0),
             98 => self.context.world.advance(rng.below(3_000_000_000)),
             99 => self.context.world.advance(rng.below(60_000_000_000)),
         }
@@ -192,6 +185,17 @@ impl Run {
         let changes = self.commit((chosen..objects).step_by(GROUPS.into()));
         let message = self.context.sender.lock().unwrap().send(group(chosen), changes);
         self.scheduler.add(Box::pin(self.context.clone().deliver(message)));
+    }
+
+    /// The sender ends, in order or not, and another one begins.
+    fn restart(&mut self, in_order: bool) {
+        let mut sender = self.context.sender.lock().unwrap();
+        let is_delivered = sender.acknowledged == sender.sequence();
+        if (in_order && is_delivered) || self.context.faults.hasty_goodbyes {
+            self.context.note(&mut sender, None, true);
+        }
+        sender.restart();
+        self.context.note(&mut sender, None, false);
     }
 
     fn commit(&self, objects: impl IntoIterator<Item = u8>) -> Vec<(u8, u32)> {
@@ -261,26 +265,6 @@ impl Run {
     }
 }
 
-impl InvalidationSender {
-    fn send(&mut self, tag: Tag, changes: Vec<(u8, u32)>) -> Message {
-        self.sent.push(changes);
-        let sequence = (self.sent.len() - self.before_this_incarnation) as u64;
-        Message { incarnation: self.incarnation, sequence, number: self.sent.len(), tag }
-    }
-
-    fn restart(&mut self) {
-        self.incarnation += 1;
-        self.before_this_incarnation = self.sent.len();
-    }
-}
-
-struct Message {
-    incarnation: u64,
-    sequence: u64,
-    number: usize,
-    tag: Tag,
-}
-
 /// Shorter than many readers stay, and longer than most.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(7);
 
@@ -323,20 +307,43 @@ impl Context {
         }
     }
 
-    /// Brings a message to the cache after a while. Its acknowledgement speaks for all that were sent before it.
+    /// Brings a message to the cache after a while, and again until its sender is settled. Its acknowledgement then speaks for all
+    /// that were sent before it.
     async fn deliver(self, message: Message) {
         give_way(self.world.rng.below(4)).await;
-        self.origin.monitor.lock().unwrap().allow_overlap();
-        let mut sender = self.sender.lock().unwrap();
-        let continuity = sender.gap_detector.note(&message.incarnation.to_string(), message.sequence);
-        if continuity == Continuity::Gap && !self.faults.ignore_gaps {
-            self.engine.invalidate_all(None);
+        while !self.attempt(&message) {
+            give_way(self.world.rng.below(4)).await;
+            self.world.advance(100_000_000);
         }
+    }
+
+    fn attempt(&self, message: &Message) -> bool {
+        let mut sender = self.sender.lock().unwrap();
+        let noted = self.note(&mut sender, Some(message), false);
         self.engine.invalidate([message.tag]);
+        if message.incarnation == sender.incarnation && message.sequence == sender.acknowledged + 1 {
+            sender.acknowledged = message.sequence;
+        }
+        if !noted.is_settled && !self.faults.settle_newcomers {
+            return false;
+        }
         let mut oracle = self.origin.oracle.lock().unwrap();
         for (object, version) in sender.sent[..message.number].iter().flatten() {
             oracle.acknowledge(*object, *version);
         }
+        true
+    }
+}
+
+impl Context {
+    /// What the cache makes of a message; without one, of the sender's announcement or goodbye.
+    fn note(&self, sender: &mut InvalidationSender, message: Option<&Message>, is_last: bool) -> Noted {
+        self.origin.monitor.lock().unwrap().allow_overlap();
+        let noted = sender.note(message, is_last, self.world.now());
+        if matches!(noted.continuity, Continuity::Gap(_)) && !self.faults.ignore_gaps {
+            self.engine.invalidate_all(None);
+        }
+        noted
     }
 }
 

@@ -15,15 +15,15 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The random numbers of a run, shared by everything in it.
 #[derive(Clone)]
-pub(super) struct Rng(Arc<Mutex<SmallRng>>);
+pub(crate) struct Rng(Arc<Mutex<SmallRng>>);
 
 impl Rng {
-    pub(super) fn seeded(seed: u64) -> Self {
+    pub(crate) fn seeded(seed: u64) -> Self {
         Self(Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))))
     }
 
     /// From 0 (inclusive) to `bound` (exclusive).
-    pub(super) fn below(&self, bound: u64) -> u64 {
+    pub(crate) fn below(&self, bound: u64) -> u64 {
         self.0.lock().unwrap().random_range(0..bound)
     }
 }
