@@ -1,7 +1,8 @@
-//! HTTP/1.1: what RFC 9112 asks of a server and hyper leaves to it.
+//! What RFC 9112 and RFC 9113 ask of a server, and hyper leaves to it: HTTP/1.1 here, HTTP/2 in `http2`.
 
 use std::convert::Infallible;
 
+use crate::http2;
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode, Version,
@@ -22,11 +23,12 @@ where
     R: Send + 'static,
 {
     service_fn(move |request: Request<R>| {
+        let version = request.version();
         let checked = refusal(&request).map_or_else(|| Ok(service.clone().oneshot(request)), Err);
         async move {
             match checked {
                 Ok(served) => Ok(served.await?.map(Either::Left)),
-                Err(refusal) => Ok(refused(refusal)),
+                Err(refusal) => Ok(refused(refusal, version)),
             }
         }
     })
@@ -36,7 +38,7 @@ type Refusal = (StatusCode, &'static str);
 
 fn refusal<R>(request: &Request<R>) -> Option<Refusal> {
     if request.version() > Version::HTTP_11 {
-        return None;
+        return http2::problem(request).map(|problem| (StatusCode::BAD_REQUEST, problem));
     }
     let mut hosts = request.headers().get_all(HOST).iter();
     let is_host = match (hosts.next(), hosts.next()) {
@@ -68,11 +70,13 @@ fn is_authority(host: &HeaderValue) -> bool {
     host.is_empty() || is_valid(host.as_bytes())
 }
 
-fn refused<B>((status, problem): Refusal) -> Response<Either<B, Full<Bytes>>> {
+fn refused<B>((status, problem): Refusal, version: Version) -> Response<Either<B, Full<Bytes>>> {
     let mut response = Response::new(Either::Right(Full::from(problem)));
     *response.status_mut() = status;
-    // Where the next request begins is nothing to rely on.
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    // Where the next request of HTTP/1 begins is nothing to rely on. HTTP/2 has streams for that.
+    if version <= Version::HTTP_11 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

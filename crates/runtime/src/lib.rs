@@ -28,6 +28,7 @@ mod frames;
 mod control_frames;
 mod connection;
 mod http1;
+mod http2;
 mod write_deadline;
 pub mod fair_share;
 

@@ -27,6 +27,10 @@ const STREAM_CLOSED: u32 = 5;
 const FRAME_SIZE_ERROR: u32 = 6;
 const COMPRESSION_ERROR: u32 = 9;
 
+// RFC 7541, appendix A: `:status` in the static table, as a field.
+const STATUS_200: u8 = 0x88;
+const STATUS_400: u8 = 0x8c;
+
 async fn server() -> Port {
     serve(&ListenConfig::default(), GRACE).await
 }
@@ -87,6 +91,23 @@ async fn is_malformed(fields: &[(&str, &str)]) {
     let (_, payload) = wire.next_of(&[RST_STREAM, GOAWAY]).await.expect("an error before the end");
     assert_eq!(u32::from_be_bytes(payload[payload.len() - 4..].try_into().unwrap()), PROTOCOL_ERROR, "{fields:?}");
     assert_eq!(port.probe.calls(), 0, "{fields:?}");
+}
+
+/// The request is malformed, and its stream alone is answered with 400.
+async fn is_bad_request(fields: &[(&str, &str)]) {
+    let (port, status) = answered(fields).await;
+    assert_eq!(status, STATUS_400, "{fields:?}");
+    assert_eq!(port.probe.calls(), 0, "{fields:?}");
+}
+
+/// The first field of the answer, which is its status.
+async fn answered(fields: &[(&str, &str)]) -> (Port, u8) {
+    let port = server().await;
+    let mut wire = Wire::open(port.address, &[]).await;
+    wire.say(&headers(fields)).await;
+    let (kind, payload) = wire.next_of(&[HEADERS, RST_STREAM, GOAWAY]).await.expect("an answer");
+    assert_eq!(kind, HEADERS, "{fields:?}");
+    (port, payload[0])
 }
 
 /// The frames change nothing: a ping behind them is answered.
@@ -295,6 +316,13 @@ async fn section_8_2_1_field_name_with_upper_case_is_malformed() {
 }
 
 #[tokio::test]
+async fn section_8_2_1_value_with_a_space_around_it_is_malformed() {
+    for value in [" x", "x ", "\tx"] {
+        is_bad_request(&[&but(&[])[..], &[("x-padded", value)]].concat()).await;
+    }
+}
+
+#[tokio::test]
 async fn section_8_2_2_field_of_one_connection_is_malformed() {
     for name in ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"] {
         is_malformed(&[&but(&[])[..], &[(name, "close")]].concat()).await;
@@ -322,4 +350,22 @@ async fn section_8_3_1_pseudo_header_that_is_missing_empty_or_twice_is_malformed
     for (name, value) in but(&["content-type", "te"]) {
         is_malformed(&[&[(name, value)][..], &but(&[])].concat()).await;
     }
+}
+
+#[tokio::test]
+async fn section_8_3_1_host_that_differs_from_the_authority_is_malformed() {
+    for hosts in [&["other"][..], &["probe:8080"], &["user@probe"], &["probe", "probe"], &[""]] {
+        let hosts: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
+        is_bad_request(&[&but(&[])[..], &hosts].concat()).await;
+    }
+}
+
+#[tokio::test]
+async fn section_8_3_1_host_that_names_the_authority_is_served() {
+    for host in ["probe", "Probe", "probe:80"] {
+        let (_, status) = answered(&[&but(&[])[..], &[("host", host)]].concat()).await;
+        assert_eq!(status, STATUS_200, "{host}");
+    }
+    let (_, status) = answered(&[&but(&[":authority"])[..], &[("host", "probe")]].concat()).await;
+    assert_eq!(status, STATUS_200, "a gateway from HTTP/1.1 has no other");
 }
