@@ -4,11 +4,16 @@
 //!    the note, or the judgement sees the invalidation. Noting too much only makes a writer wait.
 //! 2. An invalidation ends the epoch, and only then looks who may hold leases. It is acknowledged when those of others than the
 //!    writer are over: the writer drops its own copies itself, when it hears of the acknowledgement.
-//! 3. In the first lease time of a process nothing is acknowledged, nothing is granted, nobody joins a load, and nothing that
-//!    was loaded is kept: what a process before it granted is over then.
+//! 3. In the first lease time of a process nothing is acknowledged: what a process before it granted is over then. Nor is
+//!    anything granted, does anybody join a load, or is anything kept that was loaded: so a process before it that still
+//!    acknowledges for a moment, which its lock excludes, does no harm either.
 //! 4. Only what is fresh, stored, and was not invalidated a moment ago is leased.
 //!
 //! Keys of namespaces are leased to nobody, so what is done to them waits for nobody.
+//!
+//! What this promises: a read that starts after an acknowledged write sees it, at every gateway. It does not cover an origin that
+//! answers loads from a lagging replica, a write whose outcome stays open and that commits after its invalidation, or a
+//! hypervisor that stops a guest's clock.
 
 use std::time::Duration;
 
@@ -112,7 +117,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             Some(LeaseRefusal::FirstLeaseTime)
         } else if !fresh {
             Some(LeaseRefusal::NotFresh)
-        } else if leases.is_restless(&entry.tags, now) {
+        } else if self.0.rules.restless_tags_refused && leases.is_restless(&entry.tags, now) {
             Some(LeaseRefusal::InvalidatedLately)
         } else {
             None

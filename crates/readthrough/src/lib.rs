@@ -11,6 +11,9 @@
 //!    joined and has more loads again; where that principal was turned away, those who joined ask for themselves.
 //! 6. Stale-if-error: where the contract permits a stale answer when the origin fails, it also serves readers whose wait
 //!    budget is nearly spent, and the origin has a cool-down in which it is not asked for that key.
+//! 7. A gateway may keep an answer for as long as its lease (`lease`, `near`): an invalidation is acknowledged when no other than
+//!    the writer answers from memory with what it is about (`grant`). So a read that starts after an acknowledged write sees it,
+//!    at every gateway.
 //!
 //! What callers put under keys of a namespace lives in the same store, under rules of its own (`namespace`).
 //!

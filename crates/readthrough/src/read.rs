@@ -178,7 +178,9 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let (entry, rules) = (&outcome.entry, &self.0.rules);
         let is_young = self.0.world.now().since(entry.started) < entry.lifetime(&read.policy);
         let is_noted = !collapsed || rules.noted_for_each_waiter;
-        let judged = self.judge(read.lease.as_ref(), entry, outcome.stored && is_young, is_noted);
+        // What is loaded in the first lease time is not stored.
+        let is_stored = outcome.stored || !rules.first_time_grants_nothing;
+        let judged = self.judge(read.lease.as_ref(), entry, is_stored && is_young, is_noted);
         Judged { is_valid: !rules.fill_guard || (outcome.tagged && judged.is_valid), ..judged }
     }
 

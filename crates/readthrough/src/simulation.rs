@@ -1,14 +1,20 @@
 //! The engine under a seed: one thread, chosen interleavings, virtual time, an origin that is slow and fails, callers that
-//! leave, and invalidations that get lost. Every answer is held against what the origin had committed.
+//! leave, and invalidations that get lost. Every answer is held against what the origin had committed. Leases have a model of
+//! their own, of gateways and caches that are paused, restarted and rolled over (`leases`), and directed schedules for what
+//! seeds meet too seldom (`schedules`).
 //!
 //! `ACCORD_SIMULATION_SEEDS` says how many seeds run (500 unless told), `ACCORD_SIMULATION_FROM` which is the first. A
 //! failure names its seed.
 
 mod key_model;
 mod keys;
+mod leases;
+mod mesh;
 mod oracle;
 mod origin;
+mod process;
 mod run;
+mod schedules;
 pub(crate) mod scheduler;
 mod sender;
 mod store;

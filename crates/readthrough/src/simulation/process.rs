@@ -1,0 +1,176 @@
+//! Processes: each has a clock of its own rate, may be paused at any point, and may end.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::scheduler::{Simulated, give_way};
+use crate::{Moment, World};
+
+/// How a process reads the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ClockKind {
+    /// It goes on whatever happens, and is read when it is asked for.
+    #[default]
+    Boot,
+    /// It stands while the process is paused.
+    Stopping,
+    /// It is read every few milliseconds, while the process runs.
+    Cached,
+}
+
+/// One life of a process: what it takes for the world.
+#[derive(Clone)]
+pub(super) struct Process {
+    world: Simulated,
+    kind: ClockKind,
+    /// Thousandths of the true rate.
+    rate: u64,
+    state: Arc<Mutex<State>>,
+    meanwhile: Arc<Mutex<Option<(u32, Meanwhile)>>>,
+}
+
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
+struct State {
+    is_alive: bool,
+    paused_until: Moment,
+    /// How long it was paused so far.
+    paused: u64,
+    cached: Moment,
+}
+
+impl Process {
+    pub(super) fn start(world: &Simulated, kind: ClockKind, rate: u64) -> Self {
+        let state = State { is_alive: true, paused_until: Moment::default(), paused: 0, cached: world.now() };
+        Self { world: world.clone(), kind, rate, state: Arc::new(Mutex::new(state)), meanwhile: Arc::default() }
+    }
+
+    /// Lets others go first. Nothing where the process has ended; not before its pause is over.
+    pub(super) async fn turn(&self) -> Option<()> {
+        loop {
+            give_way(1).await;
+            let state = self.state.lock().unwrap();
+            if !state.is_alive {
+                return None;
+            }
+            if state.paused_until <= self.world.now() {
+                return Some(());
+            }
+        }
+    }
+
+    pub(super) fn end(&self) {
+        self.state.lock().unwrap().is_alive = false;
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        self.state.lock().unwrap().is_alive
+    }
+
+    pub(super) fn pause(&self, time: Duration) {
+        let (mut state, now) = (self.state.lock().unwrap(), self.world.now());
+        if state.paused_until <= now {
+            state.paused_until = now.after(time);
+            state.paused += now.after(time).0 - now.0;
+        }
+    }
+
+    /// Reads the clock every few milliseconds, for those who use what was read.
+    pub(super) async fn tick(self) -> Option<()> {
+        loop {
+            self.turn().await?;
+            let now = self.world.now();
+            self.state.lock().unwrap().cached = now;
+            after(&self.world, now, Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits by the process's own clock, which goes on.
+    pub(super) async fn wait(&self, time: Duration) -> Option<()> {
+        let until = self.own(self.world.now()).after(time);
+        while self.own(self.world.now()) < until {
+            self.turn().await?;
+        }
+        Some(())
+    }
+
+    /// What happens the next time but so many that the clock is looked at.
+    pub(super) fn at_look(&self, skipped: u32, meanwhile: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some((skipped, Box::new(meanwhile)));
+    }
+
+    /// What has not happened yet will not.
+    pub(super) fn at_no_look(&self) {
+        *self.meanwhile.lock().unwrap() = None;
+    }
+
+    /// A true moment, as the process's clock shows it.
+    fn own(&self, at: Moment) -> Moment {
+        Moment(at.0 / 1_000 * self.rate)
+    }
+
+    fn happen(&self) {
+        let mut waiting = self.meanwhile.lock().unwrap();
+        match waiting.take() {
+            Some((0, meanwhile)) => {
+                drop(waiting);
+                meanwhile();
+            }
+            Some((skipped, meanwhile)) => *waiting = Some((skipped - 1, meanwhile)),
+            None => {}
+        }
+    }
+}
+
+impl World for Process {
+    fn now(&self) -> Moment {
+        self.happen();
+        let (state, now) = (self.state.lock().unwrap(), self.world.now());
+        let seen = match self.kind {
+            ClockKind::Boot => now,
+            ClockKind::Stopping => {
+                let rest = state.paused_until.since(now);
+                now.before(Duration::from_nanos(state.paused).saturating_sub(rest))
+            }
+            ClockKind::Cached => state.cached,
+        };
+        self.own(seen)
+    }
+
+    fn random(&self) -> f64 {
+        self.world.random()
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.world.spawn(task);
+    }
+}
+
+/// Waits until true time has passed since then.
+pub(super) async fn after(world: &Simulated, since: Moment, time: Duration) {
+    while world.now() < since.after(time) {
+        give_way(1).await;
+    }
+}
+
+/// What carries messages: late now and then, and not always to the end.
+#[derive(Clone)]
+pub(super) struct Network {
+    pub world: Simulated,
+    /// Everything arrives at once.
+    pub is_calm: bool,
+}
+
+impl Network {
+    /// Carries a message; nothing where it gets lost.
+    pub(super) async fn carry(&self) -> Option<()> {
+        if self.is_calm {
+            return Some(());
+        }
+        let (rng, now) = (&self.world.rng, self.world.now());
+        let longest = if rng.below(10) == 0 { 300 } else { 10 };
+        let time = Duration::from_micros(rng.below(longest * 1_000));
+        after(&self.world, now, time).await;
+        (rng.below(20) > 0).then_some(())
+    }
+}
