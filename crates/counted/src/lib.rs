@@ -31,11 +31,11 @@ fn listen(socket: &Path) -> UnixListener {
 fn serve(listener: &UnixListener) {
     let session = Session::new().no_stdout().no_file();
     let everything = session.operation("everything");
-    let mut span = everything.measure_process();
+    let mut span = everything.measure_process().iterations(1);
     for connection in listener.incoming() {
         // What a span has seen counts once it ends.
         drop(span);
-        span = everything.measure_process();
+        span = everything.measure_process().iterations(1);
         let report = session.to_report();
         let (allocations, bytes) = report.operations().fold((0, 0), |(allocations, bytes), (_, operation)| {
             (allocations + operation.total_allocations_count(), bytes + operation.total_bytes_allocated())

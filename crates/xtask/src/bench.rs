@@ -4,12 +4,14 @@
 //! Absolute figures move by a factor of two on shared machines. Ratios to a peer that took its turns between ours hold.
 
 mod areas;
+mod authority;
 mod binaries;
 mod cases;
 mod checks;
 pub(crate) mod counts;
 mod load;
 mod machine;
+mod namespaces;
 mod peers;
 mod probe;
 mod profile;
@@ -17,6 +19,8 @@ mod report;
 mod rounds;
 mod service;
 mod stage;
+mod streams;
+mod varied;
 
 use std::path::PathBuf;
 
@@ -29,6 +33,7 @@ use self::{
     report::{Outcome, Report},
     rounds::Amount,
     stage::Stage,
+    varied::Varied,
 };
 use crate::say::{note, say};
 
@@ -97,6 +102,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 async fn measure(args: &Args, cases: &[&'static Case], cores: Cores, binaries: &binaries::Binaries) -> Result<()> {
     let earlier = args.compare.as_deref().map(Report::read).transpose()?;
     let load = load::Tool::find()?;
+    let varied = Varied::new(&binaries.beside);
     note("Starting what is measured ...");
     let stage = Stage::start(cores, binaries, args.against.as_deref(), &[]).await?;
     let wanted: Vec<_> = cases.iter().flat_map(|case| case.peers().iter().copied()).collect();
@@ -110,6 +116,9 @@ async fn measure(args: &Args, cases: &[&'static Case], cores: Cores, binaries: &
     for case in cases {
         let result = match &case.kind {
             Kind::Service(service) => service::run(service, &stage, &peers, &load, amount).await,
+            Kind::Namespace(keys) => namespaces::run(*keys, &stage, &peers, &load, amount).await,
+            Kind::Auth(method) => authority::run(*method, &stage, &load, amount).await,
+            Kind::Stream(messages) => streams::run(*messages, &stage, &peers, &varied, amount),
         };
         let figures = result.with_context(|| format!("the case {}", case.name))?;
         let result = Outcome { name: case.name, about: case.about, requests: args.requests, figures };

@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
-use crate::{programs::succeed, say::say, workspace};
+use crate::{bench::counts, programs::succeed, say::say, workspace};
 
 /// Features that only switch test targets on. Passed to every suite that needs one, so that they share one build.
 const SUITE_FEATURES: [&str; 4] = [
@@ -59,6 +59,8 @@ enum Suite {
     RealProtos,
     /// `cargo xtask up --once`
     Tour,
+    /// What a request allocates and how often it writes, against bounds: `cargo xtask bench counts`
+    Counts,
 }
 
 /// Runs every suite, whatever became of the one before, and sums up.
@@ -82,6 +84,7 @@ impl Suite {
             Self::Conformance => conformance::run(),
             Self::RealProtos => real_protos::run(scope),
             Self::Tour => tour(),
+            Self::Counts => counts::run(&counts::Args::default()),
         }
     }
 }

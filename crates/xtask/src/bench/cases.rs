@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 
 use super::{
+    authority::Method,
     checks::Checks,
     load::{Protocol, Request},
     service::Service,
@@ -22,6 +23,12 @@ pub(super) struct Case {
 pub(super) enum Kind {
     /// A method of the upstream.
     Service(Service),
+    /// Keys of a namespace of the cache, so many at once.
+    Namespace(u32),
+    /// A method of auth.
+    Auth(Method),
+    /// A stream of so many messages, per message.
+    Stream(u32),
 }
 
 const GRPC: Service = Service {
@@ -40,7 +47,7 @@ const JSON: Service =
 
 const CACHED: Service = Service { method: "GetCached", path: "/v1/cached/oak-desk", cache_status: Some("hit"), ..JSON };
 
-static CASES: [Case; 9] = [
+static CASES: [Case; 17] = [
     Case {
         name: "grpc-public",
         about: "gRPC passthrough of a public method",
@@ -87,6 +94,38 @@ static CASES: [Case; 9] = [
         about: "Hit at the cache as JSON over HTTP/2, gateway and cache together; peers don't cache",
         kind: Kind::Service(Service { protocol: Protocol::Http2, ..CACHED }),
     },
+    Case {
+        name: "cache-get",
+        about: "Get of a key of 100 bytes at the cache; Redis: GET without pipelining",
+        kind: Kind::Namespace(1),
+    },
+    Case {
+        name: "cache-batch-16",
+        about: "BatchGet of 16 keys of 100 bytes at the cache, per key; Redis: a pipeline of 16 GETs",
+        kind: Kind::Namespace(16),
+    },
+    Case {
+        name: "cache-batch-100",
+        about: "BatchGet of 100 keys of 100 bytes at the cache, per key; Redis: a pipeline of 100 GETs",
+        kind: Kind::Namespace(100),
+    },
+    Case {
+        name: "stream",
+        about: "Server stream of 1,000 messages as gRPC with a JWT and a rate limit, per message",
+        kind: Kind::Stream(1000),
+    },
+    Case { name: "auth-check", about: "Check at auth", kind: Kind::Auth(Method::Check) },
+    Case {
+        name: "auth-issue",
+        about: "Issue of a token for a program's secret at auth",
+        kind: Kind::Auth(Method::Issue),
+    },
+    Case {
+        name: "auth-exchange",
+        about: "Exchange of a token for a passport at auth",
+        kind: Kind::Auth(Method::Exchange),
+    },
+    Case { name: "auth-introspect", about: "Introspect at auth", kind: Kind::Auth(Method::Introspect) },
 ];
 
 /// Those whose names begin with one of these; all where there is none.
@@ -110,13 +149,17 @@ impl Case {
     pub(super) fn peers(&self) -> &'static [&'static str] {
         match &self.kind {
             Kind::Service(service) => service.peers,
+            Kind::Namespace(_) => &["Redis"],
+            Kind::Auth(_) => &[],
+            Kind::Stream(_) => &["Envoy", "HAProxy", "nginx"],
         }
     }
 
-    /// The request that the gateway gets, by whoever holds this token.
-    pub(super) fn request(&self, token: &str) -> Request {
+    /// The request that the gateway gets, by whoever holds this token; none where it is not the gateway that is asked.
+    pub(super) fn request(&self, token: &str) -> Option<Request> {
         match &self.kind {
-            Kind::Service(service) => service.request(token),
+            Kind::Service(service) => Some(service.request(token)),
+            _ => None,
         }
     }
 }

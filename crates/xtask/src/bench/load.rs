@@ -99,3 +99,9 @@ fn summary(said: &str) -> String {
     let lines = said.lines().filter(|line| line.starts_with("requests:") || line.starts_with("status codes:"));
     lines.collect::<Vec<_>>().join("; ")
 }
+
+/// As gRPC sends a message: not compressed, its length, itself.
+pub(super) fn framed(message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    [&[0], &length.to_be_bytes()[..], message].concat()
+}

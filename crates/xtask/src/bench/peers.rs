@@ -5,6 +5,7 @@ mod gin;
 mod haproxy;
 mod keys;
 mod nginx;
+mod redis;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -44,7 +45,7 @@ impl Peers {
     pub(super) async fn start(stage: &Stage, wanted: &[&str], without: &[String]) -> Result<Self> {
         let key = Key::of(stage).await?;
         let (mut running, mut missing) = (BTreeMap::new(), Vec::new());
-        for name in ["Envoy", "HAProxy", "nginx", "Gin"] {
+        for name in ["Envoy", "HAProxy", "nginx", "Gin", "Redis"] {
             let is_left_out = without.iter().any(|it| it.eq_ignore_ascii_case(name));
             if is_left_out || !wanted.contains(&name) {
                 continue;
@@ -54,6 +55,7 @@ impl Peers {
                 "Envoy" => envoy::start(stage, &key).await,
                 "HAProxy" => haproxy::start(stage).await,
                 "nginx" => nginx::start(stage).await,
+                "Redis" => redis::start(stage).await,
                 _ => gin::start(stage, &key).await,
             };
             match started {
@@ -69,6 +71,11 @@ impl Peers {
         &self.missing
     }
 
+    /// Where Redis is, and its process.
+    pub(super) fn redis(&self) -> Option<(SocketAddr, u32)> {
+        self.running.get("Redis").map(|peer| (peer.process.address, peer.process.process.id()))
+    }
+
     /// Where a peer does this, and its process.
     pub(super) fn endpoint(&self, name: &str, protocol: Protocol, checks: Checks) -> Option<(SocketAddr, u32)> {
         let peer = self.running.get(name)?;
@@ -78,7 +85,7 @@ impl Peers {
 }
 
 /// A program that Debian packages.
-fn debian(program: &str, package: &str) -> Result<PathBuf> {
+pub(super) fn debian(program: &str, package: &str) -> Result<PathBuf> {
     let find = || on_path(program).or_else(|| Some(PathBuf::from("/usr/sbin").join(program)).filter(|it| it.is_file()));
     if let Some(found) = find() {
         return Ok(found);

@@ -78,6 +78,11 @@ impl Answer {
         Ok(())
     }
 
+    /// Whether the body has these bytes so many times.
+    pub(super) fn holds(&self, bytes: &[u8], times: usize) -> bool {
+        self.body.windows(bytes.len()).filter(|window| *window == bytes).count() == times
+    }
+
     /// What the cache has to say.
     pub(super) fn cache_status(&self) -> Result<&str> {
         self.headers.get("cache-status").context("the answer has no cache-status")?.to_str().context("cache-status")

@@ -96,7 +96,8 @@ fn record(args: &Args, case: &Case, stage: &Stage, perf: &Path, data: &Path) -> 
         Of::Gateway => fabric.gateway.process.id(),
         Of::Cache => fabric.cache.process.id(),
     };
-    let (load, request) = (Tool::find()?, case.request(token));
+    let (load, request) =
+        (Tool::find()?, case.request(token).context("a case that the gateway does not answer has no profile")?);
     load.send(fabric.gateway.listen, &request, WARM_UP)?;
     note(format_args!("Sampling {} requests ...", args.requests));
     let mut sampling = Command::new(perf)

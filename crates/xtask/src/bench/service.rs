@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{
     checks::Checks,
-    load::{Protocol, Request, Tool},
+    load::{self, Protocol, Request, Tool},
     peers::Peers,
     probe::{self, Answer},
     report::Figures,
@@ -54,7 +54,7 @@ pub(super) async fn run(
     service: &Service,
     stage: &Stage,
     peers: &Peers,
-    load: &Tool,
+    tool: &Tool,
     amount: Amount,
 ) -> Result<Vec<Figures>> {
     let servers = service.servers(stage, peers);
@@ -66,7 +66,7 @@ pub(super) async fn run(
             name: server.name.to_owned(),
             processes: server.processes.clone(),
             per_request: 1,
-            send: Box::new(move |count| load.send(address, &request, count)),
+            send: Box::new(move |count| tool.send(address, &request, count)),
         }
     };
     let subjects: Vec<_> = servers.iter().map(subject).collect();
@@ -89,7 +89,7 @@ impl Service {
         let token = (self.checks != Checks::None).then(|| token.to_owned());
         if self.protocol == Protocol::Grpc {
             let path = format!("/{}", self.full_method());
-            return Request { protocol: self.protocol, path, token, body: Some(framed(&GET_OAK_DESK)) };
+            return Request { protocol: self.protocol, path, token, body: Some(load::framed(&GET_OAK_DESK)) };
         }
         let body = self.has_body.then(|| one_kilobyte().into_bytes());
         Request { protocol: self.protocol, path: self.path.to_owned(), token, body }
@@ -172,12 +172,6 @@ impl Service {
 
 /// `GetItemRequest` with the id `oak-desk`.
 const GET_OAK_DESK: [u8; 10] = *b"\x0a\x08oak-desk";
-
-/// As gRPC sends a message: not compressed, its length, itself.
-pub(super) fn framed(message: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-    [&[0], &length.to_be_bytes()[..], message].concat()
-}
 
 /// An item as JSON, filled up with text.
 fn one_kilobyte() -> String {

@@ -19,7 +19,9 @@ use toml::toml;
 
 use super::{
     binaries::{self, Binaries},
+    load::{Protocol, Request, Tool},
     machine::Cores,
+    rounds::Subject,
 };
 use crate::workspace;
 
@@ -103,6 +105,15 @@ impl Stage {
         let started = start(name, program, arguments, address, self.directory.path()).await;
         Cores::pin(&[self.cores.load])?;
         started
+    }
+
+    /// A floor as one that takes turns.
+    pub(super) fn floor_subject<'a>(&self, name: &str, load: &'a Tool) -> Option<Subject<'a>> {
+        let floor = self.floors.get(name)?;
+        let (address, path) = (floor.address, "/".to_owned());
+        let request = Request { protocol: Protocol::Http1, path, token: Some(self.token().to_owned()), body: None };
+        let send = Box::new(move |count| load.send(address, &request, count));
+        Some(Subject { name: name.to_owned(), processes: vec![floor.process.id()], per_request: 1, send })
     }
 
     /// Writes a file that a peer needs, and returns where it is.

@@ -1,0 +1,82 @@
+//! Auth's own methods, as workloads call them. Nobody else offers the same, so there are floors alone beside them.
+
+use accord_api::accord::auth::v1::{
+    CheckRequest, ClientCredentialsGrant, ExchangeRequest, IntrospectRequest, IssueRequest, issue_request::Grant,
+    token_service_client::TokenServiceClient,
+};
+use accord_fabric::Fabric;
+use anyhow::{Context, Result};
+use prost::Message;
+
+use super::{
+    load::{self, Protocol, Request, Tool},
+    probe,
+    report::Figures,
+    rounds::{self, Amount, Subject},
+    stage::Stage,
+};
+
+/// The workload that asks.
+const CLIENT: &str = "gateway";
+
+/// What is asked of auth.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Method {
+    /// A decision.
+    Check,
+    /// A token for a program's secret.
+    Issue,
+    /// A passport.
+    Exchange,
+    /// What a token says.
+    Introspect,
+}
+
+/// Measures one of them.
+pub(super) async fn run(method: Method, stage: &Stage, load: &Tool, amount: Amount) -> Result<Vec<Figures>> {
+    let mut subjects = Vec::new();
+    for (name, fabric, token) in &stage.fabrics {
+        let (address, request) = (fabric.auth.listen, request(method, fabric, token).await?);
+        probe::ask(address, &request).await?.ensure_ok(Protocol::Grpc)?;
+        subjects.push(Subject {
+            name: (*name).to_owned(),
+            processes: vec![fabric.auth.process.id()],
+            per_request: 1,
+            send: Box::new(move |count| load.send(address, &request, count)),
+        });
+    }
+    subjects.extend(stage.floor_subject("floor: epoll", load));
+    rounds::interleaved(&subjects, amount)
+}
+
+async fn request(method: Method, fabric: &Fabric, token: &str) -> Result<Request> {
+    let (token, audience) = (token.to_owned(), "bench".to_owned());
+    let (path, message) = match method {
+        Method::Check => {
+            let method = "bench.v1.BenchService/GetLimited".to_owned();
+            let question = CheckRequest { token, method, audience, ..CheckRequest::default() };
+            ("AccessService/Check", question.encode_to_vec())
+        }
+        Method::Issue => ("TokenService/Issue", credentials(fabric)?.encode_to_vec()),
+        Method::Exchange => {
+            let exchange = ExchangeRequest { subject_token: token, audience, actor_token: String::new() };
+            ("TokenService/Exchange", exchange.encode_to_vec())
+        }
+        Method::Introspect => ("TokenService/Introspect", IntrospectRequest { token }.encode_to_vec()),
+    };
+    let own = TokenServiceClient::new(fabric.auth.channel()?).issue(credentials(fabric)?).await?.into_inner();
+    Ok(Request {
+        protocol: Protocol::Grpc,
+        path: format!("/accord.auth.v1.{path}"),
+        token: Some(own.access_token),
+        body: Some(load::framed(&message)),
+    })
+}
+
+/// Those of a workload of the mesh.
+pub(super) fn credentials(fabric: &Fabric) -> Result<IssueRequest> {
+    let file = fabric.directory().join("secret").join(CLIENT);
+    let secret = std::fs::read_to_string(file).context("the fabric keeps its secrets elsewhere")?.trim().to_owned();
+    let grant = ClientCredentialsGrant { client_id: CLIENT.to_owned(), client_secret: secret };
+    Ok(IssueRequest { grant: Some(Grant::ClientCredentials(grant)) })
+}
