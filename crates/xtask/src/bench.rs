@@ -11,6 +11,7 @@ mod checks;
 pub(crate) mod counts;
 mod load;
 mod machine;
+mod misses;
 mod namespaces;
 mod peers;
 mod probe;
@@ -117,6 +118,7 @@ async fn measure(args: &Args, cases: &[&'static Case], cores: Cores, binaries: &
         let result = match &case.kind {
             Kind::Service(service) => service::run(service, &stage, &peers, &load, amount).await,
             Kind::Namespace(keys) => namespaces::run(*keys, &stage, &peers, &load, amount).await,
+            Kind::Misses => misses::run(&stage, &varied, amount),
             Kind::Auth(method) => authority::run(*method, &stage, &load, amount).await,
             Kind::Stream(messages) => streams::run(*messages, &stage, &peers, &varied, amount),
         };

@@ -25,6 +25,8 @@ pub(super) enum Kind {
     Service(Service),
     /// Keys of a namespace of the cache, so many at once.
     Namespace(u32),
+    /// Reads that the cache has to load.
+    Misses,
     /// A method of auth.
     Auth(Method),
     /// A stream of so many messages, per message.
@@ -47,7 +49,7 @@ const JSON: Service =
 
 const CACHED: Service = Service { method: "GetCached", path: "/v1/cached/oak-desk", cache_status: Some("hit"), ..JSON };
 
-static CASES: [Case; 17] = [
+static CASES: [Case; 18] = [
     Case {
         name: "grpc-public",
         about: "gRPC passthrough of a public method",
@@ -93,6 +95,11 @@ static CASES: [Case; 17] = [
         name: "cached-hop-h2",
         about: "Hit at the cache as JSON over HTTP/2, gateway and cache together; peers don't cache",
         kind: Kind::Service(Service { protocol: Protocol::Http2, ..CACHED }),
+    },
+    Case {
+        name: "cached-miss-h1",
+        about: "Miss at the cache as JSON over HTTP/1.1, gateway and cache together",
+        kind: Kind::Misses,
     },
     Case {
         name: "cache-get",
@@ -150,7 +157,7 @@ impl Case {
         match &self.kind {
             Kind::Service(service) => service.peers,
             Kind::Namespace(_) => &["Redis"],
-            Kind::Auth(_) => &[],
+            Kind::Auth(_) | Kind::Misses => &[],
             Kind::Stream(_) => &["Envoy", "HAProxy", "nginx"],
         }
     }
