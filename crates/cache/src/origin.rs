@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use accord_api::accord::fault::v1::Reason;
 use accord_mesh::passport;
 use accord_readthrough::{Failure, Load, Loaded, Origin, Tag};
-use accord_runtime::{deadline::Deadline, fair_share::Holder, fault, request::RequestId};
+use accord_runtime::{
+    current_call::CurrentCall, deadline::Deadline, fair_share::Holder, fault, request::RequestId, trace,
+};
 use accord_upstream::{self as upstream, Answer, Caller, ConfigError, Upstream, UpstreamConfig};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use tonic::{Code, Status};
-use tracing::{Instrument, Span};
 
 use crate::answer_metadata::AnswerMetadata;
 use crate::namespace_origin::KeyOrigin;
@@ -67,8 +68,8 @@ pub struct OriginCall {
     pub is_retried_outside: bool,
     /// The id of the read.
     pub id: RequestId,
-    /// The span of the read.
-    pub span: Span,
+    /// The read, as a call.
+    pub read: CurrentCall,
 }
 
 /// What is loaded.
@@ -111,9 +112,10 @@ impl Origin for Loader {
 
     async fn load(&self, call: OriginCall, time: Duration) -> Loaded {
         let path = call.target.path();
-        let span = tracing::info_span!(parent: &call.span, "load", otel.kind = "client", rpc.method = %path);
+        let load = || tracing::info_span!("load", otel.kind = "client", rpc.method = %path);
+        let read = call.read.clone().child(|| trace::client_span(load));
         let begun = Instant::now();
-        let result = make(&call, time).instrument(span).await;
+        let result = read.instrument(make(&call, time)).await;
         if let (Target::Method(plan), Ok(answer)) = (&call.target, &result)
             && answer.result.is_ok()
         {

@@ -7,12 +7,12 @@ use accord_api::catalog::v1::{
     ListProductsResponse, Product, UpdateProductRequest, UpdateProductResponse, WatchProductsRequest,
     WatchProductsResponse, product_service_server::ProductService,
 };
-use accord_runtime::shutdown::Shutdown;
+use accord_runtime::{current_call::CurrentCall, shutdown::Shutdown};
 use accord_store::log_failure;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
-use tracing::{Instrument, instrument};
+use tracing::instrument;
 
 use crate::{
     page::Page,
@@ -49,7 +49,9 @@ impl Products {
             changes.announce(&stored);
             Ok(stored)
         };
-        tokio::spawn(written.in_current_span()).await.unwrap_or_else(|_| Err(Status::internal("the write failed")))
+        tokio::spawn(CurrentCall::get().instrument(written))
+            .await
+            .unwrap_or_else(|_| Err(Status::internal("the write failed")))
     }
 }
 

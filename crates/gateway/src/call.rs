@@ -20,6 +20,7 @@ use crate::{
 };
 use accord_mesh::MeshClient;
 use accord_runtime::{
+    current_call::CurrentCall,
     deadline::{Deadline, DeadlineBody},
     fair_share::Held,
 };
@@ -30,7 +31,6 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use std::{future::Future, sync::Arc, time::Duration};
 use tonic::body::Body;
-use tracing::Instrument;
 
 /// Says that a mutation's invalidations had not reached the cache when it answered.
 pub(crate) const INVALIDATION: HeaderName = HeaderName::from_static("x-accord-invalidation");
@@ -86,7 +86,7 @@ pub(crate) async fn travel(
 ) -> Result<Response<Body>, Fault> {
     let arrival = admit(listener, protocol, gateway.trusted_hops, request)?;
     let route = protocol.find(&gateway.tables.load(), &arrival.parts)?;
-    arrival.record.set_method(Arc::clone(&route.entry.method.name));
+    arrival.record.set_method(Arc::clone(&route.entry.series));
     let policy = &route.entry.method.policy;
     let deadline = admit::deadline(&policy.deadline, &arrival)?;
     let identity = authenticate(&gateway.mesh, &policy.access, &arrival)?;
@@ -218,7 +218,7 @@ async fn idempotent(
             }
         }
     };
-    tokio::spawn(run.in_current_span()).await.unwrap_or_else(|_| Err(Fault::defect()))
+    tokio::spawn(CurrentCall::get().instrument(run)).await.unwrap_or_else(|_| Err(Fault::defect()))
 }
 
 /// What came of a call by its deadline. One that is over before it begins has changed nothing; of one that began nobody knows.

@@ -4,7 +4,7 @@
 use crate::{authenticate::refusal, authorize::Permit, fault::Fault};
 use accord_contract::MethodKind;
 use accord_mesh::MeshClient;
-use accord_runtime::deadline::trailers;
+use accord_runtime::{current_call::CurrentCall, deadline::trailers};
 use accord_token::Refusal;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -14,7 +14,6 @@ use std::{
     task::{Context, Poll},
 };
 use tokio::sync::oneshot;
-use tracing::Instrument;
 
 /// Ends with a fault when the credentials of a stream are withdrawn. It never ends for a unary call, which is over soon, nor
 /// for a caller without credentials.
@@ -40,7 +39,7 @@ impl Withdrawal {
             // The stream may have ended in this moment.
             let _ = sender.send(refused);
         };
-        tokio::spawn(watch.in_current_span());
+        tokio::spawn(CurrentCall::get().instrument(watch));
         Self(Some(receiver))
     }
 

@@ -3,20 +3,23 @@
 //! Neither tokens nor bodies, addresses or names of callers get into it. A slow reader of standard output slows down no call:
 //! lines wait in a bounded queue, and what does not fit is dropped and counted.
 
-use std::{
-    io::Write,
-    sync::OnceLock,
-    time::{Duration, SystemTime},
-};
+use std::{cell::RefCell, io, sync::OnceLock, time::Duration};
 
 use opentelemetry::{metrics::Meter, trace::TraceId};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error, ser::SerializeMap};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-use crate::{call_record::CallRecord, config::bound, request::RequestId};
+use crate::{call_record::CallRecord, config::bound};
 
-/// Lines that wait to be written: some seconds of a busy gateway, and a few megabytes.
-const QUEUED_LINES: usize = 16_384;
+mod line;
+mod writer;
+
+pub(crate) use writer::LastLines;
+use writer::LineQueue;
+
+thread_local! {
+    /// Where this thread writes its lines, one after the other.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Which calls get a line, and what is in it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -127,10 +130,6 @@ pub(crate) struct EndedCall<'a> {
     pub duration: Duration,
     /// Of the answer's body.
     pub response_bytes: u64,
-    /// Its id.
-    pub request_id: &'a RequestId,
-    /// Its trace.
-    pub trace_id: TraceId,
 }
 
 /// The process's access log.
@@ -138,7 +137,7 @@ pub(crate) struct EndedCall<'a> {
 pub(crate) struct AccessLog {
     service: &'static str,
     config: AccessLogConfig,
-    writer: NonBlocking,
+    queue: LineQueue,
 }
 
 static ACCESS_LOG: OnceLock<AccessLog> = OnceLock::new();
@@ -149,39 +148,39 @@ pub(crate) fn begun() -> Option<&'static AccessLog> {
 }
 
 /// Begins the process's access log, where one is configured. What waits to be written is written when the guard is dropped.
-pub(crate) fn begin(service: &'static str, config: &AccessLogConfig, meter: &Meter) -> Option<WorkerGuard> {
+pub(crate) fn begin(service: &'static str, config: &AccessLogConfig, meter: &Meter) -> io::Result<Option<LastLines>> {
     if !config.enabled {
-        return None;
+        return Ok(None);
     }
-    let lines = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(QUEUED_LINES).thread_name("access-log");
-    let (writer, guard) = lines.finish(std::io::stdout());
-    count_dropped(meter, writer.error_counter());
+    let (queue, guard) = LineQueue::start(io::stdout())?;
+    count_dropped(meter, queue.clone());
     // A process has one telemetry, and so begins one log.
-    let _ = ACCESS_LOG.set(AccessLog { service, config: config.clone(), writer });
-    Some(guard)
+    let _ = ACCESS_LOG.set(AccessLog { service, config: config.clone(), queue });
+    Ok(Some(guard))
 }
 
-fn count_dropped(meter: &Meter, dropped: ErrorCounter) {
+fn count_dropped(meter: &Meter, queue: LineQueue) {
     let _ = meter
         .u64_observable_counter("accord.access_log.dropped")
         .with_description("Lines of the access log that were dropped because nobody reads standard output fast enough")
         .with_unit("{line}")
-        .with_callback(move |observer| observer.observe(dropped.dropped_lines() as u64, &[]))
+        .with_callback(move |observer| observer.observe(queue.dropped(), &[]))
         .build();
 }
 
 impl AccessLog {
     /// Writes the line of a call that is over, if it is to have one.
     pub(crate) fn write(&self, call: &EndedCall<'_>) {
-        if !self.config.is_sampled(call.status, call.trace_id) {
+        let trace = call.record.trace().map_or(TraceId::INVALID, |trace| trace.context.trace_id());
+        if !self.config.is_sampled(call.status, trace) {
             return;
         }
-        let mut line = Vec::with_capacity(512);
-        // Nothing in it can fail to become JSON, and memory takes every byte.
-        if serde_json::to_writer(&mut line, &Line { log: self, call }).is_ok() {
-            line.push(b'\n');
-            let _ = self.writer.clone().write_all(&line);
-        }
+        let _ = LINE.try_with(|line| {
+            let mut line = line.borrow_mut();
+            line.clear();
+            line::write(&mut line, self.service, &self.config.fields, call);
+            self.queue.push(&line);
+        });
     }
 }
 
@@ -194,75 +193,22 @@ impl AccessLogConfig {
     }
 }
 
-struct Line<'a> {
-    log: &'a AccessLog,
-    call: &'a EndedCall<'a>,
-}
-
-impl Serialize for Line<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut line = serializer.serialize_map(None)?;
-        for field in &self.log.config.fields {
-            self.write(*field, &mut line)?;
-        }
-        line.end()
-    }
-}
-
-impl Line<'_> {
-    fn write<M: SerializeMap>(&self, field: Field, line: &mut M) -> Result<(), M::Error> {
-        let Self { log, call } = self;
-        let record = call.record;
-        match field {
-            Field::Time => line.serialize_entry("time", &Text(humantime::format_rfc3339_millis(SystemTime::now()))),
-            Field::Service => line.serialize_entry("service", log.service),
-            Field::Listener => entry(line, "listener", call.listener),
-            Field::Protocol => line.serialize_entry("protocol", record.protocol().unwrap_or("grpc")),
-            Field::Method => line.serialize_entry("method", call.method),
-            Field::PrincipalKind => entry(line, "principal_kind", record.principal_kind()),
-            Field::Status => line.serialize_entry("status", call.status),
-            Field::Reason => entry(line, "reason", record.reason()),
-            Field::DurationMs => line.serialize_entry("duration_ms", &milliseconds(call.duration)),
-            Field::UpstreamMs => entry(line, "upstream_ms", record.upstream_time().map(milliseconds)),
-            Field::TimeoutMs => entry(line, "timeout_ms", record.timeout().map(milliseconds)),
-            Field::RequestBytes => {
-                entry(line, "request_bytes", Some(record.request_bytes()).filter(|bytes| *bytes > 0))
-            }
-            Field::ResponseBytes => line.serialize_entry("response_bytes", &call.response_bytes),
-            Field::Cache => entry(line, "cache", record.cache_outcome()),
-            Field::Attempts => entry(line, "attempts", Some(record.attempts()).filter(|attempts| *attempts > 0)),
-            Field::RequestId => line.serialize_entry("request_id", call.request_id.as_str()),
-            Field::TraceId => line.serialize_entry("trace_id", &Text(call.trace_id)),
-        }
-    }
-}
-
-fn entry<M: SerializeMap, T: Serialize>(line: &mut M, name: &str, value: Option<T>) -> Result<(), M::Error> {
-    value.map_or(Ok(()), |value| line.serialize_entry(name, &value))
-}
-
-/// To a microsecond, which is as exact as anybody reads it.
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-struct Text<T>(T);
-
-impl<T: std::fmt::Display> Serialize for Text<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceState};
+
     use super::*;
+    use crate::{call_record::CallTrace, request_id::RequestId};
 
     const TRACE: TraceId = TraceId::from_bytes([0x7f; 16]);
 
-    fn line(config: AccessLogConfig, record: &CallRecord) -> serde_json::Value {
-        let (writer, _guard) = NonBlocking::new(std::io::sink());
-        let log = AccessLog { service: "accord-test", config, writer };
+    fn record() -> CallRecord {
+        let span = SpanId::from_bytes([1; 8]);
+        let context = SpanContext::new(TRACE, span, TraceFlags::NOT_SAMPLED, false, TraceState::NONE);
+        CallRecord::begun(RequestId::new(), CallTrace { context, is_sampled: false })
+    }
+
+    fn line(config: &AccessLogConfig, record: &CallRecord) -> serde_json::Value {
         let call = EndedCall {
             record,
             listener: Some("public"),
@@ -270,15 +216,16 @@ mod tests {
             status: "OK",
             duration: Duration::from_micros(1_500),
             response_bytes: 7,
-            request_id: &RequestId::new(),
-            trace_id: TRACE,
         };
-        serde_json::to_value(Line { log: &log, call: &call }).unwrap()
+        let mut line = Vec::new();
+        line::write(&mut line, "accord-test", &config.fields, &call);
+        assert!(line.ends_with(b"}\n"));
+        serde_json::from_slice(&line).unwrap()
     }
 
     #[test]
     fn line_tells_what_the_steps_of_a_call_noted() {
-        let record = CallRecord::default();
+        let record = record();
         record.set_protocol("json");
         record.set_principal_kind("user");
         record.set_cache_outcome("hit");
@@ -287,12 +234,12 @@ mod tests {
         record.add_attempt();
         record.add_upstream_time(Duration::from_millis(1));
         record.add_request_bytes(5);
-        let line = line(AccessLogConfig::default(), &record);
+        let line = line(&AccessLogConfig::default(), &record);
         let expected = serde_json::json!({
             "service": "accord-test", "listener": "public", "protocol": "json", "method": "a.B/C",
             "principal_kind": "user", "status": "OK", "reason": "RATE_LIMITED", "duration_ms": 1.5, "upstream_ms": 1.0,
             "timeout_ms": 2000.0, "request_bytes": 5, "response_bytes": 7, "cache": "hit", "attempts": 1,
-            "request_id": line["request_id"], "trace_id": TRACE.to_string(), "time": line["time"],
+            "request_id": record.request_id().unwrap().as_str(), "trace_id": TRACE.to_string(), "time": line["time"],
         });
         assert_eq!(line, expected);
         assert!(line["time"].as_str().unwrap().ends_with('Z'));
@@ -301,13 +248,13 @@ mod tests {
     #[test]
     fn line_has_only_the_configured_fields() {
         let config = AccessLogConfig { fields: vec![Field::Status, Field::Method], ..AccessLogConfig::default() };
-        let line = line(config, &CallRecord::default());
+        let line = line(&config, &record());
         assert_eq!(line, serde_json::json!({ "status": "OK", "method": "a.B/C" }));
     }
 
     #[test]
     fn what_does_not_apply_is_left_out() {
-        let line = line(AccessLogConfig::default(), &CallRecord::default());
+        let line = line(&AccessLogConfig::default(), &record());
         for absent in ["principal_kind", "reason", "upstream_ms", "timeout_ms", "request_bytes", "cache", "attempts"] {
             assert!(line.get(absent).is_none(), "{line}");
         }

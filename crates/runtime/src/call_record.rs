@@ -11,13 +11,34 @@ use std::{
     time::Duration,
 };
 
+use opentelemetry::trace::SpanContext;
+
+use crate::{call_metrics::MethodSeries, request_id::RequestId};
+
+/// A call's place in its trace.
+#[derive(Clone, Debug)]
+pub(crate) struct CallTrace {
+    /// The call's span where it is sampled, else what is passed on to the next hop.
+    pub context: SpanContext,
+    /// Whether spans are opened for the call.
+    pub is_sampled: bool,
+}
+
+impl CallTrace {
+    /// Whether no spans are opened for the call.
+    pub(crate) fn is_unsampled(&self) -> bool {
+        !self.is_sampled
+    }
+}
+
 /// The record of one call. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct CallRecord(Arc<Facts>);
 
 #[derive(Debug, Default)]
 struct Facts {
-    method: OnceLock<Arc<str>>,
+    ids: Option<(RequestId, CallTrace)>,
+    method: OnceLock<Arc<MethodSeries>>,
     protocol: OnceLock<&'static str>,
     principal_kind: OnceLock<&'static str>,
     reason: OnceLock<String>,
@@ -29,14 +50,29 @@ struct Facts {
 }
 
 impl CallRecord {
-    /// Names the call's method, "pkg.Service/Method". It must be one of a bounded set. The first name stays.
-    pub fn set_method(&self, name: Arc<str>) {
-        // A second name can't come from anything but the same routing, so it may be dropped; likewise below.
-        let _ = self.0.method.set(name);
+    /// The record of a call that begins.
+    pub(crate) fn begun(id: RequestId, trace: CallTrace) -> Self {
+        Self(Arc::new(Facts { ids: Some((id, trace)), ..Facts::default() }))
     }
 
-    /// The method's name.
-    pub fn method(&self) -> Option<&Arc<str>> {
+    /// The call's id.
+    pub(crate) fn request_id(&self) -> Option<&RequestId> {
+        self.0.ids.as_ref().map(|(id, _)| id)
+    }
+
+    /// The call's place in its trace.
+    pub(crate) fn trace(&self) -> Option<&CallTrace> {
+        self.0.ids.as_ref().map(|(_, trace)| trace)
+    }
+
+    /// Says which method is called. It must be one of a bounded set. The first one stays.
+    pub fn set_method(&self, method: Arc<MethodSeries>) {
+        // A second one can't come from anything but the same routing, so it may be dropped; likewise below.
+        let _ = self.0.method.set(method);
+    }
+
+    /// The method.
+    pub fn method(&self) -> Option<&Arc<MethodSeries>> {
         self.0.method.get()
     }
 
@@ -129,9 +165,9 @@ mod tests {
     #[test]
     fn first_name_of_a_method_stays() {
         let record = CallRecord::default();
-        record.set_method("a.B/C".into());
-        record.clone().set_method("a.B/D".into());
-        assert_eq!(record.method().map(|name| &**name), Some("a.B/C"));
+        record.set_method(MethodSeries::new("a.B/C"));
+        record.clone().set_method(MethodSeries::new("a.B/D"));
+        assert_eq!(record.method().map(|method| method.name()), Some("a.B/C"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::{
     enforce::{Bounding, Bounds, Enforce},
     grpc_only::{GrpcOnly, Serves},
     health::Health,
-    observe::{Naming, Observe, ObservedBody},
+    observe::{MethodSeries, Naming, Observe, ObservedBody},
     panic::{Catch, CaughtBody},
     plain::PlainPaths,
 };
@@ -171,7 +171,7 @@ impl<G> GrpcServer<G> {
             methods.extend(listed.map(|method| {
                 let bounds =
                     (self.declared)(&method.name).or(if method.streams { Bounds::default() } else { self.bounds });
-                (format!("/{}", method.name), Method { name: method.name.into(), bounds })
+                (format!("/{}", method.name), Method { series: MethodSeries::new(method.name), bounds })
             }));
         }
         Ok(methods)
@@ -179,14 +179,14 @@ impl<G> GrpcServer<G> {
 }
 
 struct Method {
-    name: Arc<str>,
+    series: Arc<MethodSeries>,
     bounds: Bounds,
 }
 
 /// Knows only listed methods, so that no caller can invent a name for the figures.
 fn naming(methods: &Arc<HashMap<String, Method>>) -> Naming {
     let methods = Arc::clone(methods);
-    Arc::new(move |path| methods.get(path).map(|method| Arc::clone(&method.name)))
+    Arc::new(move |path| methods.get(path).map(|method| Arc::clone(&method.series)))
 }
 
 fn serving(methods: &Arc<HashMap<String, Method>>) -> Serves {

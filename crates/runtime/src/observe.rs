@@ -12,30 +12,29 @@ use std::{
 use bytes::Buf;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
-use opentelemetry::{
-    KeyValue,
-    metrics::{Histogram, UpDownCounter},
-    trace::{TraceContextExt, TraceId},
-};
+use opentelemetry::{KeyValue, trace::TraceContextExt};
+use opentelemetry_sdk::trace::Sampler;
 use pin_project_lite::pin_project;
 use tonic::{Code, Status};
 use tower::Service;
-use tracing::{Instrument, Span, field, instrument::Instrumented};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
     access_log::{self, AccessLog, EndedCall},
+    call_metrics::CallMetrics,
     call_record::CallRecord,
+    current_call::{CurrentCall, InCall},
     fault, request,
     request::RequestId,
     telemetry, trace,
 };
+pub use crate::{
+    call_metrics::{MethodSeries, OTHER},
+    fault::code_name,
+};
 
-/// The name under which calls of methods that nobody knows are counted, so that a caller can't invent label values.
-pub const OTHER: &str = "_OTHER";
-
-/// Tells the "pkg.Service/Method" of a request path, `None` for paths that are no known method.
-pub type Naming = Arc<dyn Fn(&str) -> Option<Arc<str>> + Send + Sync>;
+/// Tells the method of a request path, `None` for paths that are no known method.
+pub type Naming = Arc<dyn Fn(&str) -> Option<Arc<MethodSeries>> + Send + Sync>;
 
 /// Observes the calls of the service it wraps.
 #[derive(Clone)]
@@ -43,45 +42,38 @@ pub struct Observe<S> {
     inner: S,
     naming: Naming,
     excluded_paths: &'static [&'static str],
-    metrics: Arc<Metrics>,
+    sinks: Arc<Sinks>,
 }
 
-struct Metrics {
-    duration: Histogram<f64>,
-    active: UpDownCounter<i64>,
-    /// By which listener the calls come, where a process has several for the same methods.
-    listener: Option<&'static str>,
+/// Where what is observed goes.
+#[derive(Clone)]
+struct Sinks {
+    metrics: Arc<CallMetrics>,
     access_log: Option<&'static AccessLog>,
+    /// By what calls are sampled; none where no spans are exported.
+    sampler: Option<Sampler>,
 }
 
 impl<S> Observe<S> {
-    /// Wraps a service. Call it after [`telemetry::init`], which says where metrics go.
+    /// Wraps a service. Call it after [`telemetry::init`], which says where metrics, spans and lines of the
+    /// access log go.
     pub fn new(inner: S, naming: Naming) -> Self {
-        let meter = telemetry::meter();
-        let duration = meter
-            .f64_histogram("rpc.server.call.duration")
-            .with_description("Time from a call's first header to its last byte")
-            .with_unit("s")
-            .build();
-        let active = meter
-            .i64_up_down_counter("rpc.server.active_requests")
-            .with_description("Calls in flight")
-            .with_unit("{request}")
-            .build();
-        Self {
-            inner,
-            naming,
-            excluded_paths: &[],
-            metrics: Arc::new(Metrics { duration, active, listener: None, access_log: access_log::begun() }),
-        }
+        let (metrics, access_log) = (Arc::new(CallMetrics::new(&telemetry::meter(), None)), access_log::begun());
+        let sampler = trace::sampler().cloned();
+        Self { inner, naming, excluded_paths: &[], sinks: Arc::new(Sinks { metrics, access_log, sampler }) }
     }
 
     /// Tells its calls from those that come by another listener of the process, as `accord.listener`.
     #[must_use]
     pub fn listener(self, name: &'static str) -> Self {
-        let Metrics { duration, active, access_log, .. } = &*self.metrics;
-        let (duration, active, access_log) = (duration.clone(), active.clone(), *access_log);
-        Self { metrics: Arc::new(Metrics { duration, active, listener: Some(name), access_log }), ..self }
+        let metrics = Arc::new(CallMetrics::new(&telemetry::meter(), Some(name)));
+        Self { sinks: Arc::new(Sinks { metrics, ..Sinks::clone(&self.sinks) }), ..self }
+    }
+
+    /// Samples calls by this, in the place of what the process's telemetry says.
+    #[must_use]
+    pub fn sample_by(self, sampler: Sampler) -> Self {
+        Self { sinks: Arc::new(Sinks { sampler: Some(sampler), ..Sinks::clone(&self.sinks) }), ..self }
     }
 
     /// Lets requests for these paths pass unobserved.
@@ -107,131 +99,113 @@ where
     fn call(&mut self, mut request: Request<Q>) -> Self::Future {
         let id = RequestId::of(request.headers());
         if self.excluded_paths.contains(&request.uri().path()) {
-            return Observed { answer: self.inner.call(request).instrument(Span::none()), call: None, id };
+            let answer = CurrentCall::none().instrument(self.inner.call(request));
+            return Observed { answer, observation: None, id };
         }
-        let (span, trace_id) = open_span(request.headers(), &id);
-        let record = CallRecord::default();
+        let mut trace = trace::begin(request.headers(), self.sinks.sampler.as_ref());
+        let span = trace::open(&mut trace, || tracing::info_span!("call", otel.kind = "server"));
+        let record = CallRecord::begun(id.clone(), trace);
         if let Some(known) = (self.naming)(request.uri().path()) {
-            span.record("rpc.method", &*known);
             record.set_method(known);
         }
         request.extensions_mut().insert(id.clone());
         request.extensions_mut().insert(record.clone());
-        self.metrics.active.add(1, self.metrics.label().as_slice());
-        let call = Observation {
-            metrics: Arc::clone(&self.metrics),
-            span: span.clone(),
-            record,
-            id: id.clone(),
-            trace_id,
+        self.sinks.metrics.begun();
+        let mut call = CurrentCall::new(record, span);
+        let observation = Observation {
+            sinks: Arc::clone(&self.sinks),
+            call: call.clone(),
             begun: Instant::now(),
             code: None,
             response_bytes: 0,
         };
-        let answer = span.in_scope(|| self.inner.call(request));
-        Observed { answer: answer.instrument(span), call: Some(call), id }
+        let answer = {
+            let _entered = call.enter();
+            self.inner.call(request)
+        };
+        Observed { answer: call.instrument(answer), observation: Some(observation), id }
     }
-}
-
-fn open_span(headers: &HeaderMap, id: &RequestId) -> (Span, TraceId) {
-    // The target is the one that `telemetry` keeps enabled whatever the log level is: the trace hangs on this span.
-    let span = tracing::info_span!(
-        target: "accord::call",
-        "call",
-        otel.kind = "server",
-        rpc.method = field::Empty,
-        request_id = %id,
-        trace_id = field::Empty,
-    );
-    let trace = trace::adopt(&span, headers);
-    span.record("trace_id", field::display(trace));
-    (span, trace)
 }
 
 /// One observed call. Whatever ends it, also its caller going away, ends the observation.
 struct Observation {
-    metrics: Arc<Metrics>,
-    span: Span,
-    record: CallRecord,
-    id: RequestId,
-    trace_id: TraceId,
+    sinks: Arc<Sinks>,
+    call: CurrentCall,
     begun: Instant,
     code: Option<Code>,
     response_bytes: u64,
 }
 
-impl Metrics {
-    fn label(&self) -> Option<KeyValue> {
-        self.listener.map(|name| KeyValue::new("accord.listener", name))
-    }
-}
-
 impl Drop for Observation {
     fn drop(&mut self) {
+        let Some(record) = self.call.record() else { return };
         // Dropped before a status was seen: the caller went away.
-        let code = code_name(self.code.unwrap_or(Code::Cancelled));
-        let name = self.record.method().cloned().unwrap_or_else(|| OTHER.into());
+        let code = self.code.unwrap_or(Code::Cancelled);
         let duration = self.begun.elapsed();
-        self.log(&name, code, duration);
-        self.end_span(&name, code);
-        let label = self.metrics.label();
-        let protocol = self.record.protocol().map(|name| KeyValue::new("accord.protocol", name));
-        self.metrics.active.add(-1, label.as_slice());
-        let system = KeyValue::new("rpc.system.name", "grpc");
-        let (method, code) = (KeyValue::new("rpc.method", name), KeyValue::new("rpc.response.status_code", code));
-        let seconds = duration.as_secs_f64();
-        match (label, protocol) {
-            (Some(listener), Some(protocol)) => {
-                self.metrics.duration.record(seconds, &[system, method, code, listener, protocol]);
-            }
-            (Some(listener), None) => self.metrics.duration.record(seconds, &[system, method, code, listener]),
-            (None, _) => self.metrics.duration.record(seconds, &[system, method, code]),
-        }
+        let metrics = &self.sinks.metrics;
+        let method = record.method().unwrap_or(metrics.other());
+        self.log(record, method.name(), code_name(code), duration);
+        self.end_span(record, method.name(), code_name(code));
+        metrics.ended(method, record.protocol(), code, duration.as_secs_f64());
     }
 }
 
 impl Observation {
     /// Notes the reason that a status of ours carries, whoever made it: for the access log, which alone tells it.
     fn note_reason(&self, status: &HeaderMap) {
-        if self.metrics.access_log.is_none() || !status.contains_key("grpc-status-details-bin") {
+        if self.sinks.access_log.is_none() || !status.contains_key("grpc-status-details-bin") {
             return;
         }
         let status = Status::from_header_map(status).filter(|status| status.code() != Code::Ok);
-        if let Some(reason) = status.and_then(|status| fault::reason_of(&status)) {
-            self.record.set_reason(|| fault::name(reason));
+        if let (Some(record), Some(reason)) = (self.call.record(), status.and_then(|status| fault::reason_of(&status)))
+        {
+            record.set_reason(|| fault::name(reason));
         }
     }
 
-    fn log(&self, method: &str, status: &'static str, duration: Duration) {
-        let Some(log) = self.metrics.access_log else { return };
-        log.write(&EndedCall {
-            record: &self.record,
-            listener: self.metrics.listener,
-            method,
-            status,
-            duration,
-            response_bytes: self.response_bytes,
-            request_id: &self.id,
-            trace_id: self.trace_id,
-        });
+    /// Counts a frame of the answer, and tells the status of the call where it ends with it.
+    fn see<D: Buf, E>(&mut self, frame: Option<&Result<Frame<D>, E>>) -> Option<Code> {
+        match frame {
+            Some(Ok(frame)) => {
+                self.response_bytes += frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                let trailers = frame.trailers_ref()?;
+                self.note_reason(trailers);
+                Some(code_of(trailers).unwrap_or(Code::Unknown))
+            }
+            Some(Err(_)) => Some(Code::Unknown),
+            // A gRPC body without trailers, whose head had no status either, was cut.
+            None => Some(self.code.unwrap_or(Code::Unknown)),
+        }
+    }
+
+    fn log(&self, record: &CallRecord, method: &str, status: &'static str, duration: Duration) {
+        let Some(log) = self.sinks.access_log else { return };
+        let listener = self.sinks.metrics.listener();
+        log.write(&EndedCall { record, listener, method, status, duration, response_bytes: self.response_bytes });
     }
 
     /// Straight to OpenTelemetry, whose span is exported now; as fields they would only lengthen log lines.
-    fn end_span(&self, name: &Arc<str>, code: &'static str) {
-        let context = self.span.context();
+    fn end_span(&self, record: &CallRecord, method: &str, code: &'static str) {
+        if self.call.span().is_none() {
+            return;
+        }
+        let context = self.call.span().context();
         let span = context.span();
         if !span.is_recording() {
             return;
         }
-        span.update_name(name.to_string());
+        span.update_name(method.to_owned());
         span.set_attribute(KeyValue::new("rpc.system.name", "grpc"));
-        span.set_attribute(KeyValue::new("rpc.method", Arc::clone(name)));
+        span.set_attribute(KeyValue::new("rpc.method", method.to_owned()));
         span.set_attribute(KeyValue::new("rpc.response.status_code", code));
-        if let Some(listener) = self.metrics.label() {
-            span.set_attribute(listener);
+        if let Some(id) = record.request_id() {
+            span.set_attribute(KeyValue::new("request_id", id.to_string()));
+        }
+        if let Some(listener) = self.sinks.metrics.listener() {
+            span.set_attribute(KeyValue::new("accord.listener", listener));
         }
         // The deadline can be seen to shrink from hop to hop.
-        if let Some(timeout) = self.record.timeout() {
+        if let Some(timeout) = record.timeout() {
             span.set_attribute(KeyValue::new("accord.call.timeout", timeout.as_secs_f64()));
         }
         if self.code.is_some_and(is_servers_fault) {
@@ -244,8 +218,8 @@ pin_project! {
     /// The answer of an observed call.
     pub struct Observed<F> {
         #[pin]
-        answer: Instrumented<F>,
-        call: Option<Observation>,
+        answer: InCall<F>,
+        observation: Option<Observation>,
         id: RequestId,
     }
 }
@@ -260,12 +234,12 @@ where
         let this = self.project();
         let mut response = ready!(this.answer.poll(context))?;
         response.headers_mut().insert(request::HEADER, this.id.header());
-        let mut call = this.call.take();
-        if let Some(call) = &mut call {
-            call.code = code_of_head(&response);
-            call.note_reason(response.headers());
+        let mut observation = this.observation.take();
+        if let Some(observation) = &mut observation {
+            observation.code = code_of_head(&response);
+            observation.note_reason(response.headers());
         }
-        Poll::Ready(Ok(response.map(|inner| ObservedBody { inner, call })))
+        Poll::Ready(Ok(response.map(|inner| ObservedBody { inner, observation })))
     }
 }
 
@@ -274,7 +248,7 @@ pin_project! {
     pub struct ObservedBody<B> {
         #[pin]
         inner: B,
-        call: Option<Observation>,
+        observation: Option<Observation>,
     }
 }
 
@@ -287,23 +261,13 @@ impl<B: Body> Body for ObservedBody<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
-        let entered = this.call.as_ref().map(|call| call.span.clone().entered());
+        let entered = this.observation.as_mut().map(|observation| observation.call.enter());
         let frame = ready!(this.inner.poll_frame(context));
         drop(entered);
-        if let (Some(Ok(frame)), Some(call)) = (&frame, this.call.as_mut()) {
-            call.response_bytes += frame.data_ref().map_or(0, |data| data.remaining() as u64);
-        }
-        if let (Some(Ok(frame)), Some(call)) = (&frame, this.call.as_ref()) {
-            frame.trailers_ref().into_iter().for_each(|trailers| call.note_reason(trailers));
-        }
-        let ended = match &frame {
-            Some(Ok(frame)) => frame.trailers_ref().map(|trailers| code_of(trailers).unwrap_or(Code::Unknown)),
-            Some(Err(_)) => Some(Code::Unknown),
-            // A gRPC body without trailers, whose head had no status either, was cut.
-            None => Some(this.call.as_ref().and_then(|call| call.code).unwrap_or(Code::Unknown)),
-        };
-        if let (Some(code), Some(mut call)) = (ended, ended.and_then(|_| this.call.take())) {
-            call.code = Some(code);
+        if let Some(code) = this.observation.as_mut().and_then(|observation| observation.see(frame.as_ref()))
+            && let Some(mut observation) = this.observation.take()
+        {
+            observation.code = Some(code);
         }
         Poll::Ready(frame)
     }
@@ -355,27 +319,4 @@ fn code_of_http(status: StatusCode) -> Code {
 fn is_servers_fault(code: Code) -> bool {
     use Code::{DataLoss, DeadlineExceeded, Internal, Unavailable, Unimplemented, Unknown};
     matches!(code, Unknown | DeadlineExceeded | Unimplemented | Internal | Unavailable | DataLoss)
-}
-
-/// A status code as gRPC spells it, such as `DEADLINE_EXCEEDED`.
-pub fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }

@@ -1,9 +1,9 @@
 //! Logs, traces and metrics, set up once per process.
 //!
 //! Prometheus text is always there to be asked for; OTLP only where an endpoint is configured. Log lines inside a call
-//! carry its trace and request ids, as the fields of the call's span.
+//! carry its trace and request ids, whether the call is sampled or not.
 
-use std::{ffi::OsStr, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use http::Uri;
 use opentelemetry::{global, metrics::Meter, trace::TracerProvider};
@@ -12,17 +12,15 @@ use opentelemetry_sdk::{
     Resource,
     error::OTelSdkError,
     metrics::{PeriodicReader, SdkMeterProvider},
-    propagation::TraceContextPropagator,
     trace::{Sampler, SdkTracer, SdkTracerProvider},
 };
 use prometheus::{Encoder, Registry, TextEncoder};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use tonic::transport::ClientTlsConfig;
 use tracing::{Subscriber, level_filters::LevelFilter};
-use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::ParseError,
+    filter::{FilterExt, ParseError, dynamic_filter_fn},
     layer::SubscriberExt,
     registry::LookupSpan,
     util::{SubscriberInitExt, TryInitError},
@@ -30,18 +28,21 @@ use tracing_subscriber::{
 
 pub use crate::access_log::AccessLogConfig;
 use crate::{
-    access_log,
+    access_log::{self, LastLines},
     config::{
         Invalid,
         bound::{self, DAY, Time},
     },
+    trace,
 };
 
 mod environment;
+mod lines;
 mod views;
 
 pub use environment::VariableError;
 use environment::variable;
+use lines::lines;
 pub use views::expect_methods;
 
 /// The longest that a process waits at its end for a collector to take the last figures.
@@ -49,10 +50,6 @@ const LAST_EXPORT: Duration = Duration::from_secs(2);
 
 /// The time between two exports of metrics where nothing says otherwise.
 const INTERVAL: Duration = Duration::from_secs(30);
-
-/// The span of a call stays enabled whatever the level, since its trace and its ids hang on it. It is a span, not an
-/// event, so it adds no line.
-const ALWAYS: &str = "accord::call=info";
 
 /// OpenTelemetry tells its own set-up at info. The HTTP/2 library warns of what a peer does wrong, once a connection or a frame, so
 /// that a stranger could fill the log with it; how a connection ended is told at debug.
@@ -221,6 +218,9 @@ pub enum TelemetryError {
     /// Metrics can't be collected.
     #[error("metrics can't be set up: {0}")]
     Metrics(#[from] OTelSdkError),
+    /// The access log has nobody to write it.
+    #[error("the access log can't be started: {0}; the process may start no more threads")]
+    AccessLog(#[from] io::Error),
     /// A second set-up in one process.
     #[error("telemetry is set up already: {0}; set it up once per process")]
     Twice(#[from] TryInitError),
@@ -233,7 +233,7 @@ pub struct Telemetry {
     meters: SdkMeterProvider,
     tracers: Option<SdkTracerProvider>,
     /// Writes what is left of the access log when the last clone is dropped.
-    access_log: Option<Arc<WorkerGuard>>,
+    access_log: Option<Arc<LastLines>>,
 }
 
 /// Sets up logs, traces and metrics for the process. Call it inside the runtime and before anything that counts.
@@ -242,18 +242,20 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
         filter(&config.log.level).map_err(|error| TelemetryError::Level { level: config.log.level.clone(), error })?;
     let resource = environment::resource(service, &Resource::builder().build());
     let (endpoint, sampler) = (config.otlp.effective_endpoint()?, config.otlp.effective_sampler()?);
-    let tracers = endpoint.as_deref().map(|to| tracers(to, sampler, resource.clone())).transpose()?;
+    let tracers = endpoint.as_deref().map(|to| tracers(to, sampler.clone(), resource.clone())).transpose()?;
     let registry = Registry::new();
     let meters = meters(&registry, endpoint.as_deref(), config.otlp.effective_interval()?, resource)?;
 
     let tracer = tracers.as_ref().map(|provider| provider.tracer("accord"));
     tracing_subscriber::registry()
-        .with(lines(config.log.format).with_filter(always(filter)))
+        .with(lines(config.log.format).with_filter(filter))
         .with(tracer.map(spans))
         .try_init()?;
-    global::set_text_map_propagator(TraceContextPropagator::new());
+    if tracers.is_some() {
+        trace::sample_by(sampler);
+    }
     global::set_meter_provider(meters.clone());
-    let access_log = access_log::begin(service, &config.access_log, &meter()).map(Arc::new);
+    let access_log = access_log::begin(service, &config.access_log, &meter())?.map(Arc::new);
     Ok(Telemetry { registry, meters, tracers, access_log })
 }
 
@@ -262,45 +264,21 @@ fn filter(level: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::try_new(format!("{LIBRARIES},{level}"))
 }
 
-fn always(filter: EnvFilter) -> EnvFilter {
-    match ALWAYS.parse() {
-        Ok(directive) => filter.add_directive(directive),
-        Err(_) => filter,
-    }
-}
-
-fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    match format {
-        LogFormat::Human => {
-            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            Box::new(lines.with_ansi(is_coloured(is_terminal, std::env::var_os("NO_COLOR").as_deref())))
-        }
-        // The list of spans, since ids stand in the outermost.
-        LogFormat::Json => Box::new(lines.json().flatten_event(true).with_current_span(false)),
-    }
-}
-
-/// Colours are for terminals, and not for those who set `NO_COLOR` to anything (<https://no-color.org>).
-fn is_coloured(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
-    is_terminal && no_color.is_none_or(OsStr::is_empty)
-}
-
 fn spans<S>(tracer: SdkTracer) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     // Where a span is in the source, and on which thread, costs more than it tells.
     let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
-    layer.with_filter(always(EnvFilter::new("info,h2=off,hyper=off,tonic=off,tower=off")))
+    // A span that is opened for a call that is not sampled would begin a trace of its own.
+    let of_sampled = dynamic_filter_fn(|_, _| !trace::is_unsampled());
+    layer.with_filter(EnvFilter::new("info,h2=off,hyper=off,tonic=off,tower=off").and(of_sampled))
 }
 
 fn tracers(endpoint: &str, sampler: Sampler, resource: Resource) -> Result<SdkTracerProvider, TelemetryError> {
     let exporter = trusting(SpanExporter::builder().with_tonic().with_endpoint(endpoint), endpoint).build()?;
     let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_sampler(sampler);
+    let provider = provider.with_id_generator(trace::Ids::default());
     Ok(provider.with_resource(resource).build())
 }
 
@@ -378,13 +356,5 @@ mod tests {
     #[test]
     fn warnings_of_the_http2_library_are_written_where_the_level_names_it() {
         assert!(writes_h2_warning("info,h2=warn"));
-    }
-
-    #[test]
-    fn log_is_coloured_on_a_terminal_unless_no_color_is_set() {
-        assert!(is_coloured(true, None));
-        assert!(is_coloured(true, Some(OsStr::new(""))));
-        assert!(!is_coloured(true, Some(OsStr::new("1"))));
-        assert!(!is_coloured(false, None));
     }
 }

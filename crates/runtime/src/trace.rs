@@ -1,204 +1,187 @@
-//! W3C trace context in and out, whether spans are exported or not.
+//! Traces: which calls are sampled, their spans, and what the next hop is told, in W3C trace context.
 //!
-//! Without an exporter no OpenTelemetry span is ever built: the incoming context (or a fresh one) is kept beside the
-//! `tracing` span and passed on as it came, so one trace still joins the logs of every hop.
+//! Whether a call is sampled is decided once, when it begins: by its caller's decision or by the id of its trace. Where it is not,
+//! or nothing is exported, no span is opened for it anywhere; the incoming context (or a fresh one) stands in the call's record and
+//! is passed on as it came, so one trace still joins the logs of every hop.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use std::{cell::Cell, sync::OnceLock};
+
+use http::HeaderMap;
 use opentelemetry::{
-    propagation::{Extractor, TextMapPropagator},
-    trace::{SpanContext, TraceContextExt, TraceFlags, TraceId, TraceState},
+    Context,
+    trace::{SpanContext, SpanId, SpanKind, TraceContextExt, TraceFlags, TraceId, TraceState},
 };
-use opentelemetry_sdk::{
-    propagation::TraceContextPropagator,
-    trace::{IdGenerator, RandomIdGenerator},
-};
-use tracing::{Dispatch, Span, span::Id};
+use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, Sampler, SamplingDecision, ShouldSample};
+use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
-use tracing_subscriber::{Registry, registry::LookupSpan};
 
-use crate::request_id::never_indexed;
+use crate::{call_record::CallTrace, current_call, trace_context};
 
-/// The context that a span has from its caller, kept in the span's extensions.
-struct Inherited(SpanContext);
+static SAMPLER: OnceLock<Sampler> = OnceLock::new();
 
-/// Makes `span` a child of the trace that `headers` name, or the start of a new one where they name none that is valid.
-/// Returns the trace's id.
-pub fn adopt(span: &Span, headers: &HeaderMap) -> TraceId {
-    let incoming = TraceContextPropagator::new().extract(&Headers(headers));
-    let parent = incoming.span().span_context().clone();
-    if span.set_parent(incoming).is_ok() {
-        return span.context().span().span_context().trace_id();
-    }
-    let context = if parent.is_valid() { parent } else { fresh() };
-    let trace = context.trace_id();
-    in_registry(span, |registry, id| {
-        if let Some(span) = registry.span(id) {
-            span.extensions_mut().replace(Inherited(context));
-        }
-    });
-    trace
+thread_local! {
+    /// The id of the trace whose first span is being opened.
+    static BEGUN: Cell<Option<TraceId>> = const { Cell::new(None) };
 }
 
-/// Writes the current span's trace into the headers of a request to the next hop.
+/// Says by what calls are sampled from now on. Before, none is. A process says it once, when it sets up its telemetry.
+pub(crate) fn sample_by(sampler: Sampler) {
+    let _ = SAMPLER.set(sampler);
+}
+
+/// By what calls are sampled; none where nothing is exported.
+pub(crate) fn sampler() -> Option<&'static Sampler> {
+    SAMPLER.get()
+}
+
+/// The trace of a call that begins: its caller's, or a new one where the headers name none that is valid.
+pub(crate) fn begin(headers: &HeaderMap, sampler: Option<&Sampler>) -> CallTrace {
+    let parent = trace_context::read(headers);
+    let trace_id = parent.as_ref().map_or_else(|| RandomIdGenerator::default().new_trace_id(), SpanContext::trace_id);
+    let is_sampled = sampler.is_some_and(|sampler| decide(sampler, parent.as_ref(), trace_id));
+    let is_passed_on = |parent: &SpanContext| sampler.is_none() || is_sampled || !parent.is_sampled();
+    match parent {
+        Some(parent) if is_passed_on(&parent) => CallTrace { context: parent, is_sampled },
+        // The flag of this hop is another one than its caller's, so the next hop has to see another parent than this caller.
+        Some(parent) => CallTrace { context: unsampled(trace_id, parent.trace_state().clone()), is_sampled },
+        None => CallTrace { context: unsampled(trace_id, TraceState::NONE), is_sampled },
+    }
+}
+
+fn unsampled(trace_id: TraceId, state: TraceState) -> SpanContext {
+    let span_id = RandomIdGenerator::default().new_span_id();
+    SpanContext::new(trace_id, span_id, TraceFlags::NOT_SAMPLED, false, state)
+}
+
+fn decide(sampler: &Sampler, parent: Option<&SpanContext>, trace_id: TraceId) -> bool {
+    if let (Sampler::ParentBased(_), Some(parent)) = (sampler, parent) {
+        return parent.is_sampled();
+    }
+    // The others don't look at parents.
+    let result = sampler.should_sample(None, trace_id, "", &SpanKind::Server, &[], &[]);
+    result.decision == SamplingDecision::RecordAndSample
+}
+
+/// Opens the span of a call, where it is sampled, in the trace that was begun for it.
+pub(crate) fn open(trace: &mut CallTrace, span: impl FnOnce() -> Span) -> Span {
+    if !trace.is_sampled {
+        return Span::none();
+    }
+    let span = span();
+    let parent = Some(&trace.context).filter(|context| context.is_remote());
+    BEGUN.set(parent.is_none().then_some(trace.context.trace_id()));
+    let context = parent.map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent.clone()));
+    let is_exported = span.set_parent(context).is_ok();
+    let opened = if is_exported { span_context(&span) } else { SpanContext::NONE };
+    BEGUN.set(None);
+    if opened.is_valid() {
+        trace.context = opened;
+    }
+    span
+}
+
+/// The ids of spans. A trace that was begun for a call keeps its id, by which it was sampled.
+#[derive(Debug, Default)]
+pub(crate) struct Ids(RandomIdGenerator);
+
+impl IdGenerator for Ids {
+    fn new_trace_id(&self) -> TraceId {
+        BEGUN.take().unwrap_or_else(|| self.0.new_trace_id())
+    }
+
+    fn new_span_id(&self) -> SpanId {
+        self.0.new_span_id()
+    }
+}
+
+/// Opens a span for a call to another hop, unless the call that it is made for is not sampled. Where it is made for none, it is the
+/// first of a trace of its own, where such are exported.
+pub fn client_span(open: impl FnOnce() -> Span) -> Span {
+    let is_sampled = of_current_call(|trace| trace.is_sampled).unwrap_or_else(|| sampler().is_some());
+    if is_sampled { open() } else { Span::none() }
+}
+
+/// Whether spans that are opened now go nowhere.
+pub(crate) fn is_unsampled() -> bool {
+    of_current_call(CallTrace::is_unsampled).unwrap_or_default()
+}
+
+/// Writes the current span, or what the current call passes on where it is not sampled, into the headers of a request to the next
+/// hop.
 pub fn inject(headers: &mut HeaderMap) {
-    let context = current();
-    if !context.is_valid() {
+    if is_unsampled() {
+        of_current_call(|trace| trace_context::write(&trace.context, headers));
         return;
     }
-    let sampled = context.trace_flags() & TraceFlags::SAMPLED;
-    let parent = format!("00-{}-{}-{sampled:02x}", context.trace_id(), context.span_id());
-    // An empty tracestate says nothing, so it isn't sent.
-    let state = Some(context.trace_state().header()).filter(|state| !state.is_empty());
-    for (name, value) in [("traceparent", Some(parent)), ("tracestate", state)] {
-        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
-            // Every call has another one.
-            headers.insert(name, never_indexed(value));
-        }
+    let context = span_context(&Span::current());
+    if context.is_valid() {
+        trace_context::write(&context, headers);
+    } else {
+        of_current_call(|trace| trace_context::write(&trace.context, headers));
     }
 }
 
-/// The trace context of the current span; invalid outside of any call.
-pub fn current() -> SpanContext {
-    let span = Span::current();
-    let exported = span.context().span().span_context().clone();
-    if exported.is_valid() { exported } else { inherited(&span).unwrap_or(SpanContext::NONE) }
+fn of_current_call<T>(look: impl FnOnce(&CallTrace) -> T) -> Option<T> {
+    current_call::with(|call| call.trace().map(look)).flatten()
 }
 
-/// Links the current span to another call's: a wait for work that the other one does.
-pub fn link(other: &SpanContext) {
-    if other.is_valid() {
-        Span::current().add_link(other.clone());
-    }
-}
-
-fn fresh() -> SpanContext {
-    let ids = RandomIdGenerator::default();
-    SpanContext::new(ids.new_trace_id(), ids.new_span_id(), TraceFlags::default(), false, TraceState::default())
-}
-
-fn inherited(span: &Span) -> Option<SpanContext> {
-    let mut found = None;
-    in_registry(span, |registry, id| {
-        let mut scope = registry.span(id).into_iter().flat_map(|span| span.scope());
-        found = scope.find_map(|span| span.extensions().get::<Inherited>().map(|inherited| inherited.0.clone()));
-    });
-    found
-}
-
-fn in_registry(span: &Span, visit: impl FnOnce(&Registry, &Id)) {
-    span.with_subscriber(|(id, dispatch): (&Id, &Dispatch)| {
-        if let Some(registry) = dispatch.downcast_ref::<Registry>() {
-            visit(registry, id);
-        }
-    });
-}
-
-/// Whether a `traceparent` has the form of W3C's Trace Context, section 3.2: the propagator would fill up ids that are too
-/// short. A later version may say more after a hyphen.
-fn well_formed(traceparent: &[u8]) -> bool {
-    let in_form = |(place, byte): (usize, &u8)| match place {
-        2 | 35 | 52 | 55 => *byte == b'-',
-        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
-    };
-    let complete = traceparent.len() == 55 || traceparent.len() > 55 && !traceparent.starts_with(b"00");
-    complete && traceparent.iter().take(56).enumerate().all(in_form)
-}
-
-struct Headers<'a>(&'a HeaderMap);
-
-impl Extractor for Headers<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        let value = self.0.get(key)?.to_str().ok()?;
-        (key != "traceparent" || well_formed(value.as_bytes())).then_some(value)
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.keys().map(HeaderName::as_str).collect()
-    }
+fn span_context(span: &Span) -> SpanContext {
+    span.context().span().span_context().clone()
 }
 
 #[cfg(test)]
 mod tests {
-    use tracing_subscriber::layer::SubscriberExt;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
-    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-    fn passed_on(incoming: &'static str) -> String {
-        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry());
-        let headers =
-            HeaderMap::from_iter([(HeaderName::from_static("traceparent"), HeaderValue::from_static(incoming))]);
-        let span = tracing::info_span!("call");
-        adopt(&span, &headers);
-        let _entered = span.enter();
-        let _deeper = tracing::info_span!("step").entered();
-        let mut outgoing = HeaderMap::new();
-        inject(&mut outgoing);
-        outgoing["traceparent"].to_str().unwrap().to_owned()
+    fn begun(traceparent: &str, sampler: Option<&Sampler>) -> CallTrace {
+        let parent = (HeaderName::from_static("traceparent"), HeaderValue::from_str(traceparent).unwrap());
+        begin(&HeaderMap::from_iter([parent]), sampler)
+    }
+
+    fn parent(flags: &str) -> String {
+        format!("00-{TRACE}-b7ad6b7169203331-{flags}")
+    }
+
+    fn by_parent(root: Sampler) -> Sampler {
+        Sampler::ParentBased(Box::new(root))
     }
 
     #[test]
-    fn trace_of_the_caller_is_passed_on_without_an_exporter() {
-        assert_eq!(passed_on(PARENT), PARENT);
+    fn callers_decision_stands_where_the_sampler_is_parent_based() {
+        assert!(begun(&parent("01"), Some(&by_parent(Sampler::AlwaysOff))).is_sampled);
+        assert!(!begun(&parent("00"), Some(&by_parent(Sampler::AlwaysOn))).is_sampled);
     }
 
     #[test]
-    fn tracestate_is_passed_on() {
-        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry());
-        let said = [("traceparent", PARENT), ("tracestate", "vendor=one,other=two")];
-        let incoming = HeaderMap::from_iter(said.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())));
-        let span = tracing::info_span!("call");
-        adopt(&span, &incoming);
-        let _entered = span.enter();
-        let mut outgoing = HeaderMap::new();
-        inject(&mut outgoing);
-        assert_eq!(outgoing, incoming);
+    fn nothing_is_sampled_where_nothing_is_exported() {
+        let trace = begun(&parent("01"), None);
+        assert!(!trace.is_sampled);
+        assert_eq!(trace.context.trace_id().to_string(), TRACE);
     }
 
     #[test]
-    fn invalid_traceparent_starts_a_new_trace() {
-        for invalid in [
-            "nonsense",
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
-            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
-            "00-0af7651916cd43dd8448eb211c80319-b7ad6b7169203331-01",
-        ] {
-            let begun = passed_on(invalid);
-            assert_eq!(begun.len(), PARENT.len(), "{invalid} became {begun}");
-            assert!(
-                !begun.contains("0af7651916cd43dd") && !begun.contains("0000000000000000"),
-                "{invalid} became {begun}"
-            );
-        }
+    fn trace_without_a_parent_is_sampled_by_its_id() {
+        let sampler = by_parent(Sampler::TraceIdRatioBased(0.5));
+        let count = (0..1_000).filter(|_| begin(&HeaderMap::new(), Some(&sampler)).is_sampled).count();
+        assert!((350..650).contains(&count), "{count} of 1000");
     }
 
     #[test]
-    fn unsampled_parent_is_not_sampled() {
-        let unsampled = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
-        assert_eq!(passed_on(unsampled), unsampled);
-        let later = "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-comes-later";
-        assert_eq!(passed_on(later), PARENT);
+    fn trace_that_this_hop_leaves_out_goes_on_unsampled_under_another_span() {
+        let trace = begun(&parent("01"), Some(&Sampler::AlwaysOff));
+        assert_eq!(trace.context.trace_id().to_string(), TRACE);
+        assert_ne!(trace.context.span_id().to_string(), "b7ad6b7169203331");
+        assert!(!trace.context.is_sampled());
     }
 
     #[test]
-    fn span_is_the_parent_where_an_exporter_is_set() {
-        use opentelemetry::trace::TracerProvider;
-        let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().build();
-        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
-        let headers =
-            HeaderMap::from_iter([(HeaderName::from_static("traceparent"), HeaderValue::from_static(PARENT))]);
-        let span = tracing::info_span!("call");
-        assert_eq!(adopt(&span, &headers).to_string(), "0af7651916cd43dd8448eb211c80319c");
-        let _entered = span.enter();
-        let mut outgoing = HeaderMap::new();
-        inject(&mut outgoing);
-        let passed_on = outgoing["traceparent"].to_str().unwrap();
-        assert!(passed_on.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{passed_on}");
-        assert_ne!(passed_on, PARENT);
+    fn invalid_traceparent_begins_a_new_trace() {
+        let trace = begun("00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01", None);
+        assert!(trace.context.is_valid());
+        assert_ne!(trace.context.trace_id().to_string(), TRACE);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use accord_runtime::deadline;
 use accord_runtime::request;
+use accord_runtime::trace;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use tonic::Code;
@@ -60,13 +61,15 @@ impl Upstream {
         if let Some(record) = call.record {
             record.add_attempt();
         }
-        let span = tracing::info_span!(
-            "upstream",
-            otel.kind = "client",
-            otel.name = call.path.as_str().trim_start_matches('/'),
-            rpc.system.name = "grpc",
-            server.address = picked.endpoint().label(),
-        );
+        let span = trace::client_span(|| {
+            tracing::info_span!(
+                "upstream",
+                otel.kind = "client",
+                otel.name = call.path.as_str().trim_start_matches('/'),
+                rpc.system.name = "grpc",
+                server.address = picked.endpoint().label(),
+            )
+        });
         let sending = exchange::send(self, picked, call.path, || head(call, previous), payload);
         let sent = tokio::time::timeout_at(call.deadline.at(), sending.instrument(span)).await;
         sent.unwrap_or(Err(TransportError::DeadlineExceeded))

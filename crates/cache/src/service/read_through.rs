@@ -12,6 +12,7 @@ use accord_api::accord::fault::v1::Reason;
 use accord_readthrough::{
     Answer, Audience, ConsistencyRequirement, Engine, Identity, Key, Origin, Overload, Read, Stale, Store, World,
 };
+use accord_runtime::current_call::CurrentCall;
 use accord_runtime::deadline::Deadline;
 use accord_runtime::fair_share::Holder;
 use accord_runtime::fault;
@@ -22,7 +23,6 @@ use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
-use tracing::Span;
 use uuid::Uuid;
 
 use crate::answer_metadata::AnswerMetadata;
@@ -126,7 +126,7 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
                 holder: owner.map(|owner| Holder::principal(&owner.subject, None)),
                 is_retried_outside: message.is_retried_outside,
                 id: terms.id,
-                span: Span::current(),
+                read: CurrentCall::get(),
             },
             lease: None,
         })

@@ -12,13 +12,12 @@ use accord_cache::origin::{Loader, OriginCall, Target, Upstreams};
 use accord_cache::plan::Plan;
 use accord_readthrough::Origin as _;
 use accord_runtime::server::{ListenConfig, TlsConfig};
-use accord_runtime::{fault, request::RequestId, shutdown::Shutdown};
+use accord_runtime::{current_call::CurrentCall, fault, request::RequestId, shutdown::Shutdown};
 use accord_upstream::{Client, Upstream};
 use futures_util::future::join_all;
 use http::HeaderMap;
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
-use tracing::Span;
 
 use crate::fixture::{
     ADA, NO_TIME, begin, begin_with, by_answer, by_mesh, failure, get, outcome, product, seconds, status, upstream,
@@ -98,7 +97,7 @@ async fn stored_answer_holds_no_spare_memory() {
         holder: None,
         is_retried_outside: false,
         id: RequestId::new(),
-        span: Span::none(),
+        read: CurrentCall::none(),
     };
     let loaded = Loader.load(call, Duration::from_secs(5)).await;
     let message = loaded.load.unwrap();

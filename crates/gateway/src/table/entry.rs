@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use accord_contract::Method;
 use accord_contract::http::Binding;
+use accord_runtime::observe::MethodSeries;
 use accord_transcode::{Limits, Plan, Schema};
 use accord_upstream::{Retries, Upstream};
 use http::uri::PathAndQuery;
@@ -18,6 +19,8 @@ type Plans = Vec<Result<Arc<Plan>, String>>;
 pub(crate) struct MethodEntry {
     /// What the contract says of it.
     pub method: Arc<Method>,
+    /// What its calls are counted under.
+    pub series: Arc<MethodSeries>,
     /// Who serves it.
     pub upstream: Arc<Upstream>,
     /// Its gRPC path, `/pkg.Service/Method`.
@@ -45,6 +48,7 @@ impl MethodEntry {
         let plan = Plan::compile(schema, &method.descriptor, None, Limits::default());
         let entry = Self {
             method: Arc::clone(method),
+            series: series_of(method, before),
             upstream: Arc::clone(upstream),
             path: PathAndQuery::try_from(format!("/{}", method.name)).map_err(|error| unfit(error.to_string()))?,
             plan: Arc::new(plan.map_err(|error| unfit(error.to_string()))?),
@@ -66,6 +70,11 @@ fn bound(method: &Method, schema: &Arc<Schema>, binding: &Binding) -> Result<Arc
     plan.map(Arc::new).map_err(|error| {
         format!("warning: {}: google.api.http: `{binding}`: {error}, so this binding is not served", method.name)
     })
+}
+
+fn series_of(method: &Method, before: Option<&MethodEntry>) -> Arc<MethodSeries> {
+    let new = || MethodSeries::new(Arc::clone(&method.name));
+    before.filter(|before| before.method.name == method.name).map_or_else(new, |before| Arc::clone(&before.series))
 }
 
 fn retries_of(method: &Method, before: Option<&MethodEntry>) -> Option<Retries> {

@@ -226,7 +226,9 @@ async fn metrics_count_status_in_trailers_and_cancelled_calls() {
     telemetry().await;
     let named = accord_runtime::observe::Observe::new(
         service.into_service().unwrap(),
-        std::sync::Arc::new(|path: &str| Some(path.trim_start_matches('/').into())),
+        std::sync::Arc::new(|path: &str| {
+            Some(accord_runtime::observe::MethodSeries::new(path.trim_start_matches('/')))
+        }),
     );
     let ended = named.clone().oneshot(request("Ended", &[])).await.unwrap();
     assert_eq!(status(ended).await.code(), Code::Ok);
@@ -245,7 +247,10 @@ async fn metrics_count_status_in_trailers_and_cancelled_calls() {
 async fn metrics_tell_the_listeners_of_a_process_apart() {
     telemetry().await;
     let answer = tower::service_fn(async |_| Ok(http::Response::new(http_body_util::Empty::<bytes::Bytes>::new())));
-    let observed = accord_runtime::observe::Observe::new(answer, std::sync::Arc::new(|_: &str| Some("a.B/C".into())));
+    let observed = accord_runtime::observe::Observe::new(
+        answer,
+        std::sync::Arc::new(|_: &str| Some(accord_runtime::observe::MethodSeries::new("a.B/C"))),
+    );
     for listener in ["public", "internal"] {
         drop(observed.clone().listener(listener).oneshot(http::Request::new(())).await.unwrap());
     }

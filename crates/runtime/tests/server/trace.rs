@@ -1,8 +1,15 @@
 //! One trace from hop to hop: the server's span is a child of the caller's and tells how the call ended.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
 
-use accord_runtime::{observe::Observe, request, request::RequestId};
+use accord_runtime::{
+    observe::{MethodSeries, Observe},
+    request,
+    request::RequestId,
+};
 use http::{HeaderMap, Request, Response};
 use opentelemetry::trace::{SpanKind, Status, TracerProvider};
 use opentelemetry_sdk::{
@@ -10,7 +17,14 @@ use opentelemetry_sdk::{
     trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter},
 };
 use tower::{ServiceExt, service_fn};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing::{
+    Subscriber,
+    span::{Attributes, Id},
+};
+use tracing_subscriber::{
+    Layer,
+    layer::{Context, SubscriberExt},
+};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -23,6 +37,21 @@ impl SpanExporter for Kept {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         self.0.lock().unwrap().extend(batch);
         Ok(())
+    }
+}
+
+/// Samples what its caller samples, and what begins here.
+fn sampler() -> Sampler {
+    Sampler::ParentBased(Box::new(Sampler::AlwaysOn))
+}
+
+/// Counts the spans that are opened, whether somebody exports them or not.
+#[derive(Clone, Debug, Default)]
+struct Opened(Arc<AtomicUsize>);
+
+impl<S: Subscriber> Layer<S> for Opened {
+    fn on_new_span(&self, _: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -40,16 +69,37 @@ async fn next_hop(_: Request<()>) -> Result<Response<http_body_util::Empty<bytes
 #[tokio::test]
 async fn unsampled_parent_is_not_sampled() {
     let kept = Kept::default();
-    let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
-    let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).with_sampler(sampler).build();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).with_sampler(sampler()).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
 
-    let service = Observe::new(service_fn(next_hop), Arc::new(|_: &str| None));
+    let service = Observe::new(service_fn(next_hop), Arc::new(|_: &str| None)).sample_by(sampler());
     let call = Request::post("/").header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-00")).body(()).unwrap();
     let passed_on = service.oneshot(call).await.unwrap().headers()["passed-on"].to_str().unwrap().to_owned();
     assert!(passed_on.starts_with(&format!("00-{TRACE}-")) && passed_on.ends_with("-00"), "{passed_on}");
     assert!(kept.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn call_that_is_not_sampled_opens_no_span() {
+    let opened = Opened::default();
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(opened.clone()));
+    let exported = Observe::new(service_fn(next_hop), Arc::new(|_: &str| None)).sample_by(sampler());
+    let nowhere = Observe::new(service_fn(next_hop), Arc::new(|_: &str| None));
+    for (service, flags, spans) in [(&exported, "00", 0), (&nowhere, "01", 0), (&exported, "01", 1)] {
+        let parent = format!("00-{TRACE}-b7ad6b7169203331-{flags}");
+        let call = Request::post("/").header("traceparent", &parent).body(()).unwrap();
+        let answer = service.clone().oneshot(call).await.unwrap();
+        assert_eq!(opened.0.load(Ordering::Relaxed), spans, "{parent}");
+        assert!(answer.headers()["passed-on"].to_str().unwrap().starts_with(&format!("00-{TRACE}-")));
+    }
+}
+
+#[tokio::test]
+async fn trace_of_the_caller_is_passed_on_as_it_came_where_nothing_is_exported() {
+    let service = Observe::new(service_fn(next_hop), Arc::new(|_: &str| None));
+    let call = Request::post("/").header("traceparent", PARENT).body(()).unwrap();
+    assert_eq!(service.oneshot(call).await.unwrap().headers()["passed-on"], PARENT);
 }
 
 #[tokio::test]
@@ -60,7 +110,7 @@ async fn excluded_path_begins_no_trace() {
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
 
     let answer = service_fn(async |_| Ok(Response::new(http_body_util::Empty::<bytes::Bytes>::new())));
-    let service = Observe::new(answer, Arc::new(|_: &str| None)).exclude(&["/livez"]);
+    let service = Observe::new(answer, Arc::new(|_: &str| None)).exclude(&["/livez"]).sample_by(sampler());
     for (path, spans) in [("/livez", 0), ("/livez/", 1)] {
         drop(service.clone().oneshot(Request::get(path).body(()).unwrap()).await.unwrap());
         assert_eq!(kept.0.lock().unwrap().len(), spans, "{path}");
@@ -74,7 +124,8 @@ async fn server_span_is_the_parent_of_outbound_calls() {
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
     let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
 
-    let service = Observe::new(service_fn(next_hop), Arc::new(|path: &str| Some(path.trim_start_matches('/').into())));
+    let naming = Arc::new(|path: &str| Some(MethodSeries::new(path.trim_start_matches('/'))));
+    let service = Observe::new(service_fn(next_hop), naming).sample_by(sampler());
     let call = Request::post("/shop.v1.Cart/Get").header("traceparent", PARENT).body(()).unwrap();
     let response = service.oneshot(call).await.unwrap();
     let passed_on = response.headers()["passed-on"].to_str().unwrap().to_owned();

@@ -6,11 +6,11 @@ use accord_api::accord::cache::v1::{self as api, Entry, Freshness};
 use accord_mesh::Question;
 use accord_mesh::guard::Decider;
 use accord_readthrough::{Failure, Found, KeyLoad, Origin, Store, World};
+use accord_runtime::current_call::CurrentCall;
 use accord_runtime::fair_share::Holder;
 use accord_upstream::Upstream;
 use http::HeaderMap;
 use tonic::{Code, Status};
-use tracing::Span;
 
 use super::{Admitted, NamespaceService, denied};
 use crate::namespace_origin::KeyOrigin;
@@ -75,7 +75,7 @@ where
             holder: Some(Holder::principal(&caller.as_ref().claims.sub, None)),
             is_retried_outside,
             id: id.clone(),
-            span: Span::current(),
+            read: CurrentCall::get(),
         })
     }
 

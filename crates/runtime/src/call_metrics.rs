@@ -1,0 +1,151 @@
+//! Metrics of calls: how long they took, by method and status, and how many are in flight.
+//!
+//! Each series is bound when its first call ends, so that a call is counted without a look-up of its labels.
+
+use std::sync::{Arc, OnceLock};
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{BoundHistogram, BoundUpDownCounter, Histogram, Meter},
+};
+use tonic::Code;
+
+use crate::fault::code_name;
+
+/// The name under which calls of methods that nobody knows are counted, so that a caller can't invent label values.
+pub const OTHER: &str = "_OTHER";
+
+/// The status codes of gRPC.
+const CODES: usize = 17;
+
+/// Pairs of a listener and a protocol for which a method's series are bound. More than there are; those of more would be looked up.
+const ORIGINS: usize = 8;
+
+/// By which listener of a process a call came, where it has several, and in which protocol.
+type Origin = (Option<&'static str>, Option<&'static str>);
+
+/// A method as its calls are counted: its name, and its series.
+#[derive(Debug)]
+pub struct MethodSeries {
+    name: Arc<str>,
+    durations: [OnceLock<Box<Durations>>; ORIGINS],
+}
+
+#[derive(Debug)]
+struct Durations {
+    origin: Origin,
+    by_code: [OnceLock<BoundHistogram<f64>>; CODES],
+}
+
+impl MethodSeries {
+    /// A method of this name, "pkg.Service/Method". It must be one of a bounded set.
+    pub fn new(name: impl Into<Arc<str>>) -> Arc<Self> {
+        Arc::new(Self { name: name.into(), durations: Default::default() })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn durations(&self, origin: Origin) -> Option<&Durations> {
+        self.durations.iter().find_map(|place| {
+            let begin = || Box::new(Durations { origin, by_code: Default::default() });
+            Some(&**place.get_or_init(begin)).filter(|durations| durations.origin == origin)
+        })
+    }
+}
+
+/// The instruments of one listener.
+#[derive(Debug)]
+pub(crate) struct CallMetrics {
+    duration: Histogram<f64>,
+    active: BoundUpDownCounter<i64>,
+    listener: Option<&'static str>,
+    /// What calls of methods are counted under that nobody knows.
+    other: Arc<MethodSeries>,
+}
+
+impl CallMetrics {
+    /// The instruments of a listener, which has a name where a process has several for the same methods.
+    pub(crate) fn new(meter: &Meter, listener: Option<&'static str>) -> Self {
+        let duration = meter
+            .f64_histogram("rpc.server.call.duration")
+            .with_description("Time from a call's first header to its last byte")
+            .with_unit("s")
+            .build();
+        let active = meter
+            .i64_up_down_counter("rpc.server.active_requests")
+            .with_description("Calls in flight")
+            .with_unit("{request}")
+            .build();
+        let active = active.bind(label(listener).as_slice());
+        Self { duration, active, listener, other: MethodSeries::new(OTHER) }
+    }
+
+    /// By which listener the calls come, where there are several.
+    pub(crate) fn listener(&self) -> Option<&'static str> {
+        self.listener
+    }
+
+    /// What calls of methods are counted under that nobody knows.
+    pub(crate) fn other(&self) -> &Arc<MethodSeries> {
+        &self.other
+    }
+
+    /// A call came.
+    pub(crate) fn begun(&self) {
+        self.active.add(1);
+    }
+
+    /// A call is over, after so many seconds.
+    pub(crate) fn ended(&self, method: &MethodSeries, protocol: Option<&'static str>, code: Code, seconds: f64) {
+        self.active.add(-1);
+        let bound =
+            method.durations((self.listener, protocol)).and_then(|durations| durations.by_code.get(code as usize));
+        let labels = || self.labels(method, protocol, code);
+        match bound {
+            Some(bound) => bound.get_or_init(|| self.duration.bind(&labels())).record(seconds),
+            None => self.duration.record(seconds, &labels()),
+        }
+    }
+
+    fn labels(&self, method: &MethodSeries, protocol: Option<&'static str>, code: Code) -> Vec<KeyValue> {
+        let always = [
+            KeyValue::new("rpc.system.name", "grpc"),
+            KeyValue::new("rpc.method", Arc::clone(&method.name)),
+            KeyValue::new("rpc.response.status_code", code_name(code)),
+        ];
+        // One protocol alone is spoken where there are no several listeners.
+        let protocol = protocol.filter(|_| self.listener.is_some()).map(|name| KeyValue::new("accord.protocol", name));
+        always.into_iter().chain(label(self.listener)).chain(protocol).collect()
+    }
+}
+
+fn label(listener: Option<&'static str>) -> Option<KeyValue> {
+    listener.map(|name| KeyValue::new("accord.listener", name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_of_a_listener_and_protocol_are_found_again() {
+        let method = MethodSeries::new("a.B/C");
+        let origins =
+            [(None, None), (Some("public"), Some("grpc")), (Some("public"), Some("json")), (Some("internal"), None)];
+        let addresses = || origins.map(|origin| std::ptr::from_ref(method.durations(origin).unwrap()));
+        let first = addresses();
+        assert_eq!(first, addresses());
+        assert!(first.iter().enumerate().all(|(place, one)| !first[..place].contains(one)));
+    }
+
+    #[test]
+    fn series_of_more_listeners_than_there_is_room_for_are_not_bound() {
+        let method = MethodSeries::new("a.B/C");
+        let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+        let bound = names.map(|name| method.durations((Some(name), None)).is_some());
+        assert_eq!(bound.iter().filter(|bound| **bound).count(), ORIGINS);
+    }
+}
