@@ -1,11 +1,11 @@
 //! Metrics of an upstream.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
+use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Gauge, Histogram, Meter};
 
 /// The label of attempts that tells those that were answered from those that failed in transport.
 const RESPONSE_HEADERS: &str = "response_headers_received";
@@ -42,8 +42,15 @@ pub(crate) struct Metrics {
     ejections: Counter<u64>,
     name: Box<str>,
     upstream: [KeyValue; 1],
-    answered: [KeyValue; 2],
-    unanswered: [KeyValue; 2],
+    /// By whether response headers came. Bound when the first attempt of the kind ends, so that none is shown before.
+    attempted: [OnceLock<Attempted>; 2],
+}
+
+/// The series of attempts of one kind.
+#[derive(Debug)]
+struct Attempted {
+    count: BoundCounter<u64>,
+    duration: BoundHistogram<f64>,
 }
 
 impl Metrics {
@@ -79,8 +86,7 @@ impl Metrics {
                 .u64_counter("accord.upstream.ejections")
                 .with_description("Ejections of an upstream's endpoints, by cause")
                 .build(),
-            answered: [name.clone(), KeyValue::new(RESPONSE_HEADERS, true)],
-            unanswered: [name.clone(), KeyValue::new(RESPONSE_HEADERS, false)],
+            attempted: Default::default(),
             name: upstream.into(),
             upstream: [name],
         }
@@ -88,9 +94,17 @@ impl Metrics {
 
     /// An attempt came to its end.
     pub(crate) fn attempted(&self, elapsed: Duration, has_response_headers: bool) {
-        let attributes = if has_response_headers { &self.answered } else { &self.unanswered };
-        self.attempts.add(1, attributes);
-        self.duration.record(elapsed.as_secs_f64(), attributes);
+        let [unanswered, answered] = &self.attempted;
+        let attempted = if has_response_headers { answered } else { unanswered };
+        let attempted = attempted.get_or_init(|| self.bind(has_response_headers));
+        attempted.count.add(1);
+        attempted.duration.record(elapsed.as_secs_f64());
+    }
+
+    fn bind(&self, has_response_headers: bool) -> Attempted {
+        let [upstream] = self.upstream.clone();
+        let labels = [upstream, KeyValue::new(RESPONSE_HEADERS, has_response_headers)];
+        Attempted { count: self.attempts.bind(&labels), duration: self.duration.bind(&labels) }
     }
 
     /// So many endpoints serve.
