@@ -1,10 +1,10 @@
 //! Metrics of the engine.
 
-use std::sync::Weak;
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{AsyncInstrument, Counter, Histogram, Meter, UpDownCounter};
+use opentelemetry::metrics::{AsyncInstrument, BoundCounter, BoundUpDownCounter, Counter, Histogram, Meter};
 
 use crate::answer::{Answer, Load, Outcome, Stale};
 use crate::quota::Quota;
@@ -13,10 +13,12 @@ use crate::quota::Quota;
 #[derive(Clone, Debug)]
 pub struct Metrics {
     reads: Counter<u64>,
+    /// The same by outcome, bound when the first read ends so.
+    reads_by_outcome: Arc<[OnceLock<BoundCounter<u64>>; OUTCOMES]>,
     stale_served: Counter<u64>,
     removals: Counter<u64>,
-    flights: UpDownCounter<i64>,
-    waiters: UpDownCounter<i64>,
+    flights: BoundUpDownCounter<i64>,
+    waiters: BoundUpDownCounter<i64>,
     loads: Histogram<f64>,
     meter: Meter,
     namespace_reads: Counter<u64>,
@@ -48,6 +50,7 @@ impl Metrics {
     pub fn new(meter: &Meter) -> Self {
         Self {
             reads: meter.u64_counter("accord.cache.reads").with_description("Reads by outcome").build(),
+            reads_by_outcome: Arc::default(),
             stale_served: meter
                 .u64_counter("accord.cache.stale_served")
                 .with_description("Stale answers that were served, by reason")
@@ -56,11 +59,16 @@ impl Metrics {
                 .u64_counter("accord.cache.removals")
                 .with_description("Entries that left the store, by cause")
                 .build(),
-            flights: meter.i64_up_down_counter("accord.cache.flights").with_description("Loads under way").build(),
+            flights: meter
+                .i64_up_down_counter("accord.cache.flights")
+                .with_description("Loads under way")
+                .build()
+                .bind(&[]),
             waiters: meter
                 .i64_up_down_counter("accord.cache.waiters")
                 .with_description("Readers that wait for a load")
-                .build(),
+                .build()
+                .bind(&[]),
             loads: meter
                 .f64_histogram("accord.cache.load.duration")
                 .with_unit("s")
@@ -113,7 +121,11 @@ impl Metrics {
     }
 
     pub(crate) fn answered(&self, answer: &Answer) {
-        self.reads.add(1, &[KeyValue::new("outcome", outcome(answer.outcome))]);
+        let labels = [KeyValue::new("outcome", outcome(answer.outcome))];
+        match self.reads_by_outcome.get(answer.outcome as usize) {
+            Some(bound) => bound.get_or_init(|| self.reads.bind(&labels)).add(1),
+            None => self.reads.add(1, &labels),
+        }
         if let Some(stale) = answer.stale {
             self.stale_served.add(1, &[KeyValue::new("reason", reason(stale))]);
         }
@@ -197,20 +209,23 @@ pub(crate) fn gauge(
 
 /// Counts as one until it is dropped: readers leave and tasks end in many ways.
 #[derive(Debug)]
-pub(crate) struct GaugeGuard(UpDownCounter<i64>);
+pub(crate) struct GaugeGuard(BoundUpDownCounter<i64>);
 
 impl GaugeGuard {
-    fn new(counter: &UpDownCounter<i64>) -> Self {
-        counter.add(1, &[]);
+    fn new(counter: &BoundUpDownCounter<i64>) -> Self {
+        counter.add(1);
         Self(counter.clone())
     }
 }
 
 impl Drop for GaugeGuard {
     fn drop(&mut self) {
-        self.0.add(-1, &[]);
+        self.0.add(-1);
     }
 }
+
+/// In how many ways reads end.
+const OUTCOMES: usize = 5;
 
 fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
