@@ -23,6 +23,7 @@ use crate::{
     login::Login,
     metrics,
     readiness::Readiness,
+    recent::RecentTokens,
     snapshot::LatestSnapshot,
     watch::follow,
 };
@@ -44,6 +45,8 @@ struct Inner {
     decisions: DecisionClient,
     /// Tokens whose signature was checked, by the SHA-256 of the token.
     signatures: moka::sync::Cache<[u8; 32], Arc<Verified>>,
+    /// Those of them that each thread met last.
+    recent: RecentTokens,
 }
 
 /// Why a binary can't join the mesh. Auth being down is no reason: the client then refuses until auth is up.
@@ -101,6 +104,7 @@ impl MeshClient {
             decisions: DecisionClient::new(auth, Arc::clone(&login), config.decision_memory, bound),
             login,
             signatures: moka::sync::Cache::new(config.signature_memory),
+            recent: RecentTokens::new(),
         })))
     }
 
@@ -180,17 +184,23 @@ impl MeshClient {
         if token.len() > verify::LONGEST {
             return Err(Refusal::Invalid(InvalidTokenReason::TooLong));
         }
-        let fingerprint = verify::fingerprint(token);
         let expected = Expected { token_type, issuer: &inner.issuer, audience };
         let now = verify::now();
+        if let Some(verified) = inner.recent.get(token) {
+            verify::current(&verified, &expected, now, &snapshot)?;
+            return Ok(verified);
+        }
+        let fingerprint = verify::fingerprint(token);
         if let Some(verified) = inner.signatures.get(&fingerprint) {
             verify::current(&verified, &expected, now, &snapshot)?;
+            inner.recent.insert(token, &verified);
             return Ok(verified);
         }
         let verified = Arc::new(verify::signed(token, token_type, &snapshot.keys).map_err(Refusal::Invalid)?);
         verify::current(&verified, &expected, now, &snapshot)?;
         // Only what was accepted is remembered, so that nobody fills the memory with tokens that are good for nothing.
         inner.signatures.insert(fingerprint, Arc::clone(&verified));
+        inner.recent.insert(token, &verified);
         Ok(verified)
     }
 }

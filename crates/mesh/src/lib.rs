@@ -18,6 +18,7 @@ mod watch;
 mod metrics;
 
 // What each call meets.
+mod recent;
 mod decide;
 pub mod guard;
 pub mod passport;
