@@ -92,11 +92,15 @@ pub(crate) fn admit(
 /// The address of whoever calls. Workloads call by the internal listener without a proxy between.
 fn caller(listener: ListenerKind, trusted_hops: usize, parts: &mut Parts) -> IpAddr {
     let peer = parts.extensions.get::<Peer>().copied();
-    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok().map(str::to_owned));
+    let host = parts.headers.get(header::HOST).cloned();
     let connection = Connection {
         peer: peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip()),
         is_tls: peer.is_some_and(|peer| peer.tls),
-        host: parts.uri.authority().map(http::uri::Authority::as_str).or(host.as_deref()),
+        host: parts
+            .uri
+            .authority()
+            .map(http::uri::Authority::as_str)
+            .or(host.as_ref().and_then(|host| host.to_str().ok())),
         trusted_hops: if listener == ListenerKind::Public { trusted_hops } else { 0 },
     };
     connection.replace(&mut parts.headers)

@@ -84,7 +84,7 @@ pub(crate) async fn travel(
     protocol: WireProtocol,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Fault> {
-    let arrival = admit(listener, protocol, gateway.trusted_hops, request)?;
+    let mut arrival = admit(listener, protocol, gateway.trusted_hops, request)?;
     let route = protocol.find(&gateway.tables.load(), &arrival.parts)?;
     arrival.record.set_method(Arc::clone(&route.entry.series));
     let policy = &route.entry.method.policy;
@@ -96,7 +96,7 @@ pub(crate) async fn travel(
     let memory = CallMemory::new(&gateway.memory, holder);
     let permit = authorize(&gateway.mesh, &route.entry, identity, &arrival, deadline).await?;
     let allowance = rate_limit(protocol, &permit)?;
-    let call = Call::new(permit, Arc::clone(&slot), memory, deadline, &arrival, route.mode);
+    let call = Call::new(permit, Arc::clone(&slot), memory, deadline, &mut arrival, route.mode);
     let mut response = within(deadline, answer(gateway, call, route, arrival)).await?;
     allowance.add_headers(response.headers_mut());
     // The connection cuts a caller that has not read the answer by then, so that nobody holds a slot by not reading.

@@ -18,7 +18,7 @@ use accord_upstream::{self as upstream, Failure, PUSHBACK, ResponseBody, Retries
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Body;
-use std::{sync::Arc, time::Instant};
+use std::{mem, sync::Arc, time::Instant};
 use tonic::Code;
 
 /// A call that may go inward.
@@ -50,13 +50,15 @@ impl Call {
         slot: Arc<InFlightSlot>,
         memory: CallMemory,
         deadline: Deadline,
-        arrival: &Arrival,
+        arrival: &mut Arrival,
         mode: BodyMode,
     ) -> Self {
-        let (headers, options) = (&arrival.parts.headers, &arrival.options);
+        let (headers, options) = (&mut arrival.parts.headers, &arrival.options);
         let mut metadata = match &permit.entry().method.policy.cache {
             Some(cache) => metadata::only(headers, &cache.vary),
-            None => metadata::inward(headers, options.is_metadata, mode != BodyMode::PassThrough),
+            // Nobody looks at the head again.
+            None if mode == BodyMode::PassThrough => metadata::inward(mem::take(headers), options.is_metadata, false),
+            None => metadata::inward(headers.clone(), options.is_metadata, true),
         };
         if let Some(passport) = permit.passport() {
             passport::insert(&mut metadata, passport);

@@ -1,10 +1,12 @@
 //! Request propagation from hop to hop: request id, deadline and trace context.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 
 pub use crate::request_id::{HEADER, RequestId};
-use crate::{deadline::Deadline, request_id::never_indexed, trace};
+use crate::{deadline::Deadline, request_id::never_indexed, trace, trace_context};
+
+const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// A request to the next hop with what travels along: `grpc-timeout`, `x-request-id` and the current span's trace.
 pub fn outbound<T>(message: T, deadline: Deadline, id: &RequestId) -> tonic::Request<T> {
@@ -15,9 +17,16 @@ pub fn outbound<T>(message: T, deadline: Deadline, id: &RequestId) -> tonic::Req
     request
 }
 
+/// Sets the headers that [`carry`] writes, so that it finds room for them.
+pub fn make_room(headers: &mut HeaderMap) {
+    for name in [TIMEOUT, HEADER, trace_context::PARENT] {
+        headers.insert(name, HeaderValue::from_static(""));
+    }
+}
+
 /// Writes what travels along into the headers of a request to the next hop.
 pub fn carry(headers: &mut HeaderMap, deadline: Deadline, id: &RequestId) {
-    headers.insert("grpc-timeout", never_indexed(deadline.grpc_timeout()));
+    headers.insert(TIMEOUT, never_indexed(deadline.grpc_timeout()));
     headers.insert(HEADER, id.header());
     trace::inject(headers);
 }
@@ -42,6 +51,14 @@ mod tests {
         for name in ["x-request-id", "grpc-timeout"] {
             assert!(headers[name].is_sensitive(), "{name}");
         }
+    }
+
+    #[test]
+    fn room_that_nothing_is_written_to_is_given_back() {
+        let mut headers = HeaderMap::new();
+        make_room(&mut headers);
+        carry(&mut headers, Deadline::after(Duration::from_secs(1)), &RequestId::new());
+        assert!(headers.values().all(|value| !value.is_empty()), "{headers:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -116,8 +116,8 @@ pub fn inject(headers: &mut HeaderMap) {
     let context = span_context(&Span::current());
     if context.is_valid() {
         trace_context::write(&context, headers);
-    } else {
-        of_current_call(|trace| trace_context::write(&trace.context, headers));
+    } else if of_current_call(|trace| trace_context::write(&trace.context, headers)).is_none() {
+        headers.remove(trace_context::PARENT);
     }
 }
 

@@ -7,7 +7,7 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState}
 
 use crate::request_id::never_indexed;
 
-const PARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// The length of a `traceparent` of version 00.

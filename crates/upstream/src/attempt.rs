@@ -113,6 +113,14 @@ impl Upstream {
     }
 }
 
+/// Gives metadata the headers that every attempt sets, so that a copy of it for an attempt has no need to grow.
+pub fn make_room(metadata: &mut HeaderMap) {
+    metadata.insert(header::TE, HeaderValue::from_static("trailers"));
+    metadata.insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
+    metadata.entry(header::USER_AGENT).or_insert(USER_AGENT);
+    request::make_room(metadata);
+}
+
 /// The headers of an attempt.
 fn head(call: &Call<'_>, previous: u32) -> HeaderMap {
     let mut headers = call.metadata.clone();

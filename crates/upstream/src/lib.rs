@@ -44,6 +44,7 @@ mod metrics;
 #[cfg(test)]
 mod test_log;
 
+pub use attempt::make_room;
 pub use balance::Upstream;
 pub use body::ResponseBody;
 pub use budget::Budget;

@@ -1,7 +1,10 @@
 //! Who a call comes from. What a caller writes of it is taken out; what the gateway knows, or is told by the proxies that it
 //! trusts, takes its place.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    cell::RefCell,
+    net::{IpAddr, SocketAddr},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -31,9 +34,72 @@ pub(super) struct Connection<'a> {
     pub(super) trusted_hops: usize,
 }
 
+/// What the upstream is told of a call's way.
+#[derive(Clone)]
+struct Told {
+    caller: IpAddr,
+    list: HeaderValue,
+    forwarded: HeaderValue,
+    proto: HeaderValue,
+    host: Option<HeaderValue>,
+}
+
+/// Callers without a proxy between whom a thread remembers.
+const PLACES: usize = 32;
+
+thread_local! {
+    /// What was told of calls that came without a trusted proxy: the same for all calls of a connection that ask for one host.
+    static RECENT: RefCell<[Option<(bool, Told)>; PLACES]> = const { RefCell::new([const { None }; PLACES]) };
+}
+
 impl Connection<'_> {
     /// Replaces what the headers say of the call's way, and returns the address of its caller.
     pub(super) fn replace(&self, headers: &mut HeaderMap) -> IpAddr {
+        let told = if self.trusted_hops == 0 { self.remembered() } else { self.told(headers) };
+        let removed: Vec<_> = headers.keys().filter(|name| is_about_forwarding(name)).cloned().collect();
+        for name in removed {
+            headers.remove(name);
+        }
+        headers.insert(FOR, told.list);
+        headers.insert(FORWARDED, told.forwarded);
+        headers.insert(PROTO, told.proto);
+        if let Some(host) = told.host {
+            headers.insert(HOST, host);
+        }
+        told.caller
+    }
+
+    fn remembered(&self) -> Told {
+        let place = self.place();
+        let is_same = |(is_tls, told): &&(bool, Told)| {
+            *is_tls == self.is_tls
+                && told.caller == self.peer
+                && told.host.as_ref().map(HeaderValue::as_bytes) == self.host.map(str::as_bytes)
+        };
+        let found = RECENT.with_borrow(|places| {
+            places.get(place).and_then(Option::as_ref).filter(is_same).map(|(_, told)| told.clone())
+        });
+        found.unwrap_or_else(|| {
+            let told = self.told(&HeaderMap::new());
+            RECENT.with_borrow_mut(|places| {
+                if let Some(place) = places.get_mut(place) {
+                    *place = Some((self.is_tls, told.clone()));
+                }
+            });
+            told
+        })
+    }
+
+    /// By the end of the address, where neighbours differ.
+    fn place(&self) -> usize {
+        let end = match self.peer {
+            IpAddr::V4(address) => address.octets()[3],
+            IpAddr::V6(address) => address.octets()[15],
+        };
+        usize::from(end) % PLACES
+    }
+
+    fn told(&self, headers: &HeaderMap) -> Told {
         let mut way = self.believed(headers);
         let caller = way.first().copied().unwrap_or(self.peer);
         way.push(self.peer);
@@ -41,20 +107,11 @@ impl Connection<'_> {
         let proto = said(&PROTO).filter(|value| *value == "http" || *value == "https");
         let proto = proto.unwrap_or(HeaderValue::from_static(if self.is_tls { "https" } else { "http" }));
         let host = said(&HOST).or_else(|| HeaderValue::from_str(self.host?).ok());
-
-        let removed: Vec<_> = headers.keys().filter(|name| is_about_forwarding(name)).cloned().collect();
-        for name in removed {
-            headers.remove(name);
-        }
         let list = way.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
         let forwarded = forwarded(&way, &proto, host.as_ref());
-        let made = [(FOR, HeaderValue::try_from(list)), (FORWARDED, HeaderValue::try_from(forwarded))];
-        headers.extend(made.into_iter().filter_map(|(name, value)| Some((name, value.ok()?))));
-        headers.insert(PROTO, proto);
-        if let Some(host) = host {
-            headers.insert(HOST, host);
-        }
-        caller
+        // Addresses, and a host that is a header's value, may stand in a header.
+        let value = |text: String| HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown"));
+        Told { caller, list: value(list), forwarded: value(forwarded), proto, host }
     }
 
     /// The addresses that the trusted hops wrote, the caller's first. Each hop wrote the address of its own peer at the end.
@@ -75,8 +132,14 @@ fn address(text: &str) -> Option<IpAddr> {
 
 /// In either spelling: a server that maps `_` to `-` would take one for the other.
 fn is_about_forwarding(name: &HeaderName) -> bool {
-    let name = name.as_str().replace('_', "-");
-    name.starts_with("x-forwarded") || OTHERS.contains(&name.as_str())
+    let name = name.as_str().as_bytes();
+    let is = |other: &str| name.len() == other.len() && starts(name, other);
+    starts(name, "x-forwarded") || OTHERS.iter().any(|other| is(other))
+}
+
+fn starts(name: &[u8], with: &str) -> bool {
+    let pairs = || name.iter().zip(with.bytes());
+    name.len() >= with.len() && pairs().all(|(given, ours)| *given == ours || (*given == b'_' && ours == b'-'))
 }
 
 /// RFC 7239.
@@ -135,6 +198,24 @@ mod tests {
             ("x-kept", "1"),
         ];
         assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn callers_that_differ_in_address_scheme_or_host_are_told_apart() {
+        let told = |end, is_tls, host| {
+            let mut headers = HeaderMap::new();
+            let connection = Connection { peer: IpAddr::from([10, 0, 0, end]), is_tls, host, trusted_hops: 0 };
+            connection.replace(&mut headers);
+            headers["forwarded"].to_str().unwrap().to_owned()
+        };
+        for _ in 0..2 {
+            assert_eq!(told(7, true, Some("a.example")), "for=10.0.0.7;host=\"a.example\";proto=https");
+            assert_eq!(told(7, false, Some("a.example")), "for=10.0.0.7;host=\"a.example\";proto=http");
+            assert_eq!(told(7, true, Some("b.example")), "for=10.0.0.7;host=\"b.example\";proto=https");
+            assert_eq!(told(7, true, None), "for=10.0.0.7;proto=https");
+            // In the same place as the one above.
+            assert_eq!(told(39, true, None), "for=10.0.0.39;proto=https");
+        }
     }
 
     #[test]
