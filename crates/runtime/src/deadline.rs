@@ -106,7 +106,9 @@ pin_project! {
     pub struct DeadlineBody<B> {
         #[pin]
         inner: Option<B>,
-        // Boxed because a timer must not move, and absent for bodies that were over from the start.
+        // None for a body that takes the time it takes.
+        deadline: Option<Deadline>,
+        // Boxed because a timer must not move. There is none before something is waited for: most bodies are whole at once.
         timer: Option<Pin<Box<Sleep>>>,
     }
 }
@@ -114,17 +116,17 @@ pin_project! {
 impl<B> DeadlineBody<B> {
     /// Bounds `inner` by `deadline`.
     pub fn new(inner: B, deadline: Deadline) -> Self {
-        Self { inner: Some(inner), timer: Some(Box::pin(sleep_until(deadline.at()))) }
+        Self { inner: Some(inner), deadline: Some(deadline), timer: None }
     }
 
     /// Lets `inner` take the time it takes.
     pub fn unbounded(inner: B) -> Self {
-        Self { inner: Some(inner), timer: None }
+        Self { inner: Some(inner), deadline: None, timer: None }
     }
 
     /// A body that is over, for an answer that consists of its head.
     pub fn over() -> Self {
-        Self { inner: None, timer: None }
+        Self { inner: None, deadline: None, timer: None }
     }
 }
 
@@ -140,12 +142,21 @@ impl<B: Body> Body for DeadlineBody<B> {
         let Some(inner) = this.inner.as_mut().as_pin_mut() else {
             return Poll::Ready(None);
         };
-        // The timer comes first: a body that is always ready would otherwise outrun its deadline.
-        if this.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(context).is_ready()) {
-            this.inner.set(None);
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers(&Deadline::exceeded())))));
+        let Some(deadline) = *this.deadline else { return inner.poll_frame(context) };
+        // The deadline comes first: a body that is always ready would otherwise outrun it.
+        let is_over = deadline.expired() || {
+            let frame = inner.poll_frame(context);
+            if frame.is_ready() {
+                return frame;
+            }
+            let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline.at())));
+            timer.as_mut().poll(context).is_ready()
+        };
+        if !is_over {
+            return Poll::Pending;
         }
-        inner.poll_frame(context)
+        this.inner.set(None);
+        Poll::Ready(Some(Ok(Frame::trailers(trailers(&Deadline::exceeded())))))
     }
 
     fn is_end_stream(&self) -> bool {

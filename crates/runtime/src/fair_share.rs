@@ -16,7 +16,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
     net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, LazyLock, Mutex, MutexGuard, PoisonError,
@@ -32,10 +32,38 @@ use crate::telemetry;
 static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Who holds something of a budget: a caller, by one of its connections where that matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
     caller: u64,
     connection: Option<u64>,
+}
+
+impl Hash for Holder {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // An odd factor spreads the numbers of connections, which follow each other.
+        let connection = self.connection.map_or(0, |number| number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        state.write_u64(self.caller ^ connection);
+    }
+}
+
+/// Takes a caller as its own hash: it is one, under a key that no caller knows.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = self.0.rotate_left(32) ^ number;
+    }
 }
 
 impl Holder {
@@ -78,11 +106,15 @@ impl Shed {
     }
 }
 
-/// A budget, of which callers hold fair shares. Clones are the same budget.
+/// A budget, of which callers hold fair shares. Clones are the same budget, and cost a count of one.
 #[derive(Clone, Debug)]
-pub struct FairShare {
+pub struct FairShare(Arc<Kind>);
+
+/// One kind of things that are held of a budget.
+#[derive(Debug)]
+struct Kind {
     budget: Arc<Budget>,
-    /// What is held of it for one kind of things.
+    /// What is held of it for them.
     held: Arc<AtomicU64>,
 }
 
@@ -99,8 +131,8 @@ struct Budget {
 #[derive(Debug, Default)]
 struct State {
     held: u64,
-    callers: HashMap<u64, u64>,
-    connections: HashMap<Holder, u64>,
+    callers: HashMap<u64, u64, BuildHasherDefault<Hashed>>,
+    connections: HashMap<Holder, u64, BuildHasherDefault<Hashed>>,
 }
 
 impl FairShare {
@@ -111,25 +143,25 @@ impl FairShare {
     pub fn new(total: u64, max_share: u64) -> Self {
         let (state, is_idle) = (Mutex::default(), Notify::new());
         let budget = Budget { total, max_share: max_share.clamp(1, 99), state, is_idle, shed: Default::default() };
-        Self { budget: Arc::new(budget), held: Arc::default() }
+        Self(Arc::new(Kind { budget: Arc::new(budget), held: Arc::default() }))
     }
 
     /// The same budget for another kind of things, whose amount is told apart.
     #[must_use]
     pub fn kind(&self) -> Self {
-        Self { budget: Arc::clone(&self.budget), held: Arc::default() }
+        Self(Arc::new(Kind { budget: Arc::clone(&self.0.budget), held: Arc::default() }))
     }
 
     /// Shows the budget and what is shed of it in metrics, under this name.
     #[must_use]
     pub fn observed(self, name: &'static str) -> Self {
-        let (meter, total) = (telemetry::meter(), self.budget.total);
+        let (meter, total) = (telemetry::meter(), self.0.budget.total);
         let limit = meter.u64_observable_gauge("accord.budget.limit").with_description("What may be held of a budget");
         let _ = limit.with_callback(move |gauge| gauge.observe(total, &[KeyValue::new("budget", name)])).build();
         let shed = meter.u64_observable_counter("accord.budget.shed").with_description(
             "Requests for more of a budget that were refused, by whether it was full or a share was used up",
         );
-        let budget = Arc::downgrade(&self.budget);
+        let budget = Arc::downgrade(&self.0.budget);
         let callback = move |counter: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
             let Some(budget) = budget.upgrade() else { return };
             for (reason, count) in Shed::ALL.into_iter().zip(&budget.shed) {
@@ -154,13 +186,13 @@ impl FairShare {
 
     /// How much is held of this kind, to be shown in metrics.
     pub fn held(&self) -> &Arc<AtomicU64> {
-        &self.held
+        &self.0.held
     }
 
     /// Waits until nothing is held, of any kind.
     pub async fn idle(&self) {
         loop {
-            let is_idle = self.budget.is_idle.notified();
+            let is_idle = self.0.budget.is_idle.notified();
             if self.state().held == 0 {
                 return;
             }
@@ -169,10 +201,10 @@ impl FairShare {
     }
 
     fn take(&self, holder: Option<Holder>, amount: u64, kept: u64) -> Result<(), Shed> {
-        let taken = self.state().take(&self.budget, holder, amount, kept);
+        let taken = self.state().take(&self.0.budget, holder, amount, kept);
         match taken {
-            Ok(()) => drop(self.held.fetch_add(amount, Ordering::Relaxed)),
-            Err(shed) => drop(self.budget.shed[shed as usize].fetch_add(1, Ordering::Relaxed)),
+            Ok(()) => drop(self.0.held.fetch_add(amount, Ordering::Relaxed)),
+            Err(shed) => drop(self.0.budget.shed[shed as usize].fetch_add(1, Ordering::Relaxed)),
         }
         taken
     }
@@ -181,18 +213,18 @@ impl FairShare {
         if amount == 0 {
             return;
         }
-        self.held.fetch_sub(amount, Ordering::Relaxed);
+        self.0.held.fetch_sub(amount, Ordering::Relaxed);
         let mut state = self.state();
         state.give_back(holder, amount);
         if state.held == 0 {
             drop(state);
-            self.budget.is_idle.notify_waiters();
+            self.0.budget.is_idle.notify_waiters();
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Each change is made whole before anything that could panic.
-        self.budget.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.budget.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

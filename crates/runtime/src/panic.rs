@@ -9,7 +9,6 @@ use std::{
 };
 
 use accord_api::accord::fault::v1::Reason;
-use futures_util::FutureExt;
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
@@ -33,11 +32,10 @@ impl<S> Catch<S> {
 impl<S, Q, B> Service<Request<Q>> for Catch<S>
 where
     S: Service<Request<Q>, Response = Response<B>, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Response<CaughtBody<B>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Caught<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.0.poll_ready(context)
@@ -45,18 +43,31 @@ where
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
         // What a panic leaves half done belongs to this call and goes with it.
-        let called = catch_unwind(AssertUnwindSafe(|| self.0.call(request)));
-        Box::pin(async move {
-            let outcome = match called {
-                Ok(answer) => AssertUnwindSafe(answer).catch_unwind().await,
-                Err(panic) => Err(panic),
-            };
-            Ok(match outcome {
-                Ok(Ok(response)) => response.map(|body| CaughtBody { inner: Some(body) }),
-                Ok(Err(never)) => match never {},
-                Err(_) => defect().into_http().map(|()| CaughtBody { inner: None }),
-            })
-        })
+        Caught { called: catch_unwind(AssertUnwindSafe(|| self.0.call(request))).ok() }
+    }
+}
+
+pin_project! {
+    /// The answer of a service whose panics are caught.
+    pub struct Caught<F> {
+        // None where the service panicked before there was anything to wait for.
+        #[pin]
+        called: Option<F>,
+    }
+}
+
+impl<F, B> Future for Caught<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+{
+    type Output = Result<Response<CaughtBody<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let defective = || defect().into_http().map(|()| CaughtBody { inner: None });
+        let Some(called) = self.project().called.as_pin_mut() else { return Poll::Ready(Ok(defective())) };
+        let polled = catch_unwind(AssertUnwindSafe(|| called.poll(context)));
+        let Ok(polled) = polled else { return Poll::Ready(Ok(defective())) };
+        polled.map_ok(|response| response.map(|body| CaughtBody { inner: Some(body) }))
     }
 }
 

@@ -98,16 +98,19 @@ impl Listener {
             };
             // Readiness is told by the runtime that a socket is registered with, which is to be the worker's.
             let Ok(socket) = socket.into_std() else { return };
-            let serving = Arc::clone(&connections).serve(socket, address, service.clone());
-            let cut = cut.clone();
             number += 1;
-            self.places.spawn(number, &tasks, async move {
+            let place = self.places.take(number);
+            let (connections, service, cut, runtime) =
+                (Arc::clone(&connections), service.clone(), cut.clone(), place.runtime());
+            // Made where it runs: a future that is moved into another is there twice.
+            let serving = async move {
                 tokio::select! {
-                    () = serving => {}
+                    () = connections.serve(socket, address, service) => {}
                     () = cut.cancelled() => {}
                 }
-                drop((share, permit));
-            });
+                drop((share, permit, place));
+            };
+            tasks.spawn_on(serving, &runtime);
         })
         .await;
         // Closed before the drain: a client that comes now is told by the kernel to go elsewhere.

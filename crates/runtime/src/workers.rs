@@ -8,7 +8,6 @@
 use std::{
     cell::Cell,
     convert::Infallible,
-    future::Future,
     io,
     sync::{
         Arc,
@@ -23,7 +22,7 @@ use tokio::{
     sync::mpsc,
     time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 /// How long blocking work may still take when everything else is over.
 pub(crate) const LAST_WORK: Duration = Duration::from_secs(2);
@@ -108,34 +107,28 @@ impl Places {
         Self(Arc::new([Worker { runtime: Handle::current(), connections: AtomicUsize::new(0) }]))
     }
 
-    /// Serves a connection at the worker that has the fewest. `number` says who is first among equals.
-    pub(crate) fn spawn(&self, number: usize, tasks: &TaskTracker, serving: impl Future<Output = ()> + Send + 'static) {
+    /// A place for a connection at the worker that has the fewest. `number` says who is first among equals.
+    pub(crate) fn take(&self, number: usize) -> Place {
         let count = self.0.len();
         let in_turn = (number..number + count).map(|index| index % count);
         let open = |index: &usize| self.0[*index].connections.load(Ordering::Relaxed);
-        let Some(index) = in_turn.min_by_key(open) else { return };
-        let runtime = &self.0[index].runtime;
-        let place = Place::take(Self(Arc::clone(&self.0)), index);
-        tasks.spawn_on(
-            async move {
-                let _place = place;
-                serving.await;
-            },
-            runtime,
-        );
+        // There is one worker at least.
+        let index = in_turn.min_by_key(open).unwrap_or_default();
+        self.0[index].connections.fetch_add(1, Ordering::Relaxed);
+        Place { places: self.clone(), index }
     }
 }
 
-/// A connection that counts at its worker for as long as it lives, whatever ends it.
-struct Place {
+/// What counts as a connection of a worker, until it is dropped.
+pub(crate) struct Place {
     places: Places,
     index: usize,
 }
 
 impl Place {
-    fn take(places: Places, index: usize) -> Self {
-        places.0[index].connections.fetch_add(1, Ordering::Relaxed);
-        Self { places, index }
+    /// Where it is.
+    pub(crate) fn runtime(&self) -> Handle {
+        self.places.0[self.index].runtime.clone()
     }
 }
 
@@ -147,35 +140,22 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, PoisonError};
-
-    use tokio::sync::Notify;
-
     use super::*;
 
-    /// Serves connections until they are told to end, and tells at which worker each is.
-    async fn shards_of(workers: &Workers, connections: usize, release: &Arc<Notify>) -> Vec<usize> {
-        let (told, mut shards) = mpsc::channel(connections);
-        for number in 0..connections {
-            let (told, release) = (told.clone(), Arc::clone(release));
-            workers.places().spawn(number, &TaskTracker::new(), async move {
-                told.send(shard()).await.unwrap();
-                release.notified().await;
-            });
-        }
-        let mut found = Vec::new();
-        shards.recv_many(&mut found, 1).await;
-        while found.len() < connections {
-            found.push(shards.recv().await.unwrap());
-        }
-        found.sort_unstable();
-        found
+    async fn shard_of(place: &Place) -> usize {
+        place.runtime().spawn(async { shard() }).await.unwrap()
     }
 
     #[tokio::test]
     async fn connections_are_spread_evenly_over_workers() {
         let workers = Workers::start(3).unwrap();
-        assert_eq!(shards_of(&workers, 6, &Arc::default()).await, [1, 1, 2, 2, 3, 3]);
+        let (mut places, mut found) = (Vec::new(), Vec::new());
+        for number in 0..6 {
+            let place = workers.places().take(number);
+            found.push(shard_of(&place).await);
+            places.push(place);
+        }
+        assert_eq!(found, [1, 2, 3, 1, 2, 3]);
         assert!(shards() > 3);
         workers.stop().await;
     }
@@ -183,43 +163,30 @@ mod tests {
     #[tokio::test]
     async fn connection_goes_to_the_worker_that_has_the_fewest() {
         let workers = Workers::start(2).unwrap();
-        let (places, tasks) = (workers.places(), TaskTracker::new());
-        // Two that begin at the same worker: the second finds it taken.
-        let busy = shards_of(&workers, 1, &Arc::default()).await;
-        let (told, mut found) = mpsc::channel(1);
-        places.spawn(0, &tasks, async move { told.send(shard()).await.unwrap() });
-        assert_ne!(found.recv().await.unwrap(), busy[0]);
+        // Both would begin at the same worker: the second finds it taken.
+        let first = workers.places().take(0);
+        let second = workers.places().take(0);
+        assert_ne!(shard_of(&first).await, shard_of(&second).await);
+        drop(first);
+        assert_eq!(shard_of(&workers.places().take(1)).await, 1);
         workers.stop().await;
     }
 
     #[tokio::test]
     async fn panic_of_a_connection_ends_no_worker() {
         let workers = Workers::start(1).unwrap();
-        let tasks = TaskTracker::new();
-        workers.places().spawn(0, &tasks, async { panic!("boom") });
-        tasks.close();
-        tasks.wait().await;
-        assert_eq!(shards_of(&workers, 1, &Arc::default()).await, [1]);
+        let place = workers.places().take(0);
+        assert!(place.runtime().spawn(async { panic!("boom") }).await.is_err());
+        assert_eq!(shard_of(&place).await, 1);
         workers.stop().await;
     }
 
     #[tokio::test]
     async fn stop_ends_what_still_runs_on_workers() {
-        struct Gone(Arc<Mutex<bool>>);
-        impl Drop for Gone {
-            fn drop(&mut self) {
-                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
-            }
-        }
         let workers = Workers::start(1).unwrap();
-        let is_gone = Arc::new(Mutex::new(false));
-        let gone = Gone(Arc::clone(&is_gone));
-        workers.places().spawn(0, &TaskTracker::new(), async move {
-            let _gone = gone;
-            std::future::pending::<()>().await;
-        });
+        let running = workers.places().take(0).runtime().spawn(std::future::pending::<()>());
         workers.stop().await;
-        assert!(*is_gone.lock().unwrap());
+        assert!(running.await.unwrap_err().is_cancelled());
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@
 use std::{
     cell::Cell,
     future::{Future, poll_fn},
-    pin::{Pin, pin},
+    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -44,12 +44,12 @@ pub(crate) struct WriteDeadline {
 impl WriteDeadline {
     /// Runs the writer; `None` if a response was not out in its time.
     pub(crate) async fn enforce<F: Future + Unpin>(&mut self, mut writer: F) -> Option<F::Output> {
-        poll_fn(|context| self.poll(&mut writer, context)).await
+        poll_fn(|context| self.poll(Pin::new(&mut writer), context)).await
     }
 
-    fn poll<F: Future + Unpin>(&mut self, writer: &mut F, context: &mut Context<'_>) -> Poll<Option<F::Output>> {
+    fn poll<F: Future>(&mut self, writer: Pin<&mut F>, context: &mut Context<'_>) -> Poll<Option<F::Output>> {
         let (written, until) = UNTIL.sync_scope(Cell::new(self.until), || {
-            let written = Pin::new(writer).poll(context);
+            let written = writer.poll(context);
             (written, UNTIL.with(Cell::get))
         });
         if let Poll::Ready(output) = written {
@@ -73,7 +73,25 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(async move { WriteDeadline::default().enforce(pin!(stream)).await });
+        tokio::spawn(Enforced { stream, deadline: WriteDeadline::default() });
+    }
+}
+
+pin_project! {
+    /// A stream that ends with its write deadline.
+    struct Enforced<F> {
+        #[pin]
+        stream: F,
+        deadline: WriteDeadline,
+    }
+}
+
+impl<F: Future> Future for Enforced<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        this.deadline.poll(this.stream, context).map(drop)
     }
 }
 
@@ -142,6 +160,8 @@ impl<B: Body<Data = Bytes>> Body for ChunkedBody<B> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use http_body_util::{BodyExt, Full};
     use tokio_util::task::TaskTracker;
 
