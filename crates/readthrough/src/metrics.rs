@@ -59,16 +59,8 @@ impl Metrics {
                 .u64_counter("accord.cache.removals")
                 .with_description("Entries that left the store, by cause")
                 .build(),
-            flights: meter
-                .i64_up_down_counter("accord.cache.flights")
-                .with_description("Loads under way")
-                .build()
-                .bind(&[]),
-            waiters: meter
-                .i64_up_down_counter("accord.cache.waiters")
-                .with_description("Readers that wait for a load")
-                .build()
-                .bind(&[]),
+            flights: up_down(meter, "accord.cache.flights", "Loads under way"),
+            waiters: up_down(meter, "accord.cache.waiters", "Readers that wait for a load"),
             loads: meter
                 .f64_histogram("accord.cache.load.duration")
                 .with_unit("s")
@@ -205,6 +197,11 @@ pub(crate) fn gauge(
     };
     // The meter keeps the callback; the handle has nothing more to do.
     let _ = meter.u64_observable_gauge(name).with_description(description).with_callback(observe).build();
+}
+
+/// How many there are of something, without labels.
+fn up_down(meter: &Meter, name: &'static str, description: &'static str) -> BoundUpDownCounter<i64> {
+    meter.i64_up_down_counter(name).with_description(description).build().bind(&[])
 }
 
 /// Counts as one until it is dropped: readers leave and tasks end in many ways.
