@@ -37,6 +37,7 @@ use tower::{Service, ServiceExt};
 use crate::{
     control_frames::ControlFrameLimit,
     http1,
+    lingering_close::LingeringClose,
     listen::ListenConfig,
     preface::PrefaceTimeout,
     reload::Reloading,
@@ -158,7 +159,8 @@ impl Connections {
     {
         let figures = self.figures.clone();
         let flooded = move || figures.floods.add(1, &figures.labels);
-        let io = ControlFrameLimit::new(PrefaceTimeout::new(io, self.header_timeout), flooded);
+        let io = PrefaceTimeout::new(LingeringClose::new(io), self.header_timeout);
+        let io = ControlFrameLimit::new(io, flooded);
         let io = TokioIo::new(io);
         let mut connection = pin!(self.http.serve_connection(io, TowerToHyperService::new(service)));
         let mut deadline = WriteDeadline::default();

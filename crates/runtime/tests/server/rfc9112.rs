@@ -1,6 +1,6 @@
 //! RFC 9112 by section, with what RFC 9110 says of the same messages: HTTP/1.1 as it stands on the wire.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use accord_runtime::server::ListenConfig;
 use tokio::{
@@ -143,4 +143,31 @@ async fn section_9_3_connection_of_http_1_0_closes_behind_its_answer() {
 async fn section_9_6_close_is_answered_with_close() {
     let answer = is_served(&post("content-length: 0\r\n", "")).await;
     assert!(answer.contains("connection: close"), "{answer}");
+}
+
+/// The whole answer to a client that goes on sending when it has come.
+async fn answer_to_writer(head: &str, rest: &[u8]) -> io::Result<String> {
+    let port = server().await;
+    let mut socket = TcpStream::connect(port.address).await?;
+    socket.write_all(head.as_bytes()).await?;
+    socket.peek(&mut [0]).await?;
+    for part in rest.chunks(4 << 10) {
+        socket.write_all(part).await?;
+    }
+    let mut answer = String::new();
+    timeout(PATIENCE, socket.read_to_string(&mut answer)).await??;
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn section_9_6_answer_before_the_body_is_read_whole_by_a_client_that_goes_on_sending() {
+    let head = format!("POST {TARGET} HTTP/1.1\r\ncontent-length: 65536\r\n\r\n");
+    let answer = answer_to_writer(&head, &vec![b'a'; 64 << 10]).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.ends_with("(RFC 9112, 3.2)\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn section_9_6_answer_to_what_is_no_request_is_read_whole_by_a_client_that_goes_on_sending() {
+    let answer = answer_to_writer("POST / / HTTP/1.1\r\n\r\n", &vec![b'a'; 64 << 10]).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
