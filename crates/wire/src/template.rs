@@ -36,6 +36,24 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Answer(_)))
     }
 
+    /// Whether a tag of one can be a tag of the other, as far as the text before the first field of each says.
+    pub fn may_meet(&self, other: &Self) -> bool {
+        let (own, others) = (self.beginning(), other.beginning());
+        (own.starts_with(others) && (own == others || !other.is_literal()))
+            || (others.starts_with(own) && !self.is_literal())
+    }
+
+    fn is_literal(&self) -> bool {
+        matches!(self.parts[..], [] | [Part::Literal(_)])
+    }
+
+    fn beginning(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Literal(literal)) => literal,
+            _ => "",
+        }
+    }
+
     /// The tag for a request and, once there is one, its answer. None for a template that needs the answer before that.
     pub fn expand(&self, request: &[u8], answer: Option<&[u8]>) -> Result<Option<String>, Malformed> {
         let mut tag = String::new();
@@ -56,4 +74,44 @@ impl Template {
 
 fn escape(value: &str) -> PercentEncode<'_> {
     utf8_percent_encode(value, VALUE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{path::Step, scalar::ScalarType};
+
+    /// A field in braces, all else as it is.
+    fn template(text: &str) -> Template {
+        let path = || FieldPath {
+            parents: Vec::new(),
+            leaf: Step { number: 1, oneof_siblings: Vec::new() },
+            scalar: ScalarType::String,
+            has_presence: false,
+            default: None,
+        };
+        let parts = text.split_inclusive(['{', '}']).filter_map(|part| match part {
+            "}" | "{" => None,
+            "id}" => Some(Part::Request(path())),
+            literal => Some(Part::Literal(literal.trim_end_matches('{').to_owned())),
+        });
+        Template { parts: parts.collect() }
+    }
+
+    #[test]
+    fn templates_meet_where_their_beginnings_allow_one_tag() {
+        for (one, other, meet) in [
+            ("product/{id}", "product/{id}", true),
+            ("product/{id}", "product/42", true),
+            ("product/{id}", "{id}", true),
+            ("product/{id}", "products", false),
+            ("product/{id}", "product", false),
+            ("product/{id}", "orders/{id}", false),
+            ("products", "products", true),
+            ("products", "product", false),
+        ] {
+            assert_eq!(template(one).may_meet(&template(other)), meet, "{one} and {other}");
+            assert_eq!(template(other).may_meet(&template(one)), meet, "{other} and {one}");
+        }
+    }
 }
