@@ -109,8 +109,8 @@ mod tests {
             "namespace[].origin.permission",
         ];
         let accepted = accepted_extremes::<AccordCache>(directory.path(), LEAST, &texts, |_| {}).unwrap();
-        // Which means the whole answer. Whatever else is accepted has no bound: give the new key one.
-        assert_eq!(accepted, ["namespace[].origin.value_field = 0"]);
+        // Which mean no leases, and the whole answer. Whatever else is accepted has no bound: give the new key one.
+        assert_eq!(accepted, ["leases.max = \"0s\"", "namespace[].origin.value_field = 0"]);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct Config {
     pub auth: MeshConfig,
     /// What the cache keeps in memory.
     pub engine: EngineConfig,
+    /// For how long gateways may answer from memory of their own.
+    pub leases: LeasesConfig,
     /// Where misses are loaded from. Default: nowhere.
     pub upstream: Vec<UpstreamConfig>,
     /// Key/value spaces of their own for services. Default: none.
@@ -63,6 +65,7 @@ impl Default for Config {
             admin: ListenConfig::local(8101),
             auth: MeshConfig::default(),
             engine: EngineConfig::default(),
+            leases: LeasesConfig::default(),
             upstream: Vec::new(),
             namespace: Vec::new(),
             records: RecordsConfig::default(),
@@ -119,17 +122,36 @@ impl Default for EngineConfig {
     }
 }
 
-impl EngineConfig {
+/// The section `[leases]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LeasesConfig {
+    /// The longest lease on an answer whose contract declares `cache.near`; a contract may ask for less. A write waits for one at
+    /// most, and a cache that starts keeps nothing for so long. 0s to 400ms; with `0s` there are no leases. Default: `200ms`.
+    #[serde(with = "Time::<0, 400>")]
+    pub max: Duration,
+}
+
+impl Default for LeasesConfig {
+    fn default() -> Self {
+        Self { max: Duration::from_millis(200) }
+    }
+}
+
+impl Config {
     /// As the engine takes them.
     pub fn limits(&self) -> Limits {
+        let EngineConfig {
+            capacity_bytes, max_waiters, max_flights, max_tags, failure_cooldown, uncacheable_for, ..
+        } = self.engine;
         Limits {
-            capacity: self.capacity_bytes,
-            waiters: self.max_waiters,
-            flights: self.max_flights,
-            tags: self.max_tags,
-            cool_down: self.failure_cooldown,
-            uncacheable: self.uncacheable_for,
-            max_lease: Duration::ZERO,
+            capacity: capacity_bytes,
+            waiters: max_waiters,
+            flights: max_flights,
+            tags: max_tags,
+            cool_down: failure_cooldown,
+            uncacheable: uncacheable_for,
+            max_lease: self.leases.max,
         }
     }
 }

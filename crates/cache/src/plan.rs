@@ -5,11 +5,11 @@ mod tag_template;
 use std::time::Duration;
 
 use accord_api::accord::cache::v1 as api;
-use accord_api::accord::policy::v1::{Cache, CacheScope, Retry};
+use accord_api::accord::policy::v1::{self as api_policy, Cache, CacheScope, Retry, near::Promise};
 use accord_contract::limits::{
     DEFAULT_CACHE_MAX_BYTES, HEADERS_OF_ONE_MESSAGE, MAX_ATTEMPTS, MAX_HEADER_NAME, MAX_HEADER_NAMES,
 };
-use accord_readthrough::{Policy, Tag};
+use accord_readthrough::{LeaseHolder, LeaseRequest, Policy, Tag};
 use accord_upstream::{Retries, metadata};
 use accord_wire::{Malformed, Template};
 use http::HeaderName;
@@ -49,11 +49,20 @@ pub struct Plan {
     /// How long its loads take, as long as it is remembered.
     pub load_times: LoadTimes,
     soft_timeout: Option<Duration>,
+    /// How long gateways may answer from their own memory.
+    near: Option<Near>,
     /// Metadata that is kept with an answer.
     pub keep_headers: Vec<HeaderName>,
     /// Headers of the caller that enter the key and go to the upstream.
     pub vary: Vec<HeaderName>,
     tags: Vec<Template>,
+}
+
+/// How long gateways may answer from their own memory.
+#[derive(Clone, Copy, Debug)]
+struct Near {
+    duration: Duration,
+    is_bounded: bool,
 }
 
 impl Plan {
@@ -81,6 +90,7 @@ impl Plan {
                 .soft_timeout
                 .map(|soft| duration("plan.cache.soft_timeout", Some(&soft)))
                 .transpose()?,
+            near: cache.near.as_ref().map(near).transpose()?,
             keep_headers: names("plan.cache.keep_headers", &cache.keep_headers)?,
             vary: names("plan.cache.vary", &cache.vary)?,
             tags: declared.tags.into_iter().map(tag_template::compile).collect::<Result<_, _>>()?,
@@ -92,6 +102,11 @@ impl Plan {
     /// How long a reader waits for a load where a stale answer may serve instead; nothing where nobody knows yet.
     pub fn soft_timeout(&self) -> Option<Duration> {
         self.soft_timeout.or_else(|| self.load_times.usual())
+    }
+
+    /// The lease that a gateway may have; none where its contract declares no near cache.
+    pub fn lease(&self, holder: LeaseHolder) -> Option<LeaseRequest> {
+        self.near.map(|Near { duration, is_bounded }| LeaseRequest { holder, duration, is_bounded })
     }
 
     /// The tags whose fields are all in the request.
@@ -143,6 +158,15 @@ fn policy(declared: &Cache) -> Result<Policy, Status> {
         negative_ttl: duration("plan.cache.negative_ttl", declared.negative_ttl.as_ref())?,
         max_bytes: declared.max_bytes.unwrap_or(DEFAULT_CACHE_MAX_BYTES),
     })
+}
+
+fn near(declared: &api_policy::Near) -> Result<Near, Status> {
+    let (declared, is_bounded) = match &declared.promise {
+        Some(Promise::Lease(lease)) => (lease, false),
+        Some(Promise::Bounded(bounded)) => (bounded, true),
+        None => return Err(malformed("`plan.cache.near` says neither `lease` nor `bounded`")),
+    };
+    Ok(Near { duration: positive("plan.cache.near", Some(declared))?, is_bounded })
 }
 
 fn retries(declared: &Retry) -> Result<Retries, Status> {

@@ -118,7 +118,7 @@ pub fn engine(config: &Config) -> LiveEngine {
     let metrics = Metrics::new(&telemetry::meter());
     let removals = metrics.clone();
     let store = MemoryStore::new(capacity_bytes, move |cause| removals.removed(cause));
-    let engine = Engine::new(Loader, store, Live, config.engine.limits(), metrics);
+    let engine = Engine::new(Loader, store, Live, config.limits(), metrics);
     engine.observe(&telemetry::meter());
     engine
 }

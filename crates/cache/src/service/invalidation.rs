@@ -1,11 +1,14 @@
 //! Invalidations: in order, or everything loaded before is dropped.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use accord_api::accord::cache::v1::{
-    InvalidateRequest, InvalidateResponse, invalidation_service_server::InvalidationService,
+    InvalidateRequest, InvalidateResponse, LeasedTag, invalidation_service_server::InvalidationService,
 };
-use accord_readthrough::{Batch, Continuity, Engine, GapDetector, Missing, Noted, Origin, Store, Tag, World};
+use accord_readthrough::{
+    Batch, Continuity, Engine, GapDetector, LeaseHolder, Missing, Noted, Origin, Store, Tag, World,
+};
 use opentelemetry::{KeyValue, metrics::Counter};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -38,20 +41,25 @@ impl<O: Origin, S: Store, W: World> Invalidation<O, S, W> {
     }
 
     /// Noting and acting are one step under one lock: a batch that was noted but not yet acted on would let the next one be
-    /// acknowledged as in order.
-    fn apply(&self, request: &InvalidateRequest) -> Noted {
+    /// acknowledged as in order. Nothing is waited for here.
+    fn apply(&self, request: &InvalidateRequest) -> InvalidateResponse {
         let InvalidateRequest { incarnation, sequence, round, is_last, .. } = request;
+        let writer = Uuid::parse_str(incarnation).ok().map(|id| LeaseHolder(id.as_u128()));
         let batch = Batch { incarnation, sequence: *sequence, round: *round, is_last: *is_last };
         let mut gap_detector = self.gap_detector.lock().unwrap_or_else(PoisonError::into_inner);
-        let noted = gap_detector.note(&batch, self.engine.now());
-        if let Continuity::Gap(missing) = noted.continuity {
-            self.flush(missing, *sequence);
-        }
-        self.engine.invalidate(request.tags.iter().map(|name| Tag::named(name)));
-        noted
+        let Noted { continuity, is_settled, round, .. } = gap_detector.note(&batch, self.engine.now());
+        let wait = match continuity {
+            Continuity::Gap(missing) => prost_types::Duration::try_from(self.flush(missing, *sequence, writer)).ok(),
+            _ => None,
+        };
+        let tags: Vec<_> = request.tags.iter().map(|name| Tag::named(name)).collect();
+        let leased = leased(&self.engine.invalidate_leased(&tags, writer));
+        let incarnation = self.incarnation.as_bytes().to_vec();
+        InvalidateResponse { incarnation, is_settled, round, wait, leased }
     }
 
-    fn flush(&self, missing: Missing, sequence: u64) {
+    /// How long the leases of others than the writer last yet.
+    fn flush(&self, missing: Missing, sequence: u64, writer: Option<LeaseHolder>) -> Duration {
         let cause = match missing {
             Missing::Batches => {
                 tracing::warn!(sequence, "invalidations may be missing: the cache is flushed");
@@ -69,8 +77,14 @@ impl<O: Origin, S: Store, W: World> Invalidation<O, S, W> {
             }
         };
         self.flushes.add(1, &[KeyValue::new("cause", cause)]);
-        self.engine.invalidate_all(None);
+        self.engine.invalidate_all(writer)
     }
+}
+
+/// The tags that can't be acknowledged yet.
+fn leased(waits: &[Duration]) -> Vec<LeasedTag> {
+    let leased = (0..).zip(waits).filter(|(_, wait)| !wait.is_zero());
+    leased.map(|(index, wait)| LeasedTag { index, wait: prost_types::Duration::try_from(*wait).ok() }).collect()
 }
 
 #[tonic::async_trait]
@@ -83,8 +97,6 @@ impl<O: Origin, S: Store, W: World> InvalidationService for Invalidation<O, S, W
         if batch.sequence == 0 {
             return Err(malformed("`sequence` counts from 1"));
         }
-        let Noted { is_settled, round, .. } = self.apply(&batch);
-        let incarnation = self.incarnation.as_bytes().to_vec();
-        Ok(Response::new(InvalidateResponse { incarnation, is_settled, round, ..InvalidateResponse::default() }))
+        Ok(Response::new(self.apply(&batch)))
     }
 }

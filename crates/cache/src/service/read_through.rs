@@ -10,7 +10,8 @@ use accord_api::accord::cache::v1::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_readthrough::{
-    Answer, Audience, ConsistencyRequirement, Engine, Identity, Key, Origin, Overload, Read, Stale, Store, World,
+    Answer, Audience, ConsistencyRequirement, Engine, Identity, Key, LeaseHolder, Origin, Overload, Read, Stale, Store,
+    World,
 };
 use accord_runtime::current_call::CurrentCall;
 use accord_runtime::deadline::Deadline;
@@ -110,6 +111,7 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
         let upstream = Arc::clone(self.upstreams.find(&plan.upstream)?);
         let owner = self.owner(passport.as_ref(), &plan.upstream)?;
         let headers = headers(&plan, message.headers)?;
+        let lease = holder(&message.holder)?.and_then(|holder| plan.lease(holder));
         Ok(Read {
             key: key(&plan, owner.as_ref(), &message.key, &headers),
             policy: plan.policy,
@@ -128,7 +130,7 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
                 id: terms.id,
                 read: CurrentCall::get(),
             },
-            lease: None,
+            lease,
         })
     }
 
@@ -174,6 +176,15 @@ fn passport(metadata: &MetadataMap) -> Result<Option<HeaderValue>, Status> {
         passport.set_sensitive(true);
         passport
     }))
+}
+
+/// Who asks for a lease.
+fn holder(bytes: &[u8]) -> Result<Option<LeaseHolder>, Status> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let id = Uuid::from_slice(bytes).map_err(|_| malformed("`holder` is not of 16 bytes"))?;
+    Ok(Some(LeaseHolder(id.as_u128())))
 }
 
 /// The caller's headers, of which there may only be those that enter the key.
@@ -253,6 +264,10 @@ fn respond(answer: Answer, node: String) -> ReadResponse {
         stale_reason: stale_reason(answer.stale).into(),
         node,
     };
+    let lease = answer.lease.map(|granted| api::Lease {
+        duration: prost_types::Duration::try_from(granted.duration).ok(),
+        tags: granted.tags.iter().map(|tag| tag.to_bits()).collect(),
+    });
     let result = match answer.load {
         Ok(message) => ReadResult::Message(message),
         Err(failure) => ReadResult::Failure(api::Failure {
@@ -268,6 +283,7 @@ fn respond(answer: Answer, node: String) -> ReadResponse {
         head: metadata.head,
         trailers: metadata.trailers,
         is_trailers_only: metadata.is_trailers_only,
+        lease,
         ..ReadResponse::default()
     }
 }

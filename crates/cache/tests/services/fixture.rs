@@ -6,7 +6,7 @@ use accord_api::accord::cache::v1::invalidation_service_client::InvalidationServ
 use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServiceClient;
 use accord_api::accord::cache::v1::tag_template::{FieldPath, Part, Step, part};
 use accord_api::accord::cache::v1::{
-    Failure, Header, InvalidateRequest, Outcome, Plan, ReadRequest, ReadResponse, TagTemplate,
+    Failure, Header, InvalidateRequest, InvalidateResponse, Outcome, Plan, ReadRequest, ReadResponse, TagTemplate,
     read_response::Result as ReadResult,
 };
 use accord_api::accord::policy::v1::Cache;
@@ -52,6 +52,8 @@ pub(crate) async fn begin_with(configure: impl FnOnce(&mut Config, &str)) -> Fix
     let shutdown = Shutdown::new(Duration::ZERO);
     let shop = Shop::open(&ListenConfig::default(), shutdown.clone()).await;
     let mut config = Config { upstream: vec![upstream("shop", &[&shop.url])], ..Config::default() };
+    // No test waits for the first lease time that has nothing to do with leases.
+    config.leases.max = Duration::ZERO;
     configure(&mut config, &shop.url);
     let engine = serve::engine(&config);
     let upstreams = Upstreams::new(&config.upstream).unwrap();
@@ -149,9 +151,16 @@ impl Fixture {
 
     /// Sends a batch.
     pub(crate) async fn invalidate(&self, tags: &[&str], sequence: u64) {
+        self.invalidate_as(tags, "gateway-1", sequence).await;
+    }
+
+    /// Sends a batch of this gateway.
+    pub(crate) async fn invalidate_as(&self, tags: &[&str], gateway: &str, sequence: u64) -> InvalidateResponse {
         let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
-        let batch = InvalidateRequest { tags, incarnation: "gateway-1".to_owned(), sequence, ..Default::default() };
-        InvalidationServiceClient::new(self.channel.clone()).invalidate(by_mesh(batch)).await.unwrap();
+        let incarnation = gateway.to_owned();
+        let batch = InvalidateRequest { tags, incarnation, sequence, ..Default::default() };
+        let mut client = InvalidationServiceClient::new(self.channel.clone());
+        client.invalidate(by_mesh(batch)).await.unwrap().into_inner()
     }
 
     /// The version that a read by Ada sees.

@@ -6,6 +6,7 @@ mod fixture;
 mod not_stored;
 mod invalidations;
 mod idempotency;
+mod leases;
 mod loads;
 mod namespace_loads;
 mod namespaces;
