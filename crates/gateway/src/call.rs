@@ -10,6 +10,7 @@ use crate::{
     invalidate::{Delivery, Invalidator, PendingInvalidation},
     memory::{CallMemory, HeldBytes, MemoryBudget},
     message,
+    near::{self, Lookup, NearCache, Place},
     protocol::{BodyMode, Reply, RequestOptions, RouteMatch, WireProtocol},
     rate_limit::rate_limit,
     read_through::ReadThrough,
@@ -32,7 +33,7 @@ use hyper::body::Incoming;
 use std::{future::Future, sync::Arc, time::Duration};
 use tonic::body::Body;
 
-/// Says that a mutation's invalidations had not reached the cache when it answered.
+/// Says that a mutation's invalidations had not reached the cache when it answered, or who may see it later.
 pub(crate) const INVALIDATION: HeaderName = HeaderName::from_static("x-accord-invalidation");
 
 /// The least time that calls have to end once their connections have been cut.
@@ -50,6 +51,8 @@ pub(crate) struct Gateway {
     pub memory: MemoryBudget,
     /// Who verifies tokens and decides what they permit.
     pub mesh: MeshClient,
+    /// What of their answers is in the gateway's own memory.
+    pub near: Option<Arc<NearCache>>,
     /// Where cached methods are answered from.
     pub read_through: Option<ReadThrough>,
     /// How mutations invalidate what was cached.
@@ -124,9 +127,13 @@ async fn answer(
     let reply = match route.mode {
         BodyMode::PassThrough => Reply::Stream(pass_through(gateway, &call, body).await?),
         BodyMode::Unary => {
-            let message = message::read(&route, &parts, body, &memory).await?;
-            call.record.add_request_bytes(message.bytes.len());
-            Reply::Unary(unary(gateway, call, message, options).await?)
+            match near::look_up(gateway.near.as_ref(), &call, &route, &parts, body, options.cache_control).await? {
+                Lookup::Hit(response) => return Ok(response),
+                Lookup::Miss(message, place) => {
+                    call.record.add_request_bytes(message.bytes.len());
+                    unary(gateway, call, message, options, place).await?
+                }
+            }
         }
         BodyMode::ServerStream => {
             let message = message::read(&route, &parts, body, &memory).await?;
@@ -179,21 +186,25 @@ async fn unary(
     call: Call,
     message: HeldBytes,
     options: RequestOptions,
-) -> Result<Answer, Fault> {
+    place: Option<Place>,
+) -> Result<Reply, Fault> {
     let entry = call.permit.entry();
     let policy = &entry.method.policy;
     if let (Some(read_through), Some(declared), Some(plan)) = (&gateway.read_through, &policy.cache, &entry.cache_plan)
     {
-        return read_through.read(&call, declared, plan, &message.bytes, options.cache_control).await;
+        // In a place of its own: an answer from the gateway's own memory has no use for the room that this takes.
+        let read = read_through.read(&call, declared, plan, &message.bytes, options.cache_control, place);
+        return Box::pin(read).await;
     }
     let key = match &policy.idempotency {
         Some(declared) => idempotency::key(declared, options.idempotency_key)?.map(|key| (declared.window, key)),
         None => None,
     };
-    match key {
-        Some((window, key)) => idempotent(gateway, call, window, key, message).await,
-        None => mutate(gateway, &call, &message.bytes).await.result,
-    }
+    let answer = match key {
+        Some((window, key)) => idempotent(gateway, call, window, key, message).await?,
+        None => mutate(gateway, &call, &message.bytes).await.result?,
+    };
+    Ok(Reply::Unary(answer, None))
 }
 
 /// A call under an idempotency key. It runs to its end even when its caller leaves, and holds its slot until then: the
@@ -248,11 +259,17 @@ async fn mutate(gateway: &Gateway, call: &Call, message: &Bytes) -> Outcome {
     }
 }
 
-/// Invalidates what may have changed; the answer says where the cache does not have it yet.
+/// Invalidates what may have changed; the answer says where the cache does not have it yet, and where other gateways may see it
+/// later, as their contract declares.
 async fn invalidate(pending: PendingInvalidation, call: &Call, mut outcome: Outcome) -> Outcome {
     let delivery = pending.finish(outcome.may_have_acted, call.deadline).await;
-    if let (Ok(answer), Some(Delivery::Deferred)) = (&mut outcome.result, delivery) {
-        answer.head.insert(INVALIDATION, HeaderValue::from_static("DEFERRED"));
+    let said = match delivery {
+        Some(Delivery::Deferred) => Some("DEFERRED"),
+        Some(Delivery::Delivered) if call.permit.entry().is_seen_later => Some("BOUNDED"),
+        Some(Delivery::Delivered) | None => None,
+    };
+    if let (Ok(answer), Some(said)) = (&mut outcome.result, said) {
+        answer.head.insert(INVALIDATION, HeaderValue::from_static(said));
     }
     outcome
 }

@@ -33,6 +33,8 @@ pub struct Config {
     pub auth: MeshConfig,
     /// Where declared reads are answered from.
     pub cache: CacheConfig,
+    /// What of them is kept in the gateway's own memory.
+    pub near: NearConfig,
     /// The services behind the gateway.
     pub upstream: Vec<UpstreamConfig>,
     /// What the contract is made of, besides what each upstream says of itself.
@@ -60,6 +62,7 @@ impl Default for Config {
             reflection: ReflectionConfig::default(),
             auth: MeshConfig::default(),
             cache: CacheConfig::default(),
+            near: NearConfig::default(),
             upstream: Vec::new(),
             contract: ContractConfig::default(),
             limits: LimitsConfig::default(),
@@ -200,6 +203,22 @@ impl CacheConfig {
     fn key(invalid: Invalid) -> Invalid {
         let key = invalid.key.replace("urls.0", "url");
         Invalid { key, ..invalid }.under("cache")
+    }
+}
+
+/// What of declared reads is kept in the gateway's own memory, where the contract declares `cache.near`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NearConfig {
+    /// Bytes of all answers there, with what it costs to find them, 1048576 to 1099511627776; the least useful leave. They come
+    /// on top of `limits.max_memory`. Default: 67108864 (64 MiB).
+    #[serde(with = "Count::<1_048_576, 1_099_511_627_776>")]
+    pub max_bytes: u64,
+}
+
+impl Default for NearConfig {
+    fn default() -> Self {
+        Self { max_bytes: 64 << 20 }
     }
 }
 

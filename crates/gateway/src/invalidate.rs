@@ -5,16 +5,19 @@
 //! without a goodbye: a gateway that starts tells of itself, and reads nothing through the cache before the cache knows that
 //! no other is gone with something undelivered; it shows by heartbeats that it lives; and it says goodbye.
 
-use crate::{fault::Fault, internal_call, upstream::Call};
+mod pending;
+mod waits;
+
+use crate::{internal_call, near::NearCache};
 use accord_api::accord::cache::v1::{
     InvalidateRequest, InvalidateResponse, invalidation_service_client::InvalidationServiceClient,
 };
 use accord_mesh::MeshClient;
+use accord_readthrough::{Asked, Tag};
 use accord_runtime::{backoff::Backoff, deadline::Deadline, observe::code_name, request::RequestId};
 use accord_upstream::Client;
-use accord_wire::Malformed;
-use bytes::Bytes;
 use opentelemetry::metrics::Counter;
+pub(crate) use pending::PendingInvalidation;
 use std::{
     collections::BTreeSet,
     mem,
@@ -24,6 +27,7 @@ use std::{
 use tokio::sync::{Notify, oneshot, watch};
 use tonic::{Code, Status};
 use uuid::Uuid;
+use waits::{Waiter, Waits};
 
 /// Tags that may wait for a cache that is gone. Beyond it the sender leaves out a number instead, from which the cache learns
 /// that it has missed something.
@@ -75,6 +79,7 @@ enum Announcement {
 }
 
 struct Queue {
+    near: Arc<NearCache>,
     backlog: Mutex<Backlog>,
     arrived: Notify,
     is_sending: watch::Sender<bool>,
@@ -89,28 +94,36 @@ struct Backlog {
     overflowed: bool,
     /// Whether the gateway ends once all of it is delivered.
     is_last: bool,
-    callers: Vec<oneshot::Sender<()>>,
+    callers: Vec<Waiter>,
 }
 
 impl Invalidator {
     /// Starts the sender. What it still holds when the process ends is lost: then it has said no goodbye, from which the cache
     /// learns to trust nothing that it loaded before.
-    pub(crate) fn start(client: Client, mesh: MeshClient) -> Self {
+    pub(crate) fn start(client: Client, near: Arc<NearCache>, mesh: MeshClient) -> Self {
         let deferred = accord_runtime::telemetry::meter()
             .u64_counter("accord.gateway.invalidations.deferred")
             .with_description("Mutations that answered before the cache had their invalidations")
             .build();
+        // Leases are for this name, so that this gateway does not wait for its own.
+        let incarnation = near.holder();
         let queue = Arc::new(Queue {
+            near,
             backlog: Mutex::default(),
             arrived: Notify::new(),
             is_sending: watch::Sender::default(),
             announcement: watch::Sender::default(),
             deferred,
         });
-        let client = InvalidationServiceClient::new(client);
-        let (incarnation, queue_of_sender) = (Uuid::new_v4(), Arc::clone(&queue));
-        let sender =
-            Sender { client, mesh, queue: queue_of_sender, incarnation, sequence: 0, round: 0, is_awaited: false };
+        let sender = Sender {
+            client: InvalidationServiceClient::new(client),
+            mesh,
+            queue: Arc::clone(&queue),
+            incarnation,
+            sequence: 0,
+            round: 0,
+            is_awaited: false,
+        };
         tokio::spawn(sender.run());
         Self(queue)
     }
@@ -128,14 +141,17 @@ impl Invalidator {
         *announcement.borrow() == Announcement::Settled
     }
 
-    /// Queues tags, and waits until the cache has them, but not long.
+    /// Queues tags, and waits until the cache has them and the leases of other gateways are over, but not long.
     pub(crate) async fn invalidate(&self, tags: Vec<String>, deadline: Deadline) -> Delivery {
         let (sender, acknowledged) = oneshot::channel();
-        self.enqueue(tags, Some(sender));
+        let hashed: Arc<[Tag]> = tags.iter().map(|tag| Tag::named(tag)).collect();
+        self.enqueue(tags, Some(Waiter { tags: Arc::clone(&hashed), acknowledged: sender }));
         let wait = deadline.min(Deadline::after(MAX_WAIT));
         if tokio::time::timeout_at(wait.at(), acknowledged).await.is_ok_and(|sent| sent.is_ok()) {
             return Delivery::Delivered;
         }
+        // Whether the cache has it is open, and its reads through this gateway see the write all the same.
+        self.0.near.acknowledged(hashed.iter().copied());
         self.0.deferred.add(1, &[]);
         Delivery::Deferred
     }
@@ -153,11 +169,11 @@ impl Invalidator {
         }
     }
 
-    fn enqueue(&self, tags: Vec<String>, caller: Option<oneshot::Sender<()>>) {
+    fn enqueue(&self, tags: Vec<String>, caller: Option<Waiter>) {
         {
             let mut backlog = self.0.backlog();
             backlog.add(tags);
-            backlog.callers.retain(|caller| !caller.is_closed());
+            backlog.callers.retain(|caller| !caller.acknowledged.is_closed());
             backlog.callers.extend(caller);
             self.0.is_sending.send_replace(true);
         }
@@ -185,48 +201,6 @@ impl Queue {
     fn backlog(&self) -> std::sync::MutexGuard<'_, Backlog> {
         // A panic can't leave the set half changed.
         self.backlog.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-/// Sees to it that a mutation's tags are invalidated however it ends: the upstream may have committed although nobody
-/// waits for its answer any more.
-pub(crate) struct PendingInvalidation {
-    invalidator: Invalidator,
-    tags: Vec<String>,
-}
-
-impl PendingInvalidation {
-    /// The tags of a mutation that is about to be sent; none where it declares none.
-    pub(crate) fn of(invalidator: Option<&Invalidator>, call: &Call, message: &Bytes) -> Result<Option<Self>, Fault> {
-        let templates = &call.permit.entry().method.policy.invalidates;
-        let Some(invalidator) = invalidator.filter(|_| !templates.is_empty()) else { return Ok(None) };
-        let mut tags = Vec::with_capacity(templates.len());
-        for template in templates {
-            match template.expand(message, None) {
-                Ok(tag) => tags.extend(tag),
-                // Longer than any tag of a cached answer.
-                Err(Malformed::TooLarge) => {}
-                Err(_) => return Err(Fault::unreadable()),
-            }
-        }
-        Ok(Some(Self { invalidator: invalidator.clone(), tags }))
-    }
-
-    /// The mutation has ended: invalidates where it may have changed something.
-    pub(crate) async fn finish(mut self, may_have_acted: bool, deadline: Deadline) -> Option<Delivery> {
-        let tags = mem::take(&mut self.tags);
-        if !may_have_acted {
-            return None;
-        }
-        Some(self.invalidator.invalidate(tags, deadline).await)
-    }
-}
-
-impl Drop for PendingInvalidation {
-    fn drop(&mut self) {
-        if !self.tags.is_empty() {
-            self.invalidator.enqueue(mem::take(&mut self.tags), None);
-        }
     }
 }
 
@@ -316,20 +290,28 @@ impl Sender {
     }
 
     async fn deliver(&mut self, batch: Backlog) {
+        let mut waits = Waits::default();
+        let mut is_whole = !batch.overflowed;
         for tags in batches(batch.tags) {
-            self.deliver_one(tags).await;
+            is_whole &= self.deliver_one(tags, &mut waits).await;
         }
-        for caller in batch.callers {
-            // A caller that has stopped waiting has already answered as deferred.
-            let _ = caller.send(());
+        // The next batch leaves meanwhile. Where not all tags were told, writes answer as deferred: how long the leases on them last
+        // is not known for sure.
+        for caller in batch.callers.into_iter().filter(|_| is_whole) {
+            waits.acknowledge(caller);
         }
     }
 
-    async fn deliver_one(&mut self, mut tags: Vec<String>) {
+    /// Tells the cache of a batch; whether of each of its tags.
+    async fn deliver_one(&mut self, mut tags: Vec<String>, waits: &mut Waits) -> bool {
         self.sequence += 1;
-        let mut has_failed = false;
+        let (mut has_failed, mut is_whole) = (false, true);
         let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
-        while let Err(status) = self.send(&tags, false).await {
+        let response = loop {
+            let status = match self.send(&tags, false).await {
+                Ok(response) => break response,
+                Err(status) => status,
+            };
             // Logged once for each batch: how long it lasts shows in the count of deferred mutations.
             if !mem::replace(&mut has_failed, true) {
                 tracing::warn!(
@@ -343,26 +325,38 @@ impl Sender {
                 // Repeating it would hold up all that come after it. What can't be invalidated tag by tag is
                 // invalidated as a whole, since a number is missing.
                 tags.clear();
+                is_whole = false;
                 self.sequence += 2;
             }
             tokio::time::sleep(backoff.next_wait()).await;
-        }
+        };
+        let tags: Vec<_> = tags.iter().map(|tag| Tag::named(tag)).collect();
+        waits.note(&tags, &response);
+        // The cache does not wait for the copies of the gateway that writes: they go now, before anybody answers.
+        self.queue.near.acknowledged(tags);
+        is_whole
     }
 
-    async fn send(&mut self, tags: &[String], is_last: bool) -> Result<(), Status> {
+    async fn send(&mut self, tags: &[String], is_last: bool) -> Result<InvalidateResponse, Status> {
         let deadline = Deadline::after(ATTEMPT_TIMEOUT);
         let incarnation = self.incarnation.to_string();
         let (tags, sequence, round) = (tags.to_vec(), self.sequence, self.round);
         let request = InvalidateRequest { tags, incarnation, sequence, round, is_last };
         let request = internal_call::request(request, &self.mesh, deadline, &RequestId::new())?;
+        let left = self.queue.near.begin();
         let sending = tokio::time::timeout_at(deadline.at(), self.client.invalidate(request));
-        let answer = sending.await.map_err(|_| Status::deadline_exceeded("the cache did not answer in time"))??;
-        self.heed(answer.get_ref());
-        Ok(())
+        let response = sending.await.map_err(|_| Status::deadline_exceeded("the cache did not answer in time"))??;
+        let response = response.into_inner();
+        self.heed(left, &response);
+        Ok(response)
     }
 
-    /// What the cache knows of this gateway, and whether it waits to hear of it again.
-    fn heed(&mut self, answer: &InvalidateResponse) {
+    /// What the cache knows of this gateway, whether it waits to hear of it again, and what that makes of the copies here.
+    fn heed(&mut self, left: Asked, answer: &InvalidateResponse) {
+        self.queue.near.saw_two(left, &answer.incarnation);
+        if answer.wait.is_some() {
+            self.queue.near.acknowledged_all();
+        }
         self.is_awaited = !answer.is_settled || answer.round != self.round;
         self.round = answer.round;
         let known = if answer.is_settled { Announcement::Settled } else { Announcement::Deferred };

@@ -25,6 +25,7 @@ mod memory;
 mod authorize;
 mod rate_limit;
 mod message;
+mod near;
 mod read_through;
 mod idempotency;
 mod invalidate;

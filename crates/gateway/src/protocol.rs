@@ -16,6 +16,7 @@ use crate::{
 use accord_contract::Method;
 use accord_runtime::fair_share::Held;
 use accord_upstream::Answer;
+use body::Whole;
 use bytes::Bytes;
 use grpc::Grpc;
 use http::{HeaderMap, Request, Response, Version, header, request::Parts};
@@ -27,6 +28,9 @@ use tonic::body::Body;
 
 /// What a protocol knows how to do, in the order in which a request meets it.
 trait Protocol {
+    /// Whether the request line says what is asked, or a part of it.
+    const IS_BY_LINE: bool;
+
     /// Whether its bodies are gRPC's own, so that a gRPC server can read and answer them as they stand.
     const IS_GRPC: bool;
 
@@ -100,10 +104,23 @@ enum CodecKind {
     Json(<Json as Protocol>::Codec),
 }
 
+/// A response in hand.
+pub(crate) struct Written {
+    /// Its head, as the protocol writes it.
+    pub head: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+    /// Its trailers, where the protocol has them.
+    pub trailers: Option<HeaderMap>,
+}
+
+/// Takes a message as it is written, to give it again.
+pub(crate) type Keep = Box<dyn FnOnce(Written) + Send>;
+
 /// What came back for a call that reached its method.
 pub(crate) enum Reply {
-    /// One message or error.
-    Unary(Answer),
+    /// One message or error, and who keeps it as it is written.
+    Unary(Answer, Option<Keep>),
     /// Messages in gRPC frames, and a status in the head or in the trailers.
     Stream(Response<Body>),
 }
@@ -160,6 +177,14 @@ impl WireProtocol {
 }
 
 impl RouteMatch {
+    /// Whether the request line says what is asked, or a part of it.
+    pub(crate) fn is_by_line(&self) -> bool {
+        match &self.codec.0 {
+            CodecKind::Grpc(()) => Grpc::IS_BY_LINE,
+            CodecKind::Json(_) => Json::IS_BY_LINE,
+        }
+    }
+
     /// Reads the one message of a request, within the size limit of its method. What is read is held.
     pub(crate) async fn read<B>(&self, parts: &Parts, body: B, held: &mut Held) -> Result<Bytes, Fault>
     where
@@ -183,6 +208,19 @@ impl RouteMatch {
 impl<C> RouteMatch<C> {
     fn map(self, kind: impl FnOnce(C) -> CodecKind) -> RouteMatch {
         RouteMatch { entry: self.entry, mode: self.mode, codec: Codec(kind(self.codec)) }
+    }
+}
+
+impl Written {
+    /// The same response again.
+    pub(crate) fn respond(&self) -> Response<Body> {
+        let body = self.body.clone();
+        let mut response = Response::new(match &self.trailers {
+            Some(trailers) => Whole::with_trailers(body, trailers.clone(), None),
+            None => Whole::bytes(body, None),
+        });
+        response.headers_mut().clone_from(&self.head);
+        response
     }
 }
 

@@ -4,7 +4,8 @@ use crate::{
     fault::{Component, Fault},
     internal_call,
     invalidate::Invalidator,
-    protocol::{CacheControl, Consistency},
+    near::{CACHE_STATUS, NearCache, Place},
+    protocol::{CacheControl, Consistency, Keep, Reply},
     table::CachePlan,
     upstream::{self, Answer, Call},
 };
@@ -36,13 +37,12 @@ use std::{
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-
 /// The cache service, as the gateway uses it.
 pub(crate) struct ReadThrough {
     client: ReadThroughServiceClient<Client>,
     upstream: Arc<Upstream>,
     invalidator: Invalidator,
+    near: Arc<NearCache>,
     mesh: MeshClient,
     /// Whether it failed last, which is logged once.
     is_failing: AtomicBool,
@@ -54,11 +54,13 @@ pub(crate) struct ReadThrough {
 }
 
 impl ReadThrough {
-    /// Reads through the cache that `upstream` is, once `invalidator` has told it of this gateway, as the workload that `mesh` is.
+    /// Reads through the cache that `upstream` is, once `invalidator` has told it of this gateway, as the workload that `mesh` is;
+    /// `near` has copies of its answers.
     /// At most `max_bypassed` reads are in flight past it.
     pub(crate) fn new(
         upstream: Arc<Upstream>,
         invalidator: Invalidator,
+        near: Arc<NearCache>,
         mesh: MeshClient,
         max_bypassed: usize,
     ) -> Self {
@@ -72,6 +74,7 @@ impl ReadThrough {
             client,
             upstream,
             invalidator,
+            near,
             mesh,
             is_failing: AtomicBool::new(false),
             unknown_upstreams: Mutex::default(),
@@ -80,7 +83,8 @@ impl ReadThrough {
         }
     }
 
-    /// Answers a cached read: through the cache, and without it where it fails and the contract allows that.
+    /// Answers a cached read: through the cache, and without it where it fails and the contract allows that. What keeps the answer
+    /// comes with it, where there is a place for it.
     pub(crate) async fn read(
         &self,
         call: &Call,
@@ -88,8 +92,13 @@ impl ReadThrough {
         plan: &CachePlan,
         message: &Bytes,
         asked: CacheControl,
-    ) -> Result<Answer, Fault> {
-        let asked = if policy.ignore_cache_control { CacheControl::default() } else { asked };
+        place: Option<Place>,
+    ) -> Result<Reply, Fault> {
+        let mut asked = if policy.ignore_cache_control { CacheControl::default() } else { asked };
+        if self.near.are_two() {
+            // Neither of two caches can be believed but in what it loads now.
+            asked.consistency.get_or_insert(Consistency::Strong);
+        }
         if asked.consistency == Some(Consistency::Unstored) && !asked.only_if_cached {
             return self.past(call, message, "request").await;
         }
@@ -103,13 +112,16 @@ impl ReadThrough {
             return self.bypass(call, message, asked, &failure).await;
         }
         let begun = Instant::now();
-        let response = self.read_by_plan(call, plan, read).await;
+        let response = self.read_by_plan(call, plan, read, place).await;
         call.record.add_upstream_time(begun.elapsed());
         let failure = match response {
-            Ok(answered) => {
+            Ok((answered, keep)) => {
                 self.is_failing.store(false, Ordering::Relaxed);
-                let answered = answered.and_then(|answer| call.hold(answer));
-                return upstream::give_up(call, answered);
+                let mut answered = answered.and_then(|answer| call.hold(answer));
+                if let (Ok(answer), Some(_)) = (&mut answered, policy.near) {
+                    add_near(asked.consistency, &mut answer.head);
+                }
+                return upstream::give_up(call, answered).map(|answer| Reply::Unary(answer, keep));
             }
             Err(status) if deadline::is_exceeded(call.deadline, &status) => return Err(Fault::deadline()),
             Err(status) => status,
@@ -158,7 +170,7 @@ impl ReadThrough {
         message: &Bytes,
         asked: CacheControl,
         failure: &Status,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Reply, Fault> {
         if call.deadline.expired() {
             return Err(Fault::deadline());
         }
@@ -181,7 +193,7 @@ impl ReadThrough {
     }
 
     /// Asks the upstream itself, which meets every requirement, and keeps nothing.
-    async fn past(&self, call: &Call, message: &Bytes, why: &'static str) -> Result<Answer, Fault> {
+    async fn past(&self, call: &Call, message: &Bytes, why: &'static str) -> Result<Reply, Fault> {
         let _slot = self.bypass_slots.try_acquire().map_err(|_| {
             let message = "as many reads are in flight past the cache as may be (`cache.max_bypassed`)";
             Fault::new(Component::Gateway, Reason::Overloaded, message)
@@ -191,24 +203,39 @@ impl ReadThrough {
         answer
             .head
             .insert(CACHE_STATUS, HeaderValue::try_from(format!("accord; fwd={why}")).map_err(|_| Fault::defect())?);
-        Ok(answer)
+        Ok(Reply::Unary(answer, None))
     }
 
-    /// Reads under the plan's digest, and once more with the plan where the cache does not know it. An error is the cache's.
+    /// Reads, and says how the answer may be kept. An error is the cache's.
     async fn read_by_plan(
         &self,
         call: &Call,
         plan: &CachePlan,
         read: ReadRequest,
-    ) -> Result<Result<Answer, Fault>, Status> {
+        place: Option<Place>,
+    ) -> Result<(Result<Answer, Fault>, Option<Keep>), Status> {
+        let holder = place.as_ref().map(|_| Bytes::copy_from_slice(self.near.holder().as_bytes())).unwrap_or_default();
+        let left = self.near.begin();
+        let response = self.exchange(call, plan, ReadRequest { holder, ..read.clone() }).await?;
+        if self.near.saw_two(left, &response.incarnation) {
+            let strong = cache::Consistency { requirement: Some(Requirement::Strong(true)), only_if_cached: false };
+            let loading = self.exchange(call, plan, ReadRequest { consistency: Some(strong), ..read });
+            let loaded = Box::pin(loading).await?;
+            return Ok((answer(call, loaded)?, None));
+        }
+        let keep = place.and_then(|place| place.keeper(left, &response));
+        Ok((answer(call, response)?, keep))
+    }
+
+    /// Asks under the plan's digest, and once more with the plan where the cache does not know it.
+    async fn exchange(&self, call: &Call, plan: &CachePlan, read: ReadRequest) -> Result<ReadResponse, Status> {
         let response = self.send(call, read.clone()).await?;
-        let response = match response.result {
+        match response.result {
             Some(read_response::Result::PlanUnknown(_)) => {
-                self.send(call, ReadRequest { plan: plan.encoded.clone(), ..read }).await?
+                Box::pin(self.send(call, ReadRequest { plan: plan.encoded.clone(), ..read })).await
             }
-            _ => response,
-        };
-        answer(call, response)
+            _ => Ok(response),
+        }
     }
 
     async fn send(&self, call: &Call, read: ReadRequest) -> Result<ReadResponse, Status> {
@@ -354,6 +381,15 @@ fn add_freshness(freshness: &Freshness, head: &mut HeaderMap) {
     }
     if let Some(age) = &freshness.age {
         head.insert(header::AGE, HeaderValue::from(age.seconds + i64::from(age.nanos > 0)));
+    }
+}
+
+/// Says why the near cache was no help, after what the cache says: the list goes from the origin to the caller (RFC 9211, 2).
+fn add_near(asked: Option<Consistency>, head: &mut HeaderMap) {
+    let why = if matches!(asked, Some(Consistency::Strong)) { "request" } else { "uri-miss" };
+    let told = head.get(CACHE_STATUS).and_then(|told| told.to_str().ok());
+    if let Some(Ok(told)) = told.map(|told| HeaderValue::try_from(format!("{told}, accord-near; fwd={why}"))) {
+        head.insert(CACHE_STATUS, told);
     }
 }
 

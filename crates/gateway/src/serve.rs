@@ -11,6 +11,7 @@ use crate::{
     invalidate::Invalidator,
     listener_service::ListenerService,
     memory::MemoryBudget,
+    near::NearCache,
     read_through::ReadThrough,
     table::{self, Sources, Tables},
 };
@@ -104,15 +105,20 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
     if let Some(reads) = &reads {
         table::spawn(shutdown, Arc::clone(reads).keep_checking_health());
     }
-    let invalidator = invalidations.map(|upstream| Invalidator::start(Client::new(upstream), mesh.clone()));
+    let near = reads.as_ref().map(|_| Arc::new(NearCache::new(config.near.max_bytes)));
+    let invalidator = invalidations
+        .zip(near.clone())
+        .map(|(upstream, near)| Invalidator::start(Client::new(upstream), near, mesh.clone()));
+    let max_bypassed = config.cache.max_bypassed;
     let read_through =
-        |(upstream, invalidator)| ReadThrough::new(upstream, invalidator, mesh.clone(), config.cache.max_bypassed);
+        |((upstream, invalidator), near)| ReadThrough::new(upstream, invalidator, near, mesh.clone(), max_bypassed);
     Ok(Arc::new(Gateway {
         tables,
         trusted_hops: config.forwarding.trusted_hops,
         concurrency_limit: ConcurrencyLimit::new(config.limits.max_in_flight, config.limits.max_share),
         memory: MemoryBudget::new(config.limits.max_memory, config.limits.max_share),
-        read_through: reads.zip(invalidator.clone()).map(read_through),
+        read_through: reads.zip(invalidator.clone()).zip(near.clone()).map(read_through),
+        near,
         invalidator,
         idempotency: records.map(|upstream| IdempotencyRecords::new(Client::new(upstream), mesh.clone())),
         mesh,

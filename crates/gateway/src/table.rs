@@ -14,9 +14,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use accord_contract::{Access, Contract, Source, http::Binding};
+use accord_contract::{Access, Contract, Near, Source, http::Binding};
 use accord_transcode::{NoMatch, Plan, Routes, Schema};
 use accord_upstream::Upstream;
+use accord_wire::Template;
 
 pub(crate) use entry::MethodEntry;
 pub(crate) use live::Tables;
@@ -154,12 +155,13 @@ fn entries<'a>(
     let schemas: HashMap<_, _> = schemas.collect();
     let mut entered = Entered { entries: Entries::new(), bound: Vec::new(), warnings: Vec::new() };
     let mut reasons = Vec::new();
+    let bounded = bounded(&built.contract);
     for method in built.contract.methods() {
         let upstream = upstreams.iter().find(|upstream| *upstream.name() == method.upstream);
         let (Some(upstream), Some(schema)) = (upstream, schemas.get(&*method.upstream)) else { continue };
         let path = format!("/{}", method.name).into_boxed_str();
         let before = before.and_then(|before| before.entries.get(&path)).map(Arc::as_ref);
-        match MethodEntry::new(method, upstream, schema, before) {
+        match MethodEntry::new(method, upstream, schema, before, &bounded) {
             Ok((entry, plans)) => {
                 let entry = Arc::new(entry);
                 for (binding, plan) in method.http.iter().zip(plans) {
@@ -174,6 +176,12 @@ fn entries<'a>(
         }
     }
     if reasons.is_empty() { Ok(entered) } else { Err(Refused::all(reasons)) }
+}
+
+/// The tags of answers that gateways keep in their own memory without leases.
+fn bounded(contract: &Contract) -> Vec<Template> {
+    let caches = contract.methods().into_iter().filter_map(|method| method.policy.cache.as_ref());
+    caches.filter(|cache| matches!(cache.near, Some(Near::Bounded(_)))).flat_map(|cache| cache.tags.clone()).collect()
 }
 
 #[cfg(test)]

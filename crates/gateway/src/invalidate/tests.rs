@@ -24,7 +24,8 @@ fn backlog_over_its_tags_becomes_a_gap() {
     let deferred = accord_runtime::telemetry::meter().u64_counter("deferred").build();
     let (arrived, is_sending, announcement) = (Notify::new(), watch::Sender::default(), watch::Sender::default());
     let backlog = Mutex::default();
-    let queue = Invalidator(Arc::new(Queue { backlog, arrived, is_sending, announcement, deferred }));
+    let near = Arc::new(NearCache::new(1 << 20));
+    let queue = Invalidator(Arc::new(Queue { near, backlog, arrived, is_sending, announcement, deferred }));
     queue.enqueue((0..MAX_BACKLOG_TAGS).map(|tag| tag.to_string()).collect(), None);
     queue.enqueue(vec!["0".to_owned()], None);
     let backlog = |queue: &Invalidator| {

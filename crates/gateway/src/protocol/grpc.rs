@@ -1,7 +1,7 @@
 //! gRPC on HTTP/2 (gRPC's PROTOCOL-HTTP2).
 
 use super::{
-    BodyMode, Malformed, Protocol, Reply, RequestOptions, RouteMatch,
+    BodyMode, Keep, Malformed, Protocol, Reply, RequestOptions, RouteMatch, Written,
     body::{Whole, body_fault, unsupported},
     grpc_subtype,
     options::single,
@@ -35,6 +35,8 @@ const MALFORMED_TIMEOUT: Malformed = Malformed {
 pub(super) struct Grpc;
 
 impl Protocol for Grpc {
+    const IS_BY_LINE: bool = false;
+
     const IS_GRPC: bool = true;
 
     type Codec = ();
@@ -76,7 +78,7 @@ impl Protocol for Grpc {
 
     async fn respond((): &(), _: &Method, reply: Reply, _: &CallMemory) -> Result<Response<Body>, Fault> {
         Ok(match reply {
-            Reply::Unary(answer) => unary(answer),
+            Reply::Unary(answer, keep) => unary(answer, keep),
             Reply::Stream(response) => response,
         })
     }
@@ -90,12 +92,15 @@ fn is_protobuf(subtype: &str) -> bool {
     subtype.is_empty() || subtype.eq_ignore_ascii_case("+proto")
 }
 
-fn unary(answer: Answer) -> Response<Body> {
+fn unary(answer: Answer, keep: Option<Keep>) -> Response<Body> {
+    let mut written = None;
     let mut response = match answer.result {
         Ok(message) => {
             let mut trailers = answer.trailers;
             trailers.insert("grpc-status", HeaderValue::from_static("0"));
-            Response::new(Whole::with_trailers(grpc::frame(&message), trailers, answer.held))
+            let framed = grpc::frame(&message);
+            written = keep.is_some().then(|| (framed.clone(), trailers.clone()));
+            Response::new(Whole::with_trailers(framed, trailers, answer.held))
         }
         Err(status) if answer.is_trailers_only => trailers_only(&status),
         Err(status) => {
@@ -106,6 +111,9 @@ fn unary(answer: Answer) -> Response<Body> {
     };
     response.headers_mut().extend(answer.head);
     response.headers_mut().insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
+    if let Some((keep, (body, trailers))) = keep.zip(written) {
+        keep(Written { head: response.headers().clone(), body, trailers: Some(trailers) });
+    }
     response
 }
 

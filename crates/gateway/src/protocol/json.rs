@@ -7,7 +7,7 @@ mod error;
 mod stream;
 
 use super::{
-    BodyMode, Malformed, Protocol, Reply, RequestOptions, RouteMatch,
+    BodyMode, Keep, Malformed, Protocol, Reply, RequestOptions, RouteMatch, Written,
     body::{Whole, body_fault, unsupported},
     content_type, grpc_subtype,
     options::single,
@@ -96,6 +96,8 @@ impl Json {
 }
 
 impl Protocol for Json {
+    const IS_BY_LINE: bool = true;
+
     const IS_GRPC: bool = false;
 
     type Codec = Codec;
@@ -168,7 +170,7 @@ impl Protocol for Json {
         memory: &CallMemory,
     ) -> Result<Response<Body>, Fault> {
         match reply {
-            Reply::Unary(answer) => unary(codec, method, answer, memory),
+            Reply::Unary(answer, keep) => unary(codec, method, answer, keep, memory),
             Reply::Stream(response) => stream::respond(codec, method, response, memory).await,
         }
     }
@@ -179,8 +181,14 @@ impl Protocol for Json {
     }
 }
 
-fn unary(codec: &Codec, method: &Method, answer: Answer, memory: &CallMemory) -> Result<Response<Body>, Fault> {
-    let mut is_passed_on = false;
+fn unary(
+    codec: &Codec,
+    method: &Method,
+    answer: Answer,
+    keep: Option<Keep>,
+    memory: &CallMemory,
+) -> Result<Response<Body>, Fault> {
+    let (mut is_passed_on, mut written) = (false, None);
     let mut response = match answer.result {
         Ok(message) => {
             let mut text = Vec::with_capacity(message.len() * 2);
@@ -189,7 +197,8 @@ fn unary(codec: &Codec, method: &Method, answer: Answer, memory: &CallMemory) ->
                 .response(&message, &mut text)
                 .map_err(|error| Fault::malformed(format!("the answer is not the declared message: {error}")))?;
             let held = memory.response(text.len())?;
-            let mut response = Response::new(Whole::bytes(text.into(), Some(held)));
+            let text = written.insert(Bytes::from(text)).clone();
+            let mut response = Response::new(Whole::bytes(text, Some(held)));
             is_passed_on = content_type.is_some();
             response.headers_mut().insert(header::CONTENT_TYPE, content_type.unwrap_or(CONTENT_TYPE));
             response
@@ -197,6 +206,9 @@ fn unary(codec: &Codec, method: &Method, answer: Answer, memory: &CallMemory) ->
         Err(status) => codec.json.error(&status, method),
     };
     add_metadata(&answer.head, is_passed_on, response.headers_mut());
+    if let Some((keep, body)) = keep.zip(written) {
+        keep(Written { head: response.headers().clone(), body, trailers: None });
+    }
     Ok(response)
 }
 

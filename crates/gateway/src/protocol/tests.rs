@@ -277,7 +277,7 @@ async fn error_of_a_handler_carries_the_same_code_and_metadata() {
         let route = protocol.find(&table, &parts).unwrap_or_else(|fault| panic!("{}: {fault:?}", column.name));
         let mut answer = Answer::new(Err(Status::not_found("no desk")));
         answer.head.insert("x-shelf", "7".parse().unwrap());
-        let response = route.respond(Reply::Unary(answer), &memory()).await.unwrap();
+        let response = route.respond(Reply::Unary(answer, None), &memory()).await.unwrap();
         assert_eq!(response.headers()["x-shelf"], "7", "{}", column.name);
         assert_eq!(outcome(&column, response).await, (Code::NotFound as i32, String::new()), "{}", column.name);
     }

@@ -1,12 +1,14 @@
 //! One method, with all that serving it needs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use accord_contract::Method;
 use accord_contract::http::Binding;
 use accord_runtime::observe::MethodSeries;
 use accord_transcode::{Limits, Plan, Schema};
 use accord_upstream::{Retries, Upstream};
+use accord_wire::Template;
 use http::uri::PathAndQuery;
 
 use super::plan::CachePlan;
@@ -15,8 +17,13 @@ use super::rates::Rate;
 /// The plan of each HTTP binding of a method, or one line that says why it is not served.
 type Plans = Vec<Result<Arc<Plan>, String>>;
 
+/// How many entries were made.
+static MADE: AtomicU64 = AtomicU64::new(0);
+
 /// One method, with all that serving it needs.
 pub(crate) struct MethodEntry {
+    /// Its number: no other entry has it, of this contract or another.
+    pub serial: u64,
     /// What the contract says of it.
     pub method: Arc<Method>,
     /// What its calls are counted under.
@@ -29,6 +36,8 @@ pub(crate) struct MethodEntry {
     pub plan: Arc<Plan>,
     /// Its plan, where it is cached.
     pub cache_plan: Option<CachePlan>,
+    /// Whether other gateways may answer for a while with what a call of it makes invalid, as their contracts declare.
+    pub is_seen_later: bool,
     /// Its rate limits with their counts.
     pub rates: Arc<[Rate]>,
     /// How often a call may be tried, with what is left for repeating failed attempts.
@@ -37,22 +46,25 @@ pub(crate) struct MethodEntry {
 
 impl MethodEntry {
     /// An entry that goes on counting where `before`, the entry of the previous snapshot, left off, and the plans of
-    /// its HTTP bindings, with why there is none for one. An error is one line for the operator.
+    /// its HTTP bindings, with why there is none for one. `bounded` are the tags of answers that gateways keep without leases. An error is one line for the operator.
     pub(crate) fn new(
         method: &Arc<Method>,
         upstream: &Arc<Upstream>,
         schema: &Arc<Schema>,
         before: Option<&Self>,
+        bounded: &[Template],
     ) -> Result<(Self, Plans), String> {
         let unfit = |problem: String| format!("error: {}: {problem}", method.name);
         let plan = Plan::compile(schema, &method.descriptor, None, Limits::default());
         let entry = Self {
+            serial: MADE.fetch_add(1, Ordering::Relaxed),
             method: Arc::clone(method),
             series: series_of(method, before),
             upstream: Arc::clone(upstream),
             path: PathAndQuery::try_from(format!("/{}", method.name)).map_err(|error| unfit(error.to_string()))?,
             plan: Arc::new(plan.map_err(|error| unfit(error.to_string()))?),
             cache_plan: CachePlan::of(method),
+            is_seen_later: method.policy.invalidates.iter().any(|tag| bounded.iter().any(|it| it.may_meet(tag))),
             rates: rates_of(method, before),
             retries: retries_of(method, before),
         };

@@ -23,6 +23,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "accord-api",
             "accord-contract",
             "accord-mesh",
+            "accord-readthrough",
             "accord-runtime",
             "accord-token",
             "accord-transcode",

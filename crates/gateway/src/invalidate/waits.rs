@@ -1,0 +1,96 @@
+//! How long the leases of other gateways last on what was invalidated. Each write waits for those on its own tags alone, so that
+//! nobody waits behind another.
+
+use accord_api::accord::cache::v1::{InvalidateResponse, LeasedTag};
+use accord_readthrough::{Tag, own_wait};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{sync::oneshot, time::Instant};
+
+/// A write that waits until its tags are acknowledged.
+pub(super) struct Waiter {
+    /// Its tags.
+    pub tags: Arc<[Tag]>,
+    /// Where it is told.
+    pub acknowledged: oneshot::Sender<()>,
+}
+
+/// Until when leases last, as the cache said.
+#[derive(Default)]
+pub(super) struct Waits {
+    all: Option<Instant>,
+    tags: HashMap<Tag, Instant>,
+}
+
+impl Waits {
+    /// Notes an answer that has just come, about these tags.
+    pub(super) fn note(&mut self, tags: &[Tag], response: &InvalidateResponse) {
+        self.all = self.all.max(until(response.wait));
+        for LeasedTag { index, wait } in &response.leased {
+            let tag = usize::try_from(*index).ok().and_then(|index| tags.get(index));
+            if let (Some(tag), Some(until)) = (tag, until(*wait)) {
+                self.tags.insert(*tag, until);
+            }
+        }
+    }
+
+    /// Tells a write when the last lease on its tags is over.
+    pub(super) fn acknowledge(&self, Waiter { tags, acknowledged }: Waiter) {
+        let own = tags.iter().filter_map(|tag| self.tags.get(tag)).max().copied();
+        // One that has stopped waiting has already answered as deferred.
+        let _ = match self.all.max(own).filter(|until| *until > Instant::now()) {
+            None => acknowledged.send(()),
+            Some(until) => {
+                tokio::spawn(async move {
+                    tokio::time::sleep_until(until).await;
+                    acknowledged.send(())
+                });
+                Ok(())
+            }
+        };
+    }
+}
+
+/// By this gateway's clock, from now.
+fn until(left: Option<prost_types::Duration>) -> Option<Instant> {
+    let left = Duration::try_from(left?).ok().filter(|left| !left.is_zero())?;
+    Some(Instant::now() + own_wait(left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(wait: i32, leased: &[(u32, i32)]) -> InvalidateResponse {
+        let duration = |milliseconds: i32| {
+            (milliseconds > 0).then_some(prost_types::Duration { seconds: 0, nanos: milliseconds * 1_000_000 })
+        };
+        let leased = leased.iter().map(|(index, wait)| LeasedTag { index: *index, wait: duration(*wait) }).collect();
+        InvalidateResponse { wait: duration(wait), leased, ..InvalidateResponse::default() }
+    }
+
+    /// How long a write of these tags waits.
+    async fn waited(waits: &Waits, tags: &[Tag]) -> Duration {
+        let (acknowledged, told) = oneshot::channel();
+        let begun = Instant::now();
+        waits.acknowledge(Waiter { tags: tags.into(), acknowledged });
+        told.await.unwrap();
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn write_waits_for_leases_on_its_own_tags_alone() {
+        let tags = ["product/milk", "product/bread", "products"].map(Tag::named);
+        let mut waits = Waits::default();
+        waits.note(&tags, &response(0, &[(0, 98), (2, 49)]));
+        assert_eq!(waited(&waits, &tags[1..2]).await, Duration::ZERO);
+        let both = waited(&waits, &tags).await;
+        assert!((Duration::from_millis(100)..Duration::from_millis(103)).contains(&both), "{both:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn write_behind_a_flush_waits_for_all_leases() {
+        let mut waits = Waits::default();
+        waits.note(&[], &response(98, &[]));
+        assert!(waited(&waits, &[Tag::named("product/milk")]).await >= Duration::from_millis(100));
+    }
+}
