@@ -6,6 +6,7 @@ mod authenticate;
 mod authorize;
 mod bounds;
 mod read_through;
+mod near;
 mod idempotency_claims;
 mod idempotency_records;
 mod deadline;
