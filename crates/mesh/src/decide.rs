@@ -129,7 +129,8 @@ impl DecisionClient {
         let owned = key.to_owned();
         // Callers with the same question wait here for one answer, each as long as its own deadline allows. The first
         // asks with time of its own, so that its short deadline does not fail the others.
-        let asking = self.memory.try_get_with_by_ref(&owned, self.ask(token, verified, question, id));
+        // Apart, since it is seldom: every call would carry the room that it takes.
+        let asking = Box::pin(self.memory.try_get_with_by_ref(&owned, self.ask(token, verified, question, id)));
         let answer = timeout_at(deadline.at(), asking)
             .await
             .map_err(|_| Refusal::DeadlineExceeded)?
