@@ -30,7 +30,12 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 use tonic::body::Body;
 
 /// Says that a mutation's invalidations had not reached the cache when it answered, or who may see it later.
@@ -100,15 +105,16 @@ pub(crate) async fn travel(
     let permit = authorize(&gateway.mesh, &route.entry, identity, &arrival, deadline).await?;
     let allowance = rate_limit(protocol, &permit)?;
     let call = Call::new(permit, Arc::clone(&slot), memory, deadline, &mut arrival, route.mode);
-    let mut response = within(deadline, answer(gateway, call, route, arrival)).await?;
+    let mut response = within(deadline, pin!(answer(gateway, call, route, arrival))).await?;
     allowance.add_headers(response.headers_mut());
     // The connection cuts a caller that has not read the answer by then, so that nobody holds a slot by not reading.
     response.extensions_mut().insert(deadline);
     Ok(response.map(|body| Body::new(HoldingBody::new(body, slot))))
 }
 
-/// Dropping what is not done in time is what cancels it upstream. What is over before it begins is not begun.
-async fn within<T>(deadline: Deadline, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+/// Dropping what is not done in time is what cancels it upstream. What is over before it begins is not begun. The work is pinned
+/// where it is made, since it is large and would be moved more than once.
+async fn within<T>(deadline: Deadline, work: Pin<&mut impl Future<Output = Result<T, Fault>>>) -> Result<T, Fault> {
     if deadline.expired() {
         return Err(Fault::deadline());
     }
@@ -151,7 +157,7 @@ async fn pass_through(gateway: &Gateway, call: &Call, body: Incoming) -> Result<
     let mut withdrawal = Withdrawal::watch(&gateway.mesh, &call.permit);
     let limits = StreamLimits::of_request(call.policy()).of_encoding(call.metadata.get("grpc-encoding"));
     let body = stream_limits::request(body, limits, &call.record, Arc::clone(&end_reason));
-    let response = withdrawal.hold(upstream::stream(call, body, &end_reason)).await?;
+    let response = withdrawal.hold(pin!(upstream::stream(call, body, &end_reason))).await?;
     Ok(limited(call, response, end_reason, withdrawal, windows))
 }
 
@@ -161,7 +167,7 @@ async fn stream(gateway: &Gateway, call: &Call, message: &Bytes) -> Result<Respo
     let end_reason = EndReason::default();
     let mut withdrawal = Withdrawal::watch(&gateway.mesh, &call.permit);
     let request = Full::new(grpc::frame(message));
-    let response = withdrawal.hold(upstream::stream(call, request, &end_reason)).await?;
+    let response = withdrawal.hold(pin!(upstream::stream(call, request, &end_reason))).await?;
     Ok(limited(call, response, end_reason, withdrawal, windows))
 }
 

@@ -16,7 +16,7 @@ use std::{
     convert::Infallible,
     future::Future,
     panic::AssertUnwindSafe,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -68,7 +68,7 @@ impl Service<Request<Incoming>> for ListenerService {
             let is_head = request.method() == Method::HEAD;
             let has_body = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
             // Caught here already, where the caller's protocol is known: a defect is answered in it as well.
-            let travelled = AssertUnwindSafe(travel(&gateway, listener, protocol, request)).catch_unwind().await;
+            let travelled = AssertUnwindSafe(pin!(travel(&gateway, listener, protocol, request))).catch_unwind().await;
             let response = travelled.unwrap_or_else(|_panic| Err(Fault::defect())).unwrap_or_else(|fault| {
                 faults.count(&fault);
                 record.set_reason(|| fault.reason());

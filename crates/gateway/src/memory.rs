@@ -21,7 +21,10 @@ use std::{
 
 /// The bytes that may be in memory.
 #[derive(Clone)]
-pub(crate) struct MemoryBudget {
+pub(crate) struct MemoryBudget(Arc<Kinds>);
+
+/// What they are held for.
+struct Kinds {
     requests: FairShare,
     responses: FairShare,
 }
@@ -32,7 +35,7 @@ impl MemoryBudget {
         let requests = FairShare::new(bytes, max_share).observed("memory");
         let responses = requests.kind();
         observe([("request", &requests), ("response", &responses)]);
-        Self { requests, responses }
+        Self(Arc::new(Kinds { requests, responses }))
     }
 }
 
@@ -69,17 +72,17 @@ impl CallMemory {
 
     /// As the crate `upstream` takes it, which holds what it reads of answers.
     pub(crate) fn caller(&self) -> Caller<'_> {
-        Caller { holder: self.holder, memory: Some(&self.budget.responses) }
+        Caller { holder: self.holder, memory: Some(&self.budget.0.responses) }
     }
 
     /// A request that is about to be read.
     pub(crate) fn request(&self) -> Held {
-        self.budget.requests.nothing(Some(self.holder))
+        self.budget.0.requests.nothing(Some(self.holder))
     }
 
     /// An answer that is about to be written, or was read by other means than a call of `upstream`.
     pub(crate) fn response(&self, bytes: usize) -> Result<Held, Fault> {
-        self.budget.responses.hold(Some(self.holder), bytes as u64, 0).map_err(shed)
+        self.budget.0.responses.hold(Some(self.holder), bytes as u64, 0).map_err(shed)
     }
 
     /// What waits in the windows of a call that is passed on as it comes, where its caller or the upstream reads slowly. A call

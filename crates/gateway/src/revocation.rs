@@ -9,7 +9,7 @@ use accord_token::Refusal;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     task::{Context, Poll},
 };
@@ -44,11 +44,15 @@ impl Withdrawal {
     }
 
     /// Does the work for as long as the credentials hold.
-    pub(crate) async fn hold<T>(&mut self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-        tokio::select! {
-            done = work => done,
-            fault = self => Err(fault),
-        }
+    pub(crate) async fn hold<T>(
+        &mut self,
+        mut work: Pin<&mut impl Future<Output = Result<T, Fault>>>,
+    ) -> Result<T, Fault> {
+        poll_fn(|context| match Pin::new(&mut *self).poll(context) {
+            Poll::Ready(fault) => Poll::Ready(Err(fault)),
+            Poll::Pending => work.as_mut().poll(context),
+        })
+        .await
     }
 }
 
