@@ -69,6 +69,11 @@ pub(crate) fn framed() -> Bytes {
     with_prefix(&item)
 }
 
+/// A message in which nothing is set.
+pub(crate) fn empty() -> Bytes {
+    Bytes::from_static(&[0; PREFIX])
+}
+
 /// A request of one item.
 pub(crate) fn get(id: &str) -> Bytes {
     with_prefix(&GetItemRequest { id: id.to_owned() })

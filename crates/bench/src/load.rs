@@ -1,12 +1,6 @@
 //! Load that differs from request to request, or comes at a rate whatever the answers do: what h2load can't send.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    rc::Rc,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{cell::Cell, io::stdin, net::SocketAddr, path::PathBuf, rc::Rc, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -15,6 +9,7 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
     net::TcpStream,
     sync::Mutex,
@@ -62,6 +57,9 @@ pub(crate) struct Args {
     /// Requests a second, whatever the answers do: latency counts from when a request was due
     #[arg(long)]
     rate: Option<f64>,
+    /// Keep the connections, and send as many requests as each line of standard input says
+    #[arg(long, conflicts_with_all = ["rate", "requests"])]
+    session: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -84,7 +82,10 @@ enum Connection {
 struct Load {
     args: Args,
     tokens: Vec<String>,
-    next: AtomicU64,
+    /// Requests that are begun.
+    begun: Cell<u64>,
+    /// Requests that may be begun.
+    allowed: Cell<u64>,
 }
 
 /// Sends everything, and prints how many were answered and how long that took: `ok N`, then microseconds by percentile.
@@ -95,7 +96,8 @@ pub(crate) async fn run(args: Args) -> Result<()> {
         }
         None => Vec::new(),
     };
-    let load = Rc::new(Load { args, tokens, next: AtomicU64::new(0) });
+    raise_file_limit();
+    let load = Rc::new(Load { args, tokens, begun: Cell::new(0), allowed: Cell::new(0) });
     task::LocalSet::new().run_until(send_all(load)).await
 }
 
@@ -104,16 +106,41 @@ async fn send_all(load: Rc<Load>) -> Result<()> {
     for _ in 0..load.args.connections {
         connections.push(Rc::new(connect(&load.args).await?));
     }
-    let mut times = match load.args.rate {
+    if load.args.session {
+        return session(&load, &connections).await;
+    }
+    load.allow(load.args.requests);
+    report(match load.args.rate {
         Some(rate) => at_rate(&load, &connections, rate).await?,
         None => in_turn(&load, &connections).await?,
-    };
+    });
+    Ok(())
+}
+
+/// A turn for each line of standard input; connections are idle in between. Says that it has begun by a report of nothing.
+async fn session(load: &Rc<Load>, connections: &[Rc<Connection>]) -> Result<()> {
+    report(Vec::new());
+    // A thread reads, so that pings are answered meanwhile.
+    while let Some(line) = task::spawn_blocking(|| stdin().lines().next()).await?.transpose()? {
+        load.allow(line.trim().parse().with_context(|| format!("{line:?} is no number of requests"))?);
+        report(in_turn(load, connections).await?);
+    }
+    Ok(())
+}
+
+fn report(mut times: Vec<u64>) {
     times.sort_unstable();
     println!("ok {}", times.len());
     for (name, per_mille) in [("p50", 500), ("p90", 900), ("p99", 990), ("p99.9", 999)] {
         println!("{name} {}", percentile(&times, per_mille));
     }
-    Ok(())
+}
+
+/// As many connections as the system lets us have: a shell's limit is often 1,024. Where it can't be raised, connecting tells.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// Each task sends its next request when the one before is answered.
@@ -179,8 +206,17 @@ async fn connect(args: &Args) -> Result<Connection> {
 impl Load {
     /// The next number, until all are given out.
     fn number(&self) -> Option<u64> {
-        let count = self.next.fetch_add(1, Ordering::Relaxed);
-        (count < self.args.requests).then(|| self.args.from + count % self.args.distinct)
+        let count = self.begun.get();
+        if count >= self.allowed.get() {
+            return None;
+        }
+        self.begun.set(count + 1);
+        Some(self.args.from + count % self.args.distinct)
+    }
+
+    /// So many more.
+    fn allow(&self, requests: u64) {
+        self.allowed.set(self.allowed.get() + requests);
     }
 
     fn request(&self, number: u64) -> Result<Request<Body>> {

@@ -1,5 +1,5 @@
 //! `accord-bench`: what `cargo xtask bench` starts beside the binaries. An upstream that costs less than what is measured before
-//! it, and floors: what the same answer costs a server that does nothing else.
+//! it, a collector, load, and floors: what the same answer costs a server that does nothing else.
 
 mod epoll;
 mod executor;
@@ -31,6 +31,8 @@ struct Arguments {
 enum Server {
     /// bench.v1.BenchService over HTTP/2, plaintext
     Upstream,
+    /// A collector that takes everything, says the path of each call, and keeps nothing
+    Sink,
     /// Floor: one answer over HTTP/1.1, by epoll and nothing else
     Epoll,
     /// Floor: a hit as hyper alone would answer it, with its look-ups and headers, over HTTP/1.1 and HTTP/2
@@ -43,7 +45,8 @@ fn main() -> Result<()> {
     let Arguments { server, listen } = Arguments::parse();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     match server {
-        Server::Upstream => runtime.block_on(upstream::serve(listen)),
+        Server::Upstream => runtime.block_on(upstream::serve(listen, item::framed(), false)),
+        Server::Sink => runtime.block_on(upstream::serve(listen, item::empty(), true)),
         Server::Hit => runtime.block_on(hit::serve(listen)),
         Server::Load(args) => runtime.block_on(load::run(args)),
         Server::Epoll => epoll::serve(listen),

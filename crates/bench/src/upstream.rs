@@ -18,30 +18,37 @@ const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 const STREAMS: u32 = 10_000;
 
-/// Serves until the process ends.
-pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
+/// What every call is answered with.
+#[derive(Clone)]
+struct Reply {
+    message: Bytes,
+    says_paths: bool,
+}
+
+/// Answers every call with this message, until the process ends; says which were called, where somebody wants to know.
+pub(crate) async fn serve(listen: SocketAddr, message: Bytes, says_paths: bool) -> Result<()> {
     let listener = TcpListener::bind(listen).await?;
-    let message = item::framed();
+    let reply = Reply { message, says_paths };
     let local = task::LocalSet::new();
     local
         .run_until(async move {
             loop {
                 let (socket, _) = listener.accept().await?;
-                task::spawn_local(connection(socket, message.clone()));
+                task::spawn_local(connection(socket, reply.clone()));
             }
         })
         .await
 }
 
 /// One that breaks is its peer's to make anew.
-async fn connection(socket: TcpStream, message: Bytes) -> Result<(), h2::Error> {
+async fn connection(socket: TcpStream, reply: Reply) -> Result<(), h2::Error> {
     let _ = socket.set_nodelay(true);
     let mut builder = h2::server::Builder::new();
     builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
     let mut connection = builder.max_concurrent_streams(STREAMS).handshake(socket).await?;
     while let Some(accepted) = connection.accept().await {
         let (request, respond) = accepted?;
-        task::spawn_local(answer(request, respond, message.clone()));
+        task::spawn_local(answer(request, respond, reply.clone()));
     }
     Ok(())
 }
@@ -49,9 +56,12 @@ async fn connection(socket: TcpStream, message: Bytes) -> Result<(), h2::Error> 
 async fn answer(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    message: Bytes,
+    Reply { message, says_paths }: Reply,
 ) -> Result<(), h2::Error> {
     let (head, mut body) = request.into_parts();
+    if says_paths {
+        println!("{}", head.uri.path());
+    }
     let mut received = Vec::new();
     while let Some(chunk) = body.data().await {
         let chunk = chunk?;
