@@ -9,8 +9,11 @@ mod binaries;
 mod cases;
 mod checks;
 pub(crate) mod counts;
+mod latency;
 mod load;
 mod machine;
+mod many_methods;
+mod memory;
 mod misses;
 mod namespaces;
 mod peers;
@@ -18,6 +21,7 @@ mod probe;
 mod profile;
 mod report;
 mod rounds;
+mod scale;
 mod service;
 mod stage;
 mod streams;
@@ -31,7 +35,7 @@ use self::{
     cases::{Case, Kind},
     machine::Cores,
     peers::Peers,
-    report::{Outcome, Report},
+    report::{Figures, Measure, Outcome, Report},
     rounds::Amount,
     stage::Stage,
     varied::Varied,
@@ -55,6 +59,9 @@ pub(crate) struct Args {
     /// Requests in a turn
     #[arg(long, default_value_t = 20_000)]
     requests: u32,
+    /// The largest size in the cases of scale: methods, connections, tokens, entries
+    #[arg(long, default_value_t = 100_000)]
+    most: u32,
     /// The profile that the binaries are built with, unless `ACCORD_BINARIES` names a directory of them
     #[arg(long, default_value = "dist")]
     profile: String,
@@ -114,22 +121,59 @@ async fn measure(args: &Args, cases: &[&'static Case], cores: Cores, binaries: &
         say(format_args!("missing: {missing}"))?;
     }
     let amount = Amount { rounds: args.rounds, requests: args.requests };
+    let run = Run { stage: &stage, peers: &peers, load: &load, varied: &varied, amount, most: args.most };
     for case in cases {
-        let result = match &case.kind {
-            Kind::Service(service) => service::run(service, &stage, &peers, &load, amount).await,
-            Kind::Namespace(keys) => namespaces::run(*keys, &stage, &peers, &load, amount).await,
-            Kind::Misses => misses::run(&stage, &varied, amount),
-            Kind::Auth(method) => authority::run(*method, &stage, &load, amount).await,
-            Kind::Stream(messages) => streams::run(*messages, &stage, &peers, &varied, amount),
-        };
-        let figures = result.with_context(|| format!("the case {}", case.name))?;
-        let result = Outcome { name: case.name, about: case.about, requests: args.requests, figures };
-        say(result.table(earlier.as_ref()))?;
-        report.add(&result, peers.missing());
+        for outcome in run.case(case).await.with_context(|| format!("the case {}", case.name))? {
+            say(outcome.table(earlier.as_ref()))?;
+            report.add(&outcome, peers.missing());
+        }
     }
     if let Some(file) = &args.save {
         report.save(file)?;
     }
     drop(peers);
     stage.stop().await
+}
+
+/// What all cases share.
+struct Run<'a> {
+    stage: &'a Stage,
+    peers: &'a Peers,
+    load: &'a load::Tool,
+    varied: &'a Varied,
+    amount: Amount,
+    most: u32,
+}
+
+impl Run<'_> {
+    /// Most cases have one table; the others have one for each part of what they measure.
+    async fn case(&self, case: &Case) -> Result<Vec<Outcome>> {
+        let Self { stage, peers, load, varied, amount, most } = *self;
+        let figures = match &case.kind {
+            Kind::Service(service) => service::run(service, stage, peers, load, amount).await?,
+            Kind::Namespace(keys) => namespaces::run(*keys, stage, peers, load, amount).await?,
+            Kind::Misses => misses::run(stage, varied, amount)?,
+            Kind::Auth(method) => authority::run(*method, stage, load, amount).await?,
+            Kind::Stream(messages) => streams::run(*messages, stage, peers, varied, amount)?,
+            Kind::Scale(scale) => scale::run(*scale, most, stage, varied, amount).await?,
+            Kind::Latency => {
+                let parts = latency::run(stage, peers, varied, amount)?;
+                return Ok(self.parts(case, Measure::Latency, parts));
+            }
+            Kind::Memory => {
+                let parts = memory::run(stage, varied, amount.rounds).await?;
+                return Ok(self.parts(case, Measure::Memory, parts));
+            }
+        };
+        Ok(vec![self.outcome(case, case.name.to_owned(), Measure::Cost, figures)])
+    }
+
+    fn parts(&self, case: &Case, measure: Measure, parts: Vec<(String, Vec<Figures>)>) -> Vec<Outcome> {
+        let outcome = |(part, figures)| self.outcome(case, format!("{}-{part}", case.name), measure, figures);
+        parts.into_iter().map(outcome).collect()
+    }
+
+    fn outcome(&self, case: &Case, name: String, measure: Measure, figures: Vec<Figures>) -> Outcome {
+        Outcome { name, about: case.about, measure, requests: self.amount.requests, figures }
+    }
 }

@@ -7,6 +7,7 @@ use accord_api::accord::auth::v1::{
 use accord_fabric::Fabric;
 use anyhow::{Context, Result};
 use prost::Message;
+use tokio::task::JoinSet;
 
 use super::{
     load::{self, Protocol, Request, Tool},
@@ -18,6 +19,9 @@ use super::{
 
 /// The workload that asks.
 const CLIENT: &str = "gateway";
+
+/// Tokens are many, and auth answers several at once.
+const ISSUED_AT_ONCE: u32 = 64;
 
 /// What is asked of auth.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +75,25 @@ async fn request(method: Method, fabric: &Fabric, token: &str) -> Result<Request
         token: Some(own.access_token),
         body: Some(load::framed(&message)),
     })
+}
+
+/// So many tokens of a workload of the mesh.
+pub(super) async fn tokens(fabric: &Fabric, count: u32) -> Result<Vec<String>> {
+    let (client, request) = (TokenServiceClient::new(fabric.auth.channel()?), credentials(fabric)?);
+    let mut issued = Vec::new();
+    let mut tasks = JoinSet::new();
+    for at in 0..count + ISSUED_AT_ONCE {
+        if at >= ISSUED_AT_ONCE
+            && let Some(answer) = tasks.join_next().await
+        {
+            issued.push(answer??);
+        }
+        if at < count {
+            let (mut client, request) = (client.clone(), request.clone());
+            tasks.spawn(async move { client.issue(request).await.map(|answer| answer.into_inner().access_token) });
+        }
+    }
+    Ok(issued)
 }
 
 /// Those of a workload of the mesh.

@@ -6,6 +6,7 @@ use super::{
     authority::Method,
     checks::Checks,
     load::{Protocol, Request},
+    scale::Scale,
     service::Service,
 };
 
@@ -31,6 +32,12 @@ pub(super) enum Kind {
     Auth(Method),
     /// A stream of so many messages, per message.
     Stream(u32),
+    /// The same call where there is more of something.
+    Scale(Scale),
+    /// Time until the answer.
+    Latency,
+    /// What is in memory.
+    Memory,
 }
 
 const GRPC: Service = Service {
@@ -49,7 +56,7 @@ const JSON: Service =
 
 const CACHED: Service = Service { method: "GetCached", path: "/v1/cached/oak-desk", cache_status: Some("hit"), ..JSON };
 
-static CASES: [Case; 18] = [
+static CASES: [Case; 26] = [
     Case {
         name: "grpc-public",
         about: "gRPC passthrough of a public method",
@@ -133,6 +140,46 @@ static CASES: [Case; 18] = [
         kind: Kind::Auth(Method::Exchange),
     },
     Case { name: "auth-introspect", about: "Introspect at auth", kind: Kind::Auth(Method::Introspect) },
+    Case {
+        name: "scale-methods",
+        about: "JSON GET over HTTP/2 beside 10,000 methods and beside 10; wanted: at most 1.15 ×",
+        kind: Kind::Scale(Scale::Methods),
+    },
+    Case {
+        name: "scale-connections",
+        about: "gRPC over 2,000 connections and over 8, one call in flight on each; wanted: at most 1.15 ×",
+        kind: Kind::Scale(Scale::Connections),
+    },
+    Case {
+        name: "scale-tokens",
+        about: "gRPC with 100,000 tokens in turn and with 1; wanted: at most 1.15 ×",
+        kind: Kind::Scale(Scale::Tokens),
+    },
+    Case {
+        name: "scale-entries",
+        about: "Hits among 1,000,000 entries (or `--most`) and among 1,000, gateway and cache together; wanted: at most 1.15 ×",
+        kind: Kind::Scale(Scale::Entries),
+    },
+    Case {
+        name: "workers",
+        about: "gRPC at two workers on two cores and at one; wanted: at most 1.08 ×",
+        kind: Kind::Scale(Scale::Workers),
+    },
+    Case {
+        name: "traces",
+        about: "gRPC with 1% of the traces sampled and sent, and without a collector; wanted: at most 1.05 ×",
+        kind: Kind::Scale(Scale::Traces),
+    },
+    Case {
+        name: "latency",
+        about: "gRPC with a JWT and a rate limit at half of Envoy's capacity, open loop; wanted: p99 at most 1.0 ×",
+        kind: Kind::Latency,
+    },
+    Case {
+        name: "memory",
+        about: "Gateway with 100 methods, at its start and for an idle connection; wanted: at most 30,000 kB and 12 kB",
+        kind: Kind::Memory,
+    },
 ];
 
 /// Those whose names begin with one of these; all where there is none.
@@ -157,7 +204,8 @@ impl Case {
         match &self.kind {
             Kind::Service(service) => service.peers,
             Kind::Namespace(_) => &["Redis"],
-            Kind::Auth(_) | Kind::Misses => &[],
+            Kind::Latency => &["Envoy"],
+            Kind::Auth(_) | Kind::Misses | Kind::Scale(_) | Kind::Memory => &[],
             Kind::Stream(_) => &["Envoy", "HAProxy", "nginx"],
         }
     }

@@ -14,10 +14,36 @@ const STEADY: f64 = 0.15;
 /// Where the sections of cases begin in the page; what stands above is written by hand.
 const BEGIN: &str = "<!-- written by `cargo xtask bench` from here on -->";
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// Processor time per request, in nanoseconds.
+    Cost,
+    /// Time until the answer, in nanoseconds.
+    Latency,
+    /// Memory, in bytes.
+    Memory,
+}
+
+impl Measure {
+    /// Of a thousand.
+    fn unit(self) -> &'static str {
+        if self == Self::Memory { "kB" } else { "µs" }
+    }
+
+    fn heading(self) -> &'static str {
+        match self {
+            Self::Cost => "µs a request",
+            Self::Latency => "µs",
+            Self::Memory => "kB",
+        }
+    }
+}
+
 /// The turns of one server.
 pub(super) struct Figures {
     name: String,
-    /// By turn, nanoseconds per request of each process.
+    /// By turn, what is measured of each process.
     turns: Vec<Vec<f64>>,
 }
 
@@ -26,16 +52,21 @@ impl Figures {
         Self { name: name.to_owned(), turns: Vec::new() }
     }
 
-    /// Adds a turn: nanoseconds per request of each process.
+    /// Adds a turn: what is measured of each process.
     pub(super) fn add(&mut self, turn: Vec<f64>) {
         self.turns.push(turn);
+    }
+
+    /// The median of its turns, all processes together.
+    pub(super) fn median(&self) -> f64 {
+        median(self.totals())
     }
 
     fn totals(&self) -> Vec<f64> {
         self.turns.iter().map(|turn| turn.iter().sum()).collect()
     }
 
-    /// Of each process, microseconds.
+    /// Of each process, in thousands.
     fn parts(&self) -> Vec<f64> {
         let processes = self.turns.first().map_or(0, Vec::len);
         (0..processes).map(|at| median(self.turns.iter().map(|turn| turn[at]).collect()) / 1e3).collect()
@@ -45,9 +76,11 @@ impl Figures {
 /// One case.
 pub(super) struct Outcome {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// What it measures.
     pub about: &'static str,
+    /// In which unit.
+    pub measure: Measure,
     /// Requests in a turn.
     pub requests: u32,
     /// The first is what is measured.
@@ -57,7 +90,7 @@ pub(super) struct Outcome {
 /// A line of a table.
 struct Row {
     name: String,
-    microseconds: f64,
+    thousands: f64,
     parts: Vec<f64>,
     /// What is measured, by this one: median, least, most.
     ratio: Option<[f64; 3]>,
@@ -74,9 +107,14 @@ impl Outcome {
             let most = ratios.iter().copied().fold(0.0, f64::max);
             let ratio = (at > 0).then(|| [median(ratios), least, most]);
             let parts = figures.parts();
-            Row { name: figures.name.clone(), microseconds: median(totals) / 1e3, parts, ratio }
+            Row { name: figures.name.clone(), thousands: median(totals) / 1e3, parts, ratio }
         };
         self.figures.iter().enumerate().map(row).collect()
+    }
+
+    /// What the others are compared with.
+    fn first(&self) -> &str {
+        self.figures.first().map(|figures| &*figures.name).unwrap_or_default()
     }
 
     /// What makes the figures doubtful.
@@ -99,16 +137,22 @@ impl Outcome {
     /// The table, with what an earlier page says beside it.
     pub(super) fn table<'a>(&'a self, earlier: Option<&'a Report>) -> impl Display + 'a {
         fmt::from_fn(move |out| {
-            writeln!(out, "\n{}: {} ({} requests a turn)", self.name, self.about, self.requests)?;
+            write!(out, "\n{}: {}", self.name, self.about)?;
+            if self.measure == Measure::Memory {
+                writeln!(out)?;
+            } else {
+                writeln!(out, " ({} requests a turn)", self.requests)?;
+            }
+            let unit = self.measure.unit();
             for row in self.rows() {
                 let parts = if row.parts.len() > 1 { format!("  ({})", sum(&row.parts)) } else { String::new() };
-                write!(out, "  {:<14} {:>7.1} µs{parts}", row.name, row.microseconds)?;
+                write!(out, "  {:<18} {:>7.1} {unit}{parts}", row.name, row.thousands)?;
                 if let Some([median, least, most]) = row.ratio {
-                    write!(out, "   Accord is {median:.3} × ({least:.3} to {most:.3})")?;
+                    write!(out, "   {} is {median:.3} × ({least:.3} to {most:.3})", self.first())?;
                 }
-                let before = earlier.and_then(|earlier| earlier.figures.get(&(self.name.to_owned(), row.name.clone())));
-                if let Some((microseconds, ratio)) = before {
-                    write!(out, "   before: {microseconds} µs")?;
+                let before = earlier.and_then(|earlier| earlier.figures.get(&(self.name.clone(), row.name.clone())));
+                if let Some((thousands, ratio)) = before {
+                    write!(out, "   before: {thousands} {unit}")?;
                     if !ratio.is_empty() {
                         write!(out, ", {ratio} ×")?;
                     }
@@ -122,14 +166,15 @@ impl Outcome {
     /// Its section of the page.
     fn section(&self, machine: &str, missing: &[String]) -> String {
         let mut text = format!("### {}\n\n{}. Measured on {machine}.\n\n", self.name, self.about);
-        text.push_str("| server | µs a request | Accord ÷ it | least to most |\n|---|---|---|---|\n");
+        let _ = writeln!(text, "| | {} | {} ÷ it | least to most |", self.measure.heading(), self.first());
+        text.push_str("|---|---|---|---|\n");
         for row in self.rows() {
             let parts = if row.parts.len() > 1 { format!(" ({})", sum(&row.parts)) } else { String::new() };
             let ratio = row.ratio.map_or_else(
                 || " | ".to_owned(),
                 |[median, least, most]| format!("{median:.3} | {least:.3} to {most:.3}"),
             );
-            let _ = writeln!(text, "| {} | {:.1}{parts} | {ratio} |", row.name, row.microseconds);
+            let _ = writeln!(text, "| {} | {:.1}{parts} | {ratio} |", row.name, row.thousands);
         }
         for remark in self.remarks().iter().chain(missing) {
             let _ = write!(text, "\n{remark}\n");
@@ -156,7 +201,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 pub(super) struct Report {
     machine: String,
     sections: BTreeMap<String, String>,
-    /// Microseconds and ratio, by case and server.
+    /// The figure and the ratio, by case and server.
     figures: BTreeMap<(String, String), (String, String)>,
 }
 
@@ -174,7 +219,7 @@ impl Report {
     /// Adds a case.
     pub(super) fn add(&mut self, outcome: &Outcome, missing: &[String]) {
         let missing: Vec<_> = missing.iter().map(|peer| format!("Missing: {peer}.")).collect();
-        self.sections.insert(outcome.name.to_owned(), outcome.section(&self.machine, &missing));
+        self.sections.insert(outcome.name.clone(), outcome.section(&self.machine, &missing));
     }
 
     /// Reads a page.
@@ -186,9 +231,9 @@ impl Report {
             let name = section.lines().next().unwrap_or_default().to_owned();
             for line in section.lines().filter(|line| line.starts_with("| ")).skip(1) {
                 let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
-                if let [server, microseconds, ratio, _] = cells[..] {
+                if let [server, figure, ratio, _] = cells[..] {
                     let key = (name.clone(), server.to_owned());
-                    report.figures.insert(key, (microseconds.to_owned(), ratio.to_owned()));
+                    report.figures.insert(key, (figure.to_owned(), ratio.to_owned()));
                 }
             }
             report.sections.insert(name, format!("### {}\n", section.trim_end()));

@@ -42,6 +42,10 @@ pub(super) struct Stage {
     pub floors: BTreeMap<&'static str, Started>,
     /// A file with the descriptors of what is called.
     pub descriptors: PathBuf,
+    /// What is measured, for further fabrics.
+    binaries: PathBuf,
+    /// The program of upstream and floors.
+    beside: PathBuf,
     directory: TempDir,
     _upstream: Started,
 }
@@ -64,7 +68,7 @@ impl Stage {
     ) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("accord-bench-").tempdir()?;
         let descriptors = directory.path().join("bench.binpb");
-        write_descriptors(&descriptors)?;
+        write_descriptors(&descriptors, None)?;
         Cores::pin(&[cores.load])?;
         let beside = |name: &'static str| beside(&binaries.beside, name, directory.path());
         let upstream = beside("upstream").await?;
@@ -85,7 +89,37 @@ impl Stage {
             fabrics.push((name, fabric, token));
         }
         Cores::pin(&[cores.load])?;
-        Ok(Self { cores, fabrics, upstream: upstream.address, floors, descriptors, directory, _upstream: upstream })
+        let (address, binaries, program) = (upstream.address, binaries.measured.clone(), binaries.beside.clone());
+        Ok(Self {
+            cores,
+            fabrics,
+            upstream: address,
+            floors,
+            descriptors,
+            binaries,
+            beside: program,
+            directory,
+            _upstream: upstream,
+        })
+    }
+
+    /// One more fabric of what is measured, which somebody wants otherwise, on these cores.
+    pub(super) async fn another(
+        &self,
+        descriptors: &Path,
+        cores: &[usize],
+        otherwise: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Fabric> {
+        let builder = otherwise(builder(self.upstream, descriptors)?).binaries(&self.binaries);
+        Cores::pin(cores)?;
+        let started = builder.start().await;
+        Cores::pin(&[self.cores.load])?;
+        started
+    }
+
+    /// A collector that takes everything.
+    pub(super) async fn sink(&self) -> Result<Started> {
+        beside(&self.beside, "sink", self.directory.path()).await
     }
 
     /// Who asks: everywhere the same token.
@@ -171,10 +205,15 @@ fn namespace() -> toml::Table {
     }
 }
 
-fn write_descriptors(file: &Path) -> Result<()> {
-    let roots = [PROTOS, "proto"].map(|root| workspace::root().join(root));
+/// Of what is called, and of more where somebody has written it: a directory, and a file in it.
+pub(super) fn write_descriptors(file: &Path, more: Option<(&Path, &str)>) -> Result<()> {
+    let own = [PROTOS, "proto"].map(|root| workspace::root().join(root));
+    let roots = own.iter().map(PathBuf::as_path).chain(more.map(|(root, _)| root));
     let mut compiler = protox::Compiler::new(roots)?;
     compiler.include_imports(true).open_file("bench/v1/bench_service.proto")?;
+    if let Some((_, more)) = more {
+        compiler.open_file(more)?;
+    }
     // Encoded by the compiler itself: bindings are extensions of the descriptors.
     fs::write(file, compiler.encode_file_descriptor_set()).context("the descriptors can't be written")
 }

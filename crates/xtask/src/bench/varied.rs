@@ -1,12 +1,18 @@
 //! Load of our own, for what h2load can't send: requests that differ, streams of messages.
 
 use std::{
+    cell::RefCell,
+    ffi::OsStr,
+    io::{BufRead, BufReader, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
+
+/// Lines of a report after its first.
+const PERCENTILES: usize = 4;
 
 /// `accord-bench load`.
 pub(super) struct Varied {
@@ -21,16 +27,94 @@ impl Varied {
 
     /// Sends so many requests as the flags say; an error unless all succeed.
     pub(super) fn send(&self, address: SocketAddr, count: u32, flags: &[&str]) -> Result<()> {
+        self.times(address, count, flags).map(drop)
+    }
+
+    /// The same, and how long they took.
+    pub(super) fn times(&self, address: SocketAddr, count: u32, flags: &[&str]) -> Result<Times> {
+        let output = self.command(address, flags).args(["--requests", &count.to_string()]).output();
+        let output = output.context("accord-bench could not be started")?;
+        let times = Times::read(&mut &*output.stdout, count);
+        times.with_context(|| format!("not every request succeeded: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    /// Opens connections that stay from turn to turn.
+    pub(super) fn session(&self, address: SocketAddr, flags: &[String]) -> Result<Session> {
+        let mut command = self.command(address, flags);
+        command.arg("--session").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().context("accord-bench could not be started")?;
+        let pipes = process.stdin.take().zip(process.stdout.take().map(BufReader::new));
+        let session = Session { process, pipes: RefCell::new(pipes.context("a child has pipes")?) };
+        Times::read(&mut session.pipes.borrow_mut().1, 0).context("the connections could not be opened")?;
+        Ok(session)
+    }
+
+    fn command<T: AsRef<OsStr>>(&self, address: SocketAddr, flags: &[T]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(["load", &address.to_string(), "--requests", &count.to_string()]).args(flags);
-        let output = command.output().context("accord-bench could not be started")?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let all = said.lines().any(|line| line == format!("ok {count}"));
-        ensure!(
-            output.status.success() && all,
-            "not every request succeeded: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        Ok(())
+        command.args(["load", &address.to_string()]).args(flags);
+        command
+    }
+}
+
+/// How long requests took, in microseconds.
+pub(super) struct Times {
+    /// By percentile.
+    pub percentiles: Vec<(String, f64)>,
+}
+
+impl Times {
+    /// Reads a report of `accord-bench load`: `ok N`, then percentiles.
+    fn read(report: &mut impl BufRead, count: u32) -> Result<Self> {
+        let mut lines = report.lines();
+        let first = lines.next().context("the load ended early")??;
+        ensure!(first == format!("ok {count}"), "the load says {first:?}");
+        let mut percentiles = Vec::new();
+        for _ in 0..PERCENTILES {
+            let line = lines.next().context("the load ended early")??;
+            let (name, microseconds) = line.split_once(' ').context("a percentile has a name")?;
+            percentiles.push((name.to_owned(), microseconds.parse()?));
+        }
+        Ok(Self { percentiles })
+    }
+}
+
+/// Load with connections that stay; they are closed when this is dropped.
+pub(super) struct Session {
+    process: Child,
+    pipes: RefCell<(ChildStdin, BufReader<ChildStdout>)>,
+}
+
+impl Session {
+    /// Sends so many requests; an error unless all succeed.
+    pub(super) fn send(&self, count: u32) -> Result<()> {
+        let (input, output) = &mut *self.pipes.borrow_mut();
+        writeln!(input, "{count}").context("the load ended early")?;
+        Times::read(output, count).context("not every request succeeded").map(drop)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPORT: &[u8] = b"ok 2\np50 10\np90 20\np99 30\np99.9 40\n";
+
+    #[test]
+    fn report_has_percentiles_in_microseconds() {
+        let times = Times::read(&mut &*REPORT, 2).unwrap();
+        assert_eq!(times.percentiles[3], ("p99.9".to_owned(), 40.0));
+    }
+
+    #[test]
+    fn report_of_fewer_requests_than_were_asked_for_is_an_error() {
+        assert!(Times::read(&mut &*REPORT, 3).is_err());
     }
 }

@@ -75,6 +75,10 @@ fn cluster(upstream: SocketAddr) -> Value {
         "name": "bench",
         "type": "STATIC",
         "connect_timeout": "5s",
+        // An open loop may have more in flight for a moment than the 1,024 that it comes with.
+        "circuit_breakers": {
+            "thresholds": [{ "max_requests": 100_000, "max_pending_requests": 100_000 }],
+        },
         "typed_extension_protocol_options": {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
