@@ -15,7 +15,7 @@ use crate::http::Binding;
 use crate::merge::Merged;
 use crate::method::{FieldSource, IdempotencyLevel, Method, MethodKind};
 use crate::options;
-use crate::overlay::{HttpOverlay, Overlay, Rule, rules_for};
+use crate::overlay::{HttpOverlay, Overlay, Rule, Rules};
 use crate::policy::{Access, Policy};
 use crate::required::Required;
 use crate::served::{Serving, served};
@@ -26,9 +26,18 @@ type Methods = HashMap<Arc<str>, Arc<Method>>;
 
 pub(crate) fn load(sources: &[Source], overlays: &[Overlay], serving: Serving) -> (Methods, Vec<Finding>) {
     let (services, found) = served(sources, serving);
-    let mut loader = Loader { overlays, methods: Methods::new(), bindings: HashMap::new(), findings: found };
+    let mut loader = Loader {
+        rules: Rules::of(overlays),
+        methods: Methods::new(),
+        bindings: HashMap::new(),
+        findings: found,
+        repeated: HashMap::new(),
+    };
     for (source, services) in sources.iter().zip(&services) {
         loader.source(source, services);
+    }
+    for (first, more) in loader.repeated.into_values().filter(|(_, more)| *more > 0) {
+        loader.findings[first].subject.push_str(&format!(" and {more} more"));
     }
     let mut findings = Vec::<Finding>::new();
     for finding in loader.findings {
@@ -44,25 +53,27 @@ pub(crate) fn load(sources: &[Source], overlays: &[Overlay], serving: Serving) -
 pub(crate) fn unmatched(sources: &[Source], overlays: &[Overlay], serving: Serving) -> Vec<Finding> {
     let (services, _) = served(sources, serving);
     let methods: Vec<_> = services.iter().flatten().flat_map(names).collect();
-    let rules = overlays.iter().flat_map(|overlay| overlay.rules.iter().map(move |rule| (overlay, rule)));
-    let idle = rules.filter(|(_, rule)| !methods.iter().any(|method| rule.selector.matches(method)));
-    idle.map(|(overlay, rule)| {
-        let place = format!("{}:{}", overlay.file, rule.line);
-        let remedy = match rule.selector.meant(&methods) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => "name a method, service or package that an upstream serves, or remove the rule".to_owned(),
-        };
-        Finding::error(place, "selector", format!("`{}` matches no method", rule.selector), remedy)
-    })
-    .collect()
+    Rules::of(overlays)
+        .idle(&methods)
+        .map(|(overlay, rule)| {
+            let place = format!("{}:{}", overlay.file, rule.line);
+            let remedy = match rule.selector.meant(&methods) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "name a method, service or package that an upstream serves, or remove the rule".to_owned(),
+            };
+            Finding::error(place, "selector", format!("`{}` matches no method", rule.selector), remedy)
+        })
+        .collect()
 }
 
 struct Loader<'a> {
-    overlays: &'a [Overlay],
+    rules: Rules<'a>,
     methods: Methods,
     /// The method of each HTTP method and path shape.
     bindings: HashMap<(String, String), Arc<str>>,
     findings: Vec<Finding>,
+    /// By option, problem and remedy: where the finding stands, and how many more methods have it.
+    repeated: HashMap<[String; 3], (usize, usize)>,
 }
 
 impl Loader<'_> {
@@ -85,7 +96,7 @@ impl Loader<'_> {
             self.findings.push(served_twice(&name, other, source));
             return;
         }
-        let rules = rules_for(self.overlays, &name);
+        let rules = self.rules.of_method(&name);
         let merged = self.merge(&rules, &descriptor, &name);
         let (idempotency_level, level_source) = level(&rules, &descriptor, &name);
         let http = self.http(&rules, &descriptor, &name);
@@ -94,7 +105,9 @@ impl Loader<'_> {
         let effective = compile::effective(&merged);
         let policy = compile::policy(&effective, &descriptor, &name, &mut self.findings);
         check::policy(&policy, idempotency_level, &descriptor, &name, &mut self.findings);
-        self.findings[before..].iter_mut().for_each(|finding| say_where(finding, &merged));
+        for finding in self.findings.split_off(before) {
+            self.report(finding, &merged);
+        }
         if policy.access == Access::Denied {
             self.findings.push(undeclared(&name));
         }
@@ -120,6 +133,21 @@ impl Loader<'_> {
             descriptor,
         };
         self.methods.insert(name, Arc::new(method));
+    }
+
+    /// A mistake in an overlay, a service's or a file's option is the same at each of its methods, and reported at the first.
+    fn report(&mut self, mut finding: Finding, merged: &Merged) {
+        if !say_where(&mut finding, merged) {
+            return self.findings.push(finding);
+        }
+        let mistake = [&finding.option, &finding.problem, &finding.remedy].map(Clone::clone);
+        match self.repeated.entry(mistake) {
+            Entry::Occupied(first) => first.into_mut().1 += 1,
+            Entry::Vacant(first) => {
+                first.insert((self.findings.len(), 0));
+                self.findings.push(finding);
+            }
+        }
     }
 
     fn merge(&mut self, rules: &[(&Overlay, &Rule)], descriptor: &MethodDescriptor, name: &str) -> Merged {
@@ -302,11 +330,13 @@ fn not_there(name: &str, source: &Source) -> Finding {
     Finding::error(name, "services", problem, remedy)
 }
 
-/// A method's name leads to its proto, but not to the overlay, service or file that the option stands in.
-fn say_where(finding: &mut Finding, merged: &Merged) {
-    if let Some(source) = merged.source(&finding.option).filter(|source| !source.starts_with("method ")) {
+/// A method's name leads to its proto, but not to the overlay, service or file that the option stands in. Whether it is one of those.
+fn say_where(finding: &mut Finding, merged: &Merged) -> bool {
+    let source = merged.source(&finding.option).filter(|source| !source.starts_with("method "));
+    if let Some(source) = source {
         finding.problem = format!("{}, as {source} has it", finding.problem);
     }
+    source.is_some()
 }
 
 fn undeclared(name: &str) -> Finding {

@@ -10,6 +10,7 @@
 //! ```
 
 mod document;
+mod rules;
 
 use std::fmt;
 use std::path::Path;
@@ -19,6 +20,7 @@ use prost_reflect::DynamicMessage;
 
 use crate::finding::Finding;
 use crate::method::IdempotencyLevel;
+pub(crate) use rules::Rules;
 
 /// An overlay file: rules that are stronger than what the descriptors say.
 #[derive(Clone, Debug)]
@@ -153,17 +155,6 @@ impl fmt::Display for Selector {
     }
 }
 
-/// The rules for a method with the overlay of each, the strongest first: the more specific, then the later.
-pub(crate) fn rules_for<'a>(overlays: &'a [Overlay], method: &str) -> Vec<(&'a Overlay, &'a Rule)> {
-    let all = overlays.iter().flat_map(|overlay| overlay.rules.iter().map(move |rule| (overlay, rule)));
-    let mut matching: Vec<_> = all.filter(|(_, rule)| rule.selector.matches(method)).collect();
-    // All matching selectors of a kind are prefixes of the method, so the greater one is the longer one. The sort is
-    // stable, so turning it round puts the later of equals first.
-    matching.sort_by(|(_, one), (_, other)| one.selector.cmp(&other.selector));
-    matching.reverse();
-    matching
-}
-
 fn is_identifier(name: &str) -> bool {
     name.bytes().next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -172,35 +163,6 @@ fn is_identifier(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn overlay(file: &str, selectors: &[&str]) -> Overlay {
-        let rule =
-            |selector: &&str| format!("[[rule]]\nselector = \"{selector}\"\nidempotency_level = \"IDEMPOTENT\"\n");
-        Overlay::parse(file, &selectors.iter().map(rule).collect::<String>()).unwrap()
-    }
-
-    #[test]
-    fn more_specific_selector_wins_then_the_later_one() {
-        let overlays = [
-            overlay("a", &["echo.v1.Echo/Say", "echo.v1.Echo/*", "echo.*", "*", "echo.v1.*", "echo.v1.Echo/S*"]),
-            overlay("b", &["echo.v1.Echo/*", "other.*", "echo.v1.Echo/Sa*"]),
-        ];
-        let order: Vec<_> = rules_for(&overlays, "echo.v1.Echo/Say")
-            .into_iter()
-            .map(|(overlay, rule)| format!("{} {}", overlay.file, rule.selector))
-            .collect();
-        let expected = [
-            "a echo.v1.Echo/Say",
-            "b echo.v1.Echo/Sa*",
-            "a echo.v1.Echo/S*",
-            "b echo.v1.Echo/*",
-            "a echo.v1.Echo/*",
-            "a echo.v1.*",
-            "a echo.*",
-            "a *",
-        ];
-        assert_eq!(order, expected);
-    }
 
     #[test]
     fn selector_matches_whole_names_only() {

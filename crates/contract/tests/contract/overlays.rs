@@ -139,6 +139,15 @@ fn negative_duration_is_refused_at_its_method() {
 }
 
 #[test]
+fn mistake_of_an_overlay_is_reported_once_for_all_its_methods() {
+    let text =
+        "[[rule]]\nselector = \"echo.*\"\npolicy = { access = { public = true }, deadline = { default = \"31s\" } }\n";
+    let (_, findings) = Contract::load(&[foreign()], &[overlay(text)]);
+    let found: Vec<_> = findings.iter().map(|finding| (&*finding.option, &*finding.subject)).collect();
+    assert_eq!(found, [("deadline.default", "echo.v1.Echo/Say and 1 more")]);
+}
+
+#[test]
 fn explain_names_the_layer_of_a_section_not_of_its_defaults() {
     let text = "[[rule]]\nselector = \"echo.*\"\npolicy = { access = { public = true }, cache = { ttl = \"1s\" } }\n";
     let (_, findings) = Contract::load(&[foreign()], &[overlay(text)]);
