@@ -37,7 +37,8 @@ pub(crate) fn load(sources: &[Source], overlays: &[Overlay], serving: Serving) -
         loader.source(source, services);
     }
     for (first, more) in loader.repeated.into_values().filter(|(_, more)| *more > 0) {
-        loader.findings[first].subject.push_str(&format!(" and {more} more"));
+        let subject = &mut loader.findings[first].subject;
+        *subject = format!("{subject} and {more} more");
     }
     let mut findings = Vec::<Finding>::new();
     for finding in loader.findings {
