@@ -63,6 +63,10 @@ func main() {
 		answer, err := client.GetCached(c.Request.Context(), &benchv1.GetItemRequest{Id: c.Param("id")})
 		respond(c, answer, err)
 	})
+	router.GET("/v1/near/:id", func(c *gin.Context) {
+		answer, err := client.GetNear(c.Request.Context(), &benchv1.GetItemRequest{Id: c.Param("id")})
+		respond(c, answer, err)
+	})
 	router.POST("/v1/limited", func(c *gin.Context) {
 		body, err := io.ReadAll(c.Request.Body)
 		item := &benchv1.Item{}

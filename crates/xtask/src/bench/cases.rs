@@ -54,9 +54,13 @@ const GRPC: Service = Service {
 const JSON: Service =
     Service { protocol: Protocol::Http1, peers: &["Envoy", "Gin"], floors: &["floor: epoll", "floor: hyper"], ..GRPC };
 
-const CACHED: Service = Service { method: "GetCached", path: "/v1/cached/oak-desk", cache_status: Some("hit"), ..JSON };
+const CACHED: Service =
+    Service { method: "GetCached", path: "/v1/cached/oak-desk", cache_status: Some("accord; hit"), ..JSON };
 
-static CASES: [Case; 26] = [
+const NEAR: Service =
+    Service { method: "GetNear", path: "/v1/near/oak-desk", cache_status: Some("accord-near; hit"), ..CACHED };
+
+static CASES: [Case; 29] = [
     Case {
         name: "grpc-public",
         about: "gRPC passthrough of a public method",
@@ -87,6 +91,21 @@ static CASES: [Case; 26] = [
         name: "json-post-h1",
         about: "JSON POST of 1 KB over HTTP/1.1 with a JWT and a rate limit",
         kind: Kind::Service(Service { method: "PutLimited", path: "/v1/limited", has_body: true, ..JSON }),
+    },
+    Case {
+        name: "near-hit-grpc",
+        about: "Near hit as gRPC, leases included; peers don't cache; wanted: at most 0.2 × Envoy",
+        kind: Kind::Service(Service { protocol: Protocol::Grpc, peers: &["Envoy"], ..NEAR }),
+    },
+    Case {
+        name: "near-hit-h1",
+        about: "Near hit as JSON over HTTP/1.1, leases included; wanted: at most 0.07 × Gin, 1.5 × floor hyper",
+        kind: Kind::Service(NEAR),
+    },
+    Case {
+        name: "near-hit-h2",
+        about: "Near hit as JSON over HTTP/2, leases included; peers don't cache",
+        kind: Kind::Service(Service { protocol: Protocol::Http2, ..NEAR }),
     },
     Case {
         name: "cached-hop-grpc",
