@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::finding::{Finding, Severity};
+use crate::finding::{Finding, Severity, refused};
 use crate::load;
 use crate::method::Method;
 use crate::overlay::Overlay;
+use crate::reach;
 use crate::served::Serving;
 use crate::source::{Source, SourceError};
 
@@ -60,6 +61,9 @@ impl Contract {
     fn load_all(sources: &[Source], overlays: &[Overlay], serving: Serving) -> (Self, Vec<Finding>) {
         let (methods, mut findings) = load::load(sources, overlays, serving);
         findings.extend(load::unmatched(sources, overlays, serving));
+        if !refused(&findings) {
+            findings.extend(reach::unreached(&methods));
+        }
         (Self { methods }, findings)
     }
 

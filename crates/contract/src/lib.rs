@@ -21,6 +21,7 @@ mod options;
 mod overlay;
 mod path;
 mod policy;
+mod reach;
 mod required;
 mod served;
 mod source;

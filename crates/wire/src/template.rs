@@ -47,7 +47,8 @@ impl Template {
         matches!(self.parts[..], [] | [Part::Literal(_)])
     }
 
-    fn beginning(&self) -> &str {
+    /// The text before its first field.
+    pub fn beginning(&self) -> &str {
         match self.parts.first() {
             Some(Part::Literal(literal)) => literal,
             _ => "",

@@ -7,6 +7,7 @@ mod http;
 mod layers;
 mod near;
 mod overlays;
+mod reach;
 mod reading;
 mod refusals;
 mod required;

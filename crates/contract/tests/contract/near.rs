@@ -8,7 +8,7 @@ use crate::fixture::{accepted, findings, get, reading, refused};
 
 /// A read that is cached for this many seconds, with this near cache.
 fn near(ttl: u32, near: &str) -> accord_contract::Source {
-    reading(&format!("cache: {{ ttl: {{ seconds: {ttl} }} near: {{ {near} }} }}"))
+    reading(&format!("cache: {{ ttl: {{ seconds: {ttl} }} tags: \"item/{{id}}\" near: {{ {near} }} }}"))
 }
 
 const LEASE: &str = "lease: { nanos: 200000000 }";
@@ -66,14 +66,15 @@ fn near_lease_above_the_longest_is_refused() {
 
 #[test]
 fn near_lease_longer_than_the_answer_lives_is_refused() {
-    let short = "cache: { ttl: { nanos: 100000000 } near: { lease: { nanos: 200000000 } } }";
+    let short = "cache: { ttl: { nanos: 100000000 } tags: \"item/{id}\" near: { lease: { nanos: 200000000 } } }";
     refused(&findings(reading(short)), "cache.near.lease", "above cache.ttl");
 }
 
 #[test]
 fn near_lease_beside_stale_while_revalidate_is_accepted() {
-    let cache =
-        format!("cache: {{ ttl: {{ seconds: 1 }} stale_while_revalidate: {{ seconds: 9 }} near: {{ {LEASE} }} }}");
+    let cache = format!(
+        "cache: {{ ttl: {{ seconds: 1 }} stale_while_revalidate: {{ seconds: 9 }} tags: \"item/{{id}}\" near: {{ {LEASE} }} }}"
+    );
     assert_eq!(findings(reading(&cache)), [], "stale answers get no lease, so each stays true to itself");
 }
 
