@@ -22,8 +22,8 @@ pub(crate) fn unreached(methods: &HashMap<Arc<str>, Arc<Method>>) -> Vec<Finding
     let is_reached = |tag: &Template| known.iter().any(|known| known.may_meet(tag));
     let without_tags = cached().filter(|(_, policy)| policy.tags.is_empty());
     let untagged = without_tags.filter(|(_, policy)| matches!(policy.near, Some(Near::Lease(_)))).map(untagged);
-    let caches = cached().next().is_some();
-    let written = methods.values().filter(|_| caches);
+    let is_caching = cached().next().is_some();
+    let written = methods.values().filter(|_| is_caching);
     let missed = written.flat_map(|method| method.policy.invalidates.iter().map(move |tag| (method, tag)));
     let missed = missed.filter(|(_, tag)| !is_reached(tag)).map(|(method, tag)| missing(method, tag, &known));
     let mut findings: Vec<_> = untagged.chain(missed).collect();

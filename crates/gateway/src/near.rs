@@ -123,7 +123,8 @@ impl<'a> Reader<'a> {
     /// Where to keep the answer; nowhere where it is read for the first time in a while.
     fn place(&self, line: Option<&Parts>, message: Option<&Bytes>) -> Option<Place> {
         let query = self.query(line, message);
-        let is_wanted = self.near.copies.is_wanted(&query);
+        let lease = self.policy.near.as_ref()?.duration();
+        let is_wanted = self.near.copies.is_wanted(&query, lease);
         is_wanted.then(|| Place { near: Arc::clone(self.near), key: query.to_owned() })
     }
 }

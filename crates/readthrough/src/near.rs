@@ -196,11 +196,11 @@ where
         is_valid.then(|| Hit { value: Arc::clone(&entry.value), age, left: entry.expires.since(now) })
     }
 
-    /// Notes a miss; whether a lease is worth asking for. A key that is read all along is missed once a lease, so two leases are
-    /// the time that counts.
-    pub fn is_wanted<Q: Hash + ?Sized>(&self, key: &Q) -> bool {
+    /// Notes a miss; whether a lease of this time is worth asking for. A key that is read all along is missed once a lease, so two
+    /// leases are the time that counts.
+    pub fn is_wanted<Q: Hash + ?Sized>(&self, key: &Q, lease: Duration) -> bool {
         let now = self.world.now();
-        self.admission.is_second(key, now, self.limits.max_lease * 2) && !self.incarnations.is_suspended(now)
+        self.admission.is_second(key, now, lease.min(self.limits.max_lease) * 2) && !self.incarnations.is_suspended(now)
     }
 
     /// A request is about to leave.

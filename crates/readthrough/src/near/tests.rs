@@ -26,8 +26,9 @@ impl Clock {
 }
 
 const LATENCY: ConsistencyRequirement = ConsistencyRequirement::MinimizeLatency;
-const LIMITS: NearLimits =
-    NearLimits { bytes: 1 << 20, max_entry_bytes: 16 << 10, tags: 100, max_lease: Duration::from_millis(200) };
+const LIMITS: NearLimits = NearLimits { bytes: 1 << 20, max_entry_bytes: 16 << 10, tags: 100, max_lease: MAX_LEASE };
+
+const MAX_LEASE: Duration = Duration::from_millis(200);
 
 fn subject() -> (Near<String, &'static str, Clock>, Clock) {
     let clock = Clock::default();
@@ -129,8 +130,8 @@ fn nothing_is_kept_while_two_processes_answer() {
     assert_eq!(near.observe(near.begin(), 1), Sighting::Two);
     assert!(near.is_suspended());
     assert_eq!(fill(&near, near.begin(), lease()), Err(Refusal::Suspended));
-    near.is_wanted("milk");
-    assert!(!near.is_wanted("milk"));
+    near.is_wanted("milk", MAX_LEASE);
+    assert!(!near.is_wanted("milk", MAX_LEASE));
 }
 
 #[test]
@@ -155,11 +156,19 @@ fn lease_longer_than_maximum_counts_as_maximum() {
 #[test]
 fn second_miss_of_key_is_worth_a_lease() {
     let (near, clock) = subject();
-    assert!(!near.is_wanted("milk"));
+    assert!(!near.is_wanted("milk", MAX_LEASE));
     clock.advance(300);
-    assert!(near.is_wanted("milk"));
+    assert!(near.is_wanted("milk", MAX_LEASE));
     clock.advance(500);
-    assert!(!near.is_wanted("milk"));
+    assert!(!near.is_wanted("milk", MAX_LEASE));
+}
+
+#[test]
+fn second_miss_after_two_shorter_leases_is_worth_none() {
+    let (near, clock) = subject();
+    near.is_wanted("milk", MAX_LEASE / 4);
+    clock.advance(101);
+    assert!(!near.is_wanted("milk", MAX_LEASE / 4));
 }
 
 #[test]

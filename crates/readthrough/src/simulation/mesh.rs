@@ -240,7 +240,7 @@ impl Gateway {
     async fn ask(&self, object: u8, consistency: ConsistencyRequirement) -> Option<Sample> {
         let cache = self.cache();
         let wish = LeaseRequest { holder: self.holder, duration: MAX_LEASE, is_bounded: false };
-        let read = request(object, consistency, self.near.is_wanted(&object).then_some(wish));
+        let read = request(object, consistency, self.near.is_wanted(&object, MAX_LEASE).then_some(wish));
         let asked = self.near.begin();
         self.mesh.network.carry().await?;
         let answer = cache.read(&read).await?;

@@ -155,7 +155,7 @@ fn invalidation_before_waiter_goes_on(variant: Variant) -> Result<(), String> {
     for skipped in LOOKS {
         let mut schedule = Schedule::begin(variant, 0, [1_000; 3]);
         // Missed once, so that the next miss asks for a lease.
-        schedule.reader.near.is_wanted(&OBJECT);
+        schedule.reader.near.is_wanted(&OBJECT, MAX_LEASE);
         let (writer, truth) = (schedule.writer.holder, Arc::clone(&schedule.mesh.truth));
         let (engine, process) = (schedule.cache.engine.clone(), schedule.cache.process.clone());
         process.at_look(skipped, move || {
@@ -264,7 +264,7 @@ fn begin_reads(variant: Variant, seed: u64) -> (Schedule, [Arc<Gateway>; 2]) {
     let gateways = [Arc::clone(&schedule.writer), Arc::clone(&schedule.reader)];
     for gateway in &gateways {
         // Missed once, so that the next miss asks for a lease.
-        gateway.near.is_wanted(&OBJECT);
+        gateway.near.is_wanted(&OBJECT, MAX_LEASE);
     }
     if seed.is_multiple_of(2) {
         let cache = Arc::clone(&schedule.cache);
