@@ -1,5 +1,7 @@
 //! A cached method: read through the cache service, which calls the upstream itself on a miss.
 
+mod cache_status;
+
 use crate::{
     fault::{Component, Fault},
     internal_call,
@@ -11,8 +13,8 @@ use crate::{
 };
 use accord_api::accord::{
     cache::v1::{
-        self as cache, Freshness, Header, Outcome, ReadRequest, ReadResponse, StaleReason, consistency::Requirement,
-        read_response, read_through_service_client::ReadThroughServiceClient,
+        self as cache, Header, ReadRequest, ReadResponse, consistency::Requirement, read_response,
+        read_through_service_client::ReadThroughServiceClient,
     },
     fault::v1::Reason,
 };
@@ -23,11 +25,11 @@ use accord_token::PASSPORT_HEADER;
 use accord_upstream::{Client, Upstream};
 use accord_wire::Malformed;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use cache_status::{add_freshness, add_near, outcome_name};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::{
     collections::HashSet,
-    fmt::Write,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -342,55 +344,6 @@ fn metadata(headers: &[Header]) -> Result<HeaderMap, Status> {
         metadata.append(name, value);
     }
     Ok(metadata)
-}
-
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Hit => "hit",
-        Outcome::Stale => "stale",
-        Outcome::Request => "request",
-        Outcome::Bypass => "bypass",
-        Outcome::UriMiss | Outcome::Unspecified => "uri-miss",
-    }
-}
-
-/// `Cache-Status` (RFC 9211) and `Age` (RFC 9111), in whole seconds: an age never less, and what is left of a life never more
-/// than the truth.
-fn add_freshness(freshness: &Freshness, head: &mut HeaderMap) {
-    let mut text = String::from("accord; ");
-    if freshness.outcome() != Outcome::Hit {
-        text.push_str("fwd=");
-    }
-    text.push_str(outcome_name(freshness.outcome()));
-    if let Some(ttl) = &freshness.ttl {
-        // Formatting into a string can't fail.
-        let _ = write!(text, "; ttl={}", ttl.seconds - i64::from(ttl.nanos < 0));
-    }
-    for (flag, parameter) in [(freshness.stored, "; stored"), (freshness.collapsed, "; collapsed")] {
-        if flag {
-            text.push_str(parameter);
-        }
-    }
-    text.push_str(match freshness.stale_reason() {
-        StaleReason::Revalidating => "; detail=revalidating",
-        StaleReason::OriginFailed => "; detail=origin-failed",
-        StaleReason::Unspecified => "",
-    });
-    if let Ok(value) = HeaderValue::try_from(text) {
-        head.insert(CACHE_STATUS, value);
-    }
-    if let Some(age) = &freshness.age {
-        head.insert(header::AGE, HeaderValue::from(age.seconds + i64::from(age.nanos > 0)));
-    }
-}
-
-/// Says why the near cache was no help, after what the cache says: the list goes from the origin to the caller (RFC 9211, 2).
-fn add_near(asked: Option<Consistency>, head: &mut HeaderMap) {
-    let why = if matches!(asked, Some(Consistency::Strong)) { "request" } else { "uri-miss" };
-    let told = head.get(CACHE_STATUS).and_then(|told| told.to_str().ok());
-    if let Some(Ok(told)) = told.map(|told| HeaderValue::try_from(format!("{told}, accord-near; fwd={why}"))) {
-        head.insert(CACHE_STATUS, told);
-    }
 }
 
 fn is_down(status: &Status) -> bool {

@@ -1,5 +1,7 @@
 use super::*;
+use accord_api::accord::cache::v1::{Freshness, Outcome};
 use accord_contract::CacheScope;
+use http::header;
 
 fn policy() -> CachePolicy {
     CachePolicy {
