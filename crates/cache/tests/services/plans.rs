@@ -53,7 +53,7 @@ async fn upstream_that_is_not_configured_is_refused_without_a_connection() {
         fixture.shop.url.clone(),
         "bank".to_owned(),
         "Shop".to_owned(),
-        "shop ".to_owned(),
+        "sh op".to_owned(),
     ] {
         let read = get("milk").with(|plan| plan.upstream.clone_from(&name));
         for passport in [Some(format!("north/ada@{name}")), None] {
