@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use accord_contract::limits::MAX_LEASE;
 use accord_mesh::MeshConfig;
 use accord_readthrough::Limits;
 use accord_runtime::config::bound::{self, Count, DAY, HOUR, Time};
@@ -127,7 +128,8 @@ impl Default for EngineConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct LeasesConfig {
     /// The longest lease on an answer whose contract declares `cache.near`; a contract may ask for less. A write waits for one at
-    /// most, and a cache that starts keeps nothing for so long. 0s to 400ms; with `0s` there are no leases. Default: `200ms`.
+    /// most. 0s to 400ms; with `0s` there are no leases. Whatever it is, a cache that starts keeps nothing and acknowledges no
+    /// write for 400ms, since the one before it may have granted the longest. Default: `200ms`.
     #[serde(with = "Time::<0, 400>")]
     pub max: Duration,
 }
@@ -152,6 +154,7 @@ impl Config {
             cool_down: failure_cooldown,
             uncacheable: uncacheable_for,
             max_lease: self.leases.max,
+            first_lease_time: MAX_LEASE,
         }
     }
 }

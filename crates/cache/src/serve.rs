@@ -10,14 +10,14 @@ use accord_api::accord::cache::v1::invalidation_service_server::InvalidationServ
 use accord_api::accord::cache::v1::read_through_service_server::ReadThroughServiceServer;
 use accord_mesh::MeshClient;
 use accord_mesh::guard::{self, Decider, Guard, GuardedServer};
-use accord_readthrough::{Engine, Live, MemoryStore, Metrics};
+use accord_readthrough::{Engine, Limits, Live, MemoryStore, Metrics};
 use accord_runtime::grpc_server::GrpcServer;
 use accord_runtime::{admin, health::Health, probe, server::Listener, shutdown::Shutdown, telemetry, workers::Workers};
 use anyhow::{Context, Result};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
-use crate::config::{Config, EngineConfig};
+use crate::config::Config;
 use crate::data_lock::DataLock;
 use crate::namespaces::Namespaces;
 use crate::origin::{Loader, Upstreams};
@@ -101,7 +101,7 @@ async fn serve_alone(
         lock = DataLock::acquire(&config.data_dir) => lock?,
         () = shutdown.begun() => return Ok(()),
     };
-    let engine = engine(config);
+    let engine = engine(config.limits());
     let public = grpc_server(config, health, &engine, upstreams, mesh, records.clone())?;
     follow_records(health, records).await;
     let listener = Listener::bind(&config.listen).await?.on(workers);
@@ -112,13 +112,12 @@ async fn serve_alone(
     Ok(())
 }
 
-/// An empty engine.
-pub fn engine(config: &Config) -> LiveEngine {
-    let EngineConfig { capacity_bytes, .. } = config.engine;
+/// An empty engine within these bounds.
+pub fn engine(limits: Limits) -> LiveEngine {
     let metrics = Metrics::new(&telemetry::meter());
     let removals = metrics.clone();
-    let store = MemoryStore::new(capacity_bytes, move |cause| removals.removed(cause));
-    let engine = Engine::new(Loader, store, Live, config.limits(), metrics);
+    let store = MemoryStore::new(limits.capacity, move |cause| removals.removed(cause));
+    let engine = Engine::new(Loader, store, Live, limits, metrics);
     engine.observe(&telemetry::meter());
     engine
 }

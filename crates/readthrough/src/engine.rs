@@ -104,14 +104,14 @@ impl Rules {
 }
 
 impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
-    /// An empty cache before an origin. Where there are leases, the first lease time begins: a process before this one must have
-    /// ended.
+    /// An empty cache before an origin. The first lease time begins: a process before this one must have ended.
     pub fn new(origin: O, store: S, world: W, limits: Limits, metrics: Metrics) -> Self {
         Self::with_rules(origin, store, world, limits, metrics, Rules::ALL)
     }
 
     pub(crate) fn with_rules(origin: O, store: S, world: W, limits: Limits, metrics: Metrics, rules: Rules) -> Self {
-        let leases = Leases::new(limits.tags, limits.max_lease, world.now(), rules.two_holders_kept);
+        let first_ends = world.now().after(limits.first_lease_time);
+        let leases = Leases::new(limits.tags, limits.max_lease, first_ends, rules.two_holders_kept);
         Self(Arc::new(Parts {
             origin,
             store,

@@ -55,10 +55,10 @@ pub(crate) struct Leases {
 
 impl Leases {
     /// Knows about `capacity` tags one by one. A `max` of nothing: there are no leases.
-    pub(crate) fn new(capacity: usize, max: Duration, now: Moment, keeps_two: bool) -> Self {
+    pub(crate) fn new(capacity: usize, max: Duration, first_ends: Moment, keeps_two: bool) -> Self {
         let shards = SHARDS.min(capacity.max(1));
         let shard = || Mutex::new(Shard { capacity: capacity.div_ceil(shards), ..Shard::default() });
-        Self { max, first_ends: now.after(max), keeps_two, shards: (0..shards).map(|_| shard()).collect() }
+        Self { max, first_ends, keeps_two, shards: (0..shards).map(|_| shard()).collect() }
     }
 
     /// The longest lease.
@@ -210,7 +210,7 @@ mod tests {
     }
 
     fn leases(capacity: usize) -> Leases {
-        Leases::new(capacity, MAX, at(0), true)
+        Leases::new(capacity, MAX, at(0).after(MAX), true)
     }
 
     fn milk() -> Tag {

@@ -17,8 +17,11 @@ pub struct Limits {
     pub cool_down: Duration,
     /// How long a key whose answer can't be stored is loaded by each reader alone.
     pub uncacheable: Duration,
-    /// The longest lease, and the first lease time of an engine. Nothing: there are no leases, and none were granted before.
+    /// The longest lease. Nothing: there are no leases.
     pub max_lease: Duration,
+    /// For how long leases of a process before this one are reckoned with, from the start on: the longest that it may have granted,
+    /// whatever this one grants. Nothing: there was none.
+    pub first_lease_time: Duration,
 }
 
 /// The engine itself is at one of its bounds.

@@ -136,6 +136,7 @@ fn engine(origin: Counter) -> Engine<Counter, MemoryStore, Live> {
         cool_down: Duration::ZERO,
         uncacheable: Duration::ZERO,
         max_lease: Duration::ZERO,
+        first_lease_time: Duration::ZERO,
     };
     let metrics = Metrics::new(&opentelemetry::global::meter("stress"));
     let store = MemoryStore::new(limits.capacity, |_| {});

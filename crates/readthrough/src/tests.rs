@@ -107,6 +107,7 @@ const LIMITS: Limits = Limits {
     cool_down: Duration::from_secs(1),
     uncacheable: Duration::from_secs(10),
     max_lease: Duration::ZERO,
+    first_lease_time: Duration::ZERO,
 };
 
 fn subject() -> (Subject, ManualOrigin, ManualWorld) {

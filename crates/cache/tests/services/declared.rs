@@ -78,7 +78,7 @@ async fn grpc_server(health: &Health, witness: &Witness) -> GuardedServer<Witnes
     let records = Records::open(&format!("sqlite://{}/records.db", folder.path().display())).await.unwrap();
     let config = Config::default();
     let upstreams = Upstreams::new(&config.upstream).unwrap();
-    serve::grpc_server(&config, health, &serve::engine(&config), &upstreams, witness, records).unwrap()
+    serve::grpc_server(&config, health, &serve::engine(config.limits()), &upstreams, witness, records).unwrap()
 }
 
 /// The methods of the cache, `pkg.Service/Method`, with what they or their services declare.

@@ -14,6 +14,7 @@ use accord_api::catalog::v1::{GetProductRequest, Product};
 use accord_cache::config::Config;
 use accord_cache::origin::Upstreams;
 use accord_cache::{records::Records, serve};
+use accord_readthrough::Limits;
 use accord_runtime::{health::Health, server::ListenConfig, server::Listener, shutdown::Shutdown};
 use accord_upstream::UpstreamConfig;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -52,10 +53,10 @@ pub(crate) async fn begin_with(configure: impl FnOnce(&mut Config, &str)) -> Fix
     let shutdown = Shutdown::new(Duration::ZERO);
     let shop = Shop::open(&ListenConfig::default(), shutdown.clone()).await;
     let mut config = Config { upstream: vec![upstream("shop", &[&shop.url])], ..Config::default() };
-    // No test waits for the first lease time that has nothing to do with leases.
     config.leases.max = Duration::ZERO;
     configure(&mut config, &shop.url);
-    let engine = serve::engine(&config);
+    // No test waits for the first lease time that has nothing to do with leases.
+    let engine = serve::engine(Limits { first_lease_time: config.leases.max, ..config.limits() });
     let upstreams = Upstreams::new(&config.upstream).unwrap();
     let server = serve::grpc_server(&config, &Health::new(), &engine, &upstreams, &FakeAuth, records.clone()).unwrap();
     let listener = Listener::bind(&ListenConfig::default()).await.unwrap();

@@ -26,6 +26,7 @@ const LIMITS: Limits = Limits {
     cool_down: Duration::ZERO,
     uncacheable: Duration::ZERO,
     max_lease: MAX_LEASE,
+    first_lease_time: MAX_LEASE,
 };
 
 const POLICY: Policy = Policy {

@@ -48,6 +48,7 @@ const LIMITS: Limits = Limits {
     cool_down: Duration::from_millis(200),
     uncacheable: Duration::from_millis(500),
     max_lease: Duration::ZERO,
+    first_lease_time: Duration::ZERO,
 };
 
 /// What else goes wrong.

@@ -8,7 +8,7 @@ const BOB: LeaseHolder = LeaseHolder(2);
 
 /// A subject whose first lease time is over.
 fn leasing() -> (Subject, ManualOrigin, ManualWorld) {
-    let (engine, origin, world) = subject_with(Limits { max_lease: MAX, ..LIMITS });
+    let (engine, origin, world) = subject_with(Limits { max_lease: MAX, first_lease_time: MAX, ..LIMITS });
     world.advance(2);
     (engine, origin, world)
 }
@@ -139,15 +139,23 @@ async fn without_leases_none_is_granted_and_nothing_waits() {
 
 #[tokio::test]
 async fn first_lease_time_acknowledges_nothing() {
-    let (engine, _, world) = subject_with(Limits { max_lease: MAX, ..LIMITS });
+    let (engine, _, world) = subject_with(Limits { max_lease: MAX, first_lease_time: MAX, ..LIMITS });
     world.advance(1);
     assert_eq!(engine.invalidate_leased(&milk(), None), [Duration::from_secs(1)]);
     assert_eq!(engine.invalidate_all(None), Duration::from_secs(1));
 }
 
 #[tokio::test]
+async fn cache_without_leases_reckons_with_those_of_the_one_before_it() {
+    let (engine, _, world) = subject_with(Limits { max_lease: Duration::ZERO, first_lease_time: MAX, ..LIMITS });
+    assert_eq!(engine.invalidate_leased(&milk(), None), [MAX]);
+    world.advance(2);
+    assert_eq!(engine.invalidate_leased(&milk(), None), [Duration::ZERO]);
+}
+
+#[tokio::test]
 async fn load_of_first_lease_time_is_not_joined_not_kept_and_not_leased() {
-    let (engine, origin, world) = subject_with(Limits { max_lease: MAX, ..LIMITS });
+    let (engine, origin, world) = subject_with(Limits { max_lease: MAX, first_lease_time: MAX, ..LIMITS });
     let first = ask(&engine, by(ADA, "milk"));
     let load = origin.next().await;
     world.advance(3);
