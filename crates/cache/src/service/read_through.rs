@@ -76,7 +76,7 @@ where
         let read = self.compile(message, plan, passport, terms)?;
         if only_if_cached {
             let answer = self.engine.stored(&read).map(|answer| respond(answer, self.node.clone()));
-            return Ok(Response::new(answer.unwrap_or_else(not_stored)));
+            return Ok(Response::new(self.signed(answer.unwrap_or_else(not_stored))));
         }
         let answer = self.answer(&read, soft).await.map_err(overloaded)?;
         Ok(Response::new(self.signed(respond(answer, self.node.clone()))))

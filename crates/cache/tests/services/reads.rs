@@ -89,6 +89,18 @@ async fn only_if_cached_is_answered_from_memory_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn answer_to_only_if_cached_says_which_life_of_the_cache_gave_it() {
+    let fixture = begin().await;
+    let mut only = get("milk");
+    only.read.consistency = Some(Consistency { requirement: None, only_if_cached: true });
+    let absent = fixture.read(only.clone(), ADA).await.unwrap();
+    let loaded = fixture.read(get("milk"), ADA).await.unwrap();
+    let stored = fixture.read(only, ADA).await.unwrap();
+    assert_eq!(loaded.incarnation.len(), 16);
+    assert_eq!((absent.incarnation, &stored.incarnation), (loaded.incarnation.clone(), &loaded.incarnation));
+}
+
+#[tokio::test]
 async fn answers_of_two_plans_are_stored_apart() {
     let fixture = begin().await;
     let other = get("milk").with(|plan| plan.tags.clear());
