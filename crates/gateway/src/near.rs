@@ -217,11 +217,40 @@ impl Place {
         written.head.remove(header::AGE);
         let headers = headers_weight(&written.head) + written.trailers.as_ref().map_or(0, headers_weight);
         let weight = key.weight() + written.body.len() + headers;
+        if weight <= MAX_ENTRY_BYTES {
+            take_apart(&mut written);
+        }
         // Why one was not kept is counted there.
         let _ = near.copies.fill(asked, key, Arc::new(written), weight, lease);
     }
 }
 
+/// Gives it memory of its own, so that it takes what it is counted for: the parts of an answer share the memory that all of it was
+/// read into, and JSON is written into more than it needs.
+fn take_apart(written: &mut Written) {
+    written.body = Bytes::copy_from_slice(&written.body);
+    let trailers = written.trailers.iter_mut().flat_map(HeaderMap::values_mut);
+    for value in written.head.values_mut().chain(trailers) {
+        *value = key::apart(value);
+    }
+}
+
 fn headers_weight(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| HEADER_BYTES + name.as_str().len() + value.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kept_answer_holds_none_of_the_memory_that_it_was_read_into() {
+        let read = Bytes::from(vec![b'x'; 16 << 10]);
+        let value = HeaderValue::from_maybe_shared(read.slice(..8)).unwrap();
+        let head = HeaderMap::from_iter([(HeaderName::from_static("x-kept"), value)]);
+        let mut written = Written { trailers: Some(head.clone()), head, body: read.slice(8..16) };
+        take_apart(&mut written);
+        assert_eq!((&*written.body, written.head["x-kept"].as_bytes()), (&b"xxxxxxxx"[..], &b"xxxxxxxx"[..]));
+        assert!(read.is_unique());
+    }
 }

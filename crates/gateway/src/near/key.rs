@@ -56,14 +56,15 @@ impl<'a> NearQuery<'a> {
         }
     }
 
+    /// With bytes of its own: a part of what a connection has read would keep all of that in memory.
     pub(super) fn to_owned(self) -> NearKey {
         NearKey {
             entry: self.entry,
             line: self.line.map(|(method, path)| (method.clone(), path.into())),
-            message: self.message.clone(),
+            message: Bytes::copy_from_slice(self.message),
             tenant: self.tenant.cloned(),
             principal: self.principal.map(|(subject, epoch)| (Arc::clone(subject), epoch)),
-            vary: self.vary().map(|(place, value)| (place, value.clone())).collect(),
+            vary: self.vary().map(|(place, value)| (place, apart(value))).collect(),
         }
     }
 
@@ -71,6 +72,13 @@ impl<'a> NearQuery<'a> {
         let names = self.names.iter().map(|name| &**name).enumerate();
         names.flat_map(move |(place, name)| self.metadata.get_all(name).iter().map(move |value| (place, value)))
     }
+}
+
+/// The same value in memory of its own.
+pub(super) fn apart(value: &HeaderValue) -> HeaderValue {
+    let mut own = HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone());
+    own.set_sensitive(value.is_sensitive());
+    own
 }
 
 /// Whose own answer it is. What an upstream told it while it had other roles is not told it again: they end with its token.
