@@ -39,6 +39,7 @@ const SERVICES: &[&str] = &[
 
 /// What the cache can't be without, in the words of its readiness.
 const DATA_LOCK: &str = "lock of the data directory";
+const LEASES_OVER: &str = "end of leases of the cache before";
 
 /// Between two questions whether the records answer.
 const PROBES: Duration = Duration::from_millis(200);
@@ -101,15 +102,27 @@ async fn serve_alone(
         lock = DataLock::acquire(&config.data_dir) => lock?,
         () = shutdown.begun() => return Ok(()),
     };
-    let engine = engine(config.limits());
+    let limits = config.limits();
+    let engine = engine(limits);
     let public = grpc_server(config, health, &engine, upstreams, mesh, records.clone())?;
     follow_records(health, records).await;
     let listener = Listener::bind(&config.listen).await?.on(workers);
     let (upstreams, namespaces) = (config.upstream.len(), config.namespace.len());
     tracing::info!(listen = %listener.address(), upstreams, namespaces, "listening");
+    keep_from(limits.first_lease_time, health);
     health.obtained(DATA_LOCK);
     listener.serve(public, shutdown.clone()).await;
     Ok(())
+}
+
+/// Ready once answers are kept: until then a cache answers, and each read is a load.
+fn keep_from(first_lease_time: Duration, health: &Health) {
+    health.require(LEASES_OVER);
+    let health = health.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(first_lease_time).await;
+        health.obtained(LEASES_OVER);
+    });
 }
 
 /// An empty engine within these bounds.
