@@ -26,6 +26,8 @@ pub(crate) struct Line {
     pub command: String,
     /// What its output must contain, in any order.
     pub expects: Vec<String>,
+    /// Whether it reads what is written a moment later.
+    pub settles: bool,
 }
 
 /// What the lines speak of.

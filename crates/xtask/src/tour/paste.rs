@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
 use anyhow::{Context, Result};
-use tokio::{process::Command, time::timeout};
+use tokio::{
+    process::Command,
+    time::{Instant, sleep, timeout},
+};
 
 use super::Line;
 use crate::say::say;
@@ -22,8 +25,24 @@ pub(super) struct Outcome {
     pub wrong: Vec<String>,
 }
 
+/// How long a line may be wrong that reads what is written a moment later, and how often it is looked at meanwhile. The access log
+/// is written every 10 ms.
+const SETTLING: Duration = Duration::from_secs(2);
+const LOOKS: Duration = Duration::from_millis(20);
+
 /// Runs a line, and looks at its output.
 pub(super) async fn paste(line: &Line, variables: &BTreeMap<&'static str, String>) -> Result<Outcome> {
+    let end = Instant::now() + SETTLING;
+    loop {
+        let outcome = run(line, variables).await?;
+        if outcome.wrong.is_empty() || !line.settles || Instant::now() >= end {
+            return Ok(outcome);
+        }
+        sleep(LOOKS).await;
+    }
+}
+
+async fn run(line: &Line, variables: &BTreeMap<&'static str, String>) -> Result<Outcome> {
     let mut shell = Command::new("sh");
     // Both streams in one, as they would stand on a terminal.
     shell.args(["-c", &format!("{{ {}\n}} 2>&1", line.command)]).envs(variables);
@@ -56,7 +75,7 @@ mod tests {
     use super::*;
 
     async fn is_right(command: &str, wanted: &str) -> bool {
-        let line = Line { command: command.to_owned(), expects: vec![wanted.to_owned()] };
+        let line = Line { command: command.to_owned(), expects: vec![wanted.to_owned()], settles: false };
         paste(&line, &BTreeMap::from([("TOKEN", "secret".to_owned())])).await.expect("sh runs").wrong.is_empty()
     }
 
@@ -66,6 +85,16 @@ mod tests {
         assert!(is_right("echo on the other stream >&2", "other stream").await);
         assert!(!is_right("echo nothing", "something").await);
         assert!(!is_right("exit 1", "something").await);
+    }
+
+    #[tokio::test]
+    async fn line_that_settles_is_looked_at_until_it_is_right() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = directory.path().join("log");
+        // The first look writes what the second finds.
+        let command = format!("cat {0}; echo written > {0}", log.display());
+        let line = Line { command, expects: vec!["written".to_owned()], settles: true };
+        assert!(paste(&line, &BTreeMap::new()).await.expect("sh runs").wrong.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

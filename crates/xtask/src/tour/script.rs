@@ -1,5 +1,5 @@
-//! The tour's text: `#` begins a step and says what it shows, `$` is a line for a shell, and each `>` after it is
-//! something that the line's output contains.
+//! The tour's text: `#` begins a step and says what it shows, `$` is a line for a shell, `~` one that reads what is
+//! written a moment later, and each `>` after it is something that the line's output contains.
 
 use super::{Line, Scene, Step};
 
@@ -16,9 +16,11 @@ fn read(text: &str) -> Vec<Step> {
         let Some((mark, rest)) = line.split_once(' ') else { continue };
         match (mark, steps.last_mut()) {
             ("#", _) => steps.push(Step { title: rest.to_owned(), lines: Vec::new() }),
-            ("$", Some(step)) => step.lines.push(Line { command: rest.to_owned(), expects: Vec::new() }),
+            ("$" | "~", Some(step)) => {
+                step.lines.push(Line { command: rest.to_owned(), expects: Vec::new(), settles: mark == "~" });
+            }
             (">", Some(step)) => step.lines.last_mut().into_iter().for_each(|line| line.expects.push(rest.to_owned())),
-            _ => unreachable!("tour.txt holds nothing but #, $ and >: {line}"),
+            _ => unreachable!("tour.txt holds nothing but #, $, ~ and >: {line}"),
         }
     }
     steps
