@@ -234,26 +234,12 @@ mod tests {
 
     use super::*;
     use crate::config::MeshConfig;
+    use crate::test_claims::claims;
 
     /// A token that ends so many seconds from now.
     fn ends_in(seconds: i64) -> Verified {
         let now = verify::now();
-        let claims = Claims {
-            iss: String::new(),
-            sub: "ada".to_owned(),
-            aud: String::new(),
-            exp: now + seconds,
-            iat: now,
-            nbf: now,
-            jti: "jti".to_owned(),
-            kind: Kind::User,
-            tenant: String::new(),
-            roles: Vec::new(),
-            ep: 0,
-            gep: 0,
-            ptj: None,
-            act: None,
-        };
+        let claims = Claims { exp: now + seconds, iat: now, nbf: now, ..claims(Kind::User, "ada") };
         Verified { claims, token_type: Type::Access, kid: String::new() }
     }
 

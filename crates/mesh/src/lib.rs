@@ -24,6 +24,9 @@ pub mod guard;
 pub mod passport;
 pub mod refusal;
 
+#[cfg(test)]
+mod test_claims;
+
 pub use client::{JoinError, MeshClient};
 pub use config::MeshConfig;
 pub use decide::{ActorToken, Decision, Question};

@@ -75,27 +75,13 @@ fn is_same(remembered: &str, token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use accord_token::{Claims, Kind, Type};
+    use accord_token::{Kind, Type};
 
     use super::*;
+    use crate::test_claims::claims;
 
     fn verified() -> Arc<Verified> {
-        let claims = Claims {
-            iss: String::new(),
-            sub: "ada".to_owned(),
-            aud: String::new(),
-            exp: 2,
-            iat: 1,
-            nbf: 1,
-            jti: "jti".to_owned(),
-            kind: Kind::User,
-            tenant: String::new(),
-            roles: Vec::new(),
-            ep: 0,
-            gep: 0,
-            ptj: None,
-            act: None,
-        };
+        let claims = claims(Kind::User, "ada");
         Arc::new(Verified { claims, token_type: Type::Access, kid: "k".to_owned() })
     }
 

@@ -4,10 +4,11 @@ use std::sync::{
 };
 
 use accord_contract::Overlay;
-use accord_token::{Claims, InvalidTokenReason, PASSPORT_HEADER, Type, Verified};
+use accord_token::{InvalidTokenReason, PASSPORT_HEADER, Type, Verified};
 use tower::ServiceExt;
 
 use super::*;
+use crate::test_claims::claims;
 
 const SERVICE: &str = "accord.auth.v1.AccessService";
 const CHECK: &str = "/accord.auth.v1.AccessService/Check";
@@ -70,22 +71,7 @@ impl Decider for Door {
 }
 
 fn service() -> Verified {
-    let claims = Claims {
-        iss: String::new(),
-        sub: "gateway".to_owned(),
-        aud: String::new(),
-        exp: i64::MAX,
-        iat: 0,
-        nbf: 0,
-        jti: "jti".to_owned(),
-        kind: Kind::Service,
-        tenant: String::new(),
-        roles: Vec::new(),
-        ep: 0,
-        gep: 0,
-        ptj: None,
-        act: None,
-    };
+    let claims = claims(Kind::Service, "gateway");
     Verified { claims, token_type: Type::Access, kid: String::new() }
 }
 
