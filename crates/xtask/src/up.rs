@@ -1,5 +1,6 @@
 //! `cargo xtask up`: the fabric of the tests, left running on the documented ports, with the sample's records in it.
 
+mod in_use;
 mod live;
 mod pending;
 mod ports;
@@ -106,6 +107,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let kept = data.exists();
     fs::create_dir_all(&data)
         .with_context(|| format!("can't make the directory {}: name another with --data", data.display()))?;
+    let _in_use = in_use::take(&data)?;
     note("Building (the first time takes minutes) ...");
     binaries::directory()?;
     let runtime = tokio::runtime::Runtime::new().context("can't start a runtime")?;
