@@ -37,6 +37,11 @@ impl Watched {
         }
     }
 
+    /// Takes the files for known as they are now: they are about to be read.
+    pub(super) fn note(&mut self) {
+        self.look();
+    }
+
     fn look(&mut self) -> bool {
         let mut different = false;
         for (path, known) in &mut self.files {
@@ -69,5 +74,18 @@ mod tests {
         std::fs::write(&overlay, "a").unwrap();
         watched.changed(Duration::from_secs(1)).await;
         assert!(!watched.look());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn file_that_was_noted_when_it_was_read_is_not_noticed_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let overlay = directory.path().join("overlay.toml");
+        let mut config = Config::default();
+        config.contract.overlays.push(overlay.clone());
+        let mut watched = Watched::of(&config);
+        std::fs::write(&overlay, "a").unwrap();
+        watched.note();
+        let noticed = watched.changed(Duration::from_secs(1));
+        assert!(tokio::time::timeout(Duration::from_mins(1), noticed).await.is_err());
     }
 }

@@ -54,7 +54,8 @@ async fn follow_files(tables: Arc<Tables>, config: Config) {
     };
     loop {
         tokio::select! {
-            _ = hangup.recv() => {}
+            // What changed until now is about to be read, so it is no reason to read it again.
+            _ = hangup.recv() => watched.note(),
             () = watched.changed(config.contract.watch_interval) => {}
         }
         reload(&tables, &config).await;
