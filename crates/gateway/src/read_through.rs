@@ -177,7 +177,9 @@ impl ReadThrough {
             return Err(Fault::deadline());
         }
         if asked.only_if_cached {
-            return Err(not_stored("`only-if-cached`, and the cache does not answer"));
+            return Err(not_stored(
+                "`only-if-cached`, and the cache does not answer; try again later, or leave `only-if-cached` out",
+            ));
         }
         let method = &call.permit.entry().method;
         tracing::debug!(
@@ -309,7 +311,9 @@ fn answer(call: &Call, response: ReadResponse) -> Result<Result<Answer, Fault>, 
         }
         Some(read_response::Result::NotStored(_)) => {
             call.record.set_cache_outcome("not-stored");
-            return Ok(Err(not_stored("`only-if-cached`, and nothing is stored that answers this call")));
+            return Ok(Err(not_stored(
+                "nothing is stored that answers this call; leave `only-if-cached` out to have it loaded",
+            )));
         }
         Some(read_response::Result::PlanUnknown(_)) => {
             return Err(Status::internal("the cache does not know the plan that it was sent"));

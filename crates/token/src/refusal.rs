@@ -21,7 +21,9 @@ pub enum Refusal {
     #[error("the token was revoked")]
     Revoked,
     /// What is known about revocations is older than the bound.
-    #[error("what is known about revocations is too old to accept any token")]
+    #[error(
+        "what is known about revocations is too old to accept any token, since auth can't be reached; try again later"
+    )]
     Stale,
     /// Auth can't be reached, or can't reach its store.
     #[error("auth does not answer")]

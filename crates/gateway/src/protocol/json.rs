@@ -147,10 +147,13 @@ impl Protocol for Json {
         if matches!(method.kind, MethodKind::ClientStreaming | MethodKind::BidiStreaming) {
             return Err(one_message_only(method));
         }
-        if !codec.plan.takes_any_content() && !body.is_end_stream() {
+        // What is said of a body that is not there is of no consequence.
+        let has_body = !body.is_end_stream();
+        if !codec.plan.takes_any_content() && has_body {
             content::check_type(&parts.headers)?;
         }
-        let content_encoding = content::Encoding::of(&parts.headers)?;
+        let content_encoding =
+            if has_body { content::Encoding::of(&parts.headers)? } else { content::Encoding::Identity };
         let limit = method.policy.max_request_bytes;
         let collected = grpc::collect(body, limit, Some(&mut *held)).await;
         let (text, _) = collected.map_err(|error| body_fault(&error))?;
