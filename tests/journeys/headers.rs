@@ -175,6 +175,17 @@ async fn escaped_path_names_the_same_resource_to_cache_and_invalidation() -> Res
 }
 
 #[tokio::test]
+async fn encoding_of_a_body_that_is_not_there_is_of_no_consequence() -> Result<()> {
+    let (_echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    let answer = fabric.get("/v1/words/a").header("content-encoding", "lzw").send().await?;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let answer = fabric.call(Method::POST, "/v1/words/a:change").header("content-encoding", "lzw");
+    let answer = answer.body("application/json", "{}").send().await?;
+    assert_eq!(answer.status, 415, "{}", answer.text());
+    fabric.stop().await
+}
+
+#[tokio::test]
 async fn head_is_answered_like_get_without_a_body() -> Result<()> {
     let (_echo, fabric) = ScriptedUpstream::behind_gateway().await?;
     let get = fabric.get("/v1/words/head").send().await?;
