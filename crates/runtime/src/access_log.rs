@@ -162,7 +162,9 @@ pub(crate) fn begin(service: &'static str, config: &AccessLogConfig, meter: &Met
 fn count_dropped(meter: &Meter, queue: LineQueue) {
     let _ = meter
         .u64_observable_counter("accord.access_log.dropped")
-        .with_description("Lines of the access log that were dropped because nobody reads standard output fast enough")
+        .with_description(
+            "Lines of the access log that were dropped because nobody reads standard output, or not fast enough",
+        )
         .with_unit("{line}")
         .with_callback(move |observer| observer.observe(queue.dropped(), &[]))
         .build();

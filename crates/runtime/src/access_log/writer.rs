@@ -74,7 +74,10 @@ impl LineQueue {
         let mut batch = Vec::new();
         while self.next(&mut batch) {
             // Nobody reads any more: the log is lost, and the calls are not.
-            let _ = out.write_all(&batch).and_then(|()| out.flush());
+            if out.write_all(&batch).and_then(|()| out.flush()).is_err() {
+                let lines = batch.split_inclusive(|byte| *byte == b'\n').count();
+                self.0.dropped.fetch_add(lines as u64, Ordering::Relaxed);
+            }
             batch.clear();
         }
         self.lines().is_written = true;
@@ -164,6 +167,16 @@ mod tests {
         assert_eq!(queue.dropped(), 1);
         drop(read);
         drop(guard);
+    }
+
+    #[test]
+    fn lines_that_can_not_be_written_are_counted_as_dropped() {
+        let (queue, guard, seen, _read) = started();
+        drop(seen);
+        queue.push(b"one\n");
+        queue.push(b"two\n");
+        drop(guard);
+        assert_eq!(queue.dropped(), 2);
     }
 
     #[test]
