@@ -26,6 +26,7 @@ mod script;
 mod second;
 mod server;
 mod settings;
+pub mod soak;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 

@@ -3,6 +3,7 @@
 use std::{fs, net::SocketAddr};
 
 use anyhow::Result;
+use toml::Table;
 
 use crate::{Fabric, Launch, Part, Process, Server, binaries, home, settings};
 
@@ -10,21 +11,28 @@ impl Fabric {
     /// Starts another process of the gateway or the cache, configured like the first one but for its ports. Whoever wants it to
     /// serve waits for it.
     pub fn another(&mut self, part: Part) -> Result<Server> {
+        self.another_with(part, Table::new())
+    }
+
+    /// The same, with settings laid over those of the first one.
+    pub fn another_with(&mut self, part: Part, stronger: Table) -> Result<Server> {
         let listen = self.ports.reserve()?;
-        self.beside(part, listen)
+        self.beside(part, listen, stronger)
     }
 
     /// The same for one that is to take the place of the first: it serves at the same address.
     pub fn successor(&mut self, part: Part) -> Result<Server> {
         let listen = self.server(part).listen;
-        self.beside(part, listen)
+        self.beside(part, listen, Table::new())
     }
 
-    fn beside(&mut self, part: Part, listen: SocketAddr) -> Result<Server> {
+    fn beside(&mut self, part: Part, listen: SocketAddr, stronger: Table) -> Result<Server> {
         let (admin, internal) = (self.ports.reserve()?, self.ports.reserve()?);
-        let name = format!("{}-{}", part.name(), listen.port());
+        // Several may serve at one address, one after the other.
+        let name = format!("{}-{}", part.name(), admin.port());
         let first = fs::read_to_string(self.home.config(part.name()))?;
-        let settings = settings::moved(&first, listen, admin, internal)?;
+        let mut settings = settings::moved(&first, listen, admin, internal)?;
+        settings::merge(&mut settings, stronger);
         home::write(&self.home.config(&name), &settings.to_string())?;
         let launch = Launch {
             program: binaries::path(&format!("accord-{}", part.name()))?,

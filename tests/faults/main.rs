@@ -3,10 +3,12 @@
 mod auth;
 mod cache;
 mod cache_rollover;
+mod coherence;
 mod setup;
+mod two_caches;
 mod upstream;
 
-use accord_fabric::{EDITOR, Fabric, http::HttpResponse};
+use accord_fabric::{EDITOR, Fabric, http::HttpCall, http::HttpResponse};
 use anyhow::Result;
 use serde_json::json;
 
@@ -26,9 +28,19 @@ pub async fn until(
     within: std::time::Duration,
     wished: impl Fn(&HttpResponse) -> bool,
 ) -> Result<HttpResponse> {
+    until_at(fabric.gateway.listen, token, within, wished).await
+}
+
+/// The same of another gateway.
+pub async fn until_at(
+    gateway: std::net::SocketAddr,
+    token: &str,
+    within: std::time::Duration,
+    wished: impl Fn(&HttpResponse) -> bool,
+) -> Result<HttpResponse> {
     let end = tokio::time::Instant::now() + within;
     loop {
-        let answer = fabric.get("/v1/products/oak-desk").token(token).send().await?;
+        let answer = HttpCall::new(gateway, http::Method::GET, "/v1/products/oak-desk").token(token).send().await?;
         if wished(&answer) {
             return Ok(answer);
         }

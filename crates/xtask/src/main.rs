@@ -5,6 +5,7 @@ mod bench;
 mod programs;
 mod say;
 mod simulate;
+mod soak;
 mod test;
 mod tidy;
 mod tour;
@@ -36,6 +37,8 @@ enum Chore {
     Tidy(tidy::Args),
     /// Run the cache engine under many seeds of a simulated world
     Simulate(simulate::Args),
+    /// Kill, pause and roll over the processes while two gateways with near caches read and write, and look for a read that misses a write
+    Soak(soak::Args),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Chore::Bench(args) => bench::run(&args),
         Chore::Tidy(args) => tidy::run(args),
         Chore::Simulate(args) => simulate::run(args),
+        Chore::Soak(args) => soak::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

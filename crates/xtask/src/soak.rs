@@ -1,0 +1,66 @@
+//! `cargo xtask soak`: the promise of the leases on real processes that are killed, paused and rolled over, for as long as it takes.
+
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use accord_fabric::{
+    binaries,
+    soak::{Kind, Soak},
+};
+use anyhow::{Context, Result};
+
+use crate::say::{note, say};
+
+/// What `cargo xtask soak` can be asked.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Writes that have to be acknowledged before it ends
+    #[arg(long, default_value_t = 10_000)]
+    writes: u64,
+    /// The longest that it may take
+    #[arg(long, default_value_t = 30)]
+    minutes: u64,
+    /// Gives the same faults in the same order, and the same choices of each writer. Default: another one each time
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Products, each with a writer of its own
+    #[arg(long, default_value_t = 400)]
+    products: usize,
+    /// The longest lease, in milliseconds, at most 400: a slow machine needs a long one to come by a near answer
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 200)]
+    lease: u64,
+    /// The longest that a process is paused, in milliseconds
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 3_000)]
+    longest_pause: u64,
+    /// Keeps configuration, databases and logs in this directory, which should be a new one
+    #[arg(long, value_name = "DIRECTORY")]
+    keep: Option<PathBuf>,
+}
+
+/// Runs it; fails where a read did not see an acknowledged write, or where that was hardly tried.
+pub(crate) fn run(args: Args) -> Result<()> {
+    note("Building (the first time takes minutes) ...");
+    binaries::directory()?;
+    let soak = Soak {
+        writes: args.writes,
+        within: Duration::from_mins(args.minutes),
+        seed: args.seed.unwrap_or_else(any_seed),
+        products: args.products,
+        lease: Duration::from_millis(args.lease),
+        faults: [&Kind::PROCESSES[..], &Kind::PAIRS, &Kind::ROLLOVERS].concat(),
+        longest_pause: Duration::from_millis(args.longest_pause),
+        kept_in: args.keep,
+    };
+    note(format_args!("Seed {}; each fault as it comes:", soak.seed));
+    let runtime = tokio::runtime::Runtime::new().context("can't start a runtime")?;
+    let report = runtime.block_on(soak.run(|fault| note(fault)))?;
+    report.verdict()?;
+    say(report)
+}
+
+/// One that differs from run to run.
+fn any_seed() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,239 @@
+//! Writers and readers. Each product has one writer, so that it is well defined which of its writes came last; it is left alone for
+//! more than a second after each, since no lease is granted before; then both gateways come by a lease on it, and it is written
+//! at one of them while both are read.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use http::Method;
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use serde_json::{Value, json};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+use super::judge::{Judge, Product, Seen, Write};
+use crate::http::{HttpCall, HttpResponse};
+
+/// Products that are read for a lease at a time. Few: a lease is no use to who gets it late.
+const BURSTS: usize = 4;
+/// Reads at a gateway until one is answered near: the first is noted, the second gets the lease.
+const MOST_READS: usize = 6;
+/// How long such a read may take, so that a paused gateway does not keep its product from being written at the other.
+const BURST_BOUND: Duration = Duration::from_millis(300);
+/// How long a write may take, and a read after it: longer than any pause.
+const BOUND: Duration = Duration::from_secs(10);
+/// Reads at each gateway after a write.
+const CHECKS: usize = 2;
+/// How long a product is left alone, in milliseconds: a tag that was invalidated within the last second is leased to nobody.
+const QUIET: std::ops::Range<u64> = 1_050..1_600;
+
+/// All writers and readers.
+pub(super) struct Load {
+    gateways: [SocketAddr; 2],
+    token: String,
+    seed: u64,
+    products: Vec<Product>,
+    judge: Judge,
+    bursts: Semaphore,
+    is_over: watch::Sender<bool>,
+}
+
+impl Load {
+    /// Creates the products.
+    pub(super) async fn new(gateways: [SocketAddr; 2], token: String, seed: u64, products: usize) -> Result<Arc<Self>> {
+        let mut created = Vec::new();
+        for number in 0..products {
+            created.push(create(gateways[0], &token, format!("soak-{number}")).await?);
+        }
+        let (judge, bursts) = (Judge::new(), Semaphore::new(BURSTS));
+        let is_over = watch::Sender::new(false);
+        Ok(Arc::new(Self { gateways, token, seed, products: created, judge, bursts, is_over }))
+    }
+
+    pub(super) fn judge(&self) -> &Judge {
+        &self.judge
+    }
+
+    /// Starts a writer for each product.
+    pub(super) fn start(self: &Arc<Self>) -> JoinSet<()> {
+        let mut writers = JoinSet::new();
+        for at in 0..self.products.len() {
+            writers.spawn(Arc::clone(self).write_on(at));
+        }
+        writers
+    }
+
+    /// Ends what was started, and waits for what is under way.
+    pub(super) async fn end(&self, mut writers: JoinSet<()>) -> Result<()> {
+        self.is_over.send_replace(true);
+        self.bursts.close();
+        while let Some(ended) = writers.join_next().await {
+            ended.context("a writer failed")?;
+        }
+        Ok(())
+    }
+
+    async fn write_on(self: Arc<Self>, at: usize) {
+        let mut rng = SmallRng::seed_from_u64(self.seed ^ (at as u64) << 32);
+        let mut is_over = self.is_over.subscribe();
+        for number in 1.. {
+            let writer = rng.random_range(0..self.gateways.len());
+            self.round(&self.products[at], number, writer).await;
+            let quiet = Duration::from_millis(rng.random_range(QUIET));
+            if timeout(quiet, is_over.wait_for(|is_over| *is_over)).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    async fn round(&self, product: &Product, number: u64, writer: usize) {
+        let Ok(burst) = self.bursts.acquire().await else { return };
+        let near: [bool; 2] = tokio::join!(self.read_near(product, 0), self.read_near(product, 1)).into();
+        drop(burst);
+        let is_written = AtomicBool::new(false);
+        let write = async {
+            self.write(product, number, writer, near[1 - writer]).await;
+            is_written.store(true, Ordering::Relaxed);
+            tokio::join!(self.check(product, 0), self.check(product, 1));
+        };
+        let reads = async {
+            let mut gateways = [1 - writer, writer].into_iter().cycle();
+            while let Some(gateway) = gateways.next().filter(|_| !is_written.load(Ordering::Relaxed)) {
+                if self.read(product, gateway, BURST_BOUND).await.is_none() {
+                    return;
+                }
+            }
+        };
+        tokio::join!(write, reads);
+    }
+
+    /// Reads until a gateway answers from its memory; whether it did.
+    async fn read_near(&self, product: &Product, gateway: usize) -> bool {
+        for _ in 0..MOST_READS {
+            match self.read(product, gateway, BURST_BOUND).await {
+                None => return false,
+                Some(true) => return true,
+                Some(false) => {}
+            }
+        }
+        false
+    }
+
+    async fn check(&self, product: &Product, gateway: usize) {
+        for _ in 0..CHECKS {
+            if self.read(product, gateway, BOUND).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Reads and judges; whether it was answered near, where it was answered.
+    async fn read(&self, product: &Product, gateway: usize, bound: Duration) -> Option<bool> {
+        let (expected, reads) = (product.expected(), &self.judge.reads[gateway]);
+        let sent = Instant::now();
+        let call = HttpCall::new(self.gateways[gateway], Method::GET, &path(product)).token(&self.token);
+        let answer = match answered(call, bound).await {
+            Ok(answer) => answer,
+            Err(cause) => {
+                reads.failed.fetch_add(1, Ordering::Relaxed);
+                self.judge.failed(format!("read: {cause}"));
+                return None;
+            }
+        };
+        let Some((number, version)) = content(&answer) else {
+            self.judge.failed(format!("read: answered with {}", answer.text()));
+            return None;
+        };
+        let (source, request_id) = (source(&answer), request_id(&answer));
+        let seen = Seen { number, version, gateway, sent, answered: Instant::now(), source, request_id };
+        self.judge.read(product, &expected, &seen);
+        reads.answered.fetch_add(1, Ordering::Relaxed);
+        let is_near = seen.source.starts_with("accord-near; hit");
+        reads.near.fetch_add(u64::from(is_near), Ordering::Relaxed);
+        Some(is_near)
+    }
+
+    async fn write(&self, product: &Product, number: u64, gateway: usize, is_against_lease: bool) {
+        let sent = Instant::now();
+        let call = HttpCall::new(self.gateways[gateway], Method::PUT, &path(product)).token(&self.token);
+        let call = call.json(&json!({ "id": product.id, "title": number.to_string() }));
+        let writes = &self.judge.writes;
+        let answer = match answered(call, BOUND).await {
+            Ok(answer) => answer,
+            Err(cause) => {
+                writes.failed.fetch_add(1, Ordering::Relaxed);
+                return self.judge.failed(format!("write: {cause}"));
+            }
+        };
+        let Some((number, version)) = content(&answer) else {
+            return self.judge.failed(format!("write: answered with {}", answer.text()));
+        };
+        let request_id = request_id(&answer);
+        let write = Write { number, version, gateway, sent, answered: Instant::now(), request_id };
+        if answer.header("x-accord-invalidation").is_some() {
+            product.deferred(write);
+            writes.deferred.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        product.acknowledged(write);
+        writes.acknowledged.fetch_add(1, Ordering::Relaxed);
+        writes.against_lease.fetch_add(u64::from(is_against_lease), Ordering::Relaxed);
+    }
+}
+
+async fn create(gateway: SocketAddr, token: &str, id: String) -> Result<Product> {
+    let sent = Instant::now();
+    let call = HttpCall::new(gateway, Method::POST, "/v1/products").token(token).header("idempotency-key", &id);
+    let answer = call.json(&json!({ "id": id, "title": "0" })).send().await?;
+    ensure!(answer.status.is_success(), "the sample refuses {id}: {}", answer.text());
+    let (number, version) = content(&answer).context("a product")?;
+    let request_id = request_id(&answer);
+    let created = Write { number, version, gateway: 0, sent, answered: Instant::now(), request_id };
+    Ok(Product::new(id, created))
+}
+
+/// A successful answer, or why there is none.
+async fn answered(call: HttpCall, bound: Duration) -> Result<HttpResponse, String> {
+    match timeout(bound, call.send()).await {
+        Err(_) => Err(format!("not answered within {bound:?}")),
+        Ok(Err(_)) => Err("the connection failed".to_owned()),
+        Ok(Ok(answer)) if answer.status.is_success() => Ok(answer),
+        Ok(Ok(answer)) => Err(format!("{} {}", answer.status.as_u16(), reason(&answer.text()))),
+    }
+}
+
+/// The number of the write that a product comes from, and the version that its origin gave it.
+fn content(answer: &HttpResponse) -> Option<(u64, u64)> {
+    let product = answer.json().ok()?;
+    let number = |name: &str| product.get(name).and_then(Value::as_str)?.parse().ok();
+    Some((number("title")?, number("version")?))
+}
+
+fn path(product: &Product) -> String {
+    format!("/v1/products/{}", product.id)
+}
+
+/// Where an answer comes from, as its headers say.
+fn source(answer: &HttpResponse) -> String {
+    let header = |name| answer.header(name).unwrap_or("none");
+    format!("{}, age {}", header("cache-status"), header("age"))
+}
+
+fn request_id(answer: &HttpResponse) -> String {
+    answer.header("x-request-id").unwrap_or("without a number").to_owned()
+}
+
+/// The stable reason in the body of an error.
+fn reason(body: &str) -> &str {
+    body.split("\"reason\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("without a reason")
+}
