@@ -1,5 +1,7 @@
 //! Authorization decisions: asks auth once whether a principal may do something, and remembers.
 
+mod recent;
+
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use accord_api::accord::{
@@ -18,6 +20,7 @@ use moka::Equivalent;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 
+use self::recent::RecentDecisions;
 use crate::login::Login;
 
 /// The longest that one question to auth may take, whoever waits for it.
@@ -82,6 +85,16 @@ impl<'a> BorrowedKey<'a> {
     fn to_owned(self) -> DecisionKey {
         DecisionKey(self.0.map(Box::from))
     }
+
+    /// The id of the principal's token.
+    fn token_id(&self) -> &'a str {
+        self.0[0]
+    }
+
+    /// The called method.
+    fn method(&self) -> &'a str {
+        self.0[2]
+    }
 }
 
 impl Equivalent<DecisionKey> for BorrowedKey<'_> {
@@ -97,11 +110,20 @@ struct CachedDecision {
     good_until: Instant,
 }
 
+impl CachedDecision {
+    /// Whether it still holds.
+    fn holds(&self) -> bool {
+        Instant::now() < self.good_until
+    }
+}
+
 /// Asks auth, and remembers its answers.
 pub(crate) struct DecisionClient {
     auth: Client,
     login: Arc<Login>,
     memory: moka::future::Cache<DecisionKey, Arc<CachedDecision>>,
+    /// Those that each thread met last.
+    recent: RecentDecisions,
     attempt_timeout: Duration,
 }
 
@@ -110,7 +132,7 @@ impl DecisionClient {
     /// verify with.
     pub(crate) fn new(auth: Client, login: Arc<Login>, capacity: u64, bound: Duration) -> Self {
         let memory = moka::future::Cache::builder().max_capacity(capacity).time_to_live(Duration::from_mins(5)).build();
-        Self { auth, login, memory, attempt_timeout: ATTEMPT.min(bound) }
+        Self { auth, login, memory, recent: RecentDecisions::new(), attempt_timeout: ATTEMPT.min(bound) }
     }
 
     pub(crate) async fn decide(
@@ -123,7 +145,11 @@ impl DecisionClient {
         id: &RequestId,
     ) -> Result<Arc<Decision>, Refusal> {
         let key = BorrowedKey::of(verified, question, policy_hash);
+        if let Some(answer) = self.recent.get(&key) {
+            return answer.outcome.clone();
+        }
         if let Some(answer) = self.remembered(key).await {
+            self.recent.insert(key, &answer);
             return answer.outcome.clone();
         }
         let owned = key.to_owned();
@@ -144,7 +170,7 @@ impl DecisionClient {
 
     async fn remembered(&self, key: BorrowedKey<'_>) -> Option<Arc<CachedDecision>> {
         let answer = self.memory.get(&key).await?;
-        if Instant::now() < answer.good_until {
+        if answer.holds() {
             return Some(answer);
         }
         self.memory.invalidate(&key).await;
@@ -273,6 +299,27 @@ mod tests {
         assert!(decider.remembered(key).await.is_some());
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(decider.remembered(key).await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn decision_that_a_thread_met_last_is_found_by_its_own_decider_until_it_expires() {
+        let (one, other) = (RecentDecisions::new(), RecentDecisions::new());
+        let key = BorrowedKey(["the-id-of-a-token", "", "pkg.Service/Get", "read", "shop", "p1"]);
+        let decision = CachedDecision {
+            outcome: Err(Refusal::PermissionMissing),
+            policy_hash: "p1".to_owned(),
+            good_until: Instant::now() + MEMORY,
+        };
+        one.insert(key, &Arc::new(decision));
+        assert!(one.get(&key).is_some() && other.get(&key).is_none());
+        for index in 1..6 {
+            let mut another = key;
+            // Another method has its name elsewhere, and so another place; what else differs is compared.
+            another.0[index] = "other";
+            assert!(one.get(&another).is_none(), "{index}");
+        }
+        tokio::time::advance(MEMORY).await;
+        assert!(one.get(&key).is_none());
     }
 
     #[test]
