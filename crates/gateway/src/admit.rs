@@ -7,7 +7,12 @@ use crate::{
     protocol::{RequestOptions, WireProtocol},
 };
 use accord_api::accord::fault::v1::Reason;
-use accord_runtime::{call_record::CallRecord, deadline::Deadline, request::RequestId, server::Peer};
+use accord_runtime::{
+    call_record::CallRecord,
+    deadline::Deadline,
+    request::{self, RequestId},
+    server::Peer,
+};
 use accord_token::PASSPORT_HEADER;
 use accord_upstream::metadata::is_reserved;
 use base64::{
@@ -84,7 +89,7 @@ pub(crate) fn admit(
     let options = protocol.admit(&parts)?;
     let connection = parts.extensions.get::<Peer>().map_or(0, |peer| peer.connection);
     let address = caller(listener, trusted_hops, &mut parts);
-    let id = parts.extensions.get::<RequestId>().cloned().unwrap_or_default();
+    let id = request::id(&parts.extensions);
     let record = parts.extensions.get::<CallRecord>().cloned().unwrap_or_default();
     Ok(Arrival { listener, passport, options, parts, body, id, record, address, connection })
 }

@@ -4,7 +4,7 @@ use crate::{
     admit::{self, Arrival, ListenerKind, admit},
     authenticate::{authenticate, holder},
     authorize::authorize,
-    concurrency_limit::{ConcurrencyLimit, HoldingBody},
+    concurrency_limit::{ConcurrencyLimit, HoldingBody, InFlightSlot},
     fault::Fault,
     idempotency::{self, IdempotencyRecord, IdempotencyRecords},
     invalidate::{Delivery, Invalidator, PendingInvalidation},
@@ -22,8 +22,9 @@ use crate::{
 use accord_mesh::MeshClient;
 use accord_runtime::{
     current_call::CurrentCall,
-    deadline::{Deadline, DeadlineBody},
+    deadline::{self, Deadline, DeadlineBody, Elapsed},
     fair_share::Held,
+    write_deadline::write_by,
 };
 use accord_upstream::{ResponseBody, grpc};
 use bytes::Bytes;
@@ -81,6 +82,9 @@ impl Gateway {
     }
 }
 
+/// An answer, which holds the slot of its call until its last byte; a refusal has none.
+pub(crate) type AnswerBody = HoldingBody<Body, Option<Arc<InFlightSlot>>>;
+
 /// The way of a request, from its arrival to its answer.
 ///
 /// The order is part of the contract: nothing is asked of auth for a method that does not exist, nothing is counted
@@ -91,7 +95,7 @@ pub(crate) async fn travel(
     listener: ListenerKind,
     protocol: WireProtocol,
     request: Request<Incoming>,
-) -> Result<Response<Body>, Fault> {
+) -> Result<Response<AnswerBody>, Fault> {
     let mut arrival = admit(listener, protocol, gateway.trusted_hops, request)?;
     let route = protocol.find(&gateway.tables.load(), &arrival.parts)?;
     arrival.record.set_method(Arc::clone(&route.entry.series));
@@ -108,8 +112,8 @@ pub(crate) async fn travel(
     let mut response = within(deadline, pin!(answer(gateway, call, route, arrival))).await?;
     allowance.add_headers(response.headers_mut());
     // The connection cuts a caller that has not read the answer by then, so that nobody holds a slot by not reading.
-    response.extensions_mut().insert(deadline);
-    Ok(response.map(|body| Body::new(HoldingBody::new(body, slot))))
+    write_by(deadline);
+    Ok(response.map(|body| HoldingBody::new(body, Some(slot))))
 }
 
 /// Dropping what is not done in time is what cancels it upstream. What is over before it begins is not begun. The work is pinned
@@ -118,7 +122,7 @@ async fn within<T>(deadline: Deadline, work: Pin<&mut impl Future<Output = Resul
     if deadline.expired() {
         return Err(Fault::deadline());
     }
-    tokio::time::timeout_at(deadline.at(), work).await.unwrap_or_else(|_| Err(Fault::deadline()))
+    deadline::within(deadline, work).await.unwrap_or_else(|Elapsed| Err(Fault::deadline()))
 }
 
 /// The way inward and back, by what of the body has to be looked at.
@@ -243,8 +247,8 @@ async fn in_time(call: &Call, work: impl Future<Output = Outcome>) -> Outcome {
     if call.deadline.expired() {
         return Outcome::not_acted(Fault::deadline());
     }
-    let outcome = tokio::time::timeout_at(call.deadline.at(), work).await;
-    outcome.unwrap_or_else(|_| Outcome::unknown(Fault::deadline()))
+    let outcome = deadline::within(call.deadline, work).await;
+    outcome.unwrap_or_else(|Elapsed| Outcome::unknown(Fault::deadline()))
 }
 
 /// The answer of a call that ran before. Its invalidations may have been deferred then, so they are sent again: reads have

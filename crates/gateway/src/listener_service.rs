@@ -2,12 +2,13 @@
 
 use crate::{
     admit::ListenerKind,
-    call::{Gateway, travel},
+    call::{AnswerBody, Gateway, travel},
+    concurrency_limit::HoldingBody,
     fault::{Fault, Faults},
     inspect::{self, Inspection},
     protocol::WireProtocol,
 };
-use accord_runtime::{call_record::CallRecord, deadline::Deadline};
+use accord_runtime::{call_record::CallRecord, deadline::Deadline, write_deadline::write_by};
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, Response, Version, header};
 use http_body::Body as _;
@@ -45,9 +46,9 @@ impl ListenerService {
 }
 
 impl Service<Request<Incoming>> for ListenerService {
-    type Response = Response<Body>;
+    type Response = Response<AnswerBody>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<AnswerBody>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // A request that can't be taken is answered as such, which says more than waiting.
@@ -61,7 +62,7 @@ impl Service<Request<Incoming>> for ListenerService {
         // In gRPC alone: whoever asks with HTTP would take the 200 of any answer for a good one.
         if protocol.is_answered_by_grpc_servers() && Inspection::serves(request.uri().path()) {
             let inspection = Arc::clone(&self.inspection);
-            return Box::pin(async move { Ok(inspect::answer(inspection, request).await) });
+            return Box::pin(async move { Ok(without_slot(inspect::answer(inspection, request).await)) });
         }
         let (listener, gateway, faults) = (self.listener, Arc::clone(&self.gateway), self.faults.clone());
         Box::pin(async move {
@@ -72,7 +73,7 @@ impl Service<Request<Incoming>> for ListenerService {
             let response = travelled.unwrap_or_else(|_panic| Err(Fault::defect())).unwrap_or_else(|fault| {
                 faults.count(&fault);
                 record.set_reason(|| fault.reason());
-                refusal(protocol.fault(&fault), has_body && record.request_bytes() == 0)
+                without_slot(refusal(protocol.fault(&fault), has_body && record.request_bytes() == 0))
             });
             Ok(if is_head { head_alone(response) } else { response })
         })
@@ -82,7 +83,7 @@ impl Service<Request<Incoming>> for ListenerService {
 /// The answer to a call that ends here. It has a time to be read in, as every answer. Where the body of its request was not read,
 /// the connection can't be used for another one in HTTP/1, and the client has to know (RFC 9112, 9.6).
 fn refusal(mut response: Response<Body>, leaves_body: bool) -> Response<Body> {
-    response.extensions_mut().insert(Deadline::after(REFUSAL_TIME));
+    write_by(Deadline::after(REFUSAL_TIME));
     if leaves_body {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -90,9 +91,13 @@ fn refusal(mut response: Response<Body>, leaves_body: bool) -> Response<Body> {
 }
 
 /// The answer to a HEAD: that to a GET without its body.
-fn head_alone(mut response: Response<Body>) -> Response<Body> {
+fn head_alone(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
     if let Some(length) = response.body().size_hint().exact() {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    response.map(|_| Body::empty())
+    without_slot(response.map(|_| Body::empty()))
+}
+
+fn without_slot(response: Response<Body>) -> Response<AnswerBody> {
+    response.map(|body| HoldingBody::new(body, None))
 }

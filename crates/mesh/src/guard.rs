@@ -18,7 +18,7 @@ use std::{
 
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::{Access, Contract, Method, PrincipalKind};
-use accord_runtime::{deadline::Deadline, fault, grpc_server::GrpcService, request::RequestId};
+use accord_runtime::{deadline::Deadline, fault, grpc_server::GrpcService, request};
 use accord_token::{Kind, Refusal};
 use futures_util::future::Either;
 use http::{Request, Response, request::Parts};
@@ -176,7 +176,7 @@ impl<D: Decider> Guard<D> {
         }
         if let Some(permission) = permission {
             let deadline = head.extensions.get().copied().unwrap_or_else(|| Deadline::after(LONGEST_DECISION));
-            let id = head.extensions.get::<RequestId>().cloned().unwrap_or_default();
+            let id = request::id(&head.extensions);
             // Nothing is called further inward, so no passport is wanted: no audience.
             let question = Question { method: &method.name, permission, audience: "", address: None, actor: None };
             let authorized = self.decider.authorize(credential.token(), &caller, &question, deadline, &id).await;

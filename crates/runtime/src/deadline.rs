@@ -1,11 +1,11 @@
 //! Deadlines: the moment by which a call must be over, `grpc-timeout`, and a body that ends in time.
 
 mod race;
+mod timer;
 
 use std::{
-    future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -13,12 +13,14 @@ use accord_api::accord::fault::v1::Reason;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use tonic::Status;
 
 use crate::fault;
 
 pub use race::{is_exceeded, is_race, is_race_in};
+pub(crate) use timer::DeadlineTimer;
+pub use timer::{Elapsed, Within, within};
 
 /// A longer wait than anybody means; it keeps sums of durations far from overflow.
 const FAR: Duration = Duration::from_hours(365 * 24);
@@ -90,14 +92,29 @@ pub fn parse_grpc_timeout(text: &str) -> Result<Duration, MalformedTimeout> {
 
 /// The finest unit in which the duration fits eight digits, rounded down: a hop never has more time than its caller.
 fn format_grpc_timeout(duration: Duration) -> HeaderValue {
-    const MOST: u128 = 99_999_999;
-    let finest = [(1, 'n'), (1_000, 'u'), (1_000_000, 'm'), (1_000_000_000, 'S')];
-    let text = finest
-        .into_iter()
-        .map(|(nanos, unit)| (duration.as_nanos() / nanos, unit))
-        .find(|(amount, _)| *amount <= MOST)
-        .map_or_else(|| format!("{MOST}S"), |(amount, unit)| format!("{amount}{unit}"));
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("0n"))
+    const MOST: u64 = 99_999_999;
+    // What is longer than 584 years is told as that.
+    let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let (amount, unit) = match nanos {
+        0..=MOST => (nanos, b'n'),
+        _ if nanos / 1_000 <= MOST => (nanos / 1_000, b'u'),
+        _ if nanos / 1_000_000 <= MOST => (nanos / 1_000_000, b'm'),
+        _ => ((nanos / 1_000_000_000).min(MOST), b'S'),
+    };
+    let mut text = [0; 9];
+    let length = write_digits(amount, &mut text);
+    text[length] = unit;
+    HeaderValue::from_bytes(&text[..=length]).unwrap_or_else(|_| HeaderValue::from_static("0n"))
+}
+
+/// Writes a number of at most eight digits; how many there are.
+fn write_digits(mut number: u64, text: &mut [u8; 9]) -> usize {
+    let length = number.checked_ilog10().map_or(1, |digits| digits as usize + 1).min(8);
+    for place in text[..length].iter_mut().rev() {
+        *place = b"0123456789"[(number % 10) as usize];
+        number /= 10;
+    }
+    length
 }
 
 pin_project! {
@@ -108,25 +125,24 @@ pin_project! {
         inner: Option<B>,
         // None for a body that takes the time it takes.
         deadline: Option<Deadline>,
-        // Boxed because a timer must not move. There is none before something is waited for: most bodies are whole at once.
-        timer: Option<Pin<Box<Sleep>>>,
+        timer: DeadlineTimer,
     }
 }
 
 impl<B> DeadlineBody<B> {
     /// Bounds `inner` by `deadline`.
     pub fn new(inner: B, deadline: Deadline) -> Self {
-        Self { inner: Some(inner), deadline: Some(deadline), timer: None }
+        Self { inner: Some(inner), deadline: Some(deadline), timer: DeadlineTimer::default() }
     }
 
     /// Lets `inner` take the time it takes.
     pub fn unbounded(inner: B) -> Self {
-        Self { inner: Some(inner), deadline: None, timer: None }
+        Self { inner: Some(inner), deadline: None, timer: DeadlineTimer::default() }
     }
 
     /// A body that is over, for an answer that consists of its head.
     pub fn over() -> Self {
-        Self { inner: None, deadline: None, timer: None }
+        Self { inner: None, deadline: None, timer: DeadlineTimer::default() }
     }
 }
 
@@ -144,16 +160,11 @@ impl<B: Body> Body for DeadlineBody<B> {
         };
         let Some(deadline) = *this.deadline else { return inner.poll_frame(context) };
         // The deadline comes first: a body that is always ready would otherwise outrun it.
-        let is_over = deadline.expired() || {
-            let frame = inner.poll_frame(context);
-            if frame.is_ready() {
-                return frame;
+        if !deadline.expired() {
+            let polled = this.timer.poll(context, |context| (inner.poll_frame(context), Some(deadline.at())));
+            if let Some(frame) = ready!(polled) {
+                return Poll::Ready(frame);
             }
-            let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline.at())));
-            timer.as_mut().poll(context).is_ready()
-        };
-        if !is_over {
-            return Poll::Pending;
         }
         this.inner.set(None);
         Poll::Ready(Some(Ok(Frame::trailers(trailers(&Deadline::exceeded())))))

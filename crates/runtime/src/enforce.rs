@@ -16,8 +16,9 @@ use tower::Service;
 
 use crate::{
     call_record::CallRecord,
-    deadline::{Deadline, DeadlineBody, parse_grpc_timeout},
+    deadline::{Deadline, DeadlineBody, Elapsed, parse_grpc_timeout, within},
     fault,
+    write_deadline::write_by,
 };
 
 /// How long calls may take.
@@ -112,14 +113,13 @@ where
         }
         let answer = self.inner.call(request);
         Box::pin(async move {
-            match tokio::time::timeout_at(deadline.at(), answer).await {
+            match within(deadline, answer).await {
                 Ok(response) => {
-                    let mut response = response?.map(|body| DeadlineBody::new(body, deadline));
                     // The connection holds its peer to it as well.
-                    response.extensions_mut().insert(deadline);
-                    Ok(response)
+                    write_by(deadline);
+                    Ok(response?.map(|body| DeadlineBody::new(body, deadline)))
                 }
-                Err(_) => Ok(answer_with(Deadline::exceeded())),
+                Err(Elapsed) => Ok(answer_with(Deadline::exceeded())),
             }
         })
     }

@@ -30,7 +30,7 @@ mod control_frames;
 mod connection;
 mod http1;
 mod http2;
-mod write_deadline;
+pub mod write_deadline;
 pub mod fair_share;
 
 // The way of a call.

@@ -108,7 +108,6 @@ where
         if let Some(known) = (self.naming)(request.uri().path()) {
             record.set_method(known);
         }
-        request.extensions_mut().insert(id.clone());
         request.extensions_mut().insert(record.clone());
         self.sinks.metrics.begun();
         let mut call = CurrentCall::new(record, span);

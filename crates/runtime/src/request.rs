@@ -1,10 +1,10 @@
 //! Request propagation from hop to hop: request id, deadline and trace context.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 
 pub use crate::request_id::{HEADER, RequestId};
-use crate::{deadline::Deadline, request_id::never_indexed, trace, trace_context};
+use crate::{call_record::CallRecord, deadline::Deadline, request_id::never_indexed, trace, trace_context};
 
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
@@ -29,6 +29,11 @@ pub fn carry(headers: &mut HeaderMap, deadline: Deadline, id: &RequestId) {
     headers.insert(TIMEOUT, never_indexed(deadline.grpc_timeout()));
     headers.insert(HEADER, id.header());
     trace::inject(headers);
+}
+
+/// The id of the call that a request belongs to; a new one where nobody observes it.
+pub fn id(extensions: &Extensions) -> RequestId {
+    extensions.get::<CallRecord>().and_then(CallRecord::request_id).cloned().unwrap_or_default()
 }
 
 /// A bearer credential as `authorization` metadata; `None` when the token can't stand in a header.

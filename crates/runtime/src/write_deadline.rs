@@ -17,10 +17,10 @@ use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, DeadlineTimer};
 
 /// The most that is handed over at once, since what has been handed over waits for the peer without a bound: a frame of
 /// HTTP/2.
@@ -38,7 +38,7 @@ tokio::task_local! {
 #[derive(Default)]
 pub(crate) struct WriteDeadline {
     until: Option<Instant>,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: DeadlineTimer,
 }
 
 impl WriteDeadline {
@@ -48,19 +48,15 @@ impl WriteDeadline {
     }
 
     fn poll<F: Future>(&mut self, writer: Pin<&mut F>, context: &mut Context<'_>) -> Poll<Option<F::Output>> {
-        let (written, until) = UNTIL.sync_scope(Cell::new(self.until), || {
-            let written = writer.poll(context);
-            (written, UNTIL.with(Cell::get))
-        });
-        if let Poll::Ready(output) = written {
-            return Poll::Ready(Some(output));
-        }
-        if until != self.until {
-            self.until = until;
-            self.timer = until.map(|until| Box::pin(sleep_until(until + GRACE)));
-        }
-        let Some(timer) = &mut self.timer else { return Poll::Pending };
-        timer.as_mut().poll(context).map(|()| None)
+        let Self { until, timer } = self;
+        timer.poll(context, |context| {
+            let written = UNTIL.sync_scope(Cell::new(*until), || {
+                let written = writer.poll(context);
+                *until = UNTIL.with(Cell::get);
+                written
+            });
+            (written, until.map(|until| until + GRACE))
+        })
     }
 }
 
@@ -95,10 +91,14 @@ impl<F: Future> Future for Enforced<F> {
     }
 }
 
-/// Begins to write a response. Its time is the [`Deadline`] in its extensions; without one it takes the time it takes.
+/// Has the response that this task is about to give written by then; without that it takes the time it takes. To be called by
+/// whoever gives the response, in the task of its connection or stream.
+pub fn write_by(deadline: Deadline) {
+    set(Some(deadline.at()));
+}
+
+/// Begins to write a response.
 pub(crate) fn send<B>(response: Response<B>, call: TaskTrackerToken) -> Response<ChunkedBody<B>> {
-    let until = response.extensions().get().map(|deadline: &Deadline| deadline.at());
-    set(until);
     response.map(|inner| ChunkedBody { inner, rest: Bytes::new(), _written: Written(call) })
 }
 
@@ -184,9 +184,8 @@ mod tests {
     async fn write_deadline_of_one_response_does_not_bound_the_next() {
         let mut deadline = WriteDeadline::default();
         let writer = async {
-            let mut first = Response::new(Full::new(Bytes::new()));
-            first.extensions_mut().insert(Deadline::after(GRACE));
-            drop(send(first, TaskTracker::new().token()));
+            write_by(Deadline::after(GRACE));
+            drop(send(Response::new(Full::new(Bytes::new())), TaskTracker::new().token()));
             tokio::time::sleep(GRACE * 9).await;
         };
         assert_eq!(deadline.enforce(pin!(writer)).await, Some(()));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use accord_runtime::deadline;
+use accord_runtime::deadline::{self, Elapsed, within};
 use accord_runtime::request;
 use accord_runtime::trace;
 use bytes::Bytes;
@@ -43,8 +43,8 @@ impl Upstream {
 
     /// A place at an endpoint, which may have to be discovered first, within the call's time.
     pub(crate) async fn pick_for(self: &Arc<Self>, call: &Call<'_>) -> Result<Picked, Failure> {
-        let picked = tokio::time::timeout_at(call.deadline.at(), self.pick()).await;
-        let picked = picked.map_err(|_| Failure::Transport(TransportError::DeadlineExceeded))?;
+        let picked = within(call.deadline, self.pick()).await;
+        let picked = picked.map_err(|Elapsed| Failure::Transport(TransportError::DeadlineExceeded))?;
         picked.ok_or(Failure::Transport(TransportError::Connect(ConnectCause::Unresolved)))
     }
 
@@ -71,7 +71,7 @@ impl Upstream {
             )
         });
         let sending = exchange::send(self, picked, call.path, || head(call, previous), payload);
-        let sent = tokio::time::timeout_at(call.deadline.at(), sending.instrument(span)).await;
+        let sent = within(call.deadline, sending.instrument(span)).await;
         sent.unwrap_or(Err(TransportError::DeadlineExceeded))
             .map_err(|error| Failure::transport_error(error, call.deadline))
     }
@@ -90,8 +90,8 @@ impl Upstream {
         let encoding = parts.headers.get("grpc-encoding").cloned();
         let mut held = call.held();
         let reading = grpc::read_unary(body, encoding.as_ref(), call.max_response_bytes, held.as_mut());
-        let read = tokio::time::timeout_at(call.deadline.at(), reading).await;
-        let read = read.map_err(|_| Failure::Transport(TransportError::DeadlineExceeded))?;
+        let read = within(call.deadline, reading).await;
+        let read = read.map_err(|Elapsed| Failure::Transport(TransportError::DeadlineExceeded))?;
         let (message, trailers) = read.map_err(|error| Failure::body(error, call.deadline))?;
         let status = status::status(&parts.headers, trailers.as_ref());
         let is_trailers_only = trailers.is_none();

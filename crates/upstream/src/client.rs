@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use accord_runtime::deadline::{Deadline, DeadlineBody, parse_grpc_timeout};
+use accord_runtime::deadline::{Deadline, DeadlineBody, parse_grpc_timeout, within};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, Response};
@@ -76,7 +76,7 @@ impl Client {
             let picked = self.upstream.pick().await.ok_or(TransportError::Connect(ConnectCause::Unresolved))?;
             exchange::send(&self.upstream, picked, &path, head, &mut payload).await
         };
-        let sent = tokio::time::timeout_at(deadline.at(), sending).await;
+        let sent = within(deadline, sending).await;
         let mut response = sent.unwrap_or(Err(TransportError::DeadlineExceeded))?;
         if let Some(admission) = admission {
             response.body_mut().hold(admission);

@@ -16,7 +16,7 @@ use accord_mesh::{Question, refusal};
 use accord_readthrough::{Conflict, Engine, Expected, Origin, Store, World, Write};
 use accord_runtime::deadline::Deadline;
 use accord_runtime::fault::{self, StatusBuilder};
-use accord_runtime::request::RequestId;
+use accord_runtime::request::{self, RequestId};
 use accord_token::Refusal;
 use accord_upstream::PREVIOUS_ATTEMPTS;
 use futures_util::future::try_join_all;
@@ -98,7 +98,7 @@ impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
         let credential = credential(request.metadata().as_ref(), true).map_err(refusal::status)?;
         let deadline = request.extensions().get::<Deadline>().copied();
         let deadline = deadline.ok_or_else(|| Status::internal("the call has no deadline"))?;
-        let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
+        let id = request::id(request.extensions());
         let method = format!("accord.cache.v1.CacheService/{method}");
         let question = Question { method: &method, permission, audience: &self.audience, address: None, actor: None };
         let decided = self.auth.authorize(credential.token(), &caller, &question, deadline, &id).await;

@@ -17,7 +17,7 @@ use accord_runtime::current_call::CurrentCall;
 use accord_runtime::deadline::Deadline;
 use accord_runtime::fair_share::Holder;
 use accord_runtime::fault;
-use accord_runtime::request::RequestId;
+use accord_runtime::request::{self, RequestId};
 use accord_token::PASSPORT_HEADER;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
@@ -160,7 +160,7 @@ impl Terms {
     fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let deadline = request.extensions().get::<Deadline>().copied();
         let deadline = deadline.ok_or_else(|| Status::internal("the call has no deadline"))?;
-        let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
+        let id = request::id(request.extensions());
         Ok(Self { deadline, id })
     }
 }

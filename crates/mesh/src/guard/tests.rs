@@ -4,6 +4,7 @@ use std::sync::{
 };
 
 use accord_contract::Overlay;
+use accord_runtime::request::RequestId;
 use accord_token::{InvalidTokenReason, PASSPORT_HEADER, Type, Verified};
 use tower::ServiceExt;
 

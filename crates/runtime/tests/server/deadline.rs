@@ -113,9 +113,8 @@ async fn two_grpc_timeouts_are_invalid_argument() {
 async fn handler_finds_its_deadline_in_the_request() {
     use accord_runtime::enforce::{Bounds, Enforce};
     let seen = tower::service_fn(|request: http::Request<()>| async move {
-        let deadline = request.extensions().get::<Deadline>().copied();
         let mut response = http::Response::new(http_body_util::Empty::<bytes::Bytes>::new());
-        if let Some(deadline) = deadline {
+        if let Some(deadline) = request.extensions().get::<Deadline>().copied() {
             response.extensions_mut().insert(deadline);
         }
         Ok::<_, std::convert::Infallible>(response)
