@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 pub use self::{
     fault::{Fault, Kind, Schedule},
@@ -28,7 +28,8 @@ use self::{load::Load, mesh::Mesh};
 /// What a soak is to be like.
 #[derive(Clone, Debug)]
 pub struct Soak {
-    /// So many writes have to be acknowledged. It goes on until they are, and each kind of fault was there.
+    /// So many writes have to be acknowledged. It goes on until they are, enough of them against a lease, and each kind of fault
+    /// was there; or until a read missed a write.
     pub writes: u64,
     /// The longest that it may take.
     pub within: Duration,
@@ -69,10 +70,10 @@ impl Soak {
     ) -> Result<Vec<(Duration, Fault)>> {
         let mut schedule = Schedule::new(self.seed, &self.faults, self.longest_pause);
         let mut faults = Vec::new();
-        while load.judge().acknowledged() < self.writes || faults.len() < self.faults.len() {
-            if begun.elapsed() >= self.within {
-                let acknowledged = load.judge().acknowledged();
-                bail!("{acknowledged} of {} writes were acknowledged within {:?}", self.writes, self.within);
+        // Where time runs out before, what was found counts all the same.
+        while begun.elapsed() < self.within && !load.judge().has_violations() {
+            if faults.len() >= self.faults.len() && load.judge().has_tried(self.writes) {
+                break;
             }
             let (quiet, fault) = schedule.draw();
             tokio::time::sleep(quiet).await;

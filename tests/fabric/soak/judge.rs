@@ -16,6 +16,8 @@ use std::{
 /// After it a deferred write is seen, whatever happened to who called it that: the longest `ttl` of the sample's products, with
 /// its jitter, and the time in which they are given stale while they are loaded anew.
 const DEFERRED_BOUND: Duration = Duration::from_secs(64);
+/// Of so many acknowledged writes one at least met a lease of the other gateway: with fewer, nothing was tried.
+const ONE_AGAINST_LEASE: u64 = 20;
 /// Violations told in full.
 const MOST_TOLD: usize = 20;
 
@@ -138,6 +140,16 @@ impl Judge {
         self.writes.acknowledged.load(Ordering::Relaxed)
     }
 
+    /// Whether so many writes were acknowledged, and enough of them while the other gateway answered from its memory.
+    pub(super) fn has_tried(&self, writes: u64) -> bool {
+        let acknowledged = self.acknowledged();
+        acknowledged >= writes && self.writes.against_lease.load(Ordering::Relaxed) * ONE_AGAINST_LEASE >= acknowledged
+    }
+
+    pub(super) fn has_violations(&self) -> bool {
+        self.count.load(Ordering::Relaxed) > 0
+    }
+
     /// Counts something that was not answered, by its cause.
     pub(super) fn failed(&self, cause: String) {
         *lock(&self.failures).entry(cause).or_default() += 1;
@@ -224,7 +236,10 @@ impl fmt::Display for Reads {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [answered, failed, near] =
             [&self.answered, &self.failed, &self.near].map(|count| count.load(Ordering::Relaxed));
-        write!(formatter, "{answered} answered, {near} of them near; {failed} not answered")
+        // To a tenth of a percent.
+        let permille = answered * 1_000 / (answered + failed).max(1);
+        let (percent, tenth) = (permille / 10, permille % 10);
+        write!(formatter, "{answered} answered ({percent}.{tenth} %), {near} of them near; {failed} not answered")
     }
 }
 
