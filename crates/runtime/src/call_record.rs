@@ -12,8 +12,9 @@ use std::{
 };
 
 use opentelemetry::trace::SpanContext;
+use tonic::{Code, Status};
 
-use crate::{call_metrics::MethodSeries, request_id::RequestId};
+use crate::{call_metrics::MethodSeries, fault, request_id::RequestId};
 
 /// A call's place in its trace.
 #[derive(Clone, Debug)]
@@ -41,6 +42,7 @@ struct Facts {
     method: OnceLock<Arc<MethodSeries>>,
     protocol: OnceLock<&'static str>,
     principal_kind: OnceLock<&'static str>,
+    code: OnceLock<Code>,
     reason: OnceLock<String>,
     cache_outcome: OnceLock<&'static str>,
     timeout: OnceLock<Duration>,
@@ -104,6 +106,19 @@ impl CallRecord {
     /// Why the mesh itself refused or failed the call.
     pub fn reason(&self) -> Option<&str> {
         self.0.reason.get().map(String::as_str)
+    }
+
+    /// Says how the call ended, for an answer whose status stands in no head and no trailers: it is part of the body there.
+    pub fn set_status(&self, status: &Status) {
+        let _ = self.0.code.set(status.code());
+        if let Some(reason) = Some(status).filter(|status| status.code() != Code::Ok).and_then(fault::reason_of) {
+            self.set_reason(|| fault::name(reason));
+        }
+    }
+
+    /// How the call ended, where that is part of the answer's body.
+    pub fn code(&self) -> Option<Code> {
+        self.0.code.get().copied()
     }
 
     /// Where the answer of a cached method came from, in the words of RFC 9211.

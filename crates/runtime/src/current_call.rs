@@ -11,6 +11,7 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
+use tonic::Status;
 use tracing::{Span, span::Entered};
 
 use crate::call_record::{CallRecord, CallTrace};
@@ -23,6 +24,11 @@ thread_local! {
 pub(crate) fn with<T>(look: impl FnOnce(&CallRecord) -> T) -> Option<T> {
     let seen = CURRENT.try_with(|current| current.try_borrow().ok()?.as_ref().map(look));
     seen.ok().flatten()
+}
+
+/// Notes how the call ended that this thread works for, where its answer says that in its body alone.
+pub fn note_status(status: &Status) {
+    with(|record| record.set_status(status));
 }
 
 /// A call, as far as what is done for it has to know it: its record, and where it is sampled, its current span.

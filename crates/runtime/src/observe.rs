@@ -139,12 +139,12 @@ impl Drop for Observation {
     fn drop(&mut self) {
         let Some(record) = self.call.record() else { return };
         // Dropped before a status was seen: the caller went away.
-        let code = self.code.unwrap_or(Code::Cancelled);
+        let code = record.code().or(self.code).unwrap_or(Code::Cancelled);
         let duration = self.begun.elapsed();
         let metrics = &self.sinks.metrics;
         let method = record.method().unwrap_or(metrics.other());
         self.log(record, method.name(), code_name(code), duration);
-        self.end_span(record, method.name(), code_name(code));
+        self.end_span(record, method.name(), code);
         metrics.ended(method, record.protocol(), code, duration.as_secs_f64());
     }
 }
@@ -172,7 +172,7 @@ impl Observation {
                 Some(code_of(trailers).unwrap_or(Code::Unknown))
             }
             Some(Err(_)) => Some(Code::Unknown),
-            // A gRPC body without trailers, whose head had no status either, was cut.
+            // A gRPC body without trailers, whose head and body had no status either, was cut.
             None => Some(self.code.unwrap_or(Code::Unknown)),
         }
     }
@@ -184,7 +184,7 @@ impl Observation {
     }
 
     /// Straight to OpenTelemetry, whose span is exported now; as fields they would only lengthen log lines.
-    fn end_span(&self, record: &CallRecord, method: &str, code: &'static str) {
+    fn end_span(&self, record: &CallRecord, method: &str, code: Code) {
         if self.call.span().is_none() {
             return;
         }
@@ -196,7 +196,7 @@ impl Observation {
         span.update_name(method.to_owned());
         span.set_attribute(KeyValue::new("rpc.system.name", "grpc"));
         span.set_attribute(KeyValue::new("rpc.method", method.to_owned()));
-        span.set_attribute(KeyValue::new("rpc.response.status_code", code));
+        span.set_attribute(KeyValue::new("rpc.response.status_code", code_name(code)));
         if let Some(id) = record.request_id() {
             span.set_attribute(KeyValue::new("request_id", id.to_string()));
         }
@@ -207,8 +207,8 @@ impl Observation {
         if let Some(timeout) = record.timeout() {
             span.set_attribute(KeyValue::new("accord.call.timeout", timeout.as_secs_f64()));
         }
-        if self.code.is_some_and(is_servers_fault) {
-            span.set_status(opentelemetry::trace::Status::error(code));
+        if is_servers_fault(code) {
+            span.set_status(opentelemetry::trace::Status::error(code_name(code)));
         }
     }
 }
@@ -285,9 +285,10 @@ fn code_of_head<B>(response: &Response<B>) -> Option<Code> {
     let told = response.extensions().get::<Code>().copied();
     told.or_else(|| code_of(response.headers())).or_else(|| {
         let content_type = response.headers().get(http::header::CONTENT_TYPE);
-        let grpc = content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-        // The status of a gRPC answer is still to come, in its trailers.
-        (!grpc).then(|| code_of_http(response.status()))
+        let begins = |with: &[u8]| content_type.is_some_and(|value| value.as_bytes().starts_with(with));
+        // The status is still to come: in trailers, or in the last frame of the body.
+        let is_to_come = begins(b"application/grpc") || begins(b"application/connect+");
+        (!is_to_come).then(|| code_of_http(response.status()))
     })
 }
 
