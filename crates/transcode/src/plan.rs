@@ -151,6 +151,24 @@ impl Plan {
         Ok(encoder.out.into())
     }
 
+    /// The wire bytes of the request message that a JSON text is as a whole, whatever the binding says.
+    pub fn whole_request(&self, text: &[u8]) -> Result<Bytes, Violation> {
+        let mut encoder = Encoder { schema: &self.schema, out: Vec::with_capacity(text.len() + 16) };
+        // No text at all is what a client without arguments sends.
+        if !text.is_empty() {
+            let mut reader = Reader::new(text, self.limits.depth)?;
+            encoder.message(self.schema.shape(self.input), &mut reader)?;
+            reader.finish()?;
+        }
+        Ok(encoder.out.into())
+    }
+
+    /// Writes an answer as JSON as a whole, whatever the binding says: an `HttpBody` is a message like any other.
+    pub fn whole_response(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
+        let mut decoder = Decoder { schema: &self.schema, out, depth: self.limits.depth };
+        decoder.message(self.schema.shape(self.output), message)
+    }
+
     /// Whether the body goes into an `HttpBody`, which holds content of any type.
     pub fn takes_any_content(&self) -> bool {
         match self.body {
