@@ -86,7 +86,7 @@ pub(crate) fn admit(
     let (mut parts, body) = request.into_parts();
     let passport = passport(listener, &parts.headers)?;
     clean(&mut parts.headers)?;
-    let options = protocol.admit(&parts)?;
+    let options = protocol.admit(&mut parts)?;
     let connection = parts.extensions.get::<Peer>().map_or(0, |peer| peer.connection);
     let address = caller(listener, trusted_hops, &mut parts);
     let id = request::id(&parts.extensions);

@@ -11,7 +11,7 @@ use crate::{
     memory::{CallMemory, HeldBytes, MemoryBudget},
     message,
     near::{self, Lookup, NearCache, Place},
-    protocol::{BodyMode, Reply, RequestOptions, RouteMatch, WireProtocol},
+    protocol::{BodyMode, Reply, RequestFrames, RequestOptions, RouteMatch, WireProtocol},
     rate_limit::rate_limit,
     read_through::ReadThrough,
     revocation::{RevocableBody, Withdrawal},
@@ -135,7 +135,7 @@ async fn answer(
     let Arrival { options, parts, body, .. } = arrival;
     let memory = call.memory.clone();
     let reply = match route.mode {
-        BodyMode::PassThrough => Reply::Stream(pass_through(gateway, &call, body).await?),
+        BodyMode::PassThrough => Reply::Stream(pass_through(gateway, &call, route.frames(body, &memory)).await?),
         BodyMode::Unary => {
             match near::look_up(gateway.near.as_ref(), &call, &route, &parts, body, options.cache_control).await? {
                 Lookup::Hit(response) => return Ok(response),
@@ -154,8 +154,8 @@ async fn answer(
     route.respond(reply, &memory).await
 }
 
-/// Bytes in, bytes out: only the limits are enforced.
-async fn pass_through(gateway: &Gateway, call: &Call, body: Incoming) -> Result<Response<Body>, Fault> {
+/// Frames in, frames out: only the limits are enforced.
+async fn pass_through(gateway: &Gateway, call: &Call, body: RequestFrames) -> Result<Response<Body>, Fault> {
     let windows = call.windows()?;
     let end_reason = EndReason::default();
     let mut withdrawal = Withdrawal::watch(&gateway.mesh, &call.permit);

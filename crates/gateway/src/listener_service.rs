@@ -56,7 +56,7 @@ impl Service<Request<Incoming>> for ListenerService {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let protocol = WireProtocol::detect(&request);
+        let protocol = WireProtocol::detect(&request, &self.gateway.tables);
         let record = request.extensions().get::<CallRecord>().cloned().unwrap_or_default();
         record.set_protocol(protocol.name());
         // In gRPC alone: whoever asks with HTTP would take the 200 of any answer for a good one.

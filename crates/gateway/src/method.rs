@@ -5,7 +5,7 @@ use crate::{
     table::{MethodEntry, MethodTable},
 };
 use accord_api::accord::fault::v1::Reason;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use std::{sync::Arc, time::Duration};
 
 /// The method at its own path, `/pkg.Service/Method`.
@@ -23,6 +23,15 @@ pub(crate) fn unknown(table: &MethodTable, path: &str) -> Fault {
     }
     let message = format!("no method is served at {}", shown(path));
     Fault::new(Component::Gateway, Reason::MethodUnknown, message).http(StatusCode::NOT_FOUND)
+}
+
+/// That a path is served, and by which HTTP methods.
+pub(crate) fn not_allowed(allowed: &[http::Method]) -> Fault {
+    let allowed = allowed.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
+    let message = format!("this path answers to {allowed}");
+    let fault = Fault::new(Component::Gateway, Reason::MethodUnknown, message);
+    let allow = HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static(""));
+    fault.http(StatusCode::METHOD_NOT_ALLOWED).header(header::ALLOW, allow)
 }
 
 /// An unknown caller's path is repeated only as far as it is short and plain.

@@ -1,7 +1,7 @@
 //! The near cache: answers of declared reads from the gateway's own memory, under leases of the cache (`accord_readthrough`).
 //!
 //! It is asked after authorization and rate limit, right before answering. What it holds is a finished response: gRPC's framed
-//! bytes, or the JSON of one binding, each under a key of its own.
+//! bytes, the JSON of one binding and so on, each under a key of its own.
 
 mod key;
 
@@ -9,7 +9,7 @@ use crate::{
     fault::Fault,
     memory::HeldBytes,
     message,
-    protocol::{CacheControl, Consistency, Keep, RouteMatch, Written},
+    protocol::{CacheControl, Consistency, Keep, RouteMatch, Written, WrittenAs},
     upstream::Call,
 };
 use accord_api::accord::cache::v1::ReadResponse;
@@ -60,6 +60,7 @@ struct Reader<'a> {
     near: &'a Arc<NearCache>,
     call: &'a Call,
     policy: &'a CachePolicy,
+    written_as: WrittenAs,
     required: ConsistencyRequirement,
     min_fresh: Duration,
 }
@@ -73,7 +74,7 @@ pub(crate) async fn look_up(
     body: Incoming,
     asked: CacheControl,
 ) -> Result<Lookup, Fault> {
-    let Some(reader) = near.and_then(|near| Reader::of(near, call, asked)) else {
+    let Some(reader) = near.and_then(|near| Reader::of(near, call, route.written_as(), asked)) else {
         return Ok(Lookup::Miss(message::read(route, parts, body, &call.memory).await?, None));
     };
     let line = route.is_by_line().then_some(parts);
@@ -94,7 +95,7 @@ pub(crate) async fn look_up(
 
 impl<'a> Reader<'a> {
     /// None where the contract declares no near cache, or the caller asks for what no stored answer is.
-    fn of(near: &'a Arc<NearCache>, call: &'a Call, asked: CacheControl) -> Option<Self> {
+    fn of(near: &'a Arc<NearCache>, call: &'a Call, written_as: WrittenAs, asked: CacheControl) -> Option<Self> {
         let policy = call.policy().cache.as_ref().filter(|policy| policy.near.is_some())?;
         let consistency = asked.consistency.filter(|_| !policy.ignore_cache_control);
         let (required, min_fresh) = match consistency {
@@ -104,11 +105,11 @@ impl<'a> Reader<'a> {
                 (ConsistencyRequirement::MaxStaleness(max_age), min_fresh)
             }
         };
-        Some(Self { near, call, policy, required, min_fresh: min_fresh.unwrap_or_default() })
+        Some(Self { near, call, policy, written_as, required, min_fresh: min_fresh.unwrap_or_default() })
     }
 
     fn query<'q>(&'q self, line: Option<&'q Parts>, message: Option<&'q Bytes>) -> NearQuery<'q> {
-        NearQuery::new(self.call, self.policy, line, message)
+        NearQuery::new(self.call, self.policy, self.written_as, line, message)
     }
 
     fn find(&self, line: Option<&Parts>, message: Option<&Bytes>) -> Option<Response<Body>> {

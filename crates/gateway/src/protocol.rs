@@ -1,30 +1,41 @@
-//! The seam between protocols: one file each, with the same five functions.
+//! The seam between protocols: one file each, with the same six functions.
 //!
 //! Nothing outside this module asks which protocol a call speaks. A new one is a file with an implementation of
 //! [`Protocol`], a line in [`WireProtocol::detect`], and an arm wherever the compiler then asks for one.
 
 mod body;
+mod connect;
+mod content;
+mod details;
+mod frames;
 mod grpc;
+mod grpc_web;
+mod http_status;
 mod json;
+mod messages;
 mod options;
 
 use crate::{
     fault::Fault,
     memory::CallMemory,
-    table::{MethodEntry, MethodTable},
+    table::{MethodEntry, MethodTable, Tables},
 };
 use accord_contract::Method;
 use accord_runtime::fair_share::Held;
 use accord_upstream::Answer;
 use body::Whole;
 use bytes::Bytes;
+use connect::Connect;
+pub(crate) use frames::RequestFrames;
 use grpc::Grpc;
+use grpc_web::GrpcWeb;
 use http::{HeaderMap, Request, Response, Version, header, request::Parts};
 use http_body::Body as HttpBody;
+use hyper::body::Incoming;
 use json::Json;
 pub(crate) use options::{CacheControl, Consistency, Malformed, RequestOptions};
 use std::{error::Error, sync::Arc};
-use tonic::body::Body;
+use tonic::{Code, body::Body};
 
 /// What a protocol knows how to do, in the order in which a request meets it.
 trait Protocol {
@@ -37,8 +48,9 @@ trait Protocol {
     /// What reading and answering need beside the method: how this call's messages are written.
     type Codec;
 
-    /// What the caller asks for. Refuses what looks like this protocol and is not served.
-    fn admit(&self, parts: &Parts) -> Result<RequestOptions, Fault>;
+    /// What the caller asks for. Refuses what looks like this protocol and is not served. What a gRPC server knows under another
+    /// name is renamed.
+    fn admit(&self, parts: &mut Parts) -> Result<RequestOptions, Fault>;
 
     /// The called method, and what of the body has to be looked at.
     fn find(&self, table: &MethodTable, parts: &Parts) -> Result<RouteMatch<Self::Codec>, Fault>;
@@ -53,6 +65,11 @@ trait Protocol {
     ) -> Result<Bytes, Fault>
     where
         B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin;
+
+    /// The frames of a request's body, one by one as they come, where it is passed on. Bodies of gRPC are their frames.
+    fn frames(_: &Self::Codec, _: &Method, body: Incoming, _: &CallMemory) -> RequestFrames {
+        RequestFrames::AsTheyStand(body)
+    }
 
     /// The answer to a call that reached its method.
     async fn respond(
@@ -73,6 +90,8 @@ pub(crate) struct WireProtocol(Kind);
 #[derive(Clone, Copy)]
 enum Kind {
     Grpc(Grpc),
+    GrpcWeb(GrpcWeb),
+    Connect(Connect),
     Json(Json),
 }
 
@@ -88,7 +107,7 @@ pub(crate) struct RouteMatch<C = Codec> {
 /// What of the body the gateway has to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyMode {
-    /// Nothing: bytes in, bytes out.
+    /// No message: bytes in, bytes out, or frame by frame where they are written otherwise.
     PassThrough,
     /// One message in, one out.
     Unary,
@@ -101,6 +120,8 @@ pub(crate) struct Codec(CodecKind);
 
 enum CodecKind {
     Grpc(<Grpc as Protocol>::Codec),
+    GrpcWeb(<GrpcWeb as Protocol>::Codec),
+    Connect(<Connect as Protocol>::Codec),
     Json(<Json as Protocol>::Codec),
 }
 
@@ -125,18 +146,41 @@ pub(crate) enum Reply {
     Stream(Response<Body>),
 }
 
+/// How an answer is written. Two that are written alike are the same bytes for the same message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum WrittenAs {
+    Grpc,
+    GrpcWeb,
+    GrpcWebText,
+    ConnectProto,
+    ConnectJson,
+    Json,
+}
+
 impl WireProtocol {
     /// Detected before anything else, so that a refusal can already be answered in the caller's protocol. Whoever sends gRPC
-    /// on HTTP/1.1 can't read an answer in gRPC.
-    pub(crate) fn detect<B>(request: &Request<B>) -> Self {
-        let is_grpc = request.version() == Version::HTTP_2 && grpc_subtype(request.headers()).is_some();
-        Self(if is_grpc { Kind::Grpc(Grpc) } else { Kind::Json(Json::new(request.headers())) })
+    /// on HTTP/1.1 can't read an answer in gRPC. The table says which paths are methods' own: JSON that is posted there is a
+    /// unary call of Connect.
+    pub(crate) fn detect<B>(request: &Request<B>, tables: &Tables) -> Self {
+        let headers = request.headers();
+        if request.version() == Version::HTTP_2 && grpc_subtype(headers).is_some() {
+            return Self(Kind::Grpc(Grpc));
+        }
+        if let Some(web) = GrpcWeb::detect(headers) {
+            return Self(Kind::GrpcWeb(web));
+        }
+        match Connect::detect(request, tables) {
+            Some(connect) => Self(Kind::Connect(connect)),
+            None => Self(Kind::Json(Json::new(headers))),
+        }
     }
 
     /// Its name in the access log and in metrics.
     pub(crate) fn name(self) -> &'static str {
         match self.0 {
             Kind::Grpc(_) => "grpc",
+            Kind::GrpcWeb(_) => "grpc_web",
+            Kind::Connect(_) => "connect",
             Kind::Json(_) => "json",
         }
     }
@@ -145,14 +189,18 @@ impl WireProtocol {
     pub(crate) fn is_answered_by_grpc_servers(self) -> bool {
         match self.0 {
             Kind::Grpc(_) => Grpc::IS_GRPC,
+            Kind::GrpcWeb(_) => GrpcWeb::IS_GRPC,
+            Kind::Connect(_) => Connect::IS_GRPC,
             Kind::Json(_) => Json::IS_GRPC,
         }
     }
 
     /// What the caller asks for.
-    pub(crate) fn admit(self, parts: &Parts) -> Result<RequestOptions, Fault> {
+    pub(crate) fn admit(self, parts: &mut Parts) -> Result<RequestOptions, Fault> {
         match self.0 {
             Kind::Grpc(grpc) => grpc.admit(parts),
+            Kind::GrpcWeb(web) => web.admit(parts),
+            Kind::Connect(connect) => connect.admit(parts),
             Kind::Json(json) => json.admit(parts),
         }
     }
@@ -161,6 +209,8 @@ impl WireProtocol {
     pub(crate) fn find(self, table: &MethodTable, parts: &Parts) -> Result<RouteMatch, Fault> {
         match self.0 {
             Kind::Grpc(grpc) => grpc.find(table, parts).map(|route| route.map(CodecKind::Grpc)),
+            Kind::GrpcWeb(web) => web.find(table, parts).map(|route| route.map(CodecKind::GrpcWeb)),
+            Kind::Connect(connect) => connect.find(table, parts).map(|route| route.map(CodecKind::Connect)),
             Kind::Json(json) => json.find(table, parts).map(|route| route.map(CodecKind::Json)),
         }
     }
@@ -169,6 +219,8 @@ impl WireProtocol {
     pub(crate) fn fault(self, fault: &Fault) -> Response<Body> {
         let mut response = match self.0 {
             Kind::Grpc(grpc) => grpc.fault(fault),
+            Kind::GrpcWeb(web) => web.fault(fault),
+            Kind::Connect(connect) => connect.fault(fault),
             Kind::Json(json) => json.fault(fault),
         };
         fault.add_headers(response.headers_mut());
@@ -181,7 +233,19 @@ impl RouteMatch {
     pub(crate) fn is_by_line(&self) -> bool {
         match &self.codec.0 {
             CodecKind::Grpc(()) => Grpc::IS_BY_LINE,
+            CodecKind::GrpcWeb(_) => GrpcWeb::IS_BY_LINE,
+            CodecKind::Connect(_) => Connect::IS_BY_LINE,
             CodecKind::Json(_) => Json::IS_BY_LINE,
+        }
+    }
+
+    /// How its answer is written.
+    pub(crate) fn written_as(&self) -> WrittenAs {
+        match &self.codec.0 {
+            CodecKind::Grpc(()) => WrittenAs::Grpc,
+            CodecKind::GrpcWeb(web) => web.written_as(),
+            CodecKind::Connect(codec) => codec.written_as(),
+            CodecKind::Json(_) => WrittenAs::Json,
         }
     }
 
@@ -190,17 +254,34 @@ impl RouteMatch {
     where
         B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
     {
+        let method = &self.entry.method;
         match &self.codec.0 {
-            CodecKind::Grpc(codec) => Grpc::read(codec, &self.entry.method, parts, body, held).await,
-            CodecKind::Json(codec) => Json::read(codec, &self.entry.method, parts, body, held).await,
+            CodecKind::Grpc(codec) => Grpc::read(codec, method, parts, body, held).await,
+            CodecKind::GrpcWeb(codec) => GrpcWeb::read(codec, method, parts, body, held).await,
+            CodecKind::Connect(codec) => Connect::read(codec, method, parts, body, held).await,
+            CodecKind::Json(codec) => Json::read(codec, method, parts, body, held).await,
+        }
+    }
+
+    /// The frames of a request's body, where it is passed on.
+    pub(crate) fn frames(&self, body: Incoming, memory: &CallMemory) -> RequestFrames {
+        let method = &self.entry.method;
+        match &self.codec.0 {
+            CodecKind::Grpc(codec) => Grpc::frames(codec, method, body, memory),
+            CodecKind::GrpcWeb(codec) => GrpcWeb::frames(codec, method, body, memory),
+            CodecKind::Connect(codec) => Connect::frames(codec, method, body, memory),
+            CodecKind::Json(codec) => Json::frames(codec, method, body, memory),
         }
     }
 
     /// An answer, in the caller's own protocol.
     pub(crate) async fn respond(&self, reply: Reply, memory: &CallMemory) -> Result<Response<Body>, Fault> {
+        let method = &self.entry.method;
         match &self.codec.0 {
-            CodecKind::Grpc(codec) => Grpc::respond(codec, &self.entry.method, reply, memory).await,
-            CodecKind::Json(codec) => Json::respond(codec, &self.entry.method, reply, memory).await,
+            CodecKind::Grpc(codec) => Grpc::respond(codec, method, reply, memory).await,
+            CodecKind::GrpcWeb(codec) => GrpcWeb::respond(codec, method, reply, memory).await,
+            CodecKind::Connect(codec) => Connect::respond(codec, method, reply, memory).await,
+            CodecKind::Json(codec) => Json::respond(codec, method, reply, memory).await,
         }
     }
 }
@@ -220,6 +301,8 @@ impl Written {
             None => Whole::bytes(body, None),
         });
         response.headers_mut().clone_from(&self.head);
+        // Only messages are kept, and not every protocol says OK in its head or its trailers.
+        response.extensions_mut().insert(Code::Ok);
         response
     }
 }

@@ -164,9 +164,11 @@ impl<B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError>>> HttpBody 
         let frame = match ready!(this.body.poll_frame(context)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
-                // The first reason stands.
-                let _ = this.end_reason.set(Fault::request_cut_off().status().clone());
-                return Poll::Ready(Some(Err(error.into())));
+                let error = error.into();
+                // Frames that can't be rewritten say why. The first reason stands.
+                let why = error.downcast_ref::<Status>().cloned();
+                let _ = this.end_reason.set(why.unwrap_or_else(|| Fault::request_cut_off().status().clone()));
+                return Poll::Ready(Some(Err(error)));
             }
             None => return Poll::Ready(None),
         };

@@ -1,6 +1,6 @@
 //! What a near answer depends on, known before the request is transcoded.
 
-use crate::{authorize::Permit, upstream::Call};
+use crate::{authorize::Permit, protocol::WrittenAs, upstream::Call};
 use accord_contract::{CachePolicy, CacheScope};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, request::Parts};
@@ -15,6 +15,7 @@ use std::{
 pub(crate) struct NearKey {
     /// The method under one contract: another contract may answer otherwise.
     entry: u64,
+    written_as: WrittenAs,
     line: Option<(Method, Box<str>)>,
     message: Bytes,
     tenant: Option<Arc<str>>,
@@ -27,6 +28,7 @@ pub(crate) struct NearKey {
 #[derive(Clone, Copy)]
 pub(super) struct NearQuery<'a> {
     entry: u64,
+    written_as: WrittenAs,
     line: Option<(&'a Method, &'a str)>,
     message: &'a Bytes,
     tenant: Option<&'a Arc<str>>,
@@ -40,6 +42,7 @@ impl<'a> NearQuery<'a> {
     pub(super) fn new(
         call: &'a Call,
         policy: &'a CachePolicy,
+        written_as: WrittenAs,
         line: Option<&'a Parts>,
         message: Option<&'a Bytes>,
     ) -> Self {
@@ -47,6 +50,7 @@ impl<'a> NearQuery<'a> {
         let permit = &call.permit;
         Self {
             entry: permit.entry().serial,
+            written_as,
             line: line.map(|parts| (&parts.method, parts.uri.path_and_query().map_or("/", |path| path.as_str()))),
             message: message.unwrap_or(&NOTHING),
             tenant: permit.tenant(),
@@ -60,6 +64,7 @@ impl<'a> NearQuery<'a> {
     pub(super) fn to_owned(self) -> NearKey {
         NearKey {
             entry: self.entry,
+            written_as: self.written_as,
             line: self.line.map(|(method, path)| (method.clone(), path.into())),
             message: Bytes::copy_from_slice(self.message),
             tenant: self.tenant.cloned(),
@@ -104,6 +109,7 @@ impl NearKey {
 impl Hash for NearKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.entry.hash(state);
+        self.written_as.hash(state);
         self.line.as_ref().map(|(method, path)| (method, &**path)).hash(state);
         self.message.hash(state);
         self.tenant.as_deref().hash(state);
@@ -115,6 +121,7 @@ impl Hash for NearKey {
 impl Hash for NearQuery<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.entry.hash(state);
+        self.written_as.hash(state);
         self.line.hash(state);
         self.message.hash(state);
         self.tenant.map(|tenant| &**tenant).hash(state);
@@ -126,6 +133,7 @@ impl Hash for NearQuery<'_> {
 impl Equivalent<NearKey> for NearQuery<'_> {
     fn equivalent(&self, key: &NearKey) -> bool {
         self.entry == key.entry
+            && self.written_as == key.written_as
             && self.line == key.line.as_ref().map(|(method, path)| (method, &**path))
             && *self.message == key.message
             && self.tenant == key.tenant.as_ref()

@@ -8,7 +8,7 @@ use accord_api::accord::fault::v1::Reason;
 use accord_runtime::{fair_share::Held, fault::StatusBuilder};
 use accord_upstream::grpc::BodyError;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::{
     convert::Infallible,
@@ -52,6 +52,17 @@ impl HttpBody for Whole {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
+    }
+}
+
+/// Adds an upstream's metadata to an HTTP response. What it says of the encoding of bytes holds only where the body is passed
+/// on as it is (`google.api.HttpBody`).
+pub(super) fn add_metadata(metadata: &HeaderMap, is_passed_on: bool, response: &mut HeaderMap) {
+    for (name, value) in metadata {
+        let is_own = name.as_str().starts_with("grpc-") || *name == header::CONTENT_TYPE;
+        if !is_own && (is_passed_on || *name != header::CONTENT_ENCODING) {
+            response.append(name.clone(), value.clone());
+        }
     }
 }
 

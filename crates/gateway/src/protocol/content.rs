@@ -1,6 +1,6 @@
 //! What a body is said to be: its type, and how it is compressed (RFC 9110, 8.3 and 8.4).
 
-use super::super::body::{body_fault, unsupported};
+use super::body::{body_fault, unsupported};
 use crate::fault::Fault;
 use accord_api::accord::fault::v1::Reason;
 use accord_upstream::grpc::BodyError;
@@ -54,17 +54,20 @@ impl Encoding {
     /// As the head of a request says. One compression at most is undone.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Fault> {
         let mut lines = headers.get_all(header::CONTENT_ENCODING).iter();
-        let (first, second) = (lines.next(), lines.next());
-        let said = first.map_or(Ok(""), HeaderValue::to_str).unwrap_or("?").trim().to_ascii_lowercase();
-        match (said.as_str(), second) {
-            ("" | "identity", None) => Ok(Self::Identity),
-            ("gzip" | "x-gzip", None) => Ok(Self::Gzip),
-            ("zstd", None) => Ok(Self::Zstd),
-            _ => {
-                let message =
-                    "this `content-encoding` is not accepted; send the body with `gzip` or `zstd`, or uncompressed";
-                Err(unsupported(message).header(header::ACCEPT_ENCODING, ACCEPTED))
-            }
+        match (lines.next(), lines.next()) {
+            (None, _) => Ok(Self::Identity),
+            (Some(said), None) => Self::named(said.to_str().unwrap_or("?")),
+            (Some(_), Some(_)) => Err(refused()),
+        }
+    }
+
+    /// By its name, or by none.
+    pub(super) fn named(name: &str) -> Result<Self, Fault> {
+        match name.trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => Ok(Self::Identity),
+            "gzip" | "x-gzip" => Ok(Self::Gzip),
+            "zstd" => Ok(Self::Zstd),
+            _ => Err(refused()),
         }
     }
 
@@ -85,6 +88,11 @@ impl Encoding {
             }
         }
     }
+}
+
+fn refused() -> Fault {
+    let message = "this `content-encoding` is not accepted; send the body with `gzip` or `zstd`, or uncompressed";
+    unsupported(message).header(header::ACCEPT_ENCODING, ACCEPTED)
 }
 
 fn zstd(body: &[u8]) -> io::Result<impl Read> {

@@ -3,6 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, Value as Field};
+use prost_types::Any;
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 use tonic::Status;
@@ -15,20 +16,18 @@ const MOST_LEVELS: usize = 64;
 /// The types that gRPC itself has for details.
 static RPC: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).ok());
 
-/// The details of a status. `known` has the types of the contract of whoever sent it.
+/// The details of a status as JSON. `known` has the types of the contract of whoever sent it.
 pub(super) fn json(status: &Status, known: Option<&DescriptorPool>) -> Value {
-    let details = pb::Status::decode(status.details()).map(|status| status.details).unwrap_or_default();
-    details.iter().map(|detail| written(&detail.type_url, &detail.value, known)).collect()
+    of(status).iter().map(|detail| written(&detail.type_url, &detail.value, known)).collect()
+}
+
+/// The details of a status.
+pub(super) fn of(status: &Status) -> Vec<Any> {
+    pb::Status::decode(status.details()).map(|status| status.details).unwrap_or_default()
 }
 
 fn written(url: &str, value: &[u8], known: Option<&DescriptorPool>) -> Value {
-    let name = url.rsplit('/').next().unwrap_or_default();
-    let mut pools = RPC.as_ref().into_iter().chain(known);
-    let descriptor = pools.find_map(|pool| pool.get_message_by_name(name));
-    let message = descriptor.and_then(|descriptor| DynamicMessage::decode(descriptor, value).ok());
-    let message = message.filter(|message| is_shallow(message, MOST_LEVELS));
-    let text = message.and_then(|message| serde_json::to_value(message).ok());
-    let mut detail = match text {
+    let mut detail = match form(url, value, known) {
         Some(Value::Object(members)) => members,
         // A type with a JSON form of its own, such as a Duration, stands in a member.
         Some(other) => Map::from_iter([("value".to_owned(), other)]),
@@ -36,6 +35,15 @@ fn written(url: &str, value: &[u8], known: Option<&DescriptorPool>) -> Value {
     };
     detail.insert("@type".to_owned(), url.into());
     detail.into()
+}
+
+/// The JSON form of a detail whose type is known.
+pub(super) fn form(url: &str, value: &[u8], known: Option<&DescriptorPool>) -> Option<Value> {
+    let name = url.rsplit('/').next().unwrap_or_default();
+    let mut pools = RPC.as_ref().into_iter().chain(known);
+    let descriptor = pools.find_map(|pool| pool.get_message_by_name(name))?;
+    let message = DynamicMessage::decode(descriptor, value).ok()?;
+    is_shallow(&message, MOST_LEVELS).then(|| serde_json::to_value(message).ok()).flatten()
 }
 
 /// Whether messages nest at most so many levels deep, those in `Any` included.
@@ -61,7 +69,7 @@ fn unpacked(message: &DynamicMessage) -> Option<DynamicMessage> {
     if descriptor.full_name() != "google.protobuf.Any" {
         return None;
     }
-    let any = message.transcode_to::<prost_types::Any>().ok()?;
+    let any = message.transcode_to::<Any>().ok()?;
     let name = any.type_url.rsplit('/').next().unwrap_or_default();
     DynamicMessage::decode(descriptor.parent_pool().get_message_by_name(name)?, &*any.value).ok()
 }
@@ -72,11 +80,11 @@ mod tests {
     use tonic::Code;
     use tonic_types::{ErrorDetails, StatusExt};
 
-    fn any(type_url: &str, value: Vec<u8>) -> prost_types::Any {
-        prost_types::Any { type_url: type_url.to_owned(), value }
+    fn any(type_url: &str, value: Vec<u8>) -> Any {
+        Any { type_url: type_url.to_owned(), value }
     }
 
-    fn of(details: Vec<prost_types::Any>) -> Status {
+    fn of(details: Vec<Any>) -> Status {
         let status = pb::Status { code: 5, message: String::new(), details };
         Status::with_details(Code::NotFound, "", status.encode_to_vec().into())
     }
@@ -113,7 +121,7 @@ mod tests {
     }
 
     fn nested(url: &str, levels: usize) -> Value {
-        let wrap = |inner: prost_types::Any| match url {
+        let wrap = |inner: Any| match url {
             "a/google.rpc.Status" => {
                 any(url, pb::Status { details: vec![inner], ..Default::default() }.encode_to_vec())
             }

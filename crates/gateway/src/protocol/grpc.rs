@@ -24,7 +24,11 @@ use std::{error::Error, sync::Arc};
 use tonic::{Status, body::Body};
 
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+/// How the messages of a request are compressed.
+pub(super) const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+
+/// How those of its answer may be.
+pub(super) const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const MALFORMED_TIMEOUT: Malformed = Malformed {
     reason: Reason::TimeoutMalformed,
     message: "`grpc-timeout` must come once and be 1 to 8 digits and one of H M S m u n, such as `300m`",
@@ -41,39 +45,19 @@ impl Protocol for Grpc {
 
     type Codec = ();
 
-    fn admit(&self, parts: &Parts) -> Result<RequestOptions, Fault> {
-        match grpc_subtype(&parts.headers) {
-            Some(subtype) if !is_protobuf(subtype) => {
-                return Err(unsupported("gRPC is served with protobuf messages only; call with JSON otherwise"));
-            }
-            _ if parts.method != http::Method::POST => return Err(unsupported("a gRPC call is a POST")),
-            _ => {}
-        }
-        // Whether the messages are read or not: what a contract declares must not decide which clients can call.
-        Encoding::of(parts.headers.get("grpc-encoding"))
-            .map_err(|error| body_fault(&error).header(ACCEPT_ENCODING, Encoding::ACCEPTED))?;
-        let timeout = single(&parts.headers, &TIMEOUT, MALFORMED_TIMEOUT, |text| parse_grpc_timeout(text).ok());
-        let is_retried_by_caller = parts.headers.contains_key(PREVIOUS_ATTEMPTS);
-        Ok(RequestOptions { is_retried_by_caller, ..RequestOptions::new(&parts.headers, timeout) })
+    fn admit(&self, parts: &mut Parts) -> Result<RequestOptions, Fault> {
+        options(parts, grpc_subtype(&parts.headers))
     }
 
-    /// Bytes that nobody has to look at are not looked at.
     fn find(&self, table: &MethodTable, parts: &Parts) -> Result<RouteMatch<()>, Fault> {
-        let entry = Arc::clone(method::at_path(table, parts.uri.path())?);
-        let mode = if entry.method.is_read { BodyMode::Unary } else { BodyMode::PassThrough };
-        Ok(RouteMatch { entry, mode, codec: () })
+        at_path(table, parts, ())
     }
 
     async fn read<B>((): &(), method: &Method, parts: &Parts, body: B, held: &mut Held) -> Result<Bytes, Fault>
     where
         B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
     {
-        let encoding = parts.headers.get("grpc-encoding");
-        match grpc::read_unary(body, encoding, method.policy.max_request_bytes, Some(held)).await {
-            Ok((Some(message), _)) => Ok(message),
-            Ok((None, _)) => Err(body_fault(&BodyError::Malformed("there is no message"))),
-            Err(error) => Err(body_fault(&error)),
-        }
+        read(method, parts, body, held).await
     }
 
     async fn respond((): &(), _: &Method, reply: Reply, _: &CallMemory) -> Result<Response<Body>, Fault> {
@@ -85,6 +69,43 @@ impl Protocol for Grpc {
 
     fn fault(&self, fault: &Fault) -> Response<Body> {
         trailers_only(fault.status())
+    }
+}
+
+/// What a caller asks for whose frames are gRPC's, `subtype` being how it says that its messages are written.
+pub(super) fn options(parts: &Parts, subtype: Option<&str>) -> Result<RequestOptions, Fault> {
+    match subtype {
+        Some(subtype) if !is_protobuf(subtype) => {
+            return Err(unsupported("gRPC is served with protobuf messages only; call with JSON otherwise"));
+        }
+        _ if parts.method != http::Method::POST => return Err(unsupported("a gRPC call is a POST")),
+        _ => {}
+    }
+    // Whether the messages are read or not: what a contract declares must not decide which clients can call.
+    Encoding::of(parts.headers.get(ENCODING))
+        .map_err(|error| body_fault(&error).header(ACCEPT_ENCODING, Encoding::ACCEPTED))?;
+    let timeout = single(&parts.headers, &TIMEOUT, MALFORMED_TIMEOUT, |text| parse_grpc_timeout(text).ok());
+    let is_retried_by_caller = parts.headers.contains_key(PREVIOUS_ATTEMPTS);
+    Ok(RequestOptions { is_retried_by_caller, ..RequestOptions::new(&parts.headers, timeout) })
+}
+
+/// The method at its own path. Bytes that nobody has to look at are not looked at.
+pub(super) fn at_path<C>(table: &MethodTable, parts: &Parts, codec: C) -> Result<RouteMatch<C>, Fault> {
+    let entry = Arc::clone(method::at_path(table, parts.uri.path())?);
+    let mode = if entry.method.is_read { BodyMode::Unary } else { BodyMode::PassThrough };
+    Ok(RouteMatch { entry, mode, codec })
+}
+
+/// The one message in a body of gRPC's frames.
+pub(super) async fn read<B>(method: &Method, parts: &Parts, body: B, held: &mut Held) -> Result<Bytes, Fault>
+where
+    B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
+{
+    let encoding = parts.headers.get(ENCODING);
+    match grpc::read_unary(body, encoding, method.policy.max_request_bytes, Some(held)).await {
+        Ok((Some(message), _)) => Ok(message),
+        Ok((None, _)) => Err(body_fault(&BodyError::Malformed("there is no message"))),
+        Err(error) => Err(body_fault(&error)),
     }
 }
 

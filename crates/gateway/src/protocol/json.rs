@@ -1,17 +1,14 @@
 //! JSON on HTTP, by `google.api.http` or on a method's own path.
 
 mod accept;
-mod content;
-mod details;
 mod error;
 mod stream;
 
 use super::{
     BodyMode, Keep, Malformed, Protocol, Reply, RequestOptions, RouteMatch, Written,
-    body::{Whole, body_fault, unsupported},
-    content_type, grpc_subtype,
-    options::single,
-    without_prefix,
+    body::{Whole, add_metadata, body_fault, unsupported},
+    content, grpc_subtype, http_status,
+    options::{is_of_the_exchange, single},
 };
 use crate::{
     fault::{Component, Fault},
@@ -25,7 +22,7 @@ use accord_runtime::fair_share::Held;
 use accord_transcode::{NoMatch, Plan, Violation, ViolationKind};
 use accord_upstream::{Answer, grpc};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header, request::Parts};
 use http_body::Body as HttpBody;
 use std::{error::Error, sync::Arc, time::Duration};
 use stream::Framing;
@@ -39,26 +36,6 @@ const MALFORMED_TIMEOUT: Malformed = Malformed {
     reason: Reason::TimeoutMalformed,
     message: "`request-timeout` must come once and be seconds with at most nine decimals, such as `0.3`",
 };
-
-/// Protocols that are recognised by their content types and are not served.
-const NOT_SERVED: [&str; 2] = ["application/grpc-web", "application/connect"];
-
-/// Say something about an HTTP exchange that the upstream does not take part in.
-const OF_THE_EXCHANGE: [&str; 13] = [
-    "accept",
-    "accept-charset",
-    "accept-encoding",
-    "cache-control",
-    "content-encoding",
-    "cookie",
-    "expect",
-    "if-match",
-    "if-none-match",
-    "origin",
-    "pragma",
-    "range",
-    "referer",
-];
 
 /// A call in JSON, with what the caller reads.
 #[derive(Clone, Copy)]
@@ -91,7 +68,7 @@ impl Json {
     /// A handler's error.
     fn error(self, status: &Status, method: &Method) -> Response<Body> {
         let known = method.descriptor.parent_pool();
-        error::respond(status, error::http_status(status.code()), self.accepts_problem, Some(known))
+        error::respond(status, http_status::of(status.code()), self.accepts_problem, Some(known))
     }
 }
 
@@ -102,18 +79,9 @@ impl Protocol for Json {
 
     type Codec = Codec;
 
-    fn admit(&self, parts: &Parts) -> Result<RequestOptions, Fault> {
+    fn admit(&self, parts: &mut Parts) -> Result<RequestOptions, Fault> {
         if grpc_subtype(&parts.headers).is_some() {
             return Err(unsupported("gRPC needs HTTP/2; call with JSON over HTTP/1.1 instead"));
-        }
-        // A unary call of Connect looks like JSON, and its client could read no error of JSON.
-        if parts.headers.contains_key("connect-protocol-version") {
-            return Err(unsupported(
-                "Connect is not served; call with gRPC, or with JSON without `connect-protocol-version`",
-            ));
-        }
-        if NOT_SERVED.iter().any(|other| without_prefix(content_type(&parts.headers), other).is_some()) {
-            return Err(unsupported("gRPC-Web and Connect are not served; call with gRPC or JSON"));
         }
         let timeout = single(&parts.headers, &TIMEOUT, MALFORMED_TIMEOUT, parse_seconds);
         Ok(RequestOptions { is_metadata, ..RequestOptions::new(&parts.headers, timeout) })
@@ -127,7 +95,7 @@ impl Protocol for Json {
             Err(no_match) => {
                 let entry = match table.grpc(path) {
                     Some(own) if parts.method == http::Method::POST => own,
-                    Some(_) => return Err(not_allowed(&[http::Method::POST])),
+                    Some(_) => return Err(method::not_allowed(&[http::Method::POST])),
                     None => return Err(no_binding(table, path, no_match)),
                 };
                 (Arc::clone(entry), self.codec(Arc::clone(&entry.plan), Variables::default()))
@@ -179,7 +147,7 @@ impl Protocol for Json {
     }
 
     fn fault(&self, fault: &Fault) -> Response<Body> {
-        let http = fault.http_status().unwrap_or_else(|| error::http_status(fault.status().code()));
+        let http = fault.http_status().unwrap_or_else(|| http_status::of(fault.status().code()));
         error::respond(fault.status(), http, self.accepts_problem, None)
     }
 }
@@ -215,20 +183,8 @@ fn unary(
     Ok(response)
 }
 
-/// Adds an upstream's metadata to an HTTP response. What it says of the encoding of bytes holds only where the body is passed
-/// on as it is (`google.api.HttpBody`).
-fn add_metadata(metadata: &HeaderMap, is_passed_on: bool, response: &mut HeaderMap) {
-    for (name, value) in metadata {
-        let is_own = name.as_str().starts_with("grpc-") || *name == header::CONTENT_TYPE;
-        if !is_own && (is_passed_on || *name != header::CONTENT_ENCODING) {
-            response.append(name.clone(), value.clone());
-        }
-    }
-}
-
 fn is_metadata(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    !(OF_THE_EXCHANGE.contains(&name) || name.starts_with("sec-") || name.starts_with("grpc-"))
+    !(is_of_the_exchange(name) || name.as_str().starts_with("grpc-"))
 }
 
 /// Seconds as `12` or `0.3`.
@@ -253,20 +209,12 @@ fn no_binding(table: &MethodTable, path: &str, no_match: NoMatch) -> Fault {
         NoMatch::NotCanonical(problem) => {
             Fault::violation(Reason::RequestMalformed, "", &format!("the path {problem}"))
         }
-        NoMatch::MethodNotAllowed { allowed } => not_allowed(&allowed),
+        NoMatch::MethodNotAllowed { allowed } => method::not_allowed(&allowed),
     }
 }
 
-/// That a path is served, and by which HTTP methods.
-fn not_allowed(allowed: &[http::Method]) -> Fault {
-    let allowed = allowed.iter().map(http::Method::as_str).collect::<Vec<_>>().join(", ");
-    let message = format!("this path answers to {allowed}");
-    let fault = Fault::new(Component::Gateway, Reason::MethodUnknown, message);
-    let allow = HeaderValue::try_from(allowed).unwrap_or(HeaderValue::from_static(""));
-    fault.http(StatusCode::METHOD_NOT_ALLOWED).header(header::ALLOW, allow)
-}
-
-fn violation(violation: &Violation) -> Fault {
+/// That a request's JSON is not its message.
+pub(super) fn violation(violation: &Violation) -> Fault {
     let reason = match violation.kind {
         ViolationKind::Malformed => Reason::RequestMalformed,
         ViolationKind::UnknownField => Reason::FieldUnknown,

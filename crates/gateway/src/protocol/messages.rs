@@ -1,10 +1,10 @@
 //! The messages of an upstream's stream as they come, and how it ends.
 
 use crate::{fault::Fault, memory};
-use accord_runtime::fair_share::Held;
+use accord_runtime::{current_call, fair_share::Held};
 use accord_upstream::grpc::{self, Deframer};
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 use tonic::{Code, Status, body::Body};
 
@@ -14,6 +14,8 @@ pub(super) struct Messages {
     frames: Deframer,
     encoding: Option<HeaderValue>,
     is_over: bool,
+    /// What came after the last of them.
+    trailers: HeaderMap,
     /// What is in memory of it: messages that are not whole yet, and what was made of those that are.
     held: Held,
 }
@@ -21,12 +23,17 @@ pub(super) struct Messages {
 impl Messages {
     /// The messages in a body, of at most `limit` bytes each. A stream whose head says OK has none.
     pub(super) fn new(body: Body, limit: u64, encoding: Option<HeaderValue>, is_over: bool, held: Held) -> Self {
-        Self { body, frames: Deframer::new(limit), encoding, is_over, held }
+        Self { body, frames: Deframer::new(limit), encoding, is_over, trailers: HeaderMap::new(), held }
     }
 
     /// Whether nothing more comes.
     pub(super) fn is_over(&self) -> bool {
         self.is_over
+    }
+
+    /// The metadata that ended it, the status included.
+    pub(super) fn trailers(&self) -> &HeaderMap {
+        &self.trailers
     }
 
     /// Waits for the next chunk and puts what is made of the messages that it completes into `made`. Nothing comes after an
@@ -37,7 +44,10 @@ impl Messages {
         put: impl FnMut(&mut Vec<u8>, &Bytes) -> Result<(), Status>,
     ) -> Result<(), Status> {
         let advanced = self.step(made, put).await;
-        self.is_over |= advanced.is_err();
+        if let Err(status) = &advanced {
+            self.is_over = true;
+            current_call::note_status(status);
+        }
         advanced
     }
 
@@ -60,9 +70,12 @@ impl Messages {
             }
             Err(frame) => {
                 self.is_over = true;
-                let status = frame.into_trailers().ok().and_then(|trailers| grpc::status(&trailers, None));
-                match status.unwrap_or_else(without_status) {
-                    status if status.code() == Code::Ok => Ok(()),
+                self.trailers = frame.into_trailers().unwrap_or_default();
+                match grpc::status(&self.trailers, None).unwrap_or_else(without_status) {
+                    status if status.code() == Code::Ok => {
+                        current_call::note_status(&status);
+                        Ok(())
+                    }
                     status => Err(status),
                 }
             }

@@ -1,11 +1,11 @@
 //! A status as an answer in JSON.
 
-use super::{CONTENT_TYPE, details};
-use crate::protocol::body::Whole;
+use super::CONTENT_TYPE;
+use crate::protocol::{body::Whole, details};
 use http::{HeaderValue, Response, StatusCode, header};
 use prost_reflect::DescriptorPool;
 use serde_json::{Value, json};
-use tonic::{Code, Status, body::Body};
+use tonic::{Status, body::Body};
 
 /// The content type of a problem (RFC 9457).
 pub(super) const PROBLEM: &str = "application/problem+json";
@@ -52,28 +52,10 @@ fn problem(status: &Status, http: StatusCode, known: Option<&DescriptorPool>) ->
     problem
 }
 
-/// The HTTP status that stands for a gRPC code.
-pub(super) fn http_status(code: Code) -> StatusCode {
-    match code {
-        Code::Ok => StatusCode::OK,
-        // nginx's "client closed request": no code of the RFCs says it.
-        Code::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::PermissionDenied => StatusCode::FORBIDDEN,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
-        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tonic::Code;
     use tonic_types::{ErrorDetails, StatusExt};
 
     #[test]

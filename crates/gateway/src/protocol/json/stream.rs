@@ -1,12 +1,10 @@
 //! A server stream for callers without gRPC: a JSON text per message, as lines (NDJSON) or as events (SSE); or the bytes of
 //! `google.api.HttpBody` as they come.
 
-mod messages;
 mod raw;
 
-use self::messages::Messages;
 use super::{Codec, accept, add_metadata, error};
-use crate::{fault::Fault, memory::CallMemory};
+use crate::{fault::Fault, memory::CallMemory, protocol::messages::Messages};
 use accord_contract::{Method, STREAM_FAILURE as FAILURE};
 use accord_transcode::Plan;
 use accord_upstream::grpc;

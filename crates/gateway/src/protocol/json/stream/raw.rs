@@ -1,6 +1,7 @@
 //! A stream of `google.api.HttpBody`: its bytes and nothing else, with the content type of the first message.
 
-use super::{Codec, add_metadata, messages::Messages, not_declared};
+use super::{Codec, add_metadata, not_declared};
+use crate::protocol::messages::Messages;
 use accord_transcode::Plan;
 use bytes::Bytes;
 use futures_util::stream;
