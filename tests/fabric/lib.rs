@@ -27,6 +27,7 @@ mod second;
 mod server;
 mod settings;
 pub mod soak;
+pub mod web;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 

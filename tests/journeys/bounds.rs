@@ -27,7 +27,8 @@ fn gzip(message: &[u8]) -> Result<Vec<u8>> {
 
 async fn as_json(fabric: &Fabric, method: &str, text: &str) -> Result<HttpResponse> {
     let path = format!("/echo.v1.EchoService/{method}");
-    fabric.call(Method::POST, &path).json(&json!({ "text": text })).send().await
+    // Said to be JSON, it would be Connect.
+    fabric.call(Method::POST, &path).body("text/plain", json!({ "text": text }).to_string()).send().await
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ mod idempotency;
 mod namespaces;
 mod namespace_origin;
 mod orders;
+mod protocols;
 mod rate_limit;
 mod message;
 mod concurrency_limit;
@@ -60,10 +61,14 @@ pub async fn create(fabric: &Fabric, title: &str) -> Result<HttpResponse> {
     call.json(&desk(title)).send().await
 }
 
-/// The stable reason of an error answer; empty where it has none.
+/// The stable reason of an error answer, in the form of JSON or of Connect; empty where it has none.
 pub fn reason(answer: &HttpResponse) -> String {
     let body = answer.json().unwrap_or_default();
-    let mut details = body["details"].as_array().into_iter().flatten();
-    let info = details.find(|detail| detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo");
-    info.and_then(|info| info["reason"].as_str()).unwrap_or_default().to_owned()
+    let details = body["details"].as_array().into_iter().flatten();
+    let mut infos = details.filter_map(|detail| {
+        let is_info = detail["@type"] == "type.googleapis.com/google.rpc.ErrorInfo";
+        let of_connect = || (detail["type"] == "google.rpc.ErrorInfo").then(|| &detail["debug"]);
+        if is_info { Some(detail) } else { of_connect() }
+    });
+    infos.next().and_then(|info| info["reason"].as_str()).unwrap_or_default().to_owned()
 }

@@ -1,6 +1,10 @@
-//! Calls of the gateway as gRPC and as JSON, and what came back, in one form for both.
+//! Calls of the gateway in each protocol, and what came back, in one form for all.
 
-use accord_fabric::{Fabric, http::HttpResponse};
+use accord_fabric::{
+    Fabric,
+    http::HttpResponse,
+    web::{WebAnswer, WebProtocol},
+};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -22,16 +26,28 @@ const BOUND: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Protocol {
     Grpc,
+    GrpcWeb,
+    Connect,
     Json,
 }
 
 impl Protocol {
-    pub(crate) const ALL: [Self; 2] = [Self::Grpc, Self::Json];
+    pub(crate) const ALL: [Self; 4] = [Self::Grpc, Self::GrpcWeb, Self::Connect, Self::Json];
+
+    /// Whether the HTTP status follows from the code.
+    pub(crate) fn has_http_status(self) -> bool {
+        matches!(self, Self::Connect | Self::Json)
+    }
 }
 
 impl fmt::Display for Protocol {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if *self == Self::Grpc { "grpc" } else { "json" })
+        formatter.write_str(match self {
+            Self::Grpc => "grpc",
+            Self::GrpcWeb => "grpc-web",
+            Self::Connect => "connect",
+            Self::Json => "json",
+        })
     }
 }
 
@@ -102,6 +118,8 @@ impl RowCall {
         let exchange = async {
             match protocol {
                 Protocol::Grpc => self.send_grpc(fabric).await,
+                Protocol::GrpcWeb => self.send_web(fabric, WebProtocol::GrpcWeb).await,
+                Protocol::Connect => self.send_web(fabric, WebProtocol::ConnectJson).await,
                 Protocol::Json => self.send_json(fabric).await,
             }
         };
@@ -133,8 +151,21 @@ impl RowCall {
         }
     }
 
+    async fn send_web(&self, fabric: &Fabric, protocol: WebProtocol) -> Result<CallResult> {
+        let mut call = protocol.call(fabric.call(Method::POST, &format!("/{}", self.method)), &[&self.text]);
+        if let Some(time) = self.timeout {
+            call = protocol.timeout(call, time.as_millis());
+        }
+        for (name, value) in &self.headers {
+            call = call.header(name, value);
+        }
+        Ok(CallResult::of_web(protocol.send(call).await?))
+    }
+
     async fn send_json(&self, fabric: &Fabric) -> Result<CallResult> {
-        let mut call = fabric.call(Method::POST, &format!("/{}", self.method)).json(&json!({ "text": self.text }));
+        let mut call = fabric.call(Method::POST, &format!("/{}", self.method));
+        // Said to be JSON, it would be Connect.
+        call = call.body("text/plain", json!({ "text": self.text }).to_string());
         if let Some(timeout) = self.timeout {
             call = call.header("request-timeout", &timeout.as_secs_f64().to_string());
         }
@@ -181,6 +212,25 @@ impl CallResult {
                 Some(Err(_)) => vec![Detail { name: "not base64".to_owned(), ..Detail::default() }],
             },
             text,
+            head,
+            trailers,
+        }
+    }
+
+    fn of_web(answer: WebAnswer) -> Self {
+        let any = |(name, value): &(String, Vec<u8>)| {
+            Detail::of_any(&prost_types::Any { type_url: name.clone(), value: value.clone() })
+        };
+        // Where a status is all of an answer, its metadata is trailing.
+        let is_alone = answer.head.contains_key("grpc-status");
+        let none = HeaderMap::new();
+        let (head, trailers) = if is_alone { (none, answer.head) } else { (answer.head, answer.trailers) };
+        Self {
+            code: Ok(answer.code),
+            http: answer.http,
+            message: answer.message,
+            details: answer.details.iter().map(any).collect(),
+            text: answer.texts.into_iter().next().unwrap_or_default(),
             head,
             trailers,
         }

@@ -16,10 +16,11 @@ use tonic::Code;
 const LONGEST: usize = 60;
 
 /// Set anew by each hop, different in each call, or said in another aspect.
-const OWN: [&str; 15] = [
+const OWN: [&str; 17] = [
     "accept",
     "age",
     "cache-status",
+    "connection",
     "content-length",
     "content-type",
     "date",
@@ -27,6 +28,7 @@ const OWN: [&str; 15] = [
     "te",
     "traceparent",
     "tracestate",
+    "transfer-encoding",
     "user-agent",
     "x-forwarded-for",
     "x-forwarded-host",
@@ -56,7 +58,7 @@ pub(crate) fn of(answer: &CallResult, protocol: Protocol, calls: &[HeaderMap]) -
     if is_ok {
         seen.insert("text", short(&answer.text));
     }
-    if let (Protocol::Json, Ok(code)) = (protocol, &answer.code) {
+    if let (true, Ok(code)) = (protocol.has_http_status(), &answer.code) {
         let is_right = http_status(*code) == answer.http;
         seen.insert("http", if is_right { "as the code".to_owned() } else { answer.http.to_string() });
     }
@@ -101,7 +103,7 @@ pub(crate) fn expected(row: &Row, path: Path, protocol: Protocol, text: &str) ->
     if row.beside {
         seen.insert("beside", name(Code::Ok));
     }
-    if protocol == Protocol::Json {
+    if protocol.has_http_status() {
         seen.insert("http", "as the code".to_owned());
     }
     seen

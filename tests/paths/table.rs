@@ -1,4 +1,4 @@
-//! Drives rows over every path in both protocols, and judges what came of it.
+//! Drives rows over every path in every protocol, and judges what came of it.
 
 use crate::{
     call::{Protocol, RowCall},
@@ -142,14 +142,13 @@ fn differences(results: &Results) -> Vec<Difference> {
     }
     let mut list = Vec::new();
     for ((row, path), by_protocol) in found {
-        let same = by_protocol.get(&Protocol::Grpc) == by_protocol.get(&Protocol::Json);
+        let first = by_protocol.values().next().cloned().flatten();
+        if by_protocol.values().all(|difference| *difference == first) {
+            list.extend(first.map(|difference| (row, path.to_string(), difference)));
+            continue;
+        }
         for (protocol, difference) in by_protocol {
-            let Some(difference) = difference else { continue };
-            match (same, protocol) {
-                (true, Protocol::Grpc) => list.push((row, path.to_string(), difference)),
-                (true, Protocol::Json) => {}
-                (false, _) => list.push((row, format!("{path} {protocol}"), difference)),
-            }
+            list.extend(difference.map(|difference| (row, format!("{path} {protocol}"), difference)));
         }
     }
     list
