@@ -11,6 +11,7 @@
 //!   (<https://protobuf.dev/programming-guides/encoding/#last-one-wins>).
 
 // Compiled once.
+mod options;
 mod plan;
 mod routes;
 mod schema;
@@ -37,7 +38,8 @@ mod raw;
 mod text;
 mod violation;
 
-pub use plan::{Limits, Plan, PlanError};
+pub use options::{Limits, Output};
+pub use plan::{Plan, PlanError};
 pub use routes::{Match, NoMatch, RouteError, Routes};
 pub use schema::Schema;
 pub use violation::{Malformed, Violation, ViolationKind};

@@ -8,6 +8,7 @@ use std::{
 use accord_wire::{close_length, open_length, put_tag};
 
 use crate::{
+    json::Reader,
     known,
     request::Encoder,
     scalar,
@@ -25,12 +26,25 @@ pub(crate) struct Target {
     repeated: bool,
     /// Whether what is given several times is joined, as the paths of a field mask are.
     joined: bool,
+    /// Of an entry of a map: its key, such as `env` in `labels[env]`.
+    key: Option<Box<str>>,
 }
 
 impl Target {
-    /// Finds the field at `path`, such as `product.id`, by JSON names or proto names. `depth` bounds its length, which a
-    /// message that holds itself does not.
+    /// Finds the field at `path`, such as `product.id`, or the entry of a map, such as `labels[env]`, by JSON names or proto
+    /// names. `depth` bounds its length, which a message that holds itself does not.
     pub(crate) fn resolve(schema: &Schema, shape: usize, path: &str, depth: usize) -> Result<Self, Violation> {
+        let (fields, key) = match path.strip_suffix(']').and_then(|path| path.split_once('[')) {
+            Some((fields, key)) => (fields, Some(key)),
+            None => (path, None),
+        };
+        let target = Self::field(schema, shape, fields, depth)?;
+        let target = Self { key: key.map(Box::from), ..target };
+        let fits = target.takes_text(schema);
+        fits.then_some(target).ok_or_else(|| Violation::invalid("cannot be given as a parameter").within(path))
+    }
+
+    fn field(schema: &Schema, shape: usize, path: &str, depth: usize) -> Result<Self, Violation> {
         let unknown = || Violation::unknown(path, "there is no such field");
         let (mut steps, mut current, mut repeated) = (Vec::new(), Some(shape), false);
         for name in path.split('.') {
@@ -47,26 +61,17 @@ impl Target {
                 _ => None,
             };
         }
-        let mut target = Self { shape, steps, repeated, joined: false };
+        let mut target = Self { shape, steps, repeated, joined: false, key: None };
         target.joined = target.is_mask(schema);
-        let fits = target.takes_text(schema);
-        fits.then_some(target).ok_or_else(|| Violation::invalid("cannot be given as a parameter").within(path))
+        Ok(target)
     }
 
     fn takes_text(&self, schema: &Schema) -> bool {
         let Some((form, kind)) = self.leaf(schema) else { return false };
-        match kind {
-            _ if form == Form::Map => false,
-            Kind::Group(_) => false,
-            Kind::Message(index) => match schema.shape(index).known {
-                Some(Known::Timestamp | Known::Duration | Known::FieldMask) => true,
-                Some(Known::Only) => {
-                    let only = &schema.shape(index).fields[0];
-                    matches!(only.form, Form::Single { .. }) && !matches!(only.kind, Kind::Message(_))
-                }
-                _ => false,
-            },
-            _ => true,
+        match (form, &self.key) {
+            (Form::Map, Some(_)) => value_of(schema, kind).is_some_and(|value| takes_text(schema, value)),
+            (Form::Map, None) | (_, Some(_)) => false,
+            (_, None) => takes_text(schema, kind),
         }
     }
 
@@ -104,7 +109,7 @@ impl Target {
 
     /// The field at `position` of a message, whatever it holds.
     pub(crate) fn of(shape: usize, position: usize) -> Self {
-        Self { shape, steps: vec![position], repeated: false, joined: false }
+        Self { shape, steps: vec![position], repeated: false, joined: false, key: None }
     }
 
     /// Whether the target lies in the field at `position` of the message it starts from.
@@ -116,10 +121,10 @@ impl Target {
 impl Encoder<'_> {
     /// Writes `text` to the field at `target`. A reader merges it with what was written before.
     pub(crate) fn parameter(&mut self, target: &Target, text: Cow<'_, str>) -> Result<(), Violation> {
-        self.step(target.shape, &target.steps, text)
+        self.step(target.shape, &target.steps, target.key.as_deref(), text)
     }
 
-    fn step(&mut self, shape: usize, steps: &[usize], text: Cow<'_, str>) -> Result<(), Violation> {
+    fn step(&mut self, shape: usize, steps: &[usize], key: Option<&str>, text: Cow<'_, str>) -> Result<(), Violation> {
         let Some((&step, deeper)) = steps.split_first() else { return Ok(()) };
         let field = &self.schema.shape(shape).fields[step];
         put_tag(&mut self.out, field.number, field.kind.wire_type());
@@ -128,27 +133,59 @@ impl Encoder<'_> {
             return Ok(());
         };
         let start = open_length(&mut self.out);
-        match self.schema.shape(next).known {
-            None => self.step(next, deeper, text)?,
-            Some(Known::Only) => self.step(next, &[0], text)?,
-            Some(known) => known::put_text(&mut self.out, known, &text)?,
+        let known = self.schema.shape(next).known;
+        match (known, key.filter(|_| deeper.is_empty())) {
+            (None, Some(key)) => {
+                self.step(next, &[0], None, Cow::Borrowed(key)).map_err(|violation| violation.within("key"))?;
+                self.step(next, &[1], None, text)?;
+            }
+            (None, None) => self.step(next, deeper, key, text)?,
+            (Some(Known::Only), _) if !self.schema.shape(next).nests() => self.step(next, &[0], None, text)?,
+            (Some(Known::Value | Known::Only), _) => self.json(next, &text)?,
+            (Some(known), _) => known::put_text(&mut self.out, known, &text)?,
         }
         close_length(&mut self.out, start);
         Ok(())
+    }
+
+    /// A value of any form, which is given as JSON.
+    fn json(&mut self, message: usize, text: &str) -> Result<(), Violation> {
+        let mut reader = Reader::new(text.as_bytes(), self.depth)?;
+        self.message(self.schema.shape(message), &mut reader)?;
+        reader.finish()
+    }
+}
+
+/// What the entries of a map hold.
+fn value_of(schema: &Schema, entry: Kind) -> Option<Kind> {
+    let Kind::Message(entry) = entry else { return None };
+    schema.shape(entry).fields.get(1).map(|value| value.kind)
+}
+
+fn takes_text(schema: &Schema, kind: Kind) -> bool {
+    match kind {
+        Kind::Group(_) => false,
+        Kind::Message(index) => match schema.shape(index).known {
+            Some(Known::Timestamp | Known::Duration | Known::FieldMask | Known::Value | Known::Only) => true,
+            None | Some(Known::Any | Known::Empty | Known::HttpBody) => false,
+        },
+        _ => true,
     }
 }
 
 /// Which fields of a request were given already, so that none is given twice or beside one that excludes it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Given {
-    targets: BTreeSet<Vec<usize>>,
+    targets: BTreeSet<(Vec<usize>, Option<Box<str>>)>,
     /// By the message that a oneof stands in (as the steps to it) and the oneof: the field that was given.
     oneofs: BTreeMap<(Vec<usize>, usize), usize>,
 }
 
 impl Given {
     pub(crate) fn add(&mut self, schema: &Schema, target: &Target) -> Result<(), Violation> {
-        if !target.repeated && !self.targets.insert(target.steps.clone()) && !target.joined {
+        let is_one = !target.repeated || target.key.is_some();
+        let mut is_new = || self.targets.insert((target.steps.clone(), target.key.clone()));
+        if is_one && !is_new() && !target.joined {
             return Err(Violation::invalid("is given twice"));
         }
         let mut shape = target.shape;

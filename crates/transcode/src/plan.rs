@@ -11,6 +11,7 @@ use accord_wire::{WireType, close_length, open_length, put_tag};
 
 use crate::{
     json::{Reader, Token},
+    options::{Limits, Output},
     order::ordered,
     parameter::{Given, Target, pairs},
     raw,
@@ -19,19 +20,6 @@ use crate::{
     schema::{Field, Schema},
     violation::{Malformed, Violation},
 };
-
-/// Bounds on what a request may contain, beyond its bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Nesting of JSON objects and arrays in a request, and of messages in an answer. Default 64.
-    pub depth: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { depth: 64 }
-    }
-}
 
 /// Why a binding does not fit its method.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +66,9 @@ pub struct Plan {
     variables: Vec<Target>,
     /// What the path gives.
     given: Given,
+    output_form: Output,
+    /// Query parameters that are of no consequence: names, or their beginnings before a `*`.
+    ignored: Arc<[Box<str>]>,
 }
 
 /// What the body of a request stands for.
@@ -127,6 +118,27 @@ impl Plan {
             response: response.map(|field| position(output, field)).transpose()?,
             variables,
             given,
+            output_form: Output::default(),
+            ignored: Arc::default(),
+        })
+    }
+
+    /// The same plan, with answers written like this.
+    #[must_use]
+    pub fn written(self, output: Output) -> Self {
+        Self { output_form: output, ..self }
+    }
+
+    /// The same plan, with query parameters of these names ignored; a name that ends with `*` stands for all that begin like it.
+    #[must_use]
+    pub fn ignoring(self, parameters: Arc<[Box<str>]>) -> Self {
+        Self { ignored: parameters, ..self }
+    }
+
+    fn is_ignored(&self, parameter: &str) -> bool {
+        self.ignored.iter().any(|ignored| match ignored.strip_suffix('*') {
+            Some(begin) => parameter.starts_with(begin),
+            None => **ignored == *parameter,
         })
     }
 
@@ -138,7 +150,8 @@ impl Plan {
         content_type: Option<&str>,
         body: &[u8],
     ) -> Result<Bytes, Violation> {
-        let mut encoder = Encoder { schema: &self.schema, out: Vec::with_capacity(body.len() + 16) };
+        let out = Vec::with_capacity(body.len() + 16);
+        let mut encoder = Encoder { schema: &self.schema, out, depth: self.limits.depth };
         self.put_body(&mut encoder, content_type, body)?;
         if let Some(query) = query {
             self.put_query(&mut encoder, query)?;
@@ -153,7 +166,8 @@ impl Plan {
 
     /// The wire bytes of the request message that a JSON text is as a whole, whatever the binding says.
     pub fn whole_request(&self, text: &[u8]) -> Result<Bytes, Violation> {
-        let mut encoder = Encoder { schema: &self.schema, out: Vec::with_capacity(text.len() + 16) };
+        let out = Vec::with_capacity(text.len() + 16);
+        let mut encoder = Encoder { schema: &self.schema, out, depth: self.limits.depth };
         // No text at all is what a client without arguments sends.
         if !text.is_empty() {
             let mut reader = Reader::new(text, self.limits.depth)?;
@@ -165,7 +179,7 @@ impl Plan {
 
     /// Writes an answer as JSON as a whole, whatever the binding says: an `HttpBody` is a message like any other.
     pub fn whole_response(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-        let mut decoder = Decoder { schema: &self.schema, out, depth: self.limits.depth };
+        let mut decoder = Decoder { schema: &self.schema, out, depth: self.limits.depth, output: Output::default() };
         decoder.message(self.schema.shape(self.output), message)
     }
 
@@ -191,7 +205,7 @@ impl Plan {
             return raw::put_body(out, message).map(Some);
         }
         let shape = self.schema.shape(self.output);
-        let mut decoder = Decoder { schema: &self.schema, out, depth: self.limits.depth };
+        let mut decoder = Decoder { schema: &self.schema, out, depth: self.limits.depth, output: self.output_form };
         let Some(position) = self.response else {
             decoder.message(shape, message)?;
             return Ok(None);
@@ -255,6 +269,9 @@ impl Plan {
         }
         for pair in pairs(query) {
             let (name, value) = pair?;
+            if self.is_ignored(&name) {
+                continue;
+            }
             if self.body == BodySource::Whole {
                 return Err(Violation::unknown(&name, "the method takes no query parameters"));
             }

@@ -15,6 +15,8 @@ use crate::{
 pub(crate) struct Encoder<'s> {
     pub(crate) schema: &'s Schema,
     pub(crate) out: Vec<u8>,
+    /// How deep a value may be nested that is given as JSON in a parameter.
+    pub(crate) depth: usize,
 }
 
 impl<'s> Encoder<'s> {

@@ -1,9 +1,12 @@
 //! Transcoding of responses: wire bytes, written as canonical proto3 JSON.
 
+use std::ops::Range;
+
 use accord_wire::{Occurrence, Occurrences, Value, WireType, low, occurrences, read_value, zigzag};
 
 use crate::{
     known,
+    options::Output,
     order::ordered,
     schema::{Field, Form, Kind, Known, Schema, Shape},
     text::{put_base64, put_double, put_float, put_signed, put_string, put_unsigned},
@@ -16,6 +19,7 @@ pub(crate) struct Decoder<'s, 'o> {
     pub(crate) out: &'o mut Vec<u8>,
     /// How much deeper messages may be nested.
     pub(crate) depth: usize,
+    pub(crate) output: Output,
 }
 
 impl<'s> Decoder<'s, '_> {
@@ -63,16 +67,15 @@ impl<'s> Decoder<'s, '_> {
         while let Some(occurrence) = rest.next().transpose()? {
             let Some(index) = shape.by_number(occurrence.number, expected) else { continue };
             let field = &shape.fields[index];
-            expected = index + 1;
             if is_absent(field, &occurrence, &rest) {
                 continue;
             }
-            if !std::mem::replace(&mut first, false) {
-                self.out.push(b',');
-            }
-            self.out.extend_from_slice(&field.key);
+            self.defaults(shape, expected..index, &mut first)?;
+            expected = index + 1;
+            self.key(shape, index, &mut first);
             self.whole(field, occurrence, &mut rest)?;
         }
+        self.defaults(shape, expected..shape.fields.len(), &mut first)?;
         Ok(())
     }
 
@@ -202,9 +205,38 @@ impl<'s> Decoder<'s, '_> {
         Ok(())
     }
 
+    /// The name of a member and its colon.
+    fn key(&mut self, shape: &'s Shape, index: usize, first: &mut bool) {
+        if !std::mem::replace(first, false) {
+            self.out.push(b',');
+        }
+        let key = if self.output.proto_names { shape.proto_key(index) } else { &shape.fields[index].key };
+        self.out.extend_from_slice(key);
+    }
+
+    /// Those of these fields that were not there and have no presence, at their default values.
+    fn defaults(&mut self, shape: &'s Shape, absent: Range<usize>, first: &mut bool) -> Result<(), Malformed> {
+        if !self.output.defaults {
+            return Ok(());
+        }
+        for index in absent {
+            let field = &shape.fields[index];
+            if field.has_presence() {
+                continue;
+            }
+            self.key(shape, index, first);
+            match field.form {
+                Form::List { .. } => self.out.extend_from_slice(b"[]"),
+                Form::Map => self.out.extend_from_slice(b"{}"),
+                Form::Single { .. } => self.value(field, zero(field.kind))?,
+            }
+        }
+        Ok(())
+    }
+
     fn enumerated(&mut self, names: usize, number: i32) {
         let names = self.schema.names(names);
-        match names.name(number) {
+        match names.name(number).filter(|_| !self.output.enum_numbers) {
             _ if names.null => self.out.extend_from_slice(b"null"),
             Some(name) => put_string(self.out, name),
             None => put_signed(self.out, number.into()),

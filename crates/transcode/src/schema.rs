@@ -1,6 +1,6 @@
 //! Descriptors, compiled into the tables that transcoding needs.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, fmt, sync::OnceLock};
 
 use prost_reflect::{
     DescriptorPool, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind as Declared, MessageDescriptor,
@@ -8,7 +8,7 @@ use prost_reflect::{
 
 use accord_wire::WireType;
 
-use crate::enumeration::Names;
+use crate::{enumeration::Names, text::put_string};
 
 /// Every message and enum of a descriptor pool, compiled. Made once per pool and shared by its plans.
 pub struct Schema {
@@ -70,6 +70,8 @@ pub(crate) struct Shape {
     pub(crate) fields: Vec<Field>,
     /// JSON names and proto names, sorted, with the position in `fields`.
     by_name: Vec<(Box<str>, usize)>,
+    /// The proto names as they stand in an object, for those who ask for them.
+    proto_keys: OnceLock<Box<[Box<[u8]>]>>,
 }
 
 impl Shape {
@@ -80,6 +82,21 @@ impl Shape {
             Some(Known::Only) => !matches!(self.fields[0].form, Form::Single { .. }),
             Some(Known::Timestamp | Known::Duration | Known::FieldMask | Known::Value) => false,
         }
+    }
+
+    /// The proto name of a field as it stands in an object; that of an extension is its JSON name.
+    pub(crate) fn proto_key(&self, index: usize) -> &[u8] {
+        &self.proto_keys.get_or_init(|| self.proto_keys())[index]
+    }
+
+    fn proto_keys(&self) -> Box<[Box<[u8]>]> {
+        let mut keys: Box<[_]> = self.fields.iter().map(|field| field.key.clone()).collect();
+        for (name, index) in &self.by_name {
+            if *name != self.fields[*index].name {
+                keys[*index] = key(name);
+            }
+        }
+        keys
     }
 
     /// `expected` is tried first: most JSON comes in the order of declaration.
@@ -114,6 +131,13 @@ pub(crate) struct Field {
     pub(crate) kind: Kind,
     /// Position of the oneof (synthetic ones excepted) in its message.
     pub(crate) oneof: Option<usize>,
+}
+
+impl Field {
+    /// Whether its absence is told from its default value. An extension is never there unless it was set.
+    pub(crate) fn has_presence(&self) -> bool {
+        matches!(self.form, Form::Single { implicit: false }) || self.name.starts_with('[')
+    }
 }
 
 /// How many values a field holds.
@@ -255,18 +279,15 @@ impl Compiler {
         by_name.sort_by(|(left, _), (right, _)| left.cmp(right));
         by_name.dedup_by(|(left, _), (right, _)| left == right);
         let fields = declared.into_iter().map(|field| self.field(field)).collect();
-        Shape { known, fields, by_name }
+        Shape { known, fields, by_name, proto_keys: OnceLock::new() }
     }
 
     fn field(&mut self, declared: Declaration) -> Field {
-        let mut key = Vec::new();
-        crate::text::put_string(&mut key, &declared.json_name);
-        key.push(b':');
         Field {
             number: declared.number,
             kind: self.kind(&declared),
+            key: key(&declared.json_name),
             name: declared.json_name.into(),
-            key: key.into(),
             form: declared.form,
             oneof: declared.oneof,
         }
@@ -303,6 +324,14 @@ impl Compiler {
         self.enums_by_name.insert(declared.full_name().into(), self.enums.len() - 1);
         self.enums.len() - 1
     }
+}
+
+/// A name as it stands in an object, `"name":`.
+fn key(name: &str) -> Box<[u8]> {
+    let mut key = Vec::new();
+    put_string(&mut key, name);
+    key.push(b':');
+    key.into()
 }
 
 /// What a field and an extension both say of themselves.

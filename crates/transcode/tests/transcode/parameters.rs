@@ -42,6 +42,10 @@ fn path_query_and_body_make_one_message() {
             ("/v1", "", &[], "wrappedNumber=5&wrapped_flag=false&otherName=x", ""),
             r#"{"wrappedNumber":"5","wrappedFlag":false,"otherName":"x"}"#,
         ),
+        (
+            ("/v1/{timestamp}/{wrapped_number}/{duration}", "", &["2026-01-01T00:00:00Z", "5", "1s"], "", ""),
+            r#"{"timestamp":"2026-01-01T00:00:00Z","duration":"1s","wrappedNumber":"5"}"#,
+        ),
         (("/v1", "leaf", &[], "text=q", ""), r#"{"text":"q"}"#),
         (("/v1", "leaf", &[], "", "null"), "{}"),
         (("/v1", "choice_leaf", &[], "choiceNumber=1", ""), r#"{"choiceNumber":"1"}"#),
@@ -50,6 +54,26 @@ fn path_query_and_body_make_one_message() {
     ];
     for ((template, body, variables, query, json), expected) in cases {
         assert_eq!(bound(template, body, variables, query, json).as_deref(), Ok(expected), "{template} {query} {json}");
+    }
+}
+
+#[test]
+fn entries_of_maps_and_values_of_any_form_are_given_in_a_query() {
+    // The oracle writes the entries of maps in any order.
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    for (query, expected) in [
+        (
+            "labels[a]=1&labels%5Bb.c%5D=2&switches[true]=-3&palette[7]=COLOUR_RED",
+            r#"{"labels":{"a":"1","b.c":"2"},"switches":{"true":"-3"},"palette":{"7":"COLOUR_RED"}}"#,
+        ),
+        ("sink.labels[a]=1&sink.labels[]=2", r#"{"sink":{"labels":{"":"2","a":"1"}}}"#),
+        (
+            "struct=%7B%22a%22:[1]%7D&value=null&list=[true]&values=1&values=%22x%22",
+            r#"{"struct":{"a":[1.0]},"value":null,"list":[true],"values":[1.0,"x"]}"#,
+        ),
+    ] {
+        let written = bound("/v1", "", &[], query, "").map(|text| value(&text));
+        assert_eq!(written, Ok(value(expected)), "{query}");
     }
 }
 
@@ -64,6 +88,13 @@ fn query_parameter_that_is_wrong_is_named() {
         (("/v1", "", &[], "leaf=1", ""), "leaf", InvalidValue),
         (("/v1", "", &[], "labels=1", ""), "labels", InvalidValue),
         (("/v1", "", &[], "leafList.name=1", ""), "leafList.name", UnknownField),
+        (("/v1", "", &[], "labels[a]=1&labels[a]=2", ""), "labels[a]", InvalidValue),
+        (("/v1", "", &[], "leaves[1]=x", ""), "leaves[1]", InvalidValue),
+        (("/v1", "", &[], "text[a]=x", ""), "text[a]", InvalidValue),
+        (("/v1", "", &[], "nope[a]=x", ""), "nope", UnknownField),
+        (("/v1", "", &[], "switches[yes]=1", ""), "switches[yes].key", InvalidValue),
+        (("/v1", "", &[], "struct=%7B", ""), "struct", Malformed),
+        (("/v1", "", &[], "struct=1", ""), "struct", InvalidValue),
         (("/v1", "", &[], "flag", ""), "flag", InvalidValue),
         (("/v1", "", &[], "text=a&text=b", ""), "text", InvalidValue),
         (("/v1", "", &[], "choiceText=a&choiceLeaf.name=b", ""), "choiceLeaf.name", InvalidValue),
@@ -80,6 +111,18 @@ fn query_parameter_that_is_wrong_is_named() {
     for ((template, body, variables, query, json), field, kind) in cases {
         let violation = bound(template, body, variables, query, json).expect_err(query);
         assert_eq!((violation.field.as_str(), violation.kind), (field, kind), "{query}: {violation}");
+    }
+}
+
+#[test]
+fn query_parameter_that_is_ignored_is_of_no_consequence() {
+    let ignored = ["key", "utm_*", "text"].map(Box::from);
+    let binding = binding("kitchen.Kitchen.Cook", "/v1", "");
+    let plan = plan("kitchen.Kitchen.Cook", Some(&binding)).ignoring(ignored.into());
+    let request = |query| plan.request(&[], Some(query), None, b"");
+    assert_eq!(request("key=1&utm_source=x&flag=true&text=y&key=2").unwrap(), request("flag=true").unwrap());
+    for unknown in ["keys=1", "xutm_=1", "utm=1"] {
+        assert_eq!(request(unknown).unwrap_err().kind, ViolationKind::UnknownField, "{unknown}");
     }
 }
 

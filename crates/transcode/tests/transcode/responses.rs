@@ -1,6 +1,56 @@
 //! Answers: canonical JSON from wire bytes in any order.
 
-use super::kitchen::{COOK, binding, encoded, method, plan, request, response};
+use accord_transcode::Output;
+use prost_reflect::{DynamicMessage, SerializeOptions};
+use serde_json::Value;
+
+use super::kitchen::{COOK, binding, decoded, encoded, method, plan, request, response};
+
+/// An answer in a form of its own.
+fn written(output: Output, wire: &[u8]) -> String {
+    let mut out = Vec::new();
+    COOK.clone().written(output).response(wire, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// A message with something in it, and without much.
+fn samples() -> [bytes::Bytes; 3] {
+    let some = r#"{"text": "a", "colour": 1, "otherName": "b", "leaf": {"name": "n", "next": {"minorUnits": 1}},
+        "leafList": [{}, {"name": "x"}], "leaves": {"1": {}}, "palette": {"2": "COLOUR_RED"}, "maybeNumber": 0,
+        "colours": ["COLOUR_BLUE", 42], "nothing": null, "wrappedFlag": false, "struct": {"a": null}, "mask": "aB.cD",
+        "any": {"@type": "a/kitchen.Leaf", "name": "y"}}"#;
+    ["{}", some, r#"{"choiceText": "", "empty": {}, "raw_bytes": "AA=="}"#].map(|json| request(json).unwrap())
+}
+
+/// What the oracle writes.
+fn expected(wire: &[u8], options: &SerializeOptions) -> Value {
+    let message: DynamicMessage = decoded(wire);
+    message.serialize_with_options(serde_json::value::Serializer, options).unwrap()
+}
+
+#[test]
+fn default_values_proto_names_and_enum_numbers_are_written_where_asked_for() {
+    for wire in samples() {
+        for (output, options) in [
+            (Output { defaults: true, ..Output::default() }, SerializeOptions::new().skip_default_fields(false)),
+            (Output { proto_names: true, ..Output::default() }, SerializeOptions::new().use_proto_field_name(true)),
+            (Output { enum_numbers: true, ..Output::default() }, SerializeOptions::new().use_enum_numbers(true)),
+        ] {
+            let written: Value = serde_json::from_str(&written(output, &wire)).unwrap();
+            assert_eq!(written, expected(&wire, &options), "{output:?}");
+        }
+    }
+}
+
+#[test]
+fn default_values_stand_in_the_order_of_their_fields() {
+    let plan = plan("kitchen.Kitchen.Peel", None).written(Output { defaults: true, ..Output::default() });
+    let mut out = Vec::new();
+    // A `Leaf` with a `next` alone, whose name and number are absent.
+    plan.response(&[0x1a, 2, 0x10, 5], &mut out).unwrap();
+    let expected = r#"{"name":"","minorUnits":0,"next":{"name":"","minorUnits":5}}"#;
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
 
 #[test]
 fn json_values_have_their_canonical_form() {
