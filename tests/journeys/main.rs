@@ -18,6 +18,7 @@ mod headers;
 mod inspect;
 mod internal_calls;
 mod invalidate;
+mod json_options;
 mod idempotency;
 mod namespaces;
 mod namespace_origin;

@@ -33,6 +33,10 @@ pub(crate) fn policy(
     if policy.idempotency.is_some() && !unary {
         refuse("idempotency", "a stream has no one answer to keep", "declare `idempotency` on unary methods only");
     }
+    if policy.json.success.is_some() && descriptor.is_server_streaming() {
+        let problem = "a stream begins before anybody knows how it ends, so its status is 200";
+        refuse("json.success", problem, "declare it on methods whose answer is one message");
+    }
     if !policy.invalidates.is_empty() && !unary {
         let problem = "a stream has no one request to take tags from, and no one answer to hold back";
         refuse("invalidates", problem, "declare `invalidates` on unary methods only");

@@ -4,6 +4,7 @@ mod bindings;
 mod bounds;
 mod defaults;
 mod headers;
+mod json;
 
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ pub(crate) fn policy(
             declared::OnCacheFailure::Fail => OnCacheFailure::Fail,
             _ => OnCacheFailure::Bypass,
         },
+        json: json::compile(effective.json.as_ref(), &mut compiler.bounds),
     }
 }
 

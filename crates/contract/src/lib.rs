@@ -34,8 +34,8 @@ pub use method::{FieldSource, IdempotencyLevel, Method, MethodKind, STREAM_FAILU
 pub use overlay::Overlay;
 pub use path::{PathError, compile_path};
 pub use policy::{
-    Access, CachePolicy, CacheScope, Criticality, Deadline, Idempotency, Kinds, Near, OnCacheFailure, Policy,
-    PrincipalKind, RateLimit, RateLimitBy, Retry,
+    Access, CachePolicy, CacheScope, Criticality, Deadline, Idempotency, JsonPolicy, Kinds, Near, OnCacheFailure,
+    Policy, PrincipalKind, RateLimit, RateLimitBy, Retry,
 };
 pub use source::{Source, SourceError};
 pub use template::{TemplateError, compile_template};

@@ -22,6 +22,9 @@ pub const MAX_HEADER_NAMES: usize = 16;
 /// Characters of one of them: names are sent with every read of the method.
 pub const MAX_HEADER_NAME: usize = 100;
 
+/// Names in `json.ignored_parameters`: each parameter that names no field is compared with all of them.
+pub const MAX_IGNORED_PARAMETERS: usize = 32;
+
 /// Headers that concern one connection or one message (RFC 9110, 7.6.1 and 8), so they say nothing about the answer to another
 /// call.
 pub const HEADERS_OF_ONE_MESSAGE: [&str; 15] = [

@@ -37,6 +37,8 @@ pub struct Policy {
     pub stream_idle: Option<Duration>,
     /// What a cached read does when the cache does not answer.
     pub on_cache_failure: OnCacheFailure,
+    /// How it is read and written as JSON.
+    pub json: JsonPolicy,
 }
 
 /// The time a call may take.
@@ -193,6 +195,21 @@ pub struct Idempotency {
     pub required: bool,
     /// How long an answer is kept.
     pub window: Duration,
+}
+
+/// How a method is read and written as JSON. The default is what `ProtoJSON` and `google.api.http` say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JsonPolicy {
+    /// Whether answers have the fields without presence that are at their default values.
+    pub defaults: bool,
+    /// Whether the members of answers have the names of the proto file.
+    pub proto_names: bool,
+    /// Whether the enums of answers are numbers.
+    pub enum_numbers: bool,
+    /// HTTP status of an answer without an error, where it is not 200.
+    pub success: Option<u16>,
+    /// Query parameters that are of no consequence: names, or their beginnings before a `*`.
+    pub ignored_parameters: Arc<[Box<str>]>,
 }
 
 /// The order in which overload sheds: the lesser first.

@@ -21,7 +21,7 @@ use hyper::body::{Body as _, Incoming};
 use key::{NearKey, NearQuery};
 use opentelemetry::metrics::Counter;
 use std::{sync::Arc, time::Duration};
-use tonic::body::Body;
+use tonic::{Code, body::Body};
 use uuid::Uuid;
 
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -118,6 +118,10 @@ impl<'a> Reader<'a> {
             return None;
         }
         self.call.record.set_cache_outcome("near");
+        if hit.value.trailers.is_none() {
+            // Only messages are kept, and not every protocol says OK in its head.
+            self.call.record.set_code(Code::Ok);
+        }
         Some(respond(&hit))
     }
 
@@ -242,6 +246,8 @@ fn headers_weight(headers: &HeaderMap) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
 
     #[test]
@@ -249,7 +255,8 @@ mod tests {
         let read = Bytes::from(vec![b'x'; 16 << 10]);
         let value = HeaderValue::from_maybe_shared(read.slice(..8)).unwrap();
         let head = HeaderMap::from_iter([(HeaderName::from_static("x-kept"), value)]);
-        let mut written = Written { trailers: Some(head.clone()), head, body: read.slice(8..16) };
+        let (status, trailers) = (StatusCode::OK, Some(head.clone()));
+        let mut written = Written { status, head, body: read.slice(8..16), trailers };
         take_apart(&mut written);
         assert_eq!((&*written.body, written.head["x-kept"].as_bytes()), (&b"xxxxxxxx"[..], &b"xxxxxxxx"[..]));
         assert!(read.is_unique());

@@ -29,13 +29,13 @@ use connect::Connect;
 pub(crate) use frames::RequestFrames;
 use grpc::Grpc;
 use grpc_web::GrpcWeb;
-use http::{HeaderMap, Request, Response, Version, header, request::Parts};
+use http::{HeaderMap, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
 use json::Json;
 pub(crate) use options::{CacheControl, Consistency, Malformed, RequestOptions};
 use std::{error::Error, sync::Arc};
-use tonic::{Code, body::Body};
+use tonic::body::Body;
 
 /// What a protocol knows how to do, in the order in which a request meets it.
 trait Protocol {
@@ -127,6 +127,8 @@ enum CodecKind {
 
 /// A response in hand.
 pub(crate) struct Written {
+    /// Its HTTP status.
+    pub status: StatusCode,
     /// Its head, as the protocol writes it.
     pub head: HeaderMap,
     /// Its body.
@@ -300,9 +302,8 @@ impl Written {
             Some(trailers) => Whole::with_trailers(body, trailers.clone(), None),
             None => Whole::bytes(body, None),
         });
+        *response.status_mut() = self.status;
         response.headers_mut().clone_from(&self.head);
-        // Only messages are kept, and not every protocol says OK in its head or its trailers.
-        response.extensions_mut().insert(Code::Ok);
         response
     }
 }

@@ -110,10 +110,15 @@ impl CallRecord {
 
     /// Says how the call ended, for an answer whose status stands in no head and no trailers: it is part of the body there.
     pub fn set_status(&self, status: &Status) {
-        let _ = self.0.code.set(status.code());
+        self.set_code(status.code());
         if let Some(reason) = Some(status).filter(|status| status.code() != Code::Ok).and_then(fault::reason_of) {
             self.set_reason(|| fault::name(reason));
         }
+    }
+
+    /// Says with which code the call ends, where its answer says that in its body alone.
+    pub fn set_code(&self, code: Code) {
+        let _ = self.0.code.set(code);
     }
 
     /// How the call ended, where that is part of the answer's body.

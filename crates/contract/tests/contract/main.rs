@@ -4,6 +4,7 @@ mod declared;
 mod fixture;
 mod headers;
 mod http;
+mod json;
 mod layers;
 mod near;
 mod overlays;

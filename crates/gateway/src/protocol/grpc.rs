@@ -18,7 +18,7 @@ use accord_upstream::{
     grpc::{self, BodyError, Encoding},
 };
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, header, request::Parts};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 use http_body::Body as HttpBody;
 use std::{error::Error, sync::Arc};
 use tonic::{Status, body::Body};
@@ -133,7 +133,7 @@ fn unary(answer: Answer, keep: Option<Keep>) -> Response<Body> {
     response.headers_mut().extend(answer.head);
     response.headers_mut().insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
     if let Some((keep, (body, trailers))) = keep.zip(written) {
-        keep(Written { head: response.headers().clone(), body, trailers: Some(trailers) });
+        keep(Written { status: StatusCode::OK, head: response.headers().clone(), body, trailers: Some(trailers) });
     }
     response
 }

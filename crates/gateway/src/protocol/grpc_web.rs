@@ -18,7 +18,7 @@ use accord_contract::Method;
 use accord_runtime::{current_call, deadline, fair_share::Held};
 use accord_upstream::{Answer, grpc as frames, grpc::BodyError};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 use http_body::Body as HttpBody;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -91,7 +91,7 @@ impl GrpcWeb {
         // For whoever counts: neither head nor trailers say it.
         response.extensions_mut().insert(code);
         if let (Some(keep), Code::Ok) = (keep, code) {
-            keep(Written { head: response.headers().clone(), body, trailers: None });
+            keep(Written { status: StatusCode::OK, head: response.headers().clone(), body, trailers: None });
         }
         response
     }

@@ -22,7 +22,7 @@ use accord_runtime::fair_share::Held;
 use accord_transcode::{NoMatch, Plan, Violation, ViolationKind};
 use accord_upstream::{Answer, grpc};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 use http_body::Body as HttpBody;
 use std::{error::Error, sync::Arc, time::Duration};
 use stream::Framing;
@@ -167,18 +167,36 @@ fn unary(
                 .plan
                 .response(&message, &mut text)
                 .map_err(|error| Fault::malformed(format!("the answer is not the declared message: {error}")))?;
-            let held = memory.response(text.len())?;
-            let text = written.insert(Bytes::from(text)).clone();
-            let mut response = Response::new(Whole::bytes(text, Some(held)));
             is_passed_on = content_type.is_some();
-            response.headers_mut().insert(header::CONTENT_TYPE, content_type.unwrap_or(CONTENT_TYPE));
-            response
+            success(method, content_type.unwrap_or(CONTENT_TYPE), written.insert(Bytes::from(text)), memory)?
         }
         Err(status) => codec.json.error(&status, method),
     };
     add_metadata(&answer.head, is_passed_on, response.headers_mut());
     if let Some((keep, body)) = keep.zip(written) {
-        keep(Written { head: response.headers().clone(), body, trailers: None });
+        let (status, head) = (response.status(), response.headers().clone());
+        keep(Written { status, head, body, trailers: None });
+    }
+    Ok(response)
+}
+
+/// An answer with the status that the contract declares. One that has no content (RFC 9110, 15.3.5) is without its text.
+fn success(
+    method: &Method,
+    content_type: HeaderValue,
+    text: &mut Bytes,
+    memory: &CallMemory,
+) -> Result<Response<Body>, Fault> {
+    let declared = method.policy.json.success.and_then(|status| StatusCode::from_u16(status).ok());
+    let status = declared.unwrap_or(StatusCode::OK);
+    if status == StatusCode::NO_CONTENT {
+        text.clear();
+    }
+    let held = memory.response(text.len())?;
+    let mut response = Response::new(Whole::bytes(text.clone(), Some(held)));
+    *response.status_mut() = status;
+    if status != StatusCode::NO_CONTENT {
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     }
     Ok(response)
 }

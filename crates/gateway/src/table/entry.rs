@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use accord_contract::Method;
 use accord_contract::http::Binding;
+use accord_contract::{JsonPolicy, Method};
 use accord_runtime::observe::MethodSeries;
-use accord_transcode::{Limits, Plan, Schema};
+use accord_transcode::{Limits, Output, Plan, PlanError, Schema};
 use accord_upstream::{Retries, Upstream};
 use accord_wire::Template;
 use http::uri::PathAndQuery;
@@ -55,7 +55,7 @@ impl MethodEntry {
         bounded: &[Template],
     ) -> Result<(Self, Plans), String> {
         let unfit = |problem: String| format!("error: {}: {problem}", method.name);
-        let plan = Plan::compile(schema, &method.descriptor, None, Limits::default());
+        let plan = plan(method, schema, None);
         let entry = Self {
             serial: MADE.fetch_add(1, Ordering::Relaxed),
             method: Arc::clone(method),
@@ -77,9 +77,15 @@ impl MethodEntry {
     }
 }
 
+/// How a method is transcoded, as its contract says.
+fn plan(method: &Method, schema: &Arc<Schema>, binding: Option<&Binding>) -> Result<Plan, PlanError> {
+    let JsonPolicy { defaults, proto_names, enum_numbers, ref ignored_parameters, .. } = method.policy.json;
+    let plan = Plan::compile(schema, &method.descriptor, binding, Limits::default())?;
+    Ok(plan.written(Output { defaults, proto_names, enum_numbers }).ignoring(Arc::clone(ignored_parameters)))
+}
+
 fn bound(method: &Method, schema: &Arc<Schema>, binding: &Binding) -> Result<Arc<Plan>, String> {
-    let plan = Plan::compile(schema, &method.descriptor, Some(binding), Limits::default());
-    plan.map(Arc::new).map_err(|error| {
+    plan(method, schema, Some(binding)).map(Arc::new).map_err(|error| {
         format!("warning: {}: google.api.http: `{binding}`: {error}, so this binding is not served", method.name)
     })
 }

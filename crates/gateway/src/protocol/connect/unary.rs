@@ -84,7 +84,7 @@ pub(super) fn respond(
     add_metadata(&answer.head, false, response.headers_mut());
     add_trailers(&answer.trailers, response.headers_mut());
     if let Some((keep, body)) = keep.zip(written) {
-        keep(Written { head: response.headers().clone(), body, trailers: None });
+        keep(Written { status: StatusCode::OK, head: response.headers().clone(), body, trailers: None });
     }
     Ok(response)
 }
