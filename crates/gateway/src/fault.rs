@@ -69,11 +69,12 @@ impl Fault {
 
     /// A status that another part of the mesh has already explained.
     pub(crate) fn from_status(component: Component, status: Status) -> Self {
-        let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        let retry_after = retry_after(&status);
         let fault = Self(Box::new(Inner { status, component, http: None, headers: HeaderMap::new() }));
-        let Some(after) = retry_after else { return fault };
-        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-        fault.header(http::header::RETRY_AFTER, HeaderValue::from(seconds))
+        match retry_after {
+            Some(seconds) => fault.header(http::header::RETRY_AFTER, seconds),
+            None => fault,
+        }
     }
 
     /// A request that names a field its message does not have, or gives it a value it can't hold.
@@ -203,4 +204,9 @@ impl Default for Faults {
     fn default() -> Self {
         Self::new()
     }
+}
+/// `Retry-After` (RFC 9110, 10.2.3) of a status that says in `RetryInfo` when to come back, in whole seconds and not too early.
+pub(crate) fn retry_after(status: &Status) -> Option<HeaderValue> {
+    let after = status.get_details_retry_info()?.retry_delay?;
+    Some(HeaderValue::from(after.as_secs() + u64::from(after.subsec_nanos() > 0)))
 }

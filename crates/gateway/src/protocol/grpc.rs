@@ -18,9 +18,9 @@ use accord_upstream::{
     grpc::{self, BodyError, Encoding},
 };
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 use http_body::Body as HttpBody;
-use std::{error::Error, sync::Arc};
+use std::{error::Error, sync::Arc, time::Duration};
 use tonic::{Status, body::Body};
 
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -84,9 +84,14 @@ pub(super) fn options(parts: &Parts, subtype: Option<&str>) -> Result<RequestOpt
     // Whether the messages are read or not: what a contract declares must not decide which clients can call.
     Encoding::of(parts.headers.get(ENCODING))
         .map_err(|error| body_fault(&error).header(ACCEPT_ENCODING, Encoding::ACCEPTED))?;
-    let timeout = single(&parts.headers, &TIMEOUT, MALFORMED_TIMEOUT, |text| parse_grpc_timeout(text).ok());
+    let timeout = timeout(&parts.headers);
     let is_retried_by_caller = parts.headers.contains_key(PREVIOUS_ATTEMPTS);
     Ok(RequestOptions { is_retried_by_caller, ..RequestOptions::new(&parts.headers, timeout) })
+}
+
+/// What `grpc-timeout` asks for.
+pub(super) fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
+    single(headers, &TIMEOUT, MALFORMED_TIMEOUT, |text| parse_grpc_timeout(text).ok())
 }
 
 /// The method at its own path. Bytes that nobody has to look at are not looked at.

@@ -7,7 +7,9 @@ mod stream;
 use super::{
     BodyMode, Keep, Malformed, Protocol, Reply, RequestOptions, RouteMatch, Written,
     body::{Whole, add_metadata, body_fault, unsupported},
-    content, grpc_subtype, http_status,
+    content,
+    grpc::timeout as grpc_timeout,
+    grpc_subtype, http_status,
     options::{is_of_the_exchange, single},
 };
 use crate::{
@@ -83,7 +85,7 @@ impl Protocol for Json {
         if grpc_subtype(&parts.headers).is_some() {
             return Err(unsupported("gRPC needs HTTP/2; call with JSON over HTTP/1.1 instead"));
         }
-        let timeout = single(&parts.headers, &TIMEOUT, MALFORMED_TIMEOUT, parse_seconds);
+        let timeout = timeout(&parts.headers);
         Ok(RequestOptions { is_metadata, ..RequestOptions::new(&parts.headers, timeout) })
     }
 
@@ -199,6 +201,13 @@ fn success(
         response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     }
     Ok(response)
+}
+
+/// What `request-timeout` asks for, or the `grpc-timeout` that clients of other gateways send; of both, the shorter one.
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
+    let own = single(headers, &TIMEOUT, MALFORMED_TIMEOUT, parse_seconds)?;
+    let other = grpc_timeout(headers)?;
+    Ok(own.into_iter().chain(other).min())
 }
 
 fn is_metadata(name: &HeaderName) -> bool {

@@ -1,7 +1,10 @@
 //! A status as an answer in JSON.
 
 use super::CONTENT_TYPE;
-use crate::protocol::{body::Whole, details};
+use crate::{
+    fault::retry_after,
+    protocol::{body::Whole, details},
+};
 use http::{HeaderValue, Response, StatusCode, header};
 use prost_reflect::DescriptorPool;
 use serde_json::{Value, json};
@@ -24,6 +27,9 @@ pub(super) fn respond(
     response.extensions_mut().insert(status.code());
     let content_type = if accepts_problem { HeaderValue::from_static(PROBLEM) } else { CONTENT_TYPE };
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    if let Some(seconds) = retry_after(status) {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
     response
 }
 
@@ -55,8 +61,20 @@ fn problem(status: &Status, http: StatusCode, known: Option<&DescriptorPool>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
     use tonic::Code;
     use tonic_types::{ErrorDetails, StatusExt};
+
+    #[test]
+    fn retry_info_of_a_handler_is_told_as_retry_after() {
+        let told = |delay| {
+            let details = ErrorDetails::with_retry_info(delay);
+            let status = Status::with_error_details(Code::Unavailable, "", details);
+            respond(&status, StatusCode::SERVICE_UNAVAILABLE, false, None).headers().get("retry-after").cloned()
+        };
+        assert_eq!(told(Some(Duration::from_millis(1500))).unwrap(), "2");
+        assert_eq!(told(None), None);
+    }
 
     #[test]
     fn problem_carries_the_details() {

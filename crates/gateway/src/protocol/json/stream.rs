@@ -1,6 +1,7 @@
 //! A server stream for callers without gRPC: a JSON text per message, as lines (NDJSON) or as events (SSE); or the bytes of
 //! `google.api.HttpBody` as they come.
 
+mod keep_alive;
 mod raw;
 
 use super::{Codec, accept, add_metadata, error};
@@ -9,10 +10,11 @@ use accord_contract::{Method, STREAM_FAILURE as FAILURE};
 use accord_transcode::Plan;
 use accord_upstream::grpc;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::StreamBody;
+use keep_alive::KeepAlive;
 use prost_reflect::DescriptorPool;
 use std::{convert::Infallible, sync::Arc};
 use tonic::{Code, Status, body::Body};
@@ -103,14 +105,21 @@ fn written(codec: &Codec, method: &Method, head: &HeaderMap, messages: Messages)
     let framing = codec.json.framing;
     let known = method.descriptor.parent_pool().clone();
     let writer = Writer { messages, plan: Arc::clone(&codec.plan), framing, known };
-    let chunks = stream::unfold(writer, |mut writer| async move {
+    let texts = stream::unfold(writer, |mut writer| async move {
         let text = writer.next().await?;
-        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), writer))
+        Some((Bytes::from(text), writer))
     });
-    let mut response = Response::new(Body::new(StreamBody::new(chunks)));
+    let mut response = Response::new(match framing {
+        Framing::Lines => body_of(texts),
+        Framing::Events => body_of(KeepAlive::new(texts)),
+    });
     add_metadata(head, false, response.headers_mut());
     response.headers_mut().insert(header::CONTENT_TYPE, framing.content_type());
     response
+}
+
+fn body_of(texts: impl Stream<Item = Bytes> + Send + 'static) -> Body {
+    Body::new(StreamBody::new(texts.map(|text| Ok::<_, Infallible>(Frame::data(text)))))
 }
 
 impl Writer {

@@ -44,3 +44,18 @@ fn content_encoding_of_an_upstream_is_kept_for_a_body_that_is_passed_on() {
 fn content_encoding_of_an_upstream_is_left_out_where_the_body_is_transcoded() {
     assert_eq!(added(false), ["etag"]);
 }
+
+#[test]
+fn shorter_of_request_timeout_and_grpc_timeout_is_the_calls() {
+    let asked = |headers: &[(&'static str, &'static str)]| {
+        let named =
+            headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        timeout(&named.collect()).map_err(|malformed| malformed.message.contains("grpc-timeout"))
+    };
+    let seconds = |seconds| Ok(Some(Duration::from_secs(seconds)));
+    assert_eq!(asked(&[]), Ok(None));
+    assert_eq!(asked(&[("grpc-timeout", "2S")]), seconds(2));
+    assert_eq!(asked(&[("grpc-timeout", "2S"), ("request-timeout", "1")]), seconds(1));
+    assert_eq!(asked(&[("grpc-timeout", "2S"), ("request-timeout", "3")]), seconds(2));
+    assert_eq!(asked(&[("grpc-timeout", "2s")]), Err(true));
+}
