@@ -33,6 +33,7 @@ mod relay;
 mod refusals;
 mod retry;
 mod stream;
+mod upload;
 mod slow_readers;
 mod errors;
 mod request;

@@ -3,7 +3,7 @@
 use prost_reflect::{Kind, MethodDescriptor};
 
 use crate::finding::Finding;
-use crate::http::Binding;
+use crate::http::{Binding, Body};
 use crate::method::{IdempotencyLevel, MethodKind, STREAM_FAILURE};
 use crate::policy::{Access, CachePolicy, CacheScope, Kinds, Policy};
 
@@ -88,9 +88,10 @@ fn cached(
 
 /// What HTTP bindings promise and JSON can't keep, or only in part.
 pub(crate) fn json(descriptor: &MethodDescriptor, bindings: &[Binding], name: &str) -> Option<Finding> {
-    if descriptor.is_client_streaming() {
-        let problem = "the method takes a stream of requests, which JSON can't, so its paths only say so";
-        let remedy = "call it with gRPC, or remove the rule";
+    if descriptor.is_client_streaming() && bindings.iter().any(|binding| matches!(binding.body, Body::None)) {
+        let problem =
+            "the method takes a stream of requests, and a rule without `body` has no place for their messages";
+        let remedy = "add `body: \"*\"` to the rule, with one JSON text per line in the body, or remove the rule";
         return Some(Finding::error(name, "google.api.http", problem, remedy).warning());
     }
     if !descriptor.is_server_streaming() || !bindings.iter().any(|binding| may_look_failed(descriptor, binding)) {

@@ -59,15 +59,16 @@ fn http_rule_outside_the_grammar_is_left_out() {
 }
 
 #[test]
-fn http_binding_of_a_client_stream_is_a_warning() {
-    let rpc = |stream: &str| {
-        let options = format!("{OPEN} option (google.api.http) = {{ post: \"/v1\" body: \"*\" }};");
+fn http_binding_of_a_client_stream_without_a_body_is_a_warning() {
+    let rpc = |stream: &str, rule: &str| {
+        let options = format!("{OPEN} option (google.api.http) = {{ {rule} }};");
         findings(shop("", &format!("rpc Get({stream} Request) returns (stream Response) {{ {options} }}")))
     };
-    let found = rpc("stream");
+    let found = rpc("stream", "post: \"/v1\"");
     assert_eq!((found.len(), found[0].severity, found[0].option.as_str()), (1, Severity::Warning, "google.api.http"));
-    assert!(found[0].problem.contains("stream of requests") && found[0].remedy.contains("gRPC"), "{}", found[0]);
-    assert_eq!(rpc(""), []);
+    assert!(found[0].problem.contains("stream of requests") && found[0].remedy.contains("body"), "{}", found[0]);
+    assert_eq!(rpc("stream", "post: \"/v1\" body: \"*\""), []);
+    assert_eq!(rpc("", "post: \"/v1\""), []);
 }
 
 #[test]

@@ -12,6 +12,9 @@ use std::io::{self, Read};
 /// Types that clients send where nobody told them what the body is, as curl does.
 const UNSAID: [&str; 3] = ["application/x-www-form-urlencoded", "text/plain", "application/octet-stream"];
 
+/// Names of one JSON text per line.
+const LINES: [&str; 4] = ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/json-lines"];
+
 /// What a browser says of the page that a request comes from.
 const FROM_A_PAGE: [HeaderName; 2] = [header::ORIGIN, HeaderName::from_static("sec-fetch-site")];
 
@@ -24,20 +27,30 @@ const WINDOW_LOG: u32 = 23;
 /// Refuses a body that is not JSON. What is not said to be JSON is read as such from a program alone: a page of any origin may
 /// make a browser send it, and only a body that is said to be JSON has to be allowed first (CORS).
 pub(super) fn check_type(headers: &HeaderMap) -> Result<(), Fault> {
+    if is_taken(headers, |essence| essence == "application/json" || essence.ends_with("+json")) {
+        return Ok(());
+    }
+    Err(unsupported("the body must be JSON, sent with `content-type: application/json`"))
+}
+
+/// The same for a body of one JSON text per line.
+pub(super) fn check_stream_type(headers: &HeaderMap) -> Result<(), Fault> {
+    if is_taken(headers, |essence| essence == "application/json" || LINES.contains(&essence)) {
+        return Ok(());
+    }
+    Err(unsupported("the body must be one JSON text per line, sent with `content-type: application/x-ndjson`"))
+}
+
+fn is_taken(headers: &HeaderMap, is_json: impl Fn(&str) -> bool) -> bool {
     let essence = headers.get(header::CONTENT_TYPE).map(|value| {
         let said = value.to_str().unwrap_or("?");
         said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
     });
     let is_from_a_page = FROM_A_PAGE.iter().any(|name| headers.contains_key(name));
-    let is_taken = match essence.as_deref() {
-        Some(essence) if essence == "application/json" || essence.ends_with("+json") => true,
+    match essence.as_deref() {
+        Some(essence) if is_json(essence) => true,
         Some(essence) => !is_from_a_page && UNSAID.contains(&essence),
         None => !is_from_a_page,
-    };
-    if is_taken {
-        Ok(())
-    } else {
-        Err(unsupported("the body must be JSON, sent with `content-type: application/json`"))
     }
 }
 

@@ -48,8 +48,8 @@ pub(crate) trait Rewrite: Send {
     /// What a chunk completes; nothing where a frame is not whole yet. An error ends the call.
     fn chunk(&mut self, chunk: &[u8]) -> Result<Bytes, Status>;
 
-    /// Nothing more comes. An error says that something is missing.
-    fn end(&mut self) -> Result<(), Status>;
+    /// What the end of the body completes. An error says that something is missing.
+    fn end(&mut self) -> Result<Bytes, Status>;
 }
 
 /// A request's body, rewritten.
@@ -85,7 +85,7 @@ where
                 Some(Err(error)) => Err(error.into()),
                 None => {
                     this.is_over = true;
-                    this.rewrite.end().map(|()| Bytes::new()).map_err(Into::into)
+                    this.rewrite.end().map_err(Into::into)
                 }
             };
             this.is_over |= rewritten.is_err();

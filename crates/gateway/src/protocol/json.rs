@@ -3,9 +3,10 @@
 mod accept;
 mod error;
 mod stream;
+mod upload;
 
 use super::{
-    BodyMode, Keep, Malformed, Protocol, Reply, RequestOptions, RouteMatch, Written,
+    BodyMode, Keep, Malformed, Protocol, Reply, RequestFrames, RequestOptions, RouteMatch, Written,
     body::{Whole, add_metadata, body_fault, unsupported},
     content,
     grpc::timeout as grpc_timeout,
@@ -13,7 +14,7 @@ use super::{
     options::{is_of_the_exchange, single},
 };
 use crate::{
-    fault::{Component, Fault},
+    fault::Fault,
     memory::{self, CallMemory},
     method,
     table::{MethodTable, Variables},
@@ -26,9 +27,11 @@ use accord_upstream::{Answer, grpc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 use http_body::Body as HttpBody;
+use hyper::body::Incoming;
 use std::{error::Error, sync::Arc, time::Duration};
 use stream::Framing;
 use tonic::{Status, body::Body};
+use upload::Upload;
 
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -54,6 +57,8 @@ pub(super) struct Codec {
     /// What the path says.
     variables: Variables,
     json: Json,
+    /// What the head says of a stream of messages that is uploaded.
+    upload: Option<upload::Head>,
 }
 
 impl Json {
@@ -64,7 +69,7 @@ impl Json {
     }
 
     fn codec(self, plan: Arc<Plan>, variables: Variables) -> Codec {
-        Codec { plan, variables, json: self }
+        Codec { plan, variables, json: self, upload: None }
     }
 
     /// A handler's error.
@@ -92,7 +97,7 @@ impl Protocol for Json {
     /// By its binding, or by `POST /pkg.Service/Method`, which reaches every method.
     fn find(&self, table: &MethodTable, parts: &Parts) -> Result<RouteMatch<Codec>, Fault> {
         let path = parts.uri.path();
-        let (entry, codec) = match table.http(&parts.method, path) {
+        let (entry, mut codec) = match table.http(&parts.method, path) {
             Ok(found) => (found.entry, self.codec(found.plan, found.variables)),
             Err(no_match) => {
                 let entry = match table.grpc(path) {
@@ -104,8 +109,12 @@ impl Protocol for Json {
             }
         };
         let mode = match entry.method.kind {
-            MethodKind::Unary | MethodKind::ClientStreaming => BodyMode::Unary,
-            MethodKind::ServerStreaming | MethodKind::BidiStreaming => BodyMode::ServerStream,
+            MethodKind::Unary => BodyMode::Unary,
+            MethodKind::ServerStreaming => BodyMode::ServerStream,
+            MethodKind::ClientStreaming | MethodKind::BidiStreaming => {
+                codec.upload = Some(upload::Head::of(parts, &codec.plan)?);
+                BodyMode::PassThrough
+            }
         };
         Ok(RouteMatch { entry, mode, codec })
     }
@@ -114,9 +123,6 @@ impl Protocol for Json {
     where
         B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
     {
-        if matches!(method.kind, MethodKind::ClientStreaming | MethodKind::BidiStreaming) {
-            return Err(one_message_only(method));
-        }
         // What is said of a body that is not there is of no consequence.
         let has_body = !body.is_end_stream();
         if !codec.plan.takes_any_content() && has_body {
@@ -136,6 +142,12 @@ impl Protocol for Json {
         Ok(message)
     }
 
+    fn frames(codec: &Codec, method: &Method, body: Incoming, memory: &CallMemory) -> RequestFrames {
+        // One message is never passed on by its frames.
+        let Some(head) = codec.upload.clone() else { return RequestFrames::AsTheyStand(body) };
+        RequestFrames::rewritten(body, Upload::new(codec, head, method, memory.request()))
+    }
+
     async fn respond(
         codec: &Codec,
         method: &Method,
@@ -143,6 +155,9 @@ impl Protocol for Json {
         memory: &CallMemory,
     ) -> Result<Response<Body>, Fault> {
         match reply {
+            Reply::Stream(response) if method.kind == MethodKind::ClientStreaming => {
+                unary(codec, method, stream::only(method, response, memory).await?, None, memory)
+            }
             Reply::Unary(answer, keep) => unary(codec, method, answer, keep, memory),
             Reply::Stream(response) => stream::respond(codec, method, response, memory).await,
         }
@@ -223,11 +238,6 @@ fn parse_seconds(text: &str) -> Option<Duration> {
     }
     let nanoseconds: u32 = format!("{decimals:0<9}").parse().ok()?;
     Some(Duration::new(whole.parse().ok()?, nanoseconds))
-}
-
-fn one_message_only(method: &Method) -> Fault {
-    let message = format!("{} takes a stream of requests, which JSON can't; call it with gRPC", method.name);
-    Fault::new(Component::Gateway, Reason::ProtocolUnsupported, message)
 }
 
 fn no_binding(table: &MethodTable, path: &str, no_match: NoMatch) -> Fault {

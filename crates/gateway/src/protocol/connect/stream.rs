@@ -188,7 +188,7 @@ impl Rewrite for JsonMessages {
         self.read(chunk).map_err(|fault| fault.status().clone())
     }
 
-    fn end(&mut self) -> Result<(), Status> {
-        if self.frames.buffered() == 0 { Ok(()) } else { Err(Fault::request_cut_off().status().clone()) }
+    fn end(&mut self) -> Result<Bytes, Status> {
+        if self.frames.buffered() == 0 { Ok(Bytes::new()) } else { Err(Fault::request_cut_off().status().clone()) }
     }
 }

@@ -27,8 +27,8 @@ impl Rewrite for Base64 {
         decode(&text).ok_or_else(|| malformed().status().clone())
     }
 
-    fn end(&mut self) -> Result<(), Status> {
-        if self.begun.is_empty() { Ok(()) } else { Err(malformed().status().clone()) }
+    fn end(&mut self) -> Result<Bytes, Status> {
+        if self.begun.is_empty() { Ok(Bytes::new()) } else { Err(malformed().status().clone()) }
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
         for chunk in text.as_bytes().chunks(size) {
             plain.extend_from_slice(&decoder.chunk(chunk)?);
         }
-        decoder.end().map(|()| plain)
+        decoder.end().map(|_| plain)
     }
 
     #[test]

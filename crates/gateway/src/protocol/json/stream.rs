@@ -8,7 +8,7 @@ use super::{Codec, accept, add_metadata, error};
 use crate::{fault::Fault, memory::CallMemory, protocol::messages::Messages};
 use accord_contract::{Method, STREAM_FAILURE as FAILURE};
 use accord_transcode::Plan;
-use accord_upstream::grpc;
+use accord_upstream::{Answer, grpc};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -101,6 +101,26 @@ pub(super) async fn respond(
     Ok(response)
 }
 
+/// The one answer of a method to which a stream was uploaded.
+pub(super) async fn only(method: &Method, response: Response<Body>, memory: &CallMemory) -> Result<Answer, Fault> {
+    let (parts, body) = response.into_parts();
+    if let Some(status) = grpc::status(&parts.headers, None) {
+        return Ok(Answer { head: parts.headers, ..Answer::new(Err(status)) });
+    }
+    let encoding = parts.headers.get("grpc-encoding").cloned();
+    let mut messages = Messages::new(body, method.policy.max_response_bytes, encoding, false, memory.response(0)?);
+    let (mut message, mut result) = (None, Ok(()));
+    while !messages.is_over() {
+        let keep = |_: &mut Vec<u8>, next: &Bytes| {
+            message = Some(next.clone());
+            Ok(())
+        };
+        result = messages.advance(&mut Vec::new(), keep).await;
+    }
+    let message = message.ok_or_else(|| Fault::not_one_message().status().clone());
+    Ok(Answer { head: parts.headers, ..Answer::new(result.and(message)) })
+}
+
 fn written(codec: &Codec, method: &Method, head: &HeaderMap, messages: Messages) -> Response<Body> {
     let framing = codec.json.framing;
     let known = method.descriptor.parent_pool().clone();
@@ -151,4 +171,4 @@ fn not_declared(error: &accord_transcode::Malformed) -> Status {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -11,7 +11,7 @@ use super::*;
 use crate::{protocol::tests::memory, table::Variables};
 
 /// A stream of a message with a text and bytes, and how it is written in JSON. Named like it, it is `google.api.HttpBody`.
-fn stream_of(message: &str) -> (Arc<Method>, Codec) {
+pub(in crate::protocol::json) fn stream_of(message: &str) -> (Arc<Method>, Codec) {
     let field = |name: &str, number, kind: Type| FieldDescriptorProto {
         name: Some(name.to_owned()),
         number: Some(number),
@@ -47,7 +47,7 @@ fn stream_of(message: &str) -> (Arc<Method>, Codec) {
     let method = Arc::clone(Contract::load(&[source], &[]).0.method("google.api.Files/Read").unwrap());
     let plan = Arc::new(Plan::compile(&schema, &method.descriptor, None, Limits::default()).unwrap());
     let json = Json::new(&HeaderMap::new());
-    (method, Codec { plan, variables: Variables::default(), json })
+    (method, json.codec(plan, Variables::default()))
 }
 
 fn message(content_type: &str, data: &[u8]) -> Bytes {
