@@ -26,14 +26,19 @@ use crate::http::{HttpCall, HttpResponse};
 
 /// Products that are read for a lease at a time. Few: a lease is no use to who gets it late.
 const BURSTS: usize = 4;
+/// Calls at a gateway at a time: a sample that is behind is not driven further back, and a paused gateway holds up none of the other.
+const IN_FLIGHT: usize = 32;
 /// Reads at a gateway until one is answered near: the first is noted, the second gets the lease.
 const MOST_READS: usize = 6;
-/// How long such a read may take, so that a paused gateway does not keep its product from being written at the other.
-const BURST_BOUND: Duration = Duration::from_millis(300);
+/// How long such a read is waited for, so that a paused gateway does not keep its product from being written at the other.
+const SOON: Duration = Duration::from_millis(300);
 /// How long a write may take, and a read after it: longer than any pause.
 const BOUND: Duration = Duration::from_secs(10);
 /// Reads at each gateway after a write.
 const CHECKS: usize = 2;
+/// How long a product's creation is tried, and the time between two attempts.
+const CREATION: Duration = Duration::from_mins(1);
+const BETWEEN_CREATIONS: Duration = Duration::from_millis(250);
 /// How long a product is left alone, in milliseconds: a tag that was invalidated within the last second is leased to nobody.
 const QUIET: std::ops::Range<u64> = 1_050..1_600;
 
@@ -45,6 +50,7 @@ pub(super) struct Load {
     products: Vec<Product>,
     judge: Judge,
     bursts: Semaphore,
+    in_flight: [Semaphore; 2],
     is_over: watch::Sender<bool>,
 }
 
@@ -55,9 +61,16 @@ impl Load {
         for number in 0..products {
             created.push(create(gateways[0], &token, format!("soak-{number}")).await?);
         }
-        let (judge, bursts) = (Judge::new(), Semaphore::new(BURSTS));
-        let is_over = watch::Sender::new(false);
-        Ok(Arc::new(Self { gateways, token, seed, products: created, judge, bursts, is_over }))
+        Ok(Arc::new(Self {
+            gateways,
+            token,
+            seed,
+            products: created,
+            judge: Judge::new(),
+            bursts: Semaphore::new(BURSTS),
+            in_flight: [Semaphore::new(IN_FLIGHT), Semaphore::new(IN_FLIGHT)],
+            is_over: watch::Sender::new(false),
+        }))
     }
 
     pub(super) fn judge(&self) -> &Judge {
@@ -88,7 +101,7 @@ impl Load {
         let mut is_over = self.is_over.subscribe();
         for number in 1.. {
             let writer = rng.random_range(0..self.gateways.len());
-            self.round(&self.products[at], number, writer).await;
+            self.round(at, number, writer).await;
             let quiet = Duration::from_millis(rng.random_range(QUIET));
             if timeout(quiet, is_over.wait_for(|is_over| *is_over)).await.is_ok() {
                 return;
@@ -96,20 +109,20 @@ impl Load {
         }
     }
 
-    async fn round(&self, product: &Product, number: u64, writer: usize) {
+    async fn round(self: &Arc<Self>, at: usize, number: u64, writer: usize) {
         let Ok(burst) = self.bursts.acquire().await else { return };
-        let near: [bool; 2] = tokio::join!(self.read_near(product, 0), self.read_near(product, 1)).into();
+        let near: [bool; 2] = tokio::join!(self.read_near(at, 0), self.read_near(at, 1)).into();
         drop(burst);
         let is_written = AtomicBool::new(false);
         let write = async {
-            self.write(product, number, writer, near[1 - writer]).await;
+            self.write(&self.products[at], number, writer, near[1 - writer]).await;
             is_written.store(true, Ordering::Relaxed);
-            tokio::join!(self.check(product, 0), self.check(product, 1));
+            tokio::join!(self.check(at, 0), self.check(at, 1));
         };
         let reads = async {
             let mut gateways = [1 - writer, writer].into_iter().cycle();
             while let Some(gateway) = gateways.next().filter(|_| !is_written.load(Ordering::Relaxed)) {
-                if self.read(product, gateway, BURST_BOUND).await.is_none() {
+                if self.read_soon(at, gateway).await.is_none() {
                     return;
                 }
             }
@@ -118,9 +131,9 @@ impl Load {
     }
 
     /// Reads until a gateway answers from its memory; whether it did.
-    async fn read_near(&self, product: &Product, gateway: usize) -> bool {
+    async fn read_near(self: &Arc<Self>, at: usize, gateway: usize) -> bool {
         for _ in 0..MOST_READS {
-            match self.read(product, gateway, BURST_BOUND).await {
+            match self.read_soon(at, gateway).await {
                 None => return false,
                 Some(true) => return true,
                 Some(false) => {}
@@ -129,20 +142,30 @@ impl Load {
         false
     }
 
-    async fn check(&self, product: &Product, gateway: usize) {
+    async fn check(&self, at: usize, gateway: usize) {
         for _ in 0..CHECKS {
-            if self.read(product, gateway, BOUND).await.is_none() {
+            if self.read(at, gateway).await.is_none() {
                 return;
             }
         }
     }
 
+    /// The same as `read`, but waits for the answer no longer than some leases take. A paused gateway gets what was granted to it
+    /// when it goes on, and must not keep it then: so the read is not taken back.
+    async fn read_soon(self: &Arc<Self>, at: usize, gateway: usize) -> Option<bool> {
+        let load = Arc::clone(self);
+        let read = tokio::spawn(async move { load.read(at, gateway).await });
+        timeout(SOON, read).await.ok()?.ok()?
+    }
+
     /// Reads and judges; whether it was answered near, where it was answered.
-    async fn read(&self, product: &Product, gateway: usize, bound: Duration) -> Option<bool> {
-        let (expected, reads) = (product.expected(), &self.judge.reads[gateway]);
+    async fn read(&self, at: usize, gateway: usize) -> Option<bool> {
+        let (product, reads) = (&self.products[at], &self.judge.reads[gateway]);
+        let _slot = self.in_flight[gateway].acquire().await.ok()?;
+        let expected = product.expected();
         let sent = Instant::now();
         let call = HttpCall::new(self.gateways[gateway], Method::GET, &path(product)).token(&self.token);
-        let answer = match answered(call, bound).await {
+        let answer = match answered(call).await {
             Ok(answer) => answer,
             Err(cause) => {
                 reads.failed.fetch_add(1, Ordering::Relaxed);
@@ -164,11 +187,12 @@ impl Load {
     }
 
     async fn write(&self, product: &Product, number: u64, gateway: usize, is_against_lease: bool) {
+        let Ok(_slot) = self.in_flight[gateway].acquire().await else { return };
         let sent = Instant::now();
         let call = HttpCall::new(self.gateways[gateway], Method::PUT, &path(product)).token(&self.token);
         let call = call.json(&json!({ "id": product.id, "title": number.to_string() }));
         let writes = &self.judge.writes;
-        let answer = match answered(call, BOUND).await {
+        let answer = match answered(call).await {
             Ok(answer) => answer,
             Err(cause) => {
                 writes.failed.fetch_add(1, Ordering::Relaxed);
@@ -191,23 +215,30 @@ impl Load {
     }
 }
 
+/// Creates a product: under a key, so that it can be tried again where a busy machine is too slow for it, once the claim of the
+/// attempt before is over.
 async fn create(gateway: SocketAddr, token: &str, id: String) -> Result<Product> {
-    let sent = Instant::now();
-    let call = HttpCall::new(gateway, Method::POST, "/v1/products").token(token).header("idempotency-key", &id);
-    // As long as the contract lets a call take: a machine that does much else is slow.
-    let call = call.header("request-timeout", "10").json(&json!({ "id": id, "title": "0" }));
-    let answer = call.send().await?;
-    ensure!(answer.status.is_success(), "the sample refuses {id}: {}", answer.text());
-    let (number, version) = content(&answer).context("a product")?;
-    let request_id = request_id(&answer);
-    let created = Write { number, version, gateway: 0, sent, answered: Instant::now(), request_id };
-    Ok(Product::new(id, created))
+    let begun = Instant::now();
+    loop {
+        let sent = Instant::now();
+        let call = HttpCall::new(gateway, Method::POST, "/v1/products").token(token).header("idempotency-key", &id);
+        match answered(call.json(&json!({ "id": id, "title": "0" }))).await {
+            Ok(answer) => {
+                let (number, version) = content(&answer).context("a product")?;
+                let request_id = request_id(&answer);
+                let created = Write { number, version, gateway: 0, sent, answered: Instant::now(), request_id };
+                return Ok(Product::new(id, created));
+            }
+            Err(cause) => ensure!(begun.elapsed() < CREATION, "the sample creates no product {id}: {cause}"),
+        }
+        tokio::time::sleep(BETWEEN_CREATIONS).await;
+    }
 }
 
 /// A successful answer, or why there is none.
-async fn answered(call: HttpCall, bound: Duration) -> Result<HttpResponse, String> {
-    match timeout(bound, call.send()).await {
-        Err(_) => Err(format!("not answered within {bound:?}")),
+async fn answered(call: HttpCall) -> Result<HttpResponse, String> {
+    match timeout(BOUND, call.send()).await {
+        Err(_) => Err(format!("not answered within {BOUND:?}")),
         Ok(Err(_)) => Err("the connection failed".to_owned()),
         Ok(Ok(answer)) if answer.status.is_success() => Ok(answer),
         Ok(Ok(answer)) => Err(format!("{} {}", answer.status.as_u16(), reason(&answer.text()))),
