@@ -1,14 +1,17 @@
 //! Retries, pushback, broken connections and the retry budget.
 
 use crate::{
-    scripted_upstream::{ReceivedCall, Reply, ScriptedUpstream},
+    scripted_upstream::{ReceivedCall, Reply, ScriptedUpstream, told_timeout},
     wire::{GrpcCall, GrpcResponse, word},
 };
 use accord_fabric::Fabric;
 use anyhow::Result;
 use http::StatusCode;
-use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{net::TcpListener, sync::Notify};
 use tonic::Code;
 
 /// What each attempt said of those before it.
@@ -40,6 +43,22 @@ async fn retry_stops_at_max_attempts() -> Result<()> {
     echo.script([unavailable(), unavailable(), unavailable()]);
     assert_eq!(call(&fabric, "Repeat").send().await?.code(), Code::Unavailable);
     assert_eq!(echo.take_received().len(), 3);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn attempt_that_takes_too_long_is_cancelled_and_retried() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    let never = Arc::new(Notify::new());
+    echo.script([0, 1].map(|_| Reply::ok(&word("late")).after(&never)));
+    assert_eq!(call(&fabric, "Hurry").send().await?.ok()?, word("again"));
+    let received = echo.take_received();
+    assert_eq!(previous(&received), [None, Some("1"), Some("2")]);
+    // The last one has all the time of the call.
+    let times: Vec<_> = received.iter().map(|call| told_timeout(&call.headers["grpc-timeout"])).collect();
+    let attempt = Some(Duration::from_millis(500));
+    assert!(times[0] <= attempt && times[1] <= attempt && times[2] > attempt, "{times:?}");
+    echo.wait_cancelled(2).await?;
     fabric.stop().await
 }
 

@@ -268,7 +268,7 @@ impl ScriptedUpstream {
         let (parts, body) = request.into_parts();
         let Ok(body) = body.collect().await else { return Ok(Response::new(Body::empty())) };
         let received = ReceivedCall { headers: parts.headers, body: body.to_bytes() };
-        let told = received.headers.get("grpc-timeout").and_then(microseconds);
+        let told = received.headers.get("grpc-timeout").and_then(told_timeout);
         let reply = self.0.script.lock().expect("no panic").pop_front().unwrap_or_else(|| repeat(&received));
         self.0.received.lock().expect("no panic").push(received);
         self.0.counts.send_modify(|counts| counts.received += 1);
@@ -297,7 +297,7 @@ impl ScriptedUpstream {
 }
 
 /// A `grpc-timeout` in the unit that carries the deadlines of the tests.
-fn microseconds(timeout: &HeaderValue) -> Option<Duration> {
+pub(crate) fn told_timeout(timeout: &HeaderValue) -> Option<Duration> {
     timeout.to_str().ok()?.strip_suffix('u')?.parse().ok().map(Duration::from_micros)
 }
 

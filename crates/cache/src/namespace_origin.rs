@@ -123,6 +123,7 @@ impl KeyOrigin {
             max_attempts: config.max_attempts,
             on: [Code::Unavailable].into(),
             hedge_after: None,
+            attempt_timeout: None,
             budget: std::sync::Arc::default(),
         };
         Some(Self {

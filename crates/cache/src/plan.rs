@@ -177,11 +177,14 @@ fn retries(declared: &Retry) -> Result<Retries, Status> {
         return Err(malformed("`plan.retry.on` holds a code that says nothing"));
     }
     let on: Vec<_> = declared.on.iter().map(|code| Code::from_i32(*code)).collect();
-    let hedge_after = declared.hedge_after.as_ref();
+    let (hedge_after, attempt_timeout) = (declared.hedge_after.as_ref(), declared.attempt_timeout.as_ref());
     Ok(Retries {
         max_attempts: declared.max_attempts,
         on: if on.is_empty() { [Code::Unavailable].into() } else { on.into() },
         hedge_after: hedge_after.map(|after| positive("plan.retry.hedge_after", Some(after))).transpose()?,
+        attempt_timeout: attempt_timeout
+            .map(|timeout| positive("plan.retry.attempt_timeout", Some(timeout)))
+            .transpose()?,
         budget: std::sync::Arc::default(),
     })
 }

@@ -49,6 +49,11 @@ fn retried(policy: &Policy, level: IdempotencyLevel, unary: bool, refuse: &mut i
                        may act twice";
         refuse("retry", problem, "set idempotency_level, declare `idempotency`, or remove `retry`");
     }
+    let attempt_timeout = policy.retry.as_ref().and_then(|retry| retry.attempt_timeout);
+    if attempt_timeout.is_some_and(|timeout| timeout >= policy.deadline.max) {
+        let problem = "is not below deadline.max, so no attempt would end by it";
+        refuse("retry.attempt_timeout", problem, "give an attempt a part of the call's time, or leave the option out");
+    }
     if !unary {
         refuse("retry", "the messages of a stream can't be sent again", "declare `retry` on unary methods only");
     }

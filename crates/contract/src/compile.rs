@@ -239,6 +239,9 @@ impl Compiler<'_> {
             max_attempts: declared.max_attempts,
             on: declared.on.iter().map(|code| Code::from_i32(*code)).collect(),
             hedge_after: declared.hedge_after.map(|after| self.bounds.positive("retry.hedge_after", Some(after))),
+            attempt_timeout: declared
+                .attempt_timeout
+                .map(|timeout| self.bounds.positive("retry.attempt_timeout", Some(timeout))),
         }
     }
 

@@ -186,6 +186,8 @@ pub struct Retry {
     pub on: Vec<Code>,
     /// Hedging: another attempt starts each time this long has passed without an answer, up to `max_attempts`.
     pub hedge_after: Option<Duration>,
+    /// How long an attempt may take that another one may follow.
+    pub attempt_timeout: Option<Duration>,
 }
 
 /// A mutation that clients may repeat under a key.

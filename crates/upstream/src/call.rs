@@ -73,6 +73,8 @@ pub struct Retries {
     pub on: Arc<[Code]>,
     /// Where it is set, another attempt starts beside one that has taken this long.
     pub hedge_after: Option<Duration>,
+    /// How long an attempt may take that another one may follow.
+    pub attempt_timeout: Option<Duration>,
     /// What is left for repeating: shared by all calls of a method.
     pub budget: Arc<Budget>,
 }

@@ -220,7 +220,7 @@ impl InFlight {
             // The endpoint waited for the caller.
             TransportError::RequestBroken => {}
             // It says nothing bad of the endpoint but that it is at least as slow as this.
-            TransportError::DeadlineExceeded => return self.since.elapsed(),
+            TransportError::DeadlineExceeded | TransportError::AttemptTimedOut => return self.since.elapsed(),
         }
         // A failure is often quick; taken as latency it would draw more calls to a dead endpoint.
         self.settled = true;

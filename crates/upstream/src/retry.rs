@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accord_runtime::backoff;
+use accord_runtime::deadline::Deadline;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -15,6 +16,7 @@ use crate::call::{Answer, Call, Outcome, PUSHBACK, Retries};
 use crate::endpoint::Endpoint;
 use crate::failure::Failure;
 use crate::grpc;
+use crate::transport_error::TransportError;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
@@ -50,7 +52,8 @@ async fn retried(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes, retr
     };
     for made in 1.. {
         let tried = Arc::clone(picked.endpoint());
-        let result = upstream.attempt(call, picked, framed, made - 1).await;
+        let may_follow = made < retries.max_attempts && retries.budget.allows();
+        let result = attempt(upstream, call, picked, framed, made - 1, attempt_timeout(retries, may_follow)).await;
         let wait = match next(&result, retries) {
             Next::Answer => {
                 retries.budget.succeeded();
@@ -72,6 +75,31 @@ async fn retried(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes, retr
         picked = another;
     }
     unreachable!("the loop counts up to max_attempts")
+}
+
+/// The time of one attempt, where another one may follow it; else it has all of the call's.
+fn attempt_timeout(retries: &Retries, may_follow: bool) -> Option<Duration> {
+    retries.attempt_timeout.filter(|_| may_follow)
+}
+
+/// One attempt, which ends with its own time where it has one. The upstream is told of that, as of every deadline.
+async fn attempt(
+    upstream: &Arc<Upstream>,
+    call: &Call<'_>,
+    picked: Picked,
+    framed: &Bytes,
+    previous: u32,
+    timeout: Option<Duration>,
+) -> Attempt {
+    let own = timeout.map(Deadline::after).filter(|own| *own < call.deadline);
+    let Some(deadline) = own else { return upstream.attempt(call, picked, framed, previous).await };
+    let attempt = upstream.attempt(&Call { deadline, ..*call }, picked, framed, previous).await;
+    match attempt {
+        Err(failure) if failure.is_deadline() && !call.deadline.expired() => {
+            Err(Failure::Transport(TransportError::AttemptTimedOut))
+        }
+        attempt => attempt,
+    }
 }
 
 /// Starts further attempts beside the first where it is slow; the first good answer wins, and the others are cancelled.
@@ -134,7 +162,8 @@ impl<'a> Hedging<'a> {
         self.made += 1;
         self.next_at = Instant::now() + self.retries.hedge_after.unwrap_or(Duration::ZERO);
         self.tried = Arc::clone(picked.endpoint());
-        self.upstream.attempt(self.call, picked, self.framed, previous)
+        let timeout = attempt_timeout(self.retries, self.may_start());
+        attempt(self.upstream, self.call, picked, self.framed, previous, timeout)
     }
 
     fn may_start(&self) -> bool {
@@ -197,6 +226,8 @@ fn next(attempt: &Attempt, retries: &Retries) -> Next {
             pushback(&answer.trailers).or_else(|| pushback(&answer.head)).unwrap_or(Next::Again)
         }
         Err(failure) if failure.is_deadline() => Next::Answer,
+        // Whoever declares a time for attempts wants another one after it.
+        Err(Failure::Transport(TransportError::AttemptTimedOut)) => Next::Again,
         Err(Failure::Transport(error)) if error.is_unprocessed() || retries.on.contains(&error.code()) => Next::Again,
         Err(failure @ Failure::NotGrpc(_)) if retries.on.contains(&failure.code()) => Next::Again,
         _ => Next::Answer,
@@ -219,7 +250,6 @@ fn backoff(made: u32) -> Duration {
 mod tests {
     use super::*;
     use crate::connect_error::ConnectCause;
-    use crate::transport_error::TransportError;
     use http::HeaderValue;
 
     #[test]

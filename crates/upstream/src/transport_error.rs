@@ -26,6 +26,9 @@ pub enum TransportError {
     /// The call's deadline passed; the upstream may have seen the request.
     #[error("the deadline passed before an answer came")]
     DeadlineExceeded,
+    /// The time of one attempt passed, and not that of the call; the upstream may have seen the request.
+    #[error("it gave no answer within the time of an attempt (`retry.attempt_timeout`)")]
+    AttemptTimedOut,
 }
 
 impl TransportError {
@@ -42,7 +45,11 @@ impl TransportError {
     /// The code that stands for it (for resets: gRPC over HTTP/2, "Errors").
     pub fn code(self) -> Code {
         match self {
-            Self::Connect(_) | Self::Refused | Self::Broken | Self::Reset(Reason::REFUSED_STREAM) => Code::Unavailable,
+            Self::Connect(_)
+            | Self::Refused
+            | Self::Broken
+            | Self::AttemptTimedOut
+            | Self::Reset(Reason::REFUSED_STREAM) => Code::Unavailable,
             Self::RequestBroken | Self::Reset(Reason::CANCEL) => Code::Cancelled,
             Self::DeadlineExceeded => Code::DeadlineExceeded,
             Self::Reset(Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,

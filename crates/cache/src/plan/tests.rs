@@ -90,15 +90,19 @@ fn retries_are_those_that_the_contract_declares() {
     let usual = retry(Retry { max_attempts: 3, ..Retry::default() }).unwrap().retries.unwrap();
     assert_eq!((usual.max_attempts, &*usual.on, usual.hedge_after), (3, &[Code::Unavailable][..], None));
     let on = vec![StatusCode::Aborted.into()];
-    let hedged = retry(Retry { max_attempts: 2, on, hedge_after: Some(seconds(1)) }).unwrap().retries.unwrap();
+    let hedged = retry(Retry { max_attempts: 2, on, hedge_after: Some(seconds(1)), attempt_timeout: Some(seconds(2)) })
+        .unwrap()
+        .retries
+        .unwrap();
     assert_eq!((&*hedged.on, hedged.hedge_after), (&[Code::Aborted][..], Some(Duration::from_secs(1))));
+    assert_eq!(hedged.attempt_timeout, Some(Duration::from_secs(2)));
     assert!(compiled(|_| {}).unwrap().retries.is_none());
 
     assert_refused("plan.retry.max_attempts", |plan| plan.retry = Some(Retry { max_attempts: 6, ..Retry::default() }));
     assert_refused("plan.retry.on", |plan| {
-        plan.retry = Some(Retry { max_attempts: 2, on: vec![0], hedge_after: None });
+        plan.retry = Some(Retry { max_attempts: 2, on: vec![0], ..Retry::default() });
     });
     assert_refused("plan.retry.hedge_after", |plan| {
-        plan.retry = Some(Retry { max_attempts: 2, on: vec![], hedge_after: Some(seconds(0)) });
+        plan.retry = Some(Retry { max_attempts: 2, hedge_after: Some(seconds(0)), ..Retry::default() });
     });
 }

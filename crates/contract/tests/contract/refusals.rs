@@ -46,6 +46,9 @@ fn retry_outside_two_to_five_attempts_is_refused() {
     refused(&findings(reading("retry: { max_attempts: 1 }")), "retry.max_attempts", "1 is not between");
     refused(&findings(reading("retry: { max_attempts: 6 }")), "retry.max_attempts", "6 is not between");
     refused(&findings(reading("retry: { max_attempts: 2 hedge_after: {} }")), "retry.hedge_after", "zero");
+    refused(&findings(reading("retry: { max_attempts: 2 attempt_timeout: {} }")), "retry.attempt_timeout", "zero");
+    let late = "deadline: { max: { seconds: 8 } } retry: { max_attempts: 2 attempt_timeout: { seconds: 8 } }";
+    refused(&findings(reading(late)), "retry.attempt_timeout", "not below deadline.max");
 }
 
 #[test]

@@ -102,6 +102,7 @@ fn retries_of(method: &Method, before: Option<&MethodEntry>) -> Option<Retries> 
         max_attempts: declared.max_attempts,
         on: declared.on.clone().into(),
         hedge_after: declared.hedge_after,
+        attempt_timeout: declared.attempt_timeout,
         budget: budget.unwrap_or_default(),
     })
 }

@@ -165,7 +165,13 @@ async fn call_ends_with_its_deadline_while_no_endpoint_is_known() {
     let upstream = upstream("http://nobody.invalid:1", |config| config.connect_timeout = Duration::from_hours(1));
     let calling = || Calling { within: Duration::from_millis(50), retries: None };
     let retries = |hedge_after| {
-        let retries = Retries { max_attempts: 2, on: [Code::Unavailable].into(), hedge_after, budget: Arc::default() };
+        let retries = Retries {
+            max_attempts: 2,
+            on: [Code::Unavailable].into(),
+            hedge_after,
+            attempt_timeout: None,
+            budget: Arc::default(),
+        };
         Calling { retries: Some(retries), ..calling() }
     };
     for calling in [calling(), retries(None), retries(Some(Duration::from_secs(1)))] {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use accord_runtime::deadline::parse_grpc_timeout;
 use accord_upstream::{Budget, Outcome, PREVIOUS_ATTEMPTS, Retries, TransportError, Upstream};
 use h2::Reason;
 use tokio::task::JoinHandle;
@@ -15,7 +16,13 @@ use crate::{Calling, answer, one_connection, transport_error, upstream};
 const NEVER: Duration = Duration::from_hours(1);
 
 fn retries(max_attempts: u32, hedge_after: Option<Duration>) -> Retries {
-    Retries { max_attempts, on: Arc::new([Code::Unavailable]), hedge_after, budget: Arc::default() }
+    Retries {
+        max_attempts,
+        on: Arc::new([Code::Unavailable]),
+        hedge_after,
+        attempt_timeout: None,
+        budget: Arc::default(),
+    }
 }
 
 fn call(upstream: &Arc<Upstream>, retries: Retries) -> JoinHandle<Outcome> {
@@ -40,6 +47,29 @@ async fn unavailable_is_retried_and_may_have_acted() {
     let outcome = call.await.unwrap();
     assert!(outcome.may_have_acted_before);
     answer(outcome);
+}
+
+#[tokio::test]
+async fn attempt_without_an_answer_in_its_time_is_cancelled_and_tried_again() {
+    let mut server = Server::start().await;
+    let timeout = Duration::from_millis(200);
+    let retries = Retries { attempt_timeout: Some(timeout), on: Arc::new([Code::Aborted]), ..retries(2, None) };
+    let call = call(&upstream(&server.url, one_connection), retries);
+    let (mut silent, begun) = (server.next().await, Instant::now());
+    assert!(told_timeout(&silent.request) <= timeout);
+    let mut second = server.next().await;
+    assert!(begun.elapsed() >= timeout / 2);
+    assert!(std::future::poll_fn(|context| silent.respond.poll_reset(context)).await.is_ok(), "it is cancelled");
+    assert!(told_timeout(&second.request) > timeout, "the last attempt has all the time of the call");
+    second.answer(&[0; 5]);
+    let outcome = call.await.unwrap();
+    assert!(outcome.may_have_acted_before);
+    answer(outcome);
+}
+
+/// What an attempt tells its server of its time.
+fn told_timeout<B>(request: &http::Request<B>) -> Duration {
+    parse_grpc_timeout(request.headers()["grpc-timeout"].to_str().unwrap()).unwrap()
 }
 
 #[tokio::test]
