@@ -5,6 +5,7 @@ use crate::{
     authenticate::{authenticate, holder},
     authorize::authorize,
     concurrency_limit::{ConcurrencyLimit, HoldingBody, InFlightSlot},
+    cors::Cors,
     fault::Fault,
     idempotency::{self, IdempotencyRecord, IdempotencyRecords},
     invalidate::{Delivery, Invalidator, PendingInvalidation},
@@ -49,6 +50,8 @@ const CUT_OFF_GRACE: Duration = Duration::from_millis(500);
 pub(crate) struct Gateway {
     /// How many proxies in front of the public listener are believed about who calls.
     pub trusted_hops: usize,
+    /// What browsers are told of calls by the public listener.
+    pub cors: Option<Cors>,
     /// The contract in force.
     pub tables: Arc<Tables>,
     /// How many calls may be in flight.

@@ -15,6 +15,8 @@ pub use accord_upstream::UpstreamConfig;
 use accord_upstream::config as upstream;
 use serde::{Deserialize, Serialize};
 
+pub use crate::cors::CorsConfig;
+
 /// The gateway's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -27,6 +29,8 @@ pub struct Config {
     pub internal: ListenConfig<Option<Address>>,
     /// Who a call of the public listener comes from.
     pub forwarding: ForwardingConfig,
+    /// Pages of which origins may call the public listener from a browser.
+    pub cors: CorsConfig,
     /// Server reflection of the public and the internal listener.
     pub reflection: ReflectionConfig,
     /// Where credentials are verified and access is decided.
@@ -59,6 +63,7 @@ impl Default for Config {
             admin: ListenConfig::local(8081),
             internal: ListenConfig::default(),
             forwarding: ForwardingConfig::default(),
+            cors: CorsConfig::default(),
             reflection: ReflectionConfig::default(),
             auth: MeshConfig::default(),
             cache: CacheConfig::default(),

@@ -34,6 +34,7 @@ mod stream_limits;
 mod revocation;
 
 // What the steps stand on.
+mod cors;
 mod explain;
 mod fault;
 mod internal_call;

@@ -15,7 +15,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, ready},
     panic::AssertUnwindSafe,
     pin::{Pin, pin},
     sync::Arc,
@@ -64,17 +64,26 @@ impl Service<Request<Incoming>> for ListenerService {
             let inspection = Arc::clone(&self.inspection);
             return Box::pin(async move { Ok(without_slot(inspect::answer(inspection, request).await)) });
         }
+        let cors = self.gateway.cors.as_ref().filter(|_| self.listener == ListenerKind::Public);
+        if let Some(answer) = cors.and_then(|cors| cors.preflight(&request)) {
+            write_by(Deadline::after(REFUSAL_TIME));
+            return Box::pin(ready(Ok(without_slot(answer))));
+        }
+        let page = cors.map(|cors| cors.page(request.headers()));
         let (listener, gateway, faults) = (self.listener, Arc::clone(&self.gateway), self.faults.clone());
         Box::pin(async move {
             let is_head = request.method() == Method::HEAD;
             let has_body = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
             // Caught here already, where the caller's protocol is known: a defect is answered in it as well.
             let travelled = AssertUnwindSafe(pin!(travel(&gateway, listener, protocol, request))).catch_unwind().await;
-            let response = travelled.unwrap_or_else(|_panic| Err(Fault::defect())).unwrap_or_else(|fault| {
+            let mut response = travelled.unwrap_or_else(|_panic| Err(Fault::defect())).unwrap_or_else(|fault| {
                 faults.count(&fault);
                 record.set_reason(|| fault.reason());
                 without_slot(refusal(protocol.fault(&fault), has_body && record.request_bytes() == 0))
             });
+            if let (Some(cors), Some(page)) = (&gateway.cors, page) {
+                cors.add_headers(page, response.headers_mut());
+            }
             Ok(if is_head { head_alone(response) } else { response })
         })
     }

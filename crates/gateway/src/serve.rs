@@ -5,6 +5,7 @@ use crate::{
     call::Gateway,
     concurrency_limit::ConcurrencyLimit,
     config::{CacheConfig, Config},
+    cors::Cors,
     explain::Explain,
     idempotency::IdempotencyRecords,
     inspect::Inspection,
@@ -114,6 +115,7 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
         |((upstream, invalidator), near)| ReadThrough::new(upstream, invalidator, near, mesh.clone(), max_bypassed);
     Ok(Arc::new(Gateway {
         tables,
+        cors: Cors::new(&config.cors),
         trusted_hops: config.forwarding.trusted_hops,
         concurrency_limit: ConcurrencyLimit::new(config.limits.max_in_flight, config.limits.max_share),
         memory: MemoryBudget::new(config.limits.max_memory, config.limits.max_share),
