@@ -1,4 +1,5 @@
-//! Services that Accord never met, and clients nobody here wrote: gRPC for Go, Node and Python, buf, and a real OTLP collector.
+//! Services that Accord never met, and clients nobody here wrote: gRPC for Go, Node and Python, the own
+//! libraries of Connect and gRPC-Web, buf, and a real OTLP collector.
 //!
 //! The tools come from the environment that `cargo xtask test` prepares; without them these tests fail.
 
@@ -11,6 +12,7 @@ mod orders;
 mod python;
 mod relays;
 mod trace;
+mod web;
 
 use accord_fabric::{EDITOR, Fabric};
 use anyhow::{Context, Result, ensure};
