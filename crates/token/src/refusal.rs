@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::{Claims, Kind};
+
 /// Why a caller is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -31,7 +33,7 @@ pub enum Refusal {
     /// The principal does not hold the permission.
     #[error("the permission is missing")]
     PermissionMissing,
-    /// The request has gone through as many services as a passport names.
+    /// The request has gone through as many services as a passport names; [`actor_chain_too_long`] says through which.
     #[error("the request has gone through too many services")]
     ActorChainTooLong,
     /// The caller's time was over before auth answered.
@@ -80,9 +82,73 @@ pub enum InvalidTokenReason {
     Times,
 }
 
+/// Says through which services a request came whose passport can name no further one: most often they call each other in a loop,
+/// which shows in the chain. A person is not named, since the answer goes on to others.
+pub fn actor_chain_too_long(claims: &Claims, actor: Option<&str>, audience: &str) -> String {
+    let subject = match claims.kind {
+        Kind::User => "the caller",
+        Kind::Service => &claims.sub,
+    };
+    let mut chain: Vec<_> = actor.into_iter().chain(claims.actors()).chain([subject]).collect();
+    chain.reverse();
+    format!(
+        "the request goes through more services than the {} that a passport names: {} -> {audience}; where they call each other \
+         in a loop, end it in one of them, else shorten the way",
+        claims.actors().count(),
+        chain.join(" -> ")
+    )
+}
+
 impl Refusal {
     /// When to try again, where trying again can help.
     pub fn retry_after(&self) -> Option<Duration> {
         matches!(self, Refusal::Stale | Refusal::Unavailable).then_some(Duration::from_secs(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Actor;
+
+    fn through(kind: Kind, sub: &str, newest_first: &[&str]) -> Claims {
+        let act = newest_first
+            .iter()
+            .rev()
+            .fold(None, |act, sub| Some(Actor { sub: (*sub).to_owned(), act: act.map(Box::new) }));
+        let text = String::new;
+        let (iss, aud, jti, tenant) = (text(), text(), text(), text());
+        let roles = Vec::new();
+        Claims {
+            iss,
+            sub: sub.to_owned(),
+            aud,
+            exp: 0,
+            iat: 0,
+            nbf: 0,
+            jti,
+            kind,
+            tenant,
+            roles,
+            ep: 0,
+            gep: 0,
+            ptj: None,
+            act,
+        }
+    }
+
+    #[test]
+    fn chain_that_is_too_long_is_told_oldest_first_without_the_person() {
+        let claims = through(Kind::User, "ada", &["orders", "gateway"]);
+        let message = actor_chain_too_long(&claims, Some("catalog"), "orders");
+        assert!(message.contains("the 2 that"), "{message}");
+        assert!(message.contains(": the caller -> gateway -> orders -> catalog -> orders; "), "{message}");
+        assert!(!message.contains("ada"), "{message}");
+    }
+
+    #[test]
+    fn chain_that_began_at_a_service_names_it() {
+        let message = actor_chain_too_long(&through(Kind::Service, "nightly", &["gateway"]), Some("orders"), "catalog");
+        assert!(message.contains(": nightly -> gateway -> orders -> catalog; "), "{message}");
     }
 }
