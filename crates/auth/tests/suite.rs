@@ -102,6 +102,7 @@ macro_rules! database_tests {
             actor_token_of_a_person_is_refused,
             actor_token_of_a_revoked_workload_is_refused_as_revoked,
             passport_names_eight_actors_at_most,
+            actor_chain_too_long_names_the_chain_and_no_person,
         );
         suite::database_tests!(@ access:
             store_that_is_down_denies_every_call,

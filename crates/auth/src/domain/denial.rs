@@ -22,9 +22,9 @@ pub enum Denial {
     /// The token of the workload that acts for the subject is refused.
     #[error("the actor's token: {0}")]
     Actor(Refusal),
-    /// The passport names as many actors as it may.
-    #[error("the subject's request has gone through too many services")]
-    ActorChainTooLong,
+    /// The passport names as many actors as it may: through whom the request came, for the services on its way.
+    #[error("{0}")]
+    ActorChainTooLong(String),
     /// A name, password, client id, secret or refresh token is wrong; which one is not told to callers.
     #[error("the credential is wrong")]
     Credential,

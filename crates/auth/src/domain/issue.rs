@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accord_token::{Actor, Claims, Refusal, Type, Verified, sign, verify};
+use accord_token::{Actor, Claims, Refusal, Type, Verified, refusal::actor_chain_too_long, sign, verify};
 use uuid::Uuid;
 
 use super::{denial::Denial, state::AuthState};
@@ -66,7 +66,7 @@ pub fn passport(
         return Err(Denial::Subject(Refusal::Expired));
     }
     if parent.actors().count() >= MAX_ACTORS {
-        return Err(Denial::ActorChainTooLong);
+        return Err(Denial::ActorChainTooLong(actor_chain_too_long(parent, Some(actor), audience)));
     }
     let claims = Claims {
         aud: audience.to_owned(),

@@ -17,7 +17,7 @@ impl From<Denial> for Status {
             Denial::Subject(refused) | Denial::Actor(refused) => {
                 StatusBuilder::new(refusal::reason(refused), message).code(Code::InvalidArgument).build()
             }
-            Denial::ActorChainTooLong => fault::status(Reason::ActorChainTooLong, message),
+            Denial::ActorChainTooLong(_) => fault::status(Reason::ActorChainTooLong, message),
             Denial::Credential => fault::status(Reason::CredentialInvalid, message),
             Denial::Reused => fault::status(Reason::RefreshReused, message),
             Denial::Throttled(wait) => StatusBuilder::new(Reason::LoginThrottled, message).retry_after(wait).build(),

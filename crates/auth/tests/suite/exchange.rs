@@ -155,14 +155,24 @@ pub(crate) async fn actor_token_of_a_revoked_workload_is_refused_as_revoked(data
     assert_eq!(refused(answer), Reason::TokenRevoked);
 }
 
-pub(crate) async fn passport_names_eight_actors_at_most(database: Database) {
-    let (server, gateway, catalog) = with_catalog(&database).await;
+/// What becomes of the ninth exchange of a request: each service calls itself again, a loop, which is what the bound is for.
+async fn ninth_exchange(server: &Server, gateway: &str, catalog: &str) -> Result<ExchangeResponse, Status> {
     let mut token = server.token_of("ada").await;
     for hop in 0..8 {
-        // Each service calls itself again: a loop, which is what the bound is for.
-        let actor = if hop == 0 { &gateway } else { &catalog };
-        token = exchange_for(&server, &token, actor, "catalog", &gateway).await.unwrap().passport;
+        let actor = if hop == 0 { gateway } else { catalog };
+        token = exchange_for(server, &token, actor, "catalog", gateway).await.unwrap().passport;
     }
-    let answer = exchange_for(&server, &token, &catalog, "catalog", &gateway).await;
-    assert_eq!(refused(answer), Reason::ActorChainTooLong);
+    exchange_for(server, &token, catalog, "catalog", gateway).await
+}
+
+pub(crate) async fn passport_names_eight_actors_at_most(database: Database) {
+    let (server, gateway, catalog) = with_catalog(&database).await;
+    assert_eq!(refused(ninth_exchange(&server, &gateway, &catalog).await), Reason::ActorChainTooLong);
+}
+
+pub(crate) async fn actor_chain_too_long_names_the_chain_and_no_person(database: Database) {
+    let (server, gateway, catalog) = with_catalog(&database).await;
+    let message = ninth_exchange(&server, &gateway, &catalog).await.unwrap_err().message().to_owned();
+    let chain = format!(": the caller -> gateway{}; ", " -> catalog".repeat(9));
+    assert!(message.contains(&chain) && message.contains("loop"), "{message}");
 }
