@@ -142,6 +142,25 @@ async fn passport_of_another_service_is_refused() -> Result<()> {
     fabric.stop().await
 }
 
+#[tokio::test]
+async fn chain_of_services_that_is_too_long_is_named_to_the_caller() -> Result<()> {
+    let (relay, echo, fabric) = Relay::before_scripted_upstream().await?;
+    let mut passport = passport_to_relay(&relay, &echo, &fabric).await?;
+    let token = format!("Bearer {}", fabric.token("relay").await?);
+    let call = GrpcCall::to(fabric.internal, "/relay.v1.RelayService/Say").body(word("hop"));
+    let itself = |passport: &str| call.clone().header("authorization", &token).header("x-accord-passport", passport);
+    // The service calls itself again and again, until it can't call its neighbour any more.
+    for _ in 0..6 {
+        itself(&passport).send().await?.ok()?;
+        passport = crate::relay::passport(&only(relay.take_received())?).to_owned();
+    }
+    let refused = itself(&passport).send().await?;
+    assert_eq!(refused.refusal(), (Code::FailedPrecondition, "ACTOR_CHAIN_TOO_LONG".into()));
+    let chain = format!(": the caller -> gateway{} -> echo; ", " -> relay".repeat(8));
+    assert!(refused.status().message().contains(&chain), "{refused:?}");
+    fabric.stop().await
+}
+
 /// A call by the public listener, with a passport that was made for the relay.
 async fn with_passport_from_outside(fabric: &Fabric, who: &str, passport: &str) -> Result<GrpcResponse> {
     let bearer = format!("Bearer {}", fabric.token(who).await?);

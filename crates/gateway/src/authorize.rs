@@ -8,9 +8,13 @@ use crate::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Access;
-use accord_mesh::{ActorToken, Decision, MeshClient, Question, guard::principal_kind, refusal::permission_missing};
+use accord_mesh::{
+    ActorToken, Decision, MeshClient, Question,
+    guard::principal_kind,
+    refusal::{permission_missing, reason},
+};
 use accord_runtime::deadline::Deadline;
-use accord_token::{Kind, Refusal, Verified};
+use accord_token::{Kind, Refusal, Verified, refusal::actor_chain_too_long};
 use http::HeaderValue;
 use std::{net::IpAddr, sync::Arc};
 
@@ -92,11 +96,17 @@ pub(crate) async fn authorize(
 
 /// Why auth's answer denies the call.
 fn denied(refused: Refusal, question: &Question<'_>, identity: &Identity<'_>, listener: ListenerKind) -> Fault {
-    if !matches!(refused, Refusal::PermissionMissing) {
-        return refusal(refused);
-    }
-    let message = permission_missing(&decided_for(identity, listener), question.permission, question.audience);
-    Fault::new(Component::Auth, Reason::PermissionMissing, message)
+    let message = match refused {
+        Refusal::PermissionMissing => {
+            permission_missing(&decided_for(identity, listener), question.permission, question.audience)
+        }
+        Refusal::ActorChainTooLong => {
+            let actor = identity.actor.as_ref().map(|(actor, _)| &*actor.claims.sub);
+            actor_chain_too_long(&identity.verified.claims, actor, question.audience)
+        }
+        _ => return refusal(refused),
+    };
+    Fault::new(Component::Auth, reason(refused), message)
 }
 
 /// Who lacks it: not always who calls. Persons are not named, since the answer may go on to others.
