@@ -138,7 +138,10 @@ impl From<Refusal> for Refused {
 impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Unknown => fault::status(Reason::MethodUnknown, "no method of this name is served here"),
+            Refused::Unknown => fault::status(
+                Reason::MethodUnknown,
+                "no method of this name is served here: a binary of Accord serves its own, and the gateway those of upstreams",
+            ),
             Refused::Undeclared => {
                 fault::status(Reason::MethodUndeclared, "the method's contract does not say who may call it")
             }
