@@ -34,14 +34,15 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cedar_policy::{
     ActionConstraint, Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid,
-    ParseErrors, Policy, PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationError, ValidationMode,
-    Validator,
+    ParseErrors, Policy, PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
 use miette::Diagnostic;
 
+use self::slips::Located;
 use crate::store::principals::Principal;
 
 mod open_grants;
+mod slips;
 
 /// What the mesh's own workloads and admins may do.
 const BUILT_IN: &str = include_str!("policy/built_in.cedar");
@@ -191,13 +192,16 @@ fn validate(schema: &str, sources: &[PolicyFile]) -> Result<(), PolicyError> {
     let (schema, _) = Schema::from_cedarschema_str(schema).map_err(|error| PolicyError::Invalid(error.to_string()))?;
     let all = set(sources.iter().flat_map(|source| &source.policies))?;
     let found = Validator::new(schema).validate(&all, ValidationMode::Strict);
-    let located = |error: &ValidationError| {
-        let has_policy = |source: &&PolicyFile| source.policies.iter().any(|policy| policy.id() == error.policy_id());
-        let place = sources.iter().find(has_policy).map_or_else(String::new, |source| source.place_of(error));
-        format!("{place}: {error}")
-    };
-    let errors: Vec<_> = found.validation_errors().map(located).collect();
-    if errors.is_empty() { Ok(()) } else { Err(PolicyError::Invalid(errors.join("; "))) }
+    let files: HashMap<_, _> = (0..)
+        .zip(sources)
+        .flat_map(|(number, source)| source.policies.iter().map(move |policy| (policy.id(), (number, source))))
+        .collect();
+    let slips = slips::lines(found.validation_errors().map(|error| {
+        let file = files.get(error.policy_id());
+        let (number, place) = file.map_or_else(Default::default, |(number, source)| (*number, source.place_of(error)));
+        Located { order: (number, offset_of(error).unwrap_or(0)), place, error }
+    }));
+    if slips.is_empty() { Ok(()) } else { Err(PolicyError::Invalid(slips.join("; "))) }
 }
 
 /// A text with policies.
@@ -235,11 +239,16 @@ impl PolicyFile {
 
     /// Where that was found wrong, as `file:line:column`; the file alone where it does not say.
     fn place_of(&self, error: &dyn Diagnostic) -> String {
-        let offset = error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
-        let Some(before) = offset.and_then(|offset| self.text.get(..offset)) else { return self.name.clone() };
+        let before = offset_of(error).and_then(|offset| self.text.get(..offset));
+        let Some(before) = before else { return self.name.clone() };
         let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count());
         format!("{}:{}:{}", self.name, before.matches('\n').count() + 1, column + 1)
     }
+}
+
+/// How many bytes of its text stand before what was found wrong.
+fn offset_of(error: &dyn Diagnostic) -> Option<usize> {
+    error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset())
 }
 
 /// The actions that a policy is about; None for all.

@@ -101,6 +101,32 @@ fn validation_error_names_its_line_and_attribute() {
 }
 
 #[test]
+fn slip_in_a_policy_for_many_actions_is_one_error_that_counts_them() {
+    let error = error("permit(principal in Accord::Role::\"root\", action, resource) when { context.metod == \"a\" };");
+    assert_eq!(error.matches("metod").count(), 1, "{error}");
+    assert!(error.contains("test:1:") && error.contains("more, for other actions"), "{error}");
+    assert!(error.contains("did you mean `method`?"), "{error}");
+}
+
+#[test]
+fn two_slips_of_one_policy_are_two_errors_in_the_order_of_the_text() {
+    let error = error(
+        "permit(principal, action, resource)\n  when { context.metod == \"a\" }\n  when { context.acts.contains(\"b\") };",
+    );
+    let places = ["test:2:", "test:3:"].map(|place| error.find(place));
+    assert!(places[0].is_some() && places[0] < places[1], "{error}");
+    assert_eq!(error.matches("; test:").count(), 1, "{error}");
+}
+
+#[test]
+fn empty_set_in_a_policy_is_refused_with_what_to_write_and_that_loads() {
+    let of_act = |asked: &str| format!("permit(principal, action, resource) when {{ {asked} }};");
+    let error = error(&of_act("context.act == []"));
+    assert!(error.contains("test:1:") && error.contains("`.isEmpty()`"), "{error}");
+    assert!(policies(&of_act("context.act.isEmpty()")).is_ok());
+}
+
+#[test]
 fn policy_files_of_one_name_in_two_directories_load() {
     let directory = tempfile::tempdir().unwrap();
     let files = ["a", "b"].map(|part| directory.path().join(part).join("policies.cedar"));
