@@ -170,3 +170,28 @@ async fn upstream_bulkhead_leaves_places_to_others() -> Result<()> {
     drop(held);
     fabric.stop().await
 }
+
+#[tokio::test]
+async fn health_watches_of_one_address_at_auth_and_the_cache_leave_room_to_others() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    let mut held = Vec::new();
+    for part in [&mut fabric.auth, &mut fabric.cache] {
+        let mut watches = 0;
+        for _ in 0..6 {
+            let mut connection = RawConnection::open(part.listen, ATTACKER, 0).await?;
+            for _ in 0..100 {
+                connection.call("/grpc.health.v1.Health/Watch", &[], &frame(0, b""), true).await?;
+            }
+            watches += connection.answers(100).await?;
+            held.push(connection);
+        }
+        assert_eq!(watches, 512, "half of what there is");
+        let shed = [("budget", "inspection"), ("reason", "share")];
+        part.await_metric("accord_budget_shed_total", &shed, |shed| shed >= 88.0).await?;
+        let mut neighbour = RawConnection::open(part.listen, Ipv4Addr::LOCALHOST.into(), 0).await?;
+        neighbour.call("/grpc.health.v1.Health/Watch", &[], &frame(0, b""), true).await?;
+        assert_eq!(neighbour.answers(1).await?, 1);
+    }
+    drop(held);
+    fabric.stop().await
+}

@@ -4,7 +4,7 @@ use crate::{
     admit::{self, Arrival, ListenerKind, admit},
     authenticate::{authenticate, holder},
     authorize::authorize,
-    concurrency_limit::{ConcurrencyLimit, HoldingBody, InFlightSlot},
+    concurrency_limit::{ConcurrencyLimit, InFlightSlot},
     cors::Cors,
     fault::Fault,
     idempotency::{self, IdempotencyRecord, IdempotencyRecords},
@@ -25,6 +25,7 @@ use accord_runtime::{
     current_call::CurrentCall,
     deadline::{self, Deadline, DeadlineBody, Elapsed},
     fair_share::Held,
+    holding_body::HoldingBody,
     write_deadline::write_by,
 };
 use accord_upstream::{ResponseBody, grpc};

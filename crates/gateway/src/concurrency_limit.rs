@@ -4,11 +4,8 @@ use crate::fault::{Component, Fault};
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Criticality;
 use accord_runtime::fair_share::{FairShare, Held, Holder, Shed};
-use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::{
-    pin::Pin,
     sync::{Arc, atomic::Ordering},
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -54,39 +51,6 @@ impl ConcurrencyLimit {
     /// Waits until every slot is free.
     pub(crate) async fn idle(&self) {
         self.slots.idle().await;
-    }
-}
-
-/// A body that holds something until its last byte.
-pub(crate) struct HoldingBody<B, H> {
-    body: B,
-    _held: H,
-}
-
-impl<B, H> HoldingBody<B, H> {
-    /// Holds it until the last byte of the body, and not only the head of its answer.
-    pub(crate) fn new(body: B, held: H) -> Self {
-        Self { body, _held: held }
-    }
-}
-
-impl<B: HttpBody + Unpin, H: Unpin> HttpBody for HoldingBody<B, H> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

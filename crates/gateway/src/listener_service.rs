@@ -3,12 +3,13 @@
 use crate::{
     admit::ListenerKind,
     call::{AnswerBody, Gateway, travel},
-    concurrency_limit::HoldingBody,
     fault::{Fault, Faults},
     inspect::{self, Inspection},
     protocol::WireProtocol,
 };
-use accord_runtime::{call_record::CallRecord, deadline::Deadline, write_deadline::write_by};
+use accord_runtime::{
+    call_record::CallRecord, deadline::Deadline, holding_body::HoldingBody, write_deadline::write_by,
+};
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, Response, Version, header};
 use http_body::Body as _;

@@ -33,7 +33,7 @@ pub fn service<G: Layer<Routes>>(
     telemetry: &Telemetry,
     health: &Health,
 ) -> Result<GrpcService<G::Service>, GrpcServerError> {
-    server.http(PATHS, router(telemetry, health)).exclude(PATHS).into_service()
+    server.http(PATHS, router(telemetry, health)).exclude(PATHS).inspection("admin_inspection").into_service()
 }
 
 /// Shows each dependency as 1 while it is up and 0 while it is not.

@@ -17,6 +17,7 @@ use crate::{
     enforce::{Bounding, Bounds, Enforce},
     grpc_only::{GrpcOnly, Serves},
     health::Health,
+    inspection::InspectionSlots,
     observe::{MethodSeries, Naming, Observe, ObservedBody},
     panic::{Catch, CaughtBody},
     plain::PlainPaths,
@@ -48,6 +49,7 @@ pub struct GrpcServer<G> {
     excluded_paths: &'static [&'static str],
     bounds: Bounds,
     declared: Declared,
+    inspection: &'static str,
 }
 
 /// What the contract of a method, `pkg.Service/Method`, declares of the time of its calls.
@@ -80,6 +82,7 @@ impl<G> GrpcServer<G> {
             excluded_paths: &[],
             bounds: BOUNDS,
             declared: Box::new(|_| Bounds::default()),
+            inspection: "inspection",
         }
     }
 
@@ -136,6 +139,13 @@ impl<G> GrpcServer<G> {
         self
     }
 
+    /// Names the budget of which streams of health and reflection hold slots, where the process has another of the usual name.
+    #[must_use]
+    pub fn inspection(mut self, budget: &'static str) -> Self {
+        self.inspection = budget;
+        self
+    }
+
     /// The complete service.
     pub fn into_service(self) -> Result<GrpcService<G::Service>, GrpcServerError>
     where
@@ -145,7 +155,9 @@ impl<G> GrpcServer<G> {
         let v1 = self.reflection().build_v1().map_err(|error| unusable(&error))?;
         let v1alpha = self.reflection().build_v1alpha().map_err(|error| unusable(&error))?;
         let methods = Arc::new(self.methods().map_err(|error| unusable(&error))?);
-        let health = HealthServer::new(self.health);
+        let slots = InspectionSlots::new(self.inspection);
+        let health = slots.bound(HealthServer::new(self.health));
+        let (v1, v1alpha) = (slots.bound(v1), slots.bound(v1alpha));
         let routes = self.routes.add_service(health).add_service(v1).add_service(v1alpha).prepare();
         let (paths, plain) = self.plain;
         let split = PlainPaths::new(paths, plain.prepare(), self.guard.layer(routes));

@@ -32,6 +32,7 @@ mod http1;
 mod http2;
 pub mod write_deadline;
 pub mod fair_share;
+pub mod holding_body;
 
 // The way of a call.
 pub mod grpc_server;
@@ -57,4 +58,5 @@ mod plain;
 pub mod admin;
 mod process_metrics;
 pub mod health;
+pub mod inspection;
 pub mod probe;

@@ -2,31 +2,21 @@
 //! in flight, and nobody holds them for ever.
 
 use super::Inspection;
-use crate::{
-    concurrency_limit::HoldingBody,
-    table::{Rate, RateLimitKey},
-};
+use crate::table::{Rate, RateLimitKey};
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::{RateLimit, RateLimitBy};
 use accord_runtime::{
     enforce::{Bounding, Bounds, Enforce},
-    fair_share::{FairShare, Held, Holder, network_of},
+    fair_share::{Held, network_of},
     fault::StatusBuilder,
-    server::Peer,
+    holding_body::HoldingBody,
+    inspection::{InspectionSlots, address_of, is_stream, refusal},
 };
 use http::{Request, Response};
 use hyper::body::Incoming;
-use std::{
-    convert::Infallible,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 use tonic::{Status, body::Body};
 use tower::Service;
-
-/// Calls and streams at a time.
-const SLOTS: u64 = 1024;
 
 /// Calls of one address. A client asks once, and again when its connection breaks.
 const RATE: RateLimit = RateLimit { requests: 100, per: Duration::from_secs(1), burst: 200, by: RateLimitBy::Address };
@@ -39,31 +29,32 @@ const LONGEST_CALL: Duration = Duration::from_secs(30);
 
 /// The slots and the rate.
 pub(crate) struct InspectionLimits {
-    slots: FairShare,
+    slots: InspectionSlots,
     rate: Rate,
 }
 
 impl InspectionLimits {
     /// All of them free.
     pub(crate) fn new() -> Self {
-        Self { slots: FairShare::new(SLOTS, FairShare::DEFAULT).observed("inspection"), rate: Rate::new(&RATE) }
+        Self { slots: InspectionSlots::new("inspection"), rate: Rate::new(&RATE) }
     }
 
     fn take(&self, address: IpAddr) -> Result<Held, Status> {
-        let refused = |message: &str, after| {
-            StatusBuilder::new(Reason::Overloaded, message).metadata("component", "gateway").retry_after(after).build()
-        };
+        let refused = |status: StatusBuilder| status.metadata("component", "gateway").build();
         let rate = self.rate.take(&RateLimitKey::Address(network_of(address)));
-        rate.map_err(|wait| refused("health and reflection are asked too often from this address", wait))?;
-        let slot = self.slots.hold(Some(Holder::address(address, None)), 1, 0);
-        slot.map_err(|_| refused("too many questions about health and reflection are open", Duration::from_secs(1)))
+        rate.map_err(|wait| refused(too_often(wait)))?;
+        self.slots.take(address).map_err(|shed| refused(refusal(shed)))
     }
+}
+
+fn too_often(wait: Duration) -> StatusBuilder {
+    let message = "health and reflection are asked too often from this address; ask again later";
+    StatusBuilder::new(Reason::Overloaded, message).retry_after(wait)
 }
 
 /// Answers within the bounds a gRPC request for which [`Inspection::serves`] said yes.
 pub(crate) async fn answer(inspection: Arc<Inspection>, request: Request<Incoming>) -> Response<Body> {
-    let peer = request.extensions().get::<Peer>();
-    let slot = match inspection.limits.take(peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip())) {
+    let slot = match inspection.limits.take(address_of(&request)) {
         Ok(slot) => slot,
         Err(status) => return status.into_http(),
     };
@@ -77,8 +68,7 @@ pub(crate) async fn answer(inspection: Arc<Inspection>, request: Request<Incomin
 }
 
 fn bounds(path: &str) -> Bounds {
-    let is_stream = path.ends_with("/Watch") || path.ends_with("/ServerReflectionInfo");
-    let longest = Some(if is_stream { LONGEST_STREAM } else { LONGEST_CALL });
+    let longest = Some(if is_stream(path) { LONGEST_STREAM } else { LONGEST_CALL });
     Bounds { default: longest, max: longest }
 }
 
@@ -93,13 +83,5 @@ mod tests {
         let refused = (0..1000).find_map(|_| from([192, 0, 2, 1]).err()).expect("a refusal");
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
         assert!(from([192, 0, 2, 2]).is_ok(), "others are answered");
-    }
-
-    #[test]
-    fn open_questions_of_one_address_leave_slots_to_others() {
-        let limits = InspectionLimits { slots: FairShare::new(10, FairShare::DEFAULT), rate: Rate::new(&RATE) };
-        let held: Vec<_> = std::iter::from_fn(|| limits.take([192, 0, 2, 1].into()).ok()).collect();
-        assert_eq!(held.len(), 5);
-        assert!(limits.take([192, 0, 2, 2].into()).is_ok());
     }
 }

@@ -2,11 +2,18 @@
 
 use std::{convert::Infallible, net::Ipv4Addr, time::Duration};
 
-use accord_runtime::server::ListenConfig;
+use accord_api::accord::fault::v1::Reason;
+use accord_runtime::{
+    fault::reason_of,
+    grpc_server::{GrpcBody, GrpcServer, GrpcService, Unguarded},
+    health::Health,
+    server::{ListenConfig, Peer},
+};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use http::Response;
 use http_body::Frame;
-use http_body_util::StreamBody;
+use http_body_util::{Full, StreamBody};
 use hyper::client::conn::http2::handshake;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
@@ -14,7 +21,9 @@ use tokio::{
     net::{TcpSocket, TcpStream},
     time::timeout,
 };
-use tonic::Code;
+use tonic::{Code, service::Routes};
+use tonic_types::StatusExt as _;
+use tower::ServiceExt as _;
 
 use crate::{
     call::{Connection, request, status},
@@ -121,4 +130,31 @@ impl<B> Refusal for hyper::Result<http::Response<B>> {
     fn is_err_or_status(&self, status: u16) -> bool {
         self.as_ref().map_or(true, |answer| answer.status() == status)
     }
+}
+
+/// A watch of health from this address: its answer's head, whose body keeps it open.
+async fn watch(server: &GrpcService<Routes>, address: [u8; 4]) -> Response<GrpcBody> {
+    // An empty HealthCheckRequest in its five bytes of frame.
+    let mut watch = request("/grpc.health.v1.Health/Watch", &[]).map(|_| Full::new(Bytes::from_static(&[0; 5])));
+    watch.extensions_mut().insert(Peer { address: (address, 1).into(), tls: false, connection: 1 });
+    server.clone().oneshot(watch).await.unwrap()
+}
+
+#[tokio::test]
+async fn health_watches_of_one_address_leave_room_for_those_of_others() {
+    let server = GrpcServer::new(&Health::new(), Unguarded::new()).into_service().unwrap();
+    let mut open = Vec::new();
+    let refused = loop {
+        let answer = watch(&server, [192, 0, 2, 1]).await;
+        if answer.headers().contains_key("grpc-status") {
+            break status(answer).await;
+        }
+        open.push(answer);
+        assert!(open.len() < 2000, "without a bound");
+    };
+    assert_eq!((refused.code(), reason_of(&refused)), (Code::ResourceExhausted, Some(Reason::Overloaded)));
+    assert!(refused.get_details_retry_info().is_some(), "{refused:?}");
+    assert!(!watch(&server, [192, 0, 2, 2]).await.headers().contains_key("grpc-status"));
+    open.pop();
+    assert!(!watch(&server, [192, 0, 2, 1]).await.headers().contains_key("grpc-status"), "one is free again");
 }
