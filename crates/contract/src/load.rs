@@ -100,7 +100,7 @@ impl Loader<'_> {
         let rules = self.rules.of_method(&name);
         let merged = self.merge(&rules, &descriptor, &name);
         let (idempotency_level, level_source) = level(&rules, &descriptor, &name);
-        let http = self.http(&rules, &descriptor, &name);
+        let (http, left_out) = self.http(&rules, &descriptor, &name);
 
         let before = self.findings.len();
         let effective = compile::effective(&merged);
@@ -130,6 +130,7 @@ impl Loader<'_> {
             policy,
             effective,
             http,
+            left_out,
             sources,
             descriptor,
         };
@@ -193,19 +194,24 @@ impl Loader<'_> {
         }
     }
 
-    /// The bindings that can be served. What an overlay says and can't be is refused. What the descriptors say may be somebody
-    /// else's, and a path that can't be served takes nothing from the others.
-    fn http(&mut self, rules: &[(&Overlay, &Rule)], descriptor: &MethodDescriptor, name: &Arc<str>) -> Vec<Binding> {
+    /// The bindings that can be served, and why others were left out. What an overlay says and can't be served is refused. What the
+    /// descriptors say may be somebody else's, and a path that can't be served takes nothing from the others.
+    fn http(
+        &mut self,
+        rules: &[(&Overlay, &Rule)],
+        descriptor: &MethodDescriptor,
+        name: &Arc<str>,
+    ) -> (Vec<Binding>, Vec<String>) {
         let overlaid = rules.iter().find_map(|(_, rule)| rule.http.as_ref());
         let rule = match overlaid {
-            Some(HttpOverlay::Dropped) => return Vec::new(),
+            Some(HttpOverlay::Dropped) => return Default::default(),
             Some(HttpOverlay::Rule(rule)) => Ok(Some(HttpRule::clone(rule))),
             None => options::message(descriptor.parent_pool(), OPTION, &descriptor.options()),
         };
         let before = self.findings.len();
         let mut bindings = match rule {
             Ok(Some(rule)) => compile::bindings(&rule, descriptor, name, &mut self.findings),
-            Ok(None) => return Vec::new(),
+            Ok(None) => return Default::default(),
             Err(problem) => {
                 let remedy = "build the descriptors with the published google/api/http.proto";
                 self.findings.push(Finding::error(&**name, OPTION, problem, remedy));
@@ -213,13 +219,15 @@ impl Loader<'_> {
             }
         };
         bindings.retain(|binding| self.is_first(binding, name));
+        let mut left_out = Vec::new();
         if overlaid.is_none() {
+            left_out.extend(self.findings[before..].iter().map(|finding| finding.problem.clone()));
             self.findings[before..].iter_mut().for_each(not_served);
         }
         if !bindings.is_empty() {
             self.findings.extend(check::json(descriptor, &bindings, name));
         }
-        bindings
+        (bindings, left_out)
     }
 
     /// Whether no other method has the binding.

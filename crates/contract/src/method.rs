@@ -36,6 +36,8 @@ pub struct Method {
     pub effective: MethodPolicy,
     /// How it is reached over HTTP.
     pub http: Vec<Binding>,
+    /// Why bindings that its descriptor declares were left out, one line each.
+    pub left_out: Vec<String>,
     /// Whether callers should leave it.
     pub deprecated: bool,
     /// Where each field of the policy comes from, in the order of the vocabulary.

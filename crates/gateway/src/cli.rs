@@ -238,7 +238,7 @@ fn named(given: &str) -> Option<(&str, &str)> {
 
 /// Everything that is found in the contract.
 async fn contract(config: &Config) -> Report {
-    let built = match build(config).await {
+    let (built, _) = match build(config).await {
         Ok(built) => built,
         Err(refused) => return Report::of(refused.reasons().iter().map(|line| finding(line)), ""),
     };
@@ -264,12 +264,12 @@ fn finding(line: &str) -> Finding {
 
 /// Prints the effective policy of one method. Fails where there is no such method.
 async fn explain(config: &Config, method: &str) -> anyhow::Result<ExitCode> {
-    let built = match build(config).await {
+    let (built, table) = match build(config).await {
         Ok(built) => built,
         Err(refused) => return Report::of(refused.reasons().iter().map(|line| finding(line)), "").print(),
     };
     if let Some(method) = built.contract.method(method) {
-        print(explain::text(method))?;
+        print(explain::text(method, &table))?;
         return Ok(ExitCode::SUCCESS);
     }
     for Pending { upstream, why } in &built.pending {
@@ -283,13 +283,14 @@ async fn explain(config: &Config, method: &str) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-async fn build(config: &Config) -> Result<Built, Refused> {
+/// Everything that can be known of the contract without serving it, and the table that would be served.
+async fn build(config: &Config) -> Result<(Built, MethodTable), Refused> {
     let upstreams = Upstream::all(&config.upstream).map_err(|error| Refused::one(format!("error: {error}")))?;
     let mut built = Sources::gather(config, &upstreams).await?.build()?;
-    // Built for its findings alone: some only show when every method is compiled for serving.
-    let warnings = MethodTable::new(&built, &upstreams, None)?.warnings().to_vec();
-    built.warnings.extend(warnings);
-    Ok(built)
+    // Some findings only show when every method is compiled for serving.
+    let table = MethodTable::new(&built, &upstreams, None)?;
+    built.warnings.extend(table.warnings());
+    Ok((built, table))
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use accord_api::accord::gateway::v1::explain_service_server::ExplainService;
 use accord_api::accord::gateway::v1::{
     ExplainRequest, ExplainResponse, FieldSource, ListMethodsRequest, ListMethodsResponse,
 };
-use accord_contract::{Access, Contract, Method};
+use accord_contract::{Access, Contract, Method, MethodKind, http::Body};
 use accord_runtime::fault::StatusBuilder;
 use tonic::{Code, Request, Response, Status};
 
-use crate::table::Tables;
+use crate::table::{MethodTable, Tables};
 
 /// Why no method is known where there is no upstream.
 pub(crate) const NO_UPSTREAM: &str = "there is no upstream, and so no contract; add one with --upstream NAME=URL";
@@ -44,7 +44,7 @@ impl ExplainService for Explain {
             let unknown = StatusBuilder::new(Reason::MethodUnknown, message).code(Code::NotFound);
             return Err(unknown.resource("method", name).build());
         };
-        Ok(Response::new(response(method)))
+        Ok(Response::new(response(method, &table)))
     }
 
     async fn list_methods(&self, _: Request<ListMethodsRequest>) -> Result<Response<ListMethodsResponse>, Status> {
@@ -54,16 +54,46 @@ impl ExplainService for Explain {
     }
 }
 
-fn response(method: &Method) -> ExplainResponse {
+/// The HTTP bindings of a method.
+#[derive(Default)]
+struct Bindings {
+    served: Vec<String>,
+    /// Each with what is in its way.
+    not_served: Vec<String>,
+}
+
+impl Bindings {
+    fn of(method: &Method, table: &MethodTable) -> Self {
+        let mut bindings = Self { not_served: method.left_out.clone(), ..Self::default() };
+        for binding in &method.http {
+            let streams = matches!(method.kind, MethodKind::ClientStreaming | MethodKind::BidiStreaming);
+            let has_no_place = streams && matches!(binding.body, Body::None);
+            match table.unserved(&method.name, binding) {
+                Some(why) => bindings.not_served.push(format!("`{binding}`: {why}")),
+                None if has_no_place => {
+                    let why =
+                        "the method takes a stream of requests, for whose messages a rule without `body` has no place";
+                    bindings.not_served.push(format!("`{binding}`: {why}"));
+                }
+                None => bindings.served.push(binding.to_string()),
+            }
+        }
+        bindings
+    }
+}
+
+fn response(method: &Method, table: &MethodTable) -> ExplainResponse {
     let source = |it: &accord_contract::FieldSource| FieldSource {
         field: it.field.clone(),
         value: it.value.clone(),
         source: it.source.clone(),
     };
+    let Bindings { served, not_served } = Bindings::of(method, table);
     ExplainResponse {
         method: method.name.to_string(),
         upstream: method.upstream.to_string(),
-        http: method.http.iter().map(ToString::to_string).collect(),
+        http: served,
+        http_not_served: not_served,
         kind: method.kind.to_string(),
         policy: Some(method.effective.clone()),
         sources: method.sources.iter().map(source).collect(),
@@ -71,10 +101,14 @@ fn response(method: &Method) -> ExplainResponse {
 }
 
 /// A method's effective policy in aligned columns: field, value, source.
-pub(crate) fn text(method: &Method) -> String {
+pub(crate) fn text(method: &Method, table: &MethodTable) -> String {
     let mut text = format!("{}\n\nupstream  {}\nkind      {}\n", method.name, method.upstream, method.kind);
-    for http in &method.http {
+    let Bindings { served, not_served } = Bindings::of(method, table);
+    for http in served {
         writeln!(text, "http      {http}").unwrap_or_default();
+    }
+    for http in not_served {
+        writeln!(text, "http      not served: {http}").unwrap_or_default();
     }
     text.push('\n');
     let head = ["FIELD", "VALUE", "SOURCE"];

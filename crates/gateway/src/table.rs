@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use accord_contract::{Access, Contract, Near, Source, http::Binding};
-use accord_transcode::{NoMatch, Plan, Routes, Schema};
+use accord_transcode::{NoMatch, Plan, PlanError, Routes, Schema};
 use accord_upstream::Upstream;
 use accord_wire::Template;
 
@@ -41,14 +41,22 @@ pub(crate) struct MethodTable {
     routes: Routes<(Arc<MethodEntry>, Arc<Plan>)>,
     sources: Vec<Source>,
     pending: Vec<Arc<str>>,
-    warnings: Vec<String>,
+    unserved: Vec<UnservedBinding>,
+}
+
+/// An HTTP binding for which no plan could be compiled.
+struct UnservedBinding {
+    method: Arc<str>,
+    /// The binding, such as `GET /v1/products/{id}`.
+    binding: String,
+    why: PlanError,
 }
 
 /// What a contract comes to: its methods, what each HTTP binding that can be served leads to, and why others can't be.
 struct Entered<'a> {
     entries: Entries,
     bound: Vec<Bound<'a>>,
-    warnings: Vec<String>,
+    unserved: Vec<UnservedBinding>,
 }
 
 /// The values of a path template's variables, for [`Plan::request`].
@@ -67,7 +75,7 @@ pub(crate) struct Found {
 impl MethodTable {
     /// The snapshot for a contract. What did not change goes on counting where `before` left off.
     pub(crate) fn new(built: &Built, upstreams: &[Arc<Upstream>], before: Option<&Self>) -> Result<Self, Refused> {
-        let Entered { entries, bound, warnings } = entries(built, upstreams, before)?;
+        let Entered { entries, bound, unserved } = entries(built, upstreams, before)?;
         let routes = bound.into_iter().map(|(http, entry, plan)| (http.method.as_str(), &http.template, (entry, plan)));
         Ok(Self {
             contract: built.contract.clone(),
@@ -75,7 +83,7 @@ impl MethodTable {
             routes: Routes::build(routes).map_err(|error| Refused::one(format!("error: {error}")))?,
             sources: built.sources.clone(),
             pending: built.pending.iter().map(|it| Arc::clone(&it.upstream)).collect(),
-            warnings,
+            unserved,
         })
     }
 
@@ -103,8 +111,17 @@ impl MethodTable {
     }
 
     /// Why some HTTP bindings are not served, one line each.
-    pub(crate) fn warnings(&self) -> &[String] {
-        &self.warnings
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+        self.unserved.iter().map(|UnservedBinding { method, binding, why }| {
+            format!("warning: {method}: google.api.http: `{binding}`: {why}, so this binding is not served")
+        })
+    }
+
+    /// Why a binding of this method is not served, where that is so.
+    pub(crate) fn unserved(&self, method: &str, binding: &Binding) -> Option<&PlanError> {
+        let text = binding.to_string();
+        let unserved = self.unserved.iter().find(|it| *it.method == *method && it.binding == text)?;
+        Some(&unserved.why)
     }
 
     /// The effective contract.
@@ -117,9 +134,10 @@ impl MethodTable {
         self.entries.len()
     }
 
-    /// How many HTTP bindings the methods have.
+    /// How many HTTP bindings of the methods are served.
     pub(crate) fn bindings(&self) -> usize {
-        self.contract.methods().iter().map(|method| method.http.len()).sum()
+        let all: usize = self.contract.methods().iter().map(|method| method.http.len()).sum();
+        all - self.unserved.len()
     }
 
     /// How many methods nobody may call, since no layer says who may.
@@ -153,7 +171,7 @@ fn entries<'a>(
 ) -> Result<Entered<'a>, Refused> {
     let schemas = built.sources.iter().map(|source| (&*source.upstream, Arc::new(Schema::compile(&source.pool))));
     let schemas: HashMap<_, _> = schemas.collect();
-    let mut entered = Entered { entries: Entries::new(), bound: Vec::new(), warnings: Vec::new() };
+    let mut entered = Entered { entries: Entries::new(), bound: Vec::new(), unserved: Vec::new() };
     let mut reasons = Vec::new();
     let bounded = bounded(&built.contract);
     for method in built.contract.methods() {
@@ -167,7 +185,10 @@ fn entries<'a>(
                 for (binding, plan) in method.http.iter().zip(plans) {
                     match plan {
                         Ok(plan) => entered.bound.push((binding, Arc::clone(&entry), plan)),
-                        Err(warning) => entered.warnings.push(warning),
+                        Err(why) => {
+                            let (method, binding) = (Arc::clone(&method.name), binding.to_string());
+                            entered.unserved.push(UnservedBinding { method, binding, why });
+                        }
                     }
                 }
                 entered.entries.insert(path, entry);

@@ -14,8 +14,8 @@ use http::uri::PathAndQuery;
 use super::plan::CachePlan;
 use super::rates::Rate;
 
-/// The plan of each HTTP binding of a method, or one line that says why it is not served.
-type Plans = Vec<Result<Arc<Plan>, String>>;
+/// The plan of each HTTP binding of a method, or why it is not served.
+type Plans = Vec<Result<Arc<Plan>, PlanError>>;
 
 /// How many entries were made.
 static MADE: AtomicU64 = AtomicU64::new(0);
@@ -84,10 +84,8 @@ fn plan(method: &Method, schema: &Arc<Schema>, binding: Option<&Binding>) -> Res
     Ok(plan.written(Output { defaults, proto_names, enum_numbers }).ignoring(Arc::clone(ignored_parameters)))
 }
 
-fn bound(method: &Method, schema: &Arc<Schema>, binding: &Binding) -> Result<Arc<Plan>, String> {
-    plan(method, schema, Some(binding)).map(Arc::new).map_err(|error| {
-        format!("warning: {}: google.api.http: `{binding}`: {error}, so this binding is not served", method.name)
-    })
+fn bound(method: &Method, schema: &Arc<Schema>, binding: &Binding) -> Result<Arc<Plan>, PlanError> {
+    plan(method, schema, Some(binding)).map(Arc::new)
 }
 
 fn series_of(method: &Method, before: Option<&MethodEntry>) -> Arc<MethodSeries> {

@@ -42,7 +42,7 @@ impl Tables {
             tracing::warn!(%upstream, %why, "its descriptors are not known: until they are, its methods are UNAVAILABLE");
         }
         let table = MethodTable::new(&built, &upstreams, None)?;
-        for line in built.warnings.iter().chain(table.warnings()) {
+        for line in built.warnings.iter().cloned().chain(table.warnings()) {
             tracing::warn!("{}", line.trim_start_matches("warning: "));
         }
         let reloads = accord_runtime::telemetry::meter()

@@ -35,9 +35,25 @@ impl Sample {
         Tables::open(sources, upstreams).unwrap()
     }
 
-    fn overlay(&self, text: &str) {
+    pub(crate) fn overlay(&self, text: &str) {
         std::fs::write(self.directory.path().join("overlay.toml"), text).unwrap();
     }
+}
+
+/// The table of one upstream with these descriptors.
+pub(crate) async fn of_descriptors(set: &[u8]) -> Arc<MethodTable> {
+    let sample = Sample::new(true);
+    std::fs::write(sample.directory.path().join("catalog.binpb"), set).unwrap();
+    sample.open().await.load()
+}
+
+/// The descriptors of a proto that is written out, with what it imports.
+pub(crate) fn compiled(proto: &str) -> Vec<u8> {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("echo.proto"), proto).unwrap();
+    let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let mut compiler = protox::Compiler::new([directory.path(), &protos]).unwrap();
+    compiler.include_imports(true).open_file("echo.proto").unwrap().encode_file_descriptor_set()
 }
 
 fn overlay(policy: &str) -> String {
@@ -101,26 +117,9 @@ async fn reload_of_invalid_contract_keeps_the_previous_one() {
 
 /// A service whose methods no layer says who may call, which is a warning.
 pub(crate) fn undeclared_service() -> Vec<u8> {
-    let method = prost_types::MethodDescriptorProto {
-        name: Some("Say".to_owned()),
-        input_type: Some(".echo.v1.Words".to_owned()),
-        output_type: Some(".echo.v1.Words".to_owned()),
-        ..Default::default()
-    };
-    let service = prost_types::ServiceDescriptorProto {
-        name: Some("EchoService".to_owned()),
-        method: vec![method],
-        ..Default::default()
-    };
-    let words = prost_types::DescriptorProto { name: Some("Words".to_owned()), ..Default::default() };
-    let file = prost_types::FileDescriptorProto {
-        name: Some("echo.proto".to_owned()),
-        package: Some("echo.v1".to_owned()),
-        message_type: vec![words],
-        service: vec![service],
-        ..Default::default()
-    };
-    prost::Message::encode_to_vec(&prost_types::FileDescriptorSet { file: vec![file] })
+    compiled(
+        "syntax = \"proto3\"; package echo.v1; message Words {} service EchoService { rpc Say(Words) returns (Words); }",
+    )
 }
 
 #[tokio::test]
