@@ -24,6 +24,8 @@ const CLEARED: &str = "\r\x1b[2K";
 struct Figures {
     calls: f64,
     failed: f64,
+    /// Answered from the memory of the gateway, of which the cache hears nothing.
+    near: f64,
     hits: f64,
     misses: f64,
     bypassed: f64,
@@ -78,6 +80,7 @@ impl Figures {
         Self {
             calls: all - own,
             failed: all - sum(gateway, duration, &[("rpc_response_status_code", "OK")]),
+            near: sum(gateway, "accord_gateway_near_reads_total", &[("outcome", "hit")]),
             hits,
             misses: reads(&[]) - hits,
             bypassed: sum(gateway, "accord_gateway_cache_bypassed_total", &[]),
@@ -85,9 +88,25 @@ impl Figures {
     }
 
     fn line(&self, rate: f64) -> String {
-        let Self { calls, failed, hits, misses, bypassed } = self;
+        let Self { calls, failed, near, hits, misses, bypassed } = self;
         format!(
-            "{rate:.0} calls/s   {calls} calls, {failed} not OK   cache: {hits} hits, {misses} misses, {bypassed} bypassed"
+            "{rate:.0} calls/s   {calls} calls, {failed} not OK   cache: {near} near hits, {hits} hits, {misses} misses, \
+             {bypassed} bypassed"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_counts_hits_in_the_gateway_beside_those_in_the_cache() {
+        let gateway = "rpc_server_call_duration_seconds_count{rpc_response_status_code=\"OK\"} 5\n\
+                       accord_gateway_near_reads_total{outcome=\"hit\"} 3\n\
+                       accord_gateway_near_reads_total{outcome=\"miss\"} 2\n";
+        let cache = "accord_cache_reads_total{outcome=\"hit\"} 1\naccord_cache_reads_total{outcome=\"uri-miss\"} 1\n";
+        let line = Figures::read(gateway, cache).line(2.0);
+        assert_eq!(line, "2 calls/s   5 calls, 0 not OK   cache: 3 near hits, 1 hits, 1 misses, 0 bypassed");
     }
 }
