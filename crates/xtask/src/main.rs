@@ -51,11 +51,26 @@ fn main() -> ExitCode {
         Chore::Simulate(args) => simulate::run(args),
         Chore::Soak(args) => soak::run(args),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            say::note(format_args!("error: {problem:#}"));
-            ExitCode::FAILURE
-        }
+    let Err(problem) = outcome else { return ExitCode::SUCCESS };
+    if let Some(line) = told(&problem) {
+        say::note(line);
+    }
+    ExitCode::FAILURE
+}
+
+/// What is said of a problem: nothing where the output's reader has gone, such as `head`, which saw all it wanted.
+fn told(problem: &anyhow::Error) -> Option<String> {
+    (!problem.is::<say::ReaderGone>()).then(|| format!("error: {problem:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reader_that_has_gone_is_not_told_as_an_error() {
+        let gone = anyhow::Error::new(say::ReaderGone).context("the case hit");
+        assert_eq!(told(&gone), None);
+        assert_eq!(told(&anyhow::anyhow!("no core")), Some("error: no core".to_owned()));
     }
 }
