@@ -306,6 +306,7 @@ async fn internal_listener_drains_after_the_public_one() -> Result<()> {
     let (call, public) = (from_outside(&fabric, EDITOR, "Say").await?, fabric.gateway.listen);
     let call = tokio::spawn(call.send());
     while relay.take_received().is_empty() {
+        ensure!(!call.is_finished(), "refused before it came to the relay: {:?}", call.await);
         tokio::task::yield_now().await;
     }
     let neighbour = inside(&fabric, "Compute", &token);
