@@ -3,11 +3,12 @@
 use crate::{
     create,
     scripted_upstream::{Reply, ScriptedUpstream},
-    wire::{GrpcCall, frame},
+    wire::{GrpcCall, frame, word},
 };
 use accord_api::accord::auth::v1::{ClientCredentialsGrant, IssueRequest, issue_request};
 use accord_fabric::{EDITOR, Fabric};
 use anyhow::Result;
+use http::Method;
 use prost::Message;
 use serde_json::{Value, json};
 use tonic::Code;
@@ -26,10 +27,27 @@ async fn access_log_tells_protocol_principal_status_bytes_and_cache_outcome() ->
         let expected =
             ["accord-gateway", "public", "json", "catalog.v1.ProductService/GetProduct", "user", "OK", outcome];
         assert_eq!(facts.map(|fact| line[fact].clone()), expected.map(Value::from), "{line}");
-        assert!(line["response_bytes"].as_u64() > Some(100) && line["request_bytes"].as_u64() > Some(0), "{line}");
+        assert!(line["response_bytes"].as_u64() > Some(100) && line["request_bytes"].is_null(), "{line}");
         assert_eq!(line["timeout_ms"], json!(2000.0));
         assert!(line["upstream_ms"].as_f64() < line["duration_ms"].as_f64(), "{line}");
     }
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn access_log_counts_the_bytes_of_a_body_as_they_were_sent_in_either_protocol() -> Result<()> {
+    let (_echo, mut fabric) = ScriptedUpstream::behind_gateway().await?;
+    // One that passes through, and one that is read, since it is invalidated by.
+    for method in ["Say", "Change"] {
+        GrpcCall::new(&fabric, method, "word").header("x-request-id", method).send().await?.ok()?;
+        let line = &fabric.gateway.await_access_log(method, 1).await?[0];
+        assert_eq!(line["request_bytes"], json!(word("word").len()), "{line}");
+    }
+    let text = r#"{"text":"word"}"#;
+    let call = fabric.call(Method::POST, "/echo.v1.EchoService/Change").body("application/json", text);
+    call.header("x-request-id", "json").send().await?;
+    let line = &fabric.gateway.await_access_log("json", 1).await?[0];
+    assert_eq!(line["request_bytes"], json!(text.len()), "{line}");
     fabric.stop().await
 }
 

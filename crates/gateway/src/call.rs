@@ -143,15 +143,11 @@ async fn answer(
         BodyMode::Unary => {
             match near::look_up(gateway.near.as_ref(), &call, &route, &parts, body, options.cache_control).await? {
                 Lookup::Hit(response) => return Ok(response),
-                Lookup::Miss(message, place) => {
-                    call.record.add_request_bytes(message.bytes.len());
-                    unary(gateway, call, message, options, place).await?
-                }
+                Lookup::Miss(message, place) => unary(gateway, call, message, options, place).await?,
             }
         }
         BodyMode::ServerStream => {
-            let message = message::read(&route, &parts, body, &memory).await?;
-            call.record.add_request_bytes(message.bytes.len());
+            let message = message::read(&route, &parts, body, &call).await?;
             Reply::Stream(stream(gateway, &call, &message.bytes).await?)
         }
     };

@@ -1,26 +1,81 @@
 //! The request message, where the gateway has to look at it.
 
-use crate::{
-    fault::Fault,
-    memory::{CallMemory, HeldBytes},
-    protocol::RouteMatch,
-};
+use crate::{fault::Fault, memory::HeldBytes, protocol::RouteMatch, upstream::Call};
 use accord_api::accord::fault::v1::Reason;
+use accord_runtime::call_record::CallRecord;
+use bytes::Bytes;
 use http::request::Parts;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 /// Reads the one message of a request, within the bound of its method, and holds it against the fields it requires. What is read is
 /// counted as it comes.
-pub(crate) async fn read(
-    route: &RouteMatch,
-    parts: &Parts,
-    body: Incoming,
-    memory: &CallMemory,
-) -> Result<HeldBytes, Fault> {
-    let mut held = memory.request();
-    let message = route.read(parts, body, &mut held).await?;
+pub(crate) async fn read(route: &RouteMatch, parts: &Parts, body: Incoming, call: &Call) -> Result<HeldBytes, Fault> {
+    let mut held = call.memory.request();
+    let message = route.read(parts, CountedBody { body, read: 0, record: &call.record }, &mut held).await?;
     match route.entry.method.missing(&message).map_err(|_| Fault::unreadable())? {
         Some(field) => Err(Fault::violation(Reason::FieldInvalid, &field, "is required")),
         None => Ok(HeldBytes::new(message, held)),
+    }
+}
+
+/// A body whose bytes stand in the record of its call once all of them were read. One that was not read to its end is still in the
+/// way of the connection's next request, which shows by a record without any.
+struct CountedBody<'a, B> {
+    body: B,
+    read: usize,
+    record: &'a CallRecord,
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for CountedBody<'_, B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            self.read += frame.data_ref().map_or(0, Bytes::len);
+        }
+        if frame.is_none() || self.body.is_end_stream() {
+            let read = std::mem::take(&mut self.read);
+            self.record.add_request_bytes(read);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::{FutureExt, stream};
+    use http_body_util::{BodyExt, StreamBody};
+    use std::convert::Infallible;
+
+    /// What stands in the record after so many of two frames were read.
+    fn counted_after(frames: usize) -> u64 {
+        let record = CallRecord::default();
+        let data = [&b"abc"[..], b"de"].map(|data| Ok::<_, Infallible>(Frame::data(Bytes::from_static(data))));
+        let mut body = CountedBody { body: StreamBody::new(stream::iter(data)), read: 0, record: &record };
+        for _ in 0..frames {
+            body.frame().now_or_never().expect("it is there");
+        }
+        record.request_bytes()
+    }
+
+    #[test]
+    fn bytes_of_a_body_are_counted_once_it_was_read_to_its_end() {
+        assert_eq!([counted_after(1), counted_after(2), counted_after(3), counted_after(4)], [0, 0, 5, 5]);
     }
 }

@@ -75,14 +75,14 @@ pub(crate) async fn look_up(
     asked: CacheControl,
 ) -> Result<Lookup, Fault> {
     let Some(reader) = near.and_then(|near| Reader::of(near, call, route.written_as(), asked)) else {
-        return Ok(Lookup::Miss(message::read(route, parts, body, &call.memory).await?, None));
+        return Ok(Lookup::Miss(message::read(route, parts, body, call).await?, None));
     };
     let line = route.is_by_line().then_some(parts);
     let is_in_line = line.is_some() && parts.method == Method::GET && body.is_end_stream();
     if is_in_line && let Some(response) = reader.find(line, None) {
         return Ok(Lookup::Hit(response));
     }
-    let message = message::read(route, parts, body, &call.memory).await?;
+    let message = message::read(route, parts, body, call).await?;
     if is_in_line {
         return Ok(Lookup::Miss(message, reader.place(line, None)));
     }
