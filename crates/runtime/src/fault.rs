@@ -96,6 +96,11 @@ pub fn name(reason: Reason) -> String {
     name.strip_prefix(PREFIX).unwrap_or(name).to_owned()
 }
 
+/// Why a status says no, for logs and figures: the name of its reason, or of its code where it carries none of this project's.
+pub fn reason_or_code(status: &Status) -> String {
+    reason_of(status).map_or_else(|| code_name(status.code()).to_owned(), name)
+}
+
 /// What lies at the bottom of a failure: of a connection that could not be made, the layers above say only that. For logs,
 /// not for callers.
 pub fn cause(status: &Status) -> String {
@@ -167,6 +172,13 @@ mod tests {
         assert_eq!(violations, [("page.size", "is negative"), ("", "is empty")]);
         let resource = details.resource_info().unwrap();
         assert_eq!((&*resource.resource_type, &*resource.resource_name), ("method", "pkg.Service/Get"));
+    }
+
+    #[test]
+    fn reason_or_code_is_a_stable_name_and_never_the_message() {
+        let own = status(Reason::CacheUnavailable, "the cache does not answer");
+        assert_eq!(reason_or_code(&own), "CACHE_UNAVAILABLE");
+        assert_eq!(reason_or_code(&Status::deadline_exceeded("too late")), "DEADLINE_EXCEEDED");
     }
 
     #[test]
