@@ -8,7 +8,11 @@ use crate::{
 use accord_fabric::{EDITOR, Fabric, READER};
 use anyhow::Result;
 use http::Method;
+use std::time::Duration;
 use tonic::Code;
+
+/// How long the gateway may take to say what it does.
+const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn read_after_write_sees_the_write_by_invalidation() -> Result<()> {
@@ -53,4 +57,21 @@ async fn retried_write_invalidates_whatever_its_last_attempt_says() -> Result<()
         assert_eq!(echo.take_received().len(), 1, "{code:?}: the answer from before is served no more");
     }
     fabric.stop().await
+}
+
+#[tokio::test]
+async fn deferred_invalidation_is_logged_with_a_stable_reason() -> Result<()> {
+    let (_echo, mut fabric) = ScriptedUpstream::behind_gateway().await?;
+    fabric.cache.process.kill()?;
+    let written = GrpcCall::new(&fabric, "Change", "1").send().await?;
+    assert_eq!(written.head["x-accord-invalidation"], "DEFERRED");
+    let deferred = |line: &str| line.contains("invalidation deferred") && has_stable_reason(line);
+    fabric.gateway.process.await_log(SOON, |log| log.lines().any(deferred)).await?;
+    fabric.stop().await
+}
+
+/// Whether the field `reason` of a line of the log is a name that never changes.
+fn has_stable_reason(line: &str) -> bool {
+    let reason = line.split("reason=\"").nth(1).and_then(|rest| rest.split('"').next());
+    reason.is_some_and(|reason| reason.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'))
 }

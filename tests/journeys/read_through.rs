@@ -108,7 +108,9 @@ async fn only_if_cached_gets_a_stored_answer_or_a_refusal_and_calls_no_upstream(
     let json = |wish: &'static str| fabric.get("/v1/words/hop").header("cache-control", wish).send();
     let refused = (Code::FailedPrecondition, "ANSWER_NOT_STORED".to_owned());
     assert_eq!(grpc("only-if-cached").await?.refusal(), refused);
-    assert_eq!(json("only-if-cached").await?.status, 504);
+    let told = json("only-if-cached").await?;
+    assert_eq!(told.status, 504);
+    assert!(told.text().contains("leave `only-if-cached` out"), "{}", told.text());
     assert!(echo.take_received().is_empty());
     assert_eq!(grpc("max-age=60").await?.ok()?, word("hop"));
     echo.take_received();

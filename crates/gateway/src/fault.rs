@@ -1,10 +1,7 @@
 //! An answer of the gateway's own: what went wrong, whose fault it was, and what the caller can do.
 
 use accord_api::accord::fault::v1::Reason;
-use accord_runtime::{
-    fault::{self, StatusBuilder},
-    observe::code_name,
-};
+use accord_runtime::fault::{self, StatusBuilder};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::time::Duration;
@@ -164,7 +161,7 @@ impl Fault {
 
     /// Its reason; only its code where it is a status of another binary and carries no reason of ours.
     pub(crate) fn reason(&self) -> String {
-        fault::reason_of(self.status()).map_or_else(|| code_name(self.status().code()).to_owned(), fault::name)
+        fault::reason_or_code(self.status())
     }
 
     /// The HTTP status that says more than its code does, where there is one.

@@ -15,7 +15,7 @@ use accord_api::accord::{
 };
 use accord_contract::Idempotency;
 use accord_mesh::MeshClient;
-use accord_runtime::{deadline::Deadline, observe::code_name};
+use accord_runtime::{deadline::Deadline, fault};
 use accord_upstream::Client;
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -107,11 +107,8 @@ impl IdempotencyRecords {
             _ => Ok(()),
         };
         if let Err(status) = updated {
-            tracing::warn!(
-                code = code_name(status.code()),
-                reason = status.message(),
-                "an idempotency record was not updated"
-            );
+            let (reason, error) = (fault::reason_or_code(&status), status.message());
+            tracing::warn!(reason, error, "an idempotency record was not updated");
         }
     }
 
@@ -166,8 +163,10 @@ fn replay(stored: StoredAnswer) -> Answer {
 }
 
 fn unavailable(status: &Status) -> Fault {
-    tracing::debug!(code = code_name(status.code()), reason = status.message(), "idempotency records do not answer");
-    let message = "the records of idempotency keys can't be reached, and without them the call could be done twice";
+    let (reason, error) = (fault::reason_or_code(status), status.message());
+    tracing::debug!(reason, error, "idempotency records do not answer");
+    let message = "the records of idempotency keys can't be reached, and without them the call could be done twice; send it again \
+                   later with the same key";
     Fault::new(Component::Cache, Reason::IdempotencyUnavailable, message)
 }
 

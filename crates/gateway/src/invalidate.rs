@@ -14,7 +14,7 @@ use accord_api::accord::cache::v1::{
 };
 use accord_mesh::MeshClient;
 use accord_readthrough::{Asked, Tag};
-use accord_runtime::{backoff::Backoff, deadline::Deadline, observe::code_name, request::RequestId};
+use accord_runtime::{backoff::Backoff, deadline::Deadline, fault, request::RequestId};
 use accord_upstream::Client;
 use opentelemetry::metrics::Counter;
 pub(crate) use pending::PendingInvalidation;
@@ -282,8 +282,8 @@ impl Sender {
         let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
         while let Err(status) = self.send(&[], false).await {
             if self.queue.announcement.send_replace(Announcement::Deferred) == Announcement::Pending {
-                let (code, reason) = (code_name(status.code()), status.message());
-                tracing::info!(code, reason, "the cache can't be told yet that this gateway is a new one");
+                let (reason, error) = (fault::reason_or_code(&status), status.message());
+                tracing::info!(reason, error, "the cache can't be told yet that this gateway is a new one");
             }
             tokio::time::sleep(backoff.next_wait()).await;
         }
@@ -314,11 +314,12 @@ impl Sender {
             };
             // Logged once for each batch: how long it lasts shows in the count of deferred mutations.
             if !mem::replace(&mut has_failed, true) {
+                let (reason, error) = (fault::reason_or_code(&status), status.message());
                 tracing::warn!(
-                    code = code_name(status.code()),
-                    reason = status.message(),
+                    reason,
+                    error,
                     tags = tags.len(),
-                    "invalidation deferred"
+                    "invalidation deferred: it is sent again until the cache has it"
                 );
             }
             if is_refused(status.code()) {

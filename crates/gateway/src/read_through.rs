@@ -20,7 +20,7 @@ use accord_api::accord::{
 };
 use accord_contract::{CachePolicy, OnCacheFailure};
 use accord_mesh::MeshClient;
-use accord_runtime::{deadline, fault, observe::code_name};
+use accord_runtime::{deadline, fault};
 use accord_token::PASSPORT_HEADER;
 use accord_upstream::{Client, Upstream};
 use accord_wire::Malformed;
@@ -134,7 +134,7 @@ impl ReadThrough {
 
     /// Logs that the cache fails: once, until it answers again.
     fn log_failure(&self, call: &Call, failure: &Status) {
-        let (code, reason) = (code_name(failure.code()), failure.message());
+        let (reason, error) = (fault::reason_or_code(failure), failure.message());
         if fault::reason_of(failure) == Some(Reason::UpstreamUnknown) {
             return self.log_unknown_upstream(&call.permit.entry().method.upstream);
         }
@@ -142,11 +142,11 @@ impl ReadThrough {
             return;
         }
         if is_down(failure) {
-            tracing::warn!(code, reason, "the cache is down: reads bypass it");
+            tracing::warn!(reason, error, "the cache is down: reads bypass it");
         } else if is_refusal(failure) {
             tracing::error!(
-                code,
                 reason,
+                error,
                 "the cache refuses this gateway, reads go without it: `cache.url` has to name a cache, and the gateway's \
                  client needs the role `accord-mesh`"
             );
@@ -184,13 +184,13 @@ impl ReadThrough {
         let method = &call.permit.entry().method;
         tracing::debug!(
             method = &*method.name,
-            code = code_name(failure.code()),
-            reason = failure.message(),
+            reason = fault::reason_or_code(failure),
+            error = failure.message(),
             "cache bypassed"
         );
         self.bypassed.add(1, &[KeyValue::new("rpc.method", Arc::clone(&method.name))]);
         if method.policy.on_cache_failure == OnCacheFailure::Fail {
-            let message = "the cache does not answer, and the contract says to fail then";
+            let message = "the cache does not answer, and the contract says to fail then; try again later";
             return Err(Fault::new(Component::Cache, Reason::CacheUnavailable, message));
         }
         self.past(call, message, "bypass").await
