@@ -2,10 +2,10 @@
 
 use std::{
     fs::File,
-    io::{self, Write},
+    io::Write,
     net::TcpStream,
     process::ExitCode,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,13 +14,13 @@ use accord_runtime::{
     server::{ListenConfig, Listener},
     shutdown::Shutdown,
 };
+use accord_test_log::Log;
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::time::timeout;
 use tower::service_fn;
-use tracing_subscriber::fmt::MakeWriter;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -75,41 +75,19 @@ fn take_all_descriptors() -> Vec<File> {
     std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
 }
 
-/// Keeps what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[test]
 fn panic_is_logged_with_its_place() {
     let _alone = alone();
     let log = Log::default();
     let lines = log.clone();
     let ended = run::run(async || {
-        let _guard = tracing::subscriber::set_default(tracing_subscriber::fmt().json().with_writer(lines).finish());
+        let _guard = accord_test_log::set_default(tracing_subscriber::fmt().json().with_writer(lines).finish());
         let defect: Result<(), _> = std::panic::catch_unwind(|| panic!("boom"));
         assert!(defect.is_err());
         Ok(ExitCode::SUCCESS)
     });
     drop(std::panic::take_hook());
     assert_eq!(format!("{ended:?}"), format!("{:?}", ExitCode::SUCCESS));
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     assert!(text.starts_with('{') && text.contains("boom") && text.contains("process.rs:"), "{text}");
 }

@@ -50,8 +50,9 @@ impl ConnectWarnings {
 mod tests {
     use std::io;
 
+    use accord_test_log::Log;
+
     use super::*;
-    use crate::test_log::Log;
 
     #[tokio::test(start_paused = true)]
     async fn cause_is_warned_of_once_in_a_while_with_endpoint_and_remedy() {

@@ -41,8 +41,6 @@ pub mod grpc;
 mod health_status;
 pub mod metadata;
 mod metrics;
-#[cfg(test)]
-mod test_log;
 
 pub use attempt::make_room;
 pub use balance::Upstream;

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use accord_test_log::Log;
+
 use super::*;
 use crate::config::{Config, UpstreamConfig};
 use crate::reflect;
@@ -129,26 +131,12 @@ async fn refused_reload_logs_its_errors_alone() {
     std::fs::write(sample.directory.path().join("catalog.binpb"), undeclared_service()).unwrap();
     sample.overlay("[[rule]]\nselector = \"echo.v1.EchoServce/*\"\nidempotency_level = \"IDEMPOTENT\"\n");
 
-    let log = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let writer = Arc::clone(&log);
-    let subscriber = tracing_subscriber::fmt().with_writer(move || LogWriter(Arc::clone(&writer))).finish();
-    tracing::subscriber::with_default(subscriber, || tables.reload_files(&sample.config));
-
-    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
-    assert_eq!(log.matches("contract reload refused").count(), 1, "{log}");
-    assert!(log.contains("echo.v1.EchoServce") && !log.contains("access"), "{log}");
-}
-
-struct LogWriter(Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for LogWriter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+    let log = Log::default();
+    let guard = log.start();
+    tables.reload_files(&sample.config);
+    drop(guard);
+    assert_eq!(log.count("contract reload refused"), 1, "{}", log.text());
+    assert!(log.count("echo.v1.EchoServce") > 0 && log.count("access") == 0, "{}", log.text());
 }
 
 #[tokio::test]

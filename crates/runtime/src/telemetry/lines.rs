@@ -84,8 +84,7 @@ fn with_ids(writer: &mut Writer<'_>, format: LogFormat, line: &str, call: &CallR
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
+    use accord_test_log::Log;
     use http::{HeaderMap, HeaderName, HeaderValue};
     use tracing::Span;
     use tracing_subscriber::layer::SubscriberExt;
@@ -93,33 +92,11 @@ mod tests {
     use super::*;
     use crate::{current_call::CurrentCall, request_id::RequestId, trace};
 
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl MakeWriter<'_> for Written {
-        type Writer = Self;
-
-        fn make_writer(&self) -> Self {
-            self.clone()
-        }
-    }
-
     /// The line of a warning in a call that is not sampled, under this request id.
     fn line(format: LogFormat, id: &'static str) -> String {
-        let written = Written::default();
-        let lines = written_to(written.clone(), format, false);
-        let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(lines));
+        let log = Log::default();
+        let lines = written_to(log.clone(), format, false);
+        let _guard = accord_test_log::set_default(tracing_subscriber::registry().with(lines));
         let given = [("x-request-id", id), ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")];
         let headers = HeaderMap::from_iter(
             given.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))),
@@ -129,7 +106,7 @@ mod tests {
         let entered = call.enter();
         tracing::warn!(attempt = 2, "the upstream is slow");
         drop(entered);
-        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+        log.text()
     }
 
     #[test]

@@ -71,7 +71,7 @@ async fn unsampled_parent_is_not_sampled() {
     let kept = Kept::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).with_sampler(sampler()).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let _guard = accord_test_log::set_default(tracing_subscriber::registry().with(layer));
 
     let service = Observe::new(service_fn(next_hop), Arc::new(|_: &str| None)).sample_by(sampler());
     let call = Request::post("/").header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-00")).body(()).unwrap();
@@ -83,7 +83,7 @@ async fn unsampled_parent_is_not_sampled() {
 #[tokio::test]
 async fn call_that_is_not_sampled_opens_no_span() {
     let opened = Opened::default();
-    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(opened.clone()));
+    let _guard = accord_test_log::set_default(tracing_subscriber::registry().with(opened.clone()));
     let exported = Observe::new(service_fn(next_hop), Arc::new(|_: &str| None)).sample_by(sampler());
     let nowhere = Observe::new(service_fn(next_hop), Arc::new(|_: &str| None));
     for (service, flags, spans) in [(&exported, "00", 0), (&nowhere, "01", 0), (&exported, "01", 1)] {
@@ -107,7 +107,7 @@ async fn excluded_path_begins_no_trace() {
     let kept = Kept::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let _guard = accord_test_log::set_default(tracing_subscriber::registry().with(layer));
 
     let answer = service_fn(async |_| Ok(Response::new(http_body_util::Empty::<bytes::Bytes>::new())));
     let service = Observe::new(answer, Arc::new(|_: &str| None)).exclude(&["/livez"]).sample_by(sampler());
@@ -122,7 +122,7 @@ async fn server_span_is_the_parent_of_outbound_calls() {
     let kept = Kept::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let _guard = accord_test_log::set_default(tracing_subscriber::registry().with(layer));
 
     let naming = Arc::new(|path: &str| Some(MethodSeries::new(path.trim_start_matches('/'))));
     let service = Observe::new(service_fn(next_hop), naming).sample_by(sampler());

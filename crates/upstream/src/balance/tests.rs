@@ -1,3 +1,4 @@
+use accord_test_log::Log;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body::Frame;
@@ -16,7 +17,6 @@ use crate::connect_error::ConnectCause;
 use crate::exchange;
 use crate::metrics::EjectionCause;
 use crate::payload::Payload;
-use crate::test_log::Log;
 use crate::transport_error::TransportError;
 
 fn upstream(urls: &[String]) -> Arc<Upstream> {

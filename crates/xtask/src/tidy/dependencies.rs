@@ -14,9 +14,9 @@ use crate::workspace;
 const ALLOWED: [(&str, &[&str]); 13] = [
     ("accord-contract", &["accord-api", "accord-wire"]),
     ("accord-transcode", &["accord-contract", "accord-wire"]),
-    ("accord-runtime", &["accord-api"]),
+    ("accord-runtime", &["accord-api", "accord-test-log"]),
     ("accord-mesh", &["accord-api", "accord-contract", "accord-runtime", "accord-token", "accord-upstream"]),
-    ("accord-upstream", &["accord-api", "accord-runtime"]),
+    ("accord-upstream", &["accord-api", "accord-runtime", "accord-test-log"]),
     (
         "accord-gateway",
         &[
@@ -25,6 +25,7 @@ const ALLOWED: [(&str, &[&str]); 13] = [
             "accord-mesh",
             "accord-readthrough",
             "accord-runtime",
+            "accord-test-log",
             "accord-token",
             "accord-transcode",
             "accord-upstream",

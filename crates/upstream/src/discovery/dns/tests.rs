@@ -2,10 +2,10 @@ use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
+use accord_test_log::Log;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::test_log::Log;
 
 /// What is asked of a resolution at which time, and what it answers.
 struct Script {
