@@ -35,7 +35,7 @@ async fn cache_that_is_down_is_bypassed_and_loses_what_it_missed() -> Result<()>
 }
 
 #[tokio::test]
-async fn cache_that_is_down_is_logged_with_the_name_of_the_code() -> Result<()> {
+async fn cache_that_is_down_is_logged_with_a_stable_reason() -> Result<()> {
     let mut fabric = Fabric::start().await?;
     stock(&fabric).await?;
     let token = fabric.token(EDITOR).await?;
@@ -43,7 +43,7 @@ async fn cache_that_is_down_is_logged_with_the_name_of_the_code() -> Result<()> 
     fabric.get("/v1/products/oak-desk").token(&token).send().await?;
     let log = fabric.gateway.process.log();
     let line = log.lines().find(|line| line.contains("the cache is down")).unwrap_or_default();
-    assert!(line.contains("code=\"UNAVAILABLE\""), "{log}");
+    assert!(line.contains("reason=\"UPSTREAM_UNAVAILABLE\""), "{log}");
     fabric.stop().await
 }
 
