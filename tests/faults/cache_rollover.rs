@@ -3,7 +3,7 @@
 use crate::{stock, until};
 use accord_fabric::{EDITOR, Fabric, Part, Server, http::HttpCall};
 use anyhow::Result;
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 /// What is said once by a process that waits.
 const WAITS: &str = "another cache process holds the data directory";
@@ -47,6 +47,20 @@ async fn gateway_goes_on_with_the_successor_of_its_cache() -> Result<()> {
     let is_hit = |status: Option<&str>| status.is_some_and(|status| status.starts_with("accord; hit"));
     until(&fabric, &token, Duration::from_secs(10), |answer| is_hit(answer.header("cache-status"))).await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn cache_whose_lock_file_is_deleted_ends_once_another_holds_it() -> Result<()> {
+    let mut fabric = Fabric::start().await?;
+    let mut successor = waiting(&mut fabric).await?;
+    // A deleted file is made anew by whoever looks first: by the successor, while the other does not look.
+    fabric.cache.process.pause()?;
+    fs::remove_file(fabric.directory().join("data").join("accord-cache.lock"))?;
+    successor.wait_serving().await?;
+    fabric.cache.process.resume()?;
+    let ended = "was deleted under this cache, and another cache process holds it anew";
+    fabric.cache.process.await_log(Duration::from_secs(20), |log| log.contains(ended)).await?;
+    successor.process.check()
 }
 
 async fn waiting(fabric: &mut Fabric) -> Result<Server> {

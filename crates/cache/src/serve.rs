@@ -98,7 +98,7 @@ async fn serve_alone(
     mesh: &MeshClient,
     records: &Records,
 ) -> Result<()> {
-    let _lock = tokio::select! {
+    let mut lock = tokio::select! {
         lock = DataLock::acquire(&config.data_dir) => lock?,
         () = shutdown.begun() => return Ok(()),
     };
@@ -111,8 +111,11 @@ async fn serve_alone(
     tracing::info!(listen = %listener.address(), upstreams, namespaces, "listening");
     keep_from(limits.first_lease_time, health);
     health.obtained(DATA_LOCK);
-    listener.serve(public, shutdown.clone()).await;
-    Ok(())
+    tokio::select! {
+        () = listener.serve(public, shutdown.clone()) => Ok(()),
+        // Nothing is drained: every further answer could be one that the other cache has invalidated.
+        lost = lock.lost() => Err(lost.into()),
+    }
 }
 
 /// Ready once answers are kept: until then a cache answers, and each read is a load.
