@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
@@ -87,6 +88,7 @@ pub struct Builder {
     pub(crate) staleness_bound: Option<Duration>,
     pub(crate) otlp: Option<String>,
     pub(crate) settings: BTreeMap<Part, Table>,
+    configs: Vec<(Part, PathBuf)>,
     environment: Vec<(Part, String, String)>,
     scripts: Vec<(String, String, SocketAddr)>,
     calling_scripts: BTreeSet<String>,
@@ -109,6 +111,7 @@ impl Builder {
             staleness_bound: None,
             otlp: None,
             settings: BTreeMap::new(),
+            configs: Vec::new(),
             environment: Vec::new(),
             scripts: Vec::new(),
             calling_scripts: BTreeSet::new(),
@@ -204,6 +207,12 @@ impl Builder {
         self
     }
 
+    /// Gives a binary one more configuration file, by its path, which may begin in the workspace; a later one is stronger.
+    pub fn config(mut self, part: Part, path: impl AsRef<Path>) -> Self {
+        self.configs.push((part, binaries::workspace().join(path)));
+        self
+    }
+
     /// Sets a variable in a binary's environment.
     pub fn environment(mut self, part: Part, key: &str, value: &str) -> Self {
         self.environment.push((part, key.to_owned(), value.to_owned()));
@@ -220,7 +229,8 @@ impl Builder {
             let settings = settings::of(part, &self, &home);
             home::write(&home.config(part.name()), &format!("{WRITTEN_ANEW}{settings}"))?;
         }
-        let identities = Identities::prepare(&home, self.program(Part::Auth)?, self.parts()).await?;
+        let configs = self.config_flags(Part::Auth, &home);
+        let identities = Identities::prepare(&home, self.program(Part::Auth)?, configs, self.parts()).await?;
         let scripts = self.start_scripts(&home, &identities).await?;
         // Each starts when those it calls serve: what it does not find, it looks for again only after a while.
         let auth = self.serving(Part::Auth, &home).await?;
@@ -285,11 +295,18 @@ impl Builder {
         let launch = Launch {
             name: part.name().to_owned(),
             program: self.program(part)?,
-            arguments: vec!["serve".into(), "--config".into(), home.config(part.name()).into()],
+            arguments: [OsString::from("serve")].into_iter().chain(self.config_flags(part, home)).collect(),
             environment: environment.map(|(_, key, value)| (key.clone(), value.clone())).collect(),
             log: home.log(part.name()),
         };
         Ok(Server { process: Process::start(launch)?, listen, admin, services: self.services(part) })
+    }
+
+    /// The files that a binary reads, as its command line names them.
+    fn config_flags(&self, part: Part, home: &Home) -> Vec<OsString> {
+        let own = [home.config(part.name())];
+        let given = self.configs.iter().filter(|(whose, _)| *whose == part).map(|(_, file)| file.clone());
+        own.into_iter().chain(given).flat_map(|file| ["--config".into(), file.into()]).collect()
     }
 
     fn program(&self, part: Part) -> Result<PathBuf> {

@@ -1,7 +1,7 @@
 //! Who exists in a fabric: the binaries, and three persons as whom tests and the tour call. All are made by auth's own
 //! command line, on the same store as the server.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
@@ -31,14 +31,18 @@ const PERSONS: [(&str, &[&str]); 3] =
 /// Auth's command line, with the fabric's configuration.
 pub(crate) struct Identities {
     program: PathBuf,
-    config: PathBuf,
+    configs: Vec<OsString>,
 }
 
 impl Identities {
     /// Makes the keys, workloads and persons that an earlier fabric in the same directory has not made.
-    pub(crate) async fn prepare(home: &Home, program: PathBuf, parts: impl Iterator<Item = Part>) -> Result<Self> {
-        let config = home.config(Part::Auth.name());
-        let identities = Self { program, config };
+    pub(crate) async fn prepare(
+        home: &Home,
+        program: PathBuf,
+        configs: Vec<OsString>,
+        parts: impl Iterator<Item = Part>,
+    ) -> Result<Self> {
+        let identities = Self { program, configs };
         home::write(&home.policies(), POLICIES)?;
         let key = home.encryption_key();
         if !key.exists() {
@@ -77,7 +81,7 @@ impl Identities {
     /// Runs one of auth's subcommands, and returns what it prints.
     pub(crate) async fn manage(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.program);
-        command.args(arguments).arg("--config").arg(&self.config).kill_on_drop(true);
+        command.args(arguments).args(&self.configs).kill_on_drop(true);
         forget_settings(command.as_std_mut());
         let output = command.output().await.with_context(|| format!("can't run {}", self.program.display()))?;
         if !output.status.success() {

@@ -27,6 +27,7 @@ mod protocols;
 mod rate_limit;
 mod message;
 mod concurrency_limit;
+mod configure;
 mod cors;
 mod fair_shares;
 mod reload;
