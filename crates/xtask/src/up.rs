@@ -2,6 +2,7 @@
 
 mod in_use;
 mod live;
+mod mine;
 mod pending;
 mod ports;
 mod records;
@@ -42,6 +43,10 @@ pub(crate) struct Args {
     /// Give auth a file with Cedar policies, which grant permissions to roles, beside those of the sample; repeatable
     #[arg(long, value_name = "FILE")]
     policy: Vec<PathBuf>,
+    /// Give one of the binaries a configuration file that is stronger than its own: gateway, auth, cache, catalog or orders;
+    /// repeatable, a later one is stronger
+    #[arg(long, value_name = "NAME=FILE", value_parser = mine::named)]
+    config: Vec<(Part, PathBuf)>,
     /// Put the gateway on this port and the others as far from it as the documentation has them, or all on `free` ones
     #[arg(long, value_name = "PORT|free", default_value = "8080", hide_default_value = true, value_parser = ports)]
     ports: Choice,
@@ -55,7 +60,8 @@ impl Args {
     fn is_blamed(&self, problem: &anyhow::Error) -> bool {
         let text = format!("{problem:#}");
         let descriptors = self.descriptors.iter().map(|(_, file)| file);
-        let files = self.overlay.iter().chain(&self.policy).chain(descriptors);
+        let configs = self.config.iter().map(|(_, file)| file);
+        let files = self.overlay.iter().chain(&self.policy).chain(descriptors).chain(configs);
         let files = files.filter_map(|file| file.file_name()?.to_str());
         let urls = self.upstream.iter().map(|(_, url)| url.as_str());
         files.chain(urls).any(|given| text.contains(given))
@@ -158,6 +164,11 @@ fn builder(args: &Args, data: &Path) -> Result<Builder> {
     for policy in &args.policy {
         builder = builder.policy(seen_from_here("policy", policy)?);
     }
+    for (part, file) in &args.config {
+        let file = seen_from_here("config", file)?;
+        mine::require_no_address(&file)?;
+        builder = builder.config(*part, file);
+    }
     Ok(builder)
 }
 
@@ -179,7 +190,7 @@ async fn show(args: &Args, fabric: &mut Fabric, products: usize) -> Result<()> {
     say(format_args!("The catalog holds {products} products; keys, databases and logs are in {directory}."))?;
     print_addresses(fabric)?;
     pending::print(fabric, &args.upstream)?;
-    let scene = scene(fabric).await?;
+    let scene = scene(args, fabric).await?;
     if args.once {
         return tour::run(&scene).await;
     }
@@ -204,7 +215,9 @@ fn print_address(part: Part, Server { listen, admin, .. }: &Server) -> Result<()
     say(format_args!("  {:8} http://{listen}   metrics and health: http://{admin}", part.name()))
 }
 
-async fn scene(fabric: &Fabric) -> Result<Scene> {
+async fn scene(args: &Args, fabric: &Fabric) -> Result<Scene> {
+    let given = args.config.iter().filter(|(part, _)| *part == Part::Gateway).map(|(_, file)| from_here(file));
+    let configs: Vec<_> = [from_here(&fabric.config(Part::Gateway))].into_iter().chain(given).collect();
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let words = [
         ("listen", fabric.gateway.listen.to_string()),
@@ -214,7 +227,7 @@ async fn scene(fabric: &Fabric) -> Result<Scene> {
         ("product", format!("tour-{seconds:x}")),
         ("request", format!("tour-basket-{seconds:x}")),
         ("gateway", from_here(&binaries::path("accord-gateway")?)),
-        ("config", from_here(&fabric.config(Part::Gateway))),
+        ("config", configs.join(" --config ")),
         ("logs", from_here(&fabric.logs())),
     ];
     let variables = [("TOKEN", fabric.token(EDITOR).await?), ("READER", fabric.token(READER).await?)];
@@ -268,8 +281,10 @@ mod tests {
         let upstream = vec![("shop".to_owned(), "foo".to_owned())];
         let overlay = vec!["target/mine.toml".into()];
         let (descriptors, policy, ports) = (Vec::new(), Vec::new(), Choice::Documented);
-        let args = Args { once: false, upstream, descriptors, overlay, policy, ports, data: None };
+        let config = vec![(Part::Gateway, "target/gateway.toml".into())];
+        let args = Args { once: false, upstream, descriptors, overlay, policy, config, ports, data: None };
         assert!(args.is_blamed(&anyhow!("/a/mine.toml:1: selectr: is no key")));
+        assert!(args.is_blamed(&anyhow!("target/gateway.toml:1:1: `limit` is no key")));
         assert!(args.is_blamed(&anyhow!("\"foo\" is not an address of a service")));
         assert!(!args.is_blamed(&anyhow!("auth.db is malformed")));
     }
