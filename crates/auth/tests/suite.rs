@@ -57,6 +57,7 @@ macro_rules! database_tests {
             right_password_is_throttled_after_five_failures,
             account_throttled_at_one_address_can_log_in_from_another,
             flood_of_logins_from_one_address_leaves_room_for_a_login_from_another,
+            login_of_an_address_that_has_its_share_of_checks_costs_the_store_nothing,
             login_that_could_not_be_checked_does_not_count_as_failed,
             refresh_token_of_a_revoked_subject_is_refused,
             revoked_subject_can_log_in_again,

@@ -32,7 +32,7 @@ pub struct Auth {
     /// Who may do what.
     pub(crate) policies: Policies,
     /// Checks passwords.
-    pub(crate) passwords: Passwords,
+    pub passwords: Passwords,
     /// Slows down guessing.
     pub throttle: LoginThrottle,
     /// Logs clients that may not log in.

@@ -89,8 +89,9 @@ impl Auth {
     }
 
     async fn is_password(&self, name: &str, password: String, address: IpAddr) -> Result<bool, Denial> {
+        let admission = self.passwords.admit(address)?;
         let hashed = self.store.password(name).await?;
-        Ok(self.passwords.check(password, hashed, address).await?)
+        Ok(self.passwords.check(&admission, password, hashed).await?)
     }
 
     /// Client secrets have 256 random bits: nobody guesses them, so nobody can lock a client out by failing for it.

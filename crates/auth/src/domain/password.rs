@@ -1,9 +1,14 @@
-//! Passwords: slow to check on purpose, and so at most one at a time on each core, and of the places to wait for one a fair share
-//! for each address.
+//! Passwords: slow to check on purpose, and so at most one at a time on each core. Of the places to wait for one each address has
+//! a fair share, and no more of its checks wait for a core than there are cores, so that those of other addresses come next.
 
-use std::{net::IpAddr, sync::Arc, thread::available_parallelism};
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    thread::available_parallelism,
+};
 
-use accord_runtime::fair_share::{FairShare, Holder};
+use accord_runtime::fair_share::{FairShare, Held, Holder, network_of};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash};
 use tokio::sync::Semaphore;
 
@@ -19,11 +24,20 @@ const MAX_WAITING: usize = 64;
 pub struct Overloaded;
 
 /// Hashes and checks passwords.
-pub(crate) struct Passwords {
+pub struct Passwords {
     admitted: FairShare,
+    /// By address, what of it may run or wait for a core.
+    turns: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
     cores: Arc<Semaphore>,
+    count: usize,
     /// What is checked where there is no such person, so that a wrong name takes as long as a wrong password.
     dummy_hash: Arc<str>,
+}
+
+/// A place among the checks that wait.
+pub struct Admission {
+    address: IpAddr,
+    _held: Held,
 }
 
 impl Passwords {
@@ -32,29 +46,44 @@ impl Passwords {
         let cores = available_parallelism().map_or(1, usize::from);
         Ok(Self {
             admitted: FairShare::new((cores + MAX_WAITING) as u64, FairShare::DEFAULT).observed("passwords"),
+            turns: Mutex::default(),
             cores: Arc::new(Semaphore::new(cores)),
+            count: cores,
             dummy_hash: hash("nobody's password")?.into(),
         })
+    }
+
+    /// A place for a check of this address. Whoever gets none is to cost nothing more, not even a question to the store.
+    pub fn admit(&self, address: IpAddr) -> Result<Admission, Overloaded> {
+        let held = self.admitted.hold(Some(Holder::address(address, None)), 1, 0).map_err(|_| Overloaded)?;
+        Ok(Admission { address, _held: held })
     }
 
     /// Whether the password is the one that was hashed. Takes as long where there is none.
     pub(crate) async fn check(
         &self,
+        admission: &Admission,
         password: String,
         hashed: Option<String>,
-        address: IpAddr,
     ) -> Result<bool, Overloaded> {
-        let holder = Holder::address(address, None);
-        let _admitted = self.admitted.hold(Some(holder), 1, 0).map_err(|_| Overloaded)?;
+        let turn = self.turns_of(admission.address).acquire_owned().await.map_err(|_| Overloaded)?;
         let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| Overloaded)?;
         let known = hashed.is_some();
         let hashed: Arc<str> = hashed.map_or_else(|| Arc::clone(&self.dummy_hash), Into::into);
         let matched = tokio::task::spawn_blocking(move || {
             // Work that has begun can't be stopped: it gives its core back when it ends, not when its caller goes away.
-            let _core = core;
+            let _held = (core, turn);
             matches(&password, &hashed)
         });
         Ok(matched.await.map_err(|_| Overloaded)? && known)
+    }
+
+    /// What is kept is in use: no more than are admitted.
+    fn turns_of(&self, address: IpAddr) -> Arc<Semaphore> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turns| Arc::strong_count(turns) > 1);
+        let turns = turns.entry(network_of(address)).or_insert_with(|| Arc::new(Semaphore::new(self.count)));
+        Arc::clone(turns)
     }
 }
 
@@ -82,13 +111,50 @@ mod tests {
     use super::*;
 
     const HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+    /// Less than one address may have admitted.
+    const FLOOD: usize = 30;
+
+    #[tokio::test]
+    async fn check_of_another_address_comes_before_those_that_wait_of_one() {
+        let passwords = Arc::new(Passwords::new().unwrap());
+        let check = |address| {
+            let passwords = Arc::clone(&passwords);
+            async move {
+                let admission = passwords.admit(address).unwrap();
+                passwords.check(&admission, "a guess".to_owned(), None).await.unwrap()
+            }
+        };
+        let flood: Vec<_> = (0..FLOOD).map(|_| tokio::spawn(check(HOME))).collect();
+        // All of them have begun to wait.
+        while passwords.admitted.held().load(Ordering::Relaxed) < FLOOD as u64 {
+            tokio::task::yield_now().await;
+        }
+        check(ELSEWHERE).await;
+        let checked = flood.iter().filter(|check| check.is_finished()).count();
+        assert!(checked <= 2 * passwords.count, "{checked} of {FLOOD} came before it");
+    }
+
+    #[tokio::test]
+    async fn address_of_which_nothing_waits_is_forgotten() {
+        let passwords = Passwords::new().unwrap();
+        for address in [HOME, ELSEWHERE] {
+            let admission = passwords.admit(address).unwrap();
+            passwords.check(&admission, "a guess".to_owned(), None).await.unwrap();
+        }
+        drop(passwords.turns_of(HOME));
+        assert_eq!(passwords.turns.lock().unwrap().len(), 1);
+    }
 
     #[tokio::test]
     async fn cancelled_check_occupies_its_core_until_it_ends() {
         let passwords = Passwords::new().unwrap();
         let cores = passwords.cores.available_permits();
         // Polled once, which begins the work; then the caller goes away.
-        let check = passwords.check("a guess".to_owned(), None, HOME);
+        let check = async {
+            let admission = passwords.admit(HOME)?;
+            passwords.check(&admission, "a guess".to_owned(), None).await
+        };
         assert!(tokio::time::timeout(std::time::Duration::ZERO, check).await.is_err());
         assert_eq!(passwords.cores.available_permits(), cores - 1);
         assert_eq!(passwords.admitted.held().load(Ordering::Relaxed), 0, "nobody waits");

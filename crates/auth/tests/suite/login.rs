@@ -149,6 +149,15 @@ pub(crate) async fn flood_of_logins_from_one_address_leaves_room_for_a_login_fro
     assert!(server.log_in("ada", PASSWORD).await.is_ok());
 }
 
+pub(crate) async fn login_of_an_address_that_has_its_share_of_checks_costs_the_store_nothing(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let checks = std::iter::repeat_with(|| server.auth.passwords.admit(Ipv4Addr::LOCALHOST.into()));
+    let checks: Vec<_> = checks.map_while(Result::ok).collect();
+    assert!(!checks.is_empty());
+    server.auth.store.close().await;
+    assert_eq!(refused(server.log_in("ada", PASSWORD).await), Reason::Overloaded);
+}
+
 pub(crate) async fn login_that_could_not_be_checked_does_not_count_as_failed(database: Database) {
     let server = Server::start(&database, |_| {}).await;
     server.auth.store.close().await;
