@@ -72,7 +72,8 @@ pub enum BodyError {
     Broken(Option<TransportError>),
 }
 
-/// Reads a whole body of at most `limit` bytes, which are held as they come. One chunk is handed on without a copy.
+/// Reads a whole body of at most `limit` bytes. The memory for it is held before it is taken. One chunk is handed on without a
+/// copy.
 pub async fn collect<B>(
     mut body: B,
     limit: u64,
@@ -86,33 +87,64 @@ where
     if announced > limit {
         return Err(BodyError::TooLarge { limit });
     }
-    let mut whole = Bytes::new();
-    let mut joined = BytesMut::new();
+    let mut chunks = Chunks { announced, limit, ..Chunks::default() };
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| broken(&error))?.into_data();
-        if let Ok(data) = &frame {
-            let read = (whole.len() + joined.len() + data.len()) as u64;
-            if read > limit {
-                return Err(BodyError::TooLarge { limit });
-            }
-            held.as_deref_mut().map_or(Ok(()), |held| held.set(read)).map_err(BodyError::Shed)?;
-        }
-        match frame {
-            Ok(data) if whole.is_empty() && joined.is_empty() => whole = data,
-            Ok(data) => {
-                if joined.is_empty() {
-                    // As much as will come: a buffer that doubles takes up to twice the bytes that are counted.
-                    joined.reserve(usize::try_from(announced).unwrap_or_default());
-                }
-                joined.extend_from_slice(&std::mem::take(&mut whole));
-                joined.extend_from_slice(&data);
-            }
+        match frame.map_err(|error| broken(&error))?.into_data() {
+            Ok(data) => chunks.push(data, held.as_deref_mut())?,
             Err(frame) => trailers = frame.into_trailers().ok().or(trailers),
         }
     }
-    let bytes = if joined.is_empty() { whole } else { joined.freeze() };
-    Ok((bytes, trailers))
+    Ok((chunks.joined(), trailers))
+}
+
+/// The bytes of a body so far: the first chunk, or a buffer with all of them.
+#[derive(Default)]
+struct Chunks {
+    first: Bytes,
+    buffer: BytesMut,
+    announced: u64,
+    limit: u64,
+}
+
+impl Chunks {
+    fn push(&mut self, data: Bytes, held: Option<&mut Held>) -> Result<(), BodyError> {
+        let read = self.first.len() + self.buffer.len() + data.len();
+        if read as u64 > self.limit {
+            return Err(BodyError::TooLarge { limit: self.limit });
+        }
+        let is_first = self.first.is_empty() && self.buffer.is_empty();
+        let capacity = if is_first { read } else { self.capacity(read) };
+        held.map_or(Ok(()), |held| held.set(capacity as u64)).map_err(BodyError::Shed)?;
+        if is_first {
+            self.first = data;
+            return Ok(());
+        }
+        if capacity > self.buffer.capacity() {
+            let mut larger = BytesMut::with_capacity(capacity);
+            larger.extend_from_slice(&std::mem::take(&mut self.first));
+            larger.extend_from_slice(&self.buffer);
+            self.buffer = larger;
+        }
+        self.buffer.extend_from_slice(&data);
+        Ok(())
+    }
+
+    /// What the buffer takes that `read` bytes fit into: as much as will come, or else twice as much as before. All of it counts
+    /// from the beginning, since the allocator may give out memory that something else has filled.
+    fn capacity(&self, read: usize) -> usize {
+        let (announced, limit) = (whole_usize(self.announced), whole_usize(self.limit));
+        let has = self.buffer.capacity();
+        if read <= has { has } else { read.max(announced).max(has.saturating_mul(2)).min(limit) }
+    }
+
+    fn joined(self) -> Bytes {
+        if self.buffer.is_empty() { self.first } else { self.buffer.freeze() }
+    }
+}
+
+fn whole_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 fn broken(error: &(dyn Error + 'static)) -> BodyError {
@@ -137,9 +169,11 @@ where
     if bytes.is_empty() {
         return Ok((None, trailers));
     }
+    let read = bytes.len();
     let mut frames = Deframer { buffer: BytesMut::new(), limit };
     let message = frames.only(bytes, encoding)?;
-    if let Some(held) = held {
+    // One that was not compressed is a part of what was read, and keeps all of it.
+    if let Some(held) = held.filter(|_| message.len() + PREFIX != read) {
         held.set(message.len() as u64).map_err(BodyError::Shed)?;
     }
     Ok((Some(message), trailers))
@@ -247,3 +281,6 @@ pub(crate) fn from_http(status: http::StatusCode) -> tonic::Code {
         _ => tonic::Code::Unknown,
     }
 }
+
+#[cfg(test)]
+mod tests;
