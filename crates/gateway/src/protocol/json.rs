@@ -179,13 +179,15 @@ fn unary(
     let (mut is_passed_on, mut written) = (false, None);
     let mut response = match answer.result {
         Ok(message) => {
+            // Held before it is made: whoever has its share costs no more work.
+            let held = memory.response(message.len())?;
             let mut text = Vec::with_capacity(message.len() * 2);
             let content_type = codec
                 .plan
                 .response(&message, &mut text)
                 .map_err(|error| Fault::malformed(format!("the answer is not the declared message: {error}")))?;
             is_passed_on = content_type.is_some();
-            success(method, content_type.unwrap_or(CONTENT_TYPE), written.insert(Bytes::from(text)), memory)?
+            success(method, content_type.unwrap_or(CONTENT_TYPE), written.insert(fitted(text)), held)?
         }
         Err(status) => codec.json.error(&status, method),
     };
@@ -197,19 +199,28 @@ fn unary(
     Ok(response)
 }
 
+/// Text beyond which it is copied rather than kept with much room behind it.
+const LARGE: usize = 64 << 10;
+
+/// The text in as much memory as it is counted for, or a little more.
+fn fitted(text: Vec<u8>) -> Bytes {
+    let is_loose = text.capacity() > LARGE && text.capacity() - text.len() > text.len() / 8;
+    if is_loose { Bytes::copy_from_slice(&text) } else { Bytes::from(text) }
+}
+
 /// An answer with the status that the contract declares. One that has no content (RFC 9110, 15.3.5) is without its text.
 fn success(
     method: &Method,
     content_type: HeaderValue,
     text: &mut Bytes,
-    memory: &CallMemory,
+    mut held: Held,
 ) -> Result<Response<Body>, Fault> {
     let declared = method.policy.json.success.and_then(|status| StatusCode::from_u16(status).ok());
     let status = declared.unwrap_or(StatusCode::OK);
     if status == StatusCode::NO_CONTENT {
         text.clear();
     }
-    let held = memory.response(text.len())?;
+    held.set(text.len() as u64).map_err(memory::shed)?;
     let mut response = Response::new(Whole::bytes(text.clone(), Some(held)));
     *response.status_mut() = status;
     if status != StatusCode::NO_CONTENT {
