@@ -25,8 +25,15 @@ pub const RST_STREAM: u8 = 3;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+
+// Fields of the static table (RFC 7541, appendix A).
+const GET: u8 = 0x82;
+const POST: u8 = 0x83;
+const HTTP: u8 = 0x86;
 
 /// The most that a frame carries.
 const FRAME: usize = 16 << 10;
@@ -79,17 +86,37 @@ impl RawConnection {
     /// Opens a stream with a gRPC call, further headers and what is there of its body, which goes on unless it `ends`. The
     /// number of the stream.
     pub async fn call(&mut self, path: &str, headers: &[(&str, &str)], body: &[u8], ends: bool) -> Result<u32> {
-        let stream = self.next_stream;
+        let own = [("content-type", "application/grpc"), ("te", "trailers")];
+        self.begin(POST, path, &[&own, headers].concat(), body, ends).await
+    }
+
+    /// Opens a stream with a GET in HTTP.
+    pub async fn get(&mut self, path: &str) -> Result<u32> {
+        self.begin(GET, path, &[], &[], true).await
+    }
+
+    /// Opens a stream with a POST of JSON in HTTP, with further headers.
+    pub async fn post(&mut self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<u32> {
+        let own = [("content-type", "application/json")];
+        self.begin(POST, path, &[&own, headers].concat(), body, true).await
+    }
+
+    async fn begin(
+        &mut self,
+        method: u8,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        ends: bool,
+    ) -> Result<u32> {
+        let (stream, authority) = (self.next_stream, self.address.to_string());
         self.next_stream += 2;
-        let authority = self.address.to_string();
-        let own =
-            [(":path", path), (":authority", &authority), ("content-type", "application/grpc"), ("te", "trailers")];
-        // POST and http, of the static table.
-        let mut block = vec![0x83, 0x86];
-        for (name, value) in own.iter().chain(headers) {
+        let mut block = vec![method, HTTP];
+        for (name, value) in [(":path", path), (":authority", &authority)].iter().chain(headers) {
             literal(&mut block, name, value);
         }
-        let mut bytes = frame(HEADERS, END_HEADERS, stream, &block);
+        let flags = if body.is_empty() && ends { END_HEADERS | END_STREAM } else { END_HEADERS };
+        let mut bytes = frame(HEADERS, flags, stream, &block);
         let mut chunks = body.chunks(FRAME).peekable();
         while let Some(chunk) = chunks.next() {
             let flags = if ends && chunks.peek().is_none() { END_STREAM } else { 0 };
@@ -99,15 +126,14 @@ impl RawConnection {
         Ok(stream)
     }
 
-    /// Opens a stream with a GET in HTTP.
-    pub async fn get(&mut self, path: &str) -> Result<()> {
-        // GET and http, of the static table.
-        let mut block = vec![0x82, 0x86];
-        literal(&mut block, ":path", path);
-        literal(&mut block, ":authority", &self.address.to_string());
-        let opened = frame(HEADERS, END_HEADERS | END_STREAM, self.next_stream, &block);
-        self.next_stream += 2;
-        self.send(&opened).await
+    /// Reads on until the server closes the connection, and answers its pings: a peer that lives, and gives no window.
+    pub async fn stay(mut self) -> Result<()> {
+        while let Some(frame) = self.read().await {
+            if frame.kind == PING && frame.flags & ACK == 0 {
+                self.send(&self::frame(PING, ACK, 0, &frame.payload)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The next frame; none where the server has closed the connection.

@@ -1,46 +1,58 @@
-//! `cargo xtask attack`: what neighbours feel while one client holds all it can get, and what the gateway's memory is then.
+//! `cargo xtask attack`: what a neighbour feels while one client holds all that it can get, and what is in memory then.
 
-use std::{
-    fs,
-    net::{IpAddr, Ipv4Addr},
-    path::Path,
-    time::{Duration, Instant},
-};
+mod held;
+mod logins;
+mod neighbour;
+mod verdict;
 
-use accord_fabric::{EDITOR, Fabric, READER, binaries, raw_http2::RawConnection};
+use std::net::{IpAddr, Ipv4Addr};
+
+use accord_api::accord::cache::v1::{PutRequest, cache_service_client::CacheServiceClient};
+use accord_fabric::{Bearer, EDITOR, Fabric, Part, READER, Server, binaries};
 use anyhow::{Context, Result, ensure};
 use http::Method;
 use serde_json::json;
-use tokio::{
-    io::AsyncWriteExt,
-    net::{TcpSocket, TcpStream},
-    time::timeout,
-};
 
-use crate::say::{note, say};
+use self::{
+    held::{half_sent_bodies, stalled_streams, unread_answers},
+    logins::LoginFlood,
+    neighbour::Felt,
+    verdict::{MEBIBYTE, Verdict},
+};
+use crate::{
+    memory::{forget_highest, resident},
+    say::{note, say},
+};
 
 /// What `cargo xtask attack` can be asked.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Streams that are opened and not read, bodies that are sent without their last byte
+    /// Streams that are opened and not read, and bodies that are sent without their last byte
     #[arg(long, default_value_t = 4000)]
     count: usize,
-    /// Calls of the neighbour in each measurement
+    /// Answers of 4 MiB that are asked for and not read
+    #[arg(long, default_value_t = 400)]
+    answers: usize,
+    /// Logins with invented names that are under way at any time
+    #[arg(long, default_value_t = 80)]
+    logins: usize,
+    /// Calls of the neighbour in each measurement; of logins a tenth
     #[arg(long, default_value_t = 500)]
     calls: usize,
 }
 
+/// Whoever holds all that one client can get.
 const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-/// The most that the gateway lets a connection open.
-const STREAMS: usize = 100;
-/// Just below the largest request.
-const BODY: usize = 4_190_100;
-/// How long a body is sent before it is left as it is.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// A product that is read whole by the gateway.
-const PRODUCT: &str = "/v1/products/oak-desk";
+/// Whoever calls meanwhile.
+const NEIGHBOUR: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
 
-/// Measures a neighbour alone, and under each attack.
+const OVERLAY: &str = "crates/xtask/src/attack/overlay.toml";
+const NAMESPACE: &str = "large";
+const KEY: &str = "value";
+/// The largest value of a namespace: 4 MiB in JSON.
+const VALUE: usize = 3 << 20;
+
+/// Measures a neighbour alone, under each attack, and under all of them at once.
 pub(crate) fn run(args: &Args) -> Result<()> {
     note("Building (the first time takes minutes) ...");
     binaries::directory()?;
@@ -49,81 +61,121 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 async fn attack(args: &Args) -> Result<()> {
-    let fabric = Fabric::start().await?;
-    let product = json!({ "id": "oak-desk", "title": "Oak desk" });
-    let (token, neighbour) = (fabric.token(EDITOR).await?, fabric.token(READER).await?);
-    let create = fabric.call(Method::POST, "/v1/products").token(&token).header("idempotency-key", "create");
-    let created = create.json(&product).send().await?;
-    ensure!(created.status.is_success(), "the sample refuses its product: {}", created.text());
+    let namespace = toml::toml! {
+        [[namespace]]
+        name = NAMESPACE
+        read_permission = "carts.read"
+        write_permission = "carts.write"
+        max_value_bytes = VALUE
+    };
+    let builder = Fabric::builder()?.overlay(OVERLAY).cache_fronted();
+    let fabric = builder.settings(Part::Cache, namespace).start().await?;
+    let mut scene = Scene::new(fabric, args).await?;
+    say("attack                         asked  refused   failed       p50       p99       held       RSS   highest")?;
+    scene.at_gateway("none", 0).await?;
+    let (count, answers, token) = (args.count, args.answers, scene.attacker.clone());
 
-    say("attack                      held   failed      p50      p99      RSS   highest")?;
-    measure(&fabric, args, &neighbour, "none", 0).await?;
-    let streams = stalled_streams(&fabric, &token, args.count).await?;
-    measure(&fabric, args, &neighbour, "streams that nobody reads", streams.len() * STREAMS).await?;
+    let streams = stalled_streams(&scene.fabric, &token, count).await?;
+    scene.at_gateway("streams that nobody reads", count).await?;
     drop(streams);
-    let bodies = half_sent_bodies(&fabric, &token, args.count).await?;
-    measure(&fabric, args, &neighbour, "bodies without their end", bodies.len()).await?;
+    scene.released().await?;
+
+    let bodies = half_sent_bodies(&scene.fabric, &token, count).await?;
+    scene.at_gateway("bodies without their end", count).await?;
     drop(bodies);
-    fabric.stop().await
+    scene.released().await?;
+
+    let unread = unread_answers(&scene.fabric, &token, answers).await?;
+    scene.at_gateway("answers that nobody reads", answers).await?;
+    drop(unread);
+    scene.released().await?;
+
+    scene.at_auth("no login", 0).await?;
+    let flood = LoginFlood::start(&scene.fabric, args.logins).await?;
+    scene.at_auth("logins with invented names", args.logins).await?;
+
+    let streams = stalled_streams(&scene.fabric, &token, count).await?;
+    let bodies = half_sent_bodies(&scene.fabric, &token, count).await?;
+    let unread = unread_answers(&scene.fabric, &token, answers).await?;
+    scene.at_gateway("all at once, at the gateway", 2 * count + answers).await?;
+    scene.at_auth("all at once, at auth", args.logins).await?;
+    drop((streams, bodies, unread, flood));
+    scene.fabric.stop().await?;
+    scene.verdict.passed()
 }
 
-/// Streams of answers, with no window to write them into.
-async fn stalled_streams(fabric: &Fabric, token: &str, count: usize) -> Result<Vec<RawConnection>> {
-    let bearer = ("authorization", &*format!("Bearer {token}"));
-    let mut connections = Vec::new();
-    for _ in 0..count.div_ceil(STREAMS) {
-        let mut connection = RawConnection::open(fabric.gateway.listen, ATTACKER, 0).await?;
-        for _ in 0..STREAMS {
-            connection.call("/catalog.v1.ProductService/WatchProducts", &[bearer], &[0; 5], true).await?;
-        }
-        connections.push(connection);
+/// The fabric with whoever calls it, and what has come of it so far.
+struct Scene<'a> {
+    args: &'a Args,
+    fabric: Fabric,
+    attacker: String,
+    neighbour: String,
+    refused: f64,
+    verdict: Verdict,
+}
+
+impl<'a> Scene<'a> {
+    /// With a product that the neighbour reads, and a value that the attacker asks for.
+    async fn new(fabric: Fabric, args: &'a Args) -> Result<Self> {
+        let (attacker, neighbour) = (fabric.token(EDITOR).await?, fabric.token(READER).await?);
+        let product = json!({ "id": "oak-desk", "title": "Oak desk" });
+        let create = fabric.call(Method::POST, "/v1/products").token(&attacker).header("idempotency-key", "create");
+        let created = create.json(&product).send().await?;
+        ensure!(created.status.is_success(), "the sample refuses its product: {}", created.text());
+        let mut cache = CacheServiceClient::with_interceptor(fabric.gateway.channel()?, Bearer::new(&attacker)?);
+        let (namespace, key, value) = (NAMESPACE.to_owned(), KEY.to_owned(), vec![b'x'; VALUE].into());
+        cache.put(PutRequest { namespace, key, value, ..PutRequest::default() }).await?;
+        neighbour::add_person(&fabric).await?;
+        let budget = fabric.gateway.metric("accord_budget_limit", &[("budget", "memory")]).await?;
+        Ok(Self { args, fabric, attacker, neighbour, refused: 0.0, verdict: Verdict::new(budget) })
     }
-    Ok(connections)
-}
 
-async fn half_sent_bodies(fabric: &Fabric, token: &str, count: usize) -> Result<Vec<TcpStream>> {
-    let head = "POST /v1/products HTTP/1.1\r\nhost: gateway\r\ncontent-type: application/json\r\n";
-    let mut request =
-        format!("{head}authorization: Bearer {token}\r\nidempotency-key: attack\r\ncontent-length: {BODY}\r\n\r\n")
-            .into_bytes();
-    request.resize(request.len() + BODY - 1, b' ');
-    let mut sockets = Vec::new();
-    for _ in 0..count {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind((ATTACKER, 0).into())?;
-        let mut socket = socket.connect(fabric.gateway.listen).await?;
-        // Whoever is refused in the middle is closed, and need not send the rest.
-        let _ = timeout(PATIENCE, socket.write_all(&request)).await;
-        sockets.push(socket);
+    /// Waits until nothing of an attack is left.
+    async fn released(&mut self) -> Result<()> {
+        forget_highest(self.fabric.gateway.process.id())?;
+        self.fabric.gateway.await_metric("accord_gateway_calls_active", &[], |active| active < 1.0).await.map(drop)
     }
-    Ok(sockets)
-}
 
-async fn measure(fabric: &Fabric, args: &Args, token: &str, attack: &str, held: usize) -> Result<()> {
-    let (mut times, mut failed) = (Vec::new(), 0);
-    for _ in 0..args.calls {
-        let begun = Instant::now();
-        let answer = fabric.get(PRODUCT).token(token).send().await?;
-        times.push(begun.elapsed());
-        if !answer.status.is_success() {
-            failed += 1;
-            note(format_args!("the neighbour was refused: {}", answer.text()));
-        }
+    async fn at_gateway(&mut self, attack: &str, asked: usize) -> Result<()> {
+        let felt = neighbour::reads(&self.fabric, &self.neighbour, self.args.calls).await?;
+        let gateway = &self.fabric.gateway;
+        let held = gateway.metric("accord_gateway_memory_held_bytes", &[]).await?;
+        let highest = resident(gateway.process.id(), "VmHWM")?;
+        let refused = shed(gateway).await?;
+        say(format_args!(
+            "{} {:>5.0} MiB {}",
+            row(attack, asked, refused - self.refused, &felt),
+            held / MEBIBYTE,
+            memory(gateway)?
+        ))?;
+        self.refused = refused;
+        self.verdict.of_calls(attack, &felt);
+        self.verdict.of_memory(attack, highest);
+        Ok(())
     }
-    times.sort_unstable();
-    let percentile = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or_default();
-    let (p50, p99) = (percentile(50).as_secs_f64() * 1e3, percentile(99).as_secs_f64() * 1e3);
-    let [now, highest] = ["VmRSS", "VmHWM"].map(|name| resident(fabric.gateway.process.id(), name));
-    say(format_args!(
-        "{attack:<25} {held:>6} {failed:>8} {p50:>5.1} ms {p99:>5.1} ms {:>4} MiB {:>5} MiB",
-        now?, highest?
-    ))
+
+    async fn at_auth(&mut self, attack: &str, asked: usize) -> Result<()> {
+        let auth = &self.fabric.auth;
+        let before = shed(auth).await?;
+        let felt = neighbour::logins(&self.fabric, self.args.calls.div_ceil(10)).await?;
+        let refused = shed(auth).await? - before;
+        say(format_args!("{} {:>9} {}", row(attack, asked, refused, &felt), "", memory(auth)?))?;
+        self.verdict.of_calls(attack, &felt);
+        Ok(())
+    }
 }
 
-/// What the system says of a process' memory, in MiB.
-fn resident(process: u32, name: &str) -> Result<u64> {
-    let status = fs::read_to_string(Path::new("/proc").join(process.to_string()).join("status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kibibytes.with_context(|| format!("the system does not tell {name}"))? / 1024)
+/// How much more of a budget somebody was refused who had a share of it.
+async fn shed(server: &Server) -> Result<f64> {
+    server.metric("accord_budget_shed_total", &[("reason", "share")]).await
+}
+
+fn row(attack: &str, asked: usize, refused: f64, felt: &Felt) -> String {
+    let [p50, p99] = [50, 99].map(|percent| felt.percentile(percent).as_secs_f64() * 1e3);
+    format!("{attack:<28} {asked:>7} {refused:>8} {:>8} {p50:>6.1} ms {p99:>6.1} ms", felt.failed)
+}
+
+fn memory(server: &Server) -> Result<String> {
+    let [now, highest] = ["VmRSS", "VmHWM"].map(|name| resident(server.process.id(), name));
+    Ok(format!("{:>5.0} MiB {:>5.0} MiB", now? / MEBIBYTE, highest? / MEBIBYTE))
 }

@@ -2,6 +2,7 @@
 
 mod attack;
 mod bench;
+mod memory;
 mod programs;
 mod say;
 mod simulate;

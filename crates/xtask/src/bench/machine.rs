@@ -55,15 +55,6 @@ pub(super) fn cpu_time(process: u32) -> Result<Duration> {
     Ok(Duration::from_nanos(sum))
 }
 
-/// Bytes of a process that are in memory.
-pub(super) fn resident(process: u32) -> Result<f64> {
-    let file = Path::new("/proc").join(process.to_string()).join("status");
-    let text = fs::read_to_string(&file).with_context(|| format!("{} can't be read", file.display()))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    Ok(kibibytes.context("the system does not tell what is in memory: VmRSS")? * 1024.0)
-}
-
 /// Model, cores, system and date, in one line.
 pub(super) fn describe() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -5,7 +5,8 @@ use std::fs;
 use accord_fabric::EDITOR;
 use anyhow::Result;
 
-use super::{machine, many_methods::ManyMethods, report::Figures, rounds::WARM_UP, stage::Stage, varied::Varied};
+use super::{many_methods::ManyMethods, report::Figures, rounds::WARM_UP, stage::Stage, varied::Varied};
+use crate::memory::resident;
 
 /// Methods in the contract.
 const METHODS: u32 = 100;
@@ -21,7 +22,7 @@ pub(super) async fn run(stage: &Stage, varied: &Varied, rounds: u32) -> Result<V
     let fabric = stage.another(&many.descriptors, &[stage.cores.tested], wanted).await?;
     let process = fabric.gateway.process.id();
     let mut start = Figures::new("gateway");
-    start.add(vec![machine::resident(process)?]);
+    start.add(vec![resident(process, "VmRSS")?]);
     let tokens = stage.directory().join("memory-token");
     fs::write(&tokens, fabric.token(EDITOR).await?)?;
     let tokens = tokens.display().to_string();
@@ -36,9 +37,9 @@ pub(super) async fn run(stage: &Stage, varied: &Varied, rounds: u32) -> Result<V
     let mut sessions = vec![open(8, WARM_UP)?];
     let mut connection = Figures::new("gateway");
     for _ in 0..rounds.min(MOST_ROUNDS) {
-        let before = machine::resident(process)?;
+        let before = resident(process, "VmRSS")?;
         sessions.push(open(CONNECTIONS, CONNECTIONS)?);
-        connection.add(vec![(machine::resident(process)? - before) / f64::from(CONNECTIONS)]);
+        connection.add(vec![(resident(process, "VmRSS")? - before) / f64::from(CONNECTIONS)]);
     }
     drop(sessions);
     fabric.stop().await?;
