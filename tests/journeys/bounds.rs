@@ -156,3 +156,13 @@ async fn message_of_exactly_the_size_limit_passes() -> Result<()> {
     }
     fabric.stop().await
 }
+
+#[tokio::test]
+async fn memory_is_taken_in_small_pages() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    for process in [&fabric.gateway.process, &fabric.auth.process, &fabric.cache.process] {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.id()))?;
+        assert!(status.contains("THP_enabled:\t0"), "{status}");
+    }
+    fabric.stop().await
+}

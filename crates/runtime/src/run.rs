@@ -2,7 +2,10 @@
 
 use std::{future::Future, panic, process::ExitCode};
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::{
+    process::{Resource, getrlimit, setrlimit},
+    thread::disable_transparent_huge_pages,
+};
 
 use crate::{output::print_error, tls, workers::LAST_WORK};
 
@@ -15,6 +18,7 @@ pub fn run<F>(main: impl FnOnce() -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<ExitCode>>,
 {
+    take_small_pages();
     tls::install_provider();
     log_panics();
     take_descriptors();
@@ -47,6 +51,13 @@ fn log_panics() {
         let place = panic.location().map(tracing::field::display);
         tracing::error!(place, "panic: {}", panic.payload_as_str().unwrap_or("without a message"));
     }));
+}
+
+/// The allocator asks for pages of 2 MiB, of which it fills a small part: a gateway that has just started had twice the memory, for
+/// up to 3% less processor time a request.
+fn take_small_pages() {
+    // Where it is refused, memory is only larger.
+    let _ = disable_transparent_huge_pages(true);
 }
 
 /// Every connection needs a descriptor, and the limit that a process begins with is far below what the system allows it.
