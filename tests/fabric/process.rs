@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::time::{Instant, sleep};
 
 /// How often a process is asked whether it has ended.
@@ -129,7 +129,10 @@ impl Process {
 
     /// Stops it where it stands, with its connections open: a machine that hangs.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        // Its threads stand still once the signal has arrived, and not when it is sent.
+        let stopped = waitid(WaitId::Pid(self.id_of_child()?), WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT);
+        stopped.map(drop).with_context(|| format!("{} ended while it was paused", self.name()))
     }
 
     /// Lets it go on.
@@ -156,9 +159,12 @@ impl Process {
         lines[lines.len().saturating_sub(12)..].join("\n")
     }
 
+    fn id_of_child(&self) -> Result<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process has a number")
+    }
+
     fn signal(&self, signal: Signal) -> Result<()> {
-        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process has a number")?;
-        kill_process(id, signal).with_context(|| format!("can't signal {}", self.name()))
+        kill_process(self.id_of_child()?, signal).with_context(|| format!("can't signal {}", self.name()))
     }
 }
 
