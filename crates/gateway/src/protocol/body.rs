@@ -2,10 +2,11 @@
 
 use crate::{
     fault::{Component, Fault},
-    memory,
+    memory::{self, CallMemory},
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::{fair_share::Held, fault::StatusBuilder};
+use accord_transcode::Malformed;
 use accord_upstream::grpc::BodyError;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
@@ -66,6 +67,31 @@ pub(super) fn add_metadata(metadata: &HeaderMap, is_passed_on: bool, response: &
     }
 }
 
+/// What `write` makes of a message, and its bytes in memory. They are held before they are made: whoever has its share costs no
+/// more work.
+pub(super) fn transcoded<T>(
+    message: &Bytes,
+    memory: &CallMemory,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<T, Malformed>,
+) -> Result<(T, Bytes, Held), Fault> {
+    let mut held = memory.response(message.len())?;
+    let mut text = Vec::with_capacity(message.len() * 2);
+    let said = write(&mut text)
+        .map_err(|error| Fault::malformed(format!("the answer is not the declared message: {error}")))?;
+    let text = fitted(text);
+    held.set(text.len() as u64).map_err(memory::shed)?;
+    Ok((said, text, held))
+}
+
+/// Text beyond which it is copied rather than kept with much room behind it.
+const LARGE: usize = 64 << 10;
+
+/// The text in as much memory as it is counted for, or a little more.
+fn fitted(text: Vec<u8>) -> Bytes {
+    let is_loose = text.capacity() > LARGE && text.capacity() - text.len() > text.len() / 8;
+    if is_loose { Bytes::copy_from_slice(&text) } else { Bytes::from(text) }
+}
+
 /// What is not served as it was sent.
 pub(super) fn unsupported(message: impl Into<String>) -> Fault {
     Fault::new(Component::Gateway, Reason::ProtocolUnsupported, message).http(StatusCode::UNSUPPORTED_MEDIA_TYPE)
@@ -84,5 +110,26 @@ pub(super) fn body_fault(error: &BodyError) -> Fault {
         }
         BodyError::Malformed(_) => Fault::violation(Reason::RequestMalformed, "", &error.to_string()),
         BodyError::Broken(_) => Fault::request_cut_off(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_text_keeps_no_memory_that_is_not_counted() {
+        let mut text = Vec::with_capacity(200_000);
+        text.resize(100_000, b'x');
+        let before = text.as_ptr();
+        let kept = fitted(text);
+        assert!(kept.len() == 100_000 && kept.as_ptr() != before, "it is another buffer");
+    }
+
+    #[test]
+    fn text_that_fills_its_memory_is_not_copied() {
+        let text = vec![b'x'; 100_000];
+        let before = text.as_ptr();
+        assert_eq!(fitted(text).as_ptr(), before);
     }
 }

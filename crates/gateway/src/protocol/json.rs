@@ -7,7 +7,7 @@ mod upload;
 
 use super::{
     BodyMode, Keep, Malformed, Protocol, Reply, RequestFrames, RequestOptions, RouteMatch, Written,
-    body::{Whole, add_metadata, body_fault, unsupported},
+    body::{Whole, add_metadata, body_fault, transcoded, unsupported},
     content,
     grpc::timeout as grpc_timeout,
     grpc_subtype, http_status,
@@ -179,15 +179,9 @@ fn unary(
     let (mut is_passed_on, mut written) = (false, None);
     let mut response = match answer.result {
         Ok(message) => {
-            // Held before it is made: whoever has its share costs no more work.
-            let held = memory.response(message.len())?;
-            let mut text = Vec::with_capacity(message.len() * 2);
-            let content_type = codec
-                .plan
-                .response(&message, &mut text)
-                .map_err(|error| Fault::malformed(format!("the answer is not the declared message: {error}")))?;
+            let (content_type, text, held) = transcoded(&message, memory, |text| codec.plan.response(&message, text))?;
             is_passed_on = content_type.is_some();
-            success(method, content_type.unwrap_or(CONTENT_TYPE), written.insert(fitted(text)), held)?
+            success(method, content_type.unwrap_or(CONTENT_TYPE), written.insert(text), held)?
         }
         Err(status) => codec.json.error(&status, method),
     };
@@ -197,15 +191,6 @@ fn unary(
         keep(Written { status, head, body, trailers: None });
     }
     Ok(response)
-}
-
-/// Text beyond which it is copied rather than kept with much room behind it.
-const LARGE: usize = 64 << 10;
-
-/// The text in as much memory as it is counted for, or a little more.
-fn fitted(text: Vec<u8>) -> Bytes {
-    let is_loose = text.capacity() > LARGE && text.capacity() - text.len() > text.len() / 8;
-    if is_loose { Bytes::copy_from_slice(&text) } else { Bytes::from(text) }
 }
 
 /// An answer with the status that the contract declares. One that has no content (RFC 9110, 15.3.5) is without its text.
@@ -219,8 +204,8 @@ fn success(
     let status = declared.unwrap_or(StatusCode::OK);
     if status == StatusCode::NO_CONTENT {
         text.clear();
+        held.set(0).map_err(memory::shed)?;
     }
-    held.set(text.len() as u64).map_err(memory::shed)?;
     let mut response = Response::new(Whole::bytes(text.clone(), Some(held)));
     *response.status_mut() = status;
     if status != StatusCode::NO_CONTENT {

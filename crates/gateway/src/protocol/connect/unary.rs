@@ -6,7 +6,7 @@ use crate::{
     memory::{self, CallMemory},
     protocol::{
         Keep, Written,
-        body::{Whole, add_metadata, body_fault},
+        body::{Whole, add_metadata, body_fault, transcoded},
         content::Encoding,
         json::violation,
     },
@@ -73,7 +73,11 @@ pub(super) fn respond(
         Ok(message) => {
             let (body, held) = match codec.format {
                 Format::Proto => (message, answer.held),
-                Format::Json => json(codec, &message, memory)?,
+                Format::Json => {
+                    let write = |text: &mut Vec<u8>| codec.plan.whole_response(&message, text);
+                    let ((), text, held) = transcoded(&message, memory, write)?;
+                    (text, Some(held))
+                }
             };
             let mut response = Response::new(Whole::bytes(written.insert(body).clone(), held));
             response.headers_mut().insert(header::CONTENT_TYPE, codec.format.content_type(codec.shape));
@@ -87,16 +91,6 @@ pub(super) fn respond(
         keep(Written { status: StatusCode::OK, head: response.headers().clone(), body, trailers: None });
     }
     Ok(response)
-}
-
-fn json(codec: &Codec, message: &Bytes, memory: &CallMemory) -> Result<(Bytes, Option<Held>), Fault> {
-    let mut text = Vec::with_capacity(message.len() * 2);
-    codec
-        .plan
-        .whole_response(message, &mut text)
-        .map_err(|error| Fault::malformed(format!("the answer is not the declared message: {error}")))?;
-    let held = memory.response(text.len())?;
-    Ok((text.into(), Some(held)))
 }
 
 fn add_trailers(trailers: &HeaderMap, response: &mut HeaderMap) {

@@ -59,19 +59,3 @@ fn shorter_of_request_timeout_and_grpc_timeout_is_the_calls() {
     assert_eq!(asked(&[("grpc-timeout", "2S"), ("request-timeout", "3")]), seconds(2));
     assert_eq!(asked(&[("grpc-timeout", "2s")]), Err(true));
 }
-
-#[test]
-fn large_text_keeps_no_memory_that_is_not_counted() {
-    let mut text = Vec::with_capacity(200_000);
-    text.resize(100_000, b'x');
-    let before = text.as_ptr();
-    let kept = fitted(text);
-    assert!(kept.len() == 100_000 && kept.as_ptr() != before, "it is another buffer");
-}
-
-#[test]
-fn text_that_fills_its_memory_is_not_copied() {
-    let text = vec![b'x'; 100_000];
-    let before = text.as_ptr();
-    assert_eq!(fitted(text).as_ptr(), before);
-}
