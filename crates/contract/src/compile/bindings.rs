@@ -2,13 +2,29 @@
 
 use accord_api::google::api::HttpRule;
 use accord_api::google::api::http_rule::Pattern;
-use prost_reflect::{FieldDescriptor, MessageDescriptor, MethodDescriptor};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 
 use crate::finding::Finding;
 use crate::http::{Binding, Body, PathTemplate};
-use crate::path::compile_path;
+use crate::path::{PathError, compile_path};
 
 const OPTION: &str = "google.api.http";
+
+/// Messages of `google.protobuf` that are one text in JSON, or wrap what is one.
+const TEXTS: [&str; 12] = [
+    "Timestamp",
+    "Duration",
+    "FieldMask",
+    "BoolValue",
+    "StringValue",
+    "BytesValue",
+    "Int32Value",
+    "Int64Value",
+    "UInt32Value",
+    "UInt64Value",
+    "FloatValue",
+    "DoubleValue",
+];
 
 /// The bindings of a rule and of its additional rules.
 pub(crate) fn bindings(
@@ -54,15 +70,27 @@ fn binding(rule: &HttpRule, method: &MethodDescriptor) -> Result<Binding, Refusa
         .parse::<PathTemplate>()
         .map_err(|error| (format!("`{path}`: {error}"), "write a path such as `/v1/products/{id}`"))?;
     for variable in template.variables() {
-        compile_path(&variable.field, &method.input()).map_err(|error| {
-            (format!("`{path}`: {error}"), "name a singular field of the request that holds one value")
-        })?;
+        let refused = compile_path(&variable.field, &method.input()).err();
+        if let Some(error) = refused.filter(|error| !is_text(error, &method.input())) {
+            let remedy = "name a singular field of the request that holds one value";
+            return Err((format!("`{path}`: {error}"), remedy));
+        }
     }
     let response_body = match rule.response_body.as_str() {
         "" => None,
         name => Some(top_level(&method.output(), path, "response_body", name)?),
     };
     Ok(Binding { method: http_method.to_owned(), template, body: body(rule, path, method)?, response_body })
+}
+
+/// Whether a path ends at a message that is one text in JSON, which can stand in a segment.
+fn is_text(error: &PathError, message: &MessageDescriptor) -> bool {
+    let PathError::NotScalar(owner, name) = error else { return false };
+    let owner = message.parent_pool().get_message_by_name(owner);
+    let kind = owner.and_then(|owner| owner.get_field_by_name(name)).map(|field| field.kind());
+    let inner = kind.as_ref().and_then(Kind::as_message);
+    let known = inner.and_then(|inner| inner.full_name().strip_prefix("google.protobuf."));
+    known.is_some_and(|known| TEXTS.contains(&known))
 }
 
 fn body(rule: &HttpRule, path: &str, method: &MethodDescriptor) -> Result<Body, Refusal> {

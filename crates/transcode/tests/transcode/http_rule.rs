@@ -252,6 +252,17 @@ fn variable_of_a_list_a_map_or_a_message_is_not_served() {
     is_not_served("get: \"/v1/{sub}\"", "is a message");
 }
 
+/// Beyond the comment, as other gateways do it: what is one text in JSON, or wraps one.
+#[test]
+fn variable_may_be_a_timestamp_a_duration_or_a_wrapper() {
+    let expected = r#"{"at":"2026-01-31T12:00:00Z","within":"1.500s","number":"-7","name":"a/b"}"#;
+    maps("GET /v9/2026-01-31T13:00:00+01:00/1.5s/-7/a%2Fb", "", "GetKnown", expected);
+    let invalid = ViolationKind::InvalidValue;
+    refuses_field("GET /v9/2026-01-31/1s/1/a", "", "at", invalid);
+    refuses_field("GET /v9/2026-01-31T12:00:00Z/1/1/a", "", "within", invalid);
+    refuses_field("GET /v9/2026-01-31T12:00:00Z/1s/1.5/a", "", "number", invalid);
+}
+
 /// "The path variables **must not** capture the leading "/" character."
 #[test]
 fn variable_does_not_hold_the_slash_before_it() {
