@@ -114,7 +114,7 @@ fn put_paths(out: &mut Vec<u8>, text: &str) -> Result<(), Violation> {
             match character {
                 'A'..='Z' => path.extend(['_', character.to_ascii_lowercase()]),
                 'a'..='z' | '0'..='9' | '.' | '_' => path.push(character),
-                '*' if given.split('.').all(|name| name == "*" || !name.contains('*')) => path.push('*'),
+                '*' if has_whole_asterisks(given) => path.push('*'),
                 _ => {
                     let problem = "must be field paths such as `displayName`, or `*`, separated by commas";
                     return Err(Violation::invalid(problem));
@@ -127,6 +127,11 @@ fn put_paths(out: &mut Vec<u8>, text: &str) -> Result<(), Violation> {
         put_bytes(out, 1, path.as_bytes());
     }
     Ok(())
+}
+
+/// Whether each asterisk of a path stands for a name.
+fn has_whole_asterisks(path: &str) -> bool {
+    path.split('.').all(|name| name == "*" || !name.contains('*'))
 }
 
 /// Writes the JSON string that a message stands for.
@@ -201,13 +206,15 @@ fn put_mask(out: &mut Vec<u8>, message: &[u8]) -> Result<(), Malformed> {
     Ok(())
 }
 
+/// None for what would be read back as another path, or as several.
 fn push_camel(mask: &mut String, path: &[u8]) -> Option<()> {
-    let mut bytes = std::str::from_utf8(path).ok()?.chars();
-    while let Some(character) = bytes.next() {
+    let path = std::str::from_utf8(path).ok().filter(|path| !path.is_empty() && has_whole_asterisks(path))?;
+    let mut characters = path.chars();
+    while let Some(character) = characters.next() {
         match character {
-            'A'..='Z' => return None,
-            '_' => mask.push(bytes.next().filter(char::is_ascii_lowercase)?.to_ascii_uppercase()),
-            other => mask.push(other),
+            '_' => mask.push(characters.next().filter(char::is_ascii_lowercase)?.to_ascii_uppercase()),
+            'a'..='z' | '0'..='9' | '.' | '*' => mask.push(character),
+            _ => return None,
         }
     }
     Some(())

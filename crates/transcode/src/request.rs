@@ -152,7 +152,7 @@ impl<'s> Encoder<'s> {
         let before = self.out.len();
         put_tag(&mut self.out, 2, WireType::Bytes);
         let start = open_length(&mut self.out);
-        if shape.known.is_some_and(Known::wrapped_in_any) {
+        if shape.known.is_some_and(Known::may_be_wrapped_in_any) {
             self.wrapped(shape, reader)?;
         } else {
             self.members(shape, reader, true)?;

@@ -206,7 +206,7 @@ pub(crate) enum Known {
     Value,
     /// Wrappers, `Struct` and `ListValue`: the form of their only field.
     Only,
-    /// Looks like any message, but is wrapped like a known one within `Any`.
+    /// Looks like any message. Within `Any` it may come wrapped like a known one.
     Empty,
     /// A body as it stands, where it is the whole body.
     HttpBody,
@@ -249,6 +249,11 @@ impl Known {
 
     /// Whether `Any` holds this message under `value` rather than with its fields beside `@type`.
     pub(crate) fn wrapped_in_any(self) -> bool {
+        !matches!(self, Self::Empty | Self::HttpBody)
+    }
+
+    /// Whether it may come so. Go writes an `Empty` under `value`, against the page on `ProtoJSON`.
+    pub(crate) fn may_be_wrapped_in_any(self) -> bool {
         self != Self::HttpBody
     }
 }

@@ -9,6 +9,8 @@ mod kitchen;
 mod legacy;
 mod oracle;
 mod parameters;
+mod proto_json;
+mod proto_json_known;
 mod requests;
 mod responses;
 mod routes;
