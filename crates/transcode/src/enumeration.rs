@@ -5,34 +5,42 @@ use prost_reflect::EnumDescriptor;
 /// The names of an enum's values.
 #[derive(Default)]
 pub(crate) struct Names {
-    by_name: Vec<(Box<str>, i32)>,
-    by_number: Vec<(i32, Box<str>)>,
+    /// As they are declared.
+    values: Box<[(Box<str>, i32)]>,
+    /// Positions of the values, by name, and by number without repetition.
+    by_name: Box<[u32]>,
+    by_number: Box<[u32]>,
     /// `google.protobuf.NullValue`, whose only value is JSON's `null`.
     pub(crate) null: bool,
 }
 
 impl Names {
     pub(crate) fn compile(declared: &EnumDescriptor) -> Self {
-        let mut compiled = Self { null: declared.full_name() == "google.protobuf.NullValue", ..Self::default() };
         // As they were declared: the descriptor's own iterator turns the names of one number round.
-        for value in &declared.enum_descriptor_proto().value {
-            compiled.by_name.push((value.name().into(), value.number()));
-            compiled.by_number.push((value.number(), value.name().into()));
-        }
-        compiled.by_name.sort();
+        let declared_values = &declared.enum_descriptor_proto().value;
+        let values: Box<[(Box<str>, _)]> =
+            declared_values.iter().map(|value| (value.name().into(), value.number())).collect();
+        let positions = || (0..).zip(&values).map(|(position, _)| position).collect::<Vec<u32>>();
+        let (mut by_name, mut by_number) = (positions(), positions());
+        by_name.sort_by_key(|position| &*values[*position as usize].0);
         // Stable, so that of several names for a number the one declared first is written.
-        compiled.by_number.sort_by_key(|(number, _)| *number);
-        compiled.by_number.dedup_by_key(|(number, _)| *number);
-        compiled
+        by_number.sort_by_key(|position| values[*position as usize].1);
+        by_number.dedup_by_key(|position| values[*position as usize].1);
+        let null = declared.full_name() == "google.protobuf.NullValue";
+        Self { by_name: by_name.into(), by_number: by_number.into(), values, null }
     }
 
     pub(crate) fn number(&self, name: &str) -> Option<i32> {
-        let found = self.by_name.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
-        Some(self.by_name[found].1)
+        let found = self.by_name.binary_search_by(|position| (*self.value(*position).0).cmp(name)).ok()?;
+        Some(self.value(self.by_name[found]).1)
     }
 
     pub(crate) fn name(&self, number: i32) -> Option<&str> {
-        let found = self.by_number.binary_search_by_key(&number, |(known, _)| *known).ok()?;
-        Some(&self.by_number[found].1)
+        let found = self.by_number.binary_search_by_key(&number, |position| self.value(*position).1).ok()?;
+        Some(&self.value(self.by_number[found]).0)
+    }
+
+    fn value(&self, position: u32) -> &(Box<str>, i32) {
+        &self.values[position as usize]
     }
 }

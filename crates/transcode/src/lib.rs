@@ -33,6 +33,7 @@ mod civil;
 mod enumeration;
 mod json;
 mod known;
+mod member_name;
 mod number;
 mod raw;
 mod text;

@@ -18,7 +18,7 @@ impl<'s> Decoder<'s, '_> {
         occurrence: Occurrence<'_>,
         rest: &mut Occurrences<'_>,
     ) -> Result<(), Malformed> {
-        let mismatch = || Malformed::Type { field: field.name.to_string() };
+        let mismatch = || Malformed::Type { field: field.name().to_owned() };
         let Kind::Message(entry) = field.kind else { return Err(mismatch()) };
         let entry = self.schema.shape(entry);
         let [key_field, value_field] = &entry.fields[..] else { return Err(mismatch()) };
@@ -86,7 +86,7 @@ impl<'a> MapKey<'a> {
             (Kind::String, Value::Bytes(bytes)) => {
                 Self::Text(std::str::from_utf8(bytes).map_err(|_| Malformed::Value("a key is not UTF-8"))?)
             }
-            _ => return Err(Malformed::Type { field: field.name.to_string() }),
+            _ => return Err(Malformed::Type { field: field.name().to_owned() }),
         })
     }
 

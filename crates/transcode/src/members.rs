@@ -25,16 +25,16 @@ impl<'s> Encoder<'s> {
             expected = index + 1;
             let field = &shape.fields[index];
             if !fields.insert(index) {
-                return Err(Violation::malformed("is given twice").within(&field.name));
+                return Err(Violation::malformed("is given twice").within(field.name()));
             }
             if reader.peek()? == Token::Null && !self.takes_null(field) {
                 reader.null()?;
                 continue;
             }
             if field.oneof.is_some_and(|oneof| !oneofs.insert(oneof)) {
-                return Err(Violation::invalid("excludes another field that is given").within(&field.name));
+                return Err(Violation::invalid("excludes another field that is given").within(field.name()));
             }
-            self.field(field, reader).map_err(|violation| violation.within(&field.name))?;
+            self.field(field, reader).map_err(|violation| violation.within(field.name()))?;
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ pub(crate) struct Target {
     /// The message to start from.
     shape: usize,
     /// Positions of fields, each in the message of the one before.
-    steps: Vec<usize>,
+    steps: Box<[usize]>,
     repeated: bool,
     /// Whether what is given several times is joined, as the paths of a field mask are.
     joined: bool,
@@ -61,7 +61,7 @@ impl Target {
                 _ => None,
             };
         }
-        let mut target = Self { shape, steps, repeated, joined: false, key: None };
+        let mut target = Self { shape, steps: steps.into(), repeated, joined: false, key: None };
         target.joined = target.is_mask(schema);
         Ok(target)
     }
@@ -99,7 +99,7 @@ impl Target {
     pub(crate) fn name(&self, schema: &Schema) -> String {
         let (mut shape, mut names) = (schema.shape(self.shape), Vec::new());
         for &step in &self.steps {
-            names.push(&*shape.fields[step].name);
+            names.push(shape.fields[step].name());
             if let Kind::Message(next) = shape.fields[step].kind {
                 shape = schema.shape(next);
             }
@@ -109,7 +109,7 @@ impl Target {
 
     /// The field at `position` of a message, whatever it holds.
     pub(crate) fn of(shape: usize, position: usize) -> Self {
-        Self { shape, steps: vec![position], repeated: false, joined: false, key: None }
+        Self { shape, steps: Box::new([position]), repeated: false, joined: false, key: None }
     }
 
     /// Whether the target lies in the field at `position` of the message it starts from.
@@ -174,7 +174,7 @@ fn takes_text(schema: &Schema, kind: Kind) -> bool {
 }
 
 /// Which fields of a request were given already, so that none is given twice or beside one that excludes it.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Given {
     targets: BTreeSet<(Vec<usize>, Option<Box<str>>)>,
     /// By the message that a oneof stands in (as the steps to it) and the oneof: the field that was given.
@@ -182,9 +182,16 @@ pub(crate) struct Given {
 }
 
 impl Given {
+    /// What these give; an error where one is given twice.
+    pub(crate) fn of(schema: &Schema, targets: &[Target]) -> Result<Self, Violation> {
+        let mut given = Self::default();
+        targets.iter().try_for_each(|target| given.add(schema, target))?;
+        Ok(given)
+    }
+
     pub(crate) fn add(&mut self, schema: &Schema, target: &Target) -> Result<(), Violation> {
         let is_one = !target.repeated || target.key.is_some();
-        let mut is_new = || self.targets.insert((target.steps.clone(), target.key.clone()));
+        let mut is_new = || self.targets.insert((target.steps.to_vec(), target.key.clone()));
         if is_one && !is_new() && !target.joined {
             return Err(Violation::invalid("is given twice"));
         }

@@ -63,9 +63,8 @@ pub struct Plan {
     body: BodySource,
     /// The position of the field of the answer that is sent instead of the whole.
     response: Option<usize>,
-    variables: Vec<Target>,
     /// What the path gives.
-    given: Given,
+    variables: Box<[Target]>,
     output_form: Output,
     /// Query parameters that are of no consequence: names, or their beginnings before a `*`.
     ignored: Arc<[Box<str>]>,
@@ -105,9 +104,9 @@ impl Plan {
         };
         let response = binding.and_then(|binding| binding.response_body.as_ref());
         let names = binding.into_iter().flat_map(|binding| binding.template.variables());
-        let (variables, given) = path(schema, input, &method.input(), names, limits.depth)?;
+        let variables = path(schema, input, &method.input(), names, limits.depth)?;
         if let BodySource::Field(position) = body {
-            bound_once(schema, &given, input, position)?;
+            bound_once(schema, &variables, input, position)?;
         }
         Ok(Self {
             schema: Arc::clone(schema),
@@ -117,7 +116,6 @@ impl Plan {
             body,
             response: response.map(|field| position(output, field)).transpose()?,
             variables,
-            given,
             output_form: Output::default(),
             ignored: Arc::default(),
         })
@@ -255,13 +253,13 @@ impl Plan {
         if reader.peek()? == Token::Null && !encoder.takes_null(field) {
             reader.null()?;
         } else {
-            encoder.field(field, &mut reader).map_err(|violation| violation.within(&field.name))?;
+            encoder.field(field, &mut reader).map_err(|violation| violation.within(field.name()))?;
         }
         reader.finish()
     }
 
     fn put_query(&self, encoder: &mut Encoder<'_>, query: &str) -> Result<(), Violation> {
-        let mut given = self.given.clone();
+        let mut given = Given::of(&self.schema, &self.variables)?;
         if let BodySource::Field(position) = self.body
             && !encoder.out.is_empty()
         {
@@ -301,10 +299,10 @@ fn no_body(body: &[u8]) -> Result<(), Violation> {
 }
 
 /// The field of the body must not be one that the path gives.
-fn bound_once(schema: &Schema, given: &Given, input: usize, position: usize) -> Result<(), PlanError> {
-    let checked = given.clone().add(schema, &Target::of(input, position));
-    checked.map_err(|violation| PlanError::Body {
-        field: schema.shape(input).fields[position].name.to_string(),
+fn bound_once(schema: &Schema, variables: &[Target], input: usize, position: usize) -> Result<(), PlanError> {
+    let given = Given::of(schema, variables);
+    given.and_then(|mut given| given.add(schema, &Target::of(input, position))).map_err(|violation| PlanError::Body {
+        field: schema.shape(input).fields[position].name().to_owned(),
         problem: violation.problem,
     })
 }
@@ -316,7 +314,7 @@ fn path<'b>(
     message: &MessageDescriptor,
     variables: impl Iterator<Item = &'b Variable>,
     depth: usize,
-) -> Result<(Vec<Target>, Given), PlanError> {
+) -> Result<Box<[Target]>, PlanError> {
     let (mut targets, mut given) = (Vec::new(), Given::default());
     for variable in variables {
         let target = Target::resolve(schema, input, &variable.field, depth).and_then(Target::single);
@@ -327,5 +325,5 @@ fn path<'b>(
             problem: violation.problem,
         })?);
     }
-    Ok((targets, given))
+    Ok(targets.into())
 }

@@ -200,7 +200,7 @@ impl<'s> Decoder<'s, '_> {
             (Kind::Message(index), Value::Bytes(message)) | (Kind::Group(index), Value::Group(message)) => {
                 self.message(self.schema.shape(index), message)?;
             }
-            _ => return Err(Malformed::Type { field: field.name.to_string() }),
+            _ => return Err(Malformed::Type { field: field.name().to_owned() }),
         }
         Ok(())
     }
@@ -210,7 +210,7 @@ impl<'s> Decoder<'s, '_> {
         if !std::mem::replace(first, false) {
             self.out.push(b',');
         }
-        let key = if self.output.proto_names { shape.proto_key(index) } else { &shape.fields[index].key };
+        let key = if self.output.proto_names { shape.proto_key(index) } else { shape.fields[index].key() };
         self.out.extend_from_slice(key);
     }
 

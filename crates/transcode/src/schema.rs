@@ -1,6 +1,6 @@
 //! Descriptors, compiled into the tables that transcoding needs.
 
-use std::{collections::HashMap, fmt, sync::OnceLock};
+use std::{collections::HashMap, fmt};
 
 use prost_reflect::{
     DescriptorPool, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind as Declared, MessageDescriptor,
@@ -8,7 +8,7 @@ use prost_reflect::{
 
 use accord_wire::WireType;
 
-use crate::{enumeration::Names, text::put_string};
+use crate::{enumeration::Names, member_name::MemberName};
 
 /// Every message and enum of a descriptor pool, compiled. Made once per pool and shared by its plans.
 pub struct Schema {
@@ -67,11 +67,16 @@ impl fmt::Debug for Schema {
 pub(crate) struct Shape {
     pub(crate) known: Option<Known>,
     /// By ascending number.
-    pub(crate) fields: Vec<Field>,
-    /// JSON names and proto names, sorted, with the position in `fields`.
-    by_name: Vec<(Box<str>, usize)>,
-    /// The proto names as they stand in an object, for those who ask for them.
-    proto_keys: OnceLock<Box<[Box<[u8]>]>>,
+    pub(crate) fields: Box<[Field]>,
+    /// JSON names and proto names, sorted.
+    by_name: Box<[ByName]>,
+}
+
+/// A name of a field: where the field stands, and which of its names it is.
+#[derive(Clone, Copy)]
+struct ByName {
+    index: u32,
+    is_proto: bool,
 }
 
 impl Shape {
@@ -86,27 +91,18 @@ impl Shape {
 
     /// The proto name of a field as it stands in an object; that of an extension is its JSON name.
     pub(crate) fn proto_key(&self, index: usize) -> &[u8] {
-        &self.proto_keys.get_or_init(|| self.proto_keys())[index]
-    }
-
-    fn proto_keys(&self) -> Box<[Box<[u8]>]> {
-        let mut keys: Box<[_]> = self.fields.iter().map(|field| field.key.clone()).collect();
-        for (name, index) in &self.by_name {
-            if *name != self.fields[*index].name {
-                keys[*index] = key(name);
-            }
-        }
-        keys
+        let field = &self.fields[index];
+        field.proto_name.as_ref().unwrap_or(&field.name).key()
     }
 
     /// `expected` is tried first: most JSON comes in the order of declaration.
     #[inline]
     pub(crate) fn by_name(&self, name: &str, expected: usize) -> Option<usize> {
-        if self.fields.get(expected).is_some_and(|field| &*field.name == name) {
+        if self.fields.get(expected).is_some_and(|field| field.name() == name) {
             return Some(expected);
         }
-        let found = self.by_name.binary_search_by(|(known, _)| (**known).cmp(name)).ok()?;
-        Some(self.by_name[found].1)
+        let found = self.by_name.binary_search_by(|known| known.of(&self.fields).cmp(name)).ok()?;
+        Some(self.by_name[found].index as usize)
     }
 
     /// `expected` is tried first: encoders write fields in order.
@@ -123,9 +119,9 @@ impl Shape {
 pub(crate) struct Field {
     pub(crate) number: u32,
     /// The JSON name.
-    pub(crate) name: Box<str>,
-    /// The JSON name as it stands in an object, `"name":`.
-    pub(crate) key: Box<[u8]>,
+    name: MemberName,
+    /// The proto name, where it is another one.
+    proto_name: Option<MemberName>,
     pub(crate) form: Form,
     /// The kind of the value, of each element of a list, of each entry of a map.
     pub(crate) kind: Kind,
@@ -133,10 +129,32 @@ pub(crate) struct Field {
     pub(crate) oneof: Option<usize>,
 }
 
+impl ByName {
+    fn of(self, fields: &[Field]) -> &str {
+        let field = &fields[self.index as usize];
+        match &field.proto_name {
+            Some(name) if self.is_proto => name.text(),
+            _ => field.name(),
+        }
+    }
+}
+
 impl Field {
+    /// The JSON name.
+    #[inline]
+    pub(crate) fn name(&self) -> &str {
+        self.name.text()
+    }
+
+    /// The JSON name as it stands in an object, `"name":`.
+    #[inline]
+    pub(crate) fn key(&self) -> &[u8] {
+        self.name.key()
+    }
+
     /// Whether its absence is told from its default value. An extension is never there unless it was set.
     pub(crate) fn has_presence(&self) -> bool {
-        matches!(self.form, Form::Single { implicit: false }) || self.name.starts_with('[')
+        matches!(self.form, Form::Single { implicit: false }) || self.name().starts_with('[')
     }
 }
 
@@ -276,30 +294,24 @@ impl Compiler {
             declared.extend(message.extensions().map(|extension| Declaration::extension(&extension)));
             declared.sort_by_key(|field| field.number);
         }
-        let json = declared.iter().enumerate().map(|(index, field)| (field.json_name.as_str().into(), index));
-        let proto =
-            declared.iter().enumerate().filter_map(|(index, field)| Some((field.name.as_deref()?.into(), index)));
-        // Stable, so that a JSON name goes before an equal proto name of another field.
-        let mut by_name: Vec<(Box<str>, usize)> = json.chain(proto).collect();
-        by_name.sort_by(|(left, _), (right, _)| left.cmp(right));
-        by_name.dedup_by(|(left, _), (right, _)| left == right);
-        let fields = declared.into_iter().map(|field| self.field(field)).collect();
-        Shape { known, fields, by_name, proto_keys: OnceLock::new() }
+        let fields: Box<[_]> = declared.into_iter().map(|field| self.field(field)).collect();
+        Shape { known, by_name: by_name(&fields), fields }
     }
 
     fn field(&mut self, declared: Declaration) -> Field {
+        let proto_name = declared.name.filter(|name| *name != declared.json_name);
         Field {
             number: declared.number,
-            kind: self.kind(&declared),
-            key: key(&declared.json_name),
-            name: declared.json_name.into(),
+            kind: self.kind(&declared.kind, declared.is_group),
+            name: MemberName::new(&declared.json_name),
+            proto_name: proto_name.map(|name| MemberName::new(&name)),
             form: declared.form,
             oneof: declared.oneof,
         }
     }
 
-    fn kind(&mut self, declared: &Declaration) -> Kind {
-        match &declared.kind {
+    fn kind(&mut self, declared: &Declared, is_group: bool) -> Kind {
+        match declared {
             Declared::Bool => Kind::Bool,
             Declared::Int32 => Kind::Int32,
             Declared::Sint32 => Kind::Sint32,
@@ -316,7 +328,7 @@ impl Compiler {
             Declared::String => Kind::String,
             Declared::Bytes => Kind::Bytes,
             Declared::Enum(declared) => Kind::Enum(self.names(declared)),
-            Declared::Message(message) if declared.is_group => Kind::Group(self.messages[message.full_name()]),
+            Declared::Message(message) if is_group => Kind::Group(self.messages[message.full_name()]),
             Declared::Message(message) => Kind::Message(self.messages[message.full_name()]),
         }
     }
@@ -331,12 +343,16 @@ impl Compiler {
     }
 }
 
-/// A name as it stands in an object, `"name":`.
-fn key(name: &str) -> Box<[u8]> {
-    let mut key = Vec::new();
-    put_string(&mut key, name);
-    key.push(b':');
-    key.into()
+/// All names of fields, sorted. A JSON name goes before an equal proto name of another field.
+fn by_name(fields: &[Field]) -> Box<[ByName]> {
+    let indexes = || (0..).zip(fields);
+    let json = indexes().map(|(index, _)| ByName { index, is_proto: false });
+    let has_proto_name = |(_, field): &(u32, &Field)| field.proto_name.is_some();
+    let proto = indexes().filter(has_proto_name).map(|(index, _)| ByName { index, is_proto: true });
+    let mut names: Vec<_> = json.chain(proto).collect();
+    names.sort_by(|left, right| left.of(fields).cmp(right.of(fields)));
+    names.dedup_by(|left, right| left.of(fields) == right.of(fields));
+    names.into()
 }
 
 /// What a field and an extension both say of themselves.
