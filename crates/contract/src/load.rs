@@ -19,6 +19,7 @@ use crate::overlay::{HttpOverlay, Overlay, Rule, Rules};
 use crate::policy::{Access, Policy};
 use crate::required::Required;
 use crate::served::{Serving, served};
+use crate::shared::Shared;
 use crate::source::Source;
 
 /// Methods by their names.
@@ -32,6 +33,7 @@ pub(crate) fn load(sources: &[Source], overlays: &[Overlay], serving: Serving) -
         bindings: HashMap::new(),
         findings: found,
         repeated: HashMap::new(),
+        shared: Shared::default(),
     };
     for (source, services) in sources.iter().zip(&services) {
         loader.source(source, services);
@@ -75,6 +77,7 @@ struct Loader<'a> {
     findings: Vec<Finding>,
     /// By option, problem and remedy: where the finding stands, and how many more methods have it.
     repeated: HashMap<[String; 3], (usize, usize)>,
+    shared: Shared,
 }
 
 impl Loader<'_> {
@@ -128,10 +131,10 @@ impl Loader<'_> {
             name: Arc::clone(&name),
             idempotency_level,
             policy,
-            effective,
+            effective: self.shared.policy(effective),
             http,
             left_out,
-            sources,
+            sources: self.shared.sources(sources),
             descriptor,
         };
         self.methods.insert(name, Arc::new(method));

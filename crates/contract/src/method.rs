@@ -32,16 +32,17 @@ pub struct Method {
     pub idempotency_level: IdempotencyLevel,
     /// How it behaves in operation.
     pub policy: Policy,
-    /// The same policy as a message, with defaults filled in.
-    pub effective: MethodPolicy,
+    /// The same policy as a message, with defaults filled in. Methods with the same one share it.
+    pub effective: Arc<MethodPolicy>,
     /// How it is reached over HTTP.
     pub http: Vec<Binding>,
     /// Why bindings that its descriptor declares were left out, one line each.
     pub left_out: Vec<String>,
     /// Whether callers should leave it.
     pub deprecated: bool,
-    /// Where each field of the policy comes from, in the order of the vocabulary.
-    pub sources: Vec<FieldSource>,
+    /// Where each field of the policy comes from, in the order of the vocabulary. Most are the same for many methods, which
+    /// share them.
+    pub sources: Box<[Arc<FieldSource>]>,
     /// Whether its requests are read: its contract can only be kept by looking at them.
     pub is_read: bool,
     pub(crate) required: Required,
@@ -74,7 +75,7 @@ pub enum IdempotencyLevel {
 }
 
 /// Where a field of a policy comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FieldSource {
     /// Its path, such as `deadline.max`.
     pub field: String,

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, Read};
-use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +11,8 @@ use flate2::read::MultiGzDecoder;
 use prost_reflect::DescriptorPool;
 
 use crate::editions::{LowerError, lowered};
+use crate::encoded::EncodedSet;
+use crate::pool;
 
 /// The descriptors of one upstream. Each upstream has a pool of its own: two may carry different versions of a file.
 #[derive(Clone)]
@@ -20,8 +21,8 @@ pub struct Source {
     pub upstream: Arc<str>,
     /// Its descriptors, custom options included. Files of an edition are lowered to proto2 or proto3.
     pub pool: DescriptorPool,
-    /// The `google.protobuf.FileDescriptorSet` as it came, for whoever asks for the descriptors.
-    pub encoded: Arc<[u8]>,
+    /// The set as it came, for whoever asks for the descriptors.
+    pub encoded: EncodedSet,
     /// Where they come from, for messages: a path, or `reflection`.
     pub origin: String,
     /// The services that the upstream serves, `pkg.Service`. None: all in the pool.
@@ -97,8 +98,8 @@ impl Source {
                 return Err(SourceError::Invalid { origin, reason: error.to_string() });
             }
         };
-        match pool(&plain) {
-            Ok(pool) => Ok(Self { upstream, pool, encoded: bytes.into(), origin, services: None }),
+        match pool::decode(&plain) {
+            Ok(pool) => Ok(Self { upstream, pool, encoded: EncodedSet::new(bytes), origin, services: None }),
             Err(reason) => Err(SourceError::Invalid { origin, reason }),
         }
     }
@@ -124,13 +125,6 @@ impl Source {
     pub fn only(self, services: impl IntoIterator<Item = String>) -> Self {
         Self { services: Some(services.into_iter().collect()), ..self }
     }
-}
-
-/// Decoded by the pool: going through prost-types would lose the options that the policies are. Descriptors are other
-/// people's, and some that are not valid make the pool panic, where it should refuse them.
-fn pool(set: &[u8]) -> Result<DescriptorPool, String> {
-    let decoded = catch_unwind(|| DescriptorPool::decode(set).map_err(|error| error.to_string()));
-    decoded.unwrap_or_else(|_panic| Err("they contradict themselves".to_owned()))
 }
 
 /// Most bytes of a compressed set once it is decompressed: a small file must not take the memory of the process.

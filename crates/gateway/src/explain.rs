@@ -83,7 +83,7 @@ impl Bindings {
 }
 
 fn response(method: &Method, table: &MethodTable) -> ExplainResponse {
-    let source = |it: &accord_contract::FieldSource| FieldSource {
+    let source = |it: &Arc<accord_contract::FieldSource>| FieldSource {
         field: it.field.clone(),
         value: it.value.clone(),
         source: it.source.clone(),
@@ -95,7 +95,7 @@ fn response(method: &Method, table: &MethodTable) -> ExplainResponse {
         http: served,
         http_not_served: not_served,
         kind: method.kind.to_string(),
-        policy: Some(method.effective.clone()),
+        policy: Some(method.effective.as_ref().clone()),
         sources: method.sources.iter().map(source).collect(),
     }
 }

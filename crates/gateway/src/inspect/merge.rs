@@ -25,7 +25,8 @@ type Files<'a> = BTreeMap<&'a str, &'a [u8]>;
 pub(super) fn merge(sources: &[Source]) -> Vec<u8> {
     let (mut told, mut moved) = (BTreeMap::<String, Vec<u8>>::new(), BTreeMap::new());
     for source in sources {
-        let files = files(&source.encoded);
+        let set = source.encoded.bytes();
+        let files = files(&set);
         let names = renamed(&told, &files, &source.upstream);
         for (name, file) in files {
             let file = with_names(file, &names).into_owned();
