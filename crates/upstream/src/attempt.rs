@@ -87,9 +87,8 @@ impl Upstream {
         let mut payload = Payload::<http_body_util::Empty<Bytes>>::Whole(framed.clone());
         let response = self.send(call, picked, previous, &mut payload).await.and_then(in_grpc)?;
         let (mut parts, body) = response.into_parts();
-        let encoding = parts.headers.get("grpc-encoding").cloned();
         let mut held = call.held();
-        let reading = grpc::read_unary(body, encoding.as_ref(), call.max_response_bytes, held.as_mut());
+        let reading = grpc::read_answer(body, &parts.headers, call.max_response_bytes, held.as_mut());
         let read = within(call.deadline, reading).await;
         let read = read.map_err(|Elapsed| Failure::Transport(TransportError::DeadlineExceeded))?;
         let (message, trailers) = read.map_err(|error| Failure::body(error, call.deadline))?;

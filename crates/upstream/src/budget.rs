@@ -1,4 +1,4 @@
-//! Retry budget: how much may be retried while an upstream keeps failing.
+//! Retry budget: how much may be retried while an upstream keeps failing (gRFC A6, "Throttling Retry Attempts and Hedged RPCs").
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -15,7 +15,7 @@ impl Budget {
         self.add(-10);
     }
 
-    /// Anything else.
+    /// A call that ended with OK.
     pub fn succeeded(&self) {
         self.add(1);
     }

@@ -161,22 +161,55 @@ pub async fn read_unary<B>(
 where
     B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
 {
-    let collected = collect(body, limit.saturating_add(PREFIX as u64), held.as_deref_mut()).await;
-    let (bytes, trailers) = collected.map_err(|error| match error {
-        BodyError::TooLarge { .. } => BodyError::TooLarge { limit },
-        other => other,
-    })?;
-    if bytes.is_empty() {
+    let (bytes, trailers) = read_message(body, limit, held.as_deref_mut()).await?;
+    Ok((unframe(bytes, encoding, limit, held)?, trailers))
+}
+
+/// Reads a unary answer. Where it ends with an error, that is all of it: of what came of a message before, nothing is left.
+pub(crate) async fn read_answer<B>(
+    body: B,
+    headers: &HeaderMap,
+    limit: u64,
+    mut held: Option<&mut Held>,
+) -> Result<(Option<Bytes>, Option<HeaderMap>), BodyError>
+where
+    B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
+{
+    let (bytes, trailers) = read_message(body, limit, held.as_deref_mut()).await?;
+    if code(trailers.as_ref().unwrap_or(headers)).is_some_and(|code| code != tonic::Code::Ok) {
         return Ok((None, trailers));
     }
+    Ok((unframe(bytes, headers.get("grpc-encoding"), limit, held)?, trailers))
+}
+
+/// Reads a body with a message of at most `limit` bytes.
+async fn read_message<B>(body: B, limit: u64, held: Option<&mut Held>) -> Result<(Bytes, Option<HeaderMap>), BodyError>
+where
+    B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin,
+{
+    collect(body, limit.saturating_add(PREFIX as u64), held).await.map_err(|error| match error {
+        BodyError::TooLarge { .. } => BodyError::TooLarge { limit },
+        other => other,
+    })
+}
+
+/// The one message of a body that was read whole; none where it is empty.
+fn unframe(
+    bytes: Bytes,
+    encoding: Option<&HeaderValue>,
+    limit: u64,
+    held: Option<&mut Held>,
+) -> Result<Option<Bytes>, BodyError> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
     let read = bytes.len();
-    let mut frames = Deframer { buffer: BytesMut::new(), limit };
-    let message = frames.only(bytes, encoding)?;
+    let message = Deframer::new(limit).only(bytes, encoding)?;
     // One that was not compressed is a part of what was read, and keeps all of it.
     if let Some(held) = held.filter(|_| message.len() + PREFIX != read) {
         held.set(message.len() as u64).map_err(BodyError::Shed)?;
     }
-    Ok((Some(message), trailers))
+    Ok(Some(message))
 }
 
 /// Cuts a stream of bytes into messages.

@@ -56,7 +56,7 @@ async fn retried(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes, retr
         let result = attempt(upstream, call, picked, framed, made - 1, attempt_timeout(retries, may_follow)).await;
         let wait = match next(&result, retries) {
             Next::Answer => {
-                retries.budget.succeeded();
+                answered(retries, &result);
                 return Outcome { result, may_have_acted_before };
             }
             Next::Again => Some(backoff(made)),
@@ -75,6 +75,13 @@ async fn retried(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes, retr
         picked = another;
     }
     unreachable!("the loop counts up to max_attempts")
+}
+
+/// Gives the budget something back for a success. An error that is not retried says nothing of retries (gRFC A6).
+fn answered(retries: &Retries, result: &Attempt) {
+    if result.as_ref().is_ok_and(|answer| answer.result.is_ok()) {
+        retries.budget.succeeded();
+    }
 }
 
 /// The time of one attempt, where another one may follow it; else it has all of the call's.
@@ -180,7 +187,7 @@ impl<'a> Hedging<'a> {
     fn is_answer(&mut self, result: &Attempt) -> bool {
         match next(result, self.retries) {
             Next::Answer => {
-                self.retries.budget.succeeded();
+                answered(self.retries, result);
                 return true;
             }
             Next::Again => self.next_at = Instant::now(),

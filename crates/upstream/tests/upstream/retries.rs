@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use accord_runtime::deadline::parse_grpc_timeout;
 use accord_upstream::{Budget, Outcome, PREVIOUS_ATTEMPTS, Retries, TransportError, Upstream};
+use bytes::Bytes;
 use h2::Reason;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tonic::Code;
 
 use crate::raw::{DATA, Listener};
-use crate::server::{PATIENCE, Server};
+use crate::server::{PATIENCE, Server, trailers};
 use crate::{Calling, answer, one_connection, transport_error, upstream};
 
 const NEVER: Duration = Duration::from_hours(1);
@@ -47,6 +48,32 @@ async fn unavailable_is_retried_and_may_have_acted() {
     let outcome = call.await.unwrap();
     assert!(outcome.may_have_acted_before);
     answer(outcome);
+}
+
+#[tokio::test]
+async fn unavailable_in_the_trailers_is_retried_whatever_came_of_a_message() {
+    let parts: [&[u8]; 4] = [b"", b"\0\0", b"\0\0\0\0\x05hel", b"\0\0\0\0\x05hello"];
+    for part in parts {
+        let mut server = Server::start().await;
+        let call = call(&upstream(&server.url, one_connection), retries(3, None));
+        let mut body = server.next().await.head();
+        body.send_data(Bytes::from_static(part), false).unwrap();
+        body.send_trailers(trailers("14", &[])).unwrap();
+        server.next().await.answer(&[0; 5]);
+        let outcome = call.await.unwrap();
+        assert!(outcome.may_have_acted_before, "{part:?}");
+        answer(outcome);
+    }
+}
+
+#[tokio::test]
+async fn pushback_in_the_trailers_ends_retries() {
+    let mut server = Server::start().await;
+    let call = call(&upstream(&server.url, one_connection), retries(3, None));
+    let mut body = server.next().await.head();
+    body.send_trailers(trailers("14", &[("grpc-retry-pushback-ms", "-1")])).unwrap();
+    assert_eq!(code(&call.await.unwrap()), Code::Unavailable);
+    assert!(server.is_quiet());
 }
 
 #[tokio::test]
@@ -137,6 +164,46 @@ async fn retries_end_when_the_budget_is_empty() {
     server.next().await.fail("14", &[]);
     assert_eq!(code(&call.await.unwrap()), Code::Unavailable);
     assert!(server.is_quiet());
+}
+
+#[tokio::test]
+async fn retry_budget_grows_by_calls_that_end_with_ok_alone() {
+    let mut server = Server::start().await;
+    let upstream = upstream(&server.url, one_connection);
+    let retries = retries(3, None);
+    (0..50).for_each(|_| Budget::failed(&retries.budget));
+    for _ in 0..3 {
+        let unknown = call(&upstream, retries.clone());
+        server.next().await.fail("5", &[]);
+        assert_eq!(code(&unknown.await.unwrap()), Code::NotFound);
+    }
+    assert!(!retries.budget.allows());
+    let known = call(&upstream, retries.clone());
+    server.next().await.answer(&[0; 5]);
+    answer(known.await.unwrap());
+    assert!(retries.budget.allows());
+}
+
+#[tokio::test]
+async fn upstream_that_always_fails_gets_half_the_tokens_of_the_budget_in_retries_at_most() {
+    let mut server = Server::start().await;
+    let upstream = upstream(&server.url, one_connection);
+    let retries = retries(3, None);
+    let mut calls = JoinSet::new();
+    for _ in 0..200 {
+        calls.spawn(Calling { retries: Some(retries.clone()), ..Calling::default() }.unary(Arc::clone(&upstream)));
+    }
+    let mut attempts = 0;
+    while !calls.is_empty() {
+        tokio::select! {
+            mut received = server.next() => {
+                attempts += 1;
+                received.fail("14", &[("grpc-retry-pushback-ms", "1")]);
+            }
+            Some(ended) = calls.join_next() => assert_eq!(code(&ended.unwrap()), Code::Unavailable),
+        }
+    }
+    assert!((201..=250).contains(&attempts), "{attempts} attempts of 200 calls");
 }
 
 #[tokio::test]
