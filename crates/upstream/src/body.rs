@@ -34,7 +34,6 @@ pub struct ResponseBody {
 pub(crate) struct InFlightGuards {
     pub sending: Sending,
     pub in_flight: InFlight,
-    #[expect(dead_code, reason = "it is the place on the connection, given back when it is dropped")]
     pub lease: Lease,
     pub admission: Option<Admission>,
 }
@@ -63,7 +62,11 @@ impl ResponseBody {
     }
 
     fn broken(&mut self, error: &h2::Error) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
-        let is_requests = self.end().is_some_and(|guards| guards.sending.is_broken());
+        let guards = self.end();
+        if let Some(guards) = guards.as_ref().filter(|_| TransportError::is_of_connection(error)) {
+            guards.in_flight.endpoint().pool().replace(&guards.lease);
+        }
+        let is_requests = guards.is_some_and(|guards| guards.sending.is_broken());
         let error = if is_requests { TransportError::RequestBroken } else { TransportError::of(error).after_head() };
         Poll::Ready(Some(Err(error)))
     }

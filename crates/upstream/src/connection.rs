@@ -55,6 +55,8 @@ pub(crate) struct Settings {
 pub(crate) struct Connection {
     send: SendRequest<Bytes>,
     in_flight: AtomicUsize,
+    /// How often its pool had replaced all its connections before it came.
+    pub generation: u64,
     closed: Arc<AtomicBool>,
     trust: Option<Arc<ClientConfig>>,
     /// Told when a place on it is given back.
@@ -88,7 +90,7 @@ impl Connection {
             let _done = done;
             ended(drive(connection, keepalive(pings, heard, settings)).await);
         });
-        Ok(Self { send, in_flight: AtomicUsize::new(0), closed, trust, freed })
+        Ok(Self { send, in_flight: AtomicUsize::new(0), generation: 0, closed, trust, freed })
     }
 
     /// Whether calls can be sent, as far as that can be said at little cost: a GOAWAY does not show here.
@@ -128,6 +130,11 @@ impl Connection {
 pub(crate) struct Lease(Arc<Connection>);
 
 impl Lease {
+    /// How often its pool had replaced all its connections before this one came.
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.generation
+    }
+
     /// Opens a stream. An error is the connection's: nothing was sent.
     pub(crate) fn send(
         &self,

@@ -1,16 +1,18 @@
 //! One HTTP/2 request to one endpoint, and the head of its response.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use tokio::time::Instant;
 
 use crate::balance::{Picked, Upstream};
 use crate::body::{InFlightGuards, ResponseBody, bounded, judge};
 use crate::connection::Lease;
 use crate::discovery::Address;
 use crate::endpoint::InFlight;
-use crate::payload::{Payload, RequestBody, Sending};
+use crate::payload::{Payload, RequestBody, Sending, Upload};
 use crate::transport_error::TransportError;
 
 /// Endpoints that are tried after one that can't be connected to: each is ejected, so the next is a better guess.
@@ -59,17 +61,44 @@ pub(crate) async fn send_once<B>(
 where
     B: RequestBody,
 {
+    let sent = SentAttempt::new(upstream);
     match attempt(&picked, path, head, payload).await {
         Ok(begun) => {
-            upstream.attempted(picked.in_flight.answered(), true);
+            sent.ended(picked.in_flight.answered(), true);
             Ok(begun.response(picked.in_flight, upstream.max_header_bytes()))
         }
         Err(error) => {
-            upstream.attempted(picked.in_flight.failed(error), false);
+            sent.ended(picked.in_flight.failed(error), false);
             if !matches!(error, TransportError::DeadlineExceeded | TransportError::RequestBroken) {
                 upstream.request_health_check();
             }
             Err(error)
+        }
+    }
+}
+
+/// An attempt until it is counted. One that is given up, by its deadline or by whoever waited for it, had no response headers.
+struct SentAttempt<'a> {
+    upstream: &'a Upstream,
+    since: Instant,
+    is_counted: bool,
+}
+
+impl<'a> SentAttempt<'a> {
+    fn new(upstream: &'a Upstream) -> Self {
+        Self { upstream, since: Instant::now(), is_counted: false }
+    }
+
+    fn ended(mut self, elapsed: Duration, has_response_headers: bool) {
+        self.is_counted = true;
+        self.upstream.attempted(elapsed, has_response_headers);
+    }
+}
+
+impl Drop for SentAttempt<'_> {
+    fn drop(&mut self) {
+        if !self.is_counted {
+            self.upstream.attempted(self.since.elapsed(), false);
         }
     }
 }
@@ -133,11 +162,25 @@ where
             pool.discard_closing();
             continue;
         };
-        let sending = payload.send(stream).await;
-        return match response.await {
-            Ok(response) => Ok(Begun { response, lease, sending }),
-            Err(_) if sending.is_broken() => Err(TransportError::RequestBroken),
-            Err(error) => Err(TransportError::of(&error)),
+        let mut upload = payload.begin(stream).await;
+        let answered = match &mut upload {
+            Some(upload) => upload.until(response).await,
+            None => response.await,
+        };
+        return match (answered, upload) {
+            (Ok(response), upload) => {
+                Ok(Begun { response, lease, sending: upload.map(Upload::detach).unwrap_or_default() })
+            }
+            (Err(_), Some(upload)) if upload.is_broken() => Err(TransportError::RequestBroken),
+            (Err(error), upload) => {
+                if TransportError::is_of_connection(&error) {
+                    pool.replace(&lease);
+                }
+                if let Some(upload) = upload {
+                    *payload = upload.again();
+                }
+                Err(TransportError::of(&error))
+            }
         };
     }
     Err(TransportError::Refused)

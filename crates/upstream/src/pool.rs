@@ -45,6 +45,8 @@ pub(crate) struct Pool {
 struct State {
     settings: Settings,
     connections: Vec<Arc<Connection>>,
+    /// How often all of them were replaced.
+    generation: u64,
     is_opening: bool,
     /// Before this, no further connection is tried as long as there is one.
     cool_until: Option<Instant>,
@@ -64,7 +66,7 @@ impl Pool {
         size: Size,
         warnings: Arc<ConnectWarnings>,
     ) -> Arc<Self> {
-        let state = State { settings, connections: Vec::new(), is_opening: false, cool_until: None };
+        let state = State { settings, connections: Vec::new(), generation: 0, is_opening: false, cool_until: None };
         let (attempts, freed) = (watch::Sender::default(), Arc::default());
         Arc::new(Self { address, trust, size, warnings, state: Mutex::new(state), attempts, freed })
     }
@@ -97,6 +99,17 @@ impl Pool {
     /// Lets go of all connections that take no more calls.
     pub(crate) fn discard_closing(&self) {
         self.state().connections.retain(|connection| !connection.is_closing());
+    }
+
+    /// A connection broke under a call: its peer may be dead, and not have said so on the others yet. Further calls go on
+    /// connections that are made anew, and so are known to be served; calls in flight go on. Many calls that break together
+    /// replace their connections once.
+    pub(crate) fn replace(&self, broken: &Lease) {
+        let mut state = self.state();
+        if state.generation == broken.generation() {
+            state.generation += 1;
+            state.connections.clear();
+        }
     }
 
     fn try_lease(self: &Arc<Self>) -> LeaseAttempt {
@@ -132,7 +145,8 @@ impl Pool {
             let mut state = self.state();
             state.is_opening = false;
             match opened {
-                Ok(connection) => {
+                Ok(mut connection) => {
+                    connection.generation = state.generation;
                     state.cool_until = None;
                     state.connections.push(Arc::new(connection));
                     None

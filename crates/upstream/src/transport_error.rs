@@ -75,6 +75,11 @@ impl TransportError {
         }
     }
 
+    /// Whether an error of a stream is that of its whole connection.
+    pub(crate) fn is_of_connection(error: &h2::Error) -> bool {
+        error.is_io() || error.is_go_away()
+    }
+
     /// Streams up to the last one of a GOAWAY go on, so whoever gets this error was beyond it; unless the peer gave the
     /// connection up for an error, which ends those that it was processing as well.
     fn of_goaway(error: &h2::Error) -> Self {

@@ -136,3 +136,27 @@ async fn idle_connection_that_died_is_replaced() {
         peer.close().await;
     }
 }
+
+#[tokio::test]
+async fn call_after_one_whose_connection_broke_goes_on_a_new_connection() {
+    let listener = Listener::start().await;
+    let upstream = upstream(&listener.url, |config| config.connections = 2);
+    let calls = [unary(&upstream), unary(&upstream)];
+    let mut broken = listener.accept(&[]).await;
+    for _ in &calls {
+        broken.next(DATA).await;
+    }
+    let mut older = listener.accept(&[]).await;
+    // Who answers a ping has taken the connection for its own.
+    older.write(PING, 0, 0, &[0; 8]).await;
+    older.next(PING).await;
+    drop(broken);
+    for call in calls {
+        assert_eq!(transport_error(&call.await.unwrap().result.unwrap_err()), TransportError::Broken);
+    }
+    let next = unary(&upstream);
+    let mut peer = listener.accept(&[]).await;
+    let stream = peer.next(DATA).await.stream;
+    peer.answer(stream).await;
+    answer(next.await.unwrap());
+}

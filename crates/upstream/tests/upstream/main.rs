@@ -7,6 +7,7 @@ mod server;
 mod client;
 mod connections;
 mod ejection;
+mod endpoints;
 mod goaway;
 mod leaks;
 mod limits;

@@ -5,6 +5,8 @@ use std::convert::Infallible;
 use accord_upstream::TransportError;
 use bytes::Bytes;
 use h2::Reason;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body::Frame;
 use http_body_util::{BodyExt, Full};
 use tonic::Code;
 
@@ -82,18 +84,64 @@ async fn refused_stream_whose_whole_body_was_there_is_sent_again() {
 }
 
 #[tokio::test]
-async fn refused_stream_whose_body_was_begun_is_not_sent_again() {
+async fn refused_stream_whose_data_came_after_its_headers_is_sent_again() {
     let mut server = Server::start().await;
-    let upstream = upstream(&server.url, one_connection);
+    let (pipe, body) = bodies::pipe();
+    let call = stream(&upstream(&server.url, one_connection), body);
+    let mut refused = server.next().await;
+    pipe.send(Ok(data(b"later"))).await.unwrap();
+    drop(pipe);
+    assert_eq!(refused.body().await.unwrap(), "later");
+    refused.respond.send_reset(Reason::REFUSED_STREAM);
+    let mut again = server.next().await;
+    assert_eq!(again.body().await.unwrap(), "later");
+    again.head().send_data("".into(), true).unwrap();
+    call.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn refused_stream_whose_body_goes_on_is_sent_again_from_its_beginning() {
+    let mut server = Server::start().await;
     let (pipe, body) = bodies::pipe();
     pipe.send(Ok(data(b"begun"))).await.unwrap();
-    let begun = stream(&upstream, body);
+    let call = stream(&upstream(&server.url, one_connection), body);
     server.next().await.respond.send_reset(Reason::REFUSED_STREAM);
-    assert_eq!(transport_error(&begun.await.unwrap().unwrap_err()), TransportError::Refused);
+    let mut again = server.next().await;
+    pipe.send(Ok(data(b" and ended"))).await.unwrap();
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("x-sum"), HeaderValue::from_static("7"))]);
+    pipe.send(Ok(Frame::trailers(trailers.clone()))).await.unwrap();
+    assert_eq!(again.body().await.unwrap(), "begun and ended");
+    assert_eq!(again.request.body_mut().trailers().await.unwrap(), Some(trailers));
+    again.head().send_data("".into(), true).unwrap();
+    call.await.unwrap().unwrap();
+}
 
-    let several = stream(&upstream, Frames::new([data(b"one"), data(b"two"), data(b"three")]));
-    server.next().await.respond.send_reset(Reason::REFUSED_STREAM);
-    assert_eq!(transport_error(&several.await.unwrap().unwrap_err()), TransportError::Refused);
+#[tokio::test]
+async fn refused_stream_whose_trailers_were_sent_is_sent_again_with_them() {
+    let mut server = Server::start().await;
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("x-sum"), HeaderValue::from_static("7"))]);
+    let body = Frames::new([data(b"so"), data(b"me"), Frame::trailers(trailers.clone())]);
+    let call = stream(&upstream(&server.url, one_connection), body);
+    let mut refused = server.next().await;
+    refused.body().await.unwrap();
+    refused.request.body_mut().trailers().await.unwrap();
+    refused.respond.send_reset(Reason::REFUSED_STREAM);
+    let mut again = server.next().await;
+    assert_eq!(again.body().await.unwrap(), "some");
+    assert_eq!(again.request.body_mut().trailers().await.unwrap(), Some(trailers));
+    again.head().send_data("".into(), true).unwrap();
+    call.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn refused_stream_of_more_bytes_than_are_kept_is_not_sent_again() {
+    let mut server = Server::start().await;
+    let chunk = || Bytes::from(vec![7; 9 << 10]);
+    let call = stream(&upstream(&server.url, one_connection), Frames::of([chunk(), chunk(), chunk()]));
+    let mut refused = server.next().await;
+    assert_eq!(refused.body().await.unwrap().len(), 27 << 10);
+    refused.respond.send_reset(Reason::REFUSED_STREAM);
+    assert_eq!(transport_error(&call.await.unwrap().unwrap_err()), TransportError::Refused);
     assert!(server.is_quiet());
 }
 

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -25,6 +26,7 @@ pub(crate) struct Server {
     pub url: String,
     calls: mpsc::Receiver<Received>,
     connections: Arc<Mutex<Vec<mpsc::Sender<Leave>>>>,
+    serving: AbortHandle,
 }
 
 /// A call that arrived.
@@ -53,7 +55,8 @@ impl Server {
         let (sender, calls) = mpsc::channel(100_000);
         let connections = Arc::<Mutex<Vec<_>>>::default();
         let known = Arc::clone(&connections);
-        tokio::spawn(async move {
+        let accepting = async move {
+            let mut served = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
                 socket.set_nodelay(true).unwrap();
                 let (tell, told) = mpsc::channel(1);
@@ -64,10 +67,10 @@ impl Server {
                 };
                 let (builder, sender) = (builder.clone(), sender.clone());
                 match &tls {
-                    None => drop(tokio::spawn(serve(socket, builder, index, sender, told))),
+                    None => _ = served.spawn(serve(socket, builder, index, sender, told)),
                     Some(tls) => {
                         let accepting = tls.accept(socket);
-                        tokio::spawn(async move {
+                        served.spawn(async move {
                             if let Ok(stream) = accepting.await {
                                 serve(stream, builder, index, sender, told).await;
                             }
@@ -75,8 +78,14 @@ impl Server {
                     }
                 }
             }
-        });
-        Self { url, calls, connections }
+        };
+        let serving = tokio::spawn(accepting).abort_handle();
+        Self { url, calls, connections, serving }
+    }
+
+    /// What ends it when it is aborted: its listener and all of its connections are closed, as when a process dies.
+    pub(crate) fn life(&self) -> AbortHandle {
+        self.serving.clone()
     }
 
     /// The next call.
