@@ -120,11 +120,30 @@ pub(super) fn single<T>(
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Malformed> {
-    let message = "`Idempotency-Key` must come once and be 1 to 255 visible ASCII characters";
+    let message =
+        "`Idempotency-Key` must come once and be 1 to 255 characters of ASCII: in quotes, or visible ones without";
     single(headers, &IDEMPOTENCY_KEY, Malformed { reason: Reason::HeaderRefused, message }, |text| {
-        let is_key = (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-        is_key.then(|| text.to_owned())
+        let key = match text.strip_prefix('"') {
+            Some(rest) => quoted(rest)?,
+            None => Some(text.to_owned()).filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))?,
+        };
+        (1..=255).contains(&key.len()).then_some(key)
     })
+}
+
+/// A string of a structured field (RFC 9651, 4.2.5) from after its first quote; parameters may follow it, of which none is known.
+fn quoted(rest: &str) -> Option<String> {
+    let (mut text, mut rest) = (String::with_capacity(rest.len()), rest.chars());
+    loop {
+        match rest.next()? {
+            '"' => break,
+            '\\' => text.push(rest.next().filter(|escaped| matches!(escaped, '"' | '\\'))?),
+            character @ ' '..='~' => text.push(character),
+            _ => return None,
+        }
+    }
+    let after = rest.as_str().trim_start_matches(' ');
+    (after.is_empty() || after.starts_with(';')).then_some(text)
 }
 
 /// What meets every wish in `Cache-Control` (RFC 9111, 5.2.1), over all its field lines (RFC 9110, 5.3): `no-store`, `no-cache`,
