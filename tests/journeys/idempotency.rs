@@ -1,9 +1,15 @@
 //! Idempotency: replay of stored answers.
 
-use crate::{create, desk, reason};
-use accord_fabric::{EDITOR, Fabric, READER};
+use crate::{
+    create, desk, reason,
+    scripted_upstream::{Reply, ScriptedUpstream},
+    wire::word,
+};
+use accord_fabric::{EDITOR, Fabric, READER, http::HttpResponse};
 use anyhow::Result;
 use http::Method;
+use std::sync::Arc;
+use tokio::sync::Notify;
 
 #[tokio::test]
 async fn repeated_request_under_its_idempotency_key_is_replayed() -> Result<()> {
@@ -75,5 +81,47 @@ async fn idempotency_replay_invalidates_like_the_first_call() -> Result<()> {
     let again = create(&fabric, "Oak desk").await?;
     assert_eq!(again.header("idempotency-replayed"), Some("true"), "{} {}", again.status, again.text());
     assert!(!is_hit().await?, "what the first answer invalidated may have been deferred");
+    fabric.stop().await
+}
+
+/// Keeps a word by way of JSON, under a key as it is written in the header.
+async fn keep(fabric: &Fabric, text: &str, key: &str) -> Result<HttpResponse> {
+    let call = fabric.call(Method::POST, &format!("/v1/words/{text}:keep"));
+    call.header("idempotency-key", key).send().await
+}
+
+#[tokio::test]
+async fn json_call_whose_idempotency_key_is_in_flight_is_a_conflict() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    let barrier = Arc::new(Notify::new());
+    echo.script([Reply::ok(&word("slow")).after(&barrier)]);
+    let meanwhile = async {
+        echo.wait_received(1).await?;
+        let again = keep(&fabric, "slow", "\"one\"").await;
+        barrier.notify_one();
+        again
+    };
+    let (first, again) = tokio::try_join!(keep(&fabric, "slow", "\"one\""), meanwhile)?;
+    assert_eq!((again.status.as_u16(), reason(&again).as_str()), (409, "IDEMPOTENCY_IN_FLIGHT"), "{}", again.text());
+    assert!(again.header("retry-after").is_some(), "{:?}", again.headers);
+    assert_eq!(first.status, 200, "{}", first.text());
+    assert_eq!(keep(&fabric, "slow", "\"one\"").await?.header("idempotency-replayed"), Some("true"));
+    assert_eq!(echo.take_received().len(), 1);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn idempotency_key_is_the_same_with_quotes_and_without() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    keep(&fabric, "same", "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"").await?;
+    let again = keep(&fabric, "same", "8e03978e-40d5-43dd-bc93-6894a57f9324").await?;
+    assert_eq!(again.header("idempotency-replayed"), Some("true"), "{} {}", again.status, again.text());
+    let other = keep(&fabric, "other", "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"").await?;
+    assert_eq!((other.status.as_u16(), reason(&other).as_str()), (422, "IDEMPOTENCY_KEY_REUSED"));
+    for malformed in ["\"open", "\"\"", "\"one\" two", "\"\\n\""] {
+        let refused = keep(&fabric, "same", malformed).await?;
+        assert_eq!((refused.status.as_u16(), reason(&refused).as_str()), (400, "HEADER_REFUSED"), "{malformed}");
+    }
+    assert_eq!(echo.take_received().len(), 1);
     fabric.stop().await
 }

@@ -6,13 +6,14 @@ use crate::{
 };
 use accord_fabric::Fabric;
 use anyhow::Result;
+use bytes::Bytes;
 use http::StatusCode;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{net::TcpListener, sync::Notify};
-use tonic::Code;
+use tonic::{Code, Status};
 
 /// What each attempt said of those before it.
 fn previous(received: &[ReceivedCall]) -> Vec<Option<&str>> {
@@ -34,6 +35,36 @@ async fn retry_counts_the_attempts_before_it() -> Result<()> {
     echo.script([unavailable(), unavailable()]);
     assert_eq!(call(&fabric, "Repeat").send().await?.ok()?, word("again"));
     assert_eq!(previous(&echo.take_received()), [None, Some("1"), Some("2")]);
+    fabric.stop().await
+}
+
+/// An error in the trailers of an answer that has begun, after this much of a message.
+fn trailing(message: &Bytes) -> Reply {
+    Reply::unfinished().message(message).status(&Status::unavailable("as written"))
+}
+
+#[tokio::test]
+async fn error_in_the_trailers_is_retried_like_one_in_the_head() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    for method in ["Repeat", "Chase"] {
+        for message in [Bytes::new(), word("half").slice(..7), word("whole")] {
+            echo.script([trailing(&message), trailing(&message)]);
+            let answer = call(&fabric, method).send().await?;
+            assert_eq!(answer.ok()?, word("again"), "{method} {message:?}");
+            assert_eq!(previous(&echo.take_received()), [None, Some("1"), Some("2")], "{method} {message:?}");
+        }
+    }
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn error_in_the_trailers_of_a_stream_is_passed_on() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    for message in [Bytes::new(), word("first")] {
+        echo.script([trailing(&message)]);
+        assert_eq!(call(&fabric, "Recite").send().await?.code(), Code::Unavailable, "{message:?}");
+        assert_eq!(echo.take_received().len(), 1, "{message:?}");
+    }
     fabric.stop().await
 }
 
@@ -176,6 +207,39 @@ async fn retries_stop_when_the_budget_is_empty() -> Result<()> {
     let before = echo.calls_received();
     assert_eq!(GrpcCall::new(&fabric, "Repeat", "steady").send().await?.code(), Code::Unavailable);
     assert_eq!(echo.calls_received() - before, 1, "nothing is cancelled to repeat it with");
+    fabric.stop().await
+}
+
+/// Each failed attempt takes one of a hundred tokens, and nothing is retried while half of them are left.
+const MOST_RETRIES: usize = 50;
+
+#[tokio::test]
+async fn upstream_that_always_fails_gets_one_attempt_a_call_and_half_the_tokens_in_retries() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    let mut made = 0;
+    for method in ["Repeat", "Chase"] {
+        echo.script(vec![unavailable(); 1000]);
+        for _ in 0..4 {
+            let calls = (0..50).map(|_| call(&fabric, method).send());
+            for answer in futures_util::future::try_join_all(calls).await? {
+                assert_eq!(answer.code(), Code::Unavailable);
+            }
+        }
+        let attempts = echo.take_received().len();
+        made += attempts;
+        assert!((201..=200 + MOST_RETRIES).contains(&attempts), "{method}: {attempts} attempts of 200 calls");
+    }
+    assert_eq!(echo.calls_received(), made);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn hedged_call_makes_no_more_attempts_than_declared() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    echo.script(vec![Reply::unfinished(); 3]);
+    let answer = call(&fabric, "Race").header("grpc-timeout", "600m").send().await?;
+    assert_eq!(answer.code(), Code::DeadlineExceeded);
+    assert_eq!(previous(&echo.take_received()), [None, Some("1")]);
     fabric.stop().await
 }
 
