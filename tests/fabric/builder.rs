@@ -299,7 +299,8 @@ impl Builder {
             environment: environment.map(|(_, key, value)| (key.clone(), value.clone())).collect(),
             log: home.log(part.name()),
         };
-        Ok(Server { process: Process::start(launch)?, listen, admin, services: self.services(part) })
+        let is_encrypted = self.settings.get(&part).and_then(|own| own.get("listen")?.get("tls")).is_some();
+        Ok(Server { process: Process::start(launch)?, listen, admin, is_encrypted, services: self.services(part) })
     }
 
     /// The files that a binary reads, as its command line names them.

@@ -42,7 +42,7 @@ impl Fabric {
             name,
         };
         let services = self.server(part).services.clone();
-        Ok(Server { process: Process::start(launch)?, listen, admin, services })
+        Ok(Server { process: Process::start(launch)?, listen, admin, is_encrypted: false, services })
     }
 
     fn server(&self, part: Part) -> &Server {

@@ -24,6 +24,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Where it answers for metrics and health.
     pub admin: SocketAddr,
+    /// Whether it serves over TLS; then it is asked for its health at the other port.
+    pub(crate) is_encrypted: bool,
     /// What grpc.health.v1 has to call SERVING before it counts as serving; the empty name is the whole process.
     pub(crate) services: Vec<String>,
 }
@@ -86,7 +88,9 @@ impl Server {
     }
 
     async fn serving(&self) -> bool {
-        let Ok(channel) = self.channel() else { return false };
+        let address = if self.is_encrypted { self.admin } else { self.listen };
+        let Ok(endpoint) = Endpoint::from_shared(format!("http://{address}")) else { return false };
+        let channel = endpoint.tcp_nodelay(true).connect_lazy();
         let mut health = HealthClient::new(channel);
         for service in &self.services {
             let question = health.check(HealthCheckRequest { service: service.clone() });

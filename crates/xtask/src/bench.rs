@@ -7,6 +7,7 @@ mod areas;
 mod authority;
 mod binaries;
 mod cases;
+mod certificate;
 mod checks;
 pub(crate) mod counts;
 mod latency;

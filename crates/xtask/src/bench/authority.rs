@@ -74,6 +74,7 @@ async fn request(method: Method, fabric: &Fabric, token: &str) -> Result<Request
         path: format!("/accord.auth.v1.{path}"),
         token: Some(own.access_token),
         body: Some(load::framed(&message)),
+        trusted: None,
     })
 }
 

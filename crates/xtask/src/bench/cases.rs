@@ -42,6 +42,7 @@ pub(super) enum Kind {
 
 const GRPC: Service = Service {
     protocol: Protocol::Grpc,
+    is_encrypted: false,
     checks: Checks::Limit,
     method: "GetLimited",
     path: "/v1/limited/oak-desk",
@@ -60,7 +61,7 @@ const CACHED: Service =
 const NEAR: Service =
     Service { method: "GetNear", path: "/v1/near/oak-desk", cache_status: Some("accord-near; hit"), ..CACHED };
 
-static CASES: [Case; 29] = [
+static CASES: [Case; 33] = [
     Case {
         name: "grpc-public",
         about: "gRPC passthrough of a public method",
@@ -91,6 +92,26 @@ static CASES: [Case; 29] = [
         name: "json-post-h1",
         about: "JSON POST of 1 KB over HTTP/1.1 with a JWT and a rate limit",
         kind: Kind::Service(Service { method: "PutLimited", path: "/v1/limited", has_body: true, ..JSON }),
+    },
+    Case {
+        name: "grpc-web",
+        about: "gRPC-Web over HTTP/1.1 with a JWT and a rate limit",
+        kind: Kind::Service(Service { protocol: Protocol::GrpcWeb, peers: &["Envoy"], ..GRPC }),
+    },
+    Case {
+        name: "connect",
+        about: "Unary call of Connect in protobuf over HTTP/2 with a JWT and a rate limit",
+        kind: Kind::Service(Service { protocol: Protocol::Connect, peers: &["Envoy"], ..GRPC }),
+    },
+    Case {
+        name: "tls-grpc",
+        about: "gRPC passthrough over TLS with a JWT and a rate limit, handshakes included",
+        kind: Kind::Service(Service { is_encrypted: true, peers: &["Envoy", "HAProxy"], ..GRPC }),
+    },
+    Case {
+        name: "tls-json-h1",
+        about: "JSON GET over HTTP/1.1 and TLS with a JWT and a rate limit, handshakes included",
+        kind: Kind::Service(Service { is_encrypted: true, peers: &["Envoy"], floors: &["floor: epoll"], ..JSON }),
     },
     Case {
         name: "near-hit-grpc",

@@ -25,7 +25,9 @@ pub(super) fn run(
     varied: &Varied,
     amount: Amount,
 ) -> Result<Vec<(String, Vec<Figures>)>> {
-    let Some((envoy, process)) = peers.endpoint("Envoy", Protocol::Grpc, Checks::Limit) else { return Ok(Vec::new()) };
+    let Some((envoy, process)) = peers.endpoint("Envoy", Protocol::Grpc, Checks::Limit, false) else {
+        return Ok(Vec::new());
+    };
     let (_, fabric, token) = stage.fabrics.first().context("nothing is measured")?;
     let tokens = stage.directory().join("latency-token");
     fs::write(&tokens, token)?;

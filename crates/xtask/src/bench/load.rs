@@ -1,8 +1,9 @@
 //! Load: h2load of nghttp2, which nobody here wrote, on the core that the upstream has.
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::Command};
+use std::{fs, net::SocketAddr, path::PathBuf, process::Command, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
+use rustls::ClientConfig;
 use tempfile::TempDir;
 
 use crate::programs::{apt_install, can_install, on_path};
@@ -12,10 +13,21 @@ use crate::programs::{apt_install, can_install, on_path};
 pub(super) enum Protocol {
     /// gRPC over HTTP/2.
     Grpc,
+    /// gRPC-Web over HTTP/1.1.
+    GrpcWeb,
+    /// A unary call of Connect over HTTP/2, in protobuf.
+    Connect,
     /// JSON over HTTP/1.1.
     Http1,
     /// JSON over HTTP/2.
     Http2,
+}
+
+impl Protocol {
+    /// Whether its requests go one after another on a connection.
+    pub(super) fn is_http1(self) -> bool {
+        matches!(self, Self::GrpcWeb | Self::Http1)
+    }
 }
 
 /// One request, which is sent again and again.
@@ -29,6 +41,8 @@ pub(super) struct Request {
     pub token: Option<String>,
     /// Its body; without one it is a GET.
     pub body: Option<Vec<u8>>,
+    /// Sent over TLS, to those that this trusts.
+    pub trusted: Option<Arc<ClientConfig>>,
 }
 
 impl Request {
@@ -39,6 +53,11 @@ impl Request {
             Protocol::Grpc => {
                 headers.extend([("content-type", "application/grpc".to_owned()), ("te", "trailers".to_owned())]);
             }
+            Protocol::GrpcWeb => headers.push(("content-type", "application/grpc-web+proto".to_owned())),
+            Protocol::Connect => headers.extend([
+                ("content-type", "application/proto".to_owned()),
+                ("connect-protocol-version", "1".to_owned()),
+            ]),
             _ if self.body.is_some() => headers.push(("content-type", "application/json".to_owned())),
             _ => {}
         }
@@ -49,7 +68,7 @@ impl Request {
 
 /// As many as keep a core busy: connections, and requests in flight on each.
 fn concurrency(protocol: Protocol) -> (usize, usize) {
-    if protocol == Protocol::Http1 { (32, 1) } else { (8, 16) }
+    if protocol.is_http1() { (32, 1) } else { (8, 16) }
 }
 
 /// The generator.
@@ -74,7 +93,7 @@ impl Tool {
         let (connections, streams) = concurrency(request.protocol);
         let mut command = Command::new(&self.program);
         command.args(["-t", "1", "-n", &count.to_string(), "-c", &connections.to_string(), "-m", &streams.to_string()]);
-        if request.protocol == Protocol::Http1 {
+        if request.protocol.is_http1() {
             command.arg("--h1");
         }
         for (name, value) in request.headers() {
@@ -85,7 +104,8 @@ impl Tool {
             fs::write(&file, body)?;
             command.arg("-d").arg(file);
         }
-        command.arg(format!("http://{address}{}", request.path));
+        let scheme = if request.trusted.is_some() { "https" } else { "http" };
+        command.arg(format!("{scheme}://{address}{}", request.path));
         let output = command.output().context("h2load could not be started")?;
         let said = String::from_utf8_lossy(&output.stdout);
         let all =

@@ -58,7 +58,13 @@ pub(super) fn request(keys: u32, token: &str) -> Request {
         ("BatchGet", BatchGetRequest { namespace, keys: (0..keys).map(key).collect() }.encode_to_vec())
     };
     let path = format!("/accord.cache.v1.CacheService/{method}");
-    Request { protocol: Protocol::Grpc, path, token: Some(token.to_owned()), body: Some(load::framed(&message)) }
+    Request {
+        protocol: Protocol::Grpc,
+        path,
+        token: Some(token.to_owned()),
+        body: Some(load::framed(&message)),
+        trusted: None,
+    }
 }
 
 fn key(number: u32) -> String {

@@ -22,8 +22,28 @@ use crate::{
     say::note,
 };
 
-/// What a listener of a peer does: whether it makes JSON of gRPC, and what it checks.
-type Service = (bool, Checks);
+/// What a listener of a peer does: what it makes gRPC of, what it checks, and whether that is over TLS.
+type Service = (Form, Checks, bool);
+
+/// What callers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Form {
+    Grpc,
+    GrpcWeb,
+    Connect,
+    Json,
+}
+
+impl Form {
+    fn of(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Grpc => Self::Grpc,
+            Protocol::GrpcWeb => Self::GrpcWeb,
+            Protocol::Connect => Self::Connect,
+            Protocol::Http1 | Protocol::Http2 => Self::Json,
+        }
+    }
+}
 
 /// A running peer.
 struct Peer {
@@ -77,9 +97,15 @@ impl Peers {
     }
 
     /// Where a peer does this, and its process.
-    pub(super) fn endpoint(&self, name: &str, protocol: Protocol, checks: Checks) -> Option<(SocketAddr, u32)> {
+    pub(super) fn endpoint(
+        &self,
+        name: &str,
+        protocol: Protocol,
+        checks: Checks,
+        is_encrypted: bool,
+    ) -> Option<(SocketAddr, u32)> {
         let peer = self.running.get(name)?;
-        let service = (protocol != Protocol::Grpc, if peer.checks_nothing { Checks::None } else { checks });
+        let service = (Form::of(protocol), if peer.checks_nothing { Checks::None } else { checks }, is_encrypted);
         Some((*peer.listeners.get(&service)?, peer.process.process.id()))
     }
 }

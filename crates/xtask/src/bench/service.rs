@@ -1,9 +1,10 @@
 //! Calls of the upstream through the gateway, beside peers that make the same call.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
-use accord_fabric::{Fabric, metrics};
+use accord_fabric::{Builder, EDITOR, Fabric, Part, metrics};
 use anyhow::{Context, Result, ensure};
+use toml::toml;
 
 use super::{
     checks::Checks,
@@ -12,7 +13,7 @@ use super::{
     probe::{self, Answer},
     report::Figures,
     rounds::{self, Amount, Subject},
-    stage::Stage,
+    stage::{Measured, Stage},
 };
 
 /// Answers that are looked at, before and after.
@@ -25,6 +26,8 @@ const MOST_ASKED: u32 = 100;
 pub(super) struct Service {
     /// What is spoken.
     pub protocol: Protocol,
+    /// Whether it is spoken over TLS.
+    pub is_encrypted: bool,
     /// What is done before.
     pub checks: Checks,
     /// The method of bench.v1.BenchService.
@@ -59,7 +62,9 @@ pub(super) async fn run(
     tool: &Tool,
     amount: Amount,
 ) -> Result<Vec<Figures>> {
-    let servers = service.servers(stage, peers);
+    let encrypted = if service.is_encrypted { Some([encrypted(stage).await?]) } else { None };
+    let fabrics = encrypted.as_ref().map_or(stage.fabrics.as_slice(), <[_; 1]>::as_slice);
+    let servers = service.servers(stage, fabrics, peers);
     let before = service.counted(&servers).await?;
     let asked = service.check(&servers).await?;
     let subject = |server: &Server<'_>| {
@@ -80,19 +85,40 @@ pub(super) async fn run(
         let in_metrics = after - before;
         ensure!((in_metrics - sent).abs() < 0.5, "{sent} requests were sent, the gateway counts {in_metrics} with OK");
     }
+    drop(servers);
+    for (_, fabric, _) in encrypted.into_iter().flatten() {
+        fabric.stop().await?;
+    }
     Ok(figures)
+}
+
+/// One more fabric, whose gateway has a certificate.
+async fn encrypted(stage: &Stage) -> Result<Measured> {
+    let (cert, key) = (stage.certificate.cert_file.clone(), stage.certificate.key_file.clone());
+    let listen = toml! {
+        [listen.tls]
+        cert_file = cert
+        key_file = key
+    };
+    let with_tls = |builder: Builder| builder.settings(Part::Gateway, listen);
+    let fabric = stage.another(&stage.descriptors, &[stage.cores.tested], with_tls).await?;
+    let token = fabric.token(EDITOR).await?;
+    Ok(("Accord", fabric, token))
 }
 
 impl Service {
     /// The request, by whoever holds this token.
     pub(super) fn request(&self, token: &str) -> Request {
         let token = (self.checks != Checks::None).then(|| token.to_owned());
-        if self.protocol == Protocol::Grpc {
-            let path = format!("/{}", self.full_method());
-            return Request { protocol: self.protocol, path, token, body: Some(load::framed(&GET_OAK_DESK)) };
-        }
-        let body = self.has_body.then(|| one_kilobyte().into_bytes());
-        Request { protocol: self.protocol, path: self.path.to_owned(), token, body }
+        let own_path = || format!("/{}", self.full_method());
+        let (path, body) = match self.protocol {
+            Protocol::Grpc | Protocol::GrpcWeb => (own_path(), Some(load::framed(&GET_OAK_DESK))),
+            Protocol::Connect => (own_path(), Some(GET_OAK_DESK.to_vec())),
+            Protocol::Http1 | Protocol::Http2 => {
+                (self.path.to_owned(), self.has_body.then(|| one_kilobyte().into_bytes()))
+            }
+        };
+        Request { protocol: self.protocol, path, token, body, trusted: None }
     }
 
     /// The method as metrics name it.
@@ -100,21 +126,17 @@ impl Service {
         format!("bench.v1.BenchService/{}", self.method)
     }
 
-    fn servers<'a>(&self, stage: &'a Stage, peers: &Peers) -> Vec<Server<'a>> {
-        let ours = stage.fabrics.iter().map(|(name, fabric, token)| {
+    fn servers<'a>(&self, stage: &'a Stage, fabrics: &'a [Measured], peers: &Peers) -> Vec<Server<'a>> {
+        let trusted = || self.is_encrypted.then(|| Arc::clone(stage.certificate.trusted()));
+        let request = |token: &str| Request { trusted: trusted(), ..self.request(token) };
+        let ours = fabrics.iter().map(|(name, fabric, token)| {
             let cache = self.cache_status.map(|_| fabric.cache.process.id());
             let processes = [fabric.gateway.process.id()].into_iter().chain(cache).collect();
-            Server {
-                name,
-                address: fabric.gateway.listen,
-                request: self.request(token),
-                processes,
-                fabric: Some(fabric),
-            }
+            Server { name, address: fabric.gateway.listen, request: request(token), processes, fabric: Some(fabric) }
         });
         let peers = self.peers.iter().filter_map(|name| {
-            let (address, process) = peers.endpoint(name, self.protocol, self.checks)?;
-            let request = self.request(stage.token());
+            let (address, process) = peers.endpoint(name, self.protocol, self.checks, self.is_encrypted)?;
+            let request = request(stage.token());
             Some(Server { name, address, request, processes: vec![process], fabric: None })
         });
         let floors = self.floors.iter().filter_map(|name| {
@@ -129,7 +151,7 @@ impl Service {
     fn floor_request(&self, name: &str, token: &str) -> Request {
         let speaks_http2 = name == "floor: hyper" && self.protocol != Protocol::Http1;
         let protocol = if speaks_http2 { Protocol::Http2 } else { Protocol::Http1 };
-        Request { protocol, path: self.path.to_owned(), token: Some(token.to_owned()), body: None }
+        Request { protocol, path: self.path.to_owned(), token: Some(token.to_owned()), body: None, trusted: None }
     }
 
     /// All that answer say the same, and the cache says what it did. Returns how often each of ours was asked: the first answer may

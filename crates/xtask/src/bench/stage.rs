@@ -19,6 +19,7 @@ use toml::toml;
 
 use super::{
     binaries::{self, Binaries},
+    certificate::Certificate,
     load::{Protocol, Request, Tool},
     machine::Cores,
     rounds::Subject,
@@ -30,18 +31,23 @@ const PROTOS: &str = "crates/bench/proto";
 /// How long a program may take until it listens.
 const START: Duration = Duration::from_secs(30);
 
+/// A fabric that is measured: what it is called in tables, itself, and the token of who asks.
+pub(super) type Measured = (&'static str, Fabric, String);
+
 /// Everything but the peers.
 pub(super) struct Stage {
     /// Which core is whose.
     pub cores: Cores,
     /// The binaries, by what they are called in tables; the first is what is measured.
-    pub fabrics: Vec<(&'static str, Fabric, String)>,
+    pub fabrics: Vec<Measured>,
     /// The upstream.
     pub upstream: SocketAddr,
     /// Floors, by what they are called in tables.
     pub floors: BTreeMap<&'static str, Started>,
     /// A file with the descriptors of what is called.
     pub descriptors: PathBuf,
+    /// What servers show over TLS.
+    pub certificate: Certificate,
     /// What is measured, for further fabrics.
     binaries: PathBuf,
     /// The program of upstream and floors.
@@ -69,6 +75,7 @@ impl Stage {
         let directory = tempfile::Builder::new().prefix("accord-bench-").tempdir()?;
         let descriptors = directory.path().join("bench.binpb");
         write_descriptors(&descriptors, None)?;
+        let certificate = Certificate::make(directory.path())?;
         Cores::pin(&[cores.load])?;
         let beside = |name: &'static str| beside(&binaries.beside, name, directory.path());
         let upstream = beside("upstream").await?;
@@ -96,6 +103,7 @@ impl Stage {
             upstream: address,
             floors,
             descriptors,
+            certificate,
             binaries,
             beside: program,
             directory,
@@ -145,7 +153,13 @@ impl Stage {
     pub(super) fn floor_subject<'a>(&self, name: &str, load: &'a Tool) -> Option<Subject<'a>> {
         let floor = self.floors.get(name)?;
         let (address, path) = (floor.address, "/".to_owned());
-        let request = Request { protocol: Protocol::Http1, path, token: Some(self.token().to_owned()), body: None };
+        let request = Request {
+            protocol: Protocol::Http1,
+            path,
+            token: Some(self.token().to_owned()),
+            body: None,
+            trusted: None,
+        };
         let send = Box::new(move |count| load.send(address, &request, count));
         Some(Subject { name: name.to_owned(), processes: vec![floor.process.id()], per_request: 1, send })
     }

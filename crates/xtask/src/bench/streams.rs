@@ -30,7 +30,7 @@ pub(super) fn run(
         servers.push((*name, fabric.gateway.listen, fabric.gateway.process.id(), token.as_str()));
     }
     for name in ["Envoy", "HAProxy", "nginx"] {
-        let endpoint = peers.endpoint(name, Protocol::Grpc, Checks::Limit);
+        let endpoint = peers.endpoint(name, Protocol::Grpc, Checks::Limit, false);
         servers.extend(endpoint.map(|(address, process)| (name, address, process, stage.token())));
     }
     let mut subjects = Vec::new();

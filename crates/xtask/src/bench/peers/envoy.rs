@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, path::PathBuf, process::Command};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Checks, Key, Peer, Service};
+use super::{Checks, Form, Key, Peer, Service};
 use crate::{
     bench::stage::{Stage, free_address},
     programs::{apt_install, can_install, succeed},
@@ -21,8 +21,16 @@ const FILTERS: &str = "type.googleapis.com/envoy.extensions.filters.http";
 const ISSUER: &str = "https://accord.local";
 const AUDIENCE: &str = "accord";
 
-const LISTENERS: [Service; 4] =
-    [(false, Checks::None), (false, Checks::Token), (false, Checks::Limit), (true, Checks::Limit)];
+const LISTENERS: [Service; 8] = [
+    (Form::Grpc, Checks::None, false),
+    (Form::Grpc, Checks::Token, false),
+    (Form::Grpc, Checks::Limit, false),
+    (Form::Json, Checks::Limit, false),
+    (Form::GrpcWeb, Checks::Limit, false),
+    (Form::Connect, Checks::Limit, false),
+    (Form::Grpc, Checks::Limit, true),
+    (Form::Json, Checks::Limit, true),
+];
 
 pub(super) async fn start(stage: &Stage, key: &Key) -> Result<Peer> {
     let program = program()?;
@@ -92,7 +100,7 @@ fn cluster(upstream: SocketAddr) -> Value {
     })
 }
 
-fn listener((json, checks): Service, address: SocketAddr, stage: &Stage, key: &Key) -> Result<Value> {
+fn listener((form, checks, is_encrypted): Service, address: SocketAddr, stage: &Stage, key: &Key) -> Result<Value> {
     let mut filters = Vec::new();
     if checks != Checks::None {
         filters.push(token(key)?);
@@ -100,8 +108,16 @@ fn listener((json, checks): Service, address: SocketAddr, stage: &Stage, key: &K
     if checks == Checks::Limit {
         filters.push(limit());
     }
-    if json {
-        filters.push(transcoder(stage));
+    match form {
+        Form::Grpc => {}
+        Form::GrpcWeb => {
+            filters.push(filter("grpc_web", &json!({ "@type": format!("{FILTERS}.grpc_web.v3.GrpcWeb") })));
+        }
+        Form::Connect => filters.push(filter(
+            "connect_grpc_bridge",
+            &json!({ "@type": format!("{FILTERS}.connect_grpc_bridge.v3.FilterConfig") }),
+        )),
+        Form::Json => filters.push(transcoder(stage)),
     }
     filters.push(filter("router", &json!({ "@type": format!("{FILTERS}.router.v3.Router") })));
     let manager = json!({
@@ -117,9 +133,28 @@ fn listener((json, checks): Service, address: SocketAddr, stage: &Stage, key: &K
             }],
         },
     });
-    let chain =
+    let mut chain =
         json!({ "filters": [{ "name": "envoy.filters.network.http_connection_manager", "typed_config": manager }] });
+    if is_encrypted {
+        chain["transport_socket"] = tls(stage);
+    }
     Ok(json!({ "address": socket(address), "filter_chains": [chain] }))
+}
+
+fn tls(stage: &Stage) -> Value {
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_certificates": [{
+                    "certificate_chain": { "filename": stage.certificate.cert_file },
+                    "private_key": { "filename": stage.certificate.key_file },
+                }],
+            },
+        },
+    })
 }
 
 /// With a cache of verified tokens, as ours has one.

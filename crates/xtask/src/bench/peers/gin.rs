@@ -4,7 +4,7 @@ use std::{env, ffi::OsString, fs, path::PathBuf, process::Command};
 
 use anyhow::{Result, ensure};
 
-use super::{Checks, Key, Peer};
+use super::{Checks, Form, Key, Peer};
 use crate::{
     bench::stage::{Stage, free_address},
     programs::{apt_install, can_install, on_path, succeed},
@@ -33,7 +33,7 @@ pub(super) async fn start(stage: &Stage, key: &Key) -> Result<Peer> {
     let listen = address.to_string();
     let arguments = ["-listen", &listen, "-upstream", &upstream, "-jwks", &jwks, "-alg", &key.alg];
     let process = stage.start_tested("gin", &program, &arguments, address).await?;
-    Ok(Peer { process, listeners: [((true, Checks::Limit), address)].into(), checks_nothing: false })
+    Ok(Peer { process, listeners: [((Form::Json, Checks::Limit, false), address)].into(), checks_nothing: false })
 }
 
 fn build() -> Result<PathBuf> {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Checks, Peer, debian};
+use super::{Checks, Form, Peer, debian};
 use crate::bench::stage::{Stage, free_address};
 
 pub(super) async fn start(stage: &Stage) -> Result<Peer> {
@@ -19,5 +19,5 @@ pub(super) async fn start(stage: &Stage) -> Result<Peer> {
     );
     let config = stage.write("nginx.conf", &config)?;
     let process = stage.start_tested("nginx", &program, &["-c", &config], address).await?;
-    Ok(Peer { process, listeners: [((false, Checks::None), address)].into(), checks_nothing: true })
+    Ok(Peer { process, listeners: [((Form::Grpc, Checks::None, false), address)].into(), checks_nothing: true })
 }
