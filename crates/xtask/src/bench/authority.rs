@@ -1,5 +1,7 @@
 //! Auth's own methods, as workloads call them. Nobody else offers the same, so there are floors alone beside them.
 
+use std::net::SocketAddr;
+
 use accord_api::accord::auth::v1::{
     CheckRequest, ClientCredentialsGrant, ExchangeRequest, IntrospectRequest, IssueRequest, issue_request::Grant,
     token_service_client::TokenServiceClient,
@@ -40,8 +42,7 @@ pub(super) enum Method {
 pub(super) async fn run(method: Method, stage: &Stage, load: &Tool, amount: Amount) -> Result<Vec<Figures>> {
     let mut subjects = Vec::new();
     for (name, fabric, token) in &stage.fabrics {
-        let (address, request) = (fabric.auth.listen, request(method, fabric, token).await?);
-        probe::ask(address, &request).await?.ensure_ok(Protocol::Grpc)?;
+        let (address, request) = prepared(method, fabric, token).await?;
         subjects.push(Subject {
             name: (*name).to_owned(),
             processes: vec![fabric.auth.process.id()],
@@ -51,6 +52,13 @@ pub(super) async fn run(method: Method, stage: &Stage, load: &Tool, amount: Amou
     }
     subjects.extend(stage.floor_subject("floor: epoll", load));
     rounds::interleaved(&subjects, amount)
+}
+
+/// Where a call of the method goes, and the call, which was answered once.
+pub(super) async fn prepared(method: Method, fabric: &Fabric, token: &str) -> Result<(SocketAddr, Request)> {
+    let (address, request) = (fabric.auth.listen, request(method, fabric, token).await?);
+    probe::ask(address, &request).await?.ensure_ok(Protocol::Grpc)?;
+    Ok((address, request))
 }
 
 async fn request(method: Method, fabric: &Fabric, token: &str) -> Result<Request> {

@@ -1,11 +1,15 @@
 //! What is measured.
 
+use std::net::SocketAddr;
+
+use accord_fabric::Fabric;
 use anyhow::{Context, Result, ensure};
 
 use super::{
-    authority::Method,
+    authority::{self, Method},
     checks::Checks,
     load::{Protocol, Request},
+    namespaces,
     scale::Scale,
     service::Service,
 };
@@ -253,8 +257,21 @@ impl Case {
     /// The request that the gateway gets, by whoever holds this token; none where it is not the gateway that is asked.
     pub(super) fn request(&self, token: &str) -> Option<Request> {
         match &self.kind {
-            Kind::Service(service) => Some(service.request(token)),
+            Kind::Service(service) if !service.is_encrypted => Some(service.request(token)),
             _ => None,
+        }
+    }
+
+    /// One of its requests, by whoever holds this token, and where it goes; an error where there are several kinds.
+    pub(super) async fn prepared(&self, fabric: &Fabric, token: &str) -> Result<(SocketAddr, Request)> {
+        match &self.kind {
+            Kind::Namespace(keys) => namespaces::prepared(*keys, fabric, token).await,
+            Kind::Auth(method) => authority::prepared(*method, fabric, token).await,
+            _ => {
+                let request =
+                    self.request(token).context("a case that sends several kinds of requests has no profile")?;
+                Ok((fabric.gateway.listen, request))
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::Command};
 use accord_api::accord::cache::v1::{
     BatchGetRequest, GetRequest, PutRequest, cache_service_client::CacheServiceClient,
 };
-use accord_fabric::Bearer;
+use accord_fabric::{Bearer, Fabric};
 use anyhow::{Context, Result, ensure};
 use prost::Message;
 
@@ -26,14 +26,9 @@ const CONNECTIONS: &str = "128";
 
 /// Measures reads of so many keys at once, per key.
 pub(super) async fn run(keys: u32, stage: &Stage, peers: &Peers, load: &Tool, amount: Amount) -> Result<Vec<Figures>> {
-    let request = request(keys, stage.token());
     let mut subjects = Vec::new();
     for (name, fabric, token) in &stage.fabrics {
-        put(fabric.cache.channel()?, token, keys).await?;
-        let (address, request) = (fabric.cache.listen, Request { token: Some(token.clone()), ..request.clone() });
-        let answer = probe::ask(address, &request).await?;
-        answer.ensure_ok(Protocol::Grpc)?;
-        ensure!(answer.holds(&VALUE, keys as usize), "the cache does not hold what was put");
+        let (address, request) = prepared(keys, fabric, token).await?;
         subjects.push(Subject {
             name: (*name).to_owned(),
             processes: vec![fabric.cache.process.id()],
@@ -47,6 +42,16 @@ pub(super) async fn run(keys: u32, stage: &Stage, peers: &Peers, load: &Tool, am
         subjects.push(Subject { name: "Redis".to_owned(), processes: vec![process], per_request: keys, send });
     }
     rounds::interleaved(&subjects, amount)
+}
+
+/// Puts what is read, and sees that it is there; where a read of it goes, and the read.
+pub(super) async fn prepared(keys: u32, fabric: &Fabric, token: &str) -> Result<(SocketAddr, Request)> {
+    put(fabric.cache.channel()?, token, keys).await?;
+    let (address, request) = (fabric.cache.listen, request(keys, token));
+    let answer = probe::ask(address, &request).await?;
+    answer.ensure_ok(Protocol::Grpc)?;
+    ensure!(answer.holds(&VALUE, keys as usize), "the cache does not hold what was put");
+    Ok((address, request))
 }
 
 /// A read of the first keys.

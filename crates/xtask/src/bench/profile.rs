@@ -50,6 +50,8 @@ enum Of {
     Gateway,
     /// accord-cache
     Cache,
+    /// accord-auth
+    Auth,
 }
 
 impl Of {
@@ -57,6 +59,7 @@ impl Of {
         match self {
             Self::Gateway => "accord-gateway",
             Self::Cache => "accord-cache",
+            Self::Auth => "accord-auth",
         }
     }
 }
@@ -76,7 +79,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     fs::create_dir_all(data.parent().context("a file lies in a directory")?)?;
     runtime.block_on(async {
         let stage = Stage::start(cores, &binaries, None, &[]).await?;
-        record(args, case, &stage, &perf, &data)?;
+        record(args, case, &stage, &perf, &data).await?;
         stage.stop().await
     })?;
     show(args, case, &perf, &data)
@@ -90,15 +93,15 @@ fn perf() -> Result<std::path::PathBuf> {
     on_path("perf").context("perf is not on PATH")
 }
 
-fn record(args: &Args, case: &Case, stage: &Stage, perf: &Path, data: &Path) -> Result<()> {
+async fn record(args: &Args, case: &Case, stage: &Stage, perf: &Path, data: &Path) -> Result<()> {
     let (_, fabric, token) = stage.fabrics.first().context("nothing is measured")?;
     let process = match args.of {
         Of::Gateway => fabric.gateway.process.id(),
         Of::Cache => fabric.cache.process.id(),
+        Of::Auth => fabric.auth.process.id(),
     };
-    let (load, request) =
-        (Tool::find()?, case.request(token).context("a case that the gateway does not answer has no profile")?);
-    load.send(fabric.gateway.listen, &request, WARM_UP)?;
+    let (load, (address, request)) = (Tool::find()?, case.prepared(fabric, token).await?);
+    load.send(address, &request, WARM_UP)?;
     note(format_args!("Sampling {} requests ...", args.requests));
     let mut sampling = Command::new(perf)
         .args(["record", "--quiet", "-e", event(perf), "-F", FREQUENCY, "--call-graph", "fp", "-p"])
@@ -107,7 +110,7 @@ fn record(args: &Args, case: &Case, stage: &Stage, perf: &Path, data: &Path) -> 
         .arg(data)
         .spawn()
         .context("perf could not be started")?;
-    let sent = load.send(fabric.gateway.listen, &request, args.requests);
+    let sent = load.send(address, &request, args.requests);
     let id = i32::try_from(sampling.id()).ok().and_then(Pid::from_raw).context("a process has a number")?;
     kill_process(id, Signal::INT)?;
     sampling.wait()?;
