@@ -47,7 +47,7 @@ impl Contract {
     /// set with the services of it that count.
     pub fn own(sets: &[(&[u8], &[&str])], overlays: &[Overlay]) -> Result<Self, OwnError> {
         let source = |(set, services): &(&[u8], &[&str])| {
-            let source = Source::descriptor_set("own", "this binary", set)?;
+            let source = Source::own(set)?;
             Ok::<_, SourceError>(source.only(services.iter().map(|service| (*service).to_owned())))
         };
         let sources = sets.iter().map(source).collect::<Result<Vec<_>, _>>()?;

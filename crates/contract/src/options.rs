@@ -11,6 +11,11 @@ static OURS: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the descriptors were written by the build of this binary")
 });
 
+/// The pool of an encoded descriptor set that is this binary's own.
+pub(crate) fn own_pool(set: &[u8]) -> Option<DescriptorPool> {
+    std::ptr::eq(set, FILE_DESCRIPTOR_SET).then(|| OURS.clone())
+}
+
 /// A message type of this binary.
 pub(crate) fn our(name: &str) -> MessageDescriptor {
     OURS.get_message_by_name(name).expect("the name is one of the vocabulary's")

@@ -12,7 +12,7 @@ use prost_reflect::DescriptorPool;
 
 use crate::editions::{LowerError, lowered};
 use crate::encoded::EncodedSet;
-use crate::pool;
+use crate::{options, pool};
 
 /// The descriptors of one upstream. Each upstream has a pool of its own: two may carry different versions of a file.
 #[derive(Clone)]
@@ -101,6 +101,21 @@ impl Source {
         match pool::decode(&plain) {
             Ok(pool) => Ok(Self { upstream, pool, encoded: EncodedSet::new(bytes), origin, services: None }),
             Err(reason) => Err(SourceError::Invalid { origin, reason }),
+        }
+    }
+
+    /// From a set of this binary itself. That of the vocabulary is decoded once.
+    pub(crate) fn own(set: &[u8]) -> Result<Self, SourceError> {
+        let (upstream, origin) = ("own", "this binary");
+        match options::own_pool(set) {
+            Some(pool) => Ok(Self {
+                upstream: upstream.into(),
+                pool,
+                encoded: EncodedSet::new(set),
+                origin: origin.to_owned(),
+                services: None,
+            }),
+            None => Self::descriptor_set(upstream, origin, set),
         }
     }
 
