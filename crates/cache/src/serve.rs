@@ -161,7 +161,7 @@ pub fn grpc_server<A: Decider + Passports>(
         namespaces: Namespaces::new(engine, &config.namespace, upstreams)?,
         auth: auth.clone(),
         audience: config.auth.client_id.clone(),
-        incarnation: incarnation.as_u64_pair().0,
+        version_prefix: format!("{:016x}-", incarnation.as_u64_pair().0),
         node: config.node.clone(),
     };
     let invalidation = Invalidation::new(engine.clone(), incarnation, config.engine.max_senders);

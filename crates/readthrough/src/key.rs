@@ -42,21 +42,64 @@ impl Key {
             Audience::Anonymous => ("anonymous", ""),
             Audience::Principal(name) => ("principal", name),
         };
-        let mut context = digest::Context::new(&digest::SHA256);
-        for part in [identity.method, identity.origin, identity.tenant, kind, principal] {
+        let parts = [identity.method, identity.origin, identity.tenant, kind, principal];
+        let mut text = Text::default();
+        for part in parts {
             // With its length before it, no part can reach into the next one.
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part.as_bytes());
+            text.push(&(part.len() as u64).to_be_bytes());
+            text.push(part.as_bytes());
         }
-        context.update(identity.bytes);
-        let mut key = [0; 32];
-        key.copy_from_slice(context.finish().as_ref());
-        Self(key)
+        text.push(identity.bytes);
+        Self(text.digest())
     }
 
     /// Spreads keys over `shards`.
     pub(crate) fn shard(&self, shards: usize) -> usize {
         usize::from(u16::from_be_bytes([self.0[0], self.0[1]])) % shards
+    }
+}
+
+/// What is digested: gathered first, since a digest has its price at each piece. What is longer than usual is digested as it comes.
+struct Text {
+    gathered: [u8; USUAL],
+    length: usize,
+    context: Option<digest::Context>,
+}
+
+/// Bytes of an identity as they usually are.
+const USUAL: usize = 256;
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { gathered: [0; USUAL], length: 0, context: None }
+    }
+}
+
+impl Text {
+    fn push(&mut self, piece: &[u8]) {
+        match &mut self.context {
+            Some(context) => context.update(piece),
+            None if self.length + piece.len() <= USUAL => {
+                self.gathered[self.length..self.length + piece.len()].copy_from_slice(piece);
+                self.length += piece.len();
+            }
+            none => {
+                let mut context = digest::Context::new(&digest::SHA256);
+                context.update(&self.gathered[..self.length]);
+                context.update(piece);
+                *none = Some(context);
+            }
+        }
+    }
+
+    fn digest(self) -> [u8; 32] {
+        let digest = match self.context {
+            Some(context) => context.finish(),
+            None => digest::digest(&digest::SHA256, &self.gathered[..self.length]),
+        };
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(digest.as_ref());
+        bytes
     }
 }
 
@@ -129,6 +172,21 @@ mod tests {
         assert_eq!(Key::of(&IDENTITY), Key::of(&IDENTITY));
         for other in others {
             assert_ne!(Key::of(&IDENTITY), Key::of(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn key_is_the_digest_of_its_parts_however_long_they_are() {
+        for length in [0, 1, USUAL / 2, USUAL - 1, USUAL, USUAL + 1, 4 * USUAL] {
+            let bytes = vec![7; length];
+            let mut whole = Vec::new();
+            for part in ["shop.Products/Get", "shop", "north", "principal", "ada"] {
+                whole.extend((part.len() as u64).to_be_bytes());
+                whole.extend(part.as_bytes());
+            }
+            whole.extend(&bytes);
+            let digest = digest::digest(&digest::SHA256, &whole);
+            assert_eq!(Key::of(&Identity { bytes: &bytes, ..IDENTITY }).0, digest.as_ref(), "{length}");
         }
     }
 

@@ -78,5 +78,5 @@ pub use origin::{Loaded, Origin};
 pub use policy::{ConsistencyRequirement, Policy};
 pub use quota::NamespaceLimits;
 pub use read::Read;
-pub use store::{MemoryStore, Store};
+pub use store::{KeyHash, MemoryStore, Store};
 pub use world::{Live, Moment, World};

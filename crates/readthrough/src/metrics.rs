@@ -103,8 +103,7 @@ impl Metrics {
         let entries = move || entries.upgrade().map(|quota| quota.entries());
         gauge(&self.meter, "accord.cache.namespace.bytes", "Bytes of entries by namespace", label(), bytes);
         gauge(&self.meter, "accord.cache.namespace.entries", "Number of entries by namespace", label(), entries);
-        let read = |outcome| [label(), vec![KeyValue::new("outcome", outcome)]].concat();
-        NamespaceMetrics { all: self.clone(), label: label(), hit: read("hit"), miss: read("miss") }
+        NamespaceMetrics { all: self.clone(), label: label(), hits: OnceLock::new(), misses: OnceLock::new() }
     }
 
     /// Tells why an entry left.
@@ -155,17 +154,20 @@ impl Metrics {
 }
 
 /// The instruments of one namespace, with their labels.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct NamespaceMetrics {
     all: Metrics,
     label: Vec<KeyValue>,
-    hit: Vec<KeyValue>,
-    miss: Vec<KeyValue>,
+    /// Bound when the first read ends so.
+    hits: OnceLock<BoundCounter<u64>>,
+    misses: OnceLock<BoundCounter<u64>>,
 }
 
 impl NamespaceMetrics {
     pub(crate) fn read(&self, is_hit: bool) {
-        self.all.namespace_reads.add(1, if is_hit { &self.hit } else { &self.miss });
+        let (counter, outcome) = if is_hit { (&self.hits, "hit") } else { (&self.misses, "miss") };
+        let labels = || [&self.label[..], &[KeyValue::new("outcome", outcome)]].concat();
+        counter.get_or_init(|| self.all.namespace_reads.bind(&labels())).add(1);
     }
 
     pub(crate) fn put(&self) {

@@ -1,6 +1,6 @@
 //! Cache storage and eviction: entries live in moka, and never more bytes of them than there may be.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,7 +27,7 @@ pub trait Store: Send + Sync + 'static {
 
 /// Moka, weighing entries by their bytes. The bound holds whenever an insertion has ended; while one runs it may be
 /// passed by the one entry that comes in.
-pub struct MemoryStore<H = RandomState> {
+pub struct MemoryStore<H = KeyHash> {
     cache: Cache<Key, Slot, H>,
     usage: Arc<Usage>,
     // One insertion at a time, so that what comes in before others leave is one entry. A load has time for it.
@@ -44,13 +44,58 @@ struct Usage {
     entries: AtomicU64,
 }
 
+/// Hashes keys, which are digests already: two words of one are multiplied, each with a secret in it, so that nobody finds keys
+/// that meet in one place.
+#[derive(Clone, Debug)]
+pub struct KeyHash([u64; 2]);
+
+impl KeyHash {
+    fn random() -> Self {
+        let random = RandomState::new();
+        Self([random.hash_one(0), random.hash_one(1)])
+    }
+}
+
+impl BuildHasher for KeyHash {
+    type Hasher = KeyHasher;
+
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher { secrets: self.0, hash: 0 }
+    }
+}
+
+/// The hash of one key.
+#[derive(Debug)]
+pub struct KeyHasher {
+    secrets: [u64; 2],
+    hash: u64,
+}
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, digest: &[u8]) {
+        let mut words = digest.chunks_exact(8).map(|word| word.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)));
+        let mut word = |secret| u128::from(words.next().unwrap_or_default() ^ secret);
+        let product = word(self.secrets[0]) * word(self.secrets[1]);
+        let [high, low] =
+            [product >> 64, product].map(|half| u64::try_from(half & u128::from(u64::MAX)).unwrap_or_default());
+        self.hash = high ^ low;
+    }
+
+    /// The length of a digest, which is the same for all.
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}
+
 /// How often an insertion has moka make room, which takes one time unless it gives way to thousands of small entries.
 const ROUNDS: usize = 16;
 
 impl MemoryStore {
     /// At most `capacity` bytes. `on_removal` is told why an entry left: `evicted` (for room), `replaced` or `removed`.
     pub fn new(capacity: u64, on_removal: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
-        Self::with_hasher(capacity, RandomState::new(), on_removal)
+        Self::with_hasher(capacity, KeyHash::random(), on_removal)
     }
 }
 
@@ -150,6 +195,19 @@ mod tests {
     use std::sync::Weak;
 
     const CAPACITY: u64 = 4 * 1024 * 1024;
+
+    #[test]
+    fn keys_that_share_half_of_their_digest_have_hashes_of_their_own() {
+        let hash = KeyHash::random();
+        let of = |first: u64, second: u64| {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&first.to_be_bytes());
+            digest[8..16].copy_from_slice(&second.to_be_bytes());
+            hash.hash_one(digest)
+        };
+        let hashes: std::collections::HashSet<_> = (0..1000).flat_map(|n| [of(7, n), of(n + 8, 7)]).collect();
+        assert_eq!(hashes.len(), 2000);
+    }
 
     #[test]
     fn resident_bytes_stay_under_capacity_at_every_insertion() {

@@ -56,8 +56,8 @@ pub(crate) struct NamespaceService<O, S, W, A> {
     pub auth: A,
     /// The cache as an upstream: the audience of passports for it, and the resource of policies.
     pub audience: String,
-    /// This life of the cache, which is part of every version: the next one knows none of this one's values.
-    pub incarnation: u64,
+    /// What every version begins with: this life of the cache, since the next one knows none of this one's values.
+    pub version_prefix: String,
     /// The name of this replica.
     pub node: String,
 }
@@ -118,7 +118,7 @@ impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
     }
 
     fn version(&self, counter: u64) -> String {
-        format!("{:016x}-{counter:x}", self.incarnation)
+        format!("{}{counter:x}", self.version_prefix)
     }
 
     /// What a caller expects that the key holds. A version that was given in another life, or by nobody, is none that a key ever
@@ -162,20 +162,22 @@ where
         }
         keys.iter().try_for_each(|key| check_key(admitted.space, "keys", key))?;
         let is_retried_outside = request.metadata().as_ref().contains_key(PREVIOUS_ATTEMPTS);
-        let (mut answer, mut bytes) = (BatchGetResponse::default(), 0);
-        for some in keys.chunks(LOADED_AT_ONCE) {
-            let found = some.iter().map(|key| self.find(&admitted, key, is_retried_outside));
-            for (key, entry) in some.iter().zip(try_join_all(found).await?) {
-                bytes += key.len() + entry.as_ref().map_or(0, |entry| entry.value.len());
-                if bytes > MOST_BATCH_BYTES {
-                    return Err(too_large());
+        // Most keys hold something: what has to be waited for is what does not.
+        let mut found: Vec<_> = keys.iter().map(|key| self.held(&admitted, key)).collect();
+        if admitted.space.origin.is_some() {
+            let missing: Vec<_> = (0..keys.len()).filter(|index| found[*index].is_none()).collect();
+            for some in missing.chunks(LOADED_AT_ONCE) {
+                let loads = some.iter().map(|index| self.load(&admitted, &keys[*index], is_retried_outside));
+                for (index, entry) in some.iter().zip(try_join_all(loads).await?) {
+                    found[*index] = entry;
                 }
-                match entry {
-                    Some(entry) => answer.entries.push(entry),
-                    None => answer.absent.push(key.clone()),
-                }
+                within_bounds(&found)?;
             }
         }
+        within_bounds(&found)?;
+        let absent = keys.iter().zip(&found).filter(|(_, entry)| entry.is_none());
+        let absent = absent.map(|(key, _)| key.clone()).collect();
+        let answer = BatchGetResponse { entries: found.into_iter().flatten().collect(), absent };
         Ok(Response::new(answer))
     }
 
@@ -269,6 +271,12 @@ fn denied(refused: Refusal, permission: &str, place: &str) -> Status {
         "this takes the permission `{permission}` {place}, which the caller lacks; a policy of auth grants it to a role"
     );
     fault::status(Reason::PermissionMissing, message)
+}
+
+/// Whether an answer with these entries is one that clients take.
+fn within_bounds(found: &[Option<api::Entry>]) -> Result<(), Status> {
+    let bytes: usize = found.iter().flatten().map(|entry| entry.key.len() + entry.value.len()).sum();
+    if bytes > MOST_BATCH_BYTES { Err(too_large()) } else { Ok(()) }
 }
 
 fn too_large() -> Status {

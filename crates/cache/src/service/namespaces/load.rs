@@ -32,10 +32,26 @@ where
         key: &str,
         is_retried_outside: bool,
     ) -> Result<Option<Entry>, Status> {
-        let Admitted { space, tenant, .. } = admitted;
-        if let Some(found) = self.engine.get(&space.namespace, tenant, key) {
-            return Ok(Some(self.entry(key, found, api::Outcome::Hit)));
+        match self.held(admitted, key) {
+            Some(entry) => Ok(Some(entry)),
+            None => self.load(admitted, key, is_retried_outside).await,
         }
+    }
+
+    /// What a key holds.
+    pub(super) fn held(&self, admitted: &Admitted<'_, A::Caller>, key: &str) -> Option<Entry> {
+        let found = self.engine.get(&admitted.space.namespace, &admitted.tenant, key)?;
+        Some(self.entry(key, found, api::Outcome::Hit))
+    }
+
+    /// What its namespace's origin brings for a key that holds nothing, where there is one.
+    pub(super) async fn load(
+        &self,
+        admitted: &Admitted<'_, A::Caller>,
+        key: &str,
+        is_retried_outside: bool,
+    ) -> Result<Option<Entry>, Status> {
+        let Admitted { space, tenant, .. } = admitted;
         let Some((origin, upstream)) = &space.origin else { return Ok(None) };
         let call = self.call(admitted, (origin, upstream), key, is_retried_outside).await?;
         let (ttl, wait_budget) = (space.config.default_ttl, admitted.deadline.remaining());
