@@ -1,10 +1,12 @@
 //! A descriptor set as it came, kept small: whoever asks for the descriptors themselves, such as server reflection, asks rarely.
 
 use std::fmt;
+use std::io::{Read, Write};
 use std::sync::Arc;
 
-/// The fastest level of zstd: descriptors repeat themselves so much that a better one gains little.
-const LEVEL: i32 = 1;
+use flate2::Compression;
+use flate2::read::ZlibDecoder;
+use flate2::write::ZlibEncoder;
 
 /// An encoded `google.protobuf.FileDescriptorSet`, compressed.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,14 +17,17 @@ pub struct EncodedSet {
 
 impl EncodedSet {
     pub(crate) fn new(set: &[u8]) -> Self {
-        let compressed =
-            zstd::bulk::compress(set, LEVEL).expect("the buffer for what is compressed is as large as needed");
+        // Descriptors repeat themselves so much that a better level gains little. Memory takes whatever is written to it.
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        let compressed = encoder.write_all(set).and_then(|()| encoder.finish()).unwrap_or_default();
         Self { compressed: compressed.into(), length: set.len() }
     }
 
     /// The set as it came. It was compressed here, so that it can be decompressed.
     pub fn bytes(&self) -> Vec<u8> {
-        zstd::bulk::decompress(&self.compressed, self.length).unwrap_or_default()
+        let mut set = Vec::with_capacity(self.length);
+        let read = ZlibDecoder::new(&*self.compressed).read_to_end(&mut set);
+        read.map(|_| set).unwrap_or_default()
     }
 }
 
