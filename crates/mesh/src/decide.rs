@@ -213,13 +213,19 @@ impl DecisionClient {
             }
             _ => {}
         }
-        match (status.code(), fault::reason_of(status)) {
-            (Code::InvalidArgument, Some(Reason::TokenRevoked)) => Refusal::Revoked,
-            (Code::InvalidArgument, Some(Reason::TokenExpired)) => Refusal::Expired,
-            (Code::InvalidArgument, _) => Refusal::Invalid(InvalidTokenReason::Signature),
-            (_, Some(Reason::ActorChainTooLong)) => Refusal::ActorChainTooLong,
-            _ => Refusal::Unavailable,
-        }
+        refusal(status.code(), fault::reason_of(status))
+    }
+}
+
+/// What auth's refusal says of the token in question. What says nothing of it is no answer.
+fn refusal(code: Code, reason: Option<Reason>) -> Refusal {
+    match (code, reason) {
+        (Code::InvalidArgument, Some(Reason::TokenRevoked)) => Refusal::Revoked,
+        (Code::InvalidArgument, Some(Reason::TokenExpired)) => Refusal::Expired,
+        (Code::InvalidArgument, _) => Refusal::Invalid(InvalidTokenReason::Signature),
+        (_, Some(Reason::ActorChainTooLong)) => Refusal::ActorChainTooLong,
+        (_, Some(Reason::TokenTooLong)) => Refusal::TokenTooLong,
+        _ => Refusal::Unavailable,
     }
 }
 
@@ -267,6 +273,20 @@ mod tests {
         let now = verify::now();
         let claims = Claims { exp: now + seconds, iat: now, nbf: now, ..claims(Kind::User, "ada") };
         Verified { claims, token_type: Type::Access, kid: String::new() }
+    }
+
+    #[test]
+    fn refusal_of_auth_is_about_the_token_and_anything_else_is_no_answer() {
+        for (code, reason, wanted) in [
+            (Code::InvalidArgument, Reason::TokenRevoked, Refusal::Revoked),
+            (Code::InvalidArgument, Reason::TokenExpired, Refusal::Expired),
+            (Code::FailedPrecondition, Reason::ActorChainTooLong, Refusal::ActorChainTooLong),
+            (Code::FailedPrecondition, Reason::TokenTooLong, Refusal::TokenTooLong),
+            (Code::Unavailable, Reason::AuthUnavailable, Refusal::Unavailable),
+            (Code::Unauthenticated, Reason::CredentialInvalid, Refusal::Unavailable),
+        ] {
+            assert_eq!(refusal(code, Some(reason)), wanted, "{code:?} {reason:?}");
+        }
     }
 
     #[test]

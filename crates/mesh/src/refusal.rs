@@ -17,6 +17,7 @@ pub fn reason(refusal: Refusal) -> Reason {
         Refusal::Unavailable => Reason::AuthUnavailable,
         Refusal::PermissionMissing => Reason::PermissionMissing,
         Refusal::ActorChainTooLong => Reason::ActorChainTooLong,
+        Refusal::TokenTooLong => Reason::TokenTooLong,
         Refusal::DeadlineExceeded => Reason::DeadlineExceeded,
     }
 }

@@ -36,6 +36,11 @@ pub enum Refusal {
     /// The request has gone through as many services as a passport names; [`actor_chain_too_long`] says through which.
     #[error("the request has gone through too many services")]
     ActorChainTooLong,
+    /// The passport would be longer than a verifier reads.
+    #[error(
+        "the passport would be longer than 4 KiB: give its subject fewer roles, or the services on its way shorter names"
+    )]
+    TokenTooLong,
     /// The caller's time was over before auth answered.
     #[error("the deadline passed before auth answered")]
     DeadlineExceeded,

@@ -22,7 +22,7 @@ impl From<Denial> for Status {
             Denial::Reused => fault::status(Reason::RefreshReused, message),
             Denial::Throttled(wait) => StatusBuilder::new(Reason::LoginThrottled, message).retry_after(wait).build(),
             Denial::Overloaded(_) => fault::status(Reason::Overloaded, message),
-            Denial::TooLong => StatusBuilder::new(Reason::FieldInvalid, message).code(Code::FailedPrecondition).build(),
+            Denial::TooLong => fault::status(Reason::TokenTooLong, message),
             Denial::Field(..) => fault::status(Reason::FieldInvalid, message),
             Denial::NoKey | Denial::Key => fault::status(Reason::AuthUnavailable, message),
         }
@@ -69,7 +69,7 @@ mod tests {
             (Denial::Throttled(Duration::from_secs(1)), Reason::LoginThrottled, Code::ResourceExhausted),
             (Denial::Overloaded(Overloaded), Reason::Overloaded, Code::ResourceExhausted),
             (Denial::Field("audience", "is wrong"), Reason::FieldInvalid, Code::InvalidArgument),
-            (Denial::TooLong, Reason::FieldInvalid, Code::FailedPrecondition),
+            (Denial::TooLong, Reason::TokenTooLong, Code::FailedPrecondition),
             (Denial::NoKey, Reason::AuthUnavailable, Code::Unavailable),
             (Denial::Key, Reason::AuthUnavailable, Code::Unavailable),
         ] {

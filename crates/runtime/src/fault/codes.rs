@@ -37,7 +37,9 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         | Reason::ResponseTooLarge => &[ResourceExhausted],
         // By the table of gRPC over HTTP/2, "Errors".
         Reason::UpstreamReset => &[Internal, Cancelled, ResourceExhausted, PermissionDenied],
-        Reason::UpstreamUnknown | Reason::ActorChainTooLong | Reason::AnswerNotStored => &[FailedPrecondition],
+        Reason::UpstreamUnknown | Reason::ActorChainTooLong | Reason::TokenTooLong | Reason::AnswerNotStored => {
+            &[FailedPrecondition]
+        }
         Reason::ContractPending
         | Reason::RevocationsStale
         | Reason::AuthUnavailable
