@@ -1,13 +1,14 @@
 //! Descriptors, compiled into the tables that transcoding needs.
 
+mod declaration;
+
 use std::{collections::HashMap, fmt};
 
-use prost_reflect::{
-    DescriptorPool, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind as Declared, MessageDescriptor,
-};
+use prost_reflect::{DescriptorPool, EnumDescriptor, FieldDescriptor, Kind as Declared, MessageDescriptor};
 
 use accord_wire::WireType;
 
+use self::declaration::Declaration;
 use crate::{enumeration::Names, member_name::MemberName};
 
 /// Every message and enum of a descriptor pool, compiled. Made once per pool and shared by its plans.
@@ -353,51 +354,4 @@ fn by_name(fields: &[Field]) -> Box<[ByName]> {
     names.sort_by(|left, right| left.of(fields).cmp(right.of(fields)));
     names.dedup_by(|left, right| left.of(fields) == right.of(fields));
     names.into()
-}
-
-/// What a field and an extension both say of themselves.
-struct Declaration {
-    number: u32,
-    /// Of an extension, `[pkg.name]`.
-    json_name: String,
-    name: Option<String>,
-    form: Form,
-    kind: Declared,
-    is_group: bool,
-    oneof: Option<usize>,
-}
-
-impl Declaration {
-    fn field(message: &MessageDescriptor, field: &FieldDescriptor) -> Self {
-        let oneof = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
-        Self {
-            number: field.number(),
-            json_name: field.json_name().to_owned(),
-            name: Some(field.name().to_owned()),
-            form: match field {
-                field if field.is_map() => Form::Map,
-                field if field.is_list() => Form::List { packed: field.is_packed() },
-                field => Form::Single { implicit: !field.supports_presence() },
-            },
-            kind: field.kind(),
-            is_group: field.is_group(),
-            oneof: oneof.and_then(|oneof| message.oneofs().position(|other| other == oneof)),
-        }
-    }
-
-    fn extension(extension: &ExtensionDescriptor) -> Self {
-        Self {
-            number: extension.number(),
-            json_name: extension.json_name().to_owned(),
-            name: None,
-            form: match extension {
-                extension if extension.is_map() => Form::Map,
-                extension if extension.is_list() => Form::List { packed: extension.is_packed() },
-                _ => Form::Single { implicit: false },
-            },
-            kind: extension.kind(),
-            is_group: extension.is_group(),
-            oneof: None,
-        }
-    }
 }
