@@ -1,14 +1,13 @@
 //! The one table of reasons and their gRPC codes. The comments of `fault.proto` say the same to its readers.
 
 use accord_api::accord::fault::v1::Reason;
-use tonic::Code;
+use tonic::Code::{
+    self, Aborted, Cancelled, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound,
+    PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented, Unknown,
+};
 
 /// The codes that a reason may come with, the usual one first.
 pub fn codes(reason: Reason) -> &'static [Code] {
-    use Code::{
-        Aborted, Cancelled, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound,
-        PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented, Unknown,
-    };
     match reason {
         Reason::Unspecified => &[Unknown],
         // A caller who goes away in the middle of its request has cancelled the call. gRPC wants INTERNAL where a message is
