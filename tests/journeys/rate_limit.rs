@@ -2,9 +2,16 @@
 
 use crate::{create, reason};
 use accord_api::catalog::v1::GetProductRequest;
-use accord_fabric::{EDITOR, Fabric, READER};
+use accord_fabric::{EDITOR, Fabric, Part, READER, http::HttpResponse};
 use anyhow::Result;
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// How old the knowledge about revocations may be.
+const BOUND: Duration = Duration::from_secs(5);
 
 /// Two addresses of this machine.
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -90,6 +97,22 @@ async fn rate_limit_by_address_is_shared_by_principals_of_an_address_alone() -> 
 }
 
 #[tokio::test]
+async fn rate_limit_by_address_counts_a_network_of_ipv6_as_one() -> Result<()> {
+    let builder = Fabric::builder()?.overlay("tests/journeys/rate_limit_keys.toml");
+    let fabric = builder.settings(Part::Gateway, toml::toml! { forwarding.trusted_hops = 1 }).start().await?;
+    create(&fabric, "Oak desk").await?;
+    let token = fabric.token(READER).await?;
+    let read = async |from: &str| {
+        let call = fabric.get("/v1/products/oak-desk").token(&token).header("x-forwarded-for", from);
+        anyhow::Ok(call.send().await?.status.as_u16())
+    };
+    assert_eq!((read("2001:db8::1").await?, read("2001:db8::2").await?), (200, 200));
+    assert_eq!(read("2001:db8::3").await?, 429);
+    assert_eq!(read("2001:db8:0:1::1").await?, 200, "another network has a rate of its own");
+    fabric.stop().await
+}
+
+#[tokio::test]
 async fn rate_limit_by_method_is_shared_by_all_callers_of_the_method_alone() -> Result<()> {
     let fabric = Fabric::builder()?.overlay("tests/journeys/rate_limit_keys.toml").start().await?;
     create(&fabric, "Oak desk").await?;
@@ -100,5 +123,56 @@ async fn rate_limit_by_method_is_shared_by_all_callers_of_the_method_alone() -> 
     assert_eq!(list(&editor, HERE).await?, (429, "RATE_LIMITED".to_owned()));
     let read = limited(&fabric, "/v1/products/oak-desk", &editor, HERE).await?;
     assert_eq!(read.0, 200, "another method has a rate of its own");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn rate_limit_of_a_plan_holds_for_those_who_have_its_role() -> Result<()> {
+    let fabric = Fabric::builder()?.overlay("tests/journeys/rate_limit_plans.toml").start().await?;
+    create(&fabric, "Oak desk").await?;
+    let (reader, editor) = (fabric.token(READER).await?, fabric.token(EDITOR).await?);
+    fabric.manage(&["principal", "add", "midas", "--role", "catalog-reader", "--role", "gold"]).await?;
+    let midas = fabric.token("midas").await?;
+    let read = |token| fabric.get("/v1/products/oak-desk").token(token).send();
+    let told = |answer: &HttpResponse| (answer.header("ratelimit-policy").map(str::to_owned), answer.status.as_u16());
+    let plain = Some("\"principal\";q=1;w=3600".to_owned());
+    let gold = Some("\"principal\";q=3;w=3600".to_owned());
+
+    assert_eq!(told(&read(&reader).await?), (plain.clone(), 200));
+    assert_eq!(told(&read(&reader).await?), (plain.clone(), 429));
+    for left in ["r=2", "r=1", "r=0"] {
+        let answer = read(&midas).await?;
+        assert_eq!(told(&answer), (gold.clone(), 200));
+        assert!(answer.header("ratelimit").is_some_and(|told| told.ends_with(left)), "{left}");
+    }
+    let refused = read(&midas).await?;
+    assert_eq!(told(&refused), (gold, 429));
+    assert!(
+        refused.text().contains("3 requests in 3600s for each principal with the role `gold`"),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(told(&read(&editor).await?), (plain, 200));
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn changed_role_changes_the_plan_with_the_next_token_and_ends_the_last_one_within_the_bound() -> Result<()> {
+    let builder = Fabric::builder()?.overlay("tests/journeys/rate_limit_plans.toml");
+    let fabric = builder.staleness_bound(BOUND).start().await?;
+    create(&fabric, "Oak desk").await?;
+    let before = fabric.token(READER).await?;
+    let read = |token| fabric.get("/v1/products/oak-desk").token(token).send();
+    assert_eq!(read(&before).await?.header("ratelimit-policy"), Some("\"principal\";q=1;w=3600"));
+    fabric.manage(&["role", "grant", READER, "gold"]).await?;
+
+    let bound = Instant::now() + BOUND;
+    let after = fabric.token(READER).await?;
+    let answer = read(&after).await?;
+    let policy = Some("\"principal\";q=3;w=3600");
+    assert_eq!((answer.status.as_u16(), answer.header("ratelimit-policy")), (200, policy));
+    while read(&before).await?.status != 401 {
+        assert!(Instant::now() < bound, "the token with the roles of before is still good");
+    }
     fabric.stop().await
 }

@@ -5,6 +5,7 @@ mod bounds;
 mod defaults;
 mod headers;
 mod json;
+mod rate_limit;
 
 use std::time::Duration;
 
@@ -17,12 +18,11 @@ use crate::finding::Finding;
 use crate::limits::{MAX_ATTEMPTS, MAX_LEASE};
 use crate::path::compile_path;
 use crate::policy::{
-    Access, CachePolicy, CacheScope, Criticality, Deadline, Idempotency, Kinds, Near, OnCacheFailure, Policy,
-    RateLimit, RateLimitBy, Retry,
+    Access, CachePolicy, CacheScope, Criticality, Deadline, Idempotency, Kinds, Near, OnCacheFailure, Policy, Retry,
 };
 use crate::template::compile_template;
 pub(crate) use bindings::bindings;
-use bounds::{Bounds, LONGEST};
+use bounds::Bounds;
 pub(crate) use defaults::{defaults, effective, reflected};
 
 /// Compiles an effective policy. Where a value is refused, what stands in the result means nothing: a contract with a
@@ -40,7 +40,11 @@ pub(crate) fn policy(
         kinds: compiler.kinds(effective.access.as_ref()),
         cache: effective.cache.as_ref().map(|cache| compiler.cache(cache)),
         invalidates: compiler.invalidates(&effective.invalidates),
-        rate_limits: effective.rate_limit.iter().map(|limit| compiler.rate_limit(limit)).collect(),
+        rate_limits: effective
+            .rate_limit
+            .iter()
+            .map(|limit| rate_limit::compile(limit, &mut compiler.bounds))
+            .collect(),
         retry: effective.retry.as_ref().map(|retry| compiler.retry(retry)),
         idempotency: effective.idempotency.as_ref().map(|idempotency| compiler.idempotency(*idempotency)),
         criticality: criticality(effective.criticality()),
@@ -192,39 +196,6 @@ impl Compiler<'_> {
             }
         }
         templates
-    }
-
-    fn rate_limit(&mut self, declared: &declared::RateLimit) -> RateLimit {
-        let limit = RateLimit {
-            requests: self.bounds.limit("rate_limit.requests", declared.requests),
-            per: self.bounds.positive("rate_limit.per", declared.per),
-            // Where `requests` is refused already, its default for `burst` is not refused again.
-            burst: match declared.requests {
-                0 => declared.burst(),
-                _ => self.bounds.limit("rate_limit.burst", declared.burst()),
-            },
-            by: match declared.by() {
-                declared::RateLimitBy::Tenant => RateLimitBy::Tenant,
-                declared::RateLimitBy::Address => RateLimitBy::Address,
-                declared::RateLimitBy::Method => RateLimitBy::Method,
-                declared::RateLimitBy::Principal | declared::RateLimitBy::Unspecified => RateLimitBy::Principal,
-            },
-        };
-        self.countable(&limit);
-        limit
-    }
-
-    /// A limit is kept by counting out nanoseconds: one for each request at least, and not more than a clock has.
-    fn countable(&mut self, limit: &RateLimit) {
-        let Some(each) = limit.per.checked_div(limit.requests).filter(|_| !limit.per.is_zero()) else { return };
-        if each.is_zero() {
-            let problem = format!("{} in {} are more than one in a nanosecond", limit.requests, text(limit.per));
-            self.bounds.refuse("rate_limit.requests", problem, "allow fewer requests, or lengthen rate_limit.per");
-        }
-        if each.checked_mul(limit.burst).is_none_or(|whole| whole > LONGEST) {
-            let problem = format!("{} at once take more than 100 years to be allowed again", limit.burst);
-            self.bounds.refuse("rate_limit.burst", problem, "lower rate_limit.burst, or shorten rate_limit.per");
-        }
     }
 
     fn retry(&mut self, declared: &declared::Retry) -> Retry {

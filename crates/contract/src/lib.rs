@@ -39,7 +39,7 @@ pub use overlay::Overlay;
 pub use path::{PathError, compile_path};
 pub use policy::{
     Access, CachePolicy, CacheScope, Criticality, Deadline, Idempotency, JsonPolicy, Kinds, Near, OnCacheFailure,
-    Policy, PrincipalKind, RateLimit, RateLimitBy, Retry,
+    Policy, PrincipalKind, RateLimit, RateLimitBy, RateLimitPlan, Retry,
 };
 pub use source::{Source, SourceError};
 pub use template::{TemplateError, compile_template};

@@ -22,6 +22,9 @@ pub const MAX_HEADER_NAMES: usize = 16;
 /// Characters of one of them: names are sent with every read of the method.
 pub const MAX_HEADER_NAME: usize = 100;
 
+/// Plans of one rate limit: each call is compared with all of them.
+pub const MAX_RATE_LIMIT_PLANS: usize = 16;
+
 /// Names in `json.ignored_parameters`: each parameter that names no field is compared with all of them.
 pub const MAX_IGNORED_PARAMETERS: usize = 32;
 

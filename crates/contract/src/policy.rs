@@ -162,6 +162,21 @@ pub struct RateLimit {
     pub burst: u32,
     /// Who is counted.
     pub by: RateLimitBy,
+    /// Other figures for callers who have a role. The first whose role a caller has holds; no two have the same.
+    pub plans: Vec<RateLimitPlan>,
+}
+
+/// Other figures of a rate limit, for callers who have a role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RateLimitPlan {
+    /// The role. Never empty.
+    pub role: Box<str>,
+    /// Requests allowed in a period. Never zero.
+    pub requests: u32,
+    /// The period. Never zero.
+    pub per: Duration,
+    /// Requests that may come at once. Never zero.
+    pub burst: u32,
 }
 
 /// Whom a rate limit counts.

@@ -47,6 +47,12 @@ impl Permit {
         self.decision.as_ref().map(|decision| &decision.tenant)
     }
 
+    /// The caller's roles, as the token says them by which the call was let in; none for an anonymous one. A change of them ends the
+    /// token.
+    pub(crate) fn roles(&self) -> &[String] {
+        self.credentials[0].as_ref().map_or(&[], |verified| &verified.claims.roles)
+    }
+
     /// The tokens by which the call was let in: its principal's, and that of a service that calls for it.
     pub(crate) fn credentials(&self) -> impl Iterator<Item = &Arc<Verified>> {
         self.credentials.iter().flatten()

@@ -4,10 +4,11 @@ use crate::{
     authorize::Permit,
     fault::{Component, Fault},
     protocol::WireProtocol,
-    table::{Rate, RateLimitKey},
+    table::{Quota, Rate, RateLimitKey},
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::RateLimitBy;
+use accord_runtime::fair_share::network_of;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{sync::Arc, time::Duration};
 
@@ -23,25 +24,25 @@ struct Left {
 /// Takes one call from every limit, or says when to come back.
 pub(crate) fn rate_limit(protocol: WireProtocol, permit: &Permit) -> Result<Allowance, Fault> {
     let is_http = !protocol.is_answered_by_grpc_servers();
-    let mut tightest = None;
+    let mut tightest: Option<(&Rate, &Quota, u32)> = None;
     for rate in permit.entry().rates.iter() {
-        let left = rate.take(&key(rate.declared.by, permit)).map_err(|wait| rate_limited(rate, wait, is_http))?;
-        if tightest.is_none_or(|(_, least)| left < least) {
-            tightest = Some((rate, left));
+        let quota = rate.quota(permit.roles());
+        let left = quota.take(&key(rate.by, permit)).map_err(|wait| rate_limited(rate, quota, wait, is_http))?;
+        if tightest.is_none_or(|(.., least)| left < least) {
+            tightest = Some((rate, quota, left));
         }
     }
-    let left = |(rate, calls): (&Rate, u32)| Left { policy: rate.policy.clone(), name: rate.name(), calls };
+    let left =
+        |(rate, quota, calls): (&Rate, &Quota, u32)| Left { policy: quota.policy.clone(), name: rate.name(), calls };
     Ok(Allowance(tightest.filter(|_| is_http).map(left)))
 }
 
 fn key(by: RateLimitBy, permit: &Permit) -> RateLimitKey {
+    let address = || RateLimitKey::Address(network_of(permit.address()));
     match by {
-        RateLimitBy::Principal => match permit.subject() {
-            Some(subject) => RateLimitKey::Principal(Arc::clone(subject)),
-            None => RateLimitKey::Address(permit.address()),
-        },
+        RateLimitBy::Principal => permit.subject().map_or_else(address, |it| RateLimitKey::Principal(Arc::clone(it))),
         RateLimitBy::Tenant => RateLimitKey::Tenant(permit.tenant().cloned()),
-        RateLimitBy::Address => RateLimitKey::Address(permit.address()),
+        RateLimitBy::Address => address(),
         RateLimitBy::Method => RateLimitKey::Method,
     }
 }
@@ -62,9 +63,10 @@ impl Allowance {
     }
 }
 
-fn rate_limited(rate: &Rate, wait: Duration, is_http: bool) -> Fault {
-    let (requests, per, by) = (rate.declared.requests, rate.declared.per, rate.name());
-    let message = format!("the limit of {requests} requests in {per:?} for each {by} is used up");
+fn rate_limited(rate: &Rate, quota: &Quota, wait: Duration, is_http: bool) -> Fault {
+    let (Quota { requests, per, role, .. }, by) = (quota, rate.name());
+    let plan = role.as_ref().map(|role| format!(" with the role `{role}`")).unwrap_or_default();
+    let message = format!("the limit of {requests} requests in {per:?} for each {by}{plan} is used up");
     let fault = Fault::retry(Component::Gateway, Reason::RateLimited, message, wait);
-    if is_http { fault.header(POLICY, rate.policy.clone()) } else { fault }
+    if is_http { fault.header(POLICY, quota.policy.clone()) } else { fault }
 }

@@ -36,6 +36,10 @@ pub(crate) fn effective(merged: &Merged) -> MethodPolicy {
         if limit.by() == RateLimitBy::Unspecified {
             limit.set_by(RateLimitBy::Principal);
         }
+        for plan in &mut limit.plans {
+            plan.per = plan.per.or(limit.per);
+            plan.burst = plan.burst.or(Some(plan.requests));
+        }
     }
     policy
 }

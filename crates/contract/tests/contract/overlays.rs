@@ -53,6 +53,25 @@ fn overlay_can_declare_a_whole_contract() {
 }
 
 #[test]
+fn overlay_gives_a_rate_limit_plans_with_the_period_of_the_limit() {
+    let text = r#"
+        [[rule]]
+        selector = "test.v1.Shop/Get"
+        [[rule.policy.rate_limit]]
+        requests = 10
+        per = "1h"
+        plans = [{ role = "gold", requests = 100 }, { role = "silver", requests = 5, per = "1s", burst = 9 }]
+    "#;
+    let method = accepted(fixture::reading("rate_limit: { requests: 1 }"), &[overlay(text)]);
+    let plans = &method.policy.rate_limits[0].plans;
+    let figures: Vec<_> = plans.iter().map(|it| (&*it.role, it.requests, it.per.as_secs(), it.burst)).collect();
+    assert_eq!(figures, [("gold", 100, 3600, 100), ("silver", 5, 1, 9)]);
+    let said = method.sources.iter().find(|source| source.field == "rate_limit").unwrap();
+    let plans = "plans: [{role: \"gold\", requests: 100, per: 1h, burst: 100}, {role: \"silver\", requests: 5, per: 1s, burst: 9}]";
+    assert!(said.value.contains(plans), "{}", said.value);
+}
+
+#[test]
 fn overlay_overrides_options() {
     let text = "[[rule]]\nselector = \"test.v1.Shop/Get\"\npolicy = { access = { public = true } }\n";
     let method = accepted(fixture::reading(""), &[overlay(text)]);

@@ -242,3 +242,27 @@ fn finding_is_one_line() {
          name a singular field that holds one value, such as `product.id`"
     );
 }
+
+#[test]
+fn plan_that_can_not_hold_is_refused() {
+    let plans = |by: &str, plans: &str| findings(reading(&format!("rate_limit: {{ requests: 1 {by} {plans} }}")));
+    let gold = "plans: { role: \"gold\" requests: 9 }";
+    assert_eq!(plans("", gold), []);
+    assert_eq!(plans("by: RATE_LIMIT_BY_TENANT", gold), []);
+    refused(&plans("by: RATE_LIMIT_BY_METHOD", gold), "rate_limit.plans", "neither has a role");
+    refused(&plans("by: RATE_LIMIT_BY_ADDRESS", gold), "rate_limit.plans", "neither has a role");
+    refused(&plans("", &format!("{gold} {gold}")), "rate_limit.plans.role", "two plans are for the role `gold`");
+    refused(&plans("", "plans: { requests: 9 }"), "rate_limit.plans.role", "is missing");
+    let many: Vec<_> = (0..17).map(|role| format!("plans: {{ role: \"r{role}\" requests: 1 }}")).collect();
+    refused(&plans("", &many.join(" ")), "rate_limit.plans", "17 plans are more than 16");
+}
+
+#[test]
+fn figure_of_a_plan_that_is_out_of_bounds_is_refused_as_one_of_the_limit() {
+    let plan =
+        |plan: &str| findings(reading(&format!("rate_limit: {{ requests: 1 plans: {{ role: \"a\" {plan} }} }}")));
+    refused(&plan(""), "rate_limit.plans.requests", "zero");
+    refused(&plan("requests: 1 burst: 0"), "rate_limit.plans.burst", "zero");
+    refused(&plan("requests: 1 per: {}"), "rate_limit.plans.per", "zero");
+    refused(&plan("requests: 2 per: { nanos: 1 }"), "rate_limit.plans.requests", "more than one in a nanosecond");
+}

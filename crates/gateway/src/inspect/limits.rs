@@ -19,7 +19,8 @@ use tonic::{Status, body::Body};
 use tower::Service;
 
 /// Calls of one address. A client asks once, and again when its connection breaks.
-const RATE: RateLimit = RateLimit { requests: 100, per: Duration::from_secs(1), burst: 200, by: RateLimitBy::Address };
+const RATE: RateLimit =
+    RateLimit { requests: 100, per: Duration::from_secs(1), burst: 200, by: RateLimitBy::Address, plans: Vec::new() };
 
 /// How long a stream may last: a watch of health, or reflection beside the calls that are made by it. Its client asks again.
 const LONGEST_STREAM: Duration = Duration::from_hours(1);
@@ -41,7 +42,7 @@ impl InspectionLimits {
 
     fn take(&self, address: IpAddr) -> Result<Held, Status> {
         let refused = |status: StatusBuilder| status.metadata("component", "gateway").build();
-        let rate = self.rate.take(&RateLimitKey::Address(network_of(address)));
+        let rate = self.rate.quota(&[]).take(&RateLimitKey::Address(network_of(address)));
         rate.map_err(|wait| refused(too_often(wait)))?;
         self.slots.take(address).map_err(|shed| refused(refusal(shed)))
     }

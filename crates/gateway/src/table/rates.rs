@@ -1,28 +1,18 @@
 //! Rate limiter (GCRA): how often a method was called lately, by whomever its contract counts.
 
-use accord_contract::{RateLimit, RateLimitBy};
-use governor::{
-    Quota, RateLimiter,
-    clock::{Clock, DefaultClock},
-    middleware::StateInformationMiddleware,
-    state::keyed::DefaultKeyedStateStore,
-};
+mod counts;
+
+use self::counts::{Counts, Pace};
+use accord_contract::{RateLimit, RateLimitBy, RateLimitPlan};
 use http::HeaderValue;
 use std::{
     net::IpAddr,
-    num::NonZeroU32,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, LazyLock},
+    time::{Duration, Instant},
 };
 
-/// Keys beyond this many are swept, so that callers can't fill the memory.
-const SWEEP_ABOVE: usize = 100_000;
-/// How many requests go by between two checks of the number of keys: counting them, and the more so sweeping them, costs
-/// more than taking one request.
-const SWEEP_CHECK_INTERVAL: u32 = 1024;
+/// The moment from which counts have their time.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Whose calls are counted together.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -31,56 +21,72 @@ pub(crate) enum RateLimitKey {
     Principal(Arc<str>),
     /// Those of a tenant; of everybody unknown where there is none.
     Tenant(Option<Arc<str>>),
-    /// Those from an address.
+    /// Those from an address; of IPv6 from a network of 64 bits.
     Address(IpAddr),
     /// All of the method.
     Method,
 }
 
-type Buckets =
-    RateLimiter<RateLimitKey, DefaultKeyedStateStore<RateLimitKey>, DefaultClock, StateInformationMiddleware>;
-
-/// A declared limit with its counts: a generic cell rate algorithm for each key.
+/// A declared limit: what holds for callers by their roles.
 pub(crate) struct Rate {
-    /// What the contract says.
-    pub declared: RateLimit,
+    /// Who is counted.
+    pub by: RateLimitBy,
+    quota: Quota,
+    /// Those of roles, strongest first.
+    plans: Box<[Quota]>,
+}
+
+/// Figures of a limit, with the counts of those for whom they hold.
+pub(crate) struct Quota {
+    /// The role whose members they are for; none for all others.
+    pub role: Option<Box<str>>,
+    /// Requests allowed in a period.
+    pub requests: u32,
+    /// The period.
+    pub per: Duration,
     /// The same as a `RateLimit-Policy` header.
     pub policy: HeaderValue,
-    buckets: Buckets,
-    taken: AtomicU32,
+    pace: Pace,
+    counts: Counts,
 }
 
 impl Rate {
     /// Fresh counts.
     pub(crate) fn new(declared: &RateLimit) -> Self {
-        let one = NonZeroU32::MIN;
-        let requests = NonZeroU32::new(declared.requests).unwrap_or(one);
-        let burst = NonZeroU32::new(declared.burst).unwrap_or(one);
-        let quota = Quota::with_period(declared.per / requests.get()).unwrap_or(Quota::per_second(requests));
-        let policy = format!("\"{}\";q={};w={}", name(declared.by), declared.requests, declared.per.as_secs().max(1));
+        let RateLimit { requests, per, burst, by, ref plans } = *declared;
+        let plan = |plan: &RateLimitPlan| Quota::new(by, Some(plan.role.clone()), plan.requests, plan.per, plan.burst);
+        Self { by, quota: Quota::new(by, None, requests, per, burst), plans: plans.iter().map(plan).collect() }
+    }
+
+    /// What holds for a caller with these roles.
+    pub(crate) fn quota(&self, roles: &[String]) -> &Quota {
+        let is_theirs = |plan: &&Quota| plan.role.as_deref().is_some_and(|role| roles.iter().any(|own| own == role));
+        self.plans.iter().find(is_theirs).unwrap_or(&self.quota)
+    }
+
+    /// The kind of key, as headers name it.
+    pub(crate) fn name(&self) -> &'static str {
+        name(self.by)
+    }
+}
+
+impl Quota {
+    fn new(by: RateLimitBy, role: Option<Box<str>>, requests: u32, per: Duration, burst: u32) -> Self {
+        let policy = format!("\"{}\";q={requests};w={}", name(by), per.as_secs().max(1));
         Self {
-            declared: declared.clone(),
+            role,
+            requests,
+            per,
             policy: HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("\"default\"")),
-            buckets: RateLimiter::keyed(quota.allow_burst(burst)).with_middleware(),
-            taken: AtomicU32::new(0),
+            pace: Pace::new(per / requests.max(1), burst),
+            counts: Counts::default(),
         }
     }
 
     /// Counts a call: how many more there is room for at once, or how long to wait until there is room for it.
     pub(crate) fn take(&self, key: &RateLimitKey) -> Result<u32, Duration> {
-        let is_time = self.taken.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP_CHECK_INTERVAL);
-        if is_time && self.buckets.len() > SWEEP_ABOVE {
-            self.buckets.retain_recent();
-        }
-        match self.buckets.check_key(key) {
-            Ok(state) => Ok(state.remaining_burst_capacity()),
-            Err(early) => Err(early.wait_time_from(DefaultClock::default().now())),
-        }
-    }
-
-    /// The kind of key, as headers name it.
-    pub(crate) fn name(&self) -> &'static str {
-        name(self.declared.by)
+        let now = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.counts.take(self.pace, key, now)
     }
 }
 
@@ -90,5 +96,38 @@ fn name(by: RateLimitBy) -> &'static str {
         RateLimitBy::Tenant => "tenant",
         RateLimitBy::Address => "address",
         RateLimitBy::Method => "method",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(role: &str, requests: u32) -> RateLimitPlan {
+        RateLimitPlan { role: role.into(), requests, per: Duration::from_hours(1), burst: requests }
+    }
+
+    fn rate() -> Rate {
+        let (per, by) = (Duration::from_hours(1), RateLimitBy::Principal);
+        let plans = vec![plan("gold", 3), plan("silver", 2)];
+        Rate::new(&RateLimit { requests: 1, per, burst: 1, by, plans })
+    }
+
+    #[test]
+    fn first_plan_whose_role_a_caller_has_holds() {
+        let rate = rate();
+        let requests =
+            |roles: &[&str]| rate.quota(&roles.iter().map(|role| (*role).to_owned()).collect::<Vec<_>>()).requests;
+        assert_eq!(requests(&["silver", "gold"]), 3);
+        assert_eq!(requests(&["reader", "silver"]), 2);
+        assert_eq!((requests(&["reader"]), requests(&[])), (1, 1));
+    }
+
+    #[test]
+    fn plan_is_counted_apart_from_the_limit_without_it() {
+        let (rate, ada) = (rate(), RateLimitKey::Principal("ada".into()));
+        assert_eq!(rate.quota(&[]).take(&ada), Ok(0));
+        assert!(rate.quota(&[]).take(&ada).is_err());
+        assert_eq!(rate.quota(&["silver".to_owned()]).take(&ada), Ok(1));
     }
 }

@@ -51,10 +51,7 @@ const AREAS: [(&str, &[&str]); 8] = [
             "getrandom",
         ],
     ),
-    (
-        "moka, arc_swap, governor",
-        &["moka", "arc_swap", "governor", "dashmap", "crossbeam_epoch", "tagptr", "quanta", "nonzero_ext"],
-    ),
+    ("moka, arc_swap", &["moka", "arc_swap", "crossbeam_epoch", "tagptr"]),
     ("prost, serde", &["prost", "prost_types", "prost_reflect", "serde", "serde_json", "bytes"]),
     ("other libraries", &[]),
 ];
