@@ -10,6 +10,8 @@ pub mod cli;
 pub mod config;
 pub mod serve;
 
+pub use protocol::parsers;
+
 mod listener_service;
 
 mod call;

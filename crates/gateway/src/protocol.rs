@@ -14,6 +14,7 @@ mod http_status;
 mod json;
 mod messages;
 mod options;
+pub mod parsers;
 
 use crate::{
     fault::Fault,

@@ -2,7 +2,7 @@
 //! messages of a stream are in envelopes, the last of which says how the call ended.
 
 mod error;
-mod query;
+pub(super) mod query;
 mod stream;
 mod unary;
 
@@ -287,7 +287,7 @@ fn is_metadata_of_messages(name: &HeaderName) -> bool {
     is_metadata_of_frames(name) && !name.as_str().starts_with("grpc-")
 }
 
-fn parse_milliseconds(text: &str) -> Option<Duration> {
+pub(super) fn parse_milliseconds(text: &str) -> Option<Duration> {
     let is_number = (1..=10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| is_number).map(Duration::from_millis)
 }

@@ -165,11 +165,11 @@ impl<W: EndInBody + Unpin> HttpBody for AnsweredInBody<W> {
 /// The beginning of a frame. It is kept until the frame is whole: where an upstream breaks off amid one, the last frame of the
 /// answer could not be told from what is missing of it.
 #[derive(Default)]
-struct BegunFrame(BytesMut);
+pub(super) struct BegunFrame(BytesMut);
 
 impl BegunFrame {
     /// The frames that a chunk completes. What is whole as it comes is handed on without a copy.
-    fn push(&mut self, mut chunk: Bytes) -> Bytes {
+    pub(super) fn push(&mut self, mut chunk: Bytes) -> Bytes {
         if self.0.is_empty() {
             let whole = chunk.split_to(whole_frames(&chunk));
             self.0.extend_from_slice(&chunk);

@@ -1,7 +1,7 @@
 //! gRPC-Web over HTTP/1.1 and HTTP/2 (gRPC's PROTOCOL-WEB): gRPC's frames, in base64 where the caller reads text alone, with the
 //! trailers as the last of them.
 
-mod base64;
+pub(super) mod base64;
 
 use self::base64::Base64;
 use super::{

@@ -226,7 +226,7 @@ fn is_metadata(name: &HeaderName) -> bool {
 }
 
 /// Seconds as `12` or `0.3`.
-fn parse_seconds(text: &str) -> Option<Duration> {
+pub(super) fn parse_seconds(text: &str) -> Option<Duration> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str, most: usize| (1..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
     if !digits(whole, 8) || !digits(decimals, 9) {

@@ -11,7 +11,7 @@ use super::{
 use crate::workspace;
 
 /// Which members a member may depend on. One that is not listed may depend on none.
-const ALLOWED: [(&str, &[&str]); 13] = [
+const ALLOWED: [(&str, &[&str]); 14] = [
     ("accord-contract", &["accord-api", "accord-wire"]),
     ("accord-transcode", &["accord-contract", "accord-wire"]),
     ("accord-runtime", &["accord-api", "accord-test-log"]),
@@ -54,6 +54,10 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ),
     // What they allocate is counted in their own processes.
     ("accord-counted", &["accord-cache", "accord-gateway", "accord-runtime"]),
+    (
+        "accord-fuzz",
+        &["accord-api", "accord-contract", "accord-gateway", "accord-runtime", "accord-transcode", "accord-upstream"],
+    ),
     // The fabric starts the binaries as processes: it sees what any client sees.
     ("accord-fabric", &["accord-api"]),
     ("xtask", &["accord-api", "accord-fabric"]),

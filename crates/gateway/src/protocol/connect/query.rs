@@ -18,7 +18,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The parameters of a call.
-pub(super) struct Query<'a> {
+pub(in crate::protocol) struct Query<'a> {
     message: &'a str,
     encoding: &'a str,
     is_base64: bool,
@@ -28,7 +28,7 @@ pub(super) struct Query<'a> {
 
 impl<'a> Query<'a> {
     /// None where it does not say what a call has to say: its message, and how that is written.
-    pub(super) fn of(uri: &'a Uri) -> Option<Self> {
+    pub(in crate::protocol) fn of(uri: &'a Uri) -> Option<Self> {
         let query = uri.query()?;
         let get = |wanted: &str| {
             let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
@@ -59,7 +59,7 @@ impl<'a> Query<'a> {
     }
 
     /// The message as it was written, maybe compressed.
-    pub(super) fn message(&self) -> Result<Vec<u8>, Fault> {
+    pub(in crate::protocol) fn message(&self) -> Result<Vec<u8>, Fault> {
         // As forms write it: a space may be a plus.
         let text = if self.is_base64 { Cow::from(self.message) } else { self.message.replace('+', " ").into() };
         let plain: Vec<u8> = percent_decode(text.as_bytes()).collect();

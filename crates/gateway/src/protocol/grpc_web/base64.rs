@@ -14,7 +14,7 @@ const PIECES: u64 = 16;
 
 /// Decodes a body as it comes.
 #[derive(Default)]
-pub(super) struct Base64 {
+pub(in crate::protocol) struct Base64 {
     /// Characters of a group that is not whole yet.
     begun: Vec<u8>,
 }
@@ -33,7 +33,7 @@ impl Rewrite for Base64 {
 }
 
 /// Whole groups, of which each may end with padding.
-pub(super) fn decode(mut text: &[u8]) -> Option<Bytes> {
+pub(in crate::protocol) fn decode(mut text: &[u8]) -> Option<Bytes> {
     let mut plain = Vec::with_capacity(text.len() / GROUP * 3);
     while !text.is_empty() {
         let end =
