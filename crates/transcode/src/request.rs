@@ -152,7 +152,8 @@ impl<'s> Encoder<'s> {
         let before = self.out.len();
         put_tag(&mut self.out, 2, WireType::Bytes);
         let start = open_length(&mut self.out);
-        if shape.known.is_some_and(Known::may_be_wrapped_in_any) {
+        // An `Empty` as well: Go writes it under `value`, against the page on `ProtoJSON`.
+        if shape.known.is_some_and(|known| known != Known::HttpBody) {
             self.wrapped(shape, reader)?;
         } else {
             self.members(shape, reader, true)?;

@@ -270,11 +270,6 @@ impl Known {
     pub(crate) fn wrapped_in_any(self) -> bool {
         !matches!(self, Self::Empty | Self::HttpBody)
     }
-
-    /// Whether it may come so. Go writes an `Empty` under `value`, against the page on `ProtoJSON`.
-    pub(crate) fn may_be_wrapped_in_any(self) -> bool {
-        self != Self::HttpBody
-    }
 }
 
 /// Finds messages and enums that refer to each other, while the tables grow.
