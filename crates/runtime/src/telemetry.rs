@@ -52,8 +52,9 @@ const LAST_EXPORT: Duration = Duration::from_secs(2);
 const INTERVAL: Duration = Duration::from_secs(30);
 
 /// OpenTelemetry tells its own set-up at info. The HTTP/2 library warns of what a peer does wrong, once a connection or a frame, so
-/// that a stranger could fill the log with it; how a connection ended is told at debug.
-const LIBRARIES: &str = "opentelemetry=warn,h2=error";
+/// that a stranger could fill the log with it; how a connection ended is told at debug. The client of Kubernetes tells each failure
+/// as an error, which discovery tells itself, once.
+const LIBRARIES: &str = "opentelemetry=warn,h2=error,kube_client=off";
 
 /// What is told to whom.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
