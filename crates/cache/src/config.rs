@@ -11,8 +11,8 @@ use accord_runtime::config::{Configuration, Invalid};
 use accord_runtime::server::ListenConfig;
 use accord_runtime::telemetry::TelemetryConfig;
 use accord_store::StoreUrl;
-use accord_upstream::UpstreamConfig;
 use accord_upstream::config as upstream;
+use accord_upstream::{DiscoveryConfig, UpstreamConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::namespaces::{self, NamespaceConfig};
@@ -45,6 +45,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// For how long gateways may answer from memory of their own.
     pub leases: LeasesConfig,
+    /// Where endpoints are found.
+    pub discovery: DiscoveryConfig,
     /// Where misses are loaded from. Default: nowhere.
     pub upstream: Vec<UpstreamConfig>,
     /// Key/value spaces of their own for services. Default: none.
@@ -67,6 +69,7 @@ impl Default for Config {
             auth: MeshConfig::default(),
             engine: EngineConfig::default(),
             leases: LeasesConfig::default(),
+            discovery: DiscoveryConfig::default(),
             upstream: Vec::new(),
             namespace: Vec::new(),
             records: RecordsConfig::default(),
@@ -182,7 +185,8 @@ impl Configuration for Config {
 
     fn contradictions(&self) -> Vec<Invalid> {
         let of_namespaces = namespaces::contradictions(&self.namespace, self.engine.capacity_bytes, &self.upstream);
-        let of_upstreams = upstream::contradictions(&self.upstream);
+        let discovery = self.discovery.contradictions();
+        let of_upstreams = discovery.into_iter().chain(upstream::contradictions(&self.upstream));
         self.auth.contradictions().into_iter().chain(of_upstreams).chain(of_namespaces).collect()
     }
 }

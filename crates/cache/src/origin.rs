@@ -11,7 +11,7 @@ use accord_readthrough::{Failure, Load, Loaded, Origin, Tag};
 use accord_runtime::{
     current_call::CurrentCall, deadline::Deadline, fair_share::Holder, fault, request::RequestId, trace,
 };
-use accord_upstream::{self as upstream, Answer, Caller, ConfigError, Upstream, UpstreamConfig};
+use accord_upstream::{self as upstream, Answer, Caller, ConfigError, DiscoveryConfig, Upstream, UpstreamConfig};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
@@ -27,8 +27,8 @@ pub struct Upstreams(Arc<HashMap<Arc<str>, Arc<Upstream>>>);
 
 impl Upstreams {
     /// Connects to nothing yet.
-    pub fn new(configured: &[UpstreamConfig]) -> Result<Self, ConfigError> {
-        let upstreams = Upstream::all(configured)?;
+    pub fn new(configured: &[UpstreamConfig], discovery: &DiscoveryConfig) -> Result<Self, ConfigError> {
+        let upstreams = Upstream::all(configured, discovery)?;
         Ok(Self(Arc::new(upstreams.into_iter().map(|upstream| (Arc::clone(upstream.name()), upstream)).collect())))
     }
 

@@ -64,7 +64,7 @@ pub async fn serve(config: Config, workers: &Workers) -> Result<()> {
     let mesh = MeshClient::join(&config.auth, shutdown.clone())?;
     health.follow_dependency("auth", mesh.readiness());
     tokio::spawn(sweep(records.clone(), config.records.sweep_interval));
-    let upstreams = Upstreams::new(&config.upstream)?;
+    let upstreams = Upstreams::new(&config.upstream, &config.discovery)?;
     upstreams.keep_checking_health();
     if config.upstream.is_empty() {
         tracing::warn!("no upstream is configured, so nothing can be loaded: add [[upstream]] or --upstream NAME=URL");

@@ -285,7 +285,8 @@ async fn explain(config: &Config, method: &str) -> anyhow::Result<ExitCode> {
 
 /// Everything that can be known of the contract without serving it, and the table that would be served.
 async fn build(config: &Config) -> Result<(Built, MethodTable), Refused> {
-    let upstreams = Upstream::all(&config.upstream).map_err(|error| Refused::one(format!("error: {error}")))?;
+    let upstreams =
+        Upstream::all(&config.upstream, &config.discovery).map_err(|error| Refused::one(format!("error: {error}")))?;
     let mut built = Sources::gather(config, &upstreams).await?.build()?;
     // Some findings only show when every method is compiled for serving.
     let table = MethodTable::new(&built, &upstreams, None)?;

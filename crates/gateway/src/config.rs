@@ -11,8 +11,8 @@ use accord_runtime::fair_share::FairShare;
 use accord_runtime::server::{Address, ListenConfig};
 use accord_runtime::telemetry::TelemetryConfig;
 use accord_runtime::tls::ClientFiles;
-pub use accord_upstream::UpstreamConfig;
 use accord_upstream::config as upstream;
+pub use accord_upstream::{DiscoveryConfig, UpstreamConfig};
 use serde::{Deserialize, Serialize};
 
 pub use crate::cors::CorsConfig;
@@ -39,6 +39,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// What of them is kept in the gateway's own memory.
     pub near: NearConfig,
+    /// Where endpoints are found.
+    pub discovery: DiscoveryConfig,
     /// The services behind the gateway.
     pub upstream: Vec<UpstreamConfig>,
     /// What the contract is made of, besides what each upstream says of itself.
@@ -68,6 +70,7 @@ impl Default for Config {
             auth: MeshConfig::default(),
             cache: CacheConfig::default(),
             near: NearConfig::default(),
+            discovery: DiscoveryConfig::default(),
             upstream: Vec::new(),
             contract: ContractConfig::default(),
             limits: LimitsConfig::default(),
@@ -84,7 +87,8 @@ impl Configuration for Config {
     fn contradictions(&self) -> Vec<Invalid> {
         let cache = self.cache().map(|cache| cache.contradictions()).unwrap_or_default();
         let own = self.auth.contradictions().into_iter().chain(cache.into_iter().map(CacheConfig::key));
-        own.chain(upstream::contradictions(&self.upstream)).chain(self.taken_address()).collect()
+        let upstreams = self.discovery.contradictions().into_iter().chain(upstream::contradictions(&self.upstream));
+        own.chain(upstreams).chain(self.taken_address()).collect()
     }
 }
 

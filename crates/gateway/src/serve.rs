@@ -96,7 +96,7 @@ fn observed(listener: ListenerKind, service: ListenerService) -> Observe<Catch<L
 }
 
 async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -> anyhow::Result<Arc<Gateway>> {
-    let upstreams = Upstream::all(&config.upstream)?;
+    let upstreams = Upstream::all(&config.upstream, &config.discovery)?;
     let sources = Sources::gather(config, &upstreams).await?;
     let tables = Tables::open(sources, upstreams)?;
     table::follow(&tables, config.clone(), shutdown);

@@ -13,7 +13,6 @@ use tracing::Instrument;
 use crate::balance::{Picked, Upstream};
 use crate::body::ResponseBody;
 use crate::call::{Answer, Call, PREVIOUS_ATTEMPTS};
-use crate::connect_error::ConnectCause;
 use crate::exchange;
 use crate::failure::Failure;
 use crate::payload::{Payload, RequestBody};
@@ -45,7 +44,7 @@ impl Upstream {
     pub(crate) async fn pick_for(self: &Arc<Self>, call: &Call<'_>) -> Result<Picked, Failure> {
         let picked = within(call.deadline, self.pick()).await;
         let picked = picked.map_err(|Elapsed| Failure::Transport(TransportError::DeadlineExceeded))?;
-        picked.ok_or(Failure::Transport(TransportError::Connect(ConnectCause::Unresolved)))
+        picked.ok_or_else(|| Failure::Transport(TransportError::Connect(self.no_endpoint())))
     }
 
     async fn send<B>(

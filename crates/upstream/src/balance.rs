@@ -1,9 +1,8 @@
-//! Load balancing: an upstream, and which of its endpoints takes a call (power of two choices).
+//! Load balancing: an upstream, and its endpoints as discovery and their answers change them.
 //!
-//! The choice is power of two over peak EWMA latency times the calls really in flight. An endpoint that can't be reached,
-//! or keeps answering UNAVAILABLE, is ejected for a short bounded time, but never all of them.
+//! [`Endpoints`] says which of them takes a call. An endpoint that can't be reached, keeps answering UNAVAILABLE, or fails more
+//! calls than the others is ejected for a bounded time, but never all of them.
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,19 +12,20 @@ use accord_runtime::reload::Reloading;
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 use futures_util::future::select_all;
-use rand::seq::{IteratorRandom, index};
 use rustls::ClientConfig;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::bulkhead::{Admission, Bulkhead};
-use crate::config::{Checked, ConfigError, UpstreamConfig};
-use crate::connect_error::ConnectError;
+use crate::config::{Checked, ConfigError, DiscoveryConfig, KubernetesConfig, OutlierConfig, UpstreamConfig};
+use crate::connect_error::{ConnectCause, ConnectError};
 use crate::connection::Settings;
-use crate::discovery::{Address, Addresses, Discovery, Dns, Fixed};
+use crate::discovery::{Addresses, Discovered, Discovery, Dns, Fixed, Kubernetes};
 use crate::endpoint::{Endpoint, InFlight};
+use crate::endpoints::Endpoints;
 use crate::health_status::HealthStatus;
 use crate::metrics::Metrics;
+use crate::outlier;
 use crate::pool::Size;
 use crate::url::{Host, Url};
 
@@ -36,7 +36,11 @@ pub struct Upstream {
     size: Size,
     trust: Option<Arc<Reloading<ClientConfig>>>,
     discoveries: Box<[Box<dyn Discovery>]>,
-    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    is_in_kubernetes: bool,
+    endpoints: ArcSwap<Endpoints>,
+    /// Where this process is; empty where nobody says it.
+    zone: Box<str>,
+    slow_start: Duration,
     /// Changes when other endpoints are there.
     discovered: watch::Sender<()>,
     bulkhead: Bulkhead,
@@ -47,21 +51,26 @@ pub struct Upstream {
 
 impl Upstream {
     /// All upstreams of a configuration, in its order. Their names differ.
-    pub fn all(configured: &[UpstreamConfig]) -> Result<Vec<Arc<Self>>, ConfigError> {
+    pub fn all(configured: &[UpstreamConfig], discovery: &DiscoveryConfig) -> Result<Vec<Arc<Self>>, ConfigError> {
         crate::config::first_contradiction(configured)?;
-        configured.iter().map(Self::new).collect()
+        configured.iter().map(|config| Self::found_by(config, discovery)).collect()
     }
 
-    /// The upstream that a configuration describes. Connects to nothing yet, but needs a tokio runtime, in which it follows
-    /// its endpoints.
+    /// The upstream that a configuration describes, in no zone. Connects to nothing yet, but needs a tokio runtime, in which it
+    /// follows its endpoints.
     pub fn new(config: &UpstreamConfig) -> Result<Arc<Self>, ConfigError> {
+        Self::found_by(config, &DiscoveryConfig::default())
+    }
+
+    fn found_by(config: &UpstreamConfig, discovery: &DiscoveryConfig) -> Result<Arc<Self>, ConfigError> {
         let Checked { urls, trust } = config.checked()?;
-        Ok(Self::discovered_by(config, trust, discoveries(urls)))
+        Ok(Self::discovered_by(config, &discovery.zone, trust, discoveries(urls, &discovery.kubernetes)))
     }
 
     /// An upstream whose endpoints are where these say.
     pub(crate) fn discovered_by(
         config: &UpstreamConfig,
+        zone: &str,
         trust: Option<Reloading<ClientConfig>>,
         discoveries: Box<[Box<dyn Discovery>]>,
     ) -> Arc<Self> {
@@ -77,7 +86,10 @@ impl Upstream {
             size: Size { usual: config.connections, most: config.max_connections },
             trust: trust.map(Arc::new),
             discoveries,
+            is_in_kubernetes: config.is_in_kubernetes(),
             endpoints: ArcSwap::default(),
+            zone: zone.into(),
+            slow_start: config.slow_start,
             discovered: watch::Sender::new(()),
             metrics: Arc::new(Metrics::new(&config.name, bulkhead.in_flight(), config.max_in_flight)),
             bulkhead,
@@ -87,6 +99,7 @@ impl Upstream {
         let watched: Vec<_> = upstream.discoveries.iter().map(|discovery| discovery.watch()).collect();
         upstream.update(&watched);
         tokio::spawn(follow(Arc::downgrade(&upstream), watched));
+        tokio::spawn(detect_outliers(Arc::downgrade(&upstream), config.outlier_detection.clone()));
         upstream
     }
 
@@ -96,7 +109,7 @@ impl Upstream {
     }
 
     /// The endpoints that are known now.
-    pub fn endpoints(&self) -> Arc<Vec<Arc<Endpoint>>> {
+    pub fn endpoints(&self) -> Arc<Endpoints> {
         self.endpoints.load_full()
     }
 
@@ -140,6 +153,11 @@ impl Upstream {
         self.choose(Some(failed)).map(|endpoint| Picked::at(&endpoint))
     }
 
+    /// Why there may be no endpoint at all.
+    pub fn no_endpoint(&self) -> ConnectCause {
+        if self.is_in_kubernetes { ConnectCause::NotReady } else { ConnectCause::Unresolved }
+    }
+
     /// Why the last connection that was tried could not be made.
     pub(crate) fn connect_failure(&self) -> Option<Arc<ConnectError>> {
         self.endpoints.load().iter().find_map(|endpoint| endpoint.connect_failure())
@@ -166,36 +184,22 @@ impl Upstream {
     }
 
     pub(crate) fn choose(&self, avoid: Option<&Arc<Endpoint>>) -> Option<Arc<Endpoint>> {
-        let endpoints = self.endpoints.load();
-        match endpoints.as_slice() {
-            [] => return None,
-            [only] => return Some(Arc::clone(only)),
-            _ => {}
-        }
-        let now = Instant::now();
-        let is_avoided = |endpoint| avoid.is_some_and(|avoid| Arc::ptr_eq(avoid, endpoint));
-        let is_usable = |index: &usize| !is_avoided(&endpoints[*index]) && !endpoints[*index].is_ejected(now);
-        // As long as all are well, only the two that are drawn are looked at, however many there are.
-        let drawn = index::sample_array(&mut rand::rng(), endpoints.len());
-        if let Some([first, second]) = drawn.filter(|drawn| drawn.iter().all(is_usable)) {
-            return Some(Arc::clone(better(&endpoints[first], &endpoints[second], now)));
-        }
-        better_of_two(&endpoints, (0..endpoints.len()).filter(is_usable), now)
-            // With everything ejected, any endpoint is better than a certain refusal.
-            .or_else(|| better_of_two(&endpoints, 0..endpoints.len(), now))
-            .cloned()
+        self.endpoints.load().choose(avoid, Instant::now()).cloned()
     }
 
-    /// Takes over what discovery says now. What is known of endpoints that stay, stays known.
+    /// Takes over what discovery says now. What is known of endpoints that stay, stays known; calls in flight at those that go
+    /// keep them until they end.
     fn update(&self, watched: &[watch::Receiver<Addresses>]) {
         let known = self.endpoints.load();
-        let endpoint = |address: &Address| {
+        let endpoint = |found: &Discovered| {
+            let address = &found.address;
             let same = known.iter().find(|endpoint| endpoint.address() == address);
-            let fresh = || Endpoint::new(address, self.trust.as_ref(), self.settings, self.size, &self.metrics);
+            let (settings, size, slow_start) = (self.settings, self.size, self.slow_start);
+            let fresh = || Endpoint::new(address, self.trust.as_ref(), settings, size, slow_start, &self.metrics);
             same.map_or_else(fresh, Arc::clone)
         };
-        let addresses = watched.iter().flat_map(|watched| watched.borrow().to_vec());
-        self.endpoints.store(Arc::new(addresses.map(|address| endpoint(&address)).collect()));
+        let found = watched.iter().flat_map(|watched| watched.borrow().to_vec()).collect();
+        self.endpoints.store(Arc::new(Endpoints::new(found, &self.zone, Instant::now(), endpoint)));
         self.discovered.send_replace(());
     }
 }
@@ -207,13 +211,17 @@ impl fmt::Debug for Upstream {
 }
 
 /// One discovery for what the configuration lists, and one for each name.
-fn discoveries(urls: Vec<Arc<Url>>) -> Box<[Box<dyn Discovery>]> {
+fn discoveries(urls: Vec<Arc<Url>>, kubernetes: &KubernetesConfig) -> Box<[Box<dyn Discovery>]> {
     let mut listed = Vec::new();
     let mut discoveries: Vec<Box<dyn Discovery>> = Vec::new();
     for url in urls {
-        match url.host {
-            Host::Address(socket) => listed.push(Address { socket, url }),
+        match &url.host {
+            Host::Address(socket) => listed.push(Discovered::at(*socket, &url)),
             Host::Name(..) | Host::Service(_) => discoveries.push(Box::new(Dns::new(url))),
+            Host::Kubernetes(service) => {
+                let service = service.clone();
+                discoveries.push(Box::new(Kubernetes::new(url, service, kubernetes.clone())));
+            }
         }
     }
     discoveries.push(Box::new(Fixed::new(listed)));
@@ -232,28 +240,12 @@ async fn follow(upstream: Weak<Upstream>, mut watched: Vec<watch::Receiver<Addre
     }
 }
 
-/// The better of two of the candidates, by their places in the list.
-fn better_of_two(
-    endpoints: &[Arc<Endpoint>],
-    candidates: impl Iterator<Item = usize>,
-    now: Instant,
-) -> Option<&Arc<Endpoint>> {
-    let mut drawn = [0; 2];
-    let count = candidates.sample_fill(&mut rand::rng(), &mut drawn);
-    let [first, second] = drawn.map(|index| &endpoints[index]);
-    match count {
-        0 => None,
-        1 => Some(first),
-        _ => Some(better(first, second, now)),
-    }
-}
-
-fn better<'a>(first: &'a Arc<Endpoint>, second: &'a Arc<Endpoint>, now: Instant) -> &'a Arc<Endpoint> {
-    match first.cost(now).total_cmp(&second.cost(now)) {
-        Ordering::Less => first,
-        // The draw is random, its order is not.
-        Ordering::Equal if rand::random() => first,
-        Ordering::Equal | Ordering::Greater => second,
+/// Judges the endpoints after each interval, for as long as the upstream is there.
+async fn detect_outliers(upstream: Weak<Upstream>, config: OutlierConfig) {
+    loop {
+        sleep(config.interval).await;
+        let Some(upstream) = upstream.upgrade() else { return };
+        outlier::judge(&upstream.endpoints(), &config, Instant::now());
     }
 }
 

@@ -110,13 +110,9 @@ impl Body for ResponseBody {
     }
 }
 
-/// What an answer's status says about its endpoint. Any status but UNAVAILABLE shows that it works.
+/// Tells an endpoint the status of its answer.
 pub(crate) fn judge(call: &InFlight, metadata: &HeaderMap) {
-    if status::code(metadata) == Some(Code::Unavailable) {
-        call.endpoint().failed();
-    } else {
-        call.endpoint().succeeded();
-    }
+    call.endpoint().answered(status::code(metadata));
 }
 
 /// Metadata within its bound. Where it is beyond it, what is left is the code that the upstream gave, and why nothing else

@@ -73,7 +73,8 @@ impl Client {
                 let picked = Picked::at(endpoint);
                 return exchange::ask(&self.upstream, picked, &path, head, &mut payload).await;
             }
-            let picked = self.upstream.pick().await.ok_or(TransportError::Connect(ConnectCause::Unresolved))?;
+            let picked = self.upstream.pick().await;
+            let picked = picked.ok_or_else(|| TransportError::Connect(self.upstream.no_endpoint()))?;
             exchange::send(&self.upstream, picked, &path, head, &mut payload).await
         };
         let sent = within(deadline, sending).await;
@@ -120,7 +121,8 @@ fn status(upstream: &Upstream, error: TransportError) -> Status {
 }
 
 fn unresolved(cause: ConnectCause) -> Option<Arc<ConnectError>> {
-    (cause == ConnectCause::Unresolved).then(|| Arc::new(ConnectError::unresolved()))
+    let has_no_address = matches!(cause, ConnectCause::Unresolved | ConnectCause::NotReady);
+    has_no_address.then(|| Arc::new(ConnectError::no_address(cause)))
 }
 
 /// What the request says of its own time.

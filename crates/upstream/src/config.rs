@@ -1,4 +1,7 @@
-//! The section `[[upstream]]`, the same in every binary that calls upstreams.
+//! The sections `[[upstream]]` and `[discovery]`, the same in every binary that calls upstreams.
+
+mod discovery;
+mod outlier;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,9 +16,11 @@ use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-use crate::url::{self, Url};
+use crate::url::{self, Host, Url};
 
 pub use crate::url::deserialize as url;
+pub use discovery::{DiscoveryConfig, KubernetesConfig};
+pub use outlier::OutlierConfig;
 
 /// The most characters of an upstream's name: those of a DNS label.
 const LONGEST_NAME: usize = 63;
@@ -29,7 +34,9 @@ pub struct UpstreamConfig {
     #[serde(deserialize_with = "bound::text")]
     pub name: String,
     /// The URLs of its endpoints, `http://` or `https://`. A host name is resolved to all its addresses (A and AAAA
-    /// records), again whenever their time to live is over; `http+srv://NAME` asks for SRV records. No default; at least one.
+    /// records), again whenever their time to live is over; `http+srv://NAME` asks for SRV records. With
+    /// `http+k8s://SERVICE.NAMESPACE:PORT` the `EndpointSlices` of a Service in Kubernetes are watched; the port is its name in
+    /// the Service, or the number on which the pods listen. No default; at least one.
     #[serde(deserialize_with = "url::list")]
     pub urls: Vec<String>,
     /// A file with its `FileDescriptorSet`, imports included; only the gateway reads it. Default: none, its server
@@ -60,6 +67,12 @@ pub struct UpstreamConfig {
     /// on those that there are. Default: 64.
     #[serde(with = "Count::<1, 65_535>")]
     pub max_connections: usize,
+    /// The time in which the share of a new endpoint grows from a tenth to that of the others, 0s to 1h, so that it can warm up.
+    /// With 0s it has its share at once. Default: 10 s.
+    #[serde(with = "Time::<0, HOUR>")]
+    pub slow_start: Duration,
+    /// When an endpoint is ejected because more of its calls fail than of the others'.
+    pub outlier_detection: OutlierConfig,
     /// How long a connection may take until it stands: TCP, TLS, and the answer to a first ping; 1ms to 1h. Default: 2 s.
     #[serde(with = "Time::<1, HOUR>")]
     pub connect_timeout: Duration,
@@ -88,6 +101,8 @@ impl Default for UpstreamConfig {
             max_header_bytes: 64 * 1024,
             connections: 2,
             max_connections: 64,
+            slow_start: Duration::from_secs(10),
+            outlier_detection: OutlierConfig::default(),
             connect_timeout: Duration::from_secs(2),
             keepalive_interval: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(5),
@@ -168,6 +183,11 @@ impl UpstreamConfig {
         let trust =
             trust.map_err(|source| ConfigError::Tls { upstream: self.name.clone(), source: Box::new(source) })?;
         Ok(Checked { urls, trust })
+    }
+
+    /// Whether Kubernetes is asked for endpoints of it.
+    pub(crate) fn is_in_kubernetes(&self) -> bool {
+        self.parsed().is_ok_and(|urls| urls.iter().any(|url| matches!(url.host, Host::Kubernetes(_))))
     }
 
     fn parsed(&self) -> Result<Vec<Arc<Url>>, Invalid> {

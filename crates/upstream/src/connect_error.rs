@@ -20,6 +20,9 @@ pub enum ConnectCause {
     /// Its name has no address.
     #[error("its name is not resolved to an address")]
     Unresolved,
+    /// Kubernetes says of none of its pods that it is ready.
+    #[error("none of its pods is ready")]
+    NotReady,
     /// The port is closed.
     #[error("nothing listens at its address")]
     Refused,
@@ -66,6 +69,7 @@ impl ConnectCause {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Unresolved => "correct the name in its URL, or what resolves names here",
+            Self::NotReady => "see what its pods are doing, and whether the log tells that discovery fails",
             Self::Refused => "start it, or correct the port in its URL",
             Self::TimedOut | Self::Unreachable => {
                 "check host, port and scheme of its URL, and that no firewall or network policy lies between"
@@ -97,9 +101,9 @@ impl ConnectError {
         Self { cause, error }
     }
 
-    /// There is no address to connect to.
-    pub(crate) fn unresolved() -> Self {
-        Self::new(ConnectCause::Unresolved, io::ErrorKind::NotFound.into())
+    /// There is no address to connect to, for this cause.
+    pub(crate) fn no_address(cause: ConnectCause) -> Self {
+        Self::new(cause, io::ErrorKind::NotFound.into())
     }
 
     pub(crate) fn timed_out() -> Self {

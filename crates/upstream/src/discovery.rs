@@ -2,9 +2,12 @@
 
 mod dns;
 mod fixed;
+mod kubernetes;
+mod updates;
 
 pub(crate) use dns::Dns;
 pub(crate) use fixed::Fixed;
+pub(crate) use kubernetes::Kubernetes;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -26,7 +29,24 @@ pub(crate) trait Discovery: Send + Sync + 'static {
 }
 
 /// The endpoints of a URL at a moment, without repetition, in a stable order.
-pub(crate) type Addresses = Arc<[Address]>;
+pub(crate) type Addresses = Arc<[Discovered]>;
+
+/// An endpoint as it was found.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Discovered {
+    pub address: Address,
+    /// Where it runs; none where nobody says it.
+    pub zone: Option<Arc<str>>,
+    /// The zones whose calls it was allotted; none where nobody allotted them.
+    pub for_zones: Arc<[Arc<str>]>,
+}
+
+impl Discovered {
+    /// An endpoint of which nothing is known but where it listens.
+    pub(crate) fn at(socket: SocketAddr, url: &Arc<Url>) -> Self {
+        Self { address: Address { socket, url: Arc::clone(url) }, zone: None, for_zones: Arc::default() }
+    }
+}
 
 /// One endpoint: an address, and the URL that led to it.
 #[derive(Clone, Debug)]

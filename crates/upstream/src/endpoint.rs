@@ -5,29 +5,23 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use accord_runtime::backoff;
 use accord_runtime::reload::Reloading;
 use accord_runtime::workers;
 use rustls::ClientConfig;
 use tokio::time::Instant;
+use tonic::Code;
 
 use crate::connect_error::ConnectError;
 use crate::connect_warnings::ConnectWarnings;
 use crate::connection::Settings;
 use crate::discovery::Address;
-use crate::load::PeakEwma;
 use crate::metrics::{EjectionCause, Metrics};
 use crate::pool::{Pool, Size};
+use crate::record::{Counts, FAILURES, Record};
 use crate::transport_error::TransportError;
 
-/// UNAVAILABLE answers in a row after which an endpoint is ejected.
-const FAILURES: u32 = 5;
-/// How long it is ejected the first time; twice as long each further time, up to [`LONGEST`].
-const SHORTEST: Duration = Duration::from_millis(500);
-/// The longest time an endpoint is ejected before it is tried again.
-const LONGEST: Duration = Duration::from_secs(10);
-/// ±20%, so that many callers don't come back at the same moment.
-const JITTER: f64 = 0.2;
+/// The share of its calls with which a new endpoint begins (slow start).
+const COLDEST: f64 = 0.1;
 
 /// One endpoint of an upstream.
 pub struct Endpoint {
@@ -37,39 +31,36 @@ pub struct Endpoint {
     in_flight: AtomicUsize,
     record: Mutex<Record>,
     metrics: Arc<Metrics>,
-}
-
-/// What is remembered of an endpoint's answers.
-#[derive(Debug)]
-struct Record {
-    latency: PeakEwma,
-    failures: u32,
-    ejections: u32,
-    until: Option<Instant>,
+    /// When it takes calls like all others.
+    warm_at: Instant,
+    slow_start: Duration,
 }
 
 impl Endpoint {
     /// An endpoint whose connections are made when they are first used: a pool of them for each worker, and one for all other
-    /// threads, so that no call is handed over between threads.
+    /// threads, so that no call is handed over between threads. It takes `slow_start` to warm up.
     pub(crate) fn new(
         address: &Address,
         trust: Option<&Arc<Reloading<ClientConfig>>>,
         settings: Settings,
         size: Size,
+        slow_start: Duration,
         metrics: &Arc<Metrics>,
     ) -> Arc<Self> {
         let trust = trust.filter(|_| address.url.server_name.is_some());
         let label = address.to_string();
         let warnings = Arc::new(ConnectWarnings::new(metrics.upstream(), &label));
         let pool = |_| Pool::new(address.clone(), trust.cloned(), settings, size, Arc::clone(&warnings));
-        let record = Record { latency: PeakEwma::new(Instant::now()), failures: 0, ejections: 0, until: None };
+        let now = Instant::now();
         Arc::new(Self {
             address: address.clone(),
             label: label.into(),
             pools: (0..workers::shards()).map(pool).collect(),
             in_flight: AtomicUsize::new(0),
-            record: Mutex::new(record),
+            record: Mutex::new(Record::new(now)),
             metrics: Arc::clone(metrics),
+            warm_at: now + slow_start,
+            slow_start,
         })
     }
 
@@ -112,22 +103,49 @@ impl Endpoint {
 
     /// Whether it is ejected at this moment.
     pub(crate) fn is_ejected(&self, now: Instant) -> bool {
-        self.record().until.is_some_and(|until| now < until)
+        self.record().is_ejected(now)
     }
 
-    /// An answer that shows the endpoint works. It is no longer ejected.
+    /// How much of its share of the calls it may have: from a tenth when it is new to all of it when it is warm, and in between
+    /// as much as has passed of the time that it has for it (slow start).
+    pub(crate) fn warmth(&self, now: Instant) -> f64 {
+        let left = self.warm_at.saturating_duration_since(now);
+        if left.is_zero() { 1.0 } else { (1.0 - left.div_duration_f64(self.slow_start)).max(COLDEST) }
+    }
+
+    /// A call came to its end with this code. Any but UNAVAILABLE shows that the endpoint works; but where it works so that
+    /// most calls fail by no fault of their callers, it is an outlier.
+    pub(crate) fn answered(&self, code: Option<Code>) {
+        if code == Some(Code::Unavailable) {
+            return self.failed();
+        }
+        let is_failure = matches!(code, None | Some(Code::Unknown | Code::Internal | Code::DataLoss));
+        let is_readmitted = {
+            let mut record = self.record();
+            record.count(is_failure);
+            record.succeed()
+        };
+        self.readmitted(is_readmitted);
+    }
+
+    /// It was asked and works. It is no longer ejected.
     pub(crate) fn succeeded(&self) {
-        if self.record().succeed() {
+        let is_readmitted = self.record().succeed();
+        self.readmitted(is_readmitted);
+    }
+
+    fn readmitted(&self, is_readmitted: bool) {
+        if is_readmitted {
             tracing::info!(upstream = self.metrics.upstream(), endpoint = self.label(), "endpoint readmitted");
         }
     }
 
-    /// It answered UNAVAILABLE. One may be chance; [`FAILURES`] in a row are not.
+    /// It answered UNAVAILABLE, or broke off. One may be chance; [`FAILURES`] in a row are not.
     pub(crate) fn failed(&self) {
         let failures = {
             let mut record = self.record();
-            record.failures += 1;
-            record.failures
+            record.count(true);
+            record.fail()
         };
         if failures >= FAILURES {
             self.eject(EjectionCause::ConsecutiveFailures);
@@ -136,10 +154,32 @@ impl Endpoint {
 
     /// Takes it out of load balancing for a while, unless it is out already.
     pub(crate) fn eject(&self, cause: EjectionCause) {
-        let Some(time) = self.record().eject(Instant::now()) else { return };
+        let time = self.record().eject(Instant::now());
+        if let Some(time) = time {
+            self.ejected(cause, time);
+        }
+    }
+
+    /// Takes it out of load balancing because of the share of its calls that fail; no single answer brings it back.
+    pub(crate) fn eject_outlier(&self, base: Duration, longest: Duration) {
+        let time = self.record().eject_outlier(base, longest, Instant::now());
+        self.ejected(EjectionCause::FailurePercentage, time);
+    }
+
+    fn ejected(&self, cause: EjectionCause, time: Duration) {
         self.metrics.ejected(cause);
         let (upstream, endpoint) = (self.metrics.upstream(), self.label());
         tracing::info!(upstream, endpoint, cause = cause.name(), ?time, "endpoint ejected");
+    }
+
+    /// Its calls since this was asked last.
+    pub(crate) fn take_counts(&self) -> Counts {
+        self.record().take_counts()
+    }
+
+    /// An interval in which calls were counted is over.
+    pub(crate) fn end_interval(&self, now: Instant) {
+        self.record().end_interval(now);
     }
 
     fn observe(&self, latency: Duration, now: Instant) {
@@ -149,28 +189,6 @@ impl Endpoint {
     fn record(&self) -> MutexGuard<'_, Record> {
         // Figures stay meaningful even if a thread died while it wrote them.
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Record {
-    /// Whether that ends an ejection.
-    fn succeed(&mut self) -> bool {
-        self.failures = 0;
-        self.ejections = 0;
-        self.until.take().is_some()
-    }
-
-    /// For how long it is ejected from now on; none where it was ejected already.
-    fn eject(&mut self, now: Instant) -> Option<Duration> {
-        // Calls that were under way together fail together: they count as one.
-        if self.until.is_some_and(|until| now < until) {
-            return None;
-        }
-        let time = backoff::jittered(backoff::exponential(SHORTEST, LONGEST, self.ejections), JITTER);
-        self.until = Some(now + time);
-        self.ejections += 1;
-        self.failures = 0;
-        Some(time)
     }
 }
 
@@ -215,7 +233,10 @@ impl InFlight {
     /// No answer came; after how long.
     pub(crate) fn failed(&mut self, error: TransportError) -> Duration {
         match error {
-            TransportError::Connect(_) => self.endpoint.eject(EjectionCause::ConnectFailed),
+            TransportError::Connect(_) => {
+                self.endpoint.record().count(true);
+                self.endpoint.eject(EjectionCause::ConnectFailed);
+            }
             TransportError::Refused | TransportError::Broken | TransportError::Reset(_) => self.endpoint.failed(),
             // The endpoint waited for the caller.
             TransportError::RequestBroken => {}

@@ -17,6 +17,8 @@ pub(crate) enum EjectionCause {
     ConnectFailed,
     /// Several calls in a row failed.
     ConsecutiveFailures,
+    /// Too large a share of its calls failed.
+    FailurePercentage,
     /// The active health check did not find it serving.
     HealthCheck,
 }
@@ -27,6 +29,7 @@ impl EjectionCause {
         match self {
             Self::ConnectFailed => "connect_failed",
             Self::ConsecutiveFailures => "consecutive_failures",
+            Self::FailurePercentage => "failure_percentage",
             Self::HealthCheck => "health_check",
         }
     }

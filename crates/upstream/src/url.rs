@@ -1,5 +1,9 @@
 //! The URL of an upstream as it is configured, taken apart.
 
+mod kubernetes;
+
+pub(crate) use kubernetes::{KubernetesService, ServicePort};
+
 use std::net::{IpAddr, SocketAddr};
 
 use http::Uri;
@@ -31,6 +35,8 @@ pub(crate) enum Host {
     Name(Box<str>, u16),
     /// SRV records of a name, which say the ports as well.
     Service(Box<str>),
+    /// The `EndpointSlices` of a Service in Kubernetes.
+    Kubernetes(KubernetesService),
 }
 
 /// Not a URL of an upstream.
@@ -38,19 +44,32 @@ pub(crate) enum Host {
 pub(crate) enum UrlError {
     /// Not of a form that is understood.
     #[error(
-        "{0:?} is not an address of a service; write it like http://127.0.0.1:9000, https://catalog.example:9000 or \
-         http+srv://_grpc._tcp.catalog.example, with a port from 1 to 65535 and nothing after it"
+        "{0:?} is not an address of a service; write it like http://127.0.0.1:9000, https://catalog.example:9000, \
+         http+srv://_grpc._tcp.catalog.example or http+k8s://catalog.shop:9000, with a port from 1 to 65535 and nothing \
+         after it"
     )]
     Form(String),
+    /// `EndpointSlices` where one address is asked for.
+    #[error(
+        "{0:?} is followed for the `urls` of an [[upstream]] only; write http://NAME:PORT with the Service's name here"
+    )]
+    Kubernetes(String),
     /// A name that no certificate can stand for.
     #[error("{0:?} is not a server name; use a host name or an IP address")]
     Name(String),
 }
 
 impl Url {
-    /// Takes a URL apart: `http://HOST:PORT`, `https://HOST:PORT`, and `http+srv://NAME` or `https+srv://NAME` for SRV records.
+    /// Takes a URL apart: `http://HOST:PORT`, `https://HOST:PORT`, `http+srv://NAME` or `https+srv://NAME` for SRV records, and
+    /// `http+k8s://SERVICE.NAMESPACE:PORT` or `https+k8s://SERVICE.NAMESPACE:PORT` for `EndpointSlices`.
     pub(crate) fn parse(text: &str) -> Result<Self, UrlError> {
         let form = || UrlError::Form(without_credentials(text));
+        for (prefix, scheme) in [("http+k8s://", Scheme::HTTP), ("https+k8s://", Scheme::HTTPS)] {
+            if let Some(service) = text.strip_prefix(prefix) {
+                let (service, authority) = KubernetesService::parse(service).ok_or_else(form)?;
+                return Self::of(text, scheme, authority, Host::Kubernetes(service));
+            }
+        }
         let uri: Uri = text.parse().map_err(|_| form())?;
         let (scheme, is_srv) = match uri.scheme_str() {
             Some("http") => (Scheme::HTTP, false),
@@ -74,6 +93,11 @@ impl Url {
             (true, Some(_)) => return Err(form()),
             (false, port) => host(&name, port.unwrap_or(if scheme == Scheme::HTTPS { 443 } else { 80 })),
         };
+        Self::of(text, scheme, authority, host)
+    }
+
+    fn of(text: &str, scheme: Scheme, authority: Authority, host: Host) -> Result<Self, UrlError> {
+        let name = authority.host().trim_matches(['[', ']']).to_owned();
         let server_name = if scheme == Scheme::HTTPS {
             Some(ServerName::try_from(name.clone()).map_err(|_| UrlError::Name(name))?)
         } else {
@@ -93,7 +117,11 @@ fn host(name: &str, port: u16) -> Host {
 /// For `#[serde(deserialize_with)]`: the URL of a service. For an optional key, add `default`.
 pub fn deserialize<'de, T: From<String>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     let text = String::deserialize(deserializer)?;
-    Url::parse(&text).map_err(de::Error::custom)?;
+    let url = Url::parse(&text).map_err(de::Error::custom)?;
+    // What follows them, and from where, is said for upstreams.
+    if matches!(url.host, Host::Kubernetes(_)) {
+        return Err(de::Error::custom(UrlError::Kubernetes(text)));
+    }
     Ok(text.into())
 }
 
@@ -102,7 +130,9 @@ pub(crate) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Str
     struct Member(String);
     impl<'de> Deserialize<'de> for Member {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            self::deserialize(deserializer).map(Self)
+            let text = String::deserialize(deserializer)?;
+            Url::parse(&text).map_err(de::Error::custom)?;
+            Ok(Self(text))
         }
     }
     let members: Vec<Member> = Deserialize::deserialize(deserializer)?;
@@ -127,7 +157,9 @@ mod tests {
         assert_eq!(host("http://[::1]:9000/"), Host::Address("[::1]:9000".parse().unwrap()));
         assert_eq!(host("https://catalog.example"), Host::Name("catalog.example".into(), 443));
         assert_eq!(host("http+srv://_grpc._tcp.catalog"), Host::Service("_grpc._tcp.catalog".into()));
+        assert!(matches!(host("http+k8s://catalog.shop:grpc"), Host::Kubernetes(_)));
         assert!(Url::parse("https://catalog.example").unwrap().server_name.is_some());
+        assert!(Url::parse("https+k8s://catalog.shop:grpc").unwrap().server_name.is_some());
     }
 
     #[test]
@@ -141,8 +173,15 @@ mod tests {
     #[test]
     fn url_of_another_form_is_refused_with_the_remedy() {
         let refused = |text: &str| Url::parse(text).unwrap_err().to_string();
-        for text in ["127.0.0.1:8090", "ftp://host", "http://host:1/path", "http://me@host:1", "http+srv://name:1", ""]
-        {
+        for text in [
+            "127.0.0.1:8090",
+            "ftp://host",
+            "http://host:1/path",
+            "http://me@host:1",
+            "http+srv://name:1",
+            "http+k8s://name:1",
+            "",
+        ] {
             assert!(refused(text).contains("write it like http://"), "{text}");
         }
     }

@@ -77,7 +77,7 @@ async fn grpc_server(health: &Health, witness: &Witness) -> GuardedServer<Witnes
     let folder = tempfile::tempdir().unwrap();
     let records = Records::open(&format!("sqlite://{}/records.db", folder.path().display())).await.unwrap();
     let config = Config::default();
-    let upstreams = Upstreams::new(&config.upstream).unwrap();
+    let upstreams = Upstreams::new(&config.upstream, &config.discovery).unwrap();
     serve::grpc_server(&config, health, &serve::engine(config.limits()), &upstreams, witness, records).unwrap()
 }
 

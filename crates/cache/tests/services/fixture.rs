@@ -57,7 +57,7 @@ pub(crate) async fn begin_with(configure: impl FnOnce(&mut Config, &str)) -> Fix
     configure(&mut config, &shop.url);
     // No test waits for the first lease time that has nothing to do with leases.
     let engine = serve::engine(Limits { first_lease_time: config.leases.max, ..config.limits() });
-    let upstreams = Upstreams::new(&config.upstream).unwrap();
+    let upstreams = Upstreams::new(&config.upstream, &config.discovery).unwrap();
     let server = serve::grpc_server(&config, &Health::new(), &engine, &upstreams, &FakeAuth, records.clone()).unwrap();
     let listener = Listener::bind(&ListenConfig::default()).await.unwrap();
     let url = format!("http://{}", listener.address());

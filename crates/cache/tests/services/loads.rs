@@ -13,7 +13,7 @@ use accord_cache::plan::Plan;
 use accord_readthrough::Origin as _;
 use accord_runtime::server::{ListenConfig, TlsConfig};
 use accord_runtime::{current_call::CurrentCall, fault, request::RequestId, shutdown::Shutdown};
-use accord_upstream::{Client, Upstream};
+use accord_upstream::{Client, DiscoveryConfig, Upstream};
 use futures_util::future::join_all;
 use http::HeaderMap;
 use tokio::sync::Semaphore;
@@ -86,7 +86,7 @@ async fn stale_if_error_serves_as_soon_as_the_origin_is_slower_than_usual_or_dec
 #[tokio::test]
 async fn stored_answer_holds_no_spare_memory() {
     let fixture = begin().await;
-    let upstreams = Upstreams::new(&[upstream("shop", &[&fixture.shop.url])]).unwrap();
+    let upstreams = Upstreams::new(&[upstream("shop", &[&fixture.shop.url])], &DiscoveryConfig::default()).unwrap();
     let read = get("milk");
     let call = OriginCall {
         target: Target::Method(Plan::compile([0; 32], read.plan).unwrap().into()),

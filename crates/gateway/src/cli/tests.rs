@@ -202,7 +202,7 @@ const LEAST: &str = "[auth]\nclient_id = 'gateway'\nclient_secret = 'secret'\n\
 async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
     let directory = tempfile::tempdir().unwrap();
     let texts = ["auth.client_id", "auth.client_secret", "auth.issuer", "auth.audience", "upstream[].name"];
-    let serve = |config: &Config| drop(Upstream::all(&config.upstream).unwrap());
+    let serve = |config: &Config| drop(Upstream::all(&config.upstream, &config.discovery).unwrap());
     let accepted = accepted_extremes::<AccordGateway>(directory.path(), LEAST, &texts, serve).unwrap();
     // Whatever else is accepted has no bound: give the new key one.
     let cors = ["cors.origins = []", "cors.credentials = true", "cors.expose_headers = []"];

@@ -30,7 +30,7 @@ fn serve_sample(listener: TcpListener) {
 async fn tables_of(url: String) -> (Arc<Tables>, Config) {
     let mut config = Config::default();
     config.upstream.push(UpstreamConfig { name: "catalog".to_owned(), urls: vec![url], ..UpstreamConfig::default() });
-    let upstreams = Upstream::all(&config.upstream).unwrap();
+    let upstreams = Upstream::all(&config.upstream, &config.discovery).unwrap();
     let sources = Sources::gather(&config, &upstreams).await.unwrap();
     (Tables::open(sources, upstreams).unwrap(), config)
 }

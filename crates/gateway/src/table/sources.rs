@@ -191,7 +191,7 @@ async fn read_reflection(upstream: &Arc<Upstream>) -> Result<Descriptors, Reflec
 }
 
 fn silent(upstream: &Upstream) -> ReflectError {
-    let remedy = if upstream.endpoints().is_empty() { ConnectCause::Unresolved } else { ConnectCause::TimedOut };
+    let remedy = if upstream.endpoints().is_empty() { upstream.no_endpoint() } else { ConnectCause::TimedOut };
     ReflectError::NoConnection { cause: remedy.to_string(), remedy }
 }
 

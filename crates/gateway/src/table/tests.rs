@@ -32,7 +32,7 @@ impl Sample {
     }
 
     pub(crate) async fn open(&self) -> Arc<Tables> {
-        let upstreams = Upstream::all(&self.config.upstream).unwrap();
+        let upstreams = Upstream::all(&self.config.upstream, &self.config.discovery).unwrap();
         let sources = Sources::gather(&self.config, &upstreams).await.unwrap();
         Tables::open(sources, upstreams).unwrap()
     }
@@ -143,7 +143,7 @@ async fn refused_reload_logs_its_errors_alone() {
 async fn invalid_contract_at_start_is_refused_with_a_line_for_each_reason() {
     let sample = Sample::new(true);
     sample.overlay(&(overlay("{ deadline = { default = \"-1s\" } }") + "[[rule]]\nselector = \"ghost.v1.*\"\n"));
-    let upstreams = Upstream::all(&sample.config.upstream).unwrap();
+    let upstreams = Upstream::all(&sample.config.upstream, &sample.config.discovery).unwrap();
     let gathered = Sources::gather(&sample.config, &upstreams).await;
     let refused = gathered.and_then(|sources| sources.build()).err().unwrap();
     assert!(!refused.reasons().is_empty());
@@ -154,7 +154,7 @@ async fn invalid_contract_at_start_is_refused_with_a_line_for_each_reason() {
 async fn missing_descriptor_file_is_named() {
     let mut sample = Sample::new(true);
     sample.config.upstream[0].descriptors = Some(Path::new("nowhere.binpb").to_owned());
-    let upstreams = Upstream::all(&sample.config.upstream).unwrap();
+    let upstreams = Upstream::all(&sample.config.upstream, &sample.config.discovery).unwrap();
     let refused = Sources::gather(&sample.config, &upstreams).await.err().unwrap();
     assert!(refused.reasons()[0].contains("nowhere.binpb"), "{refused}");
 }

@@ -1,3 +1,8 @@
+mod outliers;
+mod scaling;
+mod slow_start;
+mod zones;
+
 use accord_test_log::Log;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -221,17 +226,47 @@ fn addresses(urls: &[&str]) -> Addresses {
     let address = |url: &&str| {
         let url = Arc::new(Url::parse(url).unwrap());
         let Host::Address(socket) = url.host else { panic!("{url:?}") };
-        Address { socket, url }
+        Discovered::at(socket, &url)
     };
     urls.iter().map(address).collect()
 }
 
 /// An upstream whose endpoints are where its discovery says.
 fn discovered(urls: &[&str]) -> (Arc<Upstream>, Arc<watch::Sender<Addresses>>) {
-    let told = Arc::new(watch::Sender::new(addresses(urls)));
-    let config = UpstreamConfig { name: "shop".to_owned(), ..UpstreamConfig::default() };
-    let upstream = Upstream::discovered_by(&config, None, Box::new([Box::new(Told(Arc::clone(&told)))]));
+    discovered_in("", addresses(urls), |_| {})
+}
+
+/// The same in a zone.
+fn discovered_in(
+    zone: &str,
+    found: Addresses,
+    change: impl FnOnce(&mut UpstreamConfig),
+) -> (Arc<Upstream>, Arc<watch::Sender<Addresses>>) {
+    let told = Arc::new(watch::Sender::new(found));
+    let mut config = UpstreamConfig { name: "shop".to_owned(), ..UpstreamConfig::default() };
+    change(&mut config);
+    let upstream = Upstream::discovered_by(&config, zone, None, Box::new([Box::new(Told(Arc::clone(&told)))]));
     (upstream, told)
+}
+
+/// Endpoints without a server, by their ports.
+fn nowhere(ports: impl IntoIterator<Item = u16>) -> Addresses {
+    let url = Arc::new(Url::parse("http://catalog.shop").unwrap());
+    ports.into_iter().map(|port| Discovered::at(([127, 0, 0, 1], port).into(), &url)).collect()
+}
+
+/// Draws in which shares of calls are counted: so many that no share is off by more than 0.02 but once in a million runs.
+const DRAWS: u32 = 20_000;
+
+/// The share of the calls that endpoints get whose ports are such.
+fn share(upstream: &Upstream, is_meant: impl Fn(u16) -> bool) -> f64 {
+    let port = |endpoint: Arc<Endpoint>| endpoint.address().socket.port();
+    let meant = (0..DRAWS).filter(|_| is_meant(port(upstream.choose(None).unwrap()))).count();
+    f64::from(u32::try_from(meant).unwrap()) / f64::from(DRAWS)
+}
+
+fn assert_near(share: f64, expected: f64) {
+    assert!((share - expected).abs() < 0.02, "{share} is not about {expected}");
 }
 
 async fn discover(upstream: &Upstream, told: &watch::Sender<Addresses>, urls: &[&str]) {
@@ -281,4 +316,15 @@ async fn call_waits_for_the_first_answer_of_discovery() {
     let urls = [server.as_str()];
     let (picked, ()) = tokio::join!(upstream.pick(), discover(&upstream, &told, &urls));
     check(&upstream, picked.unwrap()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn call_of_a_service_without_ready_pods_says_so() {
+    let urls = vec!["http+k8s://catalog.shop:9000".to_owned()];
+    // Nobody serves the API there.
+    let kubernetes = KubernetesConfig { url: nobody().await, ..KubernetesConfig::default() };
+    let config = UpstreamConfig { name: "shop".to_owned(), urls, ..UpstreamConfig::default() };
+    let upstream = Upstream::found_by(&config, &DiscoveryConfig { kubernetes, ..DiscoveryConfig::default() }).unwrap();
+    let failure = HealthClient::new(Client::new(upstream)).check(any_service()).await.unwrap_err();
+    assert!(failure.message().contains("none of its pods is ready"), "{failure}");
 }

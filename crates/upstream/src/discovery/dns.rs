@@ -14,7 +14,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{Address, Addresses, Discovery};
+use super::updates::Updates;
+use super::{Addresses, Discovered, Discovery};
 use crate::connect_error::ConnectCause;
 use crate::url::Url;
 use resolve::{Failure, MAX_ADDRESSES, Resolution};
@@ -91,11 +92,10 @@ impl Dns {
         R: FnMut() -> F + Send + 'static,
         F: Future<Output = Result<Resolution, Failure>> + Send + 'static,
     {
-        let (sender, addresses) = watch::channel(Addresses::default());
+        let (updates, addresses) = Updates::new("DNS", url, MAX_ADDRESSES);
         let refresh = Arc::new(Notify::new());
-        let mut updates = Updates { url, addresses: sender, is_failing: false, is_over: false };
         let requests = Arc::clone(&refresh);
-        let task = tokio::spawn(async move { updates.follow(resolve, &requests).await });
+        let task = tokio::spawn(async move { follow(updates, resolve, &requests).await });
         Self { addresses, refresh, task }
     }
 }
@@ -117,69 +117,24 @@ impl Drop for Dns {
     }
 }
 
-/// What resolutions say, turned into changes of the watched list and into the log.
-struct Updates {
-    url: Arc<Url>,
-    addresses: watch::Sender<Addresses>,
-    is_failing: bool,
-    is_over: bool,
-}
-
-impl Updates {
-    async fn follow<F>(&mut self, mut resolve: impl FnMut() -> F, refresh: &Notify)
-    where
-        F: Future<Output = Result<Resolution, Failure>>,
-    {
-        let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
-        loop {
-            let wait = match timeout(RESOLUTION_TIMEOUT, resolve()).await.unwrap_or(Err(Failure::Timeout)) {
-                Ok(answer) => {
-                    let wait = interval(answer.ttl);
-                    backoff.reset();
-                    self.succeeded(answer);
-                    wait
-                }
-                Err(failure) => {
-                    self.failed(&failure);
-                    backoff.next_wait()
-                }
-            };
-            wait_or_refresh(wait, refresh).await;
-        }
-    }
-
-    fn succeeded(&mut self, answer: Resolution) {
-        let mut sockets = answer.sockets;
-        sockets.sort_unstable();
-        sockets.dedup();
-        let found = sockets.len();
-        sockets.truncate(MAX_ADDRESSES);
-        let url = &self.url;
-        if found > MAX_ADDRESSES && !self.is_over {
-            tracing::warn!(url = %url.text, kept = MAX_ADDRESSES, "DNS has more addresses than are kept; the rest gets no calls");
-        }
-        self.is_over = found > MAX_ADDRESSES;
-        if self.is_failing {
-            tracing::info!(url = %url.text, addresses = sockets.len(), "DNS resolution works again");
-        }
-        self.is_failing = false;
-        let now: Addresses = sockets.into_iter().map(|socket| Address { socket, url: Arc::clone(url) }).collect();
-        self.addresses.send_if_modified(|last| {
-            let has_changed = *last != now;
-            *last = now;
-            has_changed
-        });
-    }
-
-    fn failed(&mut self, failure: &Failure) {
-        let kept = self.addresses.borrow().len();
-        if self.is_failing {
-            tracing::debug!(url = %self.url.text, error = %failure, kept, "DNS resolution still fails");
-        } else {
-            let remedy = if kept == 0 { ConnectCause::Unresolved.remedy() } else { "the last addresses stay" };
-            tracing::warn!(url = %self.url.text, error = %failure, kept, remedy, "DNS resolution failed, keeping the last addresses");
-        }
-        self.is_failing = true;
+async fn follow<F>(mut updates: Updates, mut resolve: impl FnMut() -> F, refresh: &Notify)
+where
+    F: Future<Output = Result<Resolution, Failure>>,
+{
+    let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
+    loop {
+        let wait = match timeout(RESOLUTION_TIMEOUT, resolve()).await.unwrap_or(Err(Failure::Timeout)) {
+            Ok(answer) => {
+                backoff.reset();
+                updates.found(answer.sockets.into_iter().map(|socket| Discovered::at(socket, updates.url())).collect());
+                interval(answer.ttl)
+            }
+            Err(failure) => {
+                updates.failed(&failure, ConnectCause::Unresolved.remedy());
+                backoff.next_wait()
+            }
+        };
+        wait_or_refresh(wait, refresh).await;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tokio::sync::watch;
 
-use super::{Address, Addresses, Discovery};
+use super::{Addresses, Discovered, Discovery};
 
 /// A list that does not change.
 #[derive(Debug)]
@@ -10,7 +10,7 @@ pub(crate) struct Fixed(watch::Sender<Addresses>);
 
 impl Fixed {
     /// These endpoints, for good.
-    pub(crate) fn new(addresses: impl IntoIterator<Item = Address>) -> Self {
+    pub(crate) fn new(addresses: impl IntoIterator<Item = Discovered>) -> Self {
         Self(watch::Sender::new(addresses.into_iter().collect()))
     }
 }

@@ -79,6 +79,8 @@ async fn resolve(names: Result<Names, NetError>, host: &Host) -> Result<Resoluti
             Resolution { sockets, ttl: UNKNOWN_TTL }.or_empty()
         }
         (Err(error), Host::Service(_)) => Err(Failure::NoNameServers(error)),
+        // Its endpoints are no records of DNS.
+        (_, Host::Kubernetes(_)) => Err(Failure::Empty),
     }
 }
 

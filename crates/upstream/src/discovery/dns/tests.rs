@@ -70,7 +70,7 @@ fn socket(host: u16) -> SocketAddr {
 }
 
 fn sockets(addresses: &watch::Receiver<Addresses>) -> Vec<SocketAddr> {
-    addresses.borrow().iter().map(|address| address.socket).collect()
+    addresses.borrow().iter().map(|found| found.address.socket).collect()
 }
 
 /// Waits are shortened by a tenth at most; timers round up to a millisecond.
@@ -197,8 +197,8 @@ async fn failures_in_a_row_are_warned_of_once_and_the_recovery_is_told() {
     let mut script = Script::start([failed(), failed(), found([1], 1), found([1], 1), failed(), failed(), failed()]);
     script.waits(6).await;
     assert_eq!(log.count("WARN"), 2);
-    assert_eq!(log.count("DNS resolution failed, keeping the last addresses"), 2);
-    assert_eq!(log.count("DNS resolution works again"), 1);
+    assert_eq!(log.count("discovery failed, keeping the last addresses"), 2);
+    assert_eq!(log.count("discovery works again"), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -207,5 +207,5 @@ async fn addresses_beyond_the_bound_are_warned_of_once() {
     let _guard = log.start();
     let mut script = Script::start([found(0..300, 1), found(0..300, 1), found(0..300, 1)]);
     script.waits(2).await;
-    assert_eq!(log.count("more addresses than are kept"), 1);
+    assert_eq!(log.count("more endpoints than are kept"), 1);
 }

@@ -217,7 +217,7 @@ async fn watch_follows_a_name_server_through_changes_and_keeps_addresses_through
     let mut watch = dns.watch();
     let mut next = async || {
         watch.changed().await.unwrap();
-        watch.borrow_and_update().iter().map(|address| address.socket).collect::<Vec<_>>()
+        watch.borrow_and_update().iter().map(|found| found.address.socket).collect::<Vec<_>>()
     };
     assert_eq!(next().await, sockets(&["10.0.0.1:9000"]));
     server.addresses("catalog.test", 1, &["10.0.0.2"]);
