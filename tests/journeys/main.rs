@@ -36,6 +36,7 @@ mod refusals;
 mod retry;
 mod stream;
 mod upload;
+mod validate;
 mod slow_readers;
 mod errors;
 mod request;

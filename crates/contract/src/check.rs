@@ -37,6 +37,9 @@ pub(crate) fn policy(
         let problem = "a stream begins before anybody knows how it ends, so its status is 200";
         refuse("json.success", problem, "declare it on methods whose answer is one message");
     }
+    if policy.validate == Some(true) && !unary {
+        refuse("validate", "the messages of a stream are not read", "declare `validate: true` on unary methods only");
+    }
     if !policy.invalidates.is_empty() && !unary {
         let problem = "a stream has no one request to take tags from, and no one answer to hold back";
         refuse("invalidates", problem, "declare `invalidates` on unary methods only");

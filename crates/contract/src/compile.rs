@@ -59,6 +59,7 @@ pub(crate) fn policy(
             _ => OnCacheFailure::Bypass,
         },
         json: json::compile(effective.json.as_ref(), &mut compiler.bounds),
+        validate: effective.validate,
     }
 }
 

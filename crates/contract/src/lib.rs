@@ -25,6 +25,7 @@ mod policy;
 mod pool;
 mod reach;
 mod required;
+mod rules;
 mod served;
 mod shared;
 mod source;

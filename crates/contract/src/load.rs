@@ -18,6 +18,7 @@ use crate::options;
 use crate::overlay::{HttpOverlay, Overlay, Rule, Rules};
 use crate::policy::{Access, Policy};
 use crate::required::Required;
+use crate::rules;
 use crate::served::{Serving, served};
 use crate::shared::Shared;
 use crate::source::Source;
@@ -119,13 +120,17 @@ impl Loader<'_> {
         sources.extend(level_source);
         let kind = MethodKind::of(&descriptor);
         let is_read = reads(&policy, kind);
-        let (required, required_source) = required(&rules, &descriptor, is_read);
+        let (required, required_source) = required(&rules, &descriptor, &policy, is_read);
         sources.extend(required_source);
+        let has_rules = rules::has_rules(&descriptor.input());
+        let is_validated = has_rules && unchecked(&policy, is_read).is_none();
+        sources.extend(has_rules.then(|| validated(&descriptor, unchecked(&policy, is_read))));
         let method = Method {
             upstream: Arc::clone(&source.upstream),
             kind,
             deprecated: deprecated(&descriptor),
             is_read,
+            is_validated,
             required,
             canonical: OnceLock::new(),
             name: Arc::clone(&name),
@@ -262,13 +267,29 @@ fn not_served(finding: &mut Finding) {
 /// Caching, invalidating and idempotency keys read fields of the message; repeating a call needs it whole.
 fn reads(policy: &Policy, kind: MethodKind) -> bool {
     let reads = policy.cache.is_some() || policy.idempotency.is_some() || !policy.invalidates.is_empty();
-    kind == MethodKind::Unary && (reads || policy.retry.is_some())
+    kind == MethodKind::Unary && (reads || policy.retry.is_some() || policy.validate == Some(true))
+}
+
+/// Why requests are not held against what their messages say of themselves, where they are not.
+fn unchecked(policy: &Policy, is_read: bool) -> Option<&'static str> {
+    match policy.validate {
+        Some(false) => Some("not checked, as `validate` says"),
+        _ if !is_read => Some("not checked, as no request is read"),
+        _ => None,
+    }
+}
+
+/// Whether the rules of `buf.validate` hold, and whose they are.
+fn validated(descriptor: &MethodDescriptor, unchecked: Option<&str>) -> FieldSource {
+    let source = format!("message {}", descriptor.input().full_name());
+    FieldSource { field: "buf.validate".to_owned(), value: unchecked.unwrap_or("checked").to_owned(), source }
 }
 
 /// The fields that a request has to set: none where nobody reads the request, so that it does not depend on the protocol.
 fn required(
     rules: &[(&Overlay, &Rule)],
     descriptor: &MethodDescriptor,
+    policy: &Policy,
     is_read: bool,
 ) -> (Required, Option<FieldSource>) {
     let overlaid = rules.iter().find_map(|(overlay, rule)| Some((rule.required?, overlay, rule)));
@@ -283,9 +304,8 @@ fn required(
         return (Required::default(), Some(FieldSource { field, value: "not checked".to_owned(), source }));
     }
     let source = format!("message {}", descriptor.input().full_name());
-    if !is_read {
-        let value = "not checked, as no request is read".to_owned();
-        return (Required::default(), Some(FieldSource { field, value, source }));
+    if let Some(unchecked) = unchecked(policy, is_read) {
+        return (Required::default(), Some(FieldSource { field, value: unchecked.to_owned(), source }));
     }
     (declared, Some(FieldSource { field, value: names.join(", "), source }))
 }

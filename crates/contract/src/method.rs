@@ -45,6 +45,8 @@ pub struct Method {
     pub sources: Box<[Arc<FieldSource>]>,
     /// Whether its requests are read: its contract can only be kept by looking at them.
     pub is_read: bool,
+    /// Whether its requests are held against the rules of `buf.validate`.
+    pub is_validated: bool,
     pub(crate) required: Required,
     /// Compiled when the first request needs it: most methods' never do.
     pub(crate) canonical: OnceLock<Canonical>,

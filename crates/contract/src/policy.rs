@@ -39,6 +39,8 @@ pub struct Policy {
     pub on_cache_failure: OnCacheFailure,
     /// How it is read and written as JSON.
     pub json: JsonPolicy,
+    /// Whether requests are held against what their messages say of their own fields. None: where they are read anyway.
+    pub validate: Option<bool>,
 }
 
 /// The time a call may take.

@@ -76,8 +76,18 @@ impl Fault {
 
     /// A request that names a field its message does not have, or gives it a value it can't hold.
     pub(crate) fn violation(reason: Reason, field: &str, problem: &str) -> Self {
+        Self::violations(reason, [(field, problem)])
+    }
+
+    /// A request that breaks rules, of which the first makes the message.
+    pub(crate) fn violations<'a>(reason: Reason, broken: impl IntoIterator<Item = (&'a str, &'a str)> + Clone) -> Self {
+        let (field, problem) = broken.clone().into_iter().next().unwrap_or_default();
         let message = if field.is_empty() { problem.to_owned() } else { format!("`{field}`: {problem}") };
-        Self::of(Component::Gateway, StatusBuilder::new(reason, message).field(field, problem))
+        let status = StatusBuilder::new(reason, message);
+        Self::of(
+            Component::Gateway,
+            broken.into_iter().fold(status, |status, (field, problem)| status.field(field, problem)),
+        )
     }
 
     /// The deadline passed.

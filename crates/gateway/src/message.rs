@@ -1,8 +1,14 @@
 //! The request message, where the gateway has to look at it.
 
-use crate::{fault::Fault, memory::HeldBytes, protocol::RouteMatch, upstream::Call};
+use crate::{
+    fault::Fault,
+    memory::{self, HeldBytes},
+    protocol::RouteMatch,
+    upstream::Call,
+};
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::call_record::CallRecord;
+use accord_validation::{Rules, Unreadable};
 use bytes::Bytes;
 use http::request::Parts;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -12,15 +18,33 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-/// Reads the one message of a request, within the bound of its method, and holds it against the fields it requires. What is read is
-/// counted as it comes.
+/// Reads the one message of a request, within the bound of its method, and holds it against the fields it requires and the
+/// rules of its message. What is read is counted as it comes.
 pub(crate) async fn read(route: &RouteMatch, parts: &Parts, body: Incoming, call: &Call) -> Result<HeldBytes, Fault> {
     let mut held = call.memory.request();
     let message = route.read(parts, CountedBody { body, read: 0, record: &call.record }, &mut held).await?;
-    match route.entry.method.missing(&message).map_err(|_| Fault::unreadable())? {
-        Some(field) => Err(Fault::violation(Reason::FieldInvalid, &field, "is required")),
-        None => Ok(HeldBytes::new(message, held)),
+    if let Some(field) = route.entry.method.missing(&message).map_err(|_| Fault::unreadable())? {
+        return Err(Fault::violation(Reason::FieldInvalid, &field, "is required"));
     }
+    if let Some(rules) = &route.entry.rules {
+        validate(rules, &message, call)?;
+    }
+    Ok(HeldBytes::new(message, held))
+}
+
+/// Rules see a message as a tree of values, which takes so many times its bytes.
+const TREE: u64 = 8;
+
+/// Holds a message against the rules of `buf.validate`.
+fn validate(rules: &Rules, message: &Bytes, call: &Call) -> Result<(), Fault> {
+    let mut tree = call.memory.request();
+    tree.grow(TREE * message.len() as u64).map_err(memory::shed)?;
+    let broken = rules.violations(message).map_err(|Unreadable| Fault::unreadable())?;
+    if broken.is_empty() {
+        return Ok(());
+    }
+    let broken = broken.iter().map(|violation| (violation.field.as_str(), violation.problem.as_str()));
+    Err(Fault::violations(Reason::FieldInvalid, broken))
 }
 
 /// A body whose bytes stand in the record of its call once all of them were read. One that was not read to its end is still in the

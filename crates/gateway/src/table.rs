@@ -17,6 +17,7 @@ use std::sync::Arc;
 use accord_contract::{Access, Contract, Near, Source, http::Binding};
 use accord_transcode::{NoMatch, Plan, PlanError, Routes, Schema};
 use accord_upstream::Upstream;
+use accord_validation::Compiler;
 use accord_wire::Template;
 
 pub(crate) use entry::MethodEntry;
@@ -169,17 +170,17 @@ fn entries<'a>(
     upstreams: &[Arc<Upstream>],
     before: Option<&MethodTable>,
 ) -> Result<Entered<'a>, Refused> {
-    let schemas = built.sources.iter().map(|source| (&*source.upstream, Arc::new(Schema::compile(&source.pool))));
-    let schemas: HashMap<_, _> = schemas.collect();
+    let of = |source: &Source| (Arc::new(Schema::compile(&source.pool)), Compiler::default());
+    let schemas: HashMap<_, _> = built.sources.iter().map(|source| (&*source.upstream, of(source))).collect();
     let mut entered = Entered { entries: Entries::new(), bound: Vec::new(), unserved: Vec::new() };
     let mut reasons = Vec::new();
     let bounded = bounded(&built.contract);
     for method in built.contract.methods() {
         let upstream = upstreams.iter().find(|upstream| *upstream.name() == method.upstream);
-        let (Some(upstream), Some(schema)) = (upstream, schemas.get(&*method.upstream)) else { continue };
+        let (Some(upstream), Some((schema, compiler))) = (upstream, schemas.get(&*method.upstream)) else { continue };
         let path = format!("/{}", method.name).into_boxed_str();
         let before = before.and_then(|before| before.entries.get(&path)).map(Arc::as_ref);
-        match MethodEntry::new(method, upstream, schema, before, &bounded) {
+        match MethodEntry::new(method, upstream, (schema, compiler), before, &bounded) {
             Ok((entry, plans)) => {
                 let entry = Arc::new(entry);
                 for (binding, plan) in method.http.iter().zip(plans) {

@@ -13,3 +13,4 @@ mod reading;
 mod refusals;
 mod required;
 mod served;
+mod validate;

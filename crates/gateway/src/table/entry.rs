@@ -8,6 +8,7 @@ use accord_contract::{JsonPolicy, Method};
 use accord_runtime::observe::MethodSeries;
 use accord_transcode::{Limits, Output, Plan, PlanError, Schema};
 use accord_upstream::{Retries, Upstream};
+use accord_validation::{Compiler, Rules};
 use accord_wire::Template;
 use http::uri::PathAndQuery;
 
@@ -16,6 +17,8 @@ use super::rates::Rate;
 
 /// The plan of each HTTP binding of a method, or why it is not served.
 type Plans = Vec<Result<Arc<Plan>, PlanError>>;
+
+const RULES_REMEDY: &str = "correct them, or declare `validate: false` for the method";
 
 /// How many entries were made.
 static MADE: AtomicU64 = AtomicU64::new(0);
@@ -34,6 +37,8 @@ pub(crate) struct MethodEntry {
     pub path: PathAndQuery,
     /// How JSON is read and written where it is called by its gRPC path.
     pub plan: Arc<Plan>,
+    /// What its requests are held against.
+    pub rules: Option<Rules>,
     /// Its plan, where it is cached.
     pub cache_plan: Option<CachePlan>,
     /// Whether other gateways may answer for a while with what a call of it makes invalid, as their contracts declare.
@@ -50,12 +55,13 @@ impl MethodEntry {
     pub(crate) fn new(
         method: &Arc<Method>,
         upstream: &Arc<Upstream>,
-        schema: &Arc<Schema>,
+        (schema, compiler): (&Arc<Schema>, &Compiler),
         before: Option<&Self>,
         bounded: &[Template],
     ) -> Result<(Self, Plans), String> {
         let unfit = |problem: String| format!("error: {}: {problem}", method.name);
         let plan = plan(method, schema, None);
+        let rules = method.is_validated.then(|| compiler.rules(&method.descriptor.input())).transpose();
         let entry = Self {
             serial: MADE.fetch_add(1, Ordering::Relaxed),
             method: Arc::clone(method),
@@ -63,6 +69,7 @@ impl MethodEntry {
             upstream: Arc::clone(upstream),
             path: PathAndQuery::try_from(format!("/{}", method.name)).map_err(|error| unfit(error.to_string()))?,
             plan: Arc::new(plan.map_err(|error| unfit(error.to_string()))?),
+            rules: rules.map_err(|error| unfit(format!("buf.validate: {error}; {RULES_REMEDY}")))?,
             cache_plan: CachePlan::of(method),
             is_seen_later: method.policy.invalidates.iter().any(|tag| bounded.iter().any(|it| it.may_meet(tag))),
             rates: rates_of(method, before),

@@ -29,6 +29,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "accord-token",
             "accord-transcode",
             "accord-upstream",
+            "accord-validation",
             "accord-wire",
         ],
     ),

@@ -6,7 +6,7 @@ use super::Finding;
 use crate::workspace::{self, Library};
 
 /// The licences that a library may have, and why beyond what is common.
-const ALLOWED: [(&str, &str); 12] = [
+const ALLOWED: [(&str, &str); 13] = [
     ("Apache-2.0", "Accord's own"),
     ("Apache-2.0 WITH LLVM-exception", "asks for less than Apache-2.0"),
     ("MIT", "asks for its notice"),
@@ -16,6 +16,7 @@ const ALLOWED: [(&str, &str); 12] = [
     ("MPL-2.0", "holds for its own files alone, which are not changed here"),
     ("0BSD", "asks for nothing"),
     ("NCSA", "asks for its notice, and not to advertise with its authors; libFuzzer, which no binary of ours holds"),
+    ("MIT-0", "MIT without its notice; what URIs are validated by: borrow-or-share of fluent-uri"),
     ("Zlib", "asks not to be misrepresented; zlib-rs, which gRPC's gzip is made by"),
     ("Unicode-3.0", "asks for its notice; the tables of Unicode that policies and URLs are read with"),
     ("CDLA-Permissive-2.0", "asks for its text; data alone: the root certificates of webpki-roots"),
