@@ -5,11 +5,17 @@ use crate::{
     wire::GrpcCall,
 };
 use accord_api::accord::gateway::v1::{
-    ExplainRequest, ListMethodsRequest, explain_service_client::ExplainServiceClient,
+    ExplainRequest, FieldSource, ListMethodsRequest, explain_service_client::ExplainServiceClient,
 };
 use accord_fabric::{EDITOR, Fabric, Part, binaries::workspace};
 use anyhow::{Context, Result, ensure};
-use std::{fs, path::PathBuf, time::Duration};
+use futures_util::future::try_join_all;
+use std::{
+    fs, iter,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tonic::{
@@ -104,6 +110,42 @@ async fn invalid_overlay_is_refused_and_the_contract_in_force_stays() -> Result<
     reload.fabric.stop().await
 }
 
+/// How often the contract changes under load, and how many call meanwhile.
+const CHANGES: u32 = 8;
+const CALLERS: usize = 4;
+
+#[tokio::test]
+async fn contract_that_changes_under_load_loses_no_call() -> Result<()> {
+    let reload = Reload::start().await?;
+    let is_over = AtomicBool::new(false);
+    let callers = try_join_all(iter::repeat_with(|| calls(&reload, &is_over)).take(CALLERS));
+    let changing = async {
+        for change in 1..=CHANGES {
+            let bytes = (1000 + change).to_string();
+            reload.change(&format!("{{ max_request_bytes = {bytes} }}"))?;
+            let end = Instant::now() + BOUND;
+            while explained(&reload.fabric, &reload.operator, "max_request_bytes").await? != bytes {
+                ensure!(Instant::now() < end, "change {change} never came");
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    let (codes, ()) = tokio::try_join!(callers, changing)?;
+    let codes = codes.concat();
+    assert!(codes.len() > CALLERS && codes.iter().all(|code| *code == Code::Ok), "{codes:?}");
+    reload.fabric.stop().await
+}
+
+/// Calls one after another until it is over.
+async fn calls(reload: &Reload, is_over: &AtomicBool) -> Result<Vec<Code>> {
+    let mut codes = Vec::new();
+    while !is_over.load(Ordering::Relaxed) {
+        codes.push(reload.code().await?);
+    }
+    Ok(codes)
+}
+
 fn explainer(fabric: &Fabric) -> Result<ExplainServiceClient<Channel>> {
     let admin = Endpoint::from_shared(format!("http://{}", fabric.gateway.admin))?;
     Ok(ExplainServiceClient::new(admin.connect_lazy()))
@@ -117,9 +159,19 @@ fn asked<T>(token: &str, message: T) -> Result<Request<T>> {
 
 /// Who may call `Say`, as the gateway explains it.
 async fn access(fabric: &Fabric, token: &str) -> Result<String> {
-    let question = asked(token, ExplainRequest { method: SAY.into() })?;
-    let explained = explainer(fabric)?.explain(question).await?.into_inner();
-    let source = explained.sources.iter().find(|source| source.field.starts_with("access"));
+    let sources = sources(fabric, token).await?;
+    let source = sources.iter().find(|source| source.field.starts_with("access"));
     let source = source.context("nothing says who may call")?;
     Ok(format!("{} = {}", source.field.trim_start_matches("access."), source.value))
+}
+
+/// The value of an option of `Say`.
+async fn explained(fabric: &Fabric, token: &str, option: &str) -> Result<String> {
+    let sources = sources(fabric, token).await?;
+    Ok(sources.into_iter().find(|source| source.field == option).context("nothing says it")?.value)
+}
+
+async fn sources(fabric: &Fabric, token: &str) -> Result<Vec<FieldSource>> {
+    let question = asked(token, ExplainRequest { method: SAY.into() })?;
+    Ok(explainer(fabric)?.explain(question).await?.into_inner().sources)
 }
