@@ -100,6 +100,9 @@ mod tests {
             "auth.client_secret",
             "auth.issuer",
             "auth.audience",
+            "discovery.zone",
+            "discovery.kubernetes.token_file",
+            "discovery.kubernetes.ca_file",
             "upstream[].name",
             "namespace[].name",
             // Which only the gateway reads.
@@ -109,8 +112,16 @@ mod tests {
             "namespace[].origin.permission",
         ];
         let accepted = accepted_extremes::<AccordCache>(directory.path(), LEAST, &texts, |_| {}).unwrap();
-        // Which mean no leases, and the whole answer. Whatever else is accepted has no bound: give the new key one.
-        assert_eq!(accepted, ["leases.max = \"0s\"", "namespace[].origin.value_field = 0"]);
+        // Which mean no leases, no slow start, every failure, no ejection for its failures, and the whole answer. Whatever else
+        // is accepted has no bound: give the new key one.
+        let expected = [
+            "leases.max = \"0s\"",
+            "upstream[].slow_start = \"0s\"",
+            "upstream[].outlier_detection.failure_percentage = 0",
+            "upstream[].outlier_detection.max_ejection_percent = 0",
+            "namespace[].origin.value_field = 0",
+        ];
+        assert_eq!(accepted, expected);
     }
 
     #[test]
