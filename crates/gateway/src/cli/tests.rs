@@ -201,12 +201,19 @@ const LEAST: &str = "[auth]\nclient_id = 'gateway'\nclient_secret = 'secret'\n\
 #[tokio::test]
 async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
     let directory = tempfile::tempdir().unwrap();
-    let texts = ["auth.client_id", "auth.client_secret", "auth.issuer", "auth.audience", "upstream[].name"];
+    let own = ["auth.client_id", "auth.client_secret", "auth.issuer", "auth.audience", "upstream[].name"];
+    let discovery = ["discovery.zone", "discovery.kubernetes.token_file", "discovery.kubernetes.ca_file"];
+    let texts = [&own[..], &discovery].concat();
     let serve = |config: &Config| drop(Upstream::all(&config.upstream, &config.discovery).unwrap());
     let accepted = accepted_extremes::<AccordGateway>(directory.path(), LEAST, &texts, serve).unwrap();
     // Whatever else is accepted has no bound: give the new key one.
     let cors = ["cors.origins = []", "cors.credentials = true", "cors.expose_headers = []"];
-    let others = ["reflection.enabled = true", "contract.overlays = []"];
+    let upstream = [
+        "upstream[].slow_start = \"0s\"",
+        "upstream[].outlier_detection.failure_percentage = 0",
+        "upstream[].outlier_detection.max_ejection_percent = 0",
+    ];
+    let others = [&["reflection.enabled = true"], &upstream[..], &["contract.overlays = []"]].concat();
     let expected = [&["forwarding.trusted_hops = 0"], &cors[..], &others].concat();
     assert_eq!(accepted, expected);
 }
