@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use accord_contract::Canonical;
-use accord_transcode::{Malformed, Violation};
+use accord_transcode::{Malformed, Output, Plan, Violation};
 use bytes::Bytes;
 use proptest::{collection, prelude::*};
 use prost::Message;
-use prost_reflect::DynamicMessage;
+use prost_reflect::{DynamicMessage, SerializeOptions};
 
 use super::{
-    invented::{self, Invented},
+    invented::{Invented, schema, schema_without_extensions},
     kitchen::{COOK, request, response, sink},
     samples::{Sample, json, sample},
 };
@@ -73,9 +73,9 @@ proptest! {
         }
     }
 
-    // Cache keys are made of it; the schemas that it has to hold for are invented here.
+    // Cache keys are made of it; the schemas that it has to hold for are invented here. It knows no extensions.
     #[test]
-    fn json_of_any_message_is_canonical(Case { schema, messages } in case(), damage in damage()) {
+    fn json_of_any_message_is_canonical(Case { schema, messages } in case_of(schema_without_extensions()), damage in damage()) {
         let canonical = Canonical::of(&schema.message);
         let wire: Vec<u8> = messages.iter().flat_map(|Sample(message)| message.encode_to_vec()).collect();
         let form = canonical.form(&wire).unwrap();
@@ -87,6 +87,59 @@ proptest! {
         let damaged = damage.done_to(wire);
         if let (Ok(form), Ok(decoded)) = (canonical.form(&damaged), schema.decoded(&damaged)) {
             prop_assert_eq!(canonical.form(&decoded.encode_to_vec()).unwrap(), form);
+        }
+    }
+}
+
+proptest! {
+    // Each case is a schema that has to be compiled, some of them twice.
+    #![proptest_config(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn json_of_any_schema_is_written_back_as_it_was(Case { schema, messages } in case()) {
+        for Sample(message) in &messages {
+            let text = json(message);
+            let wire = schema.request(text.as_bytes()).unwrap();
+            prop_assert_eq!(parsed(&schema.response(&wire).unwrap()), without_empty_values(parsed(&text)));
+        }
+    }
+
+    // By what the oracle writes of them: the bytes in an Any have the entries of its maps in any order.
+    #[test]
+    fn message_of_any_schema_is_read_back_as_it_was(Case { schema, messages } in case()) {
+        for Sample(message) in &messages {
+            let text = schema.response(&message.encode_to_vec()).unwrap();
+            let again = schema.decoded(&schema.request(text.as_bytes()).unwrap()).unwrap();
+            prop_assert_eq!(parsed(&json(&again)), parsed(&json(message)));
+            // It does not read an `Empty` in an `Any` without a value.
+            if let Ok(theirs) = schema.read(text.as_bytes()) {
+                prop_assert!(alike(&parsed(&json(message)), &parsed(&json(&theirs))), "prost-reflect reads {}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn answers_of_any_schema_have_the_form_that_is_asked_for(Case { schema, messages } in case(), form in form()) {
+        let (output, options) = form;
+        for Sample(message) in &messages {
+            let text = written(&schema.plan.clone().written(output), &message.encode_to_vec()).unwrap();
+            let mut theirs = Vec::new();
+            message.serialize_with_options(&mut serde_json::Serializer::new(&mut theirs), &options).unwrap();
+            let theirs = String::from_utf8(theirs).unwrap();
+            prop_assert_eq!(parsed(&text), without_empty_values(parsed(&theirs)));
+            let again = schema.decoded(&schema.request(text.as_bytes()).unwrap()).unwrap();
+            prop_assert_eq!(parsed(&json(&again)), parsed(&json(message)));
+        }
+    }
+
+    #[test]
+    fn any_schema_is_transcoded_alike_as_an_edition(Case { schema, messages } in case()) {
+        let edition = schema.as_edition();
+        for Sample(message) in &messages {
+            let text = json(message);
+            let wire = schema.request(text.as_bytes()).unwrap();
+            prop_assert_eq!(&edition.request(&[], None, None, text.as_bytes()).unwrap(), &wire);
+            prop_assert_eq!(written(&edition, &wire).unwrap(), schema.response(&wire).unwrap());
         }
     }
 }
@@ -132,6 +185,20 @@ fn without_empty_values(mut json: serde_json::Value) -> serde_json::Value {
     json
 }
 
+/// A form of answers, and the options by which the oracle writes it.
+fn form() -> impl Strategy<Value = (Output, SerializeOptions)> {
+    any::<[bool; 3]>().prop_map(|[defaults, proto_names, enum_numbers]| {
+        let options = SerializeOptions::new().skip_default_fields(!defaults).use_proto_field_name(proto_names);
+        (Output { defaults, proto_names, enum_numbers }, options.use_enum_numbers(enum_numbers))
+    })
+}
+
+fn written(plan: &Plan, wire: &[u8]) -> Result<String, Malformed> {
+    let mut out = Vec::new();
+    plan.response(wire, &mut out)?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
 /// One byte replaced, and perhaps all behind it cut off.
 #[derive(Debug)]
 struct Damage {
@@ -163,7 +230,11 @@ struct Case {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    invented::schema().prop_flat_map(|schema| {
+    case_of(schema())
+}
+
+fn case_of(schema: impl Strategy<Value = Arc<Invented>>) -> impl Strategy<Value = Case> {
+    schema.prop_flat_map(|schema| {
         let messages = collection::vec(sample(schema.message.clone(), 2), 1..4);
         (Just(schema), messages).prop_map(|(schema, messages)| Case { schema, messages })
     })
@@ -176,9 +247,7 @@ impl Invented {
     }
 
     fn response(&self, wire: &[u8]) -> Result<String, Malformed> {
-        let mut out = Vec::new();
-        self.plan.response(wire, &mut out)?;
-        Ok(String::from_utf8(out).unwrap())
+        written(&self.plan, wire)
     }
 
     fn decoded(&self, wire: &[u8]) -> Result<DynamicMessage, prost::DecodeError> {
