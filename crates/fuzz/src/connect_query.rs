@@ -46,8 +46,8 @@ fn expected(query: &str) -> Option<Vec<u8>> {
     }
     let text = decoded(message, |_| false);
     let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
-    // Any padding, or the right one, which makes whole groups.
-    let is_padded_right = padding == 0 || (padding < 3 && text.len().is_multiple_of(4));
-    let plain = URL_SAFE_NO_PAD.decode(&text[..text.len() - padding]).ok();
-    plain.filter(|_| is_padded_right)
+    // None, or at most what makes a whole group.
+    let length = text.len() - padding;
+    let is_padded_right = padding <= length.next_multiple_of(4) - length;
+    URL_SAFE_NO_PAD.decode(&text[..length]).ok().filter(|_| is_padded_right)
 }

@@ -2,6 +2,7 @@
 
 mod attack;
 mod bench;
+mod fuzz;
 mod memory;
 mod programs;
 mod say;
@@ -34,6 +35,8 @@ enum Chore {
     Attack(attack::Args),
     /// Measure what a request costs, beside peers and floors
     Bench(bench::Args),
+    /// Give everything that reads foreign bytes inputs that reach more and more of it, and hold it to an oracle
+    Fuzz(fuzz::Args),
     /// Hold the house rules: what depends on what, licences, sizes, request order, documented commands, links and settings
     Tidy(tidy::Args),
     /// Run the cache engine under many seeds of a simulated world
@@ -43,11 +46,15 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = fuzz::instrumenting_compiler() {
+        return code;
+    }
     let outcome = match Arguments::parse().chore {
         Chore::Up(args) => up::run(&args),
         Chore::Test(args) => test::run(args),
         Chore::Attack(args) => attack::run(&args),
         Chore::Bench(args) => bench::run(&args),
+        Chore::Fuzz(args) => fuzz::run(args),
         Chore::Tidy(args) => tidy::run(args),
         Chore::Simulate(args) => simulate::run(args),
         Chore::Soak(args) => soak::run(args),

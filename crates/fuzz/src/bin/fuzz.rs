@@ -43,7 +43,8 @@ fn prepare() {
 
 /// As it stands in a dictionary of libFuzzer.
 fn escaped(token: &str) -> String {
-    token.bytes().map(|byte| format!("\\x{byte:02X}")).collect()
+    let bytes: Vec<_> = token.bytes().map(|byte| format!("\\x{byte:02X}")).collect();
+    bytes.concat()
 }
 
 /// An abort is what libFuzzer takes for a finding.
