@@ -1,5 +1,5 @@
 //! Services that Accord never met, and clients nobody here wrote: gRPC for Go, Node and Python, the own
-//! libraries of Connect and gRPC-Web, buf, and a real OTLP collector.
+//! libraries of Connect and gRPC-Web, buf, a real OTLP collector, and a Redis.
 //!
 //! The tools come from the environment that `cargo xtask test` prepares; without them these tests fail.
 
@@ -11,6 +11,7 @@ mod never_met;
 mod orders;
 mod python;
 mod relays;
+mod shared_limits;
 mod trace;
 mod web;
 

@@ -13,7 +13,7 @@ use crate::{
     message,
     near::{self, Lookup, NearCache, Place},
     protocol::{BodyMode, Reply, RequestFrames, RequestOptions, RouteMatch, WireProtocol},
-    rate_limit::rate_limit,
+    rate_limit::{SharedLimits, rate_limit},
     read_through::ReadThrough,
     revocation::{RevocableBody, Withdrawal},
     stream_limits::{self, EndReason, StreamLimits},
@@ -61,6 +61,8 @@ pub(crate) struct Gateway {
     pub memory: MemoryBudget,
     /// Who verifies tokens and decides what they permit.
     pub mesh: MeshClient,
+    /// Where rate limits are counted for all gateways together.
+    pub shared_limits: Option<SharedLimits>,
     /// What of their answers is in the gateway's own memory.
     pub near: Option<Arc<NearCache>>,
     /// Where cached methods are answered from.
@@ -111,7 +113,7 @@ pub(crate) async fn travel(
     let slot = Arc::new(gateway.concurrency_limit.acquire(policy.criticality, holder)?);
     let memory = CallMemory::new(&gateway.memory, holder);
     let permit = authorize(&gateway.mesh, &route.entry, identity, &arrival, deadline).await?;
-    let allowance = rate_limit(protocol, &permit)?;
+    let allowance = rate_limit(gateway.shared_limits.as_ref(), protocol, &permit, deadline).await?;
     let call = Call::new(permit, Arc::clone(&slot), memory, deadline, &mut arrival, route.mode);
     let mut response = within(deadline, pin!(answer(gateway, call, route, arrival))).await?;
     allowance.add_headers(response.headers_mut());

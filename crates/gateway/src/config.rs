@@ -16,6 +16,7 @@ pub use accord_upstream::{DiscoveryConfig, UpstreamConfig};
 use serde::{Deserialize, Serialize};
 
 pub use crate::cors::CorsConfig;
+pub use crate::rate_limit::SharedLimitsConfig;
 
 /// The gateway's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,6 +48,8 @@ pub struct Config {
     pub contract: ContractConfig,
     /// How much is let in.
     pub limits: LimitsConfig,
+    /// Where rate limits are counted for all gateways together.
+    pub shared_limits: SharedLimitsConfig,
     /// Logs, metrics and traces.
     pub telemetry: TelemetryConfig,
     /// How long calls in flight may take to end after a signal to stop, 1ms to 1h. Default: 30 s.
@@ -74,6 +77,7 @@ impl Default for Config {
             upstream: Vec::new(),
             contract: ContractConfig::default(),
             limits: LimitsConfig::default(),
+            shared_limits: SharedLimitsConfig::default(),
             telemetry: TelemetryConfig::default(),
             grace: Duration::from_secs(30),
             workers: 0,
@@ -88,7 +92,7 @@ impl Configuration for Config {
         let cache = self.cache().map(|cache| cache.contradictions()).unwrap_or_default();
         let own = self.auth.contradictions().into_iter().chain(cache.into_iter().map(CacheConfig::key));
         let upstreams = self.discovery.contradictions().into_iter().chain(upstream::contradictions(&self.upstream));
-        own.chain(upstreams).chain(self.taken_address()).collect()
+        own.chain(self.shared_limits.contradictions()).chain(upstreams).chain(self.taken_address()).collect()
     }
 }
 
@@ -98,6 +102,7 @@ impl Config {
         let cache = self.cache().map(|cache| cache.unusable()).unwrap_or_default();
         let own = self.auth.unusable().into_iter().chain(cache.into_iter().map(CacheConfig::key));
         let internal = self.internal.unusable().map(|invalid| invalid.under("internal"));
+        let own = own.chain(self.shared_limits.unusable());
         own.chain(internal).chain(upstream::unusable(&self.upstream)).chain(self.unreadable()).collect()
     }
 

@@ -1,5 +1,11 @@
 //! Rate limits: every limit that a method declares must have room for the call.
 
+mod shared;
+
+pub(crate) use self::shared::SharedLimits;
+pub use self::shared::SharedLimitsConfig;
+
+use self::shared::Counted;
 use crate::{
     authorize::Permit,
     fault::{Component, Fault},
@@ -8,7 +14,7 @@ use crate::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::RateLimitBy;
-use accord_runtime::fair_share::network_of;
+use accord_runtime::{deadline::Deadline, fair_share::network_of};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::{sync::Arc, time::Duration};
 
@@ -19,22 +25,79 @@ struct Left {
     policy: HeaderValue,
     name: &'static str,
     calls: u32,
+    counted_by: CountedBy,
+}
+
+/// Whose count it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CountedBy {
+    /// That of whoever is configured to count.
+    Right,
+    /// This gateway's alone, since the shared server did not count.
+    StandIn,
 }
 
 /// Takes one call from every limit, or says when to come back.
-pub(crate) fn rate_limit(protocol: WireProtocol, permit: &Permit) -> Result<Allowance, Fault> {
+pub(crate) async fn rate_limit(
+    shared: Option<&SharedLimits>,
+    protocol: WireProtocol,
+    permit: &Permit,
+    deadline: Deadline,
+) -> Result<Allowance, Fault> {
+    match shared.filter(|_| !permit.entry().rates.is_empty()) {
+        None => judge(counted(permit).map(take), protocol, CountedBy::Right),
+        // Apart, since every call would carry the room that it takes.
+        Some(shared) => Box::pin(rate_limit_shared(shared, protocol, permit, deadline)).await,
+    }
+}
+
+async fn rate_limit_shared(
+    shared: &SharedLimits,
+    protocol: WireProtocol,
+    permit: &Permit,
+    deadline: Deadline,
+) -> Result<Allowance, Fault> {
+    let all: Vec<_> = counted(permit).collect();
+    let Some(outcomes) = shared.take(&permit.entry().method.name, &all, deadline).await else {
+        return judge(all.into_iter().map(take), protocol, CountedBy::StandIn);
+    };
+    // What this gateway let through is counted here as well: so nobody has a second burst when it has to stand in.
+    let outcomes = all.into_iter().zip(outcomes).inspect(|(it, outcome)| {
+        let _ = outcome.and_then(|_| it.quota.take(&it.key));
+    });
+    judge(outcomes, protocol, CountedBy::Right)
+}
+
+/// The limits that a call has to pass.
+fn counted(permit: &Permit) -> impl Iterator<Item = Counted<'_>> {
+    let rates = permit.entry().rates.iter();
+    rates.map(|rate| Counted { rate, quota: rate.quota(permit.roles()), key: key(rate.by, permit) })
+}
+
+fn take(counted: Counted<'_>) -> (Counted<'_>, Result<u32, Duration>) {
+    let outcome = counted.quota.take(&counted.key);
+    (counted, outcome)
+}
+
+/// The tightest of the limits, up to the first that has no room.
+fn judge<'a>(
+    outcomes: impl Iterator<Item = (Counted<'a>, Result<u32, Duration>)>,
+    protocol: WireProtocol,
+    counted_by: CountedBy,
+) -> Result<Allowance, Fault> {
     let is_http = !protocol.is_answered_by_grpc_servers();
     let mut tightest: Option<(&Rate, &Quota, u32)> = None;
-    for rate in permit.entry().rates.iter() {
-        let quota = rate.quota(permit.roles());
-        let left = quota.take(&key(rate.by, permit)).map_err(|wait| rate_limited(rate, quota, wait, is_http))?;
+    for (Counted { rate, quota, .. }, outcome) in outcomes {
+        let left = outcome.map_err(|wait| rate_limited((rate, quota), wait, is_http, counted_by))?;
         if tightest.is_none_or(|(.., least)| left < least) {
             tightest = Some((rate, quota, left));
         }
     }
-    let left =
-        |(rate, quota, calls): (&Rate, &Quota, u32)| Left { policy: quota.policy.clone(), name: rate.name(), calls };
-    Ok(Allowance(tightest.filter(|_| is_http).map(left)))
+    let tightest = tightest.filter(|_| is_http).map(|(rate, quota, calls)| {
+        let policy = quota.policy.clone();
+        Left { policy, name: rate.name(), calls, counted_by }
+    });
+    Ok(Allowance(tightest))
 }
 
 fn key(by: RateLimitBy, permit: &Permit) -> RateLimitKey {
@@ -51,11 +114,13 @@ const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 
 impl Allowance {
-    /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers).
+    /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers), the latter with `local` where this gateway stood
+    /// in for the shared server.
     pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
-        let Some(Left { policy, name, calls }) = &self.0 else { return };
+        let Some(Left { policy, name, calls, counted_by }) = &self.0 else { return };
         headers.insert(POLICY, policy.clone());
-        if let Ok(mut left) = HeaderValue::try_from(format!("\"{name}\";r={calls}")) {
+        let local = if *counted_by == CountedBy::StandIn { ";local" } else { "" };
+        if let Ok(mut left) = HeaderValue::try_from(format!("\"{name}\";r={calls}{local}")) {
             // It never repeats, so it has no place in HPACK's table.
             left.set_sensitive(true);
             headers.insert(LEFT, left);
@@ -63,10 +128,14 @@ impl Allowance {
     }
 }
 
-fn rate_limited(rate: &Rate, quota: &Quota, wait: Duration, is_http: bool) -> Fault {
+fn rate_limited((rate, quota): (&Rate, &Quota), wait: Duration, is_http: bool, counted_by: CountedBy) -> Fault {
     let (Quota { requests, per, role, .. }, by) = (quota, rate.name());
     let plan = role.as_ref().map(|role| format!(" with the role `{role}`")).unwrap_or_default();
-    let message = format!("the limit of {requests} requests in {per:?} for each {by}{plan} is used up");
+    let local = match counted_by {
+        CountedBy::StandIn => ", as this gateway counts alone while the shared server does not",
+        CountedBy::Right => "",
+    };
+    let message = format!("the limit of {requests} requests in {per:?} for each {by}{plan} is used up{local}");
     let fault = Fault::retry(Component::Gateway, Reason::RateLimited, message, wait);
     if is_http { fault.header(POLICY, quota.policy.clone()) } else { fault }
 }

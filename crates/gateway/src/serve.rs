@@ -13,6 +13,7 @@ use crate::{
     listener_service::ListenerService,
     memory::MemoryBudget,
     near::NearCache,
+    rate_limit::SharedLimits,
     read_through::ReadThrough,
     table::{self, Sources, Tables},
 };
@@ -40,6 +41,9 @@ use std::{sync::Arc, time::Duration};
 /// The services of the admin port, as reflection and health list them.
 const SERVICES: &[&str] = &["accord.gateway.v1.ExplainService"];
 
+/// By this name gRPC health says whether the server of shared limits can be asked.
+const SHARED_LIMITS: &str = "shared_limits";
+
 /// Serves until a signal, then drains.
 pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
     let telemetry = telemetry::init("accord-gateway", &config.telemetry)?;
@@ -58,9 +62,7 @@ pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
     let internal_shutdown = shutdown.later();
     let gateway = build(&config, &shutdown, &internal_shutdown).await?;
     telemetry::expect_methods(gateway.tables.load().len());
-    // Without auth only public methods are let in, and all others refused with the reason: the gateway stays ready, and its
-    // services show that they don't serve.
-    health.follow_dependency("auth", gateway.mesh.readiness());
+    follow_dependencies(&health, &gateway);
     let inspection = Inspection::open(&gateway.tables, &health, config.reflection.enabled, &shutdown);
     let admin = operate(&gateway, &telemetry, &health)?;
 
@@ -88,6 +90,18 @@ pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
     gateway.finish(end).await;
     telemetry.shutdown().await;
     Ok(())
+}
+
+/// Shows in health what the gateway itself calls.
+fn follow_dependencies(health: &Health, gateway: &Gateway) {
+    // Without auth only public methods are let in, and all others refused with the reason: the gateway stays ready, and its
+    // services show that they don't serve.
+    health.follow_dependency("auth", gateway.mesh.readiness());
+    // Calls are counted without it as well, so it is no dependency of theirs.
+    if let Some(shared_limits) = &gateway.shared_limits {
+        health.set_service(SHARED_LIMITS, false);
+        health.follow_service(SHARED_LIMITS, shared_limits.is_up());
+    }
 }
 
 /// Named by the path of a request it does not know: the gateway says the name once it has found the method.
@@ -120,6 +134,7 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
         concurrency_limit: ConcurrencyLimit::new(config.limits.max_in_flight, config.limits.max_share),
         memory: MemoryBudget::new(config.limits.max_memory, config.limits.max_share),
         read_through: reads.zip(invalidator.clone()).zip(near.clone()).map(read_through),
+        shared_limits: SharedLimits::start(&config.shared_limits, mesh_shutdown).context(SHARED)?,
         near,
         invalidator,
         idempotency: records.map(|upstream| IdempotencyRecords::new(Client::new(upstream), mesh.clone())),
@@ -127,6 +142,7 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
     }))
 }
 
+const SHARED: &str = "rate limits can't be shared as the section `shared_limits` says";
 const CACHE: &str = "the cache can't be called as the section `cache` says";
 
 /// The cache, for one kind of calls.

@@ -36,6 +36,17 @@ pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
     apt(&[&["install", "--yes", "--no-install-recommends"], packages].concat())
 }
 
+/// A program that Debian packages.
+pub(crate) fn debian(program: &str, package: &str) -> Result<PathBuf> {
+    let find = || on_path(program).or_else(|| Some(PathBuf::from("/usr/sbin").join(program)).filter(|it| it.is_file()));
+    if let Some(found) = find() {
+        return Ok(found);
+    }
+    ensure!(can_install(), "{program} is missing: install what Debian calls {package}");
+    apt_install(&[package])?;
+    find().with_context(|| format!("{package} has no program {program}"))
+}
+
 /// Runs a command to its end with its output on ours.
 pub(crate) fn succeed(mut command: Command) -> Result<()> {
     let program = Path::new(command.get_program()).to_path_buf();

@@ -44,6 +44,8 @@ pub(crate) struct Quota {
     pub requests: u32,
     /// The period.
     pub per: Duration,
+    /// Requests that may come at once.
+    pub burst: u32,
     /// The same as a `RateLimit-Policy` header.
     pub policy: HeaderValue,
     pace: Pace,
@@ -77,6 +79,7 @@ impl Quota {
             role,
             requests,
             per,
+            burst,
             policy: HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("\"default\"")),
             pace: Pace::new(per / requests.max(1), burst),
             counts: Counts::default(),
@@ -87,6 +90,11 @@ impl Quota {
     pub(crate) fn take(&self, key: &RateLimitKey) -> Result<u32, Duration> {
         let now = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.counts.take(self.pace, key, now)
+    }
+
+    /// The microseconds that one call uses up, and those of a whole burst, as a script reads them.
+    pub(crate) fn microseconds(&self) -> [String; 2] {
+        self.pace.nanoseconds().map(|nanos| format!("{}.{:03}", nanos / 1000, nanos % 1000))
     }
 }
 

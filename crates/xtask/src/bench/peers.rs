@@ -7,9 +7,9 @@ mod keys;
 mod nginx;
 mod redis;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
 use self::keys::Key;
 use super::{
@@ -17,10 +17,8 @@ use super::{
     load::Protocol,
     stage::{Stage, Started},
 };
-use crate::{
-    programs::{apt_install, can_install, on_path},
-    say::note,
-};
+pub(super) use crate::programs::debian;
+use crate::say::note;
 
 /// What a listener of a peer does: what it makes gRPC of, what it checks, and whether that is over TLS.
 type Service = (Form, Checks, bool);
@@ -108,15 +106,4 @@ impl Peers {
         let service = (Form::of(protocol), if peer.checks_nothing { Checks::None } else { checks }, is_encrypted);
         Some((*peer.listeners.get(&service)?, peer.process.process.id()))
     }
-}
-
-/// A program that Debian packages.
-pub(super) fn debian(program: &str, package: &str) -> Result<PathBuf> {
-    let find = || on_path(program).or_else(|| Some(PathBuf::from("/usr/sbin").join(program)).filter(|it| it.is_file()));
-    if let Some(found) = find() {
-        return Ok(found);
-    }
-    ensure!(can_install(), "install what Debian calls {package}");
-    apt_install(&[package])?;
-    find().with_context(|| format!("{package} has no program {program}"))
 }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    programs::{apt_install, can_install, on_path, succeed},
+    programs::{apt_install, can_install, debian, on_path, succeed},
     workspace,
 };
 
@@ -38,6 +38,7 @@ pub(super) struct Tools {
     buf: PathBuf,
     grpcurl: PathBuf,
     rotel: PathBuf,
+    redis: PathBuf,
     go: GoSettings,
 }
 
@@ -50,9 +51,10 @@ impl Tools {
         let buf = buf(&directory.join("npm"))?;
         let go = go(&directory.join("go-build"))?;
         let rotel = collector(&python)?;
+        let redis = debian("redis-server", "redis-server")?;
         let grpcurl = python.with_file_name("grpcurl");
         ensure!(grpcurl.is_file(), "grpcurl is not where its package should have put it: {}", grpcurl.display());
-        Ok(Self { python, buf, grpcurl, rotel, go })
+        Ok(Self { python, buf, grpcurl, rotel, redis, go })
     }
 
     /// Puts the tools on a command's path, and names them by variables for those who want exactly these.
@@ -62,6 +64,7 @@ impl Tools {
             ("ACCORD_TEST_BUF", &self.buf),
             ("ACCORD_TEST_GRPCURL", &self.grpcurl),
             ("ACCORD_TEST_ROTEL", &self.rotel),
+            ("ACCORD_TEST_REDIS", &self.redis),
         ];
         let path = env::var_os("PATH").unwrap_or_default();
         let directories = tools.iter().filter_map(|(_, tool)| tool.parent().map(Path::to_owned));

@@ -141,7 +141,8 @@ fn with_defaults(text: &str) -> String {
 fn startable(text: &str) -> String {
     let is_alternative = |line: &&str| {
         let key = line.trim_start_matches('#').split(" = ").next().unwrap_or_default();
-        line.starts_with('#') && text.contains(&format!("\n{key}_file = "))
+        let file = |begin: &str| text.contains(&format!("\n{begin}{key}_file = "));
+        line.starts_with('#') && (file("") || file("#"))
     };
     text.lines()
         .filter(|line| !is_alternative(line))

@@ -34,6 +34,11 @@ impl Pace {
         Self { each, whole: each.saturating_mul(burst.max(1).into()) }
     }
 
+    /// How long one call uses up, and the largest burst.
+    pub(crate) fn nanoseconds(self) -> [u64; 2] {
+        [self.each, self.whole]
+    }
+
     /// Counts a call of somebody whose calls use up the time until `until`: until when they do then, and how many more there
     /// is room for at once; or how long to wait until there is room for it.
     fn take(self, until: u64, now: u64) -> Result<(u64, u32), Duration> {

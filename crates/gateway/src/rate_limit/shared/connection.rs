@@ -1,0 +1,170 @@
+//! One connection to the server: commands go out as they come, and are answered in their order.
+
+use std::{collections::VecDeque, io, sync::Arc};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::{
+        OwnedSemaphorePermit, Semaphore,
+        mpsc::{self, Receiver, Sender},
+        oneshot,
+    },
+};
+
+use super::reply::{Reply, decode};
+
+/// Bytes of commands that are sent in one write, and more by one command.
+const BATCH: usize = 64 * 1024;
+
+/// A connection, for many at a time.
+pub(super) struct Connection {
+    commands: Sender<Sent>,
+    /// Commands that may be in flight: each holds its place until it is answered, whether somebody still waits for that or not.
+    places: Arc<Semaphore>,
+}
+
+struct Sent {
+    command: Vec<u8>,
+    waiter: Waiter,
+}
+
+struct Waiter {
+    reply: oneshot::Sender<Reply>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Why a command has no reply.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoReply {
+    /// As many are in flight as may be.
+    Busy,
+    /// The connection ended.
+    Closed,
+}
+
+impl Connection {
+    /// A connection over a stream, with what has to run for it to be one. That ends with the connection.
+    pub(super) fn over<S>(stream: S, max_in_flight: usize) -> (Self, impl Future<Output = io::Error>)
+    where
+        S: AsyncRead + AsyncWrite,
+    {
+        // Each command has a place, so there is always room for it.
+        let (commands, received) = mpsc::channel(max_in_flight);
+        let places = Arc::new(Semaphore::new(max_in_flight));
+        (Self { commands, places }, drive(stream, received, max_in_flight))
+    }
+
+    /// Sends a command and waits for its reply, without a bound.
+    pub(super) async fn ask(&self, command: Vec<u8>) -> Result<Reply, NoReply> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| NoReply::Busy)?;
+        let (reply, received) = oneshot::channel();
+        let sent = Sent { command, waiter: Waiter { reply, _place: place } };
+        self.commands.try_send(sent).map_err(|_| NoReply::Closed)?;
+        received.await.map_err(|_| NoReply::Closed)
+    }
+}
+
+async fn drive(stream: impl AsyncRead + AsyncWrite, commands: Receiver<Sent>, max_in_flight: usize) -> io::Error {
+    let (input, output) = tokio::io::split(stream);
+    let (sent, waiting) = mpsc::channel(max_in_flight);
+    let ended = tokio::select! {
+        ended = send(output, commands, sent) => ended,
+        ended = receive(input, waiting) => ended,
+    };
+    ended.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+/// What has come until a write begins goes out with it.
+async fn send(
+    mut output: impl AsyncWrite + Unpin,
+    mut commands: Receiver<Sent>,
+    sent: Sender<Waiter>,
+) -> io::Result<()> {
+    let mut batch = Vec::new();
+    while let Some(mut next) = commands.recv().await {
+        loop {
+            // Whoever has given up is not counted.
+            if !next.waiter.reply.is_closed() {
+                batch.append(&mut next.command);
+                sent.try_send(next.waiter).map_err(io::Error::other)?;
+            }
+            let Some(more) = (batch.len() < BATCH).then(|| commands.try_recv().ok()).flatten() else { break };
+            next = more;
+        }
+        output.write_all(&batch).await?;
+        output.flush().await?;
+        batch.clear();
+    }
+    Ok(())
+}
+
+async fn receive(mut input: impl AsyncRead + Unpin, mut waiting: Receiver<Waiter>) -> io::Result<()> {
+    let (mut buffer, mut waiters) = (Vec::new(), VecDeque::new());
+    loop {
+        while let Some((reply, length)) = decode(&buffer).map_err(io::Error::other)? {
+            buffer.drain(..length);
+            while let Ok(waiter) = waiting.try_recv() {
+                waiters.push_back(waiter);
+            }
+            let waiter: Waiter = waiters.pop_front().ok_or_else(|| io::Error::other("it answers what nobody asked"))?;
+            // Nobody may wait for it any more.
+            let _ = waiter.reply.send(reply);
+        }
+        if input.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rate_limit::shared::reply::command;
+    use std::time::Duration;
+    use tokio::{io::DuplexStream, task::JoinHandle, time::timeout};
+
+    fn connected(max_in_flight: usize) -> (Connection, DuplexStream, JoinHandle<io::Error>) {
+        let (near, far) = tokio::io::duplex(64);
+        let (connection, driving) = Connection::over(near, max_in_flight);
+        (connection, far, tokio::spawn(driving))
+    }
+
+    #[tokio::test]
+    async fn replies_go_to_those_who_asked_in_their_order() {
+        let (connection, mut server, _driving) = connected(10);
+        let asked = async { tokio::join!(connection.ask(command(&["ONE"])), connection.ask(command(&["TWO"]))) };
+        let answering = async {
+            let mut read = vec![0; 2 * command(&["ONE"]).len()];
+            server.read_exact(&mut read).await.unwrap();
+            server.write_all(b":1\r\n:").await.unwrap();
+            server.write_all(b"2\r\n").await.unwrap();
+        };
+        let ((one, two), ()) = tokio::join!(asked, answering);
+        assert_eq!((one, two), (Ok(Reply::Integer(1)), Ok(Reply::Integer(2))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn command_holds_its_place_until_it_is_answered_though_nobody_waits() {
+        let (connection, mut server, _driving) = connected(1);
+        assert!(timeout(Duration::from_secs(1), connection.ask(command(&["ONE"]))).await.is_err());
+        assert_eq!(connection.ask(command(&["TWO"])).await, Err(NoReply::Busy));
+        server.write_all(b":1\r\n").await.unwrap();
+        while connection.places.available_permits() == 0 {
+            tokio::task::yield_now().await;
+        }
+        let (three, ()) =
+            tokio::join!(connection.ask(command(&["THREE"])), async { server.write_all(b":3\r\n").await.unwrap() });
+        assert_eq!(three, Ok(Reply::Integer(3)));
+    }
+
+    #[tokio::test]
+    async fn command_on_a_connection_that_ends_or_answers_nonsense_is_closed() {
+        let (connection, server, _driving) = connected(1);
+        drop(server);
+        assert_eq!(connection.ask(command(&["ONE"])).await, Err(NoReply::Closed));
+        let (connection, mut server, driving) = connected(1);
+        server.write_all(b"HTTP/1.1 400 Bad Request\r\n").await.unwrap();
+        assert_eq!(connection.ask(command(&["ONE"])).await, Err(NoReply::Closed));
+        assert!(driving.await.unwrap().to_string().contains("not the protocol of Redis"));
+    }
+}

@@ -1,0 +1,239 @@
+//! Rate limits that gateways share through a Redis nobody here wrote.
+
+use crate::tool;
+use accord_fabric::{Fabric, Launch, Part, Process, READER, Server, http::HttpCall};
+use anyhow::{Context, Result, ensure};
+use futures_util::future::try_join_all;
+use http::Method;
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    time::Duration,
+};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep},
+};
+use toml::Table;
+
+const PATH: &str = "/v1/products";
+
+/// How long a server may take to listen on a loaded machine.
+const START: Duration = Duration::from_secs(30);
+
+/// A throw-away server whose password is `secret`.
+struct Redis {
+    process: Process,
+    port: u16,
+    directory: TempDir,
+}
+
+impl Redis {
+    /// Starts one that serves on `flag PORT`, `--port` or `--tls-port`.
+    async fn start(flag: &str, more: impl Fn(&TempDir) -> Result<Vec<String>>) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let own = format!(
+            "--bind 127.0.0.1 --appendonly no --requirepass secret {flag} {port} --dir {}",
+            directory.path().display()
+        );
+        let own = own.split(' ').map(str::to_owned).chain(["--save".to_owned(), String::new()]);
+        let launch = Launch {
+            name: "redis".to_owned(),
+            program: tool("ACCORD_TEST_REDIS")?.into(),
+            arguments: own.chain(more(&directory)?).map(Into::into).collect(),
+            environment: Vec::new(),
+            log: directory.path().join("log"),
+        };
+        let mut redis = Self { process: Process::start(launch)?, port, directory };
+        redis.wait_listening().await?;
+        Ok(redis)
+    }
+
+    async fn plain() -> Result<Self> {
+        Self::start("--port", |_| Ok(Vec::new())).await
+    }
+
+    async fn wait_listening(&mut self) -> Result<()> {
+        let end = Instant::now() + START;
+        while TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).await.is_err() {
+            self.process.check()?;
+            ensure!(Instant::now() < end, "Redis does not listen: {}", self.process.last_words());
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// The section of a gateway that counts there. Waiting is long, so that a loaded machine is not taken for a server that hangs.
+    fn section(&self) -> Table {
+        let url = format!("redis://127.0.0.1:{}", self.port);
+        toml::toml! { shared_limits = { url = url, password = "secret", timeout = "5s" } }
+    }
+}
+
+/// A fabric whose gateway has these settings; a list of products may be read six times an hour.
+async fn fabric(settings: Table) -> Result<Fabric> {
+    let overlay = "tests/outside/shared_limits.toml";
+    Fabric::builder()?.overlay(overlay).settings(Part::Gateway, settings).start().await
+}
+
+/// Waits until a gateway knows whether it is connected.
+async fn connected(gateway: &mut Server, is_up: bool) -> Result<()> {
+    let up = f64::from(u8::from(is_up));
+    gateway.await_metric("accord_gateway_shared_limits_up", &[], |value| (value - up).abs() < 0.5).await?;
+    Ok(())
+}
+
+/// The status of a call, and what it says is left.
+async fn read(gateway: SocketAddr, token: &str) -> Result<(u16, Option<String>)> {
+    // Long, so that a loaded machine takes nothing for late but what waits for a server that hangs.
+    let call = HttpCall::new(gateway, Method::GET, PATH).token(token).header("request-timeout", "10");
+    let answer = call.send().await?;
+    Ok((answer.status.as_u16(), answer.header("ratelimit").map(str::to_owned)))
+}
+
+#[tokio::test]
+async fn rate_limit_that_two_gateways_share_holds_for_both_together() -> Result<()> {
+    let redis = Redis::plain().await?;
+    let mut fabric = fabric(redis.section()).await?;
+    let mut other = fabric.another(Part::Gateway)?;
+    other.wait_serving().await?;
+    connected(&mut fabric.gateway, true).await?;
+    connected(&mut other, true).await?;
+    let token = fabric.token(READER).await?;
+    let both = [fabric.gateway.listen, other.listen];
+
+    assert_eq!(read(both[0], &token).await?, (200, Some("\"principal\";r=5".to_owned())));
+    assert_eq!(read(both[1], &token).await?, (200, Some("\"principal\";r=4".to_owned())));
+    let answers = try_join_all((0..20).map(|call| read(both[call % 2], &token))).await?;
+    assert_eq!(answers.iter().filter(|(status, _)| *status == 200).count(), 4, "{answers:?}");
+    let refused = HttpCall::new(both[1], Method::GET, PATH).token(&token).send().await?;
+    let wait: u64 = refused.header("retry-after").context("when to come back")?.parse()?;
+    assert!(refused.status == 429 && (1..=600).contains(&wait), "{wait}");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn keys_of_shared_limits_end_when_all_is_given_back() -> Result<()> {
+    let redis = Redis::plain().await?;
+    let mut fabric = fabric(redis.section()).await?;
+    connected(&mut fabric.gateway, true).await?;
+    read(fabric.gateway.listen, &fabric.token(READER).await?).await?;
+    let cli = tool("ACCORD_TEST_REDIS")?.replace("redis-server", "redis-cli");
+    let port = redis.port.to_string();
+    let ask = async |command: &[&str]| {
+        crate::output(&cli, &[&["-p", &port, "-a", "secret", "--no-auth-warning"], command].concat()).await
+    };
+    let keys = ask(&["KEYS", "*catalog.v1.ProductService/ListProducts*"]).await?;
+    let key = keys.trim();
+    assert_eq!(key.lines().count(), 1, "{keys}");
+    assert!(
+        key.starts_with("accord:{catalog.v1.ProductService/ListProducts}:principal:6/3600000ms/6:principal:"),
+        "{key}"
+    );
+    let left: u64 = ask(&["TTL", key]).await?.trim().parse()?;
+    assert!((590..=600).contains(&left), "one call of six in an hour uses up ten minutes: {left}");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn gateway_counts_alone_and_says_so_while_the_shared_server_is_down() -> Result<()> {
+    let mut redis = Redis::plain().await?;
+    let mut fabric = fabric(redis.section()).await?;
+    connected(&mut fabric.gateway, true).await?;
+    let (token, gateway) = (fabric.token(READER).await?, fabric.gateway.listen);
+    assert_eq!(read(gateway, &token).await?, (200, Some("\"principal\";r=5".to_owned())));
+
+    redis.process.kill()?;
+    connected(&mut fabric.gateway, false).await?;
+    // What it let through before counts on: there is no second burst.
+    for left in (0..5).rev() {
+        assert_eq!(read(gateway, &token).await?, (200, Some(format!("\"principal\";r={left};local"))));
+    }
+    let refused = fabric.get(PATH).token(&token).send().await?;
+    assert_eq!(refused.status, 429);
+    assert!(refused.text().contains("this gateway counts alone"), "{}", refused.text());
+    let alone = [("outcome", "disconnected")];
+    assert!(fabric.gateway.metric("accord_gateway_shared_limits_calls_total", &alone).await? >= 6.0);
+    assert!(fabric.gateway.process.log().contains("rate limits are counted by this gateway alone"));
+
+    redis.process.restart()?;
+    redis.wait_listening().await?;
+    connected(&mut fabric.gateway, true).await?;
+    assert_eq!(read(gateway, &token).await?, (200, Some("\"principal\";r=5".to_owned())), "the server kept nothing");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn shared_server_that_hangs_is_left_alone_until_it_answers_again() -> Result<()> {
+    let redis = Redis::plain().await?;
+    let mut settings = redis.section();
+    settings["shared_limits"]["timeout"] = "1s".into();
+    let mut fabric = fabric(settings).await?;
+    connected(&mut fabric.gateway, true).await?;
+    let (token, gateway) = (fabric.token(READER).await?, fabric.gateway.listen);
+
+    redis.process.pause()?;
+    for left in ["r=5", "r=4", "r=3"] {
+        assert_eq!(read(gateway, &token).await?, (200, Some(format!("\"principal\";{left};local"))));
+    }
+    connected(&mut fabric.gateway, false).await?;
+    assert_eq!(read(gateway, &token).await?, (200, Some("\"principal\";r=2;local".to_owned())));
+    let late = fabric.gateway.metric("accord_gateway_shared_limits_calls_total", &[("outcome", "timeout")]).await?;
+    assert!((late - 3.0).abs() < 0.5, "three calls waited, and no more: {late}");
+
+    redis.process.resume()?;
+    connected(&mut fabric.gateway, true).await?;
+    let (status, left) = read(gateway, &token).await?;
+    assert!(status == 200 && left.as_deref().is_some_and(|left| !left.contains("local")), "{left:?}");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn shared_server_is_called_by_tls_and_its_certificate_is_verified() -> Result<()> {
+    let redis = Redis::start("--port 0 --tls-port", |directory| {
+        let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+        let file = |name: &str| directory.path().join(name);
+        fs::write(file("cert.pem"), issued.cert.pem())?;
+        fs::write(file("key.pem"), issued.signing_key.serialize_pem())?;
+        let (cert, key) = (file("cert.pem").display().to_string(), file("key.pem").display().to_string());
+        let flags = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-auth-clients", "no"];
+        Ok(flags.map(str::to_owned).to_vec())
+    })
+    .await?;
+    let (url, directory) = (format!("rediss://localhost:{}", redis.port), redis.directory.path());
+    fs::write(directory.join("password"), "secret\n")?;
+    let password = directory.join("password").display().to_string();
+    let certificate = directory.join("cert.pem").display().to_string();
+    let trusting = toml::toml! {
+        shared_limits = { url = url, password_file = password, timeout = "5s", tls = { ca_file = certificate } }
+    };
+    let mut fabric = fabric(trusting).await?;
+    connected(&mut fabric.gateway, true).await?;
+    let token = fabric.token(READER).await?;
+    assert_eq!(read(fabric.gateway.listen, &token).await?, (200, Some("\"principal\";r=5".to_owned())));
+
+    let stranger = directory.join("stranger.pem");
+    fs::write(&stranger, rcgen::generate_simple_self_signed(["localhost".to_owned()])?.cert.pem())?;
+    let stranger = stranger.display().to_string();
+    let mut wary =
+        fabric.another_with(Part::Gateway, toml::toml! { shared_limits = { tls = { ca_file = stranger } } })?;
+    wary.wait_serving().await?;
+    wary.process.await_log(START, |log| log.contains("it can't be reached: invalid peer certificate")).await?;
+    assert_eq!(read(wary.listen, &token).await?, (200, Some("\"principal\";r=5;local".to_owned())));
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn wrong_password_of_the_shared_server_is_said_and_not_shown() -> Result<()> {
+    let redis = Redis::plain().await?;
+    let mut settings = redis.section();
+    settings["shared_limits"]["password"] = "another-one".into();
+    let fabric = fabric(settings).await?;
+    let (status, left) = read(fabric.gateway.listen, &fabric.token(READER).await?).await?;
+    assert_eq!((status, left.as_deref()), (200, Some("\"principal\";r=5;local")));
+    fabric.gateway.process.await_log(START, |log| log.contains("WRONGPASS")).await?;
+    assert!(!fabric.gateway.process.log().contains("another-one"));
+    fabric.stop().await
+}
