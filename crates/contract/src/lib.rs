@@ -7,10 +7,12 @@
 pub mod http;
 pub mod limits;
 
+mod behavior;
 mod canonical;
 mod check;
 mod compile;
 mod contract;
+mod diff;
 mod editions;
 mod encoded;
 mod field_type;
@@ -31,11 +33,14 @@ mod shared;
 mod source;
 mod template;
 
+pub use behavior::behaviors;
 pub use canonical::Canonical;
 pub use contract::{Contract, OwnError};
+pub use diff::{Change, Effect, diff};
 pub use encoded::EncodedSet;
 pub use finding::{Finding, Severity, refused};
 pub use method::{FieldSource, IdempotencyLevel, Method, MethodKind, STREAM_FAILURE};
+pub use options::policy_type;
 pub use overlay::Overlay;
 pub use path::{PathError, compile_path};
 pub use policy::{

@@ -101,7 +101,8 @@ fn explain(message: &DynamicMessage, prefix: &str, sources: &BTreeMap<String, St
     }
 }
 
-fn text(kind: &Kind, value: &Value) -> String {
+/// A value as text, for people.
+pub(crate) fn text(kind: &Kind, value: &Value) -> String {
     match (kind, value) {
         (_, Value::List(elements)) => {
             let elements: Vec<_> = elements.iter().map(|element| text(kind, element)).collect();

@@ -21,8 +21,8 @@ pub(crate) fn our(name: &str) -> MessageDescriptor {
     OURS.get_message_by_name(name).expect("the name is one of the vocabulary's")
 }
 
-/// `accord.policy.v1.MethodPolicy`.
-pub(crate) fn policy_type() -> MessageDescriptor {
+/// `accord.policy.v1.MethodPolicy`, as this binary knows it.
+pub fn policy_type() -> MessageDescriptor {
     our("accord.policy.v1.MethodPolicy")
 }
 

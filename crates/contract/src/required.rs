@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use accord_api::google::api::FieldBehavior;
 use accord_wire::{MAX_DEPTH, Malformed, Value};
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor, Value as Reflected};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+
+use crate::behavior::behaviors;
 
 /// The required fields of a message type and of the types inside it. Empty where there is none.
 #[derive(Clone, Debug, Default)]
@@ -172,17 +174,7 @@ fn with_alternatives(field: &FieldDescriptor) -> Vec<FieldDescriptor> {
 
 /// A field whose absence does not show can't be missing.
 fn is_required(field: &FieldDescriptor) -> bool {
-    if !field.supports_presence() {
-        return false;
-    }
-    let Some(extension) = field.parent_pool().get_extension_by_name("google.api.field_behavior") else {
-        return false;
-    };
-    let options = field.options();
-    options.has_extension(&extension)
-        && options.get_extension(&extension).as_list().is_some_and(|behaviours| {
-            behaviours.iter().any(|behaviour| *behaviour == Reflected::EnumNumber(FieldBehavior::Required as i32))
-        })
+    field.supports_presence() && behaviors(field).contains(&FieldBehavior::Required)
 }
 
 fn body<'a>(value: &Value<'a>) -> Option<&'a [u8]> {
