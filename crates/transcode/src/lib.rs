@@ -42,5 +42,5 @@ mod violation;
 pub use options::{Limits, Output};
 pub use plan::{Plan, PlanError};
 pub use routes::{Match, NoMatch, RouteError, Routes};
-pub use schema::Schema;
+pub use schema::{Known, Schema};
 pub use violation::{Malformed, Violation, ViolationKind};

@@ -217,11 +217,16 @@ impl Kind {
 
 /// A message with a JSON form of its own: <https://protobuf.dev/programming-guides/json/>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Known {
+pub enum Known {
+    /// A time of RFC 3339.
     Timestamp,
+    /// Seconds and an `s`.
     Duration,
+    /// Paths, separated by commas.
     FieldMask,
+    /// A message with its type in `@type`.
     Any,
+    /// Any JSON value.
     Value,
     /// Wrappers, `Struct` and `ListValue`: the form of their only field.
     Only,
@@ -232,6 +237,13 @@ pub(crate) enum Known {
 }
 
 impl Known {
+    /// The form of a message, where it has one of its own.
+    pub fn of(message: &MessageDescriptor) -> Option<Self> {
+        let mut fields: Vec<_> = message.fields().collect();
+        fields.sort_by_key(FieldDescriptor::number);
+        Self::named(message.full_name()).filter(|known| known.fits(&fields))
+    }
+
     fn named(full_name: &str) -> Option<Self> {
         match full_name.strip_prefix("google.protobuf.") {
             Some("Timestamp") => Some(Self::Timestamp),
@@ -284,7 +296,7 @@ impl Compiler {
     fn shape(&mut self, message: &MessageDescriptor) -> Shape {
         let mut fields: Vec<_> = message.fields().collect();
         fields.sort_by_key(FieldDescriptor::number);
-        let known = Known::named(message.full_name()).filter(|known| known.fits(&fields));
+        let known = Known::of(message);
         let mut declared: Vec<_> = fields.iter().map(|field| Declaration::field(message, field)).collect();
         if known.is_none() {
             declared.extend(message.extensions().map(|extension| Declaration::extension(&extension)));

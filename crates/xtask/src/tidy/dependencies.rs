@@ -11,9 +11,10 @@ use super::{
 use crate::workspace;
 
 /// Which members a member may depend on. One that is not listed may depend on none.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: [(&str, &[&str]); 15] = [
     ("accord-contract", &["accord-api", "accord-wire"]),
     ("accord-transcode", &["accord-contract", "accord-wire"]),
+    ("accord-openapi", &["accord-api", "accord-contract", "accord-transcode"]),
     ("accord-runtime", &["accord-api", "accord-test-log"]),
     ("accord-mesh", &["accord-api", "accord-contract", "accord-runtime", "accord-token", "accord-upstream"]),
     ("accord-upstream", &["accord-api", "accord-runtime", "accord-test-log"]),
@@ -23,6 +24,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
             "accord-api",
             "accord-contract",
             "accord-mesh",
+            "accord-openapi",
             "accord-readthrough",
             "accord-runtime",
             "accord-test-log",
