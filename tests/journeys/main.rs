@@ -22,6 +22,7 @@ mod json_options;
 mod idempotency;
 mod namespaces;
 mod namespace_origin;
+mod openapi;
 mod orders;
 mod protocols;
 mod rate_limit;

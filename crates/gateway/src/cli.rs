@@ -1,5 +1,7 @@
 //! The command line: what a stranger sees first, and the subcommands that need no running gateway.
 
+mod diff;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,8 +14,10 @@ use accord_upstream::Upstream;
 use accord_upstream::config as upstream;
 use clap::{Args, Subcommand};
 
+use self::diff::DiffArguments;
 use crate::config::{Config, UpstreamConfig};
 use crate::explain;
+use crate::inspect::openapi;
 use crate::serve;
 use crate::table::{Built, MethodTable, Pending, Refused, Sources};
 
@@ -41,6 +45,12 @@ Examples:
   What holds for one method, and which file says so:
     accord-gateway explain --config gateway.toml catalog.v1.ProductService/GetProduct
 
+  What the change of a contract breaks, and what it loosens:
+    accord-gateway diff released.binpb shop.binpb --overlay shop.toml
+
+  What callers may do with JSON, for the generators of their clients:
+    accord-gateway openapi --upstream shop=http://shop:9000 --descriptors shop.binpb
+
 Every key of the file can also be set by environment: ACCORD_GATEWAY__LISTEN__ADDRESS=0.0.0.0:8080.";
 
 /// The binary.
@@ -54,6 +64,12 @@ pub enum Command {
         /// The method, `pkg.Service/Method`.
         method: String,
     },
+    /// Print what callers may do with JSON as an `OpenAPI` 3.1 document, as `/openapi.json` has it. Needs no identity of the
+    /// gateway and no secret.
+    Openapi,
+    /// Say what the change of a contract breaks and what it loosens, one line per change; exit status 1 where one does, 2 where a
+    /// contract can't be read. Needs no identity of the gateway and no secret.
+    Diff(DiffArguments),
     /// The contract.
     #[command(subcommand)]
     Contract(ContractCommand),
@@ -139,6 +155,8 @@ impl Binary for AccordGateway {
         let config = settings.load()?;
         match command {
             Command::Explain { method } => explain(&config, method.trim_start_matches('/')).await,
+            Command::Openapi => openapi(&config).await,
+            Command::Diff(arguments) => diff::run(arguments, &config).await,
             Command::Contract(ContractCommand::Check(flag)) => contract(&config).await.print_as(flag),
         }
     }
@@ -281,6 +299,28 @@ async fn explain(config: &Config, method: &str) -> anyhow::Result<ExitCode> {
     };
     print_error(format_args!("error: {message}"));
     Ok(ExitCode::FAILURE)
+}
+
+/// Prints the document of what may be called. Fails where something of it is not known.
+async fn openapi(config: &Config) -> anyhow::Result<ExitCode> {
+    let (built, table) = match build(config).await {
+        Ok(built) => built,
+        Err(refused) => return Report::of(refused.reasons().iter().map(|line| finding(line)), "").print(),
+    };
+    if let Some(problem) = incomplete(config, &built.pending) {
+        print_error(format_args!("error: {problem}"));
+        return Ok(ExitCode::FAILURE);
+    }
+    print(format_args!("{:#}\n", openapi::document(&table, &config.openapi.title)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What of a contract is not known.
+fn incomplete(config: &Config, pending: &[Pending]) -> Option<String> {
+    if config.upstream.is_empty() {
+        return Some(explain::NO_UPSTREAM.to_owned());
+    }
+    pending.first().map(|Pending { upstream, why }| format!("upstream {upstream}: its methods are not known: {why}"))
 }
 
 /// Everything that can be known of the contract without serving it, and the table that would be served.

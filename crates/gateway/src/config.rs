@@ -16,6 +16,7 @@ pub use accord_upstream::{DiscoveryConfig, UpstreamConfig};
 use serde::{Deserialize, Serialize};
 
 pub use crate::cors::CorsConfig;
+pub use crate::inspect::openapi::OpenApiConfig;
 pub use crate::rate_limit::SharedLimitsConfig;
 
 /// The gateway's configuration.
@@ -34,6 +35,8 @@ pub struct Config {
     pub cors: CorsConfig,
     /// Server reflection of the public and the internal listener.
     pub reflection: ReflectionConfig,
+    /// The `OpenAPI` document of the public listener.
+    pub openapi: OpenApiConfig,
     /// Where credentials are verified and access is decided.
     pub auth: MeshConfig,
     /// Where declared reads are answered from.
@@ -70,6 +73,7 @@ impl Default for Config {
             forwarding: ForwardingConfig::default(),
             cors: CorsConfig::default(),
             reflection: ReflectionConfig::default(),
+            openapi: OpenApiConfig::default(),
             auth: MeshConfig::default(),
             cache: CacheConfig::default(),
             near: NearConfig::default(),

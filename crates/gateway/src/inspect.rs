@@ -1,10 +1,11 @@
-//! Reflection and health of the public listener, as grpcurl sees them: merged over all upstreams.
+//! Reflection, health and the `OpenAPI` document of the public listener, as grpcurl and browsers see them: merged over all upstreams.
 //!
 //! The gateway's own internal services are not listed here; they are on the admin port.
 
 mod equivalent;
 mod limits;
 mod merge;
+pub(crate) mod openapi;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use tower::Service;
 use self::limits::InspectionLimits;
 pub(crate) use self::limits::answer;
 use self::merge::merge;
+use self::openapi::{OpenApi, OpenApiConfig};
 use crate::table::{MethodTable, Tables, spawn};
 
 const HEALTH: &str = "/grpc.health.v1.Health/";
@@ -34,14 +36,22 @@ pub(crate) struct Inspection {
     routes: ArcSwap<Routes>,
     health: Health,
     reflection: bool,
+    openapi: Option<OpenApi>,
     limits: InspectionLimits,
 }
 
 impl Inspection {
     /// Answers from the tables, and keeps up with them and with the upstreams' health until shutdown.
-    pub(crate) fn open(tables: &Arc<Tables>, health: &Health, reflection: bool, shutdown: &Shutdown) -> Arc<Self> {
+    pub(crate) fn open(
+        tables: &Arc<Tables>,
+        health: &Health,
+        reflection: bool,
+        openapi: &OpenApiConfig,
+        shutdown: &Shutdown,
+    ) -> Arc<Self> {
         let routes = ArcSwap::from_pointee(routes(&tables.load(), health, reflection));
-        let inspection = Arc::new(Self { routes, health: health.clone(), reflection, limits: InspectionLimits::new() });
+        let (openapi, limits) = (OpenApi::new(tables, openapi), InspectionLimits::new());
+        let inspection = Arc::new(Self { routes, health: health.clone(), reflection, openapi, limits });
         spawn(shutdown, follow_tables(Arc::clone(&inspection), Arc::clone(tables)));
         for upstream in tables.upstreams() {
             spawn(shutdown, follow_upstream(health.clone(), Arc::clone(tables), Arc::clone(upstream)));

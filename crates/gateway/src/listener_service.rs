@@ -3,6 +3,7 @@
 use crate::{
     admit::ListenerKind,
     call::{AnswerBody, Gateway, travel},
+    cors::PageCall,
     fault::{Fault, Faults},
     inspect::{self, Inspection},
     protocol::WireProtocol,
@@ -71,6 +72,15 @@ impl Service<Request<Incoming>> for ListenerService {
             return Box::pin(ready(Ok(without_slot(answer))));
         }
         let page = cors.map(|cors| cors.page(request.headers()));
+        if self.listener == ListenerKind::Public && self.inspection.is_asked_for_openapi(&request) {
+            return Box::pin(describe(
+                Arc::clone(&self.gateway),
+                Arc::clone(&self.inspection),
+                protocol,
+                page,
+                request,
+            ));
+        }
         let (listener, gateway, faults) = (self.listener, Arc::clone(&self.gateway), self.faults.clone());
         Box::pin(async move {
             let is_head = request.method() == Method::HEAD;
@@ -88,6 +98,21 @@ impl Service<Request<Incoming>> for ListenerService {
             Ok(if is_head { head_alone(response) } else { response })
         })
     }
+}
+
+/// Answers with the document of what may be called.
+async fn describe(
+    gateway: Arc<Gateway>,
+    inspection: Arc<Inspection>,
+    protocol: WireProtocol,
+    page: Option<PageCall>,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    let mut response = without_slot(inspection.openapi(protocol, &request).await);
+    if let (Some(cors), Some(page)) = (&gateway.cors, page) {
+        cors.add_headers(page, response.headers_mut());
+    }
+    Ok(if request.method() == Method::HEAD { head_alone(response) } else { response })
 }
 
 /// The answer to a call that ends here. It has a time to be read in, as every answer. Where the body of its request was not read,

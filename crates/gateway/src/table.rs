@@ -14,7 +14,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use accord_contract::{Access, Contract, Near, Source, http::Binding};
+use accord_contract::{
+    Access, Contract, Method, Near, Source,
+    http::{Binding, Body},
+};
 use accord_transcode::{NoMatch, Plan, PlanError, Routes, Schema};
 use accord_upstream::Upstream;
 use accord_validation::Compiler;
@@ -123,6 +126,12 @@ impl MethodTable {
         let text = binding.to_string();
         let unserved = self.unserved.iter().find(|it| *it.method == *method && it.binding == text)?;
         Some(&unserved.why)
+    }
+
+    /// Whether a binding of this method is served.
+    pub(crate) fn serves(&self, method: &Method, binding: &Binding) -> bool {
+        let has_place = !method.descriptor.is_client_streaming() || !matches!(binding.body, Body::None);
+        has_place && self.unserved(&method.name, binding).is_none()
     }
 
     /// The effective contract.

@@ -288,3 +288,85 @@ fn command_that_cannot_write_its_output_says_so_in_one_sentence() {
         assert_eq!(error.lines().count(), 1, "{error}");
     }
 }
+
+#[test]
+fn openapi_document_is_printed_without_a_gateway_running() {
+    let printed = Files::new().gateway(&["openapi"], None);
+    assert_eq!(printed.status.code(), Some(0), "{}", stderr(&printed));
+    let document: serde_json::Value = serde_json::from_str(&stdout(&printed)).unwrap();
+    assert!(document["paths"]["/v1/products/{id}"]["get"].is_object(), "{document}");
+}
+
+#[test]
+fn openapi_document_of_an_upstream_that_can_not_be_asked_is_not_printed() {
+    let printed = accord_gateway(&["openapi", "--upstream", "shop=http://127.0.0.1:1"]).output().unwrap();
+    assert_eq!((printed.status.code(), &*stdout(&printed)), (Some(1), ""));
+    assert!(stderr(&printed).starts_with("error: upstream shop: its methods are not known"), "{}", stderr(&printed));
+}
+
+/// The sample against itself under another deadline.
+fn diff(arguments: &[&str]) -> Output {
+    let files = Files::new();
+    let deadline = |max: &str| {
+        format!(
+            "[[rule]]\nselector = \"catalog.v1.ProductService/GetProduct\"\npolicy = {{ deadline = {{ max = \"{max}\" }} }}\n"
+        )
+    };
+    let (old, new) = (files.write("old.toml", &deadline("9s")), files.write("new.toml", &deadline("3s")));
+    let mut command = accord_gateway(&["diff"]);
+    command.args([files.descriptors(), files.descriptors()]);
+    command.arg("--old-overlay").arg(old).arg("--overlay").arg(new).args(arguments);
+    command.output().unwrap()
+}
+
+#[test]
+fn change_that_breaks_is_one_line_and_fails() {
+    let compared = diff(&[]);
+    assert_eq!(compared.status.code(), Some(1), "{}", stderr(&compared));
+    let line = "breaks: catalog.v1.ProductService/GetProduct: deadline.max: 3s, was 9s: calls that take longer fail, whatever time they bring\n";
+    assert_eq!(stdout(&compared), line);
+}
+
+#[test]
+fn change_that_was_not_asked_for_does_not_fail() {
+    for (effect, status) in [("loosens", 0), ("none", 0), ("breaks", 1)] {
+        assert_eq!(diff(&["--fail-on", effect]).status.code(), Some(status), "{effect}");
+    }
+}
+
+#[test]
+fn changes_are_written_for_programs() {
+    let compared = diff(&["--output", "json"]);
+    let changes: serde_json::Value = serde_json::from_str(&stdout(&compared)).unwrap();
+    let change = &changes["changes"][0];
+    assert_eq!(
+        (&change["field"], &change["breaks"], &change["loosens"]),
+        (&"deadline.max".into(), &true.into(), &false.into())
+    );
+}
+
+#[test]
+fn contract_that_can_not_be_read_has_a_status_of_its_own() {
+    let files = Files::new();
+    let compared = accord_gateway(&["diff", "nowhere.binpb"]).arg(files.descriptors()).output().unwrap();
+    assert_eq!(compared.status.code(), Some(2));
+    assert!(stderr(&compared).starts_with("error: nowhere.binpb: "), "{}", stderr(&compared));
+}
+
+#[test]
+fn configurations_are_compared_with_all_that_they_name() {
+    let files = Files::new();
+    let configuration = |name: &str, overlay: &str| {
+        let (set, overlay) = (files.descriptors(), files.write(&format!("{name}.overlay"), overlay));
+        let text = format!(
+            "[[upstream]]\nname = \"catalog\"\nurls = [\"http://127.0.0.1:1\"]\ndescriptors = {set:?}\n[contract]\noverlays = [{overlay:?}]\n"
+        );
+        files.write(&format!("{name}.toml"), &text)
+    };
+    let public =
+        "[[rule]]\nselector = \"catalog.v1.ProductService/ListProducts\"\npolicy = { access = { public = true } }\n";
+    let compared =
+        accord_gateway(&["diff"]).args([configuration("old", ""), configuration("new", public)]).output().unwrap();
+    let expected = "loosens: catalog.v1.ProductService/ListProducts: access: public, was permission catalog.products.read: more callers may call\n";
+    assert_eq!((compared.status.code(), &*stdout(&compared)), (Some(1), expected), "{}", stderr(&compared));
+}

@@ -183,6 +183,13 @@ pub struct OutputFlag {
     output: Output,
 }
 
+impl OutputFlag {
+    /// Whether one object for programs is asked for.
+    pub fn is_json(self) -> bool {
+        matches!(self.output, Output::Json)
+    }
+}
+
 /// How findings are written.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Output {

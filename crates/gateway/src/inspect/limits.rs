@@ -40,7 +40,8 @@ impl InspectionLimits {
         Self { slots: InspectionSlots::new("inspection"), rate: Rate::new(&RATE) }
     }
 
-    fn take(&self, address: IpAddr) -> Result<Held, Status> {
+    /// A slot for a call of this address, or why it gets none.
+    pub(super) fn take(&self, address: IpAddr) -> Result<Held, Status> {
         let refused = |status: StatusBuilder| status.metadata("component", "gateway").build();
         let rate = self.rate.quota(&[]).take(&RateLimitKey::Address(network_of(address)));
         rate.map_err(|wait| refused(too_often(wait)))?;

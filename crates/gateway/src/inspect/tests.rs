@@ -62,7 +62,7 @@ async fn services_of_an_upstream_are_told_and_as_healthy_as_it_is() {
     serve_sample(listener);
     let (tables, _) = tables_of(url).await;
     let (health, shutdown) = (Health::new(), Shutdown::new(Duration::ZERO));
-    let inspection = Inspection::open(&tables, &health, true, &shutdown);
+    let inspection = Inspection::open(&tables, &health, true, &OpenApiConfig::default(), &shutdown);
 
     assert_eq!(read_through(&inspection).await.services, ["catalog.v1.ProductService"]);
     while health.services().is_empty() {
@@ -79,7 +79,7 @@ async fn reflection_lists_an_upstream_that_comes_later() {
     drop(listener);
     let (tables, config) = tables_of(format!("http://{address}")).await;
     let (health, shutdown) = (Health::new(), Shutdown::new(Duration::ZERO));
-    let inspection = Inspection::open(&tables, &health, true, &shutdown);
+    let inspection = Inspection::open(&tables, &health, true, &OpenApiConfig::default(), &shutdown);
     assert!(tables.load().is_pending());
 
     let mut changed = tables.subscribe();

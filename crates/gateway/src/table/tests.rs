@@ -37,6 +37,15 @@ impl Sample {
         Tables::open(sources, upstreams).unwrap()
     }
 
+    /// Takes in what the files hold now.
+    pub(crate) fn reload(&self, tables: &Tables) {
+        tables.reload_files(&self.config);
+    }
+
+    pub(crate) fn descriptors(&self, set: &[u8]) {
+        std::fs::write(self.directory.path().join("catalog.binpb"), set).unwrap();
+    }
+
     pub(crate) fn overlay(&self, text: &str) {
         std::fs::write(self.directory.path().join("overlay.toml"), text).unwrap();
     }
@@ -45,7 +54,7 @@ impl Sample {
 /// The table of one upstream with these descriptors.
 pub(crate) async fn of_descriptors(set: &[u8]) -> Arc<MethodTable> {
     let sample = Sample::new(true);
-    std::fs::write(sample.directory.path().join("catalog.binpb"), set).unwrap();
+    sample.descriptors(set);
     sample.open().await.load()
 }
 

@@ -1,0 +1,183 @@
+//! `/openapi.json`: what callers may do with JSON, as one document. Made when it is first asked for, once for each contract.
+
+use super::Inspection;
+use crate::{
+    fault::{Component, Fault},
+    protocol::WireProtocol,
+    table::{MethodTable, Tables},
+};
+use accord_runtime::{
+    config::bound, deadline::Deadline, holding_body::HoldingBody, inspection::address_of, write_deadline::write_by,
+};
+use arc_swap::ArcSwapOption;
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{
+    fmt::Write,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+use tokio::sync::OnceCell;
+use tonic::body::Body;
+
+/// Where the document is.
+const PATH: &str = "/openapi.json";
+
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/json");
+
+/// It is asked for again each time, and answered without its text where that is the same.
+const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("no-cache");
+
+/// How long it may take to make the document and to read it.
+const LONGEST_CALL: Duration = Duration::from_secs(30);
+
+/// What the document says of the contract is what its digest begins with: so many characters.
+const VERSION_LENGTH: usize = 12;
+
+/// The `OpenAPI` document of what the public listener serves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OpenApiConfig {
+    /// Whether `GET /openapi.json` is answered at the public listener, to everybody: all methods that anybody may call, with their
+    /// messages, as server reflection has them too. Default: true.
+    pub enabled: bool,
+    /// Its title. Default: `API`.
+    #[serde(deserialize_with = "bound::text")]
+    pub title: String,
+}
+
+impl Default for OpenApiConfig {
+    fn default() -> Self {
+        Self { enabled: true, title: "API".to_owned() }
+    }
+}
+
+/// The document of the contract in force.
+pub(super) struct OpenApi {
+    tables: Arc<Tables>,
+    title: String,
+    made: ArcSwapOption<OfTable>,
+}
+
+/// The document of one snapshot, once somebody asked for it.
+struct OfTable {
+    table: Weak<MethodTable>,
+    written: OnceCell<Written>,
+}
+
+#[derive(Clone)]
+struct Written {
+    text: Bytes,
+    tag: HeaderValue,
+}
+
+impl OpenApi {
+    /// Of what `tables` hold; none where it is switched off.
+    pub(super) fn new(tables: &Arc<Tables>, config: &OpenApiConfig) -> Option<Self> {
+        let new = || Self { tables: Arc::clone(tables), title: config.title.clone(), made: ArcSwapOption::empty() };
+        config.enabled.then(new)
+    }
+
+    /// Whether a request asks for it. A contract that has a binding of this path keeps it.
+    fn is_asked_for<B>(&self, request: &Request<B>) -> bool {
+        request.uri().path() == PATH
+            && [Method::GET, Method::HEAD].contains(request.method())
+            && self.tables.load().http(&Method::GET, PATH).is_err()
+    }
+
+    async fn written(&self) -> Result<Written, Fault> {
+        let table = self.tables.load();
+        let of_table = self.of_table(&table);
+        let title = self.title.clone();
+        let write = || async move {
+            // A large contract takes a while, in which a worker has others to serve.
+            tokio::task::spawn_blocking(move || written(&document(&table, &title))).await
+        };
+        of_table.written.get_or_try_init(write).await.cloned().map_err(|_panic| Fault::defect())
+    }
+
+    /// The place of a snapshot's document: the same for all who ask, or hardly ever one more.
+    fn of_table(&self, table: &Arc<MethodTable>) -> Arc<OfTable> {
+        let current = self.made.load_full();
+        match &current {
+            Some(made) if Weak::as_ptr(&made.table) == Arc::as_ptr(table) => Arc::clone(made),
+            _ => {
+                let fresh = Arc::new(OfTable { table: Arc::downgrade(table), written: OnceCell::new() });
+                self.made.store(Some(Arc::clone(&fresh)));
+                fresh
+            }
+        }
+    }
+}
+
+/// The document of a contract. Its version is what its digest begins with, so that it changes when the contract does.
+pub(crate) fn document(table: &MethodTable, title: &str) -> Value {
+    let mut document =
+        accord_openapi::document(table.contract(), title, "", |method, binding| table.serves(method, binding));
+    let mut version = tag_of(document.to_string().as_bytes());
+    version.truncate(VERSION_LENGTH);
+    document["info"]["version"] = version.into();
+    document
+}
+
+fn written(document: &Value) -> Written {
+    let text = Bytes::from(document.to_string());
+    let tag = HeaderValue::try_from(format!("\"{}\"", tag_of(&text)));
+    Written { tag: tag.unwrap_or_else(|_| HeaderValue::from_static("\"\"")), text }
+}
+
+fn tag_of(text: &[u8]) -> String {
+    let mut tag = String::new();
+    for byte in &digest(&SHA256, text).as_ref()[..16] {
+        write!(tag, "{byte:02x}").unwrap_or_default();
+    }
+    tag
+}
+
+impl Inspection {
+    /// Whether a request of the public listener asks for the `OpenAPI` document.
+    pub(crate) fn is_asked_for_openapi<B>(&self, request: &Request<B>) -> bool {
+        self.openapi.as_ref().is_some_and(|openapi| openapi.is_asked_for(request))
+    }
+
+    /// Answers a request for which [`Inspection::is_asked_for_openapi`] said yes, within the bounds of health and reflection.
+    pub(crate) async fn openapi<B>(&self, protocol: WireProtocol, request: &Request<B>) -> Response<Body> {
+        write_by(Deadline::after(LONGEST_CALL));
+        let slot = match self.limits.take(address_of(request)) {
+            Ok(slot) => slot,
+            Err(status) => return protocol.fault(&Fault::from_status(Component::Gateway, status)),
+        };
+        let Some(openapi) = &self.openapi else { return protocol.fault(&Fault::defect()) };
+        match openapi.written().await {
+            Ok(written) => answer(written, request.headers()).map(|body| Body::new(HoldingBody::new(body, slot))),
+            Err(fault) => protocol.fault(&fault),
+        }
+    }
+}
+
+/// The text, or that it is still what the caller has (RFC 9110, 13.1.2).
+fn answer(written: Written, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    let is_known = has(headers, &written.tag);
+    let mut response = Response::new(Full::new(if is_known { Bytes::new() } else { written.text }));
+    if is_known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        response.headers_mut().insert(header::CONTENT_TYPE, CONTENT_TYPE);
+    }
+    response.headers_mut().insert(header::ETAG, written.tag);
+    response.headers_mut().insert(header::CACHE_CONTROL, CACHE_CONTROL);
+    response
+}
+
+fn has(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+    let lines = headers.get_all(header::IF_NONE_MATCH).iter();
+    let tags = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    tags.map(|known| known.strip_prefix(b"W/").unwrap_or(known)).any(|known| known == b"*" || known == tag.as_bytes())
+}
+
+#[cfg(test)]
+mod tests;
