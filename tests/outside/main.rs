@@ -8,6 +8,7 @@ mod contract;
 mod deadline;
 mod namespaces;
 mod never_met;
+mod openapi;
 mod orders;
 mod python;
 mod relays;

@@ -3,11 +3,16 @@
 import http.client
 import json
 import random
+import sys
+from pathlib import Path
 
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
+sys.path.append(str(Path(__file__).parent.parent / "clients"))
+
 import http_rules
 from gateway import Gateway
+from openapi_document import Document
 from upstream import Upstream
 from values import Values
 
@@ -53,6 +58,8 @@ class Drive:
             raise
         self.connection = http.client.HTTPConnection(self.gateway.address, timeout=30)
         self.calls = 0
+        self.document = self.read_document()
+        self.operations = {(self.name(it), it.binding): it for it in self.document.operations}
 
     def __enter__(self):
         return self
@@ -61,6 +68,15 @@ class Drive:
         self.connection.close()
         self.gateway.stop()
         self.upstream.stop()
+
+    def read_document(self):
+        self.connection.request("GET", "/openapi.json")
+        return Document(json.loads(self.connection.getresponse().read()))
+
+    @staticmethod
+    def name(operation):
+        service, method = operation.id.split("-")[0].rsplit(".", 1)
+        return f"{service}/{method}"
 
     def differences(self, bindings):
         """What kind of thing is otherwise than expected, and a text, for each such binding."""
@@ -86,6 +102,7 @@ class Drive:
             raise Difference("answer", f"{said}: {response.status}, {method}: {body[:300]!r}")
         self.compare_request(binding, sent, seen, said)
         self.compare_response(binding, answers, response, body)
+        self.compare_document(binding, response, body)
 
     def answers(self, binding):
         count = 2 if binding.method.server_streaming else 1
@@ -121,6 +138,21 @@ class Drive:
         found = [json.loads(line) for line in lines]
         if found != expected:
             raise Difference("response", f"answered {found}, expected {expected}")
+
+    def compare_document(self, binding, response, body):
+        """Holds the answer against the OpenAPI document, where the binding has an operation in it."""
+        operation = self.operations.get((binding.name, f"{binding.http_method} {binding.template}"))
+        if operation is None:
+            return
+        described = self.document.response(operation, 200)["content"]
+        media_type = response.headers["content-type"].split(";")[0]
+        if "*/*" in described:
+            return
+        lines = body.splitlines() if binding.method.server_streaming else [body]
+        for line in lines:
+            unfit = self.document.unfit_answer(operation, 200, media_type, json.loads(line))
+            if unfit:
+                raise Difference("document", f"answered {line[:300]!r}: {unfit[:3]}")
 
     def expected(self, binding, answer):
         """The JSON of an answer, or the bytes that are the body as they stand."""

@@ -17,6 +17,8 @@ IS_WHOLE = "ACCORD_REAL_PROTOS_WHOLE" in os.environ
 IS_RELEASE = "ACCORD_REAL_PROTOS_RELEASE" in os.environ
 
 LARGEST = "all_of_google_cloud"
+# The set with the most messages of which a validator in Python is done within a minute.
+LARGE_DOCUMENT = "bosdyn_api"
 # What of Google's is driven unless all is asked for. The wheels' sets are driven always.
 SAMPLE = """google_pubsub_v1 google_firestore_v1 google_bigtable_v2 google_spanner_v1 google_cloud_bigquery_storage_v1
 google_storage_v2 google_logging_v2 google_longrunning google_cloud_aiplatform_v1 google_cloud_compute_v1
@@ -54,6 +56,13 @@ class RealProtos(unittest.TestCase):
         self.assertLess(memory, BOUNDS[1])
 
 
+class LargeDocument(unittest.TestCase):
+    def test_openapi_document_of_a_large_set_is_valid(self):
+        with Drive(Set(path(LARGE_DOCUMENT)), SEED) as drive:
+            self.assertGreater(len(drive.document.document["components"]["schemas"]), 1000)
+            self.assertEqual([], drive.document.problems())
+
+
 class SetCase:
     """One set, driven once; each test is one claim about what came."""
 
@@ -63,7 +72,7 @@ class SetCase:
     def setUpClass(cls):
         cls.set = Set(path(cls.name))
         cls.findings, cls.status, _ = gateway.check(cls.set.path, cls.set.names())
-        cls.found = {"answer": [], "request": [], "response": []}
+        cls.found = {"answer": [], "request": [], "response": [], "document": []}
         if cls.status != 0:
             return
         bindings = [binding for binding in cls.set.bindings if not cls.is_refused(binding)]
@@ -94,6 +103,9 @@ class SetCase:
 
     def test_requests_arrive_as_json_format_reads_them(self):
         self.nothing("request")
+
+    def test_responses_are_what_the_openapi_document_says(self):
+        self.nothing("document")
 
     def test_responses_are_written_as_json_format_writes_them(self):
         self.nothing("response")

@@ -63,8 +63,7 @@ pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
     let gateway = build(&config, &shutdown, &internal_shutdown).await?;
     telemetry::expect_methods(gateway.tables.load().len());
     follow_dependencies(&health, &gateway);
-    let inspection =
-        Inspection::open(&gateway.tables, &health, config.reflection.enabled, &config.openapi, &shutdown);
+    let inspection = Inspection::open(&gateway.tables, &health, config.reflection.enabled, &config.openapi, &shutdown);
     let admin = operate(&gateway, &telemetry, &health)?;
 
     let table = gateway.tables.load();
