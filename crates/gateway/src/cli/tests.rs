@@ -203,7 +203,8 @@ async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
     let directory = tempfile::tempdir().unwrap();
     let own = ["auth.client_id", "auth.client_secret", "auth.issuer", "auth.audience", "upstream[].name"];
     let discovery = ["discovery.zone", "discovery.kubernetes.token_file", "discovery.kubernetes.ca_file"];
-    let texts = [&own[..], &discovery].concat();
+    let shared_limits = ["shared_limits.password", "shared_limits.key_prefix"];
+    let texts = [&own[..], &discovery, &shared_limits].concat();
     let serve = |config: &Config| drop(Upstream::all(&config.upstream, &config.discovery).unwrap());
     let accepted = accepted_extremes::<AccordGateway>(directory.path(), LEAST, &texts, serve).unwrap();
     // Whatever else is accepted has no bound: give the new key one.

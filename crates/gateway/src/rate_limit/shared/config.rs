@@ -82,8 +82,8 @@ impl SharedLimitsConfig {
 
     /// Which of its files can't be used. Their keys begin with `shared_limits`.
     pub fn unusable(&self) -> Vec<Invalid> {
-        let Some(server) = self.server() else { return Vec::new() };
-        let tls = server.is_tls.then(|| self.tls.check().err()).flatten().map(|invalid| invalid.under("tls"));
+        let is_tls = self.server().is_some_and(|server| server.is_tls) || !self.tls.is_empty();
+        let tls = is_tls.then(|| self.tls.check().err()).flatten().map(|invalid| invalid.under("tls"));
         let password = self.password().err().map(|error| Invalid::of("password_file", error));
         [password, tls].into_iter().flatten().map(|invalid| invalid.under("shared_limits")).collect()
     }
