@@ -31,6 +31,7 @@ mod connection;
 mod http1;
 mod http2;
 pub mod write_deadline;
+pub mod criticality;
 pub mod fair_share;
 pub mod holding_body;
 
