@@ -18,7 +18,7 @@ use crate::finding::Finding;
 use crate::limits::{MAX_ATTEMPTS, MAX_LEASE};
 use crate::path::compile_path;
 use crate::policy::{
-    Access, CachePolicy, CacheScope, Criticality, Deadline, Idempotency, Kinds, Near, OnCacheFailure, Policy, Retry,
+    Access, CachePolicy, CacheScope, Deadline, Idempotency, Kinds, Near, OnCacheFailure, Policy, Retry,
 };
 use crate::template::compile_template;
 pub(crate) use bindings::bindings;
@@ -47,7 +47,7 @@ pub(crate) fn policy(
             .collect(),
         retry: effective.retry.as_ref().map(|retry| compiler.retry(retry)),
         idempotency: effective.idempotency.as_ref().map(|idempotency| compiler.idempotency(*idempotency)),
-        criticality: criticality(effective.criticality()),
+        criticality: effective.criticality(),
         max_request_bytes: compiler.bounds.limit("max_request_bytes", effective.max_request_bytes()),
         max_response_bytes: compiler.bounds.limit("max_response_bytes", effective.max_response_bytes()),
         max_stream_messages: effective
@@ -224,15 +224,6 @@ impl Compiler<'_> {
 }
 
 const REMEDY_FIELD: &str = "name a singular field that holds one value, such as `product.id`";
-
-fn criticality(declared: declared::Criticality) -> Criticality {
-    match declared {
-        declared::Criticality::CriticalPlus => Criticality::CriticalPlus,
-        declared::Criticality::Critical | declared::Criticality::Unspecified => Criticality::Critical,
-        declared::Criticality::SheddablePlus => Criticality::SheddablePlus,
-        declared::Criticality::Sheddable => Criticality::Sheddable,
-    }
-}
 
 fn is_permission(text: &str) -> bool {
     let name = |name: &str| {

@@ -33,6 +33,7 @@ mod shared;
 mod source;
 mod template;
 
+pub use accord_api::accord::policy::v1::Criticality;
 pub use behavior::behaviors;
 pub use canonical::Canonical;
 pub use contract::{Contract, OwnError};
@@ -44,8 +45,8 @@ pub use options::policy_type;
 pub use overlay::Overlay;
 pub use path::{PathError, compile_path};
 pub use policy::{
-    Access, CachePolicy, CacheScope, Criticality, Deadline, Idempotency, JsonPolicy, Kinds, Near, OnCacheFailure,
-    Policy, PrincipalKind, RateLimit, RateLimitBy, RateLimitPlan, Retry,
+    Access, CachePolicy, CacheScope, Deadline, Idempotency, JsonPolicy, Kinds, Near, OnCacheFailure, Policy,
+    PrincipalKind, RateLimit, RateLimitBy, RateLimitPlan, Retry,
 };
 pub use source::{Source, SourceError};
 pub use template::{TemplateError, compile_template};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use accord_api::accord::policy::v1::Criticality;
 use accord_wire::{FieldPath, Template};
 use tonic::Code;
 
@@ -229,19 +230,6 @@ pub struct JsonPolicy {
     pub success: Option<u16>,
     /// Query parameters that are of no consequence: names, or their beginnings before a `*`.
     pub ignored_parameters: Arc<[Box<str>]>,
-}
-
-/// The order in which overload sheds: the lesser first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Criticality {
-    /// Shed first.
-    Sheddable,
-    /// Partial unavailability is expected.
-    SheddablePlus,
-    /// The default.
-    Critical,
-    /// Shed last.
-    CriticalPlus,
 }
 
 /// What a cached read does when the cache does not answer.

@@ -3,7 +3,10 @@
 use crate::fault::{Component, Fault};
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::Criticality;
-use accord_runtime::fair_share::{FairShare, Held, Holder, Shed};
+use accord_runtime::{
+    criticality,
+    fair_share::{FairShare, Held, Holder, Shed},
+};
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -39,13 +42,7 @@ impl ConcurrencyLimit {
     /// A slot for a call of this holder. The last tenths are kept for the more critical ones, so that the least critical are
     /// shed first; of what is left, whoever holds most is.
     pub(crate) fn acquire(&self, criticality: Criticality, holder: Holder) -> Result<InFlightSlot, Fault> {
-        let kept = match criticality {
-            Criticality::CriticalPlus => 0,
-            Criticality::Critical => self.total / 20,
-            Criticality::SheddablePlus => self.total / 5,
-            Criticality::Sheddable => self.total / 2,
-        };
-        self.slots.hold(Some(holder), 1, kept).map_err(overloaded)
+        self.slots.hold(Some(holder), 1, criticality::kept(criticality, self.total)).map_err(overloaded)
     }
 
     /// Waits until every slot is free.
