@@ -7,7 +7,7 @@ use accord_runtime::config::Invalid;
 use accord_runtime::config::bound::{self, Count, HOUR, Time};
 use accord_runtime::fault::{self, StatusBuilder};
 use accord_runtime::rate_limited_log::RateLimitedLog;
-use accord_upstream::{Retries, UpstreamConfig};
+use accord_upstream::{Retries, TimedMethod, UpstreamConfig};
 use accord_wire::{Value, occurrences, put_bytes};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -100,6 +100,8 @@ pub struct KeyOrigin {
     pub upstream: Box<str>,
     /// What its caller needs there; empty where being authenticated is enough.
     pub permission: Box<str>,
+    /// As what the upstream knows how long it takes.
+    pub timed: TimedMethod,
     /// The longest time of a load.
     pub timeout: Duration,
     /// How often a load may be tried.
@@ -129,6 +131,7 @@ impl KeyOrigin {
         Some(Self {
             path: method_path(&config.method)?,
             method: config.method.as_str().into(),
+            timed: TimedMethod::new(&config.method),
             upstream: config.upstream.as_str().into(),
             permission: permission.into(),
             timeout: config.timeout,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use accord_api::accord::fault::v1::Reason;
+use accord_api::accord::policy::v1::Criticality;
 use accord_mesh::passport;
 use accord_readthrough::{Failure, Load, Loaded, Origin, Tag};
 use accord_runtime::{
@@ -92,7 +93,13 @@ impl Target {
         let (deadline, retries) = (Deadline::after(time), retries.filter(|_| !call.is_retried_outside));
         let id = &call.id;
         let (record, caller) = (None, call.holder.map(|holder| Caller { holder, memory: None }));
-        upstream::Call { path, metadata, deadline, id, record, max_response_bytes, retries, caller }
+        let (criticality, timed) = match self {
+            Self::Method(plan) => (plan.criticality, plan.timed),
+            // A namespace has no contract that says more.
+            Self::Key(key) => (Criticality::Critical, key.timed),
+        };
+        let timed = Some(timed);
+        upstream::Call { path, metadata, deadline, id, record, max_response_bytes, retries, caller, criticality, timed }
     }
 
     fn path(&self) -> &PathAndQuery {

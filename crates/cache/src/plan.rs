@@ -5,12 +5,12 @@ mod tag_template;
 use std::time::Duration;
 
 use accord_api::accord::cache::v1 as api;
-use accord_api::accord::policy::v1::{self as api_policy, Cache, CacheScope, Retry, near::Promise};
+use accord_api::accord::policy::v1::{self as api_policy, Cache, CacheScope, Criticality, Retry, near::Promise};
 use accord_contract::limits::{
     DEFAULT_CACHE_MAX_BYTES, HEADERS_OF_ONE_MESSAGE, MAX_ATTEMPTS, MAX_HEADER_NAME, MAX_HEADER_NAMES,
 };
 use accord_readthrough::{LeaseHolder, LeaseRequest, Policy, Tag};
-use accord_upstream::{Retries, metadata};
+use accord_upstream::{Retries, TimedMethod, metadata};
 use accord_wire::{Malformed, Template};
 use http::HeaderName;
 use http::uri::PathAndQuery;
@@ -42,6 +42,10 @@ pub struct Plan {
     pub is_shared: bool,
     /// How often a load may be tried, with what is left for it: it lives as long as the plan.
     pub retries: Option<Retries>,
+    /// Which loads are shed first.
+    pub criticality: Criticality,
+    /// As what the upstream knows how long loads take.
+    pub timed: TimedMethod,
     /// The largest answer in bytes.
     pub max_response_bytes: u64,
     /// The time of a load that nobody waits for.
@@ -83,6 +87,8 @@ impl Plan {
             policy: policy(cache)?,
             is_shared: cache.scope() == CacheScope::Shared,
             retries: declared.retry.as_ref().map(retries).transpose()?,
+            criticality: declared.criticality(),
+            timed: TimedMethod::new(&declared.method),
             max_response_bytes: declared.max_response_bytes,
             load_timeout: positive("plan.load_timeout", declared.load_timeout.as_ref())?,
             load_times: LoadTimes::default(),

@@ -92,6 +92,8 @@ impl Call {
             max_response_bytes: self.policy().max_response_bytes,
             retries: self.retries(),
             caller: Some(self.memory.caller()),
+            criticality: self.policy().criticality,
+            timed: self.permit.entry().timed,
         }
     }
 

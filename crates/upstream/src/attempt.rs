@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use tonic::Code;
 use tracing::Instrument;
 
+use crate::adaptive_limit::Timing;
 use crate::balance::{Picked, Upstream};
 use crate::body::ResponseBody;
 use crate::call::{Answer, Call, PREVIOUS_ATTEMPTS};
@@ -28,7 +29,7 @@ impl Upstream {
     where
         B: RequestBody,
     {
-        let admission = self.admit(call.holder()).ok_or(Failure::Overloaded)?;
+        let (admission, _waiting) = self.admit(call)?;
         let picked = self.pick_for(call).await?;
         let mut response = self.send(call, picked, 0, &mut Payload::Stream(body)).await.and_then(in_grpc)?;
         status::strip_unreadable(response.headers_mut());
@@ -69,10 +70,14 @@ impl Upstream {
                 server.address = picked.endpoint().label(),
             )
         });
+        let timing = self.time(call, picked.in_flight.since(), payload.is_here());
         let sending = exchange::send(self, picked, call.path, || head(call, previous), payload);
         let sent = within(call.deadline, sending.instrument(span)).await;
-        sent.unwrap_or(Err(TransportError::DeadlineExceeded))
-            .map_err(|error| Failure::transport_error(error, call.deadline))
+        let sent = sent.unwrap_or(Err(TransportError::DeadlineExceeded));
+        if let Some(timing) = timing {
+            timed(timing, &sent, payload.is_here());
+        }
+        sent.map_err(|error| Failure::transport_error(error, call.deadline))
     }
 
     /// One attempt at a unary call.
@@ -108,6 +113,21 @@ impl Upstream {
             (None, _) => return Err(Failure::NotGrpc(parts.status)),
         };
         Ok(Answer { head: parts.headers, result, trailers, is_trailers_only, held })
+    }
+}
+
+/// What an attempt says of how long answers take. An error is often quick, and one of transport says nothing; a time that is over
+/// says how long it was at least, unless it was the caller's, who had not sent the request.
+fn timed(timing: Timing<'_>, sent: &Result<Response<ResponseBody>, TransportError>, is_sent: bool) {
+    match sent {
+        Ok(response) => match response.body().latency() {
+            Some(latency) if status::code(response.headers()).is_none_or(|code| code == Code::Ok) => {
+                timing.answered(latency);
+            }
+            _ => timing.forget(),
+        },
+        Err(TransportError::DeadlineExceeded) if is_sent => timing.given_up(),
+        Err(_) => timing.forget(),
     }
 }
 

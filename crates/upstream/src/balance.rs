@@ -7,7 +7,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use accord_runtime::fair_share::Holder;
+use accord_api::accord::policy::v1::Criticality;
+use accord_runtime::criticality;
 use accord_runtime::reload::Reloading;
 use arc_swap::ArcSwap;
 use futures_util::FutureExt;
@@ -16,13 +17,16 @@ use rustls::ClientConfig;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::adaptive_limit::{AdaptiveLimit, Timing, Waiting};
 use crate::bulkhead::{Admission, Bulkhead};
+use crate::call::Call;
 use crate::config::{Checked, ConfigError, DiscoveryConfig, KubernetesConfig, OutlierConfig, UpstreamConfig};
 use crate::connect_error::{ConnectCause, ConnectError};
 use crate::connection::Settings;
 use crate::discovery::{Addresses, Discovered, Discovery, Dns, Fixed, Kubernetes};
 use crate::endpoint::{Endpoint, InFlight};
 use crate::endpoints::Endpoints;
+use crate::failure::Failure;
 use crate::health_status::HealthStatus;
 use crate::metrics::Metrics;
 use crate::outlier;
@@ -44,6 +48,8 @@ pub struct Upstream {
     /// Changes when other endpoints are there.
     discovered: watch::Sender<()>,
     bulkhead: Bulkhead,
+    max_in_flight: u64,
+    adaptive_limit: Option<Arc<AdaptiveLimit>>,
     pub(crate) health_status: watch::Sender<HealthStatus>,
     pub(crate) trouble: Notify,
     metrics: Arc<Metrics>,
@@ -75,6 +81,11 @@ impl Upstream {
         discoveries: Box<[Box<dyn Discovery>]>,
     ) -> Arc<Self> {
         let bulkhead = Bulkhead::new(config.max_in_flight, config.max_share);
+        let adaptive_limit = AdaptiveLimit::new(config);
+        let metrics = Metrics::new(&config.name, bulkhead.in_flight(), config.max_in_flight);
+        if let Some(limit) = &adaptive_limit {
+            metrics.observe_limit(limit);
+        }
         let upstream = Arc::new(Self {
             name: config.name.as_str().into(),
             settings: Settings {
@@ -91,8 +102,10 @@ impl Upstream {
             zone: zone.into(),
             slow_start: config.slow_start,
             discovered: watch::Sender::new(()),
-            metrics: Arc::new(Metrics::new(&config.name, bulkhead.in_flight(), config.max_in_flight)),
+            metrics: Arc::new(metrics),
             bulkhead,
+            max_in_flight: config.max_in_flight as u64,
+            adaptive_limit,
             health_status: watch::Sender::new(HealthStatus::Unreachable),
             trouble: Notify::new(),
         });
@@ -119,13 +132,34 @@ impl Upstream {
         endpoints.iter().any(|endpoint| !endpoint.is_ejected(now))
     }
 
-    /// A place among the calls in flight; none where all are taken, or the caller has its share of them.
-    pub(crate) fn admit(&self, holder: Option<Holder>) -> Option<Admission> {
-        let admission = self.bulkhead.admit(holder);
-        if admission.is_none() {
-            self.metrics.refused();
-        }
-        admission
+    /// A place among the calls in flight, and among those that wait for the head of their answer.
+    pub(crate) fn admit(&self, call: &Call<'_>) -> Result<(Admission, Option<Waiting<'_>>), Failure> {
+        let (criticality, holder) = (call.criticality, call.holder());
+        let waiting = match (&self.adaptive_limit, call.timed) {
+            (Some(limit), Some(_)) => limit.enter(criticality, holder).map(Some),
+            // A stream waits for its caller, or for something to happen.
+            (Some(limit), None) => limit.look(criticality).map(|()| None),
+            (None, _) => Ok(None),
+        };
+        let waiting = waiting.map_err(|_| self.refused(criticality, Failure::Shed))?;
+        let admission = self.bulkhead.admit(holder, criticality::kept(criticality, self.max_in_flight));
+        Ok((admission.ok_or_else(|| self.refused(criticality, Failure::Overloaded))?, waiting))
+    }
+
+    /// A place among the calls in flight for one of generated stubs: nobody knows what its time says.
+    pub(crate) fn admit_untimed(&self) -> Result<Admission, Failure> {
+        let admission = self.bulkhead.admit(None, 0);
+        admission.ok_or_else(|| self.refused(Criticality::CriticalPlus, Failure::Overloaded))
+    }
+
+    fn refused(&self, criticality: Criticality, failure: Failure) -> Failure {
+        self.metrics.refused(criticality, matches!(failure, Failure::Shed));
+        failure
+    }
+
+    /// Measures the time to the head of a call's answer, where that says something.
+    pub(crate) fn time(&self, call: &Call<'_>, since: Instant, is_sent: bool) -> Option<Timing<'_>> {
+        self.adaptive_limit.as_ref().zip(call.timed).map(|(limit, method)| limit.time(method, since, is_sent))
     }
 
     /// Takes a place at the better of two endpoints drawn at random; none where none is known. Waits for the first answer

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::deadline::trailers;
@@ -25,6 +26,7 @@ pub struct ResponseBody {
     // Gone once the answer is over.
     stream: Option<RecvStream>,
     is_read: bool,
+    latency: Option<Duration>,
     max_header_bytes: usize,
     guards: Option<InFlightGuards>,
 }
@@ -39,13 +41,23 @@ pub(crate) struct InFlightGuards {
 }
 
 impl ResponseBody {
-    pub(crate) fn new(stream: RecvStream, max_header_bytes: usize, guards: InFlightGuards) -> Self {
-        Self { stream: Some(stream), is_read: false, max_header_bytes, guards: Some(guards) }
+    pub(crate) fn new(
+        stream: RecvStream,
+        latency: Option<Duration>,
+        max_header_bytes: usize,
+        guards: InFlightGuards,
+    ) -> Self {
+        Self { stream: Some(stream), is_read: false, latency, max_header_bytes, guards: Some(guards) }
     }
 
     /// The body of an answer that consists of its head.
     pub(crate) fn over() -> Self {
-        Self { stream: None, is_read: true, max_header_bytes: 0, guards: None }
+        Self { stream: None, is_read: true, latency: None, max_header_bytes: 0, guards: None }
+    }
+
+    /// How long the upstream took until its head, from the end of the request on; none where it answered before that.
+    pub(crate) fn latency(&self) -> Option<Duration> {
+        self.latency
     }
 
     /// Holds the upstream's own place as well, until the answer is over.

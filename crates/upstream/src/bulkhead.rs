@@ -18,9 +18,9 @@ impl Bulkhead {
         Self(FairShare::new(most as u64, max_share))
     }
 
-    /// One of the places; none where all are taken, or the caller has its share of them.
-    pub(crate) fn admit(&self, holder: Option<Holder>) -> Option<Admission> {
-        self.0.hold(holder, 1, 0).ok()
+    /// One of the places but the last ones, which are kept; none where all are taken, or the caller has its share of them.
+    pub(crate) fn admit(&self, holder: Option<Holder>, kept: u64) -> Option<Admission> {
+        self.0.hold(holder, 1, kept).ok()
     }
 
     /// The count of calls in flight, to be shown in metrics.
@@ -36,20 +36,28 @@ mod tests {
     #[test]
     fn bulkhead_refuses_a_call_until_another_ends() {
         let bulkhead = Bulkhead::new(2, FairShare::DEFAULT);
-        let first = bulkhead.admit(None);
-        let _second = bulkhead.admit(None).unwrap();
-        assert!(bulkhead.admit(None).is_none());
-        assert!(bulkhead.admit(None).is_none(), "a refused call takes no place");
+        let first = bulkhead.admit(None, 0);
+        let _second = bulkhead.admit(None, 0).unwrap();
+        assert!(bulkhead.admit(None, 0).is_none());
+        assert!(bulkhead.admit(None, 0).is_none(), "a refused call takes no place");
         drop(first);
-        assert!(bulkhead.admit(None).is_some());
+        assert!(bulkhead.admit(None, 0).is_some());
+    }
+
+    #[test]
+    fn last_places_of_a_bulkhead_are_kept_for_others() {
+        let bulkhead = Bulkhead::new(4, FairShare::DEFAULT);
+        let _held: Vec<_> = (0..4).map_while(|_| bulkhead.admit(None, 2)).collect();
+        assert_eq!(bulkhead.in_flight().load(std::sync::atomic::Ordering::Relaxed), 2);
+        assert!(bulkhead.admit(None, 0).is_some());
     }
 
     #[test]
     fn bulkhead_keeps_places_from_a_caller_that_has_its_share() {
         let bulkhead = Bulkhead::new(10, FairShare::DEFAULT);
         let caller = |subject, connection| Some(Holder::principal(subject, connection));
-        let held: Vec<_> = (0..10).map_while(|connection| bulkhead.admit(caller("ada", connection))).collect();
+        let held: Vec<_> = (0..10).map_while(|connection| bulkhead.admit(caller("ada", connection), 0)).collect();
         assert_eq!(held.len(), 5);
-        assert!(bulkhead.admit(caller("bob", 99)).is_some());
+        assert!(bulkhead.admit(caller("bob", 99), 0).is_some());
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use accord_api::accord::policy::v1::Criticality;
 use accord_runtime::call_record::CallRecord;
 use accord_runtime::deadline::Deadline;
 use accord_runtime::fair_share::{FairShare, Held, Holder};
@@ -12,6 +13,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName};
 use tonic::{Code, Status};
 
+use crate::adaptive_limit::TimedMethod;
 use crate::budget::Budget;
 use crate::failure::Failure;
 
@@ -41,6 +43,10 @@ pub struct Call<'a> {
     pub retries: Option<&'a Retries>,
     /// On whose behalf it is made, where callers share what there is.
     pub caller: Option<Caller<'a>>,
+    /// What is shed first where the upstream is overloaded.
+    pub criticality: Criticality,
+    /// The method, where the time to the head of its answer tells how loaded the upstream is: unary ones.
+    pub timed: Option<TimedMethod>,
 }
 
 /// A caller that holds no more than its share of what there is.

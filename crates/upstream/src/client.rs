@@ -149,11 +149,13 @@ where
         let admission = if client.only.is_some() {
             None
         } else {
-            let Some(admission) = client.upstream.admit(None) else {
-                let refused = Failure::Overloaded.status(client.upstream.name());
-                return Box::pin(async { Err(refused) });
-            };
-            Some(admission)
+            match client.upstream.admit_untimed() {
+                Ok(admission) => Some(admission),
+                Err(failure) => {
+                    let refused = failure.status(client.upstream.name());
+                    return Box::pin(async { Err(refused) });
+                }
+            }
         };
         Box::pin(async move {
             let upstream = Arc::clone(&client.upstream);

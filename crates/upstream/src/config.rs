@@ -1,6 +1,7 @@
 //! The sections `[[upstream]]` and `[discovery]`, the same in every binary that calls upstreams.
 
 mod discovery;
+mod adaptive;
 mod outlier;
 
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use toml::{Table, Value};
 use crate::url::{self, Host, Url};
 
 pub use crate::url::deserialize as url;
+pub use adaptive::AdaptiveConfig;
 pub use discovery::{DiscoveryConfig, KubernetesConfig};
 pub use outlier::OutlierConfig;
 
@@ -83,6 +85,8 @@ pub struct UpstreamConfig {
     /// How long the answer to a ping may take, 1ms to 1h; then the connection is given up. Default: 5 s.
     #[serde(with = "Time::<1, HOUR>")]
     pub keepalive_timeout: Duration,
+    /// The adaptive limit below `max_in_flight`, which follows the time that answers take.
+    pub adaptive: AdaptiveConfig,
     /// The authorities that its `https://` endpoints are verified against, and the certificate that is shown to it.
     /// Default: the system's, and none.
     #[serde(skip_serializing_if = "ClientFiles::is_empty")]
@@ -106,6 +110,7 @@ impl Default for UpstreamConfig {
             connect_timeout: Duration::from_secs(2),
             keepalive_interval: Duration::from_secs(10),
             keepalive_timeout: Duration::from_secs(5),
+            adaptive: AdaptiveConfig::default(),
             tls: ClientFiles::default(),
         }
     }

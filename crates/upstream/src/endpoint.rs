@@ -212,6 +212,11 @@ impl InFlight {
         &self.endpoint
     }
 
+    /// Since when.
+    pub(crate) fn since(&self) -> Instant {
+        self.since
+    }
+
     /// The answer's head came; after how long.
     pub(crate) fn answered(&mut self) -> Duration {
         self.settled = true;

@@ -64,8 +64,9 @@ where
     let sent = SentAttempt::new(upstream);
     match attempt(&picked, path, head, payload).await {
         Ok(begun) => {
-            sent.ended(picked.in_flight.answered(), true);
-            Ok(begun.response(picked.in_flight, upstream.max_header_bytes()))
+            let elapsed = picked.in_flight.answered();
+            sent.ended(elapsed, true);
+            Ok(begun.response(picked.in_flight, elapsed, upstream.max_header_bytes()))
         }
         Err(error) => {
             sent.ended(picked.in_flight.failed(error), false);
@@ -116,7 +117,8 @@ where
 {
     picked.in_flight.settle();
     let begun = attempt(&picked, path, head, payload).await?;
-    Ok(begun.response(picked.in_flight, upstream.max_header_bytes()))
+    let elapsed = picked.in_flight.since().elapsed();
+    Ok(begun.response(picked.in_flight, elapsed, upstream.max_header_bytes()))
 }
 
 /// An answer whose head is here.
@@ -124,11 +126,13 @@ struct Begun {
     response: Response<h2::RecvStream>,
     lease: Lease,
     sending: Sending,
+    /// After how long all of the request was sent; none where it is not yet.
+    sent_after: Option<Duration>,
 }
 
 impl Begun {
     /// The answer, with what its call holds until it is over.
-    fn response(self, in_flight: InFlight, max_header_bytes: usize) -> Response<ResponseBody> {
+    fn response(self, in_flight: InFlight, elapsed: Duration, max_header_bytes: usize) -> Response<ResponseBody> {
         let (mut parts, stream) = self.response.into_parts();
         let (headers, is_cut) = bounded(parts.headers, max_header_bytes);
         parts.headers = headers;
@@ -139,8 +143,10 @@ impl Begun {
         if is_cut {
             return Response::from_parts(parts, ResponseBody::over());
         }
+        // Until all of the request is there, the upstream waits for its caller.
+        let latency = self.sent_after.map(|sent| elapsed.saturating_sub(sent));
         let guards = InFlightGuards { sending: self.sending, in_flight, lease: self.lease, admission: None };
-        Response::from_parts(parts, ResponseBody::new(stream, max_header_bytes, guards))
+        Response::from_parts(parts, ResponseBody::new(stream, latency, max_header_bytes, guards))
     }
 }
 
@@ -169,7 +175,9 @@ where
         };
         return match (answered, upload) {
             (Ok(response), upload) => {
-                Ok(Begun { response, lease, sending: upload.map(Upload::detach).unwrap_or_default() })
+                let since = picked.in_flight.since();
+                let sent_after = upload.as_ref().map_or(Some(Duration::ZERO), |upload| upload.sent_after(since));
+                Ok(Begun { response, lease, sending: upload.map(Upload::detach).unwrap_or_default(), sent_after })
             }
             (Err(_), Some(upload)) if upload.is_broken() => Err(TransportError::RequestBroken),
             (Err(error), upload) => {

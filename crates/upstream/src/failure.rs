@@ -15,6 +15,9 @@ use crate::transport_error::TransportError;
 /// When a caller may come back to an upstream that has all the calls it may have.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// When a caller may come back to an upstream where calls queue: an overload seldom ends sooner.
+const RETRY_SHED_AFTER: Duration = Duration::from_secs(1);
+
 /// Why a call has no answer.
 #[derive(Debug)]
 pub enum Failure {
@@ -26,6 +29,8 @@ pub enum Failure {
     NotGrpc(StatusCode),
     /// As many calls are in flight at the upstream as may be.
     Overloaded,
+    /// Its answers take longer than they do without a queue, and calls that are as critical, or of the same caller, wait already.
+    Shed,
 }
 
 impl Failure {
@@ -62,7 +67,7 @@ impl Failure {
     pub fn is_unprocessed(&self) -> bool {
         match self {
             Self::Transport(error) => error.is_unprocessed(),
-            Self::Overloaded => true,
+            Self::Overloaded | Self::Shed => true,
             Self::Body(_) | Self::NotGrpc(_) => false,
         }
     }
@@ -76,7 +81,9 @@ impl Failure {
     pub fn code(&self) -> Code {
         match self {
             Self::Transport(error) => error.code(),
-            Self::Body(BodyError::TooLarge { .. } | BodyError::Shed(_)) | Self::Overloaded => Code::ResourceExhausted,
+            Self::Body(BodyError::TooLarge { .. } | BodyError::Shed(_)) | Self::Overloaded | Self::Shed => {
+                Code::ResourceExhausted
+            }
             Self::Body(BodyError::Broken(_)) => Code::Unavailable,
             Self::Body(BodyError::Malformed(_) | BodyError::Unsaid | BodyError::Encoding(_)) => Code::Internal,
             Self::NotGrpc(status) => grpc::from_http(*status),
@@ -109,6 +116,13 @@ impl Failure {
             Self::Overloaded => {
                 let message = format!("as many calls are in flight at upstream {upstream} as may be (`max_in_flight`)");
                 (Reason::UpstreamOverloaded, message, Some(RETRY_AFTER))
+            }
+            Self::Shed => {
+                let message = format!(
+                    "upstream {upstream} answers slowly because calls queue there, and calls that are more critical, or of \
+                     others, come first (`adaptive`); try again shortly"
+                );
+                (Reason::UpstreamOverloaded, message, Some(RETRY_SHED_AFTER))
             }
         };
         let component = if self.is_deadline() { "gateway" } else { "upstream" };

@@ -16,6 +16,7 @@ mod url;
 // The way of a call.
 mod call;
 mod client;
+mod adaptive_limit;
 mod bulkhead;
 mod retry;
 mod budget;
@@ -46,13 +47,14 @@ mod health_status;
 pub mod metadata;
 mod metrics;
 
+pub use adaptive_limit::TimedMethod;
 pub use attempt::make_room;
 pub use balance::Upstream;
 pub use body::ResponseBody;
 pub use budget::Budget;
 pub use call::{Answer, Call, Caller, Outcome, PREVIOUS_ATTEMPTS, PUSHBACK, Retries};
 pub use client::{Client, StubBody};
-pub use config::{ConfigError, DiscoveryConfig, KubernetesConfig, OutlierConfig, UpstreamConfig};
+pub use config::{AdaptiveConfig, ConfigError, DiscoveryConfig, KubernetesConfig, OutlierConfig, UpstreamConfig};
 pub use connect_error::{ConnectCause, ConnectError};
 pub use connection::STREAM_WINDOW;
 pub use endpoint::Endpoint;

@@ -4,8 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use accord_api::accord::policy::v1::Criticality;
+use accord_runtime::criticality;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Gauge, Histogram, Meter};
+
+use crate::adaptive_limit::AdaptiveLimit;
 
 /// The label of attempts that tells those that were answered from those that failed in transport.
 const RESPONSE_HEADERS: &str = "response_headers_received";
@@ -83,7 +87,9 @@ impl Metrics {
                 .build(),
             refused: meter
                 .u64_counter("accord.upstream.overloaded")
-                .with_description("Calls refused because as many were in flight at the upstream as may be")
+                .with_description(
+                    "Calls refused because an upstream had as many as it may, by which limit and criticality",
+                )
                 .build(),
             ejections: meter
                 .u64_counter("accord.upstream.ejections")
@@ -126,9 +132,48 @@ impl Metrics {
         self.ejections.add(1, &[upstream, KeyValue::new("cause", cause.name())]);
     }
 
-    /// A call was refused.
-    pub(crate) fn refused(&self) {
-        self.refused.add(1, &self.upstream);
+    /// A call was refused, by the adaptive limit or by `max_in_flight`.
+    pub(crate) fn refused(&self, criticality: Criticality, is_adaptive: bool) {
+        let [upstream] = self.upstream.clone();
+        let limit = KeyValue::new("limit", if is_adaptive { "adaptive" } else { "max_in_flight" });
+        self.refused.add(1, &[upstream, limit, KeyValue::new("criticality", criticality::name(criticality))]);
+    }
+
+    /// Shows the adaptive limit for as long as the upstream lives.
+    pub(crate) fn observe_limit(&self, limit: &Arc<AdaptiveLimit>) {
+        let meter = accord_runtime::telemetry::meter();
+        let [upstream] = &self.upstream;
+        let (shown, label) = (Arc::downgrade(limit), upstream.clone());
+        let gauge = meter.u64_observable_gauge("accord.upstream.waiting.limit");
+        let _ = gauge
+            .with_description("Calls that may wait for the head of an upstream's answer: its adaptive limit")
+            .with_callback(move |gauge| {
+                if let Some(limit) = shown.upgrade() {
+                    gauge.observe(limit.limit(), std::slice::from_ref(&label));
+                }
+            })
+            .build();
+        let (shown, label) = (Arc::downgrade(limit), upstream.clone());
+        let _ = meter
+            .u64_observable_gauge("accord.upstream.waiting")
+            .with_description("Unary calls that wait for the head of an upstream's answer")
+            .with_callback(move |gauge| {
+                if let Some(limit) = shown.upgrade() {
+                    gauge.observe(limit.waiting(), std::slice::from_ref(&label));
+                }
+            })
+            .build();
+        let (shown, label) = (Arc::downgrade(limit), upstream.clone());
+        let _ = meter
+            .f64_observable_gauge("accord.upstream.latency.unloaded")
+            .with_unit("s")
+            .with_description("Time to the head of an upstream's answer that is expected without a queue")
+            .with_callback(move |gauge| {
+                if let Some(latency) = shown.upgrade().and_then(|limit| limit.unloaded_latency()) {
+                    gauge.observe(latency.as_secs_f64(), std::slice::from_ref(&label));
+                }
+            })
+            .build();
     }
 }
 

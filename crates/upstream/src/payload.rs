@@ -4,6 +4,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_fn;
@@ -11,6 +12,7 @@ use h2::SendStream;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 /// The body of a request, as a call sends it.
 pub trait RequestBody: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static {}
@@ -39,6 +41,11 @@ impl<B> Payload<B> {
     pub(crate) fn is_whole(&self) -> bool {
         !matches!(self, Self::Spent)
     }
+
+    /// Whether all of it is here, so that nobody waits for its caller.
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(self, Self::Whole(_))
+    }
 }
 
 impl<B> Payload<B>
@@ -57,7 +64,7 @@ where
             Self::Spent => (None, None),
         };
         let Some(bytes) = whole else {
-            return source.map(|source| Upload { source, stream, data: Bytes::new(), end: None });
+            return source.map(|source| Upload { source, stream, data: Bytes::new(), end: None, ended: None });
         };
         // The stream says itself what is wrong with it, when its answer is asked for.
         let _ = stream.send_data(bytes.clone(), true);
@@ -171,6 +178,8 @@ pub(crate) struct Upload<B> {
     data: Bytes,
     /// How it ended.
     end: Option<End>,
+    /// When.
+    ended: Option<Instant>,
 }
 
 /// How an upload ended.
@@ -194,6 +203,11 @@ where
             answer.as_mut().poll(context)
         })
         .await
+    }
+
+    /// How long after this moment all of it was sent; none where it is not yet.
+    pub(crate) fn sent_after(&self, since: Instant) -> Option<Duration> {
+        self.ended.map(|ended| ended.saturating_duration_since(since))
     }
 
     /// Whether the body itself broke off.
@@ -232,6 +246,7 @@ where
                 ready!(self.poll_data(context));
             }
         }
+        self.ended.get_or_insert_with(Instant::now);
         Poll::Ready(())
     }
 

@@ -29,7 +29,10 @@ type Attempt = Result<Answer, Failure>;
 impl Upstream {
     /// Makes a unary call of one message, tried again as `call.retries` allows.
     pub async fn unary(self: &Arc<Self>, call: &Call<'_>, message: &[u8]) -> Outcome {
-        let Some(_admission) = self.admit(call.holder()) else { return Outcome::only(Err(Failure::Overloaded)) };
+        let (_admission, _waiting) = match self.admit(call) {
+            Ok(admitted) => admitted,
+            Err(failure) => return Outcome::only(Err(failure)),
+        };
         let framed = grpc::frame(message);
         match call.retries {
             Some(retries) if retries.hedge_after.is_some() => hedged(self, call, &framed, retries).await,

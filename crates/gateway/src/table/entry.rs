@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use accord_contract::http::Binding;
-use accord_contract::{JsonPolicy, Method};
+use accord_contract::{JsonPolicy, Method, MethodKind};
 use accord_runtime::observe::MethodSeries;
 use accord_transcode::{Limits, Output, Plan, PlanError, Schema};
-use accord_upstream::{Retries, Upstream};
+use accord_upstream::{Retries, TimedMethod, Upstream};
 use accord_validation::{Compiler, Rules};
 use accord_wire::Template;
 use http::uri::PathAndQuery;
@@ -39,6 +39,8 @@ pub(crate) struct MethodEntry {
     pub plan: Arc<Plan>,
     /// What its requests are held against.
     pub rules: Option<Rules>,
+    /// As what the upstream knows how long it takes; nothing of streams, whose time is their callers'.
+    pub timed: Option<TimedMethod>,
     /// Its plan, where it is cached.
     pub cache_plan: Option<CachePlan>,
     /// Whether other gateways may answer for a while with what a call of it makes invalid, as their contracts declare.
@@ -70,6 +72,7 @@ impl MethodEntry {
             path: PathAndQuery::try_from(format!("/{}", method.name)).map_err(|error| unfit(error.to_string()))?,
             plan: Arc::new(plan.map_err(|error| unfit(error.to_string()))?),
             rules: rules.map_err(|error| unfit(format!("buf.validate: {error}; {RULES_REMEDY}")))?,
+            timed: (method.kind == MethodKind::Unary).then(|| TimedMethod::new(&method.name)),
             cache_plan: CachePlan::of(method),
             is_seen_later: method.policy.invalidates.iter().any(|tag| bounded.iter().any(|it| it.may_meet(tag))),
             rates: rates_of(method, before),

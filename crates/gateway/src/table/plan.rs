@@ -32,6 +32,7 @@ impl CachePlan {
             max_response_bytes: policy.max_response_bytes,
             load_timeout: policy.deadline.default.try_into().ok(),
             tags: cache.tags.iter().map(template).collect(),
+            criticality: policy.criticality.into(),
         };
         let encoded = Bytes::from(declared.encode_to_vec());
         let digest = Bytes::copy_from_slice(digest::digest(&digest::SHA256, &encoded).as_ref());

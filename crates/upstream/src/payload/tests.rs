@@ -122,3 +122,22 @@ async fn streamed_body_of_several_frames_is_sent_whole() {
     let (_, length) = sent(Payload::Stream(StreamBody::new(stream::iter(frames)))).await;
     assert_eq!(length, 11);
 }
+
+#[tokio::test(start_paused = true)]
+async fn time_of_a_request_that_comes_slowly_is_its_callers() {
+    let (io, theirs) = duplex(1 << 16);
+    let server = tokio::spawn(read_one(theirs));
+    let (mut send, connection) = client::handshake(io).await.unwrap();
+    tokio::spawn(connection);
+    let begun = Instant::now();
+    let late = stream::once(async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Ok::<_, io::Error>(Frame::data(Bytes::from_static(b"late")))
+    });
+    let request = Request::post("http://shop/shop.v1.Shop/Buy").body(()).unwrap();
+    let (_response, stream) = send.send_request(request, false).unwrap();
+    let mut upload = Payload::Stream(StreamBody::new(Box::pin(late))).begin(stream).await.unwrap();
+    assert_eq!(upload.sent_after(begun), None);
+    assert_eq!(upload.until(server).await.unwrap().0, 4);
+    assert!(upload.sent_after(begun) >= Some(Duration::from_secs(1)));
+}

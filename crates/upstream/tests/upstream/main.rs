@@ -21,10 +21,11 @@ mod workers;
 use std::sync::Arc;
 use std::time::Duration;
 
+use accord_api::accord::policy::v1::Criticality;
 use accord_runtime::deadline::Deadline;
 use accord_runtime::request::RequestId;
 use accord_upstream::{
-    Answer, Call, Failure, Outcome, ResponseBody, Retries, TransportError, Upstream, UpstreamConfig,
+    Answer, Call, Failure, Outcome, ResponseBody, Retries, TimedMethod, TransportError, Upstream, UpstreamConfig,
 };
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -82,6 +83,8 @@ impl Calling {
             max_response_bytes: 8 << 20,
             retries: self.retries.as_ref(),
             caller: None,
+            criticality: Criticality::CriticalPlus,
+            timed: Some(TimedMethod::new(PATH.as_str())),
         }
     }
 }

@@ -105,7 +105,19 @@ async fn call(upstream: &Arc<Upstream>) {
     let (metadata, id) = (HeaderMap::new(), RequestId::new());
     let (deadline, path) = (Deadline::after(PATIENCE), &PATH);
     let (record, retries, caller) = (None, None, None);
-    let call = Call { path, metadata: &metadata, deadline, id: &id, record, max_response_bytes: 100, retries, caller };
+    let (criticality, timed) = (Criticality::CriticalPlus, None);
+    let call = Call {
+        path,
+        metadata: &metadata,
+        deadline,
+        id: &id,
+        record,
+        max_response_bytes: 100,
+        retries,
+        caller,
+        criticality,
+        timed,
+    };
     let answer = upstream.unary(&call, b"").await.result;
     answer.expect("a call was lost").result.expect("a call failed");
 }

@@ -1,0 +1,217 @@
+//! Adaptive concurrency limit of an upstream: while answers take longer because calls queue there, fewer may wait for one.
+//!
+//! What is refused first is what the contract calls least critical, and of that whoever has most calls waiting. Counted are unary
+//! calls until the head of their answer, and how long that takes is all that is measured: the time of a stream is its caller's.
+//! While nothing queues, a call costs two counts and one short critical section.
+//!
+//! Sources: the gradient and the headroom of √limit are those of Gradient2 in Netflix's concurrency-limits, the measure in windows
+//! that of Envoy's adaptive concurrency. What differs, since a limit must not harm an upstream that is only slow, stands in
+//! [`controller`].
+
+mod baseline;
+mod controller;
+mod window;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use accord_api::accord::policy::v1::Criticality;
+use accord_runtime::criticality;
+use accord_runtime::fair_share::{FairShare, Held, Holder, Shed};
+use tokio::time::Instant;
+
+use crate::config::UpstreamConfig;
+use controller::{Bounds, Controller};
+
+/// A method whose answers are timed, by a hash of its name, so that nothing is allocated or compared for a call. Two that have
+/// the same one are taken for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedMethod(u64);
+
+impl TimedMethod {
+    /// The method of this name.
+    pub fn new(name: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+impl Hash for TimedMethod {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0);
+    }
+}
+
+/// Takes a method as its own hash: it is one.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = self.0.rotate_left(32) ^ number;
+    }
+}
+
+/// Something of each method.
+type ByMethod<T> = HashMap<TimedMethod, T, BuildHasherDefault<Hashed>>;
+
+/// How many calls may wait for answers of an upstream.
+#[derive(Debug)]
+pub(crate) struct AdaptiveLimit {
+    most: u64,
+    limit: AtomicU64,
+    waiting: AtomicU64,
+    /// Who waits, of those that came while the limit was below the most.
+    shares: FairShare,
+    controller: Mutex<Controller>,
+}
+
+impl AdaptiveLimit {
+    /// As configured; none where it is off.
+    pub(crate) fn new(config: &UpstreamConfig) -> Option<Arc<Self>> {
+        let most = config.max_in_flight as u64;
+        let bounds =
+            Bounds::new(config.adaptive.min_in_flight.min(config.max_in_flight), most, config.adaptive.latency);
+        config.adaptive.enabled.then(|| {
+            Arc::new(Self {
+                most,
+                limit: AtomicU64::new(most),
+                waiting: AtomicU64::new(0),
+                shares: FairShare::new(most, config.max_share),
+                controller: Mutex::new(Controller::new(bounds, Instant::now())),
+            })
+        })
+    }
+
+    /// How many may wait now.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// How many do.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    /// The time to an answer without a queue, over the methods that were called last; nothing where nobody knows yet.
+    pub(crate) fn unloaded_latency(&self) -> Option<Duration> {
+        self.controlled(|controller| controller.unloaded_latency())
+    }
+
+    /// Counts a call among those that wait.
+    pub(crate) fn enter(&self, criticality: Criticality, holder: Option<Holder>) -> Result<Waiting<'_>, Shed> {
+        let share = match self.kept(criticality)? {
+            Some(kept) => Some(self.shares.hold(holder, 1, kept).inspect_err(|_| self.refused())?),
+            None => None,
+        };
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Ok(Waiting { of: self, _share: share })
+    }
+
+    /// Whether there would be room for one more, which is not counted.
+    pub(crate) fn look(&self, criticality: Criticality) -> Result<(), Shed> {
+        self.kept(criticality).map(|_| ())
+    }
+
+    /// What of the most is not for a call of this criticality; nothing where the limit is the most, which is counted elsewhere.
+    fn kept(&self, criticality: Criticality) -> Result<Option<u64>, Shed> {
+        if self.limit() == self.most {
+            return Ok(None);
+        }
+        let now = Instant::now();
+        let limit = self.controlled(|controller| controller.relax(now));
+        let kept = self.most - limit + criticality::kept(criticality, limit);
+        if self.waiting() + kept < self.most {
+            return Ok(Some(kept));
+        }
+        self.refused();
+        Err(Shed::Full)
+    }
+
+    fn refused(&self) {
+        let now = Instant::now();
+        self.controlled(|controller| controller.refused(now));
+    }
+
+    /// Begins to measure the time to an answer. Only of a request that is sent whole it says something to be given up.
+    pub(crate) fn time(&self, method: TimedMethod, since: Instant, is_sent: bool) -> Timing<'_> {
+        Timing { of: self, method, since, is_over: !is_sent }
+    }
+
+    fn controlled<T>(&self, change: impl FnOnce(&mut Controller) -> T) -> T {
+        // Figures stay meaningful even if a thread died while it wrote them.
+        let mut controller = self.controller.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut controller);
+        self.limit.store(controller.limit(), Ordering::Relaxed);
+        result
+    }
+}
+
+/// A call that waits for its answer, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a> {
+    of: &'a AdaptiveLimit,
+    _share: Option<Held>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.of.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The time to an answer, as it passes. One that is given up took at least as long.
+#[derive(Debug)]
+pub(crate) struct Timing<'a> {
+    of: &'a AdaptiveLimit,
+    method: TimedMethod,
+    since: Instant,
+    /// Whether nothing is to be said of it any more.
+    is_over: bool,
+}
+
+impl Timing<'_> {
+    /// The answer's head came, after so long.
+    pub(crate) fn answered(mut self, latency: Duration) {
+        self.is_over = true;
+        let (at, waiting) = (self.since + latency, self.of.waiting());
+        self.of.controlled(|controller| controller.answered(self.method, latency, waiting, at));
+    }
+
+    /// No answer came in time.
+    pub(crate) fn given_up(mut self) {
+        self.is_over = false;
+    }
+
+    /// What came says nothing of how long answers take.
+    pub(crate) fn forget(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Timing<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let (now, waiting) = (Instant::now(), self.of.waiting());
+            let (method, latency) = (self.method, now.saturating_duration_since(self.since));
+            self.of.controlled(|controller| controller.given_up(method, latency, waiting, now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
