@@ -8,11 +8,13 @@ mod item;
 mod load;
 mod upstream;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Builder;
+
+use upstream::{Capacity, Reply};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -31,6 +33,15 @@ struct Arguments {
 enum Server {
     /// bench.v1.BenchService over HTTP/2, plaintext
     Upstream,
+    /// The same with so many workers, each of which takes one call for so long; others queue, also where their callers have left
+    Limited {
+        /// Calls at a time
+        #[arg(long)]
+        workers: usize,
+        /// Milliseconds that each takes
+        #[arg(long)]
+        service: u64,
+    },
     /// A collector that takes everything, says the path of each call, and keeps nothing
     Sink,
     /// Floor: one answer over HTTP/1.1, by epoll and nothing else
@@ -45,8 +56,12 @@ fn main() -> Result<()> {
     let Arguments { server, listen } = Arguments::parse();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     match server {
-        Server::Upstream => runtime.block_on(upstream::serve(listen, item::framed(), false)),
-        Server::Sink => runtime.block_on(upstream::serve(listen, item::empty(), true)),
+        Server::Upstream => runtime.block_on(upstream::serve(listen, Reply::new(item::framed()))),
+        Server::Limited { workers, service } => {
+            let capacity = Capacity::new(workers, Duration::from_millis(service));
+            runtime.block_on(upstream::serve(listen, Reply::new(item::framed()).within(capacity)))
+        }
+        Server::Sink => runtime.block_on(upstream::serve(listen, Reply::new(item::empty()).saying_paths())),
         Server::Hit => runtime.block_on(hit::serve(listen)),
         Server::Load(args) => runtime.block_on(load::run(args)),
         Server::Epoll => epoll::serve(listen),

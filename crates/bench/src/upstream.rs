@@ -1,6 +1,6 @@
 //! A gRPC server on h2 alone, on one thread: the cheapest that there is in Rust, so that what stands before it is what is measured.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, rc::Rc, time::Duration};
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -8,7 +8,9 @@ use h2::{RecvStream, SendStream, server::SendResponse};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     task,
+    time::sleep,
 };
 
 use crate::item;
@@ -20,15 +22,51 @@ const STREAMS: u32 = 10_000;
 
 /// What every call is answered with.
 #[derive(Clone)]
-struct Reply {
+pub(crate) struct Reply {
     message: Bytes,
     says_paths: bool,
+    capacity: Option<Capacity>,
 }
 
-/// Answers every call with this message, until the process ends; says which were called, where somebody wants to know.
-pub(crate) async fn serve(listen: SocketAddr, message: Bytes, says_paths: bool) -> Result<()> {
+impl Reply {
+    /// This message, at once.
+    pub(crate) fn new(message: Bytes) -> Self {
+        Self { message, says_paths: false, capacity: None }
+    }
+
+    /// Says which methods are called.
+    pub(crate) fn saying_paths(self) -> Self {
+        Self { says_paths: true, ..self }
+    }
+
+    /// No more calls than there is capacity for.
+    pub(crate) fn within(self, capacity: Capacity) -> Self {
+        Self { capacity: Some(capacity), ..self }
+    }
+}
+
+/// Workers, and how long a call takes one of them.
+#[derive(Clone)]
+pub(crate) struct Capacity {
+    workers: Rc<Semaphore>,
+    service: Duration,
+}
+
+impl Capacity {
+    /// So many workers, for so long.
+    pub(crate) fn new(workers: usize, service: Duration) -> Self {
+        Self { workers: Rc::new(Semaphore::new(workers)), service }
+    }
+
+    async fn work(&self) {
+        let _worker = self.workers.acquire().await;
+        sleep(self.service).await;
+    }
+}
+
+/// Answers every call with this, until the process ends.
+pub(crate) async fn serve(listen: SocketAddr, reply: Reply) -> Result<()> {
     let listener = TcpListener::bind(listen).await?;
-    let reply = Reply { message, says_paths };
     let local = task::LocalSet::new();
     local
         .run_until(async move {
@@ -56,7 +94,7 @@ async fn connection(socket: TcpStream, reply: Reply) -> Result<(), h2::Error> {
 async fn answer(
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
-    Reply { message, says_paths }: Reply,
+    Reply { message, says_paths, capacity }: Reply,
 ) -> Result<(), h2::Error> {
     let (head, mut body) = request.into_parts();
     if says_paths {
@@ -67,6 +105,9 @@ async fn answer(
         let chunk = chunk?;
         body.flow_control().release_capacity(chunk.len())?;
         received.extend_from_slice(&chunk);
+    }
+    if let Some(capacity) = capacity {
+        capacity.work().await;
     }
     let mut response = Response::new(());
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

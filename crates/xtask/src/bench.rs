@@ -17,6 +17,7 @@ mod many_methods;
 mod memory;
 mod misses;
 mod namespaces;
+mod overload;
 mod peers;
 mod probe;
 mod profile;
@@ -87,6 +88,8 @@ enum Other {
     Counts(counts::Args),
     /// Show where the time of a case goes, by area and by function
     Profile(profile::Args),
+    /// Ask an upstream for more than it can answer, with its adaptive limit and without
+    Overload(overload::Args),
 }
 
 /// Builds, starts everything, measures, and says what came of it.
@@ -94,6 +97,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     match &args.other {
         Some(Other::Counts(args)) => return counts::run(args),
         Some(Other::Profile(args)) => return profile::run(args),
+        Some(Other::Overload(args)) => return overload::run(args),
         None => {}
     }
     let cases = cases::chosen(&args.cases)?;

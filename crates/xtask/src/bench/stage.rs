@@ -77,7 +77,7 @@ impl Stage {
         write_descriptors(&descriptors, None)?;
         let certificate = Certificate::make(directory.path())?;
         Cores::pin(&[cores.load])?;
-        let beside = |name: &'static str| beside(&binaries.beside, name, directory.path());
+        let beside = |name: &'static str| beside(&binaries.beside, name, &[], directory.path());
         let upstream = beside("upstream").await?;
         Cores::pin(&[cores.tested])?;
         let floors = BTreeMap::from([("floor: epoll", beside("epoll").await?), ("floor: hyper", beside("hit").await?)]);
@@ -127,7 +127,7 @@ impl Stage {
 
     /// A collector that takes everything.
     pub(super) async fn sink(&self) -> Result<Started> {
-        beside(&self.beside, "sink", self.directory.path()).await
+        beside(&self.beside, "sink", &[], self.directory.path()).await
     }
 
     /// Who asks: everywhere the same token.
@@ -191,7 +191,8 @@ pub(super) fn free_address() -> Result<SocketAddr> {
     Ok(listener.local_addr()?)
 }
 
-fn builder(upstream: SocketAddr, descriptors: &Path) -> Result<Builder> {
+/// A fabric before this upstream.
+pub(super) fn builder(upstream: SocketAddr, descriptors: &Path) -> Result<Builder> {
     let descriptors = descriptors.display().to_string();
     let mut builder = Fabric::builder()?.upstream("bench", &format!("http://{upstream}"));
     builder = builder.upstream_settings("bench", toml! { descriptors = descriptors });
@@ -232,9 +233,12 @@ pub(super) fn write_descriptors(file: &Path, more: Option<(&Path, &str)>) -> Res
     fs::write(file, compiler.encode_file_descriptor_set()).context("the descriptors can't be written")
 }
 
-async fn beside(program: &Path, server: &str, directory: &Path) -> Result<Started> {
+/// Starts a server of the program of upstream and floors.
+pub(super) async fn beside(program: &Path, server: &str, flags: &[&str], directory: &Path) -> Result<Started> {
     let address = free_address()?;
-    start(server, program, &[server, "--listen", &address.to_string()], address, directory).await
+    let listen = address.to_string();
+    let arguments = [&[server, "--listen", &listen], flags].concat();
+    start(server, program, &arguments, address, directory).await
 }
 
 async fn start(
