@@ -218,7 +218,7 @@ impl Upstream {
     }
 
     pub(crate) fn choose(&self, avoid: Option<&Arc<Endpoint>>) -> Option<Arc<Endpoint>> {
-        self.endpoints.load().choose(avoid, Instant::now()).cloned()
+        self.endpoints.load().choose(avoid).cloned()
     }
 
     /// Takes over what discovery says now. What is known of endpoints that stay, stays known; calls in flight at those that go

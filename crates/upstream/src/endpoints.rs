@@ -44,12 +44,13 @@ impl Endpoints {
 
     /// The better of two that are drawn at random, of the own zone where it has its share of the calls. None but where there is
     /// none at all.
-    pub(crate) fn choose(&self, avoid: Option<&Arc<Endpoint>>, now: Instant) -> Option<&Arc<Endpoint>> {
+    pub(crate) fn choose(&self, avoid: Option<&Arc<Endpoint>>) -> Option<&Arc<Endpoint>> {
         match self.all.as_slice() {
             [] => return None,
             [only] => return Some(only),
             _ => {}
         }
+        let now = Instant::now();
         let near = self.own_zone.as_ref().and_then(|zone| zone.draw(&self.all, now));
         near.and_then(|near| draw(near, avoid, now))
             .or_else(|| draw(&self.all, avoid, now))
