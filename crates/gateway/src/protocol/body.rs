@@ -9,7 +9,7 @@ use accord_runtime::{fair_share::Held, fault::StatusBuilder};
 use accord_transcode::Malformed;
 use accord_upstream::grpc::BodyError;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::{
     convert::Infallible,
@@ -63,6 +63,15 @@ pub(super) fn add_metadata(metadata: &HeaderMap, is_passed_on: bool, response: &
         let is_own = name.as_str().starts_with("grpc-") || *name == header::CONTENT_TYPE;
         if !is_own && (is_passed_on || *name != header::CONTENT_ENCODING) {
             response.append(name.clone(), value.clone());
+        }
+    }
+}
+
+/// Adds an upstream's trailing metadata, under names that begin with `trailer-`.
+pub(super) fn add_trailers(trailers: &HeaderMap, response: &mut HeaderMap) {
+    for (name, value) in trailers.iter().filter(|(name, _)| !name.as_str().starts_with("grpc-")) {
+        if let Ok(name) = HeaderName::try_from(format!("trailer-{name}")) {
+            response.append(name, value.clone());
         }
     }
 }

@@ -7,7 +7,7 @@ mod upload;
 
 use super::{
     BodyMode, Keep, Malformed, Protocol, Reply, RequestFrames, RequestOptions, RouteMatch, Written,
-    body::{Whole, add_metadata, body_fault, transcoded, unsupported},
+    body::{Whole, add_metadata, add_trailers, body_fault, transcoded, unsupported},
     content,
     grpc::timeout as grpc_timeout,
     grpc_subtype, http_status,
@@ -25,6 +25,7 @@ use accord_runtime::fair_share::Held;
 use accord_transcode::{NoMatch, Plan, Violation, ViolationKind};
 use accord_upstream::{Answer, grpc};
 use bytes::Bytes;
+pub(super) use error::status_json;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 use http_body::Body as HttpBody;
 use hyper::body::Incoming;
@@ -49,6 +50,8 @@ pub(super) struct Json {
     accepts_problem: bool,
     /// How a stream's messages are separated.
     framing: Framing,
+    /// Whether what follows a stream may be told in HTTP's trailers.
+    reads_trailers: bool,
 }
 
 /// How one call's JSON is read and written.
@@ -65,7 +68,7 @@ impl Json {
     /// What a caller reads by its `accept`.
     pub(super) fn new(headers: &HeaderMap) -> Self {
         let accepts_problem = accept::prefers(headers, error::PROBLEM, "application/json");
-        Self { accepts_problem, framing: Framing::of(headers) }
+        Self { accepts_problem, framing: Framing::of(headers), reads_trailers: reads_trailers(headers) }
     }
 
     fn codec(self, plan: Arc<Plan>, variables: Variables) -> Codec {
@@ -90,8 +93,7 @@ impl Protocol for Json {
         if grpc_subtype(&parts.headers).is_some() {
             return Err(unsupported("gRPC needs HTTP/2; call with JSON over HTTP/1.1 instead"));
         }
-        let timeout = timeout(&parts.headers);
-        Ok(RequestOptions { is_metadata, ..RequestOptions::new(&parts.headers, timeout) })
+        Ok(options(&parts.headers))
     }
 
     /// By its binding, or by `POST /pkg.Service/Method`, which reaches every method.
@@ -169,6 +171,11 @@ impl Protocol for Json {
     }
 }
 
+/// What the headers of a caller say that reads JSON.
+pub(super) fn options(headers: &HeaderMap) -> RequestOptions {
+    RequestOptions { is_metadata, ..RequestOptions::new(headers, timeout(headers)) }
+}
+
 fn unary(
     codec: &Codec,
     method: &Method,
@@ -186,6 +193,7 @@ fn unary(
         Err(status) => codec.json.error(&status, method),
     };
     add_metadata(&answer.head, is_passed_on, response.headers_mut());
+    add_trailers(&answer.trailers, response.headers_mut());
     if let Some((keep, body)) = keep.zip(written) {
         let (status, head) = (response.status(), response.headers().clone());
         keep(Written { status, head, body, trailers: None });
@@ -219,6 +227,12 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Malformed> {
     let own = single(headers, &TIMEOUT, MALFORMED_TIMEOUT, parse_seconds)?;
     let other = grpc_timeout(headers)?;
     Ok(own.into_iter().chain(other).min())
+}
+
+/// Whether a caller says that it reads trailers (RFC 9110, 10.1.4).
+fn reads_trailers(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::TE).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
 fn is_metadata(name: &HeaderName) -> bool {

@@ -6,7 +6,7 @@ use crate::{
     memory::{self, CallMemory},
     protocol::{
         Keep, Written,
-        body::{Whole, add_metadata, body_fault, transcoded},
+        body::{Whole, add_metadata, add_trailers, body_fault, transcoded},
         content::Encoding,
         json::violation,
     },
@@ -15,7 +15,7 @@ use accord_contract::Method;
 use accord_runtime::fair_share::Held;
 use accord_upstream::{Answer, grpc};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body as HttpBody;
 use std::error::Error;
 use tonic::body::Body;
@@ -91,12 +91,4 @@ pub(super) fn respond(
         keep(Written { status: StatusCode::OK, head: response.headers().clone(), body, trailers: None });
     }
     Ok(response)
-}
-
-fn add_trailers(trailers: &HeaderMap, response: &mut HeaderMap) {
-    for (name, value) in trailers.iter().filter(|(name, _)| !name.as_str().starts_with("grpc-")) {
-        if let Ok(name) = HeaderName::try_from(format!("trailer-{name}")) {
-            response.append(name, value.clone());
-        }
-    }
 }

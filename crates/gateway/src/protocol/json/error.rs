@@ -34,7 +34,7 @@ pub(super) fn respond(
 }
 
 /// A status as the JSON form of `google.rpc.Status`.
-pub(super) fn status_json(status: &Status, known: Option<&DescriptorPool>) -> Value {
+pub(in crate::protocol) fn status_json(status: &Status, known: Option<&DescriptorPool>) -> Value {
     json!({
         "code": status.code() as i32,
         "message": status.message(),

@@ -4,7 +4,7 @@
 mod keep_alive;
 mod raw;
 
-use super::{Codec, accept, add_metadata, error};
+use super::{Codec, accept, add_metadata, add_trailers, error};
 use crate::{fault::Fault, memory::CallMemory, protocol::messages::Messages};
 use accord_contract::{Method, STREAM_FAILURE as FAILURE};
 use accord_transcode::Plan;
@@ -118,28 +118,42 @@ pub(super) async fn only(method: &Method, response: Response<Body>, memory: &Cal
         result = messages.advance(&mut Vec::new(), keep).await;
     }
     let message = message.ok_or_else(|| Fault::not_one_message().status().clone());
-    Ok(Answer { head: parts.headers, ..Answer::new(result.and(message)) })
+    let trailers = messages.trailers().clone();
+    Ok(Answer { head: parts.headers, trailers, ..Answer::new(result.and(message)) })
 }
 
 fn written(codec: &Codec, method: &Method, head: &HeaderMap, messages: Messages) -> Response<Body> {
     let framing = codec.json.framing;
     let known = method.descriptor.parent_pool().clone();
+    let reads_trailers = codec.json.reads_trailers;
     let writer = Writer { messages, plan: Arc::clone(&codec.plan), framing, known };
-    let texts = stream::unfold(writer, |mut writer| async move {
-        let text = writer.next().await?;
-        Some((Bytes::from(text), writer))
+    let frames = stream::unfold(Some(writer), move |writer| async move {
+        let mut writer = writer?;
+        match writer.next().await {
+            Some(text) => Some((Frame::data(Bytes::from(text)), Some(writer))),
+            None => Some((trailers(&writer.messages, reads_trailers)?, None)),
+        }
     });
     let mut response = Response::new(match framing {
-        Framing::Lines => body_of(texts),
-        Framing::Events => body_of(KeepAlive::new(texts)),
+        Framing::Lines => body_of(frames),
+        Framing::Events => body_of(KeepAlive::new(frames)),
     });
     add_metadata(head, false, response.headers_mut());
     response.headers_mut().insert(header::CONTENT_TYPE, framing.content_type());
     response
 }
 
-fn body_of(texts: impl Stream<Item = Bytes> + Send + 'static) -> Body {
-    Body::new(StreamBody::new(texts.map(|text| Ok::<_, Infallible>(Frame::data(text)))))
+fn body_of(frames: impl Stream<Item = Frame<Bytes>> + Send + 'static) -> Body {
+    Body::new(StreamBody::new(frames.map(Ok::<_, Infallible>)))
+}
+
+/// The trailing metadata of a stream that is over, for a caller that reads it; none where there is none.
+fn trailers(messages: &Messages, reads_trailers: bool) -> Option<Frame<Bytes>> {
+    let mut trailers = HeaderMap::new();
+    if reads_trailers {
+        add_trailers(messages.trailers(), &mut trailers);
+    }
+    (!trailers.is_empty()).then(|| Frame::trailers(trailers))
 }
 
 impl Writer {

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::Stream;
+use http_body::Frame;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -34,13 +35,15 @@ impl<S> KeepAlive<S> {
     }
 }
 
-impl<S: Stream<Item = Bytes>> Stream for KeepAlive<S> {
-    type Item = Bytes;
+impl<S: Stream<Item = Frame<Bytes>>> Stream for KeepAlive<S> {
+    type Item = Frame<Bytes>;
 
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         let mut this = self.project();
         let next = match this.events.poll_next(context) {
-            Poll::Pending if this.timer.as_mut().poll(context).is_ready() => Some(Bytes::from_static(COMMENT)),
+            Poll::Pending if this.timer.as_mut().poll(context).is_ready() => {
+                Some(Frame::data(Bytes::from_static(COMMENT)))
+            }
             Poll::Pending => return Poll::Pending,
             Poll::Ready(event) => event,
         };
@@ -61,9 +64,11 @@ mod tests {
         let begun = Instant::now();
         let events = stream::unfold([1, 40, 14].into_iter(), |mut pauses| async {
             sleep(Duration::from_secs(pauses.next()?)).await;
-            Some((Bytes::from_static(b"data: {}\n\n"), pauses))
+            Some((Frame::data(Bytes::from_static(b"data: {}\n\n")), pauses))
         });
-        let seen: Vec<_> = KeepAlive::new(events).map(|text| (begun.elapsed().as_secs(), text[0])).collect().await;
+        let first = |frame: Frame<Bytes>| frame.into_data().unwrap()[0];
+        let seen: Vec<_> =
+            KeepAlive::new(events).map(|frame| (begun.elapsed().as_secs(), first(frame))).collect().await;
         assert_eq!(seen, [(1, b'd'), (16, b':'), (31, b':'), (41, b'd'), (55, b'd')]);
     }
 }

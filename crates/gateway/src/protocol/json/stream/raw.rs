@@ -1,6 +1,6 @@
 //! A stream of `google.api.HttpBody`: its bytes and nothing else, with the content type of the first message.
 
-use super::{Codec, add_metadata, not_declared};
+use super::{Codec, add_metadata, not_declared, trailers};
 use crate::protocol::messages::Messages;
 use accord_transcode::Plan;
 use bytes::Bytes;
@@ -35,11 +35,15 @@ pub(super) async fn respond(codec: &Codec, head: &HeaderMap, messages: Messages)
         return Err(status);
     }
     let content_type = passing.content_type.clone();
-    let chunks = stream::unfold(passing, |mut passing| async move {
-        let chunk = passing.next().await?;
-        Some((chunk.map(Frame::data), passing))
+    let reads_trailers = codec.json.reads_trailers;
+    let frames = stream::unfold(Some(passing), move |passing| async move {
+        let mut passing = passing?;
+        match passing.next().await {
+            Some(chunk) => Some((chunk.map(Frame::data), Some(passing))),
+            None => Some((Ok(trailers(&passing.messages, reads_trailers)?), None)),
+        }
     });
-    let mut response = Response::new(Body::new(StreamBody::new(chunks)));
+    let mut response = Response::new(Body::new(StreamBody::new(frames)));
     add_metadata(head, true, response.headers_mut());
     if let Some(content_type) = content_type {
         response.headers_mut().insert(header::CONTENT_TYPE, content_type);
