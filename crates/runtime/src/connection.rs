@@ -6,14 +6,14 @@ use std::{
     net::{self, SocketAddr},
     pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -43,6 +43,7 @@ use crate::{
     reload::Reloading,
     shutdown::Shutdown,
     telemetry,
+    upgrade::{AfterUpgrade, GoingAway},
     write_deadline::{self, ChunkedBody, StreamExecutor, WriteDeadline},
 };
 
@@ -61,6 +62,9 @@ const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 16;
 /// How long a connection that was asked to go may stay without a call, and how often that is looked at.
 const IDLE_LIMIT: Duration = Duration::from_secs(5);
 const IDLE_CHECK: Duration = Duration::from_secs(1);
+
+/// How long before the end of a shutdown's grace an upgraded connection is told to go: the time to say so.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// The number of the next connection.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -127,9 +131,11 @@ impl Connections {
         let _ = socket.set_nodelay(true);
         let calls = TaskTracker::new();
         let peer = Peer { address, tls: self.tls.is_some(), connection: NEXT.fetch_add(1, Ordering::Relaxed) };
-        let service = between(http1::checked(service), peer, calls.clone());
+        let after = Arc::default();
+        let service = between(http1::checked(service), peer, calls.clone(), Arc::clone(&after));
         let Some(tls) = &self.tls else {
-            return self.serve_http(socket, service, &calls).await;
+            self.serve_http(socket, service, &calls).await;
+            return self.serve_upgraded(&after).await;
         };
         let handshake = timeout(self.header_timeout, TlsAcceptor::from(tls.get()).accept(socket));
         let shaken = tokio::select! {
@@ -138,7 +144,10 @@ impl Connections {
             () = self.shutdown.begun() => return,
         };
         match shaken {
-            Ok(Ok(stream)) => self.serve_http(stream, service, &calls).await,
+            Ok(Ok(stream)) => {
+                self.serve_http(stream, service, &calls).await;
+                self.serve_upgraded(&after).await;
+            }
             Ok(Err(error)) => self.handshake_failed(&error),
             Err(elapsed) => self.handshake_failed(&elapsed),
         }
@@ -162,7 +171,7 @@ impl Connections {
         let io = PrefaceTimeout::new(LingeringClose::new(io), self.header_timeout);
         let io = ControlFrameLimit::new(io, flooded);
         let io = TokioIo::new(io);
-        let mut connection = pin!(self.http.serve_connection(io, TowerToHyperService::new(service)));
+        let mut connection = pin!(self.http.serve_connection_with_upgrades(io, TowerToHyperService::new(service)));
         let mut deadline = WriteDeadline::default();
         let too_old = tokio::select! {
             ended = deadline.enforce(connection.as_mut()) => return log_end(ended),
@@ -176,6 +185,23 @@ impl Connections {
             ended = timeout(grace, deadline.enforce(connection)) => log_end(ended.unwrap_or(None)),
             () = idle(calls) => log_end(None),
         }
+    }
+
+    /// What a connection does that has been upgraded, within the write deadline of what is answered by it.
+    async fn serve_upgraded(&self, after: &OnceLock<AfterUpgrade>) {
+        let Some(work) = after.get().and_then(AfterUpgrade::take) else { return };
+        log_end(WriteDeadline::default().enforce(work(self.going_away())).await.map(Ok));
+    }
+
+    fn going_away(&self) -> GoingAway {
+        let (shutdown, age) = (self.shutdown.clone(), self.age.saturating_add(self.age_grace));
+        Box::pin(async move {
+            tokio::select! {
+                () = tokio::time::sleep(age) => return,
+                () = shutdown.begun() => {}
+            }
+            tokio::time::sleep(shutdown.remaining().saturating_sub(LAST_WORD)).await;
+        })
     }
 }
 
@@ -216,11 +242,13 @@ fn http(config: &ListenConfig) -> Builder<StreamExecutor> {
     http
 }
 
-/// The service as the connection sees it: requests know their peer, responses their write deadline, and both count as a call.
+/// The service as the connection sees it: requests know their peer, responses their write deadline, and both count as a call. What
+/// follows an upgrade is put aside.
 fn between<S, B>(
     service: S,
     peer: Peer,
     calls: TaskTracker,
+    after: Arc<OnceLock<AfterUpgrade>>,
 ) -> impl Service<Request<Incoming>, Response = Response<ChunkedBody<B>>, Error = Infallible, Future: Send> + Clone + Send
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -231,8 +259,16 @@ where
         request
     };
     service.map_request(with_peer).map_future(move |response| {
-        let call = calls.token();
-        async move { Ok(write_deadline::send(response.await?, call)) }
+        let (call, after) = (calls.token(), Arc::clone(&after));
+        async move {
+            let mut response = response.await?;
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS
+                && let Some(work) = response.extensions_mut().remove()
+            {
+                let _ = after.set(work);
+            }
+            Ok(write_deadline::send(response, call))
+        }
     })
 }
 

@@ -27,6 +27,7 @@ mod lingering_close;
 mod preface;
 mod frames;
 mod control_frames;
+pub mod upgrade;
 mod connection;
 mod http1;
 mod http2;

@@ -47,7 +47,7 @@ pub struct ListenConfig<A = Address> {
     /// Default 5m.
     #[serde(with = "Time::<1, DAY>")]
     pub max_connection_age_grace: Duration,
-    /// Silence on an HTTP/2 connection after which the peer is pinged, 1ms to 24h. Default 30s.
+    /// Silence on an HTTP/2 connection or a WebSocket after which the peer is pinged, 1ms to 24h. Default 30s.
     #[serde(with = "Time::<1, DAY>")]
     pub keepalive_interval: Duration,
     /// Time for the answer to a ping, 1ms to 1h; then the connection is cut. Default 10s.
