@@ -52,7 +52,7 @@ pub(crate) struct Gateway {
     /// How many proxies in front of the public listener are believed about who calls.
     pub trusted_hops: usize,
     /// What browsers are told of calls by the public listener.
-    pub cors: Option<Cors>,
+    pub cors: Option<Arc<Cors>>,
     /// The contract in force.
     pub tables: Arc<Tables>,
     /// How many calls may be in flight.

@@ -129,9 +129,12 @@ impl Cors {
 
     /// Who calls.
     pub(crate) fn page(&self, headers: &HeaderMap) -> PageCall {
-        let origin = headers.get(header::ORIGIN);
-        let is_allowed = |origin: &&HeaderValue| self.origins.iter().any(|pattern| pattern.matches(origin.as_bytes()));
-        PageCall { origin: origin.filter(is_allowed).cloned() }
+        PageCall { origin: headers.get(header::ORIGIN).filter(|origin| self.allows(origin)).cloned() }
+    }
+
+    /// Whether pages of an origin may call.
+    pub(crate) fn allows(&self, origin: &HeaderValue) -> bool {
+        self.origins.iter().any(|pattern| pattern.matches(origin.as_bytes()))
     }
 
     /// The answer to a browser that asks whether an allowed page may call. It comes without credentials, so nobody is

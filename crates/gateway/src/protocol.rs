@@ -15,6 +15,7 @@ mod json;
 mod messages;
 mod options;
 pub mod parsers;
+mod websocket;
 
 use crate::{
     fault::Fault,
@@ -37,6 +38,8 @@ use json::Json;
 pub(crate) use options::{CacheControl, Consistency, Malformed, RequestOptions};
 use std::{error::Error, sync::Arc};
 use tonic::body::Body;
+use websocket::WebSocket;
+pub(crate) use websocket::{KeepAlive, WebSockets};
 
 /// What a protocol knows how to do, in the order in which a request meets it.
 trait Protocol {
@@ -94,6 +97,7 @@ enum Kind {
     GrpcWeb(GrpcWeb),
     Connect(Connect),
     Json(Json),
+    WebSocket(WebSocket),
 }
 
 /// A method, and how it was called.
@@ -124,6 +128,7 @@ enum CodecKind {
     GrpcWeb(<GrpcWeb as Protocol>::Codec),
     Connect(<Connect as Protocol>::Codec),
     Json(<Json as Protocol>::Codec),
+    WebSocket(<WebSocket as Protocol>::Codec),
 }
 
 /// A response in hand.
@@ -158,6 +163,8 @@ pub(crate) enum WrittenAs {
     ConnectProto,
     ConnectJson,
     Json,
+    WebSocketJson,
+    WebSocketProto,
 }
 
 impl WireProtocol {
@@ -168,6 +175,9 @@ impl WireProtocol {
         let headers = request.headers();
         if request.version() == Version::HTTP_2 && grpc_subtype(headers).is_some() {
             return Self(Kind::Grpc(Grpc));
+        }
+        if let Some(socket) = WebSocket::detect(request) {
+            return Self(Kind::WebSocket(socket));
         }
         if let Some(web) = GrpcWeb::detect(headers) {
             return Self(Kind::GrpcWeb(web));
@@ -185,6 +195,7 @@ impl WireProtocol {
             Kind::GrpcWeb(_) => "grpc_web",
             Kind::Connect(_) => "connect",
             Kind::Json(_) => "json",
+            Kind::WebSocket(_) => "websocket",
         }
     }
 
@@ -195,6 +206,7 @@ impl WireProtocol {
             Kind::GrpcWeb(_) => GrpcWeb::IS_GRPC,
             Kind::Connect(_) => Connect::IS_GRPC,
             Kind::Json(_) => Json::IS_GRPC,
+            Kind::WebSocket(_) => WebSocket::IS_GRPC,
         }
     }
 
@@ -205,6 +217,7 @@ impl WireProtocol {
             Kind::GrpcWeb(web) => web.admit(parts),
             Kind::Connect(connect) => connect.admit(parts),
             Kind::Json(json) => json.admit(parts),
+            Kind::WebSocket(socket) => socket.admit(parts),
         }
     }
 
@@ -215,6 +228,7 @@ impl WireProtocol {
             Kind::GrpcWeb(web) => web.find(table, parts).map(|route| route.map(CodecKind::GrpcWeb)),
             Kind::Connect(connect) => connect.find(table, parts).map(|route| route.map(CodecKind::Connect)),
             Kind::Json(json) => json.find(table, parts).map(|route| route.map(CodecKind::Json)),
+            Kind::WebSocket(socket) => socket.find(table, parts).map(|route| route.map(CodecKind::WebSocket)),
         }
     }
 
@@ -225,6 +239,7 @@ impl WireProtocol {
             Kind::GrpcWeb(web) => web.fault(fault),
             Kind::Connect(connect) => connect.fault(fault),
             Kind::Json(json) => json.fault(fault),
+            Kind::WebSocket(socket) => socket.fault(fault),
         };
         fault.add_headers(response.headers_mut());
         response
@@ -239,6 +254,7 @@ impl RouteMatch {
             CodecKind::GrpcWeb(_) => GrpcWeb::IS_BY_LINE,
             CodecKind::Connect(_) => Connect::IS_BY_LINE,
             CodecKind::Json(_) => Json::IS_BY_LINE,
+            CodecKind::WebSocket(_) => WebSocket::IS_BY_LINE,
         }
     }
 
@@ -249,6 +265,7 @@ impl RouteMatch {
             CodecKind::GrpcWeb(web) => web.written_as(),
             CodecKind::Connect(codec) => codec.written_as(),
             CodecKind::Json(_) => WrittenAs::Json,
+            CodecKind::WebSocket(codec) => codec.written_as(),
         }
     }
 
@@ -263,6 +280,7 @@ impl RouteMatch {
             CodecKind::GrpcWeb(codec) => GrpcWeb::read(codec, method, parts, body, held).await,
             CodecKind::Connect(codec) => Connect::read(codec, method, parts, body, held).await,
             CodecKind::Json(codec) => Json::read(codec, method, parts, body, held).await,
+            CodecKind::WebSocket(codec) => WebSocket::read(codec, method, parts, body, held).await,
         }
     }
 
@@ -274,6 +292,7 @@ impl RouteMatch {
             CodecKind::GrpcWeb(codec) => GrpcWeb::frames(codec, method, body, memory),
             CodecKind::Connect(codec) => Connect::frames(codec, method, body, memory),
             CodecKind::Json(codec) => Json::frames(codec, method, body, memory),
+            CodecKind::WebSocket(codec) => WebSocket::frames(codec, method, body, memory),
         }
     }
 
@@ -285,6 +304,7 @@ impl RouteMatch {
             CodecKind::GrpcWeb(codec) => GrpcWeb::respond(codec, method, reply, memory).await,
             CodecKind::Connect(codec) => Connect::respond(codec, method, reply, memory).await,
             CodecKind::Json(codec) => Json::respond(codec, method, reply, memory).await,
+            CodecKind::WebSocket(codec) => WebSocket::respond(codec, method, reply, memory).await,
         }
     }
 }

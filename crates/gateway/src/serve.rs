@@ -13,6 +13,7 @@ use crate::{
     listener_service::ListenerService,
     memory::MemoryBudget,
     near::NearCache,
+    protocol::{KeepAlive, WebSockets},
     rate_limit::SharedLimits,
     read_through::ReadThrough,
     table::{self, Sources, Tables},
@@ -54,7 +55,7 @@ pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
     let public_listener = Listener::bind(&config.listen).await?.on(workers);
     let admin_listener = Listener::bind(&config.admin).await?;
     let internal_listener = match config.internal.clone().given() {
-        Some(config) => Some(Listener::bind(&config).await?.on(workers)),
+        Some(config) => Some((Listener::bind(&config).await?.on(workers), KeepAlive::of(&config))),
         None => None,
     };
     // Calls of the public listener may still have to call their neighbours: the internal listener drains after that, within
@@ -70,16 +71,16 @@ pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
     let (upstreams, bindings) = (gateway.tables.upstreams().len(), table.bindings());
     let (methods, denied, pending) = (table.len(), table.denied(), table.pending().len());
     let (address, admin_address) = (public_listener.address(), admin_listener.address());
-    let internal = internal_listener.as_ref().map(|internal| tracing::field::display(internal.address()));
+    let internal = internal_listener.as_ref().map(|(internal, _)| tracing::field::display(internal.address()));
     tracing::info!(listen = %address, admin = %admin_address, internal, upstreams, methods, bindings, denied, pending, "listening");
-    let service = |listener| observed(listener, ListenerService::new(listener, &gateway, &inspection));
+    let service = |listener, keep_alive| service(listener, &gateway, &inspection, keep_alive);
     let public = async {
-        public_listener.serve(service(ListenerKind::Public), shutdown.clone()).await;
+        public_listener.serve(service(ListenerKind::Public, KeepAlive::of(&config.listen)), shutdown.clone()).await;
         internal_shutdown.begin();
     };
     let internal = async {
-        if let Some(listener) = internal_listener {
-            listener.serve(service(ListenerKind::Internal), internal_shutdown.clone()).await;
+        if let Some((listener, keep_alive)) = internal_listener {
+            listener.serve(service(ListenerKind::Internal, keep_alive), internal_shutdown.clone()).await;
         }
     };
     let end = async {
@@ -104,9 +105,19 @@ fn follow_dependencies(health: &Health, gateway: &Gateway) {
     }
 }
 
-/// Named by the path of a request it does not know: the gateway says the name once it has found the method.
-fn observed(listener: ListenerKind, service: ListenerService) -> Observe<Catch<ListenerService>> {
-    Observe::new(Catch::new(service), Arc::new(|_: &str| None)).listener(listener.name())
+/// What answers by a listener.
+fn service(
+    listener: ListenerKind,
+    gateway: &Arc<Gateway>,
+    inspection: &Arc<Inspection>,
+    keep_alive: KeepAlive,
+) -> WebSockets<Observe<Catch<ListenerService>>> {
+    let service = ListenerService::new(listener, gateway, inspection);
+    // Named by the path of a request it does not know: the gateway says the name once it has found the method.
+    let observed = Observe::new(Catch::new(service), Arc::new(|_: &str| None)).listener(listener.name());
+    // Pages of other origins have no business where services call each other.
+    let cors = gateway.cors.clone().filter(|_| listener == ListenerKind::Public);
+    WebSockets::new(observed, cors, keep_alive)
 }
 
 async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -> anyhow::Result<Arc<Gateway>> {
@@ -129,7 +140,7 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
         |((upstream, invalidator), near)| ReadThrough::new(upstream, invalidator, near, mesh.clone(), max_bypassed);
     Ok(Arc::new(Gateway {
         tables,
-        cors: Cors::new(&config.cors),
+        cors: Cors::new(&config.cors).map(Arc::new),
         trusted_hops: config.forwarding.trusted_hops,
         concurrency_limit: ConcurrencyLimit::new(config.limits.max_in_flight, config.limits.max_share),
         memory: MemoryBudget::new(config.limits.max_memory, config.limits.max_share),

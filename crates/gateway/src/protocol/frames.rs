@@ -19,6 +19,8 @@ pub(crate) enum RequestFrames {
     AsTheyStand(Incoming),
     /// They are made of others.
     Rewritten(Rewritten<Incoming>),
+    /// They come otherwise than in the request's body.
+    Made(Body),
 }
 
 impl HttpBody for RequestFrames {
@@ -31,6 +33,9 @@ impl HttpBody for RequestFrames {
                 Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
             Self::Rewritten(body) => Pin::new(body).poll_frame(context),
+            Self::Made(body) => {
+                Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
         }
     }
 
@@ -38,7 +43,7 @@ impl HttpBody for RequestFrames {
         match self {
             Self::AsTheyStand(body) => body.is_end_stream(),
             // What is left of it may have to be refused.
-            Self::Rewritten(_) => false,
+            Self::Rewritten(_) | Self::Made(_) => false,
         }
     }
 }

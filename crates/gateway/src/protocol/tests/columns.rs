@@ -1,6 +1,9 @@
 //! What differs between protocols, a column each.
 
-use super::{BodyMode, GET, frames};
+use super::{
+    BodyMode, GET, frames,
+    websocket::{Format, Socket},
+};
 use accord_api::catalog::v1::GetProductRequest;
 use accord_runtime::fault::{name, reason_of};
 use base64::{
@@ -14,6 +17,9 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::pb::ErrorInfo;
 
+/// The header that says how a request is compressed, and the request.
+type Compressed = fn(id: &str) -> (&'static str, Bytes);
+
 /// What differs between protocols.
 pub(super) struct Column {
     pub name: &'static str,
@@ -26,8 +32,12 @@ pub(super) struct Column {
     pub body: fn(id: &str) -> Bytes,
     /// What is no request; none where any bytes may be one.
     pub malformed: Option<&'static str>,
-    /// A request, said to be compressed in a way that nobody knows.
-    pub compressed: fn(id: &str) -> (&'static str, Bytes),
+    /// A request, said to be compressed in a way that nobody knows; none where nothing is compressed.
+    pub compressed: Option<Compressed>,
+    /// How a body comes that does not come in the request.
+    pub aside: fn(Builder, Bytes) -> Builder,
+    /// Whether metadata of an answer is told.
+    pub says_metadata: bool,
     /// Whether it has a way to say that the caller retries.
     pub says_retries: bool,
     /// How a stream of messages is carried.
@@ -45,7 +55,7 @@ pub(super) struct Received {
     pub body: Bytes,
 }
 
-pub(super) const COLUMNS: [Column; 6] = [
+pub(super) const COLUMNS: [Column; 8] = [
     Column {
         name: "gRPC",
         call: |path| post(path).version(Version::HTTP_2).header("content-type", "application/grpc"),
@@ -53,7 +63,9 @@ pub(super) const COLUMNS: [Column; 6] = [
         timeout_value: "300m",
         body: |id| frames::frame(&message(id)),
         malformed: Some("{"),
-        compressed: |id| ("grpc-encoding", compressed(id)),
+        compressed: Some(|id| ("grpc-encoding", compressed(id))),
+        aside: |call, _| call,
+        says_metadata: true,
         says_retries: true,
         streams: BodyMode::PassThrough,
         outcome: |Received { head, trailers, .. }| {
@@ -67,7 +79,9 @@ pub(super) const COLUMNS: [Column; 6] = [
         timeout_value: "300m",
         body: |id| frames::frame(&message(id)),
         malformed: Some("{"),
-        compressed: |id| ("grpc-encoding", compressed(id)),
+        compressed: Some(|id| ("grpc-encoding", compressed(id))),
+        aside: |call, _| call,
+        says_metadata: true,
         says_retries: true,
         streams: BodyMode::PassThrough,
         outcome: |received| of_web(&received.head, &received.body),
@@ -79,7 +93,9 @@ pub(super) const COLUMNS: [Column; 6] = [
         timeout_value: "300m",
         body: |id| STANDARD.encode(frames::frame(&message(id))).into(),
         malformed: Some("{"),
-        compressed: |id| ("grpc-encoding", STANDARD.encode(compressed(id)).into()),
+        compressed: Some(|id| ("grpc-encoding", STANDARD.encode(compressed(id)).into())),
+        aside: |call, _| call,
+        says_metadata: true,
         says_retries: true,
         streams: BodyMode::PassThrough,
         outcome: |received| of_web(&received.head, &STANDARD.decode(&received.body).expect("one piece of base64")),
@@ -91,7 +107,9 @@ pub(super) const COLUMNS: [Column; 6] = [
         timeout_value: "300",
         body: |id| message(id).into(),
         malformed: None,
-        compressed: |id| ("content-encoding", id.to_owned().into()),
+        compressed: Some(|id| ("content-encoding", id.to_owned().into())),
+        aside: |call, _| call,
+        says_metadata: true,
         says_retries: true,
         streams: BodyMode::PassThrough,
         outcome: |received| of_connect(&received.body),
@@ -103,7 +121,9 @@ pub(super) const COLUMNS: [Column; 6] = [
         timeout_value: "300",
         body: |id| json!({ "id": id }).to_string().into(),
         malformed: Some("{"),
-        compressed: |id| ("content-encoding", id.to_owned().into()),
+        compressed: Some(|id| ("content-encoding", id.to_owned().into())),
+        aside: |call, _| call,
+        says_metadata: true,
         says_retries: true,
         streams: BodyMode::PassThrough,
         outcome: |received| of_connect(&received.body),
@@ -116,7 +136,9 @@ pub(super) const COLUMNS: [Column; 6] = [
         timeout_value: "0.3",
         body: |id| json!({ "id": id }).to_string().into(),
         malformed: Some("{"),
-        compressed: |id| ("content-encoding", id.to_owned().into()),
+        compressed: Some(|id| ("content-encoding", id.to_owned().into())),
+        aside: |call, _| call,
+        says_metadata: true,
         says_retries: false,
         streams: BodyMode::ServerStream,
         outcome: |Received { body, .. }| {
@@ -124,6 +146,34 @@ pub(super) const COLUMNS: [Column; 6] = [
             let reason = body["details"][0]["reason"].as_str().unwrap_or_default().to_owned();
             (body["code"].as_i64().unwrap_or_default().try_into().expect("a code"), reason)
         },
+    },
+    Column {
+        name: "WebSocket in JSON",
+        call: |path| websocket(path, Format::Json),
+        timeout: "request-timeout",
+        timeout_value: "0.3",
+        body: |id| json!({ "id": id }).to_string().into(),
+        malformed: Some("{"),
+        compressed: None,
+        aside: |call, body| call.extension(Socket::holding(Format::Json, true, body)),
+        says_metadata: false,
+        says_retries: false,
+        streams: BodyMode::ServerStream,
+        outcome: |received| of_websocket(&received.body),
+    },
+    Column {
+        name: "WebSocket in protobuf",
+        call: |path| websocket(path, Format::Proto),
+        timeout: "request-timeout",
+        timeout_value: "0.3",
+        body: |id| message(id).into(),
+        malformed: None,
+        compressed: None,
+        aside: |call, body| call.extension(Socket::holding(Format::Proto, false, body)),
+        says_metadata: false,
+        says_retries: false,
+        streams: BodyMode::ServerStream,
+        outcome: |received| of_websocket(&received.body),
     },
 ];
 
@@ -171,6 +221,27 @@ fn of_connect(body: &[u8]) -> Outcome {
         ErrorInfo::decode(&*STANDARD_NO_PAD.decode(value).expect("base64")).expect("an ErrorInfo")
     });
     (code as i32, info.map(|info| info.reason).unwrap_or_default())
+}
+
+/// What is left of a handshake once it was accepted.
+fn websocket(path: &str, format: Format) -> Builder {
+    let opened = Request::builder().uri(path).header("upgrade", "websocket");
+    opened.extension(Socket::holding(format, true, Bytes::new()))
+}
+
+/// Of the last text, which the close says again.
+fn of_websocket(frames: &[u8]) -> Outcome {
+    assert_eq!(frames[0], 0x81, "a text");
+    let (length, begin) = match frames[1] {
+        126 => (usize::from(u16::from_be_bytes([frames[2], frames[3]])), 4),
+        length => (usize::from(length), 2),
+    };
+    let (text, close) = frames[begin..].split_at(length);
+    let text: Value = serde_json::from_slice(text).expect("JSON");
+    let error = &text["@error"];
+    let code = i32::try_from(error["code"].as_i64().expect("a code")).expect("a code");
+    assert_eq!((close[0], i32::from(u16::from_be_bytes([close[2], close[3]]))), (0x88, 4000 + code));
+    (code, error["details"][0]["reason"].as_str().unwrap_or_default().to_owned())
 }
 
 /// The content type of a unary call, or of a stream on every other path.
