@@ -28,6 +28,7 @@ mod server;
 mod settings;
 pub mod soak;
 pub mod web;
+pub mod websocket;
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 

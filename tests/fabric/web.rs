@@ -32,9 +32,9 @@ pub enum WebProtocol {
 
 /// A message of the tests' services.
 #[derive(Clone, PartialEq, Message)]
-struct Word {
+pub(crate) struct Word {
     #[prost(string, tag = "1")]
-    text: String,
+    pub(crate) text: String,
 }
 
 /// What came back.
@@ -120,10 +120,11 @@ impl WebProtocol {
     /// Sends it, and reads the whole answer.
     pub async fn send(self, call: HttpCall) -> Result<WebAnswer> {
         let answer = call.send().await?;
-        self.answer(&answer).with_context(|| format!("{self:?}: {answer:?}"))
+        self.read(&answer).with_context(|| format!("{self:?}: {answer:?}"))
     }
 
-    fn answer(self, answer: &HttpResponse) -> Result<WebAnswer> {
+    /// Reads an answer.
+    pub fn read(self, answer: &HttpResponse) -> Result<WebAnswer> {
         match self {
             Self::ConnectProto | Self::ConnectJson => self.unary(answer),
             _ => self.stream(answer),

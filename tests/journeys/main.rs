@@ -41,6 +41,9 @@ mod validate;
 mod slow_readers;
 mod errors;
 mod request;
+mod websocket;
+mod every_protocol;
+mod json_trailers;
 mod wire;
 
 use accord_fabric::{EDITOR, Fabric, http::HttpResponse};

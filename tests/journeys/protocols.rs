@@ -47,7 +47,7 @@ fn gzip(message: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// What reached the upstream, without what each hop and each call says anew.
-fn comparable(call: &ReceivedCall) -> (Vec<String>, Vec<u8>) {
+pub(crate) fn comparable(call: &ReceivedCall) -> (Vec<String>, Vec<u8>) {
     let own = ["x-request-id", "traceparent", "grpc-timeout", "x-accord-passport", "user-agent"];
     let headers = call.headers.iter().filter(|(name, _)| !own.contains(&name.as_str()));
     let mut lines: Vec<_> = headers.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or("?"))).collect();
