@@ -1,8 +1,9 @@
 //! Services that Accord never met, and clients nobody here wrote: gRPC for Go, Node and Python, the own
-//! libraries of Connect and gRPC-Web, buf, a real OTLP collector, and a Redis.
+//! libraries of Connect and gRPC-Web, ws for Node, Chromium, buf, a real OTLP collector, and a Redis.
 //!
 //! The tools come from the environment that `cargo xtask test` prepares; without them these tests fail.
 
+mod browser;
 mod buf;
 mod contract;
 mod deadline;
@@ -16,7 +17,7 @@ mod shared_limits;
 mod trace;
 mod web;
 
-use accord_fabric::{EDITOR, Fabric};
+use accord_fabric::{EDITOR, Fabric, Part};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::process::Stdio;
@@ -24,8 +25,13 @@ use tokio::process::Command;
 
 /// A fabric with the echo service behind its gateway: by flags and an overlay alone, as anybody's service would be put there.
 pub async fn with_echo() -> Result<Fabric> {
+    with_echo_under(toml::Table::new()).await
+}
+
+/// The same with settings of the gateway's.
+pub async fn with_echo_under(settings: toml::Table) -> Result<Fabric> {
     let builder = Fabric::builder()?.script("echo", "tests/clients/echo_server.py")?;
-    builder.overlay("tests/clients/overlay.toml").start().await
+    builder.settings(Part::Gateway, settings).overlay("tests/clients/overlay.toml").start().await
 }
 
 /// The path of a tool.
@@ -37,7 +43,7 @@ pub fn tool(variable: &str) -> Result<String> {
 pub async fn output(program: &str, arguments: &[&str]) -> Result<String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(std::time::Duration::from_mins(1), command.output()).await??;
+    let output = tokio::time::timeout(std::time::Duration::from_mins(3), command.output()).await??;
     let problem = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{program} ended with {}: {problem}", output.status);
     Ok(String::from_utf8(output.stdout)?)
