@@ -39,6 +39,7 @@ pub(super) struct Tools {
     grpcurl: PathBuf,
     rotel: PathBuf,
     redis: PathBuf,
+    chromium: PathBuf,
     go: GoSettings,
 }
 
@@ -52,9 +53,10 @@ impl Tools {
         let go = go(&directory.join("go-build"))?;
         let rotel = collector(&python)?;
         let redis = debian("redis-server", "redis-server")?;
+        let chromium = debian("chromium", "chromium")?;
         let grpcurl = python.with_file_name("grpcurl");
         ensure!(grpcurl.is_file(), "grpcurl is not where its package should have put it: {}", grpcurl.display());
-        Ok(Self { python, buf, grpcurl, rotel, redis, go })
+        Ok(Self { python, buf, grpcurl, rotel, redis, chromium, go })
     }
 
     /// Puts the tools on a command's path, and names them by variables for those who want exactly these.
@@ -65,6 +67,7 @@ impl Tools {
             ("ACCORD_TEST_GRPCURL", &self.grpcurl),
             ("ACCORD_TEST_ROTEL", &self.rotel),
             ("ACCORD_TEST_REDIS", &self.redis),
+            ("ACCORD_TEST_CHROMIUM", &self.chromium),
         ];
         let path = env::var_os("PATH").unwrap_or_default();
         let directories = tools.iter().filter_map(|(_, tool)| tool.parent().map(Path::to_owned));
