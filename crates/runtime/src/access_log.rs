@@ -68,6 +68,8 @@ pub enum Field {
     Protocol,
     /// `pkg.Service/Method`, or `_OTHER` where it is none that is served.
     Method,
+    /// Which version of its upstream took the call, where there are several.
+    Version,
     /// `user`, `service` or `anonymous`.
     PrincipalKind,
     /// The gRPC status code.
@@ -95,12 +97,13 @@ pub enum Field {
 }
 
 impl Field {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Time,
         Self::Service,
         Self::Listener,
         Self::Protocol,
         Self::Method,
+        Self::Version,
         Self::PrincipalKind,
         Self::Status,
         Self::Reason,
@@ -231,6 +234,7 @@ mod tests {
         record.set_protocol("json");
         record.set_principal_kind("user");
         record.set_cache_outcome("hit");
+        record.set_version("v2".into());
         record.set_timeout(Duration::from_secs(2));
         record.set_reason(|| "RATE_LIMITED".to_owned());
         record.add_attempt();
@@ -239,7 +243,7 @@ mod tests {
         let line = line(&AccessLogConfig::default(), &record);
         let expected = serde_json::json!({
             "service": "accord-test", "listener": "public", "protocol": "json", "method": "a.B/C",
-            "principal_kind": "user", "status": "OK", "reason": "RATE_LIMITED", "duration_ms": 1.5, "upstream_ms": 1.0,
+            "version": "v2", "principal_kind": "user", "status": "OK", "reason": "RATE_LIMITED", "duration_ms": 1.5, "upstream_ms": 1.0,
             "timeout_ms": 2000.0, "request_bytes": 5, "response_bytes": 7, "cache": "hit", "attempts": 1,
             "request_id": record.request_id().unwrap().as_str(), "trace_id": TRACE.to_string(), "time": line["time"],
         });
@@ -257,7 +261,9 @@ mod tests {
     #[test]
     fn what_does_not_apply_is_left_out() {
         let line = line(&AccessLogConfig::default(), &record());
-        for absent in ["principal_kind", "reason", "upstream_ms", "timeout_ms", "request_bytes", "cache", "attempts"] {
+        for absent in
+            ["version", "principal_kind", "reason", "upstream_ms", "timeout_ms", "request_bytes", "cache", "attempts"]
+        {
             assert!(line.get(absent).is_none(), "{line}");
         }
     }

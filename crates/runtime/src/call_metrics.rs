@@ -98,19 +98,33 @@ impl CallMetrics {
         self.active.add(1);
     }
 
-    /// A call is over, after so many seconds.
-    pub(crate) fn ended(&self, method: &MethodSeries, protocol: Option<&'static str>, code: Code, seconds: f64) {
+    /// A call is over, after so many seconds: in a protocol, and by a version of its upstream where there are several.
+    pub(crate) fn ended(
+        &self,
+        method: &MethodSeries,
+        protocol: Option<&'static str>,
+        version: Option<&Arc<str>>,
+        code: Code,
+        seconds: f64,
+    ) {
         self.active.add(-1);
-        let bound =
-            method.durations((self.listener, protocol)).and_then(|durations| durations.by_code.get(code as usize));
-        let labels = || self.labels(method, protocol, code);
+        // Series of versions are looked up: few methods have several, and none for long.
+        let durations = if version.is_some() { None } else { method.durations((self.listener, protocol)) };
+        let bound = durations.and_then(|durations| durations.by_code.get(code as usize));
+        let labels = || self.labels(method, protocol, version, code);
         match bound {
             Some(bound) => bound.get_or_init(|| self.duration.bind(&labels())).record(seconds),
             None => self.duration.record(seconds, &labels()),
         }
     }
 
-    fn labels(&self, method: &MethodSeries, protocol: Option<&'static str>, code: Code) -> Vec<KeyValue> {
+    fn labels(
+        &self,
+        method: &MethodSeries,
+        protocol: Option<&'static str>,
+        version: Option<&Arc<str>>,
+        code: Code,
+    ) -> Vec<KeyValue> {
         let always = [
             KeyValue::new("rpc.system.name", "grpc"),
             KeyValue::new("rpc.method", Arc::clone(&method.name)),
@@ -118,7 +132,8 @@ impl CallMetrics {
         ];
         // One protocol alone is spoken where there are no several listeners.
         let protocol = protocol.filter(|_| self.listener.is_some()).map(|name| KeyValue::new("accord.protocol", name));
-        always.into_iter().chain(label(self.listener)).chain(protocol).collect()
+        let version = version.map(|name| KeyValue::new("accord.version", Arc::clone(name)));
+        always.into_iter().chain(label(self.listener)).chain(protocol).chain(version).collect()
     }
 }
 

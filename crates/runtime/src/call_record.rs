@@ -45,6 +45,7 @@ struct Facts {
     code: OnceLock<Code>,
     reason: OnceLock<String>,
     cache_outcome: OnceLock<&'static str>,
+    version: OnceLock<Arc<str>>,
     timeout: OnceLock<Duration>,
     attempts: AtomicU32,
     upstream_micros: AtomicU64,
@@ -134,6 +135,16 @@ impl CallRecord {
     /// Where the answer of a cached method came from.
     pub fn cache_outcome(&self) -> Option<&'static str> {
         self.0.cache_outcome.get().copied()
+    }
+
+    /// Which version of its upstream takes the call, where there are several.
+    pub fn set_version(&self, version: Arc<str>) {
+        let _ = self.0.version.set(version);
+    }
+
+    /// Which version of its upstream took the call.
+    pub fn version(&self) -> Option<&Arc<str>> {
+        self.0.version.get()
     }
 
     /// How much time the call had when it came.

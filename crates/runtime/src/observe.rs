@@ -145,7 +145,7 @@ impl Drop for Observation {
         let method = record.method().unwrap_or(metrics.other());
         self.log(record, method.name(), code_name(code), duration);
         self.end_span(record, method.name(), code);
-        metrics.ended(method, record.protocol(), code, duration.as_secs_f64());
+        metrics.ended(method, record.protocol(), record.version(), code, duration.as_secs_f64());
     }
 }
 

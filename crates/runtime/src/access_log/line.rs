@@ -39,6 +39,7 @@ fn value(line: &mut Vec<u8>, field: Field, service: &str, call: &EndedCall<'_>) 
         Field::Listener => text(line, "listener", call.listener),
         Field::Protocol => text(line, "protocol", Some(record.protocol().unwrap_or("grpc"))),
         Field::Method => text(line, "method", Some(call.method)),
+        Field::Version => text(line, "version", record.version().map(|name| &**name)),
         Field::PrincipalKind => text(line, "principal_kind", record.principal_kind()),
         Field::Status => text(line, "status", Some(call.status)),
         Field::Reason => text(line, "reason", record.reason()),
