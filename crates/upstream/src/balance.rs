@@ -33,6 +33,11 @@ use crate::outlier;
 use crate::pool::Size;
 use crate::url::{Host, Url};
 
+mod versions;
+
+pub use versions::Version;
+use versions::Versions;
+
 /// A service that is called, with the endpoints that serve it.
 pub struct Upstream {
     name: Arc<str>,
@@ -53,6 +58,7 @@ pub struct Upstream {
     pub(crate) health_status: watch::Sender<HealthStatus>,
     pub(crate) trouble: Notify,
     metrics: Arc<Metrics>,
+    versions: Versions,
 }
 
 impl Upstream {
@@ -70,7 +76,9 @@ impl Upstream {
 
     fn found_by(config: &UpstreamConfig, discovery: &DiscoveryConfig) -> Result<Arc<Self>, ConfigError> {
         let Checked { urls, trust } = config.checked()?;
-        Ok(Self::discovered_by(config, &discovery.zone, trust, discoveries(urls, &discovery.kubernetes)))
+        let versions = Versions::new(config, discovery)?;
+        let discoveries = discoveries(urls, &discovery.kubernetes);
+        Ok(Self::discovered_by(config, &discovery.zone, trust, discoveries, versions))
     }
 
     /// An upstream whose endpoints are where these say.
@@ -79,6 +87,7 @@ impl Upstream {
         zone: &str,
         trust: Option<Reloading<ClientConfig>>,
         discoveries: Box<[Box<dyn Discovery>]>,
+        versions: Versions,
     ) -> Arc<Self> {
         let bulkhead = Bulkhead::new(config.max_in_flight, config.max_share);
         let adaptive_limit = AdaptiveLimit::new(config);
@@ -108,6 +117,7 @@ impl Upstream {
             adaptive_limit,
             health_status: watch::Sender::new(HealthStatus::Unreachable),
             trouble: Notify::new(),
+            versions,
         });
         let watched: Vec<_> = upstream.discoveries.iter().map(|discovery| discovery.watch()).collect();
         upstream.update(&watched);
@@ -116,7 +126,7 @@ impl Upstream {
         upstream
     }
 
-    /// The name, which is also the audience of passports for it.
+    /// The name, which is also the audience of passports for it; of a version, `UPSTREAM/VERSION`.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }

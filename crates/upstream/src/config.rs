@@ -3,6 +3,7 @@
 mod discovery;
 mod adaptive;
 mod outlier;
+pub(crate) mod version;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use toml::{Table, Value};
 
 use crate::url::{self, Host, Url};
 
+pub use self::version::VersionConfig;
 pub use crate::url::deserialize as url;
 pub use adaptive::AdaptiveConfig;
 pub use discovery::{DiscoveryConfig, KubernetesConfig};
@@ -50,6 +52,10 @@ pub struct UpstreamConfig {
     /// descriptor set, but for imported ones that another upstream has as well.
     #[serde(deserialize_with = "bound::texts", skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<String>,
+    /// Its share of the calls, where it has versions and no `match` of them fits, among its weight and theirs, 0 to 1000000; only
+    /// the gateway reads it. Default: 100.
+    #[serde(with = "Count::<0, 1_000_000>")]
+    pub weight: u32,
     /// Calls to it that may be in flight at a time, 1 to 1000000; more are refused with `RESOURCE_EXHAUSTED`, so that a slow
     /// upstream can't take the room of others. Default: 2048.
     #[serde(with = "Count::<1, 1_000_000>")]
@@ -91,6 +97,8 @@ pub struct UpstreamConfig {
     /// Default: the system's, and none.
     #[serde(skip_serializing_if = "ClientFiles::is_empty")]
     pub tls: ClientFiles,
+    /// Other versions of it, each with endpoints of its own and everything else as here. Default: none.
+    pub version: Vec<VersionConfig>,
 }
 
 impl Default for UpstreamConfig {
@@ -100,6 +108,7 @@ impl Default for UpstreamConfig {
             urls: Vec::new(),
             descriptors: None,
             services: Vec::new(),
+            weight: 100,
             max_in_flight: 2048,
             max_share: FairShare::DEFAULT,
             max_header_bytes: 64 * 1024,
@@ -112,6 +121,7 @@ impl Default for UpstreamConfig {
             keepalive_timeout: Duration::from_secs(5),
             adaptive: AdaptiveConfig::default(),
             tls: ClientFiles::default(),
+            version: Vec::new(),
         }
     }
 }
@@ -163,7 +173,13 @@ impl UpstreamConfig {
     /// What contradicts itself.
     pub fn contradictions(&self) -> Vec<Invalid> {
         let half = self.tls.contradiction().map(|half| half.under("tls"));
-        self.parsed().err().into_iter().chain(self.misnamed()).chain(half).collect()
+        self.parsed()
+            .err()
+            .into_iter()
+            .chain(self.misnamed())
+            .chain(half)
+            .chain(version::contradictions(self))
+            .collect()
     }
 
     /// A name that can't be shown everywhere. That there is none is found with the endpoints.
@@ -178,7 +194,8 @@ impl UpstreamConfig {
     pub fn unusable(&self) -> Vec<Invalid> {
         let is_encrypted = self.parsed().is_ok_and(|urls| is_encrypted(&urls));
         let refused = is_encrypted.then(|| self.tls.check().err()).flatten();
-        refused.map(|error| error.under("tls")).or_else(|| self.unused_files()).into_iter().collect()
+        let own = refused.map(|error| error.under("tls")).or_else(|| self.unused_files());
+        own.into_iter().chain(version::unusable(self)).collect()
     }
 
     pub(crate) fn checked(&self) -> Result<Checked, ConfigError> {

@@ -49,12 +49,14 @@ mod metrics;
 
 pub use adaptive_limit::TimedMethod;
 pub use attempt::make_room;
-pub use balance::Upstream;
+pub use balance::{Upstream, Version};
 pub use body::ResponseBody;
 pub use budget::Budget;
 pub use call::{Answer, Call, Caller, Outcome, PREVIOUS_ATTEMPTS, PUSHBACK, Retries};
 pub use client::{Client, StubBody};
-pub use config::{AdaptiveConfig, ConfigError, DiscoveryConfig, KubernetesConfig, OutlierConfig, UpstreamConfig};
+pub use config::{
+    AdaptiveConfig, ConfigError, DiscoveryConfig, KubernetesConfig, OutlierConfig, UpstreamConfig, VersionConfig,
+};
 pub use connect_error::{ConnectCause, ConnectError};
 pub use connection::STREAM_WINDOW;
 pub use endpoint::Endpoint;

@@ -245,7 +245,8 @@ fn discovered_in(
     let told = Arc::new(watch::Sender::new(found));
     let mut config = UpstreamConfig { name: "shop".to_owned(), ..UpstreamConfig::default() };
     change(&mut config);
-    let upstream = Upstream::discovered_by(&config, zone, None, Box::new([Box::new(Told(Arc::clone(&told)))]));
+    let discoveries: Box<[Box<dyn Discovery>]> = Box::new([Box::new(Told(Arc::clone(&told)))]);
+    let upstream = Upstream::discovered_by(&config, zone, None, discoveries, Versions::default());
     (upstream, told)
 }
 
