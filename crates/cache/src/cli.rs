@@ -83,6 +83,7 @@ mod tests {
     /// What can't be left out.
     const LEAST: &str = "[auth]\nclient_id = 'cache'\nclient_secret = 'secret'\n\
                          [[upstream]]\nname = 'shop'\nurls = ['http://127.0.0.1:1']\n\
+                         [[upstream.version]]\nname = 'v2'\nurls = ['http://127.0.0.1:3']\n\
                          [[namespace]]\nname = 'carts'\nread_permission = 'r'\nwrite_permission = 'w'\n\
                          [namespace.origin]\nupstream = 'shop'\nmethod = 'shop.v1.Shop/Get'\npermission = 'p'\n";
 
@@ -104,6 +105,7 @@ mod tests {
             "discovery.kubernetes.token_file",
             "discovery.kubernetes.ca_file",
             "upstream[].name",
+            "upstream[].version[].name",
             "namespace[].name",
             // Which only the gateway reads.
             "upstream[].descriptors",
@@ -112,13 +114,15 @@ mod tests {
             "namespace[].origin.permission",
         ];
         let accepted = accepted_extremes::<AccordCache>(directory.path(), LEAST, &texts, |_| {}).unwrap();
-        // Which mean no leases, no slow start, every failure, no ejection for its failures, and the whole answer. Whatever else
+        // Which mean no leases, no slow start, no share, no match, every failure, no ejection for its failures, and the whole answer. Whatever else
         // is accepted has no bound: give the new key one.
         let expected = [
             "leases.max = \"0s\"",
             "upstream[].slow_start = \"0s\"",
             "upstream[].outlier_detection.failure_percentage = 0",
             "upstream[].outlier_detection.max_ejection_percent = 0",
+            "upstream[].version[].weight = 0",
+            "upstream[].version[].match = {}",
             "namespace[].origin.value_field = 0",
         ];
         assert_eq!(accepted, expected);

@@ -35,7 +35,7 @@ impl Upstreams {
 
     /// Asks all endpoints from time to time whether they live, so that a dead one is known before a load finds out.
     pub fn keep_checking_health(&self) {
-        for upstream in self.0.values() {
+        for upstream in self.0.values().flat_map(Upstream::with_versions) {
             tokio::spawn(Arc::clone(upstream).keep_checking_health());
         }
     }
@@ -45,6 +45,17 @@ impl Upstreams {
         self.0.get(name).ok_or_else(|| {
             let problem =
                 format!("the cache's configuration holds no upstream {name:?}: give it the [[upstream]] section");
+            fault::status(Reason::UpstreamUnknown, problem)
+        })
+    }
+
+    /// A version of an upstream; its own endpoints for the empty name.
+    pub fn find_version(&self, name: &str, version: &str) -> Result<&Arc<Upstream>, Status> {
+        self.find(name)?.version(version).ok_or_else(|| {
+            let problem = format!(
+                "the cache's configuration holds no version {version:?} of the upstream {name:?}: give it the \
+                 [[upstream.version]] section"
+            );
             fault::status(Reason::UpstreamUnknown, problem)
         })
     }
@@ -130,7 +141,7 @@ impl Origin for Loader {
         }
         match (&call.target, result) {
             (Target::Method(plan), Ok(answer)) => loaded(plan, &call.request, answer),
-            (Target::Method(plan), Err(failure)) => refused(plan, &failure.status(&plan.upstream), Bytes::new()),
+            (Target::Method(plan), Err(failure)) => refused(plan, &failure.status(call.upstream.name()), Bytes::new()),
             (Target::Key(key), result) => value(key, result).into(),
         }
     }

@@ -36,6 +36,8 @@ pub struct Plan {
     pub path: PathAndQuery,
     /// The name of its upstream, which is the passport's audience.
     pub upstream: Box<str>,
+    /// The version of it that is asked; empty where it is its own endpoints.
+    pub version: Box<str>,
     /// What the contract allows.
     pub policy: Policy,
     /// Whether all principals of a tenant share an answer.
@@ -102,6 +104,7 @@ impl Plan {
             tags: declared.tags.into_iter().map(tag_template::compile).collect::<Result<_, _>>()?,
             method: declared.method.into(),
             upstream: declared.upstream.into(),
+            version: declared.version.into(),
         })
     }
 

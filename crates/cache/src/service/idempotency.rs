@@ -37,7 +37,9 @@ impl IdempotencyService for Idempotency {
             return Err(malformed("`method` and `owner` must not be longer than 1024 bytes"));
         }
         if !is_key(&message.key) || message.method.is_empty() || message.request_digest.len() != DIGEST {
-            return Err(malformed("a claim needs a method, a key of 1 to 255 visible characters and a SHA-256 digest"));
+            return Err(malformed(
+                "a claim needs a method, a key of 1 to 255 printable characters and a SHA-256 digest",
+            ));
         }
         if window.is_zero() || lease.is_zero() {
             return Err(malformed("`window` and `lease` must be longer than nothing"));
@@ -73,7 +75,7 @@ impl IdempotencyService for Idempotency {
 }
 
 fn is_key(key: &str) -> bool {
-    (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+    (1..=255).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 fn decided(decision: Decision) -> Decided {

@@ -108,7 +108,7 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
         passport: Option<HeaderValue>,
         terms: Terms,
     ) -> Result<Read<OriginCall>, Status> {
-        let upstream = Arc::clone(self.upstreams.find(&plan.upstream)?);
+        let upstream = Arc::clone(self.upstreams.find_version(&plan.upstream, &plan.version)?);
         let owner = self.owner(passport.as_ref(), &plan.upstream)?;
         let headers = headers(&plan, message.headers)?;
         let lease = holder(&message.holder)?.and_then(|holder| plan.lease(holder));
