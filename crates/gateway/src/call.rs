@@ -202,8 +202,8 @@ async fn unary(
 ) -> Result<Reply, Fault> {
     let entry = call.permit.entry();
     let policy = &entry.method.policy;
-    if let (Some(read_through), Some(declared), Some(plan)) = (&gateway.read_through, &policy.cache, &entry.cache_plan)
-    {
+    let plan = entry.cache_plan(call.version);
+    if let (Some(read_through), Some(declared), Some(plan)) = (&gateway.read_through, &policy.cache, plan) {
         // In a place of its own: an answer from the gateway's own memory has no use for the room that this takes.
         let read = read_through.read(&call, declared, plan, &message.bytes, options.cache_control, place);
         return Box::pin(read).await;

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::cors::CorsConfig;
 pub use crate::inspect::openapi::OpenApiConfig;
+use crate::metadata;
 pub use crate::rate_limit::SharedLimitsConfig;
 
 /// The gateway's configuration.
@@ -96,7 +97,8 @@ impl Configuration for Config {
         let cache = self.cache().map(|cache| cache.contradictions()).unwrap_or_default();
         let own = self.auth.contradictions().into_iter().chain(cache.into_iter().map(CacheConfig::key));
         let upstreams = self.discovery.contradictions().into_iter().chain(upstream::contradictions(&self.upstream));
-        own.chain(self.shared_limits.contradictions()).chain(upstreams).chain(self.taken_address()).collect()
+        let own = own.chain(self.shared_limits.contradictions()).chain(upstreams);
+        own.chain(self.unseen_headers()).chain(self.taken_address()).collect()
     }
 }
 
@@ -117,6 +119,23 @@ impl Config {
         let (key, other) = others.into_iter().find(|(_, other)| internal.overlaps(other))?;
         let problem = format!("{internal} is taken by `{key}`, which is {other}");
         Some(Invalid::new("internal.address", problem, "give the two different ports"))
+    }
+
+    /// Headers by which versions are told apart, and which no upstream ever sees.
+    fn unseen_headers(&self) -> Vec<Invalid> {
+        let mut found = Vec::new();
+        for (index, upstream) in self.upstream.iter().enumerate() {
+            for (place, version) in upstream.version.iter().enumerate() {
+                for name in
+                    version.headers.keys().filter(|name| name.parse().is_ok_and(|name| metadata::ends_here(&name)))
+                {
+                    let key = format!("upstream.{index}.version.{place}.match.{name}");
+                    let problem = "this header ends at the gateway, and no upstream sees it";
+                    found.push(Invalid::new(key, problem, "match a header of your own, such as `x-canary`"));
+                }
+            }
+        }
+        found
     }
 
     /// The files that the contract is made of, where they can't be read. What is in them is the contract's to say.
@@ -287,5 +306,34 @@ pub struct LimitsConfig {
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self { max_in_flight: 4096, max_memory: 256 << 20, max_share: FairShare::DEFAULT }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use accord_upstream::VersionConfig;
+
+    use super::*;
+
+    fn matching(name: &str) -> Config {
+        let version = VersionConfig {
+            name: "v2".to_owned(),
+            urls: vec!["http://127.0.0.1:2".to_owned()],
+            headers: [(name.to_owned(), "1".to_owned())].into(),
+            ..VersionConfig::default()
+        };
+        let (name, urls) = ("shop".to_owned(), vec!["http://127.0.0.1:1".to_owned()]);
+        let upstream = UpstreamConfig { name, urls, version: vec![version], ..UpstreamConfig::default() };
+        Config { upstream: vec![upstream], ..Config::default() }
+    }
+
+    #[test]
+    fn version_matched_by_a_header_that_no_upstream_sees_is_refused_at_its_key() {
+        for name in ["Authorization", "grpc-timeout", "accept", "cookie", "sec-fetch-site", "traceparent"] {
+            let found = matching(name).contradictions();
+            let keys: Vec<_> = found.iter().map(|invalid| invalid.key.clone()).collect();
+            assert_eq!(keys, [format!("upstream.0.version.0.match.{name}")]);
+        }
+        assert_eq!(matching("x-canary").contradictions(), []);
     }
 }

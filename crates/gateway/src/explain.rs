@@ -6,10 +6,11 @@ use std::sync::Arc;
 use accord_api::accord::fault::v1::Reason;
 use accord_api::accord::gateway::v1::explain_service_server::ExplainService;
 use accord_api::accord::gateway::v1::{
-    ExplainRequest, ExplainResponse, FieldSource, ListMethodsRequest, ListMethodsResponse,
+    ExplainRequest, ExplainResponse, FieldSource, ListMethodsRequest, ListMethodsResponse, UpstreamVersion,
 };
 use accord_contract::{Access, Contract, Method, MethodKind, http::Body};
 use accord_runtime::fault::StatusBuilder;
+use http::{HeaderName, HeaderValue};
 use tonic::{Code, Request, Response, Status};
 
 use crate::table::{MethodTable, Tables};
@@ -82,6 +83,36 @@ impl Bindings {
     }
 }
 
+/// A version of an upstream, with its share of the calls and the headers that lead to it.
+struct Versioned {
+    name: String,
+    weight: u32,
+    total: u64,
+    headers: Vec<(String, String)>,
+}
+
+impl From<Versioned> for UpstreamVersion {
+    fn from(Versioned { name, weight, headers, .. }: Versioned) -> Self {
+        Self { name, weight, r#match: headers.into_iter().collect() }
+    }
+}
+
+/// The versions of a method's upstream, its own endpoints first; nothing where there are no others.
+fn versions(method: &Method, table: &MethodTable) -> Vec<Versioned> {
+    let Some(upstream) = table.upstream_of(method) else { return Vec::new() };
+    let (weight, total) = upstream.weights();
+    let own = upstream.version_name(None).map(|name| (name, weight, &[][..]));
+    let others = upstream.versions().iter().map(|version| (version.name(), version.weight(), version.headers()));
+    let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    let versioned = |(name, weight, headers): (&Arc<str>, u32, &[(HeaderName, HeaderValue)])| Versioned {
+        name: name.to_string(),
+        weight,
+        total,
+        headers: headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect(),
+    };
+    own.into_iter().chain(others).map(versioned).collect()
+}
+
 fn response(method: &Method, table: &MethodTable) -> ExplainResponse {
     let source = |it: &Arc<accord_contract::FieldSource>| FieldSource {
         field: it.field.clone(),
@@ -94,6 +125,7 @@ fn response(method: &Method, table: &MethodTable) -> ExplainResponse {
         upstream: method.upstream.to_string(),
         http: served,
         http_not_served: not_served,
+        versions: versions(method, table).into_iter().map(UpstreamVersion::from).collect(),
         kind: method.kind.to_string(),
         policy: Some(method.effective.as_ref().clone()),
         sources: method.sources.iter().map(source).collect(),
@@ -103,6 +135,14 @@ fn response(method: &Method, table: &MethodTable) -> ExplainResponse {
 /// A method's effective policy in aligned columns: field, value, source.
 pub(crate) fn text(method: &Method, table: &MethodTable) -> String {
     let mut text = format!("{}\n\nupstream  {}\nkind      {}\n", method.name, method.upstream, method.kind);
+    for Versioned { name, weight, total, headers } in versions(method, table) {
+        write!(text, "version   {name}  weight {weight} of {total}").unwrap_or_default();
+        for (place, (header, value)) in headers.iter().enumerate() {
+            let word = if place == 0 { ", and where" } else { " and" };
+            write!(text, "{word} {header}: {value}").unwrap_or_default();
+        }
+        text.push('\n');
+    }
     let Bindings { served, not_served } = Bindings::of(method, table);
     for http in served {
         writeln!(text, "http      {http}").unwrap_or_default();

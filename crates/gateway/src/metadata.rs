@@ -41,6 +41,33 @@ pub(crate) fn inward(mut headers: HeaderMap, is_metadata: fn(&HeaderName) -> boo
     headers
 }
 
+/// Say something about an HTTP exchange that the upstream does not take part in.
+const OF_THE_EXCHANGE: [&str; 13] = [
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "cache-control",
+    "content-encoding",
+    "cookie",
+    "expect",
+    "if-match",
+    "if-none-match",
+    "origin",
+    "pragma",
+    "range",
+    "referer",
+];
+
+/// Whether a header says something about an HTTP exchange that the upstream does not take part in.
+pub(crate) fn is_of_the_exchange(name: &HeaderName) -> bool {
+    OF_THE_EXCHANGE.contains(&name.as_str()) || name.as_str().starts_with("sec-")
+}
+
+/// Whether a caller's header of this name never reaches an upstream, in some protocol.
+pub(crate) fn ends_here(name: &HeaderName) -> bool {
+    OWN.contains(name) || COMPRESSION.contains(name) || is_of_the_exchange(name)
+}
+
 /// The headers of these names. A contract names none that may not travel.
 pub(crate) fn only(headers: &HeaderMap, names: &[Box<str>]) -> HeaderMap {
     let is_named = |name: &HeaderName| names.iter().any(|named| **named == *name.as_str());

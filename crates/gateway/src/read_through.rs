@@ -39,6 +39,20 @@ use std::{
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
+/// Why a read goes past the cache, for the access log and as `Cache-Status` (RFC 9211).
+#[derive(Clone, Copy)]
+struct Past {
+    outcome: &'static str,
+    status: &'static str,
+}
+
+/// Its caller wants nothing stored.
+const REQUEST: Past = Past { outcome: "request", status: "accord; fwd=request" };
+/// The cache does not answer.
+const BYPASS: Past = Past { outcome: "bypass", status: "accord; fwd=bypass" };
+/// The cache has no upstream, or no version of one, by this name.
+const UPSTREAM_UNKNOWN: Past = Past { outcome: "bypass", status: "accord; fwd=bypass; detail=upstream-unknown" };
+
 /// The cache service, as the gateway uses it.
 pub(crate) struct ReadThrough {
     client: ReadThroughServiceClient<Client>,
@@ -102,7 +116,7 @@ impl ReadThrough {
             asked.consistency.get_or_insert(Consistency::Strong);
         }
         if asked.consistency == Some(Consistency::Unstored) && !asked.only_if_cached {
-            return self.past(call, message, "request").await;
+            return self.past(call, message, REQUEST).await;
         }
         let read = read(call, policy, plan, message, asked).map_err(|_| Fault::unreadable())?;
         if !self.upstream.is_available() {
@@ -136,7 +150,7 @@ impl ReadThrough {
     fn log_failure(&self, call: &Call, failure: &Status) {
         let (reason, error) = (fault::reason_or_code(failure), failure.message());
         if fault::reason_of(failure) == Some(Reason::UpstreamUnknown) {
-            return self.log_unknown_upstream(&call.permit.entry().method.upstream);
+            return self.log_unknown_upstream(call.upstream().name());
         }
         if (is_down(failure) || is_refusal(failure)) && self.is_failing.swap(true, Ordering::Relaxed) {
             return;
@@ -160,8 +174,8 @@ impl ReadThrough {
         if unknown_upstreams.insert(Arc::clone(upstream)) {
             tracing::warn!(
                 %upstream,
-                "the cache does not know this upstream, reads of it go without the cache: give the cache the same \
-                 [[upstream]] as the gateway"
+                "the cache does not know this upstream, or this version of one, and reads of it go without the cache: give the \
+                 cache the same [[upstream]] as the gateway"
             );
         }
     }
@@ -193,20 +207,19 @@ impl ReadThrough {
             let message = "the cache does not answer, and the contract says to fail then; try again later";
             return Err(Fault::new(Component::Cache, Reason::CacheUnavailable, message));
         }
-        self.past(call, message, "bypass").await
+        let is_unknown = fault::reason_of(failure) == Some(Reason::UpstreamUnknown);
+        self.past(call, message, if is_unknown { UPSTREAM_UNKNOWN } else { BYPASS }).await
     }
 
     /// Asks the upstream itself, which meets every requirement, and keeps nothing.
-    async fn past(&self, call: &Call, message: &Bytes, why: &'static str) -> Result<Reply, Fault> {
+    async fn past(&self, call: &Call, message: &Bytes, why: Past) -> Result<Reply, Fault> {
         let _slot = self.bypass_slots.try_acquire().map_err(|_| {
             let message = "as many reads are in flight past the cache as may be (`cache.max_bypassed`)";
             Fault::new(Component::Gateway, Reason::Overloaded, message)
         })?;
-        call.record.set_cache_outcome(why);
+        call.record.set_cache_outcome(why.outcome);
         let mut answer = upstream::unary(call, message).await.result?;
-        answer
-            .head
-            .insert(CACHE_STATUS, HeaderValue::try_from(format!("accord; fwd={why}")).map_err(|_| Fault::defect())?);
+        answer.head.insert(CACHE_STATUS, HeaderValue::from_static(why.status));
         Ok(Reply::Unary(answer, None))
     }
 

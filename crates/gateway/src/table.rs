@@ -104,6 +104,11 @@ impl MethodTable {
         Ok(Found { entry: Arc::clone(entry), plan: Arc::clone(plan), variables })
     }
 
+    /// Who serves a method of this contract.
+    pub(crate) fn upstream_of(&self, method: &Method) -> Option<&Arc<Upstream>> {
+        self.entries.get(&*format!("/{}", method.name)).map(|entry| &entry.upstream)
+    }
+
     /// Whether the descriptors of an upstream haven't been read yet, so that what isn't here may still come.
     pub(crate) fn is_pending(&self) -> bool {
         !self.pending.is_empty()

@@ -9,12 +9,13 @@ use crate::{
     metadata,
     protocol::BodyMode,
     stream_limits::{EndReason, StreamLimits},
+    table::MethodEntry,
 };
 use accord_contract::Policy;
 use accord_mesh::passport;
 use accord_runtime::{call_record::CallRecord, deadline::Deadline, fair_share::Held, request::RequestId};
 pub(crate) use accord_upstream::Answer;
-use accord_upstream::{self as upstream, Failure, PUSHBACK, ResponseBody, Retries, grpc};
+use accord_upstream::{self as upstream, Failure, PUSHBACK, ResponseBody, Retries, Upstream, grpc};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Body;
@@ -29,6 +30,8 @@ pub(crate) struct Call {
     pub _slot: Arc<InFlightSlot>,
     /// Its bytes in memory.
     pub memory: CallMemory,
+    /// Which version of its upstream it goes to, with all of its attempts; none where that is the upstream's own endpoints.
+    pub version: Option<usize>,
     /// Until when.
     pub deadline: Deadline,
     /// Its id.
@@ -54,6 +57,7 @@ impl Call {
         mode: BodyMode,
     ) -> Self {
         let (headers, options) = (&mut arrival.parts.headers, &arrival.options);
+        let version = choose_version(permit.entry(), headers, &arrival.record);
         let mut metadata = match &permit.entry().method.policy.cache {
             Some(cache) => metadata::only(headers, &cache.vary),
             // Nobody looks at the head again.
@@ -67,6 +71,7 @@ impl Call {
             permit,
             _slot: slot,
             memory,
+            version,
             deadline,
             id: arrival.id.clone(),
             record: arrival.record.clone(),
@@ -74,6 +79,11 @@ impl Call {
             is_retried_by_caller: options.is_retried_by_caller,
             has_idempotency_key: matches!(options.idempotency_key, Ok(Some(_))),
         }
+    }
+
+    /// Whom it calls.
+    pub(crate) fn upstream(&self) -> &Arc<Upstream> {
+        self.permit.entry().upstream_of(self.version)
     }
 
     /// What the contract says of its method.
@@ -122,8 +132,17 @@ impl Call {
         if let Some(shed) = failure.shed() {
             return memory::shed(shed);
         }
-        Fault::from_status(Component::Upstream, failure.status(&self.permit.entry().method.upstream))
+        Fault::from_status(Component::Upstream, failure.status(self.upstream().name()))
     }
+}
+
+/// The route: which version of the method's upstream a call with these headers goes to.
+fn choose_version(entry: &MethodEntry, headers: &HeaderMap, record: &CallRecord) -> Option<usize> {
+    let version = entry.upstream.choose_version(headers);
+    if let Some(name) = entry.upstream.version_name(version) {
+        record.set_version(Arc::clone(name));
+    }
+    version
 }
 
 /// What came of a unary call, and whether the upstream may have acted on it.
@@ -157,7 +176,7 @@ impl Outcome {
 /// Makes a unary call, with the retries that its contract allows.
 pub(crate) async fn unary(call: &Call, message: &Bytes) -> Outcome {
     let begun = Instant::now();
-    let outcome = call.permit.entry().upstream.unary(&call.outbound(), message).await;
+    let outcome = call.upstream().unary(&call.outbound(), message).await;
     call.record.add_upstream_time(begun.elapsed());
     let acted_before = outcome.may_have_acted_before;
     let (may_have_acted, is_refused) = match &outcome.result {
@@ -230,7 +249,7 @@ where
     B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
 {
     let begun = Instant::now();
-    let answered = call.permit.entry().upstream.stream(&call.outbound(), body).await;
+    let answered = call.upstream().stream(&call.outbound(), body).await;
     call.record.add_upstream_time(begun.elapsed());
     if let Some(status) = end_reason.get() {
         return Err(Fault::from_status(Component::Gateway, status.clone()));

@@ -196,7 +196,8 @@ fn invalid_upstream_is_refused_where_it_stands() {
 
 /// What can't be left out.
 const LEAST: &str = "[auth]\nclient_id = 'gateway'\nclient_secret = 'secret'\n\
-                     [cache]\nurl = 'http://127.0.0.1:2'\n[[upstream]]\nname = 'shop'\nurls = ['http://127.0.0.1:1']\n";
+                     [cache]\nurl = 'http://127.0.0.1:2'\n[[upstream]]\nname = 'shop'\nurls = ['http://127.0.0.1:1']\n\
+                     [[upstream.version]]\nname = 'v2'\nurls = ['http://127.0.0.1:3']\n";
 
 #[tokio::test]
 async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
@@ -204,7 +205,7 @@ async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
     let own = ["auth.client_id", "auth.client_secret", "auth.issuer", "auth.audience", "upstream[].name"];
     let discovery = ["discovery.zone", "discovery.kubernetes.token_file", "discovery.kubernetes.ca_file"];
     let shared_limits = ["shared_limits.password", "shared_limits.key_prefix"];
-    let texts = [&own[..], &discovery, &shared_limits].concat();
+    let texts = [&own[..], &discovery, &shared_limits, &["upstream[].version[].name"]].concat();
     let serve = |config: &Config| drop(Upstream::all(&config.upstream, &config.discovery).unwrap());
     let accepted = accepted_extremes::<AccordGateway>(directory.path(), LEAST, &texts, serve).unwrap();
     // Whatever else is accepted has no bound: give the new key one.
@@ -213,6 +214,8 @@ async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
         "upstream[].slow_start = \"0s\"",
         "upstream[].outlier_detection.failure_percentage = 0",
         "upstream[].outlier_detection.max_ejection_percent = 0",
+        "upstream[].version[].weight = 0",
+        "upstream[].version[].match = {}",
     ];
     let others = [&["reflection.enabled = true"], &upstream[..], &["contract.overlays = []"]].concat();
     let expected = [&["forwarding.trusted_hops = 0"], &cors[..], &others].concat();

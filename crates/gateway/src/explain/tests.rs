@@ -107,3 +107,16 @@ fn service_with_bindings() -> Vec<u8> {
         }";
     compiled(proto)
 }
+
+#[tokio::test]
+async fn versions_of_the_upstream_are_shown_with_weight_and_match() {
+    let table = Sample::new(true).with_version("v2", 5, ("x-canary", "1")).open().await.load();
+    let text = text_of(&table, "catalog.v1.ProductService/GetProduct");
+    assert!(
+        text.contains("version   default  weight 100 of 105\nversion   v2  weight 5 of 105, and where x-canary: 1\n"),
+        "{text}"
+    );
+    let answer = response(table.contract().method("catalog.v1.ProductService/GetProduct").unwrap(), &table);
+    let versions: Vec<_> = answer.versions.iter().map(|it| (&*it.name, it.weight, it.r#match.len())).collect();
+    assert_eq!(versions, [("default", 100, 0), ("v2", 5, 1)]);
+}

@@ -15,6 +15,8 @@ use std::{
 pub(crate) struct NearKey {
     /// The method under one contract: another contract may answer otherwise.
     entry: u64,
+    /// The version of its upstream, which may answer otherwise as well.
+    version: Option<usize>,
     written_as: WrittenAs,
     line: Option<(Method, Box<str>)>,
     message: Bytes,
@@ -28,6 +30,7 @@ pub(crate) struct NearKey {
 #[derive(Clone, Copy)]
 pub(super) struct NearQuery<'a> {
     entry: u64,
+    version: Option<usize>,
     written_as: WrittenAs,
     line: Option<(&'a Method, &'a str)>,
     message: &'a Bytes,
@@ -50,6 +53,7 @@ impl<'a> NearQuery<'a> {
         let permit = &call.permit;
         Self {
             entry: permit.entry().serial,
+            version: call.version,
             written_as,
             line: line.map(|parts| (&parts.method, parts.uri.path_and_query().map_or("/", |path| path.as_str()))),
             message: message.unwrap_or(&NOTHING),
@@ -64,6 +68,7 @@ impl<'a> NearQuery<'a> {
     pub(super) fn to_owned(self) -> NearKey {
         NearKey {
             entry: self.entry,
+            version: self.version,
             written_as: self.written_as,
             line: self.line.map(|(method, path)| (method.clone(), path.into())),
             message: Bytes::copy_from_slice(self.message),
@@ -109,6 +114,7 @@ impl NearKey {
 impl Hash for NearKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.entry.hash(state);
+        self.version.hash(state);
         self.written_as.hash(state);
         self.line.as_ref().map(|(method, path)| (method, &**path)).hash(state);
         self.message.hash(state);
@@ -121,6 +127,7 @@ impl Hash for NearKey {
 impl Hash for NearQuery<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.entry.hash(state);
+        self.version.hash(state);
         self.written_as.hash(state);
         self.line.hash(state);
         self.message.hash(state);
@@ -133,6 +140,7 @@ impl Hash for NearQuery<'_> {
 impl Equivalent<NearKey> for NearQuery<'_> {
     fn equivalent(&self, key: &NearKey) -> bool {
         self.entry == key.entry
+            && self.version == key.version
             && self.written_as == key.written_as
             && self.line == key.line.as_ref().map(|(method, path)| (method, &**path))
             && *self.message == key.message

@@ -1,33 +1,12 @@
 //! What a caller asks for beside its message, parsed once.
 
 use crate::fault::{Component, Fault};
+pub(super) use crate::metadata::is_of_the_exchange;
 use accord_api::accord::fault::v1::Reason;
 use http::{HeaderMap, HeaderName, header};
 use std::time::Duration;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-
-/// Say something about an HTTP exchange that the upstream does not take part in.
-const OF_THE_EXCHANGE: [&str; 13] = [
-    "accept",
-    "accept-charset",
-    "accept-encoding",
-    "cache-control",
-    "content-encoding",
-    "cookie",
-    "expect",
-    "if-match",
-    "if-none-match",
-    "origin",
-    "pragma",
-    "range",
-    "referer",
-];
-
-/// Whether a header says something about an HTTP exchange that the upstream does not take part in.
-pub(super) fn is_of_the_exchange(name: &HeaderName) -> bool {
-    OF_THE_EXCHANGE.contains(&name.as_str()) || name.as_str().starts_with("sec-")
-}
 
 /// What a caller asks for. What is malformed is refused by the step that needs it, and by none where none does.
 pub(crate) struct RequestOptions {

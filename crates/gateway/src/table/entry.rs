@@ -7,7 +7,7 @@ use accord_contract::http::Binding;
 use accord_contract::{JsonPolicy, Method, MethodKind};
 use accord_runtime::observe::MethodSeries;
 use accord_transcode::{Limits, Output, Plan, PlanError, Schema};
-use accord_upstream::{Retries, TimedMethod, Upstream};
+use accord_upstream::{Retries, TimedMethod, Upstream, Version};
 use accord_validation::{Compiler, Rules};
 use accord_wire::Template;
 use http::uri::PathAndQuery;
@@ -41,8 +41,8 @@ pub(crate) struct MethodEntry {
     pub rules: Option<Rules>,
     /// As what the upstream knows how long it takes; nothing of streams, whose time is their callers'.
     pub timed: Option<TimedMethod>,
-    /// Its plan, where it is cached.
-    pub cache_plan: Option<CachePlan>,
+    /// Its plan for each version of its upstream, its own endpoints first; none where it is not cached.
+    cache_plans: Box<[CachePlan]>,
     /// Whether other gateways may answer for a while with what a call of it makes invalid, as their contracts declare.
     pub is_seen_later: bool,
     /// Its rate limits with their counts.
@@ -73,7 +73,7 @@ impl MethodEntry {
             plan: Arc::new(plan.map_err(|error| unfit(error.to_string()))?),
             rules: rules.map_err(|error| unfit(format!("buf.validate: {error}; {RULES_REMEDY}")))?,
             timed: (method.kind == MethodKind::Unary).then(|| TimedMethod::new(&method.name)),
-            cache_plan: CachePlan::of(method),
+            cache_plans: cache_plans(method, upstream),
             is_seen_later: method.policy.invalidates.iter().any(|tag| bounded.iter().any(|it| it.may_meet(tag))),
             rates: rates_of(method, before),
             retries: retries_of(method, before),
@@ -81,10 +81,26 @@ impl MethodEntry {
         Ok((entry, method.http.iter().map(|binding| bound(method, schema, binding)).collect()))
     }
 
+    /// Who serves it in a version; in none, the upstream's own endpoints.
+    pub(crate) fn upstream_of(&self, version: Option<usize>) -> &Arc<Upstream> {
+        let version = version.and_then(|place| self.upstream.versions().get(place));
+        version.map_or(&self.upstream, Version::upstream)
+    }
+
+    /// Its plan in a version, where it is cached.
+    pub(crate) fn cache_plan(&self, version: Option<usize>) -> Option<&CachePlan> {
+        self.cache_plans.get(version.map_or(0, |place| place + 1))
+    }
+
     /// The full name of its service.
     pub(crate) fn service(&self) -> &str {
         self.method.name.split_once('/').map_or("", |(service, _)| service)
     }
+}
+
+fn cache_plans(method: &Method, upstream: &Upstream) -> Box<[CachePlan]> {
+    let versions = upstream.versions().iter().map(|version| &**version.name());
+    [""].into_iter().chain(versions).filter_map(|version| CachePlan::of(method, version)).collect()
 }
 
 /// How a method is transcoded, as its contract says.

@@ -24,7 +24,9 @@ const JITTER: f64 = 0.4;
 /// Starts the tasks that keep the tables up to date, and the upstreams' health known, until shutdown.
 pub(crate) fn follow(tables: &Arc<Tables>, config: Config, shutdown: &Shutdown) {
     for upstream in tables.upstreams() {
-        spawn(shutdown, Arc::clone(upstream).keep_checking_health());
+        for endpoints in upstream.with_versions() {
+            spawn(shutdown, Arc::clone(endpoints).keep_checking_health());
+        }
         let reflective = config.upstream.iter().any(|it| *it.name == **upstream.name() && it.descriptors.is_none());
         if reflective {
             let interval = config.contract.reflection_interval;

@@ -20,8 +20,9 @@ pub(crate) struct CachePlan {
 }
 
 impl CachePlan {
-    /// The plan of a method that its contract declares cacheable; none for others.
-    pub(crate) fn of(method: &Method) -> Option<Self> {
+    /// The plan of a method that its contract declares cacheable, for a version of its upstream; none for others. The empty name
+    /// is that of the upstream's own endpoints.
+    pub(crate) fn of(method: &Method, version: &str) -> Option<Self> {
         let policy = &method.policy;
         let cache = policy.cache.as_ref()?;
         let declared = Declared {
@@ -33,6 +34,7 @@ impl CachePlan {
             load_timeout: policy.deadline.default.try_into().ok(),
             tags: cache.tags.iter().map(template).collect(),
             criticality: policy.criticality.into(),
+            version: version.to_owned(),
         };
         let encoded = Bytes::from(declared.encode_to_vec());
         let digest = Bytes::copy_from_slice(digest::digest(&digest::SHA256, &encoded).as_ref());
@@ -77,7 +79,7 @@ mod tests {
     fn plan_of(name: &str) -> Option<CachePlan> {
         let source = Source::descriptor_set("catalog", "test", accord_api::FILE_DESCRIPTOR_SET).unwrap();
         let (contract, _) = Contract::load(&[source.only(["catalog.v1.ProductService".to_owned()])], &[]);
-        CachePlan::of(contract.methods().into_iter().find(|method| &*method.name == name).unwrap())
+        CachePlan::of(contract.methods().into_iter().find(|method| &*method.name == name).unwrap(), "")
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use accord_test_log::Log;
+use accord_upstream::VersionConfig;
 
 use super::*;
 use crate::config::{Config, UpstreamConfig};
@@ -29,6 +30,17 @@ impl Sample {
             ..UpstreamConfig::default()
         });
         Self { directory, config }
+    }
+
+    /// With another version of its upstream.
+    pub(crate) fn with_version(mut self, name: &str, weight: u32, header: (&str, &str)) -> Self {
+        self.config.upstream[0].version.push(VersionConfig {
+            name: name.to_owned(),
+            urls: vec!["http://127.0.0.1:2".to_owned()],
+            weight,
+            headers: [(header.0.to_owned(), header.1.to_owned())].into(),
+        });
+        self
     }
 
     pub(crate) async fn open(&self) -> Arc<Tables> {
@@ -251,4 +263,14 @@ async fn refused_change_does_not_block_later_changes() {
 fn descriptors(services: &[&str]) -> reflect::Descriptors {
     let services = services.iter().map(ToString::to_string).collect();
     reflect::Descriptors::linked(accord_api::FILE_DESCRIPTOR_SET, services).unwrap()
+}
+
+#[tokio::test]
+async fn cached_method_has_a_plan_of_its_own_in_each_version() {
+    let table = Sample::new(true).with_version("v2", 5, ("x-canary", "1")).open().await.load();
+    let entry = table.grpc(GET).unwrap();
+    let [own, other] = [None, Some(0)].map(|version| entry.cache_plan(version).unwrap().digest.clone());
+    assert_ne!(own, other);
+    assert_eq!(own, Sample::new(true).open().await.load().grpc(GET).unwrap().cache_plan(None).unwrap().digest);
+    assert_eq!(&**entry.upstream_of(Some(0)).name(), "catalog/v2");
 }
