@@ -38,6 +38,7 @@ mod retry;
 mod stream;
 mod upload;
 mod validate;
+mod versions;
 mod slow_readers;
 mod errors;
 mod request;
