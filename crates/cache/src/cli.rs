@@ -114,13 +114,14 @@ mod tests {
             "namespace[].origin.permission",
         ];
         let accepted = accepted_extremes::<AccordCache>(directory.path(), LEAST, &texts, |_| {}).unwrap();
-        // Which mean no leases, no slow start, no share, no match, every failure, no ejection for its failures, and the whole answer. Whatever else
-        // is accepted has no bound: give the new key one.
+        // Which mean no leases, no slow start, every failure, no ejection for its failures, a limit that follows the answers, no
+        // share, no match, and the whole answer. Whatever else is accepted has no bound: give the new key one.
         let expected = [
             "leases.max = \"0s\"",
             "upstream[].slow_start = \"0s\"",
             "upstream[].outlier_detection.failure_percentage = 0",
             "upstream[].outlier_detection.max_ejection_percent = 0",
+            "upstream[].adaptive.enabled = true",
             "upstream[].version[].weight = 0",
             "upstream[].version[].match = {}",
             "namespace[].origin.value_field = 0",

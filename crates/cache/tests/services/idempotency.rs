@@ -53,7 +53,8 @@ async fn idempotency_claim_without_its_fields_is_refused() {
     let mut client = IdempotencyServiceClient::new(fixture.channel.clone());
     for nonsense in [
         order(""),
-        order("order 17"),
+        order("order\n17"),
+        order("ördér-17"),
         order(&"1".repeat(256)),
         BeginRequest { method: String::new(), ..order("order-17") },
         BeginRequest { method: "m".repeat(1025), ..order("order-17") },
