@@ -205,7 +205,7 @@ async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
     let own = ["auth.client_id", "auth.client_secret", "auth.issuer", "auth.audience", "upstream[].name"];
     let discovery = ["discovery.zone", "discovery.kubernetes.token_file", "discovery.kubernetes.ca_file"];
     let shared_limits = ["shared_limits.password", "shared_limits.key_prefix"];
-    let texts = [&own[..], &discovery, &shared_limits, &["upstream[].version[].name"]].concat();
+    let texts = [&own[..], &discovery, &shared_limits, &["openapi.title", "upstream[].version[].name"]].concat();
     let serve = |config: &Config| drop(Upstream::all(&config.upstream, &config.discovery).unwrap());
     let accepted = accepted_extremes::<AccordGateway>(directory.path(), LEAST, &texts, serve).unwrap();
     // Whatever else is accepted has no bound: give the new key one.
@@ -214,10 +214,12 @@ async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
         "upstream[].slow_start = \"0s\"",
         "upstream[].outlier_detection.failure_percentage = 0",
         "upstream[].outlier_detection.max_ejection_percent = 0",
+        "upstream[].adaptive.enabled = true",
         "upstream[].version[].weight = 0",
         "upstream[].version[].match = {}",
     ];
-    let others = [&["reflection.enabled = true"], &upstream[..], &["contract.overlays = []"]].concat();
+    let others =
+        [&["reflection.enabled = true", "openapi.enabled = true"], &upstream[..], &["contract.overlays = []"]].concat();
     let expected = [&["forwarding.trusted_hops = 0"], &cors[..], &others].concat();
     assert_eq!(accepted, expected);
 }
