@@ -129,6 +129,13 @@ mod tests {
         (connection, far, tokio::spawn(driving))
     }
 
+    /// Reads a command to its end, and answers it.
+    async fn answer(server: &mut DuplexStream, name: &str, reply: &[u8]) {
+        let mut read = command(&[name]);
+        server.read_exact(&mut read).await.unwrap();
+        server.write_all(reply).await.unwrap();
+    }
+
     #[tokio::test]
     async fn replies_go_to_those_who_asked_in_their_order() {
         let (connection, mut server, _driving) = connected(10);
@@ -148,12 +155,11 @@ mod tests {
         let (connection, mut server, _driving) = connected(1);
         assert!(timeout(Duration::from_secs(1), connection.ask(command(&["ONE"]))).await.is_err());
         assert_eq!(connection.ask(command(&["TWO"])).await, Err(NoReply::Busy));
-        server.write_all(b":1\r\n").await.unwrap();
+        answer(&mut server, "ONE", b":1\r\n").await;
         while connection.places.available_permits() == 0 {
             tokio::task::yield_now().await;
         }
-        let (three, ()) =
-            tokio::join!(connection.ask(command(&["THREE"])), async { server.write_all(b":3\r\n").await.unwrap() });
+        let (three, ()) = tokio::join!(connection.ask(command(&["THREE"])), answer(&mut server, "THREE", b":3\r\n"));
         assert_eq!(three, Ok(Reply::Integer(3)));
     }
 
