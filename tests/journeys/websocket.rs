@@ -10,10 +10,14 @@ use accord_fabric::{
     websocket::{Format, WebSocketAnswer, WebSocketCall},
 };
 use anyhow::{Context, Result};
-use std::time::Duration;
+use std::{fs, time::Duration};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+/// As many messages as somebody may leave unread.
+const MANY: &str =
+    "[[rule]]\nselector = \"echo.v1.EchoService/Converse\"\npolicy = { max_stream_messages = 1000000 }\n";
 
 const FORMATS: [Format; 2] = [Format::Json, Format::Proto];
 
@@ -198,7 +202,11 @@ async fn websocket_that_outlives_a_drain_is_closed_as_going_away() -> Result<()>
 
 #[tokio::test]
 async fn reader_that_stalls_loses_its_in_flight_slot_at_the_deadline() -> Result<()> {
-    let (echo, mut fabric) = ScriptedUpstream::behind_gateway().await?;
+    let echo = ScriptedUpstream::start().await?;
+    let directory = tempfile::tempdir()?;
+    let overlay = directory.path().join("many.toml");
+    fs::write(&overlay, MANY)?;
+    let mut fabric = echo.behind()?.overlay(&overlay).start().await?;
     let reply = (0..20_000).fold(Reply::unfinished(), |reply, _| reply.message(&word(&"x".repeat(900))));
     echo.script([reply]);
     let mut socket = call(&fabric, "Converse", Format::Json).header("request-timeout", "2")?.open().await?;

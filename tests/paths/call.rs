@@ -8,7 +8,7 @@ use accord_fabric::{
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, HeaderName, Method, Request};
 use prost::Message;
 use serde_json::{Value, json};
 use std::{fmt, time::Duration};
@@ -172,7 +172,7 @@ impl RowCall {
         for (name, value) in &self.headers {
             call = call.header(name, value);
         }
-        Ok(CallResult::of_json(call.send().await?))
+        Ok(CallResult::of_json(&call.send().await?))
     }
 }
 
@@ -236,7 +236,7 @@ impl CallResult {
         }
     }
 
-    fn of_json(answer: HttpResponse) -> Self {
+    fn of_json(answer: &HttpResponse) -> Self {
         let body = answer.json().ok();
         let error = body.as_ref().and_then(|body| body["code"].as_i64());
         let code = match (answer.status.is_success(), &body, error) {
@@ -247,14 +247,15 @@ impl CallResult {
         let body = body.unwrap_or_default();
         let said = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
         let details = body["details"].as_array().into_iter().flatten();
+        let (head, trailers) = told_apart(&answer.headers);
         Self {
             code,
             http: answer.status.as_u16(),
             message: said("message"),
             details: details.map(Detail::of_json).collect(),
             text: said("text"),
-            head: answer.headers,
-            trailers: HeaderMap::new(),
+            head,
+            trailers,
         }
     }
 
@@ -287,6 +288,19 @@ impl Detail {
             component: said(&detail["metadata"]["component"]).filter(|_| detail["domain"] == "accord"),
         }
     }
+}
+
+/// The metadata of an answer in JSON, whose trailing part stands in the head under names of its own.
+fn told_apart(headers: &HeaderMap) -> (HeaderMap, HeaderMap) {
+    let (mut head, mut trailers) = (HeaderMap::new(), HeaderMap::new());
+    for (name, value) in headers {
+        let trailing = name.as_str().strip_prefix("trailer-").and_then(|name| HeaderName::try_from(name).ok());
+        match trailing {
+            Some(name) => trailers.append(name, value.clone()),
+            None => head.append(name, value.clone()),
+        };
+    }
+    (head, trailers)
 }
 
 fn last(type_url: &str) -> String {

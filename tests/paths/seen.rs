@@ -89,7 +89,7 @@ pub(crate) fn expected(row: &Row, path: Path, protocol: Protocol, text: &str) ->
         ("fault", fault.unwrap_or("-").to_owned()),
         ("calls", if row.times == 1 { calls.to_owned() } else { "one each".to_owned() }),
         ("head", only(KEPT, head)),
-        ("trailers", if protocol == Protocol::Json { String::new() } else { only(KEPT, trailers) }),
+        ("trailers", only(KEPT, trailers)),
         ("through", if is_ok { path.through().to_owned() } else { "-".to_owned() }),
     ]);
     if !calls.is_empty() {
