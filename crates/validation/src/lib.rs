@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use prost_protovalidate::types::MessageConstraintsExt;
 use prost_protovalidate::{Error, Validator};
@@ -16,9 +16,10 @@ use prost_reflect::{DynamicMessage, Kind, MessageDescriptor};
 /// Most violations that one refusal names.
 const NAMED: usize = 32;
 
-/// Compiles the rules of one set of descriptors, and keeps what it has compiled.
-#[derive(Clone, Default)]
-pub struct Compiler(Arc<Validator>);
+/// Compiles the rules of one set of descriptors, and keeps what it has compiled. The library's own descriptors take megabytes: they
+/// are read when the first message with rules comes.
+#[derive(Default)]
+pub struct Compiler(OnceLock<Arc<Validator>>);
 
 /// The rules of a request message and of the messages inside it.
 pub struct Rules {
@@ -61,13 +62,17 @@ impl Compiler {
             self.check(inner)?;
             texts.extend(said(inner));
         }
-        Ok(Rules { validator: Arc::clone(&self.0), message: message.clone(), texts })
+        Ok(Rules { validator: Arc::clone(self.validator()), message: message.clone(), texts })
+    }
+
+    fn validator(&self) -> &Arc<Validator> {
+        self.0.get_or_init(Arc::default)
     }
 
     /// Rules are compiled when a message of their type is seen for the first time.
     fn check(&self, message: &MessageDescriptor) -> Result<(), RulesError> {
         let empty = DynamicMessage::new(message.clone());
-        let checked = catch_unwind(AssertUnwindSafe(|| self.0.validate(&empty)));
+        let checked = catch_unwind(AssertUnwindSafe(|| self.validator().validate(&empty)));
         let problem = match checked {
             Ok(Err(Error::Compilation(error))) => error.to_string(),
             Ok(_) => return Ok(()),
