@@ -32,9 +32,9 @@ struct Left {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CountedBy {
     /// That of whoever is configured to count.
-    Right,
+    Configured,
     /// This gateway's alone, since the shared server did not count.
-    StandIn,
+    LocalFallback,
 }
 
 /// Takes one call from every limit, or says when to come back.
@@ -45,7 +45,7 @@ pub(crate) async fn rate_limit(
     deadline: Deadline,
 ) -> Result<Allowance, Fault> {
     match shared.filter(|_| !permit.entry().rates.is_empty()) {
-        None => judge(counted(permit).map(take), protocol, CountedBy::Right),
+        None => judge(counted(permit).map(take), protocol, CountedBy::Configured),
         // Apart, since every call would carry the room that it takes.
         Some(shared) => Box::pin(rate_limit_shared(shared, protocol, permit, deadline)).await,
     }
@@ -59,13 +59,13 @@ async fn rate_limit_shared(
 ) -> Result<Allowance, Fault> {
     let all: Vec<_> = counted(permit).collect();
     let Some(outcomes) = shared.take(&permit.entry().method.name, &all, deadline).await else {
-        return judge(all.into_iter().map(take), protocol, CountedBy::StandIn);
+        return judge(all.into_iter().map(take), protocol, CountedBy::LocalFallback);
     };
     // What this gateway let through is counted here as well: so nobody has a second burst when it has to stand in.
     let outcomes = all.into_iter().zip(outcomes).inspect(|(it, outcome)| {
         let _ = outcome.and_then(|_| it.quota.take(&it.key));
     });
-    judge(outcomes, protocol, CountedBy::Right)
+    judge(outcomes, protocol, CountedBy::Configured)
 }
 
 /// The limits that a call has to pass.
@@ -119,7 +119,7 @@ impl Allowance {
     pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
         let Some(Left { policy, name, calls, counted_by }) = &self.0 else { return };
         headers.insert(POLICY, policy.clone());
-        let local = if *counted_by == CountedBy::StandIn { ";local" } else { "" };
+        let local = if *counted_by == CountedBy::LocalFallback { ";local" } else { "" };
         if let Ok(mut left) = HeaderValue::try_from(format!("\"{name}\";r={calls}{local}")) {
             // It never repeats, so it has no place in HPACK's table.
             left.set_sensitive(true);
@@ -132,8 +132,8 @@ fn rate_limited((rate, quota): (&Rate, &Quota), wait: Duration, is_http: bool, c
     let (Quota { requests, per, role, .. }, by) = (quota, rate.name());
     let plan = role.as_ref().map(|role| format!(" with the role `{role}`")).unwrap_or_default();
     let local = match counted_by {
-        CountedBy::StandIn => ", as this gateway counts alone while the shared server does not",
-        CountedBy::Right => "",
+        CountedBy::LocalFallback => ", as this gateway counts alone while the shared server does not",
+        CountedBy::Configured => "",
     };
     let message = format!("the limit of {requests} requests in {per:?} for each {by}{plan} is used up{local}");
     let fault = Fault::retry(Component::Gateway, Reason::RateLimited, message, wait);

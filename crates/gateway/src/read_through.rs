@@ -41,17 +41,17 @@ use tonic::{Code, Status};
 
 /// Why a read goes past the cache, for the access log and as `Cache-Status` (RFC 9211).
 #[derive(Clone, Copy)]
-struct Past {
+struct Bypass {
     outcome: &'static str,
     status: &'static str,
 }
 
 /// Its caller wants nothing stored.
-const REQUEST: Past = Past { outcome: "request", status: "accord; fwd=request" };
+const REQUEST: Bypass = Bypass { outcome: "request", status: "accord; fwd=request" };
 /// The cache does not answer.
-const BYPASS: Past = Past { outcome: "bypass", status: "accord; fwd=bypass" };
+const BYPASS: Bypass = Bypass { outcome: "bypass", status: "accord; fwd=bypass" };
 /// The cache has no upstream, or no version of one, by this name.
-const UPSTREAM_UNKNOWN: Past = Past { outcome: "bypass", status: "accord; fwd=bypass; detail=upstream-unknown" };
+const UPSTREAM_UNKNOWN: Bypass = Bypass { outcome: "bypass", status: "accord; fwd=bypass; detail=upstream-unknown" };
 
 /// The cache service, as the gateway uses it.
 pub(crate) struct ReadThrough {
@@ -212,7 +212,7 @@ impl ReadThrough {
     }
 
     /// Asks the upstream itself, which meets every requirement, and keeps nothing.
-    async fn past(&self, call: &Call, message: &Bytes, why: Past) -> Result<Reply, Fault> {
+    async fn past(&self, call: &Call, message: &Bytes, why: Bypass) -> Result<Reply, Fault> {
         let _slot = self.bypass_slots.try_acquire().map_err(|_| {
             let message = "as many reads are in flight past the cache as may be (`cache.max_bypassed`)";
             Fault::new(Component::Gateway, Reason::Overloaded, message)

@@ -16,7 +16,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
+    hash::{BuildHasher, Hash, Hasher, RandomState},
     net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, LazyLock, Mutex, MutexGuard, PoisonError,
@@ -27,7 +27,7 @@ use std::{
 use opentelemetry::KeyValue;
 use tokio::sync::Notify;
 
-use crate::telemetry;
+use crate::{prehashed::BuildPrehashed, telemetry};
 
 static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
@@ -43,26 +43,6 @@ impl Hash for Holder {
         // An odd factor spreads the numbers of connections, which follow each other.
         let connection = self.connection.map_or(0, |number| number.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         state.write_u64(self.caller ^ connection);
-    }
-}
-
-/// Takes a caller as its own hash: it is one, under a key that no caller knows.
-#[derive(Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = self.0.rotate_left(32) ^ number;
     }
 }
 
@@ -131,8 +111,8 @@ struct Budget {
 #[derive(Debug, Default)]
 struct State {
     held: u64,
-    callers: HashMap<u64, u64, BuildHasherDefault<Hashed>>,
-    connections: HashMap<Holder, u64, BuildHasherDefault<Hashed>>,
+    callers: HashMap<u64, u64, BuildPrehashed>,
+    connections: HashMap<Holder, u64, BuildPrehashed>,
 }
 
 impl FairShare {

@@ -33,6 +33,7 @@ mod http1;
 mod http2;
 pub mod write_deadline;
 pub mod criticality;
+pub mod prehashed;
 pub mod fair_share;
 pub mod holding_body;
 

@@ -13,7 +13,7 @@ mod controller;
 mod window;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use std::time::Duration;
 use accord_api::accord::policy::v1::Criticality;
 use accord_runtime::criticality;
 use accord_runtime::fair_share::{FairShare, Held, Holder, Shed};
+use accord_runtime::prehashed::BuildPrehashed;
 use tokio::time::Instant;
 
 use crate::config::UpstreamConfig;
@@ -46,28 +47,8 @@ impl Hash for TimedMethod {
     }
 }
 
-/// Takes a method as its own hash: it is one.
-#[derive(Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = self.0.rotate_left(32) ^ number;
-    }
-}
-
 /// Something of each method.
-type ByMethod<T> = HashMap<TimedMethod, T, BuildHasherDefault<Hashed>>;
+type ByMethod<T> = HashMap<TimedMethod, T, BuildPrehashed>;
 
 /// How many calls may wait for answers of an upstream.
 #[derive(Debug)]

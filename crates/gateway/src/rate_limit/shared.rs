@@ -91,13 +91,13 @@ impl SharedLimits {
 
     async fn ask(&self, method: &str, counted: &[Counted<'_>], deadline: Deadline) -> Result<Outcomes, Unanswered> {
         let live = self.link.live().ok_or(Unanswered::Disconnected)?;
-        let patience = Deadline::after(self.timeout);
+        let wait_budget = Deadline::after(self.timeout);
         let asking = live.connection.ask(self.command(&live.script, method, counted));
-        let reply = match timeout_at(patience.min(deadline).at(), asking).await {
+        let reply = match timeout_at(wait_budget.min(deadline).at(), asking).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(NoReply::Busy)) => return Err(Unanswered::Busy),
             Ok(Err(NoReply::Closed)) => return Err(Unanswered::Disconnected),
-            Err(_) if deadline < patience => return Err(Unanswered::Deadline),
+            Err(_) if deadline < wait_budget => return Err(Unanswered::Deadline),
             Err(_) => {
                 live.failed();
                 return Err(Unanswered::Timeout);

@@ -125,10 +125,10 @@ pub(super) fn unusable(config: &UpstreamConfig) -> impl Iterator<Item = Invalid>
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod fixture {
     use super::*;
 
-    fn version(name: &str, weight: u32, headers: &[(&str, &str)]) -> VersionConfig {
+    pub(crate) fn version(name: &str, weight: u32, headers: &[(&str, &str)]) -> VersionConfig {
         VersionConfig {
             name: name.to_owned(),
             urls: vec!["http://127.0.0.1:2".to_owned()],
@@ -137,7 +137,7 @@ mod tests {
         }
     }
 
-    fn config(weight: u32, versions: &[VersionConfig]) -> UpstreamConfig {
+    pub(crate) fn config(weight: u32, versions: &[VersionConfig]) -> UpstreamConfig {
         UpstreamConfig {
             name: "shop".to_owned(),
             urls: vec!["http://127.0.0.1:1".to_owned()],
@@ -146,6 +146,12 @@ mod tests {
             ..UpstreamConfig::default()
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture::{config, version};
+    use super::*;
 
     #[test]
     fn version_that_contradicts_itself_is_refused_at_its_key() {

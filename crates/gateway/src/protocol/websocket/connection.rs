@@ -66,11 +66,11 @@ pub(super) async fn serve<I, B>(
 {
     let (reader, writer) = split(io);
     let (reader, writer) = (pin!(reader), pin!(writer));
-    let asides = Asides::default();
+    let control = ControlFrames::default();
     let mut writer = Writer { io: writer, rest: Bytes::new() };
     let end = tokio::select! {
-        answered = answer(&mut writer, call, &asides) => answered.map_or(End::Gone, |()| End::Answered),
-        end = receive(reader, messages, keep_alive, &asides) => end,
+        answered = answer(&mut writer, call, &control) => answered.map_or(End::Gone, |()| End::Answered),
+        end = receive(reader, messages, keep_alive, &control) => end,
         () = going_away => End::GoingAway,
     };
     let mut last = Vec::new();
@@ -85,11 +85,11 @@ pub(super) async fn serve<I, B>(
     let _ = timeout(CLOSE_TIME, writer.close(last.into())).await;
 }
 
-/// Writes the answer, and between its frames what is said aside.
+/// Writes the answer, and control frames between its frames.
 async fn answer<W, B>(
     writer: &mut Writer<W>,
     call: impl Future<Output = Response<B>>,
-    asides: &Asides,
+    control: &ControlFrames,
 ) -> io::Result<()>
 where
     W: AsyncWrite + Unpin,
@@ -99,14 +99,14 @@ where
     let response = loop {
         tokio::select! {
             response = &mut call => break response,
-            () = asides.said() => writer.write(asides.take()).await?,
+            () = control.queued() => writer.write(control.take()).await?,
         }
     };
     let mut body = pin!(response.into_body());
     loop {
         let frames = tokio::select! {
             frame = body.frame() => frame.and_then(Result::ok).map(|frame| frame.into_data().unwrap_or_default()),
-            () = asides.said() => Some(asides.take()),
+            () = control.queued() => Some(control.take()),
         };
         // Its close is the last thing that it says.
         let Some(frames) = frames else { return Ok(()) };
@@ -119,14 +119,14 @@ async fn receive(
     mut io: impl AsyncRead + Unpin,
     messages: Sender<Piece>,
     keep_alive: KeepAlive,
-    asides: &Asides,
+    control: &ControlFrames,
 ) -> End {
     let (mut decoder, mut buffer, mut is_pinged) = (Decoder::default(), BytesMut::new(), false);
     loop {
         match decoder.next(&mut buffer) {
             // A call that takes no more is about to be answered: what comes still is left.
             Ok(Some(Event::Piece(piece))) => _ = messages.send(piece).await,
-            Ok(Some(Event::Ping(payload))) => asides.pong(payload),
+            Ok(Some(Event::Ping(payload))) => control.pong(payload),
             Ok(Some(Event::Pong)) => {}
             Ok(Some(Event::Close(code))) => return End::Closed(code),
             Err(problem) => return End::Malformed(problem),
@@ -137,7 +137,7 @@ async fn receive(
                     Ok(Ok(1..)) => is_pinged = false,
                     Err(_silent) if !is_pinged => {
                         is_pinged = true;
-                        asides.ping();
+                        control.ping();
                     }
                     Ok(Ok(0) | Err(_)) | Err(_) => return End::Gone,
                 }
@@ -174,30 +174,30 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 }
 
-/// What is to be said beside the answer: at most one ping, and the pong to the last ping (RFC 6455, 5.5.3).
+/// Control frames that go between the frames of the answer: at most one ping, and the pong to the last ping (RFC 6455, 5.5.3).
 #[derive(Default)]
-struct Asides {
+struct ControlFrames {
     frames: Mutex<(bool, Option<Bytes>)>,
-    said: Notify,
+    queued: Notify,
 }
 
-impl Asides {
+impl ControlFrames {
     fn ping(&self) {
-        self.say(|(ping, _)| *ping = true);
+        self.queue(|(ping, _)| *ping = true);
     }
 
     fn pong(&self, payload: Bytes) {
-        self.say(|(_, pong)| *pong = Some(payload));
+        self.queue(|(_, pong)| *pong = Some(payload));
     }
 
-    fn say(&self, put: impl FnOnce(&mut (bool, Option<Bytes>))) {
+    fn queue(&self, put: impl FnOnce(&mut (bool, Option<Bytes>))) {
         put(&mut self.frames.lock().unwrap_or_else(PoisonError::into_inner));
-        self.said.notify_one();
+        self.queued.notify_one();
     }
 
-    /// Waits for something to be said.
-    async fn said(&self) {
-        self.said.notified().await;
+    /// Waits for one.
+    async fn queued(&self) {
+        self.queued.notified().await;
     }
 
     fn take(&self) -> Bytes {

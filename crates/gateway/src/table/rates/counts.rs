@@ -1,8 +1,9 @@
 //! Generic cell rate algorithm (GCRA) for a bounded number of callers.
 
+use accord_runtime::prehashed::BuildPrehashed;
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
+    hash::{BuildHasher, Hash, RandomState},
     mem,
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -87,7 +88,7 @@ struct Generations {
     earlier: Generation,
 }
 
-type Generation = HashMap<u64, u64, BuildHasherDefault<Known>>;
+type Generation = HashMap<u64, u64, BuildPrehashed>;
 
 impl Generations {
     /// Where the count of a caller stands. Being asked for keeps it, whether there is room for the call or not.
@@ -105,24 +106,6 @@ impl Generations {
         if self.recent.len() > GENERATION / 2 {
             self.earlier = mem::take(&mut self.recent);
         }
-    }
-}
-
-/// The hash of what is a hash already.
-#[derive(Default)]
-struct Known(u64);
-
-impl Hasher for Known {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.iter().fold(self.0, |hash, byte| hash << 8 | u64::from(*byte));
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }
 

@@ -1,23 +1,5 @@
 use super::*;
-
-fn version(name: &str, weight: u32, headers: &[(&str, &str)]) -> VersionConfig {
-    VersionConfig {
-        name: name.to_owned(),
-        urls: vec!["http://127.0.0.1:2".to_owned()],
-        weight,
-        headers: headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
-    }
-}
-
-fn config(weight: u32, versions: &[VersionConfig]) -> UpstreamConfig {
-    UpstreamConfig {
-        name: "shop".to_owned(),
-        urls: vec!["http://127.0.0.1:1".to_owned()],
-        weight,
-        version: versions.to_vec(),
-        ..UpstreamConfig::default()
-    }
-}
+use crate::config::version::fixture::{config, version};
 
 fn of(config: &UpstreamConfig) -> Versions {
     Versions::new(config, &DiscoveryConfig::default()).unwrap()
