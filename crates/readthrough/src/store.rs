@@ -1,8 +1,8 @@
 //! Cache storage and eviction: entries live in moka, and never more bytes of them than there may be.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use moka::notification::RemovalCause;
@@ -25,14 +25,19 @@ pub trait Store: Send + Sync + 'static {
     fn entries(&self) -> u64;
 }
 
-/// Moka, weighing entries by their bytes. The bound holds whenever an insertion has ended; while one runs it may be
-/// passed by the one entry that comes in.
+/// Moka, weighing entries by their bytes. The bound holds whenever an insertion has ended; while some run it may be passed by
+/// the entries that come in with them.
+///
+/// Moka notes what comes in, and makes room for many entries at a time; meanwhile they take from a reserve. So insertions wait for
+/// each other only where they use it up.
 pub struct MemoryStore<H = KeyHash> {
     cache: Cache<Key, Slot, H>,
     usage: Arc<Usage>,
-    // One insertion at a time, so that what comes in before others leave is one entry. A load has time for it.
-    inserting: Mutex<()>,
+    capacity: u64,
 }
+
+/// The part of the capacity that is a reserve: one in so many bytes.
+const RESERVE: u64 = 64;
 
 /// What moka keeps. It lets go of a value some time after the value has left, so the slot is emptied when it leaves: what
 /// stays behind is small.
@@ -89,7 +94,7 @@ impl Hasher for KeyHasher {
     }
 }
 
-/// How often an insertion has moka make room, which takes one time unless it gives way to thousands of small entries.
+/// How often moka is told to make room, which takes one time unless a large entry gives way to thousands of small ones.
 const ROUNDS: usize = 16;
 
 impl MemoryStore {
@@ -105,7 +110,7 @@ impl<H: BuildHasher + Clone + Send + Sync + 'static> MemoryStore<H> {
         let usage = Arc::<Usage>::default();
         let tracked = Arc::clone(&usage);
         let cache = Cache::builder()
-            .max_capacity(capacity)
+            .max_capacity(capacity - capacity / RESERVE)
             .weigher(|_, slot: &Slot| weight(slot))
             .eviction_listener(move |_, slot: Slot, cause| {
                 if let Some(entry) = slot.swap(None) {
@@ -115,7 +120,17 @@ impl<H: BuildHasher + Clone + Send + Sync + 'static> MemoryStore<H> {
                 }
             })
             .build_with_hasher(hasher);
-        Self { cache, usage, inserting: Mutex::default() }
+        Self { cache, usage, capacity }
+    }
+
+    /// Makes room for what has come in: where moka has all its capacity, something leaves, and that may be what has come in.
+    pub fn make_room(&self) {
+        for _ in 0..ROUNDS {
+            self.cache.run_pending_tasks();
+            if self.bytes() <= self.capacity {
+                break;
+            }
+        }
     }
 }
 
@@ -155,14 +170,10 @@ impl<H: BuildHasher + Clone + Send + Sync + 'static> Store for MemoryStore<H> {
     }
 
     fn insert(&self, key: Key, entry: Arc<Entry>) {
-        let _inserting = self.inserting.lock().unwrap_or_else(PoisonError::into_inner);
         self.usage.add(&entry);
         self.cache.insert(key, Arc::new(ArcSwapOption::new(Some(entry))));
-        for _ in 0..ROUNDS {
-            self.cache.run_pending_tasks();
-            if self.cache.weighted_size() <= self.cache.policy().max_capacity().unwrap_or(u64::MAX) {
-                break;
-            }
+        if self.bytes() > self.capacity {
+            self.make_room();
         }
     }
 
@@ -192,7 +203,7 @@ mod tests {
     use crate::validity::Validity;
     use crate::world::Moment;
     use bytes::Bytes;
-    use std::sync::Weak;
+    use std::sync::{Mutex, Weak};
 
     const CAPACITY: u64 = 4 * 1024 * 1024;
 
@@ -225,6 +236,29 @@ mod tests {
     }
 
     #[test]
+    fn bytes_pass_capacity_by_no_more_than_what_comes_in_at_the_moment() {
+        let store = MemoryStore::new(CAPACITY, |_| {});
+        let (threads, largest) = (4, 100 * 1024);
+        let slack = threads * entry(largest).weight() as u64;
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let store = &store;
+                scope.spawn(move || {
+                    for n in 0..1_000_u32 {
+                        // Of all sizes, twenty times what there is room for.
+                        let bytes = largest >> (n.wrapping_mul(2_654_435_769) >> 28);
+                        store.insert(key(n * 4 + thread), entry(bytes));
+                        let bytes = store.bytes();
+                        assert!(bytes <= CAPACITY + slack, "{bytes} bytes");
+                    }
+                });
+            }
+        });
+        assert!(store.bytes() <= CAPACITY, "{} bytes when nothing comes in any more", store.bytes());
+        assert!(store.bytes() > CAPACITY / 2, "{} bytes: what could be kept was not", store.bytes());
+    }
+
+    #[test]
     fn frequently_read_entries_survive_scan() {
         let store = MemoryStore::new(CAPACITY, |_| {});
         let wanted = 0..200;
@@ -247,6 +281,7 @@ mod tests {
         for n in 0..100 {
             store.insert(key(n), entry(100 * 1024));
         }
+        store.make_room();
         let told = told.lock().unwrap();
         assert_eq!(told.len() as u64, 100 - store.entries());
         assert!(told.iter().all(|cause| *cause == "evicted"), "{told:?}");
@@ -280,6 +315,8 @@ mod tests {
                 });
             }
         });
+        // So that no look makes it.
+        store.make_room();
         let there = (0..97).filter_map(|n| store.get(&key(n))).map(|entry| entry.weight() as u64).sum::<u64>();
         assert_eq!(store.bytes(), there);
     }
