@@ -55,6 +55,8 @@ mod gap_detector;
 mod world;
 
 #[cfg(test)]
+mod hit_ratio;
+#[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod stress;

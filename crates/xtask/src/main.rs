@@ -3,6 +3,7 @@
 mod attack;
 mod bench;
 mod fuzz;
+mod hit_ratio;
 mod memory;
 mod programs;
 mod say;
@@ -37,6 +38,8 @@ enum Chore {
     Bench(bench::Args),
     /// Give everything that reads foreign bytes inputs that reach more and more of it, and hold it to an oracle
     Fuzz(fuzz::Args),
+    /// Show how many reads the cache answers from memory, beside an LRU of the same bytes
+    HitRatio(hit_ratio::Args),
     /// Hold the house rules: what depends on what, licences, sizes, request order, documented commands, links and settings
     Tidy(tidy::Args),
     /// Run the cache engine under many seeds of a simulated world
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Chore::Attack(args) => attack::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Fuzz(args) => fuzz::run(args),
+        Chore::HitRatio(args) => hit_ratio::run(args),
         Chore::Tidy(args) => tidy::run(args),
         Chore::Simulate(args) => simulate::run(args),
         Chore::Soak(args) => soak::run(args),

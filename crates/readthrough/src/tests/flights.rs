@@ -173,6 +173,21 @@ async fn waiters_and_loads_beyond_limits_are_refused() {
 }
 
 #[tokio::test]
+async fn ten_thousand_readers_of_an_expired_key_are_one_load() {
+    let (engine, origin, world) = subject_with(Limits { waiters: 10_000, ..LIMITS });
+    stored(&engine, &origin, "milk", "old").await;
+    world.advance(100);
+    let asked: Vec<_> = (0..10_000).map(|_| ask(&engine, of("milk"))).collect();
+    let load = origin.next().await;
+    settle().await;
+    load.send(says("new")).unwrap();
+    for answer in asked {
+        assert_eq!(answer.await.unwrap().unwrap().load.unwrap(), "new");
+    }
+    assert_eq!(origin.times.lock().unwrap().len(), 2, "the first one, and one for all");
+}
+
+#[tokio::test]
 async fn permission_denied_to_starter_lets_other_waiters_load_alone() {
     let (engine, origin, _) = subject();
     let (turned_away, welcome) = (ask(&engine, of("milk")), ask(&engine, of("milk")));
