@@ -18,6 +18,7 @@ mod builder;
 mod home;
 pub mod http;
 mod identities;
+pub mod memory;
 pub mod metrics;
 mod ports;
 mod process;

@@ -2,6 +2,7 @@
 
 mod auth;
 mod cache;
+mod cache_memory;
 mod cache_rollover;
 mod coherence;
 mod setup;
