@@ -1,6 +1,6 @@
 //! Load that differs from request to request, or comes at a rate whatever the answers do: what h2load can't send.
 
-use std::{cell::Cell, io::stdin, net::SocketAddr, path::PathBuf, rc::Rc, time::Duration};
+use std::{cell::Cell, net::SocketAddr, path::PathBuf, rc::Rc, thread, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
@@ -12,12 +12,19 @@ use hyper_util::rt::TokioIo;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
     net::TcpStream,
-    sync::Mutex,
+    sync::{Mutex, mpsc},
     task::{self, JoinSet},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
-use crate::{executor::LocalExecutor, item};
+use crate::{
+    executor::LocalExecutor,
+    item,
+    turns::{self, microseconds, report},
+};
+
+/// How often it is looked whether requests are due. The runtime's own clock ticks once in a millisecond: they would come in bursts.
+const TICK: Duration = Duration::from_micros(200);
 
 /// What is sent, and how.
 #[derive(ClapArgs, Clone, Debug)]
@@ -88,7 +95,7 @@ struct Load {
     allowed: Cell<u64>,
 }
 
-/// Sends everything, and prints how many were answered and how long that took: `ok N`, then microseconds by percentile.
+/// Sends everything, and prints how many were answered and how long that took.
 pub(crate) async fn run(args: Args) -> Result<()> {
     let tokens = match &args.tokens {
         Some(file) => {
@@ -107,7 +114,11 @@ async fn send_all(load: Rc<Load>) -> Result<()> {
         connections.push(Rc::new(connect(&load.args).await?));
     }
     if load.args.session {
-        return session(&load, &connections).await;
+        let turn = async |count| {
+            load.allow(count);
+            in_turn(&load, &connections).await
+        };
+        return turns::serve(turn).await;
     }
     load.allow(load.args.requests);
     report(match load.args.rate {
@@ -115,25 +126,6 @@ async fn send_all(load: Rc<Load>) -> Result<()> {
         None => in_turn(&load, &connections).await?,
     });
     Ok(())
-}
-
-/// A turn for each line of standard input; connections are idle in between. Says that it has begun by a report of nothing.
-async fn session(load: &Rc<Load>, connections: &[Rc<Connection>]) -> Result<()> {
-    report(Vec::new());
-    // A thread reads, so that pings are answered meanwhile.
-    while let Some(line) = task::spawn_blocking(|| stdin().lines().next()).await?.transpose()? {
-        load.allow(line.trim().parse().with_context(|| format!("{line:?} is no number of requests"))?);
-        report(in_turn(load, connections).await?);
-    }
-    Ok(())
-}
-
-fn report(mut times: Vec<u64>) {
-    times.sort_unstable();
-    println!("ok {}", times.len());
-    for (name, per_mille) in [("p50", 500), ("p90", 900), ("p99", 990), ("p99.9", 999)] {
-        println!("{name} {}", percentile(&times, per_mille));
-    }
 }
 
 /// As many connections as the system lets us have: a shell's limit is often 1,024. Where it can't be raised, connecting tells.
@@ -169,11 +161,13 @@ async fn in_turn(load: &Rc<Load>, connections: &[Rc<Connection>]) -> Result<Vec<
 
 /// Requests are due at even distances. One that can't be sent in time is late, and its wait counts.
 async fn at_rate(load: &Rc<Load>, connections: &[Rc<Connection>], rate: f64) -> Result<Vec<u64>> {
-    let (begun, mut tasks) = (Instant::now(), JoinSet::new());
+    let (begun, mut ticks, mut tasks) = (Instant::now(), ticks(), JoinSet::new());
     for (count, connection) in (0_u32..).zip(connections.iter().cycle()) {
         let Some(number) = load.number() else { break };
         let due = begun + Duration::from_secs_f64(f64::from(count) / rate);
-        sleep_until(due).await;
+        while Instant::now() < due {
+            ticks.recv().await;
+        }
         let (load, connection) = (Rc::clone(load), Rc::clone(connection));
         tasks.spawn_local(async move {
             connection.send(&load, number).await?;
@@ -185,6 +179,18 @@ async fn at_rate(load: &Rc<Load>, connections: &[Rc<Connection>], rate: f64) -> 
         all.push(time??);
     }
     Ok(all)
+}
+
+/// Wakes whoever waits for it at each tick, until nobody does. A tick that nobody has taken stands for those after it.
+fn ticks() -> mpsc::Receiver<()> {
+    let (sender, ticks) = mpsc::channel(1);
+    thread::spawn(move || {
+        while !sender.is_closed() {
+            thread::sleep(TICK);
+            let _ = sender.try_send(());
+        }
+    });
+    ticks
 }
 
 async fn connect(args: &Args) -> Result<Connection> {
@@ -275,13 +281,4 @@ async fn finished(response: http::Response<hyper::body::Incoming>, protocol: Pro
         bail!("answered with grpc-status {status:?}");
     }
     Ok(())
-}
-
-fn microseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn percentile(sorted: &[u64], per_mille: usize) -> u64 {
-    let at = sorted.len() * per_mille / 1000;
-    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
 }

@@ -6,7 +6,11 @@ mod executor;
 mod hit;
 mod item;
 mod load;
+mod memcached;
+mod signatures;
+mod turns;
 mod upstream;
+mod verifier;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -48,8 +52,14 @@ enum Server {
     Epoll,
     /// Floor: a hit as hyper alone would answer it, with its look-ups and headers, over HTTP/1.1 and HTTP/2
     Hit,
+    /// Floor: signs or verifies with Ed25519, and nothing else
+    Signatures(signatures::Args),
     /// Sends requests instead
     Load(load::Args),
+    /// Reads keys of a memcached instead
+    Memcached(memcached::Args),
+    /// Verifies tokens instead, and asks auth what they permit
+    Verifier(verifier::Args),
 }
 
 fn main() -> Result<()> {
@@ -63,7 +73,10 @@ fn main() -> Result<()> {
         }
         Server::Sink => runtime.block_on(upstream::serve(listen, Reply::new(item::empty()).saying_paths())),
         Server::Hit => runtime.block_on(hit::serve(listen)),
+        Server::Signatures(args) => runtime.block_on(signatures::run(args)),
         Server::Load(args) => runtime.block_on(load::run(args)),
+        Server::Memcached(args) => runtime.block_on(memcached::run(args)),
+        Server::Verifier(args) => runtime.block_on(verifier::run(args)),
         Server::Epoll => epoll::serve(listen),
     }
 }

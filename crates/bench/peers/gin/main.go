@@ -2,6 +2,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -67,7 +68,16 @@ func main() {
 		answer, err := client.GetNear(c.Request.Context(), &benchv1.GetItemRequest{Id: c.Param("id")})
 		respond(c, answer, err)
 	})
-	router.POST("/v1/limited", func(c *gin.Context) {
+	router.POST("/v1/limited", sendItem(client.PutLimited))
+	router.POST("/v1/echo", sendItem(client.Echo))
+	log.Fatal(http.ListenAndServe(*listen, router.Handler()))
+}
+
+type call func(context.Context, *benchv1.Item, ...grpc.CallOption) (*benchv1.Item, error)
+
+// sendItem makes the call with the item that the body is.
+func sendItem(call call) gin.HandlerFunc {
+	return func(c *gin.Context) {
 		body, err := io.ReadAll(c.Request.Body)
 		item := &benchv1.Item{}
 		if err == nil {
@@ -77,10 +87,9 @@ func main() {
 			c.AbortWithStatusJSON(http.StatusBadRequest, gin.H{"message": err.Error()})
 			return
 		}
-		answer, err := client.PutLimited(c.Request.Context(), item)
+		answer, err := call(c.Request.Context(), item)
 		respond(c, answer, err)
-	})
-	log.Fatal(http.ListenAndServe(*listen, router.Handler()))
+	}
 }
 
 func respond(c *gin.Context, answer proto.Message, err error) {
