@@ -19,15 +19,19 @@ mod misses;
 mod namespaces;
 mod overload;
 mod peers;
+mod principals;
 mod probe;
 mod profile;
 mod report;
 mod rounds;
 mod scale;
 mod service;
+mod sizes;
 mod stage;
+mod start;
 mod streams;
 mod varied;
+mod verifier;
 
 use std::path::PathBuf;
 
@@ -125,7 +129,7 @@ async fn measure(args: &Args, cases: &[&'static Case], cores: Cores, binaries: &
     for missing in peers.missing() {
         say(format_args!("missing: {missing}"))?;
     }
-    let amount = Amount { rounds: args.rounds, requests: args.requests };
+    let amount = Amount::new(args.rounds, args.requests);
     let run = Run { stage: &stage, peers: &peers, load: &load, varied: &varied, amount, most: args.most };
     for case in cases {
         for outcome in run.case(case).await.with_context(|| format!("the case {}", case.name))? {
@@ -156,18 +160,27 @@ impl Run<'_> {
         let Self { stage, peers, load, varied, amount, most } = *self;
         let figures = match &case.kind {
             Kind::Service(service) => service::run(service, stage, peers, load, amount).await?,
-            Kind::Namespace(keys) => namespaces::run(*keys, stage, peers, load, amount).await?,
+            Kind::Namespace(keys) => namespaces::run(*keys, stage, peers, (load, varied), amount).await?,
             Kind::Misses => misses::run(stage, varied, amount)?,
-            Kind::Auth(method) => authority::run(*method, stage, load, amount).await?,
+            Kind::Auth(method) => authority::run(*method, stage, (load, varied), amount).await?,
             Kind::Stream(messages) => streams::run(*messages, stage, peers, varied, amount)?,
             Kind::Scale(scale) => scale::run(*scale, most, stage, varied, amount).await?,
-            Kind::Latency => {
-                let parts = latency::run(stage, peers, varied, amount)?;
+            Kind::Verifier(verification) => verifier::run(*verification, stage, varied, amount).await?,
+            Kind::Sizes(service) => {
+                let parts = sizes::run(service, stage, peers, load, amount).await?;
+                return Ok(self.parts(case, Measure::Cost, parts));
+            }
+            Kind::Latency(percent) => {
+                let parts = latency::run(*percent, stage, peers, varied, amount)?;
                 return Ok(self.parts(case, Measure::Latency, parts));
             }
             Kind::Memory => {
                 let parts = memory::run(stage, varied, amount.rounds).await?;
                 return Ok(self.parts(case, Measure::Memory, parts));
+            }
+            Kind::Start => {
+                let parts = start::run(stage, amount.rounds).await?;
+                return Ok(self.parts(case, Measure::Latency, parts));
             }
         };
         Ok(vec![self.outcome(case, case.name.to_owned(), Measure::Cost, figures)])

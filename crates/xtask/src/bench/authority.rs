@@ -1,6 +1,6 @@
 //! Auth's own methods, as workloads call them. Nobody else offers the same, so there are floors alone beside them.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use accord_api::accord::auth::v1::{
     CheckRequest, ClientCredentialsGrant, ExchangeRequest, IntrospectRequest, IssueRequest, issue_request::Grant,
@@ -17,10 +17,11 @@ use super::{
     report::Figures,
     rounds::{self, Amount, Subject},
     stage::Stage,
+    varied::Varied,
 };
 
 /// The workload that asks.
-const CLIENT: &str = "gateway";
+pub(super) const CLIENT: &str = "gateway";
 
 /// Tokens are many, and auth answers several at once.
 const ISSUED_AT_ONCE: u32 = 64;
@@ -38,8 +39,24 @@ pub(super) enum Method {
     Introspect,
 }
 
+impl Method {
+    /// The half of a signature that none of its calls can do without.
+    fn signature(self) -> &'static str {
+        match self {
+            Self::Check | Self::Issue | Self::Exchange => "sign",
+            Self::Introspect => "verify",
+        }
+    }
+}
+
 /// Measures one of them.
-pub(super) async fn run(method: Method, stage: &Stage, load: &Tool, amount: Amount) -> Result<Vec<Figures>> {
+pub(super) async fn run(
+    method: Method,
+    stage: &Stage,
+    (load, varied): (&Tool, &Varied),
+    amount: Amount,
+) -> Result<Vec<Figures>> {
+    let signature = stage.floor_of_signatures(method.signature(), varied)?;
     let mut subjects = Vec::new();
     for (name, fabric, token) in &stage.fabrics {
         let (address, request) = prepared(method, fabric, token).await?;
@@ -50,6 +67,9 @@ pub(super) async fn run(method: Method, stage: &Stage, load: &Tool, amount: Amou
             send: Box::new(move |count| load.send(address, &request, count)),
         });
     }
+    let name = format!("floor: {}", method.signature());
+    let send = Box::new(|count| signature.send(count));
+    subjects.push(Subject { name, processes: vec![signature.process()], per_request: 1, send });
     subjects.extend(stage.floor_subject("floor: epoll", load));
     rounds::interleaved(&subjects, amount)
 }
@@ -107,8 +127,15 @@ pub(super) async fn tokens(fabric: &Fabric, count: u32) -> Result<Vec<String>> {
 
 /// Those of a workload of the mesh.
 pub(super) fn credentials(fabric: &Fabric) -> Result<IssueRequest> {
-    let file = fabric.directory().join("secret").join(CLIENT);
-    let secret = std::fs::read_to_string(file).context("the fabric keeps its secrets elsewhere")?.trim().to_owned();
+    let secret = std::fs::read_to_string(secret_file(fabric))
+        .context("the fabric keeps its secrets elsewhere")?
+        .trim()
+        .to_owned();
     let grant = ClientCredentialsGrant { client_id: CLIENT.to_owned(), client_secret: secret };
     Ok(IssueRequest { grant: Some(Grant::ClientCredentials(grant)) })
+}
+
+/// Where its secret stands.
+pub(super) fn secret_file(fabric: &Fabric) -> PathBuf {
+    fabric.directory().join("secret").join(CLIENT)
 }

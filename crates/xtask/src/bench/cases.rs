@@ -12,6 +12,7 @@ use super::{
     namespaces,
     scale::Scale,
     service::Service,
+    verifier::Verification,
 };
 
 /// One kind of request.
@@ -34,14 +35,20 @@ pub(super) enum Kind {
     Misses,
     /// A method of auth.
     Auth(Method),
+    /// A token and a decision at whoever verifies.
+    Verifier(Verification),
+    /// A method of the upstream, with messages of several sizes.
+    Sizes(Service),
     /// A stream of so many messages, per message.
     Stream(u32),
     /// The same call where there is more of something.
     Scale(Scale),
-    /// Time until the answer.
-    Latency,
+    /// Time until the answer, at so many percent of what Envoy can answer.
+    Latency(u32),
     /// What is in memory.
     Memory,
+    /// Time until a binary serves.
+    Start,
 }
 
 const GRPC: Service = Service {
@@ -50,7 +57,7 @@ const GRPC: Service = Service {
     checks: Checks::Limit,
     method: "GetLimited",
     path: "/v1/limited/oak-desk",
-    has_body: false,
+    text: None,
     cache_status: None,
     peers: &["Envoy", "HAProxy", "nginx"],
     floors: &["floor: epoll"],
@@ -59,13 +66,15 @@ const GRPC: Service = Service {
 const JSON: Service =
     Service { protocol: Protocol::Http1, peers: &["Envoy", "Gin"], floors: &["floor: epoll", "floor: hyper"], ..GRPC };
 
+const ECHO: Service = Service { method: "Echo", path: "/v1/echo", floors: &[], ..GRPC };
+
 const CACHED: Service =
     Service { method: "GetCached", path: "/v1/cached/oak-desk", cache_status: Some("accord; hit"), ..JSON };
 
 const NEAR: Service =
     Service { method: "GetNear", path: "/v1/near/oak-desk", cache_status: Some("accord-near; hit"), ..CACHED };
 
-static CASES: [Case; 33] = [
+static CASES: [Case; 42] = [
     Case {
         name: "grpc-public",
         about: "gRPC passthrough of a public method",
@@ -95,7 +104,7 @@ static CASES: [Case; 33] = [
     Case {
         name: "json-post-h1",
         about: "JSON POST of 1 KB over HTTP/1.1 with a JWT and a rate limit",
-        kind: Kind::Service(Service { method: "PutLimited", path: "/v1/limited", has_body: true, ..JSON }),
+        kind: Kind::Service(Service { method: "PutLimited", path: "/v1/limited", text: Some(840), ..JSON }),
     },
     Case {
         name: "grpc-web",
@@ -154,18 +163,28 @@ static CASES: [Case; 33] = [
     },
     Case {
         name: "cache-get",
-        about: "Get of a key of 100 bytes at the cache; Redis: GET without pipelining",
+        about: "Get of a key of 100 bytes at the cache; Redis and memcached: the same without pipelining",
         kind: Kind::Namespace(1),
     },
     Case {
         name: "cache-batch-16",
-        about: "BatchGet of 16 keys of 100 bytes at the cache, per key; Redis: a pipeline of 16 GETs",
+        about: "BatchGet of 16 keys of 100 bytes at the cache, per key; Redis: a pipeline of 16 GETs; memcached: a get of 16 keys",
         kind: Kind::Namespace(16),
     },
     Case {
         name: "cache-batch-100",
-        about: "BatchGet of 100 keys of 100 bytes at the cache, per key; Redis: a pipeline of 100 GETs",
+        about: "BatchGet of 100 keys of 100 bytes at the cache, per key; Redis: a pipeline of 100 GETs; memcached: a get of 100 keys",
         kind: Kind::Namespace(100),
+    },
+    Case {
+        name: "size-grpc",
+        about: "gRPC with a JWT and a rate limit, by the size of a message that is answered with itself",
+        kind: Kind::Sizes(Service { peers: &["Envoy"], ..ECHO }),
+    },
+    Case {
+        name: "size-json",
+        about: "JSON over HTTP/1.1 with a JWT and a rate limit, by the size of a message that is answered with itself",
+        kind: Kind::Sizes(Service { protocol: Protocol::Http1, peers: &["Envoy", "Gin"], ..ECHO }),
     },
     Case {
         name: "stream",
@@ -184,6 +203,26 @@ static CASES: [Case; 33] = [
         kind: Kind::Auth(Method::Exchange),
     },
     Case { name: "auth-introspect", about: "Introspect at auth", kind: Kind::Auth(Method::Introspect) },
+    Case {
+        name: "verify-known",
+        about: "Verification of a token that was verified before, at whoever verifies",
+        kind: Kind::Verifier(Verification { is_decision: false, is_known: true }),
+    },
+    Case {
+        name: "verify-new",
+        about: "Verification of a token that was not verified before, at whoever verifies",
+        kind: Kind::Verifier(Verification { is_decision: false, is_known: false }),
+    },
+    Case {
+        name: "check-known",
+        about: "Verification and a decision that is remembered, at whoever verifies",
+        kind: Kind::Verifier(Verification { is_decision: true, is_known: true }),
+    },
+    Case {
+        name: "check-new",
+        about: "Verification and a decision that auth is asked for, at whoever verifies and auth together",
+        kind: Kind::Verifier(Verification { is_decision: true, is_known: false }),
+    },
     Case {
         name: "scale-methods",
         about: "JSON GET over HTTP/2 beside 10,000 methods and beside 10; wanted: at most 1.15 ×",
@@ -215,14 +254,29 @@ static CASES: [Case; 33] = [
         kind: Kind::Scale(Scale::Traces),
     },
     Case {
-        name: "latency",
-        about: "gRPC with a JWT and a rate limit at half of Envoy's capacity, open loop; wanted: p99 at most 1.0 ×",
-        kind: Kind::Latency,
+        name: "latency-30",
+        about: "gRPC with a JWT and a rate limit at 30% of Envoy's capacity, open loop",
+        kind: Kind::Latency(30),
+    },
+    Case {
+        name: "latency-50",
+        about: "gRPC with a JWT and a rate limit at 50% of Envoy's capacity, open loop; wanted: p99 at most 1.0 ×",
+        kind: Kind::Latency(50),
+    },
+    Case {
+        name: "latency-70",
+        about: "gRPC with a JWT and a rate limit at 70% of Envoy's capacity, open loop",
+        kind: Kind::Latency(70),
     },
     Case {
         name: "memory",
-        about: "Gateway with 100 methods, at its start and for an idle connection; wanted: at most 30,000 kB and 12 kB",
+        about: "Resident: a gateway with 100 methods at its start, and for an idle connection; with many principals whose tokens were revoked; wanted: at most 30,000 kB and 12 kB",
         kind: Kind::Memory,
+    },
+    Case {
+        name: "start",
+        about: "From its start until a binary is ready, the gateway with 100 methods",
+        kind: Kind::Start,
     },
 ];
 
@@ -246,10 +300,10 @@ impl Case {
     /// Peers beside it.
     pub(super) fn peers(&self) -> &'static [&'static str] {
         match &self.kind {
-            Kind::Service(service) => service.peers,
-            Kind::Namespace(_) => &["Redis"],
-            Kind::Latency => &["Envoy"],
-            Kind::Auth(_) | Kind::Misses | Kind::Scale(_) | Kind::Memory => &[],
+            Kind::Service(service) | Kind::Sizes(service) => service.peers,
+            Kind::Namespace(_) => &["Redis", "memcached"],
+            Kind::Latency(_) => &["Envoy"],
+            Kind::Auth(_) | Kind::Verifier(_) | Kind::Misses | Kind::Scale(_) | Kind::Memory | Kind::Start => &[],
             Kind::Stream(_) => &["Envoy", "HAProxy", "nginx"],
         }
     }

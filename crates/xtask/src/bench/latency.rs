@@ -1,4 +1,4 @@
-//! Time until the answer, in an open loop: requests come at half the rate that Envoy can answer, whatever the answers do.
+//! Time until the answer, in an open loop: requests come at a part of the rate that Envoy can answer, whatever the answers do.
 
 use std::fs;
 
@@ -15,11 +15,12 @@ use super::{
 };
 
 const PATH: &str = "/bench.v1.BenchService/GetLimited";
-/// Requests a second, by Envoy's processor time for one in nanoseconds: half of what fills its core.
-const HALF_OF_A_SECOND: f64 = 0.5e9;
+/// Requests a second, by Envoy's processor time for one in nanoseconds: one of a hundred of what fills its core.
+const PERCENT_OF_A_SECOND: f64 = 1e7;
 
-/// Measures both in turn; returns figures by percentile, none where there is no Envoy.
+/// Measures both in turn at so many percent; returns figures by percentile, none where there is no Envoy.
 pub(super) fn run(
+    percent: u32,
     stage: &Stage,
     peers: &Peers,
     varied: &Varied,
@@ -36,7 +37,7 @@ pub(super) fn run(
     let send = Box::new(|count| varied.send(envoy, count, &flags));
     let subject = Subject { name: "Envoy".to_owned(), processes: vec![process], per_request: 1, send };
     let cost = rounds::interleaved(&[subject], amount)?.first().map_or(f64::NAN, Figures::median);
-    let rate = (HALF_OF_A_SECOND / cost).round().to_string();
+    let rate = (f64::from(percent) * PERCENT_OF_A_SECOND / cost).round().to_string();
     let flags = [&flags[..], &["--rate", &rate]].concat();
     let servers = [("Accord", fabric.gateway.listen), ("Envoy", envoy)];
     for (name, address) in servers {

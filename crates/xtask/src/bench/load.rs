@@ -66,9 +66,15 @@ impl Request {
     }
 }
 
-/// As many as keep a core busy: connections, and requests in flight on each.
-fn concurrency(protocol: Protocol) -> (usize, usize) {
-    if protocol.is_http1() { (32, 1) } else { (8, 16) }
+/// Bytes that are in flight at the most, to one side.
+const IN_FLIGHT: usize = 4 << 20;
+
+/// As many as keep a core busy: connections, and requests in flight on each. Of large ones a few do.
+fn concurrency(request: &Request) -> (usize, usize) {
+    let bytes = request.body.as_ref().map_or(1, |body| body.len().max(1));
+    let connections = if request.protocol.is_http1() { (IN_FLIGHT / bytes).clamp(4, 32) } else { 8 };
+    let streams = if request.protocol.is_http1() { 1 } else { (IN_FLIGHT / bytes / connections).clamp(1, 16) };
+    (connections, streams)
 }
 
 /// The generator.
@@ -90,7 +96,7 @@ impl Tool {
 
     /// Sends so many requests, each as soon as there is room for it; an error unless all succeed.
     pub(super) fn send(&self, address: SocketAddr, request: &Request, count: u32) -> Result<()> {
-        let (connections, streams) = concurrency(request.protocol);
+        let (connections, streams) = concurrency(request);
         let mut command = Command::new(&self.program);
         command.args(["-t", "1", "-n", &count.to_string(), "-c", &connections.to_string(), "-m", &streams.to_string()]);
         if request.protocol.is_http1() {
@@ -124,4 +130,21 @@ fn summary(said: &str) -> String {
 pub(super) fn framed(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     [&[0], &length.to_be_bytes()[..], message].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_requests_are_sent_with_fewer_in_flight() {
+        let of = |protocol, bytes| {
+            let body = Some(vec![0; bytes]);
+            concurrency(&Request { protocol, path: String::new(), token: None, body, trusted: None })
+        };
+        assert_eq!(of(Protocol::Grpc, 100), (8, 16));
+        assert_eq!(of(Protocol::Grpc, 1_000_000), (8, 1));
+        assert_eq!(of(Protocol::Http1, 100), (32, 1));
+        assert_eq!(of(Protocol::Http1, 1_000_000), (4, 1));
+    }
 }

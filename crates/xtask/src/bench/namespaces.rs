@@ -1,4 +1,5 @@
-//! Keys of a namespace, beside the same in Redis: one at a time without pipelining, or many in one call beside a pipeline.
+//! Keys of a namespace, beside the same in Redis and memcached: one at a time without pipelining, or many in one call beside
+//! a pipeline or a command with as many keys.
 
 use std::{net::SocketAddr, process::Command};
 
@@ -16,16 +17,25 @@ use super::{
     report::Figures,
     rounds::{self, Amount, Subject},
     stage::Stage,
+    varied::Varied,
 };
 
 /// The one that the stage's cache has, and that its editor may use.
 const NAMESPACE: &str = "carts";
 const VALUE: [u8; 100] = [b'v'; 100];
 /// As many in flight as over 8 connections with 16 streams.
-const CONNECTIONS: &str = "128";
+const CONNECTIONS: u32 = 128;
+/// Of batches fewer do.
+const BATCH_CONNECTIONS: u32 = 8;
 
 /// Measures reads of so many keys at once, per key.
-pub(super) async fn run(keys: u32, stage: &Stage, peers: &Peers, load: &Tool, amount: Amount) -> Result<Vec<Figures>> {
+pub(super) async fn run(
+    keys: u32,
+    stage: &Stage,
+    peers: &Peers,
+    (load, varied): (&Tool, &Varied),
+    amount: Amount,
+) -> Result<Vec<Figures>> {
     let mut subjects = Vec::new();
     for (name, fabric, token) in &stage.fabrics {
         let (address, request) = prepared(keys, fabric, token).await?;
@@ -36,12 +46,20 @@ pub(super) async fn run(keys: u32, stage: &Stage, peers: &Peers, load: &Tool, am
             send: Box::new(move |count| load.send(address, &request, count)),
         });
     }
-    if let Some((address, process)) = peers.redis() {
+    if let Some((address, process)) = peers.process("Redis") {
         fill_redis(address)?;
         let send = Box::new(move |count| ask_redis(address, keys, count));
         subjects.push(Subject { name: "Redis".to_owned(), processes: vec![process], per_request: keys, send });
     }
+    if let Some((address, process)) = peers.process("memcached") {
+        let send = Box::new(move |count| varied.memcached(address, keys, connections(keys), count));
+        subjects.push(Subject { name: "memcached".to_owned(), processes: vec![process], per_request: keys, send });
+    }
     rounds::interleaved(&subjects, amount)
+}
+
+fn connections(keys: u32) -> u32 {
+    if keys == 1 { CONNECTIONS } else { BATCH_CONNECTIONS }
 }
 
 /// Puts what is read, and sees that it is there; where a read of it goes, and the read.
@@ -102,9 +120,16 @@ fn fill_redis(address: SocketAddr) -> Result<()> {
 
 /// One key again and again, so many in a pipeline.
 fn ask_redis(address: SocketAddr, keys: u32, count: u32) -> Result<()> {
-    let connections = if keys == 1 { CONNECTIONS } else { "8" };
     let mut command = Command::new(peers::debian("redis-benchmark", "redis-tools")?);
-    command.args(["-p", &address.port().to_string(), "-c", connections, "-P", &keys.to_string(), "-q"]);
+    command.args([
+        "-p",
+        &address.port().to_string(),
+        "-c",
+        &connections(keys).to_string(),
+        "-P",
+        &keys.to_string(),
+        "-q",
+    ]);
     command.args(["-n", &(count * keys).to_string(), "GET", &key(0)]);
     let output = command.output().context("redis-benchmark could not be started")?;
     let said = String::from_utf8_lossy(&output.stdout);

@@ -4,6 +4,7 @@ mod envoy;
 mod gin;
 mod haproxy;
 mod keys;
+mod memcached;
 mod nginx;
 mod redis;
 
@@ -63,7 +64,7 @@ impl Peers {
     pub(super) async fn start(stage: &Stage, wanted: &[&str], without: &[String]) -> Result<Self> {
         let key = Key::of(stage).await?;
         let (mut running, mut missing) = (BTreeMap::new(), Vec::new());
-        for name in ["Envoy", "HAProxy", "nginx", "Gin", "Redis"] {
+        for name in ["Envoy", "HAProxy", "nginx", "Gin", "Redis", "memcached"] {
             let is_left_out = without.iter().any(|it| it.eq_ignore_ascii_case(name));
             if is_left_out || !wanted.contains(&name) {
                 continue;
@@ -74,6 +75,7 @@ impl Peers {
                 "HAProxy" => haproxy::start(stage).await,
                 "nginx" => nginx::start(stage).await,
                 "Redis" => redis::start(stage).await,
+                "memcached" => memcached::start(stage).await,
                 _ => gin::start(stage, &key).await,
             };
             match started {
@@ -89,9 +91,9 @@ impl Peers {
         &self.missing
     }
 
-    /// Where Redis is, and its process.
-    pub(super) fn redis(&self) -> Option<(SocketAddr, u32)> {
-        self.running.get("Redis").map(|peer| (peer.process.address, peer.process.process.id()))
+    /// Where a peer is that has no listeners of its own for what it does, and its process.
+    pub(super) fn process(&self, name: &str) -> Option<(SocketAddr, u32)> {
+        self.running.get(name).map(|peer| (peer.process.address, peer.process.process.id()))
     }
 
     /// Where a peer does this, and its process.

@@ -34,8 +34,8 @@ pub(super) struct Service {
     pub method: &'static str,
     /// Its binding; the body is sent to it where there is one.
     pub path: &'static str,
-    /// Whether JSON is posted.
-    pub has_body: bool,
+    /// How long the text of the item is that is sent; none where an item is asked for.
+    pub text: Option<u32>,
     /// What `cache-status` has to say, where the cache is asked; its processor time counts then.
     pub cache_status: Option<&'static str>,
     /// Peers that do the same or less.
@@ -111,11 +111,12 @@ impl Service {
     pub(super) fn request(&self, token: &str) -> Request {
         let token = (self.checks != Checks::None).then(|| token.to_owned());
         let own_path = || format!("/{}", self.full_method());
+        let message = || self.text.map_or_else(|| GET_OAK_DESK.to_vec(), item);
         let (path, body) = match self.protocol {
-            Protocol::Grpc | Protocol::GrpcWeb => (own_path(), Some(load::framed(&GET_OAK_DESK))),
-            Protocol::Connect => (own_path(), Some(GET_OAK_DESK.to_vec())),
+            Protocol::Grpc | Protocol::GrpcWeb => (own_path(), Some(load::framed(&message()))),
+            Protocol::Connect => (own_path(), Some(message())),
             Protocol::Http1 | Protocol::Http2 => {
-                (self.path.to_owned(), self.has_body.then(|| one_kilobyte().into_bytes()))
+                (self.path.to_owned(), self.text.map(|length| item_as_json(length).into_bytes()))
             }
         };
         Request { protocol: self.protocol, path, token, body, trusted: None }
@@ -201,9 +202,35 @@ impl Service {
 /// `GetItemRequest` with the id `oak-desk`.
 const GET_OAK_DESK: [u8; 10] = *b"\x0a\x08oak-desk";
 
-/// An item as JSON, filled up with text.
-fn one_kilobyte() -> String {
-    let text = "A desk that is oiled by hand. ".repeat(28);
+/// An item as a message, with so much text.
+fn item(length: u32) -> Vec<u8> {
+    let mut message = GET_OAK_DESK.to_vec();
+    prost::encoding::string::encode(TEXT_FIELD, &text(length), &mut message);
+    message
+}
+
+/// The number of `Item.text`.
+const TEXT_FIELD: u32 = 8;
+
+/// An item as JSON, with so much text.
+fn item_as_json(length: u32) -> String {
     let item = r#""id":"oak-desk","title":"Oak desk","price":{"currency":"EUR","minorUnits":"45900"},"keywords":["desk","oak"]"#;
-    format!(r#"{{{item},"text":"{text}"}}"#)
+    format!(r#"{{{item},"text":"{}"}}"#, text(length))
+}
+
+fn text(length: u32) -> String {
+    "A desk that is oiled by hand. ".chars().cycle().take(length as usize).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn item_has_its_text_in_both_forms() {
+        let json: serde_json::Value = serde_json::from_str(&item_as_json(1000)).unwrap();
+        assert_eq!(json["text"].as_str().unwrap().len(), 1000);
+        // Before the text stand the id, and two bytes each of tag and length.
+        assert_eq!(item(1000).len(), GET_OAK_DESK.len() + 3 + 1000);
+    }
 }

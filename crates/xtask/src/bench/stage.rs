@@ -23,6 +23,7 @@ use super::{
     load::{Protocol, Request, Tool},
     machine::Cores,
     rounds::Subject,
+    varied::{Session, Varied},
 };
 use crate::workspace;
 
@@ -135,6 +136,22 @@ impl Stage {
         self.fabrics.first().map(|(_, _, token)| token.as_str()).unwrap_or_default()
     }
 
+    /// Does what starts a process, which stays on the core of what is measured.
+    pub(super) async fn on_tested_core<T>(&self, start: impl Future<Output = Result<T>>) -> Result<T> {
+        Cores::pin(&[self.cores.tested])?;
+        let started = start.await;
+        Cores::pin(&[self.cores.load])?;
+        started
+    }
+
+    /// A floor that makes or verifies one signature after another.
+    pub(super) fn floor_of_signatures(&self, work: &str, varied: &Varied) -> Result<Session> {
+        Cores::pin(&[self.cores.tested])?;
+        let started = varied.turns(&["signatures", work]);
+        Cores::pin(&[self.cores.load])?;
+        started
+    }
+
     /// Starts a program on the core of what is measured, and waits until it listens.
     pub(super) async fn start_tested(
         &self,
@@ -143,10 +160,7 @@ impl Stage {
         arguments: &[&str],
         address: SocketAddr,
     ) -> Result<Started> {
-        Cores::pin(&[self.cores.tested])?;
-        let started = start(name, program, arguments, address, self.directory.path()).await;
-        Cores::pin(&[self.cores.load])?;
-        started
+        self.on_tested_core(start(name, program, arguments, address, self.directory.path())).await
     }
 
     /// A floor as one that takes turns.

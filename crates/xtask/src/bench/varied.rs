@@ -1,8 +1,7 @@
-//! Load of our own, for what h2load can't send: requests that differ, streams of messages.
+//! Load of our own, for what h2load can't send: requests that differ, streams of messages, keys of memcached.
 
 use std::{
     cell::RefCell,
-    ffi::OsStr,
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -14,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 /// Lines of a report after its first.
 const PERCENTILES: usize = 4;
 
-/// `accord-bench load`.
+/// `accord-bench`, which sends.
 pub(super) struct Varied {
     program: PathBuf,
 }
@@ -32,27 +31,39 @@ impl Varied {
 
     /// The same, and how long they took.
     pub(super) fn times(&self, address: SocketAddr, count: u32, flags: &[&str]) -> Result<Times> {
-        let output = self.command(address, flags).args(["--requests", &count.to_string()]).output();
-        let output = output.context("accord-bench could not be started")?;
-        let times = Times::read(&mut &*output.stdout, count);
-        times.with_context(|| format!("not every request succeeded: {}", String::from_utf8_lossy(&output.stderr)))
+        self.once(&[&["load", &address.to_string()], flags].concat(), count)
+    }
+
+    /// Reads so many keys at once of a memcached, so often; an error unless all are there.
+    pub(super) fn memcached(&self, address: SocketAddr, keys: u32, connections: u32, count: u32) -> Result<()> {
+        let (address, keys, connections) = (address.to_string(), keys.to_string(), connections.to_string());
+        let arguments = ["memcached", &address, "--keys", &keys, "--connections", &connections];
+        self.once(&arguments, count).map(drop)
     }
 
     /// Opens connections that stay from turn to turn.
     pub(super) fn session(&self, address: SocketAddr, flags: &[String]) -> Result<Session> {
-        let mut command = self.command(address, flags);
-        command.arg("--session").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let address = address.to_string();
+        let flags = flags.iter().map(String::as_str);
+        self.turns(&["load", &address, "--session"].into_iter().chain(flags).collect::<Vec<_>>())
+    }
+
+    /// Starts what works in turns.
+    pub(super) fn turns(&self, arguments: &[&str]) -> Result<Session> {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().context("accord-bench could not be started")?;
         let pipes = process.stdin.take().zip(process.stdout.take().map(BufReader::new));
         let session = Session { process, pipes: RefCell::new(pipes.context("a child has pipes")?) };
-        Times::read(&mut session.pipes.borrow_mut().1, 0).context("the connections could not be opened")?;
+        Times::read(&mut session.pipes.borrow_mut().1, 0).context("accord-bench can't begin")?;
         Ok(session)
     }
 
-    fn command<T: AsRef<OsStr>>(&self, address: SocketAddr, flags: &[T]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(["load", &address.to_string()]).args(flags);
-        command
+    fn once(&self, arguments: &[&str], count: u32) -> Result<Times> {
+        let output = Command::new(&self.program).args(arguments).args(["--requests", &count.to_string()]).output();
+        let output = output.context("accord-bench could not be started")?;
+        let times = Times::read(&mut &*output.stdout, count);
+        times.with_context(|| format!("not every request succeeded: {}", String::from_utf8_lossy(&output.stderr)))
     }
 }
 
@@ -78,14 +89,19 @@ impl Times {
     }
 }
 
-/// Load with connections that stay; they are closed when this is dropped.
+/// A process that works in turns; its connections stay until this is dropped.
 pub(super) struct Session {
     process: Child,
     pipes: RefCell<(ChildStdin, BufReader<ChildStdout>)>,
 }
 
 impl Session {
-    /// Sends so many requests; an error unless all succeed.
+    /// Its process, where that is what is measured.
+    pub(super) fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Does so much; an error unless all succeeds.
     pub(super) fn send(&self, count: u32) -> Result<()> {
         let (input, output) = &mut *self.pipes.borrow_mut();
         writeln!(input, "{count}").context("the load ended early")?;
