@@ -5,11 +5,12 @@ use accord_api::accord::cache::v1::{
     BatchGetRequest, GetRequest, PutRequest, ReadRequest, cache_service_client::CacheServiceClient,
     read_through_service_client::ReadThroughServiceClient,
 };
-use accord_fabric::{Bearer, Fabric, Part, STRANGER, http::HttpResponse};
+use accord_fabric::{Bearer, Fabric, Part, STRANGER, binaries, http::HttpResponse};
 use anyhow::Result;
 use http::Method;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use tokio::process::Command;
 use toml::toml;
 use tonic::{
     Code,
@@ -223,5 +224,19 @@ async fn services_of_the_mesh_stay_closed_at_the_gateway() -> Result<()> {
         let mut client = ReadThroughServiceClient::with_interceptor(carts.fabric.gateway.channel()?, bearer);
         assert_eq!(client.read(ReadRequest::default()).await.unwrap_err().code(), expected, "{name}");
     }
+    carts.fabric.stop().await
+}
+
+#[tokio::test]
+async fn stats_of_the_cache_show_its_namespaces_and_how_full_it_is() -> Result<()> {
+    let carts = Carts::start().await?;
+    carts.put("a", json!({ "value": MILK })).await?;
+    let url = format!("http://{}", carts.fabric.cache.admin);
+    let mut stats = Command::new(binaries::path("accord-cache")?);
+    let output = stats.args(["stats", &url, "--interval", "100ms", "--count", "1"]).output().await?;
+    let text = String::from_utf8(output.stdout)?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("of 256.0 MiB (0.0%), 1 entries"), "{text}");
+    assert!(text.lines().last().is_some_and(|row| row.starts_with("carts ")), "{text}");
     carts.fabric.stop().await
 }

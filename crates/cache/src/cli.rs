@@ -1,14 +1,17 @@
 //! The command line.
 
+mod stats;
+
 use std::process::ExitCode;
 
 use accord_mesh::config::MeshFlags;
-use accord_runtime::cli::{Binary, NoCommand, Sections, Settings};
+use accord_runtime::cli::{Binary, Sections, Settings};
 use accord_runtime::config::{Invalid, Overrides};
 use accord_runtime::workers::Workers;
 use accord_upstream::config as upstream;
-use clap::Args;
+use clap::{Args, Subcommand};
 
+use self::stats::Stats;
 use crate::config::Config;
 use crate::serve;
 
@@ -20,6 +23,9 @@ Examples:
   A cache that loads from one service, under the gateway's name for it:
     accord-cache serve --client-id cache --client-secret-file cache.secret \\
         --upstream catalog=http://127.0.0.1:9000
+
+  What it holds and does, every second:
+    accord-cache stats http://127.0.0.1:8101
 
 Every key of the file can also be set by environment: ACCORD_CACHE__LISTEN__ADDRESS=0.0.0.0:8100.";
 
@@ -40,13 +46,20 @@ pub struct Flags {
     upstream: Vec<String>,
 }
 
+/// What the cache can do beside what every binary can.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what a cache holds and does, as a table that is drawn anew until Ctrl-C.
+    Stats(Stats),
+}
+
 impl Binary for AccordCache {
     const NAME: &'static str = "accord-cache";
     const ABOUT: &'static str = "Answers of declared reads, kept while their contracts allow; namespaces of keys; invalidations; idempotency records.";
     const EXAMPLES: &'static str = EXAMPLES;
     type Config = Config;
     type Flags = Flags;
-    type Command = NoCommand;
+    type Command = Command;
 
     fn sections(config: &Config) -> Sections<'_> {
         Sections { listen: &config.listen, admin: &config.admin, telemetry: &config.telemetry, workers: config.workers }
@@ -69,8 +82,10 @@ impl Binary for AccordCache {
         serve::serve(config, workers).await
     }
 
-    async fn execute(command: NoCommand, _: &Settings<Self>) -> anyhow::Result<ExitCode> {
-        match command {}
+    async fn execute(command: Command, _: &Settings<Self>) -> anyhow::Result<ExitCode> {
+        match command {
+            Command::Stats(stats) => stats.run().await,
+        }
     }
 }
 

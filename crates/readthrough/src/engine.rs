@@ -145,6 +145,10 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let bytes = move || bytes.upgrade().map(|parts| parts.store.bytes());
         let entries = move || entries.upgrade().map(|parts| parts.store.entries());
         metrics::gauge(meter, "accord.cache.bytes", "Bytes of all entries", Vec::new(), bytes);
+        let limit = self.0.limits.capacity;
+        metrics::gauge(meter, "accord.cache.bytes.limit", "Bytes that all entries may have", Vec::new(), move || {
+            Some(limit)
+        });
         metrics::gauge(meter, "accord.cache.entries", "Number of entries", Vec::new(), entries);
     }
 }
