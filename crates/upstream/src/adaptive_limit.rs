@@ -4,12 +4,15 @@
 //! calls until the head of their answer, and how long that takes is all that is measured: the time of a stream is its caller's.
 //! While nothing queues, a call costs two counts and one short critical section.
 //!
-//! Sources: the gradient and the headroom of √limit are those of Gradient2 in Netflix's concurrency-limits, the measure in windows
-//! that of Envoy's adaptive concurrency. What differs, since a limit must not harm an upstream that is only slow, stands in
-//! [`controller`].
+//! Sources: what an upstream works on as the rate of its answers by their time without a queue, and the regular look at that time
+//! with few calls, are those of BBR (Cardwell et al., "BBR: Congestion-Based Congestion Control", 2016); the headroom of √limit is
+//! that of Gradient2 in Netflix's concurrency-limits, the measure in windows that of Envoy's adaptive concurrency. What differs,
+//! since a limit must not harm an upstream that is only slow, stands in [`controller`].
 
 mod baseline;
 mod controller;
+mod growth;
+mod trial;
 mod window;
 
 use std::collections::HashMap;
@@ -25,7 +28,7 @@ use accord_runtime::prehashed::BuildPrehashed;
 use tokio::time::Instant;
 
 use crate::config::UpstreamConfig;
-use controller::{Bounds, Controller};
+use controller::{Bounds, Controller, Ended};
 
 /// A method whose answers are timed, by a hash of its name, so that nothing is allocated or compared for a call. Two that have
 /// the same one are taken for one.
@@ -124,13 +127,13 @@ impl AdaptiveLimit {
     }
 
     fn refused(&self) {
-        let now = Instant::now();
-        self.controlled(|controller| controller.refused(now));
+        let (now, waiting) = (Instant::now(), self.waiting());
+        self.controlled(|controller| controller.refused(waiting, now));
     }
 
     /// Begins to measure the time to an answer. Only of a request that is sent whole it says something to be given up.
     pub(crate) fn time(&self, method: TimedMethod, since: Instant, is_sent: bool) -> Timing<'_> {
-        Timing { of: self, method, since, is_over: !is_sent }
+        Timing { of: self, method, since, before: self.waiting(), is_over: !is_sent }
     }
 
     fn controlled<T>(&self, change: impl FnOnce(&mut Controller) -> T) -> T {
@@ -161,6 +164,8 @@ pub(crate) struct Timing<'a> {
     of: &'a AdaptiveLimit,
     method: TimedMethod,
     since: Instant,
+    /// How many waited as it began.
+    before: u64,
     /// Whether nothing is to be said of it any more.
     is_over: bool,
 }
@@ -169,13 +174,18 @@ impl Timing<'_> {
     /// The answer's head came, after so long.
     pub(crate) fn answered(mut self, latency: Duration) {
         self.is_over = true;
-        let (at, waiting) = (self.since + latency, self.of.waiting());
-        self.of.controlled(|controller| controller.answered(self.method, latency, waiting, at));
+        let (call, at) = (self.ended(latency), self.since + latency);
+        self.of.controlled(|controller| controller.answered(&call, at));
     }
 
     /// No answer came in time.
     pub(crate) fn given_up(mut self) {
         self.is_over = false;
+    }
+
+    fn ended(&self, latency: Duration) -> Ended {
+        let Self { of, method, since, before, .. } = *self;
+        Ended { method, since, latency, before, waiting: of.waiting() }
     }
 
     /// What came says nothing of how long answers take.
@@ -187,11 +197,16 @@ impl Timing<'_> {
 impl Drop for Timing<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            let (now, waiting) = (Instant::now(), self.of.waiting());
-            let (method, latency) = (self.method, now.saturating_duration_since(self.since));
-            self.of.controlled(|controller| controller.given_up(method, latency, waiting, now));
+            let now = Instant::now();
+            let call = self.ended(now.saturating_duration_since(self.since));
+            self.of.controlled(|controller| controller.given_up(&call, now));
         }
     }
+}
+
+/// A time in powers of two of a second.
+fn octaves(time: Duration) -> f64 {
+    time.as_secs_f64().max(1e-6).log2()
 }
 
 #[cfg(test)]

@@ -1,154 +1,14 @@
-//! A world in paused time: callers that come whatever happens, a limit, and an upstream with workers and a queue.
+//! What the limit keeps of an upstream's answers, and that it harms none, in paused time.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
-use tokio::sync::Semaphore;
-use tokio::task::{JoinSet, LocalSet};
-use tokio::time::{sleep, sleep_until, timeout};
+use futures_util::future::join_all;
+use tokio::time::sleep;
 
 use super::*;
-use crate::config::AdaptiveConfig;
 
-const WORKERS: usize = 10;
-const SERVICE: Duration = Duration::from_millis(50);
-/// Calls per second that the workers can take.
-const CAPACITY: f64 = 200.0;
-const DEADLINE: Duration = Duration::from_millis(500);
+mod noise;
+mod world;
 
-/// A seeded generator (xorshift), so that every run is the same.
-struct Random(u64);
-
-impl Random {
-    fn unit(&mut self) -> f64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        f64::from(u32::try_from(self.0 >> 32).unwrap()) / f64::from(u32::MAX)
-    }
-
-    /// Exponentially distributed, with this mean.
-    fn exponential(&mut self, mean: f64) -> f64 {
-        -mean * (1.0 - self.unit()).max(1e-9).ln()
-    }
-}
-
-/// Calls of one kind.
-#[derive(Clone, Copy)]
-struct Load {
-    method: &'static str,
-    rate: f64,
-    criticality: Criticality,
-    caller: &'static str,
-    service: fn(&mut Random) -> Duration,
-}
-
-impl Load {
-    fn of(rate: f64) -> Self {
-        Self { method: "Get", rate, criticality: Criticality::Critical, caller: "", service: |_| SERVICE }
-    }
-}
-
-/// What came of calls of one kind.
-#[derive(Clone, Debug, Default)]
-struct Outcomes {
-    offered: usize,
-    shed: usize,
-    late: usize,
-    times: Vec<Duration>,
-}
-
-impl Outcomes {
-    fn good(&self) -> f64 {
-        f64::from(u32::try_from(self.times.len()).unwrap())
-    }
-
-    fn share_shed(&self) -> f64 {
-        f64::from(u32::try_from(self.shed).unwrap()) / f64::from(u32::try_from(self.offered).unwrap())
-    }
-
-    fn p99(&self) -> Duration {
-        let mut times = self.times.clone();
-        times.sort();
-        times[times.len() * 99 / 100]
-    }
-}
-
-/// An upstream whose workers take one call each, and go on with those whose caller has left.
-#[derive(Clone)]
-struct World {
-    limit: Option<Arc<AdaptiveLimit>>,
-    workers: Arc<Semaphore>,
-    /// What `max_in_flight` allows.
-    places: Arc<Semaphore>,
-    random: Rc<RefCell<Random>>,
-}
-
-impl World {
-    fn new(workers: usize) -> Self {
-        let adaptive = AdaptiveConfig { enabled: true, ..AdaptiveConfig::default() };
-        let config = UpstreamConfig { max_in_flight: 2048, adaptive, ..UpstreamConfig::default() };
-        let (limit, random) = (AdaptiveLimit::new(&config), Rc::new(RefCell::new(Random(0x9E37_79B9_7F4A_7C15))));
-        let places = Arc::new(Semaphore::new(config.max_in_flight));
-        Self { limit, workers: Arc::new(Semaphore::new(workers)), places, random }
-    }
-
-    fn unlimited(self) -> Self {
-        Self { limit: None, ..self }
-    }
-
-    /// All loads at once for so long; what came of each in its time.
-    async fn run<const N: usize>(&self, seconds: u64, loads: [Load; N]) -> [Outcomes; N] {
-        let end = Instant::now() + Duration::from_secs(seconds);
-        let outcomes = loads.map(|load| (load, Rc::new(RefCell::new(Outcomes::default()))));
-        let local = LocalSet::new();
-        for (load, outcomes) in &outcomes {
-            let world = self.clone();
-            local.spawn_local(world.offer(*load, Rc::clone(outcomes), end));
-        }
-        local.await;
-        outcomes.map(|(_, outcomes)| outcomes.take())
-    }
-
-    async fn offer(self, load: Load, outcomes: Rc<RefCell<Outcomes>>, end: Instant) {
-        let (mut next, mut calls) = (Instant::now(), JoinSet::new());
-        loop {
-            next += Duration::from_secs_f64(self.random.borrow_mut().exponential(1.0 / load.rate));
-            if next >= end {
-                break;
-            }
-            sleep_until(next).await;
-            calls.spawn_local(self.clone().call(load, Rc::clone(&outcomes)));
-        }
-        while calls.join_next().await.is_some() {}
-    }
-
-    async fn call(self, load: Load, outcomes: Rc<RefCell<Outcomes>>) {
-        outcomes.borrow_mut().offered += 1;
-        let holder = (!load.caller.is_empty()).then(|| Holder::principal(load.caller, None));
-        let entered = self.limit.as_ref().map(|limit| limit.enter(load.criticality, holder)).transpose();
-        let (Ok(_waiting), Ok(_place)) = (entered, self.places.clone().try_acquire_owned()) else {
-            outcomes.borrow_mut().shed += 1;
-            return;
-        };
-        let begun = Instant::now();
-        let timing = self.limit.as_ref().map(|limit| limit.time(TimedMethod::new(load.method), begun, true));
-        let service = (load.service)(&mut self.random.borrow_mut());
-        let workers = Arc::clone(&self.workers);
-        let work = tokio::task::spawn_local(async move {
-            let _worker = workers.acquire_owned().await;
-            sleep(service).await;
-        });
-        if timeout(DEADLINE, work).await.is_err() {
-            outcomes.borrow_mut().late += 1;
-            return;
-        }
-        outcomes.borrow_mut().times.push(begun.elapsed());
-        if let Some(timing) = timing {
-            timing.answered(begun.elapsed());
-        }
-    }
-}
+use world::{CAPACITY, Load, Random, SERVICE, WORKERS, World, settled};
 
 /// A world that has served half of its capacity for a while, and knows how long answers take.
 async fn quiet() -> World {
@@ -156,12 +16,6 @@ async fn quiet() -> World {
     let [calm] = world.run(10, [Load::of(CAPACITY / 2.0)]).await;
     assert_eq!(calm.shed, 0);
     world
-}
-
-/// What comes of a load once the limit has settled.
-async fn settled<const N: usize>(world: &World, loads: [Load; N]) -> [Outcomes; N] {
-    world.run(5, loads).await;
-    world.run(20, loads).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -287,11 +141,78 @@ async fn pause_of_an_upstream_is_no_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn upstream_that_becomes_slower_without_a_queue_is_served_after_one_trial() {
+async fn upstream_that_becomes_slower_without_a_queue_is_served() {
     let world = healthy([Load::of(1_000.0)]).await;
     let slower = Load { service: |_| Duration::from_millis(300), ..Load::of(1_000.0) };
-    let [first] = world.run(5, [slower]).await;
-    assert!(first.share_shed() < 0.2, "{}", first.share_shed());
+    let [served] = world.run(20, [slower]).await;
+    assert_eq!(served.shed, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn upstream_whose_answers_become_slow_and_uneven_is_served_after_two_trials() {
+    fn service(random: &mut Random) -> Duration {
+        Duration::from_secs_f64(random.unit() * 0.45)
+    }
+    let world = healthy([Load::of(500.0)]).await;
+    let slower = Load { service, ..Load::of(500.0) };
+    let [first] = world.run(10, [slower]).await;
+    assert!(first.share_shed() < 0.1, "{}", first.share_shed());
     let [later] = world.run(20, [slower]).await;
     assert_eq!(later.shed, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn upstream_with_many_workers_that_becomes_slower_in_an_overload_is_kept_busy() {
+    let world = World::new(10 * WORKERS);
+    world.run(10, [Load::of(CAPACITY * 5.0)]).await;
+    settled(&world, [Load::of(CAPACITY * 30.0)]).await;
+    let slower = Load { service: |_| SERVICE * 3, ..Load::of(CAPACITY * 30.0) };
+    let [over] = settled(&world, [slower]).await;
+    assert!(over.good() > 0.9 * CAPACITY * 10.0 / 3.0 * 20.0, "{}", over.good());
+}
+
+#[tokio::test(start_paused = true)]
+async fn queue_becomes_short_again_once_a_slow_upstream_has_recovered_in_an_overload() {
+    let world = World::new(10 * WORKERS);
+    world.run(10, [Load::of(CAPACITY * 5.0)]).await;
+    let over = Load::of(CAPACITY * 30.0);
+    settled(&world, [Load { service: |_| SERVICE * 4, ..over }]).await;
+    world.run(20, [over]).await;
+    let [over] = settled(&world, [over]).await;
+    assert!(over.p99() <= SERVICE * 3, "{:?}", over.p99());
+}
+
+#[tokio::test(start_paused = true)]
+async fn limit_is_found_where_the_first_answers_came_out_of_a_queue() {
+    let world = World::new(WORKERS);
+    let [over] = settled(&world, [Load::of(CAPACITY * 3.0)]).await;
+    assert!(over.good() > 0.9 * CAPACITY * 20.0, "{}", over.good());
+}
+
+#[tokio::test(start_paused = true)]
+async fn goodput_stays_at_its_peak_where_eight_gateways_overload_one_upstream() {
+    const SLOW: Duration = Duration::from_millis(120);
+    let world = World::new(8 * WORKERS);
+    let gateways: [World; 8] = std::array::from_fn(|_| world.another_gateway());
+    let each = |part: f64| Load { service: |_| SLOW, ..Load::of(part * 10.0 / SLOW.as_secs_f64()) };
+    let all =
+        async |seconds: u64, load: Load| join_all(gateways.iter().map(|gateway| gateway.run(seconds, [load]))).await;
+    all(10, each(0.5)).await;
+    all(5, each(3.0)).await;
+    let over = all(60, each(3.0)).await;
+    let good: f64 = over.iter().map(|[over]| over.good()).sum();
+    assert!(good > 0.9 * 80.0 / SLOW.as_secs_f64() * 60.0, "{good}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_served_while_others_wait_for_something_to_happen() {
+    fn event(random: &mut Random) -> Duration {
+        Duration::from_secs_f64(random.exponential(0.02))
+    }
+    let quick = Load { service: |_| Duration::from_millis(5), ..Load::of(50.0) };
+    let waits = Load { method: "Wait", service: event, ..Load::of(200.0) };
+    let world = healthy([quick, waits]).await;
+    let rare = Load { service: |_| Duration::from_millis(480), rate: 400.0, ..waits };
+    let [quick, _] = world.run(30, [quick, rare]).await;
+    assert!(quick.share_shed() < 0.05, "{}", quick.share_shed());
 }
