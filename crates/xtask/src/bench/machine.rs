@@ -44,13 +44,23 @@ impl Cores {
 
 /// How long the threads of a process have been on a core, in user and system mode.
 pub(super) fn cpu_time(process: u32) -> Result<Duration> {
+    scheduled(process, 0)
+}
+
+/// How long they have waited for one while they could have run.
+pub(super) fn waited_for_a_core(process: u32) -> Result<Duration> {
+    scheduled(process, 1)
+}
+
+/// One of the times that `schedstat` has of each thread.
+fn scheduled(process: u32, column: usize) -> Result<Duration> {
     let tasks = Path::new("/proc").join(process.to_string()).join("task");
     let mut sum = 0;
     for task in fs::read_dir(&tasks).with_context(|| format!("{} can't be read", tasks.display()))? {
         // A thread may end meanwhile.
         let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-        let on_core = text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
-        sum += on_core.context("the system does not count processor time: schedstat")?;
+        let time = text.split_whitespace().nth(column).and_then(|word| word.parse::<u64>().ok());
+        sum += time.context("the system does not count processor time: schedstat")?;
     }
     Ok(Duration::from_nanos(sum))
 }

@@ -76,6 +76,11 @@ impl Outcomes {
         count(&self.critical.times) + count(&self.sheddable.times)
     }
 
+    /// All calls.
+    pub(super) fn asked(&self) -> u32 {
+        self.critical.asked + self.sheddable.asked
+    }
+
     /// Calls whose deadline passed.
     pub(super) fn late(&self) -> u32 {
         self.critical.late + self.sheddable.late
