@@ -15,6 +15,9 @@ use crate::store::Store;
 use crate::validity::Validity;
 use crate::world::{Moment, World};
 
+/// Until when a process may answer that is alone. It need not look at its clock.
+pub(crate) const FOREVER: u64 = u64::MAX;
+
 /// The engine. Clones share everything.
 #[derive(Debug)]
 pub struct Engine<O, S, W>(pub(crate) Arc<Parts<O, S, W>>);
@@ -32,6 +35,8 @@ pub(crate) struct Parts<O, S, W> {
     pub(crate) world: W,
     pub(crate) validity: Validity,
     pub(crate) leases: Leases,
+    /// Until when answers may come from memory, in nanoseconds: for ever where this process is the only one.
+    pub(crate) verified_until: AtomicU64,
     pub(crate) flights: Arc<Flights>,
     /// The newest version that was given to a value of a namespace.
     pub(crate) versions: AtomicU64,
@@ -70,6 +75,10 @@ pub(crate) struct Rules {
     pub(crate) first_time_grants_nothing: bool,
     pub(crate) first_time_joins_nothing: bool,
     pub(crate) first_time_keeps_nothing: bool,
+    pub(crate) unverified_answers_nothing: bool,
+    pub(crate) verified_before_judged: bool,
+    pub(crate) older_loads_joined_if_verified: bool,
+    pub(crate) leases_end_with_verification: bool,
 }
 
 impl Rules {
@@ -100,6 +109,10 @@ impl Rules {
         first_time_grants_nothing: true,
         first_time_joins_nothing: true,
         first_time_keeps_nothing: true,
+        unverified_answers_nothing: true,
+        verified_before_judged: true,
+        older_loads_joined_if_verified: true,
+        leases_end_with_verification: true,
     };
 }
 
@@ -118,6 +131,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             world,
             validity: Validity::new(limits.tags, rules.tag_floor),
             leases,
+            verified_until: AtomicU64::new(FOREVER),
             flights: Arc::new(Flights::new(limits.flights, limits.waiters)),
             versions: AtomicU64::new(0),
             limits,

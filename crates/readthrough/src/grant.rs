@@ -8,6 +8,8 @@
 //!    anything granted, does anybody join a load, or is anything kept that was loaded: so a process before it that still
 //!    acknowledges for a moment, which its lock excludes, does no harm either.
 //! 4. Only what is fresh, stored, and was not invalidated a moment ago is leased.
+//! 5. Of several processes that share an invalidation log, none grants for longer than it may answer from memory itself
+//!    (`verified`, `replica`).
 //!
 //! Keys of namespaces are leased to nobody, so what is done to them waits for nobody.
 //!
@@ -44,29 +46,40 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// Ends the time of all that was loaded under the tags so far, and says for each, in their order, how long it takes until
     /// nobody but the writer answers with it from memory any more. To be asked again where that got lost.
     pub fn invalidate_leased(&self, tags: &[Tag], writer: Option<LeaseHolder>) -> Vec<Duration> {
+        let ends = self.end_epochs(tags, writer);
+        let now = self.0.world.now();
+        ends.into_iter().map(|others| self.wait_until(others, now)).collect()
+    }
+
+    /// Ends the time of all that was loaded under the tags so far; until when others than the writer may hold leases on each.
+    pub(crate) fn end_epochs(&self, tags: &[Tag], writer: Option<LeaseHolder>) -> Vec<Moment> {
         let rules = &self.0.rules;
         if rules.epoch_ends_before_look {
             self.invalidate(tags.iter().copied());
         }
         let now = self.0.world.now();
-        let mut waits = Vec::with_capacity(tags.len());
-        for tag in tags {
-            waits.push(self.wait_until(self.0.leases.invalidated(*tag, writer, now), now));
-        }
+        let ends = tags.iter().map(|tag| self.0.leases.invalidated(*tag, writer, now)).collect();
         if !rules.epoch_ends_before_look {
             self.0.world.now();
             self.invalidate(tags.iter().copied());
         }
-        waits
+        ends
     }
 
     /// The same for everything that was loaded so far.
     pub fn invalidate_all(&self, writer: Option<LeaseHolder>) -> Duration {
-        self.0.validity.invalidate_all();
-        self.wait_until(self.0.leases.latest(writer), self.0.world.now())
+        let others = self.end_all_epochs(writer);
+        self.wait_until(others, self.0.world.now())
     }
 
-    fn wait_until(&self, others: Moment, now: Moment) -> Duration {
+    /// The same for everything: until when others than the writer may hold any lease.
+    pub(crate) fn end_all_epochs(&self, writer: Option<LeaseHolder>) -> Moment {
+        self.0.validity.invalidate_all();
+        self.0.leases.latest(writer)
+    }
+
+    /// How long a writer waits for leases of others, and for the first lease time.
+    pub(crate) fn wait_until(&self, others: Moment, now: Moment) -> Duration {
         let rules = &self.0.rules;
         let first = if rules.first_time_acknowledges_nothing { self.0.leases.first_ends() } else { now };
         let others = if rules.invalidation_waits { others } else { now };
@@ -81,7 +94,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     pub(crate) fn judge(&self, wish: Option<&LeaseRequest>, entry: &Entry, fresh: bool, is_noted: bool) -> Judged {
         let rules = &self.0.rules;
         let noted = if rules.noted_before_judged { self.note(wish, entry, fresh, is_noted) } else { None };
-        let is_valid = self.0.validity.holds(&entry.tags, entry.epoch);
+        let is_valid = self.holds_verified(&entry.tags, entry.epoch);
         let noted = if rules.noted_before_judged { noted } else { self.note(wish, entry, fresh, is_noted) };
         let duration = noted.filter(|_| is_valid || !rules.valid_answers_leased_alone);
         if let Some(duration) = duration {
@@ -98,7 +111,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     fn note(&self, wish: Option<&LeaseRequest>, entry: &Entry, fresh: bool, is_noted: bool) -> Option<Duration> {
         let wish = wish?;
         let now = self.0.world.now();
-        let duration = wish.duration.min(self.0.leases.max());
+        let duration = wish.duration.min(self.0.leases.max()).min(self.verified_for(now));
         if let Some(refusal) = self.refusal(entry, fresh, duration, now) {
             self.0.metrics.lease_refused(refusal);
             return None;
@@ -111,8 +124,10 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
 
     fn refusal(&self, entry: &Entry, fresh: bool, duration: Duration, now: Moment) -> Option<LeaseRefusal> {
         let leases = &self.0.leases;
-        if duration.is_zero() {
+        if leases.max().is_zero() {
             Some(LeaseRefusal::Off)
+        } else if duration.is_zero() {
+            Some(LeaseRefusal::Unverified)
         } else if self.0.rules.first_time_grants_nothing && leases.is_first(entry.started) {
             Some(LeaseRefusal::FirstLeaseTime)
         } else if !fresh {
@@ -122,6 +137,11 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         } else {
             None
         }
+    }
+
+    /// A first lease time begins anew: replicas on another log may not know of this one.
+    pub(crate) fn begin_first_lease_time(&self, ends: Moment) {
+        self.0.leases.begin_first(ends);
     }
 
     /// Whether something that began then belongs to the first lease time.

@@ -5,6 +5,7 @@
 //! clocks' rates differ by less than two percent. What ends leases early is nothing: a writer waits for them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub struct Granted {
 pub(crate) struct Leases {
     max: Duration,
     /// When the first lease time ends: then all that a process before this one granted is over.
-    first_ends: Moment,
+    first_ends: AtomicU64,
     /// Without it, only the holder of the longest lease is known.
     keeps_two: bool,
     shards: Box<[Mutex<Shard>]>,
@@ -58,6 +59,7 @@ impl Leases {
     pub(crate) fn new(capacity: usize, max: Duration, first_ends: Moment, keeps_two: bool) -> Self {
         let shards = SHARDS.min(capacity.max(1));
         let shard = || Mutex::new(Shard { capacity: capacity.div_ceil(shards), ..Shard::default() });
+        let first_ends = AtomicU64::new(first_ends.0);
         Self { max, first_ends, keeps_two, shards: (0..shards).map(|_| shard()).collect() }
     }
 
@@ -67,12 +69,17 @@ impl Leases {
     }
 
     pub(crate) fn first_ends(&self) -> Moment {
-        self.first_ends
+        Moment(self.first_ends.load(Ordering::SeqCst))
+    }
+
+    /// A first lease time begins anew.
+    pub(crate) fn begin_first(&self, ends: Moment) {
+        self.first_ends.fetch_max(ends.0, Ordering::SeqCst);
     }
 
     /// Whether this is in the first lease time, in which a process before this one may still have to be reckoned with.
     pub(crate) fn is_first(&self, at: Moment) -> bool {
-        at < self.first_ends
+        at < self.first_ends()
     }
 
     /// Whether one of the tags was invalidated a short time ago.

@@ -34,6 +34,7 @@ mod flight;
 mod limits;
 mod lease;
 mod grant;
+mod verified;
 mod load;
 mod origin;
 mod answer;
@@ -49,6 +50,10 @@ mod near;
 mod admission;
 mod incarnations;
 mod near_metrics;
+
+// Several processes of one cache.
+mod log;
+mod replica;
 
 // What the way stands on.
 mod gap_detector;
@@ -72,6 +77,9 @@ pub use incarnations::Sighting;
 pub use key::{Audience, Identity, Key, Tag};
 pub use lease::{Granted, LeaseHolder, LeaseRequest};
 pub use limits::{Limits, Overload};
+pub use log::{
+    Appended, InProcessLog, Invalidation, InvalidationLog, LogError, Member, Record, Verification, Verified, number,
+};
 pub use metrics::Metrics;
 pub use namespace::{Conflict, Expected, Found, Namespace, NamespaceStats, Write, Written};
 pub use namespace_load::{KeyAnswer, KeyLoad};
@@ -80,5 +88,6 @@ pub use origin::{Loaded, Origin};
 pub use policy::{ConsistencyRequirement, Policy};
 pub use quota::NamespaceLimits;
 pub use read::Read;
+pub use replica::{Acknowledgement, Invalidated, Refused, Replica};
 pub use store::{KeyHash, MemoryStore, Store};
 pub use world::{Live, Moment, World};

@@ -43,6 +43,8 @@ pub(crate) enum LeaseRefusal {
     InvalidatedLately,
     /// It was invalidated on its way.
     Invalid,
+    /// This process may answer nothing from memory, as far as it has verified; or no time was asked for.
+    Unverified,
 }
 
 impl Metrics {
@@ -250,6 +252,7 @@ fn lease_refusal(refusal: LeaseRefusal) -> &'static str {
         LeaseRefusal::NotFresh => "not_fresh",
         LeaseRefusal::InvalidatedLately => "invalidated_lately",
         LeaseRefusal::Invalid => "invalid",
+        LeaseRefusal::Unverified => "unverified",
     }
 }
 

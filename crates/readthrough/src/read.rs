@@ -79,11 +79,13 @@ pub(crate) struct WaitBudget {
     pub(crate) until: Moment,
     /// It does not join a load that ends sooner.
     pub(crate) min_until: Moment,
+    /// Whether it joins loads that began before it asked.
+    pub(crate) joins_older: bool,
 }
 
 impl WaitBudget {
     pub(crate) fn new(now: Moment, time: Duration) -> Self {
-        Self { until: now.after(time), min_until: Moment::default() }
+        Self { until: now.after(time), min_until: Moment::default(), joins_older: true }
     }
 
     /// What is left of it after a load that ended by its starter's deadline; nothing where its own is over as well.
@@ -128,8 +130,10 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     async fn answer(&self, read: &Read<O::Call>) -> Result<Answer, Overload> {
+        // Before the epoch is looked at: a process that is verified now has ended all epochs that were acknowledged before.
+        let joins_older = self.is_verified();
         let (asked, first_newer) = (self.0.validity.now(), self.0.flights.next_serial());
-        let mut budget = WaitBudget::new(self.0.world.now(), read.wait_budget);
+        let mut budget = WaitBudget { joins_older, ..WaitBudget::new(self.0.world.now(), read.wait_budget) };
         let why = match self.lookup(read) {
             Lookup::Answer(answer) => return Ok(answer),
             Lookup::Revalidate(answer) => {
@@ -279,9 +283,11 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         if !rules.shared_flights || !holds || is_first || flight.until < budget.min_until {
             return Joining::Ignore;
         }
+        let may_be_older = budget.joins_older || !rules.older_loads_joined_if_verified;
         let is_new_enough = is_newer
-            || !rules.new_enough_flights
+            || (may_be_older && !rules.new_enough_flights)
             || match read.consistency {
+                _ if !may_be_older => false,
                 ConsistencyRequirement::Strong => false,
                 ConsistencyRequirement::MaxStaleness(bound) => age <= bound,
                 ConsistencyRequirement::MinimizeLatency => true,
@@ -355,7 +361,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             Usability::Fresh => None,
             Usability::WhileRevalidating | Usability::IfError => Some(Stale::OriginFailed),
         };
-        self.0.validity.holds(&entry.tags, entry.epoch).then(|| self.hit(read, &entry, stale))
+        self.holds_verified(&entry.tags, entry.epoch).then(|| self.hit(read, &entry, stale))
     }
 }
 

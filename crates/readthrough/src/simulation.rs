@@ -6,13 +6,19 @@
 //! `ACCORD_SIMULATION_SEEDS` says how many seeds run (500 unless told), `ACCORD_SIMULATION_FROM` which is the first. A
 //! failure names its seed.
 
+mod gateway;
 mod key_model;
 mod keys;
 mod leases;
+mod log;
 mod mesh;
 mod oracle;
 mod origin;
 mod process;
+mod replica_mesh;
+mod replica_process;
+mod replica_schedules;
+mod replicas;
 mod run;
 mod schedules;
 pub(crate) mod scheduler;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::mesh::{CacheProcess, Gateway, MAX_LEASE, Mesh, Truth, Variant};
+use super::gateway::{CacheProcess, Gateway};
+use super::mesh::{MAX_LEASE, Mesh, Truth, Variant};
 use super::process::{ClockKind, Network, after};
 use super::scheduler::{Rng, Scheduler, Simulated};
 use crate::engine::Rules;

@@ -1,18 +1,19 @@
-//! Gateways with near caches before a cache service: how they read and write, and what they promise.
+//! What the processes of a mesh share: the truth, an origin that takes its time, and the rules that are taken out.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::log::LogRules;
 use super::process::{ClockKind, Network, Process};
 use super::scheduler::Simulated;
 use crate::engine::Rules;
-use crate::near::{self, Near};
+use crate::near;
+use crate::replica;
 use crate::{
-    Answer, Audience, ConsistencyRequirement, Engine, Identity, Key, Lease, LeaseHolder, LeaseRequest, Limits, Loaded,
-    MemoryStore, Metrics, Moment, NearLimits, Origin, Policy, Read, Tag, World, own_wait,
+    Audience, ConsistencyRequirement, Engine, Identity, Key, LeaseRequest, Limits, Loaded, MemoryStore, Metrics,
+    Moment, Origin, Policy, Read, Tag, World,
 };
 
 pub(super) const MAX_LEASE: Duration = Duration::from_millis(200);
@@ -42,10 +43,12 @@ const POLICY: Policy = Policy {
 pub(super) struct Variant {
     pub rules: Rules,
     pub near: near::Rules,
+    pub replica: replica::Rules,
+    pub log: LogRules,
     pub clock: ClockKind,
     /// A new life of a gateway has the name of the one before, and names are what leases are noted under.
     pub holder_by_name: bool,
-    /// The writer drops its copies when it sends its invalidation.
+    /// The writer drops its copies when it sends its invalidation, or when a replica has appended it.
     pub drops_when_sending: bool,
 }
 
@@ -55,6 +58,8 @@ impl Variant {
     pub(super) const ALL: Self = Self {
         rules: Rules { restless_tags_refused: false, ..Rules::ALL },
         near: near::Rules::ALL,
+        replica: replica::Rules::ALL,
+        log: LogRules::ALL,
         clock: ClockKind::Boot,
         holder_by_name: false,
         drops_when_sending: false,
@@ -72,8 +77,8 @@ pub(super) struct Sample {
 /// What was committed and when, and up to which version writes were acknowledged, by object.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
-    commits: [Vec<Moment>; 3],
-    acknowledged: [usize; 3],
+    pub commits: [Vec<Moment>; 3],
+    pub acknowledged: [usize; 3],
     /// Loads that have read the truth.
     pub samples: u64,
     pub hits: u64,
@@ -87,7 +92,7 @@ impl Truth {
         self.current(object)
     }
 
-    fn current(&self, object: u8) -> usize {
+    pub(super) fn current(&self, object: u8) -> usize {
         self.commits[usize::from(object)].len()
     }
 
@@ -98,7 +103,7 @@ impl Truth {
         }
     }
 
-    fn ensure(&mut self, holds: bool, broken: impl FnOnce() -> String) {
+    pub(super) fn ensure(&mut self, holds: bool, broken: impl FnOnce() -> String) {
         if !holds {
             self.broken.get_or_insert_with(broken);
         }
@@ -150,166 +155,11 @@ pub(super) fn tag(object: u8) -> Tag {
     Tag::named(&format!("object/{object}"))
 }
 
-/// One process of the cache service.
-pub(super) struct CacheProcess {
-    pub process: Process,
-    pub engine: Engine<MeshOrigin, MemoryStore, Process>,
-    pub incarnation: u128,
-    /// Its successor has begun. It grants nothing more: what else would be is excluded by the lock that a cache holds.
-    pub lingers: AtomicBool,
-}
-
-impl CacheProcess {
-    pub(super) fn start(mesh: &Mesh, incarnation: u128, rate: u64) -> Arc<Self> {
-        let process = Process::start(&mesh.world, ClockKind::Boot, rate);
-        let origin = MeshOrigin { mesh: mesh.clone(), process: process.clone() };
-        let metrics = Metrics::new(&opentelemetry::global::meter("simulation"));
-        let store = MemoryStore::new(LIMITS.capacity, |_| {});
-        let engine = Engine::with_rules(origin, store, process.clone(), LIMITS, metrics, mesh.variant.rules);
-        Arc::new(Self { process, engine, incarnation, lingers: AtomicBool::new(false) })
-    }
-
-    pub(super) async fn read(&self, read: &Read<u8>) -> Option<Answer> {
-        self.process.turn().await?;
-        let answer = self.engine.read(read).await.ok()?;
-        let lease = answer.lease.clone().filter(|_| !self.lingers.load(Ordering::Relaxed));
-        self.process.turn().await?;
-        Some(Answer { lease, ..answer })
-    }
-}
-
-/// One life of a gateway.
-pub(super) struct Gateway {
-    pub mesh: Mesh,
-    pub process: Process,
-    pub near: Near<u8, Sample, Process>,
-    pub holder: LeaseHolder,
-    pub cache: Mutex<Arc<CacheProcess>>,
-}
-
-impl Gateway {
-    pub(super) fn start(mesh: &Mesh, cache: &Arc<CacheProcess>, holder: u128, rate: u64) -> Arc<Self> {
-        let process = Process::start(&mesh.world, mesh.variant.clock, rate);
-        let limits = NearLimits { bytes: 1 << 20, max_entry_bytes: 16 << 10, tags: 2, max_lease: MAX_LEASE };
-        let meter = opentelemetry::global::meter("simulation");
-        let near = Near::with_rules(process.clone(), limits, &meter, mesh.variant.near);
-        if mesh.variant.clock == ClockKind::Cached {
-            let ticking = process.clone();
-            mesh.world.spawn(async move {
-                ticking.tick().await;
-            });
-        }
-        let (mesh, cache) = (mesh.clone(), Mutex::new(Arc::clone(cache)));
-        Arc::new(Self { mesh, process, near, holder: LeaseHolder(holder), cache })
-    }
-
-    fn cache(&self) -> Arc<CacheProcess> {
-        Arc::clone(&self.cache.lock().unwrap())
-    }
-
-    /// Reads, and holds what comes against the truth.
-    pub(super) async fn read(self: Arc<Self>, object: u8, consistency: ConsistencyRequirement) -> Option<()> {
-        let asked_at = self.mesh.world.now();
-        let acknowledged = self.mesh.truth.lock().unwrap().acknowledged[usize::from(object)];
-        self.process.turn().await?;
-        let (sample, from) = match self.near.get(&object, consistency) {
-            Some(hit) => {
-                self.check_age(&hit.value, hit.age);
-                (*hit.value, "near")
-            }
-            None => (self.ask(object, consistency).await?, "cache"),
-        };
-        let mut truth = self.mesh.truth.lock().unwrap();
-        truth.hits += u64::from(from == "near");
-        let told = || format!("{sample:?} from {from} at {asked_at:?} where {acknowledged} was acknowledged");
-        truth.ensure(sample.object == object, || format!("I1: {}", told()));
-        truth.ensure(sample.version >= acknowledged, || format!("I6: {}", told()));
-        if let ConsistencyRequirement::MaxStaleness(bound) = consistency {
-            let superseded = truth.commits[usize::from(object)].get(sample.version).copied();
-            let oldest = asked_at.before(with_clock_error(bound));
-            truth.ensure(superseded.is_none_or(|at| at >= oldest), || format!("I2: {bound:?}: {}", told()));
-        }
-        Some(())
-    }
-
-    fn check_age(&self, sample: &Sample, told: Duration) {
-        let age = self.mesh.world.now().since(sample.at);
-        let holds = age <= with_clock_error(told);
-        self.mesh.truth.lock().unwrap().ensure(holds, || format!("I9: {sample:?} is {age:?} old, and said {told:?}"));
-    }
-
-    async fn ask(&self, object: u8, consistency: ConsistencyRequirement) -> Option<Sample> {
-        let cache = self.cache();
-        let wish = LeaseRequest { holder: self.holder, duration: MAX_LEASE, is_bounded: false };
-        let read = request(object, consistency, self.near.is_wanted(&object, MAX_LEASE).then_some(wish));
-        let asked = self.near.begin();
-        self.mesh.network.carry().await?;
-        let answer = cache.read(&read).await?;
-        self.mesh.network.carry().await?;
-        self.process.turn().await?;
-        self.near.observe(asked, cache.incarnation);
-        let sample = decode(&answer.load.ok()?);
-        if let Some(granted) = answer.lease {
-            let left = answer.lifetime.saturating_sub(answer.age);
-            let lease = Lease { duration: granted.duration, age: answer.age, left, tags: (*granted.tags).into() };
-            // Whether it is kept shows in later reads.
-            let _ = self.near.fill(asked, object, Arc::new(sample), 100, lease);
-        }
-        Some(sample)
-    }
-
-    /// Writes, and acknowledges it when no gateway answers with what it replaced any more.
-    pub(super) async fn write(self: Arc<Self>, object: u8, flushes: bool) -> Option<()> {
-        self.process.turn().await?;
-        self.mesh.network.carry().await?;
-        let versions = {
-            let mut truth = self.mesh.truth.lock().unwrap();
-            truth.commit(object, self.mesh.world.now());
-            [0, 1, 2].map(|of| if flushes || of == object { truth.current(of) } else { 0 })
-        };
-        // Where this is lost, its outcome is open: then it may have committed, and is invalidated as well.
-        let _ = self.mesh.network.carry().await;
-        let wait = loop {
-            self.process.turn().await?;
-            if let Some(wait) = self.invalidate(object, flushes).await {
-                break wait;
-            }
-        };
-        self.process.wait(own_wait(wait)).await?;
-        self.mesh.truth.lock().unwrap().acknowledge(versions);
-        Some(())
-    }
-
-    /// Sends an invalidation once; how long the cache says that others may hold what it is about.
-    async fn invalidate(&self, object: u8, flushes: bool) -> Option<Duration> {
-        let (cache, drops_when_sending) = (self.cache(), self.mesh.variant.drops_when_sending);
-        let asked = self.near.begin();
-        if drops_when_sending {
-            self.near.acknowledged([tag(object)]);
-        }
-        self.mesh.network.carry().await?;
-        cache.process.turn().await?;
-        let wait = if flushes {
-            cache.engine.invalidate_all(Some(self.holder))
-        } else {
-            cache.engine.invalidate_leased(&[tag(object)], Some(self.holder))[0]
-        };
-        cache.process.turn().await?;
-        self.mesh.network.carry().await?;
-        self.process.turn().await?;
-        self.near.observe(asked, cache.incarnation);
-        match flushes {
-            true => self.near.acknowledged_all(),
-            false if drops_when_sending => {}
-            false => self.near.acknowledged([tag(object)]),
-        }
-        Some(wait)
-    }
-}
-
-/// A time by a clock that may be one percent off, as somebody else's may be in the other direction.
-fn with_clock_error(time: Duration) -> Duration {
-    time.mul_f64(1.021)
+pub(super) fn engine(mesh: &Mesh, process: &Process) -> Engine<MeshOrigin, MemoryStore, Process> {
+    let origin = MeshOrigin { mesh: mesh.clone(), process: process.clone() };
+    let metrics = Metrics::new(&opentelemetry::global::meter("simulation"));
+    let store = MemoryStore::new(LIMITS.capacity, |_| {});
+    Engine::with_rules(origin, store, process.clone(), LIMITS, metrics, mesh.variant.rules)
 }
 
 pub(super) fn request(object: u8, consistency: ConsistencyRequirement, lease: Option<LeaseRequest>) -> Read<u8> {

@@ -29,6 +29,9 @@ pub(super) struct Process {
     meanwhile: Arc<Mutex<Option<(u32, Meanwhile)>>>,
 }
 
+/// How often a process looks whether it is time.
+const POLL: Duration = Duration::from_micros(300);
+
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
 struct State {
@@ -49,13 +52,17 @@ impl Process {
     pub(super) async fn turn(&self) -> Option<()> {
         loop {
             give_way(1).await;
-            let state = self.state.lock().unwrap();
-            if !state.is_alive {
-                return None;
-            }
-            if state.paused_until <= self.world.now() {
+            let paused_until = {
+                let state = self.state.lock().unwrap();
+                if !state.is_alive {
+                    return None;
+                }
+                state.paused_until
+            };
+            if paused_until <= self.world.now() {
                 return Some(());
             }
+            self.world.sleep_until(paused_until).await;
         }
     }
 
@@ -90,8 +97,15 @@ impl Process {
         let until = self.own(self.world.now()).after(time);
         while self.own(self.world.now()) < until {
             self.turn().await?;
+            after(&self.world, self.world.now(), POLL).await;
         }
         Some(())
+    }
+
+    /// Waits for something that may come at any time.
+    pub(super) async fn poll(&self) -> Option<()> {
+        after(&self.world, self.world.now(), POLL).await;
+        self.turn().await
     }
 
     /// What happens the next time but so many that the clock is looked at.
@@ -148,9 +162,7 @@ impl World for Process {
 
 /// Waits until true time has passed since then.
 pub(super) async fn after(world: &Simulated, since: Moment, time: Duration) {
-    while world.now() < since.after(time) {
-        give_way(1).await;
-    }
+    world.sleep_until(since.after(time)).await;
 }
 
 /// What carries messages: late now and then, and not always to the end.
@@ -164,11 +176,20 @@ pub(super) struct Network {
 impl Network {
     /// Carries a message; nothing where it gets lost.
     pub(super) async fn carry(&self) -> Option<()> {
+        self.carry_within(10, 10).await
+    }
+
+    /// The same between machines of one room, where one in so many is as late.
+    pub(super) async fn carry_near(&self) -> Option<()> {
+        self.carry_within(2, 40).await
+    }
+
+    async fn carry_within(&self, milliseconds: u64, one_in: u64) -> Option<()> {
         if self.is_calm {
             return Some(());
         }
         let (rng, now) = (&self.world.rng, self.world.now());
-        let longest = if rng.below(10) == 0 { 300 } else { 10 };
+        let longest = if rng.below(one_in) == 0 { 300 } else { milliseconds };
         let time = Duration::from_micros(rng.below(longest * 1_000));
         after(&self.world, now, time).await;
         (rng.below(20) > 0).then_some(())

@@ -33,6 +33,7 @@ impl Rng {
 pub(super) struct Simulated {
     now: Arc<AtomicU64>,
     spawned: Arc<Mutex<Vec<Task>>>,
+    sleeping: Arc<Mutex<BTreeMap<u64, Vec<Waker>>>>,
     pub rng: Rng,
 }
 
@@ -54,11 +55,32 @@ impl World for Simulated {
 impl Simulated {
     pub(super) fn begin(rng: Rng) -> Self {
         // Not from nothing, so that moments before now exist.
-        Self { now: Arc::new(AtomicU64::new(1_000_000_000_000)), spawned: Arc::default(), rng }
+        Self {
+            now: Arc::new(AtomicU64::new(1_000_000_000_000)),
+            spawned: Arc::default(),
+            sleeping: Arc::default(),
+            rng,
+        }
     }
 
     pub(super) fn advance(&self, nanoseconds: u64) {
-        self.now.fetch_add(nanoseconds, Ordering::Relaxed);
+        let now = self.now.fetch_add(nanoseconds, Ordering::Relaxed) + nanoseconds;
+        let mut sleeping = self.sleeping.lock().unwrap();
+        while let Some(due) = sleeping.first_entry().filter(|due| *due.key() <= now) {
+            due.remove().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Waits until this true moment has come. Whoever sleeps is not chosen.
+    pub(super) async fn sleep_until(&self, until: Moment) {
+        std::future::poll_fn(|context| {
+            if self.now() >= until {
+                return Poll::Ready(());
+            }
+            self.sleeping.lock().unwrap().entry(until.0).or_default().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use super::mesh::{CacheProcess, Gateway, MAX_LEASE, Mesh, Variant, request, tag};
+use super::gateway::{CacheProcess, Gateway};
+use super::mesh::{MAX_LEASE, Mesh, Variant, request, tag};
 use super::process::Network;
 use super::scheduler::{Rng, Scheduler, Simulated};
 use crate::engine::Rules;

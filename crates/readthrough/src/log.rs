@@ -1,0 +1,188 @@
+//! The invalidation log: one order of all invalidations, for one process of a cache or for several that share it.
+//!
+//! A seam of two operations, each of them one transaction. What a log has to keep to:
+//! 1. Numbers are given under one lock and commit in their order: whoever reads up to a number has read all before it.
+//! 2. Appending reads the register of replicas in the transaction that gives the number. So a replica that registers later
+//!    reads the number when it registers.
+//! 3. Verifying writes the register and reads what is new in one transaction. Of two verifications of one replica the one with
+//!    the higher counter stays.
+//! 4. A registration does not expire. Only a replica strikes off another one, and only where that one's counter is unchanged.
+//! 5. The gap detector belongs to the log and not to a replica: a sender may tell each batch to another one, and what is known of
+//!    senders, their sequences and their heartbeats is as ordered as the batches are. Its times are by the log's own clock; one
+//!    that is set forward costs a flush, and one that is set back keeps newcomers waiting.
+//!
+//! An operation whose outcome is unknown is tried again: repeating it is harmless.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::gap_detector::{Batch, Continuity, GapDetector, Noted};
+use crate::key::Tag;
+use crate::lease::LeaseHolder;
+use crate::world::World;
+
+/// Where invalidations get their order.
+pub trait InvalidationLog: Send + Sync + 'static {
+    /// Appends these batches, all or none.
+    fn append(&self, batches: &[Invalidation]) -> impl Future<Output = Result<Appended, LogError>> + Send;
+
+    /// Registers a replica, and reads what it has not seen.
+    fn verify(&self, verification: &Verification) -> impl Future<Output = Result<Verified, LogError>> + Send;
+}
+
+/// A log that could not be asked, or whose answer did not come: what was asked for may have been done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the invalidation log does not answer: {0}")]
+pub struct LogError(pub String);
+
+/// A batch of a sender.
+#[derive(Clone, Debug)]
+pub struct Invalidation {
+    /// A random name for each run of a sender.
+    pub sender: String,
+    /// Counts its batches, from 1. One that repeats the newest is a heartbeat.
+    pub sequence: u64,
+    /// The newest round that the sender was told.
+    pub round: u64,
+    /// Whether the sender ends here.
+    pub is_last: bool,
+    /// What it invalidates.
+    pub tags: Arc<[Tag]>,
+    /// Whose leases nobody waits for: the sender forgets its own copies when the batch is acknowledged.
+    pub writer: Option<LeaseHolder>,
+}
+
+/// What stands in the log under a number.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Counts from 1.
+    pub number: u64,
+    /// Everything is invalidated, whatever its tags: invalidations may be missing.
+    pub is_flush: bool,
+    /// The tags that are.
+    pub tags: Arc<[Tag]>,
+    /// Whose leases nobody waits for.
+    pub writer: Option<LeaseHolder>,
+}
+
+/// A replica in the register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// A random name for each run of a replica.
+    pub replica: u128,
+    /// Counts its verifications.
+    pub counter: u64,
+    /// Neither it nor anybody who holds its leases answers with what this number or one before it is about.
+    pub confirmed: u64,
+}
+
+/// What came of appending.
+#[derive(Clone, Debug)]
+pub struct Appended {
+    /// This log's own: another one has another.
+    pub incarnation: u128,
+    /// For each batch, what the gap detector says, and the number of its record. A heartbeat needs none.
+    pub noted: Vec<(Noted, Option<u64>)>,
+    /// The newest number in the log.
+    pub head: u64,
+    /// The register.
+    pub members: Vec<Member>,
+}
+
+/// What a replica writes into the register.
+#[derive(Clone, Debug)]
+pub struct Verification {
+    /// What is written.
+    pub member: Member,
+    /// The newest number that it has read.
+    pub seen: u64,
+    /// Replicas that are struck off where their counter is still this one.
+    pub silent: Vec<(u128, u64)>,
+    /// The replica ends, and answers with nothing any more: it is taken out of the register.
+    pub is_last: bool,
+}
+
+/// What a replica reads.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// This log's own.
+    pub incarnation: u128,
+    /// The oldest number that is kept, or will be given.
+    pub oldest: u64,
+    /// The newest number in the log.
+    pub head: u64,
+    /// What comes after the number seen. Not all of it where it is much.
+    pub records: Vec<Record>,
+    /// The register.
+    pub members: Vec<Member>,
+}
+
+/// Gives batches their numbers, in any log: what the gap detector says of each, and the records to be written. `head` is the newest
+/// number so far. To be called under the log's lock.
+pub fn number(
+    batches: &[Invalidation],
+    head: u64,
+    mut note: impl FnMut(&Batch<'_>) -> Noted,
+) -> (Vec<(Noted, Option<u64>)>, Vec<Record>) {
+    let mut records = Vec::new();
+    let noted = batches.iter().map(|batch| {
+        let Invalidation { sender, sequence, round, is_last, tags, writer } = batch;
+        let noted = note(&Batch { incarnation: sender, sequence: *sequence, round: *round, is_last: *is_last });
+        let is_flush = matches!(noted.continuity, Continuity::Gap(_));
+        // A number for each batch that changes anything, even where it was here before: what is acknowledged is its own number.
+        let number = (is_flush || !tags.is_empty()).then(|| {
+            let number = head + 1 + records.len() as u64;
+            records.push(Record { number, is_flush, tags: Arc::clone(tags), writer: *writer });
+            number
+        });
+        (noted, number)
+    });
+    (noted.collect(), records)
+}
+
+/// The log of a process that is alone. Nobody else is in its register.
+#[derive(Debug)]
+pub struct InProcessLog<W> {
+    world: W,
+    incarnation: u128,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    gap_detector: GapDetector,
+    head: u64,
+    unread: Vec<Record>,
+}
+
+impl<W: World> InProcessLog<W> {
+    /// An empty log that remembers this many senders.
+    pub fn new(world: W, incarnation: u128, senders: usize) -> Self {
+        let gap_detector = GapDetector::new(senders.max(1), world.now());
+        Self { world, incarnation, state: Mutex::new(State { gap_detector, head: 0, unread: Vec::new() }) }
+    }
+
+    /// The incarnation.
+    pub(crate) fn incarnation(&self) -> u128 {
+        self.incarnation
+    }
+}
+
+impl<W: World> InvalidationLog for InProcessLog<W> {
+    async fn append(&self, batches: &[Invalidation]) -> Result<Appended, LogError> {
+        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State { gap_detector, head, unread } = &mut *guard;
+        let now = self.world.now();
+        let (noted, records) = number(batches, *head, |batch| gap_detector.note(batch, now));
+        *head += records.len() as u64;
+        unread.extend(records);
+        Ok(Appended { incarnation: self.incarnation, noted, head: *head, members: Vec::new() })
+    }
+
+    async fn verify(&self, verification: &Verification) -> Result<Verified, LogError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let records = std::mem::take(&mut state.unread);
+        let (incarnation, oldest) = (self.incarnation, verification.seen + 1);
+        Ok(Verified { incarnation, oldest, head: state.head, records, members: Vec::new() })
+    }
+}

@@ -1,0 +1,351 @@
+//! A process of the cache before its invalidation log: alone, or one of several replicas.
+//!
+//! The rules of replicas (leases of replicas on the log, after Gray and Cheriton):
+//! 1. **Verifying.** Every third of its lease `d` a replica registers and reads what is new. It first ends the epochs of what it
+//!    read, and is verified then until (*sending* of the verification) + 0.98 d. Only that long it answers from memory, joins loads
+//!    that are older than their reader, grants leases, none of them longer, and accepts invalidations.
+//! 2. **Epochs.** What is read is applied in the order of numbers, so an epoch of this process stands for a number of the log: the
+//!    newest that was applied when the epoch began. An entry carries that of its load's *start*.
+//! 3. **Confirming.** A number is confirmed after its epochs are ended and the near leases of others than its writer are over,
+//!    and after all numbers before it.
+//! 4. **Acknowledging.** A batch is acknowledged when every member of the register that was read with its append has confirmed its
+//!    number or is gone from the register, or when d has passed since the append *returned*. By then whoever has not confirmed
+//!    it has verified after the append, and so has ended its epochs, or it is not verified any more; and leases on what it
+//!    loaded before ended no later.
+//! 5. **Striking off.** Whose counter is unchanged for d is struck off the register, so that the next writers don't wait for it.
+//!    The log looks once more whether the counter is unchanged.
+//! 6. **Anew.** Another incarnation of the log, a gap, or a trimmed beginning: everything that was loaded is dropped, and a first lease
+//!    time of d begins, in which nothing is acknowledged, granted, joined or kept: replicas on another log are over then.
+//!
+//! A replica does one thing at a time with the log, so it sees registers in the order in which they were committed. A process
+//! that is alone has no lease: it is verified for ever, and its register is empty.
+//!
+//! Who drives it: `verify` is to be called when `next_verification` says, and when the log has news. A log in the simulation
+//! loses, repeats and delays operations (`simulation::replicas`).
+
+mod state;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{oneshot, watch};
+
+use crate::engine::Engine;
+use crate::gap_detector::Noted;
+use crate::grant::HOLDER_SHARE;
+use crate::log::{Appended, InProcessLog, Invalidation, InvalidationLog, LogError, Verified};
+use crate::origin::Origin;
+use crate::store::Store;
+use crate::world::{Moment, World};
+use state::{Applied, State};
+
+/// Batches that wait for their append. Each gateway has one under way at a time.
+const MOST_WAITING: usize = 1024;
+
+/// Batches that share an append.
+const MOST_SHARED: usize = 64;
+
+/// The rules that a simulation takes out one by one, to see that it would notice.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a rule of its own")]
+pub(crate) struct Rules {
+    pub(crate) counted_from_sending: bool,
+    pub(crate) applied_before_verified: bool,
+    pub(crate) confirmed_after_leases: bool,
+    pub(crate) counted_from_return: bool,
+    pub(crate) holder_share: f64,
+    pub(crate) first_time_on_another_log: bool,
+    pub(crate) gap_begins_anew: bool,
+}
+
+impl Rules {
+    pub(crate) const ALL: Self = Self {
+        counted_from_sending: true,
+        applied_before_verified: true,
+        confirmed_after_leases: true,
+        counted_from_return: true,
+        holder_share: HOLDER_SHARE,
+        first_time_on_another_log: true,
+        gap_begins_anew: true,
+    };
+}
+
+/// A process of the cache before its log. Clones share everything.
+#[derive(Debug)]
+pub struct Replica<L, O, S, W>(Arc<Parts<L, O, S, W>>);
+
+impl<L, O, S, W> Clone for Replica<L, O, S, W> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[derive(Debug)]
+struct Parts<L, O, S, W> {
+    engine: Engine<O, S, W>,
+    log: L,
+    /// Nothing: the process is alone.
+    lease: Option<Duration>,
+    rules: Rules,
+    /// Of the log.
+    incarnation: ArcSwap<u128>,
+    /// Held while the log is asked.
+    turn: tokio::sync::Mutex<()>,
+    waiting: Mutex<Vec<Waiting>>,
+    state: Mutex<State>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    invalidation: Invalidation,
+    told: oneshot::Sender<Result<Invalidated, Refused>>,
+}
+
+/// What was done with a batch.
+#[derive(Clone, Debug)]
+pub struct Invalidated {
+    /// What the gap detector says of it.
+    pub noted: Noted,
+    /// How long others than the writer may hold leases on anything, where everything was dropped. Only where the process is alone.
+    pub everything: Option<Duration>,
+    /// The same for each of its tags.
+    pub tags: Vec<Duration>,
+    /// The number whose acknowledgement is waited for, where replicas share the log.
+    pub number: Option<u64>,
+}
+
+/// Why a batch was not accepted. Its sender tries again, here or at another replica.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The replica is not verified.
+    #[error("this replica has not verified its invalidation log for too long")]
+    Unverified,
+    /// Too many wait.
+    #[error("too many batches wait for the invalidation log")]
+    Overload,
+    /// The log did not answer.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// Whether a number is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledgement {
+    /// No process answers with what it is about.
+    Done,
+    /// Not before something changes, or this time has passed.
+    Wait(Duration),
+    /// This process does not know: it did not append it, or it has begun anew since then.
+    Unknown,
+}
+
+impl<O: Origin, S: Store, W: World> Replica<InProcessLog<W>, O, S, W> {
+    /// A process that is alone.
+    pub fn alone(engine: Engine<O, S, W>, log: InProcessLog<W>) -> Self {
+        let state = State::new(0, Some(log.incarnation()));
+        Self::with_state(engine, log, None, Rules::ALL, state)
+    }
+}
+
+impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
+    /// One of several, under a random name, with a lease of this time. It answers nothing from memory before it has verified.
+    pub fn sharing(engine: Engine<O, S, W>, log: L, name: u128, lease: Duration) -> Self {
+        Self::with_rules(engine, log, name, lease, Rules::ALL)
+    }
+
+    pub(crate) fn with_rules(engine: Engine<O, S, W>, log: L, name: u128, lease: Duration, rules: Rules) -> Self {
+        engine.unverified();
+        Self::with_state(engine, log, Some(lease), rules, State::new(name, None))
+    }
+
+    fn with_state(engine: Engine<O, S, W>, log: L, lease: Option<Duration>, rules: Rules, state: State) -> Self {
+        Self(Arc::new(Parts {
+            engine,
+            log,
+            lease,
+            rules,
+            incarnation: ArcSwap::from_pointee(state.incarnation().unwrap_or_default()),
+            turn: tokio::sync::Mutex::default(),
+            waiting: Mutex::default(),
+            state: Mutex::new(state),
+            changed: watch::Sender::default(),
+        }))
+    }
+
+    /// The incarnation of the log: gateways keep nothing that came under another one.
+    pub fn incarnation(&self) -> u128 {
+        **self.0.incarnation.load()
+    }
+
+    /// Appends a batch, and ends the epochs of its tags here. Waiting batches share an append.
+    pub async fn invalidate(&self, invalidation: Invalidation) -> Result<Invalidated, Refused> {
+        if !self.0.engine.is_verified() {
+            return Err(Refused::Unverified);
+        }
+        let (told, answer) = oneshot::channel();
+        {
+            let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.len() >= MOST_WAITING {
+                return Err(Refused::Overload);
+            }
+            waiting.push(Waiting { invalidation, told });
+        }
+        let turn = self.clone();
+        if self.0.lease.is_some() {
+            // To its end, whoever else leaves: others share it.
+            self.world().spawn(async move { turn.append_waiting().await });
+        } else {
+            turn.append_waiting().await;
+        }
+        answer.await.unwrap_or_else(|_| Err(LogError("the append was given up".to_owned()).into()))
+    }
+
+    async fn append_waiting(&self) {
+        let _turn = self.0.turn.lock().await;
+        let waiting: Vec<_> = {
+            let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let shared = waiting.len().min(MOST_SHARED);
+            waiting.drain(..shared).collect()
+        };
+        if waiting.is_empty() {
+            return;
+        }
+        let (batches, told): (Vec<_>, Vec<_>) =
+            waiting.into_iter().map(|Waiting { invalidation, told }| (invalidation, told)).unzip();
+        let sent = self.world().now();
+        let appended = match self.0.log.append(&batches).await {
+            Ok(appended) => appended,
+            Err(error) => {
+                // A caller that has left is told nothing.
+                for told in told {
+                    let _ = told.send(Err(error.clone().into()));
+                }
+                return;
+            }
+        };
+        let returned = self.world().now();
+        if let Some(lease) = self.0.lease {
+            let counted_from = if self.0.rules.counted_from_return { returned } else { sent };
+            self.state().note_append(&appended, returned, counted_from, lease);
+        }
+        // Where this fails, the next verification brings it, or this replica is not verified any more.
+        let applied = self.verify_in_turn().await.unwrap_or_default();
+        self.changed();
+        for (told, (noted, number)) in told.into_iter().zip(&appended.noted) {
+            let _ = told.send(Ok(self.invalidated(*noted, *number, &appended, &applied)));
+        }
+    }
+
+    fn invalidated(&self, noted: Noted, number: Option<u64>, of: &Appended, applied: &[Applied]) -> Invalidated {
+        if self.0.lease.is_some() {
+            return Invalidated { noted, everything: None, tags: Vec::new(), number: Some(of.head) };
+        }
+        let engine = &self.0.engine;
+        let (now, applied) = (self.world().now(), applied.iter().find(|applied| Some(applied.number) == number));
+        let everything = applied.and_then(|applied| applied.everything).map(|until| engine.wait_until(until, now));
+        let tags = applied.map_or(&[][..], |applied| &applied.tags);
+        let tags = tags.iter().map(|until| engine.wait_until(*until, now)).collect();
+        Invalidated { noted, everything, tags, number: None }
+    }
+
+    /// Registers and reads what is new. Until which moment this replica is verified then depends on when this was called.
+    pub async fn verify(&self) -> Result<(), LogError> {
+        let _turn = self.0.turn.lock().await;
+        let verified = self.verify_in_turn().await;
+        self.changed();
+        verified.map(drop)
+    }
+
+    async fn verify_in_turn(&self) -> Result<Vec<Applied>, LogError> {
+        let mut applied = Vec::new();
+        loop {
+            let sent = self.world().now();
+            let verification = self.state().verification(sent, self.lease());
+            let verified = self.0.log.verify(&verification).await?;
+            if self.apply(sent, &verified, &mut applied) {
+                return Ok(applied);
+            }
+        }
+    }
+
+    /// Applies what was read; whether it was all that there is.
+    fn apply(&self, sent: Moment, verified: &Verified, applied: &mut Vec<Applied>) -> bool {
+        let (engine, rules, now) = (&self.0.engine, &self.0.rules, self.world().now());
+        let mut state = self.state();
+        let from = if rules.counted_from_sending { sent } else { now };
+        let until = from.after(self.lease().mul_f64(rules.holder_share));
+        if !rules.applied_before_verified {
+            engine.verified_until(until);
+        }
+        state.see(&verified.members, now);
+        if state.continues(verified, rules.gap_begins_anew) {
+            for record in &verified.records {
+                let everything = record.is_flush.then(|| engine.end_all_epochs(record.writer));
+                let tags = engine.end_epochs(&record.tags, record.writer);
+                let leased = everything.into_iter().chain(tags.iter().copied()).max().unwrap_or_default();
+                state.applied(record.number, if rules.confirmed_after_leases { leased } else { now });
+                applied.push(Applied { number: record.number, everything, tags });
+            }
+        } else {
+            if rules.first_time_on_another_log {
+                engine.begin_first_lease_time(now.after(self.lease()));
+            }
+            state.begin_anew(verified, engine.end_all_epochs(None));
+            self.0.incarnation.store(Arc::new(verified.incarnation));
+        }
+        let is_whole = state.has_seen(verified.head);
+        if is_whole && self.0.lease.is_some() && !state.is_leaving() {
+            engine.verified_until(until);
+        }
+        is_whole
+    }
+
+    /// When to verify again at the latest: a third of the lease after the last time, or when there is something to confirm.
+    pub fn next_verification(&self) -> Moment {
+        self.state().next_verification(self.lease())
+    }
+
+    /// Whether a number that this replica appended is acknowledged.
+    pub fn acknowledgement(&self, number: u64) -> Acknowledgement {
+        let (now, first_ends) = (self.world().now(), self.0.engine.0.leases.first_ends());
+        self.state().acknowledgement(number, now, self.lease(), first_ends)
+    }
+
+    /// Tells when an acknowledgement may have come nearer.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
+    }
+
+    /// Answers from memory no more; when all leases that it granted are over. Then it may `depart`.
+    pub fn begin_to_leave(&self) -> Moment {
+        self.state().leave();
+        self.0.engine.unverified();
+        self.0.engine.0.leases.latest(None)
+    }
+
+    /// Leaves the register, so that no writer waits for this replica.
+    pub async fn depart(&self) -> Result<(), LogError> {
+        let _turn = self.0.turn.lock().await;
+        let mut verification = self.state().verification(self.world().now(), self.lease());
+        verification.is_last = true;
+        self.0.log.verify(&verification).await.map(drop)
+    }
+
+    fn changed(&self) {
+        self.0.changed.send_replace(());
+    }
+
+    fn lease(&self) -> Duration {
+        self.0.lease.unwrap_or(Duration::MAX)
+    }
+
+    fn world(&self) -> &W {
+        &self.0.engine.0.world
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

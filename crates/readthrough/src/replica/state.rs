@@ -1,0 +1,167 @@
+//! What a replica knows of the log, of the others, and of what it waits for.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
+
+use super::Acknowledgement;
+use crate::log::{Appended, Member, Verification, Verified};
+use crate::world::Moment;
+
+/// A record whose epochs are ended; until when others than its writer may hold leases on what it is about.
+#[derive(Clone, Debug)]
+pub(super) struct Applied {
+    pub(super) number: u64,
+    pub(super) everything: Option<Moment>,
+    pub(super) tags: Vec<Moment>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    name: u128,
+    /// The incarnation of the log.
+    log: Option<u128>,
+    seen: u64,
+    counter: u64,
+    verified_at: Moment,
+    /// What is applied and not yet confirmed, by number, and when the leases on it are over.
+    unconfirmed: VecDeque<(u64, Moment)>,
+    confirmed: u64,
+    members: HashMap<u128, Other>,
+    pending: BTreeMap<u64, Pending>,
+    is_leaving: bool,
+}
+
+/// Another replica, as the register showed it last.
+#[derive(Clone, Copy, Debug)]
+struct Other {
+    member: Member,
+    /// When its counter was first known.
+    since: Moment,
+}
+
+/// A number that was appended here and waits for others.
+#[derive(Debug)]
+struct Pending {
+    counted_from: Moment,
+    members: Vec<u128>,
+}
+
+impl State {
+    pub(super) fn new(name: u128, log: Option<u128>) -> Self {
+        Self {
+            name,
+            log,
+            seen: 0,
+            counter: 0,
+            verified_at: Moment::default(),
+            unconfirmed: VecDeque::new(),
+            confirmed: 0,
+            members: HashMap::new(),
+            pending: BTreeMap::new(),
+            is_leaving: false,
+        }
+    }
+
+    pub(super) fn incarnation(&self) -> Option<u128> {
+        self.log
+    }
+
+    /// What is said at a moment.
+    pub(super) fn verification(&mut self, now: Moment, lease: Duration) -> Verification {
+        self.verified_at = now;
+        self.counter += 1;
+        while let Some((number, _)) = self.unconfirmed.pop_front_if(|(_, over)| *over <= now) {
+            self.confirmed = number;
+        }
+        let silent = self.members.values().filter(|other| now >= other.since.after(lease));
+        Verification {
+            member: Member { replica: self.name, counter: self.counter, confirmed: self.confirmed },
+            seen: self.seen,
+            silent: silent.map(|other| (other.member.replica, other.member.counter)).collect(),
+            is_last: false,
+        }
+    }
+
+    /// Notes a register, later than all that were noted before.
+    pub(super) fn see(&mut self, members: &[Member], now: Moment) {
+        let others = members.iter().filter(|member| member.replica != self.name).map(|member| {
+            let before = self.members.get(&member.replica);
+            let since = before.filter(|other| other.member.counter == member.counter).map_or(now, |other| other.since);
+            (member.replica, Other { member: *member, since })
+        });
+        self.members = others.collect();
+    }
+
+    pub(super) fn note_append(&mut self, appended: &Appended, returned: Moment, counted_from: Moment, lease: Duration) {
+        self.see(&appended.members, returned);
+        self.forget_pending(returned, lease);
+        let members = || self.members.keys().copied().collect();
+        // A heartbeat has no number of its own: whoever registers after a number has read it.
+        self.pending.entry(appended.head).or_insert_with(|| Pending { counted_from, members: members() });
+    }
+
+    /// Whoever has not asked for twice the time does not wait any more.
+    fn forget_pending(&mut self, now: Moment, lease: Duration) {
+        self.pending.retain(|_, pending| now < pending.counted_from.after(lease * 2));
+    }
+
+    /// Whether what was read follows what was read before.
+    pub(super) fn continues(&self, verified: &Verified, looks_for_gaps: bool) -> bool {
+        let are_next = || (self.seen + 1..).zip(&verified.records).all(|(next, record)| next == record.number);
+        let has_all = verified.oldest <= self.seen + 1 && verified.head >= self.seen;
+        self.log == Some(verified.incarnation) && (!looks_for_gaps || (has_all && are_next()))
+    }
+
+    /// A record is applied.
+    pub(super) fn applied(&mut self, number: u64, over: Moment) {
+        self.seen = number;
+        self.unconfirmed.push_back((number, over));
+    }
+
+    /// All numbers up to the head are dealt with when everything that was leased is over.
+    pub(super) fn begin_anew(&mut self, verified: &Verified, over: Moment) {
+        (self.log, self.seen, self.confirmed) = (Some(verified.incarnation), verified.head, 0);
+        self.unconfirmed = VecDeque::from([(verified.head, over)]);
+        // Who waits is not told any more: these numbers may be of another log.
+        self.pending.clear();
+    }
+
+    pub(super) fn has_seen(&self, head: u64) -> bool {
+        self.seen >= head
+    }
+
+    pub(super) fn leave(&mut self) {
+        self.is_leaving = true;
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving
+    }
+
+    pub(super) fn next_verification(&self, lease: Duration) -> Moment {
+        let regular = self.verified_at.after(lease / 3);
+        let confirms = self.unconfirmed.front().filter(|_| !self.members.is_empty()).map(|(_, over)| *over);
+        confirms.map_or(regular, |over| regular.min(over))
+    }
+
+    pub(super) fn acknowledgement(
+        &mut self,
+        number: u64,
+        now: Moment,
+        lease: Duration,
+        first_ends: Moment,
+    ) -> Acknowledgement {
+        self.forget_pending(now, lease);
+        let Some(pending) = self.pending.get(&number) else { return Acknowledgement::Unknown };
+        let over = pending.counted_from.after(lease);
+        let own = self.unconfirmed.iter().filter(|(of, _)| *of <= number).map(|(_, over)| *over).max();
+        let own = if self.seen < number { over } else { own.unwrap_or_default().min(over) };
+        let is_confirmed = |id: &u128| self.members.get(id).is_none_or(|other| other.member.confirmed >= number);
+        let others = if pending.members.iter().all(is_confirmed) { now } else { over };
+        let until = own.max(others).max(first_ends);
+        if until <= now {
+            return Acknowledgement::Done;
+        }
+        Acknowledgement::Wait(until.since(now))
+    }
+}

@@ -1,0 +1,197 @@
+//! Gateways with near caches before a cache service: how they read and write, and what they promise.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::mesh::{MAX_LEASE, Mesh, MeshOrigin, Sample, decode, engine, request, tag};
+use super::process::{ClockKind, Process};
+use super::replica_process::{Sender, SimulatedReplica};
+use crate::near::Near;
+use crate::{
+    Answer, ConsistencyRequirement, Engine, Lease, LeaseHolder, LeaseRequest, MemoryStore, NearLimits, Read, World,
+    own_wait,
+};
+
+/// One process of the cache service.
+pub(super) struct CacheProcess {
+    pub process: Process,
+    pub engine: Engine<MeshOrigin, MemoryStore, Process>,
+    pub incarnation: u128,
+    /// Its successor has begun. It grants nothing more: what else would be is excluded by the lock that a cache holds.
+    pub lingers: AtomicBool,
+    /// Where it is one of several.
+    pub replica: Option<SimulatedReplica>,
+}
+
+impl CacheProcess {
+    pub(super) fn start(mesh: &Mesh, incarnation: u128, rate: u64) -> Arc<Self> {
+        let process = Process::start(&mesh.world, ClockKind::Boot, rate);
+        let engine = engine(mesh, &process);
+        Arc::new(Self { process, engine, incarnation, lingers: AtomicBool::new(false), replica: None })
+    }
+
+    /// What its answers say that they come from: of several, all say the same.
+    pub(super) fn origin(&self) -> u128 {
+        self.replica.as_ref().map_or(self.incarnation, SimulatedReplica::incarnation)
+    }
+
+    pub(super) async fn read(&self, read: &Read<u8>) -> Option<Answer> {
+        self.process.turn().await?;
+        let answer = self.engine.read(read).await.ok()?;
+        let lease = answer.lease.clone().filter(|_| !self.lingers.load(Ordering::Relaxed));
+        self.process.turn().await?;
+        Some(Answer { lease, ..answer })
+    }
+}
+
+/// One life of a gateway.
+pub(super) struct Gateway {
+    pub mesh: Mesh,
+    pub process: Process,
+    pub near: Near<u8, Sample, Process>,
+    pub holder: LeaseHolder,
+    pub cache: Mutex<Arc<CacheProcess>>,
+    /// Those of several that it sees: none where there is but one.
+    pub replicas: Mutex<Vec<Arc<CacheProcess>>>,
+    pub sender: tokio::sync::Mutex<Sender>,
+}
+
+impl Gateway {
+    pub(super) fn start(mesh: &Mesh, cache: &Arc<CacheProcess>, holder: u128, rate: u64) -> Arc<Self> {
+        let process = Process::start(&mesh.world, mesh.variant.clock, rate);
+        let limits = NearLimits { bytes: 1 << 20, max_entry_bytes: 16 << 10, tags: 2, max_lease: MAX_LEASE };
+        let meter = opentelemetry::global::meter("simulation");
+        let near = Near::with_rules(process.clone(), limits, &meter, mesh.variant.near);
+        if mesh.variant.clock == ClockKind::Cached {
+            let ticking = process.clone();
+            mesh.world.spawn(async move {
+                ticking.tick().await;
+            });
+        }
+        let (mesh, cache) = (mesh.clone(), Mutex::new(Arc::clone(cache)));
+        let (replicas, sender) = (Mutex::default(), tokio::sync::Mutex::default());
+        Arc::new(Self { mesh, process, near, holder: LeaseHolder(holder), cache, replicas, sender })
+    }
+
+    fn cache(&self) -> Arc<CacheProcess> {
+        Arc::clone(&self.cache.lock().unwrap())
+    }
+
+    /// Who is asked for an object: of several that this gateway sees, its owner.
+    fn owner(&self, object: u8) -> Arc<CacheProcess> {
+        let replicas = self.replicas.lock().unwrap();
+        let score = |of: &Arc<CacheProcess>| (of.incarnation ^ u128::from(object)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        replicas.iter().max_by_key(|replica| score(replica) % 1_000).map_or_else(|| self.cache(), Arc::clone)
+    }
+
+    /// Reads, and holds what comes against the truth.
+    pub(super) async fn read(self: Arc<Self>, object: u8, consistency: ConsistencyRequirement) -> Option<()> {
+        let asked_at = self.mesh.world.now();
+        let acknowledged = self.mesh.truth.lock().unwrap().acknowledged[usize::from(object)];
+        self.process.turn().await?;
+        let (sample, from) = match self.near.get(&object, consistency) {
+            Some(hit) => {
+                self.check_age(&hit.value, hit.age);
+                (*hit.value, "near")
+            }
+            None => (self.ask(object, consistency).await?, "cache"),
+        };
+        let mut truth = self.mesh.truth.lock().unwrap();
+        truth.hits += u64::from(from == "near");
+        let told = || format!("{sample:?} from {from} at {asked_at:?} where {acknowledged} was acknowledged");
+        truth.ensure(sample.object == object, || format!("I1: {}", told()));
+        truth.ensure(sample.version >= acknowledged, || format!("I6: {}", told()));
+        if let ConsistencyRequirement::MaxStaleness(bound) = consistency {
+            let superseded = truth.commits[usize::from(object)].get(sample.version).copied();
+            let oldest = asked_at.before(with_clock_error(bound));
+            truth.ensure(superseded.is_none_or(|at| at >= oldest), || format!("I2: {bound:?}: {}", told()));
+        }
+        Some(())
+    }
+
+    fn check_age(&self, sample: &Sample, told: Duration) {
+        let age = self.mesh.world.now().since(sample.at);
+        let holds = age <= with_clock_error(told);
+        self.mesh.truth.lock().unwrap().ensure(holds, || format!("I9: {sample:?} is {age:?} old, and said {told:?}"));
+    }
+
+    async fn ask(&self, object: u8, consistency: ConsistencyRequirement) -> Option<Sample> {
+        let cache = self.owner(object);
+        let wish = LeaseRequest { holder: self.holder, duration: MAX_LEASE, is_bounded: false };
+        let read = request(object, consistency, self.near.is_wanted(&object, MAX_LEASE).then_some(wish));
+        let asked = self.near.begin();
+        self.mesh.network.carry().await?;
+        let answer = cache.read(&read).await?;
+        self.mesh.network.carry().await?;
+        self.process.turn().await?;
+        self.near.observe(asked, cache.origin());
+        let sample = decode(&answer.load.ok()?);
+        if let Some(granted) = answer.lease {
+            let left = answer.lifetime.saturating_sub(answer.age);
+            let lease = Lease { duration: granted.duration, age: answer.age, left, tags: (*granted.tags).into() };
+            // Whether it is kept shows in later reads.
+            let _ = self.near.fill(asked, object, Arc::new(sample), 100, lease);
+        }
+        Some(sample)
+    }
+
+    /// Writes, and acknowledges it when no gateway answers with what it replaced any more.
+    pub(super) async fn write(self: Arc<Self>, object: u8, flushes: bool) -> Option<()> {
+        let versions = self.commit(object, flushes).await?;
+        let wait = loop {
+            self.process.turn().await?;
+            if let Some(wait) = self.invalidate(object, flushes).await {
+                break wait;
+            }
+        };
+        self.process.wait(own_wait(wait)).await?;
+        self.mesh.truth.lock().unwrap().acknowledge(versions);
+        Some(())
+    }
+
+    /// Changes an object at the origin; what is acknowledged with it.
+    pub(super) async fn commit(&self, object: u8, flushes: bool) -> Option<[usize; 3]> {
+        self.process.turn().await?;
+        self.mesh.network.carry().await?;
+        let versions = {
+            let mut truth = self.mesh.truth.lock().unwrap();
+            truth.commit(object, self.mesh.world.now());
+            [0, 1, 2].map(|of| if flushes || of == object { truth.current(of) } else { 0 })
+        };
+        // Where this is lost, its outcome is open: then it may have committed, and is invalidated as well.
+        let _ = self.mesh.network.carry().await;
+        Some(versions)
+    }
+
+    /// Sends an invalidation once; how long the cache says that others may hold what it is about.
+    async fn invalidate(&self, object: u8, flushes: bool) -> Option<Duration> {
+        let (cache, drops_when_sending) = (self.cache(), self.mesh.variant.drops_when_sending);
+        let asked = self.near.begin();
+        if drops_when_sending {
+            self.near.acknowledged([tag(object)]);
+        }
+        self.mesh.network.carry().await?;
+        cache.process.turn().await?;
+        let wait = if flushes {
+            cache.engine.invalidate_all(Some(self.holder))
+        } else {
+            cache.engine.invalidate_leased(&[tag(object)], Some(self.holder))[0]
+        };
+        cache.process.turn().await?;
+        self.mesh.network.carry().await?;
+        self.process.turn().await?;
+        self.near.observe(asked, cache.incarnation);
+        match flushes {
+            true => self.near.acknowledged_all(),
+            false if drops_when_sending => {}
+            false => self.near.acknowledged([tag(object)]),
+        }
+        Some(wait)
+    }
+}
+
+/// A time by a clock that may be one percent off, as somebody else's may be in the other direction.
+fn with_clock_error(time: Duration) -> Duration {
+    time.mul_f64(1.021)
+}

@@ -1,0 +1,174 @@
+//! How a gateway writes by way of replicas: a batch at a time, to any of them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use super::gateway::{CacheProcess, Gateway};
+use super::log::{Database, LogFaults, ModelledLog};
+use super::mesh::{Mesh, engine, tag};
+use super::process::{ClockKind, Process};
+use super::replica_process::{REPLICA_LEASE, Sender, SimulatedReplica};
+use crate::{Acknowledgement, Invalidated, Invalidation, Replica, World};
+
+/// How often a gateway asks for an acknowledgement before its write answers as deferred.
+const QUESTIONS: usize = 4;
+
+impl CacheProcess {
+    pub(super) fn start_replica(mesh: &Mesh, database: &Database, name: u128, rate: u64) -> Arc<Self> {
+        let process = Process::start(&mesh.world, ClockKind::Boot, rate);
+        let engine = engine(mesh, &process);
+        let (faults, is_idle) = (Arc::<LogFaults>::default(), Arc::<AtomicBool>::default());
+        let (network, own) = (mesh.network.clone(), process.clone());
+        let log = ModelledLog { database: database.clone(), process: own, network, faults: Arc::clone(&faults) };
+        let replica = Replica::with_rules(engine.clone(), log, name, REPLICA_LEASE, mesh.variant.replica);
+        let replica = SimulatedReplica { replica, faults, is_idle };
+        let following = replica.clone().follow(process.clone(), database.clone());
+        mesh.world.spawn(async move {
+            following.await;
+        });
+        let lingers = AtomicBool::new(false);
+        Arc::new(Self { process, engine, incarnation: name, lingers, replica: Some(replica) })
+    }
+
+    pub(super) fn replica(&self) -> &SimulatedReplica {
+        self.replica.as_ref().expect("a replica")
+    }
+
+    /// Ends in order.
+    pub(super) async fn leave(self: Arc<Self>) -> Option<()> {
+        let replica = &self.replica().replica;
+        let over = replica.begin_to_leave();
+        while self.process.now() < over {
+            self.process.poll().await?;
+        }
+        // One that can't say so is struck off.
+        let _ = replica.depart().await.is_ok();
+        self.process.end();
+        Some(())
+    }
+}
+
+impl Gateway {
+    /// Tells of this life, and goes on telling that it lives.
+    pub(super) async fn announce(self: Arc<Self>) -> Option<()> {
+        self.deliver(None, false).await?;
+        loop {
+            self.process.wait(Duration::from_millis(500)).await?;
+            self.beat().await;
+        }
+    }
+
+    async fn beat(&self) -> Option<()> {
+        let mut sender = self.sender.lock().await;
+        self.send(&mut sender, None, false).await.map(drop)
+    }
+
+    /// Says that nothing is left to deliver, and ends.
+    pub(super) async fn say_goodbye(self: Arc<Self>) -> Option<()> {
+        let mut sender = self.sender.lock().await;
+        while self.send(&mut sender, None, true).await.is_none() {
+            self.process.poll().await?;
+        }
+        self.process.end();
+        Some(())
+    }
+
+    /// Writes by way of replicas. Where no acknowledgement comes, the write says so, and nothing is promised.
+    ///
+    /// `overflows`: the sender leaves out a number, since it could not keep what it was to tell.
+    pub(super) async fn write_logged(self: Arc<Self>, object: u8, overflows: bool) -> Option<()> {
+        let versions = self.commit(object, false).await?;
+        let (cache, number) = self.deliver(Some(object), overflows).await?;
+        let is_early = self.mesh.variant.drops_when_sending;
+        if is_early {
+            self.forget(object, overflows);
+        }
+        self.acknowledged(&cache, number).await?;
+        if !is_early {
+            self.forget(object, overflows);
+        }
+        self.mesh.truth.lock().unwrap().acknowledge(versions);
+        Some(())
+    }
+
+    fn forget(&self, object: u8, everything: bool) {
+        if everything {
+            self.near.acknowledged_all();
+        } else {
+            self.near.acknowledged([tag(object)]);
+        }
+    }
+
+    /// Sends the next batch until a replica has appended it; which one, and under which number.
+    async fn deliver(&self, object: Option<u8>, overflows: bool) -> Option<(Arc<CacheProcess>, u64)> {
+        let mut sender = self.sender.lock().await;
+        sender.sequence += if overflows { 2 } else { 1 };
+        let object = object.filter(|_| !overflows);
+        loop {
+            self.process.poll().await?;
+            if let Some((cache, invalidated)) = self.send(&mut sender, object, false).await {
+                return Some((cache, invalidated.number.expect("a number of the log")));
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        sender: &mut Sender,
+        object: Option<u8>,
+        is_last: bool,
+    ) -> Option<(Arc<CacheProcess>, Invalidated)> {
+        let cache = self.any_replica()?;
+        let tags = object.map(tag).into_iter().collect();
+        let Sender { sequence, round } = *sender;
+        let (name, writer) = (self.holder.0.to_string(), Some(self.holder));
+        let invalidation = Invalidation { sender: name, sequence, round, is_last, tags, writer };
+        let asked = self.near.begin();
+        self.mesh.network.carry().await?;
+        cache.process.turn().await?;
+        let invalidated = cache.replica().replica.invalidate(invalidation).await.ok()?;
+        cache.process.turn().await?;
+        self.mesh.network.carry().await?;
+        self.process.turn().await?;
+        self.near.observe(asked, cache.origin());
+        sender.round = invalidated.noted.round;
+        Some((cache, invalidated))
+    }
+
+    fn any_replica(&self) -> Option<Arc<CacheProcess>> {
+        let replicas = self.replicas.lock().unwrap();
+        let chosen = self.mesh.world.rng.below(replicas.len().max(1) as u64);
+        replicas.get(usize::try_from(chosen).expect("few replicas")).cloned()
+    }
+
+    /// Waits until a number is acknowledged; nothing where that can't be known.
+    async fn acknowledged(&self, cache: &CacheProcess, number: u64) -> Option<()> {
+        for _ in 0..QUESTIONS {
+            if let Some(is_done) = self.ask_whether_acknowledged(cache, number).await {
+                return is_done.then_some(());
+            }
+            self.process.turn().await?;
+        }
+        None
+    }
+
+    async fn ask_whether_acknowledged(&self, cache: &CacheProcess, number: u64) -> Option<bool> {
+        self.mesh.network.carry().await?;
+        let is_done = loop {
+            cache.process.poll().await?;
+            match cache.replica().replica.acknowledgement(number) {
+                Acknowledgement::Wait(_) => {}
+                ended => break ended == Acknowledgement::Done,
+            }
+        };
+        self.mesh.network.carry().await?;
+        self.process.turn().await?;
+        Some(is_done)
+    }
+
+    /// From now on it sees these replicas.
+    pub(super) fn see(&self, replicas: &[Arc<CacheProcess>]) {
+        *self.replicas.lock().unwrap() = replicas.to_vec();
+    }
+}

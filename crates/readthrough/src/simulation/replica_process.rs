@@ -1,0 +1,53 @@
+//! A replica before a modelled log, and what a gateway knows as a sender.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::log::{Database, LogFaults, ModelledLog};
+use super::mesh::MeshOrigin;
+use super::process::Process;
+use crate::{MemoryStore, Replica, World};
+
+/// The lease of a replica on the log.
+pub(super) const REPLICA_LEASE: Duration = Duration::from_millis(300);
+
+/// A replica, with the loop that keeps it verified.
+#[derive(Clone)]
+pub(super) struct SimulatedReplica {
+    pub replica: Replica<ModelledLog, MeshOrigin, MemoryStore, Process>,
+    pub faults: Arc<LogFaults>,
+    /// It does not verify by itself.
+    pub is_idle: Arc<AtomicBool>,
+}
+
+/// A gateway's sender: its batches, and the newest round that it was told.
+#[derive(Default)]
+pub(super) struct Sender {
+    pub sequence: u64,
+    pub round: u64,
+}
+
+impl SimulatedReplica {
+    pub(super) fn incarnation(&self) -> u128 {
+        self.replica.incarnation()
+    }
+
+    /// Verifies when it is due, or when the log has news.
+    pub(super) async fn follow(self, process: Process, database: Database) -> Option<()> {
+        loop {
+            process.turn().await?;
+            let news = database.news();
+            // What fails is tried again.
+            let _ = self.replica.verify().await.is_ok();
+            loop {
+                process.poll().await?;
+                let is_woken = database.news() != news && !self.faults.is_cut.load(Ordering::Relaxed);
+                let is_due = is_woken || process.now() >= self.replica.next_verification();
+                if is_due && !self.is_idle.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        }
+    }
+}
