@@ -10,7 +10,7 @@ use accord_api::accord::cache::v1::invalidation_service_server::InvalidationServ
 use accord_api::accord::cache::v1::read_through_service_server::ReadThroughServiceServer;
 use accord_mesh::MeshClient;
 use accord_mesh::guard::{self, Decider, Guard, GuardedServer};
-use accord_readthrough::{Engine, Limits, Live, MemoryStore, Metrics};
+use accord_readthrough::{Engine, InProcessLog, Limits, Live, MemoryStore, Metrics, Replica};
 use accord_runtime::grpc_server::GrpcServer;
 use accord_runtime::{admin, health::Health, probe, server::Listener, shutdown::Shutdown, telemetry, workers::Workers};
 use anyhow::{Context, Result};
@@ -164,7 +164,8 @@ pub fn grpc_server<A: Decider + Passports>(
         version_prefix: format!("{:016x}-", incarnation.as_u64_pair().0),
         node: config.node.clone(),
     };
-    let invalidation = Invalidation::new(engine.clone(), incarnation, config.engine.max_senders);
+    let log = InProcessLog::new(Live, incarnation.as_u128(), config.engine.max_senders);
+    let invalidation = Invalidation::new(Replica::alone(engine.clone(), log));
     let idempotency = Idempotency { records };
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
     let guard = Guard::new(&contract, auth.clone()).accept_passports(&config.auth.client_id);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use accord_api::accord::cache::v1 as api;
 use accord_api::accord::fault::v1::Reason;
-use accord_readthrough::{Outcome, Overload};
+use accord_readthrough::{Outcome, Overload, Refused};
 use accord_runtime::fault::StatusBuilder;
 use tonic::Status;
 
@@ -17,6 +17,12 @@ use tonic::Status;
 fn overloaded(overload: Overload) -> Status {
     let soon = Duration::from_millis(100);
     StatusBuilder::new(Reason::Overloaded, overload.to_string()).retry_after(soon).build()
+}
+
+/// The refusal of a batch of invalidations, which its sender tries again.
+fn refused(refused: &Refused) -> Status {
+    let reason = if *refused == Refused::Overload { Reason::Overloaded } else { Reason::CacheUnavailable };
+    StatusBuilder::new(reason, refused.to_string()).retry_after(Duration::from_millis(100)).build()
 }
 
 fn outcome(outcome: Outcome) -> api::Outcome {

@@ -1,65 +1,65 @@
 //! Invalidations: in order, or everything loaded before is dropped.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use accord_api::accord::cache::v1::{
     InvalidateRequest, InvalidateResponse, LeasedTag, invalidation_service_server::InvalidationService,
 };
 use accord_readthrough::{
-    Batch, Continuity, Engine, GapDetector, LeaseHolder, Missing, Noted, Origin, Store, Tag, World,
+    Continuity, Invalidated, Invalidation as Batch, InvalidationLog, LeaseHolder, Missing, Origin, Replica, Store, Tag,
+    World,
 };
 use opentelemetry::{KeyValue, metrics::Counter};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::malformed::malformed;
+use crate::service::refused;
 
 /// Longest name of a sender's incarnation.
 const LONGEST_INCARNATION: usize = 128;
 
 /// The invalidation service.
 #[derive(Debug)]
-pub(crate) struct Invalidation<O, S, W> {
-    engine: Engine<O, S, W>,
-    incarnation: Uuid,
-    gap_detector: Mutex<GapDetector>,
+pub(crate) struct Invalidation<L, O, S, W> {
+    replica: Replica<L, O, S, W>,
     flushes: Counter<u64>,
 }
 
-impl<O: Origin, S: Store, W: World> Invalidation<O, S, W> {
-    /// Remembers this many senders. The incarnation is this life's of the cache.
-    pub(crate) fn new(engine: Engine<O, S, W>, incarnation: Uuid, senders: usize) -> Self {
+impl<L: InvalidationLog, O: Origin, S: Store, W: World> Invalidation<L, O, S, W> {
+    pub(crate) fn new(replica: Replica<L, O, S, W>) -> Self {
         let flushes = accord_runtime::telemetry::meter()
             .u64_counter("accord.cache.flushes")
             .with_description(
                 "Times that everything loaded was dropped, because invalidations may be missing, by cause",
             )
             .build();
-        let gap_detector = Mutex::new(GapDetector::new(senders.max(1), engine.now()));
-        Self { engine, incarnation, gap_detector, flushes }
+        Self { replica, flushes }
     }
 
-    /// Noting and acting are one step under one lock: a batch that was noted but not yet acted on would let the next one be
-    /// acknowledged as in order. Nothing is waited for here.
-    fn apply(&self, request: &InvalidateRequest) -> InvalidateResponse {
-        let InvalidateRequest { incarnation, sequence, round, is_last, .. } = request;
-        let writer = Uuid::parse_str(incarnation).ok().map(|id| LeaseHolder(id.as_u128()));
-        let batch = Batch { incarnation, sequence: *sequence, round: *round, is_last: *is_last };
-        let mut gap_detector = self.gap_detector.lock().unwrap_or_else(PoisonError::into_inner);
-        let Noted { continuity, is_settled, round, .. } = gap_detector.note(&batch, self.engine.now());
-        let wait = match continuity {
-            Continuity::Gap(missing) => prost_types::Duration::try_from(self.flush(missing, *sequence, writer)).ok(),
-            _ => None,
-        };
-        let tags: Vec<_> = request.tags.iter().map(|name| Tag::named(name)).collect();
-        let leased = leased(&self.engine.invalidate_leased(&tags, writer));
-        let incarnation = self.incarnation.as_bytes().to_vec();
-        InvalidateResponse { incarnation, is_settled, round, wait, leased }
+    async fn apply(&self, request: InvalidateRequest) -> Result<InvalidateResponse, Status> {
+        let InvalidateRequest { tags, incarnation, sequence, round, is_last } = request;
+        let writer = Uuid::parse_str(&incarnation).ok().map(|id| LeaseHolder(id.as_u128()));
+        let tags = tags.iter().map(|name| Tag::named(name)).collect();
+        let batch = Batch { sender: incarnation, sequence, round, is_last, tags, writer };
+        let invalidated = self.replica.invalidate(batch).await.map_err(|error| refused(&error))?;
+        if let Continuity::Gap(missing) = invalidated.noted.continuity {
+            self.flushed(missing, sequence);
+        }
+        Ok(self.respond(&invalidated))
     }
 
-    /// How long the leases of others than the writer last yet.
-    fn flush(&self, missing: Missing, sequence: u64, writer: Option<LeaseHolder>) -> Duration {
+    fn respond(&self, Invalidated { noted, everything, tags, .. }: &Invalidated) -> InvalidateResponse {
+        InvalidateResponse {
+            incarnation: self.replica.incarnation().to_be_bytes().to_vec(),
+            is_settled: noted.is_settled,
+            round: noted.round,
+            wait: everything.and_then(|wait| prost_types::Duration::try_from(wait).ok()),
+            leased: leased(tags),
+        }
+    }
+
+    fn flushed(&self, missing: Missing, sequence: u64) {
         let cause = match missing {
             Missing::Batches => {
                 tracing::warn!(sequence, "invalidations may be missing: the cache is flushed");
@@ -77,7 +77,6 @@ impl<O: Origin, S: Store, W: World> Invalidation<O, S, W> {
             }
         };
         self.flushes.add(1, &[KeyValue::new("cause", cause)]);
-        self.engine.invalidate_all(writer)
     }
 }
 
@@ -88,7 +87,7 @@ fn leased(waits: &[Duration]) -> Vec<LeasedTag> {
 }
 
 #[tonic::async_trait]
-impl<O: Origin, S: Store, W: World> InvalidationService for Invalidation<O, S, W> {
+impl<L: InvalidationLog, O: Origin, S: Store, W: World> InvalidationService for Invalidation<L, O, S, W> {
     async fn invalidate(&self, request: Request<InvalidateRequest>) -> Result<Response<InvalidateResponse>, Status> {
         let batch = request.into_inner();
         if batch.incarnation.is_empty() || batch.incarnation.len() > LONGEST_INCARNATION {
@@ -97,6 +96,6 @@ impl<O: Origin, S: Store, W: World> InvalidationService for Invalidation<O, S, W
         if batch.sequence == 0 {
             return Err(malformed("`sequence` counts from 1"));
         }
-        Ok(Response::new(self.apply(&batch)))
+        self.apply(batch).await.map(Response::new)
     }
 }
