@@ -222,7 +222,8 @@ mod tests {
         let texts = ["tokens.issuer", "tokens.audience"];
         let accepted = accepted_extremes::<AccordAuth>(directory.path(), LEAST, &texts, |_| {}).unwrap();
         // Whatever else is accepted has no bound: give the new key one.
-        let expected = ["tokens.refresh_reuse_interval = \"0s\"", "policy.files = []"];
+        let listeners = ["listen.proxy_protocol = true", "admin.proxy_protocol = true"];
+        let expected = [&listeners[..], &["tokens.refresh_reuse_interval = \"0s\"", "policy.files = []"]].concat();
         assert_eq!(accepted, expected);
     }
 

@@ -129,9 +129,11 @@ mod tests {
             "namespace[].origin.permission",
         ];
         let accepted = accepted_extremes::<AccordCache>(directory.path(), LEAST, &texts, |_| {}).unwrap();
-        // Which mean no leases, no slow start, every failure, no ejection for its failures, a limit that follows the answers, no
+        // Which mean a load balancer in front, no leases, no slow start, every failure, no ejection for its failures, a limit that follows the answers, no
         // share, no match, and the whole answer. Whatever else is accepted has no bound: give the new key one.
         let expected = [
+            "listen.proxy_protocol = true",
+            "admin.proxy_protocol = true",
             "leases.max = \"0s\"",
             "upstream[].slow_start = \"0s\"",
             "upstream[].outlier_detection.failure_percentage = 0",

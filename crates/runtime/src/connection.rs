@@ -36,10 +36,13 @@ use tower::{Service, ServiceExt};
 
 use crate::{
     control_frames::ControlFrameLimit,
+    fair_share::{FairShare, Held, Holder},
     http1,
     lingering_close::LingeringClose,
     listen::ListenConfig,
     preface::PrefaceTimeout,
+    proxy_protocol::{self, ProxyHeaderError},
+    rate_limited_log::RateLimitedLog,
     reload::Reloading,
     shutdown::Shutdown,
     telemetry,
@@ -72,7 +75,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// Who is at the other end of the connection. Stands in every request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// Address of the connection's other end.
+    /// Address of the connection's other end; where a load balancer tells by whom it was opened, theirs.
     pub address: SocketAddr,
     /// Whether the connection is encrypted.
     pub tls: bool,
@@ -80,11 +83,22 @@ pub struct Peer {
     pub connection: u64,
 }
 
+/// A connection that is served.
+pub(crate) enum Admitted {
+    /// With its place among those of its address.
+    Own(Held),
+    /// By a load balancer, which is yet to tell by whom it was opened.
+    ByLoadBalancer,
+}
+
 /// Everything that the connections of one listener share.
 pub(crate) struct Connections {
     http: Builder<StreamExecutor>,
     tls: Option<Arc<Reloading<ServerConfig>>>,
+    proxy_protocol: bool,
+    room: FairShare,
     figures: Figures,
+    log: RateLimitedLog,
     shutdown: Shutdown,
     header_timeout: Duration,
     age: Duration,
@@ -101,7 +115,10 @@ impl Connections {
         Self {
             http: http(config),
             tls,
+            proxy_protocol: config.proxy_protocol,
+            room: FairShare::new(config.max_connections as u64, FairShare::DEFAULT),
             figures: Figures::new(address),
+            log: RateLimitedLog::default(),
             shutdown,
             header_timeout: config.header_timeout,
             age: config.max_connection_age,
@@ -109,26 +126,48 @@ impl Connections {
         }
     }
 
-    /// Counts a connection that is closed at once.
-    pub(crate) fn refused(&self) {
-        self.figures.refused.add(1, &self.figures.labels);
+    /// Whether a connection is served: not where its address has its share of them.
+    pub(crate) fn admit(&self, address: SocketAddr) -> Option<Admitted> {
+        if self.proxy_protocol {
+            return Some(Admitted::ByLoadBalancer);
+        }
+        self.hold(address).map(Admitted::Own)
+    }
+
+    fn hold(&self, address: SocketAddr) -> Option<Held> {
+        // An idle connection costs its peer nothing, and would be in the way of all others if it held the last place.
+        let held = self.room.hold(Some(Holder::address(address.ip(), None)), 1, 0);
+        if held.is_err() {
+            self.figures.refused.add(1, &self.figures.labels);
+        }
+        held.ok()
     }
 
     /// Serves one connection to its end.
-    pub(crate) async fn serve<S, B>(self: Arc<Self>, socket: net::TcpStream, address: SocketAddr, service: S)
-    where
+    pub(crate) async fn serve<S, B>(
+        self: Arc<Self>,
+        socket: net::TcpStream,
+        address: SocketAddr,
+        admitted: Admitted,
+        service: S,
+    ) where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send + 'static,
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let _open = Open::count(self.figures.clone());
-        let socket = match TcpStream::from_std(socket) {
+        let mut socket = match TcpStream::from_std(socket) {
             Ok(socket) => socket,
             Err(error) => return tracing::warn!(%error, "a connection can't be served"),
         };
         // Small frames must not wait for more; on failure the connection is only slower.
         let _ = socket.set_nodelay(true);
+        let opened = match admitted {
+            Admitted::Own(share) => Some((address, share)),
+            Admitted::ByLoadBalancer => self.opened(&mut socket, address).await,
+        };
+        let Some((address, _share)) = opened else { return };
         let calls = TaskTracker::new();
         let peer = Peer { address, tls: self.tls.is_some(), connection: NEXT.fetch_add(1, Ordering::Relaxed) };
         let after = Arc::default();
@@ -151,6 +190,21 @@ impl Connections {
             Ok(Err(error)) => self.handshake_failed(&error),
             Err(elapsed) => self.handshake_failed(&elapsed),
         }
+    }
+
+    /// By whom a load balancer says that the connection was opened, and its place among those of that address.
+    async fn opened(&self, socket: &mut TcpStream, peer: SocketAddr) -> Option<(SocketAddr, Held)> {
+        let header = timeout(self.header_timeout, proxy_protocol::source(socket, peer));
+        let source = tokio::select! {
+            source = header => source.unwrap_or(Err(ProxyHeaderError::Late)),
+            () = self.shutdown.begun() => return None,
+        };
+        let source = source.inspect_err(|error| {
+            self.figures.proxy_headers_failed.add(1, &self.figures.labels);
+            self.log.write(|| tracing::warn!(%peer, %error, "a connection was closed for its PROXY protocol header"));
+        });
+        let address = source.ok()?;
+        self.hold(address).map(|share| (address, share))
     }
 
     fn handshake_failed(&self, error: &(dyn Error + 'static)) {
@@ -296,6 +350,7 @@ struct Figures {
     accepted: Counter<u64>,
     refused: Counter<u64>,
     handshakes_failed: Counter<u64>,
+    proxy_headers_failed: Counter<u64>,
     floods: Counter<u64>,
     /// The listener's port, which bounds the label to the few listeners a process has.
     labels: [KeyValue; 1],
@@ -314,6 +369,12 @@ impl Figures {
             handshakes_failed: meter
                 .u64_counter("accord.tls.handshakes.failed")
                 .with_description("TLS handshakes that failed or took too long")
+                .build(),
+            proxy_headers_failed: meter
+                .u64_counter("accord.connections.proxy_headers.failed")
+                .with_description(
+                    "Connections that were closed for a PROXY protocol header that is missing or can't be read",
+                )
                 .build(),
             floods: meter
                 .u64_counter("accord.connections.floods")

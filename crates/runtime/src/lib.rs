@@ -23,6 +23,7 @@ mod listen;
 pub mod workers;
 pub mod server;
 pub mod tls;
+mod proxy_protocol;
 mod lingering_close;
 mod preface;
 mod frames;

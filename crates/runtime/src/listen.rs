@@ -24,6 +24,10 @@ pub struct ListenConfig<A = Address> {
     /// Certificates. Default none: plaintext.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
+    /// Whether each connection begins with a header of the PROXY protocol, version 2, by which a load balancer in front tells the
+    /// address of whoever opened it: that is then the peer's address. A connection without the header is closed, and whoever can
+    /// connect is believed, so let nobody but the balancer. Default false.
+    pub proxy_protocol: bool,
     /// Connections at a time, 1 to 1000000; more wait in the kernel's backlog. One address (of IPv6 a network of 64 bits) has at
     /// most half of them, and less while others hold theirs; its further ones are closed. Default 10000.
     #[serde(with = "Count::<1, 1_000_000>")]
@@ -34,7 +38,7 @@ pub struct ListenConfig<A = Address> {
     /// Bytes of one request's headers, 1024 to 16777216; more is refused. Default 16384.
     #[serde(with = "Count::<1_024, 16_777_216>")]
     pub max_header_bytes: u32,
-    /// Time for the TLS handshake, for the first bytes, and for the next request's headers in HTTP/1.1; then the
+    /// Time for the header of the PROXY protocol, for the TLS handshake, for the first bytes, and for the next request's headers in HTTP/1.1; then the
     /// connection is cut. A load balancer in front that keeps idle HTTP/1.1 connections has to let go of them earlier.
     /// 1ms to 1h. Default 10s.
     #[serde(with = "Time::<1, HOUR>")]
@@ -74,6 +78,7 @@ impl<A> ListenConfig<A> {
         Self {
             address,
             tls: None,
+            proxy_protocol: false,
             max_connections: 10_000,
             max_streams: 100,
             max_header_bytes: 16 * 1024,
@@ -97,6 +102,7 @@ impl ListenConfig<Option<Address>> {
         let Self {
             address,
             tls,
+            proxy_protocol,
             max_connections,
             max_streams,
             max_header_bytes,
@@ -109,6 +115,7 @@ impl ListenConfig<Option<Address>> {
         Some(ListenConfig {
             address: address?,
             tls,
+            proxy_protocol,
             max_connections,
             max_streams,
             max_header_bytes,

@@ -17,7 +17,6 @@ use tower::Service;
 use crate::{
     backoff::Backoff,
     connection::Connections,
-    fair_share::{FairShare, Holder},
     rate_limited_log::RateLimitedLog,
     reload::Reloading,
     shutdown::Shutdown,
@@ -89,13 +88,9 @@ impl Listener {
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
         let connections = Arc::new(Connections::new(&self.config, self.tls, self.address, shutdown.clone()));
-        let room = FairShare::new(self.config.max_connections as u64, FairShare::DEFAULT);
         let mut number = 0;
         accept(&self.socket, self.config.max_connections, &shutdown, |socket, address, permit| {
-            // An idle connection costs its peer nothing, and would be in the way of all others if it held the last place.
-            let Ok(share) = room.hold(Some(Holder::address(address.ip(), None)), 1, 0) else {
-                return connections.refused();
-            };
+            let Some(admitted) = connections.admit(address) else { return };
             // Readiness is told by the runtime that a socket is registered with, which is to be the worker's.
             let Ok(socket) = socket.into_std() else { return };
             number += 1;
@@ -105,10 +100,10 @@ impl Listener {
             // Made where it runs: a future that is moved into another is there twice.
             let serving = async move {
                 tokio::select! {
-                    () = connections.serve(socket, address, service) => {}
+                    () = connections.serve(socket, address, admitted, service) => {}
                     () = cut.cancelled() => {}
                 }
-                drop((share, permit, place));
+                drop((permit, place));
             };
             tasks.spawn_on(serving, &runtime);
         })

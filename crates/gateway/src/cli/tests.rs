@@ -209,6 +209,7 @@ async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
     let serve = |config: &Config| drop(Upstream::all(&config.upstream, &config.discovery).unwrap());
     let accepted = accepted_extremes::<AccordGateway>(directory.path(), LEAST, &texts, serve).unwrap();
     // Whatever else is accepted has no bound: give the new key one.
+    let listeners = ["listen.proxy_protocol = true", "admin.proxy_protocol = true", "internal.proxy_protocol = true"];
     let cors = ["cors.origins = []", "cors.credentials = true", "cors.expose_headers = []"];
     let upstream = [
         "upstream[].slow_start = \"0s\"",
@@ -220,7 +221,7 @@ async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
     ];
     let others =
         [&["reflection.enabled = true", "openapi.enabled = true"], &upstream[..], &["contract.overlays = []"]].concat();
-    let expected = [&["forwarding.trusted_hops = 0"], &cors[..], &others].concat();
+    let expected = [&listeners[..], &["forwarding.trusted_hops = 0"], &cors[..], &others].concat();
     assert_eq!(accepted, expected);
 }
 

@@ -9,6 +9,7 @@ mod hostile;
 mod limits;
 mod operate;
 mod probe;
+mod proxy_protocol;
 mod rfc9112;
 mod rfc9113;
 mod tls;
