@@ -69,7 +69,8 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(Enforced { stream, deadline: WriteDeadline::default() });
+        // In a place of its own: a task is copied several times until it runs, and once more when it ends.
+        tokio::spawn(Enforced { stream: Box::pin(stream), deadline: WriteDeadline::default() });
     }
 }
 
