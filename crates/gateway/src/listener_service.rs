@@ -82,7 +82,8 @@ impl Service<Request<Incoming>> for ListenerService {
             ));
         }
         let (listener, gateway, faults) = (self.listener, Arc::clone(&self.gateway), self.faults.clone());
-        Box::pin(async move {
+        // There is a place for it before it is made: it is large, and would be copied there whole.
+        let answered = Box::write(Box::new_uninit(), async move {
             let is_head = request.method() == Method::HEAD;
             let has_body = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
             // Caught here already, where the caller's protocol is known: a defect is answered in it as well.
@@ -96,7 +97,8 @@ impl Service<Request<Incoming>> for ListenerService {
                 cors.add_headers(page, response.headers_mut());
             }
             Ok(if is_head { head_alone(response) } else { response })
-        })
+        });
+        Box::into_pin(answered)
     }
 }
 
