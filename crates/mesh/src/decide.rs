@@ -2,7 +2,12 @@
 
 mod recent;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    hash::{Hash, Hasher},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use accord_api::accord::{
     auth::v1::{CheckRequest, CheckResponse, Principal, access_service_client::AccessServiceClient},
@@ -69,12 +74,16 @@ pub struct Decision {
 
 /// What makes two questions the same one: the token, the actor's, the method, its permission, the audience and the policy
 /// set. A change of a subject's roles raises its epoch, and so ends the token.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct DecisionKey([Box<str>; 6]);
-
-/// The same, borrowed from a question: a remembered decision is found without a copy of anything.
-#[derive(Clone, Copy, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct BorrowedKey<'a>([&'a str; 6]);
+
+/// The same, kept. All of it stands in one place: of many decisions each is read from memory that no cache of the processor holds.
+#[derive(Clone, PartialEq, Eq)]
+struct DecisionKey {
+    text: Box<str>,
+    /// Where each part ends.
+    ends: [usize; 6],
+}
 
 impl<'a> BorrowedKey<'a> {
     fn of(verified: &'a Verified, question: &Question<'a>, policy_hash: &'a str) -> Self {
@@ -83,7 +92,12 @@ impl<'a> BorrowedKey<'a> {
     }
 
     fn to_owned(self) -> DecisionKey {
-        DecisionKey(self.0.map(Box::from))
+        let mut end = 0;
+        let ends = self.0.map(|part| {
+            end += part.len();
+            end
+        });
+        DecisionKey { text: self.0.concat().into(), ends }
     }
 
     /// The id of the principal's token.
@@ -97,9 +111,27 @@ impl<'a> BorrowedKey<'a> {
     }
 }
 
+impl DecisionKey {
+    fn borrowed(&self) -> BorrowedKey<'_> {
+        let mut begin = 0;
+        BorrowedKey(self.ends.map(|end| {
+            let part = self.text.get(begin..end).unwrap_or_default();
+            begin = end;
+            part
+        }))
+    }
+}
+
+impl Hash for DecisionKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.borrowed().hash(state);
+    }
+}
+
+/// A remembered decision is found without a copy of anything.
 impl Equivalent<DecisionKey> for BorrowedKey<'_> {
     fn equivalent(&self, key: &DecisionKey) -> bool {
-        self.0.iter().zip(&key.0).all(|(borrowed, owned)| *borrowed == &**owned)
+        *self == key.borrowed()
     }
 }
 
@@ -353,5 +385,11 @@ mod tests {
             other.0[index] = "other";
             assert!(!other.equivalent(&key.to_owned()));
         }
+    }
+
+    #[test]
+    fn decision_is_not_found_where_the_same_text_is_divided_otherwise() {
+        let (key, other) = (BorrowedKey(["jti", "", "ab", "c", "", ""]), BorrowedKey(["jti", "", "a", "bc", "", ""]));
+        assert!(!other.equivalent(&key.to_owned()) && key.to_owned() != other.to_owned());
     }
 }

@@ -23,7 +23,7 @@ thread_local! {
 
 struct Recent {
     verifier: u64,
-    token: Box<str>,
+    token: String,
     verified: Arc<Verified>,
 }
 
@@ -51,9 +51,11 @@ impl RecentTokens {
     /// to be good as well.
     pub(crate) fn insert(&self, token: &str, verified: &Arc<Verified>) {
         RECENT.with_borrow_mut(|places| {
-            let recent = Recent { verifier: self.verifier, token: token.into(), verified: Arc::clone(verified) };
             if let Some(place) = places.get_mut(place(token)) {
-                *place = Some(recent);
+                // What held the earlier one is used again.
+                let mut text = place.take().map(|earlier| earlier.token).unwrap_or_default();
+                token.clone_into(&mut text);
+                *place = Some(Recent { verifier: self.verifier, token: text, verified: Arc::clone(verified) });
             }
         });
     }
