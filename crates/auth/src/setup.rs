@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 use crate::{
     config::{Config, KeysConfig},
     domain::{
-        auth::Auth,
+        auth::{Auth, SIGNATURES},
         encryption_key::{EncryptionError, EncryptionKey},
         key_rotation,
         password::Passwords,
@@ -45,6 +45,7 @@ impl Auth {
             policies,
             passwords: Passwords::new()?,
             throttle: LoginThrottle::default(),
+            signatures: moka::sync::Cache::new(SIGNATURES),
             refused_logins: RateLimitedLog::default(),
             tokens: config.tokens.clone(),
             keys: config.keys.clone(),

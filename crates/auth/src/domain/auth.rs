@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use accord_runtime::rate_limited_log::RateLimitedLog;
 use accord_token::{
-    Refusal, Type, Verified,
+    InvalidTokenReason, Refusal, Type, Verified,
     verify::{self, Expected},
 };
 
@@ -21,6 +21,10 @@ use crate::{
     store::{Store, principals::Principal},
 };
 
+/// Tokens whose checked signature is remembered: those of the workloads that ask, and of callers whom they ask about. A few
+/// megabytes.
+pub(crate) const SIGNATURES: u64 = 10_000;
+
 /// Everything that operations need.
 pub struct Auth {
     /// What must last.
@@ -35,6 +39,8 @@ pub struct Auth {
     pub passwords: Passwords,
     /// Slows down guessing.
     pub throttle: LoginThrottle,
+    /// Tokens whose signature was checked, by their SHA-256. What a signature says never changes; all else is checked at each use.
+    pub(crate) signatures: moka::sync::Cache<[u8; 32], Arc<Verified>>,
     /// Logs clients that may not log in.
     pub(crate) refused_logins: RateLimitedLog,
     /// What tokens say.
@@ -70,8 +76,19 @@ impl Auth {
     }
 
     fn verify(&self, token: &str, token_type: Type, audience: &str, state: &AuthState) -> Result<Verified, Refusal> {
+        if token.len() > verify::LONGEST {
+            return Err(Refusal::Invalid(InvalidTokenReason::TooLong));
+        }
+        let expected = self.expected(token_type, audience);
+        let fingerprint = verify::fingerprint(token);
+        if let Some(verified) = self.signatures.get(&fingerprint) {
+            verify::current(&verified, &expected, verify::now(), &state.snapshot)?;
+            return Ok(Verified::clone(&verified));
+        }
         let verified = verify::signed(token, token_type, &state.snapshot.keys).map_err(Refusal::Invalid)?;
-        verify::current(&verified, &self.expected(token_type, audience), verify::now(), &state.snapshot)?;
+        verify::current(&verified, &expected, verify::now(), &state.snapshot)?;
+        // Only what was accepted is remembered, so that nobody fills the memory with tokens that are good for nothing.
+        self.signatures.insert(fingerprint, Arc::new(verified.clone()));
         Ok(verified)
     }
 
