@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Answers that say something together.
-const SAMPLES: u32 = 32;
+const SAMPLES: u32 = 20;
 /// So few where answers are rare, and after how long.
 const FEW: u32 = 8;
 const LONG: Duration = Duration::from_secs(2);
