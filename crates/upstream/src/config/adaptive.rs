@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdaptiveConfig {
-    /// Whether there is such a limit. Default: false.
+    /// Whether there is such a limit. Default: true.
     pub enabled: bool,
     /// Calls that may wait in any case, 1 to 1000000; no more than `max_in_flight`. Fewer are never refused, however long
     /// answers take. Default: 10.
@@ -22,6 +22,6 @@ pub struct AdaptiveConfig {
 
 impl Default for AdaptiveConfig {
     fn default() -> Self {
-        Self { enabled: false, min_in_flight: 10, latency: Duration::from_millis(20) }
+        Self { enabled: true, min_in_flight: 10, latency: Duration::from_millis(20) }
     }
 }
