@@ -31,6 +31,7 @@ mod concurrency_limit;
 mod configure;
 mod cors;
 mod fair_shares;
+mod overload;
 mod reload;
 mod relay;
 mod refusals;

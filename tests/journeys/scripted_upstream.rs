@@ -331,7 +331,7 @@ fn respond(http: StatusCode, mut head: HeaderMap, body: Body) -> Response<Body> 
 }
 
 /// What the service is, told by server reflection.
-fn reflection() -> Result<Routes> {
+pub(crate) fn reflection() -> Result<Routes> {
     let root = workspace();
     let mut compiler = protox::Compiler::new([root.join("tests/journeys/echo"), root.join("proto")])?;
     let files = compiler.include_imports(true).open_file("echo.proto")?.encode_file_descriptor_set();

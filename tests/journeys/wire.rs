@@ -8,8 +8,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use std::{net::SocketAddr, time::Duration};
-use tokio::{net::TcpStream, time::timeout};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+use tokio::{net::TcpSocket, time::timeout};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -21,6 +24,7 @@ const BOUND: Duration = Duration::from_secs(20);
 #[must_use]
 pub(crate) struct GrpcCall {
     address: SocketAddr,
+    from: IpAddr,
     method: http::Method,
     path: String,
     headers: HeaderMap,
@@ -28,7 +32,7 @@ pub(crate) struct GrpcCall {
 }
 
 /// What came back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct GrpcResponse {
     /// The initial metadata.
     pub head: HeaderMap,
@@ -67,11 +71,18 @@ impl GrpcCall {
         let headers = headers.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         Self {
             address,
+            from: Ipv4Addr::LOCALHOST.into(),
             method: http::Method::POST,
             path: path.to_owned(),
             headers: headers.into_iter().collect(),
             body: Bytes::new(),
         }
+    }
+
+    /// From another address of this machine, which is another caller.
+    pub(crate) fn from(mut self, address: Ipv4Addr) -> Self {
+        self.from = address.into();
+        self
     }
 
     /// By another HTTP method.
@@ -136,7 +147,9 @@ impl GrpcCall {
         let uri = format!("http://{}{}", self.address, self.path);
         let mut request = Request::builder().method(self.method).uri(uri).body(Full::new(self.body))?;
         *request.headers_mut() = self.headers;
-        let stream = TcpStream::connect(self.address).await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((self.from, 0).into())?;
+        let stream = socket.connect(self.address).await?;
         let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         Ok(sender.send_request(request).await?)
