@@ -227,6 +227,11 @@ impl FlightHandle {
         self.flight.cancel.run_until_cancelled(load).await
     }
 
+    /// Ends when the last waiter has left.
+    pub(crate) async fn abandoned(&self) {
+        self.flight.cancel.cancelled().await;
+    }
+
     pub(crate) fn finish(self, outcome: LoadOutcome) {
         self.outcome.send_replace(Some(Arc::new(outcome)));
     }

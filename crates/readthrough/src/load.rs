@@ -47,6 +47,21 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         loaded
     }
 
+    /// The same for several in one go: what came for each, whatever the origin makes of them.
+    pub(crate) async fn load_batch(&self, calls: Vec<O::Call>, until: Moment) -> Vec<Loaded> {
+        let _in_flight = self.0.metrics.in_flight();
+        let (began, count) = (self.0.world.now(), calls.len());
+        let load = AssertUnwindSafe(async { self.0.origin.load_batch(calls, until.since(began)).await });
+        let mut loaded = load.catch_unwind().await.unwrap_or_default();
+        // Each is answered for: a load that panicked, or says nothing of some, fails for them.
+        loaded.resize_with(count, || Err(Failure::internal("the load brought no answer")).into());
+        let time = self.0.world.now().since(began);
+        for loaded in &loaded {
+            self.0.metrics.loaded(time, &loaded.load);
+        }
+        loaded
+    }
+
     fn finish(&self, handle: FlightHandle, policy: &Policy, loaded: Loaded) {
         let flight = &handle.flight;
         let rules = self.0.rules;

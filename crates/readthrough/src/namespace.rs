@@ -82,6 +82,14 @@ pub struct Found {
     pub ttl: Duration,
 }
 
+impl Found {
+    /// The same this much later.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        Self { age: self.age + time, ttl: self.ttl.saturating_sub(time), ..self }
+    }
+}
+
 /// A value to put.
 #[derive(Clone, Debug)]
 pub struct Write<'a> {

@@ -7,6 +7,10 @@
 //!    ends that: the load then answers those who asked before, and its version is one that the key never held. Touching
 //!    needs no such rule: it revives nothing, and while a key holds something nothing is loaded for it.
 //! 3. A failure is held by nobody, an absence neither.
+//! 4. Keys that are asked for together are loaded together (`batch`), and each has a flight of its own: a key that is in flight
+//!    already is waited for, and what becomes of one key does not concern the others.
+
+mod batch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,12 +60,29 @@ struct Subject {
     name: KeyName,
 }
 
+impl Subject {
+    fn new(namespace: &Namespace, tenant: &str, key: &str) -> Self {
+        let (place, name) = (namespace.place(tenant, key), namespace.key_name(tenant, key));
+        Self { namespace: namespace.clone(), place, name }
+    }
+}
+
 /// How a reader gets its load.
 enum Access {
     /// The key holds something.
     Found(Found),
-    /// It waits; `collapsed` if for another reader's load.
-    Wait { waiter: Waiter, collapsed: bool },
+    /// It waits for another reader's load.
+    Joined(Waiter),
+    /// It waits for a load that is to be run now.
+    Started(Waiter, FlightHandle),
+}
+
+/// What a reader waits for.
+enum Awaited {
+    /// Nothing: the key holds something.
+    Found(Found),
+    /// A load; `collapsed` if another reader's.
+    Load { waiter: Waiter, collapsed: bool },
 }
 
 impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
@@ -72,13 +93,23 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         (tenant, key): (&str, &str),
         load: &KeyLoad<O::Call>,
     ) -> Result<KeyAnswer, Overload> {
-        let (place, name) = (namespace.place(tenant, key), namespace.key_name(tenant, key));
-        let subject = Subject { namespace: namespace.clone(), place, name };
-        let mut budget = WaitBudget::new(self.0.world.now(), load.wait_budget);
+        let subject = Subject::new(namespace, tenant, key);
+        let budget = WaitBudget::new(self.0.world.now(), load.wait_budget);
+        let awaited = self.join_or_load(&subject, load, budget)?;
+        self.wait_for_key(&subject, load, budget, awaited).await
+    }
+
+    async fn wait_for_key(
+        &self,
+        subject: &Subject,
+        load: &KeyLoad<O::Call>,
+        mut budget: WaitBudget,
+        mut awaited: Awaited,
+    ) -> Result<KeyAnswer, Overload> {
         loop {
-            let (waiter, collapsed) = match self.join_or_start_load(&subject, load, budget)? {
-                Access::Found(found) => return Ok(answer(Ok(found), Outcome::Hit)),
-                Access::Wait { waiter, collapsed } => (waiter, collapsed),
+            let (waiter, collapsed) = match awaited {
+                Awaited::Found(found) => return Ok(answer(Ok(found), Outcome::Hit)),
+                Awaited::Load { waiter, collapsed } => (waiter, collapsed),
             };
             let Some(outcome) = self.wait(waiter).await else {
                 return Ok(answer(Err(Failure::dropped()), Outcome::Miss));
@@ -86,31 +117,43 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             let further = outcome.starter_deadline.and_then(|at| budget.after_starter_deadline(at, self.0.world.now()));
             if let Some(further) = further {
                 budget = further;
+                awaited = self.join_or_load(subject, load, budget)?;
                 continue;
             }
             // The origin may have turned away the principal whose load it was, and not this one.
             if collapsed && outcome.entry.load.as_ref().is_err_and(Failure::is_about_principal) {
-                return self.load_key_alone(&subject, load, budget).await;
+                return self.load_key_alone(subject, load, budget).await;
             }
             let stored = outcome.stored && !collapsed;
             return Ok(KeyAnswer { stored, collapsed, ..answer(self.brought(&outcome.entry), Outcome::Miss) });
         }
     }
 
-    fn join_or_start_load(
+    /// What a reader waits for; a load that nobody has started yet runs from now on.
+    fn join_or_load(
         &self,
         subject: &Subject,
         load: &KeyLoad<O::Call>,
         budget: WaitBudget,
-    ) -> Result<Access, Overload> {
+    ) -> Result<Awaited, Overload> {
+        Ok(match self.join_or_start_load(subject, load.ttl, budget)? {
+            Access::Found(found) => Awaited::Found(found),
+            Access::Joined(waiter) => Awaited::Load { waiter, collapsed: true },
+            Access::Started(waiter, handle) => {
+                self.0.world.spawn(run(self.clone(), handle, subject.clone(), load.clone()));
+                Awaited::Load { waiter, collapsed: false }
+            }
+        })
+    }
+
+    fn join_or_start_load(&self, subject: &Subject, ttl: Duration, budget: WaitBudget) -> Result<Access, Overload> {
         let mut shard = self.0.flights.lock(&subject.place);
         // A load that ended since the first look, or a put, is in the store now. Under the lock there is no such gap.
         if let Some(found) = self.0.store.get(&subject.place).and_then(|entry| self.found(&entry)) {
             return Ok(Access::Found(found));
         }
-        if let Some(flight) = shard.newest(&subject.place).filter(|flight| self.may_join_load(load, budget, flight)) {
-            let waiter = self.0.flights.join(subject.place, flight)?;
-            return Ok(Access::Wait { waiter, collapsed: true });
+        if let Some(flight) = shard.newest(&subject.place).filter(|flight| self.may_join_load(ttl, budget, flight)) {
+            return Ok(Access::Joined(self.0.flights.join(subject.place, flight)?));
         }
         let start = FlightStart {
             key: subject.place,
@@ -122,15 +165,12 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             background: false,
         };
         let handle = self.0.flights.start(&mut shard, start)?;
-        let waiter = self.0.flights.wait_for(subject.place, &handle.flight);
-        drop(shard);
-        self.0.world.spawn(run(self.clone(), handle, subject.clone(), load.clone()));
-        Ok(Access::Wait { waiter, collapsed: false })
+        Ok(Access::Started(self.0.flights.wait_for(subject.place, &handle.flight), handle))
     }
 
     /// Whether what a load brings would be alive, and the load lasts long enough for this reader.
-    fn may_join_load(&self, load: &KeyLoad<O::Call>, budget: WaitBudget, flight: &Flight) -> bool {
-        let is_young = self.0.world.now().since(flight.started) < load.ttl;
+    fn may_join_load(&self, ttl: Duration, budget: WaitBudget, flight: &Flight) -> bool {
+        let is_young = self.0.world.now().since(flight.started) < ttl;
         is_young && self.0.rules.shared_flights && flight.until >= budget.min_until
     }
 

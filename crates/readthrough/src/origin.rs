@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use crate::answer::Load;
 use crate::key::Tag;
@@ -15,6 +16,12 @@ pub trait Origin: Send + Sync + 'static {
 
     /// Loads, within this time: what its reader has left, or what a load has behind which nobody waits.
     fn load(&self, call: Self::Call, time: Duration) -> impl Future<Output = Loaded> + Send;
+
+    /// Loads several within this time; what came for each, in the order of the calls. An origin that can't do it in one go loads
+    /// each for itself.
+    fn load_batch(&self, calls: Vec<Self::Call>, time: Duration) -> impl Future<Output = Vec<Loaded>> + Send {
+        join_all(calls.into_iter().map(move |call| self.load(call, time)))
+    }
 }
 
 /// What came from the origin.

@@ -1,5 +1,6 @@
 //! Single reads, on Tokio, with an origin that a test answers by hand.
 
+mod batch_loads;
 mod flights;
 mod leases;
 mod metadata;

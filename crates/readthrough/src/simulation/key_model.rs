@@ -54,7 +54,7 @@ pub(super) struct KeyCall {
 }
 
 /// What was true when a reader asked for a load.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
     pub place: Place,
     pub principal: u8,

@@ -10,7 +10,7 @@ use super::key_model::{KeyCall, LOADED_TTL, Model, Place, Waiting};
 use super::origin::{Call, SimulatedOrigin};
 use super::scheduler::{Rng, Simulated, give_way};
 use super::store::TrackedStore;
-use crate::{Engine, Expected, Found, KeyLoad, Namespace, NamespaceLimits, World, Write};
+use crate::{Engine, Expected, Found, KeyLoad, Namespace, NamespaceLimits, Outcome, World, Write};
 
 type Subject = Engine<SimulatedOrigin, TrackedStore, Simulated>;
 
@@ -44,7 +44,8 @@ impl KeyCallers {
         let place = Place { namespace, tenant, key: pick(&rng, &KEYS) };
         match rng.below(100) {
             0..10 => drop(self.get(place)),
-            10..35 => drop(self.load(place).await),
+            10..28 => drop(self.load(place).await),
+            28..35 => self.load_batch(place).await,
             35..50 => drop(self.put(place, None)),
             50..75 => self.exchange(place).await,
             75..83 => self.touch(place),
@@ -87,6 +88,33 @@ impl KeyCallers {
         let waiting = Waiting { place, principal, asked, until };
         let write = self.model.lock().unwrap().see_answer(waiting, &answer, self.world.now());
         answer.found.ok().zip(write)
+    }
+
+    /// Reads all keys of a space at once, by calls of two keys each.
+    async fn load_batch(&self, at: Place) {
+        let principal = u8::from(self.world.rng.below(3) == 0);
+        let wait_budget = Duration::from_millis(self.world.rng.below(10_000));
+        let load = |key: &'static str| {
+            let call = Call::Key(KeyCall { place: Place { key, ..at }, principal, model: Arc::clone(&self.model) });
+            (key, KeyLoad { ttl: LOADED_TTL, wait_budget, call })
+        };
+        // What they hold now is what the batch begins with; by its end the truth may be another one.
+        let held = KEYS.map(|key| self.get(Place { key, ..at }));
+        let (asked, until) = (self.model.lock().unwrap().tick(), self.world.now().after(wait_budget));
+        let namespace = &self.namespaces[at.namespace];
+        let answers = self.engine.load_keys(namespace, at.tenant, &KEYS.map(load), 2).await;
+        let mut model = self.model.lock().unwrap();
+        for ((key, held), answer) in KEYS.into_iter().zip(held).zip(answers) {
+            let Ok(answer) = answer else { continue };
+            let waiting = Waiting { place: Place { key, ..at }, principal, asked, until };
+            match (answer.outcome, held, &answer.found) {
+                (Outcome::Hit, Some((held, _)), Ok(found)) if held.value != found.value => {
+                    model.fail(format!("I6: {waiting:?} held {held:?}, and {found:?} was seen"));
+                }
+                (Outcome::Hit, ..) => {}
+                _ => drop(model.see_answer(waiting, &answer, self.world.now())),
+            }
+        }
     }
 
     /// Writes; whether it was not refused. `read` is the version that it expects, and the write that this version was of.

@@ -119,8 +119,13 @@ impl Origin for SimulatedOrigin {
     async fn load(&self, call: Call, time: Duration) -> Loaded {
         match call {
             Call::Object(call) => self.load_object(call, time).await,
-            Call::Key(call) => self.load_key(call, time).await,
+            Call::Key(call) => self.load_keys(vec![call], time).await.remove(0),
         }
+    }
+
+    async fn load_batch(&self, calls: Vec<Call>, time: Duration) -> Vec<Loaded> {
+        let key = |call| if let Call::Key(call) = call { Some(call) } else { None };
+        self.load_keys(calls.into_iter().filter_map(key).collect(), time).await
     }
 }
 
@@ -149,18 +154,21 @@ impl SimulatedOrigin {
         answer(call, value)
     }
 
-    async fn load_key(&self, call: KeyCall, time: Duration) -> Loaded {
+    /// Samples all of them in one go, and fails some.
+    async fn load_keys(&self, calls: Vec<KeyCall>, time: Duration) -> Vec<Loaded> {
         let (until, rng) = (self.world.now().after(time), &self.world.rng);
         give_way(rng.below(6)).await;
-        let number = call.model.lock().unwrap().begin_load(call.place, self.world.now());
+        let begin = |call: &KeyCall| call.model.lock().unwrap().begin_load(call.place, self.world.now());
+        let numbers: Vec<_> = calls.iter().map(begin).collect();
         give_way(if rng.below(8) == 0 { 80 } else { rng.below(10) }).await;
-        match rng.below(16) {
+        let end = |(call, number): (&KeyCall, u64)| match rng.below(16) {
             0 => failure(14),
             1 => failure(5),
             2 | 3 if call.principal == REFUSED_PRINCIPAL => failure(7),
             _ if self.world.now() >= until => failure(4),
             _ => Ok(Bytes::copy_from_slice(&number.to_be_bytes())).into(),
-        }
+        };
+        calls.iter().zip(numbers).map(end).collect()
     }
 
     fn sample(&self, caller: Caller) -> Value {
