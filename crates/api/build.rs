@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Answers of the cache may be large, and are handed on as they came.
         .bytes(".accord.cache.v1.Entry")
+        .bytes(".accord.cache.v1.FailedKey")
         .bytes(".accord.cache.v1.Header")
         .bytes(".accord.cache.v1.PutRequest")
         .bytes(".accord.cache.v1.Failure")

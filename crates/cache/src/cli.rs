@@ -100,7 +100,8 @@ mod tests {
                          [[upstream]]\nname = 'shop'\nurls = ['http://127.0.0.1:1']\n\
                          [[upstream.version]]\nname = 'v2'\nurls = ['http://127.0.0.1:3']\n\
                          [[namespace]]\nname = 'carts'\nread_permission = 'r'\nwrite_permission = 'w'\n\
-                         [namespace.origin]\nupstream = 'shop'\nmethod = 'shop.v1.Shop/Get'\npermission = 'p'\n";
+                         [namespace.origin]\nupstream = 'shop'\nmethod = 'shop.v1.Shop/Get'\npermission = 'p'\n\
+                         [namespace.origin.batch]\nmethod = 'shop.v1.Shop/GetMany'\n";
 
     #[test]
     fn command_line_is_consistent() {
@@ -129,8 +130,9 @@ mod tests {
             "namespace[].origin.permission",
         ];
         let accepted = accepted_extremes::<AccordCache>(directory.path(), LEAST, &texts, |_| {}).unwrap();
-        // Which mean a load balancer in front, no leases, no slow start, every failure, no ejection for its failures, a limit that follows the answers, no
-        // share, no match, and the whole answer. Whatever else is accepted has no bound: give the new key one.
+        // Which mean a load balancer in front, no leases, no slow start, every failure, no ejection for its failures, a limit that
+        // follows the answers, no share, no match, the whole answer, items by their order, whole items, and none with a status.
+        // Whatever else is accepted has no bound: give the new key one.
         let expected = [
             "listen.proxy_protocol = true",
             "admin.proxy_protocol = true",
@@ -142,6 +144,9 @@ mod tests {
             "upstream[].version[].weight = 0",
             "upstream[].version[].match = {}",
             "namespace[].origin.value_field = 0",
+            "namespace[].origin.batch.key_field = 0",
+            "namespace[].origin.batch.value_field = 0",
+            "namespace[].origin.batch.status_field = 0",
         ];
         assert_eq!(accepted, expected);
     }

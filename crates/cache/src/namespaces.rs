@@ -7,12 +7,13 @@ use std::time::Duration;
 use accord_readthrough::{Engine, Namespace, NamespaceLimits, Origin, Store, World};
 use accord_runtime::config::Invalid;
 use accord_runtime::config::bound::{self, Count, DAY, Time};
-use accord_upstream::{Upstream, UpstreamConfig};
+use accord_upstream::UpstreamConfig;
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 
 use crate::malformed::malformed;
-use crate::namespace_origin::{KeyOrigin, OriginConfig};
+use crate::namespace_origin::KeyOrigin;
+use crate::namespace_origin::upstream::{OriginConfig, UpstreamOrigin};
 use crate::origin::Upstreams;
 
 /// Most namespaces: each has metrics of its own.
@@ -155,7 +156,7 @@ pub(crate) struct Space {
     /// Its bounds and permissions.
     pub config: NamespaceConfig,
     /// Where what a key does not hold is loaded from.
-    pub origin: Option<(Arc<KeyOrigin>, Arc<Upstream>)>,
+    pub origin: Option<Arc<dyn KeyOrigin>>,
 }
 
 impl Namespaces {
@@ -183,11 +184,10 @@ fn key_origin(
     origin: &OriginConfig,
     config: &NamespaceConfig,
     upstreams: &Upstreams,
-) -> Result<(Arc<KeyOrigin>, Arc<Upstream>), Status> {
+) -> Result<Arc<dyn KeyOrigin>, Status> {
     let upstream = Arc::clone(upstreams.find(&origin.upstream)?);
-    let key_origin = KeyOrigin::new(origin, &config.name, config.max_value_bytes);
-    let key_origin = key_origin.ok_or_else(|| malformed("`namespace.origin.method` is no method"))?;
-    Ok((Arc::new(key_origin), upstream))
+    let key_origin = UpstreamOrigin::new(origin, upstream, &config.name, config.max_value_bytes);
+    Ok(Arc::new(key_origin.ok_or_else(|| malformed("a method of `namespace.origin` is none"))?))
 }
 
 #[cfg(test)]

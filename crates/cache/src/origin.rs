@@ -6,20 +6,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use accord_api::accord::fault::v1::Reason;
-use accord_api::accord::policy::v1::Criticality;
 use accord_mesh::passport;
-use accord_readthrough::{Failure, Load, Loaded, Origin, Tag};
+use accord_readthrough::{Failure, Loaded, Origin, Tag};
 use accord_runtime::{
     current_call::CurrentCall, deadline::Deadline, fair_share::Holder, fault, request::RequestId, trace,
 };
 use accord_upstream::{self as upstream, Answer, Caller, ConfigError, DiscoveryConfig, Upstream, UpstreamConfig};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use tonic::{Code, Status};
 
 use crate::answer_metadata::AnswerMetadata;
-use crate::namespace_origin::KeyOrigin;
+use crate::namespace_origin::KeyCall;
 use crate::plan::Plan;
 
 /// The upstreams that the configuration holds. Nobody can make the cache call any other address.
@@ -61,11 +61,20 @@ impl Upstreams {
     }
 }
 
-/// What one load needs.
+/// What is loaded.
 #[derive(Clone, Debug)]
-pub struct OriginCall {
-    /// What is called.
-    pub target: Target,
+pub enum OriginCall {
+    /// An answer of a method, as its contract says.
+    Method(MethodCall),
+    /// What a key of a namespace does not hold.
+    Key(KeyCall),
+}
+
+/// The load of an answer of a method.
+#[derive(Clone, Debug)]
+pub struct MethodCall {
+    /// What its contract says.
+    pub plan: Arc<Plan>,
     /// Who is called.
     pub upstream: Arc<Upstream>,
     /// The request message in wire form.
@@ -84,44 +93,7 @@ pub struct OriginCall {
     pub read: CurrentCall,
 }
 
-/// What is loaded.
-#[derive(Clone, Debug)]
-pub enum Target {
-    /// An answer of a method, as its contract says.
-    Method(Arc<Plan>),
-    /// What a key of a namespace does not hold.
-    Key(Arc<KeyOrigin>),
-}
-
-impl Target {
-    /// What goes out, within this time.
-    fn describe<'a>(&'a self, call: &'a OriginCall, metadata: &'a HeaderMap, time: Duration) -> upstream::Call<'a> {
-        let (path, max_response_bytes, retries, time) = match self {
-            Self::Method(plan) => (&plan.path, plan.max_response_bytes, plan.retries.as_ref(), time),
-            // Less than its reader has left: then it is the origin that is slow, and nobody who waits loads again.
-            Self::Key(key) => (&key.path, key.max_response_bytes, key.retries.as_ref(), time.min(key.timeout)),
-        };
-        let (deadline, retries) = (Deadline::after(time), retries.filter(|_| !call.is_retried_outside));
-        let id = &call.id;
-        let (record, caller) = (None, call.holder.map(|holder| Caller { holder, memory: None }));
-        let (criticality, timed) = match self {
-            Self::Method(plan) => (plan.criticality, plan.timed),
-            // A namespace has no contract that says more.
-            Self::Key(key) => (Criticality::Critical, key.timed),
-        };
-        let timed = Some(timed);
-        upstream::Call { path, metadata, deadline, id, record, max_response_bytes, retries, caller, criticality, timed }
-    }
-
-    fn path(&self) -> &PathAndQuery {
-        match self {
-            Self::Method(plan) => &plan.path,
-            Self::Key(key) => &key.path,
-        }
-    }
-}
-
-/// Loads from upstreams over gRPC.
+/// Loads answers of methods over gRPC, and keys from wherever their namespace says.
 #[derive(Clone, Copy, Debug)]
 pub struct Loader;
 
@@ -129,30 +101,67 @@ impl Origin for Loader {
     type Call = OriginCall;
 
     async fn load(&self, call: OriginCall, time: Duration) -> Loaded {
-        let path = call.target.path();
-        let load = || tracing::info_span!("load", otel.kind = "client", rpc.method = %path);
-        let read = call.read.clone().child(|| trace::client_span(load));
-        let begun = Instant::now();
-        let result = read.instrument(make(&call, time)).await;
-        if let (Target::Method(plan), Ok(answer)) = (&call.target, &result)
-            && answer.result.is_ok()
-        {
-            plan.load_times.record(begun.elapsed());
+        match call {
+            OriginCall::Method(call) => load_answer(&call, time).await,
+            OriginCall::Key(call) => {
+                let loaded = call.origin.load(&[&call.key], &call.caller, time).await.pop();
+                loaded.unwrap_or_else(|| Err(failure_of(&Status::internal("the origin said nothing"))).into())
+            }
         }
-        match (&call.target, result) {
-            (Target::Method(plan), Ok(answer)) => loaded(plan, &call.request, answer),
-            (Target::Method(plan), Err(failure)) => refused(plan, &failure.status(call.upstream.name()), Bytes::new()),
-            (Target::Key(key), result) => value(key, result).into(),
+    }
+
+    async fn load_batch(&self, calls: Vec<OriginCall>, time: Duration) -> Vec<Loaded> {
+        // The keys of one batch are those of one namespace, and asked for by one caller.
+        let key = |call: &OriginCall| if let OriginCall::Key(call) = call { Some(Arc::clone(&call.key)) } else { None };
+        let keys: Vec<_> = calls.iter().filter_map(key).collect();
+        match calls.first() {
+            Some(OriginCall::Key(first)) if keys.len() == calls.len() => {
+                let keys: Vec<_> = keys.iter().map(|key| &**key).collect();
+                first.origin.load(&keys, &first.caller, time).await
+            }
+            _ => join_all(calls.into_iter().map(|call| self.load(call, time))).await,
         }
     }
 }
 
-async fn make(call: &OriginCall, time: Duration) -> Result<Answer, upstream::Failure> {
+async fn load_answer(call: &MethodCall, time: Duration) -> Loaded {
+    let (plan, begun) = (&call.plan, Instant::now());
+    match traced(&call.read, &plan.path, make(call, time)).await {
+        Ok(answer) => {
+            if answer.result.is_ok() {
+                plan.load_times.record(begun.elapsed());
+            }
+            loaded(plan, &call.request, answer)
+        }
+        Err(failure) => refused(plan, &failure.status(call.upstream.name()), Bytes::new()),
+    }
+}
+
+/// A load as a span of the read that it is for.
+pub(crate) async fn traced<T>(read: &CurrentCall, path: &PathAndQuery, load: impl Future<Output = T>) -> T {
+    let span = || tracing::info_span!("load", otel.kind = "client", rpc.method = %path);
+    read.clone().child(|| trace::client_span(span)).instrument(load).await
+}
+
+async fn make(call: &MethodCall, time: Duration) -> Result<Answer, upstream::Failure> {
     let mut metadata = call.headers.clone();
     if let Some(passport) = &call.passport {
         passport::insert(&mut metadata, passport);
     }
-    call.upstream.unary(&call.target.describe(call, &metadata, time), &call.request).await.result
+    let plan = &call.plan;
+    let outgoing = upstream::Call {
+        path: &plan.path,
+        metadata: &metadata,
+        deadline: Deadline::after(time),
+        id: &call.id,
+        record: None,
+        max_response_bytes: plan.max_response_bytes,
+        retries: plan.retries.as_ref().filter(|_| !call.is_retried_outside),
+        caller: call.holder.map(|holder| Caller { holder, memory: None }),
+        criticality: plan.criticality,
+        timed: Some(plan.timed),
+    };
+    call.upstream.unary(&outgoing, &call.request).await.result
 }
 
 fn loaded(plan: &Plan, request: &[u8], answer: Answer) -> Loaded {
@@ -166,12 +175,6 @@ fn loaded(plan: &Plan, request: &[u8], answer: Answer) -> Loaded {
     }
 }
 
-fn value(key: &KeyOrigin, result: Result<Answer, upstream::Failure>) -> Load {
-    let answer = result.map_err(|failure| failure_of(&failure.status(&key.upstream)))?;
-    let value = answer.result.map_err(|status| key.refused(&status)).and_then(|message| key.value(&message));
-    value.map_err(|status| failure_of(&status))
-}
-
 fn tags(plan: &Plan, request: &[u8], answer: &[u8]) -> Option<Vec<Tag>> {
     let tags = plan.answer_tags(request, answer);
     tags.inspect_err(|error| tracing::warn!(%error, "an answer's tags can't be read: it is not stored")).ok()
@@ -183,7 +186,7 @@ fn refused(plan: &Plan, status: &Status, metadata: Bytes) -> Loaded {
     Loaded { load: Err(failure_of(status)), metadata, tags }
 }
 
-fn failure_of(status: &Status) -> Failure {
+pub(crate) fn failure_of(status: &Status) -> Failure {
     Failure {
         code: status.code().into(),
         message: status.message().to_owned(),

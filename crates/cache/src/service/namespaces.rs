@@ -19,7 +19,6 @@ use accord_runtime::fault::{self, StatusBuilder};
 use accord_runtime::request::{self, RequestId};
 use accord_token::Refusal;
 use accord_upstream::PREVIOUS_ATTEMPTS;
-use futures_util::future::try_join_all;
 use tonic::{Request, Response, Status};
 
 use crate::malformed::{bounded, duration, malformed};
@@ -32,9 +31,6 @@ const MOST_KEYS: usize = 100;
 
 /// Most bytes of keys and values that it answers with: with all that is around them less than the 4 MiB that clients take.
 const MOST_BATCH_BYTES: usize = 3 * 1024 * 1024;
-
-/// Keys of one batch that are loaded at a time.
-const LOADED_AT_ONCE: usize = 16;
 
 /// Most tags of a value.
 const MOST_TAGS: usize = 16;
@@ -162,23 +158,7 @@ where
         }
         keys.iter().try_for_each(|key| check_key(admitted.space, "keys", key))?;
         let is_retried_outside = request.metadata().as_ref().contains_key(PREVIOUS_ATTEMPTS);
-        // Most keys hold something: what has to be waited for is what does not.
-        let mut found: Vec<_> = keys.iter().map(|key| self.held(&admitted, key)).collect();
-        if admitted.space.origin.is_some() {
-            let missing: Vec<_> = (0..keys.len()).filter(|index| found[*index].is_none()).collect();
-            for some in missing.chunks(LOADED_AT_ONCE) {
-                let loads = some.iter().map(|index| self.load(&admitted, &keys[*index], is_retried_outside));
-                for (index, entry) in some.iter().zip(try_join_all(loads).await?) {
-                    found[*index] = entry;
-                }
-                within_bounds(&found)?;
-            }
-        }
-        within_bounds(&found)?;
-        let absent = keys.iter().zip(&found).filter(|(_, entry)| entry.is_none());
-        let absent = absent.map(|(key, _)| key.clone()).collect();
-        let answer = BatchGetResponse { entries: found.into_iter().flatten().collect(), absent };
-        Ok(Response::new(answer))
+        Ok(Response::new(self.find_batch(&admitted, keys, is_retried_outside).await?))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
@@ -271,12 +251,6 @@ fn denied(refused: Refusal, permission: &str, place: &str) -> Status {
         "this takes the permission `{permission}` {place}, which the caller lacks; a policy of auth grants it to a role"
     );
     fault::status(Reason::PermissionMissing, message)
-}
-
-/// Whether an answer with these entries is one that clients take.
-fn within_bounds(found: &[Option<api::Entry>]) -> Result<(), Status> {
-    let bytes: usize = found.iter().flatten().map(|entry| entry.key.len() + entry.value.len()).sum();
-    if bytes > MOST_BATCH_BYTES { Err(too_large()) } else { Ok(()) }
 }
 
 fn too_large() -> Status {

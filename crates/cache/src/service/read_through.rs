@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 use crate::answer_metadata::AnswerMetadata;
 use crate::malformed::{bounded, duration, malformed};
-use crate::origin::{OriginCall, Target, Upstreams};
+use crate::origin::{MethodCall, OriginCall, Upstreams};
 use crate::passport::{Owner, Passports};
 use crate::plan::Plan;
 use crate::plans::Plans;
@@ -119,8 +119,8 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
             consistency: requirement(message.consistency.as_ref())?,
             wait_budget: terms.deadline.remaining(),
             load_timeout: plan.load_timeout,
-            call: OriginCall {
-                target: Target::Method(plan),
+            call: OriginCall::Method(MethodCall {
+                plan,
                 upstream,
                 request: message.request,
                 passport,
@@ -129,7 +129,7 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
                 is_retried_outside: message.is_retried_outside,
                 id: terms.id,
                 read: CurrentCall::get(),
-            },
+            }),
             lease,
         })
     }

@@ -8,7 +8,7 @@ use accord_api::accord::cache::v1::read_through_service_client::ReadThroughServi
 use accord_api::accord::cache::v1::{Outcome, StaleReason, read_response::Result as ReadResult};
 use accord_api::accord::fault::v1::Reason;
 use accord_cache::config::Config;
-use accord_cache::origin::{Loader, OriginCall, Target, Upstreams};
+use accord_cache::origin::{Loader, MethodCall, OriginCall, Upstreams};
 use accord_cache::plan::Plan;
 use accord_readthrough::Origin as _;
 use accord_runtime::server::{ListenConfig, TlsConfig};
@@ -88,8 +88,8 @@ async fn stored_answer_holds_no_spare_memory() {
     let fixture = begin().await;
     let upstreams = Upstreams::new(&[upstream("shop", &[&fixture.shop.url])], &DiscoveryConfig::default()).unwrap();
     let read = get("milk");
-    let call = OriginCall {
-        target: Target::Method(Plan::compile([0; 32], read.plan).unwrap().into()),
+    let call = OriginCall::Method(MethodCall {
+        plan: Plan::compile([0; 32], read.plan).unwrap().into(),
         upstream: Arc::clone(upstreams.find("shop").unwrap()),
         request: read.read.request,
         passport: None,
@@ -98,7 +98,7 @@ async fn stored_answer_holds_no_spare_memory() {
         is_retried_outside: false,
         id: RequestId::new(),
         read: CurrentCall::none(),
-    };
+    });
     let loaded = Loader.load(call, Duration::from_secs(5)).await;
     let message = loaded.load.unwrap();
     let length = message.len();

@@ -1,6 +1,7 @@
 //! The services over the wire, before an upstream that tells what it was read.
 
 mod admission;
+mod batch_loads;
 mod declared;
 mod fixture;
 mod not_stored;

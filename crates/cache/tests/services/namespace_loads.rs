@@ -7,7 +7,7 @@ use accord_api::accord::cache::v1::{
 use accord_api::accord::fault::v1::Reason;
 use accord_api::catalog::v1::Product;
 use accord_cache::config::Config;
-use accord_cache::namespace_origin::OriginConfig;
+use accord_cache::namespace_origin::upstream::OriginConfig;
 use accord_cache::namespaces::NamespaceConfig;
 use accord_runtime::fault;
 use prost::Message;

@@ -1,5 +1,7 @@
 //! An upstream that tells what it was read, and a `Doorman` that authenticates two callers.
 
+mod batches;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,7 +28,10 @@ use tonic::server::UnaryService;
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
+use batches::{GetMany, GetManyRequest, GetManyResponse};
+
 const GET: &str = "/shop.v1.Shop/Get";
+const GET_MANY: &str = "/shop.v1.Shop/GetMany";
 
 /// What the upstream saw of a call.
 #[derive(Clone, Debug)]
@@ -77,10 +82,24 @@ impl Shop {
             let codec = ProstCodec::<Product, GetProductRequest>::default();
             tonic::server::Grpc::new(codec).unary(counter.clone(), request).await
         });
-        let routes = axum::Router::new().route(GET, get);
-        let service = GrpcServer::new(&Health::new(), Unguarded::new()).http(&[GET], routes).into_service().unwrap();
+        let many = GetMany(shop.clone());
+        let get_many = post(move |request: http::Request<axum::body::Body>| async move {
+            let codec = ProstCodec::<GetManyResponse, GetManyRequest>::default();
+            tonic::server::Grpc::new(codec).unary(many.clone(), request).await
+        });
+        let routes = axum::Router::new().route(GET, get).route(GET_MANY, get_many);
+        let service =
+            GrpcServer::new(&Health::new(), Unguarded::new()).http(&[GET, GET_MANY], routes).into_service().unwrap();
         tokio::spawn(listener.serve(service, shutdown));
         shop
+    }
+
+    /// Notes a call; how many there are now.
+    fn see(&self, call: Seen) -> usize {
+        let mut seen = self.seen.lock().unwrap();
+        seen.push(call);
+        self.count.send_replace(seen.len());
+        seen.len()
     }
 
     /// How many calls it saw.
@@ -109,12 +128,7 @@ impl UnaryService<GetProductRequest> for Shop {
         let shop = self.clone();
         let (metadata, _, read) = request.into_parts();
         Box::pin(async move {
-            let version = {
-                let mut seen = shop.seen.lock().unwrap();
-                seen.push(Seen { metadata, id: read.id.clone() });
-                shop.count.send_replace(seen.len());
-                seen.len()
-            };
+            let version = shop.see(Seen { metadata, id: read.id.clone() });
             shop.open.acquire().await.unwrap().forget();
             if let Some(failure) = shop.next.lock().unwrap().pop_front() {
                 return Err(failure);

@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 
-use accord_api::accord::cache::v1::{self as api, Entry, Freshness};
-use accord_mesh::Question;
+use accord_api::accord::cache::v1::{self as api, BatchGetResponse, Entry, FailedKey, Freshness};
 use accord_mesh::guard::Decider;
-use accord_readthrough::{Failure, Found, KeyLoad, Origin, Store, World};
+use accord_readthrough::{Failure, Found, KeyAnswer, KeyLoad, Origin, Overload, Store, World};
 use accord_runtime::current_call::CurrentCall;
 use accord_runtime::fair_share::Holder;
-use accord_upstream::Upstream;
-use http::HeaderMap;
 use tonic::{Code, Status};
 
-use super::{Admitted, NamespaceService, denied};
-use crate::namespace_origin::KeyOrigin;
-use crate::origin::{OriginCall, Target};
+use super::{Admitted, MOST_BATCH_BYTES, NamespaceService, denied, too_large};
+use crate::namespace_origin::{KeyCall, KeyCaller, KeyOrigin};
+use crate::origin::{OriginCall, failure_of};
 use crate::passport::Passports;
 use crate::service::{outcome, overloaded};
+
+/// Calls of one batch to the origin at a time.
+const CALLS_AT_ONCE: usize = 16;
+
+/// What became of a key: what it holds, if anything, or why nobody knows.
+type Known = Result<Option<Entry>, Failure>;
 
 impl<O, S, W, A> NamespaceService<O, S, W, A>
 where
@@ -32,67 +35,111 @@ where
         key: &str,
         is_retried_outside: bool,
     ) -> Result<Option<Entry>, Status> {
-        match self.held(admitted, key) {
-            Some(entry) => Ok(Some(entry)),
+        match self.found(admitted, key) {
+            Some(found) => Ok(Some(self.entry(key, found, api::Outcome::Hit))),
             None => self.load(admitted, key, is_retried_outside).await,
         }
     }
 
     /// What a key holds.
-    pub(super) fn held(&self, admitted: &Admitted<'_, A::Caller>, key: &str) -> Option<Entry> {
-        let found = self.engine.get(&admitted.space.namespace, &admitted.tenant, key)?;
-        Some(self.entry(key, found, api::Outcome::Hit))
+    fn found(&self, admitted: &Admitted<'_, A::Caller>, key: &str) -> Option<Found> {
+        self.engine.get(&admitted.space.namespace, &admitted.tenant, key)
     }
 
     /// What its namespace's origin brings for a key that holds nothing, where there is one.
-    pub(super) async fn load(
+    async fn load(
         &self,
         admitted: &Admitted<'_, A::Caller>,
         key: &str,
         is_retried_outside: bool,
     ) -> Result<Option<Entry>, Status> {
         let Admitted { space, tenant, .. } = admitted;
-        let Some((origin, upstream)) = &space.origin else { return Ok(None) };
-        let call = self.call(admitted, (origin, upstream), key, is_retried_outside).await?;
-        let (ttl, wait_budget) = (space.config.default_ttl, admitted.deadline.remaining());
-        let load = KeyLoad { ttl, wait_budget, call };
+        let Some(origin) = &space.origin else { return Ok(None) };
+        let caller = self.caller(admitted, &**origin, is_retried_outside).await?;
+        let load = load_of(admitted, origin, &caller, key);
         let answer = self.engine.load_key(&space.namespace, (tenant, key), &load).await.map_err(overloaded)?;
+        self.known(key, Ok(answer)).map_err(status_of)
+    }
+
+    /// What keys hold; those that hold nothing are loaded together. A key that fails fails alone, and where nothing is known of any
+    /// key, the first failure is that of all.
+    pub(super) async fn find_batch(
+        &self,
+        admitted: &Admitted<'_, A::Caller>,
+        keys: &[String],
+        is_retried_outside: bool,
+    ) -> Result<BatchGetResponse, Status> {
+        // Most keys hold something: what has to be waited for is what does not.
+        let begun = self.engine.now();
+        let held: Vec<_> = keys.iter().map(|key| self.found(admitted, key)).collect();
+        let hit =
+            |(key, held): (&String, &Option<Found>)| Ok(held.clone().map(|it| self.entry(key, it, api::Outcome::Hit)));
+        let mut known: Vec<Known> = keys.iter().zip(&held).map(hit).collect();
+        let missing: Vec<_> = (0..keys.len()).filter(|index| matches!(known[*index], Ok(None))).collect();
+        if let Some(origin) = admitted.space.origin.as_ref().filter(|_| !missing.is_empty()) {
+            let caller = self.caller(admitted, &**origin, is_retried_outside).await?;
+            let most = origin.most_keys();
+            for some in missing.chunks(most.saturating_mul(CALLS_AT_ONCE)) {
+                within_bounds(&known)?;
+                let load = |index: &usize| (&*keys[*index], load_of(admitted, origin, &caller, &keys[*index]));
+                let loads: Vec<_> = some.iter().map(load).collect();
+                let answers = self.engine.load_keys(&admitted.space.namespace, &admitted.tenant, &loads, most).await;
+                for (index, answer) in some.iter().zip(answers) {
+                    known[*index] = self.known(&keys[*index], answer);
+                }
+            }
+            // What was held has waited for the others.
+            let waited = self.engine.now().since(begun);
+            for ((key, held), known) in keys.iter().zip(held).zip(&mut known) {
+                if let Some(held) = held {
+                    *known = Ok(Some(self.entry(key, held.after(waited), api::Outcome::Hit)));
+                }
+            }
+        }
+        within_bounds(&known)?;
+        batch_answer(keys, known)
+    }
+
+    /// Whose load it is, under the caller's own passport where the origin takes one, if the caller might call its method by the
+    /// gateway: the cache has no rights there, and what is loaded is held for others.
+    async fn caller(
+        &self,
+        admitted: &Admitted<'_, A::Caller>,
+        origin: &dyn KeyOrigin,
+        is_retried_outside: bool,
+    ) -> Result<KeyCaller, Status> {
+        let Admitted { caller, token, deadline, id, .. } = admitted;
+        let passport = match origin.question() {
+            None => None,
+            Some(question) => {
+                let passport = self.auth.exchange(token, caller.as_ref(), &question, *deadline, id).await;
+                let place = || format!("on the upstream {}", question.audience);
+                Some(passport.map_err(|refused| denied(refused, question.permission, &place()))?)
+            }
+        };
+        Ok(KeyCaller {
+            tenant: admitted.tenant.as_str().into(),
+            passport,
+            holder: Holder::principal(&caller.as_ref().claims.sub, None),
+            is_retried_outside,
+            id: id.clone(),
+            read: CurrentCall::get(),
+        })
+    }
+
+    /// What is known of a key by a load. An origin that has nothing of this name leaves the key absent; what else it said, its
+    /// caller is told.
+    fn known(&self, key: &str, answer: Result<KeyAnswer, Overload>) -> Known {
+        let answer = answer.map_err(|overload| failure_of(&overloaded(overload)))?;
         let mut entry = match answer.found {
             Ok(found) => self.entry(key, found, outcome(answer.outcome)),
-            Err(failure) => return absent_or(failure),
+            Err(failure) if Code::from_i32(failure.code) == Code::NotFound => return Ok(None),
+            Err(failure) => return Err(failure),
         };
         if let Some(freshness) = &mut entry.freshness {
             (freshness.stored, freshness.collapsed) = (answer.stored, answer.collapsed);
         }
         Ok(Some(entry))
-    }
-
-    /// The call of the origin, under the caller's own passport, if the caller might call its method by the gateway: the cache has
-    /// no rights there, and what is loaded is held for others.
-    async fn call(
-        &self,
-        admitted: &Admitted<'_, A::Caller>,
-        (origin, upstream): (&Arc<KeyOrigin>, &Arc<Upstream>),
-        key: &str,
-        is_retried_outside: bool,
-    ) -> Result<OriginCall, Status> {
-        let (method, permission, audience) = (&*origin.method, &*origin.permission, &*origin.upstream);
-        let question = Question { method, permission, audience, address: None, actor: None };
-        let Admitted { caller, token, deadline, id, .. } = admitted;
-        let passport = self.auth.exchange(token, caller.as_ref(), &question, *deadline, id).await;
-        Ok(OriginCall {
-            target: Target::Key(Arc::clone(origin)),
-            upstream: Arc::clone(upstream),
-            request: origin.request(key),
-            passport: Some(
-                passport.map_err(|refused| denied(refused, permission, &format!("on the upstream {audience}")))?,
-            ),
-            headers: HeaderMap::new(),
-            holder: Some(Holder::principal(&caller.as_ref().claims.sub, None)),
-            is_retried_outside,
-            id: id.clone(),
-            read: CurrentCall::get(),
-        })
     }
 
     fn entry(&self, key: &str, found: Found, outcome: api::Outcome) -> Entry {
@@ -102,10 +149,43 @@ where
     }
 }
 
-/// An origin that has nothing of this name leaves the key absent; what else it said, its caller is told.
-fn absent_or(failure: Failure) -> Result<Option<Entry>, Status> {
-    match Code::from_i32(failure.code) {
-        Code::NotFound => Ok(None),
-        code => Err(Status::with_details(code, failure.message, failure.details)),
+fn load_of<C>(
+    admitted: &Admitted<'_, C>,
+    origin: &Arc<dyn KeyOrigin>,
+    caller: &KeyCaller,
+    key: &str,
+) -> KeyLoad<OriginCall> {
+    let call = KeyCall { origin: Arc::clone(origin), key: key.into(), caller: caller.clone() };
+    let (ttl, wait_budget) = (admitted.space.config.default_ttl, admitted.deadline.remaining());
+    KeyLoad { ttl, wait_budget, call: OriginCall::Key(call) }
+}
+
+fn batch_answer(keys: &[String], known: Vec<Known>) -> Result<BatchGetResponse, Status> {
+    if let Some(Err(first)) = known.first()
+        && known.iter().all(Result::is_err)
+    {
+        return Err(status_of(first.clone()));
     }
+    let mut answer = BatchGetResponse::default();
+    for (key, known) in keys.iter().zip(known) {
+        match known {
+            Ok(Some(entry)) => answer.entries.push(entry),
+            Ok(None) => answer.absent.push(key.clone()),
+            Err(Failure { code, message, details }) => {
+                answer.failed.push(FailedKey { key: key.clone(), code, message, details });
+            }
+        }
+    }
+    Ok(answer)
+}
+
+/// Whether an answer with these entries is one that clients take.
+fn within_bounds(known: &[Known]) -> Result<(), Status> {
+    let entries = known.iter().filter_map(|known| known.as_ref().ok()?.as_ref());
+    let bytes: usize = entries.map(|entry| entry.key.len() + entry.value.len()).sum();
+    if bytes > MOST_BATCH_BYTES { Err(too_large()) } else { Ok(()) }
+}
+
+fn status_of(failure: Failure) -> Status {
+    Status::with_details(Code::from_i32(failure.code), failure.message, failure.details)
 }
