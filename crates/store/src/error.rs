@@ -69,6 +69,27 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether it did not answer in time, or ended what took longer than it may.
+    pub fn is_timeout(&self) -> bool {
+        match self.engine() {
+            Some(sqlx::Error::Io(error)) => error.kind() == io::ErrorKind::TimedOut,
+            Some(sqlx::Error::PoolTimedOut) => true,
+            // query_canceled.
+            _ => self.code().is_some_and(|code| code == "57014"),
+        }
+    }
+
+    /// Whether the statement itself is wrong, or asks for what this user may not read: another attempt ends the same way.
+    pub fn is_of_statement(&self) -> bool {
+        self.code().is_some_and(|code| code.starts_with("42"))
+    }
+
+    fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+        self.engine()?.as_database_error()?.code()
+    }
+}
+
 /// Logs that the store of this process failed, once a second at most: every call fails while the store does, and what is
 /// full may be the disk that holds the log.
 pub fn log_failure(error: &(dyn std::error::Error + 'static)) {

@@ -108,6 +108,15 @@ impl Location {
         Ok(options.log_statements(LevelFilter::Trace))
     }
 
+    /// The same for the server that it has to be.
+    pub(crate) fn server_options(&self) -> Result<PgConnectOptions, Error> {
+        if self.file.is_some() {
+            return Err(Error::Url);
+        }
+        let options = self.url.parse::<PgConnectOptions>().map_err(Error::Server)?;
+        Ok(options.log_statements(LevelFilter::Trace))
+    }
+
     /// Makes the file where it is missing, so that only its owner reads it; SQLite gives the files beside it the same mode.
     /// The mode of a file that is there is its owner's choice.
     pub(crate) fn make_file(&self) -> Result<(), Error> {
@@ -157,6 +166,12 @@ impl StoreUrl {
     /// The whole text. Keep it out of logs, errors and labels.
     pub fn expose(&self) -> &str {
         &self.1
+    }
+}
+
+impl PartialEq for StoreUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.1 == other.1
     }
 }
 

@@ -1,0 +1,82 @@
+//! Read-only queries on a PostgreSQL server: of tables that are others', by a role that should have no more than the right to
+//! read them.
+
+use std::fmt;
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgPoolOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Column as _, Connection, Executor, PgPool, Postgres, SqlSafeStr, Statement, TypeInfo};
+
+use crate::{
+    Error, Location,
+    retry::{ANSWER, PING, within},
+};
+
+/// Connections to read from. Clones share them.
+#[derive(Clone)]
+pub struct Reader(PgPool);
+
+/// A column of what a query answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type, such as `TEXT`.
+    pub kind: String,
+}
+
+impl Reader {
+    /// At most so many connections; none is made yet.
+    pub fn new(location: &Location, connections: u32) -> Result<Self, Error> {
+        let options = PgPoolOptions::new().max_connections(connections).acquire_timeout(ANSWER);
+        // As for what is written: the pool's own test has no bound, and what does not answer never serves again.
+        let options = options
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(async { Ok(within(PING, connection.ping()).await.is_ok()) }))
+            .after_release(|connection, _| Box::pin(async { within(ANSWER, connection.ping()).await.map(|()| true) }));
+        Ok(Self(options.connect_lazy_with(location.server_options()?)))
+    }
+
+    /// What a query answers, as the server says without running it.
+    pub async fn describe(&self, sql: &str) -> Result<Vec<Column>, Error> {
+        within(ANSWER, async {
+            let mut connection = self.0.acquire().await?;
+            let statement = connection.prepare(AssertSqlSafe(sql.to_owned()).into_sql_str()).await?;
+            let column = |column: &sqlx::postgres::PgColumn| Column {
+                name: column.name().to_owned(),
+                kind: column.type_info().name().to_owned(),
+            };
+            Ok(statement.columns().iter().map(column).collect())
+        })
+        .await
+    }
+
+    /// The rows of a query within this time, after which the server ends it as well. It can't change anything.
+    pub async fn rows(
+        &self,
+        query: Query<'static, Postgres, PgArguments>,
+        time: Duration,
+    ) -> Result<Vec<PgRow>, Error> {
+        // In one message with the BEGIN. 0 would be no bound.
+        let millis = time.as_millis().max(1);
+        let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {millis}");
+        within(time, async {
+            let mut transaction = self.0.begin_with(AssertSqlSafe(begin)).await?;
+            // Dropped, it is rolled back: nothing has to be kept of it, and nobody waits for that.
+            Ok(query.fetch_all(&mut *transaction).await?)
+        })
+        .await
+    }
+
+    /// Closes all connections; whatever is asked afterwards fails.
+    pub async fn close(&self) {
+        let _ = tokio::time::timeout(ANSWER, self.0.close()).await;
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Reader").finish_non_exhaustive()
+    }
+}
