@@ -14,6 +14,7 @@ use crate::origin::Origin;
 use crate::store::Store;
 use crate::validity::Validity;
 use crate::world::{Moment, World};
+use crate::write_turns::WriteTurns;
 
 /// Until when a process may answer that is alone. It need not look at its clock.
 pub(crate) const FOREVER: u64 = u64::MAX;
@@ -38,6 +39,7 @@ pub(crate) struct Parts<O, S, W> {
     /// Until when answers may come from memory, in nanoseconds: for ever where this process is the only one.
     pub(crate) verified_until: AtomicU64,
     pub(crate) flights: Arc<Flights>,
+    pub(crate) write_turns: WriteTurns,
     /// The newest version that was given to a value of a namespace.
     pub(crate) versions: AtomicU64,
     pub(crate) limits: Limits,
@@ -62,6 +64,8 @@ pub(crate) struct Rules {
     pub(crate) put_retires_loads: bool,
     pub(crate) delete_retires_loads: bool,
     pub(crate) invalidation_retires_loads: bool,
+    pub(crate) write_turns: bool,
+    pub(crate) failed_writes_forget: bool,
     pub(crate) new_enough_flights: bool,
     pub(crate) one_flight_after_another: bool,
     pub(crate) noted_before_judged: bool,
@@ -96,6 +100,8 @@ impl Rules {
         put_retires_loads: true,
         delete_retires_loads: true,
         invalidation_retires_loads: true,
+        write_turns: true,
+        failed_writes_forget: true,
         new_enough_flights: true,
         one_flight_after_another: true,
         noted_before_judged: true,
@@ -133,6 +139,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             leases,
             verified_until: AtomicU64::new(FOREVER),
             flights: Arc::new(Flights::new(limits.flights, limits.waiters)),
+            write_turns: WriteTurns::default(),
             versions: AtomicU64::new(0),
             limits,
             rules,

@@ -43,6 +43,9 @@ mod metrics;
 // Keys of namespaces: what callers put there, and what is loaded where they hold nothing.
 mod namespace;
 mod namespace_load;
+mod write_through;
+mod write_turns;
+mod changes;
 mod quota;
 
 // The near cache of a gateway.
@@ -69,6 +72,7 @@ mod stress;
 mod tests;
 
 pub use answer::{Answer, Failure, Load, Outcome, Stale};
+pub use changes::{Change, Lagged, Watcher};
 pub use engine::Engine;
 pub use entry::Entry;
 pub use gap_detector::{Batch, Continuity, GapDetector, Missing, Noted};
@@ -91,3 +95,4 @@ pub use read::Read;
 pub use replica::{Acknowledgement, Invalidated, Refused, Replica};
 pub use store::{KeyHash, MemoryStore, Store};
 pub use world::{Live, Moment, World};
+pub use write_through::Committed;

@@ -25,6 +25,7 @@ pub struct Metrics {
     puts: Counter<u64>,
     conflicts: Counter<u64>,
     namespace_loads: Counter<u64>,
+    namespace_writes: Counter<u64>,
     leases_granted: Counter<u64>,
     leases_refused: Counter<u64>,
     invalidation_waits: Histogram<f64>,
@@ -51,16 +52,10 @@ impl Metrics {
     /// Instruments of this meter.
     pub fn new(meter: &Meter) -> Self {
         Self {
-            reads: meter.u64_counter("accord.cache.reads").with_description("Reads by outcome").build(),
+            reads: counter(meter, "accord.cache.reads", "Reads by outcome"),
             reads_by_outcome: Arc::default(),
-            stale_served: meter
-                .u64_counter("accord.cache.stale_served")
-                .with_description("Stale answers that were served, by reason")
-                .build(),
-            removals: meter
-                .u64_counter("accord.cache.removals")
-                .with_description("Entries that left the store, by cause")
-                .build(),
+            stale_served: counter(meter, "accord.cache.stale_served", "Stale answers that were served, by reason"),
+            removals: counter(meter, "accord.cache.removals", "Entries that left the store, by cause"),
             flights: up_down(meter, "accord.cache.flights", "Loads under way"),
             waiters: up_down(meter, "accord.cache.waiters", "Readers that wait for a load"),
             loads: meter
@@ -69,27 +64,25 @@ impl Metrics {
                 .with_description("Time of loads by result")
                 .build(),
             meter: meter.clone(),
-            namespace_reads: meter
-                .u64_counter("accord.cache.namespace.reads")
-                .with_description("Reads of keys by namespace and outcome")
-                .build(),
-            puts: meter.u64_counter("accord.cache.namespace.puts").with_description("Values put by namespace").build(),
-            conflicts: meter
-                .u64_counter("accord.cache.namespace.conflicts")
-                .with_description("Writes that expected another version, by namespace")
-                .build(),
-            namespace_loads: meter
-                .u64_counter("accord.cache.namespace.loads")
-                .with_description("Loads of keys by namespace and result")
-                .build(),
-            leases_granted: meter
-                .u64_counter("accord.cache.leases.granted")
-                .with_description("Leases that were granted with answers")
-                .build(),
-            leases_refused: meter
-                .u64_counter("accord.cache.leases.refused")
-                .with_description("Answers without the lease that was asked for, by reason")
-                .build(),
+            namespace_reads: counter(meter, "accord.cache.namespace.reads", "Reads of keys by namespace and outcome"),
+            puts: counter(meter, "accord.cache.namespace.puts", "Values put by namespace"),
+            conflicts: counter(
+                meter,
+                "accord.cache.namespace.conflicts",
+                "Writes that expected another version, by namespace",
+            ),
+            namespace_loads: counter(meter, "accord.cache.namespace.loads", "Loads of keys by namespace and result"),
+            namespace_writes: counter(
+                meter,
+                "accord.cache.namespace.writes",
+                "Writes of keys that went to the origin first, by namespace and result",
+            ),
+            leases_granted: counter(meter, "accord.cache.leases.granted", "Leases that were granted with answers"),
+            leases_refused: counter(
+                meter,
+                "accord.cache.leases.refused",
+                "Answers without the lease that was asked for, by reason",
+            ),
             invalidation_waits: meter
                 .f64_histogram("accord.cache.invalidation.wait.duration")
                 .with_unit("s")
@@ -176,6 +169,11 @@ impl NamespaceMetrics {
         self.all.puts.add(1, &self.label);
     }
 
+    pub(crate) fn write(&self, is_done: bool) {
+        let result = KeyValue::new("result", if is_done { "ok" } else { "failed" });
+        self.all.namespace_writes.add(1, &[&self.label[..], &[result]].concat());
+    }
+
     pub(crate) fn conflict(&self) {
         self.all.conflicts.add(1, &self.label);
     }
@@ -201,6 +199,10 @@ pub(crate) fn gauge(
     };
     // The meter keeps the callback; the handle has nothing more to do.
     let _ = meter.u64_observable_gauge(name).with_description(description).with_callback(observe).build();
+}
+
+fn counter(meter: &Meter, name: &'static str, description: &'static str) -> Counter<u64> {
+    meter.u64_counter(name).with_description(description).build()
 }
 
 /// How many there are of something, without labels.

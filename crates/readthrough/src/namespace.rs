@@ -17,6 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::answer::Load;
+use crate::changes::{Change, Changes, Watcher};
 use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::key::{Audience, Identity, Key, Tag};
@@ -39,6 +40,7 @@ struct Parts {
     quota: Arc<Quota>,
     counts: Counts,
     metrics: NamespaceMetrics,
+    changes: Arc<Changes>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +78,8 @@ pub struct Found {
     pub value: Bytes,
     /// Its version.
     pub version: u64,
+    /// The version that its origin gave it.
+    pub of_origin: Option<u64>,
     /// Time since it was put, or since its load began.
     pub age: Duration,
     /// What is left of its life.
@@ -116,6 +120,8 @@ pub enum Expected {
     Nothing,
     /// This version.
     Version(u64),
+    /// The value to which its origin gave this version.
+    OfOrigin(u64),
 }
 
 /// What became of a value that was put.
@@ -145,7 +151,7 @@ impl Namespace {
     }
 
     /// A tag of a tenant in this namespace, which no tag of a contract meets.
-    fn tag(&self, tenant: &str, name: &str) -> Tag {
+    pub(crate) fn tag(&self, tenant: &str, name: &str) -> Tag {
         Tag::scoped(["namespace", &self.0.name, tenant, name])
     }
 
@@ -156,6 +162,18 @@ impl Namespace {
             [hits, misses, puts, conflicts, loads].map(|count| count.load(Ordering::Relaxed));
         let (entries, bytes) = (self.0.quota.entries(), self.0.quota.bytes());
         NamespaceStats { entries, bytes, hits, misses, puts, conflicts, loads }
+    }
+
+    /// Follows what is done to a tenant's keys that begin with a prefix: after the change of this number, where that is known still,
+    /// and else from now on; and which of both.
+    pub fn watch(&self, tenant: &str, prefix: &str, after: Option<u64>) -> (Watcher, bool) {
+        Watcher::new(&self.0.changes, tenant, prefix, after)
+    }
+
+    /// Tells those who watch.
+    pub(crate) fn tell(&self, tenant: &str, change: Change) {
+        let changes = &self.0.changes;
+        changes.add(&mut changes.lock(), tenant, change);
     }
 
     /// Its bounds.
@@ -169,7 +187,12 @@ impl Namespace {
         self.0.metrics.read(is_hit);
     }
 
-    fn count_put(&self) {
+    /// Counts a write that went to the origin first.
+    pub(crate) fn count_write(&self, is_done: bool) {
+        self.0.metrics.write(is_done);
+    }
+
+    pub(crate) fn count_put(&self) {
         self.0.counts.puts.fetch_add(1, Ordering::Relaxed);
         self.0.metrics.put();
     }
@@ -179,7 +202,8 @@ impl Namespace {
         self.0.metrics.loaded(load);
     }
 
-    fn conflict(&self) -> Conflict {
+    /// Counts a write that was refused because the key is not what was expected.
+    pub fn conflict(&self) -> Conflict {
         self.0.counts.conflicts.fetch_add(1, Ordering::Relaxed);
         self.0.metrics.conflict();
         Conflict
@@ -189,10 +213,11 @@ impl Namespace {
 impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// An empty namespace in this engine's store. Two of one name would share their keys.
     pub fn namespace(&self, name: &str, limits: NamespaceLimits) -> Namespace {
+        let changes = Arc::new(Changes::new(limits.changes));
         let quota = Arc::new(Quota::new(limits, self.0.rules.release_by_version));
         let held = [Arc::downgrade(&quota), Arc::downgrade(&quota)];
         let metrics = self.0.metrics.namespace(name, held);
-        Namespace(Arc::new(Parts { name: name.into(), quota, counts: Counts::default(), metrics }))
+        Namespace(Arc::new(Parts { name: name.into(), quota, counts: Counts::default(), metrics, changes }))
     }
 
     /// What a key holds.
@@ -219,10 +244,12 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let (version, now) = (self.next_version(&place), self.0.world.now());
         let put = Put::new(version, namespace.key_name(write.tenant, write.key), now.after(write.ttl));
         let tags = write.tags.iter().map(|name| namespace.tag(write.tenant, name)).collect();
-        self.hold(&place, &Arc::new(Entry::put(write.value, tags, epoch, now, put)));
+        let entry = Arc::new(Entry::put(write.value, tags, epoch, now, put));
+        self.hold(&place, &entry);
         if self.0.rules.put_retires_loads {
             shard.retire_newest(&place);
         }
+        self.tell_put(namespace, (write.tenant, write.key), &entry);
         drop(shard);
         self.make_room(namespace);
         namespace.count_put();
@@ -239,28 +266,34 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         self.found(&entry)
     }
 
-    /// Deletes what a key holds, where that is what is expected; the version that it was.
+    /// Deletes what a key holds, where that is what is expected; the version that it was, and that of its origin.
     pub fn delete(
         &self,
         namespace: &Namespace,
         tenant: &str,
         key: &str,
         expected: Expected,
-    ) -> Result<Option<u64>, Conflict> {
+    ) -> Result<Option<(u64, Option<u64>)>, Conflict> {
         let place = namespace.place(tenant, key);
         let mut shard = self.0.flights.lock(&place);
         self.compare(namespace, &place, expected)?;
-        let version = self.current_version(&place);
+        let current = self.0.store.get(&place).and_then(|entry| self.found(&entry));
+        let version = current.map(|found| (found.version, found.of_origin));
         self.0.store.remove(&place);
         if self.0.rules.delete_retires_loads {
             shard.retire_newest(&place);
         }
+        namespace.tell(tenant, Change::Deleted(key.into()));
         Ok(version)
     }
 
     /// Once this returns, no read that starts later sees a value put before under one of the tenant's tags.
     pub fn invalidate_tags(&self, namespace: &Namespace, tenant: &str, tags: &[String]) {
+        let changes = &namespace.0.changes;
+        // Under the lock of the log: a put that this does not reach is told after it.
+        let mut log = changes.lock();
         self.invalidate(tags.iter().map(|name| namespace.tag(tenant, name)));
+        changes.add(&mut log, tenant, Change::TagsInvalidated(tags.into()));
     }
 
     /// Once this returns, no read that starts later sees a value put, or loaded, before under a key of the tenant that begins
@@ -279,9 +312,20 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
                 self.0.store.remove(place);
             }
             if places.len() < CHUNK {
-                return;
+                break;
             }
             after = last;
+        }
+        namespace.tell(tenant, Change::PrefixInvalidated(prefix.into()));
+    }
+
+    /// Tells of a value that a key holds now. The caller has the lock of its shard.
+    pub(crate) fn tell_put(&self, namespace: &Namespace, (tenant, key): (&str, &str), entry: &Entry) {
+        let (changes, Some(put)) = (&namespace.0.changes, entry.as_put()) else { return };
+        let mut log = changes.lock();
+        // Where its tags have been invalidated meanwhile, that is in the log, and what comes after it must be alive.
+        if self.0.validity.tags_hold(&entry.tags, entry.epoch) {
+            changes.add(&mut log, tenant, Change::Put { key: key.into(), version: (put.version, put.of_origin) });
         }
     }
 
@@ -308,6 +352,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         (is_valid && now < put.expires()).then(|| Found {
             value: value.clone(),
             version: put.version,
+            of_origin: put.of_origin,
             age: now.since(entry.started),
             ttl,
         })
@@ -315,17 +360,18 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
 
     fn compare(&self, namespace: &Namespace, place: &Key, expected: Expected) -> Result<(), Conflict> {
         let rules = &self.0.rules;
-        let wanted = match expected {
-            Expected::Version(version) if rules.compare => Some(version),
-            Expected::Nothing if rules.compare => None,
-            _ => return Ok(()),
+        if !rules.compare || expected == Expected::Anything {
+            return Ok(());
+        }
+        let current = self.0.store.get(place).filter(|entry| !rules.absent_when_dead || self.found(entry).is_some());
+        let current = current.as_ref().and_then(|entry| entry.as_put());
+        let holds = match expected {
+            Expected::Anything => true,
+            Expected::Nothing => current.is_none(),
+            Expected::Version(version) => current.is_some_and(|put| put.version == version),
+            Expected::OfOrigin(version) => current.is_some_and(|put| put.of_origin == Some(version)),
         };
-        let current = if rules.absent_when_dead { self.current_version(place) } else { self.stored_version(place) };
-        if current == wanted { Ok(()) } else { Err(namespace.conflict()) }
-    }
-
-    fn current_version(&self, place: &Key) -> Option<u64> {
-        self.0.store.get(place).and_then(|entry| self.found(&entry)).map(|found| found.version)
+        if holds { Ok(()) } else { Err(namespace.conflict()) }
     }
 
     pub(crate) fn stored_version(&self, place: &Key) -> Option<u64> {

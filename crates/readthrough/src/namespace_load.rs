@@ -186,7 +186,9 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let loaded = self.load(load.call.clone(), budget.until).await;
         subject.namespace.count_load(&loaded.load);
         let (version, age) = (self.next_version(&subject.place), self.0.world.now().since(started));
-        let found = loaded.load.map(|value| Found { value, version, age, ttl: load.ttl.saturating_sub(age) });
+        let of_origin = loaded.version;
+        let ttl = load.ttl.saturating_sub(age);
+        let found = loaded.load.map(|value| Found { value, version, of_origin, age, ttl });
         Ok(answer(found, Outcome::Bypass))
     }
 
@@ -218,7 +220,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         match loaded.load {
             Ok(value) => {
                 let version = self.next_version(&subject.place);
-                Entry::put(value, tags, epoch, started, Put::new(version, subject.name.clone(), started.after(ttl)))
+                let put = Put::new(version, subject.name.clone(), started.after(ttl)).of_origin(loaded.version);
+                Entry::put(value, tags, epoch, started, put)
             }
             Err(failure) => Entry::new(Err(failure), loaded.metadata, epoch, started, tags, 1.0),
         }
@@ -229,7 +232,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let value = entry.load.clone()?;
         let put = entry.as_put().ok_or_else(Failure::dropped)?;
         let now = self.0.world.now();
-        Ok(Found { value, version: put.version, age: now.since(entry.started), ttl: put.expires().since(now) })
+        let (age, ttl) = (now.since(entry.started), put.expires().since(now));
+        Ok(Found { value, version: put.version, of_origin: put.of_origin, age, ttl })
     }
 }
 

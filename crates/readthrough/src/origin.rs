@@ -33,11 +33,13 @@ pub struct Loaded {
     pub metadata: Bytes,
     /// The tags that only the answer tells. None: they can't be told, and the answer must not be stored.
     pub tags: Option<Vec<Tag>>,
+    /// The version that the origin gives it, where it gives any. Only keys of a namespace have one.
+    pub version: Option<u64>,
 }
 
 impl From<Load> for Loaded {
     /// Without metadata, and without tags that only the answer would tell.
     fn from(load: Load) -> Self {
-        Self { load, metadata: Bytes::new(), tags: Some(Vec::new()) }
+        Self { load, metadata: Bytes::new(), tags: Some(Vec::new()), version: None }
     }
 }

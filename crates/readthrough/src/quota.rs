@@ -21,6 +21,8 @@ pub struct NamespaceLimits {
     pub bytes: u64,
     /// Its entries.
     pub entries: u64,
+    /// Its changes that are remembered for those who watch it.
+    pub changes: usize,
 }
 
 /// The name of an entry: no two tenants share one.
@@ -63,6 +65,8 @@ impl KeyName {
 pub(crate) struct Put {
     /// Higher than that of every entry put before, whatever its key, and never used again.
     pub(crate) version: u64,
+    /// The version that its origin gave it.
+    pub(crate) of_origin: Option<u64>,
     of: KeyName,
     /// When its life ends, in nanoseconds. Touching an entry moves this and nothing else: what was invalidated stays so.
     expires: AtomicU64,
@@ -70,7 +74,12 @@ pub(crate) struct Put {
 
 impl Put {
     pub(crate) fn new(version: u64, of: KeyName, expires: Moment) -> Self {
-        Self { version, of, expires: AtomicU64::new(expires.0) }
+        Self { version, of_origin: None, of, expires: AtomicU64::new(expires.0) }
+    }
+
+    /// The same with the version that its origin gave it.
+    pub(crate) fn of_origin(self, version: Option<u64>) -> Self {
+        Self { of_origin: version, ..self }
     }
 
     pub(crate) fn expires(&self) -> Moment {

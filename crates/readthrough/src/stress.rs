@@ -61,7 +61,7 @@ async fn read_after_acknowledged_invalidation_never_sees_older_answer() {
 #[test]
 fn concurrent_compare_and_sets_lose_no_update() {
     let engine = engine(Counter::default());
-    let space = engine.namespace("counters", NamespaceLimits { bytes: 1 << 16, entries: 10 });
+    let space = engine.namespace("counters", NamespaceLimits { bytes: 1 << 16, entries: 10, changes: 100 });
     let put = |value: u64, expected| {
         let value = Bytes::copy_from_slice(&value.to_be_bytes());
         engine.put(&space, Write { tenant: "", key: "n", value, tags: &[], ttl: Duration::from_mins(1), expected })
@@ -89,7 +89,7 @@ fn concurrent_compare_and_sets_lose_no_update() {
 #[test]
 fn value_derived_from_an_invalidated_one_is_not_seen_after_the_acknowledgement() {
     let engine = engine(Counter::default());
-    let space = engine.namespace("chains", NamespaceLimits { bytes: 1 << 16, entries: 10 });
+    let space = engine.namespace("chains", NamespaceLimits { bytes: 1 << 16, entries: 10, changes: 100 });
     let tags = ["chain".to_owned()];
     let put = |chain: u64, expected| {
         let value = Bytes::copy_from_slice(&chain.to_be_bytes());

@@ -8,6 +8,7 @@ mod namespace_loads;
 mod namespaces;
 mod stale;
 mod stored;
+mod write_through;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

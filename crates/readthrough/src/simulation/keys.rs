@@ -19,7 +19,7 @@ const KEYS: [&str; 3] = ["a", "a/1", "b/1"];
 const TAGS: u64 = 3;
 
 /// Room for fewer entries than there are keys.
-const QUOTA: NamespaceLimits = NamespaceLimits { bytes: 3_000, entries: 4 };
+const QUOTA: NamespaceLimits = NamespaceLimits { bytes: 3_000, entries: 4, changes: 100 };
 
 /// The callers of a run.
 #[derive(Clone)]

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::key_model::KeyCall;
 use super::oracle::{Caller, OBJECTS, Oracle, REFUSED_PRINCIPAL, Value};
 use super::scheduler::{Simulated, give_way};
+use super::through_model::ThroughCall;
 use crate::{Failure, Key, Loaded, Moment, Origin, Tag, World};
 
 /// Objects change one by one, or all of one of so many groups.
@@ -77,6 +78,8 @@ pub(super) enum Call {
     Object(SimulatedCall),
     /// A key of a namespace.
     Key(KeyCall),
+    /// A key of a namespace that is written through.
+    Through(ThroughCall),
 }
 
 /// What a load of an object needs.
@@ -120,6 +123,7 @@ impl Origin for SimulatedOrigin {
         match call {
             Call::Object(call) => self.load_object(call, time).await,
             Call::Key(call) => self.load_keys(vec![call], time).await.remove(0),
+            Call::Through(call) => self.load_through(call).await,
         }
     }
 
@@ -171,6 +175,21 @@ impl SimulatedOrigin {
         calls.iter().zip(numbers).map(end).collect()
     }
 
+    async fn load_through(&self, call: ThroughCall) -> Loaded {
+        let rng = &self.world.rng;
+        give_way(rng.below(6)).await;
+        let current = call.truth.lock().unwrap().current(call.key);
+        give_way(rng.below(12)).await;
+        match current {
+            _ if rng.below(16) == 0 => failure(14),
+            None => failure(5),
+            Some(number) => {
+                let value = Bytes::copy_from_slice(&number.to_be_bytes());
+                Loaded { version: Some(number), ..Ok(value).into() }
+            }
+        }
+    }
+
     fn sample(&self, caller: Caller) -> Value {
         let version = self.oracle.lock().unwrap().current(caller.object);
         let sampled = self.world.now();
@@ -192,11 +211,16 @@ fn answer(call: SimulatedCall, value: Value) -> Loaded {
         let details = Bytes::from(bytes);
         // An absence has no answer that could tell a tag.
         let tags = (!tagged_by_answer(object)).then(Vec::new);
-        return Loaded { load: Err(Failure { code: 5, message: String::new(), details }), metadata, tags };
+        return Loaded {
+            load: Err(Failure { code: 5, message: String::new(), details }),
+            metadata,
+            tags,
+            version: None,
+        };
     }
     let padding = if call.uncacheable() && value.version % 5 == 4 { 2_000 } else { u64::from(object) * 40 };
     bytes.resize(bytes.len() + usize::try_from(padding).expect("a small number"), 0);
-    Loaded { load: Ok(Bytes::from(bytes)), metadata, tags: Some(tags) }
+    Loaded { load: Ok(Bytes::from(bytes)), metadata, tags: Some(tags), version: None }
 }
 
 struct Leaving {

@@ -12,6 +12,7 @@ use super::origin::{Call, GROUPS, LoadMonitor, SimulatedCall, SimulatedOrigin, g
 use super::scheduler::{Rng, Scheduler, Simulated, give_way};
 use super::sender::{InvalidationSender, Message};
 use super::store::TrackedStore;
+use super::through::ThroughCallers;
 use crate::engine::Rules;
 use crate::{
     Answer, Audience, ConsistencyRequirement, Continuity, Engine, Identity, Key, Limits, Metrics, Noted, Outcome,
@@ -72,6 +73,8 @@ pub(super) struct RunStats {
     pub exchanged: u64,
     /// Loads of keys.
     pub key_loads: u64,
+    /// Writes through to the origin that were acknowledged.
+    pub written: u64,
 }
 
 /// Runs a seed; the first broken invariant.
@@ -89,6 +92,7 @@ struct Run {
     context: Context,
     store: TrackedStore,
     keys: KeyCallers,
+    through: ThroughCallers,
     callers: Vec<u64>,
 }
 
@@ -124,7 +128,8 @@ impl Run {
         };
         context.note(&mut context.sender.lock().unwrap(), None, false);
         let keys = KeyCallers::new(&context.engine, &world);
-        Self { scheduler: Scheduler::new(world), context, store, keys, callers: Vec::new() }
+        let through = ThroughCallers::new(&context.engine, &world);
+        Self { scheduler: Scheduler::new(world), context, store, keys, through, callers: Vec::new() }
     }
 
     fn operate(&mut self) {
@@ -150,7 +155,10 @@ impl Run {
     }
 
     fn call_key(&mut self) {
-        let task = self.scheduler.add(Box::pin(self.keys.clone().call()));
+        let task = match self.context.world.rng.below(4) {
+            0 => self.scheduler.add(Box::pin(self.through.clone().call())),
+            _ => self.scheduler.add(Box::pin(self.keys.clone().call())),
+        };
         self.remember(task);
     }
 
@@ -229,6 +237,7 @@ impl Run {
             return Err(broken);
         }
         self.keys.verify()?;
+        self.through.verify()?;
         let bytes = self.store.bytes();
         if bytes > LIMITS.capacity { Err(format!("I11: {bytes} bytes")) } else { Ok(()) }
     }
@@ -240,6 +249,7 @@ impl Run {
         while self.scheduler.step() {
             self.verify()?;
         }
+        self.through.settle()?;
         let oracle = self.context.origin.oracle.lock().unwrap();
         let loaded = self.store.all().into_iter().filter(|entry| entry.as_put().is_none());
         for entry in loaded {
@@ -262,7 +272,8 @@ impl Run {
             let model = self.keys.model.lock().unwrap();
             (model.exchanged, model.loads())
         };
-        Ok(RunStats { loads, exchanged, key_loads, ..*self.context.stats.lock().unwrap() })
+        let written = self.through.truth.lock().unwrap().written;
+        Ok(RunStats { loads, exchanged, key_loads, written, ..*self.context.stats.lock().unwrap() })
     }
 }
 

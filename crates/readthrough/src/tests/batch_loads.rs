@@ -40,7 +40,7 @@ impl Carts {
         let store = MemoryStore::new(limits.capacity, |_| {});
         let world = ManualWorld::default();
         let engine = Engine::new(origin.clone(), store, world.clone(), limits, metrics);
-        let space = engine.namespace("carts", NamespaceLimits { bytes: 1 << 18, entries: 100 });
+        let space = engine.namespace("carts", NamespaceLimits { bytes: 1 << 18, entries: 100, changes: 100 });
         Self { engine, origin, world, space }
     }
 

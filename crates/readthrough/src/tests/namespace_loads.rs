@@ -18,7 +18,7 @@ type Asked = JoinHandle<Result<KeyAnswer, Overload>>;
 impl Carts {
     fn new() -> Self {
         let (engine, origin, world) = subject();
-        let space = engine.namespace("carts", NamespaceLimits { bytes: 1 << 18, entries: 2 });
+        let space = engine.namespace("carts", NamespaceLimits { bytes: 1 << 18, entries: 2, changes: 100 });
         Self { engine, origin, world, space }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const ROOM: NamespaceLimits = NamespaceLimits { bytes: 1 << 18, entries: 100 };
+const ROOM: NamespaceLimits = NamespaceLimits { bytes: 1 << 18, entries: 100, changes: 100 };
 const LIFE: Duration = Duration::from_secs(10);
 
 struct Carts {
@@ -49,7 +49,10 @@ fn put_value_is_read_with_its_version_age_and_what_is_left_of_its_life() {
     let version = carts.put("ada", "milk");
     carts.world.advance(3);
     let (age, ttl) = (Duration::from_secs(3), Duration::from_secs(7));
-    assert_eq!(carts.get("ada"), Some(Found { value: Bytes::from_static(b"milk"), version, age, ttl }));
+    assert_eq!(
+        carts.get("ada"),
+        Some(Found { value: Bytes::from_static(b"milk"), version, of_origin: None, age, ttl })
+    );
 }
 
 #[test]
@@ -121,7 +124,7 @@ fn write_that_expects_nothing_succeeds_on_an_absent_key_alone() {
 fn version_of_a_deleted_value_is_never_that_of_a_later_one() {
     let carts = Carts::new(ROOM);
     let first = carts.put("ada", "milk");
-    assert_eq!(carts.engine.delete(&carts.space, "north", "ada", Expected::Version(first)), Ok(Some(first)));
+    assert_eq!(carts.engine.delete(&carts.space, "north", "ada", Expected::Version(first)), Ok(Some((first, None))));
     carts.put("ada", "bread");
     assert_eq!(carts.write("ada", "wine", &[], Some(first)), Err(Conflict));
     assert_eq!(carts.engine.delete(&carts.space, "north", "ada", Expected::Version(first)), Err(Conflict));
@@ -151,7 +154,7 @@ fn tag_invalidated_while_a_write_compares_reaches_what_it_writes() {
 
 #[test]
 fn invalidated_prefix_reaches_all_keys_that_begin_with_it_and_no_others() {
-    let carts = Carts::new(NamespaceLimits { bytes: 1 << 20, entries: 1_000 });
+    let carts = Carts::new(NamespaceLimits { bytes: 1 << 20, entries: 1_000, changes: 100 });
     let many: Vec<_> = (0..700).map(|n| format!("user/1/{n}")).collect();
     for key in many.iter().map(String::as_str).chain(["user/10", "user/2/0", "user/1"]) {
         carts.put(key, "milk");
@@ -193,7 +196,7 @@ fn quota_of_entries_drops_what_was_put_first() {
 
 #[test]
 fn quota_of_bytes_holds_when_a_put_has_ended() {
-    let carts = Carts::new(NamespaceLimits { bytes: 10_000, entries: 1_000 });
+    let carts = Carts::new(NamespaceLimits { bytes: 10_000, entries: 1_000, changes: 100 });
     for n in 0..50 {
         carts.put(&format!("key/{n}"), "a value of some bytes");
         assert!(carts.space.stats().bytes <= 10_000);

@@ -1,0 +1,68 @@
+//! What the origin of a namespace that is written through has committed: the truth that its callers are held against.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+/// What the origin has of a key after a commit: the commit's number where there is a value.
+#[derive(Clone, Copy, Debug)]
+struct Commit {
+    number: u64,
+    is_value: bool,
+}
+
+/// The origin: all commits of each key, and the last one that was acknowledged.
+#[derive(Debug, Default)]
+pub(super) struct Truth {
+    commits: BTreeMap<&'static str, Vec<Commit>>,
+    acknowledged: BTreeMap<&'static str, u64>,
+    count: u64,
+    pub written: u64,
+    pub broken: Option<String>,
+}
+
+impl Truth {
+    pub(super) fn commit(&mut self, key: &'static str, is_value: bool) -> u64 {
+        self.count += 1;
+        self.commits.entry(key).or_default().push(Commit { number: self.count, is_value });
+        self.count
+    }
+
+    pub(super) fn acknowledge(&mut self, key: &'static str, number: u64) {
+        let acknowledged = self.acknowledged.entry(key).or_default();
+        *acknowledged = number.max(*acknowledged);
+        self.written += 1;
+    }
+
+    /// The last commit that was acknowledged.
+    pub(super) fn acknowledged(&self, key: &'static str) -> u64 {
+        self.acknowledged.get(key).copied().unwrap_or_default()
+    }
+
+    /// The value that the key has now.
+    pub(super) fn current(&self, key: &'static str) -> Option<u64> {
+        self.commits.get(key)?.last().filter(|commit| commit.is_value).map(|commit| commit.number)
+    }
+
+    /// Whether the key was so at some time since this commit.
+    fn was_since(&self, key: &'static str, value: Option<u64>, floor: u64) -> bool {
+        let commits = self.commits.get(key).map_or(&[][..], Vec::as_slice);
+        let mut since = commits.iter().filter(|commit| commit.number >= floor);
+        match value {
+            Some(number) => since.any(|commit| commit.is_value && commit.number == number),
+            None => floor == 0 || since.any(|commit| !commit.is_value),
+        }
+    }
+
+    pub(super) fn see(&mut self, key: &'static str, value: Option<u64>, floor: u64) {
+        if !self.was_since(key, value, floor) {
+            self.broken.get_or_insert(format!("I6: {key} was {value:?}, and {floor} had been acknowledged"));
+        }
+    }
+}
+
+/// What a load of such a key needs.
+#[derive(Clone)]
+pub(super) struct ThroughCall {
+    pub key: &'static str,
+    pub truth: Arc<Mutex<Truth>>,
+}
