@@ -51,7 +51,7 @@ pub fn codes(reason: Reason) -> &'static [Code] {
             &[Internal, Unauthenticated, PermissionDenied, Unimplemented, Unavailable, Unknown]
         }
         Reason::NamespaceUnknown | Reason::KeyAbsent => &[NotFound],
-        Reason::IdempotencyInFlight | Reason::VersionConflict => &[Aborted],
+        Reason::IdempotencyInFlight | Reason::VersionConflict | Reason::WatcherTooSlow => &[Aborted],
         Reason::Internal => &[Internal],
     }
 }
