@@ -76,6 +76,7 @@ const CACHE: Rows = &[
     ("accord.cache.v1.CacheService/Put", Known),
     ("accord.cache.v1.CacheService/Stats", Known),
     ("accord.cache.v1.CacheService/Touch", Known),
+    ("accord.cache.v1.CacheService/Watch", Known),
     ("accord.cache.v1.IdempotencyService/Abandon", Holder("accord.cache.idempotency")),
     ("accord.cache.v1.IdempotencyService/Begin", Holder("accord.cache.idempotency")),
     ("accord.cache.v1.IdempotencyService/Complete", Holder("accord.cache.idempotency")),

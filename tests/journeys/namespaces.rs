@@ -240,3 +240,26 @@ async fn stats_of_the_cache_show_its_namespaces_and_how_full_it_is() -> Result<(
     assert!(text.lines().last().is_some_and(|row| row.starts_with("carts ")), "{text}");
     carts.fabric.stop().await
 }
+
+#[tokio::test]
+async fn watch_tells_changes_as_lines_and_as_events_and_goes_on_after_its_token() -> Result<()> {
+    let carts = Carts::start().await?;
+    let watch = |path: &str| {
+        let call = carts.fabric.get(&format!("/v1/cache/carts:watch{path}")).token(&carts.reader);
+        call.header("request-timeout", "0.5")
+    };
+    let first = watch("").send().await?;
+    assert_eq!(first.header("content-type"), Some("application/x-ndjson"));
+    let first: Value = serde_json::from_str(first.text().lines().next().unwrap())?;
+    assert_eq!(first["reset"], json!({}));
+    let put = carts.put("ada", json!({ "value": MILK })).await?.json()?;
+
+    let resumed = format!("?resumeToken={}", first["resumeToken"].as_str().unwrap());
+    let told = watch(&resumed).send().await?.text().to_owned();
+    let lines: Vec<Value> = told.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    assert_eq!(lines[0]["heartbeat"], json!({}), "{told}");
+    assert_eq!(lines[1]["put"], json!({ "key": "ada", "version": put["version"] }), "{told}");
+    let events = watch(&resumed).header("accept", "text/event-stream").send().await?;
+    assert!(events.text().contains("\n\ndata: {") && events.text().contains("\"put\""), "{}", events.text());
+    carts.fabric.stop().await
+}

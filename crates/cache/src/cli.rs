@@ -101,7 +101,10 @@ mod tests {
                          [[upstream.version]]\nname = 'v2'\nurls = ['http://127.0.0.1:3']\n\
                          [[namespace]]\nname = 'carts'\nread_permission = 'r'\nwrite_permission = 'w'\n\
                          [namespace.origin]\nupstream = 'shop'\nmethod = 'shop.v1.Shop/Get'\npermission = 'p'\n\
-                         [namespace.origin.batch]\nmethod = 'shop.v1.Shop/GetMany'\n";
+                         [namespace.origin.batch]\nmethod = 'shop.v1.Shop/GetMany'\n\
+                         [[namespace]]\nname = 'sessions'\nread_permission = 'r'\nwrite_permission = 'w'\n[namespace.records]\n\
+                         [[namespace]]\nname = 'prices'\nread_permission = 'r'\nwrite_permission = 'w'\n\
+                         [namespace.query]\nurl = 'postgres://db'\nsql = 'SELECT k AS key, v AS value FROM t WHERE k = ANY($1)'\n";
 
     #[test]
     fn command_line_is_consistent() {

@@ -27,4 +27,6 @@ pub mod plan;
 pub mod origin;
 mod answer_metadata;
 mod load_times;
+mod load_span;
+mod origin_failure;
 pub mod records;

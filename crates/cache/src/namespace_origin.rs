@@ -1,17 +1,24 @@
 //! Origins of namespaces (cache-aside): where what a key does not hold is loaded from.
 
 pub mod batch;
+mod method;
+pub mod query;
+pub mod records;
 pub mod upstream;
 mod value;
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use accord_mesh::Question;
-use accord_readthrough::Loaded;
+use accord_readthrough::{Failure, Loaded};
 use accord_runtime::{current_call::CurrentCall, fair_share::Holder, request::RequestId};
 use http::HeaderValue;
+use tonic::Status;
+
+use crate::origin_failure::failure_of;
 
 /// An origin of the keys of one namespace.
 #[tonic::async_trait]
@@ -53,4 +60,20 @@ pub struct KeyCall {
     pub key: Arc<str>,
     /// For whom.
     pub caller: KeyCaller,
+}
+
+/// What there is of each key, of rows that were found by their keys.
+fn by_key(keys: &[&str], rows: Result<Vec<(Vec<u8>, Loaded)>, Status>) -> Vec<Loaded> {
+    match rows.map(HashMap::<_, _>::from_iter) {
+        Ok(found) => {
+            let loaded = |key: &&str| found.get(key.as_bytes()).cloned().unwrap_or_else(|| Err(absent()).into());
+            keys.iter().map(loaded).collect()
+        }
+        Err(status) => vec![Err(failure_of(&status)).into(); keys.len()],
+    }
+}
+
+/// The origin has nothing of a key.
+fn absent() -> Failure {
+    failure_of(&Status::not_found("there is no such row"))
 }

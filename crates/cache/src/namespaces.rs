@@ -2,17 +2,22 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use accord_readthrough::{Engine, Namespace, NamespaceLimits, Origin, Store, World};
 use accord_runtime::config::Invalid;
-use accord_runtime::config::bound::{self, Count, DAY, Time};
+use accord_runtime::config::bound::{self, Count, DAY, HOUR, Time};
+use accord_runtime::{fair_share::FairShare, telemetry};
 use accord_upstream::UpstreamConfig;
+use opentelemetry::KeyValue;
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 
 use crate::malformed::malformed;
 use crate::namespace_origin::KeyOrigin;
+use crate::namespace_origin::query::{QueryConfig, QueryOrigin};
+use crate::namespace_origin::records::{KeyRecords, LONGEST_KEY, RecordsConfig, RecordsOrigin};
 use crate::namespace_origin::upstream::{OriginConfig, UpstreamOrigin};
 use crate::origin::Upstreams;
 
@@ -30,7 +35,7 @@ pub struct NamespaceConfig {
     /// same.
     #[serde(deserialize_with = "bound::text")]
     pub name: String,
-    /// The permission that reading takes: `Get`, `BatchGet`, `Stats`. The resource of its policies is the upstream under whose
+    /// The permission that reading takes: `Get`, `BatchGet`, `Watch`, `Stats`. The resource of its policies is the upstream under whose
     /// name the gateway fronts the cache, which is the cache's `auth.client_id`. No default.
     #[serde(deserialize_with = "bound::text")]
     pub read_permission: String,
@@ -56,9 +61,42 @@ pub struct NamespaceConfig {
     /// The longest life; a longer one is refused with `INVALID_ARGUMENT`. 1ms to 365days. Default: `1h`.
     #[serde(with = "Time::<1, { 365 * DAY }>")]
     pub max_ttl: Duration,
-    /// Where a key that holds nothing is loaded from. Default: nowhere, and `Get` says that it is absent.
+    /// The changes that are remembered for those who watch it, of 1024 bytes on average at most: who reads more slowly, or comes back
+    /// later, begins anew. 1 to 1000000. Default: 1024.
+    #[serde(with = "Count::<1, 1_000_000>")]
+    pub max_changes: usize,
+    /// Watchers at a time; one principal has at most half of those that are left. 1 to 1000000. Default: 256.
+    #[serde(with = "Count::<1, 1_000_000>")]
+    pub max_watchers: u64,
+    /// The longest silence in a stream of changes, 100ms to 1h. Default: `15s`.
+    #[serde(with = "Time::<100, HOUR>")]
+    pub heartbeat: Duration,
+    /// For how long a `Put` under an idempotency key is remembered, 1s to 30days. Default: `1h`.
+    #[serde(with = "Time::<1_000, { 30 * DAY }>")]
+    pub idempotency_window: Duration,
+    /// Where `Put` and `Delete` write: `around` changes what is in memory alone, and the origin, if there is one, is changed by
+    /// others; `through` writes the record first, which takes `[namespace.records]`. Default: `around`.
+    pub write: WriteMode,
+    /// Where a key that holds nothing is loaded from: a method of an upstream. Default: nowhere, and `Get` says that it is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<OriginConfig>,
+    /// The same: rows in the cache's own store. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<RecordsConfig>,
+    /// The same: a query of a PostgreSQL server. Default: none. No more than one of the three.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<QueryConfig>,
+}
+
+/// Where a namespace writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WriteMode {
+    /// Memory alone.
+    #[default]
+    Around,
+    /// The record first, and then memory.
+    Through,
 }
 
 impl Default for NamespaceConfig {
@@ -73,7 +111,14 @@ impl Default for NamespaceConfig {
             max_value_bytes: 64 * 1024,
             default_ttl: Duration::from_mins(5),
             max_ttl: Duration::from_hours(1),
+            max_changes: 1024,
+            max_watchers: 256,
+            heartbeat: Duration::from_secs(15),
+            idempotency_window: Duration::from_hours(1),
+            write: WriteMode::Around,
             origin: None,
+            records: None,
+            query: None,
         }
     }
 }
@@ -118,7 +163,35 @@ impl NamespaceConfig {
         ];
         let broken = checks.into_iter().filter(|(_, holds, ..)| !holds);
         let broken = broken.map(|(key, _, problem, remedy)| Invalid::new(key, problem, remedy));
-        broken.chain(self.origin.iter().flat_map(|origin| origin.contradictions(upstreams))).collect()
+        broken.chain(self.contradictions_of_origin(upstreams)).collect()
+    }
+
+    fn contradictions_of_origin(&self, upstreams: &[UpstreamConfig]) -> Vec<Invalid> {
+        let origins = [self.origin.is_some(), self.records.is_some(), self.query.is_some()];
+        let checks = [
+            (
+                "origin",
+                origins.into_iter().filter(|is_there| *is_there).count() <= 1,
+                "a namespace can't be loaded from several places",
+                "leave one of `origin`, `records` and `query`",
+            ),
+            (
+                "write",
+                self.write == WriteMode::Around || self.records.is_some(),
+                "only records can be written through",
+                "add [namespace.records], or write `around`",
+            ),
+            (
+                "max_key_bytes",
+                self.records.is_none() || self.max_key_bytes <= LONGEST_KEY,
+                "the key of a record can't be longer than 1024 bytes",
+                "lower it",
+            ),
+        ];
+        let broken = checks.into_iter().filter(|(_, holds, ..)| !holds);
+        let broken = broken.map(|(key, _, problem, remedy)| Invalid::new(key, problem, remedy));
+        let of_origin = self.origin.iter().flat_map(|origin| origin.contradictions(upstreams));
+        broken.chain(of_origin).chain(self.query.iter().flat_map(QueryConfig::contradictions)).collect()
     }
 }
 
@@ -157,6 +230,10 @@ pub(crate) struct Space {
     pub config: NamespaceConfig,
     /// Where what a key does not hold is loaded from.
     pub origin: Option<Arc<dyn KeyOrigin>>,
+    /// What is written first.
+    pub through: Option<Arc<RecordsOrigin>>,
+    /// Places of those who watch it.
+    pub watchers: FairShare,
 }
 
 impl Namespaces {
@@ -165,12 +242,21 @@ impl Namespaces {
         engine: &Engine<O, S, W>,
         configured: &[NamespaceConfig],
         upstreams: &Upstreams,
+        records: Option<&KeyRecords>,
     ) -> Result<Self, Status> {
         let space = |config: &NamespaceConfig| {
-            let limits = NamespaceLimits { bytes: config.max_bytes, entries: config.max_entries };
+            let limits =
+                NamespaceLimits { bytes: config.max_bytes, entries: config.max_entries, changes: config.max_changes };
             let namespace = engine.namespace(&config.name, limits);
-            let origin = config.origin.as_ref().map(|origin| key_origin(origin, config, upstreams)).transpose()?;
-            Ok((config.name.clone(), Space { namespace, config: config.clone(), origin }))
+            let of_records = records_origin(config, records)?;
+            let origin = match &of_records {
+                Some(records) => Some(Arc::clone(records) as Arc<dyn KeyOrigin>),
+                None => other_origin(config, upstreams)?,
+            };
+            let through = of_records.filter(|_| config.write == WriteMode::Through);
+            let watchers = FairShare::new(config.max_watchers, FairShare::DEFAULT);
+            observe_watchers(&config.name, &watchers);
+            Ok((config.name.clone(), Space { namespace, config: config.clone(), origin, through, watchers }))
         };
         configured.iter().map(space).collect::<Result<_, _>>().map(Self)
     }
@@ -180,14 +266,34 @@ impl Namespaces {
     }
 }
 
-fn key_origin(
-    origin: &OriginConfig,
+/// Shows how many watch a namespace. Namespaces are configured, so their names are few.
+fn observe_watchers(name: &str, watchers: &FairShare) {
+    let (held, label) = (Arc::clone(watchers.held()), [KeyValue::new("namespace", name.to_owned())]);
+    let meter = telemetry::meter();
+    let gauge = meter.u64_observable_gauge("accord.cache.namespace.watchers");
+    let gauge = gauge.with_description("Watchers by namespace");
+    // The meter keeps the callback; the handle has nothing more to do.
+    let _ = gauge.with_callback(move |gauge| gauge.observe(held.load(Ordering::Relaxed), &label)).build();
+}
+
+fn records_origin(
     config: &NamespaceConfig,
-    upstreams: &Upstreams,
-) -> Result<Arc<dyn KeyOrigin>, Status> {
+    records: Option<&KeyRecords>,
+) -> Result<Option<Arc<RecordsOrigin>>, Status> {
+    let Some(section) = &config.records else { return Ok(None) };
+    let records = records.ok_or_else(|| Status::internal("the records of namespaces are not open"))?;
+    Ok(Some(Arc::new(RecordsOrigin::new(section, records.clone(), &config.name, config.max_value_bytes))))
+}
+
+fn other_origin(config: &NamespaceConfig, upstreams: &Upstreams) -> Result<Option<Arc<dyn KeyOrigin>>, Status> {
+    if let Some(query) = &config.query {
+        let origin = QueryOrigin::new(query, &config.name, config.max_value_bytes);
+        return Ok(Some(Arc::new(origin.map_err(|error| malformed(error.to_string()))?)));
+    }
+    let Some(origin) = &config.origin else { return Ok(None) };
     let upstream = Arc::clone(upstreams.find(&origin.upstream)?);
     let key_origin = UpstreamOrigin::new(origin, upstream, &config.name, config.max_value_bytes);
-    Ok(Arc::new(key_origin.ok_or_else(|| malformed("a method of `namespace.origin` is none"))?))
+    Ok(Some(Arc::new(key_origin.ok_or_else(|| malformed("a method of `namespace.origin` is none"))?)))
 }
 
 #[cfg(test)]
@@ -201,6 +307,11 @@ mod tests {
             write_permission: "carts.write".to_owned(),
             ..NamespaceConfig::default()
         }
+    }
+
+    fn query() -> QueryConfig {
+        let sql = "SELECT id AS key, body AS value FROM carts WHERE id = ANY($1)".to_owned();
+        QueryConfig { url: Some("postgres://reader@db/shop".parse().unwrap()), sql, ..QueryConfig::default() }
     }
 
     fn keys(configured: &[NamespaceConfig]) -> Vec<String> {
@@ -229,6 +340,13 @@ mod tests {
             ("max_value_bytes", NamespaceConfig { max_bytes: 65_536, ..carts() }),
             ("default_ttl", NamespaceConfig { max_ttl: Duration::from_secs(1), ..carts() }),
             ("origin.upstream", NamespaceConfig { origin: Some(of_no_upstream), ..carts() }),
+            ("query.sql", NamespaceConfig { query: Some(QueryConfig { sql: String::new(), ..query() }), ..carts() }),
+            ("write", NamespaceConfig { write: WriteMode::Through, query: Some(query()), ..carts() }),
+            (
+                "max_key_bytes",
+                NamespaceConfig { records: Some(RecordsConfig::default()), max_key_bytes: 1025, ..carts() },
+            ),
+            ("origin", NamespaceConfig { records: Some(RecordsConfig::default()), query: Some(query()), ..carts() }),
         ] {
             assert_eq!(keys(&[namespace]), [format!("namespace.0.{key}")]);
         }

@@ -7,19 +7,18 @@ use std::time::{Duration, Instant};
 
 use accord_api::accord::fault::v1::Reason;
 use accord_mesh::passport;
-use accord_readthrough::{Failure, Loaded, Origin, Tag};
-use accord_runtime::{
-    current_call::CurrentCall, deadline::Deadline, fair_share::Holder, fault, request::RequestId, trace,
-};
+use accord_readthrough::{Loaded, Origin, Tag};
+use accord_runtime::{current_call::CurrentCall, deadline::Deadline, fair_share::Holder, fault, request::RequestId};
 use accord_upstream::{self as upstream, Answer, Caller, ConfigError, DiscoveryConfig, Upstream, UpstreamConfig};
 use bytes::Bytes;
 use futures_util::future::join_all;
-use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use tonic::{Code, Status};
 
 use crate::answer_metadata::AnswerMetadata;
+use crate::load_span::traced;
 use crate::namespace_origin::KeyCall;
+use crate::origin_failure::failure_of;
 use crate::plan::Plan;
 
 /// The upstreams that the configuration holds. Nobody can make the cache call any other address.
@@ -137,12 +136,6 @@ async fn load_answer(call: &MethodCall, time: Duration) -> Loaded {
     }
 }
 
-/// A load as a span of the read that it is for.
-pub(crate) async fn traced<T>(read: &CurrentCall, path: &PathAndQuery, load: impl Future<Output = T>) -> T {
-    let span = || tracing::info_span!("load", otel.kind = "client", rpc.method = %path);
-    read.clone().child(|| trace::client_span(span)).instrument(load).await
-}
-
 async fn make(call: &MethodCall, time: Duration) -> Result<Answer, upstream::Failure> {
     let mut metadata = call.headers.clone();
     if let Some(passport) = &call.passport {
@@ -169,7 +162,8 @@ fn loaded(plan: &Plan, request: &[u8], answer: Answer) -> Loaded {
     match answer.result {
         // A copy as large as the message: the buffer it came in is larger, and would live for as long as the answer is kept.
         Ok(message) => {
-            Loaded { load: Ok(Bytes::copy_from_slice(&message)), metadata, tags: tags(plan, request, &message) }
+            let tags = tags(plan, request, &message);
+            Loaded { load: Ok(Bytes::copy_from_slice(&message)), metadata, tags, version: None }
         }
         Err(status) => refused(plan, &status, metadata),
     }
@@ -183,15 +177,7 @@ fn tags(plan: &Plan, request: &[u8], answer: &[u8]) -> Option<Vec<Tag>> {
 /// An error tells no tag. That matters where it says something about the data, and not only about the upstream.
 fn refused(plan: &Plan, status: &Status, metadata: Bytes) -> Loaded {
     let tags = (!plan.has_answer_tags() || !is_about_data(status.code())).then(Vec::new);
-    Loaded { load: Err(failure_of(status)), metadata, tags }
-}
-
-pub(crate) fn failure_of(status: &Status) -> Failure {
-    Failure {
-        code: status.code().into(),
-        message: status.message().to_owned(),
-        details: Bytes::copy_from_slice(status.details()),
-    }
+    Loaded { load: Err(failure_of(status)), metadata, tags, version: None }
 }
 
 fn is_about_data(code: Code) -> bool {

@@ -19,6 +19,8 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::data_lock::DataLock;
+use crate::namespace_origin::query::QueryOrigin;
+use crate::namespace_origin::records::KeyRecords;
 use crate::namespaces::Namespaces;
 use crate::origin::{Loader, Upstreams};
 use crate::passport::Passports;
@@ -51,6 +53,43 @@ const LARGEST: usize = 64 * 1024 * 1024;
 /// The engine as it runs in production.
 pub type LiveEngine = Engine<Loader, MemoryStore, Live>;
 
+/// What lasts, in `records.url`.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    /// Of idempotency keys.
+    pub idempotency: Records,
+    /// Of namespaces, where one has any.
+    pub keys: Option<KeyRecords>,
+}
+
+impl Stores {
+    /// Opens what the configuration needs.
+    pub async fn open(config: &Config) -> Result<Self> {
+        let url = config.records.url.expose();
+        let idempotency = Records::open(url).await?;
+        let has_keys = config.namespace.iter().any(|namespace| namespace.records.is_some());
+        Ok(Self { idempotency, keys: if has_keys { Some(KeyRecords::open(url).await?) } else { None } })
+    }
+
+    async fn close(&self) {
+        self.idempotency.close().await;
+        if let Some(keys) = &self.keys {
+            keys.close().await;
+        }
+    }
+}
+
+/// Refuses queries of namespaces that their servers refuse.
+async fn check_queries(config: &Config) -> Result<()> {
+    for namespace in &config.namespace {
+        let Some(query) = &namespace.query else { continue };
+        let checked = QueryOrigin::new(query, &namespace.name, namespace.max_value_bytes)?.check().await;
+        let problem = || format!("`namespace.query.sql` of the namespace {} can't be used", namespace.name);
+        checked.map_err(anyhow::Error::msg).with_context(problem)?;
+    }
+    Ok(())
+}
+
 /// Serves until a signal to stop, then until the calls in flight have ended.
 pub async fn serve(config: Config, workers: &Workers) -> Result<()> {
     let telemetry = telemetry::init("accord-cache", &config.telemetry)?;
@@ -59,11 +98,11 @@ pub async fn serve(config: Config, workers: &Workers) -> Result<()> {
     health.follow(&shutdown);
 
     // First what can only fail here, so that its error is not lost among words of others.
-    let records = Records::open(config.records.url.expose()).await;
-    let records = records.context("the records of idempotency keys can't be opened; check `records.url`")?;
+    let stores = Stores::open(&config).await.context("the records can't be opened; check `records.url`")?;
+    check_queries(&config).await?;
     let mesh = MeshClient::join(&config.auth, shutdown.clone())?;
     health.follow_dependency("auth", mesh.readiness());
-    tokio::spawn(sweep(records.clone(), config.records.sweep_interval));
+    tokio::spawn(sweep(stores.idempotency.clone(), config.records.sweep_interval));
     let upstreams = Upstreams::new(&config.upstream, &config.discovery)?;
     upstreams.keep_checking_health();
     if config.upstream.is_empty() {
@@ -77,13 +116,13 @@ pub async fn serve(config: Config, workers: &Workers) -> Result<()> {
 
     health.require(DATA_LOCK);
     let public = async {
-        let served = serve_alone(&config, workers, &shutdown, &health, &upstreams, &mesh, &records).await;
+        let served = serve_alone(&config, workers, &shutdown, &health, &upstreams, &mesh, &stores).await;
         // Where it can't serve, the admin port has nothing more to say.
         shutdown.begin();
         served
     };
     let (served, ()) = tokio::join!(public, admin.serve(internal, shutdown.clone()));
-    records.close().await;
+    stores.close().await;
     telemetry.shutdown().await;
     served
 }
@@ -96,7 +135,7 @@ async fn serve_alone(
     health: &Health,
     upstreams: &Upstreams,
     mesh: &MeshClient,
-    records: &Records,
+    stores: &Stores,
 ) -> Result<()> {
     let mut lock = tokio::select! {
         lock = DataLock::acquire(&config.data_dir) => lock?,
@@ -104,8 +143,8 @@ async fn serve_alone(
     };
     let limits = config.limits();
     let engine = engine(limits);
-    let public = grpc_server(config, health, &engine, upstreams, mesh, records.clone())?;
-    follow_records(health, records).await;
+    let public = grpc_server(config, health, &engine, upstreams, mesh, stores, shutdown)?;
+    follow_records(health, &stores.idempotency).await;
     let listener = Listener::bind(&config.listen).await?.on(workers);
     let (upstreams, namespaces) = (config.upstream.len(), config.namespace.len());
     tracing::info!(listen = %listener.address(), upstreams, namespaces, "listening");
@@ -145,7 +184,8 @@ pub fn grpc_server<A: Decider + Passports>(
     engine: &LiveEngine,
     upstreams: &Upstreams,
     auth: &A,
-    records: Records,
+    stores: &Stores,
+    shutdown: &Shutdown,
 ) -> Result<GuardedServer<A>> {
     let incarnation = Uuid::new_v4();
     let read = ReadThrough {
@@ -158,15 +198,17 @@ pub fn grpc_server<A: Decider + Passports>(
     };
     let namespaces = NamespaceService {
         engine: engine.clone(),
-        namespaces: Namespaces::new(engine, &config.namespace, upstreams)?,
+        namespaces: Namespaces::new(engine, &config.namespace, upstreams, stores.keys.as_ref())?,
         auth: auth.clone(),
         audience: config.auth.client_id.clone(),
         version_prefix: format!("{:016x}-", incarnation.as_u64_pair().0),
         node: config.node.clone(),
+        records: stores.idempotency.clone(),
+        shutdown: shutdown.clone(),
     };
     let log = InProcessLog::new(Live, incarnation.as_u128(), config.engine.max_senders);
     let invalidation = Invalidation::new(Replica::alone(engine.clone(), log));
-    let idempotency = Idempotency { records };
+    let idempotency = Idempotency { records: stores.idempotency.clone() };
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
     let guard = Guard::new(&contract, auth.clone()).accept_passports(&config.auth.client_id);
     let server = GrpcServer::new(health, guard)

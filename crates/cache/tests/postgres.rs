@@ -1,12 +1,14 @@
 //! The records of idempotency keys on PostgreSQL, at the address in `ACCORD_TEST_POSTGRES_URL`.
 
+#[path = "postgres/namespaces.rs"]
+mod namespaces;
 #[path = "records/suite.rs"]
 mod suite;
 
 use accord_cache::records::Records;
 use sqlx::{Connection, Executor};
 
-fn url() -> String {
+pub(crate) fn url() -> String {
     std::env::var("ACCORD_TEST_POSTGRES_URL").expect("ACCORD_TEST_POSTGRES_URL names a database")
 }
 

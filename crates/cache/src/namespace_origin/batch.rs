@@ -10,8 +10,8 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 use tonic::{Code, Status};
 
-use super::upstream::{BESIDE_VALUE, BatchFailure, MAX_FIELD, Method};
-use super::value::{Unusable, last, value};
+use super::method::Method;
+use super::value::{BESIDE_VALUE, MAX_FIELD, Unusable, last, value};
 use crate::plan::method_path;
 
 /// Most bytes of an answer with many values. A `BatchGet` answers with less than that.
@@ -88,6 +88,15 @@ pub(super) struct Batch {
     pub(super) max_response_bytes: u64,
     max_value_bytes: usize,
     fields: BatchConfig,
+}
+
+/// Why a batch has no value for a key.
+#[derive(Clone, Debug)]
+pub(super) enum BatchFailure {
+    /// What there is of it can't be used.
+    Unusable(Unusable),
+    /// The answer says so.
+    Said(Status),
 }
 
 /// `google.rpc.Status`.

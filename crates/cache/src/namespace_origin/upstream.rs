@@ -12,26 +12,21 @@ use accord_runtime::config::bound::{self, Count, HOUR, Time};
 use accord_runtime::deadline::Deadline;
 use accord_runtime::fault::{self, StatusBuilder};
 use accord_runtime::rate_limited_log::RateLimitedLog;
-use accord_upstream::{Call, Caller, Retries, TimedMethod, Upstream, UpstreamConfig};
+use accord_upstream::{Call, Caller, Retries, Upstream, UpstreamConfig};
 use accord_wire::put_bytes;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::HeaderMap;
-use http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
 use tonic::{Code, Status};
 
-use super::batch::{Batch, BatchConfig};
-use super::value::{Unusable, value};
+use super::batch::{Batch, BatchConfig, BatchFailure};
+use super::method::Method;
+use super::value::{BESIDE_VALUE, MAX_FIELD, Unusable, value};
 use super::{KeyCaller, KeyOrigin};
-use crate::origin::{failure_of, traced};
+use crate::load_span::traced;
+use crate::origin_failure::failure_of;
 use crate::plan::method_path;
-
-/// The largest number of a field in protobuf.
-pub(super) const MAX_FIELD: u64 = 536_870_911;
-
-/// Most bytes of an answer beside its value, where the value is one of its fields.
-pub(super) const BESIDE_VALUE: u64 = 65_536;
 
 /// What stands in place of a permission where the method asks for none.
 const AUTHENTICATED: &str = "authenticated";
@@ -102,23 +97,6 @@ impl OriginConfig {
         }
         found.extend(self.batch.iter().flat_map(BatchConfig::contradictions));
         found.into_iter().map(|invalid| invalid.under("origin".to_owned())).collect()
-    }
-}
-
-/// A method that is called.
-#[derive(Debug)]
-pub(super) struct Method {
-    /// `pkg.Service/Method`.
-    name: Box<str>,
-    path: PathAndQuery,
-    /// As what the upstream knows how long it takes.
-    timed: TimedMethod,
-}
-
-impl Method {
-    /// Nothing where it is none, which is refused before.
-    pub(super) fn new(name: &str) -> Option<Self> {
-        Some(Self { path: method_path(name)?, name: name.into(), timed: TimedMethod::new(name) })
     }
 }
 
@@ -299,15 +277,6 @@ impl KeyOrigin for UpstreamOrigin {
         };
         loads.into_iter().map(Loaded::from).collect()
     }
-}
-
-/// Why a batch has no value for a key.
-#[derive(Clone, Debug)]
-pub(super) enum BatchFailure {
-    /// What there is of it can't be used.
-    Unusable(Unusable),
-    /// The answer says so.
-    Said(Status),
 }
 
 #[cfg(test)]

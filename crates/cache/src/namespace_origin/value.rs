@@ -3,6 +3,12 @@
 use accord_wire::{Malformed, Value, occurrences};
 use bytes::Bytes;
 
+/// The largest number of a field in protobuf.
+pub(super) const MAX_FIELD: u64 = 536_870_911;
+
+/// Most bytes of an answer beside its value, where the value is one of its fields.
+pub(super) const BESIDE_VALUE: u64 = 65_536;
+
 /// Why an answer can't be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Unusable {

@@ -74,7 +74,8 @@ impl IdempotencyService for Idempotency {
     }
 }
 
-fn is_key(key: &str) -> bool {
+/// Whether it can be an idempotency key.
+pub(super) fn is_key(key: &str) -> bool {
     (1..=255).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 

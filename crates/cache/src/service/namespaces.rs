@@ -1,13 +1,16 @@
 //! Namespaces over gRPC: who may do what with which keys, within the bounds of the configuration.
 
+mod idempotent;
 mod load;
+mod through;
+mod watch;
 
 use std::time::Duration;
 
 use accord_api::accord::cache::v1::{
     self as api, BatchGetRequest, BatchGetResponse, CacheServiceInvalidateRequest, CacheServiceInvalidateResponse,
     DeleteRequest, DeleteResponse, Freshness, GetRequest, GetResponse, PutRequest, PutResponse, StatsRequest,
-    StatsResponse, TouchRequest, TouchResponse, cache_service_invalidate_request::Scope,
+    StatsResponse, TouchRequest, TouchResponse, WatchRequest, WatchResponse, cache_service_invalidate_request::Scope,
     cache_service_server::CacheService,
 };
 use accord_api::accord::fault::v1::Reason;
@@ -17,14 +20,21 @@ use accord_readthrough::{Conflict, Engine, Expected, Origin, Store, World, Write
 use accord_runtime::deadline::Deadline;
 use accord_runtime::fault::{self, StatusBuilder};
 use accord_runtime::request::{self, RequestId};
+use accord_runtime::shutdown::Shutdown;
 use accord_token::Refusal;
 use accord_upstream::PREVIOUS_ATTEMPTS;
+use futures_util::stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use crate::malformed::{bounded, duration, malformed};
 use crate::namespaces::{Namespaces, Space};
 use crate::origin::OriginCall;
 use crate::passport::Passports;
+use crate::records::Records;
+use crate::service::idempotency::is_key as is_idempotency_key;
+use idempotent::{Begun, IdempotentPut};
+use through::ThroughValue;
+use watch::Watching;
 
 /// Most keys of one `BatchGet`.
 const MOST_KEYS: usize = 100;
@@ -56,6 +66,10 @@ pub(crate) struct NamespaceService<O, S, W, A> {
     pub version_prefix: String,
     /// The name of this replica.
     pub node: String,
+    /// The records of idempotency keys.
+    pub records: Records,
+    /// Ends streams, so that a watcher that stays is not waited for.
+    pub shutdown: Shutdown,
 }
 
 /// What a method does with a namespace.
@@ -113,22 +127,59 @@ impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
         }
     }
 
-    fn version(&self, counter: u64) -> String {
-        format!("{}{counter:x}", self.version_prefix)
+    fn version(&self, version: (u64, Option<u64>)) -> String {
+        version_text(&self.version_prefix, version)
     }
 
     /// What a caller expects that the key holds. A version that was given in another life, or by nobody, is none that a key ever
     /// holds: 0. It counts letter for letter, since it is opaque.
     fn expected(&self, version: Option<&String>) -> Expected {
-        let counter = |version: &String| {
-            let (_, counter) = version.split_once('-')?;
-            u64::from_str_radix(counter, 16).ok().filter(|counter| self.version(*counter) == *version)
+        let number = |version: &String| {
+            let (_, number) = version.split_once('-')?;
+            u64::from_str_radix(number, 16).ok()
         };
         match version {
             None => Expected::Anything,
             Some(version) if version.is_empty() => Expected::Nothing,
-            Some(version) => Expected::Version(counter(version).unwrap_or(0)),
+            Some(version) => match number(version) {
+                Some(number) if self.version((0, Some(number))) == *version => Expected::OfOrigin(number),
+                Some(number) if self.version((number, None)) == *version => Expected::Version(number),
+                _ => Expected::Version(0),
+            },
         }
+    }
+}
+
+/// A version as callers see it: that of the origin where it gives one, which lasts, and else one of this life of the cache.
+fn version_text(prefix: &str, (counter, of_origin): (u64, Option<u64>)) -> String {
+    match of_origin {
+        Some(version) => format!("o-{version:x}"),
+        None => format!("{prefix}{counter:x}"),
+    }
+}
+
+impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
+    async fn put_now(&self, admitted: &Admitted<'_, A::Caller>, put: &PutRequest) -> Result<PutResponse, Status> {
+        let Admitted { space, tenant, deadline, .. } = admitted;
+        check_key(space, "key", &put.key)?;
+        check_value(space, put.value.len())?;
+        check_tags(&put.tags, MOST_TAGS)?;
+        let ttl = life(space, put.ttl.as_ref())?;
+        let expected = self.expected(put.expected_version.as_ref());
+        // A copy as large as the value: the buffer that it came in is larger, and would live for as long as the value.
+        let value = bytes::Bytes::copy_from_slice(&put.value);
+        let through = self.through(space, tenant.clone(), &put.key, expected, *deadline);
+        let (version, stored) = if let Some(write) = through {
+            let (version, stored) = write.put(ThroughValue { value, tags: put.tags.clone(), ttl }).await?;
+            ((0, Some(version)), stored)
+        } else {
+            let write = Write { tenant, key: &put.key, value, tags: &put.tags, ttl, expected };
+            let written = self.engine.put(&space.namespace, write).map_err(conflict)?;
+            ((written.version, None), written.stored)
+        };
+        let freshness = self.freshness(api::Outcome::Unspecified, Duration::ZERO, ttl);
+        let freshness = Freshness { stored, ..freshness };
+        Ok(PutResponse { version: self.version(version), freshness: Some(freshness) })
     }
 }
 
@@ -163,19 +214,16 @@ where
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         let put = request.get_ref();
-        let Admitted { space, tenant, .. } = self.admit(&request, ("Put", Use::Write), &put.namespace).await?;
-        check_key(space, "key", &put.key)?;
-        check_value(space, put.value.len())?;
-        check_tags(&put.tags, MOST_TAGS)?;
-        let ttl = life(space, put.ttl.as_ref())?;
-        let expected = self.expected(put.expected_version.as_ref());
-        // A copy as large as the value: the buffer that it came in is larger, and would live for as long as the value.
-        let value = bytes::Bytes::copy_from_slice(&put.value);
-        let write = Write { tenant: &tenant, key: &put.key, value, tags: &put.tags, ttl, expected };
-        let written = self.engine.put(&space.namespace, write).map_err(conflict)?;
-        let freshness = self.freshness(api::Outcome::Unspecified, Duration::ZERO, ttl);
-        let freshness = Freshness { stored: written.stored, ..freshness };
-        Ok(Response::new(PutResponse { version: self.version(written.version), freshness: Some(freshness) }))
+        let admitted = self.admit(&request, ("Put", Use::Write), &put.namespace).await?;
+        let Some(key) = &put.idempotency_key else { return self.put_now(&admitted, put).await.map(Response::new) };
+        if !is_idempotency_key(key) {
+            return Err(invalid("idempotency_key", "is not of 1 to 255 printable characters"));
+        }
+        let who = (&*admitted.tenant, &*admitted.caller.as_ref().claims.sub);
+        match IdempotentPut::begin(&self.records, admitted.space, who, (put, key)).await? {
+            Begun::Repeated(response) => Ok(Response::new(response)),
+            Begun::First(first) => first.end(self.put_now(&admitted, put).await).await.map(Response::new),
+        }
     }
 
     async fn touch(&self, request: Request<TouchRequest>) -> Result<Response<TouchResponse>, Status> {
@@ -185,16 +233,20 @@ where
         let ttl = life(space, ttl.as_ref())?;
         let found = self.engine.touch(&space.namespace, &tenant, key, ttl).ok_or_else(absent)?;
         let freshness = self.freshness(api::Outcome::Hit, found.age, found.ttl);
-        Ok(Response::new(TouchResponse { version: self.version(found.version), freshness: Some(freshness) }))
+        let version = self.version((found.version, found.of_origin));
+        Ok(Response::new(TouchResponse { version, freshness: Some(freshness) }))
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
         let DeleteRequest { namespace, key, expected_version } = request.get_ref();
-        let Admitted { space, tenant, .. } = self.admit(&request, ("Delete", Use::Write), namespace).await?;
+        let Admitted { space, tenant, deadline, .. } = self.admit(&request, ("Delete", Use::Write), namespace).await?;
         check_key(space, "key", key)?;
         let expected = self.expected(expected_version.as_ref());
-        let deleted = self.engine.delete(&space.namespace, &tenant, key, expected).map_err(conflict)?;
-        let version = deleted.map_or_else(String::new, |version| self.version(version));
+        let version = match self.through(space, tenant.clone(), key, expected, deadline) {
+            Some(write) => write.delete().await?.map(|version| (0, Some(version))),
+            None => self.engine.delete(&space.namespace, &tenant, key, expected).map_err(conflict)?,
+        };
+        let version = version.map_or_else(String::new, |version| self.version(version));
         Ok(Response::new(DeleteResponse { version }))
     }
 
@@ -216,6 +268,19 @@ where
             _ => return Err(malformed("say what to invalidate: `tags`, a `prefix` that is not empty, or `all`")),
         }
         Ok(Response::new(CacheServiceInvalidateResponse {}))
+    }
+
+    type WatchStream = std::pin::Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let message = request.get_ref();
+        let admitted = self.admit(&request, ("Watch", Use::Read), &message.namespace).await?;
+        if !message.prefix.is_empty() {
+            check_key(admitted.space, "prefix", &message.prefix)?;
+        }
+        let who = (&*admitted.tenant, &*admitted.caller.as_ref().claims.sub);
+        let watching = Watching::begin(admitted.space, who, message, &self.version_prefix)?;
+        Ok(Response::new(Box::pin(watching.stream().take_until(self.shutdown.begun()))))
     }
 
     async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsResponse>, Status> {

@@ -1,6 +1,7 @@
 //! What the contracts of the cache's own methods declare, held against what the methods ask and grant.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use accord_api::FILE_DESCRIPTOR_SET;
 use accord_api::accord::fault::v1::Reason;
@@ -8,10 +9,11 @@ use accord_api::accord::policy::v1::{MethodPolicy, access::Rule};
 use accord_cache::config::Config;
 use accord_cache::origin::Upstreams;
 use accord_cache::passport::{Owner, Passports};
-use accord_cache::{records::Records, serve};
+use accord_cache::serve::{self, Stores};
 use accord_mesh::Question;
 use accord_mesh::guard::{Decider, GuardedServer};
-use accord_runtime::{deadline::Deadline, fault, health::Health, request::RequestId};
+use accord_runtime::{deadline::Deadline, fault, health::Health, request::RequestId, shutdown::Shutdown};
+use accord_store::StoreUrl;
 use accord_token::{Refusal, Verified};
 use bytes::Bytes;
 use http::HeaderValue;
@@ -47,7 +49,7 @@ async fn every_method_with_a_permission_needs_it_and_has_its_declared_deadline()
 #[test]
 fn methods_of_namespaces_are_open_to_the_authenticated() {
     let methods: Vec<_> = declared().into_iter().filter(|(method, _)| is_of_namespaces(method)).collect();
-    assert_eq!(methods.len(), 7);
+    assert_eq!(methods.len(), 8);
     for (method, policy) in methods {
         assert_eq!(policy.access.unwrap().rule, Some(Rule::Authenticated(true)), "{method}");
     }
@@ -75,10 +77,12 @@ async fn reflection_lists_the_services() {
 
 async fn grpc_server(health: &Health, witness: &Witness) -> GuardedServer<Witness> {
     let folder = tempfile::tempdir().unwrap();
-    let records = Records::open(&format!("sqlite://{}/records.db", folder.path().display())).await.unwrap();
-    let config = Config::default();
+    let mut config = Config::default();
+    config.records.url = StoreUrl::sqlite(&format!("{}/records.db", folder.path().display()));
+    let stores = Stores::open(&config).await.unwrap();
     let upstreams = Upstreams::new(&config.upstream, &config.discovery).unwrap();
-    serve::grpc_server(&config, health, &serve::engine(config.limits()), &upstreams, witness, records).unwrap()
+    let (engine, shutdown) = (serve::engine(config.limits()), Shutdown::new(Duration::ZERO));
+    serve::grpc_server(&config, health, &engine, &upstreams, witness, &stores, &shutdown).unwrap()
 }
 
 /// The methods of the cache, `pkg.Service/Method`, with what they or their services declare.

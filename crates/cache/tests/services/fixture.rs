@@ -13,9 +13,10 @@ use accord_api::accord::policy::v1::Cache;
 use accord_api::catalog::v1::{GetProductRequest, Product};
 use accord_cache::config::Config;
 use accord_cache::origin::Upstreams;
-use accord_cache::{records::Records, serve};
+use accord_cache::{records::Records, serve, serve::Stores};
 use accord_readthrough::Limits;
 use accord_runtime::{health::Health, server::ListenConfig, server::Listener, shutdown::Shutdown};
+use accord_store::StoreUrl;
 use accord_upstream::UpstreamConfig;
 use aws_lc_rs::digest::{SHA256, digest};
 use prost::Message;
@@ -31,6 +32,7 @@ pub(crate) struct Fixture {
     pub shop: Shop,
     pub upstreams: Upstreams,
     pub records: Records,
+    pub stores: Stores,
     shutdown: Shutdown,
     _folder: tempfile::TempDir,
 }
@@ -49,21 +51,24 @@ pub(crate) async fn begin() -> Fixture {
 /// As configured by a test, which is told the shop's URL.
 pub(crate) async fn begin_with(configure: impl FnOnce(&mut Config, &str)) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
-    let records = Records::open(&format!("sqlite://{}/records.db", folder.path().display())).await.unwrap();
     let shutdown = Shutdown::new(Duration::ZERO);
     let shop = Shop::open(&ListenConfig::default(), shutdown.clone()).await;
     let mut config = Config { upstream: vec![upstream("shop", &[&shop.url])], ..Config::default() };
     config.leases.max = Duration::ZERO;
+    config.records.url = StoreUrl::sqlite(&format!("{}/records.db", folder.path().display()));
     configure(&mut config, &shop.url);
+    let stores = Stores::open(&config).await.unwrap();
+    let records = stores.idempotency.clone();
     // No test waits for the first lease time that has nothing to do with leases.
     let engine = serve::engine(Limits { first_lease_time: config.leases.max, ..config.limits() });
     let upstreams = Upstreams::new(&config.upstream, &config.discovery).unwrap();
-    let server = serve::grpc_server(&config, &Health::new(), &engine, &upstreams, &FakeAuth, records.clone()).unwrap();
+    let server =
+        serve::grpc_server(&config, &Health::new(), &engine, &upstreams, &FakeAuth, &stores, &shutdown).unwrap();
     let listener = Listener::bind(&ListenConfig::default()).await.unwrap();
     let url = format!("http://{}", listener.address());
     let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
     tokio::spawn(listener.serve(server, shutdown.clone()));
-    Fixture { url, channel, shop, upstreams, records, shutdown, _folder: folder }
+    Fixture { url, channel, shop, upstreams, records, stores, shutdown, _folder: folder }
 }
 
 /// An upstream of these endpoints.

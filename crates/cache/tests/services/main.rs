@@ -16,3 +16,5 @@ mod reads;
 mod refusals;
 mod retries;
 mod shop;
+mod watch;
+mod write_through;

@@ -326,3 +326,57 @@ async fn stats_say_what_is_held_and_what_was_done() {
     assert_eq!((stats.max_entries, stats.max_bytes), (65_536, 16 << 20));
     assert!((500..2_000).contains(&stats.bytes), "{stats:?}");
 }
+
+/// A put under an idempotency key.
+fn once(key: &str, value: &'static str) -> PutRequest {
+    PutRequest { idempotency_key: Some(key.to_owned()), ..write("ada", value) }
+}
+
+#[tokio::test]
+async fn put_repeated_under_its_idempotency_key_is_answered_alike_and_puts_nothing() {
+    let fixture = begin().await;
+    let first = put(&fixture, once("k1", "milk")).await.unwrap();
+    put(&fixture, write("ada", "bread")).await.unwrap();
+    assert_eq!(put(&fixture, once("k1", "milk")).await.unwrap().version, first.version);
+    assert_eq!(value(&fixture, "ada").await.unwrap(), "bread");
+    assert_ne!(put(&fixture, once("k2", "milk")).await.unwrap().version, first.version);
+}
+
+#[tokio::test]
+async fn idempotency_key_of_a_put_reused_with_another_request_is_invalid_argument() {
+    let fixture = begin().await;
+    put(&fixture, once("k1", "milk")).await.unwrap();
+    for other in [once("k1", "bread"), PutRequest { ttl: seconds(7), ..once("k1", "milk") }] {
+        let refused = put(&fixture, other).await.unwrap_err();
+        assert_eq!(refusal(&refused), (Code::InvalidArgument, Reason::IdempotencyKeyReused));
+    }
+    let of_bob = client(&fixture).put(under("north/bob@cache", once("k1", "bread"))).await;
+    assert!(of_bob.is_ok(), "keys are a principal's own");
+}
+
+#[tokio::test]
+async fn put_that_failed_gives_its_idempotency_key_back() {
+    let fixture = begin().await;
+    let expecting = PutRequest { expected_version: Some("none".to_owned()), ..once("k1", "milk") };
+    assert_eq!(refusal(&put(&fixture, expecting.clone()).await.unwrap_err()), (Code::Aborted, Reason::VersionConflict));
+    assert_eq!(refusal(&put(&fixture, expecting).await.unwrap_err()), (Code::Aborted, Reason::VersionConflict));
+    assert!(put(&fixture, once("k1", "milk")).await.is_ok());
+}
+
+#[tokio::test]
+async fn put_under_a_key_is_refused_while_the_records_do_not_answer() {
+    let fixture = begin().await;
+    fixture.records.close().await;
+    let refused = put(&fixture, once("k1", "milk")).await.unwrap_err();
+    assert_eq!(refusal(&refused), (Code::Unavailable, Reason::IdempotencyUnavailable));
+    assert!(put(&fixture, write("ada", "milk")).await.is_ok());
+}
+
+#[tokio::test]
+async fn idempotency_key_that_is_none_is_refused_at_its_field() {
+    let fixture = begin().await;
+    for key in ["", "a\nb", &"k".repeat(256)] {
+        let refused = put(&fixture, once(key, "milk")).await.unwrap_err();
+        assert_eq!(refusal(&refused), (Code::InvalidArgument, Reason::FieldInvalid));
+    }
+}

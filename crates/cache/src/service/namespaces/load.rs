@@ -11,7 +11,8 @@ use tonic::{Code, Status};
 
 use super::{Admitted, MOST_BATCH_BYTES, NamespaceService, denied, too_large};
 use crate::namespace_origin::{KeyCall, KeyCaller, KeyOrigin};
-use crate::origin::{OriginCall, failure_of};
+use crate::origin::OriginCall;
+use crate::origin_failure::failure_of;
 use crate::passport::Passports;
 use crate::service::{outcome, overloaded};
 
@@ -144,7 +145,7 @@ where
 
     fn entry(&self, key: &str, found: Found, outcome: api::Outcome) -> Entry {
         let freshness: Freshness = self.freshness(outcome, found.age, found.ttl);
-        let version = self.version(found.version);
+        let version = self.version((found.version, found.of_origin));
         Entry { key: key.to_owned(), value: found.value, version, freshness: Some(freshness) }
     }
 }
