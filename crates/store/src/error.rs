@@ -74,7 +74,6 @@ impl Error {
     pub fn is_timeout(&self) -> bool {
         match self.engine() {
             Some(sqlx::Error::Io(error)) => error.kind() == io::ErrorKind::TimedOut,
-            Some(sqlx::Error::PoolTimedOut) => true,
             // query_canceled.
             _ => self.code().is_some_and(|code| code == "57014"),
         }

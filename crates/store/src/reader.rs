@@ -2,11 +2,12 @@
 //! read them.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgArguments, PgPoolOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Column as _, Connection, Executor, PgPool, Postgres, SqlSafeStr, Statement, TypeInfo};
+use tokio::time::timeout;
 
 use crate::{
     Error, Location,
@@ -58,11 +59,16 @@ impl Reader {
         query: Query<'static, Postgres, PgArguments>,
         time: Duration,
     ) -> Result<Vec<PgRow>, Error> {
+        let asked = Instant::now();
+        // A server that gives no connection is not there, however long that takes to show: that is no query that was too slow.
+        let connection = timeout(time, self.0.acquire()).await;
+        let mut connection = connection.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        let time = time.saturating_sub(asked.elapsed());
         // In one message with the BEGIN. 0 would be no bound.
         let millis = time.as_millis().max(1);
         let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {millis}");
         within(time, async {
-            let mut transaction = self.0.begin_with(AssertSqlSafe(begin)).await?;
+            let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
             // Dropped, it is rolled back: nothing has to be kept of it, and nobody waits for that.
             Ok(query.fetch_all(&mut *transaction).await?)
         })
@@ -71,7 +77,7 @@ impl Reader {
 
     /// Closes all connections; whatever is asked afterwards fails.
     pub async fn close(&self) {
-        let _ = tokio::time::timeout(ANSWER, self.0.close()).await;
+        let _ = timeout(ANSWER, self.0.close()).await;
     }
 }
 
