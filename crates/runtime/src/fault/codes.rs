@@ -44,6 +44,7 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         | Reason::AuthUnavailable
         | Reason::UpstreamUnavailable
         | Reason::CacheUnavailable
+        | Reason::InvalidationLogUnavailable
         | Reason::IdempotencyUnavailable => &[Unavailable],
         Reason::DeadlineExceeded | Reason::StreamIdle => &[DeadlineExceeded],
         // After INTERNAL: what gRPC makes of the HTTP status of a server that knows no gRPC.
