@@ -6,6 +6,8 @@
 //! with every acknowledgement and comes back with the sender's next batch, so that a batch of a dead sender which lay in a
 //! buffer does not pass for a sign of life. Who stays silent is taken for dead, and everything that was loaded for unverified.
 
+mod stored;
+
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -161,11 +161,6 @@ impl<W: World> InProcessLog<W> {
         let gap_detector = GapDetector::new(senders.max(1), world.now());
         Self { world, incarnation, state: Mutex::new(State { gap_detector, head: 0, unread: Vec::new() }) }
     }
-
-    /// The incarnation.
-    pub(crate) fn incarnation(&self) -> u128 {
-        self.incarnation
-    }
 }
 
 impl<W: World> InvalidationLog for InProcessLog<W> {

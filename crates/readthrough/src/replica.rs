@@ -12,6 +12,8 @@
 //!    number or is gone from the register, or when d has passed since the append *returned*. By then whoever has not confirmed
 //!    it has verified after the append, and so has ended its epochs, or it is not verified any more; and leases on what it
 //!    loaded before ended no later.
+//!    A replica that did not append it may say so as well: by a register that it read with the number or after it, or when d has
+//!    passed since it *read* the number.
 //! 5. **Striking off.** Whose counter is unchanged for d is struck off the register, so that the next writers don't wait for it.
 //!    The log looks once more whether the counter is unchanged.
 //! 6. **Anew.** Another incarnation of the log, a gap, or a trimmed beginning: everything that was loaded is dropped, and a first lease
@@ -34,7 +36,7 @@ use tokio::sync::{oneshot, watch};
 use crate::engine::Engine;
 use crate::gap_detector::Noted;
 use crate::grant::HOLDER_SHARE;
-use crate::log::{Appended, InProcessLog, Invalidation, InvalidationLog, LogError, Verified};
+use crate::log::{Appended, Invalidation, InvalidationLog, LogError, Verified};
 use crate::origin::Origin;
 use crate::store::Store;
 use crate::world::{Moment, World};
@@ -89,7 +91,7 @@ struct Parts<L, O, S, W> {
     lease: Option<Duration>,
     rules: Rules,
     /// Of the log.
-    incarnation: ArcSwap<u128>,
+    incarnation: Arc<ArcSwap<u128>>,
     /// Held while the log is asked.
     turn: tokio::sync::Mutex<()>,
     waiting: Mutex<Vec<Waiting>>,
@@ -114,6 +116,8 @@ pub struct Invalidated {
     pub tags: Vec<Duration>,
     /// The number whose acknowledgement is waited for, where replicas share the log.
     pub number: Option<u64>,
+    /// The incarnation of the log that gave it.
+    pub incarnation: u128,
 }
 
 /// Why a batch was not accepted. Its sender tries again, here or at another replica.
@@ -137,19 +141,16 @@ pub enum Acknowledgement {
     Done,
     /// Not before something changes, or this time has passed.
     Wait(Duration),
-    /// This process does not know: it did not append it, or it has begun anew since then.
+    /// It is a number of another log.
     Unknown,
 }
 
-impl<O: Origin, S: Store, W: World> Replica<InProcessLog<W>, O, S, W> {
-    /// A process that is alone.
-    pub fn alone(engine: Engine<O, S, W>, log: InProcessLog<W>) -> Self {
-        let state = State::new(0, Some(log.incarnation()));
-        Self::with_state(engine, log, None, Rules::ALL, state)
-    }
-}
-
 impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
+    /// A process that is alone, before an [`InProcessLog`](crate::InProcessLog) of this incarnation.
+    pub fn alone(engine: Engine<O, S, W>, log: L, incarnation: u128) -> Self {
+        Self::with_state(engine, log, None, Rules::ALL, State::new(0, Some(incarnation)))
+    }
+
     /// One of several, under a random name, with a lease of this time. It answers nothing from memory before it has verified.
     pub fn sharing(engine: Engine<O, S, W>, log: L, name: u128, lease: Duration) -> Self {
         Self::with_rules(engine, log, name, lease, Rules::ALL)
@@ -166,7 +167,7 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
             log,
             lease,
             rules,
-            incarnation: ArcSwap::from_pointee(state.incarnation().unwrap_or_default()),
+            incarnation: Arc::new(ArcSwap::from_pointee(state.incarnation().unwrap_or_default())),
             turn: tokio::sync::Mutex::default(),
             waiting: Mutex::default(),
             state: Mutex::new(state),
@@ -174,9 +175,10 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
         }))
     }
 
-    /// The incarnation of the log: gateways keep nothing that came under another one.
-    pub fn incarnation(&self) -> u128 {
-        **self.0.incarnation.load()
+    /// The incarnation of the log, whenever it is looked at: gateways keep nothing that came under another one. 0 before the first
+    /// verification.
+    pub fn incarnation(&self) -> Arc<ArcSwap<u128>> {
+        Arc::clone(&self.0.incarnation)
     }
 
     /// Appends a batch, and ends the epochs of its tags here. Waiting batches share an append.
@@ -231,7 +233,8 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
             self.state().note_append(&appended, returned, counted_from, lease);
         }
         // Where this fails, the next verification brings it, or this replica is not verified any more.
-        let applied = self.verify_in_turn().await.unwrap_or_default();
+        let applied =
+            if self.state().has_read(&appended) { Vec::new() } else { self.verify_in_turn().await.unwrap_or_default() };
         self.changed();
         for (told, (noted, number)) in told.into_iter().zip(&appended.noted) {
             let _ = told.send(Ok(self.invalidated(*noted, *number, &appended, &applied)));
@@ -240,14 +243,15 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
 
     fn invalidated(&self, noted: Noted, number: Option<u64>, of: &Appended, applied: &[Applied]) -> Invalidated {
         if self.0.lease.is_some() {
-            return Invalidated { noted, everything: None, tags: Vec::new(), number: Some(of.head) };
+            let (number, incarnation) = (Some(of.head), of.incarnation);
+            return Invalidated { noted, everything: None, tags: Vec::new(), number, incarnation };
         }
         let engine = &self.0.engine;
         let (now, applied) = (self.world().now(), applied.iter().find(|applied| Some(applied.number) == number));
         let everything = applied.and_then(|applied| applied.everything).map(|until| engine.wait_until(until, now));
         let tags = applied.map_or(&[][..], |applied| &applied.tags);
         let tags = tags.iter().map(|until| engine.wait_until(*until, now)).collect();
-        Invalidated { noted, everything, tags, number: None }
+        Invalidated { noted, everything, tags, number: None, incarnation: of.incarnation }
     }
 
     /// Registers and reads what is new. Until which moment this replica is verified then depends on when this was called.
@@ -295,6 +299,9 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
             state.begin_anew(verified, engine.end_all_epochs(None));
             self.0.incarnation.store(Arc::new(verified.incarnation));
         }
+        if let Some(lease) = self.0.lease {
+            state.note_head(now, lease);
+        }
         let is_whole = state.has_seen(verified.head);
         if is_whole && self.0.lease.is_some() && !state.is_leaving() {
             engine.verified_until(until);
@@ -307,15 +314,24 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
         self.state().next_verification(self.lease())
     }
 
-    /// Whether a number that this replica appended is acknowledged.
-    pub fn acknowledgement(&self, number: u64) -> Acknowledgement {
+    /// Whether a number of a log is acknowledged, whichever replica appended it.
+    pub fn acknowledgement(&self, incarnation: u128, number: u64) -> Acknowledgement {
         let (now, first_ends) = (self.world().now(), self.0.engine.0.leases.first_ends());
-        self.state().acknowledgement(number, now, self.lease(), first_ends)
+        let mut state = self.state();
+        if state.incarnation() != Some(incarnation) {
+            return Acknowledgement::Unknown;
+        }
+        state.acknowledgement(number, now, self.lease(), first_ends)
     }
 
     /// Tells when an acknowledgement may have come nearer.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.0.changed.subscribe()
+    }
+
+    /// Whether somebody waits for changes.
+    pub fn is_awaited(&self) -> bool {
+        self.0.changed.receiver_count() > 0
     }
 
     /// Answers from memory no more; when all leases that it granted are over. Then it may `depart`.

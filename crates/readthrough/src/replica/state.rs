@@ -28,6 +28,8 @@ pub(super) struct State {
     confirmed: u64,
     members: HashMap<u128, Other>,
     pending: BTreeMap<u64, Pending>,
+    /// When so much of the log was read first, for twice the lease.
+    heads: VecDeque<(u64, Moment)>,
     is_leaving: bool,
 }
 
@@ -58,6 +60,7 @@ impl State {
             confirmed: 0,
             members: HashMap::new(),
             pending: BTreeMap::new(),
+            heads: VecDeque::new(),
             is_leaving: false,
         }
     }
@@ -122,8 +125,24 @@ impl State {
     pub(super) fn begin_anew(&mut self, verified: &Verified, over: Moment) {
         (self.log, self.seen, self.confirmed) = (Some(verified.incarnation), verified.head, 0);
         self.unconfirmed = VecDeque::from([(verified.head, over)]);
-        // Who waits is not told any more: these numbers may be of another log.
+        // These numbers may be of another log.
         self.pending.clear();
+        self.heads.clear();
+    }
+
+    /// Notes how much is read. Before the oldest that is remembered, all is read for twice the lease.
+    pub(super) fn note_head(&mut self, now: Moment, lease: Duration) {
+        if self.heads.back().is_none_or(|(head, _)| *head < self.seen) {
+            self.heads.push_back((self.seen, now));
+        }
+        while self.heads.len() > 1 && now >= self.heads[1].1.after(lease * 2) {
+            self.heads.pop_front();
+        }
+    }
+
+    /// Whether an append brought nothing that is to be read, as a heartbeat does not.
+    pub(super) fn has_read(&self, appended: &Appended) -> bool {
+        self.log == Some(appended.incarnation) && self.has_seen(appended.head)
     }
 
     pub(super) fn has_seen(&self, head: u64) -> bool {
@@ -152,16 +171,20 @@ impl State {
         first_ends: Moment,
     ) -> Acknowledgement {
         self.forget_pending(now, lease);
-        let Some(pending) = self.pending.get(&number) else { return Acknowledgement::Unknown };
-        let over = pending.counted_from.after(lease);
+        let known = |id: &u128| self.members.get(id).copied();
+        let (counted_from, waits_for) = if let Some(pending) = self.pending.get(&number) {
+            (pending.counted_from, pending.members.iter().filter_map(known).collect())
+        } else if let Some((_, read_at)) = self.heads.iter().find(|(head, _)| *head >= number) {
+            (*read_at, self.members.values().copied().collect::<Vec<_>>())
+        } else {
+            // Appended by another replica. The log tells of it soon.
+            return Acknowledgement::Wait(lease / 3);
+        };
+        let over = counted_from.after(lease);
         let own = self.unconfirmed.iter().filter(|(of, _)| *of <= number).map(|(_, over)| *over).max();
         let own = if self.seen < number { over } else { own.unwrap_or_default().min(over) };
-        let is_confirmed = |id: &u128| self.members.get(id).is_none_or(|other| other.member.confirmed >= number);
-        let others = if pending.members.iter().all(is_confirmed) { now } else { over };
-        let until = own.max(others).max(first_ends);
-        if until <= now {
-            return Acknowledgement::Done;
-        }
-        Acknowledgement::Wait(until.since(now))
+        let are_confirmed = waits_for.iter().all(|other| other.member.confirmed >= number);
+        let until = own.max(if are_confirmed { now } else { over }).max(first_ends);
+        if until <= now { Acknowledgement::Done } else { Acknowledgement::Wait(until.since(now)) }
     }
 }

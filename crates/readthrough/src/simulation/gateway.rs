@@ -33,7 +33,7 @@ impl CacheProcess {
 
     /// What its answers say that they come from: of several, all say the same.
     pub(super) fn origin(&self) -> u128 {
-        self.replica.as_ref().map_or(self.incarnation, SimulatedReplica::incarnation)
+        self.replica.as_ref().map_or(self.incarnation, |replica| **replica.replica.incarnation().load())
     }
 
     pub(super) async fn read(&self, read: &Read<u8>) -> Option<Answer> {

@@ -130,9 +130,13 @@ impl Database {
         let mut guard = self.stored.lock().unwrap();
         let now = self.wall(&guard);
         let stored = &mut *guard;
-        let (noted, records) = number(batches, stored.head, |batch| stored.gap_detector.note(batch, now));
+        let (noted, mut records) = number(batches, stored.head, |batch| stored.gap_detector.note(batch, now));
         stored.head += records.len() as u64;
         stored.flushes += records.iter().filter(|record| record.is_flush).count() as u64;
+        for flush in records.iter_mut().filter(|record| record.is_flush) {
+            // Nobody drops all of his own copies by himself.
+            flush.writer = None;
+        }
         let is_news = !records.is_empty();
         stored.records.extend(records);
         while stored.records.len() > KEPT {

@@ -79,12 +79,12 @@ impl Gateway {
     /// `overflows`: the sender leaves out a number, since it could not keep what it was to tell.
     pub(super) async fn write_logged(self: Arc<Self>, object: u8, overflows: bool) -> Option<()> {
         let versions = self.commit(object, false).await?;
-        let (cache, number) = self.deliver(Some(object), overflows).await?;
+        let (cache, invalidated) = self.deliver(Some(object), overflows).await?;
         let is_early = self.mesh.variant.drops_when_sending;
         if is_early {
             self.forget(object, overflows);
         }
-        self.acknowledged(&cache, number).await?;
+        self.acknowledged(cache, &invalidated).await?;
         if !is_early {
             self.forget(object, overflows);
         }
@@ -100,15 +100,15 @@ impl Gateway {
         }
     }
 
-    /// Sends the next batch until a replica has appended it; which one, and under which number.
-    async fn deliver(&self, object: Option<u8>, overflows: bool) -> Option<(Arc<CacheProcess>, u64)> {
+    /// Sends the next batch until a replica has appended it; which one, and what it said.
+    async fn deliver(&self, object: Option<u8>, overflows: bool) -> Option<(Arc<CacheProcess>, Invalidated)> {
         let mut sender = self.sender.lock().await;
         sender.sequence += if overflows { 2 } else { 1 };
         let object = object.filter(|_| !overflows);
         loop {
             self.process.poll().await?;
-            if let Some((cache, invalidated)) = self.send(&mut sender, object, false).await {
-                return Some((cache, invalidated.number.expect("a number of the log")));
+            if let Some(delivered) = self.send(&mut sender, object, false).await {
+                return Some(delivered);
             }
         }
     }
@@ -142,22 +142,25 @@ impl Gateway {
         replicas.get(usize::try_from(chosen).expect("few replicas")).cloned()
     }
 
-    /// Waits until a number is acknowledged; nothing where that can't be known.
-    async fn acknowledged(&self, cache: &CacheProcess, number: u64) -> Option<()> {
+    /// Waits until a batch is acknowledged; nothing where that can't be known. Asks the replica that appended it first, and then
+    /// any one.
+    async fn acknowledged(&self, mut cache: Arc<CacheProcess>, of: &Invalidated) -> Option<()> {
         for _ in 0..QUESTIONS {
-            if let Some(is_done) = self.ask_whether_acknowledged(cache, number).await {
+            if let Some(is_done) = self.ask_whether_acknowledged(&cache, of).await {
                 return is_done.then_some(());
             }
             self.process.turn().await?;
+            cache = self.any_replica()?;
         }
         None
     }
 
-    async fn ask_whether_acknowledged(&self, cache: &CacheProcess, number: u64) -> Option<bool> {
+    async fn ask_whether_acknowledged(&self, cache: &CacheProcess, of: &Invalidated) -> Option<bool> {
+        let number = of.number.expect("a number of the log");
         self.mesh.network.carry().await?;
         let is_done = loop {
             cache.process.poll().await?;
-            match cache.replica().replica.acknowledgement(number) {
+            match cache.replica().replica.acknowledgement(of.incarnation, number) {
                 Acknowledgement::Wait(_) => {}
                 ended => break ended == Acknowledgement::Done,
             }

@@ -29,10 +29,6 @@ pub(super) struct Sender {
 }
 
 impl SimulatedReplica {
-    pub(super) fn incarnation(&self) -> u128 {
-        self.replica.incarnation()
-    }
-
     /// Verifies when it is due, or when the log has news.
     pub(super) async fn follow(self, process: Process, database: Database) -> Option<()> {
         loop {
