@@ -45,6 +45,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// For how long gateways may answer from memory of their own.
     pub leases: LeasesConfig,
+    /// Where several replicas of this cache share their invalidations.
+    pub log: LogConfig,
     /// Where endpoints are found.
     pub discovery: DiscoveryConfig,
     /// Where misses are loaded from. Default: nowhere.
@@ -69,6 +71,7 @@ impl Default for Config {
             auth: MeshConfig::default(),
             engine: EngineConfig::default(),
             leases: LeasesConfig::default(),
+            log: LogConfig::default(),
             discovery: DiscoveryConfig::default(),
             upstream: Vec::new(),
             namespace: Vec::new(),
@@ -143,6 +146,30 @@ impl Default for LeasesConfig {
     }
 }
 
+/// The section `[log]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// `postgres://user:password@host/database`: the database in which all replicas behind one name share their invalidation log.
+    /// It must never lose what it has committed. With it, `records.url` has to be a PostgreSQL too, and no `[[namespace]]` may be
+    /// declared. Default: none, for a cache that is one process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<StoreUrl>,
+    /// For how long a replica answers from memory after it began to verify the log, which it does three times as often; a write
+    /// waits for it at most where a replica falls silent. 500ms to 1m. Default: `1s`.
+    #[serde(with = "Time::<500, MINUTE>")]
+    pub lease: Duration,
+}
+
+/// A minute, in milliseconds.
+const MINUTE: u64 = 60_000;
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { url: None, lease: Duration::from_secs(1) }
+    }
+}
+
 impl Config {
     /// As the engine takes them.
     pub fn limits(&self) -> Limits {
@@ -187,7 +214,8 @@ impl Configuration for Config {
         let of_namespaces = namespaces::contradictions(&self.namespace, self.engine.capacity_bytes, &self.upstream);
         let discovery = self.discovery.contradictions();
         let of_upstreams = discovery.into_iter().chain(upstream::contradictions(&self.upstream));
-        self.auth.contradictions().into_iter().chain(of_upstreams).chain(of_namespaces).collect()
+        let of_log = self.of_log();
+        self.auth.contradictions().into_iter().chain(of_upstreams).chain(of_namespaces).chain(of_log).collect()
     }
 }
 
@@ -198,9 +226,57 @@ impl Config {
         own.chain(self.missing_data_dir()).collect()
     }
 
+    /// What each replica would have for itself alone.
+    fn of_log(&self) -> Vec<Invalid> {
+        let Some(url) = &self.log.url else { return Vec::new() };
+        let one_file = "is a file, which replicas on several machines can't share";
+        let (of_log, of_records) = (url.location().file().is_some(), self.records.url.location().file().is_some());
+        let remedy = "name a PostgreSQL, or leave out `log.url` and run one process";
+        let of_log = of_log.then(|| Invalid::new("log.url", one_file, remedy));
+        let of_records = of_records.then(|| Invalid::new("records.url", one_file, remedy));
+        let of_namespaces = (!self.namespace.is_empty()).then(|| {
+            let problem = "keys of namespaces are in the memory of one process, and `log.url` is for several";
+            Invalid::new("namespace", problem, "leave out `log.url`, or run the namespaces in a cache of their own")
+        });
+        of_log.into_iter().chain(of_records).chain(of_namespaces).collect()
+    }
+
     fn missing_data_dir(&self) -> Option<Invalid> {
         let problem = format!("{} is no directory", self.data_dir.display());
         let is_there = self.data_dir.is_dir();
         (!is_there).then(|| Invalid::new("data_dir", problem, "make it, or name another one"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The keys that contradict a log at this address, with records at that one.
+    fn contradicting(log: &str, records: &str, change: impl FnOnce(&mut Config)) -> Vec<String> {
+        let mut config = Config::default();
+        config.log.url = Some(log.parse().unwrap());
+        config.records.url = records.parse().unwrap();
+        change(&mut config);
+        let own = ["log.url", "records.url", "namespace"];
+        let found = config.contradictions().into_iter().map(|invalid| invalid.key);
+        found.filter(|key| own.contains(&&**key)).collect()
+    }
+
+    #[test]
+    fn shared_log_and_records_want_a_server() {
+        let server = "postgres://accord@db.example/accord";
+        assert_eq!(contradicting(server, server, |_| {}), [""; 0]);
+        assert_eq!(contradicting("sqlite://log.db", server, |_| {}), ["log.url"]);
+        assert_eq!(contradicting(server, "sqlite://records.db", |_| {}), ["records.url"]);
+    }
+
+    #[test]
+    fn shared_log_excludes_namespaces() {
+        let server = "postgres://accord@db.example/accord";
+        let with_carts = |config: &mut Config| {
+            config.namespace.push(NamespaceConfig { name: "carts".to_owned(), ..NamespaceConfig::default() });
+        };
+        assert_eq!(contradicting(server, server, with_carts), ["namespace"]);
     }
 }

@@ -7,6 +7,7 @@
 //! - The cache has no rights of its own: a load runs under the passport of the read that started it.
 //! - No tenant sees or invalidates what another put into a namespace, and nobody without the namespace's permission does.
 //! - One process at a time serves from a data directory: it holds a lock there for its life.
+//! - Of several behind one name, which share an invalidation log, none answers from memory for longer than it has verified.
 //! - Everything is bounded: bytes, namespaces, loads, waiters, remembered plans, tags and senders, connections.
 //! - It calls the upstreams that its configuration holds, and no address that a caller says.
 
@@ -30,3 +31,6 @@ mod load_times;
 mod load_span;
 mod origin_failure;
 pub mod records;
+
+// Where replicas of the cache meet.
+pub mod log;

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::data_lock::DataLock;
+use crate::log::{self, LiveEngine, LiveReplica, Log, PostgresLog};
 use crate::namespace_origin::query::QueryOrigin;
 use crate::namespace_origin::records::KeyRecords;
 use crate::namespaces::Namespaces;
@@ -49,9 +50,6 @@ const PROBES: Duration = Duration::from_millis(200);
 /// Largest message that is decoded. Contracts bound requests and answers at the gateway; this only keeps a peer that has not
 /// been admitted yet from reserving gigabytes by a word.
 const LARGEST: usize = 64 * 1024 * 1024;
-
-/// The engine as it runs in production.
-pub type LiveEngine = Engine<Loader, MemoryStore, Live>;
 
 /// What lasts, in `records.url`.
 #[derive(Clone, Debug)]
@@ -143,7 +141,8 @@ async fn serve_alone(
     };
     let limits = config.limits();
     let engine = engine(limits);
-    let public = grpc_server(config, health, &engine, upstreams, mesh, stores, shutdown)?;
+    let replica = replica(config, &engine).await?;
+    let public = grpc_server(config, health, &replica, upstreams, mesh, stores, shutdown)?;
     follow_records(health, &stores.idempotency).await;
     let listener = Listener::bind(&config.listen).await?.on(workers);
     let (upstreams, namespaces) = (config.upstream.len(), config.namespace.len());
@@ -151,10 +150,31 @@ async fn serve_alone(
     keep_from(limits.first_lease_time, health);
     health.obtained(DATA_LOCK);
     tokio::select! {
-        () = listener.serve(public, shutdown.clone()) => Ok(()),
+        () = listener.serve(public, shutdown.clone()) => {}
         // Nothing is drained: every further answer could be one that the other cache has invalidated.
-        lost = lock.lost() => Err(lost.into()),
+        lost = lock.lost() => return Err(lost.into()),
+        () = Box::pin(log::follow(&engine, &replica, &config.log, health)) => {}
     }
+    if config.log.url.is_some() {
+        log::leave(&engine, &replica).await;
+    }
+    Ok(())
+}
+
+/// The engine before its log: in memory, or shared.
+async fn replica(config: &Config, engine: &LiveEngine) -> Result<LiveReplica> {
+    let Some(url) = &config.log.url else { return Ok(alone(config, engine)) };
+    let (lease, senders) = (config.log.lease, config.engine.max_senders);
+    let opening = PostgresLog::open(url, lease, senders).await;
+    let log = opening.context("the invalidation log can't be opened; check `log.url`")?;
+    Ok(Replica::sharing(engine.clone(), Log::Postgres(log), Uuid::new_v4().as_u128(), lease))
+}
+
+/// The engine of a process that is alone.
+pub fn alone(config: &Config, engine: &LiveEngine) -> LiveReplica {
+    let incarnation = Uuid::new_v4().as_u128();
+    let log = InProcessLog::new(Live, incarnation, config.engine.max_senders);
+    Replica::alone(engine.clone(), Log::InProcess(log), incarnation)
 }
 
 /// Ready once answers are kept: until then a cache answers, and each read is a load.
@@ -181,33 +201,32 @@ pub fn engine(limits: Limits) -> LiveEngine {
 pub fn grpc_server<A: Decider + Passports>(
     config: &Config,
     health: &Health,
-    engine: &LiveEngine,
+    replica: &LiveReplica,
     upstreams: &Upstreams,
     auth: &A,
     stores: &Stores,
     shutdown: &Shutdown,
 ) -> Result<GuardedServer<A>> {
-    let incarnation = Uuid::new_v4();
+    let engine = replica.engine();
     let read = ReadThrough {
         engine: engine.clone(),
         plans: Plans::new(config.engine.max_plans),
         upstreams: upstreams.clone(),
         passports: auth.clone(),
         node: config.node.clone(),
-        incarnation,
+        incarnation: replica.incarnation(),
     };
     let namespaces = NamespaceService {
         engine: engine.clone(),
         namespaces: Namespaces::new(engine, &config.namespace, upstreams, stores.keys.as_ref())?,
         auth: auth.clone(),
         audience: config.auth.client_id.clone(),
-        version_prefix: format!("{:016x}-", incarnation.as_u64_pair().0),
+        version_prefix: format!("{:016x}-", Uuid::new_v4().as_u64_pair().0),
         node: config.node.clone(),
         records: stores.idempotency.clone(),
         shutdown: shutdown.clone(),
     };
-    let log = InProcessLog::new(Live, incarnation.as_u128(), config.engine.max_senders);
-    let invalidation = Invalidation::new(Replica::alone(engine.clone(), log));
+    let invalidation = Invalidation::new(replica.clone());
     let idempotency = Idempotency { records: stores.idempotency.clone() };
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
     let guard = Guard::new(&contract, auth.clone()).accept_passports(&config.auth.client_id);

@@ -21,8 +21,13 @@ fn overloaded(overload: Overload) -> Status {
 
 /// The refusal of a batch of invalidations, which its sender tries again.
 fn refused(refused: &Refused) -> Status {
-    let reason = if *refused == Refused::Overload { Reason::Overloaded } else { Reason::CacheUnavailable };
+    let reason = if *refused == Refused::Overload { Reason::Overloaded } else { Reason::InvalidationLogUnavailable };
     StatusBuilder::new(reason, refused.to_string()).retry_after(Duration::from_millis(100)).build()
+}
+
+/// The refusal of a question about a log that this replica does not know, or not any more.
+fn another_log() -> Status {
+    StatusBuilder::new(Reason::InvalidationLogUnavailable, "the number is of another invalidation log").build()
 }
 
 fn outcome(outcome: Outcome) -> api::Outcome {

@@ -1,5 +1,7 @@
-//! The records of idempotency keys on PostgreSQL, at the address in `ACCORD_TEST_POSTGRES_URL`.
+//! The records of idempotency keys and the invalidation log on PostgreSQL, at the address in `ACCORD_TEST_POSTGRES_URL`.
 
+#[path = "postgres/log.rs"]
+mod log;
 #[path = "postgres/namespaces.rs"]
 mod namespaces;
 #[path = "records/suite.rs"]
@@ -19,11 +21,16 @@ async fn idempotency_records_hold_on_postgres() {
 
 #[tokio::test]
 async fn replicas_start_together_on_one_database() {
+    let url = apart("started_together").await;
+    futures_util::future::try_join_all((0..8).map(|_| Records::open(&url))).await.unwrap();
+}
+
+/// The server, with tables of its own.
+async fn apart(schema: &str) -> String {
     let url = url();
     sqlx::any::install_default_drivers();
     let mut operator = sqlx::AnyConnection::connect(&url).await.unwrap();
-    operator.execute("CREATE SCHEMA started_together").await.unwrap();
+    operator.execute(sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).await.unwrap();
     let apart = if url.contains('?') { '&' } else { '?' };
-    let url = format!("{url}{apart}options[search_path]=started_together");
-    futures_util::future::try_join_all((0..8).map(|_| Records::open(&url))).await.unwrap();
+    format!("{url}{apart}options[search_path]={schema}")
 }

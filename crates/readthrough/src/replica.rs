@@ -175,6 +175,11 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
         }))
     }
 
+    /// What it answers with.
+    pub fn engine(&self) -> &Engine<O, S, W> {
+        &self.0.engine
+    }
+
     /// The incarnation of the log, whenever it is looked at: gateways keep nothing that came under another one. 0 before the first
     /// verification.
     pub fn incarnation(&self) -> Arc<ArcSwap<u128>> {

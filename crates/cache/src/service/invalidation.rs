@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use accord_api::accord::cache::v1::{
-    InvalidateRequest, InvalidateResponse, LeasedTag, invalidation_service_server::InvalidationService,
+    AwaitAcknowledgementRequest, AwaitAcknowledgementResponse, InvalidateRequest, InvalidateResponse, LeasedTag,
+    invalidation_service_server::InvalidationService,
 };
 use accord_readthrough::{
-    Continuity, Invalidated, Invalidation as Batch, InvalidationLog, LeaseHolder, Missing, Origin, Replica, Store, Tag,
-    World,
+    Acknowledgement, Continuity, Invalidated, Invalidation as Batch, InvalidationLog, LeaseHolder, Missing, Origin,
+    Replica, Store, Tag, World,
 };
 use opentelemetry::{KeyValue, metrics::Counter};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::malformed::malformed;
-use crate::service::refused;
+use crate::service::{another_log, refused};
 
 /// Longest name of a sender's incarnation.
 const LONGEST_INCARNATION: usize = 128;
@@ -46,16 +47,20 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Invalidation<L, O, S, W>
         if let Continuity::Gap(missing) = invalidated.noted.continuity {
             self.flushed(missing, sequence);
         }
-        Ok(self.respond(&invalidated))
+        Ok(respond(&invalidated))
     }
 
-    fn respond(&self, Invalidated { noted, everything, tags, .. }: &Invalidated) -> InvalidateResponse {
-        InvalidateResponse {
-            incarnation: self.replica.incarnation().to_be_bytes().to_vec(),
-            is_settled: noted.is_settled,
-            round: noted.round,
-            wait: everything.and_then(|wait| prost_types::Duration::try_from(wait).ok()),
-            leased: leased(tags),
+    /// Until nobody answers any more with what a number is about.
+    async fn acknowledged(&self, incarnation: u128, number: u64) -> Result<(), Status> {
+        let mut changes = self.replica.changes();
+        loop {
+            changes.mark_unchanged();
+            match self.replica.acknowledgement(incarnation, number) {
+                Acknowledgement::Done => return Ok(()),
+                Acknowledgement::Unknown => return Err(another_log()),
+                // Whichever comes first.
+                Acknowledgement::Wait(time) => drop(tokio::time::timeout(time, changes.changed()).await),
+            }
         }
     }
 
@@ -80,6 +85,18 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Invalidation<L, O, S, W>
     }
 }
 
+fn respond(invalidated: &Invalidated) -> InvalidateResponse {
+    let Invalidated { noted, everything, tags, number, incarnation } = invalidated;
+    InvalidateResponse {
+        incarnation: incarnation.to_be_bytes().to_vec(),
+        is_settled: noted.is_settled,
+        round: noted.round,
+        wait: everything.and_then(|wait| prost_types::Duration::try_from(wait).ok()),
+        leased: leased(tags),
+        number: number.unwrap_or_default(),
+    }
+}
+
 /// The tags that can't be acknowledged yet.
 fn leased(waits: &[Duration]) -> Vec<LeasedTag> {
     let leased = (0..).zip(waits).filter(|(_, wait)| !wait.is_zero());
@@ -97,5 +114,15 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> InvalidationService for 
             return Err(malformed("`sequence` counts from 1"));
         }
         self.apply(batch).await.map(Response::new)
+    }
+
+    async fn await_acknowledgement(
+        &self,
+        request: Request<AwaitAcknowledgementRequest>,
+    ) -> Result<Response<AwaitAcknowledgementResponse>, Status> {
+        let AwaitAcknowledgementRequest { incarnation, number } = request.into_inner();
+        let incarnation = incarnation.try_into().map_err(|_| malformed("`incarnation` must have 16 bytes"))?;
+        self.acknowledged(u128::from_be_bytes(incarnation), number).await?;
+        Ok(Response::new(AwaitAcknowledgementResponse {}))
     }
 }

@@ -19,6 +19,7 @@ use accord_runtime::fair_share::Holder;
 use accord_runtime::fault;
 use accord_runtime::request::{self, RequestId};
 use accord_token::PASSPORT_HEADER;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
@@ -53,8 +54,8 @@ pub(crate) struct ReadThrough<O, S, W, P> {
     pub passports: P,
     /// The name of this replica.
     pub node: String,
-    /// This life of the cache.
-    pub incarnation: Uuid,
+    /// Of the invalidation log; 0 where it is not known yet.
+    pub incarnation: Arc<ArcSwap<u128>>,
 }
 
 #[tonic::async_trait]
@@ -134,9 +135,13 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
         })
     }
 
-    /// An answer that says which life of the cache it comes from.
+    /// An answer that says which life of the cache it comes from, or which log: so that gateways know that replicas are one cache.
     fn signed(&self, response: ReadResponse) -> ReadResponse {
-        ReadResponse { incarnation: Bytes::copy_from_slice(self.incarnation.as_bytes()), ..response }
+        let incarnation = match **self.incarnation.load() {
+            0 => Bytes::new(),
+            known => Bytes::copy_from_slice(&known.to_be_bytes()),
+        };
+        ReadResponse { incarnation, ..response }
     }
 
     /// Whose answer is asked for: the passport says so, and nothing else does.

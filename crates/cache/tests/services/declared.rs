@@ -30,7 +30,7 @@ async fn every_method_with_a_permission_needs_it_and_has_its_declared_deadline()
     let witness = Witness::default();
     let server = grpc_server(&Health::new(), &witness).await;
     let methods: Vec<_> = declared().into_iter().filter(|(method, _)| !is_of_namespaces(method)).collect();
-    assert_eq!(methods.len(), 5);
+    assert_eq!(methods.len(), 6);
     for (method, policy) in methods {
         let Some(Rule::Permission(permission)) = policy.access.unwrap().rule else {
             panic!("{method} asks for nothing")
@@ -82,7 +82,8 @@ async fn grpc_server(health: &Health, witness: &Witness) -> GuardedServer<Witnes
     let stores = Stores::open(&config).await.unwrap();
     let upstreams = Upstreams::new(&config.upstream, &config.discovery).unwrap();
     let (engine, shutdown) = (serve::engine(config.limits()), Shutdown::new(Duration::ZERO));
-    serve::grpc_server(&config, health, &engine, &upstreams, witness, &stores, &shutdown).unwrap()
+    let replica = serve::alone(&config, &engine);
+    serve::grpc_server(&config, health, &replica, &upstreams, witness, &stores, &shutdown).unwrap()
 }
 
 /// The methods of the cache, `pkg.Service/Method`, with what they or their services declare.

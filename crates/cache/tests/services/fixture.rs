@@ -62,8 +62,8 @@ pub(crate) async fn begin_with(configure: impl FnOnce(&mut Config, &str)) -> Fix
     // No test waits for the first lease time that has nothing to do with leases.
     let engine = serve::engine(Limits { first_lease_time: config.leases.max, ..config.limits() });
     let upstreams = Upstreams::new(&config.upstream, &config.discovery).unwrap();
-    let server =
-        serve::grpc_server(&config, &Health::new(), &engine, &upstreams, &FakeAuth, &stores, &shutdown).unwrap();
+    let (health, replica) = (Health::new(), serve::alone(&config, &engine));
+    let server = serve::grpc_server(&config, &health, &replica, &upstreams, &FakeAuth, &stores, &shutdown).unwrap();
     let listener = Listener::bind(&ListenConfig::default()).await.unwrap();
     let url = format!("http://{}", listener.address());
     let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
