@@ -5,6 +5,7 @@
 //! without a goodbye: a gateway that starts tells of itself, and reads nothing through the cache before the cache knows that
 //! no other is gone with something undelivered; it shows by heartbeats that it lives; and it says goodbye.
 
+mod acknowledge;
 mod pending;
 mod waits;
 
@@ -16,6 +17,7 @@ use accord_mesh::MeshClient;
 use accord_readthrough::{Asked, Tag};
 use accord_runtime::{backoff::Backoff, deadline::Deadline, fault, request::RequestId};
 use accord_upstream::Client;
+use acknowledge::Acknowledger;
 use opentelemetry::metrics::Counter;
 pub(crate) use pending::PendingInvalidation;
 use std::{
@@ -297,7 +299,12 @@ impl Sender {
         }
         // The next batch leaves meanwhile. Where not all tags were told, writes answer as deferred: how long the leases on them last
         // is not known for sure.
-        for caller in batch.callers.into_iter().filter(|_| is_whole) {
+        let callers = batch.callers.into_iter().filter(|_| is_whole);
+        if let Some(number) = waits.number() {
+            tokio::spawn(self.acknowledger().acknowledge(number, callers.collect()));
+            return;
+        }
+        for caller in callers {
             waits.acknowledge(caller);
         }
     }
@@ -347,9 +354,17 @@ impl Sender {
         let left = self.queue.near.begin();
         let sending = tokio::time::timeout_at(deadline.at(), self.client.invalidate(request));
         let response = sending.await.map_err(|_| Status::deadline_exceeded("the cache did not answer in time"))??;
-        let response = response.into_inner();
+        let mut response = response.into_inner();
+        // Other replicas may still answer with what is missing. Only who becomes settled has to wait for them.
+        if response.is_settled && *self.queue.announcement.borrow() != Announcement::Settled {
+            response.is_settled = self.acknowledger().is_acknowledged(&response).await;
+        }
         self.heed(left, &response);
         Ok(response)
+    }
+
+    fn acknowledger(&self) -> Acknowledger {
+        Acknowledger { client: self.client.clone(), mesh: self.mesh.clone(), near: Arc::clone(&self.queue.near) }
     }
 
     /// What the cache knows of this gateway, whether it waits to hear of it again, and what that makes of the copies here.

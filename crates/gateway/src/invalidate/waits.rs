@@ -1,7 +1,7 @@
 //! How long the leases of other gateways last on what was invalidated. Each write waits for those on its own tags alone, so that
 //! nobody waits behind another.
 
-use accord_api::accord::cache::v1::{InvalidateResponse, LeasedTag};
+use accord_api::accord::cache::v1::{AwaitAcknowledgementRequest, InvalidateResponse, LeasedTag};
 use accord_readthrough::{Tag, own_wait};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
@@ -19,18 +19,26 @@ pub(super) struct Waiter {
 pub(super) struct Waits {
     all: Option<Instant>,
     tags: HashMap<Tag, Instant>,
+    number: Option<AwaitAcknowledgementRequest>,
 }
 
 impl Waits {
     /// Notes an answer that has just come, about these tags.
     pub(super) fn note(&mut self, tags: &[Tag], response: &InvalidateResponse) {
         self.all = self.all.max(until(response.wait));
+        // Later numbers are higher, and speak for those before them.
+        self.number = number_of(response).or_else(|| self.number.take());
         for LeasedTag { index, wait } in &response.leased {
             let tag = usize::try_from(*index).ok().and_then(|index| tags.get(index));
             if let (Some(tag), Some(until)) = (tag, until(*wait)) {
                 self.tags.insert(*tag, until);
             }
         }
+    }
+
+    /// The number whose acknowledgement has to be awaited, where replicas share a log.
+    pub(super) fn number(&self) -> Option<AwaitAcknowledgementRequest> {
+        self.number.clone()
     }
 
     /// Tells a write when the last lease on its tags is over.
@@ -48,6 +56,12 @@ impl Waits {
             }
         };
     }
+}
+
+/// What an answer says has to be awaited.
+pub(super) fn number_of(response: &InvalidateResponse) -> Option<AwaitAcknowledgementRequest> {
+    let InvalidateResponse { incarnation, number, .. } = response;
+    (*number > 0).then(|| AwaitAcknowledgementRequest { incarnation: incarnation.clone(), number: *number })
 }
 
 /// By this gateway's clock, from now.
