@@ -80,6 +80,7 @@ const CACHE: Rows = &[
     ("accord.cache.v1.IdempotencyService/Abandon", Holder("accord.cache.idempotency")),
     ("accord.cache.v1.IdempotencyService/Begin", Holder("accord.cache.idempotency")),
     ("accord.cache.v1.IdempotencyService/Complete", Holder("accord.cache.idempotency")),
+    ("accord.cache.v1.InvalidationService/AwaitAcknowledgement", Holder("accord.cache.invalidate")),
     ("accord.cache.v1.InvalidationService/Invalidate", Holder("accord.cache.invalidate")),
     ("accord.cache.v1.ReadThroughService/Read", Holder("accord.cache.read")),
 ];

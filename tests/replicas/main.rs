@@ -1,0 +1,170 @@
+//! Three cache processes that share their invalidations in the PostgreSQL at `ACCORD_TEST_POSTGRES_URL`, behind one name, and two
+//! gateways: a read that starts after an acknowledged write sees it, at both.
+
+use accord_fabric::{EDITOR, Fabric, Part, Server, http::HttpCall, http::HttpResponse};
+use anyhow::{Context, Result, ensure};
+use http::Method;
+use serde_json::json;
+use std::{fs, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use toml::{Table, toml};
+
+const PRODUCT: &str = "/v1/products/oak-desk";
+/// Within it so many writes are acknowledged, whatever fails.
+const SOON: Duration = Duration::from_mins(2);
+const ACKNOWLEDGED: usize = 10;
+const READS: usize = 4;
+
+struct Mesh {
+    /// Keeps the directory and auth; the other processes are beside it.
+    _fabric: Fabric,
+    caches: Vec<Server>,
+    gateways: Vec<Server>,
+    token: String,
+    writes: usize,
+}
+
+impl Mesh {
+    async fn start(database: &str) -> Result<Self> {
+        let server = std::env::var("ACCORD_TEST_POSTGRES_URL").context("ACCORD_TEST_POSTGRES_URL names the server")?;
+        let (base, _) = server.split_once('?').unwrap_or((&server, ""));
+        let (host, _) = base.rsplit_once('/').context("the URL of a database")?;
+        let shared = format!("{host}/{database}");
+        create(&server, database).await?;
+        let mut fabric = Fabric::builder()?.overlay("tests/journeys/near.toml").start().await?;
+        let token = fabric.token(EDITOR).await?;
+        let mut caches = Vec::new();
+        for number in 0..3 {
+            let mut cache = fabric.another_with(Part::Cache, sharing(&fabric, &shared, number)?)?;
+            cache.wait_serving().await?;
+            caches.push(cache);
+        }
+        let url = format!("http://{}", name(caches.iter().map(|cache| cache.listen).collect()).await?);
+        let mut gateways = Vec::new();
+        for _ in 0..2 {
+            let url = url.clone();
+            let mut gateway = fabric.another_with(Part::Gateway, toml! { cache = { url = url } })?;
+            gateway.wait_serving().await?;
+            gateways.push(gateway);
+        }
+        let mut mesh = Self { _fabric: fabric, caches, gateways, token, writes: 0 };
+        mesh.stock().await?;
+        Ok(mesh)
+    }
+
+    async fn stock(&mut self) -> Result<()> {
+        let call = HttpCall::new(self.gateways[0].listen, Method::POST, "/v1/products").token(&self.token);
+        let call = call.header("idempotency-key", "stock").json(&json!({ "id": "oak-desk", "title": "Oak desk" }));
+        let answer = call.send().await?;
+        ensure!(answer.status == 200, "{}", answer.text());
+        Ok(())
+    }
+
+    /// Writes by one gateway, and reads by both; whether the write was acknowledged.
+    async fn write_and_read(&mut self) -> Result<bool> {
+        self.writes += 1;
+        let (title, writer) = (format!("Oak desk {}", self.writes), self.writes % 2);
+        let call = HttpCall::new(self.gateways[writer].listen, Method::PUT, PRODUCT).token(&self.token);
+        let put = call.json(&json!({ "id": "oak-desk", "title": title })).send().await?;
+        ensure!(put.status == 200, "{}", put.text());
+        let is_acknowledged = put.header("x-accord-invalidation").is_none();
+        for answer in self.reads().await?.into_iter().filter(|_| is_acknowledged) {
+            let seen = answer.json()?;
+            ensure!(seen["title"] == *title, "after {title}: {:?} {}", answer.header("cache-status"), answer.text());
+        }
+        Ok(is_acknowledged)
+    }
+
+    /// So many by each gateway, so that some are answered from its memory.
+    async fn reads(&self) -> Result<Vec<HttpResponse>> {
+        let mut answers = Vec::new();
+        for gateway in self.gateways.iter().cycle().take(READS * self.gateways.len()) {
+            let answer = HttpCall::new(gateway.listen, Method::GET, PRODUCT).token(&self.token).send().await?;
+            ensure!(answer.status == 200, "{}", answer.text());
+            answers.push(answer);
+        }
+        Ok(answers)
+    }
+
+    async fn acknowledge_some(&mut self) -> Result<()> {
+        let some = async {
+            let mut acknowledged = 0;
+            while acknowledged < ACKNOWLEDGED {
+                acknowledged += usize::from(self.write_and_read().await?);
+            }
+            anyhow::Ok(())
+        };
+        timeout(SOON, some).await.context("too few writes are acknowledged")?
+    }
+}
+
+async fn create(server: &str, database: &str) -> Result<()> {
+    use sqlx::{Connection, Executor};
+    let mut operator = sqlx::PgConnection::connect(server).await?;
+    operator.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}"))).await?;
+    Ok(())
+}
+
+/// What a replica has of its own, and what it shares.
+fn sharing(fabric: &Fabric, shared: &str, number: usize) -> Result<Table> {
+    let directory = fabric.directory().join(format!("data-of-replica-{number}"));
+    fs::create_dir(&directory)?;
+    let (directory, log, records) = (directory.display().to_string(), shared.to_owned(), shared.to_owned());
+    Ok(toml! {
+        data_dir = directory
+        [log]
+        url = log
+        [records]
+        url = records
+    })
+}
+
+/// A name: it shares connections out among the addresses behind it, and leaves out those that refuse them.
+async fn name(behind: Vec<SocketAddr>) -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let behind: Arc<[SocketAddr]> = behind.into();
+    tokio::spawn(async move {
+        for turn in 0.. {
+            let Ok((mut near, _)) = listener.accept().await else { return };
+            let address = behind[turn % behind.len()];
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(address).await?;
+                tokio::io::copy_bidirectional(&mut near, &mut far).await
+            });
+        }
+    });
+    Ok(address)
+}
+
+#[tokio::test]
+async fn read_after_acknowledged_write_sees_it_at_every_gateway_with_three_replicas() -> Result<()> {
+    let mut mesh = Mesh::start("replicas_three").await?;
+    mesh.acknowledge_some().await?;
+    for gateway in &mesh.gateways {
+        let seen = gateway.metric("accord_gateway_near_two_caches_total", &[]).await.unwrap_or_default();
+        ensure!(seen == 0.0, "replicas that share a log were taken for two caches");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn writes_are_acknowledged_again_after_a_replica_was_killed() -> Result<()> {
+    let mut mesh = Mesh::start("replicas_killed").await?;
+    mesh.acknowledge_some().await?;
+    mesh.caches[0].process.kill()?;
+    mesh.acknowledge_some().await
+}
+
+#[tokio::test]
+async fn writes_are_acknowledged_while_a_replica_is_paused_and_after_it_goes_on() -> Result<()> {
+    let mut mesh = Mesh::start("replicas_paused").await?;
+    mesh.acknowledge_some().await?;
+    mesh.caches[0].process.pause()?;
+    mesh.acknowledge_some().await?;
+    mesh.caches[0].process.resume()?;
+    mesh.acknowledge_some().await
+}
