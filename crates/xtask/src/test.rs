@@ -20,11 +20,12 @@ use clap::ValueEnum;
 use crate::{bench::counts, programs::succeed, say::say, workspace};
 
 /// Features that only switch test targets on. Passed to every suite that needs one, so that they share one build.
-const SUITE_FEATURES: [&str; 4] = [
+const SUITE_FEATURES: [&str; 5] = [
     "accord-auth/postgres-tests",
     "accord-cache/postgres-tests",
     "accord-store/postgres-tests",
     "accord-fabric/outside-clients",
+    "accord-fabric/postgres-tests",
 ];
 
 /// What `cargo xtask test` can be asked.
