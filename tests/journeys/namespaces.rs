@@ -255,7 +255,7 @@ async fn watch_tells_changes_as_lines_and_as_events_and_goes_on_after_its_token(
     let put = carts.put("ada", json!({ "value": MILK })).await?.json()?;
 
     let resumed = format!("?resumeToken={}", first["resumeToken"].as_str().unwrap());
-    let told = watch(&resumed).send().await?.text().to_owned();
+    let told = watch(&resumed).send().await?.text().clone();
     let lines: Vec<Value> = told.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     assert_eq!(lines[0]["heartbeat"], json!({}), "{told}");
     assert_eq!(lines[1]["put"], json!({ "key": "ada", "version": put["version"] }), "{told}");
