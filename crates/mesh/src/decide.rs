@@ -70,6 +70,8 @@ pub struct Decision {
     pub tenant: Arc<str>,
     /// The passport for the way inward, where an audience was named.
     pub passport: Option<HeaderValue>,
+    /// The policies that decided, by id; none where being authenticated was enough.
+    pub policies: Box<[String]>,
 }
 
 /// What makes two questions the same one: the token, the actor's, the method, its permission, the audience and the policy
@@ -262,7 +264,7 @@ fn refusal(code: Code, reason: Option<Reason>) -> Refusal {
 }
 
 fn outcome(answer: CheckResponse) -> Result<Arc<Decision>, Refusal> {
-    let CheckResponse { allowed: true, principal: Some(principal), passport, .. } = answer else {
+    let CheckResponse { allowed: true, principal: Some(principal), passport, policies, .. } = answer else {
         return Err(Refusal::PermissionMissing);
     };
     let passport = match &*passport {
@@ -271,7 +273,7 @@ fn outcome(answer: CheckResponse) -> Result<Arc<Decision>, Refusal> {
         passport => Some(header(passport).ok_or(Refusal::Unavailable)?),
     };
     let Principal { subject, tenant, .. } = principal;
-    Ok(Arc::new(Decision { subject: subject.into(), tenant: tenant.into(), passport }))
+    Ok(Arc::new(Decision { subject: subject.into(), tenant: tenant.into(), passport, policies: policies.into() }))
 }
 
 /// The passport as it stands in a header, made once for all the calls that will carry it.

@@ -23,6 +23,8 @@ pub struct AccessDecision {
     pub passport: Option<SignedToken>,
     /// The policy set that decided; a decision holds only under the same one.
     pub policy_hash: Arc<str>,
+    /// The policies that decided.
+    pub policies: Vec<String>,
 }
 
 impl Auth {
@@ -43,8 +45,8 @@ impl Auth {
         let decided = self.policies.decide(&Principal::of(&subject.claims), &question);
         self.metrics.decision(decided.allowed);
         // Built as a denial; only what follows makes it anything else.
-        let mut decision =
-            AccessDecision { subject, allowed: false, passport: None, policy_hash: Arc::clone(&self.policies.hash) };
+        let (policy_hash, policies) = (Arc::clone(&self.policies.hash), decided.policies);
+        let mut decision = AccessDecision { subject, allowed: false, passport: None, policy_hash, policies };
         if decided.allowed {
             // Without an upstream nobody goes further inward, and no passport is needed.
             if !question.upstream.is_empty() {

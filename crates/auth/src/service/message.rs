@@ -89,6 +89,7 @@ pub(super) fn checked(decision: AccessDecision) -> CheckResponse {
         passport,
         passport_expires_in,
         policy_hash: decision.policy_hash.to_string(),
+        policies: decision.policies,
     }
 }
 
