@@ -67,6 +67,7 @@ pub(crate) struct Reply {
     ahead: Option<Duration>,
     closes_connection: bool,
     refuses_stream: bool,
+    is_early: bool,
     http: StatusCode,
 }
 
@@ -118,6 +119,12 @@ impl Reply {
         let mut end = HeaderMap::new();
         status.add_header(&mut end).expect("a status is metadata");
         self.end = Some(end);
+        self
+    }
+
+    /// Does not wait for the end of the request, of which nothing is received then.
+    pub(crate) fn early(mut self) -> Self {
+        self.is_early = true;
         self
     }
 
@@ -266,8 +273,11 @@ impl ScriptedUpstream {
         }
         let caller = Caller { echo: self.clone(), stayed: false };
         let (parts, body) = request.into_parts();
-        let Ok(body) = body.collect().await else { return Ok(Response::new(Body::empty())) };
-        let received = ReceivedCall { headers: parts.headers, body: body.to_bytes() };
+        let is_early = self.0.script.lock().expect("no panic").front().is_some_and(|reply| reply.is_early);
+        let body =
+            if is_early { Ok(Bytes::new()) } else { body.collect().await.map(http_body_util::Collected::to_bytes) };
+        let Ok(body) = body else { return Ok(Response::new(Body::empty())) };
+        let received = ReceivedCall { headers: parts.headers, body };
         let told = received.headers.get("grpc-timeout").and_then(told_timeout);
         let reply = self.0.script.lock().expect("no panic").pop_front().unwrap_or_else(|| repeat(&received));
         self.0.received.lock().expect("no panic").push(received);

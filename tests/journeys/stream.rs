@@ -1,11 +1,19 @@
 //! Pagination and streams.
 
-use crate::create;
+use crate::{
+    create,
+    scripted_upstream::{Reply, ScriptedUpstream},
+    wire::{frame, word},
+};
 use accord_api::catalog::v1::{
     CreateProductRequest, ListProductsRequest, Product, UpdateProductRequest, WatchProductsRequest,
 };
 use accord_fabric::{EDITOR, Fabric};
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tonic::{Code, Request};
 
 #[tokio::test]
@@ -76,5 +84,34 @@ async fn stream_ends_at_its_deadline_in_every_protocol() -> Result<()> {
     let mut stream = fabric.products(&token)?.watch_products(request).await?.into_inner();
     assert!(stream.message().await?.is_some());
     assert_eq!(stream.message().await.unwrap_err().code(), Code::DeadlineExceeded);
+    fabric.stop().await
+}
+
+/// Reads on until the answer ends with this.
+async fn read_until(socket: &mut TcpStream, end: &str) -> Result<String> {
+    let mut read = Vec::new();
+    while !read.ends_with(end.as_bytes()) {
+        ensure!(socket.read_buf(&mut read).await? > 0, "the connection ended after {}", String::from_utf8_lossy(&read));
+    }
+    Ok(String::from_utf8_lossy(&read).into_owned())
+}
+
+#[tokio::test]
+async fn connection_is_used_again_after_a_stream_whose_answer_ended_before_its_request() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    let message = frame(0, br#"{"text":"word"}"#);
+    let head = "POST /echo.v1.EchoService/Recite HTTP/1.1\r\nhost: a\r\ncontent-type: application/connect+json\r\n\
+                connect-protocol-version: 1\r\ntransfer-encoding: chunked\r\n\r\n";
+    let get = "GET /v1/words/second HTTP/1.1\r\nhost: a\r\ncache-control: no-store\r\n\r\n";
+    let mut socket = TcpStream::connect(fabric.gateway.listen).await?;
+    for _ in 0..20 {
+        echo.script([Reply::ok(&word("early")).early()]);
+        let chunk = [format!("{:x}\r\n", message.len()).as_bytes(), &message, b"\r\n"].concat();
+        socket.write_all(&[head.as_bytes(), &chunk].concat()).await?;
+        let answer = read_until(&mut socket, "0\r\n\r\n").await?;
+        ensure!(answer.contains("early") && !answer.contains("connection: close"), "{answer}");
+        socket.write_all(&[b"0\r\n\r\n", get.as_bytes()].concat()).await?;
+        read_until(&mut socket, r#"{"text":"second"}"#).await?;
+    }
     fabric.stop().await
 }

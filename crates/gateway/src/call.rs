@@ -12,7 +12,7 @@ use crate::{
     memory::{CallMemory, HeldBytes, MemoryBudget},
     message,
     near::{self, Lookup, NearCache, Place},
-    protocol::{BodyMode, Reply, RequestFrames, RequestOptions, RouteMatch, WireProtocol},
+    protocol::{BodyMode, PassedBody, Reply, RequestFrames, RequestOptions, RouteMatch, WireProtocol},
     rate_limit::{SharedLimits, rate_limit},
     read_through::ReadThrough,
     revocation::{RevocableBody, Withdrawal},
@@ -141,7 +141,10 @@ async fn answer(
     let Arrival { options, parts, body, .. } = arrival;
     let memory = call.memory.clone();
     let reply = match route.mode {
-        BodyMode::PassThrough => Reply::Stream(pass_through(gateway, &call, route.frames(body, &memory)).await?),
+        BodyMode::PassThrough => {
+            let frames = route.frames(PassedBody::new(body, parts.version), &memory);
+            Reply::Stream(pass_through(gateway, &call, frames).await?)
+        }
         BodyMode::Unary => {
             match near::look_up(gateway.near.as_ref(), &call, &route, &parts, body, options.cache_control).await? {
                 Lookup::Hit(response) => return Ok(response),

@@ -28,12 +28,11 @@ use accord_upstream::Answer;
 use body::Whole;
 use bytes::Bytes;
 use connect::Connect;
-pub(crate) use frames::RequestFrames;
+pub(crate) use frames::{PassedBody, RequestFrames};
 use grpc::Grpc;
 use grpc_web::GrpcWeb;
 use http::{HeaderMap, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body as HttpBody;
-use hyper::body::Incoming;
 use json::Json;
 pub(crate) use options::{CacheControl, Consistency, Malformed, RequestOptions};
 use std::{error::Error, sync::Arc};
@@ -71,7 +70,7 @@ trait Protocol {
         B: HttpBody<Data = Bytes, Error: Error + 'static> + Unpin;
 
     /// The frames of a request's body, one by one as they come, where it is passed on. Bodies of gRPC are their frames.
-    fn frames(_: &Self::Codec, _: &Method, body: Incoming, _: &CallMemory) -> RequestFrames {
+    fn frames(_: &Self::Codec, _: &Method, body: PassedBody, _: &CallMemory) -> RequestFrames {
         RequestFrames::AsTheyStand(body)
     }
 
@@ -285,7 +284,7 @@ impl RouteMatch {
     }
 
     /// The frames of a request's body, where it is passed on.
-    pub(crate) fn frames(&self, body: Incoming, memory: &CallMemory) -> RequestFrames {
+    pub(crate) fn frames(&self, body: PassedBody, memory: &CallMemory) -> RequestFrames {
         let method = &self.entry.method;
         match &self.codec.0 {
             CodecKind::Grpc(codec) => Grpc::frames(codec, method, body, memory),

@@ -37,6 +37,7 @@ pub mod criticality;
 pub mod prehashed;
 pub mod fair_share;
 pub mod holding_body;
+pub mod drained_body;
 
 // The way of a call.
 pub mod grpc_server;

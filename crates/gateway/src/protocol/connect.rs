@@ -11,7 +11,7 @@ use super::{
     BodyMode, Malformed, Protocol, Reply, RequestOptions, RouteMatch, WrittenAs,
     body::unsupported,
     content_type,
-    frames::RequestFrames,
+    frames::{PassedBody, RequestFrames},
     grpc,
     options::{is_of_the_exchange, single},
     without_prefix,
@@ -30,7 +30,6 @@ use accord_upstream::{PREVIOUS_ATTEMPTS, grpc::Encoding};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, request::Parts};
 use http_body::Body as HttpBody;
-use hyper::body::Incoming;
 use query::Query;
 use std::{error::Error, sync::Arc, time::Duration};
 use tonic::body::Body;
@@ -207,7 +206,7 @@ impl Protocol for Connect {
         }
     }
 
-    fn frames(codec: &Codec, method: &Method, body: Incoming, memory: &CallMemory) -> RequestFrames {
+    fn frames(codec: &Codec, method: &Method, body: PassedBody, memory: &CallMemory) -> RequestFrames {
         match codec.format {
             // Envelopes of requests are gRPC's frames.
             Format::Proto => RequestFrames::AsTheyStand(body),

@@ -1,7 +1,7 @@
 //! Bodies whose frames are rewritten one by one as they come: what a caller's protocol writes otherwise than gRPC.
 
 use crate::{fault::Fault, memory};
-use accord_runtime::{deadline, fair_share::Held};
+use accord_runtime::{deadline, drained_body::DrainedBody, fair_share::Held};
 use accord_upstream::grpc::PREFIX;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -13,12 +13,15 @@ use std::{
 };
 use tonic::{Status, body::Body, codegen::StdError};
 
+/// A request's body as it is passed on: its answer may end before it does.
+pub(crate) type PassedBody = DrainedBody<Incoming>;
+
 /// A request's body as gRPC's frames.
 pub(crate) enum RequestFrames {
     /// They are gRPC's already.
-    AsTheyStand(Incoming),
+    AsTheyStand(PassedBody),
     /// They are made of others.
-    Rewritten(Rewritten<Incoming>),
+    Rewritten(Rewritten<PassedBody>),
     /// They come otherwise than in the request's body.
     Made(Body),
 }
@@ -66,7 +69,7 @@ pub(crate) struct Rewritten<B> {
 
 impl RequestFrames {
     /// A body as `rewrite` makes it.
-    pub(super) fn rewritten(body: Incoming, rewrite: impl Rewrite + 'static) -> Self {
+    pub(super) fn rewritten(body: PassedBody, rewrite: impl Rewrite + 'static) -> Self {
         Self::Rewritten(Rewritten { body, rewrite: Box::new(rewrite), is_over: false })
     }
 }

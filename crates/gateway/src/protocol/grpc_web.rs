@@ -8,7 +8,7 @@ use super::{
     Keep, Protocol, Reply, RequestOptions, RouteMatch, Written, WrittenAs,
     body::{Whole, body_fault},
     content_type,
-    frames::{AnsweredInBody, EndInBody, RequestFrames},
+    frames::{AnsweredInBody, EndInBody, PassedBody, RequestFrames},
     grpc,
     options::is_of_the_exchange,
     without_prefix,
@@ -21,7 +21,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 use http_body::Body as HttpBody;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use std::error::Error;
 use tonic::{Code, Status, body::Body};
 
@@ -130,7 +129,7 @@ impl Protocol for GrpcWeb {
         grpc::read(method, parts, Full::new(plain), held).await
     }
 
-    fn frames(codec: &Self, _: &Method, body: Incoming, _: &CallMemory) -> RequestFrames {
+    fn frames(codec: &Self, _: &Method, body: PassedBody, _: &CallMemory) -> RequestFrames {
         if codec.is_text { RequestFrames::rewritten(body, Base64::default()) } else { RequestFrames::AsTheyStand(body) }
     }
 

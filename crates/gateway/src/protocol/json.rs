@@ -6,7 +6,7 @@ mod stream;
 mod upload;
 
 use super::{
-    BodyMode, Keep, Malformed, Protocol, Reply, RequestFrames, RequestOptions, RouteMatch, Written,
+    BodyMode, Keep, Malformed, PassedBody, Protocol, Reply, RequestFrames, RequestOptions, RouteMatch, Written,
     body::{Whole, add_metadata, add_trailers, body_fault, transcoded, unsupported},
     content,
     grpc::timeout as grpc_timeout,
@@ -28,7 +28,6 @@ use bytes::Bytes;
 pub(super) use error::status_json;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 use http_body::Body as HttpBody;
-use hyper::body::Incoming;
 use std::{error::Error, sync::Arc, time::Duration};
 use stream::Framing;
 use tonic::{Status, body::Body};
@@ -144,7 +143,7 @@ impl Protocol for Json {
         Ok(message)
     }
 
-    fn frames(codec: &Codec, method: &Method, body: Incoming, memory: &CallMemory) -> RequestFrames {
+    fn frames(codec: &Codec, method: &Method, body: PassedBody, memory: &CallMemory) -> RequestFrames {
         // One message is never passed on by its frames.
         let Some(head) = codec.upload.clone() else { return RequestFrames::AsTheyStand(body) };
         RequestFrames::rewritten(body, Upload::new(codec, head, method, memory.request()))

@@ -12,7 +12,7 @@ mod socket;
 mod upgrade;
 
 use super::{
-    BodyMode, Protocol, Reply, RequestFrames, RequestOptions, RouteMatch, WrittenAs,
+    BodyMode, PassedBody, Protocol, Reply, RequestFrames, RequestOptions, RouteMatch, WrittenAs,
     body::body_fault,
     json::{self, Json},
 };
@@ -31,7 +31,6 @@ pub(crate) use connection::KeepAlive;
 use handshake::Refused;
 use http::{HeaderMap, Request, Response, header, request::Parts};
 use http_body::Body as HttpBody;
-use hyper::body::Incoming;
 pub(super) use socket::Socket;
 use socket::SocketFrames;
 use std::{error::Error, future::poll_fn, sync::Arc};
@@ -135,7 +134,7 @@ impl Protocol for WebSocket {
         Ok(message)
     }
 
-    fn frames(codec: &Codec, method: &Method, _: Incoming, memory: &CallMemory) -> RequestFrames {
+    fn frames(codec: &Codec, method: &Method, _: PassedBody, memory: &CallMemory) -> RequestFrames {
         RequestFrames::Made(Body::new(SocketFrames::new(codec.socket.messages(&codec.plan, method), memory.request())))
     }
 
