@@ -30,6 +30,7 @@ mod message;
 mod concurrency_limit;
 mod configure;
 mod cors;
+mod explain_call;
 mod fair_shares;
 mod overload;
 mod reload;

@@ -1,5 +1,6 @@
 //! Admission: what a caller asks for, the deadline of its call, and only headers that may come in.
 
+mod explain_mode;
 mod forwarding;
 
 use crate::{
@@ -20,6 +21,7 @@ use base64::{
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+pub(crate) use explain_mode::ExplainMode;
 use forwarding::Connection;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request::Parts};
 use hyper::body::Incoming;
@@ -62,6 +64,8 @@ pub(crate) struct Arrival {
     pub passport: Option<HeaderValue>,
     /// What the caller asks for.
     pub options: RequestOptions,
+    /// What it wants to know of its call.
+    pub explain: Option<ExplainMode>,
     /// The head, without anything that only our own hops may say.
     pub parts: Parts,
     /// The body, untouched.
@@ -85,13 +89,14 @@ pub(crate) fn admit(
 ) -> Result<Arrival, Fault> {
     let (mut parts, body) = request.into_parts();
     let passport = passport(listener, &parts.headers)?;
+    let explain = ExplainMode::of(&parts.headers)?;
     clean(&mut parts.headers)?;
     let options = protocol.admit(&mut parts)?;
     let connection = parts.extensions.get::<Peer>().map_or(0, |peer| peer.connection);
     let address = caller(listener, trusted_hops, &mut parts);
     let id = request::id(&parts.extensions);
     let record = parts.extensions.get::<CallRecord>().cloned().unwrap_or_default();
-    Ok(Arrival { listener, passport, options, parts, body, id, record, address, connection })
+    Ok(Arrival { listener, passport, options, explain, parts, body, id, record, address, connection })
 }
 
 /// The address of whoever calls. Workloads call by the internal listener without a proxy between.

@@ -58,6 +58,11 @@ impl Permit {
         self.credentials.iter().flatten()
     }
 
+    /// The policies by which the call was let in, by id; none where no permission was needed.
+    pub(crate) fn policies(&self) -> &[String] {
+        self.decision.as_ref().map_or(&[], |decision| &decision.policies)
+    }
+
     /// The passport for the call to the upstream; none for an anonymous call.
     pub(crate) fn passport(&self) -> Option<&HeaderValue> {
         self.decision.as_ref()?.passport.as_ref()
@@ -129,7 +134,8 @@ fn decided_for(identity: &Identity<'_>, listener: ListenerKind) -> String {
     }
 }
 
-fn kind_name(identity: Option<&Identity<'_>>) -> &'static str {
+/// The kind of a principal, as records name it.
+pub(crate) fn kind_name(identity: Option<&Identity<'_>>) -> &'static str {
     match identity.map(|identity| identity.verified.claims.kind) {
         Some(Kind::User) => "user",
         Some(Kind::Service) => "service",

@@ -6,6 +6,7 @@ use crate::{
     authorize::authorize,
     concurrency_limit::{ConcurrencyLimit, InFlightSlot},
     cors::Cors,
+    explain_call::{ExplainConfig, Explanation},
     fault::Fault,
     idempotency::{self, IdempotencyRecord, IdempotencyRecords},
     invalidate::{Delivery, Invalidator, PendingInvalidation},
@@ -51,6 +52,8 @@ const CUT_OFF_GRACE: Duration = Duration::from_millis(500);
 pub(crate) struct Gateway {
     /// How many proxies in front of the public listener are believed about who calls.
     pub trusted_hops: usize,
+    /// Whether calls are explained to their callers.
+    pub explain: ExplainConfig,
     /// What browsers are told of calls by the public listener.
     pub cors: Option<Arc<Cors>>,
     /// The contract in force.
@@ -101,6 +104,7 @@ pub(crate) async fn travel(
     listener: ListenerKind,
     protocol: WireProtocol,
     request: Request<Incoming>,
+    explanation: &mut Explanation,
 ) -> Result<Response<AnswerBody>, Fault> {
     let mut arrival = admit(listener, protocol, gateway.trusted_hops, request)?;
     let route = protocol.find(&gateway.tables.load(), &arrival.parts)?;
@@ -112,9 +116,15 @@ pub(crate) async fn travel(
     let holder = holder(&arrival, identity.as_ref());
     let slot = Arc::new(gateway.concurrency_limit.acquire(policy.criticality, holder)?);
     let memory = CallMemory::new(&gateway.memory, holder);
+    let explainer = (&gateway.mesh, &gateway.explain);
+    explanation.begin(explainer, &route, identity.as_ref(), &arrival, deadline).await?;
     let permit = authorize(&gateway.mesh, &route.entry, identity, &arrival, deadline).await?;
-    let allowance = rate_limit(gateway.shared_limits.as_ref(), protocol, &permit, deadline).await?;
+    explanation.permitted(&permit);
+    let allowance = rate_limit(gateway.shared_limits.as_ref(), protocol, &permit, deadline, explanation).await?;
     let call = Call::new(permit, Arc::clone(&slot), memory, deadline, &mut arrival, route.mode);
+    if explanation.is_dry_run() {
+        return Err(Box::pin(dry_run(gateway, &call, &route, arrival, explanation)).await);
+    }
     let mut response = within(deadline, pin!(answer(gateway, call, route, arrival))).await?;
     allowance.add_headers(response.headers_mut());
     // The connection cuts a caller that has not read the answer by then, so that nobody holds a slot by not reading.
@@ -157,6 +167,35 @@ async fn answer(
         }
     };
     route.respond(reply, &memory).await
+}
+
+/// The way inward of a call that is only tried: all that may refuse it, up to whatever would act. The fault says how it ended.
+async fn dry_run(
+    gateway: &Gateway,
+    call: &Call,
+    route: &RouteMatch,
+    arrival: Arrival,
+    explanation: &mut Explanation,
+) -> Fault {
+    let Arrival { options, parts, body, .. } = arrival;
+    let tried = async {
+        if route.mode == BodyMode::PassThrough {
+            return Ok("upstream");
+        }
+        message::read(route, &parts, body, call).await?;
+        let policy = call.policy();
+        let is_cached = gateway.read_through.is_some() && policy.cache.is_some();
+        let key = policy.idempotency.as_ref().map(|declared| idempotency::key(declared, options.idempotency_key));
+        match (route.mode, key.transpose()?.flatten()) {
+            (BodyMode::Unary, _) if is_cached => Ok("cache"),
+            (BodyMode::Unary, Some(_)) => Ok("idempotency"),
+            _ => Ok("upstream"),
+        }
+    };
+    match within(call.deadline, pin!(tried)).await {
+        Ok(next) => explanation.end_dry_run(next),
+        Err(fault) => fault,
+    }
 }
 
 /// Frames in, frames out: only the limits are enforced.

@@ -16,6 +16,7 @@ pub use accord_upstream::{DiscoveryConfig, UpstreamConfig};
 use serde::{Deserialize, Serialize};
 
 pub use crate::cors::CorsConfig;
+pub use crate::explain_call::ExplainConfig;
 pub use crate::inspect::openapi::OpenApiConfig;
 use crate::metadata;
 pub use crate::rate_limit::SharedLimitsConfig;
@@ -38,6 +39,8 @@ pub struct Config {
     pub reflection: ReflectionConfig,
     /// The `OpenAPI` document of the public listener.
     pub openapi: OpenApiConfig,
+    /// Calls that are explained to their callers.
+    pub explain: ExplainConfig,
     /// Where credentials are verified and access is decided.
     pub auth: MeshConfig,
     /// Where declared reads are answered from.
@@ -75,6 +78,7 @@ impl Default for Config {
             cors: CorsConfig::default(),
             reflection: ReflectionConfig::default(),
             openapi: OpenApiConfig::default(),
+            explain: ExplainConfig::default(),
             auth: MeshConfig::default(),
             cache: CacheConfig::default(),
             near: NearConfig::default(),

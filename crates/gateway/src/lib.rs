@@ -38,6 +38,7 @@ mod revocation;
 // What the steps stand on.
 mod cors;
 mod explain;
+mod explain_call;
 mod fault;
 mod internal_call;
 mod inspect;

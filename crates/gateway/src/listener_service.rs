@@ -4,6 +4,7 @@ use crate::{
     admit::ListenerKind,
     call::{AnswerBody, Gateway, travel},
     cors::PageCall,
+    explain_call::Explanation,
     fault::{Fault, Faults},
     inspect::{self, Inspection},
     protocol::WireProtocol,
@@ -86,13 +87,16 @@ impl Service<Request<Incoming>> for ListenerService {
         let answered = Box::write(Box::new_uninit(), async move {
             let is_head = request.method() == Method::HEAD;
             let has_body = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
+            let mut explanation = Explanation::none();
+            let travel = travel(&gateway, listener, protocol, request, &mut explanation);
             // Caught here already, where the caller's protocol is known: a defect is answered in it as well.
-            let travelled = AssertUnwindSafe(pin!(travel(&gateway, listener, protocol, request))).catch_unwind().await;
+            let travelled = AssertUnwindSafe(pin!(travel)).catch_unwind().await;
             let mut response = travelled.unwrap_or_else(|_panic| Err(Fault::defect())).unwrap_or_else(|fault| {
                 faults.count(&fault);
                 record.set_reason(|| fault.reason());
                 without_slot(refusal(protocol.fault(&fault), has_body && record.request_bytes() == 0))
             });
+            explanation.add_header(response.headers_mut());
             if let (Some(cors), Some(page)) = (&gateway.cors, page) {
                 cors.add_headers(page, response.headers_mut());
             }

@@ -23,6 +23,7 @@ use std::{
 pub(crate) async fn read(route: &RouteMatch, parts: &Parts, body: Incoming, call: &Call) -> Result<HeldBytes, Fault> {
     let mut held = call.memory.request();
     let message = route.read(parts, CountedBody { body, read: 0, record: &call.record }, &mut held).await?;
+    call.record.step("message");
     if let Some(field) = route.entry.method.missing(&message).map_err(|_| Fault::unreadable())? {
         return Err(Fault::violation(Reason::FieldInvalid, &field, "is required"));
     }

@@ -257,6 +257,14 @@ impl RouteMatch {
         }
     }
 
+    /// The HTTP binding by which it was called, such as `GET /v1/products/{id}`; none on a method's own path.
+    pub(crate) fn binding(&self) -> Option<&str> {
+        match &self.codec.0 {
+            CodecKind::Json(codec) => codec.binding(),
+            CodecKind::Grpc(()) | CodecKind::GrpcWeb(_) | CodecKind::Connect(_) | CodecKind::WebSocket(_) => None,
+        }
+    }
+
     /// How its answer is written.
     pub(crate) fn written_as(&self) -> WrittenAs {
         match &self.codec.0 {

@@ -8,9 +8,10 @@ pub use self::shared::SharedLimitsConfig;
 use self::shared::Counted;
 use crate::{
     authorize::Permit,
+    explain_call::Explanation,
     fault::{Component, Fault},
     protocol::WireProtocol,
-    table::{Quota, Rate, RateLimitKey},
+    table::{Counting, Quota, Rate, RateLimitKey},
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::RateLimitBy;
@@ -37,17 +38,21 @@ enum CountedBy {
     LocalFallback,
 }
 
-/// Takes one call from every limit, or says when to come back.
+/// Takes one call from every limit, or says when to come back. For a dry run it only looks, and says the same.
 pub(crate) async fn rate_limit(
     shared: Option<&SharedLimits>,
     protocol: WireProtocol,
     permit: &Permit,
     deadline: Deadline,
+    explanation: &mut Explanation,
 ) -> Result<Allowance, Fault> {
     match shared.filter(|_| !permit.entry().rates.is_empty()) {
-        None => judge(counted(permit).map(take), protocol, CountedBy::Configured),
+        None => {
+            let counting = Counting::of(explanation);
+            judge(counted(permit).map(|it| it.count(counting)), protocol, CountedBy::Configured, explanation)
+        }
         // Apart, since every call would carry the room that it takes.
-        Some(shared) => Box::pin(rate_limit_shared(shared, protocol, permit, deadline)).await,
+        Some(shared) => Box::pin(rate_limit_shared(shared, protocol, permit, deadline, explanation)).await,
     }
 }
 
@@ -56,16 +61,19 @@ async fn rate_limit_shared(
     protocol: WireProtocol,
     permit: &Permit,
     deadline: Deadline,
+    explanation: &mut Explanation,
 ) -> Result<Allowance, Fault> {
+    let counting = Counting::of(explanation);
     let all: Vec<_> = counted(permit).collect();
-    let Some(outcomes) = shared.take(&permit.entry().method.name, &all, deadline).await else {
-        return judge(all.into_iter().map(take), protocol, CountedBy::LocalFallback);
+    let Some(outcomes) = shared.count(counting, &permit.entry().method.name, &all, deadline).await else {
+        let outcomes = all.into_iter().map(|it| it.count(counting));
+        return judge(outcomes, protocol, CountedBy::LocalFallback, explanation);
     };
     // What this gateway let through is counted here as well: so nobody has a second burst when it has to stand in.
     let outcomes = all.into_iter().zip(outcomes).inspect(|(it, outcome)| {
-        let _ = outcome.and_then(|_| it.quota.take(&it.key));
+        let _ = outcome.and_then(|_| it.quota.count(counting, &it.key));
     });
-    judge(outcomes, protocol, CountedBy::Configured)
+    judge(outcomes, protocol, CountedBy::Configured, explanation)
 }
 
 /// The limits that a call has to pass.
@@ -74,9 +82,17 @@ fn counted(permit: &Permit) -> impl Iterator<Item = Counted<'_>> {
     rates.map(|rate| Counted { rate, quota: rate.quota(permit.roles()), key: key(rate.by, permit) })
 }
 
-fn take(counted: Counted<'_>) -> (Counted<'_>, Result<u32, Duration>) {
-    let outcome = counted.quota.take(&counted.key);
-    (counted, outcome)
+impl Counting {
+    fn of(explanation: &Explanation) -> Self {
+        if explanation.is_dry_run() { Self::Look } else { Self::Take }
+    }
+}
+
+impl Counted<'_> {
+    fn count(self, counting: Counting) -> (Self, Result<u32, Duration>) {
+        let outcome = self.quota.count(counting, &self.key);
+        (self, outcome)
+    }
 }
 
 /// The tightest of the limits, up to the first that has no room.
@@ -84,10 +100,12 @@ fn judge<'a>(
     outcomes: impl Iterator<Item = (Counted<'a>, Result<u32, Duration>)>,
     protocol: WireProtocol,
     counted_by: CountedBy,
+    explanation: &mut Explanation,
 ) -> Result<Allowance, Fault> {
     let is_http = !protocol.is_answered_by_grpc_servers();
     let mut tightest: Option<(&Rate, &Quota, u32)> = None;
     for (Counted { rate, quota, .. }, outcome) in outcomes {
+        explanation.limit(rate, quota, outcome, counted_by == CountedBy::LocalFallback);
         let left = outcome.map_err(|wait| rate_limited((rate, quota), wait, is_http, counted_by))?;
         if tightest.is_none_or(|(.., least)| left < least) {
             tightest = Some((rate, quota, left));

@@ -130,6 +130,7 @@ impl ReadThrough {
         let begun = Instant::now();
         let response = self.read_by_plan(call, plan, read, place).await;
         call.record.add_upstream_time(begun.elapsed());
+        call.record.step("cache");
         let failure = match response {
             Ok((answered, keep)) => {
                 self.is_failing.store(false, Ordering::Relaxed);

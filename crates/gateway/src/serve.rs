@@ -142,6 +142,7 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
         tables,
         cors: Cors::new(&config.cors).map(Arc::new),
         trusted_hops: config.forwarding.trusted_hops,
+        explain: config.explain.clone(),
         concurrency_limit: ConcurrencyLimit::new(config.limits.max_in_flight, config.limits.max_share),
         memory: MemoryBudget::new(config.limits.max_memory, config.limits.max_share),
         read_through: reads.zip(invalidator.clone()).zip(near.clone()).map(read_through),

@@ -26,7 +26,7 @@ use accord_wire::Template;
 pub(crate) use entry::MethodEntry;
 pub(crate) use live::Tables;
 pub(crate) use plan::CachePlan;
-pub(crate) use rates::{Quota, Rate, RateLimitKey};
+pub(crate) use rates::{Counting, Quota, Rate, RateLimitKey};
 pub(crate) use sources::{Built, Pending, Refused, Sources};
 
 pub(crate) use follow::follow;

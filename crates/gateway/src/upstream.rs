@@ -178,6 +178,7 @@ pub(crate) async fn unary(call: &Call, message: &Bytes) -> Outcome {
     let begun = Instant::now();
     let outcome = call.upstream().unary(&call.outbound(), message).await;
     call.record.add_upstream_time(begun.elapsed());
+    call.record.step("upstream");
     let acted_before = outcome.may_have_acted_before;
     let (may_have_acted, is_refused) = match &outcome.result {
         Ok(answer) => (may_have_committed(answer.code()), is_refused(answer.code())),
@@ -251,6 +252,7 @@ where
     let begun = Instant::now();
     let answered = call.upstream().stream(&call.outbound(), body).await;
     call.record.add_upstream_time(begun.elapsed());
+    call.record.step("upstream");
     if let Some(status) = end_reason.get() {
         return Err(Fault::from_status(Component::Gateway, status.clone()));
     }

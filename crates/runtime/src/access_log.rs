@@ -237,7 +237,7 @@ mod tests {
         record.set_version("v2".into());
         record.set_timeout(Duration::from_secs(2));
         record.set_reason(|| "RATE_LIMITED".to_owned());
-        record.add_attempt();
+        record.add_attempt("http://a:1");
         record.add_upstream_time(Duration::from_millis(1));
         record.add_request_bytes(5);
         let line = line(&AccessLogConfig::default(), &record);

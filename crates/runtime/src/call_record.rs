@@ -3,6 +3,8 @@
 //! One allocation a call. [`Observe`](crate::observe::Observe) puts it into the request's extensions; the steps that follow note
 //! what they learn, and whatever ends the call reads it.
 
+mod journal;
+
 use std::{
     sync::{
         Arc, OnceLock,
@@ -15,6 +17,7 @@ use opentelemetry::trace::SpanContext;
 use tonic::{Code, Status};
 
 use crate::{call_metrics::MethodSeries, fault, request_id::RequestId};
+pub use journal::{Journal, JournalStep};
 
 /// A call's place in its trace.
 #[derive(Clone, Debug)]
@@ -50,6 +53,7 @@ struct Facts {
     attempts: AtomicU32,
     upstream_micros: AtomicU64,
     request_bytes: AtomicU64,
+    journal: OnceLock<Box<journal::Keeper>>,
 }
 
 impl CallRecord {
@@ -157,9 +161,36 @@ impl CallRecord {
         self.0.timeout.get().copied()
     }
 
-    /// Counts an attempt at an upstream.
-    pub fn add_attempt(&self) {
+    /// Counts an attempt at an endpoint of an upstream.
+    pub fn add_attempt(&self, endpoint: &str) {
         self.0.attempts.fetch_add(1, Relaxed);
+        if let Some(journal) = self.0.journal.get() {
+            journal.attempt(endpoint);
+        }
+    }
+
+    /// Notes that the attempt which begins runs beside another one (hedging).
+    pub fn add_hedge(&self) {
+        if let Some(journal) = self.0.journal.get() {
+            journal.hedge();
+        }
+    }
+
+    /// From now on notes step by step what is done for the call. Of other calls nobody wants to know, and nothing is kept.
+    pub fn begin_journal(&self) {
+        self.0.journal.get_or_init(Box::default);
+    }
+
+    /// Notes that a step is over.
+    pub fn step(&self, name: &'static str) {
+        if let Some(journal) = self.0.journal.get() {
+            journal.step(name);
+        }
+    }
+
+    /// What was noted step by step until now; none where nobody began it.
+    pub fn journal(&self) -> Option<Journal> {
+        self.0.journal.get().map(|journal| journal.noted())
     }
 
     /// Attempts at an upstream, retries and hedging included.

@@ -68,6 +68,8 @@ pub struct Plan {
     output_form: Output,
     /// Query parameters that are of no consequence: names, or their beginnings before a `*`.
     ignored: Arc<[Box<str>]>,
+    /// The binding, as its rule has it.
+    binding: Option<Box<str>>,
 }
 
 /// What the body of a request stands for.
@@ -118,6 +120,7 @@ impl Plan {
             variables,
             output_form: Output::default(),
             ignored: Arc::default(),
+            binding: binding.map(|binding| binding.to_string().into()),
         })
     }
 
@@ -179,6 +182,11 @@ impl Plan {
     pub fn whole_response(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
         let mut decoder = Decoder { schema: &self.schema, out, depth: self.limits.depth, output: Output::default() };
         decoder.message(self.schema.shape(self.output), message)
+    }
+
+    /// The binding that it was compiled for, such as `GET /v1/products/{id}`; none for a method's own path.
+    pub fn binding(&self) -> Option<&str> {
+        self.binding.as_deref()
     }
 
     /// Whether the body goes into an `HttpBody`, which holds content of any type.

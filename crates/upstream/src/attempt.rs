@@ -59,7 +59,7 @@ impl Upstream {
         B: RequestBody,
     {
         if let Some(record) = call.record {
-            record.add_attempt();
+            record.add_attempt(picked.endpoint().label());
         }
         let span = trace::client_span(|| {
             tracing::info_span!(

@@ -136,6 +136,9 @@ async fn hedged(upstream: &Arc<Upstream>, call: &Call<'_>, framed: &Bytes, retri
             }
             () = sleep_until(hedging.next_at), if hedging.may_start() => {
                 if let Some(another) = hedging.pick() {
+                    if let Some(record) = call.record {
+                        record.add_hedge();
+                    }
                     racing.push(hedging.start(another));
                 }
             }

@@ -2,7 +2,7 @@
 //! in flight, and nobody holds them for ever.
 
 use super::Inspection;
-use crate::table::{Rate, RateLimitKey};
+use crate::table::{Counting, Rate, RateLimitKey};
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::{RateLimit, RateLimitBy};
 use accord_runtime::{
@@ -43,7 +43,7 @@ impl InspectionLimits {
     /// A slot for a call of this address, or why it gets none.
     pub(super) fn take(&self, address: IpAddr) -> Result<Held, Status> {
         let refused = |status: StatusBuilder| status.metadata("component", "gateway").build();
-        let rate = self.rate.quota(&[]).take(&RateLimitKey::Address(network_of(address)));
+        let rate = self.rate.quota(&[]).count(Counting::Take, &RateLimitKey::Address(network_of(address)));
         rate.map_err(|wait| refused(too_often(wait)))?;
         self.slots.take(address).map_err(|shed| refused(refusal(shed)))
     }

@@ -81,6 +81,13 @@ impl Json {
     }
 }
 
+impl Codec {
+    /// The HTTP binding that matched.
+    pub(super) fn binding(&self) -> Option<&str> {
+        self.plan.binding()
+    }
+}
+
 impl Protocol for Json {
     const IS_BY_LINE: bool = true;
 

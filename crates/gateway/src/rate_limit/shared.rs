@@ -16,7 +16,7 @@ use self::{
     link::Link,
     reply::{Reply, command},
 };
-use crate::table::{Quota, Rate, RateLimitKey};
+use crate::table::{Counting, Quota, Rate, RateLimitKey};
 use accord_runtime::{deadline::Deadline, shutdown::Shutdown, telemetry, tls::TlsError};
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::{fmt::Write as _, sync::Arc, time::Duration};
@@ -81,18 +81,30 @@ impl SharedLimits {
         self.link.is_up()
     }
 
-    /// Counts a call there; none where that could not be done in time.
-    pub(super) async fn take(&self, method: &str, counted: &[Counted<'_>], deadline: Deadline) -> Option<Outcomes> {
-        let answer = self.ask(method, counted, deadline).await;
+    /// Counts a call there, or only looks; none where that could not be done in time.
+    pub(super) async fn count(
+        &self,
+        counting: Counting,
+        method: &str,
+        counted: &[Counted<'_>],
+        deadline: Deadline,
+    ) -> Option<Outcomes> {
+        let answer = self.ask(counting, method, counted, deadline).await;
         let outcome = answer.as_ref().map_or_else(|unanswered| unanswered.name(), |_| "shared");
         self.calls.add(1, &[KeyValue::new("outcome", outcome)]);
         answer.ok()
     }
 
-    async fn ask(&self, method: &str, counted: &[Counted<'_>], deadline: Deadline) -> Result<Outcomes, Unanswered> {
+    async fn ask(
+        &self,
+        counting: Counting,
+        method: &str,
+        counted: &[Counted<'_>],
+        deadline: Deadline,
+    ) -> Result<Outcomes, Unanswered> {
         let live = self.link.live().ok_or(Unanswered::Disconnected)?;
         let wait_budget = Deadline::after(self.timeout);
-        let asking = live.connection.ask(self.command(&live.script, method, counted));
+        let asking = live.connection.ask(self.command(&live.script, counting, method, counted));
         let reply = match timeout_at(wait_budget.min(deadline).at(), asking).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(NoReply::Busy)) => return Err(Unanswered::Busy),
@@ -112,12 +124,13 @@ impl SharedLimits {
         }
     }
 
-    fn command(&self, script: &str, method: &str, counted: &[Counted<'_>]) -> Vec<u8> {
+    fn command(&self, script: &str, counting: Counting, method: &str, counted: &[Counted<'_>]) -> Vec<u8> {
         let count = counted.len().to_string();
         let keys: Vec<_> = counted.iter().map(|it| self.key(method, it)).collect();
         let paces: Vec<_> = counted.iter().flat_map(|it| it.quota.microseconds()).collect();
         let parts = ["EVALSHA", script, &count].into_iter();
-        let parts: Vec<_> = parts.chain(keys.iter().chain(&paces).map(String::as_str)).collect();
+        let look = (counting == Counting::Look).then_some("look");
+        let parts: Vec<_> = parts.chain(keys.iter().chain(&paces).map(String::as_str)).chain(look).collect();
         command(&parts)
     }
 

@@ -27,6 +27,13 @@ pub(crate) enum RateLimitKey {
     Method,
 }
 
+/// Whether a call is counted, or only held against what was counted before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Counting {
+    Take,
+    Look,
+}
+
 /// A declared limit: what holds for callers by their roles.
 pub(crate) struct Rate {
     /// Who is counted.
@@ -87,9 +94,12 @@ impl Quota {
     }
 
     /// Counts a call: how many more there is room for at once, or how long to wait until there is room for it.
-    pub(crate) fn take(&self, key: &RateLimitKey) -> Result<u32, Duration> {
+    pub(crate) fn count(&self, counting: Counting, key: &RateLimitKey) -> Result<u32, Duration> {
         let now = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.counts.take(self.pace, key, now)
+        match counting {
+            Counting::Take => self.counts.take(self.pace, key, now),
+            Counting::Look => self.counts.look(self.pace, key, now),
+        }
     }
 
     /// The microseconds that one call uses up, and those of a whole burst, as a script reads them.
@@ -134,8 +144,9 @@ mod tests {
     #[test]
     fn plan_is_counted_apart_from_the_limit_without_it() {
         let (rate, ada) = (rate(), RateLimitKey::Principal("ada".into()));
-        assert_eq!(rate.quota(&[]).take(&ada), Ok(0));
-        assert!(rate.quota(&[]).take(&ada).is_err());
-        assert_eq!(rate.quota(&["silver".to_owned()]).take(&ada), Ok(1));
+        let take = |roles: &[String]| rate.quota(roles).count(Counting::Take, &ada);
+        assert_eq!(take(&[]), Ok(0));
+        assert!(take(&[]).is_err());
+        assert_eq!(take(&["silver".to_owned()]), Ok(1));
     }
 }

@@ -53,6 +53,7 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         }
         Reason::NamespaceUnknown | Reason::KeyAbsent => &[NotFound],
         Reason::IdempotencyInFlight | Reason::VersionConflict | Reason::WatcherTooSlow => &[Aborted],
+        Reason::DryRun => &[Cancelled],
         Reason::Internal => &[Internal],
     }
 }

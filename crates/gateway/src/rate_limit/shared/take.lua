@@ -1,6 +1,7 @@
 -- Takes one call from each limit in turn, by the generic cell rate algorithm, until one has no room.
 --
--- KEYS: one for each limit. ARGV: for each limit, the microseconds that one call uses up, and those of a whole burst.
+-- KEYS: one for each limit. ARGV: for each limit, the microseconds that one call uses up, and those of a whole burst; then
+-- `look`, where the call is not to be counted.
 -- Answers for each limit how many more calls there is room for at once; last, where there is none, the microseconds to
 -- wait, below zero. A key ends when all that was used up is given back, and so is never without an end.
 --
@@ -8,7 +9,7 @@
 -- century must keep its fractions.
 local time = redis.call('TIME')
 local now = (time[1] - 1767225600) * 1000000 + time[2]
-local answers = {}
+local answers, look = {}, ARGV[2 * #KEYS + 1] == 'look'
 for limit, key in ipairs(KEYS) do
   local each, whole = tonumber(ARGV[2 * limit - 1]), tonumber(ARGV[2 * limit])
   local used = math.max(tonumber(redis.call('GET', key) or 0) - now, 0) + each
@@ -17,7 +18,9 @@ for limit, key in ipairs(KEYS) do
     answers[limit] = -math.ceil(used - whole)
     return answers
   end
-  redis.call('SET', key, string.format('%.3f', now + used), 'PX', math.max(math.ceil(used / 1000), 1))
+  if not look then
+    redis.call('SET', key, string.format('%.3f', now + used), 'PX', math.max(math.ceil(used / 1000), 1))
+  end
   answers[limit] = math.floor((whole - used) / each + 0.001)
 end
 return answers

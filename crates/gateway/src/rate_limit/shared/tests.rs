@@ -39,7 +39,7 @@ fn started(listener: &TcpListener, timeout: Duration) -> SharedLimits {
 
 async fn take(shared: &SharedLimits, rate: &Rate, deadline: Deadline) -> Result<Outcomes, Unanswered> {
     let counted = Counted { rate, quota: rate.quota(&[]), key: RateLimitKey::Method };
-    shared.ask("Get/Say", &[counted], deadline).await
+    shared.ask(Counting::Take, "Get/Say", &[counted], deadline).await
 }
 
 fn rate() -> Rate {
@@ -98,4 +98,17 @@ async fn answers_of_the_script_are_what_is_left_or_how_long_to_wait() {
         let (taken, ()) = tokio::join!(take(&shared, &rate, Deadline::after(NEVER)), answering);
         assert_eq!(taken, expected);
     }
+}
+
+#[tokio::test]
+async fn server_that_leaves_a_new_connection_unanswered_is_given_up_after_the_connect_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let connect_timeout = Duration::from_millis(50);
+    let config = SharedLimitsConfig { url: Some(url), connect_timeout, ..SharedLimitsConfig::default() };
+    let shared = SharedLimits::start(&config, &Shutdown::new(Duration::from_secs(1))).unwrap().unwrap();
+    let (mut silent, _) = listener.accept().await.unwrap();
+    let mut all = Vec::new();
+    silent.read_to_end(&mut all).await.unwrap();
+    assert!(!all.is_empty() && !*shared.is_up().borrow(), "it asked, and left");
 }

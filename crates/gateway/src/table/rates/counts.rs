@@ -65,13 +65,24 @@ impl Counts {
     /// Counts a call at `now`, in nanoseconds since some moment.
     pub(crate) fn take(&self, pace: Pace, caller: &impl Hash, now: u64) -> Result<u32, Duration> {
         let hash = self.hashes.hash_one(caller);
-        // Not the bits by which the tables find their places.
-        let shard = &self.shards[usize::from(hash.to_be_bytes()[3]) % SHARDS];
-        let mut generations = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut generations = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
         let until = generations.of(hash, now);
         let (next, left) = pace.take(*until, now)?;
         *until = next;
         Ok(left)
+    }
+
+    /// The same without counting it: nobody is remembered for a look.
+    pub(crate) fn look(&self, pace: Pace, caller: &impl Hash, now: u64) -> Result<u32, Duration> {
+        let hash = self.hashes.hash_one(caller);
+        let generations = self.shard(hash).lock().unwrap_or_else(PoisonError::into_inner);
+        let until = generations.recent.get(&hash).or_else(|| generations.earlier.get(&hash));
+        pace.take(until.copied().unwrap_or_default(), now).map(|(_, left)| left)
+    }
+
+    /// Not by the bits by which the tables find their places.
+    fn shard(&self, hash: u64) -> &Mutex<Generations> {
+        &self.shards[usize::from(hash.to_be_bytes()[3]) % SHARDS]
     }
 
     #[cfg(test)]
@@ -130,6 +141,15 @@ mod tests {
         assert_eq!(take(SECOND / 4), Err(Duration::from_millis(750)));
         assert_eq!(take(SECOND), Ok(0));
         assert_eq!(take(10 * SECOND), Ok(2), "a pause gives back a burst, and no more");
+    }
+
+    #[test]
+    fn look_says_what_a_call_would_be_told_and_counts_nothing() {
+        let (counts, pace) = (Counts::default(), Pace::new(Duration::from_secs(1), 2));
+        let look = |now| counts.look(pace, &"ada", now);
+        assert_eq!(([look(0), look(0)], counts.len()), ([Ok(1), Ok(1)], 0));
+        assert_eq!([counts.take(pace, &"ada", 0), look(0), counts.take(pace, &"ada", 0)], [Ok(1), Ok(0), Ok(0)]);
+        assert_eq!(look(0), Err(Duration::from_secs(1)));
     }
 
     #[test]
