@@ -3,6 +3,7 @@
 //! What the compiler and clippy know, such as unreachable `pub`, is not looked for again: tidy sees to it that their lints are
 //! on in every package, and `.ci/run` denies their warnings.
 
+mod bounds;
 mod commands;
 mod configuration;
 mod dependencies;
@@ -34,7 +35,7 @@ type Rule = fn() -> Result<Vec<Finding>>;
 
 /// Prints every finding, one a line; fails if there is one.
 pub(crate) fn run(Args {}: Args) -> Result<()> {
-    let rules: [(&str, Rule); 13] = [
+    let rules: [(&str, Rule); 14] = [
         ("layout", layout::check),
         ("lints", lints::check),
         ("licences", licences::check),
@@ -45,6 +46,7 @@ pub(crate) fn run(Args {}: Args) -> Result<()> {
         ("seams", seams::check),
         ("sources", sources::check),
         ("links", links::check),
+        ("bounds", bounds::check),
         ("quotes", quotes::check),
         ("commands", commands::check),
         ("configuration", configuration::check),

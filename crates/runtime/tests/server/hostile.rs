@@ -13,13 +13,17 @@ use tonic::Code;
 use crate::{
     call::{Connection, status},
     probe::{Port, serve, serve_http},
-    wire::{CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, RST_STREAM, SETTINGS, Wire, block, frame},
+    wire::{
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, Wire, block, frame,
+    },
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const GRACE: Duration = Duration::from_secs(1);
 /// `ENHANCE_YOUR_CALM`.
 const CALM: u32 = 11;
+/// `REFUSED_STREAM`.
+const REFUSED_STREAM: u32 = 7;
 /// Far more than the buffers of two sockets hold, and than any server should take without an answer being read.
 const FLOOD: usize = 64 << 20;
 
@@ -100,6 +104,31 @@ async fn empty_frames_without_end_close_the_connection() {
     wire.say(&frame(DATA, 0, 1, &[]).repeat(100_000)).await;
     assert_eq!(wire.closed().await, Some(CALM));
     still_serves(&port).await;
+}
+
+#[tokio::test]
+async fn tiny_frames_with_something_in_them_are_no_flood() {
+    let port = serve(&ListenConfig::default(), GRACE).await;
+    let mut wire = Wire::open(port.address, &[]).await;
+    wire.say(&frame(HEADERS, END_HEADERS, 1, &block("Take"))).await;
+    // No more at a time than is read, as a stream of small messages comes: what nobody reads may be few.
+    for _ in 0..40 {
+        wire.say(&frame(DATA, 0, 1, &[0]).repeat(500)).await;
+        wire.say(&frame(PING, 0, 0, &[7; 8])).await;
+        assert_eq!(wire.next_of(&[PING, GOAWAY]).await, Some((PING, vec![7; 8])));
+    }
+}
+
+#[tokio::test]
+async fn stream_beyond_max_streams_is_refused() {
+    let config = ListenConfig { max_streams: 2, ..ListenConfig::default() };
+    let port = serve(&config, GRACE).await;
+    let mut wire = Wire::open(port.address, &[]).await;
+    for stream in [1, 3, 5] {
+        wire.say(&frame(HEADERS, END_STREAM | END_HEADERS, stream, &block("Never"))).await;
+    }
+    assert_eq!(wire.next(RST_STREAM).await.as_deref(), Some(&REFUSED_STREAM.to_be_bytes()[..]));
+    assert!(port.probe.calls() <= 2);
 }
 
 #[tokio::test]

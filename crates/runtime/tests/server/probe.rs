@@ -24,7 +24,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, Request, Response};
 use http_body::Frame;
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
 use tokio::{sync::Notify, task::JoinHandle};
 use tonic::{body::Body, server::NamedService, service::Routes};
@@ -88,6 +88,10 @@ impl Service<Request<Body>> for Probe {
             Ok(match method {
                 "Wait" => {
                     probe.release.notified().await;
+                    ended()
+                }
+                "Take" => {
+                    let _ = request.into_body().collect().await;
                     ended()
                 }
                 "Never" => std::future::pending().await,
