@@ -95,3 +95,20 @@ async fn error_of_a_handler_is_written_with_its_details_in_json() -> Result<()> 
     }
     fabric.stop().await
 }
+
+#[tokio::test]
+async fn error_of_the_mesh_tells_the_id_of_its_call() -> Result<()> {
+    let (_echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    let answer = fabric.get("/v1/words/who?nowhere=1").header("x-request-id", "order-17").send().await?;
+    let told =
+        json!({ "@type": "type.googleapis.com/google.rpc.RequestInfo", "requestId": "order-17", "servingData": "" });
+    let details = answer.json()?["details"].clone();
+    let told_as =
+        |detail: &serde_json::Value| detail["@type"] == told["@type"] && detail["requestId"] == told["requestId"];
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(details.as_array().is_some_and(|details| details.iter().any(told_as)), "{details}");
+    let answer = GrpcCall::new(&fabric, "Nowhere", "who").header("x-request-id", "order-18").send().await?;
+    let request = answer.status().get_details_request_info();
+    assert_eq!(request.map(|request| request.request_id), Some("order-18".to_owned()), "{answer:?}");
+    fabric.stop().await
+}

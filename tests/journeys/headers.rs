@@ -248,3 +248,17 @@ async fn json_with_a_charset_is_json() -> Result<()> {
     assert_eq!(answer.json()?["text"], "so");
     fabric.stop().await
 }
+
+#[tokio::test]
+async fn method_that_is_deprecated_says_so_in_its_answers() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    let answer = GrpcCall::new(&fabric, "Race", "who").send().await?;
+    assert_eq!(answer.head["deprecation"], "@0");
+    let call = fabric.call(Method::POST, "/echo.v1.EchoService/Race").body("application/json", "{}");
+    assert_eq!(call.send().await?.header("deprecation"), Some("@0"));
+    echo.script([Reply::ok(&word("who")).head("deprecation", "@1688169599")]);
+    let answer = GrpcCall::new(&fabric, "Race", "who").send().await?;
+    assert_eq!(answer.head["deprecation"], "@1688169599", "the upstream knows since when");
+    assert!(!GrpcCall::new(&fabric, "Say", "who").send().await?.head.contains_key("deprecation"));
+    fabric.stop().await
+}

@@ -45,6 +45,11 @@ use tonic::body::Body;
 /// Says that a mutation's invalidations had not reached the cache when it answered, or who may see it later.
 pub(crate) const INVALIDATION: HeaderName = HeaderName::from_static("x-accord-invalidation");
 
+/// Says that callers should leave the method, since its contract has it as `deprecated` (RFC 9745). That tells no date, so the first
+/// of all stands here; an upstream that knows one says it itself.
+const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
+const SOME_TIME_AGO: HeaderValue = HeaderValue::from_static("@0");
+
 /// The least time that calls have to end once their connections have been cut.
 const CUT_OFF_GRACE: Duration = Duration::from_millis(500);
 
@@ -111,6 +116,7 @@ pub(crate) async fn travel(
     arrival.record.set_method(Arc::clone(&route.entry.series));
     let policy = &route.entry.method.policy;
     let deadline = admit::deadline(&policy.deadline, &arrival)?;
+    let is_deprecated = route.entry.method.deprecated;
     let identity = authenticate(&gateway.mesh, &policy.access, &arrival)?;
     // From here on something may be waited for. Whose call it is and how important its method says who is shed first.
     let holder = holder(&arrival, identity.as_ref());
@@ -127,6 +133,9 @@ pub(crate) async fn travel(
     }
     let mut response = within(deadline, pin!(answer(gateway, call, route, arrival))).await?;
     allowance.add_headers(response.headers_mut());
+    if is_deprecated {
+        response.headers_mut().entry(DEPRECATION).or_insert(SOME_TIME_AGO);
+    }
     // The connection cuts a caller that has not read the answer by then, so that nobody holds a slot by not reading.
     write_by(deadline);
     Ok(response.map(|body| HoldingBody::new(body, Some(slot))))

@@ -14,7 +14,7 @@ const PREFLIGHT_VARIES: HeaderValue =
     HeaderValue::from_static("origin, access-control-request-method, access-control-request-headers");
 
 /// What pages may read of the head of an answer, beside its content.
-const EXPOSED: &str = "age, cache-status, connect-accept-encoding, connect-content-encoding, content-encoding, \
+const EXPOSED: &str = "age, cache-status, connect-accept-encoding, connect-content-encoding, content-encoding, deprecation, \
     grpc-accept-encoding, grpc-encoding, grpc-message, grpc-status, grpc-status-details-bin, ratelimit, ratelimit-policy, \
     retry-after, x-accord-explained, x-accord-fault, x-accord-invalidation, x-request-id";
 

@@ -1,15 +1,22 @@
 //! An answer of the gateway's own: what went wrong, whose fault it was, and what the caller can do.
 
 use accord_api::accord::fault::v1::Reason;
-use accord_runtime::fault::{self, StatusBuilder};
+use accord_runtime::{
+    fault::{self, StatusBuilder},
+    request::RequestId,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use opentelemetry::{KeyValue, metrics::Counter};
-use std::time::Duration;
+use prost::Message as _;
+use prost_types::Any;
+use std::{mem, time::Duration};
 use tonic::{Code, Status, metadata::MetadataMap};
-use tonic_types::StatusExt;
+use tonic_types::{StatusExt, pb};
 
 /// Tells a caller which part of the mesh failed, where it was not the handler.
 pub(crate) const COMPONENT_HEADER: HeaderName = HeaderName::from_static("x-accord-fault");
+
+const REQUEST_INFO: &str = "type.googleapis.com/google.rpc.RequestInfo";
 
 /// Whose fault it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,9 +166,21 @@ impl Fault {
 
     /// Adds metadata to the status, as those see it who call in gRPC.
     pub(crate) fn insert_metadata(&mut self, name: HeaderName, value: HeaderValue) {
-        let mut headers = std::mem::take(self.0.status.metadata_mut()).into_headers();
+        let mut headers = mem::take(self.0.status.metadata_mut()).into_headers();
         headers.insert(name, value);
         *self.0.status.metadata_mut() = MetadataMap::from_headers(headers);
+    }
+
+    /// Tells the call's id (`RequestInfo`), by which it is found in logs.
+    pub(crate) fn tell(&mut self, id: &RequestId) {
+        let request = pb::RequestInfo { request_id: id.to_string(), ..pb::RequestInfo::default() };
+        let detail = Any { type_url: REQUEST_INFO.to_owned(), value: request.encode_to_vec() };
+        let more = pb::Status { details: vec![detail], ..pb::Status::default() };
+        // Two encodings one after the other are one with the details of both.
+        let details = [self.0.status.details(), &more.encode_to_vec()].concat();
+        let (code, message) = (self.0.status.code(), self.0.status.message().to_owned());
+        let metadata = mem::take(self.0.status.metadata_mut());
+        self.0.status = Status::with_details_and_metadata(code, message, details.into(), metadata);
     }
 
     /// The gRPC status, with its details.

@@ -91,9 +91,10 @@ impl Service<Request<Incoming>> for ListenerService {
             let travel = travel(&gateway, listener, protocol, request, &mut explanation);
             // Caught here already, where the caller's protocol is known: a defect is answered in it as well.
             let travelled = AssertUnwindSafe(pin!(travel)).catch_unwind().await;
-            let mut response = travelled.unwrap_or_else(|_panic| Err(Fault::defect())).unwrap_or_else(|fault| {
+            let mut response = travelled.unwrap_or_else(|_panic| Err(Fault::defect())).unwrap_or_else(|mut fault| {
                 faults.count(&fault);
                 record.set_reason(|| fault.reason());
+                record.request_id().inspect(|id| fault.tell(id));
                 without_slot(refusal(protocol.fault(&fault), has_body && record.request_bytes() == 0))
             });
             explanation.add_header(response.headers_mut());

@@ -63,7 +63,7 @@ impl CallRecord {
     }
 
     /// The call's id.
-    pub(crate) fn request_id(&self) -> Option<&RequestId> {
+    pub fn request_id(&self) -> Option<&RequestId> {
         self.0.ids.as_ref().map(|(id, _)| id)
     }
 
