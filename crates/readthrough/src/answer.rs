@@ -67,6 +67,8 @@ pub struct Answer {
     pub metadata: Bytes,
     /// From where.
     pub outcome: Outcome,
+    /// How long its load took.
+    pub took: Duration,
     /// Time since the start of its load.
     pub age: Duration,
     /// How long it is fresh, from the start of its load. Less than `age`: it is stale.

@@ -29,6 +29,8 @@ pub struct Entry {
     pub(crate) epoch: Epoch,
     /// When its load started: its age counts from here.
     pub(crate) started: Moment,
+    /// How long it took.
+    pub(crate) took: Duration,
     /// What its tags are.
     pub(crate) tags: Arc<[Tag]>,
     /// The part of the declared lifetime that this entry has, so that entries loaded together don't expire together.
@@ -61,7 +63,13 @@ impl Entry {
         tags: Arc<[Tag]>,
         share: f64,
     ) -> Self {
-        Self { load, metadata, epoch, started, tags, share, cool_down_ends: AtomicU64::new(0), put: None }
+        let (took, cool_down_ends) = (Duration::ZERO, AtomicU64::new(0));
+        Self { load, metadata, epoch, started, took, tags, share, cool_down_ends, put: None }
+    }
+
+    /// The same, with how long its load took.
+    pub(crate) fn loaded_in(self, took: Duration) -> Self {
+        Self { took, ..self }
     }
 
     /// A value of a key of a namespace: put at this moment, or loaded since then.

@@ -35,6 +35,7 @@ mod limits;
 mod lease;
 mod grant;
 mod verified;
+mod refresh;
 mod load;
 mod origin;
 mod answer;

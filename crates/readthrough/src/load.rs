@@ -69,7 +69,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let tagged = loaded.tags.is_some();
         let tags = flight.tags.iter().copied().chain(loaded.tags.into_iter().flatten()).collect();
         let ttl_share = 1.0 - JITTER * self.0.world.random();
-        let entry = Arc::new(Entry::new(loaded.load, loaded.metadata, epoch, flight.started, tags, ttl_share));
+        let entry = Entry::new(loaded.load, loaded.metadata, epoch, flight.started, tags, ttl_share);
+        let entry = Arc::new(entry.loaded_in(self.0.world.now().since(flight.started)));
         let stored = {
             let mut shard = self.0.flights.lock(&handle.key);
             // The fill guard. Leaving the newest place and storing happen under one lock, so that no newer flight can

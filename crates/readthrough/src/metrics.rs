@@ -16,6 +16,7 @@ pub struct Metrics {
     /// The same by outcome, bound when the first read ends so.
     reads_by_outcome: Arc<[OnceLock<BoundCounter<u64>>; OUTCOMES]>,
     stale_served: Counter<u64>,
+    early_refreshes: Counter<u64>,
     removals: Counter<u64>,
     flights: BoundUpDownCounter<i64>,
     waiters: BoundUpDownCounter<i64>,
@@ -55,6 +56,11 @@ impl Metrics {
             reads: counter(meter, "accord.cache.reads", "Reads by outcome"),
             reads_by_outcome: Arc::default(),
             stale_served: counter(meter, "accord.cache.stale_served", "Stale answers that were served, by reason"),
+            early_refreshes: counter(
+                meter,
+                "accord.cache.early_refreshes",
+                "Loads behind answers that were fresh yet",
+            ),
             removals: counter(meter, "accord.cache.removals", "Entries that left the store, by cause"),
             flights: up_down(meter, "accord.cache.flights", "Loads under way"),
             waiters: up_down(meter, "accord.cache.waiters", "Readers that wait for a load"),
@@ -115,6 +121,10 @@ impl Metrics {
         if let Some(stale) = answer.stale {
             self.stale_served.add(1, &[KeyValue::new("reason", reason(stale))]);
         }
+    }
+
+    pub(crate) fn refreshed_early(&self) {
+        self.early_refreshes.add(1, &[]);
     }
 
     pub(crate) fn not_stored(&self) {

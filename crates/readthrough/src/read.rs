@@ -41,7 +41,7 @@ pub struct Read<C> {
 }
 
 /// What was found in the store.
-enum Lookup {
+pub(crate) enum Lookup {
     /// An answer.
     Answer(Answer),
     /// An answer whose reload should run behind it.
@@ -135,7 +135,10 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let (asked, first_newer) = (self.0.validity.now(), self.0.flights.next_serial());
         let mut budget = WaitBudget { joins_older, ..WaitBudget::new(self.0.world.now(), read.wait_budget) };
         let why = match self.lookup(read) {
-            Lookup::Answer(answer) => return Ok(answer),
+            Lookup::Answer(answer) => {
+                self.refresh_early(read, &answer);
+                return Ok(answer);
+            }
             Lookup::Revalidate(answer) => {
                 self.revalidate(read);
                 return Ok(answer);
@@ -188,7 +191,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         Judged { is_valid: !rules.fill_guard || (outcome.tagged && judged.is_valid), ..judged }
     }
 
-    fn lookup(&self, read: &Read<O::Call>) -> Lookup {
+    pub(crate) fn lookup(&self, read: &Read<O::Call>) -> Lookup {
         if read.consistency == ConsistencyRequirement::Strong {
             return Lookup::Load(Outcome::Request);
         }
@@ -218,6 +221,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             load: entry.load.clone(),
             metadata: entry.metadata.clone(),
             outcome: Outcome::Hit,
+            took: entry.took,
             age: self.0.world.now().since(entry.started),
             lifetime: entry.lifetime(&read.policy),
             stored: false,
@@ -299,23 +303,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         }
     }
 
-    /// Reloads behind a stale answer, unless a load is in flight already. At the bound of loads the answer is still good.
-    fn revalidate(&self, read: &Read<O::Call>) {
-        let mut shard = self.0.flights.lock(&read.key);
-        // One may also have ended since the first look.
-        if shard.newest(&read.key).is_some() || !matches!(self.lookup(read), Lookup::Revalidate(_)) {
-            return;
-        }
-        // Its reader has been answered: how little time that one had left says nothing about this load.
-        let until = self.0.world.now().after(read.load_timeout);
-        let started = self.0.flights.start(&mut shard, self.flight_start(read, until, true));
-        drop(shard);
-        if let Ok(handle) = started {
-            self.spawn(read, handle);
-        }
-    }
-
-    fn flight_start(&self, read: &Read<O::Call>, until: Moment, background: bool) -> FlightStart {
+    pub(crate) fn flight_start(&self, read: &Read<O::Call>, until: Moment, background: bool) -> FlightStart {
         FlightStart {
             key: read.key,
             epoch: self.0.validity.now(),
@@ -327,7 +315,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         }
     }
 
-    fn spawn(&self, read: &Read<O::Call>, handle: FlightHandle) {
+    pub(crate) fn spawn(&self, read: &Read<O::Call>, handle: FlightHandle) {
         self.0.world.spawn(load::run(self.clone(), handle, read.policy, read.call.clone()));
     }
 
@@ -366,7 +354,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
 }
 
 fn answer(load: Load, metadata: Bytes, outcome: Outcome, age: Duration, lifetime: Duration) -> Answer {
-    Answer { load, metadata, outcome, age, lifetime, stored: false, collapsed: false, stale: None, lease: None }
+    let took = Duration::ZERO;
+    Answer { load, metadata, outcome, took, age, lifetime, stored: false, collapsed: false, stale: None, lease: None }
 }
 
 fn lost(why: Outcome) -> Answer {

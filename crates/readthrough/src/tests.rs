@@ -6,6 +6,7 @@ mod leases;
 mod metadata;
 mod namespace_loads;
 mod namespaces;
+mod refresh;
 mod stale;
 mod stored;
 mod write_through;
@@ -58,7 +59,7 @@ impl ManualOrigin {
 
 /// A world whose clock the test moves, and in which something else may happen the next time that somebody looks at it.
 #[derive(Clone, Default)]
-struct ManualWorld(Arc<Mutex<Moment>>, Arc<Mutex<Option<Meanwhile>>>);
+struct ManualWorld(Arc<Mutex<Moment>>, Arc<Mutex<Option<Meanwhile>>>, Arc<Mutex<f64>>);
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
@@ -72,7 +73,7 @@ impl World for ManualWorld {
     }
 
     fn random(&self) -> f64 {
-        0.0
+        *self.2.lock().unwrap()
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -83,6 +84,11 @@ impl World for ManualWorld {
 impl ManualWorld {
     fn at_next_look(&self, meanwhile: impl FnOnce() + Send + 'static) {
         *self.1.lock().unwrap() = Some(Box::new(meanwhile));
+    }
+
+    /// What is drawn from now on, from 0 to 1.
+    fn draw(&self, random: f64) {
+        *self.2.lock().unwrap() = random;
     }
 
     fn advance(&self, seconds: u64) {
