@@ -7,6 +7,7 @@ mod authorize;
 mod bounds;
 mod read_through;
 mod near;
+mod etag;
 mod idempotency_claims;
 mod idempotency_records;
 mod deadline;

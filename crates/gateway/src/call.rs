@@ -6,6 +6,7 @@ use crate::{
     authorize::authorize,
     concurrency_limit::{ConcurrencyLimit, InFlightSlot},
     cors::Cors,
+    etag,
     explain_call::{ExplainConfig, Explanation},
     fault::Fault,
     idempotency::{self, IdempotencyRecord, IdempotencyRecords},
@@ -166,7 +167,7 @@ async fn answer(
         }
         BodyMode::Unary => {
             match near::look_up(gateway.near.as_ref(), &call, &route, &parts, body, options.cache_control).await? {
-                Lookup::Hit(response) => return Ok(response),
+                Lookup::Hit(response) => return Ok(etag::unless_known(response, &parts)),
                 Lookup::Miss(message, place) => unary(gateway, call, message, options, place).await?,
             }
         }
@@ -175,7 +176,7 @@ async fn answer(
             Reply::Stream(stream(gateway, &call, &message.bytes).await?)
         }
     };
-    route.respond(reply, &memory).await
+    Ok(etag::unless_known(route.respond(reply, &memory).await?, &parts))
 }
 
 /// The way inward of a call that is only tried: all that may refuse it, up to whatever would act. The fault says how it ended.

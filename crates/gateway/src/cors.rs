@@ -15,7 +15,7 @@ const PREFLIGHT_VARIES: HeaderValue =
 
 /// What pages may read of the head of an answer, beside its content.
 const EXPOSED: &str = "age, cache-status, connect-accept-encoding, connect-content-encoding, content-encoding, deprecation, \
-    grpc-accept-encoding, grpc-encoding, grpc-message, grpc-status, grpc-status-details-bin, ratelimit, ratelimit-policy, \
+    etag, grpc-accept-encoding, grpc-encoding, grpc-message, grpc-status, grpc-status-details-bin, ratelimit, ratelimit-policy, \
     retry-after, x-accord-explained, x-accord-fault, x-accord-invalidation, x-request-id";
 
 /// Pages of which origins may call the public listener from a browser.
@@ -30,7 +30,7 @@ pub struct CorsConfig {
     /// How long a browser may remember what it was allowed, 1s to 24h. Default: 10 min.
     #[serde(with = "Time::<1000, DAY>")]
     pub max_age: Duration,
-    /// Metadata of answers that pages may read beside what Accord says itself, such as `etag`. Default: none.
+    /// Metadata of answers that pages may read beside what Accord says itself, such as `x-total-count`. Default: none.
     pub expose_headers: Vec<ExposedHeader>,
 }
 
@@ -87,7 +87,7 @@ impl TryFrom<String> for ExposedHeader {
     type Error = &'static str;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
-        name.parse().map(Self).map_err(|_| "a header's name is letters, digits and hyphens, such as `etag`")
+        name.parse().map(Self).map_err(|_| "a header's name is letters, digits and hyphens, such as `x-total-count`")
     }
 }
 

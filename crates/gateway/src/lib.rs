@@ -37,6 +37,7 @@ mod revocation;
 
 // What the steps stand on.
 mod cors;
+mod etag;
 mod explain;
 mod explain_call;
 mod fault;

@@ -56,11 +56,7 @@ impl Metrics {
             reads: counter(meter, "accord.cache.reads", "Reads by outcome"),
             reads_by_outcome: Arc::default(),
             stale_served: counter(meter, "accord.cache.stale_served", "Stale answers that were served, by reason"),
-            early_refreshes: counter(
-                meter,
-                "accord.cache.early_refreshes",
-                "Loads behind answers that were fresh yet",
-            ),
+            early_refreshes: counter(meter, "accord.cache.early_refreshes", "Loads behind answers that were fresh yet"),
             removals: counter(meter, "accord.cache.removals", "Entries that left the store, by cause"),
             flights: up_down(meter, "accord.cache.flights", "Loads under way"),
             waiters: up_down(meter, "accord.cache.waiters", "Readers that wait for a load"),

@@ -2,6 +2,7 @@
 
 use super::Inspection;
 use crate::{
+    etag,
     fault::{Component, Fault},
     protocol::WireProtocol,
     table::{MethodTable, Tables},
@@ -118,24 +119,23 @@ impl OpenApi {
 pub(crate) fn document(table: &MethodTable, title: &str) -> Value {
     let mut document =
         accord_openapi::document(table.contract(), title, "", |method, binding| table.serves(method, binding));
-    let mut version = tag_of(document.to_string().as_bytes());
-    version.truncate(VERSION_LENGTH);
+    let version = version_of(document.to_string().as_bytes());
     document["info"]["version"] = version.into();
     document
 }
 
 fn written(document: &Value) -> Written {
     let text = Bytes::from(document.to_string());
-    let tag = HeaderValue::try_from(format!("\"{}\"", tag_of(&text)));
-    Written { tag: tag.unwrap_or_else(|_| HeaderValue::from_static("\"\"")), text }
+    Written { tag: etag::of(&text), text }
 }
 
-fn tag_of(text: &[u8]) -> String {
-    let mut tag = String::new();
-    for byte in &digest(&SHA256, text).as_ref()[..16] {
-        write!(tag, "{byte:02x}").unwrap_or_default();
+fn version_of(text: &[u8]) -> String {
+    let mut version = String::new();
+    for byte in digest(&SHA256, text).as_ref() {
+        write!(version, "{byte:02x}").unwrap_or_default();
     }
-    tag
+    version.truncate(VERSION_LENGTH);
+    version
 }
 
 impl Inspection {
@@ -161,7 +161,7 @@ impl Inspection {
 
 /// The text, or that it is still what the caller has (RFC 9110, 13.1.2).
 fn answer(written: Written, headers: &HeaderMap) -> Response<Full<Bytes>> {
-    let is_known = has(headers, &written.tag);
+    let is_known = etag::is_known(headers, &written.tag);
     let mut response = Response::new(Full::new(if is_known { Bytes::new() } else { written.text }));
     if is_known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
@@ -171,12 +171,6 @@ fn answer(written: Written, headers: &HeaderMap) -> Response<Full<Bytes>> {
     response.headers_mut().insert(header::ETAG, written.tag);
     response.headers_mut().insert(header::CACHE_CONTROL, CACHE_CONTROL);
     response
-}
-
-fn has(headers: &HeaderMap, tag: &HeaderValue) -> bool {
-    let lines = headers.get_all(header::IF_NONE_MATCH).iter();
-    let tags = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-    tags.map(|known| known.strip_prefix(b"W/").unwrap_or(known)).any(|known| known == b"*" || known == tag.as_bytes())
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::{
     options::{is_of_the_exchange, single},
 };
 use crate::{
+    etag,
     fault::Fault,
     memory::{self, CallMemory},
     method,
@@ -59,6 +60,8 @@ pub(super) struct Codec {
     /// What the path says.
     variables: Variables,
     json: Json,
+    /// Whether a resource is read, whose representations have tags.
+    is_get: bool,
     /// What the head says of a stream of messages that is uploaded.
     upload: Option<upload::Head>,
 }
@@ -71,7 +74,7 @@ impl Json {
     }
 
     fn codec(self, plan: Arc<Plan>, variables: Variables) -> Codec {
-        Codec { plan, variables, json: self, upload: None }
+        Codec { plan, variables, json: self, is_get: false, upload: None }
     }
 
     /// A handler's error.
@@ -116,6 +119,7 @@ impl Protocol for Json {
                 (Arc::clone(entry), self.codec(Arc::clone(&entry.plan), Variables::default()))
             }
         };
+        codec.is_get = matches!(parts.method, http::Method::GET | http::Method::HEAD);
         let mode = match entry.method.kind {
             MethodKind::Unary => BodyMode::Unary,
             MethodKind::ServerStreaming => BodyMode::ServerStream,
@@ -200,6 +204,11 @@ fn unary(
     };
     add_metadata(&answer.head, is_passed_on, response.headers_mut());
     add_trailers(&answer.trailers, response.headers_mut());
+    // One that the contract keeps of the upstream names the answer as well as ours would.
+    let is_tagged = codec.is_get && method.policy.cache.is_some() && !response.headers().contains_key(header::ETAG);
+    if let Some(text) = written.as_ref().filter(|_| is_tagged) {
+        response.headers_mut().insert(header::ETAG, etag::of(text));
+    }
     if let Some((keep, body)) = keep.zip(written) {
         let (status, head) = (response.status(), response.headers().clone());
         keep(Written { status, head, body, trailers: None });

@@ -59,3 +59,31 @@ fn shorter_of_request_timeout_and_grpc_timeout_is_the_calls() {
     assert_eq!(asked(&[("grpc-timeout", "2S"), ("request-timeout", "3")]), seconds(2));
     assert_eq!(asked(&[("grpc-timeout", "2s")]), Err(true));
 }
+
+/// The head of an answer with this product's id to a call by GET or by POST.
+async fn answered(call: http::request::Builder, id: &str) -> HeaderMap {
+    let parts = call.body(()).unwrap().into_parts().0;
+    let table = crate::protocol::tests::table().await;
+    let json = Json::new(&parts.headers);
+    let route = Protocol::find(&json, &table, &parts).unwrap_or_else(|fault| panic!("{fault:?}"));
+    let product = accord_api::catalog::v1::Product { id: id.to_owned(), ..Default::default() };
+    let answer = accord_api::catalog::v1::GetProductResponse { product: Some(product) };
+    let message = prost::Message::encode_to_vec(&answer);
+    let reply = Reply::Unary(Answer::new(Ok(message.into())), None);
+    let method = &route.entry.method;
+    Json::respond(&route.codec, method, reply, &crate::protocol::tests::memory()).await.unwrap().into_parts().0.headers
+}
+
+#[tokio::test]
+async fn cached_resource_that_is_read_has_a_tag_of_its_bytes() {
+    let get = |id| answered(http::Request::get("/v1/products/oak"), id);
+    let tag = get("oak").await[header::ETAG].clone();
+    assert_eq!(get("oak").await[header::ETAG], tag);
+    assert_ne!(get("ash").await[header::ETAG], tag);
+}
+
+#[tokio::test]
+async fn answer_to_a_call_that_is_no_get_has_no_tag() {
+    let post = http::Request::post("/catalog.v1.ProductService/GetProduct");
+    assert!(!answered(post, "oak").await.contains_key(header::ETAG));
+}
