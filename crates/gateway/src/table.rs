@@ -3,7 +3,6 @@
 //! A request takes the snapshot once and keeps it to its end, so it never sees two contracts.
 
 mod entry;
-mod files;
 mod follow;
 mod live;
 mod plan;

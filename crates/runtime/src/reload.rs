@@ -1,104 +1,186 @@
-//! Hot reload: things made from files, made anew when the files change.
+//! Hot reload: files that are watched, and things made from them, made anew when the files change.
 
 use std::{
     fs,
-    path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Weak},
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use opentelemetry::{KeyValue, metrics::Counter};
+use tokio::{runtime::Handle, sync::watch, time::sleep};
 
 use crate::telemetry;
 
-/// When a file changed last and how long it is; `None` while it can't be seen.
-type Stamp = Option<(SystemTime, u64)>;
+/// How often files are looked at where no key says otherwise.
+pub const INTERVAL: Duration = Duration::from_secs(1);
 
-/// A value made from files. Whoever asks for it gets the newest one that could be made: where a change can't be read,
-/// the old value goes on and the log says why.
-pub struct Reloading<T> {
-    files: Vec<PathBuf>,
-    make: Box<dyn Fn() -> Result<T, String> + Send + Sync>,
-    interval: Duration,
-    looked: Mutex<(Instant, Vec<Stamp>)>,
-    value: ArcSwap<T>,
-    reloads: Counter<u64>,
+/// No file is looked at without a pause.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Files, as they were when last looked at.
+#[derive(Debug)]
+pub struct WatchedFiles {
+    files: Vec<(PathBuf, Option<Stamp>)>,
+    is_moving: bool,
 }
 
-impl<T> Reloading<T> {
-    /// Makes the value for the first time. Files are looked at when the value is asked for, once per `interval` at most.
+/// What changes when a file is replaced or written: when it was written, its length, and which file it is. A symbolic link counts as
+/// what it points to, as Kubernetes replaces mounted files by turning a link.
+type Stamp = (SystemTime, u64, u64);
+
+impl WatchedFiles {
+    /// These files, as they are now.
+    pub fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        let files = files.into_iter().map(|path| {
+            let now = stamp(&path);
+            (path, now)
+        });
+        Self { files: files.collect(), is_moving: false }
+    }
+
+    /// Looks again and again, and returns when something is different and has been at rest for one interval.
+    pub async fn changed(&mut self, interval: Duration) {
+        while !self.changed_after(interval).await {}
+    }
+
+    /// Takes the files for known as they are now: they are about to be read.
+    pub fn note(&mut self) {
+        self.look();
+        self.is_moving = false;
+    }
+
+    /// Looks once, after an interval: whether something is different since the last change and has been at rest for that interval,
+    /// so that no file that is being written is read half, and a certificate not without its key.
+    async fn changed_after(&mut self, interval: Duration) -> bool {
+        sleep(interval.max(SHORTEST_INTERVAL)).await;
+        let is_different = self.look();
+        let is_at_rest = self.is_moving && !is_different;
+        self.is_moving = is_different;
+        is_at_rest
+    }
+
+    fn look(&mut self) -> bool {
+        let mut is_different = false;
+        for (path, known) in &mut self.files {
+            let now = stamp(path);
+            is_different |= *known != now;
+            *known = now;
+        }
+        is_different
+    }
+}
+
+fn stamp(file: &Path) -> Option<Stamp> {
+    let metadata = fs::metadata(file).ok()?;
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+}
+
+/// A value made from files, which are followed for as long as somebody has it: where a change can't be read, the old value goes on
+/// and the log says why.
+pub struct Reloading<T> {
+    /// What it is, as the log and metrics name it.
+    kind: &'static str,
+    make: Box<dyn Fn() -> Result<T, String> + Send + Sync>,
+    value: ArcSwap<T>,
+    versions: watch::Sender<u64>,
+    reloads: Reloads,
+}
+
+impl<T: Send + Sync + 'static> Reloading<T> {
+    /// Makes the value for the first time. Inside a runtime the files are followed from then on; a change is taken over once they
+    /// have been at rest for `interval`.
     pub fn new<E: std::fmt::Display>(
+        kind: &'static str,
         files: Vec<PathBuf>,
         interval: Duration,
         make: impl Fn() -> Result<T, E> + Send + Sync + 'static,
-    ) -> Result<Self, E> {
+    ) -> Result<Arc<Self>, E> {
         // Stamps first: a change during the making is seen as one afterwards.
-        let stamps = stamps(&files);
+        let watched = WatchedFiles::of(files);
         let value = ArcSwap::from_pointee(make()?);
         let make = Box::new(move || make().map_err(|error| error.to_string()));
-        let reloads = telemetry::meter()
-            .u64_counter("accord.files.reloads")
-            .with_description("Attempts to take over changed files while serving, by outcome")
-            .build();
-        Ok(Self { files, make, interval, looked: Mutex::new((Instant::now(), stamps)), value, reloads })
+        let reloading = Self { kind, make, value, versions: watch::Sender::new(0), reloads: Reloads::counter() };
+        let reloading = Arc::new(reloading);
+        if let (Ok(runtime), false) = (Handle::try_current(), watched.files.is_empty()) {
+            runtime.spawn(follow(Arc::downgrade(&reloading), watched, interval));
+        }
+        Ok(reloading)
     }
 
     /// The newest value.
     pub fn get(&self) -> Arc<T> {
-        if self.changed() {
-            let outcome = match (self.make)() {
-                Ok(value) => {
-                    self.value.store(Arc::new(value));
-                    tracing::info!(files = ?self.files, "files reloaded");
-                    "replaced"
-                }
-                Err(error) => {
-                    tracing::warn!(files = ?self.files, error, "reload refused: the old files stay in use");
-                    "refused"
-                }
-            };
-            self.reloads.add(1, &[KeyValue::new("outcome", outcome)]);
-        }
         self.value.load_full()
     }
 
-    fn changed(&self) -> bool {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        if looked.0.elapsed() < self.interval {
-            return false;
+    /// Changes whenever another value took the place of the last one.
+    pub fn versions(&self) -> watch::Receiver<u64> {
+        self.versions.subscribe()
+    }
+
+    fn reload(&self) {
+        let kind = self.kind;
+        match (self.make)() {
+            Ok(value) => {
+                self.value.store(Arc::new(value));
+                tracing::info!(kind, "files reloaded");
+                self.reloads.count(kind, ReloadOutcome::Replaced);
+                self.versions.send_modify(|version| *version += 1);
+            }
+            Err(error) => {
+                tracing::warn!(kind, error, "reload refused: the old files stay in use");
+                self.reloads.count(kind, ReloadOutcome::Refused);
+            }
         }
-        let now = stamps(&self.files);
-        looked.0 = Instant::now();
-        std::mem::replace(&mut looked.1, now.clone()) != now
     }
 }
 
-fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
-    let stamp = |file: &PathBuf| fs::metadata(file).and_then(|data| Ok((data.modified()?, data.len()))).ok();
-    files.iter().map(stamp).collect()
+async fn follow<T: Send + Sync + 'static>(value: Weak<Reloading<T>>, mut watched: WatchedFiles, interval: Duration) {
+    loop {
+        let is_changed = watched.changed_after(interval).await;
+        let Some(value) = value.upgrade() else { return };
+        // To read and to check may take long, which must not be the time of what else this thread has to do.
+        if is_changed && tokio::task::spawn_blocking(move || value.reload()).await.is_err() {
+            tracing::error!("a reload panicked: the old files stay in use");
+        }
+    }
+}
+
+/// What became of an attempt to take over changed files.
+#[derive(Clone, Copy, Debug)]
+pub enum ReloadOutcome {
+    /// They are in use.
+    Replaced,
+    /// They can't be used, and the old ones stay in use.
+    Refused,
+    /// They are good, and some of what they say holds from the next start on.
+    RestartNeeded,
+}
+
+/// Counts attempts to take over changed files.
+#[derive(Clone, Debug)]
+pub struct Reloads(Counter<u64>);
+
+impl Reloads {
+    /// The counter that all of them share.
+    pub fn counter() -> Self {
+        let meter = telemetry::meter();
+        let counter = meter.u64_counter("accord.files.reloads");
+        Self(counter.with_description("Attempts to take over changed files while serving, by outcome").build())
+    }
+
+    /// Counts one.
+    pub fn count(&self, kind: &'static str, outcome: ReloadOutcome) {
+        let outcome = match outcome {
+            ReloadOutcome::Replaced => "replaced",
+            ReloadOutcome::Refused => "refused",
+            ReloadOutcome::RestartNeeded => "restart_needed",
+        };
+        self.0.add(1, &[KeyValue::new("kind", kind), KeyValue::new("outcome", outcome)]);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reload_takes_a_changed_file_and_keeps_the_old_one_where_the_new_is_bad() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("number");
-        fs::write(&file, "1").unwrap();
-        let path = file.clone();
-        let number = Reloading::new(vec![file.clone()], Duration::ZERO, move || {
-            fs::read_to_string(&path).unwrap().parse::<u32>()
-        })
-        .unwrap();
-        assert_eq!(*number.get(), 1);
-        fs::write(&file, "22").unwrap();
-        assert_eq!(*number.get(), 22);
-        fs::write(&file, "many").unwrap();
-        assert_eq!(*number.get(), 22);
-        fs::write(&file, "333").unwrap();
-        assert_eq!(*number.get(), 333);
-    }
-}
+mod tests;

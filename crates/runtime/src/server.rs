@@ -58,7 +58,7 @@ pub struct Listener {
 impl Listener {
     /// Binds the port and reads the certificates.
     pub async fn bind(config: &ListenConfig) -> Result<Self, ListenError> {
-        let tls = config.tls.as_ref().map(tls::server).transpose()?.map(Arc::new);
+        let tls = config.tls.as_ref().map(tls::server).transpose()?;
         let failed = |error| ListenError::Bind { address: config.address.clone(), error };
         let socket = config.address.bind().await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;

@@ -20,7 +20,7 @@ use crate::{
         bound::{self, DAY, Time},
     },
     file::{LONGEST, read},
-    reload::Reloading,
+    reload::{INTERVAL, Reloading},
     telemetry,
 };
 
@@ -62,7 +62,7 @@ impl TlsConfig {
 }
 
 fn reload_interval() -> Duration {
-    Duration::from_secs(1)
+    INTERVAL
 }
 
 /// Why TLS can't be set up from its files.
@@ -136,12 +136,12 @@ pub fn install_provider() {
 }
 
 /// A listener's TLS, following its files.
-pub(crate) fn server(config: &TlsConfig) -> Result<Reloading<ServerConfig>, TlsError> {
+pub(crate) fn server(config: &TlsConfig) -> Result<Arc<Reloading<ServerConfig>>, TlsError> {
     install_provider();
     let mut files = vec![config.cert_file.clone(), config.key_file.clone()];
     files.extend(config.client_ca_file.clone());
     let (config, expiry) = (config.clone(), Expiry::gauge());
-    Reloading::new(files, config.reload_interval, move || {
+    Reloading::new("server_tls", files, config.reload_interval, move || {
         let server = server_from_files(&config)?;
         expiry.show(&config.cert_file);
         Ok::<_, TlsError>(server)
@@ -188,7 +188,8 @@ impl ClientFiles {
     /// before the first connection asks.
     pub fn check(&self) -> Result<(), Invalid> {
         let files = [("ca_file", self.ca_file.as_ref()), ("cert_file", self.cert_file.as_ref())];
-        self.load().map(drop).map_err(|error| error.about(&files))
+        install_provider();
+        self.client().map(drop).map_err(|error| error.about(&files))
     }
 
     /// Whether a certificate has its key.
@@ -198,12 +199,12 @@ impl ClientFiles {
     }
 
     /// A client's TLS, following the files.
-    pub fn load(&self) -> Result<Reloading<ClientConfig>, TlsError> {
+    pub fn load(&self) -> Result<Arc<Reloading<ClientConfig>>, TlsError> {
         install_provider();
         let files = self.clone();
         let watched = [&self.ca_file, &self.cert_file, &self.key_file].into_iter().flatten().cloned().collect();
         let expiry = Expiry::gauge();
-        Reloading::new(watched, reload_interval(), move || {
+        Reloading::new("client_tls", watched, INTERVAL, move || {
             let client = files.client()?;
             files.cert_file.iter().for_each(|file| expiry.show(file));
             Ok::<_, TlsError>(client)

@@ -73,7 +73,35 @@ async fn certificate_that_is_shown_tells_when_it_ends() {
     let files = ClientFiles { ca_file: cert_file.clone(), cert_file, key_file };
     files.load().unwrap();
     // rcgen's own end, in the year 4096.
-    assert!(value("accord_tls_certificate_expiry_seconds{file=\"") > 6.0e10);
+    let name = format!("accord_tls_certificate_expiry_seconds{{file=\"{}\"}}", file("cert.pem").display());
+    assert!(value(&name) > 6.0e10);
+}
+
+#[tokio::test]
+async fn certificate_that_is_replaced_tells_its_own_end_though_nobody_connects() {
+    telemetry();
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let [cert_file, key_file] = ["replaced.pem", "replaced.key"].map(file);
+    let issue = |year| {
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        std::fs::write(&cert_file, params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    };
+    issue(2040);
+    let [cert, key] = [&cert_file, &key_file].map(|file| Some(file.clone()));
+    let _followed = ClientFiles { ca_file: cert.clone(), cert_file: cert, key_file: key }.load().unwrap();
+    let name = format!("accord_tls_certificate_expiry_seconds{{file=\"{}\"}}", cert_file.display());
+    assert!(value(&name) > 2.2e9);
+    issue(2050);
+    let shown = async {
+        while value(&name) < 2.5e9 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), shown).await.expect("the new end is shown");
 }
 
 #[tokio::test]
@@ -84,13 +112,18 @@ async fn reload_of_files_is_counted_by_its_outcome() {
     std::fs::write(&file, "1").unwrap();
     let path = file.clone();
     let read = move || std::fs::read_to_string(&path).unwrap().parse::<u32>();
-    let number = Reloading::new(vec![file.clone()], Duration::ZERO, read).unwrap();
-    for text in ["22", "many"] {
+    let _number = Reloading::new("number", vec![file.clone()], Duration::from_millis(1), read).unwrap();
+    for (text, outcome) in [("22", "replaced"), ("many", "refused")] {
         std::fs::write(&file, text).unwrap();
-        number.get();
+        let name = format!("accord_files_reloads_total{{kind=\"number\",outcome=\"{outcome}\"}}");
+        let counted = async {
+            while !telemetry().prometheus().contains(&name) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), counted).await.expect("it is counted");
+        assert_eq!(shown(&name), "1");
     }
-    assert_eq!(shown("accord_files_reloads_total{outcome=\"replaced\"}"), "1");
-    assert_eq!(shown("accord_files_reloads_total{outcome=\"refused\"}"), "1");
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ impl Upstream {
     pub(crate) fn discovered_by(
         config: &UpstreamConfig,
         zone: &str,
-        trust: Option<Reloading<ClientConfig>>,
+        trust: Option<Arc<Reloading<ClientConfig>>>,
         discoveries: Box<[Box<dyn Discovery>]>,
         versions: Versions,
     ) -> Arc<Self> {
@@ -104,7 +104,7 @@ impl Upstream {
                 max_header_bytes: config.max_header_bytes,
             },
             size: Size { usual: config.connections, most: config.max_connections },
-            trust: trust.map(Arc::new),
+            trust,
             discoveries,
             is_in_kubernetes: config.is_in_kubernetes(),
             endpoints: ArcSwap::default(),

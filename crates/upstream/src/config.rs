@@ -166,7 +166,7 @@ pub enum ConfigError {
 /// What a configuration says, checked.
 pub(crate) struct Checked {
     pub urls: Vec<Arc<Url>>,
-    pub trust: Option<Reloading<ClientConfig>>,
+    pub trust: Option<Arc<Reloading<ClientConfig>>>,
 }
 
 impl UpstreamConfig {

@@ -1,15 +1,16 @@
 //! Keeping the snapshot up to date: changed files, SIGHUP, upstreams that come, restart or change.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use accord_runtime::backoff::{self, Backoff};
+use accord_runtime::reload::WatchedFiles;
 use accord_runtime::shutdown::Shutdown;
 use accord_upstream::{Client, HealthStatus, Upstream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::files::Watched;
 use super::live::Tables;
 use crate::config::Config;
 use crate::reflect;
@@ -49,7 +50,7 @@ pub(crate) fn spawn(shutdown: &Shutdown, task: impl Future<Output = ()> + Send +
 
 /// Reads the files again when one of them changed or somebody asks for it by SIGHUP.
 async fn follow_files(tables: Arc<Tables>, config: Config) {
-    let mut watched = Watched::of(&config);
+    let mut watched = WatchedFiles::of(files(&config));
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
         tracing::warn!("SIGHUP can't be listened for; a changed file is still noticed");
         return poll_files(&tables, &config, &mut watched).await;
@@ -64,11 +65,17 @@ async fn follow_files(tables: Arc<Tables>, config: Config) {
     }
 }
 
-async fn poll_files(tables: &Arc<Tables>, config: &Config, watched: &mut Watched) {
+async fn poll_files(tables: &Arc<Tables>, config: &Config, watched: &mut WatchedFiles) {
     loop {
         watched.changed(config.contract.watch_interval).await;
         reload(tables, config).await;
     }
+}
+
+/// The files that the contract is read from.
+fn files(config: &Config) -> impl Iterator<Item = PathBuf> {
+    let descriptors = config.upstream.iter().filter_map(|upstream| upstream.descriptors.as_ref());
+    descriptors.chain(&config.contract.overlays).cloned()
 }
 
 async fn reload(tables: &Arc<Tables>, config: &Config) {

@@ -113,23 +113,27 @@ async fn changed_authority_holds_for_new_connections_and_leaves_calls_on_the_old
     let (file, ours, other) = (directory.path().join("ca.pem"), authority(), authority());
     fs::write(&file, ours.pem()).unwrap();
     let read = file.clone();
-    let trust = Reloading::new(vec![file.clone()], Duration::ZERO, move || -> Result<_, String> {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(&read).unwrap()).unwrap();
-        Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
-    });
+    let trust =
+        Reloading::new("client_tls", vec![file.clone()], Duration::from_millis(1), move || -> Result<_, String> {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_file(&read).unwrap()).unwrap();
+            Ok(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
+        });
+    let trust = trust.unwrap();
+    let mut versions = trust.versions();
     let (url, connections) = encrypted(&ours).await;
-    let pool = pool(&url, Some(Arc::new(trust.unwrap())));
+    let pool = pool(&url, Some(trust));
     let old = pool.lease().await.unwrap();
     call(&old).await;
 
-    // Each text has another length, which is what shows the change.
     fs::write(&file, format!("# one more line\n{}", ours.pem())).unwrap();
+    versions.changed().await.unwrap();
     let new = pool.lease().await.unwrap();
     call(&new).await;
     assert_eq!(connections.load(Ordering::Relaxed), 2);
 
     fs::write(&file, format!("# another authority, which did not sign\n{}", other.pem())).unwrap();
+    versions.changed().await.unwrap();
     assert!(pool.lease().await.is_err());
     for lease in [old, new] {
         call(&lease).await;

@@ -75,7 +75,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub(super) struct Link {
     config: SharedLimitsConfig,
     server: Server,
-    trust: Option<Reloading<ClientConfig>>,
+    trust: Option<Arc<Reloading<ClientConfig>>>,
     live: ArcSwapOption<Live>,
     up: watch::Sender<bool>,
     up_gauge: Gauge<u64>,
