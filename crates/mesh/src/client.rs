@@ -6,6 +6,7 @@ use accord_runtime::{
     config::Secret,
     deadline::Deadline,
     file::{SECRET, read_text},
+    reload::{INTERVAL, Reloading},
     request::RequestId,
     shutdown::Shutdown,
 };
@@ -84,7 +85,7 @@ pub enum JoinError {
 impl MeshClient {
     /// Starts to log in and to follow revocations, in the background, until shutdown. Never waits for auth.
     pub fn join(config: &MeshConfig, shutdown: Shutdown) -> Result<MeshClient, JoinError> {
-        let secret = config.identity()?;
+        let secret = config.followed_identity()?;
         let auth = Client::new(Upstream::new(&config.upstream())?);
         let latest = Arc::new(LatestSnapshot::none());
         let login = Arc::new(Login::new(auth.clone(), config, secret));
@@ -220,6 +221,12 @@ impl MeshConfig {
     /// The secret that goes with the name.
     pub(crate) fn identity(&self) -> Result<Secret, JoinError> {
         if self.client_id.is_empty() { Err(JoinError::NoClient) } else { secret(self) }
+    }
+
+    /// The same, following its file: where that can't be read later, the last secret stays in use.
+    pub(crate) fn followed_identity(&self) -> Result<Arc<Reloading<Secret>>, JoinError> {
+        let (config, files) = (self.clone(), self.client_secret_file.clone().into_iter().collect());
+        Reloading::new("client_secret", files, INTERVAL, move || config.identity())
     }
 
     pub(crate) fn upstream(&self) -> UpstreamConfig {

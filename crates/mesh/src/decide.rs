@@ -295,11 +295,9 @@ fn memory(verified: &Verified, answer: &CheckResponse) -> Duration {
 mod tests {
     use std::hash::{BuildHasher, RandomState};
 
-    use accord_runtime::config::Secret;
     use accord_token::{Claims, Kind, Type};
 
     use super::*;
-    use crate::config::MeshConfig;
     use crate::test_claims::claims;
 
     /// A token that ends so many seconds from now.
@@ -340,7 +338,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn expired_decision_is_asked_for_again() {
         let auth = Client::lazy("http://127.0.0.1:1").unwrap();
-        let login = Login::new(auth.clone(), &MeshConfig::default(), Secret::default());
+        let login = Login::stranger(auth.clone());
         let decider = DecisionClient::new(auth, Arc::new(login), 10, ATTEMPT);
         let key = BorrowedKey(["jti", "", "pkg.Service/Get", "read", "shop", "p1"]);
         let answer = CachedDecision {

@@ -11,12 +11,13 @@ use accord_runtime::{
     deadline::Deadline,
     fault,
     observe::code_name,
+    reload::Reloading,
     request::{self, RequestId},
     shutdown::Shutdown,
 };
 use accord_token::Refusal;
 use accord_upstream::Client;
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, sleep},
@@ -36,10 +37,9 @@ const JITTER: f64 = 0.5;
 
 pub(crate) struct Login {
     auth: Client,
-    /// Says where the secret is: a file is read again for each login, so that a rotated secret takes no restart.
     config: MeshConfig,
-    /// The last secret that could be read.
-    secret: ArcSwap<Secret>,
+    /// Its file is followed, so that a rotated secret takes no restart.
+    secret: Arc<Reloading<Secret>>,
     held: ArcSwapOption<Held>,
     /// Changes at each login, for those who wait for the first.
     logins: watch::Sender<u64>,
@@ -54,10 +54,18 @@ struct Held {
 }
 
 impl Login {
-    pub(crate) fn new(auth: Client, config: &MeshConfig, secret: Secret) -> Self {
+    pub(crate) fn new(auth: Client, config: &MeshConfig, secret: Arc<Reloading<Secret>>) -> Self {
         let (logins, _) = watch::channel(0);
-        let (config, secret) = (config.clone(), ArcSwap::from_pointee(secret));
+        let config = config.clone();
         Self { auth, config, secret, held: ArcSwapOption::empty(), logins, rejected: Notify::new() }
+    }
+
+    /// Somebody whom auth need not know.
+    #[cfg(test)]
+    pub(crate) fn stranger(auth: Client) -> Self {
+        let (client_id, client_secret) = ("stranger".to_owned(), Secret::from("secret"));
+        let config = MeshConfig { client_id, client_secret, ..MeshConfig::default() };
+        Self::new(auth, &config, config.followed_identity().expect("a secret"))
     }
 
     /// The token held as a bearer credential, where it has not ended.
@@ -106,6 +114,7 @@ impl Login {
     pub(crate) async fn keep(self: Arc<Self>, shutdown: Shutdown) {
         let mut backoff = backoff();
         let mut logged = None;
+        let mut secrets = self.secret.versions();
         loop {
             let (wait, is_in) = match self.attempt().await {
                 Ok(life) => {
@@ -126,6 +135,8 @@ impl Login {
                 () = sleep(wait) => if is_in { backoff.reset() },
                 // A rejected token is renewed early, but not in a tight loop.
                 () = async { self.rejected.notified().await; sleep(backoff.next_wait()).await } => {}
+                // Whether another secret is good is better known while the token that it follows still lasts.
+                Ok(()) = secrets.changed() => logged = None,
                 () = shutdown.begun() => return,
             }
         }
@@ -160,18 +171,10 @@ impl Login {
         }
     }
 
-    /// The secret as it is now, or as it was read last where its file is being replaced in this moment.
-    fn secret(&self) -> Arc<Secret> {
-        if let Ok(secret) = self.config.identity() {
-            self.secret.store(Arc::new(secret));
-        }
-        self.secret.load_full()
-    }
-
     async fn attempt(&self) -> Result<Duration, Status> {
         let grant = ClientCredentialsGrant {
             client_id: self.config.client_id.clone(),
-            client_secret: self.secret().expose().to_owned(),
+            client_secret: self.secret.get().expose().to_owned(),
         };
         let message = IssueRequest { grant: Some(Grant::ClientCredentials(grant)) };
         let deadline = Deadline::after(ATTEMPT);
@@ -247,24 +250,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn secret_file_is_read_again_for_each_login() {
+    async fn secret_file_that_changes_is_followed_by_a_login() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("secret");
+        std::fs::write(&file, "first").unwrap();
         let client_id = "shop".to_owned();
         let config = MeshConfig { client_id, client_secret_file: Some(file.clone()), ..MeshConfig::default() };
-        let auth = Client::lazy("http://127.0.0.1:1").unwrap();
-        let login = Login::new(auth, &config, Secret::from("first"));
-        assert_eq!(login.secret().expose(), "first", "a file that can't be read leaves what is known");
+        let auth = Client::lazy(&format!("http://{}", generous_auth().await)).unwrap();
+        let login = Arc::new(Login::new(auth, &config, config.followed_identity().unwrap()));
+        let mut logins = login.logins();
+        let keeping = tokio::spawn(Arc::clone(&login).keep(Shutdown::new(Duration::ZERO)));
+        logins.changed().await.unwrap();
         std::fs::write(&file, "second\n").unwrap();
-        assert_eq!(login.secret().expose(), "second");
-        std::fs::write(&file, "").unwrap();
-        assert_eq!(login.secret().expose(), "second");
+        tokio::time::timeout(Duration::from_secs(20), logins.changed()).await.expect("another login").unwrap();
+        assert_eq!(login.secret.get().expose(), "second");
+        keeping.abort();
     }
 
     #[tokio::test]
     async fn login_that_is_refused_is_retried_with_backoff() {
         let auth = Client::lazy(&format!("http://{}", generous_auth().await)).unwrap();
-        let login = Arc::new(Login::new(auth, &MeshConfig::default(), Secret::default()));
+        let login = Arc::new(Login::stranger(auth));
         let mut logins = login.logins();
         let keeping = tokio::spawn(Arc::clone(&login).keep(Shutdown::new(Duration::ZERO)));
         let begun = Instant::now();

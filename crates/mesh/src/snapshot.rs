@@ -60,7 +60,8 @@ impl LatestSnapshot {
     /// says what changed, not that nothing else did.
     pub(crate) fn apply(&self, news: WatchResponse, sent_at: Option<Instant>, now: i64) {
         let current = self.snapshot.load();
-        if news.full || news.revision != current.revision {
+        let is_other_policy = *news.policy_hash != *current.policy_hash;
+        if news.full || news.revision != current.revision || is_other_policy {
             self.snapshot.store(Arc::new(current.updated(update(news), now)));
         }
         if let Some(sent_at) = sent_at {

@@ -4,12 +4,10 @@ use std::{
 };
 
 use accord_api::accord::auth::v1::WatchResponse;
-use accord_runtime::config::Secret;
 use accord_upstream::Client;
 use tokio::time::{advance, timeout};
 
 use super::*;
-use crate::config::MeshConfig;
 
 const BOUND: Duration = Duration::from_secs(5);
 const HOUR: Duration = Duration::from_hours(1);
@@ -26,7 +24,7 @@ impl Observed {
     fn begin() -> Self {
         let auth = Client::lazy("http://127.0.0.1:1").unwrap();
         let latest = Arc::new(LatestSnapshot::none());
-        let login = Arc::new(Login::new(auth, &MeshConfig::default(), Secret::default()));
+        let login = Arc::new(Login::stranger(auth));
         let readiness = Readiness { latest: Arc::clone(&latest), login: Arc::clone(&login), bound: BOUND };
         let (sender, ready) = watch::channel(false);
         let wakeups = Arc::new(AtomicUsize::new(0));

@@ -54,3 +54,12 @@ async fn snapshot_changed_by_a_push_does_not_become_fresher() {
     advance(Duration::from_millis(1)).await;
     assert!(latest.within(BOUND).is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn policy_set_that_changes_between_revisions_is_taken_over() {
+    let latest = LatestSnapshot::none();
+    latest.apply(everything(1), Some(Instant::now()), 0);
+    let news = WatchResponse { full: false, policy_hash: "q".to_owned(), ..everything(1) };
+    latest.apply(news, None, 0);
+    assert_eq!(&*latest.within(BOUND).unwrap().policy_hash, "q");
+}
