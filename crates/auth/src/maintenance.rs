@@ -1,4 +1,5 @@
-//! What goes on beside the calls: the state is refreshed, health follows the store, and what has expired is purged.
+//! What goes on beside the calls: the state is refreshed, health follows the store, verifiers hear of changed policies, and what has
+//! expired is purged.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,6 +27,7 @@ pub async fn run(auth: Arc<Auth>, health: Health, shutdown: Shutdown) {
     refresh_state(&auth, &health).await;
     tokio::select! {
         () = purge(&auth) => {}
+        () = announce_policies(&auth) => {}
         () = shutdown.begun() => {}
     }
 }
@@ -46,6 +48,17 @@ async fn refresh_state(auth: &Arc<Auth>, health: &Health) {
         }
     };
     health.follow_dependency(STORE, probe::every(POLL, ask).await);
+}
+
+/// Verifiers remember decisions by the policy set that made them, so they have to hear of another one.
+async fn announce_policies(auth: &Auth) {
+    let mut versions = auth.policies.versions();
+    while versions.changed().await.is_ok() {
+        for warning in auth.policies.get().warnings() {
+            tracing::warn!("{warning}");
+        }
+        auth.state.notify();
+    }
 }
 
 async fn purge(auth: &Auth) {

@@ -39,7 +39,7 @@ pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
     let health = Health::new();
     health.follow(&shutdown);
     let auth = Arc::new(Auth::open(&config).await?);
-    for warning in auth.policies.warnings() {
+    for warning in auth.policies.get().warnings() {
         tracing::warn!("{warning}");
     }
     tokio::spawn(maintenance::run(Arc::clone(&auth), health.clone(), shutdown.clone()));

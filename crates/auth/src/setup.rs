@@ -7,17 +7,18 @@ use accord_runtime::{
     file::{SECRET, read_text},
     output::print_error,
     rate_limited_log::RateLimitedLog,
+    reload::{INTERVAL, Reloading},
 };
 use anyhow::{Context as _, bail, ensure};
 
 use crate::{
-    config::{Config, KeysConfig},
+    config::{Config, KeysConfig, PolicyConfig},
     domain::{
         auth::{Auth, SIGNATURES},
         encryption_key::{EncryptionError, EncryptionKey},
         key_rotation,
         password::Passwords,
-        policy::Policies,
+        policy::{Policies, PolicyError},
         state::StateCache,
         throttle::LoginThrottle,
     },
@@ -29,11 +30,11 @@ use crate::{
 impl Auth {
     /// Opens everything that this configuration names, and makes the first signing key where there is none.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
-        let policies = Policies::load(&config.policy.files)?;
+        let policies = followed_policies(&config.policy)?;
         let encryption_key = Arc::new(EncryptionKey::new(&configured_key(&config.keys)?)?);
         let store = store(config).await?;
         key_rotation::ensure_key(&store, &encryption_key, config.keys.algorithm).await?;
-        let state = StateCache::open(store.clone(), Arc::clone(&encryption_key), Arc::clone(&policies.hash)).await?;
+        let state = StateCache::open(store.clone(), Arc::clone(&encryption_key)).await?;
         // Found out now rather than when its time to sign comes: a key that was encrypted with another encryption key.
         if let Some(error) = state.current().await?.unusable.first() {
             bail!("{error}");
@@ -52,6 +53,12 @@ impl Auth {
             metrics: Metrics::default(),
         })
     }
+}
+
+/// The policies, following their files: where a change can't be enforced, those that hold go on.
+fn followed_policies(config: &PolicyConfig) -> Result<Arc<Reloading<Policies>>, PolicyError> {
+    let files = config.files.clone();
+    Reloading::new("policies", files.clone(), INTERVAL, move || Policies::load(&files))
 }
 
 /// The store that this configuration names.

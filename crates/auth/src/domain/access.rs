@@ -42,10 +42,11 @@ impl Auth {
         let subject = self.exchangeable(token, actor.as_ref().unwrap_or(caller), state).map_err(Denial::Subject)?;
         let act = chain(actor.as_ref(), &subject);
         let question = AccessQuestion { act: &act, ..*question };
-        let decided = self.policies.decide(&Principal::of(&subject.claims), &question);
+        let policies = self.policies.get();
+        let decided = policies.decide(&Principal::of(&subject.claims), &question);
         self.metrics.decision(decided.allowed);
         // Built as a denial; only what follows makes it anything else.
-        let (policy_hash, policies) = (Arc::clone(&self.policies.hash), decided.policies);
+        let (policy_hash, policies) = (Arc::clone(&policies.hash), decided.policies);
         let mut decision = AccessDecision { subject, allowed: false, passport: None, policy_hash, policies };
         if decided.allowed {
             // Without an upstream nobody goes further inward, and no passport is needed.
@@ -58,10 +59,15 @@ impl Auth {
         Ok(decision)
     }
 
-    /// The same decision for a subject, with the policies that made it.
-    pub async fn explain(&self, subject: &str, question: &AccessQuestion<'_>) -> Result<PolicyDecision, Denial> {
+    /// The same decision for a subject, with the policies that made it, and the hash of the set that they are of.
+    pub async fn explain(
+        &self,
+        subject: &str,
+        question: &AccessQuestion<'_>,
+    ) -> Result<(PolicyDecision, Arc<str>), Denial> {
         let principal = self.store.principal(subject).await?.ok_or(Denial::Field("subject", "is not known"))?;
-        Ok(self.policies.decide(&principal, question))
+        let policies = self.policies.get();
+        Ok((policies.decide(&principal, question), Arc::clone(&policies.hash)))
     }
 
     /// A passport for the subject's request on its way to the upstream, with its newest actor.

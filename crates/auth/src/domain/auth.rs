@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use accord_runtime::rate_limited_log::RateLimitedLog;
+use accord_runtime::{rate_limited_log::RateLimitedLog, reload::Reloading};
 use accord_token::{
     InvalidTokenReason, Refusal, Type, Verified,
     verify::{self, Expected},
@@ -34,7 +34,7 @@ pub struct Auth {
     /// Encrypts signing keys, and makes refresh tokens.
     pub encryption_key: Arc<EncryptionKey>,
     /// Who may do what.
-    pub(crate) policies: Policies,
+    pub(crate) policies: Arc<Reloading<Policies>>,
     /// Checks passwords.
     pub passwords: Passwords,
     /// Slows down guessing.
@@ -70,7 +70,7 @@ impl Auth {
     /// Whether the caller of one of auth's own methods holds this permission.
     pub fn authorize(&self, caller: &Verified, permission: &str, method: &str) -> Result<(), Refusal> {
         let question = AccessQuestion { permission, method, ..AccessQuestion::default() };
-        let decision = self.policies.decide(&Principal::of(&caller.claims), &question);
+        let decision = self.policies.get().decide(&Principal::of(&caller.claims), &question);
         self.metrics.decision(decision.allowed);
         if decision.allowed { Ok(()) } else { Err(Refusal::PermissionMissing) }
     }

@@ -73,8 +73,8 @@ pub(crate) async fn revoke_subject(store: &Store, subject: &str, actor: &str) ->
 /// One verifier that follows revocations.
 pub(crate) struct Watcher {
     auth: Arc<Auth>,
-    /// The verifier's own token: it is verified again for each update, since it can be revoked too. What it may does not
-    /// change while it is good: the policies are the process's, and the roles are the token's.
+    /// The verifier's own token: it is verified again for each update, since it can be revoked too. That it may
+    /// watch was decided when it began; its roles are the token's, and end with that.
     caller: Arc<Verified>,
     /// The revision that the verifier has.
     known: u64,
@@ -91,12 +91,13 @@ impl Watcher {
     pub(crate) async fn update(&mut self) -> Result<RevocationUpdate, Denial> {
         let state = self.auth.state.current().await?;
         self.auth.reverify(&self.caller, &state)?;
-        let update = state.update_since(self.known);
+        let policy_hash = Arc::clone(&self.auth.policies.get().hash);
+        let update = RevocationUpdate { policy_hash, ..state.update_since(self.known) };
         self.known = update.revision;
         Ok(update)
     }
 
-    /// Changes with each new revision.
+    /// Notifies of each new revision, and of each new policy set.
     pub(crate) fn revisions(&self) -> watch::Receiver<u64> {
         self.auth.state.revisions()
     }

@@ -1,4 +1,4 @@
-//! What auth knows right now: keys, revocations, and the policy set in force.
+//! What auth knows right now: keys and revocations.
 //!
 //! Invariant: nothing is answered from memory alone. Every use reads the store's revision first, so that a change made
 //! by another process counts at once, and a store that is down stops every answer.
@@ -33,7 +33,6 @@ pub struct AuthState {
 pub struct StateCache {
     store: Store,
     encryption_key: Arc<EncryptionKey>,
-    policy_hash: Arc<str>,
     state: ArcSwap<AuthState>,
     reading: Mutex<()>,
     revisions: watch::Sender<u64>,
@@ -41,21 +40,11 @@ pub struct StateCache {
 
 impl StateCache {
     /// Reads the first state.
-    pub async fn open(
-        store: Store,
-        encryption_key: Arc<EncryptionKey>,
-        policy_hash: Arc<str>,
-    ) -> Result<Self, StoreError> {
-        let state = AuthState::read(&store, &encryption_key, &policy_hash, &Revocations::default()).await?;
+    pub async fn open(store: Store, encryption_key: Arc<EncryptionKey>) -> Result<Self, StoreError> {
+        let state = AuthState::read(&store, &encryption_key, &Revocations::default()).await?;
         let (revisions, _) = watch::channel(state.revocations.revision);
-        Ok(Self {
-            store,
-            encryption_key,
-            policy_hash,
-            state: ArcSwap::from_pointee(state),
-            reading: Mutex::new(()),
-            revisions,
-        })
+        let state = ArcSwap::from_pointee(state);
+        Ok(Self { store, encryption_key, state, reading: Mutex::new(()), revisions })
     }
 
     /// The state that is true now.
@@ -72,7 +61,7 @@ impl StateCache {
             return Ok(state);
         }
         // Bounded, since all others wait behind it.
-        let reading = AuthState::read(&self.store, &self.encryption_key, &self.policy_hash, &state.revocations);
+        let reading = AuthState::read(&self.store, &self.encryption_key, &state.revocations);
         let state = Arc::new(within(READ_TIMEOUT, reading).await?);
         for error in &state.unusable {
             tracing::error!(%error, "a signing key can't be opened: tokens can't be issued once it is the signing key");
@@ -80,6 +69,11 @@ impl StateCache {
         self.state.store(Arc::clone(&state));
         self.revisions.send_replace(state.revocations.revision);
         Ok(state)
+    }
+
+    /// Tells those who follow revisions that there is something new beside them.
+    pub fn notify(&self) {
+        self.revisions.send_modify(|_| ());
     }
 
     /// Changes with each new revision.
@@ -101,7 +95,6 @@ impl AuthState {
         let unchanged = RevocationUpdate {
             revision: revocations.revision,
             global_epoch: revocations.global_epoch,
-            policy_hash: Arc::clone(&self.snapshot.policy_hash),
             ..RevocationUpdate::default()
         };
         // A revision that fell is another store, restored under this server: everything is new then.
@@ -121,12 +114,7 @@ impl AuthState {
         }
     }
 
-    async fn read(
-        store: &Store,
-        encryption_key: &EncryptionKey,
-        policy_hash: &Arc<str>,
-        known: &Revocations,
-    ) -> Result<Self, StoreError> {
+    async fn read(store: &Store, encryption_key: &EncryptionKey, known: &Revocations) -> Result<Self, StoreError> {
         let now = verify::now();
         let revocations = store.revocations(known, now).await?;
         let keys = store.keys(now).await?;
@@ -137,7 +125,7 @@ impl AuthState {
             subjects: revocations.subjects.iter().map(|(name, (epoch, _))| (name.clone(), *epoch)).collect(),
             tokens: revocations.tokens.iter().map(|(jti, (ends, _))| (jti.clone(), *ends)).collect(),
             global_epoch: revocations.global_epoch,
-            policy_hash: Arc::clone(policy_hash),
+            ..RevocationSnapshot::default()
         };
         let (mut signing, mut unusable) = (Vec::new(), Vec::new());
         for key in keys.into_iter().filter(|key| key.signs_until == 0 || key.signs_until > now) {

@@ -25,7 +25,7 @@ impl AccessService for Access {
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
         let request = request.get_ref();
-        let decision = self.0.explain(&request.subject, &message::explain_question(request)).await?;
-        Ok(Response::new(message::explained(decision, &self.0.policies.hash)))
+        let (decision, policy_hash) = self.0.explain(&request.subject, &message::explain_question(request)).await?;
+        Ok(Response::new(message::explained(decision, &policy_hash)))
     }
 }
