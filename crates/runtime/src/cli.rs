@@ -4,6 +4,7 @@
 //! the other end of the network, are left to `serve`.
 
 mod extremes;
+mod follow;
 mod report;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
     future::{Future, ready},
     path::PathBuf,
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::Context;
@@ -32,7 +34,7 @@ pub use extremes::{accepted_extremes, keeps_default_addresses};
 pub use report::{Finding, Report, Severity};
 
 /// What differs between binaries.
-pub trait Binary: Sized {
+pub trait Binary: Sized + 'static {
     /// Its name, such as `accord-gateway`.
     const NAME: &'static str;
     /// What it is, in one sentence.
@@ -40,9 +42,9 @@ pub trait Binary: Sized {
     /// What `--help` ends with.
     const EXAMPLES: &'static str;
     /// Its configuration.
-    type Config: Configuration;
+    type Config: Configuration + Send;
     /// Its flags beside those of every binary; each is `global`.
-    type Flags: Args;
+    type Flags: Args + Send + Sync;
     /// Its commands beside those of every binary.
     type Command: Subcommand;
 
@@ -228,27 +230,35 @@ impl<B: Binary> Settings<B> {
     }
 
     fn read(&self, test: impl FnOnce(&B::Config) -> anyhow::Result<()>) -> anyhow::Result<Loaded<B::Config>> {
-        let Frame { config, listen, admin } = &self.frame;
-        let files = config::files(B::Config::PREFIX, config.clone());
+        let Frame { listen, admin, .. } = &self.frame;
         let overrides = B::overrides(&self.flags)?.set_option("listen.address", "--listen", listen.clone()).set_option(
             "admin.address",
             "--admin",
             admin.clone(),
         );
-        let loaded: Loaded<B::Config> = config::load(&files, overrides)?;
+        let loaded: Loaded<B::Config> = config::load(&self.files(), overrides)?;
         test(&loaded.config)?;
         loaded.try_map(|config| B::complete(&self.flags, config))
     }
 
+    /// The files of the configuration.
+    fn files(&self) -> Vec<PathBuf> {
+        config::files(B::Config::PREFIX, self.frame.config.clone())
+    }
+
     /// The configuration, if it can be served as far as files can say, or everything that is wrong with it.
     pub fn usable(&self) -> Result<B::Config, Vec<anyhow::Error>> {
+        self.usable_with_places().map(|loaded| loaded.config)
+    }
+
+    fn usable_with_places(&self) -> Result<Loaded<B::Config>, Vec<anyhow::Error>> {
         let loaded = self.read(|_| Ok(())).map_err(|error| vec![error])?;
         let mut wrong = contradictions::<B>(&loaded.config);
         if wrong.is_empty() {
             wrong.extend(B::sections(&loaded.config).unusable().chain(B::unusable(&loaded.config)));
         }
         if wrong.is_empty() {
-            return Ok(loaded.config);
+            return Ok(loaded);
         }
         Err(wrong.into_iter().map(|invalid| loaded.refuse(invalid).into()).collect())
     }
@@ -284,10 +294,14 @@ pub fn command_line<B: Binary>() -> Command {
         .mut_arg("admin", |argument| with_default("admin", argument))
 }
 
-async fn serve<B: Binary>(config: B::Config) -> anyhow::Result<ExitCode> {
+async fn serve<B: Binary>(loaded: Loaded<B::Config>, settings: Settings<B>) -> anyhow::Result<ExitCode> {
+    let (config, places) = loaded.split();
     let workers = Workers::start(B::sections(&config).workers)
         .context("the threads that serve can't be started; lower `workers`, or allow the process more of them")?;
-    let served = B::serve(config, &workers).await;
+    let served = tokio::select! {
+        served = B::serve(config, &workers) => served,
+        never = follow::follow(Arc::new(settings), places) => match never {},
+    };
     workers.stop().await;
     served.map(|()| ExitCode::SUCCESS)
 }
@@ -295,7 +309,7 @@ async fn serve<B: Binary>(config: B::Config) -> anyhow::Result<ExitCode> {
 /// Runs a binary: its `main` is this.
 pub fn main<B: Binary>() -> ExitCode {
     let (settings, command) = parsed::<B>(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    run::run(async || execute(command, &settings).await)
+    run::run(|| execute(command, settings))
 }
 
 fn parsed<B: Binary>(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed<B>, clap::Error> {
@@ -324,10 +338,10 @@ fn scattered(line: &Command, matches: &ArgMatches, arguments: &[OsString]) -> Op
 
 type Parsed<B> = (Settings<B>, Commands<<B as Binary>::Command>);
 
-async fn execute<B: Binary>(command: Commands<B::Command>, settings: &Settings<B>) -> anyhow::Result<ExitCode> {
+async fn execute<B: Binary>(command: Commands<B::Command>, settings: Settings<B>) -> anyhow::Result<ExitCode> {
     match command {
-        Commands::Serve => match settings.usable() {
-            Ok(config) => serve::<B>(config).await,
+        Commands::Serve => match settings.usable_with_places() {
+            Ok(loaded) => serve::<B>(loaded, settings).await,
             Err(wrong) => {
                 Err(anyhow::anyhow!("{}", wrong.iter().map(run::sentence).collect::<Vec<_>>().join("\nerror: ")))
             }
@@ -344,6 +358,6 @@ async fn execute<B: Binary>(command: Commands<B::Command>, settings: &Settings<B
             print(String::from_utf8_lossy(&completions))?;
             Ok(ExitCode::SUCCESS)
         }
-        Commands::Own(command) => B::execute(command, settings).await,
+        Commands::Own(command) => B::execute(command, &settings).await,
     }
 }

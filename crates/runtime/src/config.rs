@@ -6,6 +6,7 @@
 //! variable; flag) and the way out; an error about a secret never repeats it.
 
 pub mod bound;
+mod difference;
 mod environment;
 mod invalid;
 mod merge;
@@ -24,6 +25,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
+pub(crate) use difference::Places;
 pub use invalid::Invalid;
 pub use origin::Origin;
 pub use schema::{Key, keys};
@@ -116,6 +118,11 @@ impl<T> Loaded<T> {
 }
 
 impl<T> Loaded<T> {
+    /// The values, and what was written for them.
+    pub(crate) fn split(self) -> (T, Places) {
+        (self.config, Places(self.places))
+    }
+
     /// The same with values that something else was added to.
     pub(crate) fn try_map<E>(self, change: impl FnOnce(T) -> Result<T, E>) -> Result<Self, E> {
         Ok(Self { config: change(self.config)?, places: self.places })

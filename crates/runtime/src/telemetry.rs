@@ -3,7 +3,11 @@
 //! Prometheus text is always there to be asked for; OTLP only where an endpoint is configured. Log lines inside a call
 //! carry its trace and request ids, whether the call is sampled or not.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use http::Uri;
 use opentelemetry::{global, metrics::Meter, trace::TracerProvider};
@@ -19,10 +23,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use tonic::transport::ClientTlsConfig;
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
-    EnvFilter, Layer,
+    EnvFilter, Layer, Registry as Subscribers,
     filter::{FilterExt, ParseError, dynamic_filter_fn},
     layer::SubscriberExt,
     registry::LookupSpan,
+    reload,
     util::{SubscriberInitExt, TryInitError},
 };
 
@@ -55,6 +60,9 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// that a stranger could fill the log with it; how a connection ended is told at debug. The client of Kubernetes tells each failure
 /// as an error, which discovery tells itself, once.
 const LIBRARIES: &str = "opentelemetry=warn,h2=error,kube_client=off";
+
+/// Which lines are written, as it is now.
+static FILTER: OnceLock<reload::Handle<EnvFilter, Subscribers>> = OnceLock::new();
 
 /// What is told to whom.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -247,17 +255,28 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     let registry = Registry::new();
     let meters = meters(&registry, endpoint.as_deref(), config.otlp.effective_interval()?, resource)?;
 
+    let (filter, handle) = reload::Layer::new(filter);
     let tracer = tracers.as_ref().map(|provider| provider.tracer("accord"));
     tracing_subscriber::registry()
         .with(lines(config.log.format).with_filter(filter))
         .with(tracer.map(spans))
         .try_init()?;
+    // Set once, as subscribers are.
+    let _ = FILTER.set(handle);
     if tracers.is_some() {
         trace::sample_by(sampler);
     }
     global::set_meter_provider(meters.clone());
     let access_log = access_log::begin(service, &config.access_log, &meter())?.map(Arc::new);
     Ok(Telemetry { registry, meters, tracers, access_log })
+}
+
+/// Changes the level of an initialized log to one that a configuration may have.
+pub(crate) fn set_level(level: &str) {
+    if let (Ok(filter), Some(handle)) = (filter(level), FILTER.get()) {
+        // It fails only where there are no subscribers any more, and so no log.
+        let _ = handle.reload(filter);
+    }
 }
 
 /// Which lines are written. What is said of libraries stands first, so that the configured level can still say otherwise.
