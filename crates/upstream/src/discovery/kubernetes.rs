@@ -2,8 +2,6 @@
 
 mod slices;
 #[cfg(test)]
-mod server;
-#[cfg(test)]
 mod tests;
 
 use std::convert::Infallible;

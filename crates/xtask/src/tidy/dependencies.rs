@@ -17,7 +17,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("accord-openapi", &["accord-api", "accord-contract", "accord-transcode"]),
     ("accord-runtime", &["accord-api", "accord-test-log"]),
     ("accord-mesh", &["accord-api", "accord-contract", "accord-runtime", "accord-token", "accord-upstream"]),
-    ("accord-upstream", &["accord-api", "accord-runtime", "accord-test-log"]),
+    ("accord-upstream", &["accord-api", "accord-runtime", "accord-test-kubernetes", "accord-test-log"]),
     (
         "accord-gateway",
         &[
@@ -64,7 +64,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
         &["accord-api", "accord-contract", "accord-gateway", "accord-runtime", "accord-transcode", "accord-upstream"],
     ),
     // The fabric starts the binaries as processes: it sees what any client sees.
-    ("accord-fabric", &["accord-api"]),
+    ("accord-fabric", &["accord-api", "accord-test-kubernetes"]),
     ("xtask", &["accord-api", "accord-fabric"]),
 ];
 

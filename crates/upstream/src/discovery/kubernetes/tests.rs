@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use accord_test_kubernetes::{Server, status};
 use accord_test_log::Log;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::ServerConfig;
@@ -8,7 +9,6 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tokio_rustls::TlsAcceptor;
 
-use super::server::{Server, status};
 use super::*;
 use crate::url::{Host, ServicePort};
 
@@ -27,13 +27,8 @@ fn follow_with(config: KubernetesConfig) -> (Kubernetes, watch::Receiver<Address
 
 /// A slice as of a version, with ready endpoints of these last numbers.
 fn slice(name: &str, version: &str, hosts: &[u8]) -> Value {
-    let endpoint = |host: &u8| json!({"addresses": [format!("10.0.0.{host}")], "conditions": {"ready": true}});
-    json!({
-        "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1", "addressType": "IPv4",
-        "metadata": {"name": name, "namespace": "shop", "resourceVersion": version},
-        "endpoints": hosts.iter().map(endpoint).collect::<Vec<_>>(),
-        "ports": [{"name": "grpc", "port": 9000, "protocol": "TCP"}],
-    })
+    let addresses: Vec<_> = hosts.iter().map(|host| format!("10.0.0.{host}")).collect();
+    accord_test_kubernetes::slice(name, version, 9000, &addresses)
 }
 
 fn hosts(addresses: &Addresses) -> Vec<u8> {

@@ -1,8 +1,9 @@
-//! An API server on loopback that answers each request as a test says.
+//! An API server of Kubernetes on loopback that answers each request as a test says.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,30 +30,53 @@ const PATIENCE: Duration = Duration::from_secs(20);
 type Body = BoxBody<Bytes, io::Error>;
 
 /// The server.
-pub(super) struct Server {
-    pub(super) url: String,
+#[derive(Debug)]
+pub struct Server {
+    /// Where it serves.
+    pub url: String,
+    address: SocketAddr,
     asked: mpsc::Receiver<Asked>,
-    _task: JoinSet<()>,
+    task: JoinSet<()>,
 }
 
 /// A request that came.
-pub(super) struct Asked {
+#[derive(Debug)]
+pub struct Asked {
     request: Request<Incoming>,
     reply: oneshot::Sender<Response<Body>>,
 }
 
 /// A watch that goes on until it is dropped.
-pub(super) struct Watch(mpsc::Sender<io::Result<Frame<Bytes>>>);
+#[derive(Debug)]
+pub struct Watch(mpsc::Sender<io::Result<Frame<Bytes>>>);
 
 impl Server {
-    pub(super) async fn start() -> Self {
+    /// One that speaks plaintext.
+    pub async fn start() -> Self {
         Self::with(None).await
     }
 
-    pub(super) async fn with(tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let url = if tls.is_some() { format!("https://localhost:{port}") } else { format!("http://127.0.0.1:{port}") };
+    /// One that speaks TLS where there is some.
+    pub async fn with(tls: Option<TlsAcceptor>) -> Self {
+        Self::at((Ipv4Addr::LOCALHOST, 0).into(), tls).await
+    }
+
+    /// Another one at the same address, without TLS, once [`Server::stop`] has ended this one.
+    pub async fn at_address(address: SocketAddr) -> Self {
+        Self::at(address, None).await
+    }
+
+    /// Ends it with all its connections, and says where it was.
+    pub async fn stop(mut self) -> SocketAddr {
+        self.task.shutdown().await;
+        self.address
+    }
+
+    async fn at(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind(address).await.expect("a port of loopback");
+        let address = listener.local_addr().expect("an address");
+        let host = if tls.is_some() { "https://localhost" } else { "http://127.0.0.1" };
+        let url = format!("{host}:{}", address.port());
         let (sender, asked) = mpsc::channel(100);
         let mut task = JoinSet::new();
         task.spawn(async move {
@@ -71,16 +95,22 @@ impl Server {
                 });
             }
         });
-        Self { url, asked, _task: task }
+        Self { url, address, asked, task }
     }
 
     /// The next request.
-    pub(super) async fn next(&mut self) -> Asked {
-        timeout(PATIENCE, self.asked.recv()).await.expect("no request came").unwrap()
+    ///
+    /// # Panics
+    /// Where none comes.
+    pub async fn next(&mut self) -> Asked {
+        timeout(PATIENCE, self.asked.recv()).await.expect("no request came").expect("a server that runs")
     }
 
     /// The next request, which has to be for a list; it is answered with these slices.
-    pub(super) async fn list(&mut self, version: &str, slices: &[Value]) {
+    ///
+    /// # Panics
+    /// Where it is for something else, or none comes.
+    pub async fn list(&mut self, version: &str, slices: &[Value]) {
         let asked = self.next().await;
         assert_eq!(asked.query("watch"), None, "a list");
         asked.answer(&json!({"kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1",
@@ -88,7 +118,10 @@ impl Server {
     }
 
     /// The next request, which has to be for a watch from this version on.
-    pub(super) async fn watch(&mut self, version: &str) -> Watch {
+    ///
+    /// # Panics
+    /// Where it is for something else, or none comes.
+    pub async fn watch(&mut self, version: &str) -> Watch {
         let asked = self.next().await;
         assert_eq!(asked.query("watch").as_deref(), Some("true"));
         assert_eq!(asked.query("resourceVersion").as_deref(), Some(version));
@@ -101,7 +134,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, sender: mpsc::Sender
         let sender = sender.clone();
         async move {
             let (reply, answer) = oneshot::channel();
-            sender.send(Asked { request, reply }).await.unwrap();
+            sender.send(Asked { request, reply }).await.expect("a server that runs");
             // Who drops the request lets its connection break.
             answer.await
         }
@@ -111,36 +144,44 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, sender: mpsc::Sender
 }
 
 impl Asked {
-    pub(super) fn path(&self) -> &str {
+    /// Its path.
+    pub fn path(&self) -> &str {
         self.request.uri().path()
     }
 
-    pub(super) fn query(&self, name: &str) -> Option<String> {
+    /// A parameter of its query.
+    pub fn query(&self, name: &str) -> Option<String> {
         let query = self.request.uri().query().unwrap_or_default();
         let pairs: HashMap<_, _> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
         pairs.get(name).map(|value| percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
     }
 
-    pub(super) fn authorization(&self) -> Option<&str> {
+    /// Its credential.
+    pub fn authorization(&self) -> Option<&str> {
         self.request.headers().get(header::AUTHORIZATION)?.to_str().ok()
     }
 
-    pub(super) fn answer(self, body: &Value) {
+    /// Answers it with this object.
+    pub fn answer(self, body: &Value) {
         self.reply(StatusCode::OK, body);
     }
 
     /// Refuses it, as the API server does.
-    pub(super) fn refuse(self, code: u16, reason: &str) {
-        self.reply(StatusCode::from_u16(code).unwrap(), &status(code, reason));
+    ///
+    /// # Panics
+    /// Where the code is none of HTTP.
+    pub fn refuse(self, code: u16, reason: &str) {
+        self.reply(StatusCode::from_u16(code).expect("a status"), &status(code, reason));
     }
 
     fn reply(self, code: StatusCode, body: &Value) {
         let body = Full::from(body.to_string()).map_err(|never: Infallible| match never {}).boxed();
         let response = Response::builder().status(code).header(header::CONTENT_TYPE, "application/json");
-        let _ = self.reply.send(response.body(body).unwrap());
+        let _ = self.reply.send(response.body(body).expect("a response"));
     }
 
-    pub(super) fn watch(self) -> Watch {
+    /// Answers it with events to come.
+    pub fn watch(self) -> Watch {
         let (sender, events) = mpsc::channel(100);
         let body = BodyExt::boxed(StreamBody::new(ReceiverStream::new(events)));
         let _ = self.reply.send(Response::new(body));
@@ -149,25 +190,44 @@ impl Asked {
 }
 
 /// What the API server says when it refuses.
-pub(super) fn status(code: u16, reason: &str) -> Value {
+pub fn status(code: u16, reason: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": reason,
         "reason": reason, "code": code})
 }
 
 impl Watch {
-    pub(super) async fn event(&self, kind: &str, object: &Value) {
+    /// Says what became of an object.
+    ///
+    /// # Panics
+    /// Where the client has left.
+    pub async fn event(&self, kind: &str, object: &Value) {
         let line = format!("{}\n", json!({"type": kind, "object": object}));
-        self.0.send(Ok(Frame::data(line.into()))).await.unwrap();
+        self.0.send(Ok(Frame::data(line.into()))).await.expect("a client that watches");
     }
 
-    pub(super) async fn bookmark(&self, version: &str) {
+    /// Says up to which version there was nothing else.
+    pub async fn bookmark(&self, version: &str) {
         let object = json!({"kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1",
             "metadata": {"resourceVersion": version, "creationTimestamp": null}});
         self.event("BOOKMARK", &object).await;
     }
 
     /// Breaks the connection.
-    pub(super) async fn cut(self) {
-        self.0.send(Err(io::ErrorKind::ConnectionReset.into())).await.unwrap();
+    ///
+    /// # Panics
+    /// Where the client has left.
+    pub async fn cut(self) {
+        self.0.send(Err(io::ErrorKind::ConnectionReset.into())).await.expect("a client that watches");
     }
+}
+
+/// An `EndpointSlice` of the namespace `shop`, as of a version: ready endpoints at these addresses, with this port `grpc`.
+pub fn slice(name: &str, version: &str, port: u16, addresses: &[String]) -> Value {
+    let endpoint = |address: &String| json!({"addresses": [address], "conditions": {"ready": true}});
+    json!({
+        "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1", "addressType": "IPv4",
+        "metadata": {"name": name, "namespace": "shop", "resourceVersion": version},
+        "endpoints": addresses.iter().map(endpoint).collect::<Vec<_>>(),
+        "ports": [{"name": "grpc", "port": port, "protocol": "TCP"}],
+    })
 }
