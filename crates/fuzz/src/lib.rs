@@ -21,6 +21,7 @@ mod frames;
 mod grpc_web_text;
 mod status;
 mod timeout;
+mod websocket;
 
 // What the targets stand on.
 mod mutation;
@@ -42,7 +43,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     json_request::TARGET,
     json_response::TARGET,
     query::TARGET,
@@ -55,6 +56,7 @@ pub const TARGETS: [Target; 12] = [
     grpc_web_text::TARGET,
     status::TARGET,
     timeout::TARGET,
+    websocket::TARGET,
 ];
 
 /// The target of this name.

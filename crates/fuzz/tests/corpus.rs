@@ -98,6 +98,11 @@ fn timeouts_are_those_of_their_grammars() {
 }
 
 #[test]
+fn frames_of_a_websocket_are_those_that_tungstenite_reads() {
+    holds("websocket");
+}
+
+#[test]
 fn every_target_has_a_corpus_of_small_entries() {
     let names: BTreeSet<_> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
     let folders = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

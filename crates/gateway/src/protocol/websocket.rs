@@ -28,6 +28,7 @@ use accord_transcode::Plan;
 use accord_upstream::grpc::BodyError;
 use bytes::Bytes;
 pub(crate) use connection::KeepAlive;
+pub(super) use frame::{Decoder, Event};
 use handshake::Refused;
 use http::{HeaderMap, Request, Response, header, request::Parts};
 use http_body::Body as HttpBody;

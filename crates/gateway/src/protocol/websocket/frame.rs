@@ -25,7 +25,7 @@ pub(super) const PROTOCOL_ERROR: u16 = 1002;
 
 /// What a client sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub(in crate::protocol) enum Event {
     /// Of a message.
     Piece(Piece),
     /// To be answered with the same bytes.
@@ -37,7 +37,7 @@ pub(super) enum Event {
 
 /// A part of a message as it came.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(in crate::protocol) struct Piece {
     pub is_text: bool,
     /// Whether the message is whole with it.
     pub is_last: bool,
@@ -46,7 +46,7 @@ pub(super) struct Piece {
 
 /// Takes the frames of a client apart.
 #[derive(Default)]
-pub(super) struct Decoder {
+pub(in crate::protocol) struct Decoder {
     /// The frame that is being read.
     frame: Option<Frame>,
     /// The message that is being read, and whether it is text.
@@ -66,7 +66,7 @@ struct Frame {
 impl Decoder {
     /// What stands at the beginning of `buffer`, which is taken out of it; none where more has to come first. An error says why it is no
     /// WebSocket; nothing comes after it.
-    pub(super) fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Event>, &'static str> {
+    pub(in crate::protocol) fn next(&mut self, buffer: &mut BytesMut) -> Result<Option<Event>, &'static str> {
         loop {
             let mut frame = match self.frame.take() {
                 Some(frame) => frame,
