@@ -7,7 +7,8 @@ use http::Response;
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
 use std::{
-    future::Future,
+    collections::VecDeque,
+    future::{Future, pending},
     io,
     pin::pin,
     sync::{Mutex, PoisonError},
@@ -21,6 +22,13 @@ use tokio::{
 
 /// The most that is read at once.
 const READ: usize = 8 << 10;
+
+/// The most that is read ahead of a call that does not take it yet, so that pings and a close behind it are read in time. It is counted
+/// as what waits in the windows of the call.
+const AHEAD: usize = 32 << 10;
+
+/// What a piece that waits costs besides its bytes: a client may send very small ones.
+const PIECE_BYTES: usize = 128;
 
 /// How long the last frame may take to get out.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
@@ -114,7 +122,7 @@ where
     }
 }
 
-/// Reads what the client sends. It waits as long as the call does not take it.
+/// Reads what the client sends, a little ahead of what the call takes. Beyond that it waits until the call takes more.
 async fn receive(
     mut io: impl AsyncRead + Unpin,
     messages: Sender<Piece>,
@@ -122,10 +130,10 @@ async fn receive(
     control: &ControlFrames,
 ) -> End {
     let (mut decoder, mut buffer, mut is_pinged) = (Decoder::default(), BytesMut::new(), false);
+    let mut ahead = ReadAhead::default();
     loop {
         match decoder.next(&mut buffer) {
-            // A call that takes no more is about to be answered: what comes still is left.
-            Ok(Some(Event::Piece(piece))) => _ = messages.send(piece).await,
+            Ok(Some(Event::Piece(piece))) => ahead.push(piece),
             Ok(Some(Event::Ping(payload))) => control.pong(payload),
             Ok(Some(Event::Pong)) => {}
             Ok(Some(Event::Close(code))) => return End::Closed(code),
@@ -133,7 +141,12 @@ async fn receive(
             Ok(None) => {
                 buffer.reserve(READ);
                 let silence = if is_pinged { keep_alive.timeout } else { keep_alive.interval };
-                match timeout(silence, io.read_buf(&mut buffer)).await {
+                let has_room = ahead.has_room();
+                let read = tokio::select! {
+                    () = ahead.pass_on(&messages) => continue,
+                    read = timeout(silence, io.read_buf(&mut buffer)), if has_room => read,
+                };
+                match read {
                     Ok(Ok(1..)) => is_pinged = false,
                     Err(_silent) if !is_pinged => {
                         is_pinged = true;
@@ -142,6 +155,40 @@ async fn receive(
                     Ok(Ok(0) | Err(_)) | Err(_) => return End::Gone,
                 }
             }
+        }
+    }
+}
+
+/// Pieces that were read and that the call has not taken yet.
+#[derive(Default)]
+struct ReadAhead {
+    pieces: VecDeque<Piece>,
+    bytes: usize,
+}
+
+impl ReadAhead {
+    fn has_room(&self) -> bool {
+        self.bytes < AHEAD
+    }
+
+    fn push(&mut self, piece: Piece) {
+        self.bytes += piece.bytes.len() + PIECE_BYTES;
+        self.pieces.push_back(piece);
+    }
+
+    /// Hands one on once the call takes it; without end where there is none.
+    async fn pass_on(&mut self, messages: &Sender<Piece>) {
+        if self.pieces.is_empty() {
+            return pending().await;
+        }
+        match messages.reserve().await {
+            Ok(place) => {
+                let Some(piece) = self.pieces.pop_front() else { return };
+                self.bytes -= piece.bytes.len() + PIECE_BYTES;
+                place.send(piece);
+            }
+            // A call that takes no more is about to be answered: what comes still is left.
+            Err(_) => *self = Self::default(),
         }
     }
 }

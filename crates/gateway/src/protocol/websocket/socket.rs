@@ -20,7 +20,7 @@ use std::{
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tonic::Status;
 
-/// Pieces that wait to be read. While they do, the connection is not read.
+/// Pieces that wait to be taken, beside those that the connection reads ahead.
 const PIECES: usize = 1;
 
 /// The receiving side of a WebSocket, which stands in the extensions of the request by which it was opened. Clones are the same.

@@ -120,6 +120,41 @@ async fn pong_goes_between_the_frames_of_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ping_behind_messages_that_are_not_taken_is_answered() {
+    let (_serving, mut client, _received) = open(unanswered(), never());
+    for _ in 0..10 {
+        client.write_all(&masked(TEXT, &[b' '; 1000])).await.unwrap();
+    }
+    client.write_all(&masked(PING, b"alive?")).await.unwrap();
+    assert_eq!(read(&mut client, 8).await, b"\x8a\x06alive?");
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_behind_messages_that_are_not_taken_ends_the_call() {
+    let (serving, mut client, _received) = open(unanswered(), never());
+    for _ in 0..10 {
+        client.write_all(&masked(TEXT, &[b' '; 1000])).await.unwrap();
+    }
+    client.write_all(&masked(8, &[3, 232])).await.unwrap();
+    assert_eq!(read(&mut client, 4).await, [0x88, 2, 3, 232]);
+    drop(client);
+    serving.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_were_read_ahead_are_taken_in_their_order() {
+    let (_serving, mut client, mut received) = open(unanswered(), never());
+    for number in 0..10 {
+        client.write_all(&masked(TEXT, &[number])).await.unwrap();
+    }
+    client.write_all(&masked(PING, b"")).await.unwrap();
+    read(&mut client, 2).await;
+    for number in 0..10 {
+        assert_eq!(&*received.recv().await.unwrap().bytes, [number]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn client_whose_messages_are_not_taken_is_not_read() {
     let (_serving, mut client, mut received) = open(unanswered(), never());
     let writing = tokio::spawn(async move {
