@@ -134,6 +134,16 @@ impl Fabric {
         self.home.config(part.name())
     }
 
+    /// The file with the secret of a binary, which it follows.
+    pub fn secret(&self, part: Part) -> std::path::PathBuf {
+        self.home.secret(part.name())
+    }
+
+    /// The file of policies that auth was given, which it follows.
+    pub fn policies(&self) -> std::path::PathBuf {
+        self.home.policies()
+    }
+
     /// Fails with its last words if any process has ended.
     pub fn check(&mut self) -> Result<()> {
         self.processes().try_for_each(Process::check)

@@ -1,9 +1,20 @@
-//! Python's gRPC client: every kind of call, through the gateway, to a service that streams.
+//! Python's gRPC client and its WebSockets: every kind of call, through the gateway, to a service that streams.
 
-use crate::{output, tool, with_echo};
+use crate::{output, tool, web::hold_websocket, with_echo};
 use accord_fabric::{EDITOR, binaries};
 use anyhow::Result;
 use serde_json::Value;
+
+#[tokio::test]
+async fn websockets_makes_every_kind_of_call_in_text_and_binary() -> Result<()> {
+    let fabric = with_echo().await?;
+    let token = fabric.token(EDITOR).await?;
+    let script = binaries::workspace().join("tests/clients/websockets_client.py").display().to_string();
+    let target = fabric.gateway.listen.to_string();
+    let seen = output(&tool("ACCORD_TEST_PYTHON")?, &[&script, "--target", &target, "--token", &token]).await?;
+    hold_websocket(&serde_json::from_str(&seen)?);
+    fabric.stop().await
+}
 
 #[tokio::test]
 async fn grpcio_makes_every_kind_of_call() -> Result<()> {

@@ -4,6 +4,7 @@ use accord_fabric::{
     Fabric,
     http::HttpResponse,
     web::{WebAnswer, WebProtocol},
+    websocket::{Format, WebSocketAnswer, WebSocketCall},
 };
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -29,14 +30,20 @@ pub(crate) enum Protocol {
     GrpcWeb,
     Connect,
     Json,
+    WebSocket,
 }
 
 impl Protocol {
-    pub(crate) const ALL: [Self; 4] = [Self::Grpc, Self::GrpcWeb, Self::Connect, Self::Json];
+    pub(crate) const ALL: [Self; 5] = [Self::Grpc, Self::GrpcWeb, Self::Connect, Self::Json, Self::WebSocket];
 
     /// Whether the HTTP status follows from the code.
     pub(crate) fn has_http_status(self) -> bool {
         matches!(self, Self::Connect | Self::Json)
+    }
+
+    /// Whether an answer has metadata. A WebSocket has its only head before the call.
+    pub(crate) fn has_metadata(self) -> bool {
+        self != Self::WebSocket
     }
 }
 
@@ -47,6 +54,7 @@ impl fmt::Display for Protocol {
             Self::GrpcWeb => "grpc-web",
             Self::Connect => "connect",
             Self::Json => "json",
+            Self::WebSocket => "websocket",
         })
     }
 }
@@ -121,6 +129,7 @@ impl RowCall {
                 Protocol::GrpcWeb => self.send_web(fabric, WebProtocol::GrpcWeb).await,
                 Protocol::Connect => self.send_web(fabric, WebProtocol::ConnectJson).await,
                 Protocol::Json => self.send_json(fabric).await,
+                Protocol::WebSocket => self.send_websocket(fabric).await,
             }
         };
         timeout(BOUND, exchange).await.with_context(|| format!("no whole answer to {} in {BOUND:?}", self.method))?
@@ -173,6 +182,17 @@ impl RowCall {
             call = call.header(name, value);
         }
         Ok(CallResult::of_json(&call.send().await?))
+    }
+
+    async fn send_websocket(&self, fabric: &Fabric) -> Result<CallResult> {
+        let mut call = WebSocketCall::new(fabric.gateway.listen, &format!("/{}", self.method), Format::Json);
+        if let Some(timeout) = self.timeout {
+            call = call.header("request-timeout", &timeout.as_secs_f64().to_string())?;
+        }
+        for (name, value) in &self.headers {
+            call = call.header(name, value)?;
+        }
+        Ok(CallResult::of_websocket(call.send(&[&self.text]).await?))
     }
 }
 
@@ -256,6 +276,18 @@ impl CallResult {
             text: said("text"),
             head,
             trailers,
+        }
+    }
+
+    fn of_websocket(answer: WebSocketAnswer) -> Self {
+        Self {
+            code: answer.close.map(|_| answer.code).ok_or_else(|| "no close".to_owned()),
+            http: 101,
+            message: answer.message,
+            details: answer.details.iter().map(Detail::of_json).collect(),
+            text: answer.texts.into_iter().next().unwrap_or_default(),
+            head: HeaderMap::new(),
+            trailers: HeaderMap::new(),
         }
     }
 

@@ -1,5 +1,5 @@
 //! One upstream, three paths to it: without a cache, through the cache, and past a cache that is gone. Whatever the
-//! upstream does, its caller sees the same on all of them, as gRPC and as JSON, and so does the upstream. What the cache
+//! upstream does, its caller sees the same on all of them, in every protocol, and so does the upstream. What the cache
 //! keeps is given again as it came.
 //!
 //! What that is stands in a table, by subject.
