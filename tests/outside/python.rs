@@ -1,4 +1,4 @@
-//! Python's gRPC client and its WebSockets: every kind of call, through the gateway, to a service that streams.
+//! Python's gRPC client and its client of WebSocket: every kind of call, through the gateway, to a service that streams.
 
 use crate::{output, tool, web::hold_websocket, with_echo};
 use accord_fabric::{EDITOR, binaries};
