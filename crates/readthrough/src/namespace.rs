@@ -319,14 +319,16 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         namespace.tell(tenant, Change::PrefixInvalidated(prefix.into()));
     }
 
-    /// Tells of a value that a key holds now. The caller has the lock of its shard.
-    pub(crate) fn tell_put(&self, namespace: &Namespace, (tenant, key): (&str, &str), entry: &Entry) {
-        let (changes, Some(put)) = (&namespace.0.changes, entry.as_put()) else { return };
+    /// Tells of a value that a key holds now; whether it did. The caller has the lock of its shard.
+    pub(crate) fn tell_put(&self, namespace: &Namespace, (tenant, key): (&str, &str), entry: &Entry) -> bool {
+        let (changes, Some(put)) = (&namespace.0.changes, entry.as_put()) else { return false };
         let mut log = changes.lock();
         // Where its tags have been invalidated meanwhile, that is in the log, and what comes after it must be alive.
-        if self.0.validity.tags_hold(&entry.tags, entry.epoch) {
+        let is_alive = self.0.validity.tags_hold(&entry.tags, entry.epoch);
+        if is_alive {
             changes.add(&mut log, tenant, Change::Put { key: key.into(), version: (put.version, put.of_origin) });
         }
+        is_alive
     }
 
     /// Stores what a key of a namespace holds from now on. The caller has the lock of its shard.

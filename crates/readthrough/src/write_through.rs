@@ -88,7 +88,10 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         if self.0.rules.put_retires_loads {
             shard.retire_newest(&place);
         }
-        self.tell_put(namespace, (tenant, key), &entry);
+        if !self.tell_put(namespace, (tenant, key), &entry) {
+            // Its row has changed, though its copy is invalidated already: who read the row before that has to hear of it.
+            namespace.tell(tenant, Change::Forgotten(key.into()));
+        }
         drop(shard);
         self.make_room(namespace);
         namespace.count_put();

@@ -142,3 +142,19 @@ async fn loaded_value_has_the_version_of_its_origin() {
     assert_eq!(carts.engine.put(&carts.space, write(Expected::OfOrigin(8))), Err(Conflict));
     carts.engine.put(&carts.space, write(Expected::OfOrigin(9))).unwrap();
 }
+
+/// Who reads the old row between the invalidation and the commit must hear of the new one.
+#[tokio::test]
+async fn write_whose_tag_is_invalidated_before_it_commits_is_told_of() {
+    let carts = Carts::new();
+    let (mut watcher, _) = carts.space.watch("north", "", None);
+    let (end, written) = carts.write();
+    settle().await;
+    carts.engine.invalidate_tags(&carts.space, "north", &["dairy".to_owned()]);
+    watcher.take_next().unwrap().expect("the invalidation");
+    let tags = vec!["dairy".to_owned()].leak();
+    end.send(Ok(Some(Committed { tags, ..committed("milk", 7) }))).unwrap();
+    written.await.unwrap().unwrap().unwrap();
+    let told = watcher.take_next().unwrap().expect("the write");
+    assert_eq!((&*told, carts.found()), (&Change::Forgotten("ada".into()), None));
+}
