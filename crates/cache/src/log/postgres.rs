@@ -23,13 +23,13 @@ use sqlx::any::AnyRow;
 use sqlx::postgres::PgListener;
 use sqlx::{Error as SqlError, Row};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::LiveReplica;
 use schema::{
     ADD, APPENDED, CONFIRMED, DELETE_MEMBER, FIND_HEAD, FIND_MEMBERS, FIND_OLDEST, FIND_RECORDS, LOCK, MAKE_HEAD,
-    MIGRATIONS, SET_HEAD, SET_MEMBER, STRIKE, TRIM,
+    MIGRATIONS, SET_HEAD, SET_MEMBER, SHORT_IDLE, STRIKE, TRIM,
 };
 
 /// One operation at a time, a notification, and one in reserve for where a connection hangs.
@@ -43,6 +43,9 @@ const READ: i64 = 1_000;
 
 /// Between two attempts to listen.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+
+/// A connection by which nothing was heard for so long is made anew.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// The log.
 #[derive(Debug)]
@@ -75,8 +78,15 @@ impl PostgresLog {
         Ok(Self { pool, senders: senders.max(1), bound: lease / 2, confirmed: AtomicU64::new(0) })
     }
 
-    async fn append_once(&self, batches: &[Invalidation]) -> Result<Appended, accord_store::Error> {
+    /// A transaction that has the head row.
+    async fn begin(&self) -> Result<Transaction, accord_store::Error> {
         let mut transaction = self.pool.begin(LOCK).await?;
+        sqlx::query(SHORT_IDLE).execute(&mut *transaction).await?;
+        Ok(transaction)
+    }
+
+    async fn append_once(&self, batches: &[Invalidation]) -> Result<Appended, accord_store::Error> {
+        let mut transaction = self.begin().await?;
         let Head { incarnation, number: head, mut gap_detector, now } = self.head(&mut transaction).await?;
         let (noted, records) = number(batches, head, |batch| gap_detector.note(batch, now));
         let head = head + records.len() as u64;
@@ -97,7 +107,7 @@ impl PostgresLog {
 
     async fn verify_once(&self, verification: &Verification) -> Result<Verified, accord_store::Error> {
         let Verification { member, seen, silent, is_last } = verification;
-        let mut transaction = self.pool.begin(LOCK).await?;
+        let mut transaction = self.begin().await?;
         let Head { incarnation, number: head, .. } = self.head(&mut transaction).await?;
         for (replica, counter) in silent {
             sqlx::query(STRIKE).bind(bytes(*replica)).bind(signed(*counter)).execute(&mut *transaction).await?;
@@ -159,10 +169,14 @@ impl InvalidationLog for PostgresLog {
 /// Wakes a replica when the log has news for it.
 pub(super) async fn listen(url: &StoreUrl, replica: &LiveReplica, news: &Notify) {
     loop {
-        if let Ok(mut listener) = PgListener::connect(url.expose()).await
-            && listener.listen(schema::CHANNEL).await.is_ok()
-        {
-            while let Ok(notification) = listener.recv().await {
+        let listening = async {
+            let mut listener = PgListener::connect(url.expose()).await?;
+            listener.listen(schema::CHANNEL).await?;
+            Ok::<_, SqlError>(listener)
+        };
+        if let Ok(Ok(mut listener)) = timeout(accord_store::ANSWER, listening).await {
+            // One that is silent for long may be cut off without a word: another one is made.
+            while let Ok(Ok(notification)) = timeout(SILENCE, listener.recv()).await {
                 if notification.payload().is_empty() || replica.is_awaited() {
                     news.notify_one();
                 }

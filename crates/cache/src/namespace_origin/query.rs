@@ -99,7 +99,8 @@ impl QueryOrigin {
     }
 
     async fn rows(&self, keys: &[&str], tenant: &str, time: Duration) -> Result<Vec<PgRow>, Status> {
-        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        // PostgreSQL has no text with a zero in it: such a key is in no row.
+        let keys: Vec<String> = keys.iter().filter(|key| !key.contains('\0')).map(|key| (*key).to_owned()).collect();
         let query = sqlx::query(AssertSqlSafe(self.sql.clone())).bind(keys);
         let query = if self.has_tenant { query.bind(tenant.to_owned()) } else { query };
         let time = time.min(self.timeout);
@@ -122,10 +123,13 @@ impl QueryOrigin {
         let key: String = row.try_get("key")?;
         let value = row.try_get_raw("value")?;
         let version = match row.try_get_raw("version") {
-            Ok(_) => row.try_get::<i64, _>("version").or_else(|_| row.try_get::<i32, _>("version").map(i64::from))?,
-            Err(_) => return Ok((key.into_bytes(), self.loaded(value.as_bytes().ok()).into())),
+            Ok(_) => {
+                let small = |_| row.try_get::<Option<i32>, _>("version").map(|version| version.map(i64::from));
+                row.try_get::<Option<i64>, _>("version").or_else(small)?
+            }
+            Err(_) => None,
         };
-        let version = u64::try_from(version).ok();
+        let version = version.and_then(|version| u64::try_from(version).ok());
         Ok((key.into_bytes(), Loaded { version, ..self.loaded(value.as_bytes().ok()).into() }))
     }
 

@@ -20,6 +20,9 @@ pub(super) const CONFIRMED: &str = "NOTIFY accord_invalidation_log, 'confirmed'"
 /// All transactions begin with it.
 pub(super) const LOCK: &str = "SELECT number FROM invalidation_log_head WHERE id = 1 FOR UPDATE";
 
+/// A replica that hangs in a transaction holds up all others: the server ends it in this time.
+pub(super) const SHORT_IDLE: &str = "SET LOCAL idle_in_transaction_session_timeout = '250ms'";
+
 pub(super) const MAKE_HEAD: &str = "
     INSERT INTO invalidation_log_head (id, incarnation, number, senders) VALUES (1, $1, 0, '') ON CONFLICT (id) DO NOTHING";
 

@@ -38,7 +38,9 @@ impl<'a> IdempotentPut<'a> {
         (tenant, subject): (&str, &str),
         (request, key): (&PutRequest, &str),
     ) -> Result<Begun<'a>, Status> {
-        let (method, owner) = ("accord.cache.v1.CacheService/Put".to_owned(), format!("{tenant}/{subject}"));
+        // Records of the gateway's own for the same method are others; tenants and subjects are kept apart by their lengths.
+        let (method, owner) =
+            ("accord.cache.v1.CacheService/Put key".to_owned(), format!("{}:{tenant}{subject}", tenant.len()));
         let name = Name { method, owner, key: key.to_owned() };
         let same = PutRequest { idempotency_key: None, ..request.clone() };
         let digest = digest(&SHA256, &same.encode_to_vec());
