@@ -30,6 +30,9 @@ const TOLD: HeaderName = HeaderName::from_static("x-accord-explained");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Whoever may have the contract explained may have a call of its own explained.
+/// How long auth may take to say whether the caller may know.
+const ANSWER: Duration = Duration::from_millis(500);
+
 const PERMISSION: &str = "accord.gateway.explain";
 
 /// Calls that are explained to their callers.
@@ -166,6 +169,8 @@ async fn may_know(
     let method = &route.entry.method.name;
     let question =
         Question { method, permission: PERMISSION, audience: "", address: Some(arrival.address), actor: None };
+    // Who asks to be told more must not wait much longer for it.
+    let deadline = deadline.min(Deadline::after(ANSWER));
     match mesh.decide(token, caller, &question, deadline, &arrival.id).await {
         Ok(_) => Ok(()),
         Err(Refusal::PermissionMissing) => Err(lacks_permission()),

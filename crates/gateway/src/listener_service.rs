@@ -13,7 +13,7 @@ use accord_runtime::{
     call_record::CallRecord, deadline::Deadline, holding_body::HoldingBody, write_deadline::write_by,
 };
 use futures_util::FutureExt;
-use http::{HeaderValue, Method, Request, Response, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use std::{
@@ -134,7 +134,10 @@ fn refusal(mut response: Response<Body>, leaves_body: bool) -> Response<Body> {
 
 /// The answer to a HEAD: that to a GET without its body.
 fn head_alone(mut response: Response<AnswerBody>) -> Response<AnswerBody> {
-    if let Some(length) = response.body().size_hint().exact() {
+    // That of the answer to a GET, which a 304 has none of.
+    if response.status() != StatusCode::NOT_MODIFIED
+        && let Some(length) = response.body().size_hint().exact()
+    {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     without_slot(response.map(|_| Body::empty()))

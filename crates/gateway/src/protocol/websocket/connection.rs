@@ -171,7 +171,11 @@ impl ReadAhead {
         self.bytes < AHEAD
     }
 
-    fn push(&mut self, piece: Piece) {
+    fn push(&mut self, mut piece: Piece) {
+        if piece.bytes.len() < READ / 2 {
+            // It shares the block that it was read into, which a small piece that waits must not keep.
+            piece.bytes = Bytes::copy_from_slice(&piece.bytes);
+        }
         self.bytes += piece.bytes.len() + PIECE_BYTES;
         self.pieces.push_back(piece);
     }
