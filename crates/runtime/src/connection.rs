@@ -200,6 +200,9 @@ impl Connections {
             () = self.shutdown.begun() => return None,
         };
         let source = source.inspect_err(|error| {
+            if matches!(error, ProxyHeaderError::Empty) {
+                return;
+            }
             self.figures.proxy_headers_failed.add(1, &self.figures.labels);
             self.log.write(|| tracing::warn!(%peer, %error, "a connection was closed for its PROXY protocol header"));
         });

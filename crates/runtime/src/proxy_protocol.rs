@@ -27,13 +27,20 @@ pub(crate) enum ProxyHeaderError {
     Malformed,
     #[error("it ended early: {0}")]
     Cut(#[from] io::Error),
+    /// As load balancers do to see whether somebody listens.
+    #[error("the connection was closed without a byte")]
+    Empty,
 }
 
 /// Takes the header from the connection, and not a byte more. Who opened it: at the balancer, or, where that calls for itself
 /// (LOCAL) or does not know, the peer.
 pub(crate) async fn source(socket: &mut TcpStream, peer: SocketAddr) -> Result<SocketAddr, ProxyHeaderError> {
     let mut header = vec![0; BEGINNING];
-    socket.read_exact(&mut header[..SIGNATURE.len()]).await?;
+    let begun = socket.read(&mut header[..SIGNATURE.len()]).await?;
+    if begun == 0 {
+        return Err(ProxyHeaderError::Empty);
+    }
+    socket.read_exact(&mut header[begun..SIGNATURE.len()]).await?;
     if header[..SIGNATURE.len()] != SIGNATURE {
         return Err(ProxyHeaderError::Missing);
     }

@@ -4,7 +4,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
 
@@ -29,7 +29,7 @@ pub struct WatchedFiles {
 
 /// What changes when a file is replaced or written: when it was written, its length, and which file it is. A symbolic link counts as
 /// what it points to, as Kubernetes replaces mounted files by turning a link.
-type Stamp = (SystemTime, u64, u64);
+type Stamp = (SystemTime, u64, u64, (i64, i64));
 
 impl WatchedFiles {
     /// These files, as they are now.
@@ -75,7 +75,8 @@ impl WatchedFiles {
 
 fn stamp(file: &Path) -> Option<Stamp> {
     let metadata = fs::metadata(file).ok()?;
-    Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+    // The last is the change of its rights or its owner as well, and of another file put in its place.
+    Some((metadata.modified().ok()?, metadata.len(), metadata.ino(), (metadata.ctime(), metadata.ctime_nsec())))
 }
 
 /// A value made from files, which are followed for as long as somebody has it: where a change can't be read, the old value goes on
@@ -87,6 +88,9 @@ pub struct Reloading<T> {
     value: ArcSwap<T>,
     versions: watch::Sender<u64>,
     reloads: Reloads,
+    /// Why the files could not be taken over the last time; they are tried again until they can.
+    refused: Mutex<Option<String>>,
+    files: Vec<PathBuf>,
 }
 
 impl<T: Send + Sync + 'static> Reloading<T> {
@@ -99,11 +103,11 @@ impl<T: Send + Sync + 'static> Reloading<T> {
         make: impl Fn() -> Result<T, E> + Send + Sync + 'static,
     ) -> Result<Arc<Self>, E> {
         // Stamps first: a change during the making is seen as one afterwards.
-        let watched = WatchedFiles::of(files);
+        let watched = WatchedFiles::of(files.clone());
         let value = ArcSwap::from_pointee(make()?);
         let make = Box::new(move || make().map_err(|error| error.to_string()));
-        let reloading = Self { kind, make, value, versions: watch::Sender::new(0), reloads: Reloads::counter() };
-        let reloading = Arc::new(reloading);
+        let (versions, reloads, refused) = (watch::Sender::new(0), Reloads::counter(), Mutex::default());
+        let reloading = Arc::new(Self { kind, make, value, versions, reloads, refused, files });
         if let (Ok(runtime), false) = (Handle::try_current(), watched.files.is_empty()) {
             runtime.spawn(follow(Arc::downgrade(&reloading), watched, interval));
         }
@@ -120,20 +124,29 @@ impl<T: Send + Sync + 'static> Reloading<T> {
         self.versions.subscribe()
     }
 
+    fn is_refused(&self) -> bool {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Takes the files over. A refusal that was told is not told again.
     fn reload(&self) {
-        let kind = self.kind;
-        match (self.make)() {
+        let (kind, files) = (self.kind, &self.files);
+        let refused = match (self.make)() {
             Ok(value) => {
                 self.value.store(Arc::new(value));
-                tracing::info!(kind, "files reloaded");
+                tracing::info!(kind, ?files, "files reloaded");
                 self.reloads.count(kind, ReloadOutcome::Replaced);
                 self.versions.send_modify(|version| *version += 1);
+                None
             }
-            Err(error) => {
-                tracing::warn!(kind, error, "reload refused: the old files stay in use");
-                self.reloads.count(kind, ReloadOutcome::Refused);
-            }
+            Err(error) => Some(error),
+        };
+        let mut before = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = refused.as_ref().filter(|error| before.as_ref() != Some(error)) {
+            tracing::warn!(kind, ?files, error, "reload refused: the old files stay in use");
+            self.reloads.count(kind, ReloadOutcome::Refused);
         }
+        *before = refused;
     }
 }
 
@@ -142,7 +155,9 @@ async fn follow<T: Send + Sync + 'static>(value: Weak<Reloading<T>>, mut watched
         let is_changed = watched.changed_after(interval).await;
         let Some(value) = value.upgrade() else { return };
         // To read and to check may take long, which must not be the time of what else this thread has to do.
-        if is_changed && tokio::task::spawn_blocking(move || value.reload()).await.is_err() {
+        // What could not be read may be there now, or be its reader's, without a change that shows.
+        let is_due = is_changed || value.is_refused();
+        if is_due && tokio::task::spawn_blocking(move || value.reload()).await.is_err() {
             tracing::error!("a reload panicked: the old files stay in use");
         }
     }
