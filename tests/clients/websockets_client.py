@@ -52,8 +52,12 @@ class Call:
         self.messages.append(answer.number if hasattr(answer, "number") else answer.text)
 
     async def closed(self):
-        async for data in self.socket:
-            self.read(data)
+        try:
+            async for data in self.socket:
+                self.read(data)
+        except websockets.ConnectionClosedError:
+            # So it calls every close but that of a call that went well.
+            pass
         code, reason = self.socket.close_code, self.socket.close_reason
         seen = {"messages": self.messages, "code": code, "reason": reason, "wasClean": code != ABNORMAL}
         return seen | ({"error": self.error} if self.error else {})

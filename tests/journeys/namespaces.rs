@@ -246,7 +246,7 @@ async fn watch_tells_changes_as_lines_and_as_events_and_goes_on_after_its_token(
     let carts = Carts::start().await?;
     let watch = |path: &str| {
         let call = carts.fabric.get(&format!("/v1/cache/carts:watch{path}")).token(&carts.reader);
-        call.header("request-timeout", "0.5")
+        call.header("request-timeout", "3")
     };
     let first = watch("").send().await?;
     assert_eq!(first.header("content-type"), Some("application/x-ndjson"));

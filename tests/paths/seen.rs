@@ -148,9 +148,10 @@ fn short(text: &str) -> String {
     if text.chars().count() <= LONGEST { text.to_owned() } else { format!("{} bytes", text.len()) }
 }
 
-/// `ErrorInfo SOLD_OUT, Note`.
+/// `ErrorInfo SOLD_OUT, Note`. The call's id is no business of these tables: faults tell it, whatever they are about.
 fn details(details: &[Detail]) -> String {
-    let names = details.iter().map(|Detail { name, reason, .. }| format!("{name} {reason}").trim_end().to_owned());
+    let details = details.iter().filter(|detail| detail.name != "RequestInfo");
+    let names = details.map(|Detail { name, reason, .. }| format!("{name} {reason}").trim_end().to_owned());
     names.collect::<Vec<_>>().join(", ")
 }
 
