@@ -38,9 +38,9 @@ pub struct ListenConfig<A = Address> {
     /// Bytes of one request's headers, 1024 to 16777216; more is refused. Default 16384.
     #[serde(with = "Count::<1_024, 16_777_216>")]
     pub max_header_bytes: u32,
-    /// Time for the header of the PROXY protocol, for the TLS handshake, for the first bytes, and for the next request's headers in HTTP/1.1; then the
-    /// connection is cut. A load balancer in front that keeps idle HTTP/1.1 connections has to let go of them earlier.
-    /// 1ms to 1h. Default 10s.
+    /// Time for the header of the PROXY protocol, for the TLS handshake, for the first bytes, and for the next request's
+    /// headers in HTTP/1.1; then the connection is cut. A load balancer in front that keeps idle HTTP/1.1 connections has to
+    /// let go of them earlier. 1ms to 1h. Default 10s.
     #[serde(with = "Time::<1, HOUR>")]
     pub header_timeout: Duration,
     /// Age at which a connection is asked to go (GOAWAY), so that load spreads to new replicas, 1ms to
