@@ -33,7 +33,7 @@ use crate::passport::Passports;
 use crate::records::Records;
 use crate::service::idempotency::is_key as is_idempotency_key;
 use idempotent::{Begun, IdempotentPut};
-use through::ThroughValue;
+use through::{ThroughValue, detached};
 use watch::Watching;
 
 /// Most keys of one `BatchGet`.
@@ -159,7 +159,12 @@ fn version_text(prefix: &str, (counter, of_origin): (u64, Option<u64>)) -> Strin
 }
 
 impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
-    async fn put_now(&self, admitted: &Admitted<'_, A::Caller>, put: &PutRequest) -> Result<PutResponse, Status> {
+    /// A put that may go on. It is carried out by itself, whoever waits for it.
+    fn prepare_put(
+        &self,
+        admitted: &Admitted<'_, A::Caller>,
+        put: &PutRequest,
+    ) -> Result<impl Future<Output = Result<PutResponse, Status>> + Send + use<O, S, W, A>, Status> {
         let Admitted { space, tenant, deadline, .. } = admitted;
         check_key(space, "key", &put.key)?;
         check_value(space, put.value.len())?;
@@ -169,17 +174,22 @@ impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
         // A copy as large as the value: the buffer that it came in is larger, and would live for as long as the value.
         let value = bytes::Bytes::copy_from_slice(&put.value);
         let through = self.through(space, tenant.clone(), &put.key, expected, *deadline);
-        let (version, stored) = if let Some(write) = through {
-            let (version, stored) = write.put(ThroughValue { value, tags: put.tags.clone(), ttl }).await?;
-            ((0, Some(version)), stored)
-        } else {
-            let write = Write { tenant, key: &put.key, value, tags: &put.tags, ttl, expected };
-            let written = self.engine.put(&space.namespace, write).map_err(conflict)?;
-            ((written.version, None), written.stored)
-        };
+        let (engine, namespace) = (self.engine.clone(), space.namespace.clone());
+        let (tenant, key, tags) = (tenant.clone(), put.key.clone(), put.tags.clone());
         let freshness = self.freshness(api::Outcome::Unspecified, Duration::ZERO, ttl);
-        let freshness = Freshness { stored, ..freshness };
-        Ok(PutResponse { version: self.version(version), freshness: Some(freshness) })
+        let prefix = self.version_prefix.clone();
+        Ok(async move {
+            let (version, stored) = if let Some(write) = through {
+                let (version, stored) = write.put(ThroughValue { value, tags, ttl }).await?;
+                ((0, Some(version)), stored)
+            } else {
+                let write = Write { tenant: &tenant, key: &key, value, tags: &tags, ttl, expected };
+                let written = engine.put(&namespace, write).map_err(conflict)?;
+                ((written.version, None), written.stored)
+            };
+            let freshness = Freshness { stored, ..freshness };
+            Ok(PutResponse { version: version_text(&prefix, version), freshness: Some(freshness) })
+        })
     }
 }
 
@@ -215,14 +225,18 @@ where
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         let put = request.get_ref();
         let admitted = self.admit(&request, ("Put", Use::Write), &put.namespace).await?;
-        let Some(key) = &put.idempotency_key else { return self.put_now(&admitted, put).await.map(Response::new) };
+        let Some(key) = &put.idempotency_key else { return self.prepare_put(&admitted, put)?.await.map(Response::new) };
         if !is_idempotency_key(key) {
             return Err(invalid("idempotency_key", "is not of 1 to 255 printable characters"));
         }
         let who = (&*admitted.tenant, &*admitted.caller.as_ref().claims.sub);
         match IdempotentPut::begin(&self.records, admitted.space, who, (put, key)).await? {
             Begun::Repeated(response) => Ok(Response::new(response)),
-            Begun::First(first) => first.end(self.put_now(&admitted, put).await).await.map(Response::new),
+            Begun::First(first) => match self.prepare_put(&admitted, put) {
+                // The record has to say what was done, also where the caller has left meanwhile.
+                Ok(put) => detached(async move { first.end(put.await).await }).await.map(Response::new),
+                Err(status) => first.end(Err(status)).await.map(Response::new),
+            },
         }
     }
 

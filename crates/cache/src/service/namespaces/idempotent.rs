@@ -17,27 +17,27 @@ use crate::records::{Completion, Decision, Name, RecordedAnswer, Records, Record
 const LEASE: Duration = Duration::from_secs(10);
 
 /// The record of a put.
-pub(super) struct IdempotentPut<'a> {
-    records: &'a Records,
+pub(super) struct IdempotentPut {
+    records: Records,
     claim: String,
 }
 
 /// What is to be done with a put.
-pub(super) enum Begun<'a> {
+pub(super) enum Begun {
     /// It is the first one.
-    First(IdempotentPut<'a>),
+    First(IdempotentPut),
     /// It was done, and this was the answer.
     Repeated(PutResponse),
 }
 
-impl<'a> IdempotentPut<'a> {
+impl IdempotentPut {
     /// Claims the key of a request that has one, for this principal.
     pub(super) async fn begin(
-        records: &'a Records,
+        records: &Records,
         space: &Space,
         (tenant, subject): (&str, &str),
         (request, key): (&PutRequest, &str),
-    ) -> Result<Begun<'a>, Status> {
+    ) -> Result<Begun, Status> {
         // Records of the gateway's own for the same method are others; tenants and subjects are kept apart by their lengths.
         let (method, owner) =
             ("accord.cache.v1.CacheService/Put key".to_owned(), format!("{}:{tenant}{subject}", tenant.len()));
@@ -47,7 +47,7 @@ impl<'a> IdempotentPut<'a> {
         let (window, now) = (space.config.idempotency_window, SystemTime::now());
         let decision = records.begin(&name, digest.as_ref(), window, LEASE, now).await;
         match decision.map_err(|error| unavailable(&error))? {
-            Decision::Claimed(claim) => Ok(Begun::First(Self { records, claim })),
+            Decision::Claimed(claim) => Ok(Begun::First(Self { records: records.clone(), claim })),
             Decision::Answered(answer) => {
                 let response = PutResponse::decode(&*answer.response);
                 response.map(Begun::Repeated).map_err(|_| fault::status(Reason::Internal, "the record can't be read"))

@@ -116,7 +116,7 @@ impl<O: Origin, S: Store, W: World> ThroughWrite<O, S, W> {
 }
 
 /// Runs to its end, whoever leaves.
-async fn detached<T: Send + 'static>(
+pub(super) async fn detached<T: Send + 'static>(
     write: impl Future<Output = Result<T, Status>> + Send + 'static,
 ) -> Result<T, Status> {
     let written = tokio::spawn(write).await;
