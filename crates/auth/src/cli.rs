@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use accord_runtime::{
     cli::{Binary, Finding, Report, Sections, Settings},
@@ -10,7 +10,7 @@ use accord_runtime::{
 use clap::{Args, Subcommand};
 
 use crate::{
-    config::Config,
+    config::{Config, ContractConfig, PolicyConfig},
     domain::{auth::Auth, policy::Policies},
     serve, setup,
     store::Store,
@@ -123,7 +123,7 @@ impl Binary for AccordAuth {
     }
 
     async fn inspect(config: Config) -> Report {
-        match Policies::load(&config.policy.files) {
+        match Policies::load(&config.policy, &config.upstream) {
             Ok(policies) => {
                 Report::of(policies.warnings().into_iter().map(Finding::warning), "the configuration is good")
             }
@@ -160,16 +160,18 @@ impl Context<'_> {
         self.0.load_where(setup::expect_store)
     }
 
-    /// The policies that the configuration names. Nothing else of it is needed, so that they can be checked before the rest is
+    /// What the configuration says of policies. Nothing else of it is needed, so that they can be checked before the rest is
     /// there.
-    fn configured_policies(&self) -> anyhow::Result<Vec<PathBuf>> {
-        Ok(self.0.load()?.policy.files)
+    fn configured_policies(&self) -> anyhow::Result<(PolicyConfig, Vec<ContractConfig>)> {
+        let config = self.0.load()?;
+        Ok((config.policy, config.upstream))
     }
 
     /// Warns of roles that no policy names: a slip would otherwise show only as calls that are denied. Where policies can't be
     /// read, as before they are deployed, that is a warning as well.
     fn warn_of_unknown_roles(&self, roles: &[String]) -> anyhow::Result<()> {
-        let policies = match Policies::load(&self.0.load()?.policy.files) {
+        let config = self.0.load()?;
+        let policies = match Policies::load(&config.policy, &config.upstream) {
             Ok(policies) => policies,
             Err(error) => {
                 eprintln!("warning: the roles are not compared with the policies: {error}");
@@ -219,11 +221,15 @@ mod tests {
     #[test]
     fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
         let directory = tempfile::tempdir().unwrap();
-        let texts = ["tokens.issuer", "tokens.audience"];
-        let accepted = accepted_extremes::<AccordAuth>(directory.path(), LEAST, &texts, |_| {}).unwrap();
+        let texts = ["tokens.issuer", "tokens.audience", "upstream[].name"];
+        let descriptors = directory.path().join("catalog.binpb");
+        std::fs::write(&descriptors, accord_api::FILE_DESCRIPTOR_SET).unwrap();
+        let least = format!("{LEAST}[[upstream]]\nname = 'catalog'\ndescriptors = '{}'\n", descriptors.display());
+        let accepted = accepted_extremes::<AccordAuth>(directory.path(), &least, &texts, |_| {}).unwrap();
         // Whatever else is accepted has no bound: give the new key one.
         let listeners = ["listen.proxy_protocol = true", "admin.proxy_protocol = true"];
-        let expected = [&listeners[..], &["tokens.refresh_reuse_interval = \"0s\"", "policy.files = []"]].concat();
+        let files = ["policy.files = []", "policy.shadow_files = []", "policy.overlays = []"];
+        let expected = [&listeners[..], &["tokens.refresh_reuse_interval = \"0s\""], &files].concat();
         assert_eq!(accepted, expected);
     }
 

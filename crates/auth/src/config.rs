@@ -1,6 +1,6 @@
 //! Configuration of auth: one tree of plain data, every key with its unit and default.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::HashSet, path::PathBuf, time::Duration};
 
 use accord_runtime::{
     config::{
@@ -30,6 +30,8 @@ pub struct Config {
     pub tokens: TokensConfig,
     /// Who may do what.
     pub policy: PolicyConfig,
+    /// The services whose contracts policies are about.
+    pub upstream: Vec<ContractConfig>,
     /// Logs, traces, metrics.
     pub telemetry: TelemetryConfig,
     /// How long work in flight has after SIGTERM, 1ms to 1h. Default: `20s`.
@@ -100,6 +102,28 @@ pub struct PolicyConfig {
     /// Files with Cedar policies, beside the built-in ones. Default: none.
     #[serde(deserialize_with = "bound::files")]
     pub files: Vec<PathBuf>,
+    /// Files with policies that are tried and not enforced: each decision is made with and without them, and the metric
+    /// `accord.auth.shadow_decisions` counts where they differ. Default: none.
+    #[serde(deserialize_with = "bound::files")]
+    pub shadow_files: Vec<PathBuf>,
+    /// Overlay files of the contracts, weakest first. Default: none.
+    #[serde(deserialize_with = "bound::files")]
+    pub overlays: Vec<PathBuf>,
+}
+
+/// `[[upstream]]`, as in the gateway's configuration: a service and its contract.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContractConfig {
+    /// Its name: the resource of policies, and the audience of passports. No default; no two have the same.
+    #[serde(deserialize_with = "bound::text")]
+    pub name: String,
+    /// A file with its `FileDescriptorSet`, imports included. No default.
+    #[serde(deserialize_with = "bound::file")]
+    pub descriptors: PathBuf,
+    /// The services that it serves, by their full names. Default: all of the file.
+    #[serde(deserialize_with = "bound::texts", skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<String>,
 }
 
 /// What verifiers accept, in milliseconds.
@@ -111,8 +135,19 @@ impl Configuration for Config {
     const PREFIX: &'static str = "ACCORD_AUTH";
 
     fn contradictions(&self) -> Vec<Invalid> {
-        // Each key's bound says everything.
-        Vec::new()
+        let mut names = HashSet::new();
+        let upstreams = self.upstream.iter().enumerate();
+        let unusable = upstreams.filter_map(|(index, upstream)| {
+            let key = |name| format!("upstream.{index}.{name}");
+            if upstream.name.is_empty() || !names.insert(&upstream.name) {
+                let problem = if upstream.name.is_empty() { "is not given" } else { "is another upstream's as well" };
+                return Some(Invalid::new(key("name"), problem, "name it as the gateway's configuration does"));
+            }
+            upstream.descriptors.as_os_str().is_empty().then(|| {
+                Invalid::new(key("descriptors"), "is not given", "name a file with the service's FileDescriptorSet")
+            })
+        });
+        unusable.collect()
     }
 }
 
@@ -125,6 +160,7 @@ impl Default for Config {
             keys: KeysConfig::default(),
             tokens: TokensConfig::default(),
             policy: PolicyConfig::default(),
+            upstream: Vec::new(),
             telemetry: TelemetryConfig::default(),
             grace: Duration::from_secs(20),
             workers: 0,

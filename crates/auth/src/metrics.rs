@@ -10,6 +10,7 @@ use opentelemetry::{
 pub(crate) struct Metrics {
     logins: Counter<u64>,
     decisions: Counter<u64>,
+    shadow_decisions: Counter<u64>,
     tokens: Counter<u64>,
     streams: UpDownCounter<i64>,
 }
@@ -20,6 +21,12 @@ impl Default for Metrics {
         Self {
             logins: meter.u64_counter("accord.auth.logins").with_description("Logins, by how they ended").build(),
             decisions: meter.u64_counter("accord.auth.decisions").with_description("Decisions of policy").build(),
+            shadow_decisions: meter
+                .u64_counter("accord.auth.shadow_decisions")
+                .with_description(
+                    "Decisions that policies which are only tried took part in, by what they would change",
+                )
+                .build(),
             tokens: meter.u64_counter("accord.auth.tokens").with_description("Tokens issued, by type").build(),
             streams: meter
                 .i64_up_down_counter("accord.auth.snapshot.streams")
@@ -38,6 +45,16 @@ impl Metrics {
     /// Policy decided.
     pub(crate) fn decision(&self, allowed: bool) {
         self.decisions.add(1, &[KeyValue::new("allowed", allowed)]);
+    }
+
+    /// Policies that are only tried would have decided that.
+    pub(crate) fn shadow_decision(&self, is_allowed: bool, would_be: bool) {
+        let difference = match (is_allowed, would_be) {
+            (false, true) => "would_allow",
+            (true, false) => "would_deny",
+            _ => "none",
+        };
+        self.shadow_decisions.add(1, &[KeyValue::new("difference", difference)]);
     }
 
     /// A token was issued.

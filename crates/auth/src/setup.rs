@@ -12,7 +12,7 @@ use accord_runtime::{
 use anyhow::{Context as _, bail, ensure};
 
 use crate::{
-    config::{Config, KeysConfig, PolicyConfig},
+    config::{Config, KeysConfig},
     domain::{
         auth::{Auth, SIGNATURES},
         encryption_key::{EncryptionError, EncryptionKey},
@@ -30,7 +30,7 @@ use crate::{
 impl Auth {
     /// Opens everything that this configuration names, and makes the first signing key where there is none.
     pub async fn open(config: &Config) -> anyhow::Result<Self> {
-        let policies = followed_policies(&config.policy)?;
+        let policies = followed_policies(config)?;
         let encryption_key = Arc::new(EncryptionKey::new(&configured_key(&config.keys)?)?);
         let store = store(config).await?;
         key_rotation::ensure_key(&store, &encryption_key, config.keys.algorithm).await?;
@@ -56,9 +56,11 @@ impl Auth {
 }
 
 /// The policies, following their files: where a change can't be enforced, those that hold go on.
-fn followed_policies(config: &PolicyConfig) -> Result<Arc<Reloading<Policies>>, PolicyError> {
-    let files = config.files.clone();
-    Reloading::new("policies", files.clone(), INTERVAL, move || Policies::load(&files))
+fn followed_policies(config: &Config) -> Result<Arc<Reloading<Policies>>, PolicyError> {
+    let (policy, upstreams) = (config.policy.clone(), config.upstream.clone());
+    let descriptors = upstreams.iter().map(|upstream| upstream.descriptors.clone());
+    let files = [&policy.files[..], &policy.shadow_files, &policy.overlays].concat().into_iter().chain(descriptors);
+    Reloading::new("policies", files.collect(), INTERVAL, move || Policies::load(&policy, &upstreams))
 }
 
 /// The store that this configuration names.
@@ -78,9 +80,11 @@ pub(crate) fn expect_store(config: &Config) -> anyhow::Result<()> {
 
 /// What of the files that the configuration names can't be used, or is missing. The store is not touched.
 pub(crate) fn unusable(config: &Config) -> Vec<Invalid> {
-    let policies = Policies::load(&config.policy.files).err();
-    let policies =
-        policies.map(|error| Invalid::new("policy.files", error.to_string(), "correct it, or name another file"));
+    let policies = Policies::load(&config.policy, &config.upstream).err();
+    let policies = policies.map(|error| match &error {
+        PolicyError::Contract { key, problem } => Invalid::of(key, problem),
+        _ => Invalid::new("policy.files", error.to_string(), "correct it, or name another file"),
+    });
     let key = configured_key(&config.keys).and_then(|key| EncryptionKey::new(&key)).err();
     let key = key.map(|error| Invalid::of("keys.encryption_key_file", error));
     policies.into_iter().chain(key).collect()
@@ -124,3 +128,6 @@ fn configured_key(config: &KeysConfig) -> Result<Secret, EncryptionError> {
         None => Ok(config.encryption_key.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests;

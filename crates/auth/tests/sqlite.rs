@@ -1,5 +1,6 @@
 //! The tests of auth, each on a SQLite file of its own.
 
+mod policies;
 mod suite;
 
 use std::{
@@ -278,62 +279,6 @@ fn command_about_an_unknown_subject_says_how_to_add_it() {
     let remedy = "`you` is not known; correct the name, or add it with `accord-auth principal add`";
     for command in ["token issue", "token revoke"] {
         fails(&format!("{command} --subject you --development"), &database, remedy);
-    }
-}
-
-#[test]
-fn policy_check_in_json_is_one_object() {
-    let database = database().into_inner();
-    let check = |words: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_accord-auth"));
-        command.current_dir(database.directory.path()).args(words.split(' ')).output().unwrap()
-    };
-    let good = check("policy check --output json");
-    assert!(good.status.success() && good.stdout.starts_with(b"{\"good\":true,"), "{good:?}");
-    let missing = check("policy check nowhere.cedar --output json");
-    assert!(missing.status.code() == Some(1) && missing.stdout.starts_with(b"{\"good\":false,"), "{missing:?}");
-}
-
-#[test]
-fn check_warns_of_a_policy_that_grants_administration_to_everybody() {
-    let database = database().into_inner();
-    std::fs::write(database.directory.path().join("open.cedar"), "permit(principal, action, resource);").unwrap();
-    for command in ["policy check open.cedar", "check --development --policy open.cedar"] {
-        let checked = run(command, &database);
-        let said = String::from_utf8_lossy(&checked.stdout);
-        assert!(
-            checked.status.success() && said.starts_with("warning: the policy `open.cedar#1`"),
-            "{command}: {said}"
-        );
-    }
-}
-
-#[test]
-fn policy_check_reads_what_the_flag_and_the_configuration_name_and_says_so() {
-    let database = database().into_inner();
-    let permit = r#"permit (principal in Accord::Role::"r", action == Accord::Action::"a.b", resource);"#;
-    for (file, text) in [
-        ("a.cedar", permit.to_owned()),
-        ("b.cedar", permit.repeat(2)),
-        ("broken.cedar", "permit (".to_owned()),
-        ("auth.toml", "[policy]\nfiles = ['b.cedar']".to_owned()),
-    ] {
-        std::fs::write(database.directory.path().join(file), text).unwrap();
-    }
-    let said = |words: &str| {
-        let done = run(words, &database);
-        (done.status.code(), String::from_utf8(done.stdout).unwrap())
-    };
-    for (words, expected) in [
-        ("policy check", "good: 0 files, 0 policies: the built-in ones alone\n"),
-        ("policy check a.cedar --policy b.cedar", "good: 2 files, 3 policies: b.cedar, a.cedar\n"),
-        ("policy check a.cedar --policy a.cedar", "good: 1 file, 1 policy: a.cedar\n"),
-        ("policy check --config auth.toml", "good: 1 file, 2 policies: b.cedar\n"),
-    ] {
-        assert_eq!(said(words), (Some(0), expected.to_owned()), "{words}");
-    }
-    for broken in ["policy check --policy broken.cedar", "policy check --policy nowhere.cedar"] {
-        assert_eq!(said(broken).0, Some(1), "{broken}");
     }
 }
 

@@ -124,6 +124,7 @@ macro_rules! database_tests {
             explanation_takes_the_named_actors_into_account,
             explanation_names_the_policy_that_allows,
             explanation_of_another_upstream_is_a_denial,
+            explanation_names_what_a_policy_in_shadow_would_decide,
             each_method_requires_the_permission_that_its_contract_declares,
         );
         suite::database_tests!(@ key_rotation:

@@ -30,6 +30,7 @@ pub use invalid::Invalid;
 pub use origin::Origin;
 pub use schema::{Key, keys};
 pub use secret::Secret;
+pub use suggest::nearest;
 
 use crate::file;
 use read::Refusal;

@@ -1,5 +1,7 @@
 //! `accord-auth policy`.
 
+mod cases;
+
 use std::{path::PathBuf, process::ExitCode};
 
 use accord_runtime::cli::{Finding, OutputFlag, Report};
@@ -18,21 +20,41 @@ pub enum PolicyCommand {
         #[command(flatten)]
         output: OutputFlag,
     },
+    /// Decide each case of a table, and say where the configured policies decide otherwise than it expects. For a pipeline: the
+    /// status is 0 if all are as expected.
+    #[command(after_help = cases::EXAMPLE)]
+    Test {
+        /// Cases, as TOML.
+        file: PathBuf,
+        #[command(flatten)]
+        output: OutputFlag,
+    },
 }
 
 impl PolicyCommand {
     pub(super) fn run(self, context: &Context<'_>) -> anyhow::Result<ExitCode> {
-        let Self::Check { files, output } = self;
-        let mut all = context.configured_policies()?;
-        all.extend(files.into_iter().filter(|file| !all.contains(file)).collect::<Vec<_>>());
-        let report = match Policies::load(&all) {
-            Ok(policies) => {
-                let warnings = policies.warnings().into_iter().map(Finding::warning);
-                Report::of(warnings, summary(&all, policies.count()))
+        let (mut config, upstreams) = context.configured_policies()?;
+        match self {
+            Self::Check { files, output } => {
+                config.files.extend(files.into_iter().filter(|file| !config.files.contains(file)).collect::<Vec<_>>());
+                let report = match Policies::load(&config, &upstreams) {
+                    Ok(policies) => {
+                        let warnings = policies.warnings().into_iter().map(Finding::warning);
+                        let files = [&config.files[..], &config.shadow_files].concat();
+                        Report::of(warnings, summary(&files, policies.count()))
+                    }
+                    Err(error) => Report::refused([error.to_string()]),
+                };
+                report.print_as(output)
             }
-            Err(error) => Report::refused([error.to_string()]),
-        };
-        report.print_as(output)
+            Self::Test { file, output } => {
+                let report = match Policies::load(&config, &upstreams) {
+                    Ok(policies) => cases::report(&policies, &file),
+                    Err(error) => Report::refused([error.to_string()]),
+                };
+                report.print_as(output)
+            }
+        }
     }
 }
 

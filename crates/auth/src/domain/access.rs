@@ -8,7 +8,7 @@ use super::{
     auth::Auth,
     denial::Denial,
     issue::{self, SignedToken},
-    policy::{AccessQuestion, PolicyDecision},
+    policy::{AccessQuestion, Policies, PolicyDecision},
     state::AuthState,
 };
 use crate::store::principals::Principal;
@@ -27,6 +27,16 @@ pub struct AccessDecision {
     pub policies: Vec<String>,
 }
 
+/// A decision with what made it.
+pub struct Explanation {
+    /// What is decided.
+    pub decision: PolicyDecision,
+    /// What would be decided if the policies that are only tried were enforced; None where there are none.
+    pub shadow: Option<PolicyDecision>,
+    /// The policy set that decides.
+    pub policy_hash: Arc<str>,
+}
+
 impl Auth {
     /// Decides for whoever the token is about, and narrows it to the upstream where there is one. The token may be the passport
     /// that the actor was called with, or the caller where no actor is named.
@@ -43,8 +53,7 @@ impl Auth {
         let act = chain(actor.as_ref(), &subject);
         let question = AccessQuestion { act: &act, ..*question };
         let policies = self.policies.get();
-        let decided = policies.decide(&Principal::of(&subject.claims), &question);
-        self.metrics.decision(decided.allowed);
+        let decided = self.decided(&policies, &Principal::of(&subject.claims), &question);
         // Built as a denial; only what follows makes it anything else.
         let (policy_hash, policies) = (Arc::clone(&policies.hash), decided.policies);
         let mut decision = AccessDecision { subject, allowed: false, passport: None, policy_hash, policies };
@@ -59,15 +68,30 @@ impl Auth {
         Ok(decision)
     }
 
-    /// The same decision for a subject, with the policies that made it, and the hash of the set that they are of.
-    pub async fn explain(
-        &self,
-        subject: &str,
-        question: &AccessQuestion<'_>,
-    ) -> Result<(PolicyDecision, Arc<str>), Denial> {
+    /// The same decision for a subject, with the policies that made it.
+    pub async fn explain(&self, subject: &str, question: &AccessQuestion<'_>) -> Result<Explanation, Denial> {
         let principal = self.store.principal(subject).await?.ok_or(Denial::Field("subject", "is not known"))?;
         let policies = self.policies.get();
-        Ok((policies.decide(&principal, question), Arc::clone(&policies.hash)))
+        Ok(Explanation {
+            decision: policies.decide(&principal, question),
+            shadow: policies.decide_in_shadow(&principal, question),
+            policy_hash: Arc::clone(&policies.hash),
+        })
+    }
+
+    /// What the policies in force decide; counted, and compared with what those that are only tried would decide.
+    pub(super) fn decided(
+        &self,
+        policies: &Policies,
+        principal: &Principal,
+        question: &AccessQuestion<'_>,
+    ) -> PolicyDecision {
+        let decided = policies.decide(principal, question);
+        self.metrics.decision(decided.allowed);
+        if let Some(shadow) = policies.decide_in_shadow(principal, question) {
+            self.metrics.shadow_decision(decided.allowed, shadow.allowed);
+        }
+        decided
     }
 
     /// A passport for the subject's request on its way to the upstream, with its newest actor.

@@ -70,8 +70,7 @@ impl Auth {
     /// Whether the caller of one of auth's own methods holds this permission.
     pub fn authorize(&self, caller: &Verified, permission: &str, method: &str) -> Result<(), Refusal> {
         let question = AccessQuestion { permission, method, ..AccessQuestion::default() };
-        let decision = self.policies.get().decide(&Principal::of(&caller.claims), &question);
-        self.metrics.decision(decision.allowed);
+        let decision = self.decided(&self.policies.get(), &Principal::of(&caller.claims), &question);
         if decision.allowed { Ok(()) } else { Err(Refusal::PermissionMissing) }
     }
 

@@ -24,25 +24,36 @@
 //! would then allow.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    path::{Path, PathBuf},
+    collections::{BTreeSet, HashMap, HashSet},
+    iter,
+    path::PathBuf,
     sync::Arc,
 };
 
+use accord_contract::Contract;
 use accord_token::Kind;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cedar_policy::{
-    ActionConstraint, Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid,
-    ParseErrors, Policy, PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, ParseErrors, Policy, Request,
+    RestrictedExpression, Schema, ValidationMode, Validator,
 };
-use miette::Diagnostic;
 
-use self::slips::Located;
-use crate::store::principals::Principal;
+use self::{
+    slices::{Slices, actions_of, set},
+    slips::Located,
+    source::{PolicyFile, offset_of},
+};
+use crate::{
+    config::{ContractConfig, PolicyConfig},
+    store::principals::Principal,
+};
 
 mod open_grants;
+mod permissions;
+mod slices;
 mod slips;
+mod source;
 
 /// What the mesh's own workloads and admins may do.
 const BUILT_IN: &str = include_str!("policy/built_in.cedar");
@@ -69,16 +80,26 @@ pub(crate) enum PolicyError {
     /// They do not fit the schema, or each other.
     #[error("the policies can't be used: {0}")]
     Invalid(String),
+    /// A contract that policies are about can't be read, or is refused.
+    #[error("the contract that policies are about can't be used: {problem}")]
+    Contract {
+        /// The key of the configuration that names it.
+        key: String,
+        /// What is wrong, and the remedy.
+        problem: String,
+    },
 }
 
 /// Policies in force: validated, and sorted by the action they are about.
 pub(crate) struct Policies {
     /// Names this very set.
     pub hash: Arc<str>,
+    /// The methods of the services that policies are about; empty where no contract is configured.
+    pub contract: Contract,
     count: usize,
-    by_action: HashMap<String, PolicySet>,
-    /// Those that are about every action.
-    general: PolicySet,
+    enforced: Slices,
+    /// The same with the policies that are tried and not enforced; None where there are none.
+    shadow: Option<Slices>,
     authorizer: Authorizer,
 }
 
@@ -109,47 +130,56 @@ pub struct PolicyDecision {
 impl Policies {
     /// Whether a policy names this role. Without one the role means nothing.
     pub(crate) fn names_role(&self, role: &str) -> bool {
-        let named = format!("Accord::Role::{role:?}");
-        let mut sets = self.by_action.values().chain([&self.general]);
-        sets.any(|set| set.policies().any(|policy| policy.to_string().contains(&named)))
+        self.enforced.name_role(role) || self.shadow.as_ref().is_some_and(|shadow| shadow.name_role(role))
     }
 
-    /// How many there are beside the built-in ones.
+    /// How many there are beside the built-in ones, those that are only tried included.
     pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    /// Reads and validates the built-in policies and these files.
-    pub(crate) fn load(files: &[PathBuf]) -> Result<Self, PolicyError> {
-        let mut sources = vec![PolicyFile::new("built-in".to_owned(), BUILT_IN.to_owned())?];
-        for path in files {
-            sources.push(PolicyFile::new(path.display().to_string(), read(path)?)?);
-        }
-        Self::of(&sources)
+    /// Reads and validates the built-in policies and those of these files, against these contracts.
+    pub(crate) fn load(config: &PolicyConfig, upstreams: &[ContractConfig]) -> Result<Self, PolicyError> {
+        let built_in = PolicyFile::new("built-in".to_owned(), BUILT_IN.to_owned())?;
+        let read = |files: &[PathBuf]| files.iter().map(|path| PolicyFile::read(path)).collect::<Result<Vec<_>, _>>();
+        let enforced: Vec<_> = iter::once(built_in).chain(read(&config.files)?).collect();
+        let contract = permissions::contract(upstreams, &config.overlays)?;
+        Self::of(&enforced, &read(&config.shadow_files)?, contract)
     }
 
     /// Of these texts, the built-in one first.
-    fn of(sources: &[PolicyFile]) -> Result<Self, PolicyError> {
-        let all: Vec<_> = sources.iter().flat_map(|source| &source.policies).collect();
-        let actions: BTreeSet<_> = all.iter().flat_map(|policy| actions_of(policy).unwrap_or_default()).collect();
+    fn of(enforced: &[PolicyFile], tried: &[PolicyFile], contract: Contract) -> Result<Self, PolicyError> {
+        let both: Vec<_> = enforced.iter().chain(tried).collect();
+        let actions: BTreeSet<_> = policies(&both).flat_map(|policy| actions_of(policy).unwrap_or_default()).collect();
         let schema = schema(&actions);
-        validate(&schema, sources)?;
-        let whole: Vec<_> = sources.iter().map(|source| source.text.as_str()).chain([schema.as_str()]).collect();
-        let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, whole.join("\0").as_bytes())).into();
-        let slice = |action: Option<&String>| {
-            let relevant = |policy: &&&Policy| {
-                actions_of(policy).is_none_or(|actions| action.is_some_and(|action| actions.contains(action)))
-            };
-            set(all.iter().filter(relevant).copied())
-        };
-        let by_action =
-            actions.iter().map(|action| Ok((action.clone(), slice(Some(action))?))).collect::<Result<_, _>>()?;
-        let count = sources.iter().skip(1).map(|source| source.policies.len()).sum();
-        Ok(Self { hash, count, by_action, general: slice(None)?, authorizer: Authorizer::new() })
+        validate(&schema, &both)?;
+        permissions::known(&both, &contract)?;
+        let texts: Vec<_> = enforced.iter().map(|source| source.text.as_str()).chain([schema.as_str()]).collect();
+        Ok(Self {
+            hash: URL_SAFE_NO_PAD.encode(digest(&SHA256, texts.join("\0").as_bytes())).into(),
+            contract,
+            count: policies(&both[1..]).count(),
+            enforced: Slices::new(enforced.iter().flat_map(|source| &source.policies), &actions)?,
+            shadow: if tried.is_empty() { None } else { Some(Slices::new(policies(&both), &actions)?) },
+            authorizer: Authorizer::new(),
+        })
     }
 
     /// Whether the principal may.
     pub(crate) fn decide(&self, principal: &Principal, question: &AccessQuestion<'_>) -> PolicyDecision {
+        self.decide_by(&self.enforced, principal, question)
+    }
+
+    /// The decision that would be made if the policies that are only tried were enforced as well; None where there are none.
+    pub(crate) fn decide_in_shadow(
+        &self,
+        principal: &Principal,
+        question: &AccessQuestion<'_>,
+    ) -> Option<PolicyDecision> {
+        self.shadow.as_ref().map(|shadow| self.decide_by(shadow, principal, question))
+    }
+
+    fn decide_by(&self, slices: &Slices, principal: &Principal, question: &AccessQuestion<'_>) -> PolicyDecision {
         if question.permission.is_empty() {
             return PolicyDecision { allowed: true, policies: Vec::new(), errors: Vec::new() };
         }
@@ -159,8 +189,7 @@ impl Policies {
                 return PolicyDecision { allowed: false, policies: Vec::new(), errors: vec![error.to_string()] };
             }
         };
-        let policies = self.by_action.get(question.permission).unwrap_or(&self.general);
-        let answer = self.authorizer.is_authorized(&request, policies, &entities);
+        let answer = self.authorizer.is_authorized(&request, slices.about(question.permission), &entities);
         let errors: Vec<_> = answer.diagnostics().errors().map(ToString::to_string).collect();
         PolicyDecision {
             allowed: answer.decision() == Decision::Allow && errors.is_empty(),
@@ -168,6 +197,10 @@ impl Policies {
             errors,
         }
     }
+}
+
+fn policies<'a>(sources: &[&'a PolicyFile]) -> impl Iterator<Item = &'a Policy> {
+    sources.iter().flat_map(|source| &source.policies)
 }
 
 /// The schema under which policies are validated: fixed but for the actions.
@@ -188,9 +221,9 @@ fn schema(actions: &BTreeSet<String>) -> String {
     schema
 }
 
-fn validate(schema: &str, sources: &[PolicyFile]) -> Result<(), PolicyError> {
+fn validate(schema: &str, sources: &[&PolicyFile]) -> Result<(), PolicyError> {
     let (schema, _) = Schema::from_cedarschema_str(schema).map_err(|error| PolicyError::Invalid(error.to_string()))?;
-    let all = set(sources.iter().flat_map(|source| &source.policies))?;
+    let all = set(policies(sources))?;
     let found = Validator::new(schema).validate(&all, ValidationMode::Strict);
     let files: HashMap<_, _> = (0..)
         .zip(sources)
@@ -202,68 +235,6 @@ fn validate(schema: &str, sources: &[PolicyFile]) -> Result<(), PolicyError> {
         Located { order: (number, offset_of(error).unwrap_or(0)), place, error }
     }));
     if slips.is_empty() { Ok(()) } else { Err(PolicyError::Invalid(slips.join("; "))) }
-}
-
-/// A text with policies.
-struct PolicyFile {
-    /// The file it comes from.
-    name: String,
-    text: String,
-    policies: Vec<Policy>,
-}
-
-impl PolicyFile {
-    fn new(name: String, text: String) -> Result<Self, PolicyError> {
-        let mut source = Self { name, text, policies: Vec::new() };
-        source.policies = source.parsed()?;
-        Ok(source)
-    }
-
-    /// Each policy with a name: its `@id`, or its file and place.
-    fn parsed(&self) -> Result<Vec<Policy>, PolicyError> {
-        let malformed = |place, reason| PolicyError::Malformed { place, reason };
-        let parsed: PolicySet =
-            self.text.parse().map_err(|errors: ParseErrors| malformed(self.place_of(&errors), errors.to_string()))?;
-        if parsed.templates().next().is_some() {
-            return Err(malformed(self.name.clone(), "templates have nothing to fill them in here".to_owned()));
-        }
-        // By the parser's own numbering, so that the places follow the text.
-        let ordered: BTreeMap<String, &Policy> =
-            parsed.policies().map(|policy| (format!("{:0>24}", policy.id().to_string()), policy)).collect();
-        let name = |(number, policy): (usize, &&Policy)| {
-            let id = policy.annotation("id").map_or_else(|| format!("{}#{number}", self.name), ToOwned::to_owned);
-            policy.new_id(PolicyId::new(id))
-        };
-        Ok((1..).zip(ordered.values()).map(name).collect())
-    }
-
-    /// Where that was found wrong, as `file:line:column`; the file alone where it does not say.
-    fn place_of(&self, error: &dyn Diagnostic) -> String {
-        let before = offset_of(error).and_then(|offset| self.text.get(..offset));
-        let Some(before) = before else { return self.name.clone() };
-        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count());
-        format!("{}:{}:{}", self.name, before.matches('\n').count() + 1, column + 1)
-    }
-}
-
-/// How many bytes of its text stand before what was found wrong.
-fn offset_of(error: &dyn Diagnostic) -> Option<usize> {
-    error.labels().and_then(|mut labels| labels.next()).map(|label| label.offset())
-}
-
-/// The actions that a policy is about; None for all.
-fn actions_of(policy: &Policy) -> Option<Vec<String>> {
-    let name = |action: &EntityUid| action.id().unescaped().to_owned();
-    match policy.action_constraint() {
-        ActionConstraint::Any => None,
-        ActionConstraint::Eq(action) => Some(vec![name(&action)]),
-        ActionConstraint::In(actions) => Some(actions.iter().map(name).collect()),
-    }
-}
-
-fn set<'a>(policies: impl IntoIterator<Item = &'a Policy>) -> Result<PolicySet, PolicyError> {
-    PolicySet::from_policies(policies.into_iter().cloned())
-        .map_err(|error| PolicyError::Invalid(format!("{error}; give each its own `@id`, and each file once")))
 }
 
 fn request(
@@ -297,10 +268,6 @@ fn request(
 fn uid(entity_type: &str, id: &str) -> Result<EntityUid, Box<ParseErrors>> {
     let name: EntityTypeName = format!("Accord::{entity_type}").parse().map_err(Box::new)?;
     Ok(EntityUid::from_type_name_and_id(name, EntityId::new(id)))
-}
-
-fn read(path: &Path) -> Result<String, PolicyError> {
-    std::fs::read_to_string(path).map_err(|source| PolicyError::Unreadable { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ impl AccessService for Access {
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainResponse>, Status> {
         let request = request.get_ref();
-        let (decision, policy_hash) = self.0.explain(&request.subject, &message::explain_question(request)).await?;
-        Ok(Response::new(message::explained(decision, &policy_hash)))
+        let explanation = self.0.explain(&request.subject, &message::explain_question(request)).await?;
+        Ok(Response::new(message::explained(explanation)))
     }
 }

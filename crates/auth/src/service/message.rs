@@ -5,7 +5,7 @@ use std::time::Duration;
 use accord_api::accord::{
     auth::v1::{
         CheckRequest, CheckResponse, ExchangeResponse, ExplainRequest, ExplainResponse, IntrospectResponse,
-        IssueResponse, Key, Principal, RefreshResponse, RevokedToken, SubjectEpoch, WatchResponse,
+        IssueResponse, Key, Principal, RefreshResponse, RevokedToken, ShadowDecision, SubjectEpoch, WatchResponse,
         issue_request::Grant,
     },
     policy::v1::PrincipalKind,
@@ -13,7 +13,7 @@ use accord_api::accord::{
 use accord_token::{Claims, KeySet, Kind, PublicKey, RevocationUpdate, Verified};
 
 use crate::domain::{
-    access::AccessDecision,
+    access::{AccessDecision, Explanation},
     denial::Denial,
     issue::SignedToken,
     login::{Credential, IssuedTokens},
@@ -93,12 +93,14 @@ pub(super) fn checked(decision: AccessDecision) -> CheckResponse {
     }
 }
 
-pub(super) fn explained(decision: PolicyDecision, policy_hash: &str) -> ExplainResponse {
+pub(super) fn explained(explanation: Explanation) -> ExplainResponse {
+    let Explanation { decision, shadow, policy_hash } = explanation;
     ExplainResponse {
         allowed: decision.allowed,
         policies: decision.policies,
         errors: decision.errors,
-        policy_hash: policy_hash.to_owned(),
+        policy_hash: policy_hash.to_string(),
+        shadow: shadow.map(|PolicyDecision { allowed, policies, errors }| ShadowDecision { allowed, policies, errors }),
     }
 }
 

@@ -281,3 +281,12 @@ pub(crate) async fn each_method_requires_the_permission_that_its_contract_declar
         assert_eq!(missing(call(&path, &root).await), of_workloads, "{path} for an admin");
     }
 }
+
+pub(crate) async fn explanation_names_what_a_policy_in_shadow_would_decide(database: Database) {
+    let file = database.directory.path().join("tried.cedar");
+    std::fs::write(&file, "@id(\"frozen\") forbid(principal, action, resource);").unwrap();
+    let server = Server::start(&database, |config| config.policy.shadow_files = vec![file]).await;
+    let explained = explain(&server, "catalog").await;
+    let shadow = explained.shadow.unwrap();
+    assert_eq!((explained.allowed, shadow.allowed, shadow.policies), (true, false, vec!["frozen".to_owned()]));
+}

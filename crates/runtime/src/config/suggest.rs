@@ -4,7 +4,7 @@
 const ALIKE: f64 = 0.8;
 
 /// The known word that is nearest to the given one, where one is near.
-pub(super) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let given = given.to_lowercase();
     let nearness = |word: &str| {
         // A singular for a plural, or a word left out, is a slip as well.

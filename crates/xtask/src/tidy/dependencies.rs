@@ -35,7 +35,10 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "accord-wire",
         ],
     ),
-    ("accord-auth", &["accord-api", "accord-mesh", "accord-runtime", "accord-store", "accord-token"]),
+    (
+        "accord-auth",
+        &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-store", "accord-token"],
+    ),
     (
         "accord-cache",
         &[

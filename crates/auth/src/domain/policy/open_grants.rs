@@ -20,9 +20,9 @@ impl Policies {
     /// A warning for each policy that grants the mesh's own permissions to everybody.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut grants = BTreeMap::<_, BTreeSet<_>>::new();
-        for permission in self.by_action.keys().filter(|name| name.starts_with(OWN) && *name != MEANT) {
+        for permission in self.enforced.actions().filter(|name| name.starts_with(OWN) && *name != MEANT) {
             for policy in [Kind::User, Kind::Service].into_iter().flat_map(|kind| self.open_to(kind, permission)) {
-                grants.entry(policy).or_default().insert(permission.as_str());
+                grants.entry(policy).or_default().insert(permission);
             }
         }
         grants.iter().map(|(policy, permissions)| warning(policy, permissions)).collect()

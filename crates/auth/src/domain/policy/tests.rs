@@ -8,7 +8,7 @@ fn of(texts: &[(&str, &str)]) -> Result<Policies, PolicyError> {
     let texts = [("built-in", BUILT_IN)].iter().chain(texts);
     let files: Result<Vec<_>, _> =
         texts.map(|(name, text)| PolicyFile::new((*name).to_owned(), (*text).to_owned())).collect();
-    Policies::of(&files?)
+    Policies::of(&files?, &[], Contract::default())
 }
 
 /// The decision of these policies for somebody with this role.
@@ -134,7 +134,7 @@ fn policy_files_of_one_name_in_two_directories_load() {
         std::fs::create_dir(file.parent().unwrap()).unwrap();
         std::fs::write(file, READERS).unwrap();
     }
-    assert!(Policies::load(&files).is_ok());
+    assert!(Policies::load(&PolicyConfig { files: files.to_vec(), ..PolicyConfig::default() }, &[]).is_ok());
 }
 
 #[test]
@@ -209,4 +209,56 @@ fn program_without_a_role_may_introspect_and_a_person_may_not() {
         let principal = Principal::new("it".to_owned(), kind, String::new(), Vec::new());
         assert_eq!(policies.decide(&principal, &question).allowed, allowed, "{kind:?}");
     }
+}
+
+#[test]
+fn unknown_permission_of_the_mesh_itself_is_refused_without_any_contract() {
+    let slip = r#"permit(principal in Accord::Role::"r", action == Accord::Action::"accord.auth.rotat", resource);"#;
+    let error = error(slip);
+    assert!(error.contains("did you mean `accord.auth.rotate`?"), "{error}");
+}
+
+#[test]
+fn permission_of_a_service_is_not_judged_while_no_contract_is_known() {
+    assert!(policies(&READERS.replace("products.read", "product.read")).is_ok());
+}
+
+/// The decisions in force and in shadow for a reader who reads, where these policies are tried.
+fn tried(text: &str) -> (bool, Option<PolicyDecision>) {
+    let file = |name: &str, text: &str| PolicyFile::new(name.to_owned(), text.to_owned()).unwrap();
+    let enforced = [file("built-in", BUILT_IN), file("test", READERS)];
+    let tried: Vec<_> = (!text.is_empty()).then(|| file("tried", text)).into_iter().collect();
+    let policies = Policies::of(&enforced, &tried, Contract::default()).unwrap();
+    let reader = Principal::new("ada".to_owned(), Kind::User, "north".to_owned(), vec!["catalog-reader".to_owned()]);
+    let question = AccessQuestion { permission: READ, upstream: "catalog", ..AccessQuestion::default() };
+    (policies.decide(&reader, &question).allowed, policies.decide_in_shadow(&reader, &question))
+}
+
+#[test]
+fn policy_in_shadow_is_evaluated_and_not_enforced() {
+    let (allowed, shadow) = tried("@id(\"frozen\") forbid(principal, action, resource);");
+    let shadow = shadow.unwrap();
+    assert_eq!((allowed, shadow.allowed, shadow.policies), (true, false, vec!["frozen".to_owned()]));
+}
+
+#[test]
+fn nothing_is_decided_in_shadow_where_no_policy_is_tried() {
+    assert_eq!(tried("").1, None);
+}
+
+#[test]
+fn policy_in_shadow_is_validated_like_those_in_force() {
+    let file = |name: &str, text: &str| PolicyFile::new(name.to_owned(), text.to_owned()).unwrap();
+    let broken = file("tried", "permit(principal, action, resource) when { principal.tenannt == \"north\" };");
+    assert!(Policies::of(&[file("built-in", BUILT_IN)], &[broken], Contract::default()).is_err());
+}
+
+#[test]
+fn policies_about_other_actions_are_not_evaluated() {
+    let many = |count: usize| {
+        let other = |number: usize| READERS.replace("products.read", &format!("things{number}.read"));
+        policies(&(0..count).map(other).chain([READERS.to_owned()]).collect::<String>()).unwrap()
+    };
+    let evaluated = [10, 100].map(|count| many(count).enforced.about(READ).policies().count());
+    assert_eq!(evaluated, [1, 1]);
 }

@@ -1,0 +1,205 @@
+//! The table of cases of `accord-auth policy test`: who may do what, and who may not, as those who wrote the policies expect.
+
+use std::{collections::HashSet, fs, path::Path};
+
+use accord_contract::{Access, Method};
+use accord_mesh::guard::principal_kind;
+use accord_runtime::cli::{Finding, Report};
+use accord_token::Kind;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::{
+    domain::policy::{AccessQuestion, Policies, PolicyDecision},
+    store::principals::Principal,
+};
+
+/// What a file looks like, for `--help`.
+pub(super) const EXAMPLE: &str = "\
+A file of cases:
+  [[case]]
+  name = \"a reader reads\"
+  roles = [\"catalog-reader\"]
+  permission = \"catalog.products.read\"
+  upstream = \"catalog\"
+  expect = \"allow\"
+
+  [[case]]
+  name = \"a person reserves nothing but through orders\"
+  roles = [\"buyer\"]
+  method = \"stock.v1.StockService/Reserve\"
+  expect = \"deny\"
+
+`subject`, `kind` (\"user\" or \"service\"), `tenant`, `roles` and `act` say who asks. Where `[[upstream]]` gives contracts, a
+`method` brings its permission and upstream, and is held against its contract as well. `policies` names those that must decide.";
+
+/// Cases in one file; more are hardly written by hand.
+const MAX_BYTES: u64 = 4 << 20;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseFile {
+    case: Vec<Spanned<Case>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    #[serde(default = "somebody")]
+    subject: String,
+    #[serde(default)]
+    kind: CaseKind,
+    #[serde(default)]
+    tenant: String,
+    #[serde(default)]
+    roles: Vec<String>,
+    #[serde(default)]
+    act: Vec<String>,
+    #[serde(default)]
+    method: String,
+    permission: Option<String>,
+    upstream: Option<String>,
+    expect: Expected,
+    policies: Option<HashSet<String>>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum CaseKind {
+    #[default]
+    User,
+    Service,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Expected {
+    Allow,
+    Deny,
+}
+
+fn somebody() -> String {
+    "somebody".to_owned()
+}
+
+/// One error for each case of the file that these policies decide otherwise.
+pub(super) fn report(policies: &Policies, path: &Path) -> Report {
+    let place = path.display();
+    match read(path) {
+        Ok((text, cases)) => {
+            let findings = cases.case.iter().filter_map(|case| {
+                let line = text.get(..case.span().start).map_or(0, |before| before.matches('\n').count()) + 1;
+                failure(policies, case.get_ref())
+                    .map(|problem| Finding::error(format!("{place}:{line}: {}: {problem}", case.get_ref().name)))
+            });
+            Report::of(findings, format!("good: {} of {place} are decided as expected", count(cases.case.len())))
+        }
+        Err(problem) => Report::refused([format!("{place}: {problem}")]),
+    }
+}
+
+fn count(cases: usize) -> String {
+    format!("{cases} {}", if cases == 1 { "case" } else { "cases" })
+}
+
+fn read(path: &Path) -> Result<(String, CaseFile), String> {
+    let length = fs::metadata(path).map_err(|error| error.to_string())?.len();
+    if length > MAX_BYTES {
+        return Err(format!("has {length} bytes; split it into files of {MAX_BYTES} at most"));
+    }
+    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let cases: CaseFile = toml::from_str(&text).map_err(|error| error.to_string())?;
+    if cases.case.is_empty() { Err("has no case; write one under [[case]]".to_owned()) } else { Ok((text, cases)) }
+}
+
+/// How the decision differs from what is expected; None where it doesn't.
+fn failure(policies: &Policies, case: &Case) -> Option<String> {
+    let decision = match decide(policies, case) {
+        Ok(decision) => decision,
+        Err(problem) => return Some(problem),
+    };
+    let decided = if decision.allowed { Expected::Allow } else { Expected::Deny };
+    let by = match &decision.policies[..] {
+        [] if decision.errors.is_empty() => "no policy says anything".to_owned(),
+        [] => decision.errors.join("; "),
+        some => format!("by {}", some.join(", ")),
+    };
+    if decided != case.expect {
+        let [expected, decided] = [case.expect, decided].map(Expected::past);
+        return Some(format!("expected to be {expected}, and is {decided}: {by}"));
+    }
+    let expected = case.policies.as_ref()?;
+    let is_by_those = decision.policies.iter().collect::<HashSet<_>>() == expected.iter().collect();
+    (!is_by_those).then(|| {
+        let mut names: Vec<_> = expected.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        format!("expected to be decided by {}, and is: {by}", names.join(", "))
+    })
+}
+
+impl Expected {
+    fn past(self) -> &'static str {
+        match self {
+            Self::Allow => "allowed",
+            Self::Deny => "denied",
+        }
+    }
+}
+
+fn decide(policies: &Policies, case: &Case) -> Result<PolicyDecision, String> {
+    let kind = match case.kind {
+        CaseKind::User => Kind::User,
+        CaseKind::Service => Kind::Service,
+    };
+    let method = policies.contract.method(&case.method);
+    let question = match method {
+        Some(method) => match declared(method, kind) {
+            Declared::Decided(allowed) => return Ok(without_policy(allowed)),
+            Declared::Asks(permission) => AccessQuestion {
+                permission: case.permission.as_deref().unwrap_or(permission),
+                upstream: case.upstream.as_deref().unwrap_or(&method.upstream),
+                ..AccessQuestion::default()
+            },
+        },
+        None => AccessQuestion {
+            permission: case.permission.as_deref().ok_or_else(|| unknown(case))?,
+            upstream: case.upstream.as_deref().unwrap_or_default(),
+            ..AccessQuestion::default()
+        },
+    };
+    let principal = Principal::new(case.subject.clone(), kind, case.tenant.clone(), case.roles.clone());
+    Ok(policies.decide(&principal, &AccessQuestion { method: &case.method, act: &case.act, ..question }))
+}
+
+fn unknown(case: &Case) -> String {
+    if case.method.is_empty() {
+        return "says neither a permission nor a method; give it one of them".to_owned();
+    }
+    format!(
+        "no contract has the method {}; correct it, give its contract as [[upstream]], or say its permission",
+        case.method
+    )
+}
+
+/// What a contract says before policies are asked.
+enum Declared<'a> {
+    /// They are not asked.
+    Decided(bool),
+    /// They are asked for this permission.
+    Asks(&'a str),
+}
+
+fn declared(method: &Method, kind: Kind) -> Declared<'_> {
+    match &method.policy.access {
+        Access::Public => Declared::Decided(true),
+        Access::Denied => Declared::Decided(false),
+        _ if !method.policy.kinds.accepts(principal_kind(kind)) => Declared::Decided(false),
+        Access::Authenticated => Declared::Decided(true),
+        Access::Permission(permission) => Declared::Asks(permission),
+    }
+}
+
+fn without_policy(allowed: bool) -> PolicyDecision {
+    PolicyDecision { allowed, policies: Vec::new(), errors: Vec::new() }
+}

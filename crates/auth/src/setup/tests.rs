@@ -1,0 +1,71 @@
+use std::path::Path;
+
+use accord_api::FILE_DESCRIPTOR_SET;
+use accord_contract::{Access, Contract};
+
+use super::*;
+use crate::config::{ContractConfig, PolicyConfig};
+
+const READERS: &str = r#"permit(
+    principal in Accord::Role::"catalog-reader", action == Accord::Action::"catalog.products.read", resource);"#;
+
+fn policy_file(directory: &Path, text: &str) -> PolicyConfig {
+    let file = directory.join("test.cedar");
+    std::fs::write(&file, text).unwrap();
+    PolicyConfig { files: vec![file], ..PolicyConfig::default() }
+}
+
+/// What comes of this policy where the contract of the sample's catalog is known.
+fn with_contract(text: &str) -> Result<Policies, PolicyError> {
+    let directory = tempfile::tempdir().unwrap();
+    let descriptors = directory.path().join("catalog.binpb");
+    std::fs::write(&descriptors, FILE_DESCRIPTOR_SET).unwrap();
+    let services = vec!["catalog.v1.ProductService".to_owned()];
+    let catalog = ContractConfig { name: "catalog".to_owned(), descriptors, services };
+    Policies::load(&policy_file(directory.path(), text), &[catalog])
+}
+
+#[test]
+fn permission_of_no_contract_is_refused_with_its_place_and_the_nearest_one() {
+    let slip = READERS.replace("products.read", "product.read");
+    let error = with_contract(&format!("\n{slip}")).err().unwrap().to_string();
+    assert!(error.contains("test.cedar:3:") && error.contains("did you mean `catalog.products.read`?"), "{error}");
+}
+
+#[test]
+fn permission_of_a_contract_is_accepted() {
+    assert!(with_contract(READERS).is_ok());
+}
+
+#[test]
+fn permission_of_a_service_is_not_judged_while_no_contract_is_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let slip = policy_file(directory.path(), &READERS.replace("products.read", "product.read"));
+    assert!(Policies::load(&slip, &[]).is_ok());
+}
+
+#[test]
+fn every_permission_that_the_mesh_itself_asks_for_is_known_without_contracts() {
+    let services: Vec<_> = prost_reflect::DescriptorPool::decode(FILE_DESCRIPTOR_SET)
+        .unwrap()
+        .services()
+        .map(|service| service.full_name().to_owned())
+        .filter(|name| name.starts_with("accord."))
+        .collect();
+    let services: Vec<_> = services.iter().map(String::as_str).collect();
+    let contract = Contract::own(&[(FILE_DESCRIPTOR_SET, &services)], &[]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let methods = contract.methods();
+    let permissions = methods.iter().filter_map(|method| match &method.policy.access {
+        Access::Permission(permission) => Some(permission),
+        _ => None,
+    });
+    let mut judged = 0;
+    for permission in permissions {
+        let policy = format!("permit(principal, action == Accord::Action::\"{permission}\", resource);");
+        let loaded = Policies::load(&policy_file(directory.path(), &policy), &[]);
+        assert!(loaded.is_ok(), "{:?}", loaded.err());
+        judged += 1;
+    }
+    assert!(judged > 5, "{judged}");
+}
