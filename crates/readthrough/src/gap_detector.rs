@@ -71,7 +71,7 @@ pub enum Missing {
 
 /// What is known of each sender. Bounded: where one is forgotten for a newcomer, it may
 /// be gone, and is heard again in a moment if it is not: until then the cache is as good as new.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct GapDetector {
     capacity: usize,
     /// Until when there may be senders that were never heard.
@@ -80,7 +80,7 @@ pub struct GapDetector {
     senders: HashMap<String, Sender>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Sender {
     newest: u64,
     heard: Moment,

@@ -10,6 +10,8 @@
 //! 5. The gap detector belongs to the log and not to a replica: a sender may tell each batch to another one, and what is known of
 //!    senders, their sequences and their heartbeats is as ordered as the batches are. Its times are by the log's own clock; one
 //!    that is set forward costs a flush, and one that is set back keeps newcomers waiting.
+//! 6. Numbers may come twice, where a database fails over and has lost what it had committed. So each record has a random mark, and
+//!    a replica says the mark of what it has seen. Where the log has another one, or none, nothing counts as confirmed by it.
 //!
 //! An operation whose outcome is unknown is tried again: repeating it is harmless.
 
@@ -63,6 +65,8 @@ pub struct Record {
     pub tags: Arc<[Tag]>,
     /// Whose leases nobody waits for.
     pub writer: Option<LeaseHolder>,
+    /// Random: another record of this number, after the database lost this one, has another.
+    pub mark: u64,
 }
 
 /// A replica in the register.
@@ -96,6 +100,8 @@ pub struct Verification {
     pub member: Member,
     /// The newest number that it has read.
     pub seen: u64,
+    /// The mark of that number's record; 0 where there is none.
+    pub seen_mark: u64,
     /// Replicas that are struck off where their counter is still this one.
     pub silent: Vec<(u128, u64)>,
     /// The replica ends, and answers with nothing any more: it is taken out of the register.
@@ -111,6 +117,10 @@ pub struct Verified {
     pub oldest: u64,
     /// The newest number in the log.
     pub head: u64,
+    /// The mark of its record; 0 where there is none.
+    pub head_mark: u64,
+    /// Whether the log has the record that the replica has seen last.
+    pub has_seen: bool,
     /// What comes after the number seen. Not all of it where it is much.
     pub records: Vec<Record>,
     /// The register.
@@ -118,10 +128,11 @@ pub struct Verified {
 }
 
 /// Gives batches their numbers, in any log: what the gap detector says of each, and the records to be written. `head` is the newest
-/// number so far. To be called under the log's lock.
+/// number so far, and `mark` a random one. To be called under the log's lock.
 pub fn number(
     batches: &[Invalidation],
     head: u64,
+    mark: u64,
     mut note: impl FnMut(&Batch<'_>) -> Noted,
 ) -> (Vec<(Noted, Option<u64>)>, Vec<Record>) {
     let mut records = Vec::new();
@@ -132,7 +143,7 @@ pub fn number(
         // A number for each batch that changes anything, even where it was here before: what is acknowledged is its own number.
         let number = (is_flush || !tags.is_empty()).then(|| {
             let number = head + 1 + records.len() as u64;
-            records.push(Record { number, is_flush, tags: Arc::clone(tags), writer: *writer });
+            records.push(Record { number, is_flush, tags: Arc::clone(tags), writer: *writer, mark });
             number
         });
         (noted, number)
@@ -168,7 +179,7 @@ impl<W: World> InvalidationLog for InProcessLog<W> {
         let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { gap_detector, head, unread } = &mut *guard;
         let now = self.world.now();
-        let (noted, records) = number(batches, *head, |batch| gap_detector.note(batch, now));
+        let (noted, records) = number(batches, *head, 0, |batch| gap_detector.note(batch, now));
         *head += records.len() as u64;
         unread.extend(records);
         Ok(Appended { incarnation: self.incarnation, noted, head: *head, members: Vec::new() })
@@ -178,6 +189,7 @@ impl<W: World> InvalidationLog for InProcessLog<W> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let records = std::mem::take(&mut state.unread);
         let (incarnation, oldest) = (self.incarnation, verification.seen + 1);
-        Ok(Verified { incarnation, oldest, head: state.head, records, members: Vec::new() })
+        let (head, head_mark, members) = (state.head, 0, Vec::new());
+        Ok(Verified { incarnation, oldest, head, head_mark, has_seen: true, records, members })
     }
 }

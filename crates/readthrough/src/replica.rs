@@ -16,8 +16,9 @@
 //!    passed since it *read* the number.
 //! 5. **Striking off.** Whose counter is unchanged for d is struck off the register, so that the next writers don't wait for it.
 //!    The log looks once more whether the counter is unchanged.
-//! 6. **Anew.** Another incarnation of the log, a gap, or a trimmed beginning: everything that was loaded is dropped, and a first lease
-//!    time of d begins, in which nothing is acknowledged, granted, joined or kept: replicas on another log are over then.
+//! 6. **Anew.** Another incarnation of the log, a gap, a trimmed beginning, or a record that the log has lost: everything that was
+//!    loaded is dropped, and a first lease time of d begins, in which nothing is acknowledged, granted, joined or kept: replicas on
+//!    another log are over then.
 //!
 //! A replica does one thing at a time with the log, so it sees registers in the order in which they were committed. A process
 //! that is alone has no lease: it is verified for ever, and its register is empty.
@@ -59,6 +60,8 @@ pub(crate) struct Rules {
     pub(crate) holder_share: f64,
     pub(crate) first_time_on_another_log: bool,
     pub(crate) gap_begins_anew: bool,
+    pub(crate) lost_record_begins_anew: bool,
+    pub(crate) number_seen_before_is_looked_into: bool,
 }
 
 impl Rules {
@@ -70,6 +73,8 @@ impl Rules {
         holder_share: HOLDER_SHARE,
         first_time_on_another_log: true,
         gap_begins_anew: true,
+        lost_record_begins_anew: true,
+        number_seen_before_is_looked_into: true,
     };
 }
 
@@ -238,8 +243,8 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
             self.state().note_append(&appended, returned, counted_from, lease);
         }
         // Where this fails, the next verification brings it, or this replica is not verified any more.
-        let applied =
-            if self.state().has_read(&appended) { Vec::new() } else { self.verify_in_turn().await.unwrap_or_default() };
+        let has_read = self.state().has_read(&appended, &self.0.rules);
+        let applied = if has_read { Vec::new() } else { self.verify_in_turn().await.unwrap_or_default() };
         self.changed();
         for (told, (noted, number)) in told.into_iter().zip(&appended.noted) {
             let _ = told.send(Ok(self.invalidated(*noted, *number, &appended, &applied)));
@@ -289,12 +294,12 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
             engine.verified_until(until);
         }
         state.see(&verified.members, now);
-        if state.continues(verified, rules.gap_begins_anew) {
+        if state.continues(verified, rules) {
             for record in &verified.records {
                 let everything = record.is_flush.then(|| engine.end_all_epochs(record.writer));
                 let tags = engine.end_epochs(&record.tags, record.writer);
                 let leased = everything.into_iter().chain(tags.iter().copied()).max().unwrap_or_default();
-                state.applied(record.number, if rules.confirmed_after_leases { leased } else { now });
+                state.applied(record, if rules.confirmed_after_leases { leased } else { now });
                 applied.push(Applied { number: record.number, everything, tags });
             }
         } else {
@@ -321,8 +326,9 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
 
     /// Whether a number of a log is acknowledged, whichever replica appended it.
     pub fn acknowledgement(&self, incarnation: u128, number: u64) -> Acknowledgement {
-        let (now, first_ends) = (self.world().now(), self.0.engine.0.leases.first_ends());
         let mut state = self.state();
+        // Under the lock: what begins anew begins a first lease time, and numbers from before it are not known any more.
+        let (now, first_ends) = (self.world().now(), self.0.engine.0.leases.first_ends());
         if state.incarnation() != Some(incarnation) {
             return Acknowledgement::Unknown;
         }

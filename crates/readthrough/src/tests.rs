@@ -7,6 +7,7 @@ mod metadata;
 mod namespace_loads;
 mod namespaces;
 mod refresh;
+mod replicas;
 mod stale;
 mod stored;
 mod write_through;

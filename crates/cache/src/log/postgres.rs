@@ -63,6 +63,7 @@ pub struct PostgresLog {
 struct Head {
     incarnation: u128,
     number: u64,
+    mark: u64,
     gap_detector: GapDetector,
     now: Moment,
 }
@@ -87,8 +88,10 @@ impl PostgresLog {
 
     async fn append_once(&self, batches: &[Invalidation]) -> Result<Appended, accord_store::Error> {
         let mut transaction = self.begin().await?;
-        let Head { incarnation, number: head, mut gap_detector, now } = self.head(&mut transaction).await?;
-        let (noted, records) = number(batches, head, |batch| gap_detector.note(batch, now));
+        let Head { incarnation, number: head, mark, mut gap_detector, now } = self.head(&mut transaction).await?;
+        let new_mark = random_mark();
+        let (noted, records) = number(batches, head, new_mark, |batch| gap_detector.note(batch, now));
+        let mark = if records.is_empty() { mark } else { new_mark };
         let head = head + records.len() as u64;
         for record in &records {
             add(&mut transaction, record).await?;
@@ -96,7 +99,8 @@ impl PostgresLog {
         if !records.is_empty() {
             sqlx::query(TRIM).bind(signed(head.saturating_sub(KEPT))).execute(&mut *transaction).await?;
         }
-        sqlx::query(SET_HEAD).bind(signed(head)).bind(gap_detector.encode()).execute(&mut *transaction).await?;
+        let set = sqlx::query(SET_HEAD).bind(signed(head)).bind(signed(mark)).bind(gap_detector.encode());
+        set.execute(&mut *transaction).await?;
         let members = members(&mut transaction).await?;
         transaction.commit().await?;
         if !records.is_empty() {
@@ -106,9 +110,12 @@ impl PostgresLog {
     }
 
     async fn verify_once(&self, verification: &Verification) -> Result<Verified, accord_store::Error> {
-        let Verification { member, seen, silent, is_last } = verification;
+        let Verification { member, seen, seen_mark, silent, is_last } = verification;
         let mut transaction = self.begin().await?;
-        let Head { incarnation, number: head, .. } = self.head(&mut transaction).await?;
+        let Head { incarnation, number: head, mark: head_mark, .. } = self.head(&mut transaction).await?;
+        let (has_seen, records) = read(&mut transaction, *seen, *seen_mark).await?;
+        // Of what the database has lost, nothing counts.
+        let confirmed = if has_seen { member.confirmed } else { 0 };
         for (replica, counter) in silent {
             sqlx::query(STRIKE).bind(bytes(*replica)).bind(signed(*counter)).execute(&mut *transaction).await?;
         }
@@ -116,29 +123,28 @@ impl PostgresLog {
         if *is_last {
             sqlx::query(DELETE_MEMBER).bind(name).execute(&mut *transaction).await?;
         } else {
-            let set = sqlx::query(SET_MEMBER).bind(name).bind(signed(member.counter)).bind(signed(member.confirmed));
+            let set = sqlx::query(SET_MEMBER).bind(name).bind(signed(member.counter)).bind(signed(confirmed));
             set.execute(&mut *transaction).await?;
         }
         let oldest: Option<i64> = sqlx::query(FIND_OLDEST).fetch_one(&mut *transaction).await?.try_get(0)?;
-        let rows = sqlx::query(FIND_RECORDS).bind(signed(*seen)).bind(READ).fetch_all(&mut *transaction).await?;
-        let records = rows.iter().map(record).collect::<Result<_, _>>()?;
         let members = members(&mut transaction).await?;
         transaction.commit().await?;
-        if self.confirmed.swap(member.confirmed, Ordering::Relaxed) != member.confirmed {
+        if self.confirmed.swap(confirmed, Ordering::Relaxed) != confirmed {
             self.notify(CONFIRMED);
         }
-        Ok(Verified { incarnation, oldest: oldest.map_or(head + 1, unsigned), head, records, members })
+        let oldest = oldest.map_or(head + 1, unsigned);
+        Ok(Verified { incarnation, oldest, head, head_mark, has_seen, records, members })
     }
 
     /// The head row, and the time by the database's clock.
     async fn head(&self, transaction: &mut Transaction) -> Result<Head, SqlError> {
         let row = sqlx::query(FIND_HEAD).fetch_one(&mut **transaction).await?;
-        let now = Moment(unsigned(row.try_get(3)?) * 1_000_000);
-        let stored: Vec<u8> = row.try_get(2)?;
+        let (mark, now) = (unsigned(row.try_get(2)?), Moment(unsigned(row.try_get(4)?) * 1_000_000));
+        let stored: Vec<u8> = row.try_get(3)?;
         // What can't be read is as unknown as the senders of a new log.
         let gap_detector = GapDetector::decode(self.senders, &stored);
         let gap_detector = gap_detector.unwrap_or_else(|| GapDetector::new(self.senders, now));
-        Ok(Head { incarnation: name(&row, 0)?, number: unsigned(row.try_get(1)?), gap_detector, now })
+        Ok(Head { incarnation: name(&row, 0)?, number: unsigned(row.try_get(1)?), mark, gap_detector, now })
     }
 
     /// Wakes the replicas. Nobody waits for it.
@@ -192,7 +198,16 @@ async fn add(transaction: &mut Transaction, record: &Record) -> Result<(), SqlEr
     let writer = record.writer.filter(|_| !record.is_flush);
     let writer = writer.map_or_else(Vec::new, |LeaseHolder(writer)| bytes(writer));
     let add = sqlx::query(ADD).bind(signed(record.number)).bind(i64::from(record.is_flush)).bind(tags).bind(writer);
-    add.execute(&mut **transaction).await.map(drop)
+    add.bind(signed(record.mark)).execute(&mut **transaction).await.map(drop)
+}
+
+/// Whether the record that was seen last is there, and what comes after it.
+async fn read(transaction: &mut Transaction, seen: u64, mark: u64) -> Result<(bool, Vec<Record>), SqlError> {
+    let rows = sqlx::query(FIND_RECORDS).bind(signed(seen)).bind(READ).fetch_all(&mut **transaction).await?;
+    let mut records = rows.iter().map(record).collect::<Result<Vec<_>, _>>()?;
+    let last = records.first().filter(|record| record.number == seen).map(|record| record.mark);
+    records.retain(|record| record.number > seen);
+    Ok((seen == 0 || last == Some(mark), records))
 }
 
 async fn members(transaction: &mut Transaction) -> Result<Vec<Member>, SqlError> {
@@ -212,6 +227,7 @@ fn record(row: &AnyRow) -> Result<Record, SqlError> {
         is_flush: row.try_get::<i64, _>(1)? != 0,
         tags: tags.iter().map(|tag| Tag::from_bits(u64::from_be_bytes(*tag))).collect::<Arc<_>>(),
         writer: writer.try_into().ok().map(|writer| LeaseHolder(u128::from_be_bytes(writer))),
+        mark: unsigned(row.try_get(4)?),
     })
 }
 
@@ -225,7 +241,11 @@ fn bytes(name: u128) -> Vec<u8> {
     name.to_be_bytes().to_vec()
 }
 
-/// Numbers of a log stay below 2^63.
+fn random_mark() -> u64 {
+    Uuid::new_v4().as_u64_pair().1 >> 1
+}
+
+/// Numbers and marks of a log stay below 2^63.
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

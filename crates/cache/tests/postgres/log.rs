@@ -29,8 +29,13 @@ async fn append(log: &PostgresLog, sequence: u64, tags: &[&str]) -> Appended {
     log.append(&[batch(sequence, tags)]).await.unwrap()
 }
 
+/// A verification by a replica that has seen nothing.
+fn new(member: Member) -> Verification {
+    Verification { member, seen: 0, seen_mark: 0, silent: Vec::new(), is_last: false }
+}
+
 async fn verify(log: &PostgresLog, member: Member, seen: u64) -> Verified {
-    log.verify(&Verification { member, seen, silent: Vec::new(), is_last: false }).await.unwrap()
+    log.verify(&Verification { seen, ..new(member) }).await.unwrap()
 }
 
 fn member(replica: u128, counter: u64) -> Member {
@@ -84,8 +89,7 @@ async fn register_keeps_higher_counter_and_strikes_off_unchanged_one_alone() {
     verify(&second, member(2, 5), 0).await;
     let before = verify(&second, member(2, 4), 0).await;
     assert_eq!(before.members, [member(2, 5)]);
-    let strike =
-        |counter| Verification { member: member(1, counter), seen: 0, silent: vec![(2, counter)], is_last: false };
+    let strike = |counter| Verification { silent: vec![(2, counter)], ..new(member(1, counter)) };
     let kept = first.verify(&strike(4)).await.unwrap();
     assert_eq!(kept.members.len(), 2, "{kept:?}");
     let struck = first.verify(&strike(5)).await.unwrap();
@@ -96,7 +100,7 @@ async fn register_keeps_higher_counter_and_strikes_off_unchanged_one_alone() {
 async fn replica_that_leaves_is_out_of_the_register() {
     let [first, second] = two("log_leaves").await;
     verify(&second, member(2, 1), 0).await;
-    let last = Verification { member: member(2, 2), seen: 0, silent: Vec::new(), is_last: true };
+    let last = Verification { is_last: true, ..new(member(2, 2)) };
     second.verify(&last).await.unwrap();
     assert_eq!(append(&first, 1, &[]).await.members, []);
 }
@@ -114,4 +118,23 @@ async fn registration_reads_number_or_is_read_by_its_append() {
         let is_read = verified.records.iter().any(|record| record.number == appended.head);
         assert!(is_registered || is_read, "{appended:?} {verified:?}");
     }
+}
+
+/// As after a failover that lost the record which the replica has seen, when its number has been given once more.
+#[tokio::test]
+async fn number_whose_record_was_lost_counts_as_neither_seen_nor_confirmed() {
+    let [first, second] = two("log_marks").await;
+    append(&first, 1, &[]).await;
+    let appended = append(&first, 2, &["product/milk"]).await;
+    let read = verify(&second, member(2, 1), 0).await;
+    assert_eq!((read.head, read.records.last().unwrap().mark), (appended.head, read.head_mark));
+    let (seen, confirmed) = (appended.head, appended.head);
+    let verification = |counter, seen_mark| {
+        let member = Member { confirmed, ..member(2, counter) };
+        Verification { seen, seen_mark, ..new(member) }
+    };
+    let known = second.verify(&verification(2, read.head_mark)).await.unwrap();
+    assert_eq!((known.has_seen, known.members[0].confirmed), (true, confirmed));
+    let lost = second.verify(&verification(3, read.head_mark ^ 1)).await.unwrap();
+    assert_eq!((lost.has_seen, lost.members[0].confirmed), (false, 0));
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::Acknowledgement;
-use crate::log::{Appended, Member, Verification, Verified};
+use super::{Acknowledgement, Rules};
+use crate::log::{Appended, Member, Record, Verification, Verified};
 use crate::world::Moment;
 
 /// A record whose epochs are ended; until when others than its writer may hold leases on what it is about.
@@ -21,6 +21,8 @@ pub(super) struct State {
     /// The incarnation of the log.
     log: Option<u128>,
     seen: u64,
+    /// Of the record of that number.
+    seen_mark: u64,
     counter: u64,
     verified_at: Moment,
     /// What is applied and not yet confirmed, by number, and when the leases on it are over.
@@ -54,6 +56,7 @@ impl State {
             name,
             log,
             seen: 0,
+            seen_mark: 0,
             counter: 0,
             verified_at: Moment::default(),
             unconfirmed: VecDeque::new(),
@@ -80,6 +83,7 @@ impl State {
         Verification {
             member: Member { replica: self.name, counter: self.counter, confirmed: self.confirmed },
             seen: self.seen,
+            seen_mark: self.seen_mark,
             silent: silent.map(|other| (other.member.replica, other.member.counter)).collect(),
             is_last: false,
         }
@@ -109,21 +113,24 @@ impl State {
     }
 
     /// Whether what was read follows what was read before.
-    pub(super) fn continues(&self, verified: &Verified, looks_for_gaps: bool) -> bool {
+    pub(super) fn continues(&self, verified: &Verified, rules: &Rules) -> bool {
         let are_next = || (self.seen + 1..).zip(&verified.records).all(|(next, record)| next == record.number);
         let has_all = verified.oldest <= self.seen + 1 && verified.head >= self.seen;
-        self.log == Some(verified.incarnation) && (!looks_for_gaps || (has_all && are_next()))
+        let is_whole = !rules.gap_begins_anew || (has_all && are_next());
+        let has_seen = !rules.lost_record_begins_anew || verified.has_seen;
+        self.log == Some(verified.incarnation) && is_whole && has_seen
     }
 
     /// A record is applied.
-    pub(super) fn applied(&mut self, number: u64, over: Moment) {
-        self.seen = number;
-        self.unconfirmed.push_back((number, over));
+    pub(super) fn applied(&mut self, record: &Record, over: Moment) {
+        (self.seen, self.seen_mark) = (record.number, record.mark);
+        self.unconfirmed.push_back((record.number, over));
     }
 
     /// All numbers up to the head are dealt with when everything that was leased is over.
     pub(super) fn begin_anew(&mut self, verified: &Verified, over: Moment) {
-        (self.log, self.seen, self.confirmed) = (Some(verified.incarnation), verified.head, 0);
+        (self.log, self.confirmed) = (Some(verified.incarnation), 0);
+        (self.seen, self.seen_mark) = (verified.head, verified.head_mark);
         self.unconfirmed = VecDeque::from([(verified.head, over)]);
         // These numbers may be of another log.
         self.pending.clear();
@@ -140,9 +147,12 @@ impl State {
         }
     }
 
-    /// Whether an append brought nothing that is to be read, as a heartbeat does not.
-    pub(super) fn has_read(&self, appended: &Appended) -> bool {
-        self.log == Some(appended.incarnation) && self.has_seen(appended.head)
+    /// Whether an append brought nothing that is to be read, as a heartbeat does not. A number that was seen before is another
+    /// record's by now.
+    pub(super) fn has_read(&self, appended: &Appended, rules: &Rules) -> bool {
+        let has_number = appended.noted.iter().any(|(_, number)| number.is_some());
+        let has_lost = rules.number_seen_before_is_looked_into && (has_number || appended.head < self.seen);
+        self.log == Some(appended.incarnation) && self.has_seen(appended.head) && !has_lost
     }
 
     pub(super) fn has_seen(&self, head: u64) -> bool {

@@ -28,6 +28,7 @@ pub(super) struct LogRules {
     pub registrations_stay: bool,
     pub strikes_the_silent_alone: bool,
     pub higher_counter_stays: bool,
+    pub lost_numbers_are_not_confirmed: bool,
 }
 
 impl LogRules {
@@ -36,6 +37,7 @@ impl LogRules {
         registrations_stay: true,
         strikes_the_silent_alone: true,
         higher_counter_stays: true,
+        lost_numbers_are_not_confirmed: true,
     };
 }
 
@@ -49,7 +51,8 @@ pub(super) struct Database {
     lease: Duration,
 }
 
-struct Stored {
+#[derive(Clone)]
+pub(super) struct Stored {
     incarnation: u128,
     head: u64,
     records: VecDeque<Record>,
@@ -62,6 +65,8 @@ struct Stored {
     /// Changes with each notification.
     news: u64,
     flushes: u64,
+    /// The newest mark; of them none comes twice.
+    mark: u64,
 }
 
 impl Database {
@@ -76,6 +81,7 @@ impl Database {
             ahead: WALL,
             news: 0,
             flushes: 0,
+            mark: 0,
         };
         Self { world: world.clone(), stored: Arc::new(Mutex::new(stored)), rules, lease }
     }
@@ -86,6 +92,13 @@ impl Database {
 
     pub(super) fn head(&self) -> u64 {
         self.stored.lock().unwrap().head
+    }
+
+    /// A verification comes once more, of a replica that had seen everything.
+    pub(super) fn repeat(&self, member: Member) {
+        let stored = self.stored();
+        let (seen, seen_mark) = (stored.head, stored.mark_of(stored.head).unwrap_or_default());
+        self.verify(&Verification { member, seen, seen_mark, silent: Vec::new(), is_last: false });
     }
 
     pub(super) fn flushes(&self) -> u64 {
@@ -110,6 +123,17 @@ impl Database {
         stored.gap_detector = GapDetector::new(8, self.wall(&stored));
     }
 
+    /// What it has by now.
+    pub(super) fn stored(&self) -> Stored {
+        self.stored.lock().unwrap().clone()
+    }
+
+    /// Another server takes over, which has no more than this.
+    pub(super) fn fail_over(&self, to: Stored) {
+        let mut stored = self.stored.lock().unwrap();
+        *stored = Stored { mark: stored.mark, news: stored.news, ..to };
+    }
+
     fn wall(&self, stored: &Stored) -> Moment {
         Moment(self.world.now().0 + stored.ahead)
     }
@@ -130,7 +154,9 @@ impl Database {
         let mut guard = self.stored.lock().unwrap();
         let now = self.wall(&guard);
         let stored = &mut *guard;
-        let (noted, mut records) = number(batches, stored.head, |batch| stored.gap_detector.note(batch, now));
+        stored.mark += 1;
+        let (noted, mut records) =
+            number(batches, stored.head, stored.mark, |batch| stored.gap_detector.note(batch, now));
         stored.head += records.len() as u64;
         stored.flushes += records.iter().filter(|record| record.is_flush).count() as u64;
         for flush in records.iter_mut().filter(|record| record.is_flush) {
@@ -147,7 +173,7 @@ impl Database {
     }
 
     pub(super) fn verify(&self, verification: &Verification) -> Verified {
-        let (mut guard, member) = (self.stored.lock().unwrap(), verification.member);
+        let (mut guard, mut member) = (self.stored.lock().unwrap(), verification.member);
         let now = self.wall(&guard);
         let stored = &mut *guard;
         for (replica, counter) in &verification.silent {
@@ -155,6 +181,10 @@ impl Database {
             if stored.members.get(replica).is_some_and(is_unchanged) || !self.rules.strikes_the_silent_alone {
                 stored.members.remove(replica);
             }
+        }
+        let has_seen = verification.seen == 0 || stored.mark_of(verification.seen) == Some(verification.seen_mark);
+        if !has_seen && self.rules.lost_numbers_are_not_confirmed {
+            member.confirmed = 0;
         }
         let before = stored.members.get(&member.replica).map(|(before, _)| *before);
         let is_newer = before.is_none_or(|before| before.counter < member.counter) || !self.rules.higher_counter_stays;
@@ -167,8 +197,9 @@ impl Database {
         let oldest = stored.records.front().map_or(stored.head + 1, |record| record.number);
         let new = stored.records.iter().filter(|record| record.number > verification.seen);
         let (incarnation, head, records) = (stored.incarnation, stored.head, new.take(READ).cloned().collect());
+        let head_mark = stored.mark_of(head).unwrap_or_default();
         drop(guard);
-        Verified { incarnation, oldest, head, records, members: self.members() }
+        Verified { incarnation, oldest, head, head_mark, has_seen, records, members: self.members() }
     }
 
     /// Now and then one gets lost.
@@ -176,6 +207,12 @@ impl Database {
         if is_news && self.world.rng.below(4) > 0 {
             stored.news += 1;
         }
+    }
+}
+
+impl Stored {
+    fn mark_of(&self, number: u64) -> Option<u64> {
+        self.records.iter().find(|record| record.number == number).map(|record| record.mark)
     }
 }
 

@@ -2,6 +2,7 @@
 //! a second one, which holds an answer and verifies only when it is told to. Messages arrive at once, but for those that are
 //! delayed.
 
+mod failover;
 mod schedule;
 
 use std::sync::Arc;
@@ -9,12 +10,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::gateway::Gateway;
-use super::log::{Database, LogRules};
+use super::log::LogRules;
 use super::mesh::{Variant, tag};
 use super::replica_process::REPLICA_LEASE;
+use crate::World;
 use crate::engine::Rules;
 use crate::replica;
-use crate::{Member, Verification, World};
 use schedule::{OBJECT, Schedule};
 
 const OTHER: u8 = 2;
@@ -108,16 +109,12 @@ fn strike_of_verified_replica(variant: Variant, is_repeated: bool) -> Result<(),
     schedule.pass(REPLICA_LEASE.mul_f64(0.9));
     schedule.verify();
     if is_repeated {
-        repeat(&schedule.database, older);
+        schedule.database.repeat(older);
     }
     schedule.run(async move { first.replica.verify().await }).unwrap();
     schedule.write(OBJECT);
     schedule.read();
     schedule.verdict()
-}
-
-fn repeat(database: &Database, member: Member) {
-    database.verify(&Verification { member, seen: database.head(), silent: Vec::new(), is_last: false });
 }
 
 fn strike_of_replica_that_verified(variant: Variant) -> Result<(), String> {

@@ -5,7 +5,7 @@ use accord_store::Migrations;
 pub(super) const MIGRATIONS: Migrations = Migrations {
     table: "invalidation_log_schema_steps",
     lock: 4_702_111_234_474_983_749,
-    steps: &[&[HEAD, RECORDS, MEMBERS]],
+    steps: &[&[HEAD, RECORDS, MEMBERS], &[MARK_OF_HEAD, MARK_OF_RECORD]],
 };
 
 /// Where replicas listen.
@@ -27,20 +27,20 @@ pub(super) const MAKE_HEAD: &str = "
     INSERT INTO invalidation_log_head (id, incarnation, number, senders) VALUES (1, $1, 0, '') ON CONFLICT (id) DO NOTHING";
 
 pub(super) const FIND_HEAD: &str = "
-    SELECT incarnation, number, senders, CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)
+    SELECT incarnation, number, mark, senders, CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)
     FROM invalidation_log_head WHERE id = 1";
 
-pub(super) const SET_HEAD: &str = "UPDATE invalidation_log_head SET number = $1, senders = $2 WHERE id = 1";
+pub(super) const SET_HEAD: &str = "UPDATE invalidation_log_head SET number = $1, mark = $2, senders = $3 WHERE id = 1";
 
 pub(super) const ADD: &str =
-    "INSERT INTO invalidation_log_records (number, is_flush, tags, writer) VALUES ($1, $2, $3, $4)";
+    "INSERT INTO invalidation_log_records (number, is_flush, tags, writer, mark) VALUES ($1, $2, $3, $4, $5)";
 
 pub(super) const TRIM: &str = "DELETE FROM invalidation_log_records WHERE number <= $1";
 
 pub(super) const FIND_OLDEST: &str = "SELECT MIN(number) FROM invalidation_log_records";
 
 pub(super) const FIND_RECORDS: &str = "
-    SELECT number, is_flush, tags, writer FROM invalidation_log_records WHERE number > $1 ORDER BY number LIMIT $2";
+    SELECT number, is_flush, tags, writer, mark FROM invalidation_log_records WHERE number >= $1 ORDER BY number LIMIT $2";
 
 pub(super) const FIND_MEMBERS: &str = "SELECT replica, counter, confirmed FROM invalidation_log_replicas";
 
@@ -76,3 +76,9 @@ const MEMBERS: &str = "
         counter BIGINT NOT NULL,
         confirmed BIGINT NOT NULL
     )";
+
+/// Tells a record from another one of its number, after the database lost it.
+const MARK_OF_RECORD: &str = "ALTER TABLE invalidation_log_records ADD COLUMN mark BIGINT NOT NULL DEFAULT 0";
+
+/// The same of the newest record.
+const MARK_OF_HEAD: &str = "ALTER TABLE invalidation_log_head ADD COLUMN mark BIGINT NOT NULL DEFAULT 0";

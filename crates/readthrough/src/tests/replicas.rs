@@ -1,0 +1,56 @@
+//! A replica before a log that a test answers for.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::*;
+
+const LEASE: Duration = Duration::from_secs(1);
+
+/// A log that has only ever got as far as the test says, and keeps no records.
+#[derive(Clone, Default)]
+struct Trimmed(Arc<Mutex<u64>>);
+
+impl InvalidationLog for Trimmed {
+    async fn append(&self, _: &[Invalidation]) -> Result<Appended, LogError> {
+        Err(LogError("nobody appends".to_owned()))
+    }
+
+    async fn verify(&self, _: &Verification) -> Result<Verified, LogError> {
+        let head = *self.0.lock().unwrap();
+        let (oldest, records, members) = (head + 1, Vec::new(), Vec::new());
+        Ok(Verified { incarnation: 1, oldest, head, head_mark: 0, has_seen: true, records, members })
+    }
+}
+
+fn verify(replica: &Replica<Trimmed, ManualOrigin, MemoryStore, ManualWorld>) {
+    replica.verify().now_or_never().expect("the log answers at once").unwrap();
+}
+
+/// Real threads, many times: one looks for an acknowledgement while the other one begins anew.
+#[test]
+fn number_that_a_replica_skipped_is_not_acknowledged_before_its_first_lease_time_is_over() {
+    for _ in 0..100 {
+        let (engine, _, world) = subject();
+        let log = Trimmed(Arc::new(Mutex::new(1)));
+        let replica = Replica::sharing(engine, log.clone(), 1, LEASE);
+        verify(&replica);
+        world.advance(10);
+        *log.0.lock().unwrap() = 3;
+        let (is_looking, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    assert_ne!(replica.acknowledgement(1, 3), Acknowledgement::Done);
+                    is_looking.store(true, Ordering::SeqCst);
+                }
+            });
+            while !is_looking.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            verify(&replica);
+            is_over.store(true, Ordering::SeqCst);
+        });
+        world.advance(1);
+        assert_eq!(replica.acknowledgement(1, 3), Acknowledgement::Done);
+    }
+}
