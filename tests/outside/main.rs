@@ -1,5 +1,5 @@
 //! Services that Accord never met, and clients nobody here wrote: gRPC for Go, Node and Python, the own
-//! libraries of Connect and gRPC-Web, ws for Node, Chromium, buf, a real OTLP collector, and a Redis.
+//! libraries of Connect and gRPC-Web, ws for Node, Chromium, buf, a real OTLP collector, a Redis, Envoy, nginx and Traefik.
 //!
 //! The tools come from the environment that `cargo xtask test` prepares; without them these tests fail.
 
@@ -11,6 +11,7 @@ mod namespaces;
 mod never_met;
 mod openapi;
 mod orders;
+mod proxies;
 mod python;
 mod relays;
 mod shared_limits;

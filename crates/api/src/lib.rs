@@ -76,4 +76,46 @@ pub mod google {
         #![allow(missing_docs, clippy::pedantic, reason = "generated code")]
         tonic::include_proto!("google.api");
     }
+
+    /// The error model.
+    pub mod rpc {
+        #![allow(missing_docs, clippy::pedantic, reason = "generated code")]
+        tonic::include_proto!("google.rpc");
+    }
+}
+
+/// Envoy's packages, as far as auth needs them to be asked by Envoy.
+pub mod envoy {
+    /// What they share.
+    pub mod config {
+        /// Headers and addresses.
+        pub mod core {
+            /// Version 3.
+            pub mod v3 {
+                #![allow(missing_docs, clippy::pedantic, reason = "generated code")]
+                tonic::include_proto!("envoy.config.core.v3");
+            }
+        }
+    }
+
+    /// Statuses.
+    pub mod r#type {
+        /// Version 3.
+        pub mod v3 {
+            #![allow(missing_docs, clippy::pedantic, reason = "generated code")]
+            tonic::include_proto!("envoy.r#type.v3");
+        }
+    }
+
+    /// Services.
+    pub mod service {
+        /// External authorization.
+        pub mod auth {
+            /// Version 3.
+            pub mod v3 {
+                #![allow(missing_docs, clippy::pedantic, reason = "generated code")]
+                tonic::include_proto!("envoy.service.auth.v3");
+            }
+        }
+    }
 }

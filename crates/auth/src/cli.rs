@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
         let directory = tempfile::tempdir().unwrap();
-        let texts = ["tokens.issuer", "tokens.audience", "upstream[].name"];
+        let texts = ["tokens.issuer", "tokens.audience", "upstream[].name", "ext_authz.actor"];
         let descriptors = directory.path().join("catalog.binpb");
         std::fs::write(&descriptors, accord_api::FILE_DESCRIPTOR_SET).unwrap();
         let least = format!("{LEAST}[[upstream]]\nname = 'catalog'\ndescriptors = '{}'\n", descriptors.display());
@@ -229,7 +229,8 @@ mod tests {
         // Whatever else is accepted has no bound: give the new key one.
         let listeners = ["listen.proxy_protocol = true", "admin.proxy_protocol = true"];
         let files = ["policy.files = []", "policy.shadow_files = []", "policy.overlays = []"];
-        let expected = [&listeners[..], &["tokens.refresh_reuse_interval = \"0s\""], &files].concat();
+        let proxies = ["ext_authz.listen.proxy_protocol = true"];
+        let expected = [&listeners[..], &["tokens.refresh_reuse_interval = \"0s\""], &files, &proxies].concat();
         assert_eq!(accepted, expected);
     }
 

@@ -7,7 +7,7 @@ use accord_runtime::{
         Configuration, Invalid, Secret,
         bound::{self, Count, DAY, HOUR, Time},
     },
-    server::ListenConfig,
+    server::{Address, ListenConfig},
     telemetry::TelemetryConfig,
 };
 use accord_store::StoreUrl;
@@ -32,6 +32,8 @@ pub struct Config {
     pub policy: PolicyConfig,
     /// The services whose contracts policies are about.
     pub upstream: Vec<ContractConfig>,
+    /// Requests that other proxies than the gateway ask about.
+    pub ext_authz: ExtAuthzConfig,
     /// Logs, traces, metrics.
     pub telemetry: TelemetryConfig,
     /// How long work in flight has after SIGTERM, 1ms to 1h. Default: `20s`.
@@ -106,6 +108,10 @@ pub struct PolicyConfig {
     /// `accord.auth.shadow_decisions` counts where they differ. Default: none.
     #[serde(deserialize_with = "bound::files")]
     pub shadow_files: Vec<PathBuf>,
+    /// Permissions that no contract names, such as those of the cache's namespaces; only read where there are contracts.
+    /// Default: none.
+    #[serde(deserialize_with = "bound::texts", skip_serializing_if = "Vec::is_empty")]
+    pub permissions: Vec<String>,
     /// Overlay files of the contracts, weakest first. Default: none.
     #[serde(deserialize_with = "bound::files")]
     pub overlays: Vec<PathBuf>,
@@ -124,6 +130,17 @@ pub struct ContractConfig {
     /// The services that it serves, by their full names. Default: all of the file.
     #[serde(deserialize_with = "bound::texts", skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<String>,
+}
+
+/// `[ext_authz]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExtAuthzConfig {
+    /// The listener at which proxies ask; whoever reaches it may. Default address: none, and then there is no such listener.
+    pub listen: ListenConfig<Option<Address>>,
+    /// The workload that the proxies are, as passports and policies name it (`context.act`). Default: `ext-authz`.
+    #[serde(deserialize_with = "bound::text")]
+    pub actor: String,
 }
 
 /// What verifiers accept, in milliseconds.
@@ -147,7 +164,18 @@ impl Configuration for Config {
                 Invalid::new(key("descriptors"), "is not given", "name a file with the service's FileDescriptorSet")
             })
         });
-        unusable.collect()
+        unusable.chain(self.taken_address()).collect()
+    }
+}
+
+impl Config {
+    /// A listener for proxies that can't be listened on beside the two others.
+    fn taken_address(&self) -> Option<Invalid> {
+        let asked = self.ext_authz.listen.address.as_ref()?;
+        let others = [("listen.address", &self.listen.address), ("admin.address", &self.admin.address)];
+        let (key, other) = others.into_iter().find(|(_, other)| asked.overlaps(other))?;
+        let problem = format!("{asked} is taken by `{key}`, which is {other}");
+        Some(Invalid::new("ext_authz.listen.address", problem, "give the two different ports"))
     }
 }
 
@@ -161,6 +189,7 @@ impl Default for Config {
             tokens: TokensConfig::default(),
             policy: PolicyConfig::default(),
             upstream: Vec::new(),
+            ext_authz: ExtAuthzConfig::default(),
             telemetry: TelemetryConfig::default(),
             grace: Duration::from_secs(20),
             workers: 0,
@@ -195,5 +224,11 @@ impl Default for TokensConfig {
             refresh_ttl: Duration::from_hours(30 * 24),
             refresh_reuse_interval: Duration::ZERO,
         }
+    }
+}
+
+impl Default for ExtAuthzConfig {
+    fn default() -> Self {
+        Self { listen: ListenConfig::default(), actor: "ext-authz".to_owned() }
     }
 }

@@ -9,6 +9,7 @@ pub mod denial;
 pub(crate) mod login;
 mod refresh;
 pub(crate) mod access;
+pub(crate) mod admit;
 mod exchange;
 mod introspect;
 pub(crate) mod revocation;

@@ -17,7 +17,7 @@ use accord_runtime::{
 use crate::{
     config::Config,
     domain::auth::Auth,
-    maintenance,
+    ext_authz, maintenance,
     service::{access::Access, guard::LocalDecider, key::Keys, revocation::Revocations, token::Tokens},
 };
 
@@ -45,16 +45,30 @@ pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
     tokio::spawn(maintenance::run(Arc::clone(&auth), health.clone(), shutdown.clone()));
     let listener = Listener::bind(&config.listen).await?.on(workers);
     let admin_listener = Listener::bind(&config.admin).await?;
+    let ext_authz_listener = match config.ext_authz.listen.clone().given() {
+        Some(listen) => Some(Listener::bind(&listen).await?.on(workers)),
+        None => None,
+    };
     let (address, admin_address) = (listener.address(), admin_listener.address());
     let (policies, keys) = (config.policy.files.len(), auth.state.current().await?.published.len());
-    tracing::info!(listen = %address, admin = %admin_address, policies, keys, "listening");
+    let ext_authz_address = ext_authz_listener.as_ref().map(|listener| tracing::field::display(listener.address()));
+    tracing::info!(listen = %address, admin = %admin_address, ext_authz = ext_authz_address, policies, keys, "listening");
     let built_in_only = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, &[])?);
     let guard = Guard::new(&built_in_only, LocalDecider(Arc::clone(&auth)));
     let operations = admin::service(GrpcServer::new(&health, guard), &telemetry, &health)?;
-    tokio::join!(
+    let ext_authz = async {
+        if let Some(listener) = ext_authz_listener {
+            let server = ext_authz::server(&config.ext_authz, &auth, &health)?;
+            listener.serve(server, shutdown.clone()).await;
+        }
+        anyhow::Ok(())
+    };
+    let ((), (), served) = tokio::join!(
         listener.serve(grpc_server(&auth, &health, &shutdown)?, shutdown.clone()),
         admin_listener.serve(operations, shutdown.clone()),
+        ext_authz,
     );
+    served?;
     auth.store.close().await;
     telemetry.shutdown().await;
     Ok(())

@@ -87,7 +87,8 @@ pub(crate) fn unusable(config: &Config) -> Vec<Invalid> {
     });
     let key = configured_key(&config.keys).and_then(|key| EncryptionKey::new(&key)).err();
     let key = key.map(|error| Invalid::of("keys.encryption_key_file", error));
-    policies.into_iter().chain(key).collect()
+    let ext_authz = config.ext_authz.listen.unusable().map(|invalid| invalid.under("ext_authz.listen"));
+    policies.into_iter().chain(key).chain(ext_authz).collect()
 }
 
 /// For development: where no encryption key is configured, uses the one beside the SQLite file, and makes it where it is

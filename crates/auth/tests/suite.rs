@@ -3,6 +3,7 @@
 pub(crate) mod access;
 pub(crate) mod admin;
 pub(crate) mod exchange;
+pub(crate) mod ext_authz;
 pub(crate) mod key_rotation;
 pub(crate) mod login;
 pub(crate) mod revocation;
@@ -126,6 +127,22 @@ macro_rules! database_tests {
             explanation_of_another_upstream_is_a_denial,
             explanation_names_what_a_policy_in_shadow_would_decide,
             each_method_requires_the_permission_that_its_contract_declares,
+        );
+        suite::database_tests!(@ ext_authz:
+            request_with_the_permission_passes_with_passport_and_identity,
+            passport_of_an_admitted_request_names_the_proxy_as_its_actor,
+            request_without_a_credential_is_unauthorized_with_a_challenge,
+            request_without_the_permission_is_forbidden,
+            request_with_a_passport_as_its_credential_is_unauthorized,
+            revoked_token_is_unauthorized,
+            unknown_method_is_not_found,
+            question_without_anything_in_it_is_denied,
+            permission_of_the_route_is_asked_for_in_place_of_the_contracts,
+            permission_of_the_route_without_an_upstream_is_denied,
+            public_method_passes_without_a_credential_and_loses_forged_identities,
+            public_method_with_a_bad_credential_is_unauthorized,
+            store_that_is_down_denies_requests_of_proxies,
+            http_question_is_answered_with_status_and_headers,
         );
         suite::database_tests!(@ key_rotation:
             rotated_key_is_published_before_it_signs,

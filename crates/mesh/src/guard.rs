@@ -27,7 +27,7 @@ use tower::{Layer, Service};
 
 use crate::{decide::Question, refusal};
 
-pub use access::{ContractError, contract};
+pub use access::{ContractError, contract, contract_with};
 pub use credential::{Credential, bearer, credential, once};
 pub use decider::Decider;
 

@@ -49,7 +49,8 @@ impl Auth {
         state: &AuthState,
     ) -> Result<AccessDecision, Denial> {
         let actor = self.actor(actor_token, state)?;
-        let subject = self.exchangeable(token, actor.as_ref().unwrap_or(caller), state).map_err(Denial::Subject)?;
+        let acting = &*actor.as_ref().unwrap_or(caller).claims.sub;
+        let subject = self.exchangeable(token, acting, state).map_err(Denial::Subject)?;
         let act = chain(actor.as_ref(), &subject);
         let question = AccessQuestion { act: &act, ..*question };
         let policies = self.policies.get();
@@ -60,8 +61,7 @@ impl Auth {
         if decided.allowed {
             // Without an upstream nobody goes further inward, and no passport is needed.
             if !question.upstream.is_empty() {
-                let actor = actor.as_ref().unwrap_or(caller);
-                decision.passport = Some(self.passport(&decision.subject, question.upstream, actor, state)?);
+                decision.passport = Some(self.passport(&decision.subject, question.upstream, acting, state)?);
             }
             decision.allowed = true;
         }
@@ -99,10 +99,10 @@ impl Auth {
         &self,
         subject: &Verified,
         upstream: &str,
-        actor: &Verified,
+        actor: &str,
         state: &AuthState,
     ) -> Result<SignedToken, Denial> {
-        let passport = issue::passport(&self.tokens, state, subject, upstream, &actor.claims.sub)?;
+        let passport = issue::passport(&self.tokens, state, subject, upstream, actor)?;
         self.metrics.token("passport");
         Ok(passport)
     }

@@ -19,7 +19,7 @@ impl Auth {
             return Err(Denial::Field("audience", "must name one service"));
         }
         let actor = self.actor(actor_token, state)?;
-        let actor = actor.as_ref().unwrap_or(caller);
+        let actor = &*actor.as_ref().unwrap_or(caller).claims.sub;
         let subject = self.exchangeable(subject_token, actor, state).map_err(Denial::Subject)?;
         self.passport(&subject, audience, actor, state)
     }
@@ -36,9 +36,9 @@ impl Auth {
 
     /// An access token, or a passport that was made for this actor, whose name is the audience's: a service can pass on only
     /// what it was given.
-    pub(super) fn exchangeable(&self, token: &str, actor: &Verified, state: &AuthState) -> Result<Verified, Refusal> {
+    pub(super) fn exchangeable(&self, token: &str, actor: &str, state: &AuthState) -> Result<Verified, Refusal> {
         match self.verify_access_token(token, state) {
-            Err(Refusal::Invalid(InvalidTokenReason::Type)) => self.verify_passport(token, &actor.claims.sub, state),
+            Err(Refusal::Invalid(InvalidTokenReason::Type)) => self.verify_passport(token, actor, state),
             verified => verified,
         }
     }

@@ -144,7 +144,10 @@ impl Policies {
         let read = |files: &[PathBuf]| files.iter().map(|path| PolicyFile::read(path)).collect::<Result<Vec<_>, _>>();
         let enforced: Vec<_> = iter::once(built_in).chain(read(&config.files)?).collect();
         let contract = permissions::contract(upstreams, &config.overlays)?;
-        Self::of(&enforced, &read(&config.shadow_files)?, contract)
+        let tried = read(&config.shadow_files)?;
+        let known = permissions::known(&contract, &config.permissions);
+        permissions::check(&enforced, &tried, known)?;
+        Self::of(&enforced, &tried, contract)
     }
 
     /// Of these texts, the built-in one first.
@@ -153,7 +156,6 @@ impl Policies {
         let actions: BTreeSet<_> = policies(&both).flat_map(|policy| actions_of(policy).unwrap_or_default()).collect();
         let schema = schema(&actions);
         validate(&schema, &both)?;
-        permissions::known(&both, &contract)?;
         let texts: Vec<_> = enforced.iter().map(|source| source.text.as_str()).chain([schema.as_str()]).collect();
         Ok(Self {
             hash: URL_SAFE_NO_PAD.encode(digest(&SHA256, texts.join("\0").as_bytes())).into(),

@@ -17,12 +17,18 @@ fn policy_file(directory: &Path, text: &str) -> PolicyConfig {
 
 /// What comes of this policy where the contract of the sample's catalog is known.
 fn with_contract(text: &str) -> Result<Policies, PolicyError> {
+    with_contract_and(text, &[])
+}
+
+/// The same with permissions beside it.
+fn with_contract_and(text: &str, permissions: &[&str]) -> Result<Policies, PolicyError> {
     let directory = tempfile::tempdir().unwrap();
     let descriptors = directory.path().join("catalog.binpb");
     std::fs::write(&descriptors, FILE_DESCRIPTOR_SET).unwrap();
     let services = vec!["catalog.v1.ProductService".to_owned()];
     let catalog = ContractConfig { name: "catalog".to_owned(), descriptors, services };
-    Policies::load(&policy_file(directory.path(), text), &[catalog])
+    let permissions = permissions.iter().map(ToString::to_string).collect();
+    Policies::load(&PolicyConfig { permissions, ..policy_file(directory.path(), text) }, &[catalog])
 }
 
 #[test]
@@ -30,6 +36,22 @@ fn permission_of_no_contract_is_refused_with_its_place_and_the_nearest_one() {
     let slip = READERS.replace("products.read", "product.read");
     let error = with_contract(&format!("\n{slip}")).err().unwrap().to_string();
     assert!(error.contains("test.cedar:3:") && error.contains("did you mean `catalog.products.read`?"), "{error}");
+}
+
+#[test]
+fn unknown_permission_of_the_mesh_itself_is_refused_without_any_contract() {
+    let directory = tempfile::tempdir().unwrap();
+    let slip = r#"permit(principal in Accord::Role::"r", action == Accord::Action::"accord.auth.rotat", resource);"#;
+    let error = Policies::load(&policy_file(directory.path(), slip), &[]).err().unwrap().to_string();
+    assert!(error.contains("did you mean `accord.auth.rotate`?"), "{error}");
+}
+
+#[test]
+fn permission_beside_the_contracts_is_accepted_where_the_configuration_names_it() {
+    let carts = r#"permit(principal, action == Accord::Action::"carts.read", resource);"#;
+    let error = with_contract(carts).err().unwrap().to_string();
+    assert!(error.contains("`policy.permissions`"), "{error}");
+    assert!(with_contract_and(carts, &["carts.read"]).is_ok());
 }
 
 #[test]

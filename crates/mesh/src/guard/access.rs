@@ -1,5 +1,7 @@
 //! Who may call the methods that a binary serves itself, as their descriptors and the built-in overlay declare it.
 
+use std::iter;
+
 use accord_contract::{Contract, Finding, Overlay, OwnError};
 use accord_runtime::grpc_server::BUILT_IN;
 
@@ -19,9 +21,19 @@ pub enum ContractError {
 
 /// The contract of one port: these services of an encoded descriptor set, with health and reflection.
 pub fn contract(descriptor_set: &[u8], services: &[&str]) -> Result<Contract, ContractError> {
-    let overlay = Overlay::parse("built_in.toml", OVERLAY).map_err(ContractError::Overlay)?;
+    contract_with(descriptor_set, services, None)
+}
+
+/// The same with an overlay, by its name and text, for services whose protos somebody else defines.
+pub fn contract_with(
+    descriptor_set: &[u8],
+    services: &[&str],
+    overlay: Option<(&str, &str)>,
+) -> Result<Contract, ContractError> {
+    let overlays = iter::once(("built_in.toml", OVERLAY)).chain(overlay);
+    let overlays = overlays.map(|(name, text)| Overlay::parse(name, text)).collect::<Result<Vec<_>, _>>();
     let built_in = BUILT_IN.map(|(service, set)| (set, [service]));
     let mut sets = vec![(descriptor_set, services)];
     sets.extend(built_in.iter().map(|(set, services)| (*set, &services[..])));
-    Ok(Contract::own(&sets, &[overlay])?)
+    Ok(Contract::own(&sets, &overlays.map_err(ContractError::Overlay)?)?)
 }

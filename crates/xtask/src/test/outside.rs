@@ -15,9 +15,9 @@ use crate::{
     workspace,
 };
 
-/// Asks the environment's Python where the collector's program lies; the package puts none on the path.
-const FIND_COLLECTOR: &str =
-    "import importlib.util as u, pathlib; print(pathlib.Path(u.find_spec('rotel').origin).with_name('rotel-agent'))";
+/// The packages that put no program on the path, and where in them it lies.
+const COLLECTOR: [&str; 2] = ["rotel", "rotel-agent"];
+const ENVOY: [&str; 2] = ["envoy", "_bin/envoy"];
 
 /// What Go needs to speak gRPC, as Debian packages it.
 const GO_PACKAGES: [&str; 6] = [
@@ -40,6 +40,9 @@ pub(super) struct Tools {
     rotel: PathBuf,
     redis: PathBuf,
     chromium: PathBuf,
+    envoy: PathBuf,
+    nginx: PathBuf,
+    traefik: PathBuf,
     go: GoSettings,
 }
 
@@ -51,12 +54,17 @@ impl Tools {
         let python = python()?;
         let buf = buf(&directory.join("npm"))?;
         let go = go(&directory.join("go-build"))?;
-        let rotel = collector(&python)?;
+        let [rotel, envoy] = [packaged(&python, COLLECTOR)?, packaged(&python, ENVOY)?];
+        let nginx = debian("nginx", "nginx-light")?;
         let redis = debian("redis-server", "redis-server")?;
         let chromium = debian("chromium", "chromium")?;
-        let grpcurl = python.with_file_name("grpcurl");
-        ensure!(grpcurl.is_file(), "grpcurl is not where its package should have put it: {}", grpcurl.display());
-        Ok(Self { python, buf, grpcurl, rotel, redis, chromium, go })
+        let beside = |name: &str| {
+            let program = python.with_file_name(name);
+            ensure!(program.is_file(), "{name} is not where its package should have put it: {}", program.display());
+            Ok(program)
+        };
+        let (grpcurl, traefik) = (beside("grpcurl")?, beside("traefik")?);
+        Ok(Self { python, buf, grpcurl, rotel, redis, chromium, envoy, nginx, traefik, go })
     }
 
     /// Puts the tools on a command's path, and names them by variables for those who want exactly these.
@@ -68,6 +76,9 @@ impl Tools {
             ("ACCORD_TEST_ROTEL", &self.rotel),
             ("ACCORD_TEST_REDIS", &self.redis),
             ("ACCORD_TEST_CHROMIUM", &self.chromium),
+            ("ACCORD_TEST_ENVOY", &self.envoy),
+            ("ACCORD_TEST_NGINX", &self.nginx),
+            ("ACCORD_TEST_TRAEFIK", &self.traefik),
         ];
         let path = env::var_os("PATH").unwrap_or_default();
         let directories = tools.iter().filter_map(|(_, tool)| tool.parent().map(Path::to_owned));
@@ -148,10 +159,14 @@ fn go(cache: &Path) -> Result<GoSettings> {
     Ok(settings)
 }
 
-fn collector(python: &Path) -> Result<PathBuf> {
-    let output = Command::new(python).args(["-c", FIND_COLLECTOR]).output().context("Python could not be started")?;
+/// A program in a package of the environment's Python.
+fn packaged(python: &Path, [package, program]: [&str; 2]) -> Result<PathBuf> {
+    let find = format!(
+        "import importlib.util as u, pathlib; print(pathlib.Path(u.find_spec('{package}').origin).parent / '{program}')"
+    );
+    let output = Command::new(python).args(["-c", &find]).output().context("Python could not be started")?;
     let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    ensure!(path.is_file(), "the collector rotel is not where its package should have put it: {}", path.display());
+    ensure!(path.is_file(), "{program} is not where its package should have put it: {}", path.display());
     Ok(path)
 }
 

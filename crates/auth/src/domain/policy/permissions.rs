@@ -37,27 +37,43 @@ fn refused(key: &str, findings: &[Finding]) -> PolicyError {
     PolicyError::Contract { key: key.to_owned(), problem }
 }
 
-/// Whether each action of these policies, the built-in ones first, is a permission. Without contracts nothing is known of the
-/// permissions of services, and only those of the mesh itself are held against what there is.
-pub(super) fn known(sources: &[&PolicyFile], contract: &Contract) -> Result<(), PolicyError> {
+/// The permissions that there are beside the mesh's own; None while no contract says anything of them.
+pub(super) fn known(contract: &Contract, others: &[String]) -> Option<BTreeSet<String>> {
+    let methods = contract.methods();
+    let named = methods.iter().filter_map(|method| match &method.policy.access {
+        Access::Permission(permission) => Some(permission.to_string()),
+        _ => None,
+    });
+    (!methods.is_empty()).then(|| named.chain(others.iter().cloned()).collect())
+}
+
+/// Whether each action of these policies, the built-in ones first, is a permission. While nothing is known of the permissions of
+/// services, only those of the mesh itself are held against what there is.
+pub(super) fn check(
+    enforced: &[PolicyFile],
+    tried: &[PolicyFile],
+    services: Option<BTreeSet<String>>,
+) -> Result<(), PolicyError> {
     let actions = |source: &PolicyFile| -> BTreeSet<String> {
         source.policies.iter().flat_map(|policy| actions_of(policy).unwrap_or_default()).collect()
     };
-    let mut known = sources.first().map(|built_in| actions(built_in)).unwrap_or_default();
-    let methods = contract.methods();
-    known.extend(methods.iter().filter_map(|method| match &method.policy.access {
-        Access::Permission(permission) => Some(permission.to_string()),
-        _ => None,
-    }));
-    let is_judged = |action: &str| !methods.is_empty() || action.starts_with(OWN);
-    let slips: Vec<_> = sources
+    let mut known = enforced.first().map(actions).unwrap_or_default();
+    let knows_services = services.is_some();
+    known.extend(services.into_iter().flatten());
+    let is_judged = |action: &str| knows_services || action.starts_with(OWN);
+    let slips: Vec<_> = enforced
         .iter()
+        .chain(tried)
         .flat_map(|source| actions(source).into_iter().map(move |action| (source, action)))
         .filter(|(_, action)| is_judged(action) && !known.contains(action))
         .map(|(source, action)| {
             let meant = nearest(&action, known.iter().map(String::as_str));
-            let meant = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
-            format!("{}: no method asks for the permission `{action}`{meant}", source.place_of_word(&action))
+            let remedy = meant.map_or_else(
+                || "correct it, give its contract as [[upstream]], or name it in `policy.permissions`".to_owned(),
+                |meant| format!("did you mean `{meant}`?"),
+            );
+            let place = source.place_of_word(&action);
+            format!("{place}: no method asks for the permission `{action}`; {remedy}")
         })
         .collect();
     if slips.is_empty() { Ok(()) } else { Err(PolicyError::Invalid(slips.join("; "))) }

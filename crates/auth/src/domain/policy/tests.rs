@@ -211,18 +211,6 @@ fn program_without_a_role_may_introspect_and_a_person_may_not() {
     }
 }
 
-#[test]
-fn unknown_permission_of_the_mesh_itself_is_refused_without_any_contract() {
-    let slip = r#"permit(principal in Accord::Role::"r", action == Accord::Action::"accord.auth.rotat", resource);"#;
-    let error = error(slip);
-    assert!(error.contains("did you mean `accord.auth.rotate`?"), "{error}");
-}
-
-#[test]
-fn permission_of_a_service_is_not_judged_while_no_contract_is_known() {
-    assert!(policies(&READERS.replace("products.read", "product.read")).is_ok());
-}
-
 /// The decisions in force and in shadow for a reader who reads, where these policies are tried.
 fn tried(text: &str) -> (bool, Option<PolicyDecision>) {
     let file = |name: &str, text: &str| PolicyFile::new(name.to_owned(), text.to_owned()).unwrap();

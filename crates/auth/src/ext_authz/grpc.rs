@@ -1,0 +1,136 @@
+//! What Envoy asks by gRPC.
+
+use accord_api::{
+    envoy::{
+        config::core::v3::{HeaderValue, HeaderValueOption, header_value_option::HeaderAppendAction},
+        service::auth::v3::{
+            AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
+            attribute_context::HttpRequest, authorization_server, check_response::HttpResponse,
+        },
+        r#type::v3::{HttpStatus, StatusCode},
+    },
+    google,
+};
+use accord_mesh::guard::bearer;
+use accord_token::Refusal;
+use http::{HeaderMap, header::AUTHORIZATION};
+use tonic::{Request, Response, Status};
+
+use super::{Proxy, answer::Answer};
+use crate::domain::admit::ProxiedRequest;
+
+/// The service.
+pub(super) struct Authorization(pub(super) Proxy);
+
+#[tonic::async_trait]
+impl authorization_server::Authorization for Authorization {
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
+        let attributes = request.into_inner().attributes.unwrap_or_default();
+        let AttributeContext { request, context_extensions: said, .. } = attributes;
+        let http = request.and_then(|request| request.http).unwrap_or_default();
+        let headers = authorization(&http);
+        let said = |name: &str| said.get(name).map(String::as_str);
+        let request = ProxiedRequest {
+            credential: headers.as_ref().map_err(|refused| *refused).and_then(bearer),
+            method: said("method").unwrap_or_else(|| method(&http.path)),
+            permission: said("permission"),
+            upstream: said("upstream"),
+        };
+        Ok(Response::new(response(self.0.answer(&request).await)))
+    }
+}
+
+/// The method that a request target names. It is taken as it stands: nothing is decoded, so that no two readings of it differ.
+fn method(target: &str) -> &str {
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    path.strip_prefix('/').unwrap_or_default()
+}
+
+/// The credentials that came. Envoy joins several values with a comma, which no bearer token contains: a comma is more than one.
+fn authorization(http: &HttpRequest) -> Result<HeaderMap, Refusal> {
+    let joined = http.headers.get(AUTHORIZATION.as_str());
+    if joined.is_some_and(|value| value.contains(',')) {
+        return Err(Refusal::Repeated);
+    }
+    let raw = http.header_map.iter().flat_map(|map| &map.headers);
+    let raw = raw.filter(|header| header.key.eq_ignore_ascii_case(AUTHORIZATION.as_str()));
+    let raw = raw.map(|header| if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value });
+    let mut headers = HeaderMap::new();
+    for value in joined.map(String::as_bytes).into_iter().chain(raw) {
+        headers.append(AUTHORIZATION, value.try_into().map_err(|_| Refusal::Missing)?);
+    }
+    Ok(headers)
+}
+
+fn response(answer: Answer) -> CheckResponse {
+    let status = google::rpc::Status { code: answer.code.into(), message: answer.message.clone(), details: Vec::new() };
+    let headers = answer.headers.into_iter().map(|(name, value)| header(name, value)).collect();
+    let response = if answer.status == http::StatusCode::OK {
+        let headers_to_remove = answer.removed.into_iter().map(str::to_owned).collect();
+        HttpResponse::OkResponse(OkHttpResponse { headers, headers_to_remove })
+    } else {
+        let code = StatusCode::try_from(i32::from(answer.status.as_u16())).unwrap_or(StatusCode::Forbidden);
+        let status = Some(HttpStatus { code: code.into() });
+        HttpResponse::DeniedResponse(DeniedHttpResponse { status, headers, body: answer.message })
+    };
+    CheckResponse { status: Some(status), http_response: Some(response) }
+}
+
+fn header(name: &str, value: String) -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(HeaderValue { key: name.to_owned(), value, raw_value: Vec::new() }),
+        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use accord_api::envoy::config::core::v3::HeaderMap as RawHeaders;
+
+    use super::*;
+
+    fn joined(value: &str) -> HttpRequest {
+        HttpRequest { headers: [("authorization".to_owned(), value.to_owned())].into(), ..HttpRequest::default() }
+    }
+
+    fn raw(values: &[&str]) -> HttpRequest {
+        let header = |value: &&str| HeaderValue {
+            key: "Authorization".to_owned(),
+            raw_value: value.as_bytes().to_vec(),
+            ..HeaderValue::default()
+        };
+        let map = RawHeaders { headers: values.iter().map(header).collect() };
+        HttpRequest { header_map: Some(map), ..HttpRequest::default() }
+    }
+
+    fn credential(http: &HttpRequest) -> Result<String, Refusal> {
+        authorization(http).and_then(|headers| bearer(&headers).map(str::to_owned))
+    }
+
+    #[test]
+    fn bearer_token_is_read_from_joined_and_from_raw_headers() {
+        assert_eq!(credential(&joined("Bearer a.b.c")), Ok("a.b.c".to_owned()));
+        assert_eq!(credential(&raw(&["bearer a.b.c"])), Ok("a.b.c".to_owned()));
+    }
+
+    #[test]
+    fn several_values_of_authorization_are_refused() {
+        assert_eq!(credential(&joined("Bearer a,Bearer b")), Err(Refusal::Repeated));
+        assert_eq!(credential(&raw(&["Bearer a", "Bearer b"])), Err(Refusal::Repeated));
+        let both = HttpRequest { header_map: raw(&["Bearer b"]).header_map, ..joined("Bearer a") };
+        assert_eq!(credential(&both), Err(Refusal::Repeated));
+    }
+
+    #[test]
+    fn request_without_authorization_has_no_credential() {
+        assert_eq!(credential(&HttpRequest::default()), Err(Refusal::Missing));
+    }
+
+    #[test]
+    fn method_is_the_path_without_its_query() {
+        assert_eq!(method("/a.B/C?d=e"), "a.B/C");
+        assert_eq!(method("a.B/C"), "");
+        assert_eq!(method("//a.B/C"), "/a.B/C");
+        assert_eq!(method("/a.B%2FC"), "a.B%2FC");
+    }
+}

@@ -1,0 +1,237 @@
+//! What proxies other than the gateway are answered.
+
+use accord_api::{
+    FILE_DESCRIPTOR_SET,
+    envoy::service::auth::v3::{
+        AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, OkHttpResponse,
+        attribute_context::{HttpRequest, Request as ProxiedRequest},
+        authorization_client::AuthorizationClient,
+        check_response::HttpResponse,
+    },
+};
+use accord_auth::{
+    config::{ContractConfig, ExtAuthzConfig},
+    ext_authz,
+};
+use accord_runtime::{health::Health, server::ListenConfig, server::Listener, shutdown::Shutdown};
+use accord_token::{Type, verify};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::*;
+
+const GET_PRODUCT: &str = "/catalog.v1.ProductService/GetProduct";
+const CREATE_PRODUCT: &str = "/catalog.v1.ProductService/CreateProduct";
+
+/// Auth with the contract of the sample's catalog, and where proxies ask it.
+struct Asked {
+    server: Server,
+    address: SocketAddr,
+    _shutdown: Shutdown,
+}
+
+async fn start(database: &Database) -> Asked {
+    let descriptors = database.directory.path().join("catalog.binpb");
+    std::fs::write(&descriptors, FILE_DESCRIPTOR_SET).unwrap();
+    let services = vec!["catalog.v1.ProductService".to_owned()];
+    let overlay = database.directory.path().join("overlay.toml");
+    let public = "[[rule]]\nselector = 'catalog.v1.ProductService/ListProducts'\n\
+                  policy = { access = { public = true } }\n";
+    std::fs::write(&overlay, public).unwrap();
+    let catalog = ContractConfig { name: "catalog".to_owned(), descriptors, services };
+    let server = Server::start(database, |config| {
+        config.upstream = vec![catalog];
+        config.policy.overlays = vec![overlay];
+    })
+    .await;
+    let (shutdown, health) = (Shutdown::new(Duration::from_secs(1)), Health::new());
+    let listen = ListenConfig { address: "127.0.0.1:0".parse().unwrap(), ..ListenConfig::default() };
+    let listener = Listener::bind(&listen).await.unwrap();
+    let address = listener.address();
+    let service = ext_authz::server(&ExtAuthzConfig::default(), &server.auth, &health).unwrap();
+    tokio::spawn(listener.serve(service, shutdown.clone()));
+    Asked { server, address, _shutdown: shutdown }
+}
+
+impl Asked {
+    /// Asks as Envoy does about a request for this path with this credential, on a route of which its configuration says this.
+    async fn check(&self, path: &str, token: Option<&str>, said: &[(&str, &str)]) -> CheckResponse {
+        let token = token.map(|token| ("authorization".to_owned(), format!("Bearer {token}")));
+        let http =
+            HttpRequest { path: path.to_owned(), headers: token.into_iter().collect(), ..HttpRequest::default() };
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.ask(AttributeContext {
+            request: Some(ProxiedRequest { http: Some(http) }),
+            context_extensions: said.iter().map(owned).collect(),
+            ..AttributeContext::default()
+        })
+        .await
+    }
+
+    async fn ask(&self, attributes: AttributeContext) -> CheckResponse {
+        let channel = Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect_lazy();
+        let question = CheckRequest { attributes: Some(attributes) };
+        AuthorizationClient::new(channel).check(question).await.unwrap().into_inner()
+    }
+
+    /// The status line, headers and body of the answer about a request with this credential.
+    async fn http(&self, query: &str, token: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!(
+            "GET /ext_authz?{query} HTTP/1.1\r\nhost: auth\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+/// What becomes of a request that passes.
+#[track_caller]
+fn passed(response: CheckResponse) -> OkHttpResponse {
+    match response {
+        CheckResponse { status: Some(status), http_response: Some(HttpResponse::OkResponse(ok)) }
+            if status.code == 0 =>
+        {
+            ok
+        }
+        other => panic!("this should have passed: {other:?}"),
+    }
+}
+
+/// The status and headers with which a request is refused.
+#[track_caller]
+fn denied(response: CheckResponse) -> (i32, DeniedHttpResponse) {
+    match response {
+        CheckResponse { status: Some(status), http_response: Some(HttpResponse::DeniedResponse(denied)) }
+            if status.code != 0 =>
+        {
+            (denied.status.map_or(0, |status| status.code), denied)
+        }
+        other => panic!("this should have been denied: {other:?}"),
+    }
+}
+
+fn denied_header(denied: &DeniedHttpResponse, name: &str) -> Option<String> {
+    let headers = denied.headers.iter().filter_map(|option| option.header.as_ref());
+    headers.filter(|header| header.key == name).map(|header| header.value.clone()).next()
+}
+
+fn set(ok: &OkHttpResponse, name: &str) -> Option<String> {
+    let headers = ok.headers.iter().filter_map(|option| option.header.as_ref());
+    headers.filter(|header| header.key == name).map(|header| header.value.clone()).next()
+}
+
+pub(crate) async fn request_with_the_permission_passes_with_passport_and_identity(database: Database) {
+    let asked = start(&database).await;
+    let token = asked.server.token_of("ada").await;
+    let ok = passed(asked.check(&format!("{GET_PRODUCT}?x=y"), Some(&token), &[]).await);
+    let identity = ["x-accord-subject", "x-accord-kind", "x-accord-tenant"].map(|name| set(&ok, name).unwrap());
+    assert_eq!(identity, ["ada", "user", "north"]);
+    assert!(ok.headers_to_remove.contains(&"authorization".to_owned()), "{ok:?}");
+}
+
+pub(crate) async fn passport_of_an_admitted_request_names_the_proxy_as_its_actor(database: Database) {
+    let asked = start(&database).await;
+    let token = asked.server.token_of("ada").await;
+    let ok = passed(asked.check(GET_PRODUCT, Some(&token), &[]).await);
+    let passport = set(&ok, "x-accord-passport").unwrap();
+    let state = asked.server.auth.state.current().await.unwrap();
+    let verified = verify::signed(&passport, Type::Passport, &state.snapshot.keys).unwrap();
+    assert_eq!((&*verified.claims.aud, verified.claims.actors().collect::<Vec<_>>()), ("catalog", vec!["ext-authz"]));
+}
+
+pub(crate) async fn request_without_a_credential_is_unauthorized_with_a_challenge(database: Database) {
+    let (status, denied) = denied(start(&database).await.check(GET_PRODUCT, None, &[]).await);
+    assert_eq!((status, denied_header(&denied, "www-authenticate")), (401, Some("Bearer".to_owned())));
+    assert_eq!(denied_header(&denied, "x-accord-reason"), Some("CREDENTIAL_MISSING".to_owned()));
+}
+
+pub(crate) async fn request_without_the_permission_is_forbidden(database: Database) {
+    let asked = start(&database).await;
+    let token = asked.server.token_of("ada").await;
+    let (status, denied) = denied(asked.check(CREATE_PRODUCT, Some(&token), &[]).await);
+    assert_eq!((status, denied_header(&denied, "x-accord-reason")), (403, Some("PERMISSION_MISSING".to_owned())));
+}
+
+pub(crate) async fn request_with_a_passport_as_its_credential_is_unauthorized(database: Database) {
+    let asked = start(&database).await;
+    let token = asked.server.token_of("ada").await;
+    let passport = set(&passed(asked.check(GET_PRODUCT, Some(&token), &[]).await), "x-accord-passport").unwrap();
+    assert_eq!(denied(asked.check(GET_PRODUCT, Some(&passport), &[]).await).0, 401);
+}
+
+pub(crate) async fn revoked_token_is_unauthorized(database: Database) {
+    let asked = start(&database).await;
+    let token = asked.server.token_of("ada").await;
+    admin(&asked.server.auth.store).revoke_subject("ada").await.unwrap();
+    let (status, denied) = denied(asked.check(GET_PRODUCT, Some(&token), &[]).await);
+    assert_eq!((status, denied_header(&denied, "x-accord-reason")), (401, Some("TOKEN_REVOKED".to_owned())));
+}
+
+pub(crate) async fn unknown_method_is_not_found(database: Database) {
+    let asked = start(&database).await;
+    let token = asked.server.token_of("ada").await;
+    for path in ["/catalog.v1.ProductService/Nothing", "/", "", "/catalog.v1.ProductService%2FGetProduct"] {
+        assert_eq!(denied(asked.check(path, Some(&token), &[]).await).0, 404, "{path}");
+    }
+}
+
+pub(crate) async fn question_without_anything_in_it_is_denied(database: Database) {
+    denied(start(&database).await.ask(AttributeContext::default()).await);
+}
+
+pub(crate) async fn permission_of_the_route_is_asked_for_in_place_of_the_contracts(database: Database) {
+    let asked = start(&database).await;
+    let token = asked.server.token_of("ada").await;
+    let said = |permission| [("permission", permission), ("upstream", "catalog")];
+    passed(asked.check("/v1/anything", Some(&token), &said("catalog.products.read")).await);
+    assert_eq!(denied(asked.check(GET_PRODUCT, Some(&token), &said("catalog.products.write")).await).0, 403);
+}
+
+pub(crate) async fn permission_of_the_route_without_an_upstream_is_denied(database: Database) {
+    let asked = start(&database).await;
+    let token = asked.server.token_of("ada").await;
+    let said = [("permission", "catalog.products.read")];
+    assert_eq!(denied(asked.check(GET_PRODUCT, Some(&token), &said).await).0, 403);
+}
+
+pub(crate) async fn public_method_passes_without_a_credential_and_loses_forged_identities(database: Database) {
+    let ok = passed(start(&database).await.check("/catalog.v1.ProductService/ListProducts", None, &[]).await);
+    assert_eq!(ok.headers, []);
+    for forged in ["x-accord-passport", "x-accord-subject", "x-accord-kind", "x-accord-tenant", "authorization"] {
+        assert!(ok.headers_to_remove.contains(&forged.to_owned()), "{forged}");
+    }
+}
+
+pub(crate) async fn public_method_with_a_bad_credential_is_unauthorized(database: Database) {
+    let asked = start(&database).await;
+    assert_eq!(denied(asked.check("/catalog.v1.ProductService/ListProducts", Some("a.b.c"), &[]).await).0, 401);
+}
+
+pub(crate) async fn store_that_is_down_denies_requests_of_proxies(database: Database) {
+    let asked = start(&database).await;
+    let token = asked.server.token_of("ada").await;
+    asked.server.auth.store.close().await;
+    let (status, denied) = denied(asked.check(GET_PRODUCT, Some(&token), &[]).await);
+    assert_eq!((status, denied_header(&denied, "x-accord-reason")), (503, Some("AUTH_UNAVAILABLE".to_owned())));
+}
+
+pub(crate) async fn http_question_is_answered_with_status_and_headers(database: Database) {
+    let asked = start(&database).await;
+    let token = asked.server.token_of("ada").await;
+    let read = asked.http("permission=catalog.products.read&upstream=catalog", &token).await;
+    assert!(read.starts_with("HTTP/1.1 200 ") && read.contains("\r\nx-accord-subject: ada\r\n"), "{read}");
+    for (query, token, status) in [
+        ("permission=catalog.products.write&upstream=catalog", &*token, "403"),
+        ("permission=catalog.products.read&upstream=catalog", "a.b.c", "401"),
+        ("permission=catalog.products.read&permission=&upstream=catalog", &*token, "403"),
+        ("", &*token, "404"),
+    ] {
+        let answer = asked.http(query, token).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{query}: {answer}");
+    }
+}
