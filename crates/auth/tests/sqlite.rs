@@ -9,7 +9,8 @@ use std::{
     process::{Command, Output},
 };
 
-use accord_auth::{secret_file, store::Store};
+use accord_auth::{domain::encryption_key::generate_secret, secret_file, store::Store};
+use accord_runtime::config::Secret;
 use sqlx::{Connection, Executor};
 use suite::{Database, admin};
 
@@ -48,6 +49,31 @@ async fn files_are_readable_by_their_owner_alone() {
         let mode = file.unwrap().metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
+}
+
+#[tokio::test]
+async fn file_put_back_while_auth_was_stopped_revives_nothing() {
+    let database = database().await;
+    let (file, copy) = (database.directory.path().join("auth.db"), database.directory.path().join("copy"));
+    let key = generate_secret().unwrap();
+    let start =
+        async || suite::Server::start(&database, |config| config.keys.encryption_key = Secret::from(key.clone())).await;
+    let server = start().await;
+    let ada = server.token_of("ada").await;
+    server.auth.store.close().await;
+    server.stop().await;
+    std::fs::copy(&file, &copy).unwrap();
+
+    let server = start().await;
+    assert!(server.is_active(&ada).await);
+    admin(&server.auth.store).revoke_subject("ada").await.unwrap();
+    server.auth.store.close().await;
+    server.stop().await;
+    std::fs::copy(&copy, &file).unwrap();
+
+    let server = start().await;
+    assert!(!server.is_active(&ada).await);
+    assert!(server.is_active(&server.token_of("ada").await).await, "what is issued afterwards is good");
 }
 
 #[tokio::test]

@@ -87,7 +87,9 @@ macro_rules! database_tests {
             revocation_of_what_is_no_token_changes_nothing,
             later_revocation_is_added_to_earlier_ones,
             verifier_ahead_of_the_store_is_sent_everything,
-            restored_store_replaces_what_was_known,
+            older_store_in_place_of_a_served_one_revives_nothing,
+            store_older_than_a_verifier_has_seen_it_revokes_everything,
+            what_a_verifier_has_seen_of_another_store_revokes_nothing,
             stream_of_a_verifier_whose_own_token_is_revoked_ends,
         );
         suite::database_tests!(@ exchange:

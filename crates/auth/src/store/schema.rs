@@ -17,6 +17,8 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
             "ALTER TABLE clients ADD COLUMN earlier_hash TEXT NOT NULL DEFAULT ''",
             "ALTER TABLE clients ADD COLUMN earlier_until BIGINT NOT NULL DEFAULT 0",
         ],
+        // Named when the store is opened: the two engines draw random numbers differently.
+        &["INSERT INTO meta (name, value) VALUES ('store', 0)"],
     ],
 };
 
