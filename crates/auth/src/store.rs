@@ -16,12 +16,13 @@ use accord_runtime::telemetry;
 
 pub(crate) use accord_store::within;
 
-mod schema;
+pub mod schema;
 pub mod principals;
 pub(crate) mod families;
 pub mod keys;
 pub(crate) mod revocations;
 mod audit;
+pub mod copy;
 pub(crate) mod high_water;
 
 use self::high_water::{HighWaterMark, Mark};

@@ -2,6 +2,10 @@
 
 use accord_store::Migrations;
 
+/// All of them, each after those that it refers to.
+pub const TABLES: &[&str] =
+    &["meta", "principals", "roles", "clients", "families", "family_tokens", "revoked", "keys", "audit"];
+
 pub(super) const MIGRATIONS: Migrations = Migrations {
     table: "schema_steps",
     lock: 4_702_111_234_474_983_745,
