@@ -3,9 +3,10 @@
 //! their own, of gateways and caches that are paused, restarted and rolled over (`leases`), and directed schedules for what
 //! seeds meet too seldom (`schedules`).
 //!
-//! `ACCORD_SIMULATION_SEEDS` says how many seeds run (500 unless told), `ACCORD_SIMULATION_FROM` which is the first. A
-//! failure names its seed.
+//! `ACCORD_SIMULATION_SEEDS` says how many seeds run (500 unless told), `ACCORD_SIMULATION_FROM` which is the first,
+//! `ACCORD_SIMULATION_THREADS` on how many threads. A failure names its seed, and the few of its operations that it needs.
 
+mod context;
 mod gateway;
 mod key_model;
 mod keys;
@@ -22,46 +23,40 @@ mod replicas;
 mod run;
 mod schedules;
 pub(crate) mod scheduler;
+mod seeds;
 mod sender;
+mod shrink;
 mod store;
 mod through;
 mod through_model;
+mod watchers;
 
 use std::collections::BTreeSet;
-use std::env;
-use std::ops::Range;
 
 use crate::engine::Rules;
 use run::{Faults, simulate};
-
-const OPERATIONS: usize = 2_000;
-
-fn seeds() -> Range<u64> {
-    let number = |name, default| env::var(name).map_or(default, |text| text.parse().expect("a number"));
-    let from = number("ACCORD_SIMULATION_FROM", 0);
-    from..from + number("ACCORD_SIMULATION_SEEDS", 500)
-}
+use seeds::{Script, every_seed};
+use shrink::shrink;
 
 #[test]
 fn every_seed_keeps_the_invariants() {
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for worker in 0..workers {
-            scope.spawn(move || {
-                for seed in seeds().skip(worker).step_by(workers) {
-                    if let Err(broken) = simulate(seed, OPERATIONS, Rules::ALL, Faults::default()) {
-                        panic!("seed {seed}: {broken}");
-                    }
-                }
-            });
-        }
-    });
+    every_seed("engine", |script| simulate(script, Rules::ALL, Faults::default()).map(drop));
+}
+
+#[test]
+fn failing_seed_is_shortened_to_a_few_operations() {
+    let rules = Rules { fill_guard: false, ..Rules::ALL };
+    let broken_by = |script: &Script| simulate(script, rules, Faults::default()).map(drop);
+    let failing = (0..50).find_map(|seed| Some((seed, broken_by(&Script::whole(seed)).err()?)));
+    let (seed, broken) = failing.expect("a rule is missing");
+    let shrunk = shrink(&Script::whole(seed), broken, broken_by);
+    assert!(shrunk.least.operations.len() <= 20, "{shrunk}");
 }
 
 #[test]
 fn same_seed_replays_same_run() {
-    let once = simulate(7, OPERATIONS, Rules::ALL, Faults::default()).expect("the invariants hold");
-    let again = simulate(7, OPERATIONS, Rules::ALL, Faults::default()).expect("the invariants hold");
+    let once = simulate(&Script::whole(7), Rules::ALL, Faults::default()).expect("the invariants hold");
+    let again = simulate(&Script::whole(7), Rules::ALL, Faults::default()).expect("the invariants hold");
     assert_eq!(once, again);
     let shows_much = once.hits > 100
         && once.loads > 100
@@ -179,8 +174,8 @@ fn without_one_flight_after_another_simulation_fails() {
 
 /// Without a rule, these are the invariants that break first.
 fn assert_fails_without(rules: Rules, faults: Faults, invariants: &[&str]) {
-    let runs = (0..50).filter_map(|seed| simulate(seed, OPERATIONS, rules, faults).err());
-    let broken: BTreeSet<_> = runs.map(|told| told.split(':').next().unwrap_or_default().to_owned()).collect();
+    let runs = (0..50).filter_map(|seed| simulate(&Script::whole(seed), rules, faults).err());
+    let broken: BTreeSet<_> = runs.map(|broken| broken.invariant().to_owned()).collect();
     assert!(!broken.is_empty(), "50 seeds ran without {rules:?} {faults:?} and nothing was noticed");
     assert!(broken.iter().all(|broken| invariants.contains(&&**broken)), "{broken:?} without {rules:?} {faults:?}");
 }

@@ -1,16 +1,17 @@
 //! Gateways with near caches before a cache service: how they read and write, and what they promise.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::mesh::{MAX_LEASE, Mesh, MeshOrigin, Sample, decode, engine, request, tag};
-use super::process::{ClockKind, Process};
+use super::process::{ClockKind, Process, after};
 use super::replica_process::{Sender, SimulatedReplica};
 use crate::near::Near;
 use crate::{
-    Answer, ConsistencyRequirement, Engine, Lease, LeaseHolder, LeaseRequest, MemoryStore, NearLimits, Read, World,
-    own_wait,
+    Answer, ConsistencyRequirement, Engine, Lease, LeaseHolder, LeaseRequest, MemoryStore, NearLimits, Read, Store,
+    World, own_wait,
 };
 
 /// One process of the cache service.
@@ -36,6 +37,14 @@ impl CacheProcess {
         self.replica.as_ref().map_or(self.incarnation, |replica| **replica.replica.incarnation().load())
     }
 
+    /// Nothing is left of what it keeps.
+    pub(super) fn evict(&self) -> &'static str {
+        for object in 0..3 {
+            self.engine.0.store.remove(&request(object, ConsistencyRequirement::MinimizeLatency, None).key);
+        }
+        "eviction of all entries"
+    }
+
     pub(super) async fn read(&self, read: &Read<u8>) -> Option<Answer> {
         self.process.turn().await?;
         let answer = self.engine.read(read).await.ok()?;
@@ -55,6 +64,8 @@ pub(super) struct Gateway {
     /// Those of several that it sees: none where there is but one.
     pub replicas: Mutex<Vec<Arc<CacheProcess>>>,
     pub sender: tokio::sync::Mutex<Sender>,
+    /// Caches that it does not reach.
+    pub parted_from: Mutex<BTreeSet<u128>>,
 }
 
 impl Gateway {
@@ -70,8 +81,22 @@ impl Gateway {
             });
         }
         let (mesh, cache) = (mesh.clone(), Mutex::new(Arc::clone(cache)));
-        let (replicas, sender) = (Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(Self { mesh, process, near, holder: LeaseHolder(holder), cache, replicas, sender })
+        let (replicas, sender, parted_from) = (Mutex::default(), tokio::sync::Mutex::default(), Mutex::default());
+        Arc::new(Self { mesh, process, near, holder: LeaseHolder(holder), cache, replicas, sender, parted_from })
+    }
+
+    /// For a while no message passes between it and a cache.
+    pub(super) async fn parted(self: Arc<Self>, cache: u128, milliseconds: u64) {
+        let began = self.mesh.world.now();
+        self.parted_from.lock().unwrap().insert(cache);
+        after(&self.mesh.world, began, Duration::from_millis(milliseconds)).await;
+        self.parted_from.lock().unwrap().remove(&cache);
+    }
+
+    /// Carries a message to a cache, or from it.
+    pub(super) async fn carry(&self, cache: &CacheProcess) -> Option<()> {
+        self.mesh.network.carry().await?;
+        (!self.parted_from.lock().unwrap().contains(&cache.incarnation)).then_some(())
     }
 
     fn cache(&self) -> Arc<CacheProcess> {
@@ -121,9 +146,9 @@ impl Gateway {
         let wish = LeaseRequest { holder: self.holder, duration: MAX_LEASE, is_bounded: false };
         let read = request(object, consistency, self.near.is_wanted(&object, MAX_LEASE).then_some(wish));
         let asked = self.near.begin();
-        self.mesh.network.carry().await?;
+        self.carry(&cache).await?;
         let answer = cache.read(&read).await?;
-        self.mesh.network.carry().await?;
+        self.carry(&cache).await?;
         self.process.turn().await?;
         self.near.observe(asked, cache.origin());
         let sample = decode(&answer.load.ok()?);
@@ -171,7 +196,7 @@ impl Gateway {
         if drops_when_sending {
             self.near.acknowledged([tag(object)]);
         }
-        self.mesh.network.carry().await?;
+        self.carry(&cache).await?;
         cache.process.turn().await?;
         let wait = if flushes {
             cache.engine.invalidate_all(Some(self.holder))
@@ -179,7 +204,7 @@ impl Gateway {
             cache.engine.invalidate_leased(&[tag(object)], Some(self.holder))[0]
         };
         cache.process.turn().await?;
-        self.mesh.network.carry().await?;
+        self.carry(&cache).await?;
         self.process.turn().await?;
         self.near.observe(asked, cache.incarnation);
         match flushes {

@@ -19,7 +19,7 @@ const KEYS: [&str; 3] = ["a", "a/1", "b/1"];
 const TAGS: u64 = 3;
 
 /// Room for fewer entries than there are keys.
-const QUOTA: NamespaceLimits = NamespaceLimits { bytes: 3_000, entries: 4, changes: 100 };
+pub(super) const QUOTA: NamespaceLimits = NamespaceLimits { bytes: 3_000, entries: 4, changes: 100 };
 
 /// The callers of a run.
 #[derive(Clone)]
@@ -34,6 +34,10 @@ impl KeyCallers {
     pub(super) fn new(engine: &Subject, world: &Simulated) -> Self {
         let namespaces = ["carts", "sessions"].map(|name| engine.namespace(name, QUOTA));
         Self { engine: engine.clone(), world: world.clone(), namespaces, model: Arc::default() }
+    }
+
+    pub(super) fn first_namespace(&self) -> &Namespace {
+        &self.namespaces[0]
     }
 
     /// Something that a caller does.

@@ -109,18 +109,27 @@ impl Database {
         self.stored.lock().unwrap().stopped_until = self.world.now().after(time);
     }
 
-    pub(super) fn set_clock(&self, seconds_ahead: u64) {
+    /// The same as an operation of a run.
+    pub(super) fn stopped(&self, milliseconds: u64) -> &'static str {
+        self.stop(Duration::from_millis(milliseconds));
+        "the database stops for a while"
+    }
+
+    /// Its clock jumps: with up to 10 seconds by 5 back and forth of where it is in the middle.
+    pub(super) fn set_clock(&self, seconds_ahead: u64) -> &'static str {
         self.stored.lock().unwrap().ahead = WALL + seconds_ahead * 1_000_000_000;
+        "the clock of the database is set"
     }
 
     /// An empty one takes its place.
-    pub(super) fn replace(&self) {
+    pub(super) fn replace(&self) -> &'static str {
         let mut stored = self.stored.lock().unwrap();
         stored.incarnation += 1;
         stored.head = 0;
         stored.records.clear();
         stored.members.clear();
         stored.gap_detector = GapDetector::new(8, self.wall(&stored));
+        "an empty database takes the place of the other"
     }
 
     /// What it has by now.

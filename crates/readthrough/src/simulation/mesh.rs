@@ -8,12 +8,13 @@ use bytes::Bytes;
 use super::log::LogRules;
 use super::process::{ClockKind, Network, Process};
 use super::scheduler::Simulated;
+use super::seeds::Script;
 use crate::engine::Rules;
 use crate::near;
 use crate::replica;
 use crate::{
-    Audience, ConsistencyRequirement, Engine, Identity, Key, LeaseRequest, Limits, Loaded, MemoryStore, Metrics,
-    Moment, Origin, Policy, Read, Tag, World,
+    Audience, ConsistencyRequirement, Engine, Failure, Identity, Key, LeaseRequest, Limits, Loaded, MemoryStore,
+    Metrics, Moment, Origin, Policy, Read, Tag, World,
 };
 
 pub(super) const MAX_LEASE: Duration = Duration::from_millis(200);
@@ -119,7 +120,16 @@ pub(super) struct Mesh {
     pub variant: Variant,
 }
 
-/// An origin that takes its time.
+impl Mesh {
+    /// Nothing has happened in it yet.
+    pub(super) fn begin(script: &Script, variant: Variant) -> Self {
+        let world = Simulated::begin(script.rng());
+        let network = Network { world: world.clone(), is_calm: script.is_calm };
+        Self { world, network, truth: Arc::default(), variant }
+    }
+}
+
+/// An origin that takes its time, and fails now and then.
 #[derive(Clone)]
 pub(super) struct MeshOrigin {
     mesh: Mesh,
@@ -140,6 +150,9 @@ impl Origin for MeshOrigin {
         let value = [&[object][..], &(version as u64).to_be_bytes(), &self.mesh.world.now().0.to_be_bytes()].concat();
         let _ = self.mesh.network.carry().await;
         let _ = self.process.turn().await;
+        if !self.mesh.network.is_calm && self.mesh.world.rng.below(50) == 0 {
+            return Err(Failure { code: 14, ..Failure::default() }).into();
+        }
         // Every other object's tag is told by the answer alone.
         let tags = if object % 2 == 1 { vec![tag(object)] } else { Vec::new() };
         Loaded { tags: Some(tags), ..Ok(Bytes::from(value)).into() }

@@ -30,7 +30,16 @@ pub(super) struct LoadMonitor {
     tick: u64,
     overlap_allowed: u64,
     ended_for_own_reader: u64,
-    in_flight: Vec<(u64, SimulatedCall)>,
+    in_flight: Vec<InFlight>,
+}
+
+/// A load in flight.
+#[derive(Debug)]
+struct InFlight {
+    load: u64,
+    call: SimulatedCall,
+    /// A newer one began beside it, for a reader to whom it was too old. Those who ask now have nothing to do with it.
+    is_overtaken: bool,
 }
 
 impl LoadMonitor {
@@ -57,16 +66,19 @@ impl LoadMonitor {
         if call.asked < self.ended_for_own_reader {
             self.allow_overlap();
         }
-        let twin = self.in_flight.iter().any(|(_, other)| {
+        let comparable = |other: &&InFlight| {
             let between = self.overlap_allowed + 1..call.asked;
-            let comparable = other.key == call.key && between.contains(&other.asked);
-            let comparable = comparable && !call.uncacheable() && !other.uncacheable();
-            comparable && now.since(other.asked_at) <= call.ttl
-        });
-        if twin {
-            self.broken = Some(format!("I8: two loads at once for {:?}", call.caller));
+            let is_same = other.call.key == call.key && between.contains(&other.call.asked);
+            let is_kept = !call.uncacheable() && !other.call.uncacheable();
+            is_same && is_kept && !other.is_overtaken && now.since(other.call.asked_at) <= call.ttl
+        };
+        if let Some(twin) = self.in_flight.iter().find(comparable) {
+            self.broken = Some(format!("I8: two loads at once: {call:?} beside {:?}", twin.call));
         }
-        self.in_flight.push((self.loads, call));
+        for older in self.in_flight.iter_mut().filter(|older| older.call.key == call.key) {
+            older.is_overtaken |= !call.uncacheable();
+        }
+        self.in_flight.push(InFlight { load: self.loads, call, is_overtaken: false });
         self.loads
     }
 }
@@ -230,6 +242,6 @@ struct Leaving {
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        self.monitor.lock().unwrap().in_flight.retain(|(load, _)| *load != self.load);
+        self.monitor.lock().unwrap().in_flight.retain(|other| other.load != self.load);
     }
 }

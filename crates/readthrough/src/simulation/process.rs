@@ -82,6 +82,12 @@ impl Process {
         }
     }
 
+    /// The same as an operation of a run.
+    pub(super) fn paused(&self, milliseconds: u64, what: &'static str) -> &'static str {
+        self.pause(Duration::from_millis(milliseconds));
+        what
+    }
+
     /// Reads the clock every few milliseconds, for those who use what was read.
     pub(super) async fn tick(self) -> Option<()> {
         loop {

@@ -125,11 +125,11 @@ impl Gateway {
         let (name, writer) = (self.holder.0.to_string(), Some(self.holder));
         let invalidation = Invalidation { sender: name, sequence, round, is_last, tags, writer };
         let asked = self.near.begin();
-        self.mesh.network.carry().await?;
+        self.carry(&cache).await?;
         cache.process.turn().await?;
         let invalidated = cache.replica().replica.invalidate(invalidation).await.ok()?;
         cache.process.turn().await?;
-        self.mesh.network.carry().await?;
+        self.carry(&cache).await?;
         self.process.turn().await?;
         self.near.observe(asked, cache.origin());
         sender.round = invalidated.noted.round;
@@ -157,7 +157,7 @@ impl Gateway {
 
     async fn ask_whether_acknowledged(&self, cache: &CacheProcess, of: &Invalidated) -> Option<bool> {
         let number = of.number.expect("a number of the log");
-        self.mesh.network.carry().await?;
+        self.carry(cache).await?;
         let is_done = loop {
             cache.process.poll().await?;
             match cache.replica().replica.acknowledgement(of.incarnation, number) {
@@ -165,7 +165,7 @@ impl Gateway {
                 ended => break ended == Acknowledgement::Done,
             }
         };
-        self.mesh.network.carry().await?;
+        self.carry(cache).await?;
         self.process.turn().await?;
         Some(is_done)
     }

@@ -1,23 +1,20 @@
 //! One run: operations drawn from a seed, and the checks on what they saw.
 
-use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
-
+use super::context::Context;
 use super::keys::KeyCallers;
 use super::oracle::{Caller, OBJECTS, Oracle, Value};
-use super::origin::{Call, GROUPS, LoadMonitor, SimulatedCall, SimulatedOrigin, group, tag, tagged_by_answer};
-use super::scheduler::{Rng, Scheduler, Simulated, give_way};
-use super::sender::{InvalidationSender, Message};
+use super::origin::{GROUPS, LoadMonitor, SimulatedOrigin, group, tag};
+use super::scheduler::{Rng, Scheduler, Simulated};
+use super::seeds::{Broken, Run, Script, play};
+use super::sender::InvalidationSender;
 use super::store::TrackedStore;
 use super::through::ThroughCallers;
+use super::watchers::Watchers;
 use crate::engine::Rules;
-use crate::{
-    Answer, Audience, ConsistencyRequirement, Continuity, Engine, Identity, Key, Limits, Metrics, Noted, Outcome,
-    Overload, Policy, Read, Store, Tag, World,
-};
+use crate::{ConsistencyRequirement, Engine, Limits, Metrics, Policy, Store, World};
 
 const POLICY: Policy = Policy {
     ttl: Duration::from_secs(2),
@@ -39,7 +36,7 @@ const STRICTER: Policy = Policy {
 /// A contract that keeps nothing at all.
 const NOTHING: Policy = Policy { ttl: Duration::ZERO, ..STRICTER };
 
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     capacity: 16_000,
     // So few that now and then a reader is refused.
     waiters: 8,
@@ -77,40 +74,73 @@ pub(super) struct RunStats {
     pub written: u64,
 }
 
-/// Runs a seed; the first broken invariant.
-pub(super) fn simulate(seed: u64, operations: usize, rules: Rules, faults: Faults) -> Result<RunStats, String> {
-    let mut run = Run::begin(seed, rules, faults);
-    for _ in 0..operations {
-        run.operate();
-        run.verify()?;
-    }
-    run.settle()
+/// Runs a script; the first broken invariant.
+pub(super) fn simulate(script: &Script, rules: Rules, faults: Faults) -> Result<RunStats, Broken> {
+    let mut run = EngineRun::begin(script.rng(), rules, faults);
+    play(script, &mut run)?;
+    Ok(run.stats())
 }
 
-struct Run {
+struct EngineRun {
     scheduler: Scheduler,
     context: Context,
     store: TrackedStore,
     keys: KeyCallers,
+    watchers: Watchers,
     through: ThroughCallers,
     callers: Vec<u64>,
+    broken: Option<String>,
 }
 
-/// What all tasks of a run share.
-#[derive(Clone)]
-struct Context {
-    engine: Engine<SimulatedOrigin, TrackedStore, Simulated>,
-    origin: SimulatedOrigin,
-    world: Simulated,
-    sender: Arc<Mutex<InvalidationSender>>,
-    stats: Arc<Mutex<RunStats>>,
-    broken: Arc<Mutex<Option<String>>>,
-    faults: Faults,
+impl Run for EngineRun {
+    fn rng(&self) -> Rng {
+        self.context.world.rng.clone()
+    }
+
+    fn operate(&mut self) -> &'static str {
+        let what = self.draw();
+        let rng = self.rng();
+        self.context.world.advance(rng.below(30_000_000));
+        for _ in 0..rng.below(20) {
+            self.scheduler.step();
+        }
+        what
+    }
+
+    fn verify(&mut self) -> Result<(), String> {
+        if let Some(broken) = self.context.broken.lock().unwrap().take().or_else(|| self.broken.take()) {
+            return Err(broken);
+        }
+        if let Some(broken) = self.context.origin.monitor.lock().unwrap().broken.take() {
+            return Err(broken);
+        }
+        self.keys.verify()?;
+        self.watchers.verify()?;
+        self.through.verify()?;
+        let bytes = self.store.bytes();
+        if bytes > LIMITS.capacity { Err(format!("I11: {bytes} bytes")) } else { Ok(()) }
+    }
+
+    fn settle(&mut self) -> Result<(), String> {
+        // Whatever was lost before is noticed by this at the latest.
+        self.write(false);
+        while self.scheduler.step() {
+            self.verify()?;
+        }
+        self.through.settle()?;
+        self.verify_store()?;
+        let flights = &self.context.engine.0.flights;
+        let slots: Vec<_> = (0..LIMITS.flights).map_while(|_| flights.slot().ok()).collect();
+        if slots.len() < LIMITS.flights {
+            return Err(format!("I8: {} loads never end", LIMITS.flights - slots.len()));
+        }
+        Ok(())
+    }
 }
 
-impl Run {
-    fn begin(seed: u64, rules: Rules, faults: Faults) -> Self {
-        let world = Simulated::begin(Rng::seeded(seed));
+impl EngineRun {
+    fn begin(rng: Rng, rules: Rules, faults: Faults) -> Self {
+        let world = Simulated::begin(rng);
         let monitor = Arc::<Mutex<LoadMonitor>>::default();
         let origin = SimulatedOrigin { world: world.clone(), oracle: Arc::<Mutex<Oracle>>::default(), monitor };
         let store = TrackedStore::new(LIMITS.capacity);
@@ -128,14 +158,15 @@ impl Run {
         };
         context.note(&mut context.sender.lock().unwrap(), None, false);
         let keys = KeyCallers::new(&context.engine, &world);
-        let through = ThroughCallers::new(&context.engine, &world);
-        Self { scheduler: Scheduler::new(world), context, store, keys, through, callers: Vec::new() }
+        let (watchers, through) = (Watchers::new(&keys), ThroughCallers::new(&context.engine, &world));
+        let (scheduler, callers) = (Scheduler::new(world), Vec::new());
+        Self { scheduler, context, store, keys, watchers, through, callers, broken: None }
     }
 
-    fn operate(&mut self) {
-        let rng = self.context.world.rng.clone();
-        match rng.below(130) {
-            100.. => self.call_key(),
+    fn draw(&mut self) -> &'static str {
+        let rng = self.rng();
+        match rng.below(131) {
+            101.. => self.call_key(),
             0..72 => self.read(ConsistencyRequirement::MinimizeLatency),
             72..80 => self.read(ConsistencyRequirement::MaxStaleness(Duration::from_millis(rng.below(2_500)))),
             80..84 => self.read(ConsistencyRequirement::Strong),
@@ -143,23 +174,36 @@ impl Run {
             90 => self.write_group(),
             91..95 => self.cancel(),
             95 => self.cancel_all(),
-            96 => self.store.storm(),
+            96 => self.storm(),
             97 => self.restart(rng.below(2) == 0),
-            98 => self.context.world.advance(rng.below(3_000_000_000)),
-            99 => self.context.world.advance(rng.below(60_000_000_000)),
-        }
-        self.context.world.advance(rng.below(30_000_000));
-        for _ in 0..rng.below(20) {
-            self.scheduler.step();
+            98 => self.pass(rng.below(3_000_000_000)),
+            99 => self.pass(rng.below(60_000_000_000)),
+            100 => self.reconnect(&rng),
         }
     }
 
-    fn call_key(&mut self) {
+    fn storm(&self) -> &'static str {
+        self.store.storm();
+        "eviction of all but a few entries"
+    }
+
+    fn pass(&self, nanoseconds: u64) -> &'static str {
+        self.context.world.advance(nanoseconds);
+        "time passes"
+    }
+
+    fn reconnect(&mut self, rng: &Rng) -> &'static str {
+        self.broken = self.watchers.reconnect(rng).err();
+        "a watcher connects anew"
+    }
+
+    fn call_key(&mut self) -> &'static str {
         let task = match self.context.world.rng.below(4) {
             0 => self.scheduler.add(Box::pin(self.through.clone().call())),
             _ => self.scheduler.add(Box::pin(self.keys.clone().call())),
         };
         self.remember(task);
+        "a caller of a namespace"
     }
 
     /// A caller that may leave before it has its answer.
@@ -170,34 +214,38 @@ impl Run {
         }
     }
 
-    fn read(&mut self, consistency: ConsistencyRequirement) {
+    fn read(&mut self, consistency: ConsistencyRequirement) -> &'static str {
         let rng = &self.context.world.rng;
         let small = |bound: u64| u8::try_from(rng.below(bound)).expect("a small number");
         let caller = Caller { object: small(OBJECTS as u64), tenant: small(2), principal: small(2) };
         let policy = [NOTHING, STRICTER].get(usize::from(small(40))).copied().unwrap_or(POLICY);
         let task = self.scheduler.add(Box::pin(self.context.clone().read(caller, consistency, policy)));
         self.remember(task);
+        "read"
     }
 
-    fn write(&mut self, lost: bool) {
+    fn write(&mut self, lost: bool) -> &'static str {
         let object = u8::try_from(self.context.world.rng.below(OBJECTS as u64)).expect("a small number");
         let changes = self.commit([object]);
         let message = self.context.sender.lock().unwrap().send(tag(object), changes);
-        if !lost {
-            self.scheduler.add(Box::pin(self.context.clone().deliver(message)));
+        if lost {
+            return "write whose invalidation is lost";
         }
+        self.scheduler.add(Box::pin(self.context.clone().deliver(message)));
+        "write"
     }
 
-    fn write_group(&mut self) {
+    fn write_group(&mut self) -> &'static str {
         let chosen = u8::try_from(self.context.world.rng.below(GROUPS.into())).expect("a small number");
         let objects = u8::try_from(OBJECTS).expect("few objects");
         let changes = self.commit((chosen..objects).step_by(GROUPS.into()));
         let message = self.context.sender.lock().unwrap().send(group(chosen), changes);
         self.scheduler.add(Box::pin(self.context.clone().deliver(message)));
+        "write of a group"
     }
 
     /// The sender ends, in order or not, and another one begins.
-    fn restart(&mut self, in_order: bool) {
+    fn restart(&mut self, in_order: bool) -> &'static str {
         let mut sender = self.context.sender.lock().unwrap();
         let is_delivered = sender.acknowledged == sender.sequence();
         if (in_order && is_delivered) || self.context.faults.hasty_goodbyes {
@@ -205,6 +253,7 @@ impl Run {
         }
         sender.restart();
         self.context.note(&mut sender, None, false);
+        "another sender"
     }
 
     fn commit(&self, objects: impl IntoIterator<Item = u8>) -> Vec<(u8, u32)> {
@@ -213,43 +262,25 @@ impl Run {
         objects.into_iter().map(|object| (object, oracle.commit(object, now))).collect()
     }
 
-    fn cancel(&mut self) {
-        if self.callers.is_empty() {
-            return;
+    fn cancel(&mut self) -> &'static str {
+        let waiting = self.callers.len() as u64;
+        if let Some(chosen) = waiting.checked_sub(1).map(|_| self.context.world.rng.below(waiting)) {
+            self.scheduler.cancel(self.callers.swap_remove(usize::try_from(chosen).expect("few callers")));
+            self.context.origin.monitor.lock().unwrap().allow_overlap();
         }
-        let chosen = usize::try_from(self.context.world.rng.below(self.callers.len() as u64)).expect("a small number");
-        self.scheduler.cancel(self.callers.swap_remove(chosen));
-        self.context.origin.monitor.lock().unwrap().allow_overlap();
+        "a caller leaves"
     }
 
     /// Nobody waits any more, for anything.
-    fn cancel_all(&mut self) {
+    fn cancel_all(&mut self) -> &'static str {
         while !self.callers.is_empty() {
             self.cancel();
         }
+        "all callers leave"
     }
 
-    fn verify(&self) -> Result<(), String> {
-        if let Some(broken) = self.context.broken.lock().unwrap().take() {
-            return Err(broken);
-        }
-        if let Some(broken) = self.context.origin.monitor.lock().unwrap().broken.take() {
-            return Err(broken);
-        }
-        self.keys.verify()?;
-        self.through.verify()?;
-        let bytes = self.store.bytes();
-        if bytes > LIMITS.capacity { Err(format!("I11: {bytes} bytes")) } else { Ok(()) }
-    }
-
-    /// Lets everything come to rest, and looks at what remains.
-    fn settle(&mut self) -> Result<RunStats, String> {
-        // Whatever was lost before is noticed by this at the latest.
-        self.write(false);
-        while self.scheduler.step() {
-            self.verify()?;
-        }
-        self.through.settle()?;
+    /// What remains is what the origin says.
+    fn verify_store(&self) -> Result<(), String> {
         let oracle = self.context.origin.oracle.lock().unwrap();
         let loaded = self.store.all().into_iter().filter(|entry| entry.as_put().is_none());
         for entry in loaded {
@@ -262,118 +293,16 @@ impl Run {
                 return Err(format!("I7: {value:?} remains, and is not what the origin says"));
             }
         }
-        let flights = &self.context.engine.0.flights;
-        let slots: Vec<_> = (0..LIMITS.flights).map_while(|_| flights.slot().ok()).collect();
-        if slots.len() < LIMITS.flights {
-            return Err(format!("I8: {} loads never end", LIMITS.flights - slots.len()));
-        }
+        Ok(())
+    }
+
+    fn stats(&self) -> RunStats {
         let loads = self.context.origin.monitor.lock().unwrap().loads;
         let (exchanged, key_loads) = {
             let model = self.keys.model.lock().unwrap();
             (model.exchanged, model.loads())
         };
         let written = self.through.truth.lock().unwrap().written;
-        Ok(RunStats { loads, exchanged, key_loads, written, ..*self.context.stats.lock().unwrap() })
+        RunStats { loads, exchanged, key_loads, written, ..*self.context.stats.lock().unwrap() }
     }
-}
-
-/// Shorter than many readers stay, and longer than most.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(7);
-
-impl Context {
-    async fn read(self, caller: Caller, consistency: ConsistencyRequirement, policy: Policy) {
-        let now = self.world.now();
-        let wait_budget = Duration::from_millis(self.world.rng.below(10_000));
-        let question = self.origin.oracle.lock().unwrap().ask(caller, consistency, now, wait_budget);
-        let tick = self.origin.monitor.lock().unwrap().ask();
-        let call = SimulatedCall { caller, key: key(caller), ttl: policy.ttl, asked: tick, asked_at: now };
-        // One that was refused for want of room has nothing that could be checked.
-        let Ok(answer) = self.ask(caller.object, &request(consistency, policy, wait_budget, call)).await else {
-            return;
-        };
-        {
-            let mut stats = self.stats.lock().unwrap();
-            stats.hits += u64::from(answer.outcome == Outcome::Hit);
-            stats.stale += u64::from(answer.stale.is_some());
-        }
-        let oracle = self.origin.oracle.lock().unwrap();
-        if let Err(broken) = oracle.check(&question, &policy, &answer, LIMITS.cool_down, self.world.now()) {
-            self.broken.lock().unwrap().get_or_insert(broken);
-        }
-    }
-
-    /// Some readers do not wait to the end of their time, where stale-if-error may serve an older answer.
-    async fn ask(&self, object: u8, read: &Read<Call>) -> Result<Answer, Overload> {
-        let mut reading = pin!(self.engine.read(read));
-        let waited = pin!(give_way(self.world.rng.below(60)));
-        if let Either::Left((answer, _)) = select(reading.as_mut(), waited).await {
-            return answer;
-        }
-        match self.engine.stale_if_error(read) {
-            Some(answer) => {
-                self.origin.oracle.lock().unwrap().fail(object, self.world.now());
-                self.origin.monitor.lock().unwrap().allow_overlap();
-                Ok(answer)
-            }
-            None => reading.await,
-        }
-    }
-
-    /// Brings a message to the cache after a while, and again until its sender is settled. Its acknowledgement then speaks for all
-    /// that were sent before it.
-    async fn deliver(self, message: Message) {
-        give_way(self.world.rng.below(4)).await;
-        while !self.attempt(&message) {
-            give_way(self.world.rng.below(4)).await;
-            self.world.advance(100_000_000);
-        }
-    }
-
-    fn attempt(&self, message: &Message) -> bool {
-        let mut sender = self.sender.lock().unwrap();
-        let noted = self.note(&mut sender, Some(message), false);
-        self.engine.invalidate([message.tag]);
-        if message.incarnation == sender.incarnation && message.sequence == sender.acknowledged + 1 {
-            sender.acknowledged = message.sequence;
-        }
-        if !noted.is_settled && !self.faults.settle_newcomers {
-            return false;
-        }
-        let mut oracle = self.origin.oracle.lock().unwrap();
-        for (object, version) in sender.sent[..message.number].iter().flatten() {
-            oracle.acknowledge(*object, *version);
-        }
-        true
-    }
-}
-
-impl Context {
-    /// What the cache makes of a message; without one, of the sender's announcement or goodbye.
-    fn note(&self, sender: &mut InvalidationSender, message: Option<&Message>, is_last: bool) -> Noted {
-        self.origin.monitor.lock().unwrap().allow_overlap();
-        let noted = sender.note(message, is_last, self.world.now());
-        if matches!(noted.continuity, Continuity::Gap(_)) && !self.faults.ignore_gaps {
-            self.engine.invalidate_all(None);
-        }
-        noted
-    }
-}
-
-fn request(
-    consistency: ConsistencyRequirement,
-    policy: Policy,
-    wait_budget: Duration,
-    call: SimulatedCall,
-) -> Read<Call> {
-    let object = call.caller.object;
-    let tags: Vec<Tag> = if tagged_by_answer(object) { Vec::new() } else { vec![tag(object), group(object)] };
-    let (key, call) = (call.key, Call::Object(call));
-    Read { key, policy, tags: tags.into(), consistency, wait_budget, load_timeout: LOAD_TIMEOUT, call, lease: None }
-}
-
-fn key(who: Caller) -> Key {
-    let tenant = ["north", "south"][usize::from(who.tenant)];
-    let principal = ["ada", "bob"][usize::from(who.principal)];
-    let audience = if who.shared() { Audience::Shared } else { Audience::Principal(principal) };
-    Key::of(&Identity { method: "m", origin: "o", tenant, audience, bytes: &[who.object] })
 }

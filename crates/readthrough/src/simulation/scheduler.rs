@@ -22,6 +22,11 @@ impl Rng {
         Self(Arc::new(Mutex::new(SmallRng::seed_from_u64(seed))))
     }
 
+    /// From here on as if it began with this seed.
+    pub(super) fn reseed(&self, seed: u64) {
+        *self.0.lock().unwrap() = SmallRng::seed_from_u64(seed);
+    }
+
     /// From 0 (inclusive) to `bound` (exclusive).
     pub(crate) fn below(&self, bound: u64) -> u64 {
         self.0.lock().unwrap().random_range(0..bound)
