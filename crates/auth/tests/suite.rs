@@ -2,7 +2,6 @@
 
 pub(crate) mod access;
 pub(crate) mod admin;
-pub(crate) mod backup;
 pub(crate) mod exchange;
 pub(crate) mod ext_authz;
 pub(crate) mod key_rotation;
@@ -88,9 +87,7 @@ macro_rules! database_tests {
             revocation_of_what_is_no_token_changes_nothing,
             later_revocation_is_added_to_earlier_ones,
             verifier_ahead_of_the_store_is_sent_everything,
-            older_store_in_place_of_a_served_one_revives_nothing,
-            store_older_than_a_verifier_has_seen_it_revokes_everything,
-            what_a_verifier_has_seen_of_another_store_revokes_nothing,
+            restored_store_replaces_what_was_known,
             stream_of_a_verifier_whose_own_token_is_revoked_ends,
         );
         suite::database_tests!(@ exchange:
@@ -147,14 +144,6 @@ macro_rules! database_tests {
             store_that_is_down_denies_requests_of_proxies,
             http_question_is_answered_with_status_and_headers,
         );
-        suite::database_tests!(@ two backup:
-            restored_store_lets_in_whom_the_backup_has_and_accepts_no_earlier_token,
-            audit_log_goes_on_behind_the_restored_one,
-            backup_is_restored_into_an_empty_store_alone,
-            backup_that_was_cut_or_changed_restores_nothing,
-            backup_of_another_version_is_refused_with_the_way_out,
-            backup_whose_file_is_full_is_an_error,
-        );
         suite::database_tests!(@ key_rotation:
             rotated_key_is_published_before_it_signs,
             rotated_key_signs_once_it_was_published_long_enough,
@@ -196,12 +185,6 @@ macro_rules! database_tests {
             store_of_the_previous_build_is_migrated_with_its_data,
         );
     };
-    (@ two $module:ident: $($test:ident),* $(,)?) => { $(
-        #[tokio::test]
-        async fn $test() {
-            suite::$module::$test(database().await, database().await).await;
-        }
-    )* };
     (@ $module:ident: $($test:ident),* $(,)?) => { $(
         #[tokio::test]
         async fn $test() {

@@ -5,22 +5,19 @@ use std::time::Duration;
 use accord_api::accord::{
     auth::v1::{
         CheckRequest, CheckResponse, ExchangeResponse, ExplainRequest, ExplainResponse, IntrospectResponse,
-        IssueResponse, Key, Principal, RefreshResponse, RevokedToken, ShadowDecision, StoreMark, SubjectEpoch,
-        WatchRequest, WatchResponse, issue_request::Grant,
+        IssueResponse, Key, Principal, RefreshResponse, RevokedToken, ShadowDecision, SubjectEpoch, WatchResponse,
+        issue_request::Grant,
     },
     policy::v1::PrincipalKind,
 };
 use accord_token::{Claims, KeySet, Kind, PublicKey, RevocationUpdate, Verified};
 
-use crate::{
-    domain::{
-        access::{AccessDecision, Explanation},
-        denial::Denial,
-        issue::SignedToken,
-        login::{Credential, IssuedTokens},
-        policy::{AccessQuestion, PolicyDecision},
-    },
-    store::high_water::Mark,
+use crate::domain::{
+    access::{AccessDecision, Explanation},
+    denial::Denial,
+    issue::SignedToken,
+    login::{Credential, IssuedTokens},
+    policy::{AccessQuestion, PolicyDecision},
 };
 
 pub(super) fn credential(grant: Option<Grant>) -> Result<Credential, Denial> {
@@ -107,19 +104,12 @@ pub(super) fn explained(explanation: Explanation) -> ExplainResponse {
     }
 }
 
-/// How far a verifier has seen the store come.
-pub(super) fn seen(question: &WatchRequest) -> Option<Mark> {
-    let StoreMark { store, revision, global_epoch } = *question.seen.as_ref()?;
-    Some(Mark { store, revision, global_epoch })
-}
-
 /// The answer to this question of a verifier.
 pub(super) fn update(update: RevocationUpdate, question: u64) -> WatchResponse {
     let subjects = update.subjects.into_iter().map(|(subject, epoch)| SubjectEpoch { subject, epoch });
     let tokens = update.tokens.into_iter().map(|(jti, expires_at)| RevokedToken { jti, expires_at });
     WatchResponse {
         question,
-        store: update.store,
         revision: update.revision,
         full: update.full,
         keys: update.keys.iter().flat_map(KeySet::iter).map(key).collect(),

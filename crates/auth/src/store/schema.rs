@@ -2,10 +2,6 @@
 
 use accord_store::Migrations;
 
-/// All of them, each after those that it refers to.
-pub const TABLES: &[&str] =
-    &["meta", "principals", "roles", "clients", "families", "family_tokens", "revoked", "keys", "audit"];
-
 pub(super) const MIGRATIONS: Migrations = Migrations {
     table: "schema_steps",
     lock: 4_702_111_234_474_983_745,
@@ -21,8 +17,6 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
             "ALTER TABLE clients ADD COLUMN earlier_hash TEXT NOT NULL DEFAULT ''",
             "ALTER TABLE clients ADD COLUMN earlier_until BIGINT NOT NULL DEFAULT 0",
         ],
-        // Named when the store is opened: the two engines draw random numbers differently.
-        &["INSERT INTO meta (name, value) VALUES ('store', 0)"],
     ],
 };
 
