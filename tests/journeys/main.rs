@@ -2,6 +2,7 @@
 
 mod access;
 mod access_log;
+mod administration;
 mod authenticate;
 mod authorize;
 mod bounds;

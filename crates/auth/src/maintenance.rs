@@ -19,6 +19,9 @@ const POLL: Duration = Duration::from_millis(200);
 /// How often what has expired is purged.
 const PURGE: Duration = Duration::from_mins(1);
 
+/// How long a request of an administrator is remembered by its key, in seconds.
+const ONCE: i64 = 24 * 3600;
+
 /// As health and metrics name it.
 const STORE: &str = "store";
 
@@ -75,6 +78,7 @@ async fn purge(auth: &Auth) {
 async fn purge_expired(auth: &Auth) -> Result<(), StoreError> {
     let now = verify::now();
     auth.store.destroy_retired_keys(now).await?;
+    auth.store.purge_admin_requests(now - ONCE).await?;
     // Kept for an hour after their end: verifiers' clocks may lag.
     auth.store.purge_expired(now - 3600).await
 }

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use accord_api::{
     FILE_DESCRIPTOR_SET,
     accord::auth::v1::{
-        access_service_server::AccessServiceServer, key_service_server::KeyServiceServer,
-        revocation_service_server::RevocationServiceServer, token_service_server::TokenServiceServer,
+        access_service_server::AccessServiceServer, admin_service_server::AdminServiceServer,
+        key_service_server::KeyServiceServer, revocation_service_server::RevocationServiceServer,
+        token_service_server::TokenServiceServer,
     },
 };
 use accord_mesh::guard::{self, Guard, GuardedServer};
@@ -18,7 +19,9 @@ use crate::{
     config::Config,
     domain::auth::Auth,
     ext_authz, maintenance,
-    service::{access::Access, guard::LocalDecider, key::Keys, revocation::Revocations, token::Tokens},
+    service::{
+        access::Access, admin::Administration, guard::LocalDecider, key::Keys, revocation::Revocations, token::Tokens,
+    },
 };
 
 /// The services, as reflection and health list them.
@@ -26,8 +29,12 @@ const SERVICES: &[&str] = &[
     "accord.auth.v1.TokenService",
     "accord.auth.v1.AccessService",
     "accord.auth.v1.KeyService",
+    "accord.auth.v1.AdminService",
     "accord.auth.v1.RevocationService",
 ];
+
+/// The name of auth's `[[upstream]]` at a gateway that serves `AdminService`.
+const AUDIENCE: &str = "auth";
 
 /// How long a call may take whose contract says nothing about it: the contract's own defaults.
 const DEADLINE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(30));
@@ -81,7 +88,8 @@ pub fn grpc_server(
     shutdown: &Shutdown,
 ) -> anyhow::Result<GuardedServer<LocalDecider>> {
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
-    let guard = Guard::new(&contract, LocalDecider(Arc::clone(auth)));
+    // The gateway calls in the name of an administrator with a passport for the upstream of this name.
+    let guard = Guard::new(&contract, LocalDecider(Arc::clone(auth))).accept_passports_with_permissions(AUDIENCE);
     let revocations = Revocations { auth: Arc::clone(auth), shutdown: shutdown.clone() };
     let server = GrpcServer::new(health, guard)
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
@@ -89,6 +97,7 @@ pub fn grpc_server(
         .service(TokenServiceServer::new(Tokens(Arc::clone(auth))))
         .service(AccessServiceServer::new(Access(Arc::clone(auth))))
         .service(KeyServiceServer::new(Keys(Arc::clone(auth))))
+        .service(AdminServiceServer::new(Administration(Arc::clone(auth))))
         .service(RevocationServiceServer::new(revocations))
         .deadline(DEADLINE.0, DEADLINE.1);
     Ok(server.into_service()?)

@@ -5,6 +5,7 @@ pub(crate) mod guard;
 pub(crate) mod token;
 pub(crate) mod access;
 pub(crate) mod key;
+pub(crate) mod admin;
 pub(crate) mod revocation;
 
 mod message;

@@ -19,6 +19,7 @@ pub(crate) use accord_store::within;
 mod schema;
 pub mod principals;
 pub(crate) mod families;
+mod requests;
 pub mod keys;
 pub(crate) mod revocations;
 mod audit;

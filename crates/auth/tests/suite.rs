@@ -2,6 +2,11 @@
 
 pub(crate) mod access;
 pub(crate) mod admin;
+<<<<<<< HEAD
+=======
+pub(crate) mod admin_service;
+pub(crate) mod backup;
+>>>>>>> c9ff6eb0 (auth: administer by gRPC, and as JSON through the gateway)
 pub(crate) mod exchange;
 pub(crate) mod ext_authz;
 pub(crate) mod key_rotation;
@@ -10,6 +15,9 @@ pub(crate) mod revocation;
 pub(crate) mod verifier;
 
 pub(crate) mod proxy;
+mod list;
+
+pub(crate) use list::database_tests;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -43,6 +51,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+<<<<<<< HEAD
 /// Declares each of them as a test on the database that `database()` makes.
 macro_rules! database_tests {
     () => {
@@ -194,6 +203,8 @@ macro_rules! database_tests {
 }
 pub(crate) use database_tests;
 
+=======
+>>>>>>> c9ff6eb0 (auth: administer by gRPC, and as JSON through the gateway)
 /// An empty database, and a directory beside it.
 pub(crate) struct Database {
     pub url: String,

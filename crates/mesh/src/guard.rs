@@ -44,12 +44,14 @@ pub struct Guard<D> {
     decider: D,
     /// For whom the passports are that this port accepts. None: it accepts none.
     audience: Option<Arc<str>>,
+    /// Whether a passport counts where a permission is declared.
+    with_permissions: bool,
 }
 
 impl<D> Guard<D> {
     /// Holds callers to what `contract` declares, as `decider` decides.
     pub fn new(contract: &Arc<Contract>, decider: D) -> Self {
-        Self { contract: Arc::clone(contract), decider, audience: None }
+        Self { contract: Arc::clone(contract), decider, audience: None, with_permissions: false }
     }
 
     /// Lets passports for this audience stand for access tokens, on methods that are open to the authenticated. Those that
@@ -57,6 +59,12 @@ impl<D> Guard<D> {
     #[must_use]
     pub fn accept_passports(self, audience: &str) -> Self {
         Self { audience: Some(audience.into()), ..self }
+    }
+
+    /// The same on methods that declare a permission, for deciders that judge a passport with those through whose hands it came.
+    #[must_use]
+    pub fn accept_passports_with_permissions(self, audience: &str) -> Self {
+        Self { with_permissions: true, ..self.accept_passports(audience) }
     }
 }
 
@@ -166,7 +174,7 @@ impl<D: Decider> Guard<D> {
             Access::Authenticated => None,
             Access::Permission(permission) => Some(permission),
         };
-        let audience = self.audience.as_deref().filter(|_| permission.is_none());
+        let audience = self.audience.as_deref().filter(|_| permission.is_none() || self.with_permissions);
         let credential = credential(&head.headers, audience.is_some())?;
         let caller = match (credential, audience) {
             (Credential::Passport(passport), Some(audience)) => {

@@ -20,8 +20,11 @@ use crate::store::{
 };
 
 mod lifecycle;
+mod once;
+mod sessions;
 
 pub use lifecycle::LONGEST_OVERLAP;
+pub use once::Once;
 
 /// The shortest password that is accepted (NIST SP 800-63B, section 5.1.1).
 const MIN_PASSWORD: usize = 8;
@@ -59,6 +62,28 @@ pub enum AdminError {
     /// A rotation that changes nothing.
     #[error("`{0}` has this secret already; name a file that is not there, and a new one is made in it")]
     SameSecret(String),
+    /// Somebody else has changed it.
+    #[error("`{subject}` is of version {is} by now, and not {version}; read it again")]
+    Version {
+        /// Who.
+        subject: String,
+        /// What was expected.
+        version: u64,
+        /// What it is.
+        is: u64,
+    },
+    /// The same request is under way.
+    #[error("a request with this idempotency key is under way; send it again to hear what came of it")]
+    InFlight,
+    /// The key of another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// A key that can't be one.
+    #[error("the idempotency key must have 1 to 128 visible characters")]
+    Key,
+    /// There is no such login.
+    #[error("no login `{0}` can be renewed")]
+    SessionUnknown(String),
     /// There is no role to take away.
     #[error("`{subject}` does not hold the role `{role}`")]
     RoleMissing {
@@ -122,20 +147,50 @@ pub struct Admin<'a> {
     store: &'a Store,
     /// Who the audit log names.
     actor: &'a str,
+    /// The key by which a change happens once.
+    once: Option<&'a Once>,
+    /// The version of the principal that is changed, where the caller has seen one.
+    version: Option<u64>,
 }
 
 impl<'a> Admin<'a> {
     /// Somebody who may change this store.
     pub fn new(store: &'a Store, actor: &'a str) -> Self {
-        Self { store, actor }
+        Self { store, actor, once: None, version: None }
+    }
+
+    /// The same for one change that happens once.
+    #[must_use]
+    pub fn once(self, once: Option<&'a Once>) -> Self {
+        Self { once, ..self }
+    }
+
+    /// The same where the principal that is changed has to be of this version.
+    #[must_use]
+    pub fn expecting(self, version: Option<u64>) -> Self {
+        Self { version, ..self }
+    }
+
+    fn expected(&self, principal: Principal) -> Result<Principal, AdminError> {
+        match self.version {
+            Some(version) if version != principal.version() => {
+                Err(AdminError::Version { version, is: principal.version(), subject: principal.subject })
+            }
+            _ => Ok(principal),
+        }
     }
 
     /// Adds a person or a program.
     pub async fn add_principal(&self, principal: &Principal, password: Option<&str>) -> Result<(), AdminError> {
-        validate(principal)?;
         let hashed = password.map_or(Ok(String::new()), hash_password)?;
+        self.add_hashed(principal, &hashed).await
+    }
+
+    /// The same with a password that is hashed; empty where there is none.
+    pub async fn add_hashed(&self, principal: &Principal, hashed: &str) -> Result<(), AdminError> {
+        validate(principal)?;
         let mut tx = self.store.begin().await?;
-        if !tx.add_principal(principal, &hashed).await? {
+        if !tx.add_principal(principal, hashed).await? {
             return Err(AdminError::Exists(principal.subject.clone()));
         }
         self.audit_and_commit(tx, "principal.add", &principal.subject).await
@@ -165,27 +220,43 @@ impl<'a> Admin<'a> {
 
     /// Gives a role. Tokens that do not show it yet are revoked.
     pub async fn grant_role(&self, subject: &str, role: &str) -> Result<(), AdminError> {
-        let mut tx = self.store.begin().await?;
-        let mut principal = existing(self.store, subject).await?;
-        principal.roles.push(role.to_owned());
-        validate(&principal)?;
-        if !tx.add_role(subject, role).await? {
-            return Ok(());
-        }
-        let revision = tx.next_revision().await?;
-        tx.raise_epoch(subject, verify::now(), revision).await?;
-        self.audit_and_commit(tx, "role.grant", &format!("{subject} {role}")).await
+        self.change_roles(subject, &[role.to_owned()], &[]).await.map(drop)
     }
 
     /// Takes a role away. Tokens that still show it are revoked.
     pub async fn remove_role(&self, subject: &str, role: &str) -> Result<(), AdminError> {
-        let mut tx = self.store.begin().await?;
-        if !tx.remove_role(subject, role).await? {
-            return Err(AdminError::RoleMissing { subject: subject.to_owned(), role: role.to_owned() });
+        if self.change_roles(subject, &[], &[role.to_owned()]).await? {
+            return Ok(());
         }
-        let revision = tx.next_revision().await?;
-        tx.raise_epoch(subject, verify::now(), revision).await?;
-        self.audit_and_commit(tx, "role.remove", &format!("{subject} {role}")).await
+        Err(AdminError::RoleMissing { subject: subject.to_owned(), role: role.to_owned() })
+    }
+
+    /// Gives roles and takes others away. Tokens that show others are revoked. False where that changes nothing.
+    pub async fn change_roles(&self, subject: &str, grant: &[String], remove: &[String]) -> Result<bool, AdminError> {
+        let mut tx = self.store.begin().await?;
+        let mut principal = self.expected(existing(self.store, subject).await?)?;
+        principal.roles.retain(|role| !remove.contains(role));
+        principal.roles.extend_from_slice(grant);
+        validate(&principal)?;
+        let mut changed = false;
+        for role in remove {
+            if tx.remove_role(subject, role).await? {
+                tx.audit(verify::now(), self.actor, "role.remove", &format!("{subject} {role}")).await?;
+                changed = true;
+            }
+        }
+        for role in grant {
+            if tx.add_role(subject, role).await? {
+                tx.audit(verify::now(), self.actor, "role.grant", &format!("{subject} {role}")).await?;
+                changed = true;
+            }
+        }
+        if changed {
+            let revision = tx.next_revision().await?;
+            tx.raise_epoch(subject, verify::now(), revision).await?;
+        }
+        self.commit(tx).await?;
+        Ok(changed)
     }
 
     /// Revokes every token of a subject.
@@ -204,6 +275,16 @@ impl<'a> Admin<'a> {
 
     async fn audit_and_commit(&self, mut tx: Transaction, action: &str, target: &str) -> Result<(), AdminError> {
         tx.audit(verify::now(), self.actor, action, target).await?;
+        self.commit(tx).await
+    }
+
+    async fn commit(&self, mut tx: Transaction) -> Result<(), AdminError> {
+        if let Some(once) = self.once
+            && !tx.add_admin_request(self.actor, &once.key, &once.digest, verify::now()).await?
+        {
+            // Another one with this key has come in between, and this one is rolled back.
+            return Err(AdminError::InFlight);
+        }
         Ok(tx.commit().await?)
     }
 }
@@ -222,6 +303,12 @@ impl Auth {
         let issued = issue::access_token(&self.tokens, &state, &principal, life)?;
         Admin::new(&self.store, actor).audit_and_commit(self.store.begin().await?, "token.issue", subject).await?;
         Ok(issued.token)
+    }
+
+    /// A person's password as it is kept. Hashing takes a core like checking does.
+    pub async fn hashed(&self, password: String) -> Result<String, AdminError> {
+        check_length(&password)?;
+        Ok(self.passwords.hash(password).await?)
     }
 
     /// Publishes a new signing key. It signs once every verifier has had time to see it.
@@ -244,13 +331,18 @@ fn checked_secret(secret: String) -> Result<String, AdminError> {
 }
 
 fn hash_password(password: &str) -> Result<String, AdminError> {
+    check_length(password)?;
+    Ok(password::hash(password)?)
+}
+
+fn check_length(password: &str) -> Result<(), AdminError> {
     if password.len() > MAX_PASSWORD {
         return Err(AdminError::PasswordTooLong);
     }
     if password.len() < MIN_PASSWORD {
         return Err(AdminError::PasswordTooShort);
     }
-    Ok(password::hash(password)?)
+    Ok(())
 }
 
 fn validate(principal: &Principal) -> Result<(), AdminError> {

@@ -69,7 +69,9 @@ impl Auth {
 
     /// Whether the caller of one of auth's own methods holds this permission.
     pub fn authorize(&self, caller: &Verified, permission: &str, method: &str) -> Result<(), Refusal> {
-        let question = AccessQuestion { permission, method, ..AccessQuestion::default() };
+        // A passport says through whose hands the call came.
+        let act: Vec<_> = caller.claims.actors().map(str::to_owned).collect();
+        let question = AccessQuestion { permission, method, act: &act, ..AccessQuestion::default() };
         let decision = self.decided(&self.policies.get(), &Principal::of(&caller.claims), &question);
         if decision.allowed { Ok(()) } else { Err(Refusal::PermissionMissing) }
     }

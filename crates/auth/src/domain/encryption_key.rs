@@ -47,6 +47,8 @@ pub enum EncryptionError {
 pub struct EncryptionKey {
     aead: RandomizedNonceKey,
     hmac: hmac::Key,
+    /// Makes clients' secrets that a repeated request brings again.
+    client_secrets: hmac::Key,
 }
 
 impl EncryptionKey {
@@ -62,6 +64,7 @@ impl EncryptionKey {
         Ok(Self {
             aead: aead.map_err(|_| EncryptionError::Failed)?,
             hmac: hmac::Key::new(hmac::HMAC_SHA256, derive(b"accord-auth/refresh").as_ref()),
+            client_secrets: hmac::Key::new(hmac::HMAC_SHA256, derive(b"accord-auth/client-secret").as_ref()),
         })
     }
 
@@ -89,6 +92,11 @@ impl EncryptionKey {
     pub fn refresh_token(&self, family: &str, generation: u64) -> String {
         let tag = hmac::sign(&self.hmac, format!("{family}/{generation}").as_bytes());
         format!("rt_{family}_{generation}_{}", URL_SAFE_NO_PAD.encode(tag))
+    }
+
+    /// The client's secret that belongs to a request of this name: the same where the request comes again, and kept nowhere.
+    pub fn client_secret(&self, request: &str) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.client_secrets, request.as_bytes()))
     }
 
     /// The family and generation of a refresh token that was made here.

@@ -78,6 +78,16 @@ impl Passwords {
         Ok(matched.await.map_err(|_| Overloaded)? && known)
     }
 
+    /// Hashes a password for the store, on a core of its own like a check.
+    pub(crate) async fn hash(&self, password: String) -> Result<String, Overloaded> {
+        let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| Overloaded)?;
+        let hashed = tokio::task::spawn_blocking(move || {
+            let _held = core;
+            hash(&password)
+        });
+        hashed.await.map_err(|_| Overloaded)?
+    }
+
     /// What is kept is in use: no more than are admitted.
     fn turns_of(&self, address: IpAddr) -> Arc<Semaphore> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);

@@ -48,6 +48,15 @@ impl Decider for LocalDecider {
         Ok(Caller { verified, state })
     }
 
+    async fn authenticate_passport(&self, passport: &str, audience: &str) -> Result<Caller, Refusal> {
+        let state = self.0.state.current().await.map_err(|error| {
+            error.log();
+            Refusal::Unavailable
+        })?;
+        let verified = Arc::new(self.0.verify_passport(passport, audience, &state)?);
+        Ok(Caller { verified, state })
+    }
+
     async fn authorize(
         &self,
         _: &str,

@@ -12,12 +12,24 @@ use accord_api::accord::{
 };
 use accord_token::{Claims, KeySet, Kind, PublicKey, RevocationUpdate, Verified};
 
+<<<<<<< HEAD
 use crate::domain::{
     access::{AccessDecision, Explanation},
     denial::Denial,
     issue::SignedToken,
     login::{Credential, IssuedTokens},
     policy::{AccessQuestion, PolicyDecision},
+=======
+use crate::{
+    domain::{
+        access::{AccessDecision, Explanation},
+        denial::Denial,
+        issue::SignedToken,
+        login::{Credential, IssuedTokens},
+        policy::{AccessQuestion, PolicyDecision},
+    },
+    store::{high_water::Mark, principals::Principal as Known},
+>>>>>>> c9ff6eb0 (auth: administer by gRPC, and as JSON through the gateway)
 };
 
 pub(super) fn credential(grant: Option<Grant>) -> Result<Credential, Denial> {
@@ -104,6 +116,38 @@ pub(super) fn explained(explanation: Explanation) -> ExplainResponse {
     }
 }
 
+<<<<<<< HEAD
+=======
+/// A principal that is to be added.
+pub(super) fn new_principal(principal: Principal) -> Result<Known, Denial> {
+    let kind = match principal.kind() {
+        PrincipalKind::User => Kind::User,
+        PrincipalKind::Service => Kind::Service,
+        PrincipalKind::Unspecified => return Err(Denial::Field("principal.kind", "must be given")),
+    };
+    Ok(Known::new(principal.subject, kind, principal.tenant, principal.roles))
+}
+
+/// A principal as the store has it.
+pub(super) fn known_principal(principal: Known) -> Principal {
+    let Known { subject, kind, tenant, roles, .. } = principal;
+    Principal { subject, kind: wire_kind(kind).into(), tenant, roles }
+}
+
+fn wire_kind(kind: Kind) -> PrincipalKind {
+    match kind {
+        Kind::User => PrincipalKind::User,
+        Kind::Service => PrincipalKind::Service,
+    }
+}
+
+/// How far a verifier has seen the store come.
+pub(super) fn seen(question: &WatchRequest) -> Option<Mark> {
+    let StoreMark { store, revision, global_epoch } = *question.seen.as_ref()?;
+    Some(Mark { store, revision, global_epoch })
+}
+
+>>>>>>> c9ff6eb0 (auth: administer by gRPC, and as JSON through the gateway)
 /// The answer to this question of a verifier.
 pub(super) fn update(update: RevocationUpdate, question: u64) -> WatchResponse {
     let subjects = update.subjects.into_iter().map(|(subject, epoch)| SubjectEpoch { subject, epoch });
@@ -126,11 +170,7 @@ pub(super) fn key(key: &PublicKey) -> Key {
 }
 
 fn principal(claims: Claims) -> Principal {
-    let kind = match claims.kind {
-        Kind::User => PrincipalKind::User,
-        Kind::Service => PrincipalKind::Service,
-    };
-    Principal { subject: claims.sub, kind: kind.into(), tenant: claims.tenant, roles: claims.roles }
+    Principal { subject: claims.sub, kind: wire_kind(claims.kind).into(), tenant: claims.tenant, roles: claims.roles }
 }
 
 fn duration(life: Duration) -> Option<prost_types::Duration> {

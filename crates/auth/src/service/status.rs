@@ -5,7 +5,10 @@ use accord_mesh::refusal;
 use accord_runtime::fault::{self, StatusBuilder};
 use tonic::{Code, Status};
 
-use crate::{domain::denial::Denial, store::StoreError};
+use crate::{
+    domain::{admin::AdminError, denial::Denial},
+    store::StoreError,
+};
 
 impl From<Denial> for Status {
     fn from(denial: Denial) -> Self {
@@ -26,6 +29,36 @@ impl From<Denial> for Status {
             Denial::Field(..) => fault::status(Reason::FieldInvalid, message),
             Denial::NoKey | Denial::Key => fault::status(Reason::AuthUnavailable, message),
         }
+    }
+}
+
+impl From<AdminError> for Status {
+    fn from(error: AdminError) -> Self {
+        let message = error.to_string();
+        let reason = match error {
+            AdminError::Store(error) => return error.into(),
+            AdminError::Denied(denial) => return denial.into(),
+            AdminError::Hashing(_) => Reason::Overloaded,
+            AdminError::Secret(_) => Reason::Internal,
+            AdminError::Unknown(_) | AdminError::UnknownClient(_) | AdminError::SessionUnknown(_) => {
+                Reason::SubjectUnknown
+            }
+            AdminError::Exists(_) | AdminError::NoClient(_) => Reason::SubjectExists,
+            AdminError::Version { .. } => Reason::VersionConflict,
+            AdminError::InFlight => Reason::IdempotencyInFlight,
+            AdminError::KeyReused => Reason::IdempotencyKeyReused,
+            AdminError::Disabled(_)
+            | AdminError::SameSecret(_)
+            | AdminError::RoleMissing { .. }
+            | AdminError::Name(_)
+            | AdminError::RolesTooLong { .. }
+            | AdminError::PasswordTooShort
+            | AdminError::PasswordTooLong
+            | AdminError::SecretTooShort
+            | AdminError::Key
+            | AdminError::Lifetime => Reason::FieldInvalid,
+        };
+        fault::status(reason, message)
     }
 }
 

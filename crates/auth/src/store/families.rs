@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use super::{Store, StoreError, Transaction, signed, unsigned};
+use super::{Store, StoreError, Transaction, principals::Principal, signed, unsigned};
 
 /// A family, from a login to its end.
 #[derive(Clone, Debug)]
@@ -45,6 +45,41 @@ impl Store {
             expires_at: row.try_get(5)?,
             revoked: row.try_get::<i64, _>(6)? != 0,
         }))
+    }
+}
+
+impl Store {
+    /// The families of a subject that can still be renewed under these epochs, the one that was renewed last first.
+    pub async fn families_of(
+        &self,
+        subject: &Principal,
+        global_epoch: u64,
+        now: i64,
+    ) -> Result<Vec<Family>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT id, generation, rotated_at, expires_at FROM families
+             WHERE subject = $1 AND dead = 0 AND expires_at > $2 AND epoch >= $3 AND global_epoch >= $4
+             ORDER BY rotated_at DESC LIMIT 500",
+        )
+        .bind(&subject.subject)
+        .bind(now)
+        .bind(signed(subject.epoch))
+        .bind(signed(global_epoch))
+        .fetch_all(self.connections())
+        .await?;
+        let family = |row: &sqlx::any::AnyRow| {
+            Ok::<_, sqlx::Error>(Family {
+                id: row.try_get(0)?,
+                subject: subject.subject.clone(),
+                epoch: subject.epoch,
+                global_epoch,
+                generation: unsigned(row.try_get(1)?),
+                rotated_at: row.try_get(2)?,
+                expires_at: row.try_get(3)?,
+                revoked: false,
+            })
+        };
+        Ok(rows.iter().map(family).collect::<Result<_, _>>()?)
     }
 }
 

@@ -109,6 +109,11 @@ impl Principal {
         Self { subject, kind, tenant, roles, epoch: 0, standing: Standing::Active }
     }
 
+    /// Rises with each change of its roles or standing, and with each revocation; never 0.
+    pub fn version(&self) -> u64 {
+        self.epoch + 1
+    }
+
     /// The identity that a token's claims describe.
     pub fn of(claims: &Claims) -> Self {
         Self {

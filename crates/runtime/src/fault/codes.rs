@@ -2,9 +2,12 @@
 
 use accord_api::accord::fault::v1::Reason;
 use tonic::Code::{
-    self, Aborted, Cancelled, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound,
+    self, Aborted, AlreadyExists, Cancelled, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound,
     PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented, Unknown,
 };
+
+/// What a server that answers without gRPC comes to.
+const OF_NO_GRPC: [Code; 6] = [Internal, Unauthenticated, PermissionDenied, Unimplemented, Unavailable, Unknown];
 
 /// The codes that a reason may come with, the usual one first.
 pub fn codes(reason: Reason) -> &'static [Code] {
@@ -13,7 +16,7 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         // A caller who goes away in the middle of its request has cancelled the call. gRPC wants INTERNAL where a message is
         // compressed and nothing says how.
         Reason::RequestMalformed => &[InvalidArgument, Cancelled, Internal],
-        // What is right by itself may be too much together with what the store holds.
+        // By itself, or together with what the store holds.
         Reason::FieldInvalid => &[InvalidArgument, FailedPrecondition],
         Reason::FieldUnknown
         | Reason::HeaderRefused
@@ -48,10 +51,9 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         | Reason::IdempotencyUnavailable => &[Unavailable],
         Reason::DeadlineExceeded | Reason::StreamIdle => &[DeadlineExceeded],
         // After INTERNAL: what gRPC makes of the HTTP status of a server that knows no gRPC.
-        Reason::UpstreamMalformed => {
-            &[Internal, Unauthenticated, PermissionDenied, Unimplemented, Unavailable, Unknown]
-        }
-        Reason::NamespaceUnknown | Reason::KeyAbsent => &[NotFound],
+        Reason::UpstreamMalformed => &OF_NO_GRPC,
+        Reason::NamespaceUnknown | Reason::KeyAbsent | Reason::SubjectUnknown => &[NotFound],
+        Reason::SubjectExists => &[AlreadyExists],
         Reason::IdempotencyInFlight | Reason::VersionConflict | Reason::WatcherTooSlow => &[Aborted],
         Reason::DryRun => &[Cancelled],
         Reason::Internal => &[Internal],

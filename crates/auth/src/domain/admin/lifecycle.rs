@@ -57,24 +57,25 @@ impl Admin<'_> {
 
     /// Lets nobody log in under this name until it is enabled again, and revokes every token of it.
     pub async fn disable(&self, subject: &str) -> Result<(), AdminError> {
-        self.end(subject, Standing::Disabled, "principal.disable").await
+        self.set(subject, Standing::Disabled, "principal.disable").await
     }
 
     /// Lets a disabled principal log in again. Its earlier tokens stay revoked.
     pub async fn enable(&self, subject: &str) -> Result<(), AdminError> {
-        let mut tx = self.store.begin().await?;
-        self.stand(&mut tx, subject, Standing::Active).await?;
-        self.audit_and_commit(tx, "principal.enable", subject).await
+        self.set(subject, Standing::Active, "principal.enable").await
     }
 
     /// Takes a principal away with its roles, its password and its client, and revokes every token of it. The name is free
     /// then; what was issued to it before stays revoked.
     pub async fn remove(&self, subject: &str) -> Result<(), AdminError> {
-        self.end(subject, Standing::Removed, "principal.remove").await
+        self.set(subject, Standing::Removed, "principal.remove").await
     }
 
-    async fn end(&self, subject: &str, standing: Standing, action: &str) -> Result<(), AdminError> {
+    async fn set(&self, subject: &str, standing: Standing, action: &str) -> Result<(), AdminError> {
         let mut tx = self.store.begin().await?;
+        if self.version.is_some() {
+            self.expected(existing(self.store, subject).await?)?;
+        }
         self.stand(&mut tx, subject, standing).await?;
         let revision = tx.next_revision().await?;
         tx.raise_epoch(subject, verify::now(), revision).await?;

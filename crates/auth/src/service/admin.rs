@@ -1,0 +1,246 @@
+//! `AdminService`: what administrators see and change.
+
+use std::{sync::Arc, time::Duration};
+
+use accord_api::accord::auth::v1::{
+    AddClientRequest, AddClientResponse, AddPrincipalRequest, AddPrincipalResponse, AuditEntry, ChangeRolesRequest,
+    ChangeRolesResponse, EndSessionRequest, EndSessionResponse, GetPrincipalRequest, GetPrincipalResponse,
+    ListAuditEntriesRequest, ListAuditEntriesResponse, ListPrincipalsRequest, ListPrincipalsResponse,
+    ListSessionsRequest, ListSessionsResponse, ManagedPrincipal, RotateClientRequest, RotateClientResponse, Session,
+    SetStandingRequest, SetStandingResponse, Standing as WireStanding, admin_service_server::AdminService,
+};
+use accord_token::{Kind, verify};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use prost::Message as _;
+use prost_types::Timestamp;
+use tonic::{Request, Response, Status};
+
+use super::{guard::Caller, message};
+use crate::{
+    domain::{
+        admin::{Admin, Once},
+        auth::Auth,
+        denial::Denial,
+        encryption_key::generate_secret,
+    },
+    store::principals::{Principal, Standing, Which},
+};
+
+/// Principals on a page where the caller says no number, and at most.
+const PAGE: (usize, usize) = (100, 500);
+
+/// How long the secret before stays valid where the caller does not say.
+const OVERLAP: Duration = Duration::from_hours(24);
+
+/// The service.
+pub(crate) struct Administration(pub(crate) Arc<Auth>);
+
+impl Administration {
+    fn admin<'a>(&'a self, actor: &'a str) -> Admin<'a> {
+        Admin::new(&self.0.store, actor)
+    }
+
+    async fn managed(&self, admin: &Admin<'_>, subject: &str) -> Result<Option<ManagedPrincipal>, Status> {
+        Ok(Some(managed(admin.principal(subject).await?)))
+    }
+
+    /// A secret for this request: the same one where it comes again, where it has a key.
+    fn secret(&self, once: Option<&Once>, actor: &str) -> Result<String, Denial> {
+        match once {
+            Some(once) => Ok(self.0.encryption_key.client_secret(&once.name(actor))),
+            None => Ok(generate_secret()?),
+        }
+    }
+
+    /// Verifiers are told at once of what was revoked.
+    async fn announce(&self) -> Result<(), Status> {
+        self.0.state.current().await?;
+        Ok(())
+    }
+}
+
+/// Under whose name the audit log has it.
+fn actor<T>(request: &Request<T>) -> Result<String, Status> {
+    Ok(Caller::of(request)?.verified.claims.sub.clone())
+}
+
+#[tonic::async_trait]
+impl AdminService for Administration {
+    async fn add_principal(
+        &self,
+        request: Request<AddPrincipalRequest>,
+    ) -> Result<Response<AddPrincipalResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        let once = Once::new(&request.idempotency_key, "AddPrincipal", &request.encode_to_vec())?;
+        let admin = self.admin(&actor).once(once.as_ref());
+        let principal = message::new_principal(request.principal.unwrap_or_default())?;
+        if !admin.was_done().await? {
+            let hashed = match request.password {
+                password if password.is_empty() => String::new(),
+                _ if principal.kind == Kind::Service => {
+                    return Err(Denial::Field("password", "is for persons; add a program as a client").into());
+                }
+                password => self.0.hashed(password).await?,
+            };
+            admin.add_hashed(&principal, &hashed).await?;
+        }
+        let principal = self.managed(&admin, &principal.subject).await?;
+        Ok(Response::new(AddPrincipalResponse { principal }))
+    }
+
+    async fn get_principal(
+        &self,
+        request: Request<GetPrincipalRequest>,
+    ) -> Result<Response<GetPrincipalResponse>, Status> {
+        let actor = actor(&request)?;
+        let principal = self.managed(&self.admin(&actor), &request.get_ref().subject).await?;
+        Ok(Response::new(GetPrincipalResponse { principal }))
+    }
+
+    async fn list_principals(
+        &self,
+        request: Request<ListPrincipalsRequest>,
+    ) -> Result<Response<ListPrincipalsResponse>, Status> {
+        let ListPrincipalsRequest { page_size, page_token, clients_only } = request.into_inner();
+        let size = match usize::try_from(page_size) {
+            Ok(0) => PAGE.0,
+            Ok(size) if size <= PAGE.1 => size,
+            _ => return Err(Denial::Field("page_size", "must be 0 to 500").into()),
+        };
+        let after = URL_SAFE_NO_PAD.decode(&page_token).ok().and_then(|name| String::from_utf8(name).ok());
+        let after = after.ok_or(Denial::Field("page_token", "is not one that was given"))?;
+        let which = if clients_only { Which::Clients } else { Which::Principals };
+        let mut page = self.0.store.principals_after(&after, which).await?;
+        let is_last = page.len() <= size && page.len() < PAGE.1;
+        page.truncate(size);
+        let last = page.last().filter(|_| !is_last).map(|principal| URL_SAFE_NO_PAD.encode(&principal.subject));
+        Ok(Response::new(ListPrincipalsResponse {
+            principals: page.into_iter().map(managed).collect(),
+            next_page_token: last.unwrap_or_default(),
+        }))
+    }
+
+    async fn set_standing(
+        &self,
+        request: Request<SetStandingRequest>,
+    ) -> Result<Response<SetStandingResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        let once = Once::new(&request.idempotency_key, "SetStanding", &request.encode_to_vec())?;
+        let admin = self.admin(&actor).once(once.as_ref()).expecting(version(request.expected_version));
+        if !admin.was_done().await? {
+            match request.standing() {
+                WireStanding::Active => admin.enable(&request.subject).await?,
+                WireStanding::Disabled => admin.disable(&request.subject).await?,
+                WireStanding::Removed => admin.remove(&request.subject).await?,
+                WireStanding::Unspecified => return Err(Denial::Field("standing", "must be given").into()),
+            }
+            self.announce().await?;
+        }
+        Ok(Response::new(SetStandingResponse {}))
+    }
+
+    async fn change_roles(
+        &self,
+        request: Request<ChangeRolesRequest>,
+    ) -> Result<Response<ChangeRolesResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        let once = Once::new(&request.idempotency_key, "ChangeRoles", &request.encode_to_vec())?;
+        let admin = self.admin(&actor).once(once.as_ref()).expecting(version(request.expected_version));
+        if !admin.was_done().await? {
+            admin.change_roles(&request.subject, &request.grant, &request.remove).await?;
+            self.announce().await?;
+        }
+        let principal = self.managed(&admin, &request.subject).await?;
+        Ok(Response::new(ChangeRolesResponse { principal }))
+    }
+
+    async fn add_client(&self, request: Request<AddClientRequest>) -> Result<Response<AddClientResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        let once = Once::new(&request.idempotency_key, "AddClient", &request.encode_to_vec())?;
+        let admin = self.admin(&actor).once(once.as_ref());
+        let client_secret = self.secret(once.as_ref(), &actor)?;
+        if !admin.was_done().await? {
+            let principal = Principal::new(request.client_id, Kind::Service, request.tenant, request.roles);
+            admin.add_client(&principal, || Ok(client_secret.clone())).await?;
+        }
+        Ok(Response::new(AddClientResponse { client_secret }))
+    }
+
+    async fn rotate_client(
+        &self,
+        request: Request<RotateClientRequest>,
+    ) -> Result<Response<RotateClientResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        let once = Once::new(&request.idempotency_key, "RotateClient", &request.encode_to_vec())?;
+        let admin = self.admin(&actor).once(once.as_ref());
+        let overlap = request.overlap.map_or(Ok(OVERLAP), Duration::try_from);
+        let overlap = overlap.map_err(|_| Denial::Field("overlap", "must not be negative"))?;
+        let client_secret = self.secret(once.as_ref(), &actor)?;
+        let until = if admin.was_done().await? {
+            admin.client(&request.client_id).await?.earlier_until(verify::now())
+        } else {
+            Some(admin.rotate_client(&request.client_id, overlap, || Ok(client_secret.clone())).await?)
+        };
+        Ok(Response::new(RotateClientResponse { client_secret, earlier_secret_until: until.map(seconds) }))
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<ListSessionsRequest>,
+    ) -> Result<Response<ListSessionsResponse>, Status> {
+        let actor = actor(&request)?;
+        let families = self.admin(&actor).sessions(&request.get_ref().subject).await?;
+        let sessions = families.into_iter().map(|family| Session {
+            session: family.id,
+            renewed: Some(seconds(family.rotated_at / 1000)),
+            expire_time: Some(seconds(family.expires_at)),
+        });
+        Ok(Response::new(ListSessionsResponse { sessions: sessions.collect() }))
+    }
+
+    async fn end_session(&self, request: Request<EndSessionRequest>) -> Result<Response<EndSessionResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        let once = Once::new(&request.idempotency_key, "EndSession", &request.encode_to_vec())?;
+        let admin = self.admin(&actor).once(once.as_ref());
+        if !admin.was_done().await? {
+            admin.end_session(&request.session).await?;
+            self.announce().await?;
+        }
+        Ok(Response::new(EndSessionResponse {}))
+    }
+
+    async fn list_audit_entries(
+        &self,
+        request: Request<ListAuditEntriesRequest>,
+    ) -> Result<Response<ListAuditEntriesResponse>, Status> {
+        let entries = self.0.store.audit_after(request.get_ref().after).await?;
+        let entries = entries.into_iter().map(|entry| AuditEntry {
+            seq: entry.seq,
+            time: Some(seconds(entry.at)),
+            actor: entry.actor,
+            action: entry.action,
+            target: entry.target,
+            previous: entry.previous,
+            hash: entry.hash,
+        });
+        Ok(Response::new(ListAuditEntriesResponse { entries: entries.collect() }))
+    }
+}
+
+fn version(expected: u64) -> Option<u64> {
+    (expected > 0).then_some(expected)
+}
+
+fn seconds(seconds: i64) -> Timestamp {
+    Timestamp { seconds, nanos: 0 }
+}
+
+fn managed(principal: Principal) -> ManagedPrincipal {
+    let standing = match principal.standing {
+        Standing::Active => WireStanding::Active,
+        Standing::Disabled => WireStanding::Disabled,
+        Standing::Removed => WireStanding::Removed,
+    };
+    let version = principal.version();
+    ManagedPrincipal { principal: Some(message::known_principal(principal)), standing: standing.into(), version }
+}

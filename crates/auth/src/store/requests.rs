@@ -1,0 +1,45 @@
+//! Requests of administrators that happen once: by the key that the caller gave, with a digest of what was asked.
+
+use sqlx::Row;
+
+use super::{Store, StoreError, Transaction};
+
+impl Store {
+    /// The digest of the request that this caller made with this key; None where there was none.
+    pub async fn admin_request(&self, actor: &str, key: &str) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("SELECT digest FROM admin_requests WHERE actor = $1 AND key = $2")
+            .bind(actor)
+            .bind(key)
+            .fetch_optional(self.connections())
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// Forgets requests from before this moment.
+    pub async fn purge_admin_requests(&self, before: i64) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM admin_requests WHERE at < $1").bind(before).execute(self.connections()).await?;
+        Ok(())
+    }
+}
+
+impl Transaction {
+    /// Remembers a request; false where there is one with its key.
+    pub async fn add_admin_request(
+        &mut self,
+        actor: &str,
+        key: &str,
+        digest: &str,
+        now: i64,
+    ) -> Result<bool, StoreError> {
+        let added = sqlx::query(
+            "INSERT INTO admin_requests (actor, key, digest, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        )
+        .bind(actor)
+        .bind(key)
+        .bind(digest)
+        .bind(now)
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(added.rows_affected() == 1)
+    }
+}

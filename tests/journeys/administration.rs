@@ -1,0 +1,59 @@
+//! Administration through the gateway, as JSON: `AdminService` of auth is an upstream like any other.
+
+use crate::reason;
+use accord_fabric::{Fabric, Part, READER};
+use anyhow::Result;
+use http::Method;
+use serde_json::json;
+use toml::toml;
+
+const ADMINISTRATOR: &str = "operator";
+const PRINCIPALS: &str = "/v1/auth/principals";
+
+/// A fabric whose gateway fronts auth, and the token of an administrator.
+async fn start() -> Result<(Fabric, String)> {
+    let builder = Fabric::builder()?;
+    let url = format!("http://{}", builder.address(Part::Auth));
+    let services = toml! { services = ["accord.auth.v1.AdminService"] };
+    let fabric = builder.upstream("auth", &url).upstream_settings("auth", services).start().await?;
+    fabric.manage(&["principal", "add", ADMINISTRATOR, "--role", "accord-admin"]).await?;
+    let token = fabric.token(ADMINISTRATOR).await?;
+    Ok((fabric, token))
+}
+
+#[tokio::test]
+async fn administrator_adds_and_disables_a_person_as_json() -> Result<()> {
+    let (fabric, token) = start().await?;
+    let zoe = json!({
+        "principal": {"subject": "zoe", "kind": "PRINCIPAL_KIND_USER", "roles": ["catalog-reader"]},
+        "idempotencyKey": "add-zoe"
+    });
+    for _ in 0..2 {
+        let added = fabric.call(Method::POST, PRINCIPALS).token(&token).json(&zoe).send().await?;
+        assert_eq!(
+            (added.status.as_u16(), &added.json()?["principal"]["version"]),
+            (200, &json!("1")),
+            "{}",
+            added.text()
+        );
+    }
+    let theirs = fabric.token("zoe").await?;
+    assert_eq!(fabric.get("/v1/products").token(&theirs).send().await?.status, 200);
+    let disable = json!({"standing": "STANDING_DISABLED", "expectedVersion": "1"});
+    let path = format!("{PRINCIPALS}/zoe:setStanding");
+    let disabled = fabric.call(Method::POST, &path).token(&token).json(&disable).send().await?;
+    assert_eq!(disabled.status, 200, "{}", disabled.text());
+    let again = fabric.call(Method::POST, &path).token(&token).json(&disable).send().await?;
+    assert_eq!((again.status.as_u16(), reason(&again)), (409, "VERSION_CONFLICT".to_owned()));
+    let shown = fabric.get(&format!("{PRINCIPALS}/zoe")).token(&token).send().await?.json()?;
+    assert_eq!(shown["principal"]["standing"], "STANDING_DISABLED");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn person_without_the_role_sees_no_principals() -> Result<()> {
+    let (fabric, _) = start().await?;
+    let listed = fabric.get(PRINCIPALS).token(&fabric.token(READER).await?).send().await?;
+    assert_eq!((listed.status.as_u16(), reason(&listed)), (403, "PERMISSION_MISSING".to_owned()));
+    fabric.stop().await
+}
