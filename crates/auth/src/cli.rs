@@ -25,6 +25,7 @@ mod token;
 mod key;
 mod policy;
 mod audit;
+mod copy;
 
 /// Who the audit log names.
 const ACTOR: &str = "command line";
@@ -89,6 +90,10 @@ pub enum Command {
     /// The record of privileged operations.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Write everything in the store into a file.
+    Backup(copy::Backup),
+    /// Fill an empty store, on either engine, from such a file; every token issued before is revoked.
+    Restore(copy::Restore),
 }
 
 impl Binary for AccordAuth {
@@ -146,6 +151,8 @@ impl Binary for AccordAuth {
             Command::Key(command) => command.run(&context).await,
             Command::Policy(command) => return command.run(&context),
             Command::Audit(command) => command.run(&context).await,
+            Command::Backup(backup) => backup.run(&context).await,
+            Command::Restore(restore) => restore.run(&context).await,
         }?;
         Ok(ExitCode::SUCCESS)
     }

@@ -10,19 +10,23 @@ use std::time::Instant;
 
 use accord_store::{ANSWER, Connections, Location, Pool, log_failure};
 use opentelemetry::{KeyValue, metrics::Histogram};
-use sqlx::{AnyPool, Row};
+use sqlx::{AnyConnection, AnyPool, Row};
 
 use accord_runtime::telemetry;
 
 pub(crate) use accord_store::within;
 
-mod schema;
+pub mod schema;
 pub mod principals;
 pub(crate) mod families;
 mod requests;
 pub mod keys;
 pub(crate) mod revocations;
 mod audit;
+pub mod copy;
+pub(crate) mod high_water;
+
+use self::high_water::{HighWaterMark, Mark};
 
 /// SQLite's are for readers: they don't wait for the one that writes.
 const CONNECTIONS: Connections = Connections { sqlite: 16, postgres: 16 };
@@ -38,6 +42,13 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+impl From<std::io::Error> for StoreError {
+    fn from(error: std::io::Error) -> Self {
+        // To the engines as well a file that can't be written is one of the database's.
+        sqlx::Error::Io(error).into()
+    }
+}
+
 impl StoreError {
     /// Logs it, for operators.
     pub(crate) fn log(&self) {
@@ -49,12 +60,17 @@ impl StoreError {
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    /// Where what was acknowledged is kept besides; for SQLite alone, whose file can be put back by a copy.
+    mark: Option<HighWaterMark>,
     latency: Histogram<f64>,
 }
 
 /// A write transaction: dropped without `commit`, it is rolled back.
 pub struct Transaction {
     inner: accord_store::Transaction,
+    mark: Option<HighWaterMark>,
+    /// Whether it takes a revision.
+    is_revision: bool,
     began: Instant,
     latency: Histogram<f64>,
 }
@@ -62,13 +78,72 @@ pub struct Transaction {
 impl Store {
     /// Opens the store and brings its tables up to date. `sqlite://…` makes the file where it is missing.
     pub async fn open(url: &str) -> Result<Self, StoreError> {
-        let pool = Pool::open(&Location::parse(url)?, CONNECTIONS, &schema::MIGRATIONS).await?;
+        let location = Location::parse(url)?;
+        let pool = Pool::open(&location, CONNECTIONS, &schema::MIGRATIONS).await?;
+        let mark = location.file().map(HighWaterMark::beside);
         let latency = telemetry::meter()
             .f64_histogram("accord.auth.store.duration")
             .with_unit("s")
             .with_description("How long the store takes")
             .build();
-        Ok(Self { pool, latency })
+        let store = Self { pool, mark, latency };
+        store.name().await?;
+        store.outrank_mark().await?;
+        Ok(store)
+    }
+
+    /// Names a new store.
+    async fn name(&self) -> Result<(), StoreError> {
+        let (name, _) = uuid::Uuid::new_v4().as_u64_pair();
+        sqlx::query("UPDATE meta SET value = $1 WHERE name = 'store' AND value = 0")
+            .bind(signed(name >> 2 | 1))
+            .execute(self.connections())
+            .await?;
+        Ok(())
+    }
+
+    /// What it has come to.
+    pub async fn mark(&self) -> Result<Mark, StoreError> {
+        Ok(read_mark(&mut *self.connections().acquire().await?).await?)
+    }
+
+    /// Where the store is older than what was acknowledged, revokes everything before it is used.
+    async fn outrank_mark(&self) -> Result<(), StoreError> {
+        let Some(file) = &self.mark else { return Ok(()) };
+        match file.read().await {
+            Ok(Some(known)) => self.outrank(known).await.map(drop),
+            Ok(None) => Ok(file.raise(self.mark().await?).await?),
+            Err(error) => {
+                tracing::error!(%error, "what was acknowledged can't be read, so every token is revoked");
+                let now = self.mark().await?;
+                self.outrank(Mark { revision: now.revision + 1, ..now }).await.map(drop)
+            }
+        }
+    }
+
+    /// Whether this store is older than somebody knows it: a copy from before, put in its place. What was revoked meanwhile is
+    /// not in it, so everything is revoked, under a revision that is newer than all that are known.
+    pub async fn outrank(&self, known: Mark) -> Result<bool, StoreError> {
+        if !known.is_after(&self.mark().await?) {
+            return Ok(false);
+        }
+        let mut tx = self.begin().await?;
+        // Read again under the lock: another process may have done it.
+        let now = read_mark(&mut tx.inner).await?;
+        if !known.is_after(&now) {
+            return Ok(false);
+        }
+        tx.set_meta("revision", known.revision + 1).await?;
+        tx.set_meta("global_epoch", known.global_epoch.max(now.global_epoch) + 1).await?;
+        tx.is_revision = true;
+        tx.audit(accord_token::verify::now(), "auth", "store.older", &known.revision.to_string()).await?;
+        tx.commit().await?;
+        tracing::error!(
+            revision = now.revision,
+            known = known.revision,
+            "this store is older than what was acknowledged: everything that was issued before is revoked"
+        );
+        Ok(true)
     }
 
     /// The revision of everything verifiers must know. Reading it proves that the store answers.
@@ -84,7 +159,7 @@ impl Store {
     pub async fn begin(&self) -> Result<Transaction, StoreError> {
         let began = Instant::now();
         let inner = self.pool.begin("SELECT value FROM meta WHERE name = 'revision' FOR UPDATE").await?;
-        Ok(Transaction { inner, began, latency: self.latency.clone() })
+        Ok(Transaction { inner, mark: self.mark.clone(), is_revision: false, began, latency: self.latency.clone() })
     }
 
     /// Closes all connections; whatever is asked afterwards fails.
@@ -99,10 +174,18 @@ impl Store {
 
 impl Transaction {
     /// Commits: afterwards it is durable.
-    pub async fn commit(self) -> Result<(), StoreError> {
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        let mark = match &self.mark {
+            Some(file) if self.is_revision => Some((file.clone(), read_mark(&mut self.inner).await?)),
+            _ => None,
+        };
         let committed = self.inner.commit().await;
         self.latency.record(self.began.elapsed().as_secs_f64(), &[KeyValue::new("operation", "transaction")]);
-        Ok(committed?)
+        committed?;
+        if let Some((file, mark)) = mark {
+            file.raise(mark).await?;
+        }
+        Ok(())
     }
 
     /// The next revision, for a change that verifiers must learn of.
@@ -110,8 +193,34 @@ impl Transaction {
         let row = sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'revision' RETURNING value")
             .fetch_one(&mut *self.inner)
             .await?;
+        self.is_revision = true;
         Ok(unsigned(row.try_get(0)?))
     }
+
+    async fn set_meta(&mut self, name: &str, value: u64) -> Result<(), StoreError> {
+        sqlx::query("UPDATE meta SET value = $1 WHERE name = $2")
+            .bind(signed(value))
+            .bind(name)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+}
+
+async fn read_mark(connection: &mut AnyConnection) -> Result<Mark, sqlx::Error> {
+    let rows = sqlx::query("SELECT name, value FROM meta WHERE name IN ('store', 'revision', 'global_epoch')")
+        .fetch_all(connection)
+        .await?;
+    let mut mark = Mark::default();
+    for row in rows {
+        let value = unsigned(row.try_get(1)?);
+        match row.try_get(0)? {
+            "store" => mark.store = value,
+            "revision" => mark.revision = value,
+            _ => mark.global_epoch = value,
+        }
+    }
+    Ok(mark)
 }
 
 /// The engines count with a sign; nothing here is ever below zero.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use accord_api::accord::auth::v1::{Key, WatchResponse};
+use accord_api::accord::auth::v1::{Key, StoreMark, WatchResponse};
 use accord_token::{PublicKey, RevocationSnapshot, RevocationUpdate};
 use arc_swap::ArcSwap;
 use tokio::{
@@ -51,6 +51,13 @@ impl LatestSnapshot {
         self.start.elapsed().saturating_sub(Duration::from_millis(self.as_of.load(Ordering::Acquire)))
     }
 
+    /// How far auth's store was seen to have come; None while nothing is known.
+    pub(crate) fn seen(&self) -> Option<StoreMark> {
+        let snapshot = self.snapshot.load();
+        let RevocationSnapshot { store, revision, global_epoch, .. } = **snapshot;
+        (store > 0).then_some(StoreMark { store, revision, global_epoch })
+    }
+
     /// Ends with the next answer to a question after this call.
     pub(crate) fn answered(&self) -> Notified<'_> {
         self.answered.notified()
@@ -76,6 +83,7 @@ fn update(news: WatchResponse) -> RevocationUpdate {
     // An answer without keys says nothing about them; one with keys names all that are published.
     let keys = (!news.keys.is_empty()).then(|| news.keys.iter().filter_map(published).collect());
     RevocationUpdate {
+        store: news.store,
         revision: news.revision,
         full: news.full,
         keys,

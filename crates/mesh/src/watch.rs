@@ -125,7 +125,7 @@ impl Stream<'_> {
         self.unanswered.push_back((self.count, Instant::now()));
         // Revision 0 asks for everything: another stream may lead to another store.
         questions
-            .try_send(WatchRequest { question: self.count, revision: 0 })
+            .try_send(WatchRequest { question: self.count, revision: 0, seen: self.latest.seen() })
             .map_err(|_| Status::unavailable("questions can't be sent"))
     }
 

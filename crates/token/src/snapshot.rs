@@ -10,6 +10,8 @@ use crate::{
 /// Keys, revocations and the policy set in force.
 #[derive(Clone, Debug, Default)]
 pub struct RevocationSnapshot {
+    /// Auth's store; another one has nothing in common with it. 0 where none is known.
+    pub store: u64,
     /// Rises with every change.
     pub revision: u64,
     /// Published keys.
@@ -37,7 +39,7 @@ impl RevocationSnapshot {
     #[must_use]
     pub fn updated(&self, update: RevocationUpdate, now: i64) -> Self {
         let mut next = if update.full { Self::default() } else { self.clone() };
-        next.revision = update.revision;
+        (next.store, next.revision) = (update.store, update.revision);
         if let Some(keys) = update.keys {
             next.keys = keys;
         }
@@ -55,6 +57,8 @@ impl RevocationSnapshot {
 /// What auth says has changed.
 #[derive(Clone, Debug, Default)]
 pub struct RevocationUpdate {
+    /// Whose it is.
+    pub store: u64,
     /// The revision that it leads to.
     pub revision: u64,
     /// Whether it replaces everything known before.

@@ -6,7 +6,7 @@ use accord_token::{RevocationUpdate, Type, Verified, verify};
 use tokio::sync::watch;
 
 use super::{auth::Auth, denial::Denial};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, high_water::Mark};
 
 /// What is to be revoked.
 pub enum RevocationOrder {
@@ -87,10 +87,15 @@ impl Watcher {
         Self { auth, caller, known: 0 }
     }
 
-    /// Everything that this verifier has not seen, as of now.
-    pub(crate) async fn update(&mut self) -> Result<RevocationUpdate, Denial> {
-        let state = self.auth.state.current().await?;
+    /// Everything that this verifier has not seen, as of now. Where it has seen more than the store knows, the store is an older
+    /// copy, and everything is revoked first; the verifier's own token as well, so that it logs in again.
+    pub(crate) async fn update(&mut self, seen: Option<Mark>) -> Result<RevocationUpdate, Denial> {
+        let mut state = self.auth.state.current().await?;
         self.auth.reverify(&self.caller, &state)?;
+        if let Some(seen) = seen.filter(|seen| seen.is_after(&state.revocations.mark())) {
+            self.auth.store.outrank(seen).await?;
+            state = self.auth.state.current().await?;
+        }
         let policy_hash = Arc::clone(&self.auth.policies.get().hash);
         let update = RevocationUpdate { policy_hash, ..state.update_since(self.known) };
         self.known = update.revision;

@@ -60,6 +60,10 @@ impl StateCache {
         if state.revocations.revision == revision {
             return Ok(state);
         }
+        // A revision that fell is an older copy, put in the store's place under this process.
+        if revision < state.revocations.revision {
+            within(READ_TIMEOUT, self.store.outrank(state.revocations.mark())).await?;
+        }
         // Bounded, since all others wait behind it.
         let reading = AuthState::read(&self.store, &self.encryption_key, &state.revocations);
         let state = Arc::new(within(READ_TIMEOUT, reading).await?);
@@ -93,12 +97,12 @@ impl AuthState {
     pub fn update_since(&self, since: u64) -> RevocationUpdate {
         let revocations = &self.revocations;
         let unchanged = RevocationUpdate {
+            store: revocations.store,
             revision: revocations.revision,
             global_epoch: revocations.global_epoch,
             ..RevocationUpdate::default()
         };
-        // A revision that fell is another store, restored under this server: everything is new then.
-        let since = if since > revocations.revision { 0 } else { since };
+        let since = if since < revocations.anew || since > revocations.revision { 0 } else { since };
         if since == revocations.revision {
             // What most questions hear; nothing is looked through for it.
             return unchanged;
@@ -120,6 +124,7 @@ impl AuthState {
         let keys = store.keys(now).await?;
         let published: Vec<_> = keys.iter().filter_map(public_half).collect();
         let snapshot = RevocationSnapshot {
+            store: revocations.store,
             revision: revocations.revision,
             keys: published.iter().cloned().collect::<KeySet>(),
             subjects: revocations.subjects.iter().map(|(name, (epoch, _))| (name.clone(), *epoch)).collect(),

@@ -5,21 +5,13 @@ use std::time::Duration;
 use accord_api::accord::{
     auth::v1::{
         CheckRequest, CheckResponse, ExchangeResponse, ExplainRequest, ExplainResponse, IntrospectResponse,
-        IssueResponse, Key, Principal, RefreshResponse, RevokedToken, ShadowDecision, SubjectEpoch, WatchResponse,
-        issue_request::Grant,
+        IssueResponse, Key, Principal, RefreshResponse, RevokedToken, ShadowDecision, StoreMark, SubjectEpoch,
+        WatchRequest, WatchResponse, issue_request::Grant,
     },
     policy::v1::PrincipalKind,
 };
 use accord_token::{Claims, KeySet, Kind, PublicKey, RevocationUpdate, Verified};
 
-<<<<<<< HEAD
-use crate::domain::{
-    access::{AccessDecision, Explanation},
-    denial::Denial,
-    issue::SignedToken,
-    login::{Credential, IssuedTokens},
-    policy::{AccessQuestion, PolicyDecision},
-=======
 use crate::{
     domain::{
         access::{AccessDecision, Explanation},
@@ -29,7 +21,6 @@ use crate::{
         policy::{AccessQuestion, PolicyDecision},
     },
     store::{high_water::Mark, principals::Principal as Known},
->>>>>>> c9ff6eb0 (auth: administer by gRPC, and as JSON through the gateway)
 };
 
 pub(super) fn credential(grant: Option<Grant>) -> Result<Credential, Denial> {
@@ -116,8 +107,6 @@ pub(super) fn explained(explanation: Explanation) -> ExplainResponse {
     }
 }
 
-<<<<<<< HEAD
-=======
 /// A principal that is to be added.
 pub(super) fn new_principal(principal: Principal) -> Result<Known, Denial> {
     let kind = match principal.kind() {
@@ -147,13 +136,13 @@ pub(super) fn seen(question: &WatchRequest) -> Option<Mark> {
     Some(Mark { store, revision, global_epoch })
 }
 
->>>>>>> c9ff6eb0 (auth: administer by gRPC, and as JSON through the gateway)
 /// The answer to this question of a verifier.
 pub(super) fn update(update: RevocationUpdate, question: u64) -> WatchResponse {
     let subjects = update.subjects.into_iter().map(|(subject, epoch)| SubjectEpoch { subject, epoch });
     let tokens = update.tokens.into_iter().map(|(jti, expires_at)| RevokedToken { jti, expires_at });
     WatchResponse {
         question,
+        store: update.store,
         revision: update.revision,
         full: update.full,
         keys: update.keys.iter().flat_map(KeySet::iter).map(key).collect(),

@@ -9,7 +9,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{guard::Caller, message};
-use crate::domain::{auth::Auth, denial::Denial, revocation::Watcher};
+use crate::{
+    domain::{auth::Auth, denial::Denial, revocation::Watcher},
+    store::high_water::Mark,
+};
 
 /// Most answers on their way to one verifier; one that reads no faster is disconnected, and comes back for everything.
 const MAX_PENDING: usize = 32;
@@ -53,11 +56,11 @@ impl VerifierStream {
         loop {
             let sent = tokio::select! {
                 question = questions.message() => match question {
-                    Ok(Some(question)) => self.answer(question.question).await,
+                    Ok(Some(question)) => self.answer(question.question, message::seen(&question)).await,
                     Ok(None) | Err(_) => Err(StreamEnded),
                 },
                 // News only follow the first answer: before it, there is nothing to add them to.
-                Ok(()) = revisions.changed(), if self.answered > 0 => self.answer(self.answered).await,
+                Ok(()) = revisions.changed(), if self.answered > 0 => self.answer(self.answered, None).await,
                 () = &mut begun => Err(StreamEnded),
                 () = self.answers.closed() => Err(StreamEnded),
             };
@@ -67,9 +70,9 @@ impl VerifierStream {
         }
     }
 
-    async fn answer(&mut self, question: u64) -> Result<(), StreamEnded> {
+    async fn answer(&mut self, question: u64, seen: Option<Mark>) -> Result<(), StreamEnded> {
         // Read after the question came: the answer says what was true when it was asked, or later.
-        match self.watcher.update().await {
+        match self.watcher.update(seen).await {
             Ok(update) => {
                 self.answered = question;
                 self.send(Ok(message::update(update, question)))

@@ -4,12 +4,13 @@
 
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Serialize;
 use sqlx::{AnyConnection, Row};
 
 use super::{Store, StoreError, Transaction};
 
 /// One recorded operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuditEntry {
     /// Its place in the chain, from 1.
     pub seq: i64,
@@ -21,8 +22,10 @@ pub struct AuditEntry {
     pub action: String,
     /// To whom or what.
     pub target: String,
-    previous: String,
-    hash: String,
+    /// The hash of the row before; empty in the first.
+    pub previous: String,
+    /// The hash of this row.
+    pub hash: String,
 }
 
 impl AuditEntry {
@@ -73,25 +76,70 @@ impl Transaction {
     }
 }
 
+/// Rows that are read at once.
+const PAGE: i64 = 500;
+
+/// Holds rows against the ones before.
+#[derive(Default)]
+struct AuditChain {
+    last: i64,
+    hash: String,
+}
+
+impl AuditChain {
+    /// Whether this is the next row, unchanged.
+    fn follows(&mut self, entry: &AuditEntry) -> bool {
+        let fits = entry.seq == self.last + 1 && entry.previous == self.hash && entry.hash == entry.digest();
+        self.last = entry.seq;
+        self.hash.clone_from(&entry.hash);
+        fits
+    }
+}
+
 impl Store {
-    /// The whole log, and the place of the first row that is missing or does not fit to the one before.
-    pub async fn audit_log(&self) -> Result<(Vec<AuditEntry>, Option<i64>), StoreError> {
+    /// The rows after this place, in their order; the first of them where they are many.
+    pub async fn audit_after(&self, seq: i64) -> Result<Vec<AuditEntry>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT seq, at, actor, action, target, previous, hash FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2",
+        )
+        .bind(seq)
+        .bind(PAGE)
+        .fetch_all(self.connections())
+        .await?;
+        rows.iter().map(entry).collect()
+    }
+
+    /// Reads the whole log, and returns the place of the first row that is missing or does not fit to the one before.
+    pub async fn verify_audit(&self, mut each: impl FnMut(AuditEntry)) -> Result<Option<i64>, StoreError> {
         // Read first: rows that are added meanwhile are more than were counted, never fewer.
         let row = sqlx::query("SELECT value FROM meta WHERE name = 'audit'").fetch_one(self.connections()).await?;
         let written: i64 = row.try_get(0)?;
-        let rows = sqlx::query("SELECT seq, at, actor, action, target, previous, hash FROM audit ORDER BY seq")
-            .fetch_all(self.connections())
-            .await?;
-        let entries = rows.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
-        let mut previous = "";
-        for (place, entry) in (1..).zip(&entries) {
-            if entry.seq != place || entry.previous != previous || entry.hash != entry.digest() {
-                return Ok((entries, Some(place)));
+        let mut chain = AuditChain::default();
+        loop {
+            let place = chain.last;
+            let page = self.audit_after(place).await?;
+            if page.is_empty() {
+                return Ok((place < written).then_some(place + 1));
             }
-            previous = &entry.hash;
+            let mut broken = None;
+            for entry in page {
+                let expected = chain.last + 1;
+                if !chain.follows(&entry) {
+                    broken = broken.or(Some(expected));
+                }
+                each(entry);
+            }
+            if broken.is_some() {
+                return Ok(broken);
+            }
         }
-        let next = entries.last().map_or(1, |newest| newest.seq + 1);
-        Ok((entries, (next <= written).then_some(next)))
+    }
+
+    /// The whole log, and the first place where it is broken.
+    pub async fn audit_log(&self) -> Result<(Vec<AuditEntry>, Option<i64>), StoreError> {
+        let mut entries = Vec::new();
+        let broken = self.verify_audit(|entry| entries.push(entry)).await?;
+        Ok((entries, broken))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use accord_token::{Type, claims::LEEWAY};
 use sqlx::Row;
 
-use super::{Store, StoreError, Transaction, signed, unsigned};
+use super::{Store, StoreError, Transaction, high_water::Mark, signed, unsigned};
 
 /// How much longer than its time a token may be accepted: by the leeway, and by the difference of two clocks.
 const SKEW: Duration = Duration::from_secs(3 * LEEWAY.as_secs());
@@ -16,8 +16,12 @@ pub(crate) type Dated<T> = (T, u64);
 /// All revocations that still matter.
 #[derive(Clone, Debug, Default)]
 pub struct Revocations {
+    /// Whose they are.
+    pub store: u64,
     /// The revision they add up to.
     pub revision: u64,
+    /// The revision at which they were read as a whole: whoever knows an older one is told everything.
+    pub anew: u64,
     /// Tokens with a lower global epoch are revoked.
     pub global_epoch: u64,
     /// The lowest good epoch of subjects.
@@ -26,17 +30,24 @@ pub struct Revocations {
     pub tokens: HashMap<String, Dated<i64>>,
 }
 
+impl Revocations {
+    /// How far the store was.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { store: self.store, revision: self.revision, global_epoch: self.global_epoch }
+    }
+}
+
 impl Store {
     /// What was known, with what has come since; everything where nothing was known.
     pub async fn revocations(&self, known: &Revocations, now: i64) -> Result<Revocations, StoreError> {
         // The revision is read first: what is committed in between is then read twice, never missed.
-        let revision = self.revision().await?;
-        let row =
-            sqlx::query("SELECT value FROM meta WHERE name = 'global_epoch'").fetch_one(self.connections()).await?;
-        // A revision that fell is another store, restored under this process: nothing that was known counts.
-        let mut read = if revision < known.revision { Revocations::default() } else { known.clone() };
+        let Mark { store, revision, global_epoch } = self.mark().await?;
+        // Of another store, or of an older copy in this one's place, nothing that was known counts. Neither does it where everything
+        // is revoked.
+        let is_added = store == known.store && revision >= known.revision && global_epoch == known.global_epoch;
+        let mut read = if is_added { known.clone() } else { Revocations { anew: revision, ..Revocations::default() } };
         let since = signed(read.revision);
-        (read.revision, read.global_epoch) = (revision, unsigned(row.try_get(0)?));
+        (read.store, read.revision, read.global_epoch) = (store, revision, global_epoch);
         self.read_epochs(&mut read, since, now).await?;
         self.read_tokens(&mut read, since, now).await?;
         Ok(read)

@@ -2,8 +2,6 @@
 
 use accord_store::Migrations;
 
-<<<<<<< HEAD
-=======
 /// All of them, each after those that it refers to.
 pub const TABLES: &[&str] = &[
     "meta",
@@ -18,7 +16,6 @@ pub const TABLES: &[&str] = &[
     "admin_requests",
 ];
 
->>>>>>> c9ff6eb0 (auth: administer by gRPC, and as JSON through the gateway)
 pub(super) const MIGRATIONS: Migrations = Migrations {
     table: "schema_steps",
     lock: 4_702_111_234_474_983_745,
@@ -34,8 +31,6 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
             "ALTER TABLE clients ADD COLUMN earlier_hash TEXT NOT NULL DEFAULT ''",
             "ALTER TABLE clients ADD COLUMN earlier_until BIGINT NOT NULL DEFAULT 0",
         ],
-<<<<<<< HEAD
-=======
         // Named when the store is opened: the two engines draw random numbers differently.
         &["INSERT INTO meta (name, value) VALUES ('store', 0)"],
         &[
@@ -43,7 +38,6 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
                 actor TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (actor, key))",
             "CREATE INDEX families_by_subject ON families (subject)",
         ],
->>>>>>> c9ff6eb0 (auth: administer by gRPC, and as JSON through the gateway)
     ],
 };
 

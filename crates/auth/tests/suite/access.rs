@@ -45,7 +45,7 @@ pub(crate) async fn store_that_is_down_denies_every_call(database: Database) {
     let mut keys = KeyServiceClient::new(channel.clone());
     assert_eq!(refused(keys.list_keys(ListKeysRequest {}).await), down);
     assert_eq!(refused(keys.rotate(authorized(RotateRequest {}, &mesh)).await), down);
-    let question = tokio_stream::once(WatchRequest { question: 1, revision: 0 });
+    let question = tokio_stream::once(WatchRequest { question: 1, ..WatchRequest::default() });
     assert_eq!(refused(RevocationServiceClient::new(channel).watch(authorized(question, &mesh)).await), down);
 }
 
@@ -76,7 +76,7 @@ pub(crate) async fn person_may_neither_check_nor_explain_nor_exchange_nor_watch(
         missing,
         "nobody lets themselves in"
     );
-    let question = tokio_stream::once(WatchRequest { question: 1, revision: 0 });
+    let question = tokio_stream::once(WatchRequest { question: 1, ..WatchRequest::default() });
     let mut revocations = RevocationServiceClient::new(server.channel.clone());
     assert_eq!(refused(revocations.watch(authorized(question, &ada)).await), missing);
 }

@@ -2,8 +2,8 @@
 
 use accord_api::accord::{
     auth::v1::{
-        ExchangeRequest, RevokeRequest, WatchRequest, revocation_service_client::RevocationServiceClient,
-        revoke_request::Target,
+        ExchangeRequest, RevokeRequest, StoreMark, WatchRequest, WatchResponse,
+        revocation_service_client::RevocationServiceClient, revoke_request::Target,
     },
     fault::v1::Reason,
 };
@@ -51,13 +51,8 @@ pub(crate) async fn verifier_ahead_of_the_store_is_sent_everything(database: Dat
     assert!(server.auth.state.current().await.unwrap().update_since(u64::MAX).full);
 }
 
-pub(crate) async fn restored_store_replaces_what_was_known(database: Database) {
-    let server = Server::start(&database, |_| {}).await;
-    let (ada, root) = (server.token_of("ada").await, server.token_of("root").await);
-    admin(&server.auth.store).revoke_subject("ada").await.unwrap();
-    server.tokens().revoke(RevokeRequest { target: Some(Target::Token(root.clone())) }).await.unwrap();
-    assert!(!server.is_active(&ada).await && !server.is_active(&root).await);
-
+/// What an older copy in the store's place looks like: what was revoked is not.
+async fn put_back(database: &Database) {
     let mut connection = sqlx::AnyConnection::connect(&database.url).await.unwrap();
     for step in [
         "DELETE FROM revoked",
@@ -66,14 +61,59 @@ pub(crate) async fn restored_store_replaces_what_was_known(database: Database) {
     ] {
         connection.execute(step).await.unwrap();
     }
-    assert!(server.is_active(&ada).await && server.is_active(&root).await, "nothing of the other store is left");
+}
+
+pub(crate) async fn older_store_in_place_of_a_served_one_revives_nothing(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (ada, root) = (server.token_of("ada").await, server.token_of("root").await);
+    admin(&server.auth.store).revoke_subject("ada").await.unwrap();
+    server.tokens().revoke(RevokeRequest { target: Some(Target::Token(root.clone())) }).await.unwrap();
+    put_back(&database).await;
+    assert!(!server.is_active(&ada).await && !server.is_active(&root).await);
+    let new = server.token_of("ada").await;
+    assert!(server.is_active(&new).await, "what is issued afterwards is good");
+}
+
+pub(crate) async fn store_older_than_a_verifier_has_seen_it_revokes_everything(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let ada = server.token_of("ada").await;
+    let known = server.auth.store.mark().await.unwrap();
+    let seen = StoreMark { store: known.store, revision: known.revision + 5, global_epoch: known.global_epoch + 2 };
+    let news = watched(&server, Some(seen)).await;
+    assert_eq!((news.revision, news.global_epoch), (known.revision + 6, known.global_epoch + 3));
+    assert!(!server.is_active(&ada).await);
+    let (entries, broken) = server.auth.store.audit_log().await.unwrap();
+    assert!(broken.is_none() && entries.iter().any(|entry| entry.action == "store.older"));
+}
+
+pub(crate) async fn what_a_verifier_has_seen_of_another_store_revokes_nothing(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let ada = server.token_of("ada").await;
+    let known = server.auth.store.mark().await.unwrap();
+    for seen in [
+        StoreMark { store: known.store + 1, revision: known.revision + 5, global_epoch: known.global_epoch },
+        StoreMark { store: known.store, revision: u64::MAX, global_epoch: u64::MAX },
+    ] {
+        assert_eq!(watched(&server, Some(seen)).await.revision, known.revision);
+    }
+    assert!(server.is_active(&ada).await);
+}
+
+/// The first answer to a verifier that has seen the store come this far.
+async fn watched(server: &Server, seen: Option<StoreMark>) -> WatchResponse {
+    let mesh = server.mesh_token().await;
+    let question = tokio_stream::iter([WatchRequest { question: 1, revision: 0, seen }]);
+    let questions = tokio_stream::StreamExt::chain(question, tokio_stream::pending());
+    let request = authorized(questions, &mesh);
+    let mut answers = RevocationServiceClient::new(server.channel.clone()).watch(request).await.unwrap().into_inner();
+    answers.message().await.unwrap().unwrap()
 }
 
 pub(crate) async fn stream_of_a_verifier_whose_own_token_is_revoked_ends(database: Database) {
     let server = Server::start(&database, |_| {}).await;
     let mesh = server.mesh_token().await;
     let (questions, asked) = tokio::sync::mpsc::channel(2);
-    let ask = async |question| questions.send(WatchRequest { question, revision: 0 }).await.unwrap();
+    let ask = async |question| questions.send(WatchRequest { question, revision: 0, seen: None }).await.unwrap();
     ask(1).await;
     let request = authorized(tokio_stream::wrappers::ReceiverStream::new(asked), &mesh);
     let mut answers = RevocationServiceClient::new(server.channel.clone()).watch(request).await.unwrap().into_inner();

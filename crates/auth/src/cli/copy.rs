@@ -1,0 +1,55 @@
+//! `accord-auth backup` and `accord-auth restore`.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{BufReader, BufWriter},
+    os::unix::fs::OpenOptionsExt as _,
+    path::PathBuf,
+};
+
+use accord_runtime::output::print;
+use anyhow::Context as _;
+use clap::Args;
+
+use super::Context;
+
+/// What `backup` takes.
+#[derive(Debug, Args)]
+pub struct Backup {
+    /// A new file. It is as secret as the store itself.
+    file: PathBuf,
+}
+
+/// What `restore` takes.
+#[derive(Debug, Args)]
+pub struct Restore {
+    /// What `backup` has written.
+    file: PathBuf,
+}
+
+impl Backup {
+    pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
+        let store = context.existing_store().await?;
+        let name = self.file.display();
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.file);
+        let file = file.with_context(|| format!("{name} can't be made; a file that exists is never replaced"))?;
+        let mut output = BufWriter::new(file);
+        let written = store.backup(&mut output).await;
+        let rows = written.with_context(|| format!("{name} is not complete; remove it"))?;
+        output.get_ref().sync_all()?;
+        print(format_args!("good: {rows} rows in {name}\n"))
+    }
+}
+
+impl Restore {
+    pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
+        let name = self.file.display();
+        let file = File::open(&self.file).with_context(|| format!("{name} can't be read"))?;
+        let (store, place) = context.named_store().await?;
+        let restored = store.restore(BufReader::new(file)).await;
+        let rows = restored.with_context(|| format!("nothing of {name} was restored"))?;
+        print(format_args!(
+            "good: {rows} rows in {place}; every token is revoked, and the encryption key is the one of the backup\n"
+        ))
+    }
+}
