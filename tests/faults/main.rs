@@ -1,6 +1,7 @@
 //! What happens when a part of the mesh is down, slow or gone.
 
 mod auth;
+mod auth_crashes;
 mod cache;
 mod cache_memory;
 mod cache_rollover;

@@ -10,13 +10,14 @@ use std::{
 };
 
 use accord_auth::{
-    domain::encryption_key::generate_secret,
+    config::Config,
+    domain::{auth::Auth, encryption_key::generate_secret},
     secret_file,
     store::{Store, schema},
 };
 use accord_runtime::config::Secret;
 use sqlx::{Connection, Executor};
-use suite::{Database, admin};
+use suite::{Database, admin, config};
 
 fn database() -> Ready<Database> {
     let directory = tempfile::tempdir().unwrap();
@@ -124,6 +125,27 @@ async fn file_put_back_while_auth_was_stopped_revives_nothing() {
     let server = start().await;
     assert!(!server.is_active(&ada).await);
     assert!(server.is_active(&server.token_of("ada").await).await, "what is issued afterwards is good");
+}
+
+#[tokio::test]
+async fn truncated_file_lets_nobody_in() {
+    let key = generate_secret().unwrap();
+    for keep in [0, 1, 2, 3] {
+        let database = database().await;
+        let file = database.directory.path().join("auth.db");
+        let with_key = |config: &mut Config| config.keys.encryption_key = Secret::from(key.clone());
+        let server = suite::Server::start(&database, with_key).await;
+        let (ada, config) = (server.token_of("ada").await, config(&database, with_key));
+        server.auth.store.close().await;
+        server.stop().await;
+        let length = std::fs::metadata(&file).unwrap().len();
+        std::fs::File::options().write(true).open(&file).unwrap().set_len(length * keep / 4).unwrap();
+        // It does not start, or it knows nobody.
+        let Ok(auth) = Auth::open(&config).await else { continue };
+        let state = auth.state.current().await.unwrap();
+        assert!(auth.verify_access_token(&ada, &state).is_err(), "{keep}/4 of {length} bytes");
+        assert!(auth.issue_token("ada", std::time::Duration::from_mins(1), "test").await.is_err());
+    }
 }
 
 #[tokio::test]

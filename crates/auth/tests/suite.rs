@@ -85,15 +85,7 @@ impl Server {
     }
 
     pub(crate) async fn start_at(address: &str, database: &Database, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::default();
-        config.store.url = database.url.parse().unwrap();
-        config.keys.encryption_key = Secret::from(generate_secret().unwrap());
-        let policy = database.directory.path().join("catalog.cedar");
-        let text = r#"permit(principal in Accord::Role::"catalog-reader",
-            action == Accord::Action::"catalog.products.read", resource == Accord::Upstream::"catalog");"#;
-        std::fs::write(&policy, text).unwrap();
-        config.policy.files = vec![policy];
-        change(&mut config);
+        let config = config(database, change);
         let auth = Arc::new(Auth::open(&config).await.unwrap());
         add_principals(&auth.store).await;
         let (shutdown, health) = (Shutdown::new(Duration::from_secs(1)), Health::new());
@@ -151,6 +143,20 @@ impl Server {
         let state = self.auth.state.current().await.unwrap();
         verify::signed(token, Type::Access, &state.snapshot.keys).unwrap().kid
     }
+}
+
+/// The configuration of an auth on this database, which grants readers of the catalog what they need.
+pub(crate) fn config(database: &Database, change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = Config::default();
+    config.store.url = database.url.parse().unwrap();
+    config.keys.encryption_key = Secret::from(generate_secret().unwrap());
+    let policy = database.directory.path().join("catalog.cedar");
+    let text = r#"permit(principal in Accord::Role::"catalog-reader",
+        action == Accord::Action::"catalog.products.read", resource == Accord::Upstream::"catalog");"#;
+    std::fs::write(&policy, text).unwrap();
+    config.policy.files = vec![policy];
+    change(&mut config);
+    config
 }
 
 /// A mesh client of the auth at this address.

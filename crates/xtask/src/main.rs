@@ -2,6 +2,7 @@
 
 mod attack;
 mod bench;
+mod crashes;
 mod fuzz;
 mod hit_ratio;
 mod memory;
@@ -36,6 +37,8 @@ enum Chore {
     Attack(attack::Args),
     /// Measure what a request costs, beside peers and floors
     Bench(bench::Args),
+    /// Kill auth in the middle of its work again and again, and hold it to what it acknowledged
+    Crashes(crashes::Args),
     /// Give everything that reads foreign bytes inputs that reach more and more of it, and hold it to an oracle
     Fuzz(fuzz::Args),
     /// Show how many reads the cache answers from memory, beside an LRU of the same bytes
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Chore::Test(args) => test::run(args),
         Chore::Attack(args) => attack::run(&args),
         Chore::Bench(args) => bench::run(&args),
+        Chore::Crashes(args) => crashes::run(&args),
         Chore::Fuzz(args) => fuzz::run(args),
         Chore::HitRatio(args) => hit_ratio::run(args),
         Chore::Tidy(args) => tidy::run(args),
