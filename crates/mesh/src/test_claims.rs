@@ -19,5 +19,7 @@ pub(crate) fn claims(kind: Kind, sub: &str) -> Claims {
         gep: 0,
         ptj: None,
         act: None,
+        scope: None,
+        key: None,
     }
 }

@@ -70,9 +70,22 @@ pub struct Claims {
     /// Through whose hands a passport went, newest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Actor>,
+    /// The permissions that it is narrowed to, by name, with a space between them (RFC 9068, section 2.2.3). None: all that its
+    /// subject has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The API key from which it comes, by a name under which everything is revoked that comes from the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 impl Claims {
+    /// Whether its scope leaves this permission to it; being authenticated needs none.
+    pub fn permits(&self, permission: &str) -> bool {
+        let names = |scope: &String| scope.split(' ').any(|name| name == permission);
+        permission.is_empty() || self.scope.as_ref().is_none_or(names)
+    }
+
     /// The workloads through whose hands it went, newest first.
     pub fn actors(&self) -> impl Iterator<Item = &str> {
         std::iter::successors(self.act.as_ref(), |actor| actor.act.as_deref()).map(|actor| &*actor.sub)

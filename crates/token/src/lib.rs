@@ -15,6 +15,7 @@
 pub mod claims;
 mod json;
 pub mod keys;
+pub mod jwk;
 pub mod refusal;
 pub mod sign;
 pub mod snapshot;

@@ -139,6 +139,8 @@ mod tests {
             gep: 0,
             ptj: None,
             act,
+            scope: None,
+            key: None,
         }
     }
 

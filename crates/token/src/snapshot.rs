@@ -18,7 +18,7 @@ pub struct RevocationSnapshot {
     pub keys: KeySet,
     /// The lowest good epoch of each subject whose older tokens are revoked.
     pub subjects: HashMap<String, u64>,
-    /// Single revoked tokens: `jti`, and when the token would have ended.
+    /// Single revoked tokens, and API keys: `jti` or key, and when the last token would have ended.
     pub tokens: HashMap<String, i64>,
     /// The lowest good global epoch.
     pub global_epoch: u64,
@@ -27,12 +27,13 @@ pub struct RevocationSnapshot {
 }
 
 impl RevocationSnapshot {
-    /// Whether a token that says this was revoked. A passport falls with the access token it came from.
+    /// Whether a token that says this was revoked. A passport falls with the access token it came from, and both with their API
+    /// key.
     pub fn revokes(&self, claims: &Claims) -> bool {
         claims.gep < self.global_epoch
             || self.subjects.get(&claims.sub).is_some_and(|epoch| claims.ep < *epoch)
             || self.tokens.contains_key(&claims.jti)
-            || claims.ptj.as_ref().is_some_and(|parent| self.tokens.contains_key(parent))
+            || [&claims.ptj, &claims.key].into_iter().flatten().any(|source| self.tokens.contains_key(source))
     }
 
     /// The snapshot once this update is applied. Revocations of tokens that ended before `now` are forgotten.

@@ -199,6 +199,8 @@ pub(crate) fn workload(subject: &str) -> Verified {
         gep: 0,
         ptj: None,
         act: None,
+        scope: None,
+        key: None,
     };
     Verified { claims, token_type: Type::Access, kid: String::new() }
 }

@@ -326,6 +326,29 @@ fn passport_is_revoked_with_the_token_it_came_from() {
 }
 
 #[test]
+fn token_is_revoked_with_the_api_key_it_came_from() {
+    let mut forge = Forge::new(Algorithm::EdDsa);
+    let token = forge.with_claims(|claims| claims["key"] = "ak_1.1".into());
+    assert!(forge.verify(&token).is_ok());
+    forge.snapshot.tokens.insert("ak_1.1".into(), NOW);
+    assert_eq!(forge.verify(&token).unwrap_err(), Refusal::Revoked);
+}
+
+#[test]
+fn scope_permits_what_it_names_and_nothing_beside_it() {
+    let permits = |scope: Option<&str>, permission| {
+        let claims = Claims { scope: scope.map(str::to_owned), ..serde_json::from_value(claims()).unwrap() };
+        claims.permits(permission)
+    };
+    assert!(permits(None, "a.read"));
+    assert!(permits(Some("a.write a.read"), "a.read"));
+    assert!(permits(Some("a.write"), ""), "being authenticated needs no permission");
+    for scope in ["", "a", "a.reader", "a.write", "a.read.all", "A.READ", "a.write,a.read"] {
+        assert!(!permits(Some(scope), "a.read"), "{scope}");
+    }
+}
+
+#[test]
 fn key_id_must_be_the_keys_own() {
     let key = SigningKey::generate(Algorithm::Es256).unwrap();
     let PublicKey { kid, algorithm, bytes } = key.public();
