@@ -94,7 +94,11 @@ async fn access_log_tells_the_reason_of_a_refusal_and_never_the_token() -> Resul
 #[tokio::test]
 async fn access_log_of_auth_and_cache_tells_the_reason_of_their_own_refusals() -> Result<()> {
     let mut fabric = Fabric::builder()?.cache_fronted().start().await?;
-    let grant = ClientCredentialsGrant { client_id: "shop\n".to_owned(), client_secret: "wrong".to_owned() };
+    let grant = ClientCredentialsGrant {
+        client_id: "shop\n".to_owned(),
+        client_secret: "wrong".to_owned(),
+        ..ClientCredentialsGrant::default()
+    };
     let login = IssueRequest { grant: Some(issue_request::Grant::ClientCredentials(grant)) };
     let login =
         GrpcCall::to(fabric.auth.listen, "/accord.auth.v1.TokenService/Issue").body(frame(0, &login.encode_to_vec()));

@@ -1,5 +1,6 @@
 //! Services that Accord never met, and clients nobody here wrote: gRPC for Go, Node and Python, the own
-//! libraries of Connect and gRPC-Web, ws for Node, Chromium, buf, a real OTLP collector, a Redis, Envoy, nginx and Traefik.
+//! libraries of Connect and gRPC-Web, ws for Node, clients of OAuth, Chromium, buf, a real OTLP collector, a Redis, Envoy,
+//! nginx and Traefik.
 //!
 //! The tools come from the environment that `cargo xtask test` prepares; without them these tests fail.
 
@@ -9,6 +10,7 @@ mod contract;
 mod deadline;
 mod namespaces;
 mod never_met;
+mod oauth;
 mod openapi;
 mod orders;
 mod proxies;

@@ -76,7 +76,11 @@ async fn plan_that_names_an_address_makes_the_cache_call_nothing() -> Result<()>
     let fabric = Fabric::start().await?;
     let stranger = TcpListener::bind("127.0.0.1:0").await?;
     // Everything that a gateway may: only the upstream is the caller's own.
-    let grant = ClientCredentialsGrant { client_id: "gateway".to_owned(), client_secret: secret(&fabric)? };
+    let grant = ClientCredentialsGrant {
+        client_id: "gateway".to_owned(),
+        client_secret: secret(&fabric)?,
+        ..ClientCredentialsGrant::default()
+    };
     let issue = IssueRequest { grant: Some(Grant::ClientCredentials(grant)) };
     let token = TokenServiceClient::new(fabric.auth.channel()?).issue(issue).await?.into_inner().access_token;
     let mut cache = ReadThroughServiceClient::with_interceptor(fabric.cache.channel()?, Bearer::new(&token)?);

@@ -28,6 +28,8 @@ pub struct Config {
     pub keys: KeysConfig,
     /// What tokens say, and how long they live.
     pub tokens: TokensConfig,
+    /// OAuth over HTTP.
+    pub oauth: OauthConfig,
     /// Who may do what.
     pub policy: PolicyConfig,
     /// The services whose contracts policies are about.
@@ -97,6 +99,15 @@ pub struct TokensConfig {
     pub refresh_reuse_interval: Duration,
 }
 
+/// `[oauth]`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OauthConfig {
+    /// Where callers reach the endpoints, `https://` with a host, as the metadata names them. Default: `tokens.issuer`.
+    #[serde(deserialize_with = "bound::text", skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
 /// `[policy]`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -143,6 +154,12 @@ pub struct ExtAuthzConfig {
     pub actor: String,
 }
 
+/// Whether paths can be added to it.
+fn is_base_url(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.starts_with('/') && !rest.contains(['?', '#', '@', ' ']) && !rest.is_empty())
+}
+
 /// What verifiers accept, in milliseconds.
 const fn longest(token_type: Type) -> u64 {
     1_000 * token_type.longest_life().as_secs()
@@ -164,11 +181,18 @@ impl Configuration for Config {
                 Invalid::new(key("descriptors"), "is not given", "name a file with the service's FileDescriptorSet")
             })
         });
-        unusable.chain(self.taken_address()).collect()
+        unusable.chain(self.taken_address()).chain(self.unusable_url()).collect()
     }
 }
 
 impl Config {
+    /// A URL of the endpoints to which no path can be added.
+    fn unusable_url(&self) -> Option<Invalid> {
+        let url = self.oauth.url.as_ref().filter(|url| !is_base_url(url))?;
+        let problem = format!("`{url}` is not the beginning of URLs");
+        Some(Invalid::new("oauth.url", problem, "give it a scheme and a host, such as `https://auth.example.com`"))
+    }
+
     /// A listener for proxies that can't be listened on beside the two others.
     fn taken_address(&self) -> Option<Invalid> {
         let asked = self.ext_authz.listen.address.as_ref()?;
@@ -187,6 +211,7 @@ impl Default for Config {
             store: StoreConfig::default(),
             keys: KeysConfig::default(),
             tokens: TokensConfig::default(),
+            oauth: OauthConfig::default(),
             policy: PolicyConfig::default(),
             upstream: Vec::new(),
             ext_authz: ExtAuthzConfig::default(),

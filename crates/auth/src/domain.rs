@@ -6,6 +6,7 @@ pub mod auth;
 pub mod denial;
 
 // What callers ask for.
+pub(crate) mod client;
 pub(crate) mod login;
 mod refresh;
 pub(crate) mod access;
@@ -22,6 +23,7 @@ pub mod key_rotation;
 pub(crate) mod throttle;
 pub(crate) mod password;
 pub mod issue;
+pub mod scope;
 pub(crate) mod policy;
 pub(crate) mod state;
 pub mod encryption_key;

@@ -17,6 +17,7 @@ pub mod maintenance;
 
 // What is served: a face for each protocol, the domain behind them, and what lasts.
 mod service;
+mod oauth;
 pub mod ext_authz;
 pub mod domain;
 pub mod store;

@@ -13,6 +13,7 @@ pub(crate) struct Metrics {
     shadow_decisions: Counter<u64>,
     tokens: Counter<u64>,
     streams: UpDownCounter<i64>,
+    oauth: Counter<u64>,
 }
 
 impl Default for Metrics {
@@ -31,6 +32,10 @@ impl Default for Metrics {
             streams: meter
                 .i64_up_down_counter("accord.auth.snapshot.streams")
                 .with_description("Verifiers that follow revocations now")
+                .build(),
+            oauth: meter
+                .u64_counter("accord.auth.oauth.requests")
+                .with_description("Requests of the endpoints of OAuth, by the error that they were answered with")
                 .build(),
         }
     }
@@ -60,6 +65,11 @@ impl Metrics {
     /// A token was issued.
     pub(crate) fn token(&self, token_type: &'static str) {
         self.tokens.add(1, &[KeyValue::new("type", token_type)]);
+    }
+
+    /// An endpoint of OAuth answered.
+    pub(crate) fn oauth(&self, endpoint: &'static str, error: &'static str) {
+        self.oauth.add(1, &[KeyValue::new("endpoint", endpoint), KeyValue::new("error", error)]);
     }
 
     /// A verifier came (1) or went (-1).

@@ -18,7 +18,7 @@ use accord_runtime::{
 use crate::{
     config::Config,
     domain::auth::Auth,
-    ext_authz, maintenance,
+    ext_authz, maintenance, oauth,
     service::{
         access::Access, admin::Administration, guard::LocalDecider, key::Keys, revocation::Revocations, token::Tokens,
     },
@@ -94,6 +94,7 @@ pub fn grpc_server(
     let server = GrpcServer::new(health, guard)
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
         .declared(move |method| contract.declared_deadline(method))
+        .http(oauth::PATHS, oauth::router(auth))
         .service(TokenServiceServer::new(Tokens(Arc::clone(auth))))
         .service(AccessServiceServer::new(Access(Arc::clone(auth))))
         .service(KeyServiceServer::new(Keys(Arc::clone(auth))))

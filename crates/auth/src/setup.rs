@@ -49,6 +49,7 @@ impl Auth {
             signatures: moka::sync::Cache::new(SIGNATURES),
             refused_logins: RateLimitedLog::default(),
             tokens: config.tokens.clone(),
+            oauth: config.oauth.clone(),
             keys: config.keys.clone(),
             metrics: Metrics::default(),
         })

@@ -8,9 +8,11 @@ pub(crate) mod exchange;
 pub(crate) mod ext_authz;
 pub(crate) mod key_rotation;
 pub(crate) mod login;
+pub(crate) mod oauth;
 pub(crate) mod revocation;
 pub(crate) mod verifier;
 
+pub(crate) mod http;
 pub(crate) mod proxy;
 mod list;
 
@@ -77,7 +79,7 @@ pub(crate) const READ: Question<'_> = Question {
     actor: None,
 };
 
-const MESH_SECRET: &str = "a secret that is long enough for a client";
+pub(crate) const MESH_SECRET: &str = "a secret that is long enough for a client";
 
 impl Server {
     pub(crate) async fn start(database: &Database, change: impl FnOnce(&mut Config)) -> Self {
@@ -111,7 +113,11 @@ impl Server {
     }
 
     pub(crate) async fn log_in_client(&self, id: &str, secret: &str) -> Result<IssueResponse, Status> {
-        let grant = ClientCredentialsGrant { client_id: id.to_owned(), client_secret: secret.to_owned() };
+        let grant = ClientCredentialsGrant {
+            client_id: id.to_owned(),
+            client_secret: secret.to_owned(),
+            ..ClientCredentialsGrant::default()
+        };
         let request = IssueRequest { grant: Some(Grant::ClientCredentials(grant)) };
         self.tokens().issue(request).await.map(tonic::Response::into_inner)
     }

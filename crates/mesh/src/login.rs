@@ -175,6 +175,7 @@ impl Login {
         let grant = ClientCredentialsGrant {
             client_id: self.config.client_id.clone(),
             client_secret: self.secret.get().expose().to_owned(),
+            ..ClientCredentialsGrant::default()
         };
         let message = IssueRequest { grant: Some(Grant::ClientCredentials(grant)) };
         let deadline = Deadline::after(ATTEMPT);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use accord_token::Verified;
+use accord_token::{Claims, Verified};
 
 use super::{
     auth::Auth,
@@ -54,7 +54,7 @@ impl Auth {
         let act = chain(actor.as_ref(), &subject);
         let question = AccessQuestion { act: &act, ..*question };
         let policies = self.policies.get();
-        let decided = self.decided(&policies, &Principal::of(&subject.claims), &question);
+        let decided = self.decided(&policies, &subject.claims, &question);
         // Built as a denial; only what follows makes it anything else.
         let (policy_hash, policies) = (Arc::clone(&policies.hash), decided.policies);
         let mut decision = AccessDecision { subject, allowed: false, passport: None, policy_hash, policies };
@@ -79,8 +79,22 @@ impl Auth {
         })
     }
 
-    /// What the policies in force decide; counted, and compared with what those that are only tried would decide.
+    /// What is decided about whoever a token is about: what the policies in force grant, as far as the token's scope leaves it.
     pub(super) fn decided(
+        &self,
+        policies: &Policies,
+        claims: &Claims,
+        question: &AccessQuestion<'_>,
+    ) -> PolicyDecision {
+        if claims.permits(question.permission) {
+            return self.decided_for(policies, &Principal::of(claims), question);
+        }
+        self.metrics.decision(false);
+        PolicyDecision { allowed: false, policies: Vec::new(), errors: Vec::new() }
+    }
+
+    /// What the policies in force decide; counted, and compared with what those that are only tried would decide.
+    pub(super) fn decided_for(
         &self,
         policies: &Policies,
         principal: &Principal,

@@ -6,11 +6,12 @@ use accord_token::{PublicKey, Type, verify};
 
 use super::{
     auth::Auth,
+    client::hash_client_secret,
     denial::Denial,
     encryption_key::EncryptionError,
-    issue,
+    issue::{self, Limits},
     key_rotation::{self, KeyRotationError},
-    login::{MAX_PASSWORD, hash_client_secret},
+    login::MAX_PASSWORD,
     password::{self, Overloaded},
     revocation,
 };
@@ -300,7 +301,7 @@ impl Auth {
             return Err(AdminError::Disabled(subject.to_owned()));
         }
         let state = self.state.current().await?;
-        let issued = issue::access_token(&self.tokens, &state, &principal, life)?;
+        let issued = issue::access_token(&self.tokens, &state, &principal, Limits::life(life))?;
         Admin::new(&self.store, actor).audit_and_commit(self.store.begin().await?, "token.issue", subject).await?;
         Ok(issued.token)
     }

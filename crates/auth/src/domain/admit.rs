@@ -4,7 +4,6 @@ use accord_contract::{Access, Contract, Method, PrincipalKind};
 use accord_token::{Kind, Refusal, Verified};
 
 use super::{auth::Auth, denial::Denial, issue::SignedToken, policy::AccessQuestion, state::AuthState};
-use crate::store::principals::Principal;
 
 /// A request, and what the proxy's configuration says of it.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +86,7 @@ impl Auth {
             method: request.method,
             act: &act,
         };
-        if !self.decided(&policies, &Principal::of(&subject.claims), &question).allowed {
+        if !self.decided(&policies, &subject.claims, &question).allowed {
             let (permission, upstream) = (asked.permission.to_owned(), asked.upstream.to_owned());
             return Err(NotAdmitted::Permission { permission, upstream });
         }

@@ -16,7 +16,7 @@ use super::{
     throttle::LoginThrottle,
 };
 use crate::{
-    config::{KeysConfig, TokensConfig},
+    config::{KeysConfig, OauthConfig, TokensConfig},
     metrics::Metrics,
     store::{Store, principals::Principal},
 };
@@ -45,6 +45,8 @@ pub struct Auth {
     pub(crate) refused_logins: RateLimitedLog,
     /// What tokens say.
     pub tokens: TokensConfig,
+    /// Where OAuth is served.
+    pub(crate) oauth: OauthConfig,
     /// How keys are made.
     pub(crate) keys: KeysConfig,
     /// What is counted.
@@ -72,7 +74,14 @@ impl Auth {
         // A passport says through whose hands the call came.
         let act: Vec<_> = caller.claims.actors().map(str::to_owned).collect();
         let question = AccessQuestion { permission, method, act: &act, ..AccessQuestion::default() };
-        let decision = self.decided(&self.policies.get(), &Principal::of(&caller.claims), &question);
+        let decision = self.decided(&self.policies.get(), &caller.claims, &question);
+        if decision.allowed { Ok(()) } else { Err(Refusal::PermissionMissing) }
+    }
+
+    /// Whether a client that brings no token holds this permission.
+    pub(crate) fn authorize_client(&self, client: &Principal, permission: &str, method: &str) -> Result<(), Refusal> {
+        let question = AccessQuestion { permission, method, ..AccessQuestion::default() };
+        let decision = self.decided_for(&self.policies.get(), client, &question);
         if decision.allowed { Ok(()) } else { Err(Refusal::PermissionMissing) }
     }
 

@@ -6,20 +6,21 @@ use super::{auth::Auth, denial::Denial, issue::SignedToken, state::AuthState};
 use crate::store::principals::is_name;
 
 impl Auth {
-    /// A passport: the subject's token narrowed to one audience. The actor is the caller where it brings no other's token.
+    /// A passport: the subject's token narrowed to one audience. The actor is the caller, a workload by its name, where it brings
+    /// no other's token.
     pub fn exchange(
         &self,
         subject_token: &str,
         actor_token: Option<&str>,
         audience: &str,
-        caller: &Verified,
+        caller: &str,
         state: &AuthState,
     ) -> Result<SignedToken, Denial> {
         if !is_name(audience) {
             return Err(Denial::Field("audience", "must name one service"));
         }
         let actor = self.actor(actor_token, state)?;
-        let actor = &*actor.as_ref().unwrap_or(caller).claims.sub;
+        let actor = actor.as_ref().map_or(caller, |actor| &actor.claims.sub);
         let subject = self.exchangeable(subject_token, actor, state).map_err(Denial::Subject)?;
         self.passport(&subject, audience, actor, state)
     }

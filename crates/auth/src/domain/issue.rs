@@ -5,7 +5,7 @@ use std::time::Duration;
 use accord_token::{Actor, Claims, Refusal, Type, Verified, refusal::actor_chain_too_long, sign, verify};
 use uuid::Uuid;
 
-use super::{denial::Denial, state::AuthState};
+use super::{denial::Denial, scope::Scope, state::AuthState};
 use crate::{config::TokensConfig, store::principals::Principal};
 
 /// The longest chain of actors in a passport (RFC 8693, section 4.1).
@@ -23,14 +23,31 @@ pub struct SignedToken {
     pub life: Duration,
 }
 
+/// What an access token is limited to.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// How long it lives.
+    pub life: Duration,
+    /// What of its principal's permissions it has; None: all.
+    pub scope: Option<Scope>,
+}
+
+impl Limits {
+    /// This life, and everything that the principal may.
+    pub fn life(life: Duration) -> Self {
+        Self { life, ..Self::default() }
+    }
+}
+
 /// An access token for an identity.
 pub fn access_token(
     config: &TokensConfig,
     state: &AuthState,
     principal: &Principal,
-    life: Duration,
+    limits: Limits,
 ) -> Result<SignedToken, Denial> {
     let now = verify::now();
+    let Limits { life, scope } = limits;
     let claims = Claims {
         iss: config.issuer.clone(),
         sub: principal.subject.clone(),
@@ -46,6 +63,8 @@ pub fn access_token(
         gep: state.revocations.global_epoch,
         ptj: None,
         act: None,
+        scope: scope.map(Scope::into_text),
+        key: None,
     };
     signed(claims, Type::Access, state)
 }

@@ -3,17 +3,14 @@
 use std::net::IpAddr;
 
 use accord_token::verify;
-use aws_lc_rs::{
-    constant_time::verify_slices_are_equal,
-    digest::{SHA256, digest},
-};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
 use super::{
     auth::Auth,
+    client::ClientCredential,
     denial::Denial,
-    issue::{self, SignedToken},
+    issue::{self, Limits, SignedToken},
+    scope::Scope,
 };
 use crate::store::{
     families::Family,
@@ -22,9 +19,6 @@ use crate::store::{
 
 /// The longest password, in bytes: hashing must not be fed by the megabyte.
 pub(super) const MAX_PASSWORD: usize = 1024;
-
-/// Characters of a refused client's id that are logged: those of a name, and too few of a secret.
-const LOGGED_ID: usize = 24;
 
 /// How somebody proves who they are.
 pub enum Credential {
@@ -36,11 +30,11 @@ pub enum Credential {
         password: String,
     },
     /// A program (RFC 6749, section 4.4).
-    ClientSecret {
-        /// The client's id.
-        id: String,
-        /// The secret.
-        secret: String,
+    Client {
+        /// Who it is.
+        credential: ClientCredential,
+        /// What it asks for; None: all that it may.
+        scope: Option<Scope>,
     },
 }
 
@@ -57,7 +51,7 @@ impl Auth {
     pub async fn login(&self, credential: Credential, address: IpAddr) -> Result<IssuedTokens, Denial> {
         let tokens = match credential {
             Credential::Password { name, password } => self.login_person(&name, password, address).await,
-            Credential::ClientSecret { id, secret } => self.login_client(&id, &secret).await,
+            Credential::Client { credential, scope } => self.login_client(&credential, scope).await,
         };
         self.metrics.login(match &tokens {
             Ok(_) => "succeeded",
@@ -94,30 +88,12 @@ impl Auth {
         Ok(self.passwords.check(&admission, password, hashed).await?)
     }
 
-    /// Client secrets have 256 random bits: nobody guesses them, so nobody can lock a client out by failing for it.
-    async fn login_client(&self, id: &str, secret: &str) -> Result<IssuedTokens, Denial> {
-        let refused = |cause| self.refuse_client(id, cause);
-        let client = self.store.client(id).await?.ok_or_else(|| refused("there is no such client"))?;
-        let given = hash_client_secret(secret);
-        let is = |hash: &str| verify_slices_are_equal(given.as_bytes(), hash.as_bytes()).is_ok();
-        if !client.hashes(verify::now()).any(is) {
-            return Err(refused("the secret is wrong"));
-        }
-        let principal = self.active(&client.subject).await.map_err(|denial| match denial {
-            Denial::Credential => refused("the client is disabled"),
-            other => other,
-        })?;
+    async fn login_client(&self, credential: &ClientCredential, scope: Option<Scope>) -> Result<IssuedTokens, Denial> {
+        let principal = self.client(credential).await?;
         let state = self.state.current().await?;
-        let access = issue::access_token(&self.tokens, &state, &principal, self.tokens.access_ttl)?;
+        let limits = Limits { life: self.tokens.access_ttl, scope };
+        let access = issue::access_token(&self.tokens, &state, &principal, limits)?;
         Ok(IssuedTokens { access, refresh: None })
-    }
-
-    /// Tells the operator alone which it was. The id is what a caller sent: it may have any characters and any length, and
-    /// may be a secret in the wrong place.
-    fn refuse_client(&self, id: &str, cause: &'static str) -> Denial {
-        let client_id: String = id.chars().take(LOGGED_ID).collect();
-        self.refused_logins.write(|| tracing::warn!(?client_id, cause, "login refused"));
-        Denial::Credential
     }
 
     /// Whoever may log in under this name.
@@ -129,7 +105,8 @@ impl Auth {
     async fn begin_family(&self, subject: &str) -> Result<IssuedTokens, Denial> {
         let principal = self.active(subject).await?;
         let state = self.state.current().await?;
-        let access = issue::access_token(&self.tokens, &state, &principal, self.tokens.access_ttl)?;
+        let limits = Limits::life(self.tokens.access_ttl);
+        let access = issue::access_token(&self.tokens, &state, &principal, limits)?;
         let life = i64::try_from(self.tokens.refresh_ttl.as_secs()).unwrap_or(0);
         let family = Family {
             id: Uuid::new_v4().simple().to_string(),
@@ -148,9 +125,4 @@ impl Auth {
         let refresh = self.encryption_key.refresh_token(&family.id, family.generation);
         Ok(IssuedTokens { access, refresh: Some(refresh) })
     }
-}
-
-/// How a client's secret is kept.
-pub(super) fn hash_client_secret(secret: &str) -> String {
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, secret.as_bytes()))
 }

@@ -5,7 +5,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use accord_token::verify;
 
-use super::{auth::Auth, denial::Denial, issue, login::IssuedTokens};
+use super::{
+    auth::Auth,
+    denial::Denial,
+    issue::{self, Limits},
+    login::IssuedTokens,
+};
 use crate::store::{families::Family, principals::Principal};
 
 /// What a refresh does to its family.
@@ -80,7 +85,8 @@ impl Auth {
         rotation: Rotation,
     ) -> Result<Option<IssuedTokens>, Denial> {
         let state = self.state.current().await?;
-        let access = issue::access_token(&self.tokens, &state, principal, self.tokens.access_ttl)?;
+        let limits = Limits::life(self.tokens.access_ttl);
+        let access = issue::access_token(&self.tokens, &state, principal, limits)?;
         let mut tx = self.store.begin().await?;
         let generation = match rotation {
             Rotation::Repeat => family.generation,

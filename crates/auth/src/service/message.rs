@@ -15,10 +15,12 @@ use accord_token::{Claims, KeySet, Kind, PublicKey, RevocationUpdate, Verified};
 use crate::{
     domain::{
         access::{AccessDecision, Explanation},
+        client::ClientCredential,
         denial::Denial,
         issue::SignedToken,
         login::{Credential, IssuedTokens},
         policy::{AccessQuestion, PolicyDecision},
+        scope::Scope,
     },
     store::{high_water::Mark, principals::Principal as Known},
 };
@@ -27,7 +29,8 @@ pub(super) fn credential(grant: Option<Grant>) -> Result<Credential, Denial> {
     match grant {
         Some(Grant::Password(grant)) => Ok(Credential::Password { name: grant.name, password: grant.password }),
         Some(Grant::ClientCredentials(grant)) => {
-            Ok(Credential::ClientSecret { id: grant.client_id, secret: grant.client_secret })
+            let credential = ClientCredential::Secret { id: grant.client_id, secret: grant.client_secret };
+            Ok(Credential::Client { credential, scope: Scope::parse(&grant.scope)? })
         }
         None => Err(Denial::Field("grant", "must be given")),
     }

@@ -42,7 +42,8 @@ impl TokenService for Tokens {
     async fn exchange(&self, request: Request<ExchangeRequest>) -> Result<Response<ExchangeResponse>, Status> {
         let Caller { verified, state } = Caller::of(&request)?;
         let ExchangeRequest { subject_token, audience, actor_token } = request.get_ref();
-        let passport = self.0.exchange(subject_token, message::given(actor_token), audience, &verified, &state)?;
+        let (caller, actor_token) = (&verified.claims.sub, message::given(actor_token));
+        let passport = self.0.exchange(subject_token, actor_token, audience, caller, &state)?;
         Ok(Response::new(message::exchanged(passport)))
     }
 

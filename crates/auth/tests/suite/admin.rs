@@ -32,7 +32,11 @@ pub(crate) async fn client_that_exists_keeps_its_secret(database: Database) {
 }
 
 async fn client_login(server: &Server, secret: &str) -> Result<IssueResponse, Status> {
-    let grant = ClientCredentialsGrant { client_id: "shop".to_owned(), client_secret: secret.to_owned() };
+    let grant = ClientCredentialsGrant {
+        client_id: "shop".to_owned(),
+        client_secret: secret.to_owned(),
+        ..ClientCredentialsGrant::default()
+    };
     let request = IssueRequest { grant: Some(Grant::ClientCredentials(grant)) };
     server.tokens().issue(request).await.map(Response::into_inner)
 }

@@ -24,6 +24,25 @@ macro_rules! database_tests {
             refresh_token_of_a_purged_family_is_refused,
             expired_family_is_kept_until_its_access_tokens_expire,
         );
+        suite::database_tests!(@ oauth:
+            client_gets_a_token_with_its_secret_in_the_header_or_the_body,
+            wrong_and_unknown_client_are_refused_alike,
+            token_of_a_scope_is_allowed_nothing_beside_it,
+            passport_of_a_token_of_a_scope_is_allowed_nothing_beside_it,
+            malformed_scope_is_refused,
+            refresh_over_http_rotates_the_token_and_its_reuse_ends_the_family,
+            exchange_over_http_brings_a_passport_that_names_the_client,
+            exchange_over_http_needs_a_client_with_the_permission,
+            malformed_exchange_is_refused,
+            introspection_over_http_needs_a_program,
+            introspection_over_http_says_what_a_token_says,
+            revocation_over_http_ends_a_token,
+            revocation_of_a_passport_over_http_is_refused,
+            key_set_has_every_published_key,
+            metadata_names_the_endpoints_at_the_configured_url,
+            malformed_request_is_refused_before_anything_is_looked_up,
+            store_that_is_down_denies_every_endpoint,
+        );
         suite::database_tests!(@ verifier:
             access_token_verifies_with_its_subject_and_tenant,
             allowed_question_brings_a_passport_for_its_upstream_alone,

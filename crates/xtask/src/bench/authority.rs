@@ -131,7 +131,11 @@ pub(super) fn credentials(fabric: &Fabric) -> Result<IssueRequest> {
         .context("the fabric keeps its secrets elsewhere")?
         .trim()
         .to_owned();
-    let grant = ClientCredentialsGrant { client_id: CLIENT.to_owned(), client_secret: secret };
+    let grant = ClientCredentialsGrant {
+        client_id: CLIENT.to_owned(),
+        client_secret: secret,
+        ..ClientCredentialsGrant::default()
+    };
     Ok(IssueRequest { grant: Some(Grant::ClientCredentials(grant)) })
 }
 

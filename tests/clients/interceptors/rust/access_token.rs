@@ -23,7 +23,8 @@ struct Held {
 impl AccessToken {
     pub(crate) fn new(auth: Channel, client_id: &str, client_secret: &str) -> Self {
         let (client_id, client_secret) = (client_id.to_owned(), client_secret.to_owned());
-        let grant = ClientCredentialsGrant { client_id: client_id.clone(), client_secret };
+        let grant =
+            ClientCredentialsGrant { client_id: client_id.clone(), client_secret, ..ClientCredentialsGrant::default() };
         let request = IssueRequest { grant: Some(Grant::ClientCredentials(grant)) };
         Self { auth: TokenServiceClient::new(auth), client_id, request, held: Mutex::default() }
     }

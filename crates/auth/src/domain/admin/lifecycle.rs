@@ -7,7 +7,7 @@ use accord_token::verify;
 use super::{Admin, AdminError, checked_secret, existing};
 use crate::{
     domain::admin::SecretError,
-    domain::login::hash_client_secret,
+    domain::client::hash_client_secret,
     store::{
         Transaction,
         principals::{Client, Principal, Standing},

@@ -1,0 +1,121 @@
+//! `/oauth2/token`: a credential in, a token out.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use serde_json::{Value, json};
+
+use super::{
+    TOKEN,
+    client::{self, Credential},
+    finish,
+    form::Form,
+    peer_address,
+    problem::Problem,
+};
+use crate::domain::{
+    auth::Auth,
+    issue::SignedToken,
+    login::{self, IssuedTokens},
+    scope::Scope,
+};
+
+/// RFC 8693, sections 2.1 and 3.
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+
+/// What the gRPC method asks for that does the same.
+const EXCHANGE_PERMISSION: &str = "accord.auth.exchange";
+const EXCHANGE_METHOD: &str = "accord.auth.v1.TokenService/Exchange";
+
+/// The grants, as metadata names them.
+pub(super) const GRANTS: [&str; 3] = ["client_credentials", "refresh_token", EXCHANGE];
+
+/// Answers a request for a token.
+pub(super) async fn answer(State(auth): State<Arc<Auth>>, request: Request) -> Response {
+    let outcome = grant(&auth, request).await;
+    finish(&auth, TOKEN, outcome)
+}
+
+async fn grant(auth: &Auth, request: Request) -> Result<Value, Problem> {
+    let address = peer_address(&request);
+    let (head, form) = Form::read(request).await?;
+    let credential = client::credential(&head.headers, &form)?;
+    match form.required("grant_type")? {
+        "client_credentials" => {
+            let scope = Scope::parse(form.get("scope").unwrap_or_default()).map_err(Problem::of_grant)?;
+            let credential = client::required(credential)?;
+            let granted = scope.as_ref().map(|scope| scope.as_str().to_owned());
+            let login = login::Credential::Client { credential, scope };
+            let tokens = auth.login(login, address).await.map_err(Problem::of_client)?;
+            Ok(with_scope(bearer(tokens), granted))
+        }
+        "refresh_token" => refresh(auth, credential, &form).await,
+        EXCHANGE => exchange(auth, credential, &form).await,
+        _ => Err(Problem::bad("unsupported_grant_type", "the metadata of this server names the grants that it has")),
+    }
+}
+
+/// Refresh tokens are their persons', whatever client holds them: none has to authenticate, and one that does has to do it rightly.
+async fn refresh(auth: &Auth, credential: Option<Credential>, form: &Form) -> Result<Value, Problem> {
+    if credential.is_some() {
+        client::authenticated(auth, credential).await?;
+    }
+    if form.get("scope").is_some() {
+        return Err(Problem::bad("invalid_scope", "a refresh brings the scope of the login, and no other"));
+    }
+    let tokens = auth.refresh(form.required("refresh_token")?).await.map_err(Problem::of_grant)?;
+    Ok(bearer(tokens))
+}
+
+/// A passport for a token, as the gRPC method brings it.
+async fn exchange(auth: &Auth, credential: Option<Credential>, form: &Form) -> Result<Value, Problem> {
+    let client = client::authenticated(auth, credential).await?;
+    client::authorize(auth, &client, EXCHANGE_PERMISSION, EXCHANGE_METHOD)?;
+    let audience =
+        form.get("audience").ok_or_else(|| Problem::bad("invalid_target", "`audience` names one service"))?;
+    if form.get("resource").is_some() {
+        return Err(Problem::bad("invalid_target", "the target is named as `audience`, and not as `resource`"));
+    }
+    if form.get("requested_token_type").is_some_and(|wanted| wanted != JWT) {
+        return Err(Problem::invalid_request("what is issued is a JWT: leave `requested_token_type` out"));
+    }
+    let subject = token(form, "subject_token", "subject_token_type")?;
+    let subject = subject.ok_or_else(|| Problem::invalid_request("`subject_token` is missing"))?;
+    let actor = token(form, "actor_token", "actor_token_type")?;
+    let state = auth.state.current().await.map_err(|error| Problem::of_grant(error.into()))?;
+    let passport = auth.exchange(subject, actor, audience, &client.subject, &state).map_err(Problem::of_grant)?;
+    // No token for whoever bears it (section 2.2.1): it goes inward in a header of its own.
+    let SignedToken { token, life, .. } = passport;
+    Ok(json!({"access_token": token, "issued_token_type": JWT, "token_type": "N_A", "expires_in": life.as_secs()}))
+}
+
+/// A token and its type: both or neither.
+fn token<'a>(form: &'a Form, name: &'static str, type_name: &'static str) -> Result<Option<&'a str>, Problem> {
+    match (form.get(name), form.get(type_name)) {
+        (None, None) => Ok(None),
+        (Some(token), Some(ACCESS_TOKEN | JWT)) => Ok(Some(token)),
+        (Some(_), _) => Err(Problem::invalid_request(format!("`{type_name}` must be {ACCESS_TOKEN} or {JWT}"))),
+        (None, Some(_)) => Err(Problem::invalid_request(format!("`{name}` is missing"))),
+    }
+}
+
+fn bearer(tokens: IssuedTokens) -> Value {
+    let SignedToken { token, life, .. } = tokens.access;
+    let mut answer = json!({"access_token": token, "token_type": "Bearer", "expires_in": life.as_secs()});
+    if let Some(refresh) = tokens.refresh {
+        answer["refresh_token"] = refresh.into();
+    }
+    answer
+}
+
+fn with_scope(mut answer: Value, scope: Option<String>) -> Value {
+    if let Some(scope) = scope {
+        answer["scope"] = scope.into();
+    }
+    answer
+}

@@ -1,0 +1,70 @@
+//! OAuth over HTTP, by the libraries that programs use for it: Authlib and requests-oauthlib in Python, jose in Node.
+
+use crate::{output, tool};
+use accord_api::accord::auth::v1::{
+    IssueRequest, PasswordGrant, issue_request::Grant, token_service_client::TokenServiceClient,
+};
+use accord_fabric::{EDITOR, Fabric, Part, binaries::workspace};
+use anyhow::Result;
+use serde_json::{Value, json};
+use toml::toml;
+
+const PASSWORD: &str = "correct horse";
+
+/// A fabric whose metadata names the address where auth really is.
+async fn with_oauth() -> Result<(Fabric, String)> {
+    let builder = Fabric::builder()?;
+    let url = format!("http://{}", builder.address(Part::Auth));
+    let settings = toml! {
+        [oauth]
+        url = (url.as_str())
+    };
+    Ok((builder.settings(Part::Auth, settings).start().await?, url))
+}
+
+fn file(fabric: &Fabric, name: &str) -> String {
+    fabric.directory().join(name).display().to_string()
+}
+
+/// The refresh token of a person who logged in.
+async fn refresh_token(fabric: &Fabric) -> Result<String> {
+    let password = file(fabric, "lea.password");
+    std::fs::write(&password, PASSWORD)?;
+    fabric.manage(&["principal", "add", "lea", "--role", "catalog-reader", "--password-file", &password]).await?;
+    let grant = Grant::Password(PasswordGrant { name: "lea".to_owned(), password: PASSWORD.to_owned() });
+    let mut tokens = TokenServiceClient::new(fabric.auth.channel()?);
+    Ok(tokens.issue(IssueRequest { grant: Some(grant) }).await?.into_inner().refresh_token)
+}
+
+#[tokio::test]
+async fn authlib_and_requests_oauthlib_get_refresh_introspect_and_revoke_tokens() -> Result<()> {
+    let (fabric, url) = with_oauth().await?;
+    let secret = file(&fabric, "shop.secret");
+    fabric.manage(&["client", "add", "shop", "--role", "catalog-reader", "--secret-file", &secret]).await?;
+    let (secret, refresh) = (std::fs::read_to_string(secret)?, refresh_token(&fabric).await?);
+    let script = workspace().join("tests/clients/oauth/main.py").display().to_string();
+    let flags = ["--auth", &url, "--client-id", "shop", "--client-secret", secret.trim(), "--refresh-token", &refresh];
+    let printed = output(&tool("ACCORD_TEST_PYTHON")?, &[&[&*script][..], &flags].concat()).await?;
+    let seen: Value = serde_json::from_str(&printed)?;
+    let shop = json!({"sub": "shop", "type": "at+jwt"});
+    for method in ["client_secret_basic", "client_secret_post"] {
+        let wanted = json!({
+            "verified": shop, "scope": "catalog.products.read", "active": true, "revoked": 200, "active_after": false,
+        });
+        assert_eq!(seen[method], wanted, "{method}");
+    }
+    assert_eq!((&seen["wrong_secret"], &seen["requests_oauthlib"]), (&json!("invalid_client"), &shop));
+    let lea = json!({"verified": {"sub": "lea", "type": "at+jwt"}, "reused": "invalid_grant"});
+    assert_eq!(seen["refresh"], lea);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn jose_verifies_a_token_with_the_published_keys() -> Result<()> {
+    let (fabric, url) = with_oauth().await?;
+    let token = fabric.token(EDITOR).await?;
+    let script = workspace().join("tests/clients/oauth/verify.cjs").display().to_string();
+    let printed = output("node", &[&script, "--auth", &url, "--token", &token]).await?;
+    assert_eq!(serde_json::from_str::<Value>(&printed)?, json!({"sub": EDITOR, "type": "at+jwt"}));
+    fabric.stop().await
+}
