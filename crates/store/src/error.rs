@@ -51,6 +51,9 @@ pub enum Error {
         /// What the engine said.
         error: sqlx::Error,
     },
+    /// A query answered more than was asked for.
+    #[error("the query answers with more than {0} bytes")]
+    TooLarge(usize),
     /// The engine failed, or did not answer in time.
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
@@ -60,7 +63,7 @@ impl Error {
     /// What the engine said, where it said anything.
     pub(crate) fn engine(&self) -> Option<&sqlx::Error> {
         match self {
-            Self::Url | Self::Parameter | Self::Hidden | Self::File { .. } => None,
+            Self::Url | Self::Parameter | Self::Hidden | Self::File { .. } | Self::TooLarge(_) => None,
             Self::Unusable { error, .. }
             | Self::Migration { error, .. }
             | Self::Server(error)

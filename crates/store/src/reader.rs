@@ -2,11 +2,13 @@
 //! read them.
 
 use std::fmt;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use futures_util::{Stream, TryStreamExt};
 use sqlx::postgres::{PgArguments, PgPoolOptions, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, Column as _, Connection, Executor, PgPool, Postgres, SqlSafeStr, Statement, TypeInfo};
+use sqlx::{AssertSqlSafe, Column as _, Connection, Executor, PgPool, Postgres, Row, SqlSafeStr, Statement, TypeInfo};
 use tokio::time::timeout;
 
 use crate::{
@@ -53,11 +55,13 @@ impl Reader {
         .await
     }
 
-    /// The rows of a query within this time, after which the server ends it as well. It can't change anything.
+    /// The rows of a query within this time, after which the server ends it as well, and of no more bytes than `most` together. It
+    /// can't change anything.
     pub async fn rows(
         &self,
         query: Query<'static, Postgres, PgArguments>,
         time: Duration,
+        most: usize,
     ) -> Result<Vec<PgRow>, Error> {
         let asked = Instant::now();
         // A server that gives no connection is not there, however long that takes to show: that is no query that was too slow.
@@ -67,18 +71,42 @@ impl Reader {
         // In one message with the BEGIN. 0 would be no bound.
         let millis = time.as_millis().max(1);
         let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {millis}");
-        within(time, async {
+        let rows = within(time, async {
             let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
             // Dropped, it is rolled back: nothing has to be kept of it, and nobody waits for that.
-            Ok(query.fetch_all(&mut *transaction).await?)
+            gather(query.fetch(&mut *transaction), most).await
         })
-        .await
+        .await;
+        if matches!(rows, Err(Error::TooLarge(_))) {
+            // What is on its way yet may be without an end: nobody reads it.
+            connection.close_on_drop();
+        }
+        rows
     }
 
     /// Closes all connections; whatever is asked afterwards fails.
     pub async fn close(&self) {
         let _ = timeout(ANSWER, self.0.close()).await;
     }
+}
+
+/// Rows, for as long as they are of no more bytes than this.
+async fn gather(rows: impl Stream<Item = Result<PgRow, sqlx::Error>>, most: usize) -> Result<Vec<PgRow>, Error> {
+    let mut rows = pin!(rows);
+    let (mut gathered, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.try_next().await? {
+        bytes += size_of::<PgRow>() + size(&row)?;
+        if bytes > most {
+            return Err(Error::TooLarge(most));
+        }
+        gathered.push(row);
+    }
+    Ok(gathered)
+}
+
+fn size(row: &PgRow) -> Result<usize, sqlx::Error> {
+    // A NULL has none.
+    (0..row.len()).map(|index| Ok(row.try_get_raw(index)?.as_bytes().map_or(0, <[u8]>::len))).sum()
 }
 
 impl fmt::Debug for Reader {
