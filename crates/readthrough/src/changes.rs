@@ -7,13 +7,15 @@
 //!   out.
 //! - Whoever has fallen out of the log is told so, and is never given what comes after a gap as if there were none.
 //! - Nobody is told of another tenant's changes.
+//! - A tenant that has less than its share of the log loses no change to one that has more.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-/// Bytes that a change may have on average. Those that have more leave room for fewer.
+/// Bytes that a change has room for. One that has more takes the room of several.
 const BYTES_EACH: usize = 1024;
 
 /// What was done.
@@ -66,19 +68,40 @@ pub(crate) struct Changes {
     most: usize,
 }
 
+/// Numbers are those of all tenants together, and each tenant has its own records.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
+    tenants: HashMap<Arc<str>, OfTenant>,
+    /// The tenants by the room that they take, and among equals by the age of their oldest change.
+    by_room: BTreeSet<(usize, Reverse<u64>, Arc<str>)>,
+    room: usize,
+    /// The number of the newest change.
+    newest: u64,
+    /// The number of the newest change that is not in the log any more, of tenants that have none there.
+    forgotten: u64,
+}
+
+#[derive(Debug)]
+struct OfTenant {
     records: VecDeque<Record>,
-    bytes: usize,
-    /// The number of the newest change that is not in the log any more.
+    room: usize,
+    /// The number of the newest change of this tenant that is not in the log any more.
     forgotten: u64,
 }
 
 #[derive(Debug)]
 struct Record {
-    tenant: Box<str>,
+    number: u64,
     change: Arc<Change>,
-    bytes: usize,
+    room: usize,
+}
+
+impl OfTenant {
+    /// Where it stands among the tenants.
+    fn place(&self, name: &Arc<str>) -> (usize, Reverse<u64>, Arc<str>) {
+        let oldest = self.records.front().map_or(0, |record| record.number);
+        (self.room, Reverse(oldest), Arc::clone(name))
+    }
 }
 
 impl Changes {
@@ -93,26 +116,71 @@ impl Changes {
 
     /// Adds a change at the end of the log, which the caller has locked.
     pub(crate) fn add(&self, log: &mut Log, tenant: &str, change: Change) {
-        let bytes = change.bytes() + tenant.len() + size_of::<Record>() + size_of::<Change>();
-        log.records.push_back(Record { tenant: tenant.into(), change: Arc::new(change), bytes });
-        log.bytes += bytes;
-        while log.records.len() > self.most || (log.bytes > self.most * BYTES_EACH && log.records.len() > 1) {
-            let oldest = log.records.pop_front();
-            log.bytes -= oldest.map_or(0, |oldest| oldest.bytes);
-            log.forgotten += 1;
-        }
-        self.newest.send_replace(log.newest());
+        log.push(tenant, change);
+        while log.room > self.most * BYTES_EACH && log.forget_one() {}
+        self.newest.send_replace(log.newest);
+    }
+
+    /// Forgets all changes of all tenants: whoever watches is told that he has to begin anew.
+    pub(crate) fn forget_all(&self, log: &mut Log) {
+        let newest = log.newest + 1;
+        *log = Log { newest, forgotten: newest, ..Log::default() };
+        self.newest.send_replace(newest);
     }
 }
 
 impl Log {
-    fn newest(&self) -> u64 {
-        self.forgotten + self.records.len() as u64
+    fn push(&mut self, tenant: &str, change: Change) {
+        self.newest += 1;
+        let (number, forgotten) = (self.newest, self.forgotten);
+        let bytes = change.bytes() + tenant.len() + size_of::<Record>() + size_of::<Change>();
+        let room = bytes.max(BYTES_EACH);
+        let name = self.by_name(tenant);
+        let none = || OfTenant { records: VecDeque::new(), room: 0, forgotten };
+        let own = self.tenants.entry(Arc::clone(&name)).or_insert_with(none);
+        self.by_room.remove(&own.place(&name));
+        own.records.push_back(Record { number, change: Arc::new(change), room });
+        own.room += room;
+        self.by_room.insert(own.place(&name));
+        self.room += room;
     }
 
-    fn record(&self, number: u64) -> Option<&Record> {
-        let index = number.checked_sub(self.forgotten + 1)?;
-        self.records.get(usize::try_from(index).ok()?)
+    fn by_name(&self, tenant: &str) -> Arc<str> {
+        self.tenants.get_key_value(tenant).map_or_else(|| tenant.into(), |(name, _)| Arc::clone(name))
+    }
+
+    /// Drops the oldest change of the tenant that takes most room, unless it is the last of all; whether it did.
+    fn forget_one(&mut self) -> bool {
+        let is_last = self.tenants.len() == 1 && self.tenants.values().all(|own| own.records.len() == 1);
+        if is_last {
+            return false;
+        }
+        let Some((.., name)) = self.by_room.pop_last() else { return false };
+        let Some(own) = self.tenants.get_mut(&name) else { return false };
+        if let Some(Record { number, room, .. }) = own.records.pop_front() {
+            own.forgotten = number;
+            own.room -= room;
+            self.room -= room;
+        }
+        if own.records.is_empty() {
+            self.forgotten = self.forgotten.max(own.forgotten);
+            self.tenants.remove(&name);
+        } else {
+            self.by_room.insert(own.place(&name));
+        }
+        true
+    }
+
+    /// The number of the newest change of a tenant that may be missing here.
+    fn forgotten(&self, tenant: &str) -> u64 {
+        self.tenants.get(tenant).map_or(self.forgotten, |own| own.forgotten)
+    }
+
+    /// The changes of a tenant after this number.
+    fn after(&self, tenant: &str, seen: u64) -> impl Iterator<Item = &Record> {
+        let records = self.tenants.get(tenant).map(|own| &own.records);
+        let from = records.map_or(0, |records| records.partition_point(|record| record.number <= seen));
+        records.into_iter().flat_map(move |records| records.range(from..))
     }
 }
 
@@ -135,8 +203,8 @@ impl Watcher {
     /// From the change after this number on, which has to be one of the log's; else from now on.
     pub(crate) fn new(changes: &Arc<Changes>, tenant: &str, prefix: &str, after: Option<u64>) -> (Self, bool) {
         let log = changes.lock();
-        let known = after.filter(|after| (log.forgotten..=log.newest()).contains(after));
-        let seen = known.unwrap_or_else(|| log.newest());
+        let known = after.filter(|after| (log.forgotten(tenant)..=log.newest).contains(after));
+        let seen = known.unwrap_or(log.newest);
         let newest = changes.newest.subscribe();
         let watcher = Self { changes: Arc::clone(changes), newest, tenant: tenant.into(), prefix: prefix.into(), seen };
         (watcher, known.is_some())
@@ -150,16 +218,12 @@ impl Watcher {
     /// The next change that concerns it; nothing where there is none yet.
     pub fn take_next(&mut self) -> Result<Option<Arc<Change>>, Lagged> {
         let log = self.changes.lock();
-        if self.seen < log.forgotten {
+        if self.seen < log.forgotten(&self.tenant) {
             return Err(Lagged);
         }
-        while let Some(record) = log.record(self.seen + 1) {
-            self.seen += 1;
-            if record.tenant == self.tenant && record.change.may_concern(&self.prefix) {
-                return Ok(Some(Arc::clone(&record.change)));
-            }
-        }
-        Ok(None)
+        let next = log.after(&self.tenant, self.seen).find(|record| record.change.may_concern(&self.prefix));
+        self.seen = next.map_or(log.newest, |record| record.number);
+        Ok(next.map(|record| Arc::clone(&record.change)))
     }
 
     /// Waits until there is a change that it has not looked at.
@@ -243,14 +307,56 @@ mod tests {
         for _ in 0..100 {
             add(&changes, "north", deleted(&"k".repeat(3000)));
         }
-        assert!(changes.lock().bytes <= 4 * BYTES_EACH && !changes.lock().records.is_empty());
-        assert_eq!(changes.lock().newest(), 100);
+        let log = changes.lock();
+        assert!(log.room <= 4 * BYTES_EACH && log.tenants["north"].records.len() == 1);
+        assert_eq!((log.newest, log.room, log.by_room.len()), (100, log.tenants["north"].room, 1));
+    }
+
+    #[test]
+    fn busy_tenant_pushes_no_change_of_a_quiet_one_out() {
+        let changes = Arc::new(Changes::new(10));
+        add(&changes, "quiet", deleted("a"));
+        let (mut watcher, _) = Watcher::new(&changes, "quiet", "", Some(0));
+        for n in 0..1000 {
+            add(&changes, "busy", deleted(&n.to_string()));
+        }
+        assert_eq!(keys(&mut watcher), ["a"]);
+        assert!(
+            Watcher::new(&changes, "quiet", "", Some(1)).1,
+            "its token is good for as long as its changes are there"
+        );
+        assert!(!Watcher::new(&changes, "busy", "", Some(1)).1);
+    }
+
+    #[test]
+    fn tenants_beyond_the_room_lose_changes_and_are_told_so() {
+        let changes = Arc::new(Changes::new(3));
+        let (mut watcher, _) = Watcher::new(&changes, "t0", "", None);
+        for n in 0..10 {
+            add(&changes, &format!("t{n}"), deleted("a"));
+        }
+        let log = changes.lock();
+        assert_eq!((log.tenants.len(), log.by_room.len()), (3, 3));
+        drop(log);
+        assert_eq!(watcher.take_next(), Err(Lagged));
     }
 
     #[test]
     fn invalidation_of_a_shorter_or_longer_prefix_concerns_a_watcher_of_a_prefix() {
         let invalidated = |prefix: &str| Change::PrefixInvalidated(prefix.into()).may_concern("user/1");
         assert_eq!(["", "user/", "user/12", "cart/"].map(invalidated), [true, true, true, false]);
+    }
+
+    #[test]
+    fn watchers_of_all_tenants_begin_anew_where_all_changes_are_forgotten() {
+        let changes = Arc::new(Changes::new(10));
+        add(&changes, "north", deleted("a"));
+        let [(mut north, _), (mut south, _)] =
+            ["north", "south"].map(|tenant| Watcher::new(&changes, tenant, "", None));
+        changes.forget_all(&mut changes.lock());
+        assert!(north.grown().now_or_never().is_some());
+        assert_eq!((north.take_next(), south.take_next()), (Err(Lagged), Err(Lagged)));
+        assert!(!Watcher::new(&changes, "north", "", Some(1)).1);
     }
 
     #[test]

@@ -176,6 +176,17 @@ impl Namespace {
         changes.add(&mut changes.lock(), tenant, change);
     }
 
+    /// Tells all who watch, of any tenant, that they have to begin anew.
+    pub(crate) fn forget_changes(&self) {
+        let changes = &self.0.changes;
+        changes.forget_all(&mut changes.lock());
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
     /// Its bounds.
     pub fn limits(&self) -> NamespaceLimits {
         self.0.quota.limits()
@@ -299,13 +310,19 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// Once this returns, no read that starts later sees a value put, or loaded, before under a key of the tenant that begins
     /// with the prefix. The empty prefix is that of all its keys.
     pub fn invalidate_prefix(&self, namespace: &Namespace, tenant: &str, prefix: &str) {
+        self.drop_keys(namespace, Some((tenant, prefix)));
+        namespace.tell(tenant, Change::PrefixInvalidated(prefix.into()));
+    }
+
+    /// Drops what the keys of a tenant hold that begin with a prefix, or all keys of the namespace.
+    pub(crate) fn drop_keys(&self, namespace: &Namespace, of: Option<(&str, &str)>) {
         // First of all: what a load has stored before this is found by what follows, and none stores anything after it.
         if self.0.rules.invalidation_retires_loads {
-            self.0.flights.retire_all(|of| of.begins_with(&namespace.0.quota, tenant, prefix));
+            self.0.flights.retire_all(|name| name.is_of(&namespace.0.quota, of));
         }
         let mut after = None;
         loop {
-            let (places, last) = namespace.0.quota.places(tenant, prefix, after.as_ref(), CHUNK);
+            let (places, last) = namespace.0.quota.places(of, after.as_ref(), CHUNK);
             for place in &places {
                 // Never between the two halves of a compare-and-set.
                 let _shard = self.0.flights.lock(place);
@@ -316,7 +333,6 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             }
             after = last;
         }
-        namespace.tell(tenant, Change::PrefixInvalidated(prefix.into()));
     }
 
     /// Tells of a value that a key holds now; whether it did. The caller has the lock of its shard.

@@ -54,9 +54,9 @@ impl KeyName {
         Self { name: Arc::new(Name::new(tenant, key)), quota: Arc::clone(quota) }
     }
 
-    /// Whether it is one of the keys of a tenant in a namespace that begin with the prefix.
-    pub(crate) fn begins_with(&self, quota: &Arc<Quota>, tenant: &str, prefix: &str) -> bool {
-        Arc::ptr_eq(&self.quota, quota) && self.name.begins_with(tenant, prefix)
+    /// Whether it is a key of this namespace, and one of the tenant's that begin with the prefix where these are given.
+    pub(crate) fn is_of(&self, quota: &Arc<Quota>, of: Option<(&str, &str)>) -> bool {
+        Arc::ptr_eq(&self.quota, quota) && of.is_none_or(|(tenant, prefix)| self.name.begins_with(tenant, prefix))
     }
 }
 
@@ -180,19 +180,20 @@ impl Quota {
         held.forget(oldest, self.release_by_version)
     }
 
-    /// Up to `most` places of a tenant whose keys begin with the prefix, after the one of `after`; and the last of them.
+    /// Up to `most` places, of a tenant's keys that begin with the prefix where these are given, after the one of `after`; and the
+    /// last of them.
     pub(crate) fn places(
         &self,
-        tenant: &str,
-        prefix: &str,
+        of: Option<(&str, &str)>,
         after: Option<&Arc<Name>>,
         most: usize,
     ) -> (Vec<Key>, Option<Arc<Name>>) {
+        let (tenant, prefix) = of.unwrap_or_default();
         let first = Arc::new(Name::new(tenant, prefix));
         let start = after.map_or(Bound::Included(&first), Bound::Excluded);
         let held = self.lock();
         let matching = held.newest.range::<Arc<Name>, _>((start, Bound::Unbounded));
-        let matching = matching.take_while(|(name, _)| name.begins_with(tenant, prefix)).take(most);
+        let matching = matching.take_while(|(name, _)| of.is_none() || name.begins_with(tenant, prefix)).take(most);
         let (names, places): (Vec<_>, Vec<_>) = matching.map(|(name, (place, _))| (name, *place)).unzip();
         (places, names.last().map(|name| Arc::clone(name)))
     }
