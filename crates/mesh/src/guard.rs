@@ -17,7 +17,7 @@ use std::{
 };
 
 use accord_api::accord::fault::v1::Reason;
-use accord_contract::{Access, Contract, Method, PrincipalKind};
+use accord_contract::{Access, Contract, Method, MethodKind, PrincipalKind};
 use accord_runtime::{deadline::Deadline, fault, grpc_server::GrpcService, request};
 use accord_token::{Kind, Refusal};
 use futures_util::future::Either;
@@ -25,7 +25,7 @@ use http::{Request, Response, request::Parts};
 use tonic::{Status, body::Body, service::Routes};
 use tower::{Layer, Service};
 
-use crate::{decide::Question, refusal};
+use crate::{RevocableBody, decide::Question, refusal};
 
 pub use access::{ContractError, contract, contract_with};
 pub use credential::{Credential, bearer, credential, once};
@@ -114,8 +114,9 @@ where
             let (mut head, body) = request.into_parts();
             match guard.admit(method.as_deref(), &head).await {
                 Ok(caller) => {
-                    head.extensions.insert(caller);
-                    services.call(Request::from_parts(head, body)).await
+                    head.extensions.insert(caller.clone());
+                    let answer = services.call(Request::from_parts(head, body)).await?;
+                    Ok(if streams(method.as_deref()) { guard.revocable(answer, caller) } else { answer })
                 }
                 Err(refused) => Ok(Status::from(refused).into_http()),
             }
@@ -164,7 +165,20 @@ impl From<Refused> for Status {
     }
 }
 
+/// Whether calls of a method may last for long. Those of others are over before anything is withdrawn.
+fn streams(method: Option<&Method>) -> bool {
+    method.is_some_and(|method| method.kind != MethodKind::Unary)
+}
+
 impl<D: Decider> Guard<D> {
+    /// An answer that ends when its caller may not go on.
+    fn revocable(self, answer: Response<Body>, caller: D::Caller) -> Response<Body> {
+        let withdrawn = self.decider.withdrawn(caller);
+        let withdrawn: Pin<Box<dyn Future<Output = Status> + Send>> =
+            Box::pin(async move { refusal::status(withdrawn.await) });
+        answer.map(|body| Body::new(RevocableBody::new(body, withdrawn)))
+    }
+
     /// Who calls, if the method exists, its contract says who may, and the caller is one of them.
     async fn admit(&self, method: Option<&Method>, head: &Parts) -> Result<D::Caller, Refused> {
         let method = method.ok_or(Refused::Unknown)?;

@@ -23,6 +23,7 @@ mod decide;
 pub mod guard;
 pub mod passport;
 pub mod refusal;
+mod revocable_body;
 
 #[cfg(test)]
 mod test_claims;
@@ -31,3 +32,4 @@ pub use client::{JoinError, MeshClient};
 pub use config::MeshConfig;
 pub use decide::{ActorToken, Decision, Question};
 pub use passport::PassportGuard;
+pub use revocable_body::RevocableBody;

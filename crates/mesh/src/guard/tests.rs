@@ -6,6 +6,9 @@ use std::sync::{
 use accord_contract::Overlay;
 use accord_runtime::request::RequestId;
 use accord_token::{InvalidTokenReason, PASSPORT_HEADER, Type, Verified};
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use tokio::sync::Notify;
 use tower::ServiceExt;
 
 use super::*;
@@ -31,11 +34,13 @@ struct Door {
     holds: bool,
     questions: Arc<Mutex<Vec<String>>>,
     revoked: Arc<AtomicUsize>,
+    /// Told when what was let in is withdrawn.
+    withdrawn: Arc<Notify>,
 }
 
 impl Default for Door {
     fn default() -> Self {
-        Self { holds: true, questions: Arc::default(), revoked: Arc::default() }
+        Self { holds: true, questions: Arc::default(), revoked: Arc::default(), withdrawn: Arc::default() }
     }
 }
 
@@ -68,6 +73,11 @@ impl Decider for Door {
         let asked = format!("{} {} {}", caller.claims.sub, question.method, question.permission);
         self.questions.lock().unwrap().push(asked);
         if self.holds { Ok(()) } else { Err(Refusal::PermissionMissing) }
+    }
+
+    async fn withdrawn(self, _: Arc<Verified>) -> Refusal {
+        self.withdrawn.notified().await;
+        Refusal::Revoked
     }
 }
 
@@ -227,4 +237,33 @@ fn built_in_overlay_opens_health_and_reflection_and_nothing_else() {
             "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
         ]
     );
+}
+
+/// What ends an answer that would never end by itself, of a method of auth's.
+async fn end_of(method: &str, door: &Door) -> Option<Status> {
+    let overlay = format!("[[rule]]\nselector = \"{method}\"\npolicy = {{ access = {{ authenticated = true }} }}\n");
+    let service = method.split_once('/').unwrap().0;
+    let overlay = Overlay::parse("test.toml", &overlay).unwrap();
+    let contract = Arc::new(Contract::own(&[(accord_api::FILE_DESCRIPTOR_SET, &[service])], &[overlay]).unwrap());
+    let handler = tower::service_fn(|_: Request<()>| async {
+        Ok::<_, Infallible>(Response::new(Body::new(http_body_util::StreamBody::new(futures_util::stream::pending::<
+            Result<http_body::Frame<bytes::Bytes>, Status>,
+        >()))))
+    });
+    let request = Request::post(format!("/{method}")).header("authorization", "Bearer good").body(()).unwrap();
+    let answer = Guard::new(&contract, door.clone()).layer(handler).oneshot(request).await.unwrap();
+    door.withdrawn.notify_one();
+    let end = answer.into_body().frame().now_or_never()?.unwrap().unwrap();
+    Status::from_header_map(end.trailers_ref().unwrap())
+}
+
+#[tokio::test]
+async fn stream_ends_when_the_credential_of_its_caller_is_withdrawn() {
+    let ended = end_of("accord.cache.v1.CacheService/Watch", &Door::default()).await.unwrap();
+    assert_eq!(reason(&ended), Reason::TokenRevoked);
+}
+
+#[tokio::test]
+async fn unary_call_is_left_to_end_by_itself() {
+    assert!(end_of("accord.cache.v1.CacheService/Get", &Door::default()).await.is_none());
 }
