@@ -17,12 +17,12 @@ use crate::{
     protocol::{BodyMode, PassedBody, Reply, RequestFrames, RequestOptions, RouteMatch, WireProtocol},
     rate_limit::{SharedLimits, rate_limit},
     read_through::ReadThrough,
-    revocation::{RevocableBody, Withdrawal},
+    revocation::Withdrawal,
     stream_limits::{self, EndReason, StreamLimits},
     table::Tables,
     upstream::{self, Answer, Call, Outcome},
 };
-use accord_mesh::MeshClient;
+use accord_mesh::{MeshClient, RevocableBody};
 use accord_runtime::{
     current_call::CurrentCall,
     deadline::{self, Deadline, DeadlineBody, Elapsed},
@@ -32,6 +32,7 @@ use accord_runtime::{
 };
 use accord_upstream::{ResponseBody, grpc};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -240,7 +241,8 @@ fn limited(
     let method = &call.permit.entry().method;
     let limits = StreamLimits::of_response(method);
     let response = stream_limits::response(response, &method.upstream, limits, call.deadline, end_reason);
-    let revocable = response.map(|body| RevocableBody::new(body, withdrawal));
+    let ended = withdrawal.map(|fault| fault.status().clone());
+    let revocable = response.map(|body| RevocableBody::new(body, ended));
     revocable.map(|body| Body::new(HoldingBody::new(DeadlineBody::new(body, call.deadline), windows)))
 }
 

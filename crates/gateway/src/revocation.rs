@@ -4,10 +4,8 @@
 use crate::{authenticate::refusal, authorize::Permit, fault::Fault};
 use accord_contract::MethodKind;
 use accord_mesh::MeshClient;
-use accord_runtime::{current_call::CurrentCall, deadline::trailers};
+use accord_runtime::current_call::CurrentCall;
 use accord_token::Refusal;
-use http_body::{Body as HttpBody, Frame, SizeHint};
-use pin_project_lite::pin_project;
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
@@ -65,50 +63,5 @@ impl Future for Withdrawal {
         self.0 = None;
         // Without a word the watch ends only with the process.
         refused.map_or(Poll::Pending, |refused| Poll::Ready(refusal(refused)))
-    }
-}
-
-pin_project! {
-    /// An answer that ends when the credentials of its caller are withdrawn.
-    pub(crate) struct RevocableBody<B> {
-        // Gone once the answer has been ended here, so that the upstream learns of it at that moment.
-        #[pin]
-        body: Option<B>,
-        withdrawal: Withdrawal,
-    }
-}
-
-impl<B> RevocableBody<B> {
-    /// An answer that lasts no longer than the credentials.
-    pub(crate) fn new(body: B, withdrawal: Withdrawal) -> Self {
-        Self { body: Some(body), withdrawal }
-    }
-}
-
-impl<B: HttpBody> HttpBody for RevocableBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let mut this = self.project();
-        let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        // Before the body: one that is always ready would otherwise outrun the revocation.
-        if let Poll::Ready(fault) = Pin::new(this.withdrawal).poll(context) {
-            this.body.set(None);
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers(fault.status())))));
-        }
-        body.poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        // Nothing exact is promised of a body that may be cut.
-        SizeHint::default()
     }
 }
