@@ -61,8 +61,9 @@ pub struct NamespaceConfig {
     /// The longest life; a longer one is refused with `INVALID_ARGUMENT`. 1ms to 365days. Default: `1h`.
     #[serde(with = "Time::<1, { 365 * DAY }>")]
     pub max_ttl: Duration,
-    /// The changes that are remembered for those who watch it, of 1024 bytes on average at most: who reads more slowly, or comes back
-    /// later, begins anew. 1 to 1000000. Default: 1024.
+    /// The changes that are remembered for those who watch it: who reads more slowly, or comes back later, begins anew. One of more
+    /// than 1024 bytes takes the room of several, and where there is no room the tenant that takes most loses its oldest.
+    /// 1 to 1000000. Default: 1024.
     #[serde(with = "Count::<1, 1_000_000>")]
     pub max_changes: usize,
     /// Watchers at a time; one principal has at most half of those that are left. 1 to 1000000. Default: 256.

@@ -13,7 +13,7 @@ use accord_mesh::guard::{self, Decider, Guard, GuardedServer};
 use accord_readthrough::{Engine, InProcessLog, Limits, Live, MemoryStore, Metrics, Replica};
 use accord_runtime::grpc_server::GrpcServer;
 use accord_runtime::{admin, health::Health, probe, server::Listener, shutdown::Shutdown, telemetry, workers::Workers};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
@@ -28,7 +28,10 @@ use crate::passport::Passports;
 use crate::plans::Plans;
 use crate::records::Records;
 use crate::service::{
-    idempotency::Idempotency, invalidation::Invalidation, namespaces::NamespaceService, read_through::ReadThrough,
+    idempotency::Idempotency,
+    invalidation::Invalidation,
+    namespaces::{NamespaceService, OpenOutcomes, ResumeTokens},
+    read_through::ReadThrough,
 };
 
 const IDEMPOTENCY: &str = "accord.cache.v1.IdempotencyService";
@@ -222,6 +225,8 @@ pub fn grpc_server<A: Decider + Passports>(
         auth: auth.clone(),
         audience: config.auth.client_id.clone(),
         version_prefix: format!("{:016x}-", Uuid::new_v4().as_u64_pair().0),
+        resume_tokens: ResumeTokens::generate().map_err(|_| anyhow!("the system gives no randomness"))?,
+        open_outcomes: OpenOutcomes::new(engine),
         node: config.node.clone(),
         records: stores.idempotency.clone(),
         shutdown: shutdown.clone(),

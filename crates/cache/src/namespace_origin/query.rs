@@ -1,6 +1,6 @@
 //! A query of a PostgreSQL server as the origin of a namespace. All keys of a load are one query.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use accord_api::accord::fault::v1::Reason;
 use accord_mesh::Question;
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row};
+use tokio::sync::OnceCell;
 use tonic::Status;
 
 use super::{KeyCaller, KeyOrigin};
@@ -22,6 +23,10 @@ use crate::origin_failure::failure_of;
 const KEYS: [&str; 2] = ["TEXT", "VARCHAR"];
 /// Column types that a value can have; its bytes are those of the text.
 const VALUES: [&str; 4] = ["TEXT", "VARCHAR", "BYTEA", "JSON"];
+/// Most bytes of an answer. A `BatchGet` answers with less than that.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of a row beside its value.
+const BESIDE_VALUE: usize = 8 * 1024;
 /// Column types that a version can have.
 const VERSIONS: [&str; 2] = ["INT8", "INT4"];
 
@@ -76,6 +81,8 @@ impl QueryConfig {
 pub struct QueryOrigin {
     reader: Reader,
     sql: String,
+    /// The query within its bounds, once the server has said what its columns are.
+    bounded: OnceCell<String>,
     has_tenant: bool,
     max_keys: usize,
     timeout: Duration,
@@ -90,8 +97,9 @@ impl QueryOrigin {
         Ok(Self {
             reader: Reader::new(location, config.max_connections)?,
             sql: config.sql.clone(),
+            bounded: OnceCell::new(),
             has_tenant: config.sql.contains("$2"),
-            max_keys: config.max_keys,
+            max_keys: config.max_keys.min(MOST_BYTES / (max_value_bytes + BESIDE_VALUE)).max(1),
             timeout: config.timeout,
             namespace: namespace.into(),
             max_value_bytes,
@@ -101,10 +109,29 @@ impl QueryOrigin {
     async fn rows(&self, keys: &[&str], tenant: &str, time: Duration) -> Result<Vec<PgRow>, Status> {
         // PostgreSQL has no text with a zero in it: such a key is in no row.
         let keys: Vec<String> = keys.iter().filter(|key| !key.contains('\0')).map(|key| (*key).to_owned()).collect();
-        let query = sqlx::query(AssertSqlSafe(self.sql.clone())).bind(keys);
-        let query = if self.has_tenant { query.bind(tenant.to_owned()) } else { query };
+        let asked = Instant::now();
         let time = time.min(self.timeout);
-        self.reader.rows(query, time).await.map_err(|error| self.failed(&error))
+        let sql = self.bounded.get_or_try_init(|| self.bounded()).await;
+        let sql = sql.map_err(|error| self.failed(&error))?.clone();
+        let most = keys.len() * (self.max_value_bytes + BESIDE_VALUE);
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(keys);
+        let query = if self.has_tenant { query.bind(tenant.to_owned()) } else { query };
+        let time = time.saturating_sub(asked.elapsed());
+        self.reader.rows(query, time, most).await.map_err(|error| self.failed(&error))
+    }
+
+    /// The query within its bounds: rows of keys that were not asked for and values that are too large stay at the server.
+    async fn bounded(&self) -> Result<String, accord_store::Error> {
+        let columns = self.reader.describe(&self.sql).await?;
+        let of = |name: &str| columns.iter().find(|column| column.name == name);
+        // The size of a json is that of its text.
+        let text = if of("value").is_some_and(|value| value.kind == "JSON") { "::text" } else { "" };
+        let version = if of("version").is_some() { ", q.version" } else { "" };
+        let (query, most) = (self.sql.trim_end().trim_end_matches(';'), self.max_value_bytes);
+        Ok(format!(
+            "SELECT q.key, CASE WHEN octet_length(q.value{text}) <= {most} THEN q.value END AS value, \
+             octet_length(q.value{text}) AS size{version} FROM (\n{query}\n) AS q WHERE q.key = ANY($1)"
+        ))
     }
 
     /// What the server says may quote keys: it stays in the log of the operator.
@@ -115,12 +142,18 @@ impl QueryOrigin {
             let problem = format!("the query of the namespace {namespace} did not end in time");
             return fault::status(Reason::DeadlineExceeded, problem);
         }
+        if matches!(error, accord_store::Error::TooLarge(_)) {
+            let problem =
+                format!("the query of the namespace {namespace} answers with more rows than it was asked for");
+            return fault::status(Reason::ResponseTooLarge, problem);
+        }
         let problem = format!("the query of the namespace {namespace} can't be answered; the cache's log says why");
         fault::status(Reason::UpstreamUnavailable, problem)
     }
 
     fn load_of(&self, row: &PgRow) -> Result<(Vec<u8>, Loaded), sqlx::Error> {
         let key: String = row.try_get("key")?;
+        let size: Option<i32> = row.try_get("size")?;
         let value = row.try_get_raw("value")?;
         let version = match row.try_get_raw("version") {
             Ok(_) => {
@@ -130,24 +163,36 @@ impl QueryOrigin {
             Err(_) => None,
         };
         let version = version.and_then(|version| u64::try_from(version).ok());
-        Ok((key.into_bytes(), Loaded { version, ..self.loaded(value.as_bytes().ok()).into() }))
+        Ok((key.into_bytes(), Loaded { version, ..self.loaded(value.as_bytes().ok(), size).into() }))
     }
 
     /// A value; a NULL is none.
-    fn loaded(&self, value: Option<&[u8]>) -> Load {
-        let Some(value) = value else { return Err(super::absent()) };
-        if value.len() <= self.max_value_bytes {
-            return Ok(Bytes::copy_from_slice(value));
-        }
-        let (size, most) = (value.len(), self.max_value_bytes);
+    fn loaded(&self, value: Option<&[u8]>, size: Option<i32>) -> Load {
+        let (size, most) = match (value, size) {
+            (Some(value), _) => return Ok(Bytes::copy_from_slice(value)),
+            (None, None) => return Err(super::absent()),
+            (None, Some(size)) => (size, self.max_value_bytes),
+        };
         let problem = format!("the value that the query gave has {size} bytes, more than the namespace's {most}");
         Err(failure_of(&fault::status(Reason::ResponseTooLarge, problem)))
+    }
+
+    /// Whether the query can stand within another one.
+    async fn check_bounded(&self) -> Result<(), String> {
+        let checked = async { self.reader.describe(&self.bounded().await?).await };
+        match checked.await {
+            Err(error) if error.is_of_statement() => Err(format!("it can't stand within another query: {error}")),
+            _ => Ok(()),
+        }
     }
 
     /// What of the query does not fit, as the server says. One that does not answer is for later: a load asks it again.
     pub async fn check(&self) -> Result<(), String> {
         match self.reader.describe(&self.sql).await {
-            Ok(columns) => unfit(&columns).map_or(Ok(()), Err),
+            Ok(columns) => match unfit(&columns) {
+                Some(unfit) => Err(unfit),
+                None => self.check_bounded().await,
+            },
             Err(error) if error.is_of_statement() => Err(error.to_string()),
             Err(error) => {
                 tracing::warn!(%error, namespace = %self.namespace, "the query of a namespace can't be checked yet");

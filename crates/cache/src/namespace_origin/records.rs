@@ -27,6 +27,12 @@ use crate::origin_failure::failure_of;
 /// Reads beside the one write at a time that SQLite takes.
 const CONNECTIONS: Connections = Connections { sqlite: 4, postgres: 16 };
 
+/// Most keys of one query.
+const MOST_KEYS: usize = 100;
+
+/// Most bytes of the values that one query answers with.
+const MOST_BYTES: usize = 16 * 1024 * 1024;
+
 /// Longest key of a record: with tenant and namespace it has to fit into an index of PostgreSQL.
 pub(crate) const LONGEST_KEY: usize = 1024;
 
@@ -243,7 +249,7 @@ impl RecordsOrigin {
 #[tonic::async_trait]
 impl KeyOrigin for RecordsOrigin {
     fn most_keys(&self) -> usize {
-        100
+        (MOST_BYTES / self.max_value_bytes.max(1)).clamp(1, MOST_KEYS)
     }
 
     fn question(&self) -> Option<Question<'_>> {

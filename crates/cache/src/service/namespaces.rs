@@ -2,6 +2,8 @@
 
 mod idempotent;
 mod load;
+mod open_outcomes;
+mod resume_token;
 mod through;
 mod watch;
 
@@ -33,6 +35,8 @@ use crate::passport::Passports;
 use crate::records::Records;
 use crate::service::idempotency::is_key as is_idempotency_key;
 use idempotent::{Begun, IdempotentPut};
+pub(crate) use open_outcomes::OpenOutcomes;
+pub(crate) use resume_token::ResumeTokens;
 use through::{ThroughValue, detached};
 use watch::Watching;
 
@@ -64,6 +68,10 @@ pub(crate) struct NamespaceService<O, S, W, A> {
     pub audience: String,
     /// What every version begins with: this life of the cache, since the next one knows none of this one's values.
     pub version_prefix: String,
+    /// Makes and reads the tokens of watchers.
+    pub resume_tokens: ResumeTokens,
+    /// Keys whose last write may still be carried out.
+    pub open_outcomes: OpenOutcomes<O, S, W>,
     /// The name of this replica.
     pub node: String,
     /// The records of idempotency keys.
@@ -293,7 +301,7 @@ where
             check_key(admitted.space, "prefix", &message.prefix)?;
         }
         let who = (&*admitted.tenant, &*admitted.caller.as_ref().claims.sub);
-        let watching = Watching::begin(admitted.space, who, message, &self.version_prefix)?;
+        let watching = Watching::begin(admitted.space, who, message, (&self.version_prefix, &self.resume_tokens))?;
         Ok(Response::new(Box::pin(watching.stream().take_until(self.shutdown.begun()))))
     }
 

@@ -75,6 +75,30 @@ async fn query_that_names_the_tenant_answers_each_its_own() {
 }
 
 #[tokio::test]
+async fn value_that_is_too_large_stays_at_the_server_and_fails_alone() {
+    for large in ["repeat('m', 101)", "repeat('m', 101)::bytea", "json_build_object('m', repeat('m', 101))"] {
+        let query = origin(format!(
+            "SELECT k AS key, CASE k WHEN 'ada' THEN {large} END AS value, 7 AS version FROM unnest($1::text[]) AS k;"
+        ));
+        query.check().await.unwrap();
+        assert_eq!(told(query.load(&["ada", "bob"], &caller("north"), TIME).await), [Err(8), Err(5)], "{large}");
+    }
+}
+
+#[tokio::test]
+async fn answer_with_far_more_rows_than_keys_is_refused_within_its_bound() {
+    let many =
+        origin("SELECT k AS key, 'milk' AS value FROM unnest($1::text[]) AS k, generate_series(1, 1000000)".to_owned());
+    assert_eq!(told(many.load(&["ada"], &caller("north"), TIME).await), [Err(8)]);
+    let of_others = origin(
+        "SELECT n::text AS key, 'milk' AS value FROM generate_series(1, 1000000) AS n WHERE $1::text[] IS NOT NULL"
+            .to_owned(),
+    );
+    let loaded = told(of_others.load(&["7", "ada"], &caller("north"), TIME).await);
+    assert_eq!(loaded, [Ok(("milk".to_owned(), None)), Err(5)], "rows of other keys stay at the server");
+}
+
+#[tokio::test]
 async fn query_that_would_write_is_refused_by_the_server() {
     let table = products().await;
     let query = origin(format!(

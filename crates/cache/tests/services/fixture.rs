@@ -12,8 +12,10 @@ use accord_api::accord::cache::v1::{
 use accord_api::accord::policy::v1::Cache;
 use accord_api::catalog::v1::{GetProductRequest, Product};
 use accord_cache::config::Config;
+use accord_cache::log::LiveEngine;
 use accord_cache::origin::Upstreams;
 use accord_cache::{records::Records, serve, serve::Stores};
+use accord_mesh::guard::GuardedServer;
 use accord_readthrough::Limits;
 use accord_runtime::{health::Health, server::ListenConfig, server::Listener, shutdown::Shutdown};
 use accord_store::StoreUrl;
@@ -33,6 +35,9 @@ pub(crate) struct Fixture {
     pub upstreams: Upstreams,
     pub records: Records,
     pub stores: Stores,
+    pub engine: LiveEngine,
+    /// The services without a port.
+    pub server: GuardedServer<FakeAuth>,
     shutdown: Shutdown,
     _folder: tempfile::TempDir,
 }
@@ -67,8 +72,8 @@ pub(crate) async fn begin_with(configure: impl FnOnce(&mut Config, &str)) -> Fix
     let listener = Listener::bind(&ListenConfig::default()).await.unwrap();
     let url = format!("http://{}", listener.address());
     let channel = Endpoint::from_shared(url.clone()).unwrap().connect_lazy();
-    tokio::spawn(listener.serve(server, shutdown.clone()));
-    Fixture { url, channel, shop, upstreams, records, stores, shutdown, _folder: folder }
+    tokio::spawn(listener.serve(server.clone(), shutdown.clone()));
+    Fixture { url, channel, shop, upstreams, records, stores, engine, server, shutdown, _folder: folder }
 }
 
 /// An upstream of these endpoints.

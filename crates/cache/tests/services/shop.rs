@@ -180,6 +180,11 @@ impl Decider for FakeAuth {
         };
         if holds { Ok(()) } else { Err(Refusal::PermissionMissing) }
     }
+
+    /// A leaver is revoked as soon as she was let in.
+    async fn withdrawn(self, caller: Arc<Verified>) -> Refusal {
+        if caller.claims.sub == "leaver" { Refusal::Revoked } else { std::future::pending().await }
+    }
 }
 
 /// The token of a workload.

@@ -19,16 +19,17 @@ use crate::fixture::{Fixture, begin_with};
 const ADA: &str = "north/ada@cache";
 
 async fn begin_as(change: impl FnOnce(&mut NamespaceConfig)) -> Fixture {
-    let mut carts = NamespaceConfig {
-        name: "carts".to_owned(),
+    let carts = |name: &str| NamespaceConfig {
+        name: name.to_owned(),
         read_permission: "carts.read".to_owned(),
         write_permission: "carts.write".to_owned(),
         ..NamespaceConfig::default()
     };
-    change(&mut carts);
+    let (mut changed, others) = (carts("carts"), carts("others"));
+    change(&mut changed);
     begin_with(|config, _| {
         "cache".clone_into(&mut config.auth.client_id);
-        config.namespace = vec![carts];
+        config.namespace = vec![changed, others];
     })
     .await
 }
@@ -49,7 +50,16 @@ fn under<T>(passport: &str, message: T) -> Request<T> {
 }
 
 async fn watch_as(fixture: &Fixture, passport: &str, prefix: &str, token: &str) -> Result<Watch, Status> {
-    let (namespace, prefix, resume_token) = ("carts".to_owned(), prefix.to_owned(), token.to_owned());
+    watch_in(fixture, "carts", passport, (prefix, token)).await
+}
+
+async fn watch_in(
+    fixture: &Fixture,
+    namespace: &str,
+    passport: &str,
+    (prefix, token): (&str, &str),
+) -> Result<Watch, Status> {
+    let (namespace, prefix, resume_token) = (namespace.to_owned(), prefix.to_owned(), token.to_owned());
     let asked = under(passport, WatchRequest { namespace, prefix, resume_token });
     Ok(Watch(client(fixture).watch(asked).await?.into_inner()))
 }
@@ -152,6 +162,31 @@ async fn token_that_is_too_old_or_of_another_life_of_the_cache_is_a_reset() {
         put(&fixture, "d").await;
         assert_eq!(stream.next().await, "put d");
     }
+}
+
+#[tokio::test]
+async fn token_of_another_namespace_or_tenant_is_a_reset() {
+    let fixture = begin().await;
+    let token = watch(&fixture).await.message().await.resume_token;
+    for (namespace, passport, first) in
+        [("carts", ADA, "heartbeat"), ("others", ADA, "reset"), ("carts", "south/sara@cache", "reset")]
+    {
+        let mut stream = watch_in(&fixture, namespace, passport, ("", &token)).await.unwrap();
+        assert_eq!(stream.next().await, first, "{namespace} {passport}");
+    }
+}
+
+#[tokio::test]
+async fn stream_ends_when_its_caller_is_revoked() {
+    let fixture = begin().await;
+    let mut stream = watch_as(&fixture, "north/leaver@cache", "", "").await.unwrap();
+    let ended = loop {
+        match stream.0.message().await {
+            Ok(message) => assert!(message.is_some(), "it ends with a reason"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((ended.code(), fault::reason_of(&ended)), (Code::Unauthenticated, Some(Reason::TokenRevoked)));
 }
 
 #[tokio::test]

@@ -9,8 +9,10 @@ use accord_api::accord::cache::v1::{
 use accord_api::accord::fault::v1::Reason;
 use accord_cache::namespace_origin::records::RecordsConfig;
 use accord_cache::namespaces::{NamespaceConfig, WriteMode};
+use accord_readthrough::NamespaceLimits;
 use accord_runtime::fault;
 use accord_store::StoreUrl;
+use futures_util::FutureExt;
 use tempfile::TempDir;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -180,4 +182,56 @@ async fn concurrent_puts_leave_memory_and_record_alike() {
     assert!(puts.iter().all(Result::is_ok), "{puts:?}");
     let (held, record) = (get_as(&first, ADA).await.unwrap(), get_as(&second, ADA).await.unwrap());
     assert_eq!((held.value, held.version), (record.value, record.version));
+}
+
+fn once() -> Request<PutRequest> {
+    let (namespace, key, idempotency_key) = ("carts".to_owned(), "ada".to_owned(), Some("put-1".to_owned()));
+    under(ADA, PutRequest { namespace, key, value: "milk".into(), idempotency_key, ..PutRequest::default() })
+}
+
+/// What a repetition of the put is answered, once it is not in flight any more.
+async fn repeated(fixture: &Fixture) -> PutResponse {
+    loop {
+        match client(fixture).put(once()).await {
+            Ok(answer) => return answer.into_inner(),
+            Err(status) => assert_eq!(fault::reason_of(&status), Some(Reason::IdempotencyInFlight)),
+        }
+    }
+}
+
+/// Until the first put has claimed its key.
+async fn in_flight(fixture: &Fixture) {
+    while client(fixture).put(once()).await.is_ok() {}
+}
+
+#[tokio::test]
+async fn idempotent_put_whose_caller_left_is_recorded_with_what_it_did() {
+    let directory = tempfile::tempdir().unwrap();
+    let fixture = begin(&directory, WriteMode::Through).await;
+    // Another write of the key has its turn: the put has claimed its idempotency key, and waits.
+    let same = fixture.engine.namespace("carts", NamespaceLimits { bytes: 1, entries: 1, changes: 1 });
+    let (open, opened) = tokio::sync::oneshot::channel::<()>();
+    let before = fixture.engine.write_through::<(), ()>(&same, ("north", "ada"), async {
+        let _ = opened.await.is_ok();
+        Err(())
+    });
+    let mut before = Box::pin(before);
+    assert!(before.as_mut().now_or_never().is_none());
+    let mut services = CacheServiceClient::new(fixture.server.clone());
+    {
+        let mut put = Box::pin(services.put(once()));
+        tokio::select! {
+            put = &mut put => panic!("it waits for its turn: {put:?}"),
+            () = in_flight(&fixture) => {}
+        }
+    }
+    // The caller has left, and the handler with it.
+    open.send(()).unwrap();
+    assert!(before.await.unwrap().is_err());
+    let written = loop {
+        if let Ok(entry) = get_as(&fixture, ADA).await {
+            break entry.version;
+        }
+    };
+    assert_eq!(repeated(&fixture).await.version, written, "it is answered, and not put again");
 }

@@ -81,7 +81,7 @@ where
             let caller = self.caller(admitted, &**origin, is_retried_outside).await?;
             let most = origin.most_keys();
             for some in missing.chunks(most.saturating_mul(CALLS_AT_ONCE)) {
-                within_bounds(&known)?;
+                within_bounds(keys, &known)?;
                 let load = |index: &usize| (&*keys[*index], load_of(admitted, origin, &caller, &keys[*index]));
                 let loads: Vec<_> = some.iter().map(load).collect();
                 let answers = self.engine.load_keys(&admitted.space.namespace, &admitted.tenant, &loads, most).await;
@@ -97,7 +97,6 @@ where
                 }
             }
         }
-        within_bounds(&known)?;
         batch_answer(keys, known)
     }
 
@@ -167,6 +166,7 @@ fn batch_answer(keys: &[String], known: Vec<Known>) -> Result<BatchGetResponse, 
     {
         return Err(status_of(first.clone()));
     }
+    within_bounds(keys, &known)?;
     let mut answer = BatchGetResponse::default();
     for (key, known) in keys.iter().zip(known) {
         match known {
@@ -180,13 +180,39 @@ fn batch_answer(keys: &[String], known: Vec<Known>) -> Result<BatchGetResponse, 
     Ok(answer)
 }
 
-/// Whether an answer with these entries is one that clients take.
-fn within_bounds(known: &[Known]) -> Result<(), Status> {
-    let entries = known.iter().filter_map(|known| known.as_ref().ok()?.as_ref());
-    let bytes: usize = entries.map(|entry| entry.key.len() + entry.value.len()).sum();
+/// Whether an answer with these entries and failures is one that clients take.
+fn within_bounds(keys: &[String], known: &[Known]) -> Result<(), Status> {
+    let told = |known: &Known| match known {
+        Ok(Some(entry)) => entry.value.len(),
+        Ok(None) => 0,
+        Err(failure) => failure.message.len() + failure.details.len(),
+    };
+    let bytes: usize = keys.iter().zip(known).map(|(key, known)| key.len() + told(known)).sum();
     if bytes > MOST_BATCH_BYTES { Err(too_large()) } else { Ok(()) }
 }
 
 fn status_of(failure: Failure) -> Status {
     Status::with_details(Code::from_i32(failure.code), failure.message, failure.details)
+}
+
+#[cfg(test)]
+mod tests {
+    use accord_api::accord::fault::v1::Reason;
+    use accord_runtime::fault;
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn failures_of_a_batch_count_in_its_bound() {
+        let keys: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+        let answer = |details: usize| {
+            let details = Bytes::from(vec![0; details]);
+            let failed = Failure { code: 14, message: "down".to_owned(), details };
+            let known = keys.iter().map(|key| if key == "0" { Ok(None) } else { Err(failed.clone()) }).collect();
+            batch_answer(&keys, known)
+        };
+        assert_eq!(answer(1024).unwrap().failed.len(), 99);
+        assert_eq!(fault::reason_of(&answer(64 * 1024).unwrap_err()), Some(Reason::ResponseTooLarge));
+    }
 }

@@ -9,17 +9,15 @@ use accord_runtime::{deadline::Deadline, fault};
 use bytes::Bytes;
 use tonic::Status;
 
-use super::{NamespaceService, conflict};
+use super::{NamespaceService, OpenOutcomes, conflict};
 use crate::namespace_origin::records::{NotWritten, RecordsOrigin, Required};
 use crate::namespaces::Space;
 use crate::service::overloaded;
 
-/// How long after a write of unknown outcome the database may still carry it out: longer than it lets a statement run.
-const OPEN_OUTCOME: Duration = Duration::from_secs(6);
-
 /// A write of one key, whoever waits for it.
 pub(super) struct ThroughWrite<O, S, W> {
     pub engine: Engine<O, S, W>,
+    pub open_outcomes: OpenOutcomes<O, S, W>,
     pub namespace: Namespace,
     pub records: Arc<RecordsOrigin>,
     pub tenant: String,
@@ -52,8 +50,18 @@ impl<O, S, W, A> NamespaceService<O, S, W, A> {
             Expected::OfOrigin(version) => i64::try_from(version).map_or(Required::Impossible, Required::Version),
             Expected::Version(_) => Required::Impossible,
         };
-        let (engine, namespace) = (self.engine.clone(), space.namespace.clone());
-        Some(ThroughWrite { engine, namespace, records, tenant, key: key.to_owned(), required, deadline })
+        let (engine, open_outcomes) = (self.engine.clone(), self.open_outcomes.clone());
+        let namespace = space.namespace.clone();
+        Some(ThroughWrite {
+            engine,
+            open_outcomes,
+            namespace,
+            records,
+            tenant,
+            key: key.to_owned(),
+            required,
+            deadline,
+        })
     }
 }
 
@@ -101,17 +109,8 @@ impl<O: Origin, S: Store, W: World> ThroughWrite<O, S, W> {
             Ok(Ok(Err(NotWritten::Open(status)))) => status,
             Err(_) => fault::status(Reason::DeadlineExceeded, "the record was not written in time"),
         };
-        self.forget_later();
+        self.open_outcomes.forget_later(&self.namespace, place);
         Err(status)
-    }
-
-    fn forget_later(&self) {
-        let (engine, namespace) = (self.engine.clone(), self.namespace.clone());
-        let (tenant, key) = (self.tenant.clone(), self.key.clone());
-        tokio::spawn(async move {
-            tokio::time::sleep(OPEN_OUTCOME).await;
-            engine.forget_key(&namespace, &tenant, &key);
-        });
     }
 }
 
