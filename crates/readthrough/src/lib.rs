@@ -44,6 +44,7 @@ mod metrics;
 // Keys of namespaces: what callers put there, and what is loaded where they hold nothing.
 mod namespace;
 mod namespace_load;
+mod namespace_invalidation;
 mod write_through;
 mod write_turns;
 mod changes;

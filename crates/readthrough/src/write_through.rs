@@ -104,12 +104,6 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         self.forget(namespace, (tenant, key), false);
     }
 
-    /// Lets all keys of all tenants hold nothing, and what is being loaded for them be held by nobody. Who watches begins anew.
-    pub fn forget_namespace(&self, namespace: &Namespace) {
-        self.drop_keys(namespace, None);
-        namespace.forget_changes();
-    }
-
     fn forget(&self, namespace: &Namespace, (tenant, key): (&str, &str), is_deleted: bool) {
         let place = namespace.place(tenant, key);
         let mut shard = self.0.flights.lock(&place);
