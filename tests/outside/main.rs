@@ -16,7 +16,9 @@ mod orders;
 mod proxies;
 mod python;
 mod relays;
+mod redis;
 mod shared_limits;
+mod shared_limits_on_cluster;
 mod trace;
 mod web;
 

@@ -1,92 +1,36 @@
 //! Rate limits that gateways share through a Redis nobody here wrote.
 
-use crate::tool;
-use accord_fabric::{Fabric, Launch, Part, Process, READER, Server, http::HttpCall};
-use anyhow::{Context, Result, ensure};
+use crate::redis::{Redis, START};
+use accord_fabric::{Fabric, Part, READER, Server, http::HttpCall};
+use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use http::Method;
-use std::{
-    fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    time::Duration,
-};
-use tempfile::TempDir;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep},
-};
+use std::{fs, net::SocketAddr};
 use toml::Table;
 
 const PATH: &str = "/v1/products";
 
-/// How long a server may take to listen on a loaded machine.
-const START: Duration = Duration::from_secs(30);
-
-/// A throw-away server whose password is `secret`.
-struct Redis {
-    process: Process,
-    port: u16,
-    directory: TempDir,
-}
-
-impl Redis {
-    /// Starts one that serves on `flag PORT`, `--port` or `--tls-port`.
-    async fn start(flag: &str, more: impl Fn(&TempDir) -> Result<Vec<String>>) -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let own = format!(
-            "--bind 127.0.0.1 --appendonly no --requirepass secret {flag} {port} --dir {}",
-            directory.path().display()
-        );
-        let own = own.split(' ').map(str::to_owned).chain(["--save".to_owned(), String::new()]);
-        let launch = Launch {
-            name: "redis".to_owned(),
-            program: tool("ACCORD_TEST_REDIS")?.into(),
-            arguments: own.chain(more(&directory)?).map(Into::into).collect(),
-            environment: Vec::new(),
-            log: directory.path().join("log"),
-        };
-        let mut redis = Self { process: Process::start(launch)?, port, directory };
-        redis.wait_listening().await?;
-        Ok(redis)
-    }
-
-    async fn plain() -> Result<Self> {
-        Self::start("--port", |_| Ok(Vec::new())).await
-    }
-
-    async fn wait_listening(&mut self) -> Result<()> {
-        let end = Instant::now() + START;
-        while TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).await.is_err() {
-            self.process.check()?;
-            ensure!(Instant::now() < end, "Redis does not listen: {}", self.process.last_words());
-            sleep(Duration::from_millis(20)).await;
-        }
-        Ok(())
-    }
-
-    /// The section of a gateway that counts there. Waiting is long, so that a loaded machine is not taken for a server that hangs.
-    fn section(&self) -> Table {
-        let url = format!("redis://127.0.0.1:{}", self.port);
-        toml::toml! { shared_limits = { url = url, password = "secret", timeout = "5s" } }
-    }
+/// The section of a gateway that counts there. Waiting is long, so that a loaded machine is not taken for a server that hangs.
+fn section(redis: &Redis) -> Table {
+    let url = format!("redis://127.0.0.1:{}", redis.port);
+    toml::toml! { shared_limits = { url = url, password = "secret", timeout = "5s" } }
 }
 
 /// A fabric whose gateway has these settings; a list of products may be read six times an hour.
-async fn fabric(settings: Table) -> Result<Fabric> {
+pub(crate) async fn fabric(settings: Table) -> Result<Fabric> {
     let overlay = "tests/outside/shared_limits.toml";
     Fabric::builder()?.overlay(overlay).settings(Part::Gateway, settings).start().await
 }
 
 /// Waits until a gateway knows whether it is connected.
-async fn connected(gateway: &mut Server, is_up: bool) -> Result<()> {
+pub(crate) async fn connected(gateway: &mut Server, is_up: bool) -> Result<()> {
     let up = f64::from(u8::from(is_up));
     gateway.await_metric("accord_gateway_shared_limits_up", &[], |value| (value - up).abs() < 0.5).await?;
     Ok(())
 }
 
 /// The status of a call, and what it says is left.
-async fn read(gateway: SocketAddr, token: &str) -> Result<(u16, Option<String>)> {
+pub(crate) async fn read(gateway: SocketAddr, token: &str) -> Result<(u16, Option<String>)> {
     // Long, so that a loaded machine takes nothing for late but what waits for a server that hangs.
     let call = HttpCall::new(gateway, Method::GET, PATH).token(token).header("request-timeout", "10");
     let answer = call.send().await?;
@@ -96,7 +40,7 @@ async fn read(gateway: SocketAddr, token: &str) -> Result<(u16, Option<String>)>
 #[tokio::test]
 async fn rate_limit_that_two_gateways_share_holds_for_both_together() -> Result<()> {
     let redis = Redis::plain().await?;
-    let mut fabric = fabric(redis.section()).await?;
+    let mut fabric = fabric(section(&redis)).await?;
     let mut other = fabric.another(Part::Gateway)?;
     other.wait_serving().await?;
     connected(&mut fabric.gateway, true).await?;
@@ -117,22 +61,17 @@ async fn rate_limit_that_two_gateways_share_holds_for_both_together() -> Result<
 #[tokio::test]
 async fn keys_of_shared_limits_end_when_all_is_given_back() -> Result<()> {
     let redis = Redis::plain().await?;
-    let mut fabric = fabric(redis.section()).await?;
+    let mut fabric = fabric(section(&redis)).await?;
     connected(&mut fabric.gateway, true).await?;
     read(fabric.gateway.listen, &fabric.token(READER).await?).await?;
-    let cli = tool("ACCORD_TEST_REDIS")?.replace("redis-server", "redis-cli");
-    let port = redis.port.to_string();
-    let ask = async |command: &[&str]| {
-        crate::output(&cli, &[&["-p", &port, "-a", "secret", "--no-auth-warning"], command].concat()).await
-    };
-    let keys = ask(&["KEYS", "*catalog.v1.ProductService/ListProducts*"]).await?;
+    let keys = redis.ask(&["KEYS", "*catalog.v1.ProductService/ListProducts*"]).await?;
     let key = keys.trim();
     assert_eq!(key.lines().count(), 1, "{keys}");
     assert!(
         key.starts_with("accord:{catalog.v1.ProductService/ListProducts}:principal:6/3600000ms/6:principal:"),
         "{key}"
     );
-    let left: u64 = ask(&["TTL", key]).await?.trim().parse()?;
+    let left: u64 = redis.ask(&["TTL", key]).await?.trim().parse()?;
     assert!((590..=600).contains(&left), "one call of six in an hour uses up ten minutes: {left}");
     fabric.stop().await
 }
@@ -140,7 +79,7 @@ async fn keys_of_shared_limits_end_when_all_is_given_back() -> Result<()> {
 #[tokio::test]
 async fn gateway_counts_alone_and_says_so_while_the_shared_server_is_down() -> Result<()> {
     let mut redis = Redis::plain().await?;
-    let mut fabric = fabric(redis.section()).await?;
+    let mut fabric = fabric(section(&redis)).await?;
     connected(&mut fabric.gateway, true).await?;
     let (token, gateway) = (fabric.token(READER).await?, fabric.gateway.listen);
     assert_eq!(read(gateway, &token).await?, (200, Some("\"principal\";r=5".to_owned())));
@@ -168,7 +107,7 @@ async fn gateway_counts_alone_and_says_so_while_the_shared_server_is_down() -> R
 #[tokio::test]
 async fn shared_server_that_hangs_is_left_alone_until_it_answers_again() -> Result<()> {
     let redis = Redis::plain().await?;
-    let mut settings = redis.section();
+    let mut settings = section(&redis);
     settings["shared_limits"]["timeout"] = "1s".into();
     let mut fabric = fabric(settings).await?;
     connected(&mut fabric.gateway, true).await?;
@@ -228,7 +167,7 @@ async fn shared_server_is_called_by_tls_and_its_certificate_is_verified() -> Res
 #[tokio::test]
 async fn wrong_password_of_the_shared_server_is_said_and_not_shown() -> Result<()> {
     let redis = Redis::plain().await?;
-    let mut settings = redis.section();
+    let mut settings = section(&redis);
     settings["shared_limits"]["password"] = "another-one".into();
     let fabric = fabric(settings).await?;
     let (status, left) = read(fabric.gateway.listen, &fabric.token(READER).await?).await?;

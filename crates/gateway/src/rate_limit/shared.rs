@@ -1,26 +1,29 @@
-//! Shared rate limits: one count for all gateways, in a Valkey or Redis.
+//! Shared rate limits: one count for all gateways, in a Valkey or Redis, which may be a Cluster.
 //!
 //! A script takes a call from all limits of its method in one round trip, by the clock of the server. Where the server is
 //! down or slow, or has no room, each gateway counts for itself, and says so: limits that hold for each gateway are better
 //! than calls that wait.
 
 mod config;
-mod connection;
-mod link;
-mod reply;
 
 pub use self::config::SharedLimitsConfig;
 
-use self::{
-    connection::NoReply,
-    link::Link,
-    reply::{Reply, command},
-};
 use crate::table::{Counting, Quota, Rate, RateLimitKey};
+use accord_redis::{Client, Reply, Texts, Unanswered, command};
 use accord_runtime::{deadline::Deadline, shutdown::Shutdown, telemetry, tls::TlsError};
+use aws_lc_rs::digest;
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::{fmt::Write as _, sync::Arc, time::Duration};
-use tokio::{sync::watch, time::timeout_at};
+use tokio::sync::watch;
+
+/// Counts calls, as the server runs it.
+const SCRIPT: &str = include_str!("shared/take.lua");
+
+const TEXTS: Texts = Texts {
+    connected: "rate limits are shared",
+    disconnected: "rate limits are counted by this gateway alone, without the shared server",
+    refuses: "count",
+};
 
 /// One limit for one caller.
 pub(super) struct Counted<'a> {
@@ -34,51 +37,53 @@ type Outcomes = Vec<Result<u32, Duration>>;
 
 /// Counts in the shared server.
 pub(crate) struct SharedLimits {
-    link: Arc<Link>,
+    client: Arc<Client>,
+    /// The digest by which a server knows the script.
+    script: String,
     timeout: Duration,
     key_prefix: String,
     calls: Counter<u64>,
 }
 
 /// Why a call was not counted there, as the metric names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unanswered {
-    Disconnected,
-    Busy,
-    Timeout,
-    /// The call's own deadline came first, which says nothing of the server.
-    Deadline,
-    Refused,
-}
-
-impl Unanswered {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Disconnected => "disconnected",
-            Self::Busy => "busy",
-            Self::Timeout => "timeout",
-            Self::Deadline => "deadline",
-            Self::Refused => "refused",
-        }
+fn name(unanswered: &Unanswered) -> &'static str {
+    match unanswered {
+        Unanswered::Disconnected => "disconnected",
+        Unanswered::Busy => "busy",
+        Unanswered::Timeout => "timeout",
+        Unanswered::Deadline => "deadline",
+        Unanswered::Refused(_) => "refused",
     }
 }
 
 impl SharedLimits {
     /// Connects in the background until shutdown; none where no server is configured.
     pub(crate) fn start(config: &SharedLimitsConfig, shutdown: &Shutdown) -> Result<Option<Self>, TlsError> {
-        let Some(server) = config.server() else { return Ok(None) };
-        let link = Arc::new(Link::new(config, server)?);
-        crate::table::spawn(shutdown, Arc::clone(&link).keep());
+        let Some(options) = config.options() else { return Ok(None) };
+        let script = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, SCRIPT.as_bytes());
+        let script = script.as_ref().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        let hello = format!("{}:{{}}:hello", config.key_prefix);
+        let trial = command(&["EVALSHA", &script, "1", &hello, "1000", "1000000"]);
+        let greeting = vec![command(&["SCRIPT", "LOAD", SCRIPT]), trial];
+        let up = telemetry::meter()
+            .u64_gauge("accord.gateway.shared_limits.up")
+            .with_description("Whether the servers that count rate limits for all gateways can be asked: 1 or 0")
+            .build();
+        let client = Arc::new(Client::new(options, TEXTS, greeting, up)?);
+        let keeping = Arc::clone(&client);
+        crate::table::spawn(shutdown, async move {
+            keeping.keep().await;
+        });
         let calls = telemetry::meter()
             .u64_counter("accord.gateway.shared_limits.calls")
             .with_description("Calls of methods with rate limits, by whether the shared server counted them")
             .build();
-        Ok(Some(Self { link, timeout: config.timeout, key_prefix: config.key_prefix.clone(), calls }))
+        Ok(Some(Self { client, script, timeout: config.timeout, key_prefix: config.key_prefix.clone(), calls }))
     }
 
     /// Whether the server can be asked.
     pub(crate) fn is_up(&self) -> watch::Receiver<bool> {
-        self.link.is_up()
+        self.client.is_up()
     }
 
     /// Counts a call there, or only looks; none where that could not be done in time.
@@ -90,7 +95,7 @@ impl SharedLimits {
         deadline: Deadline,
     ) -> Option<Outcomes> {
         let answer = self.ask(counting, method, counted, deadline).await;
-        let outcome = answer.as_ref().map_or_else(|unanswered| unanswered.name(), |_| "shared");
+        let outcome = answer.as_ref().map_or_else(name, |_| "shared");
         self.calls.add(1, &[KeyValue::new("outcome", outcome)]);
         answer.ok()
     }
@@ -102,33 +107,18 @@ impl SharedLimits {
         counted: &[Counted<'_>],
         deadline: Deadline,
     ) -> Result<Outcomes, Unanswered> {
-        let live = self.link.live().ok_or(Unanswered::Disconnected)?;
-        let wait_budget = Deadline::after(self.timeout);
-        let asking = live.connection.ask(self.command(&live.script, counting, method, counted));
-        let reply = match timeout_at(wait_budget.min(deadline).at(), asking).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(NoReply::Busy)) => return Err(Unanswered::Busy),
-            Ok(Err(NoReply::Closed)) => return Err(Unanswered::Disconnected),
-            Err(_) if deadline < wait_budget => return Err(Unanswered::Deadline),
-            Err(_) => {
-                live.failed();
-                return Err(Unanswered::Timeout);
-            }
-        };
-        if let Some(outcomes) = outcomes(&reply, counted.len()) {
-            live.answered();
-            Ok(outcomes)
-        } else {
-            live.failed();
-            Err(Unanswered::Refused)
-        }
+        let keys: Vec<_> = counted.iter().map(|it| self.key(method, it)).collect();
+        let Some(key) = keys.first() else { return Ok(Vec::new()) };
+        let command = self.command(counting, &keys, counted);
+        let replies = self.client.ask(key.as_bytes(), &[command], self.timeout, Some(deadline)).await?;
+        let outcomes = replies.first().and_then(|reply| outcomes(reply, counted.len()));
+        outcomes.ok_or_else(|| Unanswered::Refused("it answers something else than the script does".to_owned()))
     }
 
-    fn command(&self, script: &str, counting: Counting, method: &str, counted: &[Counted<'_>]) -> Vec<u8> {
-        let count = counted.len().to_string();
-        let keys: Vec<_> = counted.iter().map(|it| self.key(method, it)).collect();
+    fn command(&self, counting: Counting, keys: &[String], counted: &[Counted<'_>]) -> Vec<u8> {
+        let count = keys.len().to_string();
         let paces: Vec<_> = counted.iter().flat_map(|it| it.quota.microseconds()).collect();
-        let parts = ["EVALSHA", script, &count].into_iter();
+        let parts = ["EVALSHA", &self.script, &count].into_iter();
         let look = (counting == Counting::Look).then_some("look");
         let parts: Vec<_> = parts.chain(keys.iter().chain(&paces).map(String::as_str)).chain(look).collect();
         command(&parts)

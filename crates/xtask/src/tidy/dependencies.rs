@@ -11,12 +11,13 @@ use super::{
 use crate::workspace;
 
 /// Which members a member may depend on. One that is not listed may depend on none.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("accord-contract", &["accord-api", "accord-wire"]),
     ("accord-transcode", &["accord-contract", "accord-wire"]),
     ("accord-openapi", &["accord-api", "accord-contract", "accord-transcode"]),
     ("accord-runtime", &["accord-api", "accord-test-log"]),
     ("accord-mesh", &["accord-api", "accord-contract", "accord-runtime", "accord-token", "accord-upstream"]),
+    ("accord-redis", &["accord-runtime"]),
     ("accord-upstream", &["accord-api", "accord-runtime", "accord-test-kubernetes", "accord-test-log"]),
     (
         "accord-gateway",
@@ -26,6 +27,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "accord-mesh",
             "accord-openapi",
             "accord-readthrough",
+            "accord-redis",
             "accord-runtime",
             "accord-test-log",
             "accord-token",
@@ -46,6 +48,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "accord-contract",
             "accord-mesh",
             "accord-readthrough",
+            "accord-redis",
             "accord-runtime",
             "accord-store",
             "accord-token",
