@@ -1,7 +1,7 @@
 //! The engine: what its reads share, and invalidation.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 
 use opentelemetry::metrics::Meter;
 
@@ -11,6 +11,7 @@ use crate::lease::Leases;
 use crate::limits::Limits;
 use crate::metrics::{self, Metrics};
 use crate::origin::Origin;
+use crate::shared_value::{self, SecondLevel};
 use crate::store::Store;
 use crate::validity::Validity;
 use crate::world::{Moment, World};
@@ -38,6 +39,7 @@ pub(crate) struct Parts<O, S, W> {
     pub(crate) leases: Leases,
     /// Until when answers may come from memory, in nanoseconds: for ever where this process is the only one.
     pub(crate) verified_until: AtomicU64,
+    pub(crate) second_level: OnceLock<Arc<dyn SecondLevel>>,
     pub(crate) flights: Arc<Flights>,
     pub(crate) write_turns: WriteTurns,
     /// The newest version that was given to a value of a namespace.
@@ -83,6 +85,7 @@ pub(crate) struct Rules {
     pub(crate) verified_before_judged: bool,
     pub(crate) older_loads_joined_if_verified: bool,
     pub(crate) leases_end_with_verification: bool,
+    pub(crate) second_level: shared_value::Rules,
 }
 
 impl Rules {
@@ -119,6 +122,7 @@ impl Rules {
         verified_before_judged: true,
         older_loads_joined_if_verified: true,
         leases_end_with_verification: true,
+        second_level: shared_value::Rules::ALL,
     };
 }
 
@@ -138,6 +142,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             validity: Validity::new(limits.tags, rules.tag_floor),
             leases,
             verified_until: AtomicU64::new(FOREVER),
+            second_level: OnceLock::new(),
             flights: Arc::new(Flights::new(limits.flights, limits.waiters)),
             write_turns: WriteTurns::default(),
             versions: AtomicU64::new(0),

@@ -49,6 +49,8 @@ pub(crate) struct Flight {
     /// When its load ends: with the time of the reader that started it, or with its own where nobody waits for it.
     pub(crate) until: Moment,
     pub(crate) tags: Arc<[Tag]>,
+    /// It looks into the second level before it asks the origin.
+    pub(crate) looks: bool,
     /// The key of a namespace that it loads, if it is one.
     of: Option<KeyName>,
     /// Nobody needs to wait for it: it is not cancelled when nobody does.
@@ -68,6 +70,8 @@ pub(crate) struct LoadOutcome {
     /// The epoch in which its load started: whoever asked in it or before is content with it.
     pub(crate) asked_until: Epoch,
     pub(crate) stored: bool,
+    /// It was found in the second level: whoever waited judges it like an entry in memory.
+    pub(crate) is_shared: bool,
     /// The deadline of its starter, where that is what ended it.
     pub(crate) starter_deadline: Option<Moment>,
 }
@@ -81,6 +85,7 @@ pub(crate) struct FlightStart {
     pub(crate) until: Moment,
     pub(crate) tags: Arc<[Tag]>,
     pub(crate) of: Option<KeyName>,
+    pub(crate) looks: bool,
     pub(crate) background: bool,
 }
 
@@ -136,6 +141,7 @@ impl Flights {
             started: start.started,
             until: start.until,
             tags: start.tags,
+            looks: start.looks,
             of: start.of,
             background: start.background.into(),
             waiters: AtomicUsize::new(0),

@@ -13,6 +13,7 @@ use crate::flight::{Flight, FlightHandle, LoadOutcome, Shard};
 use crate::key::Key;
 use crate::origin::{Loaded, Origin};
 use crate::policy::Policy;
+use crate::position::Position;
 use crate::store::Store;
 use crate::world::{Moment, World};
 
@@ -31,8 +32,10 @@ where
     S: Store,
     W: World,
 {
+    // Before the load begins: what was applied by then the origin has seen.
+    let since = engine.0.validity.position();
     if let Some(loaded) = handle.unless_abandoned(engine.load(call, handle.flight.until)).await {
-        engine.finish(handle, &policy, loaded);
+        engine.finish(handle, &policy, loaded, since);
     }
 }
 
@@ -62,7 +65,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         loaded
     }
 
-    fn finish(&self, handle: FlightHandle, policy: &Policy, loaded: Loaded) {
+    fn finish(&self, handle: FlightHandle, policy: &Policy, loaded: Loaded, since: Option<Position>) {
         let flight = &handle.flight;
         let rules = self.0.rules;
         let epoch = if rules.start_epochs { flight.epoch } else { self.0.validity.now() };
@@ -71,18 +74,33 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let ttl_share = 1.0 - JITTER * self.0.world.random();
         let entry = Entry::new(loaded.load, loaded.metadata, epoch, flight.started, tags, ttl_share);
         let entry = Arc::new(entry.loaded_in(self.0.world.now().since(flight.started)));
-        let stored = {
-            let mut shard = self.0.flights.lock(&handle.key);
-            // The fill guard. Leaving the newest place and storing happen under one lock, so that no newer flight can
-            // come between them and be overwritten.
-            let newest = shard.retire(&handle.key, flight);
-            let is_first = rules.first_time_keeps_nothing && self.is_first_lease_time(flight.started);
-            let holds = newest && !is_first && self.0.validity.holds(&entry.tags, entry.epoch);
-            (holds || !rules.fill_guard) && self.fill(&mut shard, handle.key, policy, &entry, tagged)
-        };
+        let stored = self.keep(&handle, policy, &entry, tagged);
+        if stored {
+            self.share(handle.key, policy, &entry, since);
+        }
         let starter_deadline = self.ended_by_starter_deadline(flight, &entry.load).then_some(flight.until);
         let asked_until = flight.epoch;
-        handle.finish(LoadOutcome { entry, tagged, asked_until, stored, starter_deadline });
+        handle.finish(LoadOutcome { entry, tagged, asked_until, stored, is_shared: false, starter_deadline });
+    }
+
+    /// Ends a flight with what the second level had.
+    pub(crate) fn finish_shared(&self, handle: FlightHandle, policy: &Policy, entry: Entry) {
+        let (entry, asked_until) = (Arc::new(entry), handle.flight.epoch);
+        let stored = self.keep(&handle, policy, &entry, true);
+        let (tagged, is_shared, starter_deadline) = (true, true, None);
+        handle.finish(LoadOutcome { entry, tagged, asked_until, stored, is_shared, starter_deadline });
+    }
+
+    /// Stores what a flight brought, where it still is the newest of its key and nothing of it was invalidated; whether it did.
+    fn keep(&self, handle: &FlightHandle, policy: &Policy, entry: &Arc<Entry>, tagged: bool) -> bool {
+        let (flight, rules) = (&handle.flight, &self.0.rules);
+        let mut shard = self.0.flights.lock(&handle.key);
+        // The fill guard. Leaving the newest place and storing happen under one lock, so that no newer flight can
+        // come between them and be overwritten.
+        let newest = shard.retire(&handle.key, flight);
+        let is_first = rules.first_time_keeps_nothing && self.is_first_lease_time(flight.started);
+        let holds = newest && !is_first && self.0.validity.holds(&entry.tags, entry.epoch);
+        (holds || !rules.fill_guard) && self.fill(&mut shard, handle.key, policy, entry, tagged)
     }
 
     /// Whether a load ended because its starter had no more time, and not by the origin's own doing.

@@ -127,6 +127,15 @@ pub struct Verified {
     pub members: Vec<Member>,
 }
 
+impl Verified {
+    /// The number before the oldest record, and its mark, where that is known.
+    pub(crate) fn before(&self) -> (u64, Option<u64>) {
+        let number = self.oldest.saturating_sub(1);
+        let mark = if number == 0 { Some(0) } else { Some(self.head_mark).filter(|_| number == self.head) };
+        (number, mark)
+    }
+}
+
 /// Gives batches their numbers, in any log: what the gap detector says of each, and the records to be written. `head` is the newest
 /// number so far, and `mark` a random one. To be called under the log's lock.
 pub fn number(

@@ -8,6 +8,7 @@ use opentelemetry::metrics::{AsyncInstrument, BoundCounter, BoundUpDownCounter, 
 
 use crate::answer::{Answer, Load, Outcome, Stale};
 use crate::quota::Quota;
+use crate::shared_value::SharedMiss;
 
 /// The engine's instruments.
 #[derive(Clone, Debug)]
@@ -30,6 +31,7 @@ pub struct Metrics {
     leases_granted: Counter<u64>,
     leases_refused: Counter<u64>,
     invalidation_waits: Histogram<f64>,
+    second_level: Counter<u64>,
 }
 
 /// Why a reader got no lease with its answer.
@@ -90,6 +92,11 @@ impl Metrics {
                 .with_unit("s")
                 .with_description("What invalidations wait for leases, where they have to")
                 .build(),
+            second_level: counter(
+                meter,
+                "accord.cache.second_level.lookups",
+                "Looks into the second level: hits, and misses by reason",
+            ),
         }
     }
 
@@ -147,6 +154,10 @@ impl Metrics {
         if !wait.is_zero() {
             self.invalidation_waits.record(wait.as_secs_f64(), &[]);
         }
+    }
+
+    pub(crate) fn looked_into_second_level(&self, miss: Option<SharedMiss>) {
+        self.second_level.add(1, &[KeyValue::new("outcome", miss.map_or("hit", shared_miss))]);
     }
 
     pub(crate) fn loaded(&self, time: Duration, load: &Load) {
@@ -261,6 +272,20 @@ fn lease_refusal(refusal: LeaseRefusal) -> &'static str {
         LeaseRefusal::InvalidatedLately => "invalidated_lately",
         LeaseRefusal::Invalid => "invalid",
         LeaseRefusal::Unverified => "unverified",
+    }
+}
+
+fn shared_miss(miss: SharedMiss) -> &'static str {
+    match miss {
+        SharedMiss::Absent => "absent",
+        SharedMiss::Unreadable => "unreadable",
+        SharedMiss::Unavailable => "unavailable",
+        SharedMiss::Late => "late",
+        SharedMiss::Invalidated => "invalidated",
+        SharedMiss::BeforeHistory => "before_history",
+        SharedMiss::Ahead => "ahead",
+        SharedMiss::OtherLog => "other_log",
+        SharedMiss::TooOld => "too_old",
     }
 }
 

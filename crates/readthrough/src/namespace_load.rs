@@ -24,8 +24,8 @@ use crate::limits::Overload;
 use crate::namespace::{Found, Namespace};
 use crate::origin::{Loaded, Origin};
 use crate::quota::{KeyName, Put};
-use crate::read::WaitBudget;
 use crate::store::Store;
+use crate::wait_budget::WaitBudget;
 use crate::world::World;
 
 /// How a key is loaded.
@@ -161,6 +161,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             started: self.0.world.now(),
             until: budget.until,
             tags: Arc::default(),
+            looks: false,
             of: Some(subject.name.clone()),
             background: false,
         };
@@ -211,7 +212,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let stored = is_held && self.stored_version(&handle.key) == version;
         let starter_deadline = self.ended_by_starter_deadline(flight, &entry.load).then_some(flight.until);
         let asked_until = flight.epoch;
-        handle.finish(LoadOutcome { entry, tagged: true, asked_until, stored, starter_deadline });
+        handle.finish(LoadOutcome { entry, tagged: true, asked_until, stored, is_shared: false, starter_deadline });
     }
 
     /// What a load brought, as the key may hold it.

@@ -13,10 +13,12 @@ use crate::grant::Judged;
 use crate::key::{Key, Tag};
 use crate::lease::LeaseRequest;
 use crate::limits::Overload;
-use crate::load::{self, DEADLINE_MARGIN};
+use crate::load;
 use crate::origin::Origin;
 use crate::policy::{ConsistencyRequirement, Policy};
+use crate::second_level;
 use crate::store::Store;
+use crate::wait_budget::WaitBudget;
 use crate::world::{Moment, World};
 
 /// One read.
@@ -73,31 +75,6 @@ enum Joining {
     Ignore,
 }
 
-/// Until when a reader waits, and for which loads.
-#[derive(Clone, Copy)]
-pub(crate) struct WaitBudget {
-    pub(crate) until: Moment,
-    /// It does not join a load that ends sooner.
-    pub(crate) min_until: Moment,
-    /// Whether it joins loads that began before it asked.
-    pub(crate) joins_older: bool,
-}
-
-impl WaitBudget {
-    pub(crate) fn new(now: Moment, time: Duration) -> Self {
-        Self { until: now.after(time), min_until: Moment::default(), joins_older: true }
-    }
-
-    /// What is left of it after a load that ended by its starter's deadline; nothing where its own is over as well.
-    ///
-    /// From now on it joins only loads that have half of its own time left: so readers with little time can't cut it short
-    /// for ever, and a crowd with a little more time each does not start a load each.
-    pub(crate) fn after_starter_deadline(self, starter_deadline: Moment, now: Moment) -> Option<Self> {
-        let left = self.until.since(now.max(starter_deadline));
-        (left > DEADLINE_MARGIN).then(|| Self { min_until: now.after(left / 2), ..self })
-    }
-}
-
 impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// Answers from memory where the contract and the consistency requirement allow it, and from the origin otherwise.
     pub async fn read(&self, read: &Read<O::Call>) -> Result<Answer, Overload> {
@@ -133,7 +110,9 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         // Before the epoch is looked at: a process that is verified now has ended all epochs that were acknowledged before.
         let joins_older = self.is_verified();
         let (asked, first_newer) = (self.0.validity.now(), self.0.flights.next_serial());
-        let mut budget = WaitBudget { joins_older, ..WaitBudget::new(self.0.world.now(), read.wait_budget) };
+        let needs_origin = read.consistency == ConsistencyRequirement::Strong;
+        let budget = WaitBudget::new(self.0.world.now(), read.wait_budget);
+        let mut budget = WaitBudget { joins_older, needs_origin, ..budget };
         let why = match self.lookup(read) {
             Lookup::Answer(answer) => {
                 self.refresh_early(read, &answer);
@@ -157,8 +136,10 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
                 }
             };
             let Some(outcome) = self.wait(waiter).await else { return Ok(lost(why)) };
-            let further = outcome.starter_deadline.and_then(|at| budget.after_starter_deadline(at, self.0.world.now()));
-            if let Some(further) = further {
+            if let Some(answer) = self.shared_answer(read, &outcome) {
+                return Ok(Answer { collapsed, ..answer });
+            }
+            if let Some(further) = self.further(budget, &outcome) {
                 budget = further;
                 continue;
             }
@@ -173,6 +154,26 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
                 return Ok(Answer { lease, ..self.loaded_answer(read, &outcome, why, collapsed) });
             }
         }
+    }
+
+    /// What a flight found in the second level, where it will do for this reader.
+    fn shared_answer(&self, read: &Read<O::Call>, outcome: &LoadOutcome) -> Option<Answer> {
+        match self.is_to_be_judged(outcome).then(|| self.look_at(read, &outcome.entry)) {
+            Some(Lookup::Answer(answer)) => Some(answer),
+            _ => None,
+        }
+    }
+
+    fn is_to_be_judged(&self, outcome: &LoadOutcome) -> bool {
+        outcome.is_shared && self.0.rules.second_level.waiters_judge
+    }
+
+    /// For whom the outcome of a flight is none of his: what he waits for then.
+    fn further(&self, budget: WaitBudget, outcome: &LoadOutcome) -> Option<WaitBudget> {
+        if self.is_to_be_judged(outcome) {
+            return Some(WaitBudget { needs_origin: true, ..budget });
+        }
+        outcome.starter_deadline.and_then(|at| budget.after_starter_deadline(at, self.0.world.now()))
     }
 
     pub(crate) async fn wait(&self, mut waiter: Waiter) -> Option<Arc<LoadOutcome>> {
@@ -196,21 +197,26 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             return Lookup::Load(Outcome::Request);
         }
         let Some(entry) = self.0.store.get(&read.key) else { return Lookup::Load(Outcome::Miss) };
+        self.look_at(read, &entry)
+    }
+
+    /// What an entry is to a reader.
+    fn look_at(&self, read: &Read<O::Call>, entry: &Entry) -> Lookup {
         let now = self.0.world.now();
         let usability = entry.usability(&read.policy, read.consistency, now);
-        let Judged { is_valid, lease } = self.judge(read.lease.as_ref(), &entry, usability == Usability::Fresh, true);
+        let Judged { is_valid, lease } = self.judge(read.lease.as_ref(), entry, usability == Usability::Fresh, true);
         if !is_valid {
             return Lookup::Load(Outcome::Stale);
         }
         let cooling_down = entry.is_cooling_down(now);
         match usability {
-            Usability::Fresh => Lookup::Answer(Answer { lease, ..self.hit(read, &entry, None) }),
+            Usability::Fresh => Lookup::Answer(Answer { lease, ..self.hit(read, entry, None) }),
             Usability::WhileRevalidating if !cooling_down => {
-                Lookup::Revalidate(self.hit(read, &entry, Some(Stale::Revalidating)))
+                Lookup::Revalidate(self.hit(read, entry, Some(Stale::Revalidating)))
             }
             // The origin failed a moment ago: asking it again for each reader would keep it down.
             Usability::WhileRevalidating | Usability::IfError if cooling_down => {
-                Lookup::Answer(self.hit(read, &entry, Some(Stale::OriginFailed)))
+                Lookup::Answer(self.hit(read, entry, Some(Stale::OriginFailed)))
             }
             _ => Lookup::Load(Outcome::Stale),
         }
@@ -268,7 +274,9 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
                 Joining::Ignore => {}
             }
         }
-        let handle = self.0.flights.start(&mut shard, self.flight_start(read, budget.until, false))?;
+        let looks = self.looks_into_second_level(budget.needs_origin);
+        let start = FlightStart { looks, ..self.flight_start(read, budget.until, false) };
+        let handle = self.0.flights.start(&mut shard, start)?;
         let waiter = self.0.flights.wait_for(read.key, &handle.flight);
         Ok((FlightAccess::Wait { waiter, collapsed: false }, Some(handle)))
     }
@@ -284,7 +292,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let age = self.0.world.now().since(flight.started);
         let is_newer = flight.serial >= first_newer;
         let is_first = rules.first_time_joins_nothing && self.is_first_lease_time(flight.started);
-        if !rules.shared_flights || !holds || is_first || flight.until < budget.min_until {
+        let may_not_do = flight.looks && budget.needs_origin;
+        if !rules.shared_flights || !holds || is_first || may_not_do || flight.until < budget.min_until {
             return Joining::Ignore;
         }
         let may_be_older = budget.joins_older || !rules.older_loads_joined_if_verified;
@@ -310,13 +319,19 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             started: self.0.world.now(),
             until,
             tags: Arc::clone(&read.tags),
+            looks: false,
             of: None,
             background,
         }
     }
 
     pub(crate) fn spawn(&self, read: &Read<O::Call>, handle: FlightHandle) {
-        self.0.world.spawn(load::run(self.clone(), handle, read.policy, read.call.clone()));
+        let (engine, policy, call) = (self.clone(), read.policy, read.call.clone());
+        if handle.flight.looks {
+            self.0.world.spawn(second_level::run(engine, handle, policy, read.consistency, call));
+        } else {
+            self.0.world.spawn(load::run(engine, handle, policy, call));
+        }
     }
 
     /// A load that nobody shares, and whose answer is not stored.

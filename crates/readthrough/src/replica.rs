@@ -18,7 +18,7 @@
 //!    The log looks once more whether the counter is unchanged.
 //! 6. **Anew.** Another incarnation of the log, a gap, a trimmed beginning, or a record that the log has lost: everything that was
 //!    loaded is dropped, and a first lease time of d begins, in which nothing is acknowledged, granted, joined or kept: replicas on
-//!    another log are over then.
+//!    another log are over then. What the log still has is read from its beginning.
 //!
 //! A replica does one thing at a time with the log, so it sees registers in the order in which they were committed. A process
 //! that is alone has no lease: it is verified for ever, and its register is empty.
@@ -294,20 +294,25 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
             engine.verified_until(until);
         }
         state.see(&verified.members, now);
-        if state.continues(verified, rules) {
+        let is_anew = !state.continues(verified, rules);
+        if is_anew {
+            if rules.first_time_on_another_log {
+                engine.begin_first_lease_time(now.after(self.lease()));
+            }
+            // What the log still has is read all the same: by it values of the second level are judged.
+            engine.0.validity.begin_log(verified.incarnation, verified.before());
+            state.begin_anew(verified, engine.end_all_epochs(None));
+            self.0.incarnation.store(Arc::new(verified.incarnation));
+        }
+        if !is_anew || state.are_next(&verified.records) {
             for record in &verified.records {
+                engine.0.validity.reach(record);
                 let everything = record.is_flush.then(|| engine.end_all_epochs(record.writer));
                 let tags = engine.end_epochs(&record.tags, record.writer);
                 let leased = everything.into_iter().chain(tags.iter().copied()).max().unwrap_or_default();
                 state.applied(record, if rules.confirmed_after_leases { leased } else { now });
                 applied.push(Applied { number: record.number, everything, tags });
             }
-        } else {
-            if rules.first_time_on_another_log {
-                engine.begin_first_lease_time(now.after(self.lease()));
-            }
-            state.begin_anew(verified, engine.end_all_epochs(None));
-            self.0.incarnation.store(Arc::new(verified.incarnation));
         }
         if let Some(lease) = self.0.lease {
             state.note_head(now, lease);

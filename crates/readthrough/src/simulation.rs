@@ -22,6 +22,8 @@ mod replica_schedules;
 mod replicas;
 mod run;
 mod schedules;
+mod second_level;
+mod second_level_schedules;
 pub(crate) mod scheduler;
 mod seeds;
 mod sender;

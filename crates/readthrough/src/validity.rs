@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use crate::key::Tag;
+use crate::log::Record;
+use crate::log_history::History;
+use crate::position::Position;
+use crate::shared_value::{Rules, SharedMiss};
 
 /// Many shards, so that hits of different tags seldom meet.
 const SHARDS: usize = 64;
@@ -19,6 +23,7 @@ pub(crate) struct Epoch(u64);
 /// The record of invalidations. Bounded: what it forgets it takes as invalidated.
 #[derive(Debug)]
 pub(crate) struct Validity {
+    history: RwLock<History>,
     current: AtomicU64,
     everything: AtomicU64,
     shards: Box<[RwLock<Shard>]>,
@@ -30,6 +35,7 @@ impl Validity {
         let shards = SHARDS.min(capacity.max(1));
         let shard = || RwLock::new(Shard::new(capacity.div_ceil(shards), floor));
         Self {
+            history: RwLock::default(),
             // Epoch 0 is before every load, so that nothing counts as invalidated at the start.
             current: AtomicU64::new(1),
             everything: AtomicU64::new(0),
@@ -44,9 +50,10 @@ impl Validity {
 
     /// Kills what was loaded under a tag so far. Holds for every look that starts after this returns.
     pub(crate) fn invalidate(&self, tag: Tag) {
+        let number = self.position().map_or(0, |position| position.number);
         let mut shard = self.shard(tag).write().unwrap_or_else(PoisonError::into_inner);
         // The epoch ends under the lock: so the records of a shard only ever move forward.
-        shard.record(tag, self.end_epoch());
+        shard.record(tag, Last { epoch: self.end_epoch(), number });
     }
 
     /// Kills everything that was loaded so far. Not what was put: of that, no invalidation can have been missed.
@@ -63,8 +70,39 @@ impl Validity {
     pub(crate) fn tags_hold(&self, tags: &[Tag], since: Epoch) -> bool {
         tags.iter().all(|tag| {
             let shard = self.shard(*tag).read().unwrap_or_else(PoisonError::into_inner);
-            shard.last(*tag) < since.0
+            shard.last(*tag).epoch < since.0
         })
+    }
+
+    /// A log begins here: what comes after this number will be read. Its mark, where that is known.
+    pub(crate) fn begin_log(&self, log: u128, before: (u64, Option<u64>)) {
+        let mut history = self.history.write().unwrap_or_else(PoisonError::into_inner);
+        *history = History::begin(log, before);
+        for shard in &self.shards {
+            shard.write().unwrap_or_else(PoisonError::into_inner).forget_numbers();
+        }
+    }
+
+    /// A record was read: now its epochs are to be ended.
+    pub(crate) fn reach(&self, record: &Record) {
+        self.history.write().unwrap_or_else(PoisonError::into_inner).reach(record);
+    }
+
+    /// How much of which log was read: what starts now has seen all of that.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.history.read().unwrap_or_else(PoisonError::into_inner).position()
+    }
+
+    /// Whether nothing of this was invalidated by a later number than this one, as far as is known.
+    pub(crate) fn holds_since(&self, tags: &[Tag], since: Position, rules: Rules) -> Result<(), SharedMiss> {
+        let history = self.history.read().unwrap_or_else(PoisonError::into_inner);
+        history.knows(since, rules)?;
+        let holds = history.has_not_flushed(since)
+            && tags.iter().all(|tag| {
+                let shard = self.shard(*tag).read().unwrap_or_else(PoisonError::into_inner);
+                shard.last(*tag).number <= since.number
+            });
+        if holds || !rules.judged { Ok(()) } else { Err(SharedMiss::Invalidated) }
     }
 
     fn end_epoch(&self) -> u64 {
@@ -77,41 +115,54 @@ impl Validity {
     }
 }
 
+/// When a tag was invalidated last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Last {
+    epoch: u64,
+    /// Of the log's record.
+    number: u64,
+}
+
 #[derive(Debug)]
 struct Shard {
     capacity: usize,
     floor_rises: bool,
-    floor: u64,
-    epochs: HashMap<Tag, u64>,
+    floor: Last,
+    tags: HashMap<Tag, Last>,
     oldest: BTreeMap<u64, Tag>,
 }
 
 impl Shard {
     fn new(capacity: usize, floor_rises: bool) -> Self {
-        Self { capacity, floor_rises, floor: 0, epochs: HashMap::new(), oldest: BTreeMap::new() }
+        Self { capacity, floor_rises, floor: Last::default(), tags: HashMap::new(), oldest: BTreeMap::new() }
     }
 
-    fn last(&self, tag: Tag) -> u64 {
-        self.epochs.get(&tag).copied().unwrap_or(self.floor)
+    fn last(&self, tag: Tag) -> Last {
+        self.tags.get(&tag).copied().unwrap_or(self.floor)
     }
 
-    fn record(&mut self, tag: Tag, epoch: u64) {
-        if let Some(before) = self.epochs.insert(tag, epoch) {
-            self.oldest.remove(&before);
+    fn record(&mut self, tag: Tag, last: Last) {
+        if let Some(before) = self.tags.insert(tag, last) {
+            self.oldest.remove(&before.epoch);
         }
-        self.oldest.insert(epoch, tag);
-        while self.epochs.len() > self.capacity {
+        self.oldest.insert(last.epoch, tag);
+        while self.tags.len() > self.capacity {
             self.forget_oldest();
         }
     }
 
     /// Raises the floor to what is forgotten: entries from before die, so that none of them can come back to life.
     fn forget_oldest(&mut self) {
-        if let Some((epoch, tag)) = self.oldest.pop_first() {
-            self.epochs.remove(&tag);
-            if self.floor_rises {
-                self.floor = epoch;
-            }
+        let Some(last) = self.oldest.pop_first().and_then(|(_, tag)| self.tags.remove(&tag)) else { return };
+        if self.floor_rises {
+            self.floor = last;
+        }
+    }
+
+    /// They are of another log, or from before the oldest that is known.
+    fn forget_numbers(&mut self) {
+        for last in self.tags.values_mut().chain([&mut self.floor]) {
+            last.number = 0;
         }
     }
 }
@@ -158,7 +209,7 @@ mod tests {
         for n in 0..10_000 {
             validity.invalidate(Tag::named(&format!("product/{n}")));
         }
-        let known = |shard: &RwLock<Shard>| shard.read().unwrap().epochs.len();
+        let known = |shard: &RwLock<Shard>| shard.read().unwrap().tags.len();
         assert!(validity.shards.iter().map(known).sum::<usize>() <= 128);
     }
 }

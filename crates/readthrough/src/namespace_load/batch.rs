@@ -10,8 +10,8 @@ use crate::flight::FlightHandle;
 use crate::limits::Overload;
 use crate::namespace::Namespace;
 use crate::origin::Origin;
-use crate::read::WaitBudget;
 use crate::store::Store;
+use crate::wait_budget::WaitBudget;
 use crate::world::{Moment, World};
 
 /// A key whose load has started, and how it is loaded.

@@ -114,11 +114,15 @@ impl State {
 
     /// Whether what was read follows what was read before.
     pub(super) fn continues(&self, verified: &Verified, rules: &Rules) -> bool {
-        let are_next = || (self.seen + 1..).zip(&verified.records).all(|(next, record)| next == record.number);
         let has_all = verified.oldest <= self.seen + 1 && verified.head >= self.seen;
-        let is_whole = !rules.gap_begins_anew || (has_all && are_next());
+        let is_whole = !rules.gap_begins_anew || (has_all && self.are_next(&verified.records));
         let has_seen = !rules.lost_record_begins_anew || verified.has_seen;
         self.log == Some(verified.incarnation) && is_whole && has_seen
+    }
+
+    /// Whether nothing is missing between what was read before and these.
+    pub(super) fn are_next(&self, records: &[Record]) -> bool {
+        (self.seen + 1..).zip(records).all(|(next, record)| next == record.number)
     }
 
     /// A record is applied.
@@ -127,11 +131,12 @@ impl State {
         self.unconfirmed.push_back((record.number, over));
     }
 
-    /// All numbers up to the head are dealt with when everything that was leased is over.
+    /// All numbers before the oldest record are dealt with when everything that was leased is over.
     pub(super) fn begin_anew(&mut self, verified: &Verified, over: Moment) {
+        let (before, mark) = verified.before();
         (self.log, self.confirmed) = (Some(verified.incarnation), 0);
-        (self.seen, self.seen_mark) = (verified.head, verified.head_mark);
-        self.unconfirmed = VecDeque::from([(verified.head, over)]);
+        (self.seen, self.seen_mark) = (before, mark.unwrap_or_default());
+        self.unconfirmed = VecDeque::from([(before, over)]);
         // These numbers may be of another log.
         self.pending.clear();
         self.heads.clear();

@@ -10,8 +10,8 @@ use super::process::{ClockKind, Process, after};
 use super::replica_process::{Sender, SimulatedReplica};
 use crate::near::Near;
 use crate::{
-    Answer, ConsistencyRequirement, Engine, Lease, LeaseHolder, LeaseRequest, MemoryStore, NearLimits, Read, Store,
-    World, own_wait,
+    Answer, ConsistencyRequirement, Engine, Lease, LeaseHolder, LeaseRequest, MemoryStore, Moment, NearLimits, Read,
+    Store, World, own_wait,
 };
 
 /// One process of the cache service.
@@ -45,12 +45,14 @@ impl CacheProcess {
         "eviction of all entries"
     }
 
-    pub(super) async fn read(&self, read: &Read<u8>) -> Option<Answer> {
+    /// An answer, and when it was given.
+    pub(super) async fn read(&self, read: &Read<u8>) -> Option<(Answer, Moment)> {
         self.process.turn().await?;
         let answer = self.engine.read(read).await.ok()?;
+        let answered = self.process.true_now();
         let lease = answer.lease.clone().filter(|_| !self.lingers.load(Ordering::Relaxed));
         self.process.turn().await?;
-        Some(Answer { lease, ..answer })
+        Some((Answer { lease, ..answer }, answered))
     }
 }
 
@@ -117,7 +119,7 @@ impl Gateway {
         self.process.turn().await?;
         let (sample, from) = match self.near.get(&object, consistency) {
             Some(hit) => {
-                self.check_age(&hit.value, hit.age);
+                self.check_age(&hit.value, hit.age, self.mesh.world.now());
                 (*hit.value, "near")
             }
             None => (self.ask(object, consistency).await?, "cache"),
@@ -135,8 +137,8 @@ impl Gateway {
         Some(())
     }
 
-    fn check_age(&self, sample: &Sample, told: Duration) {
-        let age = self.mesh.world.now().since(sample.at);
+    fn check_age(&self, sample: &Sample, told: Duration, at: Moment) {
+        let age = at.since(sample.at);
         let holds = age <= with_clock_error(told);
         self.mesh.truth.lock().unwrap().ensure(holds, || format!("I9: {sample:?} is {age:?} old, and said {told:?}"));
     }
@@ -147,11 +149,12 @@ impl Gateway {
         let read = request(object, consistency, self.near.is_wanted(&object, MAX_LEASE).then_some(wish));
         let asked = self.near.begin();
         self.carry(&cache).await?;
-        let answer = cache.read(&read).await?;
+        let (answer, answered) = cache.read(&read).await?;
         self.carry(&cache).await?;
         self.process.turn().await?;
         self.near.observe(asked, cache.origin());
         let sample = decode(&answer.load.ok()?);
+        self.check_age(&sample, answer.age, answered);
         if let Some(granted) = answer.lease {
             let left = answer.lifetime.saturating_sub(answer.age);
             let lease = Lease { duration: granted.duration, age: answer.age, left, tags: (*granted.tags).into() };

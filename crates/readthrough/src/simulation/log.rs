@@ -90,6 +90,11 @@ impl Database {
         self.stored.lock().unwrap().news
     }
 
+    /// The newest mark.
+    pub(super) fn mark(&self) -> u64 {
+        self.stored.lock().unwrap().mark
+    }
+
     pub(super) fn head(&self) -> u64 {
         self.stored.lock().unwrap().head
     }
@@ -158,7 +163,7 @@ impl Database {
         stored.members.values().filter(|(_, at)| counts(*at)).map(|(member, _)| *member).collect()
     }
 
-    fn append(&self, batches: &[Invalidation]) -> Appended {
+    pub(super) fn append(&self, batches: &[Invalidation]) -> Appended {
         let members = self.members();
         let mut guard = self.stored.lock().unwrap();
         let now = self.wall(&guard);

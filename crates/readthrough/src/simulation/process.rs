@@ -124,6 +124,11 @@ impl Process {
         *self.meanwhile.lock().unwrap() = None;
     }
 
+    /// The true moment, whatever the process's clock shows.
+    pub(super) fn true_now(&self) -> Moment {
+        self.world.now()
+    }
+
     /// A true moment, as the process's clock shows it.
     fn own(&self, at: Moment) -> Moment {
         Moment(at.0 / 1_000 * self.rate)

@@ -3,7 +3,7 @@
 //! delayed.
 
 mod failover;
-mod schedule;
+pub(super) mod schedule;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -15,6 +15,7 @@ use super::log::Database;
 use super::mesh::{Mesh, Variant};
 use super::replica_process::REPLICA_LEASE;
 use super::scheduler::{Rng, Scheduler};
+use super::second_level::SharedServer;
 use super::seeds::{Broken, Run, Script, every_seed, play};
 use crate::engine::Rules;
 use crate::replica;
@@ -28,6 +29,7 @@ struct ReplicaRun {
     scheduler: Scheduler,
     mesh: Mesh,
     database: Database,
+    second_level: Option<SharedServer>,
     replicas: Vec<Arc<CacheProcess>>,
     /// Those that a rolling restart has not come to.
     to_roll: Vec<Arc<CacheProcess>>,
@@ -37,7 +39,7 @@ struct ReplicaRun {
 }
 
 /// Runs a script; near hits and acknowledged writes, or the first broken invariant.
-fn simulate(script: &Script, variant: Variant) -> Result<(u64, u64), Broken> {
+pub(super) fn simulate(script: &Script, variant: Variant) -> Result<(u64, u64), Broken> {
     let mut run = ReplicaRun::begin(script, variant);
     play(script, &mut run)?;
     let truth = run.mesh.truth.lock().unwrap();
@@ -72,7 +74,10 @@ impl ReplicaRun {
         let database = Database::new(&mesh.world, variant.log, REPLICA_LEASE);
         let scheduler = Scheduler::new(mesh.world.clone());
         let (replicas, to_roll, gateways, readers) = (Vec::new(), Vec::new(), Vec::new(), VecDeque::new());
-        let mut run = Self { scheduler, mesh, database, replicas, to_roll, gateways, readers, lives: 100 };
+        // Every other one has a second level.
+        let second_level = (script.seed % 2 == 1).then(|| SharedServer::new(&mesh.world));
+        let mut run =
+            Self { scheduler, mesh, database, second_level, replicas, to_roll, gateways, readers, lives: 100 };
         (0..REPLICAS).for_each(|_| run.start_replica());
         (0..2).for_each(|_| run.start_gateway());
         run
@@ -81,7 +86,11 @@ impl ReplicaRun {
     fn start_replica(&mut self) {
         self.lives += 1;
         let rate = rate(&self.mesh.world.rng);
-        self.replicas.push(CacheProcess::start_replica(&self.mesh, &self.database, self.lives, rate));
+        let replica = CacheProcess::start_replica(&self.mesh, &self.database, self.lives, rate);
+        if let Some(second_level) = &self.second_level {
+            second_level.attach(&self.mesh, &replica);
+        }
+        self.replicas.push(replica);
         self.show_replicas();
     }
 
@@ -147,6 +156,7 @@ impl ReplicaRun {
         let (gateway, object) = (self.gateway(), self.object());
         let consistency = match self.mesh.world.rng.below(20) {
             0 => ConsistencyRequirement::Strong,
+            1 => ConsistencyRequirement::MaxStaleness(Duration::from_millis(self.mesh.world.rng.below(300))),
             _ => ConsistencyRequirement::MinimizeLatency,
         };
         let reader = self.scheduler.add(Box::pin(async move {
@@ -269,10 +279,20 @@ fn same_seed_replays_same_run_of_replicas() {
     assert!(once.0 > 30 && once.1 > 5, "a run that shows little: {once:?}");
 }
 
+/// What a seed finds in its second level.
+#[test]
+fn replicas_find_what_others_loaded_in_their_second_level() {
+    let script = Script::whole(7);
+    let mut run = ReplicaRun::begin(&script, Variant::ALL);
+    play(&script, &mut run).expect("the invariants hold");
+    let found = run.second_level.expect("an odd seed has one").found();
+    assert!(found > 5, "a run that shows little: {found}");
+}
+
 /// Without a rule, one of a few seeds breaks the promise. What random schedules meet too seldom is directed
 /// (`replica_schedules`).
 fn assert_fails(variant: Variant) {
-    let broken = (0..100).find_map(|seed| simulate(&Script::whole(seed), variant).err()).expect("nothing was noticed");
+    let broken = (0..500).find_map(|seed| simulate(&Script::whole(seed), variant).err()).expect("nothing was noticed");
     assert_eq!(broken.invariant(), "I6", "{}", broken.told);
 }
 

@@ -15,9 +15,9 @@ use crate::simulation::scheduler::{Rng, Scheduler, Simulated};
 use crate::{ConsistencyRequirement, World};
 
 const LATENCY: ConsistencyRequirement = ConsistencyRequirement::MinimizeLatency;
-pub(super) const OBJECT: u8 = 0;
+pub(in crate::simulation) const OBJECT: u8 = 0;
 
-pub(super) struct Schedule {
+pub(in crate::simulation) struct Schedule {
     scheduler: Scheduler,
     pub mesh: Mesh,
     pub database: Database,
@@ -29,7 +29,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// With clock rates in thousandths of both replicas. First lease times are over, and the log knows its senders.
-    pub(super) fn begin(variant: Variant, seed: u64, [near_writer, near_reader]: [u64; 2]) -> Self {
+    pub(in crate::simulation) fn begin(variant: Variant, seed: u64, [near_writer, near_reader]: [u64; 2]) -> Self {
         let world = Simulated::begin(Rng::seeded(seed));
         let network = Network { world: world.clone(), is_calm: true };
         let database = Database::new(&world, variant.log, REPLICA_LEASE);
@@ -56,7 +56,7 @@ impl Schedule {
     }
 
     /// The same with an answer in the second replica, which was verified just now and does so no more by itself.
-    pub(super) fn with_answer(variant: Variant, rates: [u64; 2]) -> Self {
+    pub(in crate::simulation) fn with_answer(variant: Variant, rates: [u64; 2]) -> Self {
         let mut schedule = Self::begin(variant, 0, rates);
         schedule.read();
         schedule.near_reader.replica().is_idle.store(true, Ordering::Relaxed);
@@ -65,7 +65,7 @@ impl Schedule {
     }
 
     /// Lets time pass, while everything goes on.
-    pub(super) fn pass(&mut self, time: Duration) {
+    pub(in crate::simulation) fn pass(&mut self, time: Duration) {
         let until = self.mesh.world.now().after(time);
         while self.mesh.world.now() < until {
             for _ in 0..200 {
@@ -78,7 +78,10 @@ impl Schedule {
     }
 
     /// Runs something to its end.
-    pub(super) fn run<T: Send + 'static>(&mut self, task: impl Future<Output = T> + Send + 'static) -> T {
+    pub(in crate::simulation) fn run<T: Send + 'static>(
+        &mut self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> T {
         let result = self.start(task);
         loop {
             if let Some(result) = result.lock().unwrap().take() {
@@ -89,7 +92,7 @@ impl Schedule {
     }
 
     /// Begins something that goes on beside what follows; where its result will be.
-    pub(super) fn start<T: Send + 'static>(
+    pub(in crate::simulation) fn start<T: Send + 'static>(
         &mut self,
         task: impl Future<Output = T> + Send + 'static,
     ) -> Arc<Mutex<Option<T>>> {
@@ -102,22 +105,22 @@ impl Schedule {
         result
     }
 
-    pub(super) fn read(&mut self) {
+    pub(in crate::simulation) fn read(&mut self) {
         self.read_at(&Arc::clone(&self.reader));
     }
 
-    pub(super) fn read_at(&mut self, gateway: &Arc<Gateway>) {
+    pub(in crate::simulation) fn read_at(&mut self, gateway: &Arc<Gateway>) {
         let read = Arc::clone(gateway).read(OBJECT, LATENCY);
         self.run(read);
     }
 
-    pub(super) fn write(&mut self, object: u8) {
+    pub(in crate::simulation) fn write(&mut self, object: u8) {
         let write = Arc::clone(&self.writer).write_logged(object, false);
         self.run(write);
     }
 
     /// A read that goes on beside what follows; not before its load has read the truth.
-    pub(super) fn begin_load(&mut self) {
+    pub(in crate::simulation) fn begin_load(&mut self) {
         let before = self.mesh.truth.lock().unwrap().samples;
         self.start(Arc::clone(&self.reader).read(OBJECT, LATENCY));
         while self.mesh.truth.lock().unwrap().samples == before {
@@ -126,7 +129,7 @@ impl Schedule {
     }
 
     /// A write that goes on beside what follows; not before its batch has a number.
-    pub(super) fn begin_write(&mut self) -> Arc<Mutex<Option<bool>>> {
+    pub(in crate::simulation) fn begin_write(&mut self) -> Arc<Mutex<Option<bool>>> {
         let (write, head) = (Arc::clone(&self.writer).write_logged(OBJECT, false), self.database.head());
         let write = async move { write.await.is_some() };
         let written = self.start(write);
@@ -137,17 +140,17 @@ impl Schedule {
     }
 
     /// The second replica verifies.
-    pub(super) fn verify(&mut self) {
+    pub(in crate::simulation) fn verify(&mut self) {
         let replica = self.near_reader.replica().replica.clone();
         self.run(async move { replica.verify().await }).unwrap();
     }
 
-    pub(super) fn verdict(&self) -> Result<(), String> {
+    pub(in crate::simulation) fn verdict(&self) -> Result<(), String> {
         self.mesh.truth.lock().unwrap().broken.take().map_or(Ok(()), Err)
     }
 
     /// What the second replica has in its memory now, held against the truth.
-    pub(super) fn look_into_memory(&self) -> impl FnOnce() + Send + use<> {
+    pub(in crate::simulation) fn look_into_memory(&self) -> impl FnOnce() + Send + use<> {
         let (engine, truth) = (self.near_reader.engine.clone(), Arc::clone(&self.mesh.truth));
         move || {
             let Some(Ok(answer)) = engine.read(&request(OBJECT, LATENCY, None)).now_or_never() else { return };
