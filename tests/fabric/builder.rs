@@ -157,11 +157,6 @@ impl Builder {
         self
     }
 
-    /// Where a part will serve.
-    pub fn address(&self, part: Part) -> SocketAddr {
-        self.addresses.of(part).0
-    }
-
     /// Puts the cache's own services behind the gateway, as the upstream `cache`.
     pub fn cache_fronted(mut self) -> Self {
         self.is_cache_fronted = true;

@@ -76,7 +76,11 @@ impl Callers {
         let channel = Endpoint::from_shared(fabric.auth.url())?.connect_lazy();
         let bearer = Bearer::new(&fabric.token(OPERATOR).await?)?;
         let mut tokens = TokenServiceClient::new(channel.clone());
-        let grant = Grant::Password(PasswordGrant { name: PERSON.to_owned(), password: PASSWORD.to_owned() });
+        let grant = Grant::Password(PasswordGrant {
+            name: PERSON.to_owned(),
+            password: PASSWORD.to_owned(),
+            ..PasswordGrant::default()
+        });
         let login = tokens.issue(IssueRequest { grant: Some(grant) }).await?.into_inner();
         let told = Told { refresh: login.refresh_token, ..Told::default() };
         let callers = Self {
@@ -122,7 +126,11 @@ impl Callers {
     }
 
     async fn log_in(&mut self, (client_id, client_secret): (String, String)) -> Result<String, Status> {
-        let grant = Grant::ClientCredentials(ClientCredentialsGrant { client_id, client_secret });
+        let grant = Grant::ClientCredentials(ClientCredentialsGrant {
+            client_id,
+            client_secret,
+            ..ClientCredentialsGrant::default()
+        });
         Ok(self.tokens.issue(IssueRequest { grant: Some(grant) }).await?.into_inner().access_token)
     }
 

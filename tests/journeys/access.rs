@@ -23,11 +23,13 @@ enum Who {
     Anybody,
     /// Whoever has a good token. What else it takes, the handler asks: the cache's own tests show that for namespaces.
     Known,
+    /// Every person, and no program.
+    Person,
     /// Whoever holds this permission.
     Holder(&'static str),
 }
 
-use Who::{Anybody, Holder, Known};
+use Who::{Anybody, Holder, Known, Person};
 
 /// Methods, and who may call them.
 type Rows = &'static [(&'static str, Who)];
@@ -57,9 +59,18 @@ const GATEWAY_ADMIN: Rows = &[
 const AUTH: Rows = &[
     ("accord.auth.v1.AccessService/Check", Holder("accord.auth.check")),
     ("accord.auth.v1.AccessService/Explain", Holder("accord.auth.check")),
+    ("accord.auth.v1.AccountService/ChangePassword", Anybody),
+    ("accord.auth.v1.AccountService/ConfirmSecondFactor", Person),
+    ("accord.auth.v1.AccountService/EndOwnSession", Person),
+    ("accord.auth.v1.AccountService/EnrollSecondFactor", Person),
+    ("accord.auth.v1.AccountService/ListOwnSessions", Person),
+    ("accord.auth.v1.AccountService/RemoveSecondFactor", Person),
+    ("accord.auth.v1.AccountService/ResetPassword", Anybody),
     ("accord.auth.v1.AdminService/AddClient", Holder("accord.auth.admin")),
     ("accord.auth.v1.AdminService/AddPrincipal", Holder("accord.auth.admin")),
     ("accord.auth.v1.AdminService/ChangeRoles", Holder("accord.auth.admin")),
+    ("accord.auth.v1.AdminService/CreateResetCode", Holder("accord.auth.admin")),
+    ("accord.auth.v1.AdminService/DropSecondFactor", Holder("accord.auth.admin")),
     ("accord.auth.v1.AdminService/EndSession", Holder("accord.auth.admin")),
     ("accord.auth.v1.AdminService/GetPrincipal", Holder("accord.auth.admin")),
     ("accord.auth.v1.AdminService/ListAuditEntries", Holder("accord.auth.admin")),
@@ -120,6 +131,11 @@ async fn every_served_method_is_open_to_whom_the_table_says_and_to_nobody_else()
                 Known => {
                     assert_eq!(nobody.0, (Code::Unauthenticated, "CREDENTIAL_MISSING".to_owned()), "{seen}");
                     assert!(stranger.passed() && holder.passed(), "{seen}");
+                }
+                Person => {
+                    assert_eq!(nobody.0, (Code::Unauthenticated, "CREDENTIAL_MISSING".to_owned()), "{seen}");
+                    assert!(stranger.passed(), "{seen}");
+                    assert_eq!(holder.0, (Code::PermissionDenied, "PRINCIPAL_KIND_REFUSED".to_owned()), "{seen}");
                 }
                 Holder(_) => {
                     assert_eq!(nobody.0, (Code::Unauthenticated, "CREDENTIAL_MISSING".to_owned()), "{seen}");
@@ -197,7 +213,7 @@ impl Tokens {
     async fn try_all(&self, address: SocketAddr, method: &str, who: Who) -> Result<[Tried; 3]> {
         let holder = match who {
             Holder(permission) if permission.starts_with("catalog.") => &self.editor,
-            Holder("accord.auth.exchange") => &self.workload,
+            Holder("accord.auth.exchange") | Person => &self.workload,
             Holder(_) | Anybody | Known => &self.operator,
         };
         Ok([

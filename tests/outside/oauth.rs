@@ -31,7 +31,11 @@ async fn refresh_token(fabric: &Fabric) -> Result<String> {
     let password = file(fabric, "lea.password");
     std::fs::write(&password, PASSWORD)?;
     fabric.manage(&["principal", "add", "lea", "--role", "catalog-reader", "--password-file", &password]).await?;
-    let grant = Grant::Password(PasswordGrant { name: "lea".to_owned(), password: PASSWORD.to_owned() });
+    let grant = Grant::Password(PasswordGrant {
+        name: "lea".to_owned(),
+        password: PASSWORD.to_owned(),
+        ..PasswordGrant::default()
+    });
     let mut tokens = TokenServiceClient::new(fabric.auth.channel()?);
     Ok(tokens.issue(IssueRequest { grant: Some(grant) }).await?.into_inner().refresh_token)
 }

@@ -8,6 +8,7 @@ pub mod denial;
 // What callers ask for.
 pub(crate) mod client;
 pub(crate) mod login;
+pub(crate) mod account;
 mod refresh;
 pub(crate) mod access;
 pub(crate) mod admit;
@@ -21,6 +22,7 @@ pub mod key_rotation;
 
 // What these are made with.
 pub(crate) mod throttle;
+mod totp;
 pub(crate) mod password;
 pub mod issue;
 pub mod scope;

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use accord_api::{
     FILE_DESCRIPTOR_SET,
     accord::auth::v1::{
-        access_service_server::AccessServiceServer, admin_service_server::AdminServiceServer,
-        key_service_server::KeyServiceServer, revocation_service_server::RevocationServiceServer,
-        token_service_server::TokenServiceServer,
+        access_service_server::AccessServiceServer, account_service_server::AccountServiceServer,
+        admin_service_server::AdminServiceServer, key_service_server::KeyServiceServer,
+        revocation_service_server::RevocationServiceServer, token_service_server::TokenServiceServer,
     },
 };
 use accord_mesh::guard::{self, Guard, GuardedServer};
@@ -20,7 +20,8 @@ use crate::{
     domain::auth::Auth,
     ext_authz, maintenance, oauth,
     service::{
-        access::Access, admin::Administration, guard::LocalDecider, key::Keys, revocation::Revocations, token::Tokens,
+        access::Access, account::Accounts, admin::Administration, guard::LocalDecider, key::Keys,
+        revocation::Revocations, token::Tokens,
     },
 };
 
@@ -30,6 +31,7 @@ const SERVICES: &[&str] = &[
     "accord.auth.v1.AccessService",
     "accord.auth.v1.KeyService",
     "accord.auth.v1.AdminService",
+    "accord.auth.v1.AccountService",
     "accord.auth.v1.RevocationService",
 ];
 
@@ -99,6 +101,7 @@ pub fn grpc_server(
         .service(AccessServiceServer::new(Access(Arc::clone(auth))))
         .service(KeyServiceServer::new(Keys(Arc::clone(auth))))
         .service(AdminServiceServer::new(Administration(Arc::clone(auth))))
+        .service(AccountServiceServer::new(Accounts(Arc::clone(auth))))
         .service(RevocationServiceServer::new(revocations))
         .deadline(DEADLINE.0, DEADLINE.1);
     Ok(server.into_service()?)

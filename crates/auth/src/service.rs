@@ -6,6 +6,7 @@ pub(crate) mod token;
 pub(crate) mod access;
 pub(crate) mod key;
 pub(crate) mod admin;
+pub(crate) mod account;
 pub(crate) mod revocation;
 
 mod message;

@@ -20,6 +20,7 @@ pub mod schema;
 pub mod principals;
 pub(crate) mod families;
 mod requests;
+mod accounts;
 pub mod keys;
 pub(crate) mod revocations;
 mod audit;

@@ -1,6 +1,7 @@
 //! What holds on every database that auth can have its store in.
 
 pub(crate) mod access;
+pub(crate) mod account;
 pub(crate) mod admin;
 pub(crate) mod admin_service;
 pub(crate) mod backup;
@@ -233,6 +234,6 @@ async fn add_principals(store: &Store) {
 
 /// A login with a password.
 fn login(name: &str, password: &str) -> IssueRequest {
-    let grant = PasswordGrant { name: name.to_owned(), password: password.to_owned() };
+    let grant = PasswordGrant { name: name.to_owned(), password: password.to_owned(), totp_code: String::new() };
     IssueRequest { grant: Some(Grant::Password(grant)) }
 }

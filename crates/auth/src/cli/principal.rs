@@ -8,7 +8,10 @@ use clap::{Subcommand, ValueEnum};
 
 use super::{ACTOR, Context, lifecycle::LifecycleCommand};
 use crate::{
-    domain::admin::{Admin, AdminError},
+    domain::{
+        admin::{Admin, AdminError},
+        encryption_key::generate_secret,
+    },
     secret_file,
     store::principals::{Principal, Which},
 };
@@ -36,6 +39,16 @@ pub enum PrincipalCommand {
         #[arg(long)]
         if_absent: bool,
     },
+    /// Print a code with which a person sets another password, once and within an hour (`AccountService.ResetPassword`).
+    ResetCode {
+        /// The person's name.
+        name: String,
+    },
+    /// Take away a person's second factor, whose app they have lost.
+    DropSecondFactor {
+        /// The person's name.
+        name: String,
+    },
     #[command(flatten)]
     Lifecycle(LifecycleCommand),
 }
@@ -52,6 +65,14 @@ impl PrincipalCommand {
         let (name, kind, tenant, role, password_file, if_absent) = match self {
             Self::Add { name, kind, tenant, role, password_file, if_absent } => {
                 (name, kind, tenant, role, password_file, if_absent)
+            }
+            Self::ResetCode { name } => {
+                let (store, code) = (context.existing_store().await?, generate_secret()?);
+                Admin::new(&store, ACTOR).add_reset_code(&name, &code).await?;
+                return print(format_args!("{code}\n"));
+            }
+            Self::DropSecondFactor { name } => {
+                return Ok(Admin::new(&context.existing_store().await?, ACTOR).drop_second_factor(&name).await?);
             }
             Self::Lifecycle(command) => return command.run(Which::Principals, context).await,
         };

@@ -22,6 +22,7 @@ use crate::store::{
 
 mod lifecycle;
 mod once;
+mod recovery;
 mod sessions;
 
 pub use lifecycle::LONGEST_OVERLAP;

@@ -28,6 +28,12 @@ pub enum Denial {
     /// A name, password, client id, secret or refresh token is wrong; which one is not told to callers.
     #[error("the credential is wrong")]
     Credential,
+    /// The password is right, and the person has a second factor as well.
+    #[error("a code of the second factor is needed")]
+    SecondFactorMissing,
+    /// There is a second factor already.
+    #[error("there is a second factor already; remove it first")]
+    SecondFactorPresent,
     /// The account was guessed at too often.
     #[error("too many failed logins")]
     Throttled(Duration),

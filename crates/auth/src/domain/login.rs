@@ -23,12 +23,7 @@ pub(super) const MAX_PASSWORD: usize = 1024;
 /// How somebody proves who they are.
 pub enum Credential {
     /// A person.
-    Password {
-        /// The person's name.
-        name: String,
-        /// The password.
-        password: String,
-    },
+    Person(PersonProof),
     /// A program (RFC 6749, section 4.4).
     Client {
         /// Who it is.
@@ -36,6 +31,16 @@ pub enum Credential {
         /// What it asks for; None: all that it may.
         scope: Option<Scope>,
     },
+}
+
+/// How a person proves who they are.
+pub struct PersonProof {
+    /// The name.
+    pub name: String,
+    /// The password.
+    pub password: String,
+    /// The code of the second factor; empty where there is none.
+    pub totp_code: String,
 }
 
 /// What a login or a refresh brings.
@@ -50,12 +55,12 @@ impl Auth {
     /// Tokens for a credential that came from this address.
     pub async fn login(&self, credential: Credential, address: IpAddr) -> Result<IssuedTokens, Denial> {
         let tokens = match credential {
-            Credential::Password { name, password } => self.login_person(&name, password, address).await,
+            Credential::Person(proof) => self.login_person(proof, address).await,
             Credential::Client { credential, scope } => self.login_client(&credential, scope).await,
         };
         self.metrics.login(match &tokens {
             Ok(_) => "succeeded",
-            Err(Denial::Credential) => "refused",
+            Err(Denial::Credential | Denial::SecondFactorMissing) => "refused",
             Err(Denial::Throttled(_)) => "throttled",
             Err(_) => "failed",
         });
@@ -64,22 +69,44 @@ impl Auth {
         Ok(tokens)
     }
 
-    async fn login_person(&self, name: &str, password: String, address: IpAddr) -> Result<IssuedTokens, Denial> {
+    async fn login_person(&self, proof: PersonProof, address: IpAddr) -> Result<IssuedTokens, Denial> {
+        let name = proof.name.clone();
+        self.prove(proof, address).await?;
+        self.begin_family(&name).await
+    }
+
+    /// Whether that is the person, by password and second factor.
+    pub(super) async fn prove(&self, proof: PersonProof, address: IpAddr) -> Result<(), Denial> {
+        let PersonProof { name, password, totp_code } = proof;
         // Nobody has such a name or password, so nothing needs to be counted or remembered for it.
-        if !is_name(name) || password.len() > MAX_PASSWORD {
+        if !is_name(&name) || password.len() > MAX_PASSWORD {
             return Err(Denial::Credential);
         }
+        self.throttled(&name, address, async {
+            if !self.is_password(&name, password, address).await? {
+                return Err(Denial::Credential);
+            }
+            self.prove_second_factor(&name, &totp_code).await
+        })
+        .await
+    }
+
+    /// A try at an account, which counts as failed until it succeeds.
+    pub(super) async fn throttled(
+        &self,
+        name: &str,
+        address: IpAddr,
+        tried: impl Future<Output = Result<(), Denial>>,
+    ) -> Result<(), Denial> {
         // Counted before the hashing, so that guesses made at the same time count each.
         self.throttle.count_attempt(name, address).map_err(Denial::Throttled)?;
-        match self.is_password(name, password, address).await {
-            Ok(true) => self.throttle.reset(name, address),
-            Ok(false) => return Err(Denial::Credential),
-            Err(denial) => {
-                self.throttle.cancel_attempt(name, address);
-                return Err(denial);
-            }
+        let tried = tried.await;
+        match &tried {
+            Ok(()) => self.throttle.reset(name, address),
+            Err(Denial::Credential) => {}
+            Err(_) => self.throttle.cancel_attempt(name, address),
         }
-        self.begin_family(name).await
+        tried
     }
 
     async fn is_password(&self, name: &str, password: String, address: IpAddr) -> Result<bool, Denial> {

@@ -71,7 +71,7 @@ impl Problem {
     pub(super) fn of_grant(denial: Denial) -> Self {
         let message = denial.to_string();
         match denial {
-            Denial::Credential | Denial::Reused => Self::bad("invalid_grant", message),
+            Denial::Credential | Denial::Reused | Denial::SecondFactorMissing => Self::bad("invalid_grant", message),
             Denial::Caller(Refusal::PermissionMissing) => Self::bad(
                 "unauthorized_client",
                 "the client lacks the permission; a policy of auth grants it to a role",
@@ -88,6 +88,7 @@ impl Problem {
             | Denial::Actor(_)
             | Denial::ActorChainTooLong(_)
             | Denial::TooLong
+            | Denial::SecondFactorPresent
             | Denial::Field(..) => Self::invalid_request(message),
             Denial::Throttled(wait) => {
                 let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable", message);

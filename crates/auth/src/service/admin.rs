@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use accord_api::accord::auth::v1::{
     AddClientRequest, AddClientResponse, AddPrincipalRequest, AddPrincipalResponse, AuditEntry, ChangeRolesRequest,
-    ChangeRolesResponse, EndSessionRequest, EndSessionResponse, GetPrincipalRequest, GetPrincipalResponse,
+    ChangeRolesResponse, CreateResetCodeRequest, CreateResetCodeResponse, DropSecondFactorRequest,
+    DropSecondFactorResponse, EndSessionRequest, EndSessionResponse, GetPrincipalRequest, GetPrincipalResponse,
     ListAuditEntriesRequest, ListAuditEntriesResponse, ListPrincipalsRequest, ListPrincipalsResponse,
     ListSessionsRequest, ListSessionsResponse, ManagedPrincipal, RotateClientRequest, RotateClientResponse, Session,
     SetStandingRequest, SetStandingResponse, Standing as WireStanding, admin_service_server::AdminService,
@@ -12,10 +13,12 @@ use accord_api::accord::auth::v1::{
 use accord_token::{Kind, verify};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use prost::Message as _;
-use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
-use super::{guard::Caller, message};
+use super::{
+    guard::Caller,
+    message::{self, seconds},
+};
 use crate::{
     domain::{
         admin::{Admin, Once},
@@ -184,6 +187,35 @@ impl AdminService for Administration {
         Ok(Response::new(RotateClientResponse { client_secret, earlier_secret_until: until.map(seconds) }))
     }
 
+    async fn create_reset_code(
+        &self,
+        request: Request<CreateResetCodeRequest>,
+    ) -> Result<Response<CreateResetCodeResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        let once = Once::new(&request.idempotency_key, "CreateResetCode", &request.encode_to_vec())?;
+        let admin = self.admin(&actor).once(once.as_ref());
+        let reset_code = self.secret(once.as_ref(), &actor)?;
+        let expires_at = if admin.was_done().await? {
+            None
+        } else {
+            Some(admin.add_reset_code(&request.subject, &reset_code).await?)
+        };
+        Ok(Response::new(CreateResetCodeResponse { reset_code, expire_time: expires_at.map(seconds) }))
+    }
+
+    async fn drop_second_factor(
+        &self,
+        request: Request<DropSecondFactorRequest>,
+    ) -> Result<Response<DropSecondFactorResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        let once = Once::new(&request.idempotency_key, "DropSecondFactor", &request.encode_to_vec())?;
+        let admin = self.admin(&actor).once(once.as_ref());
+        if !admin.was_done().await? {
+            admin.drop_second_factor(&request.subject).await?;
+        }
+        Ok(Response::new(DropSecondFactorResponse {}))
+    }
+
     async fn list_sessions(
         &self,
         request: Request<ListSessionsRequest>,
@@ -192,7 +224,7 @@ impl AdminService for Administration {
         let families = self.admin(&actor).sessions(&request.get_ref().subject).await?;
         let sessions = families.into_iter().map(|family| Session {
             session: family.id,
-            renewed: Some(seconds(family.rotated_at / 1000)),
+            renewed: (family.rotated_at > 0).then(|| seconds(family.rotated_at / 1000)),
             expire_time: Some(seconds(family.expires_at)),
         });
         Ok(Response::new(ListSessionsResponse { sessions: sessions.collect() }))
@@ -229,10 +261,6 @@ impl AdminService for Administration {
 
 fn version(expected: u64) -> Option<u64> {
     (expected > 0).then_some(expected)
-}
-
-fn seconds(seconds: i64) -> Timestamp {
-    Timestamp { seconds, nanos: 0 }
 }
 
 fn managed(principal: Principal) -> ManagedPrincipal {

@@ -1,10 +1,13 @@
 //! Who calls auth's own methods: what the guard asks of the domain, and what handlers find of its answer.
 
-use std::sync::Arc;
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 use accord_api::accord::fault::v1::Reason;
 use accord_mesh::{Question, guard::Decider};
-use accord_runtime::{deadline::Deadline, fault, request::RequestId};
+use accord_runtime::{deadline::Deadline, fault, request::RequestId, server::Peer};
 use accord_token::{Refusal, Verified};
 use tonic::{Request, Status};
 
@@ -67,6 +70,11 @@ impl Decider for LocalDecider {
     ) -> Result<(), Refusal> {
         self.0.authorize(&caller.verified, question.permission, question.method)
     }
+}
+
+/// Where a call comes from.
+pub(super) fn peer_address<T>(request: &Request<T>) -> IpAddr {
+    request.extensions().get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip())
 }
 
 #[cfg(test)]

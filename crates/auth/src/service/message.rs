@@ -5,8 +5,8 @@ use std::time::Duration;
 use accord_api::accord::{
     auth::v1::{
         CheckRequest, CheckResponse, ExchangeResponse, ExplainRequest, ExplainResponse, IntrospectResponse,
-        IssueResponse, Key, Principal, RefreshResponse, RevokedToken, ShadowDecision, StoreMark, SubjectEpoch,
-        WatchRequest, WatchResponse, issue_request::Grant,
+        IssueResponse, Key, PasswordGrant, Principal, RefreshResponse, RevokedToken, ShadowDecision, StoreMark,
+        SubjectEpoch, WatchRequest, WatchResponse, issue_request::Grant,
     },
     policy::v1::PrincipalKind,
 };
@@ -18,7 +18,7 @@ use crate::{
         client::ClientCredential,
         denial::Denial,
         issue::SignedToken,
-        login::{Credential, IssuedTokens},
+        login::{Credential, IssuedTokens, PersonProof},
         policy::{AccessQuestion, PolicyDecision},
         scope::Scope,
     },
@@ -27,7 +27,9 @@ use crate::{
 
 pub(super) fn credential(grant: Option<Grant>) -> Result<Credential, Denial> {
     match grant {
-        Some(Grant::Password(grant)) => Ok(Credential::Password { name: grant.name, password: grant.password }),
+        Some(Grant::Password(PasswordGrant { name, password, totp_code })) => {
+            Ok(Credential::Person(PersonProof { name, password, totp_code }))
+        }
         Some(Grant::ClientCredentials(grant)) => {
             let credential = ClientCredential::Secret { id: grant.client_id, secret: grant.client_secret };
             Ok(Credential::Client { credential, scope: Scope::parse(&grant.scope)? })
@@ -61,7 +63,7 @@ pub(super) fn introspected(token: Option<Verified>) -> IntrospectResponse {
     let Some(Verified { claims, .. }) = token else { return IntrospectResponse::default() };
     IntrospectResponse {
         active: true,
-        expire_time: Some(prost_types::Timestamp { seconds: claims.exp, nanos: 0 }),
+        expire_time: Some(seconds(claims.exp)),
         audience: claims.aud.clone(),
         principal: Some(principal(claims)),
     }
@@ -108,6 +110,11 @@ pub(super) fn explained(explanation: Explanation) -> ExplainResponse {
         policy_hash: policy_hash.to_string(),
         shadow: shadow.map(|PolicyDecision { allowed, policies, errors }| ShadowDecision { allowed, policies, errors }),
     }
+}
+
+/// A moment as messages have it.
+pub(super) fn seconds(seconds: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds, nanos: 0 }
 }
 
 /// A principal that is to be added.

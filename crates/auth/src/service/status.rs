@@ -22,6 +22,10 @@ impl From<Denial> for Status {
             }
             Denial::ActorChainTooLong(_) => fault::status(Reason::ActorChainTooLong, message),
             Denial::Credential => fault::status(Reason::CredentialInvalid, message),
+            Denial::SecondFactorMissing => fault::status(Reason::SecondFactorRequired, message),
+            Denial::SecondFactorPresent => {
+                StatusBuilder::new(Reason::FieldInvalid, message).code(Code::FailedPrecondition).build()
+            }
             Denial::Reused => fault::status(Reason::RefreshReused, message),
             Denial::Throttled(wait) => StatusBuilder::new(Reason::LoginThrottled, message).retry_after(wait).build(),
             Denial::Overloaded(_) => fault::status(Reason::Overloaded, message),

@@ -1,9 +1,6 @@
 //! `TokenService`: open to all where the caller exchanges or ends a credential of its own.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use accord_api::accord::auth::v1::{
     ExchangeRequest, ExchangeResponse, IntrospectRequest, IntrospectResponse, IssueRequest, IssueResponse,
@@ -11,10 +8,12 @@ use accord_api::accord::auth::v1::{
     token_service_server::TokenService,
 };
 use accord_mesh::guard::bearer;
-use accord_runtime::server::Peer;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{guard::Caller, message};
+use super::{
+    guard::{Caller, peer_address},
+    message,
+};
 use crate::domain::{auth::Auth, denial::Denial, revocation::RevocationOrder};
 
 /// Ends tokens of others. The contract can't ask for it: who ends one token needs nothing but that token.
@@ -73,8 +72,4 @@ impl Tokens {
         self.0.authorize(&caller, REVOKE, METHOD)?;
         Ok(caller.claims.sub)
     }
-}
-
-fn peer_address<T>(request: &Request<T>) -> IpAddr {
-    request.extensions().get::<Peer>().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip())
 }

@@ -14,6 +14,8 @@ pub const TABLES: &[&str] = &[
     "keys",
     "audit",
     "admin_requests",
+    "second_factors",
+    "reset_codes",
 ];
 
 pub(super) const MIGRATIONS: Migrations = Migrations {
@@ -37,6 +39,13 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
             "CREATE TABLE admin_requests (
                 actor TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (actor, key))",
             "CREATE INDEX families_by_subject ON families (subject)",
+        ],
+        &[
+            "CREATE TABLE second_factors (
+                subject TEXT PRIMARY KEY REFERENCES principals (subject), secret TEXT NOT NULL, confirmed BIGINT NOT NULL,
+                last_step BIGINT NOT NULL)",
+            "CREATE TABLE reset_codes (
+                subject TEXT PRIMARY KEY REFERENCES principals (subject), hash TEXT NOT NULL, expires_at BIGINT NOT NULL)",
         ],
     ],
 };

@@ -122,6 +122,22 @@ macro_rules! database_tests {
             store_that_is_down_denies_requests_of_proxies,
             http_question_is_answered_with_status_and_headers,
         );
+        suite::database_tests!(@ account:
+            changed_password_ends_every_login_and_is_the_only_one,
+            change_with_a_wrong_password_is_refused_and_throttled,
+            new_password_too_short_or_too_long_is_refused_before_anything_is_checked,
+            reset_code_sets_another_password_once,
+            reset_code_that_was_replaced_or_guessed_is_refused,
+            reset_code_is_for_persons_alone,
+            login_takes_a_code_from_the_confirmation_on,
+            code_that_was_used_is_refused,
+            guesses_of_a_code_are_throttled,
+            password_is_not_changed_without_the_second_factor,
+            confirmed_second_factor_is_replaced_only_once_it_is_removed,
+            administrator_drops_a_lost_second_factor,
+            program_has_no_account_to_care_for,
+            person_ends_their_own_logins_and_nobody_elses,
+        );
         suite::database_tests!(@ admin_service:
             person_without_the_role_administers_nothing,
             pages_of_principals_name_each_once_in_order,

@@ -9,14 +9,13 @@ use tonic::Code::{
 /// What a server that answers without gRPC comes to.
 const OF_NO_GRPC: [Code; 6] = [Internal, Unauthenticated, PermissionDenied, Unimplemented, Unavailable, Unknown];
 
-/// The codes that a reason may come with, the usual one first.
+/// The codes that a reason may come with, the usual one first. A field may be invalid by itself, or with what is stored.
 pub fn codes(reason: Reason) -> &'static [Code] {
     match reason {
         Reason::Unspecified => &[Unknown],
         // A caller who goes away in the middle of its request has cancelled the call. gRPC wants INTERNAL where a message is
         // compressed and nothing says how.
         Reason::RequestMalformed => &[InvalidArgument, Cancelled, Internal],
-        // By itself, or together with what the store holds.
         Reason::FieldInvalid => &[InvalidArgument, FailedPrecondition],
         Reason::FieldUnknown
         | Reason::HeaderRefused
@@ -28,7 +27,9 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         // configuration names is its operator's to correct.
         Reason::MethodUnknown => &[Unimplemented, NotFound, FailedPrecondition],
         Reason::MethodUndeclared | Reason::PermissionMissing | Reason::PrincipalKindRefused => &[PermissionDenied],
-        Reason::CredentialMissing | Reason::RefreshReused | Reason::PassportInvalid => &[Unauthenticated],
+        Reason::CredentialMissing | Reason::RefreshReused | Reason::PassportInvalid | Reason::SecondFactorRequired => {
+            &[Unauthenticated]
+        }
         // UNAUTHENTICATED is about the caller's own token. One that a call is about is an argument of it.
         Reason::CredentialInvalid | Reason::TokenExpired | Reason::TokenRevoked => &[Unauthenticated, InvalidArgument],
         Reason::RequestTooLarge

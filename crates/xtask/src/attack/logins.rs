@@ -44,6 +44,6 @@ pub(super) async fn connect(fabric: &Fabric, from: std::net::IpAddr) -> Result<C
 
 /// A login with a password.
 pub(super) fn login(name: &str, password: &str) -> IssueRequest {
-    let grant = PasswordGrant { name: name.to_owned(), password: password.to_owned() };
+    let grant = PasswordGrant { name: name.to_owned(), password: password.to_owned(), totp_code: String::new() };
     IssueRequest { grant: Some(Grant::Password(grant)) }
 }

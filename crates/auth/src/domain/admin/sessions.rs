@@ -15,8 +15,14 @@ impl Admin<'_> {
 
     /// Ends a login, with every token that came from it.
     pub async fn end_session(&self, session: &str) -> Result<(), AdminError> {
+        self.end_session_of(None, session).await
+    }
+
+    /// The same where it is a login of this person.
+    pub async fn end_session_of(&self, person: Option<&str>, session: &str) -> Result<(), AdminError> {
         let mut tx = self.store.begin().await?;
-        let family = self.store.family(session).await?.filter(|family| !family.revoked);
+        let is_theirs = |family: &Family| !family.revoked && person.is_none_or(|person| family.subject == person);
+        let family = self.store.family(session).await?.filter(is_theirs);
         let family = family.ok_or_else(|| AdminError::SessionUnknown(session.to_owned()))?;
         let revision = tx.next_revision().await?;
         tx.revoke_family(&family.id, revision).await?;

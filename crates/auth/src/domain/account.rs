@@ -1,0 +1,163 @@
+//! What persons do about their own accounts: passwords and second factors.
+
+use std::net::IpAddr;
+
+use accord_token::verify;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+
+use super::{auth::Auth, client::hash_client_secret, denial::Denial, login::PersonProof, totp};
+use crate::store::principals::is_name;
+
+/// The shortest and the longest password that is taken: NIST SP 800-63B, section 5.1.1, and no more than is hashed.
+const PASSWORD: std::ops::RangeInclusive<usize> = 8..=1024;
+
+/// A second factor that waits to be confirmed.
+pub struct Enrolled {
+    /// The secret in base32.
+    pub secret: String,
+    /// The same as an address that apps read.
+    pub uri: String,
+}
+
+impl Auth {
+    /// Another password for whoever proves who they are. Every login of theirs ends.
+    pub async fn change_password(
+        &self,
+        proof: PersonProof,
+        new_password: String,
+        address: IpAddr,
+    ) -> Result<(), Denial> {
+        check_length(&new_password)?;
+        let name = proof.name.clone();
+        self.prove(proof, address).await?;
+        self.set_password(&name, new_password, None, address).await
+    }
+
+    /// Another password for whoever brings the code that an administrator has made.
+    pub async fn reset_password(
+        &self,
+        proof: PersonProof,
+        new_password: String,
+        address: IpAddr,
+    ) -> Result<(), Denial> {
+        check_length(&new_password)?;
+        let PersonProof { name, password: code, totp_code } = proof;
+        if !is_name(&name) {
+            return Err(Denial::Credential);
+        }
+        let hash = hash_client_secret(&code);
+        self.throttled(&name, address, async {
+            let known = self.store.reset_code(&name, verify::now()).await?.unwrap_or_default();
+            verify_slices_are_equal(known.as_bytes(), hash.as_bytes()).map_err(|_| Denial::Credential)?;
+            self.prove_second_factor(&name, &totp_code).await
+        })
+        .await?;
+        self.set_password(&name, new_password, Some(&hash), address).await
+    }
+
+    async fn set_password(
+        &self,
+        name: &str,
+        password: String,
+        reset_code: Option<&str>,
+        address: IpAddr,
+    ) -> Result<(), Denial> {
+        self.active(name).await?;
+        // Hashing is shared fairly like checking is.
+        let _admission = self.passwords.admit(address)?;
+        let hashed = self.passwords.hash(password).await?;
+        let mut tx = self.store.begin().await?;
+        if let Some(hash) = reset_code
+            && !tx.use_reset_code(name, hash).await?
+        {
+            return Err(Denial::Credential);
+        }
+        tx.set_password(name, &hashed).await?;
+        let revision = tx.next_revision().await?;
+        tx.raise_epoch(name, verify::now(), revision).await?;
+        let action = if reset_code.is_some() { "password.reset" } else { "password.change" };
+        tx.audit(verify::now(), name, action, name).await?;
+        tx.commit().await?;
+        // Read at once, so that verifiers learn of it at once.
+        self.state.current().await?;
+        Ok(())
+    }
+
+    /// A new second factor; none is asked for before it is confirmed.
+    pub async fn enroll_second_factor(&self, subject: &str) -> Result<Enrolled, Denial> {
+        let secret = totp::generate()?;
+        let mut tx = self.store.begin().await?;
+        let encrypted = self.encryption_key.encrypt(&encrypted_name(subject), &secret)?;
+        if !tx.enroll_second_factor(subject, &encrypted).await? {
+            return Err(Denial::SecondFactorPresent);
+        }
+        tx.audit(verify::now(), subject, "second_factor.enroll", subject).await?;
+        tx.commit().await?;
+        let secret = totp::base32(&secret);
+        let uri =
+            format!("otpauth://totp/{}?secret={secret}&issuer={}", escaped(subject), escaped(&self.tokens.issuer));
+        Ok(Enrolled { secret, uri })
+    }
+
+    /// From now on a login takes a code, of which this is the first.
+    pub async fn confirm_second_factor(&self, subject: &str, code: &str, address: IpAddr) -> Result<(), Denial> {
+        self.throttled(subject, address, self.use_code(subject, code, "second_factor.confirm")).await
+    }
+
+    /// Logins take no code any more.
+    pub async fn remove_second_factor(&self, subject: &str, code: &str, address: IpAddr) -> Result<(), Denial> {
+        self.throttled(subject, address, self.use_code(subject, code, "second_factor.use")).await?;
+        let mut tx = self.store.begin().await?;
+        tx.remove_second_factor(subject).await?;
+        tx.audit(verify::now(), subject, "second_factor.remove", subject).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Whether the code is one of the person's second factor, where they have confirmed one.
+    pub(super) async fn prove_second_factor(&self, name: &str, code: &str) -> Result<(), Denial> {
+        match self.store.second_factor(name).await? {
+            Some(factor) if factor.is_confirmed && code.is_empty() => Err(Denial::SecondFactorMissing),
+            Some(factor) if factor.is_confirmed => self.use_code(name, code, "second_factor.use").await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn use_code(&self, subject: &str, code: &str, action: &str) -> Result<(), Denial> {
+        let factor = self.store.second_factor(subject).await?.ok_or(Denial::Credential)?;
+        let secret = self.encryption_key.decrypt(&encrypted_name(subject), &factor.secret)?;
+        let now = verify::now();
+        let step = totp::step_of(&secret, code, factor.last_step, now).ok_or(Denial::Credential)?;
+        let mut tx = self.store.begin().await?;
+        if !tx.use_second_factor(subject, step).await? {
+            // Somebody was faster with the same code.
+            return Err(Denial::Credential);
+        }
+        tx.audit(now, subject, action, subject).await?;
+        Ok(tx.commit().await?)
+    }
+}
+
+/// Under which name it is encrypted: a secret that was moved to another person's row is good for nothing.
+fn encrypted_name(subject: &str) -> String {
+    format!("totp/{subject}")
+}
+
+fn check_length(password: &str) -> Result<(), Denial> {
+    if PASSWORD.contains(&password.len()) {
+        Ok(())
+    } else {
+        Err(Denial::Field("new_password", "must have 8 to 1024 bytes"))
+    }
+}
+
+/// As a part of an address: what has a meaning there, percent-encoded (RFC 3986, 2.3).
+fn escaped(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut escaped, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.extend(["%", &format!("{byte:02X}")]);
+        }
+        escaped
+    })
+}
