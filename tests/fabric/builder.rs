@@ -139,6 +139,11 @@ impl Builder {
         self
     }
 
+    /// Where a binary will serve.
+    pub fn address(&self, part: Part) -> SocketAddr {
+        self.addresses.of(part).0
+    }
+
     /// Gives the gateway an overlay, by its path, which may begin in the workspace; a later one is stronger.
     pub fn overlay(mut self, path: impl AsRef<Path>) -> Self {
         self.overlays.push(binaries::workspace().join(path));
