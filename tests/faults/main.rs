@@ -6,6 +6,7 @@ mod cache;
 mod cache_memory;
 mod cache_rollover;
 mod coherence;
+mod revocation_bound;
 mod setup;
 mod two_caches;
 mod upstream;

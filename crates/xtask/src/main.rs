@@ -7,6 +7,7 @@ mod fuzz;
 mod hit_ratio;
 mod memory;
 mod programs;
+mod revocations;
 mod say;
 mod simulate;
 mod soak;
@@ -39,6 +40,8 @@ enum Chore {
     Bench(bench::Args),
     /// Kill auth in the middle of its work again and again, and hold it to what it acknowledged
     Crashes(crashes::Args),
+    /// Revoke tokens at gateways that are cut off and stopped, and show how long any of them was accepted
+    Revocations(revocations::Args),
     /// Give everything that reads foreign bytes inputs that reach more and more of it, and hold it to an oracle
     Fuzz(fuzz::Args),
     /// Show how many reads the cache answers from memory, beside an LRU of the same bytes
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Chore::Attack(args) => attack::run(&args),
         Chore::Bench(args) => bench::run(&args),
         Chore::Crashes(args) => crashes::run(&args),
+        Chore::Revocations(args) => revocations::run(&args),
         Chore::Fuzz(args) => fuzz::run(args),
         Chore::HitRatio(args) => hit_ratio::run(args),
         Chore::Tidy(args) => tidy::run(args),
