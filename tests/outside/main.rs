@@ -13,6 +13,7 @@ mod never_met;
 mod oauth;
 mod openapi;
 mod orders;
+mod passports;
 mod proxies;
 mod python;
 mod relays;
