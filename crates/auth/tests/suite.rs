@@ -77,6 +77,7 @@ pub(crate) const READ: Question<'_> = Question {
     permission: "catalog.products.read",
     audience: "catalog",
     address: None,
+    protocol: "grpc",
     actor: None,
 };
 

@@ -60,6 +60,8 @@ impl ListenerKind {
 pub(crate) struct Arrival {
     /// By which listener it came.
     pub listener: ListenerKind,
+    /// How its caller calls, by the name that logs have.
+    pub protocol: &'static str,
     /// The passport that its caller was called with. At the public listener it proves nothing.
     pub passport: Option<HeaderValue>,
     /// What the caller asks for.
@@ -91,12 +93,12 @@ pub(crate) fn admit(
     let passport = passport(listener, &parts.headers)?;
     let explain = ExplainMode::of(&parts.headers)?;
     clean(&mut parts.headers)?;
-    let options = protocol.admit(&mut parts)?;
+    let (options, protocol) = (protocol.admit(&mut parts)?, protocol.name());
     let connection = parts.extensions.get::<Peer>().map_or(0, |peer| peer.connection);
     let address = caller(listener, trusted_hops, &mut parts);
     let id = request::id(&parts.extensions);
     let record = parts.extensions.get::<CallRecord>().cloned().unwrap_or_default();
-    Ok(Arrival { listener, passport, options, explain, parts, body, id, record, address, connection })
+    Ok(Arrival { listener, protocol, passport, options, explain, parts, body, id, record, address, connection })
 }
 
 /// The address of whoever calls. Workloads call by the internal listener without a proxy between.

@@ -97,6 +97,7 @@ pub(crate) async fn authorize(
         permission,
         audience: &entry.method.upstream,
         address: Some(arrival.address),
+        protocol: arrival.protocol,
         actor,
     };
     let decision = mesh.decide(identity.token, &identity.verified, &question, deadline, &arrival.id).await;

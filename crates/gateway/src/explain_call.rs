@@ -167,8 +167,14 @@ async fn may_know(
     };
     // By the name of the called method, so that a policy can open the permission for some methods alone.
     let method = &route.entry.method.name;
-    let question =
-        Question { method, permission: PERMISSION, audience: "", address: Some(arrival.address), actor: None };
+    let question = Question {
+        method,
+        permission: PERMISSION,
+        audience: "",
+        address: Some(arrival.address),
+        protocol: arrival.protocol,
+        actor: None,
+    };
     // Who asks to be told more must not wait much longer for it.
     let deadline = deadline.min(Deadline::after(ANSWER));
     match mesh.decide(token, caller, &question, deadline, &arrival.id).await {

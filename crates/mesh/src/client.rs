@@ -20,7 +20,7 @@ use tonic::metadata::AsciiMetadataValue;
 
 use crate::{
     config::MeshConfig,
-    decide::{Decision, DecisionClient, Question},
+    decide::{Decision, DecisionClient, PolicySet, Question},
     login::Login,
     metrics,
     readiness::Readiness,
@@ -137,7 +137,8 @@ impl MeshClient {
         id: &RequestId,
     ) -> Result<Arc<Decision>, Refusal> {
         let snapshot = self.0.latest.within(self.0.bound).ok_or(Refusal::Stale)?;
-        self.0.decisions.decide(token, verified, question, &snapshot.policy_hash, deadline, id).await
+        let policies = PolicySet { hash: &snapshot.policy_hash, reads: snapshot.policy_reads };
+        self.0.decisions.decide(token, verified, question, policies, deadline, id).await
     }
 
     /// This binary's own access token as a bearer credential, for `authorization` on calls to the other binaries.

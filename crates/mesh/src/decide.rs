@@ -18,7 +18,7 @@ use accord_runtime::{
     fault,
     request::{self, RequestId},
 };
-use accord_token::{InvalidTokenReason, Refusal, Verified, verify};
+use accord_token::{InvalidTokenReason, PolicyReads, Refusal, Verified, verify};
 use accord_upstream::Client;
 use http::HeaderValue;
 use moka::Equivalent;
@@ -36,6 +36,9 @@ const MARGIN: Duration = Duration::from_secs(30);
 
 /// The longest memory of a decision without a passport. Roles and policies that change end it earlier.
 const MEMORY: Duration = Duration::from_mins(1);
+
+/// The longest memory of a decision under policies that look at the time.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// The workload that calls for a principal, by its own access token.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +58,10 @@ pub struct Question<'a> {
     pub permission: &'a str,
     /// The upstream that serves the method, and so the passport's audience; empty where no passport is wanted.
     pub audience: &'a str,
-    /// The client's address, for auth's records; it takes no part in the decision.
+    /// The client's address; None where it is not known.
     pub address: Option<IpAddr>,
+    /// How the principal calls, such as `grpc` or `json`; empty where it is not known.
+    pub protocol: &'a str,
     /// Who calls for the principal; none where it calls itself.
     pub actor: Option<ActorToken<'a>>,
 }
@@ -74,23 +79,25 @@ pub struct Decision {
     pub policies: Box<[String]>,
 }
 
-/// What makes two questions the same one: the token, the actor's, the method, its permission, the audience and the policy
-/// set. A change of a subject's roles raises its epoch, and so ends the token.
+/// What makes two questions the same one: the token, the actor's, the method, its permission, the audience, the policy set, and what
+/// that looks at beside them: the protocol, the address. A change of a subject's roles raises its epoch, and so ends the token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct BorrowedKey<'a>([&'a str; 6]);
+struct BorrowedKey<'a>([&'a str; 8]);
 
 /// The same, kept. All of it stands in one place: of many decisions each is read from memory that no cache of the processor holds.
 #[derive(Clone, PartialEq, Eq)]
 struct DecisionKey {
     text: Box<str>,
     /// Where each part ends.
-    ends: [usize; 6],
+    ends: [usize; 8],
 }
 
 impl<'a> BorrowedKey<'a> {
-    fn of(verified: &'a Verified, question: &Question<'a>, policy_hash: &'a str) -> Self {
+    fn of(verified: &'a Verified, question: &Question<'a>, policies: &PolicySet<'a>, address: &'a str) -> Self {
         let actor = question.actor.map_or("", |actor| &actor.verified.claims.jti);
-        Self([&verified.claims.jti, actor, question.method, question.permission, question.audience, policy_hash])
+        let protocol = if policies.reads.protocol { question.protocol } else { "" };
+        let Question { method, permission, audience, .. } = *question;
+        Self([&verified.claims.jti, actor, method, permission, audience, policies.hash, protocol, address])
     }
 
     fn to_owned(self) -> DecisionKey {
@@ -137,6 +144,15 @@ impl Equivalent<DecisionKey> for BorrowedKey<'_> {
     }
 }
 
+/// The policies by which auth decides now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PolicySet<'a> {
+    /// Which they are.
+    pub hash: &'a str,
+    /// What they look at of a call.
+    pub reads: PolicyReads,
+}
+
 /// A remembered answer, of either kind.
 struct CachedDecision {
     outcome: Result<Arc<Decision>, Refusal>,
@@ -174,11 +190,12 @@ impl DecisionClient {
         token: &str,
         verified: &Verified,
         question: &Question<'_>,
-        policy_hash: &str,
+        policies: PolicySet<'_>,
         deadline: Deadline,
         id: &RequestId,
     ) -> Result<Arc<Decision>, Refusal> {
-        let key = BorrowedKey::of(verified, question, policy_hash);
+        let address = question.address.filter(|_| policies.reads.address).map(|address| address.to_string());
+        let key = BorrowedKey::of(verified, question, &policies, address.as_deref().unwrap_or_default());
         if let Some(answer) = self.recent.get(&key) {
             return answer.outcome.clone();
         }
@@ -190,13 +207,15 @@ impl DecisionClient {
         // Callers with the same question wait here for one answer, each as long as its own deadline allows. The first
         // asks with time of its own, so that its short deadline does not fail the others.
         // Apart, since it is seldom: every call would carry the room that it takes.
-        let asking = Box::pin(self.memory.try_get_with_by_ref(&owned, self.ask(token, verified, question, id)));
+        let asking = Box::pin(
+            self.memory.try_get_with_by_ref(&owned, self.ask(token, verified, question, policies.reads.time, id)),
+        );
         let answer = timeout_at(deadline.at(), asking)
             .await
             .map_err(|_| Refusal::DeadlineExceeded)?
             .map_err(|refusal| *refusal)?;
         // Auth knew a newer policy set than this snapshot: good for this call, but not to be found under the old name.
-        if answer.policy_hash != policy_hash {
+        if answer.policy_hash != policies.hash {
             self.memory.invalidate(&key).await;
         }
         answer.outcome.clone()
@@ -216,6 +235,7 @@ impl DecisionClient {
         token: &str,
         verified: &Verified,
         question: &Question<'_>,
+        is_of_the_moment: bool,
         id: &RequestId,
     ) -> Result<Arc<CachedDecision>, Refusal> {
         let message = CheckRequest {
@@ -225,6 +245,7 @@ impl DecisionClient {
             audience: question.audience.to_owned(),
             address: question.address.map(|address| address.to_string()).unwrap_or_default(),
             actor_token: question.actor.map(|actor| actor.token.to_owned()).unwrap_or_default(),
+            protocol: question.protocol.to_owned(),
         };
         let deadline = Deadline::after(self.attempt_timeout);
         let mut request = request::outbound(message, deadline, id);
@@ -233,7 +254,7 @@ impl DecisionClient {
         let mut client = AccessServiceClient::new(self.auth.clone());
         let answer = timeout_at(deadline.at(), client.check(request)).await.map_err(|_| Refusal::Unavailable)?;
         let answer = answer.map_err(|status| self.refused(&status))?.into_inner();
-        let memory = memory(verified, &answer);
+        let memory = memory(verified, &answer).min(if is_of_the_moment { MOMENT } else { Duration::MAX });
         let policy_hash = answer.policy_hash.clone();
         Ok(Arc::new(CachedDecision { outcome: outcome(answer), policy_hash, good_until: sent + memory }))
     }
@@ -340,7 +361,7 @@ mod tests {
         let auth = Client::lazy("http://127.0.0.1:1").unwrap();
         let login = Login::stranger(auth.clone());
         let decider = DecisionClient::new(auth, Arc::new(login), 10, ATTEMPT);
-        let key = BorrowedKey(["jti", "", "pkg.Service/Get", "read", "shop", "p1"]);
+        let key = BorrowedKey(["jti", "", "pkg.Service/Get", "read", "shop", "p1", "", ""]);
         let answer = CachedDecision {
             outcome: Err(Refusal::PermissionMissing),
             policy_hash: "p1".to_owned(),
@@ -356,7 +377,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn decision_that_a_thread_met_last_is_found_by_its_own_decider_until_it_expires() {
         let (one, other) = (RecentDecisions::new(), RecentDecisions::new());
-        let key = BorrowedKey(["the-id-of-a-token", "", "pkg.Service/Get", "read", "shop", "p1"]);
+        let key = BorrowedKey(["the-id-of-a-token", "", "pkg.Service/Get", "read", "shop", "p1", "", ""]);
         let decision = CachedDecision {
             outcome: Err(Refusal::PermissionMissing),
             policy_hash: "p1".to_owned(),
@@ -377,7 +398,7 @@ mod tests {
     #[test]
     fn decision_is_found_by_its_own_question_alone() {
         let (key, hasher) =
-            (BorrowedKey(["jti", "actor", "pkg.Service/Get", "read", "shop", "p1"]), RandomState::new());
+            (BorrowedKey(["jti", "actor", "pkg.Service/Get", "read", "shop", "p1", "", ""]), RandomState::new());
         assert_eq!(hasher.hash_one(key), hasher.hash_one(key.to_owned()));
         assert!(key.equivalent(&key.to_owned()));
         for index in 0..6 {
@@ -389,7 +410,40 @@ mod tests {
 
     #[test]
     fn decision_is_not_found_where_the_same_text_is_divided_otherwise() {
-        let (key, other) = (BorrowedKey(["jti", "", "ab", "c", "", ""]), BorrowedKey(["jti", "", "a", "bc", "", ""]));
+        let (key, other) =
+            (BorrowedKey(["jti", "", "ab", "c", "", "", "", ""]), BorrowedKey(["jti", "", "a", "bc", "", "", "", ""]));
         assert!(!other.equivalent(&key.to_owned()) && key.to_owned() != other.to_owned());
+    }
+
+    fn told() -> Verified {
+        let claims = crate::test_claims::claims(accord_token::Kind::User, "ada");
+        Verified { claims, token_type: accord_token::Type::Access, kid: String::new() }
+    }
+
+    fn question(address: &str, protocol: &'static str) -> Question<'static> {
+        Question {
+            method: "m",
+            permission: "p",
+            audience: "a",
+            address: Some(address.parse().unwrap()),
+            protocol,
+            actor: None,
+        }
+    }
+
+    #[test]
+    fn questions_from_two_addresses_are_one_while_no_policy_reads_addresses() {
+        let (verified, here, there) = (told(), question("192.0.2.1", "grpc"), question("192.0.2.2", "json"));
+        let none = PolicySet { hash: "h", reads: PolicyReads::default() };
+        assert!(BorrowedKey::of(&verified, &here, &none, "") == BorrowedKey::of(&verified, &there, &none, ""));
+    }
+
+    #[test]
+    fn questions_by_two_protocols_or_from_two_addresses_differ_where_policies_read_them() {
+        let (verified, grpc, json) = (told(), question("192.0.2.1", "grpc"), question("192.0.2.1", "json"));
+        let reads = PolicyReads { address: true, protocol: true, time: false };
+        let both = PolicySet { hash: "h", reads };
+        assert!(BorrowedKey::of(&verified, &grpc, &both, "a") != BorrowedKey::of(&verified, &json, &both, "a"));
+        assert!(BorrowedKey::of(&verified, &grpc, &both, "a") != BorrowedKey::of(&verified, &grpc, &both, "b"));
     }
 }

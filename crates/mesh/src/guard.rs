@@ -203,7 +203,14 @@ impl<D: Decider> Guard<D> {
             let deadline = head.extensions.get().copied().unwrap_or_else(|| Deadline::after(LONGEST_DECISION));
             let id = request::id(&head.extensions);
             // Nothing is called further inward, so no passport is wanted: no audience.
-            let question = Question { method: &method.name, permission, audience: "", address: None, actor: None };
+            let question = Question {
+                method: &method.name,
+                permission,
+                audience: "",
+                address: None,
+                protocol: "grpc",
+                actor: None,
+            };
             let authorized = self.decider.authorize(credential.token(), &caller, &question, deadline, &id).await;
             authorized.map_err(|refused| match refused {
                 Refusal::PermissionMissing => Refused::Permission(Arc::clone(permission)),

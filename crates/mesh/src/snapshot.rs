@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use accord_api::accord::auth::v1::{Key, StoreMark, WatchResponse};
-use accord_token::{PublicKey, RevocationSnapshot, RevocationUpdate};
+use accord_api::accord::auth::v1::{ContextAttribute, Key, StoreMark, WatchResponse};
+use accord_token::{PolicyReads, PublicKey, RevocationSnapshot, RevocationUpdate};
 use arc_swap::ArcSwap;
 use tokio::{
     sync::{Notify, futures::Notified},
@@ -82,6 +82,7 @@ impl LatestSnapshot {
 fn update(news: WatchResponse) -> RevocationUpdate {
     // An answer without keys says nothing about them; one with keys names all that are published.
     let keys = (!news.keys.is_empty()).then(|| news.keys.iter().filter_map(published).collect());
+    let reads = |attribute: ContextAttribute| news.policy_reads.contains(&attribute.into());
     RevocationUpdate {
         store: news.store,
         revision: news.revision,
@@ -90,6 +91,11 @@ fn update(news: WatchResponse) -> RevocationUpdate {
         subjects: news.subjects.into_iter().map(|subject| (subject.subject, subject.epoch)).collect(),
         tokens: news.tokens.into_iter().map(|token| (token.jti, token.expires_at)).collect(),
         global_epoch: news.global_epoch,
+        policy_reads: PolicyReads {
+            address: reads(ContextAttribute::Address),
+            protocol: reads(ContextAttribute::Protocol),
+            time: reads(ContextAttribute::Time),
+        },
         policy_hash: news.policy_hash.into(),
     }
 }

@@ -24,7 +24,7 @@ pub mod verify;
 pub use claims::{Actor, Claims, Kind, Type};
 pub use keys::{Algorithm, KeySet, PublicKey, SigningKey};
 pub use refusal::{InvalidTokenReason, Refusal};
-pub use snapshot::{RevocationSnapshot, RevocationUpdate};
+pub use snapshot::{PolicyReads, RevocationSnapshot, RevocationUpdate};
 pub use verify::Verified;
 
 /// The metadata key and header that carries a passport.

@@ -24,6 +24,19 @@ pub struct RevocationSnapshot {
     pub global_epoch: u64,
     /// The policy set in force.
     pub policy_hash: Arc<str>,
+    /// What it looks at of a call.
+    pub policy_reads: PolicyReads,
+}
+
+/// What policies look at of a call, beside its principal and its method. A decision holds for calls alike in these alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PolicyReads {
+    /// Where it comes from.
+    pub address: bool,
+    /// How its principal calls.
+    pub protocol: bool,
+    /// When it comes, or how old its token is.
+    pub time: bool,
 }
 
 impl RevocationSnapshot {
@@ -50,7 +63,7 @@ impl RevocationSnapshot {
         let forgotten = now - 2 * i64::try_from(LEEWAY.as_secs()).unwrap_or(0);
         next.tokens.retain(|_, ends| *ends >= forgotten);
         next.global_epoch = next.global_epoch.max(update.global_epoch);
-        next.policy_hash = update.policy_hash;
+        (next.policy_hash, next.policy_reads) = (update.policy_hash, update.policy_reads);
         next
     }
 }
@@ -74,6 +87,8 @@ pub struct RevocationUpdate {
     pub global_epoch: u64,
     /// The policy set in force.
     pub policy_hash: Arc<str>,
+    /// What it looks at of a call.
+    pub policy_reads: PolicyReads,
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ impl Auth {
         let acting = &*actor.as_ref().unwrap_or(caller).claims.sub;
         let subject = self.exchangeable(token, acting, state).map_err(Denial::Subject)?;
         let act = chain(actor.as_ref(), &subject);
-        let question = AccessQuestion { act: &act, ..*question };
+        let question = AccessQuestion { act: &act, ..*question }.of(&subject);
         let policies = self.policies.get();
         let decided = self.decided(&policies, &subject.claims, &question);
         // Built as a denial; only what follows makes it anything else.

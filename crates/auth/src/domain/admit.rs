@@ -1,5 +1,7 @@
 //! Whether a request that a proxy holds may go on: what the gateway decides about its own, for those that come by another door.
 
+use std::net::IpAddr;
+
 use accord_contract::{Access, Contract, Method, PrincipalKind};
 use accord_token::{Kind, Refusal, Verified};
 
@@ -14,6 +16,10 @@ pub struct ProxiedRequest<'a> {
     pub method: &'a str,
     /// The permission that it takes, where the proxy says so; empty where being authenticated is enough.
     pub permission: Option<&'a str>,
+    /// Where it comes from, where the proxy says so.
+    pub address: Option<IpAddr>,
+    /// How it is asked about: `ext_authz` by Envoy, `http` by others.
+    pub protocol: &'a str,
     /// The upstream that it goes to, where the proxy says so.
     pub upstream: Option<&'a str>,
 }
@@ -85,7 +91,11 @@ impl Auth {
             upstream: asked.upstream,
             method: request.method,
             act: &act,
-        };
+            address: request.address,
+            protocol: request.protocol,
+            ..AccessQuestion::default()
+        }
+        .of(&subject);
         if !self.decided(&policies, &subject.claims, &question).allowed {
             let (permission, upstream) = (asked.permission.to_owned(), asked.upstream.to_owned());
             return Err(NotAdmitted::Permission { permission, upstream });

@@ -73,14 +73,15 @@ impl Auth {
     pub fn authorize(&self, caller: &Verified, permission: &str, method: &str) -> Result<(), Refusal> {
         // A passport says through whose hands the call came.
         let act: Vec<_> = caller.claims.actors().map(str::to_owned).collect();
-        let question = AccessQuestion { permission, method, act: &act, ..AccessQuestion::default() };
+        let question = AccessQuestion { permission, method, act: &act, protocol: "grpc", ..AccessQuestion::default() };
+        let question = question.of(caller);
         let decision = self.decided(&self.policies.get(), &caller.claims, &question);
         if decision.allowed { Ok(()) } else { Err(Refusal::PermissionMissing) }
     }
 
     /// Whether a client that brings no token holds this permission.
     pub(crate) fn authorize_client(&self, client: &Principal, permission: &str, method: &str) -> Result<(), Refusal> {
-        let question = AccessQuestion { permission, method, ..AccessQuestion::default() };
+        let question = AccessQuestion { permission, method, protocol: "grpc", ..AccessQuestion::default() };
         let decision = self.decided_for(&self.policies.get(), client, &question);
         if decision.allowed { Ok(()) } else { Err(Refusal::PermissionMissing) }
     }

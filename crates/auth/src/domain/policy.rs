@@ -13,7 +13,8 @@
 //! Actions are the permissions that contracts name; naming one in a policy declares it. Principals are `Accord::User` and
 //! `Accord::Service` with the attribute `tenant`, members of their `Accord::Role`s. The resource is the upstream,
 //! `Accord::Upstream::"catalog"`. The context has `method`, `pkg.Service/Method`, and `act`, the set of the workloads through
-//! which the request came, by name; it is empty where the principal calls itself:
+//! which the request came, by name; it is empty where the principal calls itself. It has `protocol` as well, `address` where that
+//! is known, `time`, and `token_age` in seconds:
 //!
 //! ```cedar
 //! forbid (principal is Accord::User, action == Accord::Action::"stock.reserve", resource)
@@ -26,12 +27,14 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     iter,
+    net::IpAddr,
     path::PathBuf,
     sync::Arc,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use accord_contract::Contract;
-use accord_token::Kind;
+use accord_token::{Kind, PolicyReads, Verified, verify};
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use cedar_policy::{
@@ -98,6 +101,8 @@ pub(crate) struct Policies {
     pub contract: Contract,
     count: usize,
     enforced: Slices,
+    /// What the policies look at of a call, those that are only tried included.
+    pub reads: PolicyReads,
     /// The same with the policies that are tried and not enforced; None where there are none.
     shadow: Option<Slices>,
     authorizer: Authorizer,
@@ -114,6 +119,22 @@ pub struct AccessQuestion<'a> {
     pub method: &'a str,
     /// The workloads through which the request came; none where the principal calls itself.
     pub act: &'a [String],
+    /// Where the request comes from; None where it is not known.
+    pub address: Option<IpAddr>,
+    /// How the principal calls, such as `grpc` or `json`; may be empty.
+    pub protocol: &'a str,
+    /// When, in seconds since 1970.
+    pub now: i64,
+    /// For how many seconds the principal's token was good by then.
+    pub token_age: i64,
+}
+
+impl AccessQuestion<'_> {
+    /// The same, asked now about the holder of this token.
+    pub(super) fn of(self, subject: &Verified) -> Self {
+        let now = verify::now();
+        Self { now, token_age: now - subject.claims.iat, ..self }
+    }
 }
 
 /// A decision and what made it.
@@ -160,6 +181,7 @@ impl Policies {
         Ok(Self {
             hash: URL_SAFE_NO_PAD.encode(digest(&SHA256, texts.join("\0").as_bytes())).into(),
             contract,
+            reads: reads(&both),
             count: policies(&both[1..]).count(),
             enforced: Slices::new(enforced.iter().flat_map(|source| &source.policies), &actions)?,
             shadow: if tried.is_empty() { None } else { Some(Slices::new(policies(&both), &actions)?) },
@@ -185,7 +207,7 @@ impl Policies {
         if question.permission.is_empty() {
             return PolicyDecision { allowed: true, policies: Vec::new(), errors: Vec::new() };
         }
-        let (request, entities) = match request(principal, question) {
+        let (request, entities) = match request(principal, question, self.reads) {
             Ok(request) => request,
             Err(error) => {
                 return PolicyDecision { allowed: false, policies: Vec::new(), errors: vec![error.to_string()] };
@@ -216,7 +238,8 @@ fn schema(actions: &BTreeSet<String>) -> String {
         schema.push_str(&EntityId::new(action).escaped());
         schema.push_str(
             "\" appliesTo { principal: [User, Service], resource: [Upstream], \
-             context: { method: String, act: Set<String> } };\n",
+             context: { method: String, act: Set<String>, protocol: String, address?: ipaddr, time: datetime, \
+             token_age: Long } };\n",
         );
     }
     schema.push('}');
@@ -239,9 +262,25 @@ fn validate(schema: &str, sources: &[&PolicyFile]) -> Result<(), PolicyError> {
     if slips.is_empty() { Ok(()) } else { Err(PolicyError::Invalid(slips.join("; "))) }
 }
 
+/// What these policies look at. A word that stands in one for something else costs memory of decisions, and nothing else.
+fn reads(sources: &[&PolicyFile]) -> PolicyReads {
+    let mention = |words: &[&str]| {
+        policies(sources).any(|policy| {
+            let text = policy.to_string();
+            words.iter().any(|word| text.contains(word))
+        })
+    };
+    PolicyReads {
+        address: mention(&["address"]),
+        protocol: mention(&["protocol"]),
+        time: mention(&["time", "token_age"]),
+    }
+}
+
 fn request(
     principal: &Principal,
     question: &AccessQuestion<'_>,
+    reads: PolicyReads,
 ) -> Result<(Request, Entities), Box<dyn std::error::Error>> {
     let kind = if principal.kind == Kind::User { "User" } else { "Service" };
     let who = uid(kind, &principal.subject)?;
@@ -251,10 +290,23 @@ fn request(
     let person = Entity::new(who.clone(), HashMap::from([("tenant".to_owned(), tenant)]), roles)?;
     let entities = Entities::from_entities(known.into_iter().chain([person]), None)?;
     let act = question.act.iter().map(|actor| RestrictedExpression::new_string(actor.clone()));
-    let context = [
+    let mut context = vec![
         ("method".to_owned(), RestrictedExpression::new_string(question.method.to_owned())),
         ("act".to_owned(), RestrictedExpression::new_set(act)),
     ];
+    // Made only where somebody looks at it.
+    if reads.protocol {
+        context.push(("protocol".to_owned(), RestrictedExpression::new_string(question.protocol.to_owned())));
+    }
+    if let Some(address) = question.address.filter(|_| reads.address) {
+        context.push(("address".to_owned(), RestrictedExpression::new_ip(address.to_canonical().to_string())));
+    }
+    if reads.time {
+        let now = UNIX_EPOCH + Duration::from_secs(u64::try_from(question.now).unwrap_or(0));
+        let now = humantime::format_rfc3339_seconds(now).to_string();
+        context.push(("time".to_owned(), RestrictedExpression::new_datetime(now)));
+        context.push(("token_age".to_owned(), RestrictedExpression::new_long(question.token_age)));
+    }
     let upstream = if question.upstream.is_empty() { "accord" } else { question.upstream };
     let request = Request::new(
         who,

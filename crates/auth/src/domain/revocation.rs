@@ -96,8 +96,9 @@ impl Watcher {
             self.auth.store.outrank(seen).await?;
             state = self.auth.state.current().await?;
         }
-        let policy_hash = Arc::clone(&self.auth.policies.get().hash);
-        let update = RevocationUpdate { policy_hash, ..state.update_since(self.known) };
+        let policies = self.auth.policies.get();
+        let (policy_hash, policy_reads) = (Arc::clone(&policies.hash), policies.reads);
+        let update = RevocationUpdate { policy_hash, policy_reads, ..state.update_since(self.known) };
         self.known = update.revision;
         Ok(update)
     }

@@ -26,7 +26,8 @@ pub(super) struct Authorization(pub(super) Proxy);
 impl authorization_server::Authorization for Authorization {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
         let attributes = request.into_inner().attributes.unwrap_or_default();
-        let AttributeContext { request, context_extensions: said, .. } = attributes;
+        let AttributeContext { request, context_extensions: said, source, .. } = attributes;
+        let address = source.and_then(|peer| peer.address?.socket_address?.address.parse().ok());
         let http = request.and_then(|request| request.http).unwrap_or_default();
         let headers = authorization(&http);
         let said = |name: &str| said.get(name).map(String::as_str);
@@ -35,6 +36,8 @@ impl authorization_server::Authorization for Authorization {
             method: said("method").unwrap_or_else(|| method(&http.path)),
             permission: said("permission"),
             upstream: said("upstream"),
+            address,
+            protocol: "ext_authz",
         };
         Ok(Response::new(response(self.0.answer(&request).await)))
     }

@@ -40,6 +40,8 @@ async fn check(State(proxy): State<Proxy>, RawQuery(query): RawQuery, headers: H
         method: said.method.unwrap_or_default(),
         permission: said.permission,
         upstream: said.upstream,
+        address: None,
+        protocol: "http",
     };
     response(proxy.answer(&request).await)
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use accord_api::accord::{
     auth::v1::{
-        CheckRequest, CheckResponse, ExchangeResponse, ExplainRequest, ExplainResponse, IntrospectResponse,
-        IssueResponse, Key, PasswordGrant, Principal, RefreshResponse, RevokedToken, ShadowDecision, StoreMark,
-        SubjectEpoch, WatchRequest, WatchResponse, issue_request::Grant,
+        CheckRequest, CheckResponse, ContextAttribute, ExchangeResponse, ExplainRequest, ExplainResponse,
+        IntrospectResponse, IssueResponse, Key, PasswordGrant, Principal, RefreshResponse, RevokedToken,
+        ShadowDecision, StoreMark, SubjectEpoch, WatchRequest, WatchResponse, issue_request::Grant,
     },
     policy::v1::PrincipalKind,
 };
-use accord_token::{Claims, KeySet, Kind, PublicKey, RevocationUpdate, Verified};
+use accord_token::{Claims, KeySet, Kind, PolicyReads, PublicKey, RevocationUpdate, Verified, verify};
 
 use crate::{
     domain::{
@@ -76,7 +76,14 @@ pub(super) fn given(field: &str) -> Option<&str> {
 
 /// What is asked, before it is known through whose hands the request came.
 pub(super) fn check_question(request: &CheckRequest) -> AccessQuestion<'_> {
-    AccessQuestion { permission: &request.permission, upstream: &request.audience, method: &request.method, act: &[] }
+    AccessQuestion {
+        permission: &request.permission,
+        upstream: &request.audience,
+        method: &request.method,
+        address: request.address.parse().ok(),
+        protocol: &request.protocol,
+        ..AccessQuestion::default()
+    }
 }
 
 pub(super) fn explain_question(request: &ExplainRequest) -> AccessQuestion<'_> {
@@ -85,6 +92,10 @@ pub(super) fn explain_question(request: &ExplainRequest) -> AccessQuestion<'_> {
         upstream: &request.audience,
         method: &request.method,
         act: &request.act,
+        address: request.address.parse().ok(),
+        protocol: &request.protocol,
+        now: verify::now(),
+        token_age: 0,
     }
 }
 
@@ -160,7 +171,17 @@ pub(super) fn update(update: RevocationUpdate, question: u64) -> WatchResponse {
         tokens: tokens.collect(),
         global_epoch: update.global_epoch,
         policy_hash: update.policy_hash.to_string(),
+        policy_reads: attributes(update.policy_reads),
     }
+}
+
+fn attributes(reads: PolicyReads) -> Vec<i32> {
+    let all = [
+        (reads.address, ContextAttribute::Address),
+        (reads.protocol, ContextAttribute::Protocol),
+        (reads.time, ContextAttribute::Time),
+    ];
+    all.into_iter().filter(|(is_read, _)| *is_read).map(|(_, attribute)| attribute.into()).collect()
 }
 
 /// A public key as it is published.

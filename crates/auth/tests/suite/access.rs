@@ -222,6 +222,7 @@ async fn explain_through(server: &Server, audience: &str, act: &[&str]) -> Expla
         method: READ.method.to_owned(),
         audience: audience.to_owned(),
         act: act.iter().map(ToString::to_string).collect(),
+        ..ExplainRequest::default()
     };
     let question = authorized(question, &server.token_of("root").await);
     AccessServiceClient::new(server.channel.clone()).explain(question).await.unwrap().into_inner()

@@ -47,6 +47,8 @@ macro_rules! database_tests {
             access_token_verifies_with_its_subject_and_tenant,
             allowed_question_brings_a_passport_for_its_upstream_alone,
             decision_asked_again_is_answered_from_memory,
+            decision_under_a_policy_over_addresses_holds_for_its_address_alone,
+            decision_under_a_policy_over_protocols_holds_for_its_protocol_alone,
             question_without_the_permission_is_refused,
             revoked_token_and_its_passport_are_refused,
             decision_that_does_not_come_ends_with_the_callers_deadline,

@@ -52,6 +52,41 @@ pub(crate) async fn decision_asked_again_is_answered_from_memory(database: Datab
     assert_eq!(again.passport, first.passport);
 }
 
+/// A server whose readers read on this condition alone.
+async fn where_readers_read_when(database: &Database, condition: &str) -> Server {
+    let file = database.directory.path().join("when.cedar");
+    let policy = format!(
+        "forbid(principal, action == Accord::Action::\"catalog.products.read\", resource) unless {{ {condition} }};"
+    );
+    std::fs::write(&file, policy).unwrap();
+    Server::start(database, |config| config.policy.files.push(file)).await
+}
+
+pub(crate) async fn decision_under_a_policy_over_addresses_holds_for_its_address_alone(database: Database) {
+    let inside = "context has address && context.address.isInRange(ip(\"10.0.0.0/8\"))";
+    let server = where_readers_read_when(&database, inside).await;
+    let (client, token) = (ready_client(&server).await, server.token_of("ada").await);
+    let ada = client.verify(&token).unwrap();
+    let (deadline, id) = in_ten_seconds();
+    for (address, allowed) in [("10.0.0.1", true), ("192.0.2.1", false), ("10.0.0.1", true)] {
+        let question = accord_mesh::Question { address: Some(address.parse().unwrap()), ..READ };
+        let decided = client.decide(&token, &ada, &question, deadline, &id).await;
+        assert_eq!(decided.is_ok(), allowed, "{address}");
+    }
+}
+
+pub(crate) async fn decision_under_a_policy_over_protocols_holds_for_its_protocol_alone(database: Database) {
+    let server = where_readers_read_when(&database, "context.protocol == \"grpc\"").await;
+    let (client, token) = (ready_client(&server).await, server.token_of("ada").await);
+    let ada = client.verify(&token).unwrap();
+    let (deadline, id) = in_ten_seconds();
+    for (protocol, allowed) in [("grpc", true), ("json", false), ("grpc", true)] {
+        let question = accord_mesh::Question { protocol, ..READ };
+        let decided = client.decide(&token, &ada, &question, deadline, &id).await;
+        assert_eq!(decided.is_ok(), allowed, "{protocol}");
+    }
+}
+
 pub(crate) async fn question_without_the_permission_is_refused(database: Database) {
     let server = Server::start(&database, |_| {}).await;
     let (client, token) = (ready_client(&server).await, server.token_of("ada").await);

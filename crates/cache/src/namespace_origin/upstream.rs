@@ -267,7 +267,7 @@ impl KeyOrigin for UpstreamOrigin {
 
     fn question(&self) -> Option<Question<'_>> {
         let (method, permission, audience) = (&*self.method.name, &*self.permission, &**self.upstream.name());
-        Some(Question { method, permission, audience, address: None, actor: None })
+        Some(Question { method, permission, audience, address: None, protocol: "grpc", actor: None })
     }
 
     async fn load(&self, keys: &[&str], caller: &KeyCaller, time: Duration) -> Vec<Loaded> {

@@ -118,7 +118,14 @@ impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
         let deadline = deadline.ok_or_else(|| Status::internal("the call has no deadline"))?;
         let id = request::id(request.extensions());
         let method = format!("accord.cache.v1.CacheService/{method}");
-        let question = Question { method: &method, permission, audience: &self.audience, address: None, actor: None };
+        let question = Question {
+            method: &method,
+            permission,
+            audience: &self.audience,
+            address: None,
+            protocol: "grpc",
+            actor: None,
+        };
         let decided = self.auth.authorize(credential.token(), &caller, &question, deadline, &id).await;
         decided.map_err(|refused| denied(refused, permission, &format!("in the namespace {name}")))?;
         let tenant = caller.as_ref().claims.tenant.clone();

@@ -1,11 +1,11 @@
 //! The table of cases of `accord-auth policy test`: who may do what, and who may not, as those who wrote the policies expect.
 
-use std::{collections::HashSet, fs, path::Path};
+use std::{collections::HashSet, fs, net::IpAddr, path::Path, time::UNIX_EPOCH};
 
 use accord_contract::{Access, Method};
 use accord_mesh::guard::principal_kind;
 use accord_runtime::cli::{Finding, Report};
-use accord_token::Kind;
+use accord_token::{Kind, verify};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -30,7 +30,8 @@ A file of cases:
   method = \"stock.v1.StockService/Reserve\"
   expect = \"deny\"
 
-`subject`, `kind` (\"user\" or \"service\"), `tenant`, `roles` and `act` say who asks. Where `[[upstream]]` gives contracts, a
+`subject`, `kind` (\"user\" or \"service\"), `tenant`, `roles` and `act` say who asks, `address`, `protocol`, `time` (RFC 3339) and
+`token_age` (as 5m) how and when. Where `[[upstream]]` gives contracts, a
 `method` brings its permission and upstream, and is held against its contract as well. `policies` names those that must decide.";
 
 /// Cases in one file; more are hardly written by hand.
@@ -58,6 +59,12 @@ struct Case {
     act: Vec<String>,
     #[serde(default)]
     method: String,
+    address: Option<IpAddr>,
+    #[serde(default)]
+    protocol: String,
+    time: Option<String>,
+    #[serde(default)]
+    token_age: String,
     permission: Option<String>,
     upstream: Option<String>,
     expect: Expected,
@@ -169,7 +176,35 @@ fn decide(policies: &Policies, case: &Case) -> Result<PolicyDecision, String> {
         },
     };
     let principal = Principal::new(case.subject.clone(), kind, case.tenant.clone(), case.roles.clone());
-    Ok(policies.decide(&principal, &AccessQuestion { method: &case.method, act: &case.act, ..question }))
+    let question = AccessQuestion {
+        method: &case.method,
+        act: &case.act,
+        address: case.address,
+        protocol: &case.protocol,
+        now: moment(case)?,
+        token_age: age(case)?,
+        ..question
+    };
+    Ok(policies.decide(&principal, &question))
+}
+
+/// When it is asked: now, where the case says nothing.
+fn moment(case: &Case) -> Result<i64, String> {
+    let Some(time) = &case.time else { return Ok(verify::now()) };
+    let problem = || format!("`time` is `{time}`; write it as 2026-11-29T08:30:00Z");
+    let moment = humantime::parse_rfc3339(time).map_err(|_| problem())?;
+    let since = moment.duration_since(UNIX_EPOCH).map_err(|_| problem())?;
+    i64::try_from(since.as_secs()).map_err(|_| problem())
+}
+
+/// How old the token is: new, where the case says nothing.
+fn age(case: &Case) -> Result<i64, String> {
+    if case.token_age.is_empty() {
+        return Ok(0);
+    }
+    let problem = || format!("`token_age` is `{}`; write it as 5m", case.token_age);
+    let age = humantime::parse_duration(&case.token_age).map_err(|_| problem())?;
+    i64::try_from(age.as_secs()).map_err(|_| problem())
 }
 
 fn unknown(case: &Case) -> String {

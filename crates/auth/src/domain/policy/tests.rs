@@ -20,7 +20,7 @@ fn decide(text: &str, role: &str, permission: &str) -> PolicyDecision {
 fn decide_through(text: &str, role: &str, permission: &str, act: &[&str]) -> PolicyDecision {
     let principal = Principal::new("ada".to_owned(), Kind::User, "north".to_owned(), vec![role.to_owned()]);
     let act: Vec<_> = act.iter().map(ToString::to_string).collect();
-    let question = AccessQuestion { permission, upstream: "catalog", method: "", act: &act };
+    let question = AccessQuestion { permission, upstream: "catalog", act: &act, ..AccessQuestion::default() };
     policies(text).unwrap().decide(&principal, &question)
 }
 
@@ -249,4 +249,70 @@ fn policies_about_other_actions_are_not_evaluated() {
     };
     let evaluated = [10, 100].map(|count| many(count).enforced.about(READ).policies().count());
     assert_eq!(evaluated, [1, 1]);
+}
+
+/// Whether a reader may read, asked like this.
+fn asked(text: &str, how: AccessQuestion<'_>) -> PolicyDecision {
+    let reader = Principal::new("ada".to_owned(), Kind::User, "north".to_owned(), vec!["catalog-reader".to_owned()]);
+    policies(text).unwrap().decide(&reader, &AccessQuestion { permission: READ, upstream: "catalog", ..how })
+}
+
+fn readers_when(condition: &str) -> String {
+    READERS.replace(");", &format!(") when {{ {condition} }};"))
+}
+
+#[test]
+fn policy_over_the_address_permits_its_network_alone_and_nobody_whose_address_is_not_known() {
+    let inside = readers_when(r#"context has address && context.address.isInRange(ip("10.0.0.0/8"))"#);
+    for (address, allowed) in [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("192.0.2.1", false), ("::1", false)] {
+        let how = AccessQuestion { address: Some(address.parse().unwrap()), ..AccessQuestion::default() };
+        assert_eq!(asked(&inside, how).allowed, allowed, "{address}");
+    }
+    let unknown = asked(&inside, AccessQuestion::default());
+    assert_eq!(unknown, PolicyDecision { allowed: false, policies: Vec::new(), errors: Vec::new() });
+}
+
+#[test]
+fn policy_over_the_address_that_does_not_ask_whether_it_is_known_is_refused() {
+    let error = error(&readers_when("context.address.isLoopback()"));
+    assert!(error.contains("address"), "{error}");
+}
+
+#[test]
+fn policy_over_the_protocol_permits_it_alone() {
+    let text = readers_when(r#"context.protocol == "grpc""#);
+    for (protocol, allowed) in [("grpc", true), ("json", false), ("", false)] {
+        assert_eq!(
+            asked(&text, AccessQuestion { protocol, ..AccessQuestion::default() }).allowed,
+            allowed,
+            "{protocol}"
+        );
+    }
+}
+
+#[test]
+fn policy_over_the_time_permits_until_it_comes() {
+    let text = readers_when(r#"context.time < datetime("2026-11-29T12:00:00Z")"#);
+    let noon = 1_795_953_600;
+    for (now, allowed) in [(noon - 1, true), (noon, false)] {
+        assert_eq!(asked(&text, AccessQuestion { now, ..AccessQuestion::default() }).allowed, allowed, "{now}");
+    }
+}
+
+#[test]
+fn policy_over_the_age_of_the_token_permits_new_ones_alone() {
+    let text = readers_when("context.token_age <= 300");
+    for (token_age, allowed) in [(300, true), (301, false)] {
+        let how = AccessQuestion { token_age, ..AccessQuestion::default() };
+        assert_eq!(asked(&text, how).allowed, allowed, "{token_age}");
+    }
+}
+
+#[test]
+fn policies_say_what_they_read_of_a_call() {
+    let reads = |condition| policies(&readers_when(condition)).unwrap().reads;
+    assert_eq!(policies(READERS).unwrap().reads, PolicyReads::default());
+    assert!(reads("context has address").address);
+    assert!(reads(r#"context.protocol == "grpc""#).protocol);
+    assert!(reads("context.token_age < 5").time);
 }
