@@ -10,7 +10,10 @@ use std::{
 
 use moka::Equivalent as _;
 
-use super::{BorrowedKey, CachedDecision, DecisionKey};
+use super::{
+    CachedDecision,
+    key::{BorrowedKey, DecisionKey},
+};
 
 /// Decisions that a thread remembers: several methods for each of the tokens that it remembers.
 const PLACES: usize = 256;
