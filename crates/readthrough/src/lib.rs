@@ -44,6 +44,7 @@ mod second_level;
 mod load;
 mod origin;
 mod answer;
+mod check;
 mod metrics;
 
 // Keys of namespaces: what callers put there, and what is loaded where they hold nothing.
@@ -80,6 +81,7 @@ mod tests;
 
 pub use answer::{Answer, Failure, Load, Outcome, Stale};
 pub use changes::{Change, Lagged, Watcher};
+pub use check::Checked;
 pub use engine::Engine;
 pub use entry::Entry;
 pub use gap_detector::{Batch, Continuity, GapDetector, Missing, Noted};

@@ -1,6 +1,7 @@
 //! Single reads, on Tokio, with an origin that a test answers by hand.
 
 mod batch_loads;
+mod check;
 mod flights;
 mod leases;
 mod metadata;
