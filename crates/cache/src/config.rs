@@ -15,6 +15,7 @@ use accord_upstream::config as upstream;
 use accord_upstream::{DiscoveryConfig, UpstreamConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::checker::CheckerConfig;
 use crate::namespaces::{self, NamespaceConfig};
 
 /// The cache's configuration.
@@ -47,6 +48,8 @@ pub struct Config {
     pub leases: LeasesConfig,
     /// Where several replicas of this cache share their invalidations.
     pub log: LogConfig,
+    /// Whether what is answered from memory is compared with its upstream, now and then.
+    pub checker: CheckerConfig,
     /// Where endpoints are found.
     pub discovery: DiscoveryConfig,
     /// Where misses are loaded from. Default: nowhere.
@@ -72,6 +75,7 @@ impl Default for Config {
             engine: EngineConfig::default(),
             leases: LeasesConfig::default(),
             log: LogConfig::default(),
+            checker: CheckerConfig::default(),
             discovery: DiscoveryConfig::default(),
             upstream: Vec::new(),
             namespace: Vec::new(),

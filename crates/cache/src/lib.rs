@@ -30,6 +30,7 @@ mod answer_metadata;
 mod load_times;
 mod load_span;
 mod origin_failure;
+mod checker;
 pub mod records;
 
 // Where replicas of the cache meet.

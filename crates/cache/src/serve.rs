@@ -17,6 +17,7 @@ use anyhow::{Context, Result, anyhow};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
+use crate::checker::Checker;
 use crate::config::Config;
 use crate::data_lock::DataLock;
 use crate::log::{self, LiveEngine, LiveReplica, Log, PostgresLog};
@@ -218,6 +219,7 @@ pub fn grpc_server<A: Decider + Passports>(
         passports: auth.clone(),
         node: config.node.clone(),
         incarnation: replica.incarnation(),
+        checker: Checker::new(&config.checker, &telemetry::meter()),
     };
     let namespaces = NamespaceService {
         engine: engine.clone(),

@@ -28,6 +28,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use crate::answer_metadata::AnswerMetadata;
+use crate::checker::Checker;
 use crate::malformed::{bounded, duration, malformed};
 use crate::origin::{MethodCall, OriginCall, Upstreams};
 use crate::passport::{Owner, Passports};
@@ -56,6 +57,8 @@ pub(crate) struct ReadThrough<O, S, W, P> {
     pub node: String,
     /// Of the invalidation log; 0 where it is not known yet.
     pub incarnation: Arc<ArcSwap<u128>>,
+    /// Compares some hits with their origin.
+    pub checker: Checker,
 }
 
 #[tonic::async_trait]
@@ -80,6 +83,7 @@ where
             return Ok(Response::new(self.signed(answer.unwrap_or_else(not_stored))));
         }
         let answer = self.answer(&read, soft).await.map_err(overloaded)?;
+        self.check(&read, &answer);
         Ok(Response::new(self.signed(respond(answer, self.node.clone()))))
     }
 }
@@ -100,6 +104,14 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
             }
         }
         reading.await
+    }
+
+    /// Compares the answer with the origin behind its reader, if it is one of those that are to be.
+    fn check(&self, read: &Read<OriginCall>, answer: &Answer) {
+        let OriginCall::Method(call) = &read.call else { return };
+        if let Some(comparison) = self.checker.check(&self.engine, read, answer, &call.plan.method) {
+            tokio::spawn(comparison);
+        }
     }
 
     fn compile(
