@@ -5,6 +5,7 @@ mod auth_crashes;
 mod cache;
 mod cache_memory;
 mod cache_rollover;
+mod checker;
 mod coherence;
 mod revocation_bound;
 mod setup;
