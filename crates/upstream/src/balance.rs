@@ -30,6 +30,7 @@ use crate::failure::Failure;
 use crate::health_status::HealthStatus;
 use crate::metrics::Metrics;
 use crate::outlier;
+use crate::owner::CallKey;
 use crate::pool::Size;
 use crate::url::{Host, Url};
 
@@ -175,11 +176,26 @@ impl Upstream {
     /// Takes a place at the better of two endpoints drawn at random; none where none is known. Waits for the first answer
     /// of discovery, but no longer than a connection may take.
     pub(crate) async fn pick(self: &Arc<Self>) -> Option<Picked> {
-        if let Some(endpoint) = self.choose(None) {
-            return Some(Picked::at(&endpoint));
+        self.pick_for_key(None).await
+    }
+
+    /// The same at the owner of a key, where the call has one.
+    pub(crate) async fn pick_for_key(self: &Arc<Self>, key: Option<CallKey>) -> Option<Picked> {
+        if let Some(picked) = self.pick_now(key, None) {
+            return Some(picked);
         }
         self.wait_for_endpoints().await?;
-        self.choose(None).map(|endpoint| Picked::at(&endpoint))
+        self.pick_now(key, None)
+    }
+
+    fn pick_now(&self, key: Option<CallKey>, avoid: Option<&Arc<Endpoint>>) -> Option<Picked> {
+        let Some(of) = key else { return self.choose(avoid).map(|endpoint| Picked::at(&endpoint)) };
+        let endpoints = self.endpoints.load();
+        let (endpoint, why) = endpoints.for_key(of, avoid)?;
+        if let Some(why) = why {
+            self.metrics.taken_by_other_than_owner(why);
+        }
+        Some(Picked { key, ..Picked::at(endpoint) })
     }
 
     /// Waits until discovery has said something, but no longer than a connection may take; whether it has.
@@ -194,7 +210,12 @@ impl Upstream {
 
     /// As [`Upstream::pick`], but at another endpoint than the one that just failed, where there is another.
     pub(crate) fn pick_other_than(&self, failed: &Arc<Endpoint>) -> Option<Picked> {
-        self.choose(Some(failed)).map(|endpoint| Picked::at(&endpoint))
+        self.pick_now(None, Some(failed))
+    }
+
+    /// The same for a call that was at `failed` for its key: the next in the order of the key's endpoints.
+    pub(crate) fn pick_next(&self, key: Option<CallKey>, failed: &Arc<Endpoint>) -> Option<Picked> {
+        self.pick_now(key, Some(failed))
     }
 
     /// Why there may be no endpoint at all.
@@ -297,11 +318,13 @@ async fn detect_outliers(upstream: Weak<Upstream>, config: OutlierConfig) {
 #[derive(Debug)]
 pub(crate) struct Picked {
     pub in_flight: InFlight,
+    /// The key that led there.
+    pub key: Option<CallKey>,
 }
 
 impl Picked {
     pub(crate) fn at(endpoint: &Arc<Endpoint>) -> Self {
-        Self { in_flight: endpoint.enter() }
+        Self { in_flight: endpoint.enter(), key: None }
     }
 
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {

@@ -22,6 +22,7 @@ use crate::connect_error::{ConnectCause, ConnectError};
 use crate::endpoint::Endpoint;
 use crate::exchange;
 use crate::failure::Failure;
+use crate::owner::CallKey;
 use crate::payload::{Payload, RequestBody};
 use crate::transport_error::TransportError;
 
@@ -35,12 +36,18 @@ const LONGEST: Duration = Duration::from_hours(1);
 pub struct Client {
     upstream: Arc<Upstream>,
     only: Option<Arc<Endpoint>>,
+    key: Option<CallKey>,
 }
 
 impl Client {
     /// Calls any endpoint of the upstream.
     pub fn new(upstream: Arc<Upstream>) -> Self {
-        Self { upstream, only: None }
+        Self { upstream, only: None, key: None }
+    }
+
+    /// Calls the endpoint that owns this key.
+    pub(crate) fn for_key(upstream: Arc<Upstream>, key: CallKey) -> Self {
+        Self { upstream, only: None, key: Some(key) }
     }
 
     /// Calls what answers at a URL, with the usual settings.
@@ -52,7 +59,7 @@ impl Client {
 
     /// Asks this endpoint about itself, whatever is known of it.
     pub(crate) fn only(upstream: Arc<Upstream>, endpoint: Arc<Endpoint>) -> Self {
-        Self { upstream, only: Some(endpoint) }
+        Self { upstream, only: Some(endpoint), key: None }
     }
 
     async fn send<B>(
@@ -73,7 +80,7 @@ impl Client {
                 let picked = Picked::at(endpoint);
                 return exchange::ask(&self.upstream, picked, &path, head, &mut payload).await;
             }
-            let picked = self.upstream.pick().await;
+            let picked = self.upstream.pick_for_key(self.key).await;
             let picked = picked.ok_or_else(|| TransportError::Connect(self.upstream.no_endpoint()))?;
             exchange::send(&self.upstream, picked, &path, head, &mut payload).await
         };

@@ -21,7 +21,7 @@ use toml::{Table, Value};
 use crate::url::{self, Host, Url};
 
 pub use self::version::VersionConfig;
-pub use crate::url::deserialize as url;
+pub use crate::url::{deserialize as url, list as urls};
 pub use adaptive::AdaptiveConfig;
 pub use discovery::{DiscoveryConfig, KubernetesConfig};
 pub use outlier::OutlierConfig;

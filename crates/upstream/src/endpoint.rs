@@ -27,6 +27,7 @@ const COLDEST: f64 = 0.1;
 pub struct Endpoint {
     address: Address,
     label: Box<str>,
+    seed: u64,
     pools: Box<[Arc<Pool>]>,
     in_flight: AtomicUsize,
     record: Mutex<Record>,
@@ -54,6 +55,7 @@ impl Endpoint {
         let now = Instant::now();
         Arc::new(Self {
             address: address.clone(),
+            seed: accord_wire::hash(label.as_bytes()),
             label: label.into(),
             pools: (0..workers::shards()).map(pool).collect(),
             in_flight: AtomicUsize::new(0),
@@ -72,6 +74,11 @@ impl Endpoint {
     /// Its scheme, address and port.
     pub(crate) fn label(&self) -> &str {
         &self.label
+    }
+
+    /// What its scores for keys are made of, of its address: the same for everybody who calls it.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The connections of this thread.

@@ -36,13 +36,13 @@ where
     let mut picked = first;
     let (mut unconnected, mut refused) = (0, 0);
     loop {
-        let tried = Arc::clone(picked.endpoint());
+        let (tried, key) = (Arc::clone(picked.endpoint()), picked.key);
         let sent = send_once(upstream, picked, path, &head, payload).await;
         let Err(error) = &sent else { return sent };
         unconnected += usize::from(error.is_connect());
         refused += usize::from(*error == TransportError::Refused);
         let may_go_on = error.is_unprocessed() && unconnected <= OTHERS && refused <= 1 && payload.is_whole();
-        let another = may_go_on.then(|| upstream.pick_other_than(&tried)).flatten();
+        let another = may_go_on.then(|| upstream.pick_next(key, &tried)).flatten();
         // Whom nobody could connect to a moment ago is not waited for once more.
         let another = another.filter(|another| *error == TransportError::Refused || !another.is_ejected());
         let Some(another) = another else { return sent };

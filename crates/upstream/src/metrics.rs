@@ -39,6 +39,28 @@ impl EjectionCause {
     }
 }
 
+/// Why another endpoint than its owner takes a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotOwner {
+    /// Its key is hot, and has several.
+    HotKey,
+    /// The owner is ejected, or has just failed.
+    Unavailable,
+    /// The owner has far more in flight than its share.
+    Overloaded,
+}
+
+impl NotOwner {
+    /// Its name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::HotKey => "hot_key",
+            Self::Unavailable => "unavailable",
+            Self::Overloaded => "overloaded",
+        }
+    }
+}
+
 /// What is measured of one upstream.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -47,6 +69,7 @@ pub(crate) struct Metrics {
     serving: Gauge<u64>,
     refused: Counter<u64>,
     ejections: Counter<u64>,
+    not_owner: Counter<u64>,
     name: Box<str>,
     upstream: [KeyValue; 1],
     /// By whether response headers came. Bound when the first attempt of the kind ends, so that none is shown before.
@@ -95,6 +118,10 @@ impl Metrics {
                 .u64_counter("accord.upstream.ejections")
                 .with_description("Ejections of an upstream's endpoints, by cause")
                 .build(),
+            not_owner: meter
+                .u64_counter("accord.upstream.not_owner")
+                .with_description("Calls that another endpoint took than the owner of their key, by cause")
+                .build(),
             attempted: Default::default(),
             name: upstream.into(),
             upstream: [name],
@@ -130,6 +157,12 @@ impl Metrics {
     pub(crate) fn ejected(&self, cause: EjectionCause) {
         let [upstream] = self.upstream.clone();
         self.ejections.add(1, &[upstream, KeyValue::new("cause", cause.name())]);
+    }
+
+    /// Another endpoint than the owner of its key takes a call.
+    pub(crate) fn taken_by_other_than_owner(&self, why: NotOwner) {
+        let [upstream] = self.upstream.clone();
+        self.not_owner.add(1, &[upstream, KeyValue::new("cause", why.name())]);
     }
 
     /// A call was refused, by the adaptive limit or by `max_in_flight`.

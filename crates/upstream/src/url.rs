@@ -126,7 +126,7 @@ pub fn deserialize<'de, T: From<String>, D: Deserializer<'de>>(deserializer: D) 
 }
 
 /// For `#[serde(deserialize_with)]`: a list of URLs of services.
-pub(crate) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     struct Member(String);
     impl<'de> Deserialize<'de> for Member {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

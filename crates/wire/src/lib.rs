@@ -6,9 +6,10 @@
 
 #![warn(unreachable_pub)]
 
-// Tags.
+// Tags, and the hash of their names.
 mod path;
 mod template;
+mod hash;
 
 // Fields.
 mod malformed;
@@ -17,6 +18,7 @@ mod scalar;
 mod value;
 mod writer;
 
+pub use hash::{hash, hash_parts, mix};
 pub use malformed::Malformed;
 pub use path::{FieldPath, OneofSibling, Step};
 pub use reader::{MAX_DEPTH, Occurrence, Occurrences, occurrences, read_value};

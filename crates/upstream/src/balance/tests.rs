@@ -1,4 +1,5 @@
 mod outliers;
+mod owners;
 mod scaling;
 mod slow_start;
 mod zones;

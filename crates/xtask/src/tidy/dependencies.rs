@@ -11,14 +11,15 @@ use super::{
 use crate::workspace;
 
 /// Which members a member may depend on. One that is not listed may depend on none.
-const ALLOWED: [(&str, &[&str]); 17] = [
+const ALLOWED: [(&str, &[&str]); 18] = [
     ("accord-contract", &["accord-api", "accord-wire"]),
     ("accord-transcode", &["accord-contract", "accord-wire"]),
+    ("accord-readthrough", &["accord-wire"]),
     ("accord-openapi", &["accord-api", "accord-contract", "accord-transcode"]),
     ("accord-runtime", &["accord-api", "accord-test-log"]),
     ("accord-mesh", &["accord-api", "accord-contract", "accord-runtime", "accord-token", "accord-upstream"]),
     ("accord-redis", &["accord-runtime"]),
-    ("accord-upstream", &["accord-api", "accord-runtime", "accord-test-kubernetes", "accord-test-log"]),
+    ("accord-upstream", &["accord-api", "accord-runtime", "accord-test-kubernetes", "accord-test-log", "accord-wire"]),
     (
         "accord-gateway",
         &[
