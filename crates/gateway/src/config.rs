@@ -191,6 +191,10 @@ pub struct CacheConfig {
     /// URL of the cache. Default: none, so that every read goes to its upstream.
     #[serde(deserialize_with = "upstream::url", skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// URLs of its further replicas, which share one invalidation log, where no name leads to all of them. Reads of a key go to one of
+    /// all addresses: its owner. Default: none.
+    #[serde(deserialize_with = "upstream::urls", skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<String>,
     /// How long a connection to the cache may take to be made, 1ms to 1h. Default: 1 s.
     #[serde(with = "Time::<1, HOUR>")]
     pub connect_timeout: Duration,
@@ -215,6 +219,7 @@ impl Default for CacheConfig {
     fn default() -> Self {
         Self {
             url: None,
+            replicas: Vec::new(),
             connect_timeout: Duration::from_secs(1),
             keepalive_interval: Duration::from_millis(500),
             keepalive_timeout: Duration::from_millis(500),
@@ -228,9 +233,10 @@ impl CacheConfig {
     /// The cache as an upstream, for one kind of calls: each kind has connections of its own, so that none waits behind
     /// another. None where there is no cache.
     pub fn upstream(&self, name: &str, max_in_flight: usize) -> Option<UpstreamConfig> {
+        self.url.as_ref()?;
         Some(UpstreamConfig {
             name: name.to_owned(),
-            urls: vec![self.url.clone()?],
+            urls: self.url.iter().chain(&self.replicas).cloned().collect(),
             max_in_flight,
             connect_timeout: self.connect_timeout,
             keepalive_interval: self.keepalive_interval,
@@ -242,7 +248,12 @@ impl CacheConfig {
 
     /// What is wrong with the cache as an upstream, said of the section `cache`.
     fn key(invalid: Invalid) -> Invalid {
-        let key = invalid.key.replace("urls.0", "url");
+        let index = invalid.key.strip_prefix("urls.").and_then(|index| index.parse().ok());
+        let key = match index {
+            None => invalid.key,
+            Some(0_usize) => "url".to_owned(),
+            Some(index) => format!("replicas.{}", index - 1),
+        };
         Invalid { key, ..invalid }.under("cache")
     }
 }
@@ -329,6 +340,14 @@ mod tests {
         let (name, urls) = ("shop".to_owned(), vec!["http://127.0.0.1:1".to_owned()]);
         let upstream = UpstreamConfig { name, urls, version: vec![version], ..UpstreamConfig::default() };
         Config { upstream: vec![upstream], ..Config::default() }
+    }
+
+    #[test]
+    fn replica_of_the_cache_that_is_no_address_is_refused_at_its_key() {
+        let replicas = ["http://127.0.0.1:2", "ftp://127.0.0.1:3"].map(str::to_owned).to_vec();
+        let cache = CacheConfig { url: Some("http://127.0.0.1:1".to_owned()), replicas, ..CacheConfig::default() };
+        let found = Config { cache, ..Config::default() }.contradictions();
+        assert_eq!(found.iter().map(|invalid| &*invalid.key).collect::<Vec<_>>(), ["cache.replicas.1"]);
     }
 
     #[test]

@@ -179,8 +179,9 @@ impl NearCache {
         }
         if is_two && !is_known {
             tracing::error!(
-                "two cache processes answer behind the one name of `cache.url`: each would answer with what a write through \
-                 the other made invalid, so reads are loaded until one is left; give all caches of a name one `data_dir`"
+                "two cache processes answer behind the one name of `cache.url` that share neither a `data_dir` nor an invalidation \
+                 log: each would answer with what a write through the other made invalid, so reads are loaded until one is left; \
+                 give all caches of a name one `data_dir`, or one `log.url`"
             );
         }
         is_two

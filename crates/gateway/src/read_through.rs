@@ -1,6 +1,7 @@
 //! A cached method: read through the cache service, which calls the upstream itself on a miss.
 
 mod cache_status;
+mod owner;
 
 use crate::{
     fault::{Component, Fault},
@@ -22,7 +23,7 @@ use accord_contract::{CachePolicy, OnCacheFailure};
 use accord_mesh::MeshClient;
 use accord_runtime::{deadline, fault};
 use accord_token::PASSPORT_HEADER;
-use accord_upstream::{Client, Upstream};
+use accord_upstream::{Owners, Upstream};
 use accord_wire::Malformed;
 use bytes::Bytes;
 use cache_status::{add_freshness, add_near, outcome_name};
@@ -55,8 +56,7 @@ const UPSTREAM_UNKNOWN: Bypass = Bypass { outcome: "bypass", status: "accord; fw
 
 /// The cache service, as the gateway uses it.
 pub(crate) struct ReadThrough {
-    client: ReadThroughServiceClient<Client>,
-    upstream: Arc<Upstream>,
+    owners: Owners,
     invalidator: Invalidator,
     near: Arc<NearCache>,
     mesh: MeshClient,
@@ -84,11 +84,8 @@ impl ReadThrough {
             .u64_counter("accord.gateway.cache.bypassed")
             .with_description("Cached reads that went to the upstream because the cache did not answer")
             .build();
-        let client = Client::new(Arc::clone(&upstream));
-        let client = ReadThroughServiceClient::new(client).max_decoding_message_size(usize::MAX);
         Self {
-            client,
-            upstream,
+            owners: Owners::new(upstream),
             invalidator,
             near,
             mesh,
@@ -119,7 +116,7 @@ impl ReadThrough {
             return self.past(call, message, REQUEST).await;
         }
         let read = read(call, policy, plan, message, asked).map_err(|_| Fault::unreadable())?;
-        if !self.upstream.is_available() {
+        if !self.owners.upstream().is_available() {
             let failure = Status::unavailable("the cache failed a moment ago and is not asked again yet");
             return self.bypass(call, message, asked, &failure).await;
         }
@@ -257,11 +254,13 @@ impl ReadThrough {
     }
 
     async fn send(&self, call: &Call, read: ReadRequest) -> Result<ReadResponse, Status> {
+        let client = self.owners.client(owner::key_hash(call, &read.key));
+        let mut client = ReadThroughServiceClient::new(client).max_decoding_message_size(usize::MAX);
         let request = internal_call::request(read, &self.mesh, call.deadline, &call.id)?;
         let request = internal_call::with_passport(request, call.permit.passport());
         // A cache that is gone or hangs shows at its connection, which is watched closely: so the time that is left need
         // not be shared out between the cache and the upstream.
-        Ok(self.client.clone().read(request).await?.into_inner())
+        Ok(client.read(request).await?.into_inner())
     }
 }
 
