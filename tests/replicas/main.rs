@@ -1,5 +1,10 @@
-//! Three cache processes that share their invalidations in the PostgreSQL at `ACCORD_TEST_POSTGRES_URL`, behind one name, and two
-//! gateways: a read that starts after an acknowledged write sees it, at both.
+//! Three cache processes that share their invalidations in the PostgreSQL at `ACCORD_TEST_POSTGRES_URL`, and two gateways: a read that
+//! starts after an acknowledged write sees it, at both. The first gateway sees the replicas one by one, the second one a name that
+//! shares connections out among them.
+
+mod near;
+mod owners;
+mod two_logs;
 
 use accord_fabric::{EDITOR, Fabric, Part, Server, http::HttpCall, http::HttpResponse};
 use anyhow::{Context, Result, ensure};
@@ -19,38 +24,33 @@ const ACKNOWLEDGED: usize = 10;
 const READS: usize = 4;
 
 struct Mesh {
-    /// Keeps the directory and auth; the other processes are beside it.
-    _fabric: Fabric,
+    /// Its cache and its gateway stand beside the replicas, and nobody asks them.
+    fabric: Fabric,
     caches: Vec<Server>,
     gateways: Vec<Server>,
     token: String,
     writes: usize,
+    database: Database,
 }
 
 impl Mesh {
-    async fn start(database: &str) -> Result<Self> {
-        let server = std::env::var("ACCORD_TEST_POSTGRES_URL").context("ACCORD_TEST_POSTGRES_URL names the server")?;
-        let (base, _) = server.split_once('?').unwrap_or((&server, ""));
-        let (host, _) = base.rsplit_once('/').context("the URL of a database")?;
-        let shared = format!("{host}/{database}");
-        create(&server, database).await?;
+    async fn start(test: &str) -> Result<Self> {
+        let database = Database::create(test).await?;
         let mut fabric = Fabric::builder()?.overlay("tests/journeys/near.toml").start().await?;
         let token = fabric.token(EDITOR).await?;
         let mut caches = Vec::new();
         for number in 0..3 {
-            let mut cache = fabric.another_with(Part::Cache, sharing(&fabric, &shared, number)?)?;
+            let mut cache = fabric.another_with(Part::Cache, sharing(&fabric, &database.url, number)?)?;
             cache.wait_serving().await?;
             caches.push(cache);
         }
-        let url = format!("http://{}", name(caches.iter().map(|cache| cache.listen).collect()).await?);
         let mut gateways = Vec::new();
-        for _ in 0..2 {
-            let url = url.clone();
-            let mut gateway = fabric.another_with(Part::Gateway, toml! { cache = { url = url } })?;
+        for cache in [one_by_one(&caches), by_name(&caches).await?] {
+            let mut gateway = fabric.another_with(Part::Gateway, cache)?;
             gateway.wait_serving().await?;
             gateways.push(gateway);
         }
-        let mut mesh = Self { _fabric: fabric, caches, gateways, token, writes: 0 };
+        let mut mesh = Self { fabric, caches, gateways, token, writes: 0, database };
         mesh.stock().await?;
         Ok(mesh)
     }
@@ -89,6 +89,13 @@ impl Mesh {
         Ok(answers)
     }
 
+    /// Takes the database back.
+    async fn end(self) -> Result<()> {
+        let Self { caches, gateways, database, .. } = self;
+        drop((gateways, caches));
+        database.drop().await
+    }
+
     async fn acknowledge_some(&mut self) -> Result<()> {
         let some = async {
             let mut acknowledged = 0;
@@ -101,11 +108,47 @@ impl Mesh {
     }
 }
 
-async fn create(server: &str, database: &str) -> Result<()> {
-    use sqlx::{Connection, Executor};
-    let mut operator = sqlx::PgConnection::connect(server).await?;
-    operator.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {database}"))).await?;
-    Ok(())
+/// A database of a test's own.
+struct Database {
+    server: String,
+    name: String,
+    url: String,
+}
+
+impl Database {
+    async fn create(test: &str) -> Result<Self> {
+        let server = std::env::var("ACCORD_TEST_POSTGRES_URL").context("ACCORD_TEST_POSTGRES_URL names the server")?;
+        let (base, _) = server.split_once('?').unwrap_or((&server, ""));
+        let (host, _) = base.rsplit_once('/').context("the URL of a database")?;
+        let name = format!("replicas_{test}_{}", std::process::id());
+        let database = Self { url: format!("{host}/{name}"), server, name };
+        database.run(&format!("CREATE DATABASE {}", database.name)).await?;
+        Ok(database)
+    }
+
+    async fn drop(self) -> Result<()> {
+        self.run(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await
+    }
+
+    async fn run(&self, statement: &str) -> Result<()> {
+        use sqlx::{Connection, Executor};
+        let mut operator = sqlx::PgConnection::connect(&self.server).await?;
+        operator.execute(sqlx::AssertSqlSafe(statement.to_owned())).await?;
+        Ok(())
+    }
+}
+
+/// A gateway's section `cache` that names each replica.
+fn one_by_one(caches: &[Server]) -> Table {
+    let mut urls: Vec<_> = caches.iter().map(|cache| format!("http://{}", cache.listen)).collect();
+    let url = urls.remove(0);
+    toml! { cache = { url = url, replicas = urls } }
+}
+
+/// One that names all of them at once.
+async fn by_name(caches: &[Server]) -> Result<Table> {
+    let url = format!("http://{}", name(caches.iter().map(|cache| cache.listen).collect()).await?);
+    Ok(toml! { cache = { url = url } })
 }
 
 /// What a replica has of its own, and what it shares.
@@ -142,29 +185,31 @@ async fn name(behind: Vec<SocketAddr>) -> Result<SocketAddr> {
 
 #[tokio::test]
 async fn read_after_acknowledged_write_sees_it_at_every_gateway_with_three_replicas() -> Result<()> {
-    let mut mesh = Mesh::start("replicas_three").await?;
+    let mut mesh = Mesh::start("three").await?;
     mesh.acknowledge_some().await?;
     for gateway in &mesh.gateways {
         let seen = gateway.metric("accord_gateway_near_two_caches_total", &[]).await.unwrap_or_default();
         ensure!(seen == 0.0, "replicas that share a log were taken for two caches");
     }
-    Ok(())
+    mesh.end().await
 }
 
 #[tokio::test]
 async fn writes_are_acknowledged_again_after_a_replica_was_killed() -> Result<()> {
-    let mut mesh = Mesh::start("replicas_killed").await?;
+    let mut mesh = Mesh::start("killed").await?;
     mesh.acknowledge_some().await?;
     mesh.caches[0].process.kill()?;
-    mesh.acknowledge_some().await
+    mesh.acknowledge_some().await?;
+    mesh.end().await
 }
 
 #[tokio::test]
 async fn writes_are_acknowledged_while_a_replica_is_paused_and_after_it_goes_on() -> Result<()> {
-    let mut mesh = Mesh::start("replicas_paused").await?;
+    let mut mesh = Mesh::start("paused").await?;
     mesh.acknowledge_some().await?;
     mesh.caches[0].process.pause()?;
     mesh.acknowledge_some().await?;
     mesh.caches[0].process.resume()?;
-    mesh.acknowledge_some().await
+    mesh.acknowledge_some().await?;
+    mesh.end().await
 }
