@@ -25,6 +25,7 @@ mod schedules;
 mod second_level;
 mod second_level_schedules;
 pub(crate) mod scheduler;
+mod script;
 mod seeds;
 mod sender;
 mod shrink;
@@ -36,8 +37,10 @@ mod watchers;
 use std::collections::BTreeSet;
 
 use crate::engine::Rules;
-use run::{Faults, simulate};
-use seeds::{Script, every_seed};
+use context::Faults;
+use run::simulate;
+use script::Script;
+use seeds::every_seed;
 use shrink::shrink;
 
 #[test]

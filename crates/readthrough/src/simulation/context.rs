@@ -8,14 +8,51 @@ use futures_util::future::{Either, select};
 
 use super::oracle::Caller;
 use super::origin::{Call, SimulatedCall, SimulatedOrigin, group, tag, tagged_by_answer};
-use super::run::{Faults, LIMITS, RunStats};
 use super::scheduler::{Simulated, give_way};
 use super::sender::{InvalidationSender, Message};
 use super::store::TrackedStore;
 use crate::{
-    Answer, Audience, ConsistencyRequirement, Continuity, Engine, Identity, Key, Noted, Outcome, Overload, Policy,
-    Read, Tag, World,
+    Answer, Audience, ConsistencyRequirement, Continuity, Engine, Identity, Key, Limits, Noted, Outcome, Overload,
+    Policy, Read, Tag, World,
 };
+
+pub(super) const LIMITS: Limits = Limits {
+    capacity: 16_000,
+    // So few that now and then a reader is refused.
+    waiters: 8,
+    flights: 24,
+    // Fewer than there are objects, so that records are forgotten all the time.
+    tags: 4,
+    cool_down: Duration::from_millis(200),
+    uncacheable: Duration::from_millis(500),
+    max_lease: Duration::ZERO,
+    first_lease_time: Duration::ZERO,
+};
+
+/// What else goes wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Faults {
+    /// Lost invalidations are not noticed.
+    pub ignore_gaps: bool,
+    /// A newcomer relies on what was loaded, whoever died before it.
+    pub settle_newcomers: bool,
+    /// Senders say goodbye whatever they have delivered.
+    pub hasty_goodbyes: bool,
+}
+
+/// What a run saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RunStats {
+    pub hits: u64,
+    pub stale: u64,
+    pub loads: u64,
+    /// Compare-and-sets that found what they expected.
+    pub exchanged: u64,
+    /// Loads of keys.
+    pub key_loads: u64,
+    /// Writes through to the origin that were acknowledged.
+    pub written: u64,
+}
 
 /// What all tasks of a run share.
 #[derive(Clone)]

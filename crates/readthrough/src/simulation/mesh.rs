@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::log::LogRules;
 use super::process::{ClockKind, Network, Process};
 use super::scheduler::Simulated;
-use super::seeds::Script;
+use super::script::Script;
 use crate::engine::Rules;
 use crate::near;
 use crate::replica;

@@ -3,18 +3,18 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::context::Context;
+use super::context::{Context, Faults, LIMITS, RunStats};
 use super::keys::KeyCallers;
 use super::oracle::{Caller, OBJECTS, Oracle, Value};
 use super::origin::{GROUPS, LoadMonitor, SimulatedOrigin, group, tag};
 use super::scheduler::{Rng, Scheduler, Simulated};
-use super::seeds::{Broken, Run, Script, play};
+use super::script::{Broken, Run, Script, play};
 use super::sender::InvalidationSender;
 use super::store::TrackedStore;
 use super::through::ThroughCallers;
 use super::watchers::Watchers;
 use crate::engine::Rules;
-use crate::{ConsistencyRequirement, Engine, Limits, Metrics, Policy, Store, World};
+use crate::{ConsistencyRequirement, Engine, Metrics, Policy, Store, World};
 
 const POLICY: Policy = Policy {
     ttl: Duration::from_secs(2),
@@ -35,44 +35,6 @@ const STRICTER: Policy = Policy {
 
 /// A contract that keeps nothing at all.
 const NOTHING: Policy = Policy { ttl: Duration::ZERO, ..STRICTER };
-
-pub(super) const LIMITS: Limits = Limits {
-    capacity: 16_000,
-    // So few that now and then a reader is refused.
-    waiters: 8,
-    flights: 24,
-    // Fewer than there are objects, so that records are forgotten all the time.
-    tags: 4,
-    cool_down: Duration::from_millis(200),
-    uncacheable: Duration::from_millis(500),
-    max_lease: Duration::ZERO,
-    first_lease_time: Duration::ZERO,
-};
-
-/// What else goes wrong.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Faults {
-    /// Lost invalidations are not noticed.
-    pub ignore_gaps: bool,
-    /// A newcomer relies on what was loaded, whoever died before it.
-    pub settle_newcomers: bool,
-    /// Senders say goodbye whatever they have delivered.
-    pub hasty_goodbyes: bool,
-}
-
-/// What a run saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct RunStats {
-    pub hits: u64,
-    pub stale: u64,
-    pub loads: u64,
-    /// Compare-and-sets that found what they expected.
-    pub exchanged: u64,
-    /// Loads of keys.
-    pub key_loads: u64,
-    /// Writes through to the origin that were acknowledged.
-    pub written: u64,
-}
 
 /// Runs a script; the first broken invariant.
 pub(super) fn simulate(script: &Script, rules: Rules, faults: Faults) -> Result<RunStats, Broken> {

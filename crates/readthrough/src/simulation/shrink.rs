@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::seeds::{Broken, Script};
+use super::script::{Broken, Script};
 
 /// Runs in which something is left out: some seconds at most, and the same for each replay.
 const MOST_ATTEMPTS: usize = 1_000;
@@ -64,7 +64,7 @@ impl fmt::Display for Shrunk {
 
 #[cfg(test)]
 mod tests {
-    use super::super::seeds::OPERATIONS;
+    use super::super::script::OPERATIONS;
     use super::*;
 
     /// Fails where these are among its operations.
