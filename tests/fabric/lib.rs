@@ -21,6 +21,7 @@ mod identities;
 pub mod memory;
 pub mod metrics;
 mod ports;
+pub mod postgres;
 mod process;
 pub mod raw_http2;
 mod script;
@@ -28,6 +29,7 @@ mod second;
 mod server;
 mod settings;
 pub mod soak;
+mod tcp_proxy;
 pub mod web;
 pub mod websocket;
 
@@ -50,6 +52,7 @@ pub use crate::{
     script::Script,
     server::Server,
     settings::Part,
+    tcp_proxy::TcpProxy,
 };
 use crate::{home::Home, http::HttpCall, identities::Identities, ports::Ports};
 

@@ -194,7 +194,7 @@ fn spawn(launch: &Launch) -> Result<Child> {
 
 /// A process in its own group outlives a fabric that is killed. Linux can end it with the thread that started it:
 /// `setpriv` asks for that, and becomes the program.
-fn dying_with_us(program: &Path) -> Command {
+pub(crate) fn dying_with_us(program: &Path) -> Command {
     let setpriv = Path::new("/usr/bin/setpriv");
     if !setpriv.exists() {
         return Command::new(program);

@@ -43,7 +43,10 @@ impl Server {
 
     /// Waits until grpc.health.v1 says SERVING: for the process, and at the gateway also for what it fronts.
     pub async fn wait_serving(&mut self) -> Result<()> {
-        self.wait("does not serve", async |server: &Self| server.serving().await.then_some(())).await
+        let waited = self.wait("does not serve", async |server: &Self| server.serving().await.then_some(())).await;
+        let Err(problem) = waited else { return Ok(()) };
+        let readiness = HttpCall::new(self.admin, Method::GET, "/readyz").send().await;
+        Err(problem.context(readiness.map_or_else(|error| error.to_string(), |answer| answer.text())))
     }
 
     /// Waits until the sum of a metric's samples is as wanted, and returns it.

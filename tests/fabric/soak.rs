@@ -1,15 +1,21 @@
-//! The soak of the leases: two gateways with near caches before one cache, all of them real processes that are killed, paused and
-//! replaced, and writers and readers that hold the mesh to its promise: a read that starts after an acknowledged write sees it,
-//! at either gateway, or the write's answer said `DEFERRED`.
+//! The soak: two gateways with near caches before one cache, or before three replicas of it whose invalidation log is in a PostgreSQL
+//! with a synchronous standby. All of them are real processes that are killed, paused, replaced and parted from each other, and
+//! writers and readers hold the mesh to its promise: a read that starts after an acknowledged write sees it, at either gateway, or
+//! the write's answer said `DEFERRED`. Some writes go past Accord into the service's database: they are seen within what the
+//! contract declares.
 //!
-//! `cargo xtask soak` runs it for long, the suite `faults` for some seconds. A seed gives the same faults in the same order and
-//! the same choices of each writer; when they meet is the machine's affair.
+//! `cargo xtask soak` runs it for long, the suites `faults` and `replicas` for some seconds. A seed gives the same faults in the same
+//! order and the same choices of each writer; when they meet is the machine's affair.
 
 mod fault;
 mod judge;
+mod latency;
 mod load;
 mod mesh;
+mod outage;
+mod replicas;
 mod report;
+mod sql;
 
 use std::{
     path::PathBuf,
@@ -20,17 +26,33 @@ use std::{
 use anyhow::Result;
 
 pub use self::{
-    fault::{Fault, Kind, Schedule},
+    fault::{Fault, Kind, Schedule, Victim},
     report::Report,
 };
-use self::{load::Load, mesh::Mesh};
+use self::{load::Load, mesh::Mesh, replicas::LOG_LEASE, sql::SqlWriter};
+
+/// What stands behind the gateways.
+#[derive(Clone, Debug)]
+pub enum Shape {
+    /// One cache.
+    OneCache,
+    /// Three replicas, and a PostgreSQL with a standby, whose programs are in this directory.
+    Replicas {
+        /// Where `postgres`, `initdb`, `pg_ctl` and `pg_basebackup` are.
+        programs: PathBuf,
+    },
+}
 
 /// What a soak is to be like.
 #[derive(Clone, Debug)]
 pub struct Soak {
+    /// What stands behind the gateways.
+    pub shape: Shape,
     /// So many writes have to be acknowledged. It goes on until they are, enough of them against a lease, and each kind of fault
     /// was there; or until a read missed a write.
     pub writes: u64,
+    /// It goes on for so long, although everything was there.
+    pub at_least: Duration,
     /// The longest that it may take.
     pub within: Duration,
     /// Of faults, pauses and choices.
@@ -47,11 +69,23 @@ pub struct Soak {
     pub kept_in: Option<PathBuf>,
 }
 
+impl Shape {
+    /// How much longer the processes are left alone between two faults: replicas acknowledge no write before they have waited for the
+    /// lease on the log of one that fell silent.
+    fn rest(&self) -> Duration {
+        match self {
+            Self::OneCache => Duration::ZERO,
+            Self::Replicas { .. } => LOG_LEASE * 2,
+        }
+    }
+}
+
 impl Soak {
     /// Runs it, and tells of each fault as it comes.
     pub async fn run(&self, note: impl Fn(&str)) -> Result<Report> {
-        let mut mesh = Mesh::start(self.lease, self.kept_in.as_deref()).await?;
-        let load = Load::new(mesh.gateways(), mesh.token().await?, self.seed, self.products).await?;
+        let mut mesh = Mesh::start(&self.shape, self.lease, self.kept_in.as_deref()).await?;
+        let sql = SqlWriter::open(&mesh.products()).await?;
+        let load = Load::new(mesh.gateways(), mesh.token().await?, sql, self.seed, self.products).await?;
         let begun = Instant::now();
         let writers = load.start();
         let faulted = self.disturb(&mut mesh, &load, begun, note).await;
@@ -72,15 +106,18 @@ impl Soak {
         let mut faults = Vec::new();
         // Where time runs out before, what was found counts all the same.
         while begun.elapsed() < self.within && !load.judge().has_violations() {
-            if faults.len() >= self.faults.len() && load.judge().has_tried(self.writes) {
+            let is_long_enough = begun.elapsed() >= self.at_least && faults.len() >= self.faults.len();
+            if is_long_enough && load.judge().has_tried(self.writes) {
                 break;
             }
             let (quiet, fault) = schedule.draw();
-            tokio::time::sleep(quiet).await;
+            tokio::time::sleep(quiet + self.shape.rest()).await;
             let at = begun.elapsed();
             note(&format!("{:>7.1} s  {:>6} writes  {fault}", at.as_secs_f64(), load.judge().acknowledged()));
             faults.push((at, fault));
+            let disturbed = fault.kind.gateway().map(|gateway| load.judge().disturbed(gateway));
             mesh.suffer(fault).await?;
+            drop(disturbed);
         }
         Ok(faults)
     }

@@ -1,14 +1,16 @@
 //! The promise of the leases, while processes are killed, paused and replaced: a read that starts after an acknowledged write sees
 //! it, at either gateway. `cargo xtask soak` tries the same for longer.
 
-use accord_fabric::soak::{Kind, Soak};
+use accord_fabric::soak::{Kind, Shape, Soak};
 use anyhow::Result;
 use std::time::Duration;
 
 /// Some seconds of it.
 fn short(seed: u64, faults: &[Kind]) -> Soak {
     Soak {
+        shape: Shape::OneCache,
         writes: 30,
+        at_least: Duration::ZERO,
         within: Duration::from_mins(4),
         seed,
         products: 8,

@@ -4,6 +4,7 @@
 
 mod near;
 mod owners;
+mod soak;
 mod two_logs;
 
 use accord_fabric::{EDITOR, Fabric, Part, Server, http::HttpCall, http::HttpResponse};

@@ -6,6 +6,7 @@ mod crashes;
 mod fuzz;
 mod hit_ratio;
 mod memory;
+mod postgres;
 mod programs;
 mod revocations;
 mod say;

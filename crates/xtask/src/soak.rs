@@ -1,4 +1,5 @@
-//! `cargo xtask soak`: the promise of the leases on real processes that are killed, paused and rolled over, for as long as it takes.
+//! `cargo xtask soak`: the promise of the leases on real processes that are killed, paused, rolled over and parted, for as long as it
+//! takes.
 
 use std::{
     path::PathBuf,
@@ -7,21 +8,30 @@ use std::{
 
 use accord_fabric::{
     binaries,
-    soak::{Kind, Soak},
+    soak::{Kind, Shape, Soak},
 };
 use anyhow::{Context, Result};
 
-use crate::say::{note, say};
+use crate::{
+    postgres,
+    say::{note, say},
+};
 
 /// What `cargo xtask soak` can be asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// What stands behind the gateways
+    #[arg(long, value_enum, default_value_t = Behind::OneCache)]
+    shape: Behind,
     /// Writes that have to be acknowledged before it ends
     #[arg(long, default_value_t = 10_000)]
     writes: u64,
     /// The longest that it may take
     #[arg(long, default_value_t = 30)]
     minutes: u64,
+    /// Goes on to the end of these minutes, although enough writes are acknowledged
+    #[arg(long)]
+    whole: bool,
     /// Gives the same faults in the same order, and the same choices of each writer. Default: another one each time
     #[arg(long)]
     seed: Option<u64>,
@@ -39,17 +49,45 @@ pub(crate) struct Args {
     keep: Option<PathBuf>,
 }
 
+/// What stands behind the gateways.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Behind {
+    /// One cache
+    OneCache,
+    /// Three replicas that share a log in a PostgreSQL with a synchronous standby
+    Replicas,
+}
+
+impl Behind {
+    fn shape(self) -> Result<Shape> {
+        match self {
+            Self::OneCache => Ok(Shape::OneCache),
+            Self::Replicas => Ok(Shape::Replicas { programs: postgres::programs()? }),
+        }
+    }
+
+    fn faults(self) -> Vec<Kind> {
+        match self {
+            Self::OneCache => [&Kind::PROCESSES[..], &Kind::PAIRS, &Kind::ROLLOVERS].concat(),
+            Self::Replicas => [&Kind::PROCESSES[..], &Kind::PAIRS, &Kind::REPLICAS].concat(),
+        }
+    }
+}
+
 /// Runs it; fails where a read did not see an acknowledged write, or where that was hardly tried.
 pub(crate) fn run(args: Args) -> Result<()> {
     note("Building (the first time takes minutes) ...");
     binaries::directory()?;
+    let within = Duration::from_mins(args.minutes);
     let soak = Soak {
+        shape: args.shape.shape()?,
         writes: args.writes,
-        within: Duration::from_mins(args.minutes),
+        at_least: if args.whole { within } else { Duration::ZERO },
+        within,
         seed: args.seed.unwrap_or_else(any_seed),
         products: args.products,
         lease: Duration::from_millis(args.lease),
-        faults: [&Kind::PROCESSES[..], &Kind::PAIRS, &Kind::ROLLOVERS].concat(),
+        faults: args.shape.faults(),
         longest_pause: Duration::from_millis(args.longest_pause),
         kept_in: args.keep,
     };

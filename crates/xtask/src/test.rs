@@ -4,7 +4,6 @@
 
 mod conformance;
 mod outside;
-mod postgres;
 mod real_protos;
 
 use std::{
@@ -17,7 +16,7 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
-use crate::{bench::counts, programs::succeed, say::say, workspace};
+use crate::{bench::counts, postgres, programs::succeed, say::say, workspace};
 
 /// Features that only switch test targets on. Passed to every suite that needs one, so that they share one build.
 const SUITE_FEATURES: [&str; 5] = [
@@ -102,7 +101,7 @@ fn rust() -> Result<()> {
 }
 
 fn against_postgres() -> Result<()> {
-    let server = postgres::Server::start()?;
+    let server = postgres::start()?;
     let mut command = cargo_test();
     command.args(["--features", &SUITE_FEATURES.join(",")]);
     command.args(targets_behind("postgres-tests")?);

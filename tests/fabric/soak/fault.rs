@@ -14,8 +14,8 @@ const QUIET: std::ops::Range<u64> = 300..1_500;
 pub enum Victim {
     /// One of the two gateways.
     Gateway(usize),
-    /// The cache.
-    Cache,
+    /// The cache, or one of its replicas.
+    Cache(usize),
 }
 
 /// A kind of fault.
@@ -31,6 +31,18 @@ pub enum Kind {
     RollOver,
     /// The same, but in the end the one before is killed.
     RollOverKilled,
+    /// All replicas of the cache end in order and are started again, one after the other.
+    RollReplicas,
+    /// A gateway is parted from all replicas.
+    PartGateway(usize),
+    /// A replica is parted from the database of the invalidation log.
+    PartReplica(usize),
+    /// The database is stopped where it stands, and resumed after a while.
+    PauseDatabase,
+    /// The database is killed, and started again on what it had written.
+    KillDatabase,
+    /// The primary of the database is killed, and its standby promoted; it gets a standby of its own.
+    FailOver,
 }
 
 /// A fault, with the length of the pause in it.
@@ -45,16 +57,42 @@ impl Kind {
     pub const PROCESSES: [Self; 6] = [
         Self::Kill(Victim::Gateway(0)),
         Self::Kill(Victim::Gateway(1)),
-        Self::Kill(Victim::Cache),
+        Self::Kill(Victim::Cache(0)),
         Self::Pause(Victim::Gateway(0)),
         Self::Pause(Victim::Gateway(1)),
-        Self::Pause(Victim::Cache),
+        Self::Pause(Victim::Cache(0)),
     ];
     /// Both at once.
     pub const PAIRS: [Self; 2] =
         [Self::KillCacheDuringPause(Victim::Gateway(0)), Self::KillCacheDuringPause(Victim::Gateway(1))];
     /// Both ends of a rollover.
     pub const ROLLOVERS: [Self; 2] = [Self::RollOver, Self::RollOverKilled];
+    /// What happens to replicas, beside kill and pause of each process.
+    pub const REPLICAS: [Self; 12] = [
+        Self::Kill(Victim::Cache(1)),
+        Self::Kill(Victim::Cache(2)),
+        Self::Pause(Victim::Cache(1)),
+        Self::Pause(Victim::Cache(2)),
+        Self::RollReplicas,
+        Self::PartGateway(0),
+        Self::PartGateway(1),
+        Self::PartReplica(0),
+        Self::PartReplica(1),
+        Self::PauseDatabase,
+        Self::KillDatabase,
+        Self::FailOver,
+    ];
+
+    /// The gateway that can't answer meanwhile.
+    pub(super) fn gateway(self) -> Option<usize> {
+        match self {
+            Self::Kill(victim) | Self::Pause(victim) | Self::KillCacheDuringPause(victim) => match victim {
+                Victim::Gateway(at) => Some(at),
+                Victim::Cache(_) => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// The faults of a seed, without an end: round by round each kind once, in another order each time.
@@ -77,7 +115,7 @@ impl Schedule {
             self.round.clone_from(&self.kinds);
             self.round.shuffle(&mut self.rng);
         }
-        let kind = self.round.pop().unwrap_or(Kind::Pause(Victim::Cache));
+        let kind = self.round.pop().unwrap_or(Kind::Pause(Victim::Cache(0)));
         // As many pauses are shorter than some time between shortest and longest as are longer than it, in proportion.
         let longest = self.longest_pause.div_duration_f64(SHORTEST_PAUSE).max(1.0);
         let pause = SHORTEST_PAUSE.mul_f64(longest.powf(self.rng.random_range(0.0..1.0)));
@@ -89,7 +127,7 @@ impl fmt::Display for Victim {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gateway(index) => write!(formatter, "gateway {}", index + 1),
-            Self::Cache => formatter.write_str("cache"),
+            Self::Cache(index) => write!(formatter, "cache {}", index + 1),
         }
     }
 }
@@ -103,6 +141,14 @@ impl fmt::Display for Fault {
             Kind::KillCacheDuringPause(victim) => write!(formatter, "kill cache, {victim} paused for {pause} ms more"),
             Kind::RollOver => write!(formatter, "roll the cache over, paused for {pause} ms and ended"),
             Kind::RollOverKilled => write!(formatter, "roll the cache over, paused for {pause} ms and killed"),
+            Kind::RollReplicas => formatter.write_str("restart the replicas, one after the other"),
+            Kind::PartGateway(index) => {
+                write!(formatter, "part gateway {} from the replicas for {pause} ms", index + 1)
+            }
+            Kind::PartReplica(index) => write!(formatter, "part cache {} from the database for {pause} ms", index + 1),
+            Kind::PauseDatabase => write!(formatter, "pause the database for {pause} ms"),
+            Kind::KillDatabase => formatter.write_str("kill the database"),
+            Kind::FailOver => formatter.write_str("kill the primary of the database, and promote its standby"),
         }
     }
 }

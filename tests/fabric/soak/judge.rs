@@ -4,7 +4,7 @@
 //! rule of its own: it has a higher version than all that were acknowledged before it.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -13,7 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// After it a deferred write is seen, whatever happened to who called it that: the longest `ttl` of the sample's products, with
+use super::latency::Latency;
+
+/// After it a deferred write is seen, whatever happened to who called it that, and so is one that went past Accord: the longest `ttl` of the sample's products, with
 /// its jitter, and the time in which they are given stale while they are loaded anew.
 const DEFERRED_BOUND: Duration = Duration::from_secs(64);
 /// Of so many acknowledged writes one at least met a lease of the other gateway: with fewer, nothing was tried.
@@ -53,7 +55,7 @@ pub(super) struct Seen {
 #[derive(Debug)]
 pub(super) struct Expected {
     acknowledged: Write,
-    deferred: Option<Write>,
+    deferred: Vec<Write>,
 }
 
 /// One product.
@@ -66,8 +68,8 @@ pub(super) struct Product {
 #[derive(Debug)]
 struct Known {
     acknowledged: Write,
-    /// The latest one that is not acknowledged.
-    deferred: Option<Write>,
+    /// Those after it that are not acknowledged: deferred, or past Accord.
+    deferred: VecDeque<Write>,
 }
 
 /// Counts, and finds violations.
@@ -81,6 +83,7 @@ pub(super) struct Judge {
     /// The longest time after which a deferred write was not seen, in milliseconds.
     longest_deferred: AtomicU64,
     failures: Mutex<HashMap<String, u64>>,
+    pub(super) latency: Latency,
 }
 
 /// Reads at one gateway.
@@ -89,6 +92,36 @@ pub(super) struct Reads {
     pub answered: AtomicU64,
     pub failed: AtomicU64,
     pub near: AtomicU64,
+    /// The same of those that began and ended while nothing was done to the gateway itself.
+    pub calm: [AtomicU64; 2],
+    /// Odd while something is done to it.
+    disturbances: AtomicU64,
+}
+
+/// Something is done to a gateway, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Disturbed<'a>(&'a AtomicU64);
+
+impl Drop for Disturbed<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Reads {
+    /// To be asked before and after a read.
+    pub(super) fn disturbances(&self) -> u64 {
+        self.disturbances.load(Ordering::Relaxed)
+    }
+
+    /// Counts a read, by whether it was answered, that began at this count of disturbances.
+    pub(super) fn count(&self, is_answered: bool, began_at: u64) {
+        let whole = if is_answered { &self.answered } else { &self.failed };
+        whole.fetch_add(1, Ordering::Relaxed);
+        if began_at.is_multiple_of(2) && began_at == self.disturbances() {
+            self.calm[usize::from(is_answered)].fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Writes, by what became of them.
@@ -98,28 +131,35 @@ pub(super) struct Writes {
     /// Of those: written while the other gateway answered from its memory.
     pub against_lease: AtomicU64,
     pub deferred: AtomicU64,
+    /// Past Accord, by SQL.
+    pub by_sql: AtomicU64,
     pub failed: AtomicU64,
 }
 
 impl Product {
     pub(super) fn new(id: String, created: Write) -> Self {
-        Self { id, known: Mutex::new(Known { acknowledged: created, deferred: None }) }
+        Self { id, known: Mutex::new(Known { acknowledged: created, deferred: VecDeque::new() }) }
     }
 
     pub(super) fn acknowledged(&self, write: Write) {
         let mut known = lock(&self.known);
-        known.deferred = known.deferred.take().filter(|deferred| deferred.version > write.version);
+        known.deferred.retain(|deferred| deferred.version > write.version);
         known.acknowledged = write;
     }
 
+    /// A write that is seen within what its contract declares. Of those that are overdue, the last one tells all.
     pub(super) fn deferred(&self, write: Write) {
-        lock(&self.known).deferred = Some(write);
+        let mut known = lock(&self.known);
+        while known.deferred.get(1).is_some_and(|next| next.answered + DEFERRED_BOUND < write.answered) {
+            known.deferred.pop_front();
+        }
+        known.deferred.push_back(write);
     }
 
     /// To be asked before the read is sent.
     pub(super) fn expected(&self) -> Expected {
         let known = lock(&self.known);
-        Expected { acknowledged: known.acknowledged.clone(), deferred: known.deferred.clone() }
+        Expected { acknowledged: known.acknowledged.clone(), deferred: known.deferred.iter().cloned().collect() }
     }
 }
 
@@ -133,7 +173,23 @@ impl Judge {
             count: AtomicU64::new(0),
             longest_deferred: AtomicU64::new(0),
             failures: Mutex::default(),
+            latency: Latency::new(),
         }
+    }
+
+    /// Something is done to a gateway: that reads fail there says nothing of the mesh.
+    pub(super) fn disturbed(&self, gateway: usize) -> Disturbed<'_> {
+        let disturbances = &self.reads[gateway].disturbances;
+        disturbances.fetch_add(1, Ordering::Relaxed);
+        Disturbed(disturbances)
+    }
+
+    /// Of a thousand reads at gateways to which nothing was done, so many were answered, rounded down.
+    pub(super) fn availability(&self) -> u64 {
+        let [failed, answered] = [0, 1].map(|is_answered| {
+            self.reads.iter().map(|reads| reads.calm[is_answered].load(Ordering::Relaxed)).sum::<u64>()
+        });
+        answered * 1_000 / (answered + failed).max(1)
     }
 
     pub(super) fn acknowledged(&self) -> u64 {
@@ -163,7 +219,8 @@ impl Judge {
         } else if seen.version == floor.version && seen.number != floor.number {
             self.violated(product, "a version has two values", floor, seen);
         }
-        if let Some(deferred) = expected.deferred.as_ref().filter(|deferred| seen.version < deferred.version) {
+        // The first that it did not see is the one that it should have seen longest.
+        if let Some(deferred) = expected.deferred.iter().find(|deferred| seen.version < deferred.version) {
             let after = seen.sent.saturating_duration_since(deferred.answered);
             self.longest_deferred.fetch_max(u64::try_from(after.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
             if after > DEFERRED_BOUND {
@@ -221,13 +278,13 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl fmt::Display for Writes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [acknowledged, against_lease, deferred, failed] =
-            [&self.acknowledged, &self.against_lease, &self.deferred, &self.failed]
+        let [acknowledged, against_lease, deferred, by_sql, failed] =
+            [&self.acknowledged, &self.against_lease, &self.deferred, &self.by_sql, &self.failed]
                 .map(|count| count.load(Ordering::Relaxed));
         write!(
             formatter,
             "{acknowledged} acknowledged ({against_lease} of them against a lease of the other gateway), {deferred} deferred, \
-             {failed} failed"
+             {by_sql} by SQL, {failed} failed"
         )
     }
 }
@@ -301,5 +358,33 @@ mod tests {
         product.deferred(write(1, 2, now));
         assert_eq!(found(&product, &seen(0, 1, now + DEFERRED_BOUND)), 0);
         assert_eq!(found(&product, &seen(0, 1, now + DEFERRED_BOUND * 2)), 1);
+    }
+
+    #[test]
+    fn deferred_write_has_to_be_seen_although_others_come_after_it() {
+        let now = Instant::now();
+        let product = product(now);
+        for number in 1..200 {
+            product.deferred(write(number, number + 1, now + Duration::from_secs(number)));
+        }
+        let at = now + Duration::from_secs(200);
+        assert_eq!(found(&product, &seen(100, 101, at)), 1);
+        assert_eq!(found(&product, &seen(150, 151, at)), 0);
+    }
+
+    #[test]
+    fn reads_at_a_gateway_to_which_something_is_done_count_for_no_availability() {
+        let judge = Judge::new();
+        let read = |is_answered, gateway: usize| {
+            let reads = &judge.reads[gateway];
+            reads.count(is_answered, reads.disturbances());
+        };
+        (0..9).for_each(|_| read(true, 0));
+        let disturbed = judge.disturbed(1);
+        read(false, 1);
+        drop(disturbed);
+        assert_eq!(judge.availability(), 1_000);
+        read(false, 1);
+        assert_eq!(judge.availability(), 900);
     }
 }

@@ -21,7 +21,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::judge::{Judge, Product, Seen, Write};
+use super::{
+    judge::{Judge, Product, Seen, Write},
+    sql::SqlWriter,
+};
 use crate::http::{HttpCall, HttpResponse};
 
 /// Products that are read for a lease at a time. Few: a lease is no use to who gets it late.
@@ -42,10 +45,23 @@ const BETWEEN_CREATIONS: Duration = Duration::from_millis(250);
 /// How long a product is left alone, in milliseconds: a tag that was invalidated within the last second is leased to nobody.
 const QUIET: std::ops::Range<u64> = 1_050..1_600;
 
+/// One in so many products is written past Accord alone, and one in so many writes of the others.
+const ONE_PAST_ACCORD: usize = 8;
+
+/// By which way a write goes.
+#[derive(Clone, Copy)]
+enum Writer {
+    /// Through this gateway.
+    Gateway(usize),
+    /// Into the service's database.
+    Sql,
+}
+
 /// All writers and readers.
 pub(super) struct Load {
     gateways: [SocketAddr; 2],
     token: String,
+    sql: SqlWriter,
     seed: u64,
     products: Vec<Product>,
     judge: Judge,
@@ -56,7 +72,13 @@ pub(super) struct Load {
 
 impl Load {
     /// Creates the products.
-    pub(super) async fn new(gateways: [SocketAddr; 2], token: String, seed: u64, products: usize) -> Result<Arc<Self>> {
+    pub(super) async fn new(
+        gateways: [SocketAddr; 2],
+        token: String,
+        sql: SqlWriter,
+        seed: u64,
+        products: usize,
+    ) -> Result<Arc<Self>> {
         let mut created = Vec::new();
         for number in 0..products {
             created.push(create(gateways[0], &token, format!("soak-{number}")).await?);
@@ -64,6 +86,7 @@ impl Load {
         Ok(Arc::new(Self {
             gateways,
             token,
+            sql,
             seed,
             products: created,
             judge: Judge::new(),
@@ -100,7 +123,10 @@ impl Load {
         let mut rng = SmallRng::seed_from_u64(self.seed ^ (at as u64) << 32);
         let mut is_over = self.is_over.subscribe();
         for number in 1.. {
-            let writer = rng.random_range(0..self.gateways.len());
+            let gateway = rng.random_range(0..self.gateways.len());
+            // Of some products, all writes go past Accord: so none of them is made known by another one.
+            let is_past = at % ONE_PAST_ACCORD == ONE_PAST_ACCORD - 1 || rng.random_range(0..ONE_PAST_ACCORD) == 0;
+            let writer = if is_past { Writer::Sql } else { Writer::Gateway(gateway) };
             self.round(at, number, writer).await;
             let quiet = Duration::from_millis(rng.random_range(QUIET));
             if timeout(quiet, is_over.wait_for(|is_over| *is_over)).await.is_ok() {
@@ -109,18 +135,23 @@ impl Load {
         }
     }
 
-    async fn round(self: &Arc<Self>, at: usize, number: u64, writer: usize) {
+    async fn round(self: &Arc<Self>, at: usize, number: u64, writer: Writer) {
         let Ok(burst) = self.bursts.acquire().await else { return };
         let near: [bool; 2] = tokio::join!(self.read_near(at, 0), self.read_near(at, 1)).into();
         drop(burst);
         let is_written = AtomicBool::new(false);
         let write = async {
-            self.write(&self.products[at], number, writer, near[1 - writer]).await;
+            match writer {
+                Writer::Gateway(gateway) => self.write(&self.products[at], number, gateway, near[1 - gateway]).await,
+                Writer::Sql => self.write_past(&self.products[at], number).await,
+            }
             is_written.store(true, Ordering::Relaxed);
             tokio::join!(self.check(at, 0), self.check(at, 1));
         };
         let reads = async {
-            let mut gateways = [1 - writer, writer].into_iter().cycle();
+            // First where nobody writes.
+            let first = if let Writer::Gateway(0) = writer { 1 } else { 0 };
+            let mut gateways = [first, 1 - first].into_iter().cycle();
             while let Some(gateway) = gateways.next().filter(|_| !is_written.load(Ordering::Relaxed)) {
                 if self.read_soon(at, gateway).await.is_none() {
                     return;
@@ -162,13 +193,13 @@ impl Load {
     async fn read(&self, at: usize, gateway: usize) -> Option<bool> {
         let (product, reads) = (&self.products[at], &self.judge.reads[gateway]);
         let _slot = self.in_flight[gateway].acquire().await.ok()?;
-        let expected = product.expected();
+        let (expected, began_at) = (product.expected(), reads.disturbances());
         let sent = Instant::now();
         let call = HttpCall::new(self.gateways[gateway], Method::GET, &path(product)).token(&self.token);
         let answer = match answered(call).await {
             Ok(answer) => answer,
             Err(cause) => {
-                reads.failed.fetch_add(1, Ordering::Relaxed);
+                reads.count(false, began_at);
                 self.judge.failed(format!("read: {cause}"));
                 return None;
             }
@@ -180,7 +211,8 @@ impl Load {
         let (source, request_id) = (source(&answer), request_id(&answer));
         let seen = Seen { number, version, gateway, sent, answered: Instant::now(), source, request_id };
         self.judge.read(product, &expected, &seen);
-        reads.answered.fetch_add(1, Ordering::Relaxed);
+        reads.count(true, began_at);
+        self.judge.latency.record(seen.answered - seen.sent);
         let is_near = seen.source.starts_with("accord-near; hit");
         reads.near.fetch_add(u64::from(is_near), Ordering::Relaxed);
         Some(is_near)
@@ -212,6 +244,24 @@ impl Load {
         product.acknowledged(write);
         writes.acknowledged.fetch_add(1, Ordering::Relaxed);
         writes.against_lease.fetch_add(u64::from(is_against_lease), Ordering::Relaxed);
+    }
+}
+
+impl Load {
+    /// Writes into the database of the service. Nobody tells the cache: it is seen within what the contract declares.
+    async fn write_past(&self, product: &Product, number: u64) {
+        let (sent, writes) = (Instant::now(), &self.judge.writes);
+        match self.sql.write(&product.id, number.to_string()).await {
+            Ok(version) => {
+                let request_id = "none, by SQL".to_owned();
+                product.deferred(Write { number, version, gateway: 0, sent, answered: Instant::now(), request_id });
+                writes.by_sql.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(problem) => {
+                writes.failed.fetch_add(1, Ordering::Relaxed);
+                self.judge.failed(format!("write by SQL: {problem}"));
+            }
+        }
     }
 }
 

@@ -2,10 +2,15 @@
 
 use std::{mem, net::SocketAddr, path::Path, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use toml::toml;
 
-use super::{Fault, Kind, fault::Victim};
+use super::{
+    Fault, Kind, Shape,
+    fault::Victim,
+    outage::{DRAIN, killed, paused},
+    replicas::Replicas,
+};
 use crate::{EDITOR, Fabric, Part, Server};
 
 /// Says that leases are granted, and the longest that a gateway may be lent.
@@ -14,19 +19,25 @@ const OVERLAY: &str = "tests/journeys/near.toml";
 const WAITS: &str = "another cache process holds the data directory";
 /// How long a successor may take to say so, on a loaded machine.
 const START: Duration = Duration::from_secs(20);
-/// How long a cache may take to end in order.
-const DRAIN: Duration = Duration::from_secs(15);
 /// How long the mesh goes on between the steps of a rollover: longer than a lease.
 const STEP: Duration = Duration::from_millis(300);
 
-/// Two gateways before one cache.
+/// Two gateways before one cache, or before its replicas.
 pub(super) struct Mesh {
+    beside: Beside,
     fabric: Fabric,
-    other: Server,
+}
+
+/// What there is beside the processes of the fabric.
+enum Beside {
+    /// Another gateway.
+    Gateway(Box<Server>),
+    /// All that is asked; the fabric's own gateway and cache are not.
+    Replicas(Box<Replicas>),
 }
 
 impl Mesh {
-    pub(super) async fn start(lease: Duration, kept_in: Option<&Path>) -> Result<Self> {
+    pub(super) async fn start(shape: &Shape, lease: Duration, kept_in: Option<&Path>) -> Result<Self> {
         let lease = format!("{}ms", lease.as_millis());
         let leases = toml! {
             [leases]
@@ -35,14 +46,23 @@ impl Mesh {
         let builder = Fabric::builder()?.overlay(OVERLAY).settings(Part::Cache, leases);
         let builder = if let Some(directory) = kept_in { builder.kept_in(directory) } else { builder };
         let mut fabric = builder.start().await?;
-        let mut other = fabric.another(Part::Gateway)?;
-        other.wait_serving().await?;
-        Ok(Self { fabric, other })
+        let beside = match shape {
+            Shape::OneCache => {
+                let mut other = fabric.another(Part::Gateway)?;
+                other.wait_serving().await?;
+                Beside::Gateway(Box::new(other))
+            }
+            Shape::Replicas { programs } => Beside::Replicas(Box::new(Replicas::start(&mut fabric, programs).await?)),
+        };
+        Ok(Self { beside, fabric })
     }
 
     /// Where the gateways serve.
     pub(super) fn gateways(&self) -> [SocketAddr; 2] {
-        [self.fabric.gateway.listen, self.other.listen]
+        match &self.beside {
+            Beside::Gateway(other) => [self.fabric.gateway.listen, other.listen],
+            Beside::Replicas(replicas) => replicas.gateways(),
+        }
     }
 
     /// The token of somebody who may read and write.
@@ -50,25 +70,39 @@ impl Mesh {
         self.fabric.token(EDITOR).await
     }
 
+    /// The file with the products.
+    pub(super) fn products(&self) -> std::path::PathBuf {
+        self.fabric.directory().join("data/catalog.db")
+    }
+
     /// Fails where a process has ended that should not have.
     pub(super) fn check(&mut self) -> Result<()> {
         self.fabric.check()?;
-        self.other.process.check()
+        match &mut self.beside {
+            Beside::Gateway(other) => other.process.check(),
+            Beside::Replicas(replicas) => replicas.check(),
+        }
     }
 
     /// Lets a fault happen, and waits until all serve again.
     pub(super) async fn suffer(&mut self, Fault { kind, pause }: Fault) -> Result<()> {
         self.check()?;
         match kind {
-            Kind::Kill(victim) => killed(self.server(victim)).await,
-            Kind::Pause(victim) => paused(self.server(victim), pause).await,
+            Kind::Kill(victim) => killed(self.server(victim)?).await,
+            Kind::Pause(victim) => paused(self.server(victim)?, pause).await,
             Kind::KillCacheDuringPause(victim) => {
-                self.server(victim).process.pause()?;
-                killed(&mut self.fabric.cache).await?;
-                paused(self.server(victim), pause).await
+                self.server(victim)?.process.pause()?;
+                killed(self.server(Victim::Cache(0))?).await?;
+                paused(self.server(victim)?, pause).await
             }
             Kind::RollOver => self.roll_over(pause, true).await,
             Kind::RollOverKilled => self.roll_over(pause, false).await,
+            Kind::RollReplicas => self.replicas()?.roll().await,
+            Kind::PartGateway(at) => self.replicas()?.part_gateway(at, pause).await,
+            Kind::PartReplica(at) => self.replicas()?.part_replica(at, pause).await,
+            Kind::PauseDatabase => self.replicas()?.pause_database(pause).await,
+            Kind::KillDatabase => self.replicas()?.kill_database().await,
+            Kind::FailOver => self.replicas()?.fail_over().await,
         }
     }
 
@@ -88,23 +122,21 @@ impl Mesh {
         Ok(())
     }
 
-    fn server(&mut self, victim: Victim) -> &mut Server {
-        match victim {
-            Victim::Gateway(0) => &mut self.fabric.gateway,
-            Victim::Gateway(_) => &mut self.other,
-            Victim::Cache => &mut self.fabric.cache,
+    fn replicas(&mut self) -> Result<&mut Replicas> {
+        match &mut self.beside {
+            Beside::Gateway(_) => anyhow::bail!("one cache has no replicas, and no database"),
+            Beside::Replicas(replicas) => Ok(replicas),
         }
     }
-}
 
-async fn killed(server: &mut Server) -> Result<()> {
-    server.process.restart()?;
-    server.wait_serving().await
-}
-
-async fn paused(server: &mut Server, pause: Duration) -> Result<()> {
-    server.process.pause()?;
-    tokio::time::sleep(pause).await;
-    server.process.resume()?;
-    server.wait_serving().await
+    fn server(&mut self, victim: Victim) -> Result<&mut Server> {
+        let found = match (&mut self.beside, victim) {
+            (Beside::Replicas(replicas), _) => replicas.server(victim),
+            (Beside::Gateway(_), Victim::Gateway(0)) => Some(&mut self.fabric.gateway),
+            (Beside::Gateway(other), Victim::Gateway(1)) => Some(&mut **other),
+            (Beside::Gateway(_), Victim::Cache(0)) => Some(&mut self.fabric.cache),
+            _ => None,
+        };
+        found.with_context(|| format!("there is no {victim} in a mesh of this shape"))
+    }
 }

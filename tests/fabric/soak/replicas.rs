@@ -1,0 +1,147 @@
+//! Three replicas of the cache behind one name, whose invalidation log is in a PostgreSQL with a synchronous standby, and two
+//! gateways. Each gateway has a way of its own to the replicas, and each replica one to the database: each can be cut, and all
+//! ways to the database lead to whoever is the primary.
+
+use std::{fs, net::SocketAddr, path::Path, time::Duration};
+
+use anyhow::{Context, Result};
+use tokio::{task::block_in_place, time::sleep};
+use toml::{Table, toml};
+
+use super::{
+    fault::Victim,
+    outage::{DRAIN, killed},
+};
+use crate::{Fabric, Part, Server, TcpProxy, postgres::Pair};
+
+const REPLICAS: usize = 3;
+/// The lease of a replica on the log: it leaves a slow machine time for operations on it.
+pub(super) const LOG_LEASE: Duration = Duration::from_secs(2);
+
+pub(super) struct Replicas {
+    caches: Vec<Server>,
+    gateways: [Server; 2],
+    /// From each gateway to the replicas.
+    names: [TcpProxy; 2],
+    /// From each replica to the database.
+    doors: Vec<TcpProxy>,
+    databases: Pair,
+}
+
+impl Replicas {
+    pub(super) async fn start(fabric: &mut Fabric, programs: &Path) -> Result<Self> {
+        let mut databases = block_in_place(|| Pair::start(programs))?;
+        let primary = databases.primary().address();
+        let (mut caches, mut doors) = (Vec::new(), Vec::new());
+        for number in 0..REPLICAS {
+            let door = TcpProxy::start(vec![primary]).await?;
+            let mut cache = fabric.another_with(Part::Cache, sharing(fabric, door.address(), number)?)?;
+            cache.wait_serving().await?;
+            caches.push(cache);
+            doors.push(door);
+        }
+        let behind: Vec<SocketAddr> = caches.iter().map(|cache| cache.listen).collect();
+        let (one, its_name) = gateway(fabric, behind.clone()).await?;
+        let (other, other_name) = gateway(fabric, behind).await?;
+        Ok(Self { caches, gateways: [one, other], names: [its_name, other_name], doors, databases })
+    }
+
+    pub(super) fn gateways(&self) -> [SocketAddr; 2] {
+        [self.gateways[0].listen, self.gateways[1].listen]
+    }
+
+    pub(super) fn server(&mut self, victim: Victim) -> Option<&mut Server> {
+        match victim {
+            Victim::Gateway(at) => self.gateways.get_mut(at),
+            Victim::Cache(at) => self.caches.get_mut(at),
+        }
+    }
+
+    pub(super) fn check(&mut self) -> Result<()> {
+        self.gateways.iter_mut().chain(&mut self.caches).try_for_each(|server| server.process.check())
+    }
+
+    async fn wait_serving(&mut self) -> Result<()> {
+        for server in self.caches.iter_mut().chain(&mut self.gateways) {
+            server.wait_serving().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends and starts each replica, one after the other.
+    pub(super) async fn roll(&mut self) -> Result<()> {
+        for cache in &mut self.caches {
+            cache.process.terminate(DRAIN).await?;
+            killed(cache).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn part_gateway(&mut self, at: usize, pause: Duration) -> Result<()> {
+        cut(&self.names, at, pause).await?;
+        self.wait_serving().await
+    }
+
+    pub(super) async fn part_replica(&mut self, at: usize, pause: Duration) -> Result<()> {
+        cut(&self.doors, at, pause).await?;
+        self.wait_serving().await
+    }
+
+    pub(super) async fn pause_database(&mut self, pause: Duration) -> Result<()> {
+        self.databases.primary().pause()?;
+        sleep(pause).await;
+        self.databases.primary().resume()?;
+        self.wait_serving().await
+    }
+
+    pub(super) async fn kill_database(&mut self) -> Result<()> {
+        block_in_place(|| {
+            let primary = self.databases.primary();
+            primary.kill()?;
+            primary.restart()
+        })?;
+        self.wait_serving().await
+    }
+
+    pub(super) async fn fail_over(&mut self) -> Result<()> {
+        block_in_place(|| self.databases.fail_over())?;
+        let primary = self.databases.primary().address();
+        self.doors.iter().for_each(|door| door.move_to(primary));
+        block_in_place(|| self.databases.stand_by())?;
+        self.wait_serving().await
+    }
+}
+
+async fn cut(ways: &[TcpProxy], at: usize, pause: Duration) -> Result<()> {
+    let way = ways.get(at).context("there is no such process")?;
+    way.cut();
+    sleep(pause).await;
+    way.heal();
+    Ok(())
+}
+
+/// A gateway that reaches the replicas by a name of its own.
+async fn gateway(fabric: &mut Fabric, behind: Vec<SocketAddr>) -> Result<(Server, TcpProxy)> {
+    let name = TcpProxy::start(behind).await?;
+    let url = format!("http://{}", name.address());
+    let mut gateway = fabric.another_with(Part::Gateway, toml! { cache = { url = url } })?;
+    gateway.wait_serving().await?;
+    Ok((gateway, name))
+}
+
+/// What a replica has of its own, and what it shares.
+fn sharing(fabric: &Fabric, database: SocketAddr, number: usize) -> Result<Table> {
+    let directory = fabric.directory().join(format!("data-of-replica-{number}"));
+    fs::create_dir_all(&directory)?;
+    let url = format!("postgres://accord@{database}/postgres");
+    let (directory, log, records) = (directory.display().to_string(), url.clone(), url);
+    let lease = format!("{}s", LOG_LEASE.as_secs());
+    Ok(toml! {
+        data_dir = directory
+        [log]
+        url = log
+        lease = lease
+        [records]
+        url = records
+    })
+}

@@ -1,0 +1,191 @@
+//! A proxy of TCP that the fabric owns: a name with several addresses behind it, which can be parted from them and moved to others.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Result;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
+
+/// Bytes that are carried at a time.
+const PIECE: usize = 16 * 1024;
+
+/// The proxy. It ends, with what passes through it, when this is dropped.
+#[derive(Debug)]
+pub struct TcpProxy {
+    address: SocketAddr,
+    state: watch::Sender<State>,
+    accepting: JoinHandle<()>,
+}
+
+#[derive(Clone, Debug)]
+struct State {
+    /// Connections are shared out among them.
+    behind: Arc<[SocketAddr]>,
+    /// Of all moves.
+    moves: u64,
+    is_cut: bool,
+}
+
+impl TcpProxy {
+    /// Starts one before these addresses, on a free port of loopback.
+    pub async fn start(behind: Vec<SocketAddr>) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (state, seen) = watch::channel(State { behind: behind.into(), moves: 0, is_cut: false });
+        Ok(Self { address, state, accepting: tokio::spawn(accept(listener, seen)) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Nothing passes any more, in either direction, and nobody is told so: as where packets are lost.
+    pub fn cut(&self) {
+        self.state.send_modify(|state| state.is_cut = true);
+    }
+
+    /// What was on its way passes on.
+    pub fn heal(&self) {
+        self.state.send_modify(|state| state.is_cut = false);
+    }
+
+    /// Connections that are open end, and new ones go there.
+    pub fn move_to(&self, behind: SocketAddr) {
+        self.state.send_modify(|state| {
+            state.behind = [behind].into();
+            state.moves += 1;
+        });
+    }
+}
+
+impl Drop for TcpProxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, state: watch::Receiver<State>) {
+    for turn in 0.. {
+        let Ok((near, _)) = listener.accept().await else { return };
+        tokio::spawn(carry(near, state.clone(), turn));
+    }
+}
+
+/// Carries one connection until it ends, until the proxy moves, or until it is gone.
+async fn carry(near: TcpStream, mut state: watch::Receiver<State>, turn: usize) {
+    let Ok(whole) = state.wait_for(|state| !state.is_cut).await.map(|state| state.clone()) else { return };
+    let Some(far) = connect(&whole.behind, turn).await else { return };
+    // What is small is to be seen at once: it is what most calls are.
+    let _ = near.set_nodelay(true).and_then(|()| far.set_nodelay(true));
+    let ((mut from_near, mut to_near), (mut from_far, mut to_far)) = (near.into_split(), far.into_split());
+    let mut moved = state.clone();
+    let both = async {
+        tokio::join!(pump(&mut from_near, &mut to_far, state.clone()), pump(&mut from_far, &mut to_near, state))
+    };
+    tokio::select! {
+        _ = both => {}
+        _ = moved.wait_for(|state| state.moves != whole.moves) => {}
+    }
+}
+
+/// The next one in turn that does not refuse.
+async fn connect(behind: &[SocketAddr], turn: usize) -> Option<TcpStream> {
+    for at in 0..behind.len() {
+        if let Ok(far) = TcpStream::connect(behind[(turn + at) % behind.len()]).await {
+            return Some(far);
+        }
+    }
+    None
+}
+
+/// Carries one direction to its end; nothing where the proxy is gone, or the connection broke.
+async fn pump(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    mut state: watch::Receiver<State>,
+) -> Option<()> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = from.read(&mut piece).await.ok()?;
+        state.wait_for(|state| !state.is_cut).await.ok()?;
+        if read == 0 {
+            return to.shutdown().await.ok();
+        }
+        to.write_all(&piece[..read]).await.ok()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// A server that says its word to each who connects, and repeats what they say.
+    async fn server(word: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    near.write_all(word.as_bytes()).await?;
+                    let (mut from, mut to) = near.split();
+                    tokio::io::copy(&mut from, &mut to).await
+                });
+            }
+        });
+        address
+    }
+
+    async fn hear(connection: &mut TcpStream) -> String {
+        let mut word = [0; 1];
+        let read = timeout(SOON, connection.read(&mut word)).await.expect("in time").expect("open");
+        String::from_utf8_lossy(&word[..read]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn connections_are_shared_out_and_pass_over_an_address_that_refuses() {
+        let gone = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address");
+        let proxy = TcpProxy::start(vec![server("a").await, gone, server("b").await]).await.expect("started");
+        let mut heard = Vec::new();
+        for _ in 0..3 {
+            let mut connection = TcpStream::connect(proxy.address()).await.expect("connected");
+            heard.push(hear(&mut connection).await);
+        }
+        heard.sort();
+        assert_eq!(heard, ["a", "b", "b"]);
+    }
+
+    #[tokio::test]
+    async fn what_was_on_its_way_passes_when_the_cut_is_healed() {
+        let proxy = TcpProxy::start(vec![server("a").await]).await.expect("started");
+        let mut connection = TcpStream::connect(proxy.address()).await.expect("connected");
+        assert_eq!(hear(&mut connection).await, "a");
+        proxy.cut();
+        connection.write_all(b"x").await.expect("written");
+        let heard = timeout(Duration::from_millis(50), hear(&mut connection)).await;
+        assert!(heard.is_err(), "{heard:?}");
+        proxy.heal();
+        assert_eq!(hear(&mut connection).await, "x");
+    }
+
+    #[tokio::test]
+    async fn move_ends_open_connections_and_sends_new_ones_elsewhere() {
+        let proxy = TcpProxy::start(vec![server("a").await]).await.expect("started");
+        let mut connection = TcpStream::connect(proxy.address()).await.expect("connected");
+        assert_eq!(hear(&mut connection).await, "a");
+        proxy.move_to(server("b").await);
+        assert_eq!(hear(&mut connection).await, "");
+        let mut another = TcpStream::connect(proxy.address()).await.expect("connected");
+        assert_eq!(hear(&mut another).await, "b");
+    }
+}
