@@ -35,6 +35,9 @@ const SERVICES: &[&str] = &[
     "accord.auth.v1.RevocationService",
 ];
 
+/// The service that a gateway may front.
+const ADMINISTRATION: &str = "accord.auth.v1.AdminService";
+
 /// The name of auth's `[[upstream]]` at a gateway that serves `AdminService`.
 const AUDIENCE: &str = "auth";
 
@@ -91,7 +94,7 @@ pub fn grpc_server(
 ) -> anyhow::Result<GuardedServer<LocalDecider>> {
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
     // The gateway calls in the name of an administrator with a passport for the upstream of this name.
-    let guard = Guard::new(&contract, LocalDecider(Arc::clone(auth))).accept_passports_with_permissions(AUDIENCE);
+    let guard = Guard::new(&contract, LocalDecider(Arc::clone(auth))).accept_passports_at(ADMINISTRATION, AUDIENCE);
     let revocations = Revocations { auth: Arc::clone(auth), shutdown: shutdown.clone() };
     let server = GrpcServer::new(health, guard)
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)

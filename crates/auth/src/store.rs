@@ -6,11 +6,12 @@
 //! - What `commit` acknowledged is durable.
 //! - Binary values are base64url text, because the two engines name their binary types differently.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use accord_store::{ANSWER, Connections, Location, Pool, log_failure};
 use opentelemetry::{KeyValue, metrics::Histogram};
 use sqlx::{AnyConnection, AnyPool, Row};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use accord_runtime::telemetry;
 
@@ -19,7 +20,7 @@ pub(crate) use accord_store::within;
 pub mod schema;
 pub mod principals;
 pub(crate) mod families;
-mod requests;
+pub(crate) mod requests;
 mod accounts;
 pub mod keys;
 pub(crate) mod revocations;
@@ -31,6 +32,9 @@ use self::high_water::{HighWaterMark, Mark};
 
 /// SQLite's are for readers: they don't wait for the one that writes.
 const CONNECTIONS: Connections = Connections { sqlite: 16, postgres: 16 };
+
+/// Transactions that are under way or wait for the database's lock, of all the connections.
+const WRITERS: usize = 4;
 
 /// The store can't be reached, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,8 @@ impl StoreError {
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    /// Turns of writers, who wait for one another: without them they would wait with all the connections that readers need.
+    writers: Arc<Semaphore>,
     /// Where what was acknowledged is kept besides; for SQLite alone, whose file can be put back by a copy.
     mark: Option<HighWaterMark>,
     latency: Histogram<f64>,
@@ -69,6 +75,7 @@ pub struct Store {
 /// A write transaction: dropped without `commit`, it is rolled back.
 pub struct Transaction {
     inner: accord_store::Transaction,
+    _turn: OwnedSemaphorePermit,
     mark: Option<HighWaterMark>,
     /// Whether it takes a revision.
     is_revision: bool,
@@ -87,7 +94,8 @@ impl Store {
             .with_unit("s")
             .with_description("How long the store takes")
             .build();
-        let store = Self { pool, mark, latency };
+        let writers = Arc::new(Semaphore::new(WRITERS));
+        let store = Self { pool, writers, mark, latency };
         store.name().await?;
         store.outrank_mark().await?;
         Ok(store)
@@ -135,7 +143,8 @@ impl Store {
             return Ok(false);
         }
         tx.set_meta("revision", known.revision + 1).await?;
-        tx.set_meta("global_epoch", known.global_epoch.max(now.global_epoch) + 1).await?;
+        tx.set_meta("global_epoch", known.global_epoch.max(now.global_epoch)).await?;
+        tx.raise_global_epoch().await?;
         tx.is_revision = true;
         tx.audit(accord_token::verify::now(), "auth", "store.older", &known.revision.to_string()).await?;
         tx.commit().await?;
@@ -159,8 +168,13 @@ impl Store {
     /// Begins a write transaction, and waits for others to end.
     pub async fn begin(&self) -> Result<Transaction, StoreError> {
         let began = Instant::now();
+        let turn = within(ANSWER, async {
+            Arc::clone(&self.writers).acquire_owned().await.map_err(|_| StoreError::from(sqlx::Error::PoolClosed))
+        });
+        let turn = turn.await?;
         let inner = self.pool.begin("SELECT value FROM meta WHERE name = 'revision' FOR UPDATE").await?;
-        Ok(Transaction { inner, mark: self.mark.clone(), is_revision: false, began, latency: self.latency.clone() })
+        let (mark, latency) = (self.mark.clone(), self.latency.clone());
+        Ok(Transaction { inner, _turn: turn, mark, is_revision: false, began, latency })
     }
 
     /// Closes all connections; whatever is asked afterwards fails.

@@ -121,10 +121,12 @@ impl DecisionClient {
     ) -> Result<Arc<Decision>, Refusal> {
         let address = question.address.filter(|_| policies.reads.address).map(|address| address.to_string());
         let key = BorrowedKey::of(verified, question, &policies, address.as_deref().unwrap_or_default());
-        if let Some(answer) = self.recent.get(&key) {
+        // One that is of another policy set stands there for a moment only.
+        let is_of_these = |answer: &Arc<CachedDecision>| answer.policy_hash == policies.hash;
+        if let Some(answer) = self.recent.get(&key).filter(is_of_these) {
             return answer.outcome.clone();
         }
-        if let Some(answer) = self.remembered(key).await {
+        if let Some(answer) = self.remembered(key).await.filter(is_of_these) {
             self.recent.insert(key, &answer);
             return answer.outcome.clone();
         }
@@ -139,9 +141,12 @@ impl DecisionClient {
             .await
             .map_err(|_| Refusal::DeadlineExceeded)?
             .map_err(|refusal| *refusal)?;
-        // Auth knew a newer policy set than this snapshot: good for this call, but not to be found under the old name.
+        // Auth knew another policy set than this snapshot: not to be found under the old name, nor shared, since that set may look at
+        // what the question of another caller has otherwise.
         if answer.policy_hash != policies.hash {
             self.memory.invalidate(&key).await;
+            let own = Box::pin(self.ask(token, verified, question, true, id));
+            return timeout_at(deadline.at(), own).await.map_err(|_| Refusal::DeadlineExceeded)??.outcome.clone();
         }
         answer.outcome.clone()
     }

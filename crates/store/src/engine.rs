@@ -38,6 +38,17 @@ impl Engine {
         }
     }
 
+    /// How a transaction begins that reads as of one moment, and what it is told: it may take as long as there are rows.
+    pub(crate) fn snapshot(self) -> (&'static str, &'static [&'static str]) {
+        match self {
+            Self::Sqlite => ("BEGIN", &[]),
+            Self::Postgres => (
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+                &["SET LOCAL statement_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = '5min'"],
+            ),
+        }
+    }
+
     /// The column type of bytes.
     pub(crate) fn binary_type(self) -> &'static str {
         match self {

@@ -77,6 +77,16 @@ impl Pool {
         }
     }
 
+    /// Begins a transaction that reads as of one moment, for as long as it takes, and waits for nobody.
+    pub async fn snapshot(&self) -> Result<Transaction, Error> {
+        let (begin, settings) = self.engine.snapshot();
+        let mut transaction = self.connections.begin_with(begin).await?;
+        for setting in settings {
+            transaction.execute(*setting).await?;
+        }
+        Ok(transaction)
+    }
+
     /// Asks whether the store answers and its tables are there.
     pub async fn probe(&self) -> Result<(), Error> {
         let count = AssertSqlSafe(format!("SELECT COUNT(*) FROM {}", self.table));

@@ -173,6 +173,17 @@ impl<'a> Admin<'a> {
         Self { version, ..self }
     }
 
+    /// Begins a change, before anything else is looked at for it: a repetition that came in between is told of as one.
+    async fn begin(&self) -> Result<Transaction, AdminError> {
+        let mut tx = self.store.begin().await?;
+        if let Some(once) = self.once
+            && !tx.add_admin_request(self.actor, &once.key, &once.request, verify::now()).await?
+        {
+            return Err(AdminError::InFlight);
+        }
+        Ok(tx)
+    }
+
     fn expected(&self, principal: Principal) -> Result<Principal, AdminError> {
         match self.version {
             Some(version) if version != principal.version() => {
@@ -191,7 +202,7 @@ impl<'a> Admin<'a> {
     /// The same with a password that is hashed; empty where there is none.
     pub async fn add_hashed(&self, principal: &Principal, hashed: &str) -> Result<(), AdminError> {
         validate(principal)?;
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin().await?;
         if !tx.add_principal(principal, hashed).await? {
             return Err(AdminError::Exists(principal.subject.clone()));
         }
@@ -208,7 +219,7 @@ impl<'a> Admin<'a> {
         let id = &principal.subject;
         validate(principal)?;
         // Begun before anything is read, so that of two replicas that add it at once the second one finds it.
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin().await?;
         if self.store.client(id).await?.is_some() {
             return Err(AdminError::Exists(id.clone()));
         }
@@ -235,7 +246,7 @@ impl<'a> Admin<'a> {
 
     /// Gives roles and takes others away. Tokens that show others are revoked. False where that changes nothing.
     pub async fn change_roles(&self, subject: &str, grant: &[String], remove: &[String]) -> Result<bool, AdminError> {
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin().await?;
         let mut principal = self.expected(existing(self.store, subject).await?)?;
         principal.roles.retain(|role| !remove.contains(role));
         principal.roles.extend_from_slice(grant);
@@ -269,7 +280,7 @@ impl<'a> Admin<'a> {
 
     /// Revokes every token there is; for restored backups and compromised keys.
     pub async fn revoke_everything(&self) -> Result<(), AdminError> {
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin().await?;
         tx.next_revision().await?;
         tx.raise_global_epoch().await?;
         self.audit_and_commit(tx, "everything.revoke", "").await
@@ -280,13 +291,7 @@ impl<'a> Admin<'a> {
         self.commit(tx).await
     }
 
-    async fn commit(&self, mut tx: Transaction) -> Result<(), AdminError> {
-        if let Some(once) = self.once
-            && !tx.add_admin_request(self.actor, &once.key, &once.digest, verify::now()).await?
-        {
-            // Another one with this key has come in between, and this one is rolled back.
-            return Err(AdminError::InFlight);
-        }
+    async fn commit(&self, tx: Transaction) -> Result<(), AdminError> {
         Ok(tx.commit().await?)
     }
 }

@@ -81,7 +81,8 @@ impl Auth {
 
     /// Whether a client that brings no token holds this permission.
     pub(crate) fn authorize_client(&self, client: &Principal, permission: &str, method: &str) -> Result<(), Refusal> {
-        let question = AccessQuestion { permission, method, protocol: "grpc", ..AccessQuestion::default() };
+        let question =
+            AccessQuestion { permission, method, protocol: "http", now: verify::now(), ..AccessQuestion::default() };
         let decision = self.decided_for(&self.policies.get(), client, &question);
         if decision.allowed { Ok(()) } else { Err(Refusal::PermissionMissing) }
     }

@@ -94,9 +94,14 @@ impl EncryptionKey {
         format!("rt_{family}_{generation}_{}", URL_SAFE_NO_PAD.encode(tag))
     }
 
-    /// The client's secret that belongs to a request of this name: the same where the request comes again, and kept nowhere.
-    pub fn client_secret(&self, request: &str) -> String {
-        URL_SAFE_NO_PAD.encode(hmac::sign(&self.client_secrets, request.as_bytes()))
+    /// The secret that belongs to the request of this nonce: the same where the request comes again, and kept nowhere.
+    pub fn client_secret(&self, nonce: &str) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.client_secrets, format!("secret/{nonce}").as_bytes()))
+    }
+
+    /// A digest by which a request is known again, and by which nobody without this key tries out what was in it.
+    pub fn request_digest(&self, request: &[u8]) -> Vec<u8> {
+        hmac::sign(&self.client_secrets, &[b"request/", request].concat()).as_ref().to_vec()
     }
 
     /// The family and generation of a refresh token that was made here.

@@ -43,6 +43,16 @@ pub struct PersonProof {
     pub totp_code: String,
 }
 
+/// A person who has proven who they are, as of a moment.
+pub(super) struct Proven {
+    /// The name.
+    pub name: String,
+    /// What the password was compared with.
+    pub password_hash: String,
+    /// The epoch at that moment: whatever ends logins has raised it since.
+    pub epoch: u64,
+}
+
 /// What a login or a refresh brings.
 pub struct IssuedTokens {
     /// The access token.
@@ -70,49 +80,46 @@ impl Auth {
     }
 
     async fn login_person(&self, proof: PersonProof, address: IpAddr) -> Result<IssuedTokens, Denial> {
-        let name = proof.name.clone();
-        self.prove(proof, address).await?;
-        self.begin_family(&name).await
+        let proven = self.prove(proof, address).await?;
+        self.begin_family(&proven).await
     }
 
     /// Whether that is the person, by password and second factor.
-    pub(super) async fn prove(&self, proof: PersonProof, address: IpAddr) -> Result<(), Denial> {
+    pub(super) async fn prove(&self, proof: PersonProof, address: IpAddr) -> Result<Proven, Denial> {
         let PersonProof { name, password, totp_code } = proof;
         // Nobody has such a name or password, so nothing needs to be counted or remembered for it.
         if !is_name(&name) || password.len() > MAX_PASSWORD {
             return Err(Denial::Credential);
         }
         self.throttled(&name, address, async {
-            if !self.is_password(&name, password, address).await? {
+            let admission = self.passwords.admit(address)?;
+            let (hashed, epoch) = self.store.password(&name).await?.unzip();
+            let is_right = self.passwords.check(&admission, password, hashed.clone()).await?;
+            let (true, Some(password_hash), Some(epoch)) = (is_right, hashed, epoch) else {
                 return Err(Denial::Credential);
-            }
-            self.prove_second_factor(&name, &totp_code).await
+            };
+            self.prove_second_factor(&name, &totp_code).await?;
+            Ok(Proven { name: name.clone(), password_hash, epoch })
         })
         .await
     }
 
     /// A try at an account, which counts as failed until it succeeds.
-    pub(super) async fn throttled(
+    pub(super) async fn throttled<T>(
         &self,
-        name: &str,
+        account: &str,
         address: IpAddr,
-        tried: impl Future<Output = Result<(), Denial>>,
-    ) -> Result<(), Denial> {
+        tried: impl Future<Output = Result<T, Denial>>,
+    ) -> Result<T, Denial> {
         // Counted before the hashing, so that guesses made at the same time count each.
-        self.throttle.count_attempt(name, address).map_err(Denial::Throttled)?;
+        self.throttle.count_attempt(account, address).map_err(Denial::Throttled)?;
         let tried = tried.await;
         match &tried {
-            Ok(()) => self.throttle.reset(name, address),
+            Ok(_) => self.throttle.reset(account, address),
             Err(Denial::Credential) => {}
-            Err(_) => self.throttle.cancel_attempt(name, address),
+            Err(_) => self.throttle.cancel_attempt(account, address),
         }
         tried
-    }
-
-    async fn is_password(&self, name: &str, password: String, address: IpAddr) -> Result<bool, Denial> {
-        let admission = self.passwords.admit(address)?;
-        let hashed = self.store.password(name).await?;
-        Ok(self.passwords.check(&admission, password, hashed).await?)
     }
 
     async fn login_client(&self, credential: &ClientCredential, scope: Option<Scope>) -> Result<IssuedTokens, Denial> {
@@ -129,8 +136,12 @@ impl Auth {
         principal.filter(|principal| principal.standing == Standing::Active).ok_or(Denial::Credential)
     }
 
-    async fn begin_family(&self, subject: &str) -> Result<IssuedTokens, Denial> {
-        let principal = self.active(subject).await?;
+    async fn begin_family(&self, proven: &Proven) -> Result<IssuedTokens, Denial> {
+        let principal = self.active(&proven.name).await?;
+        // The password, the roles or the standing have changed since it was proven.
+        if principal.epoch != proven.epoch {
+            return Err(Denial::Credential);
+        }
         let state = self.state.current().await?;
         let limits = Limits::life(self.tokens.access_ttl);
         let access = issue::access_token(&self.tokens, &state, &principal, limits)?;

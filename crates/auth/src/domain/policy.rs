@@ -267,7 +267,9 @@ fn reads(sources: &[&PolicyFile]) -> PolicyReads {
     let mention = |words: &[&str]| {
         policies(sources).any(|policy| {
             let text = policy.to_string();
-            words.iter().any(|word| text.contains(word))
+            let is_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '.' | '-');
+            // The dot before an attribute is no part of a name.
+            text.split(|letter| !is_name(letter)).any(|name| words.contains(&name.rsplit('.').next().unwrap_or(name)))
         })
     };
     PolicyReads {

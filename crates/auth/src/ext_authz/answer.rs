@@ -17,7 +17,19 @@ const TENANT: &str = "x-accord-tenant";
 pub(super) const REASON: &str = "x-accord-reason";
 
 /// What callers may not say themselves, or what is nobody's business further inward.
-const REMOVED: [&str; 6] = ["authorization", "proxy-authorization", PASSPORT_HEADER, SUBJECT, KIND, TENANT];
+const REMOVED: [&str; 10] = [
+    "authorization",
+    "proxy-authorization",
+    PASSPORT_HEADER,
+    SUBJECT,
+    KIND,
+    TENANT,
+    // What some servers read as the same name.
+    "x_accord_passport",
+    "x_accord_subject",
+    "x_accord_kind",
+    "x_accord_tenant",
+];
 
 /// An answer.
 #[derive(Debug, PartialEq, Eq)]

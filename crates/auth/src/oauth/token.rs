@@ -78,6 +78,9 @@ async fn exchange(auth: &Auth, credential: Option<Credential>, form: &Form) -> R
     client::authorize(auth, &client, EXCHANGE_PERMISSION, EXCHANGE_METHOD)?;
     let audience =
         form.get("audience").ok_or_else(|| Problem::bad("invalid_target", "`audience` names one service"))?;
+    if form.get("scope").is_some() {
+        return Err(Problem::bad("invalid_scope", "a passport has the scope of the token that it is made from"));
+    }
     if form.get("resource").is_some() {
         return Err(Problem::bad("invalid_target", "the target is named as `audience`, and not as `resource`"));
     }

@@ -51,7 +51,8 @@ impl AccountService for Accounts {
         &self,
         request: Request<EnrollSecondFactorRequest>,
     ) -> Result<Response<EnrollSecondFactorResponse>, Status> {
-        let enrolled = self.0.enroll_second_factor(&person(&request)?).await?;
+        let (person, address) = (person(&request)?, peer_address(&request));
+        let enrolled = self.0.enroll_second_factor(&person, request.into_inner().password, address).await?;
         Ok(Response::new(EnrollSecondFactorResponse { secret: enrolled.secret, uri: enrolled.uri }))
     }
 

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     domain::{
-        admin::{Admin, Once},
+        admin::{Admin, AdminError, Once},
         auth::Auth,
         denial::Denial,
         encryption_key::generate_secret,
@@ -47,12 +47,18 @@ impl Administration {
         Ok(Some(managed(admin.principal(subject).await?)))
     }
 
-    /// A secret for this request: the same one where it comes again, where it has a key.
-    fn secret(&self, once: Option<&Once>, actor: &str) -> Result<String, Denial> {
-        match once {
-            Some(once) => Ok(self.0.encryption_key.client_secret(&once.name(actor))),
-            None => Ok(generate_secret()?),
-        }
+    fn once(&self, key: &str, method: &str, request: &[u8]) -> Result<Option<Once>, AdminError> {
+        Once::new(key, method, request, &self.0.encryption_key)
+    }
+
+    /// The secret of this request, or the same one as before where it was made before; and whether it was.
+    async fn secret(&self, admin: &Admin<'_>, once: Option<&Once>) -> Result<(String, bool), Status> {
+        let done = admin.done().await?;
+        let secret = match done.as_ref().or(once) {
+            Some(once) => self.0.encryption_key.client_secret(once.nonce()),
+            None => generate_secret().map_err(Denial::from)?,
+        };
+        Ok((secret, done.is_some()))
     }
 
     /// Verifiers are told at once of what was revoked.
@@ -74,7 +80,7 @@ impl AdminService for Administration {
         request: Request<AddPrincipalRequest>,
     ) -> Result<Response<AddPrincipalResponse>, Status> {
         let (actor, request) = (actor(&request)?, request.into_inner());
-        let once = Once::new(&request.idempotency_key, "AddPrincipal", &request.encode_to_vec())?;
+        let once = self.once(&request.idempotency_key, "AddPrincipal", &request.encode_to_vec())?;
         let admin = self.admin(&actor).once(once.as_ref());
         let principal = message::new_principal(request.principal.unwrap_or_default())?;
         if !admin.was_done().await? {
@@ -128,7 +134,7 @@ impl AdminService for Administration {
         request: Request<SetStandingRequest>,
     ) -> Result<Response<SetStandingResponse>, Status> {
         let (actor, request) = (actor(&request)?, request.into_inner());
-        let once = Once::new(&request.idempotency_key, "SetStanding", &request.encode_to_vec())?;
+        let once = self.once(&request.idempotency_key, "SetStanding", &request.encode_to_vec())?;
         let admin = self.admin(&actor).once(once.as_ref()).expecting(version(request.expected_version));
         if !admin.was_done().await? {
             match request.standing() {
@@ -147,7 +153,7 @@ impl AdminService for Administration {
         request: Request<ChangeRolesRequest>,
     ) -> Result<Response<ChangeRolesResponse>, Status> {
         let (actor, request) = (actor(&request)?, request.into_inner());
-        let once = Once::new(&request.idempotency_key, "ChangeRoles", &request.encode_to_vec())?;
+        let once = self.once(&request.idempotency_key, "ChangeRoles", &request.encode_to_vec())?;
         let admin = self.admin(&actor).once(once.as_ref()).expecting(version(request.expected_version));
         if !admin.was_done().await? {
             admin.change_roles(&request.subject, &request.grant, &request.remove).await?;
@@ -159,10 +165,10 @@ impl AdminService for Administration {
 
     async fn add_client(&self, request: Request<AddClientRequest>) -> Result<Response<AddClientResponse>, Status> {
         let (actor, request) = (actor(&request)?, request.into_inner());
-        let once = Once::new(&request.idempotency_key, "AddClient", &request.encode_to_vec())?;
+        let once = self.once(&request.idempotency_key, "AddClient", &request.encode_to_vec())?;
         let admin = self.admin(&actor).once(once.as_ref());
-        let client_secret = self.secret(once.as_ref(), &actor)?;
-        if !admin.was_done().await? {
+        let (client_secret, is_done) = self.secret(&admin, once.as_ref()).await?;
+        if !is_done {
             let principal = Principal::new(request.client_id, Kind::Service, request.tenant, request.roles);
             admin.add_client(&principal, || Ok(client_secret.clone())).await?;
         }
@@ -174,12 +180,16 @@ impl AdminService for Administration {
         request: Request<RotateClientRequest>,
     ) -> Result<Response<RotateClientResponse>, Status> {
         let (actor, request) = (actor(&request)?, request.into_inner());
-        let once = Once::new(&request.idempotency_key, "RotateClient", &request.encode_to_vec())?;
+        let once = self.once(&request.idempotency_key, "RotateClient", &request.encode_to_vec())?;
         let admin = self.admin(&actor).once(once.as_ref());
         let overlap = request.overlap.map_or(Ok(OVERLAP), Duration::try_from);
         let overlap = overlap.map_err(|_| Denial::Field("overlap", "must not be negative"))?;
-        let client_secret = self.secret(once.as_ref(), &actor)?;
-        let until = if admin.was_done().await? {
+        let (client_secret, is_done) = self.secret(&admin, once.as_ref()).await?;
+        let until = if is_done {
+            // Rotated again since, it brings a secret that is on its way out.
+            if !admin.has_secret(&request.client_id, &client_secret).await? {
+                return Err(Denial::Field("idempotency_key", "is of a rotation that another one has followed").into());
+            }
             admin.client(&request.client_id).await?.earlier_until(verify::now())
         } else {
             Some(admin.rotate_client(&request.client_id, overlap, || Ok(client_secret.clone())).await?)
@@ -192,14 +202,10 @@ impl AdminService for Administration {
         request: Request<CreateResetCodeRequest>,
     ) -> Result<Response<CreateResetCodeResponse>, Status> {
         let (actor, request) = (actor(&request)?, request.into_inner());
-        let once = Once::new(&request.idempotency_key, "CreateResetCode", &request.encode_to_vec())?;
+        let once = self.once(&request.idempotency_key, "CreateResetCode", &request.encode_to_vec())?;
         let admin = self.admin(&actor).once(once.as_ref());
-        let reset_code = self.secret(once.as_ref(), &actor)?;
-        let expires_at = if admin.was_done().await? {
-            None
-        } else {
-            Some(admin.add_reset_code(&request.subject, &reset_code).await?)
-        };
+        let (reset_code, is_done) = self.secret(&admin, once.as_ref()).await?;
+        let expires_at = if is_done { None } else { Some(admin.add_reset_code(&request.subject, &reset_code).await?) };
         Ok(Response::new(CreateResetCodeResponse { reset_code, expire_time: expires_at.map(seconds) }))
     }
 
@@ -208,7 +214,7 @@ impl AdminService for Administration {
         request: Request<DropSecondFactorRequest>,
     ) -> Result<Response<DropSecondFactorResponse>, Status> {
         let (actor, request) = (actor(&request)?, request.into_inner());
-        let once = Once::new(&request.idempotency_key, "DropSecondFactor", &request.encode_to_vec())?;
+        let once = self.once(&request.idempotency_key, "DropSecondFactor", &request.encode_to_vec())?;
         let admin = self.admin(&actor).once(once.as_ref());
         if !admin.was_done().await? {
             admin.drop_second_factor(&request.subject).await?;
@@ -232,7 +238,7 @@ impl AdminService for Administration {
 
     async fn end_session(&self, request: Request<EndSessionRequest>) -> Result<Response<EndSessionResponse>, Status> {
         let (actor, request) = (actor(&request)?, request.into_inner());
-        let once = Once::new(&request.idempotency_key, "EndSession", &request.encode_to_vec())?;
+        let once = self.once(&request.idempotency_key, "EndSession", &request.encode_to_vec())?;
         let admin = self.admin(&actor).once(once.as_ref());
         if !admin.was_done().await? {
             admin.end_session(&request.session).await?;

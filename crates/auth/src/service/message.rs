@@ -65,6 +65,7 @@ pub(super) fn introspected(token: Option<Verified>) -> IntrospectResponse {
         active: true,
         expire_time: Some(seconds(claims.exp)),
         audience: claims.aud.clone(),
+        scope: claims.scope.clone().unwrap_or_default(),
         principal: Some(principal(claims)),
     }
 }

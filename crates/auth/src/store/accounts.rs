@@ -55,13 +55,16 @@ impl Transaction {
         Ok(enrolled.rows_affected() == 1)
     }
 
-    /// Confirms it, or takes note of a used code; false where that step or a later one was used by now.
-    pub async fn use_second_factor(&mut self, subject: &str, step: i64) -> Result<bool, StoreError> {
+    /// Confirms it, or takes note of a used code; false where that step or a later one was used by now, or another secret took its
+    /// place.
+    pub async fn use_second_factor(&mut self, subject: &str, secret: &str, step: i64) -> Result<bool, StoreError> {
         let used = sqlx::query(
-            "UPDATE second_factors SET confirmed = 1, last_step = $2 WHERE subject = $1 AND last_step < $2",
+            "UPDATE second_factors SET confirmed = 1, last_step = $2
+             WHERE subject = $1 AND last_step < $2 AND secret = $3",
         )
         .bind(subject)
         .bind(step)
+        .bind(secret)
         .execute(&mut *self.inner)
         .await?;
         Ok(used.rows_affected() == 1)
@@ -108,5 +111,16 @@ impl Transaction {
             .execute(&mut *self.inner)
             .await?;
         Ok(())
+    }
+
+    /// Another password in the place of this one; false where that is not the person's any more.
+    pub async fn replace_password(&mut self, subject: &str, former: &str, hashed: &str) -> Result<bool, StoreError> {
+        let replaced = sqlx::query("UPDATE principals SET password = $3 WHERE subject = $1 AND password = $2")
+            .bind(subject)
+            .bind(former)
+            .bind(hashed)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(replaced.rows_affected() == 1)
     }
 }

@@ -70,14 +70,13 @@ enum Line {
 impl Store {
     /// Writes everything, as of one moment. Returns the number of rows.
     pub async fn backup(&self, output: &mut impl Write) -> Result<usize, CopyError> {
-        // The write lock is held, so that no table is of another moment than the others.
-        let mut tx = self.begin().await?;
+        let mut snapshot = self.pool.snapshot().await.map_err(StoreError::from)?;
         let mut written = Written { output, digest: Context::new(&SHA256) };
         written.line(&Line::AccordAuthBackup { steps: schema::MIGRATIONS.steps.len() })?;
         let mut rows = 0;
         for table in schema::TABLES {
             let all = AssertSqlSafe(format!("SELECT * FROM {table}"));
-            let mut found = sqlx::query(all).fetch(&mut *tx.inner);
+            let mut found = sqlx::query(all).fetch(&mut *snapshot);
             while let Some(row) = found.try_next().await? {
                 written.line(&Line::Row { table: (*table).to_owned(), values: values(&row)? })?;
                 rows += 1;

@@ -49,7 +49,7 @@ impl Store {
 }
 
 impl Store {
-    /// The families of a subject that can still be renewed under these epochs, the one that was renewed last first.
+    /// The families of a subject that can still be renewed under these epochs, the newest first.
     pub async fn families_of(
         &self,
         subject: &Principal,
@@ -59,7 +59,7 @@ impl Store {
         let rows = sqlx::query(
             "SELECT id, generation, rotated_at, expires_at FROM families
              WHERE subject = $1 AND dead = 0 AND expires_at > $2 AND epoch >= $3 AND global_epoch >= $4
-             ORDER BY rotated_at DESC LIMIT 500",
+             ORDER BY expires_at DESC LIMIT 500",
         )
         .bind(&subject.subject)
         .bind(now)

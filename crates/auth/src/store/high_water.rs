@@ -26,13 +26,14 @@ pub struct Mark {
 impl Mark {
     /// Whether this is the same store at a later time.
     pub(crate) fn is_after(&self, other: &Self) -> bool {
-        let is_likely = self.revision.max(self.global_epoch) <= MOST;
+        let ahead = |own: u64, others: u64| own.saturating_sub(others) <= FURTHEST;
+        let is_likely = ahead(self.revision, other.revision) && ahead(self.global_epoch, other.global_epoch);
         self.store == other.store && self.revision > other.revision && is_likely
     }
 }
 
-/// No store comes that far: one more of each has to find room beside whatever a verifier says.
-const MOST: u64 = 1 << 62;
+/// No store gets so far ahead of its copy: whatever a verifier says, there is room after it for many times more.
+const FURTHEST: u64 = 1 << 32;
 
 /// The file.
 #[derive(Clone, Debug)]
@@ -53,7 +54,11 @@ impl HighWaterMark {
     /// Raises it, unless another process has raised it further.
     pub(super) async fn raise(&self, mark: Mark) -> io::Result<()> {
         self.locked(move |file| {
-            let known = read(file)?;
+            // What can't be read is replaced: `read` has said so before, and everything was revoked.
+            let known = read(file).or_else(|error| match error.kind() {
+                io::ErrorKind::InvalidData => Ok(None),
+                _ => Err(error),
+            })?;
             if known.is_some_and(|known| known.store == mark.store && known.revision >= mark.revision) {
                 return Ok(());
             }
@@ -123,6 +128,8 @@ mod tests {
         assert!(!mark(2).is_after(&mark(2)));
         assert!(!Mark { store: 6, ..mark(3) }.is_after(&mark(2)));
         assert!(!mark(u64::MAX).is_after(&mark(2)));
+        assert!(!mark(3 + FURTHEST).is_after(&mark(2)));
+        assert!(mark(2 + FURTHEST).is_after(&mark(2)));
     }
 
     #[tokio::test]

@@ -168,15 +168,17 @@ impl Store {
         Ok(page)
     }
 
-    /// A person's hashed password; None where there is no such person or no password.
-    pub async fn password(&self, subject: &str) -> Result<Option<String>, StoreError> {
+    /// A person's hashed password, and their epoch; None where there is no such person or no password.
+    pub async fn password(&self, subject: &str) -> Result<Option<(String, u64)>, StoreError> {
         let row = sqlx::query(
-            "SELECT password FROM principals WHERE subject = $1 AND kind = 'user' AND password <> '' AND standing = 0",
+            "SELECT password, epoch FROM principals
+             WHERE subject = $1 AND kind = 'user' AND password <> '' AND standing = 0",
         )
         .bind(subject)
         .fetch_optional(self.connections())
         .await?;
-        Ok(row.map(|row| row.try_get(0)).transpose()?)
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some((row.try_get(0)?, unsigned(row.try_get(1)?))))
     }
 
     /// The client of this id.

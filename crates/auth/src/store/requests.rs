@@ -4,15 +4,25 @@ use sqlx::Row;
 
 use super::{Store, StoreError, Transaction};
 
+/// A request that was made.
+#[derive(Clone, Debug)]
+pub struct AdminRequest {
+    /// What was asked.
+    pub digest: String,
+    /// A random text of its own.
+    pub nonce: String,
+}
+
 impl Store {
-    /// The digest of the request that this caller made with this key; None where there was none.
-    pub async fn admin_request(&self, actor: &str, key: &str) -> Result<Option<String>, StoreError> {
-        let row = sqlx::query("SELECT digest FROM admin_requests WHERE actor = $1 AND key = $2")
+    /// The request that this caller made with this key; None where there was none.
+    pub async fn admin_request(&self, actor: &str, key: &str) -> Result<Option<AdminRequest>, StoreError> {
+        let row = sqlx::query("SELECT digest, nonce FROM admin_requests WHERE actor = $1 AND key = $2")
             .bind(actor)
             .bind(key)
             .fetch_optional(self.connections())
             .await?;
-        Ok(row.map(|row| row.try_get(0)).transpose()?)
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(AdminRequest { digest: row.try_get(0)?, nonce: row.try_get(1)? }))
     }
 
     /// Forgets requests from before this moment.
@@ -28,15 +38,16 @@ impl Transaction {
         &mut self,
         actor: &str,
         key: &str,
-        digest: &str,
+        request: &AdminRequest,
         now: i64,
     ) -> Result<bool, StoreError> {
         let added = sqlx::query(
-            "INSERT INTO admin_requests (actor, key, digest, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            "INSERT INTO admin_requests (actor, key, digest, nonce, at) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
         )
         .bind(actor)
         .bind(key)
-        .bind(digest)
+        .bind(&request.digest)
+        .bind(&request.nonce)
         .bind(now)
         .execute(&mut *self.inner)
         .await?;

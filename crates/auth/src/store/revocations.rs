@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use accord_token::{Type, claims::LEEWAY};
+use accord_token::{Type, claims::LEEWAY, verify};
 use sqlx::Row;
 
 use super::{Store, StoreError, Transaction, high_water::Mark, signed, unsigned};
@@ -124,9 +124,15 @@ impl Transaction {
         Ok(raised.rows_affected() == 1)
     }
 
-    /// Revokes every token there is.
+    /// Revokes every token there is. The epoch is at least the time in seconds, so that two copies of a store that go different ways
+    /// never come to the same one.
     pub async fn raise_global_epoch(&mut self) -> Result<(), StoreError> {
-        sqlx::query("UPDATE meta SET value = value + 1 WHERE name = 'global_epoch'").execute(&mut *self.inner).await?;
+        sqlx::query(
+            "UPDATE meta SET value = CASE WHEN value < $1 THEN $1 ELSE value + 1 END WHERE name = 'global_epoch'",
+        )
+        .bind(verify::now())
+        .execute(&mut *self.inner)
+        .await?;
         Ok(())
     }
 }

@@ -37,7 +37,8 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
         &["INSERT INTO meta (name, value) VALUES ('store', 0)"],
         &[
             "CREATE TABLE admin_requests (
-                actor TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, at BIGINT NOT NULL, PRIMARY KEY (actor, key))",
+                actor TEXT NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL, nonce TEXT NOT NULL, at BIGINT NOT NULL,
+                PRIMARY KEY (actor, key))",
             "CREATE INDEX families_by_subject ON families (subject)",
         ],
         &[

@@ -53,11 +53,15 @@ async fn log_in_with(server: &Server, totp_code: &str) -> Result<IssueResponse, 
 /// Ada's app, whose codes her logins take from now on; its code of now was used.
 async fn with_second_factor(server: &Server) -> App {
     let token = server.token_of("ada").await;
-    let enrolled = accounts(server).enroll_second_factor(authorized(EnrollSecondFactorRequest {}, &token)).await;
+    let enrolled = accounts(server).enroll_second_factor(authorized(enrollment(), &token)).await;
     let app = App::of(&enrolled.unwrap().into_inner().secret);
     let confirm = ConfirmSecondFactorRequest { totp_code: app.code(-1) };
     accounts(server).confirm_second_factor(authorized(confirm, &token)).await.unwrap();
     app
+}
+
+fn enrollment() -> EnrollSecondFactorRequest {
+    EnrollSecondFactorRequest { password: PASSWORD.to_owned() }
 }
 
 fn change(password: &str) -> ChangePasswordRequest {
@@ -141,7 +145,7 @@ pub(crate) async fn reset_code_is_for_persons_alone(database: Database) {
 pub(crate) async fn login_takes_a_code_from_the_confirmation_on(database: Database) {
     let server = Server::start(&database, |_| {}).await;
     let token = server.token_of("ada").await;
-    let enroll = authorized(EnrollSecondFactorRequest {}, &token);
+    let enroll = authorized(enrollment(), &token);
     let enrolled = accounts(&server).enroll_second_factor(enroll).await.unwrap().into_inner();
     assert!(enrolled.uri.starts_with("otpauth://totp/ada?secret="), "{}", enrolled.uri);
     assert!(log_in_with(&server, "").await.is_ok(), "not confirmed yet");
@@ -183,7 +187,7 @@ pub(crate) async fn confirmed_second_factor_is_replaced_only_once_it_is_removed(
     let server = Server::start(&database, |_| {}).await;
     let app = with_second_factor(&server).await;
     let token = server.token_of("ada").await;
-    let enroll = || authorized(EnrollSecondFactorRequest {}, &token);
+    let enroll = || authorized(enrollment(), &token);
     assert_eq!(refused(accounts(&server).enroll_second_factor(enroll()).await), Reason::FieldInvalid);
     let remove = |totp_code| authorized(RemoveSecondFactorRequest { totp_code }, &token);
     let wrong = accounts(&server).remove_second_factor(remove("000000 ".to_owned())).await;
@@ -207,7 +211,7 @@ pub(crate) async fn administrator_drops_a_lost_second_factor(database: Database)
 pub(crate) async fn program_has_no_account_to_care_for(database: Database) {
     let server = Server::start(&database, |_| {}).await;
     let mesh = server.mesh_token().await;
-    let enroll = accounts(&server).enroll_second_factor(authorized(EnrollSecondFactorRequest {}, &mesh)).await;
+    let enroll = accounts(&server).enroll_second_factor(authorized(enrollment(), &mesh)).await;
     assert_eq!(refused(enroll), Reason::PrincipalKindRefused);
 }
 
@@ -222,4 +226,37 @@ pub(crate) async fn person_ends_their_own_logins_and_nobody_elses(database: Data
     assert_eq!(refused(by_root), Reason::SubjectUnknown);
     accounts(&server).end_own_session(authorized(end(), &login.access_token)).await.unwrap();
     assert!(!server.is_active(&login.access_token).await);
+}
+
+pub(crate) async fn second_factor_is_not_enrolled_with_a_token_alone(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let token = server.token_of("ada").await;
+    for _ in 0..5 {
+        let request = EnrollSecondFactorRequest { password: "a wrong guess".to_owned() };
+        let enrolled = accounts(&server).enroll_second_factor(authorized(request, &token)).await;
+        assert_eq!(refused(enrolled), Reason::CredentialInvalid);
+    }
+    let enrolled = accounts(&server).enroll_second_factor(authorized(enrollment(), &token)).await;
+    assert_eq!(refused(enrolled), Reason::LoginThrottled);
+}
+
+pub(crate) async fn wrong_reset_codes_lock_nobody_out(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    for _ in 0..20 {
+        assert_eq!(refused(accounts(&server).reset_password(reset("a guess")).await), Reason::CredentialInvalid);
+    }
+    assert!(server.log_in("ada", PASSWORD).await.is_ok());
+}
+
+pub(crate) async fn codes_of_a_second_factor_give_no_new_guesses_of_the_password(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let token = server.token_of("ada").await;
+    let enrolled = accounts(&server).enroll_second_factor(authorized(enrollment(), &token)).await;
+    let app = App::of(&enrolled.unwrap().into_inner().secret);
+    for _ in 0..5 {
+        assert!(server.log_in("ada", "a wrong guess").await.is_err());
+    }
+    let confirm = ConfirmSecondFactorRequest { totp_code: app.code(0) };
+    accounts(&server).confirm_second_factor(authorized(confirm, &token)).await.unwrap();
+    assert_eq!(refused(server.log_in("ada", PASSWORD).await), Reason::LoginThrottled);
 }

@@ -2,10 +2,11 @@
 
 use accord_api::accord::{
     auth::v1::{
-        AddClientRequest, AddPrincipalRequest, ChangeRolesRequest, EndSessionRequest, ExchangeRequest,
-        ListAuditEntriesRequest, ListPrincipalsRequest, ListSessionsRequest, ManagedPrincipal,
-        Principal as WirePrincipal, RefreshRequest, RotateClientRequest, SetStandingRequest, Standing,
-        admin_service_client::AdminServiceClient,
+        AddClientRequest, AddPrincipalRequest, ChangeRolesRequest, EndOwnSessionRequest, EndSessionRequest,
+        ExchangeRequest, ListAuditEntriesRequest, ListOwnSessionsRequest, ListPrincipalsRequest, ListSessionsRequest,
+        ManagedPrincipal, Principal as WirePrincipal, RefreshRequest, RotateClientRequest, RotateRequest,
+        SetStandingRequest, Standing, account_service_client::AccountServiceClient,
+        admin_service_client::AdminServiceClient, key_service_client::KeyServiceClient,
     },
     policy::v1::PrincipalKind,
 };
@@ -245,4 +246,79 @@ pub(crate) async fn administrator_may_call_through_the_gateway_and_through_no_ot
         let listed = AdminServiceClient::new(server.channel.clone()).list_principals(request).await;
         assert_eq!(listed.is_ok(), allowed, "{listed:?}");
     }
+}
+
+pub(crate) async fn person_added_again_with_its_key_is_added_once_and_their_password_is_not_kept(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let mut root = Administrator::of(&server).await;
+    let bob = WirePrincipal { subject: "bob".to_owned(), kind: PrincipalKind::User.into(), ..WirePrincipal::default() };
+    let request = |password: &str| AddPrincipalRequest {
+        principal: Some(bob.clone()),
+        password: password.to_owned(),
+        idempotency_key: "add-bob".to_owned(),
+    };
+    for _ in 0..2 {
+        root.service.add_principal(root.ask(request("a long password"))).await.unwrap();
+    }
+    let other = root.ask(request("another password"));
+    assert_eq!(refused(root.service.add_principal(other).await), Reason::IdempotencyKeyReused);
+}
+
+pub(crate) async fn forgotten_key_brings_another_secret(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let mut root = Administrator::of(&server).await;
+    let first = root.add_client("orders", &[], "k1").await.unwrap();
+    server.auth.store.purge_admin_requests(i64::MAX).await.unwrap();
+    root.set_standing("orders", Standing::Removed, 0).await.unwrap();
+    assert_ne!(root.add_client("orders", &[], "k1").await.unwrap(), first);
+}
+
+pub(crate) async fn rotation_that_another_one_followed_is_not_repeated(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let mut root = Administrator::of(&server).await;
+    root.add_client("orders", &[], "").await.unwrap();
+    let rotate = |key: &str| RotateClientRequest {
+        client_id: "orders".to_owned(),
+        idempotency_key: key.to_owned(),
+        ..RotateClientRequest::default()
+    };
+    for key in ["k1", "k2"] {
+        root.service.rotate_client(root.ask(rotate(key))).await.unwrap();
+    }
+    let again = root.ask(rotate("k1"));
+    assert_eq!(refused(root.service.rotate_client(again).await), Reason::FieldInvalid);
+}
+
+pub(crate) async fn changes_at_the_same_time_leave_connections_to_readers(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let login = server.log_in("ada", PASSWORD).await.unwrap();
+    let ends = (0..40).map(|_| {
+        let mut accounts = AccountServiceClient::new(server.channel.clone());
+        let end = EndOwnSessionRequest { session: "nobody's".to_owned() };
+        let request = authorized(end, &login.access_token);
+        tokio::spawn(async move { accounts.end_own_session(request).await })
+    });
+    for end in ends.collect::<Vec<_>>() {
+        assert_eq!(refused(end.await.unwrap()), Reason::SubjectUnknown);
+    }
+}
+
+pub(crate) async fn passport_counts_at_administration_alone(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let root = Administrator::of(&server).await;
+    let exchange = ExchangeRequest {
+        subject_token: root.token.clone(),
+        audience: "auth".to_owned(),
+        ..ExchangeRequest::default()
+    };
+    let exchange = authorized(exchange, &server.mesh_token().await);
+    let passport = server.tokens().exchange(exchange).await.unwrap().into_inner().passport;
+    let mut rotate = Request::new(RotateRequest {});
+    rotate.metadata_mut().insert("x-accord-passport", passport.parse().unwrap());
+    let rotated = KeyServiceClient::new(server.channel.clone()).rotate(rotate).await;
+    assert_eq!(refused(rotated), Reason::CredentialMissing);
+    let mut list = Request::new(ListOwnSessionsRequest {});
+    list.metadata_mut().insert("x-accord-passport", passport.parse().unwrap());
+    let listed = AccountServiceClient::new(server.channel.clone()).list_own_sessions(list).await;
+    assert_eq!(refused(listed), Reason::CredentialMissing);
 }

@@ -94,3 +94,26 @@ pub(crate) async fn backup_whose_file_is_full_is_an_error(database: Database, _:
     // The lock is free again.
     admin(&server.auth.store).revoke_subject("ada").await.unwrap();
 }
+
+pub(crate) async fn token_issued_after_one_restore_is_refused_after_another_of_the_same_backup(
+    database: Database,
+    other: Database,
+) {
+    let key = generate_secret().unwrap();
+    let with_key = |config: &mut Config| config.keys.encryption_key = Secret::from(key.clone());
+    let store = Store::open(&database.url).await.unwrap();
+    let mut backup = Vec::new();
+    store.close().await;
+    let server = Server::start(&database, with_key).await;
+    server.auth.store.backup(&mut backup).await.unwrap();
+    admin(&server.auth.store).revoke_everything().await.unwrap();
+    let ada = server.token_of("ada").await;
+    assert!(server.is_active(&ada).await);
+    let epoch = server.auth.store.mark().await.unwrap().global_epoch;
+    server.stop().await;
+
+    let store = Store::open(&other.url).await.unwrap();
+    store.restore(Cursor::new(&backup)).await.unwrap();
+    // The restore came in a later second than the revocation, as any does.
+    assert!(store.mark().await.unwrap().global_epoch >= epoch);
+}

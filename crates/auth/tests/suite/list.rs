@@ -139,6 +139,9 @@ macro_rules! database_tests {
             administrator_drops_a_lost_second_factor,
             program_has_no_account_to_care_for,
             person_ends_their_own_logins_and_nobody_elses,
+            second_factor_is_not_enrolled_with_a_token_alone,
+            wrong_reset_codes_lock_nobody_out,
+            codes_of_a_second_factor_give_no_new_guesses_of_the_password,
         );
         suite::database_tests!(@ admin_service:
             person_without_the_role_administers_nothing,
@@ -155,6 +158,11 @@ macro_rules! database_tests {
             revoked_subject_has_no_session,
             audit_entries_name_the_administrator_who_called,
             administrator_may_call_through_the_gateway_and_through_no_other_service,
+            person_added_again_with_its_key_is_added_once_and_their_password_is_not_kept,
+            forgotten_key_brings_another_secret,
+            rotation_that_another_one_followed_is_not_repeated,
+            changes_at_the_same_time_leave_connections_to_readers,
+            passport_counts_at_administration_alone,
         );
         suite::database_tests!(@ two backup:
             restored_store_lets_in_whom_the_backup_has_and_accepts_no_earlier_token,
@@ -163,6 +171,7 @@ macro_rules! database_tests {
             backup_that_was_cut_or_changed_restores_nothing,
             backup_of_another_version_is_refused_with_the_way_out,
             backup_whose_file_is_full_is_an_error,
+            token_issued_after_one_restore_is_refused_after_another_of_the_same_backup,
         );
         suite::database_tests!(@ key_rotation:
             rotated_key_is_published_before_it_signs,

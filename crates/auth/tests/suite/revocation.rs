@@ -80,7 +80,8 @@ pub(crate) async fn store_older_than_a_verifier_has_seen_it_revokes_everything(d
     let known = server.auth.store.mark().await.unwrap();
     let seen = StoreMark { store: known.store, revision: known.revision + 5, global_epoch: known.global_epoch + 2 };
     let news = watched(&server, Some(seen)).await;
-    assert_eq!((news.revision, news.global_epoch), (known.revision + 6, known.global_epoch + 3));
+    assert_eq!(news.revision, known.revision + 6);
+    assert!(news.global_epoch >= known.global_epoch + 3);
     assert!(!server.is_active(&ada).await);
     let (entries, broken) = server.auth.store.audit_log().await.unwrap();
     assert!(broken.is_none() && entries.iter().any(|entry| entry.action == "store.older"));

@@ -27,7 +27,7 @@ impl Admin<'_> {
         overlap: Duration,
         secret: impl FnOnce() -> Result<String, SecretError>,
     ) -> Result<i64, AdminError> {
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin().await?;
         let client = self.client(id).await?;
         let hash = hash_client_secret(&checked_secret(secret()?)?);
         if hash == client.secret_hash {
@@ -72,7 +72,7 @@ impl Admin<'_> {
     }
 
     async fn set(&self, subject: &str, standing: Standing, action: &str) -> Result<(), AdminError> {
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin().await?;
         if self.version.is_some() {
             self.expected(existing(self.store, subject).await?)?;
         }

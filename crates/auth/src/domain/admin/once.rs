@@ -1,9 +1,12 @@
 //! Changes that happen once: a caller that heard no answer sends its request again, with the same idempotency key.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{Admin, AdminError};
+use crate::{
+    domain::encryption_key::{EncryptionKey, generate_secret},
+    store::requests::AdminRequest,
+};
 
 /// The longest key.
 const MAX_KEY: usize = 128;
@@ -12,12 +15,18 @@ const MAX_KEY: usize = 128;
 #[derive(Clone, Debug)]
 pub struct Once {
     pub(super) key: String,
-    pub(super) digest: String,
+    pub(super) request: AdminRequest,
 }
 
 impl Once {
-    /// Of this request to this method; None where it has no key.
-    pub fn new(key: &str, method: &str, request: &[u8]) -> Result<Option<Self>, AdminError> {
+    /// Of this request to this method; None where it has no key. What was asked is kept as a digest under the encryption key, since
+    /// there may be a password in it.
+    pub fn new(
+        key: &str,
+        method: &str,
+        request: &[u8],
+        encryption_key: &EncryptionKey,
+    ) -> Result<Option<Self>, AdminError> {
         if key.is_empty() {
             return Ok(None);
         }
@@ -25,24 +34,30 @@ impl Once {
             return Err(AdminError::Key);
         }
         let asked = [method.as_bytes(), b"\0", request].concat();
-        let digest = URL_SAFE_NO_PAD.encode(digest(&SHA256, &asked));
-        Ok(Some(Self { key: key.to_owned(), digest }))
+        let digest = URL_SAFE_NO_PAD.encode(encryption_key.request_digest(&asked));
+        let nonce = generate_secret().map_err(super::SecretError::Random)?;
+        Ok(Some(Self { key: key.to_owned(), request: AdminRequest { digest, nonce } }))
     }
 
-    /// What a secret that belongs to this request of this caller is derived from.
-    pub(crate) fn name(&self, actor: &str) -> String {
-        format!("{}/{actor}/{}/{}", actor.len(), self.key, self.digest)
+    /// What a secret that this change brings is derived from: never the same again once the key is forgotten.
+    pub(crate) fn nonce(&self) -> &str {
+        &self.request.nonce
     }
 }
 
 impl Admin<'_> {
-    /// Whether the change was made before; an error where its key was used for another one.
-    pub async fn was_done(&self) -> Result<bool, AdminError> {
-        let Some(once) = self.once else { return Ok(false) };
+    /// The change as it was made before, where it was; an error where its key was used for another one.
+    pub async fn done(&self) -> Result<Option<Once>, AdminError> {
+        let Some(once) = self.once else { return Ok(None) };
         match self.store.admin_request(self.actor, &once.key).await? {
-            None => Ok(false),
-            Some(digest) if digest == once.digest => Ok(true),
+            None => Ok(None),
+            Some(request) if request.digest == once.request.digest => Ok(Some(Once { request, ..once.clone() })),
             Some(_) => Err(AdminError::KeyReused),
         }
+    }
+
+    /// Whether it was.
+    pub async fn was_done(&self) -> Result<bool, AdminError> {
+        Ok(self.done().await?.is_some())
     }
 }

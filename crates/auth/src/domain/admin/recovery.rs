@@ -13,7 +13,7 @@ const RESET_CODE: Duration = Duration::from_hours(1);
 impl Admin<'_> {
     /// Lets a person set another password with this code, once. Returns when it ends, in seconds since 1970.
     pub async fn add_reset_code(&self, subject: &str, code: &str) -> Result<i64, AdminError> {
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin().await?;
         let principal = existing(self.store, subject).await?;
         if principal.kind != Kind::User {
             return Err(Denial::Field("subject", "is a program; rotate its client's secret").into());
@@ -26,7 +26,7 @@ impl Admin<'_> {
 
     /// Takes away a person's second factor.
     pub async fn drop_second_factor(&self, subject: &str) -> Result<(), AdminError> {
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin().await?;
         existing(self.store, subject).await?;
         if !tx.remove_second_factor(subject).await? {
             return Err(Denial::Field("subject", "has no second factor").into());

@@ -20,7 +20,7 @@ impl Admin<'_> {
 
     /// The same where it is a login of this person.
     pub async fn end_session_of(&self, person: Option<&str>, session: &str) -> Result<(), AdminError> {
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin().await?;
         let is_theirs = |family: &Family| !family.revoked && person.is_none_or(|person| family.subject == person);
         let family = self.store.family(session).await?.filter(is_theirs);
         let family = family.ok_or_else(|| AdminError::SessionUnknown(session.to_owned()))?;
