@@ -23,6 +23,6 @@ pub use malformed::Malformed;
 pub use path::{FieldPath, OneofSibling, Step};
 pub use reader::{MAX_DEPTH, Occurrence, Occurrences, occurrences, read_value};
 pub use scalar::{Scalar, ScalarType, low, zigzag};
-pub use template::{Part, Template};
+pub use template::{Part, Template, escape};
 pub use value::{Value, WireType};
 pub use writer::{close_length, open_length, put_bytes, put_field, put_tag, put_value, put_varint};

@@ -73,7 +73,8 @@ impl Template {
     }
 }
 
-fn escape(value: &str) -> PercentEncode<'_> {
+/// A value as it stands in a tag.
+pub fn escape(value: &str) -> PercentEncode<'_> {
     utf8_percent_encode(value, VALUE)
 }
 
