@@ -125,6 +125,17 @@ impl Tag {
         Self(hash_parts(parts.iter().map(|part| part.as_bytes())))
     }
 
+    /// The tag of what is loaded for a key of a namespace from a row of others; of the key of all tenants, where none is named.
+    pub fn row(namespace: &str, tenant: Option<&str>, key: &str) -> Self {
+        let kind = if tenant.is_some() { "row of a tenant" } else { "row" };
+        Self::scoped([kind, namespace, tenant.unwrap_or_default(), key])
+    }
+
+    /// The tag of all that is loaded for the keys of a namespace from rows of others.
+    pub fn rows(namespace: &str) -> Self {
+        Self::scoped(["rows", namespace, "", ""])
+    }
+
     /// As it travels.
     pub const fn to_bits(self) -> u64 {
         self.0

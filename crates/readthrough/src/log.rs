@@ -40,7 +40,7 @@ pub struct LogError(pub String);
 /// A batch of a sender.
 #[derive(Clone, Debug)]
 pub struct Invalidation {
-    /// A random name for each run of a sender.
+    /// A random name for each run of a sender; empty where it loses nothing, and nothing is missing before it.
     pub sender: String,
     /// Counts its batches, from 1. One that repeats the newest is a heartbeat.
     pub sequence: u64,
@@ -48,10 +48,19 @@ pub struct Invalidation {
     pub round: u64,
     /// Whether the sender ends here.
     pub is_last: bool,
+    /// Whether it invalidates everything that was loaded, whatever its tags.
+    pub is_flush: bool,
     /// What it invalidates.
     pub tags: Arc<[Tag]>,
     /// Whose leases nobody waits for: the sender forgets its own copies when the batch is acknowledged.
     pub writer: Option<LeaseHolder>,
+}
+
+impl Invalidation {
+    /// What an outbox says, which keeps its rows until they are appended.
+    pub fn of_outbox(tags: Arc<[Tag]>, is_flush: bool) -> Self {
+        Self { sender: String::new(), sequence: 0, round: 0, is_last: false, is_flush, tags, writer: None }
+    }
 }
 
 /// What stands in the log under a number.
@@ -146,9 +155,12 @@ pub fn number(
 ) -> (Vec<(Noted, Option<u64>)>, Vec<Record>) {
     let mut records = Vec::new();
     let noted = batches.iter().map(|batch| {
-        let Invalidation { sender, sequence, round, is_last, tags, writer } = batch;
-        let noted = note(&Batch { incarnation: sender, sequence: *sequence, round: *round, is_last: *is_last });
-        let is_flush = matches!(noted.continuity, Continuity::Gap(_));
+        let Invalidation { sender, sequence, round, is_last, is_flush, tags, writer } = batch;
+        let noted = match &**sender {
+            "" => Noted { continuity: Continuity::InOrder, is_settled: true, round: 0 },
+            sender => note(&Batch { incarnation: sender, sequence: *sequence, round: *round, is_last: *is_last }),
+        };
+        let is_flush = *is_flush || matches!(noted.continuity, Continuity::Gap(_));
         // A number for each batch that changes anything, even where it was here before: what is acknowledged is its own number.
         let number = (is_flush || !tags.is_empty()).then(|| {
             let number = head + 1 + records.len() as u64;

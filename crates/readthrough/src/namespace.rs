@@ -38,6 +38,8 @@ pub(crate) struct Parts {
     counts: Counts,
     metrics: NamespaceMetrics,
     pub(crate) changes: Arc<Changes>,
+    /// Whether its keys are rows of others, who invalidate them by their tags.
+    has_rows: bool,
 }
 
 #[derive(Debug, Default)]
@@ -152,6 +154,13 @@ impl Namespace {
         Tag::scoped(["namespace", &self.0.name, tenant, name])
     }
 
+    /// The tags under which the row of a key is invalidated, where keys are rows.
+    pub(crate) fn row_tags(&self, tenant: &str, key: &str) -> impl Iterator<Item = Tag> + use<> {
+        let name = &*self.0.name;
+        let tags = || [Tag::row(name, Some(tenant), key), Tag::row(name, None, key), Tag::rows(name)];
+        self.0.has_rows.then(tags).into_iter().flatten()
+    }
+
     /// What it holds, and what was done with it so far.
     pub fn stats(&self) -> NamespaceStats {
         let Counts { hits, misses, puts, conflicts, loads } = &self.0.counts;
@@ -221,11 +230,20 @@ impl Namespace {
 impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// An empty namespace in this engine's store. Two of one name would share their keys.
     pub fn namespace(&self, name: &str, limits: NamespaceLimits) -> Namespace {
+        self.namespace_with(name, limits, false)
+    }
+
+    /// The same of one whose keys are rows of others: what it holds can be invalidated by [`Tag::row`] and [`Tag::rows`].
+    pub fn namespace_of_rows(&self, name: &str, limits: NamespaceLimits) -> Namespace {
+        self.namespace_with(name, limits, true)
+    }
+
+    fn namespace_with(&self, name: &str, limits: NamespaceLimits, has_rows: bool) -> Namespace {
         let changes = Arc::new(Changes::new(limits.changes));
         let quota = Arc::new(Quota::new(limits, self.0.rules.release_by_version));
         let held = [Arc::downgrade(&quota), Arc::downgrade(&quota)];
         let metrics = self.0.metrics.namespace(name, held);
-        Namespace(Arc::new(Parts { name: name.into(), quota, counts: Counts::default(), metrics, changes }))
+        Namespace(Arc::new(Parts { name: name.into(), quota, counts: Counts::default(), metrics, changes, has_rows }))
     }
 
     /// What a key holds.
@@ -251,7 +269,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         self.compare(namespace, &place, write.expected)?;
         let (version, now) = (self.next_version(&place), self.0.world.now());
         let put = Put::new(version, namespace.key_name(write.tenant, write.key), now.after(write.ttl));
-        let tags = write.tags.iter().map(|name| namespace.tag(write.tenant, name)).collect();
+        let tags = write.tags.iter().map(|name| namespace.tag(write.tenant, name));
+        let tags = tags.chain(namespace.row_tags(write.tenant, write.key)).collect();
         let entry = Arc::new(Entry::put(write.value, tags, epoch, now, put));
         self.hold(&place, &entry);
         if self.0.rules.put_retires_loads {

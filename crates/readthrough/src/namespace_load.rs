@@ -19,7 +19,7 @@ use crate::answer::{Failure, Outcome};
 use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::flight::{Flight, FlightHandle, FlightStart, LoadOutcome, Waiter};
-use crate::key::Key;
+use crate::key::{Key, Tag};
 use crate::limits::Overload;
 use crate::namespace::{Found, Namespace};
 use crate::origin::{Loaded, Origin};
@@ -58,12 +58,14 @@ struct Subject {
     namespace: Namespace,
     place: Key,
     name: KeyName,
+    /// Under which its row is invalidated, if it has one.
+    tags: Arc<[Tag]>,
 }
 
 impl Subject {
     fn new(namespace: &Namespace, tenant: &str, key: &str) -> Self {
         let (place, name) = (namespace.place(tenant, key), namespace.key_name(tenant, key));
-        Self { namespace: namespace.clone(), place, name }
+        Self { namespace: namespace.clone(), place, name, tags: namespace.row_tags(tenant, key).collect() }
     }
 }
 
@@ -160,7 +162,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             epoch: self.0.validity.now(),
             started: self.0.world.now(),
             until: budget.until,
-            tags: Arc::default(),
+            tags: Arc::clone(&subject.tags),
             looks: false,
             of: Some(subject.name.clone()),
             background: false,
@@ -172,7 +174,9 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// Whether what a load brings would be alive, and the load lasts long enough for this reader.
     fn may_join_load(&self, ttl: Duration, budget: WaitBudget, flight: &Flight) -> bool {
         let is_young = self.0.world.now().since(flight.started) < ttl;
-        is_young && self.0.rules.shared_flights && flight.until >= budget.min_until
+        // What it reads may be what its row was before.
+        let is_of_now = self.0.validity.tags_hold(&flight.tags, flight.epoch);
+        is_young && is_of_now && self.0.rules.shared_flights && flight.until >= budget.min_until
     }
 
     /// A load that nobody shares, and that the key does not hold.
@@ -217,7 +221,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
 
     /// What a load brought, as the key may hold it.
     fn key_entry(&self, flight: &Flight, subject: &Subject, ttl: Duration, loaded: Loaded) -> Entry {
-        let (tags, epoch, started) = (Arc::default(), flight.epoch, flight.started);
+        let (tags, epoch, started) = (Arc::clone(&flight.tags), flight.epoch, flight.started);
         match loaded.load {
             Ok(value) => {
                 let version = self.next_version(&subject.place);

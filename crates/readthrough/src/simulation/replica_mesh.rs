@@ -123,7 +123,7 @@ impl Gateway {
         let tags = object.map(tag).into_iter().collect();
         let Sender { sequence, round } = *sender;
         let (name, writer) = (self.holder.0.to_string(), Some(self.holder));
-        let invalidation = Invalidation { sender: name, sequence, round, is_last, tags, writer };
+        let invalidation = Invalidation { sender: name, sequence, round, is_last, is_flush: false, tags, writer };
         let asked = self.near.begin();
         self.carry(&cache).await?;
         cache.process.turn().await?;

@@ -47,7 +47,9 @@ fn newcomer(schedule: &mut Schedule, server: &SharedServer) -> Arc<CacheProcess>
 /// Appends a batch at once, past all replicas; its number.
 fn append(database: &Database, object: u8) -> u64 {
     let (sender, tags) = ("at once".to_owned(), Arc::from([tag(object)]));
-    database.append(&[Invalidation { sender, sequence: 1, round: 0, is_last: false, tags, writer: None }]).head
+    database
+        .append(&[Invalidation { sender, sequence: 1, round: 0, is_last: false, is_flush: false, tags, writer: None }])
+        .head
 }
 
 /// What a write does between its commit and its acknowledgement, at once: the replica that loads has applied it as well.

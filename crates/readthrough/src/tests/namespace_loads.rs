@@ -240,3 +240,21 @@ async fn loads_beyond_the_limit_are_refused() {
     let _loads = [carts.origin.next().await, carts.origin.next().await];
     assert_eq!(carts.load("eve").await.unwrap().unwrap_err(), Overload::Flights);
 }
+
+#[tokio::test]
+async fn load_that_began_before_its_row_was_invalidated_is_neither_held_nor_joined() {
+    let mut carts = Carts::new();
+    carts.space = carts.engine.namespace_of_rows("rows", NamespaceLimits { bytes: 1 << 18, entries: 9, changes: 100 });
+    for tag in [Tag::row("rows", None, "ada"), Tag::row("rows", Some("north"), "ada"), Tag::rows("rows")] {
+        let before = carts.load("ada");
+        let load = carts.origin.next().await;
+        carts.engine.invalidate([Tag::row("rows", None, "bob"), Tag::row("rows", Some("south"), "ada"), tag]);
+        let after = carts.load("ada");
+        carts.origin.next().await.send(says("bread")).unwrap();
+        load.send(says("milk")).unwrap();
+        assert_eq!((value(before).await, value(after).await), ("milk".into(), "bread".into()), "{tag:?}");
+        assert_eq!(carts.value("ada").unwrap(), "bread");
+        carts.engine.invalidate([tag]);
+        assert_eq!(carts.value("ada"), None);
+    }
+}
