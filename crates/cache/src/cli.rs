@@ -1,5 +1,6 @@
 //! The command line.
 
+mod outbox;
 mod stats;
 
 use std::process::ExitCode;
@@ -11,6 +12,7 @@ use accord_runtime::workers::Workers;
 use accord_upstream::config as upstream;
 use clap::{Args, Subcommand};
 
+use self::outbox::OutboxCommand;
 use self::stats::Stats;
 use crate::config::Config;
 use crate::serve;
@@ -51,6 +53,9 @@ pub struct Flags {
 pub enum Command {
     /// Show what a cache holds and does, as a table that is drawn anew until Ctrl-C.
     Stats(Stats),
+    /// Outboxes: triggers in databases of others, by which their changes are heard of.
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
 }
 
 impl Binary for AccordCache {
@@ -82,8 +87,9 @@ impl Binary for AccordCache {
         serve::serve(config, workers).await
     }
 
-    async fn execute(command: Command, _: &Settings<Self>) -> anyhow::Result<ExitCode> {
+    async fn execute(command: Command, settings: &Settings<Self>) -> anyhow::Result<ExitCode> {
         match command {
+            Command::Outbox(outbox) => outbox.run(&settings.load()?).await,
             Command::Stats(stats) => stats.run().await,
         }
     }
@@ -104,7 +110,10 @@ mod tests {
                          [namespace.origin.batch]\nmethod = 'shop.v1.Shop/GetMany'\n\
                          [[namespace]]\nname = 'sessions'\nread_permission = 'r'\nwrite_permission = 'w'\n[namespace.records]\n\
                          [[namespace]]\nname = 'prices'\nread_permission = 'r'\nwrite_permission = 'w'\n\
-                         [namespace.query]\nurl = 'postgres://db'\nsql = 'SELECT k AS key, v AS value FROM t WHERE k = ANY($1)'\n";
+                         [namespace.query]\nurl = 'postgres://db'\nsql = 'SELECT k AS key, v AS value FROM t WHERE k = ANY($1)'\n\
+                         [[outbox]]\nname = 'shop'\nurl = 'postgres://db'\n\
+                         [[outbox.table]]\nname = 'public.t'\ntags = ['t/{k}']\n\
+                         [[outbox.table.key]]\nnamespace = 'prices'\nkey = '{k}'\n";
 
     #[test]
     fn command_line_is_consistent() {
@@ -126,6 +135,10 @@ mod tests {
             "upstream[].name",
             "upstream[].version[].name",
             "namespace[].name",
+            "outbox[].name",
+            "outbox[].schema",
+            "outbox[].table[].key[].key",
+            "outbox[].table[].key[].tenant",
             // Which only the gateway reads.
             "upstream[].descriptors",
             "namespace[].read_permission",
@@ -133,13 +146,15 @@ mod tests {
             "namespace[].origin.permission",
         ];
         let accepted = accepted_extremes::<AccordCache>(directory.path(), LEAST, &texts, |_| {}).unwrap();
-        // Which mean a load balancer in front, no leases, no slow start, every failure, no ejection for its failures, a limit that
+        // Which mean a load balancer in front, no leases, writers that notify, keys alone, no slow start, every failure, no ejection for its failures, a limit that
         // follows the answers, no share, no match, the whole answer, items by their order, whole items, and none with a status.
         // Whatever else is accepted has no bound: give the new key one.
         let expected = [
             "listen.proxy_protocol = true",
             "admin.proxy_protocol = true",
             "leases.max = \"0s\"",
+            "outbox[].notify = true",
+            "outbox[].table[].tags = []",
             "upstream[].slow_start = \"0s\"",
             "upstream[].outlier_detection.failure_percentage = 0",
             "upstream[].outlier_detection.max_ejection_percent = 0",

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checker::CheckerConfig;
 use crate::namespaces::{self, NamespaceConfig};
+use crate::outbox::{self, OutboxConfig};
 
 /// The cache's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +51,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Whether what is answered from memory is compared with its upstream, now and then.
     pub checker: CheckerConfig,
+    /// Databases whose changes by others invalidate what was loaded. Default: none.
+    pub outbox: Vec<OutboxConfig>,
     /// Where endpoints are found.
     pub discovery: DiscoveryConfig,
     /// Where misses are loaded from. Default: nowhere.
@@ -76,6 +79,7 @@ impl Default for Config {
             leases: LeasesConfig::default(),
             log: LogConfig::default(),
             checker: CheckerConfig::default(),
+            outbox: Vec::new(),
             discovery: DiscoveryConfig::default(),
             upstream: Vec::new(),
             namespace: Vec::new(),
@@ -218,7 +222,8 @@ impl Configuration for Config {
         let of_namespaces = namespaces::contradictions(&self.namespace, self.engine.capacity_bytes, &self.upstream);
         let discovery = self.discovery.contradictions();
         let of_upstreams = discovery.into_iter().chain(upstream::contradictions(&self.upstream));
-        let of_log = self.of_log();
+        let of_outboxes = outbox::contradictions(&self.outbox, &self.namespace);
+        let of_log = self.of_log().into_iter().chain(of_outboxes);
         self.auth.contradictions().into_iter().chain(of_upstreams).chain(of_namespaces).chain(of_log).collect()
     }
 }

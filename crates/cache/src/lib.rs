@@ -35,3 +35,6 @@ pub mod records;
 
 // Where replicas of the cache meet.
 pub mod log;
+
+// What others change in their databases.
+pub mod outbox;

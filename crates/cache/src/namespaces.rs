@@ -248,7 +248,10 @@ impl Namespaces {
         let space = |config: &NamespaceConfig| {
             let limits =
                 NamespaceLimits { bytes: config.max_bytes, entries: config.max_entries, changes: config.max_changes };
-            let namespace = engine.namespace(&config.name, limits);
+            let namespace = match &config.query {
+                Some(_) => engine.namespace_of_rows(&config.name, limits),
+                None => engine.namespace(&config.name, limits),
+            };
             let of_records = records_origin(config, records)?;
             let origin = match &of_records {
                 Some(records) => Some(Arc::clone(records) as Arc<dyn KeyOrigin>),

@@ -13,7 +13,7 @@ use accord_mesh::guard::{self, Decider, Guard, GuardedServer};
 use accord_readthrough::{Engine, InProcessLog, Limits, Live, MemoryStore, Metrics, Replica};
 use accord_runtime::grpc_server::GrpcServer;
 use accord_runtime::{admin, health::Health, probe, server::Listener, shutdown::Shutdown, telemetry, workers::Workers};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
@@ -25,6 +25,7 @@ use crate::namespace_origin::query::QueryOrigin;
 use crate::namespace_origin::records::KeyRecords;
 use crate::namespaces::Namespaces;
 use crate::origin::{Loader, Upstreams};
+use crate::outbox::{self, database::Database};
 use crate::passport::Passports;
 use crate::plans::Plans;
 use crate::records::Records;
@@ -92,6 +93,23 @@ async fn check_queries(config: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Refuses outboxes that are not installed as they are configured: changes would go unheard.
+async fn check_outboxes(config: &Config) -> Result<()> {
+    for outbox in &config.outbox {
+        let Some(url) = &outbox.url else { continue };
+        let missing = async { Database::connect(url.expose(), &outbox.schema).await?.missing(outbox).await };
+        match missing.await {
+            Ok(missing) if missing.is_empty() => {}
+            Ok(missing) => {
+                let (name, missing) = (&outbox.name, missing.join("; "));
+                bail!("the outbox {name} is not as configured ({missing}): run `accord-cache outbox install {name}`");
+            }
+            Err(error) => tracing::warn!(%error, outbox = outbox.name, "an outbox can't be looked at yet"),
+        }
+    }
+    Ok(())
+}
+
 /// Serves until a signal to stop, then until the calls in flight have ended.
 pub async fn serve(config: Config, workers: &Workers) -> Result<()> {
     let telemetry = telemetry::init("accord-cache", &config.telemetry)?;
@@ -102,6 +120,7 @@ pub async fn serve(config: Config, workers: &Workers) -> Result<()> {
     // First what can only fail here, so that its error is not lost among words of others.
     let stores = Stores::open(&config).await.context("the records can't be opened; check `records.url`")?;
     check_queries(&config).await?;
+    check_outboxes(&config).await?;
     let mesh = MeshClient::join(&config.auth, shutdown.clone())?;
     health.follow_dependency("auth", mesh.readiness());
     tokio::spawn(sweep(stores.idempotency.clone(), config.records.sweep_interval));
@@ -151,6 +170,7 @@ async fn serve_alone(
     let listener = Listener::bind(&config.listen).await?.on(workers);
     let (upstreams, namespaces) = (config.upstream.len(), config.namespace.len());
     tracing::info!(listen = %listener.address(), upstreams, namespaces, "listening");
+    let readers = outbox::readers(&config.outbox, &config.node, &replica);
     keep_from(limits.first_lease_time, health);
     health.obtained(DATA_LOCK);
     tokio::select! {
@@ -158,7 +178,9 @@ async fn serve_alone(
         // Nothing is drained: every further answer could be one that the other cache has invalidated.
         lost = lock.lost() => return Err(lost.into()),
         () = Box::pin(log::follow(&engine, &replica, &config.log, health)) => {}
+        () = Box::pin(outbox::follow(&readers)) => {}
     }
+    outbox::release(&readers).await;
     if config.log.url.is_some() {
         log::leave(&engine, &replica).await;
     }

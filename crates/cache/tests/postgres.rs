@@ -4,6 +4,8 @@
 mod log;
 #[path = "postgres/namespaces.rs"]
 mod namespaces;
+#[path = "postgres/outbox.rs"]
+mod outbox;
 #[path = "records/suite.rs"]
 mod suite;
 

@@ -42,7 +42,7 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Invalidation<L, O, S, W>
         let InvalidateRequest { tags, incarnation, sequence, round, is_last } = request;
         let writer = Uuid::parse_str(&incarnation).ok().map(|id| LeaseHolder(id.as_u128()));
         let tags = tags.iter().map(|name| Tag::named(name)).collect();
-        let batch = Batch { sender: incarnation, sequence, round, is_last, tags, writer };
+        let batch = Batch { sender: incarnation, sequence, round, is_last, is_flush: false, tags, writer };
         let invalidated = self.replica.invalidate(batch).await.map_err(|error| refused(&error))?;
         if let Continuity::Gap(missing) = invalidated.noted.continuity {
             self.flushed(missing, sequence);

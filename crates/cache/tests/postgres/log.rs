@@ -22,7 +22,15 @@ async fn two(schema: &str) -> [PostgresLog; 2] {
 
 fn batch(sequence: u64, tags: &[&str]) -> Invalidation {
     let tags = tags.iter().map(|tag| Tag::named(tag)).collect();
-    Invalidation { sender: "gateway".to_owned(), sequence, round: 0, is_last: false, tags, writer: Some(WRITER) }
+    Invalidation {
+        sender: "gateway".to_owned(),
+        sequence,
+        round: 0,
+        is_last: false,
+        is_flush: false,
+        tags,
+        writer: Some(WRITER),
+    }
 }
 
 async fn append(log: &PostgresLog, sequence: u64, tags: &[&str]) -> Appended {
