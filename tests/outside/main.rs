@@ -8,6 +8,7 @@ mod browser;
 mod buf;
 mod contract;
 mod deadline;
+mod go;
 mod namespaces;
 mod never_met;
 mod oauth;

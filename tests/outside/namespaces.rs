@@ -1,6 +1,6 @@
 //! A namespace of the cache, as clients of others use it: curl, grpcurl, buf and Python, with the lines that the guide shows.
 
-use crate::{output, tool};
+use crate::{go, output, tool};
 use accord_fabric::{EDITOR, Fabric, binaries::workspace};
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -63,6 +63,21 @@ async fn grpcio_changes_a_value_by_compare_and_set_and_invalidates_it() -> Resul
         "conflict": "ABORTED",
         "absent": "NOT_FOUND",
     });
+    assert_eq!(serde_json::from_str::<Value>(&seen)?, expected);
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn grpc_go_changes_a_value_by_compare_and_set() -> Result<()> {
+    let (fabric, token) = with_carts().await?;
+    let directory = tempfile::tempdir()?;
+    let protos = ["cache/v1/cache_service.proto", "cache/v1/read_through_service.proto", "policy/v1/policy.proto"];
+    let protos = protos.map(|proto| format!("accord/{proto}"));
+    let protos = protos.each_ref().map(String::as_str);
+    let program = go::build(directory.path(), &protos, "tests/clients/namespaces/main.go").await?;
+    let target = fabric.gateway.listen.to_string();
+    let seen = output(&program, &["--target", &target, "--token", &token]).await?;
+    let expected = json!({ "value": "milk", "same_version": true, "other_version": true, "conflict": "Aborted" });
     assert_eq!(serde_json::from_str::<Value>(&seen)?, expected);
     fabric.stop().await
 }

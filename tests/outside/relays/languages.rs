@@ -1,8 +1,8 @@
 //! How the relay of a language is built and started.
 
-use crate::{output, tool};
+use crate::{go, tool};
 use accord_fabric::binaries::workspace;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::path::Path;
 
 /// What a relay is written in.
@@ -36,29 +36,13 @@ const PROTOS: [&str; 4] = [
     "relay/v1/relay_service.proto",
 ];
 
-/// Generates the stubs, lays the interceptors beside them, and builds the relay, as a team does in its own workspace.
+/// Lays the interceptors beside the stubs, and builds the relay.
 async fn build_go(directory: &Path) -> Result<String> {
-    let root = workspace();
-    let path = |path: &str| root.join(path).display().to_string();
-    let home = directory.join("src");
-    let interceptors = home.join("shop.example/calls");
+    let interceptors = directory.join("src/shop.example/calls");
     std::fs::create_dir_all(&interceptors)?;
-    for file in std::fs::read_dir(root.join("tests/clients/interceptors/go"))? {
+    for file in std::fs::read_dir(workspace().join("tests/clients/interceptors/go"))? {
         let file = file?;
         std::fs::copy(file.path(), interceptors.join(file.file_name()))?;
     }
-    let mut arguments = vec!["-I".to_owned(), path("tests/clients/proto"), "-I".to_owned(), path("proto")];
-    for plugin in ["go", "go-grpc"] {
-        arguments.push(format!("--{plugin}_out={}", home.display()));
-        for proto in PROTOS {
-            let package = Path::new(proto).parent().context("a proto lies in a directory")?.display();
-            arguments.push(format!("--{plugin}_opt=M{proto}=shop.example/gen/{package}"));
-        }
-    }
-    arguments.extend(PROTOS.map(str::to_owned));
-    output("protoc", &arguments.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-    let gopath = format!("GOPATH={}:{}", directory.display(), std::env::var("GOPATH").unwrap_or_default());
-    let program = directory.join("relay").display().to_string();
-    output("env", &[&gopath, "go", "build", "-o", &program, &path("tests/clients/relays/go/main.go")]).await?;
-    Ok(program)
+    go::build(directory, &PROTOS, "tests/clients/relays/go/main.go").await
 }
