@@ -19,6 +19,7 @@ use crate::{
 mod bootstrap;
 mod principal;
 mod client;
+mod api_key;
 mod lifecycle;
 mod role;
 mod token;
@@ -75,6 +76,9 @@ pub enum Command {
     /// Programs that log in with a secret.
     #[command(subcommand)]
     Client(client::ClientCommand),
+    /// Keys of scripts, which can't log in.
+    #[command(subcommand)]
+    ApiKey(api_key::ApiKeyCommand),
     /// What principals may do, by name.
     #[command(subcommand)]
     Role(role::RoleCommand),
@@ -146,6 +150,7 @@ impl Binary for AccordAuth {
             Command::Bootstrap(command) => command.run(&context).await,
             Command::Principal(command) => command.run(&context).await,
             Command::Client(command) => command.run(&context).await,
+            Command::ApiKey(command) => command.run(&context).await,
             Command::Role(command) => command.run(&context).await,
             Command::Token(command) => command.run(&context).await,
             Command::Key(command) => command.run(&context).await,

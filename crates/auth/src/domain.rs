@@ -7,6 +7,7 @@ pub mod denial;
 
 // What callers ask for.
 pub(crate) mod client;
+pub(crate) mod api_key;
 pub(crate) mod login;
 pub(crate) mod account;
 mod refresh;

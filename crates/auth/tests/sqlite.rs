@@ -104,6 +104,9 @@ fn command_on_a_store_that_is_not_there_fails_and_makes_nothing() {
         "client rotate ada --secret-file ada.secret",
         "client list",
         "principal show ada",
+        "api-key list",
+        "api-key show ak_0123456789abcdef",
+        "api-key disable ak_0123456789abcdef",
         "principal disable ada",
         "principal remove ada",
         "key rotate --development",
@@ -114,6 +117,33 @@ fn command_on_a_store_that_is_not_there_fails_and_makes_nothing() {
 }
 
 const ADD_CACHE: &str = "client add cache --role accord-mesh --secret-file cache.secret --development";
+
+/// What the binary prints with these words and this store.
+fn printed(words: &str, database: &Database) -> String {
+    String::from_utf8(run(words, database).stdout).unwrap()
+}
+
+#[test]
+fn api_key_is_written_for_its_owner_alone_and_shown_nowhere_else() {
+    let database = database().into_inner();
+    succeeds("principal add ada --development", &database);
+    succeeds("api-key add ada --key-file ada.key --permission orders.read --note nightly --development", &database);
+    let file = database.directory.path().join("ada.key");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let key = std::fs::read_to_string(file).unwrap();
+    let (id, secret) = key.trim().split_at(19);
+    let list = printed("api-key list --subject ada", &database);
+    assert_eq!(list, format!("{id}\tada\tactive\tnightly\n"));
+    let shown = printed(&format!("api-key show {id}"), &database);
+    assert!(shown.contains("scope    orders.read\n") && !shown.contains(secret), "{shown}");
+    succeeds(&format!("api-key disable {id}"), &database);
+    assert!(printed("api-key list", &database).contains("disabled"));
+    succeeds(&format!("api-key enable {id}"), &database);
+    succeeds(&format!("api-key rotate {id} --key-file next.key --overlap 0s --development"), &database);
+    assert!(printed(&format!("api-key show {id}"), &database).contains("state    expired"));
+    succeeds(&format!("api-key remove {id}"), &database);
+    fails(&format!("api-key show {id}"), &database, "is no API key");
+}
 
 #[test]
 fn client_add_writes_a_secret_that_only_its_owner_reads() {

@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod account;
 pub(crate) mod admin;
 pub(crate) mod admin_service;
+pub(crate) mod api_keys;
 pub(crate) mod backup;
 pub(crate) mod exchange;
 pub(crate) mod ext_authz;

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How long the earlier secret stays valid where nothing else is said.
-const OVERLAP: &str = "24h";
+pub(super) const OVERLAP: &str = "24h";
 
 /// Commands about programs that log in.
 #[derive(Debug, Subcommand)]
@@ -99,7 +99,7 @@ impl Add {
     }
 }
 
-fn overlap(text: &str) -> Result<Duration, String> {
+pub(super) fn overlap(text: &str) -> Result<Duration, String> {
     let overlap = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     let longest = humantime::format_duration(LONGEST_OVERLAP);
     if overlap <= LONGEST_OVERLAP { Ok(overlap) } else { Err(format!("it must be at most {longest}")) }

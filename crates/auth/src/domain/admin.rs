@@ -20,11 +20,13 @@ use crate::store::{
     principals::{Principal, Standing, is_name},
 };
 
+mod api_keys;
 mod lifecycle;
 mod once;
 mod recovery;
 mod sessions;
 
+pub use api_keys::ApiKeyOrder;
 pub use lifecycle::LONGEST_OVERLAP;
 pub use once::Once;
 
@@ -58,6 +60,12 @@ pub enum AdminError {
     /// There is no such client.
     #[error("`{0}` is no client; correct the id, or add it with `accord-auth client add`")]
     UnknownClient(String),
+    /// There is no such API key.
+    #[error("`{0}` is no API key; name its public part, `ak_` and 16 digits, as `accord-auth api-key list` does")]
+    UnknownApiKey(String),
+    /// Nobody could show it in one line.
+    #[error("a note must have at most 256 bytes, and no control characters")]
+    Note,
     /// Nobody may log in under the name, so no token is made for it either.
     #[error("`{0}` is disabled; enable it with `accord-auth principal enable`")]
     Disabled(String),

@@ -49,6 +49,7 @@ pub struct EncryptionKey {
     hmac: hmac::Key,
     /// Makes clients' secrets that a repeated request brings again.
     client_secrets: hmac::Key,
+    api_keys: hmac::Key,
 }
 
 impl EncryptionKey {
@@ -65,6 +66,7 @@ impl EncryptionKey {
             aead: aead.map_err(|_| EncryptionError::Failed)?,
             hmac: hmac::Key::new(hmac::HMAC_SHA256, derive(b"accord-auth/refresh").as_ref()),
             client_secrets: hmac::Key::new(hmac::HMAC_SHA256, derive(b"accord-auth/client-secret").as_ref()),
+            api_keys: hmac::Key::new(hmac::HMAC_SHA256, derive(b"accord-auth/api-key").as_ref()),
         })
     }
 
@@ -86,6 +88,11 @@ impl EncryptionKey {
         let (nonce, text) = bytes.split_at_mut_checked(NONCE)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         self.aead.open_in_place(nonce, Aad::from(name), text).ok().map(|plain| plain.to_vec())
+    }
+
+    /// What is kept of an API key's secret: without this key a stolen store can't even be guessed at.
+    pub fn api_key_mac(&self, id: &str, secret: &str) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.api_keys, format!("{id}_{secret}").as_bytes()))
     }
 
     /// The refresh token of a generation of a family. It is computed, not kept: a stolen store holds none.

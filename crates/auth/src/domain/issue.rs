@@ -21,6 +21,8 @@ pub struct SignedToken {
     pub expires_at: i64,
     /// How long that is from now.
     pub life: Duration,
+    /// What it is narrowed to.
+    pub scope: Option<String>,
 }
 
 /// What an access token is limited to.
@@ -30,6 +32,8 @@ pub struct Limits {
     pub life: Duration,
     /// What of its principal's permissions it has; None: all.
     pub scope: Option<Scope>,
+    /// The API key that it comes from, by the name under which it is revoked with it.
+    pub key: Option<String>,
 }
 
 impl Limits {
@@ -47,7 +51,7 @@ pub fn access_token(
     limits: Limits,
 ) -> Result<SignedToken, Denial> {
     let now = verify::now();
-    let Limits { life, scope } = limits;
+    let Limits { life, scope, key } = limits;
     let claims = Claims {
         iss: config.issuer.clone(),
         sub: principal.subject.clone(),
@@ -64,7 +68,7 @@ pub fn access_token(
         ptj: None,
         act: None,
         scope: scope.map(Scope::into_text),
-        key: None,
+        key,
     };
     signed(claims, Type::Access, state)
 }
@@ -108,7 +112,7 @@ fn signed(claims: Claims, token_type: Type, state: &AuthState) -> Result<SignedT
         return Err(Denial::TooLong);
     }
     let life = Duration::from_secs(u64::try_from(claims.exp - claims.iat).unwrap_or(0));
-    Ok(SignedToken { token, jti: claims.jti, expires_at: claims.exp, life })
+    Ok(SignedToken { token, jti: claims.jti, expires_at: claims.exp, life, scope: claims.scope })
 }
 
 fn new_id() -> String {

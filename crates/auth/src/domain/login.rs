@@ -31,6 +31,8 @@ pub enum Credential {
         /// What it asks for; None: all that it may.
         scope: Option<Scope>,
     },
+    /// A script, with an API key.
+    ApiKey(String),
 }
 
 /// How a person proves who they are.
@@ -67,6 +69,7 @@ impl Auth {
         let tokens = match credential {
             Credential::Person(proof) => self.login_person(proof, address).await,
             Credential::Client { credential, scope } => self.login_client(&credential, scope).await,
+            Credential::ApiKey(key) => self.login_api_key(&key).await,
         };
         self.metrics.login(match &tokens {
             Ok(_) => "succeeded",
@@ -125,7 +128,7 @@ impl Auth {
     async fn login_client(&self, credential: &ClientCredential, scope: Option<Scope>) -> Result<IssuedTokens, Denial> {
         let principal = self.client(credential).await?;
         let state = self.state.current().await?;
-        let limits = Limits { life: self.tokens.access_ttl, scope };
+        let limits = Limits { scope, ..Limits::life(self.tokens.access_ttl) };
         let access = issue::access_token(&self.tokens, &state, &principal, limits)?;
         Ok(IssuedTokens { access, refresh: None })
     }

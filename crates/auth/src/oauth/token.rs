@@ -1,6 +1,6 @@
 //! `/oauth2/token`: a credential in, a token out.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::{Request, State},
@@ -17,7 +17,9 @@ use super::{
     problem::Problem,
 };
 use crate::domain::{
+    api_key::is_key_id,
     auth::Auth,
+    client::ClientCredential,
     issue::SignedToken,
     login::{self, IssuedTokens},
     scope::Scope,
@@ -49,6 +51,14 @@ async fn grant(auth: &Auth, request: Request) -> Result<Value, Problem> {
         "client_credentials" => {
             let scope = Scope::parse(form.get("scope").unwrap_or_default()).map_err(Problem::of_grant)?;
             let credential = client::required(credential)?;
+            let ClientCredential::Secret { id, secret } = &credential;
+            if is_key_id(id) {
+                // A wider token than was asked for would be a surprise.
+                if scope.is_some() {
+                    return Err(Problem::bad("invalid_scope", "an API key has its own scope, and no other"));
+                }
+                return api_key(auth, id, secret, address).await;
+            }
             let granted = scope.as_ref().map(|scope| scope.as_str().to_owned());
             let login = login::Credential::Client { credential, scope };
             let tokens = auth.login(login, address).await.map_err(Problem::of_client)?;
@@ -58,6 +68,14 @@ async fn grant(auth: &Auth, request: Request) -> Result<Value, Problem> {
         EXCHANGE => exchange(auth, credential, &form).await,
         _ => Err(Problem::bad("unsupported_grant_type", "the metadata of this server names the grants that it has")),
     }
+}
+
+/// An API key, with its public part for the client's id. Libraries want two fields; the second may be the whole key.
+async fn api_key(auth: &Auth, id: &str, secret: &str, address: IpAddr) -> Result<Value, Problem> {
+    let key = if secret.starts_with(id) { secret.to_owned() } else { format!("{id}_{secret}") };
+    let tokens = auth.login(login::Credential::ApiKey(key), address).await.map_err(Problem::of_client)?;
+    let scope = tokens.access.scope.clone();
+    Ok(with_scope(bearer(tokens), scope))
 }
 
 /// Refresh tokens are their persons', whatever client holds them: none has to authenticate, and one that does has to do it rightly.

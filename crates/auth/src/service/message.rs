@@ -34,6 +34,7 @@ pub(super) fn credential(grant: Option<Grant>) -> Result<Credential, Denial> {
             let credential = ClientCredential::Secret { id: grant.client_id, secret: grant.client_secret };
             Ok(Credential::Client { credential, scope: Scope::parse(&grant.scope)? })
         }
+        Some(Grant::ApiKey(grant)) => Ok(Credential::ApiKey(grant.key)),
         None => Err(Denial::Field("grant", "must be given")),
     }
 }

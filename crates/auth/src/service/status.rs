@@ -44,9 +44,10 @@ impl From<AdminError> for Status {
             AdminError::Denied(denial) => return denial.into(),
             AdminError::Hashing(_) => Reason::Overloaded,
             AdminError::Secret(_) => Reason::Internal,
-            AdminError::Unknown(_) | AdminError::UnknownClient(_) | AdminError::SessionUnknown(_) => {
-                Reason::SubjectUnknown
-            }
+            AdminError::Unknown(_)
+            | AdminError::UnknownClient(_)
+            | AdminError::UnknownApiKey(_)
+            | AdminError::SessionUnknown(_) => Reason::SubjectUnknown,
             AdminError::Exists(_) | AdminError::NoClient(_) => Reason::SubjectExists,
             AdminError::Version { .. } => Reason::VersionConflict,
             AdminError::InFlight => Reason::IdempotencyInFlight,
@@ -60,7 +61,8 @@ impl From<AdminError> for Status {
             | AdminError::PasswordTooLong
             | AdminError::SecretTooShort
             | AdminError::Key
-            | AdminError::Lifetime => Reason::FieldInvalid,
+            | AdminError::Lifetime
+            | AdminError::Note => Reason::FieldInvalid,
         };
         fault::status(reason, message)
     }

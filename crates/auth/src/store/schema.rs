@@ -16,6 +16,7 @@ pub const TABLES: &[&str] = &[
     "admin_requests",
     "second_factors",
     "reset_codes",
+    "api_keys",
 ];
 
 pub(super) const MIGRATIONS: Migrations = Migrations {
@@ -47,6 +48,13 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
                 last_step BIGINT NOT NULL)",
             "CREATE TABLE reset_codes (
                 subject TEXT PRIMARY KEY REFERENCES principals (subject), hash TEXT NOT NULL, expires_at BIGINT NOT NULL)",
+        ],
+        &[
+            "CREATE TABLE api_keys (
+                id TEXT PRIMARY KEY, subject TEXT NOT NULL REFERENCES principals (subject), mac TEXT NOT NULL,
+                note TEXT NOT NULL, scope TEXT NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL,
+                disabled BIGINT NOT NULL, edition BIGINT NOT NULL, used_at BIGINT NOT NULL)",
+            "CREATE INDEX api_keys_by_subject ON api_keys (subject)",
         ],
     ],
 };

@@ -43,6 +43,20 @@ macro_rules! database_tests {
             malformed_request_is_refused_before_anything_is_looked_up,
             store_that_is_down_denies_every_endpoint,
         );
+        suite::database_tests!(@ api_keys:
+            key_brings_a_token_of_its_subject_over_both_faces,
+            key_is_allowed_nothing_beside_its_scope,
+            wrong_unknown_disabled_and_expired_keys_are_refused_alike,
+            disabled_key_ends_its_tokens_and_passports,
+            token_ends_no_later_than_its_key,
+            rotated_key_is_valid_beside_its_successor_during_the_overlap,
+            rotated_key_is_refused_after_the_overlap,
+            removed_key_and_key_of_a_removed_subject_are_refused,
+            use_of_a_key_is_written_down_once_a_minute,
+            store_holds_no_secret_of_a_key,
+            key_is_refused_while_the_store_is_down,
+            changes_of_keys_are_audited,
+        );
         suite::database_tests!(@ verifier:
             access_token_verifies_with_its_subject_and_tenant,
             allowed_question_brings_a_passport_for_its_upstream_alone,

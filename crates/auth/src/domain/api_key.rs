@@ -1,0 +1,144 @@
+//! API keys, `ak_<public id>_<secret>`: what scripts use that can't log in. A key brings access tokens, which are narrowed to its
+//! scope, end with it, and are revoked with it.
+
+use std::time::Duration;
+
+use accord_token::verify;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+
+use super::{
+    auth::Auth,
+    denial::Denial,
+    encryption_key::{EncryptionError, EncryptionKey, generate_secret},
+    issue::{self, Limits},
+    login::IssuedTokens,
+    scope::Scope,
+};
+
+/// What every key begins with.
+const PREFIX: &str = "ak_";
+
+/// Hexadecimal digits of a key's public id.
+const ID: usize = 16;
+
+/// The longest text that is looked at.
+const LONGEST: usize = 256;
+
+/// A key that was made just now. Its text is shown once, and kept nowhere.
+pub(crate) struct NewApiKey {
+    /// The public part.
+    pub(crate) id: String,
+    /// The whole key.
+    pub(crate) text: String,
+    /// What is kept of the secret.
+    pub(crate) mac: String,
+}
+
+impl NewApiKey {
+    /// A key of random bits.
+    pub(crate) fn generate(encryption_key: &EncryptionKey) -> Result<Self, EncryptionError> {
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        // Of an identifier's digits some are fixed; those at the end are not.
+        let id = format!("{PREFIX}{}", &random[random.len() - ID..]);
+        let secret = generate_secret()?;
+        let mac = encryption_key.api_key_mac(&id, &secret);
+        Ok(Self { text: format!("{id}_{secret}"), id, mac })
+    }
+}
+
+/// Whether this is the public part of a key, and so no client's id.
+pub(crate) fn is_key_id(id: &str) -> bool {
+    id.strip_prefix(PREFIX).is_some_and(|digits| digits.len() == ID && digits.bytes().all(|it| it.is_ascii_hexdigit()))
+}
+
+/// The public part and the secret of a text that could be a key.
+fn parts(text: &str) -> Option<(&str, &str)> {
+    // The secret may have the separator in it, the id has it in one place.
+    let (id, secret) = text.split_at_checked(PREFIX.len() + ID)?;
+    let secret = secret.strip_prefix('_').filter(|_| is_key_id(id) && text.len() <= LONGEST)?;
+    Some((id, secret))
+}
+
+impl Auth {
+    /// An access token for a key. Whatever is wrong with it is refused with the same words, after the same work.
+    pub(super) async fn login_api_key(&self, text: &str) -> Result<IssuedTokens, Denial> {
+        let (id, secret) = parts(text).ok_or(Denial::Credential)?;
+        let given = self.encryption_key.api_key_mac(id, secret);
+        let key = self.store.api_key(id).await?;
+        let kept = key.as_ref().map_or("", |key| &key.mac);
+        let is_it = verify_slices_are_equal(given.as_bytes(), kept.as_bytes()).is_ok();
+        let now = verify::now();
+        let key = key.filter(|key| is_it && key.is_valid(now)).ok_or(Denial::Credential)?;
+        let principal = self.active(&key.subject).await?;
+        let state = self.state.current().await?;
+        let left = u64::try_from(key.expires_at - now).ok().filter(|_| key.expires_at != 0).map(Duration::from_secs);
+        let limits = Limits {
+            life: left.map_or(self.tokens.access_ttl, |left| left.min(self.tokens.access_ttl)),
+            scope: Scope::parse(&key.scope)?,
+            key: Some(key.source()),
+        };
+        let access = issue::access_token(&self.tokens, &state, &principal, limits)?;
+        if key.is_use_news(now) {
+            self.write_use(key.id, now);
+        }
+        Ok(IssuedTokens { access, refresh: None })
+    }
+
+    /// Nobody waits for it: a use that is not written down is no reason to refuse the key.
+    fn write_use(&self, id: String, now: i64) {
+        let store = self.store.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.touch_api_key(&id, now).await {
+                tracing::debug!(%error, "the use of an API key is not written down");
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use accord_runtime::config::Secret;
+
+    fn new_key() -> EncryptionKey {
+        EncryptionKey::new(&Secret::from(generate_secret().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn generated_key_has_its_public_id_and_its_secret() {
+        let key = NewApiKey::generate(&new_key()).unwrap();
+        let (id, secret) = parts(&key.text).unwrap();
+        assert_eq!((id, secret.len()), (&*key.id, 43));
+        assert!(is_key_id(&key.id));
+    }
+
+    #[test]
+    fn secret_may_have_the_separator_in_it() {
+        assert_eq!(parts("ak_0123456789abcdef_a_b"), Some(("ak_0123456789abcdef", "a_b")));
+    }
+
+    #[test]
+    fn text_that_could_be_no_key_is_none() {
+        let long = format!("ak_0123456789abcdef_{}", "a".repeat(LONGEST));
+        for text in [
+            "",
+            "ak_",
+            "ak_0123456789abcdef",
+            "ak_0123456789abcdefa",
+            "ak_0123456789abcdeg_x",
+            "at_0123456789abcdef_x",
+            &long,
+        ] {
+            assert_eq!(parts(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn mac_is_of_the_id_the_secret_and_the_encryption_key() {
+        let (key, other) = (new_key(), new_key());
+        let mac = key.api_key_mac("ak_1", "secret");
+        assert_ne!(mac, key.api_key_mac("ak_2", "secret"));
+        assert_ne!(mac, key.api_key_mac("ak_1", "other"));
+        assert_ne!(mac, other.api_key_mac("ak_1", "secret"));
+    }
+}

@@ -1,0 +1,205 @@
+//! API keys.
+
+use std::time::Duration;
+
+use accord_api::accord::{
+    auth::v1::{
+        ApiKeyGrant, CheckRequest, IssueRequest, IssueResponse, access_service_client::AccessServiceClient,
+        issue_request::Grant,
+    },
+    fault::v1::Reason,
+};
+use accord_auth::{
+    domain::{admin::ApiKeyOrder, scope::Scope},
+    store::api_keys::ApiKey,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tonic::Status;
+
+use super::{Database, READ, Server, admin, authorized, http::post, refused};
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A key of ada's, and its text.
+async fn add(server: &Server, scope: &str, life: Option<Duration>) -> (ApiKey, String) {
+    let mut text = String::new();
+    let scope = Scope::parse(scope).unwrap();
+    let order = ApiKeyOrder { subject: "ada".to_owned(), note: "nightly".to_owned(), scope, life };
+    let keep = |key: &str| {
+        key.clone_into(&mut text);
+        Ok(())
+    };
+    let key = admin(&server.auth.store).add_api_key(order, &server.auth.encryption_key, keep).await.unwrap();
+    (key, text)
+}
+
+async fn log_in(server: &Server, key: &str) -> Result<IssueResponse, Status> {
+    let grant = Grant::ApiKey(ApiKeyGrant { key: key.to_owned() });
+    server.tokens().issue(IssueRequest { grant: Some(grant) }).await.map(tonic::Response::into_inner)
+}
+
+async fn token(server: &Server, key: &str) -> String {
+    log_in(server, key).await.unwrap().access_token
+}
+
+/// The decision about reading the catalog, and the passport for it.
+async fn check(server: &Server, token: &str) -> (bool, String) {
+    let check = CheckRequest {
+        token: token.to_owned(),
+        permission: READ.permission.to_owned(),
+        audience: READ.audience.to_owned(),
+        ..CheckRequest::default()
+    };
+    let check = authorized(check, &server.mesh_token().await);
+    let answer = AccessServiceClient::new(server.channel.clone()).check(check).await.unwrap().into_inner();
+    (answer.allowed, answer.passport)
+}
+
+pub(crate) async fn key_brings_a_token_of_its_subject_over_both_faces(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (key, text) = add(&server, "", None).await;
+    assert!(check(&server, &token(&server, &text).await).await.0);
+    for secret in [text.as_str(), text.strip_prefix(&format!("{}_", key.id)).unwrap()] {
+        let basic = vec![format!("authorization: Basic {}", STANDARD.encode(format!("{}:{secret}", key.id)))];
+        let form = [("grant_type", "client_credentials"), ("scope", "orders.read")];
+        let scoped = post(server.address, "/oauth2/token", &basic, &form).await;
+        assert_eq!(scoped.error(), (400, "invalid_scope".to_owned()));
+        let answer = post(server.address, "/oauth2/token", &basic, &form[..1]).await;
+        assert!(check(&server, &answer.text("access_token")).await.0);
+    }
+}
+
+pub(crate) async fn key_is_allowed_nothing_beside_its_scope(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    for (scope, allowed) in [("catalog.products.read", true), ("orders.read", false)] {
+        let (_, text) = add(&server, scope, None).await;
+        assert_eq!(check(&server, &token(&server, &text).await).await.0, allowed, "{scope}");
+    }
+}
+
+pub(crate) async fn wrong_unknown_disabled_and_expired_keys_are_refused_alike(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (key, text) = add(&server, "", None).await;
+    let wrong = format!("{}_{}", key.id, "A".repeat(43));
+    let expected = log_in(&server, &wrong).await.unwrap_err();
+    assert_eq!(refused::<()>(Err(expected.clone())), Reason::CredentialInvalid);
+    let (disabled, disabled_text) = add(&server, "", None).await;
+    admin(&server.auth.store).disable_api_key(&disabled.id).await.unwrap();
+    let (_, expired) = add(&server, "", Some(Duration::ZERO)).await;
+    let unknown = text.replacen("ak_", "ak_0", 1).replacen(&key.id[3..], &key.id[4..], 1);
+    for text in ["", "ak_", "no key", &unknown, &disabled_text, &expired] {
+        let status = log_in(&server, text).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (expected.code(), expected.message()), "{text}");
+    }
+}
+
+pub(crate) async fn disabled_key_ends_its_tokens_and_passports(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (key, text) = add(&server, "", None).await;
+    let (_, other) = add(&server, "", None).await;
+    let (ended, kept) = (token(&server, &text).await, token(&server, &other).await);
+    let passport = check(&server, &ended).await.1;
+    admin(&server.auth.store).disable_api_key(&key.id).await.unwrap();
+    assert!(!server.is_active(&ended).await);
+    let state = server.auth.state.current().await.unwrap();
+    assert!(server.auth.verify_passport(&passport, "catalog", &state).is_err());
+    assert!(server.is_active(&kept).await, "that of another key");
+    admin(&server.auth.store).enable_api_key(&key.id).await.unwrap();
+    assert!(server.is_active(&token(&server, &text).await).await);
+    assert!(!server.is_active(&ended).await);
+}
+
+pub(crate) async fn token_ends_no_later_than_its_key(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (_, text) = add(&server, "", Some(Duration::from_mins(1))).await;
+    assert!(log_in(&server, &text).await.unwrap().expires_in.unwrap().seconds <= 60);
+}
+
+/// Makes a successor of a key; its text.
+async fn rotate(server: &Server, id: &str, overlap: Duration) -> String {
+    let mut text = String::new();
+    let keep = |key: &str| {
+        key.clone_into(&mut text);
+        Ok(())
+    };
+    let admin = admin(&server.auth.store);
+    admin.rotate_api_key(id, overlap, &server.auth.encryption_key, keep).await.unwrap();
+    text
+}
+
+pub(crate) async fn rotated_key_is_valid_beside_its_successor_during_the_overlap(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (key, text) = add(&server, "catalog.products.read", None).await;
+    let before = token(&server, &text).await;
+    let successor = rotate(&server, &key.id, Duration::from_mins(1)).await;
+    assert!(check(&server, &token(&server, &successor).await).await.0);
+    assert!(!server.is_active(&before).await, "it would outlive its key");
+    assert!(log_in(&server, &text).await.unwrap().expires_in.unwrap().seconds <= 60);
+}
+
+pub(crate) async fn rotated_key_is_refused_after_the_overlap(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (key, text) = add(&server, "", Some(HOUR)).await;
+    let successor = rotate(&server, &key.id, Duration::ZERO).await;
+    assert_eq!(refused(log_in(&server, &text).await), Reason::CredentialInvalid);
+    assert!(server.is_active(&token(&server, &successor).await).await);
+}
+
+pub(crate) async fn removed_key_and_key_of_a_removed_subject_are_refused(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let ((key, text), (other, other_text)) = (add(&server, "", None).await, add(&server, "", None).await);
+    let ended = token(&server, &text).await;
+    admin(&server.auth.store).remove_api_key(&key.id).await.unwrap();
+    assert!(!server.is_active(&ended).await);
+    assert_eq!(refused(log_in(&server, &text).await), Reason::CredentialInvalid);
+    admin(&server.auth.store).remove("ada").await.unwrap();
+    assert_eq!(refused(log_in(&server, &other_text).await), Reason::CredentialInvalid);
+    assert!(admin(&server.auth.store).api_key(&other.id).await.is_err());
+}
+
+pub(crate) async fn use_of_a_key_is_written_down_once_a_minute(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (key, text) = add(&server, "", None).await;
+    token(&server, &text).await;
+    let used_at = async || admin(&server.auth.store).api_key(&key.id).await.unwrap().used_at;
+    let written = async {
+        while used_at().await == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), written).await.expect("the use is written down");
+    let first = used_at().await;
+    token(&server, &text).await;
+    assert_eq!(used_at().await, first);
+}
+
+pub(crate) async fn store_holds_no_secret_of_a_key(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (key, text) = add(&server, "", None).await;
+    let mut backup = Vec::new();
+    server.auth.store.backup(&mut backup).await.unwrap();
+    let backup = String::from_utf8(backup).unwrap();
+    assert!(backup.contains(&key.id) && !backup.contains(text.strip_prefix(&key.id).unwrap()));
+}
+
+pub(crate) async fn key_is_refused_while_the_store_is_down(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (_, text) = add(&server, "", None).await;
+    server.auth.store.close().await;
+    assert_eq!(refused(log_in(&server, &text).await), Reason::AuthUnavailable);
+}
+
+pub(crate) async fn changes_of_keys_are_audited(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (key, _) = add(&server, "", None).await;
+    rotate(&server, &key.id, HOUR).await;
+    let admin = admin(&server.auth.store);
+    admin.disable_api_key(&key.id).await.unwrap();
+    admin.enable_api_key(&key.id).await.unwrap();
+    admin.remove_api_key(&key.id).await.unwrap();
+    let (log, _) = server.auth.store.audit_log().await.unwrap();
+    let of_keys = log.iter().filter(|entry| entry.action.starts_with("api_key."));
+    let actions: Vec<_> = of_keys.map(|entry| entry.action.as_str()).collect();
+    let wanted = ["api_key.add", "api_key.rotate", "api_key.disable", "api_key.enable", "api_key.remove"];
+    assert_eq!(actions, wanted);
+}
