@@ -146,8 +146,9 @@ mod tests {
             "namespace[].origin.permission",
         ];
         let accepted = accepted_extremes::<AccordCache>(directory.path(), LEAST, &texts, |_| {}).unwrap();
-        // Which mean a load balancer in front, no leases, no checks, writers that notify, keys alone, no slow start, every failure, no ejection for its failures, a limit that
-        // follows the answers, no share, no match, the whole answer, items by their order, whole items, and none with a status.
+        // Which mean a load balancer in front, no leases, no checks, writers that notify, keys alone, no slow start, every failure, no
+        // ejection for its failures, a limit that follows the answers, no share, no match, the whole answer, items by their order,
+        // whole items, and none with a status.
         // Whatever else is accepted has no bound: give the new key one.
         let expected = [
             "listen.proxy_protocol = true",
