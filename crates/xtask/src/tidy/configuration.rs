@@ -137,17 +137,19 @@ fn with_defaults(text: &str) -> String {
     text.lines().map(|line| spelled_out(line).unwrap_or(line).to_owned() + "\n").collect()
 }
 
-/// The same to start a binary with: of a secret and its file only one may be given.
+/// The same to start a binary with: of a secret and its file, in one section, only one may be given.
 fn startable(text: &str) -> String {
-    let is_alternative = |line: &&str| {
-        let key = line.trim_start_matches('#').split(" = ").next().unwrap_or_default();
-        let file = |begin: &str| text.contains(&format!("\n{begin}{key}_file = "));
-        line.starts_with('#') && (file("") || file("#"))
+    let lines: Vec<_> = text.lines().map(|line| (line, spelled_out(line).unwrap_or(line))).collect();
+    let sections = lines.chunk_by(|_, (_, next)| !next.starts_with('['));
+    let of_section = |section: &[(&str, &str)]| {
+        let has_file = |key: &str| section.iter().any(|(_, line)| line.starts_with(&format!("{key}_file = ")));
+        let is_alternative = |(line, spelled): &(&str, &str)| {
+            line.starts_with('#') && spelled.split_once(" = ").is_some_and(|(key, _)| has_file(key))
+        };
+        let kept = section.iter().filter(|line| !is_alternative(line));
+        kept.flat_map(|(_, spelled)| [*spelled, "\n"]).collect::<String>()
     };
-    text.lines()
-        .filter(|line| !is_alternative(line))
-        .map(|line| spelled_out(line).unwrap_or(line).to_owned() + "\n")
-        .collect()
+    sections.map(of_section).collect()
 }
 
 fn spelled_out(line: &str) -> Option<&str> {
@@ -206,6 +208,12 @@ mod tests {
     #[test]
     fn file_that_names_every_key_is_accepted() {
         assert_eq!(findings(COMPLETE), Vec::<String>::new());
+    }
+
+    #[test]
+    fn key_beside_its_file_is_left_out_and_one_of_that_name_elsewhere_stays() {
+        let text = "[tls]\n#key = \"a\"\n#key_file = \"b\"\n[[outbox]]\n#key = \"{id}\"\n";
+        assert_eq!(startable(text), "[tls]\nkey_file = \"b\"\n[[outbox]]\nkey = \"{id}\"\n");
     }
 
     #[test]
