@@ -2,7 +2,9 @@
 //!
 //! Numbers are taken when rows are written, and transactions commit in another order. A number that is missing below one that was
 //! read belongs to a transaction that has not ended, or that was rolled back; it is looked for until every transaction has ended
-//! that was under way when it was first missed (`pg_snapshot_xmin`). The cursor that is stored stays below it: whoever reads on
+//! that may have taken it: those with an id below the one that the reader takes when it first misses the number
+//! (`pg_current_xact_id`), since a transaction has its id before its number. The end of the snapshot (`pg_snapshot_xmax`) would be too
+//! low: it is one past the highest that has *ended*. The cursor that is stored stays below it: whoever reads on
 //! from there misses nothing.
 
 use std::collections::BTreeMap;
@@ -15,8 +17,8 @@ const MOST_MISSING: usize = 10_000;
 pub(super) struct Snapshot {
     /// All transactions below this one have ended.
     pub xmin: i64,
-    /// The first that has not begun.
-    pub xmax: i64,
+    /// Taken after the snapshot: whoever has a number by now has an id below this one.
+    pub next: i64,
 }
 
 /// How far it was read.
@@ -61,7 +63,7 @@ impl Cursor {
             if self.missing.len() <= MOST_MISSING {
                 // One more than there may be is enough to know.
                 let most = self.highest + 1 + i64::try_from(MOST_MISSING).unwrap_or(i64::MAX);
-                self.missing.extend((self.highest + 1..number.min(most + 1)).map(|missing| (missing, snapshot.xmax)));
+                self.missing.extend((self.highest + 1..number.min(most + 1)).map(|missing| (missing, snapshot.next)));
             }
             self.highest = number;
         }
@@ -75,7 +77,7 @@ impl Cursor {
     /// Goes on behind this number, whatever is missing below: everything is invalidated now, and once more when those have ended
     /// who may still write there.
     pub(super) fn skip(&mut self, head: i64, snapshot: Snapshot) {
-        *self = Self { highest: head, missing: BTreeMap::new(), flush_after: Some(snapshot.xmax) };
+        *self = Self { highest: head, missing: BTreeMap::new(), flush_after: Some(snapshot.next) };
     }
 
     /// Whether the time has come to invalidate everything once more.
@@ -88,8 +90,8 @@ impl Cursor {
 mod tests {
     use super::*;
 
-    fn at(xmin: i64, xmax: i64) -> Snapshot {
-        Snapshot { xmin, xmax }
+    fn at(xmin: i64, next: i64) -> Snapshot {
+        Snapshot { xmin, next }
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub(super) struct StoredCursor {
     /// Of the server that was read; empty before the first reader.
     pub timeline: String,
     pub max_rows: i64,
+    /// The lowest floor that writers may have gone by whose rows were not looked at.
+    pub floor: i64,
 }
 
 /// What was read.
@@ -71,13 +73,15 @@ impl Database {
     pub(super) async fn hold(&mut self, holder: &str, time: Duration) -> Result<Option<StoredCursor>, sqlx::Error> {
         let sql = self.sql(
             "UPDATE SCHEMA.accord_outbox_cursor SET holder = $1, held_until = clock_timestamp() + $2 * interval '1 second'
-            WHERE holder = $1 OR held_until < clock_timestamp() RETURNING number, flush_after, timeline, max_rows",
+            WHERE holder = $1 OR held_until < clock_timestamp()
+            RETURNING number, flush_after, timeline, max_rows, floor",
         );
         let query = sqlx::query(sql).bind(holder.to_owned()).bind(time.as_secs_f64());
         let row = Self::bounded(query.fetch_optional(&mut self.connection)).await?;
         row.map(|row| {
             let (number, flush_after) = (row.try_get(0)?, row.try_get(1)?);
-            Ok(StoredCursor { number, flush_after, timeline: row.try_get(2)?, max_rows: row.try_get(3)? })
+            let (timeline, max_rows, floor) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+            Ok(StoredCursor { number, flush_after, timeline, max_rows, floor })
         })
         .transpose()
     }
@@ -103,7 +107,7 @@ impl Database {
     pub(super) async fn read(&mut self, above: i64, missing: Vec<i64>) -> Result<Batch, sqlx::Error> {
         let sql = self.sql(
             "WITH s AS (SELECT pg_current_snapshot() AS it) SELECT pg_snapshot_xmin(s.it)::text::bigint AS xmin,
-                pg_snapshot_xmax(s.it)::text::bigint AS xmax,
+                pg_current_xact_id()::text::bigint AS next,
                 (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM SCHEMA.accord_outbox_numbers) AS head,
                 o.number, o.flush, o.tags::text AS tags, o.keys::text AS keys,
                 EXTRACT(EPOCH FROM clock_timestamp() - o.written)::float8 AS age
@@ -116,17 +120,22 @@ impl Database {
         let query = sqlx::query(sql).bind(above).bind(missing).bind(most);
         let rows = Self::bounded(query.fetch_all(&mut self.connection)).await?;
         let first: &PgRow = rows.first().ok_or(sqlx::Error::RowNotFound)?;
-        let snapshot = Snapshot { xmin: first.try_get("xmin")?, xmax: first.try_get("xmax")? };
+        let snapshot = Snapshot { xmin: first.try_get("xmin")?, next: first.try_get("next")? };
         let head = first.try_get("head")?;
         let changes = rows.iter().filter_map(|row| Change::read(row).transpose()).collect::<Result<_, _>>()?;
         Ok(Batch { snapshot, head, changes })
     }
 
-    /// Lets writers go on behind this number, which every transaction sees at once; and what transactions there are after that.
-    pub(super) async fn set_floor(&mut self, number: i64) -> Result<(), sqlx::Error> {
+    /// Lets writers go on behind this number, which every transaction sees at once; whether the right to read was still held. It is
+    /// held while this is done, and the floor never sinks: a reader that has lost it takes no room away that another gave.
+    pub(super) async fn set_floor(&mut self, holder: &str, number: i64) -> Result<bool, sqlx::Error> {
+        let sql = self.sql(
+            "WITH held AS (SELECT 1 FROM SCHEMA.accord_outbox_cursor WHERE holder = $1 FOR UPDATE)
+            SELECT setval($2::text::regclass, greatest(f.last_value, $3)) FROM held, SCHEMA.accord_outbox_floor AS f",
+        );
         let floor = format!("{}.accord_outbox_floor", self.schema);
-        let query = sqlx::query("SELECT setval($1::text::regclass, $2)").bind(floor).bind(number);
-        Self::bounded(query.fetch_one(&mut self.connection)).await.map(drop)
+        let query = sqlx::query(sql).bind(holder.to_owned()).bind(floor).bind(number);
+        Ok(Self::bounded(query.fetch_optional(&mut self.connection)).await?.is_some())
     }
 
     /// Stores a cursor, and keeps the right to read for this time; whether it was still held. Where everything was read, how long
@@ -135,16 +144,17 @@ impl Database {
         &mut self,
         (holder, time): (&str, Duration),
         (number, flush_after): (i64, Option<i64>),
-        (timeline, read_ago): (&str, Option<f64>),
+        (timeline, floor): (&str, i64),
+        read_ago: Option<f64>,
     ) -> Result<bool, sqlx::Error> {
         let sql = self.sql(
             "UPDATE SCHEMA.accord_outbox_cursor SET number = $2, flush_after = $3, timeline = $4,
                 held_until = clock_timestamp() + $5 * interval '1 second',
-                read_at = coalesce(clock_timestamp() - $6 * interval '1 second', read_at)
+                read_at = coalesce(clock_timestamp() - $6 * interval '1 second', read_at), floor = $7
             WHERE holder = $1",
         );
         let query = sqlx::query(sql).bind(holder.to_owned()).bind(number).bind(flush_after).bind(timeline.to_owned());
-        let query = query.bind(time.as_secs_f64()).bind(read_ago);
+        let query = query.bind(time.as_secs_f64()).bind(read_ago).bind(floor);
         Ok(Self::bounded(query.execute(&mut self.connection)).await?.rows_affected() > 0)
     }
 

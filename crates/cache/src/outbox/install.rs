@@ -100,7 +100,8 @@ fn tables(outbox: &OutboxConfig) -> [String; 5] {
     holder text NOT NULL,
     held_until timestamptz NOT NULL,
     read_at timestamptz NOT NULL,
-    max_rows bigint NOT NULL
+    max_rows bigint NOT NULL,
+    floor bigint NOT NULL DEFAULT 0
 )"
         ),
         format!(

@@ -85,8 +85,10 @@ struct Reading {
     cursor: Cursor,
     timeline: String,
     max_rows: i64,
-    /// Below which the rows may be gone.
+    /// Behind which writers go on.
     floor: i64,
+    /// The one before, as long as writers may have gone by it whose rows were not looked at.
+    floor_before: i64,
 }
 
 impl Reader {
@@ -150,9 +152,9 @@ impl Reader {
             sleep(self.outbox.poll_interval.min(self.outbox.lease / 4)).await;
         };
         tracing::info!(outbox = self.outbox.name, number = stored.number, "reading the outbox");
-        let (cursor, floor) = (Cursor::new(stored.number, stored.flush_after), stored.number);
+        let (cursor, floor) = (Cursor::new(stored.number, stored.flush_after), stored.floor);
         let timeline = database.timeline().await?;
-        let mut reading = Reading { database, cursor, timeline, max_rows: stored.max_rows, floor };
+        let mut reading = Reading { database, cursor, timeline, max_rows: stored.max_rows, floor, floor_before: floor };
         if reading.timeline != stored.timeline {
             let cause = if stored.timeline.is_empty() { "installed" } else { "failover" };
             self.skip(&mut reading, cause).await?;
@@ -165,10 +167,12 @@ impl Reader {
         let begun = Instant::now();
         let (above, missing) = reading.cursor.wanted();
         let Batch { snapshot, head, changes } = reading.database.read(above, missing).await?;
-        if head - reading.cursor.stored().0 > reading.max_rows {
+        if head - reading.floor_before > reading.max_rows {
             self.skip(reading, "full").await?;
             return Ok(false);
         }
+        // Whoever takes a number above this head finds the floor of now.
+        reading.floor_before = reading.floor;
         let numbers: Vec<_> = changes.iter().map(|change| change.number).collect();
         let of_missing = numbers.iter().filter(|number| **number <= above).count();
         let is_all = changes.len() - of_missing < READ && of_missing < READ;
@@ -197,25 +201,37 @@ impl Reader {
     async fn skip(&self, reading: &mut Reading, cause: &'static str) -> Result<(), Ended> {
         let head = reading.database.read(i64::MAX, Vec::new()).await?.head;
         // Before the snapshot: whoever has not seen this has begun before it.
-        reading.database.set_floor(head).await?;
+        self.raise(reading, head).await?;
+        reading.floor_before = head;
         let snapshot = reading.database.read(i64::MAX, Vec::new()).await?.snapshot;
         reading.cursor.skip(head, snapshot);
         self.invalidate(Arc::default(), Some(cause)).await?;
-        self.store(reading, None).await
+        self.store(reading, None).await?;
+        // Not before it is stored: what another reader would begin with is there until then.
+        reading.database.delete(head).await?;
+        Ok(())
     }
 
     /// Stores how far it was read, and makes room. What is not stored is read once more.
     async fn store(&self, reading: &mut Reading, read_ago: Option<f64>) -> Result<(), Ended> {
         let stored = reading.cursor.stored();
-        let lease = (&*self.holder, self.outbox.lease);
-        if !reading.database.store(lease, stored, (&reading.timeline, read_ago)).await? {
+        let (lease, known) = ((&*self.holder, self.outbox.lease), (&*reading.timeline, reading.floor_before));
+        if !reading.database.store(lease, stored, known, read_ago).await? {
             return Err(Ended::Lost);
         }
         if stored.0 > reading.floor {
-            reading.database.set_floor(stored.0).await?;
+            self.raise(reading, stored.0).await?;
             reading.database.delete(stored.0).await?;
-            reading.floor = stored.0;
         }
+        Ok(())
+    }
+
+    /// Lets writers go on behind this number.
+    async fn raise(&self, reading: &mut Reading, floor: i64) -> Result<(), Ended> {
+        if !reading.database.set_floor(&self.holder, floor).await? {
+            return Err(Ended::Lost);
+        }
+        reading.floor = floor;
         Ok(())
     }
 

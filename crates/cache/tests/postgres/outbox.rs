@@ -2,153 +2,13 @@
 
 use std::time::Duration;
 
-use accord_cache::config::Config;
-use accord_cache::log::LiveReplica;
-use accord_cache::outbox::{
-    Installation, KeyConfig, OutboxConfig, TableConfig, follow, install_statements, readers, uninstall_statements,
-};
-use accord_cache::serve;
-use accord_readthrough::{Expected, Limits, Namespace, NamespaceLimits, Write};
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
-use tokio::task::JoinHandle;
+use accord_cache::outbox::{Installation, install_statements, uninstall_statements};
+use sqlx::{Connection, Executor, PgConnection};
 
-use crate::url;
+use shop::{SOON, Shop};
 
-/// Within it, what was committed is seen, on a busy machine.
-const SOON: Duration = Duration::from_secs(30);
-
-/// A database of its own with a table of products, and an outbox on it.
-struct Shop {
-    operator: PgConnection,
-    outbox: OutboxConfig,
-}
-
-/// A cache that reads the outbox.
-struct Cache {
-    replica: LiveReplica,
-    prices: Namespace,
-    reading: JoinHandle<()>,
-}
-
-impl Shop {
-    async fn open(database: &str) -> Self {
-        Self::open_with(database, |_| {}).await
-    }
-
-    async fn open_with(database: &str, change: impl FnOnce(&mut OutboxConfig)) -> Self {
-        let mut server = PgConnection::connect(&url()).await.unwrap();
-        server.execute(AssertSqlSafe(format!("CREATE DATABASE {database}"))).await.unwrap();
-        let (host, _) = url().rsplit_once('/').map(|(host, rest)| (host.to_owned(), rest.to_owned())).unwrap();
-        let own = format!("{host}/{database}");
-        let mut operator = PgConnection::connect(&own).await.unwrap();
-        operator.execute("CREATE TABLE products (id text PRIMARY KEY, owner text, price int)").await.unwrap();
-        let key = KeyConfig { namespace: "prices".to_owned(), key: "{id}".to_owned(), tenant: None };
-        let tags = vec!["product/{id}".to_owned()];
-        let products = TableConfig { name: "public.products".to_owned(), tags, key: vec![key] };
-        let mut outbox = OutboxConfig {
-            name: "shop".to_owned(),
-            url: Some(own.parse().unwrap()),
-            lease: Duration::from_secs(1),
-            poll_interval: Duration::from_millis(200),
-            table: vec![products],
-            ..OutboxConfig::default()
-        };
-        change(&mut outbox);
-        let mut shop = Self { operator, outbox };
-        shop.install().await;
-        shop
-    }
-
-    async fn install(&mut self) {
-        let mut transaction = self.operator.begin().await.unwrap();
-        for statement in install_statements(Installation { outbox: &self.outbox, reader: None }) {
-            transaction.execute(AssertSqlSafe(statement)).await.unwrap();
-        }
-        transaction.commit().await.unwrap();
-    }
-
-    async fn run(&mut self, sql: &str) {
-        self.operator.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
-    }
-
-    /// Another session.
-    async fn session(&self) -> PgConnection {
-        PgConnection::connect(self.outbox.url.as_ref().unwrap().expose()).await.unwrap()
-    }
-
-    async fn count(&mut self, sql: &str) -> i64 {
-        sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_one(&mut self.operator).await.unwrap().try_get(0).unwrap()
-    }
-
-    /// A cache whose outbox is configured so, which has read all that there is.
-    fn cache_with(&self, change: impl FnOnce(&mut OutboxConfig)) -> Cache {
-        let mut outbox = self.outbox.clone();
-        change(&mut outbox);
-        let config = Config { outbox: vec![outbox], ..Config::default() };
-        let engine = serve::engine(Limits { first_lease_time: Duration::ZERO, ..config.limits() });
-        let replica = serve::alone(&config, &engine);
-        let limits = NamespaceLimits { bytes: 1 << 20, entries: 100, changes: 10 };
-        let prices = engine.namespace_of_rows("prices", limits);
-        let reader = readers(&config.outbox, "cache", &replica);
-        let reading = tokio::spawn(async move { follow(&reader).await });
-        Cache { replica, prices, reading }
-    }
-
-    async fn cache(&mut self) -> Cache {
-        let cache = self.cache_with(|_| {});
-        self.caught_up().await;
-        cache
-    }
-
-    /// Until a reader has read everything that is there now.
-    async fn caught_up(&mut self) {
-        self.read_where("flush_after IS NULL").await;
-    }
-
-    /// The same, where this holds of the cursor.
-    async fn read_where(&mut self, holds: &str) {
-        let now: String = sqlx::query("SELECT clock_timestamp()::text")
-            .fetch_one(&mut self.operator)
-            .await
-            .unwrap()
-            .try_get(0)
-            .unwrap();
-        let sql = format!(
-            "SELECT count(*) FROM accord_outbox_cursor WHERE read_at > '{now}'::timestamptz AND timeline <> '' AND {holds}"
-        );
-        let read = async { while self.count(&sql).await == 0 {} };
-        tokio::time::timeout(SOON, read).await.expect("the outbox is read");
-    }
-}
-
-impl Cache {
-    /// Holds a key, as if it had been loaded before what comes.
-    fn hold(&self, key: &str) {
-        let (tags, expected, ttl) = (&[][..], Expected::Anything, Duration::from_hours(1));
-        let write = Write { tenant: "north", key, value: "milk".into(), tags, ttl, expected };
-        assert!(self.replica.engine().put(&self.prices, write).unwrap().stored);
-    }
-
-    fn holds(&self, key: &str) -> bool {
-        self.replica.engine().get(&self.prices, "north", key).is_some()
-    }
-
-    /// Until what a key holds is invalidated.
-    async fn forgets(&self, key: &str) {
-        let forgotten = async {
-            while self.holds(key) {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(SOON, forgotten).await.unwrap_or_else(|_| panic!("{key} is held"));
-    }
-}
-
-impl Drop for Cache {
-    fn drop(&mut self) {
-        self.reading.abort();
-    }
-}
+#[path = "outbox/shop.rs"]
+mod shop;
 
 #[tokio::test]
 async fn plain_sql_invalidates_the_rows_that_it_changes_before_and_after_and_no_others() {
@@ -190,6 +50,29 @@ async fn transaction_that_commits_late_with_a_smaller_number_is_not_missed() {
     shop.caught_up().await;
     assert!(cache.holds("ada"), "nothing was committed of it");
     slow.execute("COMMIT").await.unwrap();
+    cache.forgets("ada").await;
+}
+
+#[tokio::test]
+async fn transaction_that_began_after_the_one_that_shows_its_number_missing_is_not_missed() {
+    let mut shop = Shop::open("outbox_late_id").await;
+    shop.run("INSERT INTO products VALUES ('ada', 'x', 1), ('bob', 'x', 1)").await;
+    // It reads when it is notified, and between that no transaction of its own begins.
+    let cache = shop
+        .cache_with(|outbox| (outbox.poll_interval, outbox.lease) = (Duration::from_mins(1), Duration::from_mins(5)));
+    shop.caught_up().await;
+    for key in ["ada", "bob"] {
+        cache.hold(key);
+    }
+    let (mut first, mut second) = (shop.session().await, shop.session().await);
+    first.execute("BEGIN; SELECT pg_current_xact_id()").await.unwrap();
+    second.execute("BEGIN; UPDATE products SET price = 2 WHERE id = 'ada'").await.unwrap();
+    first.execute("UPDATE products SET price = 2 WHERE id = 'bob'; COMMIT").await.unwrap();
+    cache.forgets("bob").await;
+    cache.hold("bob");
+    shop.run("UPDATE products SET price = 3 WHERE id = 'bob'").await;
+    cache.forgets("bob").await;
+    second.execute("COMMIT").await.unwrap();
     cache.forgets("ada").await;
 }
 
@@ -291,6 +174,23 @@ async fn outbox_that_nobody_read_is_bounded_and_invalidates_everything() {
     cache.hold("7");
     shop.run("UPDATE products SET price = 4 WHERE id = '7'").await;
     cache.forgets("7").await;
+}
+
+#[tokio::test]
+async fn rows_that_found_no_room_while_the_reader_made_some_invalidate_everything() {
+    let mut shop = Shop::open_with("outbox_full_meanwhile", |outbox| outbox.max_rows = 10).await;
+    shop.run("INSERT INTO products SELECT n::text, 'x', 1 FROM generate_series(1, 20) AS n").await;
+    drop(shop.cache().await);
+    shop.run("DO $$ BEGIN FOR n IN 1..14 LOOP UPDATE products SET price = 2 WHERE id = n::text; END LOOP; END $$")
+        .await;
+    // A reader has read eight and made room, and ends.
+    shop.run("DELETE FROM accord_outbox WHERE number <= 9; UPDATE accord_outbox_cursor SET number = 9, holder = ''")
+        .await;
+    shop.run("SELECT setval('accord_outbox_floor', 9)").await;
+    let mut slow = shop.session().await;
+    slow.execute("BEGIN; UPDATE products SET price = 3 WHERE id = '20'").await.unwrap();
+    let _cache = shop.cache_with(|_| {});
+    shop.read_where("flush_after IS NOT NULL").await;
 }
 
 #[tokio::test]
