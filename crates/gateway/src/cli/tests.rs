@@ -204,7 +204,10 @@ async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
     let directory = tempfile::tempdir().unwrap();
     let own = ["auth.client_id", "auth.client_secret", "auth.issuer", "auth.audience", "upstream[].name"];
     let discovery = ["discovery.zone", "discovery.kubernetes.token_file", "discovery.kubernetes.ca_file"];
-    let shared_limits = ["shared_limits.password", "shared_limits.key_prefix"];
+    let shared_limits =
+        ["username", "password", "password_file", "tls.ca_file", "tls.cert_file", "tls.key_file", "key_prefix"];
+    let shared_limits = shared_limits.map(|key| format!("shared_limits.{key}"));
+    let shared_limits: Vec<_> = shared_limits.iter().map(String::as_str).collect();
     let texts = [&own[..], &discovery, &shared_limits, &["openapi.title", "upstream[].version[].name"]].concat();
     let serve = |config: &Config| drop(Upstream::all(&config.upstream, &config.discovery).unwrap());
     let accepted = accepted_extremes::<AccordGateway>(directory.path(), LEAST, &texts, serve).unwrap();
