@@ -9,6 +9,7 @@
 // Tags, and the hash of their names.
 mod path;
 mod template;
+mod version;
 mod hash;
 
 // Fields.
@@ -25,4 +26,5 @@ pub use reader::{MAX_DEPTH, Occurrence, Occurrences, occurrences, read_value};
 pub use scalar::{Scalar, ScalarType, low, zigzag};
 pub use template::{Part, Template, escape};
 pub use value::{Value, WireType};
+pub use version::{VersionPath, is_integer};
 pub use writer::{close_length, open_length, put_bytes, put_field, put_tag, put_value, put_varint};

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::malformed::Malformed;
 use crate::reader::{MAX_DEPTH, occurrences};
-use crate::scalar::ScalarType;
+use crate::scalar::{Scalar, ScalarType};
 use crate::value::{Value, WireType};
 
 /// The way to a singular scalar field, with all that its value depends on: whoever holds it needs no descriptor.
@@ -66,6 +66,11 @@ impl FieldPath {
             Some(value) => Ok(self.scalar.read(value)?.text()),
             None => Ok(self.default_text()),
         }
+    }
+
+    /// The value itself; none where it is absent.
+    pub fn scalar<'a>(&self, message: &'a [u8]) -> Result<Option<Scalar<'a>>, Malformed> {
+        self.scan(message)?.value.map(|value| self.scalar.read(value)).transpose()
     }
 
     fn default_text(&self) -> Cow<'_, str> {
