@@ -10,7 +10,7 @@ mod rate_limit;
 use std::time::Duration;
 
 use accord_api::accord::policy::v1 as declared;
-use accord_wire::{FieldPath, Template};
+use accord_wire::{FieldPath, Template, VersionPath};
 use prost_reflect::MethodDescriptor;
 use tonic::Code;
 
@@ -21,6 +21,7 @@ use crate::policy::{
     Access, CachePolicy, CacheScope, Deadline, Idempotency, Kinds, Near, OnCacheFailure, Policy, Retry,
 };
 use crate::template::compile_template;
+use crate::version::compile_version;
 pub(crate) use bindings::bindings;
 use bounds::Bounds;
 pub(crate) use defaults::{defaults, effective, reflected};
@@ -40,6 +41,7 @@ pub(crate) fn policy(
         kinds: compiler.kinds(effective.access.as_ref()),
         cache: effective.cache.as_ref().map(|cache| compiler.cache(cache)),
         invalidates: compiler.invalidates(&effective.invalidates),
+        invalidation_expires: compiler.invalidation_expires(effective),
         rate_limits: effective
             .rate_limit
             .iter()
@@ -141,6 +143,7 @@ impl Compiler<'_> {
             vary: headers::vary(&declared.vary, &mut self.bounds),
             ignore_cache_control: declared.ignore_cache_control(),
             near: declared.near.as_ref().and_then(|near| self.near(near, declared.ttl)),
+            version: self.version(&declared.version_field),
         }
     }
 
@@ -180,6 +183,14 @@ impl Compiler<'_> {
         compiled.map_err(|error| self.bounds.refuse("cache.key", error.to_string(), REMEDY_FIELD)).ok()
     }
 
+    fn version(&mut self, path: &str) -> Option<VersionPath> {
+        if path.is_empty() {
+            return None;
+        }
+        let compiled = compile_version(path, &self.descriptor.output());
+        compiled.map_err(|error| self.bounds.refuse("cache.version_field", error.to_string(), REMEDY_VERSION)).ok()
+    }
+
     fn template(&mut self, option: &str, text: &str) -> Option<Template> {
         let compiled = compile_template(text, &self.descriptor.input(), &self.descriptor.output());
         compiled.map_err(|error| self.bounds.refuse(option, format!("`{text}`: {error}"), REMEDY_FIELD)).ok()
@@ -197,6 +208,14 @@ impl Compiler<'_> {
             }
         }
         templates
+    }
+
+    fn invalidation_expires(&mut self, effective: &declared::MethodPolicy) -> bool {
+        let expires = effective.invalidation() == declared::Invalidation::Expire;
+        if expires && effective.invalidates.is_empty() {
+            self.bounds.refuse("invalidation", "nothing is invalidated", "name tags in `invalidates`, or leave it out");
+        }
+        expires
     }
 
     fn retry(&mut self, declared: &declared::Retry) -> Retry {
@@ -224,6 +243,9 @@ impl Compiler<'_> {
 }
 
 const REMEDY_FIELD: &str = "name a singular field that holds one value, such as `product.id`";
+
+const REMEDY_VERSION: &str =
+    "name a field of the answer that grows with each change, such as `product.version` or `product.update_time`";
 
 fn is_permission(text: &str) -> bool {
     let name = |name: &str| {

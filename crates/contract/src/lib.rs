@@ -32,6 +32,7 @@ mod served;
 mod shared;
 mod source;
 mod template;
+mod version;
 
 pub use accord_api::accord::policy::v1::Criticality;
 pub use behavior::behaviors;
@@ -50,3 +51,4 @@ pub use policy::{
 };
 pub use source::{Source, SourceError};
 pub use template::{TemplateError, compile_template};
+pub use version::{VersionError, compile_version};

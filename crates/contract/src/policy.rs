@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accord_api::accord::policy::v1::Criticality;
-use accord_wire::{FieldPath, Template};
+use accord_wire::{FieldPath, Template, VersionPath};
 use tonic::Code;
 
 /// How a method behaves in operation.
@@ -20,6 +20,8 @@ pub struct Policy {
     pub cache: Option<CachePolicy>,
     /// What a call makes invalid. Templates over the request only.
     pub invalidates: Vec<Template>,
+    /// Whether what it makes invalid may be served while its origin fails.
+    pub invalidation_expires: bool,
     /// How often the method may be called. All must pass.
     pub rate_limits: Vec<RateLimit>,
     /// How a failed attempt is repeated; not at all where there is none.
@@ -126,6 +128,8 @@ pub struct CachePolicy {
     pub ignore_cache_control: bool,
     /// Whether gateways may answer from their own memory as well.
     pub near: Option<Near>,
+    /// Where an answer tells its version. None: its answers have none.
+    pub version: Option<VersionPath>,
 }
 
 /// How long a gateway may answer from its own memory without asking again.

@@ -119,9 +119,21 @@ pub(super) const RULES: &[(&str, Rule)] = &[
     ),
     ("cache.soft_timeout", bound(loosens("a stale answer stands in earlier"), QUIET)),
     ("cache.ignore_cache_control", amount(QUIET, breaks("callers get no fresher answers when they ask for them"))),
+    (
+        "cache.version_field",
+        Rule::Any(loosens("other answers count as the newer ones, or the one that was loaded last")),
+    ),
     ("cache.near.lease", amount(QUIET, (Effect::NONE, "writes wait for longer"))),
     ("cache.near.bounded", amount(QUIET, loosens("other gateways see a write later"))),
     ("invalidates", set(loosens("answers with the tag stay after a call"), QUIET)),
+    (
+        "invalidation",
+        Rule::Rank {
+            order: &["INVALIDATION_EXPIRE", "INVALIDATION_DELETE"],
+            less: loosens("what a call makes invalid may be served while the origin fails"),
+            more: (Effect::NONE, "failures of the origin show where a call made answers invalid"),
+        },
+    ),
     ("rate_limit", Rule::Limits),
     ("rate_limit.requests", Rule::Elsewhere),
     ("rate_limit.per", Rule::Elsewhere),

@@ -39,15 +39,16 @@ pub(crate) fn shop(file: &str, service: &str) -> Source {
     let text = format!(
         "syntax = \"proto3\"; package test.v1;
          import \"accord/policy/v1/policy.proto\"; import \"google/api/annotations.proto\";
-         import \"google/api/field_behavior.proto\";
+         import \"google/api/field_behavior.proto\"; import \"google/protobuf/timestamp.proto\";
          {file}
          service Shop {{ {service} }}
-         message Item {{ string id = 1; repeated string tags = 2; Item inside = 3; double price = 4; Color color = 5; }}
+         message Item {{ string id = 1; repeated string tags = 2; Item inside = 3; double price = 4; Color color = 5;
+                        google.protobuf.Timestamp change_time = 6; }}
          message Request {{
            string id = 1; Item item = 2; repeated Item items = 3; map<string, string> labels = 4; double price = 5;
            optional string note = 6; string other = 7;
          }}
-         message Response {{ Item item = 1; repeated Item items = 2; }}
+         message Response {{ Item item = 1; repeated Item items = 2; int64 count = 3; }}
          enum Color {{ COLOR_UNSPECIFIED = 0; COLOR_RED = 1; }}"
     );
     source(Inline(vec![("test.proto", text)]))

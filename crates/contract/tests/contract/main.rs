@@ -14,3 +14,4 @@ mod refusals;
 mod required;
 mod served;
 mod validate;
+mod versions;

@@ -118,6 +118,11 @@ fn cache_key_of_an_unusable_field_is_refused() {
 }
 
 #[test]
+fn invalidation_that_expires_nothing_is_refused() {
+    refused(&findings(writing("invalidation: INVALIDATION_EXPIRE")), "invalidation", "nothing is invalidated");
+}
+
+#[test]
 fn invalidation_over_the_response_is_refused() {
     refused(&findings(writing("invalidates: \"item/{response.item.id}\"")), "invalidates", "unknown");
     refused(&findings(writing("invalidates: \"item/{nothing}\"")), "invalidates", "has no field");
