@@ -50,7 +50,7 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         | Reason::CacheUnavailable
         | Reason::InvalidationLogUnavailable
         | Reason::IdempotencyUnavailable => &[Unavailable],
-        Reason::DeadlineExceeded | Reason::StreamIdle => &[DeadlineExceeded],
+        Reason::DeadlineExceeded | Reason::StreamIdle | Reason::DeadlineTooShort => &[DeadlineExceeded],
         // After INTERNAL: what gRPC makes of the HTTP status of a server that knows no gRPC.
         Reason::UpstreamMalformed => &OF_NO_GRPC,
         Reason::NamespaceUnknown | Reason::KeyAbsent | Reason::SubjectUnknown => &[NotFound],
