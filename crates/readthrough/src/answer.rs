@@ -65,6 +65,8 @@ pub struct Answer {
     pub load: Load,
     /// The kept metadata of the same load.
     pub metadata: Bytes,
+    /// The version that the origin gave it, where it gives any.
+    pub version: Option<u64>,
     /// From where.
     pub outcome: Outcome,
     /// How long its load took.
@@ -105,4 +107,8 @@ pub enum Stale {
     Revalidating,
     /// The origin failed.
     OriginFailed,
+    /// The origin usually takes longer than the reader had.
+    OriginTooSlow,
+    /// The origin said what is older: it lags.
+    OlderVersion,
 }

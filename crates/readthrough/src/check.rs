@@ -76,7 +76,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let usability = entry.usability(&read.policy, read.consistency, self.0.world.now());
         usability == Usability::Fresh
             && self.holds_verified(&entry.tags, entry.epoch)
-            && is_same(&entry.load, &answer.load)
+            && is_same(&entry.load(), &answer.load)
     }
 }
 

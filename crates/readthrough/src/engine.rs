@@ -14,6 +14,7 @@ use crate::origin::Origin;
 use crate::shared_value::{self, SecondLevel};
 use crate::store::Store;
 use crate::validity::Validity;
+use crate::versions::Tombstones;
 use crate::world::{Moment, World};
 use crate::write_turns::WriteTurns;
 
@@ -35,7 +36,9 @@ pub(crate) struct Parts<O, S, W> {
     pub(crate) origin: O,
     pub(crate) store: S,
     pub(crate) world: W,
-    pub(crate) validity: Validity,
+    pub(crate) validity: Arc<Validity>,
+    /// What versions may be stored where something left.
+    pub(crate) tombstones: Arc<Tombstones>,
     pub(crate) leases: Leases,
     /// Until when answers may come from memory, in nanoseconds: for ever where this process is the only one.
     pub(crate) verified_until: AtomicU64,
@@ -57,6 +60,9 @@ pub(crate) struct Rules {
     pub(crate) fill_guard: bool,
     pub(crate) start_epochs: bool,
     pub(crate) tag_floor: bool,
+    pub(crate) delete_forbids_stale: bool,
+    pub(crate) versions_win: bool,
+    pub(crate) tombstone_floor: bool,
     pub(crate) reload_after_starter_deadline: bool,
     pub(crate) compare: bool,
     pub(crate) absent_when_dead: bool,
@@ -94,6 +100,9 @@ impl Rules {
         fill_guard: true,
         start_epochs: true,
         tag_floor: true,
+        delete_forbids_stale: true,
+        versions_win: true,
+        tombstone_floor: true,
         reload_after_starter_deadline: true,
         compare: true,
         absent_when_dead: true,
@@ -135,11 +144,14 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     pub(crate) fn with_rules(origin: O, store: S, world: W, limits: Limits, metrics: Metrics, rules: Rules) -> Self {
         let first_ends = world.now().after(limits.first_lease_time);
         let leases = Leases::new(limits.tags, limits.max_lease, first_ends, rules.two_holders_kept);
+        let validity = Arc::new(Validity::new(limits.tags, rules.tag_floor));
+        let tombstones = Arc::new(Tombstones::new(Arc::clone(&validity), limits.tags, rules.tombstone_floor));
         Self(Arc::new(Parts {
             origin,
             store,
             world,
-            validity: Validity::new(limits.tags, rules.tag_floor),
+            validity,
+            tombstones,
             leases,
             verified_until: AtomicU64::new(FOREVER),
             second_level: OnceLock::new(),
@@ -152,8 +164,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         }))
     }
 
-    /// Once this returns, no read that starts later sees an answer loaded before it under one of the tags; for what is leased,
-    /// see [`Engine::invalidate_leased`].
+    /// Once this returns, no read that starts later sees an answer loaded before it under one of the tags, but what has expired
+    /// while its origin fails; for what is leased, see [`Engine::invalidate_leased`].
     pub fn invalidate(&self, tags: impl IntoIterator<Item = Tag>) {
         for tag in tags {
             self.0.validity.invalidate(tag);

@@ -6,39 +6,48 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::answer::Load;
+use crate::answer::{Failure, Load};
 use crate::key::{Key, Tag};
 use crate::policy::{ConsistencyRequirement, Policy};
 use crate::quota::Put;
 use crate::validity::Epoch;
+use crate::versions::{Left, Versioned};
 use crate::world::Moment;
 
 /// What an entry costs beside its bytes: the entry itself, its slot, and what moka keeps to find it and to weigh it up.
-/// Measured as 560 to 570 bytes with 50,000 to 400,000 entries without metadata; the rest is for the allocations of
-/// message and metadata.
-const OVERHEAD: usize = 620;
+/// Measured as 480 to 515 bytes with 50,000 to 270,000 entries without metadata (`tests/overhead.rs`, which sees to it that it
+/// stays below); the rest is for what the allocator adds to message and metadata.
+const OVERHEAD: usize = 540;
 
-/// An answer in memory.
+/// An answer in memory. There are as many as memory holds, so that what few of them have lies apart.
 #[derive(Debug)]
 pub struct Entry {
     /// What the origin said.
-    pub(crate) load: Load,
-    /// What is kept of its metadata.
-    pub(crate) metadata: Bytes,
+    load: Result<Bytes, Box<Failure>>,
     /// The epoch in which its load started.
     pub(crate) epoch: Epoch,
     /// When its load started: its age counts from here.
     pub(crate) started: Moment,
-    /// How long it took.
-    pub(crate) took: Duration,
+    /// How long it took, in microseconds.
+    took: u32,
+    /// The part of the declared lifetime that this entry has, in billionths.
+    share: u32,
     /// What its tags are.
     pub(crate) tags: Arc<[Tag]>,
-    /// The part of the declared lifetime that this entry has, so that entries loaded together don't expire together.
-    pub(crate) share: f64,
     /// Until when the origin is left alone after a failure, in nanoseconds.
     cool_down_ends: AtomicU64,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few entries have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// What is kept of its metadata.
+    metadata: Bytes,
     /// What else is known of it where a key of a namespace holds it.
     put: Option<Box<Put>>,
+    /// The version that its origin gave it.
+    version: Option<Box<Versioned>>,
 }
 
 /// What an entry is good for.
@@ -55,6 +64,7 @@ pub(crate) enum Usability {
 }
 
 impl Entry {
+    /// `share` is the part of the declared lifetime that it has, so that entries loaded together don't expire together.
     pub(crate) fn new(
         load: Load,
         metadata: Bytes,
@@ -63,36 +73,86 @@ impl Entry {
         tags: Arc<[Tag]>,
         share: f64,
     ) -> Self {
-        let (took, cool_down_ends) = (Duration::ZERO, AtomicU64::new(0));
-        Self { load, metadata, epoch, started, took, tags, share, cool_down_ends, put: None }
+        let share = u32::try_from(Duration::from_secs_f64(share).as_nanos()).unwrap_or(u32::MAX);
+        let rare = (!metadata.is_empty()).then(|| Box::new(Rare { metadata, ..Rare::default() }));
+        let (load, cool_down_ends) = (load.map_err(Box::new), AtomicU64::new(0));
+        Self { load, epoch, started, took: 0, share, tags, cool_down_ends, rare }
     }
 
     /// The same, with how long its load took.
     pub(crate) fn loaded_in(self, took: Duration) -> Self {
-        Self { took, ..self }
+        Self { took: u32::try_from(took.as_micros()).unwrap_or(u32::MAX), ..self }
     }
 
     /// A value of a key of a namespace: put at this moment, or loaded since then.
     pub(crate) fn put(value: Bytes, tags: Arc<[Tag]>, epoch: Epoch, since: Moment, put: Put) -> Self {
         let entry = Self::new(Ok(value), Bytes::new(), epoch, since, tags, 1.0);
-        Self { put: Some(Box::new(put)), ..entry }
+        Self { rare: Some(Box::new(Rare { put: Some(Box::new(put)), ..Rare::default() })), ..entry }
+    }
+
+    /// The same, with the version that its origin gave it.
+    pub(crate) fn versioned(mut self, version: Option<Versioned>) -> Self {
+        if version.is_some() {
+            self.rare.get_or_insert_default().version = version.map(Box::new);
+        }
+        self
+    }
+
+    /// What the origin said.
+    pub(crate) fn load(&self) -> Load {
+        self.load.clone().map_err(|failure| *failure)
+    }
+
+    pub(crate) fn value(&self) -> Option<&Bytes> {
+        self.load.as_ref().ok()
+    }
+
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        self.load.as_ref().err().map(Box::as_ref)
+    }
+
+    /// What is kept of its metadata.
+    pub(crate) fn metadata(&self) -> Bytes {
+        self.rare.as_ref().map(|rare| rare.metadata.clone()).unwrap_or_default()
+    }
+
+    /// The part of the declared lifetime that it has.
+    pub(crate) fn share(&self) -> f64 {
+        f64::from(self.share) / 1e9
+    }
+
+    /// How long its load took.
+    pub(crate) fn took(&self) -> Duration {
+        Duration::from_micros(self.took.into())
+    }
+
+    /// The version that its origin gave it.
+    pub(crate) fn version(&self) -> Option<u64> {
+        self.as_versioned().map(|version| version.number)
+    }
+
+    pub(crate) fn as_versioned(&self) -> Option<&Versioned> {
+        self.rare.as_ref()?.version.as_deref()
     }
 
     pub(crate) fn as_put(&self) -> Option<&Put> {
-        self.put.as_deref()
+        self.rare.as_ref()?.put.as_deref()
     }
 
     /// Counts it in the quota of its namespace, if it has one, before it goes into the store.
     pub(crate) fn admit(&self, place: Key) {
-        if let Some(put) = &self.put {
+        if let Some(put) = self.as_put() {
             put.admit(place, self.weight());
         }
     }
 
-    /// Takes it out of the quota of its namespace: it has left the store.
-    pub(crate) fn release(&self) {
-        if let Some(put) = &self.put {
+    /// It has left the store: takes it out of the quota of its namespace, and remembers its version where one is needed.
+    pub(crate) fn release(&self, left: Left) {
+        if let Some(put) = self.as_put() {
             put.release();
+        }
+        if let Some(version) = self.as_versioned() {
+            version.release(left, &self.tags, self.epoch);
         }
     }
 
@@ -100,16 +160,19 @@ impl Entry {
     pub fn weight(&self) -> usize {
         let load = match &self.load {
             Ok(message) => message.len(),
-            Err(failure) => failure.message.len() + failure.details.len(),
+            Err(failure) => failure.message.len() + failure.details.len() + size_of::<Failure>(),
         };
-        let put = self.put.as_ref().map_or(0, |put| put.weight());
-        load + self.metadata.len() + size_of_val(&*self.tags) + put + OVERHEAD
+        let rare = self.rare.as_ref().map_or(0, |rare| {
+            let version = rare.version.as_ref().map_or(0, |_| size_of::<Versioned>());
+            rare.metadata.len() + size_of::<Rare>() + version + rare.put.as_ref().map_or(0, |put| put.weight())
+        });
+        load + size_of_val(&*self.tags) + rare + OVERHEAD
     }
 
     /// How long it is fresh. The contract that counts is the reader's, not the one of the time of the load.
     pub(crate) fn lifetime(&self, policy: &Policy) -> Duration {
         let declared = if self.load.is_ok() { policy.ttl } else { policy.negative_ttl };
-        declared.mul_f64(self.share)
+        declared.mul_f64(self.share())
     }
 
     pub(crate) fn usability(&self, policy: &Policy, consistency: ConsistencyRequirement, now: Moment) -> Usability {
@@ -146,7 +209,6 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::Failure;
     use crate::validity::Validity;
 
     const POLICY: Policy = Policy {
@@ -198,13 +260,15 @@ mod tests {
     fn weight_counts_message_metadata_and_tags() {
         let bare = entry(Ok(Bytes::new())).weight();
         let of = |load, metadata: &'static [u8], tags| {
-            Entry { metadata: Bytes::from_static(metadata), tags, ..entry(load) }.weight() - bare
+            let (metadata, epoch) = (Bytes::from_static(metadata), Validity::new(1, true).now());
+            Entry::new(load, metadata, epoch, Moment::default(), tags, 1.0).weight() - bare
         };
         assert_eq!(of(Ok(Bytes::from_static(b"milk")), b"", Arc::default()), 4);
-        assert_eq!(of(Ok(Bytes::from_static(b"milk")), b"etag=7", Arc::default()), 4 + 6);
+        assert_eq!(of(Ok(Bytes::from_static(b"milk")), b"etag=7", Arc::default()), 4 + 6 + size_of::<Rare>());
         assert_eq!(of(Ok(Bytes::new()), b"", Arc::new([Tag::named("product/milk")])), size_of::<Tag>());
         let absence = Failure { code: 5, message: "none".to_owned(), details: Bytes::from_static(b"why") };
-        assert_eq!(of(Err(absence), b"etag=7", Arc::default()), 4 + 3 + 6);
+        let beside = size_of::<Failure>() + size_of::<Rare>();
+        assert_eq!(of(Err(absence), b"etag=7", Arc::default()), 4 + 3 + 6 + beside);
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             self.invalidate(tags.iter().copied());
         }
         let now = self.0.world.now();
-        let ends = tags.iter().map(|tag| self.0.leases.invalidated(*tag, writer, now)).collect();
+        let ends = tags.iter().map(|tag| self.0.leases.invalidated(tag.base(), writer, now)).collect();
         if !rules.epoch_ends_before_look {
             self.0.world.now();
             self.invalidate(tags.iter().copied());

@@ -117,12 +117,28 @@ pub struct Tag(pub(crate) u64);
 impl Tag {
     /// The tag of this name.
     pub fn named(name: &str) -> Self {
-        Self(hash(name.as_bytes()))
+        Self(hash(name.as_bytes())).base()
     }
 
     /// The tag of a name within a scope.
     pub(crate) fn scoped(parts: [&str; 4]) -> Self {
-        Self(hash_parts(parts.iter().map(|part| part.as_bytes())))
+        Self(hash_parts(parts.iter().map(|part| part.as_bytes()))).base()
+    }
+
+    /// As an invalidation names it after which what has the tag may be served while the origin fails.
+    #[must_use]
+    pub const fn expiring(self) -> Self {
+        Self(self.0 | EXPIRING)
+    }
+
+    pub(crate) const fn is_expiring(self) -> bool {
+        self.0 & EXPIRING != 0
+    }
+
+    /// The tag itself, as entries have it.
+    #[must_use]
+    pub const fn base(self) -> Self {
+        Self(self.0 & !EXPIRING)
     }
 
     /// The tag of what is loaded for a key of a namespace from a row of others; of the key of all tenants, where none is named.
@@ -146,6 +162,9 @@ impl Tag {
         Self(bits)
     }
 }
+
+/// The bit by which invalidations that expire a tag differ from those that delete it. No name has it.
+const EXPIRING: u64 = 1 << 63;
 
 #[cfg(test)]
 mod tests {
@@ -199,7 +218,8 @@ mod tests {
 
     #[test]
     fn tag_is_the_same_in_every_build() {
-        assert_eq!(Tag::named("a").to_bits(), hash(b"a"), "tags travel between processes of different builds");
+        let same = "tags travel between processes of different builds";
+        assert_eq!(Tag::named("a").to_bits(), hash(b"a") & !EXPIRING, "{same}");
         assert_eq!(Tag::from_bits(Tag::named("product/42").to_bits()), Tag::named("product/42"));
     }
 

@@ -11,7 +11,9 @@
 //!    joined and has more loads again; where that principal was turned away, those who joined ask for themselves.
 //! 6. Stale-if-error: where the contract permits a stale answer when the origin fails, it also serves readers whose wait
 //!    budget is nearly spent, and the origin has a cool-down in which it is not asked for that key.
-//! 7. A gateway may keep an answer for as long as its lease (`lease`, `near`): an invalidation is acknowledged when no other than
+//! 7. Where the origin gives its answers versions, none is replaced by an older one (`versions`), and no reader is told an older
+//!    one than what memory may answer with.
+//! 8. A gateway may keep an answer for as long as its lease (`lease`, `near`): an invalidation is acknowledged when no other than
 //!    the writer answers from memory with what it is about (`grant`). So a read that starts after an acknowledged write sees it,
 //!    at every gateway.
 //!
@@ -33,14 +35,17 @@ mod entry;
 mod position;
 mod log_history;
 mod validity;
+mod versions;
 mod flight;
 mod limits;
 mod lease;
 mod grant;
 mod verified;
+mod newest;
 mod refresh;
 mod shared_value;
 mod second_level;
+mod stale;
 mod load;
 mod origin;
 mod answer;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
-use crate::answer::{Failure, Load};
+use crate::answer::Failure;
 use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::flight::{Flight, FlightHandle, LoadOutcome, Shard};
@@ -70,15 +70,19 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let rules = self.0.rules;
         let epoch = if rules.start_epochs { flight.epoch } else { self.0.validity.now() };
         let tagged = loaded.tags.is_some();
-        let tags = flight.tags.iter().copied().chain(loaded.tags.into_iter().flatten()).collect();
+        let told = loaded.tags.unwrap_or_default();
+        let tags =
+            if told.is_empty() { Arc::clone(&flight.tags) } else { flight.tags.iter().copied().chain(told).collect() };
         let ttl_share = 1.0 - JITTER * self.0.world.random();
-        let entry = Entry::new(loaded.load, loaded.metadata, epoch, flight.started, tags, ttl_share);
-        let entry = Arc::new(entry.loaded_in(self.0.world.now().since(flight.started)));
+        let entry = Entry::new(loaded.load, loaded.metadata, epoch, flight.started, tags, ttl_share)
+            .loaded_in(self.0.world.now().since(flight.started))
+            .versioned(self.versioned(handle.key, loaded.version));
+        let entry = Arc::new(entry);
         let stored = self.keep(&handle, policy, &entry, tagged);
         if stored {
             self.share(handle.key, policy, &entry, since);
         }
-        let starter_deadline = self.ended_by_starter_deadline(flight, &entry.load).then_some(flight.until);
+        let starter_deadline = self.ended_by_starter_deadline(flight, &entry).then_some(flight.until);
         let asked_until = flight.epoch;
         handle.finish(LoadOutcome { entry, tagged, asked_until, stored, is_shared: false, starter_deadline });
     }
@@ -104,30 +108,34 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     /// Whether a load ended because its starter had no more time, and not by the origin's own doing.
-    pub(crate) fn ended_by_starter_deadline(&self, flight: &Flight, load: &Load) -> bool {
+    pub(crate) fn ended_by_starter_deadline(&self, flight: &Flight, entry: &Entry) -> bool {
         let over = self.0.world.now().after(DEADLINE_MARGIN) >= flight.until;
-        over && self.0.rules.reload_after_starter_deadline && load.as_ref().is_err_and(Failure::is_deadline_exceeded)
+        over && self.0.rules.reload_after_starter_deadline && entry.failure().is_some_and(Failure::is_deadline_exceeded)
     }
 
     /// Stores what may be stored; whether it was.
     fn fill(&self, shard: &mut Shard, key: Key, policy: &Policy, entry: &Arc<Entry>, tagged: bool) -> bool {
+        if !self.is_newest(&key, entry) {
+            return false;
+        }
         let within_capacity = entry.weight() as u64 <= self.0.limits.capacity;
         let kept = tagged
-            && match &entry.load {
-                Ok(message) => message.len() as u64 <= policy.max_bytes && within_capacity,
-                Err(failure) => failure.is_absence() && policy.negative_ttl > Duration::ZERO,
+            && match (entry.value(), entry.failure()) {
+                (Some(message), _) => message.len() as u64 <= policy.max_bytes && within_capacity,
+                (None, failure) => failure.is_some_and(Failure::is_absence) && policy.negative_ttl > Duration::ZERO,
             };
-        match &entry.load {
+        match entry.failure() {
             _ if kept => self.0.store.insert(key, Arc::clone(entry)),
-            Ok(_) => {
+            None => {
                 // The older answer goes as well: it is not what the origin says any more.
                 self.0.store.remove(&key);
+                self.bury(&key, entry.version());
                 shard.remember_uncacheable(key, self.0.world.now().after(self.0.limits.uncacheable));
             }
             // An error never replaces a good answer; but an absence says that there is none.
-            Err(failure) if failure.is_absence() => self.0.store.remove(&key),
-            Err(failure) if failure.permits_stale() => self.start_cool_down(&key),
-            Err(_) => {}
+            Some(failure) if failure.is_absence() => self.0.store.remove(&key),
+            Some(failure) if failure.permits_stale() => self.start_cool_down(&key),
+            Some(_) => {}
         }
         kept
     }

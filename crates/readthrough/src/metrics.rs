@@ -18,6 +18,8 @@ pub struct Metrics {
     reads_by_outcome: Arc<[OnceLock<BoundCounter<u64>>; OUTCOMES]>,
     stale_served: Counter<u64>,
     early_refreshes: Counter<u64>,
+    older_versions: Counter<u64>,
+    origins_skipped: Counter<u64>,
     removals: Counter<u64>,
     flights: BoundUpDownCounter<i64>,
     waiters: BoundUpDownCounter<i64>,
@@ -59,6 +61,8 @@ impl Metrics {
             reads_by_outcome: Arc::default(),
             stale_served: counter(meter, "accord.cache.stale_served", "Stale answers that were served, by reason"),
             early_refreshes: counter(meter, "accord.cache.early_refreshes", "Loads behind answers that were fresh yet"),
+            older_versions: counter(meter, "accord.cache.older_versions", "Loads older than what is or was stored"),
+            origins_skipped: counter(meter, "accord.cache.origins_skipped", "Reads with too little time for a load"),
             removals: counter(meter, "accord.cache.removals", "Entries that left the store, by cause"),
             flights: up_down(meter, "accord.cache.flights", "Loads under way"),
             waiters: up_down(meter, "accord.cache.waiters", "Readers that wait for a load"),
@@ -128,6 +132,14 @@ impl Metrics {
 
     pub(crate) fn refreshed_early(&self) {
         self.early_refreshes.add(1, &[]);
+    }
+
+    pub(crate) fn older_version(&self) {
+        self.older_versions.add(1, &[]);
+    }
+
+    pub(crate) fn origin_skipped(&self, is_stale: bool) {
+        self.origins_skipped.add(1, &[KeyValue::new("told", if is_stale { "stale" } else { "failure" })]);
     }
 
     pub(crate) fn not_stored(&self) {
@@ -261,6 +273,8 @@ fn reason(stale: Stale) -> &'static str {
     match stale {
         Stale::Revalidating => "revalidating",
         Stale::OriginFailed => "origin_failed",
+        Stale::OlderVersion => "older_version",
+        Stale::OriginTooSlow => "origin_too_slow",
     }
 }
 

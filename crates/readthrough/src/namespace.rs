@@ -306,7 +306,9 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         self.compare(namespace, &place, expected)?;
         let current = self.0.store.get(&place).and_then(|entry| self.found(&entry));
         let version = current.map(|found| (found.version, found.of_origin));
+        let last = self.version_at(&place);
         self.0.store.remove(&place);
+        self.bury_deleted(&place, last);
         if self.0.rules.delete_retires_loads {
             shard.retire_newest(&place);
         }
@@ -342,7 +344,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     pub(crate) fn found(&self, entry: &Entry) -> Option<Found> {
-        let (value, put) = (entry.load.as_ref().ok()?, entry.as_put()?);
+        let (value, put) = (entry.value()?, entry.as_put()?);
         let is_valid = self.0.validity.tags_hold(&entry.tags, entry.epoch);
         let now = self.0.world.now();
         let ttl = put.expires().since(now);

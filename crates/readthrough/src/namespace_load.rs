@@ -123,7 +123,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
                 continue;
             }
             // The origin may have turned away the principal whose load it was, and not this one.
-            if collapsed && outcome.entry.load.as_ref().is_err_and(Failure::is_about_principal) {
+            if collapsed && outcome.entry.failure().is_some_and(Failure::is_about_principal) {
                 return self.load_key_alone(subject, load, budget).await;
             }
             let stored = outcome.stored && !collapsed;
@@ -205,7 +205,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             // The fill guard: leaving the newest place and storing happen under one lock.
             let is_newest = shard.retire(&handle.key, flight) || !self.0.rules.fill_guard;
             let entry = Arc::new(self.key_entry(flight, subject, ttl, loaded));
-            let is_held = is_newest && self.found(&entry).is_some();
+            let is_held = is_newest && self.found(&entry).is_some() && self.is_newest(&handle.key, &entry);
             if is_held {
                 self.hold(&handle.key, &entry);
             }
@@ -214,7 +214,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         self.make_room(&subject.namespace);
         let version = entry.as_put().map(|put| put.version);
         let stored = is_held && self.stored_version(&handle.key) == version;
-        let starter_deadline = self.ended_by_starter_deadline(flight, &entry.load).then_some(flight.until);
+        let starter_deadline = self.ended_by_starter_deadline(flight, &entry).then_some(flight.until);
         let asked_until = flight.epoch;
         handle.finish(LoadOutcome { entry, tagged: true, asked_until, stored, is_shared: false, starter_deadline });
     }
@@ -226,7 +226,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             Ok(value) => {
                 let version = self.next_version(&subject.place);
                 let put = Put::new(version, subject.name.clone(), started.after(ttl)).of_origin(loaded.version);
-                Entry::put(value, tags, epoch, started, put)
+                let versioned = self.versioned(subject.place, loaded.version);
+                Entry::put(value, tags, epoch, started, put).versioned(versioned)
             }
             Err(failure) => Entry::new(Err(failure), loaded.metadata, epoch, started, tags, 1.0),
         }
@@ -234,7 +235,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
 
     /// What a load brought, as its readers see it, whether the key holds it or not.
     fn brought(&self, entry: &Entry) -> Result<Found, Failure> {
-        let value = entry.load.clone()?;
+        let value = entry.load()?;
         let put = entry.as_put().ok_or_else(Failure::dropped)?;
         let now = self.0.world.now();
         let (age, ttl) = (now.since(entry.started), put.expires().since(now));

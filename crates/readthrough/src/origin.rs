@@ -33,7 +33,7 @@ pub struct Loaded {
     pub metadata: Bytes,
     /// The tags that only the answer tells. None: they can't be told, and the answer must not be stored.
     pub tags: Option<Vec<Tag>>,
-    /// The version that the origin gives it, where it gives any. Only keys of a namespace have one.
+    /// The version that the origin gives it, where it gives any: higher with each change.
     pub version: Option<u64>,
 }
 

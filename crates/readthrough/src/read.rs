@@ -14,12 +14,15 @@ use crate::key::{Key, Tag};
 use crate::lease::LeaseRequest;
 use crate::limits::Overload;
 use crate::load;
-use crate::origin::Origin;
+use crate::origin::{Loaded, Origin};
 use crate::policy::{ConsistencyRequirement, Policy};
 use crate::second_level;
 use crate::store::Store;
 use crate::wait_budget::WaitBudget;
 use crate::world::{Moment, World};
+
+/// The share of the readers with too little time for whom the origin is asked all the same.
+const LET_THROUGH: f64 = 0.1;
 
 /// One read.
 #[derive(Clone, Debug)]
@@ -40,6 +43,8 @@ pub struct Read<C> {
     pub call: C,
     /// For a reader that would keep the answer in its own memory.
     pub lease: Option<LeaseRequest>,
+    /// What the reader is told instead of a load of its own that would hardly end in time. None: it has time.
+    pub too_late: Option<Failure>,
 }
 
 /// What was found in the store.
@@ -62,6 +67,8 @@ enum FlightAccess {
     Follow(Waiter),
     /// It loads alone.
     Alone,
+    /// Nothing is loaded for it: it has less time than a load takes.
+    TooLate(Failure),
 }
 
 /// What a load in flight is to a reader.
@@ -81,16 +88,6 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let answer = self.answer(read).await?;
         self.0.metrics.answered(&answer);
         Ok(answer)
-    }
-
-    /// A stored answer in the place of one that does not come: for a reader who has waited for long enough, where the contract
-    /// permits stale-if-error. The cool-down then spares others the wait, and the load goes on for those who come later.
-    pub fn stale_if_error(&self, read: &Read<O::Call>) -> Option<Answer> {
-        let answer = self.stored_if_error(read)?;
-        self.0.flights.lock(&read.key).detach(&read.key);
-        self.start_cool_down(&read.key);
-        self.0.metrics.answered(&answer);
-        Some(answer)
     }
 
     /// The stored answer where one may be given, fresh or stale, for a reader who wants no load. None is started behind it.
@@ -128,6 +125,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             let (waiter, collapsed) = match self.join_or_start(read, budget, first_newer)? {
                 FlightAccess::Answer(answer) => return Ok(answer),
                 FlightAccess::Alone => return self.load_alone(read, budget).await,
+                FlightAccess::TooLate(failure) => return Ok(self.skip_origin(read, failure, why)),
                 FlightAccess::Wait { waiter, collapsed } => (waiter, collapsed),
                 // Whatever starts after it is new enough, so this happens once at most.
                 FlightAccess::Follow(waiter) => {
@@ -144,7 +142,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
                 continue;
             }
             // The origin may have turned away the principal whose load it was, and not this one.
-            if collapsed && outcome.entry.load.as_ref().is_err_and(Failure::is_about_principal) {
+            if collapsed && outcome.entry.failure().is_some_and(Failure::is_about_principal) {
                 return self.load_alone(read, budget).await;
             }
             // An answer that was invalidated on its way is good only for those who asked before. Any later flight started
@@ -205,10 +203,12 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let now = self.0.world.now();
         let usability = entry.usability(&read.policy, read.consistency, now);
         let Judged { is_valid, lease } = self.judge(read.lease.as_ref(), entry, usability == Usability::Fresh, true);
-        if !is_valid {
-            return Lookup::Load(Outcome::Stale);
-        }
         let cooling_down = entry.is_cooling_down(now);
+        if !is_valid {
+            // What expired is loaded anew, unless its origin failed a moment ago.
+            let stale = cooling_down.then(|| self.stored_if_error(read)).flatten();
+            return stale.map_or(Lookup::Load(Outcome::Stale), Lookup::Answer);
+        }
         match usability {
             Usability::Fresh => Lookup::Answer(Answer { lease, ..self.hit(read, entry, None) }),
             Usability::WhileRevalidating if !cooling_down => {
@@ -222,12 +222,13 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         }
     }
 
-    fn hit(&self, read: &Read<O::Call>, entry: &Entry, stale: Option<Stale>) -> Answer {
+    pub(crate) fn hit(&self, read: &Read<O::Call>, entry: &Entry, stale: Option<Stale>) -> Answer {
         Answer {
-            load: entry.load.clone(),
-            metadata: entry.metadata.clone(),
+            load: entry.load(),
+            metadata: entry.metadata(),
+            version: entry.version(),
             outcome: Outcome::Hit,
-            took: entry.took,
+            took: entry.took(),
             age: self.0.world.now().since(entry.started),
             lifetime: entry.lifetime(&read.policy),
             stored: false,
@@ -264,7 +265,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             return Ok((FlightAccess::Answer(answer), None));
         }
         if read.policy.ttl.is_zero() || shard.is_uncacheable(&read.key, self.0.world.now()) {
-            return Ok((FlightAccess::Alone, None));
+            return Ok((self.too_late(read).unwrap_or(FlightAccess::Alone), None));
         }
         if let Some(flight) = shard.newest(&read.key) {
             let waiter = || self.0.flights.join(read.key, flight);
@@ -274,11 +275,22 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
                 Joining::Ignore => {}
             }
         }
+        if let Some(too_late) = self.too_late(read) {
+            return Ok((too_late, None));
+        }
         let looks = self.looks_into_second_level(budget.needs_origin);
         let start = FlightStart { looks, ..self.flight_start(read, budget.until, false) };
         let handle = self.0.flights.start(&mut shard, start)?;
         let waiter = self.0.flights.wait_for(read.key, &handle.flight);
         Ok((FlightAccess::Wait { waiter, collapsed: false }, Some(handle)))
+    }
+
+    /// Whether no load is started for a reader that has little time. Some are: how else would it be noticed that the origin is
+    /// faster now.
+    fn too_late(&self, read: &Read<O::Call>) -> Option<FlightAccess> {
+        let failure = read.too_late.as_ref()?;
+        let is_skipped = self.0.world.random() >= LET_THROUGH;
+        is_skipped.then(|| FlightAccess::TooLate(failure.clone()))
     }
 
     /// Whether a load in flight is new enough for this reader, and lasts long enough.
@@ -340,37 +352,41 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let started = self.0.world.now();
         let loaded = self.load(read.call.clone(), budget.until).await;
         let age = self.0.world.now().since(started);
-        Ok(answer(loaded.load, loaded.metadata, Outcome::Bypass, age, Duration::ZERO))
+        let Loaded { load, metadata, version, .. } = loaded;
+        Ok(Answer { version, ..answer(load, metadata, Outcome::Bypass, age, Duration::ZERO) })
     }
 
     fn loaded_answer(&self, read: &Read<O::Call>, outcome: &LoadOutcome, why: Outcome, collapsed: bool) -> Answer {
         let entry = &outcome.entry;
-        if let Err(failure) = &entry.load
-            && failure.permits_stale()
+        if entry.failure().is_some_and(Failure::permits_stale)
             && let Some(stale) = self.stored_if_error(read)
         {
             return Answer { collapsed, ..stale };
         }
+        if let Some(newer) = self.stored_newer(read, entry) {
+            return Answer { collapsed, outcome: why, ..newer };
+        }
         let age = self.0.world.now().since(entry.started);
-        let fresh = answer(entry.load.clone(), entry.metadata.clone(), why, age, entry.lifetime(&read.policy));
-        Answer { collapsed, stored: outcome.stored && !collapsed, ..fresh }
-    }
-
-    /// The stored answer, where the contract permits it when the origin fails. Never one that was invalidated.
-    fn stored_if_error(&self, read: &Read<O::Call>) -> Option<Answer> {
-        let entry = self.0.store.get(&read.key)?;
-        let stale = match entry.usability(&read.policy, read.consistency, self.0.world.now()) {
-            Usability::Unusable => return None,
-            Usability::Fresh => None,
-            Usability::WhileRevalidating | Usability::IfError => Some(Stale::OriginFailed),
-        };
-        self.holds_verified(&entry.tags, entry.epoch).then(|| self.hit(read, &entry, stale))
+        let fresh = answer(entry.load(), entry.metadata(), why, age, entry.lifetime(&read.policy));
+        Answer { collapsed, stored: outcome.stored && !collapsed, version: entry.version(), ..fresh }
     }
 }
 
-fn answer(load: Load, metadata: Bytes, outcome: Outcome, age: Duration, lifetime: Duration) -> Answer {
+pub(crate) fn answer(load: Load, metadata: Bytes, outcome: Outcome, age: Duration, lifetime: Duration) -> Answer {
     let took = Duration::ZERO;
-    Answer { load, metadata, outcome, took, age, lifetime, stored: false, collapsed: false, stale: None, lease: None }
+    Answer {
+        load,
+        metadata,
+        version: None,
+        outcome,
+        took,
+        age,
+        lifetime,
+        stored: false,
+        collapsed: false,
+        stale: None,
+        lease: None,
+    }
 }
 
 fn lost(why: Outcome) -> Answer {

@@ -83,6 +83,7 @@ mod tests {
         Answer {
             load: Ok(Bytes::from_static(b"milk")),
             metadata: Bytes::new(),
+            version: None,
             outcome: Outcome::Hit,
             took: Duration::from_secs(1),
             age: lifetime.saturating_sub(Duration::from_millis(left)),

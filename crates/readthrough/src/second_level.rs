@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::entry::{Entry, Usability};
-use crate::flight::{Flight, FlightHandle};
+use crate::flight::FlightHandle;
 use crate::key::Key;
 use crate::load;
 use crate::origin::Origin;
@@ -54,7 +54,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             return None;
         }
         let found = second_level.find(handle.key, flight.until.since(asked)).await;
-        let usable = found.and_then(|value| self.judge_shared(asked, value, flight, policy, consistency));
+        let usable = found.and_then(|value| self.judge_shared(asked, value, handle, policy, consistency));
         self.0.metrics.looked_into_second_level(usable.as_ref().err().copied());
         usable.ok()
     }
@@ -64,7 +64,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         &self,
         asked: Moment,
         value: SharedValue,
-        flight: &Flight,
+        handle: &FlightHandle,
         policy: &Policy,
         consistency: ConsistencyRequirement,
     ) -> Result<Entry, SharedMiss> {
@@ -73,9 +73,11 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let rules = self.0.rules.second_level;
         self.0.validity.holds_since(&value.tags, value.since, rules)?;
         let now = self.0.world.now();
-        let epoch = if rules.epoch_first { flight.epoch } else { self.0.validity.now() };
-        let SharedValue { share, took, tags, metadata, load, .. } = value;
-        let entry = Entry::new(load, metadata, epoch, Moment(started), tags, share).loaded_in(took);
+        let epoch = if rules.epoch_first { handle.flight.epoch } else { self.0.validity.now() };
+        let SharedValue { share, took, tags, metadata, load, version, .. } = value;
+        let entry = Entry::new(load, metadata, epoch, Moment(started), tags, share)
+            .loaded_in(took)
+            .versioned(self.versioned(handle.key, version));
         if entry.usability(policy, consistency, now) == Usability::Fresh { Ok(entry) } else { Err(SharedMiss::TooOld) }
     }
 
@@ -87,10 +89,10 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let since = if rules.start_numbers { since } else { self.0.validity.position() };
         let life = entry.lifetime(policy).saturating_sub(age);
         if let Some(since) = since.filter(|_| !life.is_zero()) {
-            let Entry { share, took, tags, metadata, load, .. } = entry;
-            let (tags, metadata, load) = (Arc::clone(tags), metadata.clone(), load.clone());
+            let (tags, metadata, load) = (Arc::clone(&entry.tags), entry.metadata(), entry.load());
+            let (share, took, version) = (entry.share(), entry.took(), entry.version());
             let age = if rules.age_travels { age } else { Duration::ZERO };
-            let value = SharedValue { since, age, life, share: *share, took: *took, tags, metadata, load };
+            let value = SharedValue { since, age, life, share, took, tags, metadata, load, version };
             second_level.put(key, value);
         }
     }

@@ -39,6 +39,8 @@ pub struct SharedValue {
     pub metadata: Bytes,
     /// What the origin said.
     pub load: Load,
+    /// The version that it gave it.
+    pub version: Option<u64>,
 }
 
 /// Why the second level does not answer a read.

@@ -10,6 +10,7 @@ use moka::sync::Cache;
 
 use crate::entry::Entry;
 use crate::key::Key;
+use crate::versions::Left;
 
 /// A bounded map.
 pub trait Store: Send + Sync + 'static {
@@ -115,7 +116,7 @@ impl<H: BuildHasher + Clone + Send + Sync + 'static> MemoryStore<H> {
             .eviction_listener(move |_, slot: Slot, cause| {
                 if let Some(entry) = slot.swap(None) {
                     tracked.subtract(&entry);
-                    entry.release();
+                    entry.release(left(cause));
                     on_removal(name(cause));
                 }
             })
@@ -136,6 +137,10 @@ impl<H: BuildHasher + Clone + Send + Sync + 'static> MemoryStore<H> {
 
 fn weight(slot: &Slot) -> u32 {
     slot.load().as_ref().map_or(0, |entry| u32::try_from(entry.weight()).unwrap_or(u32::MAX))
+}
+
+fn left(cause: RemovalCause) -> Left {
+    if cause == RemovalCause::Size { Left::Evicted } else { Left::Removed }
 }
 
 fn name(cause: RemovalCause) -> &'static str {
@@ -206,6 +211,13 @@ mod tests {
     use std::sync::{Mutex, Weak};
 
     const CAPACITY: u64 = 4 * 1024 * 1024;
+
+    impl<H: BuildHasher + Clone + Send + Sync + 'static> MemoryStore<H> {
+        /// A look that counts for nothing: what is read often stays.
+        pub(crate) fn contains(&self, key: &Key) -> bool {
+            self.cache.contains_key(key)
+        }
+    }
 
     #[test]
     fn keys_that_share_half_of_their_digest_have_hashes_of_their_own() {

@@ -160,6 +160,7 @@ fn read() -> Read<()> {
         consistency: ConsistencyRequirement::MinimizeLatency,
         wait_budget: Duration::MAX,
         load_timeout: Duration::MAX,
+        too_late: None,
         call: (),
         lease: None,
     }

@@ -2,6 +2,7 @@
 
 mod batch_loads;
 mod check;
+mod expire;
 mod flights;
 mod leases;
 mod metadata;
@@ -11,6 +12,8 @@ mod refresh;
 mod replicas;
 mod stale;
 mod stored;
+mod too_late;
+mod versions;
 mod write_through;
 
 use std::sync::{Arc, Mutex};
@@ -141,6 +144,7 @@ fn of(name: &str) -> Read<()> {
         consistency: ConsistencyRequirement::MinimizeLatency,
         wait_budget: Duration::from_secs(100),
         load_timeout: Duration::from_secs(7),
+        too_late: None,
         call: (),
         lease: None,
     }

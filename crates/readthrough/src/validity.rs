@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use crate::key::Tag;
 use crate::log::Record;
@@ -48,12 +48,13 @@ impl Validity {
         Epoch(self.current.load(Ordering::SeqCst))
     }
 
-    /// Kills what was loaded under a tag so far. Holds for every look that starts after this returns.
+    /// Kills what was loaded under a tag so far. Holds for every look that starts after this returns. What an expiring tag kills
+    /// may be served while its origin fails.
     pub(crate) fn invalidate(&self, tag: Tag) {
         let number = self.position().map_or(0, |position| position.number);
-        let mut shard = self.shard(tag).write().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.shard(tag.base()).write().unwrap_or_else(PoisonError::into_inner);
         // The epoch ends under the lock: so the records of a shard only ever move forward.
-        shard.record(tag, Last { epoch: self.end_epoch(), number });
+        shard.record(tag, Last { epoch: self.end_epoch(), number, ..Last::default() });
     }
 
     /// Kills everything that was loaded so far. Not what was put: of that, no invalidation can have been missed.
@@ -66,12 +67,19 @@ impl Validity {
         self.everything.load(Ordering::SeqCst) < since.0 && self.tags_hold(tags, since)
     }
 
-    /// The same for what [`Validity::invalidate_all`] does not concern.
+    /// Whether this may be served while its origin fails: nothing of it was deleted, though it may have expired.
+    pub(crate) fn permits_stale(&self, tags: &[Tag], since: Epoch) -> bool {
+        let deleted = |tag: &Tag| self.read(*tag).last(*tag).deleted;
+        self.everything.load(Ordering::SeqCst) < since.0 && tags.iter().all(|tag| deleted(tag) < since.0)
+    }
+
+    /// Whether it holds, for what [`Validity::invalidate_all`] does not concern.
     pub(crate) fn tags_hold(&self, tags: &[Tag], since: Epoch) -> bool {
-        tags.iter().all(|tag| {
-            let shard = self.shard(*tag).read().unwrap_or_else(PoisonError::into_inner);
-            shard.last(*tag).epoch < since.0
-        })
+        tags.iter().all(|tag| self.read(*tag).last(*tag).epoch < since.0)
+    }
+
+    fn read(&self, tag: Tag) -> RwLockReadGuard<'_, Shard> {
+        self.shard(tag).read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A log begins here: what comes after this number will be read. Its mark, where that is known.
@@ -97,11 +105,8 @@ impl Validity {
     pub(crate) fn holds_since(&self, tags: &[Tag], since: Position, rules: Rules) -> Result<(), SharedMiss> {
         let history = self.history.read().unwrap_or_else(PoisonError::into_inner);
         history.knows(since, rules)?;
-        let holds = history.has_not_flushed(since)
-            && tags.iter().all(|tag| {
-                let shard = self.shard(*tag).read().unwrap_or_else(PoisonError::into_inner);
-                shard.last(*tag).number <= since.number
-            });
+        let holds =
+            history.has_not_flushed(since) && tags.iter().all(|tag| self.read(*tag).last(*tag).number <= since.number);
         if holds || !rules.judged { Ok(()) } else { Err(SharedMiss::Invalidated) }
     }
 
@@ -119,6 +124,8 @@ impl Validity {
 #[derive(Clone, Copy, Debug, Default)]
 struct Last {
     epoch: u64,
+    /// The same for invalidations that delete what has it.
+    deleted: u64,
     /// Of the log's record.
     number: u64,
 }
@@ -142,7 +149,9 @@ impl Shard {
     }
 
     fn record(&mut self, tag: Tag, last: Last) {
-        if let Some(before) = self.tags.insert(tag, last) {
+        let (is_expiring, tag) = (tag.is_expiring(), tag.base());
+        let deleted = if is_expiring { self.last(tag).deleted } else { last.epoch };
+        if let Some(before) = self.tags.insert(tag, Last { deleted, ..last }) {
             self.oldest.remove(&before.epoch);
         }
         self.oldest.insert(last.epoch, tag);
@@ -155,7 +164,7 @@ impl Shard {
     fn forget_oldest(&mut self) {
         let Some(last) = self.oldest.pop_first().and_then(|(_, tag)| self.tags.remove(&tag)) else { return };
         if self.floor_rises {
-            self.floor = last;
+            self.floor = Last { deleted: last.epoch, ..last };
         }
     }
 
@@ -181,6 +190,31 @@ mod tests {
         assert!(!validity.holds(&[bread, milk], before));
         assert!(validity.holds(&[bread], before));
         assert!(validity.holds(&[bread, milk], after));
+    }
+
+    #[test]
+    fn what_expired_permits_stale_use_until_it_is_deleted() {
+        let validity = Validity::new(100, true);
+        let (milk, bread) = (Tag::named("product/milk"), Tag::named("product/bread"));
+        let before = validity.now();
+        validity.invalidate(milk.expiring());
+        assert!(!validity.holds(&[milk], before));
+        assert!(validity.permits_stale(&[milk, bread], before));
+        validity.invalidate(bread);
+        assert!(!validity.permits_stale(&[milk, bread], before));
+        validity.invalidate(milk);
+        validity.invalidate(milk.expiring());
+        assert!(!validity.permits_stale(&[milk], before), "what was deleted stays so");
+    }
+
+    #[test]
+    fn tag_that_expired_after_its_deletion_was_forgotten_permits_no_stale_use() {
+        let validity = Validity::new(1, true);
+        let (milk, start) = (Tag::named("product/milk"), validity.now());
+        validity.invalidate(milk);
+        validity.invalidate(Tag::named("product/bread"));
+        validity.invalidate(milk.expiring());
+        assert!(!validity.permits_stale(&[milk], start));
     }
 
     #[test]

@@ -45,6 +45,13 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         self.is_verified() && self.0.validity.holds(tags, epoch)
     }
 
+    /// The same for one that is served because the origin fails: what expired may be, what was deleted may not.
+    pub(crate) fn permits_stale(&self, tags: &[Tag], epoch: Epoch) -> bool {
+        self.holds_verified(tags, epoch)
+            || (self.is_verified()
+                && (!self.0.rules.delete_forbids_stale || self.0.validity.permits_stale(tags, epoch)))
+    }
+
     /// From now on until this moment, and no longer than was said before where that is later.
     pub(crate) fn verified_until(&self, until: Moment) {
         self.0.verified_until.fetch_max(until.0, Ordering::SeqCst);

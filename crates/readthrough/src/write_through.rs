@@ -83,8 +83,12 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let (version, now) = (self.next_version(&place), self.0.world.now());
         let put = Put::new(version, namespace.key_name(tenant, key), now.after(ttl)).of_origin(Some(of_origin));
         let tags = tags.iter().map(|name| namespace.tag(tenant, name)).collect();
-        let entry = Arc::new(Entry::put(value, tags, epoch, now, put));
-        self.hold(&place, &entry);
+        let entry = Entry::put(value, tags, epoch, now, put).versioned(self.versioned(place, Some(of_origin)));
+        let entry = Arc::new(entry);
+        // A load may have brought what somebody else has written since.
+        if self.is_newest(&place, &entry) {
+            self.hold(&place, &entry);
+        }
         if self.0.rules.put_retires_loads {
             shard.retire_newest(&place);
         }
@@ -107,7 +111,11 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     fn forget(&self, namespace: &Namespace, (tenant, key): (&str, &str), is_deleted: bool) {
         let place = namespace.place(tenant, key);
         let mut shard = self.0.flights.lock(&place);
+        let last = self.version_at(&place);
         self.0.store.remove(&place);
+        if is_deleted {
+            self.bury_deleted(&place, last);
+        }
         if self.0.rules.delete_retires_loads {
             shard.retire_newest(&place);
         }

@@ -11,13 +11,14 @@ use super::origin::{Call, SimulatedCall, SimulatedOrigin, group, tag, tagged_by_
 use super::scheduler::{Simulated, give_way};
 use super::sender::{InvalidationSender, Message};
 use super::store::TrackedStore;
+use crate::entry::Usability;
 use crate::{
     Answer, Audience, ConsistencyRequirement, Continuity, Engine, Identity, Key, Limits, Noted, Outcome, Overload,
-    Policy, Read, Tag, World,
+    Policy, Read, Store, Tag, World,
 };
 
 pub(super) const LIMITS: Limits = Limits {
-    capacity: 16_000,
+    capacity: 15_400,
     // So few that now and then a reader is refused.
     waiters: 8,
     flights: 24,
@@ -38,6 +39,8 @@ pub(super) struct Faults {
     pub settle_newcomers: bool,
     /// Senders say goodbye whatever they have delivered.
     pub hasty_goodbyes: bool,
+    /// How far behind a replica of the origin is that answers half of the loads; then the origin gives versions.
+    pub lag: Duration,
 }
 
 /// What a run saw.
@@ -85,9 +88,21 @@ impl Context {
             stats.hits += u64::from(answer.outcome == Outcome::Hit);
             stats.stale += u64::from(answer.stale.is_some());
         }
+        self.check_version(&answer, key(caller), consistency, &policy);
         let oracle = self.origin.oracle.lock().unwrap();
         if let Err(broken) = oracle.check(&question, &policy, &answer, LIMITS.cool_down, self.world.now()) {
             self.broken.lock().unwrap().get_or_insert(broken);
+        }
+    }
+
+    /// I13: nobody is told an older version than what memory may answer with.
+    fn check_version(&self, answer: &Answer, key: Key, consistency: ConsistencyRequirement, policy: &Policy) {
+        let (Some(version), Some(stored)) = (answer.version, self.engine.0.store.get(&key)) else { return };
+        let usability = stored.usability(policy, consistency, self.world.now());
+        let is_fresh = usability == Usability::Fresh && answer.outcome != Outcome::Bypass;
+        if is_fresh && stored.version() > Some(version) && self.engine.0.validity.holds(&stored.tags, stored.epoch) {
+            let told = format!("I13: version {version} is told, and {:?} is stored: {answer:?}", stored.version());
+            self.broken.lock().unwrap().get_or_insert(told);
         }
     }
 
@@ -129,8 +144,10 @@ impl Context {
             return false;
         }
         let mut oracle = self.origin.oracle.lock().unwrap();
-        for (object, version) in sender.sent[..message.number].iter().flatten() {
-            oracle.acknowledge(*object, *version);
+        for (changes, is_deleted) in &sender.sent[..message.number] {
+            for (object, version) in changes {
+                oracle.acknowledge(*object, *version, *is_deleted);
+            }
         }
         true
     }
@@ -157,7 +174,8 @@ fn request(
     let object = call.caller.object;
     let tags: Vec<Tag> = if tagged_by_answer(object) { Vec::new() } else { vec![tag(object), group(object)] };
     let (key, call) = (call.key, Call::Object(call));
-    Read { key, policy, tags: tags.into(), consistency, wait_budget, load_timeout: LOAD_TIMEOUT, call, lease: None }
+    let (tags, load_timeout) = (tags.into(), LOAD_TIMEOUT);
+    Read { key, policy, tags, consistency, wait_budget, load_timeout, call, lease: None, too_late: None }
 }
 
 fn key(who: Caller) -> Key {

@@ -185,6 +185,7 @@ pub(super) fn request(object: u8, consistency: ConsistencyRequirement, lease: Op
         consistency,
         wait_budget: Duration::from_secs(10),
         load_timeout: Duration::from_secs(10),
+        too_late: None,
         call: object,
         lease,
     }

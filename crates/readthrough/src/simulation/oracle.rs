@@ -68,7 +68,11 @@ impl Value {
 pub(super) struct Oracle {
     commits: [Vec<Moment>; OBJECTS],
     acknowledged: [u32; OBJECTS],
+    /// The same for invalidations that delete.
+    deleted: [u32; OBJECTS],
     failed: [Moment; OBJECTS],
+    /// How far behind the truth the origin may be: no time, where it gives no versions.
+    lag: Duration,
 }
 
 /// What was true when a read was asked.
@@ -80,9 +84,25 @@ pub(super) struct Asked {
     until: Moment,
     current: u32,
     acknowledged: u32,
+    deleted: u32,
 }
 
 impl Oracle {
+    pub(super) fn new(lag: Duration) -> Self {
+        Self { lag, ..Self::default() }
+    }
+
+    pub(super) fn lags(&self) -> bool {
+        !self.lag.is_zero()
+    }
+
+    /// The version of an object as a replica has it that lags.
+    pub(super) fn lagging(&self, object: u8, now: Moment) -> u32 {
+        let since = now.before(self.lag);
+        let commits = self.commits[usize::from(object)].iter().take_while(|commit| **commit <= since);
+        u32::try_from(commits.count()).expect("few versions")
+    }
+
     pub(super) fn commit(&mut self, object: u8, now: Moment) -> u32 {
         self.commits[usize::from(object)].push(now);
         self.current(object)
@@ -92,9 +112,12 @@ impl Oracle {
         u32::try_from(self.commits[usize::from(object)].len()).expect("few versions")
     }
 
-    pub(super) fn acknowledge(&mut self, object: u8, version: u32) {
-        let acknowledged = &mut self.acknowledged[usize::from(object)];
-        *acknowledged = version.max(*acknowledged);
+    pub(super) fn acknowledge(&mut self, object: u8, version: u32, is_deleted: bool) {
+        let raise = |acknowledged: &mut u32| *acknowledged = version.max(*acknowledged);
+        raise(&mut self.acknowledged[usize::from(object)]);
+        if is_deleted {
+            raise(&mut self.deleted[usize::from(object)]);
+        }
     }
 
     pub(super) fn ask(
@@ -106,7 +129,8 @@ impl Oracle {
     ) -> Asked {
         let object = caller.object;
         let (current, acknowledged) = (self.current(object), self.acknowledged(object));
-        Asked { caller, consistency, at, until: at.after(wait_budget), current, acknowledged }
+        let deleted = self.deleted[usize::from(object)];
+        Asked { caller, consistency, at, until: at.after(wait_budget), current, acknowledged, deleted }
     }
 
     pub(super) fn acknowledged(&self, object: u8) -> u32 {
@@ -164,7 +188,7 @@ impl Oracle {
     ) -> Result<(), String> {
         let Asked { caller, consistency, .. } = *asked;
         let strong = consistency == ConsistencyRequirement::Strong;
-        let oldest = Moment(asked.at.0.saturating_sub(nanoseconds(tolerated(consistency, policy, answer))));
+        let oldest = asked.at.before(tolerated(consistency, policy, answer) + self.lag);
         let ensure = |holds: bool, broken: &str| {
             let told = || format!("{broken}: {asked:?} got {value:?} in {answer:?}");
             if holds { Ok(()) } else { Err(told()) }
@@ -177,8 +201,11 @@ impl Oracle {
         let failed = self.failed[usize::from(caller.object)].after(cool_down) >= asked.at;
         ensure(answer.stale != Some(Stale::OriginFailed) || failed, "I10: the origin had not failed")?;
         ensure(value.version <= self.current(caller.object), "I1: a version that was never committed")?;
-        ensure(value.version >= asked.acknowledged, "I6: older than an acknowledged invalidation")?;
-        ensure(!strong || value.version >= asked.current, "I4: older than when it was asked")?;
+        let is_stale = answer.stale == Some(Stale::OriginFailed);
+        ensure(self.lags() || value.version >= asked.deleted || !is_stale, "I10: deleted, and served stale")?;
+        let is_old = value.version < asked.acknowledged && !is_stale;
+        ensure(self.lags() || !is_old, "I6: older than an acknowledged invalidation")?;
+        ensure(!strong || self.lags() || value.version >= asked.current, "I4: older than when it was asked")?;
         ensure(self.superseded(caller.object, value.version) >= oldest, "I2, I10: staler than tolerated")?;
         ensure(answer.age >= now.since(value.sampled), "I9: older than it says")
     }
@@ -203,19 +230,19 @@ fn longest(policy: &Policy, answer: &Answer) -> Duration {
     let further = match answer.stale {
         None => Duration::ZERO,
         Some(Stale::Revalidating) => policy.stale_while_revalidate,
-        Some(Stale::OriginFailed) => policy.stale_if_error.max(policy.stale_while_revalidate),
+        Some(Stale::OriginFailed | Stale::OlderVersion | Stale::OriginTooSlow) => {
+            policy.stale_if_error.max(policy.stale_while_revalidate)
+        }
     };
     answer.lifetime + further
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).expect("a short time")
 }
 
 /// How long before the question the answer may have been superseded.
 fn tolerated(consistency: ConsistencyRequirement, policy: &Policy, answer: &Answer) -> Duration {
     let contract = match (answer.outcome, answer.stale) {
-        (_, Some(Stale::OriginFailed)) => policy.ttl + policy.stale_if_error.max(policy.stale_while_revalidate),
+        (_, Some(Stale::OriginFailed | Stale::OlderVersion | Stale::OriginTooSlow)) => {
+            policy.ttl + policy.stale_if_error.max(policy.stale_while_revalidate)
+        }
         (_, Some(Stale::Revalidating)) => policy.ttl + policy.stale_while_revalidate,
         (Outcome::Bypass | Outcome::Request, None) => Duration::ZERO,
         (_, None) => policy.ttl,

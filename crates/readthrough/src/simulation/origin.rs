@@ -167,7 +167,11 @@ impl SimulatedOrigin {
             self.oracle.lock().unwrap().fail(call.caller.object, self.world.now());
             return failure(4);
         }
-        answer(call, value)
+        let has_version = self.oracle.lock().unwrap().lags();
+        let answer = answer(call, value);
+        // An absence has no answer that could tell one.
+        let version = answer.load.is_ok().then(|| u64::from(value.version)).filter(|_| has_version);
+        Loaded { version, ..answer }
     }
 
     /// Samples all of them in one go, and fails some.
@@ -203,8 +207,9 @@ impl SimulatedOrigin {
     }
 
     fn sample(&self, caller: Caller) -> Value {
-        let version = self.oracle.lock().unwrap().current(caller.object);
-        let sampled = self.world.now();
+        let (oracle, sampled) = (self.oracle.lock().unwrap(), self.world.now());
+        let is_lagging = oracle.lags() && self.world.rng.below(2) == 0;
+        let version = if is_lagging { oracle.lagging(caller.object, sampled) } else { oracle.current(caller.object) };
         Value { object: caller.object, tenant: caller.tenant, audience: caller.audience(), version, sampled }
     }
 }

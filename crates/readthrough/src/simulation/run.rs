@@ -79,6 +79,7 @@ impl Run for EngineRun {
         self.keys.verify()?;
         self.watchers.verify()?;
         self.through.verify()?;
+        self.store.verify()?;
         let bytes = self.store.bytes();
         if bytes > LIMITS.capacity { Err(format!("I11: {bytes} bytes")) } else { Ok(()) }
     }
@@ -104,10 +105,12 @@ impl EngineRun {
     fn begin(rng: Rng, rules: Rules, faults: Faults) -> Self {
         let world = Simulated::begin(rng);
         let monitor = Arc::<Mutex<LoadMonitor>>::default();
-        let origin = SimulatedOrigin { world: world.clone(), oracle: Arc::<Mutex<Oracle>>::default(), monitor };
-        let store = TrackedStore::new(LIMITS.capacity);
+        let oracle = Arc::new(Mutex::new(Oracle::new(faults.lag)));
+        let origin = SimulatedOrigin { world: world.clone(), oracle, monitor };
+        let store = TrackedStore::new(LIMITS.capacity, world.clone());
         let metrics = Metrics::new(&opentelemetry::global::meter("simulation"));
         let engine = Engine::with_rules(origin.clone(), store.clone(), world.clone(), LIMITS, metrics, rules);
+        store.judge_by(Arc::clone(&engine.0.validity));
         let sender = InvalidationSender::new(world.now());
         let context = Context {
             engine,
@@ -189,7 +192,10 @@ impl EngineRun {
     fn write(&mut self, lost: bool) -> &'static str {
         let object = u8::try_from(self.context.world.rng.below(OBJECTS as u64)).expect("a small number");
         let changes = self.commit([object]);
-        let message = self.context.sender.lock().unwrap().send(tag(object), changes);
+        // Some writes only expire what there is.
+        let is_deleted = self.context.world.rng.below(4) > 0;
+        let tag = if is_deleted { tag(object) } else { tag(object).expiring() };
+        let message = self.context.sender.lock().unwrap().send(tag, changes);
         if lost {
             return "write whose invalidation is lost";
         }
@@ -249,9 +255,9 @@ impl EngineRun {
             if !self.context.engine.0.validity.holds(&entry.tags, entry.epoch) {
                 continue;
             }
-            let bytes = entry.load.as_ref().unwrap_or_else(|absence| &absence.details);
-            let value = Value::decode(bytes).ok_or("I1: not an answer of the origin")?;
-            if value.version != oracle.current(value.object) {
+            let bytes = entry.load().unwrap_or_else(|absence| absence.details);
+            let value = Value::decode(&bytes).ok_or("I1: not an answer of the origin")?;
+            if value.version != oracle.current(value.object) && !oracle.lags() {
                 return Err(format!("I7: {value:?} remains, and is not what the origin says"));
             }
         }

@@ -13,7 +13,8 @@ pub(super) struct InvalidationSender {
     /// How many of this incarnation's messages have been acknowledged, none of them missing.
     pub acknowledged: u64,
     round: u64,
-    pub sent: Vec<Vec<(u8, u32)>>,
+    /// What each message is about, and whether it deletes.
+    pub sent: Vec<(Vec<(u8, u32)>, bool)>,
 }
 
 /// An invalidation on its way.
@@ -37,7 +38,7 @@ impl InvalidationSender {
     }
 
     pub(super) fn send(&mut self, tag: Tag, changes: Vec<(u8, u32)>) -> Message {
-        self.sent.push(changes);
+        self.sent.push((changes, tag == tag.base()));
         Message { incarnation: self.incarnation, sequence: self.sequence(), number: self.sent.len(), tag }
     }
 
