@@ -162,16 +162,17 @@ fn loaded(plan: &Plan, request: &[u8], answer: Answer) -> Loaded {
     match answer.result {
         // A copy as large as the message: the buffer it came in is larger, and would live for as long as the answer is kept.
         Ok(message) => {
-            let tags = tags(plan, request, &message);
-            Loaded { load: Ok(Bytes::copy_from_slice(&message)), metadata, tags, version: None }
+            let (tags, version) = about(plan, request, &message).map_or((None, None), |(tags, it)| (Some(tags), it));
+            Loaded { load: Ok(Bytes::copy_from_slice(&message)), metadata, tags, version }
         }
         Err(status) => refused(plan, &status, metadata),
     }
 }
 
-fn tags(plan: &Plan, request: &[u8], answer: &[u8]) -> Option<Vec<Tag>> {
-    let tags = plan.answer_tags(request, answer);
-    tags.inspect_err(|error| tracing::warn!(%error, "an answer's tags can't be read: it is not stored")).ok()
+/// The tags and the version that an answer tells.
+fn about(plan: &Plan, request: &[u8], answer: &[u8]) -> Option<(Vec<Tag>, Option<u64>)> {
+    let about = plan.answer_tags(request, answer).and_then(|tags| Ok((tags, plan.version_of(answer)?)));
+    about.inspect_err(|error| tracing::warn!(%error, "an answer's tags can't be read: it is not stored")).ok()
 }
 
 /// An error tells no tag. That matters where it says something about the data, and not only about the upstream.

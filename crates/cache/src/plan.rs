@@ -5,19 +5,22 @@ mod tag_template;
 use std::time::Duration;
 
 use accord_api::accord::cache::v1 as api;
+use accord_api::accord::fault::v1::Reason;
 use accord_api::accord::policy::v1::{self as api_policy, Cache, CacheScope, Criticality, Retry, near::Promise};
 use accord_contract::limits::{
     DEFAULT_CACHE_MAX_BYTES, HEADERS_OF_ONE_MESSAGE, MAX_ATTEMPTS, MAX_HEADER_NAME, MAX_HEADER_NAMES,
 };
-use accord_readthrough::{LeaseHolder, LeaseRequest, Policy, Tag};
+use accord_readthrough::{Failure, LeaseHolder, LeaseRequest, Policy, Tag};
+use accord_runtime::fault::StatusBuilder;
 use accord_upstream::{Retries, TimedMethod, metadata};
-use accord_wire::{Malformed, Template};
+use accord_wire::{Malformed, Template, VersionPath};
 use http::HeaderName;
 use http::uri::PathAndQuery;
 use tonic::{Code, Status};
 
 use crate::load_times::LoadTimes;
 use crate::malformed::{bounded, duration, malformed};
+use crate::origin_failure::failure_of;
 
 /// SHA-256 of a plan's encoding.
 pub type Digest = [u8; 32];
@@ -62,6 +65,7 @@ pub struct Plan {
     /// Headers of the caller that enter the key and go to the upstream.
     pub vary: Vec<HeaderName>,
     tags: Vec<Template>,
+    version_field: Option<VersionPath>,
 }
 
 /// How long gateways may answer from their own memory.
@@ -102,6 +106,7 @@ impl Plan {
             keep_headers: names("plan.cache.keep_headers", &cache.keep_headers)?,
             vary: names("plan.cache.vary", &cache.vary)?,
             tags: declared.tags.into_iter().map(tag_template::compile).collect::<Result<_, _>>()?,
+            version_field: version(declared.version_field)?,
             method: declared.method.into(),
             upstream: declared.upstream.into(),
             version: declared.version.into(),
@@ -111,6 +116,19 @@ impl Plan {
     /// How long a reader waits for a load where a stale answer may serve instead; nothing where nobody knows yet.
     pub fn soft_timeout(&self) -> Option<Duration> {
         self.soft_timeout.or_else(|| self.load_times.usual())
+    }
+
+    /// What a reader is told for whom no load is started, because it has less time than half of the loads take.
+    pub fn too_late(&self, left: Duration) -> Option<Failure> {
+        let median = self.load_times.median().filter(|median| left < *median)?;
+        let (upstream, median_ms) = (&self.upstream, median.as_millis());
+        let problem = format!(
+            "{upstream} was not asked: its answers take {median_ms} ms in the median, and the call has {} ms left; give it a \
+             longer timeout",
+            left.as_millis()
+        );
+        // Somebody with more time may have had it loaded by then.
+        Some(failure_of(&StatusBuilder::new(Reason::DeadlineTooShort, problem).retry_after(median).build()))
     }
 
     /// The lease that a gateway may have; none where its contract declares no near cache.
@@ -126,6 +144,11 @@ impl Plan {
     /// The tags with a field of the answer.
     pub fn answer_tags(&self, request: &[u8], answer: &[u8]) -> Result<Vec<Tag>, Malformed> {
         self.expand(request, Some(answer)).collect()
+    }
+
+    /// The version of an answer, where its contract names one.
+    pub fn version_of(&self, answer: &[u8]) -> Result<Option<u64>, Malformed> {
+        self.version_field.as_ref().map(|path| path.read(answer)).transpose()
     }
 
     /// Whether some tags have a field of the answer.
@@ -167,6 +190,16 @@ fn policy(declared: &Cache) -> Result<Policy, Status> {
         negative_ttl: duration("plan.cache.negative_ttl", declared.negative_ttl.as_ref())?,
         max_bytes: declared.max_bytes.unwrap_or(DEFAULT_CACHE_MAX_BYTES),
     })
+}
+
+fn version(declared: Vec<api::tag_template::FieldPath>) -> Result<Option<VersionPath>, Status> {
+    if declared.is_empty() {
+        return Ok(None);
+    }
+    bounded("plan.version_field", declared.len(), 2)?;
+    let fields = declared.into_iter().map(tag_template::field).collect::<Result<_, _>>()?;
+    let path = VersionPath::of_fields(fields);
+    path.map(Some).ok_or_else(|| malformed("`plan.version_field` is neither an integer nor a time"))
 }
 
 fn near(declared: &api_policy::Near) -> Result<Near, Status> {

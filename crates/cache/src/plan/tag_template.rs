@@ -18,7 +18,7 @@ pub(super) fn compile(declared: api::TagTemplate) -> Result<Template, Status> {
     Ok(Template { parts: declared.parts.into_iter().map(part).collect::<Result<_, _>>()? })
 }
 
-fn field(path: api::tag_template::FieldPath) -> Result<FieldPath, Status> {
+pub(super) fn field(path: api::tag_template::FieldPath) -> Result<FieldPath, Status> {
     bounded("plan.tags.parts.parents", path.parents.len(), MAX_DEPTH - 1)?;
     let leaf = path.leaf.ok_or_else(|| malformed("`plan.tags.parts.leaf` is missing"))?;
     // A float has no one spelling.

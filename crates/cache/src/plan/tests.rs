@@ -1,6 +1,5 @@
 //! What makes a plan, and what is refused.
 
-use accord_api::accord::fault::v1::Reason;
 use accord_api::accord::policy::v1::StatusCode;
 use accord_runtime::fault;
 
@@ -36,6 +35,18 @@ fn assert_refused(field: &str, change: impl FnOnce(&mut api::Plan)) {
 
 fn cache(plan: &mut api::Plan) -> &mut Cache {
     plan.cache.as_mut().unwrap()
+}
+
+#[test]
+fn call_with_less_time_than_the_median_is_told_why_and_when_to_come_back() {
+    let plan = compiled(|_| {}).unwrap();
+    (0..15).for_each(|_| plan.load_times.record(Duration::from_millis(80)));
+    assert!(plan.too_late(Duration::from_millis(80)).is_none());
+    let failure = plan.too_late(Duration::from_millis(60)).unwrap();
+    let status = Status::with_details(failure.code.into(), failure.message, failure.details);
+    assert_eq!((status.code(), fault::reason_of(&status)), (Code::DeadlineExceeded, Some(Reason::DeadlineTooShort)));
+    // `google.rpc.RetryInfo`, of 80 ms.
+    assert!(String::from_utf8_lossy(status.details()).contains("google.rpc.RetryInfo"));
 }
 
 #[test]

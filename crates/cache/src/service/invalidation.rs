@@ -39,9 +39,10 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Invalidation<L, O, S, W>
     }
 
     async fn apply(&self, request: InvalidateRequest) -> Result<InvalidateResponse, Status> {
-        let InvalidateRequest { tags, incarnation, sequence, round, is_last } = request;
+        let InvalidateRequest { tags, incarnation, sequence, round, is_last, expired_tags } = request;
         let writer = Uuid::parse_str(&incarnation).ok().map(|id| LeaseHolder(id.as_u128()));
-        let tags = tags.iter().map(|name| Tag::named(name)).collect();
+        let expired = expired_tags.iter().map(|name| Tag::named(name).expiring());
+        let tags = tags.iter().map(|name| Tag::named(name)).chain(expired).collect();
         let batch = Batch { sender: incarnation, sequence, round, is_last, is_flush: false, tags, writer };
         let invalidated = self.replica.invalidate(batch).await.map_err(|error| refused(&error))?;
         if let Continuity::Gap(missing) = invalidated.noted.continuity {

@@ -262,6 +262,7 @@ where
         let ttl = life(space, ttl.as_ref())?;
         let found = self.engine.touch(&space.namespace, &tenant, key, ttl).ok_or_else(absent)?;
         let freshness = self.freshness(api::Outcome::Hit, found.age, found.ttl);
+        let freshness = Freshness { version: found.of_origin, ..freshness };
         let version = self.version((found.version, found.of_origin));
         Ok(Response::new(TouchResponse { version, freshness: Some(freshness) }))
     }

@@ -125,13 +125,15 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
         let owner = self.owner(passport.as_ref(), &plan.upstream)?;
         let headers = headers(&plan, message.headers)?;
         let lease = holder(&message.holder)?.and_then(|holder| plan.lease(holder));
+        let left = terms.deadline.remaining();
         Ok(Read {
             key: key(&plan, owner.as_ref(), &message.key, &headers),
             policy: plan.policy,
             tags: plan.request_tags(&message.request).map_err(|error| malformed(error.to_string()))?.into(),
             consistency: requirement(message.consistency.as_ref())?,
-            wait_budget: terms.deadline.remaining(),
+            wait_budget: left,
             load_timeout: plan.load_timeout,
+            too_late: plan.too_late(left),
             call: OriginCall::Method(MethodCall {
                 plan,
                 upstream,
@@ -280,6 +282,7 @@ fn respond(answer: Answer, node: String) -> ReadResponse {
         collapsed: answer.collapsed,
         stale_reason: stale_reason(answer.stale).into(),
         node,
+        version: answer.version,
     };
     let lease = answer.lease.map(|granted| api::Lease {
         duration: prost_types::Duration::try_from(granted.duration).ok(),
@@ -319,5 +322,7 @@ fn stale_reason(stale: Option<Stale>) -> api::StaleReason {
         None => api::StaleReason::Unspecified,
         Some(Stale::Revalidating) => api::StaleReason::Revalidating,
         Some(Stale::OriginFailed) => api::StaleReason::OriginFailed,
+        Some(Stale::OlderVersion) => api::StaleReason::OlderVersion,
+        Some(Stale::OriginTooSlow) => api::StaleReason::OriginTooSlow,
     }
 }

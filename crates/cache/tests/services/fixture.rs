@@ -174,6 +174,14 @@ impl Fixture {
         client.invalidate(by_mesh(batch)).await.unwrap().into_inner()
     }
 
+    /// Lets what has these tags expire, as the batch of a gateway.
+    pub(crate) async fn expire(&self, tags: &[&str], sequence: u64) {
+        let expired_tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        let incarnation = "gateway-1".to_owned();
+        let batch = InvalidateRequest { expired_tags, incarnation, sequence, ..Default::default() };
+        InvalidationServiceClient::new(self.channel.clone()).invalidate(by_mesh(batch)).await.unwrap();
+    }
+
     /// The version that a read by Ada sees.
     pub(crate) async fn version(&self, read: PlannedRead) -> i64 {
         product(&self.read(read, ADA).await.unwrap()).version

@@ -84,6 +84,29 @@ async fn stale_if_error_serves_as_soon_as_the_origin_is_slower_than_usual_or_dec
 }
 
 #[tokio::test]
+async fn call_with_less_time_than_the_median_of_loads_is_refused_and_the_origin_not_asked() {
+    let fixture = begin().await;
+    fixture.shop.open.forget_permits(Semaphore::MAX_PERMITS);
+    let loads = join_all((0..15).map(|n| fixture.read(get(&n.to_string()), ADA)));
+    let open = async {
+        fixture.shop.saw(15).await;
+        // That is how long they take.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        fixture.shop.open.add_permits(1_000);
+    };
+    tokio::join!(loads, open);
+    let mut refused = Vec::new();
+    for _ in 0..20 {
+        let told = fixture.send(get("milk").whole(), ADA, Duration::from_millis(300)).await;
+        let told = told.ok().filter(|told| matches!(told.result, Some(ReadResult::Failure(_))));
+        refused.extend(told.map(|told| fault::reason_of(&status(&failure(told)))));
+    }
+    // One in ten is let through, and its answer is stored.
+    assert!(refused.iter().all(|reason| *reason == Some(Reason::DeadlineTooShort)), "{refused:?}");
+    assert!(fixture.shop.calls() <= 16, "{} calls", fixture.shop.calls());
+}
+
+#[tokio::test]
 async fn stored_answer_holds_no_spare_memory() {
     let fixture = begin().await;
     let upstreams = Upstreams::new(&[upstream("shop", &[&fixture.shop.url])], &DiscoveryConfig::default()).unwrap();

@@ -16,5 +16,6 @@ mod reads;
 mod refusals;
 mod retries;
 mod shop;
+mod versions;
 mod watch;
 mod write_through;

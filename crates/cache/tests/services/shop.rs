@@ -56,6 +56,8 @@ pub(crate) struct Shop {
     pub next: Arc<Mutex<VecDeque<Status>>>,
     /// The initial metadata of its products.
     pub head: Arc<Mutex<MetadataMap>>,
+    /// The versions of its next products, in place of the number of its calls.
+    pub versions: Arc<Mutex<VecDeque<usize>>>,
     /// Bytes in the title of its products.
     pub size: Arc<AtomicUsize>,
     /// A call is answered when it gets a permit.
@@ -74,6 +76,7 @@ impl Shop {
             failure: Arc::default(),
             next: Arc::default(),
             head: Arc::default(),
+            versions: Arc::default(),
             size: Arc::default(),
             open: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
         };
@@ -136,6 +139,7 @@ impl UnaryService<GetProductRequest> for Shop {
             if let Some(failure) = shop.failure.lock().unwrap().clone() {
                 return Err(failure);
             }
+            let version = shop.versions.lock().unwrap().pop_front().unwrap_or(version);
             let version = i64::try_from(version).unwrap();
             let title = "x".repeat(shop.size.load(Ordering::Relaxed));
             let mut answer = Response::new(Product { id: read.id, version, title, ..Product::default() });

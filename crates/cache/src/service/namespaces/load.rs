@@ -143,7 +143,8 @@ where
     }
 
     fn entry(&self, key: &str, found: Found, outcome: api::Outcome) -> Entry {
-        let freshness: Freshness = self.freshness(outcome, found.age, found.ttl);
+        let freshness = self.freshness(outcome, found.age, found.ttl);
+        let freshness = Freshness { version: found.of_origin, ..freshness };
         let version = self.version((found.version, found.of_origin));
         Entry { key: key.to_owned(), value: found.value, version, freshness: Some(freshness) }
     }
