@@ -19,6 +19,7 @@ use accord_runtime::{backoff::Backoff, deadline::Deadline, fault, request::Reque
 use accord_upstream::Client;
 use acknowledge::Acknowledger;
 use opentelemetry::metrics::Counter;
+use pending::InvalidTag;
 pub(crate) use pending::PendingInvalidation;
 use std::{
     collections::BTreeSet,
@@ -91,7 +92,7 @@ struct Queue {
 
 #[derive(Default)]
 struct Backlog {
-    tags: BTreeSet<String>,
+    tags: BTreeSet<InvalidTag>,
     bytes: usize,
     overflowed: bool,
     /// Whether the gateway ends once all of it is delivered.
@@ -144,9 +145,9 @@ impl Invalidator {
     }
 
     /// Queues tags, and waits until the cache has them and the leases of other gateways are over, but not long.
-    pub(crate) async fn invalidate(&self, tags: Vec<String>, deadline: Deadline) -> Delivery {
+    async fn invalidate(&self, tags: Vec<InvalidTag>, deadline: Deadline) -> Delivery {
         let (sender, acknowledged) = oneshot::channel();
-        let hashed: Arc<[Tag]> = tags.iter().map(|tag| Tag::named(tag)).collect();
+        let hashed: Arc<[Tag]> = tags.iter().map(InvalidTag::hashed).collect();
         self.enqueue(tags, Some(Waiter { tags: Arc::clone(&hashed), acknowledged: sender }));
         let wait = deadline.min(Deadline::after(MAX_WAIT));
         if tokio::time::timeout_at(wait.at(), acknowledged).await.is_ok_and(|sent| sent.is_ok()) {
@@ -171,7 +172,7 @@ impl Invalidator {
         }
     }
 
-    fn enqueue(&self, tags: Vec<String>, caller: Option<Waiter>) {
+    fn enqueue(&self, tags: Vec<InvalidTag>, caller: Option<Waiter>) {
         {
             let mut backlog = self.0.backlog();
             backlog.add(tags);
@@ -184,9 +185,9 @@ impl Invalidator {
 }
 
 impl Backlog {
-    fn add(&mut self, tags: Vec<String>) {
+    fn add(&mut self, tags: Vec<InvalidTag>) {
         for tag in tags {
-            let bytes = tag.len();
+            let bytes = tag.name.len();
             if self.tags.insert(tag) {
                 self.bytes += bytes;
             }
@@ -207,14 +208,14 @@ impl Queue {
 }
 
 /// The batches that tags are sent in. One at least, even if it is empty: it shows a gap.
-fn batches(tags: BTreeSet<String>) -> Vec<Vec<String>> {
+fn batches(tags: BTreeSet<InvalidTag>) -> Vec<Vec<InvalidTag>> {
     let (mut batches, mut bytes) = (vec![Vec::new()], 0);
     for tag in tags {
-        if bytes > 0 && bytes + tag.len() > BATCH_BYTES {
+        if bytes > 0 && bytes + tag.name.len() > BATCH_BYTES {
             batches.push(Vec::new());
             bytes = 0;
         }
-        bytes += tag.len();
+        bytes += tag.name.len();
         batches.last_mut().expect("there is always one").push(tag);
     }
     batches
@@ -310,7 +311,7 @@ impl Sender {
     }
 
     /// Tells the cache of a batch; whether of each of its tags.
-    async fn deliver_one(&mut self, mut tags: Vec<String>, waits: &mut Waits) -> bool {
+    async fn deliver_one(&mut self, mut tags: Vec<InvalidTag>, waits: &mut Waits) -> bool {
         self.sequence += 1;
         let (mut has_failed, mut is_whole) = (false, true);
         let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
@@ -338,18 +339,20 @@ impl Sender {
             }
             tokio::time::sleep(backoff.next_wait()).await;
         };
-        let tags: Vec<_> = tags.iter().map(|tag| Tag::named(tag)).collect();
+        let tags: Vec<_> = tags.iter().map(InvalidTag::hashed).collect();
         waits.note(&tags, &response);
         // The cache does not wait for the copies of the gateway that writes: they go now, before anybody answers.
         self.queue.near.acknowledged(tags);
         is_whole
     }
 
-    async fn send(&mut self, tags: &[String], is_last: bool) -> Result<InvalidateResponse, Status> {
+    async fn send(&mut self, tags: &[InvalidTag], is_last: bool) -> Result<InvalidateResponse, Status> {
         let deadline = Deadline::after(ATTEMPT_TIMEOUT);
         let incarnation = self.incarnation.to_string();
-        let (tags, sequence, round) = (tags.to_vec(), self.sequence, self.round);
-        let request = InvalidateRequest { tags, incarnation, sequence, round, is_last };
+        let names = |expires| tags.iter().filter(move |tag| tag.expires == expires).map(|tag| tag.name.clone());
+        let (tags, expired_tags) = (names(false).collect(), names(true).collect());
+        let (sequence, round) = (self.sequence, self.round);
+        let request = InvalidateRequest { tags, incarnation, sequence, round, is_last, expired_tags };
         let request = internal_call::request(request, &self.mesh, deadline, &RequestId::new())?;
         let left = self.queue.near.begin();
         let sending = tokio::time::timeout_at(deadline.at(), self.client.invalidate(request));

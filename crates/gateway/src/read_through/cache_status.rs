@@ -35,8 +35,14 @@ pub(super) fn add_freshness(freshness: &Freshness, head: &mut HeaderMap) {
     text.push_str(match freshness.stale_reason() {
         StaleReason::Revalidating => "; detail=revalidating",
         StaleReason::OriginFailed => "; detail=origin-failed",
+        StaleReason::OlderVersion => "; detail=older-version",
+        StaleReason::OriginTooSlow => "; detail=origin-too-slow",
         StaleReason::Unspecified => "",
     });
+    if let Some(version) = freshness.version {
+        // A string, since integers of a header field have 15 digits at most (RFC 9651).
+        let _ = write!(text, "; version=\"{version}\"");
+    }
     if let Ok(value) = HeaderValue::try_from(text) {
         head.insert(CACHE_STATUS, value);
     }

@@ -1,5 +1,5 @@
 use super::*;
-use accord_api::accord::cache::v1::{Freshness, Outcome};
+use accord_api::accord::cache::v1::{Freshness, Outcome, StaleReason};
 use accord_contract::CacheScope;
 use http::header;
 
@@ -18,6 +18,7 @@ fn policy() -> CachePolicy {
         vary: Vec::new(),
         ignore_cache_control: false,
         near: None,
+        version: None,
     }
 }
 
@@ -30,6 +31,16 @@ fn freshness_is_written_as_cache_status_and_age() {
     add_freshness(&freshness, &mut head);
     assert_eq!(head[CACHE_STATUS], "accord; hit; ttl=27");
     assert_eq!(head[header::AGE], "3");
+}
+
+#[test]
+fn version_is_written_as_a_string_and_an_older_one_as_the_detail() {
+    let mut head = HeaderMap::new();
+    let mut freshness = Freshness { version: Some(1_764_000_000_000_000_005), ..Freshness::default() };
+    freshness.set_outcome(Outcome::Stale);
+    freshness.set_stale_reason(StaleReason::OlderVersion);
+    add_freshness(&freshness, &mut head);
+    assert_eq!(head[CACHE_STATUS], "accord; fwd=stale; detail=older-version; version=\"1764000000000000005\"");
 }
 
 #[test]

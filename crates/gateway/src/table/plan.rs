@@ -5,7 +5,7 @@ use accord_api::accord::cache::v1::{
     tag_template::{self, part},
 };
 use accord_contract::Method;
-use accord_wire::{FieldPath, Part, Step, Template};
+use accord_wire::{FieldPath, Part, Step, Template, VersionPath};
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use prost::Message;
@@ -35,6 +35,7 @@ impl CachePlan {
             tags: cache.tags.iter().map(template).collect(),
             criticality: policy.criticality.into(),
             version: version.to_owned(),
+            version_field: cache.version.iter().flat_map(VersionPath::fields).map(field).collect(),
         };
         let encoded = Bytes::from(declared.encode_to_vec());
         let digest = Bytes::copy_from_slice(digest::digest(&digest::SHA256, &encoded).as_ref());
