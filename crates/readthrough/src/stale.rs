@@ -46,7 +46,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         };
         let stale = match entry.usability(&read.policy, consistency, self.0.world.now()) {
             Usability::Unusable => return None,
-            Usability::Fresh => None,
+            // Who asked the origin hears that this is not what it said.
+            Usability::Fresh => (read.consistency == ConsistencyRequirement::Strong).then_some(Stale::OlderVersion),
             Usability::WhileRevalidating | Usability::IfError => Some(Stale::OlderVersion),
         };
         self.holds_verified(&entry.tags, entry.epoch).then(|| self.hit(read, &entry, stale))

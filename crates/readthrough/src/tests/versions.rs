@@ -25,7 +25,7 @@ async fn load_of_an_older_version_is_neither_stored_nor_told_while_the_newer_may
     world.advance(3);
     let lagging = load(&engine, &origin, strong(), version(says("1"), 1)).await;
     let told = (lagging.load.unwrap(), lagging.version, lagging.outcome, lagging.stored, lagging.stale);
-    assert_eq!(told, (Bytes::from_static(b"2"), Some(2), Outcome::Request, false, None));
+    assert_eq!(told, (Bytes::from_static(b"2"), Some(2), Outcome::Request, false, Some(Stale::OlderVersion)));
     assert_eq!(lagging.age, Duration::from_secs(3));
     assert_eq!(engine.read(&of("milk")).await.unwrap().version, Some(2));
 }
