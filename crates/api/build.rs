@@ -20,9 +20,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     tonic_prost_build::configure()
         // Answers of the cache may be large, and are handed on as they came.
+        .bytes(".accord.cache.v1.Consistency")
         .bytes(".accord.cache.v1.Entry")
         .bytes(".accord.cache.v1.FailedKey")
         .bytes(".accord.cache.v1.Header")
+        .bytes(".accord.cache.v1.InvalidateResponse.consistency_tokens")
         .bytes(".accord.cache.v1.PutRequest")
         .bytes(".accord.cache.v1.Failure")
         .bytes(".accord.cache.v1.ReadRequest")

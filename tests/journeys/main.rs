@@ -8,6 +8,7 @@ mod authorize;
 mod bounds;
 mod read_through;
 mod near;
+mod consistency_tokens;
 mod etag;
 mod idempotency_claims;
 mod idempotency_records;

@@ -79,6 +79,23 @@ impl Mesh {
         Ok(is_acknowledged)
     }
 
+    /// Writes by one gateway, and reads by both what the token of the write, and then that of each read, allows.
+    async fn write_and_read_with_token(&mut self) -> Result<()> {
+        self.writes += 1;
+        let (title, writer) = (format!("Oak desk {}", self.writes), self.writes % 2);
+        let call = HttpCall::new(self.gateways[writer].listen, Method::PUT, PRODUCT).token(&self.token);
+        let put = call.json(&json!({ "id": "oak-desk", "title": title })).send().await?;
+        let mut token = put.header("x-accord-consistency-token").context("no token")?.to_owned();
+        for gateway in self.gateways.iter().cycle().take(READS * self.gateways.len()) {
+            let call = HttpCall::new(gateway.listen, Method::GET, PRODUCT).token(&self.token);
+            let answer = call.header("x-accord-at-least-as-fresh", &token).send().await?;
+            ensure!(answer.status == 200, "{}", answer.text());
+            ensure!(answer.json()?["title"] == *title, "after {title}: {:?}", answer.header("cache-status"));
+            token = answer.header("x-accord-consistency-token").context("no token")?.to_owned();
+        }
+        Ok(())
+    }
+
     /// So many by each gateway, so that some are answered from its memory.
     async fn reads(&self) -> Result<Vec<HttpResponse>> {
         let mut answers = Vec::new();
@@ -156,6 +173,9 @@ async fn by_name(caches: &[Server]) -> Result<Table> {
 fn sharing(fabric: &Fabric, shared: &str, number: usize) -> Result<Table> {
     let directory = fabric.directory().join(format!("data-of-replica-{number}"));
     fs::create_dir(&directory)?;
+    let secret = fabric.directory().join("consistency");
+    fs::write(&secret, "s".repeat(32))?;
+    let secret = secret.display().to_string();
     let (directory, log, records) = (directory.display().to_string(), shared.to_owned(), shared.to_owned());
     Ok(toml! {
         data_dir = directory
@@ -163,6 +183,8 @@ fn sharing(fabric: &Fabric, shared: &str, number: usize) -> Result<Table> {
         url = log
         [records]
         url = records
+        [consistency]
+        token_key_file = secret
     })
 }
 
@@ -213,4 +235,17 @@ async fn writes_are_acknowledged_while_a_replica_is_paused_and_after_it_goes_on(
     mesh.caches[0].process.resume()?;
     mesh.acknowledge_some().await?;
     mesh.end().await
+}
+
+#[tokio::test]
+async fn read_with_the_token_of_a_write_sees_it_at_every_replica_whatever_the_write_said() -> Result<()> {
+    let mut mesh = Mesh::start("replicas_tokens").await?;
+    mesh.acknowledge_some().await?;
+    // Deferred, as long as the others wait for it.
+    mesh.caches[0].process.pause()?;
+    for _ in 0..ACKNOWLEDGED {
+        mesh.write_and_read_with_token().await?;
+    }
+    mesh.caches[0].process.resume()?;
+    mesh.write_and_read_with_token().await
 }

@@ -16,6 +16,7 @@ use accord_upstream::{DiscoveryConfig, UpstreamConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::checker::CheckerConfig;
+use crate::consistency_tokens::ConsistencyConfig;
 use crate::namespaces::{self, NamespaceConfig};
 use crate::outbox::{self, OutboxConfig};
 
@@ -53,6 +54,8 @@ pub struct Config {
     pub checker: CheckerConfig,
     /// Databases whose changes by others invalidate what was loaded. Default: none.
     pub outbox: Vec<OutboxConfig>,
+    /// Consistency tokens.
+    pub consistency: ConsistencyConfig,
     /// Where endpoints are found.
     pub discovery: DiscoveryConfig,
     /// Where misses are loaded from. Default: nowhere.
@@ -80,6 +83,7 @@ impl Default for Config {
             log: LogConfig::default(),
             checker: CheckerConfig::default(),
             outbox: Vec::new(),
+            consistency: ConsistencyConfig::default(),
             discovery: DiscoveryConfig::default(),
             upstream: Vec::new(),
             namespace: Vec::new(),
@@ -232,7 +236,8 @@ impl Config {
     /// What of the files that it names can't be used, or is missing.
     pub fn unusable(&self) -> Vec<Invalid> {
         let own = self.auth.unusable().into_iter().chain(upstream::unusable(&self.upstream));
-        own.chain(self.missing_data_dir()).collect()
+        let of_tokens = self.consistency.unusable().map(|error| Invalid::of("consistency.token_key_file", error));
+        own.chain(self.missing_data_dir()).chain(of_tokens).collect()
     }
 
     /// What each replica would have for itself alone.

@@ -23,6 +23,7 @@ mod malformed;
 pub mod namespaces;
 pub mod namespace_origin;
 pub mod passport;
+pub mod consistency_tokens;
 mod plans;
 pub mod plan;
 pub mod origin;

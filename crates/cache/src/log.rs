@@ -90,7 +90,11 @@ async fn verify(engine: &LiveEngine, replica: &LiveReplica, news: &Notify) {
         has_failed = false;
         let due = replica.next_verification().since(engine.now());
         // Whichever comes first.
-        let _ = tokio::time::timeout(due, news.notified()).await.is_ok();
+        tokio::select! {
+            () = sleep(due) => {}
+            () = news.notified() => {}
+            () = replica.verification_wanted() => {}
+        }
     }
 }
 

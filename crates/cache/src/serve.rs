@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::checker::Checker;
 use crate::config::Config;
+use crate::consistency_tokens::ConsistencyTokens;
 use crate::data_lock::DataLock;
 use crate::log::{self, LiveEngine, LiveReplica, Log, PostgresLog};
 use crate::namespace_origin::query::QueryOrigin;
@@ -190,6 +191,12 @@ async fn serve_alone(
 /// The engine before its log: in memory, or shared.
 async fn replica(config: &Config, engine: &LiveEngine) -> Result<LiveReplica> {
     let Some(url) = &config.log.url else { return Ok(alone(config, engine)) };
+    if config.consistency.token_key_file.is_none() {
+        tracing::warn!(
+            "replicas that share a log can't judge each other's consistency tokens, so that reads that pass them are loads: give them \
+             all one `consistency.token_key_file`"
+        );
+    }
     let (lease, senders) = (config.log.lease, config.engine.max_senders);
     let opening = PostgresLog::open(url, lease, senders).await;
     let log = opening.context("the invalidation log can't be opened; check `log.url`")?;
@@ -234,13 +241,14 @@ pub fn grpc_server<A: Decider + Passports>(
     shutdown: &Shutdown,
 ) -> Result<GuardedServer<A>> {
     let engine = replica.engine();
+    let tokens = ConsistencyTokens::new(&config.consistency)?;
     let read = ReadThrough {
-        engine: engine.clone(),
+        replica: replica.clone(),
+        tokens: tokens.clone(),
         plans: Plans::new(config.engine.max_plans),
         upstreams: upstreams.clone(),
         passports: auth.clone(),
         node: config.node.clone(),
-        incarnation: replica.incarnation(),
         checker: Checker::new(&config.checker, &telemetry::meter()),
     };
     let namespaces = NamespaceService {
@@ -255,7 +263,7 @@ pub fn grpc_server<A: Decider + Passports>(
         records: stores.idempotency.clone(),
         shutdown: shutdown.clone(),
     };
-    let invalidation = Invalidation::new(replica.clone());
+    let invalidation = Invalidation::new(replica.clone(), tokens);
     let idempotency = Idempotency { records: stores.idempotency.clone() };
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
     let guard = Guard::new(&contract, auth.clone()).accept_passports(&config.auth.client_id);

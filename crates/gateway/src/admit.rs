@@ -4,6 +4,7 @@ mod explain_mode;
 mod forwarding;
 
 use crate::{
+    consistency_token::PassedTokens,
     fault::{Component, Fault},
     protocol::{RequestOptions, WireProtocol},
 };
@@ -92,8 +93,10 @@ pub(crate) fn admit(
     let (mut parts, body) = request.into_parts();
     let passport = passport(listener, &parts.headers)?;
     let explain = ExplainMode::of(&parts.headers)?;
+    let tokens = PassedTokens::of(&parts.headers);
     clean(&mut parts.headers)?;
-    let (options, protocol) = (protocol.admit(&mut parts)?, protocol.name());
+    let (mut options, protocol) = (protocol.admit(&mut parts)?, protocol.name());
+    options.cache_control.tokens = tokens;
     let connection = parts.extensions.get::<Peer>().map_or(0, |peer| peer.connection);
     let address = caller(listener, trusted_hops, &mut parts);
     let id = request::id(&parts.extensions);

@@ -10,7 +10,7 @@ use crate::{
     explain_call::{ExplainConfig, Explanation},
     fault::Fault,
     idempotency::{self, IdempotencyRecord, IdempotencyRecords},
-    invalidate::{Delivery, Invalidator, PendingInvalidation},
+    invalidate::{Invalidator, PendingInvalidation},
     memory::{CallMemory, HeldBytes, MemoryBudget},
     message,
     near::{self, Lookup, NearCache, Place},
@@ -43,9 +43,6 @@ use std::{
     time::Duration,
 };
 use tonic::body::Body;
-
-/// Says that a mutation's invalidations had not reached the cache when it answered, or who may see it later.
-pub(crate) const INVALIDATION: HeaderName = HeaderName::from_static("x-accord-invalidation");
 
 /// Says that callers should leave the method, since its contract has it as `deprecated` (RFC 9745). That tells no date, so the first
 /// of all stands here; an upstream that knows one says it itself.
@@ -167,7 +164,7 @@ async fn answer(
             Reply::Stream(pass_through(gateway, &call, frames).await?)
         }
         BodyMode::Unary => {
-            match near::look_up(gateway.near.as_ref(), &call, &route, &parts, body, options.cache_control).await? {
+            match near::look_up(gateway.near.as_ref(), &call, &route, &parts, body, &options.cache_control).await? {
                 Lookup::Hit(response) => return Ok(etag::unless_known(response, &parts)),
                 Lookup::Miss(message, place) => unary(gateway, call, message, options, place).await?,
             }
@@ -329,13 +326,8 @@ async fn mutate(gateway: &Gateway, call: &Call, message: &Bytes) -> Outcome {
 /// later, as their contract declares.
 async fn invalidate(pending: PendingInvalidation, call: &Call, mut outcome: Outcome) -> Outcome {
     let delivery = pending.finish(outcome.may_have_acted, call.deadline).await;
-    let said = match delivery {
-        Some(Delivery::Deferred) => Some("DEFERRED"),
-        Some(Delivery::Delivered) if call.permit.entry().is_seen_later => Some("BOUNDED"),
-        Some(Delivery::Delivered) | None => None,
-    };
-    if let (Ok(answer), Some(said)) = (&mut outcome.result, said) {
-        answer.head.insert(INVALIDATION, HeaderValue::from_static(said));
+    if let (Ok(answer), Some(delivery)) = (&mut outcome.result, delivery) {
+        delivery.tell(call.permit.entry().is_seen_later, &mut answer.head);
     }
     outcome
 }

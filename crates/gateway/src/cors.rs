@@ -16,7 +16,7 @@ const PREFLIGHT_VARIES: HeaderValue =
 /// What pages may read of the head of an answer, beside its content.
 const EXPOSED: &str = "age, cache-status, connect-accept-encoding, connect-content-encoding, content-encoding, deprecation, \
     etag, grpc-accept-encoding, grpc-encoding, grpc-message, grpc-status, grpc-status-details-bin, ratelimit, ratelimit-policy, \
-    retry-after, x-accord-explained, x-accord-fault, x-accord-invalidation, x-request-id";
+    retry-after, x-accord-consistency-token, x-accord-explained, x-accord-fault, x-accord-invalidation, x-request-id";
 
 /// Pages of which origins may call the public listener from a browser.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -217,6 +217,8 @@ impl Told {
         facts.put("deadline", json!({"timeout_ms": milliseconds(timeout), "from": timeout_source(route, arrival)}));
         facts.put("criticality", method.policy.criticality.as_str_name().trim_start_matches("CRITICALITY_").into());
         facts.put("upstream", (&*method.upstream).into());
+        let tokens = arrival.options.cache_control.tokens.count();
+        facts.put("consistency_tokens", (tokens > 0).then_some(tokens).into());
         Self { is_dry_run, begun, timeout, record, limits: Vec::new(), facts }
     }
 

@@ -6,6 +6,7 @@
 //! no other is gone with something undelivered; it shows by heartbeats that it lives; and it says goodbye.
 
 mod acknowledge;
+mod delivery;
 mod pending;
 mod waits;
 
@@ -18,6 +19,8 @@ use accord_readthrough::{Asked, Tag};
 use accord_runtime::{backoff::Backoff, deadline::Deadline, fault, request::RequestId};
 use accord_upstream::Client;
 use acknowledge::Acknowledger;
+pub(crate) use delivery::Delivery;
+use delivery::WriteToken;
 use opentelemetry::metrics::Counter;
 use pending::InvalidTag;
 pub(crate) use pending::PendingInvalidation;
@@ -37,6 +40,8 @@ use waits::{Waiter, Waits};
 const MAX_BACKLOG_TAGS: usize = 10_000;
 /// Bytes of the tags that may wait.
 const MAX_BACKLOG_BYTES: usize = 16 << 20;
+/// Tenants of a batch whose writes get tokens of their own, as many as the cache takes; those of others get one that asks for a load.
+const MAX_TENANTS: usize = 256;
 /// Bytes of the tags of one batch, well below what the cache takes in one message.
 const BATCH_BYTES: usize = 1 << 20;
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -55,15 +60,6 @@ const LOGIN_WAIT: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_millis(500);
 /// How long shutdown waits for invalidations that are being sent.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
-
-/// How far an invalidation got before its mutation answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Delivery {
-    /// The cache has it.
-    Delivered,
-    /// It is kept and sent when the cache can be reached.
-    Deferred,
-}
 
 /// The queue in front of the one sender.
 #[derive(Clone)]
@@ -145,18 +141,20 @@ impl Invalidator {
     }
 
     /// Queues tags, and waits until the cache has them and the leases of other gateways are over, but not long.
-    async fn invalidate(&self, tags: Vec<InvalidTag>, deadline: Deadline) -> Delivery {
+    pub(crate) async fn invalidate(&self, tags: Vec<InvalidTag>, tenant: Arc<str>, deadline: Deadline) -> Delivery {
         let (sender, acknowledged) = oneshot::channel();
         let hashed: Arc<[Tag]> = tags.iter().map(InvalidTag::hashed).collect();
-        self.enqueue(tags, Some(Waiter { tags: Arc::clone(&hashed), acknowledged: sender }));
+        let token = WriteToken::default();
+        let waiter = Waiter { tags: Arc::clone(&hashed), tenant, token: token.clone(), acknowledged: sender };
+        self.enqueue(tags, Some(waiter));
         let wait = deadline.min(Deadline::after(MAX_WAIT));
         if tokio::time::timeout_at(wait.at(), acknowledged).await.is_ok_and(|sent| sent.is_ok()) {
-            return Delivery::Delivered;
+            return Delivery { is_acknowledged: true, token };
         }
         // Whether the cache has it is open, and its reads through this gateway see the write all the same.
         self.0.near.acknowledged(hashed.iter().copied());
         self.0.deferred.add(1, &[]);
-        Delivery::Deferred
+        Delivery { is_acknowledged: false, token }
     }
 
     /// Waits, but not long, until the cache has all that is queued, and says goodbye where no call can add to it any more.
@@ -245,7 +243,7 @@ impl Sender {
             let wait = if self.is_awaited { EARLY_HEARTBEAT } else { HEARTBEAT };
             if tokio::time::timeout(wait, self.queue.arrived.notified()).await.is_err() {
                 // One that fails says nothing: whoever needs the cache finds it out.
-                let _ = self.send(&[], false).await.is_ok();
+                let _ = self.send(&[], &[], false).await.is_ok();
                 continue;
             }
             let batch = mem::take(&mut *self.queue.backlog());
@@ -271,7 +269,7 @@ impl Sender {
     /// Tells the cache that nothing is left to deliver, until it knows or the process ends.
     async fn say_goodbye(&mut self) {
         let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
-        while self.send(&[], true).await.is_err() {
+        while self.send(&[], &[], true).await.is_err() {
             tokio::time::sleep(backoff.next_wait()).await;
         }
     }
@@ -283,7 +281,7 @@ impl Sender {
         let mut is_ready = self.mesh.readiness();
         let _ = tokio::time::timeout(LOGIN_WAIT, is_ready.wait_for(|is_ready| *is_ready)).await.is_ok();
         let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
-        while let Err(status) = self.send(&[], false).await {
+        while let Err(status) = self.send(&[], &[], false).await {
             if self.queue.announcement.send_replace(Announcement::Deferred) == Announcement::Pending {
                 let (reason, error) = (fault::reason_or_code(&status), status.message());
                 tracing::info!(reason, error, "the cache can't be told yet that this gateway is a new one");
@@ -295,9 +293,13 @@ impl Sender {
     async fn deliver(&mut self, batch: Backlog) {
         let mut waits = Waits::default();
         let mut is_whole = !batch.overflowed;
+        let tenants: BTreeSet<_> = batch.callers.iter().map(|caller| Arc::clone(&caller.tenant)).collect();
+        let tenants: Vec<_> = tenants.into_iter().take(MAX_TENANTS).collect();
         for tags in batches(batch.tags) {
-            is_whole &= self.deliver_one(tags, &mut waits).await;
+            is_whole &= self.deliver_one(tags, &tenants, &mut waits).await;
         }
+        // Also to those who are told no more than that: each batch of these left after they had come.
+        batch.callers.iter().for_each(|caller| waits.tell_token(caller));
         // The next batch leaves meanwhile. Where not all tags were told, writes answer as deferred: how long the leases on them last
         // is not known for sure.
         let callers = batch.callers.into_iter().filter(|_| is_whole);
@@ -311,12 +313,12 @@ impl Sender {
     }
 
     /// Tells the cache of a batch; whether of each of its tags.
-    async fn deliver_one(&mut self, mut tags: Vec<InvalidTag>, waits: &mut Waits) -> bool {
+    async fn deliver_one(&mut self, mut tags: Vec<InvalidTag>, tenants: &[Arc<str>], waits: &mut Waits) -> bool {
         self.sequence += 1;
         let (mut has_failed, mut is_whole) = (false, true);
         let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF, JITTER);
         let response = loop {
-            let status = match self.send(&tags, false).await {
+            let status = match self.send(&tags, tenants, false).await {
                 Ok(response) => break response,
                 Err(status) => status,
             };
@@ -341,18 +343,25 @@ impl Sender {
         };
         let tags: Vec<_> = tags.iter().map(InvalidTag::hashed).collect();
         waits.note(&tags, &response);
+        waits.note_tokens(tenants, &response.consistency_tokens);
         // The cache does not wait for the copies of the gateway that writes: they go now, before anybody answers.
         self.queue.near.acknowledged(tags);
         is_whole
     }
 
-    async fn send(&mut self, tags: &[InvalidTag], is_last: bool) -> Result<InvalidateResponse, Status> {
+    async fn send(
+        &mut self,
+        tags: &[InvalidTag],
+        tenants: &[Arc<str>],
+        is_last: bool,
+    ) -> Result<InvalidateResponse, Status> {
         let deadline = Deadline::after(ATTEMPT_TIMEOUT);
         let incarnation = self.incarnation.to_string();
         let names = |expires| tags.iter().filter(move |tag| tag.expires == expires).map(|tag| tag.name.clone());
         let (tags, expired_tags) = (names(false).collect(), names(true).collect());
         let (sequence, round) = (self.sequence, self.round);
-        let request = InvalidateRequest { tags, incarnation, sequence, round, is_last, expired_tags };
+        let token_tenants = tenants.iter().map(|tenant| (**tenant).to_owned()).collect();
+        let request = InvalidateRequest { tags, incarnation, sequence, round, is_last, expired_tags, token_tenants };
         let request = internal_call::request(request, &self.mesh, deadline, &RequestId::new())?;
         let left = self.queue.near.begin();
         let sending = tokio::time::timeout_at(deadline.at(), self.client.invalidate(request));

@@ -36,6 +36,7 @@ mod stream_limits;
 mod revocation;
 
 // What the steps stand on.
+mod consistency_token;
 mod cors;
 mod etag;
 mod explain;

@@ -6,6 +6,7 @@
 mod key;
 
 use crate::{
+    consistency_token::PassedTokens,
     fault::Fault,
     memory::HeldBytes,
     message,
@@ -63,6 +64,7 @@ struct Reader<'a> {
     written_as: WrittenAs,
     required: ConsistencyRequirement,
     min_fresh: Duration,
+    tokens: &'a PassedTokens,
 }
 
 /// Looks for the answer: by the request line where that says all, else by the message, which is read for that.
@@ -72,7 +74,7 @@ pub(crate) async fn look_up(
     route: &RouteMatch,
     parts: &Parts,
     body: Incoming,
-    asked: CacheControl,
+    asked: &CacheControl,
 ) -> Result<Lookup, Fault> {
     let Some(reader) = near.and_then(|near| Reader::of(near, call, route.written_as(), asked)) else {
         return Ok(Lookup::Miss(message::read(route, parts, body, call).await?, None));
@@ -95,7 +97,7 @@ pub(crate) async fn look_up(
 
 impl<'a> Reader<'a> {
     /// None where the contract declares no near cache, or the caller asks for what no stored answer is.
-    fn of(near: &'a Arc<NearCache>, call: &'a Call, written_as: WrittenAs, asked: CacheControl) -> Option<Self> {
+    fn of(near: &'a Arc<NearCache>, call: &'a Call, written_as: WrittenAs, asked: &'a CacheControl) -> Option<Self> {
         let policy = call.policy().cache.as_ref().filter(|policy| policy.near.is_some())?;
         let consistency = asked.consistency.filter(|_| !policy.ignore_cache_control);
         let (required, min_fresh) = match consistency {
@@ -105,7 +107,8 @@ impl<'a> Reader<'a> {
                 (ConsistencyRequirement::MaxStaleness(max_age), min_fresh)
             }
         };
-        Some(Self { near, call, policy, written_as, required, min_fresh: min_fresh.unwrap_or_default() })
+        let (min_fresh, tokens) = (min_fresh.unwrap_or_default(), &asked.tokens);
+        Some(Self { near, call, policy, written_as, required, min_fresh, tokens })
     }
 
     fn query<'q>(&'q self, line: Option<&'q Parts>, message: Option<&'q Bytes>) -> NearQuery<'q> {
@@ -113,7 +116,8 @@ impl<'a> Reader<'a> {
     }
 
     fn find(&self, line: Option<&Parts>, message: Option<&Bytes>) -> Option<Response<Body>> {
-        let hit = self.near.copies.get(&self.query(line, message), self.required)?;
+        let meets_tokens = |copy: &Written| self.tokens.are_met_by_copy(&copy.head);
+        let hit = self.near.copies.get_if(&self.query(line, message), self.required, meets_tokens)?;
         if hit.left < self.min_fresh {
             return None;
         }

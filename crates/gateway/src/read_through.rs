@@ -4,6 +4,7 @@ mod cache_status;
 mod owner;
 
 use crate::{
+    consistency_token::{CONSISTENCY_TOKEN, UNKNOWN, header_value},
     fault::{Component, Fault},
     internal_call,
     invalidate::Invalidator,
@@ -107,7 +108,10 @@ impl ReadThrough {
         asked: CacheControl,
         place: Option<Place>,
     ) -> Result<Reply, Fault> {
-        let mut asked = if policy.ignore_cache_control { CacheControl::default() } else { asked };
+        // What a caller has written or seen is no wish: whatever the contract ignores, it is told nothing older.
+        let ignored = || CacheControl { tokens: asked.tokens.clone(), ..CacheControl::default() };
+        let mut asked = if policy.ignore_cache_control { ignored() } else { asked };
+        let tokens = asked.tokens.decode()?;
         if self.near.are_two() {
             // Neither of two caches can be believed but in what it loads now.
             asked.consistency.get_or_insert(Consistency::Strong);
@@ -115,14 +119,16 @@ impl ReadThrough {
         if asked.consistency == Some(Consistency::Unstored) && !asked.only_if_cached {
             return self.past(call, message, REQUEST).await;
         }
-        let read = read(call, policy, plan, message, asked).map_err(|_| Fault::unreadable())?;
+        let only_if_cached = asked.only_if_cached;
+        let consistency = required(&asked, tokens, policy);
+        let read = read(call, policy, plan, message, consistency).map_err(|_| Fault::unreadable())?;
         if !self.owners.upstream().is_available() {
             let failure = Status::unavailable("the cache failed a moment ago and is not asked again yet");
-            return self.bypass(call, message, asked, &failure).await;
+            return self.bypass(call, message, only_if_cached, &failure).await;
         }
         if !self.invalidator.is_announced(call.deadline).await {
             let failure = Status::unavailable("the cache does not know yet that this gateway is a new one");
-            return self.bypass(call, message, asked, &failure).await;
+            return self.bypass(call, message, only_if_cached, &failure).await;
         }
         let begun = Instant::now();
         let response = self.read_by_plan(call, plan, read, place).await;
@@ -138,10 +144,14 @@ impl ReadThrough {
                 return upstream::give_up(call, answered).map(|answer| Reply::Unary(answer, keep));
             }
             Err(status) if deadline::is_exceeded(call.deadline, &status) => return Err(Fault::deadline()),
+            // What the caller passed is its own to correct: without the cache it would be answered as if it had passed nothing.
+            Err(status) if fault::reason_of(&status) == Some(Reason::ConsistencyTokenInvalid) => {
+                return Err(Fault::from_status(Component::Gateway, status));
+            }
             Err(status) => status,
         };
         self.log_failure(call, &failure);
-        self.bypass(call, message, asked, &failure).await
+        self.bypass(call, message, only_if_cached, &failure).await
     }
 
     /// Logs that the cache fails: once, until it answers again.
@@ -182,13 +192,13 @@ impl ReadThrough {
         &self,
         call: &Call,
         message: &Bytes,
-        asked: CacheControl,
+        only_if_cached: bool,
         failure: &Status,
     ) -> Result<Reply, Fault> {
         if call.deadline.expired() {
             return Err(Fault::deadline());
         }
-        if asked.only_if_cached {
+        if only_if_cached {
             return Err(not_stored(
                 "`only-if-cached`, and the cache does not answer; try again later, or leave `only-if-cached` out",
             ));
@@ -218,6 +228,7 @@ impl ReadThrough {
         call.record.set_cache_outcome(why.outcome);
         let mut answer = upstream::unary(call, message).await.result?;
         answer.head.insert(CACHE_STATUS, HeaderValue::from_static(why.status));
+        answer.head.insert(CONSISTENCY_TOKEN, UNKNOWN);
         Ok(Reply::Unary(answer, None))
     }
 
@@ -233,7 +244,7 @@ impl ReadThrough {
         let left = self.near.begin();
         let response = self.exchange(call, plan, ReadRequest { holder, ..read.clone() }).await?;
         if self.near.saw_two(left, &response.incarnation) {
-            let strong = cache::Consistency { requirement: Some(Requirement::Strong(true)), only_if_cached: false };
+            let strong = cache::Consistency { requirement: Some(Requirement::Strong(true)), ..Default::default() };
             let loading = self.exchange(call, plan, ReadRequest { consistency: Some(strong), ..read });
             let loaded = Box::pin(loading).await?;
             return Ok((answer(call, loaded)?, None));
@@ -269,7 +280,7 @@ fn read(
     policy: &CachePolicy,
     plan: &CachePlan,
     message: &Bytes,
-    asked: CacheControl,
+    consistency: Option<cache::Consistency>,
 ) -> Result<ReadRequest, Malformed> {
     Ok(ReadRequest {
         plan_digest: plan.digest.clone(),
@@ -278,12 +289,16 @@ fn read(
         key: call.permit.entry().method.cache_key(policy, message)?,
         headers: call.metadata.iter().filter(|(name, _)| *name != PASSPORT_HEADER).map(header).collect(),
         is_retried_outside: call.is_retried_by_caller,
-        consistency: (asked != CacheControl::default()).then(|| required(asked, policy)),
+        consistency,
         holder: Bytes::new(),
     })
 }
 
-fn required(asked: CacheControl, policy: &CachePolicy) -> cache::Consistency {
+/// What a caller requires beside the contract, if anything.
+fn required(asked: &CacheControl, tokens: Vec<Bytes>, policy: &CachePolicy) -> Option<cache::Consistency> {
+    if *asked == CacheControl::default() {
+        return None;
+    }
     let requirement = asked.consistency.map(|consistency| match consistency {
         Consistency::Unstored | Consistency::Strong => Requirement::Strong(true),
         Consistency::Fresh { max_age, min_fresh } => {
@@ -293,7 +308,7 @@ fn required(asked: CacheControl, policy: &CachePolicy) -> cache::Consistency {
             Requirement::MaxStaleness(prost_types::Duration { seconds, nanos })
         }
     });
-    cache::Consistency { requirement, only_if_cached: asked.only_if_cached }
+    Some(cache::Consistency { requirement, only_if_cached: asked.only_if_cached, at_least_as_fresh: tokens })
 }
 
 /// The age up to which any stored answer is fresh for so long yet. It has nine tenths of its declared life at least.
@@ -338,6 +353,7 @@ fn answer(call: &Call, response: ReadResponse) -> Result<Result<Answer, Fault>, 
         call.record.set_cache_outcome(outcome_name(freshness.outcome()));
         add_freshness(&freshness, &mut head);
     }
+    head.insert(CONSISTENCY_TOKEN, header_value(&response.consistency_token));
     let trailers = metadata(&response.trailers)?;
     Ok(Ok(Answer { head, result, trailers, is_trailers_only: response.is_trailers_only, held: None }))
 }

@@ -109,6 +109,7 @@ fn headers(method: &Method, status: u16) -> Value {
         ("Age", "Age", policy.cache.is_some()),
         ("Cache-Status", "CacheStatus", policy.cache.is_some()),
         ("X-Accord-Invalidation", "Invalidation", !policy.invalidates.is_empty()),
+        ("X-Accord-Consistency-Token", "ConsistencyToken", policy.cache.is_some() || !policy.invalidates.is_empty()),
         ("Location", "Location", status >= 300),
     ];
     let given = given.into_iter().filter(|(.., is_given)| *is_given);
@@ -151,6 +152,9 @@ pub(crate) fn headers_of_all() -> Value {
     json!({
         "Age": whole("Seconds since the answer was loaded (RFC 9111)."),
         "CacheStatus": text("Where the answer came from (RFC 9211)."),
+        "ConsistencyToken": text(
+            "What a later read passes as `X-Accord-At-Least-As-Fresh` to be told nothing older. Where the mesh has no cache: absent."
+        ),
         "Fault": text("Whose fault it was: `gateway`, `auth`, `cache` or `upstream`. Absent where a handler answered."),
         "Invalidation": text("`DEFERRED` or `BOUNDED` where some caches may answer for a while with what was before."),
         "Location": text("Where it leads."),

@@ -168,6 +168,9 @@ pub(crate) fn in_head(policy: &Policy, route: Route<'_>) -> Vec<Value> {
         let name = if idempotency.required { "IdempotencyKeyRequired" } else { "IdempotencyKey" };
         parameters.push(json!({"$ref": format!("#/components/parameters/{name}")}));
     }
+    if policy.cache.is_some() {
+        parameters.push(json!({"$ref": "#/components/parameters/AtLeastAsFresh"}));
+    }
     let timeout = if route.is_connect() { "ConnectTimeout" } else { "RequestTimeout" };
     parameters.extend([timeout, "RequestId"].map(|name| json!({"$ref": format!("#/components/parameters/{name}")})));
     parameters
@@ -186,6 +189,13 @@ pub(crate) fn components() -> Value {
         })
     };
     json!({
+        "AtLeastAsFresh": {
+            "name": "X-Accord-At-Least-As-Fresh",
+            "in": "header",
+            "description": "Consistency tokens of earlier answers, with commas between them: the answer is no older than what they stand for.",
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9_, -]+$"},
+            "example": "AA",
+        },
         "ConnectTimeout": {
             "name": "Connect-Timeout-Ms",
             "in": "header",

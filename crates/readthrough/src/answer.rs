@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::lease::Granted;
+use crate::load_span::LoadSpan;
 
 const DEADLINE_EXCEEDED: i32 = 4;
 const NOT_FOUND: i32 = 5;
@@ -69,6 +70,8 @@ pub struct Answer {
     pub version: Option<u64>,
     /// From where.
     pub outcome: Outcome,
+    /// Its load.
+    pub span: LoadSpan,
     /// How long its load took.
     pub took: Duration,
     /// Time since the start of its load.

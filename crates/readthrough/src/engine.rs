@@ -1,6 +1,6 @@
 //! The engine: what its reads share, and invalidation.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use opentelemetry::metrics::Meter;
@@ -43,6 +43,8 @@ pub(crate) struct Parts<O, S, W> {
     /// Until when answers may come from memory, in nanoseconds: for ever where this process is the only one.
     pub(crate) verified_until: AtomicU64,
     pub(crate) second_level: OnceLock<Arc<dyn SecondLevel>>,
+    /// The newest number of the invalidation log that this process has read.
+    pub(crate) position: AtomicU64,
     pub(crate) flights: Arc<Flights>,
     pub(crate) write_turns: WriteTurns,
     /// The newest version that was given to a value of a namespace.
@@ -92,6 +94,9 @@ pub(crate) struct Rules {
     pub(crate) older_loads_joined_if_verified: bool,
     pub(crate) leases_end_with_verification: bool,
     pub(crate) second_level: shared_value::Rules,
+    pub(crate) tokens_heeded: bool,
+    pub(crate) tokens_heeded_by_waiters: bool,
+    pub(crate) spans_of_start: bool,
 }
 
 impl Rules {
@@ -132,6 +137,9 @@ impl Rules {
         older_loads_joined_if_verified: true,
         leases_end_with_verification: true,
         second_level: shared_value::Rules::ALL,
+        tokens_heeded: true,
+        tokens_heeded_by_waiters: true,
+        spans_of_start: true,
     };
 }
 
@@ -155,6 +163,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             leases,
             verified_until: AtomicU64::new(FOREVER),
             second_level: OnceLock::new(),
+            position: AtomicU64::new(0),
             flights: Arc::new(Flights::new(limits.flights, limits.waiters)),
             write_turns: WriteTurns::default(),
             versions: AtomicU64::new(0),
@@ -170,6 +179,17 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         for tag in tags {
             self.0.validity.invalidate(tag);
         }
+    }
+
+    /// Its process has read the invalidation log up to this number. To be called before the epochs of what it read are ended: then
+    /// no entry that outlives them has a number of another log.
+    pub(crate) fn reached(&self, number: u64) {
+        self.0.position.store(number, Ordering::SeqCst);
+    }
+
+    /// The number up to which its process has read. To be called after the epoch is looked at.
+    pub(crate) fn position(&self) -> u64 {
+        self.0.position.load(Ordering::SeqCst)
     }
 
     /// The moment that it is in the engine's world.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::answer::{Failure, Load};
 use crate::key::{Key, Tag};
+use crate::load_span::LoadSpan;
 use crate::policy::{ConsistencyRequirement, Policy};
 use crate::quota::Put;
 use crate::validity::Epoch;
@@ -32,6 +33,8 @@ pub struct Entry {
     took: u32,
     /// The part of the declared lifetime that this entry has, in billionths.
     share: u32,
+    /// Where it stands among all loads.
+    pub(crate) span: LoadSpan,
     /// What its tags are.
     pub(crate) tags: Arc<[Tag]>,
     /// Until when the origin is left alone after a failure, in nanoseconds.
@@ -75,13 +78,18 @@ impl Entry {
     ) -> Self {
         let share = u32::try_from(Duration::from_secs_f64(share).as_nanos()).unwrap_or(u32::MAX);
         let rare = (!metadata.is_empty()).then(|| Box::new(Rare { metadata, ..Rare::default() }));
-        let (load, cool_down_ends) = (load.map_err(Box::new), AtomicU64::new(0));
-        Self { load, epoch, started, took: 0, share, tags, cool_down_ends, rare }
+        let (load, cool_down_ends, span) = (load.map_err(Box::new), AtomicU64::new(0), LoadSpan::default());
+        Self { load, epoch, started, took: 0, share, span, tags, cool_down_ends, rare }
     }
 
     /// The same, with how long its load took.
     pub(crate) fn loaded_in(self, took: Duration) -> Self {
         Self { took: u32::try_from(took.as_micros()).unwrap_or(u32::MAX), ..self }
+    }
+
+    /// The same, with where its load stands.
+    pub(crate) fn of_load(self, span: LoadSpan) -> Self {
+        Self { span, ..self }
     }
 
     /// A value of a key of a namespace: put at this moment, or loaded since then.

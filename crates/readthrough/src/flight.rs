@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::entry::Entry;
 use crate::key::{Key, Tag};
 use crate::limits::Overload;
+use crate::load_span::LoadSpan;
 use crate::quota::KeyName;
 use crate::validity::Epoch;
 use crate::world::Moment;
@@ -45,6 +46,8 @@ pub(crate) struct Shard {
 pub(crate) struct Flight {
     pub(crate) serial: u64,
     pub(crate) epoch: Epoch,
+    /// The newest number of the invalidation log that was read before it.
+    number: u64,
     pub(crate) started: Moment,
     /// When its load ends: with the time of the reader that started it, or with its own where nobody waits for it.
     pub(crate) until: Moment,
@@ -58,6 +61,13 @@ pub(crate) struct Flight {
     waiters: AtomicUsize,
     cancel: CancellationToken,
     outcome: watch::Receiver<Option<Arc<LoadOutcome>>>,
+}
+
+impl Flight {
+    /// Where its load stands, which has not ended yet.
+    pub(crate) fn span(&self) -> LoadSpan {
+        LoadSpan { serial: self.serial, number: self.number, ended: 0 }
+    }
 }
 
 /// How a load ended.
@@ -81,6 +91,7 @@ pub(crate) struct LoadOutcome {
 pub(crate) struct FlightStart {
     pub(crate) key: Key,
     pub(crate) epoch: Epoch,
+    pub(crate) number: u64,
     pub(crate) started: Moment,
     pub(crate) until: Moment,
     pub(crate) tags: Arc<[Tag]>,
@@ -93,7 +104,8 @@ impl Flights {
     pub(crate) fn new(max_in_flight: usize, max_waiters: usize) -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
-            serial: AtomicU64::new(0),
+            // 0 is no load.
+            serial: AtomicU64::new(1),
             in_flight: AtomicUsize::new(0),
             max_in_flight,
             max_waiters,
@@ -103,6 +115,11 @@ impl Flights {
     /// The serial number of the next flight: what starts from now on has this one or a higher one.
     pub(crate) fn next_serial(&self) -> u64 {
         self.serial.load(Ordering::SeqCst)
+    }
+
+    /// Takes the next serial number: of a load that nobody shares, or of the end of one.
+    pub(crate) fn take_serial(&self) -> u64 {
+        self.serial.fetch_add(1, Ordering::SeqCst)
     }
 
     pub(crate) fn lock(&self, key: &Key) -> MutexGuard<'_, Shard> {
@@ -136,8 +153,9 @@ impl Flights {
         let slot = self.slot()?;
         let (sender, outcome) = watch::channel(None);
         let flight = Arc::new(Flight {
-            serial: self.serial.fetch_add(1, Ordering::SeqCst),
+            serial: self.take_serial(),
             epoch: start.epoch,
+            number: start.number,
             started: start.started,
             until: start.until,
             tags: start.tags,

@@ -16,6 +16,7 @@
 //! 8. A gateway may keep an answer for as long as its lease (`lease`, `near`): an invalidation is acknowledged when no other than
 //!    the writer answers from memory with what it is about (`grant`). So a read that starts after an acknowledged write sees it,
 //!    at every gateway.
+//! 8. Who passes a consistency token (`consistency_token`) is answered by a load that started after what it stands for.
 //!
 //! What callers put under keys of a namespace lives in the same store, under rules of its own (`namespace`).
 //!
@@ -36,6 +37,8 @@ mod position;
 mod log_history;
 mod validity;
 mod versions;
+mod load_span;
+mod consistency_token;
 mod flight;
 mod limits;
 mod lease;
@@ -87,6 +90,7 @@ mod tests;
 pub use answer::{Answer, Failure, Load, Outcome, Stale};
 pub use changes::{Change, Lagged, Watcher};
 pub use check::Checked;
+pub use consistency_token::{ConsistencyToken, Opened, Required, TokenError, TokenKey, TokenScope};
 pub use engine::Engine;
 pub use entry::Entry;
 pub use gap_detector::{Batch, Continuity, GapDetector, Missing, Noted};
@@ -95,6 +99,7 @@ pub use incarnations::Sighting;
 pub use key::{Audience, Identity, Key, Tag};
 pub use lease::{Granted, LeaseHolder, LeaseRequest};
 pub use limits::{Limits, Overload};
+pub use load_span::{LoadSpan, StartFloor};
 pub use log::{
     Appended, InProcessLog, Invalidation, InvalidationLog, LogError, Member, Record, Verification, Verified, number,
 };

@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::flight::{Flight, FlightHandle, LoadOutcome, Shard};
 use crate::key::Key;
+use crate::load_span::LoadSpan;
 use crate::origin::{Loaded, Origin};
 use crate::policy::Policy;
 use crate::position::Position;
@@ -76,6 +77,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let ttl_share = 1.0 - JITTER * self.0.world.random();
         let entry = Entry::new(loaded.load, loaded.metadata, epoch, flight.started, tags, ttl_share)
             .loaded_in(self.0.world.now().since(flight.started))
+            .of_load(self.ended(flight))
             .versioned(self.versioned(handle.key, loaded.version));
         let entry = Arc::new(entry);
         let stored = self.keep(&handle, policy, &entry, tagged);
@@ -105,6 +107,15 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let is_first = rules.first_time_keeps_nothing && self.is_first_lease_time(flight.started);
         let holds = newest && !is_first && self.0.validity.holds(&entry.tags, entry.epoch);
         (holds || !rules.fill_guard) && self.fill(&mut shard, handle.key, policy, entry, tagged)
+    }
+
+    /// Where a load stands that has just ended.
+    pub(crate) fn ended(&self, flight: &Flight) -> LoadSpan {
+        let ended = self.0.flights.take_serial();
+        if !self.0.rules.spans_of_start {
+            return LoadSpan { serial: ended, number: self.position(), ended };
+        }
+        LoadSpan { ended, ..flight.span() }
     }
 
     /// Whether a load ended because its starter had no more time, and not by the origin's own doing.

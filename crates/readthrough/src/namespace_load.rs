@@ -160,6 +160,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let start = FlightStart {
             key: subject.place,
             epoch: self.0.validity.now(),
+            number: self.position(),
             started: self.0.world.now(),
             until: budget.until,
             tags: Arc::clone(&subject.tags),

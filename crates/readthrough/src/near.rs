@@ -8,6 +8,7 @@
 //! 3. What comes from a new process of the cache ends all that came from the one before. While two answer behind one name,
 //!    nothing is kept.
 //! 4. What is read once is not kept.
+//! 5. Who passes a consistency token may ask for more than what is kept here: whoever keeps it judges that.
 //!
 //! Requests under way are not shared here: the cache service shares their loads.
 
@@ -62,12 +63,13 @@ pub struct Near<K, V, W> {
 pub(crate) struct Rules {
     pub(crate) counted_from_asking: bool,
     pub(crate) older_fills_refused: bool,
+    pub(crate) tokens_heeded: bool,
     pub(crate) holder_share: f64,
 }
 
 impl Rules {
     pub(crate) const ALL: Self =
-        Self { counted_from_asking: true, older_fills_refused: true, holder_share: HOLDER_SHARE };
+        Self { counted_from_asking: true, older_fills_refused: true, tokens_heeded: true, holder_share: HOLDER_SHARE };
 }
 
 struct Entry<V> {
@@ -178,7 +180,21 @@ where
     where
         Q: Equivalent<K> + Hash + ?Sized,
     {
-        let hit = self.entries.get(key).and_then(|entry| self.judge(&entry, consistency));
+        self.get_if(key, consistency, |_| true)
+    }
+
+    /// The same, where what is kept meets the consistency tokens of the reader as well.
+    pub fn get_if<Q>(
+        &self,
+        key: &Q,
+        consistency: ConsistencyRequirement,
+        meets_tokens: impl FnOnce(&V) -> bool,
+    ) -> Option<Hit<V>>
+    where
+        Q: Equivalent<K> + Hash + ?Sized,
+    {
+        let kept = self.entries.get(key).filter(|entry| meets_tokens(&entry.value) || !self.rules.tokens_heeded);
+        let hit = kept.and_then(|entry| self.judge(&entry, consistency));
         self.metrics.read(hit.is_some());
         hit
     }

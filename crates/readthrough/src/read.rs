@@ -14,6 +14,7 @@ use crate::key::{Key, Tag};
 use crate::lease::LeaseRequest;
 use crate::limits::Overload;
 use crate::load;
+use crate::load_span::{LoadSpan, StartFloor};
 use crate::origin::{Loaded, Origin};
 use crate::policy::{ConsistencyRequirement, Policy};
 use crate::second_level;
@@ -35,6 +36,8 @@ pub struct Read<C> {
     pub tags: Arc<[Tag]>,
     /// How fresh an answer the reader requires.
     pub consistency: ConsistencyRequirement,
+    /// What its consistency tokens ask of the load of an answer.
+    pub floor: StartFloor,
     /// How long the reader waits.
     pub wait_budget: Duration,
     /// How long a load may take that runs behind a stale answer, for which nobody waits.
@@ -200,6 +203,9 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
 
     /// What an entry is to a reader.
     fn look_at(&self, read: &Read<O::Call>, entry: &Entry) -> Lookup {
+        if !self.meets_tokens(read, &entry.span) {
+            return Lookup::Load(Outcome::Stale);
+        }
         let now = self.0.world.now();
         let usability = entry.usability(&read.policy, read.consistency, now);
         let Judged { is_valid, lease } = self.judge(read.lease.as_ref(), entry, usability == Usability::Fresh, true);
@@ -222,12 +228,18 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         }
     }
 
+    /// Whether a load is new enough for what the reader has written or seen before.
+    pub(crate) fn meets_tokens(&self, read: &Read<O::Call>, load: &LoadSpan) -> bool {
+        read.floor.is_met(load) || !self.0.rules.tokens_heeded
+    }
+
     pub(crate) fn hit(&self, read: &Read<O::Call>, entry: &Entry, stale: Option<Stale>) -> Answer {
         Answer {
             load: entry.load(),
             metadata: entry.metadata(),
             version: entry.version(),
             outcome: Outcome::Hit,
+            span: entry.span,
             took: entry.took(),
             age: self.0.world.now().since(entry.started),
             lifetime: entry.lifetime(&read.policy),
@@ -316,7 +328,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
                 ConsistencyRequirement::Strong => false,
                 ConsistencyRequirement::MaxStaleness(bound) => age <= bound,
                 ConsistencyRequirement::MinimizeLatency => true,
-            };
+            } && (self.meets_tokens(read, &flight.span()) || !rules.tokens_heeded_by_waiters);
         match (is_new_enough, is_newer || age <= read.policy.ttl) {
             (true, true) => Joining::Join,
             (false, true) if rules.one_flight_after_another => Joining::Follow,
@@ -328,6 +340,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         FlightStart {
             key: read.key,
             epoch: self.0.validity.now(),
+            number: self.position(),
             started: self.0.world.now(),
             until,
             tags: Arc::clone(&read.tags),
@@ -349,11 +362,12 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// A load that nobody shares, and whose answer is not stored.
     async fn load_alone(&self, read: &Read<O::Call>, budget: WaitBudget) -> Result<Answer, Overload> {
         let _slot = self.0.flights.slot()?;
-        let started = self.0.world.now();
+        let (number, serial, started) = (self.position(), self.0.flights.take_serial(), self.0.world.now());
         let loaded = self.load(read.call.clone(), budget.until).await;
         let age = self.0.world.now().since(started);
+        let span = LoadSpan { serial, number, ended: self.0.flights.take_serial() };
         let Loaded { load, metadata, version, .. } = loaded;
-        Ok(Answer { version, ..answer(load, metadata, Outcome::Bypass, age, Duration::ZERO) })
+        Ok(Answer { version, span, ..answer(load, metadata, Outcome::Bypass, age, Duration::ZERO) })
     }
 
     fn loaded_answer(&self, read: &Read<O::Call>, outcome: &LoadOutcome, why: Outcome, collapsed: bool) -> Answer {
@@ -368,17 +382,19 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         }
         let age = self.0.world.now().since(entry.started);
         let fresh = answer(entry.load(), entry.metadata(), why, age, entry.lifetime(&read.policy));
-        Answer { collapsed, stored: outcome.stored && !collapsed, version: entry.version(), ..fresh }
+        let (stored, version) = (outcome.stored && !collapsed, entry.version());
+        Answer { collapsed, span: entry.span, stored, version, ..fresh }
     }
 }
 
 pub(crate) fn answer(load: Load, metadata: Bytes, outcome: Outcome, age: Duration, lifetime: Duration) -> Answer {
-    let took = Duration::ZERO;
+    let (took, span) = (Duration::ZERO, LoadSpan::default());
     Answer {
         load,
         metadata,
         version: None,
         outcome,
+        span,
         took,
         age,
         lifetime,

@@ -85,6 +85,7 @@ mod tests {
             metadata: Bytes::new(),
             version: None,
             outcome: Outcome::Hit,
+            span: crate::LoadSpan::default(),
             took: Duration::from_secs(1),
             age: lifetime.saturating_sub(Duration::from_millis(left)),
             lifetime,

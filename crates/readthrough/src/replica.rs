@@ -27,12 +27,13 @@
 //! loses, repeats and delays operations (`simulation::replicas`).
 
 mod state;
+mod tokens;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::engine::Engine;
 use crate::gap_detector::Noted;
@@ -62,6 +63,8 @@ pub(crate) struct Rules {
     pub(crate) gap_begins_anew: bool,
     pub(crate) lost_record_begins_anew: bool,
     pub(crate) number_seen_before_is_looked_into: bool,
+    /// What can't be judged by number is held against the log as it is now, rather than as it was when it was last read.
+    pub(crate) later_by_the_log: bool,
 }
 
 impl Rules {
@@ -75,6 +78,7 @@ impl Rules {
         gap_begins_anew: true,
         lost_record_begins_anew: true,
         number_seen_before_is_looked_into: true,
+        later_by_the_log: true,
     };
 }
 
@@ -96,12 +100,14 @@ struct Parts<L, O, S, W> {
     lease: Option<Duration>,
     rules: Rules,
     /// Of the log.
-    incarnation: Arc<ArcSwap<u128>>,
+    incarnation: ArcSwap<u128>,
     /// Held while the log is asked.
     turn: tokio::sync::Mutex<()>,
     waiting: Mutex<Vec<Waiting>>,
     state: Mutex<State>,
     changed: watch::Sender<()>,
+    /// Somebody waits for a verification before it is due.
+    wanted: Notify,
 }
 
 #[derive(Debug)]
@@ -123,6 +129,8 @@ pub struct Invalidated {
     pub number: Option<u64>,
     /// The incarnation of the log that gave it.
     pub incarnation: u128,
+    /// The number of the log that it stands for, for consistency tokens.
+    pub position: u64,
 }
 
 /// Why a batch was not accepted. Its sender tries again, here or at another replica.
@@ -172,11 +180,12 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
             log,
             lease,
             rules,
-            incarnation: Arc::new(ArcSwap::from_pointee(state.incarnation().unwrap_or_default())),
+            incarnation: ArcSwap::from_pointee(state.incarnation().unwrap_or_default()),
             turn: tokio::sync::Mutex::default(),
             waiting: Mutex::default(),
             state: Mutex::new(state),
             changed: watch::Sender::default(),
+            wanted: Notify::new(),
         }))
     }
 
@@ -185,10 +194,9 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
         &self.0.engine
     }
 
-    /// The incarnation of the log, whenever it is looked at: gateways keep nothing that came under another one. 0 before the first
-    /// verification.
-    pub fn incarnation(&self) -> Arc<ArcSwap<u128>> {
-        Arc::clone(&self.0.incarnation)
+    /// The incarnation of the log: gateways keep nothing that came under another one. 0 before the first verification.
+    pub fn incarnation(&self) -> u128 {
+        **self.0.incarnation.load()
     }
 
     /// Appends a batch, and ends the epochs of its tags here. Waiting batches share an append.
@@ -254,14 +262,14 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
     fn invalidated(&self, noted: Noted, number: Option<u64>, of: &Appended, applied: &[Applied]) -> Invalidated {
         if self.0.lease.is_some() {
             let (number, incarnation) = (Some(of.head), of.incarnation);
-            return Invalidated { noted, everything: None, tags: Vec::new(), number, incarnation };
+            return Invalidated { noted, everything: None, tags: Vec::new(), number, incarnation, position: of.head };
         }
         let engine = &self.0.engine;
         let (now, applied) = (self.world().now(), applied.iter().find(|applied| Some(applied.number) == number));
         let everything = applied.and_then(|applied| applied.everything).map(|until| engine.wait_until(until, now));
         let tags = applied.map_or(&[][..], |applied| &applied.tags);
         let tags = tags.iter().map(|until| engine.wait_until(*until, now)).collect();
-        Invalidated { noted, everything, tags, number: None, incarnation: of.incarnation }
+        Invalidated { noted, everything, tags, number: None, incarnation: of.incarnation, position: of.head }
     }
 
     /// Registers and reads what is new. Until which moment this replica is verified then depends on when this was called.
@@ -301,10 +309,14 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
             }
             // What the log still has is read all the same: by it values of the second level are judged.
             engine.0.validity.begin_log(verified.incarnation, verified.before());
+            engine.reached(verified.before().0);
             state.begin_anew(verified, engine.end_all_epochs(None));
             self.0.incarnation.store(Arc::new(verified.incarnation));
         }
         if !is_anew || state.are_next(&verified.records) {
+            if let Some(newest) = verified.records.last() {
+                engine.reached(newest.number);
+            }
             for record in &verified.records {
                 engine.0.validity.reach(record);
                 let everything = record.is_flush.then(|| engine.end_all_epochs(record.writer));
@@ -318,6 +330,9 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
             state.note_head(now, lease);
         }
         let is_whole = state.has_seen(verified.head);
+        if is_whole {
+            state.note_whole(sent);
+        }
         if is_whole && self.0.lease.is_some() && !state.is_leaving() {
             engine.verified_until(until);
         }

@@ -21,6 +21,7 @@ use crate::entry::{Entry, Usability};
 use crate::flight::FlightHandle;
 use crate::key::Key;
 use crate::load;
+use crate::load_span::LoadSpan;
 use crate::origin::Origin;
 use crate::policy::{ConsistencyRequirement, Policy};
 use crate::position::Position;
@@ -74,9 +75,12 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         self.0.validity.holds_since(&value.tags, value.since, rules)?;
         let now = self.0.world.now();
         let epoch = if rules.epoch_first { handle.flight.epoch } else { self.0.validity.now() };
+        // No load of this process: it comes after nothing that its readers have seen.
+        let span = LoadSpan { serial: 0, number: value.since.number, ended: self.0.flights.take_serial() };
         let SharedValue { share, took, tags, metadata, load, version, .. } = value;
         let entry = Entry::new(load, metadata, epoch, Moment(started), tags, share)
             .loaded_in(took)
+            .of_load(span)
             .versioned(self.versioned(handle.key, version));
         if entry.usability(policy, consistency, now) == Usability::Fresh { Ok(entry) } else { Err(SharedMiss::TooOld) }
     }

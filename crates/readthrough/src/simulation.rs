@@ -20,6 +20,7 @@ mod replica_mesh;
 mod replica_process;
 mod replica_schedules;
 mod replicas;
+mod requests;
 mod run;
 mod schedules;
 mod second_level;
@@ -28,6 +29,7 @@ pub(crate) mod scheduler;
 mod script;
 mod seeds;
 mod sender;
+mod sessions;
 mod shrink;
 mod store;
 mod through;
@@ -196,7 +198,26 @@ fn without_forgetting_after_failed_writes_simulation_fails() {
 
 #[test]
 fn without_flights_new_enough_for_their_readers_simulation_fails() {
-    assert_fails_without(Rules { new_enough_flights: false, ..Rules::ALL }, Faults::default(), &["I2, I10", "I4"]);
+    assert_fails_without(
+        Rules { new_enough_flights: false, ..Rules::ALL },
+        Faults::default(),
+        &["I2, I10", "I3", "I4", "I5"],
+    );
+}
+
+#[test]
+fn without_heed_of_tokens_simulation_fails() {
+    assert_fails_without(Rules { tokens_heeded: false, ..Rules::ALL }, Faults::default(), &["I3", "I5"]);
+}
+
+#[test]
+fn without_heed_of_tokens_by_those_who_join_loads_simulation_fails() {
+    assert_fails_without(Rules { tokens_heeded_by_waiters: false, ..Rules::ALL }, Faults::default(), &["I3", "I5"]);
+}
+
+#[test]
+fn without_spans_of_the_start_of_loads_simulation_fails() {
+    assert_fails_without(Rules { spans_of_start: false, ..Rules::ALL }, Faults::default(), &["I3", "I5"]);
 }
 
 #[test]

@@ -34,7 +34,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     /// The stored answer in the place of one that the origin gave an older version: it lags. Where that answer is of no use to the
-    /// reader any more, or was invalidated, what the origin says is all that there is.
+    /// reader any more, or was invalidated, what the origin says is all that there is. Tokens don't count here: both may be older than
+    /// they ask, since the upstream does not read what it has written, and this one is the newer.
     pub(crate) fn stored_newer(&self, read: &Read<O::Call>, loaded: &Entry) -> Option<Answer> {
         let version = loaded.version().filter(|_| self.0.rules.versions_win)?;
         let entry =
@@ -55,7 +56,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
 
     /// The stored answer, where the contract permits it when the origin fails. Never one that was deleted.
     pub(crate) fn stored_if_error(&self, read: &Read<O::Call>) -> Option<Answer> {
-        let entry = self.0.store.get(&read.key)?;
+        let entry = self.0.store.get(&read.key).filter(|entry| self.meets_tokens(read, &entry.span))?;
         let holds = self.holds_verified(&entry.tags, entry.epoch);
         let stale = match entry.usability(&read.policy, read.consistency, self.0.world.now()) {
             Usability::Unusable => return None,

@@ -158,6 +158,7 @@ fn read() -> Read<()> {
         policy,
         tags,
         consistency: ConsistencyRequirement::MinimizeLatency,
+        floor: StartFloor::default(),
         wait_budget: Duration::MAX,
         load_timeout: Duration::MAX,
         too_late: None,

@@ -142,6 +142,7 @@ fn of(name: &str) -> Read<()> {
         policy: POLICY,
         tags: [Tag::named(name)].into(),
         consistency: ConsistencyRequirement::MinimizeLatency,
+        floor: StartFloor::default(),
         wait_budget: Duration::from_secs(100),
         load_timeout: Duration::from_secs(7),
         too_late: None,

@@ -66,6 +66,7 @@ fn read(n: u32) -> Read<()> {
         },
         tags: [Tag::named(&n.to_string())].into(),
         consistency: ConsistencyRequirement::MinimizeLatency,
+        floor: StartFloor::default(),
         wait_budget: time,
         load_timeout: time,
         too_late: None,

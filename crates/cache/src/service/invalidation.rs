@@ -8,38 +8,43 @@ use accord_api::accord::cache::v1::{
 };
 use accord_readthrough::{
     Acknowledgement, Continuity, Invalidated, Invalidation as Batch, InvalidationLog, LeaseHolder, Missing, Origin,
-    Replica, Store, Tag, World,
+    Replica, Store, Tag, TokenScope, World,
 };
 use opentelemetry::{KeyValue, metrics::Counter};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use crate::malformed::malformed;
+use crate::consistency_tokens::ConsistencyTokens;
+use crate::malformed::{bounded, malformed};
 use crate::service::{another_log, refused};
 
 /// Longest name of a sender's incarnation.
 const LONGEST_INCARNATION: usize = 128;
 
+/// Most tenants whose writes wait for one batch.
+const MOST_TENANTS: usize = 256;
+
 /// The invalidation service.
 #[derive(Debug)]
 pub(crate) struct Invalidation<L, O, S, W> {
     replica: Replica<L, O, S, W>,
+    tokens: ConsistencyTokens,
     flushes: Counter<u64>,
 }
 
 impl<L: InvalidationLog, O: Origin, S: Store, W: World> Invalidation<L, O, S, W> {
-    pub(crate) fn new(replica: Replica<L, O, S, W>) -> Self {
+    pub(crate) fn new(replica: Replica<L, O, S, W>, tokens: ConsistencyTokens) -> Self {
         let flushes = accord_runtime::telemetry::meter()
             .u64_counter("accord.cache.flushes")
             .with_description(
                 "Times that everything loaded was dropped, because invalidations may be missing, by cause",
             )
             .build();
-        Self { replica, flushes }
+        Self { replica, tokens, flushes }
     }
 
     async fn apply(&self, request: InvalidateRequest) -> Result<InvalidateResponse, Status> {
-        let InvalidateRequest { tags, incarnation, sequence, round, is_last, expired_tags } = request;
+        let InvalidateRequest { tags, incarnation, sequence, round, is_last, expired_tags, token_tenants } = request;
         let writer = Uuid::parse_str(&incarnation).ok().map(|id| LeaseHolder(id.as_u128()));
         let expired = expired_tags.iter().map(|name| Tag::named(name).expiring());
         let tags = tags.iter().map(|name| Tag::named(name)).chain(expired).collect();
@@ -48,7 +53,12 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Invalidation<L, O, S, W>
         if let Continuity::Gap(missing) = invalidated.noted.continuity {
             self.flushed(missing, sequence);
         }
-        Ok(respond(&invalidated))
+        let of_tenant = |tenant: &String| {
+            let (scope, number) = (TokenScope { namespace: "", tenant }, invalidated.position);
+            self.tokens.of_write(invalidated.incarnation, number, scope)
+        };
+        let consistency_tokens = token_tenants.iter().map(of_tenant).collect();
+        Ok(InvalidateResponse { consistency_tokens, ..respond(&invalidated) })
     }
 
     /// Until nobody answers any more with what a number is about.
@@ -87,7 +97,7 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Invalidation<L, O, S, W>
 }
 
 fn respond(invalidated: &Invalidated) -> InvalidateResponse {
-    let Invalidated { noted, everything, tags, number, incarnation } = invalidated;
+    let Invalidated { noted, everything, tags, number, incarnation, .. } = invalidated;
     InvalidateResponse {
         incarnation: incarnation.to_be_bytes().to_vec(),
         is_settled: noted.is_settled,
@@ -95,6 +105,7 @@ fn respond(invalidated: &Invalidated) -> InvalidateResponse {
         wait: everything.and_then(|wait| prost_types::Duration::try_from(wait).ok()),
         leased: leased(tags),
         number: number.unwrap_or_default(),
+        consistency_tokens: Vec::new(),
     }
 }
 
@@ -114,6 +125,7 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> InvalidationService for 
         if batch.sequence == 0 {
             return Err(malformed("`sequence` counts from 1"));
         }
+        bounded("token_tenants", batch.token_tenants.len(), MOST_TENANTS)?;
         self.apply(batch).await.map(Response::new)
     }
 

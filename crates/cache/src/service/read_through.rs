@@ -10,8 +10,8 @@ use accord_api::accord::cache::v1::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_readthrough::{
-    Answer, Audience, ConsistencyRequirement, Engine, Identity, Key, LeaseHolder, Origin, Overload, Read, Stale, Store,
-    World,
+    Answer, Audience, ConsistencyRequirement, Identity, InvalidationLog, Key, LeaseHolder, Opened, Origin, Overload,
+    Read, Replica, Required, Stale, StartFloor, Store, TokenScope, World,
 };
 use accord_runtime::current_call::CurrentCall;
 use accord_runtime::deadline::Deadline;
@@ -19,7 +19,6 @@ use accord_runtime::fair_share::Holder;
 use accord_runtime::fault;
 use accord_runtime::request::{self, RequestId};
 use accord_token::PASSPORT_HEADER;
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
@@ -29,6 +28,7 @@ use uuid::Uuid;
 
 use crate::answer_metadata::AnswerMetadata;
 use crate::checker::Checker;
+use crate::consistency_tokens::{ConsistencyTokens, patience};
 use crate::malformed::{bounded, duration, malformed};
 use crate::origin::{MethodCall, OriginCall, Upstreams};
 use crate::passport::{Owner, Passports};
@@ -44,9 +44,11 @@ const MOST_HEADERS: usize = 1024;
 
 /// The read-through service.
 #[derive(Debug)]
-pub(crate) struct ReadThrough<O, S, W, P> {
-    /// Answers.
-    pub engine: Engine<O, S, W>,
+pub(crate) struct ReadThrough<L, O, S, W, P> {
+    /// Answers, as far as it may by its log.
+    pub replica: Replica<L, O, S, W>,
+    /// What is passed with reads, and goes back with answers.
+    pub tokens: ConsistencyTokens,
     /// What contracts say.
     pub plans: Plans,
     /// Where answers are loaded from.
@@ -55,15 +57,14 @@ pub(crate) struct ReadThrough<O, S, W, P> {
     pub passports: P,
     /// The name of this replica.
     pub node: String,
-    /// Of the invalidation log; 0 where it is not known yet.
-    pub incarnation: Arc<ArcSwap<u128>>,
     /// Compares some hits with their origin.
     pub checker: Checker,
 }
 
 #[tonic::async_trait]
-impl<O, S, W, P> ReadThroughService for ReadThrough<O, S, W, P>
+impl<L, O, S, W, P> ReadThroughService for ReadThrough<L, O, S, W, P>
 where
+    L: InvalidationLog,
     O: Origin<Call = OriginCall>,
     S: Store,
     W: World,
@@ -76,30 +77,47 @@ where
             return Ok(Response::new(self.signed(plan_unknown())));
         };
         let (passport, soft) = (passport(&metadata)?, plan.soft_timeout());
-        let only_if_cached = message.consistency.as_ref().is_some_and(|consistency| consistency.only_if_cached);
-        let read = self.compile(message, plan, passport, terms)?;
-        if only_if_cached {
-            let answer = self.engine.stored(&read).map(|answer| respond(answer, self.node.clone()));
-            return Ok(Response::new(self.signed(answer.unwrap_or_else(not_stored))));
-        }
-        let answer = self.answer(&read, soft).await.map_err(overloaded)?;
-        self.check(&read, &answer);
-        Ok(Response::new(self.signed(respond(answer, self.node.clone()))))
+        let (only_if_cached, passed) = passed(message.consistency.as_ref());
+        let (read, tenant) = self.compile(message, plan, passport, terms)?;
+        let scope = TokenScope { namespace: "", tenant: &tenant };
+        self.tokens.count(read.consistency, !passed.is_empty());
+        let required = self.require(&self.tokens.open(&passed, scope)?, &read).await;
+        let read = Read { floor: required.floor, ..read };
+        let answer = if only_if_cached {
+            self.replica.engine().stored(&read)
+        } else {
+            let answer = self.answer(&read, soft).await.map_err(overloaded)?;
+            self.check(&read, &answer);
+            Some(answer)
+        };
+        let response = answer.map(|answer| {
+            let consistency_token = self.tokens.of_answer(&required, &answer.span, scope);
+            ReadResponse { consistency_token, ..respond(answer, self.node.clone()) }
+        });
+        Ok(Response::new(self.signed(response.unwrap_or_else(not_stored))))
     }
 }
 
-impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough<O, S, W, P> {
+impl<L: InvalidationLog, O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough<L, O, S, W, P> {
+    /// What the tokens of a read ask. Where one names more of the log than is read, that is waited for, but not long: a load meets
+    /// them all.
+    async fn require(&self, tokens: &[Opened], read: &Read<OriginCall>) -> Required {
+        let is_caught_up = self.replica.is_behind(tokens)
+            && tokio::time::timeout(patience(read.wait_budget), self.replica.catch_up()).await.is_ok();
+        self.replica.require(tokens, &read.key, is_caught_up)
+    }
+
     /// What the engine says; or, where the origin keeps the reader waiting for longer than it usually does, an older answer that
     /// the contract permits as stale-if-error. It is looked for again when the wait budget is nearly spent: at the very end of
     /// its time no answer would reach the reader any more.
     async fn answer(&self, read: &Read<OriginCall>, soft: Option<Duration>) -> Result<Answer, Overload> {
-        let (mut reading, begun) = (pin!(self.engine.read(read)), Instant::now());
+        let (mut reading, begun) = (pin!(self.replica.engine().read(read)), Instant::now());
         let most = read.wait_budget.saturating_sub(LAST_MOMENT.min(read.wait_budget / 2));
         for patience in soft.into_iter().filter(|soft| *soft < most).chain([most]) {
             if let Ok(answer) = tokio::time::timeout_at(begun + patience, &mut reading).await {
                 return answer;
             }
-            if let Some(answer) = self.engine.stale_if_error(read) {
+            if let Some(answer) = self.replica.engine().stale_if_error(read) {
                 return Ok(answer);
             }
         }
@@ -109,7 +127,7 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
     /// Compares the answer with the origin behind its reader, if it is one of those that are to be.
     fn check(&self, read: &Read<OriginCall>, answer: &Answer) {
         let OriginCall::Method(call) = &read.call else { return };
-        if let Some(comparison) = self.checker.check(&self.engine, read, answer, &call.plan.method) {
+        if let Some(comparison) = self.checker.check(self.replica.engine(), read, answer, &call.plan.method) {
             tokio::spawn(comparison);
         }
     }
@@ -120,17 +138,18 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
         plan: Arc<Plan>,
         passport: Option<HeaderValue>,
         terms: Terms,
-    ) -> Result<Read<OriginCall>, Status> {
+    ) -> Result<(Read<OriginCall>, String), Status> {
         let upstream = Arc::clone(self.upstreams.find_version(&plan.upstream, &plan.version)?);
         let owner = self.owner(passport.as_ref(), &plan.upstream)?;
         let headers = headers(&plan, message.headers)?;
         let lease = holder(&message.holder)?.and_then(|holder| plan.lease(holder));
         let left = terms.deadline.remaining();
-        Ok(Read {
+        let read = Read {
             key: key(&plan, owner.as_ref(), &message.key, &headers),
             policy: plan.policy,
             tags: plan.request_tags(&message.request).map_err(|error| malformed(error.to_string()))?.into(),
             consistency: requirement(message.consistency.as_ref())?,
+            floor: StartFloor::default(),
             wait_budget: left,
             load_timeout: plan.load_timeout,
             too_late: plan.too_late(left),
@@ -140,18 +159,19 @@ impl<O: Origin<Call = OriginCall>, S: Store, W: World, P: Passports> ReadThrough
                 request: message.request,
                 passport,
                 headers,
-                holder: owner.map(|owner| Holder::principal(&owner.subject, None)),
+                holder: owner.as_ref().map(|owner| Holder::principal(&owner.subject, None)),
                 is_retried_outside: message.is_retried_outside,
                 id: terms.id,
                 read: CurrentCall::get(),
             }),
             lease,
-        })
+        };
+        Ok((read, owner.map(|owner| owner.tenant).unwrap_or_default()))
     }
 
     /// An answer that says which life of the cache it comes from, or which log: so that gateways know that replicas are one cache.
     fn signed(&self, response: ReadResponse) -> ReadResponse {
-        let incarnation = match **self.incarnation.load() {
+        let incarnation = match self.replica.incarnation() {
             0 => Bytes::new(),
             known => Bytes::copy_from_slice(&known.to_be_bytes()),
         };
@@ -252,6 +272,11 @@ fn key(plan: &Plan, owner: Option<&Owner>, request_key: &[u8], headers: &HeaderM
 fn put(bytes: &mut Vec<u8>, part: &[u8]) {
     bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
     bytes.extend_from_slice(part);
+}
+
+/// Whether only what is stored will do, and the consistency tokens.
+fn passed(consistency: Option<&api::Consistency>) -> (bool, Vec<Bytes>) {
+    consistency.map_or_else(Default::default, |asked| (asked.only_if_cached, asked.at_least_as_fresh.clone()))
 }
 
 fn requirement(consistency: Option<&api::Consistency>) -> Result<ConsistencyRequirement, Status> {

@@ -2,6 +2,7 @@
 
 mod admission;
 mod batch_loads;
+mod consistency_tokens;
 mod declared;
 mod fixture;
 mod not_stored;

@@ -68,7 +68,8 @@ async fn max_staleness_of_a_reader_forces_a_load() {
 }
 
 fn requiring(mut read: PlannedRead, requirement: Requirement) -> PlannedRead {
-    read.read.consistency = Some(Consistency { requirement: Some(requirement), only_if_cached: false });
+    read.read.consistency =
+        Some(Consistency { requirement: Some(requirement), only_if_cached: false, ..Consistency::default() });
     read
 }
 
@@ -77,7 +78,7 @@ async fn only_if_cached_is_answered_from_memory_or_not_at_all() {
     let fixture = begin().await;
     let only = |requirement| {
         let mut read = get("milk");
-        read.read.consistency = Some(Consistency { requirement, only_if_cached: true });
+        read.read.consistency = Some(Consistency { requirement, only_if_cached: true, ..Consistency::default() });
         read
     };
     let absent = Some(read_response::Result::NotStored(NotStored {}));
@@ -92,7 +93,7 @@ async fn only_if_cached_is_answered_from_memory_or_not_at_all() {
 async fn answer_to_only_if_cached_says_which_life_of_the_cache_gave_it() {
     let fixture = begin().await;
     let mut only = get("milk");
-    only.read.consistency = Some(Consistency { requirement: None, only_if_cached: true });
+    only.read.consistency = Some(Consistency { requirement: None, only_if_cached: true, ..Consistency::default() });
     let absent = fixture.read(only.clone(), ADA).await.unwrap();
     let loaded = fixture.read(get("milk"), ADA).await.unwrap();
     let stored = fixture.read(only, ADA).await.unwrap();

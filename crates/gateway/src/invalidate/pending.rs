@@ -6,11 +6,11 @@ use accord_readthrough::Tag;
 use accord_runtime::deadline::Deadline;
 use accord_wire::Malformed;
 use bytes::Bytes;
-use std::mem;
+use std::{mem, sync::Arc};
 
 /// A tag whose answers are invalid. Those that are deleted come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct InvalidTag {
+pub(crate) struct InvalidTag {
     /// Whether they may be served while their origin fails.
     pub expires: bool,
     /// Its name.
@@ -29,6 +29,7 @@ impl InvalidTag {
 pub(crate) struct PendingInvalidation {
     invalidator: Invalidator,
     tags: Vec<InvalidTag>,
+    tenant: Arc<str>,
 }
 
 impl PendingInvalidation {
@@ -46,7 +47,8 @@ impl PendingInvalidation {
                 Err(_) => return Err(Fault::unreadable()),
             }
         }
-        Ok(Some(Self { invalidator: invalidator.clone(), tags }))
+        let tenant = call.permit.tenant().cloned().unwrap_or_else(|| Arc::from(""));
+        Ok(Some(Self { invalidator: invalidator.clone(), tags, tenant }))
     }
 
     /// The mutation has ended: invalidates where it may have changed something.
@@ -55,7 +57,7 @@ impl PendingInvalidation {
         if !may_have_acted {
             return None;
         }
-        Some(self.invalidator.invalidate(tags, deadline).await)
+        Some(self.invalidator.invalidate(tags, Arc::clone(&self.tenant), deadline).await)
     }
 }
 

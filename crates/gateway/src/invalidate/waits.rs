@@ -1,8 +1,12 @@
 //! How long the leases of other gateways last on what was invalidated. Each write waits for those on its own tags alone, so that
 //! nobody waits behind another.
 
+use super::delivery::WriteToken;
+use crate::consistency_token::header_value;
 use accord_api::accord::cache::v1::{AwaitAcknowledgementRequest, InvalidateResponse, LeasedTag};
 use accord_readthrough::{Tag, own_wait};
+use bytes::Bytes;
+use http::HeaderValue;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -10,6 +14,10 @@ use tokio::{sync::oneshot, time::Instant};
 pub(super) struct Waiter {
     /// Its tags.
     pub tags: Arc<[Tag]>,
+    /// Whose it is.
+    pub tenant: Arc<str>,
+    /// Its consistency token.
+    pub token: WriteToken,
     /// Where it is told.
     pub acknowledged: oneshot::Sender<()>,
 }
@@ -20,6 +28,7 @@ pub(super) struct Waits {
     all: Option<Instant>,
     tags: HashMap<Tag, Instant>,
     number: Option<AwaitAcknowledgementRequest>,
+    tokens: HashMap<Arc<str>, HeaderValue>,
 }
 
 impl Waits {
@@ -36,13 +45,26 @@ impl Waits {
         }
     }
 
+    /// Notes the tokens of the tenants' writes. Later ones stand for all that was sent before.
+    pub(super) fn note_tokens(&mut self, tenants: &[Arc<str>], tokens: &[Bytes]) {
+        let tokens = tokens.iter().map(|token| header_value(token));
+        self.tokens.extend(tenants.iter().cloned().zip(tokens));
+    }
+
+    /// Tells a write its token.
+    pub(super) fn tell_token(&self, waiter: &Waiter) {
+        if let Some(token) = self.tokens.get(&waiter.tenant) {
+            waiter.token.tell(token.clone());
+        }
+    }
+
     /// The number whose acknowledgement has to be awaited, where replicas share a log.
     pub(super) fn number(&self) -> Option<AwaitAcknowledgementRequest> {
         self.number.clone()
     }
 
     /// Tells a write when the last lease on its tags is over.
-    pub(super) fn acknowledge(&self, Waiter { tags, acknowledged }: Waiter) {
+    pub(super) fn acknowledge(&self, Waiter { tags, acknowledged, .. }: Waiter) {
         let own = tags.iter().filter_map(|tag| self.tags.get(tag)).max().copied();
         // One that has stopped waiting has already answered as deferred.
         let _ = match self.all.max(own).filter(|until| *until > Instant::now()) {
@@ -86,7 +108,8 @@ mod tests {
     async fn waited(waits: &Waits, tags: &[Tag]) -> Duration {
         let (acknowledged, told) = oneshot::channel();
         let begun = Instant::now();
-        waits.acknowledge(Waiter { tags: tags.into(), acknowledged });
+        let (tenant, token) = ("".into(), WriteToken::default());
+        waits.acknowledge(Waiter { tags: tags.into(), tenant, token, acknowledged });
         told.await.unwrap();
         begun.elapsed()
     }

@@ -1,7 +1,10 @@
 //! What a caller asks for beside its message, parsed once.
 
-use crate::fault::{Component, Fault};
 pub(super) use crate::metadata::is_of_the_exchange;
+use crate::{
+    consistency_token::PassedTokens,
+    fault::{Component, Fault},
+};
 use accord_api::accord::fault::v1::Reason;
 use http::{HeaderMap, HeaderName, header};
 use std::time::Duration;
@@ -22,13 +25,15 @@ pub(crate) struct RequestOptions {
     pub is_metadata: fn(&HeaderName) -> bool,
 }
 
-/// What `Cache-Control` asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a caller asks of a cache, by `Cache-Control` and by consistency tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CacheControl {
     /// How fresh an answer has to be beyond the contract.
     pub consistency: Option<Consistency>,
     /// Whether only a stored answer will do (RFC 9111, 5.2.1.7).
     pub only_if_cached: bool,
+    /// What the answer must not be older than.
+    pub tokens: PassedTokens,
 }
 
 /// How fresh an answer has to be, the strictest first.
@@ -256,7 +261,11 @@ mod tests {
             let lines = lines.iter().map(|line| (header::CACHE_CONTROL, HeaderValue::from_static(line)));
             let mut headers = HeaderMap::new();
             lines.for_each(|(name, line)| _ = headers.append(name, line));
-            assert_eq!(cache_control(&headers), CacheControl { consistency, only_if_cached: true }, "{headers:?}");
+            assert_eq!(
+                cache_control(&headers),
+                CacheControl { consistency, only_if_cached: true, ..CacheControl::default() },
+                "{headers:?}"
+            );
         }
         let headers = [(header::PRAGMA, HeaderValue::from_static("only-if-cached"))].into_iter().collect();
         assert_eq!(cache_control(&headers), CacheControl::default());

@@ -25,6 +25,8 @@ pub(super) struct State {
     seen_mark: u64,
     counter: u64,
     verified_at: Moment,
+    /// When the newest verification was sent that read all of the log.
+    whole_at: Option<Moment>,
     /// What is applied and not yet confirmed, by number, and when the leases on it are over.
     unconfirmed: VecDeque<(u64, Moment)>,
     confirmed: u64,
@@ -59,6 +61,7 @@ impl State {
             seen_mark: 0,
             counter: 0,
             verified_at: Moment::default(),
+            whole_at: None,
             unconfirmed: VecDeque::new(),
             confirmed: 0,
             members: HashMap::new(),
@@ -162,6 +165,28 @@ impl State {
 
     pub(super) fn has_seen(&self, head: u64) -> bool {
         self.seen >= head
+    }
+
+    /// A verification that was sent then has read all of the log.
+    pub(super) fn note_whole(&mut self, sent: Moment) {
+        self.whole_at = Some(sent);
+    }
+
+    /// Whether all has been read that the log held at a moment.
+    pub(super) fn is_whole_since(&self, moment: Moment) -> bool {
+        self.whole_at.is_some_and(|sent| sent > moment)
+    }
+
+    /// The newest number that was read.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// The process, as tokens name it.
+    pub(super) fn process(&self) -> u64 {
+        // Half of a random name: two that are mistaken for one are mistaken in nothing else.
+        let low = self.name & u128::from(u64::MAX);
+        u64::try_from(low).unwrap_or_default()
     }
 
     pub(super) fn leave(&mut self) {

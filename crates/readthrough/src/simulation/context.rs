@@ -6,16 +6,22 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 
-use super::oracle::Caller;
-use super::origin::{Call, SimulatedCall, SimulatedOrigin, group, tag, tagged_by_answer};
+use super::oracle::{Caller, Value};
+use super::origin::{Call, SimulatedCall, SimulatedOrigin};
+use super::requests::{key, request};
 use super::scheduler::{Simulated, give_way};
 use super::sender::{InvalidationSender, Message};
+use super::sessions::{PassedTokens, Session};
 use super::store::TrackedStore;
+use crate::consistency_token::Standing;
 use crate::entry::Usability;
 use crate::{
-    Answer, Audience, ConsistencyRequirement, Continuity, Engine, Identity, Key, Limits, Noted, Outcome, Overload,
-    Policy, Read, Store, Tag, World,
+    Answer, ConsistencyRequirement, Continuity, Engine, Key, Limits, Noted, Outcome, Overload, Policy, Read, Store,
+    World,
 };
+
+/// The log of the one engine.
+pub(super) const LOG: u128 = 0;
 
 pub(super) const LIMITS: Limits = Limits {
     capacity: 15_400,
@@ -69,28 +75,39 @@ pub(super) struct Context {
     pub faults: Faults,
 }
 
-/// Shorter than many readers stay, and longer than most.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(7);
-
 impl Context {
-    pub(super) async fn read(self, caller: Caller, consistency: ConsistencyRequirement, policy: Policy) {
+    pub(super) async fn read(
+        self,
+        caller: Caller,
+        consistency: ConsistencyRequirement,
+        policy: Policy,
+        session: Option<Session>,
+    ) {
         let now = self.world.now();
         let wait_budget = Duration::from_millis(self.world.rng.below(10_000));
         let question = self.origin.oracle.lock().unwrap().ask(caller, consistency, now, wait_budget);
         let tick = self.origin.monitor.lock().unwrap().ask();
         let call = SimulatedCall { caller, key: key(caller), ttl: policy.ttl, asked: tick, asked_at: now };
+        let passed = session.as_ref().map_or_else(PassedTokens::default, |session| session.pass(caller.object));
+        let required = self.standing().require(&passed.tokens, call.key.to_bits());
+        let read = Read { floor: required.floor, ..request(consistency, policy, wait_budget, call) };
         // One that was refused for want of room has nothing that could be checked.
-        let Ok(answer) = self.ask(caller.object, &request(consistency, policy, wait_budget, call)).await else {
-            return;
-        };
+        let Ok(answer) = self.ask(caller.object, &read).await else { return };
         {
             let mut stats = self.stats.lock().unwrap();
             stats.hits += u64::from(answer.outcome == Outcome::Hit);
             stats.stale += u64::from(answer.stale.is_some());
         }
         self.check_version(&answer, key(caller), consistency, &policy);
+        let value = answer.load.as_ref().ok().and_then(|bytes| Value::decode(bytes));
+        let kept = session.zip(value).map_or(Ok(()), |(session, value)| {
+            session.check(&passed, caller.object, value.version.into(), required.token(&answer.span))
+        });
         let oracle = self.origin.oracle.lock().unwrap();
-        if let Err(broken) = oracle.check(&question, &policy, &answer, LIMITS.cool_down, self.world.now()) {
+        let checked = oracle.check(&question, &policy, &answer, LIMITS.cool_down, self.world.now());
+        // A token holds where the upstream reads what it has written.
+        let kept = if oracle.lags() { Ok(()) } else { kept };
+        if let Err(broken) = checked.and(kept) {
             self.broken.lock().unwrap().get_or_insert(broken);
         }
     }
@@ -104,6 +121,17 @@ impl Context {
             let told = format!("I13: version {version} is told, and {:?} is stored: {answer:?}", stored.version());
             self.broken.lock().unwrap().get_or_insert(told);
         }
+    }
+
+    fn standing(&self) -> Standing {
+        let (number, next_serial) = (self.engine.position(), self.engine.0.flights.next_serial());
+        Standing { log: LOG, number, first_later: number + 1, process: 0, next_serial }
+    }
+
+    /// The log of the one engine moves on; where it stands now.
+    pub(super) fn append(&self) -> u64 {
+        self.engine.reached(self.engine.position() + 1);
+        self.engine.position()
     }
 
     /// Some readers do not wait to the end of their time, where stale-if-error may serve an older answer.
@@ -136,6 +164,7 @@ impl Context {
     fn attempt(&self, message: &Message) -> bool {
         let mut sender = self.sender.lock().unwrap();
         let noted = self.note(&mut sender, Some(message), false);
+        self.append();
         self.engine.invalidate([message.tag]);
         if message.incarnation == sender.incarnation && message.sequence == sender.acknowledged + 1 {
             sender.acknowledged = message.sequence;
@@ -163,24 +192,4 @@ impl Context {
         }
         noted
     }
-}
-
-fn request(
-    consistency: ConsistencyRequirement,
-    policy: Policy,
-    wait_budget: Duration,
-    call: SimulatedCall,
-) -> Read<Call> {
-    let object = call.caller.object;
-    let tags: Vec<Tag> = if tagged_by_answer(object) { Vec::new() } else { vec![tag(object), group(object)] };
-    let (key, call) = (call.key, Call::Object(call));
-    let (tags, load_timeout) = (tags.into(), LOAD_TIMEOUT);
-    Read { key, policy, tags, consistency, wait_budget, load_timeout, call, lease: None, too_late: None }
-}
-
-fn key(who: Caller) -> Key {
-    let tenant = ["north", "south"][usize::from(who.tenant)];
-    let principal = ["ada", "bob"][usize::from(who.principal)];
-    let audience = if who.shared() { Audience::Shared } else { Audience::Principal(principal) };
-    Key::of(&Identity { method: "m", origin: "o", tenant, audience, bytes: &[who.object] })
 }

@@ -1,17 +1,22 @@
 //! Gateways with near caches before a cache service: how they read and write, and what they promise.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::select;
+
 use super::mesh::{MAX_LEASE, Mesh, MeshOrigin, Sample, decode, engine, request, tag};
 use super::process::{ClockKind, Process, after};
 use super::replica_process::{Sender, SimulatedReplica};
+use super::sessions::{PassedTokens, Session};
+use crate::consistency_token::Standing;
 use crate::near::Near;
 use crate::{
-    Answer, ConsistencyRequirement, Engine, Lease, LeaseHolder, LeaseRequest, MemoryStore, Moment, NearLimits, Read,
-    Store, World, own_wait,
+    Answer, ConsistencyRequirement, ConsistencyToken, Engine, Key, Lease, LeaseHolder, LeaseRequest, LoadSpan,
+    MemoryStore, Moment, NearLimits, Opened, Read, Required, Store, World, own_wait,
 };
 
 /// One process of the cache service.
@@ -34,7 +39,26 @@ impl CacheProcess {
 
     /// What its answers say that they come from: of several, all say the same.
     pub(super) fn origin(&self) -> u128 {
-        self.replica.as_ref().map_or(self.incarnation, |replica| **replica.replica.incarnation().load())
+        self.replica.as_ref().map_or(self.incarnation, |replica| replica.replica.incarnation())
+    }
+
+    /// What tokens ask of its answers. It reads more of the log before, where it is behind; not always, as where its reader does not
+    /// wait for that.
+    pub(super) async fn require(&self, tokens: &[Opened], key: &Key) -> Option<Required> {
+        let Some(SimulatedReplica { replica, .. }) = &self.replica else {
+            let (number, next_serial) = (self.engine.position(), self.engine.0.flights.next_serial());
+            let (log, process) = (self.incarnation, 0);
+            let standing = Standing { log, number, first_later: number + 1, process, next_serial };
+            return Some(standing.require(tokens, key.to_bits()));
+        };
+        let waits = replica.is_behind(tokens) && self.engine.0.world.random() < 0.75;
+        if waits {
+            let dies = async { while self.process.poll().await.is_some() {} };
+            let (caught_up, dies) = (pin!(replica.catch_up()), pin!(dies));
+            select(caught_up, dies).await;
+            self.process.turn().await?;
+        }
+        Some(replica.require(tokens, key, waits))
     }
 
     /// Nothing is left of what it keeps.
@@ -60,7 +84,7 @@ impl CacheProcess {
 pub(super) struct Gateway {
     pub mesh: Mesh,
     pub process: Process,
-    pub near: Near<u8, Sample, Process>,
+    pub near: Near<u8, (Sample, ConsistencyToken), Process>,
     pub holder: LeaseHolder,
     pub cache: Mutex<Arc<CacheProcess>>,
     /// Those of several that it sees: none where there is but one.
@@ -114,21 +138,37 @@ impl Gateway {
 
     /// Reads, and holds what comes against the truth.
     pub(super) async fn read(self: Arc<Self>, object: u8, consistency: ConsistencyRequirement) -> Option<()> {
+        self.read_in(object, consistency, None).await
+    }
+
+    /// The same for a session, which must be told no less than what it has written and seen.
+    pub(super) async fn read_in(
+        self: Arc<Self>,
+        object: u8,
+        consistency: ConsistencyRequirement,
+        session: Option<Session>,
+    ) -> Option<()> {
         let asked_at = self.mesh.world.now();
+        let passed = session.as_ref().map_or_else(PassedTokens::default, |session| session.pass(object));
         let acknowledged = self.mesh.truth.lock().unwrap().acknowledged[usize::from(object)];
         self.process.turn().await?;
-        let (sample, from) = match self.near.get(&object, consistency) {
+        let is_seen = |token: &ConsistencyToken| passed.tokens.iter().all(|seen| *seen == Opened::Known(*token));
+        let ((sample, token), from) = match self.near.get_if(&object, consistency, |(_, token)| is_seen(token)) {
             Some(hit) => {
-                self.check_age(&hit.value, hit.age, self.mesh.world.now());
+                self.check_age(&hit.value.0, hit.age, self.mesh.world.now());
                 (*hit.value, "near")
             }
-            None => (self.ask(object, consistency).await?, "cache"),
+            None => (self.ask(object, consistency, &passed.tokens).await?, "cache"),
         };
+        let kept = session.map_or(Ok(()), |session| session.check(&passed, object, sample.version as u64, token));
         let mut truth = self.mesh.truth.lock().unwrap();
         truth.hits += u64::from(from == "near");
         let told = || format!("{sample:?} from {from} at {asked_at:?} where {acknowledged} was acknowledged");
         truth.ensure(sample.object == object, || format!("I1: {}", told()));
         truth.ensure(sample.version >= acknowledged, || format!("I6: {}", told()));
+        if let Err(broken) = kept {
+            truth.ensure(false, || format!("{broken}: {}", told()));
+        }
         if let ConsistencyRequirement::MaxStaleness(bound) = consistency {
             let superseded = truth.commits[usize::from(object)].get(sample.version).copied();
             let oldest = asked_at.before(with_clock_error(bound));
@@ -143,36 +183,52 @@ impl Gateway {
         self.mesh.truth.lock().unwrap().ensure(holds, || format!("I9: {sample:?} is {age:?} old, and said {told:?}"));
     }
 
-    async fn ask(&self, object: u8, consistency: ConsistencyRequirement) -> Option<Sample> {
+    async fn ask(
+        &self,
+        object: u8,
+        consistency: ConsistencyRequirement,
+        tokens: &[Opened],
+    ) -> Option<(Sample, ConsistencyToken)> {
         let cache = self.owner(object);
         let wish = LeaseRequest { holder: self.holder, duration: MAX_LEASE, is_bounded: false };
         let read = request(object, consistency, self.near.is_wanted(&object, MAX_LEASE).then_some(wish));
         let asked = self.near.begin();
         self.carry(&cache).await?;
-        let (answer, answered) = cache.read(&read).await?;
+        let required = cache.require(tokens, &read.key).await?;
+        let (answer, answered) = cache.read(&Read { floor: required.floor, ..read }).await?;
         self.carry(&cache).await?;
         self.process.turn().await?;
         self.near.observe(asked, cache.origin());
         let sample = decode(&answer.load.ok()?);
         self.check_age(&sample, answer.age, answered);
+        let token = if self.mesh.variant.seen_loads_told {
+            required.token(&answer.span)
+        } else {
+            required.token(&LoadSpan::default())
+        };
         if let Some(granted) = answer.lease {
             let left = answer.lifetime.saturating_sub(answer.age);
             let lease = Lease { duration: granted.duration, age: answer.age, left, tags: (*granted.tags).into() };
             // Whether it is kept shows in later reads.
-            let _ = self.near.fill(asked, object, Arc::new(sample), 100, lease);
+            let _ = self.near.fill(asked, object, Arc::new((sample, token)), 100, lease);
         }
-        Some(sample)
+        Some((sample, token))
     }
 
     /// Writes, and acknowledges it when no gateway answers with what it replaced any more.
-    pub(super) async fn write(self: Arc<Self>, object: u8, flushes: bool) -> Option<()> {
+    pub(super) async fn write(self: Arc<Self>, object: u8, flushes: bool, session: Option<Session>) -> Option<()> {
         let versions = self.commit(object, flushes).await?;
-        let wait = loop {
+        let version = versions[usize::from(object)] as u64;
+        let session = session.map(|session| (session.committed(object, version), session));
+        let (wait, token) = loop {
             self.process.turn().await?;
-            if let Some(wait) = self.invalidate(object, flushes).await {
-                break wait;
+            if let Some(invalidated) = self.invalidate(object, flushes).await {
+                break invalidated;
             }
         };
+        if let Some((write, session)) = session {
+            session.appended(write, token);
+        }
         self.process.wait(own_wait(wait)).await?;
         self.mesh.truth.lock().unwrap().acknowledge(versions);
         Some(())
@@ -192,8 +248,8 @@ impl Gateway {
         Some(versions)
     }
 
-    /// Sends an invalidation once; how long the cache says that others may hold what it is about.
-    async fn invalidate(&self, object: u8, flushes: bool) -> Option<Duration> {
+    /// Sends an invalidation once; how long the cache says that others may hold what it is about, and its token.
+    async fn invalidate(&self, object: u8, flushes: bool) -> Option<(Duration, ConsistencyToken)> {
         let (cache, drops_when_sending) = (self.cache(), self.mesh.variant.drops_when_sending);
         let asked = self.near.begin();
         if drops_when_sending {
@@ -201,11 +257,13 @@ impl Gateway {
         }
         self.carry(&cache).await?;
         cache.process.turn().await?;
+        cache.engine.reached(cache.engine.position() + 1);
         let wait = if flushes {
             cache.engine.invalidate_all(Some(self.holder))
         } else {
             cache.engine.invalidate_leased(&[tag(object)], Some(self.holder))[0]
         };
+        let token = ConsistencyToken::of_write(cache.incarnation, cache.engine.position());
         cache.process.turn().await?;
         self.carry(&cache).await?;
         self.process.turn().await?;
@@ -215,7 +273,7 @@ impl Gateway {
             false if drops_when_sending => {}
             false => self.near.acknowledged([tag(object)]),
         }
-        Some(wait)
+        Some((wait, token))
     }
 }
 

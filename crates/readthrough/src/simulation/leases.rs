@@ -14,6 +14,7 @@ use super::process::{ClockKind, after};
 use super::scheduler::{Rng, Scheduler};
 use super::script::{Broken, Run, Script, play};
 use super::seeds::every_seed;
+use super::sessions::Session;
 use crate::engine::Rules;
 use crate::near;
 use crate::{ConsistencyRequirement, World};
@@ -28,6 +29,7 @@ struct LeaseRun {
     /// By name. The last life of each is the one that is asked, apart from those that are being rolled over.
     gateways: Vec<(u128, Arc<Gateway>)>,
     readers: VecDeque<u64>,
+    session: Session,
     lives: u128,
 }
 
@@ -65,7 +67,8 @@ impl LeaseRun {
         let cache = CacheProcess::start(&mesh, 0, rate(&mesh.world.rng));
         let scheduler = Scheduler::new(mesh.world.clone());
         let (gateways, readers) = (Vec::new(), VecDeque::new());
-        let mut run = Self { scheduler, mesh, cache, gateways, readers, lives: 0 };
+        let session = Session::new(script.seed);
+        let mut run = Self { scheduler, mesh, cache, gateways, readers, session, lives: 0 };
         (0..2).for_each(|name| run.start_gateway(name));
         run
     }
@@ -110,8 +113,9 @@ impl LeaseRun {
             1 => ConsistencyRequirement::MaxStaleness(Duration::from_millis(rng.below(300))),
             _ => ConsistencyRequirement::MinimizeLatency,
         };
+        let session = self.session.sometimes();
         let reader = self.scheduler.add(Box::pin(async move {
-            gateway.read(object, consistency).await;
+            gateway.read_in(object, consistency, session).await;
         }));
         self.readers.push_back(reader);
         if self.readers.len() > MOST_READERS {
@@ -137,8 +141,9 @@ impl LeaseRun {
 
     fn write(&mut self) -> &'static str {
         let (flushes, (_, gateway), object) = (self.mesh.world.rng.below(8) == 0, self.gateway(), self.object());
+        let session = self.session.sometimes();
         self.scheduler.add(Box::pin(async move {
-            gateway.write(object, flushes).await;
+            gateway.write(object, flushes, session).await;
         }));
         "write"
     }
@@ -223,7 +228,7 @@ fn same_seed_replays_same_run_of_leases() {
 
 /// Without a rule, one of a few seeds breaks one of these.
 fn assert_fails(variant: Variant, invariants: &[&str]) {
-    let broken = (0..20).find_map(|seed| simulate(&Script::whole(seed), variant).err()).expect("nothing was noticed");
+    let broken = (0..200).find_map(|seed| simulate(&Script::whole(seed), variant).err()).expect("nothing was noticed");
     assert!(invariants.contains(&broken.invariant()), "{}", broken.told);
 }
 
@@ -236,6 +241,17 @@ fn lease_counted_from_answer_simulation_fails() {
 #[test]
 fn invalidation_that_waits_for_no_lease_simulation_fails() {
     assert_fails(Variant { rules: Rules { invalidation_waits: false, ..Variant::ALL.rules }, ..Variant::ALL }, &["I6"]);
+}
+
+#[test]
+fn near_cache_without_heed_of_tokens_simulation_fails() {
+    let near = near::Rules { tokens_heeded: false, ..near::Rules::ALL };
+    assert_fails(Variant { near, ..Variant::ALL }, &["I3", "I5"]);
+}
+
+#[test]
+fn token_of_read_that_names_no_load_simulation_of_leases_fails() {
+    assert_fails(Variant { seen_loads_told: false, ..Variant::ALL }, &["I5"]);
 }
 
 #[test]

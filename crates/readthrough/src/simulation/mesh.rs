@@ -14,7 +14,7 @@ use crate::near;
 use crate::replica;
 use crate::{
     Audience, ConsistencyRequirement, Engine, Failure, Identity, Key, LeaseRequest, Limits, Loaded, MemoryStore,
-    Metrics, Moment, Origin, Policy, Read, Tag, World,
+    Metrics, Moment, Origin, Policy, Read, StartFloor, Tag, World,
 };
 
 pub(super) const MAX_LEASE: Duration = Duration::from_millis(200);
@@ -51,6 +51,8 @@ pub(super) struct Variant {
     pub holder_by_name: bool,
     /// The writer drops its copies when it sends its invalidation, or when a replica has appended it.
     pub drops_when_sending: bool,
+    /// The token of a read names its load.
+    pub seen_loads_told: bool,
 }
 
 impl Variant {
@@ -64,6 +66,7 @@ impl Variant {
         clock: ClockKind::Boot,
         holder_by_name: false,
         drops_when_sending: false,
+        seen_loads_told: true,
     };
 }
 
@@ -183,6 +186,7 @@ pub(super) fn request(object: u8, consistency: ConsistencyRequirement, lease: Op
         policy: POLICY,
         tags: tags.into(),
         consistency,
+        floor: StartFloor::default(),
         wait_budget: Duration::from_secs(10),
         load_timeout: Duration::from_secs(10),
         too_late: None,

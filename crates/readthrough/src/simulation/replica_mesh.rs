@@ -9,7 +9,8 @@ use super::log::{Database, LogFaults, ModelledLog};
 use super::mesh::{Mesh, engine, tag};
 use super::process::{ClockKind, Process};
 use super::replica_process::{REPLICA_LEASE, Sender, SimulatedReplica};
-use crate::{Acknowledgement, Invalidated, Invalidation, Replica, World};
+use super::sessions::Session;
+use crate::{Acknowledgement, ConsistencyToken, Invalidated, Invalidation, Replica, World};
 
 /// How often a gateway asks for an acknowledgement before its write answers as deferred.
 const QUESTIONS: usize = 4;
@@ -77,9 +78,19 @@ impl Gateway {
     /// Writes by way of replicas. Where no acknowledgement comes, the write says so, and nothing is promised.
     ///
     /// `overflows`: the sender leaves out a number, since it could not keep what it was to tell.
-    pub(super) async fn write_logged(self: Arc<Self>, object: u8, overflows: bool) -> Option<()> {
+    pub(super) async fn write_logged(
+        self: Arc<Self>,
+        object: u8,
+        overflows: bool,
+        session: Option<Session>,
+    ) -> Option<()> {
         let versions = self.commit(object, false).await?;
+        let version = versions[usize::from(object)] as u64;
+        let session = session.map(|session| (session.committed(object, version), session));
         let (cache, invalidated) = self.deliver(Some(object), overflows).await?;
+        if let Some((write, session)) = session {
+            session.appended(write, ConsistencyToken::of_write(invalidated.incarnation, invalidated.position));
+        }
         let is_early = self.mesh.variant.drops_when_sending;
         if is_early {
             self.forget(object, overflows);

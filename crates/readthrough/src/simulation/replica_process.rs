@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+
 use super::log::{Database, LogFaults, ModelledLog};
 use super::mesh::MeshOrigin;
 use super::process::Process;
@@ -39,7 +41,10 @@ impl SimulatedReplica {
             loop {
                 process.poll().await?;
                 let is_woken = database.news() != news && !self.faults.is_cut.load(Ordering::Relaxed);
-                let is_due = is_woken || process.now() >= self.replica.next_verification();
+                let is_wanted = self.replica.verification_wanted().now_or_never().is_some();
+                let is_due = is_woken
+                    || (is_wanted && !self.faults.is_cut.load(Ordering::Relaxed))
+                    || process.now() >= self.replica.next_verification();
                 if is_due && !self.is_idle.load(Ordering::Relaxed) {
                     break;
                 }

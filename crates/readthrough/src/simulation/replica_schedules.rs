@@ -50,7 +50,7 @@ fn write_during_late_verification(variant: Variant) -> Result<(), String> {
 fn verification_during_late_append(variant: Variant) -> Result<(), String> {
     let mut schedule = Schedule::with_answer(variant, [1_000; 2]);
     schedule.near_writer.replica().faults.append_later.store(250_000_000, Ordering::Relaxed);
-    let write = Arc::clone(&schedule.writer).write_logged(OBJECT, false);
+    let write = Arc::clone(&schedule.writer).write_logged(OBJECT, false, None);
     let written = schedule.start(write);
     schedule.pass(Duration::from_millis(240));
     schedule.verify();
@@ -66,7 +66,7 @@ fn return_during_late_append(variant: Variant) -> Result<(), String> {
     let mut schedule = Schedule::with_answer(variant, [1_000; 2]);
     schedule.pass(REPLICA_LEASE * 2);
     schedule.near_writer.replica().faults.append_later.store(20_000_000, Ordering::Relaxed);
-    let write = Arc::clone(&schedule.writer).write_logged(OBJECT, false);
+    let write = Arc::clone(&schedule.writer).write_logged(OBJECT, false, None);
     let written = schedule.start(write);
     schedule.pass(Duration::from_millis(10));
     schedule.verify();

@@ -3,42 +3,24 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::context::{Context, Faults, LIMITS, RunStats};
+use super::context::{Context, Faults, LIMITS, LOG, RunStats};
 use super::keys::KeyCallers;
 use super::oracle::{Caller, OBJECTS, Oracle, Value};
 use super::origin::{GROUPS, LoadMonitor, SimulatedOrigin, group, tag};
+use super::requests::{NOTHING, POLICY, STRICTER};
 use super::scheduler::{Rng, Scheduler, Simulated};
 use super::script::{Broken, Run, Script, play};
 use super::sender::InvalidationSender;
+use super::sessions::Session;
 use super::store::TrackedStore;
 use super::through::ThroughCallers;
 use super::watchers::Watchers;
 use crate::engine::Rules;
-use crate::{ConsistencyRequirement, Engine, Metrics, Policy, Store, World};
-
-const POLICY: Policy = Policy {
-    ttl: Duration::from_secs(2),
-    stale_while_revalidate: Duration::from_millis(500),
-    stale_if_error: Duration::from_secs(2),
-    negative_ttl: Duration::from_secs(1),
-    max_bytes: 1_000,
-};
-
-/// What a reader knows whose contract is about to change: it keeps nothing long, and nothing stale.
-const STRICTER: Policy = Policy {
-    ttl: Duration::from_millis(300),
-    stale_while_revalidate: Duration::ZERO,
-    stale_if_error: Duration::ZERO,
-    negative_ttl: Duration::ZERO,
-    max_bytes: 1_000,
-};
-
-/// A contract that keeps nothing at all.
-const NOTHING: Policy = Policy { ttl: Duration::ZERO, ..STRICTER };
+use crate::{ConsistencyRequirement, ConsistencyToken, Engine, Metrics, Store, World};
 
 /// Runs a script; the first broken invariant.
 pub(super) fn simulate(script: &Script, rules: Rules, faults: Faults) -> Result<RunStats, Broken> {
-    let mut run = EngineRun::begin(script.rng(), rules, faults);
+    let mut run = EngineRun::begin(script, rules, faults);
     play(script, &mut run)?;
     Ok(run.stats())
 }
@@ -50,6 +32,7 @@ struct EngineRun {
     keys: KeyCallers,
     watchers: Watchers,
     through: ThroughCallers,
+    sessions: [Session; 2],
     callers: Vec<u64>,
     broken: Option<String>,
 }
@@ -102,8 +85,8 @@ impl Run for EngineRun {
 }
 
 impl EngineRun {
-    fn begin(rng: Rng, rules: Rules, faults: Faults) -> Self {
-        let world = Simulated::begin(rng);
+    fn begin(script: &Script, rules: Rules, faults: Faults) -> Self {
+        let world = Simulated::begin(script.rng());
         let monitor = Arc::<Mutex<LoadMonitor>>::default();
         let oracle = Arc::new(Mutex::new(Oracle::new(faults.lag)));
         let origin = SimulatedOrigin { world: world.clone(), oracle, monitor };
@@ -125,12 +108,15 @@ impl EngineRun {
         let keys = KeyCallers::new(&context.engine, &world);
         let (watchers, through) = (Watchers::new(&keys), ThroughCallers::new(&context.engine, &world));
         let (scheduler, callers) = (Scheduler::new(world), Vec::new());
-        Self { scheduler, context, store, keys, watchers, through, callers, broken: None }
+        let sessions = [Session::new(script.seed), Session::new(!script.seed)];
+        Self { scheduler, context, store, keys, watchers, through, sessions, callers, broken: None }
     }
 
     fn draw(&mut self) -> &'static str {
         let rng = self.rng();
-        match rng.below(131) {
+        match rng.below(146) {
+            143.. => self.write_in_session(),
+            131.. => self.read_in_session(),
             101.. => self.call_key(),
             0..72 => self.read(ConsistencyRequirement::MinimizeLatency),
             72..80 => self.read(ConsistencyRequirement::MaxStaleness(Duration::from_millis(rng.below(2_500)))),
@@ -184,13 +170,45 @@ impl EngineRun {
         let small = |bound: u64| u8::try_from(rng.below(bound)).expect("a small number");
         let caller = Caller { object: small(OBJECTS as u64), tenant: small(2), principal: small(2) };
         let policy = [NOTHING, STRICTER].get(usize::from(small(40))).copied().unwrap_or(POLICY);
-        let task = self.scheduler.add(Box::pin(self.context.clone().read(caller, consistency, policy)));
+        let task = self.scheduler.add(Box::pin(self.context.clone().read(caller, consistency, policy, None)));
         self.remember(task);
         "read"
     }
 
+    /// A read that passes the tokens of a session.
+    fn read_in_session(&mut self) -> &'static str {
+        let (object, tenant) = (self.object(), self.tenant());
+        let (caller, session) = (Caller { object, tenant, principal: 0 }, self.sessions[usize::from(tenant)].clone());
+        let read = self.context.clone().read(caller, ConsistencyRequirement::MinimizeLatency, POLICY, Some(session));
+        let task = self.scheduler.add(Box::pin(read));
+        self.remember(task);
+        "read in a session"
+    }
+
+    /// A write whose session has its token while its invalidation is still on its way. The log may have moved on, and that is all.
+    fn write_in_session(&mut self) -> &'static str {
+        let (object, tenant) = (self.object(), self.tenant());
+        let changes = self.commit([object]);
+        let session = &self.sessions[usize::from(tenant)];
+        let write = session.committed(object, changes[0].1.into());
+        if self.context.world.rng.below(2) == 0 {
+            session.appended(write, ConsistencyToken::of_write(LOG, self.context.append()));
+        }
+        let message = self.context.sender.lock().unwrap().send(tag(object), changes);
+        self.scheduler.add(Box::pin(self.context.clone().deliver(message)));
+        "write in a session"
+    }
+
+    fn object(&self) -> u8 {
+        u8::try_from(self.context.world.rng.below(OBJECTS as u64)).expect("a small number")
+    }
+
+    fn tenant(&self) -> u8 {
+        u8::try_from(self.context.world.rng.below(2)).expect("a small number")
+    }
+
     fn write(&mut self, lost: bool) -> &'static str {
-        let object = u8::try_from(self.context.world.rng.below(OBJECTS as u64)).expect("a small number");
+        let object = self.object();
         let changes = self.commit([object]);
         // Some writes only expire what there is.
         let is_deleted = self.context.world.rng.below(4) > 0;

@@ -15,7 +15,7 @@ use super::process::Network;
 use super::scheduler::{Rng, Scheduler, Simulated};
 use crate::engine::Rules;
 use crate::near;
-use crate::{ConsistencyRequirement, Lease, LeaseRequest, Moment};
+use crate::{ConsistencyRequirement, ConsistencyToken, Lease, LeaseRequest, Moment};
 
 const LATENCY: ConsistencyRequirement = ConsistencyRequirement::MinimizeLatency;
 const OBJECT: u8 = 0;
@@ -90,7 +90,7 @@ impl Schedule {
     }
 
     fn write(&mut self) {
-        let write = Arc::clone(&self.writer).write(OBJECT, false);
+        let write = Arc::clone(&self.writer).write(OBJECT, false, None);
         self.run(write);
     }
 
@@ -138,9 +138,9 @@ fn grant_during_invalidation(variant: Variant) -> Result<(), String> {
             let Some(Ok(answer)) = cache.engine.read(&read).now_or_never() else { return };
             if let Some(granted) = &answer.lease {
                 let (age, left, tags) = (answer.age, answer.lifetime, (*granted.tags).into());
-                let sample = Arc::new(super::mesh::decode(answer.load.as_ref().expect("the origin does not fail")));
+                let sample = super::mesh::decode(answer.load.as_ref().expect("the origin does not fail"));
                 let lease = Lease { duration: granted.duration, age, left, tags };
-                let _ = reader.near.fill(asked, OBJECT, sample, 100, lease);
+                let _ = reader.near.fill(asked, OBJECT, Arc::new((sample, ConsistencyToken::default())), 100, lease);
             }
         });
         schedule.write();

@@ -235,5 +235,5 @@ fn shared_values_without_their_age_simulation_fails() {
 
 #[test]
 fn shared_values_that_waiters_do_not_judge_simulation_fails() {
-    assert_seed_fails(without(|rules| rules.waiters_judge = false), &["I2", "I6"]);
+    assert_seed_fails(without(|rules| rules.waiters_judge = false), &["I2", "I3", "I5", "I6"]);
 }

@@ -21,7 +21,8 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         | Reason::HeaderRefused
         | Reason::TimeoutMalformed
         | Reason::IdempotencyKeyMissing
-        | Reason::IdempotencyKeyReused => &[InvalidArgument],
+        | Reason::IdempotencyKeyReused
+        | Reason::ConsistencyTokenInvalid => &[InvalidArgument],
         Reason::ProtocolUnsupported => &[Unimplemented],
         // gRPC says UNIMPLEMENTED of a method that is called; one that is asked about is not found, and one that a
         // configuration names is its operator's to correct.

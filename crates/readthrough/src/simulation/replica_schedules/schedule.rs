@@ -115,7 +115,7 @@ impl Schedule {
     }
 
     pub(in crate::simulation) fn write(&mut self, object: u8) {
-        let write = Arc::clone(&self.writer).write_logged(object, false);
+        let write = Arc::clone(&self.writer).write_logged(object, false, None);
         self.run(write);
     }
 
@@ -130,7 +130,7 @@ impl Schedule {
 
     /// A write that goes on beside what follows; not before its batch has a number.
     pub(in crate::simulation) fn begin_write(&mut self) -> Arc<Mutex<Option<bool>>> {
-        let (write, head) = (Arc::clone(&self.writer).write_logged(OBJECT, false), self.database.head());
+        let (write, head) = (Arc::clone(&self.writer).write_logged(OBJECT, false, None), self.database.head());
         let write = async move { write.await.is_some() };
         let written = self.start(write);
         while self.database.head() == head {
