@@ -91,7 +91,7 @@ impl Mesh {
             let answer = call.header("x-accord-at-least-as-fresh", &token).send().await?;
             ensure!(answer.status == 200, "{}", answer.text());
             ensure!(answer.json()?["title"] == *title, "after {title}: {:?}", answer.header("cache-status"));
-            token = answer.header("x-accord-consistency-token").context("no token")?.to_owned();
+            answer.header("x-accord-consistency-token").context("no token")?.clone_into(&mut token);
         }
         Ok(())
     }
