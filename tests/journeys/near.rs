@@ -11,7 +11,7 @@ use toml::toml;
 
 const PRODUCT: &str = "/v1/products/oak-desk";
 /// Reads until one is answered near: a tag that was invalidated a moment ago is leased to nobody for a second.
-const MOST_READS: usize = 5_000;
+pub(crate) const MOST_READS: usize = 5_000;
 
 /// Two gateways before one cache, and a product.
 struct Mesh {
