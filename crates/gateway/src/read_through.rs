@@ -122,12 +122,7 @@ impl ReadThrough {
         let only_if_cached = asked.only_if_cached;
         let consistency = required(&asked, tokens, policy);
         let read = read(call, policy, plan, message, consistency).map_err(|_| Fault::unreadable())?;
-        if !self.owners.upstream().is_available() {
-            let failure = Status::unavailable("the cache failed a moment ago and is not asked again yet");
-            return self.bypass(call, message, only_if_cached, &failure).await;
-        }
-        if !self.invalidator.is_announced(call.deadline).await {
-            let failure = Status::unavailable("the cache does not know yet that this gateway is a new one");
+        if let Some(failure) = self.not_asked(call).await {
             return self.bypass(call, message, only_if_cached, &failure).await;
         }
         let begun = Instant::now();
@@ -152,6 +147,15 @@ impl ReadThrough {
         };
         self.log_failure(call, &failure);
         self.bypass(call, message, only_if_cached, &failure).await
+    }
+
+    /// Why the cache is not asked now, if it is not.
+    async fn not_asked(&self, call: &Call) -> Option<Status> {
+        if !self.owners.upstream().is_available() {
+            return Some(Status::unavailable("the cache failed a moment ago and is not asked again yet"));
+        }
+        let is_announced = self.invalidator.is_announced(call.deadline).await;
+        (!is_announced).then(|| Status::unavailable("the cache does not know yet that this gateway is a new one"))
     }
 
     /// Logs that the cache fails: once, until it answers again.

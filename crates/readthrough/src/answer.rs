@@ -115,3 +115,22 @@ pub enum Stale {
     /// The origin said what is older: it lags.
     OlderVersion,
 }
+
+/// An answer of which nothing further is known.
+pub(crate) fn answer(load: Load, metadata: Bytes, outcome: Outcome, age: Duration, lifetime: Duration) -> Answer {
+    let (took, span) = (Duration::ZERO, LoadSpan::default());
+    Answer {
+        load,
+        metadata,
+        version: None,
+        outcome,
+        span,
+        took,
+        age,
+        lifetime,
+        stored: false,
+        collapsed: false,
+        stale: None,
+        lease: None,
+    }
+}

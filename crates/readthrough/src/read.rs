@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::answer::{Answer, Failure, Load, Outcome, Stale};
+use crate::answer::{Answer, Failure, Outcome, Stale, answer};
 use crate::engine::Engine;
 use crate::entry::{Entry, Usability};
 use crate::flight::{Flight, FlightHandle, FlightStart, LoadOutcome, Waiter};
@@ -384,24 +384,6 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let fresh = answer(entry.load(), entry.metadata(), why, age, entry.lifetime(&read.policy));
         let (stored, version) = (outcome.stored && !collapsed, entry.version());
         Answer { collapsed, span: entry.span, stored, version, ..fresh }
-    }
-}
-
-pub(crate) fn answer(load: Load, metadata: Bytes, outcome: Outcome, age: Duration, lifetime: Duration) -> Answer {
-    let (took, span) = (Duration::ZERO, LoadSpan::default());
-    Answer {
-        load,
-        metadata,
-        version: None,
-        outcome,
-        span,
-        took,
-        age,
-        lifetime,
-        stored: false,
-        collapsed: false,
-        stale: None,
-        lease: None,
     }
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::answer::{Answer, Failure, Outcome, Stale};
+use crate::answer::{Answer, Failure, Outcome, Stale, answer};
 use crate::engine::Engine;
 use crate::entry::{Entry, Usability};
 use crate::origin::Origin;
 use crate::policy::ConsistencyRequirement;
-use crate::read::{Read, answer};
+use crate::read::Read;
 use crate::store::Store;
 use crate::world::World;
 

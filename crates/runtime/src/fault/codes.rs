@@ -13,8 +13,7 @@ const OF_NO_GRPC: [Code; 6] = [Internal, Unauthenticated, PermissionDenied, Unim
 pub fn codes(reason: Reason) -> &'static [Code] {
     match reason {
         Reason::Unspecified => &[Unknown],
-        // A caller who goes away in the middle of its request has cancelled the call. gRPC wants INTERNAL where a message is
-        // compressed and nothing says how.
+        // Cancelled by a caller who goes away amid its request. gRPC wants INTERNAL where nothing says how a message is compressed.
         Reason::RequestMalformed => &[InvalidArgument, Cancelled, Internal],
         Reason::FieldInvalid => &[InvalidArgument, FailedPrecondition],
         Reason::FieldUnknown
