@@ -72,6 +72,7 @@ impl Checker {
         let (own, engine, read, answer) = (self.clone(), engine.clone(), read.clone(), answer.clone());
         let method = method.to_owned();
         Some(async move {
+            // Time for an invalidation that is under way; meanwhile nothing is held but the one turn of the checker.
             let settled = tokio::time::sleep(own.config.settle);
             let checked = engine.check(&read, &answer, settled).await;
             own.count(checked, method);

@@ -55,6 +55,7 @@ async fn export(context: &Context<'_>, mut after: i64, follow: bool) -> anyhow::
         match (page.is_empty(), follow) {
             (false, _) => {}
             (true, false) => return Ok(()),
+            // Other processes append, and the store wakes nobody for it.
             (true, true) => sleep(FOLLOW).await,
         }
     }

@@ -24,7 +24,7 @@ pub struct ApiKey {
     pub created_at: i64,
     /// When it ends; 0 where it does not.
     pub expires_at: i64,
-    /// Whether it is refused for now.
+    /// Whether it is disabled: refused until it is enabled again.
     pub disabled: bool,
     /// Counts what ends the tokens that come from it.
     pub edition: i64,

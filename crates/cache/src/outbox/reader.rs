@@ -149,6 +149,7 @@ impl Reader {
             }
             let unread = database.unread_for().await?;
             self.metrics.read(Duration::try_from_secs_f64(unread).unwrap_or_default());
+            // The right to read falls back by the clock of the database, which tells nobody.
             sleep(self.outbox.poll_interval.min(self.outbox.lease / 4)).await;
         };
         tracing::info!(outbox = self.outbox.name, number = stored.number, "reading the outbox");

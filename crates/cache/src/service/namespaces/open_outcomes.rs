@@ -173,6 +173,7 @@ mod tests {
         (engine, namespace, open)
     }
 
+    // Time is paused here: a sleep moves it on, and lets the task run that is due until then.
     #[tokio::test(start_paused = true)]
     async fn key_is_forgotten_when_its_write_can_not_be_carried_out_any_more() {
         let (engine, namespace, open) = begin();
