@@ -1,40 +1,18 @@
 //! Consistency tokens: what a write or a read says in `x-accord-consistency-token`, and later reads pass on.
 
-use crate::{create, desk, near::MOST_READS};
-use accord_fabric::{EDITOR, Fabric, Part, Server, http::HttpCall, http::HttpResponse};
+use crate::near::{MOST_READS, Mesh, PRODUCT};
+use accord_fabric::{http::HttpCall, http::HttpResponse};
 use anyhow::{Context, Result, bail, ensure};
 use http::Method;
 use std::net::SocketAddr;
 
-const PRODUCT: &str = "/v1/products/oak-desk";
 const PASS: &str = "x-accord-at-least-as-fresh";
 const TOKEN: &str = "x-accord-consistency-token";
 
-/// Two gateways before one cache, and a product.
-struct Mesh {
-    fabric: Fabric,
-    other: Server,
-    token: String,
-}
-
 impl Mesh {
-    async fn start(overlay: &str) -> Result<Self> {
-        let mut fabric = Fabric::builder()?.overlay(overlay).start().await?;
-        let mut other = fabric.another(Part::Gateway)?;
-        other.wait_serving().await?;
-        let token = fabric.token(EDITOR).await?;
-        create(&fabric, "Oak desk").await?;
-        Ok(Self { fabric, other, token })
-    }
-
-    async fn read(&self, gateway: SocketAddr, passed: &[&str]) -> Result<HttpResponse> {
+    async fn read_with(&self, gateway: SocketAddr, passed: &[&str]) -> Result<HttpResponse> {
         let call = HttpCall::new(gateway, Method::GET, PRODUCT).token(&self.token);
         passed.iter().fold(call, |call, passed| call.header(PASS, passed)).send().await
-    }
-
-    async fn write(&self, title: &str) -> Result<HttpResponse> {
-        let put = HttpCall::new(self.fabric.gateway.listen, Method::PUT, PRODUCT).token(&self.token);
-        put.json(&desk(title)).send().await
     }
 }
 
@@ -53,12 +31,12 @@ async fn read_with_the_token_of_a_bounded_write_sees_it_at_every_gateway() -> Re
     for round in 0..5 {
         // So that the other gateway is likely to have a copy when it is asked.
         for _ in 0..5 {
-            mesh.read(mesh.other.listen, &[]).await?;
+            mesh.read_with(mesh.other.listen, &[]).await?;
         }
         let title = format!("Oak desk {round}");
-        let put = mesh.write(&title).await?;
+        let put = mesh.write(mesh.fabric.gateway.listen, &title).await?;
         assert_eq!(put.header("x-accord-invalidation"), Some("BOUNDED"));
-        let seen = mesh.read(mesh.other.listen, &[&told(&put)?]).await?;
+        let seen = mesh.read_with(mesh.other.listen, &[&told(&put)?]).await?;
         assert_eq!(seen.json()?["title"], *title, "{:?}", seen.header("cache-status"));
     }
     mesh.fabric.stop().await
@@ -67,13 +45,13 @@ async fn read_with_the_token_of_a_bounded_write_sees_it_at_every_gateway() -> Re
 #[tokio::test]
 async fn token_of_a_deferred_write_takes_reads_past_what_it_did_not_invalidate() -> Result<()> {
     let mesh = Mesh::start("tests/journeys/near.toml").await?;
-    mesh.read(mesh.other.listen, &[]).await?;
+    mesh.read_with(mesh.other.listen, &[]).await?;
     // Hung and not ended: what it holds is there when it goes on.
     mesh.fabric.cache.process.pause()?;
-    let put = mesh.write("Ash desk").await?;
+    let put = mesh.write(mesh.fabric.gateway.listen, "Ash desk").await?;
     assert_eq!(put.header("x-accord-invalidation"), Some("DEFERRED"));
     mesh.fabric.cache.process.resume()?;
-    let seen = mesh.read(mesh.other.listen, &[&told(&put)?]).await?;
+    let seen = mesh.read_with(mesh.other.listen, &[&told(&put)?]).await?;
     assert_eq!(seen.json()?["title"], "Ash desk", "{:?}", seen.header("cache-status"));
     mesh.fabric.stop().await
 }
@@ -83,12 +61,12 @@ async fn read_with_its_own_token_is_a_hit_near_and_far() -> Result<()> {
     let mesh = Mesh::start("tests/journeys/near.toml").await?;
     let gateway = mesh.fabric.gateway.listen;
     // Once the cache knows this gateway.
-    let mut answer = mesh.read(gateway, &[]).await?;
+    let mut answer = mesh.read_with(gateway, &[]).await?;
     while !status(&answer)?.contains("; hit") {
-        answer = mesh.read(gateway, &[]).await?;
+        answer = mesh.read_with(gateway, &[]).await?;
     }
     for _ in 0..MOST_READS {
-        answer = mesh.read(gateway, &[&told(&answer)?]).await?;
+        answer = mesh.read_with(gateway, &[&told(&answer)?]).await?;
         ensure!(status(&answer)?.contains("; hit"), "{}", status(&answer)?);
         if status(&answer)?.starts_with("accord-near; hit") {
             return mesh.fabric.stop().await;
@@ -101,10 +79,10 @@ async fn read_with_its_own_token_is_a_hit_near_and_far() -> Result<()> {
 async fn token_that_was_changed_is_refused_with_its_reason() -> Result<()> {
     let mesh = Mesh::start("tests/journeys/near.toml").await?;
     let gateway = mesh.fabric.gateway.listen;
-    let good = told(&mesh.read(gateway, &[]).await?)?;
+    let good = told(&mesh.read_with(gateway, &[]).await?)?;
     let changed = format!("{}AAAA", &good[..good.len() - 4]);
     for passed in [&[&*changed][..], &["nonsense"], &["%"], &[&good, &changed], &[&*format!("{good}, {changed}")]] {
-        let refused = mesh.read(gateway, passed).await?;
+        let refused = mesh.read_with(gateway, passed).await?;
         assert_eq!(refused.status, 400, "{passed:?}: {}", refused.text());
         assert!(refused.text().contains("CONSISTENCY_TOKEN_INVALID"), "{}", refused.text());
     }
@@ -115,14 +93,14 @@ async fn token_that_was_changed_is_refused_with_its_reason() -> Result<()> {
 async fn token_of_a_cache_that_is_gone_is_a_load_once() -> Result<()> {
     let mut mesh = Mesh::start("tests/journeys/near.toml").await?;
     let gateway = mesh.fabric.gateway.listen;
-    let before = told(&mesh.read(gateway, &[]).await?)?;
+    let before = told(&mesh.read_with(gateway, &[]).await?)?;
     mesh.fabric.cache.process.restart()?;
     mesh.fabric.cache.wait_serving().await?;
     // Once its answers are kept again, and by a gateway that it knows.
-    while !status(&mesh.read(gateway, &[]).await?)?.contains("; hit") {}
-    let loaded = mesh.read(gateway, &[&before]).await?;
+    while !status(&mesh.read_with(gateway, &[]).await?)?.contains("; hit") {}
+    let loaded = mesh.read_with(gateway, &[&before]).await?;
     ensure!(status(&loaded)?.contains("fwd=stale"), "{}", status(&loaded)?);
-    let stored = mesh.read(gateway, &[&told(&loaded)?]).await?;
+    let stored = mesh.read_with(gateway, &[&told(&loaded)?]).await?;
     ensure!(status(&stored)?.contains("; hit"), "{}", status(&stored)?);
     mesh.fabric.stop().await
 }
@@ -132,7 +110,7 @@ async fn read_past_a_cache_that_is_gone_has_the_token_of_a_load() -> Result<()> 
     let mut mesh = Mesh::start("tests/journeys/near.toml").await?;
     let gateway = mesh.fabric.gateway.listen;
     mesh.fabric.cache.process.kill()?;
-    let past = mesh.read(gateway, &[]).await?;
+    let past = mesh.read_with(gateway, &[]).await?;
     assert_eq!(status(&past)?, "accord; fwd=bypass");
     assert_eq!(told(&past)?, "AA");
     mesh.fabric.stop().await

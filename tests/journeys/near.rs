@@ -9,19 +9,19 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use toml::toml;
 
-const PRODUCT: &str = "/v1/products/oak-desk";
+pub(crate) const PRODUCT: &str = "/v1/products/oak-desk";
 /// Reads until one is answered near: a tag that was invalidated a moment ago is leased to nobody for a second.
 pub(crate) const MOST_READS: usize = 5_000;
 
 /// Two gateways before one cache, and a product.
-struct Mesh {
-    fabric: Fabric,
-    other: Server,
-    token: String,
+pub(crate) struct Mesh {
+    pub(crate) fabric: Fabric,
+    pub(crate) other: Server,
+    pub(crate) token: String,
 }
 
 impl Mesh {
-    async fn start(overlay: &str) -> Result<Self> {
+    pub(crate) async fn start(overlay: &str) -> Result<Self> {
         let leases = toml! {
             [leases]
             max = "400ms"
@@ -42,7 +42,7 @@ impl Mesh {
         HttpCall::new(gateway, Method::GET, PRODUCT).token(&self.token).send().await
     }
 
-    async fn write(&self, gateway: SocketAddr, title: &str) -> Result<HttpResponse> {
+    pub(crate) async fn write(&self, gateway: SocketAddr, title: &str) -> Result<HttpResponse> {
         let put = HttpCall::new(gateway, Method::PUT, PRODUCT).token(&self.token).json(&desk(title)).send().await?;
         anyhow::ensure!(put.status == 200, "{}: {}", put.status, put.text());
         Ok(put)

@@ -16,6 +16,7 @@ mod mesh;
 mod oracle;
 mod origin;
 mod process;
+mod readers;
 mod replica_mesh;
 mod replica_process;
 mod replica_schedules;

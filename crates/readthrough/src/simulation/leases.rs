@@ -3,24 +3,21 @@
 //! Gateways and caches have clocks that are one percent off, are paused, restarted and rolled over; messages come late or not
 //! at all.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::gateway::{CacheProcess, Gateway};
 use super::mesh::{MAX_LEASE, Mesh, Variant};
-use super::process::{ClockKind, after};
+use super::process::{ClockKind, after, rate};
+use super::readers::{Readers, object};
 use super::scheduler::{Rng, Scheduler};
 use super::script::{Broken, Run, Script, play};
 use super::seeds::every_seed;
 use super::sessions::Session;
+use crate::World;
 use crate::engine::Rules;
 use crate::near;
-use crate::{ConsistencyRequirement, World};
-
-/// Readers that may leave before they have their answer.
-const MOST_READERS: usize = 30;
 
 struct LeaseRun {
     scheduler: Scheduler,
@@ -28,7 +25,7 @@ struct LeaseRun {
     cache: Arc<CacheProcess>,
     /// By name. The last life of each is the one that is asked, apart from those that are being rolled over.
     gateways: Vec<(u128, Arc<Gateway>)>,
-    readers: VecDeque<u64>,
+    readers: Readers,
     session: Session,
     lives: u128,
 }
@@ -66,7 +63,7 @@ impl LeaseRun {
         let mesh = Mesh::begin(script, variant);
         let cache = CacheProcess::start(&mesh, 0, rate(&mesh.world.rng));
         let scheduler = Scheduler::new(mesh.world.clone());
-        let (gateways, readers) = (Vec::new(), VecDeque::new());
+        let (gateways, readers) = (Vec::new(), Readers::default());
         let session = Session::new(script.seed);
         let mut run = Self { scheduler, mesh, cache, gateways, readers, session, lives: 0 };
         (0..2).for_each(|name| run.start_gateway(name));
@@ -92,7 +89,7 @@ impl LeaseRun {
             10..18 => self.write(),
             18 => self.cache.evict(),
             19 => self.part(rng.below(400)),
-            20..25 => self.leave(),
+            20..25 => self.readers.leave(&mut self.scheduler),
             _ => self.read(),
         }
     }
@@ -102,34 +99,9 @@ impl LeaseRun {
         self.gateways[usize::try_from(chosen).expect("few gateways")].clone()
     }
 
-    fn object(&self) -> u8 {
-        [0, 0, 0, 0, 1, 2][usize::try_from(self.mesh.world.rng.below(6)).expect("a small number")]
-    }
-
     fn read(&mut self) -> &'static str {
-        let (rng, (_, gateway), object) = (&self.mesh.world.rng, self.gateway(), self.object());
-        let consistency = match rng.below(20) {
-            0 => ConsistencyRequirement::Strong,
-            1 => ConsistencyRequirement::MaxStaleness(Duration::from_millis(rng.below(300))),
-            _ => ConsistencyRequirement::MinimizeLatency,
-        };
-        let session = self.session.sometimes();
-        let reader = self.scheduler.add(Box::pin(async move {
-            gateway.read_in(object, consistency, session).await;
-        }));
-        self.readers.push_back(reader);
-        if self.readers.len() > MOST_READERS {
-            self.readers.pop_front();
-        }
-        "read"
-    }
-
-    /// A reader leaves, whether it has its answer or not.
-    fn leave(&mut self) -> &'static str {
-        if let Some(reader) = self.readers.pop_front() {
-            self.scheduler.cancel(reader);
-        }
-        "a reader leaves"
+        let gateway = self.gateway().1;
+        self.readers.read(&mut self.scheduler, (&self.mesh.world.rng, &self.session), gateway)
     }
 
     /// A gateway and the cache do not reach each other for a while.
@@ -140,7 +112,8 @@ impl LeaseRun {
     }
 
     fn write(&mut self) -> &'static str {
-        let (flushes, (_, gateway), object) = (self.mesh.world.rng.below(8) == 0, self.gateway(), self.object());
+        let (flushes, (_, gateway), object) =
+            (self.mesh.world.rng.below(8) == 0, self.gateway(), object(&self.mesh.world.rng));
         let session = self.session.sometimes();
         self.scheduler.add(Box::pin(async move {
             gateway.write(object, flushes, session).await;
@@ -208,10 +181,6 @@ impl LeaseRun {
         let incarnation = self.cache.incarnation + 1;
         self.cache = CacheProcess::start(&self.mesh, incarnation, rate(&self.mesh.world.rng));
     }
-}
-
-fn rate(rng: &Rng) -> u64 {
-    [990, 1_000, 1_010][usize::try_from(rng.below(3)).expect("a small number")]
 }
 
 #[test]

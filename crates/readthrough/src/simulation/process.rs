@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::scheduler::{Simulated, give_way};
+use super::scheduler::{Rng, Simulated, give_way};
 use crate::{Moment, World};
 
 /// How a process reads the time.
@@ -40,6 +40,11 @@ struct State {
     /// How long it was paused so far.
     paused: u64,
     cached: Moment,
+}
+
+/// The rate of a clock: true, or one percent off.
+pub(super) fn rate(rng: &Rng) -> u64 {
+    [990, 1_000, 1_010][usize::try_from(rng.below(3)).expect("a small number")]
 }
 
 impl Process {

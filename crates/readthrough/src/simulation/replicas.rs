@@ -5,7 +5,6 @@
 //! the database stops, is replaced by an empty one, and its clock is set back and forth; gateways see different replicas; readers
 //! leave; operations on the log are late, lost, or done twice, and what a connection was to bring goes on at another one.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,20 +12,19 @@ use std::time::Duration;
 use super::gateway::{CacheProcess, Gateway};
 use super::log::Database;
 use super::mesh::{Mesh, Variant};
+use super::process::rate;
+use super::readers::{Readers, object};
 use super::replica_process::REPLICA_LEASE;
 use super::scheduler::{Rng, Scheduler};
 use super::script::{Broken, Run, Script, play};
 use super::second_level::SharedServer;
 use super::seeds::every_seed;
 use super::sessions::Session;
+use crate::World;
 use crate::engine::Rules;
 use crate::replica;
-use crate::{ConsistencyRequirement, World};
 
 const REPLICAS: usize = 3;
-/// Readers that may leave before they have their answer.
-const MOST_READERS: usize = 30;
-
 struct ReplicaRun {
     scheduler: Scheduler,
     mesh: Mesh,
@@ -36,7 +34,7 @@ struct ReplicaRun {
     /// Those that a rolling restart has not come to.
     to_roll: Vec<Arc<CacheProcess>>,
     gateways: Vec<Arc<Gateway>>,
-    readers: VecDeque<u64>,
+    readers: Readers,
     session: Session,
     lives: u128,
 }
@@ -76,7 +74,7 @@ impl ReplicaRun {
         let mesh = Mesh::begin(script, variant);
         let database = Database::new(&mesh.world, variant.log, REPLICA_LEASE);
         let scheduler = Scheduler::new(mesh.world.clone());
-        let (replicas, to_roll, gateways, readers) = (Vec::new(), Vec::new(), Vec::new(), VecDeque::new());
+        let (replicas, to_roll, gateways, readers) = (Vec::new(), Vec::new(), Vec::new(), Readers::default());
         // Every other one has a second level.
         let second_level = (script.seed % 2 == 1).then(|| SharedServer::new(&mesh.world));
         let session = Session::new(script.seed);
@@ -131,7 +129,7 @@ impl ReplicaRun {
             19 => self.part(rng.below(400)),
             20..60 => self.write(),
             60..63 => self.replica().evict(),
-            63..75 => self.leave(),
+            63..75 => self.readers.leave(&mut self.scheduler),
             75..85 if !self.to_roll.is_empty() => self.roll_on(),
             _ => self.read(),
         }
@@ -152,38 +150,14 @@ impl ReplicaRun {
         Arc::clone(&self.replicas[usize::try_from(chosen).expect("few replicas")])
     }
 
-    fn object(&self) -> u8 {
-        [0, 0, 0, 0, 1, 2][usize::try_from(self.mesh.world.rng.below(6)).expect("a small number")]
-    }
-
     fn read(&mut self) -> &'static str {
-        let (gateway, object) = (self.gateway(), self.object());
-        let consistency = match self.mesh.world.rng.below(20) {
-            0 => ConsistencyRequirement::Strong,
-            1 => ConsistencyRequirement::MaxStaleness(Duration::from_millis(self.mesh.world.rng.below(300))),
-            _ => ConsistencyRequirement::MinimizeLatency,
-        };
-        let session = self.session.sometimes();
-        let reader = self.scheduler.add(Box::pin(async move {
-            gateway.read_in(object, consistency, session).await;
-        }));
-        self.readers.push_back(reader);
-        if self.readers.len() > MOST_READERS {
-            self.readers.pop_front();
-        }
-        "read"
-    }
-
-    /// A reader leaves, whether it has its answer or not.
-    fn leave(&mut self) -> &'static str {
-        if let Some(reader) = self.readers.pop_front() {
-            self.scheduler.cancel(reader);
-        }
-        "a reader leaves"
+        let gateway = self.gateway();
+        self.readers.read(&mut self.scheduler, (&self.mesh.world.rng, &self.session), gateway)
     }
 
     fn write(&mut self) -> &'static str {
-        let (gateway, object, overflows) = (self.gateway(), self.object(), self.mesh.world.rng.below(20) == 0);
+        let (gateway, object, overflows) =
+            (self.gateway(), object(&self.mesh.world.rng), self.mesh.world.rng.below(20) == 0);
         let session = self.session.sometimes();
         self.scheduler.add(Box::pin(async move {
             gateway.write_logged(object, overflows, session).await;
@@ -267,10 +241,6 @@ impl ReplicaRun {
         self.gateway().see(&seen);
         "a gateway does not see one of the replicas"
     }
-}
-
-fn rate(rng: &Rng) -> u64 {
-    [990, 1_000, 1_010][usize::try_from(rng.below(3)).expect("a small number")]
 }
 
 #[test]
