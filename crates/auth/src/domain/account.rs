@@ -4,12 +4,13 @@ use std::net::IpAddr;
 
 use accord_token::verify;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{auth::Auth, client::hash_client_secret, denial::Denial, login::PersonProof, totp};
+use super::{auth::Auth, client::hash_client_secret, denial::Denial, login::PersonProof, password, totp};
 use crate::store::principals::is_name;
 
-/// The shortest and the longest password that is taken: NIST SP 800-63B, section 5.1.1, and no more than is hashed.
-const PASSWORD: std::ops::RangeInclusive<usize> = 8..=1024;
+/// What stands for itself in an address (RFC 3986, 2.3).
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A second factor that waits to be confirmed.
 pub struct Enrolled {
@@ -114,8 +115,8 @@ impl Auth {
         tx.audit(verify::now(), subject, "second_factor.enroll", subject).await?;
         tx.commit().await?;
         let secret = totp::base32(&secret);
-        let uri =
-            format!("otpauth://totp/{}?secret={secret}&issuer={}", escaped(subject), escaped(&self.tokens.issuer));
+        let [label, issuer] = [subject, &*self.tokens.issuer].map(|text| utf8_percent_encode(text, UNRESERVED));
+        let uri = format!("otpauth://totp/{label}?secret={secret}&issuer={issuer}");
         Ok(Enrolled { secret, uri })
     }
 
@@ -169,21 +170,9 @@ fn encrypted_name(subject: &str) -> String {
 }
 
 fn check_length(password: &str) -> Result<(), Denial> {
-    if PASSWORD.contains(&password.len()) {
+    if password::LENGTH.contains(&password.len()) {
         Ok(())
     } else {
         Err(Denial::Field("new_password", "must have 8 to 1024 bytes"))
     }
-}
-
-/// As a part of an address: what has a meaning there, percent-encoded (RFC 3986, 2.3).
-fn escaped(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut escaped, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.extend(["%", &format!("{byte:02X}")]);
-        }
-        escaped
-    })
 }

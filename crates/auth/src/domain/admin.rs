@@ -11,7 +11,6 @@ use super::{
     encryption_key::EncryptionError,
     issue::{self, Limits},
     key_rotation::{self, KeyRotationError},
-    login::MAX_PASSWORD,
     password::{self, Overloaded},
     revocation,
 };
@@ -29,9 +28,6 @@ mod sessions;
 pub use api_keys::ApiKeyOrder;
 pub use lifecycle::LONGEST_OVERLAP;
 pub use once::Once;
-
-/// The shortest password that is accepted (NIST SP 800-63B, section 5.1.1).
-const MIN_PASSWORD: usize = 8;
 
 /// The shortest client secret that is accepted.
 const MIN_CLIENT_SECRET: usize = 32;
@@ -114,10 +110,10 @@ pub enum AdminError {
         bytes: usize,
     },
     /// Guessed too easily.
-    #[error("the password must have at least {MIN_PASSWORD} characters")]
+    #[error("the password must have at least {} bytes", password::LENGTH.start())]
     PasswordTooShort,
     /// Nobody could log in with it.
-    #[error("the password must have at most {MAX_PASSWORD} bytes")]
+    #[error("the password must have at most {} bytes", password::LENGTH.end())]
     PasswordTooLong,
     /// The password could not be hashed.
     #[error(transparent)]
@@ -351,10 +347,10 @@ fn hash_password(password: &str) -> Result<String, AdminError> {
 }
 
 fn check_length(password: &str) -> Result<(), AdminError> {
-    if password.len() > MAX_PASSWORD {
+    if password.len() > *password::LENGTH.end() {
         return Err(AdminError::PasswordTooLong);
     }
-    if password.len() < MIN_PASSWORD {
+    if password.len() < *password::LENGTH.start() {
         return Err(AdminError::PasswordTooShort);
     }
     Ok(())

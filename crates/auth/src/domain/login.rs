@@ -10,15 +10,13 @@ use super::{
     client::ClientCredential,
     denial::Denial,
     issue::{self, Limits, SignedToken},
+    password,
     scope::Scope,
 };
 use crate::store::{
     families::Family,
     principals::{Principal, Standing, is_name},
 };
-
-/// The longest password, in bytes: hashing must not be fed by the megabyte.
-pub(super) const MAX_PASSWORD: usize = 1024;
 
 /// How somebody proves who they are.
 pub enum Credential {
@@ -91,7 +89,7 @@ impl Auth {
     pub(super) async fn prove(&self, proof: PersonProof, address: IpAddr) -> Result<Proven, Denial> {
         let PersonProof { name, password, totp_code } = proof;
         // Nobody has such a name or password, so nothing needs to be counted or remembered for it.
-        if !is_name(&name) || password.len() > MAX_PASSWORD {
+        if !is_name(&name) || password.len() > *password::LENGTH.end() {
             return Err(Denial::Credential);
         }
         self.throttled(&name, address, async {

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
+    ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError},
     thread::available_parallelism,
 };
@@ -11,6 +12,9 @@ use std::{
 use accord_runtime::fair_share::{FairShare, Held, Holder, network_of};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash};
 use tokio::sync::Semaphore;
+
+/// How many bytes a password has: the fewest by NIST SP 800-63B, section 5.1.1; the most since hashing must not be fed by the megabyte.
+pub(super) const LENGTH: RangeInclusive<usize> = 8..=1024;
 
 /// Memory in KiB, passes and lanes (OWASP, Password Storage Cheat Sheet).
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);

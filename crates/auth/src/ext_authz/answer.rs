@@ -3,6 +3,7 @@
 use accord_runtime::fault;
 use accord_token::{Kind, PASSPORT_HEADER};
 use http::{StatusCode, header};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -15,6 +16,9 @@ const TENANT: &str = "x-accord-tenant";
 
 /// Why a request was refused, by its stable reason.
 pub(super) const REASON: &str = "x-accord-reason";
+
+/// What is not visible ASCII, and `%` itself (RFC 3986, 2.1).
+const NOT_VISIBLE: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// What callers may not say themselves, or what is nobody's business further inward.
 const REMOVED: [&str; 10] = [
@@ -108,16 +112,9 @@ fn http_status(code: Code) -> StatusCode {
     }
 }
 
-/// A name as a header's value: what is not visible ASCII, and `%` itself, percent-encoded (RFC 3986, 2.1).
+/// A name as a header's value.
 fn escaped(name: &str) -> String {
-    name.bytes().fold(String::with_capacity(name.len()), |mut text, byte| {
-        if byte.is_ascii_graphic() && byte != b'%' {
-            text.push(char::from(byte));
-        } else {
-            text.extend(["%", &format!("{byte:02X}")]);
-        }
-        text
-    })
+    utf8_percent_encode(name, NOT_VISIBLE).to_string()
 }
 
 #[cfg(test)]
