@@ -13,6 +13,16 @@ use prost_protovalidate::types::MessageConstraintsExt;
 use prost_protovalidate::{Error, Validator};
 use prost_reflect::{DynamicMessage, Kind, MessageDescriptor};
 
+// Not called from here: they bring the executable that .cargo/protoc runs.
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+use protoc_bin_vendored_linux_aarch_64 as _;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+use protoc_bin_vendored_linux_x86_64 as _;
+#[cfg(all(target_os = "macos", target_arch = "aarch64"))]
+use protoc_bin_vendored_macos_aarch_64 as _;
+#[cfg(all(target_os = "macos", target_arch = "x86_64"))]
+use protoc_bin_vendored_macos_x86_64 as _;
+
 /// Most violations that one refusal names.
 const NAMED: usize = 32;
 
