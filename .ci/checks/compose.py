@@ -1,0 +1,46 @@
+"""The compose file against the binaries, their images and the configuration that it mounts."""
+
+import json
+import pathlib
+
+import yaml
+
+from .findings import BINARIES, ports_of, seconds
+from .pods import MARGIN_SECONDS, config_files
+
+
+def check(check, path):
+    compose = yaml.safe_load(path.read_text())
+    for name in BINARIES:
+        service = compose["services"].get(f"accord-{name}")
+        place = f"{path} accord-{name}"
+        if not check.expect(service, f"{place}: is missing"):
+            continue
+        check.expect(service["build"]["target"] == name, f"{place}: builds {service['build']['target']}")
+        mounts = mounted_here(service, path.parent)
+        files = config_files(check, place, name, image_arguments(path.parent / "Dockerfile", name))
+        missing = [str(file) for file in files if not mounts.get(file, path.parent / "nothing").is_file()]
+        if not check.expect(not missing, f"{place}: the image starts with {missing}, not mounted or not there"):
+            continue
+        texts = {file.name: mounts[file].read_text() for file in files}
+        config = check.effective(place, name, texts, dict(service.get("environment", {})))
+        given = seconds(str(service["stop_grace_period"]))
+        needed = seconds(config["grace"]) + MARGIN_SECONDS if config else 0
+        check.expect(given >= needed, f"{place}: is killed after {given} s, but may need {needed} s to end")
+        for published in service.get("ports", ()) if config else ():
+            inside, ports = int(published.rpartition(":")[2]), ports_of(config)
+            check.expect(inside in ports.values(), f"{place}: publishes {inside}, where nothing listens")
+            check.expect(inside != ports.get("internal"), f"{place}: publishes {inside}, which is for workloads alone")
+
+
+def image_arguments(dockerfile, name):
+    """What the image of a binary starts it with."""
+    stage = dockerfile.read_text().partition(f" AS {name}\n")[2].partition("\nFROM ")[0]
+    commands = [line.removeprefix("CMD ") for line in stage.splitlines() if line.startswith("CMD ")]
+    return json.loads(commands[-1]) if commands else []
+
+
+def mounted_here(service, directory):
+    """What a service's volumes show, by where it is in the container."""
+    parts = [volume.split(":") for volume in service["volumes"]]
+    return {pathlib.PurePosixPath(target): directory / source for source, target, *_ in parts}
