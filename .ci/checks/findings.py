@@ -20,19 +20,26 @@ UPSTREAMS = "upstreams.toml"
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "min": 60}
 
 
-class Check:
-    """Where findings gather, and what answers for the binaries."""
+class Findings:
+    """Where what is wrong gathers."""
 
-    def __init__(self, binaries, descriptors):
-        self.binaries = pathlib.Path(binaries)
-        # Of the upstream `echo`, in the place of its server reflection.
-        self.descriptors = descriptors
+    def __init__(self):
         self.findings = []
 
     def expect(self, truth, finding):
         if not truth:
             self.findings.append(finding)
         return truth
+
+
+class Check(Findings):
+    """Findings, and what answers for the binaries."""
+
+    def __init__(self, binaries, descriptors):
+        super().__init__()
+        self.binaries = pathlib.Path(binaries)
+        # Of the upstream `echo`, in the place of its server reflection.
+        self.descriptors = descriptors
 
     def run(self, name, *arguments, environment=None):
         command = [self.binaries / f"accord-{name}", *arguments]
