@@ -1,6 +1,6 @@
 """What a check works on: the objects of a set of manifests, the binaries, and what was found to be wrong."""
 
-import functools
+import json
 import os
 import pathlib
 import subprocess
@@ -47,15 +47,23 @@ class Check(Findings):
 
     def effective(self, place, name, texts, environment=None):
         """What a binary makes of files, given by name and text, and of variables; None if it refuses them."""
-        with tempfile.TemporaryDirectory() as directory:
-            flags = written(texts, pathlib.Path(directory))
-            printed = self.run(name, "config", "print", *flags, environment=environment)
+        printed = once(self.printed, name, texts, environment or {})
         if not self.expect(printed.returncode == 0, f"{place}: accord-{name} refuses it: {printed.stderr.strip()}"):
             return None
         return tomllib.loads(printed.stdout)
 
+    def printed(self, name, texts, environment):
+        with tempfile.TemporaryDirectory() as directory:
+            flags = written(texts, pathlib.Path(directory))
+            return self.run(name, "config", "print", *flags, environment=environment)
+
     def serviceable(self, place, name, texts, environment, files):
         """Whether a binary would serve with these files, all that its directories hold, and secrets made here: its `check`."""
+        checked = once(self.checked, name, texts, environment, files)
+        said = (checked.stdout + checked.stderr).strip()
+        self.expect(checked.returncode == 0, f"{place}: accord-{name} check: {said}")
+
+    def checked(self, name, texts, environment, files):
         with tempfile.TemporaryDirectory() as directory:
             directory = pathlib.Path(directory)
             made_secrets.write(directory)
@@ -63,9 +71,22 @@ class Check(Findings):
                 (directory / file).write_text(there_to_here(text, directory))
             here = {key: there_to_here(value, directory) for key, value in environment.items()}
             flags = written({file: there_to_here(text, directory) for file, text in texts.items()}, directory)
-            checked = self.run(name, "check", *flags, *self.upstreams(name, texts), environment=here)
-        said = (checked.stdout + checked.stderr).strip()
-        self.expect(checked.returncode == 0, f"{place}: accord-{name} check: {said}")
+            return self.run(name, "check", *flags, *self.upstreams(name, texts), environment=here)
+
+    def prepared(self, preparations, texts):
+        """What each of them said against it."""
+        with tempfile.TemporaryDirectory() as directory:
+            directory = pathlib.Path(directory)
+            written(texts, directory)
+            environment = {"ACCORD_AUTH__STORE__URL": f"sqlite://{directory}/store.db"}
+            errors = []
+            for name, image, arguments in preparations:
+                program = image.rpartition("/")[2].partition(":")[0].removeprefix("accord-")
+                here = [there_to_here(argument, directory) for argument in arguments]
+                # Secrets that a flag names are made by the command, as a person would.
+                run = self.run(program, *here, environment=environment)
+                errors.append((name, run.returncode and run.stderr.strip()))
+            return errors
 
     def upstreams(self, name, texts):
         """A gateway is told what its upstream's reflection would tell; one that has no upstream is given one."""
@@ -74,9 +95,19 @@ class Check(Findings):
         has_upstream = "upstream" in tomllib.loads(texts[UPSTREAMS])
         return [*([] if has_upstream else ["--upstream", "echo=http://127.0.0.1:1"]), "--descriptors", f"echo={self.descriptors}"]
 
-    @functools.cache
     def version(self, name):
-        return self.run(name, "--version").stdout.split()[-1]
+        return once(self.run, name, "--version").stdout.split()[-1]
+
+
+# What a binary said to a question; many sets of manifests ask the same.
+ANSWERS = {}
+
+
+def once(ask, *question):
+    key = (ask.__func__, json.dumps(question, sort_keys=True))
+    if key not in ANSWERS:
+        ANSWERS[key] = ask(*question)
+    return ANSWERS[key]
 
 
 def written(texts, directory):

@@ -1,9 +1,8 @@
 """Each pod against its binary: arguments, files, variables, ports, probes, the end, what it may do to its node."""
 
 import pathlib
-import tempfile
 
-from .findings import CALLERS, UPSTREAMS, config_maps, flatten, ports_of, seconds, there_to_here, variables
+from .findings import CALLERS, UPSTREAMS, config_maps, flatten, once, ports_of, seconds, variables
 
 # What a binary may need beside the pre-stop pause and its own grace: to send its last figures, and to end blocking work.
 MARGIN_SECONDS = 5
@@ -128,13 +127,6 @@ def check_images(check, name, place, pod):
 
 def check_preparations(check, place, pod, texts):
     """Runs what the pod runs before its binary, with its arguments, on a store and secrets of our own."""
-    with tempfile.TemporaryDirectory() as directory:
-        directory = pathlib.Path(directory)
-        for file, text in texts.items():
-            (directory / file).write_text(text)
-        environment = {"ACCORD_AUTH__STORE__URL": f"sqlite://{directory}/store.db"}
-        for container in pod.get("initContainers", ()):
-            arguments = [there_to_here(argument, directory) for argument in container["args"]]
-            program = container["image"].rpartition("/")[2].partition(":")[0].removeprefix("accord-")
-            run = check.run(program, *arguments, environment=environment)
-            check.expect(run.returncode == 0, f"{place}: {container['name']} fails: {run.stderr.strip()}")
+    preparations = [(it["name"], it["image"], it["args"]) for it in pod.get("initContainers", ())]
+    for name, error in once(check.prepared, preparations, texts):
+        check.expect(not error, f"{place}: {name} fails: {error}")
