@@ -64,6 +64,22 @@ async fn authlib_and_requests_oauthlib_get_refresh_introspect_and_revoke_tokens(
 }
 
 #[tokio::test]
+async fn authlib_gets_a_token_with_each_key_and_none_with_an_assertion_that_was_used() -> Result<()> {
+    let (fabric, url) = with_oauth().await?;
+    let (python, directory) = (tool("ACCORD_TEST_PYTHON")?, fabric.directory().display().to_string());
+    let script = workspace().join("tests/clients/oauth/private_key_jwt.py").display().to_string();
+    output(&python, &[&script, "--directory", &directory]).await?;
+    let keys = file(&fabric, "keys.jwks");
+    fabric.manage(&["client", "add", "mill", "--role", "catalog-reader", "--jwks", &keys]).await?;
+    let flags = [&*script, "--directory", &directory, "--auth", &url, "--client-id", "mill"];
+    let seen: Value = serde_json::from_str(&output(&python, &flags).await?)?;
+    for key in ["ed25519", "p256"] {
+        assert_eq!(seen[key], json!({"token_type": "Bearer", "again": "invalid_client"}), "{key}");
+    }
+    fabric.stop().await
+}
+
+#[tokio::test]
 async fn jose_verifies_a_token_with_the_published_keys() -> Result<()> {
     let (fabric, url) = with_oauth().await?;
     let token = fabric.token(EDITOR).await?;

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use accord_runtime::{health::Health, probe, shutdown::Shutdown};
-use accord_token::verify;
+use accord_token::{claims::LEEWAY, verify};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::{
@@ -79,6 +79,8 @@ async fn purge_expired(auth: &Auth) -> Result<(), StoreError> {
     let now = verify::now();
     auth.store.destroy_retired_keys(now).await?;
     auth.store.purge_admin_requests(now - ONCE).await?;
+    // An assertion is accepted until its end by the slowest clock.
+    auth.store.purge_client_keys(now - 2 * i64::try_from(LEEWAY.as_secs()).unwrap_or(0)).await?;
     // Kept for an hour after their end: verifiers' clocks may lag.
     auth.store.purge_expired(now - 3600).await
 }

@@ -28,11 +28,11 @@ use axum::{
 use http::{HeaderValue, header};
 use serde_json::Value;
 
-use crate::domain::auth::Auth;
+use crate::domain::auth::{Auth, TOKEN_PATH};
 use problem::Problem;
 
 /// Tokens for credentials (RFC 6749, RFC 8693).
-const TOKEN: &str = "/oauth2/token";
+const TOKEN: &str = TOKEN_PATH;
 /// What a token says (RFC 7662).
 const INTROSPECT: &str = "/oauth2/introspect";
 /// Ends a token (RFC 7009).

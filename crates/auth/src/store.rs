@@ -20,6 +20,7 @@ pub(crate) use accord_store::within;
 pub mod schema;
 pub mod principals;
 pub mod api_keys;
+pub mod client_keys;
 pub(crate) mod families;
 pub(crate) mod requests;
 mod accounts;

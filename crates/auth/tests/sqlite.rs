@@ -12,7 +12,10 @@ use std::{
 
 use accord_auth::{secret_file, store::Store};
 use sqlx::{Connection, Executor};
-use suite::{Database, admin};
+use suite::{
+    Database, admin,
+    forge::{Forge, key_set},
+};
 
 fn database() -> Ready<Database> {
     let directory = tempfile::tempdir().unwrap();
@@ -236,6 +239,39 @@ fn client_show_tells_how_many_secrets_are_valid() {
     let rotated = said("client rotate cache --secret-file next.secret");
     assert!(rotated.contains("the earlier one is valid until 2"), "{rotated}");
     assert!(said("client show cache").contains("secrets  2; the earlier one is valid until 2"));
+}
+
+#[test]
+fn client_keys_are_added_shown_rotated_and_removed() {
+    let database = database().into_inner();
+    let write =
+        |name: &str, keys: &[&Forge]| std::fs::write(database.directory.path().join(name), key_set(keys)).unwrap();
+    let (first, second) = (Forge::ed25519("first"), Forge::p256("second"));
+    write("first.jwks", &[&first]);
+    write("both.jwks", &[&first, &second]);
+    write("second.jwks", &[&second]);
+    succeeds("client add mill --jwks first.jwks", &database);
+    let shown = printed("client show mill", &database);
+    assert!(shown.ends_with("roles    none\nkey      EdDSA first\n"), "{shown}");
+    succeeds("client add mill --jwks both.jwks --if-absent --rotate", &database);
+    assert!(printed("client show mill", &database).ends_with("key      EdDSA first\nkey      ES256 second\n"));
+    succeeds("client rotate mill --jwks second.jwks", &database);
+    assert!(printed("client show mill", &database).contains("key      EdDSA first; valid until 2"));
+    succeeds("client remove-key mill first", &database);
+    assert!(printed("client show mill", &database).ends_with("roles    none\nkey      ES256 second\n"));
+    fails("client remove-key mill first", &database, "has no key `first`; `accord-auth client show` names");
+}
+
+#[test]
+fn client_add_with_a_private_key_in_the_set_names_the_file_and_prints_nothing_of_it() {
+    let database = database().into_inner();
+    let mut key = Forge::ed25519("first");
+    key.jwk["d"] = "c2VjcmV0".into();
+    std::fs::write(database.directory.path().join("mill.jwks"), key_set(&[&key])).unwrap();
+    fails("client add mill --jwks mill.jwks", &database, "mill.jwks");
+    fails("client add mill --jwks mill.jwks", &database, "there is a private key or a secret in it");
+    let done = run("client add mill --jwks mill.jwks", &database);
+    assert!(!String::from_utf8_lossy(&done.stderr).contains("c2VjcmV0"), "{done:?}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub(crate) mod admin;
 pub(crate) mod admin_service;
 pub(crate) mod api_keys;
 pub(crate) mod backup;
+pub(crate) mod client_keys;
 pub(crate) mod exchange;
 pub(crate) mod ext_authz;
 pub(crate) mod key_rotation;
@@ -14,6 +15,7 @@ pub(crate) mod oauth;
 pub(crate) mod revocation;
 pub(crate) mod verifier;
 
+pub(crate) mod forge;
 pub(crate) mod http;
 pub(crate) mod proxy;
 mod list;

@@ -7,7 +7,8 @@
 //! knows no gRPC. Membership in the mesh, which feeds it keys and revocations, is `accord-mesh`.
 //!
 //! Invariants:
-//! - Nothing a token says is looked at before its signature has been checked.
+//! - Nothing a token says is looked at before its signature has been checked, but in whose name a foreign one comes, by which
+//!   its keys are found.
 //! - A remembered signature spares the arithmetic only; expiry and revocation are checked on every use.
 
 #![warn(unreachable_pub)]
@@ -20,6 +21,7 @@ pub mod refusal;
 pub mod sign;
 pub mod snapshot;
 pub mod verify;
+pub mod foreign;
 
 pub use claims::{Actor, Claims, Kind, Type};
 pub use keys::{Algorithm, KeySet, PublicKey, SigningKey};

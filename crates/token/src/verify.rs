@@ -56,11 +56,7 @@ pub fn signed(token: &str, token_type: Type, keys: &KeySet) -> Result<Verified, 
     if token.len() > LONGEST {
         return Err(InvalidTokenReason::TooLong);
     }
-    let (message, signature) = token.rsplit_once('.').ok_or(InvalidTokenReason::Segments)?;
-    let (header, payload) = message.split_once('.').ok_or(InvalidTokenReason::Segments)?;
-    if payload.contains('.') {
-        return Err(InvalidTokenReason::Segments);
-    }
+    let (message, [header, payload, signature]) = segments(token)?;
     let [header, payload, signature] = [decode(header)?, decode(payload)?, decode(signature)?];
     let header: Header = json::read(&header).map_err(|_| InvalidTokenReason::Header)?;
     if header.typ != token_type.name() {
@@ -138,12 +134,19 @@ fn times(claims: &Claims, token_type: Type, now: i64) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn seconds(duration: std::time::Duration) -> i64 {
+/// What is signed, and the three segments.
+pub(crate) fn segments(token: &str) -> Result<(&str, [&str; 3]), InvalidTokenReason> {
+    let (message, signature) = token.rsplit_once('.').ok_or(InvalidTokenReason::Segments)?;
+    let (header, payload) = message.split_once('.').ok_or(InvalidTokenReason::Segments)?;
+    if payload.contains('.') { Err(InvalidTokenReason::Segments) } else { Ok((message, [header, payload, signature])) }
+}
+
+pub(crate) fn seconds(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The engine refuses padding and non-zero trailing bits, so every token has one spelling.
-fn decode(segment: &str) -> Result<Vec<u8>, InvalidTokenReason> {
+pub(crate) fn decode(segment: &str) -> Result<Vec<u8>, InvalidTokenReason> {
     URL_SAFE_NO_PAD.decode(segment).map_err(|_| InvalidTokenReason::Encoding)
 }
 

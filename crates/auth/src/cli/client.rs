@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use accord_runtime::output::print;
-use accord_token::Kind;
+use accord_runtime::{file::read_text, output::print};
+use accord_token::{Kind, foreign::JwkSet};
 use anyhow::{Context as _, ensure};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 use super::{
     ACTOR, Context,
@@ -16,12 +16,15 @@ use super::{
 };
 use crate::{
     domain::{
-        admin::{Admin, AdminError, LONGEST_OVERLAP, SecretError},
+        admin::{Admin, AdminError, LONGEST_OVERLAP, SecretError, read_client_keys},
         encryption_key::generate_secret,
     },
     secret_file,
     store::principals::{Principal, Which},
 };
+
+/// Sets of eight keys are a few kilobytes.
+const LONGEST_SET: u64 = 64 * 1024;
 
 /// How long the earlier secret stays valid where nothing else is said.
 pub(super) const OVERLAP: &str = "24h";
@@ -29,21 +32,40 @@ pub(super) const OVERLAP: &str = "24h";
 /// Commands about programs that log in.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
-    /// Add a program. Its secret is read from the file, or made and written there.
+    /// Add a program. Its secret is read from the file, or made and written there; or it has keys, which sign what it logs in with.
     Add(Add),
-    /// Give a program another secret, read from the file or made and written there; the earlier one stays valid for a while.
+    /// Give a program another secret, read from the file or made and written there, or other keys; the earlier ones stay valid for a
+    /// while.
     Rotate {
         /// Its id.
         id: String,
-        /// Where the new secret is, or is written.
-        #[arg(long, value_name = "FILE")]
-        secret_file: PathBuf,
-        /// How long the earlier secret stays valid; at most 30days. 0s ends it at once.
+        #[command(flatten)]
+        proof: Proof,
+        /// How long the earlier secret or keys stay valid; at most 30days. 0s ends them at once.
         #[arg(long, default_value = OVERLAP, value_parser = overlap)]
         overlap: Duration,
     },
+    /// Take a key of a program away at once; `show` names them.
+    RemoveKey {
+        /// The program's id.
+        id: String,
+        /// The key's `kid`.
+        kid: String,
+    },
     #[command(flatten)]
     Lifecycle(LifecycleCommand),
+}
+
+/// How a program proves who it is.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("proof").required(true)))]
+pub struct Proof {
+    /// Where its secret is, or is written.
+    #[arg(long, value_name = "FILE", group = "proof")]
+    secret_file: Option<PathBuf>,
+    /// A JWK set with its public keys, Ed25519 or P-256, up to 8; it logs in with assertions that they sign.
+    #[arg(long, value_name = "FILE", group = "proof")]
+    jwks: Option<PathBuf>,
 }
 
 /// What is said of a program that is added.
@@ -57,13 +79,12 @@ pub struct Add {
     /// A role; may be given again.
     #[arg(long)]
     role: Vec<String>,
-    /// Where its secret is.
-    #[arg(long, value_name = "FILE")]
-    secret_file: PathBuf,
+    #[command(flatten)]
+    proof: Proof,
     /// Leave it as it is where it exists.
     #[arg(long)]
     if_absent: bool,
-    /// Where it exists with another secret, give it the one in the file, as `client rotate` does.
+    /// Where it exists with another secret or other keys, give it those in the file, as `client rotate` does.
     #[arg(long, requires = "if_absent")]
     rotate: bool,
 }
@@ -72,9 +93,20 @@ impl ClientCommand {
     pub(super) async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
         match self {
             Self::Add(add) => add.run(context).await,
-            Self::Rotate { id, secret_file, overlap } => {
+            Self::Rotate { id, proof, overlap } => {
                 let store = context.existing_store().await?;
-                rotate(&Admin::new(&store, ACTOR), &id, &secret_file, overlap).await
+                let admin = Admin::new(&store, ACTOR);
+                match proof.read()? {
+                    ReadProof::Secret(file) => rotate(&admin, &id, &file, overlap).await,
+                    ReadProof::Keys(keys) => rotate_keys(&admin, &id, &keys, overlap).await,
+                }
+            }
+            Self::RemoveKey { id, kid } => {
+                let store = context.existing_store().await?;
+                Admin::new(&store, ACTOR).remove_client_key(&id, &kid).await?;
+                print(format_args!(
+                    "removed the key `{kid}` of `{id}`; what was issued for it goes on until it expires or is revoked\n"
+                ))
             }
             Self::Lifecycle(command) => command.run(Which::Clients, context).await,
         }
@@ -83,11 +115,18 @@ impl ClientCommand {
 
 impl Add {
     async fn run(self, context: &Context<'_>) -> anyhow::Result<()> {
-        let Self { id, tenant, role, secret_file, if_absent, rotate } = self;
+        let Self { id, tenant, role, proof, if_absent, rotate } = self;
+        let proof = proof.read()?;
         context.warn_of_unknown_roles(&role)?;
         let (store, place) = context.named_store().await?;
         let principal = Principal::new(id, Kind::Service, tenant, role);
         let admin = Admin::new(&store, ACTOR);
+        let secret_file = match proof {
+            ReadProof::Secret(file) => file,
+            ReadProof::Keys(keys) => {
+                return add_with_keys(&admin, &principal, &keys, (if_absent, rotate), &place).await;
+            }
+        };
         match admin.add_client(&principal, || secret(&secret_file)).await {
             Err(AdminError::Exists(id)) => exists(&admin, &id, &secret_file, (if_absent, rotate)).await,
             added => {
@@ -97,6 +136,54 @@ impl Add {
             }
         }
     }
+}
+
+/// A proof whose keys were read.
+enum ReadProof {
+    Secret(PathBuf),
+    Keys(JwkSet),
+}
+
+impl Proof {
+    fn read(self) -> anyhow::Result<ReadProof> {
+        let Self { secret_file, jwks } = self;
+        if let Some(file) = jwks {
+            let text = read_text(&file, LONGEST_SET).with_context(|| format!("{} can't be read", file.display()))?;
+            let keys =
+                read_client_keys(text.as_bytes()).with_context(|| format!("of the keys in {}", file.display()))?;
+            return Ok(ReadProof::Keys(keys));
+        }
+        secret_file.map(ReadProof::Secret).context("one of --secret-file and --jwks is needed")
+    }
+}
+
+async fn add_with_keys(
+    admin: &Admin<'_>,
+    principal: &Principal,
+    keys: &JwkSet,
+    (if_absent, rotates): (bool, bool),
+    place: &str,
+) -> anyhow::Result<()> {
+    match admin.add_client_with_keys(principal, keys).await {
+        Err(AdminError::Exists(id)) => {
+            ensure!(if_absent, "the client `{id}` exists; use --if-absent to leave it as it is");
+            if rotates {
+                return rotate_keys(admin, &id, keys, overlap(OVERLAP).map_err(anyhow::Error::msg)?).await;
+            }
+            print(format_args!("the client `{id}` exists, and is left as it is\n"))
+        }
+        added => {
+            added.context("the client is not added")?;
+            let (id, count) = (&principal.subject, keys.iter().count());
+            print(format_args!("added the client `{id}` in {place}; it has {count} keys\n"))
+        }
+    }
+}
+
+async fn rotate_keys(admin: &Admin<'_>, id: &str, keys: &JwkSet, overlap: Duration) -> anyhow::Result<()> {
+    let until = admin.rotate_client_keys(id, keys, overlap).await;
+    let until = moment(until.with_context(|| format!("the client `{id}` keeps its keys"))?);
+    print(format_args!("the client `{id}` has these keys; its earlier ones are valid until {until}\n"))
 }
 
 pub(super) fn overlap(text: &str) -> Result<Duration, String> {

@@ -11,6 +11,7 @@ use crate::{
     domain::admin::Admin,
     store::{
         Store,
+        client_keys::ClientKey,
         principals::{Client, Principal, Standing, Which},
     },
 };
@@ -59,7 +60,8 @@ impl LifecycleCommand {
             Self::List => Ok(()),
             Self::Show { .. } => {
                 let principal = admin.principal(&name).await?;
-                print(shown(&principal, store.client(&name).await?.as_ref()))
+                let client = store.client(&name).await?;
+                print(shown(&principal, client.as_ref()) + &keys(&admin.client_keys(&name).await?))
             }
             Self::Disable { .. } => {
                 admin.disable(&name).await?;
@@ -100,11 +102,22 @@ fn shown(principal: &Principal, client: Option<&Client>) -> String {
     let or_none = |text: &str| if text.is_empty() { "none".to_owned() } else { text.to_owned() };
     let (tenant, roles) = (or_none(tenant), or_none(&roles.join(", ")));
     let secrets = client.map(|client| match client.earlier_until(verify::now()) {
+        _ if client.secret_hash.is_empty() => String::new(),
         Some(until) => format!("secrets  2; the earlier one is valid until {}\n", moment(until)),
         None => "secrets  1\n".to_owned(),
     });
     let (kind, state, secrets) = (kind(principal), standing(principal), secrets.unwrap_or_default());
     format!("name     {subject}\nkind     {kind}\nstate    {state}\ntenant   {tenant}\nroles    {roles}\n{secrets}")
+}
+
+fn keys(keys: &[ClientKey]) -> String {
+    let line = |key: &ClientKey| {
+        let (algorithm, kid) = (key.jwk.algorithm.name(), &key.jwk.kid);
+        let ends =
+            if key.expires_at == 0 { String::new() } else { format!("; valid until {}", moment(key.expires_at)) };
+        format!("key      {algorithm} {kid}{ends}\n")
+    };
+    keys.iter().map(line).collect()
 }
 
 fn kind(principal: &Principal) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use accord_token::{PublicKey, Type, verify};
+use accord_token::{PublicKey, Type, foreign::JwkError, verify};
 
 use super::{
     auth::Auth,
@@ -20,12 +20,14 @@ use crate::store::{
 };
 
 mod api_keys;
+mod client_keys;
 mod lifecycle;
 mod once;
 mod recovery;
 mod sessions;
 
 pub use api_keys::ApiKeyOrder;
+pub use client_keys::{MAX_CLIENT_KEYS, read_client_keys};
 pub use lifecycle::LONGEST_OVERLAP;
 pub use once::Once;
 
@@ -59,6 +61,28 @@ pub enum AdminError {
     /// There is no such API key.
     #[error("`{0}` is no API key; name its public part, `ak_` and 16 digits, as `accord-auth api-key list` does")]
     UnknownApiKey(String),
+    /// Keys that no client can have.
+    #[error(
+        "the client's keys can't be used: {0}; give a JWK set with up to {MAX_CLIENT_KEYS} public keys, each Ed25519 or P-256"
+    )]
+    ClientKeys(JwkError),
+    /// A set without a key.
+    #[error("there is no key in the JWK set; a client needs one to log in with")]
+    NoClientKey,
+    /// RSA.
+    #[error("a client's keys must be Ed25519 or P-256: RSA is accepted of issuers alone")]
+    ClientKeyAlgorithm,
+    /// Two keys of one name.
+    #[error("the client has another key of the name `{0}`; give the new key another `kid`")]
+    ClientKeyName(String),
+    /// There is no such key.
+    #[error("`{id}` has no key `{kid}`; `accord-auth client show` names those that it has")]
+    UnknownClientKey {
+        /// Whose.
+        id: String,
+        /// Which.
+        kid: String,
+    },
     /// Nobody could show it in one line.
     #[error("a note must have at most 256 bytes, and no control characters")]
     Note,
@@ -222,17 +246,21 @@ impl<'a> Admin<'a> {
     ) -> Result<(), AdminError> {
         let id = &principal.subject;
         validate(principal)?;
+        let mut tx = self.begin_client(principal).await?;
+        let secret = checked_secret(secret()?)?;
+        tx.add_client(id, id, &hash_client_secret(&secret)).await?;
+        self.audit_and_commit(tx, "client.add", id).await
+    }
+
+    /// Adds the principal of a client.
+    async fn begin_client(&self, principal: &Principal) -> Result<Transaction, AdminError> {
+        let id = &principal.subject;
         // Begun before anything is read, so that of two replicas that add it at once the second one finds it.
         let mut tx = self.begin().await?;
         if self.store.client(id).await?.is_some() {
             return Err(AdminError::Exists(id.clone()));
         }
-        if !tx.add_principal(principal, "").await? {
-            return Err(AdminError::NoClient(id.clone()));
-        }
-        let secret = checked_secret(secret()?)?;
-        tx.add_client(id, id, &hash_client_secret(&secret)).await?;
-        self.audit_and_commit(tx, "client.add", id).await
+        if tx.add_principal(principal, "").await? { Ok(tx) } else { Err(AdminError::NoClient(id.clone())) }
     }
 
     /// Gives a role. Tokens that do not show it yet are revoked.

@@ -25,6 +25,9 @@ use crate::{
 /// megabytes.
 pub(crate) const SIGNATURES: u64 = 10_000;
 
+/// Where OAuth's clients get tokens; assertions name it as their audience.
+pub(crate) const TOKEN_PATH: &str = "/oauth2/token";
+
 /// Everything that operations need.
 pub struct Auth {
     /// What must last.
@@ -85,6 +88,17 @@ impl Auth {
             AccessQuestion { permission, method, protocol: "http", now: verify::now(), ..AccessQuestion::default() };
         let decision = self.decided_for(&self.policies.get(), client, &question);
         if decision.allowed { Ok(()) } else { Err(Refusal::PermissionMissing) }
+    }
+
+    /// Where callers reach this path.
+    pub(crate) fn url(&self, path: &str) -> String {
+        let base = self.oauth.url.as_ref().unwrap_or(&self.tokens.issuer);
+        format!("{}{path}", base.trim_end_matches('/'))
+    }
+
+    /// The audience that assertions of clients may have beside the issuer.
+    pub(super) fn token_endpoint(&self) -> String {
+        self.url(TOKEN_PATH)
     }
 
     fn verify(&self, token: &str, token_type: Type, audience: &str, state: &AuthState) -> Result<Verified, Refusal> {

@@ -1,6 +1,9 @@
 //! Programs that prove who they are with a credential of their own: clients, as OAuth names them (RFC 6749, section 2.3).
 
-use accord_token::verify;
+use accord_token::{
+    foreign::{ForeignClaims, ForeignExpected, ForeignType, Unverified},
+    verify,
+};
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
     digest::{SHA256, digest},
@@ -8,7 +11,7 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use super::{auth::Auth, denial::Denial};
-use crate::store::principals::Principal;
+use crate::store::{client_keys::AssertionUse, principals::Principal};
 
 /// Characters of a refused client's id that are logged: those of a name, and too few of a secret.
 const LOGGED_ID: usize = 24;
@@ -22,13 +25,22 @@ pub enum ClientCredential {
         /// The secret.
         secret: String,
     },
+    /// With a JWT that its private key signed (RFC 7523; `OpenID` Connect Core, section 9).
+    Assertion {
+        /// The client's id, where it names itself beside the assertion.
+        id: Option<String>,
+        /// The JWT.
+        assertion: String,
+    },
 }
 
 impl Auth {
     /// The client that shows this credential.
     pub async fn client(&self, credential: &ClientCredential) -> Result<Principal, Denial> {
-        let ClientCredential::Secret { id, secret } = credential;
-        self.client_with_secret(id, secret).await
+        match credential {
+            ClientCredential::Secret { id, secret } => self.client_with_secret(id, secret).await,
+            ClientCredential::Assertion { id, assertion } => self.client_with_assertion(id.as_deref(), assertion).await,
+        }
     }
 
     /// Client secrets have 256 random bits: nobody guesses them, so nobody can lock a client out by failing for it.
@@ -39,7 +51,54 @@ impl Auth {
         if !client.hashes(verify::now()).any(is) {
             return Err(self.refuse_client(id, "the secret is wrong"));
         }
-        self.active(&client.subject).await.map_err(|denial| match denial {
+        self.active_client(id, &client.subject).await
+    }
+
+    /// An assertion is good once: its name is remembered in the store, so that all replicas know, before anything is given for it.
+    async fn client_with_assertion(&self, id: Option<&str>, assertion: &str) -> Result<Principal, Denial> {
+        let malformed = |_| self.refuse_client(id.unwrap_or_default(), "the assertion is malformed");
+        let token = Unverified::parse(assertion).map_err(malformed)?;
+        let named = token.claimed().map_err(malformed)?.sub;
+        let named = &named[..];
+        if id.is_some_and(|id| id != named) {
+            return Err(self.refuse_client(named, "the assertion is another client's"));
+        }
+        let refuse = |cause: &'static str| self.refuse_client(named, cause);
+        let client = self.store.client(named).await?.ok_or_else(|| refuse("there is no such client"))?;
+        let now = verify::now();
+        let keys = self.store.valid_client_keys(named, now).await?;
+        let claims = token.verify(ForeignType::ClientAssertion, &keys);
+        let claims = claims.map_err(|_| refuse("the assertion is not signed by a key of the client"))?;
+        self.check_assertion(&claims, now).map_err(|()| refuse("the assertion's claims are not acceptable"))?;
+        let principal = self.active_client(named, &client.subject).await?;
+        self.use_assertion(named, &claims).await?;
+        Ok(principal)
+    }
+
+    /// Its client issues it about itself, for us.
+    fn check_assertion(&self, claims: &ForeignClaims, now: i64) -> Result<(), ()> {
+        let endpoint = self.token_endpoint();
+        let audiences = [&*self.tokens.issuer, &endpoint];
+        let foreign_type = ForeignType::ClientAssertion;
+        let expected = ForeignExpected { foreign_type, issuer: &claims.sub, audiences: &audiences };
+        claims.check(&expected, now).map_err(drop)
+    }
+
+    async fn use_assertion(&self, id: &str, claims: &ForeignClaims) -> Result<(), Denial> {
+        let name = claims.jti.as_deref().unwrap_or_default();
+        let digest = URL_SAFE_NO_PAD.encode(digest(&SHA256, name.as_bytes()));
+        let mut tx = self.store.begin().await?;
+        let used = tx.use_assertion(id, &digest, claims.exp).await?;
+        tx.commit().await?;
+        match used {
+            AssertionUse::First => Ok(()),
+            AssertionUse::Again => Err(self.refuse_client(id, "the assertion was used before")),
+            AssertionUse::TooMany => Err(Denial::Throttled(ForeignType::ClientAssertion.longest_life())),
+        }
+    }
+
+    async fn active_client(&self, id: &str, subject: &str) -> Result<Principal, Denial> {
+        self.active(subject).await.map_err(|denial| match denial {
             Denial::Credential => self.refuse_client(id, "the client is disabled"),
             other => other,
         })

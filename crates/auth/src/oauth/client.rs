@@ -1,4 +1,5 @@
-//! How a client says who it is: `client_secret_basic` or `client_secret_post` (RFC 6749, section 2.3.1), never two ways at once.
+//! How a client says who it is: `client_secret_basic` or `client_secret_post` (RFC 6749, section 2.3.1), or `private_key_jwt`
+//! (RFC 7523, section 2.2), never two ways at once.
 
 use std::borrow::Cow;
 
@@ -10,6 +11,9 @@ use crate::{
     domain::{auth::Auth, client::ClientCredential, denial::Denial},
     store::principals::Principal,
 };
+
+/// How a client shows an assertion (RFC 7523, section 2.2).
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// What a caller authenticates with.
 pub(super) enum Credential {
@@ -23,8 +27,10 @@ pub(super) enum Credential {
 pub(super) fn credential(headers: &HeaderMap, form: &Form) -> Result<Option<Credential>, Problem> {
     let mut shown = headers.get_all(header::AUTHORIZATION).iter();
     let (header, second) = (shown.next(), shown.next());
-    let posted = form.get("client_secret");
-    if second.is_some() || (header.is_some() && posted.is_some()) {
+    let (posted, assertion) = (form.get("client_secret"), assertion(form)?);
+    if second.is_some()
+        || [header.is_some(), posted.is_some(), assertion.is_some()].iter().filter(|is| **is).count() > 1
+    {
         return Err(Problem::invalid_request("the client authenticates in more than one way"));
     }
     if let Some(header) = header {
@@ -36,9 +42,23 @@ pub(super) fn credential(headers: &HeaderMap, form: &Form) -> Result<Option<Cred
             _ => Ok(Some(credential)),
         };
     }
+    if let Some(assertion) = assertion {
+        let (id, assertion) = (form.get("client_id").map(str::to_owned), assertion.to_owned());
+        return Ok(Some(Credential::Client(ClientCredential::Assertion { id, assertion })));
+    }
     let Some(secret) = posted else { return Ok(None) };
     let (id, secret) = (form.required("client_id")?.to_owned(), secret.to_owned());
     Ok(Some(Credential::Client(ClientCredential::Secret { id, secret })))
+}
+
+/// An assertion and its type: both or neither.
+fn assertion(form: &Form) -> Result<Option<&str>, Problem> {
+    match (form.get("client_assertion"), form.get("client_assertion_type")) {
+        (None, None) => Ok(None),
+        (Some(assertion), Some(JWT_BEARER)) => Ok(Some(assertion)),
+        (Some(_), _) => Err(Problem::invalid_request(format!("`client_assertion_type` must be {JWT_BEARER}"))),
+        (None, Some(_)) => Err(Problem::invalid_request("`client_assertion` is missing")),
+    }
 }
 
 /// The client that the request authenticates as.

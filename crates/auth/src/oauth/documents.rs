@@ -18,7 +18,10 @@ use crate::domain::auth::Auth;
 const METADATA_LIFE: Duration = Duration::from_hours(1);
 
 /// How clients may authenticate.
-const METHODS: [&str; 2] = ["client_secret_basic", "client_secret_post"];
+const METHODS: [&str; 3] = ["client_secret_basic", "client_secret_post", "private_key_jwt"];
+
+/// What clients sign their assertions with.
+const ALGORITHMS: [&str; 2] = ["EdDSA", "ES256"];
 
 /// The published keys. Kept for no longer than a new one is published before it signs, less what clocks may differ by.
 pub(super) async fn keys(State(auth): State<Arc<Auth>>) -> Response {
@@ -35,8 +38,7 @@ pub(super) async fn keys(State(auth): State<Arc<Auth>>) -> Response {
 /// The endpoints (RFC 8414).
 pub(super) async fn metadata(State(auth): State<Arc<Auth>>) -> Response {
     let issuer = &auth.tokens.issuer;
-    let base = auth.oauth.url.as_ref().unwrap_or(issuer).trim_end_matches('/');
-    let at = |path: &str| format!("{base}{path}");
+    let at = |path: &str| auth.url(path);
     let document_of = json!({
         "issuer": issuer,
         "token_endpoint": at(TOKEN),
@@ -48,7 +50,10 @@ pub(super) async fn metadata(State(auth): State<Arc<Auth>>) -> Response {
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": METHODS,
         "introspection_endpoint_auth_methods_supported": METHODS,
-        "revocation_endpoint_auth_methods_supported": [METHODS[0], METHODS[1], "none"],
+        "revocation_endpoint_auth_methods_supported": [METHODS[0], METHODS[1], METHODS[2], "none"],
+        "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+        "introspection_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
+        "revocation_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
     });
     auth.metrics.oauth(METADATA, "none");
     document(document_of, METADATA_LIFE, "application/json")

@@ -51,8 +51,9 @@ async fn grant(auth: &Auth, request: Request) -> Result<Value, Problem> {
         "client_credentials" => {
             let scope = Scope::parse(form.get("scope").unwrap_or_default()).map_err(Problem::of_grant)?;
             let credential = client::required(credential)?;
-            let ClientCredential::Secret { id, secret } = &credential;
-            if is_key_id(id) {
+            if let ClientCredential::Secret { id, secret } = &credential
+                && is_key_id(id)
+            {
                 // A wider token than was asked for would be a surprise.
                 if scope.is_some() {
                     return Err(Problem::bad("invalid_scope", "an API key has its own scope, and no other"));

@@ -31,11 +31,20 @@ pub(super) fn credential(grant: Option<Grant>) -> Result<Credential, Denial> {
             Ok(Credential::Person(PersonProof { name, password, totp_code }))
         }
         Some(Grant::ClientCredentials(grant)) => {
-            let credential = ClientCredential::Secret { id: grant.client_id, secret: grant.client_secret };
+            let credential = client_credential(grant.client_id, grant.client_secret, grant.client_assertion)?;
             Ok(Credential::Client { credential, scope: Scope::parse(&grant.scope)? })
         }
         Some(Grant::ApiKey(grant)) => Ok(Credential::ApiKey(grant.key)),
         None => Err(Denial::Field("grant", "must be given")),
+    }
+}
+
+/// A secret or an assertion; who sends both leaves open which counts.
+fn client_credential(id: String, secret: String, assertion: String) -> Result<ClientCredential, Denial> {
+    match (secret.is_empty(), assertion.is_empty()) {
+        (_, true) => Ok(ClientCredential::Secret { id, secret }),
+        (true, false) => Ok(ClientCredential::Assertion { id: (!id.is_empty()).then_some(id), assertion }),
+        (false, false) => Err(Denial::Field("client_assertion", "must not come beside a `client_secret`")),
     }
 }
 

@@ -47,6 +47,7 @@ impl From<AdminError> for Status {
             AdminError::Unknown(_)
             | AdminError::UnknownClient(_)
             | AdminError::UnknownApiKey(_)
+            | AdminError::UnknownClientKey { .. }
             | AdminError::SessionUnknown(_) => Reason::SubjectUnknown,
             AdminError::Exists(_) | AdminError::NoClient(_) => Reason::SubjectExists,
             AdminError::Version { .. } => Reason::VersionConflict,
@@ -62,6 +63,10 @@ impl From<AdminError> for Status {
             | AdminError::SecretTooShort
             | AdminError::Key
             | AdminError::Lifetime
+            | AdminError::ClientKeys(_)
+            | AdminError::NoClientKey
+            | AdminError::ClientKeyAlgorithm
+            | AdminError::ClientKeyName(_)
             | AdminError::Note => Reason::FieldInvalid,
         };
         fault::status(reason, message)

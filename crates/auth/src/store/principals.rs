@@ -60,7 +60,7 @@ impl Standing {
 pub struct Client {
     /// As whom it acts.
     pub subject: String,
-    /// The hash of its secret.
+    /// The hash of its secret; empty where it has none.
     pub secret_hash: String,
     /// The hash of the secret before that one; empty where there was none.
     earlier_hash: String,
@@ -69,10 +69,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// The hashes of the secrets that are valid at this moment: one, or two for a while after a rotation.
+    /// The hashes of the secrets that are valid at this moment: one, or two for a while after a rotation; none where the client has
+    /// keys alone.
     pub fn hashes(&self, now: i64) -> impl Iterator<Item = &str> {
         let earlier = self.earlier_until(now).map(|_| self.earlier_hash.as_str());
-        std::iter::once(self.secret_hash.as_str()).chain(earlier)
+        std::iter::once(self.secret_hash.as_str()).filter(|hash| !hash.is_empty()).chain(earlier)
     }
 
     /// Until when the secret before the newest is valid; None where it is not.

@@ -17,6 +17,8 @@ pub const TABLES: &[&str] = &[
     "second_factors",
     "reset_codes",
     "api_keys",
+    "client_keys",
+    "used_assertions",
 ];
 
 pub(super) const MIGRATIONS: Migrations = Migrations {
@@ -55,6 +57,15 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
                 note TEXT NOT NULL, scope TEXT NOT NULL, created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL,
                 disabled BIGINT NOT NULL, edition BIGINT NOT NULL, used_at BIGINT NOT NULL)",
             "CREATE INDEX api_keys_by_subject ON api_keys (subject)",
+        ],
+        &[
+            // The build before takes clients away, and knows nothing of their keys.
+            "CREATE TABLE client_keys (
+                client TEXT NOT NULL REFERENCES clients (id) ON DELETE CASCADE, kid TEXT NOT NULL, jwk TEXT NOT NULL,
+                added_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, PRIMARY KEY (client, kid))",
+            "CREATE TABLE used_assertions (
+                client TEXT NOT NULL, digest TEXT NOT NULL, expires_at BIGINT NOT NULL, PRIMARY KEY (client, digest))",
+            "CREATE INDEX used_assertions_by_end ON used_assertions (expires_at)",
         ],
     ],
 };

@@ -57,6 +57,24 @@ macro_rules! database_tests {
             key_is_refused_while_the_store_is_down,
             changes_of_keys_are_audited,
         );
+        suite::database_tests!(@ client_keys:
+            client_gets_a_token_with_an_assertion_over_both_faces,
+            audience_of_an_assertion_is_the_issuer_or_the_token_endpoint,
+            assertion_is_good_once_at_all_replicas,
+            assertion_shown_many_times_at_once_brings_one_token,
+            used_assertion_is_forgotten_after_its_end,
+            client_with_as_many_used_assertions_as_are_remembered_is_throttled,
+            assertion_that_was_forged_is_refused_like_an_unknown_client,
+            client_that_authenticates_with_an_assertion_and_something_else_is_refused,
+            introspection_and_revocation_take_an_assertion,
+            rotated_keys_are_valid_beside_their_successors_during_the_overlap,
+            keys_that_no_client_can_have_are_refused,
+            client_with_keys_alone_has_no_secret,
+            disabled_and_removed_clients_are_refused_with_their_keys,
+            assertion_is_refused_while_the_store_is_down,
+            changes_of_client_keys_are_audited,
+            metadata_names_assertions_and_their_algorithms,
+        );
         suite::database_tests!(@ verifier:
             access_token_verifies_with_its_subject_and_tenant,
             allowed_question_brings_a_passport_for_its_upstream_alone,
