@@ -1,6 +1,6 @@
 """Runs what the guide shows, and holds what it only shows.
 
-Usage: pages.py --binaries DIRECTORY [--build COMMAND]
+Usage: pages.py --binaries DIRECTORY [--tools DIRECTORY] [--build COMMAND]
 
 Blocks of ```sh in the pages of RUN run in order, each page in one shell, beside a mesh that `cargo xtask up` has started; their
 lines are those that are documented, with other ports and another directory. The plain block that follows one has what it prints, line by
@@ -14,6 +14,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from checks.findings import Findings
 ROOT = pathlib.Path(__file__).parents[1]
 GUIDE = ROOT / "deploy" / "guide"
 # The pages of tasks. Code of the other pages is run by suites of its own, which quote it.
-RUN = ("install.md", "cache-a-method.md", "browsers.md", "revoke.md", "scale.md", "upgrade.md", "migrate.md", "alerts.md")
+RUN = ("install.md", "tokens.md", "cache-a-method.md", "browsers.md", "revoke.md", "scale.md", "upgrade.md", "migrate.md", "alerts.md")
 # What needs more than the three binaries.
 ELSEWHERE = {"kubectl", "docker", "sudo", "cargo"}
 # Figures of these pages stand in that one.
@@ -117,6 +118,8 @@ def check_figures(check):
 def started(binaries):
     """A mesh to run the lines beside, and the variables that it says to paste."""
     command = [pathlib.Path(binaries, "xtask").resolve(), "up", "--ports", str(PORT), "--data", DATA]
+    # What an earlier run has left would be in the way of this one.
+    shutil.rmtree(ROOT / DATA, ignore_errors=True)
     # A group of its own, so that its end reaches all that it has started.
     up = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     signal.signal(signal.SIGALRM, lambda *_: up.kill())
@@ -135,6 +138,7 @@ def started(binaries):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binaries", required=True, help="the directory of the built binaries")
+    parser.add_argument("--tools", default="", help="the directory of buf")
     parser.add_argument("--build", help="what builds a kustomization")
     arguments = parser.parse_args()
     check, pages, ran = Findings(), sorted(GUIDE.rglob("*.md")), 0
@@ -144,7 +148,7 @@ def main():
     check_figures(check)
     up, variables = started(arguments.binaries)
     try:
-        path = f"{pathlib.Path(arguments.binaries).resolve()}:{os.environ['PATH']}"
+        path = ":".join([*(str(pathlib.Path(it).resolve()) for it in (arguments.binaries, arguments.tools)), os.environ["PATH"]])
         for page in RUN:
             runnable = [block for block in of_page[page] if not block.is_elsewhere()]
             check.expect(runnable, f"{page}: has nothing to run")
