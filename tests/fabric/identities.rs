@@ -25,6 +25,9 @@ const POLICIES: &str = include_str!("policies.cedar");
 /// The role of everybody who verifies tokens.
 const WORKLOAD: &str = "accord-mesh";
 
+/// The role of whoever is believed about its callers.
+const GATEWAY: &str = "accord-gateway";
+
 const PERSONS: [(&str, &[&str]); 3] =
     [(EDITOR, &["catalog-reader", "catalog-writer", "cart-writer"]), (READER, &["catalog-reader"]), (STRANGER, &[])];
 
@@ -51,9 +54,12 @@ impl Identities {
         for part in parts.filter(|part| *part != Part::Auth) {
             let (name, secret) = (part.name(), home.secret(part.name()));
             let secret = secret.to_string_lossy();
-            identities
-                .manage(&["client", "add", name, "--role", WORKLOAD, "--secret-file", &secret, "--if-absent"])
-                .await?;
+            let mut arguments =
+                vec!["client", "add", name, "--role", WORKLOAD, "--secret-file", &secret, "--if-absent"];
+            if part == Part::Gateway {
+                arguments.extend(["--role", GATEWAY]);
+            }
+            identities.manage(&arguments).await?;
         }
         for (name, roles) in PERSONS {
             identities.add_person(name, roles).await?;

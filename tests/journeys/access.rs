@@ -84,6 +84,7 @@ const AUTH: Rows = &[
     ("accord.auth.v1.TokenService/Exchange", Holder("accord.auth.exchange")),
     ("accord.auth.v1.TokenService/Introspect", Holder("accord.auth.introspect")),
     ("accord.auth.v1.TokenService/Issue", Anybody),
+    ("accord.auth.v1.TokenService/IssueFor", Holder("accord.auth.vouch")),
     ("accord.auth.v1.TokenService/Refresh", Anybody),
     // Of a token, by whoever has it. Of a subject it takes `accord.auth.revoke`, as auth's own tests show.
     ("accord.auth.v1.TokenService/Revoke", Anybody),
@@ -213,7 +214,7 @@ impl Tokens {
     async fn try_all(&self, address: SocketAddr, method: &str, who: Who) -> Result<[Tried; 3]> {
         let holder = match who {
             Holder(permission) if permission.starts_with("catalog.") => &self.editor,
-            Holder("accord.auth.exchange") | Person => &self.workload,
+            Holder("accord.auth.exchange" | "accord.auth.vouch") | Person => &self.workload,
             Holder(_) | Anybody | Known => &self.operator,
         };
         Ok([

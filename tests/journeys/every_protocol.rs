@@ -2,8 +2,9 @@
 //! the same decision, and comes back with the same status, details and messages.
 
 use crate::{
+    api_keys::ApiKey,
     protocols::comparable,
-    scripted_upstream::{Reply, ScriptedUpstream},
+    scripted_upstream::{ReceivedCall, Reply, ScriptedUpstream},
     wire::{GrpcCall, word},
 };
 use accord_fabric::{
@@ -50,7 +51,23 @@ enum Caller {
     Editor,
     Reader,
     Forged,
+    ApiKey,
+    ApiKeyAsToken,
+    ForgedApiKey,
 }
+
+const CALLERS: [Caller; 7] = [
+    Caller::Nobody,
+    Caller::Editor,
+    Caller::Reader,
+    Caller::Forged,
+    Caller::ApiKey,
+    Caller::ApiKeyAsToken,
+    Caller::ForgedApiKey,
+];
+
+/// The header by which a call proves whose it is.
+type Credential = Option<(&'static str, String)>;
 
 /// How a call is made.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -79,7 +96,7 @@ fn case() -> impl Strategy<Value = Case> {
     let value = prop_oneof![Just(String::new()), "[!-~]{1,30}", "[!-~]( ?[!-~]){0,20}"];
     let metadata = vec((select(&["x-market", "x-note", "echo-tag", "user-hint"][..]), value), 0..4);
     let method = select(&["Say", "Change", "Recall", "Compute", "Recite", "Gather"][..]);
-    let caller = select(&[Caller::Nobody, Caller::Editor, Caller::Reader, Caller::Forged][..]);
+    let caller = select(&CALLERS[..]);
     let code = prop_oneof![2 => Just(0), 3 => 1..=16];
     let reply = (vec(text(), 0..3), code, text(), option::of("[A-Z][A-Z_]{0,20}"));
     (method, text(), metadata, caller, reply).prop_map(
@@ -126,11 +143,11 @@ impl Case {
         replied.fold(Reply::unfinished(), |reply, text| reply.message(&word(text))).status(&status)
     }
 
-    fn headers(&self, token: Option<&str>) -> Vec<(&'static str, String)> {
+    fn headers(&self, credential: &Credential) -> Vec<(&'static str, String)> {
         let own = self.metadata.iter().map(|(name, value)| (*name, value.clone()));
         // Whether a reader finds what another one has left is not the question here.
         let cache = (self.method == "Recall").then(|| ("cache-control", "no-store".to_owned()));
-        own.chain(cache).chain(token.map(|token| ("authorization", format!("Bearer {token}")))).collect()
+        own.chain(cache).chain(credential.clone()).collect()
     }
 }
 
@@ -140,31 +157,40 @@ struct Stage {
     fabric: Fabric,
     editor: String,
     reader: String,
+    api_key: String,
 }
 
 impl Stage {
     async fn begin() -> Result<Self> {
         let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
         let (editor, reader) = (fabric.token(EDITOR).await?, fabric.token(READER).await?);
-        Ok(Self { echo, fabric, editor, reader })
+        let api_key = ApiKey::add(&fabric, EDITOR).await?.text;
+        Ok(Self { echo, fabric, editor, reader, api_key })
     }
 
     async fn outcome(&self, case: &Case, way: Way) -> Result<Outcome> {
         self.echo.script([case.reply()]);
-        let token = match case.caller {
+        let bearer = |token: &str| Some(("authorization", format!("Bearer {token}")));
+        let credential = match case.caller {
             Caller::Nobody => None,
-            Caller::Editor => Some(&*self.editor),
-            Caller::Reader => Some(&*self.reader),
-            Caller::Forged => Some("forged"),
+            Caller::Editor => bearer(&self.editor),
+            Caller::Reader => bearer(&self.reader),
+            Caller::Forged => bearer("forged"),
+            Caller::ApiKey => Some(("x-api-key", self.api_key.clone())),
+            Caller::ApiKeyAsToken => bearer(&self.api_key),
+            Caller::ForgedApiKey => Some(("x-api-key", "ak_0123456789abcdef_forged".to_owned())),
         };
         let mut outcome = match way {
-            Way::Grpc => self.grpc(case, token).await,
-            Way::Web(protocol) => self.web(case, protocol, token).await,
-            Way::ConnectGet | Way::Json | Way::JsonBinding => self.json(case, way, token).await,
-            Way::Socket(format) => self.socket(case, format, token).await,
+            Way::Grpc => self.grpc(case, &credential).await,
+            Way::Web(protocol) => self.web(case, protocol, &credential).await,
+            Way::ConnectGet | Way::Json | Way::JsonBinding => self.json(case, way, &credential).await,
+            Way::Socket(format) => self.socket(case, format, &credential).await,
         }?;
         let mut received = self.echo.take_received();
         ensure!(received.len() < 2, "{way:?} called the upstream {} times", received.len());
+        let shown =
+            |call: &ReceivedCall| call.headers.contains_key("x-api-key") || format!("{call:?}").contains(&self.api_key);
+        ensure!(!received.iter().any(shown), "{way:?} shows the API key to the upstream");
         outcome.received = received.pop().map(|call| {
             let (lines, body) = comparable(&call);
             let passport = call.headers.get("x-accord-passport").and_then(|it| subject(it.to_str().ok()?));
@@ -173,24 +199,24 @@ impl Stage {
         Ok(outcome)
     }
 
-    async fn grpc(&self, case: &Case, token: Option<&str>) -> Result<Outcome> {
+    async fn grpc(&self, case: &Case, credential: &Credential) -> Result<Outcome> {
         let call = GrpcCall::new(&self.fabric, case.method, &case.text);
-        let headers = case.headers(token).into_iter();
+        let headers = case.headers(credential).into_iter();
         let answer = headers.fold(call, |call, (name, value)| call.header(name, &value)).send().await?;
         let (code, reason) = answer.refusal();
         let message = answer.status().message().to_owned();
         Ok(Outcome { code, message, reason, texts: texts(answer.body)?, received: None })
     }
 
-    async fn web(&self, case: &Case, protocol: WebProtocol, token: Option<&str>) -> Result<Outcome> {
+    async fn web(&self, case: &Case, protocol: WebProtocol, credential: &Credential) -> Result<Outcome> {
         let call = self.fabric.call(Method::POST, &format!("/echo.v1.EchoService/{}", case.method));
         let call = protocol.call(call, &[&case.text]);
-        let headers = case.headers(token).into_iter();
+        let headers = case.headers(credential).into_iter();
         let answer = protocol.send(headers.fold(call, |call, (name, value)| call.header(name, &value))).await?;
         Ok(web_outcome(answer))
     }
 
-    async fn json(&self, case: &Case, way: Way, token: Option<&str>) -> Result<Outcome> {
+    async fn json(&self, case: &Case, way: Way, credential: &Credential) -> Result<Outcome> {
         let own = format!("/echo.v1.EchoService/{}", case.method);
         let body = json!({ "text": case.text }).to_string();
         let call = match way {
@@ -202,7 +228,7 @@ impl Stage {
             // Said to be JSON, it would be Connect.
             _ => self.fabric.call(Method::POST, &own).body("text/plain", body),
         };
-        let headers = case.headers(token).into_iter();
+        let headers = case.headers(credential).into_iter();
         let answer = headers.fold(call, |call, (name, value)| call.header(name, &value)).send().await?;
         if way == Way::ConnectGet {
             return Ok(web_outcome(WebProtocol::ConnectJson.read(&answer)?));
@@ -212,10 +238,10 @@ impl Stage {
         json_outcome(&lines)
     }
 
-    async fn socket(&self, case: &Case, format: Format, token: Option<&str>) -> Result<Outcome> {
+    async fn socket(&self, case: &Case, format: Format, credential: &Credential) -> Result<Outcome> {
         let path = format!("/echo.v1.EchoService/{}", case.method);
         let call = WebSocketCall::new(self.fabric.gateway.listen, &path, format);
-        let headers = case.headers(token).into_iter();
+        let headers = case.headers(credential).into_iter();
         let call = headers.map(Ok).try_fold(call, |call, header: Result<_>| {
             let (name, value) = header?;
             call.header(name, &value)

@@ -4,6 +4,7 @@ mod access;
 mod access_log;
 mod administration;
 mod authenticate;
+mod api_keys;
 mod authorize;
 mod bounds;
 mod read_through;

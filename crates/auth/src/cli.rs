@@ -36,8 +36,8 @@ Examples:
   For development; the store and its key are made in the present directory:
     accord-auth serve --development
 
-  A program that verifies tokens, such as the gateway; its secret is written into the file:
-    accord-auth client add gateway --role accord-mesh --secret-file gateway.secret --development
+  The gateway, as a program that verifies tokens; its secret is written into the file:
+    accord-auth client add gateway --role accord-mesh --role accord-gateway --secret-file gateway.secret --development
 
   Somebody who may do what policies grant to a role, and a token for an hour:
     accord-auth principal add me --role catalog-reader --development

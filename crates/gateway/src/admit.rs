@@ -6,6 +6,7 @@ mod forwarding;
 use crate::{
     consistency_token::PassedTokens,
     fault::{Component, Fault},
+    metadata::API_KEY,
     protocol::{RequestOptions, WireProtocol},
 };
 use accord_api::accord::fault::v1::Reason;
@@ -135,7 +136,7 @@ fn passport(listener: ListenerKind, headers: &HeaderMap) -> Result<Option<Header
 
 /// Removes our own namespace and refuses what two readers could read differently.
 fn clean(headers: &mut HeaderMap) -> Result<(), Fault> {
-    for name in [header::AUTHORIZATION, header::CONTENT_TYPE, GRPC_ENCODING] {
+    for name in [header::AUTHORIZATION, API_KEY, header::CONTENT_TYPE, GRPC_ENCODING] {
         if headers.get_all(&name).iter().nth(1).is_some() {
             return Err(refused(&format!("`{name}` came more than once; send one")));
         }
@@ -146,8 +147,8 @@ fn clean(headers: &mut HeaderMap) -> Result<(), Fault> {
     let named = connection_headers(headers);
     let removed: Vec<_> = headers.keys().filter(|name| is_reserved(name) || named.contains(name)).cloned().collect();
     for name in removed {
-        if name == header::AUTHORIZATION {
-            return Err(refused("`authorization` is named in `connection`; leave it out there"));
+        if name == header::AUTHORIZATION || name == API_KEY {
+            return Err(refused(&format!("`{name}` is named in `connection`; leave it out there")));
         }
         headers.remove(name);
     }
@@ -229,8 +230,8 @@ mod tests {
     }
 
     #[test]
-    fn repeated_authorization_content_type_or_grpc_encoding_is_invalid_argument() {
-        for name in [header::AUTHORIZATION, header::CONTENT_TYPE, GRPC_ENCODING] {
+    fn repeated_credential_content_type_or_grpc_encoding_is_invalid_argument() {
+        for name in [header::AUTHORIZATION, API_KEY, header::CONTENT_TYPE, GRPC_ENCODING] {
             let mut headers = HeaderMap::new();
             headers.append(&name, "a".parse().unwrap());
             headers.append(&name, "b".parse().unwrap());

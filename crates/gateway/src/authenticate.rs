@@ -1,17 +1,26 @@
-//! Who is calling: the bearer token, verified against what auth streams; between services also for whom, by the passport.
+//! Who is calling: the bearer token, verified against what auth streams, or the API key, for which auth gives a token; between services
+//! also for whom, by the passport.
 
 use crate::{
     admit::{Arrival, ListenerKind},
+    concurrency_limit::ConcurrencyLimit,
     fault::{Component, Fault},
+    metadata::API_KEY,
 };
 use accord_api::accord::fault::v1::Reason;
-use accord_contract::Access;
-use accord_mesh::MeshClient;
-use accord_runtime::fair_share::Holder;
+use accord_contract::{Access, Criticality};
+use accord_mesh::{API_KEY_PREFIX, CallerCredential, CallerToken, CredentialRefusal, MeshClient};
+use accord_runtime::{deadline::Deadline, fair_share::Holder};
 use accord_token::{InvalidTokenReason, Kind, Refusal, Verified};
 use http::{HeaderMap, HeaderValue, header};
 use std::sync::Arc;
 use tonic::Code;
+
+/// What a caller proves itself with.
+enum Credential<'a> {
+    Token(&'a str),
+    ApiKey(&'a str),
+}
 
 /// A principal, and the token that proves it.
 pub(crate) struct Identity<'a> {
@@ -32,25 +41,46 @@ pub(crate) fn holder(arrival: &Arrival, identity: Option<&Identity<'_>>) -> Hold
     }
 }
 
+/// The token in the place of an API key; None where the caller brings none. Auth is asked for it while nobody is known yet: the caller
+/// has an in-flight slot as its address for that time.
+pub(crate) async fn token_for_key(
+    mesh: &MeshClient,
+    slots: &ConcurrencyLimit,
+    criticality: Criticality,
+    arrival: &Arrival,
+    deadline: Deadline,
+) -> Result<Option<CallerToken>, Fault> {
+    let Some(Credential::ApiKey(key)) = credential(&arrival.parts.headers)? else { return Ok(None) };
+    let _slot = slots.acquire(criticality, holder(arrival, None))?;
+    // Apart, since most calls bring a token: each would carry the room that this takes.
+    let asked = Box::pin(mesh.token_for(CallerCredential::ApiKey(key), arrival.address, deadline, &arrival.id));
+    asked.await.map(Some).map_err(key_refusal)
+}
+
 /// Verifies the caller's credential. None is needed for a public method at the public listener; one that was sent must be good, so
 /// that nobody takes themselves for known who is not. By the internal listener only services come in.
 pub(crate) fn authenticate<'a>(
     mesh: &MeshClient,
     access: &Access,
     arrival: &'a Arrival,
+    exchanged: Option<&'a CallerToken>,
 ) -> Result<Option<Identity<'a>>, Fault> {
-    let Some(token) = bearer(&arrival.parts.headers)? else {
-        return match (access, arrival.listener) {
-            (Access::Public, ListenerKind::Public) => Ok(None),
-            (_, ListenerKind::Internal) => Err(challenge(missing(
-                "services alone are served here, by their access tokens: send `authorization: Bearer TOKEN`",
-            ))),
-            (_, ListenerKind::Public) => {
-                Err(challenge(missing("this method needs a credential: send `authorization: Bearer TOKEN`")))
-            }
-        };
+    let (verified, token) = match (exchanged, credential(&arrival.parts.headers)?) {
+        (Some(exchanged), _) => (Arc::clone(&exchanged.verified), &*exchanged.token),
+        (None, Some(Credential::Token(token))) => (mesh.verify(token).map_err(refusal)?, token),
+        (None, Some(Credential::ApiKey(_))) => return Err(key_refusal(CredentialRefusal::NotAccepted)),
+        (None, None) => {
+            return match (access, arrival.listener) {
+                (Access::Public, ListenerKind::Public) => Ok(None),
+                (_, ListenerKind::Internal) => Err(challenge(missing(
+                    "services alone are served here, by their access tokens: send `authorization: Bearer TOKEN`",
+                ))),
+                (_, ListenerKind::Public) => {
+                    Err(challenge(missing("this method needs a credential: send `authorization: Bearer TOKEN`")))
+                }
+            };
+        }
     };
-    let verified = mesh.verify(token).map_err(refusal)?;
     match arrival.listener {
         ListenerKind::Public => from_outside(verified, token, arrival.passport.is_some()).map(Some),
         ListenerKind::Internal => between_services(mesh, verified, token, arrival.passport.as_ref()).map(Some),
@@ -88,11 +118,27 @@ fn between_services<'a>(
     Ok(Identity { verified, token: passport, actor: Some((caller, token)) })
 }
 
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+/// The one credential of a call.
+fn credential(headers: &HeaderMap) -> Result<Option<Credential<'_>>, Fault> {
+    match (headers.get(header::AUTHORIZATION), headers.get(API_KEY)) {
+        (None, None) => Ok(None),
+        (Some(value), None) => bearer(value).map(Some),
+        // What is no text is no key either.
+        (None, Some(key)) => Ok(Some(Credential::ApiKey(key.to_str().unwrap_or_default()))),
+        // Two readers could take the caller for two.
+        (Some(_), Some(_)) => {
+            let message = "`authorization` and `x-api-key` came both; send the one by which you call";
+            Err(Fault::new(Component::Gateway, Reason::HeaderRefused, message))
+        }
+    }
+}
+
+fn bearer(value: &HeaderValue) -> Result<Credential<'_>, Fault> {
     let parts = value.to_str().ok().and_then(|text| text.split_once(' '));
     match parts {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => Ok(Some(token)),
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.is_empty() => {
+            Ok(if token.starts_with(API_KEY_PREFIX) { Credential::ApiKey(token) } else { Credential::Token(token) })
+        }
         _ => Err(challenge(missing("`authorization` must be `Bearer TOKEN`"))),
     }
 }
@@ -109,6 +155,22 @@ pub(crate) fn refusal(refusal: Refusal) -> Fault {
         None => Fault::new(Component::Auth, reason, message),
     };
     if fault.status().code() == Code::Unauthenticated { challenge(fault) } else { fault }
+}
+
+/// A refusal of the API key as an answer of the gateway.
+fn key_refusal(refused: CredentialRefusal) -> Fault {
+    match refused {
+        CredentialRefusal::NotAccepted => {
+            let message = "the API key is not accepted: it is not one of auth's, or is disabled or over; \
+                           `accord-auth api-key list` shows those that are";
+            challenge(Fault::new(Component::Auth, Reason::CredentialInvalid, message))
+        }
+        CredentialRefusal::Throttled(wait) => {
+            let message = "too many wrong API keys came from this address; try again later";
+            Fault::retry(Component::Auth, Reason::LoginThrottled, message, wait)
+        }
+        CredentialRefusal::Token(refused) => refusal(refused),
+    }
 }
 
 /// A refusal of the passport, so that nobody takes it for one of the token beside it. The ends of both are said alike.

@@ -2,7 +2,7 @@
 
 use crate::{
     admit::{self, Arrival, ListenerKind, admit},
-    authenticate::{authenticate, holder},
+    authenticate::{authenticate, holder, token_for_key},
     authorize::authorize,
     concurrency_limit::{ConcurrencyLimit, InFlightSlot},
     cors::Cors,
@@ -116,10 +116,12 @@ pub(crate) async fn travel(
     let policy = &route.entry.method.policy;
     let deadline = admit::deadline(&policy.deadline, &arrival)?;
     let is_deprecated = route.entry.method.deprecated;
-    let identity = authenticate(&gateway.mesh, &policy.access, &arrival)?;
+    let slots = &gateway.concurrency_limit;
+    let exchanged = token_for_key(&gateway.mesh, slots, policy.criticality, &arrival, deadline).await?;
+    let identity = authenticate(&gateway.mesh, &policy.access, &arrival, exchanged.as_ref())?;
     // From here on something may be waited for. Whose call it is and how important its method says who is shed first.
     let holder = holder(&arrival, identity.as_ref());
-    let slot = Arc::new(gateway.concurrency_limit.acquire(policy.criticality, holder)?);
+    let slot = Arc::new(slots.acquire(policy.criticality, holder)?);
     let memory = CallMemory::new(&gateway.memory, holder);
     let explainer = (&gateway.mesh, &gateway.explain);
     explanation.begin(explainer, &route, identity.as_ref(), &arrival, deadline).await?;

@@ -24,7 +24,7 @@ use crate::table::{Built, MethodTable, Pending, Refused, Sources};
 const EXAMPLES: &str = "\
 Examples:
   The gateway's own identity, made once beside auth:
-    accord-auth client add gateway --role accord-mesh --secret-file gateway.secret
+    accord-auth client add gateway --role accord-mesh --role accord-gateway --secret-file gateway.secret
 
   One service that has server reflection, behind a gateway on port 8080, with a cache:
     accord-gateway serve --client-id gateway --client-secret-file gateway.secret \\

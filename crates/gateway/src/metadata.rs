@@ -3,8 +3,12 @@
 use accord_runtime::request;
 use http::{HeaderMap, HeaderName, header};
 
+/// Where an API key may stand as well as in `authorization`.
+pub(crate) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// Ends at each hop (RFC 9110, 7.6.1), or is set anew by it.
-const OWN: [HeaderName; 17] = [
+const OWN: [HeaderName; 18] = [
+    API_KEY,
     header::AUTHORIZATION,
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -81,7 +85,7 @@ mod tests {
 
     fn kept(is_metadata: fn(&HeaderName) -> bool, is_read: bool) -> Vec<String> {
         let headers = HeaderMap::from_iter(
-            ["authorization", "te", "accept", "idempotency-key", "grpc-encoding", "tenant-hint"]
+            ["authorization", "x-api-key", "te", "accept", "idempotency-key", "grpc-encoding", "tenant-hint"]
                 .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("v"))),
         );
         let metadata = inward(headers, is_metadata, is_read);

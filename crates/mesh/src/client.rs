@@ -1,6 +1,6 @@
 //! A binary's identity in the mesh, and its verification of others' tokens.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use accord_runtime::{
     config::Secret,
@@ -19,6 +19,7 @@ use tokio::{sync::watch, time::sleep};
 use tonic::metadata::AsciiMetadataValue;
 
 use crate::{
+    caller::{CallerCredential, CallerToken, CallerTokens, CredentialRefusal},
     config::MeshConfig,
     decide::{Decision, DecisionClient, PolicySet, Question},
     login::Login,
@@ -44,6 +45,7 @@ struct Inner {
     ready: watch::Receiver<bool>,
     login: Arc<Login>,
     decisions: DecisionClient,
+    callers: CallerTokens,
     /// Tokens whose signature was checked, by the SHA-256 of the token.
     signatures: moka::sync::Cache<[u8; 32], Arc<Verified>>,
     /// Those of them that each thread met last.
@@ -102,6 +104,7 @@ impl MeshClient {
             bound,
             latest,
             ready,
+            callers: CallerTokens::new(auth.clone(), Arc::clone(&login), config.signature_memory, bound),
             decisions: DecisionClient::new(auth, Arc::clone(&login), config.decision_memory, bound),
             login,
             signatures: moka::sync::Cache::new(config.signature_memory),
@@ -112,6 +115,34 @@ impl MeshClient {
     /// Verifies an access token, or says why it is refused.
     pub fn verify(&self, token: &str) -> Result<Arc<Verified>, Refusal> {
         self.verify_as(token, Type::Access, &self.0.audience)
+    }
+
+    /// The access token that stands for a caller's credential: one that is remembered, and is good, or one that auth gives for it.
+    pub async fn token_for(
+        &self,
+        credential: CallerCredential<'_>,
+        address: IpAddr,
+        deadline: Deadline,
+        id: &RequestId,
+    ) -> Result<CallerToken, CredentialRefusal> {
+        if !credential.is_plausible() {
+            return Err(CredentialRefusal::NotAccepted);
+        }
+        let (callers, fingerprint) = (&self.0.callers, credential.fingerprint());
+        if let Some(held) = callers.held(&fingerprint).await {
+            match self.verify(&held.token) {
+                Ok(verified) => {
+                    callers.renew(&held, credential, address);
+                    return Ok(CallerToken { token: Arc::clone(&held.token), verified });
+                }
+                // The credential may be good all the same: another token came of a change of roles, or its time was over.
+                Err(Refusal::Revoked | Refusal::Expired | Refusal::Invalid(_)) => callers.forget(&fingerprint).await,
+                Err(refused) => return Err(CredentialRefusal::Token(refused)),
+            }
+        }
+        let asked = callers.ask(fingerprint, credential, address, deadline, id).await?;
+        let verified = self.verify(&asked.token).map_err(CredentialRefusal::Token)?;
+        Ok(CallerToken { token: Arc::clone(&asked.token), verified })
     }
 
     /// Verifies a passport made for this audience, or says why it is refused.

@@ -19,6 +19,7 @@ mod metrics;
 
 // What each call meets.
 mod recent;
+mod caller;
 mod decide;
 pub mod guard;
 pub mod passport;
@@ -28,6 +29,7 @@ mod revocable_body;
 #[cfg(test)]
 mod test_claims;
 
+pub use caller::{API_KEY_PREFIX, CallerCredential, CallerToken, CredentialRefusal};
 pub use client::{JoinError, MeshClient};
 pub use config::MeshConfig;
 pub use decide::{ActorToken, Decision, Question};

@@ -205,8 +205,8 @@ mod tests {
     use std::net::SocketAddr;
 
     use accord_api::accord::auth::v1::{
-        ExchangeRequest, ExchangeResponse, IntrospectRequest, IntrospectResponse, IssueResponse, RefreshRequest,
-        RefreshResponse, RevokeRequest, RevokeResponse,
+        ExchangeRequest, ExchangeResponse, IntrospectRequest, IntrospectResponse, IssueForRequest, IssueForResponse,
+        IssueResponse, RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse,
         token_service_server::{TokenService, TokenServiceServer},
     };
     use tokio::net::TcpListener;
@@ -223,6 +223,10 @@ mod tests {
         async fn issue(&self, _: Request<IssueRequest>) -> Result<Response<IssueResponse>, Status> {
             let expires_in = Duration::from_hours(1).try_into().ok();
             Ok(Response::new(IssueResponse { access_token: "token".into(), expires_in, ..IssueResponse::default() }))
+        }
+
+        async fn issue_for(&self, _: Request<IssueForRequest>) -> Result<Response<IssueForResponse>, Status> {
+            Err(Status::unimplemented("not called here"))
         }
 
         async fn refresh(&self, _: Request<RefreshRequest>) -> Result<Response<RefreshResponse>, Status> {

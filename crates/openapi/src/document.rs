@@ -96,13 +96,14 @@ impl Writer {
         ]);
         let mut schemas = self.schemas.finish();
         schemas.extend(answers::error_schemas());
-        let bearer = json!({"type": "http", "scheme": "bearer", "description": "An access token."});
+        let bearer = json!({"type": "http", "scheme": "bearer", "description": "An access token, or an API key."});
+        let api_key = json!({"type": "apiKey", "in": "header", "name": "x-api-key", "description": "An API key."});
         let components = json!({
             "schemas": schemas,
             "parameters": parameters::components(),
             "headers": answers::headers_of_all(),
             "responses": answers::components(),
-            "securitySchemes": {"bearer": bearer},
+            "securitySchemes": {"bearer": bearer, "apiKey": api_key},
         });
         document.insert("components".to_owned(), components);
         put_unless_empty(&mut document, "x-accord-left-out", self.left_out.into());

@@ -87,7 +87,8 @@ fn operation_id(method: &Method, index: usize) -> String {
 /// Who may call.
 fn access(method: &Method) -> Map<String, Value> {
     let mut access = Map::new();
-    let security = if method.policy.access == Access::Public { json!([]) } else { json!([{"bearer": []}]) };
+    let security =
+        if method.policy.access == Access::Public { json!([]) } else { json!([{"bearer": []}, {"apiKey": []}]) };
     access.insert("security".to_owned(), security);
     if let Access::Permission(permission) = &method.policy.access {
         access.insert("x-accord-permission".to_owned(), permission.as_ref().into());

@@ -1,8 +1,8 @@
 //! Auth as the relay sees it: the real one, by a counter of logins.
 
 use accord_api::accord::auth::v1::{
-    ExchangeRequest, ExchangeResponse, IntrospectRequest, IntrospectResponse, IssueRequest, IssueResponse,
-    RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse,
+    ExchangeRequest, ExchangeResponse, IntrospectRequest, IntrospectResponse, IssueForRequest, IssueForResponse,
+    IssueRequest, IssueResponse, RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse,
     issue_request::Grant,
     token_service_client::TokenServiceClient,
     token_service_server::{TokenService, TokenServiceServer},
@@ -91,6 +91,10 @@ impl TokenService for Counter {
             answer.get_mut().expires_in = FIRST_LIFE.try_into().ok();
         }
         Ok(answer)
+    }
+
+    async fn issue_for(&self, _: Request<IssueForRequest>) -> Result<Response<IssueForResponse>, Status> {
+        not_counted()
     }
 
     async fn refresh(&self, _: Request<RefreshRequest>) -> Result<Response<RefreshResponse>, Status> {

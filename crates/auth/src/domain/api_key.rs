@@ -1,7 +1,7 @@
 //! API keys, `ak_<public id>_<secret>`: what scripts use that can't log in. A key brings access tokens, which are narrowed to its
-//! scope, end with it, and are revoked with it.
+//! scope, end with it, and are revoked with it. A script exchanges it itself, or the gateway does with the key of a call.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use accord_token::verify;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -60,9 +60,20 @@ fn parts(text: &str) -> Option<(&str, &str)> {
 }
 
 impl Auth {
-    /// An access token for a key. Whatever is wrong with it is refused with the same words, after the same work.
-    pub(super) async fn login_api_key(&self, text: &str) -> Result<IssuedTokens, Denial> {
+    /// An access token for a key that came from this address.
+    pub(super) async fn login_api_key(&self, text: &str, address: IpAddr) -> Result<IssuedTokens, Denial> {
+        // Nothing is looked up for what can be no key.
         let (id, secret) = parts(text).ok_or(Denial::Credential)?;
+        self.key_throttle.count_attempt(address).map_err(Denial::Throttled)?;
+        let tokens = self.tokens_of_api_key(id, secret).await;
+        if !matches!(tokens, Err(Denial::Credential)) {
+            self.key_throttle.cancel_attempt(address);
+        }
+        tokens
+    }
+
+    /// Whatever is wrong with a key is refused with the same words, after the same work.
+    async fn tokens_of_api_key(&self, id: &str, secret: &str) -> Result<IssuedTokens, Denial> {
         let given = self.encryption_key.api_key_mac(id, secret);
         let key = self.store.api_key(id).await?;
         let kept = key.as_ref().map_or("", |key| &key.mac);

@@ -13,7 +13,7 @@ use super::{
     password::Passwords,
     policy::{AccessQuestion, Policies},
     state::{AuthState, StateCache},
-    throttle::LoginThrottle,
+    throttle::{KeyThrottle, LoginThrottle},
 };
 use crate::{
     config::{KeysConfig, OauthConfig, TokensConfig},
@@ -42,6 +42,8 @@ pub struct Auth {
     pub passwords: Passwords,
     /// Slows down guessing.
     pub throttle: LoginThrottle,
+    /// The same of API keys.
+    pub key_throttle: KeyThrottle,
     /// Tokens whose signature was checked, by their SHA-256. What a signature says never changes; all else is checked at each use.
     pub(crate) signatures: moka::sync::Cache<[u8; 32], Arc<Verified>>,
     /// Logs clients that may not log in.

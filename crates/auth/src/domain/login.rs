@@ -67,7 +67,7 @@ impl Auth {
         let tokens = match credential {
             Credential::Person(proof) => self.login_person(proof, address).await,
             Credential::Client { credential, scope } => self.login_client(&credential, scope).await,
-            Credential::ApiKey(key) => self.login_api_key(&key).await,
+            Credential::ApiKey(key) => self.login_api_key(&key, address).await,
         };
         self.metrics.login(match &tokens {
             Ok(_) => "succeeded",

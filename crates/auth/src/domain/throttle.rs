@@ -95,6 +95,47 @@ impl Count {
     }
 }
 
+/// Wrong API keys from one address in a row without a wait, and how long each of them counts. A key has 256 random bits, which nobody
+/// guesses: this bounds the work that guesses are. It is no exponential backoff, and a script that goes on with an old key stays below
+/// it, so that others behind the same address (NAT) still log in.
+const FREE_GUESSES: u32 = 20;
+const GUESS_COUNTS: Duration = Duration::from_secs(1);
+
+/// Wrong API keys by address, in memory: for each, when the last of them counts no more (GCRA).
+pub struct KeyThrottle(moka::sync::Cache<IpAddr, Arc<Mutex<Instant>>>);
+
+impl Default for KeyThrottle {
+    fn default() -> Self {
+        let idle = FREE_GUESSES * GUESS_COUNTS;
+        Self(moka::sync::Cache::builder().max_capacity(MAX_COUNTS).time_to_idle(idle).build())
+    }
+}
+
+impl KeyThrottle {
+    /// Counts a key as wrong before it is looked at, so that guesses at the same time count too. Err: how long to wait.
+    pub fn count_attempt(&self, address: IpAddr) -> Result<(), Duration> {
+        let now = Instant::now();
+        let until = self.0.get_with(network_of(address), || Arc::new(Mutex::new(now)));
+        let mut until = until.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = (*until).max(now) + GUESS_COUNTS;
+        if let Some(wait) =
+            next.checked_duration_since(now + FREE_GUESSES * GUESS_COUNTS).filter(|wait| !wait.is_zero())
+        {
+            return Err(wait);
+        }
+        *until = next;
+        Ok(())
+    }
+
+    /// The key was right, or could not be looked at.
+    pub fn cancel_attempt(&self, address: IpAddr) {
+        if let Some(until) = self.0.get(&network_of(address)) {
+            let mut until = until.lock().unwrap_or_else(PoisonError::into_inner);
+            *until = until.checked_sub(GUESS_COUNTS).unwrap_or(*until);
+        }
+    }
+}
+
 /// In the order in which they are locked.
 fn keys(account: &str, address: IpAddr) -> [(String, Option<IpAddr>); 2] {
     [(account.to_owned(), Some(network_of(address))), (account.to_owned(), None)]
@@ -171,6 +212,28 @@ mod tests {
         let throttle = LoginThrottle::default();
         while throttle.count_attempt("ada", elsewhere(0)).is_ok() {}
         throttle.count_attempt("ada", HOME).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wrong_keys_from_one_address_wait_once_twenty_came() {
+        let throttle = KeyThrottle::default();
+        let allowed = (0..100).take_while(|_| throttle.count_attempt(HOME).is_ok()).count();
+        assert_eq!(u32::try_from(allowed), Ok(FREE_GUESSES));
+        assert_eq!(throttle.count_attempt(HOME), Err(GUESS_COUNTS));
+        throttle.count_attempt(elsewhere(0)).unwrap();
+        tokio::time::advance(GUESS_COUNTS).await;
+        throttle.count_attempt(HOME).unwrap();
+        assert_eq!(throttle.count_attempt(HOME), Err(GUESS_COUNTS), "one for each second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn right_keys_do_not_count() {
+        let throttle = KeyThrottle::default();
+        for _ in 0..3 * FREE_GUESSES {
+            throttle.count_attempt(HOME).unwrap();
+            throttle.cancel_attempt(HOME);
+        }
+        throttle.count_attempt(HOME).unwrap();
     }
 
     #[tokio::test(start_paused = true)]

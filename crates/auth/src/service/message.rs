@@ -5,8 +5,9 @@ use std::time::Duration;
 use accord_api::accord::{
     auth::v1::{
         CheckRequest, CheckResponse, ContextAttribute, ExchangeResponse, ExplainRequest, ExplainResponse,
-        IntrospectResponse, IssueResponse, Key, PasswordGrant, Principal, RefreshResponse, RevokedToken,
-        ShadowDecision, StoreMark, SubjectEpoch, WatchRequest, WatchResponse, issue_request::Grant,
+        IntrospectResponse, IssueForResponse, IssueResponse, Key, PasswordGrant, Principal, RefreshResponse,
+        RevokedToken, ShadowDecision, StoreMark, SubjectEpoch, WatchRequest, WatchResponse,
+        issue_for_request::Credential as CallersCredential, issue_request::Grant,
     },
     policy::v1::PrincipalKind,
 };
@@ -46,6 +47,18 @@ fn client_credential(id: String, secret: String, assertion: String) -> Result<Cl
         (true, false) => Ok(ClientCredential::Assertion { id: (!id.is_empty()).then_some(id), assertion }),
         (false, false) => Err(Denial::Field("client_assertion", "must not come beside a `client_secret`")),
     }
+}
+
+/// What somebody sent who calls by the gateway.
+pub(super) fn callers(credential: Option<CallersCredential>) -> Result<Credential, Denial> {
+    match credential {
+        Some(CallersCredential::ApiKey(grant)) => Ok(Credential::ApiKey(grant.key)),
+        None => Err(Denial::Field("credential", "must be given")),
+    }
+}
+
+pub(super) fn issued_for(tokens: IssuedTokens) -> IssueForResponse {
+    IssueForResponse { access_token: tokens.access.token, expires_in: duration(tokens.access.life) }
 }
 
 pub(super) fn issued(tokens: IssuedTokens) -> IssueResponse {

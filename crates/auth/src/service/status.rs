@@ -36,6 +36,16 @@ impl From<Denial> for Status {
     }
 }
 
+/// The denial of a credential that somebody else's call brought: UNAUTHENTICATED would say that the *caller* is not known.
+pub(super) fn of_somebody_else(denial: Denial) -> Status {
+    match denial {
+        Denial::Credential => {
+            StatusBuilder::new(Reason::CredentialInvalid, denial.to_string()).code(Code::InvalidArgument).build()
+        }
+        denial => denial.into(),
+    }
+}
+
 impl From<AdminError> for Status {
     fn from(error: AdminError) -> Self {
         let message = error.to_string();

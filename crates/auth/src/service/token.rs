@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use accord_api::accord::auth::v1::{
-    ExchangeRequest, ExchangeResponse, IntrospectRequest, IntrospectResponse, IssueRequest, IssueResponse,
-    RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse, revoke_request::Target,
-    token_service_server::TokenService,
+    ExchangeRequest, ExchangeResponse, IntrospectRequest, IntrospectResponse, IssueForRequest, IssueForResponse,
+    IssueRequest, IssueResponse, RefreshRequest, RefreshResponse, RevokeRequest, RevokeResponse,
+    revoke_request::Target, token_service_server::TokenService,
 };
 use accord_mesh::guard::bearer;
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use super::{
     guard::{Caller, peer_address},
-    message,
+    message, status,
 };
 use crate::domain::{auth::Auth, denial::Denial, revocation::RevocationOrder};
 
@@ -31,6 +31,14 @@ impl TokenService for Tokens {
         let address = peer_address(&request);
         let tokens = self.0.login(message::credential(request.into_inner().grant)?, address).await?;
         Ok(Response::new(message::issued(tokens)))
+    }
+
+    async fn issue_for(&self, request: Request<IssueForRequest>) -> Result<Response<IssueForResponse>, Status> {
+        let IssueForRequest { credential, address } = request.into_inner();
+        let address = address.parse().map_err(|_| Denial::Field("address", "must be the caller's IP address"))?;
+        let tokens = self.0.login(message::callers(credential)?, address).await;
+        let tokens = tokens.map_err(status::of_somebody_else)?;
+        Ok(Response::new(message::issued_for(tokens)))
     }
 
     async fn refresh(&self, request: Request<RefreshRequest>) -> Result<Response<RefreshResponse>, Status> {

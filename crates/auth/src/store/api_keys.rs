@@ -107,12 +107,13 @@ impl Transaction {
         Ok(())
     }
 
-    /// Changes when a key ends and whether it is refused; what comes from it has another name then.
-    pub async fn change_api_key(&mut self, id: &str, expires_at: i64, disabled: bool) -> Result<(), StoreError> {
-        sqlx::query("UPDATE api_keys SET expires_at = $2, disabled = $3, edition = edition + 1 WHERE id = $1")
-            .bind(id)
-            .bind(expires_at)
-            .bind(i64::from(disabled))
+    /// Changes when a key ends, whether it is refused, and by its edition the name of what comes from it.
+    pub async fn change_api_key(&mut self, key: &ApiKey) -> Result<(), StoreError> {
+        sqlx::query("UPDATE api_keys SET expires_at = $2, disabled = $3, edition = $4 WHERE id = $1")
+            .bind(&key.id)
+            .bind(key.expires_at)
+            .bind(i64::from(key.disabled))
+            .bind(key.edition)
             .execute(&mut *self.inner)
             .await?;
         Ok(())

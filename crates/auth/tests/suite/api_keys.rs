@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use accord_api::accord::{
     auth::v1::{
-        ApiKeyGrant, CheckRequest, IssueRequest, IssueResponse, access_service_client::AccessServiceClient,
-        issue_request::Grant,
+        ApiKeyGrant, CheckRequest, IssueForRequest, IssueRequest, IssueResponse,
+        access_service_client::AccessServiceClient, issue_for_request::Credential, issue_request::Grant,
     },
     fault::v1::Reason,
 };
@@ -13,10 +13,11 @@ use accord_auth::{
     domain::{admin::ApiKeyOrder, scope::Scope},
     store::api_keys::ApiKey,
 };
+use accord_token::Kind;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use tonic::Status;
 
-use super::{Database, READ, Server, admin, authorized, http::post, refused};
+use super::{Database, MESH_SECRET, READ, Server, admin, authorized, http::post, principal, refused};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -135,6 +136,60 @@ pub(crate) async fn rotated_key_is_valid_beside_its_successor_during_the_overlap
     assert!(check(&server, &token(&server, &successor).await).await.0);
     assert!(!server.is_active(&before).await, "it would outlive its key");
     assert!(log_in(&server, &text).await.unwrap().expires_in.unwrap().seconds <= 60);
+}
+
+pub(crate) async fn rotated_key_whose_overlap_is_a_day_ends_no_token_until_it_is_disabled(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (key, text) = add(&server, "", None).await;
+    let before = token(&server, &text).await;
+    rotate(&server, &key.id, 24 * HOUR).await;
+    assert!(server.is_active(&before).await);
+    admin(&server.auth.store).disable_api_key(&key.id).await.unwrap();
+    assert!(!server.is_active(&before).await);
+}
+
+/// The token of whoever is believed about its callers.
+async fn gateway_token(server: &Server) -> String {
+    let edge = principal("edge", Kind::Service, &["accord-gateway"]);
+    let added = admin(&server.auth.store).add_client(&edge, || Ok(MESH_SECRET.to_owned())).await;
+    assert!(added.is_ok(), "{added:?}");
+    server.token_of("edge").await
+}
+
+pub(crate) async fn wrong_keys_from_one_address_are_throttled(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (key, text) = add(&server, "", None).await;
+    let wrong = format!("{}_{}", key.id, "A".repeat(43));
+    let gateway = gateway_token(&server).await;
+    let try_from = async |key: &str, address: &str| {
+        let api_key = ApiKeyGrant { key: key.to_owned() };
+        let message = IssueForRequest { credential: Some(Credential::ApiKey(api_key)), address: address.to_owned() };
+        server.tokens().issue_for(authorized(message, &gateway)).await
+    };
+    let mut reasons = Vec::new();
+    for _ in 0..30 {
+        reasons.push(refused(try_from(&wrong, "192.0.2.1").await));
+    }
+    assert!(reasons[..20].iter().all(|reason| *reason == Reason::CredentialInvalid), "{reasons:?}");
+    assert!(reasons[20..].contains(&Reason::LoginThrottled), "{reasons:?}");
+    assert!(try_from(&text, "192.0.2.2").await.is_ok(), "from elsewhere");
+    assert_eq!(refused(try_from(&text, "").await), Reason::FieldInvalid);
+}
+
+pub(crate) async fn nobody_but_the_gateway_gets_tokens_for_others(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (_, text) = add(&server, "", None).await;
+    let message = IssueForRequest {
+        credential: Some(Credential::ApiKey(ApiKeyGrant { key: text })),
+        address: "192.0.2.1".to_owned(),
+    };
+    for token in [server.mesh_token().await, server.token_of("root").await, server.token_of("ada").await] {
+        let asked = server.tokens().issue_for(authorized(message.clone(), &token)).await;
+        assert_eq!(refused(asked), Reason::PermissionMissing);
+    }
+    let asked = server.tokens().issue_for(authorized(message, &gateway_token(&server).await)).await;
+    let token = asked.unwrap().into_inner().access_token;
+    assert!(check(&server, &token).await.0);
 }
 
 pub(crate) async fn rotated_key_is_refused_after_the_overlap(database: Database) {

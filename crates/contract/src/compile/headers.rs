@@ -74,7 +74,7 @@ fn refusal(name: &str) -> Option<Refusal> {
         name if name.starts_with("grpc-") => ("is reserved by gRPC", LEAVE_OUT),
         name if HEADERS_OF_ONE_MESSAGE.contains(&name) => ("belongs to one connection or message", LEAVE_OUT),
         name if OF_ONE_CALL.contains(&name) => ("belongs to one call, so it differs with each", LEAVE_OUT),
-        "authorization" => (
+        "authorization" | "x-api-key" => (
             "is a credential, which stays at the gateway",
             "leave it out: tenant and, with CACHE_SCOPE_PER_PRINCIPAL, principal are in the key already",
         ),

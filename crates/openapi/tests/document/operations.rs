@@ -147,7 +147,7 @@ fn access_is_security_of_the_operation() {
         rule("GetItem", "{ access = { permission = \"items.read\", principal_kinds = [\"PRINCIPAL_KIND_USER\"] } }");
     let document = shop(&permission);
     let (get, list) = (&document["paths"]["/v1/items/{name}"]["get"], &document["paths"]["/v1/items"]["get"]);
-    assert_eq!((&get["security"], &list["security"]), (&json!([{"bearer": []}]), &json!([])));
+    assert_eq!((&get["security"], &list["security"]), (&json!([{"bearer": []}, {"apiKey": []}]), &json!([])));
     assert_eq!(
         (&get["x-accord-permission"], &get["x-accord-principal-kinds"]),
         (&json!("items.read"), &json!(["user"]))

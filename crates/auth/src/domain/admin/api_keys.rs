@@ -83,10 +83,13 @@ impl Admin<'_> {
         let until = if earlier.expires_at == 0 { until } else { until.min(earlier.expires_at) };
         keep(&new.text)?;
         tx.add_api_key(&key).await?;
-        // Tokens that would outlive it end now; the next ones end with it.
-        revoke(&mut tx, &earlier, now).await?;
-        tx.change_api_key(id, until, earlier.disabled).await?;
+        // Tokens that could outlive it end now; the next ones end with it. With an overlap of a day there is none, and no call
+        // with the earlier key fails.
+        if until < now + seconds(Type::Access.longest_life()) {
+            revoke(&mut tx, &mut earlier, now).await?;
+        }
         earlier.expires_at = until;
+        tx.change_api_key(&earlier).await?;
         self.audit_and_commit(tx, "api_key.rotate", &target(&earlier)).await?;
         Ok((key, earlier))
     }
@@ -99,35 +102,42 @@ impl Admin<'_> {
     /// Refuses a key until it is enabled again, and revokes what came from it.
     pub async fn disable_api_key(&self, id: &str) -> Result<(), AdminError> {
         let mut tx = self.store.begin().await?;
-        let key = self.api_key(id).await?;
-        revoke(&mut tx, &key, verify::now()).await?;
-        tx.change_api_key(id, key.expires_at, true).await?;
+        let mut key = self.api_key(id).await?;
+        revoke(&mut tx, &mut key, verify::now()).await?;
+        key.disabled = true;
+        tx.change_api_key(&key).await?;
         self.audit_and_commit(tx, "api_key.disable", &target(&key)).await
     }
 
     /// Accepts a disabled key again. What came from it before stays revoked.
     pub async fn enable_api_key(&self, id: &str) -> Result<(), AdminError> {
         let mut tx = self.store.begin().await?;
-        let key = self.api_key(id).await?;
-        tx.change_api_key(id, key.expires_at, false).await?;
+        let key = ApiKey { disabled: false, ..self.api_key(id).await? };
+        tx.change_api_key(&key).await?;
         self.audit_and_commit(tx, "api_key.enable", &target(&key)).await
     }
 
     /// Takes a key away, and revokes what came from it.
     pub async fn remove_api_key(&self, id: &str) -> Result<(), AdminError> {
         let mut tx = self.store.begin().await?;
-        let key = self.api_key(id).await?;
-        revoke(&mut tx, &key, verify::now()).await?;
+        let mut key = self.api_key(id).await?;
+        revoke(&mut tx, &mut key, verify::now()).await?;
         tx.remove_api_key(id).await?;
         self.audit_and_commit(tx, "api_key.remove", &target(&key)).await
     }
 }
 
-/// Revokes the tokens that came from a key: none of them lives longer than a token may.
-async fn revoke(tx: &mut Transaction, key: &ApiKey, now: i64) -> Result<(), AdminError> {
+/// Revokes the tokens that came from a key; those that it brings from now on have another name.
+async fn revoke(tx: &mut Transaction, key: &mut ApiKey, now: i64) -> Result<(), AdminError> {
     let revision = tx.next_revision().await?;
-    let ends = now + seconds(Type::Access.longest_life() + LEEWAY);
-    Ok(tx.revoke_token(&key.source(), ends, revision).await?)
+    tx.revoke_token(&key.source(), last_end(now), revision).await?;
+    key.edition += 1;
+    Ok(())
+}
+
+/// When the last of the tokens ends that there are at a moment: none of them lives longer than a token may.
+fn last_end(now: i64) -> i64 {
+    now + seconds(Type::Access.longest_life() + LEEWAY)
 }
 
 fn target(key: &ApiKey) -> String {
