@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 
 import yaml
 
@@ -32,17 +33,18 @@ SEVERITIES = ("page", "ticket")
 
 def main():
     check = Findings()
-    rules = yaml.safe_load(RULES.read_text())
+    rules, dashboard = yaml.safe_load(RULES.read_text()), json.loads(DASHBOARD.read_text())
     if "--write" in sys.argv:
         MANIFEST.write_text(manifest(rules))
     metrics.check(check)
     known = {**metrics.documented(), **recorded(rules)}
-    for place, expression in (*expressions(rules), *queries(json.loads(DASHBOARD.read_text()))):
+    for place, expression in (*expressions(rules), *queries(dashboard)):
         check_expression(check, place, expression, known)
     check_targets(check)
     alerts = [rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
     check_alerts(check, alerts)
     check.expect(MANIFEST.read_text() == manifest(rules), f"{MANIFEST.name} is not what rules.yaml says: run .ci/monitoring.py --write")
+    check_syntax(check, queries(dashboard))
     promtool(check, "check", "config", CONFIG)
     promtool(check, "test", "rules", TESTS)
     print("\n".join(check.findings), end="\n" if check.findings else "")
@@ -83,6 +85,21 @@ def check_expression(check, place, expression, known):
     labels = set(re.findall(r"([a-z_]+)\s*(?:=~|!~|!=|=)\s*\"\"", text)) | set(re.findall(r"[a-z_]+", grouped))
     for label in sorted(labels - ADDED - metric_labels):
         check.expect(False, f"{place}: none of {sorted(named)} has the label {label}")
+
+
+def check_syntax(check, found):
+    """Prometheus reads each query of the dashboard, once Grafana has filled in its variables."""
+    filled = {"$__rate_interval": "5m", "$instance": ".*", "$method": ".*"}
+    rules = []
+    for number, (place, expression) in enumerate(found):
+        for name, value in filled.items():
+            expression = expression.replace(name, value)
+        if not place.startswith("variable"):
+            rules.append({"record": f"query:{number}", "expr": expression, "labels": {"place": place}})
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+        file.flush()
+        promtool(check, "check", "rules", file.name)
 
 
 def check_targets(check):

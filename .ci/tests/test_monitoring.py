@@ -36,6 +36,14 @@ class Expressions(unittest.TestCase):
         self.assertIn("has the label method", of_expression("sum by (method) (accord_upstream_endpoints)")[0])
 
 
+    def test_query_that_prometheus_can_not_read_is_told(self):
+        check = Findings()
+        monitoring.check_syntax(check, [("panel", "sum(rate(accord_cache_reads_total[$__rate_interval]))")])
+        self.assertEqual(check.findings, [])
+        monitoring.check_syntax(check, [("panel", "sum(rate(accord_cache_reads_total[5m])")])
+        self.assertIn("could not parse expression", check.findings[0])
+
+
 class Alerts(unittest.TestCase):
     def test_alert_with_its_page_is_accepted(self):
         self.assertEqual(of_alert(), [])
