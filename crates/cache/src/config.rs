@@ -163,8 +163,8 @@ impl Default for LeasesConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
     /// `postgres://user:password@host/database`: the database in which all replicas behind one name share their invalidation log.
-    /// It must never lose what it has committed. With it, `records.url` has to be a PostgreSQL too, and no `[[namespace]]` may be
-    /// declared. Default: none, for a cache that is one process.
+    /// It must never lose what it has committed. With it, `records.url` has to be a PostgreSQL too, and each `[[namespace]]` needs an
+    /// origin. Default: none, for a cache that is one process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<StoreUrl>,
     /// For how long a replica answers from memory after it began to verify the log, which it does three times as often; a write
@@ -248,10 +248,7 @@ impl Config {
         let remedy = "name a PostgreSQL, or leave out `log.url` and run one process";
         let of_log = of_log.then(|| Invalid::new("log.url", one_file, remedy));
         let of_records = of_records.then(|| Invalid::new("records.url", one_file, remedy));
-        let of_namespaces = (!self.namespace.is_empty()).then(|| {
-            let problem = "keys of namespaces are in the memory of one process, and `log.url` is for several";
-            Invalid::new("namespace", problem, "leave out `log.url`, or run the namespaces in a cache of their own")
-        });
+        let of_namespaces = namespaces::of_one_replica(&self.namespace);
         of_log.into_iter().chain(of_records).chain(of_namespaces).collect()
     }
 
@@ -265,6 +262,9 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::namespace_origin::query::QueryConfig;
+    use crate::namespace_origin::records::RecordsConfig as KeyRecordsConfig;
+    use crate::namespaces::WriteMode;
 
     /// The keys that contradict a log at this address, with records at that one.
     fn contradicting(log: &str, records: &str, change: impl FnOnce(&mut Config)) -> Vec<String> {
@@ -272,7 +272,7 @@ mod tests {
         config.log.url = Some(log.parse().unwrap());
         config.records.url = records.parse().unwrap();
         change(&mut config);
-        let own = ["log.url", "records.url", "namespace"];
+        let own = ["log.url", "records.url", "namespace.0.origin", "namespace.0.write"];
         let found = config.contradictions().into_iter().map(|invalid| invalid.key);
         found.filter(|key| own.contains(&&**key)).collect()
     }
@@ -286,11 +286,17 @@ mod tests {
     }
 
     #[test]
-    fn shared_log_excludes_namespaces() {
+    fn shared_log_takes_namespaces_whose_values_have_an_origin() {
         let server = "postgres://accord@db.example/accord";
-        let with_carts = |config: &mut Config| {
-            config.namespace.push(NamespaceConfig { name: "carts".to_owned(), ..NamespaceConfig::default() });
+        let refused = |carts: NamespaceConfig| {
+            let carts = NamespaceConfig { name: "carts".to_owned(), ..carts };
+            contradicting(server, server, |config| config.namespace.push(carts))
         };
-        assert_eq!(contradicting(server, server, with_carts), ["namespace"]);
+        let records = || NamespaceConfig { records: Some(KeyRecordsConfig::default()), ..NamespaceConfig::default() };
+        let query = NamespaceConfig { query: Some(QueryConfig::default()), ..NamespaceConfig::default() };
+        assert_eq!(refused(NamespaceConfig::default()), ["namespace.0.origin"]);
+        assert_eq!(refused(records()), ["namespace.0.write"], "nobody could put a record");
+        assert_eq!(refused(NamespaceConfig { write: WriteMode::Through, ..records() }), [""; 0]);
+        assert_eq!(refused(query), [""; 0]);
     }
 }

@@ -113,6 +113,11 @@ impl ConsistencyTokens {
         Ok(Self { key: Reloading::new("consistency_token_key", files, INTERVAL, make)?, passed, requirements })
     }
 
+    /// What they are authenticated with.
+    pub(crate) fn key(&self) -> TokenKey {
+        TokenKey::clone(&self.key.get())
+    }
+
     /// Counts a read by the strictest that its caller requires.
     pub(crate) fn count(&self, consistency: ConsistencyRequirement, has_tokens: bool) {
         let strictest = match consistency {

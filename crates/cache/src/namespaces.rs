@@ -218,6 +218,24 @@ pub(crate) fn contradictions(
     found
 }
 
+/// What of these sections can't hold where replicas share a log: memory of one replica is none of the others'.
+pub(crate) fn of_one_replica(configured: &[NamespaceConfig]) -> Vec<Invalid> {
+    let problem = |namespace: &NamespaceConfig| {
+        let has_origin = namespace.origin.is_some() || namespace.records.is_some() || namespace.query.is_some();
+        if !has_origin {
+            let problem = "its values would be in the memory of one replica, where `log.url` is for several";
+            let remedy = "give it an origin, such as [namespace.records] with `write = \"through\"`, or a cache of its own without `log.url`";
+            return Some(Invalid::new("origin", problem, remedy));
+        }
+        let is_unwritten = namespace.records.is_some() && namespace.write == WriteMode::Around;
+        let problem =
+            "nobody could put a record: where `log.url` is for several replicas, memory holds what the records have";
+        is_unwritten.then(|| Invalid::new("write", problem, "set it to `through`"))
+    };
+    let found = configured.iter().enumerate().filter_map(|(index, namespace)| Some((index, problem(namespace)?)));
+    found.map(|(index, invalid)| invalid.under(format!("namespace.{index}"))).collect()
+}
+
 /// The namespaces by their names.
 #[derive(Debug)]
 pub(crate) struct Namespaces(HashMap<String, Space>);

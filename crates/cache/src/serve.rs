@@ -13,7 +13,7 @@ use accord_mesh::guard::{self, Decider, Guard, GuardedServer};
 use accord_readthrough::{Engine, InProcessLog, Limits, Live, MemoryStore, Metrics, Replica};
 use accord_runtime::grpc_server::GrpcServer;
 use accord_runtime::{admin, health::Health, probe, server::Listener, shutdown::Shutdown, telemetry, workers::Workers};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
@@ -33,7 +33,7 @@ use crate::records::Records;
 use crate::service::{
     idempotency::Idempotency,
     invalidation::Invalidation,
-    namespaces::{NamespaceService, OpenOutcomes, ResumeTokens},
+    namespaces::{NamespaceService, Replicated},
     read_through::ReadThrough,
 };
 
@@ -252,13 +252,12 @@ pub fn grpc_server<A: Decider + Passports>(
         checker: Checker::new(&config.checker, &telemetry::meter()),
     };
     let namespaces = NamespaceService {
-        engine: engine.clone(),
+        replicated: Replicated::new(replica.clone()),
         namespaces: Namespaces::new(engine, &config.namespace, upstreams, stores.keys.as_ref())?,
         auth: auth.clone(),
         audience: config.auth.client_id.clone(),
         version_prefix: format!("{:016x}-", Uuid::new_v4().as_u64_pair().0),
-        resume_tokens: ResumeTokens::generate().map_err(|_| anyhow!("the system gives no randomness"))?,
-        open_outcomes: OpenOutcomes::new(engine),
+        tokens: tokens.clone(),
         node: config.node.clone(),
         records: stores.idempotency.clone(),
         shutdown: shutdown.clone(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use accord_api::accord::cache::v1 as api;
 use accord_api::accord::fault::v1::Reason;
-use accord_readthrough::{Outcome, Overload, Refused};
+use accord_readthrough::{Acknowledgement, InvalidationLog, Origin, Outcome, Overload, Refused, Replica, Store, World};
 use accord_runtime::fault::StatusBuilder;
 use tonic::Status;
 
@@ -28,6 +28,24 @@ fn refused(refused: &Refused) -> Status {
 /// The refusal of a question about a log that this replica does not know, or not any more.
 fn another_log() -> Status {
     StatusBuilder::new(Reason::InvalidationLogUnavailable, "the number is of another invalidation log").build()
+}
+
+/// Until nobody answers any more with what a number of the log is about.
+async fn acknowledged<L: InvalidationLog, O: Origin, S: Store, W: World>(
+    replica: &Replica<L, O, S, W>,
+    incarnation: u128,
+    number: u64,
+) -> Result<(), Status> {
+    let mut changes = replica.changes();
+    loop {
+        changes.mark_unchanged();
+        match replica.acknowledgement(incarnation, number) {
+            Acknowledgement::Done => return Ok(()),
+            Acknowledgement::Unknown => return Err(another_log()),
+            // Whichever comes first.
+            Acknowledgement::Wait(time) => drop(tokio::time::timeout(time, changes.changed()).await),
+        }
+    }
 }
 
 fn outcome(outcome: Outcome) -> api::Outcome {

@@ -15,56 +15,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::change::Change;
+
 /// Bytes that a change has room for. One that has more takes the room of several.
 const BYTES_EACH: usize = 1024;
-
-/// What was done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// A value was put under a key, of this version.
-    Put {
-        /// The key.
-        key: Box<str>,
-        /// Its version, and that of its origin, if it has one.
-        version: (u64, Option<u64>),
-    },
-    /// A key was deleted.
-    Deleted(Box<str>),
-    /// What a key held was forgotten: nobody knows what its origin has.
-    Forgotten(Box<str>),
-    /// What was put under these tags was invalidated.
-    TagsInvalidated(Box<[String]>),
-    /// All keys that begin so were invalidated.
-    PrefixInvalidated(Box<str>),
-}
-
-impl Change {
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Put { key: text, .. }
-            | Self::Deleted(text)
-            | Self::Forgotten(text)
-            | Self::PrefixInvalidated(text) => text.len(),
-            Self::TagsInvalidated(tags) => tags.iter().map(|tag| tag.len() + size_of::<String>()).sum(),
-        }
-    }
-
-    /// Whether it may concern a key that begins so.
-    fn may_concern(&self, prefix: &str) -> bool {
-        match self {
-            Self::Put { key, .. } | Self::Deleted(key) | Self::Forgotten(key) => key.starts_with(prefix),
-            Self::TagsInvalidated(_) => true,
-            Self::PrefixInvalidated(other) => other.starts_with(prefix) || prefix.starts_with(&**other),
-        }
-    }
-}
 
 /// The log of a namespace.
 #[derive(Debug)]
 pub(crate) struct Changes {
     log: Mutex<Log>,
-    /// The number of the newest one.
-    newest: watch::Sender<u64>,
+    /// How often everything was forgotten, and the number of the newest one.
+    newest: watch::Sender<(u64, u64)>,
     most: usize,
 }
 
@@ -79,6 +40,8 @@ pub(crate) struct Log {
     newest: u64,
     /// The number of the newest change that is not in the log any more, of tenants that have none there.
     forgotten: u64,
+    /// How often everything was forgotten. Numbers of before say nothing.
+    life: u64,
 }
 
 #[derive(Debug)]
@@ -107,32 +70,46 @@ impl OfTenant {
 impl Changes {
     /// Remembers so many.
     pub(crate) fn new(most: usize) -> Self {
-        Self { log: Mutex::default(), newest: watch::Sender::new(0), most }
+        Self { log: Mutex::default(), newest: watch::Sender::default(), most }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The number of the newest change.
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest.borrow().1
+    }
+
     /// Adds a change at the end of the log, which the caller has locked.
     pub(crate) fn add(&self, log: &mut Log, tenant: &str, change: Change) {
-        log.push(tenant, change);
+        self.add_numbered(log, log.newest + 1, tenant, change);
+    }
+
+    /// The same with a number of its own, higher than all before it: that of an invalidation log.
+    pub(crate) fn add_numbered(&self, log: &mut Log, number: u64, tenant: &str, change: Change) {
+        log.push(number, tenant, change);
         while log.room > self.most * BYTES_EACH && log.forget_one() {}
-        self.newest.send_replace(log.newest);
+        self.newest.send_replace((log.life, log.newest));
     }
 
     /// Forgets all changes of all tenants: whoever watches is told that he has to begin anew.
     pub(crate) fn forget_all(&self, log: &mut Log) {
-        let newest = log.newest + 1;
-        *log = Log { newest, forgotten: newest, ..Log::default() };
-        self.newest.send_replace(newest);
+        self.begin_after(log, log.newest + 1);
+    }
+
+    /// The same, and what comes next has a higher number than this.
+    pub(crate) fn begin_after(&self, log: &mut Log, newest: u64) {
+        *log = Log { newest, forgotten: newest, life: log.life + 1, ..Log::default() };
+        self.newest.send_replace((log.life, newest));
     }
 }
 
 impl Log {
-    fn push(&mut self, tenant: &str, change: Change) {
-        self.newest += 1;
-        let (number, forgotten) = (self.newest, self.forgotten);
+    fn push(&mut self, number: u64, tenant: &str, change: Change) {
+        self.newest = number;
+        let forgotten = self.forgotten;
         let bytes = change.bytes() + tenant.len() + size_of::<Record>() + size_of::<Change>();
         let room = bytes.max(BYTES_EACH);
         let name = self.by_name(tenant);
@@ -188,10 +165,12 @@ impl Log {
 #[derive(Debug)]
 pub struct Watcher {
     changes: Arc<Changes>,
-    newest: watch::Receiver<u64>,
+    newest: watch::Receiver<(u64, u64)>,
     tenant: Box<str>,
     prefix: Box<str>,
     seen: u64,
+    /// Of the log.
+    life: u64,
 }
 
 /// The watcher was too slow: there are changes that it was not told of, and that nobody remembers.
@@ -205,9 +184,9 @@ impl Watcher {
         let log = changes.lock();
         let known = after.filter(|after| (log.forgotten(tenant)..=log.newest).contains(after));
         let seen = known.unwrap_or(log.newest);
-        let newest = changes.newest.subscribe();
-        let watcher = Self { changes: Arc::clone(changes), newest, tenant: tenant.into(), prefix: prefix.into(), seen };
-        (watcher, known.is_some())
+        let (newest, life) = (changes.newest.subscribe(), log.life);
+        let (tenant, prefix) = (tenant.into(), prefix.into());
+        (Self { changes: Arc::clone(changes), newest, tenant, prefix, seen, life }, known.is_some())
     }
 
     /// The number of the last change that it has seen, or passed over because it is another's.
@@ -218,7 +197,7 @@ impl Watcher {
     /// The next change that concerns it; nothing where there is none yet.
     pub fn take_next(&mut self) -> Result<Option<Arc<Change>>, Lagged> {
         let log = self.changes.lock();
-        if self.seen < log.forgotten(&self.tenant) {
+        if self.life != log.life || self.seen < log.forgotten(&self.tenant) {
             return Err(Lagged);
         }
         let next = log.after(&self.tenant, self.seen).find(|record| record.change.may_concern(&self.prefix));
@@ -228,9 +207,9 @@ impl Watcher {
 
     /// Waits until there is a change that it has not looked at.
     pub async fn grown(&mut self) {
-        let seen = self.seen;
+        let (life, seen) = (self.life, self.seen);
         // The log lives for as long as this has it.
-        let _ = self.newest.wait_for(|newest| *newest > seen).await;
+        let _ = self.newest.wait_for(|(own, newest)| *own != life || *newest > seen).await;
     }
 }
 
@@ -241,7 +220,7 @@ mod tests {
     use super::*;
 
     fn deleted(key: &str) -> Change {
-        Change::Deleted(key.into())
+        Change::Deleted { key: key.into(), version: None }
     }
 
     fn add(changes: &Changes, tenant: &str, change: Change) {
@@ -251,7 +230,7 @@ mod tests {
     fn keys(watcher: &mut Watcher) -> Vec<String> {
         let mut keys = Vec::new();
         while let Some(change) = watcher.take_next().unwrap() {
-            let Change::Deleted(key) = &*change else { panic!("{change:?}") };
+            let Change::Deleted { key, .. } = &*change else { panic!("{change:?}") };
             keys.push(key.to_string());
         }
         keys
@@ -357,6 +336,18 @@ mod tests {
         assert!(north.grown().now_or_never().is_some());
         assert_eq!((north.take_next(), south.take_next()), (Err(Lagged), Err(Lagged)));
         assert!(!Watcher::new(&changes, "north", "", Some(1)).1);
+    }
+
+    #[test]
+    fn watcher_begins_anew_where_numbers_begin_anew() {
+        let changes = Arc::new(Changes::new(10));
+        changes.add_numbered(&mut changes.lock(), 500, "north", deleted("a"));
+        let (mut watcher, _) = Watcher::new(&changes, "north", "", None);
+        changes.begin_after(&mut changes.lock(), 3);
+        assert!(watcher.grown().now_or_never().is_some(), "though no number is higher than what it has seen");
+        changes.add_numbered(&mut changes.lock(), 600, "north", deleted("b"));
+        assert_eq!(watcher.take_next(), Err(Lagged));
+        assert!(Watcher::new(&changes, "north", "", Some(3)).1);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The engine: what its reads share, and invalidation.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use opentelemetry::metrics::Meter;
 
@@ -10,6 +11,7 @@ use crate::key::Tag;
 use crate::lease::Leases;
 use crate::limits::Limits;
 use crate::metrics::{self, Metrics};
+use crate::namespace::Namespace;
 use crate::origin::Origin;
 use crate::shared_value::{self, SecondLevel};
 use crate::store::Store;
@@ -47,6 +49,8 @@ pub(crate) struct Parts<O, S, W> {
     pub(crate) position: AtomicU64,
     pub(crate) flights: Arc<Flights>,
     pub(crate) write_turns: WriteTurns,
+    /// The namespaces by their names: what replicas tell each other of is looked for here.
+    pub(crate) namespaces: RwLock<HashMap<Box<str>, Namespace>>,
     /// The newest version that was given to a value of a namespace.
     pub(crate) versions: AtomicU64,
     pub(crate) limits: Limits,
@@ -74,6 +78,8 @@ pub(crate) struct Rules {
     pub(crate) put_retires_loads: bool,
     pub(crate) delete_retires_loads: bool,
     pub(crate) invalidation_retires_loads: bool,
+    pub(crate) changes_leave_tombstones: bool,
+    pub(crate) changes_retire_loads: bool,
     pub(crate) write_turns: bool,
     pub(crate) failed_writes_forget: bool,
     pub(crate) new_enough_flights: bool,
@@ -117,6 +123,8 @@ impl Rules {
         put_retires_loads: true,
         delete_retires_loads: true,
         invalidation_retires_loads: true,
+        changes_leave_tombstones: true,
+        changes_retire_loads: true,
         write_turns: true,
         failed_writes_forget: true,
         new_enough_flights: true,
@@ -166,6 +174,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             position: AtomicU64::new(0),
             flights: Arc::new(Flights::new(limits.flights, limits.waiters)),
             write_turns: WriteTurns::default(),
+            namespaces: RwLock::default(),
             versions: AtomicU64::new(0),
             limits,
             rules,

@@ -57,10 +57,13 @@ mod metrics;
 
 // Keys of namespaces: what callers put there, and what is loaded where they hold nothing.
 mod namespace;
+mod change;
+mod namespace_keys;
 mod namespace_load;
 mod namespace_invalidation;
 mod write_through;
 mod write_turns;
+mod namespace_change;
 mod changes;
 mod quota;
 
@@ -88,7 +91,8 @@ mod stress;
 mod tests;
 
 pub use answer::{Answer, Failure, Load, Outcome, Stale};
-pub use changes::{Change, Lagged, Watcher};
+pub use change::{Change, NamespaceChange};
+pub use changes::{Lagged, Watcher};
 pub use check::Checked;
 pub use consistency_token::{ConsistencyToken, Opened, Required, TokenError, TokenKey, TokenScope};
 pub use engine::Engine;

@@ -18,6 +18,7 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::change::NamespaceChange;
 use crate::gap_detector::{Batch, Continuity, GapDetector, Noted};
 use crate::key::Tag;
 use crate::lease::LeaseHolder;
@@ -54,12 +55,24 @@ pub struct Invalidation {
     pub tags: Arc<[Tag]>,
     /// Whose leases nobody waits for: the sender forgets its own copies when the batch is acknowledged.
     pub writer: Option<LeaseHolder>,
+    /// What was done to keys of a namespace.
+    pub change: Option<Arc<NamespaceChange>>,
 }
 
 impl Invalidation {
     /// What an outbox says, which keeps its rows until they are appended.
     pub fn of_outbox(tags: Arc<[Tag]>, is_flush: bool) -> Self {
-        Self { sender: String::new(), sequence: 0, round: 0, is_last: false, is_flush, tags, writer: None }
+        Self { is_flush, tags, ..Self::of_nobody() }
+    }
+
+    /// What was done to keys of a namespace. It is told after it was done, and again where that got lost.
+    pub fn of_namespace(change: NamespaceChange) -> Self {
+        Self { change: Some(Arc::new(change)), ..Self::of_nobody() }
+    }
+
+    fn of_nobody() -> Self {
+        let (sender, tags) = (String::new(), Arc::default());
+        Self { sender, sequence: 0, round: 0, is_last: false, is_flush: false, tags, writer: None, change: None }
     }
 }
 
@@ -76,6 +89,8 @@ pub struct Record {
     pub writer: Option<LeaseHolder>,
     /// Random: another record of this number, after the database lost this one, has another.
     pub mark: u64,
+    /// What was done to keys of a namespace.
+    pub change: Option<Arc<NamespaceChange>>,
 }
 
 /// A replica in the register.
@@ -155,16 +170,16 @@ pub fn number(
 ) -> (Vec<(Noted, Option<u64>)>, Vec<Record>) {
     let mut records = Vec::new();
     let noted = batches.iter().map(|batch| {
-        let Invalidation { sender, sequence, round, is_last, is_flush, tags, writer } = batch;
+        let Invalidation { sender, sequence, round, is_last, is_flush, tags, writer, change } = batch;
         let noted = match &**sender {
             "" => Noted { continuity: Continuity::InOrder, is_settled: true, round: 0 },
             sender => note(&Batch { incarnation: sender, sequence: *sequence, round: *round, is_last: *is_last }),
         };
         let is_flush = *is_flush || matches!(noted.continuity, Continuity::Gap(_));
         // A number for each batch that changes anything, even where it was here before: what is acknowledged is its own number.
-        let number = (is_flush || !tags.is_empty()).then(|| {
-            let number = head + 1 + records.len() as u64;
-            records.push(Record { number, is_flush, tags: Arc::clone(tags), writer: *writer, mark });
+        let number = (is_flush || !tags.is_empty() || change.is_some()).then(|| {
+            let (number, tags, change) = (head + 1 + records.len() as u64, Arc::clone(tags), change.clone());
+            records.push(Record { number, is_flush, tags, writer: *writer, mark, change });
             number
         });
         (noted, number)

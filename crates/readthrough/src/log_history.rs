@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     fn record(number: u64) -> Record {
-        Record { number, is_flush: false, tags: [].into(), writer: None, mark: number * 10 }
+        Record { number, is_flush: false, tags: [].into(), writer: None, mark: number * 10, change: None }
     }
 
     fn at(number: u64, mark: u64) -> Position {

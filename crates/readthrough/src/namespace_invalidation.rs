@@ -1,6 +1,6 @@
 //! Invalidation of what the keys of a namespace hold: by tags, by a prefix of keys, or all of it.
 
-use crate::changes::Change;
+use crate::change::Change;
 use crate::engine::Engine;
 use crate::namespace::Namespace;
 use crate::origin::Origin;
@@ -17,14 +17,16 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         // Under the lock of the log: a put that this does not reach is told after it.
         let mut log = changes.lock();
         self.invalidate(tags.iter().map(|name| namespace.tag(tenant, name)));
-        changes.add(&mut log, tenant, Change::TagsInvalidated(tags.into()));
+        if self.is_alone() {
+            changes.add(&mut log, tenant, Change::TagsInvalidated(tags.into()));
+        }
     }
 
     /// Once this returns, no read that starts later sees a value put, or loaded, before under a key of the tenant that begins
     /// with the prefix. The empty prefix is that of all its keys.
     pub fn invalidate_prefix(&self, namespace: &Namespace, tenant: &str, prefix: &str) {
         self.drop_keys(namespace, Some((tenant, prefix)));
-        namespace.tell(tenant, Change::PrefixInvalidated(prefix.into()));
+        self.tell(namespace, tenant, Change::PrefixInvalidated(prefix.into()));
     }
 
     /// Drops what the keys of a tenant hold that begin with a prefix, or all keys of the namespace.

@@ -149,12 +149,16 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     fn join_or_start_load(&self, subject: &Subject, ttl: Duration, budget: WaitBudget) -> Result<Access, Overload> {
+        // Before the lock: what is acknowledged by now was taken out before this was verified.
+        let is_known = self.may_answer_keys();
         let mut shard = self.0.flights.lock(&subject.place);
         // A load that ended since the first look, or a put, is in the store now. Under the lock there is no such gap.
-        if let Some(found) = self.0.store.get(&subject.place).and_then(|entry| self.found(&entry)) {
+        let held = self.0.store.get(&subject.place).filter(|_| is_known);
+        if let Some(found) = held.and_then(|entry| self.found(&entry)) {
             return Ok(Access::Found(found));
         }
-        if let Some(flight) = shard.newest(&subject.place).filter(|flight| self.may_join_load(ttl, budget, flight)) {
+        let newest = shard.newest(&subject.place).filter(|_| is_known);
+        if let Some(flight) = newest.filter(|flight| self.may_join_load(ttl, budget, flight)) {
             return Ok(Access::Joined(self.0.flights.join(subject.place, flight)?));
         }
         let start = FlightStart {
@@ -176,7 +180,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     fn may_join_load(&self, ttl: Duration, budget: WaitBudget, flight: &Flight) -> bool {
         let is_young = self.0.world.now().since(flight.started) < ttl;
         // What it reads may be what its row was before.
-        let is_of_now = self.0.validity.tags_hold(&flight.tags, flight.epoch);
+        let is_of_now = self.key_holds(&flight.tags, flight.epoch) && self.may_join_key_load(flight.started);
         is_young && is_of_now && self.0.rules.shared_flights && flight.until >= budget.min_until
     }
 
@@ -206,7 +210,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             // The fill guard: leaving the newest place and storing happen under one lock.
             let is_newest = shard.retire(&handle.key, flight) || !self.0.rules.fill_guard;
             let entry = Arc::new(self.key_entry(flight, subject, ttl, loaded));
-            let is_held = is_newest && self.found(&entry).is_some() && self.is_newest(&handle.key, &entry);
+            let may_hold = is_newest && self.may_hold_key(flight.started);
+            let is_held = may_hold && self.found(&entry).is_some() && self.is_newest(&handle.key, &entry);
             if is_held {
                 self.hold(&handle.key, &entry);
             }

@@ -26,6 +26,7 @@
 //! Who drives it: `verify` is to be called when `next_verification` says, and when the log has news. A log in the simulation
 //! loses, repeats and delays operations (`simulation::replicas`).
 
+mod rules;
 mod state;
 mod tokens;
 
@@ -37,11 +38,11 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::engine::Engine;
 use crate::gap_detector::Noted;
-use crate::grant::HOLDER_SHARE;
 use crate::log::{Appended, Invalidation, InvalidationLog, LogError, Verified};
 use crate::origin::Origin;
 use crate::store::Store;
 use crate::world::{Moment, World};
+pub(crate) use rules::Rules;
 use state::{Applied, State};
 
 /// Batches that wait for their append. Each gateway has one under way at a time.
@@ -49,38 +50,6 @@ const MOST_WAITING: usize = 1024;
 
 /// Batches that share an append.
 const MOST_SHARED: usize = 64;
-
-/// The rules that a simulation takes out one by one, to see that it would notice.
-#[derive(Clone, Copy, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a rule of its own")]
-pub(crate) struct Rules {
-    pub(crate) counted_from_sending: bool,
-    pub(crate) applied_before_verified: bool,
-    pub(crate) confirmed_after_leases: bool,
-    pub(crate) counted_from_return: bool,
-    pub(crate) holder_share: f64,
-    pub(crate) first_time_on_another_log: bool,
-    pub(crate) gap_begins_anew: bool,
-    pub(crate) lost_record_begins_anew: bool,
-    pub(crate) number_seen_before_is_looked_into: bool,
-    /// What can't be judged by number is held against the log as it is now, rather than as it was when it was last read.
-    pub(crate) later_by_the_log: bool,
-}
-
-impl Rules {
-    pub(crate) const ALL: Self = Self {
-        counted_from_sending: true,
-        applied_before_verified: true,
-        confirmed_after_leases: true,
-        counted_from_return: true,
-        holder_share: HOLDER_SHARE,
-        first_time_on_another_log: true,
-        gap_begins_anew: true,
-        lost_record_begins_anew: true,
-        number_seen_before_is_looked_into: true,
-        later_by_the_log: true,
-    };
-}
 
 /// A process of the cache before its log. Clones share everything.
 #[derive(Debug)]
@@ -192,6 +161,11 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
     /// What it answers with.
     pub fn engine(&self) -> &Engine<O, S, W> {
         &self.0.engine
+    }
+
+    /// Whether there are others.
+    pub fn is_shared(&self) -> bool {
+        self.0.lease.is_some()
     }
 
     /// The incarnation of the log: gateways keep nothing that came under another one. 0 before the first verification.
@@ -311,6 +285,7 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
             engine.0.validity.begin_log(verified.incarnation, verified.before());
             engine.reached(verified.before().0);
             state.begin_anew(verified, engine.end_all_epochs(None));
+            engine.begin_keys_anew(verified.before().0);
             self.0.incarnation.store(Arc::new(verified.incarnation));
         }
         if !is_anew || state.are_next(&verified.records) {
@@ -321,6 +296,9 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
                 engine.0.validity.reach(record);
                 let everything = record.is_flush.then(|| engine.end_all_epochs(record.writer));
                 let tags = engine.end_epochs(&record.tags, record.writer);
+                if let Some(change) = record.change.as_ref().filter(|_| rules.changes_of_keys_applied) {
+                    engine.apply_change(record.number, change);
+                }
                 let leased = everything.into_iter().chain(tags.iter().copied()).max().unwrap_or_default();
                 state.applied(record, if rules.confirmed_after_leases { leased } else { now });
                 applied.push(Applied { number: record.number, everything, tags });

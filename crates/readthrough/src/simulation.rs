@@ -17,6 +17,7 @@ mod oracle;
 mod origin;
 mod process;
 mod readers;
+mod replica_keys;
 mod replica_mesh;
 mod replica_process;
 mod replica_schedules;

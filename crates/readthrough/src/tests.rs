@@ -6,6 +6,7 @@ mod expire;
 mod flights;
 mod leases;
 mod metadata;
+mod namespace_changes;
 mod namespace_loads;
 mod namespaces;
 mod refresh;

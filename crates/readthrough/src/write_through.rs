@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::changes::Change;
+use crate::change::Change;
 use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::limits::Overload;
@@ -67,7 +67,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let is_needed = self.0.rules.failed_writes_forget;
         let mut forget = Forget { engine: self, namespace, of: (tenant, key), is_needed, is_deleted: false };
         // Before the origin is asked: an invalidation that comes in between reaches what is stored here.
-        let epoch = self.0.validity.now();
+        let (epoch, began) = (self.0.validity.now(), self.0.world.now());
         let written = write.await;
         namespace.count_write(written.is_ok());
         let (told, committed) = match written {
@@ -86,7 +86,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let entry = Entry::put(value, tags, epoch, now, put).versioned(self.versioned(place, Some(of_origin)));
         let entry = Arc::new(entry);
         // A load may have brought what somebody else has written since.
-        if self.is_newest(&place, &entry) {
+        if self.may_hold_key(began) && self.is_newest(&place, &entry) {
             self.hold(&place, &entry);
         }
         if self.0.rules.put_retires_loads {
@@ -94,7 +94,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         }
         if !self.tell_put(namespace, (tenant, key), &entry) {
             // Its row has changed, though its copy is invalidated already: who read the row before that has to hear of it.
-            namespace.tell(tenant, Change::Forgotten(key.into()));
+            self.tell(namespace, tenant, Change::Forgotten(key.into()));
         }
         drop(shard);
         self.make_room(namespace);
@@ -119,7 +119,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         if self.0.rules.delete_retires_loads {
             shard.retire_newest(&place);
         }
-        let change = if is_deleted { Change::Deleted(key.into()) } else { Change::Forgotten(key.into()) };
-        namespace.tell(tenant, change);
+        let deleted = || Change::Deleted { key: key.into(), version: last };
+        self.tell(namespace, tenant, if is_deleted { deleted() } else { Change::Forgotten(key.into()) });
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! NOTIFY is sent after the commit, and only wakes replicas sooner than they would look by themselves.
 
+mod key_change;
 mod schema;
 
 use std::sync::Arc;
@@ -198,7 +199,8 @@ async fn add(transaction: &mut Transaction, record: &Record) -> Result<(), SqlEr
     let writer = record.writer.filter(|_| !record.is_flush);
     let writer = writer.map_or_else(Vec::new, |LeaseHolder(writer)| bytes(writer));
     let add = sqlx::query(ADD).bind(signed(record.number)).bind(i64::from(record.is_flush)).bind(tags).bind(writer);
-    add.bind(signed(record.mark)).execute(&mut **transaction).await.map(drop)
+    let change = record.change.as_ref().map(|change| key_change::encode(change));
+    add.bind(signed(record.mark)).bind(change).execute(&mut **transaction).await.map(drop)
 }
 
 /// Whether the record that was seen last is there, and what comes after it.
@@ -221,6 +223,7 @@ async fn members(transaction: &mut Transaction) -> Result<Vec<Member>, SqlError>
 
 fn record(row: &AnyRow) -> Result<Record, SqlError> {
     let (tags, writer): (Vec<u8>, Vec<u8>) = (row.try_get(2)?, row.try_get(3)?);
+    let change = row.try_get::<Option<Vec<u8>>, _>(5)?.map(|change| key_change::decode(&change)).transpose();
     let (tags, _) = tags.as_chunks();
     Ok(Record {
         number: unsigned(row.try_get(0)?),
@@ -228,6 +231,7 @@ fn record(row: &AnyRow) -> Result<Record, SqlError> {
         tags: tags.iter().map(|tag| Tag::from_bits(u64::from_be_bytes(*tag))).collect::<Arc<_>>(),
         writer: writer.try_into().ok().map(|writer| LeaseHolder(u128::from_be_bytes(writer))),
         mark: unsigned(row.try_get(4)?),
+        change: change.map_err(|error| SqlError::Decode(error.into()))?.map(Arc::new),
     })
 }
 

@@ -7,8 +7,8 @@ use accord_api::accord::cache::v1::{
     invalidation_service_server::InvalidationService,
 };
 use accord_readthrough::{
-    Acknowledgement, Continuity, Invalidated, Invalidation as Batch, InvalidationLog, LeaseHolder, Missing, Origin,
-    Replica, Store, Tag, TokenScope, World,
+    Continuity, Invalidated, Invalidation as Batch, InvalidationLog, LeaseHolder, Missing, Origin, Replica, Store, Tag,
+    TokenScope, World,
 };
 use opentelemetry::{KeyValue, metrics::Counter};
 use tonic::{Request, Response, Status};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::consistency_tokens::ConsistencyTokens;
 use crate::malformed::{bounded, malformed};
-use crate::service::{another_log, refused};
+use crate::service::{acknowledged, refused};
 
 /// Longest name of a sender's incarnation.
 const LONGEST_INCARNATION: usize = 128;
@@ -48,7 +48,8 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Invalidation<L, O, S, W>
         let writer = Uuid::parse_str(&incarnation).ok().map(|id| LeaseHolder(id.as_u128()));
         let expired = expired_tags.iter().map(|name| Tag::named(name).expiring());
         let tags = tags.iter().map(|name| Tag::named(name)).chain(expired).collect();
-        let batch = Batch { sender: incarnation, sequence, round, is_last, is_flush: false, tags, writer };
+        let batch =
+            Batch { sender: incarnation, sequence, round, is_last, is_flush: false, tags, writer, change: None };
         let invalidated = self.replica.invalidate(batch).await.map_err(|error| refused(&error))?;
         if let Continuity::Gap(missing) = invalidated.noted.continuity {
             self.flushed(missing, sequence);
@@ -59,20 +60,6 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Invalidation<L, O, S, W>
         };
         let consistency_tokens = token_tenants.iter().map(of_tenant).collect();
         Ok(InvalidateResponse { consistency_tokens, ..respond(&invalidated) })
-    }
-
-    /// Until nobody answers any more with what a number is about.
-    async fn acknowledged(&self, incarnation: u128, number: u64) -> Result<(), Status> {
-        let mut changes = self.replica.changes();
-        loop {
-            changes.mark_unchanged();
-            match self.replica.acknowledgement(incarnation, number) {
-                Acknowledgement::Done => return Ok(()),
-                Acknowledgement::Unknown => return Err(another_log()),
-                // Whichever comes first.
-                Acknowledgement::Wait(time) => drop(tokio::time::timeout(time, changes.changed()).await),
-            }
-        }
     }
 
     fn flushed(&self, missing: Missing, sequence: u64) {
@@ -135,7 +122,7 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> InvalidationService for 
     ) -> Result<Response<AwaitAcknowledgementResponse>, Status> {
         let AwaitAcknowledgementRequest { incarnation, number } = request.into_inner();
         let incarnation = incarnation.try_into().map_err(|_| malformed("`incarnation` must have 16 bytes"))?;
-        self.acknowledged(u128::from_be_bytes(incarnation), number).await?;
+        acknowledged(&self.replica, u128::from_be_bytes(incarnation), number).await?;
         Ok(Response::new(AwaitAcknowledgementResponse {}))
     }
 }

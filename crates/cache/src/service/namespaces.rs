@@ -1,8 +1,11 @@
 //! Namespaces over gRPC: who may do what with which keys, within the bounds of the configuration.
 
+mod checks;
 mod idempotent;
 mod load;
 mod open_outcomes;
+mod put;
+mod replicated;
 mod resume_token;
 mod through;
 mod watch;
@@ -15,51 +18,36 @@ use accord_api::accord::cache::v1::{
     StatsResponse, TouchRequest, TouchResponse, WatchRequest, WatchResponse, cache_service_invalidate_request::Scope,
     cache_service_server::CacheService,
 };
-use accord_api::accord::fault::v1::Reason;
 use accord_mesh::guard::{Decider, credential};
 use accord_mesh::{Question, refusal};
-use accord_readthrough::{Conflict, Engine, Expected, Origin, Store, World, Write};
+use accord_readthrough::{Change, Engine, Expected, InvalidationLog, Origin, Store, World};
 use accord_runtime::deadline::Deadline;
-use accord_runtime::fault::{self, StatusBuilder};
 use accord_runtime::request::{self, RequestId};
 use accord_runtime::shutdown::Shutdown;
-use accord_token::Refusal;
 use accord_upstream::PREVIOUS_ATTEMPTS;
 use futures_util::stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
-use crate::malformed::{bounded, duration, malformed};
+use crate::consistency_tokens::ConsistencyTokens;
+use crate::malformed::{bounded, malformed};
 use crate::namespaces::{Namespaces, Space};
 use crate::origin::OriginCall;
 use crate::passport::Passports;
 use crate::records::Records;
 use crate::service::idempotency::is_key as is_idempotency_key;
+use checks::{MOST_INVALIDATED_TAGS, absent, check_key, check_tags, denied, invalid, life, unknown};
 use idempotent::{Begun, IdempotentPut};
-pub(crate) use open_outcomes::OpenOutcomes;
-pub(crate) use resume_token::ResumeTokens;
-use through::{ThroughValue, detached};
-use watch::Watching;
+pub(crate) use replicated::Replicated;
+use through::detached;
 
 /// Most keys of one `BatchGet`.
 const MOST_KEYS: usize = 100;
 
-/// Most bytes of keys and values that it answers with: with all that is around them less than the 4 MiB that clients take.
-const MOST_BATCH_BYTES: usize = 3 * 1024 * 1024;
-
-/// Most tags of a value.
-const MOST_TAGS: usize = 16;
-
-/// Most tags of one invalidation.
-const MOST_INVALIDATED_TAGS: usize = 100;
-
-/// Longest tag.
-const LONGEST_TAG: usize = 256;
-
 /// The service.
 #[derive(Debug)]
-pub(crate) struct NamespaceService<O, S, W, A> {
-    /// Where keys are held.
-    pub engine: Engine<O, S, W>,
+pub(crate) struct NamespaceService<L, O, S, W, A> {
+    /// Where keys are held, and who else has to know of it.
+    pub replicated: Replicated<L, O, S, W>,
     /// Which namespaces there are.
     pub namespaces: Namespaces,
     /// Decides who may read and write, and gives the passports under which keys are loaded.
@@ -68,10 +56,8 @@ pub(crate) struct NamespaceService<O, S, W, A> {
     pub audience: String,
     /// What every version begins with: this life of the cache, since the next one knows none of this one's values.
     pub version_prefix: String,
-    /// Makes and reads the tokens of watchers.
-    pub resume_tokens: ResumeTokens,
-    /// Keys whose last write may still be carried out.
-    pub open_outcomes: OpenOutcomes<O, S, W>,
+    /// Authenticates the tokens of watchers.
+    pub tokens: ConsistencyTokens,
     /// The name of this replica.
     pub node: String,
     /// The records of idempotency keys.
@@ -98,7 +84,7 @@ struct Admitted<'a, C> {
     id: RequestId,
 }
 
-impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
+impl<L: InvalidationLog, O: Origin, S: Store, W: World, A: Decider> NamespaceService<L, O, S, W, A> {
     /// Finds the namespace, and asks whether the caller that the guard found may do this with it.
     async fn admit<'a, T: Sync>(
         &'a self,
@@ -130,6 +116,10 @@ impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
         decided.map_err(|refused| denied(refused, permission, &format!("in the namespace {name}")))?;
         let tenant = caller.as_ref().claims.tenant.clone();
         Ok(Admitted { space, tenant, caller, token: credential.token(), deadline, id })
+    }
+
+    fn engine(&self) -> &Engine<O, S, W> {
+        self.replicated.engine()
     }
 
     fn freshness(&self, outcome: api::Outcome, age: Duration, ttl: Duration) -> Freshness {
@@ -173,44 +163,10 @@ fn version_text(prefix: &str, (counter, of_origin): (u64, Option<u64>)) -> Strin
     }
 }
 
-impl<O: Origin, S: Store, W: World, A: Decider> NamespaceService<O, S, W, A> {
-    /// A put that may go on. It is carried out by itself, whoever waits for it.
-    fn prepare_put(
-        &self,
-        admitted: &Admitted<'_, A::Caller>,
-        put: &PutRequest,
-    ) -> Result<impl Future<Output = Result<PutResponse, Status>> + Send + use<O, S, W, A>, Status> {
-        let Admitted { space, tenant, deadline, .. } = admitted;
-        check_key(space, "key", &put.key)?;
-        check_value(space, put.value.len())?;
-        check_tags(&put.tags, MOST_TAGS)?;
-        let ttl = life(space, put.ttl.as_ref())?;
-        let expected = self.expected(put.expected_version.as_ref());
-        // A copy as large as the value: the buffer that it came in is larger, and would live for as long as the value.
-        let value = bytes::Bytes::copy_from_slice(&put.value);
-        let through = self.through(space, tenant.clone(), &put.key, expected, *deadline);
-        let (engine, namespace) = (self.engine.clone(), space.namespace.clone());
-        let (tenant, key, tags) = (tenant.clone(), put.key.clone(), put.tags.clone());
-        let freshness = self.freshness(api::Outcome::Unspecified, Duration::ZERO, ttl);
-        let prefix = self.version_prefix.clone();
-        Ok(async move {
-            let (version, stored) = if let Some(write) = through {
-                let (version, stored) = write.put(ThroughValue { value, tags, ttl }).await?;
-                ((0, Some(version)), stored)
-            } else {
-                let write = Write { tenant: &tenant, key: &key, value, tags: &tags, ttl, expected };
-                let written = engine.put(&namespace, write).map_err(conflict)?;
-                ((written.version, None), written.stored)
-            };
-            let freshness = Freshness { stored, ..freshness };
-            Ok(PutResponse { version: version_text(&prefix, version), freshness: Some(freshness) })
-        })
-    }
-}
-
 #[tonic::async_trait]
-impl<O, S, W, A> CacheService for NamespaceService<O, S, W, A>
+impl<L, O, S, W, A> CacheService for NamespaceService<L, O, S, W, A>
 where
+    L: InvalidationLog,
     O: Origin<Call = OriginCall>,
     S: Store,
     W: World,
@@ -260,7 +216,7 @@ where
         let Admitted { space, tenant, .. } = self.admit(&request, ("Touch", Use::Write), namespace).await?;
         check_key(space, "key", key)?;
         let ttl = life(space, ttl.as_ref())?;
-        let found = self.engine.touch(&space.namespace, &tenant, key, ttl).ok_or_else(absent)?;
+        let found = self.engine().touch(&space.namespace, &tenant, key, ttl).ok_or_else(absent)?;
         let freshness = self.freshness(api::Outcome::Hit, found.age, found.ttl);
         let freshness = Freshness { version: found.of_origin, ..freshness };
         let version = self.version((found.version, found.of_origin));
@@ -272,9 +228,9 @@ where
         let Admitted { space, tenant, deadline, .. } = self.admit(&request, ("Delete", Use::Write), namespace).await?;
         check_key(space, "key", key)?;
         let expected = self.expected(expected_version.as_ref());
-        let version = match self.through(space, tenant.clone(), key, expected, deadline) {
+        let version = match self.through(space, tenant.clone(), key, expected, deadline)? {
             Some(write) => write.delete().await?.map(|version| (0, Some(version))),
-            None => self.engine.delete(&space.namespace, &tenant, key, expected).map_err(conflict)?,
+            None => self.delete_around(space, &tenant, key, expected, deadline).await?,
         };
         let version = version.map_or_else(String::new, |version| self.version(version));
         Ok(Response::new(DeleteResponse { version }))
@@ -285,18 +241,18 @@ where
         request: Request<CacheServiceInvalidateRequest>,
     ) -> Result<Response<CacheServiceInvalidateResponse>, Status> {
         let CacheServiceInvalidateRequest { namespace, scope } = request.get_ref();
-        let Admitted { space, tenant, .. } = self.admit(&request, ("Invalidate", Use::Write), namespace).await?;
-        match scope {
+        let admitted = self.admit(&request, ("Invalidate", Use::Write), namespace).await?;
+        let Admitted { space, tenant, deadline, .. } = admitted;
+        let change = match scope {
             Some(Scope::Tags(list)) if !list.tags.is_empty() => {
                 check_tags(&list.tags, MOST_INVALIDATED_TAGS)?;
-                self.engine.invalidate_tags(&space.namespace, &tenant, &list.tags);
+                Change::TagsInvalidated(list.tags.as_slice().into())
             }
-            Some(Scope::Prefix(prefix)) if !prefix.is_empty() => {
-                self.engine.invalidate_prefix(&space.namespace, &tenant, prefix);
-            }
-            Some(Scope::All(true)) => self.engine.invalidate_prefix(&space.namespace, &tenant, ""),
+            Some(Scope::Prefix(prefix)) if !prefix.is_empty() => Change::PrefixInvalidated(prefix.as_str().into()),
+            Some(Scope::All(true)) => Change::PrefixInvalidated("".into()),
             _ => return Err(malformed("say what to invalidate: `tags`, a `prefix` that is not empty, or `all`")),
-        }
+        };
+        self.replicated.invalidate((&space.namespace, &tenant), change, deadline).await?;
         Ok(Response::new(CacheServiceInvalidateResponse {}))
     }
 
@@ -308,8 +264,7 @@ where
         if !message.prefix.is_empty() {
             check_key(admitted.space, "prefix", &message.prefix)?;
         }
-        let who = (&*admitted.tenant, &*admitted.caller.as_ref().claims.sub);
-        let watching = Watching::begin(admitted.space, who, message, (&self.version_prefix, &self.resume_tokens))?;
+        let watching = self.begin_to_watch(&admitted, message).await?;
         Ok(Response::new(Box::pin(watching.stream().take_until(self.shutdown.begun()))))
     }
 
@@ -328,72 +283,4 @@ where
             loads: stats.loads,
         }))
     }
-}
-
-fn unknown(name: &str) -> Status {
-    let name: String = name.chars().take(64).collect();
-    let message =
-        format!("the cache's configuration declares no namespace {name:?}: give it the section [[namespace]]");
-    fault::status(Reason::NamespaceUnknown, message)
-}
-
-/// Says which permission it was, and where: the caller can ask for it.
-fn denied(refused: Refusal, permission: &str, place: &str) -> Status {
-    if refused != Refusal::PermissionMissing {
-        return refusal::status(refused);
-    }
-    let message = format!(
-        "this takes the permission `{permission}` {place}, which the caller lacks; a policy of auth grants it to a role"
-    );
-    fault::status(Reason::PermissionMissing, message)
-}
-
-fn too_large() -> Status {
-    let message = format!("the values are more than {MOST_BATCH_BYTES} bytes: ask for fewer keys at a time");
-    fault::status(Reason::ResponseTooLarge, message)
-}
-
-fn absent() -> Status {
-    fault::status(Reason::KeyAbsent, "the key holds nothing, or nothing any more")
-}
-
-fn conflict(conflict: Conflict) -> Status {
-    fault::status(Reason::VersionConflict, format!("{conflict}: read it again"))
-}
-
-fn invalid(field: &str, problem: &str) -> Status {
-    StatusBuilder::new(Reason::FieldInvalid, format!("`{field}` {problem}")).field(field, problem).build()
-}
-
-fn check_key(space: &Space, field: &str, key: &str) -> Result<(), Status> {
-    let most = space.config.max_key_bytes;
-    if (1..=most).contains(&key.len()) {
-        return Ok(());
-    }
-    Err(invalid(field, &format!("has a key that is empty, or longer than the namespace's {most} bytes")))
-}
-
-fn check_value(space: &Space, bytes: usize) -> Result<(), Status> {
-    let most = space.config.max_value_bytes;
-    if bytes <= most {
-        return Ok(());
-    }
-    let message = format!("the value has {bytes} bytes, more than the namespace's {most}");
-    Err(fault::status(Reason::RequestTooLarge, message))
-}
-
-fn check_tags(tags: &[String], most: usize) -> Result<(), Status> {
-    bounded("tags", tags.len(), most)?;
-    let is_tag = |tag: &String| (1..=LONGEST_TAG).contains(&tag.len());
-    if tags.iter().all(is_tag) { Ok(()) } else { Err(invalid("tags", "has a tag that is not of 1 to 256 bytes")) }
-}
-
-/// The life that a caller wants, or the one that the namespace gives.
-fn life(space: &Space, ttl: Option<&prost_types::Duration>) -> Result<Duration, Status> {
-    let Some(ttl) = ttl else { return Ok(space.config.default_ttl) };
-    let (ttl, most) = (duration("ttl", Some(ttl))?, space.config.max_ttl);
-    if !ttl.is_zero() && ttl <= most {
-        return Ok(ttl);
-    }
-    Err(invalid("ttl", &format!("is nothing, or longer than the namespace's {} s", most.as_secs_f64())))
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use accord_cache::log::PostgresLog;
 use accord_readthrough::{
-    Appended, Continuity, Invalidation, InvalidationLog, LeaseHolder, Member, Missing, Tag, Verification, Verified,
+    Appended, Change, Continuity, Invalidation, InvalidationLog, LeaseHolder, Member, Missing, NamespaceChange, Tag,
+    Verification, Verified,
 };
 use accord_store::StoreUrl;
 
@@ -30,6 +31,7 @@ fn batch(sequence: u64, tags: &[&str]) -> Invalidation {
         is_flush: false,
         tags,
         writer: Some(WRITER),
+        change: None,
     }
 }
 
@@ -60,6 +62,19 @@ async fn appended_tags_are_read_by_other_replica_with_their_writer() {
     let [record] = &verified.records[..] else { panic!("{verified:?}") };
     assert_eq!((record.number, record.is_flush, record.writer), (appended.head, false, Some(WRITER)));
     assert_eq!(*record.tags, ["product/milk", "product/bread"].map(Tag::named));
+}
+
+#[tokio::test]
+async fn change_of_a_key_is_read_by_other_replica_under_a_number_of_its_own() {
+    let [first, second] = two("log_changes").await;
+    let done = Some(("north".into(), Change::Put { key: "ada".into(), version: (0, Some(7)) }));
+    let change = NamespaceChange { namespace: "carts".into(), done };
+    let batches = [Invalidation::of_namespace(change.clone()), batch(1, &["product/milk"])];
+    let appended = first.append(&batches).await.unwrap();
+    let verified = verify(&second, member(2, 1), 0).await;
+    let [record, other] = &verified.records[..] else { panic!("{verified:?}") };
+    assert_eq!((Some(record.number), record.change.as_deref()), (appended.noted[0].1, Some(&change)));
+    assert_eq!((other.number, &other.change), (appended.head, &None));
 }
 
 #[tokio::test]

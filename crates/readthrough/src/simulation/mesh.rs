@@ -9,6 +9,7 @@ use super::log::LogRules;
 use super::process::{ClockKind, Network, Process};
 use super::scheduler::Simulated;
 use super::script::Script;
+use super::through_model;
 use crate::engine::Rules;
 use crate::near;
 use crate::replica;
@@ -120,6 +121,8 @@ pub(super) struct Mesh {
     pub world: Simulated,
     pub network: Network,
     pub truth: Arc<Mutex<Truth>>,
+    /// What keys of the namespace that replicas write through have.
+    pub keys: Arc<Mutex<through_model::Truth>>,
     pub variant: Variant,
 }
 
@@ -128,7 +131,7 @@ impl Mesh {
     pub(super) fn begin(script: &Script, variant: Variant) -> Self {
         let world = Simulated::begin(script.rng());
         let network = Network { world: world.clone(), is_calm: script.is_calm };
-        Self { world, network, truth: Arc::default(), variant }
+        Self { world, network, truth: Arc::default(), keys: Arc::default(), variant }
     }
 }
 
@@ -139,10 +142,26 @@ pub(super) struct MeshOrigin {
     process: Process,
 }
 
+impl MeshOrigin {
+    async fn load_key(&self, key: &'static str) -> Loaded {
+        // As above.
+        let _ = self.mesh.network.carry().await;
+        let current = self.mesh.keys.lock().unwrap().current(key);
+        let _ = self.mesh.network.carry().await;
+        let _ = self.process.turn().await;
+        let absent = || Failure { code: 5, ..Failure::default() };
+        let load = current.map(|number| Bytes::copy_from_slice(&number.to_be_bytes())).ok_or_else(absent);
+        Loaded { version: current, ..load.into() }
+    }
+}
+
 impl Origin for MeshOrigin {
     type Call = u8;
 
     async fn load(&self, object: u8, _: Duration) -> Loaded {
+        if let Some(key) = through_model::of_call(object) {
+            return self.load_key(key).await;
+        }
         // What gets lost on this way is only late.
         let _ = self.mesh.network.carry().await;
         let version = {

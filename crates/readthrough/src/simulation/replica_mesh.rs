@@ -10,6 +10,7 @@ use super::mesh::{Mesh, engine, tag};
 use super::process::{ClockKind, Process};
 use super::replica_process::{REPLICA_LEASE, Sender, SimulatedReplica};
 use super::sessions::Session;
+use super::through_model::{NAMESPACE, QUOTA};
 use crate::{Acknowledgement, ConsistencyToken, Invalidated, Invalidation, Replica, World};
 
 /// How often a gateway asks for an acknowledgement before its write answers as deferred.
@@ -23,7 +24,8 @@ impl CacheProcess {
         let (network, own) = (mesh.network.clone(), process.clone());
         let log = ModelledLog { database: database.clone(), process: own, network, faults: Arc::clone(&faults) };
         let replica = Replica::with_rules(engine.clone(), log, name, REPLICA_LEASE, mesh.variant.replica);
-        let replica = SimulatedReplica { replica, faults, is_idle };
+        let namespace = engine.namespace(NAMESPACE, QUOTA);
+        let replica = SimulatedReplica { replica, faults, namespace, is_idle };
         let following = replica.clone().follow(process.clone(), database.clone());
         mesh.world.spawn(async move {
             following.await;
@@ -134,7 +136,8 @@ impl Gateway {
         let tags = object.map(tag).into_iter().collect();
         let Sender { sequence, round } = *sender;
         let (name, writer) = (self.holder.0.to_string(), Some(self.holder));
-        let invalidation = Invalidation { sender: name, sequence, round, is_last, is_flush: false, tags, writer };
+        let invalidation =
+            Invalidation { sender: name, sequence, round, is_last, is_flush: false, tags, writer, change: None };
         let asked = self.near.begin();
         self.carry(&cache).await?;
         cache.process.turn().await?;

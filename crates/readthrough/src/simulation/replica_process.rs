@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use super::log::{Database, LogFaults, ModelledLog};
 use super::mesh::MeshOrigin;
 use super::process::Process;
-use crate::{MemoryStore, Replica, World};
+use crate::{MemoryStore, Namespace, Replica, World};
 
 /// The lease of a replica on the log.
 pub(super) const REPLICA_LEASE: Duration = Duration::from_millis(300);
@@ -19,6 +19,8 @@ pub(super) const REPLICA_LEASE: Duration = Duration::from_millis(300);
 pub(super) struct SimulatedReplica {
     pub replica: Replica<ModelledLog, MeshOrigin, MemoryStore, Process>,
     pub faults: Arc<LogFaults>,
+    /// What it holds of the keys that replicas write through.
+    pub namespace: Namespace,
     /// It does not verify by itself.
     pub is_idle: Arc<AtomicBool>,
 }

@@ -65,7 +65,8 @@ impl Run for ReplicaRun {
     }
 
     fn verify(&mut self) -> Result<(), String> {
-        self.mesh.truth.lock().unwrap().broken.take().map_or(Ok(()), Err)
+        let of_keys = self.mesh.keys.lock().unwrap().broken.take();
+        self.mesh.truth.lock().unwrap().broken.take().or(of_keys).map_or(Ok(()), Err)
     }
 }
 
@@ -131,8 +132,18 @@ impl ReplicaRun {
             60..63 => self.replica().evict(),
             63..75 => self.readers.leave(&mut self.scheduler),
             75..85 if !self.to_roll.is_empty() => self.roll_on(),
+            100..300 => self.use_key(),
             _ => self.read(),
         }
+    }
+
+    /// Somebody reads or writes a key by way of a replica.
+    fn use_key(&mut self) -> &'static str {
+        let (replica, mesh) = (self.replica(), self.mesh.clone());
+        self.scheduler.add(Box::pin(async move {
+            replica.use_key(mesh).await;
+        }));
+        "a key is used"
     }
 
     fn see_all(&self) -> &'static str {
@@ -302,5 +313,23 @@ fn confirmation_before_near_leases_are_over_simulation_fails() {
 #[test]
 fn unverified_replica_that_answers_simulation_fails() {
     let rules = Rules { unverified_answers_nothing: false, ..Variant::ALL.rules };
+    assert_fails(Variant { rules, ..Variant::ALL });
+}
+
+#[test]
+fn changes_of_keys_that_others_do_not_apply_simulation_of_replicas_fails() {
+    let replica = replica::Rules { changes_of_keys_applied: false, ..replica::Rules::ALL };
+    assert_fails(Variant { replica, ..Variant::ALL });
+}
+
+#[test]
+fn changes_of_keys_without_tombstones_simulation_of_replicas_fails() {
+    let rules = Rules { changes_leave_tombstones: false, ..Variant::ALL.rules };
+    assert_fails(Variant { rules, ..Variant::ALL });
+}
+
+#[test]
+fn changes_of_keys_that_retire_no_loads_simulation_of_replicas_fails() {
+    let rules = Rules { changes_retire_loads: false, ..Variant::ALL.rules };
     assert_fails(Variant { rules, ..Variant::ALL });
 }

@@ -40,7 +40,7 @@ impl Schedule {
     fn begin(variant: Variant, seed: u64, [cache, reader, writer]: [u64; 3]) -> Self {
         let world = Simulated::begin(Rng::seeded(seed));
         let network = Network { world: world.clone(), is_calm: true };
-        let mesh = Mesh { world: world.clone(), network, truth: Arc::default(), variant };
+        let mesh = Mesh { world: world.clone(), network, truth: Arc::default(), keys: Arc::default(), variant };
         let cache = CacheProcess::start(&mesh, 0, cache);
         let reader = Gateway::start(&mesh, &cache, 1, reader);
         let writer = Gateway::start(&mesh, &cache, if variant.holder_by_name { 1 } else { 2 }, writer);

@@ -47,9 +47,7 @@ fn newcomer(schedule: &mut Schedule, server: &SharedServer) -> Arc<CacheProcess>
 /// Appends a batch at once, past all replicas; its number.
 fn append(database: &Database, object: u8) -> u64 {
     let (sender, tags) = ("at once".to_owned(), Arc::from([tag(object)]));
-    database
-        .append(&[Invalidation { sender, sequence: 1, round: 0, is_last: false, is_flush: false, tags, writer: None }])
-        .head
+    database.append(&[Invalidation { sender, sequence: 1, ..Invalidation::of_outbox(tags, false) }]).head
 }
 
 /// What a write does between its commit and its acknowledgement, at once: the replica that loads has applied it as well.
@@ -58,7 +56,14 @@ fn written_meanwhile(schedule: &Schedule, at: &Arc<CacheProcess>) -> impl FnOnce
     move || {
         mesh.truth.lock().unwrap().commit(OBJECT, mesh.world.now());
         let (number, tags) = (append(&database, OBJECT), Arc::from([tag(OBJECT)]));
-        engine.0.validity.reach(&Record { number, is_flush: false, tags, writer: None, mark: database.mark() });
+        engine.0.validity.reach(&Record {
+            number,
+            is_flush: false,
+            tags,
+            writer: None,
+            mark: database.mark(),
+            change: None,
+        });
         engine.end_epochs(&[tag(OBJECT)], None);
         let mut truth = mesh.truth.lock().unwrap();
         let version = truth.current(OBJECT);

@@ -9,12 +9,11 @@ use bytes::Bytes;
 use super::origin::{Call, SimulatedOrigin};
 use super::scheduler::{Simulated, give_way};
 use super::store::TrackedStore;
-use super::through_model::{ThroughCall, Truth};
-use crate::{Committed, Engine, KeyLoad, Namespace, NamespaceLimits};
+use super::through_model::{KEYS, NAMESPACE, QUOTA, ThroughCall, Truth};
+use crate::{Committed, Engine, KeyLoad, Namespace};
 
 type Subject = Engine<SimulatedOrigin, TrackedStore, Simulated>;
 
-const KEYS: [&str; 2] = ["a", "b"];
 const TTL: Duration = Duration::from_secs(20);
 
 /// The callers of a run.
@@ -28,7 +27,7 @@ pub(super) struct ThroughCallers {
 
 impl ThroughCallers {
     pub(super) fn new(engine: &Subject, world: &Simulated) -> Self {
-        let namespace = engine.namespace("ledger", NamespaceLimits { bytes: 3_000, entries: 4, changes: 100 });
+        let namespace = engine.namespace(NAMESPACE, QUOTA);
         Self { engine: engine.clone(), world: world.clone(), namespace, truth: Arc::default() }
     }
 

@@ -3,6 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use crate::NamespaceLimits;
+
+/// A namespace of replicas, with less room than its keys would take.
+pub(super) const NAMESPACE: &str = "ledger";
+pub(super) const QUOTA: NamespaceLimits = NamespaceLimits { bytes: 3_000, entries: 4, changes: 100 };
+
+pub(super) const KEYS: [&str; 2] = ["a", "b"];
+
+/// Calls of objects are below it.
+pub(super) const FIRST_CALL: u8 = 100;
+
+/// The key that a call of the origin is about, if it is about one.
+pub(super) fn of_call(call: u8) -> Option<&'static str> {
+    KEYS.get(usize::from(call.checked_sub(FIRST_CALL)?)).copied()
+}
+
 /// What the origin has of a key after a commit: the commit's number where there is a value.
 #[derive(Clone, Copy, Debug)]
 struct Commit {
@@ -25,6 +41,12 @@ impl Truth {
         self.count += 1;
         self.commits.entry(key).or_default().push(Commit { number: self.count, is_value });
         self.count
+    }
+
+    /// The same, and the value that was there before.
+    pub(super) fn replace(&mut self, key: &'static str, is_value: bool) -> (u64, Option<u64>) {
+        let before = self.current(key);
+        (self.commit(key, is_value), before)
     }
 
     pub(super) fn acknowledge(&mut self, key: &'static str, number: u64) {

@@ -6,8 +6,11 @@ use tonic::Code::{
     PermissionDenied, ResourceExhausted, Unauthenticated, Unavailable, Unimplemented, Unknown,
 };
 
-/// What a server that answers without gRPC comes to.
+/// What a server that answers without gRPC comes to: INTERNAL, or what gRPC makes of its HTTP status.
 const OF_NO_GRPC: [Code; 6] = [Internal, Unauthenticated, PermissionDenied, Unimplemented, Unavailable, Unknown];
+
+/// What a stream that is reset comes to, by the table of gRPC over HTTP/2, "Errors".
+const OF_RESET: [Code; 4] = [Internal, Cancelled, ResourceExhausted, PermissionDenied];
 
 /// The codes that a reason may come with, the usual one first. A field may be invalid by itself, or with what is stored.
 pub fn codes(reason: Reason) -> &'static [Code] {
@@ -38,11 +41,12 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         | Reason::Overloaded
         | Reason::UpstreamOverloaded
         | Reason::ResponseTooLarge => &[ResourceExhausted],
-        // By the table of gRPC over HTTP/2, "Errors".
-        Reason::UpstreamReset => &[Internal, Cancelled, ResourceExhausted, PermissionDenied],
-        Reason::UpstreamUnknown | Reason::ActorChainTooLong | Reason::TokenTooLong | Reason::AnswerNotStored => {
-            &[FailedPrecondition]
-        }
+        Reason::UpstreamReset => &OF_RESET,
+        Reason::UpstreamUnknown
+        | Reason::ActorChainTooLong
+        | Reason::TokenTooLong
+        | Reason::AnswerNotStored
+        | Reason::NamespaceReadOnly => &[FailedPrecondition],
         Reason::ContractPending
         | Reason::RevocationsStale
         | Reason::AuthUnavailable
@@ -51,7 +55,6 @@ pub fn codes(reason: Reason) -> &'static [Code] {
         | Reason::InvalidationLogUnavailable
         | Reason::IdempotencyUnavailable => &[Unavailable],
         Reason::DeadlineExceeded | Reason::StreamIdle | Reason::DeadlineTooShort => &[DeadlineExceeded],
-        // After INTERNAL: what gRPC makes of the HTTP status of a server that knows no gRPC.
         Reason::UpstreamMalformed => &OF_NO_GRPC,
         Reason::NamespaceUnknown | Reason::KeyAbsent | Reason::SubjectUnknown => &[NotFound],
         Reason::SubjectExists => &[AlreadyExists],

@@ -5,7 +5,7 @@ use accord_store::Migrations;
 pub(super) const MIGRATIONS: Migrations = Migrations {
     table: "invalidation_log_schema_steps",
     lock: 4_702_111_234_474_983_749,
-    steps: &[&[HEAD, RECORDS, MEMBERS], &[MARK_OF_HEAD, MARK_OF_RECORD]],
+    steps: &[&[HEAD, RECORDS, MEMBERS], &[MARK_OF_HEAD, MARK_OF_RECORD], &[CHANGE_OF_RECORD]],
 };
 
 /// Where replicas listen.
@@ -32,15 +32,15 @@ pub(super) const FIND_HEAD: &str = "
 
 pub(super) const SET_HEAD: &str = "UPDATE invalidation_log_head SET number = $1, mark = $2, senders = $3 WHERE id = 1";
 
-pub(super) const ADD: &str =
-    "INSERT INTO invalidation_log_records (number, is_flush, tags, writer, mark) VALUES ($1, $2, $3, $4, $5)";
+pub(super) const ADD: &str = "INSERT INTO invalidation_log_records (number, is_flush, tags, writer, mark, change) VALUES ($1, $2, $3, $4, $5, $6)";
 
 pub(super) const TRIM: &str = "DELETE FROM invalidation_log_records WHERE number <= $1";
 
 pub(super) const FIND_OLDEST: &str = "SELECT MIN(number) FROM invalidation_log_records";
 
 pub(super) const FIND_RECORDS: &str = "
-    SELECT number, is_flush, tags, writer, mark FROM invalidation_log_records WHERE number >= $1 ORDER BY number LIMIT $2";
+    SELECT number, is_flush, tags, writer, mark, change FROM invalidation_log_records WHERE number >= $1
+    ORDER BY number LIMIT $2";
 
 pub(super) const FIND_MEMBERS: &str = "SELECT replica, counter, confirmed FROM invalidation_log_replicas";
 
@@ -79,6 +79,9 @@ const MEMBERS: &str = "
 
 /// Tells a record from another one of its number, after the database lost it.
 const MARK_OF_RECORD: &str = "ALTER TABLE invalidation_log_records ADD COLUMN mark BIGINT NOT NULL DEFAULT 0";
+
+/// What was done to keys of a namespace, encoded; of most records nothing.
+const CHANGE_OF_RECORD: &str = "ALTER TABLE invalidation_log_records ADD COLUMN change BINARY_TYPE";
 
 /// The same of the newest record.
 const MARK_OF_HEAD: &str = "ALTER TABLE invalidation_log_head ADD COLUMN mark BIGINT NOT NULL DEFAULT 0";

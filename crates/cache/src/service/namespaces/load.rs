@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use accord_api::accord::cache::v1::{self as api, BatchGetResponse, Entry, FailedKey, Freshness};
 use accord_mesh::guard::Decider;
-use accord_readthrough::{Failure, Found, KeyAnswer, KeyLoad, Origin, Overload, Store, World};
+use accord_readthrough::{Failure, Found, InvalidationLog, KeyAnswer, KeyLoad, Origin, Overload, Store, World};
 use accord_runtime::current_call::CurrentCall;
 use accord_runtime::fair_share::Holder;
 use tonic::{Code, Status};
 
-use super::{Admitted, MOST_BATCH_BYTES, NamespaceService, denied, too_large};
+use super::checks::{MOST_BATCH_BYTES, denied, too_large};
+use super::{Admitted, NamespaceService};
 use crate::namespace_origin::{KeyCall, KeyCaller, KeyOrigin};
 use crate::origin::OriginCall;
 use crate::origin_failure::failure_of;
@@ -22,8 +23,9 @@ const CALLS_AT_ONCE: usize = 16;
 /// What became of a key: what it holds, if anything, or why nobody knows.
 type Known = Result<Option<Entry>, Failure>;
 
-impl<O, S, W, A> NamespaceService<O, S, W, A>
+impl<L, O, S, W, A> NamespaceService<L, O, S, W, A>
 where
+    L: InvalidationLog,
     O: Origin<Call = OriginCall>,
     S: Store,
     W: World,
@@ -44,7 +46,7 @@ where
 
     /// What a key holds.
     fn found(&self, admitted: &Admitted<'_, A::Caller>, key: &str) -> Option<Found> {
-        self.engine.get(&admitted.space.namespace, &admitted.tenant, key)
+        self.engine().get(&admitted.space.namespace, &admitted.tenant, key)
     }
 
     /// What its namespace's origin brings for a key that holds nothing, where there is one.
@@ -58,7 +60,7 @@ where
         let Some(origin) = &space.origin else { return Ok(None) };
         let caller = self.caller(admitted, &**origin, is_retried_outside).await?;
         let load = load_of(admitted, origin, &caller, key);
-        let answer = self.engine.load_key(&space.namespace, (tenant, key), &load).await.map_err(overloaded)?;
+        let answer = self.engine().load_key(&space.namespace, (tenant, key), &load).await.map_err(overloaded)?;
         self.known(key, Ok(answer)).map_err(status_of)
     }
 
@@ -71,7 +73,7 @@ where
         is_retried_outside: bool,
     ) -> Result<BatchGetResponse, Status> {
         // Most keys hold something: what has to be waited for is what does not.
-        let begun = self.engine.now();
+        let begun = self.engine().now();
         let held: Vec<_> = keys.iter().map(|key| self.found(admitted, key)).collect();
         let hit =
             |(key, held): (&String, &Option<Found>)| Ok(held.clone().map(|it| self.entry(key, it, api::Outcome::Hit)));
@@ -84,13 +86,13 @@ where
                 within_bounds(keys, &known)?;
                 let load = |index: &usize| (&*keys[*index], load_of(admitted, origin, &caller, &keys[*index]));
                 let loads: Vec<_> = some.iter().map(load).collect();
-                let answers = self.engine.load_keys(&admitted.space.namespace, &admitted.tenant, &loads, most).await;
+                let answers = self.engine().load_keys(&admitted.space.namespace, &admitted.tenant, &loads, most).await;
                 for (index, answer) in some.iter().zip(answers) {
                     known[*index] = self.known(&keys[*index], answer);
                 }
             }
             // What was held has waited for the others.
-            let waited = self.engine.now().since(begun);
+            let waited = self.engine().now().since(begun);
             for ((key, held), known) in keys.iter().zip(held).zip(&mut known) {
                 if let Some(held) = held {
                     *known = Ok(Some(self.entry(key, held.after(waited), api::Outcome::Hit)));

@@ -1,5 +1,5 @@
 //! Writes of unknown outcome: the database may still carry one out after its caller was told that it failed. When it can't any
-//! more, what has been loaded for the key meanwhile is forgotten.
+//! more, what has been loaded for the key meanwhile is forgotten, by all replicas that share a log.
 //!
 //! While the database is down, each write is one: so their number is bounded. Of a namespace that has more of them at a time, all keys
 //! are forgotten.
@@ -8,25 +8,30 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use accord_readthrough::{Engine, Namespace, Origin, Store, World};
+use accord_readthrough::{
+    Change, Invalidation, InvalidationLog, Namespace, NamespaceChange, Origin, Refused, Replica, Store, World,
+};
 use tokio::time::{Instant, sleep_until};
 
 /// How long after such a write the database may still carry it out: longer than it lets a statement run.
 const OPEN_OUTCOME: Duration = Duration::from_secs(6);
+
+/// Between two attempts to tell other replicas.
+const TELL_AGAIN: Duration = Duration::from_millis(500);
 
 /// Keys that wait.
 const MOST: usize = 4096;
 
 /// The keys and namespaces that are to be forgotten.
 #[derive(Debug)]
-pub(crate) struct OpenOutcomes<O, S, W> {
-    engine: Engine<O, S, W>,
+pub(crate) struct OpenOutcomes<L, O, S, W> {
+    replica: Replica<L, O, S, W>,
     waiting: Arc<Mutex<Waiting>>,
 }
 
-impl<O, S, W> Clone for OpenOutcomes<O, S, W> {
+impl<L, O, S, W> Clone for OpenOutcomes<L, O, S, W> {
     fn clone(&self) -> Self {
-        Self { engine: self.engine.clone(), waiting: Arc::clone(&self.waiting) }
+        Self { replica: self.replica.clone(), waiting: Arc::clone(&self.waiting) }
     }
 }
 
@@ -83,6 +88,19 @@ impl Waiting {
         self.namespaces.values().map(|whole| whole.due).chain(key).min()
     }
 
+    /// It could not be told: before all that is due later.
+    fn put_back(&mut self, due: Due, again: Instant) {
+        match due {
+            Due::Key(key) => self.keys.push_front(OpenKey { due: again, ..key }),
+            Due::Namespace(namespace) => {
+                let whole = self.namespaces.entry(namespace.name().into());
+                whole
+                    .and_modify(|whole| whole.again = Some(std::mem::replace(&mut whole.due, again)))
+                    .or_insert(Whole { namespace, due: again, again: None });
+            }
+        }
+    }
+
     fn take(&mut self, now: Instant) -> Option<Due> {
         if self.keys.front().is_some_and(|key| key.due <= now) {
             return self.keys.pop_front().map(Due::Key);
@@ -97,9 +115,9 @@ impl Waiting {
     }
 }
 
-impl<O: Origin, S: Store, W: World> OpenOutcomes<O, S, W> {
-    pub(crate) fn new(engine: &Engine<O, S, W>) -> Self {
-        Self { engine: engine.clone(), waiting: Arc::default() }
+impl<L: InvalidationLog, O: Origin, S: Store, W: World> OpenOutcomes<L, O, S, W> {
+    pub(crate) fn new(replica: &Replica<L, O, S, W>) -> Self {
+        Self { replica: replica.clone(), waiting: Arc::default() }
     }
 
     /// Forgets a key whose write ended with nobody knowing how, once it can't be carried out any more.
@@ -123,22 +141,43 @@ impl<O: Origin, S: Store, W: World> OpenOutcomes<O, S, W> {
             };
             let Some(next) = next else { return };
             sleep_until(next).await;
-            self.forget_due();
+            self.forget_due().await;
         }
     }
 
-    fn forget_due(&self) {
+    async fn forget_due(&self) {
         let now = Instant::now();
         loop {
+            // Under the lock no longer than for this.
             let due = self.lock().take(now);
-            match due {
-                Some(Due::Key(OpenKey { namespace, tenant, key, .. })) => {
-                    self.engine.forget_key(&namespace, &tenant, &key);
-                }
-                Some(Due::Namespace(namespace)) => self.engine.forget_namespace(&namespace),
-                None => return,
+            let Some(due) = due else { return };
+            if !self.replica.is_shared() {
+                self.forget(&due);
+            } else if self.tell(&due).await.is_err() {
+                self.lock().put_back(due, Instant::now() + TELL_AGAIN);
+                return;
             }
         }
+    }
+
+    fn forget(&self, due: &Due) {
+        match due {
+            Due::Key(OpenKey { namespace, tenant, key, .. }) => {
+                self.replica.engine().forget_key(namespace, tenant, key);
+            }
+            Due::Namespace(namespace) => self.replica.engine().forget_namespace(namespace),
+        }
+    }
+
+    /// All replicas forget it, this one among them.
+    async fn tell(&self, due: &Due) -> Result<(), Refused> {
+        let change = match due {
+            Due::Key(OpenKey { namespace, tenant, key, .. }) => {
+                NamespaceChange::new(namespace.name(), tenant, Change::Forgotten(key.clone()))
+            }
+            Due::Namespace(namespace) => NamespaceChange::everything(namespace.name()),
+        };
+        self.replica.invalidate(Invalidation::of_namespace(change)).await.map(drop)
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -152,7 +191,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::log::LiveEngine;
+    use crate::log::{LiveEngine, Log};
     use crate::origin::Loader;
     use crate::serve;
 
@@ -166,10 +205,10 @@ mod tests {
         engine.get(namespace, "north", key).is_some()
     }
 
-    fn begin() -> (LiveEngine, Namespace, OpenOutcomes<Loader, MemoryStore, Live>) {
+    fn begin() -> (LiveEngine, Namespace, OpenOutcomes<Log, Loader, MemoryStore, Live>) {
         let engine = serve::engine(Config::default().limits());
         let namespace = engine.namespace("carts", NamespaceLimits { bytes: 1 << 20, entries: 100, changes: 10 });
-        let open = OpenOutcomes::new(&engine);
+        let open = OpenOutcomes::new(&serve::alone(&Config::default(), &engine));
         (engine, namespace, open)
     }
 

@@ -4,20 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
-use accord_readthrough::{Committed, Engine, Expected, Namespace, Origin, Overload, Store, World, Written};
+use accord_readthrough::{
+    Change, Committed, Expected, InvalidationLog, Namespace, Origin, Overload, Store, World, Written,
+};
 use accord_runtime::{deadline::Deadline, fault};
 use bytes::Bytes;
 use tonic::Status;
 
-use super::{NamespaceService, OpenOutcomes, conflict};
+use super::checks::conflict;
+use super::{NamespaceService, Replicated};
 use crate::namespace_origin::records::{NotWritten, RecordsOrigin, Required};
 use crate::namespaces::Space;
 use crate::service::overloaded;
 
 /// A write of one key, whoever waits for it.
-pub(super) struct ThroughWrite<O, S, W> {
-    pub engine: Engine<O, S, W>,
-    pub open_outcomes: OpenOutcomes<O, S, W>,
+pub(super) struct ThroughWrite<L, O, S, W> {
+    pub replicated: Replicated<L, O, S, W>,
     pub namespace: Namespace,
     pub records: Arc<RecordsOrigin>,
     pub tenant: String,
@@ -33,7 +35,7 @@ pub(super) struct ThroughValue {
     pub ttl: Duration,
 }
 
-impl<O, S, W, A> NamespaceService<O, S, W, A> {
+impl<L: InvalidationLog, O: Origin, S: Store, W: World, A> NamespaceService<L, O, S, W, A> {
     /// The write of a key in a namespace that writes through.
     pub(super) fn through(
         &self,
@@ -42,30 +44,21 @@ impl<O, S, W, A> NamespaceService<O, S, W, A> {
         key: &str,
         expected: Expected,
         deadline: Deadline,
-    ) -> Option<ThroughWrite<O, S, W>> {
-        let records = Arc::clone(space.through.as_ref()?);
+    ) -> Result<Option<ThroughWrite<L, O, S, W>>, Status> {
+        let Some(records) = space.through.clone() else { return Ok(None) };
+        self.replicated.check()?;
         let required = match expected {
             Expected::Anything => Required::Anything,
             Expected::Nothing => Required::Nothing,
             Expected::OfOrigin(version) => i64::try_from(version).map_or(Required::Impossible, Required::Version),
             Expected::Version(_) => Required::Impossible,
         };
-        let (engine, open_outcomes) = (self.engine.clone(), self.open_outcomes.clone());
-        let namespace = space.namespace.clone();
-        Some(ThroughWrite {
-            engine,
-            open_outcomes,
-            namespace,
-            records,
-            tenant,
-            key: key.to_owned(),
-            required,
-            deadline,
-        })
+        let (replicated, namespace) = (self.replicated.clone(), space.namespace.clone());
+        Ok(Some(ThroughWrite { replicated, namespace, records, tenant, key: key.to_owned(), required, deadline }))
     }
 }
 
-impl<O: Origin, S: Store, W: World> ThroughWrite<O, S, W> {
+impl<L: InvalidationLog, O: Origin, S: Store, W: World> ThroughWrite<L, O, S, W> {
     /// Puts a value; the version that its record has, and whether it is in memory. A caller that leaves changes nothing of it.
     pub(super) async fn put(self, put: ThroughValue) -> Result<(u64, bool), Status> {
         detached(async move {
@@ -76,6 +69,7 @@ impl<O: Origin, S: Store, W: World> ThroughWrite<O, S, W> {
                 Ok((version, Some(Committed { value: put.value.clone(), version, tags: &put.tags, ttl: put.ttl })))
             };
             let (version, written) = self.run(write).await?;
+            self.tell(Change::Put { key: self.key.as_str().into(), version: (0, Some(version)) }).await?;
             Ok((version, written.is_some_and(|written| written.stored)))
         })
         .await
@@ -89,7 +83,9 @@ impl<O: Origin, S: Store, W: World> ThroughWrite<O, S, W> {
                 let version = self.records.delete(place, self.required, self.deadline.remaining()).await?;
                 Ok((version.and_then(|version| u64::try_from(version).ok()), None))
             };
-            Ok(self.run(write).await?.0)
+            let version = self.run(write).await?.0;
+            self.tell(Change::Deleted { key: self.key.as_str().into(), version }).await?;
+            Ok(version)
         })
         .await
     }
@@ -101,7 +97,7 @@ impl<O: Origin, S: Store, W: World> ThroughWrite<O, S, W> {
         write: impl Future<Output = Result<(T, Option<Committed<'a>>), NotWritten>>,
     ) -> Result<(T, Option<Written>), Status> {
         let place = (&*self.tenant, &*self.key);
-        let written = self.engine.write_through(&self.namespace, place, write);
+        let written = self.replicated.engine().write_through(&self.namespace, place, write);
         let status = match tokio::time::timeout(self.deadline.remaining(), written).await {
             Ok(Ok(Ok(written))) => return Ok(written),
             Ok(Ok(Err(NotWritten::Conflict))) => return Err(conflict(self.namespace.conflict())),
@@ -109,8 +105,17 @@ impl<O: Origin, S: Store, W: World> ThroughWrite<O, S, W> {
             Ok(Ok(Err(NotWritten::Open(status)))) => status,
             Err(_) => fault::status(Reason::DeadlineExceeded, "the record was not written in time"),
         };
-        self.open_outcomes.forget_later(&self.namespace, place);
+        self.replicated.tell_later(&self.namespace, place);
         Err(status)
+    }
+
+    /// Tells other replicas. Where that fails, the record is written all the same, and they are told as soon as it can be done.
+    async fn tell(&self, change: Change) -> Result<(), Status> {
+        let told = self.replicated.tell((&self.namespace, &self.tenant), change, self.deadline).await;
+        if told.is_err() {
+            self.replicated.tell_later(&self.namespace, (&self.tenant, &self.key));
+        }
+        told
     }
 }
 

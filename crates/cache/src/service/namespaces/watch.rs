@@ -8,21 +8,27 @@ use accord_api::accord::cache::v1::{
     watch_response::{Deleted, Event, Heartbeat, Invalidated, Put, Reset, invalidated::Scope},
 };
 use accord_api::accord::fault::v1::Reason;
-use accord_readthrough::{Change, Watcher};
+use accord_mesh::guard::Decider;
+use accord_readthrough::{Change, InvalidationLog, Origin, Refused, Replica, Store, Watcher, World};
 use accord_runtime::fair_share::{Held, Holder};
 use accord_runtime::fault::{self, StatusBuilder};
 use futures_util::stream::{Stream, unfold};
 use tonic::Status;
 
-use super::resume_token::{ResumeTokens, StreamTokens};
+use super::resume_token::ResumeTokens;
+use super::{Admitted, NamespaceService, version_text};
+use crate::consistency_tokens::patience;
 use crate::namespaces::Space;
+use crate::service::refused;
 
 /// A watcher on its way through the log.
-pub(super) struct Watching {
+pub(super) struct Watching<L, O, S, W> {
+    /// Tells whether changes of others would be known here.
+    replica: Replica<L, O, S, W>,
     watcher: Watcher,
     /// Whether it goes on where an earlier one ended.
     is_resumed: bool,
-    tokens: StreamTokens,
+    tokens: ResumeTokens,
     /// What versions begin with.
     version_prefix: Box<str>,
     /// The longest silence.
@@ -32,28 +38,37 @@ pub(super) struct Watching {
 }
 
 /// What a stream says next.
-enum Next {
-    First(Watching),
-    Further(Watching),
+enum Next<L, O, S, W> {
+    First(Watching<L, O, S, W>),
+    Further(Watching<L, O, S, W>),
     Nothing,
 }
 
-impl Watching {
-    /// Of a tenant's keys in a namespace that begin with a prefix, if this principal may have another watcher.
-    pub(super) fn begin(
-        space: &Space,
-        (tenant, subject): (&str, &str),
+impl<L: InvalidationLog, O: Origin, S: Store, W: World, A: Decider> NamespaceService<L, O, S, W, A> {
+    /// Follows a tenant's keys that begin with a prefix, if this principal may have another watcher.
+    pub(super) async fn begin_to_watch(
+        &self,
+        admitted: &Admitted<'_, A::Caller>,
         request: &WatchRequest,
-        (version_prefix, tokens): (&str, &ResumeTokens),
-    ) -> Result<Self, Status> {
-        let place = space.watchers.hold(Some(Holder::principal(subject, None)), 1, 0).map_err(|_| too_many(space))?;
-        let tokens = tokens.of(&space.config.name, tenant);
+    ) -> Result<Watching<L, O, S, W>, Status> {
+        let Admitted { space, tenant, caller, deadline, .. } = admitted;
+        let holder = Holder::principal(&caller.as_ref().claims.sub, None);
+        let place = space.watchers.hold(Some(holder), 1, 0).map_err(|_| too_many(space))?;
+        let replica = self.replicated.replica().clone();
+        self.replicated.check()?;
+        let tokens = ResumeTokens::new(self.tokens.key(), replica.incarnation(), &space.config.name, tenant);
         let after = tokens.number(&request.resume_token);
+        if after.is_some_and(|after| after > space.namespace.newest_change()) {
+            // Another replica has told of it, and this one reads it soon; where not, the stream begins anew.
+            let _ = tokio::time::timeout(patience(deadline.remaining()), replica.catch_up()).await.is_ok();
+        }
         let (watcher, is_resumed) = space.namespace.watch(tenant, &request.prefix, after);
-        let (version_prefix, heartbeat) = (version_prefix.into(), space.config.heartbeat);
-        Ok(Self { watcher, is_resumed, tokens, version_prefix, heartbeat, _place: place })
+        let (version_prefix, heartbeat) = (self.version_prefix.as_str().into(), space.config.heartbeat);
+        Ok(Watching { replica, watcher, is_resumed, tokens, version_prefix, heartbeat, _place: place })
     }
+}
 
+impl<L: InvalidationLog, O: Origin, S: Store, W: World> Watching<L, O, S, W> {
     /// What it is told, until it leaves or is too slow. The first message says whether anything may have been missed.
     pub(super) fn stream(self) -> impl Stream<Item = Result<WatchResponse, Status>> + Send {
         unfold(Next::First(self), |next| async {
@@ -81,9 +96,15 @@ impl Watching {
             }
             tokio::select! {
                 () = self.watcher.grown() => {}
-                () = &mut silence => return Ok(Event::Heartbeat(Heartbeat {})),
+                () = &mut silence => return self.heartbeat(),
             }
         }
+    }
+
+    /// Silence is said to be one only while nothing can have happened elsewhere unheard.
+    fn heartbeat(&self) -> Result<Event, Status> {
+        let is_known = self.replica.engine().is_verified();
+        if is_known { Ok(Event::Heartbeat(Heartbeat {})) } else { Err(refused(&Refused::Unverified)) }
     }
 
     fn say(&self, event: Event) -> WatchResponse {
@@ -94,10 +115,10 @@ impl Watching {
         let invalidated = |scope| Event::Invalidated(Invalidated { scope: Some(scope) });
         match change {
             Change::Put { key, version } => {
-                let version = super::version_text(&self.version_prefix, *version);
+                let version = version_text(&self.version_prefix, *version);
                 Event::Put(Put { key: key.to_string(), version })
             }
-            Change::Deleted(key) => Event::Deleted(Deleted { key: key.to_string() }),
+            Change::Deleted { key, .. } => Event::Deleted(Deleted { key: key.to_string() }),
             Change::Forgotten(key) => invalidated(Scope::Key(key.to_string())),
             Change::TagsInvalidated(tags) => invalidated(Scope::Tags(TagList { tags: tags.to_vec() })),
             Change::PrefixInvalidated(prefix) if prefix.is_empty() => invalidated(Scope::All(true)),

@@ -33,7 +33,7 @@ impl Schedule {
         let world = Simulated::begin(Rng::seeded(seed));
         let network = Network { world: world.clone(), is_calm: true };
         let database = Database::new(&world, variant.log, REPLICA_LEASE);
-        let mesh = Mesh { world: world.clone(), network, truth: Arc::default(), variant };
+        let mesh = Mesh { world: world.clone(), network, truth: Arc::default(), keys: Arc::default(), variant };
         let near_writer = CacheProcess::start_replica(&mesh, &database, 1, near_writer);
         let near_reader = CacheProcess::start_replica(&mesh, &database, 2, near_reader);
         let gateway = |cache: &Arc<CacheProcess>, holder| {

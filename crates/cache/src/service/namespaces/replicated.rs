@@ -1,0 +1,90 @@
+//! What is done to keys where replicas share a log: all of them know before it is acknowledged. A process that is alone tells nobody.
+
+use accord_api::accord::fault::v1::Reason;
+use accord_readthrough::{Change, Engine, Invalidation, InvalidationLog, Namespace, NamespaceChange, Origin};
+use accord_readthrough::{Refused, Replica, Store, World};
+use accord_runtime::{deadline::Deadline, fault};
+use tonic::Status;
+
+use super::open_outcomes::OpenOutcomes;
+use crate::service::{acknowledged, refused};
+
+/// The engine of namespaces, and what is known to other replicas of it. Clones share everything.
+#[derive(Debug)]
+pub(crate) struct Replicated<L, O, S, W> {
+    replica: Replica<L, O, S, W>,
+    open_outcomes: OpenOutcomes<L, O, S, W>,
+}
+
+impl<L, O, S, W> Clone for Replicated<L, O, S, W> {
+    fn clone(&self) -> Self {
+        Self { replica: self.replica.clone(), open_outcomes: self.open_outcomes.clone() }
+    }
+}
+
+impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replicated<L, O, S, W> {
+    pub(crate) fn new(replica: Replica<L, O, S, W>) -> Self {
+        Self { open_outcomes: OpenOutcomes::new(&replica), replica }
+    }
+
+    pub(super) fn engine(&self) -> &Engine<O, S, W> {
+        self.replica.engine()
+    }
+
+    pub(super) fn replica(&self) -> &Replica<L, O, S, W> {
+        &self.replica
+    }
+
+    /// Whether there are other replicas.
+    pub(super) fn is_shared(&self) -> bool {
+        self.replica.is_shared()
+    }
+
+    /// Refuses, before anything is written, what could not be told to others.
+    pub(super) fn check(&self) -> Result<(), Status> {
+        let is_known = !self.is_shared() || self.engine().is_verified();
+        if is_known { Ok(()) } else { Err(refused(&Refused::Unverified)) }
+    }
+
+    /// Invalidates keys of a tenant, by tags or by a prefix.
+    pub(super) async fn invalidate(
+        &self,
+        (namespace, tenant): (&Namespace, &str),
+        change: Change,
+        deadline: Deadline,
+    ) -> Result<(), Status> {
+        if self.is_shared() {
+            return self.tell((namespace, tenant), change, deadline).await;
+        }
+        match change {
+            Change::TagsInvalidated(tags) => self.engine().invalidate_tags(namespace, tenant, &tags),
+            Change::PrefixInvalidated(prefix) => self.engine().invalidate_prefix(namespace, tenant, &prefix),
+            Change::Put { .. } | Change::Deleted { .. } | Change::Forgotten(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Tells other replicas what was done, and waits until none answers with what was before.
+    pub(super) async fn tell(
+        &self,
+        (namespace, tenant): (&Namespace, &str),
+        change: Change,
+        deadline: Deadline,
+    ) -> Result<(), Status> {
+        if !self.is_shared() {
+            return Ok(());
+        }
+        let change = Invalidation::of_namespace(NamespaceChange::new(namespace.name(), tenant, change));
+        let appended = self.replica.invalidate(change).await.map_err(|error| refused(&error))?;
+        let Some(number) = appended.number else { return Ok(()) };
+        let told = acknowledged(&self.replica, appended.incarnation, number);
+        let in_time = tokio::time::timeout(deadline.remaining(), told).await;
+        in_time
+            .unwrap_or_else(|_| Err(fault::status(Reason::DeadlineExceeded, "not all replicas have confirmed in time")))
+    }
+
+    /// Lets other replicas know of what was done to a key of which they could not be told, or nobody knows how it ended.
+    pub(super) fn tell_later(&self, namespace: &Namespace, place: (&str, &str)) {
+        self.open_outcomes.forget_later(namespace, place);
+    }
+}
