@@ -24,12 +24,14 @@ mod ports;
 pub mod postgres;
 mod process;
 pub mod raw_http2;
+pub mod redis;
 mod script;
 mod second;
 mod server;
 mod settings;
 pub mod soak;
 mod tcp_proxy;
+pub mod tool;
 pub mod web;
 pub mod websocket;
 

@@ -18,17 +18,15 @@ mod passports;
 mod proxies;
 mod python;
 mod relays;
-mod redis;
 mod shared_limits;
 mod shared_limits_on_cluster;
 mod trace;
 mod web;
 
+pub use accord_fabric::tool::{output, tool};
 use accord_fabric::{EDITOR, Fabric, Part};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use std::process::Stdio;
-use tokio::process::Command;
 
 /// A fabric with the echo service behind its gateway: by flags and an overlay alone, as anybody's service would be put there.
 pub async fn with_echo() -> Result<Fabric> {
@@ -39,21 +37,6 @@ pub async fn with_echo() -> Result<Fabric> {
 pub async fn with_echo_under(settings: toml::Table) -> Result<Fabric> {
     let builder = Fabric::builder()?.script("echo", "tests/clients/echo_server.py")?;
     builder.settings(Part::Gateway, settings).overlay("tests/clients/overlay.toml").start().await
-}
-
-/// The path of a tool.
-pub fn tool(variable: &str) -> Result<String> {
-    std::env::var(variable).with_context(|| format!("{variable} is not set: run these tests with `cargo xtask test`"))
-}
-
-/// Runs a tool to its end and returns what it printed.
-pub async fn output(program: &str, arguments: &[&str]) -> Result<String> {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    let output = tokio::time::timeout(std::time::Duration::from_mins(3), command.output()).await??;
-    let problem = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{program} ended with {}: {problem}", output.status);
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// What the echo service has seen so far.

@@ -1,6 +1,6 @@
 //! Rate limits that gateways share through a Redis nobody here wrote.
 
-use crate::redis::{Redis, START};
+use accord_fabric::redis::{Redis, START};
 use accord_fabric::{Fabric, Part, READER, Server, http::HttpCall};
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
@@ -12,7 +12,7 @@ const PATH: &str = "/v1/products";
 
 /// The section of a gateway that counts there. Waiting is long, so that a loaded machine is not taken for a server that hangs.
 fn section(redis: &Redis) -> Table {
-    let url = format!("redis://127.0.0.1:{}", redis.port);
+    let url = redis.url();
     toml::toml! { shared_limits = { url = url, password = "secret", timeout = "5s" } }
 }
 

@@ -1,7 +1,7 @@
 //! Rate limits that gateways share through a Cluster of Redis nobody here wrote.
 
-use crate::redis::Cluster;
 use crate::shared_limits::{connected, fabric, read};
+use accord_fabric::redis::Cluster;
 use accord_fabric::{Part, READER};
 use anyhow::{Result, ensure};
 use std::time::Duration;

@@ -41,7 +41,7 @@ impl AnswerMetadata {
 
     /// What the engine carried.
     pub(crate) fn decode(bytes: &Bytes) -> Self {
-        // Written by this process, so it is whole.
+        // Written by this process, or by another one of this cache, so it is whole.
         <Self as Message>::decode(&**bytes).unwrap_or_default()
     }
 }

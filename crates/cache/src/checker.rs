@@ -75,15 +75,16 @@ impl Checker {
             // Time for an invalidation that is under way; meanwhile nothing is held but the one turn of the checker.
             let settled = tokio::time::sleep(own.config.settle);
             let checked = engine.check(&read, &answer, settled).await;
-            own.count(checked, method);
+            own.count(checked, method, answer.is_shared);
             drop(turn);
         })
     }
 
-    fn count(&self, checked: Checked, method: String) {
-        self.checks.add(1, &[KeyValue::new("result", result(checked))]);
+    fn count(&self, checked: Checked, method: String, is_shared: bool) {
+        let level = if is_shared { "second_level" } else { "memory" };
+        self.checks.add(1, &[KeyValue::new("result", result(checked)), KeyValue::new("level", level)]);
         if checked == Checked::Superseded {
-            tracing::warn!(method, "a hit was not what its upstream says, and no invalidation came");
+            tracing::warn!(method, level, "a hit was not what its upstream says, and no invalidation came");
             self.superseded.add(1, &[KeyValue::new("rpc_method", method)]);
         }
     }

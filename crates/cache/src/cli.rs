@@ -115,6 +115,37 @@ mod tests {
                          [[outbox.table]]\nname = 'public.t'\ntags = ['t/{k}']\n\
                          [[outbox.table.key]]\nnamespace = 'prices'\nkey = '{k}'\n";
 
+    /// Keys whose values are any text, or the names of files.
+    const TEXTS: &[&str] = &[
+        "node",
+        "auth.client_id",
+        "auth.client_secret",
+        "auth.issuer",
+        "auth.audience",
+        "discovery.zone",
+        "discovery.kubernetes.token_file",
+        "discovery.kubernetes.ca_file",
+        "upstream[].name",
+        "upstream[].version[].name",
+        "namespace[].name",
+        "outbox[].name",
+        "outbox[].schema",
+        "outbox[].table[].key[].key",
+        "outbox[].table[].key[].tenant",
+        "second_level.username",
+        "second_level.password",
+        "second_level.password_file",
+        "second_level.key_prefix",
+        "second_level.tls.ca_file",
+        "second_level.tls.cert_file",
+        "second_level.tls.key_file",
+        // Which only the gateway reads.
+        "upstream[].descriptors",
+        "namespace[].read_permission",
+        "namespace[].write_permission",
+        "namespace[].origin.permission",
+    ];
+
     #[test]
     fn command_line_is_consistent() {
         cli::command_line::<AccordCache>().debug_assert();
@@ -123,29 +154,7 @@ mod tests {
     #[test]
     fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
         let directory = tempfile::tempdir().unwrap();
-        let texts = [
-            "node",
-            "auth.client_id",
-            "auth.client_secret",
-            "auth.issuer",
-            "auth.audience",
-            "discovery.zone",
-            "discovery.kubernetes.token_file",
-            "discovery.kubernetes.ca_file",
-            "upstream[].name",
-            "upstream[].version[].name",
-            "namespace[].name",
-            "outbox[].name",
-            "outbox[].schema",
-            "outbox[].table[].key[].key",
-            "outbox[].table[].key[].tenant",
-            // Which only the gateway reads.
-            "upstream[].descriptors",
-            "namespace[].read_permission",
-            "namespace[].write_permission",
-            "namespace[].origin.permission",
-        ];
-        let accepted = accepted_extremes::<AccordCache>(directory.path(), LEAST, &texts, |_| {}).unwrap();
+        let accepted = accepted_extremes::<AccordCache>(directory.path(), LEAST, TEXTS, |_| {}).unwrap();
         // Which mean a load balancer in front, no leases, no checks, writers that notify, keys alone, no slow start, every failure, no
         // ejection for its failures, a limit that follows the answers, no share, no match, the whole answer, items by their order,
         // whole items, and none with a status.

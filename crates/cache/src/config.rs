@@ -19,6 +19,7 @@ use crate::checker::CheckerConfig;
 use crate::consistency_tokens::ConsistencyConfig;
 use crate::namespaces::{self, NamespaceConfig};
 use crate::outbox::{self, OutboxConfig};
+use crate::second_level::SecondLevelConfig;
 
 /// The cache's configuration.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +51,8 @@ pub struct Config {
     pub leases: LeasesConfig,
     /// Where several replicas of this cache share their invalidations.
     pub log: LogConfig,
+    /// Where they share what they have loaded.
+    pub second_level: SecondLevelConfig,
     /// Whether what is answered from memory is compared with its upstream, now and then.
     pub checker: CheckerConfig,
     /// Databases whose changes by others invalidate what was loaded. Default: none.
@@ -81,6 +84,7 @@ impl Default for Config {
             engine: EngineConfig::default(),
             leases: LeasesConfig::default(),
             log: LogConfig::default(),
+            second_level: SecondLevelConfig::default(),
             checker: CheckerConfig::default(),
             outbox: Vec::new(),
             consistency: ConsistencyConfig::default(),
@@ -227,7 +231,9 @@ impl Configuration for Config {
         let discovery = self.discovery.contradictions();
         let of_upstreams = discovery.into_iter().chain(upstream::contradictions(&self.upstream));
         let of_outboxes = outbox::contradictions(&self.outbox, &self.namespace);
-        let of_log = self.of_log().into_iter().chain(of_outboxes);
+        let (has_log, has_secret) = (self.log.url.is_some(), self.consistency.token_key_file.is_some());
+        let of_second_level = self.second_level.contradictions(has_log, has_secret);
+        let of_log = self.of_log().into_iter().chain(of_outboxes).chain(of_second_level);
         self.auth.contradictions().into_iter().chain(of_upstreams).chain(of_namespaces).chain(of_log).collect()
     }
 }
@@ -237,7 +243,7 @@ impl Config {
     pub fn unusable(&self) -> Vec<Invalid> {
         let own = self.auth.unusable().into_iter().chain(upstream::unusable(&self.upstream));
         let of_tokens = self.consistency.unusable().map(|error| Invalid::of("consistency.token_key_file", error));
-        own.chain(self.missing_data_dir()).chain(of_tokens).collect()
+        own.chain(self.missing_data_dir()).chain(of_tokens).chain(self.second_level.unusable()).collect()
     }
 
     /// What each replica would have for itself alone.

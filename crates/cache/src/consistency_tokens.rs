@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use accord_api::accord::fault::v1::Reason;
 use accord_readthrough::{ConsistencyRequirement, ConsistencyToken, LoadSpan, Opened, Required, TokenKey, TokenScope};
-use accord_runtime::config::bound;
+use accord_runtime::config::{Secret, bound};
 use accord_runtime::fault;
 use accord_runtime::file::read_text;
 use accord_runtime::reload::{INTERVAL, Reloading};
@@ -37,8 +37,8 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(1);
 pub struct ConsistencyConfig {
     /// A file with the secret that consistency tokens are authenticated with, at least 32 bytes, such as `openssl rand -base64 32`
     /// makes; white space around it is ignored. Read again when it changes. All replicas of a cache need the same one: a token under
-    /// another secret can't be judged, so that each read that passes it is a load. Default: none, which is a random secret for
-    /// each run of a process.
+    /// another secret can't be judged, so that each read that passes it is a load. Values of the second level are encrypted with a key
+    /// that is made of it. Default: none, which is a random secret for each run of a process.
     #[serde(deserialize_with = "bound::file", skip_serializing_if = "Option::is_none")]
     pub token_key_file: Option<PathBuf>,
 }
@@ -70,13 +70,18 @@ pub enum TokenKeyError {
 }
 
 fn token_key(path: &Path) -> Result<TokenKey, TokenKeyError> {
+    secret(path).map(|secret| TokenKey::of(secret.expose().as_bytes()))
+}
+
+/// The secret that the replicas of a cache have in common.
+pub(crate) fn secret(path: &Path) -> Result<Secret, TokenKeyError> {
     let read = read_text(path, LONGEST_SECRET);
     let text = read.map_err(|source| TokenKeyError::File { path: path.to_owned(), source })?;
-    let secret = text.trim().as_bytes();
+    let secret = text.trim();
     if secret.len() < SHORTEST_SECRET {
         return Err(TokenKeyError::Short { path: path.to_owned() });
     }
-    Ok(TokenKey::of(secret))
+    Ok(secret.into())
 }
 
 /// Makes tokens and reads them. Clones share everything.

@@ -36,6 +36,7 @@ pub mod records;
 
 // Where replicas of the cache meet.
 pub mod log;
+pub mod second_level;
 
 // What others change in their databases.
 pub mod outbox;

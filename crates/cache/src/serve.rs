@@ -30,6 +30,7 @@ use crate::outbox::{self, database::Database};
 use crate::passport::Passports;
 use crate::plans::Plans;
 use crate::records::Records;
+use crate::second_level::SharedStore;
 use crate::service::{
     idempotency::Idempotency,
     invalidation::Invalidation,
@@ -49,6 +50,9 @@ const SERVICES: &[&str] = &[
 /// What the cache can't be without, in the words of its readiness.
 const DATA_LOCK: &str = "lock of the data directory";
 const LEASES_OVER: &str = "end of leases of the cache before";
+
+/// What reads can do without, in the words of its health.
+const SECOND_LEVEL: &str = "second_level";
 
 /// Between two questions whether the records answer.
 const PROBES: Duration = Duration::from_millis(200);
@@ -166,6 +170,7 @@ async fn serve_alone(
     let limits = config.limits();
     let engine = engine(limits);
     let replica = replica(config, &engine).await?;
+    let second_level = second_level(config, &engine, health)?;
     let public = grpc_server(config, health, &replica, upstreams, mesh, stores, shutdown)?;
     follow_records(health, &stores.idempotency).await;
     let listener = Listener::bind(&config.listen).await?.on(workers);
@@ -180,6 +185,7 @@ async fn serve_alone(
         lost = lock.lost() => return Err(lost.into()),
         () = Box::pin(log::follow(&engine, &replica, &config.log, health)) => {}
         () = Box::pin(outbox::follow(&readers)) => {}
+        () = second_level => {}
     }
     outbox::release(&readers).await;
     if config.log.url.is_some() {
@@ -201,6 +207,21 @@ async fn replica(config: &Config, engine: &LiveEngine) -> Result<LiveReplica> {
     let opening = PostgresLog::open(url, lease, senders).await;
     let log = opening.context("the invalidation log can't be opened; check `log.url`")?;
     Ok(Replica::sharing(engine.clone(), Log::Postgres(log), Uuid::new_v4().as_u128(), lease))
+}
+
+/// Lets the engine look into the second level, where one is configured: what has to run meanwhile.
+fn second_level(config: &Config, engine: &LiveEngine, health: &Health) -> Result<impl Future<Output = ()> + use<>> {
+    let store = SharedStore::new(&config.second_level, &config.consistency)?;
+    if let Some(store) = &store {
+        health.follow_service(SECOND_LEVEL, store.is_up());
+        engine.use_second_level(Arc::new(store.clone()));
+    }
+    Ok(async move {
+        match store {
+            Some(store) => store.keep().await,
+            None => std::future::pending().await,
+        }
+    })
 }
 
 /// The engine of a process that is alone.

@@ -82,6 +82,8 @@ pub struct Answer {
     pub stored: bool,
     /// Whether another read loaded it at the same time.
     pub collapsed: bool,
+    /// Whether it was found in the second level, and not in the memory of this process.
+    pub is_shared: bool,
     /// Why it is stale.
     pub stale: Option<Stale>,
     /// The right to answer with it from memory for a while.
@@ -130,6 +132,7 @@ pub(crate) fn answer(load: Load, metadata: Bytes, outcome: Outcome, age: Duratio
         lifetime,
         stored: false,
         collapsed: false,
+        is_shared: false,
         stale: None,
         lease: None,
     }

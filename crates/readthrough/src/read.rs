@@ -160,7 +160,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// What a flight found in the second level, where it will do for this reader.
     fn shared_answer(&self, read: &Read<O::Call>, outcome: &LoadOutcome) -> Option<Answer> {
         match self.is_to_be_judged(outcome).then(|| self.look_at(read, &outcome.entry)) {
-            Some(Lookup::Answer(answer)) => Some(answer),
+            Some(Lookup::Answer(answer)) => Some(Answer { is_shared: true, ..answer }),
             _ => None,
         }
     }
@@ -245,6 +245,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             lifetime: entry.lifetime(&read.policy),
             stored: false,
             collapsed: false,
+            is_shared: false,
             stale,
             lease: None,
         }

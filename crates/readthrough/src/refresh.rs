@@ -91,6 +91,7 @@ mod tests {
             lifetime,
             stored: false,
             collapsed: false,
+            is_shared: false,
             stale: None,
             lease: None,
         }

@@ -106,6 +106,7 @@ fn against_postgres() -> Result<()> {
     command.args(["--features", &SUITE_FEATURES.join(",")]);
     command.args(targets_behind("postgres-tests")?);
     command.env("ACCORD_TEST_POSTGRES_URL", server.url());
+    command.env("ACCORD_TEST_REDIS", outside::redis()?);
     succeed(command)
 }
 

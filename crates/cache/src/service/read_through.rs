@@ -308,6 +308,7 @@ fn respond(answer: Answer, node: String) -> ReadResponse {
         stale_reason: stale_reason(answer.stale).into(),
         node,
         version: answer.version,
+        from_second_level: answer.is_shared,
     };
     let lease = answer.lease.map(|granted| api::Lease {
         duration: prost_types::Duration::try_from(granted.duration).ok(),

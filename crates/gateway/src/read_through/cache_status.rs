@@ -37,6 +37,7 @@ pub(super) fn add_freshness(freshness: &Freshness, head: &mut HeaderMap) {
         StaleReason::OriginFailed => "; detail=origin-failed",
         StaleReason::OlderVersion => "; detail=older-version",
         StaleReason::OriginTooSlow => "; detail=origin-too-slow",
+        StaleReason::Unspecified if freshness.from_second_level => "; detail=second-level",
         StaleReason::Unspecified => "",
     });
     if let Some(version) = freshness.version {

@@ -34,6 +34,15 @@ fn freshness_is_written_as_cache_status_and_age() {
 }
 
 #[test]
+fn hit_from_the_second_level_says_so_in_its_detail() {
+    let mut head = HeaderMap::new();
+    let mut freshness = Freshness { from_second_level: true, ..Freshness::default() };
+    freshness.set_outcome(Outcome::Hit);
+    add_freshness(&freshness, &mut head);
+    assert_eq!(head[CACHE_STATUS], "accord; hit; detail=second-level");
+}
+
+#[test]
 fn version_is_written_as_a_string_and_an_older_one_as_the_detail() {
     let mut head = HeaderMap::new();
     let mut freshness = Freshness { version: Some(1_764_000_000_000_000_005), ..Freshness::default() };

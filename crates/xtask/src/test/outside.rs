@@ -56,7 +56,7 @@ impl Tools {
         let go = go(&directory.join("go-build"))?;
         let [rotel, envoy] = [packaged(&python, COLLECTOR)?, packaged(&python, ENVOY)?];
         let nginx = debian("nginx", "nginx-light")?;
-        let redis = debian("redis-server", "redis-server")?;
+        let redis = redis()?;
         let chromium = debian("chromium", "chromium")?;
         let beside = |name: &str| {
             let program = python.with_file_name(name);
@@ -89,6 +89,11 @@ impl Tools {
         }
         Ok(())
     }
+}
+
+/// A Redis, which the replicas of the cache share as well.
+pub(super) fn redis() -> Result<PathBuf> {
+    debian("redis-server", "redis-server")
 }
 
 /// The Python of a virtual environment that holds exactly `tests/clients/requirements.txt`.

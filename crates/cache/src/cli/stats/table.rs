@@ -91,6 +91,23 @@ impl<'a> Table<'a> {
         )
     }
 
+    /// Nothing where there is no second level.
+    fn second_level(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LOOKS: &str = "accord_cache_second_level_lookups_total";
+        const WRITES: &str = "accord_cache_second_level_writes_total";
+        if self.now.sum(LOOKS, &[]) + self.now.sum(WRITES, &[]) == 0.0 {
+            return Ok(());
+        }
+        let (looks, hits) = (self.rate(LOOKS, &[]), self.rate(LOOKS, &[("outcome", "hit")]));
+        let (writes, written) = (self.rate(WRITES, &[]), self.rate(WRITES, &[("outcome", "written")]));
+        let (unwritten, hits) = (writes - written, Share(hits, looks));
+        let is_up = if self.gauge("accord_cache_second_level_up") > 0.0 { "up" } else { "DOWN" };
+        writeln!(
+            f,
+            "2nd level   {looks:.1}/s looks   hit {hits}   {written:.1}/s written   {unwritten:.1}/s not   {is_up}"
+        )
+    }
+
     fn namespaces(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.now.values("accord_cache_namespace_entries", "namespace");
         if names.is_empty() {
@@ -126,6 +143,7 @@ impl fmt::Display for Table<'_> {
         self.reads(f)?;
         self.loads(f)?;
         self.leases(f)?;
+        self.second_level(f)?;
         self.namespaces(f)
     }
 }
@@ -183,6 +201,18 @@ mod tests {
         assert!(text.starts_with("memory      1.0 MiB of 4.0 MiB (25.0%), 300 entries\n"), "{text}");
         assert!(text.contains("reads       50.0/s   hit 90.0%   miss 10.0%\n"), "{text}");
         assert!(text.contains("loads       5.0/s   failed 0.0%   20.0 ms each   0 in flight, 0 waiting\n"), "{text}");
+    }
+
+    #[test]
+    fn second_level_has_a_row_where_there_is_one() {
+        let now = "accord_cache_second_level_lookups_total{outcome=\"hit\"} 30\n\
+                   accord_cache_second_level_lookups_total{outcome=\"absent\"} 10\n\
+                   accord_cache_second_level_writes_total{outcome=\"written\"} 8\n\
+                   accord_cache_second_level_writes_total{outcome=\"late\"} 2\naccord_cache_second_level_up 1\n";
+        let row = "2nd level   20.0/s looks   hit 75.0%   4.0/s written   1.0/s not   up\n";
+        let text = table(BEFORE, now);
+        assert!(text.contains(row), "{text}");
+        assert!(!table(BEFORE, NOW).contains("2nd level"));
     }
 
     #[test]

@@ -1,34 +1,41 @@
 //! A Redis nobody here wrote, alone and as a Cluster.
 
-use crate::tool;
-use accord_fabric::{Launch, Process};
-use anyhow::{Context, Result, ensure};
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     time::Duration,
 };
+
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use tokio::{
     net::TcpStream,
     time::{Instant, sleep},
 };
 
+use crate::{
+    Launch, Process,
+    tool::{output, tool},
+};
+
 /// How long a server may take to listen on a loaded machine.
-pub(crate) const START: Duration = Duration::from_secs(30);
+pub const START: Duration = Duration::from_secs(30);
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A throw-away server whose password is `secret`.
-pub(crate) struct Redis {
-    pub(crate) process: Process,
-    pub(crate) port: u16,
-    pub(crate) directory: TempDir,
+pub struct Redis {
+    /// The process.
+    pub process: Process,
+    /// Where it serves, on loopback.
+    pub port: u16,
+    /// What it writes to.
+    pub directory: TempDir,
 }
 
 impl Redis {
     /// Starts one that serves on `flag PORT`, `--port` or `--tls-port`.
-    pub(crate) async fn start(flag: &str, more: impl Fn(&TempDir) -> Result<Vec<String>>) -> Result<Self> {
+    pub async fn start(flag: &str, more: impl Fn(&TempDir) -> Result<Vec<String>>) -> Result<Self> {
         let (directory, port) = (tempfile::tempdir()?, free_port()?);
         let own = format!(
             "--bind 127.0.0.1 --appendonly no --requirepass secret {flag} {port} --dir {}",
@@ -47,11 +54,13 @@ impl Redis {
         Ok(redis)
     }
 
-    pub(crate) async fn plain() -> Result<Self> {
+    /// One that serves without TLS.
+    pub async fn plain() -> Result<Self> {
         Self::start("--port", |_| Ok(Vec::new())).await
     }
 
-    pub(crate) async fn wait_listening(&mut self) -> Result<()> {
+    /// Waits until it takes connections.
+    pub async fn wait_listening(&mut self) -> Result<()> {
         let end = Instant::now() + START;
         while TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).await.is_err() {
             self.process.check()?;
@@ -61,11 +70,16 @@ impl Redis {
         Ok(())
     }
 
+    /// Where it serves.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
     /// What it answers to a command.
-    pub(crate) async fn ask(&self, command: &[&str]) -> Result<String> {
+    pub async fn ask(&self, command: &[&str]) -> Result<String> {
         let cli = tool("ACCORD_TEST_REDIS")?.replace("redis-server", "redis-cli");
         let port = self.port.to_string();
-        crate::output(&cli, &[&["-p", &port, "-a", "secret", "--no-auth-warning"], command].concat()).await
+        output(&cli, &[&["-p", &port, "-a", "secret", "--no-auth-warning"], command].concat()).await
     }
 
     /// Asks until it answers so.
@@ -83,8 +97,9 @@ impl Redis {
 }
 
 /// Three primaries, which have a third of the slots each, and a replica of one of them.
-pub(crate) struct Cluster {
-    pub(crate) nodes: Vec<Redis>,
+pub struct Cluster {
+    /// Its nodes; the last one is the replica.
+    pub nodes: Vec<Redis>,
     /// The one that has a replica.
     primary: usize,
 }
@@ -94,7 +109,7 @@ const THIRDS: [[&str; 2]; 3] = [["0", "5460"], ["5461", "10922"], ["10923", "163
 
 impl Cluster {
     /// With a replica of the primary that has this key.
-    pub(crate) async fn start(key: &str) -> Result<Self> {
+    pub async fn start(key: &str) -> Result<Self> {
         let mut nodes = Vec::new();
         for _ in 0..4 {
             nodes.push(Self::node().await?);
@@ -128,13 +143,12 @@ impl Cluster {
     }
 
     /// Its nodes but for the last one, as a URL.
-    pub(crate) fn url(&self) -> String {
-        let urls = self.nodes[..3].iter().map(|node| format!("redis://127.0.0.1:{}", node.port));
-        urls.collect::<Vec<_>>().join(",")
+    pub fn url(&self) -> String {
+        self.nodes[..3].iter().map(Redis::url).collect::<Vec<_>>().join(",")
     }
 
     /// The primary that has a replica dies, and that one takes over.
-    pub(crate) async fn fail_over(&mut self) -> Result<()> {
+    pub async fn fail_over(&mut self) -> Result<()> {
         self.nodes[self.primary].process.kill()?;
         self.nodes[3].await_answer(&["INFO", "replication"], |told| told.contains("role:master")).await?;
         self.nodes[3].await_answer(&["CLUSTER", "INFO"], |told| told.contains("cluster_state:ok")).await?;
