@@ -52,6 +52,9 @@ const GATEWAY: Rows = &[
 ];
 
 const GATEWAY_ADMIN: Rows = &[
+    ("accord.gateway.v1.ConsoleService/GetState", Holder("accord.gateway.console")),
+    ("accord.gateway.v1.ConsoleService/ListCalls", Holder("accord.gateway.console")),
+    ("accord.gateway.v1.ConsoleService/ListPolicies", Holder("accord.gateway.console")),
     ("accord.gateway.v1.ExplainService/Explain", Holder("accord.gateway.explain")),
     ("accord.gateway.v1.ExplainService/ListMethods", Holder("accord.gateway.explain")),
 ];

@@ -33,6 +33,7 @@ mod rate_limit;
 mod message;
 mod concurrency_limit;
 mod configure;
+mod console;
 mod kubernetes;
 mod load;
 mod tls;

@@ -6,6 +6,7 @@
 
 mod browser;
 mod buf;
+mod console;
 mod contract;
 mod deadline;
 mod go;

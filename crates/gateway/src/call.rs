@@ -4,6 +4,7 @@ use crate::{
     admit::{self, Arrival, ListenerKind, admit},
     authenticate::{authenticate, holder, token_for_key},
     authorize::authorize,
+    call_samples::CallSamples,
     concurrency_limit::{ConcurrencyLimit, InFlightSlot},
     cors::Cors,
     etag,
@@ -58,6 +59,8 @@ pub(crate) struct Gateway {
     pub trusted_hops: usize,
     /// Whether calls are explained to their callers.
     pub explain: ExplainConfig,
+    /// Recent calls, for the console.
+    pub samples: Arc<CallSamples>,
     /// What browsers are told of calls by the public listener.
     pub cors: Option<Arc<Cors>>,
     /// The contract in force.

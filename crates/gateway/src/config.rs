@@ -15,6 +15,7 @@ use accord_upstream::config as upstream;
 pub use accord_upstream::{DiscoveryConfig, UpstreamConfig};
 use serde::{Deserialize, Serialize};
 
+pub use crate::console::ConsoleConfig;
 pub use crate::cors::CorsConfig;
 pub use crate::explain_call::ExplainConfig;
 pub use crate::inspect::openapi::OpenApiConfig;
@@ -27,7 +28,7 @@ pub use crate::rate_limit::SharedLimitsConfig;
 pub struct Config {
     /// The public listener. Default address: 127.0.0.1:8080.
     pub listen: ListenConfig,
-    /// The admin port: metrics, health, explain. Default address: 127.0.0.1:8081.
+    /// The admin port: metrics, health, explain, the console. Default address: 127.0.0.1:8081.
     pub admin: ListenConfig,
     /// The internal listener, by which services call each other. Default address: none, and then there is no such listener.
     pub internal: ListenConfig<Option<Address>>,
@@ -41,6 +42,8 @@ pub struct Config {
     pub openapi: OpenApiConfig,
     /// Calls that are explained to their callers.
     pub explain: ExplainConfig,
+    /// The console on the admin port.
+    pub console: ConsoleConfig,
     /// Where credentials are verified and access is decided.
     pub auth: MeshConfig,
     /// Where declared reads are answered from.
@@ -79,6 +82,7 @@ impl Default for Config {
             reflection: ReflectionConfig::default(),
             openapi: OpenApiConfig::default(),
             explain: ExplainConfig::default(),
+            console: ConsoleConfig::default(),
             auth: MeshConfig::default(),
             cache: CacheConfig::default(),
             near: NearConfig::default(),

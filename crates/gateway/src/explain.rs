@@ -113,7 +113,8 @@ fn versions(method: &Method, table: &MethodTable) -> Vec<Versioned> {
     own.into_iter().chain(others).map(versioned).collect()
 }
 
-fn response(method: &Method, table: &MethodTable) -> ExplainResponse {
+/// What holds for a method, and where each field comes from.
+pub(crate) fn response(method: &Method, table: &MethodTable) -> ExplainResponse {
     let source = |it: &Arc<accord_contract::FieldSource>| FieldSource {
         field: it.field.clone(),
         value: it.value.clone(),

@@ -29,10 +29,10 @@ use std::time::{Duration, Instant};
 const TOLD: HeaderName = HeaderName::from_static("x-accord-explained");
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// Whoever may have the contract explained may have a call of its own explained.
 /// How long auth may take to say whether the caller may know.
 const ANSWER: Duration = Duration::from_millis(500);
 
+/// Whoever may have the contract explained may have a call of its own explained.
 const PERMISSION: &str = "accord.gateway.explain";
 
 /// Calls that are explained to their callers.
@@ -51,21 +51,24 @@ impl Default for ExplainConfig {
 }
 
 /// What is told of a call; nothing where nobody asked who may know.
-pub(crate) struct Explanation(Option<Box<Told>>);
+pub(crate) struct Explanation {
+    /// Where steps are noted, whoever wants to know them.
+    record: CallRecord,
+    told: Option<Box<Told>>,
+}
 
 struct Told {
     is_dry_run: bool,
     begun: Instant,
     timeout: Duration,
-    record: CallRecord,
     limits: Vec<Value>,
     facts: Facts,
 }
 
 impl Explanation {
-    /// Of a call that nobody asked about.
-    pub(crate) fn none() -> Self {
-        Self(None)
+    /// Of a call that nobody has asked about so far.
+    pub(crate) fn none(record: &CallRecord) -> Self {
+        Self { record: record.clone(), told: None }
     }
 
     /// Begins to note what is decided, where the caller asks for it and may know.
@@ -77,14 +80,16 @@ impl Explanation {
         arrival: &Arrival,
         deadline: Deadline,
     ) -> Result<(), Fault> {
+        if arrival.explain.is_some() {
+            self.record.begin_journal();
+        }
+        self.record.step("authenticate");
         let Some(mode) = arrival.explain else { return Ok(()) };
-        arrival.record.begin_journal();
-        arrival.record.step("authenticate");
         // Apart, since it is seldom: every call would carry the room that it takes.
         match (Box::pin(may_know(mesh, config, route, identity, arrival, deadline)).await, mode) {
             (Ok(()), mode) => {
-                arrival.record.step("explain");
-                self.0 = Some(Box::new(Told::new(mode, route, identity, arrival, deadline)));
+                self.record.step("explain");
+                self.told = Some(Box::new(Told::new(mode, route, identity, arrival, deadline)));
                 Ok(())
             }
             (Err(_), ExplainMode::Call) => Ok(()),
@@ -94,22 +99,20 @@ impl Explanation {
 
     /// Whether the call is only tried: then nothing may be counted, claimed, read or called for it.
     pub(crate) fn is_dry_run(&self) -> bool {
-        self.0.as_ref().is_some_and(|told| told.is_dry_run)
+        self.told.as_ref().is_some_and(|told| told.is_dry_run)
     }
 
     /// Notes that the call may go on, and by which policies.
     pub(crate) fn permitted(&mut self, permit: &Permit) {
-        let Some(told) = &mut self.0 else { return };
-        told.record.step("authorize");
+        self.record.step("authorize");
+        let Some(told) = &mut self.told else { return };
         told.facts.put("access", access(&permit.entry().method.policy.access, Some(permit.policies())));
     }
 
     /// Notes what a limit said of the call.
     pub(crate) fn limit(&mut self, rate: &Rate, quota: &Quota, outcome: Result<u32, Duration>, is_local: bool) {
-        let Some(told) = &mut self.0 else { return };
-        if told.limits.is_empty() {
-            told.record.step("rate_limit");
-        }
+        self.record.step("rate_limit");
+        let Some(told) = &mut self.told else { return };
         let Quota { requests, per, burst, role, .. } = quota;
         let mut limit = json!({"by": rate.name(), "requests": requests, "per_ms": milliseconds(*per), "burst": burst});
         match outcome {
@@ -127,7 +130,7 @@ impl Explanation {
 
     /// Notes what would have answered the call: the fault that ends a dry run.
     pub(crate) fn end_dry_run(&mut self, next: &'static str) -> Fault {
-        if let Some(told) = &mut self.0 {
+        if let Some(told) = &mut self.told {
             told.facts.put("next", next.into());
         }
         let message = format!(
@@ -139,9 +142,9 @@ impl Explanation {
 
     /// Tells it in the head of the answer, whatever the answer is.
     pub(crate) fn add_header(self, headers: &mut HeaderMap) {
-        let Some(mut told) = self.0 else { return };
-        told.record.step("respond");
-        told.ended(headers);
+        self.record.step("respond");
+        let Some(mut told) = self.told else { return };
+        told.ended(&self.record, headers);
         if let Some(header) = told.facts.header() {
             headers.insert(TOLD, header);
         }
@@ -201,7 +204,7 @@ impl Told {
         arrival: &Arrival,
         deadline: Deadline,
     ) -> Self {
-        let (record, method) = (arrival.record.clone(), &route.entry.method);
+        let (record, method) = (&arrival.record, &route.entry.method);
         let timeout = record.timeout().unwrap_or_default();
         let now = Instant::now();
         let begun = now.checked_sub(timeout.saturating_sub(deadline.remaining())).unwrap_or(now);
@@ -219,28 +222,28 @@ impl Told {
         facts.put("upstream", (&*method.upstream).into());
         let tokens = arrival.options.cache_control.tokens.count();
         facts.put("consistency_tokens", (tokens > 0).then_some(tokens).into());
-        Self { is_dry_run, begun, timeout, record, limits: Vec::new(), facts }
+        Self { is_dry_run, begun, timeout, limits: Vec::new(), facts }
     }
 
     /// Notes what is known once the head of the answer is there.
-    fn ended(&mut self, headers: &HeaderMap) {
-        let journal = self.record.journal().unwrap_or_default();
+    fn ended(&mut self, record: &CallRecord, headers: &HeaderMap) {
+        let journal = record.journal().unwrap_or_default();
         let limits = std::mem::take(&mut self.limits);
         self.facts.put("limits", if limits.is_empty() { Value::Null } else { limits.into() });
-        self.facts.put("version", self.record.version().map(|version| &**version).into());
+        self.facts.put("version", record.version().map(|version| &**version).into());
         let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         // What a handler says of caches of its own is not told as ours.
-        let cache = self.record.cache_outcome().map(|outcome| {
+        let cache = record.cache_outcome().map(|outcome| {
             let age = text(&AGE).and_then(|age| age.parse::<u64>().ok());
             json!({"outcome": outcome, "near": outcome == "near", "age_s": age, "status": text(&CACHE_STATUS)})
         });
         self.facts.put("cache", cache.into());
-        let made = self.record.attempts();
+        let made = record.attempts();
         let attempts =
             (made > 0).then(|| json!({"made": made, "hedges": journal.hedges, "endpoints": journal.endpoints}));
         self.facts.put("attempts", attempts.into());
-        self.facts.put("upstream_ms", self.record.upstream_time().map(milliseconds).into());
-        self.facts.put("reason", self.record.reason().into());
+        self.facts.put("upstream_ms", record.upstream_time().map(milliseconds).into());
+        self.facts.put("reason", record.reason().into());
         let mut before = self.begun;
         let steps = journal.steps.iter().map(|step| {
             let took = step.at.saturating_duration_since(before);

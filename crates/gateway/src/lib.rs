@@ -14,6 +14,8 @@ pub use protocol::parsers;
 
 mod listener_service;
 
+mod console;
+
 mod call;
 
 // The steps, in the order in which a request meets them.
@@ -36,6 +38,8 @@ mod stream_limits;
 mod revocation;
 
 // What the steps stand on.
+mod cache_reads;
+mod call_samples;
 mod consistency_token;
 mod cors;
 mod etag;

@@ -62,6 +62,7 @@ impl Service<Request<Incoming>> for ListenerService {
         let protocol = WireProtocol::detect(&request, &self.gateway.tables);
         let record = request.extensions().get::<CallRecord>().cloned().unwrap_or_default();
         record.set_protocol(protocol.name());
+        self.gateway.samples.follow(&record);
         // In gRPC alone: whoever asks with HTTP would take the 200 of any answer for a good one.
         if protocol.is_answered_by_grpc_servers() && Inspection::serves(request.uri().path()) {
             let inspection = Arc::clone(&self.inspection);
@@ -87,7 +88,7 @@ impl Service<Request<Incoming>> for ListenerService {
         let answered = Box::write(Box::new_uninit(), async move {
             let is_head = request.method() == Method::HEAD;
             let has_body = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
-            let mut explanation = Explanation::none();
+            let mut explanation = Explanation::none(&record);
             let travel = travel(&gateway, listener, protocol, request, &mut explanation);
             // Caught here already, where the caller's protocol is known: a defect is answered in it as well.
             let travelled = AssertUnwindSafe(pin!(travel)).catch_unwind().await;

@@ -10,7 +10,7 @@ mod details;
 mod frames;
 mod grpc;
 mod grpc_web;
-mod http_status;
+pub(crate) mod http_status;
 mod json;
 mod messages;
 mod options;

@@ -97,8 +97,12 @@ impl ReadThrough {
         }
     }
 
-    /// Answers a cached read: through the cache, and without it where it fails and the contract allows that. What keeps the answer
-    /// comes with it, where there is a place for it.
+    /// The cache.
+    pub(crate) fn upstream(&self) -> &Arc<Upstream> {
+        self.owners.upstream()
+    }
+
+    /// Answers a cached read: through the cache, or past it where the contract allows that. What keeps the answer comes with it.
     pub(crate) async fn read(
         &self,
         call: &Call,

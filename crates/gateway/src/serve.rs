@@ -2,9 +2,12 @@
 
 use crate::{
     admit::ListenerKind,
+    cache_reads::CacheReads,
     call::Gateway,
+    call_samples::CallSamples,
     concurrency_limit::ConcurrencyLimit,
     config::{CacheConfig, Config},
+    console::{ConsoleServer, WithConsole},
     cors::Cors,
     explain::Explain,
     idempotency::IdempotencyRecords,
@@ -18,7 +21,11 @@ use crate::{
     read_through::ReadThrough,
     table::{self, Sources, Tables},
 };
-use accord_api::{FILE_DESCRIPTOR_SET, accord::gateway::v1::explain_service_server::ExplainServiceServer};
+use accord_api::{
+    FILE_DESCRIPTOR_SET,
+    accord::gateway::v1::{console_service_server::ConsoleServiceServer, explain_service_server::ExplainServiceServer},
+};
+use accord_contract::MethodKind;
 use accord_mesh::{
     MeshClient,
     guard::{self, Guard, GuardedServer},
@@ -40,7 +47,7 @@ use anyhow::Context;
 use std::{sync::Arc, time::Duration};
 
 /// The services of the admin port, as reflection and health list them.
-const SERVICES: &[&str] = &["accord.gateway.v1.ExplainService"];
+const SERVICES: &[&str] = &["accord.gateway.v1.ConsoleService", "accord.gateway.v1.ExplainService"];
 
 /// By this name gRPC health says whether the server of shared limits can be asked.
 const SHARED_LIMITS: &str = "shared_limits";
@@ -65,7 +72,11 @@ pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
     telemetry::expect_methods(gateway.tables.load().len());
     follow_dependencies(&health, &gateway);
     let inspection = Inspection::open(&gateway.tables, &health, config.reflection.enabled, &config.openapi, &shutdown);
+    let cache_reads = Arc::new(CacheReads::new());
+    let service = |listener, keep_alive| service(listener, &gateway, &inspection, &cache_reads, keep_alive);
+    let public_service = || service(ListenerKind::Public, KeepAlive::of(&config.listen));
     let admin = operate(&gateway, &telemetry, &health)?;
+    let admin = WithConsole::new(admin, &config.console, &gateway.mesh, public_service);
 
     let table = gateway.tables.load();
     let (upstreams, bindings) = (gateway.tables.upstreams().len(), table.bindings());
@@ -73,9 +84,8 @@ pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
     let (address, admin_address) = (public_listener.address(), admin_listener.address());
     let internal = internal_listener.as_ref().map(|(internal, _)| tracing::field::display(internal.address()));
     tracing::info!(listen = %address, admin = %admin_address, internal, upstreams, methods, bindings, denied, pending, "listening");
-    let service = |listener, keep_alive| service(listener, &gateway, &inspection, keep_alive);
     let public = async {
-        public_listener.serve(service(ListenerKind::Public, KeepAlive::of(&config.listen)), shutdown.clone()).await;
+        public_listener.serve(public_service(), shutdown.clone()).await;
         internal_shutdown.begin();
     };
     let internal = async {
@@ -110,14 +120,26 @@ fn service(
     listener: ListenerKind,
     gateway: &Arc<Gateway>,
     inspection: &Arc<Inspection>,
+    cache_reads: &Arc<CacheReads>,
     keep_alive: KeepAlive,
 ) -> WebSockets<Observe<Catch<ListenerService>>> {
     let service = ListenerService::new(listener, gateway, inspection);
     // Named by the path of a request it does not know: the gateway says the name once it has found the method.
     let observed = Observe::new(Catch::new(service), Arc::new(|_: &str| None)).listener(listener.name());
+    let (cache_reads, tables, samples) =
+        (Arc::clone(cache_reads), Arc::clone(&gateway.tables), Arc::clone(&gateway.samples));
+    let observed = observed.on_end(Arc::new(move |ended| {
+        cache_reads.count(ended.record);
+        samples.ended(ended, |name| is_unary(&tables, name));
+    }));
     // Pages of other origins have no business where services call each other.
     let cors = gateway.cors.clone().filter(|_| listener == ListenerKind::Public);
     WebSockets::new(observed, cors, keep_alive)
+}
+
+/// Whether a method answers at once. Whoever calls what nobody knows is answered at once as well.
+fn is_unary(tables: &Tables, method: &str) -> bool {
+    tables.load().contract().method(method).is_none_or(|method| method.kind == MethodKind::Unary)
 }
 
 async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -> anyhow::Result<Arc<Gateway>> {
@@ -143,6 +165,7 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
         cors: Cors::new(&config.cors).map(Arc::new),
         trusted_hops: config.forwarding.trusted_hops,
         explain: config.explain.clone(),
+        samples: Arc::new(CallSamples::new(config.console.slow_call)),
         concurrency_limit: ConcurrencyLimit::new(config.limits.max_in_flight, config.limits.max_share),
         memory: MemoryBudget::new(config.limits.max_memory, config.limits.max_share),
         read_through: reads.zip(invalidator.clone()).zip(near.clone()).map(read_through),
@@ -166,11 +189,19 @@ fn cache(config: &CacheConfig, kind: &str, max_in_flight: usize) -> anyhow::Resu
 /// The admin port: metrics, health, and what the contract says.
 fn operate(gateway: &Gateway, telemetry: &Telemetry, health: &Health) -> anyhow::Result<GuardedServer<MeshClient>> {
     let explain = Explain::new(Arc::clone(&gateway.tables));
+    let console = ConsoleServer {
+        tables: Arc::clone(&gateway.tables),
+        cache: gateway.read_through.as_ref().map(|cache| Arc::clone(cache.upstream())),
+        auth: Arc::clone(gateway.mesh.auth().upstream()),
+        samples: Arc::clone(&gateway.samples),
+        telemetry: telemetry.clone(),
+    };
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
     let server = GrpcServer::new(health, Guard::new(&contract, gateway.mesh.clone()))
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)
         .declared(move |method| contract.declared_deadline(method))
         .service(ExplainServiceServer::new(explain))
+        .service(ConsoleServiceServer::new(console))
         .deadline(Duration::from_secs(5), Duration::from_secs(30));
     Ok(admin::service(server, telemetry, health)?)
 }

@@ -44,6 +44,7 @@ struct Inner {
     latest: Arc<LatestSnapshot>,
     ready: watch::Receiver<bool>,
     login: Arc<Login>,
+    auth: Client,
     decisions: DecisionClient,
     callers: CallerTokens,
     /// Tokens whose signature was checked, by the SHA-256 of the token.
@@ -105,7 +106,8 @@ impl MeshClient {
             latest,
             ready,
             callers: CallerTokens::new(auth.clone(), Arc::clone(&login), config.signature_memory, bound),
-            decisions: DecisionClient::new(auth, Arc::clone(&login), config.decision_memory, bound),
+            decisions: DecisionClient::new(auth.clone(), Arc::clone(&login), config.decision_memory, bound),
+            auth,
             login,
             signatures: moka::sync::Cache::new(config.signature_memory),
             recent: RecentTokens::new(),
@@ -170,6 +172,11 @@ impl MeshClient {
         let snapshot = self.0.latest.within(self.0.bound).ok_or(Refusal::Stale)?;
         let policies = PolicySet { hash: &snapshot.policy_hash, reads: snapshot.policy_reads };
         self.0.decisions.decide(token, verified, question, policies, deadline, id).await
+    }
+
+    /// Auth itself, for calls that somebody makes there by this binary, with a credential of their own.
+    pub fn auth(&self) -> &Client {
+        &self.0.auth
     }
 
     /// This binary's own access token as a bearer credential, for `authorization` on calls to the other binaries.

@@ -3,12 +3,12 @@
 //! Neither tokens nor bodies, addresses or names of callers get into it. A slow reader of standard output slows down no call:
 //! lines wait in a bounded queue, and what does not fit is dropped and counted.
 
-use std::{cell::RefCell, io, sync::OnceLock, time::Duration};
+use std::{cell::RefCell, io, sync::OnceLock};
 
 use opentelemetry::{metrics::Meter, trace::TraceId};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
-use crate::{call_record::CallRecord, config::bound};
+use crate::{call_record::EndedCall, config::bound};
 
 mod line;
 mod writer;
@@ -117,22 +117,6 @@ impl Field {
         Self::RequestId,
         Self::TraceId,
     ];
-}
-
-/// A call that is over.
-pub(crate) struct EndedCall<'a> {
-    /// What its steps noted.
-    pub record: &'a CallRecord,
-    /// By which listener it came, where there are several.
-    pub listener: Option<&'static str>,
-    /// The name of its method, as it is counted.
-    pub method: &'a str,
-    /// The name of its status, such as `OK`.
-    pub status: &'static str,
-    /// From its first header to its last byte.
-    pub duration: Duration,
-    /// Of the answer's body.
-    pub response_bytes: u64,
 }
 
 /// The process's access log.

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use opentelemetry::trace::SpanContext;
+use opentelemetry::trace::{SpanContext, TraceId};
 use tonic::{Code, Status};
 
 use crate::{call_metrics::MethodSeries, fault, request_id::RequestId};
@@ -70,6 +70,11 @@ impl CallRecord {
     /// The call's place in its trace.
     pub(crate) fn trace(&self) -> Option<&CallTrace> {
         self.0.ids.as_ref().map(|(_, trace)| trace)
+    }
+
+    /// The trace that it belongs to.
+    pub fn trace_id(&self) -> Option<TraceId> {
+        self.trace().map(|trace| trace.context.trace_id())
     }
 
     /// Says which method is called. It must be one of a bounded set. The first one stays.
@@ -181,6 +186,11 @@ impl CallRecord {
         self.0.journal.get_or_init(Box::default);
     }
 
+    /// Whether it is noted step by step what is done for the call.
+    pub fn has_journal(&self) -> bool {
+        self.0.journal.get().is_some()
+    }
+
     /// Notes that a step is over.
     pub fn step(&self, name: &'static str) {
         if let Some(journal) = self.0.journal.get() {
@@ -218,6 +228,22 @@ impl CallRecord {
     pub fn request_bytes(&self) -> u64 {
         self.0.request_bytes.load(Relaxed)
     }
+}
+
+/// A call that is over.
+pub struct EndedCall<'a> {
+    /// What its steps noted.
+    pub record: &'a CallRecord,
+    /// By which listener it came, where there are several.
+    pub listener: Option<&'static str>,
+    /// The name of its method, as it is counted.
+    pub method: &'a str,
+    /// The name of its status, such as `OK`.
+    pub status: &'static str,
+    /// From its first header to its last byte.
+    pub duration: Duration,
+    /// Of the answer's body.
+    pub response_bytes: u64,
 }
 
 #[cfg(test)]

@@ -20,9 +20,9 @@ use tower::Service;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
-    access_log::{self, AccessLog, EndedCall},
+    access_log::{self, AccessLog},
     call_metrics::CallMetrics,
-    call_record::CallRecord,
+    call_record::{CallRecord, EndedCall},
     current_call::{CurrentCall, InCall},
     fault, request,
     request::RequestId,
@@ -35,6 +35,9 @@ pub use crate::{
 
 /// Tells the method of a request path, `None` for paths that are no known method.
 pub type Naming = Arc<dyn Fn(&str) -> Option<Arc<MethodSeries>> + Send + Sync>;
+
+/// Told of each call that ends, where it ends: it neither waits nor does much.
+pub type OnEnd = Arc<dyn Fn(&EndedCall<'_>) + Send + Sync>;
 
 /// Observes the calls of the service it wraps.
 #[derive(Clone)]
@@ -50,6 +53,8 @@ pub struct Observe<S> {
 struct Sinks {
     metrics: Arc<CallMetrics>,
     access_log: Option<&'static AccessLog>,
+    /// Who else is told of calls that end.
+    on_end: Option<OnEnd>,
     /// By what calls are sampled; none where no spans are exported.
     sampler: Option<Sampler>,
 }
@@ -60,7 +65,12 @@ impl<S> Observe<S> {
     pub fn new(inner: S, naming: Naming) -> Self {
         let (metrics, access_log) = (Arc::new(CallMetrics::new(&telemetry::meter(), None)), access_log::begun());
         let sampler = trace::sampler().cloned();
-        Self { inner, naming, excluded_paths: &[], sinks: Arc::new(Sinks { metrics, access_log, sampler }) }
+        Self {
+            inner,
+            naming,
+            excluded_paths: &[],
+            sinks: Arc::new(Sinks { metrics, access_log, on_end: None, sampler }),
+        }
     }
 
     /// Tells its calls from those that come by another listener of the process, as `accord.listener`.
@@ -68,6 +78,12 @@ impl<S> Observe<S> {
     pub fn listener(self, name: &'static str) -> Self {
         let metrics = Arc::new(CallMetrics::new(&telemetry::meter(), Some(name)));
         Self { sinks: Arc::new(Sinks { metrics, ..Sinks::clone(&self.sinks) }), ..self }
+    }
+
+    /// Tells somebody of each call that ends.
+    #[must_use]
+    pub fn on_end(self, on_end: OnEnd) -> Self {
+        Self { sinks: Arc::new(Sinks { on_end: Some(on_end), ..Sinks::clone(&self.sinks) }), ..self }
     }
 
     /// Samples calls by this, in the place of what the process's telemetry says.
@@ -143,7 +159,7 @@ impl Drop for Observation {
         let duration = self.begun.elapsed();
         let metrics = &self.sinks.metrics;
         let method = record.method().unwrap_or(metrics.other());
-        self.log(record, method.name(), code_name(code), duration);
+        self.tell(record, method.name(), code_name(code), duration);
         self.end_span(record, method.name(), code);
         metrics.ended(method, record.protocol(), record.version(), code, duration.as_secs_f64());
     }
@@ -177,10 +193,19 @@ impl Observation {
         }
     }
 
-    fn log(&self, record: &CallRecord, method: &str, status: &'static str, duration: Duration) {
-        let Some(log) = self.sinks.access_log else { return };
+    fn tell(&self, record: &CallRecord, method: &str, status: &'static str, duration: Duration) {
+        let Sinks { access_log, on_end, .. } = &*self.sinks;
+        if access_log.is_none() && on_end.is_none() {
+            return;
+        }
         let listener = self.sinks.metrics.listener();
-        log.write(&EndedCall { record, listener, method, status, duration, response_bytes: self.response_bytes });
+        let ended = EndedCall { record, listener, method, status, duration, response_bytes: self.response_bytes };
+        if let Some(log) = access_log {
+            log.write(&ended);
+        }
+        if let Some(on_end) = on_end {
+            on_end(&ended);
+        }
     }
 
     /// Straight to OpenTelemetry, whose span is exported now; as fields they would only lengthen log lines.

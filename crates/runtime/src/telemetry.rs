@@ -43,11 +43,13 @@ use crate::{
 
 mod environment;
 mod lines;
+mod series;
 mod views;
 
 pub use environment::VariableError;
 use environment::variable;
 use lines::lines;
+pub use series::{Bucket, Series};
 pub use views::expect_methods;
 
 /// The longest that a process waits at its end for a collector to take the last figures.
@@ -341,6 +343,11 @@ impl Telemetry {
             tracing::warn!(%error, "metrics can't be written as text");
         }
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// The series of those metrics that are wanted, by their names as Prometheus has them.
+    pub fn series(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<Series> {
+        series::of(&self.registry.gather(), is_wanted)
     }
 
     /// Sends what has not been sent yet, and waits no more than two seconds for it.

@@ -45,6 +45,11 @@ impl Client {
         Self { upstream, only: None, key: None }
     }
 
+    /// Whom it calls.
+    pub fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+
     /// Calls the endpoint that owns this key.
     pub(crate) fn for_key(upstream: Arc<Upstream>, key: CallKey) -> Self {
         Self { upstream, only: None, key: Some(key) }

@@ -72,7 +72,7 @@ impl Endpoint {
     }
 
     /// Its scheme, address and port.
-    pub(crate) fn label(&self) -> &str {
+    pub fn label(&self) -> &str {
         &self.label
     }
 
@@ -109,7 +109,7 @@ impl Endpoint {
     }
 
     /// Whether it is ejected at this moment.
-    pub(crate) fn is_ejected(&self, now: Instant) -> bool {
+    pub fn is_ejected(&self, now: Instant) -> bool {
         self.record().is_ejected(now)
     }
 

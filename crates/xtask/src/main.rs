@@ -10,6 +10,7 @@ mod postgres;
 mod programs;
 mod revocations;
 mod say;
+mod screenshot;
 mod simulate;
 mod soak;
 mod test;
@@ -51,6 +52,8 @@ enum Chore {
     Tidy(tidy::Args),
     /// Run the cache engine under many seeds of a simulated world
     Simulate(simulate::Args),
+    /// Take the picture of the console that the README shows
+    Screenshot,
     /// Kill, pause and roll over the processes while two gateways with near caches read and write, and look for a read that misses a write
     Soak(soak::Args),
 }
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Chore::HitRatio(args) => hit_ratio::run(args),
         Chore::Tidy(args) => tidy::run(args),
         Chore::Simulate(args) => simulate::run(args),
+        Chore::Screenshot => screenshot::run(),
         Chore::Soak(args) => soak::run(args),
     };
     let Err(problem) = outcome else { return ExitCode::SUCCESS };

@@ -16,6 +16,7 @@ use std::{
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
+pub(crate) use self::outside::modules as node_modules;
 use crate::{bench::counts, postgres, programs::succeed, say::say, workspace};
 
 /// Features that only switch test targets on. Passed to every suite that needs one, so that they share one build.

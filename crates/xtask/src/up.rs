@@ -1,5 +1,6 @@
 //! `cargo xtask up`: the fabric of the tests, left running on the documented ports, with the sample's records in it.
 
+pub(crate) mod console;
 mod in_use;
 mod live;
 mod mine;
@@ -8,6 +9,8 @@ mod ports;
 mod records;
 mod reloads;
 mod stop;
+
+pub(crate) use records::load as load_records;
 
 use std::{
     env, fs,
@@ -189,6 +192,7 @@ async fn show(args: &Args, fabric: &mut Fabric, products: usize) -> Result<()> {
     let directory = from_here(fabric.directory());
     say(format_args!("The catalog holds {products} products; keys, databases and logs are in {directory}."))?;
     print_addresses(fabric)?;
+    console::print(fabric).await?;
     pending::print(fabric, &args.upstream)?;
     let scene = scene(args, fabric).await?;
     if args.once {
@@ -207,8 +211,7 @@ fn print_addresses(fabric: &Fabric) -> Result<()> {
         "  {:8} http://{}   the gateway again, for services that call each other",
         "internal", fabric.internal
     ))?;
-    others.into_iter().chain(orders).try_for_each(|(part, server)| print_address(part, server))?;
-    say("")
+    others.into_iter().chain(orders).try_for_each(|(part, server)| print_address(part, server))
 }
 
 fn print_address(part: Part, Server { listen, admin, .. }: &Server) -> Result<()> {

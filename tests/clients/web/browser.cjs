@@ -7,7 +7,7 @@ const { createServer } = require("node:http");
 const { delimiter, join } = require("node:path");
 const { parseArgs } = require("node:util");
 const { buildSync } = require("esbuild");
-const { chromium } = require("playwright-core");
+const { launch } = require("./chromium.cjs");
 
 const { values: args } = parseArgs({
   options: {
@@ -18,16 +18,6 @@ const { values: args } = parseArgs({
     port: { type: "string" },
   },
 });
-
-// Nothing but the page and the gateway is to be asked.
-const QUIET = [
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 
 function serve() {
   const entry = join(__dirname, "page.cjs");
@@ -54,8 +44,7 @@ async function visit(browser, host, isAllowed) {
 
 async function main() {
   await serve();
-  // As root, as tests are run in a container, it has no sandbox.
-  const browser = await chromium.launch({ executablePath: args.chromium, chromiumSandbox: false, args: QUIET });
+  const browser = await launch(args.chromium);
   const seen = { allowed: await visit(browser, "127.0.0.1", true), other: await visit(browser, "localhost", false) };
   await browser.close();
   console.log(JSON.stringify(seen));

@@ -4,7 +4,7 @@ use http::StatusCode;
 use tonic::Code;
 
 /// The HTTP status that stands for a gRPC code.
-pub(super) fn of(code: Code) -> StatusCode {
+pub(crate) fn of(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,
         // nginx's "client closed request": no code of the RFCs says it.

@@ -1,4 +1,4 @@
-//! What is done for one call, step by step: for the few calls whose caller asks.
+//! What is done for one call, step by step: for the few calls whose caller or operator asks.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -35,7 +35,11 @@ pub(super) struct Keeper(Mutex<Journal>);
 impl Keeper {
     pub(super) fn step(&self, name: &'static str) {
         let step = JournalStep { name, at: Instant::now() };
-        self.with(|journal| push(&mut journal.steps, step));
+        self.with(|journal| match journal.steps.last_mut() {
+            // It was not over.
+            Some(last) if last.name == name => *last = step,
+            _ => push(&mut journal.steps, step),
+        });
     }
 
     pub(super) fn attempt(&self, endpoint: &str) {
@@ -86,10 +90,21 @@ mod tests {
     }
 
     #[test]
+    fn step_that_goes_on_is_noted_once_and_by_its_end() {
+        let keeper = Keeper::default();
+        keeper.step("rate_limit");
+        let first = keeper.noted().steps;
+        keeper.step("rate_limit");
+        let both = keeper.noted().steps;
+        assert!(both.len() == 1 && both[0].at >= first[0].at, "{first:?} {both:?}");
+    }
+
+    #[test]
     fn journal_of_a_call_with_many_attempts_is_bounded() {
         let keeper = Keeper::default();
         for _ in 0..10 * MOST {
             keeper.attempt("http://a:1");
+            keeper.step("cache");
             keeper.step("upstream");
         }
         let Journal { steps, endpoints, .. } = keeper.noted();

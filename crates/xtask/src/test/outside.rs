@@ -52,7 +52,7 @@ impl Tools {
         let directory = workspace::root().join("target/tools");
         fs::create_dir_all(&directory)?;
         let python = python()?;
-        let buf = buf(&directory.join("npm"))?;
+        let buf = modules()?.join(".bin/buf");
         let go = go(&directory.join("go-build"))?;
         let [rotel, envoy] = [packaged(&python, COLLECTOR)?, packaged(&python, ENVOY)?];
         let nginx = debian("nginx", "nginx-light")?;
@@ -121,10 +121,11 @@ pub(super) fn python() -> Result<PathBuf> {
     Ok(python)
 }
 
-/// buf and what Node requires, from the npm registry, at the versions in `tests/clients/package.json`.
-fn buf(directory: &Path) -> Result<PathBuf> {
-    node_modules("tests/clients/package.json", directory)?;
-    Ok(directory.join("node_modules/.bin/buf"))
+/// What Node requires, buf included, from the npm registry, at the versions in `tests/clients/package.json`.
+pub(crate) fn modules() -> Result<PathBuf> {
+    let directory = workspace::root().join("target/tools/npm");
+    node_modules("tests/clients/package.json", &directory)?;
+    Ok(directory.join("node_modules"))
 }
 
 /// What a file of pins asks of the npm registry.

@@ -8,7 +8,7 @@ use serde_json::Value;
 const RECORDS: &str = include_str!("records.json");
 
 /// Creates the records that are not there, and returns how many products the first page of a hundred holds now.
-pub(super) async fn load(fabric: &Fabric, token: &str) -> Result<usize> {
+pub(crate) async fn load(fabric: &Fabric, token: &str) -> Result<usize> {
     let records: Vec<Value> = serde_json::from_str(RECORDS).context("records.json")?;
     for record in &records {
         create(fabric, token, record).await?;
