@@ -184,10 +184,15 @@ impl AccessLogConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceState};
 
     use super::*;
-    use crate::{call_record::CallTrace, request_id::RequestId};
+    use crate::{
+        call_record::{CallRecord, CallTrace},
+        request_id::RequestId,
+    };
 
     const TRACE: TraceId = TraceId::from_bytes([0x7f; 16]);
 
