@@ -39,6 +39,7 @@ SAMPLES = (
 SAMPLES_OF_STORES = (
     ("gateway", "accord_gateway_shared_limits_up 1"),
     ("cache", 'accord_cache_log_verifications_total{result="ok"}'),
+    ("cache", "accord_cache_second_level_up 1"),
 )
 LISTENERS = (("auth", "accord-auth", 8090), ("cache", "accord-cache", 8100), ("gateway", "accord-gateway-internal", 8082))
 WAIT_SECONDS = 60
@@ -202,6 +203,8 @@ def make_secrets(manifests, authority):
     secrets = {name: {key: text() for key in keys} for name, keys in made_secrets.known().items()}
     for name in ("gateway", "cache"):
         secrets["accord-auth"][f"{name}-secret"] = secrets[f"accord-{name}"]["client-secret"]
+    # One server for both.
+    secrets["accord-cache"]["valkey-password"] = secrets["accord-gateway"]["valkey-password"]
     for name in ("auth", "cache"):
         secrets[f"accord-{name}"]["postgresql-ca.crt"] = authority.certificate.read_text()
     for certificate in manifests.of_kind("Certificate"):

@@ -53,6 +53,7 @@ def configured(manifests, configs):
         ("auth", "postgresql", 5432): configs["auth"]["store"]["url"].startswith("postgres"),
         ("cache", "postgresql", 5432): "url" in configs["cache"].get("log", {}),
         ("gateway", "valkey", 6379): "url" in configs["gateway"].get("shared_limits", {}),
+        ("cache", "valkey", 6379): "url" in configs["cache"].get("second_level", {}),
     }
     api = {(name, OUTSIDE, 443): bool(manifests.pod(name).get("automountServiceAccountToken")) for name in BINARIES}
     return [(*way, is_needed) for way, is_needed in {**stores, **api}.items()]

@@ -249,6 +249,10 @@ BROKEN = {
         lambda it: replace_policy_labels(it, "accord-postgresql", {"app.kubernetes.io/name": "accord-cache"}),
         "auth can't reach postgresql at port 5432",
     ),
+    "cache_reaches_no_second_level": (
+        lambda it: replace_policy_labels(it, "accord-valkey", {"app.kubernetes.io/name": "accord-gateway"}),
+        "cache can't reach valkey at port 6379",
+    ),
     "gateway_reaches_the_store": (
         lambda it: replace_policy_labels(it, "accord-postgresql", {"app.kubernetes.io/part-of": "accord"}),
         "gateway reaches postgresql at port 5432",
