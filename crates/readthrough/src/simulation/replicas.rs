@@ -263,7 +263,7 @@ fn every_seed_keeps_the_promise_of_replicas() {
 fn same_seed_replays_same_run_of_replicas() {
     let once = simulate(&Script::whole(7), Variant::ALL).expect("the invariants hold");
     assert_eq!(once, simulate(&Script::whole(7), Variant::ALL).expect("the invariants hold"));
-    assert!(once.0 > 30 && once.1 > 5, "a run that shows little: {once:?}");
+    assert!(once.0 > 30 && once.1 > 2, "a run that shows little: {once:?}");
 }
 
 /// What a seed finds in its second level.
