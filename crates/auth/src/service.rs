@@ -10,4 +10,5 @@ pub(crate) mod account;
 pub(crate) mod revocation;
 
 mod message;
+mod page;
 mod status;

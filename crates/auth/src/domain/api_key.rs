@@ -35,14 +35,17 @@ pub(crate) struct NewApiKey {
 }
 
 impl NewApiKey {
-    /// A key of random bits.
+    /// A key that nobody can have again.
     pub(crate) fn generate(encryption_key: &EncryptionKey) -> Result<Self, EncryptionError> {
-        let random = uuid::Uuid::new_v4().simple().to_string();
-        // Of an identifier's digits some are fixed; those at the end are not.
-        let id = format!("{PREFIX}{}", &random[random.len() - ID..]);
-        let secret = generate_secret()?;
+        Ok(Self::of(encryption_key, &generate_secret()?))
+    }
+
+    /// The key that belongs to the request of this nonce: the same where the request comes again.
+    pub(crate) fn of(encryption_key: &EncryptionKey, nonce: &str) -> Self {
+        let id = format!("{PREFIX}{:016x}", encryption_key.api_key_number(nonce));
+        let secret = encryption_key.client_secret(nonce);
         let mac = encryption_key.api_key_mac(&id, &secret);
-        Ok(Self { text: format!("{id}_{secret}"), id, mac })
+        Self { text: format!("{id}_{secret}"), id, mac }
     }
 }
 

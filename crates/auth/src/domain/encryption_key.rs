@@ -106,6 +106,12 @@ impl EncryptionKey {
         URL_SAFE_NO_PAD.encode(hmac::sign(&self.client_secrets, format!("secret/{nonce}").as_bytes()))
     }
 
+    /// The number in the public id of the API key that belongs to the request of this nonce.
+    pub fn api_key_number(&self, nonce: &str) -> u64 {
+        let digest = hmac::sign(&self.api_keys, format!("id/{nonce}").as_bytes());
+        digest.as_ref().iter().take(size_of::<u64>()).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
     /// A digest by which a request is known again, and by which nobody without this key tries out what was in it.
     pub fn request_digest(&self, request: &[u8]) -> Vec<u8> {
         hmac::sign(&self.client_secrets, &[b"request/", request].concat()).as_ref().to_vec()

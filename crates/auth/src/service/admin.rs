@@ -3,21 +3,24 @@
 use std::{sync::Arc, time::Duration};
 
 use accord_api::accord::auth::v1::{
-    AddClientRequest, AddClientResponse, AddPrincipalRequest, AddPrincipalResponse, AuditEntry, ChangeRolesRequest,
-    ChangeRolesResponse, CreateResetCodeRequest, CreateResetCodeResponse, DropSecondFactorRequest,
-    DropSecondFactorResponse, EndSessionRequest, EndSessionResponse, GetPrincipalRequest, GetPrincipalResponse,
-    ListAuditEntriesRequest, ListAuditEntriesResponse, ListPrincipalsRequest, ListPrincipalsResponse,
-    ListSessionsRequest, ListSessionsResponse, ManagedPrincipal, RotateClientRequest, RotateClientResponse, Session,
-    SetStandingRequest, SetStandingResponse, Standing as WireStanding, admin_service_server::AdminService,
+    AddApiKeyRequest, AddApiKeyResponse, AddClientRequest, AddClientResponse, AddPrincipalRequest,
+    AddPrincipalResponse, AuditEntry, ChangeRolesRequest, ChangeRolesResponse, CreateResetCodeRequest,
+    CreateResetCodeResponse, DropSecondFactorRequest, DropSecondFactorResponse, EndSessionRequest, EndSessionResponse,
+    GetApiKeyRequest, GetApiKeyResponse, GetPrincipalRequest, GetPrincipalResponse, ListApiKeysRequest,
+    ListApiKeysResponse, ListAuditEntriesRequest, ListAuditEntriesResponse, ListPrincipalsRequest,
+    ListPrincipalsResponse, ListSessionsRequest, ListSessionsResponse, ManagedPrincipal, RotateApiKeyRequest,
+    RotateApiKeyResponse, RotateClientRequest, RotateClientResponse, Session, SetApiKeyStandingRequest,
+    SetApiKeyStandingResponse, SetStandingRequest, SetStandingResponse, Standing as WireStanding,
+    admin_service_server::AdminService,
 };
 use accord_token::{Kind, verify};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::{
     guard::Caller,
     message::{self, seconds},
+    page::Page,
 };
 use crate::{
     domain::{
@@ -29,10 +32,9 @@ use crate::{
     store::principals::{Principal, Standing, Which},
 };
 
-/// Principals on a page where the caller says no number, and at most.
-const PAGE: (usize, usize) = (100, 500);
+mod api_keys;
 
-/// How long the secret before stays valid where the caller does not say.
+/// How long the secret or the key before stays valid where the caller does not say.
 const OVERLAP: Duration = Duration::from_hours(24);
 
 /// The service.
@@ -111,22 +113,12 @@ impl AdminService for Administration {
         request: Request<ListPrincipalsRequest>,
     ) -> Result<Response<ListPrincipalsResponse>, Status> {
         let ListPrincipalsRequest { page_size, page_token, clients_only } = request.into_inner();
-        let size = match usize::try_from(page_size) {
-            Ok(0) => PAGE.0,
-            Ok(size) if size <= PAGE.1 => size,
-            _ => return Err(Denial::Field("page_size", "must be 0 to 500").into()),
-        };
-        let after = URL_SAFE_NO_PAD.decode(&page_token).ok().and_then(|name| String::from_utf8(name).ok());
-        let after = after.ok_or(Denial::Field("page_token", "is not one that was given"))?;
+        let page = Page::of(page_size, &page_token)?;
         let which = if clients_only { Which::Clients } else { Which::Principals };
-        let mut page = self.0.store.principals_after(&after, which).await?;
-        let is_last = page.len() <= size && page.len() < PAGE.1;
-        page.truncate(size);
-        let last = page.last().filter(|_| !is_last).map(|principal| URL_SAFE_NO_PAD.encode(&principal.subject));
-        Ok(Response::new(ListPrincipalsResponse {
-            principals: page.into_iter().map(managed).collect(),
-            next_page_token: last.unwrap_or_default(),
-        }))
+        let read = self.0.store.principals_after(&page.after, which).await?;
+        let (principals, next_page_token) = page.cut(read, |principal| &principal.subject);
+        let principals = principals.into_iter().map(managed).collect();
+        Ok(Response::new(ListPrincipalsResponse { principals, next_page_token }))
     }
 
     async fn set_standing(
@@ -182,8 +174,7 @@ impl AdminService for Administration {
         let (actor, request) = (actor(&request)?, request.into_inner());
         let once = self.once(&request.idempotency_key, "RotateClient", &request.encode_to_vec())?;
         let admin = self.admin(&actor).once(once.as_ref());
-        let overlap = request.overlap.map_or(Ok(OVERLAP), Duration::try_from);
-        let overlap = overlap.map_err(|_| Denial::Field("overlap", "must not be negative"))?;
+        let overlap = overlap(request.overlap)?;
         let (client_secret, is_done) = self.secret(&admin, once.as_ref()).await?;
         let until = if is_done {
             // Rotated again since, it brings a secret that is on its way out.
@@ -195,6 +186,46 @@ impl AdminService for Administration {
             Some(admin.rotate_client(&request.client_id, overlap, || Ok(client_secret.clone())).await?)
         };
         Ok(Response::new(RotateClientResponse { client_secret, earlier_secret_until: until.map(seconds) }))
+    }
+
+    async fn add_api_key(&self, request: Request<AddApiKeyRequest>) -> Result<Response<AddApiKeyResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        Ok(Response::new(self.add_key(&actor, request).await?))
+    }
+
+    async fn get_api_key(&self, request: Request<GetApiKeyRequest>) -> Result<Response<GetApiKeyResponse>, Status> {
+        let actor = actor(&request)?;
+        let key = self.admin(&actor).api_key(&request.get_ref().api_key_id).await?;
+        Ok(Response::new(GetApiKeyResponse { api_key: Some(api_keys::known(key)) }))
+    }
+
+    async fn list_api_keys(
+        &self,
+        request: Request<ListApiKeysRequest>,
+    ) -> Result<Response<ListApiKeysResponse>, Status> {
+        let ListApiKeysRequest { page_size, page_token, subject } = request.into_inner();
+        let page = Page::of(page_size, &page_token)?;
+        let read = self.0.store.api_keys_after(&page.after, message::given(&subject)).await?;
+        let (keys, next_page_token) = page.cut(read, |key| &key.id);
+        let api_keys = keys.into_iter().map(api_keys::known).collect();
+        Ok(Response::new(ListApiKeysResponse { api_keys, next_page_token }))
+    }
+
+    async fn rotate_api_key(
+        &self,
+        request: Request<RotateApiKeyRequest>,
+    ) -> Result<Response<RotateApiKeyResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        Ok(Response::new(self.rotate_key(&actor, request).await?))
+    }
+
+    async fn set_api_key_standing(
+        &self,
+        request: Request<SetApiKeyStandingRequest>,
+    ) -> Result<Response<SetApiKeyStandingResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        self.set_key_standing(&actor, request).await?;
+        Ok(Response::new(SetApiKeyStandingResponse {}))
     }
 
     async fn create_reset_code(
@@ -263,6 +294,11 @@ impl AdminService for Administration {
         });
         Ok(Response::new(ListAuditEntriesResponse { entries: entries.collect() }))
     }
+}
+
+/// How long what was before stays valid.
+fn overlap(asked: Option<prost_types::Duration>) -> Result<Duration, Denial> {
+    asked.map_or(Ok(OVERLAP), Duration::try_from).map_err(|_| Denial::Field("overlap", "must not be negative"))
 }
 
 fn version(expected: u64) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use sqlx::{Row, any::AnyRow};
 
-use super::{Store, StoreError, Transaction};
+use super::{Store, StoreError, Transaction, unsigned};
 
 /// How much later a use is written down than the one before, in seconds: nobody waits for it, but it is a write all the same.
 const USE_INTERVAL: i64 = 60;
@@ -28,6 +28,8 @@ pub struct ApiKey {
     pub disabled: bool,
     /// Counts what ends the tokens that come from it.
     pub edition: i64,
+    /// Counts its changes, from 1.
+    pub version: u64,
     /// When it was last used, to a minute; 0 where it never was.
     pub used_at: i64,
 }
@@ -48,7 +50,7 @@ impl Store {
     /// The key of this id.
     pub async fn api_key(&self, id: &str) -> Result<Option<ApiKey>, StoreError> {
         let row = sqlx::query(
-            "SELECT id, subject, mac, note, scope, created_at, expires_at, disabled, edition, used_at FROM api_keys WHERE id = $1",
+            "SELECT id, subject, mac, note, scope, created_at, expires_at, disabled, edition, used_at, version FROM api_keys WHERE id = $1",
         )
         .bind(id)
         .fetch_optional(self.connections())
@@ -59,7 +61,7 @@ impl Store {
     /// The first keys after this id, of a subject or of all; none where that was the last.
     pub async fn api_keys_after(&self, last: &str, subject: Option<&str>) -> Result<Vec<ApiKey>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id, subject, mac, note, scope, created_at, expires_at, disabled, edition, used_at FROM api_keys
+            "SELECT id, subject, mac, note, scope, created_at, expires_at, disabled, edition, used_at, version FROM api_keys
              WHERE id > $1 AND ($2 = '' OR subject = $2) ORDER BY id LIMIT 500",
         )
         .bind(last)
@@ -109,7 +111,7 @@ impl Transaction {
 
     /// Changes when a key ends, whether it is refused, and by its edition the name of what comes from it.
     pub async fn change_api_key(&mut self, key: &ApiKey) -> Result<(), StoreError> {
-        sqlx::query("UPDATE api_keys SET expires_at = $2, disabled = $3, edition = $4 WHERE id = $1")
+        sqlx::query("UPDATE api_keys SET expires_at = $2, disabled = $3, edition = $4, version = version + 1 WHERE id = $1")
             .bind(&key.id)
             .bind(key.expires_at)
             .bind(i64::from(key.disabled))
@@ -138,5 +140,6 @@ fn key(row: &AnyRow) -> Result<ApiKey, StoreError> {
         disabled: row.try_get::<i64, _>(7)? != 0,
         edition: row.try_get(8)?,
         used_at: row.try_get(9)?,
+        version: unsigned(row.try_get(10)?),
     })
 }

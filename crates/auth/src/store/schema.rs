@@ -67,6 +67,7 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
                 client TEXT NOT NULL, digest TEXT NOT NULL, expires_at BIGINT NOT NULL, PRIMARY KEY (client, digest))",
             "CREATE INDEX used_assertions_by_end ON used_assertions (expires_at)",
         ],
+        &["ALTER TABLE api_keys ADD COLUMN version BIGINT NOT NULL DEFAULT 1"],
     ],
 };
 

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use accord_api::accord::{
     auth::v1::{
-        ApiKeyGrant, CheckRequest, IssueForRequest, IssueRequest, IssueResponse,
-        access_service_client::AccessServiceClient, issue_for_request::Credential, issue_request::Grant,
+        AddApiKeyRequest, AddApiKeyResponse, ApiKey as WireApiKey, ApiKeyGrant, CheckRequest, GetApiKeyRequest,
+        IssueForRequest, IssueRequest, IssueResponse, ListApiKeysRequest, ListApiKeysResponse, RotateApiKeyRequest,
+        RotateApiKeyResponse, SetApiKeyStandingRequest, Standing, access_service_client::AccessServiceClient,
+        admin_service_client::AdminServiceClient, issue_for_request::Credential, issue_request::Grant,
     },
     fault::v1::Reason,
 };
@@ -15,7 +17,7 @@ use accord_auth::{
 };
 use accord_token::Kind;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use tonic::Status;
+use tonic::{Status, transport::Channel};
 
 use super::{Database, MESH_SECRET, READ, Server, admin, authorized, http::post, principal, refused};
 
@@ -257,4 +259,138 @@ pub(crate) async fn changes_of_keys_are_audited(database: Database) {
     let actions: Vec<_> = of_keys.map(|entry| entry.action.as_str()).collect();
     let wanted = ["api_key.add", "api_key.rotate", "api_key.disable", "api_key.enable", "api_key.remove"];
     assert_eq!(actions, wanted);
+}
+
+/// An administrator who is at the service.
+struct Administrator(AdminServiceClient<Channel>, String);
+
+impl Administrator {
+    async fn of(server: &Server) -> Self {
+        Self(AdminServiceClient::new(server.channel.clone()), server.token_of("root").await)
+    }
+
+    async fn add(&mut self, scope: &str, idempotency_key: &str) -> Result<AddApiKeyResponse, Status> {
+        let request = AddApiKeyRequest {
+            subject: "ada".to_owned(),
+            note: "nightly".to_owned(),
+            scope: scope.to_owned(),
+            lifetime: None,
+            idempotency_key: idempotency_key.to_owned(),
+        };
+        self.0.add_api_key(authorized(request, &self.1)).await.map(tonic::Response::into_inner)
+    }
+
+    async fn rotate(&mut self, id: &str, version: u64, key: &str) -> Result<RotateApiKeyResponse, Status> {
+        let request = RotateApiKeyRequest {
+            api_key_id: id.to_owned(),
+            expected_version: version,
+            idempotency_key: key.to_owned(),
+            overlap: None,
+        };
+        self.0.rotate_api_key(authorized(request, &self.1)).await.map(tonic::Response::into_inner)
+    }
+
+    async fn set_standing(&mut self, id: &str, standing: Standing, version: u64) -> Result<(), Status> {
+        let request = SetApiKeyStandingRequest {
+            api_key_id: id.to_owned(),
+            standing: standing.into(),
+            expected_version: version,
+            idempotency_key: String::new(),
+        };
+        self.0.set_api_key_standing(authorized(request, &self.1)).await.map(drop)
+    }
+
+    async fn get(&mut self, id: &str) -> Result<WireApiKey, Status> {
+        let request = GetApiKeyRequest { api_key_id: id.to_owned() };
+        let answer = self.0.get_api_key(authorized(request, &self.1)).await?.into_inner();
+        Ok(answer.api_key.unwrap())
+    }
+
+    async fn list(&mut self, page_size: i32, page_token: String, subject: &str) -> ListApiKeysResponse {
+        let request = ListApiKeysRequest { page_size, page_token, subject: subject.to_owned() };
+        self.0.list_api_keys(authorized(request, &self.1)).await.unwrap().into_inner()
+    }
+}
+
+pub(crate) async fn key_made_over_the_network_is_shown_without_its_secret(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let mut root = Administrator::of(&server).await;
+    let made = root.add("catalog.products.read", "").await.unwrap();
+    assert!(check(&server, &token(&server, &made.key).await).await.0);
+    let shown = root.get(&made.api_key.unwrap().api_key_id).await.unwrap();
+    let said = (&*shown.subject, &*shown.note, &*shown.scope, shown.standing(), shown.version);
+    assert_eq!(said, ("ada", "nightly", "catalog.products.read", Standing::Active, 1));
+    let secret = made.key.strip_prefix(&shown.api_key_id).unwrap();
+    assert!(!format!("{shown:?}").contains(secret));
+}
+
+pub(crate) async fn key_made_again_with_its_idempotency_key_has_the_same_text(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let mut root = Administrator::of(&server).await;
+    let first = root.add("", "k1").await.unwrap();
+    assert_eq!(root.add("", "k1").await.unwrap(), first);
+    assert_eq!(refused(root.add("orders.read", "k1").await), Reason::IdempotencyKeyReused);
+    assert_ne!(root.add("", "k2").await.unwrap().key, first.key);
+    assert_ne!(root.add("", "").await.unwrap().key, root.add("", "").await.unwrap().key);
+}
+
+pub(crate) async fn key_rotated_again_with_its_idempotency_key_has_the_same_successor(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let mut root = Administrator::of(&server).await;
+    let made = root.add("", "").await.unwrap();
+    let id = made.api_key.unwrap().api_key_id;
+    let successor = root.rotate(&id, 1, "k1").await.unwrap();
+    assert_eq!(root.rotate(&id, 1, "k1").await.unwrap(), successor);
+    assert_eq!(refused(root.rotate(&id, 1, "k2").await), Reason::VersionConflict);
+    for key in [made.key, successor.key] {
+        assert!(server.is_active(&token(&server, &key).await).await);
+    }
+    assert_eq!(root.get(&id).await.unwrap().expire_time, successor.earlier_key_until);
+}
+
+pub(crate) async fn standing_of_a_key_changes_at_the_version_that_was_seen(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let mut root = Administrator::of(&server).await;
+    let made = root.add("", "").await.unwrap();
+    let (id, before) = (made.api_key.unwrap().api_key_id, token(&server, &made.key).await);
+    root.set_standing(&id, Standing::Disabled, 1).await.unwrap();
+    assert!(!server.is_active(&before).await);
+    assert_eq!(refused(log_in(&server, &made.key).await), Reason::CredentialInvalid);
+    assert_eq!(refused(root.set_standing(&id, Standing::Active, 1).await), Reason::VersionConflict);
+    root.set_standing(&id, Standing::Active, 2).await.unwrap();
+    assert!(log_in(&server, &made.key).await.is_ok());
+    assert_eq!(refused(root.set_standing(&id, Standing::Unspecified, 0).await), Reason::FieldInvalid);
+    root.set_standing(&id, Standing::Removed, 0).await.unwrap();
+    assert_eq!(refused(root.get(&id).await), Reason::SubjectUnknown);
+}
+
+pub(crate) async fn pages_of_keys_name_each_once_in_order(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let mut root = Administrator::of(&server).await;
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        made.push(root.add("", "").await.unwrap().api_key.unwrap().api_key_id);
+    }
+    made.sort();
+    let (mut listed, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let page = root.list(2, page_token, "ada").await;
+        listed.extend(page.api_keys.into_iter().map(|key| key.api_key_id));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(listed, made);
+    assert_eq!(root.list(0, String::new(), "root").await.api_keys, []);
+}
+
+pub(crate) async fn key_of_nobody_and_key_with_a_malformed_scope_are_refused(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let mut root = Administrator::of(&server).await;
+    assert_eq!(refused(root.add("\"", "").await), Reason::FieldInvalid);
+    let nobody = AddApiKeyRequest { subject: "nobody".to_owned(), ..AddApiKeyRequest::default() };
+    let nobody = root.0.add_api_key(authorized(nobody, &root.1)).await;
+    assert_eq!(refused(nobody), Reason::SubjectUnknown);
+    assert_eq!(refused(root.rotate("ak_0123456789abcdef", 0, "").await), Reason::SubjectUnknown);
 }

@@ -59,6 +59,12 @@ macro_rules! database_tests {
             store_holds_no_secret_of_a_key,
             key_is_refused_while_the_store_is_down,
             changes_of_keys_are_audited,
+            key_made_over_the_network_is_shown_without_its_secret,
+            key_made_again_with_its_idempotency_key_has_the_same_text,
+            key_rotated_again_with_its_idempotency_key_has_the_same_successor,
+            standing_of_a_key_changes_at_the_version_that_was_seen,
+            pages_of_keys_name_each_once_in_order,
+            key_of_nobody_and_key_with_a_malformed_scope_are_refused,
         );
         suite::database_tests!(@ client_keys:
             client_gets_a_token_with_an_assertion_over_both_faces,

@@ -33,7 +33,7 @@ impl Admin<'_> {
         encryption_key: &EncryptionKey,
         keep: impl FnOnce(&str) -> Result<(), SecretError>,
     ) -> Result<ApiKey, AdminError> {
-        let mut tx = self.store.begin().await?;
+        let mut tx = self.begin().await?;
         let principal = existing(self.store, &order.subject).await?;
         let bytes = principal.roles.iter().map(String::len).sum::<usize>();
         // Both go into each token.
@@ -44,7 +44,7 @@ impl Admin<'_> {
             return Err(AdminError::Note);
         }
         let now = verify::now();
-        let new = NewApiKey::generate(encryption_key).map_err(SecretError::from)?;
+        let new = self.new_api_key(encryption_key)?;
         let key = ApiKey {
             id: new.id,
             subject: order.subject,
@@ -55,6 +55,7 @@ impl Admin<'_> {
             expires_at: order.life.map_or(0, |life| now.saturating_add(seconds(life))),
             disabled: false,
             edition: 1,
+            version: 1,
             used_at: 0,
         };
         keep(&new.text)?;
@@ -71,14 +72,14 @@ impl Admin<'_> {
         encryption_key: &EncryptionKey,
         keep: impl FnOnce(&str) -> Result<(), SecretError>,
     ) -> Result<(ApiKey, ApiKey), AdminError> {
-        let mut tx = self.store.begin().await?;
-        let mut earlier = self.api_key(id).await?;
+        let mut tx = self.begin().await?;
+        let mut earlier = self.expected_key(self.api_key(id).await?)?;
         let now = verify::now();
-        let new = NewApiKey::generate(encryption_key).map_err(SecretError::from)?;
+        let new = self.new_api_key(encryption_key)?;
         // As long as the earlier one had at its beginning.
         let expires_at = if earlier.expires_at == 0 { 0 } else { now + earlier.expires_at - earlier.created_at };
         let key = ApiKey { id: new.id, mac: new.mac, created_at: now, expires_at, ..earlier.clone() };
-        let key = ApiKey { disabled: false, edition: 1, used_at: 0, ..key };
+        let key = ApiKey { disabled: false, edition: 1, version: 1, used_at: 0, ..key };
         let until = now + seconds(overlap.min(LONGEST_OVERLAP));
         let until = if earlier.expires_at == 0 { until } else { until.min(earlier.expires_at) };
         keep(&new.text)?;
@@ -94,6 +95,22 @@ impl Admin<'_> {
         Ok((key, earlier))
     }
 
+    fn new_api_key(&self, encryption_key: &EncryptionKey) -> Result<NewApiKey, SecretError> {
+        match self.once {
+            Some(once) => Ok(NewApiKey::of(encryption_key, once.nonce())),
+            None => Ok(NewApiKey::generate(encryption_key)?),
+        }
+    }
+
+    fn expected_key(&self, key: ApiKey) -> Result<ApiKey, AdminError> {
+        match self.version {
+            Some(version) if version != key.version => {
+                Err(AdminError::Version { version, is: key.version, subject: key.id })
+            }
+            _ => Ok(key),
+        }
+    }
+
     /// The key of this id.
     pub async fn api_key(&self, id: &str) -> Result<ApiKey, AdminError> {
         self.store.api_key(id).await?.ok_or_else(|| AdminError::UnknownApiKey(id.to_owned()))
@@ -101,8 +118,8 @@ impl Admin<'_> {
 
     /// Refuses a key until it is enabled again, and revokes what came from it.
     pub async fn disable_api_key(&self, id: &str) -> Result<(), AdminError> {
-        let mut tx = self.store.begin().await?;
-        let mut key = self.api_key(id).await?;
+        let mut tx = self.begin().await?;
+        let mut key = self.expected_key(self.api_key(id).await?)?;
         revoke(&mut tx, &mut key, verify::now()).await?;
         key.disabled = true;
         tx.change_api_key(&key).await?;
@@ -111,16 +128,16 @@ impl Admin<'_> {
 
     /// Accepts a disabled key again. What came from it before stays revoked.
     pub async fn enable_api_key(&self, id: &str) -> Result<(), AdminError> {
-        let mut tx = self.store.begin().await?;
-        let key = ApiKey { disabled: false, ..self.api_key(id).await? };
+        let mut tx = self.begin().await?;
+        let key = ApiKey { disabled: false, ..self.expected_key(self.api_key(id).await?)? };
         tx.change_api_key(&key).await?;
         self.audit_and_commit(tx, "api_key.enable", &target(&key)).await
     }
 
     /// Takes a key away, and revokes what came from it.
     pub async fn remove_api_key(&self, id: &str) -> Result<(), AdminError> {
-        let mut tx = self.store.begin().await?;
-        let mut key = self.api_key(id).await?;
+        let mut tx = self.begin().await?;
+        let mut key = self.expected_key(self.api_key(id).await?)?;
         revoke(&mut tx, &mut key, verify::now()).await?;
         tx.remove_api_key(id).await?;
         self.audit_and_commit(tx, "api_key.remove", &target(&key)).await
