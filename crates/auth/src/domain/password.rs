@@ -5,11 +5,17 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     ops::RangeInclusive,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::available_parallelism,
 };
 
-use accord_runtime::fair_share::{FairShare, Held, Holder, network_of};
+use accord_runtime::{
+    fair_share::{FairShare, Held, Holder, network_of},
+    telemetry,
+};
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version, password_hash::phc::PasswordHash};
 use tokio::sync::Semaphore;
 
@@ -34,6 +40,8 @@ pub struct Passwords {
     turns: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
     cores: Arc<Semaphore>,
     count: usize,
+    /// How many were hashed, for a check or for the store.
+    hashed: Arc<AtomicU64>,
     /// What is checked where there is no such person, so that a wrong name takes as long as a wrong password.
     dummy_hash: Arc<str>,
 }
@@ -48,11 +56,18 @@ impl Passwords {
     /// Ready to check.
     pub(crate) fn new() -> Result<Self, Overloaded> {
         let cores = available_parallelism().map_or(1, usize::from);
+        let hashed = Arc::new(AtomicU64::new(0));
+        let meter = telemetry::meter();
+        let count = meter.u64_observable_counter("accord.auth.passwords.hashed");
+        let observed = Arc::clone(&hashed);
+        let count = count.with_description("Passwords that were hashed, for a check or for the store");
+        let _ = count.with_callback(move |counter| counter.observe(observed.load(Ordering::Relaxed), &[])).build();
         Ok(Self {
             admitted: FairShare::new((cores + MAX_WAITING) as u64, FairShare::DEFAULT).observed("passwords"),
             turns: Mutex::default(),
             cores: Arc::new(Semaphore::new(cores)),
             count: cores,
+            hashed,
             dummy_hash: hash("nobody's password")?.into(),
         })
     }
@@ -61,6 +76,11 @@ impl Passwords {
     pub fn admit(&self, address: IpAddr) -> Result<Admission, Overloaded> {
         let held = self.admitted.hold(Some(Holder::address(address, None)), 1, 0).map_err(|_| Overloaded)?;
         Ok(Admission { address, _held: held })
+    }
+
+    /// How many were hashed so far, for a check or for the store. By it a wrong name costs what a wrong password costs.
+    pub fn hashed(&self) -> u64 {
+        self.hashed.load(Ordering::Relaxed)
     }
 
     /// Whether the password is the one that was hashed. Takes as long where there is none.
@@ -73,10 +93,12 @@ impl Passwords {
         let turn = self.turns_of(admission.address).acquire_owned().await.map_err(|_| Overloaded)?;
         let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| Overloaded)?;
         let known = hashed.is_some();
+        let count = Arc::clone(&self.hashed);
         let hashed: Arc<str> = hashed.map_or_else(|| Arc::clone(&self.dummy_hash), Into::into);
         let matched = tokio::task::spawn_blocking(move || {
             // Work that has begun can't be stopped: it gives its core back when it ends, not when its caller goes away.
             let _held = (core, turn);
+            count.fetch_add(1, Ordering::Relaxed);
             matches(&password, &hashed)
         });
         Ok(matched.await.map_err(|_| Overloaded)? && known)
@@ -85,8 +107,10 @@ impl Passwords {
     /// Hashes a password for the store, on a core of its own like a check.
     pub(crate) async fn hash(&self, password: String) -> Result<String, Overloaded> {
         let core = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| Overloaded)?;
+        let count = Arc::clone(&self.hashed);
         let hashed = tokio::task::spawn_blocking(move || {
             let _held = core;
+            count.fetch_add(1, Ordering::Relaxed);
             hash(&password)
         });
         hashed.await.map_err(|_| Overloaded)?
@@ -120,7 +144,7 @@ fn argon() -> Result<Argon2<'static>, Overloaded> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::Ipv4Addr, sync::atomic::Ordering};
+    use std::net::Ipv4Addr;
 
     use super::*;
 

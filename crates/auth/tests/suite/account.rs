@@ -2,7 +2,7 @@
 
 use accord_api::accord::auth::v1::{
     ChangePasswordRequest, ConfirmSecondFactorRequest, CreateResetCodeRequest, DropSecondFactorRequest,
-    EndOwnSessionRequest, EnrollSecondFactorRequest, ListOwnSessionsRequest, RemoveSecondFactorRequest,
+    EndOwnSessionRequest, EnrollSecondFactorRequest, ListOwnSessionsRequest, RefreshRequest, RemoveSecondFactorRequest,
     ResetPasswordRequest, account_service_client::AccountServiceClient, admin_service_client::AdminServiceClient,
 };
 use aws_lc_rs::hmac;
@@ -96,6 +96,28 @@ pub(crate) async fn changed_password_ends_every_login_and_is_the_only_one(databa
     assert!(!server.is_active(&before.access_token).await);
     assert!(server.log_in("ada", PASSWORD).await.is_err());
     assert!(server.log_in("ada", NEW_PASSWORD).await.is_ok());
+}
+
+pub(crate) async fn login_under_way_while_the_password_changes_leaves_no_session(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let mut changing = accounts(&server);
+    let changed = tokio::spawn(async move { changing.change_password(change(PASSWORD)).await });
+    // They go on until the change is there, so that some have compared the old password by then, and begun no session.
+    let log_in = async || {
+        let mut began = Vec::new();
+        while let Ok(login) = server.log_in("ada", PASSWORD).await {
+            began.push(login);
+        }
+        began
+    };
+    let (one, other, third) = tokio::join!(log_in(), log_in(), log_in());
+    changed.await.unwrap().unwrap();
+    let began: Vec<_> = [one, other, third].into_iter().flatten().collect();
+    for IssueResponse { access_token, refresh_token, .. } in began {
+        assert!(!server.is_active(&access_token).await);
+        let refreshed = server.tokens().refresh(RefreshRequest { refresh_token }).await;
+        assert_eq!(refused(refreshed), Reason::CredentialInvalid);
+    }
 }
 
 pub(crate) async fn change_with_a_wrong_password_is_refused_and_throttled(database: Database) {

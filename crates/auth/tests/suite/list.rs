@@ -12,6 +12,7 @@ macro_rules! database_tests {
             concurrent_refreshes_without_grace_have_at_most_one_answer,
             concurrent_refreshes_without_grace_end_the_family,
             wrong_credentials_are_unauthenticated_with_one_message,
+            wrong_name_costs_as_much_work_as_a_wrong_password,
             right_password_is_throttled_after_five_failures,
             account_throttled_at_one_address_can_log_in_from_another,
             flood_of_logins_from_one_address_leaves_room_for_a_login_from_another,
@@ -167,6 +168,7 @@ macro_rules! database_tests {
         );
         suite::database_tests!(@ account:
             changed_password_ends_every_login_and_is_the_only_one,
+            login_under_way_while_the_password_changes_leaves_no_session,
             change_with_a_wrong_password_is_refused_and_throttled,
             new_password_too_short_or_too_long_is_refused_before_anything_is_checked,
             reset_code_sets_another_password_once,

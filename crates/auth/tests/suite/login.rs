@@ -10,10 +10,10 @@ use accord_api::accord::{
     auth::v1::{IssueResponse, RefreshRequest, RefreshResponse, RevokeRequest, revoke_request::Target},
     fault::v1::Reason,
 };
-use accord_token::verify;
+use accord_token::{Kind, verify};
 use tonic::{Code, Status, transport::Endpoint};
 
-use super::{Database, PASSWORD, Server, admin, refused};
+use super::{Database, PASSWORD, Server, admin, principal, refused};
 
 async fn refresh(server: &Server, token: &str) -> Result<RefreshResponse, Status> {
     let request = RefreshRequest { refresh_token: token.to_owned() };
@@ -111,6 +111,24 @@ pub(crate) async fn wrong_credentials_are_unauthenticated_with_one_message(datab
     assert!(statuses.iter().all(|status| status.code() == Code::Unauthenticated), "{statuses:?}");
     let messages: HashSet<_> = statuses.iter().map(Status::message).collect();
     assert_eq!(messages.len(), 1, "{messages:?}");
+}
+
+pub(crate) async fn wrong_name_costs_as_much_work_as_a_wrong_password(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let bob = principal("bob", Kind::User, &[]);
+    admin(&server.auth.store).add_principal(&bob, Some(PASSWORD)).await.unwrap();
+    admin(&server.auth.store).disable("bob").await.unwrap();
+    for (name, password) in [
+        ("ada", "wrong password"),
+        ("nobody", "wrong password"),
+        ("gateway", "wrong password"),
+        ("root", "wrong password"),
+        ("bob", PASSWORD),
+    ] {
+        let before = server.auth.passwords.hashed();
+        assert_eq!(refused(server.log_in(name, password).await), Reason::CredentialInvalid);
+        assert_eq!(server.auth.passwords.hashed() - before, 1, "{name}");
+    }
 }
 
 pub(crate) async fn right_password_is_throttled_after_five_failures(database: Database) {
