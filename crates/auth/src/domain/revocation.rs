@@ -1,8 +1,8 @@
 //! Revocation of tokens, and the stream of revocations to verifiers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use accord_token::{RevocationUpdate, Type, Verified, verify};
+use accord_token::{RevocationUpdate, Type, Verified, claims::LEEWAY, verify};
 use tokio::sync::watch;
 
 use super::{auth::Auth, denial::Denial};
@@ -101,6 +101,13 @@ impl Watcher {
         let update = RevocationUpdate { policy_hash, policy_reads, ..state.update_since(self.known) };
         self.known = update.revision;
         Ok(update)
+    }
+
+    /// How much longer the verifier's own token is accepted: for one that asks nothing, and hears of nothing, as well.
+    pub(crate) fn token_life(&self) -> Duration {
+        let left = self.caller.claims.exp - verify::now();
+        // One second more, since times in tokens are whole ones.
+        Duration::from_secs(u64::try_from(left).unwrap_or(0)) + LEEWAY + Duration::from_secs(1)
     }
 
     /// Notifies of each new revision, and of each new policy set.

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use accord_api::accord::auth::v1::{WatchRequest, WatchResponse, revocation_service_server::RevocationService};
 use accord_runtime::shutdown::Shutdown;
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::{
+    sync::mpsc::{self, error::TrySendError},
+    time::sleep,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -51,8 +54,8 @@ struct StreamEnded;
 impl VerifierStream {
     async fn run(mut self, mut questions: Streaming<WatchRequest>, shutdown: Shutdown) {
         let mut revisions = self.watcher.revisions();
-        let begun = shutdown.begun();
-        tokio::pin!(begun);
+        let (begun, over) = (shutdown.begun(), sleep(self.watcher.token_life()));
+        tokio::pin!(begun, over);
         loop {
             let sent = tokio::select! {
                 question = questions.message() => match question {
@@ -61,6 +64,8 @@ impl VerifierStream {
                 },
                 // News only follow the first answer: before it, there is nothing to add them to.
                 Ok(()) = revisions.changed(), if self.answered > 0 => self.answer(self.answered, None).await,
+                // The answer is that the verifier's own token has expired.
+                () = &mut over => self.answer(self.answered, None).await.and(Err(StreamEnded)),
                 () = &mut begun => Err(StreamEnded),
                 () = self.answers.closed() => Err(StreamEnded),
             };

@@ -111,6 +111,7 @@ macro_rules! database_tests {
             store_older_than_a_verifier_has_seen_it_revokes_everything,
             what_a_verifier_has_seen_of_another_store_revokes_nothing,
             stream_of_a_verifier_whose_own_token_is_revoked_ends,
+            stream_of_a_verifier_that_asks_nothing_ends_with_its_token,
         );
         suite::database_tests!(@ exchange:
             malformed_audience_is_refused,

@@ -1,5 +1,7 @@
 //! What auth itself knows of revocations, and streams.
 
+use std::time::Duration;
+
 use accord_api::accord::{
     auth::v1::{
         ExchangeRequest, RevokeRequest, StoreMark, WatchRequest, WatchResponse,
@@ -8,6 +10,8 @@ use accord_api::accord::{
     fault::v1::Reason,
 };
 use sqlx::{Connection, Executor};
+use tokio::sync::mpsc;
+use tonic::Streaming;
 
 use super::{Database, Server, admin, authorized, refused};
 
@@ -110,16 +114,51 @@ async fn watched(server: &Server, seen: Option<StoreMark>) -> WatchResponse {
     answers.message().await.unwrap().unwrap()
 }
 
+/// A verifier that has asked once, with this token.
+struct Watching {
+    questions: mpsc::Sender<WatchRequest>,
+    answers: Streaming<WatchResponse>,
+}
+
+impl Watching {
+    async fn start(server: &Server, token: &str) -> Self {
+        let (questions, asked) = mpsc::channel(2);
+        let request = authorized(tokio_stream::wrappers::ReceiverStream::new(asked), token);
+        questions.send(WatchRequest { question: 1, revision: 0, seen: None }).await.unwrap();
+        let answers = RevocationServiceClient::new(server.channel.clone()).watch(request).await.unwrap().into_inner();
+        let mut watching = Self { questions, answers };
+        assert_eq!(watching.answers.message().await.unwrap().unwrap().question, 1);
+        watching
+    }
+
+    /// How the stream ends: news may come before.
+    async fn end(&mut self) -> Reason {
+        loop {
+            match self.answers.message().await {
+                Ok(Some(_)) => {}
+                ended => return refused(ended),
+            }
+        }
+    }
+}
+
 pub(crate) async fn stream_of_a_verifier_whose_own_token_is_revoked_ends(database: Database) {
     let server = Server::start(&database, |_| {}).await;
-    let mesh = server.mesh_token().await;
-    let (questions, asked) = tokio::sync::mpsc::channel(2);
-    let ask = async |question| questions.send(WatchRequest { question, revision: 0, seen: None }).await.unwrap();
-    ask(1).await;
-    let request = authorized(tokio_stream::wrappers::ReceiverStream::new(asked), &mesh);
-    let mut answers = RevocationServiceClient::new(server.channel.clone()).watch(request).await.unwrap().into_inner();
-    assert_eq!(answers.message().await.unwrap().unwrap().question, 1);
+    let mut watching = Watching::start(&server, &server.mesh_token().await).await;
     admin(&server.auth.store).revoke_subject("gateway").await.unwrap();
-    ask(2).await;
-    assert_eq!(refused(answers.message().await), Reason::TokenRevoked);
+    watching.questions.send(WatchRequest { question: 2, revision: 0, seen: None }).await.unwrap();
+    assert_eq!(watching.end().await, Reason::TokenRevoked);
+}
+
+pub(crate) async fn stream_of_a_verifier_that_asks_nothing_ends_with_its_token(database: Database) {
+    let server = Server::start(&database, |_| {}).await;
+    let (revoked, expiring) = (server.mesh_token().await, Duration::from_secs(1));
+    let mut watching = Watching::start(&server, &revoked).await;
+    server.tokens().revoke(RevokeRequest { target: Some(Target::Token(revoked)) }).await.unwrap();
+    assert_eq!(watching.end().await, Reason::TokenRevoked);
+    // Accepted for the leeway of 10 s longer.
+    let expiring = server.auth.issue_token("gateway", expiring, "test").await.unwrap();
+    let mut watching = Watching::start(&server, &expiring).await;
+    let ended = tokio::time::timeout(Duration::from_mins(1), watching.end()).await;
+    assert_eq!(ended.expect("the stream ends"), Reason::TokenExpired);
 }
