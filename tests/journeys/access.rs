@@ -21,7 +21,8 @@ use tonic_reflection::pb::v1::{
 enum Who {
     /// Whoever reaches the port.
     Anybody,
-    /// Whoever has a good token. What else it takes, the handler asks: the cache's own tests show that for namespaces.
+    /// Whoever has a good token. What else it takes, the handler asks: the cache's own tests show that for namespaces, and those of
+    /// auth for relations.
     Known,
     /// Every person, and no program.
     Person,
@@ -88,6 +89,8 @@ const AUTH: Rows = &[
     ("accord.auth.v1.AdminService/SetStanding", Holder("accord.auth.admin")),
     ("accord.auth.v1.KeyService/ListKeys", Anybody),
     ("accord.auth.v1.KeyService/Rotate", Holder("accord.auth.rotate")),
+    ("accord.auth.v1.RelationService/ListRelations", Known),
+    ("accord.auth.v1.RelationService/WriteRelations", Known),
     ("accord.auth.v1.RevocationService/Watch", Holder("accord.auth.watch")),
     ("accord.auth.v1.TokenService/Exchange", Holder("accord.auth.exchange")),
     ("accord.auth.v1.TokenService/Introspect", Holder("accord.auth.introspect")),

@@ -108,6 +108,15 @@ pub struct OauthConfig {
     pub url: Option<String>,
 }
 
+/// The most relations of one type of objects.
+const MAX_RELATIONS: usize = 16;
+
+/// The longest name of a type or a relation.
+const MAX_IDENTIFIER: usize = 64;
+
+/// Types of auth's own in the schema of policies.
+const TYPES: [&str; 5] = ["User", "Service", "Role", "Relation", "Action"];
+
 /// `[policy]`
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -126,6 +135,27 @@ pub struct PolicyConfig {
     /// Overlay files of the contracts, weakest first. Default: none.
     #[serde(deserialize_with = "bound::files")]
     pub overlays: Vec<PathBuf>,
+    /// Types of objects that principals can stand in relations to. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub object: Vec<ObjectConfig>,
+}
+
+/// `[[policy.object]]`: a type of objects, whose relations services register and policies ask for.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ObjectConfig {
+    /// Its name, as policies have it, `Accord::NAME`; relations to upstreams are those of the type `Upstream`. No default.
+    #[serde(deserialize_with = "bound::text")]
+    pub name: String,
+    /// The relations that there are, 1 to 16, each an attribute of the object: `resource.NAME`. Whoever is a `member` is in the object
+    /// itself. No default.
+    #[serde(deserialize_with = "bound::texts")]
+    pub relations: Vec<String>,
+    /// Whether they are groups, so that those in a relation to one can stand in another relation together. Default: false.
+    pub groups: bool,
+    /// The permission to write and list the relations. Default: none but that of administration.
+    #[serde(deserialize_with = "bound::text", skip_serializing_if = "Option::is_none")]
+    pub permission: Option<String>,
 }
 
 /// `[[upstream]]`, as in the gateway's configuration: a service and its contract.
@@ -152,6 +182,14 @@ pub struct ExtAuthzConfig {
     /// The workload that the proxies are, as passports and policies name it (`context.act`). Default: `ext-authz`.
     #[serde(deserialize_with = "bound::text")]
     pub actor: String,
+}
+
+/// Whether policies can have this name for a type or a relation.
+fn is_identifier(name: &str) -> bool {
+    let is_name = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_';
+    name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.len() <= MAX_IDENTIFIER
+        && name.bytes().all(is_name)
 }
 
 /// Whether paths can be added to it.
@@ -181,7 +219,30 @@ impl Configuration for Config {
                 Invalid::new(key("descriptors"), "is not given", "name a file with the service's FileDescriptorSet")
             })
         });
-        unusable.chain(self.taken_address()).chain(self.unusable_url()).collect()
+        let objects = self.policy.unusable_objects();
+        unusable.chain(objects).chain(self.taken_address()).chain(self.unusable_url()).collect()
+    }
+}
+
+impl PolicyConfig {
+    /// Types of objects that policies could not be written about.
+    fn unusable_objects(&self) -> Vec<Invalid> {
+        let mut names = HashSet::new();
+        let unusable = self.object.iter().enumerate().filter_map(|(index, object)| {
+            let invalid = |key, problem, remedy| Some(Invalid::new(format!("policy.object.{index}.{key}"), problem, remedy));
+            if !is_identifier(&object.name) || TYPES.contains(&&*object.name) || !names.insert(&object.name) {
+                let problem = format!("`{}` can't be the name of this type", object.name);
+                let remedy = "name it once, with a letter first, then letters, digits and `_`, and not as the types of auth's own";
+                return invalid("name", problem, remedy);
+            }
+            let is_good = (1..=MAX_RELATIONS).contains(&object.relations.len());
+            if !is_good || !object.relations.iter().all(|relation| is_identifier(relation)) {
+                let problem = format!("{:?} can't be the relations of this type", object.relations);
+                return invalid("relations", problem, "name 1 to 16, with a letter first, then letters, digits and `_`");
+            }
+            None
+        });
+        unusable.collect()
     }
 }
 

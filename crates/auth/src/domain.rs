@@ -16,6 +16,7 @@ pub(crate) mod admit;
 mod exchange;
 mod introspect;
 pub(crate) mod revocation;
+pub(crate) mod relations;
 
 // What administrators ask for.
 pub mod admin;

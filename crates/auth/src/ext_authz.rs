@@ -63,7 +63,7 @@ impl Proxy {
     /// The answer about a request.
     async fn answer(&self, request: &ProxiedRequest<'_>) -> Answer {
         let admitted = match self.auth.state.current().await {
-            Ok(state) => self.auth.admit(request, &self.actor, &state).map_err(Status::from),
+            Ok(state) => self.auth.admit(request, &self.actor, &state).await.map_err(Status::from),
             Err(error) => Err(error.into()),
         };
         Answer::of(admitted)

@@ -7,7 +7,8 @@ use accord_api::{
     accord::auth::v1::{
         access_service_server::AccessServiceServer, account_service_server::AccountServiceServer,
         admin_service_server::AdminServiceServer, key_service_server::KeyServiceServer,
-        revocation_service_server::RevocationServiceServer, token_service_server::TokenServiceServer,
+        relation_service_server::RelationServiceServer, revocation_service_server::RevocationServiceServer,
+        token_service_server::TokenServiceServer,
     },
 };
 use accord_mesh::guard::{self, Guard, GuardedServer};
@@ -20,7 +21,7 @@ use crate::{
     domain::auth::Auth,
     ext_authz, maintenance, oauth,
     service::{
-        access::Access, account::Accounts, admin::Administration, guard::LocalDecider, key::Keys,
+        access::Access, account::Accounts, admin::Administration, guard::LocalDecider, key::Keys, relation::Relations,
         revocation::Revocations, token::Tokens,
     },
 };
@@ -32,6 +33,7 @@ const SERVICES: &[&str] = &[
     "accord.auth.v1.KeyService",
     "accord.auth.v1.AdminService",
     "accord.auth.v1.AccountService",
+    "accord.auth.v1.RelationService",
     "accord.auth.v1.RevocationService",
 ];
 
@@ -105,6 +107,7 @@ pub fn grpc_server(
         .service(KeyServiceServer::new(Keys(Arc::clone(auth))))
         .service(AdminServiceServer::new(Administration(Arc::clone(auth))))
         .service(AccountServiceServer::new(Accounts(Arc::clone(auth))))
+        .service(RelationServiceServer::new(Relations(Arc::clone(auth))))
         .service(RevocationServiceServer::new(revocations))
         .deadline(DEADLINE.0, DEADLINE.1);
     Ok(server.into_service()?)

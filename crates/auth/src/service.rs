@@ -7,6 +7,7 @@ pub(crate) mod access;
 pub(crate) mod key;
 pub(crate) mod admin;
 pub(crate) mod account;
+pub(crate) mod relation;
 pub(crate) mod revocation;
 
 mod message;

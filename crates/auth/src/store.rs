@@ -21,6 +21,7 @@ pub mod schema;
 pub mod principals;
 pub mod api_keys;
 pub mod client_keys;
+pub mod relations;
 pub(crate) mod families;
 pub(crate) mod requests;
 mod accounts;

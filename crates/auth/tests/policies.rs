@@ -102,6 +102,34 @@ expect = "deny"
 }
 
 #[test]
+fn policy_test_decides_with_the_relations_of_the_case() {
+    let case = |name: &str, relations: &str, expect: &str| {
+        format!(
+            "[[case]]\nname = '{name}'\npermission = 'catalog.products.write'\nresource = 'Product/42'\n\
+             relations = [{relations}]\nexpect = '{expect}'\n"
+        )
+    };
+    let by_group = "{ object = 'Product/42', relation = 'owner', subject = 'Group/sales#member' }, \
+                    { object = 'Group/sales', relation = 'member' }";
+    let cases = [
+        case("an owner", "{ object = 'Product/42', relation = 'owner' }", "allow"),
+        case("of another", "{ object = 'Product/43', relation = 'owner' }", "deny"),
+        case("a member", by_group, "allow"),
+    ];
+    let database = with_cases(&cases.concat());
+    let policy = r#"permit (principal, action == Accord::Action::"catalog.products.write", resource is Accord::Product)
+        when { principal in resource.owner };"#;
+    let config = "[[policy.object]]\nname = 'Product'\nrelations = ['owner']\n\
+                  [[policy.object]]\nname = 'Group'\nrelations = ['member']\ngroups = true\n";
+    let file = |name: &str, text: &str| std::fs::write(database.directory.path().join(name), text).unwrap();
+    file("reader.cedar", policy);
+    file("auth.toml", &format!("[policy]\nfiles = ['reader.cedar']\n{config}"));
+    let tested = run("policy test cases.toml --config auth.toml", &database);
+    let said = String::from_utf8(tested.stdout).unwrap();
+    assert_eq!(said, "good: 3 cases of cases.toml are decided as expected\n");
+}
+
+#[test]
 fn policy_test_names_place_and_policy_of_a_case_decided_otherwise() {
     let cases = "\n[[case]]\nname = 'nobody reads'\nroles = ['catalog-reader']\n\
                  method = 'catalog.v1.ProductService/GetProduct'\nexpect = 'deny'\n";

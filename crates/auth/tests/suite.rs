@@ -12,6 +12,7 @@ pub(crate) mod ext_authz;
 pub(crate) mod key_rotation;
 pub(crate) mod login;
 pub(crate) mod oauth;
+pub(crate) mod relations;
 pub(crate) mod revocation;
 pub(crate) mod verifier;
 

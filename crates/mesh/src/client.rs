@@ -170,7 +170,8 @@ impl MeshClient {
         id: &RequestId,
     ) -> Result<Arc<Decision>, Refusal> {
         let snapshot = self.0.latest.within(self.0.bound).ok_or(Refusal::Stale)?;
-        let policies = PolicySet { hash: &snapshot.policy_hash, reads: snapshot.policy_reads };
+        let (hash, relations_version) = (&snapshot.policy_hash, snapshot.relations_version);
+        let policies = PolicySet { hash, reads: snapshot.policy_reads, relations_version };
         self.0.decisions.decide(token, verified, question, policies, deadline, id).await
     }
 

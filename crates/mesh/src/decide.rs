@@ -82,13 +82,25 @@ pub struct Decision {
 struct CachedDecision {
     outcome: Result<Arc<Decision>, Refusal>,
     policy_hash: String,
+    /// The version of all relations with which it was made; 0 where it was made without any.
+    relations_version: u64,
     good_until: Instant,
 }
 
 impl CachedDecision {
-    /// Whether it still holds.
+    /// Whether it still holds, by its time.
     fn holds(&self) -> bool {
         Instant::now() < self.good_until
+    }
+
+    /// Whether it is of these policies, and of no relations that have changed since.
+    fn is_of(&self, policies: &PolicySet<'_>) -> bool {
+        self.policy_hash == policies.hash && !self.is_before(policies.relations_version)
+    }
+
+    /// Whether relations have changed that it was made with.
+    fn is_before(&self, relations_version: u64) -> bool {
+        (1..relations_version).contains(&self.relations_version)
     }
 }
 
@@ -122,11 +134,11 @@ impl DecisionClient {
         let address = question.address.filter(|_| policies.reads.address).map(|address| address.to_string());
         let key = BorrowedKey::of(verified, question, &policies, address.as_deref().unwrap_or_default());
         // One that is of another policy set stands there for a moment only.
-        let is_of_these = |answer: &Arc<CachedDecision>| answer.policy_hash == policies.hash;
+        let is_of_these = |answer: &Arc<CachedDecision>| answer.is_of(&policies);
         if let Some(answer) = self.recent.get(&key).filter(is_of_these) {
             return answer.outcome.clone();
         }
-        if let Some(answer) = self.remembered(key).await.filter(is_of_these) {
+        if let Some(answer) = self.remembered(key, policies.relations_version).await.filter(is_of_these) {
             self.recent.insert(key, &answer);
             return answer.outcome.clone();
         }
@@ -142,8 +154,8 @@ impl DecisionClient {
             .map_err(|_| Refusal::DeadlineExceeded)?
             .map_err(|refusal| *refusal)?;
         // Auth knew another policy set than this snapshot: not to be found under the old name, nor shared, since that set may look at
-        // what the question of another caller has otherwise.
-        if answer.policy_hash != policies.hash {
+        // what the question of another caller has otherwise. Or the answer that others waited for is of earlier relations.
+        if !answer.is_of(&policies) {
             self.memory.invalidate(&key).await;
             let own = Box::pin(self.ask(token, verified, question, true, id));
             return timeout_at(deadline.at(), own).await.map_err(|_| Refusal::DeadlineExceeded)??.outcome.clone();
@@ -151,9 +163,9 @@ impl DecisionClient {
         answer.outcome.clone()
     }
 
-    async fn remembered(&self, key: BorrowedKey<'_>) -> Option<Arc<CachedDecision>> {
+    async fn remembered(&self, key: BorrowedKey<'_>, relations_version: u64) -> Option<Arc<CachedDecision>> {
         let answer = self.memory.get(&key).await?;
-        if answer.holds() {
+        if answer.holds() && !answer.is_before(relations_version) {
             return Some(answer);
         }
         self.memory.invalidate(&key).await;
@@ -176,6 +188,7 @@ impl DecisionClient {
             address: question.address.map(|address| address.to_string()).unwrap_or_default(),
             actor_token: question.actor.map(|actor| actor.token.to_owned()).unwrap_or_default(),
             protocol: question.protocol.to_owned(),
+            resource: String::new(),
         };
         let deadline = Deadline::after(self.attempt_timeout);
         let mut request = request::outbound(message, deadline, id);
@@ -185,8 +198,9 @@ impl DecisionClient {
         let answer = timeout_at(deadline.at(), client.check(request)).await.map_err(|_| Refusal::Unavailable)?;
         let answer = answer.map_err(|status| self.refused(&status))?.into_inner();
         let memory = memory(verified, &answer).min(if is_of_the_moment { MOMENT } else { Duration::MAX });
-        let policy_hash = answer.policy_hash.clone();
-        Ok(Arc::new(CachedDecision { outcome: outcome(answer), policy_hash, good_until: sent + memory }))
+        let (policy_hash, relations_version) = (answer.policy_hash.clone(), answer.relations_version);
+        let good_until = sent + memory;
+        Ok(Arc::new(CachedDecision { outcome: outcome(answer), policy_hash, relations_version, good_until }))
     }
 
     /// Auth calls the token in question an invalid *argument*; unauthenticated is what it calls this binary.
@@ -244,7 +258,7 @@ fn memory(verified: &Verified, answer: &CheckResponse) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use accord_token::{Claims, Kind, Type};
+    use accord_token::{Claims, Kind, PolicyReads, Type};
 
     use super::*;
     use crate::test_claims::claims;
@@ -293,13 +307,28 @@ mod tests {
         let answer = CachedDecision {
             outcome: Err(Refusal::PermissionMissing),
             policy_hash: "p1".to_owned(),
+            relations_version: 2,
             good_until: Instant::now() + MEMORY + Duration::from_millis(1),
         };
         decider.memory.insert(key.to_owned(), Arc::new(answer)).await;
         tokio::time::advance(MEMORY).await;
-        assert!(decider.remembered(key).await.is_some());
+        assert!(decider.remembered(key, 2).await.is_some());
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert!(decider.remembered(key).await.is_none());
+        assert!(decider.remembered(key, 2).await.is_none());
+    }
+
+    #[test]
+    fn decision_ends_with_the_relations_that_it_was_made_with() {
+        let made_with = |relations_version| CachedDecision {
+            outcome: Err(Refusal::PermissionMissing),
+            policy_hash: "p1".to_owned(),
+            relations_version,
+            good_until: Instant::now() + MEMORY,
+        };
+        let now = |relations_version| PolicySet { hash: "p1", reads: PolicyReads::default(), relations_version };
+        assert!(made_with(5).is_of(&now(5)) && made_with(6).is_of(&now(5)), "as new, or newer");
+        assert!(!made_with(5).is_of(&now(6)));
+        assert!(made_with(0).is_of(&now(6)), "it looked at none");
     }
 
     #[tokio::test(start_paused = true)]
@@ -309,6 +338,7 @@ mod tests {
         let decision = CachedDecision {
             outcome: Err(Refusal::PermissionMissing),
             policy_hash: "p1".to_owned(),
+            relations_version: 2,
             good_until: Instant::now() + MEMORY,
         };
         one.insert(key, &Arc::new(decision));

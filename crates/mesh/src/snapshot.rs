@@ -97,6 +97,7 @@ fn update(news: WatchResponse) -> RevocationUpdate {
             time: reads(ContextAttribute::Time),
         },
         policy_hash: news.policy_hash.into(),
+        relations_version: news.relations_version,
     }
 }
 

@@ -26,6 +26,8 @@ pub struct RevocationSnapshot {
     pub policy_hash: Arc<str>,
     /// What it looks at of a call.
     pub policy_reads: PolicyReads,
+    /// The version of all relations that policies can look at.
+    pub relations_version: u64,
 }
 
 /// What policies look at of a call, beside its principal and its method. A decision holds for calls alike in these alone.
@@ -64,6 +66,7 @@ impl RevocationSnapshot {
         next.tokens.retain(|_, ends| *ends >= forgotten);
         next.global_epoch = next.global_epoch.max(update.global_epoch);
         (next.policy_hash, next.policy_reads) = (update.policy_hash, update.policy_reads);
+        next.relations_version = update.relations_version;
         next
     }
 }
@@ -89,6 +92,8 @@ pub struct RevocationUpdate {
     pub policy_hash: Arc<str>,
     /// What it looks at of a call.
     pub policy_reads: PolicyReads,
+    /// The version of all relations that policies can look at.
+    pub relations_version: u64,
 }
 
 #[cfg(test)]

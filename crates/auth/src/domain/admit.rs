@@ -69,7 +69,12 @@ struct Asked<'a> {
 
 impl Auth {
     /// Decides about a request that a proxy holds; the passport names the proxy, `actor`, as the one that passes it on.
-    pub fn admit(&self, request: &ProxiedRequest<'_>, actor: &str, state: &AuthState) -> Result<Admitted, NotAdmitted> {
+    pub async fn admit(
+        &self,
+        request: &ProxiedRequest<'_>,
+        actor: &str,
+        state: &AuthState,
+    ) -> Result<Admitted, NotAdmitted> {
         let policies = self.policies.get();
         let asked = asked(request, &policies.contract)?;
         let token = match request.credential {
@@ -96,7 +101,7 @@ impl Auth {
             ..AccessQuestion::default()
         }
         .of(&subject);
-        if !self.decided(&policies, &subject.claims, &question).allowed {
+        if !self.decided(&policies, &subject.claims, &question).await.map_err(Denial::Store)?.allowed {
             let (permission, upstream) = (asked.permission.to_owned(), asked.upstream.to_owned());
             return Err(NotAdmitted::Permission { permission, upstream });
         }

@@ -11,14 +11,14 @@ use accord_token::{
 use super::{
     encryption_key::EncryptionKey,
     password::Passwords,
-    policy::{AccessQuestion, Policies},
+    policy::{AccessQuestion, Policies, PolicyDecision},
     state::{AuthState, StateCache},
     throttle::{KeyThrottle, LoginThrottle},
 };
 use crate::{
     config::{KeysConfig, OauthConfig, TokensConfig},
     metrics::Metrics,
-    store::{Store, principals::Principal},
+    store::{Store, StoreError, principals::Principal},
 };
 
 /// Tokens whose checked signature is remembered: those of the workloads that ask, and of callers whom they ask about. A few
@@ -75,21 +75,24 @@ impl Auth {
     }
 
     /// Whether the caller of one of auth's own methods holds this permission.
-    pub fn authorize(&self, caller: &Verified, permission: &str, method: &str) -> Result<(), Refusal> {
+    pub async fn authorize(&self, caller: &Verified, permission: &str, method: &str) -> Result<(), Refusal> {
         // A passport says through whose hands the call came.
         let act: Vec<_> = caller.claims.actors().map(str::to_owned).collect();
         let question = AccessQuestion { permission, method, act: &act, protocol: "grpc", ..AccessQuestion::default() };
         let question = question.of(caller);
-        let decision = self.decided(&self.policies.get(), &caller.claims, &question);
-        if decision.allowed { Ok(()) } else { Err(Refusal::PermissionMissing) }
+        permitted(self.decided(&self.policies.get(), &caller.claims, &question).await)
     }
 
     /// Whether a client that brings no token holds this permission.
-    pub(crate) fn authorize_client(&self, client: &Principal, permission: &str, method: &str) -> Result<(), Refusal> {
+    pub(crate) async fn authorize_client(
+        &self,
+        client: &Principal,
+        permission: &str,
+        method: &str,
+    ) -> Result<(), Refusal> {
         let question =
             AccessQuestion { permission, method, protocol: "http", now: verify::now(), ..AccessQuestion::default() };
-        let decision = self.decided_for(&self.policies.get(), client, &question);
-        if decision.allowed { Ok(()) } else { Err(Refusal::PermissionMissing) }
+        permitted(self.decided_for(&self.policies.get(), client, &question).await)
     }
 
     /// Where callers reach this path.
@@ -122,5 +125,17 @@ impl Auth {
 
     fn expected<'a>(&'a self, token_type: Type, audience: &'a str) -> Expected<'a> {
         Expected { token_type, issuer: &self.tokens.issuer, audience }
+    }
+}
+
+fn permitted(decision: Result<PolicyDecision, StoreError>) -> Result<(), Refusal> {
+    match decision {
+        Ok(decision) if decision.allowed => Ok(()),
+        Ok(_) => Err(Refusal::PermissionMissing),
+        Err(error) => {
+            // Said to the operator alone: what the engine says may quote values.
+            error.log();
+            Err(Refusal::Unavailable)
+        }
     }
 }

@@ -21,6 +21,14 @@
 //! unless { context.act.contains("orders") };
 //! ```
 //!
+//! Where the configuration declares types of objects, the resource can be one, and policies ask who stands in which relation to it:
+//!
+//! ```cedar
+//! permit (principal, action == Accord::Action::"catalog.products.write", resource is Accord::Product)
+//! when { principal in resource.owner };
+//! permit (principal in Accord::Group::"sales", action == Accord::Action::"catalog.products.read", resource);
+//! ```
+//!
 //! Invariant: any error while a policy is evaluated denies. Cedar itself would skip that policy, and a broken `forbid`
 //! would then allow.
 
@@ -42,7 +50,9 @@ use cedar_policy::{
     RestrictedExpression, Schema, ValidationMode, Validator,
 };
 
+pub(crate) use self::objects::{ObjectError, ObjectTypes};
 use self::{
+    objects::group_of,
     slices::{Slices, actions_of, set},
     slips::Located,
     source::{PolicyFile, offset_of},
@@ -52,6 +62,7 @@ use crate::{
     store::principals::Principal,
 };
 
+mod objects;
 mod open_grants;
 mod permissions;
 mod slices;
@@ -99,6 +110,8 @@ pub(crate) struct Policies {
     pub hash: Arc<str>,
     /// The methods of the services that policies are about; empty where no contract is configured.
     pub contract: Contract,
+    /// The types of objects that resources can be of.
+    pub objects: ObjectTypes,
     count: usize,
     enforced: Slices,
     /// What the policies look at of a call, those that are only tried included.
@@ -115,6 +128,10 @@ pub struct AccessQuestion<'a> {
     pub permission: &'a str,
     /// The upstream that serves the method; empty for auth's own.
     pub upstream: &'a str,
+    /// The object that it is about, `Product/42`; empty where it is about the upstream.
+    pub resource: &'a str,
+    /// What the principal stands in a relation to, as far as policies look at it.
+    pub relations: &'a [String],
     /// The called method, `pkg.Service/Method`; may be empty.
     pub method: &'a str,
     /// The workloads through which the request came; none where the principal calls itself.
@@ -130,6 +147,15 @@ pub struct AccessQuestion<'a> {
 }
 
 impl AccessQuestion<'_> {
+    /// What it is about, as relations name it.
+    pub(super) fn object(&self) -> String {
+        if self.resource.is_empty() { format!("Upstream/{}", self.upstream()) } else { self.resource.to_owned() }
+    }
+
+    fn upstream(&self) -> &str {
+        if self.upstream.is_empty() { "accord" } else { self.upstream }
+    }
+
     /// The same, asked now about the holder of this token.
     pub(super) fn of(self, subject: &Verified) -> Self {
         let now = verify::now();
@@ -166,27 +192,42 @@ impl Policies {
         let enforced: Vec<_> = iter::once(built_in).chain(read(&config.files)?).collect();
         let contract = permissions::contract(upstreams, &config.overlays)?;
         let tried = read(&config.shadow_files)?;
-        let known = permissions::known(&contract, &config.permissions);
+        let objects = ObjectTypes::of(&config.object);
+        let others: Vec<_> = config.permissions.iter().chain(objects.permissions()).cloned().collect();
+        let known = permissions::known(&contract, &others);
         permissions::check(&enforced, &tried, known)?;
-        Self::of(&enforced, &tried, contract)
+        Self::of(&enforced, &tried, contract, objects)
     }
 
     /// Of these texts, the built-in one first.
-    fn of(enforced: &[PolicyFile], tried: &[PolicyFile], contract: Contract) -> Result<Self, PolicyError> {
+    fn of(
+        enforced: &[PolicyFile],
+        tried: &[PolicyFile],
+        contract: Contract,
+        objects: ObjectTypes,
+    ) -> Result<Self, PolicyError> {
         let both: Vec<_> = enforced.iter().chain(tried).collect();
         let actions: BTreeSet<_> = policies(&both).flat_map(|policy| actions_of(policy).unwrap_or_default()).collect();
-        let schema = schema(&actions);
+        let schema = schema(&actions, &objects);
         validate(&schema, &both)?;
-        let texts: Vec<_> = enforced.iter().map(|source| source.text.as_str()).chain([schema.as_str()]).collect();
+        let declared = objects.text();
+        let texts: Vec<_> = enforced.iter().map(|source| &*source.text).chain([&*schema, &*declared]).collect();
         Ok(Self {
             hash: URL_SAFE_NO_PAD.encode(digest(&SHA256, texts.join("\0").as_bytes())).into(),
             contract,
+            objects,
             reads: reads(&both),
             count: policies(&both[1..]).count(),
             enforced: Slices::new(enforced.iter().flat_map(|source| &source.policies), &actions)?,
             shadow: if tried.is_empty() { None } else { Some(Slices::new(policies(&both), &actions)?) },
             authorizer: Authorizer::new(),
         })
+    }
+
+    /// Whether policies about this permission look at relations, those that are only tried included.
+    pub(crate) fn read_relations(&self, permission: &str) -> bool {
+        let slices = [Some(&self.enforced), self.shadow.as_ref()];
+        !self.objects.is_empty() && slices.into_iter().flatten().any(|slices| slices.read_relations(permission))
     }
 
     /// Whether the principal may.
@@ -207,7 +248,7 @@ impl Policies {
         if question.permission.is_empty() {
             return PolicyDecision { allowed: true, policies: Vec::new(), errors: Vec::new() };
         }
-        let (request, entities) = match request(principal, question, self.reads) {
+        let (request, entities) = match self.request(principal, question) {
             Ok(request) => request,
             Err(error) => {
                 return PolicyDecision { allowed: false, policies: Vec::new(), errors: vec![error.to_string()] };
@@ -227,18 +268,21 @@ fn policies<'a>(sources: &[&'a PolicyFile]) -> impl Iterator<Item = &'a Policy> 
     sources.iter().flat_map(|source| &source.policies)
 }
 
-/// The schema under which policies are validated: fixed but for the actions.
-fn schema(actions: &BTreeSet<String>) -> String {
-    let mut schema = String::from(
-        "namespace Accord {\n  entity Role;\n  entity Upstream;\n  entity User in [Role] { tenant: String };\n  \
-         entity Service in [Role] { tenant: String };\n",
+/// The schema under which policies are validated: fixed but for the actions and the types of objects.
+fn schema(actions: &BTreeSet<String>, objects: &ObjectTypes) -> String {
+    let (containers, resources) = (objects.containers(), objects.resources());
+    let mut schema = format!(
+        "namespace Accord {{\n  entity Role;\n  entity Relation;\n{}  \
+         entity User, Service in [Role, Relation{containers}] {{ tenant: String }};\n",
+        objects.schema()
     );
     for action in actions {
         schema.push_str("  action \"");
         schema.push_str(&EntityId::new(action).escaped());
+        schema.push_str("\" appliesTo { principal: [User, Service], resource: [");
+        schema.push_str(&resources);
         schema.push_str(
-            "\" appliesTo { principal: [User, Service], resource: [Upstream], \
-             context: { method: String, act: Set<String>, protocol: String, address?: ipaddr, time: datetime, \
+            "], context: { method: String, act: Set<String>, protocol: String, address?: ipaddr, time: datetime, \
              token_age: Long } };\n",
         );
     }
@@ -279,18 +323,50 @@ fn reads(sources: &[&PolicyFile]) -> PolicyReads {
     }
 }
 
-fn request(
-    principal: &Principal,
-    question: &AccessQuestion<'_>,
-    reads: PolicyReads,
-) -> Result<(Request, Entities), Box<dyn std::error::Error>> {
+impl Policies {
+    fn request(
+        &self,
+        principal: &Principal,
+        question: &AccessQuestion<'_>,
+    ) -> Result<(Request, Entities), Box<dyn std::error::Error>> {
+        let who = person(principal, question)?;
+        let resource = self.resource(question)?;
+        let request = Request::new(
+            who.uid(),
+            uid("Action", question.permission)?,
+            resource.uid(),
+            context(question, self.reads)?,
+            // Not checked against the schema: a permission that no policy names is not an error, it is a denial.
+            None,
+        )?;
+        // What they are in, and the resource's attributes name, has no attributes of its own, and need not be among them.
+        Ok((request, Entities::from_entities([who, resource], None)?))
+    }
+
+    /// The object or the upstream, with its relations.
+    fn resource(&self, question: &AccessQuestion<'_>) -> Result<Entity, Box<dyn std::error::Error>> {
+        let object = question.object();
+        let (object_type, id) = object.split_once('/').unwrap_or_default();
+        let relations = self.objects.relations_of(&object).map(|(relation, name)| {
+            Ok((relation.to_owned(), RestrictedExpression::new_entity_uid(uid("Relation", &name)?)))
+        });
+        let relations = relations.collect::<Result<HashMap<_, _>, Box<ParseErrors>>>()?;
+        Ok(Entity::new(uid(object_type, id)?, relations, HashSet::new())?)
+    }
+}
+
+/// The principal with all that it is in.
+fn person(principal: &Principal, question: &AccessQuestion<'_>) -> Result<Entity, Box<dyn std::error::Error>> {
     let kind = if principal.kind == Kind::User { "User" } else { "Service" };
-    let who = uid(kind, &principal.subject)?;
-    let roles = principal.roles.iter().map(|role| uid("Role", role)).collect::<Result<HashSet<_>, _>>()?;
+    let roles = principal.roles.iter().map(|role| uid("Role", role));
+    let relations = question.relations.iter().map(|held| uid("Relation", held));
+    let groups = question.relations.iter().filter_map(|held| group_of(held)).map(|(name, id)| uid(name, id));
+    let parents = roles.chain(relations).chain(groups).collect::<Result<HashSet<_>, _>>()?;
     let tenant = RestrictedExpression::new_string(principal.tenant.clone());
-    let known: Vec<_> = roles.iter().map(|role| Entity::new_no_attrs(role.clone(), HashSet::new())).collect();
-    let person = Entity::new(who.clone(), HashMap::from([("tenant".to_owned(), tenant)]), roles)?;
-    let entities = Entities::from_entities(known.into_iter().chain([person]), None)?;
+    Ok(Entity::new(uid(kind, &principal.subject)?, HashMap::from([("tenant".to_owned(), tenant)]), parents)?)
+}
+
+fn context(question: &AccessQuestion<'_>, reads: PolicyReads) -> Result<Context, Box<dyn std::error::Error>> {
     let act = question.act.iter().map(|actor| RestrictedExpression::new_string(actor.clone()));
     let mut context = vec![
         ("method".to_owned(), RestrictedExpression::new_string(question.method.to_owned())),
@@ -309,16 +385,7 @@ fn request(
         context.push(("time".to_owned(), RestrictedExpression::new_datetime(now)));
         context.push(("token_age".to_owned(), RestrictedExpression::new_long(question.token_age)));
     }
-    let upstream = if question.upstream.is_empty() { "accord" } else { question.upstream };
-    let request = Request::new(
-        who,
-        uid("Action", question.permission)?,
-        uid("Upstream", upstream)?,
-        Context::from_pairs(context)?,
-        // Not checked against the schema: a permission that no policy names is not an error, it is a denial.
-        None,
-    )?;
-    Ok((request, entities))
+    Ok(Context::from_pairs(context)?)
 }
 
 fn uid(entity_type: &str, id: &str) -> Result<EntityUid, Box<ParseErrors>> {

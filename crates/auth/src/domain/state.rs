@@ -100,6 +100,7 @@ impl AuthState {
             store: revocations.store,
             revision: revocations.revision,
             global_epoch: revocations.global_epoch,
+            relations_version: revocations.relations,
             ..RevocationUpdate::default()
         };
         let since = if since < revocations.anew || since > revocations.revision { 0 } else { since };

@@ -75,8 +75,9 @@ pub(super) fn required(credential: Option<Credential>) -> Result<ClientCredentia
 }
 
 /// Whether the client has the permission that the gRPC method of the same effect asks for.
-pub(super) fn authorize(auth: &Auth, client: &Principal, permission: &str, method: &str) -> Result<(), Problem> {
-    auth.authorize_client(client, permission, method).map_err(|refused| Problem::of_grant(Denial::Caller(refused)))
+pub(super) async fn authorize(auth: &Auth, client: &Principal, permission: &str, method: &str) -> Result<(), Problem> {
+    let authorized = auth.authorize_client(client, permission, method).await;
+    authorized.map_err(|refused| Problem::of_grant(Denial::Caller(refused)))
 }
 
 fn in_header(value: &HeaderValue) -> Result<Credential, Problem> {

@@ -34,7 +34,7 @@ async fn introspect(auth: &Auth, request: Request) -> Result<Value, Problem> {
         Some(Credential::Bearer(token)) => authorize_bearer(auth, &token).await?,
         credential => {
             let client = client::authenticated(auth, credential).await?;
-            client::authorize(auth, &client, PERMISSION, METHOD)?;
+            client::authorize(auth, &client, PERMISSION, METHOD).await?;
         }
     }
     let verified = auth.introspect(form.required("token")?).await.map_err(Problem::of_grant)?;
@@ -43,8 +43,11 @@ async fn introspect(auth: &Auth, request: Request) -> Result<Value, Problem> {
 
 async fn authorize_bearer(auth: &Auth, token: &str) -> Result<(), Problem> {
     let state = auth.state.current().await.map_err(|error| Problem::of_grant(error.into()))?;
-    let caller = auth.verify_access_token(token, &state).and_then(|caller| auth.authorize(&caller, PERMISSION, METHOD));
-    caller.map_err(|refused| match refused {
+    let authorized = match auth.verify_access_token(token, &state) {
+        Ok(caller) => auth.authorize(&caller, PERMISSION, METHOD).await,
+        Err(refused) => Err(refused),
+    };
+    authorized.map_err(|refused| match refused {
         Refusal::PermissionMissing => Problem::insufficient_scope(),
         other => Problem::of_grant(Denial::Caller(other)),
     })

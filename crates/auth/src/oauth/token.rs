@@ -94,7 +94,7 @@ async fn refresh(auth: &Auth, credential: Option<Credential>, form: &Form) -> Re
 /// A passport for a token, as the gRPC method brings it.
 async fn exchange(auth: &Auth, credential: Option<Credential>, form: &Form) -> Result<Value, Problem> {
     let client = client::authenticated(auth, credential).await?;
-    client::authorize(auth, &client, EXCHANGE_PERMISSION, EXCHANGE_METHOD)?;
+    client::authorize(auth, &client, EXCHANGE_PERMISSION, EXCHANGE_METHOD).await?;
     let audience =
         form.get("audience").ok_or_else(|| Problem::bad("invalid_target", "`audience` names one service"))?;
     if form.get("scope").is_some() {

@@ -19,7 +19,7 @@ impl AccessService for Access {
         let Caller { verified, state } = Caller::of(&request)?;
         let request = request.get_ref();
         let (question, actor_token) = (message::check_question(request), message::given(&request.actor_token));
-        let decision = self.0.check(&request.token, actor_token, &question, &verified, &state)?;
+        let decision = self.0.check(&request.token, actor_token, &question, &verified, &state).await?;
         Ok(Response::new(message::checked(decision)))
     }
 

@@ -116,7 +116,7 @@ impl AdminService for Administration {
         let page = Page::of(page_size, &page_token)?;
         let which = if clients_only { Which::Clients } else { Which::Principals };
         let read = self.0.store.principals_after(&page.after, which).await?;
-        let (principals, next_page_token) = page.cut(read, |principal| &principal.subject);
+        let (principals, next_page_token) = page.cut(read, |principal| principal.subject.clone());
         let principals = principals.into_iter().map(managed).collect();
         Ok(Response::new(ListPrincipalsResponse { principals, next_page_token }))
     }
@@ -206,7 +206,7 @@ impl AdminService for Administration {
         let ListApiKeysRequest { page_size, page_token, subject } = request.into_inner();
         let page = Page::of(page_size, &page_token)?;
         let read = self.0.store.api_keys_after(&page.after, message::given(&subject)).await?;
-        let (keys, next_page_token) = page.cut(read, |key| &key.id);
+        let (keys, next_page_token) = page.cut(read, |key| key.id.clone());
         let api_keys = keys.into_iter().map(api_keys::known).collect();
         Ok(Response::new(ListApiKeysResponse { api_keys, next_page_token }))
     }

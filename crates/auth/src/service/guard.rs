@@ -68,7 +68,7 @@ impl Decider for LocalDecider {
         _: Deadline,
         _: &RequestId,
     ) -> Result<(), Refusal> {
-        self.0.authorize(&caller.verified, question.permission, question.method)
+        self.0.authorize(&caller.verified, question.permission, question.method).await
     }
 }
 

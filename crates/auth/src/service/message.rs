@@ -104,6 +104,7 @@ pub(super) fn check_question(request: &CheckRequest) -> AccessQuestion<'_> {
         permission: &request.permission,
         upstream: &request.audience,
         method: &request.method,
+        resource: &request.resource,
         address: request.address.parse().ok(),
         protocol: &request.protocol,
         ..AccessQuestion::default()
@@ -115,11 +116,12 @@ pub(super) fn explain_question(request: &ExplainRequest) -> AccessQuestion<'_> {
         permission: &request.permission,
         upstream: &request.audience,
         method: &request.method,
+        resource: &request.resource,
         act: &request.act,
         address: request.address.parse().ok(),
         protocol: &request.protocol,
         now: verify::now(),
-        token_age: 0,
+        ..AccessQuestion::default()
     }
 }
 
@@ -133,17 +135,19 @@ pub(super) fn checked(decision: AccessDecision) -> CheckResponse {
         passport_expires_in,
         policy_hash: decision.policy_hash.to_string(),
         policies: decision.policies,
+        relations_version: decision.relations_version,
     }
 }
 
 pub(super) fn explained(explanation: Explanation) -> ExplainResponse {
-    let Explanation { decision, shadow, policy_hash } = explanation;
+    let Explanation { decision, shadow, policy_hash, relations } = explanation;
     ExplainResponse {
         allowed: decision.allowed,
         policies: decision.policies,
         errors: decision.errors,
         policy_hash: policy_hash.to_string(),
         shadow: shadow.map(|PolicyDecision { allowed, policies, errors }| ShadowDecision { allowed, policies, errors }),
+        relations,
     }
 }
 
@@ -196,6 +200,7 @@ pub(super) fn update(update: RevocationUpdate, question: u64) -> WatchResponse {
         global_epoch: update.global_epoch,
         policy_hash: update.policy_hash.to_string(),
         policy_reads: attributes(update.policy_reads),
+        relations_version: update.relations_version,
     }
 }
 

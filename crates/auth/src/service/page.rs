@@ -28,7 +28,7 @@ impl Page {
     }
 
     /// Of what the store read, this page, and the token of the next one; empty where this is the last.
-    pub(super) fn cut<T>(&self, mut read: Vec<T>, name: impl Fn(&T) -> &str) -> (Vec<T>, String) {
+    pub(super) fn cut<T>(&self, mut read: Vec<T>, name: impl Fn(&T) -> String) -> (Vec<T>, String) {
         let is_last = read.len() <= self.size && read.len() < SIZE.1;
         read.truncate(self.size);
         let last = read.last().filter(|_| !is_last).map(|last| URL_SAFE_NO_PAD.encode(name(last)));

@@ -6,7 +6,7 @@ use accord_runtime::fault::{self, StatusBuilder};
 use tonic::{Code, Status};
 
 use crate::{
-    domain::{admin::AdminError, denial::Denial},
+    domain::{admin::AdminError, denial::Denial, relations::RelationError},
     store::StoreError,
 };
 
@@ -80,6 +80,18 @@ impl From<AdminError> for Status {
             | AdminError::Note => Reason::FieldInvalid,
         };
         fault::status(reason, message)
+    }
+}
+
+impl From<RelationError> for Status {
+    fn from(error: RelationError) -> Self {
+        let message = error.to_string();
+        match error {
+            RelationError::Store(error) => error.into(),
+            RelationError::Denied(denial) => denial.into(),
+            RelationError::Version { .. } => fault::status(Reason::VersionConflict, message),
+            RelationError::Object(_) | RelationError::TooMany(_) => fault::status(Reason::FieldInvalid, message),
+        }
     }
 }
 

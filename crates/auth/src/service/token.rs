@@ -77,7 +77,7 @@ impl Tokens {
     async fn revoker(&self, metadata: &MetadataMap) -> Result<String, Denial> {
         let state = self.0.state.current().await?;
         let caller = self.0.verify_access_token(bearer(metadata.as_ref())?, &state)?;
-        self.0.authorize(&caller, REVOKE, METHOD)?;
+        self.0.authorize(&caller, REVOKE, METHOD).await?;
         Ok(caller.claims.sub)
     }
 }

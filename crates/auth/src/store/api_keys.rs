@@ -111,13 +111,15 @@ impl Transaction {
 
     /// Changes when a key ends, whether it is refused, and by its edition the name of what comes from it.
     pub async fn change_api_key(&mut self, key: &ApiKey) -> Result<(), StoreError> {
-        sqlx::query("UPDATE api_keys SET expires_at = $2, disabled = $3, edition = $4, version = version + 1 WHERE id = $1")
-            .bind(&key.id)
-            .bind(key.expires_at)
-            .bind(i64::from(key.disabled))
-            .bind(key.edition)
-            .execute(&mut *self.inner)
-            .await?;
+        sqlx::query(
+            "UPDATE api_keys SET expires_at = $2, disabled = $3, edition = $4, version = version + 1 WHERE id = $1",
+        )
+        .bind(&key.id)
+        .bind(key.expires_at)
+        .bind(i64::from(key.disabled))
+        .bind(key.edition)
+        .execute(&mut *self.inner)
+        .await?;
         Ok(())
     }
 

@@ -301,6 +301,7 @@ impl Transaction {
             "DELETE FROM second_factors WHERE subject = $1",
             "DELETE FROM reset_codes WHERE subject = $1",
             "DELETE FROM api_keys WHERE subject = $1",
+            "DELETE FROM relations WHERE subject IN ('User/' || $1, 'Service/' || $1)",
             "UPDATE principals SET password = '' WHERE subject = $1",
         ] {
             sqlx::query(statement).bind(subject).execute(&mut *self.inner).await?;

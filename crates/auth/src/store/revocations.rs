@@ -24,6 +24,8 @@ pub struct Revocations {
     pub anew: u64,
     /// Tokens with a lower global epoch are revoked.
     pub global_epoch: u64,
+    /// The version of all relations: decisions that were made with an earlier one no longer hold. Never 0 in a store.
+    pub relations: u64,
     /// The lowest good epoch of subjects.
     pub subjects: HashMap<String, Dated<u64>>,
     /// When revoked tokens would have ended, by `jti`.
@@ -48,6 +50,7 @@ impl Store {
         let mut read = if is_added { known.clone() } else { Revocations { anew: revision, ..Revocations::default() } };
         let since = signed(read.revision);
         (read.store, read.revision, read.global_epoch) = (store, revision, global_epoch);
+        read.relations = self.relations_version().await?;
         self.read_epochs(&mut read, since, now).await?;
         self.read_tokens(&mut read, since, now).await?;
         Ok(read)

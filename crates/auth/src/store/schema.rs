@@ -19,6 +19,8 @@ pub const TABLES: &[&str] = &[
     "api_keys",
     "client_keys",
     "used_assertions",
+    "relations",
+    "objects",
 ];
 
 pub(super) const MIGRATIONS: Migrations = Migrations {
@@ -68,6 +70,14 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
             "CREATE INDEX used_assertions_by_end ON used_assertions (expires_at)",
         ],
         &["ALTER TABLE api_keys ADD COLUMN version BIGINT NOT NULL DEFAULT 1"],
+        &[
+            "CREATE TABLE relations (
+                object TEXT NOT NULL, relation TEXT NOT NULL, subject TEXT NOT NULL, type TEXT NOT NULL,
+                PRIMARY KEY (object, relation, subject))",
+            "CREATE INDEX relations_by_subject ON relations (subject, type)",
+            "CREATE TABLE objects (name TEXT PRIMARY KEY, version BIGINT NOT NULL)",
+            "INSERT INTO meta (name, value) VALUES ('relations', 1)",
+        ],
     ],
 };
 

@@ -85,6 +85,20 @@ macro_rules! database_tests {
             changes_of_client_keys_are_audited,
             metadata_names_assertions_and_their_algorithms,
         );
+        suite::database_tests!(@ relations:
+            owner_may_what_policies_grant_to_owners_of_that_object_alone,
+            member_of_a_group_in_a_group_is_in_both,
+            removed_relation_ends_decisions_that_verifiers_remember,
+            decision_that_looks_at_no_relation_outlives_their_changes,
+            explanation_names_the_relations_that_were_looked_at,
+            somebody_in_more_groups_than_are_looked_at_is_denied,
+            name_that_is_given_again_inherits_no_relation,
+            relations_written_again_change_nothing,
+            relations_of_an_object_that_somebody_else_changed_are_not_written,
+            relations_that_can_not_be_are_refused_and_none_is_written,
+            relations_are_written_and_listed_with_the_permission_of_their_type_alone,
+            pages_of_relations_name_each_once_in_order,
+        );
         suite::database_tests!(@ verifier:
             access_token_verifies_with_its_subject_and_tenant,
             allowed_question_brings_a_passport_for_its_upstream_alone,

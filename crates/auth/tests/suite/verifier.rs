@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor};
 
 use super::{BOUND, Database, READ, Server, admin, eventually, mesh_client, proxy::Proxy};
 
-async fn ready_client(server: &Server) -> MeshClient {
+pub(crate) async fn ready_client(server: &Server) -> MeshClient {
     let client = server.mesh_client(BOUND);
     eventually("the mesh client is ready", || client.ready()).await;
     client

@@ -84,6 +84,8 @@ pub(crate) struct PolicySet<'a> {
     pub hash: &'a str,
     /// What they look at of a call.
     pub reads: PolicyReads,
+    /// The version of all relations that they can look at.
+    pub relations_version: u64,
 }
 
 #[cfg(test)]
@@ -131,7 +133,7 @@ mod tests {
     #[test]
     fn questions_from_two_addresses_are_one_while_no_policy_reads_addresses() {
         let (verified, here, there) = (told(), question("192.0.2.1", "grpc"), question("192.0.2.2", "json"));
-        let none = PolicySet { hash: "h", reads: PolicyReads::default() };
+        let none = PolicySet { hash: "h", reads: PolicyReads::default(), relations_version: 1 };
         assert!(BorrowedKey::of(&verified, &here, &none, "") == BorrowedKey::of(&verified, &there, &none, ""));
     }
 
@@ -139,7 +141,7 @@ mod tests {
     fn questions_by_two_protocols_or_from_two_addresses_differ_where_policies_read_them() {
         let (verified, grpc, json) = (told(), question("192.0.2.1", "grpc"), question("192.0.2.1", "json"));
         let reads = PolicyReads { address: true, protocol: true, time: false };
-        let both = PolicySet { hash: "h", reads };
+        let both = PolicySet { hash: "h", reads, relations_version: 1 };
         assert!(BorrowedKey::of(&verified, &grpc, &both, "a") != BorrowedKey::of(&verified, &json, &both, "a"));
         assert!(BorrowedKey::of(&verified, &grpc, &both, "a") != BorrowedKey::of(&verified, &grpc, &both, "b"));
     }

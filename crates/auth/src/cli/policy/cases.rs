@@ -10,8 +10,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::{
-    domain::policy::{AccessQuestion, Policies, PolicyDecision},
-    store::principals::Principal,
+    domain::{
+        policy::{AccessQuestion, Policies, PolicyDecision},
+        relations,
+    },
+    store::{principals::Principal, relations::Relation},
 };
 
 /// What a file looks like, for `--help`.
@@ -31,7 +34,8 @@ A file of cases:
   expect = \"deny\"
 
 `subject`, `kind` (\"user\" or \"service\"), `tenant`, `roles` and `act` say who asks, `address`, `protocol`, `time` (RFC 3339) and
-`token_age` (as 5m) how and when. Where `[[upstream]]` gives contracts, a
+`token_age` (as 5m) how and when. `resource` (\"Product/42\") is the object that it is about, and `relations` say who stands in which
+relation to what: `{ object = \"Product/42\", relation = \"owner\" }`, of the case's own principal or of another `subject`. Where `[[upstream]]` gives contracts, a
 `method` brings its permission and upstream, and is held against its contract as well. `policies` names those that must decide.";
 
 /// Cases in one file; more are hardly written by hand.
@@ -67,8 +71,21 @@ struct Case {
     token_age: String,
     permission: Option<String>,
     upstream: Option<String>,
+    #[serde(default)]
+    resource: String,
+    #[serde(default)]
+    relations: Vec<CaseRelation>,
     expect: Expected,
     policies: Option<HashSet<String>>,
+}
+
+/// That a subject, by default the case's own, stands in a relation to an object.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseRelation {
+    object: String,
+    relation: String,
+    subject: Option<String>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -176,7 +193,10 @@ fn decide(policies: &Policies, case: &Case) -> Result<PolicyDecision, String> {
         },
     };
     let principal = Principal::new(case.subject.clone(), kind, case.tenant.clone(), case.roles.clone());
+    let relations = held(policies, case, &principal)?;
     let question = AccessQuestion {
+        resource: &case.resource,
+        relations: &relations,
         method: &case.method,
         act: &case.act,
         address: case.address,
@@ -186,6 +206,20 @@ fn decide(policies: &Policies, case: &Case) -> Result<PolicyDecision, String> {
         ..question
     };
     Ok(policies.decide(&principal, &question))
+}
+
+/// What the case's principal stands in a relation to, by what the case says.
+fn held(policies: &Policies, case: &Case, principal: &Principal) -> Result<Vec<String>, String> {
+    if !case.resource.is_empty() {
+        policies.objects.object(&case.resource).map_err(|error| error.to_string())?;
+    }
+    let own = relations::subject(principal);
+    let said = case.relations.iter().map(|said| {
+        let subject = said.subject.as_ref().unwrap_or(&own).clone();
+        let relation = Relation { object: said.object.clone(), relation: said.relation.clone(), subject };
+        policies.objects.check(&relation).map(|()| relation).map_err(|error| error.to_string())
+    });
+    Ok(relations::held_by(&own, &said.collect::<Result<Vec<_>, _>>()?))
 }
 
 /// When it is asked: now, where the case says nothing.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::ObjectConfig;
 
 fn policies(text: &str) -> Result<Policies, PolicyError> {
     of(&[("test", text)])
@@ -8,7 +9,7 @@ fn of(texts: &[(&str, &str)]) -> Result<Policies, PolicyError> {
     let texts = [("built-in", BUILT_IN)].iter().chain(texts);
     let files: Result<Vec<_>, _> =
         texts.map(|(name, text)| PolicyFile::new((*name).to_owned(), (*text).to_owned())).collect();
-    Policies::of(&files?, &[], Contract::default())
+    Policies::of(&files?, &[], Contract::default(), ObjectTypes::default())
 }
 
 /// The decision of these policies for somebody with this role.
@@ -216,7 +217,7 @@ fn tried(text: &str) -> (bool, Option<PolicyDecision>) {
     let file = |name: &str, text: &str| PolicyFile::new(name.to_owned(), text.to_owned()).unwrap();
     let enforced = [file("built-in", BUILT_IN), file("test", READERS)];
     let tried: Vec<_> = (!text.is_empty()).then(|| file("tried", text)).into_iter().collect();
-    let policies = Policies::of(&enforced, &tried, Contract::default()).unwrap();
+    let policies = Policies::of(&enforced, &tried, Contract::default(), ObjectTypes::default()).unwrap();
     let reader = Principal::new("ada".to_owned(), Kind::User, "north".to_owned(), vec!["catalog-reader".to_owned()]);
     let question = AccessQuestion { permission: READ, upstream: "catalog", ..AccessQuestion::default() };
     (policies.decide(&reader, &question).allowed, policies.decide_in_shadow(&reader, &question))
@@ -238,7 +239,9 @@ fn nothing_is_decided_in_shadow_where_no_policy_is_tried() {
 fn policy_in_shadow_is_validated_like_those_in_force() {
     let file = |name: &str, text: &str| PolicyFile::new(name.to_owned(), text.to_owned()).unwrap();
     let broken = file("tried", "permit(principal, action, resource) when { principal.tenannt == \"north\" };");
-    assert!(Policies::of(&[file("built-in", BUILT_IN)], &[broken], Contract::default()).is_err());
+    assert!(
+        Policies::of(&[file("built-in", BUILT_IN)], &[broken], Contract::default(), ObjectTypes::default()).is_err()
+    );
 }
 
 #[test]
@@ -315,4 +318,73 @@ fn policies_say_what_they_read_of_a_call() {
     assert!(reads("context has address").address);
     assert!(reads(r#"context.protocol == "grpc""#).protocol);
     assert!(reads("context.token_age < 5").time);
+}
+
+/// With products that have owners, and groups that have members.
+fn with_objects(text: &str) -> Result<Policies, PolicyError> {
+    let declared = |name: &str, relation: &str, groups| ObjectConfig {
+        name: name.to_owned(),
+        relations: vec![relation.to_owned()],
+        groups,
+        permission: None,
+    };
+    let objects = ObjectTypes::of(&[declared("Product", "owner", false), declared("Group", "member", true)]);
+    let files = [("built-in", BUILT_IN), ("test", text)];
+    let files: Result<Vec<_>, _> =
+        files.map(|(name, text)| PolicyFile::new(name.to_owned(), text.to_owned())).into_iter().collect();
+    Policies::of(&files?, &[], Contract::default(), objects)
+}
+
+const OWNERS: &str = r#"permit(principal, action == Accord::Action::"write", resource is Accord::Product)
+    when { principal in resource.owner };"#;
+
+#[test]
+fn relations_that_types_do_not_declare_are_refused_at_load() {
+    assert!(with_objects(OWNERS).is_ok());
+    for wrong in [
+        r#"permit(principal, action == Accord::Action::"write", resource is Accord::Product)
+            when { principal in resource.keeper };"#,
+        r#"permit(principal, action == Accord::Action::"write", resource) when { principal in resource.owner };"#,
+        r#"permit(principal in Accord::Team::"a", action == Accord::Action::"write", resource);"#,
+    ] {
+        assert!(with_objects(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn policies_look_at_relations_where_they_ask_what_a_principal_is_in_beside_roles() {
+    for (condition, looks) in [
+        ("true", false),
+        (r#"principal in Accord::Role::"in""#, false),
+        (r#"principal in Accord::Group::"sales""#, true),
+        ("resource is Accord::Product && principal in resource.owner", true),
+        (r#"principal in [Accord::Role::"a", Accord::Group::"b"]"#, true),
+    ] {
+        let action = r#"action in [Accord::Action::"read", Accord::Action::"write"]"#;
+        let text = format!("permit(principal, {action}, resource) when {{ {condition} }};");
+        let policies = with_objects(&text).unwrap();
+        assert_eq!(policies.read_relations("write"), looks, "{condition}");
+        assert!(!policies.read_relations("another"), "{condition}");
+    }
+    assert!(!policies(READERS).unwrap().read_relations(READ));
+}
+
+#[test]
+fn whoever_holds_a_relation_is_in_it_and_a_member_in_the_group() {
+    let policies = with_objects(&format!(
+        r#"{OWNERS} permit(principal in Accord::Group::"sales", action == Accord::Action::"read", resource);"#
+    ));
+    let policies = policies.unwrap();
+    let ada = Principal::new("ada".to_owned(), Kind::User, String::new(), Vec::new());
+    let relations = ["Product/42#owner".to_owned(), "Group/sales#member".to_owned()];
+    for (permission, resource, relations, allowed) in [
+        ("write", "Product/42", &relations[..], true),
+        ("write", "Product/43", &relations[..], false),
+        ("write", "Product/42", &[], false),
+        ("read", "", &relations[..], true),
+        ("read", "", &relations[..1], false),
+    ] {
+        let question = AccessQuestion { permission, resource, relations, ..AccessQuestion::default() };
+        assert_eq!(policies.decide(&ada, &question).allowed, allowed, "{permission} {resource} {relations:?}");
+    }
 }
