@@ -14,6 +14,10 @@ use accord_store::StoreUrl;
 use accord_token::{Algorithm, Type, claims::LEEWAY};
 use serde::{Deserialize, Serialize};
 
+pub mod issuers;
+
+use issuers::{IssuerConfig, KubernetesConfig};
+
 /// The whole configuration of `accord-auth`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -30,6 +34,10 @@ pub struct Config {
     pub tokens: TokensConfig,
     /// OAuth over HTTP.
     pub oauth: OauthConfig,
+    /// `OpenID` providers whose tokens are exchanged for ours.
+    pub issuer: Vec<IssuerConfig>,
+    /// The cluster whose service accounts log in.
+    pub kubernetes: KubernetesConfig,
     /// Who may do what.
     pub policy: PolicyConfig,
     /// The services whose contracts policies are about.
@@ -220,7 +228,8 @@ impl Configuration for Config {
             })
         });
         let objects = self.policy.unusable_objects();
-        unusable.chain(objects).chain(self.taken_address()).chain(self.unusable_url()).collect()
+        let issuers = issuers::contradictions(&self.issuer, &self.kubernetes, &self.tokens.issuer);
+        unusable.chain(objects).chain(self.taken_address()).chain(self.unusable_url()).chain(issuers).collect()
     }
 }
 
@@ -273,6 +282,8 @@ impl Default for Config {
             keys: KeysConfig::default(),
             tokens: TokensConfig::default(),
             oauth: OauthConfig::default(),
+            issuer: Vec::new(),
+            kubernetes: KubernetesConfig::default(),
             policy: PolicyConfig::default(),
             upstream: Vec::new(),
             ext_authz: ExtAuthzConfig::default(),

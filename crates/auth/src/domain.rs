@@ -9,6 +9,8 @@ pub mod denial;
 pub(crate) mod client;
 pub(crate) mod api_key;
 pub(crate) mod login;
+pub(crate) mod issuers;
+mod federation;
 pub(crate) mod account;
 mod refresh;
 pub(crate) mod access;

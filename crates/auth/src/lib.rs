@@ -22,3 +22,4 @@ pub mod ext_authz;
 pub mod domain;
 pub mod store;
 mod metrics;
+mod https;

@@ -8,6 +8,7 @@ use accord_runtime::{
     output::print_error,
     rate_limited_log::RateLimitedLog,
     reload::{INTERVAL, Reloading},
+    tls::ClientFiles,
 };
 use anyhow::{Context as _, bail, ensure};
 
@@ -16,6 +17,7 @@ use crate::{
     domain::{
         auth::{Auth, SIGNATURES},
         encryption_key::{EncryptionError, EncryptionKey},
+        issuers::Issuers,
         key_rotation,
         password::Passwords,
         policy::{Policies, PolicyError},
@@ -48,6 +50,7 @@ impl Auth {
             throttle: LoginThrottle::default(),
             key_throttle: KeyThrottle::default(),
             signatures: moka::sync::Cache::new(SIGNATURES),
+            issuers: Issuers::new(&config.issuer, &config.kubernetes)?,
             refused_logins: RateLimitedLog::default(),
             tokens: config.tokens.clone(),
             oauth: config.oauth.clone(),
@@ -90,7 +93,19 @@ pub(crate) fn unusable(config: &Config) -> Vec<Invalid> {
     let key = configured_key(&config.keys).and_then(|key| EncryptionKey::new(&key)).err();
     let key = key.map(|error| Invalid::of("keys.encryption_key_file", error));
     let ext_authz = config.ext_authz.listen.unusable().map(|invalid| invalid.under("ext_authz.listen"));
-    policies.into_iter().chain(key).chain(ext_authz).collect()
+    policies.into_iter().chain(key).chain(ext_authz).chain(unusable_authorities(config)).collect()
+}
+
+/// Issuers whose certificates could not be verified.
+fn unusable_authorities(config: &Config) -> impl Iterator<Item = Invalid> {
+    let of = |ca_file: Option<PathBuf>| ClientFiles { ca_file, ..ClientFiles::default() }.check().err();
+    let issuers = config.issuer.iter().enumerate();
+    let issuers =
+        issuers.filter_map(move |(index, issuer)| Some(of(issuer.ca_file.clone())?.under(format!("issuer.{index}"))));
+    let kubernetes = &config.kubernetes;
+    let is_asked = kubernetes.audience.is_some() && kubernetes.url.starts_with("https://");
+    let kubernetes = is_asked.then(|| of(Some(kubernetes.ca_file.clone()))).flatten();
+    issuers.chain(kubernetes.map(|invalid| invalid.under("kubernetes")))
 }
 
 /// For development: where no encryption key is configured, uses the one beside the SQLite file, and makes it where it is

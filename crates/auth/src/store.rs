@@ -22,6 +22,7 @@ pub mod principals;
 pub mod api_keys;
 pub mod client_keys;
 pub mod relations;
+pub mod links;
 pub(crate) mod families;
 pub(crate) mod requests;
 mod accounts;

@@ -9,7 +9,9 @@ pub(crate) mod backup;
 pub(crate) mod client_keys;
 pub(crate) mod exchange;
 pub(crate) mod ext_authz;
+pub(crate) mod issuers;
 pub(crate) mod key_rotation;
+pub(crate) mod kubernetes;
 pub(crate) mod login;
 pub(crate) mod oauth;
 pub(crate) mod relations;
@@ -18,6 +20,7 @@ pub(crate) mod verifier;
 
 pub(crate) mod forge;
 pub(crate) mod http;
+pub(crate) mod provider;
 pub(crate) mod proxy;
 mod list;
 

@@ -161,6 +161,15 @@ impl Asked {
         self.request.headers().get(header::AUTHORIZATION)?.to_str().ok()
     }
 
+    /// The object that it brings.
+    ///
+    /// # Panics
+    /// Where it brings none.
+    pub async fn object(&mut self) -> Value {
+        let body = self.request.body_mut().collect().await.expect("a whole body");
+        serde_json::from_slice(&body.to_bytes()).expect("JSON")
+    }
+
     /// Answers it with this object.
     pub fn answer(self, body: &Value) {
         self.reply(StatusCode::OK, body);

@@ -12,6 +12,7 @@ use crate::{
     store::{
         Store,
         client_keys::ClientKey,
+        links::Link,
         principals::{Client, Principal, Standing, Which},
     },
 };
@@ -61,7 +62,11 @@ impl LifecycleCommand {
             Self::Show { .. } => {
                 let principal = admin.principal(&name).await?;
                 let client = store.client(&name).await?;
-                print(shown(&principal, client.as_ref()) + &keys(&admin.client_keys(&name).await?))
+                print(
+                    shown(&principal, client.as_ref())
+                        + &keys(&admin.client_keys(&name).await?)
+                        + &links(&admin.links(&name).await?),
+                )
             }
             Self::Disable { .. } => {
                 admin.disable(&name).await?;
@@ -108,6 +113,11 @@ fn shown(principal: &Principal, client: Option<&Client>) -> String {
     });
     let (kind, state, secrets) = (kind(principal), standing(principal), secrets.unwrap_or_default());
     format!("name     {subject}\nkind     {kind}\nstate    {state}\ntenant   {tenant}\nroles    {roles}\n{secrets}")
+}
+
+fn links(links: &[Link]) -> String {
+    let line = |link: &Link| format!("link     {} {}\n", link.issuer, link.external);
+    links.iter().map(line).collect()
 }
 
 fn keys(keys: &[ClientKey]) -> String {

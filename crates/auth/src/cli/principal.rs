@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use accord_runtime::output::print;
 use accord_token::Kind;
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::{ACTOR, Context, lifecycle::LifecycleCommand};
 use crate::{
@@ -13,7 +13,10 @@ use crate::{
         encryption_key::generate_secret,
     },
     secret_file,
-    store::principals::{Principal, Which},
+    store::{
+        links::Link,
+        principals::{Principal, Which},
+    },
 };
 
 /// Commands about persons and programs.
@@ -49,8 +52,32 @@ pub enum PrincipalCommand {
         /// The person's name.
         name: String,
     },
+    /// Let somebody of another issuer log in as a principal; `show` names who does.
+    Link(LinkArgs),
+    /// Let them log in no more, and revoke all tokens of the principal.
+    Unlink(LinkArgs),
     #[command(flatten)]
     Lifecycle(LifecycleCommand),
+}
+
+/// Somebody of another issuer.
+#[derive(Debug, Args)]
+pub struct LinkArgs {
+    /// The principal's name.
+    name: String,
+    /// The issuer: the name of an `[[issuer]]`, or `kubernetes`.
+    #[arg(long)]
+    issuer: String,
+    /// What it calls them; for Kubernetes NAMESPACE/NAME of a service account.
+    #[arg(long)]
+    external: String,
+}
+
+impl LinkArgs {
+    fn read(self) -> (String, Link) {
+        let Self { name, issuer, external } = self;
+        (name, Link { issuer, external })
+    }
 }
 
 /// What a principal is.
@@ -73,6 +100,19 @@ impl PrincipalCommand {
             }
             Self::DropSecondFactor { name } => {
                 return Ok(Admin::new(&context.existing_store().await?, ACTOR).drop_second_factor(&name).await?);
+            }
+            Self::Link(link) => {
+                let (name, link) = link.read();
+                Admin::new(&context.existing_store().await?, ACTOR).link(&name, &link).await?;
+                return print(format_args!("`{}` of `{}` logs in as `{name}`\n", link.external, link.issuer));
+            }
+            Self::Unlink(link) => {
+                let (name, link) = link.read();
+                Admin::new(&context.existing_store().await?, ACTOR).unlink(&name, &link).await?;
+                return print(format_args!(
+                    "unlinked `{}` of `{}`, and revoked the tokens of `{name}`\n",
+                    link.external, link.issuer
+                ));
             }
             Self::Lifecycle(command) => return command.run(Which::Principals, context).await,
         };

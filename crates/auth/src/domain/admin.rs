@@ -8,7 +8,6 @@ use super::{
     auth::Auth,
     client::hash_client_secret,
     denial::Denial,
-    encryption_key::EncryptionError,
     issue::{self, Limits},
     key_rotation::{self, KeyRotationError},
     password::{self, Overloaded},
@@ -22,13 +21,14 @@ use crate::store::{
 mod api_keys;
 mod client_keys;
 mod lifecycle;
+mod links;
 mod once;
 mod recovery;
 mod sessions;
 
 pub use api_keys::ApiKeyOrder;
 pub use client_keys::{MAX_CLIENT_KEYS, read_client_keys};
-pub use lifecycle::LONGEST_OVERLAP;
+pub use lifecycle::{LONGEST_OVERLAP, SecretError};
 pub use once::Once;
 
 /// The shortest client secret that is accepted.
@@ -61,6 +61,17 @@ pub enum AdminError {
     /// There is no such API key.
     #[error("`{0}` is no API key; name its public part, `ak_` and 16 digits, as `accord-auth api-key list` does")]
     UnknownApiKey(String),
+    /// Somebody is linked.
+    #[error("`{0}` of this issuer is linked already; `accord-auth principal unlink` takes that away")]
+    Linked(String),
+    /// Nobody is linked.
+    #[error("`{external}` of this issuer is not linked to `{subject}`; `accord-auth principal show` names its links")]
+    NotLinked {
+        /// The principal.
+        subject: String,
+        /// What the issuer calls them.
+        external: String,
+    },
     /// Keys that no client can have.
     #[error(
         "the client's keys can't be used: {0}; give a JWK set with up to {MAX_CLIENT_KEYS} public keys, each Ed25519 or P-256"
@@ -154,22 +165,6 @@ pub enum AdminError {
         humantime::format_duration(Type::Access.longest_life())
     )]
     Lifetime,
-}
-
-/// A new client's secret can't be made, or not be given to whoever needs it.
-#[derive(Debug, thiserror::Error)]
-pub enum SecretError {
-    /// The system has no randomness.
-    #[error(transparent)]
-    Random(#[from] EncryptionError),
-    /// It can't be read or written where it was to be.
-    #[error("the secret in {place} can't be read or written: {source}")]
-    Inaccessible {
-        /// Where.
-        place: String,
-        /// Why.
-        source: std::io::Error,
-    },
 }
 
 /// An administrator at work.

@@ -10,6 +10,7 @@ use accord_token::{
 
 use super::{
     encryption_key::EncryptionKey,
+    issuers::Issuers,
     password::Passwords,
     policy::{AccessQuestion, Policies, PolicyDecision},
     state::{AuthState, StateCache},
@@ -46,6 +47,8 @@ pub struct Auth {
     pub key_throttle: KeyThrottle,
     /// Tokens whose signature was checked, by their SHA-256. What a signature says never changes; all else is checked at each use.
     pub(crate) signatures: moka::sync::Cache<[u8; 32], Arc<Verified>>,
+    /// Who else says who somebody is.
+    pub(crate) issuers: Issuers,
     /// Logs clients that may not log in.
     pub(crate) refused_logins: RateLimitedLog,
     /// What tokens say.

@@ -34,6 +34,12 @@ pub enum Denial {
     /// There is a second factor already.
     #[error("there is a second factor already; remove it first")]
     SecondFactorPresent,
+    /// The token of another issuer is refused.
+    #[error("the issuer's token: {0}")]
+    Foreign(Refusal),
+    /// Another issuer can't be asked for what a token of it is checked with.
+    #[error("the issuer `{0}` can't be asked now; try again later")]
+    IssuerUnavailable(String),
     /// The account was guessed at too often.
     #[error("too many failed logins")]
     Throttled(Duration),

@@ -31,6 +31,8 @@ pub enum Credential {
     },
     /// A script, with an API key.
     ApiKey(String),
+    /// Whom another issuer vouches for, with its token.
+    Foreign(String),
 }
 
 /// How a person proves who they are.
@@ -68,10 +70,11 @@ impl Auth {
             Credential::Person(proof) => self.login_person(proof, address).await,
             Credential::Client { credential, scope } => self.login_client(&credential, scope).await,
             Credential::ApiKey(key) => self.login_api_key(&key, address).await,
+            Credential::Foreign(token) => self.login_foreign(&token).await,
         };
         self.metrics.login(match &tokens {
             Ok(_) => "succeeded",
-            Err(Denial::Credential | Denial::SecondFactorMissing) => "refused",
+            Err(Denial::Credential | Denial::SecondFactorMissing | Denial::Foreign(_)) => "refused",
             Err(Denial::Throttled(_)) => "throttled",
             Err(_) => "failed",
         });
@@ -82,7 +85,7 @@ impl Auth {
 
     async fn login_person(&self, proof: PersonProof, address: IpAddr) -> Result<IssuedTokens, Denial> {
         let proven = self.prove(proof, address).await?;
-        self.begin_family(&proven).await
+        self.begin_family(&proven.name, proven.epoch).await
     }
 
     /// Whether that is the person, by password and second factor.
@@ -137,10 +140,11 @@ impl Auth {
         principal.filter(|principal| principal.standing == Standing::Active).ok_or(Denial::Credential)
     }
 
-    async fn begin_family(&self, proven: &Proven) -> Result<IssuedTokens, Denial> {
-        let principal = self.active(&proven.name).await?;
+    /// The first tokens of a person who was proven to be that at this epoch.
+    pub(super) async fn begin_family(&self, name: &str, epoch: u64) -> Result<IssuedTokens, Denial> {
+        let principal = self.active(name).await?;
         // The password, the roles or the standing have changed since it was proven.
-        if principal.epoch != proven.epoch {
+        if principal.epoch != epoch {
             return Err(Denial::Credential);
         }
         let state = self.state.current().await?;

@@ -85,6 +85,7 @@ impl Problem {
             Denial::Field("audience", _) => Self::bad("invalid_target", message),
             Denial::Field("scope", _) => Self::bad("invalid_scope", message),
             Denial::Subject(_)
+            | Denial::Foreign(_)
             | Denial::Actor(_)
             | Denial::ActorChainTooLong(_)
             | Denial::TooLong
@@ -99,7 +100,17 @@ impl Problem {
                 error.log();
                 Self::unavailable("auth can't reach its store")
             }
-            Denial::Overloaded(_) | Denial::NoKey | Denial::Key => Self::unavailable(message),
+            Denial::Overloaded(_) | Denial::NoKey | Denial::Key | Denial::IssuerUnavailable(_) => {
+                Self::unavailable(message)
+            }
+        }
+    }
+
+    /// A denial of a token of another issuer: all of them are errors of the request (RFC 8693, section 2.2.2).
+    pub(super) fn of_foreign(denial: Denial) -> Self {
+        match denial {
+            Denial::Credential => Self::invalid_request("the token's subject is not known here, or may not log in"),
+            other => Self::of_grant(other),
         }
     }
 
@@ -146,6 +157,8 @@ mod tests {
             (Denial::Subject(Refusal::Invalid(InvalidTokenReason::Type)), (400, "invalid_request")),
             (Denial::Actor(Refusal::Expired), (400, "invalid_request")),
             (Denial::ActorChainTooLong(String::new()), (400, "invalid_request")),
+            (Denial::Foreign(Refusal::Expired), (400, "invalid_request")),
+            (Denial::IssuerUnavailable(String::new()), (503, "temporarily_unavailable")),
             (Denial::Credential, (400, "invalid_grant")),
             (Denial::Reused, (400, "invalid_grant")),
             (Denial::Throttled(SOON), (429, "temporarily_unavailable")),

@@ -28,6 +28,7 @@ use crate::domain::{
 /// RFC 8693, sections 2.1 and 3.
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// What the gRPC method asks for that does the same.
@@ -66,6 +67,7 @@ async fn grant(auth: &Auth, request: Request) -> Result<Value, Problem> {
             Ok(with_scope(bearer(tokens), granted))
         }
         "refresh_token" => refresh(auth, credential, &form).await,
+        EXCHANGE if is_foreign(auth, &form) => foreign(auth, credential, &form, address).await,
         EXCHANGE => exchange(auth, credential, &form).await,
         _ => Err(Problem::bad("unsupported_grant_type", "the metadata of this server names the grants that it has")),
     }
@@ -89,6 +91,45 @@ async fn refresh(auth: &Auth, credential: Option<Credential>, form: &Form) -> Re
     }
     let tokens = auth.refresh(form.required("refresh_token")?).await.map_err(Problem::of_grant)?;
     Ok(bearer(tokens))
+}
+
+/// Whether the token is somebody else's: nobody here issues ID tokens.
+fn is_foreign(auth: &Auth, form: &Form) -> bool {
+    let is_id_token = form.get("subject_token_type") == Some(ID_TOKEN);
+    let token = form.get("subject_token").unwrap_or_default();
+    !auth.issuers.is_empty() && (is_id_token || auth.is_foreign(token))
+}
+
+/// Access for whom another issuer vouches. The token is the credential, so that no client has to authenticate beside it.
+async fn foreign(auth: &Auth, credential: Option<Credential>, form: &Form, address: IpAddr) -> Result<Value, Problem> {
+    if credential.is_some() {
+        client::authenticated(auth, credential).await?;
+    }
+    if form.get("audience").is_some_and(|audience| audience != auth.tokens.audience) || form.get("resource").is_some() {
+        return Err(Problem::bad(
+            "invalid_target",
+            "the token of another issuer is exchanged for an access token alone",
+        ));
+    }
+    if form.get("scope").is_some() {
+        return Err(Problem::bad("invalid_scope", "the token of another issuer brings all that its subject may"));
+    }
+    if form.get("actor_token").is_some() {
+        return Err(Problem::invalid_request("nobody acts for a subject of another issuer"));
+    }
+    if form.get("requested_token_type").is_some_and(|wanted| ![ACCESS_TOKEN, JWT].contains(&wanted)) {
+        return Err(Problem::invalid_request("what is issued is an access token: leave `requested_token_type` out"));
+    }
+    if !matches!(form.get("subject_token_type"), Some(ID_TOKEN | ACCESS_TOKEN | JWT)) {
+        return Err(Problem::invalid_request(format!(
+            "`subject_token_type` must be {ID_TOKEN}, {ACCESS_TOKEN} or {JWT}"
+        )));
+    }
+    let token = form.required("subject_token")?.to_owned();
+    let tokens = auth.login(login::Credential::Foreign(token), address).await.map_err(Problem::of_foreign)?;
+    let mut answer = bearer(tokens);
+    answer["issued_token_type"] = ACCESS_TOKEN.into();
+    Ok(answer)
 }
 
 /// A passport for a token, as the gRPC method brings it.

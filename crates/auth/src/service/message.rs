@@ -36,6 +36,7 @@ pub(super) fn credential(grant: Option<Grant>) -> Result<Credential, Denial> {
             Ok(Credential::Client { credential, scope: Scope::parse(&grant.scope)? })
         }
         Some(Grant::ApiKey(grant)) => Ok(Credential::ApiKey(grant.key)),
+        Some(Grant::ForeignToken(grant)) => Ok(Credential::Foreign(grant.token)),
         None => Err(Denial::Field("grant", "must be given")),
     }
 }

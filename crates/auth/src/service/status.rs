@@ -20,6 +20,9 @@ impl From<Denial> for Status {
             Denial::Subject(refused) | Denial::Actor(refused) => {
                 StatusBuilder::new(refusal::reason(refused), message).code(Code::InvalidArgument).build()
             }
+            Denial::Foreign(refused) => {
+                StatusBuilder::new(refusal::reason(refused), message).code(Code::Unauthenticated).build()
+            }
             Denial::ActorChainTooLong(_) => fault::status(Reason::ActorChainTooLong, message),
             Denial::Credential => fault::status(Reason::CredentialInvalid, message),
             Denial::SecondFactorMissing => fault::status(Reason::SecondFactorRequired, message),
@@ -31,7 +34,9 @@ impl From<Denial> for Status {
             Denial::Overloaded(_) => fault::status(Reason::Overloaded, message),
             Denial::TooLong => fault::status(Reason::TokenTooLong, message),
             Denial::Field(..) => fault::status(Reason::FieldInvalid, message),
-            Denial::NoKey | Denial::Key => fault::status(Reason::AuthUnavailable, message),
+            Denial::NoKey | Denial::Key | Denial::IssuerUnavailable(_) => {
+                fault::status(Reason::AuthUnavailable, message)
+            }
         }
     }
 }
@@ -58,8 +63,9 @@ impl From<AdminError> for Status {
             | AdminError::UnknownClient(_)
             | AdminError::UnknownApiKey(_)
             | AdminError::UnknownClientKey { .. }
+            | AdminError::NotLinked { .. }
             | AdminError::SessionUnknown(_) => Reason::SubjectUnknown,
-            AdminError::Exists(_) | AdminError::NoClient(_) => Reason::SubjectExists,
+            AdminError::Exists(_) | AdminError::NoClient(_) | AdminError::Linked(_) => Reason::SubjectExists,
             AdminError::Version { .. } => Reason::VersionConflict,
             AdminError::InFlight => Reason::IdempotencyInFlight,
             AdminError::KeyReused => Reason::IdempotencyKeyReused,

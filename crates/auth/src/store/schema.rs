@@ -21,6 +21,7 @@ pub const TABLES: &[&str] = &[
     "used_assertions",
     "relations",
     "objects",
+    "links",
 ];
 
 pub(super) const MIGRATIONS: Migrations = Migrations {
@@ -77,6 +78,12 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
             "CREATE INDEX relations_by_subject ON relations (subject, type)",
             "CREATE TABLE objects (name TEXT PRIMARY KEY, version BIGINT NOT NULL)",
             "INSERT INTO meta (name, value) VALUES ('relations', 1)",
+        ],
+        &[
+            "CREATE TABLE links (
+                issuer TEXT NOT NULL, external TEXT NOT NULL, subject TEXT NOT NULL REFERENCES principals (subject),
+                PRIMARY KEY (issuer, external))",
+            "CREATE INDEX links_by_subject ON links (subject)",
         ],
     ],
 };

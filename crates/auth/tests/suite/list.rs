@@ -99,6 +99,33 @@ macro_rules! database_tests {
             relations_are_written_and_listed_with_the_permission_of_their_type_alone,
             pages_of_relations_name_each_once_in_order,
         );
+        suite::database_tests!(@ issuers:
+            person_of_a_provider_gets_access_and_refresh_tokens_over_both_faces,
+            subject_that_is_not_known_is_let_in_only_where_it_is_provisioned,
+            linked_subject_logs_in_as_the_principal_until_it_is_unlinked,
+            disabled_principal_is_refused_with_the_token_of_a_provider,
+            groups_give_their_roles_and_take_them_away_with_the_next_login,
+            forged_token_of_a_provider_is_refused,
+            algorithm_that_is_not_configured_is_refused,
+            unknown_key_is_asked_for_once_within_the_interval,
+            rotated_key_of_a_provider_is_found_and_the_one_before_forgotten,
+            keys_serve_while_their_provider_is_down_and_no_longer_than_their_age,
+            provider_that_answers_something_else_lets_nobody_in,
+            address_of_mail_counts_where_it_was_verified,
+            exchange_of_a_foreign_token_for_something_else_is_refused,
+            foreign_token_is_refused_while_the_store_is_down,
+            token_of_an_issuer_that_is_not_configured_is_refused,
+        );
+        suite::database_tests!(@ kubernetes:
+            reviewed_service_account_gets_a_token_that_ends_with_its_own,
+            review_is_remembered_for_the_same_token_alone,
+            token_that_the_api_server_does_not_review_as_ours_is_refused,
+            reviewed_token_is_held_to_the_checklist_as_well,
+            api_server_that_fails_or_is_down_lets_nobody_in,
+            service_account_is_a_program_that_is_known_or_linked,
+            name_that_is_no_service_account_is_refused,
+            service_account_is_verified_by_the_keys_of_the_cluster,
+        );
         suite::database_tests!(@ verifier:
             access_token_verifies_with_its_subject_and_tenant,
             allowed_question_brings_a_passport_for_its_upstream_alone,

@@ -6,8 +6,7 @@ use accord_token::verify;
 
 use super::{Admin, AdminError, checked_secret, existing};
 use crate::{
-    domain::admin::SecretError,
-    domain::client::hash_client_secret,
+    domain::{client::hash_client_secret, encryption_key::EncryptionError},
     store::{
         Transaction,
         principals::{Client, Principal, Standing},
@@ -16,6 +15,22 @@ use crate::{
 
 /// The longest that an earlier secret stays valid beside its successor.
 pub const LONGEST_OVERLAP: Duration = Duration::from_hours(30 * 24);
+
+/// A new client's secret can't be made, or not be given to whoever needs it.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The system has no randomness.
+    #[error(transparent)]
+    Random(#[from] EncryptionError),
+    /// It can't be read or written where it was to be.
+    #[error("the secret in {place} can't be read or written: {source}")]
+    Inaccessible {
+        /// Where.
+        place: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
 
 impl Admin<'_> {
     /// Gives a client the secret that `secret` brings. The one before is accepted as well until `overlap` has passed, so
