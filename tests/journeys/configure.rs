@@ -1,8 +1,8 @@
 //! Configuration files beside those of the fabric, as `cargo xtask up --config` gives them; and files that change under load.
 
-use crate::{load::under_load, tls::replace};
+use crate::{load::under_load, scripted_upstream::ScriptedUpstream, tls::replace, wire::GrpcCall};
 use accord_fabric::{Fabric, Part, READER, http::HttpCall};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use http::Method;
 use std::{fs, net::SocketAddr, time::Duration};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -41,12 +41,50 @@ async fn level_of_the_log_that_is_changed_under_load_holds_at_once() -> Result<(
 #[tokio::test]
 async fn key_that_takes_a_restart_is_named_when_it_changes_under_load_and_what_runs_goes_on() -> Result<()> {
     let mut fabric = Fabric::start().await?;
-    let calls = fabric.gateway.metric("accord_budget_limit", &[("budget", "calls")]).await?;
-    change_under_load(&mut fabric, "[limits]\nmax_in_flight = 1\n", "restart_needed").await?;
+    let lines = "[openapi]\ntitle = \"Another\"\n[limits]\nmax_in_flight = 77\n";
+    change_under_load(&mut fabric, lines, "restart_needed").await?;
     let log = fabric.gateway.process.log();
-    assert!(log.contains("these keys changed and take a restart") && log.contains("limits.max_in_flight"), "{log}");
-    let now = fabric.gateway.metric("accord_budget_limit", &[("budget", "calls")]).await?;
-    assert!((now - calls).abs() < 0.5, "{now}");
+    assert!(log.contains("these keys changed and take a restart"), "{log}");
+    assert!(log.lines().any(|line| line.contains("take a restart") && line.contains("openapi")), "{log}");
+    assert!(!log.lines().any(|line| line.contains("take a restart") && line.contains("limits")), "{log}");
+    assert_eq!(fabric.get("/openapi.json").send().await?.json()?["info"]["title"], "API");
+    fabric.stop().await
+}
+
+/// What a call shows of the sections that are taken over: the address that the upstream is told, whether a page may read the answer, and
+/// whether it is explained.
+async fn shown(fabric: &Fabric, echo: &ScriptedUpstream, token: &str) -> Result<(String, bool, bool)> {
+    echo.take_received();
+    let call = GrpcCall::new(fabric, "Say", "word").header("x-forwarded-for", "203.0.113.7");
+    let call = call.header("authorization", &format!("Bearer {token}")).header("x-accord-explain", "1");
+    let answer = call.header("origin", "https://shop.example").send().await?;
+    let received = echo.take_received().pop().context("the call reached nobody")?;
+    let address = received.headers["x-forwarded-for"].to_str()?.to_owned();
+    let has = |name: &str| answer.head.contains_key(name);
+    Ok((address, has("access-control-allow-origin"), has("x-accord-explained")))
+}
+
+#[tokio::test]
+async fn sections_of_daily_life_that_change_under_load_hold_from_the_next_call_on() -> Result<()> {
+    let (echo, mut fabric) = ScriptedUpstream::behind_gateway().await?;
+    fabric.manage(&["principal", "add", "olga", "--role", "accord-admin"]).await?;
+    let token = fabric.token("olga").await?;
+    assert_eq!(shown(&fabric, &echo, &token).await?, ("127.0.0.1".to_owned(), false, true));
+    let limit = fabric.gateway.metric("accord_budget_limit", &[("budget", "memory")]).await?;
+    let lines = "[cors]\norigins = [\"https://shop.example\"]\n[explain]\nenabled = false\n[forwarding]\ntrusted_hops = 1\n\
+                 [limits]\nmax_in_flight = 77\nmax_memory = 12345678\n";
+    change_under_load(&mut fabric, lines, "replaced").await?;
+    // The last of what is taken over.
+    fabric
+        .gateway
+        .await_metric("accord_budget_limit", &[("budget", "calls")], |calls| (calls - 77.0).abs() < 0.5)
+        .await?;
+    let memory = fabric.gateway.metric("accord_budget_limit", &[("budget", "memory")]).await?;
+    assert!((memory - 12_345_678.0).abs() < 0.5 && limit > memory, "{memory}");
+    let (address, may_be_read, is_explained) = shown(&fabric, &echo, &token).await?;
+    assert!(address.starts_with("203.0.113.7"), "{address}");
+    assert_eq!((may_be_read, is_explained), (true, false));
+    assert!(!fabric.gateway.process.log().contains("take a restart"), "{}", fabric.gateway.process.log());
     fabric.stop().await
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use accord_runtime::{
-    cli::{Binary, Finding, Report, Sections, Settings},
+    cli::{Binary, Finding, Newest, Report, Sections, Settings},
     config::{Invalid, Overrides},
     workers::Workers,
 };
@@ -140,7 +140,7 @@ impl Binary for AccordAuth {
         }
     }
 
-    async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
+    async fn serve(config: Config, _: Newest<Config>, workers: &Workers) -> anyhow::Result<()> {
         serve::serve(config, workers).await
     }
 

@@ -6,7 +6,7 @@ mod stats;
 use std::process::ExitCode;
 
 use accord_mesh::config::MeshFlags;
-use accord_runtime::cli::{Binary, Sections, Settings};
+use accord_runtime::cli::{Binary, Newest, Sections, Settings};
 use accord_runtime::config::{Invalid, Overrides};
 use accord_runtime::workers::Workers;
 use accord_upstream::config as upstream;
@@ -83,7 +83,7 @@ impl Binary for AccordCache {
         config.unusable()
     }
 
-    async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
+    async fn serve(config: Config, _: Newest<Config>, workers: &Workers) -> anyhow::Result<()> {
         serve::serve(config, workers).await
     }
 

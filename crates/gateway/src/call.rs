@@ -6,12 +6,12 @@ use crate::{
     authorize::authorize,
     call_samples::CallSamples,
     concurrency_limit::{ConcurrencyLimit, InFlightSlot},
-    cors::Cors,
     etag,
-    explain_call::{ExplainConfig, Explanation},
+    explain_call::Explanation,
     fault::Fault,
     idempotency::{self, IdempotencyRecord, IdempotencyRecords},
     invalidate::{Invalidator, PendingInvalidation},
+    live::LiveSettings,
     memory::{CallMemory, HeldBytes, MemoryBudget},
     message,
     near::{self, Lookup, NearCache, Place},
@@ -55,14 +55,10 @@ const CUT_OFF_GRACE: Duration = Duration::from_millis(500);
 
 /// Everything that a request meets on its way.
 pub(crate) struct Gateway {
-    /// How many proxies in front of the public listener are believed about who calls.
-    pub trusted_hops: usize,
-    /// Whether calls are explained to their callers.
-    pub explain: ExplainConfig,
+    /// What the configuration may say otherwise while calls are served.
+    pub live: LiveSettings,
     /// Recent calls, for the console.
     pub samples: Arc<CallSamples>,
-    /// What browsers are told of calls by the public listener.
-    pub cors: Option<Arc<Cors>>,
     /// The contract in force.
     pub tables: Arc<Tables>,
     /// How many calls may be in flight.
@@ -113,7 +109,7 @@ pub(crate) async fn travel(
     request: Request<Incoming>,
     explanation: &mut Explanation,
 ) -> Result<Response<AnswerBody>, Fault> {
-    let mut arrival = admit(listener, protocol, gateway.trusted_hops, request)?;
+    let mut arrival = admit(listener, protocol, gateway.live.trusted_hops(), request)?;
     let route = protocol.find(&gateway.tables.load(), &arrival.parts)?;
     arrival.record.set_method(Arc::clone(&route.entry.series));
     let policy = &route.entry.method.policy;
@@ -126,7 +122,7 @@ pub(crate) async fn travel(
     let holder = holder(&arrival, identity.as_ref());
     let slot = Arc::new(slots.acquire(policy.criticality, holder)?);
     let memory = CallMemory::new(&gateway.memory, holder);
-    let explainer = (&gateway.mesh, &gateway.explain);
+    let explainer = (&gateway.mesh, gateway.live.explains());
     explanation.begin(explainer, &route, identity.as_ref(), &arrival, deadline).await?;
     let permit = authorize(&gateway.mesh, &route.entry, identity, &arrival, deadline).await?;
     explanation.permitted(&permit);

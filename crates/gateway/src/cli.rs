@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use accord_mesh::config::MeshFlags;
-use accord_runtime::cli::{Binary, Finding, OutputFlag, Report, Sections, Settings};
+use accord_runtime::cli::{Binary, Finding, Newest, OutputFlag, Report, Sections, Settings};
 use accord_runtime::config::{Invalid, Overrides};
 use accord_runtime::output::{print, print_error};
 use accord_runtime::workers::Workers;
@@ -18,6 +18,7 @@ use self::diff::DiffArguments;
 use crate::config::{Config, UpstreamConfig};
 use crate::explain;
 use crate::inspect::openapi;
+use crate::live;
 use crate::serve;
 use crate::table::{Built, MethodTable, Pending, Refused, Sources};
 
@@ -115,6 +116,7 @@ impl Binary for AccordGateway {
     const ABOUT: &'static str =
         "The API gateway of the mesh: JSON and gRPC in, with the contract of each method enforced.";
     const EXAMPLES: &'static str = EXAMPLES;
+    const RELOADED: &'static [&'static str] = &live::RELOADED;
     type Config = Config;
     type Flags = Flags;
     type Command = Command;
@@ -147,8 +149,8 @@ impl Binary for AccordGateway {
         contract(&config).await
     }
 
-    async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
-        serve::serve(config, workers).await
+    async fn serve(config: Config, newest: Newest<Config>, workers: &Workers) -> anyhow::Result<()> {
+        serve::serve(config, newest, workers).await
     }
 
     async fn execute(command: Command, settings: &Settings<Self>) -> anyhow::Result<ExitCode> {

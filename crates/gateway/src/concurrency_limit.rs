@@ -15,7 +15,6 @@ use std::{
 /// The in-flight slots of the gateway.
 pub(crate) struct ConcurrencyLimit {
     slots: FairShare,
-    total: u64,
 }
 
 /// An in-flight slot, held until the last byte of the answer, or as long as work goes on whose caller has left.
@@ -24,8 +23,7 @@ pub(crate) type InFlightSlot = Held;
 impl ConcurrencyLimit {
     /// A limit of `total` calls, of which one caller alone gets a share in percent.
     pub(crate) fn new(total: usize, max_share: u64) -> Self {
-        let total = total as u64;
-        let slots = FairShare::new(total, max_share).observed("calls");
+        let slots = FairShare::new(total as u64, max_share).observed("calls");
         let held = Arc::downgrade(slots.held());
         let _ = accord_runtime::telemetry::meter()
             .u64_observable_gauge("accord.gateway.calls.active")
@@ -36,13 +34,18 @@ impl ConcurrencyLimit {
                 }
             })
             .build();
-        Self { slots, total }
+        Self { slots }
+    }
+
+    /// Another limit, while calls hold slots.
+    pub(crate) fn resize(&self, total: usize, max_share: u64) {
+        self.slots.resize(total as u64, max_share);
     }
 
     /// A slot for a call of this holder. The last tenths are kept for the more critical ones, so that the least critical are
     /// shed first; of what is left, whoever holds most is.
     pub(crate) fn acquire(&self, criticality: Criticality, holder: Holder) -> Result<InFlightSlot, Fault> {
-        self.slots.hold(Some(holder), 1, criticality::kept(criticality, self.total)).map_err(overloaded)
+        self.slots.hold(Some(holder), 1, criticality::kept(criticality, self.slots.total())).map_err(overloaded)
     }
 
     /// Waits until every slot is free.

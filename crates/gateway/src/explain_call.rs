@@ -74,7 +74,7 @@ impl Explanation {
     /// Begins to note what is decided, where the caller asks for it and may know.
     pub(crate) async fn begin(
         &mut self,
-        (mesh, config): (&MeshClient, &ExplainConfig),
+        (mesh, is_enabled): (&MeshClient, bool),
         route: &RouteMatch,
         identity: Option<&Identity<'_>>,
         arrival: &Arrival,
@@ -86,7 +86,7 @@ impl Explanation {
         self.record.step("authenticate");
         let Some(mode) = arrival.explain else { return Ok(()) };
         // Apart, since it is seldom: every call would carry the room that it takes.
-        match (Box::pin(may_know(mesh, config, route, identity, arrival, deadline)).await, mode) {
+        match (Box::pin(may_know(mesh, is_enabled, route, identity, arrival, deadline)).await, mode) {
             (Ok(()), mode) => {
                 self.record.step("explain");
                 self.told = Some(Box::new(Told::new(mode, route, identity, arrival, deadline)));
@@ -154,13 +154,13 @@ impl Explanation {
 /// Whether the caller may know. Where a service calls for somebody, it is the service that is told.
 async fn may_know(
     mesh: &MeshClient,
-    config: &ExplainConfig,
+    is_enabled: bool,
     route: &RouteMatch,
     identity: Option<&Identity<'_>>,
     arrival: &Arrival,
     deadline: Deadline,
 ) -> Result<(), Fault> {
-    if !config.enabled {
+    if !is_enabled {
         return Err(not_permitted("dry runs are switched off here (`explain.enabled`)"));
     }
     let Some(identity) = identity else { return Err(lacks_permission()) };

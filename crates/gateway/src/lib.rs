@@ -48,5 +48,6 @@ mod explain_call;
 mod fault;
 mod internal_call;
 mod inspect;
+mod live;
 mod metadata;
 mod reflect;

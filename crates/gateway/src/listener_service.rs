@@ -3,7 +3,7 @@
 use crate::{
     admit::ListenerKind,
     call::{AnswerBody, Gateway, travel},
-    cors::PageCall,
+    cors::{Cors, PageCall},
     explain_call::Explanation,
     fault::{Fault, Faults},
     inspect::{self, Inspection},
@@ -68,20 +68,15 @@ impl Service<Request<Incoming>> for ListenerService {
             let inspection = Arc::clone(&self.inspection);
             return Box::pin(async move { Ok(without_slot(inspect::answer(inspection, request).await)) });
         }
-        let cors = self.gateway.cors.as_ref().filter(|_| self.listener == ListenerKind::Public);
-        if let Some(answer) = cors.and_then(|cors| cors.preflight(&request)) {
+        let cors = self.gateway.live.cors.load_full().filter(|_| self.listener == ListenerKind::Public);
+        if let Some(answer) = cors.as_ref().and_then(|cors| cors.preflight(&request)) {
             write_by(Deadline::after(REFUSAL_TIME));
             return Box::pin(ready(Ok(without_slot(answer))));
         }
-        let page = cors.map(|cors| cors.page(request.headers()));
+        // Its answer gets its headers by what held when it came.
+        let page = cors.map(|cors| (cors.page(request.headers()), cors));
         if self.listener == ListenerKind::Public && self.inspection.is_asked_for_openapi(&request) {
-            return Box::pin(describe(
-                Arc::clone(&self.gateway),
-                Arc::clone(&self.inspection),
-                protocol,
-                page,
-                request,
-            ));
+            return Box::pin(describe(Arc::clone(&self.inspection), protocol, page, request));
         }
         let (listener, gateway, faults) = (self.listener, Arc::clone(&self.gateway), self.faults.clone());
         // There is a place for it before it is made: it is large, and would be copied there whole.
@@ -99,7 +94,7 @@ impl Service<Request<Incoming>> for ListenerService {
                 without_slot(refusal(protocol.fault(&fault), has_body && record.request_bytes() == 0))
             });
             explanation.add_header(response.headers_mut());
-            if let (Some(cors), Some(page)) = (&gateway.cors, page) {
+            if let Some((page, cors)) = page {
                 cors.add_headers(page, response.headers_mut());
             }
             Ok(if is_head { head_alone(response) } else { response })
@@ -110,14 +105,13 @@ impl Service<Request<Incoming>> for ListenerService {
 
 /// Answers with the document of what may be called.
 async fn describe(
-    gateway: Arc<Gateway>,
     inspection: Arc<Inspection>,
     protocol: WireProtocol,
-    page: Option<PageCall>,
+    page: Option<(PageCall, Arc<Cors>)>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let mut response = without_slot(inspection.openapi(protocol, &request).await);
-    if let (Some(cors), Some(page)) = (&gateway.cors, page) {
+    if let Some((page, cors)) = page {
         cors.add_headers(page, response.headers_mut());
     }
     Ok(if request.method() == Method::HEAD { head_alone(response) } else { response })

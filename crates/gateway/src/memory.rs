@@ -37,6 +37,11 @@ impl MemoryBudget {
         observe([("request", &requests), ("response", &responses)]);
         Self(Arc::new(Kinds { requests, responses }))
     }
+
+    /// Another budget, while calls hold bytes.
+    pub(crate) fn resize(&self, bytes: u64, max_share: u64) {
+        self.0.requests.resize(bytes, max_share);
+    }
 }
 
 fn observe(kinds: [(&'static str, &FairShare); 2]) {

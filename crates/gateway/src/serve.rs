@@ -8,12 +8,12 @@ use crate::{
     concurrency_limit::ConcurrencyLimit,
     config::{CacheConfig, Config},
     console::{ConsoleServer, WithConsole},
-    cors::Cors,
     explain::Explain,
     idempotency::IdempotencyRecords,
     inspect::Inspection,
     invalidate::Invalidator,
     listener_service::ListenerService,
+    live::LiveSettings,
     memory::MemoryBudget,
     near::NearCache,
     protocol::{KeepAlive, WebSockets},
@@ -32,6 +32,7 @@ use accord_mesh::{
 };
 use accord_runtime::{
     admin,
+    cli::Newest,
     deadline::Deadline,
     grpc_server::GrpcServer,
     health::Health,
@@ -53,7 +54,7 @@ const SERVICES: &[&str] = &["accord.gateway.v1.ConsoleService", "accord.gateway.
 const SHARED_LIMITS: &str = "shared_limits";
 
 /// Serves until a signal, then drains.
-pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
+pub async fn serve(config: Config, newest: Newest<Config>, workers: &Workers) -> anyhow::Result<()> {
     let telemetry = telemetry::init("accord-gateway", &config.telemetry)?;
     let shutdown = Shutdown::on_signals(config.grace)?;
     let health = Health::new();
@@ -76,6 +77,7 @@ pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
     let service = |listener, keep_alive| service(listener, &gateway, &inspection, &cache_reads, keep_alive);
     let public_service = || service(ListenerKind::Public, KeepAlive::of(&config.listen));
     let admin = operate(&gateway, &telemetry, &health)?;
+    table::spawn(&shutdown, follow_configuration(Arc::clone(&gateway), newest));
     let admin = WithConsole::new(admin, &config.console, &gateway.mesh, public_service);
 
     let table = gateway.tables.load();
@@ -101,6 +103,17 @@ pub async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
     gateway.finish(end).await;
     telemetry.shutdown().await;
     Ok(())
+}
+
+/// Takes over what the configuration says each time that it changes.
+async fn follow_configuration(gateway: Arc<Gateway>, mut newest: Newest<Config>) {
+    while newest.changed().await.is_ok() {
+        let Some(config) = newest.borrow_and_update().clone() else { continue };
+        let limits = &config.limits;
+        gateway.live.take_over(&config);
+        gateway.memory.resize(limits.max_memory, limits.max_share);
+        gateway.concurrency_limit.resize(limits.max_in_flight, limits.max_share);
+    }
 }
 
 /// Shows in health what the gateway itself calls.
@@ -133,7 +146,7 @@ fn service(
         samples.ended(ended, |name| is_unary(&tables, name));
     }));
     // Pages of other origins have no business where services call each other.
-    let cors = gateway.cors.clone().filter(|_| listener == ListenerKind::Public);
+    let cors = (listener == ListenerKind::Public).then(|| Arc::clone(&gateway.live.cors));
     WebSockets::new(observed, cors, keep_alive)
 }
 
@@ -162,9 +175,7 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
         |((upstream, invalidator), near)| ReadThrough::new(upstream, invalidator, near, mesh.clone(), max_bypassed);
     Ok(Arc::new(Gateway {
         tables,
-        cors: Cors::new(&config.cors).map(Arc::new),
-        trusted_hops: config.forwarding.trusted_hops,
-        explain: config.explain.clone(),
+        live: LiveSettings::of(config),
         samples: Arc::new(CallSamples::new(config.console.slow_call)),
         concurrency_limit: ConcurrencyLimit::new(config.limits.max_in_flight, config.limits.max_share),
         memory: MemoryBudget::new(config.limits.max_memory, config.limits.max_share),

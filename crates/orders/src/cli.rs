@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use accord_mesh::config::MeshFlags;
 use accord_runtime::{
-    cli::{Binary, NoCommand, Sections, Settings},
+    cli::{Binary, Newest, NoCommand, Sections, Settings},
     config::{Invalid, Overrides},
     workers::Workers,
 };
@@ -57,7 +57,7 @@ impl Binary for AccordOrders {
         config.unusable()
     }
 
-    async fn serve(config: Config, workers: &Workers) -> anyhow::Result<()> {
+    async fn serve(config: Config, _: Newest<Config>, workers: &Workers) -> anyhow::Result<()> {
         serve::serve(config, workers).await
     }
 

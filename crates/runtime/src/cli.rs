@@ -20,6 +20,7 @@ use clap::{
     ArgMatches, Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind,
 };
 use clap_complete::Shell;
+use tokio::sync::watch;
 
 use crate::{
     config::{self, Configuration, Invalid, Loaded, Overrides},
@@ -33,6 +34,9 @@ use crate::{
 pub use extremes::{accepted_extremes, keeps_default_addresses};
 pub use report::{Finding, Report, Severity};
 
+/// The configuration as its files say it since they changed; none before that. Of it, what is not taken over holds from the next start.
+pub type Newest<C> = watch::Receiver<Option<Arc<C>>>;
+
 /// What differs between binaries.
 pub trait Binary: Sized + 'static {
     /// Its name, such as `accord-gateway`.
@@ -41,8 +45,10 @@ pub trait Binary: Sized + 'static {
     const ABOUT: &'static str;
     /// What `--help` ends with.
     const EXAMPLES: &'static str;
+    /// Sections, or single keys, that it takes over while it serves, beside those of every binary.
+    const RELOADED: &'static [&'static str] = &[];
     /// Its configuration.
-    type Config: Configuration + Send;
+    type Config: Configuration + Send + Sync;
     /// Its flags beside those of every binary; each is `global`.
     type Flags: Args + Send + Sync;
     /// Its commands beside those of every binary.
@@ -67,8 +73,12 @@ pub trait Binary: Sized + 'static {
         ready(Report::good("the configuration is good"))
     }
 
-    /// Serves until a signal to stop, callers on these workers.
-    fn serve(config: Self::Config, workers: &Workers) -> impl Future<Output = anyhow::Result<()>>;
+    /// Serves until a signal to stop, callers on these workers. What sections that it reloads say is taken over from `newest`.
+    fn serve(
+        config: Self::Config,
+        newest: Newest<Self::Config>,
+        workers: &Workers,
+    ) -> impl Future<Output = anyhow::Result<()>>;
 
     /// Executes one of its own commands.
     fn execute(command: Self::Command, settings: &Settings<Self>) -> impl Future<Output = anyhow::Result<ExitCode>>;
@@ -298,9 +308,10 @@ async fn serve<B: Binary>(loaded: Loaded<B::Config>, settings: Settings<B>) -> a
     let (config, places) = loaded.split();
     let workers = Workers::start(B::sections(&config).workers)
         .context("the threads that serve can't be started; lower `workers`, or allow the process more of them")?;
+    let (sender, newest) = watch::channel(None);
     let served = tokio::select! {
-        served = B::serve(config, &workers) => served,
-        never = follow::follow(Arc::new(settings), places) => match never {},
+        served = B::serve(config, newest, &workers) => served,
+        never = follow::follow(Arc::new(settings), places, sender) => match never {},
     };
     workers.stop().await;
     served.map(|()| ExitCode::SUCCESS)

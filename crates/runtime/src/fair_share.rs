@@ -100,9 +100,9 @@ struct Kind {
 
 #[derive(Debug)]
 struct Budget {
-    total: u64,
+    total: AtomicU64,
     /// In percent.
-    max_share: u64,
+    max_share: AtomicU64,
     state: Mutex<State>,
     is_idle: Notify,
     shed: [AtomicU64; Shed::ALL.len()],
@@ -122,8 +122,21 @@ impl FairShare {
     /// A budget of `total`, of which one caller alone gets `max_share` percent, 1 to 99.
     pub fn new(total: u64, max_share: u64) -> Self {
         let (state, is_idle) = (Mutex::default(), Notify::new());
-        let budget = Budget { total, max_share: max_share.clamp(1, 99), state, is_idle, shed: Default::default() };
+        let (total, max_share) = (AtomicU64::new(total), AtomicU64::new(max_share.clamp(1, 99)));
+        let budget = Budget { total, max_share, state, is_idle, shed: Default::default() };
         Self(Arc::new(Kind { budget: Arc::new(budget), held: Arc::default() }))
+    }
+
+    /// Makes the budget larger or smaller, of every kind. What is held stays held: where that is more than the new total, nobody gets
+    /// anything until enough was given back.
+    pub fn resize(&self, total: u64, max_share: u64) {
+        self.0.budget.total.store(total, Ordering::Relaxed);
+        self.0.budget.max_share.store(max_share.clamp(1, 99), Ordering::Relaxed);
+    }
+
+    /// What may be held of it.
+    pub fn total(&self) -> u64 {
+        self.0.budget.total.load(Ordering::Relaxed)
     }
 
     /// The same budget for another kind of things, whose amount is told apart.
@@ -135,9 +148,13 @@ impl FairShare {
     /// Shows the budget and what is shed of it in metrics, under this name.
     #[must_use]
     pub fn observed(self, name: &'static str) -> Self {
-        let (meter, total) = (telemetry::meter(), self.0.budget.total);
+        let (meter, limited) = (telemetry::meter(), Arc::downgrade(&self.0.budget));
         let limit = meter.u64_observable_gauge("accord.budget.limit").with_description("What may be held of a budget");
-        let _ = limit.with_callback(move |gauge| gauge.observe(total, &[KeyValue::new("budget", name)])).build();
+        let show = move |gauge: &dyn opentelemetry::metrics::AsyncInstrument<u64>| {
+            let Some(budget) = limited.upgrade() else { return };
+            gauge.observe(budget.total.load(Ordering::Relaxed), &[KeyValue::new("budget", name)]);
+        };
+        let _ = limit.with_callback(show).build();
         let shed = meter.u64_observable_counter("accord.budget.shed").with_description(
             "Requests for more of a budget that were refused, by whether it was full or a share was used up",
         );
@@ -210,7 +227,7 @@ impl FairShare {
 
 impl State {
     fn take(&mut self, budget: &Budget, holder: Option<Holder>, amount: u64, kept: u64) -> Result<(), Shed> {
-        let free = budget.total.saturating_sub(self.held).saturating_sub(kept);
+        let free = budget.total.load(Ordering::Relaxed).saturating_sub(self.held).saturating_sub(kept);
         if amount > free {
             return Err(Shed::Full);
         }
@@ -220,7 +237,8 @@ impl State {
         };
         let of_caller = self.callers.get(&holder.caller).copied().unwrap_or_default();
         let of_connection = self.connections.get(&holder).copied().unwrap_or_default();
-        if amount > room(room(free, of_caller, budget.max_share), of_connection, budget.max_share) {
+        let max_share = budget.max_share.load(Ordering::Relaxed);
+        if amount > room(room(free, of_caller, max_share), of_connection, max_share) {
             return Err(Shed::Share);
         }
         self.held += amount;

@@ -3,7 +3,10 @@
 
 use std::{convert::Infallible, future::pending, sync::Arc};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 
 use super::{Binary, Settings};
 use crate::{
@@ -12,8 +15,8 @@ use crate::{
     run, telemetry,
 };
 
-/// The keys that are taken over while serving. What a binary is made of at its start takes another one.
-const FOLLOWED: [&str; 1] = ["telemetry.log.level"];
+/// The key that every binary takes over while serving.
+const LEVEL: &str = "telemetry.log.level";
 
 const KIND: &str = "configuration";
 
@@ -24,7 +27,11 @@ struct Known {
 }
 
 /// Follows the files, and reads them at once on SIGHUP.
-pub(super) async fn follow<B: Binary>(settings: Arc<Settings<B>>, started: Places) -> Infallible {
+pub(super) async fn follow<B: Binary>(
+    settings: Arc<Settings<B>>,
+    started: Places,
+    newest: watch::Sender<Option<Arc<B::Config>>>,
+) -> Infallible {
     let mut watched = WatchedFiles::of(settings.files());
     let mut hangup = signal(SignalKind::hangup()).ok();
     let mut known = Known { newest: started.clone(), started };
@@ -37,7 +44,7 @@ pub(super) async fn follow<B: Binary>(settings: Arc<Settings<B>>, started: Place
         // The files that it names are read as well, which takes its time.
         let read = tokio::task::spawn_blocking(move || reading.usable_with_places()).await;
         match read {
-            Ok(Ok(loaded)) => known.take_over::<B>(loaded),
+            Ok(Ok(loaded)) => known.take_over::<B>(loaded, &newest),
             Ok(Err(wrong)) => refuse(&wrong),
             Err(_) => tracing::error!("the configuration could not be read again: what was read at the start goes on"),
         }
@@ -59,21 +66,28 @@ fn refuse(wrong: &[anyhow::Error]) {
     Reloads::counter().count(KIND, ReloadOutcome::Refused);
 }
 
+/// Whether a key is taken over while serving. What else a binary is made of at its start takes another one.
+fn is_followed<B: Binary>(key: &str) -> bool {
+    let is_within = |place: &str| key.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    key == LEVEL || B::RELOADED.iter().any(|place| is_within(place))
+}
+
 impl Known {
-    fn take_over<B: Binary>(&mut self, loaded: Loaded<B::Config>) {
+    fn take_over<B: Binary>(&mut self, loaded: Loaded<B::Config>, newest: &watch::Sender<Option<Arc<B::Config>>>) {
         let (config, places) = loaded.split();
         let changed = self.newest.differences(&places);
         self.newest = places;
         if changed.is_empty() {
             return;
         }
-        let taken: Vec<_> = changed.into_iter().filter(|key| FOLLOWED.contains(&key.as_str())).collect();
+        let taken: Vec<_> = changed.into_iter().filter(|key| is_followed::<B>(key)).collect();
         if !taken.is_empty() {
             telemetry::set_level(&B::sections(&config).telemetry.log.level);
+            newest.send_replace(Some(Arc::new(config)));
             tracing::info!(kind = KIND, keys = taken.join(", "), "configuration reloaded");
         }
         let waiting = self.started.differences(&self.newest);
-        let waiting: Vec<_> = waiting.into_iter().filter(|key| !FOLLOWED.contains(&key.as_str())).collect();
+        let waiting: Vec<_> = waiting.into_iter().filter(|key| !is_followed::<B>(key)).collect();
         let outcome = if waiting.is_empty() {
             ReloadOutcome::Replaced
         } else {

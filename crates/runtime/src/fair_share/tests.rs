@@ -36,6 +36,19 @@ fn caller_who_holds_nothing_gets_something_while_others_hold_their_shares() {
 }
 
 #[test]
+fn budget_that_is_resized_holds_for_the_next_and_takes_nothing_away() {
+    let budget = FairShare::new(100, HALF);
+    let held = fill(&budget, 1);
+    assert_eq!(held.len(), 50);
+    budget.resize(20, HALF);
+    assert_eq!(budget.hold(Some(caller(2)), 1, 0).err(), Some(Shed::Full));
+    drop(held);
+    assert_eq!(fill(&budget, 2).len(), 10);
+    budget.resize(1000, 10);
+    assert!(fill(&budget.kind(), 3).len().abs_diff(100) <= 1);
+}
+
+#[test]
 fn caller_with_the_most_is_shed_first() {
     let budget = FairShare::new(1000, HALF);
     let most = fill(&budget, 1);

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::cors::Cors;
 use accord_runtime::upgrade::Upgrade;
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use futures_util::{
     FutureExt, TryFutureExt,
@@ -29,7 +30,7 @@ use tower::{Service, ServiceExt};
 pub(crate) struct WebSockets<S> {
     inner: S,
     /// Of which other origins pages may open one.
-    cors: Option<Arc<Cors>>,
+    cors: Option<Arc<ArcSwapOption<Cors>>>,
     keep_alive: KeepAlive,
 }
 
@@ -37,7 +38,7 @@ type Answer<B> = Response<EitherBody<B, Empty<Bytes>>>;
 
 impl<S> WebSockets<S> {
     /// In front of a service that answers every call.
-    pub(crate) fn new(inner: S, cors: Option<Arc<Cors>>, keep_alive: KeepAlive) -> Self {
+    pub(crate) fn new(inner: S, cors: Option<Arc<ArcSwapOption<Cors>>>, keep_alive: KeepAlive) -> Self {
         Self { inner, cors, keep_alive }
     }
 
@@ -77,7 +78,9 @@ where
 
     fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
         if handshake::is_asked(&request) {
-            let allows = |origin: &HeaderValue| self.cors.as_ref().is_some_and(|cors| cors.allows(origin));
+            let allows = |origin: &HeaderValue| {
+                self.cors.as_ref().and_then(|cors| cors.load_full()).is_some_and(|cors| cors.allows(origin))
+            };
             match handshake::accept(&mut request, allows) {
                 Ok(handshake) => return Either::Right(ready(Ok(self.open(request, handshake)))),
                 Err(refused) => _ = request.extensions_mut().insert(refused),
