@@ -23,6 +23,8 @@ pub(crate) struct Parts {
     counts: Counts,
     metrics: NamespaceMetrics,
     pub(crate) changes: Arc<Changes>,
+    /// Counts what was done to keys that no write which was under way by then may undo.
+    generation: AtomicU64,
     /// Whether its keys are rows of others, who invalidate them by their tags.
     has_rows: bool,
 }
@@ -130,7 +132,18 @@ impl Namespace {
         metrics: NamespaceMetrics,
     ) -> Self {
         let (name, counts, changes) = (name.into(), Counts::default(), Arc::new(Changes::new(changes)));
-        Self(Arc::new(Parts { name, quota, counts, metrics, changes, has_rows }))
+        let generation = AtomicU64::new(0);
+        Self(Arc::new(Parts { name, quota, counts, metrics, changes, generation, has_rows }))
+    }
+
+    /// Writes that are under way keep nothing: what they wrote may be older than what the origin has by now.
+    pub(crate) fn end_generation(&self) {
+        self.0.generation.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Of writes that begin now.
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::SeqCst)
     }
 
     pub(crate) fn place(&self, tenant: &str, key: &str) -> Key {

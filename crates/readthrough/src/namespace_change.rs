@@ -87,6 +87,9 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     fn outdate(&self, namespace: &Namespace, (tenant, key): (&str, &str), least: Option<u64>) {
         let place = namespace.place(tenant, key);
         let mut shard = self.0.flights.lock(&place);
+        if least.is_none() {
+            namespace.end_generation();
+        }
         let is_new = least.is_some_and(|least| self.version_at(&place).is_some_and(|held| held >= least));
         if !is_new {
             self.0.store.remove(&place);

@@ -4,7 +4,8 @@
 //! 1. One write of a key at a time (`write_turns`): so the cache holds what was written last.
 //! 2. A load that began before a write was acknowledged may have read what was there before: it is not held.
 //! 3. A key whose write was refused, failed, or ended with nobody knowing how, holds nothing: the origin is asked.
-//! 4. The comparison of a compare-and-set is the origin's. What the key holds here is not looked at.
+//! 4. Nor is what was written held, where its key was invalidated by a prefix meanwhile: its origin may have something newer.
+//! 5. The comparison of a compare-and-set is the origin's. What the key holds here is not looked at.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +68,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let is_needed = self.0.rules.failed_writes_forget;
         let mut forget = Forget { engine: self, namespace, of: (tenant, key), is_needed, is_deleted: false };
         // Before the origin is asked: an invalidation that comes in between reaches what is stored here.
-        let (epoch, began) = (self.0.validity.now(), self.0.world.now());
+        let (epoch, began, generation) = (self.0.validity.now(), self.0.world.now(), namespace.generation());
         let written = write.await;
         namespace.count_write(written.is_ok());
         let (told, committed) = match written {
@@ -86,7 +87,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let entry = Entry::put(value, tags, epoch, now, put).versioned(self.versioned(place, Some(of_origin)));
         let entry = Arc::new(entry);
         // A load may have brought what somebody else has written since.
-        if self.may_hold_key(began) && self.is_newest(&place, &entry) {
+        let is_current = namespace.generation() == generation;
+        if is_current && self.may_hold_key(began) && self.is_newest(&place, &entry) {
             self.hold(&place, &entry);
         }
         if self.0.rules.put_retires_loads {

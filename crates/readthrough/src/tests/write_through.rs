@@ -143,6 +143,18 @@ async fn loaded_value_has_the_version_of_its_origin() {
     carts.engine.put(&carts.space, write(Expected::OfOrigin(9))).unwrap();
 }
 
+/// The origin may have been changed by somebody else, who invalidates the key for that, after this write of it was committed.
+#[tokio::test]
+async fn value_whose_key_is_invalidated_before_its_write_ends_is_not_held() {
+    let carts = Carts::new();
+    let (end, written) = carts.write();
+    settle().await;
+    carts.engine.invalidate_prefix(&carts.space, "north", "a");
+    end.send(Ok(Some(committed("milk", 7)))).unwrap();
+    assert!(!written.await.unwrap().unwrap().unwrap().1.unwrap().stored);
+    assert_eq!(carts.found(), None);
+}
+
 /// Who reads the old row between the invalidation and the commit must hear of the new one.
 #[tokio::test]
 async fn write_whose_tag_is_invalidated_before_it_commits_is_told_of() {
