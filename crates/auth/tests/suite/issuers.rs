@@ -262,10 +262,12 @@ pub(crate) async fn provider_that_answers_something_else_lets_nobody_in(database
     corp.provider.name(&corp.provider.url);
     for keys in ["", "{}", "[]", &format!("{{\"keys\": [], \"x\": \"{}\"}}", "x".repeat(300_000))] {
         corp.provider.publish_text(keys);
+        // Until the provider may be asked again.
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert_eq!(refused(corp.log_in(&corp.token(|_| {})).await), Reason::AuthUnavailable, "{}", keys.len());
     }
     corp.provider.publish_text("{\"keys\": []}");
+    // As above.
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(refused(corp.log_in(&corp.token(|_| {})).await), Reason::CredentialInvalid);
 }
