@@ -233,16 +233,39 @@ mod tests {
     #[test]
     fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
         let directory = tempfile::tempdir().unwrap();
-        let texts = ["tokens.issuer", "tokens.audience", "upstream[].name", "ext_authz.actor"];
+        let texts = [
+            "tokens.issuer",
+            "tokens.audience",
+            "issuer[].name",
+            "issuer[].audience",
+            "issuer[].subject_claim",
+            "issuer[].tenant",
+            "issuer[].groups_claim",
+            "kubernetes.audience",
+            "kubernetes.issuer",
+            "kubernetes.url",
+            "kubernetes.token_file",
+            "kubernetes.ca_file",
+            "policy.object[].permission",
+            "upstream[].name",
+            "ext_authz.actor",
+        ];
         let descriptors = directory.path().join("catalog.binpb");
         std::fs::write(&descriptors, accord_api::FILE_DESCRIPTOR_SET).unwrap();
-        let least = format!("{LEAST}[[upstream]]\nname = 'catalog'\ndescriptors = '{}'\n", descriptors.display());
+        let upstream = format!("[[upstream]]\nname = 'catalog'\ndescriptors = '{}'\n", descriptors.display());
+        let issuer = "[[issuer]]\nname = 'corp'\nissuer = 'https://corp.example'\naudience = 'accord'\n";
+        let object = "[[policy.object]]\nname = 'Product'\nrelations = ['owner']\n";
+        // Without TLS, so that there is no file with authorities to be read.
+        let kubernetes = "[kubernetes]\nurl = 'http://127.0.0.1:8001'\n";
+        let least = format!("{LEAST}{kubernetes}{upstream}{issuer}{object}");
         let accepted = accepted_extremes::<AccordAuth>(directory.path(), &least, &texts, |_| {}).unwrap();
         // Whatever else is accepted has no bound: give the new key one.
         let listeners = ["listen.proxy_protocol = true", "admin.proxy_protocol = true"];
         let files = ["policy.files = []", "policy.shadow_files = []", "policy.overlays = []"];
         let proxies = ["ext_authz.listen.proxy_protocol = true"];
-        let expected = [&listeners[..], &["tokens.refresh_reuse_interval = \"0s\""], &files, &proxies].concat();
+        let (tokens, roles) = (["tokens.refresh_reuse_interval = \"0s\""], ["issuer[].roles = {}"]);
+        let groups = ["policy.object[].groups = true"];
+        let expected = [&listeners[..], &tokens, &roles, &files, &groups, &proxies].concat();
         assert_eq!(accepted, expected);
     }
 

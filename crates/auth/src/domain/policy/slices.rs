@@ -73,7 +73,8 @@ fn reads_relations(policy: &Policy) -> bool {
     let is_name = |letter: char| letter.is_alphanumeric() || letter == '_';
     text.match_indices("in").any(|(start, operator)| {
         let (before, after) = (&text[..start], &text[start + operator.len()..]);
-        if before.ends_with(is_name) || after.starts_with(is_name) {
+        let is_literal = before.ends_with('"') && after.starts_with('"');
+        if is_literal || before.ends_with(is_name) || after.starts_with(is_name) {
             return false;
         }
         let is_action = before

@@ -358,7 +358,7 @@ fn policies_look_at_relations_where_they_ask_what_a_principal_is_in_beside_roles
         (r#"principal in Accord::Role::"in""#, false),
         (r#"principal in Accord::Group::"sales""#, true),
         ("resource is Accord::Product && principal in resource.owner", true),
-        (r#"principal in [Accord::Role::"a", Accord::Group::"b"]"#, true),
+        (r#"principal in [Accord::Group::"a", Accord::Group::"b"]"#, true),
     ] {
         let action = r#"action in [Accord::Action::"read", Accord::Action::"write"]"#;
         let text = format!("permit(principal, {action}, resource) when {{ {condition} }};");
