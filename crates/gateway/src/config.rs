@@ -15,7 +15,6 @@ use accord_upstream::config as upstream;
 pub use accord_upstream::{DiscoveryConfig, UpstreamConfig};
 use serde::{Deserialize, Serialize};
 
-pub use crate::console::ConsoleConfig;
 pub use crate::cors::CorsConfig;
 pub use crate::explain_call::ExplainConfig;
 pub use crate::inspect::openapi::OpenApiConfig;
@@ -185,6 +184,24 @@ pub struct ReflectionConfig {
 impl Default for ReflectionConfig {
     fn default() -> Self {
         Self { enabled: true }
+    }
+}
+
+/// The console on the admin port.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConsoleConfig {
+    /// Whether it is served, at `/console/` of the admin port; it shows nothing to whoever lacks the permission
+    /// `accord.gateway.console`. Default: true.
+    pub enabled: bool,
+    /// From which duration on a unary call is kept for it as slow, 1ms to 1h. Default: 250 ms.
+    #[serde(with = "Time::<1, HOUR>")]
+    pub slow_call: Duration,
+}
+
+impl Default for ConsoleConfig {
+    fn default() -> Self {
+        Self { enabled: true, slow_call: Duration::from_millis(250) }
     }
 }
 

@@ -8,7 +8,7 @@ mod assets;
 mod relay;
 mod service;
 
-use crate::{listener_service::ListenerService, protocol::WebSockets};
+use crate::{config::ConsoleConfig, listener_service::ListenerService, protocol::WebSockets};
 use accord_api::accord::fault::v1::Reason;
 use accord_mesh::{
     MeshClient, Question,
@@ -16,7 +16,6 @@ use accord_mesh::{
     refusal,
 };
 use accord_runtime::{
-    config::bound::{HOUR, Time},
     deadline::{self, Deadline, Elapsed},
     fault,
     observe::Observe,
@@ -27,7 +26,6 @@ use accord_runtime::{
 use accord_token::Refusal;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
-use serde::{Deserialize, Serialize};
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -56,24 +54,6 @@ const CALL: &str = "/console/call/";
 
 /// What a browser says of the page that a request comes from.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-
-/// The console on the admin port.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ConsoleConfig {
-    /// Whether it is served, at `/console/` of the admin port; it shows nothing to whoever lacks the permission
-    /// `accord.gateway.console`. Default: true.
-    pub enabled: bool,
-    /// From which duration on a unary call is kept for it as slow, 1ms to 1h. Default: 250 ms.
-    #[serde(with = "Time::<1, HOUR>")]
-    pub slow_call: Duration,
-}
-
-impl Default for ConsoleConfig {
-    fn default() -> Self {
-        Self { enabled: true, slow_call: Duration::from_millis(250) }
-    }
-}
 
 /// The public listener, as it is without its connections.
 type PublicListener = WebSockets<Observe<Catch<ListenerService>>>;

@@ -40,7 +40,15 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ),
     (
         "accord-auth",
-        &["accord-api", "accord-contract", "accord-mesh", "accord-runtime", "accord-store", "accord-token"],
+        &[
+            "accord-api",
+            "accord-contract",
+            "accord-mesh",
+            "accord-runtime",
+            "accord-store",
+            "accord-test-kubernetes",
+            "accord-token",
+        ],
     ),
     (
         "accord-cache",
