@@ -184,6 +184,11 @@ fn shared_value_with_the_number_of_the_end_of_its_load_schedule_fails() {
 }
 
 #[test]
+fn shared_value_taken_without_judgement_schedule_fails() {
+    assert_fails(write_at_the_end_of_load, without(|rules| rules.judged = false));
+}
+
+#[test]
 fn shared_value_with_an_epoch_after_its_judgement_schedule_fails() {
     assert_fails(write_during_judgement, without(|rules| rules.epoch_first = false));
 }
@@ -226,11 +231,6 @@ fn assert_seed_fails(variant: Variant, invariants: &[&str]) {
     let broken = seeds.into_iter().find_map(|seed| simulate(&Script::whole(seed), variant).err());
     let broken = broken.expect("nothing was noticed");
     assert!(invariants.contains(&broken.invariant()), "{}", broken.told);
-}
-
-#[test]
-fn shared_values_taken_without_judgement_simulation_fails() {
-    assert_seed_fails(without(|rules| rules.judged = false), &["I6"]);
 }
 
 #[test]
