@@ -89,12 +89,14 @@ def check_end(check, place, pod, container, config):
 def check_files(check, place, pod, container, config):
     """Every absolute path in the configuration lies below a mount: the root is read-only and empty."""
     mounts = [pathlib.PurePosixPath(mount["mountPath"]) for mount in container["volumeMounts"]]
-    # Kubernetes itself mounts what its API is asked with. Where no upstream needs that, the files are not read.
+    # Kubernetes itself mounts what its API is asked with. Where no upstream is found by it, and no service account logs in, the
+    # files are not read.
     is_mounted = pod.get("automountServiceAccountToken", True)
-    needs_account = any("+k8s://" in str(value) for key, value in flatten(config) if key == "upstream.urls")
+    finds_upstreams = any("+k8s://" in str(value) for key, value in flatten(config) if key == "upstream.urls")
+    needs_account = finds_upstreams or any(key == "kubernetes.audience" for key, _ in flatten(config))
     for key, value in flatten(config):
         path = path_in(value)
-        if key.startswith("discovery.kubernetes."):
+        if key.startswith(("discovery.kubernetes.", "kubernetes.")):
             check.expect(is_mounted or not needs_account, f"{place}: {key} is {value}, and no token is mounted")
         elif path:
             below = any(path.is_relative_to(mount) for mount in mounts)
