@@ -94,7 +94,7 @@ BROKEN = {
     ),
     "unknown_configuration_key": (
         lambda it: config_text(it, "production.toml", "password_file", "pasword_file"),
-        "accord-gateway refuses it",
+        "accord-cache refuses it",
     ),
     "configuration_that_check_refuses": (
         lambda it: config_text(it, "policies.cedar", "permit (", "permitted ("),
