@@ -75,7 +75,7 @@ impl Proxied {
     }
 
     async fn traefik() -> Result<Self> {
-        Self::start(
+        let mut proxied = Self::start(
             |text, directory| {
                 let routes = directory.path().join("routes.yaml");
                 fs::write(&routes, text)?;
@@ -87,7 +87,21 @@ impl Proxied {
             },
             "traefik.yaml",
         )
-        .await
+        .await?;
+        proxied.has_routes().await?;
+        Ok(proxied)
+    }
+
+    /// Traefik listens before it has read its routes, and answers 404 until then.
+    async fn has_routes(&mut self) -> Result<()> {
+        let end = Instant::now() + START;
+        while self.page(None, &[]).await?.0 == 404 {
+            self.process.check()?;
+            ensure!(Instant::now() < end, "Traefik has no routes: {}", self.process.last_words());
+            // Nothing tells when it has: it is asked again.
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
     }
 
     async fn start(
