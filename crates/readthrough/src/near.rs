@@ -9,11 +9,14 @@
 //!    nothing is kept.
 //! 4. What is read once is not kept.
 //! 5. Who passes a consistency token may ask for more than what is kept here: whoever keeps it judges that.
+//! 6. A quarter of a lease before its end one reader is sent to the cache, while the others are still answered: of a key that is
+//!    read all along, one request a lease reaches the cache, however many ask at once.
 //!
-//! Requests under way are not shared here: the cache service shares their loads.
+//! Other requests under way are not shared here: the cache service shares their loads.
 
 use std::hash::Hash;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use moka::Equivalent;
@@ -31,6 +34,8 @@ use crate::world::{Moment, World};
 
 /// What an entry costs beside what its holder counts: the entry, and what moka keeps to find it and to weigh it up.
 const OVERHEAD: usize = 400;
+/// The share of a lease after which one reader renews it: what is left is more than a way to the cache takes.
+const RENEWED_AFTER: f64 = 0.75;
 
 /// Bounds of a near cache.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +87,10 @@ struct Entry<V> {
     expires: Moment,
     /// When its lease ends, or its life.
     until: Moment,
+    /// When somebody goes for a new lease; never where the life of the answer ends first, which no lease makes longer.
+    renewed: Option<Moment>,
+    /// Whether somebody has gone for it.
+    is_renewed: AtomicBool,
     weight: u32,
 }
 
@@ -127,6 +136,13 @@ pub enum Refusal {
     TooLarge,
     /// Two processes answer behind the name of the cache.
     Suspended,
+}
+
+impl<V> Entry<V> {
+    /// Whether the lease is to be renewed by who asks now: it is the first to ask so late.
+    fn is_to_be_renewed(&self, now: Moment) -> bool {
+        self.renewed.is_some_and(|renewed| now >= renewed) && !self.is_renewed.swap(true, Ordering::Relaxed)
+    }
 }
 
 impl<K, V, W> std::fmt::Debug for Near<K, V, W> {
@@ -209,7 +225,8 @@ where
         };
         let is_held = now < entry.until && !self.incarnations.is_suspended(now);
         let is_valid = is_fresh_enough && is_held && self.validity.holds(&entry.tags, entry.epoch);
-        is_valid.then(|| Hit { value: Arc::clone(&entry.value), age, left: entry.expires.since(now) })
+        let is_hit = is_valid && !entry.is_to_be_renewed(now);
+        is_hit.then(|| Hit { value: Arc::clone(&entry.value), age, left: entry.expires.since(now) })
     }
 
     /// Notes a miss; whether a lease of this time is worth asking for. A key that is read all along is missed once a lease, so two
@@ -261,7 +278,8 @@ where
         }
         let from = if rules.counted_from_asking { asked.at } else { now };
         let expires = asked.at.after(left);
-        let until = from.after(duration.min(self.limits.max_lease).mul_f64(rules.holder_share)).min(expires);
+        let held = duration.min(self.limits.max_lease).mul_f64(rules.holder_share);
+        let until = from.after(held).min(expires);
         if now >= until {
             return Err(Refusal::Expired);
         }
@@ -271,7 +289,9 @@ where
             return Err(Refusal::Invalidated);
         }
         let weight = u32::try_from(weight + size_of_val(&*tags) + OVERHEAD).unwrap_or(u32::MAX);
-        Ok(Entry { value, tags, epoch, loaded: asked.at.before(age), expires, until, weight })
+        let renewed = (until < expires).then(|| from.after(held.mul_f64(RENEWED_AFTER)));
+        let is_renewed = AtomicBool::new(false);
+        Ok(Entry { value, tags, epoch, loaded: asked.at.before(age), expires, until, renewed, is_renewed, weight })
     }
 
     /// The cache has acknowledged an invalidation that this gateway asked for; or nobody knows whether it has. To be called

@@ -56,9 +56,48 @@ fn kept_answer_is_served_until_its_share_of_the_lease_is_over_from_asking() {
     clock.advance(50);
     fill(&near, asked, lease()).unwrap();
     clock.advance(145);
+    renew(&near);
     assert_eq!(*near.get("milk", LATENCY).unwrap().value, "1.5%");
     clock.advance(1);
     assert!(near.get("milk", LATENCY).is_none(), "196 ms after asking");
+}
+
+/// The one reader who goes to the cache before the lease ends.
+fn renew(near: &Near<String, &'static str, Clock>) {
+    assert!(near.get("milk", LATENCY).is_none(), "nobody renews the lease");
+}
+
+#[test]
+fn one_reader_renews_a_lease_before_its_end_while_others_are_answered() {
+    let (near, clock) = subject();
+    fill(&near, near.begin(), lease()).unwrap();
+    clock.advance(146);
+    assert!(near.get("milk", LATENCY).is_some(), "three quarters of 196 ms are not over");
+    clock.advance(1);
+    renew(&near);
+    let asked = near.begin();
+    assert!(near.get("milk", LATENCY).is_some());
+    fill(&near, asked, lease()).unwrap();
+    clock.advance(146);
+    assert!(near.get("milk", LATENCY).is_some(), "the new lease has no more than the one before had");
+}
+
+#[test]
+fn reader_whom_the_copy_does_not_answer_renews_no_lease() {
+    let (near, clock) = subject();
+    fill(&near, near.begin(), lease()).unwrap();
+    clock.advance(147);
+    assert!(near.get("milk", ConsistencyRequirement::Strong).is_none());
+    renew(&near);
+}
+
+#[test]
+fn answer_whose_life_ends_before_its_lease_is_not_renewed() {
+    let (near, clock) = subject();
+    let short = Lease { left: Duration::from_millis(196), ..lease() };
+    fill(&near, near.begin(), short).unwrap();
+    clock.advance(195);
+    assert!(near.get("milk", LATENCY).is_some());
 }
 
 #[test]
