@@ -33,6 +33,10 @@ pub(crate) fn policy(
     if policy.idempotency.is_some() && !unary {
         refuse("idempotency", "a stream has no one answer to keep", "declare `idempotency` on unary methods only");
     }
+    if policy.idempotency.is_some() && policy.cache.is_some() {
+        let problem = "the answers of a cached method are shared, and nothing would be done twice by it: no key would be asked for";
+        refuse("idempotency", problem, "remove `idempotency` or `cache`");
+    }
     if policy.json.success.is_some() && descriptor.is_server_streaming() {
         let problem = "a stream begins before anybody knows how it ends, so its status is 200";
         refuse("json.success", problem, "declare it on methods whose answer is one message");
@@ -43,6 +47,11 @@ pub(crate) fn policy(
     if !policy.invalidates.is_empty() && !unary {
         let problem = "a stream has no one request to take tags from, and no one answer to hold back";
         refuse("invalidates", problem, "declare `invalidates` on unary methods only");
+    }
+    if !policy.invalidates.is_empty() && level == IdempotencyLevel::NoSideEffects {
+        let problem = "the method is declared NO_SIDE_EFFECTS, so a call changes nothing that was cached";
+        let remedy = "remove `invalidates`, or set `idempotency_level` to what a call does (IDEMPOTENT where it may be repeated)";
+        refuse("invalidates", problem, remedy);
     }
 }
 

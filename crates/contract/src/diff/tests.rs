@@ -10,12 +10,16 @@ use crate::source::Source;
 
 /// The sample with a policy for one of its methods.
 fn with(method: &str, policy: &str) -> Contract {
+    service_with("catalog.v1.ProductService", method, policy)
+}
+
+fn service_with(service: &str, method: &str, policy: &str) -> Contract {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("overlay.toml");
-    std::fs::write(&file, format!("[[rule]]\nselector = \"catalog.v1.ProductService/{method}\"\n{policy}\n")).unwrap();
+    std::fs::write(&file, format!("[[rule]]\nselector = \"{service}/{method}\"\n{policy}\n")).unwrap();
     let overlay = Overlay::file(&file).unwrap_or_else(|findings| panic!("{findings:?}"));
     let source = Source::descriptor_set("shop", "shop", accord_api::FILE_DESCRIPTOR_SET).unwrap();
-    let source = source.only(["catalog.v1.ProductService".to_owned()]);
+    let source = source.only([service.to_owned()]);
     let (contract, findings) = Contract::load(&[source], &[overlay]);
     assert!(!crate::refused(&findings), "{findings:?}");
     contract
@@ -243,9 +247,9 @@ fn change_of_every_field_is_tested() {
 
 #[test]
 fn cache_that_is_new_is_one_change() {
-    let cache = "idempotency_level = \"NO_SIDE_EFFECTS\"\npolicy = { cache = { ttl = \"1s\", tags = [\"a\"] } }";
-    let without = "idempotency_level = \"NO_SIDE_EFFECTS\"\nrequired = true";
-    let changes = diff(&with("UpdateProduct", without), &with("UpdateProduct", cache));
+    let basket = |policy| service_with("orders.v1.OrderService", "GetBasket", policy);
+    let cache = "policy = { cache = { ttl = \"1s\", tags = [\"a\"] } }";
+    let changes = diff(&basket("required = true"), &basket(cache));
     let fields: Vec<_> = changes.iter().map(|change| &*change.field).collect();
     assert_eq!(fields, ["cache.ttl"], "{changes:?}");
 }

@@ -68,6 +68,22 @@ fn retry_idempotency_and_invalidates_of_a_stream_are_refused() {
 }
 
 #[test]
+fn idempotency_of_a_cached_method_is_refused() {
+    refused(
+        &findings(reading(&format!("cache: {{ {TTL} }} idempotency: {{ required: true }}"))),
+        "idempotency",
+        "shared",
+    );
+}
+
+#[test]
+fn invalidates_of_a_method_without_side_effects_is_refused() {
+    refused(&findings(reading("invalidates: \"all\"")), "invalidates", "changes nothing");
+    refused(&findings(reading(&format!("cache: {{ {TTL} }} invalidates: \"all\""))), "invalidates", "changes nothing");
+    assert_eq!(findings(writing("invalidates: \"all\"")), []);
+}
+
+#[test]
 fn tag_of_an_unusable_field_is_refused() {
     let tag = |text: &str| findings(reading(&format!("cache: {{ {TTL} tags: \"{text}\" }}")));
     refused(&tag("item/{nothing}"), "cache.tags", "has no field `nothing`");
