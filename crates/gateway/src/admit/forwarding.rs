@@ -13,16 +13,29 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// What else upstreams take for the word of whoever stands in front of them.
-const OTHERS: [&str; 7] = [
+/// What else upstreams take for the word of whoever stands in front of them: of addresses, of the method, of what was asked for.
+const OTHERS: [&str; 16] = [
+    "cf-connecting-ip",
+    "cf-connecting-ipv6",
+    "fastly-client-ip",
     "forwarded",
     "true-client-ip",
     "x-client-ip",
+    "x-cluster-client-ip",
+    "x-envoy-external-address",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    "x-original-forwarded-for",
+    "x-original-host",
+    "x-original-url",
     "x-real-ip",
+    "x-rewrite-url",
 ];
+
+/// How names begin by which proxies tell of forwarding, and of the certificate of a caller (RFC 9440, nginx, AWS).
+const BEGINNINGS: [&str; 6] =
+    ["x-forwarded", "client-cert", "x-client-cert", "ssl-client-", "x-ssl-client-", "x-amzn-mtls-"];
 
 /// The connection that a call came by.
 pub(super) struct Connection<'a> {
@@ -134,7 +147,7 @@ fn address(text: &str) -> Option<IpAddr> {
 fn is_about_forwarding(name: &HeaderName) -> bool {
     let name = name.as_str().as_bytes();
     let is = |other: &str| name.len() == other.len() && starts(name, other);
-    starts(name, "x-forwarded") || OTHERS.iter().any(|other| is(other))
+    BEGINNINGS.iter().any(|with| starts(name, with)) || OTHERS.iter().any(|other| is(other))
 }
 
 fn starts(name: &[u8], with: &str) -> bool {
@@ -184,6 +197,14 @@ mod tests {
             ("forwarded", "for=1.1.1.1"),
             ("x-real-ip", "1.1.1.1"),
             ("x-http-method-override", "DELETE"),
+            ("x-original-url", "/admin"),
+            ("cf_connecting_ip", "1.1.1.1"),
+            ("x-forwarded-client-cert", "URI=spiffe://evil"),
+            ("client-cert", ":AAAA:"),
+            ("client-cert-chain", ":AAAA:"),
+            ("ssl-client-verify", "SUCCESS"),
+            ("x-ssl-client-s-dn", "CN=evil"),
+            ("x-amzn-mtls-clientcert-subject", "CN=evil"),
             ("x-kept", "1"),
         ];
         let (caller, headers) = replaced(0, &given);
