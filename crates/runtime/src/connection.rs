@@ -35,6 +35,7 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
 use crate::{
+    backoff::jittered,
     control_frames::ControlFrameLimit,
     fair_share::{FairShare, Held, Holder},
     http1,
@@ -52,6 +53,9 @@ use crate::{
 
 /// HTTP/1 reads at least this much at a time, so its limit on headers can't be lower.
 const LEAST_HTTP1_BUFFER: usize = 8192;
+
+/// The share of its age by which a connection may go earlier (gRFC A9).
+const AGE_JITTER: f64 = 0.1;
 
 /// Streams that a peer may reset before we have answered them, and that we may reset for its errors, until the
 /// connection is closed: the bounds against rapid resets.
@@ -232,7 +236,7 @@ impl Connections {
         let mut deadline = WriteDeadline::default();
         let too_old = tokio::select! {
             ended = deadline.enforce(connection.as_mut()) => return log_end(ended),
-            () = tokio::time::sleep(self.age) => true,
+            () = tokio::time::sleep(self.age()) => true,
             () = self.shutdown.begun() => false,
         };
         connection.as_mut().graceful_shutdown();
@@ -250,8 +254,13 @@ impl Connections {
         log_end(WriteDeadline::default().enforce(work(self.going_away())).await.map(Ok));
     }
 
+    /// A little less than the configured age, by chance: connections that were opened together don't end together (gRFC A9).
+    fn age(&self) -> Duration {
+        jittered(self.age, AGE_JITTER)
+    }
+
     fn going_away(&self) -> GoingAway {
-        let (shutdown, age) = (self.shutdown.clone(), self.age.saturating_add(self.age_grace));
+        let (shutdown, age) = (self.shutdown.clone(), self.age().saturating_add(self.age_grace));
         Box::pin(async move {
             tokio::select! {
                 () = tokio::time::sleep(age) => return,

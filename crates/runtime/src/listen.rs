@@ -43,8 +43,8 @@ pub struct ListenConfig<A = Address> {
     /// let go of them earlier. 1ms to 1h. Default 10s.
     #[serde(with = "Time::<1, HOUR>")]
     pub header_timeout: Duration,
-    /// Age at which a connection is asked to go (GOAWAY), so that load spreads to new replicas, 1ms to
-    /// 365days. Default 30m.
+    /// Age at which a connection is asked to go (GOAWAY), so that load spreads to new replicas, by chance up to a tenth
+    /// earlier; 1ms to 365days. Default 30m.
     #[serde(with = "Time::<1, { 365 * DAY }>")]
     pub max_connection_age: Duration,
     /// Time that calls in flight have after that; then the connection is cut. 1ms to 24h.
