@@ -3,7 +3,7 @@
 use crate::{
     admit::{self, Arrival, ListenerKind, admit},
     authenticate::{authenticate, holder, token_for_key},
-    authorize::authorize,
+    authorize::{authorize, declared},
     call_samples::CallSamples,
     concurrency_limit::{ConcurrencyLimit, InFlightSlot},
     etag,
@@ -19,7 +19,7 @@ use crate::{
     rate_limit::{SharedLimits, rate_limit},
     read_through::ReadThrough,
     revocation::Withdrawal,
-    stream_limits::{self, EndReason, StreamLimits},
+    stream_limits::{self, StreamLimits, StreamState},
     table::Tables,
     upstream::{self, Answer, Call, Outcome},
 };
@@ -99,8 +99,8 @@ pub(crate) type AnswerBody = HoldingBody<Body, Option<Arc<InFlightSlot>>>;
 
 /// The way of a request, from its arrival to its answer.
 ///
-/// The order is part of the contract: nothing is asked of auth for a method that does not exist, nothing is counted
-/// against a limit before it is known whose call it is, and nothing inward sees a call that has no permit. It is the same for
+/// The order is part of the contract: nothing is asked of auth for a method that does not exist or that nobody may call, nothing is
+/// counted against a limit before it is known whose call it is, and nothing inward sees a call that has no permit. It is the same for
 /// both listeners: they differ in what is admitted, and so in who can be authenticated.
 pub(crate) async fn travel(
     gateway: &Arc<Gateway>,
@@ -116,6 +116,7 @@ pub(crate) async fn travel(
     let deadline = admit::deadline(&policy.deadline, &arrival)?;
     let is_deprecated = route.entry.method.deprecated;
     let slots = &gateway.concurrency_limit;
+    declared(&route.entry)?;
     let exchanged = token_for_key(&gateway.mesh, slots, policy.criticality, &arrival, deadline).await?;
     let identity = authenticate(&gateway.mesh, &policy.access, &arrival, exchanged.as_ref())?;
     // From here on something may be waited for. Whose call it is and how important its method says who is shed first.
@@ -210,35 +211,35 @@ async fn dry_run(
 /// Frames in, frames out: only the limits are enforced.
 async fn pass_through(gateway: &Gateway, call: &Call, body: RequestFrames) -> Result<Response<Body>, Fault> {
     let windows = call.windows()?;
-    let end_reason = EndReason::default();
+    let state = Arc::new(StreamState::of(&call.permit.entry().method));
     let mut withdrawal = Withdrawal::watch(&gateway.mesh, &call.permit);
     let limits = StreamLimits::of_request(call.policy()).of_encoding(call.metadata.get("grpc-encoding"));
-    let body = stream_limits::request(body, limits, &call.record, Arc::clone(&end_reason));
-    let response = withdrawal.hold(pin!(upstream::stream(call, body, &end_reason))).await?;
-    Ok(limited(call, response, end_reason, withdrawal, windows))
+    let body = stream_limits::request(body, limits, &call.record, Arc::clone(&state));
+    let response = withdrawal.hold(pin!(state.hold(pin!(upstream::stream(call, body, &state))))).await?;
+    Ok(limited(call, response, state, withdrawal, windows))
 }
 
 /// One message in, a stream of them out.
 async fn stream(gateway: &Gateway, call: &Call, message: &Bytes) -> Result<Response<Body>, Fault> {
     let windows = call.windows()?;
-    let end_reason = EndReason::default();
+    let state = Arc::new(StreamState::of(&call.permit.entry().method));
     let mut withdrawal = Withdrawal::watch(&gateway.mesh, &call.permit);
     let request = Full::new(grpc::frame(message));
-    let response = withdrawal.hold(pin!(upstream::stream(call, request, &end_reason))).await?;
-    Ok(limited(call, response, end_reason, withdrawal, windows))
+    let response = withdrawal.hold(pin!(state.hold(pin!(upstream::stream(call, request, &state))))).await?;
+    Ok(limited(call, response, state, withdrawal, windows))
 }
 
 /// An answer that ends at the limits of its method, at the deadline of its call, and with the credentials of its caller.
 fn limited(
     call: &Call,
     response: Response<ResponseBody>,
-    end_reason: EndReason,
+    state: Arc<StreamState>,
     withdrawal: Withdrawal,
     windows: Held,
 ) -> Response<Body> {
     let method = &call.permit.entry().method;
     let limits = StreamLimits::of_response(method);
-    let response = stream_limits::response(response, &method.upstream, limits, call.deadline, end_reason);
+    let response = stream_limits::response(response, &method.upstream, limits, call.deadline, state);
     let ended = withdrawal.map(|fault| fault.status().clone());
     let revocable = response.map(|body| RevocableBody::new(body, ended));
     revocable.map(|body| Body::new(HoldingBody::new(DeadlineBody::new(body, call.deadline), windows)))

@@ -2,8 +2,10 @@
 //! read only at the five bytes before each message.
 
 mod inflated;
+mod state;
 
 use self::inflated::Inflater;
+pub(crate) use self::state::StreamState;
 use crate::fault::{Component, Fault};
 use accord_api::accord::fault::v1::Reason;
 use accord_contract::{Method, MethodKind, Policy, limits::DEFAULT_MESSAGE_BYTES};
@@ -22,11 +24,10 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::{
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tonic::Status;
 
 /// The limits of one direction of a call.
@@ -36,8 +37,6 @@ pub(crate) struct StreamLimits {
     pub message: u64,
     /// Most messages.
     pub messages: Option<u64>,
-    /// Longest silence.
-    pub idle: Option<Duration>,
     /// Whether it is one message where all is well, and not a stream.
     pub is_single: bool,
     /// How messages are compressed that have to be measured inflated. Bounds of the default size are not worth the work.
@@ -50,7 +49,6 @@ impl StreamLimits {
         Self {
             message: policy.max_request_bytes,
             messages: policy.max_stream_messages,
-            idle: policy.stream_idle,
             is_single: false,
             inflated: None,
         }
@@ -68,9 +66,6 @@ impl StreamLimits {
         Self { message: method.policy.max_response_bytes, is_single, ..Self::of_request(&method.policy) }
     }
 }
-
-/// Why the request's side ended the call, for the side that answers.
-pub(crate) type EndReason = Arc<OnceLock<Status>>;
 
 /// Holds what passes against the limits.
 struct LimitCounter {
@@ -139,9 +134,9 @@ pub(crate) fn request<B>(
     body: B,
     limits: StreamLimits,
     record: &CallRecord,
-    end_reason: EndReason,
+    state: Arc<StreamState>,
 ) -> LimitedRequest<B> {
-    LimitedRequest { body, counter: LimitCounter::new(limits), record: record.clone(), end_reason }
+    LimitedRequest { body, counter: LimitCounter::new(limits), record: record.clone(), state }
 }
 
 pin_project! {
@@ -151,7 +146,7 @@ pin_project! {
         body: B,
         counter: LimitCounter,
         record: CallRecord,
-        end_reason: EndReason,
+        state: Arc<StreamState>,
     }
 }
 
@@ -165,18 +160,18 @@ impl<B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError>>> HttpBody 
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 let error = error.into();
-                // Frames that can't be rewritten say why. The first reason stands.
+                // Frames that can't be rewritten say why.
                 let why = error.downcast_ref::<Status>().cloned();
-                let _ = this.end_reason.set(why.unwrap_or_else(|| Fault::request_cut_off().status().clone()));
+                this.state.end(|| why.unwrap_or_else(|| Fault::request_cut_off().status().clone()));
                 return Poll::Ready(Some(Err(error)));
             }
             None => return Poll::Ready(None),
         };
         let Some(data) = frame.data_ref() else { return Poll::Ready(Some(Ok(frame))) };
+        this.state.passed();
         this.record.add_request_bytes(data.len());
         if let Err(problem) = this.counter.count(data) {
-            let fault = Fault::new(Component::Gateway, Reason::RequestTooLarge, problem);
-            let _ = this.end_reason.set(fault.status().clone());
+            this.state.end(|| Fault::new(Component::Gateway, Reason::RequestTooLarge, problem).status().clone());
             return Poll::Ready(Some(Err(problem.into())));
         }
         Poll::Ready(Some(Ok(frame)))
@@ -197,13 +192,14 @@ pub(crate) fn response<B>(
     upstream: &Arc<str>,
     limits: StreamLimits,
     deadline: Deadline,
-    end_reason: EndReason,
+    state: Arc<StreamState>,
 ) -> Response<LimitedResponse<B>> {
     let upstream = Arc::clone(upstream);
     let has_status = response.headers().contains_key("grpc-status");
     let counter = LimitCounter::new(limits.of_encoding(response.headers().get("grpc-encoding")));
-    let idle = limits.idle.map(|idle| Box::pin(tokio::time::sleep(idle)));
-    response.map(|body| LimitedResponse { body: Some(body), upstream, has_status, counter, idle, deadline, end_reason })
+    state.passed();
+    let idle = state.silent_until().map(|until| Box::pin(tokio::time::sleep_until(until)));
+    response.map(|body| LimitedResponse { body: Some(body), upstream, has_status, counter, idle, deadline, state })
 }
 
 /// An answer's body within its limits.
@@ -216,7 +212,7 @@ pub(crate) struct LimitedResponse<B> {
     counter: LimitCounter,
     idle: Option<Pin<Box<Sleep>>>,
     deadline: Deadline,
-    end_reason: EndReason,
+    state: Arc<StreamState>,
 }
 
 impl<B> LimitedResponse<B> {
@@ -227,20 +223,18 @@ impl<B> LimitedResponse<B> {
 
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<Status> {
         let Some(idle) = &mut self.idle else { return Poll::Pending };
-        idle.as_mut().poll(context).map(|()| {
-            let message = "the stream was silent for longer than its method allows";
-            Fault::new(Component::Gateway, Reason::StreamIdle, message).status().clone()
-        })
-    }
-
-    fn reset_idle(&mut self) {
-        if let (Some(idle), Some(span)) = (&mut self.idle, self.counter.limits.idle) {
-            idle.as_mut().reset(Instant::now() + span);
+        loop {
+            ready!(idle.as_mut().poll(context));
+            match self.state.silent_until() {
+                // Something has passed since it was set.
+                Some(until) if until > idle.deadline() => idle.as_mut().reset(until),
+                _ => return Poll::Ready(state::silent().status().clone()),
+            }
         }
     }
 
     fn broken_off(&self, error: TransportError) -> Status {
-        let end_reason = self.end_reason.get().cloned();
+        let end_reason = self.state.end_reason().cloned();
         end_reason.unwrap_or_else(|| Failure::Transport(error.after_head()).status(&self.upstream))
     }
 
@@ -289,7 +283,7 @@ impl<B: HttpBody<Data = Bytes, Error = TransportError> + Unpin> HttpBody for Lim
                 return this.end(&status);
             }
         };
-        this.reset_idle();
+        this.state.passed();
         match this.check(&mut frame) {
             Ok(()) => Poll::Ready(Some(Ok(frame))),
             Err(fault) => this.end(fault.status()),
@@ -303,10 +297,15 @@ impl<B: HttpBody<Data = Bytes, Error = TransportError> + Unpin> HttpBody for Lim
 
 #[cfg(test)]
 mod tests {
+    use std::{convert::Infallible, future::pending, pin::pin, time::Duration};
+
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio::time::Instant;
+
     use super::*;
 
     fn counter(message: u64, messages: Option<u64>) -> LimitCounter {
-        LimitCounter::new(StreamLimits { message, messages, idle: None, is_single: false, inflated: None })
+        LimitCounter::new(StreamLimits { message, messages, is_single: false, inflated: None })
     }
 
     #[test]
@@ -352,22 +351,49 @@ mod tests {
         assert!(count(limits, 8 << 20).is_ok(), "whose bound is the default");
     }
 
+    const LIMITS: StreamLimits = StreamLimits { message: 9, messages: None, is_single: false, inflated: None };
+
+    /// A call that may be silent for three seconds: its state, and its answer, which has nothing to say.
+    fn silent() -> (Arc<StreamState>, impl HttpBody<Data = Bytes, Error = Status> + Unpin) {
+        let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, TransportError>>());
+        let state = Arc::new(StreamState::new(Some(Duration::from_secs(3))));
+        let deadline = Deadline::after(Duration::from_secs(60));
+        let response = response(Response::new(body), &"shop".into(), LIMITS, deadline, Arc::clone(&state));
+        (state, response.into_body())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn silent_stream_ends_with_deadline_exceeded() {
-        use http_body_util::{BodyExt, StreamBody};
-        let silent = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, TransportError>>());
-        let limits = StreamLimits {
-            message: 9,
-            messages: None,
-            idle: Some(Duration::from_secs(3)),
-            is_single: false,
-            inflated: None,
-        };
-        let deadline = Deadline::after(Duration::from_secs(9));
-        let response = Response::new(silent);
-        let mut body = super::response(response, &"shop".into(), limits, deadline, EndReason::default()).into_body();
-        let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+        let (_, mut answer) = silent();
+        let trailers = answer.frame().await.unwrap().unwrap().into_trailers().unwrap();
         assert_eq!(trailers["grpc-status"], "4");
-        assert!(body.frame().await.is_none());
+        assert!(answer.frame().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stream_whose_caller_goes_on_sending_is_not_silent() {
+        let (begun, (state, mut answer)) = (Instant::now(), silent());
+        let spaced = futures_util::stream::unfold(0, |sent| async move {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            (sent < 5).then(|| (Ok::<_, Infallible>(Frame::data(grpc::frame(b"abc"))), sent + 1))
+        });
+        let mut sent = request(StreamBody::new(Box::pin(spaced)), LIMITS, &CallRecord::default(), state);
+        let sending = async { while sent.frame().await.is_some() {} };
+        let (ended, ()) = tokio::join!(answer.frame(), sending);
+        assert!(ended.unwrap().unwrap().is_trailers());
+        assert_eq!(begun.elapsed(), Duration::from_secs(5 * 2 + 3), "three seconds after the last of five messages");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stream_that_is_silent_before_its_answer_begins_ends() {
+        let (begun, state) = (Instant::now(), StreamState::new(Some(Duration::from_secs(3))));
+        let sending = async {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            state.passed();
+        };
+        let mut unanswered = pin!(pending::<Result<(), Fault>>());
+        let (fault, ()) = tokio::join!(state.hold(unanswered.as_mut()), sending);
+        assert_eq!(fault.unwrap_err().reason(), "STREAM_IDLE");
+        assert_eq!(begun.elapsed(), Duration::from_secs(5));
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     memory::{self, CallMemory},
     metadata,
     protocol::BodyMode,
-    stream_limits::{EndReason, StreamLimits},
+    stream_limits::{StreamLimits, StreamState},
     table::MethodEntry,
 };
 use accord_contract::Policy;
@@ -245,7 +245,7 @@ pub(crate) fn may_have_committed(code: Code) -> bool {
 }
 
 /// Sends a body on as it comes, and the answer back as it comes.
-pub(crate) async fn stream<B>(call: &Call, body: B, end_reason: &EndReason) -> Result<Response<ResponseBody>, Fault>
+pub(crate) async fn stream<B>(call: &Call, body: B, state: &StreamState) -> Result<Response<ResponseBody>, Fault>
 where
     B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
 {
@@ -253,7 +253,7 @@ where
     let answered = call.upstream().stream(&call.outbound(), body).await;
     call.record.add_upstream_time(begun.elapsed());
     call.record.step("upstream");
-    if let Some(status) = end_reason.get() {
+    if let Some(status) = state.end_reason() {
         return Err(Fault::from_status(Component::Gateway, status.clone()));
     }
     let response = answered.map_err(|failure| call.fault(&failure))?;
