@@ -29,6 +29,8 @@ const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// The records may take this long after the call's own deadline: an answer that exists must not be lost, nor a claim be left
 /// behind by a call that never began.
 const RECORDS_TIMEOUT: Duration = Duration::from_secs(2);
+/// When a caller may come back where the records don't answer.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The records of idempotency keys.
 #[derive(Clone)]
@@ -167,7 +169,7 @@ fn unavailable(status: &Status) -> Fault {
     tracing::debug!(reason, error, "idempotency records do not answer");
     let message = "the records of idempotency keys can't be reached, and without them the call could be done twice; send it again \
                    later with the same key";
-    Fault::new(Component::Cache, Reason::IdempotencyUnavailable, message)
+    Fault::retry(Component::Cache, Reason::IdempotencyUnavailable, message, RETRY_AFTER)
 }
 
 /// A contract that declares keys needs a cache service to keep them.

@@ -48,6 +48,9 @@ struct Bypass {
     status: &'static str,
 }
 
+/// When a caller may come back where neither the cache nor the way past it takes a read.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// Its caller wants nothing stored.
 const REQUEST: Bypass = Bypass { outcome: "request", status: "accord; fwd=request" };
 /// The cache does not answer.
@@ -221,7 +224,7 @@ impl ReadThrough {
         self.bypassed.add(1, &[KeyValue::new("rpc.method", Arc::clone(&method.name))]);
         if method.policy.on_cache_failure == OnCacheFailure::Fail {
             let message = "the cache does not answer, and the contract says to fail then; try again later";
-            return Err(Fault::new(Component::Cache, Reason::CacheUnavailable, message));
+            return Err(Fault::retry(Component::Cache, Reason::CacheUnavailable, message, RETRY_AFTER));
         }
         let is_unknown = fault::reason_of(failure) == Some(Reason::UpstreamUnknown);
         self.past(call, message, if is_unknown { UPSTREAM_UNKNOWN } else { BYPASS }).await
@@ -231,7 +234,7 @@ impl ReadThrough {
     async fn past(&self, call: &Call, message: &Bytes, why: Bypass) -> Result<Reply, Fault> {
         let _slot = self.bypass_slots.try_acquire().map_err(|_| {
             let message = "as many reads are in flight past the cache as may be (`cache.max_bypassed`)";
-            Fault::new(Component::Gateway, Reason::Overloaded, message)
+            Fault::retry(Component::Gateway, Reason::Overloaded, message, RETRY_AFTER)
         })?;
         call.record.set_cache_outcome(why.outcome);
         let mut answer = upstream::unary(call, message).await.result?;
