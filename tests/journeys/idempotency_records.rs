@@ -60,7 +60,7 @@ async fn idempotency_claim_of_a_call_that_never_began_is_released() -> Result<()
 
     let late = GrpcCall::new(&fabric, "Keep", "late").key("late").header("grpc-timeout", "300m").send().await?;
     assert_eq!(late.refusal(), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into()));
-    assert_eq!(late.head["x-accord-fault"], "gateway");
+    assert_eq!(late.head["x-accord-fault"], "cache");
     barrier.notify_one();
     let claim = timeout(BOUND, claims.recv()).await.context("the claim was never given back")?;
     assert_eq!((claim.as_deref(), upstream.calls_received()), (Some("slow"), 0));

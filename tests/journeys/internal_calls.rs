@@ -93,6 +93,20 @@ async fn deadline_shrinks_at_each_hop() -> Result<()> {
 }
 
 #[tokio::test]
+async fn call_for_a_sheddable_one_is_sheddable_at_every_hop() -> Result<()> {
+    let (relay, echo, fabric) = Relay::before_scripted_upstream().await?;
+    for (method, criticality) in [("Repeat", Some("sheddable")), ("Say", None)] {
+        let call = from_outside(&fabric, EDITOR, method).await?;
+        call.header("x-accord-criticality", "sheddable_plus").send().await?.ok()?;
+        for hop in [only(relay.take_received())?, only(echo.take_received())?] {
+            let carried = hop.headers.get("x-accord-criticality").map(|value| value.to_str()).transpose()?;
+            assert_eq!(carried, criticality, "{method}");
+        }
+    }
+    fabric.stop().await
+}
+
+#[tokio::test]
 async fn cancelled_call_is_cancelled_at_the_last_hop() -> Result<()> {
     let (_relay, echo, fabric) = Relay::before_scripted_upstream().await?;
     for reply in [Reply::unfinished(), Reply::unfinished().message(&word("one"))] {

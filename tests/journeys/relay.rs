@@ -21,8 +21,16 @@ use tokio::{
 use tonic::{body::Body, service::Routes};
 
 /// What a service sends on of the call that it serves; its own token stands beside it.
-const SENT_ON: [&str; 7] =
-    ["x-accord-passport", "grpc-timeout", "x-request-id", "traceparent", "tracestate", "content-type", "te"];
+const SENT_ON: [&str; 8] = [
+    "x-accord-passport",
+    "x-accord-criticality",
+    "grpc-timeout",
+    "x-request-id",
+    "traceparent",
+    "tracestate",
+    "content-type",
+    "te",
+];
 
 /// A running relay.
 #[derive(Clone)]

@@ -88,7 +88,7 @@ impl Expected {
     /// The end of the caller's time.
     pub(crate) fn deadline() -> Self {
         let details: &[_] = &["ErrorInfo DEADLINE_EXCEEDED"];
-        Self { message: None, details: Some(details), fault: Some("gateway"), ..Self::new(Code::DeadlineExceeded) }
+        Self { message: None, details: Some(details), fault: Some("upstream"), ..Self::new(Code::DeadlineExceeded) }
     }
 
     pub(crate) fn details(self, details: &'static [&'static str]) -> Self {

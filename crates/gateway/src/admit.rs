@@ -9,9 +9,10 @@ use crate::{
     metadata::API_KEY,
     protocol::{RequestOptions, WireProtocol},
 };
-use accord_api::accord::fault::v1::Reason;
+use accord_api::accord::{fault::v1::Reason, policy::v1::Criticality};
 use accord_runtime::{
     call_record::CallRecord,
+    criticality,
     deadline::Deadline,
     request::{self, RequestId},
     server::Peer,
@@ -66,6 +67,8 @@ pub(crate) struct Arrival {
     pub protocol: &'static str,
     /// The passport that its caller was called with. At the public listener it proves nothing.
     pub passport: Option<HeaderValue>,
+    /// How critical the call is that this one is made for, where it comes from a service.
+    pub criticality: Option<Criticality>,
     /// What the caller asks for.
     pub options: RequestOptions,
     /// What it wants to know of its call.
@@ -93,6 +96,8 @@ pub(crate) fn admit(
 ) -> Result<Arrival, Fault> {
     let (mut parts, body) = request.into_parts();
     let passport = passport(listener, &parts.headers)?;
+    // What comes from outside is as critical as its contract says.
+    let criticality = (listener == ListenerKind::Internal).then(|| criticality::carried(&parts.headers)).flatten();
     let explain = ExplainMode::of(&parts.headers)?;
     let tokens = PassedTokens::of(&parts.headers);
     clean(&mut parts.headers)?;
@@ -102,7 +107,27 @@ pub(crate) fn admit(
     let address = caller(listener, trusted_hops, &mut parts);
     let id = request::id(&parts.extensions);
     let record = parts.extensions.get::<CallRecord>().cloned().unwrap_or_default();
-    Ok(Arrival { listener, protocol, passport, options, explain, parts, body, id, record, address, connection })
+    Ok(Arrival {
+        listener,
+        protocol,
+        passport,
+        criticality,
+        options,
+        explain,
+        parts,
+        body,
+        id,
+        record,
+        address,
+        connection,
+    })
+}
+
+impl Arrival {
+    /// How critical it is to answer a call of a method of this criticality: no more than the call is that it is made for.
+    pub(crate) fn criticality(&self, declared: Criticality) -> Criticality {
+        self.criticality.map_or(declared, |carried| criticality::least(declared, carried))
+    }
 }
 
 /// The address of whoever calls. Workloads call by the internal listener without a proxy between.
@@ -174,7 +199,7 @@ fn connection_headers(headers: &HeaderMap) -> Vec<HeaderName> {
 pub(crate) fn deadline(policy: &accord_contract::Deadline, arrival: &Arrival) -> Result<Deadline, Fault> {
     let timeout = arrival.options.timeout?.map_or(policy.default, |timeout| timeout.min(policy.max));
     arrival.record.set_timeout(timeout);
-    if timeout.is_zero() { Err(Fault::deadline()) } else { Ok(Deadline::after(timeout)) }
+    if timeout.is_zero() { Err(Fault::deadline(Component::Gateway)) } else { Ok(Deadline::after(timeout)) }
 }
 
 #[cfg(test)]

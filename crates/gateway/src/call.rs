@@ -25,6 +25,7 @@ use crate::{
 };
 use accord_mesh::{MeshClient, RevocableBody};
 use accord_runtime::{
+    call_record::{CallRecord, WaitsFor},
     current_call::CurrentCall,
     deadline::{self, Deadline, DeadlineBody, Elapsed},
     fair_share::Held,
@@ -115,13 +116,13 @@ pub(crate) async fn travel(
     let policy = &route.entry.method.policy;
     let deadline = admit::deadline(&policy.deadline, &arrival)?;
     let is_deprecated = route.entry.method.deprecated;
-    let slots = &gateway.concurrency_limit;
+    let (slots, criticality) = (&gateway.concurrency_limit, arrival.criticality(policy.criticality));
     declared(&route.entry)?;
-    let exchanged = token_for_key(&gateway.mesh, slots, policy.criticality, &arrival, deadline).await?;
+    let exchanged = token_for_key(&gateway.mesh, slots, criticality, &arrival, deadline).await?;
     let identity = authenticate(&gateway.mesh, &policy.access, &arrival, exchanged.as_ref())?;
     // From here on something may be waited for. Whose call it is and how important its method says who is shed first.
     let holder = holder(&arrival, identity.as_ref());
-    let slot = Arc::new(slots.acquire(policy.criticality, holder)?);
+    let slot = Arc::new(slots.acquire(criticality, holder)?);
     let memory = CallMemory::new(&gateway.memory, holder);
     let explainer = (&gateway.mesh, gateway.live.explains());
     explanation.begin(explainer, &route, identity.as_ref(), &arrival, deadline).await?;
@@ -132,7 +133,8 @@ pub(crate) async fn travel(
     if explanation.is_dry_run() {
         return Err(Box::pin(dry_run(gateway, &call, &route, arrival, explanation)).await);
     }
-    let mut response = within(deadline, pin!(answer(gateway, call, route, arrival))).await?;
+    let record = arrival.record.clone();
+    let mut response = within(deadline, &record, pin!(answer(gateway, call, route, arrival))).await?;
     allowance.add_headers(response.headers_mut());
     if is_deprecated {
         response.headers_mut().entry(DEPRECATION).or_insert(SOME_TIME_AGO);
@@ -144,11 +146,15 @@ pub(crate) async fn travel(
 
 /// Dropping what is not done in time is what cancels it upstream. What is over before it begins is not begun. The work is pinned
 /// where it is made, since it is large and would be moved more than once.
-async fn within<T>(deadline: Deadline, work: Pin<&mut impl Future<Output = Result<T, Fault>>>) -> Result<T, Fault> {
+async fn within<T>(
+    deadline: Deadline,
+    record: &CallRecord,
+    work: Pin<&mut impl Future<Output = Result<T, Fault>>>,
+) -> Result<T, Fault> {
     if deadline.expired() {
-        return Err(Fault::deadline());
+        return Err(Fault::late(record));
     }
-    deadline::within(deadline, work).await.unwrap_or_else(|Elapsed| Err(Fault::deadline()))
+    deadline::within(deadline, work).await.unwrap_or_else(|Elapsed| Err(Fault::late(record)))
 }
 
 /// The way inward and back, by what of the body has to be looked at.
@@ -202,7 +208,7 @@ async fn dry_run(
             _ => Ok("upstream"),
         }
     };
-    match within(call.deadline, pin!(tried)).await {
+    match within(call.deadline, &call.record, pin!(tried)).await {
         Ok(next) => explanation.end_dry_run(next),
         Err(fault) => fault,
     }
@@ -285,7 +291,10 @@ async fn idempotent(
     let run = async move {
         let message = &message.bytes;
         let records = gateway.idempotency.as_ref().ok_or_else(idempotency::no_records)?;
-        match records.begin(&call, window, key, message).await? {
+        call.record.wait_for(WaitsFor::Cache);
+        let recorded = records.begin(&call, window, key, message).await?;
+        call.record.wait_for(WaitsFor::Itself);
+        match recorded {
             IdempotencyRecord::Completed(answer) => replay(&gateway, &call, message, call.hold(*answer)?).await,
             IdempotencyRecord::Claimed(claim) => {
                 let outcome = in_time(&call, mutate(&gateway, &call, message)).await;
@@ -300,10 +309,10 @@ async fn idempotent(
 /// What came of a call by its deadline. One that is over before it begins has changed nothing; of one that began nobody knows.
 async fn in_time(call: &Call, work: impl Future<Output = Outcome>) -> Outcome {
     if call.deadline.expired() {
-        return Outcome::not_acted(Fault::deadline());
+        return Outcome::not_acted(Fault::late(&call.record));
     }
     let outcome = deadline::within(call.deadline, work).await;
-    outcome.unwrap_or_else(|Elapsed| Outcome::unknown(Fault::deadline()))
+    outcome.unwrap_or_else(|Elapsed| Outcome::unknown(Fault::late(&call.record)))
 }
 
 /// The answer of a call that ran before. Its invalidations may have been deferred then, so they are sent again: reads have

@@ -2,6 +2,7 @@
 
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::{
+    call_record::{CallRecord, WaitsFor},
     fault::{self, StatusBuilder},
     request::RequestId,
 };
@@ -97,10 +98,19 @@ impl Fault {
         )
     }
 
-    /// The deadline passed.
-    pub(crate) fn deadline() -> Self {
+    /// The deadline passed, while this part of the mesh had the call.
+    pub(crate) fn deadline(component: Component) -> Self {
         let message = "the deadline passed before the call was answered";
-        Self::new(Component::Gateway, Reason::DeadlineExceeded, message)
+        Self::new(component, Reason::DeadlineExceeded, message)
+    }
+
+    /// The deadline of this call passed.
+    pub(crate) fn late(record: &CallRecord) -> Self {
+        Self::deadline(match record.waits_for() {
+            WaitsFor::Itself => Component::Gateway,
+            WaitsFor::Cache => Component::Cache,
+            WaitsFor::Upstream => Component::Upstream,
+        })
     }
 
     /// A defect of our own.

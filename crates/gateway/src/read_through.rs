@@ -22,7 +22,7 @@ use accord_api::accord::{
 };
 use accord_contract::{CachePolicy, OnCacheFailure};
 use accord_mesh::MeshClient;
-use accord_runtime::{deadline, fault};
+use accord_runtime::{call_record::WaitsFor, deadline, fault};
 use accord_token::PASSPORT_HEADER;
 use accord_upstream::{Owners, Upstream};
 use accord_wire::Malformed;
@@ -133,7 +133,10 @@ impl ReadThrough {
             return self.bypass(call, message, only_if_cached, &failure).await;
         }
         let begun = Instant::now();
+        // A cache that is gone or hangs shows at its connection, so what takes longer is a load.
+        call.record.wait_for(WaitsFor::Upstream);
         let response = self.read_by_plan(call, plan, read, place).await;
+        call.record.wait_for(WaitsFor::Itself);
         call.record.add_upstream_time(begun.elapsed());
         call.record.step("cache");
         let failure = match response {
@@ -145,7 +148,9 @@ impl ReadThrough {
                 }
                 return upstream::give_up(call, answered).map(|answer| Reply::Unary(answer, keep));
             }
-            Err(status) if deadline::is_exceeded(call.deadline, &status) => return Err(Fault::deadline()),
+            Err(status) if deadline::is_exceeded(call.deadline, &status) => {
+                return Err(Fault::deadline(Component::Upstream));
+            }
             // What the caller passed is its own to correct: without the cache it would be answered as if it had passed nothing.
             Err(status) if fault::reason_of(&status) == Some(Reason::ConsistencyTokenInvalid) => {
                 return Err(Fault::from_status(Component::Gateway, status));
@@ -207,7 +212,7 @@ impl ReadThrough {
         failure: &Status,
     ) -> Result<Reply, Fault> {
         if call.deadline.expired() {
-            return Err(Fault::deadline());
+            return Err(Fault::deadline(Component::Cache));
         }
         if only_if_cached {
             return Err(not_stored(
@@ -372,7 +377,7 @@ fn answer(call: &Call, response: ReadResponse) -> Result<Result<Answer, Fault>, 
 /// Why the upstream gave the cache no answer: the same as if the gateway had asked it.
 fn upstream_fault(status: Status) -> Fault {
     if fault::reason_of(&status) == Some(Reason::DeadlineExceeded) {
-        return Fault::deadline();
+        return Fault::deadline(Component::Upstream);
     }
     Fault::from_status(Component::Upstream, status)
 }

@@ -255,7 +255,7 @@ impl<B> LimitedResponse<B> {
         }
         grpc::strip_unreadable(trailers);
         if deadline::is_race_in(self.deadline, trailers) {
-            return Err(Fault::deadline());
+            return Err(Fault::deadline(Component::Upstream));
         }
         metadata::strip_reserved(trailers);
         self.has_status = true;
@@ -357,7 +357,7 @@ mod tests {
     fn silent() -> (Arc<StreamState>, impl HttpBody<Data = Bytes, Error = Status> + Unpin) {
         let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, TransportError>>());
         let state = Arc::new(StreamState::new(Some(Duration::from_secs(3))));
-        let deadline = Deadline::after(Duration::from_secs(60));
+        let deadline = Deadline::after(Duration::from_mins(1));
         let response = response(Response::new(body), &"shop".into(), LIMITS, deadline, Arc::clone(&state));
         (state, response.into_body())
     }

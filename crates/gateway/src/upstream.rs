@@ -11,9 +11,15 @@ use crate::{
     stream_limits::{StreamLimits, StreamState},
     table::MethodEntry,
 };
+use accord_api::accord::policy::v1::Criticality;
 use accord_contract::Policy;
 use accord_mesh::passport;
-use accord_runtime::{call_record::CallRecord, deadline::Deadline, fair_share::Held, request::RequestId};
+use accord_runtime::{
+    call_record::{CallRecord, WaitsFor},
+    deadline::Deadline,
+    fair_share::Held,
+    request::RequestId,
+};
 pub(crate) use accord_upstream::Answer;
 use accord_upstream::{self as upstream, Failure, PUSHBACK, ResponseBody, Retries, Upstream, grpc};
 use bytes::Bytes;
@@ -34,6 +40,8 @@ pub(crate) struct Call {
     pub version: Option<usize>,
     /// Until when.
     pub deadline: Deadline,
+    /// How critical it is to answer it.
+    criticality: Criticality,
     /// Its id.
     pub id: RequestId,
     /// What is noted of it.
@@ -56,6 +64,7 @@ impl Call {
         arrival: &mut Arrival,
         mode: BodyMode,
     ) -> Self {
+        let criticality = arrival.criticality(permit.entry().method.policy.criticality);
         let (headers, options) = (&mut arrival.parts.headers, &arrival.options);
         let version = choose_version(permit.entry(), headers, &arrival.record);
         let mut metadata = match &permit.entry().method.policy.cache {
@@ -73,6 +82,7 @@ impl Call {
             memory,
             version,
             deadline,
+            criticality,
             id: arrival.id.clone(),
             record: arrival.record.clone(),
             metadata,
@@ -102,7 +112,7 @@ impl Call {
             max_response_bytes: self.policy().max_response_bytes,
             retries: self.retries(),
             caller: Some(self.memory.caller()),
-            criticality: self.policy().criticality,
+            criticality: self.criticality,
             timed: self.permit.entry().timed,
         }
     }
@@ -127,7 +137,7 @@ impl Call {
 
     fn fault(&self, failure: &Failure) -> Fault {
         if failure.is_deadline() {
-            return Fault::deadline();
+            return Fault::deadline(Component::Upstream);
         }
         if let Some(shed) = failure.shed() {
             return memory::shed(shed);
@@ -176,8 +186,10 @@ impl Outcome {
 /// Makes a unary call, with the retries that its contract allows.
 pub(crate) async fn unary(call: &Call, message: &Bytes) -> Outcome {
     let begun = Instant::now();
+    call.record.wait_for(WaitsFor::Upstream);
     let outcome = call.upstream().unary(&call.outbound(), message).await;
     call.record.add_upstream_time(begun.elapsed());
+    call.record.wait_for(WaitsFor::Itself);
     call.record.step("upstream");
     let acted_before = outcome.may_have_acted_before;
     let (may_have_acted, is_refused) = match &outcome.result {
@@ -250,8 +262,10 @@ where
     B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
 {
     let begun = Instant::now();
+    call.record.wait_for(WaitsFor::Upstream);
     let answered = call.upstream().stream(&call.outbound(), body).await;
     call.record.add_upstream_time(begun.elapsed());
+    call.record.wait_for(WaitsFor::Itself);
     call.record.step("upstream");
     if let Some(status) = state.end_reason() {
         return Err(Fault::from_status(Component::Gateway, status.clone()));

@@ -17,7 +17,7 @@ use tonic::{
 };
 
 /// What is passed on as it came.
-const PASSED_ON: [&str; 4] = ["x-accord-passport", "x-request-id", "traceparent", "tracestate"];
+const PASSED_ON: [&str; 5] = ["x-accord-passport", "x-accord-criticality", "x-request-id", "traceparent", "tracestate"];
 
 /// With `-1`, the answer of a hop that retried in vain: no other hop is to retry.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";

@@ -8,7 +8,7 @@ mod journal;
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -35,6 +35,18 @@ impl CallTrace {
     }
 }
 
+/// What a call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum WaitsFor {
+    /// Nobody else: it is at work here, or waits for its own caller.
+    Itself,
+    /// What the cache service keeps.
+    Cache,
+    /// The upstream, through the cache or not.
+    Upstream,
+}
+
 /// The record of one call. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct CallRecord(Arc<Facts>);
@@ -50,6 +62,7 @@ struct Facts {
     cache_outcome: OnceLock<&'static str>,
     version: OnceLock<Arc<str>>,
     timeout: OnceLock<Duration>,
+    waits_for: AtomicU8,
     attempts: AtomicU32,
     upstream_micros: AtomicU64,
     request_bytes: AtomicU64,
@@ -164,6 +177,18 @@ impl CallRecord {
     /// How much time the call had when it came.
     pub fn timeout(&self) -> Option<Duration> {
         self.0.timeout.get().copied()
+    }
+
+    /// Says what the call waits for from now on.
+    pub fn wait_for(&self, whom: WaitsFor) {
+        self.0.waits_for.store(whom as u8, Relaxed);
+    }
+
+    /// What the call waits for, or waited for when it was given up.
+    pub fn waits_for(&self) -> WaitsFor {
+        let whom = self.0.waits_for.load(Relaxed);
+        let others = [WaitsFor::Cache, WaitsFor::Upstream];
+        others.into_iter().find(|other| *other as u8 == whom).unwrap_or(WaitsFor::Itself)
     }
 
     /// Counts an attempt at an endpoint of an upstream.

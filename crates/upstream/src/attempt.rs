@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use accord_runtime::criticality;
 use accord_runtime::deadline::{self, Elapsed, within};
 use accord_runtime::request;
 use accord_runtime::trace;
@@ -146,6 +147,7 @@ fn head(call: &Call<'_>, previous: u32) -> HeaderMap {
     headers.insert(header::CONTENT_TYPE, grpc::CONTENT_TYPE);
     headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
     request::carry(&mut headers, call.deadline, call.id);
+    criticality::carry(&mut headers, call.criticality);
     if previous > 0 {
         headers.insert(PREVIOUS_ATTEMPTS, HeaderValue::from(previous));
     }

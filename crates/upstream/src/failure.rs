@@ -125,8 +125,7 @@ impl Failure {
                 (Reason::UpstreamOverloaded, message, Some(RETRY_SHED_AFTER))
             }
         };
-        let component = if self.is_deadline() { "gateway" } else { "upstream" };
-        let status = StatusBuilder::new(reason, message).code(self.code()).metadata("component", component);
+        let status = StatusBuilder::new(reason, message).code(self.code()).metadata("component", "upstream");
         match retry_after {
             Some(delay) => status.retry_after(delay).build(),
             None => status.build(),

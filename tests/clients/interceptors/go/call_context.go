@@ -11,7 +11,7 @@ import (
 const pushback = "grpc-retry-pushback-ms"
 
 // The deadline and the cancellation are carried on by the handler's context itself.
-var carriedOn = []string{"x-accord-passport", "x-request-id", "traceparent", "tracestate"}
+var carriedOn = []string{"x-accord-passport", "x-accord-criticality", "x-request-id", "traceparent", "tracestate"}
 
 // One is the interceptor of calls with one answer, for grpc.WithChainUnaryInterceptor.
 func One(ctx context.Context, method string, request, answer interface{}, connection *grpc.ClientConn,

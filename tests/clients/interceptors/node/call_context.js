@@ -3,7 +3,7 @@
 
 const { InterceptingCall, Metadata } = require('@grpc/grpc-js');
 
-const CARRIED_ON = ['x-accord-passport', 'x-request-id', 'traceparent', 'tracestate'];
+const CARRIED_ON = ['x-accord-passport', 'x-accord-criticality', 'x-request-id', 'traceparent', 'tracestate'];
 
 /**
  * An interceptor for the client of a neighbour. Each call names the one that is being served, `{ parent: call }`: by that,

@@ -5,7 +5,7 @@ import inspect
 
 import grpc
 
-CARRIED_ON = ("x-accord-passport", "x-request-id", "traceparent", "tracestate")
+CARRIED_ON = ("x-accord-passport", "x-accord-criticality", "x-request-id", "traceparent", "tracestate")
 PASSED_BACK = ("grpc-retry-pushback-ms", "grpc-status-details-bin")
 served = contextvars.ContextVar("served", default=None)
 
