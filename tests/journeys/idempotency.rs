@@ -3,13 +3,14 @@
 use crate::{
     create, desk, reason,
     scripted_upstream::{Reply, ScriptedUpstream},
-    wire::word,
+    wire::{GrpcCall, word},
 };
 use accord_fabric::{EDITOR, Fabric, READER, http::HttpResponse};
 use anyhow::Result;
 use http::Method;
 use std::sync::Arc;
 use tokio::sync::Notify;
+use tonic::Code;
 
 #[tokio::test]
 async fn repeated_request_under_its_idempotency_key_is_replayed() -> Result<()> {
@@ -28,7 +29,7 @@ async fn idempotency_key_reused_with_other_request_is_invalid_argument() -> Resu
     create(&fabric, "Oak desk").await?;
     let other = create(&fabric, "Another desk").await?;
     assert_eq!((other.status.as_u16(), reason(&other).as_str()), (422, "IDEMPOTENCY_KEY_REUSED"));
-    assert_eq!(other.json()?["code"], tonic::Code::InvalidArgument as i32);
+    assert_eq!(other.json()?["code"], Code::InvalidArgument as i32);
     fabric.stop().await
 }
 
@@ -81,6 +82,38 @@ async fn idempotency_replay_invalidates_like_the_first_call() -> Result<()> {
     let again = create(&fabric, "Oak desk").await?;
     assert_eq!(again.header("idempotency-replayed"), Some("true"), "{} {}", again.status, again.text());
     assert!(!is_hit().await?, "what the first answer invalidated may have been deferred");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn replayed_answer_has_the_metadata_of_the_first() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    let keep = async || GrpcCall::new(&fabric, "Keep", "told").key("told").send().await;
+    echo.script([Reply::ok(&word("told"))
+        .head("location", "/v1/words/told")
+        .head("x-edition-bin", "AP8")
+        .trailer("x-cost", "3")]);
+    let (first, again) = (keep().await?, keep().await?);
+    assert_eq!((first.head.get("idempotency-replayed"), &again.head["idempotency-replayed"]), (None, &"true".parse()?));
+    assert_eq!(first.body, again.body);
+    for answer in [first, again] {
+        assert_eq!(answer.head["location"], "/v1/words/told");
+        assert_eq!(answer.head["x-edition-bin"], "AP8");
+        assert_eq!(answer.trailers["x-cost"], "3");
+        assert_eq!(answer.head.get_all("x-accord-consistency-token").iter().count(), 1, "{:?}", answer.head);
+    }
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn replayed_error_has_the_metadata_of_the_first() -> Result<()> {
+    let (echo, fabric) = ScriptedUpstream::behind_gateway().await?;
+    echo.script([Reply::error(Code::FailedPrecondition).head("x-edition", "2")]);
+    let first = keep(&fabric, "refused", "refused").await?;
+    let again = keep(&fabric, "refused", "refused").await?;
+    assert_eq!(again.header("idempotency-replayed"), Some("true"), "{}", again.text());
+    assert_eq!((first.status.as_u16(), again.status.as_u16()), (400, 400));
+    assert_eq!((first.header("x-edition"), again.header("x-edition")), (Some("2"), Some("2")));
     fabric.stop().await
 }
 

@@ -68,6 +68,8 @@ pub struct RecordedAnswer {
     pub details: Vec<u8>,
     /// The response message.
     pub response: Vec<u8>,
+    /// The metadata, as those encode it who store it.
+    pub metadata: Vec<u8>,
 }
 
 /// What became of an answer.
@@ -164,6 +166,7 @@ impl Records {
                 .bind(answer.message.replace('\0', "\u{fffd}"))
                 .bind(answer.details.clone())
                 .bind(answer.response.clone())
+                .bind(answer.metadata.clone())
                 .bind(millis(now))
                 .bind(claim)
                 .execute(self.pool.connections())
@@ -213,6 +216,8 @@ fn decide(row: &AnyRow, digest: &[u8], now: SystemTime) -> Result<Decision, sqlx
         message: row.try_get("message")?,
         details: row.try_get("details")?,
         response: row.try_get("response")?,
+        // None where the build before stored the answer, which kept no metadata.
+        metadata: row.try_get::<Option<_>, _>("metadata")?.unwrap_or_default(),
     }))
 }
 

@@ -59,7 +59,7 @@ async fn begin(records: &Records, key: &str) -> Decision {
 }
 
 fn answer() -> RecordedAnswer {
-    RecordedAnswer { code: 9, message: "no".to_owned(), details: vec![1], response: vec![] }
+    RecordedAnswer { code: 9, message: "no".to_owned(), details: vec![1], ..RecordedAnswer::default() }
 }
 
 #[tokio::test]

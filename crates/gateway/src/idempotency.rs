@@ -1,6 +1,7 @@
 //! Idempotency keys: a mutation that is repeated under the same key with the same request gets the same stored answer.
 
 use crate::{
+    cache_headers,
     fault::{Component, Fault},
     internal_call,
     protocol::Malformed,
@@ -8,7 +9,7 @@ use crate::{
 };
 use accord_api::accord::{
     cache::v1::{
-        AbandonRequest, BeginRequest, CompleteRequest, StoredAnswer, begin_response::Decision,
+        AbandonRequest, AnswerMetadata, BeginRequest, CompleteRequest, Header, StoredAnswer, begin_response::Decision,
         idempotency_service_client::IdempotencyServiceClient,
     },
     fault::v1::Reason,
@@ -16,14 +17,18 @@ use accord_api::accord::{
 use accord_contract::Idempotency;
 use accord_mesh::MeshClient;
 use accord_runtime::{deadline::Deadline, fault};
-use accord_upstream::Client;
+use accord_upstream::{Client, PUSHBACK, metadata::is_reserved};
 use aws_lc_rs::digest;
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::time::Duration;
 use tonic::{Code, Status};
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Bytes of names and values that are recorded of an answer's metadata. It is stored for as long as its key, so there is less room
+/// for it than on the wire.
+const MAX_METADATA_BYTES: usize = 16 << 10;
+
 /// A claim outlives its call by this much, so that a slow `Complete` still finds it.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// The records may take this long after the call's own deadline: an answer that exists must not be lost, nor a claim be left
@@ -91,7 +96,10 @@ impl IdempotencyRecords {
         let response = self.client.clone().begin(request).await.map_err(|status| unavailable(&status))?;
         match response.into_inner().decision {
             Some(Decision::Claim(claim)) => Ok(IdempotencyRecord::Claimed(claim.id)),
-            Some(Decision::Answer(stored)) => Ok(IdempotencyRecord::Completed(Box::new(replay(stored)))),
+            Some(Decision::Answer(stored)) => {
+                let answer = replay(stored).map_err(|status| unavailable(&status))?;
+                Ok(IdempotencyRecord::Completed(Box::new(answer)))
+            }
             Some(Decision::InFlight(left)) => Err(in_flight(left)),
             Some(Decision::Mismatch(_)) => Err(mismatch()),
             None => Err(unavailable(&Status::internal("the records' answer holds nothing"))),
@@ -101,7 +109,10 @@ impl IdempotencyRecords {
     /// Records how a claimed call ended.
     pub(crate) async fn end(&self, call: &Call, claim: String, outcome: &Outcome) {
         let updated = match &outcome.result {
-            Ok(answer) if is_final(answer) => self.complete(call, claim, stored(answer.result.as_ref())).await,
+            Ok(answer) if is_final(answer) => {
+                let stored = StoredAnswer { metadata: Some(metadata(answer)), ..stored(answer.result.as_ref()) };
+                self.complete(call, claim, stored).await
+            }
             // It ran, and would run again if it were repeated.
             Err(fault) if fault.is_of_an_answer() => self.complete(call, claim, stored(Err(fault.status()))).await,
             _ if outcome.may_be_repeated => self.abandon(call, claim).await,
@@ -149,19 +160,42 @@ fn stored(result: Result<&Bytes, &Status>) -> StoredAnswer {
             code: status.code() as i32,
             message: status.message().to_owned(),
             details: status.details().to_vec(),
-            response: Vec::new(),
+            ..StoredAnswer::default()
         },
     }
 }
 
-fn replay(stored: StoredAnswer) -> Answer {
+/// What the handler said beside the message, as far as there is room for it.
+fn metadata(answer: &Answer) -> AnswerMetadata {
+    let mut room = MAX_METADATA_BYTES;
+    let mut recorded = |headers: &HeaderMap| headers.iter().filter_map(|entry| record(entry, &mut room)).collect();
+    let (head, trailers) = (recorded(&answer.head), recorded(&answer.trailers));
+    AnswerMetadata { head, trailers, is_trailers_only: answer.is_trailers_only }
+}
+
+/// An entry as it is recorded. What the gateway said of this call alone is not: whoever is answered again is told anew.
+fn record(entry: (&HeaderName, &HeaderValue), room: &mut usize) -> Option<Header> {
+    let (name, value) = entry;
+    if is_reserved(name) || *name == PUSHBACK {
+        return None;
+    }
+    *room = room.checked_sub(name.as_str().len() + value.len())?;
+    Some(cache_headers::header(entry))
+}
+
+fn replay(stored: StoredAnswer) -> Result<Answer, Status> {
     let result = match Code::from_i32(stored.code) {
         Code::Ok => Ok(stored.response.into()),
         code => Err(Status::with_details(code, stored.message, stored.details.into())),
     };
     let mut answer = Answer::new(result);
+    if let Some(metadata) = stored.metadata {
+        answer.head = cache_headers::metadata(&metadata.head)?;
+        answer.trailers = cache_headers::metadata(&metadata.trailers)?;
+        answer.is_trailers_only = metadata.is_trailers_only;
+    }
     answer.head.insert(REPLAYED, HeaderValue::from_static("true"));
-    answer
+    Ok(answer)
 }
 
 fn unavailable(status: &Status) -> Fault {
@@ -194,4 +228,36 @@ fn mismatch() -> Fault {
 fn proto_duration(duration: Duration) -> prost_types::Duration {
     // Windows and deadlines are bounded by the contract, far below what the message can hold.
     duration.try_into().unwrap_or(prost_types::Duration { seconds: i64::MAX, nanos: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(recorded: &[Header]) -> Vec<&str> {
+        recorded.iter().map(|header| header.name.as_str()).collect()
+    }
+
+    fn answer(head: &[(&'static str, &str)], trailers: &[(&'static str, &str)]) -> Answer {
+        let headers = |entries: &[(&'static str, &str)]| {
+            let entries = entries.iter();
+            entries.map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
+        };
+        Answer { head: headers(head), trailers: headers(trailers), ..Answer::new(Ok(Bytes::new())) }
+    }
+
+    #[test]
+    fn metadata_beyond_its_bound_is_not_recorded() {
+        let whole = "x".repeat(MAX_METADATA_BYTES - "location".len() - "x-cost3".len());
+        let recorded = metadata(&answer(&[("location", &whole)], &[("x-cost", "3")]));
+        assert_eq!((names(&recorded.head), names(&recorded.trailers)), (vec!["location"], vec!["x-cost"]));
+        let recorded = metadata(&answer(&[("location", &whole)], &[("x-cost", "30")]));
+        assert_eq!((names(&recorded.head), names(&recorded.trailers)), (vec!["location"], vec![]));
+    }
+
+    #[test]
+    fn what_the_gateway_said_of_the_first_call_is_not_recorded() {
+        let head = [("x-accord-invalidation", "DEFERRED"), ("grpc-retry-pushback-ms", "-1"), ("etag", "\"1\"")];
+        assert_eq!(names(&metadata(&answer(&head, &[])).head), ["etag"]);
+    }
 }

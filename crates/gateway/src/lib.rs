@@ -38,6 +38,7 @@ mod stream_limits;
 mod revocation;
 
 // What the steps stand on.
+mod cache_headers;
 mod cache_reads;
 mod call_samples;
 mod consistency_token;

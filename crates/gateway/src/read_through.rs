@@ -4,6 +4,7 @@ mod cache_status;
 mod owner;
 
 use crate::{
+    cache_headers,
     consistency_token::{CONSISTENCY_TOKEN, UNKNOWN, header_value},
     fault::{Component, Fault},
     internal_call,
@@ -15,7 +16,7 @@ use crate::{
 };
 use accord_api::accord::{
     cache::v1::{
-        self as cache, Header, ReadRequest, ReadResponse, consistency::Requirement, read_response,
+        self as cache, ReadRequest, ReadResponse, consistency::Requirement, read_response,
         read_through_service_client::ReadThroughServiceClient,
     },
     fault::v1::Reason,
@@ -28,7 +29,7 @@ use accord_upstream::{Owners, Upstream};
 use accord_wire::Malformed;
 use bytes::Bytes;
 use cache_status::{add_freshness, add_near, outcome_name};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::{
     collections::HashSet,
@@ -303,7 +304,7 @@ fn read(
         plan: Bytes::new(),
         request: message.clone(),
         key: call.permit.entry().method.cache_key(policy, message)?,
-        headers: call.metadata.iter().filter(|(name, _)| *name != PASSPORT_HEADER).map(header).collect(),
+        headers: call.metadata.iter().filter(|(name, _)| *name != PASSPORT_HEADER).map(cache_headers::header).collect(),
         is_retried_outside: call.is_retried_by_caller,
         consistency,
         holder: Bytes::new(),
@@ -338,10 +339,6 @@ fn not_stored(message: &'static str) -> Fault {
     Fault::new(Component::Cache, Reason::AnswerNotStored, message).http(StatusCode::GATEWAY_TIMEOUT)
 }
 
-fn header((name, value): (&HeaderName, &HeaderValue)) -> Header {
-    Header { name: name.as_str().to_owned(), value: Bytes::copy_from_slice(value.as_bytes()) }
-}
-
 fn answer(call: &Call, response: ReadResponse) -> Result<Result<Answer, Fault>, Status> {
     let result = match response.result {
         Some(read_response::Result::Message(message)) => Ok(message),
@@ -364,13 +361,13 @@ fn answer(call: &Call, response: ReadResponse) -> Result<Result<Answer, Fault>, 
         }
         None => return Err(Status::internal("the cache's answer holds nothing")),
     };
-    let mut head = metadata(&response.head)?;
+    let mut head = cache_headers::metadata(&response.head)?;
     if let Some(freshness) = response.freshness {
         call.record.set_cache_outcome(outcome_name(freshness.outcome()));
         add_freshness(&freshness, &mut head);
     }
     head.insert(CONSISTENCY_TOKEN, header_value(&response.consistency_token));
-    let trailers = metadata(&response.trailers)?;
+    let trailers = cache_headers::metadata(&response.trailers)?;
     Ok(Ok(Answer { head, result, trailers, is_trailers_only: response.is_trailers_only, held: None }))
 }
 
@@ -380,19 +377,6 @@ fn upstream_fault(status: Status) -> Fault {
         return Fault::deadline(Component::Upstream);
     }
     Fault::from_status(Component::Upstream, status)
-}
-
-fn metadata(headers: &[Header]) -> Result<HeaderMap, Status> {
-    let mut metadata = HeaderMap::with_capacity(headers.len());
-    for Header { name, value } in headers {
-        let name = HeaderName::from_bytes(name.as_bytes());
-        let value = HeaderValue::from_maybe_shared(value.clone());
-        let (Ok(name), Ok(value)) = (name, value) else {
-            return Err(Status::internal("the cache's answer holds metadata that is none"));
-        };
-        metadata.append(name, value);
-    }
-    Ok(metadata)
 }
 
 fn is_down(status: &Status) -> bool {

@@ -3,11 +3,13 @@
 use std::time::SystemTime;
 
 use accord_api::accord::cache::v1::{
-    AbandonRequest, AbandonResponse, BeginRequest, BeginResponse, Claim, CompleteRequest, CompleteResponse,
-    StoredAnswer, begin_response::Decision as Decided, idempotency_service_server::IdempotencyService,
+    AbandonRequest, AbandonResponse, AnswerMetadata, BeginRequest, BeginResponse, Claim, CompleteRequest,
+    CompleteResponse, StoredAnswer, begin_response::Decision as Decided,
+    idempotency_service_server::IdempotencyService,
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::fault;
+use prost::Message;
 use tonic::{Request, Response, Status};
 
 use crate::malformed::{duration, malformed};
@@ -46,7 +48,9 @@ impl IdempotencyService for Idempotency {
         }
         let name = Name { method: message.method, owner: message.owner, key: message.key };
         let decision = self.records.begin(&name, &message.request_digest, window, lease, SystemTime::now()).await;
-        Ok(Response::new(BeginResponse { decision: Some(decided(decision.map_err(|error| unavailable(&error))?)) }))
+        let decided = decided(decision.map_err(|error| unavailable(&error))?);
+        let decided = decided.map_err(|_| fault::status(Reason::Internal, "the record of the key can't be read"))?;
+        Ok(Response::new(BeginResponse { decision: Some(decided) }))
     }
 
     async fn complete(&self, request: Request<CompleteRequest>) -> Result<Response<CompleteResponse>, Status> {
@@ -57,6 +61,7 @@ impl IdempotencyService for Idempotency {
             message: answer.message,
             details: answer.details,
             response: answer.response,
+            metadata: answer.metadata.unwrap_or_default().encode_to_vec(),
         };
         let completion = self.records.complete(&claim_id, &recorded, SystemTime::now()).await;
         match completion.map_err(|error| unavailable(&error))? {
@@ -79,18 +84,19 @@ pub(super) fn is_key(key: &str) -> bool {
     (1..=255).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-fn decided(decision: Decision) -> Decided {
-    match decision {
+fn decided(decision: Decision) -> Result<Decided, prost::DecodeError> {
+    Ok(match decision {
         Decision::Claimed(id) => Decided::Claim(Claim { id }),
         Decision::Answered(recorded) => Decided::Answer(StoredAnswer {
             code: recorded.code,
             message: recorded.message,
             details: recorded.details,
             response: recorded.response,
+            metadata: Some(AnswerMetadata::decode(&*recorded.metadata)?),
         }),
         Decision::InFlight(left) => Decided::InFlight(prost_types::Duration::try_from(left).unwrap_or_default()),
         Decision::Mismatch => Decided::Mismatch(true),
-    }
+    })
 }
 
 /// What the engine of the records says may quote keys: it stays in the log of the operator.

@@ -14,7 +14,7 @@ fn fresh() -> Name {
 }
 
 fn answer() -> RecordedAnswer {
-    RecordedAnswer { code: 0, message: String::new(), details: vec![], response: vec![0, 255, 7] }
+    RecordedAnswer { response: vec![0, 255, 7], metadata: vec![255, 0], ..RecordedAnswer::default() }
 }
 
 async fn claim(records: &Records, name: &Name, now: SystemTime) -> String {

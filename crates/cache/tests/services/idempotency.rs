@@ -2,7 +2,7 @@
 
 use accord_api::accord::cache::v1::idempotency_service_client::IdempotencyServiceClient;
 use accord_api::accord::cache::v1::{
-    AbandonRequest, BeginRequest, CompleteRequest, StoredAnswer, begin_response::Decision,
+    AbandonRequest, AnswerMetadata, BeginRequest, CompleteRequest, Header, StoredAnswer, begin_response::Decision,
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_runtime::fault;
@@ -19,7 +19,10 @@ async fn idempotency_key_is_claimed_once_and_refused_without_records() {
     let Some(Decision::Claim(claim)) = first.decision else { panic!("a new key is free") };
     let second = client.begin(by_mesh(ask.clone())).await.unwrap().into_inner();
     assert!(matches!(second.decision, Some(Decision::InFlight(_))));
-    let answer = StoredAnswer { code: 0, response: vec![1, 2, 3], ..StoredAnswer::default() };
+    let header = |name: &str| Header { name: name.to_owned(), value: vec![255].into() };
+    let metadata =
+        AnswerMetadata { head: vec![header("location")], trailers: vec![header("x-cost")], is_trailers_only: true };
+    let answer = StoredAnswer { response: vec![1, 2, 3], metadata: Some(metadata), ..StoredAnswer::default() };
     let complete = CompleteRequest { claim_id: claim.id, answer: Some(answer.clone()) };
     client.complete(by_mesh(complete)).await.unwrap();
     let third = client.begin(by_mesh(ask.clone())).await.unwrap().into_inner();

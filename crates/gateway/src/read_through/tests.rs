@@ -1,7 +1,7 @@
 use super::*;
 use accord_api::accord::cache::v1::{Freshness, Outcome, StaleReason};
 use accord_contract::CacheScope;
-use http::header;
+use http::{HeaderMap, header};
 
 fn policy() -> CachePolicy {
     CachePolicy {
