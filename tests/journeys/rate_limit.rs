@@ -50,7 +50,22 @@ async fn rate_limited_call_is_resource_exhausted_with_retry_after() -> Result<()
     assert_eq!((refused.status.as_u16(), reason(&refused).as_str()), (429, "RATE_LIMITED"));
     let seconds: u64 = refused.header("retry-after").unwrap().parse()?;
     assert!((1..=1800).contains(&seconds), "{seconds}");
+    assert_eq!(refused.header("ratelimit-policy"), Some("\"principal\";q=2;w=3600"));
+    assert_eq!(refused.header("ratelimit"), Some(&*format!("\"principal\";r=0;t={seconds}")));
     assert_eq!(read(&editor).await?.status, 200, "each principal has a rate of its own");
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn rate_limit_is_told_with_a_refusal_of_a_call_that_was_counted() -> Result<()> {
+    let fabric = Fabric::builder()?.overlay("tests/journeys/rate_limit.toml").start().await?;
+    let token = fabric.token(READER).await?;
+    let refused = fabric.get("/v1/products/oak-desk?sice=large").token(&token).send().await?;
+    assert_eq!((refused.status.as_u16(), reason(&refused).as_str()), (400, "FIELD_UNKNOWN"));
+    assert_eq!(refused.header("ratelimit-policy"), Some("\"principal\";q=2;w=3600"));
+    assert_eq!(refused.header("ratelimit"), Some("\"principal\";r=1"));
+    let unpaid = fabric.get("/v1/products/oak-desk").send().await?;
+    assert_eq!((unpaid.status.as_u16(), unpaid.header("ratelimit")), (401, None), "it was not counted");
     fabric.stop().await
 }
 

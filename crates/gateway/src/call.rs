@@ -134,7 +134,8 @@ pub(crate) async fn travel(
         return Err(Box::pin(dry_run(gateway, &call, &route, arrival, explanation)).await);
     }
     let record = arrival.record.clone();
-    let mut response = within(deadline, &record, pin!(answer(gateway, call, route, arrival))).await?;
+    let answered = within(deadline, &record, pin!(answer(gateway, call, route, arrival))).await;
+    let mut response = answered.map_err(|fault| allowance.on(fault))?;
     allowance.add_headers(response.headers_mut());
     if is_deprecated {
         response.headers_mut().entry(DEPRECATION).or_insert(SOME_TIME_AGO);

@@ -165,6 +165,11 @@ impl Fault {
         self
     }
 
+    /// Adds to the head of the answer.
+    pub(crate) fn with_headers(&mut self, add: impl FnOnce(&mut HeaderMap)) {
+        add(&mut self.0.headers);
+    }
+
     /// Whether it is about an answer that can't be passed on: then the call itself was carried out.
     pub(crate) fn is_of_an_answer(&self) -> bool {
         let (code, reason) = (self.0.status.code(), fault::reason_of(&self.0.status));
@@ -244,5 +249,10 @@ impl Default for Faults {
 /// `Retry-After` (RFC 9110, 10.2.3) of a status that says in `RetryInfo` when to come back, in whole seconds and not too early.
 pub(crate) fn retry_after(status: &Status) -> Option<HeaderValue> {
     let after = status.get_details_retry_info()?.retry_delay?;
-    Some(HeaderValue::from(after.as_secs() + u64::from(after.subsec_nanos() > 0)))
+    Some(HeaderValue::from(whole_seconds(after)))
+}
+
+/// A time in seconds, rounded up.
+pub(crate) fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }

@@ -9,7 +9,7 @@ use self::shared::Counted;
 use crate::{
     authorize::Permit,
     explain_call::Explanation,
-    fault::{Component, Fault},
+    fault::{Component, Fault, whole_seconds},
     protocol::WireProtocol,
     table::{Counting, Quota, Rate, RateLimitKey},
 };
@@ -137,12 +137,26 @@ impl Allowance {
     pub(crate) fn add_headers(&self, headers: &mut HeaderMap) {
         let Some(Left { policy, name, calls, counted_by }) = &self.0 else { return };
         headers.insert(POLICY, policy.clone());
-        let local = if *counted_by == CountedBy::LocalFallback { ";local" } else { "" };
-        if let Ok(mut left) = HeaderValue::try_from(format!("\"{name}\";r={calls}{local}")) {
-            // It never repeats, so it has no place in HPACK's table.
-            left.set_sensitive(true);
-            headers.insert(LEFT, left);
+        headers.extend(counted_by.value(format!("\"{name}\";r={calls}")).map(|left| (LEFT, left)));
+    }
+
+    /// The same on an answer of the gateway's own: what was counted is counted, whatever became of the call.
+    pub(crate) fn on(&self, mut fault: Fault) -> Fault {
+        fault.with_headers(|headers| self.add_headers(headers));
+        fault
+    }
+}
+
+impl CountedBy {
+    /// What is left, as a header's value.
+    fn value(self, mut left: String) -> Option<HeaderValue> {
+        if self == Self::LocalFallback {
+            left.push_str(";local");
         }
+        let mut left = HeaderValue::try_from(left).ok()?;
+        // It never repeats, so it has no place in HPACK's table.
+        left.set_sensitive(true);
+        Some(left)
     }
 }
 
@@ -154,6 +168,13 @@ fn rate_limited((rate, quota): (&Rate, &Quota), wait: Duration, is_http: bool, c
         CountedBy::Configured => "",
     };
     let message = format!("the limit of {requests} requests in {per:?} for each {by}{plan} is used up{local}");
-    let fault = Fault::retry(Component::Gateway, Reason::RateLimited, message, wait);
-    if is_http { fault.header(POLICY, quota.policy.clone()) } else { fault }
+    let mut fault = Fault::retry(Component::Gateway, Reason::RateLimited, message, wait);
+    if is_http {
+        let left = counted_by.value(format!("\"{by}\";r=0;t={}", whole_seconds(wait)));
+        fault.with_headers(|headers| {
+            headers.insert(POLICY, quota.policy.clone());
+            headers.extend(left.map(|left| (LEFT, left)));
+        });
+    }
+    fault
 }
