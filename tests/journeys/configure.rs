@@ -79,6 +79,10 @@ async fn sections_of_daily_life_that_change_under_load_hold_from_the_next_call_o
         .gateway
         .await_metric("accord_budget_limit", &[("budget", "calls")], |calls| (calls - 77.0).abs() < 0.5)
         .await?;
+    for cache in ["cache", "cache.invalidation", "cache.idempotency"] {
+        let most = fabric.gateway.metric("accord_upstream_in_flight_limit", &[("upstream", cache)]).await?;
+        assert!((most - 77.0).abs() < 0.5, "{cache}: {most}");
+    }
     let memory = fabric.gateway.metric("accord_budget_limit", &[("budget", "memory")]).await?;
     assert!((memory - 12_345_678.0).abs() < 0.5 && limit > memory, "{memory}");
     let (address, may_be_read, is_explained) = shown(&fabric, &echo, &token).await?;

@@ -49,6 +49,7 @@ mod refusals;
 mod retry;
 mod stream;
 mod upload;
+mod upstreams;
 mod validate;
 mod versions;
 mod slow_readers;

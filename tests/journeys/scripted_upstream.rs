@@ -13,6 +13,7 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     future::pending,
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -45,6 +46,9 @@ struct State {
 struct Counts {
     received: usize,
     cancelled: usize,
+    /// Connections that were made, and those of them that ended.
+    connected: usize,
+    disconnected: usize,
 }
 
 /// A call as it was received.
@@ -176,7 +180,12 @@ impl Drop for Caller {
 impl ScriptedUpstream {
     /// Begins to serve.
     pub(crate) async fn start() -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        Self::start_at(([127, 0, 0, 1], 0).into()).await
+    }
+
+    /// Begins to serve at an address.
+    pub(crate) async fn start_at(address: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let echo = Self(Arc::new(State {
             url: format!("http://{}", listener.local_addr()?),
             script: Mutex::default(),
@@ -234,6 +243,16 @@ impl ScriptedUpstream {
         self.0.counts.borrow().received
     }
 
+    /// How many connections were made since the start.
+    pub(crate) fn connections_made(&self) -> usize {
+        self.0.counts.borrow().connected
+    }
+
+    /// Waits until all connections have ended.
+    pub(crate) async fn wait_disconnected(&self) -> Result<()> {
+        self.until(|counts| counts.disconnected == counts.connected).await.context("its connections never ended")
+    }
+
     /// Waits until so many calls were received since the start.
     pub(crate) async fn wait_received(&self, calls: usize) -> Result<()> {
         self.until(|counts| counts.received >= calls).await.with_context(|| format!("{calls} calls never came"))
@@ -256,11 +275,14 @@ impl ScriptedUpstream {
             let cutter = Arc::clone(&cut);
             let service = service_fn(move |request| echo.clone().call(request, Arc::clone(&cutter)));
             let serving = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+            let echo = self.clone();
+            echo.0.counts.send_modify(|counts| counts.connected += 1);
             tokio::spawn(async move {
                 tokio::select! {
                     _ended = serving => {}
                     () = cut.notified() => {}
                 }
+                echo.0.counts.send_modify(|counts| counts.disconnected += 1);
             });
         }
     }

@@ -32,7 +32,7 @@ use accord_runtime::{
     holding_body::HoldingBody,
     write_deadline::write_by,
 };
-use accord_upstream::{ResponseBody, grpc};
+use accord_upstream::{ResponseBody, Upstream, grpc};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Request, Response};
@@ -72,6 +72,8 @@ pub(crate) struct Gateway {
     pub shared_limits: Option<SharedLimits>,
     /// What of their answers is in the gateway's own memory.
     pub near: Option<Arc<NearCache>>,
+    /// The cache, once for each kind of calls.
+    pub caches: Vec<Arc<Upstream>>,
     /// Where cached methods are answered from.
     pub read_through: Option<ReadThrough>,
     /// How mutations invalidate what was cached.

@@ -296,7 +296,7 @@ impl Default for NearConfig {
 }
 
 /// What the contract is made of, besides what each upstream says of itself.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContractConfig {
     /// Overlay files, weakest first. Default: none.

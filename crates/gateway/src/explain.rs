@@ -38,7 +38,7 @@ impl ExplainService for Explain {
         let name = name.trim_start_matches('/');
         let table = self.tables.load();
         let Some(method) = table.contract().method(name) else {
-            let message = match self.tables.upstreams() {
+            let message = match table.upstreams() {
                 [] => NO_UPSTREAM.to_owned(),
                 _ => unknown(table.contract(), table.pending(), name),
             };

@@ -7,15 +7,19 @@ mod limits;
 mod merge;
 pub(crate) mod openapi;
 
+use std::collections::BTreeSet;
+use std::future::pending;
 use std::sync::Arc;
 
 use accord_runtime::health::Health;
 use accord_runtime::shutdown::Shutdown;
-use accord_upstream::{HealthStatus, Upstream};
+use accord_upstream::HealthStatus;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures_util::future::select_all;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
+use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
@@ -53,9 +57,7 @@ impl Inspection {
         let (openapi, limits) = (OpenApi::new(tables, openapi), InspectionLimits::new());
         let inspection = Arc::new(Self { routes, health: health.clone(), reflection, openapi, limits });
         spawn(shutdown, follow_tables(Arc::clone(&inspection), Arc::clone(tables)));
-        for upstream in tables.upstreams() {
-            spawn(shutdown, follow_upstream(health.clone(), Arc::clone(tables), Arc::clone(upstream)));
-        }
+        spawn(shutdown, follow_upstreams(health.clone(), Arc::clone(tables)));
         inspection
     }
 
@@ -84,24 +86,45 @@ async fn follow_tables(inspection: Arc<Inspection>, tables: Arc<Tables>) {
     }
 }
 
-/// Every service is as healthy as the upstream that serves it.
-async fn follow_upstream(health: Health, tables: Arc<Tables>, upstream: Arc<Upstream>) {
-    let (mut health_status, mut changed) = (upstream.watch(), tables.subscribe());
+/// Every service is as healthy as the upstream that serves it, and unknown once none does.
+async fn follow_upstreams(health: Health, tables: Arc<Tables>) {
+    let mut changed = tables.subscribe();
+    let mut announced = BTreeSet::new();
     loop {
-        let able = *health_status.borrow_and_update() == HealthStatus::Serving;
         changed.mark_unchanged();
-        health.set_service(upstream.name(), able);
-        for service in tables.load().services_of(upstream.name()) {
-            health.set_service(service, able);
+        let table = tables.load();
+        let mut watched: Vec<_> = table.upstreams().iter().map(|upstream| upstream.watch()).collect();
+        let known = announce(&health, &table, &mut watched);
+        for gone in announced.difference(&known) {
+            health.withdraw_service(gone);
         }
-        let more = tokio::select! {
-            news = health_status.changed() => news.is_ok(),
-            news = changed.changed() => news.is_ok(),
+        announced = known;
+        drop(table);
+        let news = watched.iter_mut().map(|watched| Box::pin(watched.changed()));
+        let health_changed = async {
+            match news.len() {
+                0 => pending().await,
+                _ => drop(select_all(news).await),
+            }
         };
-        if !more {
-            return;
+        tokio::select! {
+            () = health_changed => {}
+            news = changed.changed() => if news.is_err() { return },
         }
     }
+}
+
+/// Says how the services of each upstream are; the names that it said.
+fn announce(health: &Health, table: &MethodTable, watched: &mut [watch::Receiver<HealthStatus>]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (upstream, watched) in table.upstreams().iter().zip(watched) {
+        let able = *watched.borrow_and_update() == HealthStatus::Serving;
+        for name in [&**upstream.name()].into_iter().chain(table.services_of(upstream.name())) {
+            health.set_service(name, able);
+            names.insert(name.to_owned());
+        }
+    }
+    names
 }
 
 fn routes(table: &MethodTable, health: &Health, reflection: bool) -> Routes {

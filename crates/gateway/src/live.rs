@@ -9,9 +9,9 @@ use std::sync::{
 };
 
 /// The sections that are taken over.
-pub(crate) const RELOADED: [&str; 4] = ["cors", "explain", "forwarding", "limits"];
+pub(crate) const RELOADED: [&str; 7] = ["contract", "cors", "discovery", "explain", "forwarding", "limits", "upstream"];
 
-/// Of them, what each call looks at; the limits are where they are held.
+/// Of them, what each call looks at; the limits are where they are held, and the upstreams are in the tables.
 pub(crate) struct LiveSettings {
     /// What browsers are told of calls by the public listener.
     pub cors: Arc<ArcSwapOption<Cors>>,

@@ -1,5 +1,7 @@
 //! From a configuration to a running gateway.
 
+mod reload;
+
 use crate::{
     admit::ListenerKind,
     cache_reads::CacheReads,
@@ -19,7 +21,7 @@ use crate::{
     protocol::{KeepAlive, WebSockets},
     rate_limit::SharedLimits,
     read_through::ReadThrough,
-    table::{self, Sources, Tables},
+    table::{self, MethodTable, Sources, Tables},
 };
 use accord_api::{
     FILE_DESCRIPTOR_SET,
@@ -45,7 +47,7 @@ use accord_runtime::{
 };
 use accord_upstream::{Client, Upstream};
 use anyhow::Context;
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 /// The services of the admin port, as reflection and health list them.
 const SERVICES: &[&str] = &["accord.gateway.v1.ConsoleService", "accord.gateway.v1.ExplainService"];
@@ -77,15 +79,11 @@ pub async fn serve(config: Config, newest: Newest<Config>, workers: &Workers) ->
     let service = |listener, keep_alive| service(listener, &gateway, &inspection, &cache_reads, keep_alive);
     let public_service = || service(ListenerKind::Public, KeepAlive::of(&config.listen));
     let admin = operate(&gateway, &telemetry, &health)?;
-    table::spawn(&shutdown, follow_configuration(Arc::clone(&gateway), newest));
+    table::spawn(&shutdown, reload::follow(Arc::clone(&gateway), newest));
     let admin = WithConsole::new(admin, &config.console, &gateway.mesh, public_service);
 
-    let table = gateway.tables.load();
-    let (upstreams, bindings) = (gateway.tables.upstreams().len(), table.bindings());
-    let (methods, denied, pending) = (table.len(), table.denied(), table.pending().len());
-    let (address, admin_address) = (public_listener.address(), admin_listener.address());
-    let internal = internal_listener.as_ref().map(|(internal, _)| tracing::field::display(internal.address()));
-    tracing::info!(listen = %address, admin = %admin_address, internal, upstreams, methods, bindings, denied, pending, "listening");
+    let internal = internal_listener.as_ref().map(|(internal, _)| internal.address());
+    log_start([Some(public_listener.address()), Some(admin_listener.address()), internal], &gateway.tables.load());
     let public = async {
         public_listener.serve(public_service(), shutdown.clone()).await;
         internal_shutdown.begin();
@@ -105,15 +103,12 @@ pub async fn serve(config: Config, newest: Newest<Config>, workers: &Workers) ->
     Ok(())
 }
 
-/// Takes over what the configuration says each time that it changes.
-async fn follow_configuration(gateway: Arc<Gateway>, mut newest: Newest<Config>) {
-    while newest.changed().await.is_ok() {
-        let Some(config) = newest.borrow_and_update().clone() else { continue };
-        let limits = &config.limits;
-        gateway.live.take_over(&config);
-        gateway.memory.resize(limits.max_memory, limits.max_share);
-        gateway.concurrency_limit.resize(limits.max_in_flight, limits.max_share);
-    }
+/// Says where it serves, publicly, on the admin port and internally, and what.
+fn log_start([listen, admin, internal]: [Option<SocketAddr>; 3], table: &MethodTable) {
+    let [listen, admin, internal] = [listen, admin, internal].map(|address| address.map(tracing::field::display));
+    let (upstreams, bindings) = (table.upstreams().len(), table.bindings());
+    let (methods, denied, pending) = (table.len(), table.denied(), table.pending().len());
+    tracing::info!(listen, admin, internal, upstreams, methods, bindings, denied, pending, "listening");
 }
 
 /// Shows in health what the gateway itself calls.
@@ -158,11 +153,12 @@ fn is_unary(tables: &Tables, method: &str) -> bool {
 async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -> anyhow::Result<Arc<Gateway>> {
     let upstreams = Upstream::all(&config.upstream, &config.discovery)?;
     let sources = Sources::gather(config, &upstreams).await?;
-    let tables = Tables::open(sources, upstreams)?;
-    table::follow(&tables, config.clone(), shutdown);
+    let tables = Tables::open(&Arc::new(config.clone()), sources, &upstreams)?;
+    table::follow(&tables, shutdown);
     let mesh = MeshClient::join(&config.auth, mesh_shutdown.clone())?;
     let cache = |kind| cache(&config.cache, kind, config.limits.max_in_flight);
     let (reads, invalidations, records) = (cache("cache")?, cache("cache.invalidation")?, cache("cache.idempotency")?);
+    let caches = [&reads, &invalidations, &records].into_iter().flatten().cloned().collect();
     if let Some(reads) = &reads {
         table::spawn(shutdown, Arc::clone(reads).keep_checking_health());
     }
@@ -182,6 +178,7 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
         read_through: reads.zip(invalidator.clone()).zip(near.clone()).map(read_through),
         shared_limits: SharedLimits::start(&config.shared_limits, mesh_shutdown).context(SHARED)?,
         near,
+        caches,
         invalidator,
         idempotency: records.map(|upstream| IdempotencyRecords::new(Client::new(upstream), mesh.clone())),
         mesh,

@@ -7,6 +7,7 @@ mod follow;
 mod live;
 mod plan;
 mod rates;
+mod reconfigure;
 mod sources;
 
 use std::borrow::Cow;
@@ -40,6 +41,7 @@ type Bound<'a> = (&'a Binding, Arc<MethodEntry>, Arc<Plan>);
 /// One snapshot: every method of every upstream whose descriptors have been read.
 pub(crate) struct MethodTable {
     contract: Contract,
+    upstreams: Vec<Arc<Upstream>>,
     entries: Entries,
     routes: Routes<(Arc<MethodEntry>, Arc<Plan>)>,
     sources: Vec<Source>,
@@ -82,6 +84,7 @@ impl MethodTable {
         let routes = bound.into_iter().map(|(http, entry, plan)| (http.method.as_str(), &http.template, (entry, plan)));
         Ok(Self {
             contract: built.contract.clone(),
+            upstreams: upstreams.to_vec(),
             entries,
             routes: Routes::build(routes).map_err(|error| Refused::one(format!("error: {error}")))?,
             sources: built.sources.clone(),
@@ -106,6 +109,11 @@ impl MethodTable {
     /// Who serves a method of this contract.
     pub(crate) fn upstream_of(&self, method: &Method) -> Option<&Arc<Upstream>> {
         self.entries.get(&*format!("/{}", method.name)).map(|entry| &entry.upstream)
+    }
+
+    /// The upstreams, in the order of the configuration.
+    pub(crate) fn upstreams(&self) -> &[Arc<Upstream>] {
+        &self.upstreams
     }
 
     /// Whether the descriptors of an upstream haven't been read yet, so that what isn't here may still come.

@@ -32,10 +32,11 @@ use crate::{
 };
 
 pub use extremes::{accepted_extremes, keeps_default_addresses};
+pub use follow::Change;
 pub use report::{Finding, Report, Severity};
 
-/// The configuration as its files say it since they changed; none before that. Of it, what is not taken over holds from the next start.
-pub type Newest<C> = watch::Receiver<Option<Arc<C>>>;
+/// The newest change of the configuration's files; none before the first. Whoever follows it takes each over, or refuses it.
+pub type Newest<C> = watch::Receiver<Option<Arc<Change<C>>>>;
 
 /// What differs between binaries.
 pub trait Binary: Sized + 'static {
@@ -73,7 +74,8 @@ pub trait Binary: Sized + 'static {
         ready(Report::good("the configuration is good"))
     }
 
-    /// Serves until a signal to stop, callers on these workers. What sections that it reloads say is taken over from `newest`.
+    /// Serves until a signal to stop, callers on these workers. Where it reloads anything, it takes over or refuses what `newest`
+    /// says.
     fn serve(
         config: Self::Config,
         newest: Newest<Self::Config>,

@@ -94,6 +94,11 @@ impl Health {
         self.set(|state| state.services.insert(name.to_owned(), able) != Some(able));
     }
 
+    /// Announces a service no longer: from now on nobody knows it.
+    pub fn withdraw_service(&self, name: &str) {
+        self.set(|state| state.services.remove(name).is_some());
+    }
+
     /// Says whether a dependency is up. Services serve while all named ones are; a process that starts is ready once each has
     /// been up.
     pub fn dependency(&self, name: &str, up: bool) {
@@ -337,6 +342,8 @@ mod tests {
         assert_eq!(next(&mut watched).await, Some(ServingStatus::Serving));
         health.dependency("store", false);
         assert_eq!(next(&mut watched).await, Some(ServingStatus::NotServing));
+        health.withdraw_service("shop.v1.Cart");
+        assert_eq!(next(&mut watched).await, Some(ServingStatus::ServiceUnknown));
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Files, as they were when last looked at.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct WatchedFiles {
     files: Vec<(PathBuf, Option<Stamp>)>,
     is_moving: bool,

@@ -56,7 +56,7 @@ type ByMethod<T> = HashMap<TimedMethod, T, BuildPrehashed>;
 /// How many calls may wait for answers of an upstream.
 #[derive(Debug)]
 pub(crate) struct AdaptiveLimit {
-    most: u64,
+    most: AtomicU64,
     limit: AtomicU64,
     waiting: AtomicU64,
     /// Who waits, of those that came while the limit was below the most.
@@ -68,17 +68,24 @@ impl AdaptiveLimit {
     /// As configured; none where it is off.
     pub(crate) fn new(config: &UpstreamConfig) -> Option<Arc<Self>> {
         let most = config.max_in_flight as u64;
-        let bounds =
-            Bounds::new(config.adaptive.min_in_flight.min(config.max_in_flight), most, config.adaptive.latency);
+        let bounds = Bounds::of(config, config.max_in_flight);
         config.adaptive.enabled.then(|| {
             Arc::new(Self {
-                most,
+                most: AtomicU64::new(most),
                 limit: AtomicU64::new(most),
                 waiting: AtomicU64::new(0),
                 shares: FairShare::new(most, config.max_share),
                 controller: Mutex::new(Controller::new(bounds, Instant::now())),
             })
         })
+    }
+
+    /// Goes on within other bounds, with all that was learned.
+    pub(crate) fn resize(&self, config: &UpstreamConfig, max_in_flight: usize) {
+        let most = max_in_flight as u64;
+        self.most.store(most, Ordering::Relaxed);
+        self.shares.resize(most, config.max_share);
+        self.controlled(|controller| controller.resize(Bounds::of(config, max_in_flight)));
     }
 
     /// How many may wait now.
@@ -113,13 +120,14 @@ impl AdaptiveLimit {
 
     /// What of the most is not for a call of this criticality; nothing where the limit is the most, which is counted elsewhere.
     fn kept(&self, criticality: Criticality) -> Result<Option<u64>, Shed> {
-        if self.limit() == self.most {
+        let most = self.most.load(Ordering::Relaxed);
+        if self.limit() >= most {
             return Ok(None);
         }
         let now = Instant::now();
         let limit = self.controlled(|controller| controller.relax(now));
-        let kept = self.most - limit + criticality::kept(criticality, limit);
-        if self.waiting() + kept < self.most {
+        let kept = most.saturating_sub(limit) + criticality::kept(criticality, limit);
+        if self.waiting() + kept < most {
             return Ok(Some(kept));
         }
         self.refused();

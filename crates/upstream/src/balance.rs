@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::adaptive_limit::{AdaptiveLimit, Timing, Waiting};
 use crate::bulkhead::{Admission, Bulkhead};
 use crate::call::Call;
-use crate::config::{Checked, ConfigError, DiscoveryConfig, KubernetesConfig, OutlierConfig, UpstreamConfig};
+use crate::config::{ConfigError, DiscoveryConfig, KubernetesConfig, OutlierConfig, UpstreamConfig};
 use crate::connect_error::{ConnectCause, ConnectError};
 use crate::connection::Settings;
 use crate::discovery::{Addresses, Discovered, Discovery, Dns, Fixed, Kubernetes};
@@ -34,8 +34,10 @@ use crate::owner::CallKey;
 use crate::pool::Size;
 use crate::url::{Host, Url};
 
+mod succession;
 mod versions;
 
+use succession::{Kept, Place, Turn};
 pub use versions::Version;
 use versions::Versions;
 
@@ -45,82 +47,76 @@ pub struct Upstream {
     settings: Settings,
     size: Size,
     trust: Option<Arc<Reloading<ClientConfig>>>,
-    discoveries: Box<[Box<dyn Discovery>]>,
-    is_in_kubernetes: bool,
+    discoveries: Discoveries,
     endpoints: ArcSwap<Endpoints>,
-    /// Where this process is; empty where nobody says it.
-    zone: Box<str>,
-    slow_start: Duration,
+    /// What it was made of.
+    config: UpstreamConfig,
+    discovery: DiscoveryConfig,
     /// Changes when other endpoints are there.
     discovered: watch::Sender<()>,
     bulkhead: Bulkhead,
-    max_in_flight: u64,
     adaptive_limit: Option<Arc<AdaptiveLimit>>,
     pub(crate) health_status: watch::Sender<HealthStatus>,
     pub(crate) trouble: Notify,
     metrics: Arc<Metrics>,
     versions: Versions,
+    turn: Turn,
+}
+
+/// The discovery of each URL by its text, and last the one of all that need none.
+type Discoveries = Box<[(Box<str>, Arc<dyn Discovery>)]>;
+
+/// What is made of an upstream's configuration before the upstream.
+pub(crate) struct Parts {
+    pub trust: Option<Arc<Reloading<ClientConfig>>>,
+    pub discoveries: Discoveries,
+    pub versions: Versions,
 }
 
 impl Upstream {
     /// All upstreams of a configuration, in its order. Their names differ.
     pub fn all(configured: &[UpstreamConfig], discovery: &DiscoveryConfig) -> Result<Vec<Arc<Self>>, ConfigError> {
-        crate::config::first_contradiction(configured)?;
-        configured.iter().map(|config| Self::found_by(config, discovery)).collect()
+        Self::all_after(&[], configured, discovery)
     }
 
     /// The upstream that a configuration describes, in no zone. Connects to nothing yet, but needs a tokio runtime, in which it
     /// follows its endpoints.
     pub fn new(config: &UpstreamConfig) -> Result<Arc<Self>, ConfigError> {
-        Self::found_by(config, &DiscoveryConfig::default())
+        Self::found_by(config, &DiscoveryConfig::default(), None)
     }
 
-    fn found_by(config: &UpstreamConfig, discovery: &DiscoveryConfig) -> Result<Arc<Self>, ConfigError> {
-        let Checked { urls, trust } = config.checked()?;
-        let versions = Versions::new(config, discovery)?;
-        let discoveries = discoveries(urls, &discovery.kubernetes);
-        Ok(Self::discovered_by(config, &discovery.zone, trust, discoveries, versions))
-    }
-
-    /// An upstream whose endpoints are where these say.
+    /// An upstream whose endpoints are where its parts say, in the place of one before.
     pub(crate) fn discovered_by(
         config: &UpstreamConfig,
-        zone: &str,
-        trust: Option<Arc<Reloading<ClientConfig>>>,
-        discoveries: Box<[Box<dyn Discovery>]>,
-        versions: Versions,
+        discovery: &DiscoveryConfig,
+        Parts { trust, discoveries, versions }: Parts,
+        before: Option<&Self>,
     ) -> Arc<Self> {
-        let bulkhead = Bulkhead::new(config.max_in_flight, config.max_share);
-        let adaptive_limit = AdaptiveLimit::new(config);
-        let metrics = Metrics::new(&config.name, bulkhead.in_flight(), config.max_in_flight);
-        if let Some(limit) = &adaptive_limit {
-            metrics.observe_limit(limit);
-        }
+        let (settings, size) = (settings(config), size(config));
+        let Kept { endpoints, bulkhead, adaptive_limit, health_status, metrics, turn } =
+            before.map_or_else(|| Kept::nothing(config), |before| Kept::of(before, config, trust.as_ref()));
         let upstream = Arc::new(Self {
             name: config.name.as_str().into(),
-            settings: Settings {
-                connect_timeout: config.connect_timeout,
-                keepalive_interval: config.keepalive_interval,
-                keepalive_timeout: config.keepalive_timeout,
-                max_header_bytes: config.max_header_bytes,
-            },
-            size: Size { usual: config.connections, most: config.max_connections },
+            settings,
+            size,
             trust,
             discoveries,
-            is_in_kubernetes: config.is_in_kubernetes(),
-            endpoints: ArcSwap::default(),
-            zone: zone.into(),
-            slow_start: config.slow_start,
+            endpoints: ArcSwap::new(endpoints),
+            config: config.clone(),
+            discovery: discovery.clone(),
             discovered: watch::Sender::new(()),
-            metrics: Arc::new(metrics),
+            metrics,
             bulkhead,
-            max_in_flight: config.max_in_flight as u64,
             adaptive_limit,
-            health_status: watch::Sender::new(HealthStatus::Unreachable),
+            health_status: watch::Sender::new(health_status),
             trouble: Notify::new(),
             versions,
+            turn,
         });
-        let watched: Vec<_> = upstream.discoveries.iter().map(|discovery| discovery.watch()).collect();
+        if before.is_none() {
+            upstream.take_place();
+        }
+        let watched: Vec<_> = upstream.discoveries.iter().map(|(_, discovery)| discovery.watch()).collect();
         upstream.update(&watched);
         tokio::spawn(follow(Arc::downgrade(&upstream), watched));
         tokio::spawn(detect_outliers(Arc::downgrade(&upstream), config.outlier_detection.clone()));
@@ -153,7 +149,7 @@ impl Upstream {
             (None, _) => Ok(None),
         };
         let waiting = waiting.map_err(|_| self.refused(criticality, Failure::Shed))?;
-        let admission = self.bulkhead.admit(holder, criticality::kept(criticality, self.max_in_flight));
+        let admission = self.bulkhead.admit(holder, criticality::kept(criticality, self.bulkhead.most()));
         Ok((admission.ok_or_else(|| self.refused(criticality, Failure::Overloaded))?, waiting))
     }
 
@@ -220,7 +216,7 @@ impl Upstream {
 
     /// Why there may be no endpoint at all.
     pub fn no_endpoint(&self) -> ConnectCause {
-        if self.is_in_kubernetes { ConnectCause::NotReady } else { ConnectCause::Unresolved }
+        if self.config.is_in_kubernetes() { ConnectCause::NotReady } else { ConnectCause::Unresolved }
     }
 
     /// Why the last connection that was tried could not be made.
@@ -243,7 +239,7 @@ impl Upstream {
     /// A call found no endpoint there: it may be elsewhere by now.
     pub(crate) fn request_health_check(&self) {
         self.trouble.notify_one();
-        for discovery in &self.discoveries {
+        for (_, discovery) in &self.discoveries {
             discovery.refresh();
         }
     }
@@ -259,12 +255,12 @@ impl Upstream {
         let endpoint = |found: &Discovered| {
             let address = &found.address;
             let same = known.iter().find(|endpoint| endpoint.address() == address);
-            let (settings, size, slow_start) = (self.settings, self.size, self.slow_start);
+            let (settings, size, slow_start) = (self.settings, self.size, self.config.slow_start);
             let fresh = || Endpoint::new(address, self.trust.as_ref(), settings, size, slow_start, &self.metrics);
             same.map_or_else(fresh, Arc::clone)
         };
         let found = watched.iter().flat_map(|watched| watched.borrow().to_vec()).collect();
-        self.endpoints.store(Arc::new(Endpoints::new(found, &self.zone, Instant::now(), endpoint)));
+        self.endpoints.store(Arc::new(Endpoints::new(found, &self.discovery.zone, Instant::now(), endpoint)));
         self.discovered.send_replace(());
     }
 }
@@ -275,21 +271,44 @@ impl fmt::Debug for Upstream {
     }
 }
 
-/// One discovery for what the configuration lists, and one for each name.
-fn discoveries(urls: Vec<Arc<Url>>, kubernetes: &KubernetesConfig) -> Box<[Box<dyn Discovery>]> {
-    let mut listed = Vec::new();
-    let mut discoveries: Vec<Box<dyn Discovery>> = Vec::new();
-    for url in urls {
-        match &url.host {
-            Host::Address(socket) => listed.push(Discovered::at(*socket, &url)),
-            Host::Name(..) | Host::Service(_) => discoveries.push(Box::new(Dns::new(url))),
-            Host::Kubernetes(service) => {
-                let service = service.clone();
-                discoveries.push(Box::new(Kubernetes::new(url, service, kubernetes.clone())));
-            }
-        }
+/// How connections to its endpoints are made.
+fn settings(config: &UpstreamConfig) -> Settings {
+    Settings {
+        connect_timeout: config.connect_timeout,
+        keepalive_interval: config.keepalive_interval,
+        keepalive_timeout: config.keepalive_timeout,
+        max_header_bytes: config.max_header_bytes,
     }
-    discoveries.push(Box::new(Fixed::new(listed)));
+}
+
+/// How many of them.
+fn size(config: &UpstreamConfig) -> Size {
+    Size { usual: config.connections, most: config.max_connections }
+}
+
+/// One discovery for what the configuration lists, and one for each name. Those of names that were followed before go on.
+fn discoveries(urls: Vec<Arc<Url>>, kubernetes: &KubernetesConfig, before: Option<&Upstream>) -> Discoveries {
+    let known = before.filter(|before| before.discovery.kubernetes == *kubernetes);
+    let known = |url: &Url| {
+        let followed = known?.discoveries.iter().find(|(text, _)| *text == url.text)?;
+        Some(Arc::clone(&followed.1))
+    };
+    let mut listed = Vec::new();
+    let mut discoveries: Vec<(Box<str>, Arc<dyn Discovery>)> = Vec::new();
+    for url in urls {
+        let text = url.text.clone();
+        let discovery: Arc<dyn Discovery> = match &url.host {
+            Host::Address(socket) => {
+                listed.push(Discovered::at(*socket, &url));
+                continue;
+            }
+            Host::Name(..) | Host::Service(_) => known(&url).unwrap_or_else(|| Arc::new(Dns::new(url))),
+            Host::Kubernetes(service) => known(&url)
+                .unwrap_or_else(|| Arc::new(Kubernetes::new(Arc::clone(&url), service.clone(), kubernetes.clone()))),
+        };
+        discoveries.push((text, discovery));
+    }
+    discoveries.push((Box::default(), Arc::new(Fixed::new(listed))));
     discoveries.into()
 }
 
@@ -305,12 +324,16 @@ async fn follow(upstream: Weak<Upstream>, mut watched: Vec<watch::Receiver<Addre
     }
 }
 
-/// Judges the endpoints after each interval, for as long as the upstream is there.
+/// Judges the endpoints after each interval, for as long as the upstream is there and no other has taken its place.
 async fn detect_outliers(upstream: Weak<Upstream>, config: OutlierConfig) {
     loop {
         sleep(config.interval).await;
         let Some(upstream) = upstream.upgrade() else { return };
-        outlier::judge(&upstream.endpoints(), &config, Instant::now());
+        match upstream.turn.place() {
+            Place::Ahead => {}
+            Place::Taken => outlier::judge(&upstream.endpoints(), &config, Instant::now()),
+            Place::Left => return,
+        }
     }
 }
 

@@ -1,12 +1,11 @@
 //! Concurrency limit of an upstream (bulkhead): a slow one can't take the room of others, and one caller not all of it.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use accord_runtime::fair_share::{FairShare, Held, Holder};
 
-/// How many calls may be in flight.
-#[derive(Debug)]
+/// How many calls may be in flight. Clones are the same one.
+#[derive(Clone, Debug)]
 pub(crate) struct Bulkhead(FairShare);
 
 /// A call's place, until it is dropped.
@@ -23,9 +22,19 @@ impl Bulkhead {
         self.0.hold(holder, 1, kept).ok()
     }
 
-    /// The count of calls in flight, to be shown in metrics.
-    pub(crate) fn in_flight(&self) -> &Arc<AtomicU64> {
-        self.0.held()
+    /// Makes room for more or fewer calls. Those in flight go on.
+    pub(crate) fn resize(&self, most: usize, max_share: u64) {
+        self.0.resize(most as u64, max_share);
+    }
+
+    /// How many may be in flight.
+    pub(crate) fn most(&self) -> u64 {
+        self.0.total()
+    }
+
+    /// How many are.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.0.held().load(Ordering::Relaxed)
     }
 }
 
@@ -48,7 +57,7 @@ mod tests {
     fn last_places_of_a_bulkhead_are_kept_for_others() {
         let bulkhead = Bulkhead::new(4, FairShare::DEFAULT);
         let _held: Vec<_> = (0..4).map_while(|_| bulkhead.admit(None, 2)).collect();
-        assert_eq!(bulkhead.in_flight().load(std::sync::atomic::Ordering::Relaxed), 2);
+        assert_eq!(bulkhead.in_flight(), 2);
         assert!(bulkhead.admit(None, 0).is_some());
     }
 

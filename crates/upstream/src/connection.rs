@@ -42,7 +42,7 @@ const SMALL_FRAMES: usize = 64 << 20;
 const LOOKS: u32 = 4;
 
 /// How connections are made and kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub connect_timeout: Duration,
     pub keepalive_interval: Duration,

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use accord_api::accord::policy::v1::Criticality;
 use accord_runtime::criticality;
+use arc_swap::ArcSwapOption;
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Gauge, Histogram, Meter};
+use opentelemetry::metrics::{BoundCounter, BoundHistogram, Counter, Histogram};
 
 use crate::adaptive_limit::AdaptiveLimit;
+use crate::bulkhead::Bulkhead;
 
 /// The label of attempts that tells those that were answered from those that failed in transport.
 const RESPONSE_HEADERS: &str = "response_headers_received";
@@ -64,9 +66,9 @@ impl NotOwner {
 /// What is measured of one upstream.
 #[derive(Debug)]
 pub(crate) struct Metrics {
+    observed: Arc<Observed>,
     attempts: Counter<u64>,
     duration: Histogram<f64>,
-    serving: Gauge<u64>,
     refused: Counter<u64>,
     ejections: Counter<u64>,
     not_owner: Counter<u64>,
@@ -85,16 +87,11 @@ struct Attempted {
 
 impl Metrics {
     /// Figures under the upstream's name.
-    pub(crate) fn new(upstream: &str, in_flight: &Arc<AtomicU64>, max_in_flight: usize) -> Self {
+    pub(crate) fn new(upstream: &str, bulkhead: &Bulkhead) -> Self {
         let meter = accord_runtime::telemetry::meter();
         let name = KeyValue::new("upstream", upstream.to_owned());
-        observe_in_flight(&meter, &name, in_flight);
-        meter
-            .u64_gauge("accord.upstream.in_flight.limit")
-            .with_description("Calls that may be in flight at an upstream")
-            .build()
-            .record(max_in_flight as u64, std::slice::from_ref(&name));
         Self {
+            observed: Observed::of(name.clone(), bulkhead.clone()),
             attempts: meter
                 .u64_counter("accord.upstream.attempts")
                 .with_description("Attempts sent to an upstream, by whether response headers came")
@@ -103,10 +100,6 @@ impl Metrics {
                 .f64_histogram("accord.upstream.duration")
                 .with_unit("s")
                 .with_description("Time from sending an attempt to its response headers")
-                .build(),
-            serving: meter
-                .u64_gauge("accord.upstream.endpoints")
-                .with_description("Endpoints of an upstream that were SERVING at their last health check")
                 .build(),
             refused: meter
                 .u64_counter("accord.upstream.overloaded")
@@ -145,7 +138,7 @@ impl Metrics {
 
     /// So many endpoints serve.
     pub(crate) fn health_checked(&self, serving: usize) {
-        self.serving.record(serving as u64, &self.upstream);
+        self.observed.serving.store(serving as u64, Ordering::Relaxed);
     }
 
     /// The upstream's name.
@@ -172,54 +165,86 @@ impl Metrics {
         self.refused.add(1, &[upstream, limit, KeyValue::new("criticality", criticality::name(criticality))]);
     }
 
-    /// Shows the adaptive limit for as long as the upstream lives.
-    pub(crate) fn observe_limit(&self, limit: &Arc<AdaptiveLimit>) {
-        let meter = accord_runtime::telemetry::meter();
-        let [upstream] = &self.upstream;
-        let (shown, label) = (Arc::downgrade(limit), upstream.clone());
-        let gauge = meter.u64_observable_gauge("accord.upstream.waiting.limit");
-        let _ = gauge
-            .with_description("Calls that may wait for the head of an upstream's answer: its adaptive limit")
+    /// This is the adaptive limit from now on.
+    pub(crate) fn observe_limit(&self, limit: Option<&Arc<AdaptiveLimit>>) {
+        self.observed.adaptive_limit.store(limit.cloned());
+    }
+}
+
+/// What is looked at when metrics are read.
+#[derive(Debug)]
+struct Observed {
+    upstream: [KeyValue; 1],
+    bulkhead: Bulkhead,
+    /// Endpoints that serve, or [`UNKNOWN`].
+    serving: AtomicU64,
+    adaptive_limit: ArcSwapOption<AdaptiveLimit>,
+}
+
+/// No health check has said it yet.
+const UNKNOWN: u64 = u64::MAX;
+
+impl Observed {
+    fn of(upstream: KeyValue, bulkhead: Bulkhead) -> Arc<Self> {
+        let (serving, adaptive_limit) = (AtomicU64::new(UNKNOWN), ArcSwapOption::empty());
+        let observed = Arc::new(Self { upstream: [upstream], bulkhead, serving, adaptive_limit });
+        let limit = |it: &Self| it.adaptive_limit.load_full();
+        observed
+            .show("accord.upstream.in_flight", "Calls in flight at an upstream", |it| Some(it.bulkhead.in_flight()));
+        observed.show("accord.upstream.in_flight.limit", "Calls that may be in flight at an upstream", |it| {
+            Some(it.bulkhead.most())
+        });
+        observed.show(
+            "accord.upstream.endpoints",
+            "Endpoints of an upstream that were SERVING at their last health check",
+            |it| Some(it.serving.load(Ordering::Relaxed)).filter(|serving| *serving != UNKNOWN),
+        );
+        observed.show(
+            "accord.upstream.waiting.limit",
+            "Calls that may wait for the head of an upstream's answer: its adaptive limit",
+            move |it| Some(limit(it)?.limit()),
+        );
+        observed.show(
+            "accord.upstream.waiting",
+            "Unary calls that wait for the head of an upstream's answer",
+            move |it| Some(limit(it)?.waiting()),
+        );
+        observed.show_unloaded_latency();
+        observed
+    }
+
+    /// Shows a figure for as long as the upstream lives.
+    fn show(
+        self: &Arc<Self>,
+        name: &'static str,
+        description: &'static str,
+        figure: impl Fn(&Self) -> Option<u64> + Send + Sync + 'static,
+    ) {
+        let shown = Arc::downgrade(self);
+        let _ = accord_runtime::telemetry::meter()
+            .u64_observable_gauge(name)
+            .with_description(description)
             .with_callback(move |gauge| {
-                if let Some(limit) = shown.upgrade() {
-                    gauge.observe(limit.limit(), std::slice::from_ref(&label));
-                }
-            })
-            .build();
-        let (shown, label) = (Arc::downgrade(limit), upstream.clone());
-        let _ = meter
-            .u64_observable_gauge("accord.upstream.waiting")
-            .with_description("Unary calls that wait for the head of an upstream's answer")
-            .with_callback(move |gauge| {
-                if let Some(limit) = shown.upgrade() {
-                    gauge.observe(limit.waiting(), std::slice::from_ref(&label));
-                }
-            })
-            .build();
-        let (shown, label) = (Arc::downgrade(limit), upstream.clone());
-        let _ = meter
-            .f64_observable_gauge("accord.upstream.latency.unloaded")
-            .with_unit("s")
-            .with_description("Time to the head of an upstream's answer that is expected without a queue")
-            .with_callback(move |gauge| {
-                if let Some(latency) = shown.upgrade().and_then(|limit| limit.unloaded_latency()) {
-                    gauge.observe(latency.as_secs_f64(), std::slice::from_ref(&label));
+                let Some(shown) = shown.upgrade() else { return };
+                if let Some(figure) = figure(&shown) {
+                    gauge.observe(figure, &shown.upstream);
                 }
             })
             .build();
     }
-}
 
-fn observe_in_flight(meter: &Meter, upstream: &KeyValue, in_flight: &Arc<AtomicU64>) {
-    // Shown for as long as the upstream lives.
-    let (in_flight, upstream) = (Arc::downgrade(in_flight), upstream.clone());
-    let _ = meter
-        .u64_observable_gauge("accord.upstream.in_flight")
-        .with_description("Calls in flight at an upstream")
-        .with_callback(move |gauge| {
-            if let Some(count) = in_flight.upgrade() {
-                gauge.observe(count.load(Ordering::Relaxed), std::slice::from_ref(&upstream));
-            }
-        })
-        .build();
+    fn show_unloaded_latency(self: &Arc<Self>) {
+        let shown = Arc::downgrade(self);
+        let _ = accord_runtime::telemetry::meter()
+            .f64_observable_gauge("accord.upstream.latency.unloaded")
+            .with_unit("s")
+            .with_description("Time to the head of an upstream's answer that is expected without a queue")
+            .with_callback(move |gauge| {
+                let Some(shown) = shown.upgrade() else { return };
+                if let Some(latency) = shown.adaptive_limit.load().as_ref().and_then(|limit| limit.unloaded_latency()) {
+                    gauge.observe(latency.as_secs_f64(), &shown.upstream);
+                }
+            })
+            .build();
+    }
 }

@@ -20,7 +20,7 @@ const COOL_DOWN: Duration = Duration::from_secs(1);
 const LONGEST_INTERVAL: Duration = Duration::from_hours(2);
 
 /// How many connections there are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size {
     /// While all is well.
     pub usual: usize,

@@ -68,7 +68,7 @@ impl ConsoleService for ConsoleServer {
         Ok(Response::new(GetStateResponse {
             time: Some(SystemTime::now().into()),
             series,
-            upstreams: self.tables.upstreams().iter().flat_map(Upstream::with_versions).map(state).collect(),
+            upstreams: self.tables.load().upstreams().iter().flat_map(Upstream::with_versions).map(state).collect(),
             cache: self.cache.as_ref().map(state),
             auth: Some(state(&self.auth)),
         }))

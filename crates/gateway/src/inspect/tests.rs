@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use accord_api::FILE_DESCRIPTOR_SET;
 use accord_contract::Source;
+use accord_upstream::Upstream;
 use prost_reflect::DescriptorPool;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -27,12 +28,12 @@ fn serve_sample(listener: TcpListener) {
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
 }
 
-async fn tables_of(url: String) -> (Arc<Tables>, Config) {
+async fn tables_of(url: String) -> Arc<Tables> {
     let mut config = Config::default();
     config.upstream.push(UpstreamConfig { name: "catalog".to_owned(), urls: vec![url], ..UpstreamConfig::default() });
     let upstreams = Upstream::all(&config.upstream, &config.discovery).unwrap();
     let sources = Sources::gather(&config, &upstreams).await.unwrap();
-    (Tables::open(sources, upstreams).unwrap(), config)
+    Tables::open(&Arc::new(config), sources, &upstreams).unwrap()
 }
 
 async fn health_of(inspection: &Arc<Inspection>, service: &str) -> ServingStatus {
@@ -56,11 +57,11 @@ async fn read_through(inspection: &Arc<Inspection>) -> reflect::Descriptors {
 }
 
 #[tokio::test]
-async fn services_of_an_upstream_are_told_and_as_healthy_as_it_is() {
+async fn services_of_an_upstream_are_told_and_as_healthy_as_it_is_for_as_long_as_it_is_one() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     serve_sample(listener);
-    let (tables, _) = tables_of(url).await;
+    let tables = tables_of(url).await;
     let (health, shutdown) = (Health::new(), Shutdown::new(Duration::ZERO));
     let inspection = Inspection::open(&tables, &health, true, &OpenApiConfig::default(), &shutdown);
 
@@ -70,6 +71,12 @@ async fn services_of_an_upstream_are_told_and_as_healthy_as_it_is() {
     }
     assert_eq!(health_of(&inspection, "catalog.v1.ProductService").await, ServingStatus::Serving);
     assert_eq!(health_of(&inspection, "").await, ServingStatus::Serving);
+
+    let gone = Config { upstream: Vec::new(), ..Config::clone(&tables.config()) };
+    tables.reconfigure(&Arc::new(gone)).await.unwrap();
+    while !health.services().is_empty() || !read_through(&inspection).await.services.is_empty() {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -77,13 +84,13 @@ async fn reflection_lists_an_upstream_that_comes_later() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let (tables, config) = tables_of(format!("http://{address}")).await;
+    let tables = tables_of(format!("http://{address}")).await;
     let (health, shutdown) = (Health::new(), Shutdown::new(Duration::ZERO));
     let inspection = Inspection::open(&tables, &health, true, &OpenApiConfig::default(), &shutdown);
     assert!(tables.load().is_pending());
 
     let mut changed = tables.subscribe();
-    table::follow(&tables, config.clone(), &shutdown);
+    table::follow(&tables, &shutdown);
     serve_sample(TcpListener::bind(address).await.unwrap());
     changed.changed().await.unwrap();
 

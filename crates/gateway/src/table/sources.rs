@@ -1,5 +1,6 @@
 //! What a contract is built from: the descriptors of each upstream, and overlays.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,25 +79,50 @@ impl Sources {
         let mut sources = Self { upstreams: known, overlays: Vec::new(), has_cache: config.cache.url.is_some() };
         sources.read_files(config)?;
         let unknown = upstreams.iter().filter(|it| sources.is_pending(it.name()));
-        let read = join_all(unknown.map(|it| async move { (it.name(), read_reflection(it).await) })).await;
-        for (name, descriptors) in read {
+        for (name, descriptors) in read_reflections(unknown).await {
             match descriptors {
-                Ok(descriptors) => _ = sources.set_descriptors(name, descriptors),
-                Err(error) => sources.set_error(name, &error),
+                Ok(descriptors) => _ = sources.set_descriptors(&name, descriptors),
+                Err(error) => sources.set_error(&name, &error),
             }
         }
         Ok(sources)
     }
 
+    /// The same under another configuration: its overlays and descriptor sets, and of upstreams that it has no descriptor set of what
+    /// their reflection answered, now or before.
+    pub(crate) fn reconfigured(
+        &self,
+        config: &Config,
+        answered: &HashMap<Arc<str>, Descriptors>,
+    ) -> Result<Self, Refused> {
+        let known = config.upstream.iter().map(Known::nothing_of).collect();
+        let mut sources = Self { upstreams: known, overlays: Vec::new(), has_cache: self.has_cache };
+        for upstream in config.upstream.iter().filter(|upstream| upstream.descriptors.is_none()) {
+            let before = self.upstreams.iter().find(|before| *before.name == *upstream.name);
+            let descriptors = answered.get(&*upstream.name).or_else(|| before?.descriptors.as_ref());
+            if let Some(descriptors) = descriptors {
+                sources.set_descriptors(&upstream.name, descriptors.clone());
+            } else if let (Some(before), Some(known)) = (before, sources.known(&upstream.name)) {
+                known.error.clone_from(&before.error);
+            }
+        }
+        sources.read_files(config)?;
+        Ok(sources)
+    }
+
+    fn known(&mut self, upstream: &str) -> Option<&mut Known> {
+        self.upstreams.iter_mut().find(|known| *known.name == *upstream)
+    }
+
     fn set_error(&mut self, upstream: &str, error: &ReflectError) {
-        if let Some(known) = self.upstreams.iter_mut().find(|known| *known.name == *upstream) {
+        if let Some(known) = self.known(upstream) {
             known.error = error.to_string();
         }
     }
 
     /// Takes in the descriptors that an upstream's reflection answers. False if they are the same as before.
     pub(crate) fn set_descriptors(&mut self, upstream: &str, descriptors: Descriptors) -> bool {
-        let Some(known) = self.upstreams.iter_mut().find(|known| *known.name == *upstream) else { return false };
+        let Some(known) = self.known(upstream) else { return false };
         if known.descriptors.as_ref() == Some(&descriptors) {
             return false;
         }
@@ -177,6 +203,14 @@ fn needs_cache(method: &Method) -> Option<&'static str> {
         ("idempotency", policy.idempotency.is_some()),
     ];
     declared.into_iter().find_map(|(option, is_declared)| is_declared.then_some(option))
+}
+
+/// What the reflection of each of these answers, by its name.
+pub(super) async fn read_reflections(
+    upstreams: impl Iterator<Item = &Arc<Upstream>>,
+) -> Vec<(Arc<str>, Result<Descriptors, ReflectError>)> {
+    join_all(upstreams.map(|upstream| async move { (Arc::clone(upstream.name()), read_reflection(upstream).await) }))
+        .await
 }
 
 async fn read_reflection(upstream: &Arc<Upstream>) -> Result<Descriptors, ReflectError> {

@@ -7,12 +7,12 @@ use super::*;
 use crate::config::{Config, UpstreamConfig};
 use crate::reflect;
 
-const GET: &str = "/catalog.v1.ProductService/GetProduct";
+pub(crate) const GET: &str = "/catalog.v1.ProductService/GetProduct";
 
 /// The sample behind one upstream, with an overlay file that says nothing yet.
 pub(crate) struct Sample {
-    directory: tempfile::TempDir,
-    config: Config,
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) config: Config,
 }
 
 impl Sample {
@@ -46,12 +46,7 @@ impl Sample {
     pub(crate) async fn open(&self) -> Arc<Tables> {
         let upstreams = Upstream::all(&self.config.upstream, &self.config.discovery).unwrap();
         let sources = Sources::gather(&self.config, &upstreams).await.unwrap();
-        Tables::open(sources, upstreams).unwrap()
-    }
-
-    /// Takes in what the files hold now.
-    pub(crate) fn reload(&self, tables: &Tables) {
-        tables.reload_files(&self.config);
+        Tables::open(&Arc::new(self.config.clone()), sources, &upstreams).unwrap()
     }
 
     pub(crate) fn descriptors(&self, set: &[u8]) {
@@ -108,7 +103,7 @@ async fn reload_applies_overlay_and_keeps_counts_of_unchanged_limits() {
     let mut changed = tables.subscribe();
 
     sample.overlay(&overlay("{ deadline = { default = \"1s\" } }"));
-    tables.reload_files(&sample.config);
+    tables.reload_files();
 
     assert!(changed.has_changed().unwrap());
     changed.mark_unchanged();
@@ -128,13 +123,13 @@ async fn reload_of_invalid_contract_keeps_the_previous_one() {
     let before = tables.load();
     for bad in [overlay("{ deadline = { default = \"1h\", max = \"1s\" } }"), "[[rule]]\nselector = 3\n".to_owned()] {
         sample.overlay(&bad);
-        tables.reload_files(&sample.config);
+        tables.reload_files();
         assert!(Arc::ptr_eq(&before, &tables.load()));
     }
 
     // The refused change left nothing behind: the next good one is taken.
     sample.overlay("");
-    tables.reload_files(&sample.config);
+    tables.reload_files();
     assert!(!Arc::ptr_eq(&before, &tables.load()));
 }
 
@@ -154,7 +149,7 @@ async fn refused_reload_logs_its_errors_alone() {
 
     let log = Log::default();
     let guard = log.start();
-    tables.reload_files(&sample.config);
+    tables.reload_files();
     drop(guard);
     assert_eq!(log.count("contract reload refused"), 1, "{}", log.text());
     assert!(log.count("echo.v1.EchoServce") > 0 && log.count("access") == 0, "{}", log.text());
@@ -187,14 +182,14 @@ async fn upstream_without_descriptors_is_pending_until_reflection_answers() {
     assert!(tables.load().is_pending());
     assert!(tables.load().grpc(GET).is_none());
 
-    tables.set_descriptors("catalog", &descriptors(&["catalog.v1.ProductService"]));
+    reflect_catalog(&tables, &["catalog.v1.ProductService"]);
     let table = tables.load();
     assert!(!table.is_pending());
     assert!(table.grpc(GET).is_some());
     assert_eq!(table.services().into_iter().collect::<Vec<_>>(), ["catalog.v1.ProductService"]);
 
     // The same again is no news.
-    tables.set_descriptors("catalog", &descriptors(&["catalog.v1.ProductService"]));
+    reflect_catalog(&tables, &["catalog.v1.ProductService"]);
     assert!(Arc::ptr_eq(&table, &tables.load()));
 }
 
@@ -215,7 +210,7 @@ async fn named_services_count_in_place_of_those_that_reflection_lists() {
     let mut sample = Sample::new(false);
     sample.config.upstream[0].services = vec!["catalog.v1.ProductService".to_owned()];
     let tables = sample.open().await;
-    tables.set_descriptors("catalog", &descriptors(&["catalog.v1.ProductService", "accord.auth.v1.AccessService"]));
+    reflect_catalog(&tables, &["catalog.v1.ProductService", "accord.auth.v1.AccessService"]);
     assert_eq!(tables.load().services().into_iter().collect::<Vec<_>>(), ["catalog.v1.ProductService"]);
 }
 
@@ -229,8 +224,8 @@ async fn service_and_its_overlay_may_change_in_either_order() {
         let sample = Sample::new(false);
         let tables = sample.open().await;
         sample.overlay(&rule(products));
-        tables.reload_files(&sample.config);
-        tables.set_descriptors("catalog", &descriptors(&[products]));
+        tables.reload_files();
+        reflect_catalog(&tables, &[products]);
         let before = tables.load();
         assert_eq!(before.grpc(GET).unwrap().method.policy.deadline.default.as_secs(), 1);
 
@@ -238,9 +233,9 @@ async fn service_and_its_overlay_may_change_in_either_order() {
         for (step, is_overlay) in steps.into_iter().enumerate() {
             if is_overlay {
                 sample.overlay(&rule(access));
-                tables.reload_files(&sample.config);
+                tables.reload_files();
             } else {
-                tables.set_descriptors("catalog", &descriptors(&[access]));
+                reflect_catalog(&tables, &[access]);
             }
             let changed = !Arc::ptr_eq(&before, &tables.load());
             assert_eq!(changed, step == 1, "neither can be enforced without the other");
@@ -253,11 +248,16 @@ async fn service_and_its_overlay_may_change_in_either_order() {
 async fn refused_change_does_not_block_later_changes() {
     let sample = Sample::new(false);
     let tables = sample.open().await;
-    tables.set_descriptors("catalog", &descriptors(&["catalog.v1.ProductService"]));
+    reflect_catalog(&tables, &["catalog.v1.ProductService"]);
     sample.overlay("[[rule]]\nselector = \"ghost.v1.*\"\n");
-    tables.reload_files(&sample.config);
-    tables.set_descriptors("catalog", &descriptors(&["accord.auth.v1.AccessService"]));
+    tables.reload_files();
+    reflect_catalog(&tables, &["accord.auth.v1.AccessService"]);
     assert_eq!(tables.load().services().into_iter().collect::<Vec<_>>(), ["accord.auth.v1.AccessService"]);
+}
+
+/// The upstream answers with these services.
+fn reflect_catalog(tables: &Tables, services: &[&str]) {
+    tables.set_descriptors(&tables.load().upstreams()[0], &descriptors(services));
 }
 
 fn descriptors(services: &[&str]) -> reflect::Descriptors {

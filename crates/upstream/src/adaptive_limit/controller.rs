@@ -22,6 +22,7 @@ use super::growth::Growth;
 use super::trial::{Cause, Load, Trial, UNLOADED, Verdict};
 use super::window::{LONGEST, Sample, Window};
 use super::{ByMethod, TimedMethod, octaves};
+use crate::config::UpstreamConfig;
 
 /// Octaves over the expected from which on answers are slow: twice as long.
 const SLOW: f64 = 1.0;
@@ -56,6 +57,12 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    /// What an upstream is configured to have, where so many calls may be in flight.
+    pub(super) fn of(config: &UpstreamConfig, max_in_flight: usize) -> Self {
+        let least = config.adaptive.min_in_flight.min(max_in_flight);
+        Self::new(least, max_in_flight as u64, config.adaptive.latency)
+    }
+
     pub(super) fn new(least: usize, most: u64, latency: Duration) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "both are a million at most")]
         let (least, most) = (least as f64, most as f64);
@@ -119,6 +126,13 @@ impl Controller {
             unloaded: None,
             last: now,
         }
+    }
+
+    /// Goes on within other bounds. A limit that was the most is the most again.
+    pub(super) fn resize(&mut self, bounds: Bounds) {
+        let is_open = self.is_open();
+        self.bounds = bounds;
+        self.limit = if is_open { bounds.most } else { self.limit.clamp(bounds.least, bounds.most) };
     }
 
     /// How many calls may wait.

@@ -246,8 +246,10 @@ fn discovered_in(
     let told = Arc::new(watch::Sender::new(found));
     let mut config = UpstreamConfig { name: "shop".to_owned(), ..UpstreamConfig::default() };
     change(&mut config);
-    let discoveries: Box<[Box<dyn Discovery>]> = Box::new([Box::new(Told(Arc::clone(&told)))]);
-    let upstream = Upstream::discovered_by(&config, zone, None, discoveries, Versions::default());
+    let discoveries: Discoveries = Box::new([(Box::default(), Arc::new(Told(Arc::clone(&told))))]);
+    let parts = Parts { trust: None, discoveries, versions: Versions::default() };
+    let discovery = DiscoveryConfig { zone: zone.to_owned(), ..DiscoveryConfig::default() };
+    let upstream = Upstream::discovered_by(&config, &discovery, parts, None);
     (upstream, told)
 }
 
@@ -326,7 +328,8 @@ async fn call_of_a_service_without_ready_pods_says_so() {
     // Nobody serves the API there.
     let kubernetes = KubernetesConfig { url: nobody().await, ..KubernetesConfig::default() };
     let config = UpstreamConfig { name: "shop".to_owned(), urls, ..UpstreamConfig::default() };
-    let upstream = Upstream::found_by(&config, &DiscoveryConfig { kubernetes, ..DiscoveryConfig::default() }).unwrap();
+    let discovery = DiscoveryConfig { kubernetes, ..DiscoveryConfig::default() };
+    let upstream = Upstream::found_by(&config, &discovery, None).unwrap();
     let failure = HealthClient::new(Client::new(upstream)).check(any_service()).await.unwrap_err();
     assert!(failure.message().contains("none of its pods is ready"), "{failure}");
 }

@@ -59,14 +59,19 @@ pub(crate) struct Versions {
 }
 
 impl Versions {
-    /// Those that an upstream has beside its own endpoints.
-    pub(crate) fn new(config: &UpstreamConfig, discovery: &DiscoveryConfig) -> Result<Self, ConfigError> {
+    /// Those that an upstream has beside its own endpoints, in the place of those that it had before.
+    pub(crate) fn new(
+        config: &UpstreamConfig,
+        discovery: &DiscoveryConfig,
+        before: Option<&Arc<Upstream>>,
+    ) -> Result<Self, ConfigError> {
         let made = |version: &VersionConfig| {
+            let before = before.and_then(|before| before.version(&version.name));
             Ok(Version {
                 name: version.name.as_str().into(),
                 weight: version.weight,
                 headers: version.matched(),
-                upstream: Upstream::found_by(&version.upstream(config), discovery)?,
+                upstream: Upstream::found_by(&version.upstream(config), discovery, before)?,
             })
         };
         let others = config.version.iter().map(made).collect::<Result<_, ConfigError>>()?;

@@ -43,7 +43,7 @@ async fn document_follows_a_changed_contract() {
     sample.overlay(
         "[[rule]]\nselector = \"catalog.v1.ProductService/GetProduct\"\npolicy = { deadline = { max = \"9s\" } }\n",
     );
-    sample.reload(&tables);
+    tables.reload_files();
     let second = openapi.written().await.unwrap();
     assert_ne!(first.tag, second.tag);
 }

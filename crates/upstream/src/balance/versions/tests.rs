@@ -2,7 +2,7 @@ use super::*;
 use crate::config::version::fixture::{config, version};
 
 fn of(config: &UpstreamConfig) -> Versions {
-    Versions::new(config, &DiscoveryConfig::default()).unwrap()
+    Versions::new(config, &DiscoveryConfig::default(), None).unwrap()
 }
 
 fn headers(given: &[(&'static str, &'static str)]) -> HeaderMap {
