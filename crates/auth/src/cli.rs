@@ -20,6 +20,7 @@ mod bootstrap;
 mod principal;
 mod client;
 mod api_key;
+mod certificate_identity;
 mod lifecycle;
 mod role;
 mod token;
@@ -79,6 +80,9 @@ pub enum Command {
     /// Keys of scripts, which can't log in.
     #[command(subcommand)]
     ApiKey(api_key::ApiKeyCommand),
+    /// Names in certificates, by which their owners call.
+    #[command(subcommand)]
+    CertificateIdentity(certificate_identity::CertificateIdentityCommand),
     /// What principals may do, by name.
     #[command(subcommand)]
     Role(role::RoleCommand),
@@ -151,6 +155,7 @@ impl Binary for AccordAuth {
             Command::Principal(command) => command.run(&context).await,
             Command::Client(command) => command.run(&context).await,
             Command::ApiKey(command) => command.run(&context).await,
+            Command::CertificateIdentity(command) => command.run(&context).await,
             Command::Role(command) => command.run(&context).await,
             Command::Token(command) => command.run(&context).await,
             Command::Key(command) => command.run(&context).await,

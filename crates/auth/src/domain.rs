@@ -8,6 +8,7 @@ pub mod denial;
 // What callers ask for.
 pub(crate) mod client;
 pub(crate) mod api_key;
+mod certificate;
 pub(crate) mod login;
 pub(crate) mod issuers;
 mod federation;

@@ -49,6 +49,7 @@ impl Auth {
             passwords: Passwords::new()?,
             throttle: LoginThrottle::default(),
             key_throttle: KeyThrottle::default(),
+            certificate_throttle: KeyThrottle::default(),
             signatures: moka::sync::Cache::new(SIGNATURES),
             issuers: Issuers::new(&config.issuer, &config.kubernetes)?,
             refused_logins: RateLimitedLog::default(),

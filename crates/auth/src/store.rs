@@ -23,6 +23,7 @@ pub mod api_keys;
 pub mod client_keys;
 pub mod relations;
 pub mod links;
+pub mod certificate_identities;
 pub(crate) mod families;
 pub(crate) mod requests;
 mod accounts;

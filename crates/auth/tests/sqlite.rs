@@ -110,6 +110,9 @@ fn command_on_a_store_that_is_not_there_fails_and_makes_nothing() {
         "api-key list",
         "api-key show ak_0123456789abcdef",
         "api-key disable ak_0123456789abcdef",
+        "certificate-identity list",
+        "certificate-identity add dns:pay.example pay",
+        "certificate-identity disable dns:pay.example",
         "principal disable ada",
         "principal remove ada",
         "key rotate --development",
@@ -146,6 +149,25 @@ fn api_key_is_written_for_its_owner_alone_and_shown_nowhere_else() {
     assert!(printed(&format!("api-key show {id}"), &database).contains("state    expired"));
     succeeds(&format!("api-key remove {id}"), &database);
     fails(&format!("api-key show {id}"), &database, "is no API key");
+}
+
+#[test]
+fn certificate_identity_is_added_shown_and_ended_by_its_name() {
+    let (database, name) = (database().into_inner(), "spiffe://prod.example/ns/shop/sa/pay");
+    succeeds("principal add pay --kind service --development", &database);
+    fails("certificate-identity add pay pay", &database, "is no identity of a certificate");
+    succeeds(&format!("certificate-identity add {name} pay --note shop"), &database);
+    fails(&format!("certificate-identity add {name} pay"), &database, "exists already");
+    let list = printed("certificate-identity list --subject pay", &database);
+    let (id, rest) = list.split_once('\t').unwrap();
+    assert_eq!(rest, format!("{name}\tpay\tactive\tshop\n"));
+    let shown = printed(&format!("certificate-identity show {id}"), &database);
+    assert!(shown.contains(&format!("name     {name}\n")) && shown.contains("used     never\n"), "{shown}");
+    succeeds(&format!("certificate-identity disable {name}"), &database);
+    assert!(printed("certificate-identity list", &database).contains("disabled"));
+    succeeds(&format!("certificate-identity enable {name}"), &database);
+    succeeds(&format!("certificate-identity remove {name}"), &database);
+    fails(&format!("certificate-identity show {name}"), &database, "is no certificate identity");
 }
 
 #[test]

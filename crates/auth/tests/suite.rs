@@ -6,6 +6,7 @@ pub(crate) mod admin;
 pub(crate) mod admin_service;
 pub(crate) mod api_keys;
 pub(crate) mod backup;
+pub(crate) mod certificate_identities;
 pub(crate) mod client_keys;
 pub(crate) mod exchange;
 pub(crate) mod ext_authz;

@@ -23,6 +23,7 @@ mod listen;
 pub mod workers;
 pub mod server;
 pub mod tls;
+pub mod client_identity;
 mod proxy_protocol;
 mod lingering_close;
 mod preface;

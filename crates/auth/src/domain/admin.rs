@@ -2,24 +2,25 @@
 
 use std::time::Duration;
 
-use accord_token::{PublicKey, Type, foreign::JwkError, verify};
+use accord_token::{PublicKey, Type, verify};
 
 use super::{
     auth::Auth,
     client::hash_client_secret,
-    denial::Denial,
     issue::{self, Limits},
     key_rotation::{self, KeyRotationError},
-    password::{self, Overloaded},
-    revocation,
+    password, revocation,
 };
 use crate::store::{
-    Store, StoreError, Transaction,
+    Store, Transaction,
     principals::{Principal, Standing, is_name},
 };
 
 mod api_keys;
+mod certificate_identities;
 mod client_keys;
+mod credentials;
+mod error;
 mod lifecycle;
 mod links;
 mod once;
@@ -27,7 +28,9 @@ mod recovery;
 mod sessions;
 
 pub use api_keys::ApiKeyOrder;
+pub use certificate_identities::CertificateIdentityOrder;
 pub use client_keys::{MAX_CLIENT_KEYS, read_client_keys};
+pub use error::AdminError;
 pub use lifecycle::{LONGEST_OVERLAP, SecretError};
 pub use once::Once;
 
@@ -36,136 +39,6 @@ const MIN_CLIENT_SECRET: usize = 32;
 
 /// The most that all roles of one principal may come to, in bytes: half a token, so that passports have room as well.
 const MAX_ROLES: usize = 2048;
-
-/// Why an administrator's change is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum AdminError {
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Auth says no.
-    #[error(transparent)]
-    Denied(#[from] Denial),
-    /// The name is taken.
-    #[error("`{0}` exists already")]
-    Exists(String),
-    /// A client would act with roles that nobody named.
-    #[error("`{0}` exists, and is no client: choose another id")]
-    NoClient(String),
-    /// There is no such principal.
-    #[error("`{0}` is not known; correct the name, or add it with `accord-auth principal add`")]
-    Unknown(String),
-    /// There is no such client.
-    #[error("`{0}` is no client; correct the id, or add it with `accord-auth client add`")]
-    UnknownClient(String),
-    /// There is no such API key.
-    #[error("`{0}` is no API key; name its public part, `ak_` and 16 digits, as `accord-auth api-key list` does")]
-    UnknownApiKey(String),
-    /// Somebody is linked.
-    #[error("`{0}` of this issuer is linked already; `accord-auth principal unlink` takes that away")]
-    Linked(String),
-    /// Nobody is linked.
-    #[error("`{external}` of this issuer is not linked to `{subject}`; `accord-auth principal show` names its links")]
-    NotLinked {
-        /// The principal.
-        subject: String,
-        /// What the issuer calls them.
-        external: String,
-    },
-    /// Keys that no client can have.
-    #[error(
-        "the client's keys can't be used: {0}; give a JWK set with up to {MAX_CLIENT_KEYS} public keys, each Ed25519 or P-256"
-    )]
-    ClientKeys(JwkError),
-    /// A set without a key.
-    #[error("there is no key in the JWK set; a client needs one to log in with")]
-    NoClientKey,
-    /// RSA.
-    #[error("a client's keys must be Ed25519 or P-256: RSA is accepted of issuers alone")]
-    ClientKeyAlgorithm,
-    /// Two keys of one name.
-    #[error("the client has another key of the name `{0}`; give the new key another `kid`")]
-    ClientKeyName(String),
-    /// There is no such key.
-    #[error("`{id}` has no key `{kid}`; `accord-auth client show` names those that it has")]
-    UnknownClientKey {
-        /// Whose.
-        id: String,
-        /// Which.
-        kid: String,
-    },
-    /// Nobody could show it in one line.
-    #[error("a note must have at most 256 bytes, and no control characters")]
-    Note,
-    /// Nobody may log in under the name, so no token is made for it either.
-    #[error("`{0}` is disabled; enable it with `accord-auth principal enable`")]
-    Disabled(String),
-    /// A rotation that changes nothing.
-    #[error("`{0}` has this secret already; name a file that is not there, and a new one is made in it")]
-    SameSecret(String),
-    /// Somebody else has changed it.
-    #[error("`{subject}` is of version {is} by now, and not {version}; read it again")]
-    Version {
-        /// Who.
-        subject: String,
-        /// What was expected.
-        version: u64,
-        /// What it is.
-        is: u64,
-    },
-    /// The same request is under way.
-    #[error("a request with this idempotency key is under way; send it again to hear what came of it")]
-    InFlight,
-    /// The key of another request.
-    #[error("the idempotency key was used for another request")]
-    KeyReused,
-    /// A key that can't be one.
-    #[error("the idempotency key must have 1 to 128 visible characters")]
-    Key,
-    /// There is no such login.
-    #[error("no login `{0}` can be renewed")]
-    SessionUnknown(String),
-    /// There is no role to take away.
-    #[error("`{subject}` does not hold the role `{role}`")]
-    RoleMissing {
-        /// Whose.
-        subject: String,
-        /// Which.
-        role: String,
-    },
-    /// A name that could not be used.
-    #[error("`{0}` is no name: it must have 1 to 256 bytes, and no white space")]
-    Name(String),
-    /// No token has room for so many roles.
-    #[error("the roles of `{subject}` come to {bytes} bytes, and no more than {MAX_ROLES} fit into a token")]
-    RolesTooLong {
-        /// Whose.
-        subject: String,
-        /// How long they are.
-        bytes: usize,
-    },
-    /// Guessed too easily.
-    #[error("the password must have at least {} bytes", password::LENGTH.start())]
-    PasswordTooShort,
-    /// Nobody could log in with it.
-    #[error("the password must have at most {} bytes", password::LENGTH.end())]
-    PasswordTooLong,
-    /// The password could not be hashed.
-    #[error(transparent)]
-    Hashing(#[from] Overloaded),
-    /// Guessed too easily.
-    #[error("a client's secret must have at least {MIN_CLIENT_SECRET} characters")]
-    SecretTooShort,
-    /// A new client's secret can't be read or kept.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// No verifier would accept it.
-    #[error(
-        "a token's life must be between 1s and {}",
-        humantime::format_duration(Type::Access.longest_life())
-    )]
-    Lifetime,
-}
 
 /// An administrator at work.
 pub struct Admin<'a> {
@@ -208,11 +81,15 @@ impl<'a> Admin<'a> {
     }
 
     fn expected(&self, principal: Principal) -> Result<Principal, AdminError> {
+        self.expected_version(principal.version(), &principal.subject)?;
+        Ok(principal)
+    }
+
+    /// Whether what is changed is of the version that the caller has seen.
+    fn expected_version(&self, is: u64, subject: &str) -> Result<(), AdminError> {
         match self.version {
-            Some(version) if version != principal.version() => {
-                Err(AdminError::Version { version, is: principal.version(), subject: principal.subject })
-            }
-            _ => Ok(principal),
+            Some(version) if version != is => Err(AdminError::Version { version, is, subject: subject.to_owned() }),
+            _ => Ok(()),
         }
     }
 

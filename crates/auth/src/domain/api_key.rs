@@ -14,6 +14,7 @@ use super::{
     login::IssuedTokens,
     scope::Scope,
 };
+use crate::store::StoreError;
 
 /// What every key begins with.
 const PREFIX: &str = "ak_";
@@ -93,20 +94,20 @@ impl Auth {
         };
         let access = issue::access_token(&self.tokens, &state, &principal, limits)?;
         if key.is_use_news(now) {
-            self.write_use(key.id, now);
+            let (store, id) = (self.store.clone(), key.id);
+            write_use(async move { store.touch_api_key(&id, now).await });
         }
         Ok(IssuedTokens { access, refresh: None })
     }
+}
 
-    /// Nobody waits for it: a use that is not written down is no reason to refuse the key.
-    fn write_use(&self, id: String, now: i64) {
-        let store = self.store.clone();
-        tokio::spawn(async move {
-            if let Err(error) = store.touch_api_key(&id, now).await {
-                tracing::debug!(%error, "the use of an API key is not written down");
-            }
-        });
-    }
+/// Nobody waits for it: a use that is not written down is no reason to refuse the credential.
+pub(super) fn write_use(writing: impl Future<Output = Result<(), StoreError>> + Send + 'static) {
+    tokio::spawn(async move {
+        if let Err(error) = writing.await {
+            tracing::debug!(%error, "the use of a credential is not written down");
+        }
+    });
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub struct Auth {
     pub throttle: LoginThrottle,
     /// The same of API keys.
     pub key_throttle: KeyThrottle,
+    /// The same of certificates that nobody is known by, apart: neither stands in the way of the other.
+    pub certificate_throttle: KeyThrottle,
     /// Tokens whose signature was checked, by their SHA-256. What a signature says never changes; all else is checked at each use.
     pub(crate) signatures: moka::sync::Cache<[u8; 32], Arc<Verified>>,
     /// Who else says who somebody is.

@@ -31,6 +31,8 @@ pub enum Credential {
     },
     /// A script, with an API key.
     ApiKey(String),
+    /// Whoever calls by a gateway with a certificate: the identity in it.
+    Certificate(String),
     /// Whom another issuer vouches for, with its token.
     Foreign(String),
 }
@@ -70,6 +72,7 @@ impl Auth {
             Credential::Person(proof) => self.login_person(proof, address).await,
             Credential::Client { credential, scope } => self.login_client(&credential, scope).await,
             Credential::ApiKey(key) => self.login_api_key(&key, address).await,
+            Credential::Certificate(identity) => self.login_certificate(&identity, address).await,
             Credential::Foreign(token) => self.login_foreign(&token).await,
         };
         self.metrics.login(match &tokens {

@@ -3,15 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use accord_api::accord::auth::v1::{
-    AddApiKeyRequest, AddApiKeyResponse, AddClientRequest, AddClientResponse, AddPrincipalRequest,
-    AddPrincipalResponse, AuditEntry, ChangeRolesRequest, ChangeRolesResponse, CreateResetCodeRequest,
-    CreateResetCodeResponse, DropSecondFactorRequest, DropSecondFactorResponse, EndSessionRequest, EndSessionResponse,
-    GetApiKeyRequest, GetApiKeyResponse, GetPrincipalRequest, GetPrincipalResponse, ListApiKeysRequest,
-    ListApiKeysResponse, ListAuditEntriesRequest, ListAuditEntriesResponse, ListPrincipalsRequest,
-    ListPrincipalsResponse, ListSessionsRequest, ListSessionsResponse, ManagedPrincipal, RotateApiKeyRequest,
-    RotateApiKeyResponse, RotateClientRequest, RotateClientResponse, Session, SetApiKeyStandingRequest,
-    SetApiKeyStandingResponse, SetStandingRequest, SetStandingResponse, Standing as WireStanding,
-    admin_service_server::AdminService,
+    AddApiKeyRequest, AddApiKeyResponse, AddCertificateIdentityRequest, AddCertificateIdentityResponse,
+    AddClientRequest, AddClientResponse, AddPrincipalRequest, AddPrincipalResponse, AuditEntry, ChangeRolesRequest,
+    ChangeRolesResponse, CreateResetCodeRequest, CreateResetCodeResponse, DropSecondFactorRequest,
+    DropSecondFactorResponse, EndSessionRequest, EndSessionResponse, GetApiKeyRequest, GetApiKeyResponse,
+    GetCertificateIdentityRequest, GetCertificateIdentityResponse, GetPrincipalRequest, GetPrincipalResponse,
+    ListApiKeysRequest, ListApiKeysResponse, ListAuditEntriesRequest, ListAuditEntriesResponse,
+    ListCertificateIdentitiesRequest, ListCertificateIdentitiesResponse, ListPrincipalsRequest, ListPrincipalsResponse,
+    ListSessionsRequest, ListSessionsResponse, ManagedPrincipal, RotateApiKeyRequest, RotateApiKeyResponse,
+    RotateClientRequest, RotateClientResponse, Session, SetApiKeyStandingRequest, SetApiKeyStandingResponse,
+    SetCertificateIdentityStandingRequest, SetCertificateIdentityStandingResponse, SetStandingRequest,
+    SetStandingResponse, Standing as WireStanding, admin_service_server::AdminService,
 };
 use accord_token::{Kind, verify};
 use prost::Message as _;
@@ -33,6 +35,7 @@ use crate::{
 };
 
 mod api_keys;
+mod certificate_identities;
 
 /// How long the secret or the key before stays valid where the caller does not say.
 const OVERLAP: Duration = Duration::from_hours(24);
@@ -226,6 +229,41 @@ impl AdminService for Administration {
         let (actor, request) = (actor(&request)?, request.into_inner());
         self.set_key_standing(&actor, request).await?;
         Ok(Response::new(SetApiKeyStandingResponse {}))
+    }
+
+    async fn add_certificate_identity(
+        &self,
+        request: Request<AddCertificateIdentityRequest>,
+    ) -> Result<Response<AddCertificateIdentityResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        let certificate_identity = Some(self.add_identity(&actor, request).await?);
+        Ok(Response::new(AddCertificateIdentityResponse { certificate_identity }))
+    }
+
+    async fn get_certificate_identity(
+        &self,
+        request: Request<GetCertificateIdentityRequest>,
+    ) -> Result<Response<GetCertificateIdentityResponse>, Status> {
+        let actor = actor(&request)?;
+        let known = self.admin(&actor).certificate_identity(&request.get_ref().certificate_identity_id).await?;
+        let certificate_identity = Some(certificate_identities::known(known));
+        Ok(Response::new(GetCertificateIdentityResponse { certificate_identity }))
+    }
+
+    async fn list_certificate_identities(
+        &self,
+        request: Request<ListCertificateIdentitiesRequest>,
+    ) -> Result<Response<ListCertificateIdentitiesResponse>, Status> {
+        Ok(Response::new(self.list_identities(request.into_inner()).await?))
+    }
+
+    async fn set_certificate_identity_standing(
+        &self,
+        request: Request<SetCertificateIdentityStandingRequest>,
+    ) -> Result<Response<SetCertificateIdentityStandingResponse>, Status> {
+        let (actor, request) = (actor(&request)?, request.into_inner());
+        self.set_identity_standing(&actor, request).await?;
+        Ok(Response::new(SetCertificateIdentityStandingResponse {}))
     }
 
     async fn create_reset_code(

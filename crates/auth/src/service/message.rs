@@ -54,6 +54,7 @@ fn client_credential(id: String, secret: String, assertion: String) -> Result<Cl
 pub(super) fn callers(credential: Option<CallersCredential>) -> Result<Credential, Denial> {
     match credential {
         Some(CallersCredential::ApiKey(grant)) => Ok(Credential::ApiKey(grant.key)),
+        Some(CallersCredential::Certificate(grant)) => Ok(Credential::Certificate(grant.identity)),
         None => Err(Denial::Field("credential", "must be given")),
     }
 }

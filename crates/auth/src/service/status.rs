@@ -62,6 +62,7 @@ impl From<AdminError> for Status {
             AdminError::Unknown(_)
             | AdminError::UnknownClient(_)
             | AdminError::UnknownApiKey(_)
+            | AdminError::UnknownCertificateIdentity(_)
             | AdminError::UnknownClientKey { .. }
             | AdminError::NotLinked { .. }
             | AdminError::SessionUnknown(_) => Reason::SubjectUnknown,
@@ -83,6 +84,7 @@ impl From<AdminError> for Status {
             | AdminError::NoClientKey
             | AdminError::ClientKeyAlgorithm
             | AdminError::ClientKeyName(_)
+            | AdminError::CertificateIdentity(_)
             | AdminError::Note => Reason::FieldInvalid,
         };
         fault::status(reason, message)

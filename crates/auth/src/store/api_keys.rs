@@ -5,7 +5,7 @@ use sqlx::{Row, any::AnyRow};
 use super::{Store, StoreError, Transaction, unsigned};
 
 /// How much later a use is written down than the one before, in seconds: nobody waits for it, but it is a write all the same.
-const USE_INTERVAL: i64 = 60;
+pub(super) const USE_INTERVAL: i64 = 60;
 
 /// A key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -303,6 +303,7 @@ impl Transaction {
             "DELETE FROM api_keys WHERE subject = $1",
             "DELETE FROM relations WHERE subject IN ('User/' || $1, 'Service/' || $1)",
             "DELETE FROM links WHERE subject = $1",
+            "DELETE FROM certificate_identities WHERE subject = $1",
             "UPDATE principals SET password = '' WHERE subject = $1",
         ] {
             sqlx::query(statement).bind(subject).execute(&mut *self.inner).await?;

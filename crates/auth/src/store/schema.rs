@@ -22,6 +22,7 @@ pub const TABLES: &[&str] = &[
     "relations",
     "objects",
     "links",
+    "certificate_identities",
 ];
 
 pub(super) const MIGRATIONS: Migrations = Migrations {
@@ -84,6 +85,13 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
                 issuer TEXT NOT NULL, external TEXT NOT NULL, subject TEXT NOT NULL REFERENCES principals (subject),
                 PRIMARY KEY (issuer, external))",
             "CREATE INDEX links_by_subject ON links (subject)",
+        ],
+        &[
+            "CREATE TABLE certificate_identities (
+                id TEXT PRIMARY KEY, identity TEXT NOT NULL UNIQUE, subject TEXT NOT NULL REFERENCES principals (subject),
+                note TEXT NOT NULL, created_at BIGINT NOT NULL, disabled BIGINT NOT NULL, edition BIGINT NOT NULL,
+                used_at BIGINT NOT NULL, version BIGINT NOT NULL)",
+            "CREATE INDEX certificate_identities_by_subject ON certificate_identities (subject)",
         ],
     ],
 };

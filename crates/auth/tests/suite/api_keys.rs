@@ -46,7 +46,7 @@ async fn token(server: &Server, key: &str) -> String {
 }
 
 /// The decision about reading the catalog, and the passport for it.
-async fn check(server: &Server, token: &str) -> (bool, String) {
+pub(crate) async fn check(server: &Server, token: &str) -> (bool, String) {
     let check = CheckRequest {
         token: token.to_owned(),
         permission: READ.permission.to_owned(),
@@ -152,7 +152,7 @@ pub(crate) async fn rotated_key_whose_overlap_is_a_day_ends_no_token_until_it_is
 }
 
 /// The token of whoever is believed about its callers.
-async fn gateway_token(server: &Server) -> String {
+pub(crate) async fn gateway_token(server: &Server) -> String {
     let edge = principal("edge", Kind::Service, &["accord-gateway"]);
     let added = admin(&server.auth.store).add_client(&edge, || Ok(MESH_SECRET.to_owned())).await;
     assert!(added.is_ok(), "{added:?}");

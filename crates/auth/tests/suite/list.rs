@@ -67,6 +67,23 @@ macro_rules! database_tests {
             pages_of_keys_name_each_once_in_order,
             key_of_nobody_and_key_with_a_malformed_scope_are_refused,
         );
+        suite::database_tests!(@ certificate_identities:
+            identity_that_a_gateway_read_brings_a_token_of_its_subject,
+            nobody_but_a_gateway_gets_a_token_for_an_identity,
+            identity_that_is_unknown_disabled_or_malformed_is_refused_alike,
+            unknown_identities_from_one_address_are_throttled_apart_from_keys,
+            disabled_identity_ends_its_tokens_and_passports,
+            removed_identity_that_is_added_again_revives_no_token,
+            identity_of_a_subject_that_is_disabled_or_removed_is_refused,
+            use_of_an_identity_is_written_down,
+            identity_is_refused_while_the_store_is_down,
+            identity_is_one_subjects_alone,
+            identity_that_no_certificate_has_is_refused,
+            identity_added_again_with_its_idempotency_key_is_added_once,
+            standing_of_an_identity_changes_at_the_version_that_was_seen,
+            pages_of_identities_name_each_once_in_order,
+            changes_of_identities_are_audited,
+        );
         suite::database_tests!(@ client_keys:
             client_gets_a_token_with_an_assertion_over_both_faces,
             audience_of_an_assertion_is_the_issuer_or_the_token_endpoint,

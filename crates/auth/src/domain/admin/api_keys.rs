@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use accord_token::{Type, claims::LEEWAY, verify};
+use accord_token::{Type, verify};
 
-use super::{Admin, AdminError, LONGEST_OVERLAP, MAX_ROLES, SecretError, existing};
+use super::{
+    Admin, AdminError, LONGEST_OVERLAP, MAX_ROLES, SecretError,
+    credentials::{checked_note, revoke_source, seconds},
+    existing,
+};
 use crate::{
     domain::{api_key::NewApiKey, encryption_key::EncryptionKey, scope::Scope},
     store::{Transaction, api_keys::ApiKey},
 };
-
-/// The longest note, in bytes.
-const MAX_NOTE: usize = 256;
 
 /// What is said of a key that is made.
 pub struct ApiKeyOrder {
@@ -40,16 +41,14 @@ impl Admin<'_> {
         if bytes + order.scope.as_ref().map_or(0, |scope| scope.as_str().len()) > MAX_ROLES {
             return Err(AdminError::RolesTooLong { subject: order.subject, bytes });
         }
-        if order.note.len() > MAX_NOTE || order.note.chars().any(char::is_control) {
-            return Err(AdminError::Note);
-        }
         let now = verify::now();
+        let note = checked_note(order.note)?;
         let new = self.new_api_key(encryption_key)?;
         let key = ApiKey {
             id: new.id,
             subject: order.subject,
             mac: new.mac,
-            note: order.note,
+            note,
             scope: order.scope.map(Scope::into_text).unwrap_or_default(),
             created_at: now,
             expires_at: order.life.map_or(0, |life| now.saturating_add(seconds(life))),
@@ -103,12 +102,8 @@ impl Admin<'_> {
     }
 
     fn expected_key(&self, key: ApiKey) -> Result<ApiKey, AdminError> {
-        match self.version {
-            Some(version) if version != key.version => {
-                Err(AdminError::Version { version, is: key.version, subject: key.id })
-            }
-            _ => Ok(key),
-        }
+        self.expected_version(key.version, &key.id)?;
+        Ok(key)
     }
 
     /// The key of this id.
@@ -146,21 +141,11 @@ impl Admin<'_> {
 
 /// Revokes the tokens that came from a key; those that it brings from now on have another name.
 async fn revoke(tx: &mut Transaction, key: &mut ApiKey, now: i64) -> Result<(), AdminError> {
-    let revision = tx.next_revision().await?;
-    tx.revoke_token(&key.source(), last_end(now), revision).await?;
+    revoke_source(tx, &key.source(), now).await?;
     key.edition += 1;
     Ok(())
 }
 
-/// When the last of the tokens ends that there are at a moment: none of them lives longer than a token may.
-fn last_end(now: i64) -> i64 {
-    now + seconds(Type::Access.longest_life() + LEEWAY)
-}
-
 fn target(key: &ApiKey) -> String {
     format!("{} {}", key.subject, key.id)
-}
-
-fn seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX / 4)
 }
