@@ -38,6 +38,7 @@ mod kubernetes;
 mod load;
 mod tls;
 mod certificates;
+mod client_certificates;
 mod secrets;
 mod cors;
 mod explain_call;

@@ -6,13 +6,13 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Collected, Full};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, ServerName},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
-use std::{fs, net::SocketAddr, path::Path, sync::Arc};
+use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::SystemTime};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -29,7 +29,12 @@ pub(crate) struct Identity {
 
 impl Authority {
     pub(crate) fn new() -> Result<Self> {
+        Self::named("authority")
+    }
+
+    pub(crate) fn named(name: &str) -> Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Ok(Self(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?))
     }
@@ -39,8 +44,18 @@ impl Authority {
     }
 
     pub(crate) fn issue(&self) -> Result<Identity> {
+        self.sign(&CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?)
+    }
+
+    /// A certificate with these names, until this moment.
+    pub(crate) fn issue_until(&self, ends: SystemTime, names: Vec<SanType>) -> Result<Identity> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        (params.subject_alt_names, params.not_after) = (names, ends.into());
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Result<Identity> {
         let key = KeyPair::generate()?;
-        let params = CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
         let signed = params.signed_by(&key, &self.0)?;
         Ok(Identity { certificate: signed.pem(), key: key.serialize_pem(), der: signed.der().clone() })
     }
@@ -88,8 +103,25 @@ enum Sender {
 impl Connection {
     /// Connects to a server that the authority vouches for.
     pub(crate) async fn open(address: SocketAddr, authority: &Authority, http: Http) -> Result<Self> {
+        Self::open_as(address, authority, http, None).await
+    }
+
+    /// The same with a certificate of the client's own.
+    pub(crate) async fn open_as(
+        address: SocketAddr,
+        authority: &Authority,
+        http: Http,
+        client: Option<&Identity>,
+    ) -> Result<Self> {
         let trust = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-        let mut trust = trust.with_root_certificates(roots(&[authority])?).with_no_client_auth();
+        let trust = trust.with_root_certificates(roots(&[authority])?);
+        let mut trust = match client {
+            None => trust.with_no_client_auth(),
+            Some(client) => {
+                let key = PrivateKeyDer::from_pem_slice(client.key.as_bytes())?;
+                trust.with_client_auth_cert(vec![client.der.clone()], key)?
+            }
+        };
         let alpn: &[u8] = if matches!(http, Http::One) { b"http/1.1" } else { b"h2" };
         trust.alpn_protocols = vec![alpn.to_vec()];
         let stream = TcpStream::connect(address).await?;
@@ -112,8 +144,17 @@ impl Connection {
         Ok(Self { shown, sender })
     }
 
-    /// Sends a request, and reads the whole answer.
+    /// Sends a request, and reads the whole answer, which has to be a success.
     pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Collected<Bytes>>> {
+        let response = self.exchange(request).await?;
+        if !response.status().is_success() {
+            bail!("{} {:?}", response.status(), response.into_body().to_bytes());
+        }
+        Ok(response)
+    }
+
+    /// Sends a request, and reads the whole answer, whatever it is.
+    pub(crate) async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Collected<Bytes>>> {
         let response = match &mut self.sender {
             Sender::One(sender) => {
                 sender.ready().await?;
@@ -125,9 +166,6 @@ impl Connection {
             }
         };
         let (head, body) = response.into_parts();
-        if !head.status.is_success() {
-            bail!("{} {:?}", head.status, body.collect().await?.to_bytes());
-        }
         Ok(Response::from_parts(head, body.collect().await?))
     }
 }

@@ -1,10 +1,12 @@
 //! Admission: what a caller asks for, the deadline of its call, and only headers that may come in.
 
+mod certificate;
 mod explain_mode;
 mod forwarding;
 
 use crate::{
     consistency_token::PassedTokens,
+    cors::Cors,
     fault::{Component, Fault},
     metadata::API_KEY,
     protocol::{RequestOptions, WireProtocol},
@@ -19,11 +21,13 @@ use accord_runtime::{
 };
 use accord_token::PASSPORT_HEADER;
 use accord_upstream::metadata::is_reserved;
+use arc_swap::ArcSwapOption;
 use base64::{
     Engine,
     alphabet::STANDARD,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
+pub(crate) use certificate::CallerCertificate;
 pub(crate) use explain_mode::ExplainMode;
 use forwarding::Connection;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request::Parts};
@@ -85,6 +89,8 @@ pub(crate) struct Arrival {
     pub address: IpAddr,
     /// By which connection.
     pub connection: u64,
+    /// Who its client is by a certificate.
+    pub certificate: CallerCertificate,
 }
 
 /// Takes out of the head of a request what may not come from outside, and reads what the caller asks for.
@@ -92,6 +98,7 @@ pub(crate) fn admit(
     listener: ListenerKind,
     protocol: WireProtocol,
     trusted_hops: usize,
+    cors: &ArcSwapOption<Cors>,
     request: Request<Incoming>,
 ) -> Result<Arrival, Fault> {
     let (mut parts, body) = request.into_parts();
@@ -100,6 +107,7 @@ pub(crate) fn admit(
     let criticality = (listener == ListenerKind::Internal).then(|| criticality::carried(&parts.headers)).flatten();
     let explain = ExplainMode::of(&parts.headers)?;
     let tokens = PassedTokens::of(&parts.headers);
+    let certificate = certificate(cors, &parts);
     clean(&mut parts.headers)?;
     let (mut options, protocol) = (protocol.admit(&mut parts)?, protocol.name());
     options.cache_control.tokens = tokens;
@@ -120,6 +128,7 @@ pub(crate) fn admit(
         record,
         address,
         connection,
+        certificate,
     })
 }
 
@@ -130,13 +139,28 @@ impl Arrival {
     }
 }
 
+/// What the connection says of who calls.
+fn certificate(cors: &ArcSwapOption<Cors>, parts: &Parts) -> CallerCertificate {
+    let shown = parts.extensions.get::<Peer>().and_then(|peer| peer.certificate.clone());
+    if shown.is_none() {
+        return CallerCertificate::None;
+    }
+    CallerCertificate::of(shown, &parts.headers, host(parts), cors.load().as_deref())
+}
+
+/// The host that is asked for.
+fn host(parts: &Parts) -> Option<&str> {
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    authority.or_else(|| parts.headers.get(header::HOST)?.to_str().ok())
+}
+
 /// The address of whoever calls. Workloads call by the internal listener without a proxy between.
 fn caller(listener: ListenerKind, trusted_hops: usize, parts: &mut Parts) -> IpAddr {
-    let peer = parts.extensions.get::<Peer>().copied();
+    let peer = parts.extensions.get::<Peer>().map(|peer| (peer.address.ip(), peer.tls));
     let host = parts.headers.get(header::HOST).cloned();
     let connection = Connection {
-        peer: peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.address.ip()),
-        is_tls: peer.is_some_and(|peer| peer.tls),
+        peer: peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |(address, _)| address),
+        is_tls: peer.is_some_and(|(_, is_tls)| is_tls),
         host: parts
             .uri
             .authority()

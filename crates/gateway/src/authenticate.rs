@@ -1,14 +1,16 @@
-//! Who is calling: the bearer token, verified against what auth streams, or the API key, for which auth gives a token; between services
-//! also for whom, by the passport.
+//! Who is calling: the bearer token, verified against what auth streams, or the API key or the client's certificate, for which auth gives
+//! a token; between services also for whom, by the passport.
+//!
+//! What a call brings itself is stronger than the certificate of its connection, by which many callers may come.
 
 use crate::{
-    admit::{Arrival, ListenerKind},
+    admit::{Arrival, CallerCertificate, ListenerKind},
     concurrency_limit::ConcurrencyLimit,
     fault::{Component, Fault},
     metadata::API_KEY,
 };
 use accord_api::accord::fault::v1::Reason;
-use accord_contract::{Access, Criticality};
+use accord_contract::{Access, Policy};
 use accord_mesh::{API_KEY_PREFIX, CallerCredential, CallerToken, CredentialRefusal, MeshClient};
 use accord_runtime::{deadline::Deadline, fair_share::Holder};
 use accord_token::{InvalidTokenReason, Kind, Refusal, Verified};
@@ -41,24 +43,41 @@ pub(crate) fn holder(arrival: &Arrival, identity: Option<&Identity<'_>>) -> Hold
     }
 }
 
-/// The token in the place of an API key; None where the caller brings none. Auth is asked for it while nobody is known yet: the caller
-/// has an in-flight slot as its address for that time.
-pub(crate) async fn token_for_key(
+/// The token in the place of an API key or a certificate; None where the caller brings neither. Auth is asked for it while nobody is
+/// known yet: the caller has an in-flight slot as its address for that time.
+pub(crate) async fn exchanged_token(
     mesh: &MeshClient,
     slots: &ConcurrencyLimit,
-    criticality: Criticality,
+    policy: &Policy,
     arrival: &Arrival,
     deadline: Deadline,
 ) -> Result<Option<CallerToken>, Fault> {
-    let Some(Credential::ApiKey(key)) = credential(&arrival.parts.headers)? else { return Ok(None) };
-    let _slot = slots.acquire(criticality, holder(arrival, None))?;
+    let shown = match (credential(&arrival.parts.headers)?, &arrival.certificate) {
+        (Some(Credential::ApiKey(key)), _) => CallerCredential::ApiKey(key),
+        (None, CallerCertificate::Of(identity)) => CallerCredential::Certificate(identity),
+        _ => return Ok(None),
+    };
+    let _slot = slots.acquire(arrival.criticality(policy.criticality), holder(arrival, None))?;
     // Apart, since most calls bring a token: each would carry the room that this takes.
-    let asked = Box::pin(mesh.token_for(CallerCredential::ApiKey(key), arrival.address, deadline, &arrival.id));
-    asked.await.map(Some).map_err(key_refusal)
+    match Box::pin(mesh.token_for(shown, arrival.address, deadline, &arrival.id)).await {
+        Ok(token) => Ok(Some(token)),
+        Err(CredentialRefusal::NotAccepted | CredentialRefusal::Throttled(_))
+            if matches!(shown, CallerCredential::Certificate(_)) && is_open(&policy.access, arrival) =>
+        {
+            Ok(None)
+        }
+        Err(refused) => Err(exchange_refusal(shown, refused)),
+    }
+}
+
+/// Whether a call needs no credential.
+fn is_open(access: &Access, arrival: &Arrival) -> bool {
+    *access == Access::Public && arrival.listener == ListenerKind::Public
 }
 
 /// Verifies the caller's credential. None is needed for a public method at the public listener; one that was sent must be good, so
-/// that nobody takes themselves for known who is not. By the internal listener only services come in.
+/// that nobody takes themselves for known who is not. A certificate is none that was sent: the client shows it to every server of its
+/// authority, with every call. By the internal listener only services come in.
 pub(crate) fn authenticate<'a>(
     mesh: &MeshClient,
     access: &Access,
@@ -68,18 +87,11 @@ pub(crate) fn authenticate<'a>(
     let (verified, token) = match (exchanged, credential(&arrival.parts.headers)?) {
         (Some(exchanged), _) => (Arc::clone(&exchanged.verified), &*exchanged.token),
         (None, Some(Credential::Token(token))) => (mesh.verify(token).map_err(refusal)?, token),
-        (None, Some(Credential::ApiKey(_))) => return Err(key_refusal(CredentialRefusal::NotAccepted)),
-        (None, None) => {
-            return match (access, arrival.listener) {
-                (Access::Public, ListenerKind::Public) => Ok(None),
-                (_, ListenerKind::Internal) => Err(challenge(missing(
-                    "services alone are served here, by their access tokens: send `authorization: Bearer TOKEN`",
-                ))),
-                (_, ListenerKind::Public) => {
-                    Err(challenge(missing("this method needs a credential: send `authorization: Bearer TOKEN`")))
-                }
-            };
+        (None, Some(Credential::ApiKey(key))) => {
+            return Err(exchange_refusal(CallerCredential::ApiKey(key), CredentialRefusal::NotAccepted));
         }
+        (None, None) if is_open(access, arrival) => return Ok(None),
+        (None, None) => return Err(challenge(without_credential(arrival))),
     };
     match arrival.listener {
         ListenerKind::Public => from_outside(verified, token, arrival.passport.is_some()).map(Some),
@@ -143,6 +155,24 @@ fn bearer(value: &HeaderValue) -> Result<Credential<'_>, Fault> {
     }
 }
 
+/// The refusal of a call that brings no credential, and has none by its connection.
+fn without_credential(arrival: &Arrival) -> Fault {
+    match (&arrival.certificate, arrival.listener) {
+        (CallerCertificate::Unusable(why), _) => {
+            let message = format!("the client's certificate does not say who calls: {why}; or send a token");
+            Fault::new(Component::Gateway, Reason::CredentialInvalid, message)
+        }
+        (CallerCertificate::ForeignPage, _) => missing(
+            "a browser's certificate does not count for pages of other origins: send `authorization: Bearer TOKEN`, or allow the \
+             origin in `cors` with `credentials`",
+        ),
+        (_, ListenerKind::Internal) => {
+            missing("services alone are served here, by their access tokens: send `authorization: Bearer TOKEN`")
+        }
+        (_, ListenerKind::Public) => missing("this method needs a credential: send `authorization: Bearer TOKEN`"),
+    }
+}
+
 fn missing(message: &str) -> Fault {
     Fault::new(Component::Gateway, Reason::CredentialMissing, message)
 }
@@ -157,18 +187,24 @@ pub(crate) fn refusal(refusal: Refusal) -> Fault {
     if fault.status().code() == Code::Unauthenticated { challenge(fault) } else { fault }
 }
 
-/// A refusal of the API key as an answer of the gateway.
-fn key_refusal(refused: CredentialRefusal) -> Fault {
+/// A refusal of the API key or the certificate as an answer of the gateway.
+fn exchange_refusal(shown: CallerCredential<'_>, refused: CredentialRefusal) -> Fault {
+    let (not_accepted, throttled) = match shown {
+        CallerCredential::ApiKey(_) => (
+            "the API key is not accepted: it is not one of auth's, or is disabled or over; `accord-auth api-key list` shows those that are",
+            "too many wrong API keys came from this address; try again later",
+        ),
+        CallerCredential::Certificate(_) => (
+            "the identity of the client's certificate is not accepted: it is not one of auth's, or is disabled; `accord-auth \
+             certificate-identity list` shows those that are",
+            "too many certificates that are nobody's came from this address; try again later",
+        ),
+    };
     match refused {
         CredentialRefusal::NotAccepted => {
-            let message = "the API key is not accepted: it is not one of auth's, or is disabled or over; \
-                           `accord-auth api-key list` shows those that are";
-            challenge(Fault::new(Component::Auth, Reason::CredentialInvalid, message))
+            challenge(Fault::new(Component::Auth, Reason::CredentialInvalid, not_accepted))
         }
-        CredentialRefusal::Throttled(wait) => {
-            let message = "too many wrong API keys came from this address; try again later";
-            Fault::retry(Component::Auth, Reason::LoginThrottled, message, wait)
-        }
+        CredentialRefusal::Throttled(wait) => Fault::retry(Component::Auth, Reason::LoginThrottled, throttled, wait),
         CredentialRefusal::Token(refused) => refusal(refused),
     }
 }

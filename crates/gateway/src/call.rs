@@ -2,7 +2,7 @@
 
 use crate::{
     admit::{self, Arrival, ListenerKind, admit},
-    authenticate::{authenticate, holder, token_for_key},
+    authenticate::{authenticate, exchanged_token, holder},
     authorize::{authorize, declared},
     call_samples::CallSamples,
     concurrency_limit::{ConcurrencyLimit, InFlightSlot},
@@ -112,7 +112,7 @@ pub(crate) async fn travel(
     request: Request<Incoming>,
     explanation: &mut Explanation,
 ) -> Result<Response<AnswerBody>, Fault> {
-    let mut arrival = admit(listener, protocol, gateway.live.trusted_hops(), request)?;
+    let mut arrival = admit(listener, protocol, gateway.live.trusted_hops(), &gateway.live.cors, request)?;
     let route = protocol.find(&gateway.tables.load(), &arrival.parts)?;
     arrival.record.set_method(Arc::clone(&route.entry.series));
     let policy = &route.entry.method.policy;
@@ -120,7 +120,7 @@ pub(crate) async fn travel(
     let is_deprecated = route.entry.method.deprecated;
     let (slots, criticality) = (&gateway.concurrency_limit, arrival.criticality(policy.criticality));
     declared(&route.entry)?;
-    let exchanged = token_for_key(&gateway.mesh, slots, criticality, &arrival, deadline).await?;
+    let exchanged = exchanged_token(&gateway.mesh, slots, policy, &arrival, deadline).await?;
     let identity = authenticate(&gateway.mesh, &policy.access, &arrival, exchanged.as_ref())?;
     // From here on something may be waited for. Whose call it is and how important its method says who is shed first.
     let holder = holder(&arrival, identity.as_ref());

@@ -313,7 +313,7 @@ async fn openapi(config: &Config) -> anyhow::Result<ExitCode> {
         print_error(format_args!("error: {problem}"));
         return Ok(ExitCode::FAILURE);
     }
-    print(format_args!("{:#}\n", openapi::document(&table, &config.openapi.title)))?;
+    print(format_args!("{:#}\n", openapi::document(&table, &config.openapi.title, config.identifies_clients())))?;
     Ok(ExitCode::SUCCESS)
 }
 

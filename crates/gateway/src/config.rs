@@ -15,6 +15,9 @@ use accord_upstream::config as upstream;
 pub use accord_upstream::{DiscoveryConfig, UpstreamConfig};
 use serde::{Deserialize, Serialize};
 
+mod client_certificates;
+
+pub use self::client_certificates::ClientCertificatesConfig;
 pub use crate::cors::CorsConfig;
 pub use crate::explain_call::ExplainConfig;
 pub use crate::inspect::openapi::OpenApiConfig;
@@ -31,6 +34,8 @@ pub struct Config {
     pub admin: ListenConfig,
     /// The internal listener, by which services call each other. Default address: none, and then there is no such listener.
     pub internal: ListenConfig<Option<Address>>,
+    /// Who clients of the public and the internal listener are by their certificates.
+    pub client_certificates: ClientCertificatesConfig,
     /// Who a call of the public listener comes from.
     pub forwarding: ForwardingConfig,
     /// Pages of which origins may call the public listener from a browser.
@@ -76,6 +81,7 @@ impl Default for Config {
             listen: ListenConfig::local(8080),
             admin: ListenConfig::local(8081),
             internal: ListenConfig::default(),
+            client_certificates: ClientCertificatesConfig::default(),
             forwarding: ForwardingConfig::default(),
             cors: CorsConfig::default(),
             reflection: ReflectionConfig::default(),
@@ -105,7 +111,7 @@ impl Configuration for Config {
         let own = self.auth.contradictions().into_iter().chain(cache.into_iter().map(CacheConfig::key));
         let upstreams = self.discovery.contradictions().into_iter().chain(upstream::contradictions(&self.upstream));
         let own = own.chain(self.shared_limits.contradictions()).chain(upstreams);
-        own.chain(self.unseen_headers()).chain(self.taken_address()).collect()
+        own.chain(self.unseen_headers()).chain(self.taken_address()).chain(self.unshown_certificates()).collect()
     }
 }
 

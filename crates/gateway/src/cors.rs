@@ -137,6 +137,11 @@ impl Cors {
         self.origins.iter().any(|pattern| pattern.matches(origin.as_bytes()))
     }
 
+    /// Whether pages of an origin may call with what the browser itself shows of its owner, such as a certificate.
+    pub(crate) fn allows_credentials(&self, origin: &HeaderValue) -> bool {
+        self.credentials && self.allows(origin)
+    }
+
     /// The answer to a browser that asks whether an allowed page may call. It comes without credentials, so nobody is
     /// authenticated. Whoever else asks is answered as any other caller.
     pub(crate) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
@@ -175,6 +180,12 @@ impl Cors {
             headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
     }
+}
+
+/// Whether a page of this origin calls where it comes from: browsers ask nobody's leave for that.
+pub(crate) fn is_own(origin: &HeaderValue, host: &str) -> bool {
+    let of_page = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    of_page.is_some_and(|of_page| of_page.eq_ignore_ascii_case(host))
 }
 
 #[cfg(test)]

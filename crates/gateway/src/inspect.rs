@@ -29,7 +29,7 @@ use tower::Service;
 use self::limits::InspectionLimits;
 pub(crate) use self::limits::answer;
 use self::merge::merge;
-use self::openapi::{OpenApi, OpenApiConfig};
+use self::openapi::OpenApi;
 use crate::table::{MethodTable, Tables, spawn};
 
 const HEALTH: &str = "/grpc.health.v1.Health/";
@@ -50,11 +50,11 @@ impl Inspection {
         tables: &Arc<Tables>,
         health: &Health,
         reflection: bool,
-        openapi: &OpenApiConfig,
+        openapi: Option<OpenApi>,
         shutdown: &Shutdown,
     ) -> Arc<Self> {
         let routes = ArcSwap::from_pointee(routes(&tables.load(), health, reflection));
-        let (openapi, limits) = (OpenApi::new(tables, openapi), InspectionLimits::new());
+        let limits = InspectionLimits::new();
         let inspection = Arc::new(Self { routes, health: health.clone(), reflection, openapi, limits });
         spawn(shutdown, follow_tables(Arc::clone(&inspection), Arc::clone(tables)));
         spawn(shutdown, follow_upstreams(health.clone(), Arc::clone(tables)));

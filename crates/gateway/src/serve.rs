@@ -12,7 +12,7 @@ use crate::{
     console::{ConsoleServer, WithConsole},
     explain::Explain,
     idempotency::IdempotencyRecords,
-    inspect::Inspection,
+    inspect::{Inspection, openapi::OpenApi},
     invalidate::Invalidator,
     listener_service::ListenerService,
     live::LiveSettings,
@@ -40,7 +40,7 @@ use accord_runtime::{
     health::Health,
     observe::Observe,
     panic::Catch,
-    server::Listener,
+    server::{ListenError, Listener},
     shutdown::Shutdown,
     telemetry::{self, Telemetry},
     workers::Workers,
@@ -63,18 +63,17 @@ pub async fn serve(config: Config, newest: Newest<Config>, workers: &Workers) ->
     health.follow(&shutdown);
 
     let public_listener = Listener::bind(&config.listen).await?.on(workers);
+    let public_listener = public_listener.identifying_clients(config.client_certificates.identity);
     let admin_listener = Listener::bind(&config.admin).await?;
-    let internal_listener = match config.internal.clone().given() {
-        Some(config) => Some((Listener::bind(&config).await?.on(workers), KeepAlive::of(&config))),
-        None => None,
-    };
+    let internal_listener = internal_listener(&config, workers).await?;
     // Calls of the public listener may still have to call their neighbours: the internal listener drains after that, within
     // one grace, and until then what is known of revocations is kept fresh.
     let internal_shutdown = shutdown.later();
     let gateway = build(&config, &shutdown, &internal_shutdown).await?;
     telemetry::expect_methods(gateway.tables.load().len());
     follow_dependencies(&health, &gateway);
-    let inspection = Inspection::open(&gateway.tables, &health, config.reflection.enabled, &config.openapi, &shutdown);
+    let openapi = OpenApi::new(&gateway.tables, &config.openapi, config.identifies_clients());
+    let inspection = Inspection::open(&gateway.tables, &health, config.reflection.enabled, openapi, &shutdown);
     let cache_reads = Arc::new(CacheReads::new());
     let service = |listener, keep_alive| service(listener, &gateway, &inspection, &cache_reads, keep_alive);
     let public_service = || service(ListenerKind::Public, KeepAlive::of(&config.listen));
@@ -109,6 +108,13 @@ fn log_start([listen, admin, internal]: [Option<SocketAddr>; 3], table: &MethodT
     let (upstreams, bindings) = (table.upstreams().len(), table.bindings());
     let (methods, denied, pending) = (table.len(), table.denied(), table.pending().len());
     tracing::info!(listen, admin, internal, upstreams, methods, bindings, denied, pending, "listening");
+}
+
+/// The listener by which services call each other, where there is one.
+async fn internal_listener(config: &Config, workers: &Workers) -> Result<Option<(Listener, KeepAlive)>, ListenError> {
+    let Some(listen) = config.internal.clone().given() else { return Ok(None) };
+    let listener = Listener::bind(&listen).await?.on(workers);
+    Ok(Some((listener.identifying_clients(config.client_certificates.identity), KeepAlive::of(&listen))))
 }
 
 /// Shows in health what the gateway itself calls.

@@ -1,5 +1,6 @@
-//! Callers' API keys: auth is asked once for an access token, which is remembered in the key's place. From there on a call goes the way
-//! of one that brought the token, and falls with it when the key, or whoever it belongs to, is disabled.
+//! Callers' API keys and certificates: auth is asked once for an access token, which is remembered in the credential's place. From there
+//! on a call goes the way of one that brought the token, and falls with it when the key or the certificate's identity, or whoever it
+//! belongs to, is disabled.
 //!
 //! The key itself is not remembered, only its SHA-256. Its 256 random bits are all that a guess would have to find.
 
@@ -13,10 +14,14 @@ use std::{
 };
 
 use accord_api::accord::{
-    auth::v1::{ApiKeyGrant, IssueForRequest, issue_for_request::Credential, token_service_client::TokenServiceClient},
+    auth::v1::{
+        ApiKeyGrant, CertificateGrant, IssueForRequest, issue_for_request::Credential,
+        token_service_client::TokenServiceClient,
+    },
     fault::v1::Reason,
 };
 use accord_runtime::{
+    client_identity::ClientIdentity,
     deadline::Deadline,
     fair_share::network_of,
     fault,
@@ -60,6 +65,8 @@ const THROTTLED_FOR: Duration = Duration::from_mins(1);
 pub enum CallerCredential<'a> {
     /// An API key, as the caller sent it.
     ApiKey(&'a str),
+    /// A certificate, by the identity that was read from it once it was verified.
+    Certificate(&'a ClientIdentity),
 }
 
 /// The token that stands for a caller's credential. Its caller does not see it.
@@ -99,7 +106,8 @@ pub(crate) struct CallerTokens {
     login: Arc<Login>,
     held: moka::future::Cache<Fingerprint, Arc<HeldToken>>,
     refused: moka::sync::Cache<Fingerprint, ()>,
-    throttled: moka::sync::Cache<IpAddr, Instant>,
+    /// For each kind of credential: who guesses keys locks out nobody who shows a certificate.
+    throttled: moka::sync::Cache<(&'static str, IpAddr), Instant>,
     attempt_timeout: Duration,
     exchanges: Counter<u64>,
 }
@@ -109,6 +117,8 @@ impl CallerCredential<'_> {
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         match self {
             Self::ApiKey(key) => verify::fingerprint(key),
+            // No identity is spelled like a key.
+            Self::Certificate(identity) => verify::fingerprint(identity.as_str()),
         }
     }
 
@@ -116,12 +126,16 @@ impl CallerCredential<'_> {
     pub(crate) fn is_plausible(&self) -> bool {
         match self {
             Self::ApiKey(key) => key.starts_with(API_KEY_PREFIX) && key.len() <= LONGEST,
+            Self::Certificate(_) => true,
         }
     }
 
     fn message(&self, address: IpAddr) -> IssueForRequest {
         let credential = match self {
             Self::ApiKey(key) => Credential::ApiKey(ApiKeyGrant { key: (*key).to_owned() }),
+            Self::Certificate(identity) => {
+                Credential::Certificate(CertificateGrant { identity: identity.as_str().to_owned() })
+            }
         };
         IssueForRequest { credential: Some(credential), address: address.to_string() }
     }
@@ -129,6 +143,7 @@ impl CallerCredential<'_> {
     fn kind(&self) -> &'static str {
         match self {
             Self::ApiKey(_) => "api_key",
+            Self::Certificate(_) => "certificate",
         }
     }
 }
@@ -174,15 +189,16 @@ impl CallerTokens {
         if self.refused.contains_key(&fingerprint) {
             return Err(CredentialRefusal::NotAccepted);
         }
-        let throttled = self.throttled.get(&network_of(address));
+        let kind = credential.kind();
+        let throttled = self.throttled.get(&(kind, network_of(address)));
         if let Some(left) = throttled.and_then(|until| until.checked_duration_since(Instant::now())) {
             return Err(CredentialRefusal::Throttled(left));
         }
         let message = credential.message(address);
-        let asking = self.held.try_get_with_by_ref(&fingerprint, self.exchange(credential.kind(), message, id));
+        let asking = self.held.try_get_with_by_ref(&fingerprint, self.exchange(kind, message, id));
         let asked = timeout_at(deadline.at(), asking).await;
         let asked = asked.map_err(|_| CredentialRefusal::Token(Refusal::DeadlineExceeded))?;
-        asked.map_err(|refused| self.refuse(fingerprint, address, *refused))
+        asked.map_err(|refused| self.refuse(fingerprint, kind, address, *refused))
     }
 
     /// Replaces an old token without anybody waiting for it.
@@ -197,7 +213,7 @@ impl CallerTokens {
             match tokens.exchange(kind, message, &RequestId::new()).await {
                 Ok(renewed) => tokens.held.insert(fingerprint, renewed).await,
                 Err(CredentialRefusal::NotAccepted) => {
-                    tokens.refuse(fingerprint, address, CredentialRefusal::NotAccepted);
+                    tokens.refuse(fingerprint, kind, address, CredentialRefusal::NotAccepted);
                     tokens.forget(&fingerprint).await;
                 }
                 // It goes on for as long as it holds, and auth is asked again after as long a time.
@@ -209,11 +225,17 @@ impl CallerTokens {
         });
     }
 
-    fn refuse(&self, fingerprint: Fingerprint, address: IpAddr, refused: CredentialRefusal) -> CredentialRefusal {
+    fn refuse(
+        &self,
+        fingerprint: Fingerprint,
+        kind: &'static str,
+        address: IpAddr,
+        refused: CredentialRefusal,
+    ) -> CredentialRefusal {
         match refused {
             CredentialRefusal::NotAccepted => self.refused.insert(fingerprint, ()),
             CredentialRefusal::Throttled(wait) => {
-                self.throttled.insert(network_of(address), Instant::now() + wait.min(THROTTLED_FOR));
+                self.throttled.insert((kind, network_of(address)), Instant::now() + wait.min(THROTTLED_FOR));
             }
             CredentialRefusal::Token(_) => {}
         }

@@ -17,21 +17,31 @@ use crate::schemas::Schemas;
 /// The methods of HTTP that OpenAPI 3.1 has, in the order in which it names them.
 const HTTP_METHODS: [&str; 8] = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE"];
 
-/// Describes all that may be called with JSON. `version` is what `info.version` says, `is_served` whether a binding of a method is.
+/// What a document says beside what the contract does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Surroundings<'a> {
+    /// Its `info.title`.
+    pub title: &'a str,
+    /// Its `info.version`.
+    pub version: &'a str,
+    /// Whether a certificate may stand in the place of a token.
+    pub mutual_tls: bool,
+}
+
+/// Describes all that may be called with JSON; `is_served` says whether a binding of a method is.
 pub fn document(
     contract: &Contract,
-    title: &str,
-    version: &str,
+    surroundings: Surroundings<'_>,
     is_served: impl Fn(&Method, &Binding) -> bool,
 ) -> Value {
-    let mut writer = Writer::default();
+    let mut writer = Writer { mutual_tls: surroundings.mutual_tls, ..Writer::default() };
     for method in contract.methods() {
         // Nobody may call it.
         if method.policy.access != Access::Denied {
             writer.method(method, &is_served);
         }
     }
-    writer.finish(title, version)
+    writer.finish(surroundings)
 }
 
 #[derive(Default)]
@@ -44,6 +54,7 @@ struct Writer {
     services: BTreeMap<String, String>,
     /// Bindings that are served and have no place in OpenAPI, each with why.
     left_out: Vec<Value>,
+    mutual_tls: bool,
 }
 
 impl Writer {
@@ -69,15 +80,26 @@ impl Writer {
         if self.paths.get(&place.path).is_some_and(|path| path.contains_key(&row)) {
             return self.leave_out(method, verb, template, "in OpenAPI it is the path of another operation");
         }
-        let operation = operation(&mut self.schemas, method, route, &place, index, format!("{verb} {template}"));
+        let mut operation = operation(&mut self.schemas, method, route, &place, index, format!("{verb} {template}"));
+        operation["security"] = self.security(method);
         self.paths.entry(place.path).or_default().insert(row, operation);
+    }
+
+    /// By which of the schemes a method may be called.
+    fn security(&self, method: &Method) -> Value {
+        match (&method.policy.access, self.mutual_tls) {
+            (Access::Public, _) => json!([]),
+            (_, false) => json!([{"bearer": []}, {"apiKey": []}]),
+            (_, true) => json!([{"bearer": []}, {"apiKey": []}, {"mutualTLS": []}]),
+        }
     }
 
     fn leave_out(&mut self, method: &Method, verb: &str, template: &PathTemplate, why: &str) {
         self.left_out.push(json!({"method": *method.name, "binding": format!("{verb} {template}"), "why": why}));
     }
 
-    fn finish(self, title: &str, version: &str) -> Value {
+    fn finish(self, surroundings: Surroundings<'_>) -> Value {
+        let Surroundings { title, version, mutual_tls } = surroundings;
         let tags = self.services.into_iter().map(|(name, comment)| {
             let mut tag = Map::from_iter([("name".to_owned(), name.into())]);
             put_unless_empty(&mut tag, "description", comment.into());
@@ -98,12 +120,17 @@ impl Writer {
         schemas.extend(answers::error_schemas());
         let bearer = json!({"type": "http", "scheme": "bearer", "description": "An access token, or an API key."});
         let api_key = json!({"type": "apiKey", "in": "header", "name": "x-api-key", "description": "An API key."});
+        let mut security = json!({"bearer": bearer, "apiKey": api_key});
+        if mutual_tls {
+            security["mutualTLS"] =
+                json!({"type": "mutualTLS", "description": "A client certificate that auth knows."});
+        }
         let components = json!({
             "schemas": schemas,
             "parameters": parameters::components(),
             "headers": answers::headers_of_all(),
             "responses": answers::components(),
-            "securitySchemes": {"bearer": bearer, "apiKey": api_key},
+            "securitySchemes": security,
         });
         document.insert("components".to_owned(), components);
         put_unless_empty(&mut document, "x-accord-left-out", self.left_out.into());

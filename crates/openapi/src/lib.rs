@@ -28,4 +28,4 @@ mod members;
 mod comments;
 mod object;
 
-pub use document::document;
+pub use document::{Surroundings, document};

@@ -84,12 +84,9 @@ fn operation_id(method: &Method, index: usize) -> String {
     if index == 0 { name } else { format!("{name}-{}", index + 1) }
 }
 
-/// Who may call.
+/// Who may call, once it is known who does.
 fn access(method: &Method) -> Map<String, Value> {
     let mut access = Map::new();
-    let security =
-        if method.policy.access == Access::Public { json!([]) } else { json!([{"bearer": []}, {"apiKey": []}]) };
-    access.insert("security".to_owned(), security);
     if let Access::Permission(permission) = &method.policy.access {
         access.insert("x-accord-permission".to_owned(), permission.as_ref().into());
     }

@@ -20,22 +20,19 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
-use opentelemetry::{
-    KeyValue,
-    metrics::{Counter, UpDownCounter},
-};
-use rustls::ServerConfig;
+use rustls::{ServerConfig, ServerConnection};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
 use crate::{
     backoff::jittered,
+    client_identity::{ClientIdentity, IdentityName, NoIdentity},
     control_frames::ControlFrameLimit,
     fair_share::{FairShare, Held, Holder},
     http1,
@@ -46,10 +43,14 @@ use crate::{
     rate_limited_log::RateLimitedLog,
     reload::Reloading,
     shutdown::Shutdown,
-    telemetry,
+    tls,
     upgrade::{AfterUpgrade, GoingAway},
     write_deadline::{self, ChunkedBody, StreamExecutor, WriteDeadline},
 };
+
+mod figures;
+
+use self::figures::{Figures, Open};
 
 /// HTTP/1 reads at least this much at a time, so its limit on headers can't be lower.
 const LEAST_HTTP1_BUFFER: usize = 8192;
@@ -77,7 +78,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Who is at the other end of the connection. Stands in every request's extensions.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// Address of the connection's other end; where a load balancer tells by whom it was opened, theirs.
     pub address: SocketAddr,
@@ -85,6 +86,9 @@ pub struct Peer {
     pub tls: bool,
     /// The connection's number, which no other of the process has.
     pub connection: u64,
+    /// Who it is by the certificate that it showed, or why that says of nobody who they are; None where it showed none, or where none
+    /// counts.
+    pub certificate: Option<Result<ClientIdentity, NoIdentity>>,
 }
 
 /// A connection that is served.
@@ -99,10 +103,13 @@ pub(crate) enum Admitted {
 pub(crate) struct Connections {
     http: Builder<StreamExecutor>,
     tls: Option<Arc<Reloading<ServerConfig>>>,
+    /// Which name of a client's certificate counts; None: none does.
+    identity: Option<IdentityName>,
     proxy_protocol: bool,
     room: FairShare,
     figures: Figures,
     log: RateLimitedLog,
+    certificate_log: RateLimitedLog,
     shutdown: Shutdown,
     header_timeout: Duration,
     age: Duration,
@@ -113,16 +120,19 @@ impl Connections {
     pub(crate) fn new(
         config: &ListenConfig,
         tls: Option<Arc<Reloading<ServerConfig>>>,
+        identity: Option<IdentityName>,
         address: SocketAddr,
         shutdown: Shutdown,
     ) -> Self {
         Self {
             http: http(config),
             tls,
+            identity,
             proxy_protocol: config.proxy_protocol,
             room: FairShare::new(config.max_connections as u64, FairShare::DEFAULT),
             figures: Figures::new(address),
             log: RateLimitedLog::default(),
+            certificate_log: RateLimitedLog::default(),
             shutdown,
             header_timeout: config.header_timeout,
             age: config.max_connection_age,
@@ -173,27 +183,44 @@ impl Connections {
         };
         let Some((address, _share)) = opened else { return };
         let calls = TaskTracker::new();
-        let peer = Peer { address, tls: self.tls.is_some(), connection: NEXT.fetch_add(1, Ordering::Relaxed) };
-        let after = Arc::default();
-        let service = between(http1::checked(service), peer, calls.clone(), Arc::clone(&after));
+        let (number, after) = (NEXT.fetch_add(1, Ordering::Relaxed), Arc::default());
+        let mut peer = Peer { address, tls: self.tls.is_some(), connection: number, certificate: None };
+        let service = http1::checked(service);
         let Some(tls) = &self.tls else {
-            self.serve_http(socket, service, &calls).await;
-            return self.serve_upgraded(&after).await;
+            let service = between(service, peer, calls.clone(), Arc::clone(&after));
+            self.serve_http(socket, service, &calls, None).await;
+            return self.serve_upgraded(&after, None).await;
         };
+        let Some(stream) = self.encrypt(tls, socket, address).await else { return };
+        let session = stream.get_ref().1;
+        peer.certificate = self.identify(address, session);
+        // Whoever shows a certificate goes when that ends, and comes again with the next one.
+        let ends = tls::certificate_life(session).and_then(|left| Instant::now().checked_add(left));
+        let service = between(service, peer, calls.clone(), Arc::clone(&after));
+        self.serve_http(stream, service, &calls, ends).await;
+        self.serve_upgraded(&after, ends).await;
+    }
+
+    /// The connection once it is encrypted; None where no good handshake came in time.
+    async fn encrypt(
+        &self,
+        tls: &Reloading<ServerConfig>,
+        socket: TcpStream,
+        address: SocketAddr,
+    ) -> Option<TlsStream<TcpStream>> {
         let handshake = timeout(self.header_timeout, TlsAcceptor::from(tls.get()).accept(socket));
         let shaken = tokio::select! {
             shaken = handshake => shaken,
             // No call has begun on it, so none is lost.
-            () = self.shutdown.begun() => return,
+            () = self.shutdown.begun() => return None,
         };
-        match shaken {
-            Ok(Ok(stream)) => {
-                self.serve_http(stream, service, &calls).await;
-                self.serve_upgraded(&after).await;
-            }
-            Ok(Err(error)) => self.handshake_failed(&error),
-            Err(elapsed) => self.handshake_failed(&elapsed),
-        }
+        let failed: &(dyn Error + 'static) = match &shaken {
+            Ok(Ok(_)) => return shaken.ok()?.ok(),
+            Ok(Err(error)) => error,
+            Err(elapsed) => elapsed,
+        };
+        self.handshake_failed(address, failed);
+        None
     }
 
     /// By whom a load balancer says that the connection was opened, and its place among those of that address.
@@ -214,12 +241,34 @@ impl Connections {
         self.hold(address).map(|share| (address, share))
     }
 
-    fn handshake_failed(&self, error: &(dyn Error + 'static)) {
-        self.figures.handshakes_failed.add(1, &self.figures.labels);
-        tracing::debug!(error, "TLS handshake failed");
+    /// Who a client is by its certificate. It is read here, once for all of its calls.
+    fn identify(&self, peer: SocketAddr, session: &ServerConnection) -> Option<Result<ClientIdentity, NoIdentity>> {
+        let certificate = session.peer_certificates()?.first()?;
+        let identity = ClientIdentity::of(certificate, self.identity?);
+        if let Err(error) = &identity {
+            self.certificate_log.write(|| {
+                tracing::warn!(%peer, %error, "a client's certificate does not say who it is: no call is authenticated by it");
+            });
+        }
+        Some(identity)
     }
 
-    async fn serve_http<I, S, B>(&self, io: I, service: S, calls: &TaskTracker)
+    fn handshake_failed(&self, peer: SocketAddr, error: &(dyn Error + 'static)) {
+        self.figures.handshakes_failed.add(1, &self.figures.labels);
+        let Some(error) = tls::refused_certificate(error) else {
+            return tracing::debug!(error, "TLS handshake failed");
+        };
+        self.certificate_log.write(|| {
+            tracing::warn!(
+                %peer,
+                %error,
+                "a connection was refused for its client's certificate: it must be in its time, and of one of the authorities in \
+                 `client_ca_file`"
+            );
+        });
+    }
+
+    async fn serve_http<I, S, B>(&self, io: I, service: S, calls: &TaskTracker, ends: Option<Instant>)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -236,7 +285,7 @@ impl Connections {
         let mut deadline = WriteDeadline::default();
         let too_old = tokio::select! {
             ended = deadline.enforce(connection.as_mut()) => return log_end(ended),
-            () = tokio::time::sleep(self.age()) => true,
+            () = tokio::time::sleep(self.age(ends)) => true,
             () = self.shutdown.begun() => false,
         };
         connection.as_mut().graceful_shutdown();
@@ -249,18 +298,20 @@ impl Connections {
     }
 
     /// What a connection does that has been upgraded, within the write deadline of what is answered by it.
-    async fn serve_upgraded(&self, after: &OnceLock<AfterUpgrade>) {
+    async fn serve_upgraded(&self, after: &OnceLock<AfterUpgrade>, ends: Option<Instant>) {
         let Some(work) = after.get().and_then(AfterUpgrade::take) else { return };
-        log_end(WriteDeadline::default().enforce(work(self.going_away())).await.map(Ok));
+        log_end(WriteDeadline::default().enforce(work(self.going_away(ends))).await.map(Ok));
     }
 
-    /// A little less than the configured age, by chance: connections that were opened together don't end together (gRFC A9).
-    fn age(&self) -> Duration {
-        jittered(self.age, AGE_JITTER)
+    /// A little less than the configured age, by chance: connections that were opened together don't end together (gRFC A9). No more than
+    /// what is left until `ends`.
+    fn age(&self, ends: Option<Instant>) -> Duration {
+        let left = ends.map_or(Duration::MAX, |ends| ends.saturating_duration_since(Instant::now()));
+        jittered(self.age, AGE_JITTER).min(left)
     }
 
-    fn going_away(&self) -> GoingAway {
-        let (shutdown, age) = (self.shutdown.clone(), self.age().saturating_add(self.age_grace));
+    fn going_away(&self, ends: Option<Instant>) -> GoingAway {
+        let (shutdown, age) = (self.shutdown.clone(), self.age(ends).saturating_add(self.age_grace));
         Box::pin(async move {
             tokio::select! {
                 () = tokio::time::sleep(age) => return,
@@ -321,7 +372,7 @@ where
     S::Future: Send + 'static,
 {
     let with_peer = move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(peer.clone());
         request
     };
     service.map_request(with_peer).map_future(move |response| {
@@ -336,63 +387,4 @@ where
             Ok(write_deadline::send(response, call))
         }
     })
-}
-
-/// Counts a connection as open for as long as it lives, whatever ends it.
-struct Open(Figures);
-
-impl Open {
-    fn count(figures: Figures) -> Self {
-        figures.accepted.add(1, &figures.labels);
-        figures.open.add(1, &figures.labels);
-        Self(figures)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.open.add(-1, &self.0.labels);
-    }
-}
-
-/// What is counted about a listener's connections.
-#[derive(Clone)]
-struct Figures {
-    open: UpDownCounter<i64>,
-    accepted: Counter<u64>,
-    refused: Counter<u64>,
-    handshakes_failed: Counter<u64>,
-    proxy_headers_failed: Counter<u64>,
-    floods: Counter<u64>,
-    /// The listener's port, which bounds the label to the few listeners a process has.
-    labels: [KeyValue; 1],
-}
-
-impl Figures {
-    fn new(address: SocketAddr) -> Self {
-        let meter = telemetry::meter();
-        Self {
-            open: meter.i64_up_down_counter("accord.connections.open").with_description("Open connections").build(),
-            accepted: meter.u64_counter("accord.connections.accepted").with_description("Accepted connections").build(),
-            refused: meter
-                .u64_counter("accord.connections.refused")
-                .with_description("Connections that were closed at once, since their address has its share of them")
-                .build(),
-            handshakes_failed: meter
-                .u64_counter("accord.tls.handshakes.failed")
-                .with_description("TLS handshakes that failed or took too long")
-                .build(),
-            proxy_headers_failed: meter
-                .u64_counter("accord.connections.proxy_headers.failed")
-                .with_description(
-                    "Connections that were closed for a PROXY protocol header that is missing or can't be read",
-                )
-                .build(),
-            floods: meter
-                .u64_counter("accord.connections.floods")
-                .with_description("Connections that were ended for too many HTTP/2 control frames")
-                .build(),
-            labels: [KeyValue::new("network.local.port", i64::from(address.port()))],
-        }
-    }
 }

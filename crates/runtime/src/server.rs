@@ -16,6 +16,7 @@ use tower::Service;
 
 use crate::{
     backoff::Backoff,
+    client_identity::IdentityName,
     connection::Connections,
     rate_limited_log::RateLimitedLog,
     reload::Reloading,
@@ -24,7 +25,12 @@ use crate::{
     workers::{Places, Workers},
 };
 
-pub use crate::{address::Address, connection::Peer, listen::ListenConfig, tls::TlsConfig};
+pub use crate::{
+    address::Address,
+    connection::Peer,
+    listen::ListenConfig,
+    tls::{ClientCertificate, TlsConfig},
+};
 
 /// Pauses after connections that can't be accepted.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -52,6 +58,7 @@ pub struct Listener {
     address: SocketAddr,
     tls: Option<Arc<Reloading<ServerConfig>>>,
     config: ListenConfig,
+    identity: Option<IdentityName>,
     places: Places,
 }
 
@@ -62,13 +69,19 @@ impl Listener {
         let failed = |error| ListenError::Bind { address: config.address.clone(), error };
         let socket = config.address.bind().await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        Ok(Self { socket, address, tls, config: config.clone(), places: Places::here() })
+        Ok(Self { socket, address, tls, config: config.clone(), identity: None, places: Places::here() })
     }
 
     /// Has its connections served by these workers, and not by the runtime in which it was bound.
     #[must_use]
     pub fn on(self, workers: &Workers) -> Self {
         Self { places: workers.places(), ..self }
+    }
+
+    /// Has its clients identified by this name of the certificates that they show; without it they are let in by them, and no more.
+    #[must_use]
+    pub fn identifying_clients(self, name: Option<IdentityName>) -> Self {
+        Self { identity: name, ..self }
     }
 
     /// The address that is really listened on.
@@ -87,7 +100,8 @@ impl Listener {
     {
         let tasks = TaskTracker::new();
         let cut = CancellationToken::new();
-        let connections = Arc::new(Connections::new(&self.config, self.tls, self.address, shutdown.clone()));
+        let connections =
+            Arc::new(Connections::new(&self.config, self.tls, self.identity, self.address, shutdown.clone()));
         let mut number = 0;
         accept(&self.socket, self.config.max_connections, &shutdown, |socket, address, permit| {
             let Some(admitted) = connections.admit(address) else { return };

@@ -1,6 +1,8 @@
 //! TLS from files, re-read when they change: server certificates, client certificates and trust bundles.
 
 use std::{
+    error::Error,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -8,9 +10,9 @@ use std::{
 
 use opentelemetry::{KeyValue, metrics::Gauge};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig, ServerConnection,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
+    server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,19 +38,40 @@ pub struct TlsConfig {
     /// PEM file with the private key. No default.
     #[serde(deserialize_with = "bound::file")]
     pub key_file: PathBuf,
-    /// PEM file with the authorities of client certificates. When set, a client without a valid one is refused.
-    /// Default: none.
+    /// PEM file with the authorities of client certificates. When set, a client with one of another authority, or out of its time,
+    /// is refused. Default: none.
     #[serde(default, deserialize_with = "bound::file", skip_serializing_if = "Option::is_none")]
     pub client_ca_file: Option<PathBuf>,
+    /// Whether a client has to show a certificate of these authorities (`required`), or may come without one (`optional`). Default:
+    /// `required`.
+    #[serde(default)]
+    pub client_certificate: ClientCertificate,
     /// How often at most the files are looked at for changes, 1ms to 24h. Default 1s.
     #[serde(default = "reload_interval", with = "Time::<1, DAY>")]
     pub reload_interval: Duration,
 }
 
+/// Whether a client has to show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificate {
+    /// It has to.
+    #[default]
+    Required,
+    /// It may; one that it shows has to be good.
+    Optional,
+}
+
 impl Default for TlsConfig {
     fn default() -> Self {
         let none = PathBuf::new();
-        Self { cert_file: none.clone(), key_file: none, client_ca_file: None, reload_interval: reload_interval() }
+        Self {
+            cert_file: none.clone(),
+            key_file: none,
+            client_ca_file: None,
+            client_certificate: ClientCertificate::default(),
+            reload_interval: reload_interval(),
+        }
     }
 }
 
@@ -56,6 +79,14 @@ impl TlsConfig {
     /// Which of the files can't be used.
     pub(crate) fn check(&self) -> Result<(), Invalid> {
         install_provider();
+        if self.client_certificate == ClientCertificate::Optional && self.client_ca_file.is_none() {
+            let problem = "no client is asked for a certificate without authorities that could vouch for it";
+            return Err(Invalid::new(
+                "client_certificate",
+                problem,
+                "name them in `client_ca_file`, or leave the key out",
+            ));
+        }
         let files = [("cert_file", Some(&self.cert_file)), ("client_ca_file", self.client_ca_file.as_ref())];
         server_from_files(self).map(drop).map_err(|error| error.about(&files))
     }
@@ -153,14 +184,36 @@ fn server_from_files(config: &TlsConfig) -> Result<ServerConfig, TlsError> {
     let builder = match &config.client_ca_file {
         None => ServerConfig::builder().with_no_client_auth(),
         Some(file) => {
-            let verifier = WebPkiClientVerifier::builder(Arc::new(roots(file)?)).build();
-            ServerConfig::builder().with_client_cert_verifier(verifier.map_err(|error| no_authorities(file, &error))?)
+            let verifier = WebPkiClientVerifier::builder(Arc::new(roots(file)?));
+            let verifier = match config.client_certificate {
+                ClientCertificate::Required => verifier,
+                ClientCertificate::Optional => verifier.allow_unauthenticated(),
+            };
+            let verifier = verifier.build().map_err(|error| no_authorities(file, &error))?;
+            ServerConfig::builder().with_client_cert_verifier(verifier)
         }
     };
     let server = builder.with_single_cert(chain, key);
     let mut server = server.map_err(|error| mismatch(&config.cert_file, &config.key_file, error))?;
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if config.client_ca_file.is_some() {
+        // The certificate of a session that is resumed is not verified again, so that one that has ended would come in.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+    }
     Ok(server)
+}
+
+/// How much longer the certificate of a client is valid; None where it showed none.
+pub(crate) fn certificate_life(session: &ServerConnection) -> Option<Duration> {
+    let ends = expiry::not_after(session.peer_certificates()?.first()?)?;
+    Some(ends.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+/// Why a handshake failed, where that is the client's certificate.
+pub(crate) fn refused_certificate<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let error = error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()?;
+    matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented).then_some(error)
 }
 
 /// What a client trusts, and who it is: the section `tls` of every section that says how somebody is called.
@@ -312,6 +365,12 @@ mod tests {
         let refused = missing.check().unwrap_err();
         assert_eq!(refused.key, "ca_file");
         assert!(refused.problem.contains("nowhere/ca.pem"), "{refused}");
+    }
+
+    #[test]
+    fn optional_client_certificate_without_authorities_is_refused_at_its_key() {
+        let tls = TlsConfig { client_certificate: ClientCertificate::Optional, ..TlsConfig::default() };
+        assert_eq!(tls.check().unwrap_err().key, "client_certificate");
     }
 
     #[test]

@@ -14,7 +14,7 @@ const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// What else upstreams take for the word of whoever stands in front of them: of addresses, of the method, of what was asked for.
-const OTHERS: [&str; 16] = [
+const OTHERS: [&str; 18] = [
     "cf-connecting-ip",
     "cf-connecting-ipv6",
     "fastly-client-ip",
@@ -23,6 +23,7 @@ const OTHERS: [&str; 16] = [
     "x-client-ip",
     "x-cluster-client-ip",
     "x-envoy-external-address",
+    "x-arr-clientcert",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
@@ -31,6 +32,7 @@ const OTHERS: [&str; 16] = [
     "x-original-url",
     "x-real-ip",
     "x-rewrite-url",
+    "x-spiffe-id",
 ];
 
 /// How names begin by which proxies tell of forwarding, and of the certificate of a caller (RFC 9440, nginx, AWS).
@@ -194,6 +196,8 @@ mod tests {
             ("x-forwarded-proto", "gopher"),
             ("x-forwarded-host", "evil.example"),
             ("x-forwarded-port", "1"),
+            ("x_forwarded_client_cert", "URI=spiffe://prod.example/root"),
+            ("x-spiffe-id", "spiffe://prod.example/root"),
             ("forwarded", "for=1.1.1.1"),
             ("x-real-ip", "1.1.1.1"),
             ("x-http-method-override", "DELETE"),

@@ -7,6 +7,7 @@ use crate::{
     protocol::WireProtocol,
     table::{MethodTable, Tables},
 };
+use accord_openapi::Surroundings;
 use accord_runtime::{
     config::bound, deadline::Deadline, holding_body::HoldingBody, inspection::address_of, write_deadline::write_by,
 };
@@ -58,9 +59,10 @@ impl Default for OpenApiConfig {
 }
 
 /// The document of the contract in force.
-pub(super) struct OpenApi {
+pub(crate) struct OpenApi {
     tables: Arc<Tables>,
     title: String,
+    by_certificate: bool,
     made: ArcSwapOption<OfTable>,
 }
 
@@ -77,10 +79,10 @@ struct Written {
 }
 
 impl OpenApi {
-    /// Of what `tables` hold; none where it is switched off.
-    pub(super) fn new(tables: &Arc<Tables>, config: &OpenApiConfig) -> Option<Self> {
-        let new = || Self { tables: Arc::clone(tables), title: config.title.clone(), made: ArcSwapOption::empty() };
-        config.enabled.then(new)
+    /// Of what `tables` hold, which may be called by certificate or not; none where it is switched off.
+    pub(crate) fn new(tables: &Arc<Tables>, config: &OpenApiConfig, by_certificate: bool) -> Option<Self> {
+        let (tables, title) = (Arc::clone(tables), config.title.clone());
+        config.enabled.then(|| Self { tables, title, by_certificate, made: ArcSwapOption::empty() })
     }
 
     /// Whether a request asks for it. A contract that has a binding of this path keeps it.
@@ -93,10 +95,10 @@ impl OpenApi {
     async fn written(&self) -> Result<Written, Fault> {
         let table = self.tables.load();
         let of_table = self.of_table(&table);
-        let title = self.title.clone();
+        let (title, by_certificate) = (self.title.clone(), self.by_certificate);
         let write = || async move {
             // A large contract takes a while, in which a worker has others to serve.
-            tokio::task::spawn_blocking(move || written(&document(&table, &title))).await
+            tokio::task::spawn_blocking(move || written(&document(&table, &title, by_certificate))).await
         };
         of_table.written.get_or_try_init(write).await.cloned().map_err(|_panic| Fault::defect())
     }
@@ -116,9 +118,10 @@ impl OpenApi {
 }
 
 /// The document of a contract. Its version is what its digest begins with, so that it changes when the contract does.
-pub(crate) fn document(table: &MethodTable, title: &str) -> Value {
-    let mut document =
-        accord_openapi::document(table.contract(), title, "", |method, binding| table.serves(method, binding));
+pub(crate) fn document(table: &MethodTable, title: &str, by_certificate: bool) -> Value {
+    let surroundings = Surroundings { title, version: "", mutual_tls: by_certificate };
+    let is_served = |method: &_, binding: &_| table.serves(method, binding);
+    let mut document = accord_openapi::document(table.contract(), surroundings, is_served);
     let version = version_of(document.to_string().as_bytes());
     document["info"]["version"] = version.into();
     document

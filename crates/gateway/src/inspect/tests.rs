@@ -12,6 +12,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use super::equivalent::equivalent;
+use super::openapi::OpenApiConfig;
 use super::*;
 use crate::config::{Config, UpstreamConfig};
 use crate::reflect;
@@ -63,7 +64,8 @@ async fn services_of_an_upstream_are_told_and_as_healthy_as_it_is_for_as_long_as
     serve_sample(listener);
     let tables = tables_of(url).await;
     let (health, shutdown) = (Health::new(), Shutdown::new(Duration::ZERO));
-    let inspection = Inspection::open(&tables, &health, true, &OpenApiConfig::default(), &shutdown);
+    let openapi = OpenApi::new(&tables, &OpenApiConfig::default(), false);
+    let inspection = Inspection::open(&tables, &health, true, openapi, &shutdown);
 
     assert_eq!(read_through(&inspection).await.services, ["catalog.v1.ProductService"]);
     while health.services().is_empty() {
@@ -86,7 +88,8 @@ async fn reflection_lists_an_upstream_that_comes_later() {
     drop(listener);
     let tables = tables_of(format!("http://{address}")).await;
     let (health, shutdown) = (Health::new(), Shutdown::new(Duration::ZERO));
-    let inspection = Inspection::open(&tables, &health, true, &OpenApiConfig::default(), &shutdown);
+    let openapi = OpenApi::new(&tables, &OpenApiConfig::default(), false);
+    let inspection = Inspection::open(&tables, &health, true, openapi, &shutdown);
     assert!(tables.load().is_pending());
 
     let mut changed = tables.subscribe();

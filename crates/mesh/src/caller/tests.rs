@@ -142,6 +142,19 @@ async fn address_with_too_many_wrong_keys_is_refused_without_a_question() {
 }
 
 #[tokio::test]
+async fn address_with_too_many_wrong_keys_is_asked_about_its_certificate() {
+    let (callers, auth) = callers().await;
+    auth.refuse(Some(StatusBuilder::new(Reason::LoginThrottled, "").retry_after(Duration::from_secs(30)).build()));
+    assert!(matches!(ask(&callers, KEY, HOME).await, Err(CredentialRefusal::Throttled(_))));
+    auth.refuse(None);
+    let identity = ClientIdentity::parse("spiffe://prod.example/pay").unwrap();
+    assert_eq!(ask(&callers, CallerCredential::Certificate(&identity), HOME).await.as_deref(), Ok("token 2"));
+    let other = ClientIdentity::parse("spiffe://prod.example/other").unwrap();
+    assert_eq!(ask(&callers, CallerCredential::Certificate(&other), HOME).await.as_deref(), Ok("token 3"));
+    assert_eq!(ask(&callers, CallerCredential::Certificate(&identity), HOME).await.as_deref(), Ok("token 2"));
+}
+
+#[tokio::test]
 async fn auth_that_does_not_know_this_binary_says_nothing_of_the_key() {
     let (callers, auth) = callers().await;
     for code in [Code::Unauthenticated, Code::PermissionDenied, Code::Unavailable, Code::Internal] {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use accord_contract::{Contract, Overlay, Source, refused};
+use accord_openapi::Surroundings;
 use serde_json::Value;
 
 const PUBLIC: &str = "[[rule]]\nselector = \"shop.v1.Shop/*\"\npolicy = { access = { public = true } }\n";
@@ -30,13 +31,23 @@ pub(crate) fn source(upstream: &str, proto: &str) -> Source {
 
 /// The document of some upstreams under an overlay.
 pub(crate) fn document(sources: &[Source], overlay: &str) -> Value {
+    document_with(sources, overlay, false)
+}
+
+/// The shop, which may be called with a certificate, with another rule for it.
+pub(crate) fn shop_over_mutual_tls(rule: &str) -> Value {
+    document_with(&[source("shop", include_str!("shop.proto"))], &format!("{PUBLIC}{rule}"), true)
+}
+
+fn document_with(sources: &[Source], overlay: &str, mutual_tls: bool) -> Value {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("overlay.toml");
     std::fs::write(&file, overlay).unwrap();
     let overlay = Overlay::file(&file).unwrap_or_else(|findings| panic!("{findings:?}"));
     let (contract, findings) = Contract::load(sources, &[overlay]);
     assert!(!refused(&findings), "{findings:?}");
-    accord_openapi::document(&contract, "Shop", "1", |_, _| true)
+    let surroundings = Surroundings { title: "Shop", version: "1", mutual_tls };
+    accord_openapi::document(&contract, surroundings, |_, _| true)
 }
 
 /// The parameter of an operation by its name.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fixture::{parameter, rule, shop};
+use crate::fixture::{parameter, rule, shop, shop_over_mutual_tls};
 
 fn names(operation: &Value, place: &str) -> Vec<String> {
     let parameters = operation["parameters"].as_array().unwrap().iter().filter(|it| it["in"] == place);
@@ -139,6 +139,16 @@ fn method_that_nobody_may_call_is_left_out_with_its_messages() {
     let document = shop("");
     assert!(document["paths"]["/shop.v1.Closed/Get"].is_null());
     assert!(document["components"]["schemas"]["shop.v1.OnlyClosed"].is_null());
+}
+
+#[test]
+fn certificate_is_security_of_the_operation_where_it_may_stand_for_a_token() {
+    let document = shop_over_mutual_tls(&rule("GetItem", "{ access = { authenticated = true } }"));
+    let (get, list) = (&document["paths"]["/v1/items/{name}"]["get"], &document["paths"]["/v1/items"]["get"]);
+    assert_eq!(get["security"], json!([{"bearer": []}, {"apiKey": []}, {"mutualTLS": []}]));
+    assert_eq!(list["security"], json!([]));
+    assert_eq!(document["components"]["securitySchemes"]["mutualTLS"]["type"], "mutualTLS");
+    assert!(shop("")["components"]["securitySchemes"]["mutualTLS"].is_null());
 }
 
 #[test]

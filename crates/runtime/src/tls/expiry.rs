@@ -1,4 +1,5 @@
-//! When a certificate ends (RFC 5280, section 4.1). Nothing else of it is read, and nobody is trusted by this.
+//! When a certificate ends (RFC 5280, section 4.1). Nothing else of it is read, and nobody is trusted by this: it is told to operators,
+//! and says when a connection goes whose client was verified by others.
 
 use std::time::SystemTime;
 

@@ -136,7 +136,7 @@ impl<B> Refusal for hyper::Result<http::Response<B>> {
 async fn watch(server: &GrpcService<Routes>, address: [u8; 4]) -> Response<GrpcBody> {
     // An empty HealthCheckRequest in its five bytes of frame.
     let mut watch = request("/grpc.health.v1.Health/Watch", &[]).map(|_| Full::new(Bytes::from_static(&[0; 5])));
-    watch.extensions_mut().insert(Peer { address: (address, 1).into(), tls: false, connection: 1 });
+    watch.extensions_mut().insert(Peer { address: (address, 1).into(), tls: false, connection: 1, certificate: None });
     server.clone().oneshot(watch).await.unwrap()
 }
 

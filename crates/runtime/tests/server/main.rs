@@ -1,6 +1,7 @@
 //! Servers that carry this runtime, each on its own port: deadlines, drain, limits, TLS, health, telemetry.
 
 mod call;
+mod client_certificates;
 mod configure;
 mod control_frames;
 mod deadline;

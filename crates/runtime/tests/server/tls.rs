@@ -64,7 +64,8 @@ impl Authority {
     async fn serve_with(&self, config: ListenConfig, client_ca_file: Option<PathBuf>) -> Port {
         let (cert_file, key_file) = (self.file("server.pem"), self.file("server.key"));
         self.sign_into(&cert_file, &key_file);
-        let tls = TlsConfig { cert_file, key_file, client_ca_file, reload_interval: Duration::from_millis(1) };
+        let reload_interval = Duration::from_millis(1);
+        let tls = TlsConfig { cert_file, key_file, client_ca_file, reload_interval, ..TlsConfig::default() };
         serve(&ListenConfig { tls: Some(tls), ..config }, GRACE).await
     }
 

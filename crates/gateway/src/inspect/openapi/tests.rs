@@ -2,7 +2,7 @@ use super::*;
 use crate::table::tests::{Sample, compiled};
 
 async fn open(config: &OpenApiConfig) -> Option<OpenApi> {
-    OpenApi::new(&Sample::new(true).open().await, config)
+    OpenApi::new(&Sample::new(true).open().await, config, false)
 }
 
 fn get(path: &str) -> Request<()> {
@@ -38,7 +38,7 @@ async fn document_is_made_once_for_a_contract() {
 async fn document_follows_a_changed_contract() {
     let sample = Sample::new(true);
     let tables = sample.open().await;
-    let openapi = OpenApi::new(&tables, &OpenApiConfig::default()).unwrap();
+    let openapi = OpenApi::new(&tables, &OpenApiConfig::default(), false).unwrap();
     let first = openapi.written().await.unwrap();
     sample.overlay(
         "[[rule]]\nselector = \"catalog.v1.ProductService/GetProduct\"\npolicy = { deadline = { max = \"9s\" } }\n",
@@ -66,6 +66,6 @@ async fn binding_of_the_same_path_wins_over_the_document() {
                  service S { rpc Get(A) returns (A) { option (google.api.http) = {get: \"/openapi.json\"}; } }";
     let sample = Sample::new(true);
     sample.descriptors(&compiled(proto));
-    let openapi = OpenApi::new(&sample.open().await, &OpenApiConfig::default()).unwrap();
+    let openapi = OpenApi::new(&sample.open().await, &OpenApiConfig::default(), false).unwrap();
     assert!(!openapi.is_asked_for(&get(PATH)));
 }

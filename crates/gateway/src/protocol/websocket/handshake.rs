@@ -2,6 +2,7 @@
 
 use super::Format;
 use crate::{
+    cors::is_own,
     fault::{Component, Fault},
     protocol::body::unsupported,
 };
@@ -65,8 +66,9 @@ pub(super) fn accept<B: HttpBody>(
     }
     let accept = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat()));
     let accept = HeaderValue::try_from(accept).map_err(|_| Refused::Malformed)?;
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let origins = headers.get_all(header::ORIGIN);
-    if !origins.iter().all(|origin| is_own(origin, headers) || is_allowed(origin)) {
+    if !origins.iter().all(|origin| is_own(origin, host) || is_allowed(origin)) {
         return Err(Refused::Origin);
     }
     let Offered { format, token } = Offered::read(headers)?;
@@ -75,13 +77,6 @@ pub(super) fn accept<B: HttpBody>(
     }
     let subprotocol = format.map(Format::subprotocol);
     Ok(Handshake { format: format.unwrap_or(Format::Json), accept, subprotocol })
-}
-
-/// Whether the page comes from where it calls: browsers ask nobody's leave for that.
-fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
-    let host = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-    let own = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    host.zip(own).is_some_and(|(host, own)| host.eq_ignore_ascii_case(own))
 }
 
 /// The value of a header that comes once.
