@@ -61,6 +61,11 @@ fn retried(policy: &Policy, level: IdempotencyLevel, unary: bool, refuse: &mut i
                        may act twice";
         refuse("retry", problem, "set idempotency_level, declare `idempotency`, or remove `retry`");
     }
+    let hedge_after = policy.retry.as_ref().and_then(|retry| retry.hedge_after);
+    if hedge_after.is_some_and(|after| after >= policy.deadline.max) {
+        let problem = "is not below deadline.max, so no other attempt would start by it";
+        refuse("retry.hedge_after", problem, "start it within the call's time, or leave the option out");
+    }
     let attempt_timeout = policy.retry.as_ref().and_then(|retry| retry.attempt_timeout);
     if attempt_timeout.is_some_and(|timeout| timeout >= policy.deadline.max) {
         let problem = "is not below deadline.max, so no attempt would end by it";

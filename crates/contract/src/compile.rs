@@ -16,11 +16,10 @@ use tonic::Code;
 
 use crate::finding::Finding;
 use crate::limits::{MAX_ATTEMPTS, MAX_LEASE};
-use crate::path::compile_path;
 use crate::policy::{
     Access, CachePolicy, CacheScope, Deadline, Idempotency, Kinds, Near, OnCacheFailure, Policy, Retry,
 };
-use crate::template::compile_template;
+use crate::template::{compile_template, named};
 use crate::version::compile_version;
 pub(crate) use bindings::bindings;
 use bounds::Bounds;
@@ -179,7 +178,7 @@ impl Compiler<'_> {
     }
 
     fn key(&mut self, path: &str) -> Option<FieldPath> {
-        let compiled = compile_path(path, &self.descriptor.input());
+        let compiled = named(path, &self.descriptor.input());
         compiled.map_err(|error| self.bounds.refuse("cache.key", error.to_string(), REMEDY_FIELD)).ok()
     }
 

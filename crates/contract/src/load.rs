@@ -124,6 +124,9 @@ impl Loader<'_> {
         sources.extend(required_source);
         let has_rules = rules::has_rules(&descriptor.input());
         let is_validated = has_rules && unchecked(&policy, is_read).is_none();
+        if has_rules && !is_read && policy.validate.is_none() && kind == MethodKind::Unary {
+            self.push_once(unchecked_rules(&descriptor, &name));
+        }
         sources.extend(has_rules.then(|| validated(&descriptor, unchecked(&policy, is_read))));
         let method = Method {
             upstream: Arc::clone(&source.upstream),
@@ -147,9 +150,15 @@ impl Loader<'_> {
 
     /// A mistake in an overlay, a service's or a file's option is the same at each of its methods, and reported at the first.
     fn report(&mut self, mut finding: Finding, merged: &Merged) {
-        if !say_where(&mut finding, merged) {
-            return self.findings.push(finding);
+        if say_where(&mut finding, merged) {
+            self.push_once(finding);
+        } else {
+            self.findings.push(finding);
         }
+    }
+
+    /// Says the same of several methods at the first of them.
+    fn push_once(&mut self, finding: Finding) {
         let mistake = [&finding.option, &finding.problem, &finding.remedy].map(Clone::clone);
         match self.repeated.entry(mistake) {
             Entry::Occupied(first) => first.into_mut().1 += 1,
@@ -369,6 +378,13 @@ fn say_where(finding: &mut Finding, merged: &Merged) -> bool {
         finding.problem = format!("{}, as {source} has it", finding.problem);
     }
     source.is_some()
+}
+
+fn unchecked_rules(descriptor: &MethodDescriptor, name: &str) -> Finding {
+    let service = descriptor.parent_service();
+    let problem = format!("requests of {} have rules of `buf.validate` that nobody checks", service.full_name());
+    let remedy = "declare `validate: true` to have them checked, or `validate: false` where the handler does";
+    Finding::error(name, "validate", problem, remedy).warning()
 }
 
 fn undeclared(name: &str) -> Finding {

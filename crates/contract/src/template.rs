@@ -55,7 +55,8 @@ pub fn compile_template(
     Ok(Template { parts })
 }
 
-fn named(text: &str, root: &MessageDescriptor) -> Result<FieldPath, TemplateError> {
+/// A field whose value can be a part of a name.
+pub(crate) fn named(text: &str, root: &MessageDescriptor) -> Result<FieldPath, TemplateError> {
     let path = compile_path(text, root)?;
     match path.scalar {
         ScalarType::Float | ScalarType::Double => Err(TemplateError::Float(text.to_owned())),

@@ -49,6 +49,10 @@ fn retry_outside_two_to_five_attempts_is_refused() {
     refused(&findings(reading("retry: { max_attempts: 2 attempt_timeout: {} }")), "retry.attempt_timeout", "zero");
     let late = "deadline: { max: { seconds: 8 } } retry: { max_attempts: 2 attempt_timeout: { seconds: 8 } }";
     refused(&findings(reading(late)), "retry.attempt_timeout", "not below deadline.max");
+    let late = "deadline: { max: { seconds: 8 } } retry: { max_attempts: 2 hedge_after: { seconds: 8 } }";
+    refused(&findings(reading(late)), "retry.hedge_after", "not below deadline.max");
+    let in_time = "deadline: { max: { seconds: 8 } } retry: { max_attempts: 2 hedge_after: { seconds: 7 } }";
+    assert_eq!(findings(reading(in_time)), []);
 }
 
 #[test]
@@ -131,6 +135,7 @@ fn response_tag_may_lead_through_a_oneof_and_to_a_declared_default() {
 fn cache_key_of_an_unusable_field_is_refused() {
     refused(&findings(reading(&format!("cache: {{ {TTL} key: \"nothing\" }}"))), "cache.key", "has no field");
     refused(&findings(reading(&format!("cache: {{ {TTL} key: \"item.tags\" }}"))), "cache.key", "repeated");
+    refused(&findings(reading(&format!("cache: {{ {TTL} key: \"item.price\" }}"))), "cache.key", "floating-point");
 }
 
 #[test]

@@ -61,3 +61,16 @@ fn rules_are_explained_with_why_they_are_not_checked() {
 fn validate_on_a_stream_is_refused() {
     refused(&findings(shop("validate: true", "stream")), "validate", "are not read");
 }
+
+#[test]
+fn rules_that_nobody_checks_are_warned_of_once_a_service() {
+    let warned = |policy: &str| {
+        let found = findings(shop(policy, ""));
+        found.iter().filter(|finding| finding.to_string().contains("that nobody checks")).count()
+    };
+    assert_eq!(warned(""), 1);
+    for said in ["validate: true", "validate: false", "invalidates: \"orders\""] {
+        assert_eq!(warned(said), 0, "{said}");
+    }
+    assert!(findings(shop("", "stream")).is_empty());
+}
