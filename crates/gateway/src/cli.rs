@@ -81,7 +81,14 @@ pub enum Command {
 pub enum ContractCommand {
     /// Say whether the contract can be enforced, one line per finding; exit status 1 on errors. Unlike `check` it needs no
     /// identity of the gateway and no secret, so that a pipeline can ask.
-    Check(OutputFlag),
+    Check {
+        /// How findings are written.
+        #[command(flatten)]
+        output: OutputFlag,
+        /// Count warnings as errors, such as bindings that are not served.
+        #[arg(long)]
+        strict: bool,
+    },
 }
 
 /// The gateway's own flags. They win over the environment, which wins over the files.
@@ -159,7 +166,10 @@ impl Binary for AccordGateway {
             Command::Explain { method } => explain(&config, method.trim_start_matches('/')).await,
             Command::Openapi => openapi(&config).await,
             Command::Diff(arguments) => diff::run(arguments, &config).await,
-            Command::Contract(ContractCommand::Check(flag)) => contract(&config).await.print_as(flag),
+            Command::Contract(ContractCommand::Check { output, strict }) => {
+                let report = contract(&config).await;
+                if strict { report.strict() } else { report }.print_as(output)
+            }
         }
     }
 }

@@ -64,6 +64,9 @@ fn check_warns_of_a_contract_that_needs_a_cache_while_there_is_none() {
     assert_eq!(checked.status.code(), Some(0), "{text}");
     let warnings: Vec<_> = text.lines().filter(|line| line.starts_with("warning: `cache.url`")).collect();
     assert_eq!(warnings.len(), 1, "{text}");
+    let strict = files.gateway(&["contract", "check", "--strict"], None);
+    assert_eq!(strict.status.code(), Some(1));
+    assert!(stdout(&strict).contains("error: `cache.url`"), "{}", stdout(&strict));
     assert!(warnings[0].contains(" (`cache`)") && warnings[0].contains("or --cache"), "{text}");
 
     let checked = files.gateway(&["contract", "check", "--cache", "http://127.0.0.1:1"], None);

@@ -54,6 +54,12 @@ impl Report {
         Self { good, findings, summary }
     }
 
+    /// The same, with warnings that count as errors.
+    #[must_use]
+    pub fn strict(self) -> Self {
+        Self::of(self.findings.into_iter().map(|finding| Finding::error(finding.message)), self.summary)
+    }
+
     /// Whether none of it is an error.
     pub fn is_good(&self) -> bool {
         self.good
