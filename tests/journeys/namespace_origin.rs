@@ -100,7 +100,7 @@ async fn passport_at_the_origin_names_the_person_and_the_cache_as_newest_actor()
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", words.fabric.cache.listen))?;
     let bearer = Bearer::new(&words.token)?;
     let mut cache = CacheServiceClient::with_interceptor(channel.connect_lazy(), bearer);
-    cache.get(GetRequest { namespace: "words".to_owned(), key: "direct".to_owned() }).await?;
+    cache.get(GetRequest { namespace: "words".to_owned(), key: "direct".to_owned(), consistency: None }).await?;
     let received = words.echo.take_received();
     let (fronted, direct) = (claims(&received[0]), claims(&received[1]));
     for claims in [&fronted, &direct] {

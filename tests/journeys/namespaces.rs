@@ -88,7 +88,7 @@ async fn value_put_as_json_is_read_over_grpc_and_one_put_over_grpc_as_json() -> 
     let put = carts.put("ada", json!({ "value": MILK, "ttl": "60s" })).await?;
     assert_eq!((put.status.as_u16(), put.json()?["freshness"]["stored"].as_bool()), (200, Some(true)));
     let mut grpc = client(carts.fabric.gateway.listen, &carts.writer)?;
-    let asked = GetRequest { namespace: "carts".to_owned(), key: "ada".to_owned() };
+    let asked = GetRequest { namespace: "carts".to_owned(), key: "ada".to_owned(), consistency: None };
     let entry = grpc.get(asked).await?.into_inner().entry.unwrap_or_default();
     assert_eq!((&entry.value[..], entry.version), (&b"milk"[..], version(&put)?));
 
@@ -189,7 +189,7 @@ async fn permission_of_the_namespace_decides_for_the_principal_of_the_passport()
 async fn access_token_is_as_good_at_the_cache_itself() -> Result<()> {
     let carts = Carts::start().await?;
     carts.put("ada", json!({ "value": MILK })).await?;
-    let asked = GetRequest { namespace: "carts".to_owned(), key: "ada".to_owned() };
+    let asked = GetRequest { namespace: "carts".to_owned(), key: "ada".to_owned(), consistency: None };
     let entry = client(carts.fabric.cache.listen, &carts.reader)?.get(asked.clone()).await?.into_inner().entry;
     assert_eq!(entry.unwrap_or_default().value, &b"milk"[..]);
     let stranger = carts.fabric.token(STRANGER).await?;
@@ -210,7 +210,7 @@ async fn what_breaks_the_bounds_of_a_namespace_is_refused() -> Result<()> {
     let keys: Vec<_> = (0..101).map(|n| n.to_string()).collect();
     let batch = carts.send(Method::POST, &carts.reader, "carts:batchGet", json!({ "keys": keys })).await?;
     assert_eq!((batch.status.as_u16(), reason(&batch)), (400, "REQUEST_MALFORMED".to_owned()));
-    let asked = BatchGetRequest { namespace: "carts".to_owned(), keys: keys[..100].to_vec() };
+    let asked = BatchGetRequest { namespace: "carts".to_owned(), keys: keys[..100].to_vec(), consistency: None };
     let answer = client(carts.fabric.gateway.listen, &carts.reader)?.batch_get(asked).await?.into_inner();
     assert_eq!(answer.absent.len(), 100);
     carts.fabric.stop().await

@@ -208,7 +208,7 @@ async fn service_that_orders_calls_gets_at_no_basket() -> Result<()> {
     let orders = shop.passport("orders").await?;
     let by_orders = ExchangeRequest { actor_token: shop.fabric.token("orders").await?, ..to("catalog") };
     let catalog = shop.exchange(ExchangeRequest { subject_token: orders.clone(), ..by_orders }).await?;
-    let basket = GetRequest { namespace: "baskets".into(), key: EDITOR.into() }.encode_to_vec();
+    let basket = GetRequest { namespace: "baskets".into(), key: EDITOR.into(), consistency: None }.encode_to_vec();
     let get = async |service: &str, passport: &str| -> Result<GrpcResponse> {
         let call = GrpcCall::to(shop.fabric.internal, "/accord.cache.v1.CacheService/Get");
         let call = call.body(frame(0, &basket)).header("x-accord-passport", passport);

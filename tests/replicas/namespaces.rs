@@ -2,9 +2,10 @@
 
 use crate::{Database, sharing};
 use accord_api::accord::cache::v1::{
-    CacheServiceInvalidateRequest, DeleteRequest, GetRequest, PutRequest, WatchRequest, WatchResponse,
+    CacheServiceInvalidateRequest, Consistency, DeleteRequest, GetRequest, PutRequest, WatchRequest, WatchResponse,
     cache_service_client::CacheServiceClient, cache_service_invalidate_request::Scope, watch_response::Event,
 };
+use accord_api::accord::policy::v1::Acknowledgement;
 use accord_fabric::{Bearer, EDITOR, Fabric, Part, Server};
 use anyhow::{Context, Result, ensure};
 use std::time::Duration;
@@ -32,12 +33,18 @@ struct Carts {
 
 impl Carts {
     async fn start(test: &str) -> Result<Self> {
+        Self::start_with_lease(test, "1s").await
+    }
+
+    /// `lease`: of replicas on the log.
+    async fn start_with_lease(test: &str, lease: &str) -> Result<Self> {
         let database = Database::create(test).await?;
         let mut fabric = Fabric::builder()?.start().await?;
         let token = fabric.token(EDITOR).await?;
         let (mut caches, mut clients) = (Vec::new(), Vec::new());
         for number in 0..3 {
             let mut settings = sharing(&fabric, &database.url, number)?;
+            settings["log"].as_table_mut().context("a section")?.insert("lease".to_owned(), lease.into());
             settings.extend(toml! {
                 [[namespace]]
                 name = "carts"
@@ -65,13 +72,15 @@ impl Carts {
 
     async fn delete(&mut self, replica: usize) -> Result<()> {
         let (namespace, key) = ("carts".to_owned(), "ada".to_owned());
-        self.clients[replica].delete(in_time(DeleteRequest { namespace, key, expected_version: None })).await?;
+        self.clients[replica]
+            .delete(in_time(DeleteRequest { namespace, key, expected_version: None, acknowledgement: 0 }))
+            .await?;
         Ok(())
     }
 
     /// The value and its version.
     async fn get(&mut self, replica: usize) -> Result<Option<(String, String)>> {
-        let get = GetRequest { namespace: "carts".to_owned(), key: "ada".to_owned() };
+        let get = GetRequest { namespace: "carts".to_owned(), key: "ada".to_owned(), consistency: None };
         match self.clients[replica].get(in_time(get)).await {
             Ok(answer) => {
                 let entry = answer.into_inner().entry.context("an entry")?;
@@ -164,6 +173,35 @@ async fn value_is_acknowledged_and_read_while_a_replica_is_paused_and_by_it_afte
 }
 
 #[tokio::test]
+async fn local_acknowledgement_waits_for_no_paused_replica_and_its_token_is_met_at_each() -> Result<()> {
+    // The paused replica is in the register for longer than what follows takes.
+    let mut carts = Carts::start_with_lease("carts_local", "5s").await?;
+    carts.put(0, "before", None).await?;
+    ensure!(carts.get(2).await?.is_some(), "it holds the value");
+    carts.caches[2].process.pause()?;
+    let put = |value: &'static str, acknowledgement: Acknowledgement| {
+        let (namespace, key, value) = ("carts".to_owned(), "ada".to_owned(), value.as_bytes().into());
+        let acknowledgement = acknowledgement.into();
+        in_time(PutRequest { namespace, key, value, acknowledgement, ..PutRequest::default() })
+    };
+    let local = carts.clients[0].put(put("newest", Acknowledgement::Local)).await?.into_inner();
+    ensure!(local.acknowledgement() == Acknowledgement::Local, "{:?}", local.acknowledgement());
+    // One that is to be known everywhere still waits for that replica: so the first one did not.
+    let all =
+        timeout(Duration::from_millis(500), carts.clients[0].put(put("newest", Acknowledgement::AllReplicas))).await;
+    ensure!(all.is_err(), "{all:?}");
+    carts.caches[2].process.resume()?;
+    for replica in [2, 1, 0] {
+        let at_least_as_fresh = vec![local.consistency_token.clone().into()];
+        let consistency = Some(Consistency { at_least_as_fresh, ..Consistency::default() });
+        let get = GetRequest { namespace: "carts".to_owned(), key: "ada".to_owned(), consistency };
+        let entry = carts.clients[replica].get(in_time(get)).await?.into_inner().entry.context("an entry")?;
+        ensure!(&entry.value[..] == b"newest", "{entry:?} at {replica}");
+    }
+    carts.end().await
+}
+
+#[tokio::test]
 async fn watcher_goes_on_at_another_replica_after_the_last_change_that_it_was_told() -> Result<()> {
     let mut carts = Carts::start("carts_watched").await?;
     let mut stream = carts.watch(0, String::new()).await?;
@@ -173,7 +211,11 @@ async fn watcher_goes_on_at_another_replica_after_the_last_change_that_it_was_to
     ensure!(matches!(&event, Event::Put(put) if put.key == "ada" && put.version == first), "{event:?}");
     drop(stream);
     let second = carts.put(2, "bread", None).await?;
-    let all = CacheServiceInvalidateRequest { namespace: "carts".to_owned(), scope: Some(Scope::All(true)) };
+    let all = CacheServiceInvalidateRequest {
+        namespace: "carts".to_owned(),
+        scope: Some(Scope::All(true)),
+        acknowledgement: 0,
+    };
     carts.clients[0].invalidate(in_time(all)).await?;
     let mut stream = carts.watch(1, token).await?;
     let (event, _) = next(&mut stream).await?;

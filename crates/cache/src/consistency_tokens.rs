@@ -157,12 +157,17 @@ impl ConsistencyTokens {
 
     /// The token of an answer.
     pub(crate) fn of_answer(&self, required: &Required, load: &LoadSpan, scope: TokenScope<'_>) -> Bytes {
-        self.key.get().seal(&required.token(load), scope).into()
+        self.seal(&required.token(load), scope)
+    }
+
+    /// A token as callers get it.
+    pub(crate) fn seal(&self, token: &ConsistencyToken, scope: TokenScope<'_>) -> Bytes {
+        self.key.get().seal(token, scope).into()
     }
 
     /// The token of a write whose invalidation has this number of a log.
     pub(crate) fn of_write(&self, log: u128, number: u64, scope: TokenScope<'_>) -> Bytes {
-        self.key.get().seal(&ConsistencyToken::of_write(log, number), scope).into()
+        self.seal(&ConsistencyToken::of_write(log, number), scope)
     }
 }
 

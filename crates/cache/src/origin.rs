@@ -159,10 +159,12 @@ async fn make(call: &MethodCall, time: Duration) -> Result<Answer, upstream::Fai
 
 fn loaded(plan: &Plan, request: &[u8], answer: Answer) -> Loaded {
     let metadata = AnswerMetadata::of(&answer, &plan.keep_headers).encode();
+    let told = [&answer.head, &answer.trailers];
     match answer.result {
         // A copy as large as the message: the buffer it came in is larger, and would live for as long as the answer is kept.
         Ok(message) => {
-            let (tags, version) = about(plan, request, &message).map_or((None, None), |(tags, it)| (Some(tags), it));
+            let (tags, version) =
+                about(plan, request, &message, told).map_or((None, None), |(tags, it)| (Some(tags), it));
             Loaded { load: Ok(Bytes::copy_from_slice(&message)), metadata, tags, version }
         }
         Err(status) => refused(plan, &status, metadata),
@@ -170,8 +172,14 @@ fn loaded(plan: &Plan, request: &[u8], answer: Answer) -> Loaded {
 }
 
 /// The tags and the version that an answer tells.
-fn about(plan: &Plan, request: &[u8], answer: &[u8]) -> Option<(Vec<Tag>, Option<u64>)> {
-    let about = plan.answer_tags(request, answer).and_then(|tags| Ok((tags, plan.version_of(answer)?)));
+fn about(
+    plan: &Plan,
+    request: &[u8],
+    answer: &[u8],
+    [head, trailers]: [&HeaderMap; 2],
+) -> Option<(Vec<Tag>, Option<u64>)> {
+    let tags = plan.answer_tags(request, answer);
+    let about = tags.and_then(|tags| Ok((tags, plan.version_of(answer, head, trailers)?)));
     about.inspect_err(|error| tracing::warn!(%error, "an answer's tags can't be read: it is not stored")).ok()
 }
 

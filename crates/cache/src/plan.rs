@@ -1,5 +1,6 @@
 //! A plan: how reads of one method are answered, compiled from what its contract says.
 
+mod answer_version;
 mod tag_template;
 
 use std::time::Duration;
@@ -13,10 +14,12 @@ use accord_contract::limits::{
 use accord_readthrough::{Failure, LeaseHolder, LeaseRequest, Policy, Tag};
 use accord_runtime::fault::StatusBuilder;
 use accord_upstream::{Retries, TimedMethod, metadata};
-use accord_wire::{Malformed, Template, VersionPath};
-use http::HeaderName;
+use accord_wire::{Malformed, Template};
 use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName};
 use tonic::{Code, Status};
+
+use answer_version::AnswerVersion;
 
 use crate::load_times::LoadTimes;
 use crate::malformed::{bounded, duration, malformed};
@@ -65,7 +68,7 @@ pub struct Plan {
     /// Headers of the caller that enter the key and go to the upstream.
     pub vary: Vec<HeaderName>,
     tags: Vec<Template>,
-    version_field: Option<VersionPath>,
+    answer_version: Option<AnswerVersion>,
 }
 
 /// How long gateways may answer from their own memory.
@@ -106,7 +109,7 @@ impl Plan {
             keep_headers: names("plan.cache.keep_headers", &cache.keep_headers)?,
             vary: names("plan.cache.vary", &cache.vary)?,
             tags: declared.tags.into_iter().map(tag_template::compile).collect::<Result<_, _>>()?,
-            version_field: version(declared.version_field)?,
+            answer_version: AnswerVersion::compile(declared.version_field, &cache.version_header)?,
             method: declared.method.into(),
             upstream: declared.upstream.into(),
             version: declared.version.into(),
@@ -147,8 +150,8 @@ impl Plan {
     }
 
     /// The version of an answer, where its contract names one.
-    pub fn version_of(&self, answer: &[u8]) -> Result<Option<u64>, Malformed> {
-        self.version_field.as_ref().map(|path| path.read(answer)).transpose()
+    pub fn version_of(&self, answer: &[u8], head: &HeaderMap, trailers: &HeaderMap) -> Result<Option<u64>, Malformed> {
+        self.answer_version.as_ref().map(|version| version.read(answer, [head, trailers])).transpose()
     }
 
     /// Whether some tags have a field of the answer.
@@ -190,16 +193,6 @@ fn policy(declared: &Cache) -> Result<Policy, Status> {
         negative_ttl: duration("plan.cache.negative_ttl", declared.negative_ttl.as_ref())?,
         max_bytes: declared.max_bytes.unwrap_or(DEFAULT_CACHE_MAX_BYTES),
     })
-}
-
-fn version(declared: Vec<api::tag_template::FieldPath>) -> Result<Option<VersionPath>, Status> {
-    if declared.is_empty() {
-        return Ok(None);
-    }
-    bounded("plan.version_field", declared.len(), 2)?;
-    let fields = declared.into_iter().map(tag_template::field).collect::<Result<_, _>>()?;
-    let path = VersionPath::of_fields(fields);
-    path.map(Some).ok_or_else(|| malformed("`plan.version_field` is neither an integer nor a time"))
 }
 
 fn near(declared: &api_policy::Near) -> Result<Near, Status> {

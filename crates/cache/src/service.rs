@@ -1,5 +1,6 @@
 //! The services, as the protos describe them.
 
+mod consistency;
 pub(crate) mod idempotency;
 pub(crate) mod invalidation;
 pub(crate) mod namespaces;

@@ -142,7 +142,7 @@ impl Compiler<'_> {
             vary: headers::vary(&declared.vary, &mut self.bounds),
             ignore_cache_control: declared.ignore_cache_control(),
             near: declared.near.as_ref().and_then(|near| self.near(near, declared.ttl)),
-            version: self.version(&declared.version_field),
+            version: self.version(declared),
         }
     }
 
@@ -182,7 +182,11 @@ impl Compiler<'_> {
         compiled.map_err(|error| self.bounds.refuse("cache.key", error.to_string(), REMEDY_FIELD)).ok()
     }
 
-    fn version(&mut self, path: &str) -> Option<VersionPath> {
+    fn version(&mut self, declared: &declared::Cache) -> Option<VersionPath> {
+        let path = &*declared.version_field;
+        if !declared.version_header.is_empty() {
+            headers::version(&declared.version_header, !path.is_empty(), &mut self.bounds);
+        }
         if path.is_empty() {
             return None;
         }

@@ -56,7 +56,7 @@ impl Neighbours {
     }
 
     async fn held(&self, owner: &str) -> Result<Held, Status> {
-        let request = GetRequest { namespace: NAMESPACE.to_owned(), key: owner.to_owned() };
+        let request = GetRequest { namespace: NAMESPACE.to_owned(), key: owner.to_owned(), consistency: None };
         match self.cache.clone().get(request).await {
             Ok(answer) => {
                 let entry = answer.into_inner().entry.unwrap_or_default();
@@ -78,7 +78,10 @@ impl Neighbours {
         let (namespace, key, mut cache) = (NAMESPACE.to_owned(), owner.to_owned(), self.cache.clone());
         let expected_version = Some(version);
         if basket.items.is_empty() {
-            return cache.delete(DeleteRequest { namespace, key, expected_version }).await.map(drop);
+            return cache
+                .delete(DeleteRequest { namespace, key, expected_version, acknowledgement: 0 })
+                .await
+                .map(drop);
         }
         let value = basket.encode_to_vec().into();
         let put = PutRequest { namespace, key, value, expected_version, ..PutRequest::default() };

@@ -93,6 +93,11 @@ impl ConsistencyToken {
         Self { log, number, from: u64::MAX, ..Self::default() }
     }
 
+    /// The token of a write of keys: at its own process what began after it is late enough, and at others what has read its number.
+    pub(crate) fn of_keys(log: u128, number: Option<u64>, (process, from): (u64, u64)) -> Self {
+        Self { log, number: number.unwrap_or(UNKNOWN), process, from, ..Self::default() }
+    }
+
     fn encode(&self, into: &mut Vec<u8>) {
         let Self { log, number, process, from, key, ended } = *self;
         into.extend_from_slice(&log.to_be_bytes());
@@ -212,7 +217,11 @@ pub(crate) struct Standing {
 impl Standing {
     /// Whether more of the log has to be read before a token can be judged well.
     pub(crate) fn is_behind(&self, tokens: &[Opened]) -> bool {
-        tokens.iter().any(|token| !matches!(token, Opened::Known(of) if of.log == self.log && of.number <= self.number))
+        let is_judged = |of: &ConsistencyToken| {
+            let is_own = of.number == UNKNOWN && of.process == self.process && of.from != u64::MAX;
+            of.log == self.log && (of.number <= self.number || is_own)
+        };
+        tokens.iter().any(|token| !matches!(token, Opened::Known(of) if is_judged(of)))
     }
 
     /// What tokens ask of an answer under a key. Any load that starts from now on meets them all.

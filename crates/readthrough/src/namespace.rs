@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::answer::Load;
 use crate::changes::{Changes, Watcher};
 use crate::key::{Audience, Identity, Key, Tag};
+use crate::load_span::LoadSpan;
 use crate::metrics::NamespaceMetrics;
 use crate::quota::{KeyName, NamespaceLimits, Quota};
 
@@ -70,6 +71,8 @@ pub struct Found {
     pub age: Duration,
     /// What is left of its life.
     pub ttl: Duration,
+    /// Where the load or the write stands that brought it.
+    pub span: LoadSpan,
 }
 
 impl Found {
@@ -117,6 +120,8 @@ pub struct Written {
     pub version: u64,
     /// Whether it is in memory. Where the store is full of what is read more often, it may not be.
     pub stored: bool,
+    /// Where it stands among loads and writes.
+    pub span: LoadSpan,
 }
 
 /// The key does not hold what is expected.
@@ -146,7 +151,8 @@ impl Namespace {
         self.0.generation.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn place(&self, tenant: &str, key: &str) -> Key {
+    /// The place of what a key holds.
+    pub fn place(&self, tenant: &str, key: &str) -> Key {
         // No method has this name: none has a space in it.
         let method = "key of a namespace";
         let (origin, bytes) = (&*self.0.name, key.as_bytes());

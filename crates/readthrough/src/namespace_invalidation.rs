@@ -32,7 +32,9 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// Drops what the keys of a tenant hold that begin with a prefix, or all keys of the namespace.
     pub(crate) fn drop_keys(&self, namespace: &Namespace, of: Option<(&str, &str)>) {
         // First of all: what a load or a write has stored before this is found by what follows, and none stores anything after it.
-        namespace.end_generation();
+        if self.0.rules.invalidation_reaches_writes {
+            namespace.end_generation();
+        }
         if self.0.rules.invalidation_retires_loads {
             self.0.flights.retire_all(|name| name.is_of(&namespace.0.quota, of));
         }

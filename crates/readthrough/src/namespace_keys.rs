@@ -18,6 +18,8 @@ use crate::change::Change;
 use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::key::Key;
+use crate::key_requirement::KeyRequirement;
+use crate::load_span::LoadSpan;
 use crate::namespace::{Conflict, Expected, Found, Namespace, Write, Written};
 use crate::origin::Origin;
 use crate::quota::{NamespaceLimits, Put, Quota};
@@ -46,10 +48,19 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
 
     /// What a key holds.
     pub fn get(&self, namespace: &Namespace, tenant: &str, key: &str) -> Option<Found> {
-        let place = namespace.place(tenant, key);
-        // Before it is looked for: what is acknowledged by now was taken out before this was verified.
-        let is_known = self.may_answer_keys();
-        let found = self.0.store.get(&place).filter(|_| is_known).and_then(|entry| {
+        self.get_required(namespace, (tenant, key), KeyRequirement::default())
+    }
+
+    /// The same where it is what the reader requires.
+    pub fn get_required(
+        &self,
+        namespace: &Namespace,
+        (tenant, key): (&str, &str),
+        required: KeyRequirement,
+    ) -> Option<Found> {
+        let (place, asked) = (namespace.place(tenant, key), self.ask(required));
+        let held = self.0.store.get(&place);
+        let found = held.filter(|entry| self.key_meets(&asked, &entry.span, entry.started)).and_then(|entry| {
             let found = self.found(&entry);
             if found.is_none() {
                 self.discard(&place, &entry);
@@ -71,7 +82,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let put = Put::new(version, namespace.key_name(write.tenant, write.key), now.after(write.ttl));
         let tags = write.tags.iter().map(|name| namespace.tag(write.tenant, name));
         let tags = tags.chain(namespace.row_tags(write.tenant, write.key)).collect();
-        let entry = Arc::new(Entry::put(write.value, tags, epoch, now, put));
+        let span = self.span_of_write(self.0.flights.take_serial());
+        let entry = Arc::new(Entry::put(write.value, tags, epoch, now, put).of_load(span));
         self.hold(&place, &entry);
         if self.0.rules.put_retires_loads {
             shard.retire_newest(&place);
@@ -80,7 +92,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         drop(shard);
         self.make_room(namespace);
         namespace.count_put();
-        Ok(Written { version, stored: self.stored_version(&place) == Some(version) })
+        Ok(Written { version, stored: self.stored_version(&place) == Some(version), span })
     }
 
     /// Gives what a key holds a new life from now on. Its value, version and age stay.
@@ -157,7 +169,13 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             of_origin: put.of_origin,
             age: now.since(entry.started),
             ttl,
+            span: entry.span,
         })
+    }
+
+    /// Where a write stands that has just ended, and took this serial number when it began.
+    pub(crate) fn span_of_write(&self, serial: u64) -> LoadSpan {
+        LoadSpan { serial, number: self.position(), ended: self.0.flights.take_serial() }
     }
 
     fn compare(&self, namespace: &Namespace, place: &Key, expected: Expected) -> Result<(), Conflict> {

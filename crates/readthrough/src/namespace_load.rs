@@ -20,7 +20,9 @@ use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::flight::{Flight, FlightHandle, FlightStart, LoadOutcome, Waiter};
 use crate::key::{Key, Tag};
+use crate::key_requirement::{Asked, KeyRequirement};
 use crate::limits::Overload;
+use crate::load_span::LoadSpan;
 use crate::namespace::{Found, Namespace};
 use crate::origin::{Loaded, Origin};
 use crate::quota::{KeyName, Put};
@@ -35,6 +37,8 @@ pub struct KeyLoad<C> {
     pub ttl: Duration,
     /// How long the reader waits.
     pub wait_budget: Duration,
+    /// What the reader requires of what the key holds already, or of a load that is under way.
+    pub required: KeyRequirement,
     /// How to load it.
     pub call: C,
 }
@@ -75,6 +79,8 @@ enum Access {
     Found(Found),
     /// It waits for another reader's load.
     Joined(Waiter),
+    /// It waits for a load to end that will not do, before it shares the next one.
+    Follows(Waiter),
     /// It waits for a load that is to be run now.
     Started(Waiter, FlightHandle),
 }
@@ -85,6 +91,8 @@ enum Awaited {
     Found(Found),
     /// A load; `collapsed` if another reader's.
     Load { waiter: Waiter, collapsed: bool },
+    /// The end of a load that will not do.
+    End(Waiter),
 }
 
 impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
@@ -96,22 +104,28 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         load: &KeyLoad<O::Call>,
     ) -> Result<KeyAnswer, Overload> {
         let subject = Subject::new(namespace, tenant, key);
-        let budget = WaitBudget::new(self.0.world.now(), load.wait_budget);
-        let awaited = self.join_or_load(&subject, load, budget)?;
-        self.wait_for_key(&subject, load, budget, awaited).await
+        let (asked, budget) = (self.ask(load.required), WaitBudget::new(self.0.world.now(), load.wait_budget));
+        let awaited = self.join_or_load(&subject, load, (&asked, budget))?;
+        self.wait_for_key(&subject, load, (&asked, budget), awaited).await
     }
 
     async fn wait_for_key(
         &self,
         subject: &Subject,
         load: &KeyLoad<O::Call>,
-        mut budget: WaitBudget,
+        (asked, mut budget): (&Asked, WaitBudget),
         mut awaited: Awaited,
     ) -> Result<KeyAnswer, Overload> {
         loop {
             let (waiter, collapsed) = match awaited {
                 Awaited::Found(found) => return Ok(answer(Ok(found), Outcome::Hit)),
                 Awaited::Load { waiter, collapsed } => (waiter, collapsed),
+                // What starts after it will do, so this happens once at most.
+                Awaited::End(waiter) => {
+                    self.wait(waiter).await;
+                    awaited = self.join_or_load(subject, load, (asked, budget))?;
+                    continue;
+                }
             };
             let Some(outcome) = self.wait(waiter).await else {
                 return Ok(answer(Err(Failure::dropped()), Outcome::Miss));
@@ -119,7 +133,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
             let further = outcome.starter_deadline.and_then(|at| budget.after_starter_deadline(at, self.0.world.now()));
             if let Some(further) = further {
                 budget = further;
-                awaited = self.join_or_load(subject, load, budget)?;
+                awaited = self.join_or_load(subject, load, (asked, budget))?;
                 continue;
             }
             // The origin may have turned away the principal whose load it was, and not this one.
@@ -136,11 +150,12 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         &self,
         subject: &Subject,
         load: &KeyLoad<O::Call>,
-        budget: WaitBudget,
+        (asked, budget): (&Asked, WaitBudget),
     ) -> Result<Awaited, Overload> {
-        Ok(match self.join_or_start_load(subject, load.ttl, budget)? {
+        Ok(match self.join_or_start_load(subject, load.ttl, (asked, budget))? {
             Access::Found(found) => Awaited::Found(found),
             Access::Joined(waiter) => Awaited::Load { waiter, collapsed: true },
+            Access::Follows(waiter) => Awaited::End(waiter),
             Access::Started(waiter, handle) => {
                 self.0.world.spawn(run(self.clone(), handle, subject.clone(), load.clone()));
                 Awaited::Load { waiter, collapsed: false }
@@ -148,18 +163,23 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         })
     }
 
-    fn join_or_start_load(&self, subject: &Subject, ttl: Duration, budget: WaitBudget) -> Result<Access, Overload> {
-        // Before the lock: what is acknowledged by now was taken out before this was verified.
-        let is_known = self.may_answer_keys();
+    fn join_or_start_load(
+        &self,
+        subject: &Subject,
+        ttl: Duration,
+        (asked, budget): (&Asked, WaitBudget),
+    ) -> Result<Access, Overload> {
         let mut shard = self.0.flights.lock(&subject.place);
         // A load that ended since the first look, or a put, is in the store now. Under the lock there is no such gap.
-        let held = self.0.store.get(&subject.place).filter(|_| is_known);
+        let held = self.0.store.get(&subject.place);
+        let held = held.filter(|entry| self.key_meets(asked, &entry.span, entry.started));
         if let Some(found) = held.and_then(|entry| self.found(&entry)) {
             return Ok(Access::Found(found));
         }
-        let newest = shard.newest(&subject.place).filter(|_| is_known);
-        if let Some(flight) = newest.filter(|flight| self.may_join_load(ttl, budget, flight)) {
-            return Ok(Access::Joined(self.0.flights.join(subject.place, flight)?));
+        if let Some(flight) = shard.newest(&subject.place).filter(|flight| self.may_share_load(ttl, budget, flight)) {
+            let will_do = self.key_meets(asked, &flight.span(), flight.started);
+            let waiter = self.0.flights.join(subject.place, flight)?;
+            return Ok(if will_do { Access::Joined(waiter) } else { Access::Follows(waiter) });
         }
         let start = FlightStart {
             key: subject.place,
@@ -177,7 +197,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     }
 
     /// Whether what a load brings would be alive, and the load lasts long enough for this reader.
-    fn may_join_load(&self, ttl: Duration, budget: WaitBudget, flight: &Flight) -> bool {
+    fn may_share_load(&self, ttl: Duration, budget: WaitBudget, flight: &Flight) -> bool {
         let is_young = self.0.world.now().since(flight.started) < ttl;
         // What it reads may be what its row was before.
         let is_of_now = self.key_holds(&flight.tags, flight.epoch) && self.may_join_key_load(flight.started);
@@ -192,13 +212,14 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         budget: WaitBudget,
     ) -> Result<KeyAnswer, Overload> {
         let _slot = self.0.flights.slot()?;
-        let started = self.0.world.now();
+        let (number, serial, started) = (self.position(), self.0.flights.take_serial(), self.0.world.now());
         let loaded = self.load(load.call.clone(), budget.until).await;
+        let span = LoadSpan { serial, number, ended: self.0.flights.take_serial() };
         subject.namespace.count_load(&loaded.load);
         let (version, age) = (self.next_version(&subject.place), self.0.world.now().since(started));
         let of_origin = loaded.version;
         let ttl = load.ttl.saturating_sub(age);
-        let found = loaded.load.map(|value| Found { value, version, of_origin, age, ttl });
+        let found = loaded.load.map(|value| Found { value, version, of_origin, age, ttl, span });
         Ok(answer(found, Outcome::Bypass))
     }
 
@@ -233,7 +254,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
                 let version = self.next_version(&subject.place);
                 let put = Put::new(version, subject.name.clone(), started.after(ttl)).of_origin(loaded.version);
                 let versioned = self.versioned(subject.place, loaded.version);
-                Entry::put(value, tags, epoch, started, put).versioned(versioned)
+                Entry::put(value, tags, epoch, started, put).versioned(versioned).of_load(self.ended(flight))
             }
             Err(failure) => Entry::new(Err(failure), loaded.metadata, epoch, started, tags, 1.0),
         }
@@ -245,7 +266,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let put = entry.as_put().ok_or_else(Failure::dropped)?;
         let now = self.0.world.now();
         let (age, ttl) = (now.since(entry.started), put.expires().since(now));
-        Ok(Found { value, version: put.version, of_origin: put.of_origin, age, ttl })
+        Ok(Found { value, version: put.version, of_origin: put.of_origin, age, ttl, span: entry.span })
     }
 }
 

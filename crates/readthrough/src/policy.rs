@@ -18,9 +18,10 @@ pub struct Policy {
 }
 
 /// How fresh an answer a reader requires: never weaker than the contract.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConsistencyRequirement {
     /// What the contract allows.
+    #[default]
     MinimizeLatency,
     /// Not superseded before (now - this).
     MaxStaleness(Duration),

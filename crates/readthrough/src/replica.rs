@@ -12,6 +12,8 @@
 //!    number or is gone from the register, or when d has passed since the append *returned*. By then whoever has not confirmed
 //!    it has verified after the append, and so has ended its epochs, or it is not verified any more; and leases on what it
 //!    loaded before ended no later.
+//!    Whoever waits for no other replica (`ACKNOWLEDGEMENT_LOCAL`) is told when the append has returned. By then this one has read
+//!    the number, or answers from memory no more.
 //!    A replica that did not append it may say so as well: by a register that it read with the number or after it, or when d has
 //!    passed since it *read* the number.
 //! 5. **Striking off.** Whose counter is unchanged for d is struck off the register, so that the next writers don't wait for it.
@@ -224,9 +226,16 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
             let counted_from = if self.0.rules.counted_from_return { returned } else { sent };
             self.state().note_append(&appended, returned, counted_from, lease);
         }
-        // Where this fails, the next verification brings it, or this replica is not verified any more.
         let has_read = self.state().has_read(&appended, &self.0.rules);
-        let applied = if has_read { Vec::new() } else { self.verify_in_turn().await.unwrap_or_default() };
+        let is_to_be_read = !has_read && self.0.rules.appended_is_read;
+        let read = if is_to_be_read { self.verify_in_turn().await } else { Ok(Vec::new()) };
+        let applied = read.unwrap_or_else(|_| {
+            // It does not know what it appended itself, and answers from memory no more before it has read that.
+            if self.0.lease.is_some() {
+                self.0.engine.unverified();
+            }
+            Vec::new()
+        });
         self.changed();
         for (told, (noted, number)) in told.into_iter().zip(&appended.noted) {
             let _ = told.send(Ok(self.invalidated(*noted, *number, &appended, &applied)));

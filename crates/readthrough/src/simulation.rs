@@ -223,6 +223,11 @@ fn without_spans_of_the_start_of_loads_simulation_fails() {
 }
 
 #[test]
+fn without_heed_of_what_readers_of_keys_require_simulation_fails() {
+    assert_fails_without(Rules { required_age_of_keys: false, ..Rules::ALL }, Faults::default(), &["I6"]);
+}
+
+#[test]
 fn without_one_flight_after_another_simulation_fails() {
     assert_fails_without(Rules { one_flight_after_another: false, ..Rules::ALL }, Faults::default(), &["I8"]);
 }

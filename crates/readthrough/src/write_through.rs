@@ -16,6 +16,7 @@ use crate::change::Change;
 use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::limits::Overload;
+use crate::load_span::LoadSpan;
 use crate::namespace::{Namespace, Written};
 use crate::origin::Origin;
 use crate::quota::Put;
@@ -68,7 +69,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let is_needed = self.0.rules.failed_writes_forget;
         let mut forget = Forget { engine: self, namespace, of: (tenant, key), is_needed, is_deleted: false };
         // Before the origin is asked: an invalidation that comes in between reaches what is stored here.
-        let (epoch, began, generation) = (self.0.validity.now(), self.0.world.now(), namespace.generation());
+        let (epoch, number, generation) = (self.0.validity.now(), self.position(), namespace.generation());
+        let (serial, began) = (self.0.flights.take_serial(), self.0.world.now());
         let written = write.await;
         namespace.count_write(written.is_ok());
         let (told, committed) = match written {
@@ -84,8 +86,10 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let (version, now) = (self.next_version(&place), self.0.world.now());
         let put = Put::new(version, namespace.key_name(tenant, key), now.after(ttl)).of_origin(Some(of_origin));
         let tags = tags.iter().map(|name| namespace.tag(tenant, name)).collect();
+        // What it wrote may be older than what was read by then.
+        let span = LoadSpan { number, ..self.span_of_write(serial) };
         let entry = Entry::put(value, tags, epoch, now, put).versioned(self.versioned(place, Some(of_origin)));
-        let entry = Arc::new(entry);
+        let entry = Arc::new(entry.of_load(span));
         // A load may have brought what somebody else has written since.
         let is_current = namespace.generation() == generation;
         if is_current && self.may_hold_key(began) && self.is_newest(&place, &entry) {
@@ -101,7 +105,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         drop(shard);
         self.make_room(namespace);
         namespace.count_put();
-        let written = Written { version, stored: self.stored_version(&place) == Some(version) };
+        let written = Written { version, stored: self.stored_version(&place) == Some(version), span };
         Ok(Ok((told, Some(written))))
     }
 

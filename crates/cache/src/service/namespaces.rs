@@ -1,6 +1,7 @@
 //! Namespaces over gRPC: who may do what with which keys, within the bounds of the configuration.
 
 mod checks;
+mod fresh;
 mod idempotent;
 mod load;
 mod open_outcomes;
@@ -18,6 +19,7 @@ use accord_api::accord::cache::v1::{
     StatsResponse, TouchRequest, TouchResponse, WatchRequest, WatchResponse, cache_service_invalidate_request::Scope,
     cache_service_server::CacheService,
 };
+use accord_api::accord::policy::v1::Acknowledgement;
 use accord_mesh::guard::{Decider, credential};
 use accord_mesh::{Question, refusal};
 use accord_readthrough::{Change, Engine, Expected, InvalidationLog, Origin, Store, World};
@@ -36,8 +38,10 @@ use crate::passport::Passports;
 use crate::records::Records;
 use crate::service::idempotency::is_key as is_idempotency_key;
 use checks::{MOST_INVALIDATED_TAGS, absent, check_key, check_tags, denied, invalid, life, unknown};
+use fresh::{Wanted, scope};
 use idempotent::{Begun, IdempotentPut};
 pub(crate) use replicated::Replicated;
+use replicated::Until;
 use through::detached;
 
 /// Most keys of one `BatchGet`.
@@ -82,6 +86,14 @@ struct Admitted<'a, C> {
     token: &'a str,
     deadline: Deadline,
     id: RequestId,
+}
+
+impl<C> Admitted<'_, C> {
+    /// What a write waits for.
+    fn until(&self, acknowledgement: i32) -> Until {
+        let is_local = acknowledgement == i32::from(Acknowledgement::Local);
+        Until { deadline: self.deadline, is_local }
+    }
 }
 
 impl<L: InvalidationLog, O: Origin, S: Store, W: World, A: Decider> NamespaceService<L, O, S, W, A> {
@@ -173,16 +185,17 @@ where
     A: Decider + Passports,
 {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
-        let GetRequest { namespace, key } = request.get_ref();
+        let GetRequest { namespace, key, consistency } = request.get_ref();
         let admitted = self.admit(&request, ("Get", Use::Read), namespace).await?;
         check_key(admitted.space, "key", key)?;
         let is_retried_outside = request.metadata().as_ref().contains_key(PREVIOUS_ATTEMPTS);
-        let entry = self.find(&admitted, key, is_retried_outside).await?;
+        let wanted = self.wanted(&admitted, consistency.as_ref()).await?;
+        let entry = self.find(&admitted, key, (&wanted, is_retried_outside)).await?;
         Ok(Response::new(GetResponse { entry: Some(entry.ok_or_else(absent)?) }))
     }
 
     async fn batch_get(&self, request: Request<BatchGetRequest>) -> Result<Response<BatchGetResponse>, Status> {
-        let BatchGetRequest { namespace, keys } = request.get_ref();
+        let BatchGetRequest { namespace, keys, consistency } = request.get_ref();
         let admitted = self.admit(&request, ("BatchGet", Use::Read), namespace).await?;
         bounded("keys", keys.len(), MOST_KEYS)?;
         if keys.is_empty() {
@@ -190,7 +203,8 @@ where
         }
         keys.iter().try_for_each(|key| check_key(admitted.space, "keys", key))?;
         let is_retried_outside = request.metadata().as_ref().contains_key(PREVIOUS_ATTEMPTS);
-        Ok(Response::new(self.find_batch(&admitted, keys, is_retried_outside).await?))
+        let wanted = self.wanted(&admitted, consistency.as_ref()).await?;
+        Ok(Response::new(self.find_batch(&admitted, keys, (&wanted, is_retried_outside)).await?))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
@@ -213,36 +227,43 @@ where
 
     async fn touch(&self, request: Request<TouchRequest>) -> Result<Response<TouchResponse>, Status> {
         let TouchRequest { namespace, key, ttl } = request.get_ref();
-        let Admitted { space, tenant, .. } = self.admit(&request, ("Touch", Use::Write), namespace).await?;
+        let admitted = self.admit(&request, ("Touch", Use::Write), namespace).await?;
+        let Admitted { space, tenant, .. } = &admitted;
         check_key(space, "key", key)?;
         let ttl = life(space, ttl.as_ref())?;
-        let found = self.engine().touch(&space.namespace, &tenant, key, ttl).ok_or_else(absent)?;
+        let found = self.engine().touch(&space.namespace, tenant, key, ttl).ok_or_else(absent)?;
         let freshness = self.freshness(api::Outcome::Hit, found.age, found.ttl);
         let freshness = Freshness { version: found.of_origin, ..freshness };
         let version = self.version((found.version, found.of_origin));
-        Ok(Response::new(TouchResponse { version, freshness: Some(freshness) }))
+        let required = Wanted::default().required(self.replicated.replica(), (space, tenant), key);
+        let consistency_token = self.tokens.of_answer(&required, &found.span, scope(space, tenant)).into();
+        Ok(Response::new(TouchResponse { version, freshness: Some(freshness), consistency_token }))
     }
 
     async fn delete(&self, request: Request<DeleteRequest>) -> Result<Response<DeleteResponse>, Status> {
-        let DeleteRequest { namespace, key, expected_version } = request.get_ref();
-        let Admitted { space, tenant, deadline, .. } = self.admit(&request, ("Delete", Use::Write), namespace).await?;
+        let DeleteRequest { namespace, key, expected_version, acknowledgement } = request.get_ref();
+        let admitted = self.admit(&request, ("Delete", Use::Write), namespace).await?;
+        let (until, Admitted { space, tenant, .. }) = (admitted.until(*acknowledgement), &admitted);
         check_key(space, "key", key)?;
         let expected = self.expected(expected_version.as_ref());
-        let version = match self.through(space, tenant.clone(), key, expected, deadline)? {
-            Some(write) => write.delete().await?.map(|version| (0, Some(version))),
-            None => self.delete_around(space, &tenant, key, expected, deadline).await?,
+        let (version, told) = if let Some(write) = self.through(space, tenant.clone(), key, expected, until)? {
+            let (version, told) = write.delete().await?;
+            (version.map(|version| (0, Some(version))), told)
+        } else {
+            self.delete_around(space, tenant, key, expected, until).await?
         };
         let version = version.map_or_else(String::new, |version| self.version(version));
-        Ok(Response::new(DeleteResponse { version }))
+        let consistency_token = self.write_tokens(space, tenant).issue(told, self.replicated.replica().next_serial());
+        Ok(Response::new(DeleteResponse { version, consistency_token, acknowledgement: told.acknowledgement() }))
     }
 
     async fn invalidate(
         &self,
         request: Request<CacheServiceInvalidateRequest>,
     ) -> Result<Response<CacheServiceInvalidateResponse>, Status> {
-        let CacheServiceInvalidateRequest { namespace, scope } = request.get_ref();
+        let CacheServiceInvalidateRequest { namespace, scope, acknowledgement } = request.get_ref();
         let admitted = self.admit(&request, ("Invalidate", Use::Write), namespace).await?;
-        let Admitted { space, tenant, deadline, .. } = admitted;
+        let (until, Admitted { space, tenant, .. }) = (admitted.until(*acknowledgement), &admitted);
         let change = match scope {
             Some(Scope::Tags(list)) if !list.tags.is_empty() => {
                 check_tags(&list.tags, MOST_INVALIDATED_TAGS)?;
@@ -252,8 +273,10 @@ where
             Some(Scope::All(true)) => Change::PrefixInvalidated("".into()),
             _ => return Err(malformed("say what to invalidate: `tags`, a `prefix` that is not empty, or `all`")),
         };
-        self.replicated.invalidate((&space.namespace, &tenant), change, deadline).await?;
-        Ok(Response::new(CacheServiceInvalidateResponse {}))
+        let told = self.replicated.invalidate((&space.namespace, tenant), change, until).await?;
+        let consistency_token = self.write_tokens(space, tenant).issue(told, self.replicated.replica().next_serial());
+        let acknowledgement = told.acknowledgement();
+        Ok(Response::new(CacheServiceInvalidateResponse { consistency_token, acknowledgement }))
     }
 
     type WatchStream = std::pin::Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use accord_api::accord::cache::v1::{
-    self as api, ReadRequest, ReadResponse, consistency, read_response::Result as ReadResult,
+    self as api, ReadRequest, ReadResponse, read_response::Result as ReadResult,
     read_through_service_server::ReadThroughService,
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_readthrough::{
-    Answer, Audience, ConsistencyRequirement, Identity, InvalidationLog, Key, LeaseHolder, Opened, Origin, Overload,
-    Read, Replica, Required, Stale, StartFloor, Store, TokenScope, World,
+    Answer, Audience, Identity, InvalidationLog, Key, LeaseHolder, Opened, Origin, Overload, Read, Replica, Required,
+    Stale, StartFloor, Store, TokenScope, World,
 };
 use accord_runtime::current_call::CurrentCall;
 use accord_runtime::deadline::Deadline;
@@ -29,12 +29,12 @@ use uuid::Uuid;
 use crate::answer_metadata::AnswerMetadata;
 use crate::checker::Checker;
 use crate::consistency_tokens::{ConsistencyTokens, patience};
-use crate::malformed::{bounded, duration, malformed};
+use crate::malformed::{bounded, malformed};
 use crate::origin::{MethodCall, OriginCall, Upstreams};
 use crate::passport::{Owner, Passports};
 use crate::plan::Plan;
 use crate::plans::Plans;
-use crate::service::{outcome, overloaded};
+use crate::service::{consistency, outcome, overloaded};
 
 /// How long before the end of a reader's wait budget a stale answer is served for one that does not come.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
@@ -77,7 +77,7 @@ where
             return Ok(Response::new(self.signed(plan_unknown())));
         };
         let (passport, soft) = (passport(&metadata)?, plan.soft_timeout());
-        let (only_if_cached, passed) = passed(message.consistency.as_ref());
+        let (only_if_cached, passed) = consistency::passed(message.consistency.as_ref());
         let (read, tenant) = self.compile(message, plan, passport, terms)?;
         let scope = TokenScope { namespace: "", tenant: &tenant };
         self.tokens.count(read.consistency, !passed.is_empty());
@@ -148,7 +148,7 @@ impl<L: InvalidationLog, O: Origin<Call = OriginCall>, S: Store, W: World, P: Pa
             key: key(&plan, owner.as_ref(), &message.key, &headers),
             policy: plan.policy,
             tags: plan.request_tags(&message.request).map_err(|error| malformed(error.to_string()))?.into(),
-            consistency: requirement(message.consistency.as_ref())?,
+            consistency: consistency::requirement(message.consistency.as_ref())?,
             floor: StartFloor::default(),
             wait_budget: left,
             load_timeout: plan.load_timeout,
@@ -272,21 +272,6 @@ fn key(plan: &Plan, owner: Option<&Owner>, request_key: &[u8], headers: &HeaderM
 fn put(bytes: &mut Vec<u8>, part: &[u8]) {
     bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
     bytes.extend_from_slice(part);
-}
-
-/// Whether only what is stored will do, and the consistency tokens.
-fn passed(consistency: Option<&api::Consistency>) -> (bool, Vec<Bytes>) {
-    consistency.map_or_else(Default::default, |asked| (asked.only_if_cached, asked.at_least_as_fresh.clone()))
-}
-
-fn requirement(consistency: Option<&api::Consistency>) -> Result<ConsistencyRequirement, Status> {
-    Ok(match consistency.and_then(|consistency| consistency.requirement.as_ref()) {
-        None | Some(consistency::Requirement::Strong(false)) => ConsistencyRequirement::MinimizeLatency,
-        Some(consistency::Requirement::Strong(true)) => ConsistencyRequirement::Strong,
-        Some(consistency::Requirement::MaxStaleness(bound)) => {
-            ConsistencyRequirement::MaxStaleness(duration("consistency.max_staleness", Some(bound))?)
-        }
-    })
 }
 
 fn plan_unknown() -> ReadResponse {

@@ -53,12 +53,12 @@ fn under_passport<T>(message: T) -> Request<T> {
 
 async fn batch<K: ToString>(fixture: &Fixture, keys: &[K]) -> Result<BatchGetResponse, Status> {
     let keys = keys.iter().map(ToString::to_string).collect();
-    let asked = under_passport(BatchGetRequest { namespace: "carts".to_owned(), keys });
+    let asked = under_passport(BatchGetRequest { namespace: "carts".to_owned(), keys, consistency: None });
     Ok(CacheServiceClient::new(fixture.channel.clone()).batch_get(asked).await?.into_inner())
 }
 
 async fn get(fixture: &Fixture, key: &str) -> Entry {
-    let asked = under_passport(GetRequest { namespace: "carts".to_owned(), key: key.to_owned() });
+    let asked = under_passport(GetRequest { namespace: "carts".to_owned(), key: key.to_owned(), consistency: None });
     CacheServiceClient::new(fixture.channel.clone()).get(asked).await.unwrap().into_inner().entry.unwrap()
 }
 

@@ -11,6 +11,7 @@ mod idempotency;
 mod leases;
 mod loads;
 mod namespace_loads;
+mod namespace_requirements;
 mod namespaces;
 mod plans;
 mod reads;

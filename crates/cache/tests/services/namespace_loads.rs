@@ -67,7 +67,7 @@ fn under<T>(passport: &str, message: T) -> Request<T> {
 }
 
 fn asked(key: &str) -> GetRequest {
-    GetRequest { namespace: "carts".to_owned(), key: key.to_owned() }
+    GetRequest { namespace: "carts".to_owned(), key: key.to_owned(), consistency: None }
 }
 
 async fn get_as(fixture: &Fixture, passport: &str, key: &str) -> Result<Entry, Status> {
@@ -87,7 +87,7 @@ fn reading(fixture: &Fixture, key: &str) -> JoinHandle<Result<Entry, Status>> {
 
 async fn batch(fixture: &Fixture, keys: &[&str]) -> Result<BatchGetResponse, Status> {
     let keys = keys.iter().map(|key| (*key).to_owned()).collect();
-    let asked = under(ADA, BatchGetRequest { namespace: "carts".to_owned(), keys });
+    let asked = under(ADA, BatchGetRequest { namespace: "carts".to_owned(), keys, consistency: None });
     Ok(client(fixture).batch_get(asked).await?.into_inner())
 }
 
@@ -307,7 +307,8 @@ async fn delete_during_a_slow_load_is_not_undone() {
     hold(&fixture);
     let read = reading(&fixture, "ada");
     fixture.shop.saw(1).await;
-    let delete = DeleteRequest { namespace: "carts".into(), key: "ada".into(), expected_version: None };
+    let delete =
+        DeleteRequest { namespace: "carts".into(), key: "ada".into(), expected_version: None, acknowledgement: 0 };
     client(&fixture).delete(under(ADA, delete)).await.unwrap();
     fixture.shop.open.add_permits(Semaphore::MAX_PERMITS);
     read.await.unwrap().unwrap();

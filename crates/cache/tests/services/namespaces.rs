@@ -55,7 +55,7 @@ async fn put(fixture: &Fixture, write: PutRequest) -> Result<PutResponse, Status
 }
 
 async fn get_as(fixture: &Fixture, passport: &str, key: &str) -> Result<Entry, Status> {
-    let asked = GetRequest { namespace: "carts".to_owned(), key: key.to_owned() };
+    let asked = GetRequest { namespace: "carts".to_owned(), key: key.to_owned(), consistency: None };
     let answer = client(fixture).get(under(passport, asked)).await?;
     Ok(answer.into_inner().entry.unwrap())
 }
@@ -71,7 +71,7 @@ async fn value(fixture: &Fixture, key: &str) -> Option<String> {
 }
 
 async fn invalidate_as(fixture: &Fixture, passport: &str, scope: Scope) -> Result<(), Status> {
-    let asked = CacheServiceInvalidateRequest { namespace: "carts".to_owned(), scope: Some(scope) };
+    let asked = CacheServiceInvalidateRequest { namespace: "carts".to_owned(), scope: Some(scope), acknowledgement: 0 };
     client(fixture).invalidate(under(passport, asked)).await.map(drop)
 }
 
@@ -121,7 +121,12 @@ async fn expected_version_that_is_not_held_is_a_conflict() {
 async fn expected_version_of_an_absent_key_is_a_conflict() {
     let fixture = begin().await;
     let version = put(&fixture, write("ada", "milk")).await.unwrap().version;
-    let delete = |expected_version| DeleteRequest { namespace: "carts".into(), key: "ada".into(), expected_version };
+    let delete = |expected_version| DeleteRequest {
+        namespace: "carts".into(),
+        key: "ada".into(),
+        expected_version,
+        acknowledgement: 0,
+    };
     let deleted = client(&fixture).delete(under(ADA, delete(Some(version.clone())))).await.unwrap();
     assert_eq!(deleted.into_inner().version, version);
     let put = put(&fixture, PutRequest { expected_version: Some(version.clone()), ..write("ada", "bread") }).await;
@@ -159,7 +164,7 @@ async fn batch_answers_found_and_absent_keys_in_their_order() {
         put(&fixture, write(key, "milk")).await.unwrap();
     }
     let keys = ["c", "x", "a", "y"].map(str::to_owned).to_vec();
-    let asked = BatchGetRequest { namespace: "carts".to_owned(), keys };
+    let asked = BatchGetRequest { namespace: "carts".to_owned(), keys, consistency: None };
     let answer = client(&fixture).batch_get(under(ADA, asked)).await.unwrap().into_inner();
     let found: Vec<_> = answer.entries.iter().map(|entry| &*entry.key).collect();
     assert_eq!((found, answer.absent), (vec!["c", "a"], vec!["x".to_owned(), "y".to_owned()]));
@@ -169,7 +174,7 @@ async fn batch_answers_found_and_absent_keys_in_their_order() {
 async fn batch_beyond_its_bounds_is_refused() {
     let fixture = begin().await;
     let batch = |keys: Vec<String>| {
-        let asked = BatchGetRequest { namespace: "carts".to_owned(), keys };
+        let asked = BatchGetRequest { namespace: "carts".to_owned(), keys, consistency: None };
         let mut client = client(&fixture);
         async move { refusal(&client.batch_get(under(ADA, asked)).await.unwrap_err()) }
     };
@@ -239,7 +244,8 @@ async fn reader_may_read_and_not_write() {
     assert!(refused.message().contains("carts.write"), "{refused:?}");
     let touch = TouchRequest { namespace: "carts".into(), key: "ada".into(), ttl: None };
     assert_eq!(refusal(&client(&fixture).touch(under(reader, touch)).await.unwrap_err()), missing);
-    let delete = DeleteRequest { namespace: "carts".into(), key: "ada".into(), expected_version: None };
+    let delete =
+        DeleteRequest { namespace: "carts".into(), key: "ada".into(), expected_version: None, acknowledgement: 0 };
     assert_eq!(refusal(&client(&fixture).delete(under(reader, delete)).await.unwrap_err()), missing);
     let refused = invalidate_as(&fixture, reader, Scope::All(true)).await.unwrap_err();
     assert_eq!(refusal(&refused), missing);
@@ -251,7 +257,7 @@ async fn stranger_may_neither_read_nor_see_stats() {
     let fixture = begin().await;
     let (stranger, missing) = ("north/stranger@cache", (Code::PermissionDenied, Reason::PermissionMissing));
     assert_eq!(refusal(&get_as(&fixture, stranger, "ada").await.unwrap_err()), missing);
-    let batch = BatchGetRequest { namespace: "carts".into(), keys: vec!["ada".into()] };
+    let batch = BatchGetRequest { namespace: "carts".into(), keys: vec!["ada".into()], consistency: None };
     assert_eq!(refusal(&client(&fixture).batch_get(under(stranger, batch)).await.unwrap_err()), missing);
     let stats = StatsRequest { namespace: "carts".into() };
     assert_eq!(refusal(&client(&fixture).stats(under(stranger, stats)).await.unwrap_err()), missing);
@@ -269,7 +275,7 @@ async fn workload_calls_in_its_own_name_by_its_access_token() {
     let fixture = begin().await;
     client(&fixture).put(by_mesh(write("ada", "milk"))).await.unwrap();
     assert_eq!(value(&fixture, "ada").await, None, "the workload has no tenant");
-    let mut both = by_mesh(GetRequest { namespace: "carts".into(), key: "ada".into() });
+    let mut both = by_mesh(GetRequest { namespace: "carts".into(), key: "ada".into(), consistency: None });
     both.metadata_mut().insert("x-accord-passport", "north/stranger@cache".parse().unwrap());
     let refused = client(&fixture).get(both).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "with a passport it calls in another's name");

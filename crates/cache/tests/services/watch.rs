@@ -106,7 +106,7 @@ async fn put(fixture: &Fixture, key: &str) -> String {
 }
 
 async fn invalidate(fixture: &Fixture, scope: Scope) {
-    let asked = CacheServiceInvalidateRequest { namespace: "carts".to_owned(), scope: Some(scope) };
+    let asked = CacheServiceInvalidateRequest { namespace: "carts".to_owned(), scope: Some(scope), acknowledgement: 0 };
     client(fixture).invalidate(under(ADA, asked)).await.unwrap();
 }
 
@@ -121,7 +121,12 @@ async fn stream_begins_with_a_reset_and_tells_what_is_done_in_order() {
     let mut watch = watch(&fixture).await;
     assert_eq!(watch.next().await, "reset");
     let version = put(&fixture, "ada").await;
-    let delete = DeleteRequest { namespace: "carts".to_owned(), key: "ada".to_owned(), expected_version: None };
+    let delete = DeleteRequest {
+        namespace: "carts".to_owned(),
+        key: "ada".to_owned(),
+        expected_version: None,
+        acknowledgement: 0,
+    };
     client(&fixture).delete(under(ADA, delete)).await.unwrap();
     for scope in [tags(&["dairy", "cold"]), Scope::Prefix("user/".to_owned()), Scope::All(true)] {
         invalidate(&fixture, scope).await;

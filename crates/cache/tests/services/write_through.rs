@@ -65,13 +65,13 @@ async fn put(fixture: &Fixture, value: &'static str, expected: Option<&str>) -> 
 }
 
 async fn get_as(fixture: &Fixture, passport: &str) -> Result<Entry, Status> {
-    let asked = GetRequest { namespace: "carts".to_owned(), key: "ada".to_owned() };
+    let asked = GetRequest { namespace: "carts".to_owned(), key: "ada".to_owned(), consistency: None };
     Ok(client(fixture).get(under(passport, asked)).await?.into_inner().entry.unwrap())
 }
 
 async fn delete(fixture: &Fixture, expected: Option<&str>) -> Result<String, Status> {
     let (namespace, key) = ("carts".to_owned(), "ada".to_owned());
-    let asked = DeleteRequest { namespace, key, expected_version: expected.map(str::to_owned) };
+    let asked = DeleteRequest { namespace, key, expected_version: expected.map(str::to_owned), acknowledgement: 0 };
     Ok(client(fixture).delete(under(ADA, asked)).await?.into_inner().version)
 }
 
@@ -137,7 +137,11 @@ async fn invalidated_value_is_loaded_from_its_record() {
     let directory = tempfile::tempdir().unwrap();
     let fixture = begin(&directory, WriteMode::Through).await;
     put(&fixture, "milk", None).await.unwrap();
-    let all = CacheServiceInvalidateRequest { namespace: "carts".to_owned(), scope: Some(Scope::All(true)) };
+    let all = CacheServiceInvalidateRequest {
+        namespace: "carts".to_owned(),
+        scope: Some(Scope::All(true)),
+        acknowledgement: 0,
+    };
     client(&fixture).invalidate(under(ADA, all)).await.unwrap();
     let entry = get_as(&fixture, ADA).await.unwrap();
     assert_eq!((&entry.value[..], entry.freshness.unwrap().outcome()), (&b"milk"[..], Outcome::UriMiss));
@@ -156,7 +160,7 @@ async fn batch_reads_records_and_tells_which_keys_have_none() {
     let (first, second, _directory) = one_after_another().await;
     put(&first, "milk", None).await.unwrap();
     let keys = ["bob", "ada", "a\0b"].map(str::to_owned).to_vec();
-    let asked = under(ADA, BatchGetRequest { namespace: "carts".to_owned(), keys });
+    let asked = under(ADA, BatchGetRequest { namespace: "carts".to_owned(), keys, consistency: None });
     let answer = client(&second).batch_get(asked).await.unwrap().into_inner();
     assert_eq!((answer.entries.len(), &answer.entries[0].value[..]), (1, &b"milk"[..]));
     assert_eq!((answer.absent, answer.failed.len()), (vec!["bob".to_owned(), "a\0b".to_owned()], 0));

@@ -37,6 +37,16 @@ pub(super) fn vary(declared: &[String], bounds: &mut Bounds<'_>) -> Vec<Box<str>
     names("cache.vary", declared, bounds, |name| OF_STORED_ANSWERS.contains(&name).then_some(ends_here))
 }
 
+/// The header of the answer that is its version.
+pub(super) fn version(name: &str, has_field: bool, bounds: &mut Bounds<'_>) {
+    let is_binary = |name: &str| name.ends_with("-bin").then_some(("has bytes, and a version is a number", LEAVE_OUT));
+    names("cache.version_header", &[name.to_owned()], bounds, is_binary);
+    if has_field {
+        let remedy = "name one of both";
+        bounds.refuse("cache.version_header", "an answer has one version, and `version_field` names it", remedy);
+    }
+}
+
 /// What is wrong with a name, and the way out.
 type Refusal = (&'static str, &'static str);
 

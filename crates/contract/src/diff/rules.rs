@@ -123,6 +123,10 @@ pub(super) const RULES: &[(&str, Rule)] = &[
         "cache.version_field",
         Rule::Any(loosens("other answers count as the newer ones, or the one that was loaded last")),
     ),
+    (
+        "cache.version_header",
+        Rule::Any(loosens("other answers count as the newer ones, or the one that was loaded last")),
+    ),
     ("cache.near.lease", amount(QUIET, (Effect::NONE, "writes wait for longer"))),
     ("cache.near.bounded", amount(QUIET, loosens("other gateways see a write later"))),
     ("invalidates", set(loosens("answers with the tag stay after a call"), QUIET)),

@@ -153,6 +153,14 @@ const CHANGES: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("cache.near.lease", "GetProduct", "", "cache = { near = { lease = \"100ms\" } }", "changes", "changes"),
     ("cache.near.bounded", "GetProduct", "", "cache = { near = { bounded = \"100ms\" } }", "loosens", "changes"),
     (
+        "cache.version_header",
+        "GetProduct",
+        "cache = { version_header = \"etag\" }",
+        "cache = { version_header = \"x-version\" }",
+        "loosens",
+        "loosens",
+    ),
+    (
         "invalidation",
         "UpdateProduct",
         "invalidation = \"INVALIDATION_DELETE\"",

@@ -144,6 +144,19 @@ fn invalidation_that_expires_nothing_is_refused() {
 }
 
 #[test]
+fn version_header_that_no_answer_can_have_or_beside_a_field_is_refused() {
+    for name in ["Etag", "grpc-status", "x-version-bin", "no name"] {
+        refused(
+            &findings(reading(&format!("cache: {{ {TTL} version_header: \"{name}\" }}"))),
+            "cache.version_header",
+            "",
+        );
+    }
+    let both = format!("cache: {{ {TTL} version_field: \"item.change_time\" version_header: \"etag\" }}");
+    refused(&findings(reading(&both)), "cache.version_header", "version_field");
+}
+
+#[test]
 fn invalidation_over_the_response_is_refused() {
     refused(&findings(writing("invalidates: \"item/{response.item.id}\"")), "invalidates", "unknown");
     refused(&findings(writing("invalidates: \"item/{nothing}\"")), "invalidates", "has no field");

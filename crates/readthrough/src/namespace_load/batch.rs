@@ -7,6 +7,7 @@ use futures_util::future::{Either, join_all, select};
 use super::{Access, Awaited, KeyAnswer, KeyLoad, Subject};
 use crate::engine::Engine;
 use crate::flight::FlightHandle;
+use crate::key_requirement::{Asked, KeyRequirement};
 use crate::limits::Overload;
 use crate::namespace::Namespace;
 use crate::origin::Origin;
@@ -18,7 +19,7 @@ use crate::world::{Moment, World};
 type Started<C> = (FlightHandle, Subject, KeyLoad<C>);
 
 /// What one reader of a batch waits for.
-type Begun = Result<(Subject, WaitBudget, Awaited), Overload>;
+type Begun = Result<(Subject, Asked, WaitBudget, Awaited), Overload>;
 
 impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// Loads keys that hold nothing as [`Engine::load_key`] does, those that nobody loads yet up to `most` by one call of the
@@ -30,19 +31,21 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         keys: &[(&str, KeyLoad<O::Call>)],
         most: usize,
     ) -> Vec<Result<KeyAnswer, Overload>> {
-        let now = self.0.world.now();
+        let (came, now) = (self.ask(KeyRequirement::default()), self.0.world.now());
         let mut started = Vec::new();
         let mut join_or_start = |(key, load): &(&str, KeyLoad<O::Call>)| {
             let (subject, budget) = (Subject::new(namespace, tenant, key), WaitBudget::new(now, load.wait_budget));
-            let awaited = match self.join_or_start_load(&subject, load.ttl, budget)? {
+            let asked = Asked { required: load.required, ..came };
+            let awaited = match self.join_or_start_load(&subject, load.ttl, (&asked, budget))? {
                 Access::Found(found) => Awaited::Found(found),
                 Access::Joined(waiter) => Awaited::Load { waiter, collapsed: true },
+                Access::Follows(waiter) => Awaited::End(waiter),
                 Access::Started(waiter, handle) => {
                     started.push((handle, subject.clone(), load.clone()));
                     Awaited::Load { waiter, collapsed: false }
                 }
             };
-            Ok((subject, budget, awaited))
+            Ok((subject, asked, budget, awaited))
         };
         let begun: Vec<Begun> = keys.iter().map(&mut join_or_start).collect();
         self.run_batches(started, most);
@@ -58,7 +61,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// What becomes of a key, and when that was.
     async fn wait_for_begun(&self, load: &KeyLoad<O::Call>, begun: Begun) -> (Result<KeyAnswer, Overload>, Moment) {
         let answer = match begun {
-            Ok((subject, budget, awaited)) => self.wait_for_key(&subject, load, budget, awaited).await,
+            Ok((subject, asked, budget, awaited)) => self.wait_for_key(&subject, load, (&asked, budget), awaited).await,
             Err(overload) => Err(overload),
         };
         (answer, self.0.world.now())

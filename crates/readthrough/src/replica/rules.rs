@@ -16,6 +16,7 @@ pub(crate) struct Rules {
     pub(crate) lost_record_begins_anew: bool,
     pub(crate) number_seen_before_is_looked_into: bool,
     pub(crate) changes_of_keys_applied: bool,
+    pub(crate) appended_is_read: bool,
     /// What can't be judged by number is held against the log as it is now, rather than as it was when it was last read.
     pub(crate) later_by_the_log: bool,
 }
@@ -32,6 +33,7 @@ impl Rules {
         lost_record_begins_anew: true,
         number_seen_before_is_looked_into: true,
         changes_of_keys_applied: true,
+        appended_is_read: true,
         later_by_the_log: true,
     };
 }

@@ -6,7 +6,7 @@
 use std::sync::PoisonError;
 
 use super::Replica;
-use crate::consistency_token::{Opened, Required, Standing, UNKNOWN};
+use crate::consistency_token::{ConsistencyToken, Opened, Required, Standing, UNKNOWN};
 use crate::key::Key;
 use crate::log::InvalidationLog;
 use crate::origin::Origin;
@@ -25,6 +25,18 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> Replica<L, O, S, W> {
     /// Whether a token names a number of the log that is not read yet, or one that is not known.
     pub fn is_behind(&self, tokens: &[Opened]) -> bool {
         !tokens.is_empty() && self.standing(false).is_behind(tokens)
+    }
+
+    /// The token of a write of keys that took this serial number when it began. `number`: what the log gave its change, where
+    /// replicas share one.
+    pub fn written(&self, number: Option<u64>, serial: u64) -> ConsistencyToken {
+        let state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        ConsistencyToken::of_keys(state.incarnation().unwrap_or_default(), number, (state.process(), serial))
+    }
+
+    /// The serial number of whatever begins from now on.
+    pub fn next_serial(&self) -> u64 {
+        self.0.engine.0.flights.next_serial()
     }
 
     fn standing(&self, is_caught_up: bool) -> Standing {

@@ -10,7 +10,7 @@ use super::key_model::{KeyCall, LOADED_TTL, Model, Place, Waiting};
 use super::origin::{Call, SimulatedOrigin};
 use super::scheduler::{Rng, Simulated, give_way};
 use super::store::TrackedStore;
-use crate::{Engine, Expected, Found, KeyLoad, Namespace, NamespaceLimits, Outcome, World, Write};
+use crate::{Engine, Expected, Found, KeyLoad, KeyRequirement, Namespace, NamespaceLimits, Outcome, World, Write};
 
 type Subject = Engine<SimulatedOrigin, TrackedStore, Simulated>;
 
@@ -85,7 +85,7 @@ impl KeyCallers {
         let wait_budget = Duration::from_millis(self.world.rng.below(10_000));
         let call = Call::Key(KeyCall { place, principal, model: Arc::clone(&self.model) });
         let (asked, until) = (self.model.lock().unwrap().tick(), self.world.now().after(wait_budget));
-        let load = KeyLoad { ttl: LOADED_TTL, wait_budget, call };
+        let load = KeyLoad { ttl: LOADED_TTL, wait_budget, required: KeyRequirement::default(), call };
         let namespace = &self.namespaces[place.namespace];
         // One that was refused for want of room has nothing that could be checked.
         let answer = self.engine.load_key(namespace, (place.tenant, place.key), &load).await.ok()?;
@@ -100,7 +100,7 @@ impl KeyCallers {
         let wait_budget = Duration::from_millis(self.world.rng.below(10_000));
         let load = |key: &'static str| {
             let call = Call::Key(KeyCall { place: Place { key, ..at }, principal, model: Arc::clone(&self.model) });
-            (key, KeyLoad { ttl: LOADED_TTL, wait_budget, call })
+            (key, KeyLoad { ttl: LOADED_TTL, wait_budget, required: KeyRequirement::default(), call })
         };
         // What they hold now is what the batch begins with; by its end the truth may be another one.
         let held = KEYS.map(|key| self.get(Place { key, ..at }));

@@ -25,7 +25,7 @@ impl CacheProcess {
         let log = ModelledLog { database: database.clone(), process: own, network, faults: Arc::clone(&faults) };
         let replica = Replica::with_rules(engine.clone(), log, name, REPLICA_LEASE, mesh.variant.replica);
         let namespace = engine.namespace(NAMESPACE, QUOTA);
-        let replica = SimulatedReplica { replica, faults, namespace, is_idle };
+        let replica = SimulatedReplica { replica, faults, namespace, told: Arc::default(), is_idle };
         let following = replica.clone().follow(process.clone(), database.clone());
         mesh.world.spawn(async move {
             following.await;

@@ -1,7 +1,7 @@
 //! A replica before a modelled log, and what a gateway knows as a sender.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -21,6 +21,8 @@ pub(super) struct SimulatedReplica {
     pub faults: Arc<LogFaults>,
     /// What it holds of the keys that replicas write through.
     pub namespace: Namespace,
+    /// What it was the first to acknowledge of each key.
+    pub told: Arc<[AtomicU64; 2]>,
     /// It does not verify by itself.
     pub is_idle: Arc<AtomicBool>,
 }
@@ -33,6 +35,16 @@ pub(super) struct Sender {
 }
 
 impl SimulatedReplica {
+    /// A commit of a key is known here.
+    pub(super) fn tell(&self, key: u8, number: u64) {
+        self.told[usize::from(key)].fetch_max(number, Ordering::Relaxed);
+    }
+
+    /// The newest commit of a key that is known here.
+    pub(super) fn told(&self, key: u8) -> u64 {
+        self.told[usize::from(key)].load(Ordering::Relaxed)
+    }
+
     /// Verifies when it is due, or when the log has news.
     pub(super) async fn follow(self, process: Process, database: Database) -> Option<()> {
         loop {

@@ -305,12 +305,6 @@ fn later_than_the_log_was_when_it_was_last_read_simulation_of_replicas_fails() {
 }
 
 #[test]
-fn confirmation_before_near_leases_are_over_simulation_fails() {
-    let replica = replica::Rules { confirmed_after_leases: false, ..replica::Rules::ALL };
-    assert_fails(Variant { replica, ..Variant::ALL });
-}
-
-#[test]
 fn unverified_replica_that_answers_simulation_fails() {
     let rules = Rules { unverified_answers_nothing: false, ..Variant::ALL.rules };
     assert_fails(Variant { rules, ..Variant::ALL });
@@ -323,13 +317,19 @@ fn changes_of_keys_that_others_do_not_apply_simulation_of_replicas_fails() {
 }
 
 #[test]
-fn changes_of_keys_without_tombstones_simulation_of_replicas_fails() {
-    let rules = Rules { changes_leave_tombstones: false, ..Variant::ALL.rules };
+fn changes_of_keys_that_retire_no_loads_simulation_of_replicas_fails() {
+    let rules = Rules { changes_retire_loads: false, ..Variant::ALL.rules };
     assert_fails(Variant { rules, ..Variant::ALL });
 }
 
 #[test]
-fn changes_of_keys_that_retire_no_loads_simulation_of_replicas_fails() {
-    let rules = Rules { changes_retire_loads: false, ..Variant::ALL.rules };
+fn acknowledgement_of_one_replica_that_has_not_read_what_it_appended_simulation_fails() {
+    let replica = replica::Rules { appended_is_read: false, ..replica::Rules::ALL };
+    assert_fails(Variant { replica, ..Variant::ALL });
+}
+
+#[test]
+fn invalidation_of_keys_that_leaves_writes_under_way_alone_simulation_of_replicas_fails() {
+    let rules = Rules { invalidation_reaches_writes: false, ..Variant::ALL.rules };
     assert_fails(Variant { rules, ..Variant::ALL });
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use super::origin::{Call, SimulatedOrigin};
 use super::scheduler::{Simulated, give_way};
 use super::store::TrackedStore;
-use super::through_model::{KEYS, NAMESPACE, QUOTA, ThroughCall, Truth};
-use crate::{Committed, Engine, KeyLoad, Namespace};
+use super::through_model::{Floor, KEYS, NAMESPACE, QUOTA, ThroughCall, Truth};
+use crate::{Committed, ConsistencyRequirement, Engine, KeyLoad, KeyRequirement, Namespace};
 
 type Subject = Engine<SimulatedOrigin, TrackedStore, Simulated>;
 
@@ -43,12 +43,21 @@ impl ThroughCallers {
     }
 
     async fn read(&self, key: &'static str) {
-        let floor = self.truth.lock().unwrap().acknowledged(key);
-        if let Some(found) = self.engine.get(&self.namespace, "north", key) {
+        // Who requires it from the origin is told what was committed when he came.
+        let is_strong = self.world.rng.below(5) == 0;
+        let consistency =
+            if is_strong { ConsistencyRequirement::Strong } else { ConsistencyRequirement::MinimizeLatency };
+        let required = KeyRequirement { consistency, ..KeyRequirement::default() };
+        let floor = {
+            let truth = self.truth.lock().unwrap();
+            let acknowledged = if is_strong { truth.latest(key) } else { truth.acknowledged(key) };
+            Floor { acknowledged, ..Floor::default() }
+        };
+        if let Some(found) = self.engine.get_required(&self.namespace, ("north", key), required) {
             return self.truth.lock().unwrap().see(key, Some(decode(&found.value)), floor);
         }
         let call = Call::Through(ThroughCall { key, truth: Arc::clone(&self.truth) });
-        let load = KeyLoad { ttl: TTL, wait_budget: Duration::from_secs(30), call };
+        let load = KeyLoad { ttl: TTL, wait_budget: Duration::from_secs(30), required, call };
         let Ok(answer) = self.engine.load_key(&self.namespace, ("north", key), &load).await else { return };
         match answer.found {
             Ok(found) => self.truth.lock().unwrap().see(key, Some(decode(&found.value)), floor),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use crate::NamespaceLimits;
+use crate::{ConsistencyToken, NamespaceLimits};
 
 /// A namespace of replicas, with less room than its keys would take.
 pub(super) const NAMESPACE: &str = "ledger";
@@ -26,12 +26,23 @@ struct Commit {
     is_value: bool,
 }
 
+/// What a read must be told no less than.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Floor {
+    /// The newest commit that was acknowledged to everybody, or that its reader requires for another reason than a token.
+    pub acknowledged: u64,
+    /// The newest commit that its tokens stand for.
+    pub seen: u64,
+}
+
 /// The origin: all commits of each key, and the last one that was acknowledged.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
     commits: BTreeMap<&'static str, Vec<Commit>>,
     acknowledged: BTreeMap<&'static str, u64>,
     count: u64,
+    /// Of the newest write or read of a session, by key: up to which commit it has seen, and its token.
+    sessions: BTreeMap<&'static str, (u64, ConsistencyToken)>,
     pub written: u64,
     pub broken: Option<String>,
 }
@@ -60,6 +71,24 @@ impl Truth {
         self.acknowledged.get(key).copied().unwrap_or_default()
     }
 
+    /// The last commit, told or not.
+    pub(super) fn latest(&self, key: &'static str) -> u64 {
+        self.commits.get(key).and_then(|commits| commits.last()).map_or(0, |commit| commit.number)
+    }
+
+    /// The session has seen this commit, and was told this token.
+    pub(super) fn told(&mut self, key: &'static str, number: u64, token: ConsistencyToken) {
+        let session = self.sessions.entry(key).or_default();
+        if number >= session.0 {
+            *session = (number, token);
+        }
+    }
+
+    /// What the session has seen, and its token.
+    pub(super) fn session(&self, key: &'static str) -> Option<(u64, ConsistencyToken)> {
+        self.sessions.get(key).copied()
+    }
+
     /// The value that the key has now.
     pub(super) fn current(&self, key: &'static str) -> Option<u64> {
         self.commits.get(key)?.last().filter(|commit| commit.is_value).map(|commit| commit.number)
@@ -75,9 +104,13 @@ impl Truth {
         }
     }
 
-    pub(super) fn see(&mut self, key: &'static str, value: Option<u64>, floor: u64) {
-        if !self.was_since(key, value, floor) {
-            self.broken.get_or_insert(format!("I6: {key} was {value:?}, and {floor} had been acknowledged"));
+    pub(super) fn see(&mut self, key: &'static str, value: Option<u64>, floor: Floor) {
+        let Floor { acknowledged, seen } = floor;
+        if !self.was_since(key, value, acknowledged) {
+            self.broken.get_or_insert(format!("I6: {key} was {value:?}, and {acknowledged} had been acknowledged"));
+        }
+        if !self.was_since(key, value, seen) {
+            self.broken.get_or_insert(format!("I3: {key} was {value:?}, and the token of {seen} was passed"));
         }
     }
 }

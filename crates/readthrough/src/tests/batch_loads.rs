@@ -46,7 +46,17 @@ impl Carts {
 
     fn ask(&self, keys: &[&'static str], most: usize) -> Asked {
         let (engine, space) = (self.engine.clone(), self.space.clone());
-        let load = |key| (key, KeyLoad { ttl: POLICY.ttl, wait_budget: Duration::from_secs(9), call: key });
+        let load = |key| {
+            (
+                key,
+                KeyLoad {
+                    ttl: POLICY.ttl,
+                    wait_budget: Duration::from_secs(9),
+                    required: KeyRequirement::default(),
+                    call: key,
+                },
+            )
+        };
         let keys: Vec<_> = keys.iter().map(|key| load(*key)).collect();
         tokio::spawn(async move { engine.load_keys(&space, "north", &keys, most).await })
     }

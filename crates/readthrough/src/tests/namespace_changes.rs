@@ -1,6 +1,7 @@
 //! What one replica hears of another one's changes of keys.
 
 use super::*;
+use crate::engine::Rules;
 
 /// A namespace of a process that shares a log.
 struct Shared {
@@ -10,7 +11,14 @@ struct Shared {
 }
 
 fn shared() -> Shared {
-    let (engine, origin, world) = subject();
+    shared_under(Rules::ALL)
+}
+
+fn shared_under(rules: Rules) -> Shared {
+    let (origin, world) = (ManualOrigin::default(), ManualWorld::default());
+    let metrics = Metrics::new(&opentelemetry::global::meter("test"));
+    let store = MemoryStore::new(LIMITS.capacity, |_| {});
+    let engine = Engine::with_rules(origin.clone(), store, world.clone(), LIMITS, metrics, rules);
     engine.unverified();
     engine.verified_until(world.now().after(Duration::from_hours(1)));
     let namespace = engine.namespace("carts", NamespaceLimits { bytes: 1 << 16, entries: 10, changes: 10 });
@@ -37,7 +45,12 @@ impl Shared {
 
     fn load(&self) -> tokio::task::JoinHandle<Result<KeyAnswer, Overload>> {
         let (engine, namespace) = (self.engine.clone(), self.namespace.clone());
-        let load = KeyLoad { ttl: Duration::from_mins(1), wait_budget: Duration::from_mins(1), call: () };
+        let load = KeyLoad {
+            ttl: Duration::from_mins(1),
+            wait_budget: Duration::from_mins(1),
+            required: KeyRequirement::default(),
+            call: (),
+        };
         tokio::spawn(async move { engine.load_key(&namespace, ("north", "ada"), &load).await })
     }
 }
@@ -70,6 +83,14 @@ async fn older_value_is_not_held_after_a_newer_one_was_put_or_it_was_deleted_els
     shared.hear(2, deleted(6));
     assert!(!shared.write(6).await);
     assert!(shared.write(7).await);
+}
+
+/// The rule that seeds meet too seldom (`simulation::replicas`).
+#[tokio::test]
+async fn older_value_is_held_where_changes_leave_no_tombstones() {
+    let shared = shared_under(Rules { changes_leave_tombstones: false, ..Rules::ALL });
+    shared.hear(1, put(6));
+    assert!(shared.write(5).await);
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ impl Carts {
 
     fn load_within(&self, key: &'static str, wait_budget: Duration) -> Asked {
         let (engine, space) = (self.engine.clone(), self.space.clone());
-        let load = KeyLoad { ttl: LIFE, wait_budget, call: () };
+        let load = KeyLoad { ttl: LIFE, wait_budget, required: KeyRequirement::default(), call: () };
         tokio::spawn(async move { engine.load_key(&space, ("north", key), &load).await })
     }
 

@@ -129,7 +129,7 @@ async fn forgotten_tombstone_keeps_older_versions_of_its_shard_out() {
 
 fn key_load() -> KeyLoad<()> {
     let wait_budget = Duration::from_secs(100);
-    KeyLoad { ttl: Duration::from_secs(10), wait_budget, call: () }
+    KeyLoad { ttl: Duration::from_secs(10), wait_budget, required: KeyRequirement::default(), call: () }
 }
 
 /// Loads the key `milk`; whether it holds that then.

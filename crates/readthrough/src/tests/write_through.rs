@@ -38,7 +38,8 @@ impl Carts {
 
     fn load(&self) -> tokio::task::JoinHandle<Result<KeyAnswer, Overload>> {
         let (engine, space) = (self.engine.clone(), self.space.clone());
-        let load = KeyLoad { ttl: TTL, wait_budget: Duration::from_secs(100), call: () };
+        let load =
+            KeyLoad { ttl: TTL, wait_budget: Duration::from_secs(100), required: KeyRequirement::default(), call: () };
         tokio::spawn(async move { engine.load_key(&space, ("north", "ada"), &load).await })
     }
 

@@ -76,9 +76,12 @@ pub(super) async fn prepared(keys: u32, fabric: &Fabric, token: &str) -> Result<
 pub(super) fn request(keys: u32, token: &str) -> Request {
     let namespace = NAMESPACE.to_owned();
     let (method, message) = if keys == 1 {
-        ("Get", GetRequest { namespace, key: key(0) }.encode_to_vec())
+        ("Get", GetRequest { namespace, key: key(0), consistency: None }.encode_to_vec())
     } else {
-        ("BatchGet", BatchGetRequest { namespace, keys: (0..keys).map(key).collect() }.encode_to_vec())
+        (
+            "BatchGet",
+            BatchGetRequest { namespace, keys: (0..keys).map(key).collect(), consistency: None }.encode_to_vec(),
+        )
     };
     let path = format!("/accord.cache.v1.CacheService/{method}");
     Request {

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use accord_api::accord::cache::v1::{self as api, BatchGetResponse, Entry, FailedKey, Freshness};
 use accord_mesh::guard::Decider;
-use accord_readthrough::{Failure, Found, InvalidationLog, KeyAnswer, KeyLoad, Origin, Overload, Store, World};
+use accord_readthrough::{
+    Failure, Found, InvalidationLog, KeyAnswer, KeyLoad, KeyRequirement, Origin, Overload, Required, Store, World,
+};
 use accord_runtime::current_call::CurrentCall;
 use accord_runtime::fair_share::Holder;
 use tonic::{Code, Status};
 
 use super::checks::{MOST_BATCH_BYTES, denied, too_large};
+use super::fresh::{Wanted, not_stored, scope};
 use super::{Admitted, NamespaceService};
 use crate::namespace_origin::{KeyCall, KeyCaller, KeyOrigin};
 use crate::origin::OriginCall;
@@ -19,6 +22,14 @@ use crate::service::{outcome, overloaded};
 
 /// Calls of one batch to the origin at a time.
 const CALLS_AT_ONCE: usize = 16;
+
+/// What a read requires of a key.
+struct OfKey {
+    /// By its tokens, from which that of the answer is made.
+    required: Required,
+    /// The same as the engine takes it.
+    of_engine: KeyRequirement,
+}
 
 /// What became of a key: what it holds, if anything, or why nobody knows.
 type Known = Result<Option<Entry>, Failure>;
@@ -36,32 +47,41 @@ where
         &self,
         admitted: &Admitted<'_, A::Caller>,
         key: &str,
-        is_retried_outside: bool,
+        (wanted, is_retried_outside): (&Wanted, bool),
     ) -> Result<Option<Entry>, Status> {
-        match self.found(admitted, key) {
-            Some(found) => Ok(Some(self.entry(key, found, api::Outcome::Hit))),
-            None => self.load(admitted, key, is_retried_outside).await,
+        let of_key = self.of_key(admitted, key, wanted);
+        match self.found(admitted, key, &of_key) {
+            Some(found) => Ok(Some(self.entry(admitted, (key, &of_key), found, api::Outcome::Hit))),
+            None if wanted.only_if_cached && admitted.space.origin.is_some() => Err(not_stored()),
+            None => self.load(admitted, (key, &of_key), is_retried_outside).await,
         }
     }
 
+    /// What a read requires of a key.
+    fn of_key(&self, admitted: &Admitted<'_, A::Caller>, key: &str, wanted: &Wanted) -> OfKey {
+        let Admitted { space, tenant, .. } = admitted;
+        let required = wanted.required(self.replicated.replica(), (space, tenant), key);
+        OfKey { required, of_engine: wanted.of_key(space, &required) }
+    }
+
     /// What a key holds.
-    fn found(&self, admitted: &Admitted<'_, A::Caller>, key: &str) -> Option<Found> {
-        self.engine().get(&admitted.space.namespace, &admitted.tenant, key)
+    fn found(&self, admitted: &Admitted<'_, A::Caller>, key: &str, of_key: &OfKey) -> Option<Found> {
+        self.engine().get_required(&admitted.space.namespace, (&admitted.tenant, key), of_key.of_engine)
     }
 
     /// What its namespace's origin brings for a key that holds nothing, where there is one.
     async fn load(
         &self,
         admitted: &Admitted<'_, A::Caller>,
-        key: &str,
+        (key, of_key): (&str, &OfKey),
         is_retried_outside: bool,
     ) -> Result<Option<Entry>, Status> {
         let Admitted { space, tenant, .. } = admitted;
         let Some(origin) = &space.origin else { return Ok(None) };
         let caller = self.caller(admitted, &**origin, is_retried_outside).await?;
-        let load = load_of(admitted, origin, &caller, key);
+        let load = load_of(admitted, origin, &caller, (key, of_key));
         let answer = self.engine().load_key(&space.namespace, (tenant, key), &load).await.map_err(overloaded)?;
-        self.known(key, Ok(answer)).map_err(status_of)
+        self.known(admitted, (key, of_key), Ok(answer)).map_err(status_of)
     }
 
     /// What keys hold; those that hold nothing are loaded together. A key that fails fails alone, and where nothing is known of any
@@ -70,32 +90,44 @@ where
         &self,
         admitted: &Admitted<'_, A::Caller>,
         keys: &[String],
-        is_retried_outside: bool,
+        (wanted, is_retried_outside): (&Wanted, bool),
     ) -> Result<BatchGetResponse, Status> {
         // Most keys hold something: what has to be waited for is what does not.
         let begun = self.engine().now();
-        let held: Vec<_> = keys.iter().map(|key| self.found(admitted, key)).collect();
-        let hit =
-            |(key, held): (&String, &Option<Found>)| Ok(held.clone().map(|it| self.entry(key, it, api::Outcome::Hit)));
-        let mut known: Vec<Known> = keys.iter().zip(&held).map(hit).collect();
+        let of_keys: Vec<_> = keys.iter().map(|key| (&**key, self.of_key(admitted, key, wanted))).collect();
+        let held: Vec<_> = of_keys.iter().map(|(key, of_key)| self.found(admitted, key, of_key)).collect();
+        let entry =
+            |(key, of_key): &(&str, OfKey), found| self.entry(admitted, (key, of_key), found, api::Outcome::Hit);
+        let hit = |(of_key, held): (&(&str, OfKey), &Option<Found>)| Ok(held.clone().map(|found| entry(of_key, found)));
+        let mut known: Vec<Known> = of_keys.iter().zip(&held).map(hit).collect();
         let missing: Vec<_> = (0..keys.len()).filter(|index| matches!(known[*index], Ok(None))).collect();
+        if wanted.only_if_cached && admitted.space.origin.is_some() {
+            for index in missing {
+                known[index] = Err(failure_of(&not_stored()));
+            }
+            return batch_answer(keys, known);
+        }
         if let Some(origin) = admitted.space.origin.as_ref().filter(|_| !missing.is_empty()) {
             let caller = self.caller(admitted, &**origin, is_retried_outside).await?;
             let most = origin.most_keys();
             for some in missing.chunks(most.saturating_mul(CALLS_AT_ONCE)) {
                 within_bounds(keys, &known)?;
-                let load = |index: &usize| (&*keys[*index], load_of(admitted, origin, &caller, &keys[*index]));
+                let load = |index: &usize| {
+                    let (key, of_key) = &of_keys[*index];
+                    (*key, load_of(admitted, origin, &caller, (key, of_key)))
+                };
                 let loads: Vec<_> = some.iter().map(load).collect();
                 let answers = self.engine().load_keys(&admitted.space.namespace, &admitted.tenant, &loads, most).await;
                 for (index, answer) in some.iter().zip(answers) {
-                    known[*index] = self.known(&keys[*index], answer);
+                    let (key, of_key) = &of_keys[*index];
+                    known[*index] = self.known(admitted, (key, of_key), answer);
                 }
             }
             // What was held has waited for the others.
-            let waited = self.engine().now().since(begun);
-            for ((key, held), known) in keys.iter().zip(held).zip(&mut known) {
+            let elapsed = self.engine().now().since(begun);
+            for ((of_key, held), known) in of_keys.iter().zip(held).zip(&mut known) {
                 if let Some(held) = held {
-                    *known = Ok(Some(self.entry(key, held.after(waited), api::Outcome::Hit)));
+                    *known = Ok(Some(entry(of_key, held.after(elapsed))));
                 }
             }
         }
@@ -131,10 +163,15 @@ where
 
     /// What is known of a key by a load. An origin that has nothing of this name leaves the key absent; what else it said, its
     /// caller is told.
-    fn known(&self, key: &str, answer: Result<KeyAnswer, Overload>) -> Known {
+    fn known(
+        &self,
+        admitted: &Admitted<'_, A::Caller>,
+        of_key: (&str, &OfKey),
+        answer: Result<KeyAnswer, Overload>,
+    ) -> Known {
         let answer = answer.map_err(|overload| failure_of(&overloaded(overload)))?;
         let mut entry = match answer.found {
-            Ok(found) => self.entry(key, found, outcome(answer.outcome)),
+            Ok(found) => self.entry(admitted, of_key, found, outcome(answer.outcome)),
             Err(failure) if Code::from_i32(failure.code) == Code::NotFound => return Ok(None),
             Err(failure) => return Err(failure),
         };
@@ -144,11 +181,19 @@ where
         Ok(Some(entry))
     }
 
-    fn entry(&self, key: &str, found: Found, outcome: api::Outcome) -> Entry {
+    fn entry(
+        &self,
+        admitted: &Admitted<'_, A::Caller>,
+        (key, of_key): (&str, &OfKey),
+        found: Found,
+        outcome: api::Outcome,
+    ) -> Entry {
         let freshness = self.freshness(outcome, found.age, found.ttl);
         let freshness = Freshness { version: found.of_origin, ..freshness };
         let version = self.version((found.version, found.of_origin));
-        Entry { key: key.to_owned(), value: found.value, version, freshness: Some(freshness) }
+        let scope = scope(admitted.space, &admitted.tenant);
+        let consistency_token = self.tokens.of_answer(&of_key.required, &found.span, scope);
+        Entry { key: key.to_owned(), value: found.value, version, freshness: Some(freshness), consistency_token }
     }
 }
 
@@ -156,11 +201,11 @@ fn load_of<C>(
     admitted: &Admitted<'_, C>,
     origin: &Arc<dyn KeyOrigin>,
     caller: &KeyCaller,
-    key: &str,
+    (key, of_key): (&str, &OfKey),
 ) -> KeyLoad<OriginCall> {
     let call = KeyCall { origin: Arc::clone(origin), key: key.into(), caller: caller.clone() };
     let (ttl, wait_budget) = (admitted.space.config.default_ttl, admitted.deadline.remaining());
-    KeyLoad { ttl, wait_budget, call: OriginCall::Key(call) }
+    KeyLoad { ttl, wait_budget, required: of_key.of_engine, call: OriginCall::Key(call) }
 }
 
 fn batch_answer(keys: &[String], known: Vec<Known>) -> Result<BatchGetResponse, Status> {

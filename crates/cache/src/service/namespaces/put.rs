@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use accord_api::accord::cache::v1::{self as api, Freshness, PutRequest, PutResponse};
 use accord_mesh::guard::Decider;
-use accord_readthrough::{Change, Expected, InvalidationLog, Origin, Store, World, Write};
-use accord_runtime::deadline::Deadline;
+use accord_readthrough::{Change, Expected, InvalidationLog, Origin, Store, World, Write, Written};
 use tonic::Status;
 
 use super::checks::{MOST_TAGS, check_key, check_tags, check_value, conflict, life, one_replica_alone};
-use super::through::ThroughValue;
+use super::replicated::{Told, Until};
+use super::through::{Done, ThroughValue};
 use super::{Admitted, NamespaceService, version_text};
 use crate::namespaces::Space;
 
@@ -20,7 +20,8 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World, A: Decider> NamespaceSer
         admitted: &Admitted<'_, A::Caller>,
         put: &PutRequest,
     ) -> Result<impl Future<Output = Result<PutResponse, Status>> + Send + use<L, O, S, W, A>, Status> {
-        let Admitted { space, tenant, deadline, .. } = admitted;
+        let Admitted { space, tenant, .. } = admitted;
+        let until = admitted.until(put.acknowledgement);
         check_key(space, "key", &put.key)?;
         check_value(space, put.value.len())?;
         check_tags(&put.tags, MOST_TAGS)?;
@@ -28,7 +29,7 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World, A: Decider> NamespaceSer
         let expected = self.expected(put.expected_version.as_ref());
         // A copy as large as the value: the buffer that it came in is larger, and would live for as long as the value.
         let value = bytes::Bytes::copy_from_slice(&put.value);
-        let through = self.through(space, tenant.clone(), &put.key, expected, *deadline)?;
+        let through = self.through(space, tenant.clone(), &put.key, expected, until)?;
         if through.is_none() && self.replicated.is_shared() {
             return Err(one_replica_alone("Put", &space.config.name));
         }
@@ -36,17 +37,23 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World, A: Decider> NamespaceSer
         let (tenant, key, tags) = (tenant.clone(), put.key.clone(), put.tags.clone());
         let freshness = self.freshness(api::Outcome::Unspecified, Duration::ZERO, ttl);
         let prefix = self.version_prefix.clone();
+        let tokens = self.write_tokens(space, &tenant);
         Ok(async move {
-            let (version, stored) = if let Some(write) = through {
-                let (version, stored) = write.put(ThroughValue { value, tags, ttl }).await?;
-                ((0, Some(version)), stored)
+            let (version, done) = if let Some(write) = through {
+                let (version, done) = write.put(ThroughValue { value, tags, ttl }).await?;
+                ((0, Some(version)), done)
             } else {
                 let write = Write { tenant: &tenant, key: &key, value, tags: &tags, ttl, expected };
-                let written = engine.put(&namespace, write).map_err(conflict)?;
-                ((written.version, None), written.stored)
+                let Written { version, stored, span } = engine.put(&namespace, write).map_err(conflict)?;
+                ((version, None), Done { told: Told::ALONE, serial: span.serial, stored })
             };
-            let freshness = Freshness { stored, ..freshness };
-            Ok(PutResponse { version: version_text(&prefix, version), freshness: Some(freshness) })
+            let freshness = Freshness { stored: done.stored, ..freshness };
+            Ok(PutResponse {
+                version: version_text(&prefix, version),
+                freshness: Some(freshness),
+                consistency_token: tokens.issue(done.told, done.serial),
+                acknowledgement: done.told.acknowledgement(),
+            })
         })
     }
 
@@ -57,10 +64,11 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World, A: Decider> NamespaceSer
         tenant: &str,
         key: &str,
         expected: Expected,
-        deadline: Deadline,
-    ) -> Result<Option<(u64, Option<u64>)>, Status> {
+        until: Until,
+    ) -> Result<(Option<(u64, Option<u64>)>, Told), Status> {
         if !self.replicated.is_shared() {
-            return self.engine().delete(&space.namespace, tenant, key, expected).map_err(conflict);
+            let deleted = self.engine().delete(&space.namespace, tenant, key, expected).map_err(conflict)?;
+            return Ok((deleted, Told::ALONE));
         }
         if expected != Expected::Anything {
             return Err(one_replica_alone("Delete with `expected_version`", &space.config.name));
@@ -69,7 +77,7 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World, A: Decider> NamespaceSer
         let deleted = self.engine().delete(&space.namespace, tenant, key, expected).map_err(conflict)?;
         let version = deleted.and_then(|(_, of_origin)| of_origin);
         let change = Change::Deleted { key: key.into(), version };
-        self.replicated.tell((&space.namespace, tenant), change, deadline).await?;
-        Ok(deleted)
+        let told = self.replicated.tell((&space.namespace, tenant), change, until).await?;
+        Ok((deleted, told))
     }
 }

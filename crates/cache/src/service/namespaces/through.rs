@@ -7,11 +7,12 @@ use accord_api::accord::fault::v1::Reason;
 use accord_readthrough::{
     Change, Committed, Expected, InvalidationLog, Namespace, Origin, Overload, Store, World, Written,
 };
-use accord_runtime::{deadline::Deadline, fault};
+use accord_runtime::fault;
 use bytes::Bytes;
 use tonic::Status;
 
 use super::checks::conflict;
+use super::replicated::{Told, Until};
 use super::{NamespaceService, Replicated};
 use crate::namespace_origin::records::{NotWritten, RecordsOrigin, Required};
 use crate::namespaces::Space;
@@ -25,7 +26,16 @@ pub(super) struct ThroughWrite<L, O, S, W> {
     pub tenant: String,
     pub key: String,
     pub required: Required,
-    pub deadline: Deadline,
+    pub until: Until,
+}
+
+/// What became of a put.
+pub(super) struct Done {
+    pub told: Told,
+    /// The serial number that it took when it began.
+    pub serial: u64,
+    /// Whether the value is in memory.
+    pub stored: bool,
 }
 
 /// What is put.
@@ -43,7 +53,7 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World, A> NamespaceService<L, O
         tenant: String,
         key: &str,
         expected: Expected,
-        deadline: Deadline,
+        until: Until,
     ) -> Result<Option<ThroughWrite<L, O, S, W>>, Status> {
         let Some(records) = space.through.clone() else { return Ok(None) };
         self.replicated.check()?;
@@ -54,38 +64,40 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World, A> NamespaceService<L, O
             Expected::Version(_) => Required::Impossible,
         };
         let (replicated, namespace) = (self.replicated.clone(), space.namespace.clone());
-        Ok(Some(ThroughWrite { replicated, namespace, records, tenant, key: key.to_owned(), required, deadline }))
+        Ok(Some(ThroughWrite { replicated, namespace, records, tenant, key: key.to_owned(), required, until }))
     }
 }
 
 impl<L: InvalidationLog, O: Origin, S: Store, W: World> ThroughWrite<L, O, S, W> {
-    /// Puts a value; the version that its record has, and whether it is in memory. A caller that leaves changes nothing of it.
-    pub(super) async fn put(self, put: ThroughValue) -> Result<(u64, bool), Status> {
+    /// Puts a value; the version that its record has. A caller that leaves changes nothing of it.
+    pub(super) async fn put(self, put: ThroughValue) -> Result<(u64, Done), Status> {
         detached(async move {
             let write = async {
                 let place = (&*self.tenant, &*self.key);
-                let version = self.records.put(place, &put.value, self.required, self.deadline.remaining()).await?;
+                let version =
+                    self.records.put(place, &put.value, self.required, self.until.deadline.remaining()).await?;
                 let version = u64::try_from(version).unwrap_or_default();
                 Ok((version, Some(Committed { value: put.value.clone(), version, tags: &put.tags, ttl: put.ttl })))
             };
             let (version, written) = self.run(write).await?;
-            self.tell(Change::Put { key: self.key.as_str().into(), version: (0, Some(version)) }).await?;
-            Ok((version, written.is_some_and(|written| written.stored)))
+            let told = self.tell(Change::Put { key: self.key.as_str().into(), version: (0, Some(version)) }).await?;
+            let serial = written.map_or_else(|| self.replicated.replica().next_serial(), |written| written.span.serial);
+            Ok((version, Done { told, serial, stored: written.is_some_and(|written| written.stored) }))
         })
         .await
     }
 
     /// Deletes a value; the version that its record had.
-    pub(super) async fn delete(self) -> Result<Option<u64>, Status> {
+    pub(super) async fn delete(self) -> Result<(Option<u64>, Told), Status> {
         detached(async move {
             let write = async {
                 let place = (&*self.tenant, &*self.key);
-                let version = self.records.delete(place, self.required, self.deadline.remaining()).await?;
+                let version = self.records.delete(place, self.required, self.until.deadline.remaining()).await?;
                 Ok((version.and_then(|version| u64::try_from(version).ok()), None))
             };
             let version = self.run(write).await?.0;
-            self.tell(Change::Deleted { key: self.key.as_str().into(), version }).await?;
-            Ok(version)
+            let told = self.tell(Change::Deleted { key: self.key.as_str().into(), version }).await?;
+            Ok((version, told))
         })
         .await
     }
@@ -98,7 +110,7 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> ThroughWrite<L, O, S, W>
     ) -> Result<(T, Option<Written>), Status> {
         let place = (&*self.tenant, &*self.key);
         let written = self.replicated.engine().write_through(&self.namespace, place, write);
-        let status = match tokio::time::timeout(self.deadline.remaining(), written).await {
+        let status = match tokio::time::timeout(self.until.deadline.remaining(), written).await {
             Ok(Ok(Ok(written))) => return Ok(written),
             Ok(Ok(Err(NotWritten::Conflict))) => return Err(conflict(self.namespace.conflict())),
             Ok(Err(overload @ (Overload::Waiters | Overload::Flights))) => return Err(overloaded(overload)),
@@ -110,8 +122,8 @@ impl<L: InvalidationLog, O: Origin, S: Store, W: World> ThroughWrite<L, O, S, W>
     }
 
     /// Tells other replicas. Where that fails, the record is written all the same, and they are told as soon as it can be done.
-    async fn tell(&self, change: Change) -> Result<(), Status> {
-        let told = self.replicated.tell((&self.namespace, &self.tenant), change, self.deadline).await;
+    async fn tell(&self, change: Change) -> Result<Told, Status> {
+        let told = self.replicated.tell((&self.namespace, &self.tenant), change, self.until).await;
         if told.is_err() {
             self.replicated.tell_later(&self.namespace, (&self.tenant, &self.key));
         }
