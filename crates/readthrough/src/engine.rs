@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
+use std::time::Duration;
 
 use opentelemetry::metrics::Meter;
 
@@ -16,7 +17,7 @@ use crate::origin::Origin;
 use crate::shared_value::{self, SecondLevel};
 use crate::store::Store;
 use crate::validity::Validity;
-use crate::versions::Tombstones;
+use crate::versions::{Tombstones, VERSION_LIFE};
 use crate::world::{Moment, World};
 use crate::write_turns::WriteTurns;
 
@@ -69,6 +70,7 @@ pub(crate) struct Rules {
     pub(crate) delete_forbids_stale: bool,
     pub(crate) versions_win: bool,
     pub(crate) tombstone_floor: bool,
+    pub(crate) version_life: Duration,
     pub(crate) reload_after_starter_deadline: bool,
     pub(crate) compare: bool,
     pub(crate) absent_when_dead: bool,
@@ -116,6 +118,7 @@ impl Rules {
         delete_forbids_stale: true,
         versions_win: true,
         tombstone_floor: true,
+        version_life: VERSION_LIFE,
         reload_after_starter_deadline: true,
         compare: true,
         absent_when_dead: true,
@@ -165,7 +168,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let first_ends = world.now().after(limits.first_lease_time);
         let leases = Leases::new(limits.tags, limits.max_lease, first_ends, rules.two_holders_kept);
         let validity = Arc::new(Validity::new(limits.tags, rules.tag_floor));
-        let tombstones = Arc::new(Tombstones::new(Arc::clone(&validity), limits.tags, rules.tombstone_floor));
+        let tombstones =
+            Arc::new(Tombstones::new(Arc::clone(&validity), limits.tags, rules.version_life, rules.tombstone_floor));
         Self(Arc::new(Parts {
             origin,
             store,

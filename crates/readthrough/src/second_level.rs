@@ -81,7 +81,7 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let entry = Entry::new(load, metadata, epoch, Moment(started), tags, share)
             .loaded_in(took)
             .of_load(span)
-            .versioned(self.versioned(handle.key, version));
+            .versioned(self.versioned_at(handle.key, version, Moment(started).after(took)));
         if entry.usability(policy, consistency, now) == Usability::Fresh { Ok(entry) } else { Err(SharedMiss::TooOld) }
     }
 

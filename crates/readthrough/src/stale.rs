@@ -1,6 +1,7 @@
 //! Stored answers that stand in for what the origin does not say (stale-if-error): it fails, is not asked, keeps its reader waiting, or
 //! lags.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,14 +39,15 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
     /// they ask, since the upstream does not read what it has written, and this one is the newer.
     pub(crate) fn stored_newer(&self, read: &Read<O::Call>, loaded: &Entry) -> Option<Answer> {
         let version = loaded.version().filter(|_| self.0.rules.versions_win)?;
-        let entry =
-            self.0.store.get(&read.key).filter(|entry| entry.version().is_some_and(|stored| version < stored))?;
+        let now = self.0.world.now();
+        let is_newer = |entry: &Arc<Entry>| entry.as_versioned()?.least_at(now).map(|stored| version < stored);
+        let entry = self.0.store.get(&read.key).filter(|entry| is_newer(entry) == Some(true))?;
         // Who requires what the origin says is told what it said before, which is newer.
         let consistency = match read.consistency {
             ConsistencyRequirement::Strong => ConsistencyRequirement::MinimizeLatency,
             other => other,
         };
-        let stale = match entry.usability(&read.policy, consistency, self.0.world.now()) {
+        let stale = match entry.usability(&read.policy, consistency, now) {
             Usability::Unusable => return None,
             // Who asked the origin hears that this is not what it said.
             Usability::Fresh => (read.consistency == ConsistencyRequirement::Strong).then_some(Stale::OlderVersion),

@@ -5,8 +5,11 @@
 //! 2. That holds for what is invalid and stands in its place still. Where it leaves, and where a key is deleted, a *tombstone*
 //!    stays, the least version that may be stored there. One that is deleted is not stored again at its last version.
 //! 3. Tombstones are bounded. One that makes room for others raises the floor of its shard: what is older is not stored under
-//!    any key of the shard. Tombstones and floors last for a time, or no key with a lower counter were ever stored again.
-//! 4. Versions of two keys are never compared, but by a floor, which refuses too much rather than too little.
+//!    any key of the shard.
+//! 4. A version counts for a time after its origin told it, whether it is stored, a tombstone or in a floor, and a deleted one after
+//!    its deletion. A replica that does not lag for as long, the time of the load included, has it by then; and a row that was
+//!    deleted and created anew, whose counter began anew, is stored again.
+//! 5. Versions of two keys are never compared, but by a floor, which refuses too much rather than too little.
 //!
 //! What is refused is answered where nothing newer may be: see `read`.
 
@@ -21,8 +24,8 @@ use crate::world::Moment;
 
 const SHARDS: usize = 64;
 
-/// How long tombstones and floors last: a replica that lags for longer is one that somebody repairs.
-pub(crate) const TOMBSTONE_LIFE: Duration = Duration::from_mins(10);
+/// How long a version counts after it was told, or deleted: a replica that lags for longer is one that somebody repairs.
+pub(crate) const VERSION_LIFE: Duration = Duration::from_mins(10);
 
 /// Why an entry left the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub(crate) enum Left {
 #[derive(Debug)]
 pub(crate) struct Versioned {
     pub(crate) number: u64,
+    /// Until when it counts.
+    until: Moment,
     place: Key,
     tombstones: Arc<Tombstones>,
     /// What is newer stands in its place.
@@ -44,8 +49,15 @@ pub(crate) struct Versioned {
 }
 
 impl Versioned {
-    pub(crate) fn new(number: u64, place: Key, tombstones: &Arc<Tombstones>) -> Self {
-        Self { number, place, tombstones: Arc::clone(tombstones), is_superseded: AtomicBool::new(false) }
+    /// `told`: when its origin had told it.
+    pub(crate) fn new(number: u64, told: Moment, place: Key, tombstones: &Arc<Tombstones>) -> Self {
+        let until = told.after(tombstones.life);
+        Self { number, until, place, tombstones: Arc::clone(tombstones), is_superseded: AtomicBool::new(false) }
+    }
+
+    /// The least version that may take its place; nothing where it does not count any more.
+    pub(crate) fn least_at(&self, now: Moment) -> Option<u64> {
+        (now < self.until).then_some(self.number)
     }
 
     /// What is newer takes its place: it leaves no tombstone.
@@ -57,7 +69,7 @@ impl Versioned {
     pub(crate) fn release(&self, left: Left, tags: &[Tag], epoch: Epoch) {
         let is_needed = left == Left::Removed || !self.tombstones.validity.holds(tags, epoch);
         if is_needed && !self.is_superseded.load(Ordering::Relaxed) {
-            self.tombstones.bury(self.place, self.number);
+            self.tombstones.bury_until(self.place, self.number, self.until);
         }
     }
 }
@@ -69,6 +81,7 @@ pub(crate) struct Tombstones {
     /// The last moment that anybody told, in nanoseconds: it need not be exact.
     now: AtomicU64,
     serial: AtomicU64,
+    life: Duration,
     floor_rises: bool,
     shards: Box<[Mutex<Shard>]>,
 }
@@ -95,18 +108,25 @@ impl Tombstone {
 }
 
 impl Tombstones {
-    /// Remembers about `capacity` of them. Without `floor_rises`, what is forgotten would count as never stored.
-    pub(crate) fn new(validity: Arc<Validity>, capacity: usize, floor_rises: bool) -> Self {
+    /// Remembers about `capacity` of them, each for as long as a version counts. Without `floor_rises`, what is forgotten would count
+    /// as never stored.
+    pub(crate) fn new(validity: Arc<Validity>, capacity: usize, life: Duration, floor_rises: bool) -> Self {
         let shards = SHARDS.min(capacity.max(1));
         let shard = || Mutex::new(Shard { capacity: capacity.div_ceil(shards), ..Shard::default() });
         let shards = (0..shards).map(|_| shard()).collect();
-        Self { validity, now: AtomicU64::new(0), serial: AtomicU64::new(1), floor_rises, shards }
+        Self { validity, now: AtomicU64::new(0), serial: AtomicU64::new(1), life, floor_rises, shards }
     }
 
     /// From now on nothing below `least` is stored at a place.
     pub(crate) fn bury(&self, place: Key, least: u64) {
+        self.bury_until(place, least, self.now().after(self.life));
+    }
+
+    fn bury_until(&self, place: Key, least: u64, until: Moment) {
         let (now, serial) = (self.now(), self.serial.fetch_add(1, Ordering::Relaxed));
-        self.shard(&place).bury(place, least, now, serial, self.floor_rises);
+        if now < until {
+            self.shard(&place).bury(place, Tombstone { least, until, serial }, now, self.floor_rises);
+        }
     }
 
     /// The least version that may be stored at a place.
@@ -136,12 +156,12 @@ impl Tombstones {
 }
 
 impl Shard {
-    fn bury(&mut self, place: Key, least: u64, now: Moment, serial: u64, floor_rises: bool) {
+    fn bury(&mut self, place: Key, buried: Tombstone, now: Moment, floor_rises: bool) {
         let before = self.least.get(&place).copied().unwrap_or_default();
         self.oldest.remove(&before.serial);
-        let least = least.max(before.least_at(now));
-        self.least.insert(place, Tombstone { least, until: now.after(TOMBSTONE_LIFE), serial });
-        self.oldest.insert(serial, place);
+        self.oldest.insert(buried.serial, place);
+        let (least, until) = (buried.least.max(before.least_at(now)), buried.until.max(before.until));
+        self.least.insert(place, Tombstone { least, until, ..buried });
         while self.least.len() > self.capacity || self.oldest_is_over(now) {
             let Some((_, place)) = self.oldest.pop_first() else { break };
             let forgotten = self.least.remove(&place).unwrap_or_default();
@@ -169,7 +189,7 @@ mod tests {
     }
 
     fn tombstones(capacity: usize) -> Tombstones {
-        Tombstones::new(Arc::new(Validity::new(1, true)), capacity, true)
+        Tombstones::new(Arc::new(Validity::new(1, true)), capacity, VERSION_LIFE, true)
     }
 
     fn at(minutes: u64) -> Moment {

@@ -86,9 +86,8 @@ impl<O: Origin, S: Store, W: World> Engine<O, S, W> {
         let (version, now) = (self.next_version(&place), self.0.world.now());
         let put = Put::new(version, namespace.key_name(tenant, key), now.after(ttl)).of_origin(Some(of_origin));
         let tags = tags.iter().map(|name| namespace.tag(tenant, name)).collect();
-        // What it wrote may be older than what was read by then.
         let span = LoadSpan { number, ..self.span_of_write(serial) };
-        let entry = Entry::put(value, tags, epoch, now, put).versioned(self.versioned(place, Some(of_origin)));
+        let entry = Entry::put(value, tags, epoch, now, put).versioned(self.versioned_at(place, Some(of_origin), now));
         let entry = Arc::new(entry.of_load(span));
         // A load may have brought what somebody else has written since.
         let is_current = namespace.generation() == generation;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::scheduler::Simulated;
 use crate::validity::Validity;
-use crate::versions::TOMBSTONE_LIFE;
+use crate::versions::VERSION_LIFE;
 use crate::{Entry, Key, Moment, World};
 
 /// The least version that may be stored at each place.
@@ -44,7 +44,7 @@ impl VersionModel {
         let is_dead = || self.validity.get().is_some_and(|validity| !validity.holds(&entry.tags, entry.epoch));
         if let Some(version) = entry.version().filter(|_| is_removed || is_dead()) {
             let before = self.least.get(&key).map_or(0, |(least, _)| *least);
-            self.least.insert(key, (version.max(before), self.world.now().after(TOMBSTONE_LIFE / 2)));
+            self.least.insert(key, (version.max(before), self.world.now().after(VERSION_LIFE / 2)));
         }
     }
 }

@@ -107,6 +107,43 @@ async fn evicted_answer_that_was_valid_keeps_nothing_out() {
 }
 
 #[tokio::test]
+async fn row_created_anew_at_a_lower_version_is_stored_ten_minutes_after_its_last_one_was_told() {
+    let (engine, origin, world) = subject();
+    load(&engine, &origin, of("milk"), version(says("57"), 57)).await;
+    for (seconds, is_stored) in [(599, false), (1, true)] {
+        world.advance(seconds);
+        let anew = load(&engine, &origin, of("milk"), version(says("1"), 1)).await;
+        assert_eq!((anew.load.unwrap(), anew.stored), (Bytes::from_static(b"1"), is_stored));
+    }
+    assert_eq!(load(&engine, &origin, strong(), version(says("2"), 2)).await.version, Some(2));
+}
+
+#[tokio::test]
+async fn answer_that_is_fresh_for_longer_than_its_version_counts_is_not_told_in_place_of_a_lower_one() {
+    let (engine, origin, world) = subject();
+    let for_an_hour = |read: Read<()>| Read { policy: Policy { ttl: Duration::from_hours(1), ..POLICY }, ..read };
+    load(&engine, &origin, for_an_hour(of("milk")), version(says("57"), 57)).await;
+    for (seconds, told) in [(599, 57), (1, 1)] {
+        world.advance(seconds);
+        let anew = load(&engine, &origin, for_an_hour(strong()), version(says("1"), 1)).await;
+        assert_eq!(anew.version, Some(told));
+    }
+    assert_eq!(engine.read(&for_an_hour(of("milk"))).await.unwrap().version, Some(1));
+}
+
+#[tokio::test]
+async fn tombstone_of_what_was_invalidated_lasts_for_ten_minutes_after_its_version_was_told() {
+    let (engine, origin, world) = subject();
+    load(&engine, &origin, of("milk"), version(says("57"), 57)).await;
+    world.advance(590);
+    engine.invalidate([Tag::named("milk")]);
+    load(&engine, &origin, of("milk"), fails(5)).await;
+    assert!(!load(&engine, &origin, of("milk"), version(says("1"), 1)).await.stored);
+    world.advance(10);
+    assert!(load(&engine, &origin, of("milk"), version(says("1"), 1)).await.stored);
+}
+
+#[tokio::test]
 async fn answer_that_is_gone_comes_back_at_no_older_version() {
     let (engine, origin, _) = subject();
     load(&engine, &origin, of("milk"), version(says("2"), 2)).await;
