@@ -7,10 +7,13 @@
 //! overlapped nobody knows which has seen more. Of other keys it says no more than the tokens that its reader had passed: so who
 //! reads many keys in turn does not make each of them a miss.
 //!
-//! Tokens are opaque to callers, authenticated, and bound to a namespace and a tenant. What can't be judged is met by a load
-//! that starts now: a token of another log, such as that of a process that is gone, one under another key, and the one that
-//! stands for nothing that could be told. So a caller can claim no more than anybody may ask for.
+//! Tokens are opaque to callers, authenticated, and bound to a namespace and a tenant. Who has no tenant, as somebody who is not
+//! logged in, may pass what a tenant was given, and a tenant what nobody in particular was: a write of a tenant may change what is
+//! public. What can't be judged is met by a load that starts now: a token of another log, such as that of a process that is gone,
+//! one under another key, and the one that stands for nothing that could be told. So a caller can claim no more than anybody may ask
+//! for.
 
+use accord_wire::hash;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 
@@ -20,16 +23,16 @@ use crate::load_span::{LoadSpan, StartFloor};
 const LAYOUT: u8 = 1;
 /// Bytes of the name of a key.
 const KEY_ID: usize = 4;
-/// Bytes of what is authenticated, beside what a token is bound to.
-const CLAIMS: usize = 1 + KEY_ID + 16 + 5 * 8;
+/// Bytes of what is authenticated, beside the namespace.
+const CLAIMS: usize = 1 + KEY_ID + 16 + 6 * 8;
 /// Bytes of the authentication code: half of HMAC-SHA-256, as RFC 2104 allows.
 const CODE: usize = 16;
 /// Bytes of a key that is drawn.
 const SECRET: usize = 32;
 /// A number that no record of a log has: what a token asks for is not known by number.
 pub(crate) const UNKNOWN: u64 = u64::MAX;
-/// Stands in no text.
-const SEPARATOR: u8 = 0xff;
+/// The tenant of who has none.
+const NO_TENANT: u64 = 0;
 
 /// What a caller has to be told no less than.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +56,7 @@ pub struct ConsistencyToken {
 pub struct TokenScope<'a> {
     /// The namespace; empty for answers of methods.
     pub namespace: &'a str,
-    /// The tenant; empty where there is but one.
+    /// The tenant; empty where there is but one, and for who has none.
     pub tenant: &'a str,
 }
 
@@ -121,14 +124,15 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 }
 
 impl TokenScope<'_> {
-    fn encode(&self, into: &mut Vec<u8>) {
-        into.extend_from_slice(self.namespace.as_bytes());
-        into.push(SEPARATOR);
-        into.extend_from_slice(self.tenant.as_bytes());
+    /// By which tenants are told apart. Two that met in one would take each other's tokens, which costs a load and tells nothing.
+    fn tenant_bits(&self) -> u64 {
+        if self.tenant.is_empty() { NO_TENANT } else { hash(self.tenant.as_bytes()) }
     }
 
-    fn length(&self) -> usize {
-        self.namespace.len() + 1 + self.tenant.len()
+    /// Whether what was given to this tenant may be passed.
+    fn admits(&self, tenant: u64) -> bool {
+        let own = self.tenant_bits();
+        own == tenant || own == NO_TENANT || tenant == NO_TENANT
     }
 }
 
@@ -160,11 +164,12 @@ impl TokenKey {
 
     /// A token as callers get it.
     pub fn seal(&self, token: &ConsistencyToken, scope: TokenScope<'_>) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(CLAIMS + CODE.max(scope.length()));
+        let mut bytes = Vec::with_capacity(CLAIMS + CODE.max(scope.namespace.len()));
         bytes.push(LAYOUT);
         bytes.extend_from_slice(&self.id);
         token.encode(&mut bytes);
-        scope.encode(&mut bytes);
+        bytes.extend_from_slice(&scope.tenant_bits().to_be_bytes());
+        bytes.extend_from_slice(scope.namespace.as_bytes());
         let code = hmac::sign(&self.key, &bytes);
         bytes.truncate(CLAIMS);
         bytes.extend_from_slice(&code.as_ref()[..CODE]);
@@ -182,10 +187,13 @@ impl TokenKey {
         if id != self.id {
             return Ok(Opened::Foreign);
         }
-        let mut authenticated = claims.to_vec();
-        scope.encode(&mut authenticated);
+        let authenticated = [claims, scope.namespace.as_bytes()].concat();
         verify_slices_are_equal(code, &hmac::sign(&self.key, &authenticated).as_ref()[..CODE])
             .map_err(|_| TokenError::Forged)?;
+        let (rest, tenant) = rest.split_last_chunk().ok_or(TokenError::Malformed)?;
+        if !scope.admits(u64::from_be_bytes(*tenant)) {
+            return Err(TokenError::Forged);
+        }
         ConsistencyToken::decode(rest).map(Opened::Known).ok_or(TokenError::Malformed)
     }
 }

@@ -116,6 +116,22 @@ async fn token_that_nothing_stored_meets_fails_where_the_origin_does() {
 }
 
 #[tokio::test]
+async fn token_of_a_tenants_write_is_judged_for_who_reads_in_no_name() {
+    let fixture = with_milk().await;
+    let in_no_name = async |tokens: &[Bytes]| {
+        let answer = fixture.read(passing(get("milk"), tokens), None).await.unwrap();
+        (outcome(&answer), answer.consistency_token)
+    };
+    in_no_name(&[]).await;
+    let token = write(&fixture, &["of something else"], 2).await;
+    let (from, told) = in_no_name(&[token]).await;
+    assert_eq!(from, Outcome::Stale);
+    assert_eq!(in_no_name(&[told.clone()]).await.0, Outcome::Hit);
+    // Somebody who logs in goes on from there.
+    assert!(fixture.read(passing(get("milk"), &[told]), ADA).await.is_ok());
+}
+
+#[tokio::test]
 async fn changed_token_and_one_of_another_tenant_are_invalid_argument() {
     let fixture = with_milk().await;
     let (.., token) = read(&fixture, get("milk")).await;
