@@ -18,6 +18,7 @@ use opentelemetry::{
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 
+use crate::forced_loads::ForcedLoads;
 use crate::malformed::bounded;
 
 /// Most tokens of one read: a session has one of its last write, and one of what it reads.
@@ -90,6 +91,7 @@ pub(crate) struct ConsistencyTokens {
     key: Arc<Reloading<TokenKey>>,
     passed: Counter<u64>,
     requirements: Arc<[BoundCounter<u64>; 4]>,
+    forced: Arc<ForcedLoads>,
 }
 
 impl std::fmt::Debug for ConsistencyTokens {
@@ -115,7 +117,9 @@ impl ConsistencyTokens {
             .u64_counter("accord.cache.consistency_tokens")
             .with_description("Consistency tokens that reads passed, by what became of them")
             .build();
-        Ok(Self { key: Reloading::new("consistency_token_key", files, INTERVAL, make)?, passed, requirements })
+        let (key, forced) =
+            (Reloading::new("consistency_token_key", files, INTERVAL, make)?, Arc::new(ForcedLoads::new()));
+        Ok(Self { key, passed, requirements, forced })
     }
 
     /// What they are authenticated with.
@@ -153,6 +157,11 @@ impl ConsistencyTokens {
         };
         self.passed.add(1, &[KeyValue::new("result", result)]);
         opened.map_err(|error| refused(&error.to_string()))
+    }
+
+    /// When loads may begin that tokens force which can't be judged.
+    pub(crate) fn forced_loads(&self) -> &ForcedLoads {
+        &self.forced
     }
 
     /// The token of an answer.

@@ -24,6 +24,7 @@ pub mod namespaces;
 pub mod namespace_origin;
 pub mod passport;
 pub mod consistency_tokens;
+mod forced_loads;
 mod plans;
 pub mod plan;
 pub mod origin;

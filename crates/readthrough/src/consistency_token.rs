@@ -203,6 +203,8 @@ impl TokenKey {
 pub struct Required {
     /// What the load of the answer has to meet.
     pub floor: StartFloor,
+    /// Some token can't be judged here, so that only a load that starts from now on will do.
+    pub is_unjudged: bool,
     /// The token of an answer, but for its load.
     pub(crate) issued: ConsistencyToken,
 }
@@ -235,7 +237,7 @@ impl Standing {
     /// What tokens ask of an answer under a key. Any load that starts from now on meets them all.
     pub(crate) fn require(&self, tokens: &[Opened], key: u64) -> Required {
         let mut floor = StartFloor::default();
-        let (mut is_foreign, mut is_seen_elsewhere) = (false, false);
+        let (mut is_foreign, mut is_seen_elsewhere, mut is_unknown_elsewhere) = (false, false, false);
         for token in tokens {
             let Some(token) = self.known(token) else {
                 is_foreign = true;
@@ -249,6 +251,7 @@ impl Standing {
                 floor.see(token.ended);
             }
             is_seen_elsewhere |= is_seen && !is_own;
+            is_unknown_elsewhere |= token.number == UNKNOWN && !is_own;
         }
         if is_seen_elsewhere {
             (floor.after, floor.or_ended) = (self.next_serial - 1, 0);
@@ -260,7 +263,7 @@ impl Standing {
         floor.from = floor.from.min(self.next_serial);
         let number = if floor.number == UNKNOWN { self.first_later } else { floor.number };
         let issued = ConsistencyToken { log: self.log, number, process: self.process, from: floor.from, key, ended: 0 };
-        Required { floor, issued }
+        Required { floor, issued, is_unjudged: is_foreign || is_seen_elsewhere || is_unknown_elsewhere }
     }
 
     fn known<'a>(&self, token: &'a Opened) -> Option<&'a ConsistencyToken> {

@@ -10,8 +10,8 @@ use accord_api::accord::cache::v1::{
 };
 use accord_api::accord::fault::v1::Reason;
 use accord_readthrough::{
-    Answer, Audience, Identity, InvalidationLog, Key, LeaseHolder, Opened, Origin, Overload, Read, Replica, Required,
-    Stale, StartFloor, Store, TokenScope, World,
+    Answer, Audience, ConsistencyRequirement, Failure, Identity, InvalidationLog, Key, LeaseHolder, Opened, Origin,
+    Overload, Read, Replica, Required, Stale, StartFloor, Store, TokenScope, World,
 };
 use accord_runtime::current_call::CurrentCall;
 use accord_runtime::deadline::Deadline;
@@ -31,6 +31,7 @@ use crate::checker::Checker;
 use crate::consistency_tokens::{ConsistencyTokens, patience};
 use crate::malformed::{bounded, malformed};
 use crate::origin::{MethodCall, OriginCall, Upstreams};
+use crate::origin_failure::failure_of;
 use crate::passport::{Owner, Passports};
 use crate::plan::Plan;
 use crate::plans::Plans;
@@ -78,11 +79,20 @@ where
         };
         let (passport, soft) = (passport(&metadata)?, plan.soft_timeout());
         let (only_if_cached, passed) = consistency::passed(message.consistency.as_ref());
-        let (read, tenant) = self.compile(message, plan, passport, terms)?;
-        let scope = TokenScope { namespace: "", tenant: &tenant };
+        let deadline = terms.deadline;
+        let (read, owner) = self.compile(message, plan, passport, terms)?;
+        let (tenant, subject) = owner.as_ref().map_or(("", ""), |owner| (&*owner.tenant, &*owner.subject));
+        let scope = TokenScope { namespace: "", tenant };
         self.tokens.count(read.consistency, !passed.is_empty());
         let required = self.require(&self.tokens.open(&passed, scope)?, &read).await;
-        let read = Read { floor: required.floor, ..read };
+        // Who requires the origin's own word forces a load without a token as well.
+        if required.is_unjudged && !only_if_cached && read.consistency != ConsistencyRequirement::Strong {
+            let turn = self.tokens.forced_loads().turn(&read.key, subject, deadline.remaining()).await;
+            if let Err(refused) = turn {
+                return Ok(Response::new(self.signed(not_begun(&refused))));
+            }
+        }
+        let read = Read { floor: required.floor, wait_budget: deadline.remaining(), ..read };
         let answer = if only_if_cached {
             self.replica.engine().stored(&read)
         } else {
@@ -138,7 +148,7 @@ impl<L: InvalidationLog, O: Origin<Call = OriginCall>, S: Store, W: World, P: Pa
         plan: Arc<Plan>,
         passport: Option<HeaderValue>,
         terms: Terms,
-    ) -> Result<(Read<OriginCall>, String), Status> {
+    ) -> Result<(Read<OriginCall>, Option<Owner>), Status> {
         let upstream = Arc::clone(self.upstreams.find_version(&plan.upstream, &plan.version)?);
         let owner = self.owner(passport.as_ref(), &plan.upstream)?;
         let headers = headers(&plan, message.headers)?;
@@ -166,7 +176,7 @@ impl<L: InvalidationLog, O: Origin<Call = OriginCall>, S: Store, W: World, P: Pa
             }),
             lease,
         };
-        Ok((read, owner.map(|owner| owner.tenant).unwrap_or_default()))
+        Ok((read, owner))
     }
 
     /// An answer that says which life of the cache it comes from, or which log: so that gateways know that replicas are one cache.
@@ -280,6 +290,13 @@ fn plan_unknown() -> ReadResponse {
 
 fn not_stored() -> ReadResponse {
     ReadResponse { result: Some(ReadResult::NotStored(api::NotStored {})), ..ReadResponse::default() }
+}
+
+/// A failure of the mesh's own, for which no gateway asks the upstream in the cache's place.
+fn not_begun(status: &Status) -> ReadResponse {
+    let Failure { code, message, details, .. } = failure_of(status);
+    let result = ReadResult::Failure(api::Failure { code, message, details, is_fault: true });
+    ReadResponse { result: Some(result), ..ReadResponse::default() }
 }
 
 fn respond(answer: Answer, node: String) -> ReadResponse {

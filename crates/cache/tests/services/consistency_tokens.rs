@@ -6,6 +6,8 @@ use accord_api::accord::fault::v1::Reason;
 use accord_readthrough::ConsistencyToken;
 use accord_runtime::fault;
 use bytes::Bytes;
+use futures_util::future::join_all;
+use std::time::{Duration, Instant};
 use tonic::{Code, Status};
 
 use crate::fixture::{ADA, Fixture, PlannedRead, begin, by_mesh, get, outcome, product};
@@ -87,6 +89,32 @@ async fn unknown_token_is_a_load_and_the_token_of_its_answer_is_not() {
 }
 
 #[tokio::test]
+async fn flood_of_tokens_that_can_not_be_judged_makes_one_load_in_a_tenth_of_a_second() {
+    let (fixture, begun) = (with_milk().await, Instant::now());
+    let unknown = [Bytes::from_static(&ConsistencyToken::UNKNOWN)];
+    for _ in 0..6 {
+        let reads = (0..50).map(|_| fixture.read(passing(get("milk"), &unknown), ADA));
+        for answer in join_all(reads).await {
+            assert!(product(&answer.unwrap()).version > 1, "it is older than the reader");
+        }
+    }
+    // One before, one at once, and one more where a reader came between a load and the next turn.
+    let most = 3 + begun.elapsed().as_millis() / 100;
+    assert!(fixture.shop.calls() as u128 <= most, "{} loads, and {most} are the most", fixture.shop.calls());
+}
+
+#[tokio::test]
+async fn reader_who_leaves_before_the_next_forced_load_is_answered_that_and_asks_nobody_else() {
+    let fixture = with_milk().await;
+    let read = || passing(get("milk"), &[Bytes::from_static(&ConsistencyToken::UNKNOWN)]);
+    fixture.read(read(), ADA).await.unwrap();
+    let answer = fixture.send(read().whole(), ADA, Duration::from_millis(30)).await.unwrap();
+    // A failure of the call would have the gateway ask the upstream.
+    assert!(matches!(answer.result, Some(read_response::Result::Failure(_))), "{answer:?}");
+    assert_eq!(fixture.shop.calls(), 2);
+}
+
+#[tokio::test]
 async fn token_of_another_cache_asks_for_a_load() {
     let [fixture, other] = [with_milk().await, begin().await];
     let (.., token) = read(&other, get("milk")).await;
@@ -126,7 +154,7 @@ async fn token_of_a_tenants_write_is_judged_for_who_reads_in_no_name() {
     let token = write(&fixture, &["of something else"], 2).await;
     let (from, told) = in_no_name(&[token]).await;
     assert_eq!(from, Outcome::Stale);
-    assert_eq!(in_no_name(&[told.clone()]).await.0, Outcome::Hit);
+    assert_eq!(in_no_name(std::slice::from_ref(&told)).await.0, Outcome::Hit);
     // Somebody who logs in goes on from there.
     assert!(fixture.read(passing(get("milk"), &[told]), ADA).await.is_ok());
 }

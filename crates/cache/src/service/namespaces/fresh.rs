@@ -32,6 +32,11 @@ pub(super) fn scope<'a>(space: &'a Space, tenant: &'a str) -> TokenScope<'a> {
 }
 
 impl Wanted {
+    /// Whether it asks for a load without any token.
+    pub(super) fn is_strong(&self) -> bool {
+        self.consistency == ConsistencyRequirement::Strong
+    }
+
     /// What that is for a key. Memory is all that a namespace without an origin has: what it holds is as new as there is.
     pub(super) fn required<L: InvalidationLog, O: Origin, S: Store, W: World>(
         &self,

@@ -9,6 +9,7 @@ use accord_readthrough::{
 };
 use accord_runtime::current_call::CurrentCall;
 use accord_runtime::fair_share::Holder;
+use futures_util::future::try_join_all;
 use tonic::{Code, Status};
 
 use super::checks::{MOST_BATCH_BYTES, denied, too_large};
@@ -53,8 +54,26 @@ where
         match self.found(admitted, key, &of_key) {
             Some(found) => Ok(Some(self.entry(admitted, (key, &of_key), found, api::Outcome::Hit))),
             None if wanted.only_if_cached && admitted.space.origin.is_some() => Err(not_stored()),
-            None => self.load(admitted, (key, &of_key), is_retried_outside).await,
+            None => {
+                self.turn(admitted, (key, &of_key), wanted).await?;
+                self.load(admitted, (key, &of_key), is_retried_outside).await
+            }
         }
+    }
+
+    /// Waits until a load may begin, where a token that can't be judged forces it.
+    async fn turn(
+        &self,
+        admitted: &Admitted<'_, A::Caller>,
+        (key, of_key): (&str, &OfKey),
+        wanted: &Wanted,
+    ) -> Result<(), Status> {
+        let Admitted { space, tenant, caller, deadline, .. } = admitted;
+        if space.origin.is_none() || !of_key.required.is_unjudged || wanted.is_strong() {
+            return Ok(());
+        }
+        let (place, subject) = (space.namespace.place(tenant, key), &caller.as_ref().claims.sub);
+        self.tokens.forced_loads().turn(&place, subject, deadline.remaining()).await
     }
 
     /// What a read requires of a key.
@@ -108,6 +127,8 @@ where
             return batch_answer(keys, known);
         }
         if let Some(origin) = admitted.space.origin.as_ref().filter(|_| !missing.is_empty()) {
+            let turns = missing.iter().map(|index| &of_keys[*index]);
+            try_join_all(turns.map(|(key, of_key)| self.turn(admitted, (key, of_key), wanted))).await?;
             let caller = self.caller(admitted, &**origin, is_retried_outside).await?;
             let most = origin.most_keys();
             for some in missing.chunks(most.saturating_mul(CALLS_AT_ONCE)) {
