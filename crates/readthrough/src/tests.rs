@@ -11,6 +11,7 @@ mod namespace_loads;
 mod namespaces;
 mod refresh;
 mod replicas;
+mod second_level;
 mod stale;
 mod stored;
 mod too_late;
