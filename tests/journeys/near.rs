@@ -150,6 +150,21 @@ async fn write_waits_for_no_lease_of_its_own_gateway() -> Result<()> {
 }
 
 #[tokio::test]
+async fn write_that_is_acknowledged_locally_says_so_and_its_token_is_met_at_the_other_gateway() -> Result<()> {
+    let mesh = Mesh::start("tests/journeys/near_local.toml").await?;
+    let [one, other] = mesh.gateways();
+    mesh.read_near(other).await?;
+    let put = mesh.write(one, "Oak desk again").await?;
+    assert_eq!(put.header("x-accord-invalidation"), Some("LOCAL"));
+    assert_eq!(mesh.read(one).await?.json()?["title"], "Oak desk again", "its own gateway sees it at once");
+    let token = put.header("x-accord-consistency-token").expect("a token");
+    let read = HttpCall::new(other, Method::GET, PRODUCT).token(&mesh.token);
+    let seen = read.header("x-accord-at-least-as-fresh", token).send().await?;
+    assert_eq!(seen.json()?["title"], "Oak desk again");
+    Ok(())
+}
+
+#[tokio::test]
 async fn write_under_bounded_does_not_wait_and_says_so() -> Result<()> {
     let mesh = Mesh::start("tests/journeys/near_bounded.toml").await?;
     let [one, other] = mesh.gateways();

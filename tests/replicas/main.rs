@@ -38,8 +38,12 @@ struct Mesh {
 
 impl Mesh {
     async fn start(test: &str) -> Result<Self> {
+        Self::start_under(test, "tests/journeys/near.toml").await
+    }
+
+    async fn start_under(test: &str, overlay: &str) -> Result<Self> {
         let database = Database::create(test).await?;
-        let mut fabric = Fabric::builder()?.overlay("tests/journeys/near.toml").start().await?;
+        let mut fabric = Fabric::builder()?.overlay(overlay).start().await?;
         let token = fabric.token(EDITOR).await?;
         let mut caches = Vec::new();
         for number in 0..3 {
@@ -257,4 +261,28 @@ async fn read_with_the_token_of_a_write_sees_it_at_every_replica_whatever_the_wr
     }
     mesh.caches[0].process.resume()?;
     mesh.write_and_read_with_token().await
+}
+
+#[tokio::test]
+async fn write_that_is_acknowledged_locally_waits_for_no_paused_replica_and_its_token_is_met_at_each() -> Result<()> {
+    let mut mesh = Mesh::start_under("replicas_local", "tests/journeys/near_local.toml").await?;
+    mesh.write_and_read_with_token().await?;
+    mesh.caches[0].process.pause()?;
+    // One that waited would be deferred: the paused replica's lease is longer than writes wait. At first the gateway may ask the
+    // replica that hangs.
+    let said = async {
+        loop {
+            let call = HttpCall::new(mesh.gateways[0].listen, Method::PUT, PRODUCT).token(&mesh.token);
+            let put = call.json(&json!({ "id": "oak-desk", "title": "Oak desk" })).send().await?;
+            match put.header("x-accord-invalidation") {
+                Some("DEFERRED") => {}
+                said => return anyhow::Ok(said.map(str::to_owned)),
+            }
+        }
+    };
+    ensure!(timeout(SOON, said).await.context("every write was deferred")??.as_deref() == Some("LOCAL"));
+    mesh.write_and_read_with_token().await?;
+    mesh.caches[0].process.resume()?;
+    mesh.write_and_read_with_token().await?;
+    mesh.end().await
 }

@@ -41,6 +41,7 @@ pub(crate) fn policy(
         cache: effective.cache.as_ref().map(|cache| compiler.cache(cache)),
         invalidates: compiler.invalidates(&effective.invalidates),
         invalidation_expires: compiler.invalidation_expires(effective),
+        acknowledged_locally: compiler.acknowledged_locally(effective),
         rate_limits: effective
             .rate_limit
             .iter()
@@ -214,11 +215,20 @@ impl Compiler<'_> {
     }
 
     fn invalidation_expires(&mut self, effective: &declared::MethodPolicy) -> bool {
-        let expires = effective.invalidation() == declared::Invalidation::Expire;
-        if expires && effective.invalidates.is_empty() {
-            self.bounds.refuse("invalidation", "nothing is invalidated", "name tags in `invalidates`, or leave it out");
+        self.of_invalidated("invalidation", effective.invalidation() == declared::Invalidation::Expire, effective)
+    }
+
+    fn acknowledged_locally(&mut self, effective: &declared::MethodPolicy) -> bool {
+        let is_local = effective.acknowledgement() == declared::Acknowledgement::Local;
+        self.of_invalidated("acknowledgement", is_local, effective)
+    }
+
+    /// An option that says something of what is invalidated.
+    fn of_invalidated(&mut self, option: &'static str, is_set: bool, effective: &declared::MethodPolicy) -> bool {
+        if is_set && effective.invalidates.is_empty() {
+            self.bounds.refuse(option, "nothing is invalidated", "name tags in `invalidates`, or leave it out");
         }
-        expires
+        is_set
     }
 
     fn retry(&mut self, declared: &declared::Retry) -> Retry {

@@ -22,6 +22,8 @@ pub struct Policy {
     pub invalidates: Vec<Template>,
     /// Whether what it makes invalid may be served while its origin fails.
     pub invalidation_expires: bool,
+    /// Whether a call answers before other gateways and replicas of the cache know what it makes invalid.
+    pub acknowledged_locally: bool,
     /// How often the method may be called. All must pass.
     pub rate_limits: Vec<RateLimit>,
     /// How a failed attempt is repeated; not at all where there is none.

@@ -140,21 +140,26 @@ impl Invalidator {
         *announcement.borrow() == Announcement::Settled
     }
 
-    /// Queues tags, and waits until the cache has them and the leases of other gateways are over, but not long.
-    pub(crate) async fn invalidate(&self, tags: Vec<InvalidTag>, tenant: Arc<str>, deadline: Deadline) -> Delivery {
+    /// Queues tags, and waits, but not long, until the cache has them and, unless that is enough, others' leases are over.
+    pub(crate) async fn invalidate(
+        &self,
+        tags: Vec<InvalidTag>,
+        (tenant, is_local): (Arc<str>, bool),
+        deadline: Deadline,
+    ) -> Delivery {
         let (sender, acknowledged) = oneshot::channel();
         let hashed: Arc<[Tag]> = tags.iter().map(InvalidTag::hashed).collect();
         let token = WriteToken::default();
-        let waiter = Waiter { tags: Arc::clone(&hashed), tenant, token: token.clone(), acknowledged: sender };
+        let waiter = Waiter { tags: Arc::clone(&hashed), tenant, token: token.clone(), is_local, acknowledged: sender };
         self.enqueue(tags, Some(waiter));
         let wait = deadline.min(Deadline::after(MAX_WAIT));
         if tokio::time::timeout_at(wait.at(), acknowledged).await.is_ok_and(|sent| sent.is_ok()) {
-            return Delivery { is_acknowledged: true, token };
+            return Delivery { is_acknowledged: true, is_local, token };
         }
         // Whether the cache has it is open, and its reads through this gateway see the write all the same.
         self.0.near.acknowledged(hashed.iter().copied());
         self.0.deferred.add(1, &[]);
-        Delivery { is_acknowledged: false, token }
+        Delivery { is_acknowledged: false, is_local, token }
     }
 
     /// Waits, but not long, until the cache has all that is queued, and says goodbye where no call can add to it any more.
@@ -303,13 +308,11 @@ impl Sender {
         // The next batch leaves meanwhile. Where not all tags were told, writes answer as deferred: how long the leases on them last
         // is not known for sure.
         let callers = batch.callers.into_iter().filter(|_| is_whole);
-        if let Some(number) = waits.number() {
-            tokio::spawn(self.acknowledger().acknowledge(number, callers.collect()));
-            return;
-        }
-        for caller in callers {
-            waits.acknowledge(caller);
-        }
+        let Some(number) = waits.number() else { return callers.for_each(|caller| waits.acknowledge(caller)) };
+        // The log has it, and the copies here are gone.
+        let (local, others): (Vec<_>, Vec<_>) = callers.partition(|caller| caller.is_local);
+        local.into_iter().for_each(Waiter::acknowledge);
+        tokio::spawn(self.acknowledger().acknowledge(number, others));
     }
 
     /// Tells the cache of a batch; whether of each of its tags.

@@ -156,7 +156,7 @@ pub(crate) fn headers_of_all() -> Value {
             "What a later read passes as `X-Accord-At-Least-As-Fresh` to be told nothing older. Where the mesh has no cache: absent."
         ),
         "Fault": text("Whose fault it was: `gateway`, `auth`, `cache` or `upstream`. Absent where a handler answered."),
-        "Invalidation": text("`DEFERRED` or `BOUNDED` where some caches may answer for a while with what was before."),
+        "Invalidation": text("`DEFERRED`, `BOUNDED` or `LOCAL` where some caches may answer for a while with what was before."),
         "Location": text("Where it leads."),
         "RateLimit": text("What is left of the tightest limit (draft-ietf-httpapi-ratelimit-headers)."),
         "RateLimitPolicy": text("That limit (draft-ietf-httpapi-ratelimit-headers)."),

@@ -138,6 +138,14 @@ pub(super) const RULES: &[(&str, Rule)] = &[
             more: (Effect::NONE, "failures of the origin show where a call made answers invalid"),
         },
     ),
+    (
+        "acknowledgement",
+        Rule::Rank {
+            order: &["ACKNOWLEDGEMENT_LOCAL", "ACKNOWLEDGEMENT_ALL_REPLICAS"],
+            less: loosens("others may be told for a moment what was before a call"),
+            more: (Effect::NONE, "calls wait until all gateways and replicas of the cache know what they make invalid"),
+        },
+    ),
     ("rate_limit", Rule::Limits),
     ("rate_limit.requests", Rule::Elsewhere),
     ("rate_limit.per", Rule::Elsewhere),

@@ -168,6 +168,14 @@ const CHANGES: &[(&str, &str, &str, &str, &str, &str)] = &[
         "loosens",
         "changes",
     ),
+    (
+        "acknowledgement",
+        "UpdateProduct",
+        "acknowledgement = \"ACKNOWLEDGEMENT_ALL_REPLICAS\"",
+        "acknowledgement = \"ACKNOWLEDGEMENT_LOCAL\"",
+        "loosens",
+        "changes",
+    ),
     ("invalidates", "UpdateProduct", "invalidates = [\"a\", \"b\"]", "invalidates = [\"b\"]", "loosens", "changes"),
     (
         "rate_limit",

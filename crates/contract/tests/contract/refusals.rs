@@ -144,6 +144,11 @@ fn invalidation_that_expires_nothing_is_refused() {
 }
 
 #[test]
+fn acknowledgement_where_nothing_is_invalidated_is_refused() {
+    refused(&findings(writing("acknowledgement: ACKNOWLEDGEMENT_LOCAL")), "acknowledgement", "nothing is invalidated");
+}
+
+#[test]
 fn version_header_that_no_answer_can_have_or_beside_a_field_is_refused() {
     for name in ["Etag", "grpc-status", "x-version-bin", "no name"] {
         refused(

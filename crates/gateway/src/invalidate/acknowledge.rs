@@ -35,8 +35,7 @@ impl Acknowledger {
             for caller in callers {
                 // Replicas that had not read the number yet gave this gateway leases on what it replaced.
                 self.near.acknowledged(caller.tags.iter().copied());
-                // One that has stopped waiting has already answered as deferred.
-                let _ = caller.acknowledged.send(());
+                caller.acknowledge();
             }
             return;
         }

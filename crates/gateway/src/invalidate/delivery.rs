@@ -22,9 +22,11 @@ impl WriteToken {
 /// How far an invalidation got before its mutation answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
-    /// The cache has it, and nobody answers with what it is about. Otherwise it is kept and sent when the cache can be reached, or
+    /// The cache has it, and nobody answers with what it is about, unless it `is_local`. Otherwise it is kept and sent when the cache can be reached, or
     /// others may hold leases yet.
     pub is_acknowledged: bool,
+    /// Its contract asks for no more than that the cache has it.
+    pub is_local: bool,
     pub(super) token: WriteToken,
 }
 
@@ -33,7 +35,11 @@ impl Delivery {
     ///
     /// Where the cache has not told a token, nothing stored can be held against the write: whoever passes this one has a load.
     pub(crate) fn tell(&self, is_seen_later: bool, head: &mut HeaderMap) {
-        let said = if self.is_acknowledged { is_seen_later.then_some("BOUNDED") } else { Some("DEFERRED") };
+        let said = match (self.is_acknowledged, self.is_local) {
+            (false, _) => Some("DEFERRED"),
+            (true, true) => Some("LOCAL"),
+            (true, false) => is_seen_later.then_some("BOUNDED"),
+        };
         if let Some(said) = said {
             head.insert(INVALIDATION, HeaderValue::from_static(said));
         }

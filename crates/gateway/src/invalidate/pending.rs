@@ -30,6 +30,7 @@ pub(crate) struct PendingInvalidation {
     invalidator: Invalidator,
     tags: Vec<InvalidTag>,
     tenant: Arc<str>,
+    is_local: bool,
 }
 
 impl PendingInvalidation {
@@ -48,7 +49,8 @@ impl PendingInvalidation {
             }
         }
         let tenant = call.permit.tenant().cloned().unwrap_or_else(|| Arc::from(""));
-        Ok(Some(Self { invalidator: invalidator.clone(), tags, tenant }))
+        let is_local = policy.acknowledged_locally;
+        Ok(Some(Self { invalidator: invalidator.clone(), tags, tenant, is_local }))
     }
 
     /// The mutation has ended: invalidates where it may have changed something.
@@ -57,7 +59,7 @@ impl PendingInvalidation {
         if !may_have_acted {
             return None;
         }
-        Some(self.invalidator.invalidate(tags, Arc::clone(&self.tenant), deadline).await)
+        Some(self.invalidator.invalidate(tags, (Arc::clone(&self.tenant), self.is_local), deadline).await)
     }
 }
 

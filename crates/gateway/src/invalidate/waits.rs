@@ -18,8 +18,18 @@ pub(super) struct Waiter {
     pub tenant: Arc<str>,
     /// Its consistency token.
     pub token: WriteToken,
+    /// It waits for nobody but the cache that is told, as its contract declares.
+    pub is_local: bool,
     /// Where it is told.
     pub acknowledged: oneshot::Sender<()>,
+}
+
+impl Waiter {
+    /// Tells it that what it waits for has happened.
+    pub(super) fn acknowledge(self) {
+        // One that has stopped waiting has already answered as deferred.
+        let _ = self.acknowledged.send(());
+    }
 }
 
 /// Until when leases last, as the cache said.
@@ -64,19 +74,17 @@ impl Waits {
     }
 
     /// Tells a write when the last lease on its tags is over.
-    pub(super) fn acknowledge(&self, Waiter { tags, acknowledged, .. }: Waiter) {
-        let own = tags.iter().filter_map(|tag| self.tags.get(tag)).max().copied();
-        // One that has stopped waiting has already answered as deferred.
-        let _ = match self.all.max(own).filter(|until| *until > Instant::now()) {
-            None => acknowledged.send(()),
+    pub(super) fn acknowledge(&self, waiter: Waiter) {
+        let own = waiter.tags.iter().filter_map(|tag| self.tags.get(tag)).max().copied();
+        match self.all.max(own).filter(|until| *until > Instant::now() && !waiter.is_local) {
+            None => waiter.acknowledge(),
             Some(until) => {
                 tokio::spawn(async move {
                     tokio::time::sleep_until(until).await;
-                    acknowledged.send(())
+                    waiter.acknowledge();
                 });
-                Ok(())
             }
-        };
+        }
     }
 }
 
@@ -106,10 +114,14 @@ mod tests {
 
     /// How long a write of these tags waits.
     async fn waited(waits: &Waits, tags: &[Tag]) -> Duration {
+        waited_for(waits, tags, false).await
+    }
+
+    async fn waited_for(waits: &Waits, tags: &[Tag], is_local: bool) -> Duration {
         let (acknowledged, told) = oneshot::channel();
         let begun = Instant::now();
         let (tenant, token) = ("".into(), WriteToken::default());
-        waits.acknowledge(Waiter { tags: tags.into(), tenant, token, acknowledged });
+        waits.acknowledge(Waiter { tags: tags.into(), tenant, token, is_local, acknowledged });
         told.await.unwrap();
         begun.elapsed()
     }
@@ -122,6 +134,14 @@ mod tests {
         assert_eq!(waited(&waits, &tags[1..2]).await, Duration::ZERO);
         let both = waited(&waits, &tags).await;
         assert!((Duration::from_millis(100)..Duration::from_millis(103)).contains(&both), "{both:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn write_that_is_acknowledged_locally_waits_for_no_lease() {
+        let tags = ["product/milk"].map(Tag::named);
+        let mut waits = Waits::default();
+        waits.note(&tags, &response(98, &[(0, 98)]));
+        assert_eq!(waited_for(&waits, &tags, true).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

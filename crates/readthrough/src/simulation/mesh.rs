@@ -42,6 +42,7 @@ const POLICY: Policy = Policy {
 
 /// Without which rules the mesh runs. What a process of the mesh does by itself is told by the engine's and the holder's.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a rule of its own")]
 pub(super) struct Variant {
     pub rules: Rules,
     pub near: near::Rules,
@@ -54,6 +55,8 @@ pub(super) struct Variant {
     pub drops_when_sending: bool,
     /// The token of a read names its load.
     pub seen_loads_told: bool,
+    /// What is acknowledged locally is promised of its own replica alone, and of others a lease later.
+    pub local_is_local: bool,
 }
 
 impl Variant {
@@ -68,6 +71,7 @@ impl Variant {
         holder_by_name: false,
         drops_when_sending: false,
         seen_loads_told: true,
+        local_is_local: true,
     };
 }
 

@@ -11,7 +11,7 @@ use super::process::{ClockKind, Process};
 use super::replica_process::{REPLICA_LEASE, Sender, SimulatedReplica};
 use super::sessions::Session;
 use super::through_model::{NAMESPACE, QUOTA};
-use crate::{Acknowledgement, ConsistencyToken, Invalidated, Invalidation, Replica, World};
+use crate::{Acknowledgement, ConsistencyToken, Invalidated, Invalidation, Replica, World, own_wait};
 
 /// How often a gateway asks for an acknowledgement before its write answers as deferred.
 const QUESTIONS: usize = 4;
@@ -86,13 +86,7 @@ impl Gateway {
         overflows: bool,
         session: Option<Session>,
     ) -> Option<()> {
-        let versions = self.commit(object, false).await?;
-        let version = versions[usize::from(object)] as u64;
-        let session = session.map(|session| (session.committed(object, version), session));
-        let (cache, invalidated) = self.deliver(Some(object), overflows).await?;
-        if let Some((write, session)) = session {
-            session.appended(write, ConsistencyToken::of_write(invalidated.incarnation, invalidated.position));
-        }
+        let (versions, cache, invalidated) = self.append(object, overflows, session).await?;
         let is_early = self.mesh.variant.drops_when_sending;
         if is_early {
             self.forget(object, overflows);
@@ -100,6 +94,40 @@ impl Gateway {
         self.acknowledged(cache, &invalidated).await?;
         if !is_early {
             self.forget(object, overflows);
+        }
+        self.mesh.truth.lock().unwrap().acknowledge(versions);
+        Some(())
+    }
+
+    /// Changes an object, and has a replica append that; what is acknowledged with it. Its token is good from then on.
+    async fn append(
+        &self,
+        object: u8,
+        overflows: bool,
+        session: Option<Session>,
+    ) -> Option<([usize; 3], Arc<CacheProcess>, Invalidated)> {
+        let versions = self.commit(object, false).await?;
+        let version = versions[usize::from(object)] as u64;
+        let session = session.map(|session| (session.committed(object, version), session));
+        let (cache, invalidated) = self.deliver(Some(object), overflows).await?;
+        if let Some((write, session)) = session {
+            session.appended(write, ConsistencyToken::of_write(invalidated.incarnation, invalidated.position));
+        }
+        Some((versions, cache, invalidated))
+    }
+
+    /// A write that waits for nobody but the replica that appended it (`ACKNOWLEDGEMENT_LOCAL`). All others have read its number when a
+    /// lease on the log is over, or answer no more.
+    pub(super) async fn write_locally(
+        self: Arc<Self>,
+        object: u8,
+        overflows: bool,
+        session: Option<Session>,
+    ) -> Option<()> {
+        let (versions, ..) = self.append(object, overflows, session).await?;
+        self.forget(object, overflows);
+        if self.mesh.variant.local_is_local {
+            self.process.wait(own_wait(REPLICA_LEASE)).await?;
         }
         self.mesh.truth.lock().unwrap().acknowledge(versions);
         Some(())

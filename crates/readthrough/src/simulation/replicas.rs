@@ -169,11 +169,15 @@ impl ReplicaRun {
     fn write(&mut self) -> &'static str {
         let (gateway, object, overflows) =
             (self.gateway(), object(&self.mesh.world.rng), self.mesh.world.rng.below(20) == 0);
-        let session = self.session.sometimes();
+        let (session, is_local) = (self.session.sometimes(), self.mesh.world.rng.below(4) == 0);
         self.scheduler.add(Box::pin(async move {
-            gateway.write_logged(object, overflows, session).await;
+            if is_local {
+                gateway.write_locally(object, overflows, session).await;
+            } else {
+                gateway.write_logged(object, overflows, session).await;
+            }
         }));
-        "write"
+        if is_local { "write that is acknowledged locally" } else { "write" }
     }
 
     /// A gateway ends, in order or not, and another one begins.
@@ -320,6 +324,11 @@ fn changes_of_keys_that_others_do_not_apply_simulation_of_replicas_fails() {
 fn changes_of_keys_that_retire_no_loads_simulation_of_replicas_fails() {
     let rules = Rules { changes_retire_loads: false, ..Variant::ALL.rules };
     assert_fails(Variant { rules, ..Variant::ALL });
+}
+
+#[test]
+fn local_acknowledgement_taken_for_that_of_all_replicas_simulation_fails() {
+    assert_fails(Variant { local_is_local: false, ..Variant::ALL });
 }
 
 #[test]
