@@ -1,5 +1,7 @@
 //! From descriptors and overlays to the methods of a contract.
 
+mod findings;
+
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, OnceLock};
@@ -22,6 +24,7 @@ use crate::rules;
 use crate::served::{Serving, served};
 use crate::shared::Shared;
 use crate::source::Source;
+use findings::{not_there, served_twice, unchecked_rules, undeclared};
 
 /// Methods by their names.
 type Methods = HashMap<Arc<str>, Arc<Method>>;
@@ -122,12 +125,8 @@ impl Loader<'_> {
         let is_read = reads(&policy, kind);
         let (required, required_source) = required(&rules, &descriptor, &policy, is_read);
         sources.extend(required_source);
-        let has_rules = rules::has_rules(&descriptor.input());
-        let is_validated = has_rules && unchecked(&policy, is_read).is_none();
-        if has_rules && !is_read && policy.validate.is_none() && kind == MethodKind::Unary {
-            self.push_once(unchecked_rules(&descriptor, &name));
-        }
-        sources.extend(has_rules.then(|| validated(&descriptor, unchecked(&policy, is_read))));
+        let (is_validated, rules_source) = self.validation(&descriptor, &policy, is_read, &name);
+        sources.extend(rules_source);
         let method = Method {
             upstream: Arc::clone(&source.upstream),
             kind,
@@ -146,6 +145,24 @@ impl Loader<'_> {
             descriptor,
         };
         self.methods.insert(name, Arc::new(method));
+    }
+
+    /// Whether requests are held against rules of their messages, and what is to be said of that where there are any.
+    fn validation(
+        &mut self,
+        descriptor: &MethodDescriptor,
+        policy: &Policy,
+        is_read: bool,
+        name: &str,
+    ) -> (bool, Option<FieldSource>) {
+        if !rules::has_rules(&descriptor.input()) {
+            return (false, None);
+        }
+        if !is_read && policy.validate.is_none() && MethodKind::of(descriptor) == MethodKind::Unary {
+            self.push_once(unchecked_rules(descriptor, name));
+        }
+        let unchecked = unchecked(policy, is_read);
+        (unchecked.is_none(), Some(validated(descriptor, unchecked)))
     }
 
     /// A mistake in an overlay, a service's or a file's option is the same at each of its methods, and reported at the first.
@@ -354,23 +371,6 @@ fn deprecated(descriptor: &MethodDescriptor) -> bool {
     method || service.service_descriptor_proto().options.as_ref().is_some_and(ServiceOptions::deprecated)
 }
 
-fn served_twice(name: &str, other: &Method, source: &Source) -> Finding {
-    let problem = format!("is served by two upstreams, {} and {}", other.upstream, source.upstream);
-    let remedy = "say by `services` (or --services NAME=pkg.Service) which services each of the two serves, or make their \
-                  endpoints one upstream";
-    Finding::error(name, "services", problem, remedy)
-}
-
-/// How many services one finding names.
-const NAMED: usize = 5;
-
-fn not_there(name: &str, source: &Source) -> Finding {
-    let problem = format!("is served by {}, but its descriptors ({}) don't have it", source.upstream, source.origin);
-    let known: Vec<_> = source.pool.services().map(|service| service.full_name().to_owned()).take(NAMED).collect();
-    let remedy = format!("correct the name or the descriptors, which have {}", known.join(", "));
-    Finding::error(name, "services", problem, remedy)
-}
-
 /// A method's name leads to its proto, but not to the overlay, service or file that the option stands in. Whether it is one of those.
 fn say_where(finding: &mut Finding, merged: &Merged) -> bool {
     let source = merged.source(&finding.option).filter(|source| !source.starts_with("method "));
@@ -378,17 +378,4 @@ fn say_where(finding: &mut Finding, merged: &Merged) -> bool {
         finding.problem = format!("{}, as {source} has it", finding.problem);
     }
     source.is_some()
-}
-
-fn unchecked_rules(descriptor: &MethodDescriptor, name: &str) -> Finding {
-    let service = descriptor.parent_service();
-    let problem = format!("requests of {} have rules of `buf.validate` that nobody checks", service.full_name());
-    let remedy = "declare `validate: true` to have them checked, or `validate: false` where the handler does";
-    Finding::error(name, "validate", problem, remedy).warning()
-}
-
-fn undeclared(name: &str) -> Finding {
-    let problem = "no layer says who may call, so every call is denied";
-    let remedy = "declare `public`, `authenticated` or a `permission`";
-    Finding::error(name, "access", problem, remedy).warning()
 }
