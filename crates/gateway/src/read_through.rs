@@ -33,6 +33,7 @@ use http::{HeaderValue, StatusCode};
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::{
     collections::HashSet,
+    future::Future,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -133,14 +134,7 @@ impl ReadThrough {
         if let Some(failure) = self.not_asked(call).await {
             return self.bypass(call, message, only_if_cached, &failure).await;
         }
-        let begun = Instant::now();
-        // A cache that is gone or hangs shows at its connection, so what takes longer is a load.
-        call.record.wait_for(WaitsFor::Upstream);
-        let response = self.read_by_plan(call, plan, read, place).await;
-        call.record.wait_for(WaitsFor::Itself);
-        call.record.add_upstream_time(begun.elapsed());
-        call.record.step("cache");
-        let failure = match response {
+        let failure = match timed(call, self.read_by_plan(call, plan, read, place)).await {
             Ok((answered, keep)) => {
                 self.is_failing.store(false, Ordering::Relaxed);
                 let mut answered = answered.and_then(|answer| call.hold(answer));
@@ -149,14 +143,7 @@ impl ReadThrough {
                 }
                 return upstream::give_up(call, answered).map(|answer| Reply::Unary(answer, keep));
             }
-            Err(status) if deadline::is_exceeded(call.deadline, &status) => {
-                return Err(Fault::deadline(Component::Upstream));
-            }
-            // What the caller passed is its own to correct: without the cache it would be answered as if it had passed nothing.
-            Err(status) if fault::reason_of(&status) == Some(Reason::ConsistencyTokenInvalid) => {
-                return Err(Fault::from_status(Component::Gateway, status));
-            }
-            Err(status) => status,
+            Err(status) => not_of_the_cache(call, status)?,
         };
         self.log_failure(call, &failure);
         self.bypass(call, message, only_if_cached, &failure).await
@@ -309,6 +296,30 @@ fn read(
         consistency,
         holder: Bytes::new(),
     })
+}
+
+/// Notes what the call waits for while the cache is asked, and for how long. A cache that is gone or hangs shows at its connection,
+/// so what takes longer is a load.
+async fn timed<T>(call: &Call, read: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    call.record.wait_for(WaitsFor::Upstream);
+    let response = read.await;
+    call.record.wait_for(WaitsFor::Itself);
+    call.record.add_upstream_time(begun.elapsed());
+    call.record.step("cache");
+    response
+}
+
+/// The failure of the cache, after which a read goes past it; a fault where it is the call's own.
+fn not_of_the_cache(call: &Call, failure: Status) -> Result<Status, Fault> {
+    if deadline::is_exceeded(call.deadline, &failure) {
+        return Err(Fault::deadline(Component::Upstream));
+    }
+    // What the caller passed is its own to correct: without the cache it would be answered as if it had passed nothing.
+    if fault::reason_of(&failure) == Some(Reason::ConsistencyTokenInvalid) {
+        return Err(Fault::from_status(Component::Gateway, failure));
+    }
+    Ok(failure)
 }
 
 /// What a caller requires beside the contract, if anything.
