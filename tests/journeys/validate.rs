@@ -4,7 +4,7 @@ use crate::{
     scripted_upstream::ScriptedUpstream,
     wire::{GrpcCall, frame},
 };
-use accord_fabric::Fabric;
+use accord_fabric::{Fabric, Part};
 use anyhow::{Context, Result, ensure};
 use http::Method;
 use prost_protovalidate_types::DESCRIPTOR_POOL;
@@ -30,6 +30,7 @@ const PROTO: &str = r#"
       string email = 1 [(buf.validate.field).string.email = true];
       uint32 count = 2 [(buf.validate.field).uint32 = { gte: 1, lte: 10 }];
       bool gift = 3;
+      repeated Order parts = 4;
     }
 "#;
 
@@ -60,6 +61,10 @@ impl FileResolver for Files {
 
 /// The gateway before an upstream that sends back what it gets.
 async fn start() -> Result<(TempDir, ScriptedUpstream, Fabric)> {
+    start_with(toml::Table::new()).await
+}
+
+async fn start_with(gateway: toml::Table) -> Result<(TempDir, ScriptedUpstream, Fabric)> {
     let directory = tempfile::tempdir()?;
     let (set, overlay) = (directory.path().join("order.binpb"), directory.path().join("overlay.toml"));
     let mut files = ChainFileResolver::new();
@@ -72,7 +77,7 @@ async fn start() -> Result<(TempDir, ScriptedUpstream, Fabric)> {
     let descriptors = set.display().to_string();
     let settings = toml::toml! { descriptors = descriptors };
     let builder = Fabric::builder()?.upstream("orders", upstream.url()).upstream_settings("orders", settings);
-    let fabric = builder.overlay(overlay).start().await?;
+    let fabric = builder.overlay(overlay).settings(Part::Gateway, gateway).start().await?;
     Ok((directory, upstream, fabric))
 }
 
@@ -110,5 +115,27 @@ async fn request_of_a_method_that_is_not_read_is_held_against_no_rule() -> Resul
     let call = GrpcCall::to(fabric.gateway.listen, "/echo.v1.EchoService/Pass").body(frame(0, WRONG));
     assert_eq!(call.send().await?.code(), Code::Ok);
     assert_eq!(upstream.calls_received(), 1);
+    fabric.stop().await
+}
+
+/// An order of so many parts with nothing in them, each two bytes long.
+fn order_of(parts: usize) -> Vec<u8> {
+    [&b"\x0a\x0fada@example.org\x10\x02"[..], &[0x22, 0].repeat(parts)].concat()
+}
+
+#[tokio::test]
+async fn tree_of_a_small_request_may_be_more_than_a_caller_has() -> Result<()> {
+    let (_directory, upstream, fabric) = start_with(toml::toml! { limits.max_memory = 4_194_304 }).await?;
+    let place =
+        |parts| GrpcCall::to(fabric.gateway.listen, "/echo.v1.EchoService/Place").body(frame(0, &order_of(parts)));
+    let refused = place(100_000).send().await?;
+    assert_eq!(refused.refusal(), (Code::ResourceExhausted, "OVERLOADED".into()));
+    let looked_at = place(5_000).send().await?.status();
+    assert_eq!(
+        looked_at.code(),
+        Code::InvalidArgument,
+        "looked at beside the workers, and its parts are wrong: {looked_at:?}"
+    );
+    assert_eq!(upstream.calls_received(), 0);
     fabric.stop().await
 }

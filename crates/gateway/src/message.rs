@@ -4,19 +4,24 @@ use crate::{
     fault::Fault,
     memory::{self, HeldBytes},
     protocol::RouteMatch,
+    table::MethodEntry,
     upstream::Call,
 };
 use accord_api::accord::fault::v1::Reason;
-use accord_runtime::call_record::CallRecord;
-use accord_validation::{Rules, Unreadable};
+use accord_runtime::{call_record::CallRecord, fair_share::Held};
+use accord_validation::{Unreadable, Violation};
 use bytes::Bytes;
 use http::request::Parts;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::{
+    num::NonZero,
     pin::Pin,
+    sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
+    thread,
 };
+use tokio::sync::Semaphore;
 
 /// Reads the one message of a request, within the bound of its method, and holds it against the fields it requires and the
 /// rules of its message. What is read is counted as it comes.
@@ -27,25 +32,51 @@ pub(crate) async fn read(route: &RouteMatch, parts: &Parts, body: Incoming, call
     if let Some(field) = route.entry.method.missing(&message).map_err(|_| Fault::unreadable())? {
         return Err(Fault::violation(Reason::FieldInvalid, &field, "is required"));
     }
-    if let Some(rules) = &route.entry.rules {
-        validate(rules, &message, call)?;
+    if route.entry.rules.is_some() {
+        validate(&route.entry, &message, call).await?;
     }
     Ok(HeldBytes::new(message, held))
 }
 
-/// Rules see a message as a tree of values, which takes so many times its bytes.
-const TREE: u64 = 8;
+/// The largest tree of values that a worker looks at itself: as long as that takes, it serves nobody else.
+const MAX_TREE_ON_WORKER: u64 = 256 << 10;
 
-/// Holds a message against the rules of `buf.validate`.
-fn validate(rules: &Rules, message: &Bytes, call: &Call) -> Result<(), Fault> {
+/// Trees that are looked at beside the workers at a time: they take processor time, and others have to get some.
+static BESIDE_WORKERS: LazyLock<Semaphore> =
+    LazyLock::new(|| Semaphore::new(thread::available_parallelism().map_or(1, NonZero::get)));
+
+/// Holds a message against the rules of `buf.validate`. They see a tree of values, whose memory is counted before it is made.
+async fn validate(entry: &Arc<MethodEntry>, message: &Bytes, call: &Call) -> Result<(), Fault> {
+    let Some(rules) = &entry.rules else { return Ok(()) };
+    let weight = rules.weight(message).map_err(|Unreadable| Fault::unreadable())?;
     let mut tree = call.memory.request();
-    tree.grow(TREE * message.len() as u64).map_err(memory::shed)?;
-    let broken = rules.violations(message).map_err(|Unreadable| Fault::unreadable())?;
+    tree.grow(weight).map_err(memory::shed)?;
+    let broken = if weight <= MAX_TREE_ON_WORKER {
+        rules.violations(message)
+    } else {
+        Box::pin(beside_workers(Arc::clone(entry), message.clone(), tree)).await?
+    };
+    let broken = broken.map_err(|Unreadable| Fault::unreadable())?;
     if broken.is_empty() {
         return Ok(());
     }
     let broken = broken.iter().map(|violation| (violation.field.as_str(), violation.problem.as_str()));
     Err(Fault::violations(Reason::FieldInvalid, broken))
+}
+
+/// Looks at a large message where no worker has to wait for that. It is done to its end, also where the caller leaves meanwhile, and so
+/// what it takes is held until then.
+async fn beside_workers(
+    entry: Arc<MethodEntry>,
+    message: Bytes,
+    tree: Held,
+) -> Result<Result<Vec<Violation>, Unreadable>, Fault> {
+    let turn = BESIDE_WORKERS.acquire().await.map_err(|_closed| Fault::defect())?;
+    let look = move || {
+        let _held = (turn, tree);
+        entry.rules.as_ref().map_or(Ok(Vec::new()), |rules| rules.violations(&message))
+    };
+    tokio::task::spawn_blocking(look).await.map_err(|_panic| Fault::defect())
 }
 
 /// A body whose bytes stand in the record of its call once all of them were read. One that was not read to its end is still in the

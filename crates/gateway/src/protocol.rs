@@ -15,6 +15,7 @@ mod json;
 mod messages;
 mod options;
 pub mod parsers;
+mod text_memory;
 mod websocket;
 
 use crate::{

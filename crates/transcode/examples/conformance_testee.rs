@@ -109,7 +109,7 @@ struct Testee {
 impl Testee {
     fn of(source: &Source) -> Result<Self, Box<dyn Error>> {
         let schema = Arc::new(Schema::compile(&source.pool));
-        let limits = Limits { depth: DEPTH };
+        let limits = Limits { depth: DEPTH, ..Limits::default() };
         let mut messages = HashMap::new();
         for method in source.pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
             let plan = Plan::compile(&schema, &method, None, limits)?;

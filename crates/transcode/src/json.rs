@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::violation::Violation;
+use crate::{options::Limits, violation::Violation};
 
 /// Reads a JSON text from front to back. A copy of it looks ahead.
 #[derive(Clone)]
@@ -10,6 +10,8 @@ pub(crate) struct Reader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
+    /// How many elements and members may still come.
+    elements: usize,
     /// How many bytes may still be looked at ahead.
     ahead: usize,
 }
@@ -29,11 +31,12 @@ pub(crate) enum Token {
 }
 
 impl<'a> Reader<'a> {
-    /// `depth` bounds the nesting of objects and arrays.
-    pub(crate) fn new(text: &'a [u8], depth: usize) -> Result<Self, Violation> {
+    /// A text within these limits.
+    pub(crate) fn new(text: &'a [u8], limits: Limits) -> Result<Self, Violation> {
+        let Limits { depth, elements } = limits;
         let text = std::str::from_utf8(text)
             .map_err(|error| Violation::malformed(format!("not UTF-8 at byte {}", error.valid_up_to())))?;
-        Ok(Self { text, at: 0, depth, ahead: text.len().saturating_mul(MOST_LOOKS) })
+        Ok(Self { text, at: 0, depth, elements, ahead: text.len().saturating_mul(MOST_LOOKS) })
     }
 
     /// The value that comes next, without reading it.
@@ -176,6 +179,9 @@ impl<'a> Reader<'a> {
         if !std::mem::replace(first, false) {
             self.expect(b',', "a comma")?;
         }
+        let left = self.elements.checked_sub(1);
+        self.elements =
+            left.ok_or_else(|| Violation::malformed("has too many elements; send them in several requests"))?;
         Ok(true)
     }
 

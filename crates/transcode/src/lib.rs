@@ -27,6 +27,7 @@ mod scalar;
 mod map;
 mod order;
 mod response;
+mod room;
 
 // Both ways.
 mod civil;

@@ -1,14 +1,18 @@
 //! Maps of responses: entries of the wire, gathered into one JSON object.
 
+use std::borrow::Cow;
+
 use accord_wire::{Occurrence, Occurrences, Value, low, occurrences, zigzag};
 
 use crate::{
-    order::ordered,
     response::{Decoder, following, zero},
     schema::{Field, Kind},
     text::{put, put_string},
     violation::Malformed,
 };
+
+/// Bytes of memory that an entry takes while those of its map are gathered.
+const ENTRY: usize = size_of::<Cow<'_, [u8]>>() + size_of::<(MapKey<'_>, Value<'_>)>();
 
 impl<'s> Decoder<'s, '_> {
     /// Entries by ascending key, so that equal messages have equal JSON; of equal keys the last counts.
@@ -25,7 +29,8 @@ impl<'s> Decoder<'s, '_> {
         let (mut next, mut found) = (Some(occurrence), Vec::new());
         while let Some(occurrence) = next {
             let Value::Bytes(bytes) = occurrence.value else { return Err(mismatch()) };
-            found.push(ordered(entry, bytes)?);
+            self.room.take(ENTRY, self.out)?;
+            found.push(self.ordered(entry, bytes)?);
             next = following(rest, field.number)?;
         }
         let mut entries =
@@ -40,8 +45,13 @@ impl<'s> Decoder<'s, '_> {
             let (key, value) = group[group.len() - 1];
             key.put(self.out);
             self.value(value_field, value)?;
+            self.room.check(self.out)?;
         }
         self.out.push(b'}');
+        self.room.give_back(found.len() * ENTRY);
+        for entry in found {
+            self.release(entry);
+        }
         Ok(())
     }
 }

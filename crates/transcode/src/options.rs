@@ -5,11 +5,13 @@
 pub struct Limits {
     /// Nesting of JSON objects and arrays in a request, and of messages in an answer. Default 64.
     pub depth: usize,
+    /// Elements of arrays and members of objects in a request, at all levels together. Default 1,000,000.
+    pub elements: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { depth: 64 }
+        Self { depth: 64, elements: 1_000_000 }
     }
 }
 

@@ -3,8 +3,6 @@
 //! JSON has one key per field. Encoders nearly always write fields in ascending order and repeated ones together; then
 //! the bytes are taken as they are. Otherwise they are rearranged into that form first.
 
-use std::borrow::Cow;
-
 use accord_wire::{Occurrence, Value, WireType, occurrences, put_bytes, put_tag};
 
 use crate::{
@@ -13,12 +11,11 @@ use crate::{
     violation::Malformed,
 };
 
-/// `message` with known fields in ascending order, each single one and each oneof at most once.
-pub(crate) fn ordered<'a>(shape: &Shape, message: &'a [u8]) -> Result<Cow<'a, [u8]>, Malformed> {
-    if is_ordered(shape, message)? { Ok(Cow::Borrowed(message)) } else { rearranged(shape, message).map(Cow::Owned) }
-}
+/// Bytes of memory that an occurrence takes while a message is rearranged.
+pub(crate) const SORTED: usize = size_of::<(usize, Occurrence<'_>)>();
 
-fn is_ordered(shape: &Shape, message: &[u8]) -> Result<bool, Malformed> {
+/// Whether `message` has known fields in ascending order, each single one and each oneof at most once.
+pub(crate) fn is_ordered(shape: &Shape, message: &[u8]) -> Result<bool, Malformed> {
     let (mut last, mut expected, mut oneofs) = (0, 0, Seen::default());
     let mut ordered = true;
     // Read to the end in any case: what is malformed anywhere is refused before anything is written.
@@ -38,7 +35,8 @@ fn is_ordered(shape: &Shape, message: &[u8]) -> Result<bool, Malformed> {
     Ok(ordered)
 }
 
-fn rearranged(shape: &Shape, message: &[u8]) -> Result<Vec<u8>, Malformed> {
+/// `message` in that order.
+pub(crate) fn rearranged(shape: &Shape, message: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut found = Vec::new();
     for occurrence in occurrences(message) {
         let occurrence = occurrence?;

@@ -150,7 +150,7 @@ impl Encoder<'_> {
 
     /// A value of any form, which is given as JSON.
     fn json(&mut self, message: usize, text: &str) -> Result<(), Violation> {
-        let mut reader = Reader::new(text.as_bytes(), self.depth)?;
+        let mut reader = Reader::new(text.as_bytes(), self.limits)?;
         self.message(self.schema.shape(message), &mut reader)?;
         reader.finish()
     }

@@ -12,11 +12,11 @@ use accord_wire::{WireType, close_length, open_length, put_tag};
 use crate::{
     json::{Reader, Token},
     options::{Limits, Output},
-    order::ordered,
     parameter::{Given, Target, pairs},
     raw,
     request::Encoder,
     response::Decoder,
+    room::Room,
     schema::{Field, Schema},
     violation::{Malformed, Violation},
 };
@@ -152,7 +152,7 @@ impl Plan {
         body: &[u8],
     ) -> Result<Bytes, Violation> {
         let out = Vec::with_capacity(body.len() + 16);
-        let mut encoder = Encoder { schema: &self.schema, out, depth: self.limits.depth };
+        let mut encoder = Encoder { schema: &self.schema, out, limits: self.limits };
         self.put_body(&mut encoder, content_type, body)?;
         if let Some(query) = query {
             self.put_query(&mut encoder, query)?;
@@ -168,10 +168,10 @@ impl Plan {
     /// The wire bytes of the request message that a JSON text is as a whole, whatever the binding says.
     pub fn whole_request(&self, text: &[u8]) -> Result<Bytes, Violation> {
         let out = Vec::with_capacity(text.len() + 16);
-        let mut encoder = Encoder { schema: &self.schema, out, depth: self.limits.depth };
+        let mut encoder = Encoder { schema: &self.schema, out, limits: self.limits };
         // No text at all is what a client without arguments sends.
         if !text.is_empty() {
-            let mut reader = Reader::new(text, self.limits.depth)?;
+            let mut reader = Reader::new(text, self.limits)?;
             encoder.message(self.schema.shape(self.input), &mut reader)?;
             reader.finish()?;
         }
@@ -180,8 +180,28 @@ impl Plan {
 
     /// Writes an answer as JSON as a whole, whatever the binding says: an `HttpBody` is a message like any other.
     pub fn whole_response(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
-        let mut decoder = Decoder { schema: &self.schema, out, depth: self.limits.depth, output: Output::default() };
-        decoder.message(self.schema.shape(self.output), message)
+        self.whole_response_within(message, out, &mut |_| true)
+    }
+
+    /// The same, as long as `may_take` says yes: it is asked whether the text may take so many bytes of memory whenever it has
+    /// outgrown what it was asked for last, 16 KiB at first.
+    pub fn whole_response_within(
+        &self,
+        message: &[u8],
+        out: &mut Vec<u8>,
+        may_take: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<(), Malformed> {
+        self.decoder(out, Output::default(), may_take).message(self.schema.shape(self.output), message)
+    }
+
+    fn decoder<'a>(
+        &'a self,
+        out: &'a mut Vec<u8>,
+        output: Output,
+        may_take: &'a mut dyn FnMut(usize) -> bool,
+    ) -> Decoder<'a, 'a> {
+        let room = Room::new(out, may_take);
+        Decoder { schema: &self.schema, out, depth: self.limits.depth, output, room }
     }
 
     /// The binding that it was compiled for, such as `GET /v1/products/{id}`; none for a method's own path.
@@ -207,17 +227,27 @@ impl Plan {
 
     /// Writes an answer as JSON, or as it stands if it is an `HttpBody`; then its content type is returned.
     pub fn response(&self, message: &[u8], out: &mut Vec<u8>) -> Result<Option<HeaderValue>, Malformed> {
+        self.response_within(message, out, &mut |_| true)
+    }
+
+    /// The same, as long as `may_take` says yes, which is asked as for [`Plan::whole_response_within`].
+    pub fn response_within(
+        &self,
+        message: &[u8],
+        out: &mut Vec<u8>,
+        may_take: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<HeaderValue>, Malformed> {
         if self.schema.is_raw(self.output) {
             return raw::put_body(out, message).map(Some);
         }
         let shape = self.schema.shape(self.output);
-        let mut decoder = Decoder { schema: &self.schema, out, depth: self.limits.depth, output: self.output_form };
+        let mut decoder = self.decoder(out, self.output_form, may_take);
         let Some(position) = self.response else {
             decoder.message(shape, message)?;
             return Ok(None);
         };
         if self.schema.holds_raw(&shape.fields[position]) {
-            let message = ordered(shape, message)?;
+            let message = decoder.ordered(shape, message)?;
             let body = raw::field(&message, shape.fields[position].number)?;
             return raw::put_body(decoder.out, body).map(Some);
         }
@@ -246,7 +276,7 @@ impl Plan {
             _ if body.is_empty() => {}
             BodySource::Nothing => no_body(body)?,
             BodySource::Whole => {
-                let mut reader = Reader::new(body, self.limits.depth)?;
+                let mut reader = Reader::new(body, self.limits)?;
                 encoder.message(shape, &mut reader)?;
                 reader.finish()?;
             }
@@ -257,7 +287,7 @@ impl Plan {
 
     /// A body that is one field of the message.
     fn put_field<'s>(&'s self, encoder: &mut Encoder<'s>, field: &'s Field, body: &[u8]) -> Result<(), Violation> {
-        let mut reader = Reader::new(body, self.limits.depth)?;
+        let mut reader = Reader::new(body, self.limits)?;
         if reader.peek()? == Token::Null && !encoder.takes_null(field) {
             reader.null()?;
         } else {
@@ -300,7 +330,7 @@ fn no_body(body: &[u8]) -> Result<(), Violation> {
         let is_empty = reader.key(&mut true)?.is_none();
         reader.finish().map(|()| is_empty)
     };
-    match Reader::new(body, 1).and_then(is_empty) {
+    match Reader::new(body, Limits { depth: 1, ..Limits::default() }).and_then(is_empty) {
         Ok(true) => Ok(()),
         _ => Err(Violation::malformed("the method takes no body: send none, or `{}`")),
     }

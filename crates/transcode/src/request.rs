@@ -6,7 +6,9 @@ use accord_wire::{WireType, close_length, open_length, put_bytes, put_tag};
 
 use crate::{
     json::{Reader, Token},
-    known, scalar,
+    known,
+    options::Limits,
+    scalar,
     schema::{Field, Form, Kind, Known, Schema, Shape},
     violation::Violation,
 };
@@ -15,8 +17,8 @@ use crate::{
 pub(crate) struct Encoder<'s> {
     pub(crate) schema: &'s Schema,
     pub(crate) out: Vec<u8>,
-    /// How deep a value may be nested that is given as JSON in a parameter.
-    pub(crate) depth: usize,
+    /// What a value may contain that is given as JSON in a parameter.
+    pub(crate) limits: Limits,
 }
 
 impl<'s> Encoder<'s> {

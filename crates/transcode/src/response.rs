@@ -1,13 +1,14 @@
 //! Transcoding of responses: wire bytes, written as canonical proto3 JSON.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use accord_wire::{Occurrence, Occurrences, Value, WireType, low, occurrences, read_value, zigzag};
 
 use crate::{
     known,
     options::Output,
-    order::ordered,
+    order::{SORTED, is_ordered, rearranged},
+    room::Room,
     schema::{Field, Form, Kind, Known, Schema, Shape},
     text::{put_base64, put_double, put_float, put_signed, put_string, put_unsigned},
     violation::Malformed,
@@ -20,6 +21,7 @@ pub(crate) struct Decoder<'s, 'o> {
     /// How much deeper messages may be nested.
     pub(crate) depth: usize,
     pub(crate) output: Output,
+    pub(crate) room: Room<'o>,
 }
 
 impl<'s> Decoder<'s, '_> {
@@ -44,8 +46,11 @@ impl<'s> Decoder<'s, '_> {
 
     /// The value of one field of a message, or what stands for its absence.
     pub(crate) fn only(&mut self, shape: &'s Shape, position: usize, message: &[u8]) -> Result<(), Malformed> {
-        let (message, field) = (ordered(shape, message)?, &shape.fields[position]);
-        let mut rest = occurrences(&message);
+        self.in_order(shape, message, |decoder, message| decoder.one_field(&shape.fields[position], message))
+    }
+
+    fn one_field(&mut self, field: &'s Field, message: &[u8]) -> Result<(), Malformed> {
+        let mut rest = occurrences(message);
         while let Some(occurrence) = rest.next().transpose()? {
             if occurrence.number == field.number {
                 return self.whole(field, occurrence, &mut rest);
@@ -61,9 +66,12 @@ impl<'s> Decoder<'s, '_> {
     }
 
     /// The members of an object, without its braces.
-    fn fields(&mut self, shape: &'s Shape, message: &[u8], mut first: bool) -> Result<(), Malformed> {
-        let message = ordered(shape, message)?;
-        let (mut rest, mut expected) = (occurrences(&message), 0);
+    fn fields(&mut self, shape: &'s Shape, message: &[u8], first: bool) -> Result<(), Malformed> {
+        self.in_order(shape, message, |decoder, message| decoder.members(shape, message, first))
+    }
+
+    fn members(&mut self, shape: &'s Shape, message: &[u8], mut first: bool) -> Result<(), Malformed> {
+        let (mut rest, mut expected) = (occurrences(message), 0);
         while let Some(occurrence) = rest.next().transpose()? {
             let Some(index) = shape.by_number(occurrence.number, expected) else { continue };
             let field = &shape.fields[index];
@@ -72,11 +80,42 @@ impl<'s> Decoder<'s, '_> {
             }
             self.defaults(shape, expected..index, &mut first)?;
             expected = index + 1;
-            self.key(shape, index, &mut first);
+            self.key(shape, index, &mut first)?;
             self.whole(field, occurrence, &mut rest)?;
         }
-        self.defaults(shape, expected..shape.fields.len(), &mut first)?;
+        self.defaults(shape, expected..shape.fields.len(), &mut first)
+    }
+
+    /// Writes of a message in the order in which JSON is written.
+    fn in_order(
+        &mut self,
+        shape: &Shape,
+        message: &[u8],
+        write: impl FnOnce(&mut Self, &[u8]) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        let message = self.ordered(shape, message)?;
+        write(self, &message)?;
+        self.release(message);
         Ok(())
+    }
+
+    /// A message in the order in which JSON is written, for which it may have to be copied.
+    pub(crate) fn ordered<'m>(&mut self, shape: &Shape, message: &'m [u8]) -> Result<Cow<'m, [u8]>, Malformed> {
+        if is_ordered(shape, message)? {
+            return Ok(Cow::Borrowed(message));
+        }
+        let while_sorted = occurrences(message).count() * SORTED;
+        self.room.take(while_sorted + message.len(), self.out)?;
+        let copy = rearranged(shape, message)?;
+        self.room.give_back(while_sorted + message.len() - copy.len());
+        Ok(Cow::Owned(copy))
+    }
+
+    /// Such a message is needed no more.
+    pub(crate) fn release(&mut self, message: Cow<'_, [u8]>) {
+        if let Cow::Owned(copy) = message {
+            self.room.give_back(copy.len());
+        }
     }
 
     /// The value of a field, with those occurrences that follow.
@@ -123,13 +162,17 @@ impl<'s> Decoder<'s, '_> {
         if self.out.len() > start {
             self.out.push(b',');
         }
-        self.value(field, value)
+        self.value(field, value)?;
+        self.room.check(self.out)
     }
 
     /// `google.protobuf.Value`: whichever field is there. Nothing is there in a null that was not set.
     fn one_of(&mut self, shape: &'s Shape, message: &[u8]) -> Result<(), Malformed> {
-        let message = ordered(shape, message)?;
-        for occurrence in occurrences(&message) {
+        self.in_order(shape, message, |decoder, message| decoder.first_known(shape, message))
+    }
+
+    fn first_known(&mut self, shape: &'s Shape, message: &[u8]) -> Result<(), Malformed> {
+        for occurrence in occurrences(message) {
             let occurrence = occurrence?;
             let Some(index) = shape.by_number(occurrence.number, 0) else { continue };
             let field = &shape.fields[index];
@@ -206,12 +249,13 @@ impl<'s> Decoder<'s, '_> {
     }
 
     /// The name of a member and its colon.
-    fn key(&mut self, shape: &'s Shape, index: usize, first: &mut bool) {
+    fn key(&mut self, shape: &'s Shape, index: usize, first: &mut bool) -> Result<(), Malformed> {
         if !std::mem::replace(first, false) {
             self.out.push(b',');
         }
         let key = if self.output.proto_names { shape.proto_key(index) } else { shape.fields[index].key() };
         self.out.extend_from_slice(key);
+        self.room.check(self.out)
     }
 
     /// Those of these fields that were not there and have no presence, at their default values.
@@ -224,7 +268,7 @@ impl<'s> Decoder<'s, '_> {
             if field.has_presence() {
                 continue;
             }
-            self.key(shape, index, first);
+            self.key(shape, index, first)?;
             match field.form {
                 Form::List { .. } => self.out.extend_from_slice(b"[]"),
                 Form::Map => self.out.extend_from_slice(b"{}"),

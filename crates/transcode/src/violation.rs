@@ -93,6 +93,9 @@ pub enum Malformed {
     /// The answer is nested more deeply than the limit.
     #[error("the answer is nested too deeply")]
     Depth,
+    /// Its JSON takes more memory than there is for it.
+    #[error("the answer is longer in JSON than it may be")]
+    TooLong,
 }
 
 impl From<accord_wire::Malformed> for Malformed {

@@ -110,3 +110,48 @@ fn bytes_that_are_not_the_message_are_unreadable() {
     let rules = Compiler::default().rules(&message(SHOP, "shop.v1.Order")).unwrap();
     assert_eq!(rules.violations(&[0x0a, 0xff]), Err(Unreadable));
 }
+
+const TREE: &str = r#"
+    syntax = "proto3";
+    package shop.v1;
+    message Node { repeated Node nodes = 1; repeated int32 numbers = 2; repeated fixed64 wide = 3; string text = 4; }
+"#;
+
+/// How many times its bytes a request takes as a tree.
+fn growth(encoded: &[u8]) -> u64 {
+    let rules = Compiler::default().rules(&message(TREE, "shop.v1.Node")).unwrap();
+    rules.weight(encoded).unwrap() / encoded.len() as u64
+}
+
+#[test]
+fn tree_of_small_things_takes_many_times_their_bytes() {
+    let value = size_of::<prost_reflect::Value>() as u64;
+    let empty_nodes = [0x0a, 0].repeat(1000);
+    assert!(growth(&empty_nodes) >= value / 2, "{}", growth(&empty_nodes));
+    let nodes_with_something = [0x0a, 2, 0x22, 0].repeat(1000);
+    assert!(growth(&nodes_with_something) >= 11 * value / 4, "{}", growth(&nodes_with_something));
+    let packed = [&[0x12, 0xe8, 0x07][..], &[1; 1000]].concat();
+    assert!(growth(&packed) >= value, "{}", growth(&packed));
+}
+
+#[test]
+fn tree_of_large_things_takes_little_more_than_their_bytes() {
+    let text = [&[0x22, 0x80, 0x80, 0x04][..], &vec![b'x'; 1 << 16]].concat();
+    assert_eq!(growth(&text), 1);
+    let wide = [&[0x1a, 0x80, 0x80, 0x04][..], &vec![1; 1 << 16]].concat();
+    assert!(growth(&wide) < 20, "{}", growth(&wide));
+}
+
+#[test]
+fn tree_of_what_is_no_message_has_no_weight() {
+    let rules = Compiler::default().rules(&message(TREE, "shop.v1.Node")).unwrap();
+    let deep = (0..200).fold(Vec::new(), |inner: Vec<u8>, _| {
+        let mut outer = vec![0x0a];
+        prost::encode_length_delimiter(inner.len(), &mut outer).unwrap();
+        outer.extend(inner);
+        outer
+    });
+    for unreadable in [&[0x0a][..], &[0x0a, 5, 0], &[0x12, 1, 0xff], &deep] {
+        assert_eq!(rules.weight(unreadable), Err(Unreadable));
+    }
+}

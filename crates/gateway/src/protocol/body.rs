@@ -1,10 +1,12 @@
 //! Bodies in hand, and what is wrong with those that came.
 
+use super::text_memory::{MayTake, TextMemory};
 use crate::{
     fault::{Component, Fault},
     memory::{self, CallMemory},
 };
 use accord_api::accord::fault::v1::Reason;
+use accord_contract::Method;
 use accord_runtime::{fair_share::Held, fault::StatusBuilder};
 use accord_transcode::Malformed;
 use accord_upstream::grpc::BodyError;
@@ -76,17 +78,20 @@ pub(super) fn add_trailers(trailers: &HeaderMap, response: &mut HeaderMap) {
     }
 }
 
-/// What `write` makes of a message, and its bytes in memory. They are held before they are made: whoever has its share costs no
-/// more work.
+/// What `write` makes of a message, and its bytes in memory. They are held before they are made, and while they are: whoever has its
+/// share costs no more work.
 pub(super) fn transcoded<T>(
+    method: &Method,
     message: &Bytes,
     memory: &CallMemory,
-    write: impl FnOnce(&mut Vec<u8>) -> Result<T, Malformed>,
+    write: impl FnOnce(&mut Vec<u8>, MayTake<'_>) -> Result<T, Malformed>,
 ) -> Result<(T, Bytes, Held), Fault> {
     let mut held = memory.response(message.len())?;
     let mut text = Vec::with_capacity(message.len() * 2);
-    let said = write(&mut text)
-        .map_err(|error| Fault::malformed(format!("the answer is not the declared message: {error}")))?;
+    let said = TextMemory::new(&mut held, 0, method.policy.max_response_bytes).write(
+        |may_take| write(&mut text, may_take),
+        |error| format!("the answer is not the declared message: {error}"),
+    )?;
     let text = fitted(text);
     held.set(text.len() as u64).map_err(memory::shed)?;
     Ok((said, text, held))

@@ -196,7 +196,9 @@ fn unary(
     let (mut is_passed_on, mut written) = (false, None);
     let mut response = match answer.result {
         Ok(message) => {
-            let (content_type, text, held) = transcoded(&message, memory, |text| codec.plan.response(&message, text))?;
+            let (content_type, text, held) = transcoded(method, &message, memory, |text, may_take| {
+                codec.plan.response_within(&message, text, may_take)
+            })?;
             is_passed_on = content_type.is_some();
             success(method, content_type.unwrap_or(CONTENT_TYPE), written.insert(text), held)?
         }

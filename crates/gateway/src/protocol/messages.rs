@@ -1,5 +1,6 @@
 //! The messages of an upstream's stream as they come, and how it ends.
 
+use super::text_memory::TextMemory;
 use crate::{fault::Fault, memory};
 use accord_runtime::{current_call, fair_share::Held};
 use accord_upstream::grpc::{self, Deframer};
@@ -12,6 +13,8 @@ use tonic::{Code, Status, body::Body};
 pub(super) struct Messages {
     body: Body,
     frames: Deframer,
+    /// Bytes of one message.
+    limit: u64,
     encoding: Option<HeaderValue>,
     is_over: bool,
     /// What came after the last of them.
@@ -23,7 +26,7 @@ pub(super) struct Messages {
 impl Messages {
     /// The messages in a body, of at most `limit` bytes each. A stream whose head says OK has none.
     pub(super) fn new(body: Body, limit: u64, encoding: Option<HeaderValue>, is_over: bool, held: Held) -> Self {
-        Self { body, frames: Deframer::new(limit), encoding, is_over, trailers: HeaderMap::new(), held }
+        Self { body, frames: Deframer::new(limit), limit, encoding, is_over, trailers: HeaderMap::new(), held }
     }
 
     /// Whether nothing more comes.
@@ -41,7 +44,7 @@ impl Messages {
     pub(super) async fn advance(
         &mut self,
         made: &mut Vec<u8>,
-        put: impl FnMut(&mut Vec<u8>, &Bytes) -> Result<(), Status>,
+        put: impl FnMut(&mut Vec<u8>, &Bytes, TextMemory<'_>) -> Result<(), Status>,
     ) -> Result<(), Status> {
         let advanced = self.step(made, put).await;
         if let Err(status) = &advanced {
@@ -54,7 +57,7 @@ impl Messages {
     async fn step(
         &mut self,
         made: &mut Vec<u8>,
-        mut put: impl FnMut(&mut Vec<u8>, &Bytes) -> Result<(), Status>,
+        mut put: impl FnMut(&mut Vec<u8>, &Bytes, TextMemory<'_>) -> Result<(), Status>,
     ) -> Result<(), Status> {
         let without_status = || Fault::without_status().status().clone();
         let Some(frame) = self.body.frame().await else { return Err(without_status()) };
@@ -64,7 +67,8 @@ impl Messages {
                 self.hold(made)?;
                 let unusable = |error| Fault::malformed(format!("the stream can't be used: {error}")).status().clone();
                 while let Some(message) = self.frames.next(self.encoding.as_ref()).map_err(unusable)? {
-                    put(made, &message)?;
+                    let beside = self.frames.buffered() + made.len();
+                    put(made, &message, TextMemory::new(&mut self.held, beside, self.limit))?;
                 }
                 self.hold(made)
             }

@@ -209,6 +209,19 @@ fn array_of_many_elements_is_read() {
 }
 
 #[test]
+fn elements_and_members_above_the_limit_are_malformed() {
+    let limits = Limits { elements: 5, ..Limits::default() };
+    let plan = Plan::compile(&SCHEMA, &method("kitchen.Kitchen.Cook"), None, limits).unwrap();
+    let read = |text: &str| plan.request(&[], None, None, text.as_bytes());
+    for five in [r#"{"numbers": [1, 2, 3, 4]}"#, r#"{"leaf": {"name": "x"}, "numbers": [1, 2]}"#] {
+        assert!(read(five).is_ok(), "{five}");
+    }
+    for six in [r#"{"numbers": [1, 2, 3, 4, 5]}"#, r#"{"leaf": {"name": "x"}, "numbers": [1, 2, 3]}"#] {
+        assert_eq!(read(six).unwrap_err().kind, ViolationKind::Malformed, "{six}");
+    }
+}
+
+#[test]
 fn any_whose_type_stands_last_is_looked_for_within_a_bound() {
     let nested = |levels: usize| {
         let typed = |inner: String| format!(r#"{{"value": {inner}, "@type": "a/google.protobuf.Any"}}"#);
@@ -253,7 +266,7 @@ fn json_that_is_not_utf8_is_refused_with_its_place() {
 
 #[test]
 fn depth_that_is_configured_holds() {
-    let limits = Limits { depth: 2 };
+    let limits = Limits { depth: 2, ..Limits::default() };
     let plan = Plan::compile(&SCHEMA, &method("kitchen.Kitchen.Cook"), None, limits).unwrap();
     let request = |json: &str| plan.request(&[], None, None, json.as_bytes());
     assert!(request(r#"{"leaf": {"name": ""}}"#).is_ok());

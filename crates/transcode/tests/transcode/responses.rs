@@ -1,6 +1,6 @@
 //! Answers: canonical JSON from wire bytes in any order.
 
-use accord_transcode::Output;
+use accord_transcode::{Malformed, Output};
 use prost_reflect::{DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
@@ -148,6 +148,49 @@ fn malformed_response_is_refused() {
     ] {
         assert!(COOK.response(wire, &mut Vec::new()).is_err(), "{wire:?}");
     }
+}
+
+/// Small on the wire, and large as JSON or on the way there.
+fn bombs() -> [(&'static str, Vec<u8>); 4] {
+    const MANY: usize = 100_000;
+    [
+        ("enums", framed(&[0xb2, 0x01], &vec![1; MANY])),
+        ("empty messages", [0x82, 0x02, 0].repeat(MANY)),
+        ("entries of one key", [0xc2, 0x01, 0].repeat(MANY)),
+        ("one field again and again", [0x08, 1].repeat(MANY)),
+    ]
+}
+
+#[test]
+fn answer_that_takes_more_memory_than_it_may_is_left_unwritten() {
+    let plan = COOK.clone().written(Output { defaults: true, ..Output::default() });
+    for (name, wire) in bombs() {
+        let (mut out, mut asked) = (Vec::new(), Vec::new());
+        let written = plan.response_within(&wire, &mut out, &mut |bytes| {
+            asked.push(bytes);
+            bytes <= 1 << 20
+        });
+        assert_eq!(written, Err(Malformed::TooLong), "{name}");
+        assert!(out.capacity() <= 4 << 20, "{name}: {} bytes", out.capacity());
+        assert!(asked.is_sorted() && asked.len() < 100, "{name}: asked {} times", asked.len());
+    }
+}
+
+#[test]
+fn answer_is_the_same_whether_anybody_keeps_account_of_its_memory() {
+    for (name, wire) in bombs() {
+        let (mut free, mut counted, mut most) = (Vec::new(), Vec::new(), 0);
+        COOK.response(&wire, &mut free).unwrap();
+        let may_take = &mut |bytes| {
+            most = bytes;
+            true
+        };
+        COOK.response_within(&wire, &mut counted, may_take).unwrap();
+        assert_eq!(free, counted, "{name}");
+        assert!(most >= counted.len(), "{name}: {most} bytes were asked for");
+    }
+    let (mut out, text) = (Vec::new(), encoded(r#"{"text": "a"}"#));
+    COOK.response_within(&text, &mut out, &mut |_| panic!("nobody is asked about a short text")).unwrap();
 }
 
 #[test]

@@ -11,9 +11,10 @@ use super::{
 use crate::workspace;
 
 /// Which members a member may depend on. One that is not listed may depend on none.
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 19] = [
     ("accord-contract", &["accord-api", "accord-wire"]),
     ("accord-transcode", &["accord-contract", "accord-wire"]),
+    ("accord-validation", &["accord-wire"]),
     ("accord-readthrough", &["accord-wire"]),
     ("accord-openapi", &["accord-api", "accord-contract", "accord-transcode"]),
     ("accord-runtime", &["accord-api", "accord-test-log"]),

@@ -10,6 +10,7 @@ use crate::{
         grpc as names,
         json::violation,
         messages::Messages,
+        text_memory::{TextMemory, not_declared},
     },
 };
 use accord_contract::Method;
@@ -97,7 +98,8 @@ fn json(messages: Messages, plan: &Arc<Plan>, known: DescriptorPool) -> Body {
         async move {
             while !messages.is_over() {
                 let mut text = Vec::new();
-                let advanced = messages.advance(&mut text, |text, message| put_json(&plan, message, text)).await;
+                let advanced =
+                    messages.advance(&mut text, |text, message, memory| put_json(&plan, message, text, memory)).await;
                 if messages.is_over() {
                     let status = advanced.err().unwrap_or_else(|| Status::new(Code::Ok, ""));
                     text.extend_from_slice(&end_of_stream(&status, messages.trailers(), Some(&known)));
@@ -113,13 +115,11 @@ fn json(messages: Messages, plan: &Arc<Plan>, known: DescriptorPool) -> Body {
 }
 
 /// One message, or nothing of one that can't be written.
-fn put_json(plan: &Plan, message: &Bytes, text: &mut Vec<u8>) -> Result<(), Status> {
+fn put_json(plan: &Plan, message: &Bytes, text: &mut Vec<u8>, memory: TextMemory<'_>) -> Result<(), Status> {
     let begin = text.len();
     text.extend_from_slice(&[0; grpc::PREFIX]);
-    let written = plan.whole_response(message, text).map_err(|error| {
-        Fault::malformed(format!("a message of the stream is not the declared one: {error}")).status().clone()
-    });
-    written.inspect_err(|_| text.truncate(begin))?;
+    let written = memory.write(|may_take| plan.whole_response_within(message, text, may_take), not_declared);
+    written.map_err(|fault| fault.status().clone()).inspect_err(|_| text.truncate(begin))?;
     // A message is bounded far below 4 GiB before it gets here.
     let length = u32::try_from(text.len() - begin - grpc::PREFIX).unwrap_or(u32::MAX);
     text[begin + 1..begin + grpc::PREFIX].copy_from_slice(&length.to_be_bytes());

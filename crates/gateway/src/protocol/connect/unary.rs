@@ -74,8 +74,9 @@ pub(super) fn respond(
             let (body, held) = match codec.format {
                 Format::Proto => (message, answer.held),
                 Format::Json => {
-                    let write = |text: &mut Vec<u8>| codec.plan.whole_response(&message, text);
-                    let ((), text, held) = transcoded(&message, memory, write)?;
+                    let ((), text, held) = transcoded(method, &message, memory, |text, may_take| {
+                        codec.plan.whole_response_within(&message, text, may_take)
+                    })?;
                     (text, Some(held))
                 }
             };

@@ -5,7 +5,14 @@ mod keep_alive;
 mod raw;
 
 use super::{Codec, accept, add_metadata, add_trailers, error};
-use crate::{fault::Fault, memory::CallMemory, protocol::messages::Messages};
+use crate::{
+    fault::Fault,
+    memory::CallMemory,
+    protocol::{
+        messages::Messages,
+        text_memory::{TextMemory, not_declared},
+    },
+};
 use accord_contract::{Method, STREAM_FAILURE as FAILURE};
 use accord_transcode::Plan;
 use accord_upstream::{Answer, grpc};
@@ -111,7 +118,7 @@ pub(super) async fn only(method: &Method, response: Response<Body>, memory: &Cal
     let mut messages = Messages::new(body, method.policy.max_response_bytes, encoding, false, memory.response(0)?);
     let (mut message, mut result) = (None, Ok(()));
     while !messages.is_over() {
-        let keep = |_: &mut Vec<u8>, next: &Bytes| {
+        let keep = |_: &mut Vec<u8>, next: &Bytes, _: TextMemory<'_>| {
             message = Some(next.clone());
             Ok(())
         };
@@ -163,8 +170,9 @@ impl Writer {
         while !self.messages.is_over() {
             let mut text = Vec::new();
             let (framing, plan) = (self.framing, &self.plan);
-            let put =
-                |text: &mut Vec<u8>, message: &Bytes| framing.message(text, |text| write_message(plan, message, text));
+            let put = |text: &mut Vec<u8>, message: &Bytes, memory: TextMemory<'_>| {
+                framing.message(text, |text| write_message(plan, message, text, memory))
+            };
             if let Err(status) = self.messages.advance(&mut text, put).await {
                 text.extend(framing.error(&status, Some(&self.known)));
             }
@@ -176,12 +184,9 @@ impl Writer {
     }
 }
 
-fn write_message(plan: &Plan, message: &Bytes, text: &mut Vec<u8>) -> Result<(), Status> {
-    plan.response(message, text).map(drop).map_err(|error| not_declared(&error))
-}
-
-fn not_declared(error: &accord_transcode::Malformed) -> Status {
-    Fault::malformed(format!("a message of the stream is not the declared one: {error}")).status().clone()
+fn write_message(plan: &Plan, message: &Bytes, text: &mut Vec<u8>, memory: TextMemory<'_>) -> Result<(), Status> {
+    let written = memory.write(|may_take| plan.response_within(message, text, may_take), not_declared);
+    written.map(drop).map_err(|fault| fault.status().clone())
 }
 
 #[cfg(test)]

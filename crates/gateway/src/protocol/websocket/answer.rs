@@ -13,6 +13,7 @@ use crate::{
         grpc as names,
         json::status_json,
         messages::Messages,
+        text_memory::{TextMemory, not_declared},
     },
 };
 use accord_contract::{Method, STREAM_FAILURE};
@@ -45,8 +46,9 @@ pub(super) fn unary(
     let (kind, payload, held) = match codec.socket.format {
         Format::Proto => (BINARY, message, answer.held),
         Format::Json => {
-            let write = |text: &mut Vec<u8>| codec.plan.whole_response(&message, text);
-            let ((), text, held) = transcoded(&message, memory, write)?;
+            let ((), text, held) = transcoded(method, &message, memory, |text, may_take| {
+                codec.plan.whole_response_within(&message, text, may_take)
+            })?;
             (TEXT, text, Some(held))
         }
     };
@@ -120,7 +122,9 @@ impl Writer {
         while !self.messages.is_over() {
             let mut frames = Vec::new();
             let (format, plan) = (self.format, &self.plan);
-            let put = |frames: &mut Vec<u8>, message: &Bytes| put_message(format, plan, message, frames);
+            let put = |frames: &mut Vec<u8>, message: &Bytes, memory: TextMemory<'_>| {
+                put_message(format, plan, message, frames, memory)
+            };
             let advanced = self.messages.advance(&mut frames, put).await;
             if self.messages.is_over() {
                 let status = advanced.err().unwrap_or_else(|| Status::new(Code::Ok, ""));
@@ -135,15 +139,20 @@ impl Writer {
 }
 
 /// One message, or nothing of one that can't be written.
-fn put_message(format: Format, plan: &Plan, message: &Bytes, frames: &mut Vec<u8>) -> Result<(), Status> {
+fn put_message(
+    format: Format,
+    plan: &Plan,
+    message: &Bytes,
+    frames: &mut Vec<u8>,
+    memory: TextMemory<'_>,
+) -> Result<(), Status> {
     if format == Format::Proto {
         frame::put(frames, BINARY, message);
         return Ok(());
     }
     let mut text = Vec::with_capacity(message.len() * 2);
-    plan.whole_response(message, &mut text).map_err(|error| {
-        Fault::malformed(format!("a message of the stream is not the declared one: {error}")).status().clone()
-    })?;
+    let written = memory.write(|may_take| plan.whole_response_within(message, &mut text, may_take), not_declared);
+    written.map_err(|fault| fault.status().clone())?;
     frame::put(frames, TEXT, &text);
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! A stream of `google.api.HttpBody`: its bytes and nothing else, with the content type of the first message.
 
-use super::{Codec, add_metadata, not_declared, trailers};
-use crate::protocol::messages::Messages;
+use super::{Codec, add_metadata, trailers};
+use crate::protocol::{
+    messages::Messages,
+    text_memory::{TextMemory, not_declared},
+};
 use accord_transcode::Plan;
 use bytes::Bytes;
 use futures_util::stream;
@@ -54,8 +57,9 @@ pub(super) async fn respond(codec: &Codec, head: &HeaderMap, messages: Messages)
 impl Passing {
     async fn read_chunk(&mut self) {
         let Self { messages, plan, read, content_type, .. } = self;
-        let put = |read: &mut Vec<u8>, message: &Bytes| {
-            let found = plan.response(message, read).map_err(|error| not_declared(&error))?;
+        let put = |read: &mut Vec<u8>, message: &Bytes, memory: TextMemory<'_>| {
+            let found = memory.write(|may_take| plan.response_within(message, read, may_take), not_declared);
+            let found = found.map_err(|fault| fault.status().clone())?;
             if content_type.is_none() {
                 *content_type = found;
             }
