@@ -35,6 +35,11 @@ fn allowed(answer: &HttpResponse) -> Option<&str> {
     answer.header("access-control-allow-origin")
 }
 
+/// Whether its answer is said to be another one for pages of other origins.
+fn varies_by_origin(answer: &HttpResponse) -> bool {
+    answer.headers.get_all("vary").iter().any(|names| names == "origin")
+}
+
 #[tokio::test]
 async fn preflight_of_an_allowed_origin_is_answered_before_authentication() -> Result<()> {
     let (echo, fabric) = with_origins().await?;
@@ -80,7 +85,7 @@ async fn page_of_an_allowed_origin_reads_answers_and_refusals_in_every_protocol(
         }
     }
     let answer = fabric.get("/v1/words/a").header("origin", "https://evil.example").send().await?;
-    assert_eq!((allowed(&answer), answer.header("vary")), (None, Some("origin")));
+    assert_eq!((allowed(&answer), varies_by_origin(&answer)), (None, true));
     fabric.stop().await
 }
 
@@ -91,6 +96,6 @@ async fn without_origins_there_is_no_cors() -> Result<()> {
     assert_eq!((answer.status.as_u16(), allowed(&answer)), (405, None));
     assert_eq!(reason(&answer), "METHOD_UNKNOWN");
     let answer = fabric.get("/v1/words/a").header("origin", SHOP).send().await?;
-    assert_eq!((allowed(&answer), answer.header("vary")), (None, None));
+    assert_eq!((allowed(&answer), varies_by_origin(&answer)), (None, false));
     fabric.stop().await
 }

@@ -32,6 +32,7 @@ mod protocols;
 mod rate_limit;
 mod message;
 mod concurrency_limit;
+mod compression;
 mod configure;
 mod console;
 mod kubernetes;

@@ -15,7 +15,10 @@ use crate::{
     memory::{CallMemory, HeldBytes, MemoryBudget},
     message,
     near::{self, Lookup, NearCache, Place},
-    protocol::{BodyMode, PassedBody, Reply, RequestFrames, RequestOptions, RouteMatch, WireProtocol},
+    protocol::{
+        BodyMode, Coding, Compression, PassedBody, Reply, RequestFrames, RequestOptions, RouteMatch, WireProtocol,
+        compressed,
+    },
     rate_limit::{SharedLimits, rate_limit},
     read_through::ReadThrough,
     revocation::Withdrawal,
@@ -35,7 +38,7 @@ use accord_runtime::{
 use accord_upstream::{ResponseBody, Upstream, grpc};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use std::{
@@ -58,6 +61,8 @@ const CUT_OFF_GRACE: Duration = Duration::from_millis(500);
 pub(crate) struct Gateway {
     /// What the configuration may say otherwise while calls are served.
     pub live: LiveSettings,
+    /// Which answers are compressed.
+    pub compression: Compression,
     /// Recent calls, for the console.
     pub samples: Arc<CallSamples>,
     /// The contract in force.
@@ -169,23 +174,48 @@ async fn answer(
 ) -> Result<Response<Body>, Fault> {
     let Arrival { options, parts, body, .. } = arrival;
     let memory = call.memory.clone();
+    // What is in the gateway's own memory is written already.
     let reply = match route.mode {
         BodyMode::PassThrough => {
             let frames = route.frames(PassedBody::new(body, parts.version), &memory);
-            Reply::Stream(pass_through(gateway, &call, frames).await?)
+            Ok(Reply::Stream(pass_through(gateway, &call, frames).await?))
         }
         BodyMode::Unary => {
             match near::look_up(gateway.near.as_ref(), &call, &route, &parts, body, &options.cache_control).await? {
-                Lookup::Hit(response) => return Ok(etag::unless_known(response, &parts)),
-                Lookup::Miss(message, place) => unary(gateway, call, message, options, place).await?,
+                Lookup::Hit(response) => Err(response),
+                Lookup::Miss(message, place) => Ok(unary(gateway, call, message, options, place).await?),
             }
         }
         BodyMode::ServerStream => {
             let message = message::read(&route, &parts, body, &call).await?;
-            Reply::Stream(stream(gateway, &call, &message.bytes).await?)
+            Ok(Reply::Stream(stream(gateway, &call, &message.bytes).await?))
         }
     };
-    Ok(etag::unless_known(route.respond(reply, &memory).await?, &parts))
+    let response = match reply {
+        Ok(reply) => route.respond(reply, &memory).await?,
+        Err(written) => written,
+    };
+    match represent(&gateway.compression, &route, &parts, response) {
+        (response, None) => Ok(response),
+        // In a place of its own: an answer as it stands has no use for the room that this takes.
+        (response, Some(coding)) => Box::pin(compressed(response, coding, &memory)).await,
+    }
+}
+
+/// Says what an answer varies by, and how it is to be compressed; or that it is still what its caller has.
+fn represent(
+    compression: &Compression,
+    route: &RouteMatch,
+    parts: &Parts,
+    mut response: Response<Body>,
+) -> (Response<Body>, Option<Coding>) {
+    if let Some(names) = route.varies_by(parts) {
+        response.headers_mut().append(header::VARY, names.clone());
+    }
+    let coding = compression.negotiate(route.coding(), &mut response);
+    let response = etag::unless_known(response, parts);
+    let coding = coding.filter(|_| response.status() != StatusCode::NOT_MODIFIED);
+    (response, coding)
 }
 
 /// The way inward of a call that is only tried: all that may refuse it, up to whatever would act. The fault says how it ended.

@@ -22,6 +22,7 @@ pub use crate::cors::CorsConfig;
 pub use crate::explain_call::ExplainConfig;
 pub use crate::inspect::openapi::OpenApiConfig;
 use crate::metadata;
+pub use crate::protocol::CompressionConfig;
 pub use crate::rate_limit::SharedLimitsConfig;
 
 /// The gateway's configuration.
@@ -44,6 +45,8 @@ pub struct Config {
     pub reflection: ReflectionConfig,
     /// The `OpenAPI` document of the public listener.
     pub openapi: OpenApiConfig,
+    /// Answers that are compressed for callers who accept that.
+    pub compression: CompressionConfig,
     /// Calls that are explained to their callers.
     pub explain: ExplainConfig,
     /// The console on the admin port.
@@ -86,6 +89,7 @@ impl Default for Config {
             cors: CorsConfig::default(),
             reflection: ReflectionConfig::default(),
             openapi: OpenApiConfig::default(),
+            compression: CompressionConfig::default(),
             explain: ExplainConfig::default(),
             console: ConsoleConfig::default(),
             auth: MeshConfig::default(),

@@ -38,6 +38,7 @@ mod stream_limits;
 mod revocation;
 
 // What the steps stand on.
+mod beside_workers;
 mod cache_headers;
 mod cache_reads;
 mod call_samples;

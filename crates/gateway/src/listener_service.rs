@@ -7,7 +7,7 @@ use crate::{
     explain_call::Explanation,
     fault::{Fault, Faults},
     inspect::{self, Inspection},
-    protocol::WireProtocol,
+    protocol::{Coding, WireProtocol},
 };
 use accord_runtime::{
     call_record::CallRecord, deadline::Deadline, holding_body::HoldingBody, write_deadline::write_by,
@@ -76,7 +76,8 @@ impl Service<Request<Incoming>> for ListenerService {
         // Its answer gets its headers by what held when it came.
         let page = cors.map(|cors| (cors.page(request.headers()), cors));
         if self.listener == ListenerKind::Public && self.inspection.is_asked_for_openapi(&request) {
-            return Box::pin(describe(Arc::clone(&self.inspection), protocol, page, request));
+            let coding = self.gateway.compression.accepted(request.headers());
+            return Box::pin(describe(Arc::clone(&self.inspection), protocol, coding, page, request));
         }
         let (listener, gateway, faults) = (self.listener, Arc::clone(&self.gateway), self.faults.clone());
         // There is a place for it before it is made: it is large, and would be copied there whole.
@@ -91,7 +92,8 @@ impl Service<Request<Incoming>> for ListenerService {
                 faults.count(&fault);
                 record.set_reason(|| fault.reason());
                 record.request_id().inspect(|id| fault.tell(id));
-                without_slot(refusal(protocol.fault(&fault), has_body && record.request_bytes() == 0))
+                let response = gateway.compression.refusal(protocol.coding(), protocol.fault(&fault));
+                without_slot(refusal(response, has_body && record.request_bytes() == 0))
             });
             explanation.add_header(response.headers_mut());
             if let Some((page, cors)) = page {
@@ -107,10 +109,11 @@ impl Service<Request<Incoming>> for ListenerService {
 async fn describe(
     inspection: Arc<Inspection>,
     protocol: WireProtocol,
+    coding: Option<Coding>,
     page: Option<(PageCall, Arc<Cors>)>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    let mut response = without_slot(inspection.openapi(protocol, &request).await);
+    let mut response = without_slot(inspection.openapi(protocol, coding, &request).await);
     if let Some((page, cors)) = page {
         cors.add_headers(page, response.headers_mut());
     }

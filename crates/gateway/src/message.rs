@@ -1,6 +1,7 @@
 //! The request message, where the gateway has to look at it.
 
 use crate::{
+    beside_workers,
     fault::Fault,
     memory::{self, HeldBytes},
     protocol::RouteMatch,
@@ -15,13 +16,10 @@ use http::request::Parts;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::{
-    num::NonZero,
     pin::Pin,
-    sync::{Arc, LazyLock},
+    sync::Arc,
     task::{Context, Poll, ready},
-    thread,
 };
-use tokio::sync::Semaphore;
 
 /// Reads the one message of a request, within the bound of its method, and holds it against the fields it requires and the
 /// rules of its message. What is read is counted as it comes.
@@ -41,10 +39,6 @@ pub(crate) async fn read(route: &RouteMatch, parts: &Parts, body: Incoming, call
 /// The largest tree of values that a worker looks at itself: as long as that takes, it serves nobody else.
 const MAX_TREE_ON_WORKER: u64 = 256 << 10;
 
-/// Trees that are looked at beside the workers at a time: they take processor time, and others have to get some.
-static BESIDE_WORKERS: LazyLock<Semaphore> =
-    LazyLock::new(|| Semaphore::new(thread::available_parallelism().map_or(1, NonZero::get)));
-
 /// Holds a message against the rules of `buf.validate`. They see a tree of values, whose memory is counted before it is made.
 async fn validate(entry: &Arc<MethodEntry>, message: &Bytes, call: &Call) -> Result<(), Fault> {
     let Some(rules) = &entry.rules else { return Ok(()) };
@@ -54,7 +48,7 @@ async fn validate(entry: &Arc<MethodEntry>, message: &Bytes, call: &Call) -> Res
     let broken = if weight <= MAX_TREE_ON_WORKER {
         rules.violations(message)
     } else {
-        Box::pin(beside_workers(Arc::clone(entry), message.clone(), tree)).await?
+        Box::pin(look_beside_workers(Arc::clone(entry), message.clone(), tree)).await?
     };
     let broken = broken.map_err(|Unreadable| Fault::unreadable())?;
     if broken.is_empty() {
@@ -64,19 +58,17 @@ async fn validate(entry: &Arc<MethodEntry>, message: &Bytes, call: &Call) -> Res
     Err(Fault::violations(Reason::FieldInvalid, broken))
 }
 
-/// Looks at a large message where no worker has to wait for that. It is done to its end, also where the caller leaves meanwhile, and so
-/// what it takes is held until then.
-async fn beside_workers(
+/// Looks at a large message where no worker has to wait for that.
+async fn look_beside_workers(
     entry: Arc<MethodEntry>,
     message: Bytes,
     tree: Held,
 ) -> Result<Result<Vec<Violation>, Unreadable>, Fault> {
-    let turn = BESIDE_WORKERS.acquire().await.map_err(|_closed| Fault::defect())?;
     let look = move || {
-        let _held = (turn, tree);
+        let _held = tree;
         entry.rules.as_ref().map_or(Ok(Vec::new()), |rules| rules.violations(&message))
     };
-    tokio::task::spawn_blocking(look).await.map_err(|_panic| Fault::defect())
+    beside_workers::run(look).await
 }
 
 /// A body whose bytes stand in the record of its call once all of them were read. One that was not read to its end is still in the

@@ -4,6 +4,7 @@
 //! [`Protocol`], a line in [`WireProtocol::detect`], and an arm wherever the compiler then asks for one.
 
 mod body;
+mod compression;
 mod connect;
 mod content;
 mod details;
@@ -17,6 +18,7 @@ mod options;
 pub mod parsers;
 mod text_memory;
 mod websocket;
+mod weight;
 
 use crate::{
     fault::Fault,
@@ -28,11 +30,13 @@ use accord_runtime::fair_share::Held;
 use accord_upstream::Answer;
 use body::Whole;
 use bytes::Bytes;
+pub use compression::CompressionConfig;
+pub(crate) use compression::{Coding, Compression, compressed};
 use connect::Connect;
 pub(crate) use frames::{PassedBody, RequestFrames};
 use grpc::Grpc;
 use grpc_web::GrpcWeb;
-use http::{HeaderMap, Request, Response, StatusCode, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header, request::Parts};
 use http_body::Body as HttpBody;
 use json::Json;
 pub(crate) use options::{CacheControl, Consistency, Malformed, RequestOptions};
@@ -210,6 +214,15 @@ impl WireProtocol {
         }
     }
 
+    /// How the caller would rather have its answer compressed, where its protocol leaves that to HTTP.
+    pub(crate) fn coding(self) -> Option<Coding> {
+        match self.0 {
+            Kind::Json(json) => json.coding(),
+            Kind::Connect(connect) => connect.coding(),
+            Kind::Grpc(_) | Kind::GrpcWeb(_) | Kind::WebSocket(_) => None,
+        }
+    }
+
     /// What the caller asks for.
     pub(crate) fn admit(self, parts: &mut Parts) -> Result<RequestOptions, Fault> {
         match self.0 {
@@ -263,6 +276,21 @@ impl RouteMatch {
         match &self.codec.0 {
             CodecKind::Json(codec) => codec.binding(),
             CodecKind::Grpc(()) | CodecKind::GrpcWeb(_) | CodecKind::Connect(_) | CodecKind::WebSocket(_) => None,
+        }
+    }
+
+    /// The headers of a read that its answer varies by, as the contract declares.
+    pub(crate) fn varies_by(&self, parts: &Parts) -> Option<&HeaderValue> {
+        let is_read = self.is_by_line() && matches!(parts.method, http::Method::GET | http::Method::HEAD);
+        self.entry.vary.as_ref().filter(|_| is_read)
+    }
+
+    /// How its answer is to be compressed, where its protocol leaves that to HTTP.
+    pub(crate) fn coding(&self) -> Option<Coding> {
+        match &self.codec.0 {
+            CodecKind::Json(codec) => codec.coding(),
+            CodecKind::Connect(codec) => codec.coding(),
+            CodecKind::Grpc(()) | CodecKind::GrpcWeb(_) | CodecKind::WebSocket(_) => None,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     live::LiveSettings,
     memory::MemoryBudget,
     near::NearCache,
-    protocol::{KeepAlive, WebSockets},
+    protocol::{Compression, KeepAlive, WebSockets},
     rate_limit::SharedLimits,
     read_through::ReadThrough,
     table::{self, MethodTable, Sources, Tables},
@@ -178,6 +178,7 @@ async fn build(config: &Config, shutdown: &Shutdown, mesh_shutdown: &Shutdown) -
     Ok(Arc::new(Gateway {
         tables,
         live: LiveSettings::of(config),
+        compression: Compression::new(&config.compression),
         samples: Arc::new(CallSamples::new(config.console.slow_call)),
         concurrency_limit: ConcurrencyLimit::new(config.limits.max_in_flight, config.limits.max_share),
         memory: MemoryBudget::new(config.limits.max_memory, config.limits.max_share),

@@ -222,8 +222,13 @@ async fn extreme_value_of_each_key_is_refused_with_its_place_or_served() {
         "upstream[].version[].weight = 0",
         "upstream[].version[].match = {}",
     ];
-    let shown =
-        ["reflection.enabled = true", "openapi.enabled = true", "explain.enabled = true", "console.enabled = true"];
+    let shown = [
+        "reflection.enabled = true",
+        "openapi.enabled = true",
+        "compression.enabled = true",
+        "explain.enabled = true",
+        "console.enabled = true",
+    ];
     let others = [&shown[..], &["cache.replicas = []"], &upstream, &["contract.overlays = []"]].concat();
     let expected = [&listeners[..], &["forwarding.trusted_hops = 0"], &cors[..], &others].concat();
     assert_eq!(accepted, expected);

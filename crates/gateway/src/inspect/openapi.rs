@@ -4,7 +4,7 @@ use super::Inspection;
 use crate::{
     etag,
     fault::{Component, Fault},
-    protocol::WireProtocol,
+    protocol::{Coding, WireProtocol},
     table::{MethodTable, Tables},
 };
 use accord_openapi::Surroundings;
@@ -75,6 +75,9 @@ struct OfTable {
 #[derive(Clone)]
 struct Written {
     text: Bytes,
+    /// The same, compressed.
+    gzip: Bytes,
+    zstd: Bytes,
     tag: HeaderValue,
 }
 
@@ -129,7 +132,19 @@ pub(crate) fn document(table: &MethodTable, title: &str, by_certificate: bool) -
 
 fn written(document: &Value) -> Written {
     let text = Bytes::from(document.to_string());
-    Written { tag: etag::of(&text), text }
+    // It is in memory, where writing can't fail; if it did, nobody would get it compressed.
+    let compressed = |coding: Coding| Bytes::from(coding.compress(&text).unwrap_or_default());
+    let (gzip, zstd) = (compressed(Coding::Gzip), compressed(Coding::Zstd));
+    Written { tag: etag::of(&text), text, gzip, zstd }
+}
+
+impl Written {
+    fn compressed(&self, coding: Coding) -> Bytes {
+        match coding {
+            Coding::Gzip => self.gzip.clone(),
+            Coding::Zstd => self.zstd.clone(),
+        }
+    }
 }
 
 fn version_of(text: &[u8]) -> String {
@@ -148,7 +163,12 @@ impl Inspection {
     }
 
     /// Answers a request for which [`Inspection::is_asked_for_openapi`] said yes, within the bounds of health and reflection.
-    pub(crate) async fn openapi<B>(&self, protocol: WireProtocol, request: &Request<B>) -> Response<Body> {
+    pub(crate) async fn openapi<B>(
+        &self,
+        protocol: WireProtocol,
+        accepted: Option<Coding>,
+        request: &Request<B>,
+    ) -> Response<Body> {
         write_by(Deadline::after(LONGEST_CALL));
         let slot = match self.limits.take(address_of(request)) {
             Ok(slot) => slot,
@@ -156,22 +176,30 @@ impl Inspection {
         };
         let Some(openapi) = &self.openapi else { return protocol.fault(&Fault::defect()) };
         match openapi.written().await {
-            Ok(written) => answer(written, request.headers()).map(|body| Body::new(HoldingBody::new(body, slot))),
+            Ok(written) => {
+                answer(&written, accepted, request.headers()).map(|body| Body::new(HoldingBody::new(body, slot)))
+            }
             Err(fault) => protocol.fault(&fault),
         }
     }
 }
 
 /// The text, or that it is still what the caller has (RFC 9110, 13.1.2).
-fn answer(written: Written, headers: &HeaderMap) -> Response<Full<Bytes>> {
+fn answer(written: &Written, accepted: Option<Coding>, headers: &HeaderMap) -> Response<Full<Bytes>> {
     let is_known = etag::is_known(headers, &written.tag);
-    let mut response = Response::new(Full::new(if is_known { Bytes::new() } else { written.text }));
+    let compressed = accepted.map(|coding| (coding, written.compressed(coding))).filter(|(_, text)| !text.is_empty());
+    let mut response = Response::new(Full::default());
+    let tag = if compressed.is_some() { etag::weak(&written.tag) } else { written.tag.clone() };
+    response.headers_mut().insert(header::ETAG, tag);
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     if is_known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     } else {
         response.headers_mut().insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        let coding = compressed.as_ref().map(|(coding, _)| (header::CONTENT_ENCODING, coding.name()));
+        response.headers_mut().extend(coding);
+        *response.body_mut() = Full::new(compressed.map_or_else(|| written.text.clone(), |(_, text)| text));
     }
-    response.headers_mut().insert(header::ETAG, written.tag);
     response.headers_mut().insert(header::CACHE_CONTROL, CACHE_CONTROL);
     response
 }

@@ -8,7 +8,7 @@ mod unary;
 
 use self::stream::JsonMessages;
 use super::{
-    BodyMode, Malformed, Protocol, Reply, RequestOptions, RouteMatch, WrittenAs,
+    BodyMode, Coding, Malformed, Protocol, Reply, RequestOptions, RouteMatch, WrittenAs,
     body::unsupported,
     content_type,
     frames::{PassedBody, RequestFrames},
@@ -51,6 +51,8 @@ pub(super) struct Connect {
     shape: Shape,
     /// None where it is none that is served.
     format: Option<Format>,
+    /// How the answer to a unary call may be compressed.
+    coding: Option<Coding>,
 }
 
 /// What a call looks like.
@@ -75,6 +77,7 @@ enum Format {
 pub(super) struct Codec {
     shape: Shape,
     format: Format,
+    coding: Option<Coding>,
     plan: Arc<Plan>,
     /// How the messages of a stream are compressed.
     encoding: Option<HeaderValue>,
@@ -107,21 +110,27 @@ impl Connect {
         let (headers, uri) = (request.headers(), request.uri());
         let essence = content_type(headers).split(';').next().unwrap_or_default().trim_end();
         if let Some(subtype) = without_prefix(essence, "application/connect+") {
-            return Some(Self { shape: Shape::Stream, format: Format::named(subtype) });
+            return Some(Self { shape: Shape::Stream, format: Format::named(subtype), coding: None });
         }
+        let coding = || Coding::accepted(headers);
         let format = without_prefix(essence, "application/").and_then(Format::named);
         let is_connect = match (request.method(), format) {
             (&http::Method::GET, _) => {
                 let query = Query::of(uri)?;
-                let get = Self { shape: Shape::Get, format: Format::named(query.encoding()) };
-                return is_own_path(request, tables).then_some(get);
+                let format = Format::named(query.encoding());
+                return is_own_path(request, tables).then(|| Self { shape: Shape::Get, format, coding: coding() });
             }
             _ if headers.contains_key(VERSION) => true,
             (_, Some(Format::Proto)) => !is_bound(request, &tables.load()),
             (&http::Method::POST, Some(Format::Json)) => is_own_path(request, tables),
             _ => false,
         };
-        is_connect.then_some(Self { shape: Shape::Unary, format })
+        is_connect.then(|| Self { shape: Shape::Unary, format, coding: coding() })
+    }
+
+    /// How its answer may be compressed: messages of streams are compressed one by one, by gRPC's rules.
+    pub(super) fn coding(self) -> Option<Coding> {
+        self.coding
     }
 
     fn format(self) -> Result<Format, Fault> {
@@ -141,6 +150,11 @@ impl Codec {
             Format::Proto => WrittenAs::ConnectProto,
             Format::Json => WrittenAs::ConnectJson,
         }
+    }
+
+    /// How its answer may be compressed.
+    pub(super) fn coding(&self) -> Option<Coding> {
+        self.coding
     }
 }
 
@@ -192,7 +206,9 @@ impl Protocol for Connect {
             }
         };
         let encoding = parts.headers.get(grpc::ENCODING).cloned();
-        let codec = Codec { shape: self.shape, format: self.format()?, plan: Arc::clone(&entry.plan), encoding };
+        let coding = self.coding;
+        let codec =
+            Codec { shape: self.shape, format: self.format()?, coding, plan: Arc::clone(&entry.plan), encoding };
         Ok(RouteMatch { entry, mode, codec })
     }
 

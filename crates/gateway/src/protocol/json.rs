@@ -6,7 +6,7 @@ mod stream;
 mod upload;
 
 use super::{
-    BodyMode, Keep, Malformed, PassedBody, Protocol, Reply, RequestFrames, RequestOptions, RouteMatch, Written,
+    BodyMode, Coding, Keep, Malformed, PassedBody, Protocol, Reply, RequestFrames, RequestOptions, RouteMatch, Written,
     body::{Whole, add_metadata, add_trailers, body_fault, transcoded, unsupported},
     content,
     grpc::timeout as grpc_timeout,
@@ -52,6 +52,8 @@ pub(super) struct Json {
     framing: Framing,
     /// Whether what follows a stream may be told in HTTP's trailers.
     reads_trailers: bool,
+    /// How a text may be compressed.
+    coding: Option<Coding>,
 }
 
 /// How one call's JSON is read and written.
@@ -70,7 +72,13 @@ impl Json {
     /// What a caller reads by its `accept`.
     pub(super) fn new(headers: &HeaderMap) -> Self {
         let accepts_problem = accept::prefers(headers, error::PROBLEM, "application/json");
-        Self { accepts_problem, framing: Framing::of(headers), reads_trailers: reads_trailers(headers) }
+        let (framing, reads_trailers) = (Framing::of(headers), reads_trailers(headers));
+        Self { accepts_problem, framing, reads_trailers, coding: Coding::accepted(headers) }
+    }
+
+    /// How its texts may be compressed.
+    pub(super) fn coding(self) -> Option<Coding> {
+        self.coding
     }
 
     fn codec(self, plan: Arc<Plan>, variables: Variables) -> Codec {
@@ -88,6 +96,11 @@ impl Codec {
     /// The HTTP binding that matched.
     pub(super) fn binding(&self) -> Option<&str> {
         self.plan.binding()
+    }
+
+    /// How its answer may be compressed.
+    pub(super) fn coding(&self) -> Option<Coding> {
+        self.json.coding
     }
 }
 

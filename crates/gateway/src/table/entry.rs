@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use accord_contract::http::Binding;
-use accord_contract::{JsonPolicy, Method, MethodKind};
+use accord_contract::{CachePolicy, JsonPolicy, Method, MethodKind};
 use accord_runtime::observe::MethodSeries;
 use accord_transcode::{Limits, Output, Plan, PlanError, Schema};
 use accord_upstream::{Retries, TimedMethod, Upstream, Version};
 use accord_validation::{Compiler, Rules};
 use accord_wire::Template;
-use http::uri::PathAndQuery;
+use http::{HeaderValue, uri::PathAndQuery};
 
 use super::plan::CachePlan;
 use super::rates::Rate;
@@ -39,6 +39,8 @@ pub(crate) struct MethodEntry {
     pub plan: Arc<Plan>,
     /// What its requests are held against.
     pub rules: Option<Rules>,
+    /// The headers that its cached answers vary by.
+    pub vary: Option<HeaderValue>,
     /// As what the upstream knows how long it takes; nothing of streams, whose time is their callers'.
     pub timed: Option<TimedMethod>,
     /// Its plan for each version of its upstream, its own endpoints first; none where it is not cached.
@@ -72,6 +74,7 @@ impl MethodEntry {
             path: PathAndQuery::try_from(format!("/{}", method.name)).map_err(|error| unfit(error.to_string()))?,
             plan: Arc::new(plan.map_err(|error| unfit(error.to_string()))?),
             rules: rules.map_err(|error| unfit(format!("buf.validate: {error}; {RULES_REMEDY}")))?,
+            vary: method.policy.cache.as_ref().and_then(vary),
             timed: (method.kind == MethodKind::Unary).then(|| TimedMethod::new(&method.name)),
             cache_plans: cache_plans(method, upstream),
             is_seen_later: method.policy.invalidates.iter().any(|tag| bounded.iter().any(|it| it.may_meet(tag))),
@@ -104,6 +107,11 @@ fn cache_plans(method: &Method, upstream: &Upstream) -> Box<[CachePlan]> {
 }
 
 /// How a method is transcoded, as its contract says.
+/// What its answers vary by, where that is declared (RFC 9110, 12.5.5).
+fn vary(cache: &CachePolicy) -> Option<HeaderValue> {
+    (!cache.vary.is_empty()).then(|| HeaderValue::try_from(cache.vary.join(", ")).ok()).flatten()
+}
+
 fn plan(method: &Method, schema: &Arc<Schema>, binding: Option<&Binding>) -> Result<Plan, PlanError> {
     let JsonPolicy { defaults, proto_names, enum_numbers, ref ignored_parameters, .. } = method.policy.json;
     let plan = Plan::compile(schema, &method.descriptor, binding, Limits::default())?;

@@ -1,5 +1,6 @@
 //! Content negotiation (RFC 9110, 12.5.1): which of two media types a caller would rather have.
 
+use crate::protocol::weight;
 use http::{HeaderMap, header};
 
 /// How well a media type is accepted: by its weight, then by how exactly it was named.
@@ -51,20 +52,7 @@ fn in_range(range: &str, media_type: &str) -> Option<Preference> {
             _ => return None,
         }
     };
-    let weight = parts.find_map(|parameter| parameter.strip_prefix(['q', 'Q'])?.strip_prefix('='));
-    Some(Preference { weight: weight.map_or(Some(1000), thousandths)?, precision })
-}
-
-/// A weight between 0 and 1 with at most three decimals.
-fn thousandths(weight: &str) -> Option<u16> {
-    let (whole, decimals) = weight.split_once('.').unwrap_or((weight, ""));
-    let unit = [1000, 100, 10, 1].get(decimals.len())?;
-    let decimals: u16 = if decimals.is_empty() { 0 } else { decimals.parse().ok()? };
-    match whole {
-        "0" => Some(decimals * unit),
-        "1" if decimals == 0 => Some(1000),
-        _ => None,
-    }
+    Some(Preference { weight: weight::of(parts)?, precision })
 }
 
 #[cfg(test)]
@@ -111,8 +99,6 @@ mod tests {
 
     #[test]
     fn media_range_with_a_malformed_weight_is_ignored() {
-        for weight in ["2", "1.5", "0.1234", "x", "", "-1"] {
-            assert_eq!(thousandths(weight), None, "{weight}");
-        }
+        assert!(!prefers_events(&["text/event-stream;q=2"]));
     }
 }

@@ -13,6 +13,9 @@ use tonic::{Status, body::Body};
 /// The content type of a problem (RFC 9457).
 pub(super) const PROBLEM: &str = "application/problem+json";
 
+/// Which of both an error is follows from what its caller accepts.
+const VARY: HeaderValue = HeaderValue::from_static("accept");
+
 /// A status as the JSON body of an error. `known` has the types of its details.
 pub(super) fn respond(
     status: &Status,
@@ -27,6 +30,7 @@ pub(super) fn respond(
     response.extensions_mut().insert(status.code());
     let content_type = if accepts_problem { HeaderValue::from_static(PROBLEM) } else { CONTENT_TYPE };
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(header::VARY, VARY);
     if let Some(seconds) = retry_after(status) {
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }

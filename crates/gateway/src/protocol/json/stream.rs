@@ -147,6 +147,7 @@ fn written(codec: &Codec, method: &Method, head: &HeaderMap, messages: Messages)
     });
     add_metadata(head, false, response.headers_mut());
     response.headers_mut().insert(header::CONTENT_TYPE, framing.content_type());
+    response.headers_mut().append(header::VARY, HeaderValue::from_static("accept"));
     response
 }
 
