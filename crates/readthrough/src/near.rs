@@ -70,11 +70,17 @@ pub(crate) struct Rules {
     pub(crate) older_fills_refused: bool,
     pub(crate) tokens_heeded: bool,
     pub(crate) holder_share: f64,
+    pub(crate) renewed_after: f64,
 }
 
 impl Rules {
-    pub(crate) const ALL: Self =
-        Self { counted_from_asking: true, older_fills_refused: true, tokens_heeded: true, holder_share: HOLDER_SHARE };
+    pub(crate) const ALL: Self = Self {
+        counted_from_asking: true,
+        older_fills_refused: true,
+        tokens_heeded: true,
+        holder_share: HOLDER_SHARE,
+        renewed_after: RENEWED_AFTER,
+    };
 }
 
 struct Entry<V> {
@@ -289,7 +295,7 @@ where
             return Err(Refusal::Invalidated);
         }
         let weight = u32::try_from(weight + size_of_val(&*tags) + OVERHEAD).unwrap_or(u32::MAX);
-        let renewed = (until < expires).then(|| from.after(held.mul_f64(RENEWED_AFTER)));
+        let renewed = (until < expires).then(|| from.after(held.mul_f64(rules.renewed_after)));
         let is_renewed = AtomicBool::new(false);
         Ok(Entry { value, tags, epoch, loaded: asked.at.before(age), expires, until, renewed, is_renewed, weight })
     }

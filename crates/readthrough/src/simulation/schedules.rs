@@ -371,7 +371,8 @@ fn answer_asked_for_before_acknowledgement_kept_schedule_fails() {
 
 #[test]
 fn share_of_lease_below_difference_of_clocks_schedule_fails() {
-    let near = near::Rules { holder_share: 0.99, ..near::Rules::ALL };
+    // Who renews the lease would be told the new value.
+    let near = near::Rules { holder_share: 0.99, renewed_after: 1.0, ..near::Rules::ALL };
     assert_fails(write_at_the_end_of_a_lease, Variant { near, ..Variant::ALL });
 }
 
