@@ -1,6 +1,7 @@
 //! A cached method: read through the cache service, which calls the upstream itself on a miss.
 
 mod cache_status;
+mod failure;
 mod owner;
 
 use crate::{
@@ -23,12 +24,13 @@ use accord_api::accord::{
 };
 use accord_contract::{CachePolicy, OnCacheFailure};
 use accord_mesh::MeshClient;
-use accord_runtime::{call_record::WaitsFor, deadline, fault};
+use accord_runtime::{call_record::WaitsFor, fault};
 use accord_token::PASSPORT_HEADER;
 use accord_upstream::{Owners, Upstream};
 use accord_wire::Malformed;
 use bytes::Bytes;
 use cache_status::{add_freshness, add_near, outcome_name};
+use failure::{is_down, is_refusal, not_of_the_cache, upstream_fault};
 use http::{HeaderValue, StatusCode};
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::{
@@ -310,18 +312,6 @@ async fn timed<T>(call: &Call, read: impl Future<Output = T>) -> T {
     response
 }
 
-/// The failure of the cache, after which a read goes past it; a fault where it is the call's own.
-fn not_of_the_cache(call: &Call, failure: Status) -> Result<Status, Fault> {
-    if deadline::is_exceeded(call.deadline, &failure) {
-        return Err(Fault::deadline(Component::Upstream));
-    }
-    // What the caller passed is its own to correct: without the cache it would be answered as if it had passed nothing.
-    if fault::reason_of(&failure) == Some(Reason::ConsistencyTokenInvalid) {
-        return Err(Fault::from_status(Component::Gateway, failure));
-    }
-    Ok(failure)
-}
-
 /// What a caller requires beside the contract, if anything.
 fn required(asked: &CacheControl, tokens: Vec<Bytes>, policy: &CachePolicy) -> Option<cache::Consistency> {
     if *asked == CacheControl::default() {
@@ -380,23 +370,6 @@ fn answer(call: &Call, response: ReadResponse) -> Result<Result<Answer, Fault>, 
     head.insert(CONSISTENCY_TOKEN, header_value(&response.consistency_token));
     let trailers = cache_headers::metadata(&response.trailers)?;
     Ok(Ok(Answer { head, result, trailers, is_trailers_only: response.is_trailers_only, held: None }))
-}
-
-/// Why the upstream gave the cache no answer: the same as if the gateway had asked it.
-fn upstream_fault(status: Status) -> Fault {
-    if fault::reason_of(&status) == Some(Reason::DeadlineExceeded) {
-        return Fault::deadline(Component::Upstream);
-    }
-    Fault::from_status(Component::Upstream, status)
-}
-
-fn is_down(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
-}
-
-/// Not the answer of a cache that is meant to be asked by this gateway.
-fn is_refusal(status: &Status) -> bool {
-    matches!(status.code(), Code::Unimplemented | Code::Unauthenticated | Code::PermissionDenied)
 }
 
 #[cfg(test)]
