@@ -69,14 +69,6 @@ impl Permit {
     }
 }
 
-/// Refuses a method of which no layer of the contract says who may call it.
-pub(crate) fn declared(entry: &MethodEntry) -> Result<(), Fault> {
-    match entry.method.policy.access {
-        Access::Denied => Err(undeclared(&entry.method.name)),
-        _ => Ok(()),
-    }
-}
-
 /// Asks auth, whose answers are remembered for as long as they hold.
 pub(crate) async fn authorize(
     mesh: &MeshClient,

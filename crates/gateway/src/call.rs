@@ -3,7 +3,7 @@
 use crate::{
     admit::{self, Arrival, ListenerKind, admit},
     authenticate::{authenticate, exchanged_token, holder},
-    authorize::{authorize, declared},
+    authorize::authorize,
     call_samples::CallSamples,
     concurrency_limit::{ConcurrencyLimit, InFlightSlot},
     etag,
@@ -107,8 +107,8 @@ pub(crate) type AnswerBody = HoldingBody<Body, Option<Arc<InFlightSlot>>>;
 
 /// The way of a request, from its arrival to its answer.
 ///
-/// The order is part of the contract: nothing is asked of auth for a method that does not exist or that nobody may call, nothing is
-/// counted against a limit before it is known whose call it is, and nothing inward sees a call that has no permit. It is the same for
+/// The order is part of the contract: nothing is asked of auth for a method that does not exist, nothing is counted
+/// against a limit before it is known whose call it is, and nothing inward sees a call that has no permit. It is the same for
 /// both listeners: they differ in what is admitted, and so in who can be authenticated.
 pub(crate) async fn travel(
     gateway: &Arc<Gateway>,
@@ -124,7 +124,6 @@ pub(crate) async fn travel(
     let deadline = admit::deadline(&policy.deadline, &arrival)?;
     let is_deprecated = route.entry.method.deprecated;
     let (slots, criticality) = (&gateway.concurrency_limit, arrival.criticality(policy.criticality));
-    declared(&route.entry)?;
     let exchanged = exchanged_token(&gateway.mesh, slots, policy, &arrival, deadline).await?;
     let identity = authenticate(&gateway.mesh, &policy.access, &arrival, exchanged.as_ref())?;
     // From here on something may be waited for. Whose call it is and how important its method says who is shed first.
