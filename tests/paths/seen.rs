@@ -16,7 +16,7 @@ use tonic::Code;
 const LONGEST: usize = 60;
 
 /// Set anew by each hop, different in each call, or said in another aspect.
-const OWN: [&str; 18] = [
+const OWN: [&str; 19] = [
     "accept",
     "age",
     "cache-status",
@@ -30,6 +30,7 @@ const OWN: [&str; 18] = [
     "tracestate",
     "transfer-encoding",
     "user-agent",
+    "vary",
     "x-accord-consistency-token",
     "x-forwarded-for",
     "x-forwarded-host",
