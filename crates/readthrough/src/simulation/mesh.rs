@@ -57,6 +57,8 @@ pub(super) struct Variant {
     pub seen_loads_told: bool,
     /// What is acknowledged locally is promised of its own replica alone, and of others a lease later.
     pub local_is_local: bool,
+    /// Of how many writes one is acknowledged locally.
+    pub one_local_in: u64,
 }
 
 impl Variant {
@@ -72,6 +74,7 @@ impl Variant {
         drops_when_sending: false,
         seen_loads_told: true,
         local_is_local: true,
+        one_local_in: 4,
     };
 }
 
