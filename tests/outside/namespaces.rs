@@ -33,7 +33,8 @@ async fn curl_puts_reads_touches_deletes_invalidates_and_counts() -> Result<()> 
     assert_eq!((&read["value"], &read["version"]), (&json!(MILK), &put["version"]));
     assert_eq!((&batch["entries"][0]["version"], &batch["absent"]), (&put["version"], &json!(["bob"])));
     assert_eq!((&touched["version"], &deleted["version"]), (&put["version"], &put["version"]));
-    assert_eq!((by_tag, by_prefix), (&json!({}), &json!({})));
+    let all = json!("ACKNOWLEDGEMENT_ALL_REPLICAS");
+    assert_eq!((&by_tag["acknowledgement"], &by_prefix["acknowledgement"]), (&all, &all));
     assert_eq!((&stats["puts"], &stats["hits"]), (&json!("1"), &json!("2")), "{stats}");
     fabric.stop().await
 }
