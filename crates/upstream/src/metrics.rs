@@ -190,21 +190,21 @@ impl Observed {
         let observed = Arc::new(Self { upstream: [upstream], bulkhead, serving, adaptive_limit });
         let limit = |it: &Self| it.adaptive_limit.load_full();
         observed
-            .show("accord.upstream.in_flight", "Calls in flight at an upstream", |it| Some(it.bulkhead.in_flight()));
-        observed.show("accord.upstream.in_flight.limit", "Calls that may be in flight at an upstream", |it| {
+            .gauge("accord.upstream.in_flight", "Calls in flight at an upstream", |it| Some(it.bulkhead.in_flight()));
+        observed.gauge("accord.upstream.in_flight.limit", "Calls that may be in flight at an upstream", |it| {
             Some(it.bulkhead.most())
         });
-        observed.show(
+        observed.gauge(
             "accord.upstream.endpoints",
             "Endpoints of an upstream that were SERVING at their last health check",
             |it| Some(it.serving.load(Ordering::Relaxed)).filter(|serving| *serving != UNKNOWN),
         );
-        observed.show(
+        observed.gauge(
             "accord.upstream.waiting.limit",
             "Calls that may wait for the head of an upstream's answer: its adaptive limit",
             move |it| Some(limit(it)?.limit()),
         );
-        observed.show(
+        observed.gauge(
             "accord.upstream.waiting",
             "Unary calls that wait for the head of an upstream's answer",
             move |it| Some(limit(it)?.waiting()),
@@ -214,7 +214,7 @@ impl Observed {
     }
 
     /// Shows a figure for as long as the upstream lives.
-    fn show(
+    fn gauge(
         self: &Arc<Self>,
         name: &'static str,
         description: &'static str,
