@@ -53,7 +53,7 @@ impl Mesh {
         let mut gateway = self.fabric.another_with(Part::Gateway, toml::toml! { cache = { url = url } })?;
         gateway.wait_serving().await?;
         let replica = Replica { cache, gateway, token: self.token.clone() };
-        replica.wait_asked().await?;
+        replica.wait_looks().await?;
         Ok(replica)
     }
 
@@ -71,13 +71,15 @@ impl Replica {
         Ok(())
     }
 
-    /// Waits until its gateway, whose life is new to the caches, asks it.
-    async fn wait_asked(&self) -> Result<()> {
+    /// Waits until its gateway, whose life is new to the caches, asks it, and its first lease is over: only then it looks into the second
+    /// level.
+    async fn wait_looks(&self) -> Result<()> {
         let end = Instant::now() + SOON;
         loop {
             let call = HttpCall::new(self.gateway.listen, Method::GET, "/v1/products/none").token(&self.token);
             let answer = call.send().await?;
-            if answer.header("cache-status").is_some_and(|told| told.starts_with("accord; fwd=uri-miss")) {
+            let is_asked = answer.header("cache-status").is_some_and(|told| told.starts_with("accord; fwd=uri-miss"));
+            if is_asked && self.count(LOOKUPS, &[]).await? > 0 {
                 return Ok(());
             }
             ensure!(Instant::now() < end, "{}: {:?}", answer.status, answer.header("cache-status"));
