@@ -63,6 +63,7 @@ impl ForcedLoads {
         if wait >= left {
             return Err(refused(wait));
         }
+        // The interval itself: what is waited for is time, an interval at most and less than the caller stays.
         sleep(wait).await;
         // The first of those who waited begins an interval, and the others share its load.
         self.begin(key, principal);

@@ -30,7 +30,7 @@ use base64::{
 pub(crate) use certificate::CallerCertificate;
 pub(crate) use explain_mode::ExplainMode;
 use forwarding::Connection;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, request::Parts};
 use hyper::body::Incoming;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -145,27 +145,23 @@ fn certificate(cors: &ArcSwapOption<Cors>, parts: &Parts) -> CallerCertificate {
     if shown.is_none() {
         return CallerCertificate::None;
     }
-    CallerCertificate::of(shown, &parts.headers, host(parts), cors.load().as_deref())
+    let host = host(&parts.uri, parts.headers.get(header::HOST));
+    CallerCertificate::of(shown, &parts.headers, host, cors.load().as_deref())
 }
 
 /// The host that is asked for.
-fn host(parts: &Parts) -> Option<&str> {
-    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    authority.or_else(|| parts.headers.get(header::HOST)?.to_str().ok())
+fn host<'a>(uri: &'a Uri, header: Option<&'a HeaderValue>) -> Option<&'a str> {
+    uri.authority().map(http::uri::Authority::as_str).or_else(|| header?.to_str().ok())
 }
 
 /// The address of whoever calls. Workloads call by the internal listener without a proxy between.
 fn caller(listener: ListenerKind, trusted_hops: usize, parts: &mut Parts) -> IpAddr {
     let peer = parts.extensions.get::<Peer>().map(|peer| (peer.address.ip(), peer.tls));
-    let host = parts.headers.get(header::HOST).cloned();
+    let told = parts.headers.get(header::HOST).cloned();
     let connection = Connection {
         peer: peer.map_or(Ipv4Addr::UNSPECIFIED.into(), |(address, _)| address),
         is_tls: peer.is_some_and(|(_, is_tls)| is_tls),
-        host: parts
-            .uri
-            .authority()
-            .map(http::uri::Authority::as_str)
-            .or(host.as_ref().and_then(|host| host.to_str().ok())),
+        host: host(&parts.uri, told.as_ref()),
         trusted_hops: if listener == ListenerKind::Public { trusted_hops } else { 0 },
     };
     connection.replace(&mut parts.headers)

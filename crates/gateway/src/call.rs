@@ -16,8 +16,7 @@ use crate::{
     message,
     near::{self, Lookup, NearCache, Place},
     protocol::{
-        BodyMode, Coding, Compression, PassedBody, Reply, RequestFrames, RequestOptions, RouteMatch, WireProtocol,
-        compressed,
+        BodyMode, Compression, PassedBody, Reply, RequestFrames, RequestOptions, RouteMatch, WireProtocol, compressed,
     },
     rate_limit::{SharedLimits, rate_limit},
     read_through::ReadThrough,
@@ -173,48 +172,45 @@ async fn answer(
 ) -> Result<Response<Body>, Fault> {
     let Arrival { options, parts, body, .. } = arrival;
     let memory = call.memory.clone();
-    // What is in the gateway's own memory is written already.
     let reply = match route.mode {
         BodyMode::PassThrough => {
             let frames = route.frames(PassedBody::new(body, parts.version), &memory);
-            Ok(Reply::Stream(pass_through(gateway, &call, frames).await?))
+            Reply::Stream(pass_through(gateway, &call, frames).await?)
         }
         BodyMode::Unary => {
             match near::look_up(gateway.near.as_ref(), &call, &route, &parts, body, &options.cache_control).await? {
-                Lookup::Hit(response) => Err(response),
-                Lookup::Miss(message, place) => Ok(unary(gateway, call, message, options, place).await?),
+                Lookup::Hit(written) => return represent(gateway, &route, &parts, written, &memory).await,
+                Lookup::Miss(message, place) => unary(gateway, call, message, options, place).await?,
             }
         }
         BodyMode::ServerStream => {
             let message = message::read(&route, &parts, body, &call).await?;
-            Ok(Reply::Stream(stream(gateway, &call, &message.bytes).await?))
+            Reply::Stream(stream(gateway, &call, &message.bytes).await?)
         }
     };
-    let response = match reply {
-        Ok(reply) => route.respond(reply, &memory).await?,
-        Err(written) => written,
-    };
-    match represent(&gateway.compression, &route, &parts, response) {
-        (response, None) => Ok(response),
-        // In a place of its own: an answer as it stands has no use for the room that this takes.
-        (response, Some(coding)) => Box::pin(compressed(response, coding, &memory)).await,
-    }
+    let written = route.respond(reply, &memory).await?;
+    represent(gateway, &route, &parts, written, &memory).await
 }
 
-/// Says what an answer varies by, and how it is to be compressed; or that it is still what its caller has.
-fn represent(
-    compression: &Compression,
+/// The answer as its caller reads it: compressed where they accept that, or only that it is still what they have. It says what it
+/// varies by.
+async fn represent(
+    gateway: &Gateway,
     route: &RouteMatch,
     parts: &Parts,
-    mut response: Response<Body>,
-) -> (Response<Body>, Option<Coding>) {
+    mut written: Response<Body>,
+    memory: &CallMemory,
+) -> Result<Response<Body>, Fault> {
     if let Some(names) = route.varies_by(parts) {
-        response.headers_mut().append(header::VARY, names.clone());
+        written.headers_mut().append(header::VARY, names.clone());
     }
-    let coding = compression.negotiate(route.coding(), &mut response);
-    let response = etag::unless_known(response, parts);
-    let coding = coding.filter(|_| response.status() != StatusCode::NOT_MODIFIED);
-    (response, coding)
+    let coding = gateway.compression.negotiate(route.coding(), &mut written);
+    let response = etag::unless_known(written, parts);
+    match coding.filter(|_| response.status() != StatusCode::NOT_MODIFIED) {
+        None => Ok(response),
+        // In a place of its own: an answer as it stands has no use for the room that this takes.
+        Some(coding) => Box::pin(compressed(response, coding, memory)).await,
+    }
 }
 
 /// The way inward of a call that is only tried: all that may refuse it, up to whatever would act. The fault says how it ended.

@@ -24,7 +24,7 @@ use accord_api::accord::{
 };
 use accord_contract::{CachePolicy, OnCacheFailure};
 use accord_mesh::MeshClient;
-use accord_runtime::{call_record::WaitsFor, fault};
+use accord_runtime::fault;
 use accord_token::PASSPORT_HEADER;
 use accord_upstream::{Owners, Upstream};
 use accord_wire::Malformed;
@@ -35,12 +35,12 @@ use http::{HeaderValue, StatusCode};
 use opentelemetry::{KeyValue, metrics::Counter};
 use std::{
     collections::HashSet,
-    future::Future,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
@@ -136,7 +136,7 @@ impl ReadThrough {
         if let Some(failure) = self.not_asked(call).await {
             return self.bypass(call, message, only_if_cached, &failure).await;
         }
-        let failure = match timed(call, self.read_by_plan(call, plan, read, place)).await {
+        let failure = match upstream::timed(call, "cache", pin!(self.read_by_plan(call, plan, read, place))).await {
             Ok((answered, keep)) => {
                 self.is_failing.store(false, Ordering::Relaxed);
                 let mut answered = answered.and_then(|answer| call.hold(answer));
@@ -298,18 +298,6 @@ fn read(
         consistency,
         holder: Bytes::new(),
     })
-}
-
-/// Notes what the call waits for while the cache is asked, and for how long. A cache that is gone or hangs shows at its connection,
-/// so what takes longer is a load.
-async fn timed<T>(call: &Call, read: impl Future<Output = T>) -> T {
-    let begun = Instant::now();
-    call.record.wait_for(WaitsFor::Upstream);
-    let response = read.await;
-    call.record.wait_for(WaitsFor::Itself);
-    call.record.add_upstream_time(begun.elapsed());
-    call.record.step("cache");
-    response
 }
 
 /// What a caller requires beside the contract, if anything.

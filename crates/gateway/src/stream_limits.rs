@@ -373,6 +373,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn stream_whose_caller_goes_on_sending_is_not_silent() {
         let (begun, (state, mut answer)) = (Instant::now(), silent());
+        // In paused time: what is tested is how long a silence lasts, and nobody waits for it.
         let spaced = futures_util::stream::unfold(0, |sent| async move {
             tokio::time::sleep(Duration::from_secs(2)).await;
             (sent < 5).then(|| (Ok::<_, Infallible>(Frame::data(grpc::frame(b"abc"))), sent + 1))
@@ -388,6 +389,7 @@ mod tests {
     async fn stream_that_is_silent_before_its_answer_begins_ends() {
         let (begun, state) = (Instant::now(), StreamState::new(Some(Duration::from_secs(3))));
         let sending = async {
+            // In paused time, as above.
             tokio::time::sleep(Duration::from_secs(2)).await;
             state.passed();
         };

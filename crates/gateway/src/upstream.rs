@@ -25,7 +25,13 @@ use accord_upstream::{self as upstream, Failure, PUSHBACK, ResponseBody, Retries
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Body;
-use std::{mem, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    mem,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Instant,
+};
 use tonic::Code;
 
 /// A call that may go inward.
@@ -183,14 +189,22 @@ impl Outcome {
     }
 }
 
-/// Makes a unary call, with the retries that its contract allows.
-pub(crate) async fn unary(call: &Call, message: &Bytes) -> Outcome {
+/// Waits for the upstream, or for the cache in its place: a cache that is gone or hangs shows at its connection, so what takes longer
+/// is a load. Notes for how long, and as which step of the call. The work is pinned where it is made, since it is large.
+pub(crate) async fn timed<T>(call: &Call, step: &'static str, work: Pin<&mut impl Future<Output = T>>) -> T {
     let begun = Instant::now();
     call.record.wait_for(WaitsFor::Upstream);
-    let outcome = call.upstream().unary(&call.outbound(), message).await;
-    call.record.add_upstream_time(begun.elapsed());
+    let done = work.await;
     call.record.wait_for(WaitsFor::Itself);
-    call.record.step("upstream");
+    call.record.add_upstream_time(begun.elapsed());
+    call.record.step(step);
+    done
+}
+
+/// Makes a unary call, with the retries that its contract allows.
+pub(crate) async fn unary(call: &Call, message: &Bytes) -> Outcome {
+    let outbound = call.outbound();
+    let outcome = timed(call, "upstream", pin!(call.upstream().unary(&outbound, message))).await;
     let acted_before = outcome.may_have_acted_before;
     let (may_have_acted, is_refused) = match &outcome.result {
         Ok(answer) => (may_have_committed(answer.code()), is_refused(answer.code())),
@@ -261,12 +275,8 @@ pub(crate) async fn stream<B>(call: &Call, body: B, state: &StreamState) -> Resu
 where
     B: Body<Data = Bytes, Error: Send> + Send + Unpin + 'static,
 {
-    let begun = Instant::now();
-    call.record.wait_for(WaitsFor::Upstream);
-    let answered = call.upstream().stream(&call.outbound(), body).await;
-    call.record.add_upstream_time(begun.elapsed());
-    call.record.wait_for(WaitsFor::Itself);
-    call.record.step("upstream");
+    let outbound = call.outbound();
+    let answered = timed(call, "upstream", pin!(call.upstream().stream(&outbound, body))).await;
     if let Some(status) = state.end_reason() {
         return Err(Fault::from_status(Component::Gateway, status.clone()));
     }

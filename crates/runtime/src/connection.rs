@@ -283,6 +283,7 @@ impl Connections {
         let io = TokioIo::new(io);
         let mut connection = pin!(self.http.serve_connection_with_upgrades(io, TowerToHyperService::new(service)));
         let mut deadline = WriteDeadline::default();
+        // Its age, and the end of its client's certificate, are times: nothing else tells of them.
         let too_old = tokio::select! {
             ended = deadline.enforce(connection.as_mut()) => return log_end(ended),
             () = tokio::time::sleep(self.age(ends)) => true,

@@ -54,6 +54,7 @@ struct StreamEnded;
 impl VerifierStream {
     async fn run(mut self, mut questions: Streaming<WatchRequest>, shutdown: Shutdown) {
         let mut revisions = self.watcher.revisions();
+        // The stream lasts no longer than the token that opened it, and nothing but time ends that.
         let (begun, over) = (shutdown.begun(), sleep(self.watcher.token_life()));
         tokio::pin!(begun, over);
         loop {

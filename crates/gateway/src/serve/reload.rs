@@ -34,6 +34,7 @@ async fn until_taken(gateway: &Gateway, change: &Change<Config>, mut newest: New
             change.refused(refused.errors().map(str::to_owned));
             told = Some(refused);
         }
+        // Nobody says when an upstream or a file that was missing is there: it is looked for again, ever more seldom.
         tokio::select! {
             () = sleep(backoff.next_wait()) => {}
             _superseded = newest.changed() => return,
