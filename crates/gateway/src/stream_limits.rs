@@ -297,12 +297,10 @@ impl<B: HttpBody<Data = Bytes, Error = TransportError> + Unpin> HttpBody for Lim
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, future::pending, pin::pin, time::Duration};
-
-    use http_body_util::{BodyExt, StreamBody};
-    use tokio::time::Instant;
-
     use super::*;
+    use http_body_util::{BodyExt, StreamBody};
+    use std::{convert::Infallible, future::pending, pin::pin, time::Duration};
+    use tokio::time::Instant;
 
     fn counter(message: u64, messages: Option<u64>) -> LimitCounter {
         LimitCounter::new(StreamLimits { message, messages, is_single: false, inflated: None })
