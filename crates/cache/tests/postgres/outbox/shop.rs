@@ -98,7 +98,8 @@ impl Shop {
         cache
     }
 
-    /// Until a reader has read everything that is there now.
+    /// Until a reader has read everything that is there now. It is woken for that: a flush waits for the transactions of all databases
+    /// of the server, and a reader that polls once a minute would look again too late for any test.
     pub(super) async fn caught_up(&mut self) {
         self.read_where("flush_after IS NULL").await;
     }
@@ -114,7 +115,11 @@ impl Shop {
         let sql = format!(
             "SELECT count(*) FROM accord_outbox_cursor WHERE read_at > '{now}'::timestamptz AND timeline <> '' AND {holds}"
         );
-        let read = async { while self.count(&sql).await == 0 {} };
+        let read = async {
+            while self.count(&sql).await == 0 {
+                self.run("NOTIFY accord_outbox").await;
+            }
+        };
         tokio::time::timeout(SOON, read).await.expect("the outbox is read");
     }
 }
