@@ -15,6 +15,7 @@ pub(crate) mod key_rotation;
 pub(crate) mod kubernetes;
 pub(crate) mod login;
 pub(crate) mod oauth;
+pub(crate) mod refresh;
 pub(crate) mod relations;
 pub(crate) mod revocation;
 pub(crate) mod verifier;
@@ -108,6 +109,23 @@ impl Server {
         let serving = tokio::spawn(listener.serve(grpc_server(&auth, &health, &shutdown).unwrap(), shutdown.clone()));
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
         Self { auth, channel, address, shutdown, serving }
+    }
+
+    /// As many as these on one database, with one encryption key.
+    pub(crate) async fn replicas<const COUNT: usize>(
+        database: &Database,
+        change: impl Fn(&mut Config),
+    ) -> [Self; COUNT] {
+        let key = generate_secret().unwrap();
+        let with_key = |config: &mut Config| {
+            config.keys.encryption_key = Secret::from(key.clone());
+            change(config);
+        };
+        let mut replicas = Vec::new();
+        for _ in 0..COUNT {
+            replicas.push(Self::start(database, with_key).await);
+        }
+        replicas.try_into().ok().unwrap()
     }
 
     pub(crate) fn mesh_client(&self, bound: Duration) -> MeshClient {

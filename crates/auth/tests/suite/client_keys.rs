@@ -6,14 +6,7 @@ use accord_api::accord::{
     auth::v1::{ClientCredentialsGrant, IssueRequest, issue_request::Grant},
     fault::v1::Reason,
 };
-use accord_auth::{
-    config::Config,
-    domain::{
-        admin::{AdminError, read_client_keys},
-        encryption_key::generate_secret,
-    },
-};
-use accord_runtime::config::Secret;
+use accord_auth::domain::admin::{AdminError, read_client_keys};
 use accord_token::{Kind, verify};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _};
@@ -31,16 +24,17 @@ const TYPE: (&str, &str) = ("client_assertion_type", "urn:ietf:params:oauth:clie
 
 /// A server with the client `mill`, and one of its keys.
 async fn with_mill(database: &Database) -> (Server, Forge) {
-    with_mill_and(database, |_| {}).await
+    let server = Server::start(database, |_| {}).await;
+    let key = add_mill(&server).await;
+    (server, key)
 }
 
-async fn with_mill_and(database: &Database, change: impl FnOnce(&mut Config)) -> (Server, Forge) {
-    let server = Server::start(database, change).await;
+async fn add_mill(server: &Server) -> Forge {
     let key = Forge::ed25519("first");
     let keys = read_client_keys(key_set(&[&key]).as_bytes()).unwrap();
     let mill = principal("mill", Kind::Service, &["catalog-reader"]);
     admin(&server.auth.store).add_client_with_keys(&mill, &keys).await.unwrap();
-    (server, key)
+    key
 }
 
 async fn rotate(server: &Server, keys: &[&Forge], overlap: Duration) -> Result<i64, AdminError> {
@@ -98,10 +92,8 @@ pub(crate) async fn audience_of_an_assertion_is_the_issuer_or_the_token_endpoint
 }
 
 pub(crate) async fn assertion_is_good_once_at_all_replicas(database: Database) {
-    let secret = generate_secret().unwrap();
-    let with_key = |config: &mut Config| config.keys.encryption_key = Secret::from(secret.clone());
-    let (server, key) = with_mill_and(&database, with_key).await;
-    let replica = Server::start(&database, with_key).await;
+    let [server, replica] = Server::replicas(&database, |_| {}).await;
+    let key = add_mill(&server).await;
     let shown = good(&key);
     assert_eq!(show(&server, &shown).await.status, 200);
     is_refused(&show(&server, &shown).await);

@@ -8,9 +8,6 @@ macro_rules! database_tests {
             reused_refresh_token_ends_the_newest_one,
             reused_refresh_token_revokes_the_access_tokens_of_its_family,
             reused_refresh_token_is_audited,
-            concurrent_refreshes_within_the_grace_have_one_successor,
-            concurrent_refreshes_without_grace_have_at_most_one_answer,
-            concurrent_refreshes_without_grace_end_the_family,
             wrong_credentials_are_unauthenticated_with_one_message,
             wrong_name_costs_as_much_work_as_a_wrong_password,
             right_password_is_throttled_after_five_failures,
@@ -24,6 +21,13 @@ macro_rules! database_tests {
             expired_family_is_purged_after_its_last_second,
             refresh_token_of_a_purged_family_is_refused,
             expired_family_is_kept_until_its_access_tokens_expire,
+        );
+        suite::database_tests!(@ refresh:
+            concurrent_refreshes_within_the_grace_have_one_successor,
+            concurrent_refreshes_without_grace_have_one_successor_that_at_most_one_caller_is_given,
+            concurrent_refreshes_without_grace_end_the_family,
+            concurrent_refreshes_at_two_replicas_have_one_successor,
+            reuse_at_another_replica_ends_the_family_at_the_verifiers_of_both,
         );
         suite::database_tests!(@ oauth:
             client_gets_a_token_with_its_secret_in_the_header_or_the_body,

@@ -15,7 +15,7 @@ use tonic::{Code, Status, transport::Endpoint};
 
 use super::{Database, PASSWORD, Server, admin, principal, refused};
 
-async fn refresh(server: &Server, token: &str) -> Result<RefreshResponse, Status> {
+pub(super) async fn refresh(server: &Server, token: &str) -> Result<RefreshResponse, Status> {
     let request = RefreshRequest { refresh_token: token.to_owned() };
     server.tokens().refresh(request).await.map(tonic::Response::into_inner)
 }
@@ -57,46 +57,6 @@ pub(crate) async fn reused_refresh_token_is_audited(database: Database) {
     reuse(&server).await;
     let (entries, _) = server.auth.store.audit_log().await.unwrap();
     assert!(entries.iter().any(|entry| entry.action == "refresh.reused" && entry.actor == "ada"));
-}
-
-/// Sixteen refreshes at once with the same token.
-async fn refresh_at_once(server: &Server, token: &str) -> Vec<Result<RefreshResponse, Status>> {
-    let calls = (0..16).map(|_| {
-        let (mut tokens, refresh_token) = (server.tokens(), token.to_owned());
-        tokio::spawn(async move { tokens.refresh(RefreshRequest { refresh_token }).await })
-    });
-    let mut answers = Vec::new();
-    for call in calls.collect::<Vec<_>>() {
-        answers.push(call.await.unwrap().map(tonic::Response::into_inner));
-    }
-    answers
-}
-
-pub(crate) async fn concurrent_refreshes_within_the_grace_have_one_successor(database: Database) {
-    let server = Server::start(&database, |config| config.tokens.refresh_reuse_interval = Duration::from_secs(5)).await;
-    let first = server.log_in("ada", PASSWORD).await.unwrap();
-    let answers = refresh_at_once(&server, &first.refresh_token).await;
-    let successors: HashSet<_> = answers.into_iter().map(|answer| answer.unwrap().refresh_token).collect();
-    assert_eq!(successors.len(), 1);
-    assert!(refresh(&server, successors.iter().next().unwrap()).await.is_ok());
-}
-
-pub(crate) async fn concurrent_refreshes_without_grace_have_at_most_one_answer(database: Database) {
-    let server = Server::start(&database, |_| {}).await;
-    let first = server.log_in("ada", PASSWORD).await.unwrap();
-    let answers = refresh_at_once(&server, &first.refresh_token).await;
-    assert!(answers.iter().filter(|answer| answer.is_ok()).count() <= 1);
-}
-
-pub(crate) async fn concurrent_refreshes_without_grace_end_the_family(database: Database) {
-    let server = Server::start(&database, |_| {}).await;
-    let first = server.log_in("ada", PASSWORD).await.unwrap();
-    // Two holders of one token can't be told apart, so both lose it.
-    for answer in refresh_at_once(&server, &first.refresh_token).await.into_iter().flatten() {
-        assert!(refresh(&server, &answer.refresh_token).await.is_err());
-        assert!(!server.is_active(&answer.access_token).await);
-    }
-    assert!(!server.is_active(&first.access_token).await);
 }
 
 pub(crate) async fn wrong_credentials_are_unauthenticated_with_one_message(database: Database) {
