@@ -14,8 +14,14 @@ const PRINCIPALS: &str = "/v1/auth/principals";
 async fn start() -> Result<(Fabric, String)> {
     let builder = Fabric::builder()?;
     let url = format!("http://{}", builder.address(Part::Auth));
-    let services = toml! { services = ["accord.auth.v1.AdminService"] };
-    let fabric = builder.upstream("auth", &url).upstream_settings("auth", services).start().await?;
+    let services = toml! { services = ["accord.auth.v1.AdminService", "accord.auth.v1.RelationService"] };
+    let objects = toml! {
+        [[policy.object]]
+        name = "Product"
+        relations = ["owner"]
+    };
+    let builder = builder.upstream("auth", &url).upstream_settings("auth", services).settings(Part::Auth, objects);
+    let fabric = builder.start().await?;
     fabric.manage(&["principal", "add", ADMINISTRATOR, "--role", "accord-admin"]).await?;
     let token = fabric.token(ADMINISTRATOR).await?;
     Ok((fabric, token))
@@ -55,5 +61,29 @@ async fn person_without_the_role_sees_no_principals() -> Result<()> {
     let (fabric, _) = start().await?;
     let listed = fabric.get(PRINCIPALS).token(&fabric.token(READER).await?).send().await?;
     assert_eq!((listed.status.as_u16(), reason(&listed)), (403, "PERMISSION_MISSING".to_owned()));
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn administrator_writes_lists_and_removes_relations_as_json() -> Result<()> {
+    let (fabric, token) = start().await?;
+    let relation = json!({"object": "Product/42", "relation": "owner", "subject": "User/ada"});
+    let write = async |change: serde_json::Value| {
+        fabric.call(Method::POST, "/v1/auth/relations:write").token(&token).json(&change).send().await
+    };
+    let add = json!({"add": [relation], "idempotencyKey": "own-42"});
+    let (first, again) = (write(add.clone()).await?, write(add).await?);
+    assert_eq!((first.status.as_u16(), &first.json()?["changed"]), (200, &json!(1)), "{}", first.text());
+    assert_eq!(again.json()?, first.json()?, "once, and answered alike");
+    let path = "/v1/auth/relations/Product?object=Product/42";
+    let listed = fabric.get(path).token(&token).send().await?.json()?;
+    assert_eq!((&listed["relations"], &listed["version"]), (&json!([relation]), &first.json()?["version"]));
+    let stale = json!({"remove": [relation], "expectedVersions": [{"object": "Product/42", "version": "1"}]});
+    let refused = write(stale).await?;
+    assert_eq!((refused.status.as_u16(), reason(&refused)), (409, "VERSION_CONFLICT".to_owned()));
+    let removed = write(json!({"remove": [relation]})).await?;
+    assert_eq!(removed.json()?["changed"], 1);
+    let reader = fabric.get(path).token(&fabric.token(READER).await?).send().await?;
+    assert_eq!((reader.status.as_u16(), reason(&reader)), (403, "PERMISSION_MISSING".to_owned()));
     fabric.stop().await
 }

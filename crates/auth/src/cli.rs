@@ -22,6 +22,7 @@ mod client;
 mod api_key;
 mod certificate_identity;
 mod lifecycle;
+mod relation;
 mod role;
 mod token;
 mod key;
@@ -83,6 +84,9 @@ pub enum Command {
     /// Names in certificates, by which their owners call.
     #[command(subcommand)]
     CertificateIdentity(certificate_identity::CertificateIdentityCommand),
+    /// Who stands in which relation to what, as policies ask for it.
+    #[command(subcommand)]
+    Relation(relation::RelationCommand),
     /// What principals may do, by name.
     #[command(subcommand)]
     Role(role::RoleCommand),
@@ -156,6 +160,7 @@ impl Binary for AccordAuth {
             Command::Client(command) => command.run(&context).await,
             Command::ApiKey(command) => command.run(&context).await,
             Command::CertificateIdentity(command) => command.run(&context).await,
+            Command::Relation(command) => command.run(&context).await,
             Command::Role(command) => command.run(&context).await,
             Command::Token(command) => command.run(&context).await,
             Command::Key(command) => command.run(&context).await,

@@ -37,10 +37,10 @@ const SERVICES: &[&str] = &[
     "accord.auth.v1.RevocationService",
 ];
 
-/// The service that a gateway may front.
-const ADMINISTRATION: &str = "accord.auth.v1.AdminService";
+/// The services that a gateway may front.
+const FRONTED: &[&str] = &["accord.auth.v1.AdminService", "accord.auth.v1.RelationService"];
 
-/// The name of auth's `[[upstream]]` at a gateway that serves `AdminService`.
+/// The name of auth's `[[upstream]]` at a gateway that serves them.
 const AUDIENCE: &str = "auth";
 
 /// How long a call may take whose contract says nothing about it: the contract's own defaults.
@@ -95,8 +95,8 @@ pub fn grpc_server(
     shutdown: &Shutdown,
 ) -> anyhow::Result<GuardedServer<LocalDecider>> {
     let contract = Arc::new(guard::contract(FILE_DESCRIPTOR_SET, SERVICES)?);
-    // The gateway calls in the name of an administrator with a passport for the upstream of this name.
-    let guard = Guard::new(&contract, LocalDecider(Arc::clone(auth))).accept_passports_at(ADMINISTRATION, AUDIENCE);
+    // The gateway calls in the name of whoever calls it with a passport for the upstream of this name.
+    let guard = Guard::new(&contract, LocalDecider(Arc::clone(auth))).accept_passports_at(FRONTED, AUDIENCE);
     let revocations = Revocations { auth: Arc::clone(auth), shutdown: shutdown.clone() };
     let server = GrpcServer::new(health, guard)
         .descriptors(FILE_DESCRIPTOR_SET, SERVICES)

@@ -1,5 +1,6 @@
 //! The tests of auth, each on a SQLite file of its own.
 
+mod client_commands;
 mod copies;
 mod policies;
 mod suite;
@@ -12,10 +13,7 @@ use std::{
 
 use accord_auth::{secret_file, store::Store};
 use sqlx::{Connection, Executor};
-use suite::{
-    Database, admin,
-    forge::{Forge, key_set},
-};
+use suite::{Database, admin};
 
 fn database() -> Ready<Database> {
     let directory = tempfile::tempdir().unwrap();
@@ -111,6 +109,7 @@ fn command_on_a_store_that_is_not_there_fails_and_makes_nothing() {
         "api-key show ak_0123456789abcdef",
         "api-key disable ak_0123456789abcdef",
         "certificate-identity list",
+        "relation list Product",
         "certificate-identity add dns:pay.example pay",
         "certificate-identity disable dns:pay.example",
         "principal disable ada",
@@ -171,12 +170,26 @@ fn certificate_identity_is_added_shown_and_ended_by_its_name() {
 }
 
 #[test]
-fn client_add_writes_a_secret_that_only_its_owner_reads() {
+fn relation_is_added_listed_and_removed() {
     let database = database().into_inner();
-    succeeds(ADD_CACHE, &database);
-    let file = database.directory.path().join("cache.secret");
-    assert!(secret_file::read(&file).unwrap().len() >= 32);
-    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let types = "[[policy.object]]\nname = 'Product'\nrelations = ['owner']\n";
+    std::fs::write(database.directory.path().join("auth.toml"), types).unwrap();
+    let with_types = |words: &str| format!("{words} --config auth.toml");
+    succeeds("principal add ada --development", &database);
+    let add = with_types("relation add Product/42 owner User/ada");
+    assert_eq!(printed(&add, &database), "added\n");
+    assert_eq!(printed(&add, &database), "it is there already\n");
+    let list = |words: &str| printed(&with_types(&format!("relation list Product {words}")), &database);
+    assert_eq!(list("--object Product/42 --subject User/ada"), "Product/42\towner\tUser/ada\n");
+    assert_eq!(list("--subject User/bob"), "");
+    fails("relation add Product/42 owner User/ada", &database, "no type of objects is called `Product`");
+    fails("relation list Product", &database, "no type of objects is called `Product`");
+    fails(&with_types("relation add Product/42 keeper User/ada"), &database, "`Product` has no relation `keeper`");
+    let remove = with_types("relation remove Product/42 owner User/ada");
+    assert_eq!(printed(&remove, &database), "removed\n");
+    assert_eq!(printed(&remove, &database), "there is none\n");
+    let log = printed("audit export", &database);
+    assert!(log.contains("relation.add") && log.contains("Product/42#owner User/ada"), "{log}");
 }
 
 #[test]
@@ -186,114 +199,6 @@ fn principal_add_with_a_role_that_no_policy_names_warns() {
     let words = String::from_utf8_lossy(&added.stderr);
     assert!(added.status.success() && words.contains("no policy names the role `accord-mehs`"), "{added:?}");
     assert!(!words.contains("role `accord-mesh`"), "{added:?}");
-}
-
-#[test]
-fn client_add_before_the_policies_are_there_warns() {
-    let added = run(&format!("{ADD_CACHE} --policy later.cedar"), &database().into_inner());
-    let words = String::from_utf8_lossy(&added.stderr);
-    assert!(added.status.success() && words.contains("are not compared with the policies"), "{added:?}");
-}
-
-#[test]
-fn client_add_names_the_store_and_says_when_it_was_made() {
-    let database = database().into_inner();
-    for (id, made) in [("cache", ", which was made now"), ("orders", "")] {
-        let added = run(&format!("client add {id} --secret-file {id}.secret"), &database);
-        let expected = format!("added the client `{id}` in {}{made}; its secret is in {id}.secret\n", database.url);
-        assert_eq!(String::from_utf8_lossy(&added.stdout), expected, "{added:?}");
-    }
-}
-
-#[test]
-fn client_add_takes_the_secret_that_is_there() {
-    let database = database().into_inner();
-    let file = database.directory.path().join("cache.secret");
-    std::fs::write(&file, "x".repeat(43)).unwrap();
-    succeeds(ADD_CACHE, &database);
-    assert_eq!(secret_file::read(&file).unwrap(), "x".repeat(43));
-}
-
-#[test]
-fn client_add_with_a_short_secret_names_the_file() {
-    let database = database().into_inner();
-    std::fs::write(database.directory.path().join("cache.secret"), "short").unwrap();
-    fails(ADD_CACHE, &database, "cache.secret");
-}
-
-#[test]
-fn client_add_if_absent_leaves_a_client_that_exists() {
-    let database = database().into_inner();
-    succeeds(ADD_CACHE, &database);
-    let file = database.directory.path().join("cache.secret");
-    let before = secret_file::read(&file).unwrap();
-    succeeds(&format!("{ADD_CACHE} --if-absent"), &database);
-    assert_eq!(secret_file::read(&file).unwrap(), before);
-}
-
-#[test]
-fn client_add_if_absent_warns_where_the_secret_differs() {
-    let database = database().into_inner();
-    succeeds(ADD_CACHE, &database);
-    std::fs::write(database.directory.path().join("cache.secret"), "y".repeat(43)).unwrap();
-    let added = run(&format!("{ADD_CACHE} --if-absent"), &database);
-    let words = String::from_utf8_lossy(&added.stderr);
-    assert!(added.status.success() && words.contains("client rotate cache --secret-file cache.secret"), "{added:?}");
-}
-
-#[test]
-fn client_add_with_rotate_takes_over_a_secret_that_differs() {
-    let database = database().into_inner();
-    succeeds(ADD_CACHE, &database);
-    std::fs::write(database.directory.path().join("cache.secret"), "y".repeat(43)).unwrap();
-    for said in ["has another secret", "is left as it is"] {
-        let added = run(&format!("{ADD_CACHE} --if-absent --rotate"), &database);
-        assert!(added.status.success() && String::from_utf8_lossy(&added.stdout).contains(said), "{added:?}");
-    }
-}
-
-#[test]
-fn client_show_tells_how_many_secrets_are_valid() {
-    let database = database().into_inner();
-    let said = |words: &str| String::from_utf8(run(words, &database).stdout).unwrap();
-    said(ADD_CACHE);
-    assert!(said("client show cache").contains("roles    accord-mesh\nsecrets  1\n"));
-    let rotated = said("client rotate cache --secret-file next.secret");
-    assert!(rotated.contains("the earlier one is valid until 2"), "{rotated}");
-    assert!(said("client show cache").contains("secrets  2; the earlier one is valid until 2"));
-}
-
-#[test]
-fn client_keys_are_added_shown_rotated_and_removed() {
-    let database = database().into_inner();
-    let write =
-        |name: &str, keys: &[&Forge]| std::fs::write(database.directory.path().join(name), key_set(keys)).unwrap();
-    let (first, second) = (Forge::ed25519("first"), Forge::p256("second"));
-    write("first.jwks", &[&first]);
-    write("both.jwks", &[&first, &second]);
-    write("second.jwks", &[&second]);
-    succeeds("client add mill --jwks first.jwks", &database);
-    let shown = printed("client show mill", &database);
-    assert!(shown.ends_with("roles    none\nkey      EdDSA first\n"), "{shown}");
-    succeeds("client add mill --jwks both.jwks --if-absent --rotate", &database);
-    assert!(printed("client show mill", &database).ends_with("key      EdDSA first\nkey      ES256 second\n"));
-    succeeds("client rotate mill --jwks second.jwks", &database);
-    assert!(printed("client show mill", &database).contains("key      EdDSA first; valid until 2"));
-    succeeds("client remove-key mill first", &database);
-    assert!(printed("client show mill", &database).ends_with("roles    none\nkey      ES256 second\n"));
-    fails("client remove-key mill first", &database, "has no key `first`; `accord-auth client show` names");
-}
-
-#[test]
-fn client_add_with_a_private_key_in_the_set_names_the_file_and_prints_nothing_of_it() {
-    let database = database().into_inner();
-    let mut key = Forge::ed25519("first");
-    key.jwk["d"] = "c2VjcmV0".into();
-    std::fs::write(database.directory.path().join("mill.jwks"), key_set(&[&key])).unwrap();
-    fails("client add mill --jwks mill.jwks", &database, "mill.jwks");
-    fails("client add mill --jwks mill.jwks", &database, "there is a private key or a secret in it");
-    let done = run("client add mill --jwks mill.jwks", &database);
-    assert!(!String::from_utf8_lossy(&done.stderr).contains("c2VjcmV0"), "{done:?}");
 }
 
 #[test]
@@ -315,21 +220,6 @@ fn list_shows_who_is_disabled_and_not_who_is_removed() {
     succeeds("principal remove eve", &database);
     let listed = String::from_utf8(run("principal list", &database).stdout).unwrap();
     assert_eq!(listed, "bob\tuser\tdisabled\troles=reader\ncache\tservice\tactive\troles=accord-mesh\n");
-}
-
-#[test]
-fn client_add_of_one_that_exists_fails() {
-    let database = database().into_inner();
-    succeeds(ADD_CACHE, &database);
-    fails(ADD_CACHE, &database, "use --if-absent");
-}
-
-#[test]
-fn client_add_if_absent_fails_where_the_secret_is_lost() {
-    let database = database().into_inner();
-    succeeds(ADD_CACHE, &database);
-    std::fs::remove_file(database.directory.path().join("cache.secret")).unwrap();
-    fails(&format!("{ADD_CACHE} --if-absent"), &database, "the store holds only a hash of it");
 }
 
 #[test]

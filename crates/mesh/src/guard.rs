@@ -44,14 +44,14 @@ pub struct Guard<D> {
     decider: D,
     /// For whom the passports are that this port accepts. None: it accepts none.
     audience: Option<Arc<str>>,
-    /// The service for whose methods passports count alone, permissions included. None: those that are open to the authenticated.
-    service: Option<&'static str>,
+    /// The services for whose methods passports count alone, permissions included. None: those that are open to the authenticated.
+    services: Option<&'static [&'static str]>,
 }
 
 impl<D> Guard<D> {
     /// Holds callers to what `contract` declares, as `decider` decides.
     pub fn new(contract: &Arc<Contract>, decider: D) -> Self {
-        Self { contract: Arc::clone(contract), decider, audience: None, service: None }
+        Self { contract: Arc::clone(contract), decider, audience: None, services: None }
     }
 
     /// Lets passports for this audience stand for access tokens, on methods that are open to the authenticated. Those that
@@ -61,11 +61,11 @@ impl<D> Guard<D> {
         Self { audience: Some(audience.into()), ..self }
     }
 
-    /// The same for the methods of this service alone, whatever they declare: for deciders that judge a passport with those through
+    /// The same for the methods of these services alone, whatever they declare: for deciders that judge a passport with those through
     /// whose hands it came.
     #[must_use]
-    pub fn accept_passports_at(self, service: &'static str, audience: &str) -> Self {
-        Self { service: Some(service), ..self.accept_passports(audience) }
+    pub fn accept_passports_at(self, services: &'static [&'static str], audience: &str) -> Self {
+        Self { services: Some(services), ..self.accept_passports(audience) }
     }
 }
 
@@ -189,9 +189,9 @@ impl<D: Decider> Guard<D> {
             Access::Authenticated => None,
             Access::Permission(permission) => Some(permission),
         };
-        let audience = self.audience.as_deref().filter(|_| match self.service {
+        let audience = self.audience.as_deref().filter(|_| match self.services {
             None => permission.is_none(),
-            Some(service) => method.name.split_once('/').is_some_and(|(name, _)| name == service),
+            Some(services) => method.name.split_once('/').is_some_and(|(name, _)| services.contains(&name)),
         });
         let credential = credential(&head.headers, audience.is_some())?;
         let caller = match (credential, audience) {

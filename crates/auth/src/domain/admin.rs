@@ -69,8 +69,16 @@ impl<'a> Admin<'a> {
         Self { version, ..self }
     }
 
+    pub(super) fn store(&self) -> &Store {
+        self.store
+    }
+
+    pub(super) fn actor(&self) -> &str {
+        self.actor
+    }
+
     /// Begins a change, before anything else is looked at for it: a repetition that came in between is told of as one.
-    async fn begin(&self) -> Result<Transaction, AdminError> {
+    pub(super) async fn begin(&self) -> Result<Transaction, AdminError> {
         let mut tx = self.store.begin().await?;
         if let Some(once) = self.once
             && !tx.add_admin_request(self.actor, &once.key, &once.request, verify::now()).await?

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use accord_token::{Kind, Verified, verify};
 
 use super::{
+    admin::{Admin, AdminError, Once},
     auth::Auth,
     denial::Denial,
-    policy::{AccessQuestion, ObjectError, Policies},
+    policy::{AccessQuestion, ObjectError, ObjectTypes, Policies},
 };
 use crate::store::{
-    StoreError,
+    StoreError, Transaction,
     principals::Principal,
     relations::{Relation, Which},
 };
@@ -43,6 +44,9 @@ pub enum RelationError {
     /// Auth says no.
     #[error(transparent)]
     Denied(#[from] Denial),
+    /// The change as such is refused.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// There can be none such.
     #[error(transparent)]
     Object(#[from] ObjectError),
@@ -78,40 +82,83 @@ impl RelationChanges {
     }
 }
 
-impl Auth {
-    /// Makes these changes for the caller. Returns how many were any, and the version that their objects have since.
-    pub async fn write_relations(
-        &self,
-        changes: &RelationChanges,
-        caller: &Verified,
-        method: &str,
-    ) -> Result<(u32, u64), RelationError> {
-        let count = changes.add.len() + changes.remove.len();
-        if count > MAX_CHANGES || changes.expected.len() > MAX_CHANGES {
-            return Err(RelationError::TooMany(count.max(changes.expected.len())));
-        }
-        let policies = self.policies.get();
-        for relation in changes.all() {
-            policies.objects.check(relation)?;
-        }
-        let named = changes.all().map(|relation| &relation.object).chain(changes.expected.iter().map(|(name, _)| name));
-        let types =
-            named.map(|object| Ok(policies.objects.object(object)?.0)).collect::<Result<BTreeSet<_>, ObjectError>>()?;
-        for object_type in types {
-            self.may_relate(&policies, caller, object_type, method).await?;
-        }
-        self.change_relations(changes, &caller.claims.sub).await
+impl RelationChanges {
+    /// The types of the objects that are changed, or looked at.
+    fn types<'a>(&'a self, objects: &ObjectTypes) -> Result<BTreeSet<&'a str>, ObjectError> {
+        let named = self.all().map(|relation| &relation.object).chain(self.expected.iter().map(|(name, _)| name));
+        named.map(|object| Ok(objects.object(object)?.0)).collect()
     }
 
-    async fn change_relations(&self, wanted: &RelationChanges, actor: &str) -> Result<(u32, u64), RelationError> {
-        let mut tx = self.store.begin().await?;
+    /// Whether there can be these relations, and may be so many.
+    fn check(&self, objects: &ObjectTypes) -> Result<(), RelationError> {
+        let count = (self.add.len() + self.remove.len()).max(self.expected.len());
+        if count > MAX_CHANGES {
+            return Err(RelationError::TooMany(count));
+        }
+        Ok(self.all().try_for_each(|relation| objects.check(relation))?)
+    }
+}
+
+/// What came of changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WrittenRelations {
+    /// How many relations were not so before.
+    pub changed: u32,
+    /// The version of the objects that were changed; 0 where none was.
+    pub version: u64,
+}
+
+impl WrittenRelations {
+    /// As it is remembered with an idempotency key.
+    fn to_text(self) -> String {
+        format!("{} {}", self.changed, self.version)
+    }
+
+    fn parse(text: &str) -> Self {
+        let (changed, version) = text.split_once(' ').unwrap_or_default();
+        Self { changed: changed.parse().unwrap_or(0), version: version.parse().unwrap_or(0) }
+    }
+}
+
+impl Admin<'_> {
+    /// Makes these changes, all or none.
+    pub(crate) async fn write_relations(
+        &self,
+        wanted: &RelationChanges,
+        objects: &ObjectTypes,
+    ) -> Result<WrittenRelations, RelationError> {
+        wanted.check(objects)?;
+        if let Some(done) = self.done().await? {
+            return Ok(WrittenRelations::parse(done.answer()));
+        }
+        let mut tx = self.begin().await?;
         for (object, version) in &wanted.expected {
             // Nobody else writes while this transaction is open.
-            let is = self.store.object_version(object).await?;
+            let is = self.store().object_version(object).await?;
             if is != *version {
                 return Err(RelationError::Version { object: object.clone(), version: *version, is });
             }
         }
+        let changed = self.change_relations(&mut tx, wanted).await?;
+        let mut written = WrittenRelations { changed: changed.values().sum(), version: 0 };
+        if !changed.is_empty() {
+            written.version = tx.next_revision().await?;
+            for object in changed.keys() {
+                tx.date_object(object, written.version).await?;
+            }
+            tx.date_relations(written.version).await?;
+        }
+        self.remember_answer(&mut tx, &written.to_text()).await?;
+        tx.commit().await?;
+        Ok(written)
+    }
+
+    /// By object, how many of its relations were not so before.
+    async fn change_relations<'a>(
+        &self,
+        tx: &mut Transaction,
+        wanted: &'a RelationChanges,
+    ) -> Result<BTreeMap<&'a str, u32>, RelationError> {
         let mut changed = BTreeMap::<&str, u32>::new();
         let added = wanted.add.iter().map(|relation| (relation, true));
         for (relation, is_added) in added.chain(wanted.remove.iter().map(|relation| (relation, false))) {
@@ -120,22 +167,32 @@ impl Auth {
             if is_news {
                 let Relation { object, relation, subject } = relation;
                 let action = if is_added { "relation.add" } else { "relation.remove" };
-                tx.audit(verify::now(), actor, action, &format!("{object}#{relation} {subject}")).await?;
+                tx.audit(verify::now(), self.actor(), action, &format!("{object}#{relation} {subject}")).await?;
                 *changed.entry(object).or_default() += 1;
             }
         }
-        if changed.is_empty() {
-            return Ok((0, 0));
+        Ok(changed)
+    }
+}
+
+impl Auth {
+    /// Makes these changes for the caller.
+    pub async fn write_relations(
+        &self,
+        changes: &RelationChanges,
+        caller: &Verified,
+        once: Option<&Once>,
+        method: &str,
+    ) -> Result<WrittenRelations, RelationError> {
+        let policies = self.policies.get();
+        for object_type in changes.types(&policies.objects)? {
+            self.may_relate(&policies, caller, object_type, method).await?;
         }
-        let version = tx.next_revision().await?;
-        for object in changed.keys() {
-            tx.date_object(object, version).await?;
-        }
-        tx.date_relations(version).await?;
-        tx.commit().await?;
+        let admin = Admin::new(&self.store, &caller.claims.sub).once(once);
+        let written = admin.write_relations(changes, &policies.objects).await?;
         // Read at once, so that verifiers learn of it at once.
         self.state.current().await?;
-        Ok((changed.values().sum(), version))
+        Ok(written)
     }
 
     /// Relations after this one, and the version of the object where one is asked for.

@@ -6,11 +6,17 @@ use accord_api::accord::auth::v1::{
     ListRelationsRequest, ListRelationsResponse, Relation as WireRelation, WriteRelationsRequest,
     WriteRelationsResponse, relation_service_server::RelationService,
 };
+use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::{guard::Caller, page::Page};
 use crate::{
-    domain::{auth::Auth, denial::Denial, relations::RelationChanges},
+    domain::{
+        admin::Once,
+        auth::Auth,
+        denial::Denial,
+        relations::{RelationChanges, WrittenRelations},
+    },
     store::relations::{Relation, Which},
 };
 
@@ -30,12 +36,15 @@ impl RelationService for Relations {
         request: Request<WriteRelationsRequest>,
     ) -> Result<Response<WriteRelationsResponse>, Status> {
         let (caller, request) = (Caller::of(&request)?, request.into_inner());
+        let once =
+            Once::new(&request.idempotency_key, "WriteRelations", &request.encode_to_vec(), &self.0.encryption_key)?;
         let wanted = RelationChanges {
             add: request.add.into_iter().map(relation).collect(),
             remove: request.remove.into_iter().map(relation).collect(),
             expected: request.expected_versions.into_iter().map(|seen| (seen.object, seen.version)).collect(),
         };
-        let (changed, version) = self.0.write_relations(&wanted, &caller.verified, WRITE).await?;
+        let written = self.0.write_relations(&wanted, &caller.verified, once.as_ref(), WRITE).await?;
+        let WrittenRelations { changed, version } = written;
         Ok(Response::new(WriteRelationsResponse { changed, version }))
     }
 

@@ -97,6 +97,7 @@ impl From<RelationError> for Status {
         match error {
             RelationError::Store(error) => error.into(),
             RelationError::Denied(denial) => denial.into(),
+            RelationError::Admin(error) => error.into(),
             RelationError::Version { .. } => fault::status(Reason::VersionConflict, message),
             RelationError::Object(_) | RelationError::TooMany(_) => fault::status(Reason::FieldInvalid, message),
         }

@@ -11,18 +11,20 @@ pub struct AdminRequest {
     pub digest: String,
     /// A random text of its own.
     pub nonce: String,
+    /// What was answered, where what there is now would be another answer; empty else.
+    pub answer: String,
 }
 
 impl Store {
     /// The request that this caller made with this key; None where there was none.
     pub async fn admin_request(&self, actor: &str, key: &str) -> Result<Option<AdminRequest>, StoreError> {
-        let row = sqlx::query("SELECT digest, nonce FROM admin_requests WHERE actor = $1 AND key = $2")
+        let row = sqlx::query("SELECT digest, nonce, answer FROM admin_requests WHERE actor = $1 AND key = $2")
             .bind(actor)
             .bind(key)
             .fetch_optional(self.connections())
             .await?;
         let Some(row) = row else { return Ok(None) };
-        Ok(Some(AdminRequest { digest: row.try_get(0)?, nonce: row.try_get(1)? }))
+        Ok(Some(AdminRequest { digest: row.try_get(0)?, nonce: row.try_get(1)?, answer: row.try_get(2)? }))
     }
 
     /// Forgets requests from before this moment.
@@ -52,5 +54,16 @@ impl Transaction {
         .execute(&mut *self.inner)
         .await?;
         Ok(added.rows_affected() == 1)
+    }
+
+    /// Remembers what a request was answered.
+    pub async fn answer_admin_request(&mut self, actor: &str, key: &str, answer: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE admin_requests SET answer = $3 WHERE actor = $1 AND key = $2")
+            .bind(actor)
+            .bind(key)
+            .bind(answer)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
     }
 }

@@ -93,6 +93,7 @@ pub(super) const MIGRATIONS: Migrations = Migrations {
                 used_at BIGINT NOT NULL, version BIGINT NOT NULL)",
             "CREATE INDEX certificate_identities_by_subject ON certificate_identities (subject)",
         ],
+        &["ALTER TABLE admin_requests ADD COLUMN answer TEXT NOT NULL DEFAULT ''"],
     ],
 };
 

@@ -303,7 +303,7 @@ pub(crate) async fn changes_at_the_same_time_leave_connections_to_readers(databa
     }
 }
 
-pub(crate) async fn passport_counts_at_administration_alone(database: Database) {
+pub(crate) async fn passport_counts_at_what_a_gateway_fronts_alone(database: Database) {
     let server = Server::start(&database, |_| {}).await;
     let root = Administrator::of(&server).await;
     let exchange = ExchangeRequest {

@@ -119,6 +119,9 @@ macro_rules! database_tests {
             relations_that_can_not_be_are_refused_and_none_is_written,
             relations_are_written_and_listed_with_the_permission_of_their_type_alone,
             pages_of_relations_name_each_once_in_order,
+            changes_repeated_with_their_idempotency_key_happen_once,
+            changes_refused_with_an_idempotency_key_can_be_made_with_it_later,
+            relations_are_written_through_the_gateway_in_the_name_of_its_caller,
         );
         suite::database_tests!(@ issuers:
             person_of_a_provider_gets_access_and_refresh_tokens_over_both_faces,
@@ -268,7 +271,7 @@ macro_rules! database_tests {
             forgotten_key_brings_another_secret,
             rotation_that_another_one_followed_is_not_repeated,
             changes_at_the_same_time_leave_connections_to_readers,
-            passport_counts_at_administration_alone,
+            passport_counts_at_what_a_gateway_fronts_alone,
         );
         suite::database_tests!(@ two backup:
             restored_store_lets_in_whom_the_backup_has_and_accepts_no_earlier_token,

@@ -2,9 +2,9 @@
 
 use accord_api::accord::{
     auth::v1::{
-        CheckRequest, CheckResponse, ExplainRequest, ListRelationsRequest, ListRelationsResponse, ObjectVersion,
-        Relation, WriteRelationsRequest, WriteRelationsResponse, access_service_client::AccessServiceClient,
-        relation_service_client::RelationServiceClient,
+        CheckRequest, CheckResponse, ExchangeRequest, ExplainRequest, ListRelationsRequest, ListRelationsResponse,
+        ObjectVersion, Relation, WriteRelationsRequest, WriteRelationsResponse,
+        access_service_client::AccessServiceClient, relation_service_client::RelationServiceClient,
     },
     fault::v1::Reason,
 };
@@ -22,7 +22,8 @@ const OWNED: &str = r#"
     when { principal in resource.owner };
     permit(principal in Accord::Group::"sales", action == Accord::Action::"catalog.products.read", resource);
     permit(principal in Accord::Role::"catalog-reader", action == Accord::Action::"catalog.products.list", resource);
-    permit(principal == Accord::Service::"gateway", action == Accord::Action::"catalog.relate", resource);"#;
+    permit(principal == Accord::Service::"gateway", action == Accord::Action::"catalog.relate", resource);
+    permit(principal in Accord::Role::"relater", action == Accord::Action::"catalog.relate", resource);"#;
 
 /// An auth with products that have owners, and groups that have members; the gateway registers both.
 async fn start(database: &Database) -> Server {
@@ -292,4 +293,51 @@ pub(crate) async fn pages_of_relations_name_each_once_in_order(database: Databas
     let wrong =
         ListRelationsRequest { r#type: "Product".to_owned(), page_token: "YQ".to_owned(), ..Default::default() };
     assert_eq!(refused(list(&server, wrong).await), Reason::FieldInvalid);
+}
+
+pub(crate) async fn changes_repeated_with_their_idempotency_key_happen_once(database: Database) {
+    let server = start(&database).await;
+    let keyed = |request| WriteRelationsRequest { idempotency_key: "k1".to_owned(), ..request };
+    let first = write(&server, keyed(adds(&["User/bob is owner of Product/42"]))).await.unwrap();
+    write(&server, removes(&["User/bob is owner of Product/42"])).await.unwrap();
+    assert_eq!(write(&server, keyed(adds(&["User/bob is owner of Product/42"]))).await.unwrap(), first);
+    assert!(!may_write(&server, "bob", "Product/42").await, "somebody took it away since");
+    let other = write(&server, keyed(adds(&["User/ada is owner of Product/42"]))).await;
+    assert_eq!(refused(other), Reason::IdempotencyKeyReused);
+}
+
+pub(crate) async fn changes_refused_with_an_idempotency_key_can_be_made_with_it_later(database: Database) {
+    let server = start(&database).await;
+    let mut request = WriteRelationsRequest {
+        expected_versions: vec![ObjectVersion { object: "Product/42".to_owned(), version: 7 }],
+        idempotency_key: "k1".to_owned(),
+        ..adds(&["User/bob is owner of Product/42"])
+    };
+    assert_eq!(refused(write(&server, request.clone()).await), Reason::VersionConflict);
+    request.expected_versions.clear();
+    assert_eq!(write(&server, request).await.unwrap().changed, 1);
+}
+
+pub(crate) async fn relations_are_written_through_the_gateway_in_the_name_of_its_caller(database: Database) {
+    let server = start(&database).await;
+    for (subject, may) in [("carol", true), ("ada", false)] {
+        if may {
+            let carol = principal(subject, Kind::User, &["relater"]);
+            admin(&server.auth.store).add_principal(&carol, None).await.unwrap();
+        }
+        let subject_token = server.token_of(subject).await;
+        let exchange = ExchangeRequest { subject_token, audience: "auth".to_owned(), ..ExchangeRequest::default() };
+        let exchange = authorized(exchange, &server.mesh_token().await);
+        let passport = server.tokens().exchange(exchange).await.unwrap().into_inner().passport;
+        let mut request = Request::new(adds(&["User/bob is owner of Product/42"]));
+        request.metadata_mut().insert("x-accord-passport", passport.parse().unwrap());
+        let written = RelationServiceClient::new(server.channel.clone()).write_relations(request).await;
+        if may {
+            assert_eq!(written.unwrap().into_inner().changed, 1);
+        } else {
+            assert_eq!(refused(written), Reason::PermissionMissing, "the gateway's own right does not count");
+        }
+    }
+    let (entries, _) = server.auth.store.audit_log().await.unwrap();
+    assert!(entries.iter().any(|entry| entry.action == "relation.add" && entry.actor == "carol"));
 }

@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use super::{Admin, AdminError};
 use crate::{
     domain::encryption_key::{EncryptionKey, generate_secret},
-    store::requests::AdminRequest,
+    store::{Transaction, requests::AdminRequest},
 };
 
 /// The longest key.
@@ -36,7 +36,12 @@ impl Once {
         let asked = [method.as_bytes(), b"\0", request].concat();
         let digest = URL_SAFE_NO_PAD.encode(encryption_key.request_digest(&asked));
         let nonce = generate_secret().map_err(super::SecretError::Random)?;
-        Ok(Some(Self { key: key.to_owned(), request: AdminRequest { digest, nonce } }))
+        Ok(Some(Self { key: key.to_owned(), request: AdminRequest { digest, nonce, answer: String::new() } }))
+    }
+
+    /// What was answered before, where that was remembered.
+    pub(crate) fn answer(&self) -> &str {
+        &self.request.answer
     }
 
     /// What a secret that this change brings is derived from: never the same again once the key is forgotten.
@@ -54,6 +59,12 @@ impl Admin<'_> {
             Some(request) if request.digest == once.request.digest => Ok(Some(Once { request, ..once.clone() })),
             Some(_) => Err(AdminError::KeyReused),
         }
+    }
+
+    /// Remembers what this change was answered, for those who ask again.
+    pub(crate) async fn remember_answer(&self, tx: &mut Transaction, answer: &str) -> Result<(), AdminError> {
+        let Some(once) = self.once else { return Ok(()) };
+        Ok(tx.answer_admin_request(self.actor, &once.key, answer).await?)
     }
 
     /// Whether it was.
