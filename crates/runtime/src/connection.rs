@@ -27,7 +27,6 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt};
 
 use crate::{
@@ -48,9 +47,13 @@ use crate::{
     write_deadline::{self, ChunkedBody, StreamExecutor, WriteDeadline},
 };
 
+mod calls;
 mod figures;
 
-use self::figures::{Figures, Open};
+use self::{
+    calls::Calls,
+    figures::{Figures, Open},
+};
 
 /// HTTP/1 reads at least this much at a time, so its limit on headers can't be lower.
 const LEAST_HTTP1_BUFFER: usize = 8192;
@@ -66,10 +69,6 @@ const MAX_RESETS: usize = 100;
 /// than that, and whoever stalls on one stream leaves room for the others.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 16;
-
-/// How long a connection that was asked to go may stay without a call, and how often that is looked at.
-const IDLE_LIMIT: Duration = Duration::from_secs(5);
-const IDLE_CHECK: Duration = Duration::from_secs(1);
 
 /// How long before the end of a shutdown's grace an upgraded connection is told to go: the time to say so.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -182,7 +181,7 @@ impl Connections {
             Admitted::ByLoadBalancer => self.opened(&mut socket, address).await,
         };
         let Some((address, _share)) = opened else { return };
-        let calls = TaskTracker::new();
+        let calls = Calls::default();
         let (number, after) = (NEXT.fetch_add(1, Ordering::Relaxed), Arc::default());
         let mut peer = Peer { address, tls: self.tls.is_some(), connection: number, certificate: None };
         let service = http1::checked(service);
@@ -212,7 +211,7 @@ impl Connections {
         let shaken = tokio::select! {
             shaken = handshake => shaken,
             // No call has begun on it, so none is lost.
-            () = self.shutdown.begun() => return None,
+            () = calls::first_is_over(&self.shutdown) => return None,
         };
         let failed: &(dyn Error + 'static) = match &shaken {
             Ok(Ok(_)) => return shaken.ok()?.ok(),
@@ -228,7 +227,7 @@ impl Connections {
         let header = timeout(self.header_timeout, proxy_protocol::source(socket, peer));
         let source = tokio::select! {
             source = header => source.unwrap_or(Err(ProxyHeaderError::Late)),
-            () = self.shutdown.begun() => return None,
+            () = calls::first_is_over(&self.shutdown) => return None,
         };
         let source = source.inspect_err(|error| {
             if matches!(error, ProxyHeaderError::Empty) {
@@ -268,7 +267,7 @@ impl Connections {
         });
     }
 
-    async fn serve_http<I, S, B>(&self, io: I, service: S, calls: &TaskTracker, ends: Option<Instant>)
+    async fn serve_http<I, S, B>(&self, io: I, service: S, calls: &Calls, ends: Option<Instant>)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -289,12 +288,17 @@ impl Connections {
             () = tokio::time::sleep(self.age(ends)) => true,
             () = self.shutdown.begun() => false,
         };
+        // One that is asked to go before its first request came would be closed, with the request in the kernel's buffer.
+        tokio::select! {
+            ended = deadline.enforce(connection.as_mut()) => return log_end(ended),
+            () = calls.first() => {}
+        }
         connection.as_mut().graceful_shutdown();
         // In a drain it is the listener that cuts what outlives the grace.
         let grace = if too_old { self.age_grace } else { Duration::MAX };
         tokio::select! {
             ended = timeout(grace, deadline.enforce(connection)) => log_end(ended.unwrap_or(None)),
-            () = idle(calls) => log_end(None),
+            () = calls.idle() => log_end(None),
         }
     }
 
@@ -320,15 +324,6 @@ impl Connections {
             }
             tokio::time::sleep(shutdown.remaining().saturating_sub(LAST_WORD)).await;
         })
-    }
-}
-
-/// Ends when no call has been in flight for a while. A peer that is asked to go and has none goes at once, or is gone.
-async fn idle(calls: &TaskTracker) {
-    let mut quiet = Duration::ZERO;
-    while quiet < IDLE_LIMIT {
-        tokio::time::sleep(IDLE_CHECK).await;
-        quiet = if calls.is_empty() { quiet + IDLE_CHECK } else { Duration::ZERO };
     }
 }
 
@@ -365,15 +360,17 @@ fn http(config: &ListenConfig) -> Builder<StreamExecutor> {
 fn between<S, B>(
     service: S,
     peer: Peer,
-    calls: TaskTracker,
+    calls: Calls,
     after: Arc<OnceLock<AfterUpgrade>>,
 ) -> impl Service<Request<Incoming>, Response = Response<ChunkedBody<B>>, Error = Infallible, Future: Send> + Clone + Send
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
+    let begun = calls.clone();
     let with_peer = move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
+        begun.begin();
         request
     };
     service.map_request(with_peer).map_future(move |response| {

@@ -1,13 +1,19 @@
 //! One accept loop for every listener of the project: HTTP/1.1 and HTTP/2, with or without TLS, bounded everywhere.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::{self, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use rustls::ServerConfig;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
@@ -103,10 +109,8 @@ impl Listener {
         let connections =
             Arc::new(Connections::new(&self.config, self.tls, self.identity, self.address, shutdown.clone()));
         let mut number = 0;
-        accept(&self.socket, self.config.max_connections, &shutdown, |socket, address, permit| {
+        let serve = |socket, address, permit| {
             let Some(admitted) = connections.admit(address) else { return };
-            // Readiness is told by the runtime that a socket is registered with, which is to be the worker's.
-            let Ok(socket) = socket.into_std() else { return };
             number += 1;
             let place = self.places.take(number);
             let (connections, service, cut, runtime) =
@@ -120,10 +124,9 @@ impl Listener {
                 drop((permit, place));
             };
             tasks.spawn_on(serving, &runtime);
-        })
-        .await;
-        // Closed before the drain: a client that comes now is told by the kernel to go elsewhere.
-        drop(self.socket);
+        };
+        // Closed before the drain: a client that comes later is told by the kernel to go elsewhere.
+        accept(self.socket, self.config.max_connections, &shutdown, serve).await;
         tasks.close();
         if timeout(shutdown.remaining(), tasks.wait()).await.is_err() {
             tracing::warn!(
@@ -136,12 +139,13 @@ impl Listener {
     }
 }
 
-/// Takes connections as long as there is room for them and no shutdown has begun.
+/// Takes connections as long as there is room for them and no shutdown has begun; then those that wait, and closes the port. Readiness
+/// is told by the runtime that a socket is registered with, which is to be the worker's: it is registered with none here.
 async fn accept(
-    socket: &TcpListener,
+    socket: TcpListener,
     room: usize,
     shutdown: &Shutdown,
-    mut serve: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit),
+    mut serve: impl FnMut(net::TcpStream, SocketAddr, OwnedSemaphorePermit),
 ) {
     let room = Arc::new(Semaphore::new(room.clamp(1, Semaphore::MAX_PERMITS)));
     let log = RateLimitedLog::default();
@@ -156,13 +160,15 @@ async fn accept(
         let next = async { (Arc::clone(&room).acquire_owned().await, socket.accept().await) };
         let (permit, accepted) = tokio::select! {
             biased;
-            () = &mut begun => return,
+            () = &mut begun => break,
             next = next => next,
         };
         match (permit, accepted) {
             (Ok(permit), Ok((socket, address))) => {
                 backoff.reset();
-                serve(socket, address, permit);
+                if let Ok(socket) = socket.into_std() {
+                    serve(socket, address, permit);
+                }
             }
             (Ok(_), Err(error)) if broke_early(&error) => {}
             (Ok(_), Err(error)) => {
@@ -172,6 +178,26 @@ async fn accept(
             }
             // Nobody closes the semaphore.
             (Err(_), _) => return,
+        }
+    }
+    if let Ok(socket) = socket.into_std() {
+        take_waiting(&socket, &room, serve);
+    }
+}
+
+/// Takes the connections that wait: the kernel has told their clients that they are open, and would reset them with the port.
+fn take_waiting(
+    socket: &net::TcpListener,
+    room: &Arc<Semaphore>,
+    mut serve: impl FnMut(net::TcpStream, SocketAddr, OwnedSemaphorePermit),
+) {
+    while let Ok(permit) = Arc::clone(room).try_acquire_owned() {
+        match socket.accept() {
+            Ok((socket, address)) if socket.set_nonblocking(true).is_ok() => serve(socket, address, permit),
+            Ok(_) => {}
+            Err(error) if broke_early(&error) => {}
+            // None waits any more, or none can be taken.
+            Err(_) => return,
         }
     }
 }

@@ -21,7 +21,11 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects without TLS.
     pub(crate) async fn open(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).await.unwrap();
+        Self::over(TcpStream::connect(address).await.unwrap()).await
+    }
+
+    /// Speaks over a socket that is connected.
+    pub(crate) async fn over(socket: TcpStream) -> Self {
         let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
         Self { sender, closed: tokio::spawn(connection) }
     }

@@ -1,10 +1,11 @@
 //! A restart fails no call: what is in flight ends, what doesn't end is cut when the grace is over.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io::Write, net::SocketAddr, time::Duration};
 
 use accord_runtime::{server::ListenConfig, shutdown::Shutdown};
 use http_body_util::BodyExt;
 use tokio::{
+    io::AsyncReadExt,
     net::TcpStream,
     time::{Instant, timeout},
 };
@@ -19,6 +20,17 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 const LONG: Duration = Duration::from_mins(10);
 const SHORT: Duration = Duration::from_millis(200);
+
+/// A request of HTTP/1.1, which the probe answers however it can.
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: probe\r\n\r\n";
+
+/// All that comes back until the connection is closed.
+async fn answer(socket: std::net::TcpStream) -> String {
+    socket.set_nonblocking(true).unwrap();
+    let (mut socket, mut bytes) = (TcpStream::from_std(socket).unwrap(), Vec::new());
+    timeout(PATIENCE, socket.read_to_end(&mut bytes)).await.expect("an end").expect("no reset");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
 
 /// Ends when nobody listens any more.
 async fn refused(address: SocketAddr) {
@@ -54,6 +66,47 @@ async fn drain_closes_idle_connections() {
     timeout(PATIENCE, port.served).await.unwrap().unwrap();
     timeout(PATIENCE, connection.closed()).await.unwrap();
     drop(silent);
+}
+
+#[tokio::test]
+async fn request_of_a_connection_that_nobody_had_taken_when_the_drain_began_is_answered() {
+    let port = serve(&ListenConfig::default(), LONG).await;
+    // The kernel takes it; that no task of this thread runs in between keeps the server from seeing it before.
+    let mut socket = std::net::TcpStream::connect(port.address).unwrap();
+    socket.write_all(REQUEST).unwrap();
+
+    port.shutdown.begin();
+    assert!(answer(socket).await.starts_with("HTTP/1.1 "));
+    timeout(PATIENCE, port.served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn first_request_of_a_connection_that_was_open_when_the_drain_began_is_answered() {
+    let port = serve(&ListenConfig::default(), LONG).await;
+    let mut socket = std::net::TcpStream::connect(port.address).unwrap();
+    // A call on a later connection shows that the one before has been taken.
+    let other = Connection::open(port.address).await;
+    assert_eq!(status(other.call("Answer", &[]).await.unwrap()).await.code(), Code::Ok);
+
+    port.shutdown.begin();
+    timeout(PATIENCE, refused(port.address)).await.unwrap();
+    socket.write_all(REQUEST).unwrap();
+    assert!(answer(socket).await.starts_with("HTTP/1.1 "));
+    timeout(PATIENCE, port.served).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn first_call_of_an_http2_connection_that_was_open_when_the_drain_began_is_answered() {
+    let port = serve(&ListenConfig::default(), LONG).await;
+    let socket = TcpStream::connect(port.address).await.unwrap();
+    let other = Connection::open(port.address).await;
+    assert_eq!(status(other.call("Answer", &[]).await.unwrap()).await.code(), Code::Ok);
+
+    port.shutdown.begin();
+    timeout(PATIENCE, refused(port.address)).await.unwrap();
+    let connection = Connection::over(socket).await;
+    assert_eq!(status(connection.call("Answer", &[]).await.unwrap()).await.code(), Code::Ok);
+    timeout(PATIENCE, port.served).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -108,6 +108,22 @@ async fn tls_client_reaches_only_servers_of_its_authority() {
 }
 
 #[tokio::test]
+async fn first_call_over_tls_of_a_connection_that_was_open_when_the_drain_began_is_answered() {
+    let authority = Authority::new();
+    let port = authority.serve(None).await;
+    let socket = TcpStream::connect(port.address).await.unwrap();
+    // A call on a later connection shows that the one before has been taken.
+    assert!(reaches(&authority.client(&port)).await);
+
+    port.shutdown.begin();
+    let tls = TlsConnector::from(authority.trust().load().unwrap().get());
+    let socket = timeout(PATIENCE, tls.connect("localhost".try_into().unwrap(), socket)).await.unwrap().unwrap();
+    let mut wire = Wire::begin(socket, &[]).await;
+    wire.say(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &block("Answer"))).await;
+    assert!(wire.next(HEADERS).await.is_some());
+}
+
+#[tokio::test]
 async fn certificate_that_changes_is_reloaded() {
     let (old, new) = (Authority::new(), Authority::new());
     let port = old.serve(None).await;

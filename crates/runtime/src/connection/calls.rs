@@ -1,0 +1,61 @@
+//! The calls of one connection, for its end: when its first one has come, and when none is in flight any more.
+//!
+//! Who has just connected when a drain begins was told by the kernel that it is served, and no client sends again what breaks on a
+//! new connection. So its first call is waited for before it is asked to go.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+
+use crate::shutdown::Shutdown;
+
+/// How long the first call of a connection is waited for: what its client sent when it had connected is there by then.
+const FIRST_CALL: Duration = Duration::from_secs(1);
+
+/// How long a connection that was asked to go may stay without a call, and how often that is looked at.
+const IDLE_LIMIT: Duration = Duration::from_secs(5);
+const IDLE_CHECK: Duration = Duration::from_secs(1);
+
+/// The calls of a connection. Clones share them.
+#[derive(Clone, Default)]
+pub(super) struct Calls {
+    in_flight: TaskTracker,
+    begun: Arc<Notify>,
+}
+
+impl Calls {
+    /// A call has come.
+    pub(super) fn begin(&self) {
+        self.begun.notify_one();
+    }
+
+    /// A call is in flight until this is dropped.
+    pub(super) fn token(&self) -> TaskTrackerToken {
+        self.in_flight.token()
+    }
+
+    /// Ends when a call has come, or none in time. It is asked once.
+    pub(super) async fn first(&self) {
+        // One that came before is remembered.
+        let _ = timeout(FIRST_CALL, self.begun.notified()).await;
+    }
+
+    /// Ends when no call has been in flight for a while. A peer that is asked to go and has none goes at once, or is gone.
+    pub(super) async fn idle(&self) {
+        let mut quiet = Duration::ZERO;
+        while quiet < IDLE_LIMIT {
+            sleep(IDLE_CHECK).await;
+            quiet = if self.in_flight.is_empty() { quiet + IDLE_CHECK } else { Duration::ZERO };
+        }
+    }
+}
+
+/// Ends when a drain has begun and no first call is waited for any more.
+pub(super) async fn first_is_over(shutdown: &Shutdown) {
+    shutdown.begun().await;
+    sleep(FIRST_CALL).await;
+}
