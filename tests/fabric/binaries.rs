@@ -23,6 +23,11 @@ pub fn path(name: &str) -> Result<PathBuf> {
     Ok(directory()?.join(name))
 }
 
+/// The path of a binary in this directory; without one, of that which fits the caller.
+pub fn among(directory: Option<&Path>, name: &str) -> Result<PathBuf> {
+    directory.map_or_else(|| path(name), |directory| Ok(directory.join(name)))
+}
+
 /// Where the binaries are. The first call of a process builds them, showing cargo's progress.
 pub fn directory() -> Result<&'static Path> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();

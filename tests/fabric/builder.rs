@@ -245,8 +245,8 @@ impl Builder {
             self.serving_orders(&home)
         )?;
         let gateway = self.serving(Part::Gateway, &home).await?;
-        let internal = self.addresses.internal();
-        Ok(Fabric { gateway, internal, orders, catalog, cache, auth, scripts, identities, home, ports: self.ports })
+        let (internal, binaries, ports) = (self.addresses.internal(), self.binaries, self.ports);
+        Ok(Fabric { gateway, internal, orders, catalog, cache, auth, scripts, identities, binaries, home, ports })
     }
 
     async fn start_scripts(&self, home: &Home, identities: &Identities) -> Result<Vec<Script>> {
@@ -317,7 +317,7 @@ impl Builder {
 
     fn program(&self, part: Part) -> Result<PathBuf> {
         let name = format!("accord-{}", part.name());
-        self.binaries.as_ref().map_or_else(|| binaries::path(&name), |directory| Ok(directory.join(&name)))
+        binaries::among(self.binaries.as_deref(), &name)
     }
 
     /// The gateway tells for each upstream, under its name, whether it can be called.

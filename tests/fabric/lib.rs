@@ -25,6 +25,7 @@ pub mod postgres;
 mod process;
 pub mod raw_http2;
 pub mod redis;
+pub mod rolling;
 mod script;
 mod second;
 mod server;
@@ -35,7 +36,11 @@ pub mod tool;
 pub mod web;
 pub mod websocket;
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use ::http::Method;
 use accord_api::catalog::v1::product_service_client::ProductServiceClient;
@@ -77,6 +82,7 @@ pub struct Fabric {
     pub auth: Server,
     scripts: Vec<Script>,
     identities: Identities,
+    binaries: Option<PathBuf>,
     // Dropped last, so that no process writes into a directory that is gone.
     home: Home,
     ports: Ports,
@@ -130,22 +136,22 @@ impl Fabric {
     }
 
     /// Where its processes write their logs, `NAME.log` each.
-    pub fn logs(&self) -> std::path::PathBuf {
+    pub fn logs(&self) -> PathBuf {
         self.home.logs()
     }
 
     /// A configuration file of the fabric, for subcommands that want one.
-    pub fn config(&self, part: Part) -> std::path::PathBuf {
+    pub fn config(&self, part: Part) -> PathBuf {
         self.home.config(part.name())
     }
 
     /// The file with the secret of a binary, which it follows.
-    pub fn secret(&self, part: Part) -> std::path::PathBuf {
+    pub fn secret(&self, part: Part) -> PathBuf {
         self.home.secret(part.name())
     }
 
     /// The file of policies that auth was given, which it follows.
-    pub fn policies(&self) -> std::path::PathBuf {
+    pub fn policies(&self) -> PathBuf {
         self.home.policies()
     }
 

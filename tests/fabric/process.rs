@@ -147,6 +147,11 @@ impl Process {
         Ok(())
     }
 
+    /// Has it started as this program from now on: another build of the same binary.
+    pub fn set_program(&mut self, program: PathBuf) {
+        self.launch.program = program;
+    }
+
     /// Everything it wrote, over all its lives.
     pub fn log(&self) -> String {
         fs::read(&self.launch.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()

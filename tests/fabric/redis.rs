@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -27,6 +28,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Redis {
     /// The process.
     pub process: Process,
+    program: PathBuf,
     /// Where it serves, on loopback.
     pub port: u16,
     /// What it writes to.
@@ -36,6 +38,15 @@ pub struct Redis {
 impl Redis {
     /// Starts one that serves on `flag PORT`, `--port` or `--tls-port`.
     pub async fn start(flag: &str, more: impl Fn(&TempDir) -> Result<Vec<String>>) -> Result<Self> {
+        Self::launch(tool("ACCORD_TEST_REDIS")?.into(), flag, more).await
+    }
+
+    /// One of this program, which serves without TLS.
+    pub async fn of(program: &Path) -> Result<Self> {
+        Self::launch(program.to_owned(), "--port", |_| Ok(Vec::new())).await
+    }
+
+    async fn launch(program: PathBuf, flag: &str, more: impl Fn(&TempDir) -> Result<Vec<String>>) -> Result<Self> {
         let (directory, port) = (tempfile::tempdir()?, free_port()?);
         let own = format!(
             "--bind 127.0.0.1 --appendonly no --requirepass secret {flag} {port} --dir {}",
@@ -44,12 +55,12 @@ impl Redis {
         let own = own.split(' ').map(str::to_owned).chain(["--save".to_owned(), String::new()]);
         let launch = Launch {
             name: "redis".to_owned(),
-            program: tool("ACCORD_TEST_REDIS")?.into(),
+            program: program.clone(),
             arguments: own.chain(more(&directory)?).map(Into::into).collect(),
             environment: Vec::new(),
             log: directory.path().join("log"),
         };
-        let mut redis = Self { process: Process::start(launch)?, port, directory };
+        let mut redis = Self { process: Process::start(launch)?, program, port, directory };
         redis.wait_listening().await?;
         Ok(redis)
     }
@@ -77,7 +88,7 @@ impl Redis {
 
     /// What it answers to a command.
     pub async fn ask(&self, command: &[&str]) -> Result<String> {
-        let cli = tool("ACCORD_TEST_REDIS")?.replace("redis-server", "redis-cli");
+        let cli = self.program.with_file_name("redis-cli").display().to_string();
         let port = self.port.to_string();
         output(&cli, &[&["-p", &port, "-a", "secret", "--no-auth-warning"], command].concat()).await
     }

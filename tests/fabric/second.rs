@@ -8,7 +8,7 @@ use toml::Table;
 use crate::{Fabric, Launch, Part, Process, Server, binaries, home, settings};
 
 impl Fabric {
-    /// Starts another process of the gateway or the cache, configured like the first one but for its ports. Whoever wants it to
+    /// Starts another process of a binary, configured like the first one but for its ports. Whoever wants it to
     /// serve waits for it.
     pub fn another(&mut self, part: Part) -> Result<Server> {
         self.another_with(part, Table::new())
@@ -35,7 +35,7 @@ impl Fabric {
         settings::merge(&mut settings, stronger);
         home::write(&self.home.config(&name), &settings.to_string())?;
         let launch = Launch {
-            program: binaries::path(&format!("accord-{}", part.name()))?,
+            program: binaries::among(self.binaries.as_deref(), &format!("accord-{}", part.name()))?,
             arguments: vec!["serve".into(), "--config".into(), self.home.config(&name).into()],
             environment: Vec::new(),
             log: self.home.log(&name),

@@ -8,8 +8,8 @@
 //! order and the same choices of each writer; when they meet is the machine's affair.
 
 mod fault;
-mod judge;
-mod latency;
+pub(crate) mod judge;
+pub(crate) mod latency;
 mod load;
 mod mesh;
 mod outage;

@@ -54,6 +54,11 @@ impl TcpProxy {
         self.state.send_modify(|state| state.is_cut = false);
     }
 
+    /// New connections are shared out among these; those that are open go on, as with a balancer that is told who is ready.
+    pub fn share(&self, behind: Vec<SocketAddr>) {
+        self.state.send_modify(|state| state.behind = behind.into());
+    }
+
     /// Connections that are open end, and new ones go there.
     pub fn move_to(&self, behind: SocketAddr) {
         self.state.send_modify(|state| {
@@ -175,6 +180,18 @@ mod tests {
         let heard = timeout(Duration::from_millis(50), hear(&mut connection)).await;
         assert!(heard.is_err(), "{heard:?}");
         proxy.heal();
+        assert_eq!(hear(&mut connection).await, "x");
+    }
+
+    #[tokio::test]
+    async fn new_connections_go_to_whom_they_are_shared_out_among_and_open_ones_go_on() {
+        let proxy = TcpProxy::start(vec![server("a").await]).await.expect("started");
+        let mut connection = TcpStream::connect(proxy.address()).await.expect("connected");
+        assert_eq!(hear(&mut connection).await, "a");
+        proxy.share(vec![server("b").await]);
+        let mut another = TcpStream::connect(proxy.address()).await.expect("connected");
+        assert_eq!(hear(&mut another).await, "b");
+        connection.write_all(b"x").await.expect("written");
         assert_eq!(hear(&mut connection).await, "x");
     }
 

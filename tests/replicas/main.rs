@@ -5,6 +5,7 @@
 mod namespaces;
 mod near;
 mod owners;
+mod rolling;
 mod second_level;
 mod soak;
 mod two_logs;

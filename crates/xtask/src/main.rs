@@ -9,6 +9,7 @@ mod memory;
 mod postgres;
 mod programs;
 mod revocations;
+mod rolling;
 mod say;
 mod screenshot;
 mod simulate;
@@ -44,6 +45,8 @@ enum Chore {
     Crashes(crashes::Args),
     /// Revoke tokens at gateways that are cut off and stopped, and show how long any of them was accepted
     Revocations(revocations::Args),
+    /// Restart each process in turn under load, and look for a call that fails and an answer older than it may be
+    Rolling(rolling::Args),
     /// Give everything that reads foreign bytes inputs that reach more and more of it, and hold it to an oracle
     Fuzz(fuzz::Args),
     /// Show how many reads the cache answers from memory, beside an LRU of the same bytes
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Chore::Bench(args) => bench::run(&args),
         Chore::Crashes(args) => crashes::run(&args),
         Chore::Revocations(args) => revocations::run(&args),
+        Chore::Rolling(args) => rolling::run(args),
         Chore::Fuzz(args) => fuzz::run(args),
         Chore::HitRatio(args) => hit_ratio::run(args),
         Chore::Tidy(args) => tidy::run(args),

@@ -99,6 +99,6 @@ pub(crate) fn run(args: Args) -> Result<()> {
 }
 
 /// One that differs from run to run.
-fn any_seed() -> u64 {
+pub(crate) fn any_seed() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

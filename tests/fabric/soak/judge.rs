@@ -25,7 +25,7 @@ const MOST_TOLD: usize = 20;
 
 /// A write that its gateway answered.
 #[derive(Clone, Debug)]
-pub(super) struct Write {
+pub(crate) struct Write {
     /// Counts the writes of its product, as its title does.
     pub number: u64,
     /// The version that it made.
@@ -40,7 +40,7 @@ pub(super) struct Write {
 
 /// What a read gave.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     pub number: u64,
     pub version: u64,
     pub gateway: usize,
@@ -53,14 +53,14 @@ pub(super) struct Seen {
 
 /// What a read has to give, at the moment it starts.
 #[derive(Debug)]
-pub(super) struct Expected {
+pub(crate) struct Expected {
     acknowledged: Write,
     deferred: Vec<Write>,
 }
 
 /// One product.
 #[derive(Debug)]
-pub(super) struct Product {
+pub(crate) struct Product {
     pub id: String,
     known: Mutex<Known>,
 }
@@ -74,21 +74,21 @@ struct Known {
 
 /// Counts, and finds violations.
 #[derive(Debug)]
-pub(super) struct Judge {
+pub(crate) struct Judge {
     begun: Instant,
-    pub(super) reads: [Reads; 2],
-    pub(super) writes: Writes,
+    pub(crate) reads: [Reads; 2],
+    pub(crate) writes: Writes,
     violations: Mutex<Vec<String>>,
     count: AtomicU64,
     /// The longest time after which a deferred write was not seen, in milliseconds.
     longest_deferred: AtomicU64,
     failures: Mutex<HashMap<String, u64>>,
-    pub(super) latency: Latency,
+    pub(crate) latency: Latency,
 }
 
 /// Reads at one gateway.
 #[derive(Debug, Default)]
-pub(super) struct Reads {
+pub(crate) struct Reads {
     pub answered: AtomicU64,
     pub failed: AtomicU64,
     pub near: AtomicU64,
@@ -100,7 +100,7 @@ pub(super) struct Reads {
 
 /// Something is done to a gateway, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Disturbed<'a>(&'a AtomicU64);
+pub(crate) struct Disturbed<'a>(&'a AtomicU64);
 
 impl Drop for Disturbed<'_> {
     fn drop(&mut self) {
@@ -110,12 +110,12 @@ impl Drop for Disturbed<'_> {
 
 impl Reads {
     /// To be asked before and after a read.
-    pub(super) fn disturbances(&self) -> u64 {
+    pub(crate) fn disturbances(&self) -> u64 {
         self.disturbances.load(Ordering::Relaxed)
     }
 
     /// Counts a read, by whether it was answered, that began at this count of disturbances.
-    pub(super) fn count(&self, is_answered: bool, began_at: u64) {
+    pub(crate) fn count(&self, is_answered: bool, began_at: u64) {
         let whole = if is_answered { &self.answered } else { &self.failed };
         whole.fetch_add(1, Ordering::Relaxed);
         if began_at.is_multiple_of(2) && began_at == self.disturbances() {
@@ -126,7 +126,7 @@ impl Reads {
 
 /// Writes, by what became of them.
 #[derive(Debug, Default)]
-pub(super) struct Writes {
+pub(crate) struct Writes {
     pub acknowledged: AtomicU64,
     /// Of those: written while the other gateway answered from its memory.
     pub against_lease: AtomicU64,
@@ -137,18 +137,18 @@ pub(super) struct Writes {
 }
 
 impl Product {
-    pub(super) fn new(id: String, created: Write) -> Self {
+    pub(crate) fn new(id: String, created: Write) -> Self {
         Self { id, known: Mutex::new(Known { acknowledged: created, deferred: VecDeque::new() }) }
     }
 
-    pub(super) fn acknowledged(&self, write: Write) {
+    pub(crate) fn acknowledged(&self, write: Write) {
         let mut known = lock(&self.known);
         known.deferred.retain(|deferred| deferred.version > write.version);
         known.acknowledged = write;
     }
 
     /// A write that is seen within what its contract declares. Of those that are overdue, the last one tells all.
-    pub(super) fn deferred(&self, write: Write) {
+    pub(crate) fn deferred(&self, write: Write) {
         let mut known = lock(&self.known);
         while known.deferred.get(1).is_some_and(|next| next.answered + DEFERRED_BOUND < write.answered) {
             known.deferred.pop_front();
@@ -157,14 +157,14 @@ impl Product {
     }
 
     /// To be asked before the read is sent.
-    pub(super) fn expected(&self) -> Expected {
+    pub(crate) fn expected(&self) -> Expected {
         let known = lock(&self.known);
         Expected { acknowledged: known.acknowledged.clone(), deferred: known.deferred.iter().cloned().collect() }
     }
 }
 
 impl Judge {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             begun: Instant::now(),
             reads: Default::default(),
@@ -178,41 +178,41 @@ impl Judge {
     }
 
     /// Something is done to a gateway: that reads fail there says nothing of the mesh.
-    pub(super) fn disturbed(&self, gateway: usize) -> Disturbed<'_> {
+    pub(crate) fn disturbed(&self, gateway: usize) -> Disturbed<'_> {
         let disturbances = &self.reads[gateway].disturbances;
         disturbances.fetch_add(1, Ordering::Relaxed);
         Disturbed(disturbances)
     }
 
     /// Of a thousand reads at gateways to which nothing was done, so many were answered, rounded down.
-    pub(super) fn availability(&self) -> u64 {
+    pub(crate) fn availability(&self) -> u64 {
         let [failed, answered] = [0, 1].map(|is_answered| {
             self.reads.iter().map(|reads| reads.calm[is_answered].load(Ordering::Relaxed)).sum::<u64>()
         });
         answered * 1_000 / (answered + failed).max(1)
     }
 
-    pub(super) fn acknowledged(&self) -> u64 {
+    pub(crate) fn acknowledged(&self) -> u64 {
         self.writes.acknowledged.load(Ordering::Relaxed)
     }
 
     /// Whether so many writes were acknowledged, and enough of them while the other gateway answered from its memory.
-    pub(super) fn has_tried(&self, writes: u64) -> bool {
+    pub(crate) fn has_tried(&self, writes: u64) -> bool {
         let acknowledged = self.acknowledged();
         acknowledged >= writes && self.writes.against_lease.load(Ordering::Relaxed) * ONE_AGAINST_LEASE >= acknowledged
     }
 
-    pub(super) fn has_violations(&self) -> bool {
+    pub(crate) fn has_violations(&self) -> bool {
         self.count.load(Ordering::Relaxed) > 0
     }
 
     /// Counts something that was not answered, by its cause.
-    pub(super) fn failed(&self, cause: String) {
+    pub(crate) fn failed(&self, cause: String) {
         *lock(&self.failures).entry(cause).or_default() += 1;
     }
 
     /// What a read gave, against what it had to give when it started.
-    pub(super) fn read(&self, product: &Product, expected: &Expected, seen: &Seen) {
+    pub(crate) fn read(&self, product: &Product, expected: &Expected, seen: &Seen) {
         let floor = &expected.acknowledged;
         if seen.version < floor.version {
             self.violated(product, "a write that was acknowledged is not seen", floor, seen);
@@ -256,16 +256,16 @@ impl Judge {
     }
 
     /// How many there were, and the first of them in full.
-    pub(super) fn violations(&self) -> (u64, Vec<String>) {
+    pub(crate) fn violations(&self) -> (u64, Vec<String>) {
         (self.count.load(Ordering::Relaxed), lock(&self.violations).clone())
     }
 
-    pub(super) fn longest_deferred(&self) -> Duration {
+    pub(crate) fn longest_deferred(&self) -> Duration {
         Duration::from_millis(self.longest_deferred.load(Ordering::Relaxed))
     }
 
     /// What was not answered, the most frequent cause first.
-    pub(super) fn failures(&self) -> Vec<(String, u64)> {
+    pub(crate) fn failures(&self) -> Vec<(String, u64)> {
         let mut failures: Vec<_> = lock(&self.failures).clone().into_iter().collect();
         failures.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         failures

@@ -13,20 +13,20 @@ const STEPS: usize = 32 << FINE;
 
 /// A histogram of microseconds.
 #[derive(Debug)]
-pub(super) struct Latency([AtomicU64; STEPS]);
+pub(crate) struct Latency([AtomicU64; STEPS]);
 
 impl Latency {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(array::from_fn(|_| AtomicU64::new(0)))
     }
 
-    pub(super) fn record(&self, took: Duration) {
+    pub(crate) fn record(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.0[step(micros)].fetch_add(1, Ordering::Relaxed);
     }
 
     /// So many thousandths of the answers took no longer.
-    pub(super) fn quantile(&self, permille: u64) -> Duration {
+    pub(crate) fn quantile(&self, permille: u64) -> Duration {
         let counts = self.0.each_ref().map(|count| count.load(Ordering::Relaxed));
         let wanted = (counts.iter().sum::<u64>() * permille).div_ceil(1_000);
         let mut below = 0;

@@ -25,7 +25,10 @@ use super::{
     judge::{Judge, Product, Seen, Write},
     sql::SqlWriter,
 };
-use crate::http::{HttpCall, HttpResponse};
+use crate::{
+    http::{HttpCall, HttpResponse},
+    rolling::client::reason,
+};
 
 /// Products that are read for a lease at a time. Few: a lease is no use to who gets it late.
 const BURSTS: usize = 4;
@@ -314,9 +317,4 @@ fn source(answer: &HttpResponse) -> String {
 
 fn request_id(answer: &HttpResponse) -> String {
     answer.header("x-request-id").unwrap_or("without a number").to_owned()
-}
-
-/// The stable reason in the body of an error; all of it where it has none, since nobody expects it.
-fn reason(body: &str) -> &str {
-    body.split("\"reason\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or(body)
 }

@@ -1,0 +1,277 @@
+//! The processes of a rolling restart: two of auth, three of the cache, three of the gateway, with what they share.
+
+use std::{
+    fmt, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use tokio::task::block_in_place;
+use toml::{Table, toml};
+
+use crate::{Builder, Fabric, Part, Server, TcpProxy, binaries, postgres, redis::Redis, settings};
+
+/// Leases of near answers are granted, so that a restart meets some.
+const OVERLAY: &str = "tests/journeys/near.toml";
+/// How long a process may take to end in order: more than any call of the load takes.
+const DRAIN: Duration = Duration::from_secs(30);
+/// How old the knowledge about revocations may be.
+pub(super) const STALENESS_BOUND: Duration = Duration::from_secs(3);
+
+/// One of the processes that are restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub(super) part: Part,
+    pub(super) at: usize,
+}
+
+impl Member {
+    /// All of them, in the order of an upgrade: who is asked comes before who asks.
+    pub(super) const ALL: [Self; 8] = [
+        Self { part: Part::Auth, at: 0 },
+        Self { part: Part::Auth, at: 1 },
+        Self { part: Part::Cache, at: 0 },
+        Self { part: Part::Cache, at: 1 },
+        Self { part: Part::Cache, at: 2 },
+        Self { part: Part::Gateway, at: 0 },
+        Self { part: Part::Gateway, at: 1 },
+        Self { part: Part::Gateway, at: 2 },
+    ];
+}
+
+impl Member {
+    /// All of them in the order of an upgrade, or the other way round, in that of the way back.
+    pub(super) fn in_order(is_back: bool) -> Vec<Self> {
+        let mut all = Self::ALL.to_vec();
+        if is_back {
+            all.reverse();
+        }
+        all
+    }
+
+    pub(super) fn is_gateway(self) -> bool {
+        self.part == Part::Gateway
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.part.name(), self.at + 1)
+    }
+}
+
+/// How a process is ended before it is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// As by Kubernetes: its name leads to it no more, then it is asked to end, and drains.
+    InOrder,
+    /// The same, but those who call it are not told before.
+    Unannounced,
+    /// As by a power failure; nobody is told.
+    Killed,
+}
+
+/// The name of a part: a plain TCP balancer before its processes.
+struct Name {
+    proxy: TcpProxy,
+    behind: Vec<SocketAddr>,
+}
+
+pub(super) struct Mesh {
+    /// The first process of each part.
+    fabric: Fabric,
+    /// The others.
+    others: Vec<(Member, Server)>,
+    auths: Name,
+    caches: Name,
+    gateways: Name,
+    // Dropped last: everything else calls them.
+    _redis: Redis,
+    _database: postgres::Server,
+}
+
+impl Mesh {
+    /// Starts everything, with binaries of this directory where there is one.
+    pub(super) async fn start(
+        programs: &Path,
+        redis: Redis,
+        from: Option<&Path>,
+        kept_in: Option<&Path>,
+    ) -> Result<Self> {
+        let database = block_in_place(|| postgres::Server::start(programs))?;
+        let mut builder = Fabric::builder()?.overlay(OVERLAY).staleness_bound(STALENESS_BOUND);
+        if let Some(directory) = kept_in {
+            builder = builder.kept_in(directory);
+        }
+        if let Some(directory) = from {
+            builder = builder.binaries(directory);
+        }
+        let [auths, caches, gateways] = [Part::Auth, Part::Cache, Part::Gateway].map(|part| builder.address(part));
+        let (auths, caches) = (Name::new(auths).await?, Name::new(caches).await?);
+        let gateways = Name::new(gateways).await?;
+        let fabric = joined(builder, &auths, &caches, &database, &redis)?.start().await?;
+        let others = Vec::new();
+        let mut mesh = Self { fabric, others, auths, caches, gateways, _redis: redis, _database: database };
+        for member in Member::ALL.into_iter().filter(|member| member.at > 0) {
+            let own = mesh.own(member)?;
+            let mut server = mesh.fabric.another_with(member.part, own)?;
+            server.wait_serving().await?;
+            mesh.name(member.part).add(server.listen);
+            mesh.others.push((member, server));
+        }
+        Ok(mesh)
+    }
+
+    /// What a process has of its own. The second and third gateway see the replicas of the cache one by one.
+    fn own(&self, member: Member) -> Result<Table> {
+        Ok(match member.part {
+            Part::Cache => {
+                let directory = self.fabric.directory().join(format!("data-of-cache-{}", member.at));
+                fs::create_dir_all(&directory)?;
+                let directory = directory.display().to_string();
+                toml! { data_dir = directory }
+            }
+            Part::Gateway => {
+                let mut urls = self.caches.behind.iter().map(|cache| format!("http://{cache}"));
+                let url = urls.next().context("there is a cache")?;
+                let replicas: Vec<_> = urls.collect();
+                toml! { cache = { url = url, replicas = replicas } }
+            }
+            _ => Table::new(),
+        })
+    }
+
+    fn name(&mut self, part: Part) -> &mut Name {
+        match part {
+            Part::Auth => &mut self.auths,
+            Part::Cache => &mut self.caches,
+            _ => &mut self.gateways,
+        }
+    }
+
+    fn server(&mut self, member: Member) -> Result<&mut Server> {
+        match (member.part, member.at) {
+            (Part::Auth, 0) => Ok(&mut self.fabric.auth),
+            (Part::Cache, 0) => Ok(&mut self.fabric.cache),
+            (Part::Gateway, 0) => Ok(&mut self.fabric.gateway),
+            _ => {
+                let found = self.others.iter_mut().find(|(other, _)| *other == member);
+                found.map(|(_, server)| server).with_context(|| format!("there is no {member}"))
+            }
+        }
+    }
+
+    /// Where callers find a gateway.
+    pub(super) fn gateway(&self) -> SocketAddr {
+        self.gateways.proxy.address()
+    }
+
+    /// Where auth is found.
+    pub(super) fn auth(&self) -> SocketAddr {
+        self.auths.proxy.address()
+    }
+
+    pub(super) fn fabric(&self) -> &Fabric {
+        &self.fabric
+    }
+
+    /// Ends a process and starts it again, of the binaries in this directory where there is one; how long it was away.
+    pub(super) async fn restart(&mut self, member: Member, end: End, program: Option<&Path>) -> Result<Duration> {
+        let program = binaries::among(program, &format!("accord-{}", member.part.name()))?;
+        let address = self.server(member)?.listen;
+        if end == End::InOrder {
+            self.name(member.part).remove(address);
+        }
+        let begun = Instant::now();
+        let server = self.server(member)?;
+        match end {
+            End::InOrder | End::Unannounced => {
+                let status = server.process.terminate(DRAIN).await?;
+                ensure!(status.success(), "{member} did not end in order: {status}\n{}", server.process.last_words());
+            }
+            End::Killed => drop(server.process.kill()?),
+        }
+        self.start_again(member, program).await?;
+        let away = begun.elapsed();
+        let name = self.name(member.part);
+        if end == End::InOrder {
+            name.add(address);
+        }
+        Ok(away)
+    }
+
+    async fn start_again(&mut self, member: Member, program: PathBuf) -> Result<()> {
+        let server = self.server(member)?;
+        server.process.set_program(program);
+        server.process.restart()?;
+        server.wait_serving().await
+    }
+
+    /// Fails where a process has ended that should not have.
+    pub(super) fn check(&mut self) -> Result<()> {
+        self.fabric.check()?;
+        self.others.iter_mut().try_for_each(|(_, server)| server.process.check())
+    }
+}
+
+impl Name {
+    async fn new(first: SocketAddr) -> Result<Self> {
+        let behind = vec![first];
+        Ok(Self { proxy: TcpProxy::start(behind.clone()).await?, behind })
+    }
+
+    fn add(&mut self, address: SocketAddr) {
+        self.behind.push(address);
+        self.proxy.share(self.behind.clone());
+    }
+
+    fn remove(&mut self, address: SocketAddr) {
+        self.behind.retain(|other| *other != address);
+        self.proxy.share(self.behind.clone());
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.proxy.address())
+    }
+}
+
+/// Everybody finds auth by its name, the first gateway the cache by its; all share a database and a server of limits and answers.
+fn joined(
+    builder: Builder,
+    auths: &Name,
+    caches: &Name,
+    database: &postgres::Server,
+    redis: &Redis,
+) -> Result<Builder> {
+    let (store, log, records) = (database.url(), database.url(), database.url());
+    let (limits, answers, cache) = (redis.url(), redis.url(), caches.url());
+    let key = secret(redis.directory.path())?;
+    let member = || {
+        let auth = auths.url();
+        toml! { auth = { url = auth } }
+    };
+    let mut of_cache = toml! {
+        log = { url = log }
+        records = { url = records }
+        consistency = { token_key_file = key }
+        second_level = { url = answers, password = "secret", timeout = "500ms" }
+    };
+    let mut of_gateway = toml! {
+        cache = { url = cache }
+        shared_limits = { url = limits, password = "secret" }
+    };
+    settings::merge(&mut of_cache, member());
+    settings::merge(&mut of_gateway, member());
+    let builder = builder.settings(Part::Auth, toml! { store = { url = store } });
+    let builder = builder.settings(Part::Cache, of_cache).settings(Part::Gateway, of_gateway);
+    Ok(builder.settings(Part::Catalog, member()))
+}
+
+/// The key of consistency tokens, which all replicas of the cache share.
+fn secret(directory: &Path) -> Result<String> {
+    let file = directory.join("consistency");
+    fs::write(&file, "s".repeat(32))?;
+    Ok(file.display().to_string())
+}
