@@ -91,6 +91,10 @@ fn cached(
                       = \"NO_SIDE_EFFECTS\"` in an overlay; if not, remove `cache`";
         refuse("cache", "the method is not declared NO_SIDE_EFFECTS", remedy);
     }
+    if cache.soft_timeout.is_some() && cache.stale_if_error.is_zero() {
+        let remedy = "declare `cache.stale_if_error`, leave it out, or name it in `unset` where a weaker layer has it";
+        refuse("cache.soft_timeout", "no stored answer may stand in for one that takes longer", remedy);
+    }
     if cache.scope != CacheScope::Shared {
         return;
     }

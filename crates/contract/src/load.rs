@@ -14,7 +14,7 @@ use crate::check;
 use crate::compile;
 use crate::finding::{Finding, Severity};
 use crate::http::Binding;
-use crate::merge::Merged;
+use crate::merge::{Merged, UNSET};
 use crate::method::{FieldSource, IdempotencyLevel, Method, MethodKind};
 use crate::options;
 use crate::overlay::{HttpOverlay, Overlay, Rule, Rules};
@@ -190,7 +190,7 @@ impl Loader<'_> {
         let mut merged = Merged::new();
         for (overlay, rule) in rules {
             if let Some(policy) = &rule.policy {
-                merged.fill(policy, &format!("overlay {} ({})", overlay.file, rule.selector));
+                self.fill(&mut merged, policy, &format!("overlay {} ({})", overlay.file, rule.selector), name);
             }
         }
         let (service, file) = (descriptor.parent_service(), descriptor.parent_file());
@@ -201,12 +201,20 @@ impl Loader<'_> {
         ];
         for (layer, place, options) in layers {
             if let Some(policy) = self.option(descriptor.parent_pool(), layer, place, &options) {
-                merged.fill(&policy, &format!("{layer} {place}"));
+                self.fill(&mut merged, &policy, &format!("{layer} {place}"), name);
             }
         }
         let defaults = compile::defaults(&merged);
-        merged.fill(&defaults, FieldSource::DEFAULT);
+        merged.fill_defaults(&defaults);
         merged
+    }
+
+    fn fill(&mut self, merged: &mut Merged, layer: &DynamicMessage, source: &str, name: &str) {
+        for path in merged.fill(layer, source) {
+            let problem = format!("`{path}`, which {source} unsets, leads to no field of a policy");
+            let remedy = "name a section or a field of one, such as `cache` or `cache.near`";
+            self.push_once(Finding::error(name, UNSET, problem, remedy));
+        }
     }
 
     fn option(

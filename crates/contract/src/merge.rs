@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use accord_api::accord::policy::v1::MethodPolicy;
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, ReflectMessage, Value};
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value};
 
 use crate::field_type::scalar_text;
 use crate::method::FieldSource;
@@ -13,20 +13,44 @@ use crate::options::policy_type;
 
 const DURATION: &str = "google.protobuf.Duration";
 
+/// The field by which a layer takes back what weaker ones say.
+pub(crate) const UNSET: &str = "unset";
+
 /// A policy in the making: filled from the strongest layer to the weakest.
 pub(crate) struct Merged {
     policy: DynamicMessage,
-    sources: BTreeMap<String, String>,
+    origins: Origins,
+}
+
+/// The layers that decide, by the paths of fields.
+#[derive(Default)]
+struct Origins {
+    /// Whose values hold.
+    set: BTreeMap<String, String>,
+    /// Behind whom nothing holds.
+    unset: BTreeMap<String, String>,
 }
 
 impl Merged {
     pub(crate) fn new() -> Self {
-        Self { policy: DynamicMessage::new(policy_type()), sources: BTreeMap::new() }
+        Self { policy: DynamicMessage::new(policy_type()), origins: Origins::default() }
     }
 
-    /// Takes from a weaker layer what no stronger one has set.
-    pub(crate) fn fill(&mut self, layer: &DynamicMessage, source: &str) {
-        fill(&mut self.policy, layer, "", source, &mut self.sources);
+    /// Takes from a weaker layer what no stronger one has set or unset. Returns which of the paths that it unsets lead to no field.
+    pub(crate) fn fill(&mut self, layer: &DynamicMessage, source: &str) -> Vec<String> {
+        fill(&mut self.policy, layer, "", source, &mut self.origins);
+        let (known, unknown) = unset(layer).into_iter().partition::<Vec<_>, _>(|path| is_path(&policy_type(), path));
+        for path in known {
+            self.origins.unset.entry(path).or_insert_with(|| source.to_owned());
+        }
+        unknown
+    }
+
+    /// Takes from the weakest layer what no other has set: it holds where one has unset what others say.
+    pub(crate) fn fill_defaults(&mut self, defaults: &DynamicMessage) {
+        let unset = std::mem::take(&mut self.origins.unset);
+        fill(&mut self.policy, defaults, "", FieldSource::DEFAULT, &mut self.origins);
+        self.origins.unset = unset;
     }
 
     /// Whether some layer has the section, so that the defaults of its members apply.
@@ -36,8 +60,8 @@ impl Merged {
 
     /// The layer that an option comes from, or the first member of a section.
     pub(crate) fn source(&self, option: &str) -> Option<&str> {
-        let is_of = |path: &str| path.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        let mut said = self.sources.iter().filter(|(path, source)| is_of(path) && *source != FieldSource::DEFAULT);
+        let of_layer = |(path, source): &(&String, &String)| is_within(path, option) && *source != FieldSource::DEFAULT;
+        let mut said = self.origins.set.iter().filter(of_layer);
         said.next().map(|(_, source)| source.as_str())
     }
 
@@ -46,11 +70,43 @@ impl Merged {
         self.policy.transcode_to().expect("a merged policy is a message of its own type")
     }
 
-    /// Every field that is set, with its value in `effective` and the layer it comes from.
+    /// Every field that is set, with its value in `effective` and the layer it comes from; then those that a layer unset.
     pub(crate) fn sources(&self, effective: &DynamicMessage) -> Vec<FieldSource> {
         let mut found = Vec::new();
-        explain(effective, "", &self.sources, &mut found);
+        explain(effective, "", &self.origins.set, &mut found);
+        let is_set = |path: &str| found.iter().any(|it| is_within(&it.field, path));
+        let unset = self.origins.unset.iter().filter(|(path, _)| !is_set(path));
+        let unset = unset.map(|(path, source)| FieldSource {
+            field: path.clone(),
+            value: UNSET.to_owned(),
+            source: source.clone(),
+        });
+        let unset: Vec<_> = unset.collect();
+        found.extend(unset);
         found
+    }
+}
+
+/// Whether a path is this one, or leads on from it.
+fn is_within(path: &str, section: &str) -> bool {
+    path.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// The paths that a layer unsets.
+fn unset(layer: &DynamicMessage) -> Vec<String> {
+    let paths = layer.get_field_by_name(UNSET);
+    let paths = paths.as_ref().and_then(|paths| paths.as_list()).into_iter().flatten();
+    paths.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// Whether layers are merged by what is at a path.
+fn is_path(kind: &MessageDescriptor, path: &str) -> bool {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
+    let Some(field) = kind.get_field_by_name(first).filter(|field| field.name() != UNSET) else { return false };
+    match (rest, field.kind()) {
+        (None, _) => true,
+        (Some(rest), Kind::Message(section)) => is_section(&field) && is_path(&section, rest),
+        (Some(_), _) => false,
     }
 }
 
@@ -59,17 +115,20 @@ fn fill(
     layer: &DynamicMessage,
     prefix: &str,
     source: &str,
-    sources: &mut BTreeMap<String, String>,
+    origins: &mut Origins,
 ) {
-    for (field, value) in layer.fields() {
+    for (field, value) in layer.fields().filter(|(field, _)| field.name() != UNSET) {
         let path = format!("{prefix}{}", field.name());
+        if origins.unset.contains_key(&path) {
+            continue;
+        }
         if let (Value::Message(section), true) = (value, is_section(&field)) {
             if let Some(target) = target.get_field_mut(&field).as_message_mut() {
-                fill(target, section, &format!("{path}."), source, sources);
+                fill(target, section, &format!("{path}."), source, origins);
             }
         } else if !is_decided(target, &field) {
             target.set_field(&field, value.clone());
-            sources.insert(path, source.to_owned());
+            origins.set.insert(path, source.to_owned());
         }
     }
 }

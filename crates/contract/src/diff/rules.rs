@@ -208,6 +208,7 @@ pub(super) const RULES: &[(&str, Rule)] = &[
             more: breaks("requests that break a rule of their messages are refused"),
         },
     ),
+    ("unset", Rule::Elsewhere),
 ];
 
 /// What decides where a section is there on one side alone: the other fields of it say no more.

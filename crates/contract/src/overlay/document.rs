@@ -144,7 +144,8 @@ impl Reader<'_> {
                 message.set_field(&field, value);
                 if !message.has_field(&field) {
                     let problem = "is empty or zero, which says nothing: a weaker layer would still hold";
-                    self.refuse(key.span().start, option, problem, "write a value, or leave the key out");
+                    let remedy = "write a value, leave the key out, or name it in the policy's `unset`";
+                    self.refuse(key.span().start, option, problem, remedy);
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use accord_contract::{Access, CacheScope, Contract, Criticality, Kinds, Overlay, PrincipalKind, RateLimitBy, Source};
 use tonic::Code;
 
-use crate::fixture::{accepted, get, reading, shop, writing};
+use crate::fixture::{accepted, findings, get, reading, refused, shop, writing};
 
 fn layered() -> Source {
     shop(
@@ -69,6 +69,70 @@ fn explain_names_the_layer_of_every_field() {
             "idempotency_level = NO_SIDE_EFFECTS (method test.v1.Shop/Get)",
         ]
     );
+}
+
+/// What `explain` says of the paths that begin so, in a policy under this overlay.
+fn told(overlay: &str, path: &str) -> Vec<String> {
+    let overlay = format!("[[rule]]\nselector = \"test.*\"\npolicy = {overlay}\n");
+    let method = accepted(layered(), &[Overlay::parse("shop.toml", &overlay).unwrap()]);
+    let of_path = method.sources.iter().filter(|source| source.field.starts_with(path));
+    of_path.map(|source| format!("{} = {} ({})", source.field, source.value, source.source)).collect()
+}
+
+#[test]
+fn section_that_a_layer_unsets_does_not_hold_whatever_weaker_layers_say() {
+    assert_eq!(told("{ unset = [\"cache\"] }", "cache"), ["cache = unset (overlay shop.toml (test.*))"]);
+    let overlay = "[[rule]]\nselector = \"*\"\npolicy = { unset = [\"rate_limit\", \"retry\"] }\n";
+    let limited = reading("rate_limit: { requests: 7 } retry: { max_attempts: 3 }");
+    let method = accepted(limited, &[Overlay::parse("shop.toml", overlay).unwrap()]);
+    assert!(method.policy.rate_limits.is_empty() && method.policy.retry.is_none());
+}
+
+#[test]
+fn what_a_layer_says_of_a_section_that_it_unsets_is_all_of_it() {
+    assert_eq!(
+        told("{ unset = [\"cache\"], cache = { ttl = \"7s\" } }", "cache"),
+        [
+            "cache.ttl = 7s (overlay shop.toml (test.*))",
+            "cache.stale_while_revalidate = 0s (default)",
+            "cache.stale_if_error = 0s (default)",
+            "cache.negative_ttl = 0s (default)",
+            "cache.scope = CACHE_SCOPE_PER_PRINCIPAL (default)",
+            "cache.max_bytes = 1048576 (default)",
+        ]
+    );
+}
+
+#[test]
+fn field_that_a_layer_unsets_has_its_default_and_its_neighbours_stay() {
+    let overlay = "{ unset = [\"deadline.max\", \"cache.tags\"] }";
+    assert_eq!(told(overlay, "deadline"), ["deadline.default = 2s (file test.proto)", "deadline.max = 30s (default)"]);
+    assert_eq!(told(overlay, "cache.t"), [
+        "cache.ttl = 5s (method test.v1.Shop/Get)",
+        "cache.tags = unset (overlay shop.toml (test.*))"
+    ]);
+}
+
+#[test]
+fn layer_unsets_what_weaker_layers_say_and_no_stronger_one() {
+    let overlay = "[[rule]]\nselector = \"*\"\npolicy = { retry = { max_attempts = 2 } }\n";
+    let method = accepted(reading("unset: \"retry\""), &[Overlay::parse("shop.toml", overlay).unwrap()]);
+    assert_eq!(method.policy.retry.as_ref().unwrap().max_attempts, 2);
+}
+
+#[test]
+fn method_whose_access_is_unset_is_denied_to_all() {
+    let overlay = "[[rule]]\nselector = \"*\"\npolicy = { unset = [\"access\"] }\n";
+    let (contract, findings) = Contract::load(&[layered()], &[Overlay::parse("shop.toml", overlay).unwrap()]);
+    assert_eq!(contract.method("test.v1.Shop/Get").unwrap().policy.access, Access::Denied);
+    assert!(findings.iter().any(|finding| finding.problem.contains("denied")), "{findings:?}");
+}
+
+#[test]
+fn unset_of_what_is_no_field_is_refused() {
+    for path in ["cahe", "cache.tll", "deadline.max.seconds", "unset", "rate_limit.burst", "", "cache."] {
+        refused(&findings(reading(&format!("unset: \"{path}\""))), "unset", "leads to no field of a policy");
+    }
 }
 
 #[test]

@@ -81,6 +81,13 @@ fn idempotency_of_a_cached_method_is_refused() {
 }
 
 #[test]
+fn soft_timeout_that_no_stored_answer_may_stand_in_for_is_refused() {
+    let cache = |more: &str| findings(reading(&format!("cache: {{ {TTL} soft_timeout: {{ seconds: 1 }} {more} }}")));
+    refused(&cache(""), "cache.soft_timeout", "may stand in");
+    assert_eq!(cache("stale_if_error: { seconds: 9 }"), []);
+}
+
+#[test]
 fn invalidates_of_a_method_without_side_effects_is_refused() {
     refused(&findings(reading("invalidates: \"all\"")), "invalidates", "changes nothing");
     refused(&findings(reading(&format!("cache: {{ {TTL} }} invalidates: \"all\""))), "invalidates", "changes nothing");
