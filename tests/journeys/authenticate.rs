@@ -6,7 +6,7 @@ use accord_api::{
     catalog::v1::{GetProductRequest, WatchProductsRequest, WatchProductsResponse},
 };
 use accord_fabric::{EDITOR, Fabric, READER};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::time::Duration;
 use tokio::time::timeout;
 use tonic::{Code, Request, Streaming};
@@ -100,5 +100,28 @@ async fn stream_ends_when_revocations_are_stale() -> Result<()> {
     let ended = end_of(watch).await;
     fabric.auth.process.resume()?;
     assert_eq!(ended?, (Code::Unavailable, "REVOCATIONS_STALE".to_owned()));
+    fabric.stop().await
+}
+
+#[tokio::test]
+async fn forged_tokens_from_one_address_are_throttled_and_a_known_token_and_others_are_not() -> Result<()> {
+    let fabric = Fabric::start().await?;
+    let (known, new) = (fabric.token(EDITOR).await?, fabric.token(READER).await?);
+    let read = |token: &str| fabric.get("/v1/products/none").token(token);
+    assert_eq!(read(&known).send().await?.status, 404);
+    let (signed, signature) = new.rsplit_once('.').context("a token has a signature")?;
+    let mut last = None;
+    for number in 0..2_000 {
+        let forged = format!("{signed}.{number:06}{}", &signature[6..]);
+        let answer = read(&forged).send().await?;
+        let is_throttled = answer.status == 429;
+        last = Some((answer.status.as_u16(), crate::reason(&answer), answer.header("retry-after").is_some()));
+        if is_throttled {
+            break;
+        }
+    }
+    assert_eq!(last, Some((429, "LOGIN_THROTTLED".to_owned(), true)));
+    assert_eq!(read(&known).send().await?.status, 404, "its signature is known");
+    assert_eq!(read(&new).from([127, 0, 0, 9].into()).send().await?.status, 404, "it comes from elsewhere");
     fabric.stop().await
 }

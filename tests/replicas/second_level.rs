@@ -29,23 +29,30 @@ struct Mesh {
     fabric: Fabric,
     database: Database,
     url: String,
+    timeout: &'static str,
     token: String,
     started: usize,
 }
 
 impl Mesh {
+    /// Waits for the second level longer than any answer takes on a busy machine.
     async fn start(test: &str, url: String) -> Result<Self> {
+        Self::start_with(test, url, "5s").await
+    }
+
+    async fn start_with(test: &str, url: String, timeout: &'static str) -> Result<Self> {
         let database = Database::create(test).await?;
         let fabric = Fabric::builder()?.overlay("tests/replicas/second_level.toml").start().await?;
         let token = fabric.token(EDITOR).await?;
-        Ok(Self { fabric, database, url, token, started: 0 })
+        Ok(Self { fabric, database, url, timeout, token, started: 0 })
     }
 
     /// A replica that holds nothing, once it serves, its first lease is over and it is connected.
     async fn newcomer(&mut self) -> Result<Replica> {
-        let (url, mut settings) = (self.url.clone(), sharing(&self.fabric, &self.database.url, self.started)?);
+        let (url, timeout) = (self.url.clone(), self.timeout);
+        let mut settings = sharing(&self.fabric, &self.database.url, self.started)?;
         self.started += 1;
-        settings.extend(toml::toml! { second_level = { url = url, password = "secret", timeout = "500ms" } });
+        settings.extend(toml::toml! { second_level = { url = url, password = "secret", timeout = timeout } });
         let mut cache = self.fabric.another_with(Part::Cache, settings)?;
         cache.wait_serving().await?;
         cache.await_metric(UP, &[], |up| up > 0.5).await?;
@@ -210,7 +217,7 @@ async fn bytes_that_others_wrote_into_the_second_level_are_no_answers() -> Resul
 #[tokio::test]
 async fn answers_go_on_within_their_bound_while_the_second_level_hangs_and_after_it_was_killed() -> Result<()> {
     let mut redis = Redis::plain().await?;
-    let mut mesh = Mesh::start("second_level_down", redis.url()).await?;
+    let mut mesh = Mesh::start_with("second_level_down", redis.url(), "500ms").await?;
     let mut first = mesh.newcomer().await?;
     for id in ["a", "b", "c", "d", "e"] {
         first.create(id).await?;

@@ -110,13 +110,7 @@ fn is_path(kind: &MessageDescriptor, path: &str) -> bool {
     }
 }
 
-fn fill(
-    target: &mut DynamicMessage,
-    layer: &DynamicMessage,
-    prefix: &str,
-    source: &str,
-    origins: &mut Origins,
-) {
+fn fill(target: &mut DynamicMessage, layer: &DynamicMessage, prefix: &str, source: &str, origins: &mut Origins) {
     for (field, value) in layer.fields().filter(|(field, _)| field.name() != UNSET) {
         let path = format!("{prefix}{}", field.name());
         if origins.unset.contains_key(&path) {

@@ -48,6 +48,7 @@ mod etag;
 mod explain;
 mod explain_call;
 mod fault;
+mod forgery_limit;
 mod internal_call;
 mod inspect;
 mod live;

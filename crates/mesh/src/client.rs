@@ -116,7 +116,12 @@ impl MeshClient {
 
     /// Verifies an access token, or says why it is refused.
     pub fn verify(&self, token: &str) -> Result<Arc<Verified>, Refusal> {
-        self.verify_as(token, Type::Access, &self.0.audience)
+        self.verify_within(token, &NoLimit)
+    }
+
+    /// The same, within a limit of forgeries.
+    pub fn verify_within(&self, token: &str, limit: &impl ForgeryLimit) -> Result<Arc<Verified>, Refusal> {
+        self.verify_as(token, (Type::Access, &self.0.audience), limit)
     }
 
     /// The access token that stands for a caller's credential: one that is remembered, and is good, or one that auth gives for it.
@@ -149,7 +154,7 @@ impl MeshClient {
 
     /// Verifies a passport made for this audience, or says why it is refused.
     pub fn verify_passport(&self, token: &str, audience: &str) -> Result<Arc<Verified>, Refusal> {
-        self.verify_as(token, Type::Passport, audience)
+        self.verify_as(token, (Type::Passport, audience), &NoLimit)
     }
 
     /// For whom a passport was made, if one of auth's keys signed it: for the words in which one for another is refused.
@@ -218,7 +223,12 @@ impl MeshClient {
         }
     }
 
-    fn verify_as(&self, token: &str, token_type: Type, audience: &str) -> Result<Arc<Verified>, Refusal> {
+    fn verify_as(
+        &self,
+        token: &str,
+        (token_type, audience): (Type, &str),
+        limit: &impl ForgeryLimit,
+    ) -> Result<Arc<Verified>, Refusal> {
         let inner = &*self.0;
         // First of all: without a fresh snapshot there are no keys to speak of, and nothing may be said about the token.
         let snapshot = inner.latest.within(inner.bound).ok_or(Refusal::Stale)?;
@@ -237,13 +247,36 @@ impl MeshClient {
             inner.recent.insert(token, &verified);
             return Ok(verified);
         }
-        let verified = Arc::new(verify::signed(token, token_type, &snapshot.keys).map_err(Refusal::Invalid)?);
+        limit.look().map_err(Refusal::Throttled)?;
+        let signed = verify::signed(token, token_type, &snapshot.keys).inspect_err(|_| limit.count());
+        let verified = Arc::new(signed.map_err(Refusal::Invalid)?);
         verify::current(&verified, &expected, now, &snapshot)?;
         // Only what was accepted is remembered, so that nobody fills the memory with tokens that are good for nothing.
         inner.signatures.insert(fingerprint, Arc::clone(&verified));
         inner.recent.insert(token, &verified);
         Ok(verified)
     }
+}
+
+/// How many tokens that nobody signed are looked at: the work for one is that for a good token, and a memory of them could be filled.
+/// Tokens that are known to be signed are not held against it.
+pub trait ForgeryLimit {
+    /// Whether one more may be looked at, or how long to wait.
+    fn look(&self) -> Result<(), Duration>;
+
+    /// Counts one that nobody signed.
+    fn count(&self);
+}
+
+/// For tokens that come from where tokens are verified already, or made.
+struct NoLimit;
+
+impl ForgeryLimit for NoLimit {
+    fn look(&self) -> Result<(), Duration> {
+        Ok(())
+    }
+
+    fn count(&self) {}
 }
 
 impl JoinError {

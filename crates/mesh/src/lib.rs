@@ -30,7 +30,7 @@ mod revocable_body;
 mod test_claims;
 
 pub use caller::{API_KEY_PREFIX, CallerCredential, CallerToken, CredentialRefusal};
-pub use client::{JoinError, MeshClient};
+pub use client::{ForgeryLimit, JoinError, MeshClient};
 pub use config::MeshConfig;
 pub use decide::{ActorToken, Decision, Question};
 pub use passport::PassportGuard;

@@ -15,6 +15,7 @@ pub fn reason(refusal: Refusal) -> Reason {
         Refusal::Revoked => Reason::TokenRevoked,
         Refusal::Stale => Reason::RevocationsStale,
         Refusal::Unavailable => Reason::AuthUnavailable,
+        Refusal::Throttled(_) => Reason::LoginThrottled,
         Refusal::PermissionMissing => Reason::PermissionMissing,
         Refusal::ActorChainTooLong => Reason::ActorChainTooLong,
         Refusal::TokenTooLong => Reason::TokenTooLong,

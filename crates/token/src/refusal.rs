@@ -30,6 +30,9 @@ pub enum Refusal {
     /// Auth can't be reached, or can't reach its store.
     #[error("auth does not answer")]
     Unavailable,
+    /// From where the token comes came too many that nobody signed, and whether somebody signed this one is not looked at for so long.
+    #[error("too many tokens that do not verify came from this address; try again later")]
+    Throttled(Duration),
     /// The principal does not hold the permission.
     #[error("the permission is missing")]
     PermissionMissing,
@@ -107,7 +110,11 @@ pub fn actor_chain_too_long(claims: &Claims, actor: Option<&str>, audience: &str
 impl Refusal {
     /// When to try again, where trying again can help.
     pub fn retry_after(&self) -> Option<Duration> {
-        matches!(self, Refusal::Stale | Refusal::Unavailable).then_some(Duration::from_secs(1))
+        match self {
+            Refusal::Stale | Refusal::Unavailable => Some(Duration::from_secs(1)),
+            Refusal::Throttled(wait) => Some(*wait),
+            _ => None,
+        }
     }
 }
 

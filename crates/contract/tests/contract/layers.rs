@@ -107,10 +107,10 @@ fn what_a_layer_says_of_a_section_that_it_unsets_is_all_of_it() {
 fn field_that_a_layer_unsets_has_its_default_and_its_neighbours_stay() {
     let overlay = "{ unset = [\"deadline.max\", \"cache.tags\"] }";
     assert_eq!(told(overlay, "deadline"), ["deadline.default = 2s (file test.proto)", "deadline.max = 30s (default)"]);
-    assert_eq!(told(overlay, "cache.t"), [
-        "cache.ttl = 5s (method test.v1.Shop/Get)",
-        "cache.tags = unset (overlay shop.toml (test.*))"
-    ]);
+    assert_eq!(
+        told(overlay, "cache.t"),
+        ["cache.ttl = 5s (method test.v1.Shop/Get)", "cache.tags = unset (overlay shop.toml (test.*))"]
+    );
 }
 
 #[test]
